@@ -1,0 +1,170 @@
+"""Estimates in observation space: predicted, filtered, smoothed and imputed y, each with its covariance."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from kfjax import linalg
+from kfjax.base import Filter, Gaussian
+from kfjax.models import StateSpaceModel, model_of
+from kfjax.observing import bind
+from kfjax.spaces import Space
+
+__all__ = ["impute", "observation_estimate", "predicted"]
+
+
+def predicted(filter: Filter, params: Any, estimate: Any, us: Any = None, *, initial: Any = None) -> Gaussian:  # noqa: A002
+    """Return the beliefs one step ahead, x_{t|t-1} for t = 1..T, from filtered ones.
+
+    Args:
+        filter: a filter with a moment rule.
+        params: the `StateSpaceModel`, or params that hold one.
+        estimate: filtered mean [T, n] and cov [T, n, n], as from `kfjax.run`.
+        us: the inputs of that run.
+        initial: the belief about x_0 of that run; default the prior.
+
+    Returns:
+        `Gaussian` with mean [T, n] and cov [T, n, n].
+
+    Raises:
+        ValueError: if the filter has no rule or the estimate no covariance.
+    """
+    model = model_and_rule("predicted", filter, params, estimate)
+    first = model.prior if initial is None else initial
+    beliefs = jax.tree.map(
+        lambda a, b: jnp.concatenate([a[None], b[:-1]]), Gaussian(first.mean, first.cov), belief_of(estimate)
+    )
+    return _predicted(filter, params, beliefs, us)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _predicted(filter: Filter, params: Any, beliefs: Gaussian, us: Any) -> Gaussian:  # noqa: A002
+    def one(belief: Gaussian, u: Any) -> Gaussian:
+        state = filter.predict(params, belief, u)
+        return Gaussian(state.mean, state.cov)
+
+    return jax.vmap(one)(beliefs, us)
+
+
+def observation_estimate(filter: Filter, params: Any, estimate: Any, us: Any = None) -> Gaussian:  # noqa: A002
+    """Return the beliefs about a new observation y_t, noise included, that go with beliefs about x_t.
+
+    Args:
+        filter: a filter with a moment rule.
+        params: the `StateSpaceModel`, or params that hold one.
+        estimate: mean [T, n] and cov [T, n, n]: predicted, filtered, or smoothed.
+        us: inputs [T, ...], or None.
+
+    Returns:
+        `Gaussian` with mean [T, m] and cov [T, m, m] = Cov[h(x_t)] + R.
+
+    Raises:
+        ValueError: if the filter has no rule or the estimate no covariance.
+
+    Example:
+        >>> model = kf.systems.constant_velocity()
+        >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=10)
+        >>> est = kf.run(kf.kalman(), model, ys)[1]
+        >>> kf.observation_estimate(kf.kalman(), model, kf.predicted(kf.kalman(), model, est)).mean.shape
+        (10, 1)
+    """
+    model = model_and_rule("observation_estimate", filter, params, estimate)
+    return _observation_estimate(filter, model, belief_of(estimate), us)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _observation_estimate(filter: Filter, model: StateSpaceModel, beliefs: Gaussian, us: Any) -> Gaussian:  # noqa: A002
+    def one(belief: Gaussian, u: Any) -> Gaussian:
+        moments = filter.rule(bind(model.h, u), belief, model.state_space, model.observation_space)
+        return Gaussian(moments.mean, linalg.symmetric(moments.cov + model.observation_noise(belief.mean, u)))
+
+    return jax.vmap(one)(beliefs, us)
+
+
+def impute(
+    filter: Filter,  # noqa: A002
+    params: Any,
+    estimate: Any,
+    ys: Array,
+    observed: Array,
+    us: Any = None,
+) -> Gaussian:
+    """Fill the gaps of ys: E[y_t | data] where missing, y_t itself (with zero covariance) where seen.
+
+    A missing channel whose noise is correlated with that of a seen one is conditioned on it:
+    y = h(x) + G (y_seen - h(x)) + w with G = R_ms R_ss^-1 and Cov[w] = R_mm - G R_sm.
+
+    Args:
+        filter: a filter with a moment rule.
+        params: the `StateSpaceModel`, or params that hold one.
+        estimate: mean [T, n] and cov [T, n, n]: filtered, or (usually) smoothed.
+        ys: observations [T, m]; unobserved entries may hold anything.
+        observed: booleans [T] or [T, m].
+        us: inputs [T, ...], or None.
+
+    Returns:
+        `Gaussian` with mean [T, m] and cov [T, m, m].
+
+    Raises:
+        ValueError: if the filter has no rule, the estimate no covariance, or the shapes differ.
+
+    Example:
+        >>> model = kf.systems.constant_velocity()
+        >>> ys, observed = kf.split_missing(jnp.array([[0.0], [jnp.nan], [2.0]]))
+        >>> smoothed = kf.smooth(kf.kalman(), model, kf.run(kf.kalman(), model, ys, observed=observed)[1])
+        >>> kf.impute(kf.kalman(), model, smoothed, ys, observed).cov[:, 0, 0].round(1).tolist()
+        [0.0, 1.7000000476837158, 0.0]
+    """
+    model = model_and_rule("impute", filter, params, estimate)
+    ys, observed = jnp.asarray(ys), jnp.asarray(observed, bool)
+    steps = estimate.mean.shape[0]
+    if ys.ndim != 2 or ys.shape[0] != steps or observed.shape not in (ys.shape, ys.shape[:1]):
+        raise ValueError(
+            f"impute: ys is {ys.shape} and observed {observed.shape} for {steps} estimates; expected [T, m], and [T] or [T, m]."
+        )
+    mask = jnp.broadcast_to(observed.reshape(steps, -1), ys.shape)
+    return _impute(filter, model, belief_of(estimate), jnp.where(mask, ys, 0), mask, us)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _impute(filter: Filter, model: StateSpaceModel, beliefs: Gaussian, ys: Array, masks: Array, us: Any) -> Gaussian:  # noqa: A002
+    space: Space = model.observation_space
+
+    def one(belief: Gaussian, y: Array, mask: Array, u: Any) -> Gaussian:
+        R, h = model.observation_noise(belief.mean, u), bind(model.h, u)
+        R_seen = jnp.where(mask[None, :], R, 0)  # the columns of seen channels
+        block = jnp.where(mask[:, None], R_seen, 0) + jnp.diag((~mask).astype(R.dtype))
+        G = linalg.solve_factored(linalg.cholesky(block), R_seen.T).T
+
+        def given_seen(x: Array) -> Array:
+            y_hat = h(x)
+            return y_hat + linalg.matmul(G, jnp.where(mask, space.difference(y, y_hat), 0))
+
+        moments = filter.rule(given_seen, belief, model.state_space, space)
+        cov = linalg.symmetric(moments.cov + R - linalg.matmul(G, R_seen.T))
+        return Gaussian(jnp.where(mask, y, moments.mean), jnp.where(mask[None, :] | mask[:, None], 0, cov))
+
+    return jax.vmap(one)(beliefs, ys, masks, us)
+
+
+def belief_of(estimate: Any) -> Gaussian:
+    """Return the mean and covariance of anything that has them."""
+    return Gaussian(estimate.mean, estimate.cov)
+
+
+def model_and_rule(who: str, filter: Filter, params: Any, estimate: Any) -> StateSpaceModel:  # noqa: A002
+    """Return the model, or raise: what needs the moments of f or h needs a rule, a model and a covariance."""
+    model = model_of(params)
+    if filter.rule is None or model is None:
+        raise ValueError(
+            f"{who}: the filter has no moment rule or params ({type(params).__name__}) no model; expected a Gaussian"
+            " filter such as kf.extended() and a StateSpaceModel."
+        )
+    if estimate.cov is None:
+        raise ValueError(f"{who}: the estimate has no covariance; expected mean [T, n] and cov [T, n, n].")
+    return model

@@ -1,0 +1,515 @@
+"""State-space models as pytrees: what every filter, smoother and simulator takes as its parameters.
+
+    x_t = f(x_{t-1}, u_t) + e_t,   e_t ~ N(0, Q)
+    y_t = h(x_t, u_t)     + v_t,   v_t ~ N(0, R),      x_0 ~ N(prior.mean, prior.cov),   t = 1..T
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.tree_util import Partial
+
+from kfjax import linalg
+from kfjax.base import Gaussian
+from kfjax.spaces import EUCLIDEAN, Space
+
+__all__ = [
+    "Discretised",
+    "Linear",
+    "StateSpaceModel",
+    "linear_gaussian",
+    "model_of",
+    "simulate",
+    "time_steps",
+    "van_loan",
+    "with_model",
+]
+
+
+class _Pytree:
+    """A frozen dataclass whose fields are its children; unflattening bypasses the checks of the public door."""
+
+    def __init_subclass__(cls) -> None:
+        jax.tree_util.register_pytree_with_keys(
+            cls,
+            lambda x: ([(jax.tree_util.GetAttrKey(f.name), getattr(x, f.name)) for f in dataclasses.fields(cls)], None),
+            lambda _, children: cls._unchecked(*children),
+        )
+
+    @classmethod
+    def _unchecked(cls, *values: Any) -> Any:
+        self = object.__new__(cls)
+        for field, value in zip(dataclasses.fields(cls), values, strict=True):
+            object.__setattr__(self, field.name, value)
+        return self
+
+
+def _callable(value: Any) -> Any:
+    """Wrap a plain function as a pytree; leave pytrees (`Partial`, `Linear`, arrays, None) as they are."""
+    if isinstance(value, Partial) or not callable(value) or not jax.tree_util.all_leaves([value]):
+        return value
+    return Partial(value)
+
+
+def _promote(tree: Any, who: str) -> Any:
+    """Make every leaf an array of one float dtype, the widest among them."""
+    leaves, structure = jax.tree.flatten(tree)
+    for leaf in leaves:
+        dtype = leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
+        if not (jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)):
+            raise ValueError(
+                f"{who}: got a leaf of type {dtype}; expected real numbers. Keep masks, indices and names static:"
+                " bind them with functools.partial instead of jax.tree_util.Partial."
+            )
+    arrays = [jnp.asarray(leaf) for leaf in leaves]
+    floats = [a.dtype for a in arrays if jnp.issubdtype(a.dtype, jnp.floating) and not a.weak_type]
+    dtype = jnp.result_type(*floats) if floats else jnp.result_type(float)
+    return jax.tree.unflatten(structure, [a.astype(dtype) for a in arrays])
+
+
+def _array(value: Any) -> Any:
+    """Turn nested lists and numbers into arrays, leave the rest."""
+    return jnp.asarray(value) if isinstance(value, (list, tuple, int, float)) else value
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Linear(_Pytree):
+    """The affine function A x + B u + b, whose matrices are parameters.
+
+    Filters take the exact path for it. Each of A, B and b may be a callable of u (for example of a time step), and u may
+    then carry more than the input: with B None, u enters through such callables only.
+
+    Attributes:
+        A: [k, n], or a callable u -> [k, n].
+        B: [k, p], or a callable, or None.
+        b: [k], or a callable, or None.
+
+    Raises:
+        ValueError: if the shapes do not fit.
+
+    Example:
+        >>> kf.Linear([[1.0, 0.1], [0.0, 1.0]])(jnp.array([1.0, 2.0]), None).round(2).tolist()
+        [1.2000000476837158, 2.0]
+    """
+
+    A: Any
+    B: Any = None
+    b: Any = None
+
+    def __post_init__(self) -> None:
+        for name in ("A", "B", "b"):
+            object.__setattr__(self, name, _callable(_array(getattr(self, name))))
+        for name, ndim in (("A", 2), ("B", 2), ("b", 1)):
+            value = getattr(self, name)
+            if value is None or callable(value):
+                continue
+            if np.ndim(value) != ndim:
+                raise ValueError(
+                    f"Linear: {name} has shape {np.shape(value)}; expected {ndim} axes "
+                    f"({'[k, n]' if name == 'A' else '[k, p]' if name == 'B' else '[k]'}). Reshape it."
+                )
+            if not callable(self.A) and np.shape(value)[0] != np.shape(self.A)[0]:
+                raise ValueError(
+                    f"Linear: {name} has {np.shape(value)[0]} rows; expected {np.shape(self.A)[0]}, as many as A."
+                )
+
+    def at(self, u: Any) -> Linear:
+        """Return the function of x alone, with u put in: Linear(A, None, B u + b)."""
+        A, B, b = (m(u) if callable(m) else m for m in (self.A, self.B, self.b))
+        if B is not None:
+            if u is None:
+                raise ValueError("Linear: got no input u; expected one, since B is given. Pass us= to run.")
+            if jnp.shape(u) != B.shape[1:]:
+                raise ValueError(f"Linear: input u has shape {jnp.shape(u)}; expected {B.shape[1:]}, the columns of B.")
+            b = linalg.matmul(B, u) if b is None else linalg.matmul(B, u) + b
+        return Linear._unchecked(A, None, b)
+
+    def __call__(self, x: Array, u: Any = None) -> Array:
+        """Return A x + B u + b."""
+        fixed = self.at(u)
+        mean = linalg.matmul(fixed.A, x)
+        return mean if fixed.b is None else mean + fixed.b
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class StateSpaceModel(_Pytree):
+    """A state-space model with additive Gaussian noise; a pytree whose leaves are its parameters.
+
+    x_t = f(x_{t-1}, u_t) + e_t,  y_t = h(x_t, u_t) + v_t,  e_t ~ N(0, Q),  v_t ~ N(0, R),  x_0 ~ prior.
+
+    Functions with learnable parameters are `jax.tree_util.Partial(fn, theta)` with a module-level `fn(theta, x, u)`, so
+    that models built alike share one compilation. Use `model.replace(Q=...)` for a changed copy.
+
+    Attributes:
+        f: `(x [n], u) -> [n]`. A plain function, a `Partial`, or a `Linear`.
+        h: `(x [n], u) -> [m]`, likewise.
+        Q: process noise covariance [n, n], or a callable of (x_{t-1|t-1}, u_t).
+        R: observation noise covariance [m, m], or a callable of (x_{t|t-1}, u_t).
+        prior: belief about x_0, a `Gaussian` or a pair (mean [n], cov [n, n]); cov = 0 says that x_0 is known.
+        difference: `(y, y_hat) -> [m]`, for observations such as angles; None is y - y_hat.
+        state_difference: `(x, x_hat) -> [n]`, for states on curved spaces; None is x - x_hat.
+        retract: `(x, d) -> x`, moves x along a tangent vector; None is x + d. Goes with `state_difference`.
+        log_likelihood: `(x, y, u, observed) -> scalar`, for particle filters with other than Gaussian noise.
+
+    Raises:
+        ValueError: wrong shapes, an asymmetric or indefinite Q, R or prior.cov, non-finite numbers, or leaves that are
+            not real numbers. Checked on construction, as far as values are known (not inside a trace).
+
+    Example:
+        >>> model = kf.StateSpaceModel(
+        ...     f=lambda x, u: jnp.sin(x), h=lambda x, u: x[:1], Q=0.1 * jnp.eye(2), R=[[0.5]],
+        ...     prior=kf.Gaussian(jnp.zeros(2), jnp.eye(2)))
+        >>> model.R.shape
+        (1, 1)
+    """
+
+    f: Any
+    h: Any
+    Q: Any
+    R: Any
+    prior: Any
+    difference: Any = None
+    state_difference: Any = None
+    retract: Any = None
+    log_likelihood: Any = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.prior, tuple) or len(self.prior) != 2:
+            raise ValueError(
+                f"StateSpaceModel: prior is {type(self.prior).__name__}; expected kf.Gaussian(mean [n], cov [n, n])."
+            )
+        values = {
+            field.name: _callable(getattr(self, field.name))
+            for field in dataclasses.fields(self)
+            if field.name != "prior"
+        }
+        values |= {"Q": _array(values["Q"]), "R": _array(values["R"]), "prior": Gaussian(*map(_array, self.prior))}
+        for name in ("f", "h"):
+            if not callable(values[name]):
+                raise ValueError(
+                    f"StateSpaceModel: {name} is {type(values[name]).__name__}; expected a function of (x, u)."
+                    " A matrix goes in kf.Linear(A)."
+                )
+        for name, value in _promote(values, "StateSpaceModel").items():
+            object.__setattr__(self, name, value)
+        _check_model(self)
+
+    @property
+    def n(self) -> int:
+        """The dimension of the state (of its tangent space, for a curved one)."""
+        return self.prior.cov.shape[-1]
+
+    @property
+    def dtype(self) -> Any:
+        """The float dtype of every leaf."""
+        return self.prior.mean.dtype
+
+    @property
+    def state_space(self) -> Space:
+        """How states are subtracted and moved."""
+        if self.state_difference is None:
+            return EUCLIDEAN
+        return Space(self.state_difference, self.retract)
+
+    @property
+    def observation_space(self) -> Space:
+        """How observations are subtracted; predicted ones are averaged as offsets from a reference."""
+        return EUCLIDEAN if self.difference is None else Space(self.difference, jnp.add)
+
+    def process_noise(self, x: Array, u: Any = None) -> Array:
+        """Return Q [n, n] at (x_{t-1|t-1}, u_t)."""
+        return self.Q(x, u).astype(self.dtype) if callable(self.Q) else self.Q
+
+    def observation_noise(self, x: Array, u: Any = None) -> Array:
+        """Return R [m, m] at (x_{t|t-1}, u_t)."""
+        return self.R(x, u).astype(self.dtype) if callable(self.R) else self.R
+
+    def replace(self, **changes: Any) -> StateSpaceModel:
+        """Return a copy with other fields; they are checked like a new model's."""
+        known = {field.name for field in dataclasses.fields(self)}
+        if unknown := set(changes) - known:
+            raise ValueError(
+                f"StateSpaceModel.replace: got {', '.join(sorted(unknown))}; expected any of {', '.join(sorted(known))}."
+            )
+        return dataclasses.replace(self, **changes)
+
+    @classmethod
+    def axes(cls, **axes: int | None) -> Any:
+        """Return a model of batch axes for `jax.vmap(..., in_axes=...)`: None but for the fields named.
+
+        Example:
+            >>> kf.StateSpaceModel.axes(Q=0).Q, kf.StateSpaceModel.axes(Q=0).R
+            (0, None)
+        """
+        return cls._unchecked(*(axes.get(field.name) for field in dataclasses.fields(cls)))
+
+
+def _check_model(model: StateSpaceModel) -> None:
+    """The public door of a model: shapes, then values where they are known."""
+    mean, cov = model.prior
+    n = cov.shape[-1] if cov.ndim else 0
+    if mean.ndim != 1 or cov.shape != (n, n) or (model.retract is None and mean.shape != (n,)) or n == 0:
+        raise ValueError(
+            f"StateSpaceModel: prior has mean {mean.shape} and cov {cov.shape}; expected [n] and [n, n]."
+            " A batch of models is made with jax.vmap."
+        )
+    if (model.retract is None) != (model.state_difference is None):
+        raise ValueError("StateSpaceModel: got one of state_difference and retract; expected both or neither.")
+    if not callable(model.Q) and model.Q.shape != (n, n):
+        raise ValueError(f"StateSpaceModel: Q has shape {model.Q.shape}; expected ({n}, {n}), as prior.cov.")
+    if not callable(model.R) and (model.R.ndim != 2 or model.R.shape[0] != model.R.shape[1]):
+        raise ValueError(f"StateSpaceModel: R has shape {model.R.shape}; expected [m, m].")
+    _check_linear("f", model.f, n, n)
+    _check_linear("h", model.h, n, None if callable(model.R) else model.R.shape[0])
+    for name, value in (("Q", model.Q), ("R", model.R), ("prior.cov", cov)):
+        if not callable(value):
+            check_covariance(f"StateSpaceModel: {name}", value)
+    if is_concrete(mean) and not np.isfinite(mean).all():
+        raise ValueError("StateSpaceModel: prior.mean has NaN or infinite entries; expected finite numbers.")
+
+
+def _check_linear(name: str, fn: Any, n: int, rows: int | None) -> None:
+    """Check the shape of a Linear with a constant matrix."""
+    if not isinstance(fn, Linear) or callable(fn.A):
+        return
+    if fn.A.shape[1] != n or rows not in (None, fn.A.shape[0]):
+        raise ValueError(
+            f"StateSpaceModel: {name} = Linear with A of shape {fn.A.shape}; expected"
+            f" ({'m' if rows is None else rows}, {n}), given Q, R and the prior."
+        )
+
+
+def is_concrete(x: Any) -> bool:
+    """Tell whether the values of x can be looked at (they cannot, inside a trace)."""
+    return not isinstance(x, jax.core.Tracer)
+
+
+def check_covariance(name: str, cov: Array) -> None:
+    """Raise a ValueError unless cov [n, n] is finite, symmetric and positive semidefinite to rounding."""
+    if not is_concrete(cov):
+        return
+    C = np.asarray(cov, dtype=np.float64)
+    if not np.isfinite(C).all():
+        raise ValueError(f"{name} has NaN or infinite entries; expected finite numbers.")
+    scale = np.abs(C).max(initial=0.0)
+    slack = 100 * C.shape[0] * float(jnp.finfo(cov.dtype).eps) * scale
+    if np.abs(C - C.T).max(initial=0.0) > slack:
+        raise ValueError(
+            f"{name} is not symmetric (largest difference {np.abs(C - C.T).max():.2g}); expected a covariance."
+            " Use (C + C.T) / 2 if that is what you mean."
+        )
+    lowest = np.linalg.eigvalsh(C).min(initial=0.0)
+    if lowest < -slack:
+        raise ValueError(
+            f"{name} is indefinite (smallest eigenvalue {lowest:.2g}); expected a covariance. Check signs and units."
+        )
+
+
+def linear_gaussian(F: Any, H: Any, Q: Any, R: Any, prior: Any, B: Any = None) -> StateSpaceModel:
+    """Return the linear Gaussian model x_t = F x_{t-1} + B u_t + e_t, y_t = H x_t + v_t.
+
+    Args:
+        F: [n, n], or a callable of u.
+        H: [m, n], or a callable of u.
+        Q: [n, n], or a callable of (x, u).
+        R: [m, m], or a callable of (x, u).
+        prior: `Gaussian(mean [n], cov [n, n])` of x_0.
+        B: [n, p], a callable of u, or None.
+
+    Returns:
+        The model; every filter runs it, `kfjax.kalman()` exactly.
+
+    Raises:
+        ValueError: as `StateSpaceModel`.
+
+    Example:
+        >>> model = kf.linear_gaussian(
+        ...     F=[[1.0, 1.0], [0.0, 1.0]], H=[[1.0, 0.0]], Q=0.01 * jnp.eye(2), R=[[1.0]],
+        ...     prior=kf.Gaussian(jnp.zeros(2), jnp.eye(2)))
+        >>> model.n
+        2
+    """
+    return StateSpaceModel(Linear(F, B), Linear(H), Q, R, prior)
+
+
+def is_linear(model: StateSpaceModel) -> bool:
+    """Tell whether both functions of the model are `Linear`."""
+    return isinstance(model.f, Linear) and isinstance(model.h, Linear)
+
+
+def model_of(params: Any) -> StateSpaceModel | None:
+    """Return the model that params is, or has as its `.model`, or None."""
+    model = getattr(params, "model", params)
+    return model if isinstance(model, StateSpaceModel) else None
+
+
+def with_model(params: Any, **changes: Any) -> Any:
+    """Return params with fields of the state-space model(s) inside replaced: a lens for filters made of filters.
+
+    Args:
+        params: a `StateSpaceModel`, or any pytree that holds some.
+        **changes: fields of `StateSpaceModel`.
+
+    Raises:
+        ValueError: if there is no model inside, or no such field.
+
+    Example:
+        >>> kf.with_model(kf.systems.constant_velocity(), R=[[4.0]]).R.tolist()
+        [[4.0]]
+    """
+
+    def is_model(p: Any) -> bool:
+        return isinstance(p, StateSpaceModel)
+
+    if not any(is_model(leaf) for leaf in jax.tree.leaves(params, is_leaf=is_model)):
+        raise ValueError(f"with_model: params is {type(params).__name__}; expected one that holds a StateSpaceModel.")
+    return jax.tree.map(lambda p: p.replace(**changes) if is_model(p) else p, params, is_leaf=is_model)
+
+
+def simulate(
+    key: Array, model: StateSpaceModel, steps: int | None = None, us: Any = None, *, initial: Array | None = None
+) -> tuple[Array, Array]:
+    """Draw a trajectory: x_0 from the prior, then x_t = f(x_{t-1}, u_t) + e_t and y_t = h(x_t, u_t) + v_t.
+
+    Args:
+        key: a random key; `jax.vmap` over split keys gives a batch.
+        model: the model to draw from; its Q is taken at x_{t-1}, its R at x_t.
+        steps: T; may be left out where us is given.
+        us: inputs with a leading time axis [T, ...], or None.
+        initial: x_0 [n], drawn from the prior if None.
+
+    Returns:
+        xs [T, n] and ys [T, m], for t = 1..T (x_0 is not among them).
+
+    Raises:
+        ValueError: if T is not given, is below one, or differs from the length of us.
+
+    Example:
+        >>> xs, ys = kf.simulate(jax.random.key(0), kf.systems.constant_velocity(), steps=5)
+        >>> xs.shape, ys.shape
+        ((5, 2), (5, 1))
+    """
+    lengths = {leaf.shape[0] for leaf in jax.tree.leaves(us)} | ({steps} if steps is not None else set())
+    if len(lengths) != 1 or min(lengths) < 1:
+        raise ValueError(
+            f"simulate: got steps={steps} and us of lengths {sorted(lengths - {steps})}; expected one number of steps,"
+            " at least 1. Pass steps=, or us with a leading time axis."
+        )
+    return _simulate(key, model, us, initial, lengths.pop())
+
+
+def _draw(key: Array, cov: Array) -> Array:
+    """Draw from N(0, cov)."""
+    return linalg.matmul(linalg.cholesky(cov), jax.random.normal(key, cov.shape[:1], cov.dtype))
+
+
+@functools.partial(jax.jit, static_argnums=4)
+def _simulate(key: Array, model: StateSpaceModel, us: Any, initial: Any, steps: int) -> tuple[Array, Array]:
+    key, first = jax.random.split(key)
+    space = model.state_space
+    x0 = space.retract(model.prior.mean, _draw(first, model.prior.cov)) if initial is None else initial
+
+    def body(x: Array, at: tuple[Array, Any]) -> tuple[Array, tuple[Array, Array]]:
+        key, u = at
+        process, observation = jax.random.split(key)
+        x = space.retract(model.f(x, u), _draw(process, model.process_noise(x, u))).astype(model.dtype)
+        y = model.h(x, u) + _draw(observation, model.observation_noise(x, u))
+        return x, (x, y.astype(model.dtype))
+
+    return jax.lax.scan(body, x0.astype(model.dtype), (jax.random.split(key, steps), us))[1]
+
+
+def time_steps(times: Array, start: float | Array) -> Array:
+    """Return the steps dt_t = times_t - times_{t-1} between timestamps, with times_0 = start: inputs for `run`.
+
+    Args:
+        times: [T] timestamps of the observations, not decreasing, in seconds or any unit.
+        start: the time of x_0, at or before times[0].
+
+    Returns:
+        dt [T], each at least zero, computed at the precision of `times` before any cast.
+
+    Raises:
+        ValueError: if times is not one-dimensional or goes backwards.
+
+    Example:
+        >>> kf.time_steps(jnp.array([0.5, 1.5, 1.75]), start=0.0).tolist()
+        [0.5, 1.0, 0.25]
+    """
+    times = times if isinstance(times, jax.Array) else np.asarray(times)
+    if times.ndim != 1 or times.shape[0] == 0:
+        raise ValueError(f"time_steps: times has shape {times.shape}; expected [T], T at least 1.")
+    # numpy subtracts in double precision: timestamps of 1e9 seconds have no milliseconds left in float32
+    module = np if isinstance(times, np.ndarray) and not isinstance(start, jax.Array) else jnp
+    steps = module.diff(times, prepend=module.asarray(start).reshape(1))
+    if is_concrete(steps) and (np.asarray(steps) < 0).any():
+        raise ValueError(
+            f"time_steps: got a step of {np.asarray(steps).min():.4g} at index {int(np.asarray(steps).argmin())};"
+            " expected times that do not decrease, from start on. Sort the data by time."
+        )
+    return jnp.asarray(steps)
+
+
+class Discretised(NamedTuple):
+    """A linear stochastic differential equation over one step.
+
+    Attributes:
+        F: transition matrix [n, n].
+        Q: process noise covariance [n, n].
+        B: input matrix [n, p] for a held input, or None.
+    """
+
+    F: Array
+    Q: Array
+    B: Array | None
+
+
+def van_loan(A: Any, diffusion: Any, dt: float | Array, B: Any = None) -> Discretised:
+    """Discretise dx = (A x + B u) dt + dw, E[dw dw'] = diffusion dt, exactly over a step dt with held u.
+
+    F = exp(A dt), Q = int_0^dt exp(A s) diffusion exp(A s)' ds, B_d = int_0^dt exp(A s) ds B.
+
+    Args:
+        A: drift matrix [n, n].
+        diffusion: [n, n], symmetric positive semidefinite, per unit of time.
+        dt: step length, in the unit of time of A; may be a tracer.
+        B: [n, p] or None.
+
+    Returns:
+        `Discretised(F, Q, B)`.
+
+    Raises:
+        ValueError: if the shapes do not fit or the diffusion is no covariance.
+
+    Example:
+        >>> kf.van_loan([[0.0, 1.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]], 1.0).Q.round(3).tolist()
+        [[0.3330000042915344, 0.5], [0.5, 1.0]]
+
+    References:
+        C. F. Van Loan, Computing integrals involving the matrix exponential, IEEE Trans. Automat. Contr. 23 (1978).
+    """
+    A, diffusion = (jnp.asarray(M, jnp.result_type(M, float)) for M in (A, diffusion))
+    n = A.shape[0]
+    if A.shape != (n, n) or diffusion.shape != (n, n):
+        raise ValueError(f"van_loan: A is {A.shape} and diffusion {diffusion.shape}; expected [n, n] both.")
+    check_covariance("van_loan: diffusion", diffusion)
+    block = jnp.block([[-A, diffusion], [jnp.zeros_like(A), A.T]])
+    exponential = jax.scipy.linalg.expm(block * dt)
+    F = exponential[n:, n:].T
+    Q = linalg.symmetric(F @ exponential[:n, n:])
+    if B is None:
+        return Discretised(F, Q, None)
+    B = jnp.asarray(B, A.dtype)
+    if B.ndim != 2 or B.shape[0] != n:
+        raise ValueError(f"van_loan: B has shape {B.shape}; expected ({n}, p).")
+    p = B.shape[1]
+    held = jnp.block([[A, B], [jnp.zeros((p, n + p), A.dtype)]])
+    return Discretised(F, Q, jax.scipy.linalg.expm(held * dt)[:n, n:])

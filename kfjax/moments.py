@@ -1,0 +1,209 @@
+"""Moment rules: how the mean and covariance of a Gaussian pass through a function.
+
+A moment rule is a hashable value, called as `rule(fn, belief, source, target) -> Moments`, where `fn` is a function of
+x alone and the two `Space`s say how its inputs and outputs are subtracted and moved. The Kalman, extended,
+unscented, cubature and Gauss-Hermite filters and their smoothers are one prediction, one update and one smoothing
+recursion over this table. A rule of your own is any hashable callable with this signature.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from kfjax import linalg
+from kfjax.base import Gaussian
+from kfjax.models import Linear
+from kfjax.spaces import EUCLIDEAN, Space
+
+__all__ = ["Cubature", "GaussHermite", "Moments", "MomentRule", "SigmaPoints", "Taylor", "Unscented"]
+
+
+class Moments(NamedTuple):
+    """Moments of y = fn(x) for Gaussian x.
+
+    Attributes:
+        mean: E[y], [k].
+        cov: Cov[y], [k, k].
+        cross: Cov[x, y], [n, k].
+        residual: `K [n, k] -> [n, n]`, the covariance of x - K y *computed as a sum of squares*. An update with gain K
+            has the covariance residual(K) + K R K', which stays definite to rounding in any precision, whereas
+            P - K C' and P - K S K' do not.
+    """
+
+    mean: Array
+    cov: Array
+    cross: Array
+    residual: Callable[[Array], Array]
+
+
+MomentRule = Callable[..., Moments]
+
+
+def _affine_moments(mean: Array, J: Array, P: Array) -> Moments:
+    """Moments of y = mean + J (x - E x)."""
+
+    def residual(K: Array) -> Array:
+        return linalg.quadratic(jnp.eye(P.shape[-1], dtype=P.dtype) - linalg.matmul(K, J), P)
+
+    cross = linalg.matmul(P, J.T)
+    return Moments(mean, linalg.symmetric(linalg.matmul(J, cross)), cross, residual)
+
+
+@dataclasses.dataclass(frozen=True)
+class Taylor:
+    """First-order Taylor expansion at the mean: exact for linear functions, and the rule of the extended Kalman filter.
+
+    E[y] = fn(m), Cov[y] = J P J', Cov[x, y] = P J', residual(K) = (I - K J) P (I - K J)', J = fn'(m) by `jax.jacfwd`.
+    """
+
+    def __call__(
+        self, fn: Callable[[Array], Array], belief: Gaussian, source: Space = EUCLIDEAN, target: Space = EUCLIDEAN
+    ) -> Moments:
+        """Return the moments of fn(x), x ~ belief."""
+        x, P = belief
+        if isinstance(fn, Linear):
+            return _affine_moments(fn(x).astype(x.dtype), fn.A.astype(x.dtype), P)
+        mean = fn(x).astype(x.dtype)
+        if source is EUCLIDEAN and target is EUCLIDEAN:
+            return _affine_moments(mean, jax.jacfwd(fn)(x).astype(x.dtype), P)
+
+        def local(d: Array) -> Array:
+            return target.difference(fn(source.retract(x, d)), mean)
+
+        return _affine_moments(mean, jax.jacfwd(local)(jnp.zeros(P.shape[-1], P.dtype)).astype(x.dtype), P)
+
+
+class SigmaPoints(abc.ABC):
+    """Rules that evaluate fn at weighted points x_i = m + L s_i, L L' = P; a subclass gives `points(n)`.
+
+    E[y] = sum_i w_i y_i, and all covariances are sums of c_i-weighted products of deviations; in particular
+    residual(K) = sum_i c_i (dx_i - K dy_i)(dx_i - K dy_i)'. On curved spaces points are retracted from the mean, and
+    outputs are averaged as offsets from the reference fn(m), which is right for angles with weights of any sign.
+    A linear fn takes the exact path.
+    """
+
+    @abc.abstractmethod
+    def points(self, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return points s [p, n] of N(0, I), weights w [p] of the mean and c [p] of the covariances."""
+
+    def __call__(
+        self, fn: Callable[[Array], Array], belief: Gaussian, source: Space = EUCLIDEAN, target: Space = EUCLIDEAN
+    ) -> Moments:
+        """Return the moments of fn(x), x ~ belief."""
+        x, P = belief
+        if isinstance(fn, Linear) and source is EUCLIDEAN and target is EUCLIDEAN:
+            return Taylor()(fn, belief)
+        unit, w, c = (jnp.asarray(part, P.dtype) for part in self.points(P.shape[-1]))
+        dx = linalg.matmul(unit, linalg.cholesky(P).T)
+        ys = jax.vmap(lambda d: fn(source.retract(x, d)))(dx).astype(x.dtype)
+        reference = fn(x).astype(x.dtype)
+        from_point = jax.vmap(target.difference, in_axes=(0, None))
+        mean = target.retract(reference, linalg.matmul(from_point(ys, reference).T, w))
+        dy = from_point(ys, mean)
+
+        def residual(K: Array) -> Array:
+            d = dx - linalg.matmul(dy, K.T)
+            return linalg.symmetric(linalg.weighted_gram(c, d, d))
+
+        cov = linalg.symmetric(linalg.weighted_gram(c, dy, dy))
+        return Moments(mean, cov, linalg.weighted_gram(c, dx, dy), residual)
+
+
+@dataclasses.dataclass(frozen=True)
+class Unscented(SigmaPoints):
+    """The scaled unscented transform: 2 n + 1 points, with lambda = alpha^2 (n + kappa) - n.
+
+    The default alpha = 1 keeps all weights positive and is safe in float32; the often quoted alpha = 1e-3 cancels
+    numbers of size 1e6 and is unusable there. With a negative central weight (alpha < 1) the covariance is no sum of
+    squares and can lose definiteness.
+
+    Attributes:
+        alpha: spread of the points, above 0.
+        beta: weight of the centre in the covariance; 2 is best for Gaussians.
+        kappa: second spread parameter, above -n.
+
+    References:
+        E. A. Wan, R. van der Merwe, The unscented Kalman filter for nonlinear estimation, AS-SPCC 2000, eq. (15).
+    """
+
+    alpha: float = 1.0
+    beta: float = 2.0
+    kappa: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.alpha > 0:
+            raise ValueError(f"Unscented: alpha is {self.alpha}; expected a number above 0.")
+
+    def points(self, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the centre and +- sqrt(n + lambda) along every axis."""
+        scale = self.alpha**2 * (n + self.kappa)
+        if scale <= 0:
+            raise ValueError(f"Unscented: kappa is {self.kappa} for n = {n}; expected more than -n.")
+        axes = np.sqrt(scale) * np.eye(n)
+        w = np.full(2 * n + 1, 0.5 / scale)
+        w[0] = 1 - n / scale
+        c = w.copy()
+        c[0] += 1 - self.alpha**2 + self.beta
+        return np.concatenate([np.zeros((1, n)), axes, -axes]), w, c
+
+
+@dataclasses.dataclass(frozen=True)
+class Cubature(SigmaPoints):
+    """The third-degree spherical-radial cubature rule: 2 n points of equal weight; all weights positive.
+
+    References:
+        I. Arasaratnam, S. Haykin, Cubature Kalman filters, IEEE Trans. Automat. Contr. 54 (2009), eq. (34).
+    """
+
+    def points(self, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return +- sqrt(n) along every axis."""
+        axes = np.sqrt(n) * np.eye(n)
+        w = np.full(2 * n, 0.5 / n)
+        return np.concatenate([axes, -axes]), w, w
+
+
+@functools.lru_cache(maxsize=64)
+def _product_rule(order: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """The tensor product of one-dimensional Gauss-Hermite rules for N(0, 1)."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(order)
+    weights = weights / weights.sum()
+    points = np.stack(np.meshgrid(*[nodes] * n, indexing="ij"), axis=-1).reshape(-1, n)
+    return points, np.stack(np.meshgrid(*[weights] * n, indexing="ij"), axis=-1).reshape(-1, n).prod(axis=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class GaussHermite(SigmaPoints):
+    """Gauss-Hermite quadrature: order^n points, exact for polynomials of degree 2 order - 1 in each variable.
+
+    Attributes:
+        order: points per dimension, at least 2.
+
+    References:
+        K. Ito, K. Xiong, Gaussian filters for nonlinear filtering problems, IEEE Trans. Automat. Contr. 45 (2000).
+    """
+
+    order: int = 3
+    largest = 100_000  # points; beyond this a product rule is the wrong tool
+
+    def __post_init__(self) -> None:
+        if self.order < 2:
+            raise ValueError(f"GaussHermite: order is {self.order}; expected at least 2.")
+
+    def points(self, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the product grid."""
+        if self.order**n > self.largest:
+            raise ValueError(
+                f"GaussHermite: order {self.order} in {n} dimensions needs {self.order**n} points; expected at most"
+                f" {self.largest}. Use kf.cubature() or a lower order."
+            )
+        unit, w = _product_rule(self.order, n)
+        return unit, w, w

@@ -1,0 +1,83 @@
+"""One observation as a filter sees it: inputs put in, missing channels decoupled, and the Info of its innovation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from kfjax import linalg
+from kfjax.base import Info
+from kfjax.models import Linear, StateSpaceModel
+from kfjax.spaces import Space
+
+__all__ = ["Observation", "bind", "innovation_info", "keep_unobserved", "observe"]
+
+
+class Observation(NamedTuple):
+    """One observation as an update form sees it: u is put in, and the mask has acted.
+
+    An unobserved channel reads zero whatever the state, and has unit noise: it is decoupled from everything, so that
+    values and gradients are those of a model without it.
+
+    Attributes:
+        fn: function of x alone, [n] -> [m]; zero in unobserved channels.
+        R: noise covariance [m, m].
+        innovation: `y_hat [m] -> [m]`, y - y_hat, zero in unobserved channels.
+        space: how observations are subtracted.
+        mask: [m] booleans, or None if all was observed.
+    """
+
+    fn: Callable[[Array], Array]
+    R: Array
+    innovation: Callable[[Array], Array]
+    space: Space
+    mask: Array | None
+
+
+def bind(fn: Any, u: Any, mask: Array | None = None) -> Callable[[Array], Array]:
+    """Return the function of x alone, zero in unobserved channels; a `Linear` stays one."""
+    if isinstance(fn, Linear):
+        fixed = fn.at(u)
+        if mask is None:
+            return fixed
+        offset = None if fixed.b is None else jnp.where(mask, fixed.b, 0)
+        return Linear._unchecked(jnp.where(mask[:, None], fixed.A, 0), None, offset)
+    if mask is None:
+        return lambda x: fn(x, u)
+    return lambda x: jnp.where(mask, fn(x, u), 0)
+
+
+def observe(model: StateSpaceModel, x: Array, y: Array, u: Any = None, observed: Any = None) -> Observation:
+    """Return the observation y [m] of the model at the predicted mean x, with the mask applied."""
+    R, space = model.observation_noise(x, u), model.observation_space
+    y = jnp.asarray(y, x.dtype)
+    if observed is None:
+        return Observation(bind(model.h, u), R, lambda y_hat: space.difference(y, y_hat), space, None)
+    mask = jnp.broadcast_to(jnp.asarray(observed, bool), y.shape)
+    y = jnp.where(mask, y, 0)  # fill first, mask after: a NaN behind a `where` still has a NaN gradient
+    R = jnp.where(mask[:, None] & mask[None, :], R, 0) + jnp.diag((~mask).astype(R.dtype))
+    return Observation(
+        bind(model.h, u, mask), R, lambda y_hat: jnp.where(mask, space.difference(y, y_hat), 0), space, mask
+    )
+
+
+def innovation_info(innovation: Array, S: Array, factor: Array, mask: Array | None) -> Info:
+    """Return the Info of an innovation with covariance S = factor factor'."""
+    whitened = linalg.solve_lower(factor, innovation)
+    nis = jnp.sum(whitened**2)
+    dof = jnp.asarray(innovation.shape[0] if mask is None else jnp.sum(mask), jnp.int32)
+    log_likelihood = -0.5 * (nis + linalg.logdet(factor) + dof * jnp.log(2 * jnp.pi).astype(S.dtype))
+    if mask is not None:
+        S = jnp.where(mask[:, None] & mask[None, :], S, 0)
+    return Info(innovation, S, log_likelihood, nis, dof)
+
+
+def keep_unobserved(observed: Any, new: Any, old: Any) -> Any:
+    """Return the old state where nothing was observed: the law that every filter keeps, to the bit."""
+    if observed is None:
+        return new
+    return jax.tree.map(lambda a, b: jnp.where(jnp.any(observed), a, b), new, old)

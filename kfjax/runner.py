@@ -1,0 +1,356 @@
+"""The one place where a filter is looped over time: `run`, and its neighbours `step` and `forecast`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from kfjax.base import Filter, Gaussian, Info, estimate
+from kfjax.imputation import observation_estimate
+from kfjax.models import StateSpaceModel, is_concrete, model_of
+
+__all__ = ["Forecast", "forecast", "run", "split_missing", "step"]
+
+
+class Forecast(NamedTuple):
+    """Beliefs about the future, with a leading axis over steps ahead.
+
+    Attributes:
+        state: mean [K, n] and cov [K, n, n] of x_{T+1..T+K}.
+        observation: mean [K, m] and cov [K, m, m] of y, observation noise included; None for a filter without a rule.
+    """
+
+    state: Gaussian
+    observation: Gaussian | None
+
+
+def run(
+    filter: Filter,  # noqa: A002 - the field's word, and never needed as the builtin here
+    params: Any,
+    ys: Any,
+    us: Any = None,
+    *,
+    observed: Any = None,
+    length: Any = None,
+    key: Array | None = None,
+    initial: Any = None,
+    emit: Callable[[Any, Info], Any] = estimate,
+    checked: bool = False,
+) -> tuple[Any, Any]:
+    """Run a filter over one trajectory; `jax.vmap` it for a batch, `jax.grad` through it, call it twice: no retracing.
+
+    For t = 1..T: predict with u_t, then update with y_t and u_t.
+
+    Args:
+        filter: the `Filter`.
+        params: its parameters; a `StateSpaceModel` for a model-based filter.
+        ys: observations [T, m] (a pytree of such, for filters of several sensors).
+        us: inputs, any pytree with a leading time axis, or None; us[t-1] is u_t, which takes x_{t-1} to x_t.
+        observed: what was seen, booleans [T] or [T, m] (a pytree like ys), or None for everything. Values, and gradients,
+            are those of deleting the rest; unobserved entries of ys may hold anything, NaN included.
+        length: number of leading steps that count (a scalar; batch it with `jax.vmap`). Afterwards the state is frozen and
+            nothing is added to the likelihood, whatever stands in ys and us.
+        key: random key for filters that draw.
+        initial: a state to continue from, as returned by an earlier run; default `filter.init(params, key)`.
+        emit: `(state, info) -> anything`, what to keep of every step. Use a module-level function: a new lambda per call
+            compiles again. Default `kfjax.estimate`; `kfjax.estimate_and_info` keeps all.
+        checked: raise if an observed entry is NaN or an output is not finite, also inside `jax.jit` (there as the
+            runtime error of a callback, with the same text).
+
+    Returns:
+        The final state, and the stacked outputs of emit: by default an `Estimate` with mean [T, n], cov [T, n, n] and
+        log_likelihood [T].
+
+    Raises:
+        ValueError: if shapes do not fit, T = 0, or ys has NaN where it counts as observed (seen only outside a trace, or
+            with checked=True).
+
+    Example:
+        >>> model = kf.systems.lorenz(observation="spherical", q_std=0.1, r_std=0.1)
+        >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=50)
+        >>> final, est = kf.run(kf.unscented(), model, ys)
+        >>> est.mean.shape, est.cov.shape
+        ((50, 3), (50, 3, 3))
+    """
+    if initial is not None and key is not None:
+        raise ValueError("run: got both initial and key; expected one. A state carries its own key: drop key.")
+    ys = np.asarray(ys) if isinstance(ys, list) else ys
+    _check_mask_dtype("run", observed)
+    _check_nan("run", ys, observed, length)
+    if length is not None and is_concrete(length) and not 0 <= int(length) <= _steps(ys):
+        raise ValueError(f"run: length is {length}; expected 0 to {_steps(ys)}, the number of steps in ys.")
+    final, outputs = _run(filter, emit, checked, params, ys, us, observed, length, key, initial)
+    return final, outputs
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _run(
+    filter: Filter,  # noqa: A002
+    emit: Callable[[Any, Info], Any],
+    checked: bool,
+    params: Any,
+    ys: Any,
+    us: Any,
+    observed: Any,
+    length: Any,
+    key: Array | None,
+    initial: Any,
+) -> tuple[Any, Any]:
+    steps = _check_series("run", params, ys, us, observed)
+    state = filter.init(params, key) if initial is None else jax.tree.map(jnp.asarray, initial)
+    seen = jax.tree.map(lambda o: jnp.asarray(o, bool), observed)
+    active = None
+    if length is not None:
+        active = jnp.arange(steps) < length
+        us = until(length, us)
+        seen = _restrict(seen, active, ys)
+    if checked:
+        _check_runtime("run: ys has NaN where it counts as observed", _unseen_to_zero(ys, seen))
+
+    def body(state: Any, at: tuple[Any, Any, Any, Any]) -> tuple[Any, Any]:
+        y, u, seen_t, active_t = at
+        new, info = filter.update(params, filter.predict(params, state, u), y, u, seen_t)
+        if active_t is not None:
+            new = jax.tree.map(lambda a, b: jnp.where(active_t, a, b), new, state)
+        return new, emit(new, info)
+
+    final, outputs = jax.lax.scan(body, state, (ys, us, seen, active))
+    if checked:
+        _check_runtime("run: an estimate is not finite", outputs)
+    return final, outputs
+
+
+def step(
+    filter: Filter,  # noqa: A002
+    params: Any,
+    state: Any,
+    y: Any,
+    u: Any = None,
+    observed: Any = None,
+) -> tuple[Any, Info]:
+    """Take one predict and one update, jitted: what a streaming application calls for every observation.
+
+    Args:
+        filter: the `Filter`.
+        params: its parameters.
+        state: the state after the previous observation; at first `filter.init(params)`.
+        y: the observation [m].
+        u: the input u_t of this step, or None.
+        observed: boolean scalar or [m], or None for everything.
+
+    Returns:
+        The new state and the `Info` of the update; the same numbers as `run`.
+
+    Raises:
+        ValueError: if shapes do not fit, or y has NaN where it counts as observed.
+
+    Example:
+        >>> model = kf.systems.constant_velocity()
+        >>> state = kf.kalman().init(model)
+        >>> state, info = kf.step(kf.kalman(), model, state, jnp.array([0.3]))
+        >>> info.dof.item()
+        1
+    """
+    y = np.asarray(y) if isinstance(y, (list, float, int)) else y
+    _check_mask_dtype("step", observed)
+    _check_nan("step", y, observed, None)
+    return _step(filter, params, state, y, u, observed)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _step(filter: Filter, params: Any, state: Any, y: Any, u: Any, observed: Any) -> tuple[Any, Info]:  # noqa: A002
+    one = functools.partial(jax.tree.map, lambda a: jnp.asarray(a)[None])
+    _check_series("step", params, one(y), one(u), one(observed))
+    return filter.update(params, filter.predict(params, state, u), y, u, observed)
+
+
+def forecast(
+    filter: Filter,  # noqa: A002
+    params: Any,
+    state: Any,
+    us: Any = None,
+    *,
+    steps: int | None = None,
+) -> Forecast:
+    """Predict ahead of a state without observations.
+
+    Args:
+        filter: the `Filter`.
+        params: its parameters.
+        state: the state to start from, such as the final state of `run`.
+        us: future inputs with a leading axis [K, ...], or None.
+        steps: K; may be left out where us is given.
+
+    Returns:
+        `Forecast(state, observation)`, both `Gaussian`s with a leading axis of K steps.
+
+    Raises:
+        ValueError: if the number of steps is not given, is below one, or differs from the length of us.
+
+    Example:
+        >>> model = kf.systems.constant_velocity()
+        >>> ahead = kf.forecast(kf.kalman(), model, kf.kalman().init(model), steps=3)
+        >>> ahead.state.mean.shape, ahead.observation.cov.shape
+        ((3, 2), (3, 1, 1))
+    """
+    lengths = {leaf.shape[0] for leaf in jax.tree.leaves(us)} | ({steps} if steps is not None else set())
+    if len(lengths) != 1 or min(lengths) < 1:
+        raise ValueError(
+            f"forecast: got steps={steps} and us of lengths {sorted(lengths - {steps})}; expected one number, at least 1."
+        )
+    return _forecast(filter, params, state, us, lengths.pop())
+
+
+@functools.partial(jax.jit, static_argnums=(0, 4))
+def _forecast(filter: Filter, params: Any, state: Any, us: Any, steps: int) -> Forecast:  # noqa: A002
+    def body(state: Any, u: Any) -> tuple[Any, Gaussian]:
+        state = filter.predict(params, state, u)
+        return state, Gaussian(state.mean, state.cov)
+
+    states = jax.lax.scan(body, state, us, length=steps)[1]
+    model = model_of(params)
+    if filter.rule is None or model is None:
+        return Forecast(states, None)
+    return Forecast(states, observation_estimate(filter, model, states, us))
+
+
+def split_missing(ys: Any) -> tuple[Array, Array]:
+    """Turn NaN into a mask.
+
+    Args:
+        ys: observations [..., m] with NaN where missing.
+
+    Returns:
+        (filled, observed): ys with 0 for NaN, and booleans of the same shape, for `run(..., filled, observed=observed)`.
+
+    Example:
+        >>> filled, observed = kf.split_missing(jnp.array([[1.0], [jnp.nan]]))
+        >>> observed.tolist()
+        [[True], [False]]
+    """
+    ys = jnp.asarray(ys)
+    observed = ~jnp.isnan(ys)
+    return jnp.where(observed, ys, 0), observed
+
+
+def until(length: Any, tree: Any) -> Any:
+    """Return series whose entries after `length` are those of the first step: NaN there must not reach a gradient."""
+
+    def fill(a: Array) -> Array:
+        inside = jnp.arange(a.shape[0]) < length
+        return jnp.where(inside.reshape((-1,) + (1,) * (a.ndim - 1)), a, a[:1])
+
+    return jax.tree.map(lambda a: fill(jnp.asarray(a)), tree)
+
+
+def _restrict(seen: Any, active: Array, ys: Any) -> Any:
+    """Combine the mask with the active steps, in the structure of ys."""
+    if seen is None:
+        return jax.tree.map(lambda y: active, ys)
+    return jax.tree.map(lambda s: s & active.reshape((-1,) + (1,) * (s.ndim - 1)), seen)
+
+
+def _unseen_to_zero(ys: Any, seen: Any) -> Any:
+    """Replace entries that do not count by zero."""
+    if seen is None:
+        return ys
+    return jax.tree.map(lambda y, s: jnp.where(s.reshape(s.shape + (1,) * (y.ndim - s.ndim)), y, 0), ys, seen)
+
+
+def _steps(ys: Any) -> int:
+    leaves = jax.tree.leaves(ys)
+    return leaves[0].shape[0] if leaves and leaves[0].ndim else 0
+
+
+def _check_mask_dtype(who: str, observed: Any) -> None:
+    for leaf in jax.tree.leaves(observed):
+        dtype = getattr(leaf, "dtype", np.asarray(leaf).dtype)
+        if not (jnp.issubdtype(dtype, jnp.bool_) or jnp.issubdtype(dtype, jnp.integer)):
+            raise ValueError(f"{who}: observed has dtype {dtype}; expected booleans. Use kf.split_missing for NaN.")
+
+
+def _check_nan(who: str, ys: Any, observed: Any, length: Any) -> None:
+    """Refuse NaN that would be taken for data, where values can be seen (not inside a trace)."""
+    if not all(is_concrete(leaf) for leaf in jax.tree.leaves((ys, observed, length))):
+        return
+    # in numpy: inside somebody's trace, jax operations on constants would give tracers
+    data = [np.asarray(y) for y in jax.tree.leaves(ys)]
+    masks = [np.asarray(o, bool) for o in jax.tree.leaves(observed)] or [np.True_] * len(data)
+    for y, mask in zip(data, masks, strict=True):
+        bad = np.isnan(y) if np.issubdtype(y.dtype, np.floating) else np.zeros(y.shape, bool)
+        bad = bad & mask.reshape(mask.shape + (1,) * (y.ndim - mask.ndim))
+        if bad[: None if length is None else int(length)].any():
+            raise ValueError(
+                f"{who}: ys has NaN where it counts as observed; expected numbers. For missing data write"
+                " `ys, observed = kf.split_missing(ys)` and pass observed=observed."
+            )
+
+
+def _check_runtime(text: str, tree: Any) -> None:
+    """Raise from inside a compiled function unless every number in the tree is finite."""
+    bad = ~jnp.asarray([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)])
+    jax.debug.callback(functools.partial(_raise_if, text), bad.any())
+
+
+def _raise_if(text: str, bad: np.ndarray) -> None:
+    if np.any(bad):
+        raise ValueError(f"{text}; see the Conventions page on missing data.")
+
+
+def _check_series(who: str, params: Any, ys: Any, us: Any, observed: Any) -> int:
+    """Check shapes once, while tracing: what would otherwise die unreadably inside a scan. Returns T."""
+    leaves = jax.tree.leaves(ys)
+    if not leaves or any(leaf.ndim == 0 or leaf.shape[0] == 0 for leaf in leaves):
+        raise ValueError(f"{who}: ys has shape {[leaf.shape for leaf in leaves]}; expected [T, m] with T at least 1.")
+    steps = leaves[0].shape[0]
+    for name, tree in (("ys", ys), ("us", us), ("observed", observed)):
+        for leaf in jax.tree.leaves(tree):
+            if leaf.ndim == 0 or leaf.shape[0] != steps:
+                raise ValueError(
+                    f"{who}: {name} has shape {leaf.shape}; expected a leading axis of {steps} steps, as ys."
+                    " A batch goes through jax.vmap."
+                )
+    model = model_of(params)
+    if model is not None and isinstance(ys, (jax.Array, np.ndarray)):
+        _check_observations(who, model, ys, us, observed)
+    return steps
+
+
+def _check_observations(who: str, model: StateSpaceModel, ys: Array, us: Any, observed: Any) -> None:
+    """Check ys [T, m] and the mask against what the model's functions return."""
+    u = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), us)
+    x = model.prior.mean
+    N, n = x.shape[0], model.n
+    try:
+        m = jax.eval_shape(model.h, x, u).shape
+        shapes = {"f": jax.eval_shape(model.f, x, u).shape, "Q": jax.eval_shape(model.process_noise, x, u).shape}
+        shapes["R"] = jax.eval_shape(model.observation_noise, x, u).shape
+    except (TypeError, AttributeError, KeyError, IndexError) as error:
+        if us is not None:
+            raise
+        raise ValueError(
+            f"{who}: the model cannot be evaluated without inputs ({type(error).__name__}: {error});"
+            " expected us. Pass us= with a leading time axis."
+        ) from error
+    if len(m) != 1:
+        raise ValueError(f"{who}: h returns shape {m}; expected [m]. Return a vector, for example h(x)[None].")
+    for name, expected in (("f", (N,)), ("Q", (n, n)), ("R", m + m)):
+        if shapes[name] != expected:
+            raise ValueError(f"{who}: {name} gives shape {shapes[name]}; expected {expected}, as the prior and h have it.")
+    if ys.shape[1:] != m:
+        remedy = "Reshape it."
+        if ys.ndim == 2 and ys.shape[0] == m[0]:
+            remedy = "It looks transposed: pass ys.T."
+        elif ys.ndim == 3:
+            remedy = "A batch goes through jax.vmap."
+        elif ys.ndim == 1:
+            remedy = "Pass ys[:, None]."
+        raise ValueError(f"{who}: ys has shape {ys.shape}; expected [T, m] with m = {m[0]}, as h returns. {remedy}")
+    if observed is not None and observed.shape not in (ys.shape, ys.shape[:1]):
+        raise ValueError(f"{who}: observed has shape {observed.shape}; expected {ys.shape[:1]} or {ys.shape}.")

@@ -1,0 +1,38 @@
+"""Shared set-up: both precisions, strict promotion, and where the data sets are."""
+
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import kfjax as kf
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def x64():
+    """Run a test in double precision."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _doctest_names(doctest_namespace):
+    doctest_namespace.update(kf=kf, jax=jax, jnp=jax.numpy, np=np)
+
+
+def data_dir() -> Path | None:
+    """The folder of measured data: KFJAX_DATA, then ../shared/data beside the checkout."""
+    places = [os.environ.get("KFJAX_DATA"), Path(__file__).parents[2] / "shared" / "data"]
+    return next((Path(place) for place in places if place and Path(place).is_dir()), None)
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder of measured data, or skip."""
+    if (found := data_dir()) is None:
+        pytest.skip("no measured data: set KFJAX_DATA to a folder with kalmannet/, nclt/, indoor_uwb/")
+    return found
