@@ -1,0 +1,214 @@
+"""Many trajectories in one container, checked once: what evaluation and training work on."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from typing import Any
+
+import jax
+import numpy as np
+
+from kfjax.models import _Pytree
+
+__all__ = ["Dataset"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Dataset(_Pytree):
+    """N trajectories of T steps, x_1..x_T and y_1..y_T, checked when made; every array has a leading axis of N.
+
+    A pytree: `jax.vmap` over it sees one trajectory at a time. NaN in `obs` becomes the mask. Entries after a
+    trajectory's `length` never count, whatever they are. Arrays are kept in main memory (numpy) until they are used.
+
+    Attributes:
+        obs: observations [N, T, m], NaN where missing; kept with 0 there.
+        state: true states [N, T, n], NaN where not known (errors are then taken over what is known), or None.
+        inputs: any pytree of [N, T, ...], or None; inputs[:, t-1] is u_t, which takes x_{t-1} to x_t.
+        length: [N] integers from 1 to T, or None if all trajectories have T steps.
+        observed: booleans [N, T] or [N, T, m]; default all that is not NaN. Kept as [N, T, m], or None if all was seen.
+        initial: [N, n] prior means of x_0 in place of the model's own, or None.
+        dtype: of the floats; default that of jax (float32 unless x64 is enabled). Integer inputs stay integers.
+
+    Raises:
+        ValueError: if shapes do not fit, if something infinite or (but for `obs` and `state`) NaN counts, or if
+            `observed` marks a NaN as seen.
+
+    Example:
+        >>> data = kf.Dataset([[[1.0], [jnp.nan], [3.0]], [[0.0], [1.0], [jnp.inf]]], length=[3, 2])
+        >>> data
+        Dataset(2 trajectories of 2 to 3 steps, m=1, 20.0 % missing)
+        >>> data[1:].observed.tolist()
+        [[[True], [True], [True]]]
+    """
+
+    obs: Any
+    state: Any = None
+    inputs: Any = None
+    length: Any = None
+    observed: Any = None
+    initial: Any = None
+    dtype: dataclasses.InitVar[Any] = None
+
+    def __post_init__(self, dtype: Any) -> None:
+        dtype = np.dtype(jax.dtypes.canonicalize_dtype(float) if dtype is None else dtype)
+        obs = _floats("obs", self.obs, dtype)
+        if obs.ndim != 3 or 0 in obs.shape:
+            remedy = " One trajectory is obs[None]; scalar observations are obs[..., None]." if obs.ndim < 3 else ""
+            raise ValueError(f"Dataset: obs has shape {obs.shape}; expected [N, T, m], none of them 0.{remedy}")
+        N, T, _ = obs.shape
+        length = _lengths(self.length, N, T)
+        active = np.arange(T) < (np.full(N, T) if length is None else length)[:, None]
+        obs, observed = _mask(obs, self.observed, active)
+        values = {"obs": obs, "length": length, "observed": observed, "state": None, "inputs": None, "initial": None}
+        if self.state is not None:
+            values["state"] = _series("state", self.state, dtype, active, nan=True)
+            if values["state"].ndim != 3:
+                raise ValueError(f"Dataset: state has shape {values['state'].shape}; expected ({N}, {T}, n).")
+        if self.inputs is not None:
+            values["inputs"] = jax.tree.map(lambda a: _series("inputs", a, dtype, active), self.inputs)
+        if self.initial is not None:
+            values["initial"] = _initial(self.initial, dtype, N)
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def size(self) -> int:
+        """The number of trajectories, N."""
+        return self.obs.shape[0]
+
+    @property
+    def steps(self) -> int:
+        """The number of steps T of the arrays; the longest trajectory may be shorter."""
+        return self.obs.shape[1]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """The number of steps of every trajectory, [N]."""
+        return np.full(self.size, self.steps) if self.length is None else np.asarray(self.length)
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: Any) -> Dataset:
+        """Return some of the trajectories, by slice, integer (one trajectory), list of integers, or boolean mask."""
+        index = slice(index, index + 1 or None) if isinstance(index, (int, np.integer)) else index
+        if not isinstance(index, slice):
+            index = np.asarray(index)
+        chosen = jax.tree.map(lambda a: a[index], self)
+        if chosen.size == 0:
+            raise ValueError(f"Dataset: the index leaves no trajectory of {self.size}; expected at least one.")
+        return chosen
+
+    def split(self, *parts: float) -> tuple[Dataset, ...]:
+        """Cut into consecutive parts; shuffle first with `data[permutation]` if the order means something.
+
+        Args:
+            *parts: numbers of trajectories, or fractions of them; together at most everything.
+
+        Returns:
+            One Dataset per part.
+
+        Raises:
+            ValueError: if a part is empty, or they are more than there is.
+
+        Example:
+            >>> train, test = kf.Dataset(np.zeros((10, 5, 1))).split(0.8, 0.2)
+            >>> train.size, test.size
+            (8, 2)
+        """
+        whole = all(isinstance(part, (int, np.integer)) for part in parts)
+        ends = np.cumsum(parts) if whole else np.round(np.cumsum(parts) * self.size, 6).astype(int)
+        bounds = [0, *ends.tolist()]
+        if not parts or any(a >= b for a, b in itertools.pairwise(bounds)) or bounds[-1] > self.size:
+            raise ValueError(
+                f"Dataset.split: got {parts} of {self.size} trajectories; expected parts that are not empty, at most"
+                f" {self.size} together (or 1.0, as fractions)."
+            )
+        return tuple(self[a:b] for a, b in itertools.pairwise(bounds))
+
+    def __repr__(self) -> str:
+        if not isinstance(self.obs, (np.ndarray, jax.Array)) or self.obs.ndim != 3:
+            return f"Dataset({self.obs!r}, ...)"  # inside jax transformations the fields may be anything
+        low, high = self.lengths.min(), self.lengths.max()
+        text = f"{self.size} trajectories of {low if low == high else f'{low} to {high}'} steps, m={self.obs.shape[2]}"
+        if self.state is not None:
+            text += f", n={self.state.shape[2]}"
+        if self.observed is not None:
+            active = np.arange(self.steps) < self.lengths[:, None]
+            text += f", {100 * (1 - self.observed[active].mean()):.1f} % missing"
+        return f"Dataset({text})"
+
+
+# after the class, since a dataclass takes a property in its body for the default of the argument
+Dataset.dtype = property(lambda self: self.obs.dtype, doc="The dtype of the observations.")
+
+
+def _floats(name: str, value: Any, dtype: np.dtype) -> np.ndarray:
+    """Return a float array, or integers and booleans of the inputs as they are."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"Dataset: {name} has dtype {array.dtype}; expected real numbers.")
+    return array if name == "inputs" and array.dtype.kind in "iub" else array.astype(dtype)
+
+
+def _lengths(length: Any, N: int, T: int) -> np.ndarray | None:
+    """Check the lengths [N]; None if all are T."""
+    if length is None:
+        return None
+    array = np.asarray(length)
+    if array.shape != (N,) or array.dtype.kind not in "iu" or array.min() < 1 or array.max() > T:
+        raise ValueError(
+            f"Dataset: length has shape {array.shape} and dtype {array.dtype}"
+            + (f", from {array.min()} to {array.max()}" if array.size else "")
+            + f"; expected ({N},) integers from 1 to {T}."
+        )
+    return None if (array == T).all() else array.astype(np.int32)
+
+
+def _mask(obs: np.ndarray, observed: Any, active: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Turn NaN into the mask; both are cleared after the end."""
+    missing = np.isnan(obs)
+    if observed is None:
+        seen = ~missing
+    else:
+        seen = np.asarray(observed)
+        if seen.dtype.kind not in "biu" or seen.shape not in (obs.shape, obs.shape[:2]):
+            raise ValueError(
+                f"Dataset: observed has shape {seen.shape} and dtype {seen.dtype}; expected booleans {obs.shape[:2]}"
+                f" or {obs.shape}, as obs."
+            )
+        seen = np.broadcast_to(seen.astype(bool).reshape(*obs.shape[:2], -1), obs.shape)
+        if (seen & missing & active[..., None]).any():
+            raise ValueError(
+                "Dataset: obs has NaN where observed is True; expected numbers there. Leave observed out (NaN is then"
+                " missing), or set it to False there."
+            )
+    seen = seen | ~active[..., None]
+    obs = np.where(seen & active[..., None], obs, 0)
+    if np.isinf(obs).any():
+        raise ValueError("Dataset: obs has infinite entries; expected numbers, or NaN where missing.")
+    return obs, None if seen.all() else seen
+
+
+def _series(name: str, value: Any, dtype: np.dtype, active: np.ndarray, *, nan: bool = False) -> np.ndarray:
+    """Check an array [N, T, ...]; what stands after the end is cleared."""
+    array = _floats(name, value, dtype)
+    if array.shape[:2] != active.shape:
+        raise ValueError(
+            f"Dataset: {name} has shape {array.shape}; expected {active.shape[0]} trajectories of {active.shape[1]}"
+            " steps, as obs."
+        )
+    array = np.where(active.reshape(active.shape + (1,) * (array.ndim - 2)), array, np.zeros((), array.dtype))
+    if array.dtype.kind == "f" and (np.isinf(array).any() or (np.isnan(array).any() and not nan)):
+        remedy = "numbers, or NaN where not known." if nan else "finite numbers. Fill the gaps, or cut with length."
+        raise ValueError(f"Dataset: {name} has {'infinite' if nan else 'NaN or infinite'} entries; expected {remedy}")
+    return array
+
+
+def _initial(value: Any, dtype: np.dtype, N: int) -> np.ndarray:
+    """Check the initial means [N, n]."""
+    array = _floats("initial", value, dtype)
+    if array.ndim != 2 or array.shape[0] != N or not np.isfinite(array).all():
+        raise ValueError(f"Dataset: initial has shape {array.shape}; expected finite numbers ({N}, n), one row each.")
+    return array
