@@ -1,7 +1,8 @@
 """kfjax: a functional filtering toolkit for JAX."""
 
-from kfjax import moments
+from kfjax import moments, systems
 from kfjax.base import Estimate, Filter, Gaussian, Info, estimate, estimate_and_info
+from kfjax.discretisation import Discretised, time_steps, van_loan
 from kfjax.filters import (
     cubature,
     extended,
@@ -12,16 +13,13 @@ from kfjax.filters import (
 )
 from kfjax.imputation import impute, observation_estimate, predicted
 from kfjax.models import (
-    Discretised,
     Linear,
     StateSpaceModel,
     linear_gaussian,
-    simulate,
-    time_steps,
-    van_loan,
     with_model,
 )
 from kfjax.runner import Forecast, forecast, run, split_missing, step
+from kfjax.simulation import simulate
 from kfjax.smoothers import Smoothed, smooth
 from kfjax.spaces import Space, angle_difference, angle_retract, wrap_angle
 
@@ -58,6 +56,7 @@ __all__ = [
     "smooth",
     "split_missing",
     "step",
+    "systems",
     "time_steps",
     "unscented",
     "van_loan",

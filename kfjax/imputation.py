@@ -18,7 +18,7 @@ from kfjax.spaces import Space
 __all__ = ["impute", "observation_estimate", "predicted"]
 
 
-def predicted(filter: Filter, params: Any, estimate: Any, us: Any = None, *, initial: Any = None) -> Gaussian:  # noqa: A002
+def predicted(filter: Filter, params: Any, estimate: Any, us: Any = None, *, initial: Any = None) -> Gaussian:
     """Return the beliefs one step ahead, x_{t|t-1} for t = 1..T, from filtered ones.
 
     Args:
@@ -43,7 +43,7 @@ def predicted(filter: Filter, params: Any, estimate: Any, us: Any = None, *, ini
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _predicted(filter: Filter, params: Any, beliefs: Gaussian, us: Any) -> Gaussian:  # noqa: A002
+def _predicted(filter: Filter, params: Any, beliefs: Gaussian, us: Any) -> Gaussian:
     def one(belief: Gaussian, u: Any) -> Gaussian:
         state = filter.predict(params, belief, u)
         return Gaussian(state.mean, state.cov)
@@ -51,7 +51,7 @@ def _predicted(filter: Filter, params: Any, beliefs: Gaussian, us: Any) -> Gauss
     return jax.vmap(one)(beliefs, us)
 
 
-def observation_estimate(filter: Filter, params: Any, estimate: Any, us: Any = None) -> Gaussian:  # noqa: A002
+def observation_estimate(filter: Filter, params: Any, estimate: Any, us: Any = None) -> Gaussian:
     """Return the beliefs about a new observation y_t, noise included, that go with beliefs about x_t.
 
     Args:
@@ -78,16 +78,16 @@ def observation_estimate(filter: Filter, params: Any, estimate: Any, us: Any = N
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _observation_estimate(filter: Filter, model: StateSpaceModel, beliefs: Gaussian, us: Any) -> Gaussian:  # noqa: A002
+def _observation_estimate(filter: Filter, model: StateSpaceModel, beliefs: Gaussian, us: Any) -> Gaussian:
     def one(belief: Gaussian, u: Any) -> Gaussian:
         moments = filter.rule(bind(model.h, u), belief, model.state_space, model.observation_space)
-        return Gaussian(moments.mean, linalg.symmetric(moments.cov + model.observation_noise(belief.mean, u)))
+        return Gaussian(moments.mean, moments.cov + model.observation_noise(belief.mean, u))
 
     return jax.vmap(one)(beliefs, us)
 
 
 def impute(
-    filter: Filter,  # noqa: A002
+    filter: Filter,
     params: Any,
     estimate: Any,
     ys: Array,
@@ -125,28 +125,29 @@ def impute(
     steps = estimate.mean.shape[0]
     if ys.ndim != 2 or ys.shape[0] != steps or observed.shape not in (ys.shape, ys.shape[:1]):
         raise ValueError(
-            f"impute: ys is {ys.shape} and observed {observed.shape} for {steps} estimates; expected [T, m], and [T] or [T, m]."
+            f"impute: ys is {ys.shape} and observed {observed.shape} for {steps} estimates;"
+            " expected [T, m], and [T] or [T, m]."
         )
     mask = jnp.broadcast_to(observed.reshape(steps, -1), ys.shape)
     return _impute(filter, model, belief_of(estimate), jnp.where(mask, ys, 0), mask, us)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _impute(filter: Filter, model: StateSpaceModel, beliefs: Gaussian, ys: Array, masks: Array, us: Any) -> Gaussian:  # noqa: A002
+def _impute(filter: Filter, model: StateSpaceModel, beliefs: Gaussian, ys: Array, masks: Array, us: Any) -> Gaussian:
     space: Space = model.observation_space
 
     def one(belief: Gaussian, y: Array, mask: Array, u: Any) -> Gaussian:
         R, h = model.observation_noise(belief.mean, u), bind(model.h, u)
         R_seen = jnp.where(mask[None, :], R, 0)  # the columns of seen channels
         block = jnp.where(mask[:, None], R_seen, 0) + jnp.diag((~mask).astype(R.dtype))
-        G = linalg.solve_factored(linalg.cholesky(block), R_seen.T).T
+        G = linalg.factorise(block).solve(R_seen.T).T
 
         def given_seen(x: Array) -> Array:
             y_hat = h(x)
             return y_hat + linalg.matmul(G, jnp.where(mask, space.difference(y, y_hat), 0))
 
         moments = filter.rule(given_seen, belief, model.state_space, space)
-        cov = linalg.symmetric(moments.cov + R - linalg.matmul(G, R_seen.T))
+        cov = moments.cov + R - linalg.matmul(G, R_seen.T)
         return Gaussian(jnp.where(mask, y, moments.mean), jnp.where(mask[None, :] | mask[:, None], 0, cov))
 
     return jax.vmap(one)(beliefs, ys, masks, us)
@@ -157,7 +158,7 @@ def belief_of(estimate: Any) -> Gaussian:
     return Gaussian(estimate.mean, estimate.cov)
 
 
-def model_and_rule(who: str, filter: Filter, params: Any, estimate: Any) -> StateSpaceModel:  # noqa: A002
+def model_and_rule(who: str, filter: Filter, params: Any, estimate: Any) -> StateSpaceModel:
     """Return the model, or raise: what needs the moments of f or h needs a rule, a model and a covariance."""
     model = model_of(params)
     if filter.rule is None or model is None:

@@ -2,14 +2,19 @@
 
 A filter multiplies, factors and solves with matrices of a few rows, thousands at a time. Under `jax.vmap` a
 LAPACK factorisation is one library call per matrix, and a small `dot_general` is hardly better, so that sizes up
-to `UNROLL` are written as sums of outer products and unrolled columns, which XLA fuses over the batch. Larger
-sizes go through `jax.numpy.linalg`. The choice is made at trace time from the static shape.
+to `UNROLL` are written out: products as sums of outer products, factorisations and solves by scalars and rows, which
+XLA fuses over the batch. Larger sizes go through `jax.numpy.linalg`. The choice is made at trace time from the static
+shape. Derivatives are written out too (`custom_jvp`), with plain products: a transposed unrolled loop compiles slowly.
 
 Every function takes one matrix; batch with `jax.vmap`. Everything here accepts *semidefinite* matrices: a zero
 pivot gives a zero column in the factor, and solves with such a factor are right for right-hand sides in its range.
+Covariances are symmetric to rounding, and only their lower triangle is factored: making them exactly symmetric in
+every step would cost a transposition that breaks the fusion, half of the time of a Kalman step.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +22,18 @@ from jax import Array, lax
 
 UNROLL = 8  # largest size that is unrolled
 
-__all__ = ["cholesky", "logdet", "matmul", "quadratic", "solve_factored", "solve_lower", "symmetric", "weighted_gram"]
+__all__ = [
+    "Factored",
+    "cholesky",
+    "factorise",
+    "logdet",
+    "matmul",
+    "quadratic",
+    "solve_factored",
+    "solve_lower",
+    "symmetric",
+    "weighted_gram",
+]
 
 
 def symmetric(A: Array) -> Array:
@@ -25,20 +41,35 @@ def symmetric(A: Array) -> Array:
     return 0.5 * (A + A.swapaxes(-1, -2))
 
 
-def matmul(A: Array, B: Array) -> Array:
-    """Return A B for A [n, k] and B [k, m] or B [k], at full precision on every device."""
-    if A.shape[-1] != B.shape[0]:
-        raise ValueError(f"matmul: got shapes {A.shape} and {B.shape}; expected [n, k] and [k, m] or [k].")
-    if A.shape[-1] > UNROLL or A.shape[-1] == 0:
-        return jnp.matmul(A, B, precision=lax.Precision.HIGHEST)
+def _dot(A: Array, B: Array) -> Array:
+    """The library's product, at full precision on every device."""
+    return jnp.matmul(A, B, precision=lax.Precision.HIGHEST)
+
+
+@jax.custom_jvp
+def _outer_products(A: Array, B: Array) -> Array:
+    """A B as a sum of outer products."""
     if B.ndim == 1:
         return sum(A[:, k] * B[k] for k in range(A.shape[-1]))
     return sum(A[:, k, None] * B[None, k, :] for k in range(A.shape[-1]))
 
 
+@_outer_products.defjvp
+def _outer_products_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    (A, B), (dA, dB) = primals, tangents
+    return _outer_products(A, B), _dot(dA, B) + _dot(A, dB)
+
+
+def matmul(A: Array, B: Array) -> Array:
+    """Return A B for A [n, k] and B [k, m] or B [k], at full precision on every device."""
+    if A.shape[-1] != B.shape[0]:
+        raise ValueError(f"matmul: got shapes {A.shape} and {B.shape}; expected [n, k] and [k, m] or [k].")
+    return _outer_products(A, B) if 0 < A.shape[-1] <= UNROLL else _dot(A, B)
+
+
 def quadratic(A: Array, P: Array) -> Array:
     """Return A P A' for A [k, n] and symmetric P [n, n]."""
-    return symmetric(matmul(matmul(A, P), A.T))
+    return matmul(matmul(A, P), A.T)
 
 
 def weighted_gram(weights: Array, X: Array, Y: Array) -> Array:
@@ -48,14 +79,14 @@ def weighted_gram(weights: Array, X: Array, Y: Array) -> Array:
 
 @jax.custom_jvp
 def cholesky(A: Array) -> Array:
-    """Lower factor L [n, n] with L L' = A, for symmetric positive *semi*definite A [n, n].
+    """Lower factor L [n, n] with L L' = A, for symmetric positive *semi*definite A [n, n]; reads the lower triangle.
 
     A pivot below n eps A_jj counts as zero and gives a zero column; every |L_ij| is kept below the square root of
     what remains of A_ii. An indefinite A is therefore factored as if its negative part were not there.
     The derivative is that of the positive definite case, and 0 in null directions.
     """
     if A.shape[-1] <= UNROLL:
-        return _cholesky_columns(A)
+        return _cholesky_unrolled(A)
     L = jnp.linalg.cholesky(A)
     return lax.cond(jnp.isfinite(L).all(), lambda: L, lambda: _cholesky_loop(A))
 
@@ -64,39 +95,40 @@ def cholesky(A: Array) -> Array:
 def _cholesky_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     """dL = L Phi(L^-1 dA L^-T), where Phi keeps the lower triangle and half of the diagonal."""
     L = cholesky(primals[0])
-    M = solve_lower(L, solve_lower(L, symmetric(tangents[0])).T)
-    return L, matmul(L, jnp.tril(M) - 0.5 * jnp.diag(jnp.diag(M)))
+    inverse = solve_lower(L, jnp.eye(L.shape[-1], dtype=L.dtype))
+    M = _dot(_dot(inverse, symmetric(tangents[0])), inverse.T)
+    return L, _dot(L, jnp.tril(M) - 0.5 * jnp.diag(jnp.diag(M)))
 
 
-def _factor_column(column: Array, remaining: Array, tiny: Array, j: int | Array) -> Array:
-    """Column j of the factor from the column of what remains to be factored; zero where its pivot is."""
-    pivot = remaining[j]
-    positive = pivot > tiny[j]
-    limit = jnp.sqrt(jnp.maximum(remaining, 0))
-    scaled = jnp.clip(column / jnp.sqrt(jnp.where(positive, pivot, 1)), -limit, limit)
-    return jnp.where(positive & (jnp.arange(column.shape[0]) >= j), scaled, 0)
-
-
-def _cholesky_columns(A: Array) -> Array:
-    """Left-looking factorisation, one unrolled column at a time."""
+def _cholesky_unrolled(A: Array) -> Array:
+    """Factor by scalars, column by column."""
     n = A.shape[-1]
-    remaining = jnp.diag(A)
-    tiny = n * jnp.finfo(A.dtype).eps * remaining
-    columns: list[Array] = []
+    tiny = n * jnp.finfo(A.dtype).eps
+    L = [[jnp.zeros_like(A[0, 0])] * n for _ in range(n)]
+    remaining = [A[i, i] for i in range(n)]
     for j in range(n):
-        column = A[:, j] - sum(c * c[j] for c in columns)
-        columns.append(_factor_column(column, remaining, tiny, j))
-        remaining = remaining - columns[-1] ** 2
-    return jnp.stack(columns, axis=-1)
+        positive = remaining[j] > tiny * A[j, j]
+        L[j][j] = jnp.where(positive, jnp.sqrt(jnp.where(positive, remaining[j], 1)), 0)
+        inverse = jnp.where(positive, 1 / jnp.where(positive, L[j][j], 1), 0)
+        for i in range(j + 1, n):
+            entry = (A[i, j] - sum(L[i][k] * L[j][k] for k in range(j))) * inverse
+            limit = jnp.sqrt(jnp.maximum(remaining[i], 0))
+            L[i][j] = jnp.clip(entry, -limit, limit)
+            remaining[i] = remaining[i] - L[i][j] ** 2
+    return jnp.stack([jnp.stack(row) for row in L])
 
 
 def _cholesky_loop(A: Array) -> Array:
-    """Right-looking factorisation as a loop: for singular matrices too large to unroll."""
+    """Factor by a loop over columns: for singular matrices too large to unroll, where LAPACK gives NaN."""
     n = A.shape[-1]
     tiny = n * jnp.finfo(A.dtype).eps * jnp.diag(A)
 
     def body(S: Array, j: Array) -> tuple[Array, Array]:
-        column = _factor_column(S[:, j], jnp.diag(S), tiny, j)
+        remaining = jnp.diag(S)
+        positive = remaining[j] > tiny[j]
+        limit = jnp.sqrt(jnp.maximum(remaining, 0))
+        column = jnp.clip(S[:, j] / jnp.sqrt(jnp.where(positive, remaining[j], 1)), -limit, limit)
+        column = jnp.where(positive & (jnp.arange(n) >= j), column, 0)
         return S - jnp.outer(column, column), column
 
     return lax.scan(body, A, jnp.arange(n))[1].T
@@ -128,3 +160,62 @@ def logdet(L: Array) -> Array:
     """Return log det(L L') from the factor; zero pivots are left out (the determinant on the range)."""
     d = jnp.diag(L)
     return 2 * jnp.sum(jnp.where(d > 0, jnp.log(jnp.where(d > 0, d, 1)), 0))
+
+
+class Factored(NamedTuple):
+    """A symmetric positive semidefinite matrix with its Cholesky factor, for solves and the determinant.
+
+    Attributes:
+        matrix: A [n, n].
+        lower: L [n, n] with L L' = A.
+    """
+
+    matrix: Array
+    lower: Array
+
+    def solve(self, B: Array) -> Array:
+        """Return A^-1 B for B [n] or [n, r]; for singular A, right where B lies in its range."""
+        return _solve(self.matrix, self.lower, B)
+
+    def logdet(self) -> Array:
+        """Return log det A; zero pivots are left out (the determinant on the range)."""
+        return _logdet(self.matrix, self.lower)
+
+
+def factorise(A: Array) -> Factored:
+    """Factor a symmetric positive semidefinite A [n, n] for several uses."""
+    return Factored(A, cholesky(A))
+
+
+@jax.custom_jvp
+def _solve(A: Array, L: Array, B: Array) -> Array:
+    """A^-1 B, with L = cholesky(A)."""
+    del A
+    return solve_factored(L, B)
+
+
+@_solve.defjvp
+def _solve_jvp(primals: tuple[Array, Array, Array], tangents: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+    """dX = A^-1 (dB - dA X); the factor's own derivative is in dA already."""
+    (A, L, B), (dA, _, dB) = primals, tangents
+    X = _solve(A, L, B)
+    return X, _dot(_inverse(A, L), dB - _dot(symmetric(dA), X))
+
+
+@jax.custom_jvp
+def _logdet(A: Array, L: Array) -> Array:
+    """Log det A, with L = cholesky(A)."""
+    del A
+    return logdet(L)
+
+
+@_logdet.defjvp
+def _logdet_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    """d log det A = tr(A^-1 dA)."""
+    (A, L), (dA, _) = primals, tangents
+    return _logdet(A, L), jnp.sum(_inverse(A, L) * dA)
+
+
+def _inverse(A: Array, L: Array) -> Array:
+    """A^-1, for derivatives only."""
+    return _solve(A, L, jnp.eye(A.shape[-1], dtype=A.dtype))

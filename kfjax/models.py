@@ -1,15 +1,13 @@
 """State-space models as pytrees: what every filter, smoother and simulator takes as its parameters.
 
-    x_t = f(x_{t-1}, u_t) + e_t,   e_t ~ N(0, Q)
-    y_t = h(x_t, u_t)     + v_t,   v_t ~ N(0, R),      x_0 ~ N(prior.mean, prior.cov),   t = 1..T
+x_t = f(x_{t-1}, u_t) + e_t,   e_t ~ N(0, Q)
+y_t = h(x_t, u_t)     + v_t,   v_t ~ N(0, R),      x_0 ~ N(prior.mean, prior.cov),   t = 1..T
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,14 +20,10 @@ from kfjax.base import Gaussian
 from kfjax.spaces import EUCLIDEAN, Space
 
 __all__ = [
-    "Discretised",
     "Linear",
     "StateSpaceModel",
     "linear_gaussian",
     "model_of",
-    "simulate",
-    "time_steps",
-    "van_loan",
     "with_model",
 ]
 
@@ -84,8 +78,8 @@ def _array(value: Any) -> Any:
 class Linear(_Pytree):
     """The affine function A x + B u + b, whose matrices are parameters.
 
-    Filters take the exact path for it. Each of A, B and b may be a callable of u (for example of a time step), and u may
-    then carry more than the input: with B None, u enters through such callables only.
+    Filters take the exact path for it. Each of A, B and b may be a callable of u (for example of a time step); with B
+    None, u enters through such callables only.
 
     Attributes:
         A: [k, n], or a callable u -> [k, n].
@@ -237,7 +231,8 @@ class StateSpaceModel(_Pytree):
         known = {field.name for field in dataclasses.fields(self)}
         if unknown := set(changes) - known:
             raise ValueError(
-                f"StateSpaceModel.replace: got {', '.join(sorted(unknown))}; expected any of {', '.join(sorted(known))}."
+                f"StateSpaceModel.replace: got {', '.join(sorted(unknown))}; expected fields among"
+                f" {', '.join(sorted(known))}."
             )
         return dataclasses.replace(self, **changes)
 
@@ -372,144 +367,3 @@ def with_model(params: Any, **changes: Any) -> Any:
     if not any(is_model(leaf) for leaf in jax.tree.leaves(params, is_leaf=is_model)):
         raise ValueError(f"with_model: params is {type(params).__name__}; expected one that holds a StateSpaceModel.")
     return jax.tree.map(lambda p: p.replace(**changes) if is_model(p) else p, params, is_leaf=is_model)
-
-
-def simulate(
-    key: Array, model: StateSpaceModel, steps: int | None = None, us: Any = None, *, initial: Array | None = None
-) -> tuple[Array, Array]:
-    """Draw a trajectory: x_0 from the prior, then x_t = f(x_{t-1}, u_t) + e_t and y_t = h(x_t, u_t) + v_t.
-
-    Args:
-        key: a random key; `jax.vmap` over split keys gives a batch.
-        model: the model to draw from; its Q is taken at x_{t-1}, its R at x_t.
-        steps: T; may be left out where us is given.
-        us: inputs with a leading time axis [T, ...], or None.
-        initial: x_0 [n], drawn from the prior if None.
-
-    Returns:
-        xs [T, n] and ys [T, m], for t = 1..T (x_0 is not among them).
-
-    Raises:
-        ValueError: if T is not given, is below one, or differs from the length of us.
-
-    Example:
-        >>> xs, ys = kf.simulate(jax.random.key(0), kf.systems.constant_velocity(), steps=5)
-        >>> xs.shape, ys.shape
-        ((5, 2), (5, 1))
-    """
-    lengths = {leaf.shape[0] for leaf in jax.tree.leaves(us)} | ({steps} if steps is not None else set())
-    if len(lengths) != 1 or min(lengths) < 1:
-        raise ValueError(
-            f"simulate: got steps={steps} and us of lengths {sorted(lengths - {steps})}; expected one number of steps,"
-            " at least 1. Pass steps=, or us with a leading time axis."
-        )
-    return _simulate(key, model, us, initial, lengths.pop())
-
-
-def _draw(key: Array, cov: Array) -> Array:
-    """Draw from N(0, cov)."""
-    return linalg.matmul(linalg.cholesky(cov), jax.random.normal(key, cov.shape[:1], cov.dtype))
-
-
-@functools.partial(jax.jit, static_argnums=4)
-def _simulate(key: Array, model: StateSpaceModel, us: Any, initial: Any, steps: int) -> tuple[Array, Array]:
-    key, first = jax.random.split(key)
-    space = model.state_space
-    x0 = space.retract(model.prior.mean, _draw(first, model.prior.cov)) if initial is None else initial
-
-    def body(x: Array, at: tuple[Array, Any]) -> tuple[Array, tuple[Array, Array]]:
-        key, u = at
-        process, observation = jax.random.split(key)
-        x = space.retract(model.f(x, u), _draw(process, model.process_noise(x, u))).astype(model.dtype)
-        y = model.h(x, u) + _draw(observation, model.observation_noise(x, u))
-        return x, (x, y.astype(model.dtype))
-
-    return jax.lax.scan(body, x0.astype(model.dtype), (jax.random.split(key, steps), us))[1]
-
-
-def time_steps(times: Array, start: float | Array) -> Array:
-    """Return the steps dt_t = times_t - times_{t-1} between timestamps, with times_0 = start: inputs for `run`.
-
-    Args:
-        times: [T] timestamps of the observations, not decreasing, in seconds or any unit.
-        start: the time of x_0, at or before times[0].
-
-    Returns:
-        dt [T], each at least zero, computed at the precision of `times` before any cast.
-
-    Raises:
-        ValueError: if times is not one-dimensional or goes backwards.
-
-    Example:
-        >>> kf.time_steps(jnp.array([0.5, 1.5, 1.75]), start=0.0).tolist()
-        [0.5, 1.0, 0.25]
-    """
-    times = times if isinstance(times, jax.Array) else np.asarray(times)
-    if times.ndim != 1 or times.shape[0] == 0:
-        raise ValueError(f"time_steps: times has shape {times.shape}; expected [T], T at least 1.")
-    # numpy subtracts in double precision: timestamps of 1e9 seconds have no milliseconds left in float32
-    module = np if isinstance(times, np.ndarray) and not isinstance(start, jax.Array) else jnp
-    steps = module.diff(times, prepend=module.asarray(start).reshape(1))
-    if is_concrete(steps) and (np.asarray(steps) < 0).any():
-        raise ValueError(
-            f"time_steps: got a step of {np.asarray(steps).min():.4g} at index {int(np.asarray(steps).argmin())};"
-            " expected times that do not decrease, from start on. Sort the data by time."
-        )
-    return jnp.asarray(steps)
-
-
-class Discretised(NamedTuple):
-    """A linear stochastic differential equation over one step.
-
-    Attributes:
-        F: transition matrix [n, n].
-        Q: process noise covariance [n, n].
-        B: input matrix [n, p] for a held input, or None.
-    """
-
-    F: Array
-    Q: Array
-    B: Array | None
-
-
-def van_loan(A: Any, diffusion: Any, dt: float | Array, B: Any = None) -> Discretised:
-    """Discretise dx = (A x + B u) dt + dw, E[dw dw'] = diffusion dt, exactly over a step dt with held u.
-
-    F = exp(A dt), Q = int_0^dt exp(A s) diffusion exp(A s)' ds, B_d = int_0^dt exp(A s) ds B.
-
-    Args:
-        A: drift matrix [n, n].
-        diffusion: [n, n], symmetric positive semidefinite, per unit of time.
-        dt: step length, in the unit of time of A; may be a tracer.
-        B: [n, p] or None.
-
-    Returns:
-        `Discretised(F, Q, B)`.
-
-    Raises:
-        ValueError: if the shapes do not fit or the diffusion is no covariance.
-
-    Example:
-        >>> kf.van_loan([[0.0, 1.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]], 1.0).Q.round(3).tolist()
-        [[0.3330000042915344, 0.5], [0.5, 1.0]]
-
-    References:
-        C. F. Van Loan, Computing integrals involving the matrix exponential, IEEE Trans. Automat. Contr. 23 (1978).
-    """
-    A, diffusion = (jnp.asarray(M, jnp.result_type(M, float)) for M in (A, diffusion))
-    n = A.shape[0]
-    if A.shape != (n, n) or diffusion.shape != (n, n):
-        raise ValueError(f"van_loan: A is {A.shape} and diffusion {diffusion.shape}; expected [n, n] both.")
-    check_covariance("van_loan: diffusion", diffusion)
-    block = jnp.block([[-A, diffusion], [jnp.zeros_like(A), A.T]])
-    exponential = jax.scipy.linalg.expm(block * dt)
-    F = exponential[n:, n:].T
-    Q = linalg.symmetric(F @ exponential[:n, n:])
-    if B is None:
-        return Discretised(F, Q, None)
-    B = jnp.asarray(B, A.dtype)
-    if B.ndim != 2 or B.shape[0] != n:
-        raise ValueError(f"van_loan: B has shape {B.shape}; expected ({n}, p).")
-    p = B.shape[1]
-    held = jnp.block([[A, B], [jnp.zeros((p, n + p), A.dtype)]])
-    return Discretised(F, Q, jax.scipy.linalg.expm(held * dt)[:n, n:])

@@ -24,7 +24,7 @@ from kfjax.base import Gaussian
 from kfjax.models import Linear
 from kfjax.spaces import EUCLIDEAN, Space
 
-__all__ = ["Cubature", "GaussHermite", "Moments", "MomentRule", "SigmaPoints", "Taylor", "Unscented"]
+__all__ = ["Cubature", "GaussHermite", "MomentRule", "Moments", "SigmaPoints", "Taylor", "Unscented"]
 
 
 class Moments(NamedTuple):
@@ -55,7 +55,7 @@ def _affine_moments(mean: Array, J: Array, P: Array) -> Moments:
         return linalg.quadratic(jnp.eye(P.shape[-1], dtype=P.dtype) - linalg.matmul(K, J), P)
 
     cross = linalg.matmul(P, J.T)
-    return Moments(mean, linalg.symmetric(linalg.matmul(J, cross)), cross, residual)
+    return Moments(mean, linalg.matmul(J, cross), cross, residual)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,9 +112,9 @@ class SigmaPoints(abc.ABC):
 
         def residual(K: Array) -> Array:
             d = dx - linalg.matmul(dy, K.T)
-            return linalg.symmetric(linalg.weighted_gram(c, d, d))
+            return linalg.weighted_gram(c, d, d)
 
-        cov = linalg.symmetric(linalg.weighted_gram(c, dy, dy))
+        cov = linalg.weighted_gram(c, dy, dy)
         return Moments(mean, cov, linalg.weighted_gram(c, dx, dy), residual)
 
 

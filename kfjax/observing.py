@@ -65,15 +65,13 @@ def observe(model: StateSpaceModel, x: Array, y: Array, u: Any = None, observed:
     )
 
 
-def innovation_info(innovation: Array, S: Array, factor: Array, mask: Array | None) -> Info:
-    """Return the Info of an innovation with covariance S = factor factor'."""
-    whitened = linalg.solve_lower(factor, innovation)
-    nis = jnp.sum(whitened**2)
+def innovation_info(innovation: Array, S: linalg.Factored, mask: Array | None) -> Info:
+    """Return the Info of an innovation with covariance S."""
+    nis = jnp.sum(innovation * S.solve(innovation))
     dof = jnp.asarray(innovation.shape[0] if mask is None else jnp.sum(mask), jnp.int32)
-    log_likelihood = -0.5 * (nis + linalg.logdet(factor) + dof * jnp.log(2 * jnp.pi).astype(S.dtype))
-    if mask is not None:
-        S = jnp.where(mask[:, None] & mask[None, :], S, 0)
-    return Info(innovation, S, log_likelihood, nis, dof)
+    log_likelihood = -0.5 * (nis + S.logdet() + dof * jnp.log(2 * jnp.pi).astype(nis.dtype))
+    cov = S.matrix if mask is None else jnp.where(mask[:, None] & mask[None, :], S.matrix, 0)
+    return Info(innovation, cov, log_likelihood, nis, dof)
 
 
 def keep_unobserved(observed: Any, new: Any, old: Any) -> Any:

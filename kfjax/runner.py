@@ -12,8 +12,9 @@ import numpy as np
 from jax import Array
 
 from kfjax.base import Filter, Gaussian, Info, estimate
+from kfjax.checks import check_length, check_mask_dtype, check_nan, check_runtime, check_series
 from kfjax.imputation import observation_estimate
-from kfjax.models import StateSpaceModel, is_concrete, model_of
+from kfjax.models import model_of
 
 __all__ = ["Forecast", "forecast", "run", "split_missing", "step"]
 
@@ -31,7 +32,7 @@ class Forecast(NamedTuple):
 
 
 def run(
-    filter: Filter,  # noqa: A002 - the field's word, and never needed as the builtin here
+    filter: Filter,
     params: Any,
     ys: Any,
     us: Any = None,
@@ -52,14 +53,14 @@ def run(
         params: its parameters; a `StateSpaceModel` for a model-based filter.
         ys: observations [T, m] (a pytree of such, for filters of several sensors).
         us: inputs, any pytree with a leading time axis, or None; us[t-1] is u_t, which takes x_{t-1} to x_t.
-        observed: what was seen, booleans [T] or [T, m] (a pytree like ys), or None for everything. Values, and gradients,
+        observed: what was seen, booleans [T] or [T, m] (a pytree like ys), or None for everything. Values and gradients
             are those of deleting the rest; unobserved entries of ys may hold anything, NaN included.
-        length: number of leading steps that count (a scalar; batch it with `jax.vmap`). Afterwards the state is frozen and
-            nothing is added to the likelihood, whatever stands in ys and us.
+        length: number of leading steps that count (a scalar; batch it with `jax.vmap`). Afterwards the state is frozen
+            and nothing is added to the likelihood, whatever stands in ys and us.
         key: random key for filters that draw.
         initial: a state to continue from, as returned by an earlier run; default `filter.init(params, key)`.
-        emit: `(state, info) -> anything`, what to keep of every step. Use a module-level function: a new lambda per call
-            compiles again. Default `kfjax.estimate`; `kfjax.estimate_and_info` keeps all.
+        emit: `(state, info) -> anything`, what to keep of every step. Use a module-level function: a new lambda per
+            call compiles again. Default `kfjax.estimate`; `kfjax.estimate_and_info` keeps all.
         checked: raise if an observed entry is NaN or an output is not finite, also inside `jax.jit` (there as the
             runtime error of a callback, with the same text).
 
@@ -68,8 +69,8 @@ def run(
         log_likelihood [T].
 
     Raises:
-        ValueError: if shapes do not fit, T = 0, or ys has NaN where it counts as observed (seen only outside a trace, or
-            with checked=True).
+        ValueError: if shapes do not fit, T = 0, or ys has NaN where it counts as observed (seen only outside a trace,
+            or with checked=True).
 
     Example:
         >>> model = kf.systems.lorenz(observation="spherical", q_std=0.1, r_std=0.1)
@@ -81,17 +82,15 @@ def run(
     if initial is not None and key is not None:
         raise ValueError("run: got both initial and key; expected one. A state carries its own key: drop key.")
     ys = np.asarray(ys) if isinstance(ys, list) else ys
-    _check_mask_dtype("run", observed)
-    _check_nan("run", ys, observed, length)
-    if length is not None and is_concrete(length) and not 0 <= int(length) <= _steps(ys):
-        raise ValueError(f"run: length is {length}; expected 0 to {_steps(ys)}, the number of steps in ys.")
-    final, outputs = _run(filter, emit, checked, params, ys, us, observed, length, key, initial)
-    return final, outputs
+    check_mask_dtype("run", observed)
+    check_length("run", ys, length)
+    check_nan("run", ys, observed, length)
+    return _run(filter, emit, checked, params, ys, us, observed, length, key, initial)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _run(
-    filter: Filter,  # noqa: A002
+    filter: Filter,
     emit: Callable[[Any, Info], Any],
     checked: bool,
     params: Any,
@@ -102,7 +101,7 @@ def _run(
     key: Array | None,
     initial: Any,
 ) -> tuple[Any, Any]:
-    steps = _check_series("run", params, ys, us, observed)
+    steps = check_series("run", params, ys, us, observed)
     state = filter.init(params, key) if initial is None else jax.tree.map(jnp.asarray, initial)
     seen = jax.tree.map(lambda o: jnp.asarray(o, bool), observed)
     active = None
@@ -111,7 +110,7 @@ def _run(
         us = until(length, us)
         seen = _restrict(seen, active, ys)
     if checked:
-        _check_runtime("run: ys has NaN where it counts as observed", _unseen_to_zero(ys, seen))
+        check_runtime("run: ys has NaN where it counts as observed", _unseen_to_zero(ys, seen))
 
     def body(state: Any, at: tuple[Any, Any, Any, Any]) -> tuple[Any, Any]:
         y, u, seen_t, active_t = at
@@ -122,12 +121,12 @@ def _run(
 
     final, outputs = jax.lax.scan(body, state, (ys, us, seen, active))
     if checked:
-        _check_runtime("run: an estimate is not finite", outputs)
+        check_runtime("run: an estimate is not finite", outputs)
     return final, outputs
 
 
 def step(
-    filter: Filter,  # noqa: A002
+    filter: Filter,
     params: Any,
     state: Any,
     y: Any,
@@ -158,20 +157,20 @@ def step(
         1
     """
     y = np.asarray(y) if isinstance(y, (list, float, int)) else y
-    _check_mask_dtype("step", observed)
-    _check_nan("step", y, observed, None)
+    check_mask_dtype("step", observed)
+    check_nan("step", y, observed, None)
     return _step(filter, params, state, y, u, observed)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _step(filter: Filter, params: Any, state: Any, y: Any, u: Any, observed: Any) -> tuple[Any, Info]:  # noqa: A002
+def _step(filter: Filter, params: Any, state: Any, y: Any, u: Any, observed: Any) -> tuple[Any, Info]:
     one = functools.partial(jax.tree.map, lambda a: jnp.asarray(a)[None])
-    _check_series("step", params, one(y), one(u), one(observed))
+    check_series("step", params, one(y), one(u), one(observed))
     return filter.update(params, filter.predict(params, state, u), y, u, observed)
 
 
 def forecast(
-    filter: Filter,  # noqa: A002
+    filter: Filter,
     params: Any,
     state: Any,
     us: Any = None,
@@ -202,13 +201,14 @@ def forecast(
     lengths = {leaf.shape[0] for leaf in jax.tree.leaves(us)} | ({steps} if steps is not None else set())
     if len(lengths) != 1 or min(lengths) < 1:
         raise ValueError(
-            f"forecast: got steps={steps} and us of lengths {sorted(lengths - {steps})}; expected one number, at least 1."
+            f"forecast: got steps={steps} and us of lengths {sorted(lengths - {steps})}; expected one number of steps,"
+            " at least 1. Pass steps=, or us with a leading time axis."
         )
     return _forecast(filter, params, state, us, lengths.pop())
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4))
-def _forecast(filter: Filter, params: Any, state: Any, us: Any, steps: int) -> Forecast:  # noqa: A002
+def _forecast(filter: Filter, params: Any, state: Any, us: Any, steps: int) -> Forecast:
     def body(state: Any, u: Any) -> tuple[Any, Gaussian]:
         state = filter.predict(params, state, u)
         return state, Gaussian(state.mean, state.cov)
@@ -227,7 +227,7 @@ def split_missing(ys: Any) -> tuple[Array, Array]:
         ys: observations [..., m] with NaN where missing.
 
     Returns:
-        (filled, observed): ys with 0 for NaN, and booleans of the same shape, for `run(..., filled, observed=observed)`.
+        (filled, observed): ys with 0 for NaN and booleans of the same shape, for `run(..., filled, observed=observed)`.
 
     Example:
         >>> filled, observed = kf.split_missing(jnp.array([[1.0], [jnp.nan]]))
@@ -252,7 +252,7 @@ def until(length: Any, tree: Any) -> Any:
 def _restrict(seen: Any, active: Array, ys: Any) -> Any:
     """Combine the mask with the active steps, in the structure of ys."""
     if seen is None:
-        return jax.tree.map(lambda y: active, ys)
+        return jax.tree.map(lambda _: active, ys)
     return jax.tree.map(lambda s: s & active.reshape((-1,) + (1,) * (s.ndim - 1)), seen)
 
 
@@ -261,96 +261,3 @@ def _unseen_to_zero(ys: Any, seen: Any) -> Any:
     if seen is None:
         return ys
     return jax.tree.map(lambda y, s: jnp.where(s.reshape(s.shape + (1,) * (y.ndim - s.ndim)), y, 0), ys, seen)
-
-
-def _steps(ys: Any) -> int:
-    leaves = jax.tree.leaves(ys)
-    return leaves[0].shape[0] if leaves and leaves[0].ndim else 0
-
-
-def _check_mask_dtype(who: str, observed: Any) -> None:
-    for leaf in jax.tree.leaves(observed):
-        dtype = getattr(leaf, "dtype", np.asarray(leaf).dtype)
-        if not (jnp.issubdtype(dtype, jnp.bool_) or jnp.issubdtype(dtype, jnp.integer)):
-            raise ValueError(f"{who}: observed has dtype {dtype}; expected booleans. Use kf.split_missing for NaN.")
-
-
-def _check_nan(who: str, ys: Any, observed: Any, length: Any) -> None:
-    """Refuse NaN that would be taken for data, where values can be seen (not inside a trace)."""
-    if not all(is_concrete(leaf) for leaf in jax.tree.leaves((ys, observed, length))):
-        return
-    # in numpy: inside somebody's trace, jax operations on constants would give tracers
-    data = [np.asarray(y) for y in jax.tree.leaves(ys)]
-    masks = [np.asarray(o, bool) for o in jax.tree.leaves(observed)] or [np.True_] * len(data)
-    for y, mask in zip(data, masks, strict=True):
-        bad = np.isnan(y) if np.issubdtype(y.dtype, np.floating) else np.zeros(y.shape, bool)
-        bad = bad & mask.reshape(mask.shape + (1,) * (y.ndim - mask.ndim))
-        if bad[: None if length is None else int(length)].any():
-            raise ValueError(
-                f"{who}: ys has NaN where it counts as observed; expected numbers. For missing data write"
-                " `ys, observed = kf.split_missing(ys)` and pass observed=observed."
-            )
-
-
-def _check_runtime(text: str, tree: Any) -> None:
-    """Raise from inside a compiled function unless every number in the tree is finite."""
-    bad = ~jnp.asarray([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)])
-    jax.debug.callback(functools.partial(_raise_if, text), bad.any())
-
-
-def _raise_if(text: str, bad: np.ndarray) -> None:
-    if np.any(bad):
-        raise ValueError(f"{text}; see the Conventions page on missing data.")
-
-
-def _check_series(who: str, params: Any, ys: Any, us: Any, observed: Any) -> int:
-    """Check shapes once, while tracing: what would otherwise die unreadably inside a scan. Returns T."""
-    leaves = jax.tree.leaves(ys)
-    if not leaves or any(leaf.ndim == 0 or leaf.shape[0] == 0 for leaf in leaves):
-        raise ValueError(f"{who}: ys has shape {[leaf.shape for leaf in leaves]}; expected [T, m] with T at least 1.")
-    steps = leaves[0].shape[0]
-    for name, tree in (("ys", ys), ("us", us), ("observed", observed)):
-        for leaf in jax.tree.leaves(tree):
-            if leaf.ndim == 0 or leaf.shape[0] != steps:
-                raise ValueError(
-                    f"{who}: {name} has shape {leaf.shape}; expected a leading axis of {steps} steps, as ys."
-                    " A batch goes through jax.vmap."
-                )
-    model = model_of(params)
-    if model is not None and isinstance(ys, (jax.Array, np.ndarray)):
-        _check_observations(who, model, ys, us, observed)
-    return steps
-
-
-def _check_observations(who: str, model: StateSpaceModel, ys: Array, us: Any, observed: Any) -> None:
-    """Check ys [T, m] and the mask against what the model's functions return."""
-    u = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), us)
-    x = model.prior.mean
-    N, n = x.shape[0], model.n
-    try:
-        m = jax.eval_shape(model.h, x, u).shape
-        shapes = {"f": jax.eval_shape(model.f, x, u).shape, "Q": jax.eval_shape(model.process_noise, x, u).shape}
-        shapes["R"] = jax.eval_shape(model.observation_noise, x, u).shape
-    except (TypeError, AttributeError, KeyError, IndexError) as error:
-        if us is not None:
-            raise
-        raise ValueError(
-            f"{who}: the model cannot be evaluated without inputs ({type(error).__name__}: {error});"
-            " expected us. Pass us= with a leading time axis."
-        ) from error
-    if len(m) != 1:
-        raise ValueError(f"{who}: h returns shape {m}; expected [m]. Return a vector, for example h(x)[None].")
-    for name, expected in (("f", (N,)), ("Q", (n, n)), ("R", m + m)):
-        if shapes[name] != expected:
-            raise ValueError(f"{who}: {name} gives shape {shapes[name]}; expected {expected}, as the prior and h have it.")
-    if ys.shape[1:] != m:
-        remedy = "Reshape it."
-        if ys.ndim == 2 and ys.shape[0] == m[0]:
-            remedy = "It looks transposed: pass ys.T."
-        elif ys.ndim == 3:
-            remedy = "A batch goes through jax.vmap."
-        elif ys.ndim == 1:
-            remedy = "Pass ys[:, None]."
-        raise ValueError(f"{who}: ys has shape {ys.shape}; expected [T, m] with m = {m[0]}, as h returns. {remedy}")
-    if observed is not None and observed.shape not in (ys.shape, ys.shape[:1]):
-        raise ValueError(f"{who}: observed has shape {observed.shape}; expected {ys.shape[:1]} or {ys.shape}.")

@@ -34,7 +34,7 @@ class Smoothed(NamedTuple):
 
 
 def smooth(
-    filter: Filter,  # noqa: A002
+    filter: Filter,
     params: Any,
     estimate: Any,
     us: Any = None,
@@ -84,7 +84,7 @@ def smooth(
 
 @functools.partial(jax.jit, static_argnums=0)
 def _smooth(
-    filter: Filter,  # noqa: A002
+    filter: Filter,
     model: StateSpaceModel,
     first: Gaussian,
     filtered: Gaussian,
@@ -101,10 +101,9 @@ def _smooth(
         belief, u, active_t = at
         moments = filter.rule(bind(model.f, u), belief, space, space)
         Q = model.process_noise(belief.mean, u)
-        factor = linalg.cholesky(linalg.symmetric(moments.cov + Q))
-        G = linalg.solve_factored(factor, moments.cross.T).T
+        G = linalg.factorise(moments.cov + Q).solve(moments.cross.T).T
         mean = space.retract(belief.mean, linalg.matmul(G, space.difference(later.mean, moments.mean)))
-        cov = linalg.symmetric(moments.residual(G) + linalg.quadratic(G, Q + later.cov))
+        cov = moments.residual(G) + linalg.quadratic(G, Q + later.cov)
         new = Gaussian(mean, cov)
         if active_t is not None:
             new = jax.tree.map(lambda a, b: jnp.where(active_t, a, b), new, belief)

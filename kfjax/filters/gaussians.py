@@ -41,14 +41,13 @@ class Standard:
     def __call__(self, rule: MomentRule, belief: Gaussian, seen: Observation, space: Space) -> tuple[Gaussian, Info]:
         """Return the posterior belief and Info."""
         moments = rule(seen.fn, belief, space, seen.space)
-        S = linalg.symmetric(moments.cov + seen.R)
-        factor = linalg.cholesky(S)
+        S = linalg.factorise(moments.cov + seen.R)
         # the gain is solved for without the innovation, so that a batch can share one covariance recursion
-        K = linalg.solve_factored(factor, moments.cross.T).T
+        K = S.solve(moments.cross.T).T
         innovation = seen.innovation(moments.mean)
         mean = space.retract(belief.mean, linalg.matmul(K, innovation))
-        cov = linalg.symmetric(moments.residual(K) + linalg.quadratic(K, seen.R))
-        return Gaussian(mean, cov), innovation_info(innovation, S, factor, seen.mask)
+        cov = moments.residual(K) + linalg.quadratic(K, seen.R)
+        return Gaussian(mean, cov), innovation_info(innovation, S, seen.mask)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,25 +71,25 @@ class Iterated:
 
     def __call__(self, rule: MomentRule, belief: Gaussian, seen: Observation, space: Space) -> tuple[Gaussian, Info]:
         """Return the posterior belief and Info; the linearisation is Taylor's, whatever the rule."""
+        del rule
         m, P = belief
         L = linalg.cholesky(P)
 
         def predicted(z: Array) -> Array:
             return seen.fn(space.retract(m, linalg.matmul(L, z))).astype(m.dtype)
 
-        def linearised(z: Array) -> tuple[Array, Array, Array, Array]:
+        def linearised(z: Array) -> tuple[Array, Array, linalg.Factored]:
             y_hat = predicted(z)
             # the Jacobian of differences, since outputs may be angles
             J = jax.jacfwd(lambda v: seen.space.difference(predicted(v), y_hat))(z)
-            S = linalg.symmetric(linalg.matmul(J, J.T) + seen.R)
-            factor = linalg.cholesky(S)
-            return J, linalg.solve_factored(factor, J).T, S, factor
+            S = linalg.factorise(linalg.matmul(J, J.T) + seen.R)
+            return J, S.solve(J).T, S
 
         zero = jnp.zeros_like(P[0])
-        _, _, S, factor = linearised(zero)
-        info = innovation_info(seen.innovation(predicted(zero)), S, factor, seen.mask)
+        _, _, S = linearised(zero)
+        info = innovation_info(seen.innovation(predicted(zero)), S, seen.mask)
         # R is floored at rounding, so that a precise sensor does not make the cost infinite
-        weight = linalg.cholesky(seen.R + jnp.diag(jnp.finfo(S.dtype).eps * jnp.diag(S)))
+        weight = linalg.cholesky(seen.R + jnp.diag(jnp.finfo(P.dtype).eps * jnp.diag(S.matrix)))
 
         def cost(z: Array) -> Array:
             misfit = linalg.solve_lower(weight, seen.innovation(predicted(z)))
@@ -99,14 +98,14 @@ class Iterated:
         steps = jnp.asarray([0.0] + [0.5**k for k in range(self.halvings, -1, -1)], P.dtype)
 
         def improve(z: Array, _: None) -> tuple[Array, None]:
-            J, K, _, _ = linearised(z)
+            J, K, _ = linearised(z)
             direction = linalg.matmul(K, seen.innovation(predicted(z)) + linalg.matmul(J, z)) - z
             candidates = jax.vmap(lambda step: z + step * direction)(steps)
             costs = jax.vmap(cost)(candidates)
             return candidates[jnp.argmin(jnp.where(jnp.isnan(costs), jnp.inf, costs))], None
 
         z, _ = jax.lax.scan(improve, zero, length=self.iterations)
-        J, K, _, _ = linearised(z)
+        J, K, _ = linearised(z)
         identity = jnp.eye(P.shape[-1], dtype=P.dtype)
         cov = linalg.quadratic(identity - linalg.matmul(K, J), identity) + linalg.quadratic(K, seen.R)
         return Gaussian(space.retract(m, linalg.matmul(L, z)), linalg.quadratic(L, cov)), info
@@ -143,7 +142,7 @@ def gaussian_filter(rule: MomentRule, form: Any = Standard(), *, linear_only: bo
     def predict(model: StateSpaceModel, state: Gaussian, u: Any = None) -> Gaussian:
         space = model.state_space
         moments = rule(bind(model.f, u), state, space, space)
-        return Gaussian(moments.mean, linalg.symmetric(moments.cov + model.process_noise(state.mean, u)))
+        return Gaussian(moments.mean, moments.cov + model.process_noise(state.mean, u))
 
     def update(
         model: StateSpaceModel, state: Gaussian, y: Array, u: Any = None, observed: Any = None
@@ -208,7 +207,9 @@ def unscented(alpha: float = 1.0, beta: float = 2.0, kappa: float = 0.0) -> Filt
     """The unscented Kalman filter: 2 n + 1 sigma points, no Jacobians, exact to second order in the mean.
 
     Args:
-        alpha, beta, kappa: see `kfjax.moments.Unscented`; the defaults are safe in float32.
+        alpha: spread of the points, above 0; below about 0.1 float32 loses all digits.
+        beta: weight of the centre in the covariance; 2 is best for Gaussians.
+        kappa: second spread parameter, above -n. See `kfjax.moments.Unscented`.
 
     Returns:
         A `Filter`; params `StateSpaceModel`, state `Gaussian`.

@@ -1,0 +1,115 @@
+"""Checks of time series at the public doors: what would otherwise die unreadably inside a scan, or give silent NaN."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from kfjax.models import StateSpaceModel, is_concrete, model_of
+
+__all__ = ["check_length", "check_mask_dtype", "check_nan", "check_runtime", "check_series"]
+
+
+def check_length(who: str, ys: Any, length: Any) -> None:
+    """Refuse a number of steps outside the data, where its value is known."""
+    if length is None or not is_concrete(length):
+        return
+    steps = min((np.shape(leaf)[0] for leaf in jax.tree.leaves(ys) if np.ndim(leaf)), default=0)
+    if not 0 <= int(length) <= steps:
+        raise ValueError(f"{who}: length is {length}; expected 0 to {steps}, the number of steps in ys.")
+
+
+def check_mask_dtype(who: str, observed: Any) -> None:
+    """Refuse masks that are not made of booleans or integers."""
+    for leaf in jax.tree.leaves(observed):
+        dtype = getattr(leaf, "dtype", np.asarray(leaf).dtype)
+        if not (jnp.issubdtype(dtype, jnp.bool_) or jnp.issubdtype(dtype, jnp.integer)):
+            raise ValueError(f"{who}: observed has dtype {dtype}; expected booleans. Use kf.split_missing for NaN.")
+
+
+def check_nan(who: str, ys: Any, observed: Any, length: Any) -> None:
+    """Refuse NaN that would be taken for data, where values can be seen (not inside a trace)."""
+    if not all(is_concrete(leaf) for leaf in jax.tree.leaves((ys, observed, length))):
+        return
+    # in numpy: inside somebody's trace, jax operations on constants would give tracers
+    data = [np.asarray(y) for y in jax.tree.leaves(ys)]
+    masks = [np.asarray(o, bool) for o in jax.tree.leaves(observed)] or [np.True_] * len(data)
+    for y, mask in zip(data, masks, strict=True):
+        bad = np.isnan(y) if np.issubdtype(y.dtype, np.floating) else np.zeros(y.shape, bool)
+        bad = bad & mask.reshape(mask.shape + (1,) * (y.ndim - mask.ndim))
+        if bad[: None if length is None else int(length)].any():
+            raise ValueError(
+                f"{who}: ys has NaN where it counts as observed; expected numbers. For missing data write"
+                " `ys, observed = kf.split_missing(ys)` and pass observed=observed."
+            )
+
+
+def check_runtime(text: str, tree: Any) -> None:
+    """Raise from inside a compiled function unless every number in the tree is finite."""
+    bad = ~jnp.asarray([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)])
+    jax.debug.callback(functools.partial(_raise_if, text), bad.any())
+
+
+def _raise_if(text: str, bad: np.ndarray) -> None:
+    if np.any(bad):
+        raise ValueError(f"{text}; see the Conventions page on missing data.")
+
+
+def check_series(who: str, params: Any, ys: Any, us: Any, observed: Any) -> int:
+    """Check shapes once, while tracing: what would otherwise die unreadably inside a scan. Returns T."""
+    leaves = jax.tree.leaves(ys)
+    if not leaves or any(leaf.ndim == 0 or leaf.shape[0] == 0 for leaf in leaves):
+        raise ValueError(f"{who}: ys has shape {[leaf.shape for leaf in leaves]}; expected [T, m] with T at least 1.")
+    steps = leaves[0].shape[0]
+    for name, tree in (("ys", ys), ("us", us), ("observed", observed)):
+        for leaf in jax.tree.leaves(tree):
+            if leaf.ndim == 0 or leaf.shape[0] != steps:
+                raise ValueError(
+                    f"{who}: {name} has shape {leaf.shape}; expected a leading axis of {steps} steps, as ys."
+                    " A batch goes through jax.vmap."
+                )
+    model = model_of(params)
+    if model is not None and isinstance(ys, (jax.Array, np.ndarray)):
+        _check_observations(who, model, ys, us, observed)
+    return steps
+
+
+def _check_observations(who: str, model: StateSpaceModel, ys: Array, us: Any, observed: Any) -> None:
+    """Check ys [T, m] and the mask against what the model's functions return."""
+    u = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), us)
+    x = model.prior.mean
+    N, n = x.shape[0], model.n
+    try:
+        m = jax.eval_shape(model.h, x, u).shape
+        shapes = {"f": jax.eval_shape(model.f, x, u).shape, "Q": jax.eval_shape(model.process_noise, x, u).shape}
+        shapes["R"] = jax.eval_shape(model.observation_noise, x, u).shape
+    except (TypeError, AttributeError, KeyError, IndexError) as error:
+        if us is not None:
+            raise
+        raise ValueError(
+            f"{who}: the model cannot be evaluated without inputs ({type(error).__name__}: {error});"
+            " expected us. Pass us= with a leading time axis."
+        ) from error
+    if len(m) != 1:
+        raise ValueError(f"{who}: h returns shape {m}; expected [m]. Return a vector, for example h(x)[None].")
+    for name, expected in (("f", (N,)), ("Q", (n, n)), ("R", m + m)):
+        if shapes[name] != expected:
+            raise ValueError(
+                f"{who}: {name} gives shape {shapes[name]}; expected {expected}, given the prior and h of the model."
+            )
+    if ys.shape[1:] != m:
+        remedy = "Reshape it."
+        if ys.ndim == 2 and ys.shape[0] == m[0]:
+            remedy = "It looks transposed: pass ys.T."
+        elif ys.ndim == 3:
+            remedy = "A batch goes through jax.vmap."
+        elif ys.ndim == 1:
+            remedy = "Pass ys[:, None]."
+        raise ValueError(f"{who}: ys has shape {ys.shape}; expected [T, m] with m = {m[0]}, as h returns. {remedy}")
+    if observed is not None and observed.shape not in (ys.shape, ys.shape[:1]):
+        raise ValueError(f"{who}: observed has shape {observed.shape}; expected {ys.shape[:1]} or {ys.shape}.")
