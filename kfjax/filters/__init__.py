@@ -10,10 +10,14 @@ from kfjax.filters.gaussians import (
     kalman,
     unscented,
 )
+from kfjax.filters.registry import FILTERS, LINEAR_ONLY, by_name
 
 __all__ = [
+    "FILTERS",
+    "LINEAR_ONLY",
     "Iterated",
     "Standard",
+    "by_name",
     "cubature",
     "extended",
     "gauss_hermite",

@@ -1,0 +1,62 @@
+"""A filter over the trajectories of a `Dataset`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from jax import Array
+
+from kfjax.base import Filter, Gaussian, Info, estimate
+from kfjax.data.dataset import Dataset
+from kfjax.models import model_of, with_model
+from kfjax.runner import run
+
+__all__ = ["run_trajectory", "start_at"]
+
+
+def run_trajectory(
+    filter: Filter,
+    params: Any,
+    trajectory: Dataset,
+    *,
+    key: Array | None = None,
+    emit: Callable[[Any, Info], Any] = estimate,
+) -> tuple[Any, Any]:
+    """Run a filter over one trajectory of a `Dataset`; `jax.vmap` over the data (and the key) for all of them.
+
+    Args:
+        filter: the `Filter`.
+        params: its parameters; the mean of their prior is replaced where the data give initial states.
+        trajectory: a `Dataset` without its leading axis, as seen inside `jax.vmap`.
+        key: random key for filters that draw.
+        emit: what to keep of every step, as in `kfjax.run`.
+
+    Returns:
+        The final state and the stacked outputs of emit, as `kfjax.run`.
+
+    Raises:
+        ValueError: as `kfjax.run`, or if there are initial states and no model in params to put them in.
+    """
+    return run(
+        filter,
+        start_at(params, trajectory.initial),
+        trajectory.obs,
+        trajectory.inputs,
+        observed=trajectory.observed,
+        length=trajectory.length,
+        key=key,
+        emit=emit,
+    )
+
+
+def start_at(params: Any, mean: Array | None) -> Any:
+    """Return params whose prior has this mean; None changes nothing."""
+    if mean is None:
+        return params
+    if (model := model_of(params)) is None:
+        raise ValueError(
+            f"the data have initial states, but params ({type(params).__name__}) no model to put them in; expected a"
+            " StateSpaceModel. Leave initial out."
+        )
+    return with_model(params, prior=Gaussian(mean, model.prior.cov))

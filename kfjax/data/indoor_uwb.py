@@ -1,0 +1,84 @@
+"""The Labyrinth data set: a small robot with ultra-wideband (UWB) ranges, wheel odometry and ground truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from kfjax.data.dataset import Dataset
+from kfjax.discretisation import time_steps
+
+__all__ = ["is_indoor_uwb", "read_indoor_uwb"]
+
+SENSORS, TRUTH = "Indoor_UWB_Input.txt", "Indoor_UWB_GT.txt"
+
+
+def is_indoor_uwb(path: str | Path) -> bool:
+    """Tell whether a folder holds this data set."""
+    return (Path(path) / SENSORS).is_file()
+
+
+def read_indoor_uwb(folder: str | Path) -> Dataset:
+    """Read the Labyrinth data set (T. Pfeifer, TU Chemnitz): one trajectory whose steps are the range measurements.
+
+    Step t is the t-th range in order of time, to one of four anchors in turn; x_0 is at time 0 of the record's clock.
+    Odometry and ground truth are interpolated linearly at the time of the range (in the published record all stamps
+    coincide); the speeds reported at t are taken to hold since the range before.
+
+    Args:
+        folder: where `Indoor_UWB_Input.txt` and `Indoor_UWB_GT.txt` are.
+
+    Returns:
+        A `Dataset` with N = 1 and
+        obs [1, T, 1]: range in metres, outliers included;
+        state [1, T, 3]: true x and y in metres at the time of the range; the heading is not known (NaN);
+        inputs: dict of `dt` [1, T] (s), `anchor` [1, T, 2] (x, y in m), `anchor_id` [1, T] (integer), `right`, `left`
+        and `lateral` [1, T] (speeds of the wheels and sideways, m/s), `wheel_base` [1, T] (m).
+
+    Raises:
+        ValueError: if a file is missing, or a line is not as the data set's readme says.
+    """
+    folder = Path(folder)
+    sensors, truth = _rows(folder / SENSORS), _rows(folder / TRUTH)
+    time, distance, _, x, y, anchor_id = _table(sensors, "range2", 6, folder / SENSORS)
+    clock, right, left, lateral, base = _table(sensors, "odom2diff", 5, folder / SENSORS)
+    true_time, true_x, true_y = _table(truth, "point2", 3, folder / TRUTH)
+
+    def then(values: np.ndarray) -> np.ndarray:
+        return np.interp(time, clock, values)
+
+    def true(values: np.ndarray) -> np.ndarray:
+        return np.interp(time, true_time, values, left=np.nan, right=np.nan)
+
+    inputs = {
+        "dt": np.asarray(time_steps(time, start=0.0)),
+        "anchor": np.stack([x, y], axis=-1),
+        "anchor_id": anchor_id.astype(int),
+        "right": then(right),
+        "left": then(left),
+        "lateral": then(lateral),
+        "wheel_base": then(base),
+    }
+    state = np.stack([true(true_x), true(true_y), np.full(len(time), np.nan)], axis=-1)
+    return Dataset(distance[None, :, None], state[None], {name: value[None] for name, value in inputs.items()})
+
+
+def _rows(path: Path) -> list[list[str]]:
+    if not path.is_file():
+        raise ValueError(f"read_indoor_uwb: there is no file {path}; expected the Labyrinth data set in that folder.")
+    return [line.split() for line in path.read_text().splitlines() if line.strip()]
+
+
+def _table(rows: list[list[str]], kind: str, columns: int, path: Path) -> np.ndarray:
+    """Return the leading columns of the rows of one kind, as [columns, rows] sorted by time."""
+    try:
+        table = np.array([[float(text) for text in row[1 : 1 + columns]] for row in rows if row[0] == kind])
+    except ValueError as error:
+        raise ValueError(f"read_indoor_uwb: {path} has a {kind} row that is not of numbers ({error}).") from error
+    if table.ndim != 2 or table.shape[1] != columns:
+        raise ValueError(
+            f"read_indoor_uwb: {path} has {kind} rows of shape {table.shape}; expected some, with at least {columns}"
+            " numbers each."
+        )
+    return table[np.argsort(table[:, 0], kind="stable")].T

@@ -1,0 +1,118 @@
+"""Trajectories from npz files: plain ones, and ones that hold train, validation and test parts."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kfjax.data.dataset import Dataset
+from kfjax.naming import suggest
+
+__all__ = ["SPLITS", "npz_splits", "read_npz"]
+
+SPLITS = {"train": ("train_",), "validation": ("validation_", "val_"), "test": ("test_",)}  # the prefixes of the keys
+ALIASES = {"init": "initial"}  # other names of the fields of Dataset
+FIELDS = ("obs", "state", "inputs", "length", "observed", "initial")
+
+
+def read_npz(path: str | Path, split: str | None = None) -> Dataset:
+    """Read trajectories from an npz file.
+
+    Keys: `obs` [N, T, m] (NaN where missing), and where there are such `state` [N, T, n], `inputs` [N, T, ...] or
+    several `inputs_NAME` (read as a dict by NAME), `length` [N], `observed` [N, T] or [N, T, m], `initial` [N, n]; see
+    `kfjax.Dataset`. One trajectory may leave out the leading axis everywhere. A file may hold parts instead: the same
+    keys with `train_`, `val_` (or `validation_`) and `test_` in front; `*_init` is read as `initial`.
+
+    Args:
+        path: the file.
+        split: "train", "validation" or "test", for a file of parts; None is "test" there.
+
+    Returns:
+        The `Dataset`. Keys that mean nothing here are left out with a warning that names them.
+
+    Raises:
+        ValueError: if the file is missing or no npz, has no obs or not the split, or its arrays do not fit together.
+    """
+    if split is not None and split not in SPLITS:
+        raise ValueError(f"read_npz: got split {split!r}; {suggest(split, SPLITS)}")
+    arrays = _load(Path(path))
+    if "obs" not in arrays and (parts := _splits(arrays)):
+        split = split or "test"
+        if split not in parts:
+            raise ValueError(f"read_npz: {path} has no {split} part; expected one of {', '.join(parts)}.")
+        arrays = {key: arrays[name] for name in arrays if (key := _after(name, SPLITS[split]))}
+    elif split is not None:
+        raise ValueError(f"read_npz: {path} has no parts; got split {split!r}, expected None. Leave the split out.")
+    try:
+        return _dataset(arrays, path)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def npz_splits(path: str | Path) -> list[str]:
+    """Return which of "train", "validation" and "test" an npz file holds; none for a plain file."""
+    arrays = _load(Path(path))
+    return [] if "obs" in arrays else _splits(arrays)
+
+
+def _splits(names: Iterable[str]) -> list[str]:
+    names = set(names)
+    return [split for split, prefixes in SPLITS.items() if any(p + "obs" in names for p in prefixes)]
+
+
+def _after(name: str, prefixes: tuple[str, ...]) -> str | None:
+    """Return the name without the prefix, or None."""
+    return next((name.removeprefix(p) for p in prefixes if name.startswith(p)), None)
+
+
+def _load(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of an npz file, whatever is wrong as one ValueError."""
+    if not path.is_file():
+        raise ValueError(f"read_npz: there is no file {path}; expected an npz file with obs [N, T, m].")
+    try:
+        archive = np.load(path, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise ValueError("it holds one bare array")
+        with archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"read_npz: {path} cannot be read ({error}); expected an npz file of numbers, as np.savez writes it."
+        ) from error
+
+
+def _dataset(arrays: Mapping[str, np.ndarray], path: str | Path) -> Dataset:
+    """Build the Dataset from arrays by name."""
+    fields = {ALIASES.get(name, name): array for name, array in arrays.items()}
+    if "obs" not in fields:
+        found = f"got the keys {', '.join(fields)}" if fields else "the file is empty"
+        raise ValueError(f"no observations: {found}; expected obs [N, T, m], or train_obs, val_obs, test_obs.")
+    named = {name: fields.pop(name) for name in list(fields) if name.startswith("inputs_")}
+    if named and "inputs" in fields:
+        raise ValueError(f"got both inputs and {', '.join(named)}; expected one or the other.")
+    if unknown := [name for name in fields if name not in FIELDS]:
+        warnings.warn(
+            f"{path}: not used: {', '.join(unknown)}; the keys that count are {', '.join(FIELDS)} and inputs_NAME.",
+            stacklevel=4,
+        )
+    known = {name: fields[name] for name in FIELDS if name in fields}
+    if named:
+        known["inputs"] = {name.removeprefix("inputs_"): array for name, array in named.items()}
+    return Dataset(**(_one(known) if known["obs"].ndim == 2 else known))
+
+
+def _one(fields: dict[str, Any]) -> dict[str, Any]:
+    """Give a single trajectory its leading axis."""
+    inputs = fields.get("inputs")
+    one = {name: np.asarray(value)[None] for name, value in fields.items() if name not in ("inputs", "length")}
+    if "length" in fields:
+        one["length"] = fields["length"].reshape(-1)
+    if inputs is not None:
+        one["inputs"] = {k: v[None] for k, v in inputs.items()} if isinstance(inputs, dict) else inputs[None]
+    return one

@@ -1,0 +1,79 @@
+"""Training, validation and test parts of data that come in one piece."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from kfjax.data.dataset import Dataset
+
+__all__ = ["Parts", "split_parts"]
+
+FRACTIONS = (0.6, 0.2, 0.2)
+
+
+class Parts(NamedTuple):
+    """Data in three parts.
+
+    Attributes:
+        train: what is fitted.
+        validation: what is chosen on.
+        test: what is reported.
+        skip: how many leading steps of each part belong to the part before: they are filtered, but do not count.
+    """
+
+    train: Dataset
+    validation: Dataset
+    test: Dataset
+    skip: tuple[int, int, int] = (0, 0, 0)
+
+
+def split_parts(data: Dataset, fractions: tuple[float, float, float] = FRACTIONS) -> Parts:
+    """Split data into training, validation and test parts, consecutively.
+
+    Three or more trajectories are split by trajectory (each part has at least one). One or two are split in time: a
+    later part then starts at the beginning of the record, so that the filter is under way where the part begins, and
+    `skip` says where that is. Of a trajectory that ends before a part begins, nothing counts there.
+
+    Args:
+        data: the trajectories, in an order that means nothing.
+        fractions: of the trajectories or of the steps; they sum to at most 1.
+
+    Returns:
+        `Parts`.
+
+    Raises:
+        ValueError: if there are too few steps, or the fractions make no sense.
+
+    Example:
+        >>> parts = kf.data.split_parts(kf.Dataset(np.zeros((1, 100, 2))))
+        >>> parts.train.steps, parts.validation.steps, parts.test.steps, parts.skip
+        (60, 80, 100, (0, 60, 80))
+    """
+    if min(fractions) <= 0 or sum(fractions) > 1 + 1e-9:
+        raise ValueError(f"split_parts: got fractions {fractions}; expected three above 0, together at most 1.")
+    in_time = data.size < 3
+    ends = _ends(int(data.lengths.max()) if in_time else data.size, fractions)
+    if not in_time:
+        return Parts(data[: ends[0]], data[ends[0] : ends[1]], data[ends[1] : ends[2]])
+    return Parts(*(_until(data, end) for end in ends), skip=(0, *ends[:2]))
+
+
+def _ends(total: int, fractions: tuple[float, float, float]) -> list[int]:
+    """Where the three parts end, each at least one long."""
+    if total < 3:
+        raise ValueError(f"split_parts: got {total} steps of less than three trajectories; expected at least 3 steps.")
+    sizes = np.maximum(1, np.floor(np.asarray(fractions) * total + 1e-9).astype(int))
+    sizes[0] -= max(0, sizes.sum() - total)
+    return np.cumsum(sizes).tolist()
+
+
+def _until(data: Dataset, end: int) -> Dataset:
+    """The first steps of every trajectory."""
+    obs, state, inputs, observed = jax.tree.map(
+        lambda a: a[:, :end], (data.obs, data.state, data.inputs, data.observed)
+    )
+    length = None if data.length is None else np.minimum(data.length, end)
+    return Dataset(obs, state, inputs, length, observed, data.initial, dtype=data.dtype)
