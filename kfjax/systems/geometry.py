@@ -1,0 +1,90 @@
+"""Distances, bearings and rotations, with finite derivatives also where the textbook's are not."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jax import Array
+
+from kfjax.systems.parts import choose
+
+__all__ = ["bearing", "norm", "roll_pitch_yaw", "rotate", "rotation", "spherical"]
+
+
+def norm(d: Array) -> Array:
+    """Return |d|, with derivative 0 at d = 0."""
+    squared = jnp.sum(d**2)
+    zero = squared == 0
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, squared)))
+
+
+def bearing(x: Array, y: Array) -> Array:
+    """Return the angle of (x, y) from the x axis in [-pi, pi] radians; 0 with derivative 0 at the origin."""
+    origin = (x == 0) & (y == 0)
+    return jnp.arctan2(jnp.where(origin, 0, y), jnp.where(origin, 1, x))
+
+
+def spherical(x: Array) -> Array:
+    """Return (rho, theta, phi) of x [3]: distance, angle from the z axis in [0, pi], azimuth in [0, 2 pi).
+
+    Example:
+        >>> print(np.asarray(kf.systems.spherical(jnp.array([0.0, -2.0, 0.0]))).round(3))
+        [2.    1.571 4.712]
+    """
+    azimuth = jnp.mod(bearing(x[0], x[1]), 2 * jnp.pi)
+    return jnp.stack([norm(x), bearing(x[2], norm(x[:2])), azimuth])
+
+
+def rotation(degrees: float | Array, n: int = 2) -> Array:
+    """Return the matrix [n, n] that rotates the first two axes counter-clockwise by an angle in degrees.
+
+    Example:
+        >>> print(np.asarray(kf.systems.rotation(30.0)).round(3))
+        [[ 0.866 -0.5  ]
+         [ 0.5    0.866]]
+    """
+    c, s = jnp.cos(jnp.deg2rad(degrees)), jnp.sin(jnp.deg2rad(degrees))
+    return jnp.eye(n).at[:2, :2].set(jnp.array([[c, -s], [s, c]]))
+
+
+def roll_pitch_yaw(roll: float | Array, pitch: float | Array, yaw: float | Array) -> Array:
+    """Return the rotation R_z(yaw) R_y(pitch) R_x(roll), [3, 3], of angles in degrees."""
+    R_x, R_y, R_z = (_about(axis, angle) for axis, angle in enumerate((roll, pitch, yaw)))
+    return R_z @ R_y @ R_x
+
+
+def _about(axis: int, degrees: float | Array) -> Array:
+    """Rotate counter-clockwise about one axis of space."""
+    order = jnp.array([(axis + 1) % 3, (axis + 2) % 3, axis])
+    return jnp.zeros((3, 3)).at[order[:, None], order[None, :]].set(rotation(degrees, 3))
+
+
+def rotate(matrix: Array, degrees: float | Array, order: str = "left") -> Array:
+    """Rotate the first two axes of what a matrix [k, n] returns ("left": R M) or of what it takes ("right": M R).
+
+    The KalmanNet paper's mismatch of the dynamics is printed as R F but made as F R in the published data sets.
+
+    Args:
+        matrix: [k, n].
+        degrees: angle, counter-clockwise.
+        order: "left" for R M, "right" for M R.
+
+    Raises:
+        ValueError: if order is neither.
+
+    Example:
+        >>> F = kf.systems.canonical(2).f.A
+        >>> print(np.asarray(kf.systems.rotate(F, 10.0, order="right")).round(3))
+        [[1.158 0.811]
+         [0.174 0.985]]
+
+    References:
+        G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known dynamics, IEEE Trans.
+        Signal Process. 70 (2022), section IV-B.
+    """
+    choose("rotate: order", order, ("left", "right"))
+    matrix = jnp.asarray(matrix)
+    if matrix.ndim != 2 or min(matrix.shape) < 2:
+        raise ValueError(f"rotate: matrix has shape {matrix.shape}; expected [k, n] with at least two axes to rotate.")
+    if order == "left":
+        return rotation(degrees, matrix.shape[0]) @ matrix
+    return matrix @ rotation(degrees, matrix.shape[1])

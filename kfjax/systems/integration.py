@@ -1,0 +1,65 @@
+"""From continuous to discrete time: exactly for chains of integrators, by Runge-Kutta for the rest."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+__all__ = ["IntegratedNoise", "IntegratorTransition", "rk4", "step_length"]
+
+
+def rk4(drift: Callable[[Array], Array], x: Array, dt: float | Array) -> Array:
+    """Take one classical Runge-Kutta step of dx/dt = drift(x)."""
+    k1 = drift(x)
+    k2 = drift(x + 0.5 * dt * k1)
+    k3 = drift(x + 0.5 * dt * k2)
+    k4 = drift(x + dt * k3)
+    return x + dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+
+
+def step_length(u: Any) -> Array:
+    """Return dt from an input: u["dt"], or u itself."""
+    dt = u.get("dt") if isinstance(u, dict) else u
+    if dt is None or np.ndim(dt) != 0:
+        raise ValueError(
+            f"a system with dt=None reads dt from u: got {'none' if dt is None else f'shape {jnp.shape(dt)}'};"
+            " expected one number per step. Pass us=kf.time_steps(times, start), [T]."
+        )
+    return dt
+
+
+@dataclasses.dataclass(frozen=True)
+class IntegratorTransition:
+    """u -> F = exp(A dt) of a chain of integrators; a value, so that models built alike trace alike."""
+
+    order: int
+    dimensions: int
+
+    def __call__(self, u: Any) -> Array:
+        """Return F [k d, k d]."""
+        dt, k = step_length(u), range(self.order)
+        block = [[dt ** (j - i) / math.factorial(j - i) if j >= i else 0.0 for j in k] for i in k]
+        return jnp.kron(jnp.eye(self.dimensions), jnp.array(block))
+
+
+@dataclasses.dataclass(frozen=True)
+class IntegratedNoise:
+    """(q_var, x, u) -> Q = int_0^dt exp(A s) G q_var G' exp(A s)' ds, white noise into the last integrator."""
+
+    order: int
+    dimensions: int
+
+    def __call__(self, q_var: Array, x: Any, u: Any) -> Array:
+        """Return Q [k d, k d], the same for every x."""
+        del x
+        dt, powers = step_length(u), range(self.order - 1, -1, -1)
+        block = [
+            [dt ** (a + b + 1) / ((a + b + 1) * math.factorial(a) * math.factorial(b)) for b in powers] for a in powers
+        ]
+        return q_var * jnp.kron(jnp.eye(self.dimensions), jnp.array(block))

@@ -1,0 +1,213 @@
+"""Moving bodies: chains of integrators driven by white noise, discretised exactly, and the coordinated turn.
+
+States are ordered by axis: (p_x, v_x, p_y, v_y, ...). With dt=None the step lengths come with the inputs, as u_t itself
+or as u_t["dt"]; `kfjax.time_steps` makes them from timestamps.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array
+from jax.tree_util import Partial
+
+from kfjax.base import Gaussian
+from kfjax.models import Linear, StateSpaceModel
+from kfjax.systems.integration import IntegratedNoise, IntegratorTransition, step_length
+from kfjax.systems.parts import check_count, check_positive, choose, diagonal, standard_prior
+
+__all__ = ["constant_acceleration", "constant_velocity", "coordinated_turn", "wiener_velocity"]
+
+_DERIVATIVES = ("position", "velocity", "acceleration")
+
+
+def _integrators(
+    order: int, dimensions: int, *, dt: Any, q_std: Any, r_std: Any, measure: str, prior: Gaussian | None
+) -> StateSpaceModel:
+    """Return `order` integrators per axis, driven by white noise."""
+    check_count("dimensions", dimensions)
+    choose("measure", measure, _DERIVATIVES[:order])
+    check_positive("q_std", q_std, zero=True)
+    F, Q = IntegratorTransition(order, dimensions), Partial(IntegratedNoise(order, dimensions), q_std**2)
+    if dt is not None:
+        check_positive("dt", dt)
+        F, Q = F(dt), Q(None, dt)
+    H = jnp.kron(jnp.eye(dimensions), jnp.eye(order)[_DERIVATIVES.index(measure)][None])
+    R = diagonal("r_std", r_std, dimensions)
+    return StateSpaceModel(Linear(F), Linear(H), Q, R, prior or standard_prior(jnp.zeros(order * dimensions)))
+
+
+def constant_velocity(
+    dimensions: int = 1,
+    *,
+    dt: float | Array | None = 1.0,
+    q_std: float | Array = 0.1,
+    r_std: Any = 1.0,
+    measure: str = "position",
+    prior: Gaussian | None = None,
+) -> StateSpaceModel:
+    """Return a body whose velocity is a Wiener process, discretised exactly.
+
+    Per axis F = [[1, dt], [0, 1]] and Q = q_std^2 [[dt^3/3, dt^2/2], [dt^2/2, dt]].
+
+    Args:
+        dimensions: d, number of axes; n = 2 d, ordered (p_x, v_x, p_y, v_y, ...).
+        dt: step length in seconds, or None to read it from the inputs (u_t = dt_t, or u_t["dt"]).
+        q_std: square root of the spectral density of the acceleration, m/s^2 per root hertz.
+        r_std: standard deviation of the observations, a number or [d].
+        measure: "position" or "velocity".
+        prior: belief about x_0; default N(0, I).
+
+    Returns:
+        The model, with m = d.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        >>> model = kf.systems.constant_velocity(2, dt=None)
+        >>> us = kf.time_steps(np.array([0.3, 0.5, 1.2]), start=0.0)
+        >>> xs, ys = kf.simulate(jax.random.key(0), model, us=us)
+        >>> kf.run(kf.kalman(), model, ys, us)[1].mean.shape
+        (3, 4)
+
+    References:
+        Y. Bar-Shalom, X. R. Li, T. Kirubarajan, Estimation with Applications to Tracking and Navigation (2001),
+        section 6.2.2.
+    """
+    return _integrators(2, dimensions, dt=dt, q_std=q_std, r_std=r_std, measure=measure, prior=prior)
+
+
+def constant_acceleration(
+    dimensions: int = 1,
+    *,
+    dt: float | Array | None = 1.0,
+    q_std: float | Array = 0.1,
+    r_std: Any = 1.0,
+    measure: str = "position",
+    prior: Gaussian | None = None,
+) -> StateSpaceModel:
+    """Return a body whose acceleration is a Wiener process, discretised exactly.
+
+    Per axis F = [[1, dt, dt^2/2], [0, 1, dt], [0, 0, 1]] and
+    Q = q_std^2 [[dt^5/20, dt^4/8, dt^3/6], [dt^4/8, dt^3/3, dt^2/2], [dt^3/6, dt^2/2, dt]].
+
+    Args:
+        dimensions: d, number of axes; n = 3 d, ordered (p_x, v_x, a_x, p_y, ...).
+        dt: step length in seconds, or None to read it from the inputs (u_t = dt_t, or u_t["dt"]).
+        q_std: square root of the spectral density of the jerk, m/s^3 per root hertz.
+        r_std: standard deviation of the observations, a number or [d].
+        measure: "position", "velocity" or "acceleration".
+        prior: belief about x_0; default N(0, I).
+
+    Returns:
+        The model, with m = d.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        >>> kf.systems.constant_acceleration(dt=2.0).f.A.tolist()
+        [[1.0, 2.0, 2.0], [0.0, 1.0, 2.0], [0.0, 0.0, 1.0]]
+
+    References:
+        Y. Bar-Shalom, X. R. Li, T. Kirubarajan, Estimation with Applications to Tracking and Navigation (2001),
+        section 6.2.3.
+    """
+    return _integrators(3, dimensions, dt=dt, q_std=q_std, r_std=r_std, measure=measure, prior=prior)
+
+
+def wiener_velocity(
+    *, dt: float | Array | None = 1.0, q_std: float | Array = 1.0, r_std: Any = 1.0, prior: Gaussian | None = None
+) -> StateSpaceModel:
+    """Return the planar model of the KalmanNet paper's Segway: a Wiener velocity of which odometry sees the velocities.
+
+    State (p_x, v_x, p_y, v_y), observation (v_x, v_y): positions are integrated blindly.
+
+    Args:
+        dt: step length in seconds, or None to read it from the inputs.
+        q_std: square root of the spectral density of the acceleration, m/s^2 per root hertz.
+        r_std: standard deviation of the velocities, m/s, a number or [2].
+        prior: belief about x_0; default N(0, I).
+
+    Returns:
+        The model, with n = 4 and m = 2.
+
+    Example:
+        >>> kf.systems.wiener_velocity().h.A.tolist()
+        [[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
+
+    References:
+        G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known dynamics, IEEE Trans.
+        Signal Process. 70 (2022), equations (20)-(23).
+    """
+    return constant_velocity(2, dt=dt, q_std=q_std, r_std=r_std, measure="velocity", prior=prior)
+
+
+def coordinated_turn(
+    *,
+    dt: float | Array | None = 1.0,
+    q_std: float | Array = 0.1,
+    turn_rate_std: float | Array = 0.01,
+    r_std: Any = 1.0,
+    prior: Gaussian | None = None,
+) -> StateSpaceModel:
+    """Return a body in the plane that turns at a slowly varying rate w: its velocity rotates by w dt in a step.
+
+    State (p_x, v_x, p_y, v_y, w); positions are observed. The motion is exact for a constant w, zero included.
+
+    Args:
+        dt: step length in seconds, or None to read it from the inputs (u_t = dt_t, or u_t["dt"]).
+        q_std: square root of the spectral density of the acceleration, m/s^2 per root hertz.
+        turn_rate_std: square root of the spectral density of dw/dt, rad/s^2 per root hertz.
+        r_std: standard deviation of the positions in metres, a number or [2].
+        prior: belief about x_0; default 10 m/s along x, turning at 0.1 rad/s.
+
+    Returns:
+        The model, with n = 5 and m = 2.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        >>> model = kf.systems.coordinated_turn(dt=np.pi / 0.2)
+        >>> print(np.asarray(model.f(jnp.array([0.0, 10.0, 0.0, 0.0, 0.1]), None)).round(2))  # a quarter of its circle
+        [100.   -0.  100.   10.    0.1]
+
+    References:
+        Y. Bar-Shalom, X. R. Li, T. Kirubarajan, Estimation with Applications to Tracking and Navigation (2001),
+        section 11.7.
+    """
+    for name, value in (("q_std", q_std), ("turn_rate_std", turn_rate_std)):
+        check_positive(f"coordinated_turn: {name}", value, zero=True)
+    f, Q = Partial(_turn_irregular), Partial(_turn_noise, (q_std**2, turn_rate_std**2))
+    if dt is not None:
+        check_positive("coordinated_turn: dt", dt)
+        f, Q = Partial(_turn, dt), Q(None, dt)
+    H = jnp.eye(5)[jnp.array([0, 2])]
+    start = standard_prior([0.0, 10.0, 0.0, 0.0, 0.1], jnp.array([1.0, 1.0, 1.0, 1.0, 0.03]))
+    return StateSpaceModel(f, Linear(H), Q, diagonal("coordinated_turn: r_std", r_std, 2), prior or start)
+
+
+def _turn(dt: Array, x: Array, u: Any) -> Array:
+    """Rotate the velocity by w dt and integrate it; sin(a)/a is smooth at a = 0 as jnp.sinc."""
+    del u
+    p_x, v_x, p_y, v_y, w = x
+    c, s = jnp.cos(w * dt), jnp.sin(w * dt)
+    along = dt * jnp.sinc(w * dt / jnp.pi)  # sin(w dt) / w
+    across = 0.5 * w * dt**2 * jnp.sinc(0.5 * w * dt / jnp.pi) ** 2  # (1 - cos(w dt)) / w
+    return jnp.stack(
+        [p_x + along * v_x - across * v_y, c * v_x - s * v_y, p_y + across * v_x + along * v_y, s * v_x + c * v_y, w]
+    )
+
+
+def _turn_irregular(x: Array, u: Any) -> Array:
+    return _turn(step_length(u), x, None)
+
+
+def _turn_noise(variances: tuple[Array, Array], x: Any, u: Any) -> Array:
+    """Q: Wiener velocities on both axes and a Wiener turn rate."""
+    q_var, turn_var = variances
+    planar = IntegratedNoise(2, 2)(q_var, x, u)
+    return jnp.zeros((5, 5), planar.dtype).at[:4, :4].set(planar).at[4, 4].set(turn_var * step_length(u))

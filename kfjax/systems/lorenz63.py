@@ -1,0 +1,207 @@
+"""The Lorenz attractor, as the KalmanNet paper and its data sets discretise it, and more exactly."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.tree_util import Partial
+
+from kfjax import linalg
+from kfjax.base import Gaussian
+from kfjax.models import Linear, StateSpaceModel
+from kfjax.spaces import angle_difference
+from kfjax.systems.geometry import roll_pitch_yaw, spherical
+from kfjax.systems.integration import rk4
+from kfjax.systems.parts import check_count, check_positive, choose, diagonal, standard_prior
+
+__all__ = ["LorenzParameters", "decimated_lorenz", "lorenz"]
+
+
+class LorenzParameters(NamedTuple):
+    """dx/dt = sigma (y - x), dy/dt = x (rho - z) - y, dz/dt = x y - beta z, and the step length dt."""
+
+    sigma: float | Array
+    rho: float | Array
+    beta: float | Array
+    dt: float | Array
+
+
+def lorenz(
+    *,
+    dt: float | Array = 0.02,
+    integrator: str = "taylor",
+    taylor_order: int | None = None,
+    factorisation: str | None = None,
+    substeps: int = 1,
+    observation: str = "identity",
+    rotation_degrees: float | Array | None = None,
+    wrap: bool = True,
+    q_std: Any = 0.1,
+    r_std: Any = 0.1,
+    prior: Gaussian | None = None,
+) -> StateSpaceModel:
+    """Return the Lorenz attractor with sigma = 10, rho = 28, beta = 8/3.
+
+    "taylor": x_t = sum_{j=0}^J (A(x) dt)^j / j! x with dx/dt = A(x) x, which freezes A over the step: it tends to
+    exp(A(x) dt) x as J grows, and to the true flow only as dt/substeps shrinks. A is not unique; the two in use differ
+    by O(dt^2) in a step. "rk4": the classical Runge-Kutta step, of local error O(dt^5).
+
+    Args:
+        dt: step length in seconds.
+        integrator: "taylor" or "rk4".
+        taylor_order: J, default 5; for "taylor" only.
+        factorisation: "authors", A = [[-10, 10, 0], [28 - z, -1, 0], [y, 0, -8/3]] (the default, and that of the
+            published data), or "paper", A = [[-10, 10, 0], [28, -1, -x], [0, x, -8/3]]; for "taylor" only.
+        substeps: number of equal steps that make up dt; 2 are the half-steps of the paper's decimation study.
+        observation: "identity", "rotated" (the identity rotated about each axis), or "spherical" (rho, theta, phi).
+        rotation_degrees: angle about each of the x, y and z axes, default 1; for "rotated" only.
+        wrap: whether innovations of phi are wrapped to [-pi, pi]; for "spherical" only.
+        q_std: standard deviation of the process noise per step, a number or [3].
+        r_std: standard deviation of the observation noise, a number or [3].
+        prior: belief about x_0; default N((1, 1, 1), 0.01 I).
+
+    Returns:
+        The model, with n = m = 3.
+
+    Raises:
+        ValueError: if a choice is unknown, or an argument does not belong to the choice made.
+
+    Example:
+        >>> truth = kf.systems.lorenz(integrator="rk4", q_std=0.0)
+        >>> design = kf.systems.lorenz(taylor_order=1, q_std=0.5)
+        >>> xs, ys = kf.simulate(jax.random.key(0), truth, steps=20)
+        >>> kf.run(kf.extended(), design, ys)[1].mean.shape
+        (20, 3)
+
+    References:
+        G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known dynamics, IEEE Trans.
+        Signal Process. 70 (2022), equations (17)-(18).
+    """
+    check_positive("lorenz: dt", dt)
+    check_count("lorenz: substeps", substeps)
+    choose("lorenz: observation", observation, ("identity", "rotated", "spherical"))
+    h: Any = Linear(jnp.eye(3)) if observation == "identity" else Partial(_spherical)
+    if observation == "rotated":
+        angle = 1.0 if rotation_degrees is None else rotation_degrees
+        h = Linear(roll_pitch_yaw(angle, angle, angle))
+    elif rotation_degrees is not None:
+        raise ValueError(
+            f"lorenz: got rotation_degrees for observation={observation!r}; expected it for 'rotated' only."
+        )
+    return StateSpaceModel(
+        Partial(
+            _Flow(_stepper(integrator, taylor_order, factorisation), substeps), LorenzParameters(10.0, 28.0, 8 / 3, dt)
+        ),
+        h,
+        diagonal("lorenz: q_std", q_std, 3),
+        diagonal("lorenz: r_std", r_std, 3),
+        prior or standard_prior(jnp.ones(3), 0.1),
+        difference=angle_difference(2) if observation == "spherical" and wrap else None,
+    )
+
+
+def decimated_lorenz(*, dt: float = 0.02, dense_dt: float = 1e-5, q_std: Any = 0.0, **options: Any) -> StateSpaceModel:
+    """Return the attractor sampled densely and decimated: x_t is x after dt / dense_dt small steps; no process noise.
+
+    It is the truth of the sampling-mismatch study; simulate from it and filter with `lorenz`.
+
+    Args:
+        dt: time between the samples kept, seconds.
+        dense_dt: length of a small step, seconds, of which dt must be a multiple.
+        q_std: standard deviation of noise added once per sample kept.
+        **options: the other arguments of `kfjax.systems.lorenz`, but for substeps.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: if dt is no multiple of dense_dt, or as `lorenz`.
+
+    Example:
+        >>> xs, ys = kf.simulate(jax.random.key(0), kf.systems.decimated_lorenz(r_std=1.0), steps=10)
+        >>> xs.shape
+        (10, 3)
+
+    References:
+        G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known dynamics, IEEE Trans.
+        Signal Process. 70 (2022), section IV-D, Table III.
+    """
+    check_positive("decimated_lorenz: dense_dt", dense_dt)
+    substeps = round(dt / dense_dt)
+    if abs(substeps * dense_dt - dt) > 1e-6 * dt:
+        raise ValueError(f"decimated_lorenz: dt is {dt} and dense_dt {dense_dt}; expected dt to be a multiple of it.")
+    return lorenz(dt=dt, substeps=substeps, q_std=q_std, **options)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Flow:
+    """(theta, x, u) -> x after substeps of theta.dt / substeps; a value, so that models built alike trace alike."""
+
+    step: Callable[[LorenzParameters, Array], Array]
+    substeps: int
+
+    def __call__(self, theta: LorenzParameters, x: Array, u: Any) -> Array:
+        del u
+        small = theta._replace(dt=theta.dt / self.substeps)
+        if self.substeps == 1:
+            return self.step(small, x)
+        x = x.astype(jnp.result_type(x, *theta))
+        return jax.lax.fori_loop(0, self.substeps, lambda _, z: self.step(small, z), x, unroll=min(self.substeps, 4))
+
+
+@dataclasses.dataclass(frozen=True)
+class _TaylorStep:
+    """(theta, x) -> sum_{j=0}^J (A(x) dt)^j / j! x."""
+
+    order: int
+    factorisation: str
+
+    def __call__(self, theta: LorenzParameters, x: Array) -> Array:
+        A_dt = _FACTORISATIONS[self.factorisation](theta, x) * theta.dt
+        term = total = x
+        for j in range(1, self.order + 1):
+            term = linalg.matmul(A_dt, term) / j
+            total = total + term
+        return total
+
+
+def _rk4_step(theta: LorenzParameters, x: Array) -> Array:
+    return rk4(lambda z: linalg.matmul(_authors_matrix(theta, z), z), x, theta.dt)
+
+
+def _authors_matrix(theta: LorenzParameters, x: Array) -> Array:
+    """Return A(x) of the published data sets."""
+    return jnp.array([[-theta.sigma, theta.sigma, 0], [theta.rho - x[2], -1, 0], [x[1], 0, -theta.beta]])
+
+
+def _paper_matrix(theta: LorenzParameters, x: Array) -> Array:
+    """Return A(x) of equation (17)."""
+    return jnp.array([[-theta.sigma, theta.sigma, 0], [theta.rho, -1, -x[0]], [0, x[0], -theta.beta]])
+
+
+_FACTORISATIONS = {"authors": _authors_matrix, "paper": _paper_matrix}
+
+
+def _stepper(integrator: str, taylor_order: int | None, factorisation: str | None) -> Callable[..., Array]:
+    """Return the step `(theta, x) -> x`, refusing arguments of the other integrator."""
+    choose("lorenz: integrator", integrator, ("taylor", "rk4"))
+    if integrator == "rk4":
+        if taylor_order is not None or factorisation is not None:
+            raise ValueError(
+                "lorenz: got taylor_order or factorisation for integrator='rk4'; expected them for 'taylor' only."
+            )
+        return _rk4_step
+    order, factorisation = 5 if taylor_order is None else taylor_order, factorisation or "authors"
+    check_count("lorenz: taylor_order", order)
+    choose("lorenz: factorisation", factorisation, _FACTORISATIONS)
+    return _TaylorStep(int(order), factorisation)
+
+
+def _spherical(x: Array, u: Any) -> Array:
+    del u
+    return spherical(x)

@@ -1,0 +1,86 @@
+"""What the systems share: noise from standard deviations, known starts, and the checks at their doors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from kfjax.base import Gaussian
+from kfjax.models import StateSpaceModel, is_concrete
+from kfjax.naming import suggest
+
+__all__ = ["check_count", "check_positive", "choose", "diagonal", "known", "noise_free", "standard_prior"]
+
+
+def known(x0: Any) -> Gaussian:
+    """Return the prior of a start x_0 [n] that is known exactly: mean x0, covariance zero.
+
+    Example:
+        >>> kf.systems.known(jnp.ones(2)).cov.tolist()
+        [[0.0, 0.0], [0.0, 0.0]]
+    """
+    mean = jnp.asarray(x0, jnp.result_type(x0 if hasattr(x0, "dtype") else float, float))
+    if mean.ndim != 1:
+        raise ValueError(f"known: x0 has shape {mean.shape}; expected [n]. Batch the initial state with jax.vmap.")
+    return Gaussian(mean, jnp.zeros((mean.shape[0], mean.shape[0]), mean.dtype))
+
+
+def noise_free(model: StateSpaceModel, x0: Any = None) -> StateSpaceModel:
+    """Return the model without process noise and with a known start: a deterministic truth to simulate from.
+
+    Args:
+        model: any model.
+        x0: start [n]; default the mean of the model's prior.
+
+    Example:
+        >>> truth = kf.systems.noise_free(kf.systems.tutorial_line(), [0.0, 0.5])
+        >>> kf.simulate(jax.random.key(0), truth, steps=50)[0][-1].tolist()
+        [25.0, 0.5]
+    """
+    prior = known(model.prior.mean if x0 is None else x0)
+    return model.replace(Q=jnp.zeros((model.n, model.n), model.dtype), prior=prior)
+
+
+def standard_prior(mean: Any, std: Any = 1.0) -> Gaussian:
+    """Return N(mean, std^2 I), std a scalar or one per component."""
+    mean = jnp.asarray(mean, float)
+    return Gaussian(mean, diagonal("prior_std", std, mean.shape[0]))
+
+
+def diagonal(name: str, std: Any, size: int) -> Array:
+    """Return the covariance [size, size] of independent noise with standard deviations std, a scalar or [size]."""
+    if np.shape(std) not in ((), (size,)):
+        raise ValueError(
+            f"{name} has shape {np.shape(std)}; expected a number or {size} of them, standard deviations."
+            " A full covariance goes in model.replace(Q=...) or (R=...)."
+        )
+    check_positive(name, std, zero=True)
+    return jnp.diag(jnp.broadcast_to(jnp.asarray(std, jnp.result_type(std, float)) ** 2, (size,)))
+
+
+def check_positive(name: str, value: Any, *, zero: bool = False) -> None:
+    """Raise unless every number is finite and above zero (or zero, where that is meant), where it can be seen."""
+    if not is_concrete(value):
+        return
+    numbers = np.asarray(value, float)
+    if not np.isfinite(numbers).all() or (numbers < 0).any() or (not zero and (numbers == 0).any()):
+        raise ValueError(
+            f"{name} is {value}; expected {'a number of at least' if zero else 'a finite number above'} 0."
+        )
+
+
+def check_count(name: str, value: Any) -> None:
+    """Raise unless value is a whole number of at least one."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"{name} is {value!r}; expected a whole number of at least 1.")
+
+
+def choose(name: str, value: Any, options: Iterable[str]) -> None:
+    """Raise unless value is among the options, naming the nearest."""
+    options = list(options)
+    if value not in options:
+        raise ValueError(f"{name} is {value!r}; {suggest(str(value), options)}")

@@ -1,0 +1,186 @@
+"""Tracking a body by distances and directions; bearings are wrapped wherever they are subtracted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.tree_util import Partial
+
+from kfjax.base import Gaussian
+from kfjax.models import StateSpaceModel
+from kfjax.spaces import angle_difference
+from kfjax.systems.geometry import bearing, norm
+from kfjax.systems.kinematics import constant_velocity
+from kfjax.systems.parts import check_count, check_positive, diagonal, standard_prior
+
+__all__ = ["bearing_range", "bearings_only", "range_only"]
+
+
+def bearing_range(
+    *,
+    dt: float | Array | None = 1.0,
+    sensor: Any = (0.0, 0.0),
+    q_std: float | Array = 0.1,
+    range_std: float | Array = 1.0,
+    bearing_std: float | Array = 0.02,
+    prior: Gaussian | None = None,
+) -> StateSpaceModel:
+    """Return a body in the plane seen by a radar: y = (|p - s|, atan2(p_y - s_y, p_x - s_x)).
+
+    State (p_x, v_x, p_y, v_y), moving as `constant_velocity`.
+
+    Args:
+        dt: step length in seconds, or None to read it from the inputs.
+        sensor: position s [2], metres.
+        q_std: square root of the spectral density of the acceleration, m/s^2 per root hertz.
+        range_std: standard deviation of the range, metres.
+        bearing_std: standard deviation of the bearing, radians.
+        prior: belief about x_0; default at (100, 50) m within 10 m, moving at (-1, 0.5) m/s within 1 m/s.
+
+    Returns:
+        The model, with n = 4 and m = 2.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        >>> model = kf.systems.bearing_range()
+        >>> print(np.asarray(model.h(jnp.array([0.0, 1.0, 2.0, 0.0]), None)).round(3))
+        [2.    1.571]
+
+    References:
+        Y. Bar-Shalom, X. R. Li, T. Kirubarajan, Estimation with Applications to Tracking and Navigation (2001),
+        section 10.4.
+    """
+    sensors = _positions("bearing_range: sensor", np.asarray(sensor)[None] if np.ndim(sensor) == 1 else sensor, 1)
+    R = jnp.diag(jnp.stack([_variance("range_std", range_std), _variance("bearing_std", bearing_std)]))
+    return _body(2, dt, q_std, prior).replace(
+        h=Partial(_bearing_range, sensors[0]), R=R, difference=angle_difference(1)
+    )
+
+
+def bearings_only(
+    *,
+    dt: float | Array | None = 1.0,
+    sensors: Any = ((0.0, 0.0), (100.0, -50.0)),
+    q_std: float | Array = 0.1,
+    r_std: Any = 0.02,
+    prior: Gaussian | None = None,
+) -> StateSpaceModel:
+    """Return a body in the plane seen by m direction finders: y_i = atan2(p_y - s_iy, p_x - s_ix).
+
+    State (p_x, v_x, p_y, v_y), moving as `constant_velocity`.
+
+    Args:
+        dt: step length in seconds, or None to read it from the inputs.
+        sensors: positions [m, 2], metres.
+        q_std: square root of the spectral density of the acceleration, m/s^2 per root hertz.
+        r_std: standard deviation of the bearings, radians, a number or [m].
+        prior: belief about x_0; default as `bearing_range`.
+
+    Returns:
+        The model, with n = 4.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        >>> print(np.asarray(kf.systems.bearings_only().h(jnp.array([100.0, 0.0, 100.0, 0.0]), None)).round(3))
+        [0.785 1.571]
+    """
+    positions = _positions("bearings_only: sensors", sensors)
+    m = positions.shape[0]
+    R = diagonal("bearings_only: r_std", r_std, m)
+    return _body(2, dt, q_std, prior).replace(
+        h=Partial(_bearings, positions), R=R, difference=angle_difference(*range(m))
+    )
+
+
+def range_only(
+    dimensions: int = 2,
+    ranges: int = 1,
+    *,
+    q_std: float | Array = 1.0,
+    r_std: Any = 0.1,
+    prior: Gaussian | None = None,
+) -> StateSpaceModel:
+    """Return a body that ranges to anchors which change from step to step, at irregular times: y_i = |p - a_i|.
+
+    State (p_x, v_x, p_y, v_y, ...), moving as `constant_velocity`. An input u_t is a dict: "anchors" [m, d],
+    positions in metres, and "dt", seconds since the step before.
+
+    Args:
+        dimensions: d, number of axes.
+        ranges: m, how many ranges come at once; mask those that did not with `observed`.
+        q_std: square root of the spectral density of the acceleration, m/s^2 per root hertz.
+        r_std: standard deviation of the ranges, metres, a number or [m].
+        prior: belief about x_0; default N(0, I).
+
+    Returns:
+        The model, with n = 2 d.
+
+    Raises:
+        ValueError: if an argument is out of its range; while tracing, if u is no such dict.
+
+    Example:
+        >>> model = kf.systems.range_only()
+        >>> us = kf.systems.example_inputs("range_only", steps=8)
+        >>> us["anchors"].shape, us["dt"].shape
+        ((8, 1, 2), (8,))
+        >>> xs, ys = kf.simulate(jax.random.key(0), model, us=us)
+        >>> kf.run(kf.extended(), model, ys, us)[1].mean.shape
+        (8, 4)
+    """
+    check_count("range_only: ranges", ranges)
+    body = constant_velocity(dimensions, dt=None, q_std=q_std, prior=prior)
+    return body.replace(h=Partial(_ranges), R=diagonal("range_only: r_std", r_std, ranges))
+
+
+def _body(dimensions: int, dt: Any, q_std: Any, prior: Gaussian | None) -> StateSpaceModel:
+    """A body at constant velocity, some way off the sensors."""
+    start = standard_prior([100.0, -1.0, 50.0, 0.5], jnp.array([10.0, 1.0, 10.0, 1.0]))
+    return constant_velocity(dimensions, dt=dt, q_std=q_std, prior=prior or start)
+
+
+def _variance(name: str, std: Any) -> Array:
+    check_positive(f"bearing_range: {name}", std, zero=True)
+    return jnp.asarray(std, float) ** 2
+
+
+def _positions(name: str, value: Any, count: int | None = None) -> Array:
+    """Return positions [k, 2] as an array."""
+    positions = jnp.asarray(value, float)
+    if positions.ndim != 2 or positions.shape[1] != 2 or count not in (None, positions.shape[0]):
+        raise ValueError(f"{name} has shape {np.shape(value)}; expected {'[2]' if count == 1 else '[m, 2]'}, metres.")
+    return positions
+
+
+def _offset(x: Array, sensor: Array) -> Array:
+    """The way from a sensor [d] to the body, whose state interleaves positions and velocities."""
+    return x[::2] - sensor
+
+
+def _bearing_range(sensor: Array, x: Array, u: Any) -> Array:
+    del u
+    d = _offset(x, sensor)
+    return jnp.stack([norm(d), bearing(d[0], d[1])])
+
+
+def _bearings(sensors: Array, x: Array, u: Any) -> Array:
+    del u
+    return jnp.stack([bearing(*_offset(x, sensor)) for sensor in sensors])
+
+
+def _ranges(x: Array, u: Any) -> Array:
+    anchors = u.get("anchors") if isinstance(u, dict) else None
+    if anchors is None or np.ndim(anchors) != 2 or anchors.shape[1] != x.shape[0] // 2:
+        got = type(u).__name__ if anchors is None else f"anchors of shape {jnp.shape(anchors)}"
+        raise ValueError(
+            f"range_only: got {got} as input; expected a dict of 'anchors' [m, {x.shape[0] // 2}] and 'dt'."
+            " Pass us={'anchors': [T, m, d], 'dt': [T]}."
+        )
+    return jax.vmap(lambda anchor: norm(_offset(x, anchor)))(anchors)

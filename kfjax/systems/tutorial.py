@@ -1,0 +1,141 @@
+"""The three examples of a widely read tutorial on Kalman filters, put right, with its faults on request.
+
+The constants are the tutorial's. Simulate its data from `kfjax.systems.noise_free` of the right model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array
+from jax.tree_util import Partial
+
+from kfjax.models import Linear, StateSpaceModel, linear_gaussian
+from kfjax.systems.parts import choose, standard_prior
+
+__all__ = ["tutorial_climb", "tutorial_helix", "tutorial_line"]
+
+_RADIUS, _TURN, _CLIMB = 20.0, 0.1, 0.5  # metres, radians per step, metres per step
+
+
+def tutorial_line(r_std: float | Array = 10.0) -> StateSpaceModel:
+    """Return the first example: position and velocity along a line, F = [[1, 1], [0, 1]], Q = diag(1, 3), y = position.
+
+    The tutorial's truth starts at 0 with a constant velocity of 0.5 and takes 50 steps.
+
+    Args:
+        r_std: standard deviation of the observations.
+
+    Example:
+        >>> truth = kf.systems.noise_free(kf.systems.tutorial_line(), [0.0, 0.5])
+        >>> xs, ys = kf.simulate(jax.random.key(0), truth, steps=50)
+        >>> kf.run(kf.kalman(), kf.systems.tutorial_line(), ys)[1].mean.shape
+        (50, 2)
+    """
+    Q, R = jnp.diag(jnp.array([1.0, 3.0])), jnp.reshape(jnp.asarray(r_std, float) ** 2, (1, 1))
+    return linear_gaussian([[1.0, 1.0], [0.0, 1.0]], [[1.0, 0.0]], Q, R, standard_prior(jnp.zeros(2)))
+
+
+def tutorial_helix(faults: Iterable[str] = (), *, r_std: float | Array = 1.0) -> StateSpaceModel:
+    """Return the second example: a helix of radius 20, turning by 0.1 rad and climbing by 0.5 per step; y = position.
+
+    Right: state (x, y, z, w, v_z), where (x, y) rotates by w and z climbs by v_z. The tutorial takes 100 steps.
+
+    Args:
+        faults: any of "frozen_turn" (F linear, x gaining -20 sin(0.1) w and y 20 cos(0.1) w at every step, as if the
+            body stood still on its circle), "no_climb" (no state v_z: z is constant), "start" (the belief starts at
+            (0, 20, 0), the truth at (20, 0, 0)). The tutorial has all three.
+        r_std: standard deviation of the observations.
+
+    Raises:
+        ValueError: if a fault is unknown.
+
+    Example:
+        >>> truth = kf.systems.noise_free(kf.systems.tutorial_helix())
+        >>> xs, ys = kf.simulate(jax.random.key(0), truth, steps=100)
+        >>> faulty = kf.systems.tutorial_helix(("frozen_turn", "no_climb", "start"))
+        >>> error = lambda model: jnp.abs(kf.run(kf.extended(), model, ys)[1].mean[:, :3] - xs[:, :3]).mean()
+        >>> bool(error(faulty) > 3 * error(kf.systems.tutorial_helix()))
+        True
+    """
+    faults = _checked("tutorial_helix", faults, ("frozen_turn", "no_climb", "start"))
+    n = 4 if "no_climb" in faults else 5
+    column = jnp.array([-_RADIUS * jnp.sin(_TURN), _RADIUS * jnp.cos(_TURN)])
+    climb = jnp.eye(n).at[2, 4:].set(1)
+    f = Linear(climb.at[:2, 3].set(column)) if "frozen_turn" in faults else Partial(_helix)
+    x0 = jnp.array([_RADIUS, 0.0, 0.0, _TURN, _CLIMB])
+    x0 = x0.at[:2].set(x0[1::-1]) if "start" in faults else x0
+    return _positioned(f, 0.1 * jnp.eye(n), r_std, x0[:n])
+
+
+def tutorial_climb(faults: Iterable[str] = (), *, r_std: float | Array = 0.5**0.5) -> StateSpaceModel:
+    """Return the third example: a climbing turn with inputs u = (dt, alpha); y = position.
+
+    Right: state (x, y, z, w, v), where (x, y) rotates by w dt, z climbs by v dt + alpha dt^2 / 2, and v grows by
+    alpha dt. Q = diag(.1, .1, .1, .1, .01). The tutorial has dt = 1, alpha = 0.01, 100 steps, and its filter takes the
+    Jacobian of f at f(x) instead of x.
+
+    Args:
+        faults: any of "euler" (a first-order rotation, whose radius grows by sqrt(1 + (w dt)^2) a step, to 1.4e6 after
+            the tutorial's 100 steps), "shared_rate" (z climbs by w dt, and v never acts). The tutorial has both.
+        r_std: standard deviation of the observations.
+
+    Raises:
+        ValueError: if a fault is unknown.
+
+    Example:
+        >>> model = kf.systems.tutorial_climb(("euler", "shared_rate"))
+        >>> print(np.asarray(model.f(model.prior.mean, jnp.array([1.0, 0.01]))).round(3))
+        [-10.    20.     0.5    0.5    0.11]
+    """
+    faults = _checked("tutorial_climb", faults, ("euler", "shared_rate"))
+    Q = jnp.diag(jnp.array([0.1, 0.1, 0.1, 0.1, 0.01]))
+    return _positioned(
+        Partial(_Climb("euler" in faults, "shared_rate" in faults)), Q, r_std, jnp.array([0.0, 20.0, 0.0, 0.5, 0.1])
+    )
+
+
+def _positioned(f: Any, Q: Array, r_std: Any, x0: Array) -> StateSpaceModel:
+    """The first three states are observed; P0 = I."""
+    R = jnp.asarray(r_std, float) ** 2 * jnp.eye(3)
+    return StateSpaceModel(f, Linear(jnp.eye(3, x0.shape[0])), Q, R, standard_prior(x0))
+
+
+def _checked(who: str, faults: Iterable[str], options: tuple[str, ...]) -> frozenset[str]:
+    faults = (faults,) if isinstance(faults, str) else faults
+    for fault in faults:
+        choose(f"{who}: fault", fault, options)
+    return frozenset(faults)
+
+
+def _rotated(x: Array, angle: Array) -> tuple[Array, Array]:
+    """Return the first two components rotated by an angle."""
+    c, s = jnp.cos(angle), jnp.sin(angle)
+    return c * x[0] - s * x[1], s * x[0] + c * x[1]
+
+
+def _helix(x: Array, u: Any) -> Array:
+    """One step; without a state of its own, z does not climb."""
+    del u
+    climb = x[4] if x.shape[0] > 4 else 0.0
+    return jnp.stack([*_rotated(x, x[3]), x[2] + climb, *x[3:]])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Climb:
+    """The climbing turn; a value, so that models built alike trace alike."""
+
+    euler: bool
+    shared_rate: bool
+
+    def __call__(self, x: Array, u: Array) -> Array:
+        if jnp.shape(u) != (2,):
+            raise ValueError(f"tutorial_climb: u has shape {jnp.shape(u)}; expected [2], (dt, alpha). Pass us [T, 2].")
+        dt, alpha = u
+        turn = x[3] * dt
+        plane = (x[0] - turn * x[1], x[1] + turn * x[0]) if self.euler else _rotated(x, turn)
+        climb = turn if self.shared_rate else x[4] * dt + 0.5 * alpha * dt**2
+        return jnp.stack([*plane, x[2] + climb, x[3], x[4] + alpha * dt])
