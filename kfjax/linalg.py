@@ -32,6 +32,7 @@ __all__ = [
     "solve_factored",
     "solve_lower",
     "symmetric",
+    "triangularise",
     "weighted_gram",
 ]
 
@@ -95,9 +96,14 @@ def cholesky(A: Array) -> Array:
 def _cholesky_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     """dL = L Phi(L^-1 dA L^-T), where Phi keeps the lower triangle and half of the diagonal."""
     L = cholesky(primals[0])
+    return L, _factor_tangent(L, symmetric(tangents[0]))
+
+
+def _factor_tangent(L: Array, dA: Array) -> Array:
+    """Return the derivative of the lower factor L of A in the symmetric direction dA."""
     inverse = solve_lower(L, jnp.eye(L.shape[-1], dtype=L.dtype))
-    M = _dot(_dot(inverse, symmetric(tangents[0])), inverse.T)
-    return L, _dot(L, jnp.tril(M) - 0.5 * jnp.diag(jnp.diag(M)))
+    M = _dot(_dot(inverse, dA), inverse.T)
+    return _dot(L, jnp.tril(M) - 0.5 * jnp.diag(jnp.diag(M)))
 
 
 def _cholesky_unrolled(A: Array) -> Array:
@@ -132,6 +138,49 @@ def _cholesky_loop(A: Array) -> Array:
         return S - jnp.outer(column, column), column
 
     return lax.scan(body, A, jnp.arange(n))[1].T
+
+
+@jax.custom_jvp
+def triangularise(A: Array) -> Array:
+    """Lower factor L [n, n] with L L' = A A' and a diagonal of zeros or more, for A [n, p] of any rank.
+
+    Orthogonal reduction, not the Cholesky factor of A A': it keeps twice the digits. Rows that depend on earlier ones
+    to rounding give a zero column. The derivative is that of `cholesky`, finite at any rank, 0 in null directions.
+    """
+    n, p = A.shape
+    if n <= UNROLL:
+        return _gram_schmidt(A)
+    R = jnp.linalg.qr(A.T, mode="r")
+    R = jnp.concatenate([R, jnp.zeros((max(n - p, 0), n), A.dtype)])
+    return (jnp.where(jnp.diag(R) < 0, -1, 1).astype(A.dtype)[:, None] * R).T
+
+
+@triangularise.defjvp
+def _triangularise_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    """The derivative of the factor of A A'."""
+    (A,), (dA,) = primals, tangents
+    L = triangularise(A)
+    half = _dot(dA, A.T)
+    return L, _factor_tangent(L, half + half.T)
+
+
+def _gram_schmidt(A: Array) -> Array:
+    """Modified Gram-Schmidt on the rows of A, guarded at rank deficiency; L is as accurate as Householder's."""
+    n, p = A.shape
+    tiny = (max(n, p) * jnp.finfo(A.dtype).eps) ** 2
+    basis: list[Array] = []
+    L = [[jnp.zeros_like(A[0, 0])] * n for _ in range(n)]
+    for i in range(n):
+        rest = A[i]
+        for j, q in enumerate(basis):
+            L[i][j] = jnp.sum(q * rest)
+            rest = rest - L[i][j] * q
+        square = jnp.sum(rest**2)
+        positive = square > tiny * jnp.sum(A[i] ** 2)
+        norm = jnp.sqrt(jnp.where(positive, square, 1))
+        L[i][i] = jnp.where(positive, norm, 0)
+        basis.append(jnp.where(positive, rest / norm, 0))
+    return jnp.stack([jnp.stack(row) for row in L])
 
 
 def solve_lower(L: Array, B: Array, *, transpose: bool = False) -> Array:

@@ -24,7 +24,7 @@ from kfjax.base import Gaussian
 from kfjax.models import Linear
 from kfjax.spaces import EUCLIDEAN, Space
 
-__all__ = ["Cubature", "GaussHermite", "MomentRule", "Moments", "SigmaPoints", "Taylor", "Unscented"]
+__all__ = ["Cubature", "Deviations", "GaussHermite", "MomentRule", "Moments", "SigmaPoints", "Taylor", "Unscented"]
 
 
 class Moments(NamedTuple):
@@ -48,14 +48,32 @@ class Moments(NamedTuple):
 MomentRule = Callable[..., Moments]
 
 
-def _affine_moments(mean: Array, J: Array, P: Array) -> Moments:
-    """Moments of y = mean + J (x - E x)."""
+class Deviations(NamedTuple):
+    """Moments of y = fn(x) as factors: Cov[y] = dy dy', Cov[x, y] = dx dy', Cov[x] = dx dx'; for the square-root form.
 
-    def residual(K: Array) -> Array:
-        return linalg.quadratic(jnp.eye(P.shape[-1], dtype=P.dtype) - linalg.matmul(K, J), P)
+    Attributes:
+        mean: E[y], [k].
+        dx: [n, p].
+        dy: [k, p].
+    """
 
-    cross = linalg.matmul(P, J.T)
-    return Moments(mean, linalg.matmul(J, cross), cross, residual)
+    mean: Array
+    dx: Array
+    dy: Array
+
+
+def _linearise(fn: Callable[[Array], Array], x: Array, n: int, source: Space, target: Space) -> tuple[Array, Array]:
+    """Return fn(x) and its Jacobian [k, n], between tangent spaces where the spaces are curved."""
+    mean = fn(x).astype(x.dtype)
+    if isinstance(fn, Linear):
+        return mean, fn.A.astype(x.dtype)
+    if source is EUCLIDEAN and target is EUCLIDEAN:
+        return mean, jax.jacfwd(fn)(x).astype(x.dtype)
+
+    def local(d: Array) -> Array:
+        return target.difference(fn(source.retract(x, d)), mean)
+
+    return mean, jax.jacfwd(local)(jnp.zeros(n, x.dtype)).astype(x.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,16 +88,20 @@ class Taylor:
     ) -> Moments:
         """Return the moments of fn(x), x ~ belief."""
         x, P = belief
-        if isinstance(fn, Linear):
-            return _affine_moments(fn(x).astype(x.dtype), fn.A.astype(x.dtype), P)
-        mean = fn(x).astype(x.dtype)
-        if source is EUCLIDEAN and target is EUCLIDEAN:
-            return _affine_moments(mean, jax.jacfwd(fn)(x).astype(x.dtype), P)
+        mean, J = _linearise(fn, x, P.shape[-1], source, target)
 
-        def local(d: Array) -> Array:
-            return target.difference(fn(source.retract(x, d)), mean)
+        def residual(K: Array) -> Array:
+            return linalg.quadratic(jnp.eye(P.shape[-1], dtype=P.dtype) - linalg.matmul(K, J), P)
 
-        return _affine_moments(mean, jax.jacfwd(local)(jnp.zeros(P.shape[-1], P.dtype)).astype(x.dtype), P)
+        cross = linalg.matmul(P, J.T)
+        return Moments(mean, linalg.matmul(J, cross), cross, residual)
+
+    def deviations(
+        self, fn: Callable[[Array], Array], x: Array, L: Array, source: Space = EUCLIDEAN, target: Space = EUCLIDEAN
+    ) -> Deviations:
+        """Return the moments of fn(x), x ~ N(x, L L'), as factors."""
+        mean, J = _linearise(fn, x, L.shape[-1], source, target)
+        return Deviations(mean, L, linalg.matmul(J, L))
 
 
 class SigmaPoints(abc.ABC):
@@ -102,20 +124,39 @@ class SigmaPoints(abc.ABC):
         x, P = belief
         if isinstance(fn, Linear) and source is EUCLIDEAN and target is EUCLIDEAN:
             return Taylor()(fn, belief)
-        unit, w, c = (jnp.asarray(part, P.dtype) for part in self.points(P.shape[-1]))
-        dx = linalg.matmul(unit, linalg.cholesky(P).T)
-        ys = jax.vmap(lambda d: fn(source.retract(x, d)))(dx).astype(x.dtype)
-        reference = fn(x).astype(x.dtype)
-        from_point = jax.vmap(target.difference, in_axes=(0, None))
-        mean = target.retract(reference, linalg.matmul(from_point(ys, reference).T, w))
-        dy = from_point(ys, mean)
+        mean, dx, dy, c = self._evaluate(fn, x, linalg.cholesky(P), source, target)
 
         def residual(K: Array) -> Array:
             d = dx - linalg.matmul(dy, K.T)
             return linalg.weighted_gram(c, d, d)
 
-        cov = linalg.weighted_gram(c, dy, dy)
-        return Moments(mean, cov, linalg.weighted_gram(c, dx, dy), residual)
+        return Moments(mean, linalg.weighted_gram(c, dy, dy), linalg.weighted_gram(c, dx, dy), residual)
+
+    def deviations(
+        self, fn: Callable[[Array], Array], x: Array, L: Array, source: Space = EUCLIDEAN, target: Space = EUCLIDEAN
+    ) -> Deviations:
+        """Return the moments of fn(x), x ~ N(x, L L'), as factors; weights must not be negative."""
+        if isinstance(fn, Linear) and source is EUCLIDEAN and target is EUCLIDEAN:
+            return Taylor().deviations(fn, x, L)
+        if (lowest := self.points(L.shape[-1])[2].min()) < 0:
+            raise ValueError(
+                f"{self}: a covariance weight is {lowest:.3g}; expected none below zero, since the square-root form has"
+                " no factor for it. Use alpha = 1, or the covariance form."
+            )
+        mean, dx, dy, c = self._evaluate(fn, x, L, source, target)
+        return Deviations(mean, (jnp.sqrt(c)[:, None] * dx).T, (jnp.sqrt(c)[:, None] * dy).T)
+
+    def _evaluate(
+        self, fn: Callable[[Array], Array], x: Array, L: Array, source: Space, target: Space
+    ) -> tuple[Array, Array, Array, Array]:
+        """Return E[y], the deviations dx [p, n] and dy [p, k], and the weights c [p] of the covariances."""
+        unit, w, c = (jnp.asarray(part, x.dtype) for part in self.points(L.shape[-1]))
+        dx = linalg.matmul(unit, L.T)
+        ys = jax.vmap(lambda d: fn(source.retract(x, d)))(dx).astype(x.dtype)
+        reference = fn(x).astype(x.dtype)
+        offsets = jax.vmap(target.difference, in_axes=(0, None))
+        mean = target.retract(reference, linalg.matmul(offsets(ys, reference).T, w))
+        return mean, dx, offsets(ys, mean), c
 
 
 @dataclasses.dataclass(frozen=True)
