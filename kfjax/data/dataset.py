@@ -87,6 +87,13 @@ class Dataset(_Pytree):
         """The number of steps of every trajectory, [N]."""
         return np.full(self.size, self.steps) if self.length is None else np.asarray(self.length)
 
+    @property
+    def missing(self) -> float:
+        """The fraction of entries of `obs` that count but were not observed."""
+        if self.observed is None:
+            return 0.0
+        return 1 - float(self.observed[np.arange(self.steps) < self.lengths[:, None]].mean())
+
     def __len__(self) -> int:
         return self.size
 
@@ -135,8 +142,7 @@ class Dataset(_Pytree):
         if self.state is not None:
             text += f", n={self.state.shape[2]}"
         if self.observed is not None:
-            active = np.arange(self.steps) < self.lengths[:, None]
-            text += f", {100 * (1 - self.observed[active].mean()):.1f} % missing"
+            text += f", {100 * self.missing:.1f} % missing"
         return f"Dataset({text})"
 
 

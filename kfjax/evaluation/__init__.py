@@ -1,0 +1,47 @@
+"""Honest evaluation: metrics with intervals, Monte Carlo trials, and comparisons of filters on the same data."""
+
+from kfjax.evaluation.comparison import Comparison, Row, compare
+from kfjax.evaluation.intervals import (
+    Interval,
+    Whiteness,
+    anees,
+    chi_square_interval,
+    mean_interval,
+    median_db,
+    mse_db,
+    nis,
+    paired_db,
+    rmse_interval,
+    to_db,
+    whiteness,
+)
+from kfjax.evaluation.metrics import Sums, coverage, innovation_products, mse, nees, rmse, squared_error
+from kfjax.evaluation.results import Evaluation
+from kfjax.evaluation.trials import monte_carlo
+
+__all__ = [
+    "Comparison",
+    "Evaluation",
+    "Interval",
+    "Row",
+    "Sums",
+    "Whiteness",
+    "anees",
+    "chi_square_interval",
+    "compare",
+    "coverage",
+    "innovation_products",
+    "mean_interval",
+    "median_db",
+    "monte_carlo",
+    "mse",
+    "mse_db",
+    "nees",
+    "nis",
+    "paired_db",
+    "rmse",
+    "rmse_interval",
+    "squared_error",
+    "to_db",
+    "whiteness",
+]

@@ -1,0 +1,329 @@
+"""Filters side by side on the same trajectories: a table, a file and a picture."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import io
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax import Array
+
+from kfjax.base import Estimate, Filter, Info
+from kfjax.data import Dataset
+from kfjax.evaluation.engine import Curves, Statistics, chunk_size, chunks, filter_one, state_difference, summarise
+from kfjax.evaluation.intervals import Interval
+from kfjax.evaluation.progress import progress_bar
+from kfjax.evaluation.results import Evaluation
+from kfjax.evaluation.saving import plain, write_whole
+
+__all__ = ["Comparison", "Row", "compare"]
+
+PATIENCE = 2.0  # seconds that the timing of one filter may take, beyond its first call
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One filter of a comparison; None for what the filter or the data do not have.
+
+    Attributes:
+        name: as given to `compare`.
+        trajectories: how many there were.
+        failed: how many of them gave something not finite, or a negative variance.
+        mse_db: MSE over trajectories, steps and state dimensions with its confidence interval, dB.
+        median_db: the median over trajectories, dB.
+        difference_db: how much worse than the best filter on the same trajectories, with confidence interval, dB; by
+            state error where the truth is known, else by prediction error.
+        anees: average normalised error per dimension with its acceptance interval; 1 if consistent.
+        coverage: fraction of states within their central 95 % interval, with confidence interval.
+        nis: mean normalised innovation per observed channel with its acceptance interval; 1 if consistent.
+        log_likelihood: per step, with confidence interval.
+        prediction_db: mean squared one-step prediction error of y with confidence interval, dB.
+        autocorrelation: of the whitened innovations at lag 1, with its acceptance interval around 0.
+        whiteness: p-value of the test that lags 1 to 20 show none.
+        microseconds: compiled time of one filter step of one trajectory, all estimates and innovations kept: median of
+            warm calls on a whole chunk of trajectories.
+        compile_seconds: to trace and compile that; 0 if an earlier row or call has compiled the same.
+    """
+
+    name: str
+    trajectories: int
+    failed: int
+    mse_db: Interval | None
+    median_db: float | None
+    difference_db: Interval | None
+    anees: Interval | None
+    coverage: Interval | None
+    nis: Interval | None
+    log_likelihood: Interval | None
+    prediction_db: Interval | None
+    autocorrelation: Interval | None
+    whiteness: float | None
+    microseconds: float
+    compile_seconds: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Comparison:
+    """The result of `compare`: print it, `save_json` it, `plot` it, or read its `rows`.
+
+    Attributes:
+        rows: one `Row` per filter, in the order given.
+        best: the name of the filter with the least error among those that did not fail, or None.
+        evaluations: every filter's `Evaluation`, by name.
+        example: the first trajectory, a `Dataset` of one.
+        estimates: every filter's `Estimate` of it, by name; mean [T, n].
+        settings: what the comparison was of: numbers of trajectories and steps, dtype, device, versions.
+    """
+
+    rows: tuple[Row, ...]
+    best: str | None
+    evaluations: dict[str, Evaluation] = dataclasses.field(repr=False)
+    example: Dataset
+    estimates: dict[str, Estimate] = dataclasses.field(repr=False)
+    settings: dict[str, Any]
+
+    def __rich__(self) -> Any:
+        """The table, for `rich`."""
+        from kfjax.evaluation.tables import comparison_table
+
+        return comparison_table(self)
+
+    def __str__(self) -> str:
+        """The table as plain text."""
+        from rich.console import Console
+
+        text = io.StringIO()
+        Console(file=text, width=140, color_system=None).print(self)
+        return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).strip("\n")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything that `save_json` writes: settings, rows and curves over time; None for what is not finite."""
+        curves = {name: _curves(evaluation) for name, evaluation in self.evaluations.items()}
+        return plain({"settings": self.settings, "best": self.best, "rows": self.rows, "curves": curves})
+
+    def save_json(self, path: str | os.PathLike) -> None:
+        """Write settings, rows and curves over time; an earlier file is replaced only when all is written.
+
+        Args:
+            path: of the file.
+        """
+        write_whole(path, json.dumps(self.to_dict(), indent=1, allow_nan=False).encode())
+
+    def plot(self, path: str | os.PathLike | None = None) -> Any:
+        """Draw the first trajectory with 2-sigma bands, the error over time and the consistency over time.
+
+        Args:
+            path: of a PNG file to write, or None; an earlier file is replaced only when all is written.
+
+        Returns:
+            The `matplotlib.figure.Figure`.
+        """
+        from kfjax.plotting import comparison_figure
+
+        figure = comparison_figure(self)
+        if path is not None:
+            data = io.BytesIO()
+            figure.savefig(data, format="png", dpi=150)
+            write_whole(path, data.getvalue())
+        return figure
+
+
+def compare(
+    filters: Mapping[str, tuple[Filter, Any]],
+    data: Dataset,
+    *,
+    key: Array | None = None,
+    chunk: int | None = None,
+    repeats: int = 5,
+    level: float = 0.95,
+    progress: bool | None = None,
+) -> Comparison:
+    """Run filters over the same trajectories and say how good, how honest and how fast each is.
+
+    With true states: MSE in dB with interval, median, paired difference to the best, ANEES and coverage. With or
+    without: NIS, whiteness, log-likelihood, one-step prediction error of y, time per step and compile time.
+
+    Args:
+        filters: `{name: (filter, params)}`.
+        data: the trajectories.
+        key: random key; trajectory i gets `fold_in(key, i)` in every filter that draws. Default `jax.random.key(0)`.
+        chunk: trajectories at a time; default what fits in half a gigabyte.
+        repeats: warm calls whose median time is reported, at least 1; fewer if they would take longer than two seconds.
+        level: probability of all intervals.
+        progress: show a progress bar on stderr; default only where a person watches (a terminal).
+
+    Returns:
+        A `Comparison`.
+
+    Raises:
+        ValueError: if `filters` or `data` are no such things, or a filter cannot run on the data.
+
+    Example:
+        >>> model = kf.systems.constant_velocity()
+        >>> xs, ys = jax.vmap(lambda k: kf.simulate(k, model, steps=20))(jax.random.split(jax.random.key(0), 50))
+        >>> filters = {"tuned": (kf.kalman(), model), "R too large": (kf.kalman(), model.replace(R=9.0 * model.R))}
+        >>> comparison = kf.compare(filters, kf.Dataset(ys, xs))
+        >>> comparison.best
+        'tuned'
+    """
+    _check(filters, data, repeats)
+    key = jax.random.key(0) if key is None else key
+    evaluations, estimates, timings = {}, {}, {}
+    with progress_bar("filters", len(filters), progress) as advance:
+        for name, pair in filters.items():
+            try:
+                evaluations[name], estimates[name], timings[name] = _evaluate(*pair, data, key, chunk, repeats)
+            except ValueError as error:
+                raise ValueError(f"compare: filter {name!r}: {error}") from error
+            advance(1)
+    best = _best(evaluations)
+    rows = tuple(_row(name, evaluations, best, timings[name], level) for name in filters)
+    return Comparison(rows, best, evaluations, data[:1], estimates, _settings(data, level))
+
+
+def _check(filters: Any, data: Any, repeats: int) -> None:
+    """The public door of compare."""
+    if not isinstance(data, Dataset):
+        raise ValueError(
+            f"compare: data is {type(data).__name__}; expected a Dataset. Use kf.Dataset(obs [N, T, m], state)."
+        )
+    if not isinstance(filters, Mapping) or not filters:
+        raise ValueError(f"compare: filters is {filters!r:.60}; expected {{name: (filter, params)}}, at least one.")
+    for name, pair in filters.items():
+        if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], Filter)):
+            raise ValueError(
+                f"compare: filters[{name!r}] is {type(pair).__name__}; expected (filter, params), such as"
+                " (kf.kalman(), model)."
+            )
+    if repeats < 1:
+        raise ValueError(f"compare: repeats is {repeats}; expected at least 1.")
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _filtered(filter: Filter, params: Any, batch: Dataset, keys: Array) -> tuple[Estimate, Info]:
+    return jax.vmap(functools.partial(filter_one, filter, params))(batch, keys)
+
+
+@jax.jit
+def _summarised(
+    difference: Callable | None, batch: Dataset, outputs: tuple[Estimate, Info]
+) -> tuple[Statistics, Curves]:
+    return jax.vmap(functools.partial(summarise, difference))(batch, outputs)
+
+
+def _evaluate(
+    filter: Filter,
+    params: Any,
+    data: Dataset,
+    key: Array,
+    chunk: int | None,
+    repeats: int,
+) -> tuple[Evaluation, Estimate, tuple[float, float]]:
+    """Return the evaluation, the estimate of the first trajectory, and (microseconds per step, compile seconds)."""
+    size = min(data.size, chunk or chunk_size(filter, params, jax.tree.map(lambda a: a[0], data), key, data.size))
+    # what is timed is the filter alone; its metrics are a second function, which filters share
+    start = time.perf_counter()
+    compiled = _filtered.lower(filter, params, *_batch(data, key, np.arange(size))).compile()
+    compile_seconds = time.perf_counter() - start
+    first: dict[str, Any] = {}
+
+    def parts() -> Iterator[tuple[Statistics, Curves, int]]:
+        for index, count in chunks(data.size, size):
+            batch, keys = _batch(data, key, index)
+            outputs = jax.block_until_ready(compiled(params, batch, keys))
+            if not first:
+                first["estimate"] = jax.tree.map(lambda a: np.asarray(a[0]), outputs[0])
+                first["seconds"] = _median_seconds(functools.partial(compiled, params, batch, keys), repeats)
+            yield *_summarised(state_difference(params), batch, outputs), count
+
+    evaluation = Evaluation.gather(parts())
+    return evaluation, first["estimate"], (1e6 * first["seconds"] / (size * data.steps), compile_seconds)
+
+
+def _batch(data: Dataset, key: Array, index: np.ndarray) -> tuple[Dataset, Array]:
+    """Put some trajectories on the device, with a key each."""
+    return jax.device_put(data[index]), jax.vmap(jax.random.fold_in, (None, 0))(key, index)
+
+
+def _median_seconds(call: Callable[[], Any], repeats: int) -> float:
+    """The median time of warm calls."""
+    seconds: list[float] = []
+    while len(seconds) < repeats and sum(seconds) < PATIENCE:
+        start = time.perf_counter()
+        jax.block_until_ready(call())
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def _best(evaluations: Mapping[str, Evaluation]) -> str | None:
+    """The filter of least error: of the state where the truth is known, else of the prediction of y."""
+    errors = {name: evaluation.ranking for name, evaluation in evaluations.items()}
+    means = {name: mses.mean() for name, mses in errors.items() if mses is not None and np.isfinite(mses).all()}
+    return min(means, key=means.get) if means else None
+
+
+def _row(
+    name: str, evaluations: Mapping[str, Evaluation], best: str | None, timing: tuple[float, float], level: float
+) -> Row:
+    """Everything that the table says of one filter."""
+    evaluation = evaluations[name]
+    white = evaluation.whiteness(level)
+    return Row(
+        name=name,
+        trajectories=evaluation.trajectories,
+        failed=evaluation.failed,
+        mse_db=evaluation.mse_db(level),
+        median_db=evaluation.median_db(),
+        difference_db=None if best is None else evaluation.paired_db(evaluations[best], level),
+        anees=evaluation.anees(level),
+        coverage=evaluation.coverage(level),
+        nis=evaluation.nis(level),
+        log_likelihood=evaluation.log_likelihood(level),
+        prediction_db=evaluation.prediction_db(level),
+        autocorrelation=None if white is None else Interval(white.autocorrelation[0], -white.bound[0], white.bound[0]),
+        whiteness=None if white is None else white.p_value,
+        microseconds=timing[0],
+        compile_seconds=timing[1],
+    )
+
+
+def _settings(data: Dataset, level: float) -> dict[str, Any]:
+    """What the comparison was of, and where it ran."""
+    import kfjax
+
+    device = jax.devices()[0]
+    return {
+        "trajectories": data.size,
+        "steps": data.steps,
+        "n": None if data.state is None else data.state.shape[2],
+        "m": data.obs.shape[2],
+        "missing": data.missing,
+        "level": level,
+        "dtype": str(data.obs.dtype),
+        "device": f"{device.platform}: {device.device_kind}",
+        "versions": {
+            "kfjax": kfjax.__version__,
+            "jax": jax.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def _curves(evaluation: Evaluation) -> dict[str, Any]:
+    """The curves over time of one filter."""
+    return {
+        "mse_db": evaluation.error_over_time(),
+        "anees": evaluation.nees_over_time(),
+        "prediction_db": evaluation.prediction_over_time(),
+        "nis": evaluation.nis_over_time(),
+    }

@@ -1,0 +1,178 @@
+"""The one engine of evaluation: a filter over trajectories, and the sums that every metric is made of.
+
+It knows `Filter` and no particular filter: what a filter does not give (covariance, innovation, ...) is None in the
+sums too. `filter_one` and `summarise` see one trajectory; callers `jax.vmap` and `jax.jit` them.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from kfjax.base import Estimate, Filter, Gaussian, Info, estimate_and_info
+from kfjax.data import Dataset
+from kfjax.evaluation.metrics import Sums, coverage, innovation_products, nees, squared_error
+from kfjax.models import model_of, with_model
+from kfjax.runner import run
+
+__all__ = ["Curves", "Statistics", "chunk_size", "chunks", "filter_one", "state_difference", "summarise"]
+
+MEMORY = 2**29  # bytes that one chunk of trajectories may take, results and temporaries
+LAGS = 20  # of the innovations' autocorrelation
+
+
+class Statistics(NamedTuple):
+    """Sums over the steps of each trajectory; every leaf has a leading axis [N]. None where a filter has no such thing.
+
+    Attributes:
+        steps: how many steps counted.
+        failed: whether an estimate was not finite, or a variance negative.
+        squared_error: over known state components.
+        nees: normalised error, and its degrees of freedom.
+        nees_steps: how many steps had any.
+        coverage: states within their central 95 % interval, [N, n].
+        nis: normalised innovation, and the number of observed channels.
+        log_likelihood: of the observations, and the number of steps.
+        prediction: squared innovation over observed channels.
+        innovations: products of whitened innovations at lags 0..K, [N, K + 1].
+    """
+
+    steps: Any
+    failed: Any
+    squared_error: Sums | None
+    nees: Sums | None
+    nees_steps: Any
+    coverage: Sums | None
+    nis: Sums | None
+    log_likelihood: Sums | None
+    prediction: Sums | None
+    innovations: Sums | None
+
+
+class Curves(NamedTuple):
+    """Sums of each step, [T] or with leading axes; None where a filter has no such thing."""
+
+    squared_error: Sums | None
+    nees: Sums | None
+    nis: Sums | None
+    prediction: Sums | None
+
+
+def filter_one(filter: Filter, params: Any, trajectory: Dataset, key: Array) -> tuple[Estimate, Info]:
+    """Run a filter over one trajectory (a `Dataset` without its leading axis) and keep everything."""
+    if trajectory.initial is not None:
+        params = _start_at(params, trajectory.initial)
+    return run(
+        filter,
+        params,
+        trajectory.obs,
+        trajectory.inputs,
+        observed=trajectory.observed,
+        length=trajectory.length,
+        key=key,
+        emit=estimate_and_info,
+    )[1]
+
+
+def _start_at(params: Any, mean: Array) -> Any:
+    """Return params whose prior has another mean."""
+    if (model := model_of(params)) is None:
+        raise ValueError(
+            f"evaluation: the data has initial states, but params ({type(params).__name__}) no model to put them in;"
+            " expected a StateSpaceModel. Leave initial out."
+        )
+    return with_model(params, prior=Gaussian(mean, model.prior.cov))
+
+
+def state_difference(params: Any) -> Callable[[Array, Array], Array] | None:
+    """Return how the states of params' model are subtracted, None for a - b."""
+    model = model_of(params)
+    return None if model is None else model.state_difference
+
+
+def summarise(
+    difference: Callable | None, trajectory: Dataset, outputs: tuple[Estimate, Info]
+) -> tuple[Statistics, Curves]:
+    """Return the sums of one trajectory, over time and per step; states are subtracted by `difference`."""
+    estimate, info = outputs
+    steps = trajectory.obs.shape[0]
+    length = jnp.asarray(steps if trajectory.length is None else trajectory.length)
+    active = jnp.arange(steps) < length
+    error = normalised = covered = None
+    if trajectory.state is not None:
+        options = {"length": length, "difference": difference}
+        error = squared_error(trajectory.state, estimate.mean, **options)
+        if estimate.cov is not None:
+            normalised = nees(trajectory.state, estimate.mean, estimate.cov, **options)
+            covered = coverage(trajectory.state, estimate.mean, estimate.cov, **options)
+    prediction, innovations = _innovations(trajectory, info, active)
+    curves = Curves(error, normalised, None if info.nis is None else Sums(info.nis, info.dof), prediction)
+    totals = jax.tree.map(lambda sums: sums.over_time(), curves, is_leaf=lambda x: isinstance(x, Sums))
+    likelihood = estimate.log_likelihood
+    return Statistics(
+        steps=length,
+        failed=_failed(estimate, active),
+        squared_error=totals.squared_error,
+        nees=totals.nees,
+        nees_steps=None if normalised is None else jnp.sum(normalised.count > 0),
+        coverage=None if covered is None else Sums(covered.total.sum(0), covered.count.sum(0)),
+        nis=totals.nis,
+        log_likelihood=None if likelihood is None else Sums(likelihood.sum(), length),
+        prediction=totals.prediction,
+        innovations=innovations,
+    ), curves
+
+
+def _innovations(trajectory: Dataset, info: Info, active: Array) -> tuple[Sums | None, Sums | None]:
+    """Squared innovations per step, and the lagged products over time."""
+    if info.innovation is None:
+        return None, None
+    seen = jnp.broadcast_to(active[:, None], info.innovation.shape)
+    if trajectory.observed is not None:
+        seen &= trajectory.observed
+    prediction = Sums(jnp.sum(info.innovation**2, -1), seen.sum(-1))
+    if info.innovation_cov is None:
+        return prediction, None
+    lags = min(LAGS, info.innovation.shape[0] - 1)
+    return prediction, innovation_products(info.innovation, info.innovation_cov, lags)
+
+
+def _failed(estimate: Estimate, active: Array) -> Array:
+    """Tell whether anything that counts is not finite, or a variance is negative."""
+    parts = [jnp.isfinite(leaf) for leaf in jax.tree.leaves(estimate)]
+    if estimate.cov is not None:
+        parts.append(jnp.diagonal(estimate.cov, axis1=-2, axis2=-1) >= 0)
+    sound = jnp.stack([part.reshape(active.shape[0], -1).all(-1) for part in parts])
+    return ~(sound.all(0) | ~active).all()
+
+
+def chunk_size(filter: Filter, params: Any, one: Dataset, key: Array, total: int) -> int:
+    """Return how many trajectories fit in the memory budget, evened out so that the last chunk is hardly padded.
+
+    Raises:
+        ValueError: if the filter cannot run on such a trajectory (from the checks of `run`).
+    """
+    outputs = jax.eval_shape(functools.partial(filter_one, filter), params, one, key)
+    state = jax.eval_shape(filter.init, params, key)
+    # the results, what the metrics need of the same size, and the carry of the loop with its temporaries
+    size = sum(3 * _bytes(tree) for tree in (outputs, one)) + 8 * _bytes(state)
+    most = max(1, min(total, MEMORY // size))
+    return math.ceil(total / math.ceil(total / most))
+
+
+def _bytes(tree: Any) -> int:
+    """The size of the arrays of a tree; keys count as one word."""
+    return sum(math.prod(leaf.shape) * getattr(leaf.dtype, "itemsize", 8) for leaf in jax.tree.leaves(tree))
+
+
+def chunks(total: int, size: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Yield equal index arrays [size] that cover range(total), and how many of each count; the last is padded."""
+    for start in range(0, total, size):
+        yield np.minimum(np.arange(start, start + size), total - 1), min(size, total - start)

@@ -1,0 +1,23 @@
+"""A progress bar for whoever watches."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+
+__all__ = ["progress_bar"]
+
+
+@contextlib.contextmanager
+def progress_bar(text: str, total: int, show: bool | None = None) -> Iterator[Callable[[int], None]]:
+    """Yield `advance(count)`, which moves a bar on stderr; by default only if that is a terminal."""
+    if not (sys.stderr.isatty() if show is None else show):
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(text, total=total)
+        yield lambda count: bar.advance(task, count)

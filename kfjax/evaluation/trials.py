@@ -1,0 +1,130 @@
+"""Monte Carlo evaluation: draw from one model, filter with another, keep sums."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from kfjax.base import Filter
+from kfjax.data import Dataset
+from kfjax.evaluation.engine import Curves, Statistics, chunk_size, chunks, filter_one, state_difference, summarise
+from kfjax.evaluation.progress import progress_bar
+from kfjax.evaluation.results import Evaluation
+from kfjax.models import StateSpaceModel
+from kfjax.simulation import simulate
+
+__all__ = ["monte_carlo"]
+
+
+def monte_carlo(
+    key: Array,
+    truth: StateSpaceModel,
+    filter: Filter,
+    params: Any,
+    *,
+    trials: int,
+    steps: int | None = None,
+    us: Any = None,
+    chunk: int | None = None,
+    progress: bool | None = None,
+) -> Evaluation:
+    """Evaluate a filter over many trajectories drawn from a model, in chunks that fit in memory.
+
+    Trial i draws its trajectory, and the filter its random numbers, from `fold_in(key, i)`: the same key gives the same
+    trials whatever the chunk, and the same trajectories for every filter.
+
+    Args:
+        key: random key.
+        truth: the model that the trajectories are drawn from.
+        filter: the `Filter`.
+        params: its parameters: the same model, or a mismatched one of the same state.
+        trials: number of trajectories.
+        steps: T; may be left out where us is given.
+        us: inputs [T, ...] of every trajectory, or None.
+        chunk: trajectories at a time; default what fits in half a gigabyte.
+        progress: show a progress bar on stderr; default only where a person watches (a terminal).
+
+    Returns:
+        An `Evaluation`: all metrics with intervals, and curves over time.
+
+    Raises:
+        ValueError: if the numbers make no sense, inputs are not finite, the filter cannot run on the model's data, or
+            the true trajectories are not finite.
+
+    Example:
+        >>> model = kf.systems.constant_velocity()
+        >>> result = kf.monte_carlo(jax.random.key(0), model, kf.kalman(), model, trials=100, steps=50)
+        >>> value, low, high = result.anees()
+        >>> bool(low < value < high)
+        True
+    """
+    trials, chunk = _count("trials", trials), None if chunk is None else _count("chunk", chunk)
+    _check_inputs(us)
+    if not isinstance(truth, StateSpaceModel):
+        raise ValueError(f"monte_carlo: truth is {type(truth).__name__}; expected a StateSpaceModel to draw from.")
+    one = jax.eval_shape(functools.partial(_draw, steps), truth, us, key)
+    size = min(trials, chunk or chunk_size(filter, params, one, key, trials))
+
+    def parts() -> Iterator[tuple[Statistics, Curves, int]]:
+        with progress_bar("trials", trials, progress) as advance:
+            for index, count in chunks(trials, size):
+                statistics, curves, sound = _trials(filter, steps, truth, params, us, key, index)
+                _check_truth(sound[:count])
+                advance(count)
+                yield statistics, curves, count
+
+    return Evaluation.gather(parts())
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _trials(
+    filter: Filter,
+    steps: int | None,
+    truth: StateSpaceModel,
+    params: Any,
+    us: Any,
+    key: Array,
+    index: Array,
+) -> tuple[Statistics, Curves, Array]:
+    """Run the trials of these numbers; us is shared, so that covariances which depend on nothing else are too."""
+
+    def one(i: Array) -> tuple[Statistics, Curves, Array]:
+        drawing, filtering = jax.random.split(jax.random.fold_in(key, i))
+        trajectory = _draw(steps, truth, us, drawing)
+        sound = jnp.isfinite(trajectory.state).all() & jnp.isfinite(trajectory.obs).all()
+        outputs = filter_one(filter, params, trajectory, filtering)
+        return *summarise(state_difference(params), trajectory, outputs), sound
+
+    return jax.vmap(one)(index)
+
+
+def _draw(steps: int | None, truth: StateSpaceModel, us: Any, key: Array) -> Dataset:
+    """One trajectory of the truth, as the engine takes it."""
+    xs, ys = simulate(key, truth, steps, us)
+    return Dataset._unchecked(ys, xs, us, None, None, None)
+
+
+def _count(name: str, value: Any) -> int:
+    if not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"monte_carlo: {name} is {value!r}; expected a whole number of at least 1.")
+    return int(value)
+
+
+def _check_inputs(us: Any) -> None:
+    for leaf in jax.tree.leaves(us):
+        if not np.isfinite(np.asarray(leaf)).all():
+            raise ValueError("monte_carlo: us has NaN or infinite entries; expected finite numbers. Fill the gaps.")
+
+
+def _check_truth(sound: Array) -> None:
+    if not (sound := np.asarray(sound)).all():
+        raise ValueError(
+            f"monte_carlo: {(~sound).sum()} of {sound.size} true trajectories are not finite; expected a model that"
+            " stays finite over all steps. Use fewer or smaller steps."
+        )
