@@ -1,0 +1,56 @@
+"""Factors on the noise covariances of a model."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+from jax.tree_util import Partial
+
+from kfjax.models import model_of, with_model
+
+__all__ = ["Scales", "scale_noise"]
+
+
+class Scales(NamedTuple):
+    """Factors on the noise variances, as D^1/2 Q D^1/2 with D = diag(Q factors); R likewise.
+
+    Attributes:
+        Q: one factor [], or one per state [n].
+        R: one factor [], or one per channel [m].
+    """
+
+    Q: Any
+    R: Any
+
+
+def scale_noise(params: Any, factors: Scales) -> Any:
+    """Return params with Q and R of the model scaled by factors on the variances.
+
+    Q' = D^1/2 Q D^1/2 with D = diag(factors.Q), and R likewise; a callable Q or R stays one.
+
+    Args:
+        params: a `StateSpaceModel`, or params that hold one.
+        factors: `Scales` of positive numbers, each [] or one per row.
+
+    Example:
+        >>> model = kf.systems.constant_velocity()
+        >>> kf.training.scale_noise(model, kf.training.Scales(1.0, 4.0)).R.tolist() == (4 * model.R).tolist()
+        True
+    """
+    model = model_of(params)
+    return with_model(params, Q=_scaled(model.Q, factors.Q), R=_scaled(model.R, factors.R))
+
+
+def _scaled(noise: Any, factors: Array) -> Any:
+    roots = jnp.sqrt(jnp.asarray(factors))
+    return Partial(_scaled_noise, roots, noise) if callable(noise) else noise * _outer(roots)
+
+
+def _scaled_noise(roots: Array, noise: Any, x: Array, u: Any) -> Array:
+    return noise(x, u) * _outer(roots)
+
+
+def _outer(roots: Array) -> Array:
+    return roots * roots if roots.ndim == 0 else roots[:, None] * roots[None, :]
