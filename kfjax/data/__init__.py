@@ -1,9 +1,21 @@
 """Trajectories as data: the container that evaluation and training work on, readers that fill it, and parts of it."""
 
-from kfjax.data.batches import run_trajectory
+from kfjax.data.batches import run_trajectory, start_at
 from kfjax.data.dataset import Dataset
 from kfjax.data.indoor_uwb import read_indoor_uwb
 from kfjax.data.npz import npz_splits, read_npz
+from kfjax.data.reading import read_data, read_parts
 from kfjax.data.splitting import Parts, split_parts
 
-__all__ = ["Dataset", "Parts", "npz_splits", "read_indoor_uwb", "read_npz", "run_trajectory", "split_parts"]
+__all__ = [
+    "Dataset",
+    "Parts",
+    "npz_splits",
+    "read_data",
+    "read_indoor_uwb",
+    "read_npz",
+    "read_parts",
+    "run_trajectory",
+    "split_parts",
+    "start_at",
+]

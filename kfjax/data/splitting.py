@@ -33,19 +33,18 @@ class Parts(NamedTuple):
 def split_parts(data: Dataset, fractions: tuple[float, float, float] = FRACTIONS) -> Parts:
     """Split data into training, validation and test parts, consecutively.
 
-    Three or more trajectories are split by trajectory (each part has at least one). One or two are split in time: a
-    later part then starts at the beginning of the record, so that the filter is under way where the part begins, and
-    `skip` says where that is. Of a trajectory that ends before a part begins, nothing counts there.
+    Three or more trajectories are split by trajectory. A single one is split in time: a later part then starts at the
+    beginning of the record, so that the filter is under way where the part begins, and `skip` says where that is.
 
     Args:
         data: the trajectories, in an order that means nothing.
-        fractions: of the trajectories or of the steps; they sum to at most 1.
+        fractions: of the trajectories or of the steps, three numbers above 0; together at most 1.
 
     Returns:
         `Parts`.
 
     Raises:
-        ValueError: if there are too few steps, or the fractions make no sense.
+        ValueError: if there are two trajectories, too few steps, or the fractions make no sense.
 
     Example:
         >>> parts = kf.data.split_parts(kf.Dataset(np.zeros((1, 100, 2))))
@@ -54,24 +53,29 @@ def split_parts(data: Dataset, fractions: tuple[float, float, float] = FRACTIONS
     """
     if min(fractions) <= 0 or sum(fractions) > 1 + 1e-9:
         raise ValueError(f"split_parts: got fractions {fractions}; expected three above 0, together at most 1.")
-    in_time = data.size < 3
-    ends = _ends(int(data.lengths.max()) if in_time else data.size, fractions)
-    if not in_time:
-        return Parts(data[: ends[0]], data[ends[0] : ends[1]], data[ends[1] : ends[2]])
+    if data.size == 2:
+        raise ValueError(
+            "split_parts: got 2 trajectories; expected one (which is split in time), or at least three. Name the parts"
+            " yourself: train_obs, val_obs and test_obs in an npz file."
+        )
+    if data.size > 1:
+        a, b, c = _ends(data.size, fractions)
+        return Parts(data[:a], data[a:b], data[b:c])
+    ends = _ends(int(data.lengths[0]), fractions)
     return Parts(*(_until(data, end) for end in ends), skip=(0, *ends[:2]))
 
 
 def _ends(total: int, fractions: tuple[float, float, float]) -> list[int]:
     """Where the three parts end, each at least one long."""
     if total < 3:
-        raise ValueError(f"split_parts: got {total} steps of less than three trajectories; expected at least 3 steps.")
-    sizes = np.maximum(1, np.floor(np.asarray(fractions) * total + 1e-9).astype(int))
-    sizes[0] -= max(0, sizes.sum() - total)
-    return np.cumsum(sizes).tolist()
+        raise ValueError(f"split_parts: got one trajectory of {total} steps; expected at least 3, one for each part.")
+    train, validation, test = np.maximum(1, np.floor(np.asarray(fractions) * total + 1e-9)).astype(int).tolist()
+    train = min(train, total - validation - test)
+    return [train, train + validation, train + validation + test]
 
 
 def _until(data: Dataset, end: int) -> Dataset:
-    """The first steps of every trajectory."""
+    """The first steps."""
     obs, state, inputs, observed = jax.tree.map(
         lambda a: a[:, :end], (data.obs, data.state, data.inputs, data.observed)
     )

@@ -1,0 +1,53 @@
+"""One door to all readers: which one it is follows from what the path holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kfjax.data.dataset import Dataset
+from kfjax.data.indoor_uwb import is_indoor_uwb, read_indoor_uwb
+from kfjax.data.npz import SPLITS, npz_splits, read_npz
+from kfjax.data.splitting import Parts, split_parts
+
+__all__ = ["read_data", "read_parts"]
+
+
+def read_data(path: str | Path, split: str | None = None) -> Dataset:
+    """Read trajectories: a folder with `Indoor_UWB_Input.txt` by `read_indoor_uwb`, any file by `read_npz`.
+
+    Args:
+        path: the file or folder.
+        split: "train", "validation" or "test", for an npz file that holds parts; None is "test" there.
+
+    Raises:
+        ValueError: if there is nothing that a reader knows, or as the readers.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ValueError(f"there is no file or folder {path}; expected an npz file, or the folder of a known data set.")
+    if not path.is_dir():
+        return read_npz(path, split)
+    if not is_indoor_uwb(path):
+        raise ValueError(
+            f"the folder {path} holds no data set that a reader knows; expected Indoor_UWB_Input.txt in it. Name a file"
+            " for an npz file."
+        )
+    if split is not None:
+        raise ValueError(f"{path} has no parts; got split {split!r}, expected none. Leave it out.")
+    return read_indoor_uwb(path)
+
+
+def read_parts(path: str | Path) -> Parts:
+    """Read training, validation and test parts: those of an npz file that holds them, else by `split_parts`.
+
+    Raises:
+        ValueError: as `read_data` and `split_parts`, or if a file holds some of the parts only.
+    """
+    splits = npz_splits(path) if Path(path).is_file() else []
+    if not splits:
+        return split_parts(read_data(path))
+    if missing := [split for split in SPLITS if split not in splits]:
+        raise ValueError(
+            f"{path} holds {' and '.join(splits)} parts but no {' and no '.join(missing)} part; expected all three."
+        )
+    return Parts(*(read_npz(path, split) for split in SPLITS))
