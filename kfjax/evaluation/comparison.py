@@ -19,7 +19,16 @@ from jax import Array
 
 from kfjax.base import Estimate, Filter, Info
 from kfjax.data import Dataset
-from kfjax.evaluation.engine import Curves, Statistics, chunk_size, chunks, filter_one, state_difference, summarise
+from kfjax.evaluation.engine import (
+    Curves,
+    Statistics,
+    check_skip,
+    chunk_size,
+    chunks,
+    filter_one,
+    state_difference,
+    summarise,
+)
 from kfjax.evaluation.intervals import Interval
 from kfjax.evaluation.progress import progress_bar
 from kfjax.evaluation.results import Evaluation
@@ -91,11 +100,12 @@ class Comparison:
     estimates: dict[str, Estimate] = dataclasses.field(repr=False)
     settings: dict[str, Any]
 
-    def __rich__(self) -> Any:
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
         """The table, for `rich`."""
         from kfjax.evaluation.tables import comparison_table
 
-        return comparison_table(self)
+        del console
+        yield comparison_table(self, narrow=options.max_width < 120)
 
     def __str__(self) -> str:
         """The table as plain text."""
@@ -142,6 +152,7 @@ def compare(
     data: Dataset,
     *,
     key: Array | None = None,
+    skip: int = 0,
     chunk: int | None = None,
     repeats: int = 5,
     level: float = 0.95,
@@ -156,6 +167,7 @@ def compare(
         filters: `{name: (filter, params)}`.
         data: the trajectories.
         key: random key; trajectory i gets `fold_in(key, i)` in every filter that draws. Default `jax.random.key(0)`.
+        skip: leading steps that are filtered but do not count.
         chunk: trajectories at a time; default what fits in half a gigabyte.
         repeats: warm calls whose median time is reported, at least 1; fewer if they would take longer than two seconds.
         level: probability of all intervals.
@@ -176,18 +188,19 @@ def compare(
         'tuned'
     """
     _check(filters, data, repeats)
+    check_skip("compare", skip, data.steps)
     key = jax.random.key(0) if key is None else key
     evaluations, estimates, timings = {}, {}, {}
     with progress_bar("filters", len(filters), progress) as advance:
         for name, pair in filters.items():
             try:
-                evaluations[name], estimates[name], timings[name] = _evaluate(*pair, data, key, chunk, repeats)
+                evaluations[name], estimates[name], timings[name] = _evaluate(*pair, data, key, skip, chunk, repeats)
             except ValueError as error:
                 raise ValueError(f"compare: filter {name!r}: {error}") from error
             advance(1)
     best = _best(evaluations)
     rows = tuple(_row(name, evaluations, best, timings[name], level) for name in filters)
-    return Comparison(rows, best, evaluations, data[:1], estimates, _settings(data, level))
+    return Comparison(rows, best, evaluations, data[:1], estimates, _settings(data, skip, level))
 
 
 def _check(filters: Any, data: Any, repeats: int) -> None:
@@ -213,11 +226,11 @@ def _filtered(filter: Filter, params: Any, batch: Dataset, keys: Array) -> tuple
     return jax.vmap(functools.partial(filter_one, filter, params))(batch, keys)
 
 
-@jax.jit
+@functools.partial(jax.jit, static_argnums=0)
 def _summarised(
-    difference: Callable | None, batch: Dataset, outputs: tuple[Estimate, Info]
+    skip: int, difference: Callable | None, batch: Dataset, outputs: tuple[Estimate, Info]
 ) -> tuple[Statistics, Curves]:
-    return jax.vmap(functools.partial(summarise, difference))(batch, outputs)
+    return jax.vmap(functools.partial(summarise, difference, skip))(batch, outputs)
 
 
 def _evaluate(
@@ -225,6 +238,7 @@ def _evaluate(
     params: Any,
     data: Dataset,
     key: Array,
+    skip: int,
     chunk: int | None,
     repeats: int,
 ) -> tuple[Evaluation, Estimate, tuple[float, float]]:
@@ -243,7 +257,7 @@ def _evaluate(
             if not first:
                 first["estimate"] = jax.tree.map(lambda a: np.asarray(a[0]), outputs[0])
                 first["seconds"] = _median_seconds(functools.partial(compiled, params, batch, keys), repeats)
-            yield *_summarised(state_difference(params), batch, outputs), count
+            yield *_summarised(skip, state_difference(params), batch, outputs), count
 
     evaluation = Evaluation.gather(parts())
     return evaluation, first["estimate"], (1e6 * first["seconds"] / (size * data.steps), compile_seconds)
@@ -296,7 +310,7 @@ def _row(
     )
 
 
-def _settings(data: Dataset, level: float) -> dict[str, Any]:
+def _settings(data: Dataset, skip: int, level: float) -> dict[str, Any]:
     """What the comparison was of, and where it ran."""
     import kfjax
 
@@ -304,6 +318,7 @@ def _settings(data: Dataset, level: float) -> dict[str, Any]:
     return {
         "trajectories": data.size,
         "steps": data.steps,
+        "skip": skip,
         "n": None if data.state is None else data.state.shape[2],
         "m": data.obs.shape[2],
         "missing": data.missing,

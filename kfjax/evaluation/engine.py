@@ -16,13 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from kfjax.base import Estimate, Filter, Gaussian, Info, estimate_and_info
-from kfjax.data import Dataset
+from kfjax.base import Estimate, Filter, Info, estimate_and_info
+from kfjax.data import Dataset, run_trajectory
 from kfjax.evaluation.metrics import Sums, coverage, innovation_products, nees, squared_error
-from kfjax.models import model_of, with_model
-from kfjax.runner import run
+from kfjax.models import model_of
 
-__all__ = ["Curves", "Statistics", "chunk_size", "chunks", "filter_one", "state_difference", "summarise"]
+__all__ = ["Curves", "Statistics", "check_skip", "chunk_size", "chunks", "filter_one", "state_difference", "summarise"]
 
 MEMORY = 2**29  # bytes that one chunk of trajectories may take, results and temporaries
 LAGS = 20  # of the innovations' autocorrelation
@@ -67,28 +66,7 @@ class Curves(NamedTuple):
 
 def filter_one(filter: Filter, params: Any, trajectory: Dataset, key: Array) -> tuple[Estimate, Info]:
     """Run a filter over one trajectory (a `Dataset` without its leading axis) and keep everything."""
-    if trajectory.initial is not None:
-        params = _start_at(params, trajectory.initial)
-    return run(
-        filter,
-        params,
-        trajectory.obs,
-        trajectory.inputs,
-        observed=trajectory.observed,
-        length=trajectory.length,
-        key=key,
-        emit=estimate_and_info,
-    )[1]
-
-
-def _start_at(params: Any, mean: Array) -> Any:
-    """Return params whose prior has another mean."""
-    if (model := model_of(params)) is None:
-        raise ValueError(
-            f"evaluation: the data has initial states, but params ({type(params).__name__}) no model to put them in;"
-            " expected a StateSpaceModel. Leave initial out."
-        )
-    return with_model(params, prior=Gaussian(mean, model.prior.cov))
+    return run_trajectory(filter, params, trajectory, key=key, emit=estimate_and_info)[1]
 
 
 def state_difference(params: Any) -> Callable[[Array, Array], Array] | None:
@@ -98,45 +76,50 @@ def state_difference(params: Any) -> Callable[[Array, Array], Array] | None:
 
 
 def summarise(
-    difference: Callable | None, trajectory: Dataset, outputs: tuple[Estimate, Info]
+    difference: Callable | None, skip: int, trajectory: Dataset, outputs: tuple[Estimate, Info]
 ) -> tuple[Statistics, Curves]:
-    """Return the sums of one trajectory, over time and per step; states are subtracted by `difference`."""
-    estimate, info = outputs
-    steps = trajectory.obs.shape[0]
-    length = jnp.asarray(steps if trajectory.length is None else trajectory.length)
+    """Return the sums of one trajectory, over time and per step, without its first `skip` steps.
+
+    States are subtracted by `difference`; None is a - b.
+    """
+    obs, state, observed, (estimate, info) = jax.tree.map(
+        lambda a: a[skip:], (trajectory.obs, trajectory.state, trajectory.observed, outputs)
+    )
+    steps = obs.shape[0]
+    length = steps if trajectory.length is None else jnp.maximum(trajectory.length - skip, 0)
     active = jnp.arange(steps) < length
     error = normalised = covered = None
-    if trajectory.state is not None:
+    if state is not None:
         options = {"length": length, "difference": difference}
-        error = squared_error(trajectory.state, estimate.mean, **options)
+        error = squared_error(state, estimate.mean, **options)
         if estimate.cov is not None:
-            normalised = nees(trajectory.state, estimate.mean, estimate.cov, **options)
-            covered = coverage(trajectory.state, estimate.mean, estimate.cov, **options)
-    prediction, innovations = _innovations(trajectory, info, active)
+            normalised = nees(state, estimate.mean, estimate.cov, **options)
+            covered = coverage(state, estimate.mean, estimate.cov, **options)
+    prediction, innovations = _innovations(info, active, observed)
     curves = Curves(error, normalised, None if info.nis is None else Sums(info.nis, info.dof), prediction)
     totals = jax.tree.map(lambda sums: sums.over_time(), curves, is_leaf=lambda x: isinstance(x, Sums))
     likelihood = estimate.log_likelihood
     return Statistics(
-        steps=length,
+        steps=jnp.asarray(length),
         failed=_failed(estimate, active),
         squared_error=totals.squared_error,
         nees=totals.nees,
         nees_steps=None if normalised is None else jnp.sum(normalised.count > 0),
         coverage=None if covered is None else Sums(covered.total.sum(0), covered.count.sum(0)),
         nis=totals.nis,
-        log_likelihood=None if likelihood is None else Sums(likelihood.sum(), length),
+        log_likelihood=None if likelihood is None else Sums(likelihood.sum(), jnp.asarray(length)),
         prediction=totals.prediction,
         innovations=innovations,
     ), curves
 
 
-def _innovations(trajectory: Dataset, info: Info, active: Array) -> tuple[Sums | None, Sums | None]:
+def _innovations(info: Info, active: Array, observed: Array | None) -> tuple[Sums | None, Sums | None]:
     """Squared innovations per step, and the lagged products over time."""
     if info.innovation is None:
         return None, None
     seen = jnp.broadcast_to(active[:, None], info.innovation.shape)
-    if trajectory.observed is not None:
-        seen &= trajectory.observed
+    if observed is not None:
+        seen &= observed
     prediction = Sums(jnp.sum(info.innovation**2, -1), seen.sum(-1))
     if info.innovation_cov is None:
         return prediction, None
@@ -151,6 +134,12 @@ def _failed(estimate: Estimate, active: Array) -> Array:
         parts.append(jnp.diagonal(estimate.cov, axis1=-2, axis2=-1) >= 0)
     sound = jnp.stack([part.reshape(active.shape[0], -1).all(-1) for part in parts])
     return ~(sound.all(0) | ~active).all()
+
+
+def check_skip(who: str, skip: int, steps: int) -> None:
+    """Refuse to skip everything."""
+    if not 0 <= skip < steps:
+        raise ValueError(f"{who}: skip is {skip}; expected 0 to {steps - 1}, below the number of steps.")
 
 
 def chunk_size(filter: Filter, params: Any, one: Dataset, key: Array, total: int) -> int:

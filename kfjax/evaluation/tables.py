@@ -15,11 +15,11 @@ from kfjax.evaluation.intervals import Interval
 __all__ = ["comparison_table"]
 
 
-def comparison_table(comparison: Any) -> Table:
+def comparison_table(comparison: Any, *, narrow: bool = False) -> Table:
     """Return the table of a `Comparison`; without true states, errors are those of predicting y."""
     truth = comparison.rows[0].mse_db is not None
     columns = _columns(truth, comparison.best)
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0 if narrow else 1), collapse_padding=True, pad_edge=False)
     table.caption, table.caption_justify = _caption(comparison, truth), "left"
     for heading in columns:
         # in a narrow terminal intervals go below their values, and nothing else breaks
@@ -49,9 +49,9 @@ def _columns(truth: bool, best: str | None) -> dict[str, Callable[[Any], Text]]:
         "filter": lambda row: Text(row.name),
         **quality,
         "NIS": lambda row: _accepted(row.nis),
-        "log-lik.": lambda row: _number(None if row.log_likelihood is None else row.log_likelihood.value, 3),
+        "loglik": lambda row: _number(None if row.log_likelihood is None else row.log_likelihood.value, 3),
         "µs/step": lambda row: _number(row.microseconds, 2),
-        "compile s": lambda row: _number(row.compile_seconds, 1),
+        "comp. s": lambda row: _number(row.compile_seconds, 1),
     }
 
 

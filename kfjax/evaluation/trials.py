@@ -13,7 +13,16 @@ from jax import Array
 
 from kfjax.base import Filter
 from kfjax.data import Dataset
-from kfjax.evaluation.engine import Curves, Statistics, chunk_size, chunks, filter_one, state_difference, summarise
+from kfjax.evaluation.engine import (
+    Curves,
+    Statistics,
+    check_skip,
+    chunk_size,
+    chunks,
+    filter_one,
+    state_difference,
+    summarise,
+)
 from kfjax.evaluation.progress import progress_bar
 from kfjax.evaluation.results import Evaluation
 from kfjax.models import StateSpaceModel
@@ -31,6 +40,7 @@ def monte_carlo(
     trials: int,
     steps: int | None = None,
     us: Any = None,
+    skip: int = 0,
     chunk: int | None = None,
     progress: bool | None = None,
 ) -> Evaluation:
@@ -47,6 +57,7 @@ def monte_carlo(
         trials: number of trajectories.
         steps: T; may be left out where us is given.
         us: inputs [T, ...] of every trajectory, or None.
+        skip: leading steps that are filtered but do not count.
         chunk: trajectories at a time; default what fits in half a gigabyte.
         progress: show a progress bar on stderr; default only where a person watches (a terminal).
 
@@ -69,12 +80,13 @@ def monte_carlo(
     if not isinstance(truth, StateSpaceModel):
         raise ValueError(f"monte_carlo: truth is {type(truth).__name__}; expected a StateSpaceModel to draw from.")
     one = jax.eval_shape(functools.partial(_draw, steps), truth, us, key)
+    check_skip("monte_carlo", skip, one.obs.shape[0])
     size = min(trials, chunk or chunk_size(filter, params, one, key, trials))
 
     def parts() -> Iterator[tuple[Statistics, Curves, int]]:
         with progress_bar("trials", trials, progress) as advance:
             for index, count in chunks(trials, size):
-                statistics, curves, sound = _trials(filter, steps, truth, params, us, key, index)
+                statistics, curves, sound = _trials(filter, steps, skip, truth, params, us, key, index)
                 _check_truth(sound[:count])
                 advance(count)
                 yield statistics, curves, count
@@ -82,10 +94,11 @@ def monte_carlo(
     return Evaluation.gather(parts())
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _trials(
     filter: Filter,
     steps: int | None,
+    skip: int,
     truth: StateSpaceModel,
     params: Any,
     us: Any,
@@ -99,7 +112,7 @@ def _trials(
         trajectory = _draw(steps, truth, us, drawing)
         sound = jnp.isfinite(trajectory.state).all() & jnp.isfinite(trajectory.obs).all()
         outputs = filter_one(filter, params, trajectory, filtering)
-        return *summarise(state_difference(params), trajectory, outputs), sound
+        return *summarise(state_difference(params), skip, trajectory, outputs), sound
 
     return jax.vmap(one)(index)
 
