@@ -11,7 +11,6 @@ import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import Partial
 
-from kfjax import linalg
 from kfjax.base import Gaussian
 from kfjax.models import Linear, StateSpaceModel
 from kfjax.spaces import angle_difference
@@ -162,29 +161,31 @@ class _TaylorStep:
     factorisation: str
 
     def __call__(self, theta: LorenzParameters, x: Array) -> Array:
-        A_dt = _FACTORISATIONS[self.factorisation](theta, x) * theta.dt
+        apply = _FACTORISATIONS[self.factorisation]
         term = total = x
         for j in range(1, self.order + 1):
-            term = linalg.matmul(A_dt, term) / j
+            term = theta.dt / j * apply(theta, x, term)
             total = total + term
         return total
 
 
 def _rk4_step(theta: LorenzParameters, x: Array) -> Array:
-    return rk4(lambda z: linalg.matmul(_authors_matrix(theta, z), z), x, theta.dt)
+    return rk4(lambda z: _authors_product(theta, z, z), x, theta.dt)
 
 
-def _authors_matrix(theta: LorenzParameters, x: Array) -> Array:
-    """Return A(x) of the published data sets."""
-    return jnp.array([[-theta.sigma, theta.sigma, 0], [theta.rho - x[2], -1, 0], [x[1], 0, -theta.beta]])
+def _authors_product(theta: LorenzParameters, x: Array, v: Array) -> Array:
+    """Return A(x) v with the A(x) of the published data sets; A(x) x is the drift."""
+    sigma, rho, beta, _ = theta
+    return jnp.stack([sigma * (v[1] - v[0]), (rho - x[2]) * v[0] - v[1], x[1] * v[0] - beta * v[2]])
 
 
-def _paper_matrix(theta: LorenzParameters, x: Array) -> Array:
-    """Return A(x) of equation (17)."""
-    return jnp.array([[-theta.sigma, theta.sigma, 0], [theta.rho, -1, -x[0]], [0, x[0], -theta.beta]])
+def _paper_product(theta: LorenzParameters, x: Array, v: Array) -> Array:
+    """Return A(x) v with the A(x) of equation (17); A(x) x is the drift."""
+    sigma, rho, beta, _ = theta
+    return jnp.stack([sigma * (v[1] - v[0]), rho * v[0] - v[1] - x[0] * v[2], x[0] * v[1] - beta * v[2]])
 
 
-_FACTORISATIONS = {"authors": _authors_matrix, "paper": _paper_matrix}
+_FACTORISATIONS = {"authors": _authors_product, "paper": _paper_product}
 
 
 def _stepper(integrator: str, taylor_order: int | None, factorisation: str | None) -> Callable[..., Array]:
