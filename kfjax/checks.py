@@ -10,14 +10,36 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from kfjax.base import Filter
 from kfjax.models import StateSpaceModel, is_concrete, model_of
 
-__all__ = ["check_length", "check_mask_dtype", "check_nan", "check_runtime", "check_series"]
+__all__ = [
+    "check_filter",
+    "check_length",
+    "check_mask_dtype",
+    "check_nan",
+    "check_runtime",
+    "check_series",
+    "check_state",
+]
+
+
+def check_filter(who: str, filter: Any) -> None:
+    """Refuse what is no filter, such as a constructor that was not called."""
+    if not isinstance(filter, Filter):
+        raise ValueError(
+            f"{who}: filter is {getattr(filter, '__name__', type(filter).__name__)}; expected a kfjax.Filter."
+            " Call its constructor, as in kf.extended()."
+        )
 
 
 def check_length(who: str, ys: Any, length: Any) -> None:
     """Refuse a number of steps outside the data, where its value is known."""
-    if length is None or not is_concrete(length):
+    if length is None:
+        return
+    if np.ndim(length) or not jnp.issubdtype(jnp.result_type(length), jnp.integer):
+        raise ValueError(f"{who}: length is {length}; expected one integer. A batch goes through jax.vmap.")
+    if not is_concrete(length):
         return
     steps = min((np.shape(leaf)[0] for leaf in jax.tree.leaves(ys) if np.ndim(leaf)), default=0)
     if not 0 <= int(length) <= steps:
@@ -27,7 +49,7 @@ def check_length(who: str, ys: Any, length: Any) -> None:
 def check_mask_dtype(who: str, observed: Any) -> None:
     """Refuse masks that are not made of booleans or integers."""
     for leaf in jax.tree.leaves(observed):
-        dtype = getattr(leaf, "dtype", np.asarray(leaf).dtype)
+        dtype = jnp.result_type(leaf)
         if not (jnp.issubdtype(dtype, jnp.bool_) or jnp.issubdtype(dtype, jnp.integer)):
             raise ValueError(f"{who}: observed has dtype {dtype}; expected booleans. Use kf.split_missing for NaN.")
 
@@ -39,7 +61,11 @@ def check_nan(who: str, ys: Any, observed: Any, length: Any) -> None:
     # in numpy: inside somebody's trace, jax operations on constants would give tracers
     data = [np.asarray(y) for y in jax.tree.leaves(ys)]
     masks = [np.asarray(o, bool) for o in jax.tree.leaves(observed)] or [np.True_] * len(data)
+    if len(masks) != len(data):
+        raise ValueError(f"{who}: observed has {len(masks)} parts; expected {len(data)}, in the structure of ys.")
     for y, mask in zip(data, masks, strict=True):
+        if mask.shape != y.shape[: mask.ndim]:
+            continue  # the check of shapes will say so
         bad = np.isnan(y) if np.issubdtype(y.dtype, np.floating) else np.zeros(y.shape, bool)
         bad = bad & mask.reshape(mask.shape + (1,) * (y.ndim - mask.ndim))
         if bad[: None if length is None else int(length)].any():
@@ -79,15 +105,27 @@ def check_series(who: str, params: Any, ys: Any, us: Any, observed: Any) -> int:
     return steps
 
 
+def check_state(who: str, params: Any, state: Any) -> None:
+    """Check a state that a user gives against the prior of the model: its mean is all that every state has."""
+    model, mean = model_of(params), getattr(state, "mean", None)
+    if model is None or mean is None:
+        return
+    expected = model.prior.mean
+    if mean.shape != expected.shape or mean.dtype != expected.dtype:
+        raise ValueError(
+            f"{who}: the state has a mean of shape {mean.shape} and {mean.dtype}; expected {expected.shape} and"
+            f" {expected.dtype}, as the prior of the model. Start from filter.init or the final state of a run."
+        )
+
+
 def _check_observations(who: str, model: StateSpaceModel, ys: Array, us: Any, observed: Any) -> None:
     """Check ys [T, m] and the mask against what the model's functions return."""
     u = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), us)
     x = model.prior.mean
     N, n = x.shape[0], model.n
     try:
-        m = jax.eval_shape(model.h, x, u).shape
-        shapes = {"f": jax.eval_shape(model.f, x, u).shape, "Q": jax.eval_shape(model.process_noise, x, u).shape}
-        shapes["R"] = jax.eval_shape(model.observation_noise, x, u).shape
+        functions = {"h": model.h, "f": model.f, "Q": model.process_noise, "R": model.observation_noise}
+        outputs = {name: jax.eval_shape(function, x, u) for name, function in functions.items()}
     except (TypeError, AttributeError, KeyError, IndexError) as error:
         if us is not None:
             raise
@@ -95,12 +133,17 @@ def _check_observations(who: str, model: StateSpaceModel, ys: Array, us: Any, ob
             f"{who}: the model cannot be evaluated without inputs ({type(error).__name__}: {error});"
             " expected us. Pass us= with a leading time axis."
         ) from error
+    for name, output in outputs.items():
+        if not hasattr(output, "shape"):
+            raise ValueError(f"{who}: {name} returns a {type(output).__name__}; expected an array. Use jnp.stack.")
+    m = outputs["h"].shape
     if len(m) != 1:
         raise ValueError(f"{who}: h returns shape {m}; expected [m]. Return a vector, for example h(x)[None].")
     for name, expected in (("f", (N,)), ("Q", (n, n)), ("R", m + m)):
-        if shapes[name] != expected:
+        if outputs[name].shape != expected:
             raise ValueError(
-                f"{who}: {name} gives shape {shapes[name]}; expected {expected}, given the prior and h of the model."
+                f"{who}: {name} gives shape {outputs[name].shape}; expected {expected}, as the prior and h of the model"
+                " have it."
             )
     if ys.shape[1:] != m:
         remedy = "Reshape it."

@@ -14,6 +14,8 @@ from kfjax.models import check_covariance, is_concrete
 
 __all__ = ["Discretised", "time_steps", "van_loan"]
 
+HALVINGS = 16  # at most, of a step with fast modes
+
 
 def time_steps(times: Array, start: float | Array) -> Array:
     """Return the steps dt_t = times_t - times_{t-1} between timestamps, with times_0 = start: inputs for `run`.
@@ -26,21 +28,25 @@ def time_steps(times: Array, start: float | Array) -> Array:
         dt [T], each at least zero, computed at the precision of `times` before any cast.
 
     Raises:
-        ValueError: if times is not one-dimensional or goes backwards.
+        ValueError: if times is not one-dimensional, no numbers, has NaN or goes backwards.
 
     Example:
         >>> kf.time_steps(jnp.array([0.5, 1.5, 1.75]), start=0.0).tolist()
         [0.5, 1.0, 0.25]
     """
-    times = times if isinstance(times, jax.Array) else np.asarray(times)
+    # in numpy where values are known: timestamps of 1e9 seconds have no milliseconds left in float32
+    module = np if is_concrete(times) and is_concrete(start) else jnp
+    times, start = (a.astype(int) if a.dtype.kind == "u" else a for a in map(module.asarray, (times, start)))
     if times.ndim != 1 or times.shape[0] == 0:
         raise ValueError(f"time_steps: times has shape {times.shape}; expected [T], T at least 1.")
-    # numpy subtracts in double precision: timestamps of 1e9 seconds have no milliseconds left in float32
-    module = np if isinstance(times, np.ndarray) and not isinstance(start, jax.Array) else jnp
-    steps = module.diff(times, prepend=module.asarray(start).reshape(1))
-    if is_concrete(steps) and (np.asarray(steps) < 0).any():
+    if times.dtype.kind not in "fi":
+        raise ValueError(f"time_steps: times has dtype {times.dtype}; expected numbers. Convert dates to seconds.")
+    dtype = times.dtype if times.dtype.kind == "f" else jnp.result_type(float)
+    steps = module.diff(times, prepend=start.reshape(1)).astype(dtype)
+    if module is np and not (steps >= 0).all():
+        index = int(np.argmax(~(steps >= 0)))
         raise ValueError(
-            f"time_steps: got a step of {np.asarray(steps).min():.4g} at index {int(np.asarray(steps).argmin())};"
+            f"time_steps: got a step of {steps[index]:.4g} at index {index};"
             " expected times that do not decrease, from start on. Sort the data by time."
         )
     return jnp.asarray(steps)
@@ -84,20 +90,39 @@ def van_loan(A: Any, diffusion: Any, dt: float | Array, B: Any = None) -> Discre
     References:
         C. F. Van Loan, Computing integrals involving the matrix exponential, IEEE Trans. Automat. Contr. 23 (1978).
     """
-    A, diffusion = (jnp.asarray(M, jnp.result_type(M, float)) for M in (A, diffusion))
-    n = A.shape[0]
+    A, diffusion = (jnp.asarray(M) for M in (A, diffusion))
+    A, diffusion = (M.astype(jnp.result_type(A, diffusion, float)) for M in (A, diffusion))
+    n = A.shape[0] if A.ndim else 0
     if A.shape != (n, n) or diffusion.shape != (n, n):
         raise ValueError(f"van_loan: A is {A.shape} and diffusion {diffusion.shape}; expected [n, n] both.")
     check_covariance("van_loan: diffusion", diffusion)
-    block = jnp.block([[-A, diffusion], [jnp.zeros_like(A), A.T]])
-    exponential = jax.scipy.linalg.expm(block * dt)
+    if is_concrete(dt) and not np.all(np.asarray(dt) >= 0):
+        raise ValueError(f"van_loan: dt is {dt}; expected a step of at least 0.")
+    B = None if B is None else jnp.asarray(B, A.dtype)
+    if B is not None and (B.ndim != 2 or B.shape[0] != n):
+        raise ValueError(f"van_loan: B has shape {B.shape}; expected ({n}, p).")
+    # exp(-A dt) overflows for fast modes: halve the step until |A dt| < 1, then double the result
+    norm = jnp.linalg.norm(A, ord=jnp.inf) * dt
+    halvings = jax.lax.stop_gradient(jnp.clip(jnp.ceil(jnp.log2(jnp.maximum(norm, 1))), 0, HALVINGS))
+    whole = _over_short_step(A, diffusion, B, dt / 2**halvings)
+    return jax.lax.scan(_doubled, whole, jnp.arange(HALVINGS) < halvings)[0]
+
+
+def _over_short_step(A: Array, diffusion: Array, B: Array | None, dt: Array) -> Discretised:
+    """Discretise by exponentials of block matrices."""
+    n = A.shape[0]
+    exponential = jax.scipy.linalg.expm(jnp.block([[-A, diffusion], [jnp.zeros_like(A), A.T]]) * dt)
     F = exponential[n:, n:].T
     Q = linalg.symmetric(F @ exponential[:n, n:])
     if B is None:
         return Discretised(F, Q, None)
-    B = jnp.asarray(B, A.dtype)
-    if B.ndim != 2 or B.shape[0] != n:
-        raise ValueError(f"van_loan: B has shape {B.shape}; expected ({n}, p).")
     p = B.shape[1]
     held = jnp.block([[A, B], [jnp.zeros((p, n + p), A.dtype)]])
     return Discretised(F, Q, jax.scipy.linalg.expm(held * dt)[:n, n:])
+
+
+def _doubled(half: Discretised, active: Array) -> tuple[Discretised, None]:
+    """Join two equal steps, where active."""
+    F, Q, B = half
+    whole = Discretised(F @ F, linalg.symmetric(Q + F @ Q @ F.T), None if B is None else B + F @ B)
+    return jax.tree.map(lambda a, b: jnp.where(active, a, b), whole, half), None

@@ -11,6 +11,7 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax.base import Filter, Gaussian
+from kfjax.checks import check_filter, check_mask_dtype, check_nan
 from kfjax.models import StateSpaceModel, model_of
 from kfjax.observing import bind
 from kfjax.spaces import Space
@@ -34,7 +35,7 @@ def predicted(filter: Filter, params: Any, estimate: Any, us: Any = None, *, ini
     Raises:
         ValueError: if the filter has no rule or the estimate no covariance.
     """
-    model = model_and_rule("predicted", filter, params, estimate)
+    model = model_and_rule("predicted", filter, params, estimate, us)
     first = model.prior if initial is None else initial
     beliefs = jax.tree.map(
         lambda a, b: jnp.concatenate([a[None], b[:-1]]), Gaussian(first.mean, first.cov), belief_of(estimate)
@@ -73,7 +74,7 @@ def observation_estimate(filter: Filter, params: Any, estimate: Any, us: Any = N
         >>> kf.observation_estimate(kf.kalman(), model, kf.predicted(kf.kalman(), model, est)).mean.shape
         (10, 1)
     """
-    model = model_and_rule("observation_estimate", filter, params, estimate)
+    model = model_and_rule("observation_estimate", filter, params, estimate, us)
     return _observation_estimate(filter, model, belief_of(estimate), us)
 
 
@@ -111,7 +112,7 @@ def impute(
         `Gaussian` with mean [T, m] and cov [T, m, m].
 
     Raises:
-        ValueError: if the filter has no rule, the estimate no covariance, or the shapes differ.
+        ValueError: if the filter has no rule, the estimate no covariance, the shapes differ, or ys has NaN where seen.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -120,7 +121,9 @@ def impute(
         >>> kf.impute(kf.kalman(), model, smoothed, ys, observed).cov[:, 0, 0].round(1).tolist()
         [0.0, 1.399999976158142, 0.0]
     """
-    model = model_and_rule("impute", filter, params, estimate)
+    model = model_and_rule("impute", filter, params, estimate, us)
+    check_mask_dtype("impute", observed)
+    check_nan("impute", ys, observed, None)
     ys, observed = jnp.asarray(ys), jnp.asarray(observed, bool)
     steps = estimate.mean.shape[0]
     if ys.ndim != 2 or ys.shape[0] != steps or observed.shape not in (ys.shape, ys.shape[:1]):
@@ -158,8 +161,9 @@ def belief_of(estimate: Any) -> Gaussian:
     return Gaussian(estimate.mean, estimate.cov)
 
 
-def model_and_rule(who: str, filter: Filter, params: Any, estimate: Any) -> StateSpaceModel:
-    """Return the model, or raise: what needs the moments of f or h needs a rule, a model and a covariance."""
+def model_and_rule(who: str, filter: Filter, params: Any, estimate: Any, us: Any) -> StateSpaceModel:
+    """Return the model, or raise: what needs the moments of f or h needs a rule, a model and beliefs over time."""
+    check_filter(who, filter)
     model = model_of(params)
     if filter.rule is None or model is None:
         raise ValueError(
@@ -168,4 +172,13 @@ def model_and_rule(who: str, filter: Filter, params: Any, estimate: Any) -> Stat
         )
     if estimate.cov is None:
         raise ValueError(f"{who}: the estimate has no covariance; expected mean [T, n] and cov [T, n, n].")
+    steps, N, n = jnp.shape(estimate.mean)[:1], model.prior.mean.shape[0], model.n
+    if not steps or estimate.mean.shape != (*steps, N) or estimate.cov.shape != (*steps, n, n):
+        raise ValueError(
+            f"{who}: the estimate has mean {jnp.shape(estimate.mean)} and cov {jnp.shape(estimate.cov)};"
+            f" expected [T, {N}] and [T, {n}, {n}]. A batch goes through jax.vmap."
+        )
+    for leaf in jax.tree.leaves(us):
+        if jnp.shape(leaf)[:1] != steps:
+            raise ValueError(f"{who}: us has shape {jnp.shape(leaf)}; expected a leading axis of {steps[0]} steps.")
     return model

@@ -192,6 +192,9 @@ class StateSpaceModel(_Pytree):
                     f"StateSpaceModel: {name} is {type(values[name]).__name__}; expected a function of (x, u)."
                     " A matrix goes in kf.Linear(A)."
                 )
+        for name in ("Q", "R"):
+            if values[name] is None:
+                raise ValueError(f"StateSpaceModel: {name} is None; expected a covariance, or a function of (x, u).")
         for name, value in _promote(values, "StateSpaceModel").items():
             object.__setattr__(self, name, value)
         _check_model(self)
@@ -228,12 +231,7 @@ class StateSpaceModel(_Pytree):
 
     def replace(self, **changes: Any) -> StateSpaceModel:
         """Return a copy with other fields; they are checked like a new model's."""
-        known = {field.name for field in dataclasses.fields(self)}
-        if unknown := set(changes) - known:
-            raise ValueError(
-                f"StateSpaceModel.replace: got {', '.join(sorted(unknown))}; expected fields among"
-                f" {', '.join(sorted(known))}."
-            )
+        _check_fields("StateSpaceModel.replace", type(self), changes)
         return dataclasses.replace(self, **changes)
 
     @classmethod
@@ -244,7 +242,15 @@ class StateSpaceModel(_Pytree):
             >>> kf.StateSpaceModel.axes(Q=0).Q, kf.StateSpaceModel.axes(Q=0).R
             (0, None)
         """
+        _check_fields(f"{cls.__name__}.axes", cls, axes)
         return cls._unchecked(*(axes.get(field.name) for field in dataclasses.fields(cls)))
+
+
+def _check_fields(who: str, cls: type, names: Any) -> None:
+    """Refuse names that are no fields of a dataclass."""
+    known = {field.name for field in dataclasses.fields(cls)}
+    if unknown := set(names) - known:
+        raise ValueError(f"{who}: got {', '.join(sorted(unknown))}; expected fields among {', '.join(sorted(known))}.")
 
 
 def _check_model(model: StateSpaceModel) -> None:
@@ -302,7 +308,7 @@ def check_covariance(name: str, cov: Array) -> None:
             " Use (C + C.T) / 2 if that is what you mean."
         )
     lowest = np.linalg.eigvalsh(C).min(initial=0.0)
-    if lowest < -slack:
+    if lowest < -slack or np.diag(C).min(initial=0.0) < -slack / 100:
         raise ValueError(
             f"{name} is indefinite (smallest eigenvalue {lowest:.2g}); expected a covariance. Check signs and units."
         )

@@ -65,10 +65,8 @@ class Deviations(NamedTuple):
 def _linearise(fn: Callable[[Array], Array], x: Array, n: int, source: Space, target: Space) -> tuple[Array, Array]:
     """Return fn(x) and its Jacobian [k, n], between tangent spaces where the spaces are curved."""
     mean = fn(x).astype(x.dtype)
-    if isinstance(fn, Linear):
-        return mean, fn.A.astype(x.dtype)
     if source is EUCLIDEAN and target is EUCLIDEAN:
-        return mean, jax.jacfwd(fn)(x).astype(x.dtype)
+        return mean, (fn.A if isinstance(fn, Linear) else jax.jacfwd(fn)(x)).astype(x.dtype)
 
     def local(d: Array) -> Array:
         return target.difference(fn(source.retract(x, d)), mean)
@@ -236,8 +234,8 @@ class GaussHermite(SigmaPoints):
     largest = 100_000  # points; beyond this a product rule is the wrong tool
 
     def __post_init__(self) -> None:
-        if self.order < 2:
-            raise ValueError(f"GaussHermite: order is {self.order}; expected at least 2.")
+        if not isinstance(self.order, int) or self.order < 2:
+            raise ValueError(f"GaussHermite: order is {self.order}; expected an integer, at least 2.")
 
     def points(self, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the product grid."""

@@ -12,7 +12,15 @@ import numpy as np
 from jax import Array
 
 from kfjax.base import Filter, Gaussian, Info, estimate
-from kfjax.checks import check_length, check_mask_dtype, check_nan, check_runtime, check_series
+from kfjax.checks import (
+    check_filter,
+    check_length,
+    check_mask_dtype,
+    check_nan,
+    check_runtime,
+    check_series,
+    check_state,
+)
 from kfjax.imputation import observation_estimate
 from kfjax.models import model_of
 
@@ -79,9 +87,10 @@ def run(
         >>> est.mean.shape, est.cov.shape
         ((50, 3), (50, 3, 3))
     """
+    check_filter("run", filter)
     if initial is not None and key is not None:
         raise ValueError("run: got both initial and key; expected one. A state carries its own key: drop key.")
-    ys = np.asarray(ys) if isinstance(ys, list) else ys
+    ys, observed = (np.asarray(a) if isinstance(a, list) else a for a in (ys, observed))
     check_mask_dtype("run", observed)
     check_length("run", ys, length)
     check_nan("run", ys, observed, length)
@@ -103,6 +112,7 @@ def _run(
 ) -> tuple[Any, Any]:
     steps = check_series("run", params, ys, us, observed)
     state = filter.init(params, key) if initial is None else jax.tree.map(jnp.asarray, initial)
+    check_state("run", params, state)
     seen = jax.tree.map(lambda o: jnp.asarray(o, bool), observed)
     active = None
     if length is not None:
@@ -156,7 +166,8 @@ def step(
         >>> info.dof.item()
         1
     """
-    y = np.asarray(y) if isinstance(y, (list, float, int)) else y
+    check_filter("step", filter)
+    y, observed = (np.asarray(a) if isinstance(a, (list, float, int)) else a for a in (y, observed))
     check_mask_dtype("step", observed)
     check_nan("step", y, observed, None)
     return _step(filter, params, state, y, u, observed)
@@ -166,6 +177,7 @@ def step(
 def _step(filter: Filter, params: Any, state: Any, y: Any, u: Any, observed: Any) -> tuple[Any, Info]:
     one = functools.partial(jax.tree.map, lambda a: jnp.asarray(a)[None])
     check_series("step", params, one(y), one(u), one(observed))
+    check_state("step", params, state)
     return filter.update(params, filter.predict(params, state, u), y, u, observed)
 
 
@@ -198,6 +210,7 @@ def forecast(
         >>> ahead.state.mean.shape, ahead.observation.cov.shape
         ((3, 2), (3, 1, 1))
     """
+    check_filter("forecast", filter)
     lengths = {leaf.shape[0] for leaf in jax.tree.leaves(us)} | ({steps} if steps is not None else set())
     if len(lengths) != 1 or min(lengths) < 1:
         raise ValueError(
@@ -209,6 +222,8 @@ def forecast(
 
 @functools.partial(jax.jit, static_argnums=(0, 4))
 def _forecast(filter: Filter, params: Any, state: Any, us: Any, steps: int) -> Forecast:
+    check_state("forecast", params, state)
+
     def body(state: Any, u: Any) -> tuple[Any, Gaussian]:
         state = filter.predict(params, state, u)
         return state, Gaussian(state.mean, state.cov)

@@ -6,6 +6,7 @@ import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
@@ -15,7 +16,7 @@ __all__ = ["simulate"]
 
 
 def simulate(
-    key: Array, model: StateSpaceModel, steps: int | None = None, us: Any = None, *, initial: Array | None = None
+    key: Array, model: StateSpaceModel, steps: int | None = None, us: Any = None, *, initial: Any = None
 ) -> tuple[Array, Array]:
     """Draw a trajectory: x_0 from the prior, then x_t = f(x_{t-1}, u_t) + e_t and y_t = h(x_t, u_t) + v_t.
 
@@ -55,7 +56,7 @@ def _draw(key: Array, cov: Array) -> Array:
 def _simulate(key: Array, model: StateSpaceModel, us: Any, initial: Any, steps: int) -> tuple[Array, Array]:
     key, first = jax.random.split(key)
     space = model.state_space
-    x0 = space.retract(model.prior.mean, _draw(first, model.prior.cov)) if initial is None else initial
+    x0 = space.retract(model.prior.mean, _draw(first, model.prior.cov)) if initial is None else jnp.asarray(initial)
 
     def body(x: Array, at: tuple[Array, Any]) -> tuple[Array, tuple[Array, Array]]:
         key, u = at

@@ -77,7 +77,7 @@ def smooth(
     References:
         S. Sarkka, Bayesian Filtering and Smoothing (2013), algorithm 10.1.
     """
-    model = model_and_rule("smooth", filter, params, estimate)
+    model = model_and_rule("smooth", filter, params, estimate, us)
     first = model.prior if initial is None else initial
     return _smooth(filter, model, Gaussian(first.mean, first.cov), belief_of(estimate), us, length)
 

@@ -51,6 +51,9 @@ class _Wrapped:
 
     def __call__(self, a: Array, b: Array) -> Array:
         result = self.operation(a, b)
+        n = result.shape[-1]
+        if not all(-n <= i < n for i in self.indices):
+            raise ValueError(f"angle indices are {self.indices}; expected them below {n}, the size of the vector.")
         at = list(self.indices)
         return result.at[..., at].set(wrap_angle(result[..., at]))
 

@@ -129,29 +129,33 @@ def gaussian_filter(rule: MomentRule, form: Any = Standard(), *, linear_only: bo
         True
     """
 
-    def init(model: StateSpaceModel, key: Array | None = None) -> Gaussian:
-        del key
+    def check(model: StateSpaceModel) -> None:
         if linear_only and not is_linear(model):
             raise ValueError(
                 "kalman: the model has a nonlinear f or h; expected kf.Linear for both."
                 " Use kf.extended() or kf.unscented(), or build the model with kf.linear_gaussian."
             )
-        # a copy: a donated first step would otherwise delete the model's own prior
-        return jax.tree.map(jnp.copy, model.prior)
 
-    def predict(model: StateSpaceModel, state: Gaussian, u: Any = None) -> Gaussian:
-        space = model.state_space
-        moments = rule(bind(model.f, u), state, space, space)
-        return Gaussian(moments.mean, moments.cov + model.process_noise(state.mean, u))
+    def init(params: StateSpaceModel, key: Array | None = None) -> Gaussian:
+        del key
+        check(params)
+        # a copy: a donated first step would otherwise delete the model's own prior
+        return jax.tree.map(jnp.copy, params.prior)
+
+    def predict(params: StateSpaceModel, state: Gaussian, u: Any = None) -> Gaussian:
+        check(params)
+        space = params.state_space
+        moments = rule(bind(params.f, u), state, space, space)
+        return Gaussian(moments.mean, moments.cov + params.process_noise(state.mean, u))
 
     def update(
-        model: StateSpaceModel, state: Gaussian, y: Array, u: Any = None, observed: Any = None
+        params: StateSpaceModel, state: Gaussian, y: Array, u: Any = None, observed: Any = None
     ) -> tuple[Gaussian, Info]:
-        posterior, info = form(rule, state, observe(model, state.mean, y, u, observed), model.state_space)
+        posterior, info = form(rule, state, observe(params, state.mean, y, u, observed), params.state_space)
         return keep_unobserved(observed, posterior, state), info
 
-    def recentre(model: StateSpaceModel, state: Gaussian, gaussian: Gaussian) -> Gaussian:
-        del model, state
+    def recentre(params: StateSpaceModel, state: Gaussian, gaussian: Gaussian) -> Gaussian:
+        del params, state
         return Gaussian(*gaussian)
 
     return Filter(init, predict, update, recentre, rule)
@@ -165,7 +169,7 @@ def kalman() -> Filter:
         A `Filter`; params `StateSpaceModel` with `Linear` f and h, state `Gaussian`.
 
     Raises:
-        ValueError: from `init`, if f or h is not `Linear`.
+        ValueError: from `init` and `predict`, if f or h is not `Linear`.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -197,8 +201,8 @@ def extended(iterations: int = 1) -> Filter:
     References:
         A. H. Jazwinski, Stochastic Processes and Filtering Theory (1970), section 8.3.
     """
-    if iterations < 1:
-        raise ValueError(f"extended: iterations is {iterations}; expected at least 1.")
+    if not isinstance(iterations, int) or iterations < 1:
+        raise ValueError(f"extended: iterations is {iterations}; expected an integer, at least 1.")
     return gaussian_filter(Taylor(), Standard() if iterations == 1 else Iterated(iterations))
 
 
