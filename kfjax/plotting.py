@@ -146,7 +146,7 @@ def plot_consistency(
         ax: axes to draw into; default a new figure.
 
     Returns:
-        The axes; the scale is logarithmic and shows at most 0.01 to 100.
+        The axes; the scale is logarithmic and shows at most 0.05 to 100.
     """
     ax = _column(1)[0] if ax is None else ax
     colours = _colours(curves) if colours is None else colours
@@ -161,7 +161,7 @@ def plot_consistency(
         ax.plot(_steps(curve.value, first), curve.value, color=colours[name], lw=1.2, label=name)
     ax.set_yscale("log")
     low, high = ax.get_ylim()
-    ax.set_ylim(max(min(low, 0.5), 1e-2), min(max(high, 2.0), 1e2))
+    ax.set_ylim(max(min(low, 0.5), 0.05), min(max(high, 2.0), 1e2))
     _style(ax, xlabel="step", ylabel=ylabel)
     return ax
 

@@ -62,9 +62,7 @@ class Dataset(_Pytree):
         obs, observed = _mask(obs, self.observed, active)
         values = {"obs": obs, "length": length, "observed": observed, "state": None, "inputs": None, "initial": None}
         if self.state is not None:
-            values["state"] = _series("state", self.state, dtype, active, nan=True)
-            if values["state"].ndim != 3:
-                raise ValueError(f"Dataset: state has shape {values['state'].shape}; expected ({N}, {T}, n).")
+            values["state"] = _states(self.state, dtype, active)
         if self.inputs is not None:
             values["inputs"] = jax.tree.map(lambda a: _series("inputs", a, dtype, active), self.inputs)
         if self.initial is not None:
@@ -125,9 +123,9 @@ class Dataset(_Pytree):
             (8, 2)
         """
         whole = all(isinstance(part, (int, np.integer)) for part in parts)
-        ends = np.cumsum(parts) if whole else np.round(np.cumsum(parts) * self.size, 6).astype(int)
-        bounds = [0, *ends.tolist()]
-        if not parts or any(a >= b for a, b in itertools.pairwise(bounds)) or bounds[-1] > self.size:
+        limit = self.size if whole else 1.0
+        bounds = [0, *np.round(np.cumsum(parts) * (self.size / limit), 6).astype(int).tolist()]
+        if not parts or any(a >= b for a, b in itertools.pairwise(bounds)) or sum(parts) > limit + 1e-6:
             raise ValueError(
                 f"Dataset.split: got {parts} of {self.size} trajectories; expected parts that are not empty, at most"
                 f" {self.size} together (or 1.0, as fractions)."
@@ -194,6 +192,8 @@ def _mask(obs: np.ndarray, observed: Any, active: np.ndarray) -> tuple[np.ndarra
     obs = np.where(seen & active[..., None], obs, 0)
     if np.isinf(obs).any():
         raise ValueError("Dataset: obs has infinite entries; expected numbers, or NaN where missing.")
+    if not (seen & active[..., None]).any():
+        raise ValueError("Dataset: obs has no number at all that was observed; expected some.")
     return obs, None if seen.all() else seen
 
 
@@ -209,6 +209,17 @@ def _series(name: str, value: Any, dtype: np.dtype, active: np.ndarray, *, nan: 
     if array.dtype.kind == "f" and (np.isinf(array).any() or (np.isnan(array).any() and not nan)):
         remedy = "numbers, or NaN where not known." if nan else "finite numbers. Fill the gaps, or cut with length."
         raise ValueError(f"Dataset: {name} has {'infinite' if nan else 'NaN or infinite'} entries; expected {remedy}")
+    return array
+
+
+def _states(value: Any, dtype: np.dtype, active: np.ndarray) -> np.ndarray:
+    """Check the true states [N, T, n]."""
+    array = _series("state", value, dtype, active, nan=True)
+    if array.ndim != 3:
+        N, T = active.shape
+        raise ValueError(f"Dataset: state has shape {array.shape}; expected ({N}, {T}, n).")
+    if np.isnan(array[active]).all():
+        raise ValueError("Dataset: state has no number at all; expected some. Leave it out if it is not known.")
     return array
 
 
