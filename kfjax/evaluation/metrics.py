@@ -8,17 +8,22 @@ do not count, whatever stands there.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from scipy import special
 
 from kfjax import linalg
 
 __all__ = ["Sums", "coverage", "innovation_products", "mse", "nees", "rmse", "squared_error"]
+
+
+ROUNDING = 100  # a covariance carries the rounding of the filter that made it; pivots within so many n eps are none
 
 
 class Sums(NamedTuple):
@@ -96,8 +101,9 @@ def nees(truth: Array, mean: Array, cov: Array, *, length: Any = None, differenc
     """Normalised estimation error squared of every step, e' P^-1 e with e = x - m.
 
     For a consistent filter it is chi-square with as many degrees of freedom as P has rank. P may be singular: the error
-    is then measured in the range of P, and the dimension is counted by rank (pivots above rounding). Where components
-    of the truth are not known, P is that of the others.
+    is then measured in the range of P, and the dimension is counted by rank: what remains of a variance, given the
+    components before it, must exceed 100 n eps of it. Where components of the truth are not known, P is that of the
+    others.
 
     Args:
         truth: [..., T, n], NaN where not known.
@@ -123,7 +129,7 @@ def nees(truth: Array, mean: Array, cov: Array, *, length: Any = None, differenc
         Y. Bar-Shalom, X. R. Li, T. Kirubarajan, Estimation with Applications to Tracking (2001), eq. (5.4.2-3).
     """
     error, known = _errors(truth, mean, length, difference)
-    return Sums(*jnp.vectorize(_normalised, signature="(n),(n),(n,n)->(),()")(error, known, jnp.asarray(cov)))
+    return Sums(*_normalised(error, known, jnp.asarray(cov)))
 
 
 def coverage(
@@ -175,15 +181,19 @@ def innovation_products(innovation: Array, cov: Array, lags: int) -> Sums:
     Raises:
         ValueError: if lags is not between 0 and T - 1.
     """
-    innovation, cov = jnp.asarray(innovation), jnp.asarray(cov)
-    steps = innovation.shape[-2]
+    steps = np.shape(innovation)[-2]
     if not 0 <= lags < steps:
         raise ValueError(f"innovation_products: lags is {lags}; expected 0 to {steps - 1}, below the number of steps.")
+    return _products(innovation, cov, lags)
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _products(innovation: Array, cov: Array, lags: int) -> Sums:
+    """Lagged products through the spectrum: one operation, where a sum per lag would take seconds to compile."""
     w, seen = jnp.vectorize(_whitened, signature="(m),(m,m)->(m),(m)")(innovation, cov)
+    padded = innovation.shape[-2] + lags
 
     def products(a: Array) -> Array:
-        # through the spectrum: one operation, where a sum per lag would take seconds to compile
-        padded = steps + lags
         spectrum = jnp.fft.rfft(a, padded, axis=-2)
         return jnp.fft.irfft(jnp.abs(spectrum) ** 2, padded, axis=-2)[..., : lags + 1, :].sum(-1)
 
@@ -206,10 +216,26 @@ def _errors(truth: Any, mean: Any, length: Any, difference: Callable | None) -> 
     return jnp.where(known, subtract(truth, mean), 0), known
 
 
+@jax.jit
+@functools.partial(jnp.vectorize, signature="(n),(n),(n,n)->(),()")
 def _normalised(error: Array, known: Array, P: Array) -> tuple[Array, Array]:
-    """e' P^-1 e on the range of the known part of P, and its rank."""
-    L = linalg.cholesky(jnp.where(known[:, None] & known[None, :], P, 0))
-    return jnp.sum(linalg.solve_lower(L, error) ** 2), jnp.sum(jnp.diag(L) > 0)
+    """e' P^-1 e on the range of the known part of P, and its rank: elimination, largest remaining variance first."""
+    variance = jnp.diag(P)
+    counted = known & (variance > 0)
+    scale = jnp.where(counted, jax.lax.rsqrt(jnp.where(counted, variance, 1)), 0)
+    tiny = ROUNDING * error.shape[0] * jnp.finfo(P.dtype).eps
+
+    def eliminate(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        S, r = carry
+        j = jnp.argmax(jnp.diag(S))
+        regular = S[j, j] > tiny
+        column = jnp.where(regular, S[:, j] / jnp.sqrt(jnp.where(regular, S[j, j], 1)), 0)
+        z = jnp.where(regular, r[j] / jnp.where(regular, column[j], 1), 0)
+        return (S - column[:, None] * column[None, :], r - column * z), (z, regular)
+
+    start = P * scale[:, None] * scale[None, :], error * scale
+    z, regular = jax.lax.scan(eliminate, start, length=error.shape[0])[1]
+    return jnp.sum(z**2), jnp.sum(regular)
 
 
 def _whitened(innovation: Array, S: Array) -> tuple[Array, Array]:
