@@ -148,7 +148,7 @@ def triangularise(A: Array) -> Array:
     to rounding give a zero column. The derivative is that of `cholesky`, finite at any rank, 0 in null directions.
     """
     n, p = A.shape
-    if n <= UNROLL:
+    if n <= 2 * UNROLL:
         return _gram_schmidt(A)
     R = jnp.linalg.qr(A.T, mode="r")
     R = jnp.concatenate([R, jnp.zeros((max(n - p, 0), n), A.dtype)])
@@ -165,22 +165,26 @@ def _triangularise_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[A
 
 
 def _gram_schmidt(A: Array) -> Array:
-    """Modified Gram-Schmidt on the rows of A, guarded at rank deficiency; L is as accurate as Householder's."""
+    """Gram-Schmidt on the rows of A, each twice (which is as accurate as Householder), guarded at rank deficiency.
+
+    Unrolled for very small sizes only: written out, more rows take longer to compile than they save.
+    """
     n, p = A.shape
     tiny = (max(n, p) * jnp.finfo(A.dtype).eps) ** 2
-    basis: list[Array] = []
-    L = [[jnp.zeros_like(A[0, 0])] * n for _ in range(n)]
-    for i in range(n):
-        rest = A[i]
-        for j, q in enumerate(basis):
-            L[i][j] = jnp.sum(q * rest)
-            rest = rest - L[i][j] * q
+
+    def add_row(basis: Array, at: tuple[Array, Array]) -> tuple[Array, Array]:
+        row, place = at
+        first = jnp.sum(basis * row[None, :], axis=1)
+        rest = row - jnp.sum(first[:, None] * basis, axis=0)
+        second = jnp.sum(basis * rest[None, :], axis=1)
+        rest = rest - jnp.sum(second[:, None] * basis, axis=0)
         square = jnp.sum(rest**2)
-        positive = square > tiny * jnp.sum(A[i] ** 2)
+        positive = square > tiny * jnp.sum(row**2)
         norm = jnp.sqrt(jnp.where(positive, square, 1))
-        L[i][i] = jnp.where(positive, norm, 0)
-        basis.append(jnp.where(positive, rest / norm, 0))
-    return jnp.stack([jnp.stack(row) for row in L])
+        basis = basis + jnp.where(positive, place[:, None] * (rest / norm)[None, :], 0)
+        return basis, first + second + place * jnp.where(positive, norm, 0)
+
+    return lax.scan(add_row, jnp.zeros_like(A), (A, jnp.eye(n, dtype=A.dtype)), unroll=n <= UNROLL // 2)[1]
 
 
 def solve_lower(L: Array, B: Array, *, transpose: bool = False) -> Array:

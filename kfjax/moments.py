@@ -24,7 +24,17 @@ from kfjax.base import Gaussian
 from kfjax.models import Linear
 from kfjax.spaces import EUCLIDEAN, Space
 
-__all__ = ["Cubature", "Deviations", "GaussHermite", "MomentRule", "Moments", "SigmaPoints", "Taylor", "Unscented"]
+__all__ = [
+    "Affine",
+    "Cubature",
+    "Deviations",
+    "GaussHermite",
+    "MomentRule",
+    "Moments",
+    "SigmaPoints",
+    "Taylor",
+    "Unscented",
+]
 
 
 class Moments(NamedTuple):
@@ -60,6 +70,20 @@ class Deviations(NamedTuple):
     mean: Array
     dx: Array
     dy: Array
+
+
+class Affine(NamedTuple):
+    """The best affine approximation of y = fn(x) under a belief: y = mean + matrix (x - E[x]) + rest.
+
+    Attributes:
+        mean: E[y], [k].
+        matrix: Cov[y, x] Cov[x]^-1, [k, n].
+        residual: a factor [k, p] of the covariance of the rest.
+    """
+
+    mean: Array
+    matrix: Array
+    residual: Array
 
 
 def _linearise(fn: Callable[[Array], Array], x: Array, n: int, source: Space, target: Space) -> tuple[Array, Array]:
@@ -100,6 +124,13 @@ class Taylor:
         """Return the moments of fn(x), x ~ N(x, L L'), as factors."""
         mean, J = _linearise(fn, x, L.shape[-1], source, target)
         return Deviations(mean, L, linalg.matmul(J, L))
+
+    def affine(
+        self, fn: Callable[[Array], Array], x: Array, L: Array, source: Space = EUCLIDEAN, target: Space = EUCLIDEAN
+    ) -> Affine:
+        """Return the tangent at x; nothing rests."""
+        mean, J = _linearise(fn, x, L.shape[-1], source, target)
+        return Affine(mean, J, jnp.zeros((J.shape[0], 1), x.dtype))
 
 
 class SigmaPoints(abc.ABC):
@@ -143,6 +174,14 @@ class SigmaPoints(abc.ABC):
             )
         mean, dx, dy, c = self._evaluate(fn, x, L, source, target)
         return Deviations(mean, (jnp.sqrt(c)[:, None] * dx).T, (jnp.sqrt(c)[:, None] * dy).T)
+
+    def affine(
+        self, fn: Callable[[Array], Array], x: Array, L: Array, source: Space = EUCLIDEAN, target: Space = EUCLIDEAN
+    ) -> Affine:
+        """Return the statistical linear regression of fn under N(x, L L'); weights must not be negative."""
+        mean, dx, dy = self.deviations(fn, x, L, source, target)
+        matrix = linalg.solve_factored(L, linalg.matmul(dx, dy.T)).T
+        return Affine(mean, matrix, dy - linalg.matmul(matrix, dx))
 
     def _evaluate(
         self, fn: Callable[[Array], Array], x: Array, L: Array, source: Space, target: Space
