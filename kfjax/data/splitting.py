@@ -33,7 +33,7 @@ class Parts(NamedTuple):
 def split_parts(data: Dataset, fractions: tuple[float, float, float] = FRACTIONS) -> Parts:
     """Split data into training, validation and test parts, consecutively.
 
-    Three or more trajectories are split by trajectory. A single one is split in time: a later part then starts at the
+    Three or more trajectories are split by trajectory. One or two are split in time: a later part then starts at the
     beginning of the record, so that the filter is under way where the part begins, and `skip` says where that is.
 
     Args:
@@ -44,7 +44,7 @@ def split_parts(data: Dataset, fractions: tuple[float, float, float] = FRACTIONS
         `Parts`.
 
     Raises:
-        ValueError: if there are two trajectories, too few steps, or the fractions make no sense.
+        ValueError: if there are too few steps, or the fractions make no sense.
 
     Example:
         >>> parts = kf.data.split_parts(kf.Dataset(np.zeros((1, 100, 2))))
@@ -53,22 +53,19 @@ def split_parts(data: Dataset, fractions: tuple[float, float, float] = FRACTIONS
     """
     if min(fractions) <= 0 or sum(fractions) > 1 + 1e-9:
         raise ValueError(f"split_parts: got fractions {fractions}; expected three above 0, together at most 1.")
-    if data.size == 2:
-        raise ValueError(
-            "split_parts: got 2 trajectories; expected one (which is split in time), or at least three. Name the parts"
-            " yourself: train_obs, val_obs and test_obs in an npz file."
-        )
-    if data.size > 1:
+    if data.size >= 3:
         a, b, c = _ends(data.size, fractions)
         return Parts(data[:a], data[a:b], data[b:c])
-    ends = _ends(int(data.lengths[0]), fractions)
+    ends = _ends(int(data.lengths.max()), fractions)
     return Parts(*(_until(data, end) for end in ends), skip=(0, *ends[:2]))
 
 
 def _ends(total: int, fractions: tuple[float, float, float]) -> list[int]:
     """Where the three parts end, each at least one long."""
     if total < 3:
-        raise ValueError(f"split_parts: got one trajectory of {total} steps; expected at least 3, one for each part.")
+        raise ValueError(
+            f"split_parts: got one or two trajectories of {total} steps; expected at least 3, one for each part."
+        )
     train, validation, test = np.maximum(1, np.floor(np.asarray(fractions) * total + 1e-9)).astype(int).tolist()
     train = min(train, total - validation - test)
     return [train, train + validation, train + validation + test]

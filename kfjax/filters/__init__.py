@@ -10,11 +10,10 @@ from kfjax.filters.gaussians import (
     kalman,
     unscented,
 )
-from kfjax.filters.registry import FILTERS, LINEAR_ONLY, by_name
+from kfjax.filters.registry import FILTERS, by_name
 
 __all__ = [
     "FILTERS",
-    "LINEAR_ONLY",
     "Iterated",
     "Standard",
     "by_name",

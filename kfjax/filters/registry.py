@@ -9,7 +9,7 @@ from kfjax.base import Filter
 from kfjax.filters.gaussians import cubature, extended, gauss_hermite, kalman, unscented
 from kfjax.naming import suggest
 
-__all__ = ["FILTERS", "LINEAR_ONLY", "by_name"]
+__all__ = ["FILTERS", "by_name"]
 
 FILTERS: dict[str, Callable[[], Filter]] = {
     "kalman": kalman,
@@ -19,7 +19,6 @@ FILTERS: dict[str, Callable[[], Filter]] = {
     "cubature": cubature,
     "gauss_hermite": gauss_hermite,
 }
-LINEAR_ONLY = frozenset({"kalman"})  # these run only models whose f and h are `kfjax.Linear`
 
 
 def by_name(name: str) -> Filter:
@@ -36,5 +35,5 @@ def by_name(name: str) -> Filter:
         True
     """
     if name not in FILTERS:
-        raise ValueError(f"by_name: got filter {name!r}; {suggest(name, FILTERS)}")
+        raise ValueError(f"unknown filter {name!r}; {suggest(name, FILTERS)}")
     return FILTERS[name]()

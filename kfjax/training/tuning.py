@@ -43,7 +43,7 @@ class Tuned(NamedTuple):
         train: the objective on the training part before and after; lower is better.
         validation: likewise on the validation part; never higher after than before.
         step: the step whose factors were kept; 0 is the coarse search, -1 the factors of one.
-        skipped: steps of the optimiser that were not taken, since they were not finite.
+        refused: steps of the optimiser that were not taken, since they were not finite.
     """
 
     params: Any
@@ -51,7 +51,7 @@ class Tuned(NamedTuple):
     train: tuple[float, float]
     validation: tuple[float, float]
     step: int
-    skipped: int
+    refused: int
 
 
 def tune(
@@ -65,7 +65,7 @@ def tune(
     steps: int = 150,
     learning_rate: float = 0.1,
     batch: int = 64,
-    burn_in: tuple[int, int] = (0, 0),
+    skip: tuple[int, int] = (0, 0),
     seed: int = 0,
 ) -> Tuned:
     """Tune the size of Q and R by gradient, so that the filter makes the data likely, or its estimates accurate.
@@ -86,7 +86,7 @@ def tune(
         steps: steps of Adam.
         learning_rate: its first step size, in logarithms of the variances.
         batch: trajectories per step.
-        burn_in: how many leading steps of the training and of the validation part are filtered but do not count.
+        skip: how many leading steps of the training and of the validation part are filtered but do not count.
         seed: of the batches, and of filters that draw.
 
     Returns:
@@ -107,20 +107,20 @@ def tune(
     References:
         I. Greenberg et al., Optimization or architecture: how to hack Kalman filtering, NeurIPS 2023.
     """
-    model = _checked(params, train, validation, structure, objective, burn_in)
+    model = _checked(params, train, validation, structure, objective, skip)
     task = _Task(filter, objective, min(batch, train.size), steps, learning_rate)
     sizes = ((model.n,), train.obs.shape[2:]) if structure == "diagonal" else ((), ())
     one = Scales(*(jnp.zeros(size, model.dtype) for size in sizes))  # logarithms of the factors
     key = jax.random.key(seed)
-    fitted, chosen_on = (_Part.of(*part, task.batch, key) for part in zip((train, validation), burn_in, strict=True))
+    fitted, chosen_on = (_Part.of(*part, task.batch, key) for part in zip((train, validation), skip, strict=True))
     start = _coarse(task, params, one, fitted._replace(chunks=fitted.chunks[:1]))
     found = [(chosen_on.objective(task, params, theta), step, theta) for step, theta in ((-1, one), (0, start))]
-    before, skipped = found[0][0], 0
+    before, refusals = found[0][0], 0
     with progress_bar("tuning", steps) as advance:
-        for step, theta, refused in _descent(task, params, start, train, burn_in[0], key):
+        for step, theta, refused in _descent(task, params, start, train, skip[0], key):
             found.append((chosen_on.objective(task, params, theta), step, theta))
             advance(step - found[-2][1])
-            skipped += refused
+            refusals += refused
     after, step, best = min(found, key=lambda item: item[0])
     if math.isinf(after):
         raise ValueError(
@@ -129,7 +129,7 @@ def tune(
         )
     factors = Scales(*(np.exp(np.asarray(log)) for log in task.pinned(best)))
     losses = tuple(fitted.objective(task, params, theta) for theta in (one, best))
-    return Tuned(scale_noise(params, factors), factors, losses, (before, after), step, skipped)
+    return Tuned(scale_noise(params, factors), factors, losses, (before, after), step, refusals)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,7 +261,7 @@ def _advance(
 
 
 def _checked(
-    params: Any, train: Dataset, validation: Dataset, structure: str, objective: str, burn_in: tuple[int, int]
+    params: Any, train: Dataset, validation: Dataset, structure: str, objective: str, skip: tuple[int, int]
 ) -> StateSpaceModel:
     """Raise unless everything fits together; return the model."""
     for what, value, known in (("structure", structure, STRUCTURES), ("objective", objective, OBJECTIVES)):
@@ -269,12 +269,12 @@ def _checked(
             raise ValueError(f"tune: got {what} {value!r}; {suggest(str(value), known)}")
     if (model := model_of(params)) is None:
         raise ValueError(f"tune: params is {type(params).__name__}; expected a StateSpaceModel, or one inside.")
-    for name, part, skip in zip(("train", "validation"), (train, validation), burn_in, strict=True):
-        if not 0 <= skip < part.lengths.max():
+    for name, part, first in zip(("train", "validation"), (train, validation), skip, strict=True):
+        if not 0 <= first < part.lengths.max():
             raise ValueError(
-                f"tune: burn_in of the {name} part is {skip}; expected 0 to {part.lengths.max() - 1}, below its steps."
+                f"tune: skip of the {name} part is {first}; expected 0 to {part.lengths.max() - 1}, below its steps."
             )
-        if objective == "mse" and (part.state is None or np.isnan(part.state[:, skip:]).all()):
+        if objective == "mse" and (part.state is None or np.isnan(part.state[:, first:]).all()):
             raise ValueError(
                 f"tune: the {name} part has no true states; expected some for objective 'mse'. Use 'likelihood'."
             )

@@ -1,0 +1,159 @@
+"""The command line: `kfjax compare` and `kfjax filter`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
+
+import jax
+
+from kfjax import __version__, systems
+from kfjax.commands import run_compare, run_filter
+from kfjax.data.npz import SPLITS
+from kfjax.filters import FILTERS
+from kfjax.training import OBJECTIVES, STRUCTURES
+
+__all__ = ["main"]
+
+COMPARE = """\
+Compare filters on the same trajectories: how good, how honest, how fast.
+
+Without --data, trajectories are simulated: of a Lorenz attractor with models that are right and wrong, of a system by
+name (--system), or of a model of your own (--model alone).
+
+DATA is
+  an npz file      obs [N, T, m] (NaN where missing), and if you have them state [N, T, n] (NaN where not known),
+                   inputs [N, T, ...] (or several arrays inputs_NAME, which make a dict), length [N], initial [N, n];
+                   one trajectory may leave out N. Or parts: train_obs, val_obs, test_obs, train_state and so on, of
+                   which the test part is reported.
+  a folder         of the Labyrinth data set, known by its Indoor_UWB_Input.txt.
+MODEL is a kfjax.StateSpaceModel in a Python file, or a function without arguments that returns one.
+
+--tune finds factors on Q and R on the training part, and chooses among them on the validation part. A file without
+parts is split 60 : 20 : 20, by trajectory, or in time if it holds only one or two."""
+
+COMPARE_EXAMPLES = """\
+examples:
+  kfjax compare
+  kfjax compare --system pendulum --filters extended,unscented
+  kfjax compare --data mine.npz --model mine.py:model --tune diagonal
+  kfjax compare --data ../shared/data/indoor_uwb --model benchmarks/models/indoor_uwb.py:model --components 0,1"""
+
+FILTER = """\
+Run one filter over data and write its estimates. DATA and MODEL are as in `kfjax compare --help`.
+
+The npz file written has
+  mean [N, T, n], cov [N, T, n, n]                      x_t given y_1..y_t
+  log_likelihood [N, T]                                 log p(y_t | y_1..y_t-1)
+  smoothed_mean [N, T, n], smoothed_cov [N, T, n, n]    x_t given y_1..y_T, with --smooth
+  length [N]                                            if the data have it; later entries repeat the last estimate"""
+
+FILTER_EXAMPLES = """\
+example:
+  kfjax filter --data mine.npz --model mine.py:model --filter unscented --smooth --out est.npz"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: the arguments; default those of the process.
+
+    Returns:
+        The exit status: 0, or 2 after an error of one line on stderr, or 130 if interrupted. Files are written whole
+        and only at the end: until then earlier ones stay as they were.
+    """
+    try:
+        args = _parser().parse_args(argv)
+        with _one_line_warnings(), jax.enable_x64(True) if args.x64 else contextlib.nullcontext():
+            args.run(args)
+    except (ValueError, OSError) as error:
+        print(f"kfjax: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("kfjax: interrupted; earlier files are as they were.", file=sys.stderr)
+        return 130
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are exceptions of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message} (see {self.prog} --help)")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="kfjax", description="Filtering toolkit for JAX.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"kfjax {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    compare = _command(commands, "compare", run_compare, "compare filters", COMPARE, COMPARE_EXAMPLES)
+    _add_compare(compare.add_argument)
+    filtering = _command(commands, "filter", run_filter, "write a filter's estimates", FILTER, FILTER_EXAMPLES)
+    _add_filter(filtering.add_argument)
+    return parser
+
+
+def _command(commands: Any, name: str, run: Any, summary: str, text: str, examples: str) -> argparse.ArgumentParser:
+    """Add a command, with the arguments that both have."""
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=text,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run)
+    required = name == "filter"
+    parser.add_argument("--data", metavar="DATA", required=required, help="npz file, or folder of a known data set")
+    parser.add_argument("--model", metavar="FILE.py:NAME", required=required, help="the model to filter with")
+    parser.add_argument("--split", choices=tuple(SPLITS), help="part of an npz file that holds parts (default test)")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random (default 0)")
+    parser.add_argument("--x64", action="store_true", help="compute in double precision (default single)")
+    return parser
+
+
+def _add_compare(add: Callable[..., Any]) -> None:
+    add("--system", metavar="NAME", help=f"simulate a system: {', '.join(systems.names())}")
+    add("--filters", metavar="A,B", default="all", help=f"all (default), or some of {', '.join(FILTERS)}")
+    add("--components", metavar="I,J", type=_components, help="count errors of these state components only, from 0")
+    add("--tune", choices=STRUCTURES, help="also tune Q and R: one factor each, or one per state and channel")
+    add("--objective", choices=OBJECTIVES, default="likelihood", help="what --tune improves (default likelihood)")
+    add("--trajectories", metavar="N", type=_count, help="how many to simulate (default 500)")
+    add("--steps", metavar="T", type=_count, help="of each simulated trajectory (default 100)")
+    add("--quick", action="store_true", help="a small study, to see that everything works")
+    add("--out", metavar="FOLDER", default="results", help="for compare.json and compare.png (default results)")
+    add("--json", action="store_true", help="print the JSON in place of the tables")
+
+
+def _add_filter(add: Callable[..., Any]) -> None:
+    add("--filter", metavar="NAME", required=True, help=f"one of {', '.join(FILTERS)}")
+    add("--smooth", action="store_true", help="also smooth (Rauch-Tung-Striebel, with the filter's own moment rule)")
+    add("--out", metavar="FILE", default="est.npz", help="the npz file to write (default est.npz)")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}; expected a whole number of at least 1")
+    return int(text)
+
+
+def _components(text: str) -> tuple[int, ...]:
+    numbers = text.split(",")
+    if not all(number.strip().isdecimal() for number in numbers):
+        raise argparse.ArgumentTypeError(f"got {text!r}; expected numbers from 0 with commas between, such as 0,1")
+    return tuple(int(number) for number in numbers)
+
+
+@contextlib.contextmanager
+def _one_line_warnings() -> Iterator[None]:
+    """Show warnings as one line each, without the source line."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = lambda message, *_, **__: print(f"kfjax: note: {message}", file=sys.stderr)
+        yield

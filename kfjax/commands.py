@@ -1,0 +1,253 @@
+"""What the commands do: `compare` filters on a study, or run one `filter` over data and write its estimates."""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import sys
+import warnings
+from argparse import Namespace
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax import Array
+from rich.console import Console
+
+from kfjax import studies
+from kfjax.base import Estimate, Filter
+from kfjax.data import Dataset, Parts, read_data, run_trajectory, start_at
+from kfjax.evaluation import Comparison, compare
+from kfjax.evaluation.engine import chunk_size, chunks
+from kfjax.evaluation.saving import plain, write_whole
+from kfjax.filters import FILTERS, by_name
+from kfjax.loading import load_model
+from kfjax.models import StateSpaceModel
+from kfjax.smoothers import Smoothed, smooth
+from kfjax.studies import Study
+from kfjax.training import Tuned, tune
+
+__all__ = ["run_compare", "run_filter"]
+
+PIPE_WIDTH = 140  # columns of a table that no terminal shows
+
+
+class _Table(NamedTuple):
+    """One design model of a study, with all filters that run it."""
+
+    title: str
+    comparison: Comparison
+    left_out: dict[str, str]
+    tuned: dict[str, Tuned]
+
+
+def run_compare(args: Namespace) -> None:
+    """Compare filters, a table for each design model; print the tables, write `compare.json` and `compare.png`."""
+    out = Path(args.out)
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out} is a file; expected a folder, new or old.")
+    study = studies.keep_components(_study(args), args.components)
+    console = Console(quiet=args.json, width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False, markup=False)
+    console.print(study.text)
+    tables = []
+    for title, model in study.designs.items():
+        tables.append(_table(args, study, title, model))
+        _print_table(console, tables[-1], units=args.data is not None)
+    document = _document(args, study, tables)
+    picture = _picture(tables[0].comparison)
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(out / "compare.json", document.encode())
+    write_whole(out / "compare.png", picture)
+    console.print(f"\nWrote {out / 'compare.json'} and {out / 'compare.png'} (of the first table).")
+    if args.json:
+        print(document)
+
+
+def _study(args: Namespace) -> Study:
+    """Choose what to compare on."""
+    tuning = args.tune is not None
+    if args.system and (args.data or args.model):
+        raise ValueError("got --system with --data or --model; expected one or the other.")
+    if args.data:
+        if not args.model:
+            raise ValueError("got --data without --model; expected FILE.py:NAME, a kfjax.StateSpaceModel for the data.")
+        if args.trajectories or args.steps:
+            raise ValueError("got --trajectories or --steps with --data; expected them for simulated data only.")
+        return studies.data_study(args.data, args.model, load_model(args.model), split=args.split, tuning=tuning)
+    if args.split:
+        raise ValueError("got --split without --data; expected it for npz files that hold parts.")
+    sizes = {"seed": args.seed, "tuning": tuning}
+    sizes["trajectories"] = args.trajectories or (50 if args.quick else 500)
+    sizes["steps"] = args.steps or (50 if args.quick else 100)
+    if args.model:
+        return studies.simulated_study(args.model, load_model(args.model), **sizes)
+    return (
+        studies.system_study(args.system, **sizes) if args.system else studies.lorenz_study(quick=args.quick, **sizes)
+    )
+
+
+def _table(args: Namespace, study: Study, title: str, model: StateSpaceModel) -> _Table:
+    """Run all filters of one table, tuned ones beside untuned ones."""
+    filters, left_out = _filters(args.filters, model, study.data)
+    tuned = {name: _tune(args, study.parts, chosen, model) for name, chosen in filters.items() if study.parts}
+    entries = {}
+    for name, chosen in filters.items():
+        entries[name] = (chosen, model)
+        if name in tuned:
+            entries[f"{name}, tuned"] = (chosen, tuned[name].params)
+    comparison = compare(entries, study.data, key=jax.random.key(args.seed), skip=study.skip)
+    return _Table(title, comparison, left_out, tuned)
+
+
+def _tune(args: Namespace, parts: Parts, chosen: Filter, model: StateSpaceModel) -> Tuned:
+    return tune(
+        chosen,
+        model,
+        parts.train,
+        parts.validation,
+        structure=args.tune,
+        objective=args.objective,
+        skip=parts.skip[:2],
+        seed=args.seed,
+    )
+
+
+def _filters(names: str, model: StateSpaceModel, data: Dataset) -> tuple[dict[str, Filter], dict[str, str]]:
+    """Return the filters by name, and those left out of "all" with the reason."""
+    _check_fit(by_name("extended"), model, data)
+    if names != "all":
+        filters = {name: by_name(name) for name in names.split(",")}
+        for chosen in filters.values():
+            _check_fit(chosen, model, data)
+        return filters, {}
+    filters, left_out = {}, {}
+    for name in FILTERS:
+        try:
+            _check_fit(by_name(name), model, data)
+            filters[name] = by_name(name)
+        except ValueError as error:
+            left_out[name] = str(error)
+    return filters, left_out
+
+
+def _check_fit(chosen: Filter, model: StateSpaceModel, data: Dataset) -> None:
+    """Raise a ValueError unless the filter runs this model on these data; somebody's functions may raise anything."""
+    try:
+        one = jax.tree.map(lambda a: a[0], data)
+        jax.eval_shape(lambda m, d: run_trajectory(chosen, m, d, key=jax.random.key(0))[1].mean, model, one)
+    except ValueError:
+        raise
+    except Exception as error:
+        given = "no inputs" if data.inputs is None else f"inputs {jax.tree.map(lambda a: a.shape, data.inputs)}"
+        raise ValueError(
+            f"the model cannot be evaluated on the data ({type(error).__name__}: {error}); expected f(x, u) and h(x, u)"
+            f" of a state [{model.n}] and one step of the data, which have {given}."
+        ) from error
+    if data.state is not None and data.state.shape[2:] != model.prior.mean.shape:
+        raise ValueError(
+            f"the true state has {data.state.shape[2]} components and the model's {model.prior.mean.shape[0]}; expected"
+            " the same. Give the data's state in the model's order, with NaN for what is not known."
+        )
+
+
+def _print_table(console: Console, table: _Table, *, units: bool) -> None:
+    console.print(f"\n{table.title}", style="bold")
+    console.print(table.comparison)
+    if units and (errors := _rmse(table.comparison)):
+        values = ", ".join(f"{name} {value:.4g}" for name, (value, _, _) in errors.items())
+        console.print(f"RMSE, the root of the MSE, in the units of the state: {values}.")
+    for name, tuned in table.tuned.items():
+        q, r = (np.array2string(np.asarray(factors), precision=3) for factors in tuned.scales)
+        console.print(
+            f"{name}, tuned: Q x {q}, R x {r}; the objective on the validation part went from"
+            f" {tuned.validation[0]:.4g} to {tuned.validation[1]:.4g}."
+        )
+    for name, reason in table.left_out.items():
+        console.print(f"Left out: {name} ({reason.partition(';')[0]}).")
+
+
+def _rmse(comparison: Comparison) -> dict[str, Any]:
+    """Root mean squared error of every filter with its interval, where the truth is known."""
+    errors = {name: evaluation.rmse() for name, evaluation in comparison.evaluations.items()}
+    return {name: error for name, error in errors.items() if error is not None}
+
+
+def _document(args: Namespace, study: Study, tables: Iterable[_Table]) -> str:
+    """Everything as JSON."""
+    kept = ("data", "model", "system", "split", "filters", "components", "tune", "objective", "seed", "quick")
+    described = [
+        {
+            "title": table.title,
+            "left_out": table.left_out,
+            "tuning": {name: tuned._asdict() | {"params": None} for name, tuned in table.tuned.items()},
+            "rmse": _rmse(table.comparison),
+            **table.comparison.to_dict(),
+        }
+        for table in tables
+    ]
+    arguments = {name: getattr(args, name) for name in kept}
+    return json.dumps(
+        plain({"study": study.text, "arguments": arguments, "tables": described}), allow_nan=False, indent=1
+    )
+
+
+def _picture(comparison: Comparison) -> bytes:
+    """The picture of a comparison as a PNG file."""
+    data = io.BytesIO()
+    comparison.plot().savefig(data, format="png", dpi=150)
+    return data.getvalue()
+
+
+def run_filter(args: Namespace) -> None:
+    """Run one filter over all trajectories and write its estimates."""
+    out = Path(args.out)
+    if out.is_dir():
+        raise ValueError(f"--out {out} is a folder; expected a file, such as {out / 'est.npz'}.")
+    model, data, chosen = load_model(args.model), read_data(args.data, args.split), by_name(args.filter)
+    _check_fit(chosen, model, data)
+    arrays = _arrays(chosen, model, data, jax.random.key(args.seed), smoothing=args.smooth)
+    broken = sum(not np.isfinite(mean).all() for mean in arrays["mean"])
+    if broken:
+        warnings.warn(f"{broken} of {data.size} trajectories have estimates that are not finite.", stacklevel=1)
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(out, content.getvalue())
+    shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
+    print(f"Wrote {out}: {shapes}.")
+
+
+def _arrays(
+    chosen: Filter, model: StateSpaceModel, data: Dataset, key: Array, *, smoothing: bool
+) -> dict[str, np.ndarray]:
+    """Estimates of all trajectories by name, computed in chunks that fit in memory."""
+    one = jax.tree.map(lambda a: a[0], data)
+    parts = []
+    for index, count in chunks(data.size, chunk_size(chosen, model, one, key, data.size)):
+        keys = jax.vmap(functools.partial(jax.random.fold_in, key))(index)
+        outputs = _estimates(chosen, smoothing, model, data[index], keys)
+        parts.append(jax.tree.map(lambda a: np.asarray(a)[:count], outputs))  # noqa: B023
+    filtered, smoothed = jax.tree.map(lambda *some: np.concatenate(some), *parts)
+    named = filtered._asdict()
+    if smoothed is not None:
+        named |= {"smoothed_mean": smoothed.mean, "smoothed_cov": smoothed.cov}
+    if data.length is not None:
+        named["length"] = data.length
+    return {name: array for name, array in named.items() if array is not None}
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _estimates(
+    chosen: Filter, smoothing: bool, model: StateSpaceModel, data: Dataset, keys: Array
+) -> tuple[Estimate, Smoothed | None]:
+    def one(trajectory: Dataset, key: Array) -> tuple[Estimate, Smoothed | None]:
+        filtered = run_trajectory(chosen, model, trajectory, key=key)[1]
+        if not smoothing:
+            return filtered, None
+        params = start_at(model, trajectory.initial)
+        return filtered, smooth(chosen, params, filtered, trajectory.inputs, length=trajectory.length)
+
+    return jax.vmap(one)(data, keys)
