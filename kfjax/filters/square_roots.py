@@ -84,20 +84,20 @@ def square_root(rule: MomentRule) -> Filter:
     if not hasattr(rule, "deviations"):
         raise ValueError(f"square_root: {rule} has no deviations; expected a rule such as kf.moments.Taylor().")
 
-    def init(model: StateSpaceModel, key: Array | None = None) -> SquareRoot:
+    def init(params: StateSpaceModel, key: Array | None = None) -> SquareRoot:
         del key
-        return SquareRoot(jnp.copy(model.prior.mean), linalg.cholesky(model.prior.cov))
+        return SquareRoot(jnp.copy(params.prior.mean), linalg.cholesky(params.prior.cov))
 
-    def predict(model: StateSpaceModel, state: SquareRoot, u: Any = None) -> SquareRoot:
-        space = model.state_space
-        mean, _, dy = rule.deviations(bind(model.f, u), *state, space, space)
-        noise = linalg.cholesky(model.process_noise(state.mean, u))
+    def predict(params: StateSpaceModel, state: SquareRoot, u: Any = None) -> SquareRoot:
+        space = params.state_space
+        mean, _, dy = rule.deviations(bind(params.f, u), *state, space, space)
+        noise = linalg.cholesky(params.process_noise(state.mean, u))
         return SquareRoot(mean, linalg.triangularise(jnp.concatenate([dy, noise], axis=1)))
 
     def update(
-        model: StateSpaceModel, state: SquareRoot, y: Array, u: Any = None, observed: Any = None
+        params: StateSpaceModel, state: SquareRoot, y: Array, u: Any = None, observed: Any = None
     ) -> tuple[SquareRoot, Info]:
-        seen, space = observe(model, state.mean, y, u, observed), model.state_space
+        seen, space = observe(params, state.mean, y, u, observed), params.state_space
         y_hat, dx, dy = rule.deviations(seen.fn, *state, space, seen.space)
         S, G, L = conditional_factors(dx, dy, linalg.cholesky(seen.R))
         innovation = seen.innovation(y_hat)
@@ -105,8 +105,8 @@ def square_root(rule: MomentRule) -> Filter:
         info = innovation_info(innovation, linalg.Factored(linalg.matmul(S, S.T), S), seen.mask)
         return keep_unobserved(observed, SquareRoot(mean, L), state), info
 
-    def recentre(model: StateSpaceModel, state: SquareRoot, gaussian: Gaussian) -> SquareRoot:
-        del model, state
+    def recentre(params: StateSpaceModel, state: SquareRoot, gaussian: Gaussian) -> SquareRoot:
+        del params, state
         return SquareRoot(gaussian.mean, linalg.cholesky(gaussian.cov))
 
     return Filter(init, predict, update, recentre, rule)
