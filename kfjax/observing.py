@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from kfjax.base import Info
 from kfjax.models import Linear, StateSpaceModel
 from kfjax.spaces import Space
 
-__all__ = ["Observation", "bind", "innovation_info", "keep_unobserved", "observe"]
+__all__ = ["Observation", "any_observed", "bind", "innovation_info", "keep_unobserved", "observe"]
 
 
 class Observation(NamedTuple):
@@ -74,8 +75,15 @@ def innovation_info(innovation: Array, S: linalg.Factored, mask: Array | None) -
     return Info(innovation, cov, log_likelihood, nis, dof)
 
 
+def any_observed(observed: Any) -> Array:
+    """Tell whether anything was observed, of one sensor or of several."""
+    leaves = jax.tree.leaves(True if observed is None else observed)
+    return functools.reduce(jnp.logical_or, map(jnp.any, leaves))
+
+
 def keep_unobserved(observed: Any, new: Any, old: Any) -> Any:
     """Return the old state where nothing was observed: the law that every filter keeps, to the bit."""
     if observed is None:
         return new
-    return jax.tree.map(lambda a, b: jnp.where(jnp.any(observed), a, b), new, old)
+    seen = any_observed(observed)
+    return jax.tree.map(lambda a, b: jnp.where(seen, a, b), new, old)
