@@ -40,14 +40,17 @@ def predicted(filter: Filter, params: Any, estimate: Any, us: Any = None, *, ini
     beliefs = jax.tree.map(
         lambda a, b: jnp.concatenate([a[None], b[:-1]]), Gaussian(first.mean, first.cov), belief_of(estimate)
     )
-    return _predicted(filter, params, beliefs, us)
+    return _predicted(filter, model, beliefs, us)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _predicted(filter: Filter, params: Any, beliefs: Gaussian, us: Any) -> Gaussian:
+def _predicted(filter: Filter, model: StateSpaceModel, beliefs: Gaussian, us: Any) -> Gaussian:
+    space = model.state_space
+
     def one(belief: Gaussian, u: Any) -> Gaussian:
-        state = filter.predict(params, belief, u)
-        return Gaussian(state.mean, state.cov)
+        # by the rule, not by filter.predict: its state may be more than a Gaussian
+        moments = filter.rule(bind(model.f, u), belief, space, space)
+        return Gaussian(moments.mean, moments.cov + model.process_noise(belief.mean, u))
 
     return jax.vmap(one)(beliefs, us)
 
