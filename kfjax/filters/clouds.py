@@ -1,0 +1,115 @@
+"""Clouds of points: means and covariances of weighted points, draws, and a move to other moments.
+
+Particles and ensembles are such clouds; so are the observations that they predict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from kfjax import linalg
+from kfjax.base import Gaussian
+from kfjax.models import StateSpaceModel
+from kfjax.spaces import EUCLIDEAN, Space
+
+__all__ = [
+    "affine_move",
+    "draw_prior",
+    "key_data",
+    "lifted",
+    "offsets",
+    "propagate",
+    "space_of",
+    "split",
+    "weighted_cov",
+    "weighted_mean",
+]
+
+
+def key_data(who: str, key: Array | None) -> Array:
+    """Return the words of a random key of the default kind: unlike keys, they can be saved as numpy arrays.
+
+    Raises:
+        ValueError: if there is no key.
+    """
+    if key is None:
+        raise ValueError(
+            f"{who}: got no key; expected a random key, since the filter draws. Pass key=jax.random.key(0)."
+        )
+    return jax.random.bits(key, jax.random.key_data(jax.random.key(0)).shape, jnp.uint32)
+
+
+def split(data: Array, count: int) -> tuple[Array, Array]:
+    """Return new key data, and `count` keys to use."""
+    keys = jax.random.split(jax.random.wrap_key_data(data), count + 1)
+    return jax.random.key_data(keys[0]), keys[1:]
+
+
+def space_of(model: StateSpaceModel) -> Space | None:
+    """Return what a state carries so that its points can be averaged: the curved space of the model, or None."""
+    return None if model.state_difference is None else jax.tree.map(jnp.copy, model.state_space)
+
+
+def lifted(fn: Callable[[Any], Array], state: Any, weights: Array) -> Array:
+    """Apply a function of one state to a stacked one; the weights [..., N] tell how many axes were added."""
+    for _ in range(weights.ndim - 1):
+        fn = jax.vmap(fn)
+    return fn(state)
+
+
+def offsets(space: Space | None, points: Array, centre: Array) -> Array:
+    """Return the tangent vectors [N, n] from a centre to points [N, n]."""
+    return jax.vmap((space or EUCLIDEAN).difference, in_axes=(0, None))(points, centre)
+
+
+def weighted_mean(space: Space | None, points: Array, weights: Array) -> Array:
+    """Return the mean of points [N, n] with weights [N] that sum to one.
+
+    On a curved space: a reference plus the mean offset from it, twice, at first with the heaviest point as reference.
+    """
+    if space is None or space is EUCLIDEAN:
+        return linalg.matmul(points.T, weights)
+    mean = points[jnp.argmax(weights)]
+    for _ in range(2):
+        mean = space.retract(mean, linalg.matmul(offsets(space, points, mean).T, weights))
+    return mean
+
+
+def weighted_cov(space: Space | None, points: Array, weights: Array, mean: Array) -> Array:
+    """Return the covariance of weighted points about their mean, in its tangent space."""
+    d = offsets(space, points, mean)
+    return linalg.weighted_gram(weights, d, d)
+
+
+def draw_prior(key: Array, model: StateSpaceModel, count: int) -> Array:
+    """Draw [count, n] from the prior."""
+    mean, cov = model.prior
+    L = linalg.cholesky(cov)
+    noise = jax.random.normal(key, (count, model.n), model.dtype)
+    return jax.vmap(lambda z: model.state_space.retract(mean, linalg.matmul(L, z)))(noise)
+
+
+def propagate(model: StateSpaceModel, x: Array, u: Any, z: Array) -> Array:
+    """Return f(x, u) moved by the noise Q^1/2 z."""
+    L = linalg.cholesky(model.process_noise(x, u))
+    return model.state_space.retract(model.f(x, u), linalg.matmul(L, z)).astype(x.dtype)
+
+
+def affine_move(key: Array, space: Space | None, points: Array, weights: Array, target: Gaussian) -> Array:
+    """Move points [N, n] affinely so that their moments become those of a Gaussian; the shape of the cloud stays.
+
+    Directions in which the cloud has no spread are drawn anew, and so is a cloud that is not finite.
+    """
+    mean = weighted_mean(space, points, weights)
+    d = offsets(space, points, mean)
+    L = linalg.cholesky(linalg.weighted_gram(weights, d, d))
+    z = linalg.solve_lower(L, d.T).T
+    keep = (jnp.diag(L) > 0)[None, :] & jnp.isfinite(d).all()
+    z = jnp.where(keep, z, jax.random.normal(key, z.shape, z.dtype))
+    moved = linalg.matmul(z, linalg.cholesky(target.cov).T)
+    return jax.vmap((space or EUCLIDEAN).retract, in_axes=(None, 0))(target.mean, moved)

@@ -1,0 +1,224 @@
+"""Resampling: which particles go on, and with what weight.
+
+A scheme draws indices `a_i` such that j is drawn N q_j times on average. It is a hashable value, called as
+`scheme(key, log_weights [N]) -> indices [N]`; `scheme.log_probabilities(log_weights)` is log q. A particle that goes on
+has the weight w_a / (N q_a), which keeps every weighted sum unbiased whatever q is; weights need not be normalised.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+__all__ = [
+    "SYSTEMATIC",
+    "Multinomial",
+    "Resampling",
+    "Residual",
+    "Soft",
+    "StopGradient",
+    "Stratified",
+    "Systematic",
+    "effective_sample_size",
+    "log_total",
+    "normalised",
+    "resample",
+]
+
+
+def log_total(log_weights: Array) -> Array:
+    """Return log sum_i exp(log_weights_i); -inf, with a zero gradient, where no weight is above zero."""
+    nothing = jnp.max(log_weights) == -jnp.inf  # false for NaN, which is to be seen
+    total = jax.scipy.special.logsumexp(jnp.where(nothing, 0, log_weights))
+    return jnp.where(nothing, -jnp.inf, total)
+
+
+def normalised(log_weights: Array) -> Array:
+    """Return log weights of sum one; equal ones where no weight is above zero."""
+    nothing = jnp.max(log_weights) == -jnp.inf
+    log_weights = jnp.where(nothing, 0, log_weights)
+    return log_weights - jax.scipy.special.logsumexp(log_weights)
+
+
+def effective_sample_size(log_weights: Array) -> Array:
+    """Return 1 / sum_i w_i^2 of the normalised weights: N for equal ones, 1 for a single survivor."""
+    return jnp.exp(-jax.scipy.special.logsumexp(2 * normalised(log_weights)))
+
+
+def _inverse_cdf(log_weights: Array, uniforms: Array) -> Array:
+    """Return the indices [..] at which the cumulated weights [N] pass numbers in [0, 1); never one of weight zero."""
+    cumulated = jnp.cumsum(jnp.exp(normalised(log_weights)))
+    below_one = 1 - jnp.finfo(cumulated.dtype).epsneg
+    return jnp.searchsorted(cumulated / cumulated[-1], jnp.minimum(uniforms, below_one), side="right")
+
+
+class Resampling(abc.ABC):
+    """A resampling scheme; subclass it, as a frozen dataclass, for one of your own."""
+
+    @abc.abstractmethod
+    def __call__(self, key: Array, log_weights: Array) -> Array:
+        """Return indices [N] (int) of the particles that go on."""
+
+    def log_probabilities(self, log_weights: Array) -> Array:
+        """Return log q [N], the probabilities with which a particle is drawn: those of the weights."""
+        return normalised(log_weights)
+
+
+@dataclasses.dataclass(frozen=True)
+class Systematic(Resampling):
+    """One uniform number, N equidistant points of the cumulated weights: the fastest, and of little variance.
+
+    A particle of weight w goes on floor(N w) or ceil(N w) times.
+
+    Example:
+        >>> kf.filters.Systematic()(jax.random.key(0), jnp.log(jnp.array([0.5, 0.0, 0.25, 0.25]))).tolist()
+        [0, 0, 2, 3]
+
+    References:
+        J. Carpenter, P. Clifford, P. Fearnhead, Improved particle filter for nonlinear problems, IEE Proc. 146 (1999).
+    """
+
+    def __call__(self, key: Array, log_weights: Array) -> Array:
+        """Return indices [N]."""
+        N, dtype = log_weights.shape[0], log_weights.dtype
+        return _inverse_cdf(log_weights, (jnp.arange(N) + jax.random.uniform(key, (), dtype)) / N)
+
+
+SYSTEMATIC = Systematic()
+
+
+@dataclasses.dataclass(frozen=True)
+class Stratified(Resampling):
+    """One uniform number in each of N equal strata of the cumulated weights; never of more variance than multinomial.
+
+    References:
+        R. Douc, O. Cappe, E. Moulines, Comparison of resampling schemes for particle filtering, ISPA (2005), 2.4.
+    """
+
+    def __call__(self, key: Array, log_weights: Array) -> Array:
+        """Return indices [N]."""
+        N, dtype = log_weights.shape[0], log_weights.dtype
+        return _inverse_cdf(log_weights, (jnp.arange(N) + jax.random.uniform(key, (N,), dtype)) / N)
+
+
+@dataclasses.dataclass(frozen=True)
+class Multinomial(Resampling):
+    """N independent draws: the one that theory is written for, and of the largest variance.
+
+    References:
+        N. Gordon, D. Salmond, A. Smith, Novel approach to nonlinear/non-Gaussian Bayesian state estimation, IEE Proc. F
+        140 (1993).
+    """
+
+    def __call__(self, key: Array, log_weights: Array) -> Array:
+        """Return indices [N]."""
+        return _inverse_cdf(log_weights, jax.random.uniform(key, log_weights.shape, log_weights.dtype))
+
+
+@dataclasses.dataclass(frozen=True)
+class Residual(Resampling):
+    """floor(N w) copies of each particle, and independent draws from what remains of the weights.
+
+    References:
+        J. S. Liu, R. Chen, Sequential Monte Carlo methods for dynamic systems, JASA 93 (1998), section 3.2.
+    """
+
+    def __call__(self, key: Array, log_weights: Array) -> Array:
+        """Return indices [N]."""
+        N, dtype = log_weights.shape[0], log_weights.dtype
+        expected = N * jnp.exp(normalised(log_weights))
+        # weights that are 1/N to rounding must count as 1/N
+        copies = jnp.floor(expected * (1 + 8 * jnp.finfo(dtype).eps))
+        remaining = jnp.log(jnp.maximum(expected - copies, 0))
+        drawn = _inverse_cdf(remaining, jax.random.uniform(key, (N,), dtype))
+        ends = jnp.cumsum(copies.astype(jnp.int32))
+        position = jnp.arange(N)
+        copied = jnp.searchsorted(ends, position, side="right")
+        return jnp.where(position < ends[-1], copied, drawn)
+
+
+@dataclasses.dataclass(frozen=True)
+class Soft(Resampling):
+    """Draw from a mixture with equal weights, q = alpha w + (1 - alpha) / N: weights go on with their gradients.
+
+    The gradient through the weights w / (N q) has little variance, and a bias: the draws themselves are taken as given.
+
+    Attributes:
+        alpha: the share of the weights, between 0 and 1.
+        scheme: how indices are drawn from q.
+
+    References:
+        P. Karkus, D. Hsu, W. S. Lee, Particle filter networks with application to visual localization, CoRL (2018),
+        eq. (4).
+    """
+
+    alpha: float = 0.5
+    scheme: Resampling = Systematic()
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha < 1:
+            raise ValueError(
+                f"Soft: alpha is {self.alpha}; expected a number between 0 and 1. For 1 use the scheme by itself."
+            )
+
+    def __call__(self, key: Array, log_weights: Array) -> Array:
+        """Return indices [N]."""
+        return self.scheme(key, self.log_probabilities(log_weights))
+
+    def log_probabilities(self, log_weights: Array) -> Array:
+        """Return log(alpha w + (1 - alpha) / N)."""
+        w = jnp.exp(normalised(log_weights))
+        return jnp.log(self.alpha * w + (1 - self.alpha) / w.shape[0])
+
+
+@dataclasses.dataclass(frozen=True)
+class StopGradient(Resampling):
+    """Resample as another scheme does, with the gradient of the weights w_a / (N stop_gradient(q_a)).
+
+    Values do not change. The gradient of the likelihood estimate is then an unbiased one of the gradient of the
+    likelihood, and that of its logarithm a consistent score estimate (Fisher's identity), at the price of variance.
+
+    Attributes:
+        scheme: how indices are drawn.
+
+    References:
+        A. Scibior, F. Wood, Differentiable particle filtering without modifying the forward pass (2021), section 4.
+    """
+
+    scheme: Resampling = Systematic()
+
+    def __call__(self, key: Array, log_weights: Array) -> Array:
+        """Return indices [N]."""
+        return self.scheme(key, log_weights)
+
+    def log_probabilities(self, log_weights: Array) -> Array:
+        """Return log q, as a constant."""
+        return jax.lax.stop_gradient(self.scheme.log_probabilities(log_weights))
+
+
+def resample(
+    scheme: Resampling, ess: float, key: Array, log_weights: Array, priorities: Array | None = None
+) -> tuple[Array, Array]:
+    """Select particles where it pays: where the effective sample size of the priorities is below ess N.
+
+    Args:
+        scheme: the resampling scheme.
+        ess: fraction of N, 0 (never) to 1 (always, unless all weights are equal).
+        key: a random key.
+        log_weights: [N], not necessarily normalised.
+        priorities: log weights [N] to draw by, such as those of a look ahead; default log_weights.
+
+    Returns:
+        indices [N] and the log weights [N] of the particles there, which carry the total of log_weights on.
+    """
+    priorities = log_weights if priorities is None else priorities
+    N = log_weights.shape[0]
+    indices = scheme(key, priorities)
+    drawn = scheme.log_probabilities(priorities)[indices]
+    after = log_weights[indices] - drawn - jnp.log(N).astype(log_weights.dtype)
+    needed = effective_sample_size(priorities) < ess * N
+    return jnp.where(needed, indices, jnp.arange(N)), jnp.where(needed, after, log_weights)
