@@ -55,7 +55,7 @@ class Iterated:
     """Damped Gauss-Newton to the mode of p(x | y), relinearised at every iterate; the covariance is taken there.
 
     With x = m + L z, L L' = P, each iteration moves z towards the Gauss-Newton point of |z|^2 + |y - h(m + L z)|^2_R^-1
-    by the step among 0, 2^-k, ..., 1/2, 1 of least cost, so that the cost never grows: the undamped iteration can
+    by the step among 1, 1/2, ..., 2^-k, 0 of least cost, so that the cost never grows: the undamped iteration can
     diverge. Info is that of the first linearisation. P and R may be singular.
 
     Attributes:
@@ -95,14 +95,18 @@ class Iterated:
             misfit = linalg.solve_lower(weight, seen.innovation(predicted(z)))
             return jnp.sum(z**2) + jnp.sum(misfit**2)
 
-        steps = jnp.asarray([0.0] + [0.5**k for k in range(self.halvings, -1, -1)], P.dtype)
+        steps = jnp.asarray([0.5**k for k in range(self.halvings + 1)] + [0.0], P.dtype)
 
         def improve(z: Array, _: None) -> tuple[Array, None]:
             J, K, _ = linearised(z)
             direction = linalg.matmul(K, seen.innovation(predicted(z)) + linalg.matmul(J, z)) - z
             candidates = jax.vmap(lambda step: z + step * direction)(steps)
             costs = jax.vmap(cost)(candidates)
-            return candidates[jnp.argmin(jnp.where(jnp.isnan(costs), jnp.inf, costs))], None
+            lowest = jnp.min(jnp.where(jnp.isnan(costs), jnp.inf, costs))
+            # the longest among equals: costs tell points apart to the root of the precision only, and a full step has
+            # the better derivative
+            equal = costs <= lowest + 16 * jnp.finfo(P.dtype).eps * (1 + lowest)
+            return candidates[jnp.argmax(equal)], None
 
         z, _ = jax.lax.scan(improve, zero, length=self.iterations)
         J, K, _ = linearised(z)
