@@ -24,7 +24,7 @@ from kfjax.observing import bind, innovation_info, observe
 from kfjax.smoothers import Smoothed
 from kfjax.spaces import EUCLIDEAN
 
-__all__ = ["parallel_filter", "parallel_iterated_smooth", "parallel_smooth"]
+__all__ = ["combine_filters", "parallel_filter", "parallel_iterated_smooth", "parallel_smooth", "steady_element"]
 
 BLOCK = 16  # steps that are scanned one after the other
 
@@ -283,6 +283,12 @@ def _filter_element(step: _Step) -> _FilterElement:
     )
 
 
+def steady_element(F: Array, H: Array, Q: Array, R: Array) -> _FilterElement:
+    """The element of one step of a time-invariant model without data; Q and R are factors."""
+    zero = jnp.zeros(F.shape[0], F.dtype)
+    return _filter_element(_Step(F, zero, Q, H, jnp.zeros(H.shape[0], F.dtype), R, None))
+
+
 def _first_element(prior: _Factors, step: _Step) -> _FilterElement:
     """The element of the first step, which knows the prior."""
     mean = linalg.matmul(step.F, prior.mean) + step.c
@@ -293,7 +299,7 @@ def _first_element(prior: _Factors, step: _Step) -> _FilterElement:
     return _FilterElement(zero, mean + linalg.matmul(G, whitened), U, jnp.zeros_like(mean), zero)
 
 
-def _combine_filters(early: _FilterElement, late: _FilterElement) -> _FilterElement:
+def combine_filters(early: _FilterElement, late: _FilterElement) -> _FilterElement:
     """Join two stretches of time, one trajectory at a time."""
     identity = jnp.eye(early.U.shape[-1], dtype=early.U.dtype)
     # T([[U' Z, I], [Z, 0]]): factors of I + U' J U, of their product, and of J (I + C J)^-1
@@ -348,7 +354,7 @@ def _filter(prior: _Factors, steps: _Step) -> _Factors:
     first = _first_element(prior, jax.tree.map(lambda a: a[0], steps))
     elements = jax.vmap(_filter_element)(steps)
     elements = jax.tree.map(lambda a, b: a.at[0].set(b), elements, first)
-    done = _prefixes(_combine_filters, elements)
+    done = _prefixes(combine_filters, elements)
     return _Factors(done.b, done.U)
 
 
