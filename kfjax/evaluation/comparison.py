@@ -243,7 +243,7 @@ def _evaluate(
     repeats: int,
 ) -> tuple[Evaluation, Estimate, tuple[float, float]]:
     """Return the evaluation, the estimate of the first trajectory, and (microseconds per step, compile seconds)."""
-    size = min(data.size, chunk or chunk_size(filter, params, jax.tree.map(lambda a: a[0], data), key, data.size))
+    size = chunk_size(filter, params, jax.tree.map(lambda a: a[0], data), key, data.size, chunk)
     # what is timed is the filter alone; its metrics are a second function, which filters share
     start = time.perf_counter()
     compiled = _filtered.lower(filter, params, *_batch(data, key, np.arange(size))).compile()

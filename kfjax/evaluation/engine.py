@@ -142,17 +142,22 @@ def check_skip(who: str, skip: int, steps: int) -> None:
         raise ValueError(f"{who}: skip is {skip}; expected 0 to {steps - 1}, below the number of steps.")
 
 
-def chunk_size(filter: Filter, params: Any, one: Dataset, key: Array, total: int) -> int:
-    """Return how many trajectories fit in the memory budget, evened out so that the last chunk is hardly padded.
+def chunk_size(filter: Filter, params: Any, one: Dataset, key: Array, total: int, wanted: int | None = None) -> int:
+    """Return how many trajectories to take at a time: as wanted, or what fits in the memory budget.
+
+    Evened out, so that the last chunk is hardly padded. Everything is traced on the way, so that what does not fit
+    together is found before anything is compiled.
 
     Raises:
-        ValueError: if the filter cannot run on such a trajectory (from the checks of `run`).
+        ValueError: if the filter cannot run on such a trajectory, or estimates something else than the truth.
     """
     outputs = jax.eval_shape(functools.partial(filter_one, filter), params, one, key)
-    state = jax.eval_shape(filter.init, params, key)
-    # the results, what the metrics need of the same size, and the carry of the loop with its temporaries
-    size = sum(3 * _bytes(tree) for tree in (outputs, one)) + 8 * _bytes(state)
-    most = max(1, min(total, MEMORY // size))
+    jax.eval_shape(functools.partial(summarise, state_difference(params), 0), one, outputs)
+    if wanted is None:
+        state = jax.eval_shape(filter.init, params, key)
+        # the results, what the metrics need of the same size, and the carry of the loop with its temporaries
+        wanted = MEMORY // (3 * _bytes((outputs, one)) + 8 * _bytes(state))
+    most = max(1, min(total, wanted))
     return math.ceil(total / math.ceil(total / most))
 
 

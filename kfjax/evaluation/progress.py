@@ -18,6 +18,6 @@ def progress_bar(text: str, total: int, show: bool | None = None) -> Iterator[Ca
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    with Progress(console=Console(stderr=True, force_terminal=show), transient=True) as bar:
         task = bar.add_task(text, total=total)
         yield lambda count: bar.advance(task, count)

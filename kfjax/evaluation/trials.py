@@ -81,7 +81,7 @@ def monte_carlo(
         raise ValueError(f"monte_carlo: truth is {type(truth).__name__}; expected a StateSpaceModel to draw from.")
     one = jax.eval_shape(functools.partial(_draw, steps), truth, us, key)
     check_skip("monte_carlo", skip, one.obs.shape[0])
-    size = min(trials, chunk or chunk_size(filter, params, one, key, trials))
+    size = chunk_size(filter, params, one, key, trials, chunk)
 
     def parts() -> Iterator[tuple[Statistics, Curves, int]]:
         with progress_bar("trials", trials, progress) as advance:
