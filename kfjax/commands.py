@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import json
+import os
 import sys
 import warnings
 from argparse import Namespace
@@ -47,8 +48,7 @@ class _Table(NamedTuple):
 def run_compare(args: Namespace) -> None:
     """Compare filters, a table for each design model; print the tables, write `compare.json` and `compare.png`."""
     out = Path(args.out)
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"--out {out} is a file; expected a folder, new or old.")
+    _check_folder(out)
     study = studies.keep_components(_study(args), args.components)
     console = Console(quiet=args.json, width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False, markup=False)
     console.print(study.text)
@@ -56,14 +56,24 @@ def run_compare(args: Namespace) -> None:
     for title, model in study.designs.items():
         tables.append(_table(args, study, title, model))
         _print_table(console, tables[-1], units=args.data is not None)
+    for name, reason in {name: why for table in tables for name, why in table.left_out.items()}.items():
+        console.print(f"\nLeft out: {name}, since {reason}")
     document = _document(args, study, tables)
     picture = _picture(tables[0].comparison)
     out.mkdir(parents=True, exist_ok=True)
     write_whole(out / "compare.json", document.encode())
     write_whole(out / "compare.png", picture)
-    console.print(f"\nWrote {out / 'compare.json'} and {out / 'compare.png'} (of the first table).")
+    of_which = " (of the first table)" if len(tables) > 1 else ""
+    console.print(f"\nWrote {out / 'compare.json'} and {out / 'compare.png'}{of_which}.")
     if args.json:
         print(document)
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise before the work is done if its results could not be written."""
+    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise ValueError(f"--out: cannot write into {folder}; {existing} is no folder, or one that may not be changed.")
 
 
 def _study(args: Namespace) -> Study:
@@ -129,7 +139,7 @@ def _filters(names: str, model: StateSpaceModel, data: Dataset) -> tuple[dict[st
             _check_fit(by_name(name), model, data)
             filters[name] = by_name(name)
         except ValueError as error:
-            left_out[name] = str(error)
+            left_out[name] = str(error).removeprefix(f"{name}: ")
     return filters, left_out
 
 
@@ -165,8 +175,6 @@ def _print_table(console: Console, table: _Table, *, units: bool) -> None:
             f"{name}, tuned: Q x {q}, R x {r}; the objective on the validation part went from"
             f" {tuned.validation[0]:.4g} to {tuned.validation[1]:.4g}."
         )
-    for name, reason in table.left_out.items():
-        console.print(f"Left out: {name} ({reason.partition(';')[0]}).")
 
 
 def _rmse(comparison: Comparison) -> dict[str, Any]:
@@ -206,6 +214,7 @@ def run_filter(args: Namespace) -> None:
     out = Path(args.out)
     if out.is_dir():
         raise ValueError(f"--out {out} is a folder; expected a file, such as {out / 'est.npz'}.")
+    _check_folder(out.parent)
     model, data, chosen = load_model(args.model), read_data(args.data, args.split), by_name(args.filter)
     _check_fit(chosen, model, data)
     arrays = _arrays(chosen, model, data, jax.random.key(args.seed), smoothing=args.smooth)

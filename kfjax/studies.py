@@ -18,7 +18,7 @@ from kfjax.simulation import simulate
 
 __all__ = ["Study", "data_study", "keep_components", "lorenz_study", "simulated_study", "system_study"]
 
-RHO = 26.0  # of the wrong model of the Lorenz attractor
+RHO = 24.0  # of the wrong model of the Lorenz attractor
 
 
 class Study(NamedTuple):
@@ -61,7 +61,13 @@ def simulated_study(
 
 def _draw(key: Array, truth: StateSpaceModel, us: Any, trajectories: int, steps: int) -> Dataset:
     keys = jax.random.split(key, trajectories)
-    xs, ys = jax.vmap(lambda k: simulate(k, truth, steps if us is None else None, us))(keys)
+    try:
+        xs, ys = jax.vmap(lambda k: simulate(k, truth, steps, us))(keys)
+    except Exception as error:  # somebody's functions may raise anything
+        raise ValueError(
+            f"the model cannot be simulated ({type(error).__name__}: {error}); expected one that runs without inputs."
+            " Pass --data otherwise."
+        ) from error
     if not (np.isfinite(xs).all() and np.isfinite(ys).all()):
         raise ValueError(
             f"simulated trajectories are not finite within {steps} steps; expected a model that stays finite. Use fewer"
@@ -72,18 +78,18 @@ def _draw(key: Array, truth: StateSpaceModel, us: Any, trajectories: int, steps:
 
 def lorenz_study(*, quick: bool = False, **sizes: Any) -> Study:
     """The Lorenz attractor seen in spherical coordinates; the model that made the data, and two that are wrong."""
-    truth = systems.lorenz(observation="spherical", q_std=0.1, r_std=0.1)
+    truth = systems.lorenz(observation="spherical", q_std=1.0, r_std=0.2)
     study = simulated_study("Lorenz attractor", truth, **sizes)
     slow = truth.f.args[0]._replace(rho=RHO)
     # they differ in numbers only, so that every filter is compiled once
     designs = {
         "Matched: the model that made the data": truth,
         f"Wrong dynamics: rho is {RHO:g}, in truth 28": truth.replace(f=Partial(truth.f.func, slow)),
-        "Wrong noise: Q is a hundred times too small": truth.replace(Q=truth.Q / 100),
+        "Wrong noise: Q is ten times too small": truth.replace(Q=truth.Q / 10),
     }
     text = (
-        f"{study.text} Taylor order 5, dt 0.02 s, observed in spherical coordinates; standard deviations 0.1 of the"
-        " process per step and of each measured coordinate (length, rad, rad); x_0 ~ N((1, 1, 1), 0.01 I)."
+        f"{study.text} Taylor order 5, dt 0.02 s, observed in spherical coordinates; standard deviations 1 of the"
+        " process per step, 0.2 of each measured coordinate (length, rad, rad); x_0 ~ N((1, 1, 1), 0.01 I)."
     )
     return study._replace(text=text, designs=dict(list(designs.items())[: 1 if quick else None]))
 

@@ -76,10 +76,10 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise ValueError(f"read_npz: there is no file {path}; expected an npz file with obs [N, T, m].")
     try:
-        archive = np.load(path, allow_pickle=False)
-        if isinstance(archive, np.ndarray):
-            raise ValueError("it holds one bare array")
-        with archive:
+        with path.open("rb") as file:  # numpy leaves a file open that it cannot read
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
+                raise ValueError("it holds one bare array")
             return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise ValueError(

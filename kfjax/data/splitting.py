@@ -66,9 +66,10 @@ def _ends(total: int, fractions: tuple[float, float, float]) -> list[int]:
         raise ValueError(
             f"split_parts: got one or two trajectories of {total} steps; expected at least 3, one for each part."
         )
-    train, validation, test = np.maximum(1, np.floor(np.asarray(fractions) * total + 1e-9)).astype(int).tolist()
-    train = min(train, total - validation - test)
-    return [train, train + validation, train + validation + test]
+    first, second, third = np.floor(np.cumsum(fractions) * total + 1e-9).astype(int).tolist()
+    third = max(third, 3)
+    second = min(max(second, 2), third - 1)
+    return [min(max(first, 1), second - 1), second, third]
 
 
 def _until(data: Dataset, end: int) -> Dataset:

@@ -1,0 +1,7 @@
+"""`python -m kfjax` is the command `kfjax`."""
+
+import sys
+
+from kfjax.cli import main
+
+sys.exit(main())
