@@ -1,31 +1,46 @@
 """kfjax: a functional filtering toolkit for JAX."""
 
-from kfjax import moments, systems
+__version__ = "0.1.0"
+
+from kfjax import data, evaluation, filters, linalg, moments, systems, training
 from kfjax.base import Estimate, Filter, Gaussian, Info, estimate, estimate_and_info
+from kfjax.data import Dataset
 from kfjax.discretisation import Discretised, time_steps, van_loan
+from kfjax.evaluation import compare, monte_carlo
 from kfjax.filters import (
+    IMM,
+    Sensors,
+    adaptive,
+    constrained,
     cubature,
     extended,
+    fading,
+    fallback,
+    gated,
     gauss_hermite,
     gaussian_filter,
+    huber,
+    imm,
     kalman,
+    schmidt,
+    sequential,
+    square_root,
+    student_t,
     unscented,
 )
 from kfjax.imputation import impute, observation_estimate, predicted
-from kfjax.models import (
-    Linear,
-    StateSpaceModel,
-    linear_gaussian,
-    with_model,
-)
+from kfjax.models import Linear, StateSpaceModel, linear_gaussian, with_model
+from kfjax.parallel_scan import parallel_filter, parallel_iterated_smooth, parallel_smooth
 from kfjax.runner import Forecast, forecast, run, split_missing, step
 from kfjax.simulation import simulate
 from kfjax.smoothers import Smoothed, smooth
 from kfjax.spaces import Space, angle_difference, angle_retract, wrap_angle
-
-__version__ = "0.1.0"
+from kfjax.steady_state import ConstantGain, SteadyState, constant_gain, controllability, observability, steady_state
 
 __all__ = [
+    "IMM",
+    "ConstantGain",
+    "Dataset",
     "Discretised",
     "Estimate",
     "Filter",
@@ -33,31 +48,58 @@ __all__ = [
     "Gaussian",
     "Info",
     "Linear",
+    "Sensors",
     "Smoothed",
     "Space",
     "StateSpaceModel",
+    "SteadyState",
+    "adaptive",
     "angle_difference",
     "angle_retract",
+    "compare",
+    "constant_gain",
+    "constrained",
+    "controllability",
     "cubature",
+    "data",
     "estimate",
     "estimate_and_info",
+    "evaluation",
     "extended",
+    "fading",
+    "fallback",
+    "filters",
     "forecast",
+    "gated",
     "gauss_hermite",
     "gaussian_filter",
+    "huber",
+    "imm",
     "impute",
     "kalman",
+    "linalg",
     "linear_gaussian",
     "moments",
+    "monte_carlo",
+    "observability",
     "observation_estimate",
+    "parallel_filter",
+    "parallel_iterated_smooth",
+    "parallel_smooth",
     "predicted",
     "run",
+    "schmidt",
+    "sequential",
     "simulate",
     "smooth",
     "split_missing",
+    "square_root",
+    "steady_state",
     "step",
+    "student_t",
     "systems",
     "time_steps",
+    "training",
     "unscented",
     "van_loan",
     "with_model",

@@ -1,6 +1,7 @@
 """Honest evaluation: metrics with intervals, Monte Carlo trials, and comparisons of filters on the same data."""
 
 from kfjax.evaluation.comparison import Comparison, Row, compare
+from kfjax.evaluation.floors import expected_error
 from kfjax.evaluation.intervals import (
     Interval,
     Whiteness,
@@ -30,6 +31,7 @@ __all__ = [
     "chi_square_interval",
     "compare",
     "coverage",
+    "expected_error",
     "innovation_products",
     "mean_interval",
     "median_db",

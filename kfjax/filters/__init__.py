@@ -18,6 +18,7 @@ from kfjax.filters.registry import FILTERS, by_name
 from kfjax.filters.robust import huber, student_t
 from kfjax.filters.schmidt import schmidt
 from kfjax.filters.sequential import Sensors, sequential
+from kfjax.filters.square_roots import SquareRoot, square_root
 
 __all__ = [
     "FILTERS",
@@ -28,6 +29,7 @@ __all__ = [
     "Iterated",
     "Mixture",
     "Sensors",
+    "SquareRoot",
     "Standard",
     "Watched",
     "adaptive",
@@ -47,6 +49,7 @@ __all__ = [
     "nearest",
     "schmidt",
     "sequential",
+    "square_root",
     "student_t",
     "truncated",
     "unscented",
