@@ -30,6 +30,7 @@ __all__ = ["OBJECTIVES", "STRUCTURES", "Tuned", "tune"]
 
 STRUCTURES = ("scalar", "diagonal")
 OBJECTIVES = ("likelihood", "mse")
+ADAM = optax.scale_by_adam()
 LOOK = 10  # steps between looks at the validation part
 GRID = np.log(10.0) * np.arange(-4, 5)  # where the coarse search begins: powers of ten on the variances
 
@@ -108,7 +109,7 @@ def tune(
         I. Greenberg et al., Optimization or architecture: how to hack Kalman filtering, NeurIPS 2023.
     """
     model = _checked(params, train, validation, structure, objective, skip)
-    task = _Task(filter, objective, min(batch, train.size), steps, learning_rate)
+    task = _Task(filter, objective, min(batch, train.size))
     sizes = ((model.n,), train.obs.shape[2:]) if structure == "diagonal" else ((), ())
     one = Scales(*(jnp.zeros(size, model.dtype) for size in sizes))  # logarithms of the factors
     key = jax.random.key(seed)
@@ -116,8 +117,9 @@ def tune(
     start = _coarse(task, params, one, fitted._replace(chunks=fitted.chunks[:1]))
     found = [(chosen_on.objective(task, params, theta), step, theta) for step, theta in ((-1, one), (0, start))]
     before, refusals = found[0][0], 0
+    rates = learning_rate * (0.5 + 0.5 * np.cos(np.pi * np.arange(steps) / steps))
     with progress_bar("tuning", steps) as advance:
-        for step, theta, refused in _descent(task, params, start, train, skip[0], key):
+        for step, theta, refused in _descent(task, params, start, train, skip[0], key, rates):
             found.append((chosen_on.objective(task, params, theta), step, theta))
             advance(step - found[-2][1])
             refusals += refused
@@ -139,12 +141,6 @@ class _Task:
     filter: Filter
     objective: str
     batch: int
-    steps: int
-    learning_rate: float
-
-    @property
-    def optimiser(self) -> optax.GradientTransformation:
-        return optax.adam(optax.cosine_decay_schedule(self.learning_rate, self.steps))
 
     def pinned(self, theta: Scales) -> Scales:
         """Leave out the direction that the objective does not see."""
@@ -225,25 +221,25 @@ def _coarse(task: _Task, params: Any, one: Scales, part: _Part) -> Scales:
 
 
 def _descent(
-    task: _Task, params: Any, start: Scales, data: Dataset, skip: int, key: Array
+    task: _Task, params: Any, start: Scales, data: Dataset, skip: int, key: Array, rates: np.ndarray
 ) -> Iterator[tuple[int, Scales, int]]:
     """Yield (step, theta, steps refused since the last) every few steps of the optimiser."""
-    data, state = jax.tree.map(jnp.asarray, data), (start, task.optimiser.init(start))
-    keys = jax.random.split(key, task.steps)
-    for first in range(0, task.steps, LOOK):
-        some = keys[first : first + LOOK]
-        state, refused = _advance(task, params, data, skip, state, some)
-        yield first + some.shape[0], state[0], int(refused)
+    data, state = jax.tree.map(jnp.asarray, data), (start, ADAM.init(start))
+    keys = jax.random.split(key, len(rates))
+    for first in range(0, len(rates), LOOK):
+        some = slice(first, first + LOOK)
+        state, refused = _advance(task, params, data, skip, state, keys[some], rates[some])
+        yield min(first + LOOK, len(rates)), state[0], int(refused)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _advance(
-    task: _Task, params: Any, data: Dataset, skip: Array, state: tuple[Scales, Any], keys: Array
+    task: _Task, params: Any, data: Dataset, skip: Array, state: tuple[Scales, Any], keys: Array, rates: Array
 ) -> tuple[tuple[Scales, Any], Array]:
     """One step per key, each on a random batch; a step that is not finite is refused, and counted."""
 
-    def step(state: tuple[Scales, Any], key: Array) -> tuple[tuple[Scales, Any], Array]:
-        theta, moments = state
+    def step(state: tuple[Scales, Any], at: tuple[Array, Array]) -> tuple[tuple[Scales, Any], Array]:
+        (theta, moments), (key, rate) = state, at
         batch = jax.tree.map(lambda a: a[jax.random.permutation(key, a.shape[0])[: task.batch]], data)
 
         def loss(theta: Scales) -> Array:
@@ -251,12 +247,12 @@ def _advance(
             return total / count
 
         slope = jax.grad(loss)(theta)
-        updates, moved = task.optimiser.update(slope, moments)
+        direction, moved = ADAM.update(slope, moments)
         sound = jnp.all(jnp.array([jnp.isfinite(leaf).all() for leaf in slope]))
-        new = (optax.apply_updates(theta, updates), moved)
+        new = (jax.tree.map(lambda a, d: a - (rate * d).astype(a.dtype), theta, direction), moved)
         return jax.tree.map(lambda a, b: jnp.where(sound, a, b), new, state), ~sound
 
-    state, refused = jax.lax.scan(step, state, keys)
+    state, refused = jax.lax.scan(step, state, (keys, rates))
     return state, refused.sum()
 
 
