@@ -114,23 +114,36 @@ def test_without_truth_the_prediction_of_y_decides():
 def test_gaps_and_lengths_give_what_each_trajectory_alone_gives():
     data = ragged()
     evaluation = compare({"tuned": (kf.kalman(), MODEL)}, data, repeats=1).evaluations["tuned"]
-    mses, likelihoods, predictions = [], [], []
+    mses, nees, likelihoods, predictions = [], [], [], []
     for i, length in enumerate(data.lengths):
         model = MODEL.replace(prior=kf.Gaussian(data.initial[i], MODEL.prior.cov))
         ys, observed = data.obs[i], data.observed[i]
         _, (estimate, info) = kf.run(
             kf.kalman(), model, ys, observed=observed, length=length, emit=kf.estimate_and_info
         )
-        error = (data.state[i] - estimate.mean)[:length]
+        error = np.asarray(data.state[i] - estimate.mean, np.float64)[:length]
         mses.append(np.nanmean(error**2))
+        normalised = 0.0
+        for e, P in zip(error, np.asarray(estimate.cov, np.float64), strict=False):
+            known = np.isfinite(e)
+            normalised += e[known] @ np.linalg.solve(P[np.ix_(known, known)], e[known]) if known.any() else 0.0
+        nees.append(normalised)
         likelihoods.append(estimate.log_likelihood.sum() / length)
         predictions.append((info.innovation[:length] ** 2).sum() / observed[:length].sum())
     np.testing.assert_allclose(evaluation.mses, mses, rtol=1e-4)
+    np.testing.assert_allclose(evaluation.statistics.nees.total, nees, rtol=1e-3)
     np.testing.assert_allclose(evaluation.log_likelihood().value, np.mean(likelihoods), rtol=1e-4)
     np.testing.assert_allclose(evaluation.prediction_mses, predictions, rtol=1e-4)
     known = np.isfinite(data.state).all(-1) & (np.arange(STEPS) < data.lengths[:, None])
     assert evaluation.statistics.nees_steps.sum() == known.sum() + data.lengths[4]
     assert evaluation.statistics.nis.count.sum() == data.observed[np.arange(STEPS) < data.lengths[:, None]].sum()
+
+
+def test_one_step_is_enough():
+    xs, ys = simulated()
+    row = compare({"tuned": (kf.kalman(), MODEL)}, Dataset(ys[:, :1], xs[:, :1]), repeats=1).rows[0]
+    assert row.nis.low < row.nis.value < row.nis.high
+    assert row.autocorrelation is row.whiteness is None
 
 
 def test_chunks_change_nothing():
@@ -234,6 +247,8 @@ def drift(x, u):
         ({"filters": {}}, r"filters is \{\}; expected \{name: \(filter, params\)\}"),
         ({"filters": {"kalman": kf.kalman()}}, r"filters\['kalman'\] is Filter; expected \(filter, params\)"),
         ({"repeats": 0}, "repeats is 0"),
+        ({"chunk": 0}, "chunk is 0"),
+        ({"level": 95}, "level is 95"),
         ({"skip": STEPS}, "skip is 12; expected 0 to 11"),
         ({"filters": {"lorenz": (kf.extended(), kf.systems.lorenz())}}, "filter 'lorenz': run: ys has shape"),
         (

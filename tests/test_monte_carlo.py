@@ -96,25 +96,6 @@ def test_a_wrong_noise_is_found_out():
     assert wrong.log_likelihood().high < matched().log_likelihood().value
 
 
-def test_metrics_are_those_of_the_trajectories_themselves():
-    def one(i):
-        drawing, _ = jax.random.split(jax.random.fold_in(KEY, i))
-        xs, ys = kf.simulate(drawing, MODEL, STEPS)
-        return xs, kf.run(kf.kalman(), MODEL, ys)[1]
-
-    xs, estimate = jax.vmap(one)(jnp.arange(5))
-    errors = np.asarray(xs - estimate.mean, np.float64)
-    np.testing.assert_allclose(matched().mses[:5], (errors**2).mean((1, 2)), rtol=1e-4)
-    np.testing.assert_allclose(
-        matched().statistics.log_likelihood.total[:5], estimate.log_likelihood.sum(1), rtol=1e-4, atol=1e-3
-    )
-    nees = np.einsum("bti,btij,btj->b", errors, np.linalg.inv(np.asarray(estimate.cov, np.float64)), errors)
-    np.testing.assert_allclose(matched().statistics.nees.total[:5], nees, rtol=1e-3)
-    assert matched().log_likelihood().value == pytest.approx(
-        matched().statistics.log_likelihood.total.mean() / STEPS, rel=1e-9
-    )
-
-
 def test_chunks_change_nothing_and_compile_once():
     before = trials._trials._cache_size()
     chunked = monte_carlo(KEY, MODEL, kf.kalman(), MODEL, trials=TRIALS, steps=STEPS, chunk=60, skip=5)

@@ -29,14 +29,14 @@ from kfjax.evaluation.engine import (
     state_difference,
     summarise,
 )
-from kfjax.evaluation.intervals import Interval
+from kfjax.evaluation.intervals import Interval, check_level
 from kfjax.evaluation.progress import progress_bar
 from kfjax.evaluation.results import Evaluation
 from kfjax.evaluation.saving import plain, write_whole
 
 __all__ = ["Comparison", "Row", "compare"]
 
-PATIENCE = 2.0  # seconds that the timing of one filter may take, beyond its first call
+PATIENCE = 2.0  # seconds after which a filter is not called again for its timing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Row:
         autocorrelation: of the whitened innovations at lag 1, with its acceptance interval around 0.
         whiteness: p-value of the test that lags 1 to 20 show none.
         microseconds: compiled time of one filter step of one trajectory, all estimates and innovations kept: median of
-            warm calls on a whole chunk of trajectories.
+            several calls on a whole chunk of trajectories.
         compile_seconds: to trace and compile that; 0 if an earlier row or call has compiled the same.
     """
 
@@ -169,7 +169,7 @@ def compare(
         key: random key; trajectory i gets `fold_in(key, i)` in every filter that draws. Default `jax.random.key(0)`.
         skip: leading steps that are filtered but do not count.
         chunk: trajectories at a time; default what fits in half a gigabyte.
-        repeats: warm calls whose median time is reported, at least 1; fewer if they would take longer than two seconds.
+        repeats: calls whose median time is reported, at least 1; none is added once they have taken two seconds.
         level: probability of all intervals.
         progress: show a progress bar on stderr; default only where a person watches (a terminal).
 
@@ -187,8 +187,9 @@ def compare(
         >>> comparison.best
         'tuned'
     """
-    _check(filters, data, repeats)
+    _check(filters, data, repeats, 1 if chunk is None else chunk)
     check_skip("compare", skip, data.steps)
+    check_level(level)
     key = jax.random.key(0) if key is None else key
     evaluations, estimates, timings = {}, {}, {}
     with progress_bar("filters", len(filters), progress) as advance:
@@ -203,7 +204,7 @@ def compare(
     return Comparison(rows, best, evaluations, data[:1], estimates, _settings(data, skip, level))
 
 
-def _check(filters: Any, data: Any, repeats: int) -> None:
+def _check(filters: Any, data: Any, repeats: int, chunk: int) -> None:
     """The public door of compare."""
     if not isinstance(data, Dataset):
         raise ValueError(
@@ -217,8 +218,9 @@ def _check(filters: Any, data: Any, repeats: int) -> None:
                 f"compare: filters[{name!r}] is {type(pair).__name__}; expected (filter, params), such as"
                 " (kf.kalman(), model)."
             )
-    if repeats < 1:
-        raise ValueError(f"compare: repeats is {repeats}; expected at least 1.")
+    for name, value in (("repeats", repeats), ("chunk", chunk)):
+        if value < 1:
+            raise ValueError(f"compare: {name} is {value}; expected at least 1.")
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -253,10 +255,9 @@ def _evaluate(
     def parts() -> Iterator[tuple[Statistics, Curves, int]]:
         for index, count in chunks(data.size, size):
             batch, keys = _batch(data, key, index)
-            outputs = jax.block_until_ready(compiled(params, batch, keys))
+            outputs, seconds = _timed(functools.partial(compiled, params, batch, keys), 1 if first else repeats)
             if not first:
-                first["estimate"] = jax.tree.map(lambda a: np.asarray(a[0]), outputs[0])
-                first["seconds"] = _median_seconds(functools.partial(compiled, params, batch, keys), repeats)
+                first.update(seconds=seconds, estimate=jax.tree.map(lambda a: np.asarray(a[0]), outputs[0]))
             yield *_summarised(skip, state_difference(params), batch, outputs), count
 
     evaluation = Evaluation.gather(parts())
@@ -268,14 +269,14 @@ def _batch(data: Dataset, key: Array, index: np.ndarray) -> tuple[Dataset, Array
     return jax.device_put(data[index]), jax.vmap(jax.random.fold_in, (None, 0))(key, index)
 
 
-def _median_seconds(call: Callable[[], Any], repeats: int) -> float:
-    """The median time of warm calls."""
+def _timed(call: Callable[[], Any], repeats: int) -> tuple[Any, float]:
+    """Return the result of a compiled function and the median time of several calls; fewer where they take long."""
     seconds: list[float] = []
     while len(seconds) < repeats and sum(seconds) < PATIENCE:
         start = time.perf_counter()
-        jax.block_until_ready(call())
+        result = jax.block_until_ready(call())
         seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
+    return result, statistics.median(seconds)
 
 
 def _best(evaluations: Mapping[str, Evaluation]) -> str | None:

@@ -192,6 +192,7 @@ def chi_square_interval(dof: Any, *, level: float = 0.95) -> tuple[Any, Any]:
         >>> [round(float(x), 3) for x in kf.evaluation.chi_square_interval(100)]
         [0.742, 1.296]
     """
+    check_level(level)
     dof = np.asarray(dof, np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         low, high = (2 * special.gammaincinv(dof / 2, p) / dof for p in ((1 - level) / 2, (1 + level) / 2))
@@ -266,6 +267,7 @@ def whiteness(products: Any, counts: Any, *, level: float = 0.95) -> Whiteness:
     References:
         G. M. Ljung, G. E. P. Box, On a measure of lack of fit in time series models, Biometrika 65 (1978).
     """
+    check_level(level)
     p, c = (np.asarray(x, np.float64).reshape(-1, np.shape(x)[-1]).sum(0) for x in (products, counts))
     with np.errstate(divide="ignore", invalid="ignore"):
         r = (p[1:] / c[1:]) / (p[0] / c[0])
@@ -273,6 +275,12 @@ def whiteness(products: Any, counts: Any, *, level: float = 0.95) -> Whiteness:
     pairs = c[1:] > 0
     statistic = np.sum(c[1:][pairs] * r[pairs] ** 2)
     return Whiteness(r, np.where(pairs, bound, np.nan), float(statistic), float(special.chdtrc(pairs.sum(), statistic)))
+
+
+def check_level(level: float) -> None:
+    """Refuse what is no probability."""
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}; expected a probability between 0 and 1, such as 0.95.")
 
 
 def _per_trajectory(who: str, values: Any) -> np.ndarray:
@@ -285,8 +293,7 @@ def _per_trajectory(who: str, values: Any) -> np.ndarray:
 
 def _half_width(values: np.ndarray, level: float) -> float:
     """Half of Student's interval for the mean; infinite for one value."""
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}; expected a probability between 0 and 1, such as 0.95.")
+    check_level(level)
     if values.size == 1:
         return np.inf
     return special.stdtrit(values.size - 1, (1 + level) / 2) * values.std(ddof=1) / np.sqrt(values.size)

@@ -36,10 +36,12 @@ class Evaluation:
     @classmethod
     def gather(cls, parts: Iterable[tuple[Statistics, Curves, int]]) -> Evaluation:
         """Join the chunks of an evaluation, (statistics, curves, how many trajectories of them count)."""
-        kept = [(_first(statistics, count), _first(curves, count)) for statistics, curves, count in parts]
-        joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *[statistics for statistics, _ in kept])
-        curves = jax.tree.map(lambda *leaves: sum(leaf.sum(0) for leaf in leaves), *[curves for _, curves in kept])
-        return cls(joined, curves)
+        statistics, curves = [], []
+        for chunk, steps, count in parts:
+            statistics.append(_first(chunk, count))
+            curves.append(jax.tree.map(lambda a: a.sum(0), _first(steps, count)))
+        joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *statistics)
+        return cls(joined, jax.tree.map(lambda *leaves: sum(leaves), *curves))
 
     @property
     def trajectories(self) -> int:
@@ -119,7 +121,7 @@ class Evaluation:
 
     def whiteness(self, level: float = 0.95) -> Whiteness | None:
         """Autocorrelation of the whitened innovations: `kfjax.evaluation.whiteness`."""
-        if (sums := self.statistics.innovations) is None:
+        if (sums := self.statistics.innovations) is None or sums.total.shape[-1] < 2:  # one step has no lags
             return None
         totals = np.where(self.statistics.failed[:, None], np.nan, sums.total)
         return intervals.whiteness(totals, sums.count, level=level)
