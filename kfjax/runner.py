@@ -255,11 +255,15 @@ def split_missing(ys: Any) -> tuple[Array, Array]:
 
 
 def until(length: Any, tree: Any) -> Any:
-    """Return series whose entries after `length` are those of the first step: NaN there must not reach a gradient."""
+    """Return series whose entries after `length` are those of the first step (ones, if there is none).
+
+    NaN after the end must not reach a gradient.
+    """
 
     def fill(a: Array) -> Array:
         inside = jnp.arange(a.shape[0]) < length
-        return jnp.where(inside.reshape((-1,) + (1,) * (a.ndim - 1)), a, a[:1])
+        harmless = jnp.where(length > 0, a[:1], jnp.ones_like(a[:1]))
+        return jnp.where(inside.reshape((-1,) + (1,) * (a.ndim - 1)), a, harmless)
 
     return jax.tree.map(lambda a: fill(jnp.asarray(a)), tree)
 
