@@ -173,6 +173,8 @@ FILTERS = {
     "unscented": Row(kf.unscented(), ALL),
     "cubature": Row(kf.cubature()),
     "gauss_hermite": Row(kf.gauss_hermite(3)),
+    "square_root_extended": Row(kf.square_root(kf.moments.Taylor())),
+    "square_root_unscented": Row(kf.square_root(kf.moments.Unscented())),
     "own_rule": Row(kf.gaussian_filter(divided_differences)),
 }
 
