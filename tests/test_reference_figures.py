@@ -3,6 +3,7 @@
 MSE in dB is 10 log10 of the mean over trajectories, steps and state dimensions.
 """
 
+import functools
 import runpy
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import quick_jit
 
 import kfjax as kf
 
@@ -60,6 +62,7 @@ def mean_only(state, info):
     return state.mean
 
 
+@functools.partial(quick_jit, static_argnums=0)
 def means(filter, model, ys, starts):
     """Filtered means [N, T, n] from beliefs about x_0, one for each trajectory."""
     return jax.vmap(lambda y, start: kf.run(filter, model, y, initial=start, emit=mean_only)[1])(ys, starts)
@@ -90,7 +93,7 @@ def test_decimated_lorenz_aligned(x64, shared_data):
     """The first stored state is x_0 itself: start with an update, and predict from then on."""
     ys, xs, _ = load(shared_data, "lorenz_decimated_size10_T3000")
     model, ekf = load_model("kalmannet_lorenz", "DECIMATED_RK4_ALIGNED"), kf.extended()
-    starts = jax.vmap(lambda y: ekf.update(model, ekf.init(model), y)[0])(ys[:, 0])
+    starts = quick_jit(jax.vmap(lambda y: ekf.update(model, ekf.init(model), y)[0]))(ys[:, 0])
     rest = means(ekf, model, np.roll(ys, -1, axis=1), starts)[:, :-1]  # rolled, not cut, to share a compilation
     estimates = np.concatenate([starts.mean[:, None], rest], axis=1)
     assert decibel(estimates - xs) == pytest.approx(-18.07, abs=0.02)
@@ -103,5 +106,5 @@ def test_dense_sampling_makes_the_published_trajectory(x64, shared_data):
     """
     _, xs, _ = load(shared_data, "lorenz_decimated_size10_T3000")
     dense = kf.systems.noise_free(kf.systems.decimated_lorenz(), xs[0, 0])
-    path, _ = kf.simulate(jax.random.key(0), dense, steps=100)
+    path, _ = quick_jit(lambda model: kf.simulate(jax.random.key(0), model, steps=100))(dense)
     assert np.abs(path - xs[0, 1:101]).max() < 0.05

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
-from kfjax.systems.parts import choose
+from kfjax.systems.parts import choose, numeric
 
 __all__ = ["bearing", "norm", "roll_pitch_yaw", "rotate", "rotation", "spherical"]
 
@@ -42,20 +45,27 @@ def rotation(degrees: float | Array, n: int = 2) -> Array:
         [[ 0.866 -0.5  ]
          [ 0.5    0.866]]
     """
-    c, s = jnp.cos(jnp.deg2rad(degrees)), jnp.sin(jnp.deg2rad(degrees))
-    return jnp.eye(n).at[:2, :2].set(jnp.array([[c, -s], [s, c]]))
+    return jnp.asarray(_rotation(degrees, n))
+
+
+def _rotation(degrees: float | Array, n: int) -> Any:
+    """As `rotation`, in numpy where the angle is known."""
+    xp = numeric(degrees)
+    c, s = xp.cos(xp.deg2rad(degrees)), xp.sin(xp.deg2rad(degrees))
+    plane = xp.array([[c, -s], [s, c]])
+    return xp.block([[plane, np.zeros((2, n - 2))], [np.zeros((n - 2, 2)), np.eye(n - 2)]])
 
 
 def roll_pitch_yaw(roll: float | Array, pitch: float | Array, yaw: float | Array) -> Array:
     """Return the rotation R_z(yaw) R_y(pitch) R_x(roll), [3, 3], of angles in degrees."""
     R_x, R_y, R_z = (_about(axis, angle) for axis, angle in enumerate((roll, pitch, yaw)))
-    return R_z @ R_y @ R_x
+    return jnp.asarray(R_z @ R_y @ R_x)
 
 
-def _about(axis: int, degrees: float | Array) -> Array:
+def _about(axis: int, degrees: float | Array) -> Any:
     """Rotate counter-clockwise about one axis of space."""
-    order = jnp.array([(axis + 1) % 3, (axis + 2) % 3, axis])
-    return jnp.zeros((3, 3)).at[order[:, None], order[None, :]].set(rotation(degrees, 3))
+    place = np.argsort([(axis + 1) % 3, (axis + 2) % 3, axis])  # where each axis stands among (first, second, axis)
+    return _rotation(degrees, 3)[place][:, place]
 
 
 def rotate(matrix: Array, degrees: float | Array, order: str = "left") -> Array:
@@ -82,9 +92,10 @@ def rotate(matrix: Array, degrees: float | Array, order: str = "left") -> Array:
         Signal Process. 70 (2022), section IV-B.
     """
     choose("rotate: order", order, ("left", "right"))
-    matrix = jnp.asarray(matrix)
-    if matrix.ndim != 2 or min(matrix.shape) < 2:
-        raise ValueError(f"rotate: matrix has shape {matrix.shape}; expected [k, n] with at least two axes to rotate.")
+    shape = np.shape(matrix)
+    if len(shape) != 2 or min(shape) < 2:
+        raise ValueError(f"rotate: matrix has shape {shape}; expected [k, n] with at least two axes to rotate.")
+    matrix = numeric(matrix).asarray(matrix)
     if order == "left":
-        return rotation(degrees, matrix.shape[0]) @ matrix
-    return matrix @ rotation(degrees, matrix.shape[1])
+        return jnp.asarray(_rotation(degrees, shape[0]) @ matrix)
+    return jnp.asarray(matrix @ _rotation(degrees, shape[1]))

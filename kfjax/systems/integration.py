@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
+
+from kfjax.systems.parts import numeric
 
 __all__ = ["IntegratedNoise", "IntegratorTransition", "rk4", "step_length"]
 
@@ -28,7 +30,7 @@ def step_length(u: Any) -> Array:
     dt = u.get("dt") if isinstance(u, dict) else u
     if dt is None or np.ndim(dt) != 0:
         raise ValueError(
-            f"a system with dt=None reads dt from u: got {'none' if dt is None else f'shape {jnp.shape(dt)}'};"
+            f"a system with dt=None reads dt from u: got {'none' if dt is None else f'shape {np.shape(dt)}'};"
             " expected one number per step. Pass us=kf.time_steps(times, start), [T]."
         )
     return dt
@@ -45,7 +47,7 @@ class IntegratorTransition:
         """Return F [k d, k d]."""
         dt, k = step_length(u), range(self.order)
         block = [[dt ** (j - i) / math.factorial(j - i) if j >= i else 0.0 for j in k] for i in k]
-        return jnp.kron(jnp.eye(self.dimensions), jnp.array(block))
+        return _per_axis(self.dimensions, block, numeric(dt))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,4 +64,9 @@ class IntegratedNoise:
         block = [
             [dt ** (a + b + 1) / ((a + b + 1) * math.factorial(a) * math.factorial(b)) for b in powers] for a in powers
         ]
-        return q_var * jnp.kron(jnp.eye(self.dimensions), jnp.array(block))
+        return q_var * _per_axis(self.dimensions, block, numeric(dt))
+
+
+def _per_axis(dimensions: int, block: list[list[Any]], xp: ModuleType) -> Any:
+    """Repeat a block along the diagonal."""
+    return xp.kron(np.eye(dimensions), xp.array(block))

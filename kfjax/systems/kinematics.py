@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
 from kfjax.base import Gaussian
 from kfjax.models import Linear, StateSpaceModel
 from kfjax.systems.integration import IntegratedNoise, IntegratorTransition, step_length
-from kfjax.systems.parts import check_count, check_positive, choose, diagonal, standard_prior
+from kfjax.systems.parts import check_count, check_positive, choose, diagonal, numeric, standard_prior
 
 __all__ = ["constant_acceleration", "constant_velocity", "coordinated_turn", "wiener_velocity"]
 
@@ -33,9 +34,9 @@ def _integrators(
     if dt is not None:
         check_positive("dt", dt)
         F, Q = F(dt), Q(None, dt)
-    H = jnp.kron(jnp.eye(dimensions), jnp.eye(order)[_DERIVATIVES.index(measure)][None])
+    H = np.kron(np.eye(dimensions), np.eye(order)[_DERIVATIVES.index(measure)])
     R = diagonal("r_std", r_std, dimensions)
-    return StateSpaceModel(Linear(F), Linear(H), Q, R, prior or standard_prior(jnp.zeros(order * dimensions)))
+    return StateSpaceModel(Linear(F), Linear(H), Q, R, prior or standard_prior(np.zeros(order * dimensions)))
 
 
 def constant_velocity(
@@ -185,8 +186,8 @@ def coordinated_turn(
     if dt is not None:
         check_positive("coordinated_turn: dt", dt)
         f, Q = Partial(_turn, dt), Q(None, dt)
-    H = jnp.eye(5)[jnp.array([0, 2])]
-    start = standard_prior([0.0, 10.0, 0.0, 0.0, 0.1], jnp.array([1.0, 1.0, 1.0, 1.0, 0.03]))
+    H = np.eye(5)[[0, 2]]
+    start = standard_prior([0.0, 10.0, 0.0, 0.0, 0.1], [1.0, 1.0, 1.0, 1.0, 0.03])
     return StateSpaceModel(f, Linear(H), Q, diagonal("coordinated_turn: r_std", r_std, 2), prior or start)
 
 
@@ -209,5 +210,6 @@ def _turn_irregular(x: Array, u: Any) -> Array:
 def _turn_noise(variances: tuple[Array, Array], x: Any, u: Any) -> Array:
     """Q: Wiener velocities on both axes and a Wiener turn rate."""
     q_var, turn_var = variances
-    planar = IntegratedNoise(2, 2)(q_var, x, u)
-    return jnp.zeros((5, 5), planar.dtype).at[:4, :4].set(planar).at[4, 4].set(turn_var * step_length(u))
+    planar, turn = IntegratedNoise(2, 2)(q_var, x, u), turn_var * step_length(u)
+    xp, zeros = numeric(planar, turn), np.zeros((4, 1))
+    return xp.block([[planar, zeros], [zeros.T, xp.reshape(turn, (1, 1))]])

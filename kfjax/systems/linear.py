@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax.numpy as jnp
-from jax import Array
+import numpy as np
 
 from kfjax.base import Gaussian
 from kfjax.models import StateSpaceModel, linear_gaussian
@@ -56,12 +55,12 @@ def canonical(
     if m > n:
         raise ValueError(f"canonical: m is {m} and n is {n}; expected m of at most n, since H has the rows of F.")
     choose("canonical: form", form, ("identity", "canonical", "inverse_canonical"))
-    identity = jnp.eye(n)
+    identity = np.eye(n)
     H = {"identity": identity, "canonical": _ones_first(identity), "inverse_canonical": _ones_first(identity[::-1])}
     Q, R = diagonal("canonical: q_std", q_std, n), diagonal("canonical: r_std", r_std, m)
-    return linear_gaussian(_ones_first(identity), H[form][:m], Q, R, prior or standard_prior(jnp.zeros(n)))
+    return linear_gaussian(_ones_first(identity), H[form][:m], Q, R, prior or standard_prior(np.zeros(n)))
 
 
-def _ones_first(matrix: Array) -> Array:
+def _ones_first(matrix: np.ndarray) -> np.ndarray:
     """Set the first row to ones."""
-    return matrix.at[0].set(1)
+    return np.concatenate([np.ones_like(matrix[:1]), matrix[1:]])

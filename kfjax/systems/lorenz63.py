@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
@@ -84,7 +85,7 @@ def lorenz(
     check_positive("lorenz: dt", dt)
     check_count("lorenz: substeps", substeps)
     choose("lorenz: observation", observation, ("identity", "rotated", "spherical"))
-    h: Any = Linear(jnp.eye(3)) if observation == "identity" else Partial(_spherical)
+    h: Any = Linear(np.eye(3)) if observation == "identity" else Partial(_spherical)
     if observation == "rotated":
         angle = 1.0 if rotation_degrees is None else rotation_degrees
         h = Linear(roll_pitch_yaw(angle, angle, angle))
@@ -99,7 +100,7 @@ def lorenz(
         h,
         diagonal("lorenz: q_std", q_std, 3),
         diagonal("lorenz: r_std", r_std, 3),
-        prior or standard_prior(jnp.ones(3), 0.1),
+        prior or standard_prior(np.ones(3), 0.1),
         difference=angle_difference(2) if observation == "spherical" and wrap else None,
     )
 

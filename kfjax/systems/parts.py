@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from types import ModuleType
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -13,7 +15,7 @@ from kfjax.base import Gaussian
 from kfjax.models import StateSpaceModel, is_concrete
 from kfjax.naming import suggest
 
-__all__ = ["check_count", "check_positive", "choose", "diagonal", "known", "noise_free", "standard_prior"]
+__all__ = ["check_count", "check_positive", "choose", "diagonal", "known", "noise_free", "numeric", "standard_prior"]
 
 
 def known(x0: Any) -> Gaussian:
@@ -23,7 +25,8 @@ def known(x0: Any) -> Gaussian:
         >>> kf.systems.known(jnp.ones(2)).cov.tolist()
         [[0.0, 0.0], [0.0, 0.0]]
     """
-    mean = jnp.asarray(x0, jnp.result_type(x0 if hasattr(x0, "dtype") else float, float))
+    mean = jnp.asarray(x0)
+    mean = mean.astype(jnp.result_type(mean, float))
     if mean.ndim != 1:
         raise ValueError(f"known: x0 has shape {mean.shape}; expected [n]. Batch the initial state with jax.vmap.")
     return Gaussian(mean, jnp.zeros((mean.shape[0], mean.shape[0]), mean.dtype))
@@ -42,12 +45,17 @@ def noise_free(model: StateSpaceModel, x0: Any = None) -> StateSpaceModel:
         [25.0, 0.5]
     """
     prior = known(model.prior.mean if x0 is None else x0)
-    return model.replace(Q=jnp.zeros((model.n, model.n), model.dtype), prior=prior)
+    return model.replace(Q=np.zeros((model.n, model.n)), prior=prior)
+
+
+def numeric(*values: Any) -> ModuleType:
+    """Return numpy where all values are known, so that building a model compiles nothing; in a trace, jax.numpy."""
+    return np if all(map(is_concrete, jax.tree.leaves(values))) else jnp
 
 
 def standard_prior(mean: Any, std: Any = 1.0) -> Gaussian:
     """Return N(mean, std^2 I), std a scalar or one per component."""
-    mean = jnp.asarray(mean, float)
+    mean = np.asarray(mean, float)
     return Gaussian(mean, diagonal("prior_std", std, mean.shape[0]))
 
 
@@ -59,12 +67,13 @@ def diagonal(name: str, std: Any, size: int) -> Array:
             " A full covariance goes in model.replace(Q=...) or (R=...)."
         )
     check_positive(name, std, zero=True)
-    return jnp.diag(jnp.broadcast_to(jnp.asarray(std, jnp.result_type(std, float)) ** 2, (size,)))
+    xp = numeric(std)
+    return xp.diag(xp.broadcast_to(xp.asarray(std, float) ** 2, (size,)))
 
 
 def check_positive(name: str, value: Any, *, zero: bool = False) -> None:
     """Raise unless every number is finite and above zero (or zero, where that is meant), where it can be seen."""
-    if not is_concrete(value):
+    if numeric(value) is jnp:
         return
     numbers = np.asarray(value, float)
     if not np.isfinite(numbers).all() or (numbers < 0).any() or (not zero and (numbers == 0).any()):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from kfjax.models import StateSpaceModel
 from kfjax.systems.kinematics import constant_acceleration, constant_velocity, coordinated_turn, wiener_velocity
@@ -77,9 +78,9 @@ def example_inputs(name: str, steps: int) -> Any:
     get(name)
     check_count("example_inputs: steps", steps)
     if name == "tutorial_climb":
-        return jnp.tile(jnp.array([[1.0, 0.01]]), (steps, 1))
+        return jnp.asarray(np.tile([[1.0, 0.01]], (steps, 1)))
     if name == "range_only":
-        corners = jnp.array([[5.0, 5.0], [-5.0, 5.0], [-5.0, -5.0], [5.0, -5.0]])
-        alternating = jnp.where(jnp.arange(steps) % 3 == 0, 0.2, 0.1)
-        return {"anchors": corners[jnp.arange(steps) % 4][:, None], "dt": alternating}
+        corners = np.array([[5.0, 5.0], [-5.0, 5.0], [-5.0, -5.0], [5.0, -5.0]])
+        anchors, dt = np.resize(corners, (steps, 1, 2)), np.resize([0.2, 0.1, 0.1], steps)
+        return {"anchors": jnp.asarray(anchors), "dt": jnp.asarray(dt)}
     return None

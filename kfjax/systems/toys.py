@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
@@ -28,7 +29,7 @@ class ToyParameters(NamedTuple):
 
 
 TOY_TABLE_II = {
-    "full": ToyParameters(0.9, 1.1, 0.1 * jnp.pi, 0.01, 1.0, 1.0, 0.0),
+    "full": ToyParameters(0.9, 1.1, 0.1 * np.pi, 0.01, 1.0, 1.0, 0.0),
     "partial": ToyParameters(1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0),
 }
 
@@ -71,7 +72,7 @@ def toy(
         choose("toy: parameters", parameters, TOY_TABLE_II)
         parameters = TOY_TABLE_II[parameters]
     Q, R = diagonal("toy: q_std", q_std, dimensions), diagonal("toy: r_std", r_std, dimensions)
-    start = prior or standard_prior(jnp.ones(dimensions), 0.1)
+    start = prior or standard_prior(np.ones(dimensions), 0.1)
     return StateSpaceModel(Partial(_evolve, parameters[:4]), Partial(_observe, parameters[4:]), Q, R, start)
 
 

@@ -15,7 +15,7 @@ from kfjax.models import StateSpaceModel
 from kfjax.spaces import angle_difference
 from kfjax.systems.geometry import bearing, norm
 from kfjax.systems.kinematics import constant_velocity
-from kfjax.systems.parts import check_count, check_positive, diagonal, standard_prior
+from kfjax.systems.parts import check_count, diagonal, numeric, standard_prior
 
 __all__ = ["bearing_range", "bearings_only", "range_only"]
 
@@ -57,7 +57,9 @@ def bearing_range(
         section 10.4.
     """
     sensors = _positions("bearing_range: sensor", np.asarray(sensor)[None] if np.ndim(sensor) == 1 else sensor, 1)
-    R = jnp.diag(jnp.stack([_variance("range_std", range_std), _variance("bearing_std", bearing_std)]))
+    R = diagonal(
+        "bearing_range: range_std, bearing_std", numeric(range_std, bearing_std).stack([range_std, bearing_std]), 2
+    )
     return _body(2, dt, q_std, prior).replace(
         h=Partial(_bearing_range, sensors[0]), R=R, difference=angle_difference(1)
     )
@@ -142,18 +144,13 @@ def range_only(
 
 def _body(dimensions: int, dt: Any, q_std: Any, prior: Gaussian | None) -> StateSpaceModel:
     """A body at constant velocity, some way off the sensors."""
-    start = standard_prior([100.0, -1.0, 50.0, 0.5], jnp.array([10.0, 1.0, 10.0, 1.0]))
+    start = standard_prior([100.0, -1.0, 50.0, 0.5], [10.0, 1.0, 10.0, 1.0])
     return constant_velocity(dimensions, dt=dt, q_std=q_std, prior=prior or start)
 
 
-def _variance(name: str, std: Any) -> Array:
-    check_positive(f"bearing_range: {name}", std, zero=True)
-    return jnp.asarray(std, float) ** 2
-
-
-def _positions(name: str, value: Any, count: int | None = None) -> Array:
+def _positions(name: str, value: Any, count: int | None = None) -> Any:
     """Return positions [k, 2] as an array."""
-    positions = jnp.asarray(value, float)
+    positions = numeric(value).asarray(value, float)
     if positions.ndim != 2 or positions.shape[1] != 2 or count not in (None, positions.shape[0]):
         raise ValueError(f"{name} has shape {np.shape(value)}; expected {'[2]' if count == 1 else '[m, 2]'}, metres.")
     return positions
@@ -178,7 +175,7 @@ def _bearings(sensors: Array, x: Array, u: Any) -> Array:
 def _ranges(x: Array, u: Any) -> Array:
     anchors = u.get("anchors") if isinstance(u, dict) else None
     if anchors is None or np.ndim(anchors) != 2 or anchors.shape[1] != x.shape[0] // 2:
-        got = type(u).__name__ if anchors is None else f"anchors of shape {jnp.shape(anchors)}"
+        got = type(u).__name__ if anchors is None else f"anchors of shape {np.shape(anchors)}"
         raise ValueError(
             f"range_only: got {got} as input; expected a dict of 'anchors' [m, {x.shape[0] // 2}] and 'dt'."
             " Pass us={'anchors': [T, m, d], 'dt': [T]}."

@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
 from kfjax.models import Linear, StateSpaceModel, linear_gaussian
-from kfjax.systems.parts import choose, standard_prior
+from kfjax.systems.parts import choose, diagonal, standard_prior
 
 __all__ = ["tutorial_climb", "tutorial_helix", "tutorial_line"]
 
@@ -35,8 +36,8 @@ def tutorial_line(r_std: float | Array = 10.0) -> StateSpaceModel:
         >>> kf.run(kf.kalman(), kf.systems.tutorial_line(), ys)[1].mean.shape
         (50, 2)
     """
-    Q, R = jnp.diag(jnp.array([1.0, 3.0])), jnp.reshape(jnp.asarray(r_std, float) ** 2, (1, 1))
-    return linear_gaussian([[1.0, 1.0], [0.0, 1.0]], [[1.0, 0.0]], Q, R, standard_prior(jnp.zeros(2)))
+    R = diagonal("tutorial_line: r_std", r_std, 1)
+    return linear_gaussian([[1.0, 1.0], [0.0, 1.0]], [[1.0, 0.0]], np.diag([1.0, 3.0]), R, standard_prior(np.zeros(2)))
 
 
 def tutorial_helix(faults: Iterable[str] = (), *, r_std: float | Array = 1.0) -> StateSpaceModel:
@@ -63,12 +64,14 @@ def tutorial_helix(faults: Iterable[str] = (), *, r_std: float | Array = 1.0) ->
     """
     faults = _checked("tutorial_helix", faults, ("frozen_turn", "no_climb", "start"))
     n = 4 if "no_climb" in faults else 5
-    column = jnp.array([-_RADIUS * jnp.sin(_TURN), _RADIUS * jnp.cos(_TURN)])
-    climb = jnp.eye(n).at[2, 4:].set(1)
-    f = Linear(climb.at[:2, 3].set(column)) if "frozen_turn" in faults else Partial(_helix)
-    x0 = jnp.array([_RADIUS, 0.0, 0.0, _TURN, _CLIMB])
-    x0 = x0.at[:2].set(x0[1::-1]) if "start" in faults else x0
-    return _positioned(f, 0.1 * jnp.eye(n), r_std, x0[:n])
+    f: Any = Partial(_helix)
+    if "frozen_turn" in faults:
+        F = np.eye(n)
+        F[:2, 3] = -_RADIUS * np.sin(_TURN), _RADIUS * np.cos(_TURN)
+        F[2, 4:] = 1.0  # the climb, where there is a state for it
+        f = Linear(F)
+    xy = [0.0, _RADIUS] if "start" in faults else [_RADIUS, 0.0]
+    return _positioned(f, 0.1 * np.eye(n), r_std, np.array([*xy, 0.0, _TURN, _CLIMB])[:n])
 
 
 def tutorial_climb(faults: Iterable[str] = (), *, r_std: float | Array = 0.5**0.5) -> StateSpaceModel:
@@ -92,16 +95,16 @@ def tutorial_climb(faults: Iterable[str] = (), *, r_std: float | Array = 0.5**0.
         [-10.    20.     0.5    0.5    0.11]
     """
     faults = _checked("tutorial_climb", faults, ("euler", "shared_rate"))
-    Q = jnp.diag(jnp.array([0.1, 0.1, 0.1, 0.1, 0.01]))
+    Q = np.diag([0.1, 0.1, 0.1, 0.1, 0.01])
     return _positioned(
-        Partial(_Climb("euler" in faults, "shared_rate" in faults)), Q, r_std, jnp.array([0.0, 20.0, 0.0, 0.5, 0.1])
+        Partial(_Climb("euler" in faults, "shared_rate" in faults)), Q, r_std, np.array([0.0, 20.0, 0.0, 0.5, 0.1])
     )
 
 
-def _positioned(f: Any, Q: Array, r_std: Any, x0: Array) -> StateSpaceModel:
+def _positioned(f: Any, Q: np.ndarray, r_std: Any, x0: np.ndarray) -> StateSpaceModel:
     """The first three states are observed; P0 = I."""
-    R = jnp.asarray(r_std, float) ** 2 * jnp.eye(3)
-    return StateSpaceModel(f, Linear(jnp.eye(3, x0.shape[0])), Q, R, standard_prior(x0))
+    R = diagonal("r_std", r_std, 3)
+    return StateSpaceModel(f, Linear(np.eye(3, x0.shape[0])), Q, R, standard_prior(x0))
 
 
 def _checked(who: str, faults: Iterable[str], options: tuple[str, ...]) -> frozenset[str]:
@@ -132,8 +135,8 @@ class _Climb:
     shared_rate: bool
 
     def __call__(self, x: Array, u: Array) -> Array:
-        if jnp.shape(u) != (2,):
-            raise ValueError(f"tutorial_climb: u has shape {jnp.shape(u)}; expected [2], (dt, alpha). Pass us [T, 2].")
+        if np.shape(u) != (2,):
+            raise ValueError(f"tutorial_climb: u has shape {np.shape(u)}; expected [2], (dt, alpha). Pass us [T, 2].")
         dt, alpha = u
         turn = x[3] * dt
         plane = (x[0] - turn * x[1], x[1] + turn * x[0]) if self.euler else _rotated(x, turn)
