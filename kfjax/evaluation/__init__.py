@@ -1,6 +1,6 @@
 """Honest evaluation: metrics with intervals, Monte Carlo trials, and comparisons of filters on the same data."""
 
-from kfjax.evaluation.comparison import Comparison, Row, compare
+from kfjax.evaluation.comparison import compare
 from kfjax.evaluation.floors import expected_error
 from kfjax.evaluation.intervals import (
     Interval,
@@ -17,6 +17,7 @@ from kfjax.evaluation.intervals import (
     whiteness,
 )
 from kfjax.evaluation.metrics import Sums, coverage, innovation_products, mse, nees, rmse, squared_error
+from kfjax.evaluation.reports import Comparison, Row
 from kfjax.evaluation.results import Evaluation
 from kfjax.evaluation.trials import monte_carlo
 
