@@ -246,6 +246,7 @@ def test_tutorial_climb_with_and_without_its_faults(x64):
         (lambda s: s.constant_velocity(measure="acceleration"), "measure is 'acceleration'; expected one of position"),
         (lambda s: s.constant_velocity(dt=None).f(jnp.zeros(2), None), "reads dt from u: got none.*kf.time_steps"),
         (lambda s: s.constant_velocity(dt=None).f(jnp.zeros(2), jnp.ones(3)), "got shape \\(3,\\)"),
+        (lambda s: s.constant_velocity(2, q_std=[1.0, 2.0]), "q_std has shape \\(2,\\); expected a number"),
         (lambda s: s.toy("ful"), "Did you mean 'full'"),
         (lambda s: s.lorenz(observation="sperical"), "Did you mean 'spherical'"),
         (lambda s: s.lorenz(integrator="euler"), "integrator is 'euler'; expected one of rk4, taylor"),

@@ -20,6 +20,7 @@ from kfjax.systems.parts import check_count, check_positive, choose, diagonal, n
 
 __all__ = ["constant_acceleration", "constant_velocity", "coordinated_turn", "wiener_velocity"]
 
+_NAMES = {2: "constant_velocity", 3: "constant_acceleration"}
 _DERIVATIVES = ("position", "velocity", "acceleration")
 
 
@@ -27,15 +28,16 @@ def _integrators(
     order: int, dimensions: int, *, dt: Any, q_std: Any, r_std: Any, measure: str, prior: Gaussian | None
 ) -> StateSpaceModel:
     """Return `order` integrators per axis, driven by white noise."""
-    check_count("dimensions", dimensions)
-    choose("measure", measure, _DERIVATIVES[:order])
-    check_positive("q_std", q_std, zero=True)
+    who = _NAMES[order]
+    check_count(f"{who}: dimensions", dimensions)
+    choose(f"{who}: measure", measure, _DERIVATIVES[:order])
+    check_positive(f"{who}: q_std", q_std, zero=True)
     F, Q = IntegratorTransition(order, dimensions), Partial(IntegratedNoise(order, dimensions), q_std**2)
     if dt is not None:
-        check_positive("dt", dt)
+        check_positive(f"{who}: dt", dt)
         F, Q = F(dt), Q(None, dt)
     H = np.kron(np.eye(dimensions), np.eye(order)[_DERIVATIVES.index(measure)])
-    R = diagonal("r_std", r_std, dimensions)
+    R = diagonal(f"{who}: r_std", r_std, dimensions)
     return StateSpaceModel(Linear(F), Linear(H), Q, R, prior or standard_prior(np.zeros(order * dimensions)))
 
 

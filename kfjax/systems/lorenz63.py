@@ -80,7 +80,7 @@ def lorenz(
 
     References:
         G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known dynamics, IEEE Trans.
-        Signal Process. 70 (2022), equations (17)-(18).
+        Signal Process. 70 (2022), equation (17).
     """
     check_positive("lorenz: dt", dt)
     check_count("lorenz: substeps", substeps)
@@ -150,7 +150,7 @@ class _Flow:
         small = theta._replace(dt=theta.dt / self.substeps)
         if self.substeps == 1:
             return self.step(small, x)
-        x = x.astype(jnp.result_type(x, *theta))
+        x = x.astype(jnp.result_type(x, *theta))  # what a loop carries keeps its type
         return jax.lax.fori_loop(0, self.substeps, lambda _, z: self.step(small, z), x, unroll=min(self.substeps, 4))
 
 

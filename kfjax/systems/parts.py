@@ -66,13 +66,15 @@ def diagonal(name: str, std: Any, size: int) -> Array:
             f"{name} has shape {np.shape(std)}; expected a number or {size} of them, standard deviations."
             " A full covariance goes in model.replace(Q=...) or (R=...)."
         )
-    check_positive(name, std, zero=True)
+    check_positive(name, std, shape=np.shape(std), zero=True)
     xp = numeric(std)
     return xp.diag(xp.broadcast_to(xp.asarray(std, float) ** 2, (size,)))
 
 
-def check_positive(name: str, value: Any, *, zero: bool = False) -> None:
-    """Raise unless every number is finite and above zero (or zero, where that is meant), where it can be seen."""
+def check_positive(name: str, value: Any, *, shape: tuple[int, ...] = (), zero: bool = False) -> None:
+    """Raise unless value is of that shape, finite and above zero (or zero, where that is meant)."""
+    if np.shape(value) != shape:
+        raise ValueError(f"{name} has shape {np.shape(value)}; expected {shape or 'a number'}.")
     if numeric(value) is jnp:
         return
     numbers = np.asarray(value, float)

@@ -68,7 +68,8 @@ def pendulum(
     """
     for name, value in (("dt", dt), ("length", length)):
         check_positive(f"pendulum: {name}", value)
-    check_positive("pendulum: q_std", q_std, zero=True)
+    for name, value in (("gravity", gravity), ("damping", damping), ("q_std", q_std)):
+        check_positive(f"pendulum: {name}", value, zero=True)
     choose("pendulum: observation", observation, ("displacement", "angle"))
     by_angle = observation == "angle"
     return StateSpaceModel(

@@ -54,15 +54,13 @@ def bearing_range(
 
     References:
         Y. Bar-Shalom, X. R. Li, T. Kirubarajan, Estimation with Applications to Tracking and Navigation (2001),
-        section 10.4.
+        chapter 10.
     """
-    sensors = _positions("bearing_range: sensor", np.asarray(sensor)[None] if np.ndim(sensor) == 1 else sensor, 1)
+    position = _positions("bearing_range: sensor", sensor, "[2]")
     R = diagonal(
         "bearing_range: range_std, bearing_std", numeric(range_std, bearing_std).stack([range_std, bearing_std]), 2
     )
-    return _body(2, dt, q_std, prior).replace(
-        h=Partial(_bearing_range, sensors[0]), R=R, difference=angle_difference(1)
-    )
+    return _body(2, dt, q_std, prior).replace(h=Partial(_bearing_range, position), R=R, difference=angle_difference(1))
 
 
 def bearings_only(
@@ -94,7 +92,7 @@ def bearings_only(
         >>> print(np.asarray(kf.systems.bearings_only().h(jnp.array([100.0, 0.0, 100.0, 0.0]), None)).round(3))
         [0.785 1.571]
     """
-    positions = _positions("bearings_only: sensors", sensors)
+    positions = _positions("bearings_only: sensors", sensors, "[m, 2]")
     m = positions.shape[0]
     R = diagonal("bearings_only: r_std", r_std, m)
     return _body(2, dt, q_std, prior).replace(
@@ -148,11 +146,11 @@ def _body(dimensions: int, dt: Any, q_std: Any, prior: Gaussian | None) -> State
     return constant_velocity(dimensions, dt=dt, q_std=q_std, prior=prior or start)
 
 
-def _positions(name: str, value: Any, count: int | None = None) -> Any:
-    """Return positions [k, 2] as an array."""
+def _positions(name: str, value: Any, expected: str) -> Any:
+    """Return positions of the shape that is expected as an array."""
     positions = numeric(value).asarray(value, float)
-    if positions.ndim != 2 or positions.shape[1] != 2 or count not in (None, positions.shape[0]):
-        raise ValueError(f"{name} has shape {np.shape(value)}; expected {'[2]' if count == 1 else '[m, 2]'}, metres.")
+    if positions.ndim != expected.count(",") + 1 or positions.shape[-1] != 2:
+        raise ValueError(f"{name} has shape {positions.shape}; expected {expected}, metres in the plane.")
     return positions
 
 

@@ -79,7 +79,7 @@ def tutorial_climb(faults: Iterable[str] = (), *, r_std: float | Array = 0.5**0.
 
     Right: state (x, y, z, w, v), where (x, y) rotates by w dt, z climbs by v dt + alpha dt^2 / 2, and v grows by
     alpha dt. Q = diag(.1, .1, .1, .1, .01). The tutorial has dt = 1, alpha = 0.01, 100 steps, and its filter takes the
-    Jacobian of f at f(x) instead of x.
+    Jacobian of f at f(x) instead of x; its truth is its own faulty f without noise.
 
     Args:
         faults: any of "euler" (a first-order rotation, whose radius grows by sqrt(1 + (w dt)^2) a step, to 1.4e6 after
@@ -103,7 +103,7 @@ def tutorial_climb(faults: Iterable[str] = (), *, r_std: float | Array = 0.5**0.
 
 def _positioned(f: Any, Q: np.ndarray, r_std: Any, x0: np.ndarray) -> StateSpaceModel:
     """The first three states are observed; P0 = I."""
-    R = diagonal("r_std", r_std, 3)
+    R = diagonal("tutorial: r_std", r_std, 3)
     return StateSpaceModel(f, Linear(np.eye(3, x0.shape[0])), Q, R, standard_prior(x0))
 
 
