@@ -56,7 +56,9 @@ class Iterated:
 
     With x = m + L z, L L' = P, each iteration moves z towards the Gauss-Newton point of |z|^2 + |y - h(m + L z)|^2_R^-1
     by the step among 1, 1/2, ..., 2^-k, 0 of least cost, so that the cost never grows: the undamped iteration can
-    diverge. Info is that of the first linearisation. P and R may be singular.
+    diverge. At a coordinate singularity of h (spherical coordinates on the axis) the mode itself is spurious and the
+    covariance there too small: the plain update is safer. Info is that of the first linearisation. P and R may be
+    singular.
 
     Attributes:
         iterations: Gauss-Newton steps, at least 1; the first alone is the standard update, damped.
