@@ -22,7 +22,7 @@ from kfjax import studies
 from kfjax.base import Estimate, Filter
 from kfjax.data import Dataset, Parts, read_data, run_trajectory, start_at
 from kfjax.evaluation import Comparison, compare
-from kfjax.evaluation.engine import chunk_size, chunks
+from kfjax.evaluation.engine import chunk_size, chunks, filter_one
 from kfjax.evaluation.saving import plain, write_whole
 from kfjax.filters import FILTERS, by_name
 from kfjax.loading import load_model
@@ -81,11 +81,15 @@ def _study(args: Namespace) -> Study:
     tuning = args.tune is not None
     if args.system and (args.data or args.model):
         raise ValueError("got --system with --data or --model; expected one or the other.")
+    if args.objective and not tuning:
+        raise ValueError(f"got --objective {args.objective} without --tune; expected both.")
     if args.data:
         if not args.model:
             raise ValueError("got --data without --model; expected FILE.py:NAME, a kfjax.StateSpaceModel for the data.")
-        if args.trajectories or args.steps:
-            raise ValueError("got --trajectories or --steps with --data; expected them for simulated data only.")
+        if args.trajectories or args.steps or args.quick:
+            raise ValueError(
+                "got --trajectories, --steps or --quick with --data; expected them for simulated data only."
+            )
         return studies.data_study(args.data, args.model, load_model(args.model), split=args.split, tuning=tuning)
     if args.split:
         raise ValueError("got --split without --data; expected it for npz files that hold parts.")
@@ -94,15 +98,15 @@ def _study(args: Namespace) -> Study:
     sizes["steps"] = args.steps or (50 if args.quick else 100)
     if args.model:
         return studies.simulated_study(args.model, load_model(args.model), **sizes)
-    return (
-        studies.system_study(args.system, **sizes) if args.system else studies.lorenz_study(quick=args.quick, **sizes)
-    )
+    if args.system:
+        return studies.system_study(args.system, **sizes)
+    return studies.lorenz_study(quick=args.quick, **sizes)
 
 
 def _table(args: Namespace, study: Study, title: str, model: StateSpaceModel) -> _Table:
     """Run all filters of one table, tuned ones beside untuned ones."""
     filters, left_out = _filters(args.filters, model, study.data)
-    tuned = {name: _tune(args, study.parts, chosen, model) for name, chosen in filters.items() if study.parts}
+    tuned = {name: _tune(args, study.parts, name, chosen, model) for name, chosen in filters.items() if study.parts}
     entries = {}
     for name, chosen in filters.items():
         entries[name] = (chosen, model)
@@ -112,17 +116,12 @@ def _table(args: Namespace, study: Study, title: str, model: StateSpaceModel) ->
     return _Table(title, comparison, left_out, tuned)
 
 
-def _tune(args: Namespace, parts: Parts, chosen: Filter, model: StateSpaceModel) -> Tuned:
-    return tune(
-        chosen,
-        model,
-        parts.train,
-        parts.validation,
-        structure=args.tune,
-        objective=args.objective,
-        skip=parts.skip[:2],
-        seed=args.seed,
-    )
+def _tune(args: Namespace, parts: Parts, name: str, chosen: Filter, model: StateSpaceModel) -> Tuned:
+    options = {"structure": args.tune, "objective": args.objective or "likelihood", "seed": args.seed}
+    try:
+        return tune(chosen, model, parts.train, parts.validation, skip=parts.skip[:2], **options)
+    except ValueError as error:
+        raise ValueError(f"filter {name!r}: {error}") from error
 
 
 def _filters(names: str, model: StateSpaceModel, data: Dataset) -> tuple[dict[str, Filter], dict[str, str]]:
@@ -147,7 +146,7 @@ def _check_fit(chosen: Filter, model: StateSpaceModel, data: Dataset) -> None:
     """Raise a ValueError unless the filter runs this model on these data; somebody's functions may raise anything."""
     try:
         one = jax.tree.map(lambda a: a[0], data)
-        jax.eval_shape(lambda m, d: run_trajectory(chosen, m, d, key=jax.random.key(0))[1].mean, model, one)
+        jax.eval_shape(lambda m, d, k: filter_one(chosen, m, d, k)[0].mean, model, one, jax.random.key(0))
     except ValueError:
         raise
     except Exception as error:
@@ -185,21 +184,26 @@ def _rmse(comparison: Comparison) -> dict[str, Any]:
 
 def _document(args: Namespace, study: Study, tables: Iterable[_Table]) -> str:
     """Everything as JSON."""
-    kept = ("data", "model", "system", "split", "filters", "components", "tune", "objective", "seed", "quick")
     described = [
         {
             "title": table.title,
             "left_out": table.left_out,
-            "tuning": {name: tuned._asdict() | {"params": None} for name, tuned in table.tuned.items()},
+            "tuning": {name: _tuning(tuned) for name, tuned in table.tuned.items()},
             "rmse": _rmse(table.comparison),
             **table.comparison.to_dict(),
         }
         for table in tables
     ]
-    arguments = {name: getattr(args, name) for name in kept}
-    return json.dumps(
-        plain({"study": study.text, "arguments": arguments, "tables": described}), allow_nan=False, indent=1
-    )
+    arguments = {name: value for name, value in vars(args).items() if name not in ("run", "out", "json")}
+    document = plain({"study": study.text, "arguments": arguments, "tables": described})
+    return json.dumps(document, allow_nan=False, indent=1)
+
+
+def _tuning(tuned: Tuned) -> dict[str, Any]:
+    """What tuning found; Q and R themselves where they are matrices."""
+    noise = {name: getattr(tuned.params, name) for name in ("Q", "R")}
+    matrices = {name: None if callable(value) else np.asarray(value) for name, value in noise.items()}
+    return {name: value for name, value in tuned._asdict().items() if name != "params"} | matrices
 
 
 def _picture(comparison: Comparison) -> bytes:

@@ -12,7 +12,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from kfjax import systems
-from kfjax.data import Dataset, Parts, read_data, read_parts
+from kfjax.data import Dataset, Parts, npz_splits, read_data, read_parts
 from kfjax.models import StateSpaceModel
 from kfjax.simulation import simulate
 
@@ -54,9 +54,8 @@ def simulated_study(
         _draw(key, truth, us, trajectories, steps) for key in jax.random.split(jax.random.key(seed), 3 if tuning else 1)
     )
     text = f"{name}, simulated: {trajectories} trajectories of {steps} steps, seed {seed}."
-    return Study(
-        text, {f"{name}, the model that made the data": truth}, test, 0, Parts(*others, test) if tuning else None
-    )
+    parts = Parts(*others, test) if tuning else None
+    return Study(text, {f"{name}, the model that made the data": truth}, test, 0, parts)
 
 
 def _draw(key: Array, truth: StateSpaceModel, us: Any, trajectories: int, steps: int) -> Dataset:
@@ -104,7 +103,8 @@ def data_study(path: str | Path, name: str, model: StateSpaceModel, *, split: st
     """People's own data and model; with `tuning`, in three parts of which the last is reported."""
     if not tuning:
         data = read_data(path, split)
-        return Study(f"{path}: {_size(data)}.", {name: model}, data)
+        part = split or ("test" if Path(path).is_file() and npz_splits(path) else None)
+        return Study(f"{path}{f', {part} part' if part else ''}: {_size(data)}.", {name: model}, data)
     if split is not None:
         raise ValueError(f"got --split {split} with --tune; expected one of them. Tuning reports the test part.")
     parts = read_parts(path)

@@ -97,9 +97,9 @@ GOOD = ("--data", "good.npz", "--model", "models.py:model")
 
 def test_compare_on_data_with_truth(here, capsys, monkeypatch):
     monkeypatch.setattr(commands, "_picture", PICTURE)
-    written = compare(here, *GOOD, "--filters", "kalman,extended", "--components", "0")
+    written = compare(here, *GOOD, "--filters", "kalman", "--components", "0")
     (table,) = written["tables"]
-    assert [row["name"] for row in table["rows"]] == ["kalman", "extended"]
+    assert [row["name"] for row in table["rows"]] == ["kalman"]
     error = table["rows"][0]["mse_db"]["value"]
     data = np.load("good.npz")
     model = kf.systems.constant_velocity(dt=0.5, q_std=0.3, r_std=0.2)
@@ -166,7 +166,9 @@ def test_tuning_improves_what_is_reported(here, capsys):
     before, after = table["rows"]
     assert (before["name"], after["name"]) == ("kalman", "kalman, tuned")
     assert after["log_likelihood"]["value"] > before["log_likelihood"]["value"] + 0.5
-    assert 1 / 800 < table["tuning"]["kalman"]["scales"]["R"] < 1 / 200
+    tuned = table["tuning"]["kalman"]
+    assert 1 / 800 < tuned["scales"]["R"] < 1 / 200
+    np.testing.assert_allclose(tuned["R"], [[0.04 * 400 * tuned["scales"]["R"]]], rtol=1e-5)
     assert table["settings"]["skip"] == 160
     assert "reported on one trajectory of 200 steps, from step 161 on" in " ".join(capsys.readouterr().out.split())
 
@@ -238,7 +240,8 @@ BAD = {
     ("compare", *GOOD, "--components", "0,2"): "expected numbers from 0 to 1",
     ("compare", *GOOD, "--components", "x"): "expected numbers from 0 with commas",
     ("compare", *GOOD, "--tune", "scaler"): "invalid choice: 'scaler'",
-    ("compare", *GOOD, "--steps", "5"): "expected them for simulated data only",
+    ("compare", *GOOD, "--steps", "5"): "expected them without, to simulate",
+    ("compare", *GOOD, "--objective", "mse"): "got --objective mse without --tune",
     ("compare", "--steps", "0"): "expected a whole number of at least 1",
     ("compare", "--split", "test"): "got --split without --data",
     ("compare", *GOOD, "--filters", "kalman", "--out", "good.npz"): "cannot write into good.npz",
