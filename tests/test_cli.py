@@ -240,7 +240,7 @@ BAD = {
     ("compare", *GOOD, "--components", "0,2"): "expected numbers from 0 to 1",
     ("compare", *GOOD, "--components", "x"): "expected numbers from 0 with commas",
     ("compare", *GOOD, "--tune", "scaler"): "invalid choice: 'scaler'",
-    ("compare", *GOOD, "--steps", "5"): "expected them without, to simulate",
+    ("compare", *GOOD, "--steps", "5"): "expected them for simulated data only",
     ("compare", *GOOD, "--objective", "mse"): "got --objective mse without --tune",
     ("compare", "--steps", "0"): "expected a whole number of at least 1",
     ("compare", "--split", "test"): "got --split without --data",
