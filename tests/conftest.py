@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+# nearly all the time of these tests is compilation: compile quickly rather than well (read when jax starts)
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false")
+
 import jax
 import numpy as np
 import pytest
