@@ -14,6 +14,7 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax.base import Gaussian
+from kfjax.filters.noise_factors import coloured
 from kfjax.models import StateSpaceModel
 from kfjax.spaces import EUCLIDEAN, Space
 
@@ -89,9 +90,8 @@ def weighted_cov(space: Space | None, points: Array, weights: Array, mean: Array
 def draw_prior(key: Array, model: StateSpaceModel, count: int) -> Array:
     """Draw [count, n] from the prior."""
     mean, cov = model.prior
-    L = linalg.cholesky(cov)
-    noise = jax.random.normal(key, (count, model.n), model.dtype)
-    return jax.vmap(lambda z: model.state_space.retract(mean, linalg.matmul(L, z)))(noise)
+    noise = coloured(cov, jax.random.normal(key, (count, model.n), model.dtype))
+    return jax.vmap(model.state_space.retract, in_axes=(None, 0))(mean, noise)
 
 
 def propagate(model: StateSpaceModel, x: Array, u: Any, z: Array) -> Array:

@@ -10,61 +10,21 @@ unbiased: so is exp(sum_t log p(y_t | y_1..t-1)), the estimate of the likelihood
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from kfjax import linalg
 from kfjax.base import Filter, Gaussian, Info, constructor
 from kfjax.filters import clouds, proposals
-from kfjax.filters.resampling import SYSTEMATIC, Resampling, log_total, normalised, resample
+from kfjax.filters.particle_states import Particles, check_particles, mixture_info, selected, weighed
+from kfjax.filters.resampling import SYSTEMATIC, Resampling, normalised
 from kfjax.models import StateSpaceModel
 from kfjax.moments import MomentRule
-from kfjax.observing import innovation_info, keep_unobserved, observe
-from kfjax.spaces import Space
+from kfjax.observing import observe
 
-__all__ = ["Particles", "auxiliary_particle", "particle"]
-
-
-class Particles(NamedTuple):
-    """A belief as N weighted particles.
-
-    Attributes:
-        particles: [..., N, n].
-        log_weights: [..., N]. Their exponentials sum to one in expectation; `mean` and `cov` normalise them.
-        key: words of the random key of the next step (uint32).
-        previous: what the particles were moved from [..., N, n], kept by filters that move them again once y is known.
-        moved: whether `previous` still tells that, that is, between a predict and an update.
-        space: how states are averaged, on a curved space.
-    """
-
-    particles: Array
-    log_weights: Array
-    key: Array
-    previous: Array | None = None
-    moved: Array | None = None
-    space: Space | None = None
-
-    @property
-    def mean(self) -> Array:
-        """The weighted mean [..., n]; on a curved space, of offsets from a reference point."""
-        return clouds.lifted(_mean, self, self.log_weights)
-
-    @property
-    def cov(self) -> Array:
-        """The weighted covariance [..., n, n]."""
-        return clouds.lifted(_cov, self, self.log_weights)
-
-
-def _mean(state: Particles) -> Array:
-    return clouds.weighted_mean(state.space, state.particles, jnp.exp(normalised(state.log_weights)))
-
-
-def _cov(state: Particles) -> Array:
-    weights = jnp.exp(normalised(state.log_weights))
-    return clouds.weighted_cov(state.space, state.particles, weights, _mean(state))
+__all__ = ["auxiliary_particle", "particle"]
 
 
 @constructor
@@ -110,13 +70,13 @@ def particle(
         140 (1993); A. Doucet, S. Godsill, C. Andrieu, On sequential Monte Carlo sampling methods for Bayesian
         filtering, Stat. Comput. 10 (2000), section II-D.
     """
-    _check("particle", particles, ess)
+    check_particles("particle", particles, ess)
     guided = proposal is not None
 
     def predict(model: StateSpaceModel, state: Particles, u: Any = None) -> Particles:
         key, (select, move) = clouds.split(state.key, 2)
-        indices, log_weights = resample(resampling, ess, select, state.log_weights)
-        return _move(move, model, _selected(state, indices, log_weights, key), u)
+        state, _ = selected(resampling, ess, select, state)
+        return _move(move, model, state._replace(key=key), u)
 
     def update(
         model: StateSpaceModel, state: Particles, y: Array, u: Any = None, observed: Any = None
@@ -159,7 +119,7 @@ def auxiliary_particle(
     References:
         M. K. Pitt, N. Shephard, Filtering via simulation: auxiliary particle filters, JASA 94 (1999), section 3.
     """
-    _check("auxiliary_particle", particles, ess)
+    check_particles("auxiliary_particle", particles, ess)
 
     def predict(model: StateSpaceModel, state: Particles, u: Any = None) -> Particles:
         key, (move,) = clouds.split(state.key, 1)
@@ -172,20 +132,11 @@ def auxiliary_particle(
         each = _proposals(proposal, model, state, y, u, observed)
         priorities = state.log_weights + jnp.where(state.moved, each.log_evidence, 0)
         priorities = jnp.where(jnp.max(priorities) == -jnp.inf, state.log_weights, priorities)
-        indices, log_weights = resample(resampling, ess, select, state.log_weights, priorities)
+        ancestors, indices = selected(resampling, ess, select, state._replace(key=key), priorities)
         each = jax.tree.map(lambda a: a[indices], each)
-        selected = _selected(state, indices, log_weights, key)
-        return _weigh(model, state, _propose(draw, model, selected, each), y, u, observed)
+        return _weigh(model, state, _propose(draw, model, ancestors, each), y, u, observed)
 
     return Filter(_initial("auxiliary_particle", particles, keeps_previous=True), predict, update)
-
-
-def _check(who: str, particles: int, ess: float) -> None:
-    """Check the numbers that a constructor takes."""
-    if particles < 1:
-        raise ValueError(f"{who}: particles is {particles}; expected at least 1.")
-    if not 0 <= ess <= 1:
-        raise ValueError(f"{who}: ess is {ess}; expected a fraction of the particles, 0 to 1.")
 
 
 def _initial(who: str, particles: int, keeps_previous: bool) -> Any:
@@ -196,14 +147,9 @@ def _initial(who: str, particles: int, keeps_previous: bool) -> Any:
         x = clouds.draw_prior(draw, model, particles)
         equal = jnp.full(particles, -jnp.log(particles), x.dtype)
         history = (jnp.copy(x), jnp.asarray(False)) if keeps_previous else (None, None)
-        return Particles(x, equal, data, *history, clouds.space_of(model))
+        return Particles(x, equal, data, None, *history, clouds.space_of(model))
 
     return init
-
-
-def _selected(state: Particles, indices: Array, log_weights: Array, key: Array) -> Particles:
-    """Return the state of the particles that go on."""
-    return state._replace(particles=state.particles[indices], log_weights=log_weights, key=key)
 
 
 def _noise(key: Array, model: StateSpaceModel, state: Particles) -> Array:
@@ -239,26 +185,12 @@ def _propose(key: Array, model: StateSpaceModel, state: Particles, each: proposa
 def _weigh(
     model: StateSpaceModel, predicted: Particles, proposed: Particles, y: Array, u: Any, observed: Any
 ) -> tuple[Particles, Info]:
-    """Multiply the weights by the density of y; an impossible y leaves them as they are."""
+    """Weigh the proposed particles; Info tells of y as predicted."""
     density = jax.vmap(lambda x: proposals.log_density(model, x, y, u, observed))(proposed.particles)
-    weighed = proposed.log_weights + density
-    total = log_total(weighed)
-    log_weights = normalised(jnp.where(total == -jnp.inf, proposed.log_weights, weighed))
-    moved = None if proposed.moved is None else jnp.asarray(False)
-    new = keep_unobserved(observed, proposed._replace(log_weights=log_weights, moved=moved), predicted)
-    if observed is not None:
-        total = jnp.where(jnp.any(observed), total, 0)
-    return new, _info(model, predicted, y, u, observed)._replace(log_likelihood=total)
-
-
-def _info(model: StateSpaceModel, state: Particles, y: Array, u: Any, observed: Any) -> Info:
-    """Return the Info of the mean and covariance of y that predicted particles give."""
-    seen = observe(model, state.mean, y, u, observed)
-    weights = jnp.exp(normalised(state.log_weights))
-    ys = jax.vmap(seen.fn)(state.particles).astype(weights.dtype)
-    y_hat = clouds.weighted_mean(seen.space, ys, weights)
-    S = linalg.factorise(clouds.weighted_cov(seen.space, ys, weights, y_hat) + seen.R)
-    return innovation_info(seen.innovation(y_hat), S, seen.mask)
+    new, log_likelihood = weighed(predicted, proposed, density, observed)
+    seen = observe(model, predicted.mean, y, u, observed)
+    ys = jax.vmap(seen.fn)(predicted.particles).astype(density.dtype)
+    return new, mixture_info(seen, ys, predicted.weights, seen.R, log_likelihood)
 
 
 def _recentre(model: StateSpaceModel, state: Particles, gaussian: Gaussian) -> Particles:

@@ -24,6 +24,7 @@ __all__ = [
     "Stratified",
     "Systematic",
     "effective_sample_size",
+    "inverse_cdf",
     "log_total",
     "normalised",
     "resample",
@@ -49,7 +50,7 @@ def effective_sample_size(log_weights: Array) -> Array:
     return jnp.exp(-jax.scipy.special.logsumexp(2 * normalised(log_weights)))
 
 
-def _inverse_cdf(log_weights: Array, uniforms: Array) -> Array:
+def inverse_cdf(log_weights: Array, uniforms: Array) -> Array:
     """Return the indices [..] at which the cumulated weights [N] pass numbers in [0, 1); never one of weight zero."""
     cumulated = jnp.cumsum(jnp.exp(normalised(log_weights)))
     below_one = 1 - jnp.finfo(cumulated.dtype).epsneg
@@ -85,7 +86,7 @@ class Systematic(Resampling):
     def __call__(self, key: Array, log_weights: Array) -> Array:
         """Return indices [N]."""
         N, dtype = log_weights.shape[0], log_weights.dtype
-        return _inverse_cdf(log_weights, (jnp.arange(N) + jax.random.uniform(key, (), dtype)) / N)
+        return inverse_cdf(log_weights, (jnp.arange(N) + jax.random.uniform(key, (), dtype)) / N)
 
 
 SYSTEMATIC = Systematic()
@@ -102,7 +103,7 @@ class Stratified(Resampling):
     def __call__(self, key: Array, log_weights: Array) -> Array:
         """Return indices [N]."""
         N, dtype = log_weights.shape[0], log_weights.dtype
-        return _inverse_cdf(log_weights, (jnp.arange(N) + jax.random.uniform(key, (N,), dtype)) / N)
+        return inverse_cdf(log_weights, (jnp.arange(N) + jax.random.uniform(key, (N,), dtype)) / N)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +117,7 @@ class Multinomial(Resampling):
 
     def __call__(self, key: Array, log_weights: Array) -> Array:
         """Return indices [N]."""
-        return _inverse_cdf(log_weights, jax.random.uniform(key, log_weights.shape, log_weights.dtype))
+        return inverse_cdf(log_weights, jax.random.uniform(key, log_weights.shape, log_weights.dtype))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +135,7 @@ class Residual(Resampling):
         # weights that are 1/N to rounding must count as 1/N
         copies = jnp.floor(expected * (1 + 8 * jnp.finfo(dtype).eps))
         remaining = jnp.log(jnp.maximum(expected - copies, 0))
-        drawn = _inverse_cdf(remaining, jax.random.uniform(key, (N,), dtype))
+        drawn = inverse_cdf(remaining, jax.random.uniform(key, (N,), dtype))
         ends = jnp.cumsum(copies.astype(jnp.int32))
         position = jnp.arange(N)
         copied = jnp.searchsorted(ends, position, side="right")
