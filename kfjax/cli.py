@@ -120,13 +120,13 @@ def _command(commands: Any, name: str, run: Any, summary: str, text: str, exampl
 
 def _add_compare(add: Callable[..., Any]) -> None:
     add("--system", metavar="NAME", help=f"simulate a system: {', '.join(systems.names())}")
-    add("--filters", metavar="A,B", default="all", help=f"all (default), or some of {', '.join(FILTERS)}")
+    add("--filters", metavar="A,B", help=f"all (default), or some of {', '.join(FILTERS)}")
     add("--components", metavar="I,J", type=_components, help="count errors of these state components only, from 0")
     add("--tune", choices=STRUCTURES, help="also tune Q and R: one factor each, or one per state and channel")
     add("--objective", choices=OBJECTIVES, help="what --tune improves (default likelihood)")
     add("--trajectories", metavar="N", type=_count, help="how many to simulate (default 500)")
     add("--steps", metavar="T", type=_count, help="of each simulated trajectory (default 100)")
-    add("--quick", action="store_true", help="a small study, to see that everything works")
+    add("--quick", action="store_true", help="a small study of two filters, to see that everything works")
     add("--out", metavar="FOLDER", default="results", help="for compare.json and compare.png (default results)")
     add("--json", action="store_true", help="print the JSON in place of the tables")
 

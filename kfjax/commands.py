@@ -33,6 +33,7 @@ from kfjax.training import Tuned, tune
 
 __all__ = ["run_compare", "run_filter"]
 
+QUICK_FILTERS = "extended,unscented"
 PIPE_WIDTH = 140  # columns of a table that no terminal shows
 
 
@@ -105,7 +106,8 @@ def _study(args: Namespace) -> Study:
 
 def _table(args: Namespace, study: Study, title: str, model: StateSpaceModel) -> _Table:
     """Run all filters of one table, tuned ones beside untuned ones."""
-    filters, left_out = _filters(args.filters, model, study.data)
+    names = args.filters or (QUICK_FILTERS if args.quick else "all")
+    filters, left_out = _filters(names, model, study.data)
     tuned = {name: _tune(args, study.parts, name, chosen, model) for name, chosen in filters.items() if study.parts}
     entries = {}
     for name, chosen in filters.items():

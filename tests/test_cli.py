@@ -148,7 +148,7 @@ def test_the_study_without_arguments_is_stated_and_has_wrong_models(here, capsys
     assert all(title in capsys.readouterr().out for title in titles[:1])
     likelihoods = [table["rows"][0]["log_likelihood"]["value"] for table in written["tables"]]
     assert likelihoods[0] == max(likelihoods)
-    (quick,) = compare(here, *sizes, "--quick")["tables"]
+    (quick,) = compare(here, *sizes, "--quick")["tables"]  # the matched model only
     assert quick["rows"][0]["log_likelihood"]["value"] == likelihoods[0]
     (other,) = compare(here, *sizes, "--quick", "--seed", "1")["tables"]
     assert other["rows"][0]["log_likelihood"]["value"] != likelihoods[0]
