@@ -75,7 +75,7 @@ def tune(
     gives the start, since an untuned filter may diverge and then has no gradient; Adam with a falling step size, on
     random batches of trajectories, does the rest; the factors kept are the best on the validation part. A common factor
     of Q and R hardly changes the estimates, so that under "mse" the geometric mean of R's factors is held at one: how
-    large the covariances should be, only the likelihood can tell.
+    large the covariances should be, only the likelihood can tell. The prior stays as it is.
 
     Args:
         filter: the `Filter`.
@@ -108,6 +108,10 @@ def tune(
     References:
         I. Greenberg et al., Optimization or architecture: how to hack Kalman filtering, NeurIPS 2023.
     """
+    if min(steps, batch) < 1 or not learning_rate > 0:
+        raise ValueError(
+            f"tune: got steps={steps}, batch={batch}, learning_rate={learning_rate}; expected at least 1, 1, and above 0."
+        )
     model = _checked(params, train, validation, structure, objective, skip)
     task = _Task(filter, objective, min(batch, train.size))
     sizes = ((model.n,), train.obs.shape[2:]) if structure == "diagonal" else ((), ())
@@ -163,7 +167,7 @@ class _Part(NamedTuple):
         """The mean over everything that counts; infinite where it is not finite."""
         sums = [_sums(task, params, theta, chunk, counts, self.skip, self.key) for chunk, counts in self.chunks]
         total, count = np.sum(np.asarray(sums, np.float64), axis=0)
-        return total / count if np.isfinite(total) else math.inf
+        return float(total / count) if count > 0 and np.isfinite(total) else math.inf
 
 
 @functools.partial(jax.jit, static_argnums=0)
