@@ -127,7 +127,7 @@ def test_the_factors_given_are_kept_if_nothing_is_better(parts):
     [
         ({"structure": "scaler"}, "got structure 'scaler'; expected one of diagonal, scalar. Did you mean 'scalar'?"),
         ({"objective": "rmse"}, "got objective 'rmse'; expected one of likelihood, mse. Did you mean 'mse'?"),
-        ({"steps": 0}, "got steps=0, batch=64, learning_rate=0.1; expected at least 1, 1, and above 0"),
+        ({"steps": 0}, "got steps=0, batch=64, learning_rate=0.1; expected at least 1, 1, above 0"),
         ({"params": 3.0}, "params is float; expected a StateSpaceModel"),
         ({"train": Dataset(np.zeros((2, 5, 2))), "objective": "mse"}, "train part has no true states"),
         ({"skip": (0, 40)}, "skip of the validation part is 40; expected 0 to 39"),

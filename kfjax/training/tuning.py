@@ -110,7 +110,7 @@ def tune(
     """
     if min(steps, batch) < 1 or not learning_rate > 0:
         raise ValueError(
-            f"tune: got steps={steps}, batch={batch}, learning_rate={learning_rate}; expected at least 1, 1, and above 0."
+            f"tune: got steps={steps}, batch={batch}, learning_rate={learning_rate}; expected at least 1, 1, above 0."
         )
     model = _checked(params, train, validation, structure, objective, skip)
     task = _Task(filter, objective, min(batch, train.size))
