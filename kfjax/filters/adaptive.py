@@ -1,13 +1,15 @@
-"""Noise covariances that are estimated while filtering, from what the update says about the noise that has occurred.
+"""Noise covariances that are estimated while filtering, from innovations, and that stay covariances.
 
-Given y_t, the noises have posterior moments, since v and w are jointly Gaussian with nu and with x_t:
+R, by expectation maximisation: v_t is jointly Gaussian with the innovation nu, and with a forgetting factor a
 
-    E[v v'] = v_hat v_hat' + R - G R',   v_hat = G nu,            G = R S^-1  (columns of observed channels)
-    E[w w'] = w_hat w_hat' + Q - A D A', w_hat = A (m - m^-),     A = Q (P^-)^-1,  D = P^- - P
+    R <- a R + (1 - a) E[v v' | y],   E[v v' | y] = G nu nu' G' + R - G R',   G = R S^-1  (observed channels).
 
-and R <- a R + (1 - a) E[v v'] with a forgetting factor a, likewise Q: expectation maximisation, step by step. Both stay
-positive semidefinite, as G R' <= R and A D A' <= Q, unlike the differences of covariances of other adaptive filters.
-They are carried as R = L U L' with L L' the R of the model, so that U = I is the model's own noise.
+Q, by the correction that the update makes, which has the covariance P^- - P if the filter is consistent:
+
+    Q <- L_Q (I + (1 - a) (z z' - Z)) L_Q',   z = L_P^-1 (m - m^-),   Z = L_P^-1 (P^- - P) L_P^-T,
+
+with L_Q L_Q' = Q and L_P L_P' = P^-. Both stay positive semidefinite, since G R' <= R and Z <= I; the usual estimate
+Q + z z' - Z without the factors does not. They are carried as R = L U L', L L' the R of the model: U = I is its own.
 """
 
 from __future__ import annotations
@@ -52,15 +54,17 @@ class Adaptive(NamedTuple):
 
 @constructor
 def adaptive(filter: Filter, *, forgetting_R: float = 0.98, forgetting_Q: float = 1.0) -> Filter:
-    """Estimate R, and if asked Q, while filtering, by forgetting expectation maximisation on the innovations.
+    """Estimate R or Q while filtering, from the size of the innovations, with forgetting.
 
-    R <- a R + (1 - a) E[v_t v_t' | y_1..t], and likewise Q with E[w_t w_t' | y_1..t]; both stay positive semidefinite.
-    About 1 / (1 - a) observations are remembered. Unobserved channels and rejected observations teach nothing: an
-    unobserved channel changes only as far as its noise is correlated with that of an observed one.
+    R <- a R + (1 - a) E[v_t v_t' | y_1..t]; Q is scaled until corrections are as large as the filter expects them.
+    Both stay positive semidefinite. About 1 / (1 - a) observations are remembered. Unobserved channels and rejected
+    observations teach nothing: an unobserved channel changes only as far as its noise is correlated with that of an
+    observed one, and Q only in directions that the data correct.
 
-    R is told apart from Q well where several observations see the same state; adapting both needs long memories.
-    It costs a few m^3 (n^3 for Q), and covariances that depend on the data, so that under `jax.vmap` every trajectory
-    has its own. `rule` is forwarded if only R is adapted: a smoother has to know the Q of every step.
+    Adapt one of them: the covariance of the innovations alone does not tell an R too small from a Q too small, and with
+    both they share the blame. It costs a few m^3 (n^3 for Q), and covariances that depend on the data, so that under
+    `jax.vmap` every trajectory has its own. `rule` is forwarded if only R is adapted: a smoother has to know the Q of
+    every step.
 
     Args:
         filter: a filter whose Info has `innovation` and `innovation_cov` (for R), whose params hold one model; around
@@ -85,7 +89,7 @@ def adaptive(filter: Filter, *, forgetting_R: float = 0.98, forgetting_Q: float 
 
     References:
         R. K. Mehra, Approaches to adaptive filtering, IEEE Trans. Automat. Contr. 17 (1972); S. Akhlaghi, N. Zhou,
-        Z. Huang, Adaptive adjustment of noise covariance in Kalman filter, IEEE PES GM (2017), eq. (14), (15).
+        Z. Huang, Adaptive adjustment of noise covariance in Kalman filter, IEEE PES GM (2017), section III.
     """
     need_filter("adaptive", filter)
     if not 0 < forgetting_R <= 1 or not 0 < forgetting_Q <= 1:
@@ -112,8 +116,8 @@ def adaptive(filter: Filter, *, forgetting_R: float = 0.98, forgetting_Q: float 
         if learns_R:
             R_scale = _learn_R(R_scale, model.R, info, 1 - forgetting_R)
         if learns_Q:
-            moved = Gaussian(state_space_of(params).difference(after.mean, before.mean), after.cov - before.cov)
-            Q_scale = _learn_Q(Q_scale, model.process_noise(before.mean, u), before.cov, moved, 1 - forgetting_Q)
+            correction = Gaussian(state_space_of(params).difference(after.mean, before.mean), before.cov - after.cov)
+            Q_scale = _learn_Q(Q_scale, model.process_noise(before.mean, u), before.cov, correction, 1 - forgetting_Q)
         return Adaptive(after, R_scale, Q_scale), info
 
     def recentre(params: Any, state: Adaptive, gaussian: Gaussian) -> Adaptive:
@@ -153,8 +157,11 @@ def _learn_R(U: Array, R: Array, info: Info, rate: float) -> Array:
     return linalg.symmetric(U + rate * (jnp.outer(z, z) - linalg.matmul(G, L_U)))
 
 
-def _learn_Q(U: Array, Q: Array, P: Array, moved: Gaussian, rate: float) -> Array:
-    """Move U towards E[z z' | y] by rate, where w = L z, and the update moved the belief of covariance P."""
-    A = linalg.factorise(P).solve(linalg.matmul(linalg.cholesky(Q), U)).T
-    z = linalg.matmul(A, moved.mean)
-    return linalg.symmetric(U + rate * (jnp.outer(z, z) + linalg.quadratic(A, moved.cov)))
+def _learn_Q(U: Array, Q: Array, P: Array, correction: Gaussian, rate: float) -> Array:
+    """Scale U by rate where the correction of a belief of covariance P was larger than expected, or smaller."""
+    L_P = linalg.cholesky(P)
+    noisy = jnp.diag(linalg.cholesky(Q)) > 0
+    z = jnp.where(noisy, linalg.solve_lower(L_P, correction.mean), 0)
+    Z = linalg.solve_lower(L_P, linalg.solve_lower(L_P, correction.cov).T)
+    surprise = jnp.outer(z, z) - jnp.where(noisy[:, None] & noisy[None, :], Z, 0)
+    return linalg.symmetric(U + rate * linalg.quadratic(linalg.cholesky(U), surprise))

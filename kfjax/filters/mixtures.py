@@ -95,7 +95,7 @@ def imm(filters: tuple[Filter, ...], maps: tuple[Map | None, ...] | None = None)
 
     A member that makes nothing of an observation which others use (a gate, a reset) keeps its weight. Without
     observations the weights follow the chain. Differentiable in everything, `transition` included; zero weights and
-    transitions are fine.
+    transitions are fine: a member that cannot be on follows the mixture until it can.
 
     Cost: K updates, and K^2 n^2 for the mixing; covariances depend on the data. `rule` is None.
 
@@ -205,13 +205,14 @@ def _common(maps: tuple[Map | None, ...], members: tuple[Any, ...]) -> list[Gaus
 
 
 def _mixing(transition: Array, weights: Array) -> tuple[Array, Array]:
-    """Return c_j = sum_i p_ij mu_i, and p_ij mu_i / c_j at [i, j]; a member without weight keeps its own belief."""
+    """Return c_j = sum_i p_ij mu_i, and p_ij mu_i / c_j at [i, j]; a member without weight follows the mixture."""
     joint = transition * weights[:, None]
     c = jnp.sum(joint, axis=0, keepdims=True)
-    # below the square root of the smallest number, 1 / c and its derivative cannot be multiplied any more
-    likely = c > float(jnp.finfo(c.dtype).tiny) ** 0.5
-    identity = jnp.eye(c.shape[1], dtype=c.dtype)
-    return c[0], jnp.where(likely, joint / jnp.where(likely, c, 1), identity)
+    # below the square root of the smallest number, 1 / c is a number, but its derivative no more
+    rare = c < float(jnp.finfo(c.dtype).tiny) ** 0.5
+    known = jnp.where(rare, jax.lax.stop_gradient(joint), joint)
+    total = jnp.sum(known, axis=0, keepdims=True)
+    return c[0], jnp.where(total > 0, known / jnp.where(total > 0, total, 1), weights[:, None])
 
 
 def _used(infos: tuple[Info, ...]) -> Array:

@@ -1,4 +1,4 @@
-"""Updates that outliers cannot spoil: the noise of suspicious channels is inflated, R = L diag(1 / w) L'.
+"""Updates that outliers cannot spoil: the noise of suspicious channels is inflated, R = L diag(1 / w) L', L L' = R.
 
 The weights w come from the residual of the whitened observation L^-1 y *after* the update, which depends on them in
 turn: a few fixed-point iterations, all of them on m x m matrices from one Info. With nu, S the innovation and its
@@ -114,12 +114,14 @@ class _StudentT(NamedTuple):
     dof: float
 
     def __call__(self, e: Array, v: Array, noisy: Array) -> tuple[Array, Array]:
-        """Return the weights [m], and what makes log N(nu; 0, S_w) a bound of the log-likelihood."""
-        m, square, dof = jnp.sum(noisy), jnp.sum(e**2 + v), self.dof
-        weight = (dof + m) / (dof + square)
+        """Return 1 / w [m], and what makes log N(nu; 0, S_w) a bound of the log-likelihood."""
+        largest = float(jnp.finfo(e.dtype).max) ** 0.4  # its weight is zero to rounding; its square, times R, a number
+        m, dof = jnp.sum(noisy), self.dof
+        square = jnp.sum(jnp.clip(e, -largest, largest) ** 2 + v)
+        inverse = (dof + square) / (dof + m)
         # in terms of the square, not of the weight: with many degrees of freedom the terms would cancel
-        correction = self._constants(e.shape[0], e.dtype)[m] + 0.5 * (square * weight - dof * jnp.log1p(square / dof))
-        return jnp.full_like(e, weight), correction
+        correction = self._constants(e.shape[0], e.dtype)[m] + 0.5 * (square / inverse - dof * jnp.log1p(square / dof))
+        return jnp.full_like(e, inverse), correction
 
     def _constants(self, channels: int, dtype: Any) -> Array:
         """Return log Gamma((dof + m) / 2) - log Gamma(dof / 2) - m / 2 log((dof + m) / 2) for m = 0, 1, ..."""
@@ -134,13 +136,13 @@ class _Huber(NamedTuple):
     threshold: float
 
     def __call__(self, e: Array, v: Array, noisy: Array) -> tuple[Array, Array]:
-        """Return the weights [m], and what makes log N(nu; 0, S_w) a bound of the log-likelihood."""
+        """Return 1 / w [m], and what makes log N(nu; 0, S_w) a bound of the log-likelihood."""
         del v
         k = self.threshold
-        weights = k / jnp.maximum(jnp.abs(e), k)
+        inverse = jnp.maximum(jnp.abs(e), k) / k
         normaliser = math.log(math.erf(k / math.sqrt(2)) + math.sqrt(2 / math.pi) * math.exp(-0.5 * k**2) / k)
-        terms = -0.5 * jnp.log(weights) - 0.5 * k**2 * (1 / weights - 1) - normaliser
-        return weights, jnp.sum(jnp.where(noisy, terms, 0))
+        terms = 0.5 * jnp.log(inverse) - 0.5 * k**2 * (inverse - 1) - normaliser
+        return inverse, jnp.sum(jnp.where(noisy, terms, 0))
 
 
 def _reweighted(who: str, filter: Filter, law: Any, iterations: int) -> Filter:
@@ -157,11 +159,12 @@ def _reweighted(who: str, filter: Filter, law: Any, iterations: int) -> Filter:
                 f" put {who} inside: sequential({who}(filter))."
             )
         L = _noise_factor(nominal, model.observation_noise(state.mean, u))
-        weights, correction = _weigh(law, nominal, L, iterations)
-        new, info = filter.update(with_model(params, R=_scaled(L, weights)), state, y, u, observed)
+        inverse, correction = _weigh(law, nominal, L, iterations)
+        R = linalg.symmetric(linalg.weighted_gram(inverse, L.T, L.T))
+        new, info = filter.update(with_model(params, R=R), state, y, u, observed)
         if info.log_likelihood is not None:
             info = info._replace(log_likelihood=info.log_likelihood + correction)
-        return new, reported(info, weights=jnp.where(jnp.diag(L) > 0, weights, 0))
+        return new, reported(info, weights=jnp.where(jnp.diag(L) > 0, 1 / inverse, 0))
 
     return filter._replace(update=update)
 
@@ -172,25 +175,16 @@ def _noise_factor(info: Info, R: Array) -> Array:
     return linalg.cholesky(jnp.where(mask[:, None] & mask[None, :], R, 0))
 
 
-def _scaled(L: Array, weights: Array) -> Array:
-    """Return L diag(1 / w) L', exactly symmetric."""
-    return linalg.symmetric(linalg.weighted_gram(1 / weights, L.T, L.T))
-
-
 def _weigh(law: Any, info: Info, L: Array, iterations: int) -> tuple[Array, Array]:
-    """Return the weights [m] after some iterations from 1, and the correction of the log-likelihood."""
+    """Return 1 / w [m] after some iterations from 1, and the correction of the log-likelihood."""
     noisy = jnp.diag(L) > 0
     whitened = linalg.solve_lower(L, info.innovation)
     S = linalg.solve_lower(L, linalg.solve_lower(L, info.innovation_cov).T)
     C = S - jnp.diag(noisy.astype(S.dtype))
-    # a residual beyond this has a weight of zero to rounding; its square, times R, is still a number
-    largest = float(jnp.finfo(S.dtype).max) ** 0.4
 
-    def improve(weights: Array) -> tuple[Array, Array]:
-        noise = jnp.where(noisy, 1 / weights, 0)
+    def improve(inverse: Array) -> tuple[Array, Array]:
+        noise = jnp.where(noisy, inverse, 0)
         S_w = linalg.factorise(C + jnp.diag(noise))
-        e = jnp.clip(noise * S_w.solve(whitened), -largest, largest)
-        return law(e, noise * jnp.diag(S_w.solve(C)), noisy)
+        return law(noise * S_w.solve(whitened), noise * jnp.diag(S_w.solve(C)), noisy)
 
-    weights = jax.lax.fori_loop(0, iterations - 1, lambda _, weights: improve(weights)[0], jnp.ones_like(whitened))
-    return improve(weights)
+    return improve(jax.lax.fori_loop(0, iterations - 1, lambda _, w: improve(w)[0], jnp.ones_like(whitened)))
