@@ -90,8 +90,8 @@ class Linear(_Pytree):
         ValueError: if the shapes do not fit.
 
     Example:
-        >>> kf.Linear([[1.0, 0.1], [0.0, 1.0]])(jnp.array([1.0, 2.0]), None).round(2).tolist()
-        [1.2000000476837158, 2.0]
+        >>> kf.Linear([[1.0, 0.5], [0.0, 1.0]])(jnp.array([1.0, 3.0]), None).tolist()
+        [2.5, 3.0]
     """
 
     A: Any

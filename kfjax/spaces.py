@@ -65,8 +65,9 @@ def angle_difference(*indices: int) -> Callable[[Array, Array], Array]:
         *indices: which components are angles.
 
     Example:
-        >>> kf.angle_difference(1)(jnp.array([5.0, 3.0]), jnp.array([1.0, -3.0])).round(3).tolist()
-        [4.0, -0.2829999923706055]
+        >>> d = kf.angle_difference(1)(jnp.array([5.0, 3.0]), jnp.array([1.0, -3.0]))
+        >>> [round(float(component), 3) for component in d]
+        [4.0, -0.283]
     """
     return _Wrapped(jnp.subtract, indices)
 
