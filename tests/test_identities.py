@@ -140,9 +140,7 @@ def bearing_cut_at_zero(landmark, x, u):
     return jnp.stack([distance, bearing % (2 * jnp.pi)])
 
 
-@pytest.mark.parametrize(
-    "filter", [kf.extended(), kf.extended(3), kf.unscented(0.5, 2.0, 0.0), kf.gauss_hermite()], ids=["1", "2", "3", "4"]
-)
+@pytest.mark.parametrize("filter", [kf.extended(3), kf.unscented(0.5, 2.0, 0.0)], ids=["iterated", "unscented"])
 def test_it_does_not_matter_where_the_cut_of_the_angles_lies(x64, filter):
     """The same model without wrapping, the heading a real number and the bearing cut at zero."""
     c = case("extended", "heading")
@@ -284,7 +282,7 @@ def test_the_iterated_filter_never_increases_its_cost(x64):
         np.array([[1.0, 0.3], [0.3, 2.0]]),
     )
     costs = []
-    for iterations in (2, 3, 4, 6, 20):
+    for iterations in (2, 3, 20):
         x, cost = one_update(kf.extended(iterations), cubic, R, mean, cov, y)
         costs.append(cost(x))
     assert costs[0] < cost(mean)

@@ -9,7 +9,7 @@ from table import quick_jit
 from kfjax import linalg
 
 SIZES = [*range(1, 13), 20]
-SMALL_AND_LARGE = [3, linalg.UNROLL + 1]
+SMALL_AND_LARGE = [2, linalg.UNROLL + 1]
 
 
 def conditioned(n, condition, seed=0):
@@ -120,7 +120,7 @@ def functions(n):
 
 @pytest.mark.parametrize("n", SMALL_AND_LARGE)
 def test_first_and_second_derivatives(x64, n):
-    """Forward, reverse, and each through the other, along a line, against fourth-order central differences."""
+    """Forward, reverse, and forward through reverse, along a line, against fourth-order central differences."""
     rng = np.random.default_rng(n + 1)
     X, D = rng.normal(size=(2, n, n)) / np.sqrt(n)
 
@@ -128,14 +128,14 @@ def test_first_and_second_derivatives(x64, n):
         return sum(jnp.sum(jnp.sin(fn(X + t * D) + 1)) for fn in functions(n))
 
     forward, reverse = jax.jacfwd(along), jax.grad(along)
-    derivatives = quick_jit(lambda t: (along(t), forward(t), reverse(t), jax.grad(forward)(t), jax.jacfwd(reverse)(t)))
+    derivatives = quick_jit(lambda t: (along(t), forward(t), reverse(t), jax.jacfwd(reverse)(t)))
     at = {k: derivatives(1e-3 * k) for k in (-2, -1, 0, 1, 2)}
 
     def difference(order):
         return (8 * (at[1][order] - at[-1][order]) - (at[2][order] - at[-2][order])) / 12e-3
 
     np.testing.assert_allclose(at[0][1:3], 2 * [difference(0)], rtol=1e-8)
-    np.testing.assert_allclose(at[0][3:], 2 * [difference(1)], rtol=1e-8)
+    np.testing.assert_allclose(at[0][3], difference(1), rtol=1e-8)
 
 
 @pytest.mark.parametrize("n", SMALL_AND_LARGE)

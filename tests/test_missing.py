@@ -58,14 +58,11 @@ def update_and_gradients(filter, params, state, y, channels, observed):
 def test_an_update_with_a_missing_channel_is_the_update_of_the_other(x64, name):
     """With the chain rule, since predictions see no data, this gives values and gradients of whole runs."""
     c = case(name)
-    state = c.filter.init(c.params)
-    for seen in (0, 1):
-        y, observed = np.full(2, np.nan), np.arange(2) == seen
-        y[seen] = c.ys[0, seen]
-        masked = update_and_gradients(c.filter, c.params, state, y, None, observed)
-        chex.assert_tree_all_finite(masked)
-        deleted = update_and_gradients(c.filter, c.params, state, y[observed], (seen,), None)
-        chex.assert_trees_all_close(masked, deleted, **exact)
+    state, y = c.filter.init(c.params), np.array([np.nan, c.ys[0, 1]])
+    masked = update_and_gradients(c.filter, c.params, state, y, None, np.array([False, True]))
+    chex.assert_tree_all_finite(masked)
+    deleted = update_and_gradients(c.filter, c.params, state, y[1:], (1,), None)
+    chex.assert_trees_all_close(masked, deleted, **exact)
 
 
 @pytest.mark.parametrize("name", FILTERS)
@@ -125,9 +122,8 @@ def with_gradient(run, filter, model, ys, pattern):
     return outputs, symmetrised(gradient)
 
 
-@pytest.mark.parametrize("name", ["extended", "unscented"])
-def test_a_masked_run_is_the_run_of_reduced_models(x64, name):
-    c = case(name)
+def test_a_masked_run_is_the_run_of_reduced_models(x64):
+    c = case("unscented")
     ys, kinds = np.where(c.observed, c.ys, np.nan), c.observed @ [1, 2]
     assert set(kinds) >= {0, 1, 3}
     masked = with_gradient(masked_run, c.filter, c.params, ys, c.observed)

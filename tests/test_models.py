@@ -196,6 +196,8 @@ def test_simulated_angles_stay_on_the_circle():
 
 # discretisation
 
+van_loan = quick_jit(kf.van_loan)
+
 
 def integral(function, end):
     """The integral from 0, by Gauss-Legendre on pieces that a fast decay needs."""
@@ -218,7 +220,7 @@ def test_van_loan_is_the_integral(x64, case, dtype):
     B, exponential = np.ones((len(A), 1)), scipy.linalg.expm
     Q = integral(lambda s: exponential(A * s) @ diffusion @ exponential(A * s).T, dt)
     held = integral(lambda s: exponential(A * s) @ B, dt)
-    step = kf.van_loan(A.astype(dtype), diffusion.astype(dtype), dtype(dt), B)
+    step = van_loan(A.astype(dtype), diffusion.astype(dtype), dtype(dt), B.astype(dtype))
     assert step.Q.dtype == dtype
     for got, expected in zip(step, (exponential(A * dt), Q, held), strict=True):
         condition = 200 + np.linalg.norm(A * dt, np.inf)  # of an exponential, by its scaling and squaring
@@ -227,9 +229,9 @@ def test_van_loan_is_the_integral(x64, case, dtype):
 
 def test_van_loan_takes_a_traced_step_and_differentiates():
     A, diffusion = [[0.0, 1.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]]
-    slope = jax.jit(jax.jacfwd(lambda dt: kf.van_loan(A, diffusion, dt).Q))(2.0)
+    slope = quick_jit(jax.jacfwd(lambda dt: kf.van_loan(A, diffusion, dt).Q))(2.0)
     np.testing.assert_allclose(slope, [[4.0, 2.0], [2.0, 1.0]], rtol=1e-5)
-    fast = jax.grad(lambda rate: kf.van_loan([[-rate]], [[1.0]], 1.0).Q[0, 0])(50.0)
+    fast = quick_jit(jax.grad(lambda rate: kf.van_loan([[-rate]], [[1.0]], 1.0).Q[0, 0]))(50.0)
     np.testing.assert_allclose(fast, -0.5 / 50**2, rtol=1e-4)
 
 
