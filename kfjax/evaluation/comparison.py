@@ -26,9 +26,9 @@ from kfjax.evaluation.engine import (
     summarise,
 )
 from kfjax.evaluation.intervals import Interval, check_level
-from kfjax.evaluation.progress import progress_bar
 from kfjax.evaluation.reports import Comparison, Row
 from kfjax.evaluation.results import Evaluation
+from kfjax.progress import progress_bar
 
 __all__ = ["compare"]
 

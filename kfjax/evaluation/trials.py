@@ -23,9 +23,9 @@ from kfjax.evaluation.engine import (
     state_difference,
     summarise,
 )
-from kfjax.evaluation.progress import progress_bar
 from kfjax.evaluation.results import Evaluation
 from kfjax.models import StateSpaceModel
+from kfjax.progress import progress_bar
 from kfjax.simulation import simulate
 
 __all__ = ["monte_carlo"]

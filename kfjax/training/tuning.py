@@ -21,9 +21,9 @@ from jax import Array
 from kfjax.base import Filter, Info
 from kfjax.data.batches import run_trajectory
 from kfjax.data.dataset import Dataset
-from kfjax.evaluation.progress import progress_bar
 from kfjax.models import StateSpaceModel, model_of
 from kfjax.naming import suggest
+from kfjax.progress import progress_bar
 from kfjax.training.noise import Scales, scale_noise
 
 __all__ = ["OBJECTIVES", "STRUCTURES", "Tuned", "tune"]
