@@ -189,23 +189,17 @@ def test_the_likelihood_of_a_robust_update_is_a_lower_bound(x64, name):
         assert exact - 0.12 < bound < exact
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_robust_updates_take_absurd_numbers(dtype):
-    with jax.enable_x64(dtype == "float64"):
-        model = model_of(*single()[:-1])
+@pytest.mark.parametrize("name", DENSITIES)
+def test_robust_updates_take_absurd_numbers_in_float32(name):
+    model = model_of(*single()[:-1])
 
-        @functools.partial(quick_jit, static_argnums=0)
-        def updated(method):
-            def means(model):
-                state, info = method.update(model, model.prior, jnp.array([1e20, 0.0]))
-                return state.mean.sum(), (state, info)
+    def moved(model):
+        state, info = DENSITIES[name][0].update(model, model.prior, jnp.array([1e20, 0.0]))
+        return state.mean.sum(), (state, info)
 
-            return jax.value_and_grad(means, has_aux=True)(model)
-
-        for method in (student_t(kf.kalman()), huber(kf.kalman())):
-            everything = updated(method)
-            chex.assert_tree_all_finite(everything)
-            assert np.abs(everything[0][1][0].mean).max() < 10
+    (_, (state, info)), gradient = quick_jit(jax.value_and_grad(moved, has_aux=True))(model)
+    chex.assert_tree_all_finite((state, info, gradient))
+    assert np.abs(state.mean).max() < 10
 
 
 ROBUST = {"student_t": student_t(kf.extended()), "huber": huber(kf.extended()), "adaptive": adaptive(kf.extended())}
@@ -376,11 +370,10 @@ def test_truncation_is_sound_far_away_in_float32():
 
 def test_constrained_estimates_obey(x64):
     params = filters.Constrained(MODELS["linear"]().model, box([0.0] * 4, [0.5, np.inf, 0.5, 0.5]))
-    for project in (filters.nearest, filters.truncated):
-        c = case(constrained(kf.kalman(), project), "linear", lambda model: params)
-        mean = run(c, observed=np.ones_like(c.observed))[1][0].mean
-        assert mean.min() > -1e-10
-        assert mean[:, [0, 2, 3]].max() < 0.5 + 1e-10
+    c = case(constrained(kf.kalman()), "linear", lambda model: params)
+    mean = run(c, observed=np.ones_like(c.observed))[1][0].mean
+    assert mean.min() > -1e-10
+    assert mean[:, [0, 2, 3]].max() < 0.5 + 1e-10
 
 
 # resets
@@ -526,18 +519,16 @@ def picked(i, h, x, u):
 
 
 COMPOSED = {
-    "gated student_t": (gated(student_t(kf.extended())), None),
-    "adaptive gated": (adaptive(gated(kf.unscented())), None),
-    "schmidt of gated square roots": (schmidt(gated(SQUARE_ROOT), (1,)), None),
-    "constrained fallback of huber": (constrained(fallback(huber(kf.extended()))), far_walls),
-    "fading adaptive": (fading(adaptive(kf.extended(), forgetting_Q=0.9), 1.05), None),
+    "fading adaptive student_t": fading(adaptive(student_t(kf.extended()), forgetting_Q=0.9), 1.05),
+    "schmidt of gated square roots": schmidt(gated(SQUARE_ROOT), (1,)),
+    "constrained fallback of gated huber": constrained(fallback(gated(huber(kf.extended())))),
 }
 
 
 @pytest.mark.parametrize("name", COMPOSED)
 def test_compositions_run_and_keep_the_law(name):
-    method, params = COMPOSED[name]
-    c = case(method, "pendulum", params or (lambda model: model))
+    method = COMPOSED[name]
+    c = case(method, "pendulum", far_walls if "constrained" in name else lambda model: model)
     final, (est, info) = run(c)
     chex.assert_tree_all_finite((final, est, info))
     state = method.init(c.params)
@@ -552,7 +543,14 @@ def test_compositions_run_and_keep_the_law(name):
 MODEL = kf.systems.constant_velocity()
 PAIR = filters.IMM((MODEL, MODEL), [[0.5, 0.5], [0.5, 0.5]], [0.5, 0.5])
 SENSORS = filters.Sensors(MODEL, {"a": MODEL.h}, {"a": MODEL.R})
+BOTH = filters.Sensors(MODEL, (MODEL.h, MODEL.h), (MODEL.R, MODEL.R))
 STATELESS = kf.kalman()._replace(recentre=None)
+
+
+def runs_into_nothing(x, y, u, observed):
+    return 0.0
+
+
 BAD = {
     "gated: probability is 0": lambda: gated(kf.kalman(), 0.0),
     "gated: got a function; expected a Filter": lambda: gated(kf.kalman),
@@ -573,6 +571,10 @@ BAD = {
     "Inequalities: A has shape": lambda: filters.Inequalities([1.0], [1.0]),
     "sequential: params is StateSpaceModel": lambda: sequential(kf.kalman()).init(MODEL),
     "sequential: got 2 filters": lambda: sequential((kf.kalman(), kf.kalman())).init(SENSORS),
+    "sequential: the filters have different states": lambda: sequential((kf.kalman(), SQUARE_ROOT)).init(BOTH),
+    "Sensors: the model has a log_likelihood": lambda: filters.Sensors(
+        MODEL.replace(log_likelihood=runs_into_nothing), SENSORS.h, SENSORS.R
+    ),
     "sequential: y has sensors in no dict": lambda: kf.run(sequential(kf.kalman()), SENSORS, jnp.zeros((3, 1))),
     "y of 'a' has shape \\(2,\\)": lambda: kf.run(sequential(kf.kalman()), SENSORS, {"a": jnp.zeros((3, 2))}),
     "Sensors: R has sensors \\['b'\\]": lambda: filters.Sensors(MODEL, {"a": MODEL.h}, {"b": MODEL.R}),

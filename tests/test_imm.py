@@ -195,8 +195,8 @@ def test_recentre_writes_a_common_belief_into_every_member(x64):
 
 def test_angles_are_mixed_across_the_cut(x64):
     space = MODELS["heading"]().model.state_space
-    beliefs = [kf.Gaussian(jnp.array([0.0, 0.0, a]), 0.1 * jnp.eye(3)) for a in (3.1, -3.1)]
-    mixed = moment_match(jnp.array([0.5, 0.5]), beliefs, space)
+    beliefs = [kf.Gaussian(jnp.array([0.0, 0.0, a]), 0.1 * jnp.eye(3)) for a in (0.0, 3.1, -3.1)]
+    mixed = moment_match(jnp.array([0.0, 0.5, 0.5]), beliefs, space)
     np.testing.assert_allclose(np.abs(mixed.mean[2]), np.pi, rtol=1e-12)
     np.testing.assert_allclose(mixed.cov[2, 2], 0.1 + (np.pi - 3.1) ** 2, rtol=1e-12)
 

@@ -179,11 +179,11 @@ def imm(filters: tuple[Filter, ...], maps: tuple[Map | None, ...] | None = None)
 
 
 def moment_match(weights: Array, beliefs: Sequence[Gaussian], space: Space) -> Gaussian:
-    """Return the Gaussian with the mean and covariance of a mixture; means are averaged as offsets from the first."""
-    first = beliefs[0].mean
+    """Return the Gaussian with the moments of a mixture; means are averaged as offsets from that of largest weight."""
     away = jax.vmap(space.difference, in_axes=(0, None))
     means, covs = jnp.stack([b.mean for b in beliefs]), jnp.stack([b.cov for b in beliefs])
-    mean = space.retract(first, linalg.matmul(away(means, first).T, weights))
+    reference = means[jnp.argmax(weights)]
+    mean = space.retract(reference, linalg.matmul(away(means, reference).T, weights))
     spread = away(means, mean)
     within = jnp.sum(weights[:, None, None] * covs, axis=0)
     return Gaussian(mean, within + linalg.weighted_gram(weights, spread, spread))

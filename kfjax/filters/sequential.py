@@ -46,6 +46,8 @@ class Sensors(_Pytree):
         keys = names(self.h)
         if keys is None or not keys or any(not callable(self.h[k]) for k in keys):
             raise ValueError("Sensors: h is not a dict or tuple of functions; expected one function (x, u) per sensor.")
+        if getattr(model_of(self.model), "log_likelihood", None) is not None:
+            raise ValueError("Sensors: the model has a log_likelihood, of no one sensor; expected h and R alone.")
         difference = like(self.h, [None] * len(keys)) if self.difference is None else self.difference
         for field, value in (("R", self.R), ("difference", difference)):
             if names(value) != keys:
@@ -132,8 +134,8 @@ def sequential(filters: Filter | tuple[Filter, ...]) -> Filter:
         return list(zip(keys, several, strict=True))
 
     def init(params: Sensors, key: Array | None = None) -> Any:
-        states = [jax.eval_shape(f.init, params.one(k), key) for k, f in assigned(params)]
-        if any(jax.tree.structure(s) != jax.tree.structure(states[0]) for s in states):
+        states = [jax.tree.flatten(jax.eval_shape(f.init, params.one(k), key)) for k, f in assigned(params)]
+        if any(state != states[0] for state in states):
             raise ValueError("sequential: the filters have different states; expected filters that share one.")
         return first.init(params.one(names(params.h)[0]), key)
 
