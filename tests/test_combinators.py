@@ -520,6 +520,7 @@ def picked(i, h, x, u):
 
 COMPOSED = {
     "fading adaptive student_t": fading(adaptive(student_t(kf.extended()), forgetting_Q=0.9), 1.05),
+    "huber of gated": huber(gated(kf.extended(), 0.5)),
     "schmidt of gated square roots": schmidt(gated(SQUARE_ROOT), (1,)),
     "constrained fallback of gated huber": constrained(fallback(gated(huber(kf.extended())))),
 }

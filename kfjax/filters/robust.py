@@ -158,9 +158,11 @@ def _reweighted(who: str, filter: Filter, law: Any, iterations: int) -> Filter:
                 f"{who}: the filter reports no innovation with covariance; expected one that does. For several sensors,"
                 f" put {who} inside: sequential({who}(filter))."
             )
-        L = _noise_factor(nominal, model.observation_noise(state.mean, u))
+        R, seen = model.observation_noise(state.mean, u), jnp.diag(nominal.innovation_cov) > 0
+        used, unused = seen[:, None] & seen[None, :], ~seen[:, None] & ~seen[None, :]
+        L = linalg.cholesky(jnp.where(used, R, 0))
         inverse, correction = _weigh(law, nominal, L, iterations)
-        R = linalg.symmetric(linalg.weighted_gram(inverse, L.T, L.T))
+        R = linalg.symmetric(linalg.weighted_gram(inverse, L.T, L.T)) + jnp.where(unused, R, 0)
         new, info = filter.update(with_model(params, R=R), state, y, u, observed)
         if info.log_likelihood is not None:
             info = info._replace(log_likelihood=info.log_likelihood + correction)
@@ -169,14 +171,8 @@ def _reweighted(who: str, filter: Filter, law: Any, iterations: int) -> Filter:
     return filter._replace(update=update)
 
 
-def _noise_factor(info: Info, R: Array) -> Array:
-    """Return L with L L' = R in the observed channels, zero in others."""
-    mask = jnp.diag(info.innovation_cov) > 0
-    return linalg.cholesky(jnp.where(mask[:, None] & mask[None, :], R, 0))
-
-
 def _weigh(law: Any, info: Info, L: Array, iterations: int) -> tuple[Array, Array]:
-    """Return 1 / w [m] after some iterations from 1, and the correction of the log-likelihood."""
+    """Return 1 / w [m] after some iterations from 1, and the correction; L L' is R, zero in unobserved channels."""
     noisy = jnp.diag(L) > 0
     whitened = linalg.solve_lower(L, info.innovation)
     S = linalg.solve_lower(L, linalg.solve_lower(L, info.innovation_cov).T)
