@@ -113,7 +113,7 @@ def _over_short_step(A: Array, diffusion: Array, B: Array | None, dt: Array) -> 
     n = A.shape[0]
     exponential = jax.scipy.linalg.expm(jnp.block([[-A, diffusion], [jnp.zeros_like(A), A.T]]) * dt)
     F = exponential[n:, n:].T
-    Q = linalg.symmetric(F @ exponential[:n, n:])
+    Q = linalg.symmetric(linalg.matmul(F, exponential[:n, n:]))
     if B is None:
         return Discretised(F, Q, None)
     p = B.shape[1]
@@ -124,5 +124,6 @@ def _over_short_step(A: Array, diffusion: Array, B: Array | None, dt: Array) -> 
 def _doubled(half: Discretised, active: Array) -> tuple[Discretised, None]:
     """Join two equal steps, where active."""
     F, Q, B = half
-    whole = Discretised(F @ F, linalg.symmetric(Q + F @ Q @ F.T), None if B is None else B + F @ B)
+    held = None if B is None else B + linalg.matmul(F, B)
+    whole = Discretised(linalg.matmul(F, F), linalg.symmetric(Q + linalg.quadratic(F, Q)), held)
     return jax.tree.map(lambda a, b: jnp.where(active, a, b), whole, half), None
