@@ -7,19 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from combining import plain, tight
 from table import MODELS, Case, outputs, quick_jit, run
 
 import kfjax as kf
 from kfjax.filters import IMM, fallback, gated, imm, sequential
 from kfjax.filters.mixtures import moment_match
 from kfjax.filters.particles import particle
-
-tight = {"rtol": 1e-9, "atol": 1e-11}
-
-
-def plain(info):
-    """An Info without what combinators report."""
-    return info._replace(extra=None)
 
 
 def two_models():
@@ -238,7 +232,7 @@ def test_an_imm_survives_a_diverging_member_with_a_fallback():
 def test_an_imm_within_sequential_and_within_a_gate(x64):
     problem, params = two_models()
     H = problem.model.h.A
-    split = kf.filters.Sensors(params, {"a": kf.Linear(H[:1]), "b": kf.Linear(H[1:])}, {"a": [[0.5]], "b": [[0.4]]})
+    split = kf.Sensors(params, {"a": kf.Linear(H[:1]), "b": kf.Linear(H[1:])}, {"a": [[0.5]], "b": [[0.4]]})
     ys = {"a": problem.ys[:, :1], "b": problem.ys[:, 1:]}
     observed = {"a": problem.observed[:, :1], "b": problem.observed[:, 1:]}
     method = sequential(gated(imm((kf.kalman(), kf.kalman())), 0.9999))

@@ -40,7 +40,7 @@ def gated(filter: Filter, probability: float = 0.999) -> Filter:
         ValueError: if probability is out of range; while tracing, if the filter reports no nis.
 
     Example:
-        >>> gated, model = kf.filters.gated(kf.kalman()), kf.systems.constant_velocity()
+        >>> gated, model = kf.gated(kf.kalman()), kf.systems.constant_velocity()
         >>> state, info = kf.step(gated, model, gated.init(model), jnp.array([1e3]))
         >>> info.extra["accepted"].item(), info.dof.item()
         (0, 0)
@@ -84,7 +84,7 @@ def fading(filter: Filter, factor: float) -> Filter:
     Example:
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=20)
-        >>> plain, alert = (kf.run(f, model, ys)[1] for f in (kf.kalman(), kf.filters.fading(kf.kalman(), 1.05)))
+        >>> plain, alert = (kf.run(f, model, ys)[1] for f in (kf.kalman(), kf.fading(kf.kalman(), 1.05)))
         >>> bool((alert.cov[-1] > plain.cov[-1]).all())
         True
 
@@ -170,7 +170,7 @@ def fallback(
         ValueError: if an argument is out of range, the filter has no `recentre`, or params no prior.
 
     Example:
-        >>> watched, model = kf.filters.fallback(kf.kalman()), kf.systems.constant_velocity()
+        >>> watched, model = kf.fallback(kf.kalman()), kf.systems.constant_velocity()
         >>> state, info = kf.step(watched, model, watched.init(model), jnp.array([jnp.inf]))
         >>> info.extra["reset"].item(), bool(jnp.isfinite(state.mean).all())
         (1, True)

@@ -194,7 +194,7 @@ def constrained(filter: Filter, project: Callable[[Gaussian, Any], Gaussian] = n
     Example:
         >>> model = kf.systems.constant_velocity()
         >>> bounded = kf.filters.Constrained(model, kf.filters.box([0.0, 0.0], [10.0, jnp.inf]))
-        >>> state, _ = kf.step(kf.filters.constrained(kf.kalman()), bounded, model.prior, jnp.array([-5.0]))
+        >>> state, _ = kf.step(kf.constrained(kf.kalman()), bounded, model.prior, jnp.array([-5.0]))
         >>> bool((state.mean >= -1e-6).all())
         True
 
@@ -223,6 +223,6 @@ def constrained(filter: Filter, project: Callable[[Gaussian, Any], Gaussian] = n
 def _checked(params: Any) -> Constrained:
     if not isinstance(params, Constrained):
         raise ValueError(
-            f"constrained: params is {type(params).__name__}; expected kf.Constrained(model, kf.box(lower, upper))."
+            f"constrained: params is {type(params).__name__}; expected kf.filters.Constrained(model, constraints)."
         )
     return params

@@ -53,7 +53,7 @@ def student_t(filter: Filter, dof: float = 4.0, *, iterations: int = 5) -> Filte
         ValueError: if an argument is out of range; while tracing, if params hold several models, or Info no innovation.
 
     Example:
-        >>> robust, model = kf.filters.student_t(kf.kalman(), 4.0), kf.systems.constant_velocity()
+        >>> robust, model = kf.student_t(kf.kalman(), 4.0), kf.systems.constant_velocity()
         >>> state, info = kf.step(robust, model, robust.init(model), jnp.array([1e3]))
         >>> bool(info.extra["weights"][0] < 1e-3)
         True

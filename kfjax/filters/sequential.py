@@ -32,7 +32,7 @@ class Sensors(_Pytree):
     Example:
         >>> model = kf.systems.constant_velocity()
         >>> h = {"position": kf.Linear([[1.0, 0.0]]), "speed": kf.Linear([[0.0, 1.0]])}
-        >>> sensors = kf.filters.Sensors(model, h, {"position": [[1.0]], "speed": [[0.1]]})
+        >>> sensors = kf.Sensors(model, h, {"position": [[1.0]], "speed": [[0.1]]})
         >>> sensors.R["speed"].shape
         (1, 1)
     """
@@ -108,10 +108,10 @@ def sequential(filters: Filter | tuple[Filter, ...]) -> Filter:
     Example:
         >>> h = {"gps": kf.Linear([[1.0, 0.0]]), "odometer": kf.Linear([[0.0, 1.0]])}
         >>> model = kf.systems.constant_velocity()
-        >>> sensors = kf.filters.Sensors(model, h, {"gps": [[9.0]], "odometer": [[0.1]]})
+        >>> sensors = kf.Sensors(model, h, {"gps": [[9.0]], "odometer": [[0.1]]})
         >>> ys = {"gps": jnp.arange(6.0)[:, None], "odometer": jnp.ones((6, 1))}
         >>> observed = {"gps": jnp.arange(6) % 3 == 0, "odometer": jnp.ones(6, bool)}
-        >>> kf.run(kf.filters.sequential(kf.kalman()), sensors, ys, observed=observed)[1].mean.shape
+        >>> kf.run(kf.sequential(kf.kalman()), sensors, ys, observed=observed)[1].mean.shape
         (6, 2)
 
     References:
