@@ -3,6 +3,7 @@
 __version__ = "0.1.0"
 
 from kfjax import data, evaluation, filters, linalg, moments, systems, training
+from kfjax.backward_simulation import simulate_smoothed, whole_state
 from kfjax.base import Estimate, Filter, Gaussian, Info, estimate, estimate_and_info
 from kfjax.data import Dataset
 from kfjax.discretisation import Discretised, time_steps, van_loan
@@ -11,8 +12,10 @@ from kfjax.filters import (
     IMM,
     Sensors,
     adaptive,
+    auxiliary_particle,
     constrained,
     cubature,
+    ensemble,
     extended,
     fading,
     fallback,
@@ -22,6 +25,8 @@ from kfjax.filters import (
     huber,
     imm,
     kalman,
+    particle,
+    rao_blackwellised,
     schmidt,
     sequential,
     square_root,
@@ -56,12 +61,14 @@ __all__ = [
     "adaptive",
     "angle_difference",
     "angle_retract",
+    "auxiliary_particle",
     "compare",
     "constant_gain",
     "constrained",
     "controllability",
     "cubature",
     "data",
+    "ensemble",
     "estimate",
     "estimate_and_info",
     "evaluation",
@@ -86,11 +93,14 @@ __all__ = [
     "parallel_filter",
     "parallel_iterated_smooth",
     "parallel_smooth",
+    "particle",
     "predicted",
+    "rao_blackwellised",
     "run",
     "schmidt",
     "sequential",
     "simulate",
+    "simulate_smoothed",
     "smooth",
     "split_missing",
     "square_root",
@@ -102,6 +112,7 @@ __all__ = [
     "training",
     "unscented",
     "van_loan",
+    "whole_state",
     "with_model",
     "wrap_angle",
 ]

@@ -3,6 +3,8 @@
 from kfjax.filters.adaptive import Adaptive, adaptive
 from kfjax.filters.combinators import Watched, fading, fallback, gated
 from kfjax.filters.constraints import Constrained, Inequalities, box, constrained, nearest, truncated
+from kfjax.filters.ensemble_forms import Perturbed, Transform
+from kfjax.filters.ensembles import Ensemble, ensemble
 from kfjax.filters.gaussians import (
     Iterated,
     Standard,
@@ -13,8 +15,13 @@ from kfjax.filters.gaussians import (
     kalman,
     unscented,
 )
+from kfjax.filters.localisation import GaspariCohn
 from kfjax.filters.mixtures import IMM, Mixture, imm
+from kfjax.filters.particle_states import Particles
+from kfjax.filters.particles import auxiliary_particle, particle
+from kfjax.filters.rao_blackwell import rao_blackwellised
 from kfjax.filters.registry import FILTERS, by_name
+from kfjax.filters.resampling import Multinomial, Residual, Soft, StopGradient, Stratified, Systematic
 from kfjax.filters.robust import huber, student_t
 from kfjax.filters.schmidt import schmidt
 from kfjax.filters.sequential import Sensors, sequential
@@ -25,18 +32,31 @@ __all__ = [
     "IMM",
     "Adaptive",
     "Constrained",
+    "Ensemble",
+    "GaspariCohn",
     "Inequalities",
     "Iterated",
     "Mixture",
+    "Multinomial",
+    "Particles",
+    "Perturbed",
+    "Residual",
     "Sensors",
+    "Soft",
     "SquareRoot",
     "Standard",
+    "StopGradient",
+    "Stratified",
+    "Systematic",
+    "Transform",
     "Watched",
     "adaptive",
+    "auxiliary_particle",
     "box",
     "by_name",
     "constrained",
     "cubature",
+    "ensemble",
     "extended",
     "fading",
     "fallback",
@@ -47,6 +67,8 @@ __all__ = [
     "imm",
     "kalman",
     "nearest",
+    "particle",
+    "rao_blackwellised",
     "schmidt",
     "sequential",
     "square_root",
