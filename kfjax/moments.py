@@ -88,14 +88,18 @@ class Affine(NamedTuple):
 
 def _linearise(fn: Callable[[Array], Array], x: Array, n: int, source: Space, target: Space) -> tuple[Array, Array]:
     """Return fn(x) and its Jacobian [k, n], between tangent spaces where the spaces are curved."""
-    mean = fn(x).astype(x.dtype)
+    mean, zero = fn(x).astype(x.dtype), jnp.zeros(n, x.dtype)
+    if isinstance(fn, Linear):  # by the chain rule: a matrix that a batch shares stays shared
+        J = fn.A.astype(x.dtype)
+        if source is not EUCLIDEAN:
+            J = linalg.matmul(J, jax.jacfwd(lambda d: source.retract(x, d))(zero))
+        if target is not EUCLIDEAN:
+            J = linalg.matmul(jax.jacfwd(lambda d: target.difference(mean + d, mean))(jnp.zeros_like(mean)), J)
+        return mean, J
     if source is EUCLIDEAN and target is EUCLIDEAN:
-        return mean, (fn.A if isinstance(fn, Linear) else jax.jacfwd(fn)(x)).astype(x.dtype)
-
-    def local(d: Array) -> Array:
-        return target.difference(fn(source.retract(x, d)), mean)
-
-    return mean, jax.jacfwd(local)(jnp.zeros(n, x.dtype)).astype(x.dtype)
+        return mean, jax.jacfwd(fn)(x).astype(x.dtype)
+    local = jax.jacfwd(lambda d: target.difference(fn(source.retract(x, d)), mean))
+    return mean, local(zero).astype(x.dtype)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -49,21 +49,38 @@ def bind(fn: Any, u: Any, mask: Array | None = None) -> Callable[[Array], Array]
         return Linear._unchecked(jnp.where(mask[:, None], fixed.A, 0), None, offset)
     if mask is None:
         return lambda x: fn(x, u)
-    return lambda x: jnp.where(mask, fn(x, u), 0)
+    return lambda x: jnp.where(mask, fn(_cut(mask, x), u), 0)
+
+
+def _cut(mask: Array, tree: Any) -> Any:
+    """Let no gradient through where nothing is observed: h may have none there, and 0 times infinity is NaN."""
+    return jax.tree.map(lambda a: jnp.where(mask.any(), a, jax.lax.stop_gradient(a)), tree)
 
 
 def observe(model: StateSpaceModel, x: Array, y: Array, u: Any = None, observed: Any = None) -> Observation:
     """Return the observation y [m] of the model at the predicted mean x, with the mask applied."""
-    R, space = model.observation_noise(x, u), model.observation_space
-    y = jnp.asarray(y, x.dtype)
+    y, space = jnp.asarray(y, x.dtype), model.observation_space
     if observed is None:
+        R = model.observation_noise(x, u)
         return Observation(bind(model.h, u), R, lambda y_hat: space.difference(y, y_hat), space, None)
     mask = jnp.broadcast_to(jnp.asarray(observed, bool), y.shape)
+    model, x, u = _cut(mask, (model, x, u))
+    R = model.observation_noise(x, u)
     y = jnp.where(mask, y, 0)  # fill first, mask after: a NaN behind a `where` still has a NaN gradient
     R = jnp.where(mask[:, None] & mask[None, :], R, 0) + jnp.diag((~mask).astype(R.dtype))
+    space = space if model.difference is None else _masked(space, mask)
     return Observation(
         bind(model.h, u, mask), R, lambda y_hat: jnp.where(mask, space.difference(y, y_hat), 0), space, mask
     )
+
+
+def _masked(space: Space, mask: Array) -> Space:
+    """Differences that are zero in unobserved channels, and pass no gradient there: 1 is a safer point than 0."""
+
+    def difference(a: Array, b: Array) -> Array:
+        return jnp.where(mask, space.difference(jnp.where(mask, a, 1), jnp.where(mask, b, 1)), 0)
+
+    return Space(difference, space.retract)
 
 
 def innovation_info(innovation: Array, S: linalg.Factored, mask: Array | None) -> Info:

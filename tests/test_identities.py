@@ -163,7 +163,7 @@ def test_it_does_not_matter_where_the_cut_of_the_angles_lies(x64, filter):
     chex.assert_trees_all_close(tuple(unwrapped), expected, rtol=1e-9, atol=1e-11)
 
 
-def on_the_positive_line(difference=False):
+def on_the_positive_line():
     """A model of positive numbers: x' = x exp(d), differences are those of logarithms."""
     log_ratio = lambda a, b: jnp.log(a) - jnp.log(b)  # noqa: E731
     return kf.StateSpaceModel(
@@ -182,18 +182,25 @@ def on_the_positive_line(difference=False):
     "filter", [kf.kalman(), kf.extended(3), kf.unscented()], ids=["kalman", "iterated", "unscented"]
 )
 def test_on_a_curved_space_a_linear_function_is_not_linear(x64, filter):
-    """The multiplicative model is the additive one of logarithms, whatever the rule."""
+    """The multiplicative model is the additive one of logarithms, whatever the rule, also with missing data."""
     curved = on_the_positive_line()
     prior = kf.Gaussian(jnp.log(curved.prior.mean), curved.prior.cov)
     flat = kf.StateSpaceModel(
         kf.Linear([[1.0]], b=[np.log(0.9)]), kf.Linear([[1.0]], b=[np.log(2.0)]), curved.Q, curved.R, prior
     )
     ys = np.exp(np.array([[0.3], [0.6], [0.1]]))
-    est = kf.run(filter, curved, ys)[1]
-    expected = kf.run(kf.kalman(), flat, np.log(ys))[1]
+    observed = np.array([True, False, True])
+
+    def total(filter, model, ys):
+        est = kf.run(filter, model, ys, observed=observed)[1]
+        return est.log_likelihood.sum(), est
+
+    gradient, est = quick_jit(jax.grad(functools.partial(total, filter), has_aux=True))(curved, ys)
+    slope, expected = quick_jit(jax.grad(functools.partial(total, kf.kalman()), has_aux=True))(flat, np.log(ys))
     np.testing.assert_allclose(np.log(est.mean), expected.mean, **tight)
     np.testing.assert_allclose(est.cov, expected.cov, **tight)
     np.testing.assert_allclose(est.log_likelihood, expected.log_likelihood, **tight)
+    np.testing.assert_allclose([gradient.Q, gradient.R], [slope.Q, slope.R], rtol=1e-8)
 
 
 # sharing
@@ -223,6 +230,16 @@ def test_a_batch_shares_one_covariance_recursion(masked):
     ys, observed = np.stack([c.ys] * 5), c.observed if masked else None
     run = lambda y: kf.run(c.filter, c.params, y, observed=observed)  # noqa: E731
     assert sorted(carries(jax.vmap(run), ys)) == [(4, 4), (5, 4)]
+
+
+def test_a_batch_shares_covariances_on_circles_too():
+    angle = {
+        "difference": kf.angle_difference(0),
+        "state_difference": kf.angle_difference(0),
+        "retract": kf.angle_retract(0),
+    }
+    model = kf.linear_gaussian(np.eye(2), np.eye(1, 2), np.eye(2), [[0.1]], (np.zeros(2), np.eye(2))).replace(**angle)
+    assert sorted(carries(jax.vmap(lambda y: kf.run(kf.kalman(), model, y)), np.zeros((5, 3, 1)))) == [(2, 2), (5, 2)]
 
 
 def test_a_batch_shares_the_covariances_of_the_smoother():

@@ -79,6 +79,30 @@ def test_an_update_with_nothing_observed_leaves_values_and_gradients_alone(x64, 
     )
 
 
+def distance(x, u):
+    """Without a derivative at u."""
+    return jnp.sqrt(jnp.sum((x - u) ** 2))[None]
+
+
+@pytest.mark.parametrize("anchor", [0.0, np.nan])
+@pytest.mark.parametrize("name", ["extended", "unscented"])
+def test_an_unobserved_sensor_need_not_have_a_derivative(x64, name, anchor):
+    model = kf.StateSpaceModel(kf.Linear(np.eye(2)), distance, 0.1 * np.eye(2), [[0.1]], (np.zeros(2), np.eye(2)))
+
+    @quick_jit
+    def gradients(us, observed):
+        def total(model):
+            final, est = kf.run(FILTERS[name].filter, model, np.full((2, 1), 0.5), us, observed=observed)
+            return weighed(final, kf.Info(log_likelihood=est.log_likelihood.sum()))
+
+        return jax.grad(total)(model)
+
+    sensible = np.array([[3.0, 1.0], [1.0, 2.0]])
+    strange = np.where([[True], [False]], anchor, sensible)
+    observed = np.array([False, True])
+    chex.assert_trees_all_equal(gradients(strange, observed), gradients(sensible, observed))
+
+
 # whole runs
 
 
