@@ -15,7 +15,7 @@ import kfjax as kf
 from kfjax import plotting
 from kfjax.data import Dataset
 from kfjax.evaluation import compare, saving
-from kfjax.evaluation.progress import progress_bar
+from kfjax.progress import progress_bar
 
 STEPS, SIZE = 12, 30
 MODEL = kf.linear_gaussian(
