@@ -124,7 +124,7 @@ def _add_compare(add: Callable[..., Any]) -> None:
     add("--components", metavar="I,J", type=_components, help="count errors of these state components only, from 0")
     add("--tune", choices=STRUCTURES, help="also tune Q and R: one factor each, or one per state and channel")
     add("--objective", choices=OBJECTIVES, help="what --tune improves (default likelihood)")
-    add("--trajectories", metavar="N", type=_count, help="how many to simulate (default 500)")
+    add("--trajectories", metavar="N", type=_count, help="how many to simulate (default 300)")
     add("--steps", metavar="T", type=_count, help="of each simulated trajectory (default 100)")
     add("--quick", action="store_true", help="a small study of two filters, to see that everything works")
     add("--out", metavar="FOLDER", default="results", help="for compare.json and compare.png (default results)")

@@ -95,7 +95,7 @@ def _study(args: Namespace) -> Study:
     if args.split:
         raise ValueError("got --split without --data; expected it for npz files that hold parts.")
     sizes = {"seed": args.seed, "tuning": tuning}
-    sizes["trajectories"] = args.trajectories or (50 if args.quick else 500)
+    sizes["trajectories"] = args.trajectories or (50 if args.quick else 300)
     sizes["steps"] = args.steps or (50 if args.quick else 100)
     if args.model:
         return studies.simulated_study(args.model, load_model(args.model), **sizes)

@@ -45,7 +45,7 @@ def simulated_study(
     us: Any = None,
     *,
     seed: int = 0,
-    trajectories: int = 500,
+    trajectories: int = 300,
     steps: int = 100,
     tuning: bool = False,
 ) -> Study:
