@@ -23,12 +23,21 @@ __all__ = ["Perturbed", "Transform", "innovation_covariance"]
 
 
 class LowRank(NamedTuple):
-    """S = Y' Y + R by the N x N matrix I + Z Z', Z = Y R^-1/2'; it answers like `linalg.Factored`."""
+    """S = Y' Y + R by the N x N matrix I + Z Z', Z = Y R^-1/2'; it answers like `linalg.Factored`.
+
+    Attributes:
+        Y: [N, m].
+        R: [m, m], positive definite.
+        Z: [N, m].
+        root: (I + Z Z')^-1/2, [N, N].
+        log_scale: log det (I + Z Z').
+    """
 
     Y: Array
     R: Array
     Z: Array
-    inner: linalg.Factored
+    root: Array
+    log_scale: Array
 
     @property
     def matrix(self) -> Array:
@@ -38,12 +47,16 @@ class LowRank(NamedTuple):
     def solve(self, b: Array) -> Array:
         """Return S^-1 b for b [m]."""
         white = whitened(self.R, b[None])
-        rest = white - linalg.matmul(self.inner.solve(linalg.matmul(self.Z, white.T)).T, self.Z)
-        return unwhitened(self.R, rest)[0]
+        return unwhitened(self.R, white - linalg.matmul(_member_weights(self.Z, self.root, white), self.Z))[0]
 
     def logdet(self) -> Array:
         """Return log det S."""
-        return self.inner.logdet() + log_determinant(self.R)
+        return self.log_scale + log_determinant(self.R)
+
+
+def divisible_noise(Y: Array, R: Array) -> Array:
+    """Return R, floored at rounding so that it can be divided by: sensors without noise are allowed."""
+    return R + jnp.diag(jnp.finfo(R.dtype).eps * jnp.sum(Y**2, axis=0))
 
 
 def innovation_covariance(Y: Array, R: Array, localisation: GaspariCohn | None) -> linalg.Factored | LowRank:
@@ -54,17 +67,21 @@ def innovation_covariance(Y: Array, R: Array, localisation: GaspariCohn | None) 
         return linalg.factorise(taper * linalg.matmul(Y.T, Y) + R)
     if m <= N:
         return linalg.factorise(linalg.matmul(Y.T, Y) + R)
-    # floored at rounding, since a sensor without noise cannot be divided by
-    R = R + jnp.diag(jnp.finfo(R.dtype).eps * jnp.sum(Y**2, axis=0))
+    R = divisible_noise(Y, R)
     Z = whitened(R, Y)
-    return LowRank(Y, R, Z, linalg.factorise(jnp.eye(N, dtype=Y.dtype) + linalg.matmul(Z, Z.T)))
+    return LowRank(Y, R, Z, *inverse_root(jnp.eye(N, dtype=Y.dtype) + linalg.matmul(Z, Z.T)))
 
 
-def _member_weights(Y: Array, S: linalg.Factored | LowRank, rows: Array) -> Array:
-    """Return b S^-1 Y' [k, N] for rows b [k, m]: how much of each anomaly goes into the shift."""
+def _member_weights(Z: Array, root: Array, white: Array) -> Array:
+    """Return b Z' (I + Z Z')^-1 [k, N] for whitened rows b [k, m]: how much of each anomaly goes into the shift."""
+    return linalg.matmul(linalg.matmul(linalg.matmul(white, Z.T), root), root)
+
+
+def _moves(X: Array, Y: Array, S: linalg.Factored | LowRank, rows: Array) -> Array:
+    """Return the gain times each row, X' Y S^-1 b, for rows b [k, m]."""
     if isinstance(S, LowRank):
-        return S.inner.solve(linalg.matmul(S.Z, whitened(S.R, rows).T)).T
-    return linalg.matmul(S.solve(rows.T).T, Y.T)
+        return linalg.matmul(_member_weights(S.Z, S.root, whitened(S.R, rows)), X)
+    return linalg.matmul(linalg.matmul(S.solve(rows.T).T, Y.T), X)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +104,7 @@ class Perturbed:
         noise = (noise - noise.mean(axis=0, keepdims=True)) / jnp.sqrt(N - 1).astype(Y.dtype)
         rows = jnp.concatenate([innovation[None], noise - Y])
         if localisation is None:
-            moves = linalg.matmul(_member_weights(Y, S, rows), X)
+            moves = _moves(X, Y, S, rows)
         else:
             taper = jnp.asarray(localisation.state_observation, Y.dtype)
             moves = linalg.matmul(taper * linalg.matmul(X.T, Y), S.solve(rows.T)).T
@@ -100,7 +117,8 @@ class Transform:
 
     Nothing is drawn, so that small ensembles do better than with perturbations. With m <= N, T = I - Y S^-1/2' (S^1/2 +
     R^1/2)^-1 Y' by Cholesky factors; else it is the symmetric square root. With localisation every component of the
-    state has an analysis of its own, with the precision of each observation tapered by its distance: n times the cost.
+    state has an analysis of its own with the channels in reach, their precision tapered by distance: N^3 n. An R that
+    is not diagonal is whitened first, and channels are then mixtures of those before them.
 
     References:
         C. H. Bishop, B. J. Etherton, S. J. Majumdar, Adaptive sampling with the ensemble transform Kalman filter, MWR
@@ -117,41 +135,45 @@ class Transform:
         if localisation is None:
             return _transformed(X, Y, innovation, R, S)
 
-        def local(column: Array, taper: Array) -> tuple[Array, Array]:
-            near, d = Y * taper[None, :], innovation * taper
-            shift, anomalies = _transformed(column[:, None], near, d, R, innovation_covariance(near, R, None))
-            return shift[0], anomalies[:, 0]
+        R = divisible_noise(Y, R)
+        Z, d = whitened(R, Y), whitened(R, innovation[None])[0]
 
-        roots = jnp.sqrt(jnp.asarray(localisation.state_observation, Y.dtype))
-        shift, anomalies = jax.vmap(local)(X.T, roots)
+        def local(column: Array, near: Array, weight: Array) -> tuple[Array, Array]:
+            Z_near = Z[:, near] * weight[None, :]
+            root, _ = inverse_root(jnp.eye(Z.shape[0], dtype=Z.dtype) + linalg.matmul(Z_near, Z_near.T))
+            weights = _member_weights(Z_near, root, (d[near] * weight)[None])[0]
+            return jnp.sum(weights * column), linalg.matmul(root, column)
+
+        near, taper = localisation.neighbours
+        shift, anomalies = jax.vmap(local)(X.T, near, jnp.sqrt(jnp.asarray(taper, Z.dtype)))
         return shift, anomalies.T
 
 
 def _transformed(X: Array, Y: Array, innovation: Array, R: Array, S: linalg.Factored | LowRank) -> tuple[Array, Array]:
     """Return the shift of the mean and the transformed anomalies."""
-    shift = linalg.matmul(_member_weights(Y, S, innovation[None]), X)[0]
+    shift = _moves(X, Y, S, innovation[None])[0]
     if isinstance(S, LowRank):
-        return shift, linalg.matmul(inverse_root(S.inner.matrix), X)
+        return shift, linalg.matmul(S.root, X)
     factor = S.lower + linalg.cholesky(R)
     moves = linalg.solve_lower(factor, linalg.solve_lower(S.lower, linalg.matmul(Y.T, X)), transpose=True)
     return shift, X - linalg.matmul(Y, moves)
 
 
 @jax.custom_jvp
-def inverse_root(A: Array) -> Array:
-    """Return A^-1/2, symmetric, of a positive definite A [N, N]."""
+def inverse_root(A: Array) -> tuple[Array, Array]:
+    """Return A^-1/2, symmetric, and log det A for a positive definite A [N, N]."""
     V, s = _spectrum(A)
-    return linalg.matmul(V / s[None, :], V.T)
+    return linalg.matmul(V / s[None, :], V.T), 2 * jnp.sum(jnp.log(s))
 
 
 @inverse_root.defjvp
-def _inverse_root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+def _inverse_root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Any, Any]:
     """By divided differences, which for this function have no poles where eigenvalues coincide."""
     V, s = _spectrum(primals[0])
     inner = linalg.matmul(V.T, linalg.matmul(linalg.symmetric(tangents[0]), V))
-    product = s[:, None] * s[None, :]
-    inner = -inner / (product * (s[:, None] + s[None, :]))
-    return linalg.matmul(V / s[None, :], V.T), linalg.matmul(V, linalg.matmul(inner, V.T))
+    log_det = jnp.sum(jnp.diag(inner) / s**2)
+    inner = -inner / (s[:, None] * s[None, :] * (s[:, None] + s[None, :]))
+    return inverse_root(*primals), (linalg.matmul(V, linalg.matmul(inner, V.T)), log_det)
 
 
 def _spectrum(A: Array) -> tuple[Array, Array]:

@@ -69,6 +69,14 @@ class GaspariCohn:
         return self._taper(self.states, self.observations)
 
     @property
+    def neighbours(self) -> tuple[np.ndarray, np.ndarray]:
+        """The nearest channels of every state component [n, k], as many as any has in reach, and their taper [n, k]."""
+        taper = self.state_observation
+        reach = max(1, int((taper > 0).sum(axis=1).max()))
+        near = np.argsort(-taper, axis=1, kind="stable")[:, :reach]
+        return near, np.take_along_axis(taper, near, axis=1)
+
+    @property
     def observation_observation(self) -> np.ndarray:
         """The taper between channels, [m, m]."""
         return self._taper(self.observations, self.observations)

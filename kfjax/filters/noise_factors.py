@@ -17,11 +17,13 @@ from kfjax import linalg
 __all__ = ["coloured", "log_determinant", "unwhitened", "whitened"]
 
 
-def _with_shortcut(general: Callable[..., Array], diagonal: Callable[..., Array], doc: str) -> Callable[..., Array]:
-    """Return `general(factor, *rows)` as a function of the covariance, by `diagonal(scale, *rows)` where that holds."""
+def _with_shortcut(
+    general: Callable[..., Array], diagonal: Callable[..., Array], doc: str, factor: Callable[[Array], Array]
+) -> Callable[..., Array]:
+    """Return `general(factor(cov), *rows)`, computed as `diagonal(scale, *rows)` where cov is diagonal."""
 
     def by_factor(cov: Array, *rows: Array) -> Array:
-        return general(linalg.cholesky(cov), *rows)
+        return general(factor(cov), *rows)
 
     def by_scale(cov: Array, *rows: Array) -> Array:
         return diagonal(jnp.sqrt(jnp.maximum(jnp.diag(cov), 0)), *rows)
@@ -38,21 +40,29 @@ def _with_shortcut(general: Callable[..., Array], diagonal: Callable[..., Array]
     return fn
 
 
+def _definite(cov: Array) -> Array:
+    """The factor of a positive definite covariance, which costs less to compile than that of any."""
+    return linalg.cholesky(cov) if cov.shape[0] <= linalg.UNROLL else jnp.linalg.cholesky(cov)
+
+
 coloured = _with_shortcut(
     lambda L, rows: linalg.matmul(rows, L.T),
     lambda scale, rows: rows * scale[None, :],
-    "Return L z for the rows z of an array [N, n].",
+    "Return L z for the rows z of an array [N, n]; cov may be singular.",
+    linalg.cholesky,
 )
 whitened = _with_shortcut(
     lambda L, rows: linalg.solve_lower(L, rows.T).T,
     lambda scale, rows: rows / scale[None, :],
-    "Return L^-1 b for the rows b of an array [N, m]; cov is positive definite.",
+    "Return L^-1 b for the rows b of an array [N, m].",
+    _definite,
 )
 unwhitened = _with_shortcut(
     lambda L, rows: linalg.solve_lower(L, rows.T, transpose=True).T,
     lambda scale, rows: rows / scale[None, :],
-    "Return L'^-1 b for the rows b of an array [N, m]; cov is positive definite.",
+    "Return L'^-1 b for the rows b of an array [N, m].",
+    _definite,
 )
 log_determinant = _with_shortcut(
-    linalg.logdet, lambda scale: 2 * jnp.sum(jnp.log(scale)), "Return log det cov of a positive definite cov [m, m]."
+    linalg.logdet, lambda scale: 2 * jnp.sum(jnp.log(scale)), "Return log det cov of cov [m, m].", _definite
 )

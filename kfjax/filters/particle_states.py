@@ -81,19 +81,20 @@ def selected(
 
 
 def weighed(predicted: Particles, proposed: Particles, density: Array, observed: Any) -> tuple[Particles, Array]:
-    """Multiply the weights by the log density of y [N]; an impossible y leaves them as they are.
+    """Multiply the weights by the density of y, given by logarithms [N].
 
     Returns:
-        The new state, which is the predicted one if nothing was observed, and the log-likelihood of y.
+        The new state, and the log-likelihood of y. If nothing was observed, or y is impossible for every particle (then
+        its log-likelihood is -inf), the state is the predicted one.
     """
-    weights = proposed.log_weights + density
-    total = log_total(weights)
-    log_weights = normalised(jnp.where(total == -jnp.inf, proposed.log_weights, weights))
-    moved = None if proposed.moved is None else jnp.asarray(False)
-    new = proposed._replace(log_weights=log_weights, moved=moved)
+    log_weights = proposed.log_weights + density
+    total = log_total(log_weights)
+    used = total != -jnp.inf
     if observed is not None:
+        used &= jnp.any(observed)
         total = jnp.where(jnp.any(observed), total, 0)
-    return keep_unobserved(observed, new, predicted), total
+    moved = None if proposed.moved is None else jnp.asarray(False)
+    return keep_unobserved(used, proposed._replace(log_weights=normalised(log_weights), moved=moved), predicted), total
 
 
 def mixture_info(seen: Observation, ys: Array, weights: Array, noise: Array, log_likelihood: Array) -> Info:

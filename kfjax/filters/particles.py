@@ -40,8 +40,8 @@ def particle(
     Observations are weighed with `model.log_likelihood(x, y, u, observed)` if the model has one (heavy tails, counts,
     ...; `observed` is a boolean [m], or None), else with N(y | h(x, u), R) of the observed channels. Unlike other
     filters it needs an invertible R: an observation without noise has no density. An observation that is impossible for
-    every particle has the log-likelihood -inf and leaves the weights as they were. Log-likelihoods are those of an
-    unbiased estimate; the other fields of Info are from the mean and covariance of y that the particles predict.
+    every particle has the log-likelihood -inf and leaves the state as predicted. The likelihood is an unbiased
+    estimate; the other fields of Info are from the mean and covariance of y that the particles predict.
 
     Args:
         particles: N. The error falls with 1 / sqrt(N); the cost per step is N evaluations of f and h.
