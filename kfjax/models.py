@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.tree_util import Partial
 
 from kfjax import linalg
 from kfjax.base import Gaussian
+from kfjax.pytrees import Pytree, as_array, as_pytree, promote
 from kfjax.spaces import EUCLIDEAN, Space
 
 __all__ = [
@@ -28,54 +28,8 @@ __all__ = [
 ]
 
 
-class _Pytree:
-    """A frozen dataclass whose fields are its children; unflattening bypasses the checks of the public door."""
-
-    def __init_subclass__(cls) -> None:
-        jax.tree_util.register_pytree_with_keys(
-            cls,
-            lambda x: ([(jax.tree_util.GetAttrKey(f.name), getattr(x, f.name)) for f in dataclasses.fields(cls)], None),
-            lambda _, children: cls._unchecked(*children),
-        )
-
-    @classmethod
-    def _unchecked(cls, *values: Any) -> Any:
-        self = object.__new__(cls)
-        for field, value in zip(dataclasses.fields(cls), values, strict=True):
-            object.__setattr__(self, field.name, value)
-        return self
-
-
-def _callable(value: Any) -> Any:
-    """Wrap a plain function as a pytree; leave pytrees (`Partial`, `Linear`, arrays, None) as they are."""
-    if isinstance(value, Partial) or not callable(value) or not jax.tree_util.all_leaves([value]):
-        return value
-    return Partial(value)
-
-
-def _promote(tree: Any, who: str) -> Any:
-    """Make every leaf an array of one float dtype, the widest among them."""
-    leaves, structure = jax.tree.flatten(tree)
-    for leaf in leaves:
-        dtype = leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
-        if not (jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)):
-            raise ValueError(
-                f"{who}: got a leaf of type {dtype}; expected real numbers. Keep masks, indices and names static:"
-                " bind them with functools.partial instead of jax.tree_util.Partial."
-            )
-    arrays = [jnp.asarray(leaf) for leaf in leaves]
-    floats = [a.dtype for a in arrays if jnp.issubdtype(a.dtype, jnp.floating) and not a.weak_type]
-    dtype = jnp.result_type(*floats) if floats else jnp.result_type(float)
-    return jax.tree.unflatten(structure, [a.astype(dtype) for a in arrays])
-
-
-def _array(value: Any) -> Any:
-    """Turn nested lists and numbers into arrays, leave the rest."""
-    return jnp.asarray(value) if isinstance(value, (list, tuple, int, float)) else value
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
-class Linear(_Pytree):
+class Linear(Pytree):
     """The affine function A x + B u + b, whose matrices are parameters.
 
     Filters take the exact path for it. Each of A, B and b may be a callable of u (for example of a time step); with B
@@ -100,7 +54,7 @@ class Linear(_Pytree):
 
     def __post_init__(self) -> None:
         for name in ("A", "B", "b"):
-            object.__setattr__(self, name, _callable(_array(getattr(self, name))))
+            object.__setattr__(self, name, as_pytree(as_array(getattr(self, name))))
         for name, ndim in (("A", 2), ("B", 2), ("b", 1)):
             value = getattr(self, name)
             if value is None or callable(value):
@@ -124,7 +78,7 @@ class Linear(_Pytree):
             if jnp.shape(u) != B.shape[1:]:
                 raise ValueError(f"Linear: input u has shape {jnp.shape(u)}; expected {B.shape[1:]}, the columns of B.")
             b = linalg.matmul(B, u) if b is None else linalg.matmul(B, u) + b
-        return Linear._unchecked(A, None, b)
+        return Linear.unchecked(A, None, b)
 
     def __call__(self, x: Array, u: Any = None) -> Array:
         """Return A x + B u + b."""
@@ -134,7 +88,7 @@ class Linear(_Pytree):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class StateSpaceModel(_Pytree):
+class StateSpaceModel(Pytree):
     """A state-space model with additive Gaussian noise; a pytree whose leaves are its parameters.
 
     x_t = f(x_{t-1}, u_t) + e_t,  y_t = h(x_t, u_t) + v_t,  e_t ~ N(0, Q),  v_t ~ N(0, R),  x_0 ~ prior.
@@ -181,11 +135,15 @@ class StateSpaceModel(_Pytree):
                 f"StateSpaceModel: prior is {type(self.prior).__name__}; expected kf.Gaussian(mean [n], cov [n, n])."
             )
         values = {
-            field.name: _callable(getattr(self, field.name))
+            field.name: as_pytree(getattr(self, field.name))
             for field in dataclasses.fields(self)
             if field.name != "prior"
         }
-        values |= {"Q": _array(values["Q"]), "R": _array(values["R"]), "prior": Gaussian(*map(_array, self.prior))}
+        values |= {
+            "Q": as_array(values["Q"]),
+            "R": as_array(values["R"]),
+            "prior": Gaussian(*map(as_array, self.prior)),
+        }
         for name in ("f", "h"):
             if not callable(values[name]):
                 raise ValueError(
@@ -195,7 +153,7 @@ class StateSpaceModel(_Pytree):
         for name in ("Q", "R"):
             if values[name] is None:
                 raise ValueError(f"StateSpaceModel: {name} is None; expected a covariance, or a function of (x, u).")
-        for name, value in _promote(values, "StateSpaceModel").items():
+        for name, value in promote(values, "StateSpaceModel").items():
             object.__setattr__(self, name, value)
         _check_model(self)
 
@@ -243,7 +201,7 @@ class StateSpaceModel(_Pytree):
             (0, None)
         """
         _check_fields(f"{cls.__name__}.axes", cls, axes)
-        return cls._unchecked(*(axes.get(field.name) for field in dataclasses.fields(cls)))
+        return cls.unchecked(*(axes.get(field.name) for field in dataclasses.fields(cls)))
 
 
 def _check_fields(who: str, cls: type, names: Any) -> None:

@@ -46,7 +46,7 @@ def bind(fn: Any, u: Any, mask: Array | None = None) -> Callable[[Array], Array]
         if mask is None:
             return fixed
         offset = None if fixed.b is None else jnp.where(mask, fixed.b, 0)
-        return Linear._unchecked(jnp.where(mask[:, None], fixed.A, 0), None, offset)
+        return Linear.unchecked(jnp.where(mask[:, None], fixed.A, 0), None, offset)
     if mask is None:
         return lambda x: fn(x, u)
     return lambda x: jnp.where(mask, fn(_cut(mask, x), u), 0)

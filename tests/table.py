@@ -11,22 +11,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from compiling import quick_jit
 from jax.tree_util import Partial
 
 import kfjax as kf
-from kfjax import linalg
+from kfjax import filters, linalg
 
 STEPS = 6
-
-# nearly all the time of these tests is compilation: generate code without optimising it
-quick_jit = functools.partial(
-    jax.jit,
-    compiler_options={
-        "xla_backend_optimization_level": 0,
-        "xla_llvm_disable_expensive_passes": True,
-        "xla_cpu_use_fusion_emitters": False,
-    },
-)
 
 
 class Problem(NamedTuple):
@@ -150,6 +141,17 @@ def divided_differences(fn: Any, belief: kf.Gaussian, source: kf.Space, target: 
     return kf.moments.Moments(fn(x), linalg.matmul(A, A.T), linalg.matmul(L, A.T), residual)
 
 
+def two_members(model: kf.StateSpaceModel) -> Any:
+    """Two members of an IMM that differ in their process noise."""
+    return kf.IMM((model.replace(Q=0.3 * model.Q), model), [[0.9, 0.1], [0.2, 0.8]], [0.6, 0.4])
+
+
+def walls(model: kf.StateSpaceModel) -> Any:
+    """Two inequalities, both of which bind at times."""
+    A = np.stack([np.linspace(1.0, 0.2, model.n), -np.ones(model.n)])
+    return filters.Constrained(model, filters.Inequalities(A, A @ model.prior.mean + 0.05))
+
+
 class Row(NamedTuple):
     """One filter of the table.
 
@@ -176,6 +178,16 @@ FILTERS = {
     "square_root_extended": Row(kf.square_root(kf.moments.Taylor())),
     "square_root_unscented": Row(kf.square_root(kf.moments.Unscented())),
     "own_rule": Row(kf.gaussian_filter(divided_differences)),
+    "gated": Row(kf.gated(kf.extended(), 0.9999)),
+    "fading": Row(kf.fading(kf.unscented(), 1.1), ("pendulum",)),
+    "fallback": Row(kf.fallback(kf.extended()), ("driven",)),
+    "student_t": Row(kf.student_t(kf.extended(), 4.0)),
+    "huber": Row(kf.huber(kf.unscented(), 0.8)),
+    "adaptive": Row(kf.adaptive(kf.extended(), forgetting_R=0.9, forgetting_Q=0.95)),
+    "schmidt": Row(kf.schmidt(kf.extended(), (1,))),
+    "constrained": Row(kf.constrained(kf.extended()), ("linear",), walls),
+    "truncated": Row(kf.constrained(kf.extended(), filters.truncated), ("linear",), walls),
+    "imm": Row(kf.imm((kf.extended(), kf.gated(kf.unscented(), 0.9999))), params=two_members),
 }
 
 CASES = [(name, model) for name, row in FILTERS.items() for model in row.models]

@@ -9,13 +9,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from kfjax.models import _Pytree
+from kfjax.pytrees import Pytree
 
 __all__ = ["Dataset"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Dataset(_Pytree):
+class Dataset(Pytree):
     """N trajectories of T steps, x_1..x_T and y_1..y_T, checked when made; every array has a leading axis of N.
 
     A pytree: `jax.vmap` over it sees one trajectory at a time. NaN in `obs` becomes the mask. Entries after a

@@ -120,7 +120,7 @@ def _trials(
 def _draw(steps: int | None, truth: StateSpaceModel, us: Any, key: Array) -> Dataset:
     """One trajectory of the truth, as the engine takes it."""
     xs, ys = simulate(key, truth, steps, us)
-    return Dataset._unchecked(ys, xs, us, None, None, None)
+    return Dataset.unchecked(ys, xs, us, None, None, None)
 
 
 def _count(name: str, value: Any) -> int:

@@ -14,14 +14,15 @@ from jax import Array
 from kfjax import linalg
 from kfjax.base import Filter, Gaussian, Info, constructor
 from kfjax.filters.composing import need_filter
-from kfjax.models import StateSpaceModel, _array, _promote, _Pytree, model_of
+from kfjax.models import StateSpaceModel, model_of
 from kfjax.observing import keep_unobserved
+from kfjax.pytrees import Pytree, as_array, promote
 
 __all__ = ["Constrained", "Inequalities", "box", "constrained", "nearest", "truncated"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Inequalities(_Pytree):
+class Inequalities(Pytree):
     """The set {x: A x <= b}.
 
     Attributes:
@@ -36,7 +37,7 @@ class Inequalities(_Pytree):
     b: Any
 
     def __post_init__(self) -> None:
-        A, b = _promote((_array(self.A), _array(self.b)), "Inequalities")
+        A, b = promote((as_array(self.A), as_array(self.b)), "Inequalities")
         if A.ndim != 2 or b.shape != A.shape[:1]:
             raise ValueError(f"Inequalities: A has shape {A.shape} and b {b.shape}; expected [k, n] and [k].")
         object.__setattr__(self, "A", A)
@@ -65,7 +66,7 @@ def box(lower: Any, upper: Any) -> Inequalities:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Constrained(_Pytree):
+class Constrained(Pytree):
     """Params of `constrained`.
 
     Attributes:
@@ -77,7 +78,7 @@ class Constrained(_Pytree):
     constraints: Any
 
     def __post_init__(self) -> None:
-        for name, value in _promote(vars(self), "Constrained").items():
+        for name, value in promote(vars(self), "Constrained").items():
             object.__setattr__(self, name, value)
 
     @property

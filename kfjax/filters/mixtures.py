@@ -15,8 +15,9 @@ from jax import Array
 from kfjax import linalg
 from kfjax.base import Filter, Gaussian, Info, constructor
 from kfjax.filters.composing import need_filters, reported, select, state_space_of
-from kfjax.models import StateSpaceModel, _array, _promote, _Pytree, is_concrete, model_of
+from kfjax.models import StateSpaceModel, is_concrete, model_of
 from kfjax.observing import any_observed, innovation_info
+from kfjax.pytrees import Pytree, as_array, promote
 from kfjax.spaces import EUCLIDEAN, Space
 
 __all__ = ["IMM", "Mixture", "imm", "moment_match"]
@@ -25,7 +26,7 @@ Map = tuple[Callable[[Gaussian], Gaussian], Callable[[Gaussian, Gaussian], Gauss
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class IMM(_Pytree):
+class IMM(Pytree):
     """Params of `imm`: a Markov chain over K members.
 
     Attributes:
@@ -42,10 +43,10 @@ class IMM(_Pytree):
     weights: Any
 
     def __post_init__(self) -> None:
-        values = {"members": self.members, "transition": _array(self.transition), "weights": _array(self.weights)}
+        values = {"members": self.members, "transition": as_array(self.transition), "weights": as_array(self.weights)}
         if not isinstance(self.members, tuple) or not self.members:
             raise ValueError(f"IMM: members is {type(self.members).__name__}; expected a tuple of params, one each.")
-        for name, value in _promote(values, "IMM").items():
+        for name, value in promote(values, "IMM").items():
             object.__setattr__(self, name, value)
         K = len(self.members)
         for name, shape in (("transition", (K, K)), ("weights", (K,))):

@@ -11,13 +11,14 @@ from jax import Array
 
 from kfjax.base import Filter, Gaussian, Info, constructor
 from kfjax.filters.composing import need_filters
-from kfjax.models import StateSpaceModel, _array, _callable, _promote, _Pytree, check_covariance, model_of, with_model
+from kfjax.models import StateSpaceModel, check_covariance, model_of, with_model
+from kfjax.pytrees import Pytree, as_array, as_pytree, promote
 
 __all__ = ["Sensors", "sequential"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Sensors(_Pytree):
+class Sensors(Pytree):
     """Params of `sequential`: a model of the motion, and what each sensor sees of it.
 
     Attributes:
@@ -53,11 +54,11 @@ class Sensors(_Pytree):
             if names(value) != keys:
                 raise ValueError(f"Sensors: {field} has sensors {names(value)}; expected {keys}, as h.")
         per_sensor = {
-            "h": like(self.h, [_callable(self.h[k]) for k in keys]),
-            "R": like(self.h, [_callable(_array(self.R[k])) for k in keys]),
-            "difference": like(self.h, [_callable(difference[k]) for k in keys]),
+            "h": like(self.h, [as_pytree(self.h[k]) for k in keys]),
+            "R": like(self.h, [as_pytree(as_array(self.R[k])) for k in keys]),
+            "difference": like(self.h, [as_pytree(difference[k]) for k in keys]),
         }
-        for field, value in _promote({"model": self.model} | per_sensor, "Sensors").items():
+        for field, value in promote({"model": self.model} | per_sensor, "Sensors").items():
             object.__setattr__(self, field, value)
         for k in keys:
             if not callable(self.R[k]):
