@@ -3,6 +3,7 @@
 __version__ = "0.1.0"
 
 from kfjax import data, evaluation, filters, linalg, moments, systems, training
+from kfjax.augmentation import correlated, leading, non_additive
 from kfjax.backward_simulation import simulate_smoothed, whole_state
 from kfjax.base import Estimate, Filter, Gaussian, Info, estimate, estimate_and_info
 from kfjax.data import Dataset
@@ -66,6 +67,7 @@ __all__ = [
     "constant_gain",
     "constrained",
     "controllability",
+    "correlated",
     "cubature",
     "data",
     "ensemble",
@@ -84,10 +86,12 @@ __all__ = [
     "imm",
     "impute",
     "kalman",
+    "leading",
     "linalg",
     "linear_gaussian",
     "moments",
     "monte_carlo",
+    "non_additive",
     "observability",
     "observation_estimate",
     "parallel_filter",
