@@ -37,6 +37,7 @@ from kfjax.filters import (
 from kfjax.imputation import impute, observation_estimate, predicted
 from kfjax.models import Linear, StateSpaceModel, linear_gaussian, with_model
 from kfjax.parallel_scan import parallel_filter, parallel_iterated_smooth, parallel_smooth
+from kfjax.priors import diffuse
 from kfjax.runner import Forecast, forecast, run, split_missing, step
 from kfjax.simulation import simulate
 from kfjax.smoothers import Smoothed, smooth
@@ -70,6 +71,7 @@ __all__ = [
     "correlated",
     "cubature",
     "data",
+    "diffuse",
     "ensemble",
     "estimate",
     "estimate_and_info",
