@@ -20,7 +20,7 @@ def diffuse(
 
     Let r be the variance of the first observations of these components, in their unit. Estimates differ from those of
     an exactly diffuse prior by about r / variance times the distance to prior.mean. The covariance form takes
-    variance / r up to 1e6 in float32 (its rounding grows with it) and 1e12 in float64; `kfjax.square_root` takes 1e12
+    variance / r up to 1e5 in float32 (its rounding grows with it) and 1e12 in float64; `kfjax.square_root` takes 1e12
     in float32 too.
 
     The log-likelihood falls without bound as the variance grows. That of d diffuse components, up to a constant, is

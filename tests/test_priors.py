@@ -28,7 +28,7 @@ def least_squares():
 
 @pytest.mark.parametrize(
     ("filter", "variance", "tolerance"),
-    [(kf.kalman(), 4e4, 2e-3), (kf.square_root(kf.moments.Taylor()), 4e10, 1e-3)],
+    [(kf.kalman(), 4e3, 5e-4), (kf.square_root(kf.moments.Taylor()), 4e10, 1e-4)],
     ids=["kalman", "square_root"],
 )
 def test_estimates_in_float32_are_those_of_least_squares(filter, variance, tolerance):
