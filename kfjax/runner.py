@@ -142,6 +142,8 @@ def step(
     y: Any,
     u: Any = None,
     observed: Any = None,
+    *,
+    donate: bool = False,
 ) -> tuple[Any, Info]:
     """Take one predict and one update, jitted: what a streaming application calls for every observation.
 
@@ -152,6 +154,7 @@ def step(
         y: the observation [m].
         u: the input u_t of this step, or None.
         observed: boolean scalar or [m], or None for everything.
+        donate: let the new state take the memory of the old one, which is deleted: for large states, such as particles.
 
     Returns:
         The new state and the `Info` of the update; the same numbers as `run`.
@@ -170,15 +173,20 @@ def step(
     y, observed = (np.asarray(a) if isinstance(a, (list, float, int)) else a for a in (y, observed))
     check_mask_dtype("step", observed)
     check_nan("step", y, observed, None)
-    return _step(filter, params, state, y, u, observed)
+    take = _donating_step if donate else _step
+    return take(filter, params, state, y, u, observed)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _step(filter: Filter, params: Any, state: Any, y: Any, u: Any, observed: Any) -> tuple[Any, Info]:
+def _one_step(filter: Filter, params: Any, state: Any, y: Any, u: Any, observed: Any) -> tuple[Any, Info]:
+    """The body of `step`."""
     one = functools.partial(jax.tree.map, lambda a: jnp.asarray(a)[None])
     check_series("step", params, one(y), one(u), one(observed))
     check_state("step", params, state)
     return filter.update(params, filter.predict(params, state, u), y, u, observed)
+
+
+_step = jax.jit(_one_step, static_argnums=0)
+_donating_step = jax.jit(_one_step, static_argnums=0, donate_argnums=2)
 
 
 def forecast(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
 import warnings
-import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import numpy as np
 
 from kfjax.data.dataset import Dataset
 from kfjax.naming import suggest
+from kfjax.persistence import read_arrays
 
 __all__ = ["SPLITS", "npz_splits", "read_npz"]
 
@@ -77,11 +76,8 @@ def _load(path: Path) -> dict[str, np.ndarray]:
         raise ValueError(f"read_npz: there is no file {path}; expected an npz file with obs [N, T, m].")
     try:
         with path.open("rb") as file:  # numpy leaves a file open that it cannot read
-            archive = np.load(file, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
-                raise ValueError("it holds one bare array")
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+            return read_arrays(file)
+    except (OSError, ValueError) as error:
         raise ValueError(
             f"read_npz: {path} cannot be read ({error}); expected an npz file of numbers, as np.savez writes it."
         ) from error
