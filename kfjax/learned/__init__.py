@@ -1,0 +1,29 @@
+"""Learned filters: filters whose gain, state or model comes from a network."""
+
+from kfjax.learned.features import FEATURES, Asinh, Normalised, Raw, Whitened
+from kfjax.learned.gains import Gained, GainRule, GainState, gain_filter
+from kfjax.learned.kalman_nets import configuration, kalman_net
+from kfjax.learned.networks import GRU, Architecture1, Architecture2
+from kfjax.learned.params import Learned, init
+from kfjax.learned.torch_weights import Pretrained, from_torch
+
+__all__ = [
+    "FEATURES",
+    "GRU",
+    "Architecture1",
+    "Architecture2",
+    "Asinh",
+    "GainRule",
+    "GainState",
+    "Gained",
+    "Learned",
+    "Normalised",
+    "Pretrained",
+    "Raw",
+    "Whitened",
+    "configuration",
+    "from_torch",
+    "gain_filter",
+    "init",
+    "kalman_net",
+]

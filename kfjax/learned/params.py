@@ -1,0 +1,84 @@
+"""What a learned filter takes as params: the model it was designed with, and its network."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from kfjax.base import Filter
+from kfjax.models import StateSpaceModel
+
+__all__ = ["Initialiser", "Learned", "init"]
+
+
+class Learned(NamedTuple):
+    """The params of a learned filter.
+
+    Attributes:
+        model: the design model; a learned filter predicts with its f and h, whatever the truth is.
+        network: the variables of the network, `{"params": ...}`: what training moves, unless told otherwise.
+        constants: what the network reads and training leaves alone, by name, or None: "scales" (whitening matrices of
+            features, see `kfjax.learned.measure_scales`), "prior" (initial hidden states, see `Architecture2`).
+    """
+
+    model: StateSpaceModel
+    network: Any
+    constants: Any = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Initialiser:
+    """The `init` of a learned filter, which can draw its parameters too.
+
+    Attributes:
+        state: `(params) -> State`.
+        network: `(key, model) -> variables`.
+    """
+
+    state: Callable[[Learned], Any]
+    network: Callable[[Array, StateSpaceModel], Any]
+
+    def __call__(self, params: Learned, key: Array | None = None) -> Any:
+        """Return the state before the first step."""
+        del key
+        return self.state(params)
+
+
+def init(key: Array, filter: Filter, model: StateSpaceModel, constants: Any = None) -> Learned:
+    """Draw the parameters of a learned filter, in the precision of the model.
+
+    Args:
+        key: a random key.
+        filter: a learned filter, such as `kfjax.learned.kalman_net(...)`.
+        model: the `StateSpaceModel` that it is designed with.
+        constants: see `Learned`.
+
+    Returns:
+        `Learned`, the params of `filter` in `kfjax.run`.
+
+    Raises:
+        ValueError: if the filter has no network, or model is no model or of other dimensions than the network.
+
+    Example:
+        >>> model = kf.systems.lorenz()
+        >>> filter = kf.learned.configuration("C4", n=3, m=3)
+        >>> params = kf.learned.init(jax.random.key(0), filter, model)
+        >>> sum(leaf.size for leaf in jax.tree.leaves(params.network))
+        23874
+    """
+    if not isinstance(filter, Filter) or not isinstance(filter.init, Initialiser):
+        raise ValueError(
+            f"init: got {type(filter).__name__} without a network; expected a learned filter, such as"
+            " kf.learned.kalman_net(...). Its params serve a filter made of it, too."
+        )
+    if not isinstance(model, StateSpaceModel):
+        raise ValueError(f"init: model is {type(model).__name__}; expected a kf.StateSpaceModel.")
+    params = Learned(model, filter.init.network(key, model), constants)
+    params = jax.tree.map(lambda a: jnp.asarray(a, model.dtype), params)
+    filter.init(params)  # says what does not fit
+    return params
