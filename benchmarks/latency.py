@@ -1,0 +1,73 @@
+"""Latency of one streamed step: what `kf.step` takes from an observation to an estimate that can be read.
+
+    python benchmarks/latency.py [--steps 2000] [--x64] [--donate]
+
+Each filter is stepped through observations one at a time, as an application would: a numpy observation goes in, and
+the clock stops when the new mean is back in numpy. The first 50 steps, compilation among them, are not counted. The
+table has the median and the 99th percentile; on a shared machine the latter tells of the machine as much as of the
+filter.
+"""
+
+import argparse
+import functools
+import time
+
+import jax
+import numpy as np
+
+import kfjax as kf
+
+WARM_UP = 50
+COMPILED_IN = "`kalman()`, the model compiled in"
+
+
+def two_speeds(model):
+    """Members of an IMM: one that drifts slowly, and one that moves."""
+    return kf.IMM((model, model.replace(Q=100 * model.Q)), [[0.95, 0.05], [0.1, 0.9]], [0.5, 0.5])
+
+
+def cases():
+    """Return (name, n, m, filter, params, model that makes the data) of every row."""
+    linear = kf.systems.constant_velocity(2, dt=0.1)
+    lorenz = kf.systems.lorenz(observation="spherical", q_std=0.1, r_std=0.1)
+    yield "`kalman()`", kf.kalman(), linear, linear
+    yield COMPILED_IN, kf.kalman(), linear, linear
+    yield "`square_root(Taylor())`", kf.square_root(kf.moments.Taylor()), linear, linear
+    yield "`imm` of two `kalman()`", kf.imm((kf.kalman(), kf.kalman())), two_speeds(linear), linear
+    yield "`extended()`", kf.extended(), lorenz, lorenz
+    yield "`gated(extended())`", kf.gated(kf.extended()), lorenz, lorenz
+    yield "`unscented()`", kf.unscented(), lorenz, lorenz
+    yield "`particle(1000)`", kf.particle(1000), lorenz, lorenz
+    yield "`particle(10000)`", kf.particle(10_000), lorenz, lorenz
+
+
+def latencies(take, method, params, ys):
+    """Return the seconds that every step took."""
+    state, seconds = method.init(params, jax.random.key(1)), []
+    for y in ys:
+        start = time.perf_counter()
+        state, _ = take(state, y)
+        np.asarray(state.mean)
+        seconds.append(time.perf_counter() - start)
+    return np.array(seconds[WARM_UP:])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=2000, help="steps that count, for each filter")
+    parser.add_argument("--x64", action="store_true", help="double precision")
+    parser.add_argument("--donate", action="store_true", help="donate the state to every step")
+    arguments = parser.parse_args()
+    jax.config.update("jax_enable_x64", arguments.x64)
+    print("| filter | n | m | median, us | 99 %, us |\n|---|---|---|---|---|")
+    for name, method, params, model in cases():
+        ys = np.asarray(kf.simulate(jax.random.key(0), model, steps=arguments.steps + WARM_UP)[1])
+        take = functools.partial(kf.step, method, params, donate=arguments.donate)
+        if name is COMPILED_IN:
+            take = jax.jit(functools.partial(kf.step, method, params), donate_argnums=0 if arguments.donate else ())
+        median, high = 1e6 * np.percentile(latencies(take, method, params, ys), [50, 99])
+        print(f"| {name} | {model.n} | {ys.shape[1]} | {median:.0f} | {high:.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
