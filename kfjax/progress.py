@@ -10,14 +10,18 @@ __all__ = ["progress_bar"]
 
 
 @contextlib.contextmanager
-def progress_bar(text: str, total: int, show: bool | None = None) -> Iterator[Callable[[int], None]]:
-    """Yield `advance(count)`, which moves a bar on stderr; by default only if that is a terminal."""
+def progress_bar(text: str, total: int, show: bool | None = None) -> Iterator[Callable[..., None]]:
+    """Yield `advance(count, note="")`, which moves a bar on stderr; by default only if that is a terminal."""
     if not (sys.stderr.isatty() if show is None else show):
-        yield lambda _: None
+        yield lambda *_: None
         return
     from rich.console import Console
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True, force_terminal=show), transient=True) as bar:
         task = bar.add_task(text, total=total)
-        yield lambda count: bar.advance(task, count)
+
+        def advance(count: int, note: str = "") -> None:
+            bar.update(task, advance=count, description=f"{text}: {note}" if note else None)
+
+        yield advance

@@ -1,6 +1,7 @@
 """Trajectories as data: the container that evaluation and training work on, readers that fill it, and parts of it."""
 
 from kfjax.data.batches import run_trajectory, start_at
+from kfjax.data.cutting import first_steps, pieces, whole_windows, window_at
 from kfjax.data.dataset import Dataset
 from kfjax.data.indoor_uwb import read_indoor_uwb
 from kfjax.data.npz import npz_splits, read_npz
@@ -10,7 +11,9 @@ from kfjax.data.splitting import Parts, split_parts
 __all__ = [
     "Dataset",
     "Parts",
+    "first_steps",
     "npz_splits",
+    "pieces",
     "read_data",
     "read_indoor_uwb",
     "read_npz",
@@ -18,4 +21,6 @@ __all__ = [
     "run_trajectory",
     "split_parts",
     "start_at",
+    "whole_windows",
+    "window_at",
 ]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
+from kfjax.data.cutting import first_steps
 from kfjax.data.dataset import Dataset
 
 __all__ = ["Parts", "split_parts"]
@@ -57,7 +57,7 @@ def split_parts(data: Dataset, fractions: tuple[float, float, float] = FRACTIONS
         a, b, c = _ends(data.size, fractions)
         return Parts(data[:a], data[a:b], data[b:c])
     ends = _ends(int(data.lengths.max()), fractions)
-    return Parts(*(_until(data, end) for end in ends), skip=(0, *ends[:2]))
+    return Parts(*(first_steps(data, end) for end in ends), skip=(0, *ends[:2]))
 
 
 def _ends(total: int, fractions: tuple[float, float, float]) -> list[int]:
@@ -70,12 +70,3 @@ def _ends(total: int, fractions: tuple[float, float, float]) -> list[int]:
     third = max(third, 3)
     second = min(max(second, 2), third - 1)
     return [min(max(first, 1), second - 1), second, third]
-
-
-def _until(data: Dataset, end: int) -> Dataset:
-    """The first steps."""
-    obs, state, inputs, observed = jax.tree.map(
-        lambda a: a[:, :end], (data.obs, data.state, data.inputs, data.observed)
-    )
-    length = None if data.length is None else np.minimum(data.length, end)
-    return Dataset(obs, state, inputs, length, observed, data.initial, dtype=data.dtype)

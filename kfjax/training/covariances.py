@@ -1,0 +1,204 @@
+"""Covariances as free numbers, so that a gradient step cannot leave the positive definite matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from kfjax import linalg
+from kfjax.base import Filter, Gaussian
+from kfjax.models import StateSpaceModel, check_covariance, model_of, with_model
+from kfjax.training.fitting import Fitted, fit
+from kfjax.training.losses import innovation_nll
+from kfjax.training.optimizers import clipped_adam
+from kfjax.training.wrapping import through
+
+__all__ = ["FreeNoise", "constrain", "fit_noise", "free_noise", "noise_of", "unconstrain"]
+
+LIFT = 1e-6  # a singular covariance has no logarithm: its eigenvalues are raised to this part of the largest
+NAMES = ("Q", "R", "P0")
+
+
+def unconstrain(cov: Any, floor: float = 0.0) -> Array:
+    """Return the free numbers [n (n + 1) / 2] of a covariance, row by row of its factor.
+
+    cov = L L' + floor I,   L_ii = exp(theta_ii),   L_ij = L_ii theta_ij
+
+    A step of the same size changes every variance by the same factor, whatever its units.
+
+    Args:
+        cov: [n, n], positive semidefinite; eigenvalues below floor + 1e-6 of the largest are raised to that.
+        floor: smallest variance that the covariance can have in any direction, in its units.
+
+    Raises:
+        ValueError: if cov is no covariance, or zero without a floor.
+
+    Example:
+        >>> theta = kf.training.unconstrain([[4.0, 2.0], [2.0, 3.0]])
+        >>> kf.training.constrain(theta).round(4).tolist()
+        [[4.0, 2.0], [2.0, 3.0]]
+    """
+    cov = jnp.asarray(cov)
+    check_covariance("unconstrain: cov", cov)
+    values, vectors = np.linalg.eigh(np.asarray(cov, np.float64))
+    if max(values[-1], floor) <= 0:
+        raise ValueError("unconstrain: cov is zero; expected some positive variance, or a floor. Pass floor=.")
+    raised = np.maximum(values - floor, max(LIFT * values[-1], LIFT * floor))
+    factor = np.linalg.cholesky((vectors * raised) @ vectors.T)
+    scale = np.diag(factor)
+    theta = np.tril(factor / scale[:, None], -1) + np.diag(np.log(scale))
+    return jnp.asarray(theta[np.tril_indices(len(scale))], cov.dtype)
+
+
+def constrain(theta: Array, floor: float = 0.0) -> Array:
+    """Return the covariance [n, n] of free numbers [n (n + 1) / 2]; the inverse of `unconstrain`.
+
+    Args:
+        theta: logarithms of the factor's diagonal, and its other entries relative to that of their row.
+        floor: is added to the diagonal.
+    """
+    n = (int(np.sqrt(8 * theta.shape[-1] + 1)) - 1) // 2
+    free = jnp.zeros((n, n), theta.dtype).at[np.tril_indices(n)].set(theta)
+    factor = jnp.exp(jnp.diag(free))[:, None] * (jnp.tril(free, -1) + jnp.eye(n, dtype=theta.dtype))
+    return linalg.matmul(factor, factor.T) + floor * jnp.eye(n, dtype=theta.dtype)
+
+
+class FreeNoise(NamedTuple):
+    """Params whose covariances are free numbers; `noise_of` gives the params that a filter takes.
+
+    Attributes:
+        params: a `StateSpaceModel`, or params that hold one.
+        factors: free numbers by name, of "Q", "R", "P0" (the prior's covariance).
+        floors: smallest variance by name, scalars.
+    """
+
+    params: Any
+    factors: dict[str, Array]
+    floors: dict[str, Array]
+
+
+def free_noise(params: Any, which: Sequence[str] = ("Q", "R"), floor: float | None = None) -> FreeNoise:
+    """Return params with some covariances as free numbers.
+
+    Args:
+        params: a `StateSpaceModel`, or params that hold one, with constant covariances.
+        which: among "Q", "R" and "P0".
+        floor: smallest variance of each; default 1e-6 of its largest, or of R's where it is zero.
+
+    Raises:
+        ValueError: if there is no model, another name, or a covariance is a function.
+    """
+    if (model := model_of(params)) is None:
+        raise ValueError(f"free_noise: params is {type(params).__name__}; expected a StateSpaceModel, or one inside.")
+    if not which or not set(which) <= set(NAMES):
+        raise ValueError(f"free_noise: which is {tuple(which)}; expected some of {', '.join(NAMES)}.")
+    covs = {name: _covariance(model, name) for name in which}
+    floors = {name: _floor(model, cov) if floor is None else floor for name, cov in covs.items()}
+    factors = {name: unconstrain(cov, floors[name]) for name, cov in covs.items()}
+    return FreeNoise(params, factors, {name: jnp.asarray(value, model.dtype) for name, value in floors.items()})
+
+
+def noise_of(free: FreeNoise) -> Any:
+    """Return the params with the covariances put in: a transform for `through`."""
+    covs = {name: constrain(theta, free.floors[name]) for name, theta in free.factors.items()}
+    if "P0" in covs:
+        covs["prior"] = Gaussian(model_of(free.params).prior.mean, covs.pop("P0"))
+    return with_model(free.params, **covs)
+
+
+def fit_noise(
+    filter: Filter,
+    params: Any,
+    data: Any,
+    *,
+    key: Array,
+    loss: Callable | None = None,
+    which: Sequence[str] = ("Q", "R"),
+    floor: float | None = None,
+    steps: int = 500,
+    learning_rate: float = 0.03,
+    validation_loss: Callable | None = None,
+    **options: Any,
+) -> Fitted:
+    """Fit whole noise covariances by gradient: the optimised Kalman filter, which a learned one has to beat.
+
+    Args:
+        filter: the `Filter`.
+        params: a `StateSpaceModel`, or params that hold one, with constant covariances to start from.
+        data: trajectories, a `Dataset`.
+        key: random key of the batches.
+        loss: what is made small; default `innovation_nll(filter)`, which needs no true states. Under `mse` a common
+            factor of Q and R changes nothing, so that only the likelihoods can tell how large they are.
+        which: among "Q", "R" and "P0".
+        floor: smallest variance; see `free_noise`.
+        steps: of the optimiser.
+        learning_rate: of Adam, in logarithms of standard deviations, falling to a hundredth.
+        validation_loss: as in `fit`, of the params that the filter takes.
+        **options: other arguments of `fit`, such as validation, batch_size, optimizer.
+
+    Returns:
+        `Fitted`, whose params are those given with the covariances put in.
+
+    Raises:
+        ValueError: as `free_noise` and `fit`.
+
+    Example:
+        >>> model = kf.systems.constant_velocity()
+        >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, 50))(jax.random.split(jax.random.key(0), 40))
+        >>> fitted = kf.training.fit_noise(kf.kalman(), model.replace(R=9 * model.R), kf.Dataset(ys),
+        ...     which=("R",), key=jax.random.key(1), steps=100)
+        >>> bool(abs(fitted.params.R / model.R - 1).max() < 0.1)
+        True
+
+    References:
+        I. Greenberg et al., Optimization or architecture: how to hack Kalman filtering, NeurIPS 2023.
+    """
+    optimizer = options.pop("optimizer", None) or clipped_adam(_Falling(learning_rate, steps), clip=10.0)
+    free = free_noise(params, which, floor)
+    fitted = fit(
+        through(innovation_nll(filter) if loss is None else loss, noise_of),
+        free,
+        data,
+        key=key,
+        steps=steps,
+        optimizer=optimizer,
+        trainable=FreeNoise(False, True, False),
+        validation_loss=None if validation_loss is None else through(validation_loss, noise_of),
+        **options,
+    )
+    return fitted._replace(params=noise_of(fitted.params))
+
+
+class _Falling(NamedTuple):
+    """A cosine from the learning rate to a hundredth of it; a value, so that optimisers built alike are the same."""
+
+    start: float
+    steps: int
+
+    def __call__(self, step: Array) -> Array:
+        return self.start * (0.505 + 0.495 * jnp.cos(jnp.pi * jnp.minimum(step / self.steps, 1)))
+
+
+def _covariance(model: StateSpaceModel, name: str) -> Array:
+    """The covariance of that name, if it is constant."""
+    value = model.prior.cov if name == "P0" else getattr(model, name)
+    if callable(value):
+        raise ValueError(
+            f"free_noise: {name} is a function; expected a matrix. Fit the numbers of Partial(fn, theta) with fit,"
+            " or scale it with kfjax.training.tune."
+        )
+    return value
+
+
+def _floor(model: StateSpaceModel, cov: Array) -> float:
+    """A millionth of the largest variance, or of the observation noise's."""
+    largest = float(np.max(np.diag(cov)))
+    if largest > 0:
+        return LIFT * largest
+    if callable(model.R) or not float(np.max(np.diag(model.R))) > 0:
+        raise ValueError("free_noise: a covariance is zero; expected some positive variance, or a floor. Pass floor=.")
+    return LIFT * float(np.max(np.diag(model.R)))

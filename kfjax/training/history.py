@@ -1,0 +1,63 @@
+"""How a training went, report by report, and how much runs differ."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+__all__ = ["History", "Spread", "spread"]
+
+
+class History(NamedTuple):
+    """One entry per report, the first from before the first step; [reports], or [S, reports] of several runs.
+
+    Attributes:
+        step: how many steps of the optimiser had been taken.
+        loss: the mean training loss of the steps since the last report; NaN at first.
+        validation: the validation loss; NaN without validation data.
+        gradient_norm: the mean norm of the gradient since the last report, before clipping; NaN at first.
+        refused: how many steps were not taken so far, since loss or gradient were not finite.
+    """
+
+    step: Any
+    loss: Any
+    validation: Any
+    gradient_norm: Any
+    refused: Any
+
+    def until(self, reports: int) -> History:
+        """Return the first reports, as numpy arrays."""
+        return History(*(np.asarray(values)[..., :reports] for values in self))
+
+
+class Spread(NamedTuple):
+    """How much a result differs between runs.
+
+    Attributes:
+        median: of the runs.
+        min: the lowest.
+        max: the highest.
+        iqr: the difference between the 75th and the 25th percentile.
+    """
+
+    median: float
+    min: float
+    max: float
+    iqr: float
+
+
+def spread(values: Any) -> Spread:
+    """Return the spread of one number per run; runs that are not finite count as infinite.
+
+    Args:
+        values: [S], such as the validation losses of a `Fitted` of several runs.
+
+    Example:
+        >>> kf.training.spread([1.0, 2.0, 3.0, 4.0, 10.0])
+        Spread(median=3.0, min=1.0, max=10.0, iqr=2.0)
+    """
+    values = np.sort(np.nan_to_num(np.ravel(values).astype(np.float64), nan=np.inf))
+    # between equal order statistics, without infinity minus infinity
+    low, high = (float(np.percentile(values, q, method="nearest")) for q in (25, 75))
+    return Spread(float(np.median(values)), float(values[0]), float(values[-1]), 0.0 if low == high else high - low)

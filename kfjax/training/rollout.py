@@ -1,0 +1,132 @@
+"""How a filter is run when a gradient is to go back through it: cut, recomputed, and from where the loss counts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from kfjax.base import Filter
+from kfjax.data import Dataset, run_trajectory, start_at
+from kfjax.runner import run
+
+__all__ = ["Rollout", "roll", "start_state"]
+
+
+class Rollout(NamedTuple):
+    """How the filter of a loss is run; none of it changes the estimates.
+
+    Attributes:
+        burn_in: how many leading steps of what is run are left out of the loss.
+        detach: truncated backpropagation: the gradient is cut every so many steps; None is full backpropagation. On a
+            chaotic system about one Lyapunov time is enough.
+        remat: memory for time: only the state of every so many steps is kept, and the steps between are computed again
+            on the way back, which takes about a third more time. True is sqrt(T), with O(sqrt(T)) memory; None keeps
+            everything.
+
+    Example:
+        >>> loss = kf.training.mse(kf.extended(), rollout=kf.training.Rollout(burn_in=5, remat=True))
+
+    References:
+        T. Chen, B. Xu, C. Zhang, C. Guestrin, Training deep nets with sublinear memory cost, arXiv 1604.06174 (2016).
+    """
+
+    burn_in: int = 0
+    detach: int | None = None
+    remat: int | bool | None = None
+
+    def counts(self, trajectory: Dataset) -> Array:
+        """Return which steps of one trajectory count, [T]."""
+        steps = trajectory.obs.shape[0]
+        if not 0 <= self.burn_in < steps:
+            raise ValueError(f"Rollout: burn_in is {self.burn_in}; expected 0 to {steps - 1}, below the steps run.")
+        at = jnp.arange(steps)
+        return (at >= self.burn_in) & (at < (steps if trajectory.length is None else trajectory.length))
+
+
+FULL = Rollout()  # full backpropagation through every step
+
+
+def start_state(filter: Filter, params: Any, trajectory: Dataset, key: Array | None) -> Any:
+    """Return the filter's belief about x_0 of one trajectory."""
+    return jax.tree.map(jnp.asarray, filter.init(start_at(params, trajectory.initial), key))
+
+
+def roll(
+    filter: Filter,
+    params: Any,
+    trajectory: Dataset,
+    rollout: Rollout = FULL,
+    *,
+    key: Array | None = None,
+    state: Any = None,
+    emit: Callable[[Any, Any], Any],
+) -> tuple[Any, Any]:
+    """Run a filter over one trajectory of a `Dataset`; the values are those of `kfjax.data.run_trajectory`.
+
+    Args:
+        filter: the `Filter`.
+        params: its parameters.
+        trajectory: a `Dataset` without its leading axis, as seen inside `jax.vmap`.
+        rollout: how the gradient goes back.
+        key: random key for filters that draw.
+        state: a state to continue from; default the belief about x_0.
+        emit: what to keep of every step, as in `kfjax.run`.
+
+    Returns:
+        The final state and the stacked outputs of emit.
+
+    Raises:
+        ValueError: if detach or remat is below one.
+    """
+    detach, remat = rollout.detach, _chunk(rollout, trajectory.obs.shape[0])
+    if detach is None and remat is None and state is None:
+        return run_trajectory(filter, params, trajectory, key=key, emit=emit)
+    params, length = start_at(params, trajectory.initial), trajectory.length
+    state = start_state(filter, params, trajectory, key) if state is None else state
+
+    def steps(state: Any, series: Any) -> tuple[Any, Any]:
+        ys, us, observed, active = series
+        count = None if active is None else active.sum()
+        return run(filter, params, ys, us, observed=observed, length=count, initial=state, emit=emit)
+
+    def cut(state: Any, series: Any) -> tuple[Any, Any]:
+        return steps(jax.tree.map(jax.lax.stop_gradient, state), series)
+
+    advance = steps if detach is None else lambda state, series: _in_chunks(cut, state, series, detach)
+    active = None if length is None else jnp.arange(trajectory.obs.shape[0]) < length
+    series = jax.tree.map(jnp.asarray, (trajectory.obs, trajectory.inputs, trajectory.observed, active))
+    if remat is None:
+        return advance(state, series)
+    return _in_chunks(jax.checkpoint(advance, prevent_cse=False), state, series, remat)
+
+
+def _chunk(rollout: Rollout, steps: int) -> int | None:
+    """Steps per recomputed chunk, a multiple of `detach`, so that both cut at the same places."""
+    for name, value in (("detach", rollout.detach), ("remat", rollout.remat)):
+        if value is not None and value is not False and value < 1:
+            raise ValueError(f"Rollout: {name} is {value}; expected at least 1, or None.")
+    if rollout.remat is None or rollout.remat is False:
+        return None
+    chunk = math.isqrt(steps - 1) + 1 if rollout.remat is True else rollout.remat
+    unit = rollout.detach or 1
+    return -(-chunk // unit) * unit
+
+
+def _in_chunks(advance: Callable[[Any, Any], tuple[Any, Any]], state: Any, series: Any, size: int) -> tuple[Any, Any]:
+    """Advance through chunks of `size` steps and a shorter last one; the outputs in one piece."""
+    steps = jax.tree.leaves(series)[0].shape[0]
+    whole = steps // size * size
+    outputs = []
+    if whole:
+        chunks = jax.tree.map(lambda a: a[:whole].reshape(-1, size, *a.shape[1:]), series)
+        state, out = jax.lax.scan(advance, state, chunks)
+        outputs.append(jax.tree.map(lambda a: a.reshape(whole, *a.shape[2:]), out))
+    if whole < steps:
+        state, out = advance(state, jax.tree.map(lambda a: a[whole:], series))
+        outputs.append(out)
+    return state, jax.tree.map(lambda *parts: jnp.concatenate(parts), *outputs)

@@ -1,0 +1,109 @@
+"""Trainings in stages: short pieces before long trajectories, squared error before likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax import Array
+
+from kfjax.data import Dataset, first_steps
+from kfjax.training.checkpoints import Checkpoints
+from kfjax.training.fitting import Fitted, fit
+from kfjax.training.history import History
+
+__all__ = ["curriculum", "fit_stages"]
+
+
+def fit_stages(
+    loss: Callable,
+    params: Any,
+    stages: Sequence[Mapping[str, Any]],
+    *,
+    key: Array,
+    checkpoints: Checkpoints | None = None,
+    **shared: Any,
+) -> Fitted:
+    """Train in stages, each of which goes on from the best params of the one before, with a new optimiser.
+
+    Args:
+        loss: as in `fit`, for stages that do not name another.
+        params: as in `fit`.
+        stages: the arguments of `fit` that belong to one stage, such as `{"data": ..., "steps": ...}`, or `"loss"`.
+        key: random key, or keys for several runs.
+        checkpoints: where to save, one directory below per stage.
+        **shared: arguments of `fit` for all stages.
+
+    Returns:
+        `Fitted` of the last stage; its history is that of all stages.
+
+    Raises:
+        ValueError: if there are no stages, or as `fit`.
+
+    Example:
+        The recommended schedule of the KalmanNet paper, and a likelihood after the squared error:
+
+        >>> model = kf.systems.constant_velocity()
+        >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, 40))(jax.random.split(jax.random.key(0), 16))
+        >>> data, short = kf.Dataset(ys, xs), {"steps": 10}
+        >>> split = kf.data.pieces(data, 10, initial=model.prior.mean)
+        >>> fitted = kf.training.fit_stages(
+        ...     kf.training.mse(kf.extended()), model.replace(R=4 * model.R),
+        ...     [{"data": split, **short}, {"data": data, **short},
+        ...      {"data": data, "loss": kf.training.nll(kf.extended()), **short}],
+        ...     key=jax.random.key(1), trainable=kf.StateSpaceModel.axes(R=True))
+        >>> int(fitted.history.step[-1])
+        30
+    """
+    if not stages:
+        raise ValueError("fit_stages: got no stages; expected at least one, such as {'data': data, 'steps': 1000}.")
+    histories = []
+    for number, stage in enumerate(stages):
+        options = {"loss": loss, **shared, **stage}
+        if missing := {"data", "steps"} - options.keys():
+            raise ValueError(f"fit_stages: stage {number} lacks {', '.join(sorted(missing))}; expected both.")
+        fitted = fit(
+            options.pop("loss"),
+            params,
+            options.pop("data"),
+            key=_fold_in(key, number),
+            checkpoints=None if checkpoints is None else checkpoints.below(f"stage_{number}"),
+            **options,
+        )
+        params = fitted.params
+        histories.append(fitted.history)
+    return fitted._replace(history=_joined(histories))
+
+
+def curriculum(data: Dataset, lengths: Iterable[int], steps: int) -> list[dict[str, Any]]:
+    """Return stages on longer and longer beginnings of the trajectories.
+
+    Args:
+        data: trajectories.
+        lengths: numbers of steps in time, such as (20, 100, 400).
+        steps: steps of the optimiser in each stage.
+
+    Example:
+        >>> stages = kf.training.curriculum(kf.Dataset(np.zeros((8, 100, 1))), (20, 100), 500)
+        >>> [stage["data"].steps for stage in stages]
+        [20, 100]
+    """
+    return [{"data": first_steps(data, length), "steps": steps} for length in lengths]
+
+
+def _fold_in(key: Array, number: int) -> Array:
+    """Another key for every stage, and run."""
+    if jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 1:
+        return jax.vmap(jax.random.fold_in, (0, None))(key, number)
+    return jax.random.fold_in(key, number)
+
+
+def _joined(histories: list[History]) -> History:
+    """One history whose steps and refusals go on counting."""
+    step, refused, joined = 0, 0, []
+    for history in histories:
+        joined.append(history._replace(step=history.step + step, refused=history.refused + refused))
+        step, refused = step + history.step[..., -1:].max(), refused + history.refused[..., -1:]
+    return History(*(np.concatenate(parts, axis=-1) for parts in zip(*joined, strict=True)))

@@ -1,0 +1,193 @@
+"""Losses made of losses: weighted sums, penalties, other parameters, other starts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from kfjax.base import Gaussian
+from kfjax.data import Dataset
+from kfjax.models import model_of
+from kfjax.training.partition import learned_part
+
+__all__ = ["L2", "RandomStart", "Through", "WeightedSum", "l2", "random_start", "through", "weighted_sum"]
+
+
+def weighted_sum(*terms: tuple[float, Callable]) -> WeightedSum:
+    """Return a loss that is a weighted sum of others; each runs its own filter.
+
+    Args:
+        *terms: pairs (weight, loss).
+
+    Raises:
+        ValueError: if there are none, or they are no pairs of a number and a loss.
+
+    Example:
+        >>> filter = kf.extended()
+        >>> loss = kf.training.weighted_sum(
+        ...     (1.0, kf.training.mse(filter)), (0.1, kf.training.nll(filter)), (1e-4, kf.training.l2()))
+    """
+    if not terms or not all(isinstance(term, tuple) and len(term) == 2 and callable(term[1]) for term in terms):
+        raise ValueError(f"weighted_sum: got {terms}; expected pairs (weight, loss).")
+    return WeightedSum(tuple((float(weight), loss) for weight, loss in terms))
+
+
+def l2() -> L2:
+    """Return |theta|^2, the sum of squares of what is learned: of the network of `Learned`, else of all params.
+
+    The gamma of gamma |theta|^2 is its weight in `weighted_sum`. Adam's decoupled weight decay is
+    `clipped_adam(weight_decay=)`.
+    """
+    return L2()
+
+
+def through(loss: Callable, transform: Callable[[Any], Any]) -> Through:
+    """Return the loss as a function of other parameters, loss(transform(theta), batch, key).
+
+    Args:
+        loss: of the params that the filter takes.
+        transform: `theta -> params`; a module-level function, or `jax.tree_util.Partial`-free value that hashes.
+
+    Example:
+        >>> def positive(theta):
+        ...     return kf.with_model(theta["model"], R=jnp.exp(theta["log_r"]) * jnp.eye(1))
+        >>> loss = kf.training.through(kf.training.innovation_nll(kf.kalman()), positive)
+    """
+    return Through(loss, transform)
+
+
+def random_start(loss: Callable, std: float | tuple[float, ...]) -> RandomStart:
+    """Return the loss with random errors added to every initial mean: a filter that has to find its way first.
+
+    x_0 <- x_0 + d, d ~ N(0, diag(std^2)); the true states and observations stay.
+
+    Args:
+        loss: the loss; its params hold a model.
+        std: standard deviation of the error, one number or one per component, in units of the state.
+
+    Raises:
+        ValueError: if std is negative.
+
+    Example:
+        >>> loss = kf.training.random_start(kf.training.mse(kf.extended()), 0.5)
+    """
+    std = tuple(map(float, std)) if isinstance(std, (tuple, list)) else float(std)
+    if min(std if isinstance(std, tuple) else (std,)) < 0:
+        raise ValueError(f"random_start: std is {std}; expected 0 or more.")
+    return RandomStart(loss, std)
+
+
+class _Whole:
+    """A loss with `start` and `continued` over whole trajectories: from x_0, with the final states forgotten."""
+
+    def __call__(self, params: Any, batch: Any, key: Array) -> Array:
+        """Return the loss of a batch."""
+        return self.continued(params, batch, key, None)[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightedSum(_Whole):
+    """What `weighted_sum` makes; its state is the tuple of its terms' states."""
+
+    terms: tuple[tuple[float, Callable], ...]
+
+    def start(self, params: Any, batch: Any, key: Array) -> tuple:
+        """Return the states of every term."""
+        return tuple(loss.start(params, batch, key) for _, loss in self.terms)
+
+    def continued(self, params: Any, batch: Any, key: Array, states: tuple | None) -> tuple[Array, tuple | None]:
+        """Return the sum, and the states at the end."""
+        keys = jax.random.split(key, len(self.terms))
+        if states is None:
+            return sum(w * loss(params, batch, k) for (w, loss), k in zip(self.terms, keys, strict=True)), None
+        total, ends = 0, []
+        for (weight, loss), k, state in zip(self.terms, keys, states, strict=True):
+            value, end = loss.continued(params, batch, k, state)
+            total, ends = total + weight * value, [*ends, end]
+        return total, tuple(ends)
+
+
+@dataclasses.dataclass(frozen=True)
+class L2(_Whole):
+    """What `l2` makes; it has no state."""
+
+    def start(self, params: Any, batch: Any, key: Array) -> tuple:
+        """Return nothing."""
+        del params, batch, key
+        return ()
+
+    def continued(self, params: Any, batch: Any, key: Array, states: Any) -> tuple[Array, Any]:
+        """Return the sum of squares."""
+        del batch, key
+        leaves = [leaf for leaf in jax.tree.leaves(learned_part(params)) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+        return sum(jnp.sum(leaf**2) for leaf in leaves), states
+
+
+@dataclasses.dataclass(frozen=True)
+class Through(_Whole):
+    """What `through` makes."""
+
+    loss: Callable
+    transform: Callable[[Any], Any]
+
+    @property
+    def is_squared_error(self) -> bool:
+        """Whether the loss inside is one."""
+        return getattr(self.loss, "is_squared_error", False)
+
+    def __call__(self, params: Any, batch: Any, key: Array) -> Array:
+        """Return the loss of a batch; that inside may be any function."""
+        return self.loss(self.transform(params), batch, key)
+
+    def start(self, params: Any, batch: Any, key: Array) -> Any:
+        """Return the states of the loss inside."""
+        return self.loss.start(self.transform(params), batch, key)
+
+    def continued(self, params: Any, batch: Any, key: Array, states: Any) -> tuple[Array, Any]:
+        """Return the loss and the states at the end."""
+        return self.loss.continued(self.transform(params), batch, key, states)
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomStart(_Whole):
+    """What `random_start` makes."""
+
+    loss: Callable
+    std: float | tuple[float, ...]
+
+    @property
+    def is_squared_error(self) -> bool:
+        """Whether the loss inside is one."""
+        return getattr(self.loss, "is_squared_error", False)
+
+    def __call__(self, params: Any, batch: Dataset, key: Array) -> Array:
+        """Return the loss of a batch; that inside may be any function."""
+        draw, key = jax.random.split(key)
+        return self.loss(params, self._moved(params, batch, draw), key)
+
+    def start(self, params: Any, batch: Dataset, key: Array) -> Any:
+        """Return the states of the loss inside, somewhere else."""
+        draw, key = jax.random.split(key)
+        return self.loss.start(params, self._moved(params, batch, draw), key)
+
+    def continued(self, params: Any, batch: Dataset, key: Array, states: Any) -> tuple[Array, Any]:
+        """Return the loss and the states at the end."""
+        return self.loss.continued(params, batch, key, states)
+
+    def _moved(self, params: Any, batch: Dataset, key: Array) -> Dataset:
+        if (model := model_of(params)) is None:
+            raise ValueError(f"random_start: params is {type(params).__name__}; expected one that holds a model.")
+        prior: Gaussian = model.prior
+        size = batch.obs.shape[0]
+        means = (
+            jnp.broadcast_to(prior.mean[None], (size, *prior.mean.shape)) if batch.initial is None else batch.initial
+        )
+        std = jnp.broadcast_to(jnp.asarray(self.std, model.dtype), (model.n,))
+        errors = std[None, :] * jax.random.normal(key, (size, model.n), model.dtype)
+        moved = jax.vmap(model.state_space.retract)(means, errors)
+        return Dataset.unchecked(batch.obs, batch.state, batch.inputs, batch.length, batch.observed, moved)
