@@ -1,6 +1,7 @@
 """Learned filters: filters whose gain, state or model comes from a network."""
 
-from kfjax.learned.features import FEATURES, Asinh, Normalised, Raw, Whitened
+from kfjax.learned.feature_maps import Asinh, Normalised, Raw, Whitened
+from kfjax.learned.features import FEATURES
 from kfjax.learned.gains import Gained, GainRule, GainState, gain_filter
 from kfjax.learned.kalman_nets import configuration, kalman_net
 from kfjax.learned.networks import GRU, Architecture1, Architecture2

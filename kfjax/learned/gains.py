@@ -17,10 +17,9 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax.base import Filter, Info, constructor
+from kfjax.learned.feature_maps import NORMALISED, FeatureMap
 from kfjax.learned.features import (
     FEATURES,
-    NORMALISED,
-    FeatureMap,
     Past,
     check_features,
     differences,

@@ -9,7 +9,8 @@ from flax import linen as nn
 from jax import Array
 
 from kfjax.base import Filter, constructor
-from kfjax.learned.features import FEATURES, NORMALISED, FeatureMap
+from kfjax.learned.feature_maps import NORMALISED, FeatureMap
+from kfjax.learned.features import FEATURES
 from kfjax.learned.gains import Gained, GainRule, GainState, gain_filter
 from kfjax.learned.networks import Architecture1, Architecture2
 from kfjax.learned.params import Learned

@@ -1,0 +1,104 @@
+"""Feature maps: how the features of a gain network are scaled before it sees them.
+
+A feature map is a hashable value, called as `feature_map(feature, whitener) -> feature` with one feature vector and its
+whitening matrix, or None where `constants["scales"]` of the params has none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from kfjax import linalg
+
+__all__ = ["NORMALISED", "Asinh", "FeatureMap", "Normalised", "Raw", "Whitened"]
+
+FeatureMap = Callable[[Array, Array | None], Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Raw:
+    """Features as they are, in the units of the model."""
+
+    def __call__(self, feature: Array, whitener: Array | None = None) -> Array:
+        """Return the feature."""
+        del whitener
+        return feature
+
+
+@dataclasses.dataclass(frozen=True)
+class Normalised:
+    """Every feature divided by its length, v / max(|v|, eps), as the authors of KalmanNet do it.
+
+    The network sees directions only: how large an innovation was is lost. The derivative is 0 where |v| <= eps, so that
+    features which are 0 (the first step, steps without data) pass no infinite gradient.
+
+    Attributes:
+        eps: the smallest length to divide by, positive.
+    """
+
+    eps: float = 1e-12
+
+    def __post_init__(self) -> None:
+        _check_positive("Normalised: eps", self.eps)
+
+    def __call__(self, feature: Array, whitener: Array | None = None) -> Array:
+        """Return v / max(|v|, eps)."""
+        del whitener
+        largest = jax.lax.stop_gradient(jnp.max(jnp.abs(feature)))  # squares of tiny numbers underflow in float32
+        regular = largest > self.eps
+        v = feature / jnp.where(regular, largest, 1)
+        length = jnp.sqrt(jnp.sum(jnp.where(regular, v, 1) ** 2))
+        return jnp.where(regular, v / length, jax.lax.stop_gradient(feature) / self.eps)
+
+
+@dataclasses.dataclass(frozen=True)
+class Whitened:
+    """Features in units of their usual spread: W v with W' W = E[v v']^-1, from `constants["scales"]` of the params.
+
+    Of the innovation this is the Cholesky whitening by a nominal S. See `kfjax.learned.measure_scales`.
+    """
+
+    def __call__(self, feature: Array, whitener: Array | None = None) -> Array:
+        """Return W v."""
+        if whitener is None:
+            raise ValueError(
+                "Whitened: the params have no scale for a feature; expected Learned.constants['scales'] by name."
+                " Make them with kf.learned.measure_scales."
+            )
+        return linalg.matmul(whitener, feature)
+
+
+@dataclasses.dataclass(frozen=True)
+class Asinh:
+    """asinh(v / scale) by components: linear for small features, logarithmic for large ones. The size is kept.
+
+    With `constants["scales"]` in the params v is whitened first, as by `Whitened`.
+
+    Attributes:
+        scale: where the curve bends, positive: in units of the feature, or of its spread where it is whitened.
+    """
+
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_positive("Asinh: scale", self.scale)
+
+    def __call__(self, feature: Array, whitener: Array | None = None) -> Array:
+        """Return asinh(v / scale)."""
+        v = feature if whitener is None else linalg.matmul(whitener, feature)
+        return jnp.arcsinh(v / self.scale)
+
+
+def _check_positive(name: str, value: float) -> None:
+    """Refuse what is no positive number."""
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} is {value}; expected a positive number.")
+
+
+NORMALISED = Normalised()
