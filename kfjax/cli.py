@@ -120,7 +120,7 @@ def _command(commands: Any, name: str, run: Any, summary: str, text: str, exampl
 
 def _add_compare(add: Callable[..., Any]) -> None:
     add("--system", metavar="NAME", help=f"simulate a system: {', '.join(systems.names())}")
-    add("--filters", metavar="A,B", help=f"all (default), or some of {', '.join(FILTERS)}")
+    add("--filters", metavar="A,B", help=f"common (default), all, or some of {', '.join(FILTERS)}")
     add("--components", metavar="I,J", type=_components, help="count errors of these state components only, from 0")
     add("--tune", choices=STRUCTURES, help="also tune Q and R: one factor each, or one per state and channel")
     add("--objective", choices=OBJECTIVES, help="what --tune improves (default likelihood)")

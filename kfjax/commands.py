@@ -24,7 +24,7 @@ from kfjax.data import Dataset, Parts, read_data, run_trajectory, start_at
 from kfjax.evaluation import Comparison, compare
 from kfjax.evaluation.engine import chunk_size, chunks, filter_one
 from kfjax.evaluation.saving import plain, write_whole
-from kfjax.filters import FILTERS, by_name
+from kfjax.filters import COMMON, FILTERS, by_name
 from kfjax.loading import load_model
 from kfjax.models import StateSpaceModel
 from kfjax.smoothers import Smoothed, smooth
@@ -33,7 +33,7 @@ from kfjax.training import Tuned, tune
 
 __all__ = ["run_compare", "run_filter"]
 
-QUICK_FILTERS = "extended,unscented"
+GROUPS = {"all": tuple(FILTERS), "common": tuple(COMMON), "quick": ("extended", "unscented")}
 PIPE_WIDTH = 140  # columns of a table that no terminal shows
 
 
@@ -106,8 +106,7 @@ def _study(args: Namespace) -> Study:
 
 def _table(args: Namespace, study: Study, title: str, model: StateSpaceModel) -> _Table:
     """Run all filters of one table, tuned ones beside untuned ones."""
-    names = args.filters or (QUICK_FILTERS if args.quick else "all")
-    filters, left_out = _filters(names, model, study.data)
+    filters, left_out = _filters(args.filters or ("quick" if args.quick else "common"), model, study.data)
     tuned = {name: _tune(args, study.parts, name, chosen, model) for name, chosen in filters.items() if study.parts}
     entries = {}
     for name, chosen in filters.items():
@@ -127,15 +126,15 @@ def _tune(args: Namespace, parts: Parts, name: str, chosen: Filter, model: State
 
 
 def _filters(names: str, model: StateSpaceModel, data: Dataset) -> tuple[dict[str, Filter], dict[str, str]]:
-    """Return the filters by name, and those left out of "all" with the reason."""
+    """Return the filters by name, and those left out of a group with the reason."""
     _check_fit(by_name("extended"), model, data)
-    if names != "all":
+    if names not in GROUPS:
         filters = {name: by_name(name) for name in names.split(",")}
         for chosen in filters.values():
             _check_fit(chosen, model, data)
         return filters, {}
     filters, left_out = {}, {}
-    for name in FILTERS:
+    for name in GROUPS[names]:
         try:
             _check_fit(by_name(name), model, data)
             filters[name] = by_name(name)

@@ -243,11 +243,11 @@ def _forecast(filter: Filter, params: Any, state: Any, us: Any, steps: int) -> F
     return Forecast(states, observation_estimate(filter, model, states, us))
 
 
-def split_missing(ys: Any) -> tuple[Array, Array]:
+def split_missing(ys: Any) -> tuple[Any, Any]:
     """Turn NaN into a mask.
 
     Args:
-        ys: observations [..., m] with NaN where missing.
+        ys: observations [..., m] with NaN where missing, or a pytree of such (several sensors).
 
     Returns:
         (filled, observed): ys with 0 for NaN and booleans of the same shape, for `run(..., filled, observed=observed)`.
@@ -257,9 +257,9 @@ def split_missing(ys: Any) -> tuple[Array, Array]:
         >>> observed.tolist()
         [[True], [False]]
     """
-    ys = jnp.asarray(ys)
-    observed = ~jnp.isnan(ys)
-    return jnp.where(observed, ys, 0), observed
+    ys = jnp.asarray(ys) if isinstance(ys, list) else jax.tree.map(jnp.asarray, ys)
+    observed = jax.tree.map(lambda y: ~jnp.isnan(y), ys)
+    return jax.tree.map(lambda y, seen: jnp.where(seen, y, 0), ys, observed), observed
 
 
 def until(length: Any, tree: Any) -> Any:

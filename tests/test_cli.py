@@ -130,7 +130,7 @@ def test_compare_without_truth_on_gaps_and_lengths(here, capsys):
 
 
 def test_compare_simulates_and_leaves_out_what_cannot_run(here, capsys, monkeypatch):
-    monkeypatch.setattr(commands, "FILTERS", dict.fromkeys(("kalman", "extended")))
+    monkeypatch.setitem(commands.GROUPS, "common", ("kalman", "extended"))
     written = compare(here, "--model", "models.py:pendulum", "--trajectories", "8", "--steps", "12")
     (table,) = written["tables"]
     assert [row["name"] for row in table["rows"]] == ["extended"]

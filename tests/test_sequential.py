@@ -100,3 +100,9 @@ def pick(h, i):
 
 def picked(i, h, x, u):
     return jnp.where(i > 0, h(x, u)[1:], h(x, u)[:1])
+
+
+def test_split_missing_takes_sensors():
+    filled, observed = kf.split_missing({"a": np.array([[1.0], [np.nan]]), "b": np.array([[2.0, np.nan]])})
+    np.testing.assert_array_equal(filled["b"], [[2.0, 0.0]])
+    np.testing.assert_array_equal(observed["a"], [[True], [False]])

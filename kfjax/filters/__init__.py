@@ -20,7 +20,7 @@ from kfjax.filters.mixtures import IMM, Mixture, imm
 from kfjax.filters.particle_states import Particles
 from kfjax.filters.particles import auxiliary_particle, particle
 from kfjax.filters.rao_blackwell import rao_blackwellised
-from kfjax.filters.registry import FILTERS, by_name
+from kfjax.filters.registry import COMMON, FILTERS, by_name
 from kfjax.filters.resampling import Multinomial, Residual, Soft, StopGradient, Stratified, Systematic
 from kfjax.filters.robust import huber, student_t
 from kfjax.filters.schmidt import schmidt
@@ -28,6 +28,7 @@ from kfjax.filters.sequential import Sensors, sequential
 from kfjax.filters.square_roots import SquareRoot, square_root
 
 __all__ = [
+    "COMMON",
     "FILTERS",
     "IMM",
     "Adaptive",

@@ -6,18 +6,41 @@ import functools
 from collections.abc import Callable
 
 from kfjax.base import Filter
+from kfjax.filters.adaptive import adaptive
+from kfjax.filters.combinators import fading, gated
+from kfjax.filters.ensemble_forms import Transform
+from kfjax.filters.ensembles import ensemble
 from kfjax.filters.gaussians import cubature, extended, gauss_hermite, kalman, unscented
+from kfjax.filters.particles import auxiliary_particle, particle
+from kfjax.filters.robust import huber, student_t
+from kfjax.filters.square_roots import square_root
+from kfjax.moments import Taylor, Unscented
 from kfjax.naming import suggest
 
-__all__ = ["FILTERS", "by_name"]
+__all__ = ["COMMON", "FILTERS", "by_name"]
 
-FILTERS: dict[str, Callable[[], Filter]] = {
+# what `kfjax compare` runs unless told otherwise
+COMMON: dict[str, Callable[[], Filter]] = {
     "kalman": kalman,
     "extended": extended,
     "iterated_extended": functools.partial(extended, iterations=3),
     "unscented": unscented,
     "cubature": cubature,
     "gauss_hermite": gauss_hermite,
+}
+
+FILTERS: dict[str, Callable[[], Filter]] = COMMON | {
+    "square_root_extended": lambda: square_root(Taylor()),
+    "square_root_unscented": lambda: square_root(Unscented()),
+    "gated_extended": lambda: gated(extended()),
+    "student_t_extended": lambda: student_t(extended()),
+    "huber_extended": lambda: huber(extended()),
+    "adaptive_extended": lambda: adaptive(extended()),
+    "fading_extended": lambda: fading(extended(), 1.05),
+    "ensemble": ensemble,
+    "ensemble_transform": lambda: ensemble(form=Transform()),
+    "particle": particle,
+    "auxiliary_particle": auxiliary_particle,
 }
 
 
