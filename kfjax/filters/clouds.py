@@ -23,6 +23,7 @@ __all__ = [
     "draw_prior",
     "key_data",
     "lifted",
+    "mixed",
     "offsets",
     "propagate",
     "space_of",
@@ -85,6 +86,12 @@ def weighted_cov(space: Space | None, points: Array, weights: Array, mean: Array
     """Return the covariance of weighted points about their mean, in its tangent space."""
     d = offsets(space, points, mean)
     return linalg.weighted_gram(weights, d, d)
+
+
+def mixed(weights: Array, matrices: Array) -> Array:
+    """Return sum_i w_i A_i for matrices A_i, [N, k, l]."""
+    rows = matrices.reshape(weights.shape[0], -1)
+    return linalg.matmul(rows.T, weights).reshape(matrices.shape[1:])
 
 
 def draw_prior(key: Array, model: StateSpaceModel, count: int) -> Array:

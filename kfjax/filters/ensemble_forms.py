@@ -55,8 +55,9 @@ class LowRank(NamedTuple):
 
 
 def divisible_noise(Y: Array, R: Array) -> Array:
-    """Return R, floored at rounding so that it can be divided by: sensors without noise are allowed."""
-    return R + jnp.diag(jnp.finfo(R.dtype).eps * jnp.sum(Y**2, axis=0))
+    """Return R, floored at rounding so that it can be divided by: noise may be singular, or zero."""
+    scale = jnp.sum(Y**2, axis=0) + 2 * R.shape[0] * jnp.diag(R)
+    return R + jnp.diag(jnp.finfo(R.dtype).eps * scale)
 
 
 def innovation_covariance(Y: Array, R: Array, localisation: GaspariCohn | None) -> linalg.Factored | LowRank:
@@ -69,7 +70,7 @@ def innovation_covariance(Y: Array, R: Array, localisation: GaspariCohn | None) 
         return linalg.factorise(linalg.matmul(Y.T, Y) + R)
     R = divisible_noise(Y, R)
     Z = whitened(R, Y)
-    return LowRank(Y, R, Z, *inverse_root(jnp.eye(N, dtype=Y.dtype) + linalg.matmul(Z, Z.T)))
+    return LowRank(Y, R, Z, *inverse_root(linalg.matmul(Z, Z.T)))
 
 
 def _member_weights(Z: Array, root: Array, white: Array) -> Array:
@@ -140,7 +141,7 @@ class Transform:
 
         def local(column: Array, near: Array, weight: Array) -> tuple[Array, Array]:
             Z_near = Z[:, near] * weight[None, :]
-            root, _ = inverse_root(jnp.eye(Z.shape[0], dtype=Z.dtype) + linalg.matmul(Z_near, Z_near.T))
+            root, _ = inverse_root(linalg.matmul(Z_near, Z_near.T))
             weights = _member_weights(Z_near, root, (d[near] * weight)[None])[0]
             return jnp.sum(weights * column), linalg.matmul(root, column)
 
@@ -161,7 +162,7 @@ def _transformed(X: Array, Y: Array, innovation: Array, R: Array, S: linalg.Fact
 
 @jax.custom_jvp
 def inverse_root(A: Array) -> tuple[Array, Array]:
-    """Return A^-1/2, symmetric, and log det A for a positive definite A [N, N]."""
+    """Return (I + A)^-1/2, symmetric, and log det (I + A) for a positive semidefinite A [N, N]."""
     V, s = _spectrum(A)
     return linalg.matmul(V / s[None, :], V.T), 2 * jnp.sum(jnp.log(s))
 
@@ -177,6 +178,6 @@ def _inverse_root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[An
 
 
 def _spectrum(A: Array) -> tuple[Array, Array]:
-    """Return eigenvectors, and the roots of the eigenvalues."""
+    """Return eigenvectors, and the roots of the eigenvalues of I + A."""
     values, V = jnp.linalg.eigh(A)
-    return V, jnp.sqrt(values)
+    return V, jnp.sqrt(1 + jnp.maximum(values, 0))  # rounding makes some negative where sensors are precise

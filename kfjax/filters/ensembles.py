@@ -109,23 +109,23 @@ def ensemble(
     if not inflation > 0:
         raise ValueError(f"ensemble: inflation is {inflation}; expected a factor above 0, 1 for none.")
 
-    def init(model: StateSpaceModel, key: Array | None = None) -> Ensemble:
+    def init(params: StateSpaceModel, key: Array | None = None) -> Ensemble:
         data, (draw,) = clouds.split(clouds.key_data("ensemble", key), 1)
-        return Ensemble(clouds.draw_prior(draw, model, members), data, clouds.space_of(model))
+        return Ensemble(clouds.draw_prior(draw, params, members), data, clouds.space_of(params))
 
-    def predict(model: StateSpaceModel, state: Ensemble, u: Any = None) -> Ensemble:
+    def predict(params: StateSpaceModel, state: Ensemble, u: Any = None) -> Ensemble:
         data, (draw,) = clouds.split(state.key, 1)
-        noise = jax.random.normal(draw, (members, model.n), state.members.dtype)
-        noise = coloured(model.process_noise(state.mean, u), noise)
-        moved = jax.vmap(lambda x, e: model.state_space.retract(model.f(x, u), e))(state.members, noise)
+        noise = jax.random.normal(draw, (members, params.n), state.members.dtype)
+        noise = coloured(params.process_noise(state.mean, u), noise)
+        moved = jax.vmap(lambda x, e: params.state_space.retract(params.f(x, u), e))(state.members, noise)
         return state._replace(members=moved.astype(noise.dtype), key=data)
 
     def update(
-        model: StateSpaceModel, state: Ensemble, y: Array, u: Any = None, observed: Any = None
+        params: StateSpaceModel, state: Ensemble, y: Array, u: Any = None, observed: Any = None
     ) -> tuple[Ensemble, Info]:
         data, (draw,) = clouds.split(state.key, 1)
-        mean, place = state.mean, jax.vmap(model.state_space.retract, in_axes=(None, 0))
-        seen = observe(model, mean, y, u, observed)
+        mean, place = state.mean, jax.vmap(params.state_space.retract, in_axes=(None, 0))
+        seen = observe(params, mean, y, u, observed)
         X = clouds.offsets(state.space, state.members, mean) * inflation
         ys = jax.vmap(seen.fn)(place(mean, X)).astype(X.dtype)
         y_hat = clouds.weighted_mean(seen.space, ys, _equal(state))
@@ -138,8 +138,8 @@ def ensemble(
         new = state._replace(members=place(mean, shift[None, :] + scale * X), key=data)
         return keep_unobserved(observed, new, state), innovation_info(innovation, S, seen.mask)
 
-    def recentre(model: StateSpaceModel, state: Ensemble, gaussian: Gaussian) -> Ensemble:
-        del model
+    def recentre(params: StateSpaceModel, state: Ensemble, gaussian: Gaussian) -> Ensemble:
+        del params
         data, (draw,) = clouds.split(state.key, 1)
         # the sample covariance has N - 1 in its denominator, the moments of a cloud N
         target = Gaussian(gaussian.mean, gaussian.cov * ((members - 1) / members))

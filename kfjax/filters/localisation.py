@@ -39,7 +39,8 @@ class GaspariCohn:
         period: length of the domain if it is closed to a ring (a torus), in the units of the positions, or None.
 
     Raises:
-        ValueError: if radius or period is not above 0, or the positions have other shapes.
+        ValueError: if radius or period is not above 0, the radius above half the period, or the positions have other
+            shapes.
 
     Example:
         >>> local = kf.filters.GaspariCohn(4.0, states=np.arange(40), observations=np.arange(0, 40, 2), period=40.0)
@@ -55,6 +56,11 @@ class GaspariCohn:
     def __post_init__(self) -> None:
         if not self.radius > 0 or (self.period is not None and not self.period > 0):
             raise ValueError(f"GaspariCohn: radius is {self.radius}, period {self.period}; expected numbers above 0.")
+        if self.period is not None and self.period < 2 * self.radius:
+            raise ValueError(
+                f"GaspariCohn: radius is {self.radius} on a ring of length {self.period}; expected at most half of it,"
+                " or tapered covariances would not be positive definite. Use a smaller radius."
+            )
         for name in ("states", "observations"):
             object.__setattr__(self, name, _positions(name, getattr(self, name)))
         if len(self.states[0]) != len(self.observations[0]):

@@ -60,7 +60,7 @@ def _mean(state: Particles) -> Array:
 
 def _cov(state: Particles) -> Array:
     between = clouds.weighted_cov(state.space, state.particles, state.weights, _mean(state))
-    return between if state.covs is None else between + jnp.tensordot(state.weights, state.covs, 1)
+    return between if state.covs is None else between + clouds.mixed(state.weights, state.covs)
 
 
 def check_particles(who: str, particles: int, ess: float) -> None:

@@ -73,19 +73,19 @@ def particle(
     check_particles("particle", particles, ess)
     guided = proposal is not None
 
-    def predict(model: StateSpaceModel, state: Particles, u: Any = None) -> Particles:
+    def predict(params: StateSpaceModel, state: Particles, u: Any = None) -> Particles:
         key, (select, move) = clouds.split(state.key, 2)
         state, _ = selected(resampling, ess, select, state)
-        return _move(move, model, state._replace(key=key), u)
+        return _move(move, params, state._replace(key=key), u)
 
     def update(
-        model: StateSpaceModel, state: Particles, y: Array, u: Any = None, observed: Any = None
+        params: StateSpaceModel, state: Particles, y: Array, u: Any = None, observed: Any = None
     ) -> tuple[Particles, Info]:
         if not guided:
-            return _weigh(model, state, state, y, u, observed)
+            return _weigh(params, state, state, y, u, observed)
         key, (draw,) = clouds.split(state.key, 1)
-        each = _proposals(proposal, model, state, y, u, observed)
-        return _weigh(model, state, _propose(draw, model, state._replace(key=key), each), y, u, observed)
+        each = _proposals(proposal, params, state, y, u, observed)
+        return _weigh(params, state, _propose(draw, params, state._replace(key=key), each), y, u, observed)
 
     init = _initial("particle", particles, keeps_previous=guided)
     return Filter(init, predict, update, None if guided else _recentre)
@@ -121,20 +121,20 @@ def auxiliary_particle(
     """
     check_particles("auxiliary_particle", particles, ess)
 
-    def predict(model: StateSpaceModel, state: Particles, u: Any = None) -> Particles:
+    def predict(params: StateSpaceModel, state: Particles, u: Any = None) -> Particles:
         key, (move,) = clouds.split(state.key, 1)
-        return _move(move, model, state._replace(key=key), u)
+        return _move(move, params, state._replace(key=key), u)
 
     def update(
-        model: StateSpaceModel, state: Particles, y: Array, u: Any = None, observed: Any = None
+        params: StateSpaceModel, state: Particles, y: Array, u: Any = None, observed: Any = None
     ) -> tuple[Particles, Info]:
         key, (select, draw) = clouds.split(state.key, 2)
-        each = _proposals(proposal, model, state, y, u, observed)
+        each = _proposals(proposal, params, state, y, u, observed)
         priorities = state.log_weights + jnp.where(state.moved, each.log_evidence, 0)
         priorities = jnp.where(jnp.max(priorities) == -jnp.inf, state.log_weights, priorities)
         ancestors, indices = selected(resampling, ess, select, state._replace(key=key), priorities)
         each = jax.tree.map(lambda a: a[indices], each)
-        return _weigh(model, state, _propose(draw, model, ancestors, each), y, u, observed)
+        return _weigh(params, state, _propose(draw, params, ancestors, each), y, u, observed)
 
     return Filter(_initial("auxiliary_particle", particles, keeps_previous=True), predict, update)
 
@@ -142,12 +142,12 @@ def auxiliary_particle(
 def _initial(who: str, particles: int, keeps_previous: bool) -> Any:
     """Return an `init` that draws from the prior."""
 
-    def init(model: StateSpaceModel, key: Array | None = None) -> Particles:
+    def init(params: StateSpaceModel, key: Array | None = None) -> Particles:
         data, (draw,) = clouds.split(clouds.key_data(who, key), 1)
-        x = clouds.draw_prior(draw, model, particles)
-        equal = jnp.full(particles, -jnp.log(particles), x.dtype)
+        x = clouds.draw_prior(draw, params, particles)
+        equal = normalised(jnp.zeros_like(x[:, 0]))
         history = (jnp.copy(x), jnp.asarray(False)) if keeps_previous else (None, None)
-        return Particles(x, equal, data, None, *history, clouds.space_of(model))
+        return Particles(x, equal, data, None, *history, clouds.space_of(params))
 
     return init
 
@@ -193,9 +193,9 @@ def _weigh(
     return new, mixture_info(seen, ys, predicted.weights, seen.R, log_likelihood)
 
 
-def _recentre(model: StateSpaceModel, state: Particles, gaussian: Gaussian) -> Particles:
+def _recentre(params: StateSpaceModel, state: Particles, gaussian: Gaussian) -> Particles:
     """Move the particles affinely to the moments of a Gaussian; weights stay, if all is finite."""
-    del model
+    del params
     key, (draw,) = clouds.split(state.key, 1)
     log_weights = normalised(state.log_weights)
     sound = jnp.isfinite(state.mean).all()

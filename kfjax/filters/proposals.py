@@ -15,21 +15,26 @@ from kfjax.moments import MomentRule
 from kfjax.observing import innovation_info, observe
 from kfjax.spaces import EUCLIDEAN, Space
 
-__all__ = ["Proposal", "draw", "log_density", "proposal"]
+__all__ = ["Proposal", "draw", "log_density", "proposal", "where_definite"]
 
 
 def log_density(model: StateSpaceModel, x: Array, y: Array, u: Any, observed: Any) -> Array:
-    """Return log p(y | x) of the observed channels; -inf where R is singular, since there is no density then."""
+    """Return log p(y | x) of the observed channels."""
     if model.log_likelihood is None:
         seen = observe(model, x, y, u, observed)
         R = linalg.factorise(seen.R)
         density = innovation_info(seen.innovation(seen.fn(x)), R, seen.mask).log_likelihood
-        return jnp.where((jnp.diag(R.lower) > 0).all(), density, -jnp.inf)
+        return where_definite(R.lower, density)
     if observed is None:
         return model.log_likelihood(x, y, u, None).astype(x.dtype)
     mask = jnp.broadcast_to(jnp.asarray(observed, bool), y.shape)
     density = model.log_likelihood(x, jnp.where(mask, y, 0), u, mask)
     return jnp.where(mask.any(), density, 0).astype(x.dtype)
+
+
+def where_definite(L: Array, log_density: Array) -> Array:
+    """Return a log density; -inf where the factor L of its covariance is singular, since there is no density then."""
+    return jnp.where((jnp.diag(L) > 0).all(), log_density, -jnp.inf)
 
 
 class Proposal(NamedTuple):

@@ -25,10 +25,11 @@ from kfjax.base import Filter, Gaussian, Info, constructor
 from kfjax.filters import clouds
 from kfjax.filters.gaussians import Standard
 from kfjax.filters.particle_states import Particles, check_particles, mixture_info, selected, weighed
-from kfjax.filters.resampling import SYSTEMATIC, Resampling
+from kfjax.filters.proposals import where_definite
+from kfjax.filters.resampling import SYSTEMATIC, Resampling, normalised
 from kfjax.models import StateSpaceModel
 from kfjax.moments import MomentRule, Taylor
-from kfjax.observing import Observation, bind, observe
+from kfjax.observing import bind, observe
 from kfjax.spaces import EUCLIDEAN, Space
 
 __all__ = ["rao_blackwellised"]
@@ -49,7 +50,8 @@ def rao_blackwellised(
 
     It runs an ordinary model and needs to be told which components enter linearly. Their matrices are the derivatives
     of f and h. Where f or h is *not* affine in them, every particle carries an extended Kalman filter (or that of
-    another rule) instead of an exact one. Q and R may correlate everything, and R may be singular.
+    another rule) instead of an exact one. Q and R may correlate everything. R may be singular where the linear part
+    makes y uncertain all the same; a y without any uncertainty has no density, and the log-likelihood is -inf.
 
     Args:
         linear: indices of the components that f and h are affine in, given the others.
@@ -79,59 +81,61 @@ def rao_blackwellised(
     check_particles("rao_blackwellised", particles, ess)
     if not linear or len(set(linear)) < len(linear):
         raise ValueError(f"rao_blackwellised: linear is {linear}; expected different indices, at least one.")
-
     if not hasattr(rule, "deviations"):
         raise ValueError(f"rao_blackwellised: {rule} has no deviations; expected a rule such as kf.moments.Taylor().")
 
-    def drawn(model: StateSpaceModel, data: Array, belief: Gaussian) -> Particles:
-        data, (key,) = clouds.split(data, 1)
-        parts, space = _parts(model, linear), model.state_space
-        noise = jax.random.normal(key, (particles, parts.sampled.shape[0]), model.dtype)
-        factor = linalg.cholesky(belief.cov)
-        offsets, covs = jax.vmap(lambda z: _draw(parts, factor, jnp.zeros_like(factor), z))(noise)
-        points = jax.vmap(space.retract, in_axes=(None, 0))(belief.mean, offsets)
-        equal = jnp.full(particles, -jnp.log(particles), model.dtype)
-        return Particles(points, equal, data, covs, space=clouds.space_of(model))
+    def normals(key: Array, model: StateSpaceModel) -> Array:
+        return jax.random.normal(key, (particles, model.n - len(linear)), model.dtype)
 
-    def init(model: StateSpaceModel, key: Array | None = None) -> Particles:
-        _check_model(model, linear)
-        return drawn(model, clouds.key_data("rao_blackwellised", key), model.prior)
+    def init(params: StateSpaceModel, key: Array | None = None) -> Particles:
+        _check_model(params, linear)
+        data, (draw,) = clouds.split(clouds.key_data("rao_blackwellised", key), 1)
+        return _spread(params, linear, data, params.prior, normals(draw, params))
 
-    def predict(model: StateSpaceModel, state: Particles, u: Any = None) -> Particles:
+    def predict(params: StateSpaceModel, state: Particles, u: Any = None) -> Particles:
         data, (select, move) = clouds.split(state.key, 2)
         state, _ = selected(resampling, ess, select, state)
-        parts, space = _parts(model, linear), model.state_space
+        parts, space = _parts(params, linear), params.state_space
 
         def one(x: Array, P: Array, z: Array) -> tuple[Array, Array]:
-            f, L = _of_linear(parts, bind(model.f, u), x, space), linalg.cholesky(linalg.quadratic(parts.linear, P))
+            f, L = _of_linear(parts, bind(params.f, u), x, space), linalg.cholesky(linalg.quadratic(parts.linear, P))
             mean, _, dy = rule.deviations(f, jnp.zeros_like(L[0]), L, EUCLIDEAN, space)
-            offset, cov = _draw(parts, dy, model.process_noise(x, u), z)
+            offset, cov = _draw(parts, dy, params.process_noise(x, u), z)
             return space.retract(mean, offset), cov
 
-        noise = jax.random.normal(move, (particles, parts.sampled.shape[0]), model.dtype)
-        points, covs = jax.vmap(one)(state.particles, state.covs, noise)
+        points, covs = jax.vmap(one)(state.particles, state.covs, normals(move, params))
         return state._replace(particles=points, covs=covs, key=data)
 
     def update(
-        model: StateSpaceModel, state: Particles, y: Array, u: Any = None, observed: Any = None
+        params: StateSpaceModel, state: Particles, y: Array, u: Any = None, observed: Any = None
     ) -> tuple[Particles, Info]:
-        parts, space = _parts(model, linear), model.state_space
+        parts, space = _parts(params, linear), params.state_space
 
-        def one(x: Array, P: Array) -> tuple[Array, Array, Info]:
-            seen = observe(model, x, y, u, observed)
+        def one(x: Array, P: Array) -> tuple[Array, Array, Array, Array]:
+            seen = observe(params, x, y, u, observed)
             belief = Gaussian(jnp.zeros_like(parts.linear[:, 0]), linalg.quadratic(parts.linear, P))
             local = seen._replace(fn=_of_linear(parts, seen.fn, x, space))
             (d, cov), info = Standard()(rule, belief, local, EUCLIDEAN)
             embed = parts.linear.T
-            return space.retract(x, linalg.matmul(embed, d)), linalg.quadratic(embed, cov), info
+            S = info.innovation_cov
+            S = S if seen.mask is None else S + jnp.diag((~seen.mask).astype(S.dtype))
+            density = where_definite(linalg.cholesky(S), info.log_likelihood)
+            return space.retract(x, linalg.matmul(embed, d)), linalg.quadratic(embed, cov), S, density
 
-        points, covs, infos = jax.vmap(one)(state.particles, state.covs)
+        points, covs, S, density = jax.vmap(one)(state.particles, state.covs)
         proposed = state._replace(particles=points, covs=covs)
-        new, log_likelihood = weighed(state, proposed, infos.log_likelihood, observed)
-        return new, _info(state, observe(model, state.mean, y, u, observed), infos, log_likelihood)
+        new, log_likelihood = weighed(state, proposed, density, observed)
+        seen = observe(params, state.mean, y, u, observed)
+        ys = jax.vmap(seen.fn)(state.particles).astype(density.dtype)
+        return new, mixture_info(seen, ys, state.weights, clouds.mixed(state.weights, S), log_likelihood)
 
-    def recentre(model: StateSpaceModel, state: Particles, gaussian: Gaussian) -> Particles:
-        return drawn(model, state.key, gaussian)
+    def recentre(params: StateSpaceModel, state: Particles, gaussian: Gaussian) -> Particles:
+        data, (draw, again) = clouds.split(state.key, 2)
+        z = normals(draw, params)
+        # draws of sample mean 0 and covariance I give the particles the moments asked for, not nearly those
+        unit = Gaussian(jnp.zeros_like(z[0]), jnp.eye(z.shape[1], dtype=z.dtype))
+        z = clouds.affine_move(again, None, z, jnp.full_like(z[:, 0], 1 / particles), unit)
+        return _spread(params, linear, data, gaussian, z)
 
     return Filter(init, predict, update, recentre)
 
@@ -167,6 +171,14 @@ def _of_linear(parts: _Parts, fn: Any, x: Array, space: Space) -> Any:
     return lambda d: fn(space.retract(x, linalg.matmul(parts.linear.T, d)))
 
 
+def _spread(model: StateSpaceModel, linear: tuple[int, ...], data: Array, belief: Gaussian, z: Array) -> Particles:
+    """Spread particles over a belief, by standard normals z [N, k] for their sampled components."""
+    parts, factor = _parts(model, linear), linalg.cholesky(belief.cov)
+    offsets, covs = jax.vmap(lambda z: _draw(parts, factor, jnp.zeros_like(factor), z))(z)
+    points = jax.vmap(model.state_space.retract, in_axes=(None, 0))(belief.mean, offsets)
+    return Particles(points, normalised(jnp.zeros_like(z[:, 0])), data, covs, space=clouds.space_of(model))
+
+
 def _draw(parts: _Parts, deviations: Array, Q: Array, z: Array) -> tuple[Array, Array]:
     """Draw the sampled components of N(0, D D' + Q) by standard normals z [k]; return the conditional mean and cov."""
     A, B = (linalg.matmul(part, deviations) for part in parts)
@@ -179,12 +191,3 @@ def _draw(parts: _Parts, deviations: Array, Q: Array, z: Array) -> tuple[Array, 
     residual = linalg.matmul(parts.linear.T, parts.linear - linalg.matmul(K, parts.sampled))
     rest = linalg.matmul(residual, deviations)
     return offset, linalg.matmul(rest, rest.T) + linalg.quadratic(residual, Q)
-
-
-def _info(state: Particles, seen: Observation, members: Info, log_likelihood: Array) -> Info:
-    """Return the Info of the mixture from those of its members, which have zeros in unobserved channels."""
-    noise = jnp.tensordot(state.weights, members.innovation_cov, 1)
-    if seen.mask is not None:
-        noise = noise + jnp.diag((~seen.mask).astype(noise.dtype))
-    ys = jax.vmap(seen.fn)(state.particles).astype(noise.dtype)
-    return mixture_info(seen, ys, state.weights, noise, log_likelihood)

@@ -38,7 +38,7 @@ class SquareRoot(NamedTuple):
     @property
     def cov(self) -> Array:
         """The covariance [..., n, n]."""
-        return self.cholesky @ self.cholesky.swapaxes(-1, -2)
+        return jnp.vectorize(lambda L: linalg.matmul(L, L.T), signature="(n,n)->(n,n)")(self.cholesky)
 
 
 def conditional_factors(dx: Array, dy: Array, noise: Array) -> tuple[Array, Array, Array]:
