@@ -2,10 +2,12 @@
 
 from kfjax.learned.feature_maps import Asinh, Normalised, Raw, Whitened
 from kfjax.learned.features import FEATURES
+from kfjax.learned.gain_covariances import covariance_from_gain
 from kfjax.learned.gains import Gained, GainRule, GainState, gain_filter
 from kfjax.learned.kalman_nets import configuration, kalman_net
 from kfjax.learned.networks import GRU, Architecture1, Architecture2
 from kfjax.learned.params import Learned, init
+from kfjax.learned.scales import measure_scales
 from kfjax.learned.torch_weights import Pretrained, from_torch
 
 __all__ = [
@@ -23,8 +25,10 @@ __all__ = [
     "Raw",
     "Whitened",
     "configuration",
+    "covariance_from_gain",
     "from_torch",
     "gain_filter",
     "init",
     "kalman_net",
+    "measure_scales",
 ]

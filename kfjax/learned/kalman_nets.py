@@ -88,7 +88,7 @@ def kalman_net(
 
     References:
         G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known dynamics, IEEE Trans.
-        Signal Process. 70 (2022), equations (6)-(9).
+        Signal Process. 70 (2022), section III.
     """
     for name in ("n", "m", "initial_carry", "apply"):
         if not hasattr(network, name):

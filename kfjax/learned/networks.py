@@ -60,7 +60,7 @@ class Architecture1(nn.Module):
 
     References:
         G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known dynamics, IEEE Trans.
-        Signal Process. 70 (2022), section III-C, Figure 3.
+        Signal Process. 70 (2022), section III-C.
     """
 
     n: int
@@ -108,7 +108,7 @@ class Architecture2(nn.Module):
 
     References:
         G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known dynamics, IEEE Trans.
-        Signal Process. 70 (2022), section III-C, Figure 4.
+        Signal Process. 70 (2022), section III-C.
     """
 
     n: int
