@@ -16,7 +16,7 @@ from kfjax.models import StateSpaceModel, model_of
 from kfjax.observing import bind
 from kfjax.spaces import Space
 
-__all__ = ["impute", "observation_estimate", "predicted"]
+__all__ = ["impute", "noise_given_seen", "observation_estimate", "predicted"]
 
 
 def predicted(filter: Filter, params: Any, estimate: Any, us: Any = None, *, initial: Any = None) -> Gaussian:
@@ -143,20 +143,27 @@ def _impute(filter: Filter, model: StateSpaceModel, beliefs: Gaussian, ys: Array
     space: Space = model.observation_space
 
     def one(belief: Gaussian, y: Array, mask: Array, u: Any) -> Gaussian:
-        R, h = model.observation_noise(belief.mean, u), bind(model.h, u)
-        R_seen = jnp.where(mask[None, :], R, 0)  # the columns of seen channels
-        block = jnp.where(mask[:, None], R_seen, 0) + jnp.diag((~mask).astype(R.dtype))
-        G = linalg.factorise(block).solve(R_seen.T).T
+        h = bind(model.h, u)
+        G, rest = noise_given_seen(model.observation_noise(belief.mean, u), mask)
 
         def given_seen(x: Array) -> Array:
             y_hat = h(x)
             return y_hat + linalg.matmul(G, jnp.where(mask, space.difference(y, y_hat), 0))
 
         moments = filter.rule(given_seen, belief, model.state_space, space)
-        cov = moments.cov + R - linalg.matmul(G, R_seen.T)
-        return Gaussian(jnp.where(mask, y, moments.mean), jnp.where(mask[None, :] | mask[:, None], 0, cov))
+        hidden = ~mask[None, :] & ~mask[:, None]
+        return Gaussian(jnp.where(mask, y, moments.mean), jnp.where(hidden, moments.cov + rest, 0))
 
     return jax.vmap(one)(beliefs, ys, masks, us)
+
+
+def noise_given_seen(R: Array, mask: Array) -> tuple[Array, Array]:
+    """Return G [m, m] and the covariance of the rest in v = G v_seen + rest; the rest is zero in seen channels."""
+    R_seen = jnp.where(mask[None, :], R, 0)  # the columns of seen channels
+    block = jnp.where(mask[:, None], R_seen, 0) + jnp.diag((~mask).astype(R.dtype))
+    G = linalg.factorise(block).solve(R_seen.T).T
+    hidden = ~mask[None, :] & ~mask[:, None]
+    return G, jnp.where(hidden, R - linalg.matmul(G, R_seen.T), 0)
 
 
 def belief_of(estimate: Any) -> Gaussian:

@@ -112,7 +112,7 @@ def parallel_smooth(model: StateSpaceModel, ys: Array, us: Any = None, *, observ
         observed: booleans [T] or [T, m], or None.
 
     Returns:
-        `Smoothed(mean [T, n], cov [T, n, n], initial)`.
+        `Smoothed(mean [T, n], cov [T, n, n], initial, cross [T, n, n])`.
 
     Raises:
         ValueError: as `parallel_filter`.
@@ -145,7 +145,7 @@ def parallel_iterated_smooth(
         iterations: number of linearisations, at least 1.
 
     Returns:
-        `Smoothed(mean [T, n], cov [T, n, n], initial)`.
+        `Smoothed(mean [T, n], cov [T, n, n], initial, cross [T, n, n])`.
 
     Raises:
         ValueError: if iterations is below 1, the rule has no `affine`, or shapes do not fit.
@@ -187,7 +187,7 @@ def _parallel_filter(model: StateSpaceModel, ys: Array, us: Any, observed: Any) 
 @jax.jit
 def _parallel_smooth(model: StateSpaceModel, ys: Array, us: Any, observed: Any) -> Smoothed:
     steps = _linearise(Taylor(), model, _constant(model.prior, ys.shape[0]), ys, us, observed)
-    return _smoothed(_smooth(_prior(model), steps))
+    return _smoothed(*_smooth(_prior(model), steps))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -196,21 +196,22 @@ def _parallel_iterated_smooth(
 ) -> Smoothed:
     grid = jnp.asarray([0.0] + [0.5**k for k in range(6, -1, -1)], model.dtype)
 
-    def improve(path: _Factors, _: None) -> tuple[_Factors, None]:
+    def improve(carry: tuple[_Factors, Array], _: None) -> tuple[tuple[_Factors, Array], None]:
+        path, _ = carry
         steps = _linearise(rule, model, path, ys, us, observed)
-        new = _smooth(_prior(model), steps)
+        new, gains = _smooth(_prior(model), steps)
 
         def moved(step: Array) -> Array:
             return path.mean + step * (new.mean - path.mean)
 
         costs = jax.vmap(lambda s: _cost(rule, model, path._replace(mean=moved(s)), steps, ys, us, observed))(grid)
         best = grid[jnp.argmin(jnp.where(jnp.isnan(costs), jnp.inf, costs))]
-        return _Factors(moved(best), new.cholesky), None
+        return (_Factors(moved(best), new.cholesky), gains), None
 
     # the start is the filter's own path, linearised as it goes: the prior mean held for T steps would be far off
     path = _sequential_start(rule, model, ys, us, observed)
-    path, _ = jax.lax.scan(improve, path, length=iterations)
-    return _smoothed(path)
+    (path, gains), _ = jax.lax.scan(improve, (path, jnp.zeros_like(path.cholesky[1:])), length=iterations)
+    return _smoothed(path, gains)
 
 
 def _sequential_start(rule: MomentRule, model: StateSpaceModel, ys: Array, us: Any, observed: Any) -> _Factors:
@@ -241,10 +242,11 @@ def _cov(cholesky: Array) -> Array:
     return jax.vmap(lambda L: linalg.matmul(L, L.T))(cholesky)
 
 
-def _smoothed(path: _Factors) -> Smoothed:
-    """Split x_0 off the path."""
+def _smoothed(path: _Factors, gains: Array) -> Smoothed:
+    """Split x_0 off the path; the gains are those of x_t-1 on x_t."""
     cov = _cov(path.cholesky)
-    return Smoothed(path.mean[1:], cov[1:], Gaussian(path.mean[0], cov[0]))
+    cross = jax.vmap(lambda P, G: linalg.matmul(P, G.T))(cov[1:], gains)
+    return Smoothed(path.mean[1:], cov[1:], Gaussian(path.mean[0], cov[0]), cross)
 
 
 def _linearise(rule: Any, model: StateSpaceModel, path: _Factors, ys: Array, us: Any, observed: Any) -> _Step:
@@ -358,8 +360,8 @@ def _filter(prior: _Factors, steps: _Step) -> _Factors:
     return _Factors(done.b, done.U)
 
 
-def _smooth(prior: _Factors, steps: _Step) -> _Factors:
-    """Smoothed beliefs at t = 0..T."""
+def _smooth(prior: _Factors, steps: _Step) -> tuple[_Factors, Array]:
+    """Smoothed beliefs at t = 0..T, and the gains of each on the next."""
     filtered = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), prior, _filter(prior, steps))
 
     def element(belief: _Factors, step: _Step) -> _SmootherElement:
@@ -373,7 +375,7 @@ def _smooth(prior: _Factors, steps: _Step) -> _Factors:
     last = _SmootherElement(jnp.zeros_like(steps.F[0]), filtered.mean[-1], filtered.cholesky[-1])
     backwards = jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]])[::-1], elements, last)
     done = jax.tree.map(lambda a: a[::-1], _prefixes(_combine_smoothers, backwards))
-    return _Factors(done.g, done.D)
+    return _Factors(done.g, done.D), elements.E
 
 
 def _log_likelihood(prior: _Factors, filtered: _Factors, steps: _Step) -> Array:

@@ -10,13 +10,15 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
+from kfjax.backward_kernels import BackwardKernel, Belief, backward_kernel
 from kfjax.base import Filter, Gaussian
+from kfjax.filters.square_roots import SquareRoot
 from kfjax.imputation import belief_of, model_and_rule
-from kfjax.models import StateSpaceModel
-from kfjax.observing import bind
+from kfjax.models import model_of
 from kfjax.runner import until
+from kfjax.spaces import Space
 
-__all__ = ["Smoothed", "smooth"]
+__all__ = ["Records", "Smoothed", "factors_or_belief", "records", "smooth"]
 
 
 class Smoothed(NamedTuple):
@@ -25,12 +27,16 @@ class Smoothed(NamedTuple):
     Attributes:
         mean: E[x_t | y_1..T], [T, n], for t = 1..T.
         cov: its covariance [T, n, n].
-        initial: the smoothed belief about x_0, `Gaussian(mean [n], cov [n, n])`.
+        initial: the smoothed belief about x_0, `Gaussian(mean [n], cov [n, n])` (`SquareRoot` with factors).
+        cross: lag-one cross-covariances Cov[x_t, x_{t-1} | y_1..T] [T, n, n] for t = 1..T.
+        cholesky: lower triangular factors of cov [T, n, n] in the square-root form, else None.
     """
 
     mean: Array
     cov: Array
-    initial: Gaussian
+    initial: Any
+    cross: Array
+    cholesky: Array | None = None
 
 
 def smooth(
@@ -46,22 +52,24 @@ def smooth(
 
     For t = T-1..0, with the moments of f at the filtered belief m, P and cross C = Cov[x_t, f(x_t)]:
 
-        G = C (Cov[f] + Q)^-1,  m_s = m + G (m_s' - E[f]),  P_s = residual(G) + G (Q + P_s') G',
+        G = C (Cov[f] + Q)^-1,  m_s = m + G (m_s' - E[f]),  P_s = D + G P_s' G',  D = residual(G) + G Q G',
 
-    where ' is the step after. The sum of squares keeps P_s definite to rounding. Missing data need no care here: they
-    are in the filtered estimates. Smooth a batch in the same `jax.vmap` as the filter, so that covariances which the
-    batch shares are computed once.
+    where ' is the step after; Cov[x', x | y_1..T] = P_s' G'. The sum of squares keeps P_s definite to rounding.
+    Estimates of `kfjax.square_root(rule)` are smoothed in square-root form: [D^1/2, G P_s'^1/2] is triangularised, and
+    no covariance is subtracted. Missing data need no care here: they are in the filtered estimates. Smooth a batch in
+    the same `jax.vmap` as the filter, so that covariances which the batch shares are computed once.
 
     Args:
         filter: the filter that made the estimate; it must have a moment rule.
         params: the `StateSpaceModel`, or params that hold one.
-        estimate: filtered mean [T, n] and cov [T, n, n], as from `kfjax.run`.
+        estimate: filtered mean [T, n] and cov [T, n, n], as from `kfjax.run`. For the square-root form, better the
+            states of `kfjax.run(..., emit=kfjax.whole_state)`, whose factors have all digits.
         us: the inputs of that run.
         length: the length of that run, if it had one; later entries stay those of the end.
         initial: the belief about x_0 of that run; default the prior.
 
     Returns:
-        `Smoothed(mean [T, n], cov [T, n, n], initial)`.
+        `Smoothed(mean [T, n], cov [T, n, n], initial, cross [T, n, n], cholesky [T, n, n] or None)`.
 
     Raises:
         ValueError: if the filter has no rule or the estimate no covariance.
@@ -75,43 +83,83 @@ def smooth(
         True
 
     References:
-        S. Sarkka, Bayesian Filtering and Smoothing (2013), algorithm 10.1.
+        S. Sarkka, Bayesian Filtering and Smoothing (2013), algorithm 10.1; for the lag-one
+        covariance, R. H. Shumway, D. S. Stoffer, Time Series Analysis and Its Applications (2017), property 6.3; for
+        the square-root form, P. Park, T. Kailath, New square-root smoothing algorithms, IEEE TAC 41 (1996).
     """
     model = model_and_rule("smooth", filter, params, estimate, us)
-    first = model.prior if initial is None else initial
-    return _smooth(filter, model, Gaussian(first.mean, first.cov), belief_of(estimate), us, length)
+    first = factors_or_belief(model.prior if initial is None else initial)
+    return _smooth(filter, params, first, factors_or_belief(estimate), us, length)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _smooth(
-    filter: Filter,
-    model: StateSpaceModel,
-    first: Gaussian,
-    filtered: Gaussian,
-    us: Any,
-    length: Any,
-) -> Smoothed:
-    space = model.state_space
-    steps = filtered.mean.shape[0]
+def _smooth(filter: Filter, params: Any, first: Belief, filtered: Belief, us: Any, length: Any) -> Smoothed:
+    model = model_of(params)
+    start, last, us, active = records(filter, params, first, filtered, us, length)
+
+    def back(later: Belief, at: tuple[Belief, Any, Any]) -> tuple[Belief, tuple[Belief, Array]]:
+        belief, u, active_t = at
+        kernel = backward_kernel(filter.rule, model, belief, u)
+        new = _earlier(kernel, belief, later, model.state_space)
+        cross = linalg.matmul(later.cov, kernel.gain.T)
+        if active_t is not None:  # x_t-1 and x_t are one after the end
+            new, cross = jax.tree.map(lambda a, b: jnp.where(active_t, a, b), (new, cross), (belief, belief.cov))
+        return new, (new, cross)
+
+    smoothed, cross = jax.lax.scan(back, last, (start, us, active), reverse=True)[1]
+    path = jax.tree.map(lambda a, b: jnp.concatenate([a[1:], b[None]]), smoothed, last)
+    initial = jax.tree.map(lambda a: a[0], smoothed)
+    return Smoothed(path.mean, path.cov, initial, cross, getattr(path, "cholesky", None))
+
+
+def _earlier(kernel: BackwardKernel, belief: Belief, later: Belief, space: Space) -> Belief:
+    """Return the smoothed belief about x_t from that about x_t+1."""
+    G, predicted, rest = kernel
+    mean = space.retract(belief.mean, linalg.matmul(G, space.difference(later.mean, predicted)))
+    if isinstance(belief, SquareRoot):
+        spread = jnp.concatenate([rest, linalg.matmul(G, later.cholesky)], axis=1)
+        return SquareRoot(mean, linalg.triangularise(spread))
+    return Gaussian(mean, rest + linalg.quadratic(G, later.cov))
+
+
+class Records(NamedTuple):
+    """What a recursion from T to 0 runs over.
+
+    Attributes:
+        start: filtered beliefs at t = 0..T-1.
+        last: the filtered belief at T.
+        us: the inputs u_1..u_T.
+        active: whether step t = 1..T counts, or None for all.
+    """
+
+    start: Belief
+    last: Belief
+    us: Any
+    active: Array | None
+
+
+def records(filter: Filter, params: Any, first: Belief, filtered: Belief, us: Any, length: Any) -> Records:
+    """Return the records of a run, as factors if the filter keeps those."""
+    if hasattr(jax.eval_shape(filter.init, params), "cholesky"):
+        first, filtered = _as_factors(first), _as_factors(filtered)
+    else:
+        first, filtered = (Gaussian(b.mean, b.cov) for b in (first, filtered))
     active = None
     if length is not None:
-        active, us = jnp.arange(steps) < length, until(length, us)
-
-    def back(later: Gaussian, at: tuple[Gaussian, Any, Any]) -> tuple[Gaussian, Gaussian]:
-        belief, u, active_t = at
-        moments = filter.rule(bind(model.f, u), belief, space, space)
-        Q = model.process_noise(belief.mean, u)
-        G = linalg.factorise(moments.cov + Q).solve(moments.cross.T).T
-        mean = space.retract(belief.mean, linalg.matmul(G, space.difference(later.mean, moments.mean)))
-        cov = moments.residual(G) + linalg.quadratic(G, Q + later.cov)
-        new = Gaussian(mean, cov)
-        if active_t is not None:
-            new = jax.tree.map(lambda a, b: jnp.where(active_t, a, b), new, belief)
-        return new, new
-
+        active, us = jnp.arange(filtered.mean.shape[0]) < length, until(length, us)
     start = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b[:-1]]), first, filtered)
-    last = jax.tree.map(lambda a: a[-1], filtered)
-    smoothed = jax.lax.scan(back, last, (start, us, active), reverse=True)[1]
-    initial = jax.tree.map(lambda a: a[0], smoothed)
-    mean, cov = jax.tree.map(lambda a, b: jnp.concatenate([a[1:], b[None]]), smoothed, last)
-    return Smoothed(mean, cov, initial)
+    return Records(start, jax.tree.map(lambda a: a[-1], filtered), us, active)
+
+
+def _as_factors(belief: Belief) -> SquareRoot:
+    """Return a belief, or a stack of them, by its factors."""
+    if isinstance(belief, SquareRoot):
+        return belief
+    return SquareRoot(belief.mean, jnp.vectorize(linalg.cholesky, signature="(n,n)->(n,n)")(belief.cov))
+
+
+def factors_or_belief(estimate: Any) -> Gaussian | SquareRoot:
+    """Return the mean and the factors of anything that has them, else the mean and the covariance."""
+    if hasattr(estimate, "cholesky") and estimate.cholesky is not None:
+        return SquareRoot(estimate.mean, estimate.cholesky)
+    return belief_of(estimate)

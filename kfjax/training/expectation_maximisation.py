@@ -56,8 +56,8 @@ def em(model: StateSpaceModel, data: Dataset, *, learn: Sequence[str] = ("Q", "R
     The likelihood of all trajectories grows in every iteration, towards a maximum (a local one; F, H, Q and R together
     are determined only up to a change of the coordinates of x: fix some). Missing rows and single missing channels are
     handled exactly, those of correlated R included. It is slow where little is observed; `jax.grad` of the likelihood
-    is the alternative. What Q makes noise-free stays so, and so do the rows of F, B and b there; likewise what the prior
-    knows. One trajectory cannot tell `prior_cov`, which then shrinks to zero. Prefer float64.
+    is the alternative. What Q makes noise-free stays so, and so do the rows of F, B and b there; likewise what the
+    prior knows. One trajectory cannot tell `prior_cov`, which then shrinks to zero. Prefer float64.
 
     Args:
         model: where to start, with `Linear` f and h. What is learned is an array there, and so is Q (R) where
@@ -89,7 +89,8 @@ def em(model: StateSpaceModel, data: Dataset, *, learn: Sequence[str] = ("Q", "R
     names = frozenset(learn)
     _check(model, data, names, iterations)
     p = jnp.shape(data.inputs)[-1] if names & {"B", "D"} else 0
-    f, h = _filled(model.f, DYNAMICS, names, p), _filled(model.h, OBSERVATION, names, p)
+    f = _filled(model.f, DYNAMICS, names, model.n, p)
+    h = _filled(model.h, OBSERVATION, names, data.obs.shape[-1], p)
     return _em(names, iterations, model.replace(f=f, h=h), data)
 
 
@@ -126,9 +127,8 @@ def _groups(model: StateSpaceModel) -> tuple[tuple[Linear, dict[str, str]], ...]
     return (model.f, DYNAMICS), (model.h, OBSERVATION)
 
 
-def _filled(fn: Linear, group: dict[str, str], names: frozenset[str], p: int) -> Linear:
+def _filled(fn: Linear, group: dict[str, str], names: frozenset[str], rows: int, p: int) -> Linear:
     """Return a linear function with zeros where what is to be learned is None."""
-    rows = jax.eval_shape(lambda fn: fn.A, fn).shape[0] if not callable(fn.A) else None
     parts = {field: getattr(fn, field) for field in ("A", "B", "b")}
     for name, field in group.items():
         if name in names and parts[field] is None:
