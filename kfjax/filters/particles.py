@@ -49,7 +49,8 @@ def particle(
             gradients through the weights `Soft(alpha)`, `StopGradient()`.
         ess: resample where the effective sample size is below this fraction of N: 0 is never, 1 always.
         proposal: None to propose from the transition, or a moment rule: `kfjax.moments.Taylor()` proposes from an
-            extended, `Unscented()` from an unscented Kalman update of every particle. Needed for precise sensors.
+            extended, `Unscented()` from an unscented Kalman update of every particle. Needed for precise sensors. It
+            uses R, which for a model with `log_likelihood` has to be wide enough for the tails.
 
     Returns:
         A `Filter`; params `StateSpaceModel`, state `Particles`. `init` needs a key. No `recentre` with a proposal.
