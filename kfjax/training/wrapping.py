@@ -168,18 +168,19 @@ class RandomStart(_Whole):
     def __call__(self, params: Any, batch: Dataset, key: Array) -> Array:
         """Return the loss of a batch; that inside may be any function."""
         draw, key = jax.random.split(key)
-        return self.loss(params, self._moved(params, batch, draw), key)
+        return self.loss(params, self.moved(params, batch, draw), key)
 
     def start(self, params: Any, batch: Dataset, key: Array) -> Any:
         """Return the states of the loss inside, somewhere else."""
         draw, key = jax.random.split(key)
-        return self.loss.start(params, self._moved(params, batch, draw), key)
+        return self.loss.start(params, self.moved(params, batch, draw), key)
 
     def continued(self, params: Any, batch: Dataset, key: Array, states: Any) -> tuple[Array, Any]:
         """Return the loss and the states at the end."""
         return self.loss.continued(params, batch, key, states)
 
-    def _moved(self, params: Any, batch: Dataset, key: Array) -> Dataset:
+    def moved(self, params: Any, batch: Dataset, key: Array) -> Dataset:
+        """Return the batch with other initial means."""
         if (model := model_of(params)) is None:
             raise ValueError(f"random_start: params is {type(params).__name__}; expected one that holds a model.")
         prior: Gaussian = model.prior

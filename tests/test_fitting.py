@@ -1,0 +1,259 @@
+"""The trainer: what is drawn, what moves, what is kept, and that several runs at once are several runs."""
+
+import re
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen
+from jax.tree_util import Partial
+
+import kfjax as kf
+from kfjax.data import Dataset
+from kfjax.plotting import plot_history
+from kfjax.training import clipped_adam, curriculum, fit, fit_stages, mse, partition, replicate, spread
+
+KEY = jax.random.key(0)
+SGD = optax.sgd(1.0)
+
+
+def visits(params, batch, key):
+    """Its gradient is one for every row that is in the batch."""
+    del key
+    return jnp.sum(params["w"][batch["row"]])
+
+
+def rows(count):
+    return {"row": np.arange(count)}
+
+
+class Learned(NamedTuple):
+    model: Any
+    network: Any
+
+
+@pytest.mark.parametrize(("count", "batch", "steps"), [(6, 2, 9), (6, 1, 6), (4, 9, 3)])
+def test_every_trajectory_once_per_epoch(count, batch, steps):
+    fitted = fit(visits, {"w": jnp.zeros(count)}, rows(count), key=KEY, steps=steps, batch_size=batch, optimizer=SGD)
+    np.testing.assert_array_equal(fitted.params["w"], np.full(count, -steps * min(batch, count) / count))
+
+
+def test_what_fills_no_batch_waits_for_the_next_shuffle():
+    start = {"w": jnp.zeros(5)}
+    fitted = fit(visits, start, rows(5), key=KEY, steps=2, batch_size=2, optimizer=SGD)
+    assert sorted(fitted.params["w"].tolist()) == [-1, -1, -1, -1, 0]
+    fitted = fit(visits, start, rows(5), key=KEY, steps=200, batch_size=2, optimizer=SGD, reports=7)
+    assert fitted.params["w"].sum() == -400
+    assert fitted.params["w"].max() < -60  # another one is left out every time
+    assert fitted.history.step.tolist() == [0, 29, 58, 87, 116, 145, 174, 200]
+
+
+def refusing(params, batch, key):
+    """Not finite, or its gradient is not, where the batch has row 1 or 2."""
+    bad = jnp.where(batch["row"][0] == 1, jnp.nan, 0) + jnp.where(batch["row"][0] == 2, jnp.sqrt(params["w"][2]), 0)
+    return visits(params, batch, key) + bad
+
+
+def test_steps_that_are_not_finite_move_nothing_and_are_counted():
+    momentum = optax.sgd(1.0, momentum=0.5)
+    fitted = fit(refusing, {"w": jnp.zeros(4)}, rows(4), key=KEY, steps=12, batch_size=1, optimizer=momentum)
+    assert fitted.refused == 6
+    assert fitted.history.refused[-1] == 6
+    assert fitted.params["w"][1] == fitted.params["w"][2] == 0
+    assert np.isfinite(fitted.params["w"]).all()
+    assert np.isfinite(fitted.history.loss[1:]).any()
+    with pytest.raises(ValueError, match="not finite in any of 3 steps"):
+        fit(refusing, {"w": jnp.full(4, jnp.nan)}, rows(4), key=KEY, steps=3, batch_size=1)
+
+
+def squares(params, batch, key):
+    del batch, key
+    return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(params))
+
+
+def test_frozen_leaves_stay_to_the_bit_whatever_the_optimiser_decays():
+    params = Learned({"q": jnp.array([1.0, 2.0])}, {"kernel": jnp.ones(2), "count": jnp.arange(2)})
+    options = {"key": KEY, "steps": 5, "optimizer": clipped_adam(0.1, weight_decay=0.5)}
+    by_default = fit(squares, params, rows(3), **options).params
+    np.testing.assert_array_equal(by_default.model["q"], params.model["q"])
+    np.testing.assert_array_equal(by_default.network["count"], params.network["count"])
+    assert (by_default.network["kernel"] < 0.8).all()
+    other = fit(squares, params, rows(3), trainable=Learned(True, None), **options).params
+    assert (other.model["q"] < params.model["q"]).all()
+    np.testing.assert_array_equal(other.network["kernel"], params.network["kernel"])
+
+
+def test_partition_by_path_and_by_prefix():
+    model = kf.systems.constant_velocity()
+    for trainable in (lambda path, leaf: path in ("Q", "f/A"), kf.StateSpaceModel.axes(Q=True, f=True)):
+        trained, frozen = partition(model, trainable)
+        assert [leaf is None for leaf in (trained.Q, trained.f.A, trained.R, trained.h.A)] == [False, False, True, True]
+        assert frozen.Q is None
+        whole = kf.training.merge(trained, frozen)
+        assert jax.tree.structure(whole) == jax.tree.structure(model)
+        jax.tree.map(np.testing.assert_array_equal, whole, model)
+    for wrong, text in ((False, "leaves no float of params"), ({"Q": True}, "no prefix of params")):
+        with pytest.raises(ValueError, match=text):
+            partition(model, wrong)
+
+
+def forward(params, batch, key):
+    del batch, key
+    return -params
+
+
+def from_three(params, batch, key):
+    del batch, key
+    return (params - 3.2) ** 2
+
+
+def test_the_best_on_validation_is_kept_and_patience_ends_the_training():
+    options = {"key": KEY, "optimizer": SGD, "validation": rows(2), "validation_loss": from_three}
+    fitted = fit(forward, jnp.zeros(()), rows(4), steps=20, reports=20, **options)
+    assert (fitted.params, fitted.step, fitted.history.step[-1]) == (3.0, 3, 20)
+    np.testing.assert_allclose(fitted.validation, 0.04, rtol=1e-4)
+    stopped = fit(forward, jnp.zeros(()), rows(4), steps=20, reports=20, patience=4, **options)
+    assert (stopped.params, stopped.step, stopped.history.step[-1]) == (3.0, 3, 7)
+    assert fit(forward, jnp.zeros(()), rows(4), steps=20, key=KEY, optimizer=SGD).params == 20.0
+
+
+def test_moving_average():
+    fitted = fit(forward, jnp.zeros(()), rows(4), steps=30, key=KEY, optimizer=SGD, ema=0.8)
+    average = 0.0
+    for s in range(30):
+        decay = min(0.8, (1 + s) / (10 + s))
+        average = decay * average + (1 - decay) * (s + 1)
+    np.testing.assert_allclose(fitted.params, average, rtol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """A gain to be learned, from too little: model, training and validation data."""
+    model = kf.systems.constant_velocity(q_std=0.3, r_std=0.5, prior=kf.Gaussian(jnp.zeros(2), jnp.zeros((2, 2))))
+    rng, F = np.random.default_rng(0), np.asarray(model.f.A)
+    L = np.linalg.cholesky(np.asarray(model.Q) + 1e-9 * np.eye(2))
+    x, xs = np.zeros((40, 2)), []
+    for _ in range(24):
+        x = x @ F.T + rng.normal(size=x.shape) @ L.T
+        xs.append(x)
+    xs = np.stack(xs, 1)
+    data = Dataset(xs @ np.asarray(model.h.A).T + 0.5 * rng.normal(size=(40, 24, 1)), xs)
+    return kf.ConstantGain(model, jnp.zeros((2, 1))), data[:30], data[30:]
+
+
+LOSS, GAIN = mse(kf.constant_gain()), kf.ConstantGain(False, True)
+
+
+def test_several_runs_at_once_are_the_same_as_one_after_the_other(problem):
+    params, train, validation = problem
+    keys, rates = jax.random.split(KEY, 3), jnp.array([1e-3, 0.03, 0.1])
+    options = {"steps": 60, "reports": 6, "batch_size": 8, "validation": validation, "trainable": GAIN, "patience": 2}
+    many = fit(LOSS, replicate(params, 3), train, key=keys, hyperparameters={"learning_rate": rates}, **options)
+    for i in range(3):
+        one = fit(LOSS, params, train, key=keys[i], hyperparameters={"learning_rate": rates[i]}, **options)
+        np.testing.assert_allclose(many.run(i).params.gain, one.params.gain, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(many.validation[i], one.validation, rtol=1e-4)
+        assert many.run(i).step == one.step
+    assert many.spread == spread(many.validation)
+    assert many.spread.min == many.validation.min() == many.validation[many.best_run] < many.spread.median
+    assert plot_history(many.history).get_yscale() == "log"
+    assert one.history.loss[-1] < one.history.loss[1]
+
+
+def test_the_same_call_gives_the_same_and_compiles_once(problem):
+    params, train, validation = problem
+    options = {"steps": 20, "validation": validation, "trainable": GAIN}
+    traces = []
+
+    def counted(params, batch, key):
+        traces.append(1)
+        return LOSS(params, batch, key)
+
+    first, again, other = (fit(counted, params, train, key=key, **options) for key in (KEY, KEY, jax.random.key(1)))
+    assert len(traces) == 2  # training and validation
+    np.testing.assert_array_equal(first.params.gain, again.params.gain)
+    assert (first.params.gain != other.params.gain).any()
+
+
+def test_windows_with_carried_states(problem):
+    params, train, _ = problem
+    params = params._replace(gain=jnp.array([[0.5], [0.4]]))
+    still = {"key": KEY, "optimizer": optax.sgd(0.0), "trainable": GAIN, "batch_size": 30, "reports": 1}
+    whole = fit(LOSS, params, train, steps=1, **still).history
+    windows = fit(LOSS, params, train, steps=6, window=4, **still).history  # one pass over 24 steps
+    np.testing.assert_allclose(windows.loss[1], whole.loss[1], rtol=1e-5)
+    ragged = fit(LOSS, params, train, steps=4, window=7, **still).history
+    lost = fit(LOSS, params, kf.data.pieces(train, 7, initial=np.zeros(2)), steps=4, **still).history
+    assert abs(ragged.loss[1] / whole.loss[1] - 1) < 0.2  # the last window is of 3 steps, and weighs as much
+    assert abs(ragged.loss[1] - lost.loss[1]) > 1e-3  # pieces start at the truth, windows where the last one ended
+    moving = {"key": KEY, "trainable": GAIN, "optimizer": clipped_adam(0.02), "batch_size": 10}
+    short = fit(LOSS, params, train, steps=120, window=4, **moving)
+    assert LOSS(short.params, train, KEY) < 0.8 * LOSS(params, train, KEY)
+
+
+def test_stages_go_on_from_each_other(problem):
+    params, train, validation = problem
+    split = kf.data.pieces(train, 8, initial=params.model.prior.mean)
+    stages = [{"data": split, "steps": 30}, *curriculum(train, (12, 24), 20)]
+    shared = {"key": KEY, "trainable": GAIN, "optimizer": clipped_adam(0.03), "validation": validation, "reports": 2}
+    fitted = fit_stages(LOSS, params, stages, **shared)
+    assert fitted.history.step.tolist() == [0, 15, 30, 30, 40, 50, 50, 60, 70]
+    np.testing.assert_allclose(fitted.history.validation[3], fitted.history.validation[:3].min())
+    assert fitted.validation <= fitted.history.validation.min()
+    with pytest.raises(ValueError, match="stage 0 lacks steps"):
+        fit_stages(LOSS, params, [{"data": train}], key=KEY)
+
+
+NETWORK = linen.Dense(2, use_bias=False)
+
+
+def network_step(variables, x, u):
+    del u
+    return NETWORK.apply(variables, x)
+
+
+def test_a_linen_network_inside_a_model_is_learned(problem):
+    params, train, _ = problem
+    variables = NETWORK.init(KEY, jnp.zeros(2))
+    params = kf.ConstantGain(params.model.replace(f=Partial(network_step, variables)), jnp.array([[0.5], [0.4]]))
+    options = {"key": KEY, "steps": 300, "optimizer": clipped_adam(0.03, clip=10.0), "reports": 3}
+    fitted = fit(LOSS, params, train, trainable=lambda path, leaf: "kernel" in path, **options)
+    kernel = jax.tree.leaves(fitted.params.model.f)[0]
+    assert fitted.history.loss[-1] < 0.2 * fitted.history.loss[1]
+    np.testing.assert_allclose(kernel.T, problem[0].model.f.A, atol=0.35)
+    np.testing.assert_array_equal(fitted.params.gain, params.gain)
+
+
+def test_whoever_watches_sees_loss_and_decibels(problem, capsys):
+    params, train, validation = problem
+    fit(LOSS, params, train, key=KEY, steps=20, validation=validation, trainable=GAIN, show=True)
+    shown = capsys.readouterr().err
+    assert re.search(r"loss -?[0-9.]+ dB, validation -?[0-9.]+ dB", shown)
+
+
+def vector(params, batch, key):
+    del batch, key
+    return params
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"steps": 0}, "got steps=0, batch_size=4, reports=50, window=None; expected at least 1"),
+        ({"patience": 3}, "got patience or validation_loss without validation"),
+        ({"ema": 1.0}, "ema is 1.0; expected a decay between 0 and 1"),
+        ({"window": 4}, "got window with data of type dict"),
+        ({"data": {"a": np.zeros(3), "b": np.zeros(4)}}, "with leading axes [(3,), (4,)]"),
+        ({"key": jax.random.split(KEY, 2)}, "got 2 keys, and params without that leading axis"),
+        ({"hyperparameters": {"rate": 1.0}}, "the optimiser has no hyperparameter 'rate'"),
+        ({"loss": vector}, "the loss has shape (4,); expected a scalar"),
+        ({"validation": rows(2), "validation_loss": lambda *_: jnp.nan}, "the validation loss never was finite"),
+    ],
+)
+def test_bad_input(changes, text):
+    given = {"loss": squares, "params": jnp.ones(4), "data": rows(4), "key": KEY, "steps": 1} | changes
+    with pytest.raises(ValueError, match=re.escape(text)):
+        fit(given.pop("loss"), given.pop("params"), given.pop("data"), **given)
