@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from kfjax import linalg
 from kfjax.base import Info
+from kfjax.checks import is_singular
 from kfjax.filters.resampling import inverse_cdf
-from kfjax.models import StateSpaceModel, is_concrete, model_of
+from kfjax.models import StateSpaceModel, model_of
 from kfjax.runner import until
 
 __all__ = ["Trajectories", "simulate_smoothed", "whole_state"]
@@ -98,13 +98,11 @@ def _check(params: Any, states: Any, trajectories: int) -> StateSpaceModel:
         )
     if trajectories < 1:
         raise ValueError(f"simulate_smoothed: trajectories is {trajectories}; expected at least 1.")
-    if not callable(model.Q) and is_concrete(model.Q):
-        Q = np.asarray(model.Q, np.float64)
-        if np.linalg.eigvalsh(Q).min() <= Q.shape[0] * float(jnp.finfo(model.dtype).eps) * np.abs(Q).max():
-            raise ValueError(
-                "simulate_smoothed: Q is singular; expected an invertible one, since backward weights are transition"
-                " densities. Add a little noise to Q, or use kf.smooth with a Gaussian filter."
-            )
+    if is_singular(model.Q):
+        raise ValueError(
+            "simulate_smoothed: Q is singular; expected an invertible one, since backward weights are transition"
+            " densities. Add a little noise to Q, or use kf.smooth with a Gaussian filter."
+        )
     return model
 
 

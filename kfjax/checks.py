@@ -21,6 +21,7 @@ __all__ = [
     "check_runtime",
     "check_series",
     "check_state",
+    "is_singular",
 ]
 
 
@@ -73,6 +74,14 @@ def check_nan(who: str, ys: Any, observed: Any, length: Any) -> None:
                 f"{who}: ys has NaN where it counts as observed; expected numbers. For missing data write"
                 " `ys, observed = kf.split_missing(ys)` and pass observed=observed."
             )
+
+
+def is_singular(cov: Any) -> bool:
+    """Tell whether a covariance is singular to rounding, as far as its values can be looked at."""
+    if callable(cov) or not is_concrete(cov):
+        return False
+    C = np.asarray(cov, np.float64)
+    return bool(np.linalg.eigvalsh(C).min() <= C.shape[0] * float(jnp.finfo(cov.dtype).eps) * np.abs(C).max())
 
 
 def check_runtime(text: str, tree: Any) -> None:

@@ -24,7 +24,14 @@ from kfjax.observing import bind, innovation_info, observe
 from kfjax.smoothers import Smoothed
 from kfjax.spaces import EUCLIDEAN
 
-__all__ = ["combine_filters", "parallel_filter", "parallel_iterated_smooth", "parallel_smooth", "steady_element"]
+__all__ = [
+    "check_record",
+    "combine_filters",
+    "parallel_filter",
+    "parallel_iterated_smooth",
+    "parallel_smooth",
+    "steady_element",
+]
 
 BLOCK = 16  # steps that are scanned one after the other
 
@@ -98,7 +105,7 @@ def parallel_filter(model: StateSpaceModel, ys: Array, us: Any = None, *, observ
         inference in nonlinear state space models (2022), section 3; S. Sarkka, A. F. Garcia-Fernandez, Temporal
         parallelization of Bayesian smoothers, IEEE TAC 66 (2021).
     """
-    _check("parallel_filter", model, ys, us, observed, linear=True)
+    check_record("parallel_filter", model, ys, us, observed, linear=True)
     return _parallel_filter(model, ys, us, observed)
 
 
@@ -117,7 +124,7 @@ def parallel_smooth(model: StateSpaceModel, ys: Array, us: Any = None, *, observ
     Raises:
         ValueError: as `parallel_filter`.
     """
-    _check("parallel_smooth", model, ys, us, observed, linear=True)
+    check_record("parallel_smooth", model, ys, us, observed, linear=True)
     return _parallel_smooth(model, ys, us, observed)
 
 
@@ -161,12 +168,12 @@ def parallel_iterated_smooth(
         raise ValueError(
             f"parallel_iterated_smooth: {rule} has no affine; expected a rule such as kf.moments.Taylor()."
         )
-    _check("parallel_iterated_smooth", model, ys, us, observed, linear=False)
+    check_record("parallel_iterated_smooth", model, ys, us, observed, linear=False)
     return _parallel_iterated_smooth(rule, iterations, model, ys, us, observed)
 
 
-def _check(who: str, model: StateSpaceModel, ys: Array, us: Any, observed: Any, *, linear: bool) -> None:
-    """The door of all three."""
+def check_record(who: str, model: StateSpaceModel, ys: Array, us: Any, observed: Any, *, linear: bool) -> None:
+    """The door of functions of a model and its whole record."""
     if not isinstance(model, StateSpaceModel) or (linear and not is_linear(model)):
         raise ValueError(f"{who}: got a model that is not linear; expected kf.Linear f and h.")
     if model.state_space is not EUCLIDEAN:

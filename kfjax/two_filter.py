@@ -6,19 +6,19 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from kfjax import linalg
-from kfjax.base import Gaussian, Info
-from kfjax.checks import check_mask_dtype, check_nan, check_series
+from kfjax.backward_simulation import whole_state
+from kfjax.base import Gaussian
+from kfjax.checks import is_singular
 from kfjax.filters.square_roots import SquareRoot, conditional_factors, square_root
-from kfjax.models import StateSpaceModel, is_concrete, is_linear
+from kfjax.models import StateSpaceModel
 from kfjax.moments import Taylor
 from kfjax.observing import bind, observe
+from kfjax.parallel_scan import check_record
 from kfjax.runner import run
 from kfjax.smoothers import Smoothed
-from kfjax.spaces import EUCLIDEAN
 
 __all__ = ["Information", "two_filter_smooth"]
 
@@ -75,34 +75,19 @@ def two_filter_smooth(model: StateSpaceModel, ys: Array, us: Any = None, *, obse
         D. C. Fraser, J. E. Potter, The optimum linear smoother as a combination of two optimum linear filters, IEEE TAC
         14 (1969); D. Q. Mayne, A solution of the smoothing problem for linear dynamic systems, Automatica 4 (1966).
     """
-    if not isinstance(model, StateSpaceModel) or not is_linear(model):
-        raise ValueError("two_filter_smooth: got a model that is not linear; expected kf.Linear f and h.")
-    if model.state_space is not EUCLIDEAN:
+    check_record("two_filter_smooth", model, ys, us, observed, linear=True)
+    if is_singular(model.R):
         raise ValueError(
-            "two_filter_smooth: the model has a curved state space; expected a Euclidean one. Use kf.smooth."
+            "two_filter_smooth: R is singular; expected an invertible one, since information about a noise-free"
+            " observation is infinite. Use kf.smooth."
         )
-    check_mask_dtype("two_filter_smooth", observed)
-    check_nan("two_filter_smooth", ys, observed, None)
-    check_series("two_filter_smooth", model, ys, us, observed)
-    if not callable(model.R) and is_concrete(model.R):
-        R = np.asarray(model.R, np.float64)
-        if np.linalg.eigvalsh(R).min() <= R.shape[0] * float(jnp.finfo(model.dtype).eps) * np.abs(R).max():
-            raise ValueError(
-                "two_filter_smooth: R is singular; expected an invertible one, since information about a noise-free"
-                " observation is infinite. Use kf.smooth."
-            )
     return _two_filter_smooth(model, ys, us, observed)
-
-
-def _whole(state: SquareRoot, info: Info) -> SquareRoot:
-    del info
-    return state
 
 
 @jax.jit
 def _two_filter_smooth(model: StateSpaceModel, ys: Array, us: Any, observed: Any) -> Smoothed:
     first, steps = FORWARD.init(model), ys.shape[0]
-    filtered = run(FORWARD, model, ys, us, observed=observed, emit=_whole)[1]
+    filtered = run(FORWARD, model, ys, us, observed=observed, emit=whole_state)[1]
 
     def back(later: Information, at: tuple[Any, Any, Any]) -> tuple[Information, tuple[Information, Array]]:
         y, u, seen = at

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from kfjax import linalg
@@ -88,7 +89,7 @@ def em(model: StateSpaceModel, data: Dataset, *, learn: Sequence[str] = ("Q", "R
     """
     names = frozenset(learn)
     _check(model, data, names, iterations)
-    p = jnp.shape(data.inputs)[-1] if names & {"B", "D"} else 0
+    p = np.shape(data.inputs)[-1] if names & {"B", "D"} else 0
     f = _filled(model.f, DYNAMICS, names, model.n, p)
     h = _filled(model.h, OBSERVATION, names, data.obs.shape[-1], p)
     return _em(names, iterations, model.replace(f=f, h=h), data)
@@ -110,7 +111,7 @@ def _check(model: Any, data: Any, names: frozenset[str], iterations: int) -> Non
         )
     if "prior_mean" in names and data.initial is not None:
         raise ValueError("em: got prior_mean in learn, but the data give initial states; expected one of the two.")
-    if names & {"B", "D"} and jnp.ndim(data.inputs) != 3:
+    if names & {"B", "D"} and np.ndim(data.inputs) != 3:
         raise ValueError("em: B or D is to be learned; expected data with inputs [N, T, p].")
     need = {name: getattr(fn, field) for fn, group in _groups(model) for name, field in group.items() if name in names}
     need |= {"Q": model.Q} if names & {"Q", *DYNAMICS} else {}
@@ -145,9 +146,7 @@ class _Sums(NamedTuple):
         observation: likewise with v_t and h, over the steps where something was seen.
         steps: how many terms the two sums have.
         seen: likewise.
-        deviation: x_0 - prior mean.
-        initial: E[(x_0 - prior mean)(x_0 - prior mean)'].
-        count: trajectories.
+        start: smoothed x_0 - prior mean, and its covariance; of every trajectory [N, ...].
     """
 
     log_likelihood: Array
@@ -155,16 +154,14 @@ class _Sums(NamedTuple):
     observation: Array
     steps: Array
     seen: Array
-    deviation: Array
-    initial: Array
-    count: Array
+    start: Gaussian
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _em(names: frozenset[str], iterations: int, model: StateSpaceModel, data: Dataset) -> Maximised:
     def expect(model: StateSpaceModel) -> _Sums:
         each = jax.vmap(functools.partial(_expected, names, model))(data)
-        return jax.tree.map(lambda a: a.sum(0), each)
+        return jax.tree.map(lambda a: a.sum(0), each)._replace(start=each.start)
 
     def iterate(model: StateSpaceModel, _: None) -> tuple[StateSpaceModel, Array]:
         sums = expect(model)
@@ -193,7 +190,7 @@ def _expected(names: frozenset[str], model: StateSpaceModel, one: Dataset) -> _S
         noise = _observation_moment(names, model, later, y, u, mask)
         earlier, moved = _dynamics_moment(names, model, belief, later, u)
         sees = counts & mask.any()
-        terms = _masked(counts, moved), _masked(sees, noise), counts.astype(y.dtype), sees.astype(y.dtype)
+        terms = _masked(counts, moved), _masked(sees, noise), counts.astype(model.dtype), sees.astype(model.dtype)
         earlier = jax.tree.map(lambda a, b: jnp.where(counts, a, b), earlier, belief)
         return (earlier, jax.tree.map(jnp.add, sums, terms)), None
 
@@ -201,9 +198,7 @@ def _expected(names: frozenset[str], model: StateSpaceModel, one: Dataset) -> _S
     shapes = jax.eval_shape(lambda: back((last, (0.0,) * 4), jax.tree.map(lambda a: a[0], at))[0][1])
     zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
     (first, sums), _ = jax.lax.scan(back, (last, zeros), at, reverse=True)
-    deviation = first.mean - model.prior.mean
-    initial = first.cov + jnp.outer(deviation, deviation)
-    return _Sums(log_likelihood.sum(), *sums, deviation, initial, jnp.ones_like(sums[2]))
+    return _Sums(log_likelihood.sum(), *sums, Gaussian(first.mean - model.prior.mean, first.cov))
 
 
 def _masked(condition: Array, moment: Array) -> Array:
@@ -244,7 +239,7 @@ class _Regressors(NamedTuple):
     """What the learned coefficients multiply: the state or not, and what is known."""
 
     state: bool
-    known: Array
+    known: list[Array]
 
 
 def _regressors(names: frozenset[str], group: dict[str, str], u: Any) -> _Regressors:
@@ -274,12 +269,11 @@ def _maximised(names: frozenset[str], model: StateSpaceModel, sums: _Sums) -> St
         changes["h"] = _moved(names, OBSERVATION, model.h, change)
         changes["R"] = linalg.symmetric(left) / sums.seen if "R" in names else model.R
     mean, cov = model.prior
-    shift = sums.deviation / sums.count
-    if "prior_cov" in names:
-        known = jnp.outer(shift, shift) if "prior_mean" in names else 0
-        cov = linalg.symmetric(sums.initial / sums.count - known)
+    deviation = sums.start.mean
     if "prior_mean" in names:
-        mean = mean + shift
+        mean, deviation = mean + deviation.mean(0), deviation - deviation.mean(0)[None]
+    if "prior_cov" in names:
+        cov = sums.start.cov.mean(0) + linalg.matmul(deviation.T, deviation) / deviation.shape[0]
     return model.replace(prior=Gaussian(mean, cov), **changes)
 
 
