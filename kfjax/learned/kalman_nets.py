@@ -13,7 +13,7 @@ from kfjax.learned.feature_maps import NORMALISED, FeatureMap
 from kfjax.learned.features import FEATURES
 from kfjax.learned.gains import Gained, GainRule, GainState, gain_filter
 from kfjax.learned.networks import Architecture1, Architecture2
-from kfjax.learned.params import Learned
+from kfjax.learned.params import Learned, in_precision
 from kfjax.naming import suggest
 from kfjax.observing import Observation
 
@@ -48,7 +48,8 @@ class NetworkGain(GainRule):
     def __call__(self, params: Learned, state: GainState, features: dict[str, Array], seen: Observation) -> Gained:
         """Apply the network."""
         del seen
-        carry, gain = self.module.apply(params.network, state.carry, features)
+        variables = in_precision(params.model.dtype, params.network)
+        carry, gain = self.module.apply(variables, state.carry, features)
         return Gained(gain, carry)
 
 

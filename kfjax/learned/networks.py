@@ -68,6 +68,10 @@ class Architecture1(nn.Module):
     layers: int = 1
     zero_gain: bool = True
 
+    def __post_init__(self) -> None:
+        _check_sizes("Architecture1", n=self.n, m=self.m, layers=self.layers)
+        super().__post_init__()
+
     def initial_carry(self, constants: Any, dtype: Any) -> tuple[Array, ...]:
         """Return hidden states of zero."""
         del constants
@@ -119,6 +123,7 @@ class Architecture2(nn.Module):
     zero_gain: bool = True
 
     def __post_init__(self) -> None:
+        _check_sizes("Architecture2", n=self.n, m=self.m, in_mult=self.in_mult, out_mult=self.out_mult)
         if self.wiring not in {"corrected", "original"}:
             raise ValueError(f"Architecture2: wiring is {self.wiring!r}; expected 'corrected' or 'original'.")
         super().__post_init__()
@@ -152,6 +157,13 @@ class Architecture2(nn.Module):
     def _widen(self, x: Array, name: str) -> Array:
         """A dense layer in_mult times as wide as its input."""
         return nn.relu(_dense(self.in_mult * x.shape[-1], x, name))
+
+
+def _check_sizes(who: str, **sizes: Any) -> None:
+    """Refuse what is no number of units."""
+    for name, size in sizes.items():
+        if not isinstance(size, int) or size < 1:
+            raise ValueError(f"{who}: {name} is {size!r}; expected an integer, at least 1.")
 
 
 def _join(*parts: Array) -> Array:

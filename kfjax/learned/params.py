@@ -13,7 +13,7 @@ from jax import Array
 from kfjax.base import Filter
 from kfjax.models import StateSpaceModel
 
-__all__ = ["Initialiser", "Learned", "init"]
+__all__ = ["Initialiser", "Learned", "in_precision", "init"]
 
 
 class Learned(NamedTuple):
@@ -78,7 +78,11 @@ def init(key: Array, filter: Filter, model: StateSpaceModel, constants: Any = No
         )
     if not isinstance(model, StateSpaceModel):
         raise ValueError(f"init: model is {type(model).__name__}; expected a kf.StateSpaceModel.")
-    params = Learned(model, filter.init.network(key, model), constants)
-    params = jax.tree.map(lambda a: jnp.asarray(a, model.dtype), params)
+    params = Learned(model, *in_precision(model.dtype, (filter.init.network(key, model), constants)))
     filter.init(params)  # says what does not fit
     return params
+
+
+def in_precision(dtype: Any, tree: Any) -> Any:
+    """Return a pytree of floats in one precision."""
+    return jax.tree.map(lambda a: jnp.asarray(a, dtype), tree)
