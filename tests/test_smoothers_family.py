@@ -1,6 +1,5 @@
 """Smoothers against the posterior of the whole trajectory, from one dense joint Gaussian."""
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -175,17 +174,6 @@ def test_square_root_form_keeps_float32_where_the_covariance_form_loses_it():
     assert np.linalg.eigvalsh(root.cov / scale).min() > 0.01
     assert (np.abs(plain.mean - wide.mean) > std).any()
     assert (np.abs(plain.cov - wide.cov) > scale).any()
-
-
-def test_gradients_of_lag_one_covariances_are_finite():
-    problem, _ = singular()
-
-    def score(model, form):
-        est = kf.run(form, model, problem.ys, observed=problem.observed)[1]
-        return jnp.sum(jnp.sin(kf.smooth(form, model, est).cross))
-
-    for form in (kf.kalman(), kf.square_root(RULES["taylor"])):
-        chex.assert_tree_all_finite(quick_jit(jax.grad(score), static_argnums=1)(problem.model, form))
 
 
 # two filters
