@@ -1,5 +1,7 @@
 """KalmanNet: what its features are, what a gain does, and what an untrained network gives."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -143,7 +145,7 @@ def test_the_recurrent_unit_is_that_of_flax(x64):
 
 def test_an_untrained_filter_predicts_without_correcting():
     model = kf.systems.lorenz()
-    net = kl.configuration("C4", n=3, m=3)
+    net = kl.kalman_net(kl.Architecture1(3, 3), ("F2",))
     xs, ys = kf.simulate(jax.random.key(1), kf.systems.noise_free(model), steps=10)
     _, est = kf.run(net, drawn(net, model), ys)
     np.testing.assert_allclose(est.mean, xs, rtol=1e-4)
@@ -152,27 +154,30 @@ def test_an_untrained_filter_predicts_without_correcting():
 def test_c1_and_c2_are_one_filter_and_names_bring_their_networks():
     assert kl.configuration("C1", n=2, m=2) is kl.kalman_net(kl.Architecture1(2, 2), ("F2", "F4"))
     assert kl.configuration("C1", n=2, m=2).update is kl.configuration("C2", n=2, m=2).update
-    inputs = {name: drawn(kl.configuration(name, n=3, m=2), kf.systems.canonical(3, 2)) for name in ("C2", "C3")}
-    shapes = {name: p.network["params"]["input"]["kernel"].shape for name, p in inputs.items()}
-    assert shapes == {"C2": (5, 400), "C3": (8, 400)}
+    model = kf.systems.canonical(3, 2)
+    for name, inputs in {"C2": 5, "C3": 8}.items():
+        params = jax.eval_shape(functools.partial(drawn, kl.configuration(name, n=3, m=2), model))
+        assert params.network["params"]["input"]["kernel"].shape == (inputs, 400)
 
 
 def loss(network, filter, model, xs, ys, observed):
     return jnp.mean((kf.run(filter, kl.Learned(model, network), ys, observed=observed)[1].mean - xs) ** 2)
 
 
-@pytest.mark.parametrize("feature_map", [kl.Normalised(), kl.Asinh()])
-def test_gradients_are_finite_after_a_thousand_steps_with_gaps(feature_map):
+def test_gradients_are_finite_after_a_thousand_steps_with_gaps():
     model = kf.systems.canonical(2, r_std=0.1)
-    net = kl.kalman_net(kl.Architecture2(2, 2), feature_map=feature_map)
+    net = kl.kalman_net(kl.Architecture2(2, 2, 2, 2))
     xs, ys = kf.simulate(jax.random.key(0), model, steps=1000)
-    observed = jax.random.bernoulli(jax.random.key(1), 0.6, ys.shape).at[400:430].set(False)
-    ys = jnp.where(observed, ys, jnp.nan)
+    observed = np.random.default_rng(1).random(ys.shape) < 0.6
+    observed[400:430] = False
+    ys = np.where(observed, ys, np.nan)
     step = quick_jit(jax.value_and_grad(loss), static_argnums=1)
-    network = drawn(net, model).network
+    shapes = jax.eval_shape(lambda: drawn(net, model)).network
+    network = jax.tree.map(lambda a: 0.3 * np.random.default_rng(a.size).normal(size=a.shape).astype(a.dtype), shapes)
+    network["params"]["gain"] = jax.tree.map(np.zeros_like, network["params"]["gain"])
     value, gradient = step(network, net, model, xs, ys, observed)
     # a small step, so that the gain is not zero any more
-    scale = 1e-4 / jnp.sqrt(sum(jnp.sum(g**2) for g in jax.tree.leaves(gradient)))
+    scale = 1e-4 / np.sqrt(sum(np.sum(g**2) for g in jax.tree.leaves(gradient)))
     moved = jax.tree.map(lambda p, g: p - scale * g, network, gradient)
     after, gradient = step(moved, net, model, xs, ys, observed)
     assert after < value
