@@ -176,17 +176,19 @@ def test_gaspari_cohn_is_the_published_function():
 
 def test_tapers_are_positive_semidefinite():
     rng = np.random.default_rng(0)
-    for radius, period, dimensions in ((3.0, None, 1), (3.0, None, 2), (5.0, None, 3), (5.0, 10.0, 1)):
+    for radius, period, dimensions in ((3.0, None, 1), (3.0, None, 2), (5.0, None, 3), (4.0, 10.0, 1)):
         positions = rng.uniform(0, 10, (60, dimensions))
         local = GaspariCohn(radius, positions, positions, period)
         assert np.linalg.eigvalsh(local.observation_observation).min() > -1e-12
         distance = np.abs(positions[:, None] - positions[None])
-        distance = np.minimum(distance, (period or np.inf) - distance)
-        far = np.linalg.norm(distance, axis=-1) >= radius
-        np.testing.assert_array_equal(local.state_observation == 0, far)
+        distance = np.linalg.norm(np.minimum(distance, (period or np.inf) - distance), axis=-1)
+        far = distance >= radius
         assert far.any()
+        assert np.abs(local.state_observation[far]).max() < 1e-15
+        assert local.state_observation.min() >= 0
+        assert (local.state_observation[distance < 0.95 * radius] > 0).all()
         near, taper = local.neighbours
-        np.testing.assert_array_equal((taper > 0).sum(1), (~far).sum(1))
+        np.testing.assert_array_equal((taper > 0).sum(1), (local.state_observation > 0).sum(1))
         np.testing.assert_array_equal(np.take_along_axis(local.state_observation, near, 1), taper)
 
 
@@ -228,8 +230,8 @@ def test_a_small_ensemble_of_a_long_chain_needs_localisation(form):
         return np.sqrt(np.mean((means - xs)[4:] ** 2))
 
     unobserved, local, spurious = np.sqrt(np.mean(xs[4:] ** 2)), error(RING), error(None)
-    assert local < 0.95 * unobserved
-    assert local < 0.7 * spurious
+    assert local < 0.9 * unobserved
+    assert spurious > unobserved  # worse than no filter at all
 
 
 @every_form

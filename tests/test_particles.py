@@ -103,9 +103,9 @@ def test_any_observation_density_agrees_with_sums_over_a_grid(kind):
     est = many(KINDS[kind], problem, 2000)
     ratios = np.exp(np.cumsum(est.log_likelihood - log_likelihood, axis=1))
     second = est.cov[:, :, 0, 0] + (est.mean[:, :, 0] - mean) ** 2
+    assert ratios.std(0).max() < 2  # so that the rest says something
     for samples in (ratios - 1, ratios * (est.mean[:, :, 0] - mean), ratios * (second - var)):
         assert standard_errors(samples, 0.0).max() < 3.5
-        assert samples.std(0).max() < 2  # so that this says something
     assert not est.log_likelihood[:, 2].any()
 
 

@@ -112,8 +112,9 @@ def affine_move(key: Array, space: Space | None, points: Array, weights: Array, 
 
     Directions in which the cloud has no spread are drawn anew, and so is a cloud that is not finite.
     """
-    mean = weighted_mean(space, points, weights)
-    d = offsets(space, points, mean)
+    # about a point first: offsets of a cloud that has collapsed are then zero, not rounding errors of its mean
+    d = offsets(space, points, points[jnp.argmax(weights)])
+    d = d - linalg.matmul(d.T, weights)[None, :]
     L = linalg.cholesky(linalg.weighted_gram(weights, d, d))
     z = linalg.solve_lower(L, d.T).T
     keep = (jnp.diag(L) > 0)[None, :] & jnp.isfinite(d).all()

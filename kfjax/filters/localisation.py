@@ -23,7 +23,7 @@ def gaspari_cohn(ratio: np.ndarray) -> np.ndarray:
     near = 1 + r**2 * (-5 / 3 + r * (5 / 8 + r * (1 / 2 - r / 4)))
     s = np.clip(r, 1, 2)  # where the second piece counts
     far = 4 - 2 / (3 * s) + s * (-5 + s * (5 / 3 + s * (5 / 8 + s * (-1 / 2 + s / 12))))
-    return np.where(r <= 1, near, np.where(r < 2, far, 0.0))
+    return np.where(r <= 1, near, np.maximum(far, 0.0))  # near 2 it is less than its rounding errors
 
 
 @dataclasses.dataclass(frozen=True)
