@@ -208,6 +208,15 @@ def test_a_whole_batch_and_prior_per_trajectory():
 
 
 MODEL = kf.systems.canonical()
+
+
+def weights_of_other_features():
+    nets = [kl.kalman_net(kl.Architecture1(2, 2), features) for features in (("F2",), ("F2", "F4"))]
+    shapes = jax.eval_shape(lambda: drawn(nets[0], MODEL))
+    params = shapes._replace(model=MODEL, network=jax.tree.map(lambda a: np.zeros(a.shape), shapes.network))
+    return kf.run(nets[1], params, np.ones((3, 2)))
+
+
 WRONG = {
     "a filter without a network": (lambda: kl.init(jax.random.key(0), kf.extended(), MODEL), "learned filter"),
     "no model": (lambda: drawn(kl.configuration("C1", n=2, m=2), None), "StateSpaceModel"),
@@ -220,6 +229,7 @@ WRONG = {
     "no network": (lambda: kl.kalman_net("C4"), "without n"),
     "unknown configuration": (lambda: kl.configuration("C5", n=2, m=2), "expected one of C1"),
     "unknown wiring": (lambda: kl.Architecture2(2, 2, wiring="crossed"), "'corrected' or 'original'"),
+    "weights of other features": (weights_of_other_features, "weights do not fit the network with features F2, F4"),
     "no layers": (lambda: kl.Architecture1(2, 2, layers=0), "layers"),
     "no dimension": (lambda: kl.Architecture2(0, 2), "n is 0"),
 }

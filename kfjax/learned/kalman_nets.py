@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from flax import linen as nn
+from flax.errors import ScopeParamShapeError
 from jax import Array
 
 from kfjax.base import Filter, constructor
@@ -49,7 +50,13 @@ class NetworkGain(GainRule):
         """Apply the network."""
         del seen
         variables = in_precision(params.model.dtype, params.network)
-        carry, gain = self.module.apply(variables, state.carry, features)
+        try:
+            carry, gain = self.module.apply(variables, state.carry, features)
+        except ScopeParamShapeError as error:
+            raise ValueError(
+                f"kalman_net: the weights do not fit the network with features {', '.join(features)}; expected those it"
+                f" was trained with. Choose the features of these weights, or draw new ones with init. {error}"
+            ) from error
         return Gained(gain, carry)
 
 
