@@ -84,12 +84,13 @@ def cholesky(A: Array) -> Array:
 
     A pivot below n eps A_jj counts as zero and gives a zero column; every |L_ij| is kept below the square root of
     what remains of A_ii. An indefinite A is therefore factored as if its negative part were not there.
-    The derivative is that of the positive definite case, and 0 in null directions.
+    The derivative is right where the rank stays as it is, and 0 in directions that would raise it.
     """
     if A.shape[-1] <= UNROLL:
         return _cholesky_unrolled(A)
     L = jnp.linalg.cholesky(A)
-    return lax.cond(jnp.isfinite(L).all(), lambda: L, lambda: _cholesky_loop(A))
+    pivots = jnp.diag(L) ** 2  # NaN, or rounding in place of zero, if A is singular
+    return lax.cond((pivots > _tiny(A)).all(), lambda: L, lambda: _cholesky_loop(A))
 
 
 @cholesky.defjvp
@@ -101,19 +102,26 @@ def _cholesky_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array,
 
 def _factor_tangent(L: Array, dA: Array) -> Array:
     """Return the derivative of the lower factor L of A in the symmetric direction dA."""
-    inverse = solve_lower(L, jnp.eye(L.shape[-1], dtype=L.dtype))
+    null = jnp.diag(L) == 0
+    # with ones for null pivots, rows below and beside them still turn; what would fill the null columns is cut off
+    whole = L + jnp.diag(null.astype(L.dtype))
+    inverse = solve_lower(whole, jnp.eye(L.shape[-1], dtype=L.dtype))
     M = _dot(_dot(inverse, dA), inverse.T)
-    return _dot(L, jnp.tril(M) - 0.5 * jnp.diag(jnp.diag(M)))
+    return jnp.where(null[None, :], 0, _dot(whole, jnp.tril(M) - 0.5 * jnp.diag(jnp.diag(M))))
+
+
+def _tiny(A: Array) -> Array:
+    """The pivots [n] up to which they count as zero in the factor of A."""
+    return A.shape[-1] * jnp.finfo(A.dtype).eps * jnp.diag(A)
 
 
 def _cholesky_unrolled(A: Array) -> Array:
     """Factor by scalars, column by column."""
-    n = A.shape[-1]
-    tiny = n * jnp.finfo(A.dtype).eps
+    n, tiny = A.shape[-1], _tiny(A)
     L = [[jnp.zeros_like(A[0, 0])] * n for _ in range(n)]
     remaining = [A[i, i] for i in range(n)]
     for j in range(n):
-        positive = remaining[j] > tiny * A[j, j]
+        positive = remaining[j] > tiny[j]
         L[j][j] = jnp.where(positive, jnp.sqrt(jnp.where(positive, remaining[j], 1)), 0)
         inverse = jnp.where(positive, 1 / jnp.where(positive, L[j][j], 1), 0)
         for i in range(j + 1, n):
@@ -126,8 +134,7 @@ def _cholesky_unrolled(A: Array) -> Array:
 
 def _cholesky_loop(A: Array) -> Array:
     """Factor by a loop over columns: for singular matrices too large to unroll, where LAPACK gives NaN."""
-    n = A.shape[-1]
-    tiny = n * jnp.finfo(A.dtype).eps * jnp.diag(A)
+    n, tiny = A.shape[-1], _tiny(A)
 
     def body(S: Array, j: Array) -> tuple[Array, Array]:
         remaining = jnp.diag(S)
@@ -145,14 +152,16 @@ def triangularise(A: Array) -> Array:
     """Lower factor L [n, n] with L L' = A A' and a diagonal of zeros or more, for A [n, p] of any rank.
 
     Orthogonal reduction, not the Cholesky factor of A A': it keeps twice the digits. Rows that depend on earlier ones
-    to rounding give a zero column. The derivative is that of `cholesky`, finite at any rank, 0 in null directions.
+    to rounding give a zero column. The derivative is that of `cholesky`, finite at any rank.
     """
     n, p = A.shape
     if n <= 2 * UNROLL:
         return _gram_schmidt(A)
     R = jnp.linalg.qr(A.T, mode="r")
     R = jnp.concatenate([R, jnp.zeros((max(n - p, 0), n), A.dtype)])
-    return (jnp.where(jnp.diag(R) < 0, -1, 1).astype(A.dtype)[:, None] * R).T
+    L = (jnp.where(jnp.diag(R) < 0, -1, 1).astype(A.dtype)[:, None] * R).T
+    regular = jnp.diag(L) ** 2 > _tiny_squares(A)
+    return lax.cond(regular.all(), lambda: L, lambda: _gram_schmidt(A))  # QR leaves no zero columns
 
 
 @triangularise.defjvp
@@ -164,27 +173,32 @@ def _triangularise_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[A
     return L, _factor_tangent(L, half + half.T)
 
 
+def _tiny_squares(A: Array) -> Array:
+    """The squares [n] of pivots up to which they count as zero in the triangularisation of A."""
+    return (max(A.shape) * jnp.finfo(A.dtype).eps) ** 2 * jnp.sum(A**2, axis=1)
+
+
 def _gram_schmidt(A: Array) -> Array:
     """Gram-Schmidt on the rows of A, each twice (which is as accurate as Householder), guarded at rank deficiency.
 
     Unrolled for very small sizes only: written out, more rows take longer to compile than they save.
     """
-    n, p = A.shape
-    tiny = (max(n, p) * jnp.finfo(A.dtype).eps) ** 2
+    n, tiny = A.shape[0], _tiny_squares(A)
 
-    def add_row(basis: Array, at: tuple[Array, Array]) -> tuple[Array, Array]:
-        row, place = at
+    def add_row(basis: Array, at: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        row, place, tiny = at
         first = jnp.sum(basis * row[None, :], axis=1)
         rest = row - jnp.sum(first[:, None] * basis, axis=0)
         second = jnp.sum(basis * rest[None, :], axis=1)
         rest = rest - jnp.sum(second[:, None] * basis, axis=0)
         square = jnp.sum(rest**2)
-        positive = square > tiny * jnp.sum(row**2)
+        positive = square > tiny
         norm = jnp.sqrt(jnp.where(positive, square, 1))
         basis = basis + jnp.where(positive, place[:, None] * (rest / norm)[None, :], 0)
         return basis, first + second + place * jnp.where(positive, norm, 0)
 
-    return lax.scan(add_row, jnp.zeros_like(A), (A, jnp.eye(n, dtype=A.dtype)), unroll=n <= UNROLL // 2)[1]
+    rows = (A, jnp.eye(n, dtype=A.dtype), tiny)
+    return lax.scan(add_row, jnp.zeros_like(A), rows, unroll=n <= UNROLL // 2)[1]
 
 
 def solve_lower(L: Array, B: Array, *, transpose: bool = False) -> Array:

@@ -258,15 +258,17 @@ def check_covariance(name: str, cov: Array) -> None:
     C = np.asarray(cov, dtype=np.float64)
     if not np.isfinite(C).all():
         raise ValueError(f"{name} has NaN or infinite entries; expected finite numbers.")
-    scale = np.abs(C).max(initial=0.0)
-    slack = 100 * C.shape[0] * float(jnp.finfo(cov.dtype).eps) * scale
-    if np.abs(C - C.T).max(initial=0.0) > slack:
+    variances, eps = np.diag(C), float(jnp.finfo(cov.dtype).eps)
+    rounding, largest = 100 * C.shape[0] * eps, np.abs(C).max(initial=0.0)
+    # asymmetry is measured by the variances it stands between: units may differ by many orders of magnitude
+    scale = np.sqrt(np.maximum(variances, eps**2 * largest))
+    if (np.abs(C - C.T) > rounding * np.outer(scale, scale)).any():
         raise ValueError(
             f"{name} is not symmetric (largest difference {np.abs(C - C.T).max():.2g}); expected a covariance."
             " Use (C + C.T) / 2 if that is what you mean."
         )
     lowest = np.linalg.eigvalsh(C).min(initial=0.0)
-    if lowest < -slack or np.diag(C).min(initial=0.0) < -slack / 100:
+    if lowest < -rounding * largest or variances.min(initial=0.0) < -rounding / 100 * largest:
         raise ValueError(
             f"{name} is indefinite (smallest eigenvalue {lowest:.2g}); expected a covariance. Check signs and units."
         )

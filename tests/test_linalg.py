@@ -154,6 +154,38 @@ def test_derivatives_in_null_directions_are_zero_and_others_right(x64, n):
     np.testing.assert_allclose(regular, np.diag(np.r_[0.0, 0.5, np.zeros(n - 2)]))
 
 
+def turning(n, rank, kind, seed=0):
+    """A factor [n, rank] and its rate of change; with null directions last, in the middle, or first."""
+    V, D = np.random.default_rng(seed).normal(size=(2, n, rank))
+    for X in (V, D):
+        if kind == "middle":
+            X[1] = 2 * X[0]
+        elif kind == "first":
+            X[0] = 0
+    return V, D
+
+
+@pytest.mark.parametrize("kind", ["last", "middle", "first"])
+@pytest.mark.parametrize("n", [3, 5, 2 * linalg.UNROLL + 1])
+def test_the_factor_of_a_matrix_that_turns_and_keeps_its_rank_has_the_right_derivative(x64, n, kind):
+    """It is lower triangular, without the null columns, and solves dL L' + L dL' = dA; nothing else does."""
+    V, D = turning(n, n // 2, kind)
+
+    @quick_jit
+    def factors_and_slopes(V, D):
+        wide = lambda X: jnp.concatenate([X, X], axis=1) / jnp.sqrt(2.0)  # noqa: E731
+        both = lambda X: (linalg.cholesky(X @ X.T), linalg.triangularise(wide(X)))  # noqa: E731
+        return jax.jvp(both, (V,), (D,))
+
+    for L, slope in zip(*factors_and_slopes(V, D), strict=True):
+        assert np.count_nonzero(np.diag(L)) == np.linalg.matrix_rank(V)
+        assert not np.triu(L, 1).any()
+        assert not np.triu(slope, 1).any()
+        assert not slope[:, np.diag(L) == 0].any()
+        np.testing.assert_allclose(L @ L.T, V @ V.T, atol=1e-12)
+        np.testing.assert_allclose(slope @ L.T + L @ slope.T, D @ V.T + V @ D.T, atol=1e-8)
+
+
 @pytest.mark.parametrize("n", SMALL_AND_LARGE)
 def test_vmap_equals_a_loop(x64, n):
     batch = np.stack([conditioned(n, 1e3, 1), of_rank(n, n - 1), np.zeros((n, n)), conditioned(n, 1e6, 2)])

@@ -76,6 +76,17 @@ def test_replace_copies_and_checks():
         model.R = jnp.ones((1, 1))
 
 
+def test_asymmetry_is_measured_by_the_variances_it_stands_between():
+    """R may span many orders of magnitude; what is rounding of a large variance is none of a small one."""
+    noise = np.diag([1e6, 1e-6, 1e-6]).astype(np.float32)
+    noise[0, 1] = 1e-6  # rounding: a thousandth of the precision of sqrt(1e6 1e-6)
+    model = cubic().replace(Q=1e-6 * np.eye(2, dtype=np.float32))
+    kf.StateSpaceModel(model.f, lambda x, u: x[:1] * jnp.ones(3), model.Q, noise, model.prior)
+    noise[1, 2] = 5e-7
+    with pytest.raises(ValueError, match="R is not symmetric"):
+        kf.StateSpaceModel(model.f, lambda x, u: x[:1] * jnp.ones(3), model.Q, noise, model.prior)
+
+
 def test_models_survive_copies_and_pickles():
     model = cubic()
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
