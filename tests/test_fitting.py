@@ -53,8 +53,9 @@ def test_what_fills_no_batch_waits_for_the_next_shuffle():
 
 def refusing(params, batch, key):
     """Not finite, or its gradient is not, where the batch has row 1 or 2."""
-    bad = jnp.where(batch["row"][0] == 1, jnp.nan, 0) + jnp.where(batch["row"][0] == 2, jnp.sqrt(params["w"][2]), 0)
-    return visits(params, batch, key) + bad
+    row, w = batch["row"][0], params["w"]
+    steep = jnp.sqrt(jnp.where(row == 2, w[2], 1.0)) - 1  # at w_2 = 0
+    return visits(params, batch, key) + jnp.where(row == 1, jnp.nan, 0) + steep
 
 
 def test_steps_that_are_not_finite_move_nothing_and_are_counted():
@@ -165,7 +166,7 @@ def test_several_runs_at_once_are_the_same_as_one_after_the_other(problem):
 
 def test_the_same_call_gives_the_same_and_compiles_once(problem):
     params, train, validation = problem
-    options = {"steps": 20, "validation": validation, "trainable": GAIN}
+    options = {"steps": 20, "batch_size": 8, "validation": validation, "trainable": GAIN}
     traces = []
 
     def counted(params, batch, key):
@@ -181,17 +182,14 @@ def test_the_same_call_gives_the_same_and_compiles_once(problem):
 def test_windows_with_carried_states(problem):
     params, train, _ = problem
     params = params._replace(gain=jnp.array([[0.5], [0.4]]))
-    still = {"key": KEY, "optimizer": optax.sgd(0.0), "trainable": GAIN, "batch_size": 30, "reports": 1}
-    whole = fit(LOSS, params, train, steps=1, **still).history
-    windows = fit(LOSS, params, train, steps=6, window=4, **still).history  # one pass over 24 steps
-    np.testing.assert_allclose(windows.loss[1], whole.loss[1], rtol=1e-5)
-    ragged = fit(LOSS, params, train, steps=4, window=7, **still).history
-    lost = fit(LOSS, params, kf.data.pieces(train, 7, initial=np.zeros(2)), steps=4, **still).history
-    assert abs(ragged.loss[1] / whole.loss[1] - 1) < 0.2  # the last window is of 3 steps, and weighs as much
-    assert abs(ragged.loss[1] - lost.loss[1]) > 1e-3  # pieces start at the truth, windows where the last one ended
-    moving = {"key": KEY, "trainable": GAIN, "optimizer": clipped_adam(0.02), "batch_size": 10}
-    short = fit(LOSS, params, train, steps=120, window=4, **moving)
-    assert LOSS(short.params, train, KEY) < 0.8 * LOSS(params, train, KEY)
+    options = {"key": KEY, "trainable": GAIN, "window": 4, "batch_size": 10, "reports": 1}
+    still = fit(LOSS, params, train, steps=18, hyperparameters={"learning_rate": 0.0}, **options)
+    start = LOSS(params, train, KEY)
+    np.testing.assert_allclose(still.history.loss[1], start, rtol=1e-5)  # three batches of six windows each
+    moving = fit(LOSS, params, train, steps=120, hyperparameters={"learning_rate": 0.02}, **options)
+    best = params._replace(gain=kf.steady_state(params.model).gain)
+    assert start > 1.1 * LOSS(best, train, KEY)
+    assert LOSS(moving.params, train, KEY) < 1.02 * LOSS(best, train, KEY)
 
 
 def test_stages_go_on_from_each_other(problem):
@@ -219,11 +217,10 @@ def test_a_linen_network_inside_a_model_is_learned(problem):
     params, train, _ = problem
     variables = NETWORK.init(KEY, jnp.zeros(2))
     params = kf.ConstantGain(params.model.replace(f=Partial(network_step, variables)), jnp.array([[0.5], [0.4]]))
-    options = {"key": KEY, "steps": 300, "optimizer": clipped_adam(0.03, clip=10.0), "reports": 3}
+    options = {"key": KEY, "steps": 400, "optimizer": clipped_adam(0.1, clip=10.0), "reports": 4}
     fitted = fit(LOSS, params, train, trainable=lambda path, leaf: "kernel" in path, **options)
-    kernel = jax.tree.leaves(fitted.params.model.f)[0]
-    assert fitted.history.loss[-1] < 0.2 * fitted.history.loss[1]
-    np.testing.assert_allclose(kernel.T, problem[0].model.f.A, atol=0.35)
+    known = problem[0]._replace(gain=params.gain)
+    assert fitted.history.loss[-1] < 1.05 * LOSS(known, train, KEY) < 0.1 * LOSS(params, train, KEY)
     np.testing.assert_array_equal(fitted.params.gain, params.gain)
 
 

@@ -135,7 +135,7 @@ def fit(
     trained, frozen = partition(params, trainable)
     start = begin(task, trained, frozen, data, key, rows)
     start = start._replace(optimizer=set_hyperparameters(start.optimizer, hyperparameters))
-    saver = _saver(checkpoints, start, _mark(task, start, frozen, data, validation, key))
+    saver = _saver(checkpoints, start, _mark(task, (steps, every), start, frozen, data, validation, key))
     with saver as (saved, restored, save), progress_bar("training", steps, show) as progress:
         state, done = restored, saved
         progress(max(saved, 0) * every)
@@ -148,10 +148,9 @@ def fit(
     return _result(state, frozen, done, validation is not None)
 
 
-def _mark(task: Task, start: TrainState, frozen: Any, data: Any, validation: Any, key: Array) -> np.ndarray:
+def _mark(task: Task, steps: tuple[int, int], *arrays: Any) -> np.ndarray:
     """Tell runs apart by all that a training is made of but its functions, which have no stable names."""
-    settings = f"{task.batch_size} {task.window} {task.ema} {task.patience}"
-    return fingerprint(settings, start, frozen, data, validation, jax.random.key_data(key))
+    return fingerprint(f"{steps} {task.batch_size} {task.window} {task.ema} {task.patience}", *arrays)
 
 
 @contextlib.contextmanager

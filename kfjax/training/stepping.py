@@ -90,18 +90,27 @@ def begin(task: Task, trained: Any, frozen: Any, data: Any, key: Array, reports:
     """Return the state before the first step."""
 
     def one(trained: Any, frozen: Any, key: Array) -> TrainState:
+        trained = jax.tree.map(lambda a: a.astype(a.dtype), trained)  # no weak types, which would compile twice
         carried = None
         if task.window is not None:
             batch = _batch(task, data, jnp.arange(_size(data)), 0)
             carried = task.loss.start(merge(trained, frozen), batch, key)
-        rows = jnp.full(reports, jnp.nan)
+        dtype = jax.dtypes.canonicalize_dtype(float)
+        rows = jnp.full(reports, jnp.nan, dtype)
         zero = jnp.zeros((), jnp.int32)
         counts = jnp.zeros(reports, jnp.int32)
-        average = None if task.ema is None else trained
         return TrainState(
-            trained, task.optimizer.init(trained), average, carried, trained, jnp.full((), jnp.inf), zero, zero, zero,
-            History(counts, rows, rows, rows, counts),
-        )  # fmt: skip
+            params=trained,
+            optimizer=task.optimizer.init(trained),
+            average=None if task.ema is None else trained,
+            carried=carried,
+            best=trained,
+            best_loss=jnp.full((), jnp.inf, dtype),
+            best_step=zero,
+            waiting=zero,
+            refused=zero,
+            history=History(counts, rows, rows, rows, counts),
+        )
 
     return (jax.vmap(one) if task.many else one)(trained, frozen, key)
 

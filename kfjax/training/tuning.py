@@ -24,6 +24,7 @@ from kfjax.data.dataset import Dataset
 from kfjax.models import StateSpaceModel, model_of
 from kfjax.naming import suggest
 from kfjax.progress import progress_bar
+from kfjax.training.losses import state_errors
 from kfjax.training.noise import Scales, scale_noise
 
 __all__ = ["OBJECTIVES", "STRUCTURES", "Tuned", "tune"]
@@ -194,10 +195,8 @@ def _minus_log_likelihood(filter: Filter, params: Any, one: Dataset, skip: Array
 def _squared_error(filter: Filter, params: Any, one: Dataset, skip: Array, key: Array) -> tuple[Array, Array]:
     """Sum over the known state components of the steps that count, and their number."""
     mean = run_trajectory(filter, params, one, key=key, emit=_only_mean)[1]
-    difference = jax.vmap(model_of(params).state_space.difference)
-    known = ~jnp.isnan(difference(one.state, one.state)) & _counts(one, skip)[:, None]
-    # filled first, masked after: the gradient of a masked NaN is NaN
-    error = difference(jnp.where(jnp.isnan(one.state), mean, one.state), mean)
+    error, known = state_errors(params, one, mean)
+    known &= _counts(one, skip)[:, None]
     return jnp.sum(jnp.where(known, error, 0) ** 2), known.sum()
 
 

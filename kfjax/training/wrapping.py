@@ -51,7 +51,7 @@ def through(loss: Callable, transform: Callable[[Any], Any]) -> Through:
 
     Args:
         loss: of the params that the filter takes.
-        transform: `theta -> params`; a module-level function, or `jax.tree_util.Partial`-free value that hashes.
+        transform: `theta -> params`; a module-level function, since a lambda per call compiles again.
 
     Example:
         >>> def positive(theta):

@@ -1,0 +1,60 @@
+"""Trajectories cut in time: nothing is lost, and pieces start where the truth is."""
+
+import jax
+import numpy as np
+import pytest
+
+from kfjax.data import Dataset, first_steps, pieces, whole_windows, window_at
+
+
+@pytest.fixture
+def data():
+    """Numbered steps: y = 100 i + t, x = (y, -y), u = y; trajectories of 10, 7 and 3 steps, one entry missing."""
+    y = 100.0 * np.arange(3)[:, None, None] + np.arange(1, 11)[None, :, None]
+    obs = y.copy()
+    obs[0, 4] = np.nan
+    return Dataset(obs, np.concatenate([y, -y], -1), {"u": y}, [10, 7, 3], initial=[[0, 0], [100, -100], [200, -200]])
+
+
+def test_pieces_hold_every_step_once_and_start_at_the_truth(data):
+    cut = pieces(data, 4)
+    assert cut.lengths.tolist() == [4, 4, 2, 4, 3, 3]
+    np.testing.assert_array_equal(cut.initial[:, 0], [0, 4, 8, 100, 104, 200])
+    np.testing.assert_array_equal(cut.initial[:, 1], -cut.initial[:, 0])
+    steps = [t for i, T in enumerate(cut.lengths) for t in cut.inputs["u"][i, :T, 0]]
+    assert steps == [*range(1, 11), *range(101, 108), *range(201, 204)]
+    for i, T in enumerate(cut.lengths):
+        seen = np.asarray(cut.observed[i, :T, 0])
+        np.testing.assert_array_equal(cut.state[i, :T, 0], cut.inputs["u"][i, :T, 0])
+        np.testing.assert_array_equal(cut.obs[i, :T, 0][seen], cut.inputs["u"][i, :T, 0][seen])
+        np.testing.assert_array_equal(cut.state[i, :T, 0][~seen], [5.0] * (~seen).sum())
+    assert (~cut.observed).sum() == 1
+    whole = pieces(data[:1], 5)
+    assert whole.length is None
+    assert pieces(data, 20).lengths.tolist() == [10, 7, 3]
+
+
+def test_first_steps(data):
+    cut = first_steps(data, 5)
+    assert (cut.steps, cut.lengths.tolist()) == (5, [5, 5, 3])
+    np.testing.assert_array_equal(cut.state, data.state[:, :5])
+
+
+def test_windows_follow_each_other(data):
+    padded = jax.tree.map(jax.numpy.asarray, whole_windows(data, 4))
+    assert padded.obs.shape == (3, 12, 1)
+    windows = [window_at(padded, start, 4) for start in (0, 4, 8)]
+    assert [w.length.tolist() for w in windows] == [[4, 4, 3], [4, 3, 0], [2, 0, 0]]
+    np.testing.assert_array_equal(np.concatenate([w.obs for w in windows], 1)[:, :10], data.obs)
+    assert whole_windows(data, 5) is data
+
+
+def test_bad_input(data):
+    with pytest.raises(ValueError, match="steps is 0; expected at least 1"):
+        first_steps(data, 0)
+    with pytest.raises(ValueError, match="without true states or initial ones"):
+        pieces(Dataset(data.obs, data.state), 4)
+    state = data.state.copy()
+    state[0, 3, 1] = np.nan
+    with pytest.raises(ValueError, match="not known where 1 of 6 pieces start"):
+        pieces(Dataset(data.obs, state, length=data.length), 4, initial=np.zeros(2))
