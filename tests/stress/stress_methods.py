@@ -1,0 +1,85 @@
+"""What is put under stress: the filters by name, and what a run in float32 tells of each."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+
+import kfjax as kf
+
+
+class Result(NamedTuple):
+    """What a filter made of a case.
+
+    Attributes:
+        log_likelihood: the sum over time.
+        lowest: the smallest eigenvalue of any covariance, relative to the largest of the prediction before it.
+        pivot: the smallest diagonal entry of any factor, for the square-root form.
+    """
+
+    log_likelihood: float
+    lowest: float
+    pivot: float | None
+
+
+def hidden_product(A, x, u):
+    """A x, where no filter can see that it is linear."""
+    return A @ x
+
+
+def visible(case):
+    return kf.linear_gaussian(case.F, case.H, case.Q, case.R, kf.Gaussian(np.zeros(len(case.F)), case.P0))
+
+
+def hidden(case):
+    model = visible(case)
+    return model.replace(f=Partial(hidden_product, model.f.A), h=Partial(hidden_product, model.h.A))
+
+
+def keep_factor(state, info):
+    """An `emit` that keeps what the results need."""
+    return state.cov, info.log_likelihood, jnp.diagonal(state.cholesky).min() if hasattr(state, "cholesky") else None
+
+
+def likelihood_only(state, info):
+    """An `emit` for records so long that covariances would fill the memory."""
+    return info.log_likelihood
+
+
+def sequential(method, build):
+    def run(case):
+        return kf.run(method, build(case), case.ys, observed=case.observed, emit=keep_factor)[1]
+
+    return run
+
+
+def parallel(case):
+    est = kf.parallel_filter(visible(case), case.ys, observed=case.observed)
+    return est.cov, est.log_likelihood, None
+
+
+METHODS = {
+    "kalman": sequential(kf.kalman(), visible),
+    "extended": sequential(kf.extended(), hidden),
+    "unscented": sequential(kf.unscented(), hidden),
+    "square_root": sequential(kf.square_root(kf.moments.Taylor()), visible),
+    "parallel": parallel,
+}
+
+
+def put(method, case):
+    """Run a method on a case, in the precision of the moment."""
+    cov, log_likelihood, pivot = (None if a is None else np.asarray(a, np.float64) for a in METHODS[method](case))
+    return Result(log_likelihood.sum(), lowest(case, cov), None if pivot is None else pivot.min())
+
+
+def lowest(case, cov):
+    """The smallest eigenvalue relative to the prediction's largest, of which the update's rounding is a fraction."""
+    before = np.concatenate([case.P0[None], cov[:-1]])
+    predicted = np.linalg.eigvalsh(symmetric(case.F @ before @ case.F.T + case.Q)).max(axis=1)
+    return float((np.linalg.eigvalsh(symmetric(cov)).min(axis=1) / predicted).min())
+
+
+def symmetric(cov):
+    return (cov + cov.swapaxes(1, 2)) / 2
