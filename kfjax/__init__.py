@@ -2,7 +2,7 @@
 
 __version__ = "0.1.0"
 
-from kfjax import data, evaluation, filters, linalg, moments, systems, training
+from kfjax import data, evaluation, filters, learned, linalg, moments, systems, training
 from kfjax.augmentation import correlated, leading, non_additive
 from kfjax.backward_simulation import simulate_smoothed, whole_state
 from kfjax.base import Estimate, Filter, Gaussian, Info, estimate, estimate_and_info
@@ -11,21 +11,26 @@ from kfjax.discretisation import Discretised, time_steps, van_loan
 from kfjax.evaluation import compare, monte_carlo
 from kfjax.filters import (
     IMM,
+    Constrained,
+    Inequalities,
     Sensors,
     adaptive,
     auxiliary_particle,
+    box,
     constrained,
     cubature,
     ensemble,
     extended,
     fading,
     fallback,
+    fixed_lag,
     gated,
     gauss_hermite,
     gaussian_filter,
     huber,
     imm,
     kalman,
+    lagged,
     particle,
     rao_blackwellised,
     schmidt,
@@ -37,22 +42,27 @@ from kfjax.filters import (
 from kfjax.imputation import impute, observation_estimate, predicted
 from kfjax.models import Linear, StateSpaceModel, linear_gaussian, with_model
 from kfjax.parallel_scan import parallel_filter, parallel_iterated_smooth, parallel_smooth
+from kfjax.persistence import from_bytes, to_bytes
+from kfjax.posterior_sampling import sample_posterior
 from kfjax.priors import diffuse
 from kfjax.runner import Forecast, forecast, run, split_missing, step
 from kfjax.simulation import simulate
 from kfjax.smoothers import Smoothed, smooth
 from kfjax.spaces import Space, angle_difference, angle_retract, wrap_angle
 from kfjax.steady_state import ConstantGain, SteadyState, constant_gain, controllability, observability, steady_state
+from kfjax.two_filter import two_filter_smooth
 
 __all__ = [
     "IMM",
     "ConstantGain",
+    "Constrained",
     "Dataset",
     "Discretised",
     "Estimate",
     "Filter",
     "Forecast",
     "Gaussian",
+    "Inequalities",
     "Info",
     "Linear",
     "Sensors",
@@ -64,6 +74,7 @@ __all__ = [
     "angle_difference",
     "angle_retract",
     "auxiliary_particle",
+    "box",
     "compare",
     "constant_gain",
     "constrained",
@@ -80,7 +91,9 @@ __all__ = [
     "fading",
     "fallback",
     "filters",
+    "fixed_lag",
     "forecast",
+    "from_bytes",
     "gated",
     "gauss_hermite",
     "gaussian_filter",
@@ -88,7 +101,9 @@ __all__ = [
     "imm",
     "impute",
     "kalman",
+    "lagged",
     "leading",
+    "learned",
     "linalg",
     "linear_gaussian",
     "moments",
@@ -103,6 +118,7 @@ __all__ = [
     "predicted",
     "rao_blackwellised",
     "run",
+    "sample_posterior",
     "schmidt",
     "sequential",
     "simulate",
@@ -115,7 +131,9 @@ __all__ = [
     "student_t",
     "systems",
     "time_steps",
+    "to_bytes",
     "training",
+    "two_filter_smooth",
     "unscented",
     "van_loan",
     "whole_state",

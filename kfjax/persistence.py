@@ -35,9 +35,8 @@ def to_bytes(state: Any) -> bytes:
         ValueError: if a leaf is no array that an npz file can hold.
 
     Example:
-        >>> from kfjax.persistence import from_bytes, to_bytes
         >>> state = kf.kalman().init(kf.systems.constant_velocity())
-        >>> from_bytes(to_bytes(state), like=state).mean.tolist()
+        >>> kf.from_bytes(kf.to_bytes(state), like=state).mean.tolist()
         [0.0, 0.0]
     """
     arrays = {name: np.asarray(_words(leaf)) for name, leaf in _named(state).items()}

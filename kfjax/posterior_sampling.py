@@ -62,11 +62,10 @@ def sample_posterior(
             below 1.
 
     Example:
-        >>> from kfjax.posterior_sampling import sample_posterior
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=20)
         >>> filtered = kf.run(kf.kalman(), model, ys)[1]
-        >>> drawn = sample_posterior(jax.random.key(1), kf.kalman(), model, filtered, trajectories=50)
+        >>> drawn = kf.sample_posterior(jax.random.key(1), kf.kalman(), model, filtered, trajectories=50)
         >>> drawn.states.shape, drawn.initial.shape
         ((50, 20, 2), (50, 2))
 

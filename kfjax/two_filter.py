@@ -64,11 +64,10 @@ def two_filter_smooth(model: StateSpaceModel, ys: Array, us: Any = None, *, obse
         ValueError: if the model is not linear or lives on a curved space, R is singular, or shapes do not fit.
 
     Example:
-        >>> from kfjax.two_filter import two_filter_smooth
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=20)
         >>> rts = kf.smooth(kf.kalman(), model, kf.run(kf.kalman(), model, ys)[1])
-        >>> bool(jnp.allclose(two_filter_smooth(model, ys).mean, rts.mean, atol=1e-3))
+        >>> bool(jnp.allclose(kf.two_filter_smooth(model, ys).mean, rts.mean, atol=1e-3))
         True
 
     References:

@@ -152,6 +152,11 @@ def walls(model: kf.StateSpaceModel) -> Any:
     return filters.Constrained(model, filters.Inequalities(A, A @ model.prior.mean + 0.05))
 
 
+def steady(model: kf.StateSpaceModel) -> Any:
+    """The gain that the Kalman filter settles at."""
+    return kf.ConstantGain(model, kf.steady_state(model).gain)
+
+
 class Row(NamedTuple):
     """One filter of the table.
 
@@ -159,11 +164,13 @@ class Row(NamedTuple):
         filter: the filter.
         models: the names of the models it runs; the first is the one for laws that take long to compile.
         params: what makes its params from a model.
+        draws: whether it draws random numbers, which differ between precisions, and resample or not at a threshold.
     """
 
     filter: kf.Filter
     models: tuple[str, ...] = ("pendulum", "heading")
     params: Callable[[kf.StateSpaceModel], Any] = lambda model: model
+    draws: bool = False
 
 
 ALL = ("pendulum", "linear", "driven", "heading")
@@ -187,6 +194,16 @@ FILTERS = {
     "schmidt": Row(kf.schmidt(kf.extended(), (1,))),
     "constrained": Row(kf.constrained(kf.extended()), ("linear",), walls),
     "truncated": Row(kf.constrained(kf.extended(), filters.truncated), ("linear",), walls),
+    "constant_gain": Row(kf.constant_gain(), ("linear",), steady),
+    "fixed_lag": Row(kf.fixed_lag(kf.extended(), 2), ("driven",)),
+    "particle": Row(kf.particle(64), draws=True),
+    "guided_particle": Row(
+        kf.particle(32, proposal=kf.moments.Unscented(), resampling=filters.Residual()), ("pendulum",), draws=True
+    ),
+    "auxiliary_particle": Row(kf.auxiliary_particle(32, proposal=kf.moments.Taylor()), ("heading",), draws=True),
+    "rao_blackwellised": Row(kf.rao_blackwellised((1,), 32), ("pendulum",), draws=True),
+    "ensemble": Row(kf.ensemble(20), ("driven",), draws=True),
+    "ensemble_transform": Row(kf.ensemble(20, form=filters.Transform(), inflation=1.1), ("heading",), draws=True),
     "imm": Row(kf.imm((kf.extended(), kf.gated(kf.unscented(), 0.9999))), params=two_members),
 }
 
@@ -235,7 +252,7 @@ def run(case: Case, **changes: Any) -> tuple[Any, tuple[kf.Estimate, kf.Info]]:
 
 def first(case: Case) -> Any:
     """The state before the first step."""
-    return case.filter.init(case.params)
+    return case.filter.init(case.params, jax.random.key(1))
 
 
 @functools.cache
@@ -262,7 +279,7 @@ def update(filter: kf.Filter, params: Any, state: Any, y: Any, u: Any, observed:
 
 def score(filter: kf.Filter, params: Any, ys: Any, us: Any, observed: Any) -> Any:
     """A number that depends on all estimates, filtered and smoothed, and on the likelihood."""
-    est = kf.run(filter, params, ys, us, observed=observed)[1]
+    est = kf.run(filter, params, ys, us, observed=observed, key=jax.random.key(1))[1]
     if filter.rule is not None:
         est = est, kf.smooth(filter, params, est, us)
     return sum(jnp.sum(jnp.cos(1.0 + leaf)) for leaf in jax.tree.leaves(est))

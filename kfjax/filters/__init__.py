@@ -15,6 +15,7 @@ from kfjax.filters.gaussians import (
     kalman,
     unscented,
 )
+from kfjax.filters.lags import FixedLag, fixed_lag, lagged
 from kfjax.filters.localisation import GaspariCohn
 from kfjax.filters.mixtures import IMM, Mixture, imm
 from kfjax.filters.particle_states import Particles
@@ -34,6 +35,7 @@ __all__ = [
     "Adaptive",
     "Constrained",
     "Ensemble",
+    "FixedLag",
     "GaspariCohn",
     "Inequalities",
     "Iterated",
@@ -61,12 +63,14 @@ __all__ = [
     "extended",
     "fading",
     "fallback",
+    "fixed_lag",
     "gated",
     "gauss_hermite",
     "gaussian_filter",
     "huber",
     "imm",
     "kalman",
+    "lagged",
     "nearest",
     "particle",
     "rao_blackwellised",

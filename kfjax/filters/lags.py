@@ -94,10 +94,9 @@ def fixed_lag(filter: Filter, lag: int) -> Filter:
         ValueError: if lag is below 1, or the filter has no rule; from `init`, if params hold no model.
 
     Example:
-        >>> from kfjax.filters.lags import fixed_lag, lagged
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=20)
-        >>> final, late = kf.run(fixed_lag(kf.kalman(), lag=5), model, ys, emit=lagged)
+        >>> final, late = kf.run(kf.fixed_lag(kf.kalman(), lag=5), model, ys, emit=kf.lagged)
         >>> bool((late.cov[-1, 0, 0] < final.cov[0, 0]).item())
         True
 

@@ -2,6 +2,7 @@
 
 from kfjax.training.checkpoints import Checkpoints, load_params, save_params
 from kfjax.training.covariances import FreeNoise, constrain, fit_noise, free_noise, noise_of, unconstrain
+from kfjax.training.expectation_maximisation import LEARNABLE, Maximised, em
 from kfjax.training.fitting import Fitted, fit
 from kfjax.training.history import History, Spread, spread
 from kfjax.training.losses import FilterLoss, innovation_nll, mse, nll, prediction_error
@@ -14,6 +15,7 @@ from kfjax.training.tuning import OBJECTIVES, STRUCTURES, Tuned, tune
 from kfjax.training.wrapping import l2, random_start, through, weighted_sum
 
 __all__ = [
+    "LEARNABLE",
     "OBJECTIVES",
     "STRUCTURES",
     "Checkpoints",
@@ -21,6 +23,7 @@ __all__ = [
     "Fitted",
     "FreeNoise",
     "History",
+    "Maximised",
     "Rollout",
     "Scales",
     "Spread",
@@ -28,6 +31,7 @@ __all__ = [
     "clipped_adam",
     "constrain",
     "curriculum",
+    "em",
     "fit",
     "fit_noise",
     "fit_stages",

@@ -75,10 +75,9 @@ def em(model: StateSpaceModel, data: Dataset, *, learn: Sequence[str] = ("Q", "R
             array, inputs that are no vectors, `prior_mean` where the data give initial states, or iterations below 1.
 
     Example:
-        >>> from kfjax.training.expectation_maximisation import em
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, 50))(jax.random.split(jax.random.key(0), 20))
-        >>> fitted = em(model.replace(R=100 * model.R), kf.Dataset(ys), learn=["R"], iterations=20)
+        >>> fitted = kf.training.em(model.replace(R=100 * model.R), kf.Dataset(ys), learn=["R"], iterations=20)
         >>> bool(0.9 < fitted.model.R[0, 0] / model.R[0, 0] < 1.1)
         True
 
