@@ -122,7 +122,10 @@ def test_the_best_on_validation_is_kept_and_patience_ends_the_training():
 
 
 def test_moving_average():
-    fitted = fit(forward, jnp.zeros(()), rows(4), steps=30, key=KEY, optimizer=SGD, ema=0.8)
+    start = jnp.zeros((), jnp.float32)
+    fitted = fit(forward, start, rows(4), steps=30, key=KEY, optimizer=SGD, ema=0.8)
+    with jax.enable_x64(True):
+        assert fit(forward, start, rows(4), steps=30, key=KEY, optimizer=SGD, ema=0.8).params.dtype == jnp.float32
     average = 0.0
     for s in range(30):
         decay = min(0.8, (1 + s) / (10 + s))
@@ -190,6 +193,14 @@ def test_windows_with_carried_states(problem):
     best = params._replace(gain=kf.steady_state(params.model).gain)
     assert start > 1.1 * LOSS(best, train, KEY)
     assert LOSS(moving.params, train, KEY) < 1.02 * LOSS(best, train, KEY)
+
+
+def test_a_learned_start_has_its_gradient_in_the_first_window(problem):
+    params, train, _ = problem
+    wrong = params._replace(model=params.model.replace(prior=kf.Gaussian(jnp.array([3.0, -3.0]), jnp.zeros((2, 2)))))
+    options = {"key": KEY, "window": 6, "batch_size": 30, "reports": 1, "steps": 240, "optimizer": clipped_adam(0.1)}
+    fitted = fit(LOSS, wrong, train, trainable=lambda path, leaf: path == "model/prior/mean", **options)
+    assert abs(fitted.params.model.prior.mean).max() < 1.0  # x_0 is 0
 
 
 def test_stages_go_on_from_each_other(problem):

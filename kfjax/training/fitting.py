@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -135,8 +136,8 @@ def fit(
     trained, frozen = partition(params, trainable)
     start = begin(task, trained, frozen, data, key, rows)
     start = start._replace(optimizer=set_hyperparameters(start.optimizer, hyperparameters))
-    saver = _saver(checkpoints, start, _mark(task, (steps, every), start, frozen, data, validation, key))
-    with saver as (saved, restored, save), progress_bar("training", steps, show) as progress:
+    mark = functools.partial(_mark, task, (steps, every), start, frozen, data, validation, key)
+    with _saver(checkpoints, start, mark) as (saved, restored, save), progress_bar("training", steps, show) as progress:
         state, done = restored, saved
         progress(max(saved, 0) * every)
         while done + 1 < rows and not _settled(task, state):
@@ -154,18 +155,21 @@ def _mark(task: Task, steps: tuple[int, int], *arrays: Any) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _saver(checkpoints: Checkpoints | None, state: TrainState, mark: np.ndarray) -> Iterator[tuple[int, Any, Callable]]:
+def _saver(
+    checkpoints: Checkpoints | None, start: TrainState, mark: Callable[[], np.ndarray]
+) -> Iterator[tuple[int, TrainState, Callable[[int, TrainState], None]]]:
     """Yield the number of the last report saved (-1: none), the state after it, and what saves the next ones."""
     if checkpoints is None:
-        yield -1, state, lambda *_: None
+        yield -1, start, lambda *_: None
         return
+    own = mark()
     with checkpoints.manager() as manager:
 
         def save(report: int, state: TrainState) -> None:
             if report % checkpoints.every == 0:
-                checkpoints.save(manager, report, state, mark)
+                checkpoints.save(manager, report, state, own)
 
-        yield *checkpoints.latest(manager, state, mark), save
+        yield *checkpoints.latest(manager, start, own), save
 
 
 def _settled(task: Task, state: TrainState) -> bool:

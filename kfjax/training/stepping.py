@@ -154,17 +154,15 @@ def _step(
     task: Task, state: TrainState, frozen: Any, batch: Any, key: Array, s: Array, data: Any
 ) -> tuple[TrainState, Array, Array, Array]:
     """One step of the optimiser; the loss, the norm of its gradient, and whether both are finite."""
-    carried = state.carried
-    if task.window is not None:
-        fresh = task.loss.start(jax.lax.stop_gradient(merge(state.params, frozen)), batch, key)
-        carried = jax.tree.map(lambda a, b: jnp.where(s % _windows(task, data) == 0, a, b), fresh, carried)
 
     def objective(trained: Any) -> tuple[Array, Any]:
         params = merge(trained, frozen)
         if task.window is None:
-            value, ends = task.loss(params, batch, key), None
-        else:
-            value, ends = task.loss.continued(params, batch, key, carried)
+            return _scalar(task.loss(params, batch, key)), None
+        first = s % _windows(task, data) == 0  # of the trajectories: a learned start has its gradient here
+        states = task.loss.start(params, batch, key)
+        states = jax.tree.map(lambda a, b: jnp.where(first, a, b), states, state.carried)
+        value, ends = task.loss.continued(params, batch, key, states)
         return _scalar(value), ends
 
     (value, carried), slope = jax.value_and_grad(objective, has_aux=True)(state.params)
