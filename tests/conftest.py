@@ -27,6 +27,14 @@ def _doctest_names(doctest_namespace):
     doctest_namespace.update(kf=kf, jax=jax, jnp=jax.numpy, np=np)
 
 
+def pytest_collection_modifyitems(items):
+    """Let the tests of one filter share a process, and so its compilations (`pytest -n 2 --dist loadgroup`)."""
+    for item in items:
+        name = item.callspec.params.get("name") if hasattr(item, "callspec") else None
+        if isinstance(name, str):
+            item.add_marker(pytest.mark.xdist_group(name))
+
+
 def data_dir() -> Path | None:
     """The folder of measured data: KFJAX_DATA, then ../shared/data beside the checkout."""
     places = [os.environ.get("KFJAX_DATA"), Path(__file__).parents[2] / "shared" / "data"]

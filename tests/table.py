@@ -15,7 +15,7 @@ from compiling import quick_jit
 from jax.tree_util import Partial
 
 import kfjax as kf
-from kfjax import filters, linalg
+from kfjax import filters, learned, linalg
 
 STEPS = 6
 
@@ -141,6 +141,11 @@ def divided_differences(fn: Any, belief: kf.Gaussian, source: kf.Space, target: 
     return kf.moments.Moments(fn(x), linalg.matmul(A, A.T), linalg.matmul(L, A.T), residual)
 
 
+def itself(model: kf.StateSpaceModel) -> kf.StateSpaceModel:
+    """The params of most filters."""
+    return model
+
+
 def two_members(model: kf.StateSpaceModel) -> Any:
     """Two members of an IMM that differ in their process noise."""
     return kf.IMM((model.replace(Q=0.3 * model.Q), model), [[0.9, 0.1], [0.2, 0.8]], [0.6, 0.4])
@@ -157,6 +162,11 @@ def steady(model: kf.StateSpaceModel) -> Any:
     return kf.ConstantGain(model, kf.steady_state(model).gain)
 
 
+def drawn(filter: kf.Filter, model: kf.StateSpaceModel) -> learned.Learned:
+    """The params of a learned filter, untrained."""
+    return learned.init(jax.random.key(3), filter, model)
+
+
 class Row(NamedTuple):
     """One filter of the table.
 
@@ -169,8 +179,13 @@ class Row(NamedTuple):
 
     filter: kf.Filter
     models: tuple[str, ...] = ("pendulum", "heading")
-    params: Callable[[kf.StateSpaceModel], Any] = lambda model: model
+    params: Callable[[kf.StateSpaceModel], Any] = itself
     draws: bool = False
+
+
+def untrained(filter: kf.Filter, *models: str) -> Row:
+    """A row of a learned filter."""
+    return Row(filter, models, functools.partial(drawn, filter))
 
 
 ALL = ("pendulum", "linear", "driven", "heading")
@@ -204,6 +219,11 @@ FILTERS = {
     "rao_blackwellised": Row(kf.rao_blackwellised((1,), 32), ("pendulum",), draws=True),
     "ensemble": Row(kf.ensemble(20), ("driven",), draws=True),
     "ensemble_transform": Row(kf.ensemble(20, form=filters.Transform(), inflation=1.1), ("heading",), draws=True),
+    "kalman_net_1": untrained(
+        learned.kalman_net(learned.Architecture1(2, 1, layers=2, zero_gain=False), ("F1", "F3", "F4"), learned.Asinh()),
+        "driven",
+    ),
+    "kalman_net_2": untrained(learned.kalman_net(learned.Architecture2(3, 2, 2, 2, zero_gain=False)), "heading"),
     "imm": Row(kf.imm((kf.extended(), kf.gated(kf.unscented(), 0.9999))), params=two_members),
 }
 

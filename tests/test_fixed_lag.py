@@ -3,7 +3,6 @@
 import functools
 
 import chex
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -57,32 +56,6 @@ def test_it_is_the_smoother_of_the_data_so_far(x64, name, model):
         chex.assert_trees_all_close(filtered, expected[-1][2], rtol=1e-12)  # its own belief is the filter's
 
 
-def test_laws_of_the_state():
-    c = case("extended", "driven")
-    smoother = fixed_lag(c.filter, 2)
-    assert smoother is fixed_lag(c.filter, 2)
-    state = smoother.init(c.params)
-    for t in range(3):
-        predicted = smoother.predict(c.params, state, c.us[t])
-        unseen, info = smoother.update(c.params, predicted, np.full(1, np.nan), c.us[t], False)
-        chex.assert_trees_all_equal(unseen, predicted)
-        assert all(float(jnp.sum(jnp.abs(leaf))) == 0 for leaf in jax.tree.leaves(info))
-        new, _ = smoother.update(c.params, predicted, c.ys[t], c.us[t])
-        chex.assert_trees_all_equal_shapes_and_dtypes(new, state)
-        state = new
-
-
-def test_streaming_gives_the_numbers_of_a_run():
-    c = case("extended", "driven")
-    smoother = fixed_lag(c.filter, 2)
-    est, _ = late(c, 2)
-    state = smoother.init(c.params)
-    for t in range(STEPS):
-        state, _ = kf.step(smoother, c.params, state, c.ys[t], c.us[t], c.observed[t])
-        np.testing.assert_allclose(state.lagged.mean, est.mean[t], rtol=1e-5)
-        np.testing.assert_allclose(state.lagged.cov, est.cov[t], rtol=1e-5)
-
-
 def test_a_gate_inside_or_outside_is_the_same_and_changes_nothing_when_it_rejects(x64):
     problem = MODELS["linear"]()
     ys = np.array(problem.ys)
@@ -110,18 +83,6 @@ def test_a_written_belief_moves_the_states_before_along(x64):
     plain, _ = kf.extended().update(seen, state.inner, y)
     chex.assert_trees_all_close(smoother.recentre(c.params, state, plain), updated, rtol=1e-10)
     assert not np.allclose(updated.lagged.mean, state.lagged.mean)
-
-
-def test_gradients_are_finite_with_missing_data():
-    c = case("unscented", "pendulum")
-
-    def score(params):
-        est = kf.run(fixed_lag(c.filter, 2), params, c.ys, observed=c.observed, emit=lagged)[1]
-        return jnp.sum(jnp.sin(est.mean)) + jnp.sum(est.cov)
-
-    gradient = quick_jit(jax.grad(score))(c.params)
-    chex.assert_tree_all_finite(gradient)
-    assert float(jnp.abs(gradient.Q).sum()) > 0
 
 
 @pytest.mark.parametrize(
