@@ -130,10 +130,10 @@ def test_correlated_noise_gives_the_results_of_the_textbook(x64, filter):
 
 def test_correlated_noise_of_a_model_with_inputs_and_of_a_nonlinear_one(x64):
     driven, pendulum = MODELS["driven"](), MODELS["pendulum"]()
-    for problem, n, filter in ((driven, 2, kf.kalman()), (pendulum, 2, kf.extended())):
+    for problem, n, method in ((driven, 2, kf.kalman()), (pendulum, 2, kf.extended())):
         model = problem.model.replace(Q=0.1 * np.eye(2), R=0.3 * np.eye(problem.ys.shape[1]))
         none = kf.correlated(model, np.zeros((2, problem.ys.shape[1])))
-        runs = [kf.run(filter, m, problem.ys, problem.us, emit=kf.leading(n))[1] for m in (model, none)]
+        runs = [kf.run(method, m, problem.ys, problem.us, emit=kf.leading(n))[1] for m in (model, none)]
         chex.assert_trees_all_close(*runs, **close)
 
 
@@ -165,7 +165,7 @@ def test_errors():
         kf.correlated(model, CROSS.T)
     with pytest.raises(ValueError, match="indefinite"):
         kf.correlated(model, 10 * CROSS)
-    with pytest.raises(ValueError, match="Q is a function; expected an array"):
+    with pytest.raises(ValueError, match="Q is a function"):
         kf.non_additive(moved, model.h, lambda x, u: jnp.eye(2), model.R, model.prior)
-    with pytest.raises(ValueError, match="model.Q is a function"):
+    with pytest.raises(ValueError, match=r"model\.Q is a function"):
         kf.correlated(MODELS["driven"]().model, np.zeros((2, 1)))

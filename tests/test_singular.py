@@ -40,7 +40,7 @@ def has_arrays(name):
     return not row.draws and row.models[0] != "driven" and row.params is itself
 
 
-every_filter = pytest.mark.parametrize("name", filter(has_arrays, FILTERS))
+every_filter = pytest.mark.parametrize("name", list(filter(has_arrays, FILTERS)))
 every_kind = pytest.mark.parametrize("kind", list(changes(2, 2)))
 
 
