@@ -1,5 +1,7 @@
 """Learned filters: filters whose gain, state or model comes from a network."""
 
+from kfjax.learned.adapting import Adaptation, adapt, start_adapting
+from kfjax.learned.corrections import corrected_gain, state_scales
 from kfjax.learned.feature_maps import Asinh, Normalised, Raw, Whitened
 from kfjax.learned.features import FEATURES
 from kfjax.learned.gain_covariances import covariance_from_gain
@@ -7,12 +9,15 @@ from kfjax.learned.gains import Gained, GainRule, GainState, gain_filter
 from kfjax.learned.kalman_nets import configuration, kalman_net
 from kfjax.learned.networks import GRU, Architecture1, Architecture2
 from kfjax.learned.params import Learned, init
+from kfjax.learned.recursive_gain import recursive_kalman_net
 from kfjax.learned.scales import measure_scales
+from kfjax.learned.split_gain import split_kalman_net
 from kfjax.learned.torch_weights import Pretrained, from_torch
 
 __all__ = [
     "FEATURES",
     "GRU",
+    "Adaptation",
     "Architecture1",
     "Architecture2",
     "Asinh",
@@ -24,11 +29,17 @@ __all__ = [
     "Pretrained",
     "Raw",
     "Whitened",
+    "adapt",
     "configuration",
+    "corrected_gain",
     "covariance_from_gain",
     "from_torch",
     "gain_filter",
     "init",
     "kalman_net",
     "measure_scales",
+    "recursive_kalman_net",
+    "split_kalman_net",
+    "start_adapting",
+    "state_scales",
 ]
