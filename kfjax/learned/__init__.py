@@ -10,6 +10,8 @@ from kfjax.learned.kalman_nets import configuration, kalman_net
 from kfjax.learned.networks import GRU, Architecture1, Architecture2
 from kfjax.learned.params import Learned, init
 from kfjax.learned.recursive_gain import recursive_kalman_net
+from kfjax.learned.regressors import MLP, Polynomial
+from kfjax.learned.residuals import fit_residual, learned_weights, refine, residual_model
 from kfjax.learned.scales import measure_scales
 from kfjax.learned.split_gain import split_kalman_net
 from kfjax.learned.torch_weights import Pretrained, from_torch
@@ -17,6 +19,7 @@ from kfjax.learned.torch_weights import Pretrained, from_torch
 __all__ = [
     "FEATURES",
     "GRU",
+    "MLP",
     "Adaptation",
     "Architecture1",
     "Architecture2",
@@ -26,6 +29,7 @@ __all__ = [
     "Gained",
     "Learned",
     "Normalised",
+    "Polynomial",
     "Pretrained",
     "Raw",
     "Whitened",
@@ -33,12 +37,16 @@ __all__ = [
     "configuration",
     "corrected_gain",
     "covariance_from_gain",
+    "fit_residual",
     "from_torch",
     "gain_filter",
     "init",
     "kalman_net",
+    "learned_weights",
     "measure_scales",
     "recursive_kalman_net",
+    "refine",
+    "residual_model",
     "split_kalman_net",
     "start_adapting",
     "state_scales",

@@ -1,0 +1,64 @@
+"""Labelled data as pairs for a regression: transitions of the state, and states with what was seen of them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from kfjax.data import Dataset
+
+__all__ = ["Pairs", "sightings", "transitions"]
+
+
+class Pairs(NamedTuple):
+    """K pairs (x, target) in no order; numpy arrays.
+
+    Attributes:
+        x: states [K, N].
+        u: inputs, a pytree of [K, ...], or None.
+        target: what x is to be mapped to, [K, k].
+        seen: which entries of the target count, booleans [K, k].
+    """
+
+    x: Any
+    u: Any
+    target: Any
+    seen: Any
+
+
+def transitions(who: str, data: Dataset) -> Pairs:
+    """Return (x_{t-1}, u_t) -> x_t for all t = 2..T with both states known (x_0 is a belief, no label)."""
+    known = _known(who, data)
+    both = known[:, 1:] & known[:, :-1]
+    _check_number(who, "two known states in a row", both)
+    state = np.asarray(data.state)
+    target = state[:, 1:][both]
+    u = jax.tree.map(lambda a: np.asarray(a)[:, 1:][both], data.inputs)
+    return Pairs(state[:, :-1][both], u, target, np.ones(target.shape, bool))
+
+
+def sightings(who: str, data: Dataset) -> Pairs:
+    """Return (x_t, u_t) -> y_t for all t with a known state and any channel observed."""
+    known = _known(who, data)
+    seen = np.ones(data.obs.shape, bool) if data.observed is None else np.asarray(data.observed)
+    rows = known & seen.any(axis=-1)
+    _check_number(who, "a known state and an observation", rows)
+    u = jax.tree.map(lambda a: np.asarray(a)[rows], data.inputs)
+    return Pairs(np.asarray(data.state)[rows], u, np.asarray(data.obs)[rows], seen[rows])
+
+
+def _known(who: str, data: Dataset) -> np.ndarray:
+    """Which states [N, T] are known in every component."""
+    if not isinstance(data, Dataset):
+        raise ValueError(f"{who}: data is {type(data).__name__}; expected a kf.Dataset.")
+    if data.state is None:
+        raise ValueError(f"{who}: the data have no true states; expected some. Pass state= to the Dataset.")
+    active = np.arange(data.steps) < data.lengths[:, None]
+    return active & ~np.isnan(data.state).any(axis=-1)
+
+
+def _check_number(who: str, what: str, rows: np.ndarray) -> None:
+    if not rows.any():
+        raise ValueError(f"{who}: got no step with {what}; expected some. Check NaN in the states, and the lengths.")
