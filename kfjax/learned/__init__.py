@@ -9,16 +9,20 @@ from kfjax.learned.gains import Gained, GainRule, GainState, gain_filter
 from kfjax.learned.kalman_nets import configuration, kalman_net
 from kfjax.learned.networks import GRU, Architecture1, Architecture2
 from kfjax.learned.params import Learned, init
+from kfjax.learned.recurrent_cells import LSTM, PlainRNN, RecurrentStack
+from kfjax.learned.recurrents import recurrent, training
 from kfjax.learned.recursive_gain import recursive_kalman_net
 from kfjax.learned.regressors import MLP, Polynomial
 from kfjax.learned.residuals import fit_residual, learned_weights, refine, residual_model
 from kfjax.learned.scales import measure_scales
+from kfjax.learned.sequence_models import recurrent_baseline, sequence_regressor, series_scales
 from kfjax.learned.split_gain import split_kalman_net
 from kfjax.learned.torch_weights import Pretrained, from_torch
 
 __all__ = [
     "FEATURES",
     "GRU",
+    "LSTM",
     "MLP",
     "Adaptation",
     "Architecture1",
@@ -29,9 +33,11 @@ __all__ = [
     "Gained",
     "Learned",
     "Normalised",
+    "PlainRNN",
     "Polynomial",
     "Pretrained",
     "Raw",
+    "RecurrentStack",
     "Whitened",
     "adapt",
     "configuration",
@@ -44,10 +50,15 @@ __all__ = [
     "kalman_net",
     "learned_weights",
     "measure_scales",
+    "recurrent",
+    "recurrent_baseline",
     "recursive_kalman_net",
     "refine",
     "residual_model",
+    "sequence_regressor",
+    "series_scales",
     "split_kalman_net",
     "start_adapting",
     "state_scales",
+    "training",
 ]

@@ -28,16 +28,18 @@ class GRU(nn.Module):
 
     Attributes:
         size: of the hidden state.
+        hidden_init: Flax initialiser of the matrix on h; None is PyTorch's.
     """
 
     size: int
+    hidden_init: Any = None
 
     @nn.compact
     def __call__(self, h: Array, x: Array) -> Array:
         """Return the new hidden state; all gates share one product with x and one with h."""
         size, draw = self.size, _uniform(self.size)
         W = self.param("input_kernel", draw, (x.shape[-1], 3 * size))
-        U = self.param("hidden_kernel", draw, (size, 3 * size))
+        U = self.param("hidden_kernel", self.hidden_init or draw, (size, 3 * size))
         b = self.param("bias", draw, (3 * size,))
         c = self.param("candidate_bias", draw, (size,))
         from_x, from_h = _product(x, W) + b, _product(h, U)
