@@ -99,3 +99,6 @@ def test_what_does_not_fit_is_refused():
         corrected_gain(3, 3, hidden=0)
     with pytest.raises(ValueError, match="expected the same"):
         kf.learned.init(jax.random.key(0), corrected_gain(2, 3), model)
+    learned = kf.learned.init(jax.random.key(0), corrected_gain(3, 3, context=True), model, {"centre": np.zeros(2)})
+    with pytest.raises(ValueError, match=r"Make them with kf\.learned\.state_scales"):
+        kf.run(corrected_gain(3, 3, context=True), learned, np.zeros((4, 3)))

@@ -46,7 +46,9 @@ def corrected_gain(n: int, m: int, *, hidden: int = 32, context: bool = False) -
     The network sees, all without units: the innovation and F1 in units of M, F3 and F4 in units of L (all four as
     asinh, which keeps their size), the gain W in these units, and the bend of h over one standard deviation along each
     column of L. With `context` it also sees where the state is, and the standard deviations: for models whose
-    linearisation fails in places. Without, it is equivariant to units and as good on states it was not trained on.
+    linearisation fails in places. Without, it does not depend on units, nor on where the state is but through f and h.
+    Filters that lock on to a wrong branch (large noise, ambiguous h) learn to come back only if training shows that:
+    add trajectories with a wrong start, as `Dataset(initial=...)` or by `kfjax.training.random_start`.
 
     Missing channels are zero in every feature and in the gain, whatever stands there; after a row without data the
     memory stands still and the covariance is the predicted one. Inputs and irregular time steps act through the model.
@@ -181,29 +183,21 @@ class CorrectedGain(CovarianceRule):
         moments = Taylor()(seen.fn, Gaussian(state.mean, state.cov), params.model.state_space, seen.space)
         _, observation = self.module.apply(params.network, state.carry, method="noise")
         R = rescaled(seen.R, observation, seen.mask)
-        S = linalg.factorise(moments.cov + R)
-        L = linalg.cholesky(state.cov)
-        W = linalg.solve_lower(S.lower, linalg.solve_lower(L, moments.cross).T).T
-        inputs = _inputs(params, state.mean, L, S.lower, features, seen, W)
-        if self.context:
-            inputs = [*inputs, *_context(params, state)]
-        carry, D, stretch = self.module.apply(params.network, state.carry, jnp.concatenate(inputs))
+        S, L = linalg.factorise(moments.cov + R), linalg.cholesky(state.cov)
+        F1, F2, F3, F4 = (features[name] for name in FEATURES)
+        F1 = F1 if seen.mask is None else jnp.where(seen.mask, F1, 0)
+        in_L = linalg.solve_lower(L, jnp.column_stack([moments.cross, F3, F4]))
+        bend = _bend(params.model, state.mean, L, seen)
+        in_M = linalg.solve_lower(S.lower, jnp.column_stack([in_L[:, : self.m].T, bend, F1, F2]))
+        W = in_M[:, : self.n].T
+        inputs = [W, jnp.arcsinh(in_L[:, self.m :]), jnp.arcsinh(in_M[:, self.n :])]
+        inputs += _context(params, state) if self.context else []
+        joined = jnp.concatenate([part.reshape(-1) for part in inputs])
+        carry, D, stretch = self.module.apply(params.network, state.carry, joined)
         D = D if seen.mask is None else jnp.where(seen.mask[None, :], D, 0)
-        correction = linalg.matmul(L, linalg.solve_lower(S.lower, D.T, transpose=True).T)
-        K = S.solve(moments.cross.T).T + correction
+        K = linalg.matmul(L, linalg.solve_lower(S.lower, (W + D).T, transpose=True).T)
         cov = stretched(moments.residual(K) + linalg.quadratic(K, R), stretch)
         return Gained(K, carry, cov, S)
-
-
-def _inputs(
-    params: Learned, x: Array, L: Array, M: Array, features: dict[str, Array], seen: Observation, W: Array
-) -> list[Array]:
-    """What the network sees, without units."""
-    F1, F2, F3, F4 = (features[name] for name in FEATURES)
-    F1 = F1 if seen.mask is None else jnp.where(seen.mask, F1, 0)
-    bend = linalg.solve_lower(M, _bend(params.model, x, L, seen))
-    sized = [linalg.solve_lower(factor, v) for factor, v in ((M, F1), (M, F2), (L, F3), (L, F4))]
-    return [*map(jnp.arcsinh, sized), W.reshape(-1), jnp.arcsinh(bend).reshape(-1)]
 
 
 def _bend(model: StateSpaceModel, x: Array, L: Array, seen: Observation) -> Array:
@@ -223,5 +217,10 @@ def _context(params: Learned, state: GainState) -> list[Array]:
     """Where the state is, and the logarithms of its standard deviations, in units of `state_scales`."""
     constants, x = params.constants or {}, state.mean
     centre, spread = constants.get("centre", jnp.zeros_like(x)), constants.get("spread", jnp.ones_like(state.cov[0]))
+    if jnp.shape(centre) != x.shape or jnp.shape(spread) != state.cov.shape[:1]:
+        raise ValueError(
+            f"corrected_gain: constants have centre {jnp.shape(centre)} and spread {jnp.shape(spread)}; expected"
+            f" {x.shape} and {state.cov.shape[:1]}. Make them with kf.learned.state_scales."
+        )
     place = params.model.state_space.difference(x, centre) / spread
     return [jnp.arcsinh(place), 0.5 * jnp.log(jnp.diag(state.cov) / spread**2 + 1e-6)]
