@@ -1,12 +1,14 @@
 """Learned filters: filters whose gain, state or model comes from a network."""
 
 from kfjax.learned.adapting import Adaptation, adapt, start_adapting
+from kfjax.learned.context_noise import context_noise, input_context, state_context
 from kfjax.learned.corrections import corrected_gain, state_scales
 from kfjax.learned.feature_maps import Asinh, Normalised, Raw, Whitened
 from kfjax.learned.features import FEATURES
 from kfjax.learned.gain_covariances import covariance_from_gain
 from kfjax.learned.gains import Gained, GainRule, GainState, gain_filter
 from kfjax.learned.kalman_nets import configuration, kalman_net
+from kfjax.learned.labelled import calibrate_sensors, fit_labelled
 from kfjax.learned.networks import GRU, Architecture1, Architecture2
 from kfjax.learned.params import Learned, init
 from kfjax.learned.recurrent_cells import LSTM, PlainRNN, RecurrentStack
@@ -40,13 +42,17 @@ __all__ = [
     "RecurrentStack",
     "Whitened",
     "adapt",
+    "calibrate_sensors",
     "configuration",
+    "context_noise",
     "corrected_gain",
     "covariance_from_gain",
+    "fit_labelled",
     "fit_residual",
     "from_torch",
     "gain_filter",
     "init",
+    "input_context",
     "kalman_net",
     "learned_weights",
     "measure_scales",
@@ -59,6 +65,7 @@ __all__ = [
     "series_scales",
     "split_kalman_net",
     "start_adapting",
+    "state_context",
     "state_scales",
     "training",
 ]

@@ -27,7 +27,7 @@ def orthogonal(key: Array, shape: tuple[int, int], dtype: Any = jnp.float32) -> 
 def _fused(cell: nn.Module, gates: int, h: Array, x: Array, bias: Any = nn.initializers.zeros) -> Array:
     """Return W' x + U' h + b of all gates [gates size]; call it inside a compact method."""
     size = cell.size
-    W = cell.param("input_kernel", nn.initializers.lecun_normal(), (x.shape[-1], gates * size))
+    W = cell.param("input_kernel", nn.initializers.lecun_normal(), (x.shape[-1], gates * size), jnp.float32)
     U = cell.param("hidden_kernel", cell.hidden_init or orthogonal, (size, gates * size))
     return linalg.matmul(W.T, x) + linalg.matmul(U.T, h) + cell.param("bias", bias, (gates * size,))
 
