@@ -1,9 +1,10 @@
-"""The command line: `kfjax compare` and `kfjax filter`."""
+"""The command line: `kfjax compare`, `kfjax filter` and `kfjax train`."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,10 @@ from kfjax import __version__, systems
 from kfjax.commands import run_compare, run_filter
 from kfjax.data.npz import SPLITS
 from kfjax.filters import FILTERS
+from kfjax.learned.registry import LEARNED
+from kfjax.recipes import LOSSES, Settings
 from kfjax.training import OBJECTIVES, STRUCTURES
+from kfjax.training_command import run_train
 
 __all__ = ["main"]
 
@@ -34,12 +38,17 @@ DATA is
 MODEL is a kfjax.StateSpaceModel in a Python file, or a function without arguments that returns one.
 
 --tune finds factors on Q and R on the training part, and chooses among them on the validation part. A file without
-parts is split 60 : 20 : 20, by trajectory, or in time if it holds only one or two."""
+parts is split 60 : 20 : 20, by trajectory, or in time if it holds only one or two.
+
+--learned trains filters quickly, on the training part or on as many simulated trajectories as are compared, and chooses
+on the validation part; better ones come from `kfjax train`. --load adds these; where they were trained on a part of
+DATA, the test part is reported."""
 
 COMPARE_EXAMPLES = """\
 examples:
   kfjax compare
   kfjax compare --system pendulum --filters extended,unscented
+  kfjax compare --quick --learned
   kfjax compare --data mine.npz --model mine.py:model --tune diagonal
   kfjax compare --data ../shared/data/indoor_uwb --model benchmarks/models/indoor_uwb.py:model --components 0,1"""
 
@@ -55,6 +64,19 @@ The npz file written has
 FILTER_EXAMPLES = """\
 example:
   kfjax filter --data mine.npz --model mine.py:model --filter unscented --smooth --out est.npz"""
+
+TRAIN = """\
+Train a learned filter on the training part of the data, and choose its parameters on the validation part. DATA and
+MODEL are as in `kfjax compare --help`; a file without parts is split as there. The test part is not looked at.
+
+The folder written has training.json (what was trained, and its error on the validation part beside that of the extended
+Kalman filter, as it is and tuned), history.png, the parameters, and checkpoints: a training that was interrupted goes
+on with the same command. `kfjax compare --load` and `kfjax filter --load` use the folder."""
+
+TRAIN_EXAMPLES = """\
+example:
+  kfjax train --data mine.npz --model mine.py:model --filter kalman_net --out runs/kalman_net
+  kfjax compare --data mine.npz --model mine.py:model --load runs/kalman_net"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -94,12 +116,14 @@ def _parser() -> argparse.ArgumentParser:
     compare = _command(commands, "compare", run_compare, "compare filters", COMPARE, COMPARE_EXAMPLES)
     _add_compare(compare.add_argument)
     filtering = _command(commands, "filter", run_filter, "write a filter's estimates", FILTER, FILTER_EXAMPLES)
-    _add_filter(filtering.add_argument)
+    _add_filter(filtering)
+    training = _command(commands, "train", run_train, "train a learned filter", TRAIN, TRAIN_EXAMPLES)
+    _add_train(training.add_argument)
     return parser
 
 
 def _command(commands: Any, name: str, run: Any, summary: str, text: str, examples: str) -> argparse.ArgumentParser:
-    """Add a command, with the arguments that both have."""
+    """Add a command, with the arguments that all have."""
     parser = commands.add_parser(
         name,
         help=summary,
@@ -109,7 +133,7 @@ def _command(commands: Any, name: str, run: Any, summary: str, text: str, exampl
         allow_abbrev=False,
     )
     parser.set_defaults(run=run)
-    required = name == "filter"
+    required = name != "compare"
     parser.add_argument("--data", metavar="DATA", required=required, help="npz file, or folder of a known data set")
     parser.add_argument("--model", metavar="FILE.py:NAME", required=required, help="the model to filter with")
     parser.add_argument("--split", choices=tuple(SPLITS), help="part of an npz file that holds parts (default test)")
@@ -124,6 +148,14 @@ def _add_compare(add: Callable[..., Any]) -> None:
     add("--components", metavar="I,J", type=_components, help="count errors of these state components only, from 0")
     add("--tune", choices=STRUCTURES, help="also tune Q and R: one factor each, or one per state and channel")
     add("--objective", choices=OBJECTIVES, help="what --tune improves (default likelihood)")
+    add(
+        "--learned",
+        metavar="A,B",
+        nargs="?",
+        const="kalman_net,corrected_gain",
+        help=f"also train filters quickly, kalman_net,corrected_gain or some of {', '.join(LEARNED)}",
+    )
+    add("--load", metavar="DIR", action="append", default=[], help="also the filter trained there; may be repeated")
     add("--trajectories", metavar="N", type=_count, help="how many to simulate (default 300)")
     add("--steps", metavar="T", type=_count, help="of each simulated trajectory (default 100)")
     add("--quick", action="store_true", help="a small study of two filters, to see that everything works")
@@ -131,16 +163,42 @@ def _add_compare(add: Callable[..., Any]) -> None:
     add("--json", action="store_true", help="print the JSON in place of the tables")
 
 
-def _add_filter(add: Callable[..., Any]) -> None:
-    add("--filter", metavar="NAME", required=True, help=f"one of {', '.join(FILTERS)}")
+def _add_filter(parser: argparse.ArgumentParser) -> None:
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--filter", metavar="NAME", help=f"one of {', '.join(FILTERS)}")
+    which.add_argument("--load", metavar="DIR", help="the filter that `kfjax train` trained there")
+    add = parser.add_argument
     add("--smooth", action="store_true", help="also smooth (Rauch-Tung-Striebel, with the filter's own moment rule)")
     add("--out", metavar="FILE", default="est.npz", help="the npz file to write (default est.npz)")
+
+
+def _add_train(add: Callable[..., Any]) -> None:
+    default = Settings()
+    add("--filter", metavar="NAME", required=True, help=f"one of {', '.join(LEARNED)}")
+    add("--out", metavar="FOLDER", required=True, help="the folder to write, of this training alone")
+    add(
+        "--loss",
+        choices=LOSSES,
+        help="squared error of the states, their likelihood after it, or the observations' likelihood, which needs no"
+        " true states (default mse, or innovation without true states)",
+    )
+    add("--steps", metavar="N", type=_count, default=default.steps, help=f"of the optimiser (default {default.steps})")
+    add("--batch-size", metavar="N", type=_count, default=default.batch_size, help="trajectories per step (default 32)")
+    add("--learning-rate", metavar="X", type=_positive, default=default.learning_rate, help="at first (default 0.002)")
+    add("--seeds", metavar="N", type=_count, default=1, help="train N runs at once and keep the best (default 1)")
 
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"got {text!r}; expected a whole number of at least 1")
     return int(text)
+
+
+def _positive(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"got {text!r}; expected a positive number")
 
 
 def _components(text: str) -> tuple[int, ...]:

@@ -26,12 +26,14 @@ from kfjax.evaluation.engine import chunk_size, chunks, filter_one
 from kfjax.evaluation.saving import plain, write_whole
 from kfjax.filters import COMMON, FILTERS, by_name
 from kfjax.loading import load_model
-from kfjax.models import StateSpaceModel
+from kfjax.models import StateSpaceModel, model_of
+from kfjax.recipes import QUICK, Training, train_learned
 from kfjax.smoothers import Smoothed, smooth
 from kfjax.studies import Study
+from kfjax.trained import load_trained, trained_on
 from kfjax.training import Tuned, tune
 
-__all__ = ["run_compare", "run_filter"]
+__all__ = ["check_fit", "check_folder", "make_console", "run_compare", "run_filter"]
 
 GROUPS = {"all": tuple(FILTERS), "common": tuple(COMMON), "quick": ("extended", "unscented")}
 PIPE_WIDTH = 140  # columns of a table that no terminal shows
@@ -44,14 +46,15 @@ class _Table(NamedTuple):
     comparison: Comparison
     left_out: dict[str, str]
     tuned: dict[str, Tuned]
+    learned: dict[str, Training]
 
 
 def run_compare(args: Namespace) -> None:
     """Compare filters, a table for each design model; print the tables, write `compare.json` and `compare.png`."""
     out = Path(args.out)
-    _check_folder(out)
+    check_folder(out)
     study = studies.keep_components(_study(args), args.components)
-    console = Console(quiet=args.json, width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False, markup=False)
+    console = make_console(quiet=args.json)
     console.print(study.text)
     tables = []
     for title, model in study.designs.items():
@@ -70,7 +73,12 @@ def run_compare(args: Namespace) -> None:
         print(document)
 
 
-def _check_folder(folder: Path) -> None:
+def make_console(*, quiet: bool = False) -> Console:
+    """Return what tables are printed on."""
+    return Console(quiet=quiet, width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False, markup=False)
+
+
+def check_folder(folder: Path) -> None:
     """Raise before the work is done if its results could not be written."""
     existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
@@ -79,10 +87,10 @@ def _check_folder(folder: Path) -> None:
 
 def _study(args: Namespace) -> Study:
     """Choose what to compare on."""
-    tuning = args.tune is not None
+    tuning = args.tune is not None or args.learned is not None  # both need data other than what is reported
     if args.system and (args.data or args.model):
         raise ValueError("got --system with --data or --model; expected one or the other.")
-    if args.objective and not tuning:
+    if args.objective and not args.tune:
         raise ValueError(f"got --objective {args.objective} without --tune; expected both.")
     if args.data:
         if not args.model:
@@ -91,7 +99,8 @@ def _study(args: Namespace) -> Study:
             raise ValueError(
                 "got --trajectories, --steps or --quick with --data; expected them for simulated data only."
             )
-        return studies.data_study(args.data, args.model, load_model(args.model), split=args.split, tuning=tuning)
+        parted = tuning or (args.split is None and any(trained_on(folder, args.data) for folder in args.load))
+        return studies.data_study(args.data, args.model, load_model(args.model), split=args.split, tuning=parted)
     if args.split:
         raise ValueError("got --split without --data; expected it for npz files that hold parts.")
     sizes = {"seed": args.seed, "tuning": tuning}
@@ -105,16 +114,25 @@ def _study(args: Namespace) -> Study:
 
 
 def _table(args: Namespace, study: Study, title: str, model: StateSpaceModel) -> _Table:
-    """Run all filters of one table, tuned ones beside untuned ones."""
+    """Run all filters of one table, tuned ones beside untuned ones, and learned ones."""
     filters, left_out = _filters(args.filters or ("quick" if args.quick else "common"), model, study.data)
-    tuned = {name: _tune(args, study.parts, name, chosen, model) for name, chosen in filters.items() if study.parts}
+    loaded = [load_trained(folder, model, study.data.obs.shape[2]) for folder in args.load]
+    tuned = {name: _tune(args, study.parts, name, chosen, model) for name, chosen in filters.items() if args.tune}
+    settings = QUICK._replace(seed=args.seed)
+    learned = {
+        f"{name}, learned": train_learned(name, model, study.parts, settings)
+        for name in (args.learned or "").split(",")
+        if name
+    }
     entries = {}
     for name, chosen in filters.items():
         entries[name] = (chosen, model)
         if name in tuned:
             entries[f"{name}, tuned"] = (chosen, tuned[name].params)
+    entries |= {name: (training.filter, training.params) for name, training in learned.items()}
+    entries |= {trained.name: (trained.filter, trained.params) for trained in loaded}
     comparison = compare(entries, study.data, key=jax.random.key(args.seed), skip=study.skip)
-    return _Table(title, comparison, left_out, tuned)
+    return _Table(title, comparison, left_out, tuned, learned)
 
 
 def _tune(args: Namespace, parts: Parts, name: str, chosen: Filter, model: StateSpaceModel) -> Tuned:
@@ -127,27 +145,28 @@ def _tune(args: Namespace, parts: Parts, name: str, chosen: Filter, model: State
 
 def _filters(names: str, model: StateSpaceModel, data: Dataset) -> tuple[dict[str, Filter], dict[str, str]]:
     """Return the filters by name, and those left out of a group with the reason."""
-    _check_fit(by_name("extended"), model, data)
+    check_fit(by_name("extended"), model, data)
     if names not in GROUPS:
         filters = {name: by_name(name) for name in names.split(",")}
         for chosen in filters.values():
-            _check_fit(chosen, model, data)
+            check_fit(chosen, model, data)
         return filters, {}
     filters, left_out = {}, {}
     for name in GROUPS[names]:
         try:
-            _check_fit(by_name(name), model, data)
+            check_fit(by_name(name), model, data)
             filters[name] = by_name(name)
         except ValueError as error:
             left_out[name] = str(error).removeprefix(f"{name}: ")
     return filters, left_out
 
 
-def _check_fit(chosen: Filter, model: StateSpaceModel, data: Dataset) -> None:
-    """Raise a ValueError unless the filter runs this model on these data; somebody's functions may raise anything."""
+def check_fit(chosen: Filter, params: Any, data: Dataset) -> None:
+    """Raise a ValueError unless the filter runs its model on these data; somebody's functions may raise anything."""
+    model = model_of(params)
     try:
         one = jax.tree.map(lambda a: a[0], data)
-        jax.eval_shape(lambda m, d, k: filter_one(chosen, m, d, k)[0].mean, model, one, jax.random.key(0))
+        jax.eval_shape(lambda p, d, k: filter_one(chosen, p, d, k)[0].mean, params, one, jax.random.key(0))
     except ValueError:
         raise
     except Exception as error:
@@ -175,6 +194,8 @@ def _print_table(console: Console, table: _Table, *, units: bool) -> None:
             f"{name}, tuned: Q x {q}, R x {r}; the objective on the validation part went from"
             f" {tuned.validation[0]:.4g} to {tuned.validation[1]:.4g}."
         )
+    for name, training in table.learned.items():
+        console.print(f"{name}: {training.text}")
 
 
 def _rmse(comparison: Comparison) -> dict[str, Any]:
@@ -190,6 +211,7 @@ def _document(args: Namespace, study: Study, tables: Iterable[_Table]) -> str:
             "title": table.title,
             "left_out": table.left_out,
             "tuning": {name: _tuning(tuned) for name, tuned in table.tuned.items()},
+            "learned": {name: training.text for name, training in table.learned.items()},
             "rmse": _rmse(table.comparison),
             **table.comparison.to_dict(),
         }
@@ -219,10 +241,12 @@ def run_filter(args: Namespace) -> None:
     out = Path(args.out)
     if out.is_dir():
         raise ValueError(f"--out {out} is a folder; expected a file, such as {out / 'est.npz'}.")
-    _check_folder(out.parent)
-    model, data, chosen = load_model(args.model), read_data(args.data, args.split), by_name(args.filter)
-    _check_fit(chosen, model, data)
-    arrays = _arrays(chosen, model, data, jax.random.key(args.seed), smoothing=args.smooth)
+    check_folder(out.parent)
+    model, data = load_model(args.model), read_data(args.data, args.split)
+    check_fit(by_name("extended"), model, data)
+    chosen, params = _one_filter(args, model, data)
+    check_fit(chosen, params, data)
+    arrays = _arrays(chosen, params, data, jax.random.key(args.seed), smoothing=args.smooth)
     broken = sum(not np.isfinite(mean).all() for mean in arrays["mean"])
     if broken:
         warnings.warn(f"{broken} of {data.size} trajectories have estimates that are not finite.", stacklevel=1)
@@ -234,15 +258,21 @@ def run_filter(args: Namespace) -> None:
     print(f"Wrote {out}: {shapes}.")
 
 
-def _arrays(
-    chosen: Filter, model: StateSpaceModel, data: Dataset, key: Array, *, smoothing: bool
-) -> dict[str, np.ndarray]:
+def _one_filter(args: Namespace, model: StateSpaceModel, data: Dataset) -> tuple[Filter, Any]:
+    """The filter by name, or the trained one of a folder, with its params."""
+    if args.load is None:
+        return by_name(args.filter), model
+    trained = load_trained(args.load, model, data.obs.shape[2])
+    return trained.filter, trained.params
+
+
+def _arrays(chosen: Filter, params: Any, data: Dataset, key: Array, *, smoothing: bool) -> dict[str, np.ndarray]:
     """Estimates of all trajectories by name, computed in chunks that fit in memory."""
     one = jax.tree.map(lambda a: a[0], data)
     parts = []
-    for index, count in chunks(data.size, chunk_size(chosen, model, one, key, data.size)):
+    for index, count in chunks(data.size, chunk_size(chosen, params, one, key, data.size)):
         keys = jax.vmap(functools.partial(jax.random.fold_in, key))(index)
-        outputs = _estimates(chosen, smoothing, model, data[index], keys)
+        outputs = _estimates(chosen, smoothing, params, data[index], keys)
         parts.append(jax.tree.map(lambda a: np.asarray(a)[:count], outputs))  # noqa: B023
     filtered, smoothed = jax.tree.map(lambda *some: np.concatenate(some), *parts)
     named = filtered._asdict()
@@ -255,13 +285,13 @@ def _arrays(
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _estimates(
-    chosen: Filter, smoothing: bool, model: StateSpaceModel, data: Dataset, keys: Array
+    chosen: Filter, smoothing: bool, params: Any, data: Dataset, keys: Array
 ) -> tuple[Estimate, Smoothed | None]:
     def one(trajectory: Dataset, key: Array) -> tuple[Estimate, Smoothed | None]:
-        filtered = run_trajectory(chosen, model, trajectory, key=key)[1]
+        filtered = run_trajectory(chosen, params, trajectory, key=key)[1]
         if not smoothing:
             return filtered, None
-        params = start_at(model, trajectory.initial)
-        return filtered, smooth(chosen, params, filtered, trajectory.inputs, length=trajectory.length)
+        started = start_at(params, trajectory.initial)
+        return filtered, smooth(chosen, started, filtered, trajectory.inputs, length=trajectory.length)
 
     return jax.vmap(one)(data, keys)

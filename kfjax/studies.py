@@ -106,10 +106,13 @@ def data_study(path: str | Path, name: str, model: StateSpaceModel, *, split: st
         part = split or ("test" if Path(path).is_file() and npz_splits(path) else None)
         return Study(f"{path}{f', {part} part' if part else ''}: {_size(data)}.", {name: model}, data)
     if split is not None:
-        raise ValueError(f"got --split {split} with --tune; expected one of them. Tuning reports the test part.")
+        raise ValueError(
+            f"got --split {split} where there is tuning or training; expected none, since all parts are used and the"
+            " test part is reported. Leave --split out."
+        )
     parts = read_parts(path)
     train, validation, test = (_size(part, skip) for part, skip in zip(parts[:3], parts.skip, strict=True))
-    text = f"{path}: tuned on {train}; chosen on {validation}; reported on {test}."
+    text = f"{path}: training part {train}; validation part {validation}; test part {test}."
     return Study(text, {name: model}, parts.test, parts.skip[2], parts)
 
 

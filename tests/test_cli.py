@@ -170,7 +170,7 @@ def test_tuning_improves_what_is_reported(here, capsys):
     assert 1 / 800 < tuned["scales"]["R"] < 1 / 200
     np.testing.assert_allclose(tuned["R"], [[0.04 * 400 * tuned["scales"]["R"]]], rtol=1e-5)
     assert table["settings"]["skip"] == 160
-    assert "reported on one trajectory of 200 steps, from step 161 on" in " ".join(capsys.readouterr().out.split())
+    assert "test part one trajectory of 200 steps, from step 161 on" in " ".join(capsys.readouterr().out.split())
 
 
 def test_filter_writes_what_run_and_smooth_give(here, capsys):
@@ -249,7 +249,7 @@ BAD = {
     ("compare", "--nonsense"): "unrecognized arguments: --nonsense",
     ("comprae",): "invalid choice: 'comprae'",
     (): "required: COMMAND",
-    ("filter", *GOOD): "required: --filter",
+    ("filter", *GOOD): "one of the arguments --filter --load is required",
     ("filter", *GOOD, "--filter", "kalmann"): "Did you mean 'kalman'",
     ("filter", *ON_GOOD, "models.py:pendulum", "--filter", "kalman"): "the model has a nonlinear f or h",
     ("filter", *GOOD, "--filter", "kalman", "--out", "."): "is a folder; expected a file",

@@ -1,0 +1,60 @@
+"""The learned filters by name: what the command line calls them, made for a model's dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from kfjax.base import Filter
+from kfjax.learned.corrections import corrected_gain
+from kfjax.learned.features import FEATURES
+from kfjax.learned.kalman_nets import configuration
+from kfjax.learned.networks import Architecture2
+from kfjax.learned.recursive_gain import recursive_kalman_net
+from kfjax.learned.split_gain import split_kalman_net
+from kfjax.naming import suggest
+
+__all__ = ["LEARNED", "Kind", "learned_by_name"]
+
+
+class Kind(NamedTuple):
+    """A learned filter before its dimensions are known.
+
+    Attributes:
+        build: `(n, m) -> Filter`, with default settings.
+        features: what its network sees, of F1 to F4.
+    """
+
+    build: Callable[[int, int], Filter]
+    features: tuple[str, ...] = FEATURES
+
+
+LEARNED: dict[str, Kind] = {
+    "kalman_net": Kind(lambda n, m: configuration("C4", n=n, m=m)),
+    "kalman_net_1": Kind(lambda n, m: configuration("C1", n=n, m=m), ("F2", "F4")),
+    "corrected_gain": Kind(corrected_gain),
+    "recursive_kalman_net": Kind(lambda n, m: recursive_kalman_net(Architecture2(n, m))),
+    "split_kalman_net": Kind(split_kalman_net),
+}
+
+
+def learned_by_name(name: str, n: int, m: int) -> Filter:
+    """Return the learned filter of that name, with its default settings; its params are drawn by `init`.
+
+    Args:
+        name: a key of `LEARNED`: kalman_net (architecture #2, all features), kalman_net_1 (architecture #1),
+            corrected_gain, recursive_kalman_net, split_kalman_net.
+        n: dimension of the state.
+        m: dimension of the observation.
+
+    Raises:
+        ValueError: if there is none; the text names the nearest.
+
+    Example:
+        >>> from kfjax.learned.registry import learned_by_name
+        >>> learned_by_name("kalman_net", n=3, m=3) is kf.learned.configuration("C4", n=3, m=3)
+        True
+    """
+    if name not in LEARNED:
+        raise ValueError(f"unknown learned filter {name!r}; {suggest(name, LEARNED)}")
+    return LEARNED[name].build(n, m)

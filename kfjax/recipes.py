@@ -1,0 +1,198 @@
+"""How the command line trains a learned filter: one recipe, from short beginnings to whole trajectories."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+from jax import Array
+
+from kfjax.base import Filter, estimate
+from kfjax.data import Dataset, Parts, first_steps, run_trajectory
+from kfjax.learned.params import Learned, init
+from kfjax.learned.registry import learned_by_name
+from kfjax.models import StateSpaceModel
+from kfjax.training import (
+    Checkpoints,
+    FilterLoss,
+    Fitted,
+    Rollout,
+    clipped_adam,
+    fit_stages,
+    innovation_nll,
+    mse,
+    nll,
+    prediction_error,
+)
+
+__all__ = ["LOSSES", "QUICK", "Settings", "Training", "train_learned"]
+
+LOSSES = ("mse", "nll", "innovation")
+SHORT = 20  # steps of the beginnings that are trained on first: an untrained filter may diverge on longer ones
+WINDOW = 100  # steps of a window of backpropagation, where trajectories are longer than two
+
+
+class Settings(NamedTuple):
+    """What a person chooses.
+
+    Attributes:
+        loss: one of `LOSSES`; default mse where true states are known, else innovation.
+        steps: of the optimiser.
+        batch_size: trajectories per step.
+        learning_rate: the first one; it falls to a tenth.
+        seed: of everything random.
+        seeds: how many runs at once.
+        reports: how often to look at the validation part, and save, in each stage.
+    """
+
+    loss: str | None = None
+    steps: int = 2000
+    batch_size: int = 32
+    learning_rate: float = 2e-3
+    seed: int = 0
+    seeds: int = 1
+    reports: int = 20
+
+
+QUICK = Settings(steps=400, learning_rate=5e-3, reports=8)  # seconds, not minutes
+
+
+class Training(NamedTuple):
+    """A trained filter.
+
+    Attributes:
+        filter: the `Filter`.
+        params: `Learned`, of the best run.
+        loss: the name of what was made small.
+        fitted: `Fitted`, of all runs.
+        text: how it was trained, in a sentence.
+    """
+
+    filter: Filter
+    params: Learned
+    loss: str
+    fitted: Fitted
+    text: str
+
+
+def train_learned(
+    name: str, model: StateSpaceModel, parts: Parts, settings: Settings, checkpoints: Checkpoints | None = None
+) -> Training:
+    """Train a learned filter on the training part, and choose its parameters on the validation part.
+
+    A quarter of the steps go to the first 20 steps of the trajectories. A likelihood of the states (nll) comes after
+    the squared error. Long trajectories are trained on in windows, with the state carried from one to the next.
+
+    Args:
+        name: of a learned filter, see `kfjax.learned.registry`.
+        model: the design model.
+        parts: the data; the test part is not looked at.
+        settings: see `Settings`.
+        checkpoints: where to save, so that a killed training goes on.
+
+    Raises:
+        ValueError: if the filter does not run on the data, or has not what the loss needs.
+    """
+    start = time.perf_counter()
+    chosen = learned_by_name(name, model.n, parts.train.obs.shape[2])
+    keys = jax.random.split(jax.random.key(settings.seed), 2)
+    params = _draw(keys[0], chosen, model, settings.seeds)
+    loss = settings.loss or ("innovation" if parts.train.state is None else "mse")
+    losses = _losses(name, loss, chosen, _one(params, settings.seeds, 0), parts)
+    fitted = fit_stages(
+        losses[0],
+        params,
+        _stages(losses, parts, settings),
+        key=keys[1] if settings.seeds == 1 else jax.random.split(keys[1], settings.seeds),
+        batch_size=settings.batch_size,
+        window=WINDOW if parts.train.steps > 2 * WINDOW else None,
+        reports=settings.reports,
+        checkpoints=checkpoints,
+    )
+    best = _one(fitted.params, settings.seeds, 0 if settings.seeds == 1 else fitted.best_run)
+    return Training(chosen, best, loss, fitted, _text(loss, parts, settings, time.perf_counter() - start))
+
+
+def _draw(key: Array, chosen: Filter, model: StateSpaceModel, runs: int) -> Learned:
+    """Draw the parameters, of several runs with a leading axis."""
+    if runs == 1:
+        return init(key, chosen, model)
+    return jax.vmap(lambda k: init(k, chosen, model))(jax.random.split(key, runs))
+
+
+def _one(params: Learned, runs: int, index: int) -> Learned:
+    return params if runs == 1 else jax.tree.map(lambda a: a[index], params)
+
+
+def _losses(name: str, loss: str, chosen: Filter, params: Learned, parts: Parts) -> list[FilterLoss]:
+    """The losses of the stages, in their order."""
+    outputs = jax.eval_shape(_estimate(chosen), params, jax.tree.map(lambda a: a[0], parts.train))
+    if loss == "innovation":
+        return [prediction_error(chosen) if outputs.log_likelihood is None else innovation_nll(chosen)]
+    if unknown := [part for part, data in zip(("training", "validation"), parts, strict=False) if data.state is None]:
+        raise ValueError(
+            f"got --loss {loss}, but the {' and '.join(unknown)} part has no true states; expected state [N, T, n]. Use"
+            " --loss innovation, which needs none."
+        )
+    if loss == "nll" and outputs.cov is None:
+        raise ValueError(
+            f"got --loss nll, but {name} has no covariance; expected a filter with one, such as corrected_gain. Or use"
+            " --loss mse."
+        )
+    return [mse(chosen), nll(chosen)] if loss == "nll" else [mse(chosen)]
+
+
+def _estimate(chosen: Filter) -> Any:
+    return lambda params, one: run_trajectory(chosen, params, one, emit=estimate)[1]
+
+
+def _stages(losses: list[FilterLoss], parts: Parts, settings: Settings) -> list[dict[str, Any]]:
+    """Short beginnings first, unless data were split in time; then whole trajectories."""
+    shares: list[tuple[FilterLoss, int | None]] = [(loss, None) for loss in losses]
+    if not any(parts.skip) and parts.train.steps > 2 * SHORT:
+        shares = [(losses[0], SHORT), *shares]
+    counts = np.diff(np.linspace(0, settings.steps, 4 + 1).astype(int))  # the last stage takes what the others leave
+    counts = [*counts[: len(shares) - 1], counts[len(shares) - 1 :].sum()]
+    return [
+        {
+            "loss": loss,
+            "data": _beginning(parts.train, short),
+            "validation": _beginning(parts.validation, short),
+            "validation_loss": loss if short else _after(loss, parts.skip[1]),
+            "steps": int(count),
+            "optimizer": clipped_adam(_Falling(settings.learning_rate, int(count))),
+            **({"window": None} if short else {}),
+        }
+        for (loss, short), count in zip(shares, counts, strict=True)
+        if count
+    ]
+
+
+class _Falling(NamedTuple):
+    """A learning rate that falls to a tenth as a cosine: a value, so that equal trainings are compiled once."""
+
+    start: float
+    steps: int
+
+    def __call__(self, step: Array) -> Array:
+        return optax.cosine_decay_schedule(self.start, self.steps, alpha=0.1)(step)
+
+
+def _beginning(data: Dataset, steps: int | None) -> Dataset:
+    return data if steps is None else first_steps(data, steps)
+
+
+def _after(loss: FilterLoss, skip: int) -> FilterLoss:
+    """The loss without the first steps, which belong to another part."""
+    return loss if skip == 0 else FilterLoss(loss.filter, loss.term, loss.emit, Rollout(burn_in=skip))
+
+
+def _text(loss: str, parts: Parts, settings: Settings, seconds: float) -> str:
+    batch = min(settings.batch_size, parts.train.size)
+    return (
+        f"trained ({loss}) by {settings.steps} steps on {batch} of {parts.train.size} training trajectories, chosen on"
+        f" {parts.validation.size} validation trajectories, in {seconds:.0f} s; those compared are others."
+    )
