@@ -1,0 +1,1 @@
+"""Measurements: speed, stress, and what learned filters reach."""

@@ -1,0 +1,48 @@
+"""Which features KalmanNet #2 needs, on a linear and on a chaotic system."""
+
+import functools
+
+import jax.numpy as jnp
+
+import kfjax as kf
+from benchmarks.learned.results import Measured, Study
+from benchmarks.learned.running import Budget, classical, learned, official
+from benchmarks.learned.table1 import LONG, MODEL, SHORT
+from benchmarks.learned.table1 import parts as linear_parts
+
+SUBSETS = (("F1", "F2", "F4"), ("F1", "F3", "F4"), ("F2", "F4"), ("F1", "F2", "F3", "F4"))
+COLUMNS = (f"linear, {SHORT}", f"linear, {LONG}", "lorenz_id_v0_r0_T20")
+LORENZ = kf.systems.lorenz(q_std=1.0, r_std=1.0, prior=kf.systems.known(jnp.ones(3)))
+
+
+def linear_tests():
+    data, long = linear_parts()
+    return dict(zip(COLUMNS[:2], (data.test, long), strict=True))
+
+
+def rows(quick):
+    parts = functools.partial(official, COLUMNS[2])
+
+    def reference():
+        linear = classical(kf.kalman(), MODEL, linear_tests()).values
+        return Measured(linear | classical(kf.extended(), LORENZ, {COLUMNS[2]: parts().test}).values)
+
+    def network(features):
+        linear, chaotic = Budget(1500, seeds=3), Budget(600, split=400, learning_rate=1e-3, seeds=3)
+        linear, chaotic = (b.quick() if quick else b for b in (linear, chaotic))
+        small, large = (kf.learned.kalman_net(kf.learned.Architecture2(n, n), features) for n in (2, 3))
+        first = learned(small, MODEL, linear_parts()[0], linear_tests(), linear)
+        second = learned(large, LORENZ, parts(), {COLUMNS[2]: parts().test}, chaotic)
+        return Measured(first.values | second.values, {"linear": first.settings, "lorenz": second.settings})
+
+    return {"KF, EKF": reference} | {", ".join(f): functools.partial(network, f) for f in SUBSETS}
+
+
+STUDY = Study(
+    "Features",
+    "KalmanNet #2 with subsets of its features, normalised as published: on the linear system of Table I, and on the"
+    " official set lorenz_id_v0_r0_T20 (10 trajectories to choose on). MSE in dB, three seeds.",
+    COLUMNS,
+    rows,
+    digits=2,
+)

@@ -1,0 +1,25 @@
+"""The page of learned filters is what its results say."""
+
+import json
+
+from benchmarks.learned.__main__ import HERE
+from benchmarks.learned.results import Measured, Study, measure, page
+
+
+def test_the_committed_page_is_that_of_the_committed_results():
+    assert (HERE / "RESULTS.md").read_text() == page(HERE)
+
+
+def test_finished_rows_are_kept(tmp_path):
+    calls = []
+
+    def row(name):
+        calls.append(name)
+        return Measured({"dB": [1.0, 2.0, 4.0]})
+
+    study = Study("title", "text", ("dB", "other"), lambda _: {"one": lambda: row("one"), "two": lambda: row("two")})
+    for options in ({"only": "one"}, {"only": ""}, {"only": "two", "again": True}):
+        measure("study", study, tmp_path, **{"quick": False, "again": False} | options)
+    assert calls == ["one", "two", "two"]
+    assert list(json.loads((tmp_path / "study.json").read_text())["rows"]) == ["one", "two"]
+    assert "| one | 2.000 (1.000 .. 4.000) |  | 0 |" in page(tmp_path)
