@@ -47,7 +47,7 @@ def recurrent_baseline(kind: str, n: int, m: int) -> Filter:
         >>> model = kf.systems.lorenz()
         >>> params = kf.learned.init(jax.random.key(0), kf.learned.recurrent_baseline("differences", 3, 3), model)
         >>> sum(leaf.size for leaf in jax.tree.leaves(params.network))
-        363447
+        367107
 
     References:
         G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known dynamics, IEEE Trans.
