@@ -30,11 +30,11 @@ def folder(tmp_path_factory):
     (place / "models.py").write_text(MODELS)
     truth = kf.systems.constant_velocity(dt=0.5, q_std=0.3, r_std=0.2)
     keys = jax.random.split(jax.random.key(0), 15)
-    xs, ys = jax.vmap(lambda key: kf.simulate(key, truth, 45))(keys)
-    np.savez(place / "data.npz", obs=ys, state=xs)
+    xs, ys = jax.vmap(lambda key: kf.simulate(key, truth, 40))(keys)
+    np.savez(place / "data.npz", obs=ys[:, :30], state=xs[:, :30])
     np.savez(place / "unlabelled.npz", obs=ys[:, :20])
     np.savez(place / "long.npz", obs=ys.reshape(-1, 1)[:500], state=xs.reshape(-1, 2)[:500])
-    np.savez(place / "other.npz", obs=ys[:7], state=xs[:7])
+    np.savez(place / "other.npz", obs=ys[:7, :30], state=xs[:7, :30])
     return place
 
 
@@ -138,7 +138,7 @@ def test_several_runs_without_true_states(tmp_path):
 
 
 def test_one_long_record_is_split_in_time_and_trained_in_windows(tmp_path, capsys):
-    arguments = ("--data", "long.npz", "--model", "models.py:model", "--steps", "6", "--loss", "nll", "--x64")
+    arguments = ("--data", "long.npz", "--model", "models.py:model", "--steps", "6", "--x64")
     about = train(tmp_path / "a", *arguments)
     assert about["dtype"] == "float64"
     assert about["history"]["step"][-1] == 6
@@ -150,14 +150,24 @@ def test_compare_trains_on_other_trajectories(tmp_path, monkeypatch, capsys):
     seen = []
     monkeypatch.setattr(commands, "train_learned", lambda *a: seen.append(a[2]) or recipes.train_learned(*a))
     sizes = ("--system", "constant_velocity", "--trajectories", "4", "--steps", "12", "--filters", "kalman")
-    assert main(["compare", *sizes, "--learned", "--out", str(tmp_path)]) == 0
+    assert main(["compare", *sizes, "--learned", "kalman_net", "--out", str(tmp_path)]) == 0
     (table,) = json.loads((tmp_path / "compare.json").read_text())["tables"]
-    assert [row["name"] for row in table["rows"]] == ["kalman", "kalman_net, learned", "corrected_gain, learned"]
+    assert [row["name"] for row in table["rows"]] == ["kalman", "kalman_net, learned"]
     assert "trained (mse) by 4 steps on 4 of 4 training trajectories" in " ".join(capsys.readouterr().out.split())
-    (parts, _) = seen
+    (parts,) = seen
     shown = [part.obs.tobytes() for part in parts[:3]]
     assert len(set(shown)) == 3
     assert table["settings"]["trajectories"] == 4
+
+
+def test_stages_share_the_steps():
+    parts = read_parts("data.npz")
+    losses = [kf.training.mse(kf.kalman()), kf.training.nll(kf.kalman())]
+    longer = parts._replace(train=kf.data.whole_windows(parts.train, 50))
+    for data, names, steps in ((parts, losses, (2, 8)), (longer, [losses[0], *losses], (2, 3, 5))):
+        stages = recipes._stages(losses, data, recipes.Settings(steps=10))
+        assert [stage["loss"] for stage in stages] == names
+        assert tuple(stage["steps"] for stage in stages) == steps
 
 
 BAD = {
@@ -172,6 +182,9 @@ BAD = {
         "compare",
         "--model",
         "models.py:lorenz",
+        "--steps",
+        "2",
+        "--quick",
         "--load",
         "runs/corrected",
     ): "trained for n = 2 and m = 1, .* n = 3 and m",
