@@ -54,9 +54,8 @@ def _path(f, start, steps):
 
 @functools.cache
 def parts(quick):
-    """Return training, validation and test parts, each from its own seed."""
-    sizes = ((4, 50), (2, 50), (2, 50)) if quick else ((40, 200), (10, 200), (10, 1000))
-    return kf.data.Parts(*(dense(seed, *size) for seed, size in enumerate(sizes)))
+    """Return training, validation and test parts; short trajectories from a known start would call for no Q at all."""
+    return kf.data.Parts(*dense(0, 8, 50).split(4, 2, 2) if quick else dense(0, 34, 1000).split(16, 8, 10))
 
 
 def rows(quick):
@@ -70,8 +69,8 @@ def rows(quick):
         model = kf.learned.residual_model(design(), "f", kf.learned.Polynomial(degree))
         model = kf.learned.fit_residual(model, parts(quick).train)
         measured = plain(model)
-        error = np.asarray(jax.vmap(lambda x: model.f(x, None))(parts(quick).test.state[:, :-1].reshape(-1, 3)))
-        error -= parts(quick).test.state[:, 1:].reshape(-1, 3)
+        before, after = (parts(quick).test.state[:, cut].reshape(-1, 3) for cut in (slice(-1), slice(1, None)))
+        error = np.asarray(jax.vmap(lambda x: model.f(x, None))(before)) - after
         one_step = round(float(np.sqrt(np.mean(error**2))), 5)
         return Measured(measured.values, measured.settings | {"degree": degree, "one_step_rmse": one_step})
 
@@ -83,17 +82,17 @@ def rows(quick):
         | {f"EKF, {name}, tuned": functools.partial(lambda o: plain(design(**o)), o) for name, o in FLOWS.items()}
         | {
             f"EKF, J = 5 + learned polynomial of degree {degree}, tuned": functools.partial(residual, degree)
-            for degree in (2, 3, 4, 5)
+            for degree in (3, 5)
         }
     )
 
 
 STUDY = Study(
     "Decimated Lorenz attractor",
-    "The truth is sampled every 1e-5 s and decimated to 0.02 s; r^2 = 1. Trained on 40 trajectories of 200 samples from"
-    " initial states of their own, chosen on 10 others; tested on the official set (its first stored state is x_0) and"
-    " on 10 more of 1000 samples. MSE in dB. Wanted: the best learned filter at or below -17.0 with the authors' J = 5"
-    " as design model. In the paper: EKF -6.43, KalmanNet -11.28, which runs on two half-steps.",
+    "The truth is sampled every 1e-5 s and decimated to 0.02 s; r^2 = 1. Trained on 16 trajectories of 1000 samples"
+    " from initial states of their own, chosen on 8 others; tested on the official set (its first stored state is x_0)"
+    " and on 10 more of 1000 samples. MSE in dB. Wanted: the best learned filter at or below -17.0 with the authors'"
+    " J = 5 as design model. In the paper: EKF -6.43, KalmanNet -11.28, which runs on two half-steps.",
     (OFFICIAL, OWN),
     rows,
     digits=2,
