@@ -176,8 +176,8 @@ def test_half_of_what_is_handed_upward_is_dropped_and_the_rest_doubled():
 @functools.cache
 def walks():
     model = gain_checks.walk()
-    xs, ys = quick_jit(jax.vmap(lambda key: kf.simulate(key, model, 15)))(jax.random.split(jax.random.key(0), 96))
-    return kf.Dataset(ys, xs).split(64, 32)
+    xs, ys = quick_jit(jax.vmap(lambda key: kf.simulate(key, model, 15)))(jax.random.split(jax.random.key(0), 640))
+    return kf.Dataset(ys, xs).split(512, 128)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_they_learn_what_the_kalman_filter_knows(filter):
     fitted = kf.training.fit(kf.training.mse(filter), params, train, **options)
     learned = float(kf.training.mse(filter)(fitted.params, test, jax.random.key(0)))
     optimum = float(kf.training.mse(kf.kalman())(model, test, jax.random.key(0)))
-    assert optimum < learned < 1.2 * optimum
+    assert optimum < learned < 1.15 * optimum
     assert fitted.refused == 0
 
 

@@ -136,9 +136,9 @@ class RecurrentStack(nn.Module):
             self.starts = [self.param(f"start_{k}", zeros, (width,)) for k, width in enumerate(self.widths)]
 
     def start(self, dtype: Any) -> tuple[Array, ...]:
-        """Return the memory before the first step, in arrays of its own."""
+        """Return the memory before the first step."""
         if self.learned_start:
-            return tuple(jnp.array(start, dtype) for start in self.starts)
+            return tuple(jnp.asarray(start, dtype) for start in self.starts)
         return tuple(jnp.zeros(width, dtype) for width in self.widths)
 
     def __call__(self, carry: tuple[Array, ...], x: Array) -> tuple[tuple[Array, ...], Array]:

@@ -199,16 +199,12 @@ class Recurrent:
                 "training(filter): got no random key; expected one, for the dropout. Pass key= to run, or run the"
                 " filter itself, which also draws the params in kf.learned.init."
             )
-        start = lambda: self.network.apply(params.network, model.dtype, method="start")  # noqa: E731
-        words = _words(key) if self.dropping else None
-        before = Before(
-            jnp.copy(model.prior.mean),
-            start(),
-            jnp.copy(model.prior.mean) if self.predicts else None,
-            first_past(model, self.m) if self.features else None,
-            None if words is None else jnp.copy(words),
-        )
-        return RecurrentState(jnp.copy(model.prior.mean), None, start(), before, words)
+        mean, words = model.prior.mean, _words(key) if self.dropping else None
+        carry = self.network.apply(params.network, model.dtype, method="start")
+        past = first_past(model, self.m) if self.features else None
+        before = Before(mean, carry, mean if self.predicts else None, past, words)
+        # every array is its own, so that the state can be donated
+        return jax.tree.map(jnp.copy, RecurrentState(mean, None, carry, before, words))
 
     def predict(self, params: Learned, state: RecurrentState, u: Any = None) -> RecurrentState:
         """Take a step in which nothing is seen."""
