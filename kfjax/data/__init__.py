@@ -6,13 +6,20 @@ from kfjax.data.dataset import Dataset
 from kfjax.data.indoor_uwb import read_indoor_uwb
 from kfjax.data.npz import npz_splits, read_npz
 from kfjax.data.reading import read_data, read_parts
+from kfjax.data.scaling import Standardiser
 from kfjax.data.splitting import Parts, split_parts
+from kfjax.data.streams import StreamCheck, as_streams, check_streams, parallel_streams
 
 __all__ = [
     "Dataset",
     "Parts",
+    "Standardiser",
+    "StreamCheck",
+    "as_streams",
+    "check_streams",
     "first_steps",
     "npz_splits",
+    "parallel_streams",
     "pieces",
     "read_data",
     "read_indoor_uwb",

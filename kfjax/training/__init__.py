@@ -1,7 +1,17 @@
-"""Training: one trainer for anything with a gradient, losses, checkpoints, and noise covariances fitted to data."""
+"""Training: one trainer for anything with a gradient, losses, checkpoints, distillation, and noise fitted to data."""
 
 from kfjax.training.checkpoints import Checkpoints, load_params, save_params
 from kfjax.training.covariances import FreeNoise, constrain, fit_noise, free_noise, noise_of, unconstrain
+from kfjax.training.diagnostics import (
+    Forgetting,
+    Saturation,
+    finite_memory_floor,
+    forgetting,
+    gate_saturation,
+    gradient_per_lag,
+    relative_error,
+)
+from kfjax.training.distilling import Diagnosis, Distilled, Divergence, Targets, diagnose, distil, imitation_targets
 from kfjax.training.expectation_maximisation import LEARNABLE, Maximised, em
 from kfjax.training.fitting import Fitted, fit
 from kfjax.training.history import History, Spread, spread
@@ -19,23 +29,36 @@ __all__ = [
     "OBJECTIVES",
     "STRUCTURES",
     "Checkpoints",
+    "Diagnosis",
+    "Distilled",
+    "Divergence",
     "FilterLoss",
     "Fitted",
+    "Forgetting",
     "FreeNoise",
     "History",
     "Maximised",
     "Rollout",
+    "Saturation",
     "Scales",
     "Spread",
+    "Targets",
     "Tuned",
     "clipped_adam",
     "constrain",
     "curriculum",
+    "diagnose",
+    "distil",
     "em",
+    "finite_memory_floor",
     "fit",
     "fit_noise",
     "fit_stages",
+    "forgetting",
     "free_noise",
+    "gate_saturation",
+    "gradient_per_lag",
+    "imitation_targets",
     "innovation_nll",
     "l2",
     "load_params",
@@ -46,6 +69,7 @@ __all__ = [
     "partition",
     "prediction_error",
     "random_start",
+    "relative_error",
     "replicate",
     "roll",
     "save_params",
