@@ -140,9 +140,9 @@ def fit_residual(model: StateSpaceModel, data: Dataset, *, key: Array | None = N
 
     Inputs and residuals are standardised by their mean and spread in these data. A polynomial is fitted in closed form,
     in double precision; an `MLP` by gradient, from its present weights. Missing channels and unknown states are left
-    out. The noise covariances stay: fit them with `fit_labelled(which=("Q", "R"))`, or through the filter by `refine` or
-    `kfjax.training.tune`. Where the truth has little noise of its own, what remains of the residuals is not white, and
-    a Q as small as they are makes a filter of a chaotic system lose its way: tune Q on long trajectories there.
+    out. The noise covariances stay: fit them with `fit_labelled(which=("Q", "R"))`, or through the filter by `refine`
+    or `kfjax.training.tune`. Where the truth has little noise of its own, what remains of the residuals is not white,
+    and a Q as small as they are makes a filter of a chaotic system lose its way: tune Q on long trajectories there.
 
     Args:
         model: of `residual_model`.
