@@ -163,8 +163,9 @@ def steady(model: kf.StateSpaceModel) -> Any:
 
 
 def drawn(filter: kf.Filter, model: kf.StateSpaceModel) -> learned.Learned:
-    """The params of a learned filter, untrained."""
-    return learned.init(jax.random.key(3), filter, model)
+    """The params of a learned filter, away from where training starts, which is zero for some."""
+    params, rng = learned.init(jax.random.key(3), filter, model), np.random.default_rng(3)
+    return params._replace(network=jax.tree.map(lambda a: a + 0.1 * rng.normal(size=a.shape), params.network))
 
 
 class Row(NamedTuple):
@@ -224,6 +225,18 @@ FILTERS = {
         "driven",
     ),
     "kalman_net_2": untrained(learned.kalman_net(learned.Architecture2(3, 2, 2, 2, zero_gain=False)), "heading"),
+    "corrected_gain": untrained(learned.corrected_gain(2, 2, hidden=4, context=True), "pendulum"),
+    "split_kalman_net": untrained(learned.split_kalman_net(2, 2, hidden=4), "pendulum"),
+    "recursive_kalman_net": untrained(
+        learned.recursive_kalman_net(learned.Architecture2(3, 2, 3, 3), hidden=4), "heading"
+    ),
+    "recurrent": untrained(
+        learned.recurrent(
+            learned.RecurrentStack(3, (4,), "gru", encode=5, mix=3), 2, ("F1", "F2", "F3", "F4"), "update"
+        ),
+        "heading",
+    ),
+    "sequence_regressor": untrained(learned.sequence_regressor(2, 1, (4, 3), layer_norm=True, inputs=2), "driven"),
     "imm": Row(kf.imm((kf.extended(), kf.gated(kf.unscented(), 0.9999))), params=two_members),
 }
 
