@@ -13,7 +13,7 @@ from jax import Array
 from kfjax.base import Filter, estimate
 from kfjax.data import Dataset, Parts, first_steps, run_trajectory
 from kfjax.learned.params import Learned, init
-from kfjax.learned.registry import learned_by_name
+from kfjax.learned.registry import LEARNED, learned_by_name
 from kfjax.models import StateSpaceModel
 from kfjax.training import (
     Checkpoints,
@@ -99,7 +99,9 @@ def train_learned(
     start = time.perf_counter()
     chosen = learned_by_name(name, model.n, parts.train.obs.shape[2])
     keys = jax.random.split(jax.random.key(settings.seed), 2)
-    params = _draw(keys[0], chosen, model, settings.seeds)
+    measure = LEARNED[name].constants
+    constants = None if measure is None else measure(model, parts.train)
+    params = _draw(keys[0], chosen, model, constants, settings.seeds)
     loss = settings.loss or ("innovation" if parts.train.state is None else "mse")
     losses = _losses(name, loss, chosen, _one(params, settings.seeds, 0), parts)
     fitted = fit_stages(
@@ -116,11 +118,11 @@ def train_learned(
     return Training(chosen, best, loss, fitted, _text(loss, parts, settings, time.perf_counter() - start))
 
 
-def _draw(key: Array, chosen: Filter, model: StateSpaceModel, runs: int) -> Learned:
+def _draw(key: Array, chosen: Filter, model: StateSpaceModel, constants: Any, runs: int) -> Learned:
     """Draw the parameters, of several runs with a leading axis."""
     if runs == 1:
-        return init(key, chosen, model)
-    return jax.vmap(lambda k: init(k, chosen, model))(jax.random.split(key, runs))
+        return init(key, chosen, model, constants)
+    return jax.vmap(lambda k: init(k, chosen, model, constants))(jax.random.split(key, runs))
 
 
 def _one(params: Learned, runs: int, index: int) -> Learned:

@@ -60,6 +60,7 @@ def save_trained(
         "dtype": str(params.model.dtype),
         "model_mark": _model_mark(params.model),
         "data_mark": data_mark(parts),
+        "constants": jax.tree.map(np.asarray, params.constants),
         **about,
     }
     save_params(directory / PARAMS, params.network)
@@ -92,7 +93,8 @@ def load_trained(directory: str | Path, model: StateSpaceModel, m: int) -> Train
             f"{directory} was trained with another design model than this one ({about.get('model')}).", stacklevel=2
         )
     chosen = learned_by_name(name, n, m)
-    params = init(jax.random.key(0), chosen, model)
+    constants = jax.tree.map(np.asarray, about["constants"], is_leaf=lambda value: isinstance(value, list))
+    params = init(jax.random.key(0), chosen, model, constants)
     like = jax.tree.map(lambda a: np.zeros(a.shape, about["dtype"]), params.network)
     network = in_precision(model.dtype, load_params(directory / PARAMS, like))
     return Trained(f"{name} ({directory.name or directory})", chosen, params._replace(network=network))
@@ -126,7 +128,7 @@ def _describe(directory: Path) -> dict[str, Any]:
         about = json.loads(file.read_text())
     except ValueError as error:
         raise ValueError(f"--load {directory}: {DESCRIPTION} is damaged ({error}); train anew.") from error
-    expected = {"filter", "n", "m", "dtype", "model_mark", "data_mark"}
+    expected = {"filter", "n", "m", "dtype", "model_mark", "data_mark", "constants"}
     if not isinstance(about, dict) or (missing := expected - about.keys()):
         raise ValueError(f"--load {directory}: {DESCRIPTION} lacks {', '.join(sorted(missing))}; train anew.")
     return about

@@ -139,7 +139,10 @@ def test_several_runs_without_true_states(tmp_path):
 
 def test_one_long_record_is_split_in_time_and_trained_in_windows(tmp_path, capsys):
     arguments = ("--data", "long.npz", "--model", "models.py:model", "--steps", "6", "--x64")
-    about = train(tmp_path / "a", *arguments)
+    about = train(tmp_path / "a", *arguments, name="recurrent")
+    with jax.enable_x64(True):
+        loaded = load_trained(tmp_path / "a", kf.systems.constant_velocity(dt=0.5, q_std=0.3, r_std=0.2), 1)
+        assert loaded.params.constants["x"]["spread"].tolist() == about["constants"]["x"]["spread"]
     assert about["dtype"] == "float64"
     assert about["history"]["step"][-1] == 6
     assert "from step 301 on" in " ".join(capsys.readouterr().out.split())

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kfjax.base import Filter
+from kfjax.data import Dataset
 from kfjax.learned.corrections import corrected_gain
 from kfjax.learned.features import FEATURES
 from kfjax.learned.kalman_nets import configuration
 from kfjax.learned.networks import Architecture2
 from kfjax.learned.recursive_gain import recursive_kalman_net
+from kfjax.learned.sequence_models import recurrent_baseline, sequence_regressor, series_scales
 from kfjax.learned.split_gain import split_kalman_net
+from kfjax.models import StateSpaceModel
 from kfjax.naming import suggest
 
 __all__ = ["LEARNED", "Kind", "learned_by_name"]
@@ -23,10 +26,12 @@ class Kind(NamedTuple):
     Attributes:
         build: `(n, m) -> Filter`, with default settings.
         features: what its network sees, of F1 to F4.
+        constants: `(model, training data) -> constants` of the params, or None if it needs none.
     """
 
     build: Callable[[int, int], Filter]
     features: tuple[str, ...] = FEATURES
+    constants: Callable[[StateSpaceModel, Dataset], Any] | None = None
 
 
 LEARNED: dict[str, Kind] = {
@@ -35,6 +40,8 @@ LEARNED: dict[str, Kind] = {
     "corrected_gain": Kind(corrected_gain),
     "recursive_kalman_net": Kind(lambda n, m: recursive_kalman_net(Architecture2(n, m))),
     "split_kalman_net": Kind(split_kalman_net),
+    "recurrent": Kind(sequence_regressor, (), series_scales),
+    "recurrent_differences": Kind(lambda n, m: recurrent_baseline("differences", n, m), ("F2", "F4")),
 }
 
 
@@ -43,7 +50,8 @@ def learned_by_name(name: str, n: int, m: int) -> Filter:
 
     Args:
         name: a key of `LEARNED`: kalman_net (architecture #2, all features), kalman_net_1 (architecture #1),
-            corrected_gain, recursive_kalman_net, split_kalman_net.
+            corrected_gain, recursive_kalman_net, split_kalman_net, recurrent (an LSTM), recurrent_differences (the
+            paper's model-based network with difference features).
         n: dimension of the state.
         m: dimension of the observation.
 

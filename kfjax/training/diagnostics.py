@@ -128,7 +128,7 @@ def forgetting(filter: Filter, params: Any, data: Dataset, *, lags: int = 100, s
         >>> model = kf.systems.constant_velocity()
         >>> data = kf.Dataset(np.zeros((1, 200, 1)))
         >>> kf.training.forgetting(kf.kalman(), model, data).to_1_e
-        24
+        10
     """
     steps = int(data.lengths.min())
     if (lags := min(lags, steps // 2)) < 1:
