@@ -50,17 +50,18 @@ class Study(NamedTuple):
 def measure(name: str, study: Study, folder: Path, *, quick: bool, again: bool, only: str) -> None:
     """Measure the rows that are missing, and save after each one."""
     path = folder / f"{name}.json"
-    kept = json.loads(path.read_text()) if path.exists() else {}
-    done = kept["rows"] if kept.get("quick") == quick else {}
     rows = study.rows(quick)
     for row, thunk in rows.items():
-        if only in row and (again or row not in done):
+        if only in row and (again or row not in _finished(path, quick)):
             print(f"{name}: {row} ...", flush=True)
             begin = time.perf_counter()
             values, settings = thunk()
             seconds = round(time.perf_counter() - begin, 1)
-            done[row] = {"values": values, "settings": settings or {}, "seconds": seconds, "versions": _versions()}
+            new = {"values": values, "settings": settings or {}, "seconds": seconds, "versions": _versions()}
             print(f"{name}: {row}: {_cells(study.columns, values, study.digits)}, {seconds} s", flush=True)
+            done = _finished(path, quick) | {row: new}  # read again: another run may have added rows
+            _save(path, name, study, {key: done[key] for key in rows if key in done}, quick)
+    if done := _finished(path, quick):  # words may have changed
         _save(path, name, study, {key: done[key] for key in rows if key in done}, quick)
 
 
@@ -78,6 +79,12 @@ def page(folder: Path) -> str:
         " median (lowest .. highest); they share the test data. Everything chosen was chosen on validation data.\n"
     )
     return "\n".join([head, guide, *parts])
+
+
+def _finished(path: Path, quick: bool) -> dict[str, Any]:
+    """The rows of a file, if they are of the same kind."""
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    return kept["rows"] if kept.get("quick") == quick else {}
 
 
 def _save(path: Path, name: str, study: Study, rows: dict[str, Any], quick: bool) -> None:
