@@ -37,28 +37,45 @@ def rows(quick):
     def places(model):
         return kf.learned.state_scales(model, parts().train.state)
 
+    def start_at_ekf():
+        found = kf.training.tune(
+            kf.extended(), MODEL, parts().train, parts().validation, structure="diagonal", objective="mse", steps=steps
+        )
+        return network(kf.learned.corrected_gain(3, 3, context=True), found.params, SPLIT, places)
+
     asinh = kf.learned.configuration("C4", n=3, m=3, feature_map=kf.learned.Asinh())
-    corrected = kf.learned.corrected_gain(3, 3, context=True)
     return {
         "EKF, phi as it is": lambda: plain(kf.extended(), MODEL),
         "EKF, phi wrapped": lambda: plain(kf.extended(), WRAPPED),
         "EKF, phi as it is, tuned": lambda: searched(kf.extended(), MODEL),
         "EKF, phi wrapped, tuned": lambda: searched(kf.extended(), WRAPPED),
+        "UKF, phi as it is": lambda: plain(kf.unscented(), MODEL),
+        "UKF, phi as it is, tuned": lambda: searched(kf.unscented(), MODEL),
         "UKF, phi wrapped": lambda: plain(kf.unscented(), WRAPPED),
         "UKF, phi wrapped, tuned": lambda: searched(kf.unscented(), WRAPPED),
         "KalmanNet #2 (C4)": lambda: network(kf.learned.configuration("C4", n=3, m=3), MODEL, SPLIT),
         "KalmanNet #2, features as asinh of whitened": lambda: network(asinh, MODEL, SPLIT, scales),
-        "gain that starts at the EKF (phi wrapped, tuned)": lambda: network(corrected, WRAPPED, SPLIT, places),
-        f"floor: particle filter, {PARTICLES}": lambda: plain(kf.particle(PARTICLES), WRAPPED),
+        "gain that starts at the EKF (phi as it is, tuned)": start_at_ekf,
+        f"floor: particle filter, {PARTICLES}": lambda: plain(kf.particle(PARTICLES), MODEL),
     }
 
 
+NOTES = (
+    "KalmanNet trained on 20 steps from the first step on, at twice the learning rate: one of two seeds had no finite"
+    + " loss any more after about ten steps, with either features; the other reached 4.3 and 4.1 dB. Pieces of 5 steps"
+    + " that start at true states, before that, and a warm start cure it.",
+    "Wrapping phi makes the EKF and the UKF worse here, since the noise of 1 rad was never wrapped. Tuned, the EKF comes"
+    + " to 8.3 dB.",
+    "With features normalised as published one seed in five ends at 8.0 dB; with their size kept none does.",
+)
+
 STUDY = Study(
     "Lorenz attractor, spherical observations",
-    "Official set lorenz_spherical_v0_r0_T20 (q^2 = r^2 = 1, J = 5, x_0 known): 1000 trajectories to train on, 100 to"
-    " choose on, 200 to test on. Wanted: KalmanNet below 6.0 dB (the authors' code, trained in full, 7.13), the best"
-    " learned filter below 4.5.",
+    "Official set lorenz_spherical_v0_r0_T20 (q^2 = r^2 = 1, J = 5, x_0 known, noise added to phi without wrapping it):"
+    " 1000 trajectories to train on, 100 to choose on, 200 to test on. Wanted: KalmanNet below 6.0 dB (the authors'"
+    " code, trained in full, 7.13), the best learned filter below 4.5.",
     (TEST,),
     rows,
+    NOTES,
     digits=2,
 )

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 
 import kfjax as kf
+from benchmarks.learned.lorenz_spherical import MODEL as LORENZ
 from benchmarks.learned.results import Measured, Study
 from benchmarks.learned.running import means, simulated
 from benchmarks.learned.table1 import MODEL
@@ -17,6 +18,12 @@ BATCH, STEPS, ROUNDS = 30, 100, 9
 METHOD = kf.learned.configuration("C4", n=2, m=2)
 NETWORK = kf.learned.Architecture2(2, 2)
 OPTIMIZER = optax.adam(1e-4)
+EKF = kf.extended()
+CONTENDERS = {
+    "EKF": EKF,
+    "KalmanNet #2": kf.learned.configuration("C4", n=3, m=3, feature_map=kf.learned.Asinh()),
+    "gain that starts at the EKF": kf.learned.corrected_gain(3, 3, context=True),
+}
 
 
 def plain_loss(variables, F, xs, ys):
@@ -104,13 +111,26 @@ def rows(quick):
         seconds = timed(lambda: means(METHOD, params, data), 3 if quick else 30)
         return Measured({"ms": np.round(1e3 * seconds / batch, 4).tolist()}, {"batch": batch})
 
+    def lorenz(method, batch):
+        """Inference per trajectory on the attractor in spherical coordinates."""
+        data = jax.tree.map(jnp.asarray, simulated(jax.random.key(4), LORENZ.replace(Q=0.01 * LORENZ.Q), batch, STEPS))
+        learned = method is not EKF
+        params = kf.learned.init(jax.random.key(1), method, LORENZ) if learned else LORENZ
+        seconds = timed(lambda: means(method, params, data), 3 if quick else 30)
+        return Measured({"ms": np.round(1e3 * seconds / batch, 4).tolist()}, {"batch": batch})
+
+    attractor = {
+        f"inference, Lorenz attractor, {name}, {batch} at once, each": functools.partial(lorenz, method, batch)
+        for name, method in CONTENDERS.items()
+        for batch in (1, 200)
+    }
     return {
         "training step, kfjax.training.fit": lambda: steps("fit"),
         "training step, a plain jitted scan": lambda: steps("plain"),
         "ratio of the medians": ratio,
         "inference, one trajectory": lambda: inference(1),
         "inference, 200 at once, each": lambda: inference(200),
-    }
+    } | attractor
 
 
 STUDY = Study(
