@@ -184,7 +184,13 @@ def _add_train(add: Callable[..., Any]) -> None:
     )
     add("--steps", metavar="N", type=_count, default=default.steps, help=f"of the optimiser (default {default.steps})")
     add("--batch-size", metavar="N", type=_count, default=default.batch_size, help="trajectories per step (default 32)")
-    add("--learning-rate", metavar="X", type=_positive, default=default.learning_rate, help="at first (default 0.002)")
+    add(
+        "--learning-rate",
+        metavar="X",
+        type=_positive,
+        default=default.learning_rate,
+        help="its largest (default 0.001)",
+    )
     add("--seeds", metavar="N", type=_count, default=1, help="train N runs at once and keep the best (default 1)")
 
 

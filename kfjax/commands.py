@@ -27,7 +27,7 @@ from kfjax.evaluation.saving import plain, write_whole
 from kfjax.filters import COMMON, FILTERS, by_name
 from kfjax.loading import load_model
 from kfjax.models import StateSpaceModel, model_of
-from kfjax.recipes import QUICK, Training, train_learned
+from kfjax.recipes import Training, train_quickly
 from kfjax.smoothers import Smoothed, smooth
 from kfjax.studies import Study
 from kfjax.trained import load_trained, trained_on
@@ -118,12 +118,7 @@ def _table(args: Namespace, study: Study, title: str, model: StateSpaceModel) ->
     filters, left_out = _filters(args.filters or ("quick" if args.quick else "common"), model, study.data)
     loaded = [load_trained(folder, model, study.data.obs.shape[2]) for folder in args.load]
     tuned = {name: _tune(args, study.parts, name, chosen, model) for name, chosen in filters.items() if args.tune}
-    settings = QUICK._replace(seed=args.seed)
-    learned = {
-        f"{name}, learned": train_learned(name, model, study.parts, settings)
-        for name in (args.learned or "").split(",")
-        if name
-    }
+    learned, not_learned = train_quickly(args.learned, model, study.parts, args.seed) if args.learned else ({}, {})
     entries = {}
     for name, chosen in filters.items():
         entries[name] = (chosen, model)
@@ -132,7 +127,7 @@ def _table(args: Namespace, study: Study, title: str, model: StateSpaceModel) ->
     entries |= {name: (training.filter, training.params) for name, training in learned.items()}
     entries |= {trained.name: (trained.filter, trained.params) for trained in loaded}
     comparison = compare(entries, study.data, key=jax.random.key(args.seed), skip=study.skip)
-    return _Table(title, comparison, left_out, tuned, learned)
+    return _Table(title, comparison, left_out | not_learned, tuned, learned)
 
 
 def _tune(args: Namespace, parts: Parts, name: str, chosen: Filter, model: StateSpaceModel) -> Tuned:

@@ -11,7 +11,7 @@ import optax
 from jax import Array
 
 from kfjax.base import Filter, estimate
-from kfjax.data import Dataset, Parts, first_steps, run_trajectory
+from kfjax.data import Dataset, Parts, first_steps, pieces, run_trajectory
 from kfjax.learned.params import Learned, init
 from kfjax.learned.registry import LEARNED, learned_by_name
 from kfjax.models import StateSpaceModel
@@ -28,10 +28,10 @@ from kfjax.training import (
     prediction_error,
 )
 
-__all__ = ["LOSSES", "QUICK", "Settings", "Training", "train_learned"]
+__all__ = ["LOSSES", "QUICK", "Settings", "Training", "train_learned", "train_quickly"]
 
 LOSSES = ("mse", "nll", "innovation")
-SHORT = 20  # steps of the beginnings that are trained on first: an untrained filter may diverge on longer ones
+SHORT = 20  # steps of the pieces that are trained on first: an untrained filter may diverge on longer ones
 WINDOW = 100  # steps of a window of backpropagation, where trajectories are longer than two
 
 
@@ -42,7 +42,8 @@ class Settings(NamedTuple):
         loss: one of `LOSSES`; default mse where true states are known, else innovation.
         steps: of the optimiser.
         batch_size: trajectories per step.
-        learning_rate: the first one; it falls to a tenth.
+        learning_rate: the largest; it starts and ends at a tenth.
+        short: the share of the steps that are taken on short pieces, before whole trajectories.
         seed: of everything random.
         seeds: how many runs at once.
         reports: how often to look at the validation part, and save, in each stage.
@@ -51,13 +52,14 @@ class Settings(NamedTuple):
     loss: str | None = None
     steps: int = 2000
     batch_size: int = 32
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
+    short: float = 0.4
     seed: int = 0
     seeds: int = 1
     reports: int = 20
 
 
-QUICK = Settings(steps=400, learning_rate=5e-3, reports=8)  # seconds, not minutes
+QUICK = Settings(steps=800, learning_rate=2e-3, short=1.0, reports=10)  # seconds, not minutes
 
 
 class Training(NamedTuple):
@@ -83,8 +85,9 @@ def train_learned(
 ) -> Training:
     """Train a learned filter on the training part, and choose its parameters on the validation part.
 
-    A quarter of the steps go to the first 20 steps of the trajectories. A likelihood of the states (nll) comes after
-    the squared error. Long trajectories are trained on in windows, with the state carried from one to the next.
+    The first steps are taken on pieces of 20 steps, which start at true states where they are known. A likelihood of
+    the states (nll) comes after the squared error. Long trajectories are trained on in windows, with the state carried
+    from one to the next.
 
     Args:
         name: of a learned filter, see `kfjax.learned.registry`.
@@ -104,10 +107,11 @@ def train_learned(
     params = _draw(keys[0], chosen, model, constants, settings.seeds)
     loss = settings.loss or ("innovation" if parts.train.state is None else "mse")
     losses = _losses(name, loss, chosen, _one(params, settings.seeds, 0), parts)
+    stages = _stages(losses, parts, model, settings)
     fitted = fit_stages(
         losses[0],
         params,
-        _stages(losses, parts, settings),
+        stages,
         key=keys[1] if settings.seeds == 1 else jax.random.split(keys[1], settings.seeds),
         batch_size=settings.batch_size,
         window=WINDOW if parts.train.steps > 2 * WINDOW else None,
@@ -115,7 +119,30 @@ def train_learned(
         checkpoints=checkpoints,
     )
     best = _one(fitted.params, settings.seeds, 0 if settings.seeds == 1 else fitted.best_run)
-    return Training(chosen, best, loss, fitted, _text(loss, parts, settings, time.perf_counter() - start))
+    text = _text(loss, parts, stages, time.perf_counter() - start)
+    return Training(chosen, best, loss, fitted, text)
+
+
+def train_quickly(
+    names: str, model: StateSpaceModel, parts: Parts, seed: int
+) -> tuple[dict[str, Training], dict[str, str]]:
+    """Train several learned filters in little time; those that cannot be trained are left out with the reason.
+
+    Args:
+        names: of learned filters, with commas between.
+        model: the design model.
+        parts: the data, of which a hundred validation trajectories are looked at.
+        seed: of everything random.
+    """
+    parts = parts._replace(validation=parts.validation[:100])
+    trained, left_out = {}, {}
+    for name in names.split(","):
+        learned_by_name(name, model.n, parts.train.obs.shape[2])  # a misprint is an error
+        try:
+            trained[f"{name}, learned"] = train_learned(name, model, parts, QUICK._replace(seed=seed))
+        except ValueError as error:
+            left_out[name] = str(error)
+    return trained, left_out
 
 
 def _draw(key: Array, chosen: Filter, model: StateSpaceModel, constants: Any, runs: int) -> Learned:
@@ -151,40 +178,41 @@ def _estimate(chosen: Filter) -> Any:
     return lambda params, one: run_trajectory(chosen, params, one, emit=estimate)[1]
 
 
-def _stages(losses: list[FilterLoss], parts: Parts, settings: Settings) -> list[dict[str, Any]]:
-    """Short beginnings first, unless data were split in time; then whole trajectories."""
-    shares: list[tuple[FilterLoss, int | None]] = [(loss, None) for loss in losses]
+def _stages(losses: list[FilterLoss], parts: Parts, model: StateSpaceModel, settings: Settings) -> list[dict[str, Any]]:
+    """Short pieces first, unless data were split in time; then whole trajectories, a stage for each loss."""
+    stages = []
     if not any(parts.skip) and parts.train.steps > 2 * SHORT:
-        shares = [(losses[0], SHORT), *shares]
-    counts = np.diff(np.linspace(0, settings.steps, 4 + 1).astype(int))  # the last stage takes what the others leave
-    counts = [*counts[: len(shares) - 1], counts[len(shares) - 1 :].sum()]
+        # what is the last stage is chosen on whole trajectories
+        validation = parts.validation if settings.short == 1 else _short(parts.validation, model)
+        stages.append({"loss": losses[0], "data": _short(parts.train, model), "validation": validation, "window": None})
+    whole = {"data": parts.train, "validation": parts.validation}
+    stages += [{"loss": loss, "validation_loss": _after(loss, parts.skip[1]), **whole} for loss in losses]
+    early = round(settings.short * settings.steps) if len(stages) > len(losses) else 0
+    ends = np.linspace(early, settings.steps, len(losses) + 1).astype(int)
+    counts = np.diff([0, *ends] if len(stages) > len(losses) else ends).tolist()
     return [
-        {
-            "loss": loss,
-            "data": _beginning(parts.train, short),
-            "validation": _beginning(parts.validation, short),
-            "validation_loss": loss if short else _after(loss, parts.skip[1]),
-            "steps": int(count),
-            "optimizer": clipped_adam(_Falling(settings.learning_rate, int(count))),
-            **({"window": None} if short else {}),
-        }
-        for (loss, short), count in zip(shares, counts, strict=True)
+        stage | {"steps": count, "optimizer": clipped_adam(_Rate(settings.learning_rate, count))}
+        for stage, count in zip(stages, counts, strict=True)
         if count
     ]
 
 
-class _Falling(NamedTuple):
-    """A learning rate that falls to a tenth as a cosine: a value, so that equal trainings are compiled once."""
+def _short(data: Dataset, model: StateSpaceModel) -> Dataset:
+    """Pieces that start at true states where these are known, else the beginnings."""
+    if data.state is None or np.isnan(data.state).any():
+        return first_steps(data, SHORT)
+    return pieces(data, SHORT, initial=model.prior.mean)
 
-    start: float
+
+class _Rate(NamedTuple):
+    """A learning rate that rises, then falls as a cosine: a value, so that equal trainings are compiled once."""
+
+    peak: float
     steps: int
 
     def __call__(self, step: Array) -> Array:
-        return optax.cosine_decay_schedule(self.start, self.steps, alpha=0.1)(step)
-
-
-def _beginning(data: Dataset, steps: int | None) -> Dataset:
-    return data if steps is None else first_steps(data, steps)
+        low = 0.1 * self.peak
+        return optax.warmup_cosine_decay_schedule(low, self.peak, self.steps // 10, self.steps, low)(step)
 
 
 def _after(loss: FilterLoss, skip: int) -> FilterLoss:
@@ -192,9 +220,9 @@ def _after(loss: FilterLoss, skip: int) -> FilterLoss:
     return loss if skip == 0 else FilterLoss(loss.filter, loss.term, loss.emit, Rollout(burn_in=skip))
 
 
-def _text(loss: str, parts: Parts, settings: Settings, seconds: float) -> str:
-    batch = min(settings.batch_size, parts.train.size)
+def _text(loss: str, parts: Parts, stages: list[dict[str, Any]], seconds: float) -> str:
+    steps = " and ".join(f"{stage['steps']} steps on trajectories of {stage['data'].lengths.max()}" for stage in stages)
     return (
-        f"trained ({loss}) by {settings.steps} steps on {batch} of {parts.train.size} training trajectories, chosen on"
-        f" {parts.validation.size} validation trajectories, in {seconds:.0f} s; those compared are others."
+        f"trained ({loss}) by {steps}, from {parts.train.size} training trajectories; chosen on"
+        f" {parts.validation.size} validation trajectories; in {seconds:.0f} s. Those compared are others."
     )

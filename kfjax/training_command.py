@@ -27,6 +27,8 @@ from kfjax.training import Checkpoints, tune
 
 __all__ = ["run_train"]
 
+CHOICES = ("steps", "batch_size", "learning_rate", "seed", "seeds")  # fields of Settings that are told as they are
+
 
 def run_train(args: Namespace) -> None:
     """Train a filter; write its parameters, `training.json` and `history.png` into the folder."""
@@ -40,7 +42,7 @@ def run_train(args: Namespace) -> None:
     check_fit(chosen, init(jax.random.key(0), chosen, model), parts.train)
     console = make_console()
     console.print(f"{study.text}\nTraining {args.filter}; if it is interrupted, the same command goes on.")
-    settings = Settings(args.loss, args.steps, args.batch_size, args.learning_rate, args.seed, args.seeds)
+    settings = Settings(**{name: getattr(args, name) for name in ("loss", *CHOICES)})
     out.mkdir(parents=True, exist_ok=True)
     training = train_learned(args.filter, model, parts, settings, Checkpoints(out / CHECKPOINTS))
     comparison = _beside(args, training, model, parts)
@@ -67,7 +69,7 @@ def _beside(args: Namespace, training: Training, model: StateSpaceModel, parts: 
 
 def _about(args: Namespace, training: Training, comparison: Comparison) -> dict[str, Any]:
     """The description of the training, beside what the folder says of the filter itself."""
-    told = ("data", "model", "steps", "batch_size", "learning_rate", "seed", "seeds")
+    told = ("data", "model", *CHOICES)
     fitted, document = training.fitted, comparison.to_dict()
     rows = {row.name: row for row in comparison.rows}
     return {

@@ -129,11 +129,11 @@ def test_filter_takes_a_trained_filter(trained, tmp_path):
 
 def test_several_runs_without_true_states(tmp_path):
     arguments = ("--data", "unlabelled.npz", "--model", "models.py:model", "--seeds", "2", "--steps", "4")
-    about = train(tmp_path / "a", *arguments)
+    about = train(tmp_path / "a", *arguments, name="kalman_net_1")
     assert about["loss"] == "innovation"
     assert len(about["runs"]["validation"]) == 2
     assert about["runs"]["spread"]["min"] == min(about["runs"]["validation"])
-    assert about["validation_db"]["corrected_gain"] is None
+    assert about["validation_db"]["kalman_net_1"] is None
     assert np.isfinite(list(about["prediction_db"].values())).all()
 
 
@@ -149,14 +149,16 @@ def test_one_long_record_is_split_in_time_and_trained_in_windows(tmp_path, capsy
 
 
 def test_compare_trains_on_other_trajectories(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(commands, "QUICK", recipes.QUICK._replace(steps=4, reports=1))
-    seen = []
-    monkeypatch.setattr(commands, "train_learned", lambda *a: seen.append(a[2]) or recipes.train_learned(*a))
+    monkeypatch.setattr(recipes, "QUICK", recipes.QUICK._replace(steps=4, reports=1))
+    seen, train_learned = [], recipes.train_learned
+    monkeypatch.setattr(recipes, "train_learned", lambda *a: seen.append(a[2]) or train_learned(*a))
     sizes = ("--system", "constant_velocity", "--trajectories", "4", "--steps", "12", "--filters", "kalman")
     assert main(["compare", *sizes, "--learned", "kalman_net", "--out", str(tmp_path)]) == 0
     (table,) = json.loads((tmp_path / "compare.json").read_text())["tables"]
     assert [row["name"] for row in table["rows"]] == ["kalman", "kalman_net, learned"]
-    assert "trained (mse) by 4 steps on 4 of 4 training trajectories" in " ".join(capsys.readouterr().out.split())
+    assert "trained (mse) by 4 steps on trajectories of 12, from 4 training trajectories" in " ".join(
+        capsys.readouterr().out.split()
+    )
     (parts,) = seen
     shown = [part.obs.tobytes() for part in parts[:3]]
     assert len(set(shown)) == 3
@@ -167,8 +169,8 @@ def test_stages_share_the_steps():
     parts = read_parts("data.npz")
     losses = [kf.training.mse(kf.kalman()), kf.training.nll(kf.kalman())]
     longer = parts._replace(train=kf.data.whole_windows(parts.train, 50))
-    for data, names, steps in ((parts, losses, (2, 8)), (longer, [losses[0], *losses], (2, 3, 5))):
-        stages = recipes._stages(losses, data, recipes.Settings(steps=10))
+    for data, names, steps in ((parts, losses, (5, 5)), (longer, [losses[0], *losses], (4, 3, 3))):
+        stages = recipes._stages(losses, data, kf.systems.constant_velocity(), recipes.Settings(steps=10))
         assert [stage["loss"] for stage in stages] == names
         assert tuple(stage["steps"] for stage in stages) == steps
 
