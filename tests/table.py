@@ -240,6 +240,13 @@ FILTERS = {
     "imm": Row(kf.imm((kf.extended(), kf.gated(kf.unscented(), 0.9999))), params=two_members),
 }
 
+# the rows whose params are a model with constant noise, and whose state is a belief about x and no more
+BELIEFS = [
+    name
+    for name, row in FILTERS.items()
+    if row.params is itself and not row.draws and row.models[0] != "driven" and name != "adaptive"
+]
+
 CASES = [(name, model) for name, row in FILTERS.items() for model in row.models]
 
 

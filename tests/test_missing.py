@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.tree_util import Partial
-from table import FILTERS, STEPS, case, quick_jit
+from table import BELIEFS, FILTERS, STEPS, case, quick_jit
 
 import kfjax as kf
 
@@ -54,7 +54,7 @@ def update_and_gradients(filter, params, state, y, channels, observed):
     return outputs, symmetrised(gradients)
 
 
-@pytest.mark.parametrize("name", FILTERS)
+@pytest.mark.parametrize("name", BELIEFS)
 def test_an_update_with_a_missing_channel_is_the_update_of_the_other(x64, name):
     """With the chain rule, since predictions see no data, this gives values and gradients of whole runs."""
     c = case(name)
@@ -65,7 +65,7 @@ def test_an_update_with_a_missing_channel_is_the_update_of_the_other(x64, name):
     chex.assert_trees_all_close(masked, deleted, **exact)
 
 
-@pytest.mark.parametrize("name", FILTERS)
+@pytest.mark.parametrize("name", BELIEFS)
 def test_an_update_with_nothing_observed_leaves_values_and_gradients_alone(x64, name):
     c = case(name)
     state = c.filter.init(c.params)

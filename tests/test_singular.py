@@ -7,7 +7,7 @@ import numpy as np
 import oracles
 import pytest
 from jax.tree_util import Partial
-from table import FILTERS, case, itself, quick_jit, run, score_and_gradient
+from table import BELIEFS, case, quick_jit, run, score_and_gradient
 
 import kfjax as kf
 
@@ -34,13 +34,7 @@ def singular(name, kind):
     return c._replace(params=kf.with_model(c.params, prior=prior, **change))
 
 
-def has_arrays(name):
-    """Whether the params of a filter are a model whose covariances are arrays, and it needs no density of y."""
-    row = FILTERS[name]
-    return not row.draws and row.models[0] != "driven" and row.params is itself
-
-
-every_filter = pytest.mark.parametrize("name", list(filter(has_arrays, FILTERS)))
+every_filter = pytest.mark.parametrize("name", BELIEFS)
 every_kind = pytest.mark.parametrize("kind", list(changes(2, 2)))
 
 

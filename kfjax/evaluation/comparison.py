@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -80,12 +82,12 @@ def compare(
     check_level(level)
     key = jax.random.key(0) if key is None else key
     evaluations, estimates, timings = {}, {}, {}
-    with progress_bar("filters", len(filters), progress) as advance:
-        for name, pair in filters.items():
-            try:
-                evaluations[name], estimates[name], timings[name] = _evaluate(*pair, data, key, skip, chunk, repeats)
-            except ValueError as error:
-                raise ValueError(f"compare: filter {name!r}: {error}") from error
+    with progress_bar("filters", 2 * len(filters), progress) as advance:
+        programmes = _compiled(filters, data, key, chunk, advance)
+        for name, (_, params) in filters.items():
+            evaluations[name], estimates[name], timings[name] = _evaluate(
+                programmes[name], params, data, key, skip, repeats
+            )
             advance(1)
     best = _best(evaluations)
     rows = tuple(_row(name, evaluations, best, timings[name], level) for name in filters)
@@ -123,33 +125,63 @@ def _summarised(
     return jax.vmap(functools.partial(summarise, difference, skip))(batch, outputs)
 
 
+class _Programme(NamedTuple):
+    """A compiled filter: the call, trajectories at a time, and how long it took to trace and compile."""
+
+    call: Callable[..., tuple[Estimate, Info]]
+    size: int
+    seconds: float
+
+
+def _compiled(
+    filters: Mapping[str, tuple[Filter, Any]], data: Dataset, key: Array, chunk: int | None, advance: Callable
+) -> dict[str, _Programme]:
+    """Compile every filter, several at once: the compiler leaves Python alone, tracing does not."""
+    with ThreadPoolExecutor(max_workers=max(1, min(4, os.cpu_count() or 1))) as pool:
+        jobs = {}
+        for name, (method, params) in filters.items():
+            try:
+                jobs[name] = pool.submit(_compile, *_lowered(method, params, data, key, chunk))
+            except ValueError as error:
+                raise ValueError(f"compare: filter {name!r}: {error}") from error
+        for job in as_completed(jobs.values()):
+            job.result()
+            advance(1)
+    return {name: job.result() for name, job in jobs.items()}
+
+
+def _lowered(filter: Filter, params: Any, data: Dataset, key: Array, chunk: int | None) -> tuple[Any, int, float]:
+    """Return the traced filter over a chunk of trajectories, their number, and the seconds that it took."""
+    start = time.perf_counter()
+    size = chunk_size(filter, params, jax.tree.map(lambda a: a[0], data), key, data.size, chunk)
+    lowered = _filtered.lower(filter, params, *_batch(data, key, np.arange(size)))
+    return lowered, size, time.perf_counter() - start
+
+
+def _compile(lowered: Any, size: int, seconds: float) -> _Programme:
+    start = time.perf_counter()
+    return _Programme(lowered.compile(), size, seconds + time.perf_counter() - start)
+
+
 def _evaluate(
-    filter: Filter,
-    params: Any,
-    data: Dataset,
-    key: Array,
-    skip: int,
-    chunk: int | None,
-    repeats: int,
+    programme: _Programme, params: Any, data: Dataset, key: Array, skip: int, repeats: int
 ) -> tuple[Evaluation, Estimate, tuple[float, float]]:
     """Return the evaluation, the estimate of the first trajectory, and (microseconds per step, compile seconds)."""
-    size = chunk_size(filter, params, jax.tree.map(lambda a: a[0], data), key, data.size, chunk)
     # what is timed is the filter alone; its metrics are a second function, which filters share
-    start = time.perf_counter()
-    compiled = _filtered.lower(filter, params, *_batch(data, key, np.arange(size))).compile()
-    compile_seconds = time.perf_counter() - start
     first: dict[str, Any] = {}
 
     def parts() -> Iterator[tuple[Statistics, Curves, int]]:
-        for index, count in chunks(data.size, size):
+        for index, count in chunks(data.size, programme.size):
             batch, keys = _batch(data, key, index)
-            outputs, seconds = _timed(functools.partial(compiled, params, batch, keys), 1 if first else repeats)
+            call = functools.partial(programme.call, params, batch, keys)
+            outputs, seconds = _timed(call, 1 if first else repeats)
             if not first:
                 first.update(seconds=seconds, estimate=jax.tree.map(lambda a: np.asarray(a[0]), outputs[0]))
             yield *_summarised(skip, state_difference(params), batch, outputs), count
 
     evaluation = Evaluation.gather(parts())
-    return evaluation, first["estimate"], (1e6 * first["seconds"] / (size * data.steps), compile_seconds)
+    microseconds = 1e6 * first["seconds"] / (programme.size * data.steps)
+    return evaluation, first["estimate"], (microseconds, programme.seconds)
 
 
 def _batch(data: Dataset, key: Array, index: np.ndarray) -> tuple[Dataset, Array]:

@@ -39,13 +39,13 @@ FILTERS: dict[str, Callable[[], Filter]] = COMMON | {
     "fading_extended": lambda: fading(extended(), 1.05),
     "ensemble": ensemble,
     "ensemble_transform": lambda: ensemble(form=Transform()),
-    "particle": particle,
-    "auxiliary_particle": auxiliary_particle,
+    "particle": functools.partial(particle, 300),
+    "auxiliary_particle": functools.partial(auxiliary_particle, 300),
 }
 
 
 def by_name(name: str) -> Filter:
-    """Return the filter of that name, with its default settings.
+    """Return the filter of that name, with the settings of the table.
 
     Args:
         name: a key of `FILTERS`.
