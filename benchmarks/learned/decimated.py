@@ -94,8 +94,8 @@ NOTES = (
     ),
     (
         "The cubic was fixed beforehand. Degree 5 is better on trajectories like those trained on (validation -18.1,"
-        " the cubic -17.3) and worse on the official ones; tuned by likelihood: -17.02 there, degree 4 -16.96, the cubic"
-        " -17.34."
+        " the cubic -17.3) and worse on the official ones; tuned by likelihood: -17.02 there, degree 4 -16.96, the"
+        " cubic -17.34."
     ),
 )
 
