@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import kfjax as kf
-from benchmarks.learned.lorenz_spherical import WRAPPED
+from benchmarks.learned.lorenz_spherical import MODEL as SPHERICAL
 from benchmarks.learned.results import Measured, Study
 from benchmarks.learned.rotated_h import lorenz
 from benchmarks.learned.running import Budget, decibels, official, shortened, train
@@ -19,7 +19,7 @@ COLUMNS = ("MSE, dB", "ANEES", *(f"ANEES, {name}" for name in THIRDS), "coverage
 COLUMNS = (*COLUMNS, *(f"coverage, {name}" for name in THIRDS))
 SETS = {
     "lin2x2_v0_r20_T100": (MODEL, Budget(800, learning_rate=1e-3, seeds=3), 30),
-    "lorenz_spherical_v0_r0_T20": (WRAPPED, Budget(500, split=500, learning_rate=1e-3, seeds=3), 20),
+    "lorenz_spherical_v0_r0_T20": (SPHERICAL, Budget(500, split=500, learning_rate=1e-3, seeds=3), 20),
     "lorenz_Hrot1_v-20_r0_T100": (lorenz(), Budget(500, learning_rate=1e-3, seeds=3), 30),
 }
 
