@@ -14,6 +14,7 @@ from kfjax.learned.params import Learned, init
 from kfjax.learned.recurrent_cells import LSTM, PlainRNN, RecurrentStack
 from kfjax.learned.recurrents import recurrent, training
 from kfjax.learned.recursive_gain import recursive_kalman_net
+from kfjax.learned.registry import LEARNED, learned_by_name
 from kfjax.learned.regressors import MLP, Polynomial
 from kfjax.learned.residuals import fit_residual, learned_weights, refine, residual_model
 from kfjax.learned.scales import measure_scales
@@ -24,6 +25,7 @@ from kfjax.learned.torch_weights import Pretrained, from_torch
 __all__ = [
     "FEATURES",
     "GRU",
+    "LEARNED",
     "LSTM",
     "MLP",
     "Adaptation",
@@ -54,6 +56,7 @@ __all__ = [
     "init",
     "input_context",
     "kalman_net",
+    "learned_by_name",
     "learned_weights",
     "measure_scales",
     "recurrent",
