@@ -175,13 +175,15 @@ class Row(NamedTuple):
         filter: the filter.
         models: the names of the models it runs; the first is the one for laws that take long to compile.
         params: what makes its params from a model.
-        draws: whether it draws random numbers, which differ between precisions, and resample or not at a threshold.
+        draws: whether it draws random numbers, which differ between precisions, and resamples or not at a threshold.
+        smoothed: whether gradients are taken through the smoother, too: once for every moment rule is enough.
     """
 
     filter: kf.Filter
     models: tuple[str, ...] = ("pendulum", "heading")
     params: Callable[[kf.StateSpaceModel], Any] = itself
     draws: bool = False
+    smoothed: bool = False
 
 
 def untrained(filter: kf.Filter, *models: str) -> Row:
@@ -192,27 +194,27 @@ def untrained(filter: kf.Filter, *models: str) -> Row:
 ALL = ("pendulum", "linear", "driven", "heading")
 
 FILTERS = {
-    "kalman": Row(kf.kalman(), ("linear", "driven")),
-    "extended": Row(kf.extended(), ALL),
-    "iterated_extended": Row(kf.extended(3)),
-    "unscented": Row(kf.unscented(), ALL),
-    "cubature": Row(kf.cubature()),
-    "gauss_hermite": Row(kf.gauss_hermite(3)),
-    "square_root_extended": Row(kf.square_root(kf.moments.Taylor())),
-    "square_root_unscented": Row(kf.square_root(kf.moments.Unscented())),
-    "own_rule": Row(kf.gaussian_filter(divided_differences)),
+    "kalman": Row(kf.kalman(), ("linear", "driven"), smoothed=True),
+    "extended": Row(kf.extended(), ALL, smoothed=True),
+    "iterated_extended": Row(kf.extended(3), smoothed=True),
+    "unscented": Row(kf.unscented(), ALL, smoothed=True),
+    "cubature": Row(kf.cubature(), smoothed=True),
+    "gauss_hermite": Row(kf.gauss_hermite(3), smoothed=True),
+    "square_root_extended": Row(kf.square_root(kf.moments.Taylor()), smoothed=True),
+    "square_root_unscented": Row(kf.square_root(kf.moments.Unscented()), smoothed=True),
+    "own_rule": Row(kf.gaussian_filter(divided_differences), smoothed=True),
     "gated": Row(kf.gated(kf.extended(), 0.9999)),
     "fading": Row(kf.fading(kf.unscented(), 1.1), ("pendulum",)),
     "fallback": Row(kf.fallback(kf.extended()), ("driven",)),
-    "student_t": Row(kf.student_t(kf.extended(), 4.0)),
-    "huber": Row(kf.huber(kf.unscented(), 0.8)),
-    "adaptive": Row(kf.adaptive(kf.extended(), forgetting_R=0.9, forgetting_Q=0.95)),
-    "schmidt": Row(kf.schmidt(kf.extended(), (1,))),
+    "student_t": Row(kf.student_t(kf.extended(), 4.0), ("pendulum",)),
+    "huber": Row(kf.huber(kf.unscented(), 0.8), ("pendulum",)),
+    "adaptive": Row(kf.adaptive(kf.extended(), forgetting_R=0.9, forgetting_Q=0.95), ("pendulum",)),
+    "schmidt": Row(kf.schmidt(kf.extended(), (1,)), ("heading",)),
     "constrained": Row(kf.constrained(kf.extended()), ("linear",), walls),
     "truncated": Row(kf.constrained(kf.extended(), filters.truncated), ("linear",), walls),
     "constant_gain": Row(kf.constant_gain(), ("linear",), steady),
     "fixed_lag": Row(kf.fixed_lag(kf.extended(), 2), ("driven",)),
-    "particle": Row(kf.particle(64), draws=True),
+    "particle": Row(kf.particle(64), ("heading",), draws=True),
     "guided_particle": Row(
         kf.particle(32, proposal=kf.moments.Unscented(), resampling=filters.Residual()), ("pendulum",), draws=True
     ),
@@ -246,6 +248,8 @@ BELIEFS = [
     for name, row in FILTERS.items()
     if row.params is itself and not row.draws and row.models[0] != "driven" and name != "adaptive"
 ]
+
+SMOOTHED = {row.filter for row in FILTERS.values() if row.smoothed}
 
 CASES = [(name, model) for name, row in FILTERS.items() for model in row.models]
 
@@ -320,7 +324,7 @@ def update(filter: kf.Filter, params: Any, state: Any, y: Any, u: Any, observed:
 def score(filter: kf.Filter, params: Any, ys: Any, us: Any, observed: Any) -> Any:
     """A number that depends on all estimates, filtered and smoothed, and on the likelihood."""
     est = kf.run(filter, params, ys, us, observed=observed, key=jax.random.key(1))[1]
-    if filter.rule is not None:
+    if filter in SMOOTHED:
         est = est, kf.smooth(filter, params, est, us)
     return sum(jnp.sum(jnp.cos(1.0 + leaf)) for leaf in jax.tree.leaves(est))
 
