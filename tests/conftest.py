@@ -1,6 +1,8 @@
 """Shared set-up: both precisions, strict promotion, and where the data sets are."""
 
+import itertools
 import os
+import sys
 from pathlib import Path
 
 # nearly all the time of these tests is compilation: compile quickly rather than well (read when jax starts)
@@ -13,6 +15,10 @@ import pytest
 import kfjax as kf
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+MAPS = 30_000
+_tests = itertools.count(1)
 
 
 @pytest.fixture
@@ -33,6 +39,15 @@ def pytest_collection_modifyitems(items):
         name = item.callspec.params.get("name") if hasattr(item, "callspec") else None
         if isinstance(name, str):
             item.add_marker(pytest.mark.xdist_group(name))
+
+
+def pytest_runtest_teardown():
+    """Drop compiled code before the process has more memory maps than Linux allows (65,530), and is aborted."""
+    maps = Path("/proc/self/maps")
+    if next(_tests) % 20 == 0 and maps.exists() and maps.read_text().count("\n") > MAPS:
+        jax.clear_caches()
+        if table := sys.modules.get("table"):
+            table.outputs_of.cache_clear()  # what stands there counts as compiled
 
 
 def data_dir() -> Path | None:

@@ -300,13 +300,13 @@ def first(case: Case) -> Any:
 
 
 @functools.cache
-def _outputs(name: str, model: str, precision: str) -> Any:
+def outputs_of(name: str, model: str, precision: str) -> Any:
     return jax.tree.map(np.asarray, run(case(name, model)))
 
 
 def outputs(name: str, model: str | None = None) -> tuple[Any, tuple[kf.Estimate, kf.Info]]:
     """The results of a masked run in numpy, computed once for all tests."""
-    return _outputs(name, model or FILTERS[name].models[0], str(jnp.result_type(float)))
+    return outputs_of(name, model or FILTERS[name].models[0], str(jnp.result_type(float)))
 
 
 @functools.partial(quick_jit, static_argnums=0)
