@@ -242,12 +242,8 @@ FILTERS = {
     "imm": Row(kf.imm((kf.extended(), kf.gated(kf.unscented(), 0.9999))), params=two_members),
 }
 
-# the rows whose params are a model with constant noise, and whose state is a belief about x and no more
-BELIEFS = [
-    name
-    for name, row in FILTERS.items()
-    if row.params is itself and not row.draws and row.models[0] != "driven" and name != "adaptive"
-]
+# the moment rules, and two filters made of them: params are a model with constant noise, the state is a belief
+BELIEFS = [name for name, row in FILTERS.items() if row.smoothed or name in {"gated", "student_t"}]
 
 SMOOTHED = {row.filter for row in FILTERS.values() if row.smoothed}
 
