@@ -10,6 +10,8 @@ import table
 import kfjax as kf
 from kfjax.learned.corrections import corrected_gain, state_scales
 
+pytestmark = pytest.mark.slow
+
 SIZES = {"driven": (2, 1), "heading": (3, 2)}
 
 

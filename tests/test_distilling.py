@@ -21,6 +21,8 @@ from kfjax.training import (
     relative_error,
 )
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 F, H, Q, R = np.array([[0.9, 0.2], [0.0, 0.8]]), np.array([[1.0, 0.0]]), np.diag([0.05, 0.1]), np.array([[0.5]])
 SHORT_OF_MEMORY = (1, 2, 4, 8)

@@ -14,6 +14,8 @@ from table import driven, linear
 import kfjax as kf
 from kfjax.training.expectation_maximisation import LEARNABLE, em
 
+pytestmark = pytest.mark.slow
+
 
 def problem(seed=0, N=2, T=6):
     """A model with inputs and offsets, and data of two lengths with rows and channels missing."""

@@ -10,6 +10,8 @@ from table import Problem, linear
 
 import kfjax as kf
 
+pytestmark = pytest.mark.slow
+
 POSITIONS, VELOCITIES = (0, 1), (2, 3)
 
 

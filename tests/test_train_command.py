@@ -13,6 +13,8 @@ from kfjax.cli import main
 from kfjax.data import read_parts, run_trajectory
 from kfjax.trained import load_trained
 
+pytestmark = pytest.mark.slow
+
 MODELS = """
 import kfjax as kf
 
