@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
-from kfjax.base import Filter, Info, constructor
+from kfjax.base import Filter, Gaussian, Info, constructor
 from kfjax.learned.feature_maps import NORMALISED, FeatureMap
 from kfjax.learned.features import (
     FEATURES,
@@ -148,7 +148,11 @@ def gain_filter(rule: GainRule, features: tuple[str, ...] = FEATURES, feature_ma
         new = GainState(mean, gained.cov, gained.carry, past)
         return keep_unobserved(observed, new, state), _info(innovation, gained, seen.mask)
 
-    return Filter(Initialiser(first, network), predict, update)
+    def recentre(params: Learned, state: GainState, gaussian: Gaussian) -> GainState:
+        del params  # the features see a written belief as they see any correction
+        return state._replace(mean=gaussian.mean, cov=None if state.cov is None else gaussian.cov)
+
+    return Filter(Initialiser(first, network), predict, update, recentre)
 
 
 def _filled(y: Array, y_hat: Array, mask: Array | None) -> Array:
