@@ -223,7 +223,7 @@ def test_recentre_writes_a_belief(x64, name):
     if c.filter.recentre is None:
         pytest.skip("no recentre")
     state = first(c)
-    belief = kf.Gaussian(state.mean + 1.0, None if state.cov is None else 2.0 * state.cov)
+    belief = kf.Gaussian(0.5 * state.mean + 0.1, None if state.cov is None else 2.0 * state.cov)
     new = c.filter.recentre(c.params, state, belief)
     chex.assert_trees_all_close(kf.Gaussian(new.mean, new.cov), belief, rtol=1e-14)
     chex.assert_trees_all_equal_shapes_and_dtypes(new, state)
