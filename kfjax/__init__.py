@@ -41,7 +41,8 @@ from kfjax.filters import (
 )
 from kfjax.imputation import impute, observation_estimate, predicted
 from kfjax.models import Linear, StateSpaceModel, linear_gaussian, with_model
-from kfjax.parallel_scan import parallel_filter, parallel_iterated_smooth, parallel_smooth
+from kfjax.parallel_iterated import parallel_iterated_smooth
+from kfjax.parallel_scan import parallel_filter, parallel_smooth
 from kfjax.persistence import from_bytes, to_bytes
 from kfjax.posterior_sampling import sample_posterior
 from kfjax.priors import diffuse

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import optax
 from jax import Array
 
 from kfjax.base import Filter, estimate
@@ -17,6 +16,7 @@ from kfjax.learned.registry import LEARNED, learned_by_name
 from kfjax.models import StateSpaceModel
 from kfjax.training import (
     Checkpoints,
+    Cosine,
     FilterLoss,
     Fitted,
     Rollout,
@@ -191,7 +191,7 @@ def _stages(losses: list[FilterLoss], parts: Parts, model: StateSpaceModel, sett
     ends = np.linspace(early, settings.steps, len(losses) + 1).astype(int)
     counts = np.diff([0, *ends] if len(stages) > len(losses) else ends).tolist()
     return [
-        stage | {"steps": count, "optimizer": clipped_adam(_Rate(settings.learning_rate, count))}
+        stage | {"steps": count, "optimizer": clipped_adam(Cosine(settings.learning_rate, count, warmup=0.1))}
         for stage, count in zip(stages, counts, strict=True)
         if count
     ]
@@ -202,17 +202,6 @@ def _short(data: Dataset, model: StateSpaceModel) -> Dataset:
     if data.state is None or np.isnan(data.state).any():
         return first_steps(data, SHORT)
     return pieces(data, SHORT, initial=model.prior.mean)
-
-
-class _Rate(NamedTuple):
-    """A learning rate that rises, then falls as a cosine: a value, so that equal trainings are compiled once."""
-
-    peak: float
-    steps: int
-
-    def __call__(self, step: Array) -> Array:
-        low = 0.1 * self.peak
-        return optax.warmup_cosine_decay_schedule(low, self.peak, self.steps // 10, self.steps, low)(step)
 
 
 def _after(loss: FilterLoss, skip: int) -> FilterLoss:

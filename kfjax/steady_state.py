@@ -14,7 +14,7 @@ from kfjax import linalg
 from kfjax.base import Filter, Info, constructor
 from kfjax.models import Linear, StateSpaceModel, is_concrete
 from kfjax.observing import bind, keep_unobserved, observe
-from kfjax.parallel_scan import combine_filters, steady_element
+from kfjax.scan_elements import combine_filters, steady_element
 
 __all__ = ["ConstantGain", "SteadyState", "constant_gain", "controllability", "observability", "steady_state"]
 

@@ -9,7 +9,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 import kfjax as kf
 from benchmarks.learned.results import Measured
@@ -56,11 +55,9 @@ def shortened(parts, steps):
     )
 
 
-@functools.lru_cache
 def optimizer(budget, steps):
     """Return clipped Adam with a warm start and a falling rate."""
-    peak = budget.learning_rate
-    schedule = optax.warmup_cosine_decay_schedule(0.1 * peak, peak, steps // 10, steps, 0.1 * peak)
+    schedule = kf.training.Cosine(budget.learning_rate, steps, warmup=0.1)
     return kf.training.clipped_adam(schedule, weight_decay=budget.weight_decay)
 
 

@@ -14,14 +14,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import linen as nn
 from jax import Array
 
 from kfjax import linalg
 from kfjax.learned.params import in_precision
 from kfjax.learned.recurrent_heads import dense
-from kfjax.training import clipped_adam
+from kfjax.training import Cosine, clipped_adam
 from kfjax.training import fit as train
 
 __all__ = ["MLP", "Polynomial", "ridge_regression"]
@@ -144,7 +143,7 @@ class MLP:
         if key is None:
             raise ValueError("MLP: got no random key; expected one, to draw batches. Pass key=.")
         data = (v, jnp.asarray(target, v.dtype), jnp.asarray(seen))
-        optimizer = clipped_adam(_Cosine(self.learning_rate, self.steps))
+        optimizer = clipped_adam(Cosine(self.learning_rate, self.steps, final=0.01))
         options = {"steps": self.steps, "batch_size": self.batch_size, "reports": 1, "show": False}
         return train(_SquaredError(self), weights, data, key=key, optimizer=optimizer, **options).params
 
@@ -173,13 +172,3 @@ class _SquaredError(NamedTuple):
         v, target, seen = batch
         error = target - jax.vmap(self.regressor, (None, 0))(weights, v)
         return jnp.sum(jnp.where(seen, error, 0) ** 2) / jnp.maximum(jnp.sum(seen), 1)
-
-
-class _Cosine(NamedTuple):
-    """A falling learning rate, a value."""
-
-    start: float
-    steps: int
-
-    def __call__(self, step: Array) -> Array:
-        return optax.cosine_decay_schedule(self.start, self.steps, alpha=0.01)(step)

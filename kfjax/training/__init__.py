@@ -17,7 +17,7 @@ from kfjax.training.fitting import Fitted, fit
 from kfjax.training.history import History, Spread, spread
 from kfjax.training.losses import FilterLoss, innovation_nll, mse, nll, prediction_error
 from kfjax.training.noise import Scales, scale_noise
-from kfjax.training.optimizers import clipped_adam, replicate
+from kfjax.training.optimizers import Cosine, clipped_adam, replicate
 from kfjax.training.partition import merge, partition
 from kfjax.training.rollout import Rollout, roll
 from kfjax.training.staging import curriculum, fit_stages
@@ -29,6 +29,7 @@ __all__ = [
     "OBJECTIVES",
     "STRUCTURES",
     "Checkpoints",
+    "Cosine",
     "Diagnosis",
     "Distilled",
     "Divergence",

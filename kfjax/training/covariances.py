@@ -14,7 +14,7 @@ from kfjax.base import Filter, Gaussian
 from kfjax.models import StateSpaceModel, check_covariance, model_of, with_model
 from kfjax.training.fitting import Fitted, fit
 from kfjax.training.losses import innovation_nll
-from kfjax.training.optimizers import clipped_adam
+from kfjax.training.optimizers import Cosine, clipped_adam
 from kfjax.training.wrapping import through
 
 __all__ = ["FreeNoise", "constrain", "fit_noise", "free_noise", "noise_of", "unconstrain"]
@@ -157,7 +157,7 @@ def fit_noise(
     References:
         I. Greenberg et al., Optimization or architecture: how to hack Kalman filtering, NeurIPS 2023.
     """
-    optimizer = options.pop("optimizer", None) or clipped_adam(_Falling(learning_rate, steps), clip=10.0)
+    optimizer = options.pop("optimizer", None) or clipped_adam(Cosine(learning_rate, steps, final=0.01), clip=10.0)
     free = free_noise(params, which, floor)
     fitted = fit(
         through(innovation_nll(filter) if loss is None else loss, noise_of),
@@ -171,16 +171,6 @@ def fit_noise(
         **options,
     )
     return fitted._replace(params=noise_of(fitted.params))
-
-
-class _Falling(NamedTuple):
-    """A cosine from the learning rate to a hundredth of it; a value, so that optimisers built alike are the same."""
-
-    start: float
-    steps: int
-
-    def __call__(self, step: Array) -> Array:
-        return self.start * (0.505 + 0.495 * jnp.cos(jnp.pi * jnp.minimum(step / self.steps, 1)))
 
 
 def _covariance(model: StateSpaceModel, name: str) -> Array:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax import Array
 
 from kfjax.base import constructor
 
-__all__ = ["clipped_adam", "replicate", "set_hyperparameters"]
+__all__ = ["Cosine", "clipped_adam", "replicate", "set_hyperparameters"]
 
 
 @constructor
@@ -28,8 +29,7 @@ def clipped_adam(
         weight_decay: decoupled, as in AdamW; it acts on what is trained only.
 
     Example:
-        >>> import optax
-        >>> optimizer = kf.training.clipped_adam(optax.cosine_decay_schedule(1e-3, 5000, alpha=0.1), weight_decay=1e-4)
+        >>> optimizer = kf.training.clipped_adam(kf.training.Cosine(1e-3, steps=5000), weight_decay=1e-4)
 
     References:
         I. Loshchilov, F. Hutter, Decoupled weight decay regularization, ICLR 2019.
@@ -39,6 +39,35 @@ def clipped_adam(
         return optax.chain(optax.clip_by_global_norm(clip), optax.adamw(learning_rate, weight_decay=weight_decay))
 
     return optax.inject_hyperparams(build)(learning_rate=learning_rate, weight_decay=weight_decay)
+
+
+class Cosine(NamedTuple):
+    """A learning rate that rises in a straight line, then falls as a cosine, from and to a share of its peak.
+
+    It is a value: equal trainings are compiled once, which two schedules of optax, being closures, are not.
+
+    Attributes:
+        peak: the largest rate.
+        steps: of the optimiser; afterwards it stays where it ended.
+        final: the rate at the end, and at the beginning if it rises, as a share of the peak.
+        warmup: the share of the steps in which it rises.
+
+    Example:
+        >>> rate = kf.training.Cosine(1e-2, steps=1000, warmup=0.1)
+        >>> [round(float(rate(s)), 4) for s in (0, 100, 1000)]
+        [0.001, 0.01, 0.001]
+    """
+
+    peak: float
+    steps: int
+    final: float = 0.1
+    warmup: float = 0.0
+
+    def __call__(self, step: Array) -> Array:
+        """Return the rate at a step."""
+        low, rising = self.final * self.peak, round(self.warmup * self.steps)
+        start = low if rising else self.peak
+        return optax.warmup_cosine_decay_schedule(start, self.peak, rising, self.steps, low)(step)
 
 
 def set_hyperparameters(state: Any, values: Mapping[str, Any] | None) -> Any:
