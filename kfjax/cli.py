@@ -1,4 +1,4 @@
-"""The command line: `kfjax compare`, `kfjax filter` and `kfjax train`."""
+"""The command line: `kfjax compare`, `kfjax filter`, `kfjax train` and `kfjax bench`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from typing import Any, NoReturn
 import jax
 
 from kfjax import __version__, systems
+from kfjax.bench_command import run_bench
 from kfjax.commands import run_compare, run_filter
 from kfjax.data.npz import SPLITS
+from kfjax.evaluation.workloads import WORKLOADS
 from kfjax.filters import FILTERS
 from kfjax.learned.registry import LEARNED
 from kfjax.recipes import LOSSES, Settings
@@ -78,6 +80,17 @@ example:
   kfjax train --data mine.npz --model mine.py:model --filter kalman_net --out runs/kalman_net
   kfjax compare --data mine.npz --model mine.py:model --load runs/kalman_net"""
 
+BENCH = """\
+Time kfjax on its own workloads: filters, smoothers, particles, networks and a training step, as a user would run them.
+
+The process stays on one core, and all workloads are timed in turn, so that what else the machine does falls on all of
+them. Beside other libraries they are timed by `python -m benchmarks.speed` in a checkout."""
+
+BENCH_EXAMPLES = """\
+examples:
+  kfjax bench --quick
+  kfjax bench --workload W2,W3 --x64 --out bench.json"""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
@@ -114,11 +127,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"kfjax {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     compare = _command(commands, "compare", run_compare, "compare filters", COMPARE, COMPARE_EXAMPLES)
+    _add_data(compare.add_argument, required=False)
     _add_compare(compare.add_argument)
     filtering = _command(commands, "filter", run_filter, "write a filter's estimates", FILTER, FILTER_EXAMPLES)
+    _add_data(filtering.add_argument)
     _add_filter(filtering)
     training = _command(commands, "train", run_train, "train a learned filter", TRAIN, TRAIN_EXAMPLES)
+    _add_data(training.add_argument)
     _add_train(training.add_argument)
+    bench = _command(commands, "bench", run_bench, "time kfjax on its workloads", BENCH, BENCH_EXAMPLES)
+    _add_bench(bench.add_argument)
     return parser
 
 
@@ -133,13 +151,16 @@ def _command(commands: Any, name: str, run: Any, summary: str, text: str, exampl
         allow_abbrev=False,
     )
     parser.set_defaults(run=run)
-    required = name != "compare"
-    parser.add_argument("--data", metavar="DATA", required=required, help="npz file, or folder of a known data set")
-    parser.add_argument("--model", metavar="FILE.py:NAME", required=required, help="the model to filter with")
-    parser.add_argument("--split", choices=tuple(SPLITS), help="part of an npz file that holds parts (default test)")
-    parser.add_argument("--seed", type=int, default=0, help="of everything random (default 0)")
     parser.add_argument("--x64", action="store_true", help="compute in double precision (default single)")
     return parser
+
+
+def _add_data(add: Callable[..., Any], *, required: bool = True) -> None:
+    """Add the arguments of the commands that read data."""
+    add("--data", metavar="DATA", required=required, help="npz file, or folder of a known data set")
+    add("--model", metavar="FILE.py:NAME", required=required, help="the model to filter with")
+    add("--split", choices=tuple(SPLITS), help="part of an npz file that holds parts (default test)")
+    add("--seed", type=int, default=0, help="of everything random (default 0)")
 
 
 def _add_compare(add: Callable[..., Any]) -> None:
@@ -192,6 +213,14 @@ def _add_train(add: Callable[..., Any]) -> None:
         help="its largest (default 0.001)",
     )
     add("--seeds", metavar="N", type=_count, default=1, help="train N runs at once and keep the best (default 1)")
+
+
+def _add_bench(add: Callable[..., Any]) -> None:
+    add("--workload", metavar="A,B", help=f"only some of {', '.join(WORKLOADS)}")
+    add("--quick", action="store_true", help="small sizes, to see that everything works")
+    add("--rounds", metavar="N", type=_count, default=15, help="samples of each workload (default 15)")
+    add("--core", metavar="N", type=int, help="the core to stay on (default the last)")
+    add("--out", metavar="FILE", help="the JSON file to write")
 
 
 def _count(text: str) -> int:

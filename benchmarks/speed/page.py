@@ -1,6 +1,7 @@
 """The page of results, in markdown, and its tables."""
 
 from benchmarks.speed import store
+from kfjax.evaluation.workloads import Size
 
 PAGE = "RESULTS.md"
 HEAD = """# Speed beside other libraries
@@ -8,9 +9,9 @@ HEAD = """# Speed beside other libraries
 Written by `python -m benchmarks.speed`; do not edit.
 
 Milliseconds of processor time of one warm call, which on a quiet core is what a clock shows: the median, and the least
-in brackets. One process on one core of a shared machine, all libraries in turn: read ratios. All filtered means, full covariances and log-likelihoods come out, and they agree with
-those of the others: no time is given before that is known. What another library takes is given as times what kfjax
-takes, of medians.
+in brackets. One process on one core of a shared machine, all libraries in turn: read ratios. All filtered means, full
+covariances and log-likelihoods come out, and they agree with those of the others: no time is given before that is
+known. What another library takes is given as times what kfjax takes, of medians.
 """
 
 
@@ -49,7 +50,7 @@ def speed_table(rows):
         own = row["contenders"]["kfjax"]["ms"]
         others = ratios(row)
         best, *rest = [f"{name} {value:.2f}" for name, value in others.items()] or [""]
-        cells = (row["workload"], row["text"], sizes(row["size"]), time_of(own), best, ", ".join(rest))
+        cells = (row["workload"], row["text"], Size(**row["size"]).text, time_of(own), best, ", ".join(rest))
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
@@ -59,13 +60,6 @@ def ratios(row, statistic="median"):
     times = {name: found["ms"][statistic] for name, found in row["contenders"].items()}
     own = times.pop("kfjax")
     return dict(sorted(((name, value / own) for name, value in times.items()), key=lambda pair: pair[1]))
-
-
-def sizes(size):
-    """Return a size in words."""
-    batch = f"{size['batch']} x " if size["batch"] else ""
-    particles = f", {size['particles']} particles" if size["particles"] else ""
-    return f"{batch}{size['steps']} steps, n = {size['n']}{particles}"
 
 
 def time_of(ms):

@@ -50,6 +50,13 @@ class Size(NamedTuple):
     n: int = 4
     particles: int = 0
 
+    @property
+    def text(self) -> str:
+        """The size in words."""
+        batch = f"{self.batch} x " if self.batch else ""
+        particles = f", {self.particles} particles" if self.particles else ""
+        return f"{batch}{self.steps} steps, n = {self.n}{particles}"
+
 
 class Problem(NamedTuple):
     """What is given: a pytree. Everything but `params` has a leading batch axis, unless the size has none.
@@ -236,12 +243,13 @@ def _table() -> dict[str, Workload]:
         "W7l": _gaussian("kalman", own, _moving, Size(100, 100, 64), Size(2, 3, 64)),
     }
     for suffix, batch in (("", None), ("_200", 200)):
-        at = Size(batch, 100, 3, 100), Size(batch and 3, 12, 3, 20)
+        at = Size(batch, 100, 3), Size(batch and 3, 12, 3)
+        cloud = at[0]._replace(particles=100), at[1]._replace(particles=20)
         together = "Table IV" if batch is None else f"Table IV, {batch} at once"
         table |= {
             f"ekf{suffix}": _gaussian("extended", f"{together}, extended Kalman filter", _lorenz, *at, own=False),
             f"ukf{suffix}": _gaussian("unscented", f"{together}, unscented Kalman filter", _lorenz, *at, own=False),
-            f"pf{suffix}": _particles(f"{together}, bootstrap particle filter", *at),
+            f"pf{suffix}": _particles(f"{together}, bootstrap particle filter", *cloud),
             f"c3{suffix}": _kalman_net("C3", f"{together}, KalmanNet C3", *at),
             f"c4{suffix}": _kalman_net("C4", f"{together}, KalmanNet C4", *at),
         }
