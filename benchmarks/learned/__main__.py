@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.learned.results import measure, write_page
 
 HERE = Path(__file__).parent
-STUDIES = ("table1", "lorenz_spherical", "decimated", "rotated_h", "calibration", "speed", "ablation")
+STUDIES = ("table1", "lorenz_spherical", "decimated", "rotated_h", "calibration", "speed", "ablation", "seeds")
 
 
 def main():

@@ -111,10 +111,11 @@ def _cells(columns: list[str] | tuple[str, ...], values: dict[str, Any], digits:
 
 
 def _cell(value: Any, digits: int) -> str:
-    """A number, or the median and the range of several."""
+    """A number, or the median and the range of several; counts have no digits after the point."""
     if value is None or isinstance(value, str):
         return value or ""
-    several = np.ravel(value).astype(float)
+    several = np.ravel(value)
+    digits = 0 if several.dtype.kind == "i" else digits
     low, middle, high = (f"{f(several):.{digits}f}" for f in (np.min, np.median, np.max))
     return middle if several.size == 1 else f"{middle} ({low} .. {high})"
 

@@ -24,6 +24,7 @@ class Budget(NamedTuple):
     Attributes:
         steps: of the optimiser, on whole trajectories.
         split: before that, as many steps on pieces of `piece` steps that start at true states.
+        window: steps of truncated backpropagation that goes on through the trajectories; None takes them whole.
     """
 
     steps: int
@@ -34,6 +35,7 @@ class Budget(NamedTuple):
     ema: float | None = 0.99
     weight_decay: float = 0.0
     seeds: int = 5
+    window: int | None = None
 
     def quick(self):
         """Return a budget that shows no more than that everything runs."""
@@ -66,7 +68,8 @@ def train(filter, model, parts, budget, constants=None, *, losses=None):
     keys = jax.random.split(jax.random.key(1), budget.seeds)
     params = jax.vmap(lambda key: kf.learned.init(key, filter, model, constants))(keys)
     losses = losses or (kf.training.mse(filter),)
-    stages = [{"loss": loss, "data": parts.train, "steps": budget.steps} for loss in losses]
+    whole = {"data": parts.train, "steps": budget.steps, "window": budget.window}
+    stages = [{"loss": loss} | whole for loss in losses]
     if budget.split:
         pieces = kf.data.pieces(parts.train, budget.piece, initial=model.prior.mean)
         stages.insert(0, {"loss": losses[0], "data": pieces, "steps": budget.split})
