@@ -15,15 +15,18 @@ import jax
 import numpy as np
 from jax import Array
 
+from kfjax import sharding
 from kfjax.base import Estimate, Filter, Info
 from kfjax.data import Dataset
 from kfjax.evaluation.engine import (
     Curves,
+    Part,
     Statistics,
     check_skip,
     chunk_size,
-    chunks,
+    counted,
     filter_one,
+    share_of_chunks,
     state_difference,
     summarise,
 )
@@ -81,6 +84,8 @@ def compare(
     check_skip("compare", skip, data.steps)
     check_level(level)
     key = jax.random.key(0) if key is None else key
+    copies = {name: sharding.everywhere(params, sharding.local_devices()) for name, (_, params) in filters.items()}
+    filters = {name: (method, copies[name]) for name, (method, _) in filters.items()}
     evaluations, estimates, timings = {}, {}, {}
     with progress_bar("filters", 2 * len(filters), progress) as advance:
         programmes = _compiled(filters, data, key, chunk, advance)
@@ -91,7 +96,7 @@ def compare(
             advance(1)
     best = _best(evaluations)
     rows = tuple(_row(name, evaluations, best, timings[name], level) for name in filters)
-    return Comparison(rows, best, evaluations, data[:1], estimates, _settings(data, skip, level))
+    return Comparison(rows, best, evaluations, data[[0]], estimates, _settings(data, skip, level))
 
 
 def _check(filters: Any, data: Any, repeats: int, chunk: int) -> None:
@@ -115,14 +120,14 @@ def _check(filters: Any, data: Any, repeats: int, chunk: int) -> None:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _filtered(filter: Filter, params: Any, batch: Dataset, keys: Array) -> tuple[Estimate, Info]:
-    return jax.vmap(functools.partial(filter_one, filter, params))(batch, keys)
+    return sharding.vmap(functools.partial(filter_one, filter), (None, 0, 0))(params, batch, keys)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _summarised(
     skip: int, difference: Callable | None, batch: Dataset, outputs: tuple[Estimate, Info]
 ) -> tuple[Statistics, Curves]:
-    return jax.vmap(functools.partial(summarise, difference, skip))(batch, outputs)
+    return sharding.vmap(functools.partial(summarise, skip), (None, 0, 0))(difference, batch, outputs)
 
 
 class _Programme(NamedTuple):
@@ -154,7 +159,8 @@ def _lowered(filter: Filter, params: Any, data: Dataset, key: Array, chunk: int 
     """Return the traced filter over a chunk of trajectories, their number, and the seconds that it took."""
     start = time.perf_counter()
     size = chunk_size(filter, params, jax.tree.map(lambda a: a[0], data), key, data.size, chunk)
-    lowered = _filtered.lower(filter, params, *_batch(data, key, np.arange(size)))
+    index = share_of_chunks(data.size, size)[0][0][0]
+    lowered = _filtered.lower(filter, params, *_batch(data, key, index))
     return lowered, size, time.perf_counter() - start
 
 
@@ -169,24 +175,26 @@ def _evaluate(
     """Return the evaluation, the estimate of the first trajectory, and (microseconds per step, compile seconds)."""
     # what is timed is the filter alone; its metrics are a second function, which filters share
     first: dict[str, Any] = {}
+    mine, rows = share_of_chunks(data.size, programme.size)
 
-    def parts() -> Iterator[tuple[Statistics, Curves, int]]:
-        for index, count in chunks(data.size, programme.size):
+    def parts() -> Iterator[Part]:
+        for index, count in mine:
             batch, keys = _batch(data, key, index)
             call = functools.partial(programme.call, params, batch, keys)
             outputs, seconds = _timed(call, 1 if first else repeats)
             if not first:
                 first.update(seconds=seconds, estimate=jax.tree.map(lambda a: np.asarray(a[0]), outputs[0]))
-            yield *_summarised(skip, state_difference(params), batch, outputs), count
+            yield counted(*_summarised(skip, state_difference(params), batch, outputs), count)
 
-    evaluation = Evaluation.gather(parts())
-    microseconds = 1e6 * first["seconds"] / (programme.size * data.steps)
-    return evaluation, first["estimate"], (microseconds, programme.seconds)
+    evaluation = Evaluation.gather(parts(), rows)
+    known = sharding.from_first(first)  # of the first trajectory, and one timing for all processes
+    microseconds = 1e6 * float(known["seconds"]) / (programme.size * data.steps)
+    return evaluation, known["estimate"], (microseconds, programme.seconds)
 
 
 def _batch(data: Dataset, key: Array, index: np.ndarray) -> tuple[Dataset, Array]:
-    """Put some trajectories on the device, with a key each."""
-    return jax.device_put(data[index]), jax.vmap(jax.random.fold_in, (None, 0))(key, index)
+    """Put some trajectories on the devices, with a key each."""
+    return sharding.place((data[index], jax.vmap(jax.random.fold_in, (None, 0))(key, index)))
 
 
 def _timed(call: Callable[[], Any], repeats: int) -> tuple[Any, float]:

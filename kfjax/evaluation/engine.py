@@ -16,12 +16,25 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from kfjax import sharding
 from kfjax.base import Estimate, Filter, Info, estimate_and_info
 from kfjax.data import Dataset, run_trajectory
 from kfjax.evaluation.metrics import Sums, coverage, innovation_products, nees, squared_error
 from kfjax.models import model_of
 
-__all__ = ["Curves", "Statistics", "check_skip", "chunk_size", "chunks", "filter_one", "state_difference", "summarise"]
+__all__ = [
+    "Curves",
+    "Part",
+    "Statistics",
+    "check_skip",
+    "chunk_size",
+    "chunks",
+    "counted",
+    "filter_one",
+    "share_of_chunks",
+    "state_difference",
+    "summarise",
+]
 
 MEMORY = 2**29  # bytes that one chunk of trajectories may take, results and temporaries
 LAGS = 20  # of the innovations' autocorrelation
@@ -64,6 +77,9 @@ class Curves(NamedTuple):
     prediction: Sums | None
 
 
+Part = tuple[Statistics, Curves]  # of some trajectories: statistics [count, ...] and summed curves [T], numpy
+
+
 def filter_one(filter: Filter, params: Any, trajectory: Dataset, key: Array) -> tuple[Estimate, Info]:
     """Run a filter over one trajectory (a `Dataset` without its leading axis) and keep everything."""
     return run_trajectory(filter, params, trajectory, key=key, emit=estimate_and_info)[1]
@@ -76,7 +92,7 @@ def state_difference(params: Any) -> Callable[[Array, Array], Array] | None:
 
 
 def summarise(
-    difference: Callable | None, skip: int, trajectory: Dataset, outputs: tuple[Estimate, Info]
+    skip: int, difference: Callable | None, trajectory: Dataset, outputs: tuple[Estimate, Info]
 ) -> tuple[Statistics, Curves]:
     """Return the sums of one trajectory, over time and per step, without its first `skip` steps.
 
@@ -145,20 +161,21 @@ def check_skip(who: str, skip: int, steps: int) -> None:
 def chunk_size(filter: Filter, params: Any, one: Dataset, key: Array, total: int, wanted: int | None = None) -> int:
     """Return how many trajectories to take at a time: as wanted, or what fits in the memory budget.
 
-    Evened out, so that the last chunk is hardly padded. Everything is traced on the way, so that what does not fit
-    together is found before anything is compiled.
+    Evened out, so that the last chunk is hardly padded and every process has as many. Everything is traced on the way,
+    so that what does not fit together is found before anything is compiled.
 
     Raises:
         ValueError: if the filter cannot run on such a trajectory, or estimates something else than the truth.
     """
     outputs = jax.eval_shape(functools.partial(filter_one, filter), params, one, key)
-    jax.eval_shape(functools.partial(summarise, state_difference(params), 0), one, outputs)
+    jax.eval_shape(functools.partial(summarise, 0), state_difference(params), one, outputs)
     if wanted is None:
         state = jax.eval_shape(filter.init, params, key)
         # the results, what the metrics need of the same size, and the carry of the loop with its temporaries
         wanted = MEMORY // (3 * _bytes((outputs, one)) + 8 * _bytes(state))
-    most = max(1, min(total, wanted))
-    return math.ceil(total / math.ceil(total / most))
+    processes = jax.process_count()
+    each = math.ceil(total / processes / max(1, wanted))
+    return math.ceil(total / (each * processes))
 
 
 def _bytes(tree: Any) -> int:
@@ -166,7 +183,24 @@ def _bytes(tree: Any) -> int:
     return sum(math.prod(leaf.shape) * getattr(leaf.dtype, "itemsize", 8) for leaf in jax.tree.leaves(tree))
 
 
-def chunks(total: int, size: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Yield equal index arrays [size] that cover range(total), and how many of each count; the last is padded."""
-    for start in range(0, total, size):
-        yield np.minimum(np.arange(start, start + size), total - 1), min(size, total - start)
+def chunks(total: int, size: int, numbers: range | None = None) -> Iterator[tuple[np.ndarray, int]]:
+    """Yield equal index arrays that cover range(total), or the chunks of these numbers, and how many of each count.
+
+    What does not count is padding: in the last chunk, in those beyond the end, and where the devices do not divide the
+    size.
+    """
+    for number in range(math.ceil(total / size)) if numbers is None else numbers:
+        start, end = number * size, min((number + 1) * size, total)
+        yield np.minimum(np.arange(start, start + sharding.whole(size)), end - 1), max(end - start, 0)
+
+
+def share_of_chunks(total: int, size: int) -> tuple[list[tuple[np.ndarray, int]], int]:
+    """Return the `chunks` of this process, and how many trajectories they are together."""
+    mine = list(chunks(total, size, sharding.share(math.ceil(total / size))))
+    return mine, sum(count for _, count in mine)
+
+
+def counted(statistics: Statistics, curves: Curves, count: int) -> Part:
+    """Return the statistics of the first trajectories, and their curves added in double precision; in main memory."""
+    statistics, curves = jax.tree.map(lambda a: np.asarray(a)[:count], (statistics, curves))
+    return statistics, jax.tree.map(lambda a: a.sum(0, dtype=np.float64), curves)

@@ -9,8 +9,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from kfjax import sharding
 from kfjax.evaluation import intervals
-from kfjax.evaluation.engine import Curves, Statistics
+from kfjax.evaluation.engine import Curves, Part, Statistics
 from kfjax.evaluation.intervals import Interval, Whiteness, to_db
 from kfjax.evaluation.metrics import Sums
 
@@ -34,14 +35,18 @@ class Evaluation:
     curves: Curves
 
     @classmethod
-    def gather(cls, parts: Iterable[tuple[Statistics, Curves, int]]) -> Evaluation:
-        """Join the chunks of an evaluation, (statistics, curves, how many trajectories of them count)."""
-        statistics, curves = [], []
-        for chunk, steps, count in parts:
-            statistics.append(_first(chunk, count))
-            curves.append(jax.tree.map(lambda a: a.sum(0), _first(steps, count)))
-        joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *statistics)
-        return cls(joined, jax.tree.map(lambda *leaves: sum(leaves), *curves))
+    def gather(cls, parts: Iterable[Part], rows: int) -> Evaluation:
+        """Join the parts of an evaluation, of `rows` trajectories together, and those of other processes."""
+        parts = iter(parts)
+        chunk, curves = next(parts)
+        # one array for all parts, which are never in memory together
+        statistics = jax.tree.map(lambda a: np.empty((rows, *a.shape[1:]), _wide(a.dtype)), chunk)
+        first = _put(statistics, chunk, 0)
+        for chunk, more in parts:
+            first = _put(statistics, chunk, first)
+            curves = jax.tree.map(np.add, curves, more)
+        curves = sharding.gather_rows(jax.tree.map(lambda a: a[None], curves))
+        return cls(sharding.gather_rows(statistics), jax.tree.map(lambda a: a.sum(0), curves))
 
     @property
     def trajectories(self) -> int:
@@ -161,10 +166,17 @@ class Evaluation:
         return f"Evaluation({', '.join([f'{self.trajectories} trajectories', f'failed={self.failed}', *shown])})"
 
 
-def _first(tree: Any, count: int) -> Any:
-    """Return the first rows as numpy arrays, numbers in double precision."""
-    rows = jax.tree.map(lambda a: np.asarray(a)[:count], tree)
-    return jax.tree.map(lambda a: a if a.dtype == bool else a.astype(np.float64), rows)
+def _wide(dtype: np.dtype) -> np.dtype:
+    """Double precision for numbers."""
+    return dtype if dtype.kind == "b" else np.dtype(np.float64)
+
+
+def _put(statistics: Statistics, part: Statistics, first: int) -> int:
+    """Write the rows of a part from row `first` on; return where the next part goes."""
+    end = first + len(part.steps)
+    for leaf, rows in zip(jax.tree.leaves(statistics), jax.tree.leaves(part), strict=True):
+        leaf[first:end] = rows
+    return end
 
 
 def _curve_db(sums: Sums | None) -> np.ndarray | None:

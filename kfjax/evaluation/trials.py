@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,22 +13,27 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from kfjax import sharding
 from kfjax.base import Filter
 from kfjax.data import Dataset
 from kfjax.evaluation.engine import (
     Curves,
+    Part,
     Statistics,
     check_skip,
     chunk_size,
-    chunks,
+    counted,
     filter_one,
+    share_of_chunks,
     state_difference,
     summarise,
 )
 from kfjax.evaluation.results import Evaluation
+from kfjax.evaluation.resuming import resumed, stored_chunk
 from kfjax.models import StateSpaceModel
 from kfjax.progress import progress_bar
 from kfjax.simulation import simulate
+from kfjax.training.checkpoints import fingerprint
 
 __all__ = ["monte_carlo"]
 
@@ -42,12 +49,13 @@ def monte_carlo(
     us: Any = None,
     skip: int = 0,
     chunk: int | None = None,
+    resume: str | Path | None = None,
     progress: bool | None = None,
 ) -> Evaluation:
     """Evaluate a filter over many trajectories drawn from a model, in chunks that fit in memory.
 
     Trial i draws its trajectory, and the filter its random numbers, from `fold_in(key, i)`: the same key gives the same
-    trials whatever the chunk, and the same trajectories for every filter.
+    trials whatever the chunk, the devices and the processes, and the same trajectories for every filter.
 
     Args:
         key: random key.
@@ -59,14 +67,17 @@ def monte_carlo(
         us: inputs [T, ...] of every trajectory, or None.
         skip: leading steps that are filtered but do not count.
         chunk: trajectories at a time; default what fits in half a gigabyte.
+        resume: folder that keeps the sums of every chunk: a study that was killed goes on there if it is called again
+            with the same arguments, one that was finished with more trials too. The first chunk is always run, and
+            compared.
         progress: show a progress bar on stderr; default only where a person watches (a terminal).
 
     Returns:
         An `Evaluation`: all metrics with intervals, and curves over time.
 
     Raises:
-        ValueError: if the numbers make no sense, inputs are not finite, the filter cannot run on the model's data, or
-            the true trajectories are not finite.
+        ValueError: if the numbers make no sense, inputs are not finite, the filter cannot run on the model's data, the
+            true trajectories are not finite, or the folder is that of another study.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -82,16 +93,28 @@ def monte_carlo(
     one = jax.eval_shape(functools.partial(_draw, steps), truth, us, key)
     check_skip("monte_carlo", skip, one.obs.shape[0])
     size = chunk_size(filter, params, one, key, trials, chunk)
+    size = size if resume is None else stored_chunk(Path(resume), chunk) or size
+    mine, rows = share_of_chunks(trials, size)
+    models = sharding.everywhere((truth, params, us, key), sharding.local_devices())
+    run = functools.partial(_part, (filter, steps, skip), models)
+    parts = itertools.starmap(run, mine)
+    if resume is not None:
+        parts = resumed(Path(resume), fingerprint(f"{steps} {skip}", truth, params, us, key), mine, run)
+    with progress_bar("trials", rows, progress) as advance:
+        return Evaluation.gather(_watched(parts, advance), rows)
 
-    def parts() -> Iterator[tuple[Statistics, Curves, int]]:
-        with progress_bar("trials", trials, progress) as advance:
-            for index, count in chunks(trials, size):
-                statistics, curves, sound = _trials(filter, steps, skip, truth, params, us, key, index)
-                _check_truth(sound[:count])
-                advance(count)
-                yield statistics, curves, count
 
-    return Evaluation.gather(parts())
+def _part(settings: tuple[Filter, int | None, int], models: tuple, index: np.ndarray, count: int) -> Part:
+    """Run the trials of these numbers, of which the first `count` count."""
+    statistics, curves, sound = _trials(*settings, models, index)
+    _check_truth(sound[:count])
+    return counted(statistics, curves, count)
+
+
+def _watched(parts: Iterable[Part], advance: Callable[..., None]) -> Iterator[Part]:
+    for part in parts:
+        advance(len(part[0].steps))
+        yield part
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -99,22 +122,20 @@ def _trials(
     filter: Filter,
     steps: int | None,
     skip: int,
-    truth: StateSpaceModel,
-    params: Any,
-    us: Any,
-    key: Array,
+    models: tuple[StateSpaceModel, Any, Any, Array],
     index: Array,
 ) -> tuple[Statistics, Curves, Array]:
     """Run the trials of these numbers; us is shared, so that covariances which depend on nothing else are too."""
 
-    def one(i: Array) -> tuple[Statistics, Curves, Array]:
+    def one(models: tuple, i: Array) -> tuple[Statistics, Curves, Array]:
+        truth, params, us, key = models
         drawing, filtering = jax.random.split(jax.random.fold_in(key, i))
         trajectory = _draw(steps, truth, us, drawing)
         sound = jnp.isfinite(trajectory.state).all() & jnp.isfinite(trajectory.obs).all()
         outputs = filter_one(filter, params, trajectory, filtering)
-        return *summarise(state_difference(params), skip, trajectory, outputs), sound
+        return *summarise(skip, state_difference(params), trajectory, outputs), sound
 
-    return jax.vmap(one)(index)
+    return sharding.vmap(one, (None, 0))(models, index)
 
 
 def _draw(steps: int | None, truth: StateSpaceModel, us: Any, key: Array) -> Dataset:
