@@ -3,6 +3,8 @@
 from kfjax.data.batches import run_trajectory, start_at
 from kfjax.data.cutting import first_steps, pieces, whole_windows, window_at
 from kfjax.data.dataset import Dataset
+from kfjax.data.disk import DiskArray, on_disk, take
+from kfjax.data.folder import read_folder, write_folder
 from kfjax.data.indoor_uwb import read_indoor_uwb
 from kfjax.data.npz import npz_splits, read_npz
 from kfjax.data.reading import read_data, read_parts
@@ -12,6 +14,7 @@ from kfjax.data.streams import StreamCheck, as_streams, check_streams, parallel_
 
 __all__ = [
     "Dataset",
+    "DiskArray",
     "Parts",
     "Standardiser",
     "StreamCheck",
@@ -19,15 +22,19 @@ __all__ = [
     "check_streams",
     "first_steps",
     "npz_splits",
+    "on_disk",
     "parallel_streams",
     "pieces",
     "read_data",
+    "read_folder",
     "read_indoor_uwb",
     "read_npz",
     "read_parts",
     "run_trajectory",
     "split_parts",
     "start_at",
+    "take",
     "whole_windows",
     "window_at",
+    "write_folder",
 ]

@@ -92,10 +92,13 @@ def whole_windows(data: Dataset, steps: int) -> Dataset:
     _check_steps("whole_windows", steps)
     if (extra := -data.steps % steps) == 0:
         return data
-    obs, state, inputs, observed = jax.tree.map(
-        lambda a: np.pad(a, [(0, 0), (0, extra)] + [(0, 0)] * (a.ndim - 2)), _series(data)
-    )
-    return Dataset(obs, state, inputs, data.lengths, observed, data.initial, dtype=data.dtype)
+
+    def longer(a: np.ndarray, value: Any = 0) -> np.ndarray:
+        return np.pad(a, [(0, 0), (0, extra)] + [(0, 0)] * (a.ndim - 2), constant_values=value)
+
+    obs, state, inputs = jax.tree.map(longer, (data.obs, data.state, data.inputs))
+    observed = None if data.observed is None else longer(data.observed, True)
+    return Dataset.unchecked(obs, state, inputs, data.lengths.astype(np.int32), observed, data.initial)
 
 
 def window_at(batch: Dataset, start: Array, steps: int) -> Dataset:

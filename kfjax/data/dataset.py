@@ -9,9 +9,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from kfjax.data.disk import DiskArray, on_disk, take
 from kfjax.pytrees import Pytree
 
 __all__ = ["Dataset"]
+
+BLOCK = 4096  # trajectories at a time
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -90,7 +93,12 @@ class Dataset(Pytree):
         """The fraction of entries of `obs` that count but were not observed."""
         if self.observed is None:
             return 0.0
-        return 1 - float(self.observed[np.arange(self.steps) < self.lengths[:, None]].mean())
+        seen = count = 0
+        for start in range(0, self.size, BLOCK):  # it may be on disk, and larger than memory
+            rows = np.arange(start, min(start + BLOCK, self.size))
+            chosen = take(self.observed, rows)[np.arange(self.steps) < self.lengths[rows, None]]
+            seen, count = seen + chosen.sum(), count + chosen.size
+        return 1 - float(seen / count)
 
     def __len__(self) -> int:
         return self.size
@@ -100,7 +108,7 @@ class Dataset(Pytree):
         index = slice(index, index + 1 or None) if isinstance(index, (int, np.integer)) else index
         if not isinstance(index, slice):
             index = np.asarray(index)
-        chosen = jax.tree.map(lambda a: a[index], self)
+        chosen = take(self, index)
         if chosen.size == 0:
             raise ValueError(f"Dataset: the index leaves no trajectory of {self.size}; expected at least one.")
         return chosen
@@ -133,13 +141,15 @@ class Dataset(Pytree):
         return tuple(self[a:b] for a, b in itertools.pairwise(bounds))
 
     def __repr__(self) -> str:
-        if not isinstance(self.obs, (np.ndarray, jax.Array)) or self.obs.ndim != 3:
+        if not isinstance(self.obs, (np.ndarray, jax.Array, DiskArray)) or self.obs.ndim != 3:
             return f"Dataset({self.obs!r}, ...)"  # inside jax transformations the fields may be anything
         low, high = self.lengths.min(), self.lengths.max()
         text = f"{self.size} trajectories of {low if low == high else f'{low} to {high}'} steps, m={self.obs.shape[2]}"
         if self.state is not None:
             text += f", n={self.state.shape[2]}"
-        if self.observed is not None:
+        if on_disk(self.obs):
+            text += ", on disk"
+        elif self.observed is not None:
             text += f", {100 * self.missing:.1f} % missing"
         return f"Dataset({text})"
 

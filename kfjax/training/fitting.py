@@ -13,12 +13,14 @@ import numpy as np
 import optax
 from jax import Array
 
-from kfjax.data import Dataset, whole_windows
+from kfjax import sharding
+from kfjax.data import Dataset, on_disk, whole_windows
 from kfjax.progress import progress_bar
 from kfjax.training.checkpoints import Checkpoints, fingerprint
 from kfjax.training.history import History, Spread, spread
 from kfjax.training.optimizers import clipped_adam, set_hyperparameters
 from kfjax.training.partition import merge, partition
+from kfjax.training.reading import Batches, advance_from_disk
 from kfjax.training.stepping import Interval, Task, TrainState, advance, begin
 
 __all__ = ["Fitted", "fit"]
@@ -80,15 +82,16 @@ def fit(
     """Train parameters by gradient, on batches of trajectories, and keep those that do best on validation data.
 
     Batches are drawn on the device, every trajectory once per epoch (what does not fill a batch waits for the next
-    shuffle). A step whose loss or gradient is not finite moves neither params nor the optimiser, and is counted. The
-    result depends on the arguments alone. A loss or an optimiser built anew compiles anew, but for those of
-    `kfjax.training`, which are equal if built alike.
+    shuffle), and split over all devices. Data on disk (`kfjax.data.read_folder`) stay there, and give the same batches.
+    A step whose loss or gradient is not finite moves neither params nor the optimiser, and is counted. The result
+    depends on the arguments alone. A loss or an optimiser built anew compiles anew, but for those of `kfjax.training`,
+    which are equal if built alike.
 
     Args:
         loss: `(params, batch, key) -> scalar`, such as `mse(filter)`; its batch is a `Dataset` of `batch_size`
             trajectories, or part of whatever `data` is.
         params: any pytree of arrays: a `StateSpaceModel`, `Learned(model, network)`, a dict.
-        data: a `Dataset`, or any pytree of arrays with a leading axis of N.
+        data: a `Dataset`, or any pytree of arrays with a leading axis of N; in memory or on disk.
         key: random key. S keys train S runs at once: params, and everything in the result, then have a leading axis.
         steps: steps of the optimiser.
         batch_size: trajectories per step, at most all.
@@ -132,21 +135,34 @@ def fit(
     _check(task, params, data, validation, key, steps, reports)
     every = -(-steps // reports)
     rows = 1 + -(-steps // every)
-    data, validation = jax.tree.map(jnp.asarray, (data if window is None else whole_windows(data, window), validation))
+    ahead, batches, first, marked = _source(task, data, key)
+    validation = jax.tree.map(jnp.asarray, validation)
     trained, frozen = partition(params, trainable)
-    start = begin(task, trained, frozen, data, key, rows)
+    start = begin(task, trained, frozen, first, key, rows)
     start = start._replace(optimizer=set_hyperparameters(start.optimizer, hyperparameters))
-    mark = functools.partial(_mark, task, (steps, every), start, frozen, data, validation, key)
+    mark = functools.partial(_mark, task, (steps, every), start, frozen, marked, validation, key)
+    devices = sharding.all_devices()
+    frozen, validation, key = sharding.everywhere((frozen, validation, key), devices)
     with _saver(checkpoints, start, mark) as (saved, restored, save), progress_bar("training", steps, show) as progress:
-        state, done = restored, saved
+        state, done = sharding.everywhere(restored, devices), saved
         progress(max(saved, 0) * every)
         while done + 1 < rows and not _settled(task, state):
             done += 1
             interval = Interval(max(done - 1, 0) * every, min(done * every, steps), done)
-            state = advance(task, state, frozen, data, validation, key, interval)
+            state = ahead(task, state, frozen, batches, validation, key, interval)
             save(done, state)
             progress(interval.last - interval.first, _note(task, state.history, done))
     return _result(state, frozen, done, validation is not None)
+
+
+def _source(task: Task, data: Any, key: Array) -> tuple[Callable, Any, Any, Any]:
+    """What takes the steps of an interval, what it takes them on, the first trajectories, and what marks the data."""
+    if on_disk(data):
+        batches = Batches(task, data, key)
+        return advance_from_disk, batches, batches.read(np.arange(task.batch_size)), batches.sample()
+    data = jax.tree.map(jnp.asarray, data if task.window is None else whole_windows(data, task.window))
+    first = jax.tree.map(lambda a: a[: task.batch_size], data)
+    return advance, sharding.everywhere(data, sharding.all_devices()), first, data
 
 
 def _mark(task: Task, steps: tuple[int, int], *arrays: Any) -> np.ndarray:
@@ -200,7 +216,8 @@ def _result(state: TrainState, frozen: Any, done: int, validated: bool) -> Fitte
         )
     if validated and not np.isfinite(best).any():
         raise ValueError("fit: the validation loss never was finite; expected numbers. Check the validation data.")
-    return Fitted(merge(state.best, frozen), best[()] if validated else None, state.best_step, refused[()], history)
+    params = sharding.home(merge(state.best, frozen))
+    return Fitted(params, best[()] if validated else None, state.best_step, refused[()], history)
 
 
 def _typed(key: Array) -> Array:

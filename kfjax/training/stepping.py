@@ -1,7 +1,8 @@
 """The compiled part of training: steps of an optimiser on batches drawn on the device, and the report that ends them.
 
 Everything here is a pure function of a `TrainState`, so that several runs at once are a `jax.vmap` and a run that goes
-on from a saved state is the run that was never stopped, to the bit.
+on from a saved state is the run that was never stopped, to the bit. Batches are split over the devices of all
+processes, and what a training remembers is copied to each of them.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ import numpy as np
 import optax
 from jax import Array
 
+from kfjax import sharding
 from kfjax.data import window_at
 from kfjax.training.history import History
 from kfjax.training.partition import merge
 
-__all__ = ["Task", "TrainState", "advance", "begin"]
+__all__ = ["Interval", "Task", "TrainState", "advance", "begin", "report", "shuffled", "take_step", "totals"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +49,10 @@ class Task:
     ema: float | None = None
     patience: int | None = None
     many: bool = False
+
+    def windows(self, data: Any) -> int:
+        """Return how many windows the trajectories have, the last of which may be padded."""
+        return 1 if self.window is None else -(-data.obs.shape[1] // self.window)
 
 
 class TrainState(NamedTuple):
@@ -86,15 +92,14 @@ class Interval(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 5))
-def begin(task: Task, trained: Any, frozen: Any, data: Any, key: Array, reports: int) -> TrainState:
-    """Return the state before the first step."""
+def begin(task: Task, trained: Any, frozen: Any, first: Any, key: Array, reports: int) -> TrainState:
+    """Return the state before the first step; `first` are trajectories like those of a batch."""
 
     def one(trained: Any, frozen: Any, key: Array) -> TrainState:
         trained = jax.tree.map(lambda a: a.astype(a.dtype), trained)  # no weak types, which would compile twice
         carried = None
         if task.window is not None:
-            batch = _batch(task, data, jnp.arange(_size(data)), 0)
-            carried = task.loss.start(merge(trained, frozen), batch, key)
+            carried = task.loss.start(merge(trained, frozen), window_at(first, 0, task.window), key)
         dtype = jax.dtypes.canonicalize_dtype(float)
         rows = jnp.full(reports, jnp.nan, dtype)
         zero = jnp.zeros((), jnp.int32)
@@ -123,43 +128,87 @@ def advance(
     one = functools.partial(_advance, task)
     if task.many:
         one = jax.vmap(one, in_axes=(0, 0, None, None, 0, None))
-    return one(state, frozen, data, validation, key, interval)
+    return sharding.copied(one(state, frozen, data, validation, key, interval))
 
 
 def _advance(
     task: Task, state: TrainState, frozen: Any, data: Any, validation: Any, key: Array, interval: Interval
 ) -> TrainState:
     order_key, loss_key, validation_key = jax.random.split(key, 3)
-    epoch = _size(data) // task.batch_size * _windows(task, data)  # steps
+    size, windows = _size(data), task.windows(data)
+    epoch = size // task.batch_size * windows  # steps
 
-    def shuffled(s: Array) -> Array:
-        return jax.random.permutation(jax.random.fold_in(order_key, s // epoch), _size(data))
+    def order_at(s: Array) -> Array:
+        return _shuffled(order_key, s // epoch, size)
 
     def body(s: Array, carry: tuple) -> tuple:
-        state, order, totals = carry
+        state, order, sums = carry
         # the condition is the same in every run, so that this stays a branch under vmap
-        order = jax.lax.cond(s % epoch == 0, shuffled, lambda _: order, s)
-        batch = _batch(task, data, order, s)
-        state, value, norm, sound = _step(task, state, frozen, batch, jax.random.fold_in(loss_key, s), s, data)
-        new = jnp.stack([jnp.where(sound, value, 0), jnp.where(sound, norm, 0), sound.astype(value.dtype)])
-        return state, order, totals + new
+        order = jax.lax.cond(s % epoch == 0, order_at, lambda _: order, s)
+        first = s // windows % (size // task.batch_size) * task.batch_size
+        index = jax.lax.dynamic_slice_in_dim(order, first, task.batch_size)
+        batch = jax.tree.map(lambda a: a[index], data)
+        state, sums = _step(task, windows, state, sums, frozen, batch, loss_key, s)
+        return state, order, sums
 
-    totals = jnp.zeros(3, jax.dtypes.canonicalize_dtype(float))
-    carry = (state, shuffled(interval.first), totals)
-    state, _, totals = jax.lax.fori_loop(interval.first, interval.last, body, carry)
-    return _report(task, state, frozen, validation, validation_key, totals, interval)
+    carry = (state, order_at(interval.first), totals())
+    state, _, sums = jax.lax.fori_loop(interval.first, interval.last, body, carry)
+    return _report(task, state, sums, frozen, validation, validation_key, interval)
+
+
+def _shuffled(key: Array, epoch: Any, size: int) -> Array:
+    """The order of the trajectories in an epoch."""
+    return jax.random.permutation(jax.random.fold_in(key, epoch), size)
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def shuffled(key: Array, epoch: Any, size: int) -> Array:
+    """Return the order of the trajectories in an epoch, of a run with this key."""
+    return _shuffled(jax.random.split(key, 3)[0], epoch, size)
+
+
+def totals() -> Array:
+    """Return the sums over the steps since the last report, before the first of them: losses, norms, how many."""
+    return jnp.zeros(3, jax.dtypes.canonicalize_dtype(float))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def take_step(
+    task: Task, windows: int, state: TrainState, sums: Array, frozen: Any, batch: Any, key: Array, s: Any
+) -> tuple[TrainState, Array]:
+    """Take one step on a batch (of several runs, one each), where the data are not on the device."""
+
+    def one(state: TrainState, sums: Array, frozen: Any, batch: Any, key: Array) -> tuple[TrainState, Array]:
+        return _step(task, windows, state, sums, frozen, batch, jax.random.split(key, 3)[1], s)
+
+    return sharding.copied((jax.vmap(one) if task.many else one)(state, sums, frozen, batch, key))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def report(
+    task: Task, state: TrainState, sums: Array, frozen: Any, validation: Any, key: Array, interval: Interval
+) -> TrainState:
+    """Report after steps that were taken one by one."""
+
+    def one(state: TrainState, sums: Array, frozen: Any, key: Array) -> TrainState:
+        return _report(task, state, sums, frozen, validation, jax.random.split(key, 3)[2], interval)
+
+    return sharding.copied((jax.vmap(one) if task.many else one)(state, sums, frozen, key))
 
 
 def _step(
-    task: Task, state: TrainState, frozen: Any, batch: Any, key: Array, s: Array, data: Any
-) -> tuple[TrainState, Array, Array, Array]:
-    """One step of the optimiser; the loss, the norm of its gradient, and whether both are finite."""
+    task: Task, windows: int, state: TrainState, sums: Array, frozen: Any, batch: Any, key: Array, s: Any
+) -> tuple[TrainState, Array]:
+    """One step of the optimiser, and the sums with its loss and norm, where both are finite."""
+    batch, key = sharding.split(batch), jax.random.fold_in(key, s)
+    if task.window is not None:
+        batch = window_at(batch, s % windows * task.window, task.window)
 
     def objective(trained: Any) -> tuple[Array, Any]:
         params = merge(trained, frozen)
         if task.window is None:
             return _scalar(task.loss(params, batch, key)), None
-        first = s % _windows(task, data) == 0  # of the trajectories: a learned start has its gradient here
+        first = s % windows == 0  # of the trajectories: a learned start has its gradient here
         states = task.loss.start(params, batch, key)
         states = jax.tree.map(lambda a, b: jnp.where(first, a, b), states, state.carried)
         value, ends = task.loss.continued(params, batch, key, states)
@@ -178,44 +227,31 @@ def _step(
     params, moved, average = jax.tree.map(lambda a, b: jnp.where(sound, a, b), new, old)
     refused = state.refused + (~sound).astype(jnp.int32)
     state = state._replace(params=params, optimizer=moved, average=average, carried=carried, refused=refused)
-    return state, value, norm, sound
+    return state, sums + jnp.stack([jnp.where(sound, value, 0), jnp.where(sound, norm, 0), sound.astype(value.dtype)])
 
 
 def _report(
-    task: Task, state: TrainState, frozen: Any, validation: Any, key: Array, totals: Array, interval: Interval
+    task: Task, state: TrainState, sums: Array, frozen: Any, validation: Any, key: Array, interval: Interval
 ) -> TrainState:
     """Measure the parameters on the validation data, keep them if they are the best, and write the history."""
     candidate = state.params if state.average is None else state.average
     measured, better = jnp.asarray(jnp.nan), jnp.asarray(True)
     if validation is not None:
-        measured = _scalar(task.validation_loss(merge(candidate, frozen), validation, key))
+        measured = _scalar(task.validation_loss(merge(candidate, frozen), sharding.split(validation), key))
         better = measured < state.best_loss
         if task.patience is not None:  # one run of several may have to wait for the others
             better &= state.waiting < task.patience
     best = (candidate, measured.astype(state.best_loss.dtype), jnp.asarray(interval.last, jnp.int32))
     best = jax.tree.map(lambda a, b: jnp.where(better, a, b), best, (state.best, state.best_loss, state.best_step))
-    mean_loss, mean_norm = totals[0] / totals[2], totals[1] / totals[2]
+    mean_loss, mean_norm = sums[0] / sums[2], sums[1] / sums[2]
     row = History(interval.last, mean_loss, measured, mean_norm, state.refused)
     history = jax.tree.map(lambda rows, value: rows.at[interval.row].set(value.astype(rows.dtype)), state.history, row)
     waiting = jnp.where(better, 0, state.waiting + 1)
     return state._replace(best=best[0], best_loss=best[1], best_step=best[2], waiting=waiting, history=history)
 
 
-def _batch(task: Task, data: Any, order: Array, s: Any) -> Any:
-    """Batch number s of the order, or window of it."""
-    windows = _windows(task, data)
-    first = s // windows % (_size(data) // task.batch_size) * task.batch_size
-    index = jax.lax.dynamic_slice_in_dim(order, first, task.batch_size)
-    batch = jax.tree.map(lambda a: a[index], data)
-    return batch if task.window is None else window_at(batch, s % windows * task.window, task.window)
-
-
 def _size(data: Any) -> int:
     return jax.tree.leaves(data)[0].shape[0]
-
-
-def _windows(task: Task, data: Any) -> int:
-    return 1 if task.window is None else data.obs.shape[1] // task.window
 
 
 def _scalar(value: Any) -> Array:

@@ -1,0 +1,71 @@
+"""Training on data that stay on disk: the steps of `stepping`, on batches that are read one after the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax import Array
+
+from kfjax import sharding
+from kfjax.data import take, whole_windows
+from kfjax.training.stepping import Interval, Task, TrainState, report, shuffled, take_step, totals
+
+__all__ = ["Batches", "advance_from_disk"]
+
+SAMPLE = 256  # trajectories that tell data sets apart
+
+
+class Batches:
+    """The batches of a training by the number of the step: those that would be drawn if the data were on the device.
+
+    In memory are one batch, and the order of one epoch.
+    """
+
+    def __init__(self, task: Task, data: Any, key: Array) -> None:
+        self.task, self.data, self.key = task, data, key
+        self.size = len(jax.tree.leaves(data)[0])
+        self.windows = task.windows(data)
+        self._number, self._batch = -1, None
+        self._epoch, self._order = -1, np.zeros(0, int)
+
+    def at(self, s: int) -> Any:
+        """Return the batch of step s, on all devices; of several runs [S, batch, ...]."""
+        size, number = self.task.batch_size, s // self.windows
+        if number != self._number:
+            epoch, place = divmod(number, self.size // size)
+            index = self._ordered(epoch)[..., place * size : (place + 1) * size]
+            self._batch = sharding.everywhere(self.read(index), sharding.all_devices())
+            self._number = number
+        return self._batch
+
+    def read(self, index: np.ndarray) -> Any:
+        """Return trajectories by number [...]; in whole windows."""
+        rows = take(self.data, index.ravel())
+        rows = rows if self.task.window is None else whole_windows(rows, self.task.window)
+        return jax.tree.map(lambda a: a.reshape(*index.shape, *a.shape[1:]), rows)
+
+    def sample(self) -> Any:
+        """Return some of the trajectories."""
+        return take(self.data, np.linspace(0, self.size - 1, min(SAMPLE, self.size)).astype(int))
+
+    def _ordered(self, epoch: int) -> np.ndarray:
+        """The order of the trajectories in an epoch, [N] or [S, N]."""
+        if epoch != self._epoch:
+            orders = [np.asarray(shuffled(key, epoch, self.size)) for key in self.key.ravel()]
+            self._order = np.stack(orders) if self.task.many else orders[0]
+            self._epoch = epoch
+        return self._order
+
+
+def advance_from_disk(
+    task: Task, state: TrainState, frozen: Any, batches: Batches, validation: Any, key: Array, interval: Interval
+) -> TrainState:
+    """Take the steps of an interval, and report: `stepping.advance`, where the data are on disk."""
+    sums = np.zeros((*key.shape, *totals().shape), totals().dtype)
+    for s in range(interval.first, interval.last):
+        batch = batches.at(s)  # while the device is busy with the step before
+        jax.block_until_ready(sums)  # or batches would pile up in memory
+        state, sums = take_step(task, batches.windows, state, sums, frozen, batch, key, s)
+    return report(task, state, sums, frozen, validation, key, interval)
