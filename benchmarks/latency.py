@@ -10,12 +10,14 @@ filter.
 
 import argparse
 import functools
+import json
 import time
 
 import jax
 import numpy as np
 
 import kfjax as kf
+from kfjax.evaluation.timing import environment
 
 WARM_UP = 50
 COMPILED_IN = "`kalman()`, the model compiled in"
@@ -52,21 +54,33 @@ def latencies(take, method, params, ys):
     return np.array(seconds[WARM_UP:])
 
 
+def measured(steps, *, donate=False):
+    """Yield the rows of the table: name, n, m, and the median and 99th percentile in microseconds."""
+    for name, method, params, model in cases():
+        ys = np.asarray(kf.simulate(jax.random.key(0), model, steps=steps + WARM_UP)[1])
+        take = functools.partial(kf.step, method, params, donate=donate)
+        if name is COMPILED_IN:
+            take = jax.jit(functools.partial(kf.step, method, params), donate_argnums=0 if donate else ())
+        median, high = 1e6 * np.percentile(latencies(take, method, params, ys), [50, 99])
+        yield {"name": name, "n": model.n, "m": ys.shape[1], "median_us": round(median, 1), "high_us": round(high, 1)}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=2000, help="steps that count, for each filter")
     parser.add_argument("--x64", action="store_true", help="double precision")
     parser.add_argument("--donate", action="store_true", help="donate the state to every step")
+    parser.add_argument("--to", metavar="FILE", help="write the rows as JSON, too")
     arguments = parser.parse_args()
-    jax.config.update("jax_enable_x64", arguments.x64)
+    jax.config.update("jax_enable_x64", arguments.x64 or jax.config.jax_enable_x64)
+    rows = []
     print("| filter | n | m | median, us | 99 %, us |\n|---|---|---|---|---|")
-    for name, method, params, model in cases():
-        ys = np.asarray(kf.simulate(jax.random.key(0), model, steps=arguments.steps + WARM_UP)[1])
-        take = functools.partial(kf.step, method, params, donate=arguments.donate)
-        if name is COMPILED_IN:
-            take = jax.jit(functools.partial(kf.step, method, params), donate_argnums=0 if arguments.donate else ())
-        median, high = 1e6 * np.percentile(latencies(take, method, params, ys), [50, 99])
-        print(f"| {name} | {model.n} | {ys.shape[1]} | {median:.0f} | {high:.0f} |", flush=True)
+    for row in measured(arguments.steps, donate=arguments.donate):
+        rows.append(row)
+        print("| {name} | {n} | {m} | {median_us:.0f} | {high_us:.0f} |".format(**row), flush=True)
+    if arguments.to:
+        with open(arguments.to, "w") as file:
+            json.dump({"latency": rows, "steps": arguments.steps, **environment()}, file)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Measure speed beside other libraries, and write the page of all results.
 
-    python -m benchmarks.speed W2 W3          these workloads, in both precisions
-    python -m benchmarks.speed all            everything that is missing
+    python -m benchmarks.speed W2 W3          these workloads, in the precisions and with the options that matter
+    python -m benchmarks.speed all --again    everything, with curves (`scaling`) and the latency of a step (`latency`)
     python -m benchmarks.speed                the page alone
 
 Each row is measured in a process of its own, pinned to one core, all libraries in turn; rows that are there are kept.
@@ -15,9 +15,12 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.speed import store
 from benchmarks.speed.page import write_page
+from benchmarks.speed.scaling import CURVES
+from benchmarks.speed.targets import TARGETS
 from kfjax.evaluation.timing import pin
 from kfjax.evaluation.workloads import WORKLOADS
 
@@ -30,24 +33,62 @@ OPTIONS = {
 }
 
 
-def measure(workload, precision, options, arguments):
-    """Run the process of one row; return its result."""
-    environment = os.environ | {"JAX_ENABLE_X64": str(precision == "float64"), "JAX_PLATFORMS": arguments.platform}
+def child(command, precision, options, platform):
+    """Run a process that measures; return its result."""
+    environment = os.environ | {"JAX_ENABLE_X64": str(precision == "float64"), "JAX_PLATFORMS": platform}
     if options:
         environment["XLA_FLAGS"] = f"{environment.get('XLA_FLAGS', '')} {OPTIONS[options]}".strip()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "row.json"
-        command = [sys.executable, "-m", "benchmarks.speed.measuring", workload, "--to", str(file)]
-        command += ["--rounds", str(arguments.rounds), "--only", arguments.only, *["--quick"] * arguments.quick]
+        command = [sys.executable, "-m", *command, "--to", str(file)]
         subprocess.run(command, env=environment, check=True, cwd=HERE.parents[1])
         return json.loads(file.read_text()) | {"options": options}
 
 
+class Task(NamedTuple):
+    """One row to measure: its name, how JAX is started, the command, and what is added to its result."""
+
+    name: str
+    precision: str
+    options: str
+    command: list[str]
+    more: dict | None = None
+
+
+def tasks(arguments):
+    """Yield the rows that were asked for."""
+    names = [*WORKLOADS, "scaling", "latency"] if "all" in arguments.name else arguments.name
+    measuring = ["benchmarks.speed.measuring", "--rounds", str(arguments.rounds), *["--quick"] * arguments.quick]
+    for name in names:
+        for precision, options in starts(name, arguments):
+            if name == "latency":
+                yield Task(name, precision, options, ["benchmarks.latency", *["--steps", "20"] * arguments.quick])
+            elif name == "scaling":
+                for key, curve in CURVES.items():
+                    for value, size in curve.sizes().items():
+                        command = [*measuring, curve.workload, "--only", curve.only, "--size", json.dumps(size)]
+                        more = {"curve": key, "value": value}
+                        yield Task(f"{curve.workload} {curve.field} {value}", precision, options, command, more)
+            else:
+                yield Task(name, precision, options, [*measuring, name, "--only", arguments.only])
+
+
+def starts(name, arguments):
+    """Return how JAX is started for a row: with the precisions and options asked for, or with all that matter."""
+    if arguments.precision or arguments.options:
+        return [(precision, arguments.options) for precision in arguments.precision or PRECISIONS]
+    if name.startswith("W"):
+        wanted = [(target.precision, target.options) for target in TARGETS if target.workload == name]
+        return dict.fromkeys([*((precision, "") for precision in PRECISIONS), *wanted])
+    return [("float64" if name == "scaling" else "float32", "")]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("workload", nargs="*", choices=[*WORKLOADS, "all", []], metavar="WORKLOAD")
-    parser.add_argument("--precision", choices=PRECISIONS, action="append", help="default both; may be repeated")
-    parser.add_argument("--options", choices=OPTIONS, default="", help="start JAX with these options of XLA")
+    names = [*WORKLOADS, "scaling", "latency"]
+    parser.add_argument("name", nargs="*", choices=[*names, "all", []], metavar="NAME", help=", ".join(names))
+    parser.add_argument("--precision", choices=PRECISIONS, action="append", help="only this one; may be repeated")
+    parser.add_argument("--options", choices=OPTIONS, default="", help="only with these options of XLA")
     parser.add_argument("--only", default="", metavar="A,B", help="beside these libraries only")
     parser.add_argument("--quick", action="store_true", help="small sizes: does it run at all")
     parser.add_argument("--again", action="store_true", help="measure rows that are there, too")
@@ -57,13 +98,13 @@ def main():
     parser.add_argument("--out", type=Path, default=HERE, help="folder of the results")
     arguments = parser.parse_args()
     pin(arguments.core)
-    for workload in WORKLOADS if "all" in arguments.workload else arguments.workload:
-        for precision in arguments.precision or PRECISIONS:
-            key = store.key(workload, precision, arguments.options)
-            if arguments.again or key not in store.load(arguments.out):
-                print(f"{key} ...", flush=True)
-                store.save(arguments.out, key, measure(workload, precision, arguments.options, arguments))
-                write_page(arguments.out)
+    for name, precision, options, command, more in tasks(arguments):
+        key = store.key(name, precision, options)
+        if arguments.again or key not in store.load(arguments.out):
+            print(f"{key} ...", flush=True)
+            row = child(command, precision, options, arguments.platform)
+            store.save(arguments.out, key, row | (more or {}) | {"quick": arguments.quick})
+            write_page(arguments.out)
     write_page(arguments.out)
 
 

@@ -15,8 +15,9 @@ from typing import Any
 import jax
 import numpy as np
 
-__all__ = ["clocks", "environment", "first_call", "in_turn", "pin", "quartiles"]
+__all__ = ["PACKAGES", "clocks", "environment", "first_call", "in_turn", "pin", "quartiles"]
 
+PACKAGES = ("kfjax", "jax", "jaxlib", "numpy", "flax", "optax")
 LEAST = 0.01  # seconds that one sample lasts at least: shorter calls are repeated
 
 
@@ -95,11 +96,11 @@ def quartiles(seconds: np.ndarray) -> dict[str, float]:
     return dict(zip(("minimum", "lower", "median", "upper"), values.round(5).tolist(), strict=True))
 
 
-def environment(packages: tuple[str, ...] = ("jax", "jaxlib", "numpy", "flax", "optax")) -> dict[str, Any]:
+def environment(packages: tuple[str, ...] = PACKAGES) -> dict[str, Any]:
     """Return what timings depend on: versions, device, options, and the commit if this is a checkout."""
     device = jax.devices()[0]
     return {
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in ("kfjax", *packages)},
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in packages},
         "device": device.device_kind if device.platform != "cpu" else _processor(),
         "platform": device.platform,
         "precision": "float64" if jax.config.jax_enable_x64 else "float32",

@@ -9,6 +9,7 @@ import importlib
 import importlib.metadata
 
 FILES = ("dynamax", "cuthbert", "smcx", "kalmax", "kalman_py", "simdkalman", "filterpy", "pykalman", "plain")
+LIBRARIES = ("dynamax", "cuthbert", "smcx", "kalmax", "kalman-py", "simdkalman", "filterpy", "pykalman")
 MISSING = {"smcjax": "every release of it needs jax below 0.7"}
 
 

@@ -1,0 +1,65 @@
+"""The pictures of the results."""
+
+import matplotlib.pyplot as plt
+
+from benchmarks.speed.page import ordered, points
+from benchmarks.speed.scaling import CURVES
+
+COLOURS = {"kfjax": "black", "plain": "tab:gray"} | {
+    name: f"C{index}"
+    for index, name in enumerate(
+        ("dynamax", "cuthbert", "smcx", "kalmax", "kalman_py", "simdkalman", "filterpy", "pykalman")
+    )
+}
+
+
+def draw(folder, rows):
+    """Write `speed.png` and `scaling.png`."""
+    table = [row for row in ordered(rows) if "contenders" in row and "curve" not in row and not row["options"]]
+    if table:
+        save(bars(table), folder / "speed.png")
+    if any(points(rows, curve) for curve in CURVES):
+        save(curves(rows), folder / "scaling.png")
+
+
+def save(figure, path):
+    figure.savefig(path, dpi=110, bbox_inches="tight", metadata={"Software": None})
+    plt.close(figure)
+
+
+def bars(rows):
+    """Return a figure of all times, on a logarithmic axis, and of the limits."""
+    rows = [row for row in rows if row["precision"] == rows[0]["precision"]]
+    figure, axes = plt.subplots(figsize=(9, 0.32 * len(rows) + 1.2))
+    for height, row in enumerate(reversed(rows)):
+        for name, found in row["contenders"].items():
+            style = {"s": 60, "marker": "D", "zorder": 3} if name == "kfjax" else {"s": 28}
+            axes.scatter(found["ms"]["median"], height, color=COLOURS[name], label=name, **style)
+        limit = max(row["bounds"][kind] for kind in ("memory_ms", "arithmetic_ms"))
+        axes.scatter(limit, height, color="black", marker="|", s=120, label="limit")
+    handles = {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    axes.legend(handles.values(), handles.keys(), loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    axes.set(xscale="log", xlabel=f"ms per call, {rows[0]['precision']}")
+    axes.set_yticks(range(len(rows)), [row["workload"] for row in reversed(rows)])
+    axes.grid(axis="x", alpha=0.3)
+    return figure
+
+
+def curves(rows):
+    """Return a figure with a panel for each curve: kfjax, the library beside it, and the limits."""
+    figure, panels = plt.subplots(2, 2, figsize=(9, 7))
+    for axes, (curve, about) in zip(panels.flat, CURVES.items(), strict=True):
+        found = [row for row in points(rows, curve) if row["precision"] == "float64"]
+        for name in ("kfjax", about.only):
+            times = {
+                row["value"]: row["contenders"][name]["ms"]["median"] for row in found if name in row["contenders"]
+            }
+            axes.plot(times.keys(), times.values(), marker="o", color=COLOURS[name], label=name)
+        for kind, style in (("memory_ms", ":"), ("arithmetic_ms", "--")):
+            limits = {row["value"]: row["bounds"][kind] for row in found}
+            label = f"limit, {kind.removesuffix('_ms')}"
+            axes.plot(limits.keys(), limits.values(), style, color="black", lw=1, label=label)
+        axes.set(xscale="log", yscale="log", xlabel=about.axis, ylabel="ms per call")
+        axes.legend(frameon=False)
+    figure.tight_layout()
+    return figure
