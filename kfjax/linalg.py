@@ -14,6 +14,7 @@ every step would cost a transposition that breaks the fusion, half of the time o
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -203,6 +204,11 @@ def _gram_schmidt(A: Array) -> Array:
 
 def solve_lower(L: Array, B: Array, *, transpose: bool = False) -> Array:
     """Solve L X = B (or L' X = B) for lower triangular L [n, n] and B [n] or [n, r]; X is 0 where L_jj is."""
+    return _solve_lower(L, B, transpose)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _solve_lower(L: Array, B: Array, transpose: bool) -> Array:
     regular = jnp.diag(L) > 0
     if L.shape[-1] > UNROLL:
         L = jnp.where(regular[:, None] & regular[None, :], L, 0) + jnp.diag((~regular).astype(L.dtype))
@@ -216,6 +222,18 @@ def solve_lower(L: Array, B: Array, *, transpose: bool = False) -> Array:
         for j in range(i) if transpose else range(i + 1, n):
             rows[j] = rows[j] - (L[i, j] if transpose else L[j, i]) * rows[i]
     return jnp.stack(rows)
+
+
+@_solve_lower.defjvp
+def _solve_lower_jvp(
+    transpose: bool, primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    """dX = L^-1 (dB - dL X)."""
+    (L, B), (dL, dB) = primals, tangents
+    X = _solve_lower(L, B, transpose)
+    inverse = _solve_lower(L, jnp.eye(L.shape[-1], dtype=L.dtype), transpose)
+    slope = jnp.tril(dL)
+    return X, _dot(inverse, dB - _dot(slope.T if transpose else slope, X))
 
 
 def solve_factored(L: Array, B: Array) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -78,9 +79,15 @@ def init(key: Array, filter: Filter, model: StateSpaceModel, constants: Any = No
         )
     if not isinstance(model, StateSpaceModel):
         raise ValueError(f"init: model is {type(model).__name__}; expected a kf.StateSpaceModel.")
-    params = Learned(model, *in_precision(model.dtype, (filter.init.network(key, model), constants)))
-    filter.init(params)  # says what does not fit
+    network = _draw(filter.init.network, key, model)  # compiled once, not weight by weight
+    params = Learned(model, *in_precision(model.dtype, (network, constants)))
+    jax.eval_shape(filter.init, params)  # says what does not fit
     return params
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _draw(network: Callable[[Array, StateSpaceModel], Any], key: Array, model: StateSpaceModel) -> Any:
+    return network(key, model)
 
 
 def in_precision(dtype: Any, tree: Any) -> Any:
