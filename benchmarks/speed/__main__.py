@@ -26,6 +26,7 @@ from kfjax.evaluation.workloads import WORKLOADS
 
 HERE = Path(__file__).parent
 PRECISIONS = ("float64", "float32")
+ON_JAX = "dynamax,cuthbert,smcx,kalmax,kalman_py"  # whom options of XLA concern
 # read when JAX starts; by name, since they must not be combined
 OPTIONS = {
     "fusion": "--xla_backend_extra_options=xla_cpu_use_multi_output_fusion=true",
@@ -70,7 +71,8 @@ def tasks(arguments):
                         more = {"curve": key, "value": value}
                         yield Task(f"{curve.workload} {curve.field} {value}", precision, options, command, more)
             else:
-                yield Task(name, precision, options, [*measuring, name, "--only", arguments.only])
+                only = arguments.only or (ON_JAX if options else "")
+                yield Task(name, precision, options, [*measuring, name, "--only", only])
 
 
 def starts(name, arguments):

@@ -18,7 +18,7 @@ from benchmarks.speed.roofline import bounds
 from kfjax.evaluation.timing import PACKAGES, environment, first_call, in_turn, quartiles
 from kfjax.evaluation.workloads import WORKLOADS
 
-BUDGET = 10.0  # seconds that a contender may take for its rounds
+BUDGET = 3.0  # seconds that a contender may take for its rounds
 
 
 def measure(name, size, *, rounds, only=()):

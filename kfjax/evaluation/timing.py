@@ -68,7 +68,7 @@ def in_turn(
     Args:
         calls: what is timed, by name; everything is compiled already.
         rounds: samples of each.
-        budget: seconds that each may take in all; slow ones sit rounds out, but for two.
+        budget: seconds that each may take in all; slow ones sit rounds out, but for one.
 
     Returns:
         Seconds per call of every sample by both `clocks`, [samples, 2], by name.
@@ -78,7 +78,7 @@ def in_turn(
     for _ in range(rounds):
         for name, call in calls.items():
             count, taken = counts[name], seconds[name]
-            if len(taken) < 2 or count * sum(sample[0] for sample in taken) < budget:
+            if not taken or count * sum(sample[0] for sample in taken) < budget:
                 taken.append(first_call(functools.partial(_repeat, call, count))[1] / count)
     return {name: np.array(taken) for name, taken in seconds.items()}
 

@@ -1,0 +1,160 @@
+"""The workloads of speed, the command that times them, and the page of the benchmarks."""
+
+import json
+import os
+
+import jax
+import numpy as np
+import pytest
+from compiling import quick_jit
+
+import kfjax as kf
+from benchmarks.speed import agreement, store
+from benchmarks.speed.__main__ import HERE
+from benchmarks.speed.measuring import checked
+from benchmarks.speed.page import page
+from benchmarks.speed.peers import contenders, plain_peer
+from benchmarks.speed.peers.common import Contender, Matrices, first, matrices
+from benchmarks.speed.targets import TARGETS, Target, target_table
+from kfjax import bench_command
+from kfjax.cli import main
+from kfjax.evaluation.timing import in_turn, pin, quartiles
+from kfjax.evaluation.workloads import WORKLOADS, Outputs, solve
+
+
+def solved(name):
+    """The problem of a workload at its small size, and its outputs."""
+    workload = WORKLOADS[name]
+    problem = quick_jit(lambda: workload.problem(workload.quick))()
+    return problem, quick_jit(workload.solve(workload.quick))(problem)
+
+
+def test_every_workload_gives_all_its_outputs():
+    for name, workload in WORKLOADS.items():
+        if name.endswith(("_200", "l")):  # the same at another size
+            continue
+        size = workload.quick
+        outputs = jax.eval_shape(workload.solve(size), jax.eval_shape(lambda w=workload: w.problem(w.quick)))
+        if workload.kind == "training":
+            continue
+        batch = (size.batch,) if size.batch else ()
+        assert outputs.mean.shape == (*batch, size.steps, size.n)
+        if workload.kind not in ("C3", "C4"):
+            assert outputs.cov.shape == (*batch, size.steps, size.n, size.n)
+            assert outputs.log_likelihood.shape == (*batch, size.steps)
+        assert (outputs.smoothed_cov is not None) == (workload.kind == "smoother")
+
+
+def test_workloads_of_one_model_agree(x64):
+    problem, own = solved("W2")
+    shared_problem, shared = solved("W2s")
+    _, both = solved("W6")
+    np.testing.assert_allclose(both.cov, own.cov, rtol=1e-10)
+    np.testing.assert_allclose(both.smoothed_mean[:, -1], own.mean[:, -1], rtol=1e-10)
+    assert not np.allclose(own.cov[0, 0], own.cov[1, 0], rtol=0.01)  # each has its own prior
+    np.testing.assert_array_equal(shared.cov[0], shared.cov[1])
+    one = problem._replace(ys=problem.ys[1], priors=jax.tree.map(lambda a: a[1], problem.priors))
+    alone = quick_jit(WORKLOADS["W1"].solve(WORKLOADS["W1"].quick))(one)
+    np.testing.assert_allclose(alone.log_likelihood, own.log_likelihood[1], rtol=1e-9)
+    np.testing.assert_array_equal(problem.ys, shared_problem.ys)
+
+
+def test_filters_of_the_attractor_agree():
+    (_, taylor), (_, sigma), (_, cloud) = (solved(name) for name in ("W3", "W4", "W5"))
+    spread = np.sqrt(np.diagonal(taylor.cov, axis1=-2, axis2=-1))
+    assert np.abs(taylor.mean - sigma.mean).max() < spread.max()
+    for outputs in (taylor, sigma, cloud):
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(outputs))
+
+
+def test_the_plain_scan_of_a_network_computes_the_same():
+    problem, outputs = solved("c4")
+    plain = plain_peer.CONTENDERS["C4"](problem, WORKLOADS["c4"].quick).call()
+    assert agreement.agree("C4", "float32", agreement.differences("C4", outputs, plain))
+
+
+def test_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bench_command, "pin", lambda core: core)  # would stay for the tests that follow
+    file = tmp_path / "bench.json"
+    assert main(["bench", "--quick", "--workload", "W2s,c4", "--rounds", "2", "--core", "0", "--out", str(file)]) == 0
+    document = json.loads(file.read_text())
+    assert document["about"]["versions"]["jax"] == jax.__version__
+    assert document["about"]["precision"] == "float32"
+    assert set(document["rows"]) == {"W2s", "c4"}
+    for row in document["rows"].values():
+        assert 0 < row["wall_ms"]["minimum"] <= row["wall_ms"]["median"] <= row["wall_ms"]["upper"]
+        assert row["compile_s"][0] > 0
+    assert "Kalman filter, one prior for all" in capsys.readouterr().out
+    assert main(["bench", "--workload", "W77"]) == 2
+    assert "W7" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system cannot keep a process on a core")
+def test_pin():
+    allowed = os.sched_getaffinity(0)
+    try:
+        assert pin() == max(allowed)
+        assert os.sched_getaffinity(0) == {max(allowed)}
+        with pytest.raises(ValueError, match="expected one of"):
+            pin(10_000)
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+def test_timing_in_turn():
+    order = []
+    calls = {name: lambda name=name: order.append(name) or sum(range(300_000)) for name in "ab"}
+    samples = in_turn(calls, 3)
+    assert samples["a"].shape == (3, 2)
+    assert order.index("b") < len(order) - order[::-1].index("a")  # b begins before a has ended
+    assert quartiles(np.array([1.0, 2.0, 3.0]))["median"] == 2000
+    assert len(in_turn({"slow": calls["a"]}, 5, budget=0.0)["slow"]) == 1
+
+
+def test_only_what_agrees_is_timed():
+    reference = Outputs(np.ones((2, 3, 1)), np.ones((2, 3, 1, 1)), np.ones((2, 3)))
+    total = reference._replace(log_likelihood=np.full(2, 3.0))
+    wrong = reference._replace(cov=np.full((2, 3, 1, 1), 1.1))
+    broken = reference._replace(mean=np.full((2, 3, 1), np.nan))
+    some = jax.tree.map(lambda a: a[:1], reference)
+
+    def fails():
+        raise RuntimeError("no such thing")
+
+    answers = {"kfjax": reference, "total": total, "wrong": wrong, "broken": broken, "some": some}
+    found = {name: Contender(lambda a=answer: a) for name, answer in answers.items()} | {"fails": Contender(fails)}
+    skipped = {}
+    rows, _ = checked("kalman", "float64", found, skipped)
+    assert set(rows) == {"kfjax", "total", "some"}
+    assert set(skipped) == {"wrong", "broken", "fails"}
+    assert "no such thing" in skipped["fails"]
+
+
+def test_libraries_that_are_missing_have_a_reason(monkeypatch):
+    monkeypatch.setattr("importlib.metadata.version", lambda name: (_ for _ in ()).throw(ImportError(name)))
+    found, skipped = contenders(WORKLOADS["W2"], None, None, "float64")
+    assert not found
+    assert all(skipped[name] for name in ("dynamax", "smcjax", "pykalman"))
+
+
+def test_beliefs_that_other_libraries_start_from(x64):
+    problem, _ = solved("W2")
+    F, _, Q, _ = matrices(problem)
+    belief = first(problem)
+    np.testing.assert_allclose(belief.cov, F @ np.asarray(problem.priors.cov) @ F.T + Q, rtol=1e-12)
+    assert isinstance(matrices(problem), Matrices)
+    again = solve(kf.kalman(), False, problem._replace(ys=problem.ys[:, :1]))
+    assert again.mean.shape == (4, 1, 4)
+
+
+def test_targets_say_what_holds():
+    own, other = {"ms": {"median": 2.0}, "compile_s": [9.0, 3.0]}, {"ms": {"median": 3.1}}
+    row = {"workload": "W2", "precision": "float64", "options": "", "contenders": {"kfjax": own, "dynamax": other}}
+    text = "\n".join(target_table([row], lambda _: {"dynamax": 1.55}))
+    assert Target("W2", "float64", 1.5) in TARGETS
+    assert "1.55 (dynamax) | holds" in text
+    assert "3.0 s | **does not hold**" in text
+
+
+def test_the_committed_page_is_that_of_the_committed_results():
+    assert (HERE / "RESULTS.md").read_text() == page(store.load(HERE))
