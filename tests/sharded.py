@@ -8,6 +8,7 @@ In place of quick: thorough.
 
 import contextlib
 import sys
+import tempfile
 
 import jax
 import numpy as np
@@ -66,6 +67,9 @@ def thorough():
         yield f"{method}.estimate", comparison.estimates[method].mean
     yield "fit", fitted(kf.kalman(), model, data, key).params.Q
     yield "windows", fitted(kf.kalman(), model, data, key, window=4).params.Q
+    with tempfile.TemporaryDirectory() as place:
+        kf.data.write_folder(f"{place}/data", data)
+        yield "disk", fitted(kf.kalman(), model, kf.data.read_folder(f"{place}/data"), key).params.Q
     many = kf.training.replicate(model, 2)
     yield "several", fitted(kf.kalman(), many, data, jax.random.split(key)).params.Q
 

@@ -52,7 +52,7 @@ def test_devices_and_processes_change_nothing(how, tmp_path):
     runs = [start(8, "devices", how, tmp_path / "devices.npz")]
     runs += [start(2, "processes", how, i, 2, port, tmp_path / f"process_{i}.npz") for i in range(2)]
     for run in runs:
-        text, _ = run.communicate(timeout=600)
+        text, _ = run.communicate(timeout=1500)
         assert run.returncode == 0, text
     devices, *processes = (np.load(tmp_path / f"{name}.npz") for name in ("devices", "process_0", "process_1"))
     for found in (devices, *processes):  # every process has all results

@@ -74,7 +74,7 @@ def read_folder(folder: str | Path) -> Dataset:
 
     The arrays of the `Dataset` stay in the files. `kfjax.compare` and `kfjax.training.fit` copy a chunk or a
     batch at a time, as does `data[[3, 1, 4]]`; `data[:1000]` and `data.split(0.8, 0.2)` stay on disk. What makes new
-    trajectories of them (`kfjax.data.pieces` and its like) needs them in memory.
+    trajectories of them (`kfjax.data.pieces` and its like) reads everything; functions of jax take rows in memory only.
 
     Args:
         folder: of `write_folder`.

@@ -84,8 +84,8 @@ def compare(
     check_skip("compare", skip, data.steps)
     check_level(level)
     key = jax.random.key(0) if key is None else key
-    copies = {name: sharding.everywhere(params, sharding.local_devices()) for name, (_, params) in filters.items()}
-    filters = {name: (method, copies[name]) for name, (method, _) in filters.items()}
+    devices = sharding.local_devices()
+    filters = {name: (method, sharding.everywhere(params, devices)) for name, (method, params) in filters.items()}
     evaluations, estimates, timings = {}, {}, {}
     with progress_bar("filters", 2 * len(filters), progress) as advance:
         programmes = _compiled(filters, data, key, chunk, advance)

@@ -63,7 +63,7 @@ def advance_from_disk(
     task: Task, state: TrainState, frozen: Any, batches: Batches, validation: Any, key: Array, interval: Interval
 ) -> TrainState:
     """Take the steps of an interval, and report: `stepping.advance`, where the data are on disk."""
-    sums = np.zeros((*key.shape, *totals().shape), totals().dtype)
+    sums = np.tile(totals(), (*key.shape, 1))
     for s in range(interval.first, interval.last):
         batch = batches.at(s)  # while the device is busy with the step before
         jax.block_until_ready(sums)  # or batches would pile up in memory
