@@ -1,0 +1,1 @@
+"""Scale: studies of many trajectories, their memory, and data larger than it: `python -m benchmarks.scale`."""
