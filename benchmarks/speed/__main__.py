@@ -97,17 +97,18 @@ def main():
     parser.add_argument("--rounds", type=int, default=15, help="samples of each library (default 15)")
     parser.add_argument("--core", type=int, help="the core to stay on (default the last)")
     parser.add_argument("--platform", default="cpu", help="of JAX (default cpu)")
-    parser.add_argument("--out", type=Path, default=HERE, help="folder of the results")
+    parser.add_argument("--out", type=Path, help="folder of the results (default here; results/speed with --quick)")
     arguments = parser.parse_args()
+    out = arguments.out or (Path("results/speed") if arguments.quick else HERE)
     pin(arguments.core)
     for name, precision, options, command, more in tasks(arguments):
         key = store.key(name, precision, options)
-        if arguments.again or key not in store.load(arguments.out):
+        if arguments.again or key not in store.load(out):
             print(f"{key} ...", flush=True)
             row = child(command, precision, options, arguments.platform)
-            store.save(arguments.out, key, row | (more or {}) | {"quick": arguments.quick})
-            write_page(arguments.out)
-    write_page(arguments.out)
+            store.save(out, key, row | (more or {}) | {"quick": arguments.quick})
+            write_page(out)
+    write_page(out)
 
 
 if __name__ == "__main__":
