@@ -29,7 +29,8 @@ def save(figure, path):
 
 def bars(rows):
     """Return a figure of all times, on a logarithmic axis, and of the limits."""
-    rows = [row for row in rows if row["precision"] == rows[0]["precision"]]
+    single_first = sorted(rows, key=lambda row: row["precision"] == "float64")
+    rows = ordered({row["workload"]: row for row in single_first})  # in double precision where there is such a row
     figure, axes = plt.subplots(figsize=(9, 0.32 * len(rows) + 1.2))
     for height, row in enumerate(reversed(rows)):
         for name, found in row["contenders"].items():
@@ -39,7 +40,7 @@ def bars(rows):
         axes.scatter(limit, height, color="black", marker="|", s=120, label="limit")
     handles = {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     axes.legend(handles.values(), handles.keys(), loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    axes.set(xscale="log", xlabel=f"ms per call, {rows[0]['precision']}")
+    axes.set(xscale="log", xlabel="ms per call, W in double precision, others in single")
     axes.set_yticks(range(len(rows)), [row["workload"] for row in reversed(rows)])
     axes.grid(axis="x", alpha=0.3)
     return figure
