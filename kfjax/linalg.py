@@ -21,6 +21,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from kfjax.layout import batch_innermost
+
 UNROLL = 8  # largest size that is unrolled
 
 __all__ = [
@@ -52,8 +54,8 @@ def _dot(A: Array, B: Array) -> Array:
 def _outer_products(A: Array, B: Array) -> Array:
     """A B as a sum of outer products."""
     if B.ndim == 1:
-        return sum(A[:, k] * B[k] for k in range(A.shape[-1]))
-    return sum(A[:, k, None] * B[None, k, :] for k in range(A.shape[-1]))
+        return batch_innermost(sum(A[:, k] * B[k] for k in range(A.shape[-1])))
+    return batch_innermost(sum(A[:, k, None] * B[None, k, :] for k in range(A.shape[-1])))
 
 
 @_outer_products.defjvp
@@ -130,7 +132,7 @@ def _cholesky_unrolled(A: Array) -> Array:
             limit = jnp.sqrt(jnp.maximum(remaining[i], 0))
             L[i][j] = jnp.clip(entry, -limit, limit)
             remaining[i] = remaining[i] - L[i][j] ** 2
-    return jnp.stack([jnp.stack(row) for row in L])
+    return batch_innermost(jnp.stack([jnp.stack(row) for row in L]))
 
 
 def _cholesky_loop(A: Array) -> Array:
@@ -221,7 +223,7 @@ def _solve_lower(L: Array, B: Array, transpose: bool) -> Array:
         rows[i] = rows[i] * inverse[i]
         for j in range(i) if transpose else range(i + 1, n):
             rows[j] = rows[j] - (L[i, j] if transpose else L[j, i]) * rows[i]
-    return jnp.stack(rows)
+    return batch_innermost(jnp.stack(rows))
 
 
 @_solve_lower.defjvp
