@@ -1,6 +1,7 @@
 """Whether learned covariances say how large the errors are: overall, and in each third of the horizon."""
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +18,31 @@ from kfjax.data import run_trajectory
 THIRDS = ("first third", "second third", "last third")
 COLUMNS = ("MSE, dB", "ANEES", *(f"ANEES, {name}" for name in THIRDS), "coverage")
 COLUMNS = (*COLUMNS, *(f"coverage, {name}" for name in THIRDS))
+
+
+class Setting(NamedTuple):
+    """A data set, and how filters are trained on it.
+
+    Attributes:
+        model: the design model.
+        budget: of the training.
+        steps: training and validation trajectories are cut to so many.
+        context: whether the gain that starts at the EKF sees where the state is.
+        copies: how many times the training trajectories are repeated with noise drawn anew, see `with_new_noise`.
+    """
+
+    model: kf.StateSpaceModel
+    budget: Budget
+    steps: int
+    context: bool = True
+    copies: int = 0
+
+
+planned = functools.partial(Budget, learning_rate=1e-3, seeds=3)
 SETS = {
-    "lin2x2_v0_r20_T100": (MODEL, Budget(800, learning_rate=1e-3, seeds=3), 30),
-    "lorenz_spherical_v0_r0_T20": (SPHERICAL, Budget(500, split=500, learning_rate=1e-3, seeds=3), 20),
-    "lorenz_Hrot1_v-20_r0_T100": (lorenz(), Budget(500, learning_rate=1e-3, seeds=3), 30),
+    "lin2x2_v0_r20_T100": Setting(MODEL, planned(800, likelihood=800), 30, context=False),
+    "lorenz_spherical_v0_r0_T20": Setting(SPHERICAL, planned(300, split=400, likelihood=700), 20, copies=7),
+    "lorenz_Hrot1_v-20_r0_T100": Setting(lorenz(), planned(0, split=300, likelihood=500, window=25), 100),
 }
 
 
@@ -45,20 +67,18 @@ def calibration(method, params, data):
 
 def rows(quick):
     def plain(name):
-        model, data = SETS[name][0], official(name).test
+        model, data = SETS[name].model, official(name).test
         return Measured({COLUMNS[0]: decibels(kf.extended(), model, data)} | calibration(kf.extended(), model, data))
 
     def network(name, make):
-        model, budget, steps = SETS[name]
-        budget, parts = budget.quick() if quick else budget, official(name)
-        method = make(model)
-        constants = kf.learned.measure_scales(model, parts.train.obs)
-        losses = (kf.training.mse(method), kf.training.nll(method))
-        fitted = train(method, model, shortened(parts, steps), budget, constants, losses=losses)
-        each = [calibration(method, fitted.run(k).params, parts.test) for k in range(budget.seeds)]
-        values = {column: [one[column] for one in each] for column in COLUMNS[1:]}
-        values[COLUMNS[0]] = decibels(method, fitted.params, parts.test, many=True)
-        return Measured(values, budget._asdict() | {"training_steps_in_time": steps})
+        setting, parts = SETS[name], official(name)
+        budget = setting.budget.quick() if quick else setting.budget
+        method, short = make(setting), shortened(parts, setting.steps)
+        short = short._replace(train=with_new_noise(setting.model, short.train, setting.copies))
+        fitted = train(method, setting.model, short, budget, constants(setting, parts.train))
+        on_test, on_validation = (by_seed(method, fitted, data) for data in (parts.test, parts.validation))
+        told = {"training_steps_in_time": setting.steps, "copies": setting.copies, "validation": on_validation}
+        return Measured(on_test, budget._asdict() | told)
 
     table = {}
     for name in SETS:
@@ -68,13 +88,37 @@ def rows(quick):
     return table
 
 
-def recursive(model):
-    scale = float(jnp.sqrt(jnp.mean(jnp.diag(model.Q))))
-    return kf.learned.recursive_kalman_net(kf.learned.Architecture2(model.n, model.n), scale=scale)
+def by_seed(method, fitted, data):
+    """Return the values of all seeds, by column."""
+    each = [calibration(method, fitted.run(k).params, data) for k in range(len(fitted.step))]
+    errors = {COLUMNS[0]: decibels(method, fitted.params, data, many=True)}
+    return errors | {column: [one[column] for one in each] for column in COLUMNS[1:]}
 
 
-def corrected(model):
-    return kf.learned.corrected_gain(model.n, model.n)
+def with_new_noise(model, data, copies):
+    """Return data with copies of them, whose noise is drawn among all the y - h(x) of the data."""
+    if not copies:
+        return data
+    predicted = np.asarray(jax.vmap(jax.vmap(lambda x: model.h(x, None)))(data.state))
+    noise = (data.obs - predicted).reshape(-1, predicted.shape[-1])
+    drawn = np.random.default_rng(0).integers(len(noise), size=(copies, *predicted.shape[:2]))
+    obs = (predicted[None] + noise[drawn]).reshape(-1, *predicted.shape[1:])
+    return kf.Dataset(np.concatenate([data.obs, obs]), np.concatenate([data.state] * (copies + 1)))
+
+
+def constants(setting, data):
+    """Return the scales of features, and of states where the network sees them."""
+    scales = kf.learned.measure_scales(setting.model, data.obs)
+    return scales | (kf.learned.state_scales(setting.model, data.state) if setting.context else {})
+
+
+def recursive(setting):
+    n, scale = setting.model.n, float(jnp.sqrt(jnp.mean(jnp.diag(setting.model.Q))))
+    return kf.learned.recursive_kalman_net(kf.learned.Architecture2(n, n), scale=scale)
+
+
+def corrected(setting):
+    return kf.learned.corrected_gain(setting.model.n, setting.model.n, context=setting.context)
 
 
 STUDY = Study(

@@ -24,11 +24,13 @@ class Budget(NamedTuple):
     Attributes:
         steps: of the optimiser, on whole trajectories.
         split: before that, as many steps on pieces of `piece` steps that start at true states.
+        likelihood: after that, as many steps by the likelihood of the true states, which trains covariances.
         window: steps of truncated backpropagation that goes on through the trajectories; None takes them whole.
     """
 
     steps: int
     split: int = 0
+    likelihood: int = 0
     piece: int = 5
     learning_rate: float = 2e-3
     batch_size: int = 32
@@ -39,8 +41,8 @@ class Budget(NamedTuple):
 
     def quick(self):
         """Return a budget that shows no more than that everything runs."""
-        split = self.split and max(20, self.split // 50)
-        return self._replace(steps=max(20, self.steps // 50), split=split, seeds=2)
+        split, steps, likelihood = (n and max(20, n // 50) for n in (self.split, self.steps, self.likelihood))
+        return self._replace(split=split, steps=steps, likelihood=likelihood, seeds=2)
 
 
 @functools.cache
@@ -63,16 +65,19 @@ def optimizer(budget, steps):
     return kf.training.clipped_adam(schedule, weight_decay=budget.weight_decay)
 
 
-def train(filter, model, parts, budget, constants=None, *, losses=None):
-    """Train all seeds of a learned filter at once, by squared error, or by several losses one after the other."""
+def train(filter, model, parts, budget, constants=None):
+    """Train all seeds of a learned filter at once: by squared error, then, if the budget says so, by likelihood."""
     keys = jax.random.split(jax.random.key(1), budget.seeds)
     params = jax.vmap(lambda key: kf.learned.init(key, filter, model, constants))(keys)
-    losses = losses or (kf.training.mse(filter),)
-    whole = {"data": parts.train, "steps": budget.steps, "window": budget.window}
-    stages = [{"loss": loss} | whole for loss in losses]
+    by_error, whole = {"loss": kf.training.mse(filter)}, {"data": parts.train, "window": budget.window}
+    stages = []
     if budget.split:
         pieces = kf.data.pieces(parts.train, budget.piece, initial=model.prior.mean)
-        stages.insert(0, {"loss": losses[0], "data": pieces, "steps": budget.split})
+        stages.append(by_error | {"data": pieces, "steps": budget.split})
+    if budget.steps:
+        stages.append(by_error | whole | {"steps": budget.steps})
+    if budget.likelihood:
+        stages.append(whole | {"loss": kf.training.nll(filter), "steps": budget.likelihood})
     return kf.training.fit_stages(
         None,
         params,
@@ -104,9 +109,9 @@ def _mean(state, info):
     return state.mean
 
 
-def learned(filter, model, parts, tests, budget, constants=None, **options):
+def learned(filter, model, parts, tests, budget, constants=None):
     """Return the row of a learned filter: its errors on test data, by column."""
-    fitted = train(filter, model, parts, budget, constants, **options)
+    fitted = train(filter, model, parts, budget, constants)
     values = {column: decibels(filter, fitted.params, data, many=True) for column, data in tests.items()}
     settings = budget._asdict() | {"best_steps": np.asarray(fitted.step).tolist()}
     return Measured(values, settings | {"refused_steps": np.asarray(fitted.refused).tolist()})
