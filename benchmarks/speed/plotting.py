@@ -51,6 +51,9 @@ def curves(rows):
     figure, panels = plt.subplots(2, 2, figsize=(9, 7))
     for axes, (curve, about) in zip(panels.flat, CURVES.items(), strict=True):
         found = [row for row in points(rows, curve) if row["precision"] == "float64"]
+        axes.set_visible(bool(found))
+        if not found:  # not measured yet
+            continue
         for name in ("kfjax", about.only):
             times = {
                 row["value"]: row["contenders"][name]["ms"]["median"] for row in found if name in row["contenders"]
