@@ -28,6 +28,7 @@ UNROLL = 8  # largest size that is unrolled
 __all__ = [
     "Factored",
     "cholesky",
+    "diagonal",
     "factorise",
     "logdet",
     "matmul",
@@ -81,6 +82,12 @@ def weighted_gram(weights: Array, X: Array, Y: Array) -> Array:
     return matmul((weights[:, None] * X).T, Y)
 
 
+def diagonal(A: Array) -> Array:
+    """Return the diagonal [n] of A [n, n]; by slices where it is small, since `jnp.diag` is a gather, which is slow."""
+    n = A.shape[-1]
+    return jnp.stack([A[i, i] for i in range(n)]) if 0 < n <= UNROLL else jnp.diag(A)
+
+
 @jax.custom_jvp
 def cholesky(A: Array) -> Array:
     """Lower factor L [n, n] with L L' = A, for symmetric positive *semi*definite A [n, n]; reads the lower triangle.
@@ -105,17 +112,17 @@ def _cholesky_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array,
 
 def _factor_tangent(L: Array, dA: Array) -> Array:
     """Return the derivative of the lower factor L of A in the symmetric direction dA."""
-    null = jnp.diag(L) == 0
+    null = diagonal(L) == 0
     # with ones for null pivots, rows below and beside them still turn; what would fill the null columns is cut off
     whole = L + jnp.diag(null.astype(L.dtype))
     inverse = solve_lower(whole, jnp.eye(L.shape[-1], dtype=L.dtype))
     M = _dot(_dot(inverse, dA), inverse.T)
-    return jnp.where(null[None, :], 0, _dot(whole, jnp.tril(M) - 0.5 * jnp.diag(jnp.diag(M))))
+    return jnp.where(null[None, :], 0, _dot(whole, jnp.tril(M) - 0.5 * M * jnp.eye(M.shape[-1], dtype=M.dtype)))
 
 
 def _tiny(A: Array) -> Array:
     """The pivots [n] up to which they count as zero in the factor of A."""
-    return A.shape[-1] * jnp.finfo(A.dtype).eps * jnp.diag(A)
+    return A.shape[-1] * jnp.finfo(A.dtype).eps * diagonal(A)
 
 
 def _cholesky_unrolled(A: Array) -> Array:
@@ -211,13 +218,14 @@ def solve_lower(L: Array, B: Array, *, transpose: bool = False) -> Array:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _solve_lower(L: Array, B: Array, transpose: bool) -> Array:
-    regular = jnp.diag(L) > 0
+    pivots = diagonal(L)
+    regular = pivots > 0
     if L.shape[-1] > UNROLL:
         L = jnp.where(regular[:, None] & regular[None, :], L, 0) + jnp.diag((~regular).astype(L.dtype))
         X = jax.scipy.linalg.solve_triangular(L, B, lower=True, trans=1 if transpose else 0)
         return jnp.where(regular if B.ndim == 1 else regular[:, None], X, 0)
     n = L.shape[-1]
-    inverse = jnp.where(regular, 1 / jnp.where(regular, jnp.diag(L), 1), 0)
+    inverse = jnp.where(regular, 1 / jnp.where(regular, pivots, 1), 0)
     rows: list[Array] = [B[i] for i in range(n)]
     for i in reversed(range(n)) if transpose else range(n):
         rows[i] = rows[i] * inverse[i]
@@ -245,7 +253,7 @@ def solve_factored(L: Array, B: Array) -> Array:
 
 def logdet(L: Array) -> Array:
     """Return log det(L L') from the factor; zero pivots are left out (the determinant on the range)."""
-    d = jnp.diag(L)
+    d = diagonal(L)
     return 2 * jnp.sum(jnp.where(d > 0, jnp.log(jnp.where(d > 0, d, 1)), 0))
 
 
