@@ -38,6 +38,13 @@ def rows(quick):
     return {"KF, EKF": reference} | {", ".join(f): functools.partial(network, f) for f in SUBSETS}
 
 
+NOTES = (
+    (
+        "Every subset is within 0.01 dB of the KF and within 0.05 dB of the EKF: with so little left to gain, these two"
+        " sets do not tell the features apart."
+    ),
+)
+
 STUDY = Study(
     "Features",
     "KalmanNet #2 with subsets of its features, normalised as published: on the linear system of Table I, and on the"
@@ -45,5 +52,6 @@ STUDY = Study(
     " three seeds, trained for about a third of the steps of the other tables: a subset that learns slowly shows it.",
     COLUMNS,
     rows,
+    NOTES,
     digits=2,
 )

@@ -29,6 +29,9 @@ class Setting(NamedTuple):
         steps: training and validation trajectories are cut to so many.
         context: whether the gain that starts at the EKF sees where the state is.
         copies: how many times the training trajectories are repeated with noise drawn anew, see `with_new_noise`.
+        wrong_start: standard deviation of x_0 in the last copy, from which the gain that starts at the EKF learns to
+            come back from a wrong branch.
+        published: whether the Recursive KalmanNet's covariance is the published one, which has no Q of the model.
     """
 
     model: kf.StateSpaceModel
@@ -36,12 +39,16 @@ class Setting(NamedTuple):
     steps: int
     context: bool = True
     copies: int = 0
+    wrong_start: float = 0.0
+    published: bool = False
 
 
 planned = functools.partial(Budget, learning_rate=1e-3, seeds=3)
 SETS = {
     "lin2x2_v0_r20_T100": Setting(MODEL, planned(800, likelihood=800), 30, context=False),
-    "lorenz_spherical_v0_r0_T20": Setting(SPHERICAL, planned(300, split=400, likelihood=700), 20, copies=7),
+    "lorenz_spherical_v0_r0_T20": Setting(
+        SPHERICAL, planned(300, split=400, likelihood=700), 20, copies=7, wrong_start=3.0, published=True
+    ),
     "lorenz_Hrot1_v-20_r0_T100": Setting(lorenz(), planned(0, split=300, likelihood=500, window=25), 100),
 }
 
@@ -74,10 +81,13 @@ def rows(quick):
         setting, parts = SETS[name], official(name)
         budget = setting.budget.quick() if quick else setting.budget
         method, short = make(setting), shortened(parts, setting.steps)
-        short = short._replace(train=with_new_noise(setting.model, short.train, setting.copies))
-        fitted = train(method, setting.model, short, budget, constants(setting, parts.train))
+        wrong_start = setting.wrong_start if make is corrected else 0.0
+        short = short._replace(train=with_new_noise(short.train, setting, wrong_start))
+        model = without_q(setting.model) if setting.published and make is recursive else setting.model
+        fitted = train(method, model, short, budget, constants(setting, parts.train))
         on_test, on_validation = (by_seed(method, fitted, data) for data in (parts.test, parts.validation))
-        told = {"training_steps_in_time": setting.steps, "copies": setting.copies, "validation": on_validation}
+        told = {"training_steps_in_time": setting.steps, "copies": setting.copies, "wrong_start": wrong_start}
+        told |= {"Q_in_covariance": model is setting.model, "validation": on_validation}
         return Measured(on_test, budget._asdict() | told)
 
     table = {}
@@ -95,21 +105,29 @@ def by_seed(method, fitted, data):
     return errors | {column: [one[column] for one in each] for column in COLUMNS[1:]}
 
 
-def with_new_noise(model, data, copies):
+def with_new_noise(data, setting, wrong_start):
     """Return data with copies of them, whose noise is drawn among all the y - h(x) of the data."""
-    if not copies:
+    if not setting.copies:
         return data
-    predicted = np.asarray(jax.vmap(jax.vmap(lambda x: model.h(x, None)))(data.state))
-    noise = (data.obs - predicted).reshape(-1, predicted.shape[-1])
-    drawn = np.random.default_rng(0).integers(len(noise), size=(copies, *predicted.shape[:2]))
-    obs = (predicted[None] + noise[drawn]).reshape(-1, *predicted.shape[1:])
-    return kf.Dataset(np.concatenate([data.obs, obs]), np.concatenate([data.state] * (copies + 1)))
+    rng, sizes, count = np.random.default_rng(0), data.obs.shape, setting.copies + 1
+    predicted = np.asarray(jax.vmap(jax.vmap(lambda x: setting.model.h(x, None)))(data.state))
+    noise = (data.obs - predicted).reshape(-1, sizes[-1])
+    drawn = rng.integers(len(noise), size=(setting.copies, *sizes[:2]))
+    obs = np.concatenate([data.obs, (predicted[None] + noise[drawn]).reshape(-1, *sizes[1:])])
+    start = np.tile(setting.model.prior.mean, (count * sizes[0], 1))
+    start[-sizes[0] :] += wrong_start * rng.normal(size=start[-sizes[0] :].shape)
+    return kf.Dataset(obs, np.concatenate([data.state] * count), initial=start)
 
 
 def constants(setting, data):
     """Return the scales of features, and of states where the network sees them."""
     scales = kf.learned.measure_scales(setting.model, data.obs)
     return scales | (kf.learned.state_scales(setting.model, data.state) if setting.context else {})
+
+
+def without_q(model):
+    """Return the model as the Recursive KalmanNet was published with it; the scales of features stay those with Q."""
+    return model.replace(Q=0 * model.Q)
 
 
 def recursive(setting):
