@@ -1,7 +1,7 @@
 """Measure speed beside other libraries, and write the page of all results.
 
     python -m benchmarks.speed W2 W3          these workloads, in the precisions and with the options that matter
-    python -m benchmarks.speed all --again    everything, with curves (`scaling`) and the latency of a step (`latency`)
+    python -m benchmarks.speed all --again    everything, curves and the latency of a step, too
     python -m benchmarks.speed                the page alone
 
 Each row is measured in a process of its own, pinned to one core, all libraries in turn; rows that are there are kept.
@@ -25,6 +25,7 @@ from kfjax.evaluation.timing import pin
 from kfjax.evaluation.workloads import WORKLOADS
 
 HERE = Path(__file__).parent
+NAMES = (*WORKLOADS, *CURVES, "latency")
 PRECISIONS = ("float64", "float32")
 ON_JAX = "dynamax,cuthbert,smcx,kalmax,kalman_py"  # whom options of XLA concern
 # read when JAX starts; by name, since they must not be combined
@@ -58,18 +59,18 @@ class Task(NamedTuple):
 
 def tasks(arguments):
     """Yield the rows that were asked for."""
-    names = [*WORKLOADS, "scaling", "latency"] if "all" in arguments.name else arguments.name
+    names = NAMES if "all" in arguments.name else arguments.name
     measuring = ["benchmarks.speed.measuring", "--rounds", str(arguments.rounds), *["--quick"] * arguments.quick]
     for name in names:
         for precision, options in starts(name, arguments):
             if name == "latency":
                 yield Task(name, precision, options, ["benchmarks.latency", *["--steps", "20"] * arguments.quick])
-            elif name == "scaling":
-                for key, curve in CURVES.items():
-                    for value, size in curve.sizes().items():
-                        command = [*measuring, curve.workload, "--only", curve.only, "--size", json.dumps(size)]
-                        more = {"curve": key, "value": value}
-                        yield Task(f"{curve.workload} {curve.field} {value}", precision, options, command, more)
+            elif name in CURVES:
+                curve = CURVES[name]
+                for value, size in curve.sizes().items():
+                    command = [*measuring, curve.workload, "--only", curve.only, "--size", json.dumps(size)]
+                    more = {"curve": name, "value": value}
+                    yield Task(f"{curve.workload} {curve.field} {value}", precision, options, command, more)
             else:
                 only = arguments.only or (ON_JAX if options else "")
                 yield Task(name, precision, options, [*measuring, name, "--only", only])
@@ -82,13 +83,13 @@ def starts(name, arguments):
     if name.startswith("W"):
         wanted = [(target.precision, target.options) for target in TARGETS if target.workload == name]
         return dict.fromkeys([*((precision, "") for precision in PRECISIONS), *wanted])
-    return [("float64" if name == "scaling" else "float32", "")]
+    return [("float64" if name in CURVES else "float32", "")]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = [*WORKLOADS, "scaling", "latency"]
-    parser.add_argument("name", nargs="*", choices=[*names, "all", []], metavar="NAME", help=", ".join(names))
+    choices = [*NAMES, "all"]
+    parser.add_argument("name", nargs="*", choices=[*choices, []], metavar="NAME", help=", ".join(choices))
     parser.add_argument("--precision", choices=PRECISIONS, action="append", help="only this one; may be repeated")
     parser.add_argument("--options", choices=OPTIONS, default="", help="only with these options of XLA")
     parser.add_argument("--only", default="", metavar="A,B", help="beside these libraries only")
