@@ -52,6 +52,7 @@ from kfjax.smoothers import Smoothed, smooth
 from kfjax.spaces import Space, angle_difference, angle_retract, wrap_angle
 from kfjax.steady_state import ConstantGain, SteadyState, constant_gain, controllability, observability, steady_state
 from kfjax.two_filter import two_filter_smooth
+from kfjax.xla_options import set_xla_options
 
 __all__ = [
     "IMM",
@@ -122,6 +123,7 @@ __all__ = [
     "sample_posterior",
     "schmidt",
     "sequential",
+    "set_xla_options",
     "simulate",
     "simulate_smoothed",
     "smooth",

@@ -22,6 +22,7 @@ from kfjax.learned.registry import LEARNED
 from kfjax.recipes import LOSSES, Settings
 from kfjax.training import OBJECTIVES, STRUCTURES
 from kfjax.training_command import run_train
+from kfjax.xla_options import set_xla_options
 
 __all__ = ["main"]
 
@@ -104,6 +105,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         args = _parser().parse_args(argv)
+        if argv is None and args.run is not run_bench:  # a process of its own; bench measures what users have
+            set_xla_options()
         with _one_line_warnings(), jax.enable_x64(True) if args.x64 else contextlib.nullcontext():
             args.run(args)
     except (ValueError, OSError) as error:
