@@ -53,6 +53,6 @@ def in_spreads(reference, outputs):
 
 
 def per_step(reference, outputs):
-    """The largest difference of log-likelihoods per step."""
+    """The mean difference of log-likelihoods per step."""
     a, b = (totals(x.log_likelihood, reference) for x in (reference, outputs))
-    return float(np.max(np.abs(a - b)) / np.shape(reference.mean)[-2])
+    return float(np.mean(np.abs(a - b)) / np.shape(reference.mean)[-2])

@@ -2,7 +2,7 @@
 
 import matplotlib.pyplot as plt
 
-from benchmarks.speed.page import ordered, points
+from benchmarks.speed.page import limits_of, ordered, points
 from benchmarks.speed.scaling import CURVES
 
 COLOURS = {"kfjax": "black", "plain": "tab:gray"} | {
@@ -36,7 +36,7 @@ def bars(rows):
         for name, found in row["contenders"].items():
             style = {"s": 60, "marker": "D", "zorder": 3} if name == "kfjax" else {"s": 28}
             axes.scatter(found["ms"]["median"], height, color=COLOURS[name], label=name, **style)
-        limit = max(row["bounds"][kind] for kind in ("memory_ms", "arithmetic_ms"))
+        limit = max(row["bounds"][kind] for kind in limits_of(row))
         axes.scatter(limit, height, color="black", marker="|", s=120, label="limit")
     handles = {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     axes.legend(handles.values(), handles.keys(), loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
@@ -60,7 +60,9 @@ def curves(rows):
             }
             axes.plot(times.keys(), times.values(), marker="o", color=COLOURS[name], label=name)
         for kind, style in (("memory_ms", ":"), ("arithmetic_ms", "--")):
-            limits = {row["value"]: row["bounds"][kind] for row in found}
+            limits = {row["value"]: row["bounds"][kind] for row in found if kind in limits_of(row)}
+            if not limits:
+                continue
             label = f"limit, {kind.removesuffix('_ms')}"
             axes.plot(limits.keys(), limits.values(), style, color="black", lw=1, label=label)
         axes.set(xscale="log", yscale="log", xlabel=about.axis, ylabel="ms per call")
