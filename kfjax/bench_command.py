@@ -18,6 +18,7 @@ from kfjax.evaluation.saving import plain, write_whole
 from kfjax.evaluation.timing import environment, first_call, in_turn, pin, quartiles
 from kfjax.evaluation.workloads import WORKLOADS, Size
 from kfjax.naming import suggest
+from kfjax.xla_options import set_xla_options
 
 __all__ = ["run_bench"]
 
@@ -35,6 +36,8 @@ def run_bench(args: Namespace) -> None:
             raise ValueError(f"--workload: got {name!r}; {suggest(name, WORKLOADS)}")
     if args.out:
         check_folder(Path(args.out).parent)
+    if args.fast_options:
+        set_xla_options()
     core = pin(args.core)  # this, and every option of XLA, has to stand before JAX starts its threads
     about = environment() | {"core": core, "quick": args.quick}
     console = make_console()

@@ -222,6 +222,7 @@ def _add_bench(add: Callable[..., Any]) -> None:
     add("--workload", metavar="A,B", help=f"only some of {', '.join(WORKLOADS)}")
     add("--quick", action="store_true", help="small sizes, to see that everything works")
     add("--rounds", metavar="N", type=_count, default=15, help="samples of each workload (default 15)")
+    add("--fast-options", action="store_true", help="with the options of kfjax.set_xla_options")
     add("--core", metavar="N", type=int, help="the core to stay on (default the last)")
     add("--out", metavar="FILE", help="the JSON file to write")
 

@@ -21,6 +21,7 @@ from benchmarks.speed import store
 from benchmarks.speed.page import write_page
 from benchmarks.speed.scaling import CURVES
 from benchmarks.speed.targets import TARGETS
+from kfjax import xla_options
 from kfjax.evaluation.timing import pin
 from kfjax.evaluation.workloads import WORKLOADS
 
@@ -30,6 +31,7 @@ PRECISIONS = ("float64", "float32")
 ON_JAX = "dynamax,cuthbert,smcx,kalmax,kalman_py"  # whom options of XLA concern
 # read when JAX starts; by name, since they must not be combined
 OPTIONS = {
+    "kfjax": " ".join(f"{name}={value}" for name, value in xla_options.OPTIONS.items()),  # kfjax.set_xla_options
     "fusion": "--xla_backend_extra_options=xla_cpu_use_multi_output_fusion=true",
     "loops": "--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=100000",
 }
