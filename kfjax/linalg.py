@@ -15,6 +15,7 @@ every step would cost a transposition that breaks the fusion, half of the time o
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -24,6 +25,7 @@ from jax import Array, lax
 from kfjax.layout import batch_innermost
 
 UNROLL = 8  # largest size that is unrolled
+Factoriser = Callable[[Array], Array]
 
 __all__ = [
     "Factored",
@@ -96,11 +98,7 @@ def cholesky(A: Array) -> Array:
     what remains of A_ii. An indefinite A is therefore factored as if its negative part were not there.
     The derivative is right where the rank stays as it is, and 0 in directions that would raise it.
     """
-    if A.shape[-1] <= UNROLL:
-        return _cholesky_unrolled(A)
-    L = jnp.linalg.cholesky(A)
-    pivots = jnp.diag(L) ** 2  # NaN, or rounding in place of zero, if A is singular
-    return lax.cond((pivots > _tiny(A)).all(), lambda: L, lambda: _cholesky_loop(A))
+    return _cholesky_unrolled(A) if A.shape[-1] <= UNROLL else _cholesky_large(A)
 
 
 @cholesky.defjvp
@@ -157,6 +155,31 @@ def _cholesky_loop(A: Array) -> Array:
     return lax.scan(body, A, jnp.arange(n))[1].T
 
 
+def _with_fallback(quick: Factoriser, careful: Factoriser, tiny: Callable[[Array], Array]) -> Factoriser:
+    """Return the factor by `quick`, or by `careful` where a pivot counts as zero (or is NaN).
+
+    The latter runs only if some matrix of the batch needs it, which a `lax.cond` under `jax.vmap` does not achieve.
+    """
+
+    @jax.custom_batching.custom_vmap
+    def factor(A: Array) -> Array:
+        L = jnp.vectorize(quick, signature="(n,p)->(n,n)")(A)
+        pivots = jnp.diagonal(L, axis1=-2, axis2=-1) ** 2
+        regular = (pivots > jnp.vectorize(tiny, signature="(n,p)->(n)")(A)).all(-1)[..., None, None]
+        mended = jnp.vectorize(careful, signature="(n,p)->(n,n)")
+        return lax.cond(regular.all(), lambda: L, lambda: jnp.where(regular, L, mended(A)))
+
+    @factor.def_vmap
+    def _(size: int, batched: list[bool], A: Array) -> tuple[Array, bool]:
+        del size, batched
+        return factor(A), True
+
+    return factor
+
+
+_cholesky_large = _with_fallback(jnp.linalg.cholesky, _cholesky_loop, _tiny)
+
+
 @jax.custom_jvp
 def triangularise(A: Array) -> Array:
     """Lower factor L [n, n] with L L' = A A' and a diagonal of zeros or more, for A [n, p] of any rank.
@@ -164,14 +187,7 @@ def triangularise(A: Array) -> Array:
     Orthogonal reduction, not the Cholesky factor of A A': it keeps twice the digits. Rows that depend on earlier ones
     to rounding give a zero column. The derivative is that of `cholesky`, finite at any rank.
     """
-    n, p = A.shape
-    if n <= 2 * UNROLL:
-        return _gram_schmidt(A)
-    R = jnp.linalg.qr(A.T, mode="r")
-    R = jnp.concatenate([R, jnp.zeros((max(n - p, 0), n), A.dtype)])
-    L = (jnp.where(jnp.diag(R) < 0, -1, 1).astype(A.dtype)[:, None] * R).T
-    regular = jnp.diag(L) ** 2 > _tiny_squares(A)
-    return lax.cond(regular.all(), lambda: L, lambda: _gram_schmidt(A))  # QR leaves no zero columns
+    return _gram_schmidt(A) if A.shape[0] <= 2 * UNROLL else _triangularise_large(A)
 
 
 @triangularise.defjvp
@@ -209,6 +225,17 @@ def _gram_schmidt(A: Array) -> Array:
 
     rows = (A, jnp.eye(n, dtype=A.dtype), tiny)
     return lax.scan(add_row, jnp.zeros_like(A), rows, unroll=n <= UNROLL // 2)[1]
+
+
+def _householder(A: Array) -> Array:
+    """Triangularise by a QR factorisation, which leaves no zero columns."""
+    n, p = A.shape
+    R = jnp.linalg.qr(A.T, mode="r")
+    R = jnp.concatenate([R, jnp.zeros((max(n - p, 0), n), A.dtype)])
+    return (jnp.where(jnp.diag(R) < 0, -1, 1).astype(A.dtype)[:, None] * R).T
+
+
+_triangularise_large = _with_fallback(_householder, _gram_schmidt, _tiny_squares)
 
 
 def solve_lower(L: Array, B: Array, *, transpose: bool = False) -> Array:
