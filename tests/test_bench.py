@@ -151,7 +151,7 @@ def test_targets_say_what_holds():
         found["kfjax"]["compile_s"] = [9.0, 3.0]
         return {"workload": "W2", "precision": "float64", "options": options, "contenders": found}
 
-    text = "\n".join(target_table([row("", 2.0, 3.2), row("fusion", 1.0, 1.9)]))
+    text = "\n".join(target_table([row("", 2.0, 3.2), row("kfjax", 1.0, 1.9)]))
     assert Target("W2", "float64", 1.5) in TARGETS
     assert "dynamax 1.60 | dynamax 1.60 | holds" in text
     assert "dynamax 1.90 (3.20) | dynamax 1.90 (3.20) | **does not hold**" in text

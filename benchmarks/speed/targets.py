@@ -14,12 +14,12 @@ class Target(NamedTuple):
 
 TARGETS = (
     Target("W1", "float64", 1.0),
-    Target("W1", "float64", 10.0, "loops"),
+    Target("W1", "float64", 10.0, "kfjax"),
     Target("W2", "float64", 1.5),
-    Target("W2", "float64", 2.0, "fusion"),
+    Target("W2", "float64", 2.0, "kfjax"),
     Target("W2", "float32", 2.5),
     Target("W3", "float64", 2.0),
-    Target("W3", "float64", 3.0, "fusion"),
+    Target("W3", "float64", 3.0, "kfjax"),
     Target("W3", "float32", 3.0),
     Target("W2s", "float64", 1.0),
     Target("W4", "float64", 3.0),
