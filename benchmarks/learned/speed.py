@@ -153,8 +153,9 @@ STUDY = Study(
     rows,
     (
         (
-            "Measured beside other work on the same cores: wall times say little, processor times more. Twenty times"
-            " faster than the authors' step, 7.75 ms, is not shown by this run."
+            "Where the authors' step took 155 ms, a plain jitted scan took 10.4: a step in less than 0.75 of the time of"
+            " the plain scan is more than 20 times faster than theirs, if theirs and both scans scale alike. This"
+            " machine is about four times slower than that one, so that milliseconds are not to be compared with 155."
         ),
     ),
 )
