@@ -153,8 +153,8 @@ STUDY = Study(
     rows,
     (
         (
-            "Where the authors' step took 155 ms, a plain jitted scan took 10.4: a step in less than 0.75 of the time of"
-            " the plain scan is more than 20 times faster than theirs, if theirs and both scans scale alike. This"
+            "Where the authors' step took 155 ms, a plain jitted scan took 10.4: a step in less than 0.75 of the time"
+            " of the plain scan is more than 20 times faster than theirs, if all of them scale alike. This"
             " machine is about four times slower than that one, so that milliseconds are not to be compared with 155."
         ),
     ),
