@@ -153,7 +153,7 @@ STUDY = Study(
     rows,
     (
         (
-            "Twenty times faster than the authors' step is 7.75 ms, or 0.75 of the time of the plain scan, 10.4 ms, that"
+            "Twenty times faster than the authors' step is 7.75 ms, or 0.75 of the plain scan of 10.4 ms that"
             " was measured beside theirs. It is not shown here: the plain scan of this study takes four times as long"
             " as that one, for reasons not found, while other programs take 1.1 to 1.7 times as long on this machine;"
             " and in benchmarks/speed a step of kfjax takes 16 ms where a plain one takes 15."
