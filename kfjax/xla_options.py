@@ -10,7 +10,7 @@ __all__ = ["set_xla_options"]
 
 EXTRA = "--xla_backend_extra_options"
 OPTIONS = {
-    "--xla_cpu_use_fusion_emitters": "false",  # the older code generator: half of the compile time, and no slower
+    "--xla_cpu_use_fusion_emitters": "false",  # the older code generator, which compiles faster
     EXTRA: "xla_cpu_small_while_loop_byte_threshold=100000",  # a loop over small arrays is one function, not a program
 }
 
@@ -18,8 +18,8 @@ OPTIONS = {
 def set_xla_options() -> str:
     """Set the options of XLA that make filters faster on a CPU, for this process; call it before anything else of JAX.
 
-    A filter of a single trajectory runs about ten times faster, since its loop over time is compiled as one function;
-    batches are a little faster, and everything compiles in about half the time. Results differ by rounding. Without it
+    A filter of a single trajectory runs several times faster, since its loop over time is compiled as one function;
+    batches are about as fast, and everything compiles faster (`python -m benchmarks.speed` measures both). Results differ by rounding. Without it
     nothing is set; the command line calls it for `compare`, `filter` and `train`. What `XLA_FLAGS` says already stays
     as it is, which is also the way to turn an option off. On a GPU or TPU it changes nothing but work on the host.
 
