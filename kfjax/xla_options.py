@@ -19,7 +19,8 @@ def set_xla_options() -> str:
     """Set the options of XLA that make filters faster on a CPU, for this process; call it before anything else of JAX.
 
     A filter of a single trajectory runs several times faster, since its loop over time is compiled as one function;
-    batches are about as fast, and everything compiles faster (`python -m benchmarks.speed` measures both). Results differ by rounding. Without it
+    batches are about as fast, and everything compiles faster (`python -m benchmarks.speed` measures both). Results
+    differ by rounding. Without it
     nothing is set; the command line calls it for `compare`, `filter` and `train`. What `XLA_FLAGS` says already stays
     as it is, which is also the way to turn an option off. On a GPU or TPU it changes nothing but work on the host.
 

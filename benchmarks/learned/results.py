@@ -76,8 +76,8 @@ def page(folder: Path) -> str:
     head = "# Learned filters: what they reach\n\nWritten by `python -m benchmarks.learned`; do not edit.\n"
     guide = (
         "MSE in dB is 10 log10 of the mean over trajectories, steps and state dimensions. Several seeds are given as"
-        " median (lowest .. highest); they share the test data. Everything chosen was chosen on validation data, unless a"
-        " note says otherwise.\n"
+        " median (lowest .. highest); they share the test data. Everything chosen was chosen on validation data, unless"
+        " a note says otherwise.\n"
     )
     return "\n".join([head, guide, *parts])
 
