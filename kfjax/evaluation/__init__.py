@@ -2,6 +2,7 @@
 
 from kfjax.evaluation.comparison import compare
 from kfjax.evaluation.floors import expected_error
+from kfjax.evaluation.gains import gains
 from kfjax.evaluation.intervals import (
     Interval,
     Whiteness,
@@ -33,6 +34,7 @@ __all__ = [
     "compare",
     "coverage",
     "expected_error",
+    "gains",
     "innovation_products",
     "mean_interval",
     "median_db",

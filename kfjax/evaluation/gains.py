@@ -1,0 +1,59 @@
+"""The gain of any filter: how much an observation moves the estimate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+from jax import Array
+
+from kfjax.base import Filter, Info
+from kfjax.runner import run
+from kfjax.training.diagnostics import probed
+
+__all__ = ["gains"]
+
+
+def gains(
+    filter: Filter, params: Any, ys: Any, us: Any = None, *, observed: Any = None, key: Array | None = None
+) -> Array:
+    """Return how much each channel of y_t moves each component of the estimate, along one trajectory.
+
+    K_t = d mean_{t|t} / d y_t
+
+    For a Kalman filter this is its gain; filters that are nonlinear in y, gated, robust or learned ones, have the
+    derivative of their gain in it. It is zero in channels that were not observed.
+
+    Args:
+        filter: the `Filter`; any that can be differentiated, particle filters that resample not.
+        params: its parameters.
+        ys: observations [T, m].
+        us: inputs with a leading time axis, or None.
+        observed: what was seen, booleans [T] or [T, m], or None.
+        key: random key for filters that draw.
+
+    Returns:
+        [T, n, m].
+
+    Example:
+        >>> model = kf.systems.constant_velocity()
+        >>> K = kf.evaluation.gains(kf.kalman(), model, jnp.zeros((50, 1)))
+        >>> bool(jnp.allclose(K[-1], kf.steady_state(model).gain, atol=1e-4))
+        True
+    """
+    return run(probed(filter, _sensitivity), params, ys, us, observed=observed, key=key, emit=_found)[1]
+
+
+def _sensitivity(filter: Filter, params: Any, before: Any, predicted: Any, y: Array, u: Any, observed: Any) -> Array:
+    """d mean / d y at one update."""
+    del before
+
+    def updated(y: Array) -> Array:
+        return filter.update(params, predicted, y, u, observed)[0].mean
+
+    return jax.jacfwd(updated)(y)
+
+
+def _found(state: Any, info: Info) -> Any:
+    del state
+    return info.extra["found"]

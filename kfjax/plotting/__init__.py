@@ -1,0 +1,35 @@
+"""Pictures of estimates and of evaluations.
+
+Every function draws into the axes it is given, or makes a figure, and returns the axes; `axes.figure.savefig(path)`
+writes it. No window is opened and no global state of matplotlib is touched, so that all of it works without a display.
+"""
+
+from kfjax.plotting.comparison import comparison_figure
+from kfjax.plotting.components import plot_trajectory
+from kfjax.plotting.consistency import plot_consistency, plot_nees, plot_nis
+from kfjax.plotting.ellipses import plot_ellipses
+from kfjax.plotting.errors import plot_error_bounds, plot_errors
+from kfjax.plotting.gains import plot_gain
+from kfjax.plotting.innovations import plot_autocorrelation
+from kfjax.plotting.paths import plot_path
+from kfjax.plotting.style import COLOURS, TRUTH
+from kfjax.plotting.sweeps import plot_noise_sweep
+from kfjax.plotting.training import plot_history
+
+__all__ = [
+    "COLOURS",
+    "TRUTH",
+    "comparison_figure",
+    "plot_autocorrelation",
+    "plot_consistency",
+    "plot_ellipses",
+    "plot_error_bounds",
+    "plot_errors",
+    "plot_gain",
+    "plot_history",
+    "plot_nees",
+    "plot_nis",
+    "plot_noise_sweep",
+    "plot_path",
+    "plot_trajectory",
+]

@@ -1,0 +1,135 @@
+"""Whether a filter's covariances are right: normalised errors against the intervals of chi-square."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from kfjax.evaluation.intervals import Interval, chi_square_interval
+from kfjax.evaluation.metrics import nees
+from kfjax.plotting.errors import median
+from kfjax.plotting.style import TRUTH, colours_of, new_axes, steps_of, style
+
+__all__ = ["plot_consistency", "plot_nees", "plot_nis"]
+
+
+def plot_consistency(
+    curves: Mapping[str, Interval],
+    *,
+    first: int = 1,
+    ylabel: str = "ANEES",
+    level: float = 0.95,
+    colours: Mapping[str, str] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw normalised errors over time against the interval where a consistent filter's lie, one line per filter.
+
+    Args:
+        curves: value, low and high of every step, each [T], by name, as from `Evaluation.nees_over_time`.
+        first: the number of the first step.
+        ylabel: of the axis.
+        level: probability of the intervals, for the legend.
+        colours: by name; default one after the other.
+        ax: axes to draw into; default a new figure.
+
+    Returns:
+        The axes; the scale is logarithmic and shows at most 0.05 to 100.
+    """
+    ax = new_axes() if ax is None else ax
+    colours = colours_of(curves) if colours is None else colours
+    if curves:
+        # filters differ only where one fails, and then its own interval says nothing
+        usual = min(curves.values(), key=lambda curve: median(curve.high))
+        steps = steps_of(usual.value, first)
+        band = f"{100 * level:g} % if consistent"
+        ax.fill_between(steps, usual.low, usual.high, color="#999999", alpha=0.3, lw=0, label=band)
+    ax.axhline(1, color=TRUTH, lw=0.8)
+    for name, curve in curves.items():
+        ax.plot(steps_of(curve.value, first), curve.value, color=colours[name], lw=1.2, label=name)
+    ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    ax.set_ylim(max(min(low, 0.5), 0.05), min(max(high, 2.0), 1e2))
+    style(ax, xlabel="step", ylabel=ylabel)
+    return ax
+
+
+def plot_nees(
+    truth: Any,
+    mean: Any,
+    cov: Any,
+    *,
+    length: Any = None,
+    difference: Callable[[Any, Any], Any] | None = None,
+    level: float = 0.95,
+    label: str = "filter",
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the normalised estimation error squared per dimension, of one trajectory or the mean over many.
+
+    Args:
+        truth: [T, n] or [N, T, n], NaN where not known.
+        mean: estimates of the same shape.
+        cov: their covariances [..., T, n, n].
+        length: number of steps that count, or [N], or None.
+        difference: for states on curved spaces, as `StateSpaceModel.state_difference`.
+        level: probability with which a consistent filter's value of one step lies within the band.
+        label: name of the filter.
+        ax: axes to draw into; default a new figure.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: if the shapes differ.
+
+    Example:
+        >>> from kfjax.plotting import plot_nees
+        >>> model = kf.systems.constant_velocity()
+        >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=50)
+        >>> estimate = kf.run(kf.kalman(), model, ys)[1]
+        >>> plot_nees(xs, estimate.mean, estimate.cov).get_ylabel()
+        'NEES per dimension'
+    """
+    sums = nees(truth, mean, cov, length=length, difference=difference)
+    curve = _pooled(sums.total, sums.count, level)
+    return plot_consistency({label: curve}, ylabel="NEES per dimension", level=level, ax=ax)
+
+
+def plot_nis(nis: Any, dof: Any, *, level: float = 0.95, label: str = "filter", ax: Axes | None = None) -> Axes:
+    """Draw the normalised innovation squared per observed channel, of one trajectory or the mean over many.
+
+    Args:
+        nis: [T] or [N, T], as in `Info.nis`; no true states are needed.
+        dof: number of observed channels, of the same shape, as in `Info.dof`. Steps without any are left out.
+        level: probability with which a consistent filter's value of one step lies within the band.
+        label: name of the filter.
+        ax: axes to draw into; default a new figure.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: if the shapes differ or there is no time axis.
+
+    Example:
+        >>> from kfjax.plotting import plot_nis
+        >>> plot_nis(np.array([1.5, 0.0, 3.0]), np.array([2, 0, 2])).lines[1].get_ydata().tolist()
+        [0.75, nan, 1.5]
+    """
+    if np.shape(nis) != np.shape(dof) or np.ndim(nis) < 1:
+        raise ValueError(
+            f"plot_nis: nis has shape {np.shape(nis)} and dof {np.shape(dof)}; expected [T] or [N, T] both."
+            " Keep them with kf.run(..., emit=kf.estimate_and_info)."
+        )
+    return plot_consistency({label: _pooled(nis, dof, level)}, ylabel="NIS per channel", level=level, ax=ax)
+
+
+def _pooled(total: Any, count: Any, level: float) -> Interval:
+    """The ratio of every step over all trajectories, NaN where nothing counts, with its acceptance interval."""
+    steps = np.shape(total)[-1]
+    total, count = (np.asarray(a, np.float64).reshape(-1, steps).sum(0) for a in (total, count))
+    count = np.where(count > 0, count, np.nan)
+    return Interval(total / count, *chi_square_interval(count, level=level))

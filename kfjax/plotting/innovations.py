@@ -1,0 +1,68 @@
+"""Whether anything is left in the innovations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from kfjax.evaluation.intervals import whiteness
+from kfjax.evaluation.metrics import innovation_products
+from kfjax.plotting.style import COLOURS, TRUTH, new_axes, style
+
+__all__ = ["plot_autocorrelation"]
+
+
+def plot_autocorrelation(
+    innovation: Any,
+    cov: Any,
+    *,
+    lags: int = 20,
+    level: float = 0.95,
+    colour: str = COLOURS[0],
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the autocorrelation of whitened innovations with the bounds that white ones keep.
+
+    The innovations of a consistent filter are white; correlation at small lags says that Q is too small (positive) or
+    too large (negative), or that the model is wrong.
+
+    Args:
+        innovation: [T, m] or [N, T, m], as in `Info.innovation`.
+        cov: their covariances [..., T, m, m], as in `Info.innovation_cov`.
+        lags: the largest lag, below T.
+        level: probability of the bounds, at each lag.
+        colour: of the autocorrelation.
+        ax: axes to draw into; default a new figure.
+
+    Returns:
+        The axes; the legend has the p-value of the Ljung-Box test.
+
+    Raises:
+        ValueError: if lags is not below T, or a covariance is missing.
+
+    Example:
+        >>> from kfjax.plotting import plot_autocorrelation
+        >>> model = kf.systems.constant_velocity()
+        >>> _, ys = kf.simulate(jax.random.key(0), model, steps=50)
+        >>> _, (_, info) = kf.run(kf.kalman(), model, ys, emit=kf.estimate_and_info)
+        >>> plot_autocorrelation(info.innovation, info.innovation_cov, lags=10).get_xlabel()
+        'lag'
+    """
+    if innovation is None or cov is None:
+        raise ValueError(
+            "plot_autocorrelation: the filter gives no innovations or no covariance of them; expected both. Use a"
+            " filter that has them, such as kf.extended()."
+        )
+    test = whiteness(*innovation_products(innovation, cov, lags), level=level)
+    ax = new_axes() if ax is None else ax
+    at = np.arange(1, lags + 1)
+    ax.fill_between(at, -test.bound, test.bound, color="#999999", alpha=0.3, lw=0, label=f"{100 * level:g} % if white")
+    ax.axhline(0, color=TRUTH, lw=0.8)
+    ax.vlines(at, 0, test.autocorrelation, color=colour, lw=1.6)
+    ax.plot(at, test.autocorrelation, "o", color=colour, ms=4, label=f"innovations (p = {test.p_value:.2g})")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.legend(loc="upper right", ncols=2)
+    style(ax, xlabel="lag", ylabel="autocorrelation")
+    return ax

@@ -1,0 +1,91 @@
+"""Trajectories as paths in the plane and in space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from kfjax.plotting.components import check_trajectory
+from kfjax.plotting.ellipses import plot_ellipses
+from kfjax.plotting.style import COLOURS, TRUTH, map_axes, style
+
+__all__ = ["plot_path"]
+
+ELLIPSES = 12  # along a path, unless told otherwise
+
+
+def plot_path(
+    mean: Any,
+    cov: Any = None,
+    truth: Any = None,
+    *,
+    observations: Any = None,
+    components: Sequence[int] = (0, 1),
+    every: int | None = None,
+    probability: float = 0.95,
+    label: str = "estimate",
+    colour: str = COLOURS[0],
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw an estimated path in the plane or in space, with the ellipses of its covariance and the true path.
+
+    Args:
+        mean: estimates [T, n].
+        cov: their covariances [T, n, n], or None for no ellipses.
+        truth: true states [T, n] (NaN where not known), or None.
+        observations: positions that were measured [K, 2] or [K, 3], drawn as points, or None.
+        components: which two or three of the state are the coordinates; three make a picture in space.
+        every: draw the ellipse of every so many steps; default about a dozen of them.
+        probability: that an ellipse holds the true position.
+        label: name of the estimate in the legend.
+        colour: of the estimate.
+        ax: axes to draw into, of projection "3d" in space; default a new figure. Call again with them for more paths.
+
+    Returns:
+        The axes, of equal scales; `ax.set_aspect("auto")` undoes that where the units differ.
+
+    Raises:
+        ValueError: if the shapes differ, or components are not two or three.
+
+    Example:
+        >>> from kfjax.plotting import plot_path
+        >>> model = kf.systems.constant_velocity(2)  # x = (p_x, v_x, p_y, v_y)
+        >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=50)
+        >>> estimate = kf.run(kf.kalman(), model, ys)[1]
+        >>> ax = plot_path(estimate.mean, estimate.cov, xs, observations=ys, components=(0, 2))
+        >>> [line.get_label() for line in ax.lines]
+        ['measured', 'true', 'estimate']
+    """
+    mean = check_trajectory("plot_path", mean, cov, truth)
+    chosen = list(components)
+    if len(chosen) not in (2, 3) or not all(0 <= j < mean.shape[1] for j in chosen):
+        raise ValueError(f"plot_path: components are {chosen}; expected two or three, from 0 to {mean.shape[1] - 1}.")
+    if observations is not None and np.shape(observations)[1:] != (len(chosen),):
+        raise ValueError(
+            f"plot_path: observations have shape {np.shape(observations)}; expected [K, {len(chosen)}], positions in"
+            " the coordinates of the path. Leave out what measures something else."
+        )
+    ax = map_axes(len(chosen)) if ax is None else ax
+    if observations is not None:
+        ax.plot(*np.asarray(observations).T, ".", color="#999999", ms=3, label="measured")
+    if truth is not None:
+        ax.plot(*np.asarray(truth)[:, chosen].T, color=TRUTH, lw=1.6, label="true")
+    ax.plot(*mean[:, chosen].T, color=colour, lw=1.2, ls="-" if truth is None else (0, (4, 1.5)), label=label)
+    if cov is not None:
+        at = slice(None, None, every or max(1, len(mean) // ELLIPSES))
+        blocks = np.asarray(cov)[at][:, chosen][:, :, chosen]
+        region = f"{100 * probability:g} %"
+        plot_ellipses(mean[at][:, chosen], blocks, probability=probability, colour=colour, label=region, ax=ax)
+    _frame(ax, chosen)
+    return ax
+
+
+def _frame(ax: Axes, chosen: list[int]) -> None:
+    """Equal scales, and the names of the coordinates."""
+    for axis, j in zip("xyz", chosen, strict=False):
+        ax.set(**{f"{axis}label": f"$x_{{{j + 1}}}$"})
+    style(ax)
+    ax.set_aspect("equal", adjustable="datalim")
