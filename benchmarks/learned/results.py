@@ -1,6 +1,5 @@
 """Results as JSON files, one per study and saved row by row, and the page that is generated from them."""
 
-import importlib.metadata
 import json
 import platform
 import time
@@ -8,11 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
+from benchmarks.reporting import cell, table, versions
 
 MACHINE = "two shared x86 cores"
 PAGE = "RESULTS.md"
-PACKAGES = ("jax", "flax", "optax", "numpy")
 
 
 class Measured(NamedTuple):
@@ -57,7 +55,7 @@ def measure(name: str, study: Study, folder: Path, *, quick: bool, again: bool, 
             begin = time.perf_counter()
             values, settings = thunk()
             seconds = round(time.perf_counter() - begin, 1)
-            new = {"values": values, "settings": settings or {}, "seconds": seconds, "versions": _versions()}
+            new = {"values": values, "settings": settings or {}, "seconds": seconds, "versions": versions()}
             print(f"{name}: {row}: {_cells(study.columns, values, study.digits)}, {seconds} s", flush=True)
             done = _finished(path, quick) | {row: new}  # read again: another run may have added rows
             _save(path, name, study, {key: done[key] for key in rows if key in done}, quick)
@@ -100,26 +98,11 @@ def _section(result: dict[str, Any]) -> str:
     command = f"python -m benchmarks.learned {result['study']}{' --quick' if result['quick'] else ''}"
     seconds = sum(row["seconds"] for row in rows.values())
     lines = [f"## {result['title']}", "", result["text"], ""]
-    lines += [f"| | {' | '.join(columns)} | seconds |", "|---|" + "---|" * (len(columns) + 1)]
-    for name, row in rows.items():
-        lines.append(f"| {name} | {_cells(columns, row['values'], result['digits'])} | {row['seconds']:.0f} |")
+    cells = ((name, _cells(columns, row["values"], result["digits"]), row) for name, row in rows.items())
+    lines += table(("", *columns, "seconds"), [(name, values, f"{row['seconds']:.0f}") for name, values, row in cells])
     lines += ["", f"`{command}`, {seconds / 60:.0f} minutes on {result['machine']}.", ""]
     return "\n".join([*lines, *(f"* {note}" for note in result["notes"]), *([""] if result["notes"] else [])])
 
 
 def _cells(columns: list[str] | tuple[str, ...], values: dict[str, Any], digits: int) -> str:
-    return " | ".join(_cell(values.get(column), digits) for column in columns)
-
-
-def _cell(value: Any, digits: int) -> str:
-    """A number, or the median and the range of several; counts have no digits after the point."""
-    if value is None or isinstance(value, str):
-        return value or ""
-    several = np.ravel(value)
-    digits = 0 if several.dtype.kind == "i" else digits
-    low, middle, high = (f"{f(several):.{digits}f}" for f in (np.min, np.median, np.max))
-    return middle if several.size == 1 else f"{middle} ({low} .. {high})"
-
-
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES}
+    return " | ".join(cell(values.get(column), digits) for column in columns)

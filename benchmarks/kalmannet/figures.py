@@ -1,0 +1,57 @@
+"""Figures in the form of the paper's."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from kfjax.plotting import COLOURS
+
+TOP = 45  # dB: what is above has diverged
+
+
+def panels(count, width=4.6, height=3.6):
+    """Return a figure and its axes beside each other."""
+    figure = Figure(figsize=(width * count, height), layout="constrained")
+    return figure, list(figure.subplots(1, count, squeeze=False)[0])
+
+
+def against_noise(axes, results, rows, condition, title=""):
+    """Draw MSE against 1 / r^2, the spread of the seeds as a band; `condition(level)` names a condition."""
+    levels = [level for level in results.stored["size"]["levels"] if condition(level) in results.conditions]
+    for number, row in enumerate(row for row in rows if row in results.rows):
+        at = [level for level in levels if condition(level) in results.rows[row]["cells"]]
+        seeds = np.array([results.seeds(row, condition(level)) for level in at])
+        draw_line(axes, at, seeds.T, row, number, floor=row.startswith("floor"))
+    axes.set(xlabel="1 / r² [dB]", ylabel="MSE [dB]", title=title)
+    finish(axes)
+
+
+def draw_line(axes, x, seeds, label, number, *, floor=False):
+    """Draw the median over seeds [S, X], and their range as a band."""
+    seeds = np.where(np.isfinite(seeds) & (seeds < TOP), seeds, np.nan)
+    style = (
+        {"color": "black", "ls": "--", "lw": 1} if floor else {"color": COLOURS[number % len(COLOURS)], "marker": "o"}
+    )
+    axes.plot(x, np.median(seeds, axis=0), label=label, ms=4, **style)
+    if len(seeds) > 1:
+        axes.fill_between(x, seeds.min(axis=0), seeds.max(axis=0), color=style["color"], alpha=0.2, lw=0)
+
+
+def learning_curves(axes, results, rows, floor=None):
+    """Draw the validation loss in dB against the steps of the optimiser."""
+    for number, row in enumerate(row for row in rows if results.rows[row].get("curves")):
+        curve = results.rows[row]["curves"]["validation"]
+        loss = np.array(np.atleast_2d(curve["y"]), float)
+        draw_line(axes, curve["x"], 10 * np.log10(loss), row, number)
+        axes.lines[-1].set_marker("")
+    if floor is not None:
+        axes.axhline(floor, color="black", ls="--", lw=1, label="floor")
+    axes.set(xlabel="step of the optimiser", ylabel="validation MSE [dB]")
+    finish(axes)
+
+
+def finish(axes):
+    """A legend, few lines, a light grid."""
+    axes.legend(frameon=False, fontsize="small")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#dddddd", lw=0.6)
+    axes.set_axisbelow(True)

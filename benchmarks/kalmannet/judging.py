@@ -1,0 +1,101 @@
+"""Filters on test data: what a row of a study is made of. Training, tuning and data are those of benchmarks.learned."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import kfjax as kf
+from benchmarks.kalmannet.study import Cell, Row
+from benchmarks.learned.running import train
+from kfjax.evaluation.engine import filter_one, state_difference, summarise
+
+CHUNK = 500  # trajectories at a time
+
+
+def judged(filter, params, data, *, seeds=None, chunk=CHUNK):
+    """Return the `Cell` of a filter on data (NaN in the truth is unknown); params of seeds have a leading axis."""
+    each = [params] if seeds is None else [jax.tree.map(lambda a, k=k: a[k], params) for k in range(seeds)]
+    found = [_figures(*_sums(filter, one, data, min(chunk, data.size))) for one in each]
+    columns = {name: [figures[name] for figures in found] for name in Cell._fields}
+    return Cell(**{name: None if values[0] is None else values for name, values in columns.items()})
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def _sums(filter, params, data, chunk):
+    """Squared errors, normalised errors with the steps that have any, and failure, of every trajectory."""
+
+    def one(at):
+        trajectory, key = at
+        outputs = filter_one(filter, params, trajectory, key)
+        found = summarise(0, state_difference(params), trajectory, outputs)[0]
+        return found.squared_error, found.nees, found.nees_steps, found.failed
+
+    keys = jax.random.split(jax.random.key(0), data.obs.shape[0])
+    return jax.lax.map(one, (jax.tree.map(jnp.asarray, data), keys), batch_size=chunk)
+
+
+def _figures(error, nees, nees_steps, failed):
+    """Return the figures of one seed, in decibels."""
+    error, nees, failed = jax.tree.map(lambda a: np.asarray(a, np.float64), (error, nees, failed))
+    mses = np.where(failed > 0, np.inf, error.total / error.count)
+    value, low, high = (float(x) for x in kf.evaluation.mse_db(mses))
+    ratio = None
+    if nees is not None and nees.count.all():
+        totals = np.where(failed > 0, np.nan, nees.total)
+        ratio = float(kf.evaluation.anees(totals, nees.count, np.asarray(nees_steps, np.float64)).value)
+    return Cell(value, low, high, kf.evaluation.median_db(mses), ratio)._asdict()
+
+
+def fixed(filter, tests, settings=None):
+    """Return the row of a filter that is not trained; tests are `{condition: (params, data)}`."""
+    return Row({name: judged(filter, params, data) for name, (params, data) in tests.items()}, settings)
+
+
+def trained(filter, model, parts, tests, budget, constants=None):
+    """Train all seeds of a learned filter and return its row, with the learning curves.
+
+    Args:
+        filter: the learned filter.
+        model: its design model.
+        parts: what it is trained and chosen on.
+        tests: `{condition: (model, data)}`; the model of a condition takes the place of the design model.
+        budget: of the training.
+        constants: of the network, see `kfjax.learned.init`.
+    """
+    fitted = train(filter, model, parts, budget, constants)
+    cells = {}
+    for name, (other, data) in tests.items():
+        several = jax.tree.map(lambda a: jnp.stack([jnp.asarray(a)] * budget.seeds), other)
+        cells[name] = judged(filter, fitted.params._replace(model=several), data, seeds=budget.seeds)
+    steps, losses = (np.asarray(a) for a in (fitted.history.step, fitted.history.validation))
+    settings = budget._asdict() | {"best_steps": np.asarray(fitted.step), "refused_steps": np.asarray(fitted.refused)}
+    return Row(cells, settings, {"validation": {"x": np.atleast_2d(steps)[0], "y": losses}})
+
+
+def tuned(filter, model, parts, tests, **options):
+    """Tune Q and R on training data, chosen on validation data, and return the row.
+
+    Args:
+        filter: a filter of the model.
+        model: what is tuned.
+        parts: what it is tuned and chosen on.
+        tests: `{condition: data}`.
+        **options: of `kfjax.training.tune`; by default diagonal factors, by the squared error (that is the OKF).
+    """
+    found, settings = tune(filter, model, parts, **options)
+    return fixed(filter, {name: (found, data) for name, data in tests.items()}, settings)
+
+
+def tune(filter, model, parts, **options):
+    """Return the tuned model, and the settings to report."""
+    options = {"structure": "diagonal", "objective": "mse"} | options
+    found = kf.training.tune(filter, model, parts.train, parts.validation, **options)
+    factors = {name: np.round(getattr(found.scales, name), 6).tolist() for name in ("Q", "R")}
+    return found.params, options | {"factors": factors, "chosen_step": int(found.step)}
+
+
+def figure(value):
+    """Return the cell of a figure that has neither seeds nor trajectories: a theoretical one, a time, a count."""
+    return Cell([float(value)])

@@ -1,0 +1,90 @@
+"""Results as one JSON file per study, saved row by row; rows whose code and size are the present ones are kept."""
+
+import ast
+import hashlib
+import importlib
+import inspect
+import json
+import time
+
+from benchmarks.reporting import machine, versions
+from kfjax.evaluation.saving import plain, write_whole
+
+WORDS = {"STUDY", "PAPER", "REFERENCE", "WHY", "TARGETS", "NOTES", "verdict", "draw"}  # what no number depends on
+
+
+def study_of(name):
+    """Return the module of a study."""
+    return importlib.import_module(f"benchmarks.kalmannet.{name}")
+
+
+def code_of(module):
+    """Return a fingerprint of a study's code: its syntax tree without comments, words and pictures."""
+    kept = [node for node in ast.parse(inspect.getsource(module)).body if WORDS.isdisjoint(_names(node))]
+    words = (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in kept)
+    text = "\n".join(ast.dump(node) for node, word in zip(kept, words, strict=True) if not word)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _names(node):
+    """The names that a statement at the top of a module defines."""
+    targets = getattr(node, "targets", [])
+    return {getattr(node, "name", None), *(target.id for target in targets if isinstance(target, ast.Name))}
+
+
+def load(folder, name):
+    """Return what is stored of a study, or None."""
+    path = folder / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def finished(folder, name, size, code):
+    """Return the rows that need not be measured again."""
+    stored = load(folder, name)
+    if stored is None or stored["size"] != plain(size):
+        return {}
+    return {key: row for key, row in stored["rows"].items() if row["code"] == code}
+
+
+def save(folder, name, size, rows):
+    """Write the rows of a study."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"study": name, "size": plain(size), "rows": rows}, indent=1, allow_nan=False)
+    write_whole(folder / f"{name}.json", text.encode() + b"\n")
+
+
+def measure(name, folder, size, *, again=False, only=""):
+    """Measure the rows of a study that are missing, and save after each one."""
+    module = study_of(name)
+    code, rows = code_of(module), module.STUDY.rows(size)
+    wanted = [row for row in rows if only in row and (again or row not in finished(folder, name, size, code))]
+    for number, row in enumerate(wanted):
+        print(f"{name}: {row} ({number + 1} of {len(wanted)}) ...", flush=True)
+        begin = time.perf_counter()
+        measured = plain(rows[row]())
+        seconds = round(time.perf_counter() - begin, 1)
+        measured |= {"seconds": seconds, "code": code, "machine": machine(), "versions": versions()}
+        done = finished(folder, name, size, code) | {row: _rounded(measured)}  # another run may have added rows
+        save(folder, name, size, {key: done[key] for key in rows if key in done})
+        print(f"{name}: {row}: {_told(measured)}, {seconds} s", flush=True)
+
+
+def accept(name, folder):
+    """Mark stored rows as those of the present code, whose change did not touch them."""
+    if stored := load(folder, name):
+        code = code_of(study_of(name))
+        save(folder, name, stored["size"], {key: row | {"code": code} for key, row in stored["rows"].items()})
+
+
+def _told(measured):
+    """The figures of a row, for the log."""
+    return ", ".join(f"{name} {cell['value']}" for name, cell in measured["cells"].items())
+
+
+def _rounded(value):
+    """Floats to six significant digits: what a page can say."""
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
