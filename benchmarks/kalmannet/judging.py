@@ -99,3 +99,9 @@ def tune(filter, model, parts, **options):
 def figure(value):
     """Return the cell of a figure that has neither seeds nor trajectories: a theoretical one, a time, a count."""
     return Cell([float(value)])
+
+
+def shifted(cell, decibels):
+    """Return a cell whose errors are higher by so many decibels: the same problem in other units."""
+    moved = {name: getattr(cell, name) for name in ("value", "low", "high", "median")}
+    return cell._replace(**{name: values and [x + decibels for x in values] for name, values in moved.items()})

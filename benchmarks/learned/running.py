@@ -48,8 +48,13 @@ class Budget(NamedTuple):
 @functools.cache
 def official(name):
     """Return the train, validation and test parts of an official data set."""
+    return kf.data.read_parts(official_file(name))
+
+
+def official_file(name):
+    """Return where an official data set is looked for."""
     folder = Path(os.environ.get("KFJAX_DATA", ROOT.parent / "shared" / "data"))
-    return kf.data.read_parts(folder / "kalmannet" / f"{name}.npz")
+    return folder / "kalmannet" / f"{name}.npz"
 
 
 def shortened(parts, steps):
