@@ -14,9 +14,10 @@ def panels(count, width=4.6, height=3.6):
     return figure, list(figure.subplots(1, count, squeeze=False)[0])
 
 
-def against_noise(axes, results, rows, condition, title=""):
+def against_noise(axes, results, rows, condition, title="", levels=None):
     """Draw MSE against 1 / r^2, the spread of the seeds as a band; `condition(level)` names a condition."""
-    levels = [level for level in results.stored["size"]["levels"] if condition(level) in results.conditions]
+    levels = results.stored["size"]["levels"] if levels is None else levels
+    levels = [level for level in levels if condition(level) in results.conditions]
     for number, row in enumerate(row for row in rows if row in results.rows):
         at = [level for level in levels if condition(level) in results.rows[row]["cells"]]
         seeds = np.array([results.seeds(row, condition(level)) for level in at])

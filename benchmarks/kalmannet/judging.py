@@ -105,3 +105,18 @@ def shifted(cell, decibels):
     """Return a cell whose errors are higher by so many decibels: the same problem in other units."""
     moved = {name: getattr(cell, name) for name in ("value", "low", "high", "median")}
     return cell._replace(**{name: values and [x + decibels for x in values] for name, values in moved.items()})
+
+
+def particle_floor(model, data, *, particles=1000, most=64_000, tolerance=0.05, chunk=20):
+    """Return the `Cell` of a particle filter with so many particles that doubling them moves it less, and the number.
+
+    With `most` particles it is taken as it is.
+    """
+    before = judged(kf.particle(particles), model, data, chunk=chunk)
+    while particles < most:
+        particles *= 2
+        cell = judged(kf.particle(particles), model, data, chunk=chunk)
+        if abs(cell.value[0] - before.value[0]) < tolerance:
+            break
+        before = cell
+    return cell, particles

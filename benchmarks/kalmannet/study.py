@@ -107,6 +107,10 @@ class Results:
             raise KeyError(row)
         return max(np.nan_to_num(distances, nan=np.inf).tolist())
 
+    def off_any(self, numbers):
+        """Return how far any row is at most from numbers of others."""
+        return max(self.off(row, numbers) for row in numbers)
+
     def best(self, condition, among):
         """Return the name of the best row."""
         return min(among, key=lambda row: np.nan_to_num(self(row, condition), nan=np.inf))
