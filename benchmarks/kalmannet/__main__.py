@@ -17,7 +17,7 @@ from benchmarks.kalmannet import page, store
 from benchmarks.kalmannet.study import SIZES
 
 HERE = Path(__file__).parent
-STUDIES = ("table1", "fig7a", "fig7b", "fig8", "nclt_odometry")
+STUDIES = ("table1", "fig7a", "fig7b", "fig8", "cost", "nclt_odometry", "nclt_fusion")
 FULL_HOURS = "not measured yet"
 
 

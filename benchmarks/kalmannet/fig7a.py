@@ -48,7 +48,7 @@ class System(NamedTuple):
 
 
 SYSTEMS = {
-    "2 x 2": System(2, 2, "identity", (50, 100, 150, 200), 500, 100, 50, Budget(300)),
+    "2 x 2": System(2, 2, "identity", (50, 100, 150, 200), 500, 100, 50, Budget(250)),
     "5 x 5": System(5, 5, "inverse_canonical", (50, 200), 200, 30, 30, Budget(150, batch_size=16, learning_rate=1e-3)),
     "10 x 1": System(10, 1, "inverse_canonical", (50,), 100, 10, 20, Budget(150, batch_size=8, learning_rate=1e-3)),
 }
@@ -189,7 +189,7 @@ STUDY = Study(
     " x_0 = 0. **Scale-equivariance is used**: with x_0 = 0 and nu fixed, noise of another level is the same problem in"
     " other units, so that one network per system, trained at 1/r² = 0 dB, serves every level in units of r, on"
     " trajectories drawn anew for each. Our choices: training trajectories of 50 steps, at the reduced size cut to 30"
-    " (5 x 5) and 20 (10 x 1), and the network run on longer ones; 300 batches of 32, 150 of 16 and 150 of 8 (full"
+    " (5 x 5) and 20 (10 x 1), and the network run on longer ones; 250 batches of 32, 150 of 16 and 150 of 8 (full"
     " size: 2000). Some of the states of 10 x 1 are not observable, and their errors grow with T.",
     rows,
     verdict,

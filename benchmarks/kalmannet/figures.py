@@ -26,9 +26,9 @@ def against_noise(axes, results, rows, condition, title="", levels=None):
     finish(axes)
 
 
-def draw_line(axes, x, seeds, label, number, *, floor=False):
+def draw_line(axes, x, seeds, label, number, *, floor=False, top=TOP):
     """Draw the median over seeds [S, X], and their range as a band."""
-    seeds = np.where(np.isfinite(seeds) & (seeds < TOP), seeds, np.nan)
+    seeds = np.where(np.isfinite(seeds) & (seeds < top), seeds, np.nan)
     style = (
         {"color": "black", "ls": "--", "lw": 1} if floor else {"color": COLOURS[number % len(COLOURS)], "marker": "o"}
     )
