@@ -2,7 +2,7 @@
 
 __version__ = "0.1.0"
 
-from kfjax import data, evaluation, filters, learned, linalg, moments, systems, training
+from kfjax import data, evaluation, exporting, filters, learned, linalg, moments, systems, training
 from kfjax.augmentation import correlated, leading, non_additive
 from kfjax.backward_simulation import simulate_smoothed, whole_state
 from kfjax.base import Estimate, Filter, Gaussian, Info, estimate, estimate_and_info
@@ -89,6 +89,7 @@ __all__ = [
     "estimate",
     "estimate_and_info",
     "evaluation",
+    "exporting",
     "extended",
     "fading",
     "fallback",

@@ -1,0 +1,172 @@
+"""Filters as files: through jax.export for any machine that has JAX, or as ONNX."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import io
+import json
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.export
+import numpy as np
+from jax import Array
+
+from kfjax.base import Filter, Info, estimate
+from kfjax.exporting import program
+from kfjax.exporting.flattening import Flat, flat_run, flat_step
+from kfjax.exporting.onnx_files import write_onnx
+
+__all__ = ["export_run", "export_step"]
+
+
+def export_step(
+    path: str | Path,
+    filter: Filter,
+    params: Any,
+    *,
+    y: Any = None,
+    u: Any = None,
+    masked: bool = False,
+    batch: int | str | None = None,
+    key: Array | None = None,
+    initial: Any = None,
+    platforms: Sequence[str] | None = None,
+) -> Path:
+    """Write one predict and update to a file that runs without kfjax.
+
+    The params become constants of the program. A path that ends in .onnx makes an ONNX model, with the operations that
+    jax2onnx knows; any other a zip archive of a program of `jax.export`, a JSON description of its inputs and outputs,
+    the state before the first step, and a loader that needs JAX alone, `kfjax_program.py`.
+
+    Args:
+        path: the file.
+        filter: any `Filter`.
+        params: its parameters.
+        y: an example of one observation; default what h of the model returns.
+        u: an example of the input of one step, or None for no inputs.
+        masked: whether the program takes `observed`, booleans like y, for missing data.
+        batch: number of trajectories, or a name such as "b" for any number; None for one, without that axis.
+        key: random key for filters that draw.
+        initial: the state to start from; default `filter.init(params, key)`.
+        platforms: what it is compiled for when called, such as ("cpu", "cuda", "tpu"); default the present one.
+
+    Returns:
+        The path. `kfjax.exporting.load(path)` reads an archive.
+
+    Raises:
+        ValueError: if a size that may be anything, an operation or a platform is not supported, or an example is
+            missing.
+        ImportError: if the packages for ONNX are not installed.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> model = kf.systems.constant_velocity()
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "tracker.zip"
+        >>> program = kf.exporting.load(kf.exporting.export_step(path, kf.kalman(), model))
+        >>> state, outputs = program(program.initial(), y=[0.3])
+        >>> outputs["mean"].shape, outputs["dof"].item()
+        ((2,), 1)
+    """
+    flat = flat_step(filter, params, y=y, u=u, masked=masked, batch=batch, key=key, initial=initial)
+    return _write(Path(path), flat, platforms)
+
+
+def export_run(
+    path: str | Path,
+    filter: Filter,
+    params: Any,
+    *,
+    steps: int | str = "t",
+    y: Any = None,
+    u: Any = None,
+    masked: bool = False,
+    batch: int | str | None = None,
+    key: Array | None = None,
+    initial: Any = None,
+    emit: Callable[[Any, Info], Any] = estimate,
+    platforms: Sequence[str] | None = None,
+) -> Path:
+    """Write a whole run over time to a file that runs without kfjax; see `export_step`.
+
+    Args:
+        path: the file.
+        filter: any `Filter`.
+        params: its parameters.
+        steps: number of steps, or a name such as "t" for any number.
+        y: an example of one observation [m], without the axis of time; default what h of the model returns.
+        u: an example of the input of one step, or None for no inputs.
+        masked: whether the program takes `observed`, booleans like y.
+        batch: number of trajectories, or a name for any number, or None.
+        key: random key for filters that draw.
+        initial: the state to start from; default `filter.init(params, key)`.
+        emit: what is kept of every step, as in `kfjax.run`.
+        platforms: as in `export_step`.
+
+    Returns:
+        The path. The program returns the final state, from which it can go on, and what emit keeps by name.
+
+    Raises:
+        ValueError: as `export_step`.
+        ImportError: as `export_step`.
+    """
+    examples = {"y": y, "u": u, "masked": masked, "key": key, "initial": initial}
+    flat = flat_run(filter, params, steps=steps, batch=batch, emit=emit, **examples)
+    return _write(Path(path), flat, platforms)
+
+
+def _write(path: Path, flat: Flat, platforms: Sequence[str] | None) -> Path:
+    """Write the file whose kind the suffix tells."""
+    if path.suffix == ".onnx":
+        if platforms is not None:
+            raise ValueError(f"export: platforms are {platforms}; expected None for ONNX, which has none. Drop it.")
+        return write_onnx(path, flat)
+    exported = _exported(flat, platforms)
+    initial = io.BytesIO()
+    np.savez(initial, **{entry.name: a for entry, a in zip(flat.inputs, flat.initial, strict=False)})
+    contents = {
+        "program.bin": bytes(exported.serialize()),
+        "signature.json": json.dumps(_signature(flat, exported), indent=1).encode(),
+        "initial.npz": initial.getvalue(),
+        "kfjax_program.py": Path(program.__file__).read_bytes(),
+    }
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+    return path
+
+
+def _exported(flat: Flat, platforms: Sequence[str] | None) -> jax.export.Exported:
+    """Lower the function, with names for sizes that may be anything."""
+    names = sorted({size for entry in flat.inputs for size in entry.shape if isinstance(size, str)})
+    sizes = dict(zip(names, jax.export.symbolic_shape(", ".join(names)), strict=True)) if names else {}
+    arguments = [jax.ShapeDtypeStruct([sizes.get(s, s) for s in entry.shape], entry.dtype) for entry in flat.inputs]
+    try:
+        return jax.export.export(jax.jit(flat.fn), platforms=platforms)(*arguments)
+    except jax.errors.InconclusiveDimensionOperation as error:
+        raise ValueError(
+            f"export: the filter does not work with sizes {names} that may be anything ({error}); expected numbers for"
+            " batch and steps."
+        ) from error
+
+
+def _signature(flat: Flat, exported: jax.export.Exported) -> dict[str, Any]:
+    """What a program says of itself."""
+    state = [entry.name for entry in flat.inputs[: len(flat.initial)]]
+    results = [
+        {"name": name, "shape": [d if isinstance(d, int) else str(d) for d in aval.shape], "dtype": str(aval.dtype)}
+        for name, aval in zip([*state, *flat.outputs], exported.out_avals, strict=True)
+    ]
+    return {
+        "format": 1,
+        "kind": flat.kind,
+        "batch": flat.batch,
+        "platforms": list(exported.platforms),
+        "versions": {name: importlib.metadata.version(name) for name in ("kfjax", "jax")},
+        "state": len(state),
+        "inputs": [entry._asdict() for entry in flat.inputs],
+        "outputs": results,
+    }

@@ -1,0 +1,154 @@
+"""A step or a run of a filter as a function of flat lists of arrays with names: what leaves Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from kfjax.base import Filter, Info
+from kfjax.checks import check_filter
+from kfjax.models import model_of
+from kfjax.runner import run
+
+__all__ = ["Entry", "Flat", "flat_run", "flat_step"]
+
+
+class Entry(NamedTuple):
+    """One array: its name, its shape (names are sizes that may be anything), and its dtype."""
+
+    name: str
+    shape: tuple[int | str, ...]
+    dtype: str
+
+
+class Flat(NamedTuple):
+    """A function of arrays that returns a list of arrays; the state comes first in both.
+
+    Attributes:
+        kind: "step" or "run".
+        fn: the function.
+        inputs: of every argument.
+        initial: the arrays of the state before the first step, of one trajectory.
+        outputs: the names of the results after the state.
+        batch: size of the leading axis, a number or a name, or None for no such axis.
+    """
+
+    kind: str
+    fn: Callable[..., list[Array]]
+    inputs: list[Entry]
+    initial: list[np.ndarray]
+    outputs: list[str]
+    batch: int | str | None
+
+
+def flat_step(filter: Filter, params: Any, *, batch: int | str | None, **examples: Any) -> Flat:
+    """Return predict and update: the results are the new state, mean and cov, and what is in Info."""
+
+    def step(state: Any, y: Any, u: Any, observed: Any) -> tuple[Any, dict[str, Any]]:
+        state, info = filter.update(params, filter.predict(params, state, u), y, u, observed)
+        return state, {"mean": state.mean, "cov": state.cov, **info._asdict()}
+
+    return _flat("step", step, *_examples(filter, params, **examples), (), batch)
+
+
+def flat_run(
+    filter: Filter,
+    params: Any,
+    *,
+    steps: int | str,
+    batch: int | str | None,
+    emit: Callable[[Any, Info], Any],
+    **examples: Any,
+) -> Flat:
+    """Return a whole run: the results are the final state, and what emit keeps."""
+
+    def whole(state: Any, y: Any, u: Any, observed: Any) -> tuple[Any, Any]:
+        return run(filter, params, y, u, observed=observed, initial=state, emit=emit)
+
+    return _flat("run", whole, *_examples(filter, params, **examples), (steps,), batch)
+
+
+def _examples(
+    filter: Filter, params: Any, *, y: Any, u: Any, masked: bool, key: Array | None, initial: Any
+) -> tuple[Any, dict[str, Any]]:
+    """The state before the first step, and what comes in at one step, as shapes and dtypes."""
+    check_filter("export", filter)
+    state = jax.tree.map(jnp.asarray, filter.init(params, key) if initial is None else initial)
+    y, u = jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), (y, u))
+    if y is None:
+        if (model := model_of(params)) is None:
+            raise ValueError(f"export: params is {type(params).__name__}; expected y, an example of one observation.")
+        y = jax.eval_shape(model.h, model.prior.mean, u)
+    seen = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, jnp.dtype(bool)), y) if masked else None
+    return state, {"y": y, "u": u, "observed": seen}
+
+
+def _flat(
+    kind: str,
+    call: Callable[..., tuple[Any, Any]],
+    state: Any,
+    series: dict[str, Any],
+    time: tuple[int | str, ...],
+    batch: int | str | None,
+) -> Flat:
+    """Let the function take and return the leaves of its arguments, by name."""
+    start, tree = jax.tree.flatten(state)
+    series_tree = jax.tree.structure(series)
+    if batch is not None and any(map(_draws, start)):
+        raise ValueError(
+            "export: the filter draws random numbers, and all trajectories of a batch would draw the same; expected"
+            " batch=None. Export one trajectory, and call it with a state of its own for each."
+        )
+
+    def structured(*arrays: Array) -> tuple[list[Array], Any]:
+        before = jax.tree.unflatten(tree, list(map(_as_key, start, arrays)))
+        after, outputs = call(before, **jax.tree.unflatten(series_tree, arrays[len(start) :]))
+        return list(map(_as_words, jax.tree.leaves(after))), outputs
+
+    def fn(*arrays: Array) -> list[Array]:
+        return jax.tree.leaves(structured(*arrays))
+
+    words = [np.asarray(_as_words(leaf)) for leaf in start]
+    inputs = _entries("state", jax.tree.unflatten(tree, words), ()) + _entries("", series, time)
+    outputs = jax.eval_shape(structured, *(_example(entry) for entry in inputs))[1]
+    if batch is not None:
+        inputs = [entry._replace(shape=(batch, *entry.shape)) for entry in inputs]
+    names = [entry.name for entry in _entries("", outputs, ())]
+    return Flat(kind, fn if batch is None else jax.vmap(fn), inputs, words, names, batch)
+
+
+def _entries(prefix: str, tree: Any, leading: tuple[int | str, ...]) -> list[Entry]:
+    """Name the leaves of a tree."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    names = (".".join(filter(None, (prefix, jax.tree_util.keystr(p, simple=True, separator=".")))) for p, _ in leaves)
+    return [Entry(name, leading + leaf.shape, str(leaf.dtype)) for name, (_, leaf) in zip(names, leaves, strict=True)]
+
+
+def _example(entry: Entry) -> jax.ShapeDtypeStruct:
+    """An array of this kind; any size does where the size has a name."""
+    return jax.ShapeDtypeStruct([2 if isinstance(size, str) else size for size in entry.shape], entry.dtype)
+
+
+def _is_key(leaf: Array) -> bool:
+    """Tell a random key from an array."""
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _draws(leaf: Array) -> bool:
+    """Tell what random numbers come from: keys, or words of keys, the only unsigned numbers in a state."""
+    return _is_key(leaf) or jnp.issubdtype(leaf.dtype, jnp.unsignedinteger)
+
+
+def _as_words(leaf: Array) -> Array:
+    """Return an array as it is, and a random key as its words."""
+    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+
+
+def _as_key(like: Array, words: Array) -> Array:
+    """Undo `_as_words`."""
+    return jax.random.wrap_key_data(words, impl=jax.random.key_impl(like)) if _is_key(like) else words
