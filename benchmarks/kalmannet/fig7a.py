@@ -109,9 +109,7 @@ def rows(size):
             if name == OFFICIAL[official][0] and nu == 0:
                 test = in_units(published(official.split()[1]).test, 10 ** (-level / 20))
                 found[official] = shifted(judged(method, fitted.params, test, seeds=budget.seeds), -level)
-        return Row(
-            found, budget._asdict() | {"best_steps": fitted.step.tolist(), "training_steps_in_time": parts.train.steps}
-        )
+        return Row(found, budget._asdict() | {"best_steps": fitted.step, "training_steps_in_time": parts.train.steps})
 
     def shipped():
         weights = dict(np.load(official_file("weights_arch1_lin2x2_v-20_r10"), allow_pickle=False))

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 import kfjax as kf
 from benchmarks.kalmannet.data import drawn
-from benchmarks.kalmannet.figures import against_noise, panels
+from benchmarks.kalmannet.figures import against_noise, one_legend, panels
 from benchmarks.kalmannet.judging import judged, particle_floor, tune
 from benchmarks.kalmannet.study import Row, Study, Target
 from benchmarks.learned.running import Budget, shortened, train
@@ -135,6 +135,7 @@ def draw(results):
     found = sorted({int(name.split(", ")[1].split()[0]) for name in results.conditions})
     for ax, kind in zip(axes, INFORMATION, strict=True):
         against_noise(ax, results, list(results.rows), lambda level, kind=kind: f"{kind}, {level} dB", kind, found)
+    one_legend(figure, axes)
     return figure
 
 

@@ -37,6 +37,14 @@ def draw_line(axes, x, seeds, label, number, *, floor=False, top=TOP):
         axes.fill_between(x, seeds.min(axis=0), seeds.max(axis=0), color=style["color"], alpha=0.2, lw=0)
 
 
+def one_legend(figure, axes):
+    """Put one legend below, for axes that draw the same lines."""
+    for ax in axes:
+        ax.get_legend().remove()
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=min(6, len(names)), frameon=False)
+
+
 def learning_curves(axes, results, rows, floor=None):
     """Draw the validation loss in dB against the steps of the optimiser."""
     for number, row in enumerate(row for row in rows if results.rows[row].get("curves")):

@@ -70,7 +70,7 @@ def trained(filter, model, parts, tests, budget, constants=None):
         several = jax.tree.map(lambda a: jnp.stack([jnp.asarray(a)] * budget.seeds), other)
         cells[name] = judged(filter, fitted.params._replace(model=several), data, seeds=budget.seeds)
     steps, losses = (np.asarray(a) for a in (fitted.history.step, fitted.history.validation))
-    settings = budget._asdict() | {"best_steps": np.asarray(fitted.step), "refused_steps": np.asarray(fitted.refused)}
+    settings = budget._asdict() | {"best_steps": fitted.step, "refused_steps": fitted.refused}
     return Row(cells, settings, {"validation": {"x": np.atleast_2d(steps)[0], "y": losses}})
 
 

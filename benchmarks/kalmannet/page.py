@@ -107,7 +107,7 @@ def _details(study, results):
         low, high, median, ratio = (
             _of(values, middle) for values in (found.low, found.high, found.median, found.anees)
         )
-        interval = "" if low is None else f"{low:.{study.digits}f} .. {high:.{study.digits}f}"
+        interval = "" if None in (low, high) else f"{low:.{study.digits}f} .. {high:.{study.digits}f}"
         told = [_number(numbers.get(row, {}).get(name), study.digits) for numbers in (study.paper, study.reference)]
         above = said(lambda r, at=(row, name): r(*at) - r(study.floor, at[1]), results) if study.floor else None
         figure = _entry(results, row, name, study.digits)

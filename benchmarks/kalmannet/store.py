@@ -7,6 +7,9 @@ import inspect
 import json
 import time
 
+import jax
+import numpy as np
+
 from benchmarks.reporting import machine, versions
 from kfjax.evaluation.saving import plain, write_whole
 
@@ -83,6 +86,8 @@ def _told(measured):
 
 def _rounded(value):
     """Floats to six significant digits: what a page can say."""
+    if isinstance(value, jax.Array):
+        value = plain(np.asarray(value))
     if isinstance(value, dict):
         return {key: _rounded(item) for key, item in value.items()}
     if isinstance(value, list):

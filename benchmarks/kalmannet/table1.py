@@ -91,9 +91,9 @@ STUDY = Study(
     " canonical H of its text they do not. Trained on 2000 trajectories of 20 steps, tested on 1000 of 20 and on 500 of"
     " 200. Our choice: x_0 ~ N(0, I) in training and test, drawn anew and told to every estimator, and x_0 ~ N(0,"
     " 100 I) in another test, since the paper says no more of its initial states than that they are new; its figures"
-    " for T = 200 stand beside both. 500 batches of 32, Adam at 2e-3 falling as a cosine, gradients clipped; the vanilla"
-    " RNN sees and gives numbers in units of their spread. Differences are taken as they are, or normalised as in"
-    " KalmanNet, where their size is lost, which only a network that multiplies by the innovation can do without.",
+    " for T = 200 stand beside both. 500 batches of 32, Adam at 2e-3 falling as a cosine, gradients clipped; the"
+    " vanilla RNN sees and gives numbers in units of their spread. Differences are taken as they are, or normalised as"
+    " in KalmanNet, where their size is lost, which only a network that multiplies by the innovation can do without.",
     rows,
     verdict,
     paper=PAPER,
