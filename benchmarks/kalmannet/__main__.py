@@ -17,7 +17,7 @@ from benchmarks.kalmannet import page, store
 from benchmarks.kalmannet.study import SIZES
 
 HERE = Path(__file__).parent
-STUDIES = ("table1", "fig7a", "fig7b", "fig8", "cost", "nclt_odometry", "nclt_fusion")
+STUDIES = ("table1", "fig7a", "fig7b", "fig8", "cost", "nclt_odometry", "nclt_fusion", "table3")
 FULL_HOURS = "not measured yet"
 
 
