@@ -2,7 +2,7 @@
 
     python benchmarks/stress.py
 
-It prints the table and puts it between the marks of the page. The cases and methods are those of tests/stress. It
+It prints the tables and puts each between the marks of the page. The cases and methods are those of tests/stress. It
 takes some minutes, most of them to compile the parallel form of the larger cases.
 """
 
@@ -12,11 +12,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "stress"))
 
-from stress_cases import CASES, reference  # noqa: E402
+from stress_cases import CASES, log_likelihood, parabola, reference  # noqa: E402
 from stress_methods import METHODS, put  # noqa: E402
 
 PAGE = ROOT / "docs" / "stress.md"
-MARKS = "<!-- table -->\n", "<!-- end of table -->\n"
+SEEDS = range(8)
 
 
 def entry(method, case, expected):
@@ -36,14 +36,33 @@ def rows():
         yield f"| {name} | {expected:.2f} | {entries} |"
 
 
+def relative_error(method, case):
+    """The signed relative error of the log-likelihood."""
+    expected = log_likelihood(case)
+    return (put(method, case).log_likelihood - expected) / abs(expected)
+
+
+def parabolas():
+    """The lines of the second table: other records of the parabola."""
+    yield f"| method | {' | '.join(f'record {seed}' for seed in SEEDS)} |"
+    yield "|---|" + "---|" * len(SEEDS)
+    for method in ("kalman", "parallel"):
+        errors = (relative_error(method, parabola(seed)) for seed in SEEDS)
+        yield f"| `{method}` | {' | '.join(f'{error:+.0e}' for error in errors)} |"
+
+
+def replace(name, lines):
+    """Print a table, and put it between its marks in the page."""
+    begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
+    text = "".join(f"{line}\n" for line in lines)
+    print(text, flush=True)
+    before, rest = PAGE.read_text().split(begin)
+    PAGE.write_text(before + begin + text + end + rest.split(end)[1])
+
+
 def main():
-    lines = []
-    for line in rows():
-        print(line, flush=True)
-        lines.append(line + "\n")
-    before, rest = PAGE.read_text().split(MARKS[0])
-    after = rest.split(MARKS[1])[1]
-    PAGE.write_text(before + MARKS[0] + "".join(lines) + MARKS[1] + after)
+    replace("table", rows())
+    replace("parabolas", parabolas())
 
 
 if __name__ == "__main__":

@@ -95,8 +95,14 @@ def broad_prior():
 
 def zero_process_noise():
     """An acceleration that never changes: positions grow to hundreds, and nothing of the past is forgotten."""
+    return parabola(1)
+
+
+def parabola(seed):
+    """Such a path from another x_0."""
     F, _ = integrators(0.01, 0.0)
-    return make(F, np.eye(2, 3), np.zeros((3, 3)), 0.1 * np.eye(2), np.eye(3))
+    x = np.random.default_rng(seed).normal(size=3)
+    return make(F, np.eye(2, 3), np.zeros((3, 3)), 0.1 * np.eye(2), np.eye(3), x=x)
 
 
 def constants():
