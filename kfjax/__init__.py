@@ -6,7 +6,7 @@ from kfjax import data, evaluation, exporting, filters, learned, linalg, moments
 from kfjax.augmentation import correlated, leading, non_additive
 from kfjax.backward_simulation import simulate_smoothed, whole_state
 from kfjax.base import Estimate, Filter, Gaussian, Info, estimate, estimate_and_info
-from kfjax.data import Dataset
+from kfjax.data import Dataset, from_pandas, from_xarray, to_pandas, to_xarray
 from kfjax.discretisation import Discretised, time_steps, van_loan
 from kfjax.evaluation import compare, monte_carlo
 from kfjax.filters import (
@@ -97,6 +97,8 @@ __all__ = [
     "fixed_lag",
     "forecast",
     "from_bytes",
+    "from_pandas",
+    "from_xarray",
     "gated",
     "gauss_hermite",
     "gaussian_filter",
@@ -136,6 +138,8 @@ __all__ = [
     "systems",
     "time_steps",
     "to_bytes",
+    "to_pandas",
+    "to_xarray",
     "training",
     "two_filter_smooth",
     "unscented",

@@ -4,13 +4,16 @@ from kfjax.data.batches import run_trajectory, start_at
 from kfjax.data.cutting import first_steps, pieces, whole_windows, window_at
 from kfjax.data.dataset import Dataset
 from kfjax.data.disk import DiskArray, on_disk, take
+from kfjax.data.fetching import fetch
 from kfjax.data.folder import read_folder, write_folder
 from kfjax.data.indoor_uwb import read_indoor_uwb
+from kfjax.data.nclt import read_nclt
 from kfjax.data.npz import npz_splits, read_npz
 from kfjax.data.reading import read_data, read_parts
 from kfjax.data.scaling import Standardiser
 from kfjax.data.splitting import Parts, split_parts
 from kfjax.data.streams import StreamCheck, as_streams, check_streams, parallel_streams
+from kfjax.data.tables import from_pandas, from_xarray, to_pandas, to_xarray
 
 __all__ = [
     "Dataset",
@@ -20,7 +23,10 @@ __all__ = [
     "StreamCheck",
     "as_streams",
     "check_streams",
+    "fetch",
     "first_steps",
+    "from_pandas",
+    "from_xarray",
     "npz_splits",
     "on_disk",
     "parallel_streams",
@@ -28,12 +34,15 @@ __all__ = [
     "read_data",
     "read_folder",
     "read_indoor_uwb",
+    "read_nclt",
     "read_npz",
     "read_parts",
     "run_trajectory",
     "split_parts",
     "start_at",
     "take",
+    "to_pandas",
+    "to_xarray",
     "whole_windows",
     "window_at",
     "write_folder",

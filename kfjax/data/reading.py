@@ -7,6 +7,7 @@ from pathlib import Path
 from kfjax.data.dataset import Dataset
 from kfjax.data.folder import is_folder, read_folder
 from kfjax.data.indoor_uwb import is_indoor_uwb, read_indoor_uwb
+from kfjax.data.nclt import is_nclt, read_nclt
 from kfjax.data.npz import SPLITS, npz_splits, read_npz
 from kfjax.data.splitting import Parts, split_parts
 
@@ -14,7 +15,7 @@ __all__ = ["read_data", "read_parts"]
 
 
 def read_data(path: str | Path, split: str | None = None) -> Dataset:
-    """Read trajectories: a folder by `read_folder` or `read_indoor_uwb`, as is what it holds, any file by `read_npz`.
+    """Read trajectories: a folder by `read_folder`, `read_indoor_uwb` or `read_nclt`, any file by `read_npz`.
 
     Args:
         path: the file or folder.
@@ -28,12 +29,12 @@ def read_data(path: str | Path, split: str | None = None) -> Dataset:
         raise ValueError(f"there is no file or folder {path}; expected an npz file, or the folder of a known data set.")
     if not path.is_dir():
         return read_npz(path, split)
-    readers = {read_folder: is_folder, read_indoor_uwb: is_indoor_uwb}
+    readers = {read_folder: is_folder, read_indoor_uwb: is_indoor_uwb, read_nclt: is_nclt}
     reader = next((reader for reader, knows in readers.items() if knows(path)), None)
     if reader is None:
         raise ValueError(
             f"the folder {path} holds no data set that a reader knows; expected one of kfjax.data.write_folder, or"
-            " Indoor_UWB_Input.txt in it. Name a file for an npz file."
+            " Indoor_UWB_Input.txt, or odometry_mu.csv and groundtruth.csv in it. Name a file for an npz file."
         )
     if split is not None:
         raise ValueError(f"{path} has no parts; got split {split!r}, expected none. Leave it out.")

@@ -1,0 +1,143 @@
+"""The NCLT reader, on small files in the published layout, and downloads, from a server of this machine."""
+
+import functools
+import hashlib
+import http.server
+import threading
+import zipfile
+
+import numpy as np
+import pytest
+
+from kfjax.data import fetch, read_data, read_nclt
+
+START = 1_326_030_000_000_000  # microseconds
+LATITUDE, LONGITUDE = np.radians([42.293227, -83.709657])
+
+
+def rows(path, seconds, *columns):
+    """Write a file of the data set: microseconds, and the other columns."""
+    table = np.column_stack([seconds, *(np.broadcast_to(c, seconds.shape) for c in columns)])
+    lines = (",".join([str(START + round(1e6 * row[0])), *(f"{x:.12g}" for x in row[1:])]) for row in table)
+    path.write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def session(tmp_path):
+    """A robot that drives north at 2 m/s and east at 0.5 m/s; its odometry is turned by 90 degrees."""
+    t = np.arange(0, 10.001, 0.1)
+    rows(tmp_path / "groundtruth_2012-01-22.csv", t, 2 * t, 0.5 * t, 0, 0, 0, 0.1)
+    odometry = t[t >= 0.95]
+    rows(tmp_path / "odometry_mu.csv", odometry, 0.5 * odometry, -2 * odometry, 0, 0, 0, 0)
+    fixes = np.array([1.2, 1.9, 4.5, 6.5, 7.5])
+    mode = np.array([3, 3, 3, 0, 3])
+    latitude = LATITUDE + 2 * fixes / 6.378e6
+    longitude = LONGITUDE + 0.5 * fixes / (6.378e6 * np.cos(LATITUDE))
+    rows(tmp_path / "gps.csv", fixes, mode, 8, latitude, longitude, np.nan, 0, 2)
+    rows(tmp_path / "ms25.csv", t, 0, 0, 0, np.floor(t - 1e-6), 0, -9.8, 0, 0, 0.2)
+    return tmp_path
+
+
+def test_a_session_at_one_hertz(session):
+    data = read_nclt(session, sensors=("odometry", "gps"))
+    assert (data.size, data.steps) == (1, 9)  # from where both have begun, at 1 s, to 10 s
+    np.testing.assert_allclose(data.obs[0, :, :2], np.tile([0.5, -2.0], (9, 1)), atol=1e-4)
+    np.testing.assert_allclose(data.state[0, :, 0], 2 * np.arange(2, 11), rtol=1e-5)
+    np.testing.assert_allclose(data.state[0, :, 2:], np.tile([2.0, 0.5], (9, 1)), atol=1e-4)
+    assert data.observed[0, :, 2].tolist() == [True, False, False, True, False, False, True, False, False]
+    # the last fix of each step; the radii of the Earth differ by 1 % from those of the file
+    np.testing.assert_allclose(data.obs[0, [0, 3, 6], 2], 2 * np.array([1.9, 4.5, 7.5]), rtol=1e-2)
+    np.testing.assert_allclose(data.obs[0, [0, 3, 6], 3], 0.5 * np.array([1.9, 4.5, 7.5]), rtol=1e-2)
+    np.testing.assert_allclose(data.inputs["acceleration"][0, :, 0], np.arange(1, 10), rtol=1e-6)
+    np.testing.assert_allclose(data.inputs["rotation_rate"][0], np.tile([0, 0, 0.2], (9, 1)), rtol=1e-6)
+    assert (data.inputs["dt"] == 1).all()
+
+
+def test_other_rates_and_the_common_door(session):
+    data = read_nclt(session, rate=2.0)
+    assert data.steps == 18
+    np.testing.assert_allclose(data.obs[0], np.tile([0.5, -2.0], (18, 1)), atol=1e-4)
+    assert read_data(session).obs.shape == (1, 9, 2)
+
+
+def test_gaps_are_not_filled(session):
+    path = session / "odometry_mu.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(lines[:20] + lines[60:]))  # from 2.9 s to 7 s there is nothing
+    truth = session / "groundtruth_2012-01-22.csv"
+    truth.write_text("\n".join(line for k, line in enumerate(truth.read_text().splitlines()) if not 17 < k < 77))
+    data = read_nclt(session)
+    assert data.observed[0, :, 0].tolist() == [True, True, False, False, False, False, True, True, True]
+    assert np.isnan(data.state[0, :, 0]).tolist() == [False, *5 * [True], False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda s: (s / "odometry_mu.csv").unlink(), "there is no odometry_mu.csv or odometry_mu_.*expected a session"),
+        (lambda s: (s / "gps.csv").write_text("1,2,3\n"), "gps.csv has 3 columns; expected 8"),
+        (lambda s: (s / "gps.csv").write_text("a,b\n"), "gps.csv is not a csv file of numbers"),
+        (lambda s: rows(s / "odometry_mu.csv", np.array([50.0, 60.0]), *6 * [0]), "overlap by less than one step"),
+        (lambda s: rows(s / "ms25.csv", np.array([50.0, 60.0]), *9 * [0]), "ms25.csv has no sample at the time"),
+    ],
+)
+def test_what_is_no_session(session, change, text):
+    change(session)
+    with pytest.raises(ValueError, match=text):
+        read_nclt(session, sensors=("gps",))
+
+
+def test_what_is_no_sensor(session):
+    with pytest.raises(ValueError, match=r"got sensors .*lidar.* at rate 1\.0; expected odometry"):
+        read_nclt(session, sensors=("lidar",))
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    requests = 0
+
+    def log_message(self, *args):
+        Quiet.requests += 1
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A folder, and its address."""
+    (folder := tmp_path / "server").mkdir()
+    handler = functools.partial(Quiet, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield folder, f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+
+
+def test_downloads_are_checked_and_kept(server, tmp_path):
+    folder, url = server
+    (folder / "a.csv").write_text("1,2\n")
+    checksum = hashlib.sha256(b"1,2\n").hexdigest()
+    before = Quiet.requests
+    for _ in range(2):
+        path = fetch(f"{url}/a.csv", checksum.upper(), folder=tmp_path / "kept")
+        assert path.read_text() == "1,2\n"
+    assert Quiet.requests == before + 1  # the second time nobody is asked
+    with pytest.raises(ValueError, match=r"(?i)hash|sha256"):
+        fetch(f"{url}/a.csv", "0" * 64, folder=tmp_path / "refused")
+    assert not list((tmp_path / "refused").glob("*.csv"))
+    with pytest.raises(ValueError, match="expected 64 hexadecimal digits"):
+        fetch(f"{url}/a.csv", "abc")
+    with pytest.raises(OSError, match="404"):
+        fetch(f"{url}/absent.csv", checksum, folder=tmp_path / "kept")
+
+
+def test_a_session_from_the_network(server, session, monkeypatch, tmp_path):
+    folder, url = server
+    archive = folder / "session.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in session.glob("*.csv"):
+            file.write(path, path.name)
+    checksum = hashlib.sha256(archive.read_bytes()).hexdigest()
+    monkeypatch.setenv("KFJAX_DATA", str(tmp_path / "data"))
+    path = fetch(f"{url}/session.zip", checksum, unpack=True)
+    assert path.is_relative_to(tmp_path / "data")
+    assert read_nclt(path).steps == 9
+    with pytest.raises(ValueError, match=r"a.csv is no archive that is known; expected one of \.zip"):
+        fetch(f"{url}/a.csv", checksum, unpack=True)
