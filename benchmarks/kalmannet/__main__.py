@@ -17,7 +17,10 @@ from benchmarks.kalmannet import page, store
 from benchmarks.kalmannet.study import SIZES
 
 HERE = Path(__file__).parent
-STUDIES = ("table1", "fig7a", "fig7b", "fig8", "cost", "nclt_odometry", "nclt_fusion", "table3")
+STUDIES = (
+    *("table1", "fig7a", "fig7b", "fig8", "fig9", "fig10", "fig11", "fig12", "table3", "table4"),
+    *("nclt_odometry", "nclt_fusion", "cost"),
+)
 FULL_HOURS = "not measured yet"
 
 

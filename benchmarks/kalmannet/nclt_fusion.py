@@ -27,6 +27,8 @@ START = {  # where the search begins: logarithms of standard deviations and time
     "slip": np.log(0.3),  # of the speed, m/s
     "heading": np.log(1e-3),  # random walk of the heading's error, rad per root second
     "scale": np.log(1e-3),  # random walk of the wheels' relative error
+    "first_heading": np.log(0.1),  # both at the start
+    "first_scale": np.log(0.1),
     "fix": np.log(2.0),  # GPS error that does not stay, m
     "wrong": np.log(50.0),  # GPS error near buildings, m; the rest is for the filter with two moods alone
     "clear_time": np.log(300.0),  # for how long GPS is right, s
@@ -41,7 +43,6 @@ SPREAD = dict.fromkeys(START, 0.5) | {
     "heading_offset": 0.03,
     "wheel_scale": 0.02,
 }
-FIRST_HEADING, FIRST_SCALE = 0.05, 0.03  # standard deviations at the start
 
 
 @functools.cache
@@ -110,8 +111,8 @@ def model(theta, states=6):
     """Return the model of these numbers; without GPS error among its states, that is white."""
     theta = {name: jnp.asarray(value, jnp.float32) for name, value in theta.items()}
     wander = jnp.exp(2 * theta["wander"])
-    known = jnp.array([0.01, 0.01, FIRST_HEADING**2, FIRST_SCALE**2])
-    variances = jnp.concatenate([known, jnp.broadcast_to(wander, states - 4)])
+    first = jnp.stack([jnp.exp(2 * theta[name]) for name in ("first_heading", "first_scale")])
+    variances = jnp.concatenate([jnp.full(2, 0.01), first, jnp.broadcast_to(wander, states - 4)])
     white = jnp.exp(2 * theta["fix"]) + (0 if states > 4 else wander)
     return kf.StateSpaceModel(
         f=Partial(drive, theta),
@@ -131,22 +132,32 @@ def two_moods(theta, states=6):
     return kf.IMM((clear, wrong), transition.astype(clear.dtype), jnp.array([1.0, 0.0]))
 
 
+def disturbed(data):
+    """Return sessions as they are, with wheels and headings that are wrong in other ways, and from a wrong start."""
+    many = [data]
+    for heading, wheels, start in ((0.15, 0.9, 0.0), (-0.15, 1.1, 0.0), (0.0, 1.0, 50.0)):
+        inputs = data.inputs * [wheels, 1.0, 1.0] + [0.0, heading, 0.0]
+        initial = data.initial + np.pad([start, start], (0, data.initial.shape[1] - 2))
+        many.append(kf.Dataset(data.obs, data.state, inputs, data.length, data.observed, initial))
+    return jax.tree.map(lambda *a: jnp.concatenate(a), *many)
+
+
 @functools.cache
 def search(name, size):
-    """Find the numbers that make the true positions of both 2013 sessions likeliest, by the cross-entropy method."""
+    """Find the numbers that make the true positions of the disturbed 2013 sessions likeliest, by cross-entropy."""
     method, build, states = CLASSICAL[name]
     start, unravel = ravel_pytree(jax.tree.map(jnp.asarray, START))
     mean, spread = np.asarray(start), np.asarray(ravel_pytree(jax.tree.map(jnp.asarray, SPREAD))[0])
-    loss, both = kf.training.nll(method), jax.tree.map(jnp.asarray, sessions(SMALL, LARGE, states=states))
+    loss, both = kf.training.nll(method), disturbed(sessions(SMALL, LARGE, states=states))
 
     @jax.jit
-    def costs_of(thetas):
+    def costs_of(thetas, both):
         return jax.vmap(lambda theta: loss(build(unravel(theta), states), both, jax.random.key(0)))(thetas)
 
     rng, found = np.random.default_rng(0), []
     for _ in range(size.choose(1, 15, 40)):
         thetas = mean + spread * np.r_[np.zeros((1, mean.size)), rng.normal(size=(POPULATION - 1, mean.size))]
-        costs = np.nan_to_num(np.asarray(costs_of(jnp.asarray(thetas, jnp.float32))), nan=np.inf)
+        costs = np.nan_to_num(np.asarray(costs_of(jnp.asarray(thetas, jnp.float32), both)), nan=np.inf)
         best = np.argsort(costs)[:ELITE]
         found.append((float(costs[best[0]]), thetas[best[0]]))
         mean, spread = thetas[best].mean(axis=0), 0.9 * thetas[best].std(axis=0) + 0.1 * spread
