@@ -156,12 +156,12 @@ STUDY = Study(
     "Fig. 7b: a rotated evolution matrix",
     "2 x 2, F = [[1, 1], [0, 1]], H = I, T = 20, nu = 0 dB, x_0 = 0; filters are told the F that is not rotated. The"
     " paper prints R F, its published data are F R: both are here, as well as a rotated H (ours, not the paper's) and"
-    " the published sets, which have nu = -20 dB (for the rotated H T = 100; networks are trained on the first 40). 1000"
-    " trajectories to train on, 100 to choose on, 1000 others to test on at each level. **Scale-equivariance is used**:"
-    " with x_0 = 0 and nu fixed, noise of another level is the same problem in other units, so that every estimator is"
-    " trained or tuned at 1/r² = 0 dB and run at the others in units of r, on trajectories drawn anew. Our choices: 500"
-    " batches of 32 pieces of 5 steps that start at true states, then 500 of whole trajectories, Adam at 2e-3 falling"
-    " as a cosine.",
+    " the published sets, which have nu = -20 dB (for the rotated H T = 100; networks are trained on the first 40)."
+    " 1000 trajectories to train on, 100 to choose on, 1000 others to test on at each level. **Scale-equivariance is"
+    " used**: with x_0 = 0 and nu fixed, noise of another level is the same problem in other units, so that every"
+    " estimator is trained or tuned at 1/r² = 0 dB and run at the others in units of r, on trajectories drawn anew."
+    " Our choices: 500 batches of 32 pieces of 5 steps that start at true states, then 500 of whole trajectories,"
+    " Adam at 2e-3 falling as a cosine.",
     rows,
     verdict,
     reference=REFERENCE,
