@@ -21,7 +21,7 @@ STUDIES = (
     *("table1", "fig7a", "fig7b", "fig8", "fig9", "fig10", "fig11", "fig12", "table3", "table4"),
     *("nclt_odometry", "nclt_fusion", "cost"),
 )
-FULL_HOURS = "not measured yet"
+FULL = "about 15 hours on two quiet cores, estimated from the reduced sizes and never run"
 
 
 def parsed(words=None):
@@ -30,8 +30,12 @@ def parsed(words=None):
     choices = [*STUDIES, "all"]
     parser.add_argument("study", nargs="*", choices=[*choices, []], metavar="STUDY", help=", ".join(choices))
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--quick", dest="size", action="store_const", const="quick", help="does it run at all: seconds")
-    size.add_argument("--full", dest="size", action="store_const", const="full", help="five seeds, every point: hours")
+    size.add_argument(
+        "--quick", dest="size", action="store_const", const="quick", help="does it run at all: a minute or two each"
+    )
+    size.add_argument(
+        "--full", dest="size", action="store_const", const="full", help=f"five seeds, every point: {FULL}"
+    )
     parser.add_argument("--out", type=Path, help="folder of the results (default here; other sizes results/kalmannet)")
     parser.add_argument("--again", action="store_true", help="measure rows that are there, too")
     parser.add_argument("--row", default="", help="only rows whose name contains this text")
@@ -49,6 +53,8 @@ def main(words=None):
     names = STUDIES if "all" in arguments.study else tuple(arguments.study)
     size = SIZES[arguments.size]
     begin = time.perf_counter()
+    if arguments.size == "full":
+        print(f"all studies at full size take {FULL}", flush=True)
     for number, name in enumerate(names):
         minutes = (time.perf_counter() - begin) / 60
         print(f"{name}: study {number + 1} of {len(names)}, {size.name}, after {minutes:.1f} minutes", flush=True)

@@ -14,15 +14,20 @@ def panels(count, width=4.6, height=3.6):
     return figure, list(figure.subplots(1, count, squeeze=False)[0])
 
 
-def against_noise(axes, results, rows, condition, title="", levels=None):
-    """Draw MSE against 1 / r^2, the spread of the seeds as a band; `condition(level)` names a condition."""
+def against_noise(axes, results, rows, condition, title="", levels=None, above=None):
+    """Draw MSE against 1 / r^2, the spread of the seeds as a band; `condition(level)` names a condition.
+
+    With `above` what is drawn is how far rows are above that one.
+    """
     levels = results.stored["size"]["levels"] if levels is None else levels
     levels = [level for level in levels if condition(level) in results.conditions]
     for number, row in enumerate(row for row in rows if row in results.rows):
         at = [level for level in levels if condition(level) in results.rows[row]["cells"]]
         seeds = np.array([results.seeds(row, condition(level)) for level in at])
+        if above is not None:
+            seeds -= np.array([[results(above, condition(level))] for level in at])
         draw_line(axes, at, seeds.T, row, number, floor=row.startswith("floor"))
-    axes.set(xlabel="1 / r² [dB]", ylabel="MSE [dB]", title=title)
+    axes.set(xlabel="1 / r² [dB]", ylabel="MSE [dB]" if above is None else "above the floor [dB]", title=title)
     finish(axes)
 
 
@@ -42,7 +47,9 @@ def one_legend(figure, axes):
     for ax in axes:
         ax.get_legend().remove()
     handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=min(6, len(names)), frameon=False)
+    figure.legend(
+        handles, names, loc="outside lower center", ncols=max(1, int(figure.get_figwidth() / 2.6)), frameon=False
+    )
 
 
 def learning_curves(axes, results, rows, floor=None):

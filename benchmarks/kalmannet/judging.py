@@ -48,6 +48,13 @@ def _figures(error, nees, nees_steps, failed):
     return Cell(value, low, high, kf.evaluation.median_db(mses), ratio)._asdict()
 
 
+def errors(means, data):
+    """Return the `Cell` of estimates [N, T, n] that no filter made."""
+    mses = np.mean((np.asarray(means, np.float64) - np.asarray(data.state, np.float64)) ** 2, axis=(1, 2))
+    value, low, high = ([float(x)] for x in kf.evaluation.mse_db(mses))
+    return Cell(value, low, high, [kf.evaluation.median_db(mses)])
+
+
 def fixed(filter, tests, settings=None):
     """Return the row of a filter that is not trained; tests are `{condition: (params, data)}`."""
     return Row({name: judged(filter, params, data) for name, (params, data) in tests.items()}, settings)
