@@ -110,13 +110,13 @@ def cramer_rao(size):
         with jax.enable_x64(True):
             exact = kf.systems.lorenz(integrator="rk4", substeps=EXACT, q_std=1e-9, r_std=1.0, prior=START)
             states = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), (test.initial, test.state))
-            variances = np.asarray(_along(exact, *states))
+            variances = np.asarray(along_truth(exact, *states))
         cells[name] = Cell([float(10 * np.log10(variances.mean()))])
     return Row(cells)
 
 
 @jax.jit
-def _along(model, initial, states):
+def along_truth(model, initial, states):
     """Mean variances [N] of filters that are at the truth."""
 
     def one(start, xs):
