@@ -17,8 +17,14 @@ __all__ = ["Dataset"]
 BLOCK = 4096  # trajectories at a time
 
 
+class _Typed(Pytree):
+    """For type checkers, which pass over what stands after the class below."""
+
+    dtype: np.dtype[Any]
+
+
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Dataset(Pytree):
+class Dataset(_Typed):
     """N trajectories of T steps, x_1..x_T and y_1..y_T, checked when made; every array has a leading axis of N.
 
     A pytree: `jax.vmap` over it sees one trajectory at a time. NaN in `obs` becomes the mask. Entries after a

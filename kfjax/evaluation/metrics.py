@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 from scipy import special
 
 from kfjax import linalg
@@ -48,7 +49,7 @@ class Sums(NamedTuple):
 
 
 def squared_error(
-    truth: Array, mean: Array, *, length: Any = None, difference: Callable[[Array, Array], Array] | None = None
+    truth: ArrayLike, mean: ArrayLike, *, length: Any = None, difference: Callable[[Array, Array], Array] | None = None
 ) -> Sums:
     """Squared error of every step, |x_t - m_t|^2 over the known components.
 
@@ -68,7 +69,7 @@ def squared_error(
     return Sums(jnp.sum(error**2, -1), jnp.sum(known, -1))
 
 
-def mse(truth: Array, mean: Array, *, length: Any = None, difference: Callable | None = None) -> Array:
+def mse(truth: ArrayLike, mean: ArrayLike, *, length: Any = None, difference: Callable | None = None) -> Array:
     """Mean squared error of every trajectory: the mean over its steps *and* state dimensions.
 
     MSE_i = 1 / (T_i n) sum_t |x_t - m_t|^2
@@ -92,12 +93,14 @@ def mse(truth: Array, mean: Array, *, length: Any = None, difference: Callable |
     return squared_error(truth, mean, length=length, difference=difference).over_time().mean
 
 
-def rmse(truth: Array, mean: Array, *, length: Any = None, difference: Callable | None = None) -> Array:
+def rmse(truth: ArrayLike, mean: ArrayLike, *, length: Any = None, difference: Callable | None = None) -> Array:
     """Root of the mean squared error of every trajectory; the arguments of `mse`."""
     return jnp.sqrt(mse(truth, mean, length=length, difference=difference))
 
 
-def nees(truth: Array, mean: Array, cov: Array, *, length: Any = None, difference: Callable | None = None) -> Sums:
+def nees(
+    truth: ArrayLike, mean: ArrayLike, cov: ArrayLike, *, length: Any = None, difference: Callable | None = None
+) -> Sums:
     """Normalised estimation error squared of every step, e' P^-1 e with e = x - m.
 
     For a consistent filter it is chi-square with as many degrees of freedom as P has rank. P may be singular: the error
@@ -133,9 +136,9 @@ def nees(truth: Array, mean: Array, cov: Array, *, length: Any = None, differenc
 
 
 def coverage(
-    truth: Array,
-    mean: Array,
-    cov: Array,
+    truth: ArrayLike,
+    mean: ArrayLike,
+    cov: ArrayLike,
     *,
     probability: float = 0.95,
     length: Any = None,
@@ -167,7 +170,7 @@ def coverage(
     return Sums(inside.astype(jnp.int32), counted.astype(jnp.int32))
 
 
-def innovation_products(innovation: Array, cov: Array, lags: int) -> Sums:
+def innovation_products(innovation: ArrayLike, cov: ArrayLike, lags: int) -> Sums:
     """Products of whitened innovations at lags 0..lags, sum_t w_t' w_{t-k} with w = L^-1 innovation, L L' = S.
 
     Args:
