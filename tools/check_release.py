@@ -1,0 +1,82 @@
+"""Check a release as its users get it: built, installed into clean environments, and tested from outside the tree.
+
+    python tools/check_release.py [--only wheel|sdist] [pytest arguments]
+
+Builds the source distribution and the wheel, installs each with its `test` extra into a new environment, unpacks the
+source distribution elsewhere, takes the package out of it, so that only the installed one can be imported, and runs
+the quick tests there. Arguments that are not its own go to pytest: `-n 2 --dist loadgroup` for two processes,
+`tests/test_models.py` for less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*command: str | Path, cwd: Path) -> None:
+    """Run a command, and say which."""
+    print("+", *command, flush=True)
+    subprocess.run([str(part) for part in command], cwd=cwd, check=True)
+
+
+def new_environment(folder: Path) -> Path:
+    """Return the python of a new virtual environment."""
+    venv.create(folder, with_pip=True)
+    return folder / "bin" / "python"
+
+
+def built(folder: Path) -> dict[str, Path]:
+    """Build both distributions."""
+    python = new_environment(folder / "building")
+    run(python, "-m", "pip", "install", "--quiet", "build", cwd=folder)
+    run(python, "-m", "build", "--outdir", folder / "dist", ROOT, cwd=folder)
+    (sdist,), (wheel,) = (list((folder / "dist").glob(pattern)) for pattern in ("*.tar.gz", "*.whl"))
+    return {"wheel": wheel, "sdist": sdist}
+
+
+def unpacked_tests(sdist: Path, folder: Path) -> Path:
+    """Unpack the source distribution without the package."""
+    with tarfile.open(sdist) as archive:
+        archive.extractall(folder, filter="data")
+    tree = next(path for path in folder.iterdir() if path.is_dir())
+    shutil.rmtree(tree / "kfjax")
+    return tree
+
+
+def check(kind: str, distribution: Path, sdist: Path, folder: Path, pytest_arguments: list[str]) -> None:
+    """Install one distribution, and run the tests against it."""
+    folder.mkdir()
+    python = new_environment(folder / "environment")
+    run(python, "-m", "pip", "install", "--quiet", f"{distribution}[test]", cwd=folder)
+    tree = unpacked_tests(sdist, folder / "source")
+    place = "import kfjax, pathlib; print('kfjax', kfjax.__version__, 'from', pathlib.Path(kfjax.__file__).parent)"
+    run(python, "-c", place, cwd=tree)
+    run(python, "-m", "pytest", *pytest_arguments, cwd=tree)
+    run(folder / "environment" / "bin" / "kfjax", "compare", "--help", cwd=folder)
+    print(f"{kind}: installs, and its tests pass", flush=True)
+
+
+def main() -> None:
+    """Check both distributions."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=("wheel", "sdist"), help="check one of them")
+    options, pytest_arguments = parser.parse_known_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        distributions = built(folder)
+        for kind, distribution in distributions.items():
+            if options.only in (None, kind):
+                check(kind, distribution, distributions["sdist"], folder / kind, pytest_arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
