@@ -109,7 +109,7 @@ def rows(size):
         return kf.extended(), fitted, {"degree": 1}, None
 
     def network(case, data):
-        budget = size.budget(Budget(size.choose(500, 500, 2000), split=500))
+        budget = size.budget(Budget(size.choose(250, 250, 2000), split=400))
         method = kf.learned.configuration("C2", n=2, m=2)
         fitted = train(method, case.design, shortened(data, min(CUT, data.train.steps)), budget)
         return method, fitted.params, budget._asdict() | {"best_steps": fitted.step}, budget.seeds
@@ -160,7 +160,7 @@ STUDY = Study(
     " 1000 trajectories to train on, 100 to choose on, 1000 others to test on at each level. **Scale-equivariance is"
     " used**: with x_0 = 0 and nu fixed, noise of another level is the same problem in other units, so that every"
     " estimator is trained or tuned at 1/r² = 0 dB and run at the others in units of r, on trajectories drawn anew."
-    " Our choices: 500 batches of 32 pieces of 5 steps that start at true states, then 500 of whole trajectories,"
+    " Our choices: 400 batches of 32 pieces of 5 steps that start at true states, then 250 of whole trajectories,"
     " Adam at 2e-3 falling as a cosine.",
     rows,
     verdict,

@@ -14,7 +14,7 @@ from benchmarks.learned.running import Budget, floor_db, simulated
 SHORT, LONG, FAR = "T = 20", "T = 200", "T = 200, x_0 ten times as far"
 MODEL = kf.systems.canonical(2, q_std=0.1, r_std=0.1, prior=kf.systems.known(jnp.zeros(2)))
 VANILLA, MODEL_BASED, DIFFERENCES = "vanilla RNN", "MB RNN", "MB RNN with differences"
-RECURRENT = (VANILLA, MODEL_BASED, DIFFERENCES, f"{DIFFERENCES}, normalised")
+RECURRENT = (VANILLA, MODEL_BASED, DIFFERENCES)
 KALMAN_NET, KF, THEORY = "KalmanNet C1", "KF", "floor: theory"
 START = 1.0  # standard deviation of x_0, which every estimator is told
 
@@ -31,7 +31,7 @@ def data(size):
 
 def recurrent(name):
     """Return a recurrent network of the table."""
-    kinds = {VANILLA: "vanilla", MODEL_BASED: "model_based", f"{DIFFERENCES}, normalised": "differences"}
+    kinds = {VANILLA: "vanilla", MODEL_BASED: "model_based"}
     if name in kinds:
         return kf.learned.recurrent_baseline(kinds[name], 2, 2)
     network = kf.learned.RecurrentStack(2, (80,), encode=320, mix=16)  # the baseline's; it sees how large they are
@@ -92,8 +92,8 @@ STUDY = Study(
     " 200. Our choice: x_0 ~ N(0, I) in training and test, drawn anew and told to every estimator, and x_0 ~ N(0,"
     " 100 I) in another test, since the paper says no more of its initial states than that they are new; its figures"
     " for T = 200 stand beside both. 500 batches of 32, Adam at 2e-3 falling as a cosine, gradients clipped; the"
-    " vanilla RNN sees and gives numbers in units of their spread. Differences are taken as they are, or normalised as"
-    " in KalmanNet, where their size is lost, which only a network that multiplies by the innovation can do without.",
+    " vanilla RNN sees and gives numbers in units of their spread. Differences are taken as"
+    " they are.",
     rows,
     verdict,
     paper=PAPER,
@@ -106,6 +106,13 @@ STUDY = Study(
     targets=(
         Target("KalmanNet within 0.3 dB of the paper", lambda r: r.off(KALMAN_NET, PAPER), 0.3),
         Target("KF within 0.05 dB of theory", lambda r: max(map(abs, r.gaps(KF, THEORY).values())), 0.05),
+    ),
+    notes=(
+        (
+            "With its differences normalised as in KalmanNet, the recurrent network reached -15.7 dB at both lengths"
+            " after 800 batches, and grew worse from the hundredth on: their size is lost, which only an estimator"
+            " that multiplies by the innovation can do without."
+        ),
     ),
     draw=draw,
 )
