@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["from_bytes", "read_arrays", "to_bytes"]
+__all__ = ["as_words", "from_bytes", "is_key", "read_arrays", "to_bytes"]
 
 # what numpy and zipfile raise at a file that is none, or is damaged
 READING_ERRORS = (OSError, ValueError, EOFError, KeyError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile)
@@ -39,7 +39,7 @@ def to_bytes(state: Any) -> bytes:
         >>> kf.from_bytes(kf.to_bytes(state), like=state).mean.tolist()
         [0.0, 0.0]
     """
-    arrays = {name: np.asarray(_words(leaf)) for name, leaf in _named(state).items()}
+    arrays = {name: np.asarray(as_words(leaf)) for name, leaf in _named(state).items()}
     for name, array in arrays.items():
         if array.dtype.kind not in "biufc":
             raise ValueError(
@@ -97,14 +97,14 @@ def _read(data: bytes) -> dict[str, np.ndarray]:
         ) from error
 
 
-def _is_key(leaf: Any) -> bool:
+def is_key(leaf: Any) -> bool:
     """Tell a typed random key from an array."""
     return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _words(leaf: Any) -> Any:
+def as_words(leaf: Any) -> Any:
     """Return an array as it is, and a random key as its words."""
-    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+    return jax.random.key_data(leaf) if is_key(leaf) else leaf
 
 
 def _named(state: Any) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def _named(state: Any) -> dict[str, Any]:
 
 
 def _name(path: Any, leaf: Any) -> str:
-    generator = f" {jax.random.key_impl(leaf)}" if _is_key(leaf) else ""
+    generator = f" {jax.random.key_impl(leaf)}" if is_key(leaf) else ""
     return "state" + jax.tree_util.keystr(path) + generator
 
 
@@ -124,13 +124,13 @@ def _list(names: Any) -> str:
 
 def _restored(name: str, array: np.ndarray, like: Any) -> Any:
     """Return one leaf, if it has the shape and dtype of the template's."""
-    expected = np.asarray(_words(like))
+    expected = np.asarray(as_words(like))
     if (array.shape, array.dtype) != (expected.shape, expected.dtype):
         raise ValueError(
             f"from_bytes: {name} is {array.dtype} of shape {array.shape}; expected {expected.dtype} of shape"
             f" {expected.shape}, as in `like`. The model, the filter or the precision differ from those of the state."
         )
-    if _is_key(like):
+    if is_key(like):
         return jax.random.wrap_key_data(array, impl=jax.random.key_impl(like))
     restored = jnp.asarray(array)
     if restored.dtype != array.dtype:

@@ -161,7 +161,7 @@ def _signature(flat: Flat, exported: jax.export.Exported) -> dict[str, Any]:
         for name, aval in zip([*state, *flat.outputs], exported.out_avals, strict=True)
     ]
     return {
-        "format": 1,
+        "format": program.FORMAT,
         "kind": flat.kind,
         "batch": flat.batch,
         "platforms": list(exported.platforms),

@@ -13,7 +13,8 @@ from jax import Array
 from kfjax.base import Filter, Info
 from kfjax.checks import check_filter
 from kfjax.models import model_of
-from kfjax.runner import run
+from kfjax.persistence import as_words, is_key
+from kfjax.runner import run, step
 
 __all__ = ["Entry", "Flat", "flat_run", "flat_step"]
 
@@ -49,11 +50,11 @@ class Flat(NamedTuple):
 def flat_step(filter: Filter, params: Any, *, batch: int | str | None, **examples: Any) -> Flat:
     """Return predict and update: the results are the new state, mean and cov, and what is in Info."""
 
-    def step(state: Any, y: Any, u: Any, observed: Any) -> tuple[Any, dict[str, Any]]:
-        state, info = filter.update(params, filter.predict(params, state, u), y, u, observed)
+    def one(state: Any, y: Any, u: Any, observed: Any) -> tuple[Any, dict[str, Any]]:
+        state, info = step(filter, params, state, y, u, observed)
         return state, {"mean": state.mean, "cov": state.cov, **info._asdict()}
 
-    return _flat("step", step, *_examples(filter, params, **examples), (), batch)
+    return _flat("step", one, *_examples(filter, params, **examples), (), batch)
 
 
 def flat_run(
@@ -108,12 +109,12 @@ def _flat(
     def structured(*arrays: Array) -> tuple[list[Array], Any]:
         before = jax.tree.unflatten(tree, list(map(_as_key, start, arrays)))
         after, outputs = call(before, **jax.tree.unflatten(series_tree, arrays[len(start) :]))
-        return list(map(_as_words, jax.tree.leaves(after))), outputs
+        return list(map(as_words, jax.tree.leaves(after))), outputs
 
     def fn(*arrays: Array) -> list[Array]:
         return jax.tree.leaves(structured(*arrays))
 
-    words = [np.asarray(_as_words(leaf)) for leaf in start]
+    words = [np.asarray(as_words(leaf)) for leaf in start]
     inputs = _entries("state", jax.tree.unflatten(tree, words), ()) + _entries("", series, time)
     outputs = jax.eval_shape(structured, *(_example(entry) for entry in inputs))[1]
     if batch is not None:
@@ -134,21 +135,11 @@ def _example(entry: Entry) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct([2 if isinstance(size, str) else size for size in entry.shape], entry.dtype)
 
 
-def _is_key(leaf: Array) -> bool:
-    """Tell a random key from an array."""
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
 def _draws(leaf: Array) -> bool:
     """Tell what random numbers come from: keys, or words of keys, the only unsigned numbers in a state."""
-    return _is_key(leaf) or jnp.issubdtype(leaf.dtype, jnp.unsignedinteger)
-
-
-def _as_words(leaf: Array) -> Array:
-    """Return an array as it is, and a random key as its words."""
-    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+    return is_key(leaf) or jnp.issubdtype(leaf.dtype, jnp.unsignedinteger)
 
 
 def _as_key(like: Array, words: Array) -> Array:
-    """Undo `_as_words`."""
-    return jax.random.wrap_key_data(words, impl=jax.random.key_impl(like)) if _is_key(like) else words
+    """Undo `as_words`."""
+    return jax.random.wrap_key_data(words, impl=jax.random.key_impl(like)) if is_key(like) else words

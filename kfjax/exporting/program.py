@@ -23,7 +23,9 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["Program", "load"]
+__all__ = ["FORMAT", "Program", "load"]
+
+FORMAT = 1  # of the files
 
 
 class Program:
@@ -107,6 +109,8 @@ def load(path: str | Path) -> Program:
     try:
         with zipfile.ZipFile(path) as archive:
             signature = json.loads(archive.read("signature.json"))
+            if signature["format"] != FORMAT:
+                raise ValueError(f"format {signature['format']}, not {FORMAT}")
             program = archive.read("program.bin")
             with np.load(io.BytesIO(archive.read("initial.npz")), allow_pickle=False) as arrays:
                 state = [arrays[name] for name in arrays.files]
