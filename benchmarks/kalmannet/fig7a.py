@@ -73,68 +73,73 @@ def test_set(name, steps, level):
     return simulated(jax.random.key(10_000 + 100 * level + steps), model(name), SYSTEMS[name].tests, steps)
 
 
-def rows(size):
-    def systems():
-        """Yield the name of each system, with the lengths of its test trajectories."""
-        names = size.choose(["2 x 2"], list(SYSTEMS), list(SYSTEMS))
-        return [(name, size.choose((50,), SYSTEMS[name].lengths, ALL_LENGTHS)) for name in names]
+def systems(size):
+    """Return the lengths of the test trajectories of each system."""
+    names = size.choose(["2 x 2"], SYSTEMS, SYSTEMS)
+    return {name: size.choose((50,), SYSTEMS[name].lengths, ALL_LENGTHS) for name in names}
 
-    def cells(name, lengths, method, params, seeds=None):
-        """Return the cells of one system."""
-        found = {}
+
+def conditions(size, *names):
+    """Yield the name of each condition of these systems, with the system, the length and the level."""
+    for name in names:
         for level in size.levels:
-            for steps in lengths:
-                cell = judged(method, params, test_set(name, steps, level), seeds=seeds)
-                found[f"{name}, T = {steps}, {level} dB"] = shifted(cell, -level)
-        return found
+            for steps in systems(size)[name]:
+                yield f"{name}, T = {steps}, {level} dB", name, steps, level
 
-    def kalman():
-        found = {}
-        for name, lengths in systems():
-            found |= cells(name, lengths, kf.kalman(), model(name))
-        for name, (system, nu, level) in sets(OFFICIAL).items():
-            found[name] = judged(kf.kalman(), model(system, nu, level), published(name.split()[1]).test)
-        return Row(found)
 
-    def network(name, lengths):
-        system = SYSTEMS[name]
-        n, m, full = system.n, system.m, size.name == "full"
-        budget = size.budget(system.budget._replace(steps=2000) if full else system.budget)
-        parts = drawn(n, model(name), (1000, system.validation, 10), STEPS)
-        parts = parts if full else shortened(parts, system.cut)
-        method = kf.learned.configuration("C2", n=n, m=m)
-        fitted = train(method, model(name), parts, budget)
-        found = cells(name, lengths, method, fitted.params, budget.seeds)
-        for official, (_, nu, level) in sets(OFFICIAL).items():
-            if name == OFFICIAL[official][0] and nu == 0:
-                test = in_units(published(official.split()[1]).test, 10 ** (-level / 20))
-                found[official] = shifted(judged(method, fitted.params, test, seeds=budget.seeds), -level)
-        return Row(found, budget._asdict() | {"best_steps": fitted.step, "training_steps_in_time": parts.train.steps})
+def cells(size, name, method, params, seeds=None):
+    """Return the cells of one system."""
+    found = {}
+    for condition, system, steps, level in conditions(size, name):
+        cell = judged(method, params, test_set(system, steps, level), seeds=seeds)
+        found[condition] = shifted(cell, -level)
+    return found
 
-    def shipped():
-        weights = dict(np.load(official_file("weights_arch1_lin2x2_v-20_r10"), allow_pickle=False))
-        found = kf.learned.from_torch(weights)
-        system, nu, level = OFFICIAL[AUTHORS]
-        method = kf.learned.kalman_net(found.network, ("F2", "F4"))
-        params = kf.learned.Learned(model(system, nu, level), found.variables)
-        return Row({AUTHORS: judged(method, params, published(AUTHORS.split()[1]).test)})
 
-    def theory():
-        def floor(name, steps, level):
-            return figure(floor_db(model(name), steps) - level)
-
-        return Row(
-            {
-                f"{name}, T = {steps}, {level} dB": floor(name, steps, level)
-                for name, lengths in systems()
-                for level in size.levels
-                for steps in lengths
-            }
-        )
-
-    networks = {f"{KALMAN_NET}, {name}": functools.partial(network, name, lengths) for name, lengths in systems()}
+def rows(size):
+    networks = {f"{KALMAN_NET}, {name}": functools.partial(network, size, name) for name in systems(size)}
     authors = {SHIPPED: shipped} if sets((AUTHORS,)) else {}
-    return networks | authors | {KF: kalman, THEORY: theory}
+    return networks | authors | {KF: lambda: kalman(size), THEORY: lambda: theory(size)}
+
+
+def kalman(size):
+    """The row of the KF."""
+    found = {}
+    for name in systems(size):
+        found |= cells(size, name, kf.kalman(), model(name))
+    for name, (system, nu, level) in sets(OFFICIAL).items():
+        found[name] = judged(kf.kalman(), model(system, nu, level), published(name.split()[1]).test)
+    return Row(found)
+
+
+def network(size, name):
+    """The row of the network of a system, on published sets of the same system too."""
+    system, full = SYSTEMS[name], size.name == "full"
+    budget = size.budget(system.budget._replace(steps=2000) if full else system.budget)
+    parts = drawn(system.n, model(name), (1000, system.validation, 10), STEPS)
+    parts = parts if full else shortened(parts, system.cut)
+    method = kf.learned.configuration("C2", n=system.n, m=system.m)
+    fitted = train(method, model(name), parts, budget)
+    found = cells(size, name, method, fitted.params, budget.seeds)
+    for official, (other, nu, level) in sets(OFFICIAL).items():
+        if name == other and nu == 0:
+            test = in_units(published(official.split()[1]).test, 10 ** (-level / 20))
+            found[official] = shifted(judged(method, fitted.params, test, seeds=budget.seeds), -level)
+    return Row(found, budget._asdict() | {"best_steps": fitted.step, "training_steps_in_time": parts.train.steps})
+
+
+def shipped():
+    """The row of the weights that the authors published, on the set that they were trained on."""
+    found = kf.learned.from_torch(np.load(official_file("weights_arch1_lin2x2_v-20_r10"), allow_pickle=False))
+    method = kf.learned.kalman_net(found.network, ("F2", "F4"))
+    params = kf.learned.Learned(model(*OFFICIAL[AUTHORS]), found.variables)
+    return Row({AUTHORS: judged(method, params, published(AUTHORS.split()[1]).test)})
+
+
+def theory(size):
+    """The row of the least errors that are possible."""
+    at = conditions(size, *systems(size))
+    return Row({name: figure(floor_db(model(system), steps) - level) for name, system, steps, level in at})
 
 
 def sets(names):

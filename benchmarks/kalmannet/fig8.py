@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -49,74 +50,91 @@ def parts(size, level):
 
 
 def rows(size):
-    def each(make):
-        """Return a row; `make(design, parts) -> Cell` or `-> (Cell, settings)` under every condition."""
-        cells, told = {}, {}
-        for information in INFORMATION:
-            for level in levels(size):
-                name = f"{information}, {level} dB"
-                cells[name], told[name] = make(model(information, level), parts(size, level))
-        return Row(cells, told)
-
-    def plain(method):
-        return each(lambda design, data: (judged(method, design, data.test, chunk=20), {}))
-
-    def search(method, design, data):
-        return tune(method, design, short(data), steps=size.choose(10, 60, 150))
-
-    def tuned(method):
-        def make(design, data):
-            found, settings = search(method, design, data)
-            return judged(method, found, data.test), settings
-
-        return each(make)
-
-    def network(method, design, data, budget, constants=None):
-        budget = size.budget(budget._replace(steps=5 * budget.steps) if size.name == "full" else budget)
-        fitted = train(method, design, short(data), budget, constants)
-        cell = judged(method, fitted.params, data.test, seeds=budget.seeds)
-        return cell, budget._asdict() | {"best_steps": fitted.step.tolist(), "refused": fitted.refused.tolist()}
-
-    def kalman_net(design, data):
-        return network(kf.learned.configuration("C2", n=2, m=2), design, data, Budget(150))
-
-    def started(design, data):
-        found, _ = search(kf.extended(), design, data)
-        places = kf.learned.state_scales(found, data.train.state)
-        method = kf.learned.corrected_gain(2, 2, context=True)
-        return network(method, found, data, Budget(400, batch_size=64), places)
-
-    def recurrent(design, data):
-        method = kf.learned.recurrent(NETWORK, 2, ("y", "prediction"), "update")
-        scales = kf.learned.series_scales(design, data.train)
-        return network(method, design, data, Budget(600, batch_size=64), scales)
-
-    def floor():
-        found = {level: errors(*exact(model("full", level), parts(size, level).test)) for level in levels(size)}
-        return Row({f"{kind}, {level} dB": found[level] for kind in INFORMATION for level in levels(size)})
-
-    return {
-        EKF: lambda: plain(kf.extended()),
-        TUNED: lambda: tuned(kf.extended()),
-        ITERATED: lambda: plain(kf.extended(iterations=5)),
-        UKF: lambda: plain(kf.unscented()),
-        UKF_TUNED: lambda: tuned(kf.unscented()),
-        PF: lambda: plain(kf.particle(PARTICLES)),
-        KALMAN_NET: lambda: each(kalman_net),
-        STARTED: lambda: each(started),
-        RECURRENT: lambda: each(recurrent),
-        FLOOR: floor,
-    }
+    return {name: functools.partial(each, size, make) for name, make in MAKERS.items()}
 
 
-def exact(truth, data):
-    """Return the posterior means of the truth, and the data: components are independent, so that a grid does."""
-    series = jnp.moveaxis(jnp.asarray(data.obs), 2, 1).reshape(-1, data.steps)
-    return jnp.moveaxis(_on_grid(truth, series).reshape(data.size, 2, data.steps), 1, 2), data
+class Setting(NamedTuple):
+    """What an estimator is made for.
+
+    Attributes:
+        truth: what the data come from.
+        design: the model that filters are told.
+        data: the parts.
+    """
+
+    truth: kf.StateSpaceModel
+    design: kf.StateSpaceModel
+    data: kf.data.Parts
+
+
+def each(size, make):
+    """Return a row over all conditions; `make(size, setting) -> (Cell, settings)`."""
+    cells, told = {}, {}
+    for information, level in itertools.product(INFORMATION, levels(size)):
+        setting = Setting(model("full", level), model(information, level), parts(size, level))
+        name = f"{information}, {level} dB"
+        cells[name], told[name] = make(size, setting)
+    return Row(cells, told)
+
+
+def plain(method):
+    """Return what runs a filter of the design model."""
+    return lambda _, at: (judged(method, at.design, at.data.test, chunk=20), {})
+
+
+def tuned(method):
+    """Return what tunes Q and R of the design model."""
+
+    def make(size, at):
+        found, settings = search(size, method, at)
+        return judged(method, found, at.data.test), settings
+
+    return make
+
+
+def search(size, method, at):
+    """Return the tuned model, and the settings."""
+    return tune(method, at.design, shortened(at.data, CUT), steps=size.choose(10, 60, 150))
+
+
+def network(size, method, design, data, budget, constants=None):
+    """Train all seeds of a network and judge it."""
+    budget = size.budget(budget._replace(steps=5 * budget.steps) if size.name == "full" else budget)
+    fitted = train(method, design, shortened(data, CUT), budget, constants)
+    cell = judged(method, fitted.params, data.test, seeds=budget.seeds)
+    return cell, budget._asdict() | {"best_steps": fitted.step, "refused": fitted.refused}
+
+
+def kalman_net(size, at):
+    return network(size, kf.learned.configuration("C2", n=2, m=2), at.design, at.data, Budget(150))
+
+
+def started(size, at):
+    """Train a correction of the gain of the tuned EKF."""
+    found, _ = search(size, kf.extended(), at)
+    places = kf.learned.state_scales(found, at.data.train.state)
+    method = kf.learned.corrected_gain(2, 2, context=True)
+    return network(size, method, found, at.data, Budget(400, batch_size=64), places)
+
+
+def recurrent(size, at):
+    """Train a recurrent network that sees y and f(x), and corrects the latter."""
+    method = kf.learned.recurrent(NETWORK, 2, ("y", "prediction"), "update")
+    scales = kf.learned.series_scales(at.design, at.data.train)
+    return network(size, method, at.design, at.data, Budget(600, batch_size=64), scales)
+
+
+def floor(size, at):
+    """Judge the exact posterior mean, whatever the design model is: components are independent, so that a grid does."""
+    del size
+    test = at.data.test
+    series = jnp.moveaxis(jnp.asarray(test.obs), 2, 1).reshape(-1, test.steps)
+    means = jnp.moveaxis(on_grid(at.truth, series).reshape(test.size, 2, test.steps), 1, 2)
+    return errors(means, test), {"points": POINTS}
 
 
 @jax.jit
-def _on_grid(truth, series):
+def on_grid(truth, series):
     """Posterior means [B, T] of scalar series [B, T], by Bayes' rule on a grid."""
     q2, r2 = truth.Q[0, 0], truth.R[0, 0]
     reach = 1 + 6 * jnp.sqrt(q2)
@@ -132,9 +150,18 @@ def _on_grid(truth, series):
     return jax.lax.scan(step, jnp.tile(start[None], (len(series), 1)), series.T)[1].T
 
 
-def short(data):
-    """Return parts cut to the first steps, for training."""
-    return shortened(data, CUT)
+MAKERS = {
+    EKF: plain(kf.extended()),
+    TUNED: tuned(kf.extended()),
+    ITERATED: plain(kf.extended(iterations=5)),
+    UKF: plain(kf.unscented()),
+    UKF_TUNED: tuned(kf.unscented()),
+    PF: plain(kf.particle(PARTICLES)),
+    KALMAN_NET: kalman_net,
+    STARTED: started,
+    RECURRENT: recurrent,
+    FLOOR: floor,
+}
 
 
 def behind(results, row, information):
