@@ -60,6 +60,22 @@ def test_round_trip(name, tmp_path):
 
 
 @needs_onnx
+def test_a_whole_run_of_a_batch(tmp_path):
+    problem = table.linear()
+    path = tmp_path / "run.onnx"
+    exporting.export_run(path, kf.kalman(), problem.model, steps=table.STEPS, batch=2)
+    session = session_of(path)
+    initial = json.loads(session.get_modelmeta().custom_metadata_map["initial_state"])
+    state = {name: np.tile(np.float32(values), (2, *np.ndim(values) * [1])) for name, values in initial.items()}
+    ys = np.float32([problem.ys, problem.ys + 1])
+    mean, final = session.run(["mean", "new_state.mean"], {**state, "y": ys})
+    for k, y in enumerate(ys):
+        last, estimate = kf.run(kf.kalman(), problem.model, y)
+        np.testing.assert_allclose(mean[k], estimate.mean, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(final[k], last.mean, rtol=1e-5, atol=1e-5)
+
+
+@needs_onnx
 def test_what_onnx_cannot_express(tmp_path):
     model = table.linear().model
     with pytest.raises(ValueError, match=r"the filter draws random numbers \(.*random"):
