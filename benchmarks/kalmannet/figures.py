@@ -5,6 +5,7 @@ from matplotlib.figure import Figure
 
 from kfjax.plotting import COLOURS
 
+MARKERS = "osD^vPX*"
 TOP = 45  # dB: what is above has diverged
 
 
@@ -34,10 +35,10 @@ def against_noise(axes, results, rows, condition, title="", levels=None, above=N
 def draw_line(axes, x, seeds, label, number, *, floor=False, top=TOP):
     """Draw the median over seeds [S, X], and their range as a band."""
     seeds = np.where(np.isfinite(seeds) & (seeds < top), seeds, np.nan)
-    style = (
-        {"color": "black", "ls": "--", "lw": 1} if floor else {"color": COLOURS[number % len(COLOURS)], "marker": "o"}
-    )
-    axes.plot(x, np.median(seeds, axis=0), label=label, ms=4, **style)
+    style = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)], "fillstyle": "none"}
+    if floor:
+        style = {"color": "black", "ls": "--", "lw": 1}
+    axes.plot(x, np.median(seeds, axis=0), label=label, ms=6, **style)
     if len(seeds) > 1:
         axes.fill_between(x, seeds.min(axis=0), seeds.max(axis=0), color=style["color"], alpha=0.2, lw=0)
 
