@@ -94,6 +94,7 @@ def _figure(values, digits):
     lost = values.size - sound.size
     if not sound.size:
         return "diverged"
+    digits = 0 if np.abs(sound).min() >= 1000 else digits
     return cell(sound, digits) + (f", {lost} of {values.size} diverged" if lost else "")
 
 
