@@ -1,0 +1,204 @@
+# %% [markdown]
+# # Quickstart
+#
+# One model, and what can be done with it: filter one trajectory, a batch, a sweep of parameters, data with gaps, one
+# observation at a time; smooth, forecast, differentiate. It takes a few minutes to read, and needs no knowledge of
+# JAX.
+
+# %%
+import os
+import time
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+
+import kfjax as kf
+from kfjax.plotting import plot_trajectory
+
+QUICK = "KFJAX_QUICK" in os.environ  # small sizes, for automatic tests
+plt.rcParams.update({"figure.dpi": 72, "figure.constrained_layout.use": True})
+
+# %% [markdown]
+# ## A model
+#
+# A pendulum: angle and rate, pushed at random, seen from the side. A model is two functions, two covariances, and a
+# belief about the start:
+#
+# $$x_t = f(x_{t-1}, u_t) + e_t, \quad e_t \sim N(0, Q), \qquad y_t = h(x_t, u_t) + v_t, \quad v_t \sim N(0, R).$$
+#
+# `u` is an input, which is not used here. Write `jnp` (JAX's numpy) instead of `np` inside f and h; that is all.
+
+# %%
+DT = 0.05
+
+
+def f(x, u):
+    """One step: angle and rate."""
+    angle, rate = x
+    return jnp.stack([angle + DT * rate, rate - DT * 9.81 * jnp.sin(angle)])
+
+
+def h(x, u):
+    """What the camera sees: the displacement to the side."""
+    return jnp.sin(x[:1])
+
+
+Q = 0.2**2 * np.array([[DT**3 / 3, DT**2 / 2], [DT**2 / 2, DT]])
+model = kf.StateSpaceModel(f, h, Q=Q, R=[[0.2**2]], prior=kf.Gaussian(jnp.array([1.0, 0.0]), 0.1 * jnp.eye(2)))
+
+# %% [markdown]
+# Simulate it, to have data whose truth is known. Random numbers in JAX come from a key, which you pass.
+
+# %%
+STEPS = 40 if QUICK else 150
+key = jax.random.key(0)
+xs, ys = kf.simulate(key, model, steps=STEPS)
+print("states", xs.shape, "observations", ys.shape)
+
+# %% [markdown]
+# ## One trajectory
+#
+# A filter is a value, such as `kf.extended()`. `kf.run` gives the final state and the estimates of all steps.
+
+# %%
+final, est = kf.run(kf.extended(), model, ys)
+print("mean", est.mean.shape, "cov", est.cov.shape, "log-likelihood", float(est.log_likelihood.sum()))
+
+figure, axes = plt.subplots(2, 1, figsize=(7, 4), sharex=True)
+plot_trajectory(est.mean, est.cov, xs, axes=axes, label="EKF")
+axes[0].plot(np.arange(1, STEPS + 1), ys[:, 0], ".", color="#999999", ms=3, label="y")
+axes[0].legend(ncols=4)
+plt.show()
+
+# %% [markdown]
+# **Smoothing** looks back from the end of the record, **forecasting** goes on without observations.
+
+# %%
+smoothed = kf.smooth(kf.extended(), model, est)
+ahead = kf.forecast(kf.extended(), model, final, steps=30)
+
+
+def rmse(mean, truth=xs):
+    return float(jnp.sqrt(jnp.mean((mean - truth) ** 2)))
+
+
+print(f"RMSE of the filter {rmse(est.mean):.3f}, of the smoother {rmse(smoothed.mean):.3f}")
+
+figure, ax = plt.subplots(figsize=(7, 2.6))
+later = np.arange(STEPS + 1, STEPS + 31)
+spread = 2 * jnp.sqrt(ahead.state.cov[:, 0, 0])
+ax.plot(np.arange(1, STEPS + 1), smoothed.mean[:, 0], label="smoothed")
+ax.plot(later, ahead.state.mean[:, 0], label="forecast")
+ax.fill_between(later, ahead.state.mean[:, 0] - spread, ahead.state.mean[:, 0] + spread, alpha=0.25, lw=0)
+ax.set(xlabel="step", ylabel="angle")
+ax.legend()
+plt.show()
+
+# %% [markdown]
+# ## A batch
+#
+# Filters know one trajectory. `jax.vmap` makes a batch of anything: here of simulations, and of filters. `jax.jit`
+# compiles the whole; the second call takes no compilation.
+
+# %%
+BATCH = 64 if QUICK else 1000
+X, Y = jax.vmap(lambda k: kf.simulate(k, model, STEPS))(jax.random.split(key, BATCH))
+
+
+@jax.jit
+def filtered(model, Y):
+    return jax.vmap(lambda ys: kf.run(kf.extended(), model, ys)[1])(Y)
+
+
+for attempt in ("first call, with compilation", "second call"):
+    started = time.perf_counter()
+    batch = jax.block_until_ready(filtered(model, Y))
+    print(f"{attempt}: {time.perf_counter() - started:.3f} s for {BATCH} trajectories of {STEPS} steps")
+
+# %% [markdown]
+# With true states at hand, filters can be compared: errors with intervals, and whether the covariances tell the truth
+# (ANEES is 1 for a consistent filter, larger for one that is overconfident). `kf.compare` does that on any data.
+
+# %%
+filters = {"EKF": (kf.extended(), model), "UKF": (kf.unscented(), model)}
+filters["EKF, R too small"] = (kf.extended(), model.replace(R=model.R / 9))
+print(kf.compare(filters, kf.Dataset(Y, X), repeats=1))
+
+# %% [markdown]
+# ## A sweep
+#
+# The model is an argument, and every number in it a leaf that `vmap` may run over: one compiled program for all
+# values. Which Q fits the data? The likelihood says.
+
+# %%
+factors = jnp.geomspace(1e-2, 1e2, 5 if QUICK else 25)
+likelihood = jax.jit(
+    jax.vmap(lambda c: kf.run(kf.extended(), model.replace(Q=c * model.Q), ys)[1].log_likelihood.sum())
+)
+found = likelihood(factors)
+best = float(factors[jnp.argmax(found)])
+
+figure, ax = plt.subplots(figsize=(7, 2.4))
+ax.plot(factors, found, "o-", ms=3)
+ax.axvline(1, color="#222222", ls="--", lw=1)
+ax.set(xscale="log", xlabel="Q / true Q", ylabel="log-likelihood", title=f"largest at {best:.2f}")
+plt.show()
+
+# %% [markdown]
+# A gradient instead of a grid: of the log-likelihood with respect to every number in the model at once.
+
+# %%
+gradient = jax.grad(lambda m: kf.run(kf.extended(), m, ys)[1].log_likelihood.sum())(model.replace(R=4 * model.R))
+print("d log-likelihood / d R, with R four times too large:", float(gradient.R[0, 0]))
+
+# %% [markdown]
+# ## Missing data
+#
+# Mark what was seen with `observed`; or start from NaN. Estimates, likelihoods and gradients are those of deleting
+# the entries.
+
+# %%
+gap = slice(STEPS // 3, STEPS // 2)
+filled, observed = kf.split_missing(ys.at[gap].set(jnp.nan))
+_, patchy = kf.run(kf.extended(), model, filled, observed=observed)
+repaired = kf.smooth(kf.extended(), model, patchy)
+
+figure, axes = plt.subplots(1, 2, figsize=(9, 2.6), sharey=True)
+for ax, shown, name in zip(axes, (patchy, repaired), ("filter", "smoother"), strict=True):
+    plot_trajectory(shown.mean, shown.cov, xs, components=[0], axes=[ax], label=name)
+    ax.axvspan(gap.start + 0.5, gap.stop + 0.5, color="#eeeeee")
+    ax.set_title(f"{name}, nothing seen in the grey part")
+plt.show()
+
+# %% [markdown]
+# Without a mask, NaN is refused, with a sentence that says what to do:
+
+# %%
+try:
+    kf.run(kf.extended(), model, ys.at[gap].set(jnp.nan))
+except ValueError as error:
+    print(error)
+
+# %% [markdown]
+# ## Streaming
+#
+# The same filter, one observation at a time. There is no hidden state: you hold it, save it, ship it.
+
+# %%
+state = kf.extended().init(model)
+for y in ys:
+    state, info = kf.step(kf.extended(), model, state, y)
+print("streamed ", np.asarray(state.mean))
+print("in one go", np.asarray(final.mean))
+saved = kf.to_bytes(state)
+again = kf.from_bytes(saved, like=state)
+print(len(saved), "bytes; the same state:", bool((again.mean == state.mean).all()))
+
+# %% [markdown]
+# ## On from here
+#
+# * Kalman filters from the beginning: notebook 02. Which filter for which problem: notebook 03.
+# * Gates, robust updates, several models at once: notebook 07. Learned filters: notebooks 04 and 05.
+# * A filter on a machine: notebook 09.

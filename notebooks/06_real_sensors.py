@@ -1,0 +1,316 @@
+# %% [markdown]
+# # Real sensors
+#
+# Three recorded data sets: a Segway with satellite positions, wheels and a gyroscope (NCLT, University of Michigan),
+# a small robot with ultra-wideband ranges (Labyrinth, TU Chemnitz), and a quadrotor (DJI Phantom, University of
+# Haifa). Real noise is not Gaussian, real sensors are not calibrated, and clocks are not regular. The data are looked
+# for in the folder `KFJAX_DATA`, else in `../shared/data` beside the repository. Where they are not found the
+# notebook says so, and runs on simulated data of the same form.
+
+# %%
+import os
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+
+import kfjax as kf
+from kfjax.plotting import plot_path
+
+QUICK = "KFJAX_QUICK" in os.environ  # small sizes, for automatic tests
+plt.rcParams.update({"figure.dpi": 72, "figure.constrained_layout.use": True})
+HERE = Path.cwd()
+PLACES = [
+    Path(os.environ.get("KFJAX_DATA", "/nowhere")),
+    *(p / "shared" / "data" for p in (HERE.parent, HERE.parent.parent)),
+]
+
+
+def folder(name):
+    """Where a data set is, or None."""
+    found = next((place / name for place in PLACES if (place / name).is_dir()), None)
+    print(f"{name}: measured data" if found else f"{name}: no measured data here; simulated data of the same form")
+    return found
+
+
+def rmse(a):
+    return float(np.sqrt(np.nanmean(np.square(a))))
+
+
+# %% [markdown]
+# ## 1. NCLT: satellite positions with outliers, wheels, gyroscope
+#
+# At 1 Hz: the wheels give a speed, the inertial unit a heading, the receiver a position, with jumps of many metres
+# near buildings, and not at every step. Speed and heading drive the prediction, as inputs:
+#
+# $$p_t = p_{t-1} + s_{t-1} v_t (\cos(\theta_t + b_{t-1}), \sin(\theta_t + b_{t-1}))$$
+#
+# Two states more than the position: the *scale* s of the wheels and the *offset* b of the heading, which nobody
+# calibrated. They walk slowly, and the filter finds them.
+
+
+# %%
+def drive(x, u):
+    heading = u["heading"] + x[2]
+    step = x[3] * u["speed"] * jnp.stack([jnp.cos(heading), jnp.sin(heading)])
+    return jnp.concatenate([x[:2] + step, x[2:]])
+
+
+segway = kf.StateSpaceModel(
+    drive,
+    kf.Linear(np.eye(2, 4)),
+    Q=np.diag([0.1, 0.1, 1e-4, 1e-6]),
+    R=25.0 * np.eye(2),
+    prior=kf.Gaussian(jnp.array([0.0, 0.0, 0.0, 1.0]), np.diag([100.0, 100.0, 0.1, 0.01])),
+)
+
+
+def simulated_session(seed, steps=1000):
+    """A drive with outliers and gaps, in the layout of the files."""
+    rng = np.random.default_rng(seed)
+    u = {"speed": rng.uniform(0.3, 1.6, steps), "heading": np.cumsum(rng.normal(0, 0.1, steps))}
+    xs, ys = kf.simulate(jax.random.key(seed), segway, us=jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), u))
+    bad = rng.random((steps, 1)) < 0.05
+    ys = np.asarray(ys) + bad * rng.normal(0, 40, (steps, 2))
+    ys[rng.random(steps) < 0.15] = np.nan
+    return ys, np.asarray(xs[:, :2]), u
+
+
+def session(name, steps):
+    """Observations [T, 2] with NaN where there was no fix, the true position, and the inputs."""
+    if NCLT is None:
+        return [jax.tree.map(lambda a: a[:steps], part) for part in simulated_session(len(name) + int(name[-2:]))]
+    with np.load(NCLT / f"{name}.npz") as file:
+        ys, truth, wheel = (file[key][:steps] for key in ("filtered_gps", "ground_truth", "wheel"))
+        return ys - truth[:1], truth - truth[:1], {"speed": wheel[:, :2].mean(axis=1), "heading": wheel[:, 2]}
+
+
+def dataset(parts):
+    """A `kf.Dataset` of one trajectory; calibration states have no truth."""
+    ys, truth, u = parts
+    state = np.concatenate([truth, np.full_like(truth, np.nan)], axis=1)
+    return kf.Dataset(ys[None], state[None], jax.tree.map(lambda a: np.asarray(a)[None], u))
+
+
+NCLT = folder("nclt")
+LENGTH = 100 if QUICK else 1000
+tuning, choosing = (dataset(session(name, LENGTH)) for name in ("2013-01-10", "2013-02-23"))
+test = dataset(session("2012-11-04", 4 * LENGTH))
+print(test)
+
+# %% [markdown]
+# ### What the likelihood makes of errors that persist
+#
+# Tuned by the likelihood alone, without any ground truth, R comes out as the noise between *successive* fixes. But a
+# receiver near a building is wrong by the same metres for many seconds: its errors are not white, and the likelihood
+# of a model that takes them as white trusts it far too much. Compare with the error that it really has:
+
+# %%
+steps = 3 if QUICK else 30
+by_likelihood = kf.training.tune(kf.extended(), segway, tuning, choosing, steps=steps).params
+error = (tuning.obs - tuning.state[..., :2])[tuning.observed]
+print(f"standard deviation of a fix: by likelihood {float(jnp.sqrt(by_likelihood.R[0, 0])):.2f} m", end=", ")
+print(f"its RMSE beside the ground truth {rmse(error):.2f} m")
+
+# %% [markdown]
+# ### Robust or not
+#
+# So R stays at five metres, and Q is tuned for the error of the estimates on the two sessions of 2013, which have a
+# ground truth; the session of 2012 is for the test only. Four filters with the same noise, and the one with the
+# likelihood's:
+
+# %%
+tuned = kf.training.tune(kf.extended(), segway, tuning, choosing, structure="diagonal", objective="mse", steps=steps)
+print("factors on Q and R:", tuned.scales)
+model = tuned.params
+filters = {
+    "EKF": kf.extended(),
+    "gated": kf.fallback(kf.gated(kf.extended(), 0.9999)),
+    "Student t": kf.student_t(kf.extended()),
+    "Huber": kf.huber(kf.extended()),
+}
+ys, us = jnp.asarray(test.obs[0]), jax.tree.map(lambda a: jnp.asarray(a[0]), test.inputs)
+seen, truth = jnp.asarray(test.observed[0]), np.asarray(test.state[0, :, :2])
+estimates = {}
+print(f"{'receiver alone':16} RMSE per axis {rmse(np.where(seen, ys - truth, np.nan)):6.2f} m, median error", end=" ")
+print(f"{np.nanmedian(np.where(seen, np.abs(ys - truth), np.nan)):.2f} m")
+for name, filter in {"EKF, likelihood": kf.extended(), **filters}.items():
+    noise = by_likelihood if name == "EKF, likelihood" else model
+    est = kf.run(filter, noise, jnp.nan_to_num(ys), us, observed=seen)[1]
+    error = np.asarray(est.mean[:, :2]) - truth
+    nees = np.einsum("ti,tij,tj->t", error, np.linalg.inv(np.asarray(est.cov[:, :2, :2], np.float64)), error)
+    estimates[name] = est
+    print(
+        f"{name:16} RMSE {rmse(error):6.2f} m, median {np.median(np.abs(error)):.2f} m, NEES / 2 {nees.mean() / 2:6.2f}"
+    )
+
+# %%
+figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharex=True, sharey=True)
+for ax, name in zip(axes, ("EKF", "Student t"), strict=True):
+    known = np.concatenate([truth, np.full_like(truth, np.nan)], axis=1)
+    plot_path(
+        estimates[name].mean, None, known, observations=np.asarray(ys)[np.asarray(seen).all(1)][::5], label=name, ax=ax
+    )
+    low, high = truth.min(0) - 40, truth.max(0) + 40
+    ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), title=name)
+plt.show()
+
+figure, axes = plt.subplots(1, 2, figsize=(9, 2.6))
+for ax, j, name in zip(axes, (2, 3), ("offset of the heading [rad]", "scale of the wheels"), strict=True):
+    mean, std = estimates["Student t"].mean[:, j], jnp.sqrt(estimates["Student t"].cov[:, j, j])
+    ax.plot(mean)
+    ax.fill_between(np.arange(len(mean)), mean - 2 * std, mean + 2 * std, alpha=0.25, lw=0)
+    ax.set(title=name, xlabel="s")
+plt.show()
+
+# %% [markdown]
+# The hard gate does worst: once it has left the truth every right fix looks impossible, and it throws away what would
+# bring it back. Weights that fall gradually do not have that illness.
+#
+# A NEES far above 1 says that the filter is overconfident: errors of a receiver near a building persist for many
+# steps, and a filter that takes them as white averages them away. The gate and the weights help against jumps, not
+# against that; a state for the receiver's slow error, or an honest inflation of R, would.
+#
+# ## 2. Ultra-wideband ranges: a biased, irregular sensor
+#
+# A small robot measures the distance to one of four anchors in turn, at irregular times; wheels give its speed and
+# turn. Ranges are too long by some constant, and now and then by half a metre. The bias is one state more:
+# *calibrated while driving*.
+
+
+# %%
+def robot(x, u):
+    forward, turn = (u["right"] + u["left"]) / 2, 0.7 * (u["right"] - u["left"]) / u["wheel_base"] * u["dt"]
+    heading = x[2] + turn / 2
+    move = u["dt"] * forward * jnp.stack([jnp.cos(heading), jnp.sin(heading)])
+    return kf.angle_retract(2)(x, jnp.concatenate([move, turn[None], jnp.zeros(1)]))
+
+
+def ranged(x, u):
+    return (jnp.sqrt(jnp.sum((x[:2] - u["anchor"]) ** 2) + 1e-9) + x[3])[None]
+
+
+def slip(x, u):
+    return u["dt"] * jnp.diag(jnp.array([0.11**2, 0.11**2, 0.3**2, 1e-6]))
+
+
+def uwb_model(bias_std):
+    """The bias starts at zero, known to bias_std."""
+    prior = kf.Gaussian(jnp.array([1.2, 1.2, 0.0, 0.0]), jnp.diag(jnp.array([0.7, 0.7, 2.0, bias_std]) ** 2))
+    wrap = {"state_difference": kf.angle_difference(2), "retract": kf.angle_retract(2)}
+    return kf.StateSpaceModel(robot, ranged, slip, [[0.08**2]], prior, **wrap)
+
+
+def simulated_robot(steps=200):
+    rng = np.random.default_rng(0)
+    corners = np.array([[0.0, 0.0], [2.4, 0.0], [2.4, 2.4], [0.0, 2.4]])
+    us = {
+        "dt": rng.uniform(0.1, 0.2, steps),
+        "anchor": np.resize(corners, (steps, 2)),
+        "wheel_base": np.full(steps, 0.3),
+    }
+    us |= {"right": np.full(steps, 0.25), "left": np.full(steps, 0.18)}
+    us = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), us)
+    start = kf.systems.known(jnp.array([1.2, 0.6, 0.0, 0.11]))
+    xs, ys = kf.simulate(jax.random.key(0), uwb_model(0.0).replace(prior=start), us=us)
+    ys = np.asarray(ys) + 0.5 * (rng.random((steps, 1)) < 0.05)
+    return ys, np.asarray(xs), us
+
+
+def recorded_robot(path):
+    data = kf.data.read_indoor_uwb(path)
+    us = {
+        name: jnp.asarray(data.inputs[name][0], jnp.float32) for name in ("dt", "anchor", "right", "left", "wheel_base")
+    }
+    return np.asarray(data.obs[0]), np.asarray(data.state[0]), us
+
+
+uwb = folder("indoor_uwb")
+ys, truth, us = simulated_robot() if uwb is None else recorded_robot(uwb)
+figure, axes = plt.subplots(1, 2, figsize=(10, 3.6))
+for name, method, bias_std in (
+    ("UKF, no bias", kf.unscented(), 1e-4),
+    ("UKF, bias as a state", kf.unscented(), 0.3),
+    ("the same, Student t", kf.student_t(kf.unscented()), 0.3),
+):
+    est = kf.run(method, uwb_model(bias_std), jnp.asarray(ys, jnp.float32), us)[1]
+    error = np.asarray(est.mean[:, :2]) - truth[:, :2]
+    half = len(error) // 2
+    print(f"{name:22} RMSE in the second half {100 * rmse(error[half:]):5.1f} cm, bias {float(est.mean[-1, 3]):+.3f} m")
+    axes[0].plot(*np.asarray(est.mean[:, :2]).T, lw=1, label=name)
+    axes[1].plot(np.linalg.norm(error, axis=1), lw=1, label=name)
+axes[0].plot(*truth[:, :2].T, color="#222222", label="true")
+axes[0].set(aspect="equal", title="path [m]")
+axes[1].set(yscale="log", xlabel="range", title="error of the position [m]")
+axes[1].legend()
+plt.show()
+
+# %% [markdown]
+# ## 3. Quadrotor: an accelerometer with a bias
+#
+# The vertical channel of a quadrotor: two accelerometers at 120 Hz as input, a height once a second. An accelerometer
+# that is off by a tenth of a metre per second squared is off by five metres after ten seconds of dead reckoning.
+# State: height, climb rate, bias of the accelerometer. The truth, at 10 Hz, is used to give the heights, and to test
+# between them.
+
+# %%
+RATE = 120
+
+
+def vertical(x, u):
+    dt = 1.0 / RATE
+    a = u - x[2]
+    return jnp.stack([x[0] + dt * x[1] + 0.5 * dt**2 * a, x[1] + dt * a, x[2]])
+
+
+def flight_model(bias_std):
+    prior = kf.Gaussian(jnp.zeros(3), jnp.diag(jnp.array([1.0, 0.5, bias_std]) ** 2))
+    return kf.StateSpaceModel(vertical, kf.Linear([[1.0, 0, 0]]), np.diag([1e-8, 3e-3, 1e-8]), [[0.05**2]], prior)
+
+
+def simulated_flight(steps=20 * RATE):
+    a = np.random.default_rng(1).normal(0, 0.5, steps).astype(np.float32) + 0.1
+    xs, _ = kf.simulate(
+        jax.random.key(1), flight_model(1e-6).replace(prior=kf.systems.known(np.array([0, 0, 0.1]))), us=jnp.asarray(a)
+    )
+    return a, np.asarray(xs[:, 0])
+
+
+def recorded_flight(path):
+    imus = [np.genfromtxt(path / f"IMU_{k}.csv", delimiter=",", skip_header=1) for k in (1, 2)]
+    time, height = np.genfromtxt(path / "GT.csv", delimiter=",", skip_header=1)[:, [0, 9]].T
+    roll, pitch = np.radians(np.mean([imu[:, 1:3] for imu in imus], axis=0)).T
+    fx, fy, fz = np.mean([imu[:, 4:7] for imu in imus], axis=0).T
+    up = -np.sin(pitch) * fx + np.cos(pitch) * (np.sin(roll) * fy + np.cos(roll) * fz) - 9.81
+    return up.astype(np.float32), np.interp(imus[0][:, 0], time, -height).astype(np.float32)
+
+
+quadrotor = folder("quadrotor_dr")
+up, height = simulated_flight() if quadrotor is None else recorded_flight(quadrotor / "StraightLine" / "path_1")
+steps = np.arange(len(up))
+outage = (steps > 10 * RATE) & (steps < 16 * RATE)  # six seconds without a height
+seen = jnp.asarray((steps % RATE == RATE - 1) & ~outage)
+figure, ax = plt.subplots(figsize=(8, 2.8))
+ax.plot(steps / RATE, height, color="#222222", label="true")
+for name, bias_std in (("no bias", 1e-6), ("bias as a state", 0.5)):
+    model = flight_model(bias_std)
+    est = kf.run(kf.extended(), model, jnp.asarray(height)[:, None], jnp.asarray(up), observed=seen)[1]
+    error = np.asarray(est.mean[:, 0]) - height
+    print(
+        f"{name:16} RMSE with heights {rmse(error[~outage]):.2f} m, without {rmse(error[outage]):.2f} m;"
+        f" bias {float(est.mean[-1, 2]):+.3f} m/s^2"
+    )
+    ax.plot(steps / RATE, est.mean[:, 0], lw=1.2, label=name)
+ax.axvspan(10, 16, color="#eeeeee")
+ax.set(xlabel="s", ylabel="height [m]", title="No height in the grey part")
+ax.legend()
+plt.show()
+
+# %% [markdown]
+# ## What to take along
+#
+# * Look at medians and at NEES beside the RMSE: outliers make the mean, and only the mean.
+# * What is not calibrated becomes a state, with a prior that says how wrong it may be.
+# * Tune on some records, test on others, and never by the ground truth of the test.

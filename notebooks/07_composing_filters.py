@@ -1,0 +1,240 @@
+# %% [markdown]
+# # Composing filters
+#
+# A filter is three functions, and a combinator takes filters and gives one. Gates, robust updates, noise that is
+# learned on the way, several models, several sensors with their own clocks: each is a few lines, each knows nothing
+# of the others, and they nest. Whatever comes out can be run, streamed, batched and differentiated like any filter.
+
+# %%
+import functools
+import os
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+
+import kfjax as kf
+from kfjax.plotting import plot_path, plot_trajectory
+
+QUICK = "KFJAX_QUICK" in os.environ  # small sizes, for automatic tests
+plt.rcParams.update({"figure.dpi": 72, "figure.constrained_layout.use": True})
+TRIALS, STEPS = (10, 60) if QUICK else (200, 150)
+
+
+def rmse(mean, truth):
+    return float(jnp.sqrt(jnp.mean((mean - truth) ** 2)))
+
+
+# %% [markdown]
+# ## Outliers: gates and robust updates
+#
+# A body moves in the plane; one position in ten is nonsense. `kf.gated` throws away what is too surprising to be
+# true, `kf.student_t` and `kf.huber` give it less weight. The plain filter follows it.
+
+# %%
+model = kf.systems.constant_velocity(2, q_std=0.3, r_std=1.0)
+
+
+def spoiled(key):
+    """A trajectory with outliers."""
+    draw, where, how_far = jax.random.split(key, 3)
+    xs, ys = kf.simulate(draw, model, STEPS)
+    bad = jax.random.bernoulli(where, 0.1, (STEPS, 1))
+    return xs, ys + bad * 20 * jax.random.normal(how_far, ys.shape)
+
+
+X, Y = jax.vmap(spoiled)(jax.random.split(jax.random.key(0), TRIALS))
+filters = {
+    "plain": kf.kalman(),
+    "gated": kf.gated(kf.kalman(), probability=0.999),
+    "Student t": kf.student_t(kf.kalman()),
+    "Huber": kf.huber(kf.kalman()),
+}
+print(kf.compare({name: (filter, model) for name, filter in filters.items()}, kf.Dataset(Y, X), repeats=1))
+
+figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharex=True, sharey=True)
+for ax, name in zip(axes, ("plain", "gated"), strict=True):
+    est = kf.run(filters[name], model, Y[0])[1]
+    plot_path(est.mean, None, X[0], components=(0, 2), label=name, ax=ax)
+    ax.set_title(f"{name}: RMSE {rmse(est.mean, X[0]):.2f}")
+plt.show()
+
+# %% [markdown]
+# What a combinator found stands in `info.extra`:
+
+# %%
+_, (_, info) = kf.run(filters["gated"], model, Y[0], emit=kf.estimate_and_info)
+print("rejected at steps", np.flatnonzero(~np.asarray(info.extra["accepted"], bool)) + 1)
+
+# %% [markdown]
+# ## Noise that nobody told you
+#
+# Half-way the sensor gets five times worse. `kf.adaptive` estimates R from the size of its surprises, and forgets.
+# The same filter with the right R at every step is the bound.
+
+# %%
+xs, ys = kf.simulate(jax.random.key(1), model, STEPS)
+_, worse = kf.simulate(jax.random.key(1), model.replace(R=25 * model.R), STEPS)
+ys = jnp.where(jnp.arange(STEPS)[:, None] < STEPS // 2, ys, worse)
+truly = model.replace(R=lambda x, u: u * model.R)
+factor = jnp.where(jnp.arange(STEPS) < STEPS // 2, 1.0, 25.0)
+adaptive = kf.adaptive(kf.kalman(), forgetting_R=0.95)
+
+
+def scale_of_R(state, info):
+    return state.mean, state.R_scale[0, 0]
+
+
+_, (means, scales) = kf.run(adaptive, model, ys, emit=scale_of_R)
+plain, best = kf.run(kf.kalman(), model, ys)[1], kf.run(kf.kalman(), truly, ys, factor)[1]
+print(
+    f"RMSE plain {rmse(plain.mean, xs):.3f}, adaptive {rmse(means, xs):.3f}, told the truth {rmse(best.mean, xs):.3f}"
+)
+figure, ax = plt.subplots(figsize=(7, 2.4))
+ax.plot(np.arange(1, STEPS + 1), scales, label="estimated")
+ax.plot(np.arange(1, STEPS + 1), factor, color="#222222", ls="--", label="true")
+ax.set(yscale="log", xlabel="step", ylabel="R / nominal R")
+ax.legend()
+plt.show()
+
+# %% [markdown]
+# ## Several models: IMM
+#
+# The body cruises, and now and then manoeuvres. One filter has to choose between noise and lag; an interacting
+# multiple model runs a calm and a lively one, and weighs them by how well they predict.
+
+# %%
+calm = kf.systems.constant_velocity(2, q_std=0.03, r_std=1.0)
+lively = calm.replace(Q=calm.Q * 40.0**2)
+manoeuvre = (jnp.arange(STEPS) // 25) % 3 == 2
+
+
+def switching(x, u):
+    return jnp.where(u, lively.Q, calm.Q)
+
+
+truth = calm.replace(Q=switching)
+X, Y = jax.vmap(lambda key: kf.simulate(key, truth, us=manoeuvre))(jax.random.split(jax.random.key(2), TRIALS))
+chain = kf.IMM((calm, lively), transition=[[0.96, 0.04], [0.08, 0.92]], weights=[0.9, 0.1])
+candidates = {
+    "calm": (kf.kalman(), calm),
+    "lively": (kf.kalman(), lively),
+    "IMM": (kf.imm((kf.kalman(), kf.kalman())), chain),
+}
+print(kf.compare(candidates, kf.Dataset(Y, X), repeats=1))
+
+
+def weights(state, info):
+    return state.weights
+
+
+found = kf.run(*candidates["IMM"], Y[0], emit=weights)[1]
+figure, ax = plt.subplots(figsize=(7, 2.2))
+ax.fill_between(np.arange(1, STEPS + 1), 0, manoeuvre, color="#eeeeee", step="mid", label="manoeuvre")
+ax.plot(np.arange(1, STEPS + 1), found[:, 1], label="weight of the lively model")
+ax.set(xlabel="step")
+ax.legend()
+plt.show()
+
+# %% [markdown]
+# ## Several sensors, each with its own clock
+#
+# A satellite receiver reports a position every ten steps, a wheel its speed at every step, a radar bearings at
+# irregular times. `kf.sequential` updates with each of them in turn; one that did not report is simply unobserved.
+# Each sensor may have a filter of its own: here the radar's is gated.
+
+
+# %%
+def bearing(x, u):
+    return kf.systems.bearing(x[0] + 30.0, x[2])[None]
+
+
+def speed(x, u):
+    return jnp.sqrt(x[1] ** 2 + x[3] ** 2 + 1e-6)[None]
+
+
+body = kf.systems.constant_velocity(
+    2, dt=1.0, q_std=0.1, prior=kf.Gaussian(jnp.array([20.0, -0.5, 20.0, 0.5]), np.diag([9.0, 0.3, 9.0, 0.3]))
+)
+sensors = kf.Sensors(
+    body,
+    h={"bearing": bearing, "position": kf.Linear([[1.0, 0, 0, 0], [0, 0, 1.0, 0]]), "speed": speed},
+    R={"bearing": [[0.02**2]], "position": 4.0 * np.eye(2), "speed": [[0.1**2]]},
+    difference={"bearing": kf.angle_difference(0), "position": None, "speed": None},
+)  # fmt: skip
+xs, _ = kf.simulate(jax.random.key(3), body, STEPS)
+keys = dict(zip(sensors.h, jax.random.split(jax.random.key(4), 3), strict=True))
+noise = {name: jax.random.normal(keys[name], (STEPS, len(R))) @ jnp.sqrt(R) for name, R in sensors.R.items()}
+ys = {name: jax.vmap(lambda x, h=h: h(x, None))(xs) + noise[name] for name, h in sensors.h.items()}
+at = jnp.arange(1, STEPS + 1)
+reported = {
+    "bearing": jax.random.bernoulli(jax.random.key(5), 0.3, (STEPS,)),
+    "position": at % 10 == 0,
+    "speed": at > 0,
+}
+ekf = kf.extended()
+tracker = kf.sequential((kf.gated(ekf), ekf, ekf))  # in the order of the names
+figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharex=True, sharey=True)
+for ax, (name, seen) in zip(axes, {
+    "position alone": reported | {"bearing": at < 0, "speed": at < 0}, "all three sensors": reported,
+}.items(), strict=True):  # fmt: skip
+    est = kf.run(tracker, sensors, ys, observed=seen)[1]
+    plot_path(est.mean, est.cov, xs, components=(0, 2), ax=ax)
+    ax.set_title(f"{name}: RMSE {rmse(est.mean[:, ::2], xs[:, ::2]):.2f} of the position")
+plt.show()
+
+# %% [markdown]
+# ## All at once, streamed
+#
+# An interacting multiple model of a gated unscented filter and a particle filter, with missing data, one observation
+# at a time:
+
+# %%
+pendulum = kf.systems.pendulum(dt=0.05)
+xs, ys = kf.simulate(jax.random.key(6), pendulum, steps=60)
+ys = ys.at[20:30].set(jnp.nan)
+tracker = kf.imm((kf.gated(kf.unscented(), 0.999), kf.particle(100 if QUICK else 500)))
+params = kf.IMM(
+    (pendulum, pendulum.replace(Q=25 * pendulum.Q)), transition=[[0.95, 0.05], [0.1, 0.9]], weights=[0.8, 0.2]
+)
+state, means, covs = tracker.init(params, jax.random.key(7)), [], []
+for y in ys:
+    filled, observed = kf.split_missing(y)
+    state, info = kf.step(tracker, params, state, filled, observed=observed)
+    means.append(state.mean)
+    covs.append(state.cov)
+figure, axes = plt.subplots(2, 1, figsize=(7, 3.6), sharex=True)
+plot_trajectory(jnp.stack(means), jnp.stack(covs), xs, axes=axes)
+axes[0].axvspan(20.5, 30.5, color="#eeeeee")
+axes[0].set_title("nothing seen in the grey part")
+plt.show()
+
+# %% [markdown]
+# ## A combinator of your own
+#
+# Take a `Filter`, give a `Filter`: usually one of its functions replaced. Cache it, so that the same call gives the
+# same filter and nothing is compiled twice. This one refuses to believe in standard deviations below a floor:
+
+
+# %%
+@functools.lru_cache
+def floored(filter, std):
+    """Never let a variance fall below std squared."""
+
+    def update(params, state, y, u=None, observed=None):
+        new, info = filter.update(params, state, y, u, observed)
+        missing = jnp.maximum(std**2 - jnp.diagonal(new.cov), 0)
+        belief = kf.Gaussian(new.mean, new.cov + jnp.diag(missing))
+        kept = filter.recentre(params, new, belief)
+        if observed is None:
+            return kept, info
+        seen = jnp.any(observed)  # the law: nothing observed, nothing changed
+        return jax.tree.map(lambda a, b: jnp.where(seen, a, b), kept, state), info
+
+    return filter._replace(update=update, rule=None)
+
+
+est = kf.run(floored(kf.unscented(), 0.2), pendulum, jnp.nan_to_num(ys), observed=~jnp.isnan(ys))[1]
+stds = jnp.sqrt(jnp.diagonal(est.cov, axis1=1, axis2=2))[~jnp.isnan(ys[:, 0])]
+print("smallest standard deviation where something was seen:", round(float(stds.min()), 4))
