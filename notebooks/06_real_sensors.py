@@ -147,7 +147,7 @@ for name, filter in {"EKF, likelihood": kf.extended(), **filters}.items():
     )
 
 # %%
-figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharex=True, sharey=True)
+figure, axes = plt.subplots(1, 2, figsize=(10, 4))
 for ax, name in zip(axes, ("EKF", "Student t"), strict=True):
     known = np.concatenate([truth, np.full_like(truth, np.nan)], axis=1)
     plot_path(

@@ -53,7 +53,7 @@ filters = {
 }
 print(kf.compare({name: (filter, model) for name, filter in filters.items()}, kf.Dataset(Y, X), repeats=1))
 
-figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharex=True, sharey=True)
+figure, axes = plt.subplots(1, 2, figsize=(9, 3.4))
 for ax, name in zip(axes, ("plain", "gated"), strict=True):
     est = kf.run(filters[name], model, Y[0])[1]
     plot_path(est.mean, None, X[0], components=(0, 2), label=name, ax=ax)
@@ -175,7 +175,7 @@ reported = {
 }
 ekf = kf.extended()
 tracker = kf.sequential((kf.gated(ekf), ekf, ekf))  # in the order of the names
-figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharex=True, sharey=True)
+figure, axes = plt.subplots(1, 2, figsize=(9, 3.4))
 for ax, (name, seen) in zip(axes, {
     "position alone": reported | {"bearing": at < 0, "speed": at < 0}, "all three sensors": reported,
 }.items(), strict=True):  # fmt: skip
