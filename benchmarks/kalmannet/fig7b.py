@@ -13,7 +13,7 @@ from benchmarks.kalmannet.judging import judged, shifted, tune
 from benchmarks.kalmannet.study import Row, Study, Target
 from benchmarks.learned.running import Budget, shortened, simulated, train
 
-STEPS, CUT = 20, 40  # of our trajectories, and to what longer ones are cut for training
+STEPS = 20
 TRUE, WRONG, TUNED, OKF = "floor: KF, true model", "KF, design model", "KF, Q tuned", "OKF: all of Q and R tuned"
 LEAST, RESIDUAL, KALMAN_NET = "KF, least squares", "KF, learned residual", "KalmanNet C2"
 
@@ -128,9 +128,9 @@ def residual(size, case, data):
 
 def network(size, case, data):
     """Train KalmanNet."""
-    budget = size.budget(Budget(size.choose(150, 150, 2000), split=400))
+    budget = size.budget(Budget(size.choose(400, 400, 2000)))
     method = kf.learned.configuration("C2", n=2, m=2)
-    fitted = train(method, case.design, shortened(data, min(CUT, data.train.steps)), budget)
+    fitted = train(method, case.design, shortened(data, STEPS), budget)
     return method, fitted.params, budget._asdict() | {"best_steps": fitted.step}, budget.seeds
 
 
@@ -174,12 +174,12 @@ STUDY = Study(
     "Fig. 7b: a rotated evolution matrix",
     "2 x 2, F = [[1, 1], [0, 1]], H = I, T = 20, nu = 0 dB, x_0 = 0; filters are told the F that is not rotated. The"
     " paper prints R F, its published data are F R: both are here, as well as a rotated H (ours, not the paper's) and"
-    " the published sets, which have nu = -20 dB (for the rotated H T = 100; networks are trained on the first 40)."
+    " the published sets, which have nu = -20 dB (for the rotated H T = 100; networks are trained on the first 20)."
     " 1000 trajectories to train on, 100 to choose on, 1000 others to test on at each level. **Scale-equivariance is"
     " used**: with x_0 = 0 and nu fixed, noise of another level is the same problem in other units, so that every"
     " estimator is trained or tuned at 1/r² = 0 dB and run at the others in units of r, on trajectories drawn anew."
-    " Our choices: 400 batches of 32 pieces of 5 steps that start at true states, then 150 of whole trajectories,"
-    " Adam at 2e-3 falling as a cosine.",
+    " Our choices: 400 batches"
+    " of 32, Adam at 2e-3 falling as a cosine.",
     rows,
     verdict,
     reference=REFERENCE,
@@ -188,6 +188,13 @@ STUDY = Study(
         Target("Best estimator within 0.1 dB of the KF that knows the truth", lambda r: r.gap(LEAST, TRUE), 0.1),
         Target("Reference filters within 0.05 dB on the official sets", lambda r: r.off_any(REFERENCE), 0.05),
     ),
-    notes=("The paper's figure has no numbers to read off, but for the gain of 3 dB that its text claims.",),
+    notes=(
+        "The paper's figure has no numbers to read off, but for the gain of 3 dB that its text claims.",
+        (
+            "KalmanNet's validation loss still fell at the last of the 400 batches in every case of T = 20 (see"
+            " best_steps in the JSON file), so that longer training brings it closer; at 20 degrees it does not yet"
+            " reach what a gain of one, which tuning Q finds, gives."
+        ),
+    ),
     draw=draw,
 )
