@@ -56,10 +56,12 @@ def test_decibels_become_root_mean_squares():
     assert cell == Cell([10.0, 1.0], None, None, [100.0, 10.0], [1.5, 2.5])
 
 
-def test_disturbed_sessions_differ_from_the_first():
-    inputs = np.ones((1, 5, 3))
-    data = kf.Dataset(np.ones((1, 5, 2)), np.ones((1, 5, 4)), inputs, [4], [[True] * 4 + [False]], np.zeros((1, 4)))
-    many = nclt_fusion.disturbed(data)
-    assert many.obs.shape == (4, 5, 2)
-    np.testing.assert_allclose(many.inputs[:, 0], [[1, 1, 1], [0.9, 1.15, 1], [1.1, 0.85, 1], [1, 1, 1]], rtol=1e-6)
-    np.testing.assert_allclose(many.initial[3], [50, 50, 0, 0])
+def test_the_error_of_the_compass_is_found(tmp_path, monkeypatch):
+    heading = np.linspace(-3, 3, 500)
+    wrong = np.array([0.1, 0.05, -0.02, 0.03, 0.01])
+    truth = heading + nclt_fusion.harmonics(heading) @ wrong
+    wheel = np.column_stack([np.ones(500), np.ones(500), heading, np.zeros(500)])
+    for name in nclt_fusion.SESSIONS.values():
+        np.savez(tmp_path / f"{name}.npz", wheel=wheel, theta_gt=np.append(truth[1:], 0.0)[:, None])
+    monkeypatch.setattr(nclt_fusion, "FOLDER", tmp_path)
+    np.testing.assert_allclose(nclt_fusion.compass.__wrapped__(), wrong, atol=1e-5)
