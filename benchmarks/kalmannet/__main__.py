@@ -4,9 +4,9 @@
     python -m benchmarks.kalmannet table1 --full      one study with five seeds and every point
     python -m benchmarks.kalmannet                    the page and the figures alone
 
-Results are saved row by row: a run that was stopped goes on, and a study is measured again only if its code or size
-changed. The authors' data sets are read from the folder in KFJAX_DATA, by default ../shared/data; rows that need them
-are left out where they are not. JAX picks the device: a GPU where there is one.
+Results are saved row by row: a run that was stopped goes on, and a study is measured again only if its module or the
+size changed, unless --again says so. The authors' data sets are read from the folder in KFJAX_DATA, by default
+../shared/data; rows that need them are left out where they are not. JAX picks the device: a GPU where there is one.
 """
 
 import argparse

@@ -46,7 +46,8 @@ def draw_line(axes, x, seeds, label, number, *, floor=False, top=TOP):
 def one_legend(figure, axes):
     """Put one legend below, for axes that draw the same lines."""
     for ax in axes:
-        ax.get_legend().remove()
+        if ax.get_legend():
+            ax.get_legend().remove()
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(
         handles, names, loc="outside lower center", ncols=max(1, int(figure.get_figwidth() / 2.6)), frameon=False
@@ -68,7 +69,8 @@ def learning_curves(axes, results, rows, floor=None):
 
 def finish(axes):
     """A legend, few lines, a light grid."""
-    axes.legend(frameon=False, fontsize="small")
+    if axes.get_legend_handles_labels()[0]:  # none where nothing was measured yet
+        axes.legend(frameon=False, fontsize="small")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#dddddd", lw=0.6)
     axes.set_axisbelow(True)

@@ -40,19 +40,23 @@ def _figures(error, nees, nees_steps, failed):
     """Return the figures of one seed, in decibels."""
     error, nees, failed = jax.tree.map(lambda a: np.asarray(a, np.float64), (error, nees, failed))
     mses = np.where(failed > 0, np.inf, error.total / error.count)
-    value, low, high = (float(x) for x in kf.evaluation.mse_db(mses))
     ratio = None
     if nees is not None and nees.count.all():
         totals = np.where(failed > 0, np.nan, nees.total)
         ratio = float(kf.evaluation.anees(totals, nees.count, np.asarray(nees_steps, np.float64)).value)
-    return Cell(value, low, high, kf.evaluation.median_db(mses), ratio)._asdict()
+    return _in_decibels(mses, ratio)._asdict()
+
+
+def _in_decibels(mses, ratio=None):
+    """Return a `Cell` of plain numbers from the MSE of every trajectory."""
+    value, low, high = (float(x) for x in kf.evaluation.mse_db(mses))
+    return Cell(value, low, high, kf.evaluation.median_db(mses), ratio)
 
 
 def errors(means, data):
     """Return the `Cell` of estimates [N, T, n] that no filter made."""
     mses = np.mean((np.asarray(means, np.float64) - np.asarray(data.state, np.float64)) ** 2, axis=(1, 2))
-    value, low, high = ([float(x)] for x in kf.evaluation.mse_db(mses))
-    return Cell(value, low, high, [kf.evaluation.median_db(mses)])
+    return Cell(*([figure] for figure in _in_decibels(mses)[:-1]))
 
 
 def fixed(filter, tests, settings=None):
@@ -81,22 +85,8 @@ def trained(filter, model, parts, tests, budget, constants=None):
     return Row(cells, settings, {"validation": {"x": np.atleast_2d(steps)[0], "y": losses}})
 
 
-def tuned(filter, model, parts, tests, **options):
-    """Tune Q and R on training data, chosen on validation data, and return the row.
-
-    Args:
-        filter: a filter of the model.
-        model: what is tuned.
-        parts: what it is tuned and chosen on.
-        tests: `{condition: data}`.
-        **options: of `kfjax.training.tune`; by default diagonal factors, by the squared error (that is the OKF).
-    """
-    found, settings = tune(filter, model, parts, **options)
-    return fixed(filter, {name: (found, data) for name, data in tests.items()}, settings)
-
-
 def tune(filter, model, parts, **options):
-    """Return the tuned model, and the settings to report."""
+    """Return the tuned model, and the settings to report; by default all of Q and R by squared error, the OKF."""
     options = {"structure": "diagonal", "objective": "mse"} | options
     found = kf.training.tune(filter, model, parts.train, parts.validation, **options)
     factors = {name: np.round(getattr(found.scales, name), 6).tolist() for name in ("Q", "R")}

@@ -22,7 +22,7 @@ def study_of(name):
 
 
 def code_of(module):
-    """Return a fingerprint of a study's code: its syntax tree without comments, words and pictures."""
+    """Return a fingerprint of a study's own module: its syntax tree without comments, words and pictures."""
     kept = [node for node in ast.parse(inspect.getsource(module)).body if WORDS.isdisjoint(_names(node))]
     words = (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in kept)
     text = "\n".join(ast.dump(node) for node, word in zip(kept, words, strict=True) if not word)
@@ -64,10 +64,10 @@ def measure(name, folder, size, *, again=False, only=""):
     for number, row in enumerate(wanted):
         print(f"{name}: {row} ({number + 1} of {len(wanted)}) ...", flush=True)
         begin = time.perf_counter()
-        measured = plain(rows[row]())
+        measured = _rounded(plain(rows[row]()))
         seconds = round(time.perf_counter() - begin, 1)
         measured |= {"seconds": seconds, "code": code, "machine": machine(), "versions": versions()}
-        done = finished(folder, name, size, code) | {row: _rounded(measured)}  # another run may have added rows
+        done = finished(folder, name, size, code) | {row: measured}  # another run may have added rows
         save(folder, name, size, {key: done[key] for key in rows if key in done})
         print(f"{name}: {row}: {_told(measured)}, {seconds} s", flush=True)
 
