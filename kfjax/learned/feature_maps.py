@@ -7,6 +7,7 @@ whitening matrix, or None where `constants["scales"]` of the params has none.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 
@@ -50,11 +51,29 @@ class Normalised:
     def __call__(self, feature: Array, whitener: Array | None = None) -> Array:
         """Return v / max(|v|, eps)."""
         del whitener
-        largest = jax.lax.stop_gradient(jnp.max(jnp.abs(feature)))  # squares of tiny numbers underflow in float32
-        regular = largest > self.eps
-        v = feature / jnp.where(regular, largest, 1)
-        length = jnp.sqrt(jnp.sum(jnp.where(regular, v, 1) ** 2))
-        return jnp.where(regular, v / length, jax.lax.stop_gradient(feature) / self.eps)
+        return _direction(self.eps, feature)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _direction(eps: float, v: Array) -> Array:
+    """v / max(|v|, eps)."""
+    return _direction_and_scale(eps, v)[0]
+
+
+@_direction.defjvp
+def _direction_jvp(eps: float, primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    # so that a training step keeps two numbers per feature and not the steps of the computation
+    unit, scale = _direction_and_scale(eps, *primals)
+    return unit, scale * (tangents[0] - unit * jnp.sum(unit * tangents[0]))
+
+
+def _direction_and_scale(eps: float, v: Array) -> tuple[Array, Array]:
+    """v / max(|v|, eps), and 1 / |v|, or 0 where |v| is below eps and the derivative is taken to be 0."""
+    largest = jnp.max(jnp.abs(v))  # squares of tiny numbers underflow in float32
+    regular = largest > eps
+    safe = jnp.where(regular, largest, eps)
+    inverse = jnp.where(regular, jax.lax.rsqrt(jnp.sum((v / safe) ** 2)), 1) / safe
+    return v * inverse, jnp.where(regular, inverse, 0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
+from kfjax.learned.products import dot_general, product
+
 __all__ = ["GRU", "Architecture1", "Architecture2"]
 
 
@@ -42,11 +44,29 @@ class GRU(nn.Module):
         U = self.param("hidden_kernel", self.hidden_init or draw, (size, 3 * size))
         b = self.param("bias", draw, (3 * size,))
         c = self.param("candidate_bias", draw, (size,))
-        from_x, from_h = _product(x, W) + b, _product(h, U)
-        gates = nn.sigmoid(from_x[: 2 * size] + from_h[: 2 * size])
-        r, z = gates[:size], gates[size:]
-        candidate = jnp.tanh(from_x[2 * size :] + r * (from_h[2 * size :] + c))
-        return (1 - z) * candidate + z * h
+        # split and not sliced: what is transposed is then one concatenation, where slices become sums of padded arrays
+        r_x, z_x, n_x = jax.lax.split(product(x, W) + b, 3 * (size,))
+        r_h, z_h, n_h = jax.lax.split(product(h, U), 3 * (size,))
+        return _gated(r_x + r_h, z_x + z_h, n_x, n_h + c, h)
+
+
+@jax.custom_jvp
+def _gated(r: Array, z: Array, n: Array, u: Array, h: Array) -> Array:
+    """(1 - z) tanh(n + r u) + z h with the logistic function of r and z."""
+    r, z = nn.sigmoid(r), nn.sigmoid(z)
+    return (1 - z) * jnp.tanh(n + r * u) + z * h
+
+
+@_gated.defjvp
+def _gated_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
+    # written out, so that a training step keeps one number per unit and argument, and not every step of the computation
+    r, z, n, u, h = primals
+    r, z = nn.sigmoid(r), nn.sigmoid(z)
+    candidate = jnp.tanh(n + r * u)
+    by_n = (1 - z) * (1 - candidate**2)
+    slopes = by_n * u * r * (1 - r), (h - candidate) * z * (1 - z), by_n, by_n * r, z
+    value = (1 - z) * candidate + z * h
+    return value, sum(slope * tangent for slope, tangent in zip(slopes, tangents, strict=True))
 
 
 class Architecture1(nn.Module):
@@ -172,11 +192,6 @@ def _join(*parts: Array) -> Array:
     return jnp.concatenate(parts)
 
 
-def _product(x: Array, W: Array) -> Array:
-    """Return x W, at full precision on every device."""
-    return jnp.matmul(x, W, precision=jax.lax.Precision.HIGHEST)
-
-
 def _uniform(fan_in: int) -> Any:
     """PyTorch's default initialiser: uniform within 1 / sqrt(fan_in)."""
     bound = 1 / math.sqrt(fan_in)
@@ -186,4 +201,4 @@ def _uniform(fan_in: int) -> Any:
 def _dense(size: int, x: Array, name: str, *, zero: bool = False) -> Array:
     """A dense layer; call it inside a compact method."""
     draw = nn.initializers.zeros if zero else _uniform(x.shape[-1])
-    return nn.Dense(size, kernel_init=draw, bias_init=draw, precision=jax.lax.Precision.HIGHEST, name=name)(x)
+    return nn.Dense(size, kernel_init=draw, bias_init=draw, dot_general=dot_general, name=name)(x)

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from kfjax import linalg
 from kfjax.learned.networks import GRU
+from kfjax.learned.products import product
 from kfjax.learned.recurrent_heads import dense
 from kfjax.systems.parts import check_count, choose
 
@@ -29,7 +29,7 @@ def _fused(cell: nn.Module, gates: int, h: Array, x: Array, bias: Any = nn.initi
     size = cell.size
     W = cell.param("input_kernel", nn.initializers.lecun_normal(), (x.shape[-1], gates * size), jnp.float32)
     U = cell.param("hidden_kernel", cell.hidden_init or orthogonal, (size, gates * size))
-    return linalg.matmul(W.T, x) + linalg.matmul(U.T, h) + cell.param("bias", bias, (gates * size,))
+    return product(x, W) + product(h, U) + cell.param("bias", bias, (gates * size,))
 
 
 class PlainRNN(nn.Module):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
 from kfjax.learned.networks import GRU
+from kfjax.learned.products import dot_general
 
 __all__ = ["RecurrentHead", "dense"]
 
@@ -35,4 +35,4 @@ class RecurrentHead(nn.Module):
 def dense(size: int, *, zero: bool = False, name: str | None = None) -> nn.Dense:
     """Return a dense layer at full precision; zero: one that starts there."""
     kernel = nn.initializers.zeros if zero else nn.initializers.lecun_normal()
-    return nn.Dense(size, kernel_init=kernel, precision=jax.lax.Precision.HIGHEST, name=name)
+    return nn.Dense(size, kernel_init=kernel, dot_general=dot_general, name=name)

@@ -1,4 +1,4 @@
-"""The networks of KalmanNet in one plain jitted scan, without anything else of kfjax: what its filters cost beside."""
+"""KalmanNet in one plain jitted scan, without anything of kfjax but weights and model: what its filters cost beside."""
 
 import functools
 
@@ -7,40 +7,22 @@ import jax.numpy as jnp
 import optax
 
 import kfjax as kf
+from benchmarks import plain_networks
 from benchmarks.speed.peers.common import BOTH, Contender
 from kfjax.evaluation.workloads import OPTIMIZER, Outputs
 
 PACKAGE, PRECISIONS = None, BOTH
-NETWORKS = {"C3": (kf.learned.Architecture1, ("F1", "F3", "F4")), "C4": (kf.learned.Architecture2, None)}
-
-
-def unit(v):
-    square = jnp.sum(v**2)
-    return v * jax.lax.rsqrt(jnp.where(square > 0, square, 1))
-
-
-def scan(network, names, variables, model, ys):
-    """Return the estimates [T, n] of one trajectory."""
-
-    def step(carry, y):
-        hidden, y_before, x, x_before, predicted_before = carry
-        predicted = model.f(x, None)
-        innovation = y - model.h(predicted, None)
-        differences = (y - y_before, innovation, x - x_before, x - predicted_before)
-        features = {f"F{k + 1}": unit(v) for k, v in enumerate(differences) if names is None or f"F{k + 1}" in names}
-        hidden, K = network.apply(variables, hidden, features)
-        new = predicted + K @ innovation
-        return (hidden, y, new, x, predicted), new
-
-    x = model.prior.mean
-    carry = (network.initial_carry(None, ys.dtype), model.h(x, None), x, x, x)
-    return jax.lax.scan(step, carry, ys)[1]
+NETWORKS = {
+    "C3": (kf.learned.Architecture1, plain_networks.architecture1, ("F1", "F3", "F4")),
+    "C4": (kf.learned.Architecture2, plain_networks.architecture2, plain_networks.ALL),
+}
 
 
 def build(name, problem):
-    architecture, names = NETWORKS[name]
-    network = architecture(problem.params.model.n, problem.ys.shape[-1])
-    return functools.partial(scan, network, names)
+    """Return `(variables, model, ys) -> estimates [T, n]` of one trajectory."""
+    architecture, network, names = NETWORKS[name]
+    carry = architecture(problem.params.model.n, problem.ys.shape[-1]).initial_carry(None, problem.ys.dtype)
+    return lambda variables, model, ys: plain_networks.estimates(network, names, variables, carry, model, ys)
 
 
 def inference(name, problem, size):
