@@ -282,7 +282,7 @@ def verdict(results):
     network = f"; KalmanNet here {results(KALMAN_NET, TEST):.1f} m" if KALMAN_NET in results.rows else ""
     return (
         f"Chosen on the 2013 sessions, {best} is {results(best, TEST):.1f} m off per axis on 2012-11-04 with ANEES"
-        f" {anees(results, best):.2f} (a 3-state robust EKF of ours before: 10.25 m and 10 to 18; the published"
+        f" {anees(results, best):.2f} (an earlier 3-state robust EKF: 10.25 m and 10 to 18; the published"
         f" KalmanNet of Song et al.: 12.46 m; GPS alone {results(GPS, TEST):.1f} m){network}."
     )
 

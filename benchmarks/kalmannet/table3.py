@@ -167,10 +167,10 @@ REFERENCE = {AUTHORS: {OFFICIAL: -6.323}, AUTHORS_RK4: {OFFICIAL: -15.06}, EKF[R
 def verdict(results):
     known = [row for row in NETWORK.values() if row in results.rows]
     told = (
-        f"An EKF with a Runge-Kutta step has {results(EKF[RK4], OWN):.2f} dB, one with the authors' f and a cubic learned"
-        f" from labels {results(CUBIC, OWN):.2f}, one with their f alone {results(EKF[J5], OWN):.2f}, with the two"
-        f" half-steps of their network {results(EKF[HALF], OWN):.2f}; the floor is {results(FLOOR, OWN):.2f}. The paper's"
-        " 4.85 dB compare a network on two half-steps with filters on one"
+        f"An EKF with a Runge-Kutta step has {results(EKF[RK4], OWN):.2f} dB, one with the authors' f and a cubic"
+        f" learned from labels {results(CUBIC, OWN):.2f}, one with their f alone {results(EKF[J5], OWN):.2f}, with"
+        f" their network's two half-steps {results(EKF[HALF], OWN):.2f}; the floor is {results(FLOOR, OWN):.2f}. The"
+        " paper's 4.85 dB compare a network on two half-steps with filters on one"
     )
     if not known:
         return told + "."
