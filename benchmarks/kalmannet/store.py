@@ -85,11 +85,11 @@ def _told(measured):
 
 
 def _rounded(value):
-    """Floats to six significant digits: what a page can say."""
+    """Floats that are no whole numbers to six significant digits: what a page can say."""
     if isinstance(value, jax.Array):
         value = plain(np.asarray(value))
     if isinstance(value, dict):
         return {key: _rounded(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_rounded(item) for item in value]
-    return float(f"{value:.6g}") if isinstance(value, float) else value
+    return float(f"{value:.6g}") if isinstance(value, float) and not value.is_integer() else value
