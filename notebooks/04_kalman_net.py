@@ -18,7 +18,7 @@ from kfjax.plotting import plot_errors, plot_history, plot_path
 QUICK = "KFJAX_QUICK" in os.environ  # small sizes, for automatic tests
 plt.rcParams.update({"figure.dpi": 72, "figure.constrained_layout.use": True})
 TRAJECTORIES, STEPS, LONG = (40, 10, 20) if QUICK else (400, 20, 200)
-OPTIMISER_STEPS, SEEDS = (5, 2) if QUICK else (1000, 2)
+OPTIMISER_STEPS, SEEDS = (5, 2) if QUICK else (300, 2)
 
 # %% [markdown]
 # ## The problem

@@ -91,7 +91,7 @@ class Comparison:
         from rich.console import Console
 
         text = io.StringIO()
-        Console(file=text, width=140, color_system=None).print(self)
+        Console(file=text, width=140, color_system=None, force_jupyter=False).print(self)
         return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).strip("\n")
 
     def to_dict(self) -> dict[str, Any]:
