@@ -14,6 +14,7 @@ from table import driven, heading, linear
 import kfjax as kf
 import kfjax.learned as kl
 from kfjax.models import model_of
+from kfjax.training.gates import gate_values
 
 
 def gains_of(model, est, observed):
@@ -139,8 +140,26 @@ def test_the_recurrent_unit_is_that_of_flax(x64):
         theirs[f"i{gate}"] = {"kernel": p["input_kernel"][:, at], "bias": p["bias"][at]}
         theirs[f"h{gate}"] = {"kernel": p["hidden_kernel"][:, at]}
     theirs["hn"]["bias"] = p["candidate_bias"]
-    expected, _ = nn.GRUCell(4).apply({"params": theirs}, h, x)
-    np.testing.assert_allclose(kl.GRU(4).apply({"params": p}, h, x), expected, rtol=1e-14)
+
+    def ours(p, h, x):
+        return kl.GRU(4).apply({"params": p}, h, x)
+
+    def flax(theirs, h, x):
+        return nn.GRUCell(4).apply({"params": theirs}, h, x)[0]
+
+    np.testing.assert_allclose(ours(p, h, x), flax(theirs, h, x), rtol=1e-14)
+    slopes, expected = (jax.jacrev(f, (0, 1, 2))(weights, h, x) for f, weights in ((ours, p), (flax, theirs)))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-15), slopes[1:], expected[1:])
+    np.testing.assert_allclose(slopes[0]["candidate_bias"], expected[0]["hn"]["bias"], rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(slopes[0]["hidden_kernel"][..., 8:], expected[0]["hn"]["kernel"], rtol=1e-12, atol=1e-15)
+
+
+def test_the_gates_of_a_gru_are_found():
+    cell = kl.GRU(4)
+    params = cell.init(jax.random.key(0), jnp.zeros(4), jnp.ones(3))
+    found = gate_values(cell.apply, params, jnp.zeros(4), jnp.ones(3))
+    assert found.shape == (8,)  # r and z
+    assert ((found > 0) & (found < 1)).all()
 
 
 def test_an_untrained_filter_predicts_without_correcting():

@@ -12,6 +12,7 @@ from jax.extend.core import Literal
 
 __all__ = ["gate_values"]
 
+CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "custom_jvp_call": "call_jaxpr"}  # what calls, and the name of the called
 ACTIVATIONS = {"silu", "swish", "gelu", "log_sigmoid"}  # functions with a sigmoid inside that gates nothing
 
 
@@ -28,7 +29,7 @@ def _interpret(jaxpr: Any, consts: list, inputs: list, found: list[Array]) -> li
     values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *inputs], strict=True))
     for equation in jaxpr.eqns:
         arguments = [v.val if isinstance(v, Literal) else values[v] for v in equation.invars]
-        inner = equation.params.get("jaxpr") if equation.primitive.name in {"jit", "pjit"} else None
+        inner = equation.params.get(CALLS.get(equation.primitive.name))
         if inner is not None and equation.params.get("name") not in ACTIVATIONS:
             results = _interpret(inner.jaxpr, inner.consts, arguments, found)
         else:
