@@ -126,7 +126,9 @@ def _of(values, index):
 
 
 def _number(value, digits):
-    return "" if value is None or not np.isfinite(value) else f"{value:.{digits}f}"
+    if value is None or not np.isfinite(value):
+        return ""
+    return f"{value:.{digits}f}" if abs(value) < 1e5 else f"{value:.0e}"
 
 
 def _differences(study, results):
