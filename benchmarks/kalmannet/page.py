@@ -42,6 +42,8 @@ def page(folder, names):
         (study.title, said(study.verdict, results) or "not complete", _met(study, results))
         for study, results in studies.values()
     ]
+    absent = [store.study_of(name).STUDY.title for name in names if name not in found]
+    summary += [(title, "Written, and not measured yet.", "") for title in absent]
     lines = [*head, "", GUIDE, "", *table(("study", "verdict", "targets met"), summary), ""]
     for name, (study, results) in studies.items():
         lines += _section(name, study, results)
@@ -63,6 +65,8 @@ def _section(name, study, results):
         lines += ["Quick size: everything runs, and the figures mean nothing.", ""]
     lines += [f"**Verdict.** {said(study.verdict, results) or 'Not all rows are there yet.'}", ""]
     lines += [*_main_table(study, results), "", *_targets(study, results)]
+    if missing := results.stored["missing"]:
+        lines += [f"* Written, and not measured yet: {'; '.join(missing)}.", ""]
     if study.draw and said(study.draw, results):
         lines += [f"![{study.title}]({name}.png)", ""]
     lines += [*_differences(study, results), *(f"* {note}" for note in study.notes), *[""] * bool(study.notes)]

@@ -49,10 +49,11 @@ def finished(folder, name, size, code):
     return {key: row for key, row in stored["rows"].items() if row["code"] == code}
 
 
-def save(folder, name, size, rows):
-    """Write the rows of a study."""
+def save(folder, name, size, rows, missing):
+    """Write the rows of a study, and which are not measured yet."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"study": name, "size": plain(size), "rows": rows}, indent=1, allow_nan=False)
+    stored = {"study": name, "size": plain(size), "missing": missing, "rows": rows}
+    text = json.dumps(stored, indent=1, allow_nan=False)
     write_whole(folder / f"{name}.json", text.encode() + b"\n")
 
 
@@ -68,7 +69,8 @@ def measure(name, folder, size, *, again=False, only=""):
         seconds = round(time.perf_counter() - begin, 1)
         measured |= {"seconds": seconds, "code": code, "machine": machine(), "versions": versions()}
         done = finished(folder, name, size, code) | {row: measured}  # another run may have added rows
-        save(folder, name, size, {key: done[key] for key in rows if key in done})
+        missing = [key for key in rows if key not in done]
+        save(folder, name, size, {key: done[key] for key in rows if key in done}, missing)
         print(f"{name}: {row}: {_told(measured)}, {seconds} s", flush=True)
 
 
@@ -76,7 +78,8 @@ def accept(name, folder):
     """Mark stored rows as those of the present code, whose change did not touch them."""
     if stored := load(folder, name):
         code = code_of(study_of(name))
-        save(folder, name, stored["size"], {key: row | {"code": code} for key, row in stored["rows"].items()})
+        rows = {key: row | {"code": code} for key, row in stored["rows"].items()}
+        save(folder, name, stored["size"], rows, stored["missing"])
 
 
 def _told(measured):
