@@ -28,6 +28,7 @@ def changing_stream():
     return before, np.concatenate([xs, later_xs]), np.concatenate([ys, later_ys])
 
 
+@pytest.mark.slow
 def test_it_follows_a_system_whose_dynamics_and_noise_change():
     model, xs, ys = changing_stream()
     params = kf.learned.init(jax.random.key(2), FILTER, model)
@@ -58,6 +59,7 @@ def test_a_step_that_is_not_finite_is_not_taken():
     chex.assert_trees_all_equal((after.params, after.optimizer), (start.params, start.optimizer))
 
 
+@pytest.mark.slow
 def test_without_a_likelihood_the_innovations_become_smaller():
     model, _, ys = changing_stream()
     network = kf.learned.Architecture2(2, 1, in_mult=1, out_mult=1)

@@ -24,6 +24,7 @@ def walk(R):
     return kf.linear_gaussian([[0.9]], [[1.0]], [[0.2]], R, kf.Gaussian(np.zeros(1), np.eye(1)))
 
 
+@pytest.mark.slow
 def test_the_likelihood_of_other_data_is_above_that_of_the_best_constant_noise():
     us = np.random.default_rng(0).uniform(-1.5, 1.5, size=(96, 20, 1)).astype(np.float32)
     keys = jax.random.split(jax.random.key(0), 96)

@@ -219,6 +219,7 @@ def mean_of(state, info):
     return state.mean
 
 
+@pytest.mark.slow
 @every_form
 def test_a_small_ensemble_of_a_long_chain_needs_localisation(form):
     model = chain()

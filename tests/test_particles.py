@@ -35,6 +35,7 @@ def test_mean_and_covariance_converge_to_those_of_the_kalman_filter():
     check_convergence(kf.particle(100), kf.particle(1600), linear(), 4)
 
 
+@pytest.mark.slow
 def test_a_proposal_that_knows_y_pays_with_precise_sensors():
     problem = linear()
     precise = problem._replace(model=problem.model.replace(R=1e-3 * np.eye(2)))

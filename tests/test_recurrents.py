@@ -180,6 +180,7 @@ def walks():
     return kf.Dataset(ys, xs).split(512, 128)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "filter",
     [

@@ -50,6 +50,7 @@ def test_covariances_are_covariances_and_the_likelihood_is_one(x64):
     gain_checks.likelihood_integrates_to_one(small(1, 1))
 
 
+@pytest.mark.slow
 def test_it_learns_without_labels():
     recursive = small(1, 1)
     gain_checks.learns_without_labels(recursive, kf.learned.init(jax.random.key(0), recursive, gain_checks.walk()))

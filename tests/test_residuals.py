@@ -56,6 +56,7 @@ def test_a_polynomial_repairs_a_wrong_model(on):
     assert after < 1.05 * true
 
 
+@pytest.mark.slow
 def test_a_network_repairs_it_too_and_can_replace_f():
     train, test = trajectories()
     small = MLP((16,), steps=1500, learning_rate=0.02)
@@ -100,6 +101,7 @@ def test_inputs_and_angles(x64):
     assert abs(float(learned.f(x, u)[2])) <= np.pi
 
 
+@pytest.mark.slow
 def test_the_second_stage_moves_weights_and_noise_only():
     train, test = trajectories()
     start = fit_residual(residual_model(swinging(g=0.5), "f", Polynomial(1)), train).replace(Q=0.1 * np.eye(2))

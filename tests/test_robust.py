@@ -96,6 +96,7 @@ def test_an_unobserved_channel_is_a_channel_that_is_not_there(x64, name):
     np.testing.assert_allclose(info.log_likelihood, reference.log_likelihood, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_robust_filters_beat_the_plain_one_on_outliers():
     model = kf.systems.constant_velocity(q_std=0.1, r_std=1.0)
     keys = jax.random.split(jax.random.key(0), 20)

@@ -38,6 +38,7 @@ def test_covariances_are_covariances_and_the_likelihood_is_one(x64, nominal):
     gain_checks.likelihood_integrates_to_one(split_kalman_net(1, 1, hidden=4, nominal=nominal))
 
 
+@pytest.mark.slow
 def test_it_learns_without_labels():
     split = split_kalman_net(1, 1, hidden=4)
     gain_checks.learns_without_labels(split, kf.learned.init(jax.random.key(0), split, gain_checks.walk()))
