@@ -19,7 +19,7 @@ def marked(script):
     return pytest.param(script, marks=[pytest.mark.slow] if script.stem[:2] in LONG else [])
 
 
-@pytest.mark.parametrize("script", map(marked, SCRIPTS), ids=lambda path: path.stem)
+@pytest.mark.parametrize("script", [marked(script) for script in SCRIPTS], ids=[script.stem for script in SCRIPTS])
 def test_the_script_runs(script, tmp_path):
     environment = os.environ | {"KFJAX_QUICK": "1", "MPLBACKEND": "agg", "KFJAX_DATA": str(tmp_path)}
     done = subprocess.run(
