@@ -44,7 +44,6 @@ def test_the_constant_acceleration_records_have_the_likelihood_of_the_reference(
     assert abs(reference(case) - CONSTANT_ACCELERATION[case][2]) < 0.02  # the record is rounded to float32
 
 
-@pytest.mark.slow
 def test_a_million_steps():
     case = a_million_steps()
 
