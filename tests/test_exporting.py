@@ -153,3 +153,16 @@ def test_what_cannot_be_exported(tmp_path):
         exporting.export_step(tmp_path / "a.zip", kf.kalman, model)
     with pytest.raises(ValueError, match="expected None for ONNX"):
         exporting.export_step(tmp_path / "a.onnx", kf.kalman(), model, platforms=("cpu",))
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"batch": 0}, "batch is 0; expected an integer"),
+        ({"platforms": ("toaster",)}, "got platforms"),
+        ({"y": [1.0, 2.0]}, "expected"),
+    ],
+)
+def test_what_no_program_can_have_is_refused(options, match, tmp_path):
+    with pytest.raises(ValueError, match=match):
+        kf.exporting.export_step(tmp_path / "step.zip", kf.kalman(), kf.systems.constant_velocity(), **options)

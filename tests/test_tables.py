@@ -111,3 +111,10 @@ def test_what_to_install(monkeypatch):
     for convert in (kf.to_pandas, kf.to_xarray):
         with pytest.raises(ImportError, match=r"pip install 'kfjax\[data\]'"):
             convert(estimate(3))
+
+
+def test_what_is_no_estimate_or_no_number_is_refused():
+    with pytest.raises(ValueError, match="got int; expected an estimate"):
+        kf.to_pandas(3)
+    with pytest.raises(ValueError, match="hold what is no number"):
+        kf.from_pandas(pd.DataFrame({"y": ["a", "b"]}), obs=["y"])

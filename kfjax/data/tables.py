@@ -60,9 +60,9 @@ def from_pandas(
     if absent := [name for name in named if name not in frame.columns]:
         raise ValueError(f"from_pandas: no columns {absent}; expected some of {list(frame.columns)}.")
     parts = [frame] if trajectory is None else [part for _, part in frame.groupby(trajectory, sort=False)]
-    fields: dict[str, Any] = {"obs": [part[list(obs)].to_numpy(np.float64) for part in parts]}
+    fields: dict[str, Any] = {"obs": [_numbers(part[list(obs)]) for part in parts]}
     if state is not None:
-        fields["state"] = [part[list(state)].to_numpy(np.float64) for part in parts]
+        fields["state"] = [_numbers(part[list(state)]) for part in parts]
     series = {name: [part[name].to_numpy() for part in parts] for name in inputs}
     if time is not None:
         series["dt"] = [_steps(part[time].to_numpy(), start) for part in parts]
@@ -198,6 +198,8 @@ def _required(package: str) -> Any:
 
 def _arrays(who: str, estimate: Any, times: Any, states: Sequence[str] | None) -> tuple[Any, Any, Any, Any, list[str]]:
     """The parts of an estimate in numpy, and names that fit."""
+    if not hasattr(estimate, "mean"):
+        raise ValueError(f"{who}: got {type(estimate).__name__}; expected an estimate with a mean, as kf.run returns.")
     optional = functools.partial(getattr, estimate)
     mean, cov, likelihood = estimate.mean, optional("cov", None), optional("log_likelihood", None)
     mean, cov, likelihood = (None if a is None else np.asarray(a) for a in (mean, cov, likelihood))
@@ -209,6 +211,17 @@ def _arrays(who: str, estimate: Any, times: Any, states: Sequence[str] | None) -
     if times.shape != (T,) or len(states) != n:
         raise ValueError(f"{who}: got {times.shape} times and {len(states)} names of states; expected ({T},) and {n}.")
     return mean, cov, likelihood, times, states
+
+
+def _numbers(columns: pd.DataFrame) -> np.ndarray:
+    """The columns as floats, NaN where missing."""
+    try:
+        return columns.to_numpy(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"from_pandas: columns {list(columns)} hold what is no number ({error}); expected numbers, NaN where"
+            " missing. Convert them with pandas.to_numeric."
+        ) from error
 
 
 def _steps(times: np.ndarray, start: Any) -> np.ndarray:

@@ -22,6 +22,8 @@ from kfjax.exporting.onnx_files import write_onnx
 
 __all__ = ["export_run", "export_step"]
 
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")  # as jax.export names them
+
 
 def export_step(
     path: str | Path,
@@ -124,6 +126,8 @@ def _write(path: Path, flat: Flat, platforms: Sequence[str] | None) -> Path:
         if platforms is not None:
             raise ValueError(f"export: platforms are {platforms}; expected None for ONNX, which has none. Drop it.")
         return write_onnx(path, flat)
+    if unknown := [name for name in platforms or () if name not in PLATFORMS]:
+        raise ValueError(f"export: got platforms {unknown}; expected some of {list(PLATFORMS)}.")
     exported = _exported(flat, platforms)
     initial = io.BytesIO()
     np.savez(initial, **{entry.name: a for entry, a in zip(flat.inputs, flat.initial, strict=False)})

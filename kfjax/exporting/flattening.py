@@ -54,6 +54,7 @@ def flat_step(filter: Filter, params: Any, *, batch: int | str | None, **example
         state, info = step(filter, params, state, y, u, observed)
         return state, {"mean": state.mean, "cov": state.cov, **info._asdict()}
 
+    _check_size("batch", batch)
     return _flat("step", one, *_examples(filter, params, **examples), (), batch)
 
 
@@ -71,7 +72,19 @@ def flat_run(
     def whole(state: Any, y: Any, u: Any, observed: Any) -> tuple[Any, Any]:
         return run(filter, params, y, u, observed=observed, initial=state, emit=emit)
 
+    _check_size("batch", batch)
+    _check_size("steps", steps)
     return _flat("run", whole, *_examples(filter, params, **examples), (steps,), batch)
+
+
+def _check_size(name: str, size: Any) -> None:
+    """Refuse what is neither a number of trajectories or steps nor a name for any number."""
+    named = isinstance(size, str) and size.isidentifier()
+    counted = isinstance(size, int) and not isinstance(size, bool) and size >= 1
+    if not (named or counted or (size is None and name == "batch")):
+        raise ValueError(
+            f"export: {name} is {size!r}; expected an integer, at least 1, or a name for any number, such as 'b'."
+        )
 
 
 def _examples(
@@ -80,6 +93,7 @@ def _examples(
     """The state before the first step, and what comes in at one step, as shapes and dtypes."""
     check_filter("export", filter)
     state = jax.tree.map(jnp.asarray, filter.init(params, key) if initial is None else initial)
+    y = np.asarray(y) if isinstance(y, list) else y  # else every number would be a sensor of its own
     y, u = jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), (y, u))
     if y is None:
         if (model := model_of(params)) is None:

@@ -44,6 +44,8 @@ def plot_gain(
         >>> [line.get_label() for line in axes[0].lines]
         ['steady state', 'KF']
     """
+    if not isinstance(gains, Mapping):
+        raise ValueError(f"plot_gain: gains is {type(gains).__name__}; expected gains by name, {{'KF': [T, n, m]}}.")
     gains = {name: np.asarray(gain) for name, gain in gains.items()}
     shapes = {gain.shape[1:] for gain in gains.values()}
     if len(shapes) != 1 or any(gain.ndim != 3 for gain in gains.values()):
