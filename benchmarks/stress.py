@@ -46,7 +46,7 @@ def parabolas():
     """The lines of the second table: other records of the parabola."""
     yield f"| method | {' | '.join(f'record {seed}' for seed in SEEDS)} |"
     yield "|---|" + "---|" * len(SEEDS)
-    for method in ("kalman", "parallel"):
+    for method in ("kalman", "extended", "unscented", "parallel", "extended, f = F @ x", "unscented, f = F @ x"):
         errors = (relative_error(method, parabola(seed)) for seed in SEEDS)
         yield f"| `{method}` | {' | '.join(f'{error:+.0e}' for error in errors)} |"
 

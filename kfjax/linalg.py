@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from kfjax.layout import batch_innermost
@@ -30,6 +31,7 @@ Factoriser = Callable[[Array], Array]
 __all__ = [
     "Factored",
     "cholesky",
+    "constant_matmul",
     "diagonal",
     "factorise",
     "logdet",
@@ -56,8 +58,8 @@ def _dot(A: Array, B: Array) -> Array:
 @jax.custom_jvp
 def _outer_products(A: Array, B: Array) -> Array:
     """A B as a sum of outer products."""
-    if B.ndim == 1:
-        return batch_innermost(sum(A[:, k] * B[k] for k in range(A.shape[-1])))
+    if B.ndim == 1:  # the last first: see `kfjax.Linear`
+        return batch_innermost(sum(A[:, k] * B[k] for k in reversed(range(A.shape[-1]))))
     return batch_innermost(sum(A[:, k, None] * B[None, k, :] for k in range(A.shape[-1])))
 
 
@@ -72,6 +74,14 @@ def matmul(A: Array, B: Array) -> Array:
     if A.shape[-1] != B.shape[0]:
         raise ValueError(f"matmul: got shapes {A.shape} and {B.shape}; expected [n, k] and [k, m] or [k].")
     return _outer_products(A, B) if 0 < A.shape[-1] <= UNROLL else _dot(A, B)
+
+
+def constant_matmul(A: np.ndarray, B: Array) -> Array:
+    """Return A B for a constant A [p, n] and B [n, m]; a small one is written out without its zeros."""
+    if A.size > UNROLL**2:
+        return matmul(jnp.asarray(A, B.dtype), B)
+    rows = [sum((float(row[j]) * B[j] for j in np.flatnonzero(row)), jnp.zeros_like(B[0])) for row in A]
+    return batch_innermost(jnp.stack(rows))
 
 
 def quadratic(A: Array, P: Array) -> Array:
@@ -200,8 +210,12 @@ def _triangularise_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[A
 
 
 def _tiny_squares(A: Array) -> Array:
-    """The squares [n] of pivots up to which they count as zero in the triangularisation of A."""
-    return (max(A.shape) * jnp.finfo(A.dtype).eps) ** 2 * jnp.sum(A**2, axis=1)
+    """The squares [n] of pivots up to which they count as zero in the triangularisation of A.
+
+    What rounds is the subtraction of up to n multiples of other rows; the length of a row does not come in, since the
+    second pass of Gram-Schmidt mends its products.
+    """
+    return (A.shape[0] * jnp.finfo(A.dtype).eps) ** 2 * jnp.sum(A**2, axis=1)
 
 
 def _gram_schmidt(A: Array) -> Array:

@@ -32,6 +32,9 @@ __all__ = [
 class Linear(Pytree):
     """The affine function A x + B u + b, whose matrices are parameters.
 
+    Up to eight columns are added from the last to the first: with positions listed before their derivatives the largest
+    term comes last, and what is small beside it in float32 is not lost.
+
     Filters take the exact path for it. Each of A, B and b may be a callable of u (for example of a time step); with B
     None, u enters through such callables only.
 

@@ -102,6 +102,19 @@ def _linearise(fn: Callable[[Array], Array], x: Array, n: int, source: Space, ta
     return mean, local(zero).astype(x.dtype)
 
 
+def _affine_moments(mean: Array, A: Array, P: Array, rest: Array | None = None) -> Moments:
+    """Return the moments of y = mean + A (x - E[x]) + e, Cov[x] = P, Cov[e] = rest, which x does not correlate with."""
+
+    def add(cov: Array, K: Array | None = None) -> Array:
+        return cov if rest is None else cov + (rest if K is None else linalg.quadratic(K, rest))
+
+    def residual(K: Array) -> Array:
+        return add(linalg.quadratic(jnp.eye(P.shape[-1], dtype=P.dtype) - linalg.matmul(K, A), P), K)
+
+    cross = linalg.matmul(P, A.T)
+    return Moments(mean, add(linalg.matmul(A, cross)), cross, residual)
+
+
 @dataclasses.dataclass(frozen=True)
 class Taylor:
     """First-order Taylor expansion at the mean: exact for linear functions, and the rule of the extended Kalman filter.
@@ -114,13 +127,7 @@ class Taylor:
     ) -> Moments:
         """Return the moments of fn(x), x ~ belief."""
         x, P = belief
-        mean, J = _linearise(fn, x, P.shape[-1], source, target)
-
-        def residual(K: Array) -> Array:
-            return linalg.quadratic(jnp.eye(P.shape[-1], dtype=P.dtype) - linalg.matmul(K, J), P)
-
-        cross = linalg.matmul(P, J.T)
-        return Moments(mean, linalg.matmul(J, cross), cross, residual)
+        return _affine_moments(*_linearise(fn, x, P.shape[-1], source, target), P)
 
     def deviations(
         self, fn: Callable[[Array], Array], x: Array, L: Array, source: Space = EUCLIDEAN, target: Space = EUCLIDEAN
@@ -140,15 +147,17 @@ class Taylor:
 class SigmaPoints(abc.ABC):
     """Rules that evaluate fn at weighted points x_i = m + L s_i, L L' = P; a subclass gives `points(n)`.
 
-    E[y] = sum_i w_i y_i, and all covariances are sums of c_i-weighted products of deviations; in particular
-    residual(K) = sum_i c_i (dx_i - K dy_i)(dx_i - K dy_i)'. On curved spaces points are retracted from the mean, and
-    outputs are averaged as offsets from the reference fn(m), which is right for angles with weights of any sign.
-    A linear fn takes the exact path.
+    E[y] = sum_i w_i y_i, and all covariances are sums of c_i-weighted products of deviations, taken apart into the
+    regression y = E[y] + A (x - m) + e with A L = sum_i c_i dy_i s_i' and Cov[e] = sum_i c_i e_i e_i':
+    Cov[y] = A P A' + Cov[e], Cov[x, y] = P A', residual(K) = (I - K A) P (I - K A)' + K Cov[e] K'. So P itself stands
+    in them, and not L L', which differs from it by rounding: in float32 that acts as process noise. On curved spaces
+    points are retracted from the mean, and outputs are averaged as offsets from the reference fn(m), which is right
+    for angles with weights of any sign. A linear fn takes the exact path.
     """
 
     @abc.abstractmethod
     def points(self, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return points s [p, n] of N(0, I), weights w [p] of the mean and c [p] of the covariances."""
+        """Return points s [p, n], weights w [p] of the mean and c [p] of covariances: those of s are 0 and I."""
 
     def __call__(
         self, fn: Callable[[Array], Array], belief: Gaussian, source: Space = EUCLIDEAN, target: Space = EUCLIDEAN
@@ -157,13 +166,13 @@ class SigmaPoints(abc.ABC):
         x, P = belief
         if isinstance(fn, Linear) and source is EUCLIDEAN and target is EUCLIDEAN:
             return Taylor()(fn, belief)
-        mean, dx, dy, c = self._evaluate(fn, x, linalg.cholesky(P), source, target)
-
-        def residual(K: Array) -> Array:
-            d = dx - linalg.matmul(dy, K.T)
-            return linalg.weighted_gram(c, d, d)
-
-        return Moments(mean, linalg.weighted_gram(c, dy, dy), linalg.weighted_gram(c, dx, dy), residual)
+        L = linalg.cholesky(P)
+        mean, _, dy, c = self._evaluate(fn, x, L, source, target)
+        unit, _, weights = self.points(L.shape[-1])
+        slope = linalg.constant_matmul((weights[:, None] * unit).T, dy)  # E[s y'] = (A L)'
+        rest = dy - linalg.constant_matmul(unit, slope)
+        A = linalg.solve_lower(L, slope, transpose=True).T
+        return _affine_moments(mean, A, P, linalg.weighted_gram(c, rest, rest))
 
     def deviations(
         self, fn: Callable[[Array], Array], x: Array, L: Array, source: Space = EUCLIDEAN, target: Space = EUCLIDEAN
@@ -191,8 +200,9 @@ class SigmaPoints(abc.ABC):
         self, fn: Callable[[Array], Array], x: Array, L: Array, source: Space, target: Space
     ) -> tuple[Array, Array, Array, Array]:
         """Return E[y], the deviations dx [p, n] and dy [p, k], and the weights c [p] of the covariances."""
-        unit, w, c = (jnp.asarray(part, x.dtype) for part in self.points(L.shape[-1]))
-        dx = linalg.matmul(unit, L.T)
+        unit, *weights = self.points(L.shape[-1])
+        w, c = (jnp.asarray(part, x.dtype) for part in weights)
+        dx = linalg.constant_matmul(unit, L.T)
         ys = jax.vmap(lambda d: fn(source.retract(x, d)))(dx).astype(x.dtype)
         reference = fn(x).astype(x.dtype)
         offsets = jax.vmap(target.difference, in_axes=(0, None))

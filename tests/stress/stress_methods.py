@@ -28,13 +28,24 @@ def hidden_product(A, x, u):
     return A @ x
 
 
+def hidden_step(A, x, u):
+    """A x, with the term of the state itself added last: it is the largest, and small ones are lost beside it."""
+    own = jnp.diagonal(A)
+    return (A - jnp.diag(own)) @ x + own * x
+
+
 def visible(case):
     return kf.linear_gaussian(case.F, case.H, case.Q, case.R, kf.Gaussian(np.zeros(len(case.F)), case.P0))
 
 
-def hidden(case):
+def hidden(case, step=hidden_step):
     model = visible(case)
-    return model.replace(f=Partial(hidden_product, model.f.A), h=Partial(hidden_product, model.h.A))
+    return model.replace(f=Partial(step, model.f.A), h=Partial(hidden_product, model.h.A))
+
+
+def careless(case):
+    """A model whose f is left to the order of a matrix product."""
+    return hidden(case, hidden_product)
 
 
 def keep_factor(state, info):
@@ -64,13 +75,18 @@ METHODS = {
     "extended": sequential(kf.extended(), hidden),
     "unscented": sequential(kf.unscented(), hidden),
     "square_root": sequential(kf.square_root(kf.moments.Taylor()), visible),
+    "square_root unscented": sequential(kf.square_root(kf.moments.Unscented()), hidden),
     "parallel": parallel,
+}
+RUNS = METHODS | {
+    name + ", f = F @ x": sequential(method, careless)
+    for name, method in (("extended", kf.extended()), ("unscented", kf.unscented()))
 }
 
 
 def put(method, case):
     """Run a method on a case, in the precision of the moment."""
-    cov, log_likelihood, pivot = (None if a is None else np.asarray(a, np.float64) for a in METHODS[method](case))
+    cov, log_likelihood, pivot = (None if a is None else np.asarray(a, np.float64) for a in RUNS[method](case))
     return Result(log_likelihood.sum(), lowest(case, cov), None if pivot is None else pivot.min())
 
 
