@@ -45,7 +45,7 @@ FILTERS = {
     "PF": kf.particle(PARTICLES),
 }
 if QUICK:
-    FILTERS = {name: FILTERS[name] for name in ("EKF", "UKF", "PF")}
+    FILTERS = {name: FILTERS[name] for name in ("EKF", "PF")}
 
 PROBLEMS = {
     "toy: x -> sin, y = x squared": kf.systems.toy(q_std=0.3, r_std=0.3),

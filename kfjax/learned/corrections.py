@@ -48,7 +48,7 @@ def corrected_gain(n: int, m: int, *, hidden: int = 32, context: bool = False) -
     column of L. With `context` it also sees where the state is, and the standard deviations: for models whose
     linearisation fails in places. Without, it does not depend on units, nor on where the state is but through f and h.
     Filters that lock on to a wrong branch (large noise, ambiguous h) learn to come back only if training shows that:
-    add trajectories with a wrong start, as `Dataset(initial=...)` or by `kfjax.training.random_start`.
+    give half of the trajectories a wrong start, as `Dataset(initial=...)` or by `kfjax.training.random_start`.
 
     Missing channels are zero in every feature and in the gain, whatever stands there; after a row without data the
     memory stands still and the covariance is the predicted one. Inputs and irregular time steps act through the model.

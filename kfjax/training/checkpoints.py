@@ -14,6 +14,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from kfjax.persistence import as_words, is_key
+
 __all__ = ["Checkpoints", "load_params", "save_params"]
 
 KEPT = 2  # the last one, and one more for whoever reads while it is replaced
@@ -146,24 +148,15 @@ def _named(tree: Any) -> dict[str, np.ndarray]:
     """The leaves by number and path: no type of kfjax has to be known to read them."""
     paths = jax.tree_util.tree_flatten_with_path(tree)[0]
     names = [f"{i:04d} {jax.tree_util.keystr(path, simple=True, separator='.')}" for i, (path, _) in enumerate(paths)]
-    return {name: np.asarray(_plain(leaf)) for name, (_, leaf) in zip(names, paths, strict=True)}
+    return {name: np.asarray(as_words(leaf)) for name, (_, leaf) in zip(names, paths, strict=True)}
 
 
 def _unnamed(stored: dict[str, Any], like: Any) -> Any:
     """Put stored leaves into the structure of `like`."""
     leaves, structure = jax.tree.flatten(like)
     arrays = [jax.numpy.asarray(stored[name]) for name in _named(like)]
-    keyed = [jax.random.wrap_key_data(a) if _is_key(leaf) else a for a, leaf in zip(arrays, leaves, strict=True)]
+    keyed = [jax.random.wrap_key_data(a) if is_key(leaf) else a for a, leaf in zip(arrays, leaves, strict=True)]
     return jax.tree.unflatten(structure, keyed)
-
-
-def _plain(leaf: Any) -> Any:
-    """A leaf as numbers: random keys live in the states of some filters."""
-    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
-
-
-def _is_key(leaf: Any) -> bool:
-    return jax.dtypes.issubdtype(getattr(leaf, "dtype", None) or np.result_type(leaf), jax.dtypes.prng_key)
 
 
 def _difference(found: dict, wanted: dict) -> str:
