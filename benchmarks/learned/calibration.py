@@ -20,6 +20,7 @@ COLUMNS = ("MSE, dB", "ANEES", *(f"ANEES, {name}" for name in THIRDS), "coverage
 COLUMNS = (*COLUMNS, *(f"coverage, {name}" for name in THIRDS))
 
 
+UNCOUNTED = 5  # steps after a wrong start
 SPHERICAL_SET, FRESH = "lorenz_spherical_v0_r0_T20", "1000 trajectories like lorenz_spherical_v0_r0_T20"
 
 
@@ -31,9 +32,8 @@ class Setting(NamedTuple):
         budget: of the training.
         steps: training and validation trajectories are cut to so many.
         context: whether the gain that starts at the EKF sees where the state is.
-        copies: how many times the training trajectories are repeated with noise drawn anew, see `with_new_noise`.
-        wrong_start: standard deviation of x_0 in the last copy, from which the gain that starts at the EKF learns to
-            come back from a wrong branch.
+        copies: how many times trajectories are repeated with noise drawn anew, see `with_new_noise`.
+        wrong_start: if above 0, half of all copies start lost, see `half_lost`.
         published: whether the Recursive KalmanNet's covariance is the published one, which has no Q of the model.
     """
 
@@ -81,18 +81,8 @@ def rows(quick):
         return Measured({COLUMNS[0]: decibels(kf.extended(), model, data)} | calibration(kf.extended(), model, data))
 
     def network(name, make, data=None):
-        setting, parts = SETS[name], official(name)
-        budget = setting.budget.quick() if quick else setting.budget
-        method, short = make(setting), shortened(parts, setting.steps)
-        wrong_start = setting.wrong_start if make is corrected else 0.0
-        short = short._replace(train=with_new_noise(short.train, setting, wrong_start))
-        model = without_q(setting.model) if setting.published and make is recursive else setting.model
-        fitted = train(method, model, short, budget, constants(setting, parts.train))
-        test = parts.test if data is None else data()
-        on_test, on_validation = (by_seed(method, fitted, part) for part in (test, parts.validation))
-        told = {"training_steps_in_time": setting.steps, "copies": setting.copies, "wrong_start": wrong_start}
-        told |= {"Q_in_covariance": model is setting.model, "validation": on_validation}
-        return Measured(on_test, budget._asdict() | told)
+        method, fitted, told = trained(name, make, quick)
+        return Measured(by_seed(method, fitted, official(name).test if data is None else data()), told)
 
     table = {}
     for name, of, data in [*((name, name, None) for name in SETS), (SPHERICAL_SET, FRESH, afresh)]:
@@ -102,9 +92,27 @@ def rows(quick):
     return table
 
 
+@functools.cache  # one training, tested on several sets
+def trained(name, make, quick):
+    """Return the filter, what was fitted, and what is to be said of it."""
+    setting, parts = SETS[name], official(name)
+    short = shortened(parts, setting.steps)
+    train_on = with_new_noise(short.train, setting)
+    ready = short._replace(
+        train=half_lost(train_on, setting.wrong_start) if setting.wrong_start else train_on,
+        validation=with_new_noise(short.validation, setting),  # what is rare shows in many only
+    )
+    model = without_q(setting.model) if setting.published and make is recursive else setting.model
+    budget, method = setting.budget.quick() if quick else setting.budget, make(setting)
+    told = {"training_steps_in_time": setting.steps, "copies": setting.copies, "wrong_start": setting.wrong_start}
+    told |= {"Q_in_covariance": model is setting.model}
+    fitted = train(method, model, ready, budget, constants(setting, parts.train), pieces_of=train_on)
+    return method, fitted, budget._asdict() | told | {"validation": by_seed(method, fitted, parts.validation)}
+
+
 def afresh():
     """Return trajectories that nobody had seen when the settings were fixed."""
-    keys = jax.random.split(jax.random.key(20), 1000)
+    keys = jax.random.split(jax.random.key(23), 1000)
     states, obs = jax.jit(jax.vmap(lambda key: kf.simulate(key, SPHERICAL, steps=20)))(keys)
     return kf.Dataset(obs, states)
 
@@ -116,7 +124,7 @@ def by_seed(method, fitted, data):
     return errors | {column: [one[column] for one in each] for column in COLUMNS[1:]}
 
 
-def with_new_noise(data, setting, wrong_start):
+def with_new_noise(data, setting):
     """Return data with copies of them, whose noise is drawn among all the y - h(x) of the data."""
     if not setting.copies:
         return data
@@ -126,8 +134,26 @@ def with_new_noise(data, setting, wrong_start):
     drawn = rng.integers(len(noise), size=(setting.copies, *sizes[:2]))
     obs = np.concatenate([data.obs, (predicted[None] + noise[drawn]).reshape(-1, *sizes[1:])])
     start = np.tile(setting.model.prior.mean, (count * sizes[0], 1))
-    start[-sizes[0] :] += wrong_start * rng.normal(size=start[-sizes[0] :].shape)
     return kf.Dataset(obs, np.concatenate([data.state] * count), initial=start)
+
+
+def half_lost(data, std):
+    """Return data of which a quarter starts off by std, and a quarter on the way, at the state of another trajectory.
+
+    Their first steps are not counted: what is to be learned is to come back, and not to start unsure.
+    """
+    rng = np.random.default_rng(7)
+    obs, state, start = (np.array(a) for a in (data.obs, data.state, data.initial))
+    count, steps = obs.shape[:2]
+    length = np.full(count, steps)
+    near, elsewhere = np.array_split(np.arange(count // 2, count), 2)
+    start[near] += std * rng.normal(size=start[near].shape)
+    for i, skipped in zip(elsewhere, rng.integers(1, steps // 2 + 1, size=len(elsewhere)), strict=True):
+        start[i] = data.state[rng.integers(count), skipped - 1]
+        obs[i], state[i] = (np.roll(a[i], -skipped, axis=0) for a in (obs, state))
+        length[i] -= skipped
+    state[near[0] :, :UNCOUNTED] = np.nan
+    return kf.Dataset(obs, state, initial=start, length=length)
 
 
 def constants(setting, data):
@@ -152,11 +178,19 @@ def corrected(setting):
 
 NOTES = (
     (
-        "Spherical, the gain that starts at the EKF, without copies: 3.77 dB and ANEES 0.98 on validation data, but"
-        " 7.64 dB and 3.5 (6.4 in the last third) on the test set, with 0.89 covered: few estimates, far off and sure,"
-        " presumably on a wrong branch. That called for the copies, and for x_0 off by 3 (standard deviation) in the"
-        " last one, which only this filter has. Since the test set showed it, this row has not the standing of a first"
-        " attempt: the rows of trajectories simulated afresh, after all settings were fixed, have."
+        "Spherical, the gain that starts at the EKF, has not the standing of a first attempt. Without copies: 3.77 dB"
+        " and ANEES 0.98 on validation data, but 7.64 dB and 3.5 (6.4 in the last third) on the test set. With"
+        " copies, and x_0 off by 3 (standard deviation) in one of eight: 4.12 dB and 1.01 with three seeds, but 5.05"
+        " dB (4.21 .. 7.51) and 1.15 (1.03 .. 2.77) with five. What is lost is a single trajectory of 200: the gain"
+        " locks on to the mirror image (x, y) -> (-x, -y), from which the Lorenz attractor does not lead back."
+        " The Recursive KalmanNet lost none there, but some of 1000 simulated ones (ANEES 1.17 (1.01 .. 1.48))."
+        " Half of the copies off by 3 lost it as often. What helped: a quarter off by 3 and a quarter that starts on"
+        " the way at the state of another trajectory, with their first five steps not counted. Then none of 6400 copies"
+        " of validation trajectories was lost, nor of as many started off by 3; before, up to 20 were."
+    ),
+    (
+        "Since the test set had been looked at, the last three rows are of trajectories simulated afresh after all"
+        " settings were fixed, with a new seed after every change of a setting: this is the fourth."
     ),
     (
         "Spherical, the Recursive KalmanNet with Q in its covariance: too cautious in the last third, ANEES 0.894 after"
@@ -165,8 +199,9 @@ NOTES = (
         " for the published form, without Q: the row above."
     ),
     (
-        "Spherical, both filters above: ANEES in the first third is 0.87 to 0.89 on validation data, 0.99 to 1.07 on"
-        " test data. A third of 100 trajectories of 20 steps does not say it more exactly."
+        "Spherical, both filters above: ANEES in the first third is 0.88 to 0.94 on validation data, 0.96 to 1.08 on"
+        " test and fresh data, and two seeds of the gain have 1.14 and 1.18 in the last third of validation data. A"
+        " third of 100 trajectories of 20 steps does not say it more exactly."
     ),
 )
 
@@ -174,8 +209,9 @@ STUDY = Study(
     "Calibration",
     "Trained on the official training data by squared error, then by the likelihood of the true states; chosen by that"
     " on validation data; tested on the official test sets, five seeds. The linear set is cut to 30 steps in training;"
-    " the rotated one is trained through in windows of 25; the spherical one has 7 copies of every training trajectory"
-    " whose noise is drawn anew among all the y - h(x) of the labels. Wanted: ANEES within 0.9 and 1.1, and 90 %"
+    " the rotated one is trained through in windows of 25; the spherical one has 7 copies of every trajectory whose"
+    " noise is drawn anew among all the y - h(x) of the labels, and half of those trained on start lost. Wanted: ANEES"
+    " within 0.9 and 1.1, and 90 %"
     " coverage within 0.87 and 0.93, overall and in each third.",
     COLUMNS,
     rows,

@@ -70,14 +70,18 @@ def optimizer(budget, steps):
     return kf.training.clipped_adam(schedule, weight_decay=budget.weight_decay)
 
 
-def train(filter, model, parts, budget, constants=None):
-    """Train all seeds of a learned filter at once: by squared error, then, if the budget says so, by likelihood."""
+def train(filter, model, parts, budget, constants=None, pieces_of=None):
+    """Train all seeds of a learned filter at once: by squared error, then, if the budget says so, by likelihood.
+
+    Pieces are cut from `pieces_of`, by default from the training data.
+    """
     keys = jax.random.split(jax.random.key(1), budget.seeds)
     params = jax.vmap(lambda key: kf.learned.init(key, filter, model, constants))(keys)
     by_error, whole = {"loss": kf.training.mse(filter)}, {"data": parts.train, "window": budget.window}
     stages = []
     if budget.split:
-        pieces = kf.data.pieces(parts.train, budget.piece, initial=model.prior.mean)
+        whole_ones = parts.train if pieces_of is None else pieces_of
+        pieces = kf.data.pieces(whole_ones, budget.piece, initial=model.prior.mean)
         stages.append(by_error | {"data": pieces, "steps": budget.split})
     if budget.steps:
         stages.append(by_error | whole | {"steps": budget.steps})
