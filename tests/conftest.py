@@ -1,6 +1,5 @@
 """Shared set-up: both precisions, strict promotion, and where the data sets are."""
 
-import gc
 import itertools
 import os
 import sys
@@ -21,7 +20,7 @@ import kfjax as kf
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
-MAPS = 45_000
+MAPS = 30_000
 _tests = itertools.count(1)
 
 
@@ -43,13 +42,6 @@ def pytest_collection_modifyitems(items):
         name = item.callspec.params.get("name") if hasattr(item, "callspec") else None
         if isinstance(name, str):
             item.add_marker(pytest.mark.xdist_group(name))
-
-
-def pytest_collection_finish():
-    """Spare the collector what stays anyway: tracing makes many objects, and each round would look at all modules."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 1000)
 
 
 def pytest_runtest_teardown():

@@ -11,9 +11,15 @@ import pytest
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 SCRIPTS = sorted(FOLDER.glob("[0-9]*.py"))
+LONG = {"03", "04", "05", "07"}  # more than half a minute each, nearly all of it compilation
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def marked(script):
+    """The script of a test, which is slow if it takes long."""
+    return pytest.param(script, marks=[pytest.mark.slow] if script.stem[:2] in LONG else [])
+
+
+@pytest.mark.parametrize("script", [marked(script) for script in SCRIPTS], ids=[script.stem for script in SCRIPTS])
 def test_the_script_runs(script, tmp_path):
     environment = os.environ | {"KFJAX_QUICK": "1", "MPLBACKEND": "agg", "KFJAX_DATA": str(tmp_path)}
     done = subprocess.run(

@@ -185,8 +185,8 @@ NOTES = (
         " locks on to the mirror image (x, y) -> (-x, -y), from which the Lorenz attractor does not lead back."
         " The Recursive KalmanNet lost none there, but some of 1000 simulated ones (ANEES 1.17 (1.01 .. 1.48))."
         " Half of the copies off by 3 lost it as often. What helped: a quarter off by 3 and a quarter that starts on"
-        " the way at the state of another trajectory, with their first five steps not counted. Then none of 6400 copies"
-        " of validation trajectories was lost, nor of as many started off by 3; before, up to 20 were."
+        " the way at the state of another trajectory, with their first five steps not counted. Copies of validation"
+        " trajectories, started off by 3 or not, were no longer lost then."
     ),
     (
         "Since the test set had been looked at, the last three rows are of trajectories simulated afresh after all"

@@ -37,7 +37,7 @@ from kfjax.progress import progress_bar
 
 __all__ = ["compare"]
 
-PATIENCE = 2.0  # seconds after which a filter is not called again for its timing
+PATIENCE = 1.0  # seconds after which a filter is not called again for its timing
 
 
 def compare(
@@ -62,7 +62,7 @@ def compare(
         key: random key; trajectory i gets `fold_in(key, i)` in every filter that draws. Default `jax.random.key(0)`.
         skip: leading steps that are filtered but do not count.
         chunk: trajectories at a time; default what fits in half a gigabyte.
-        repeats: calls whose median time is reported, at least 1; none is added once they have taken two seconds.
+        repeats: calls whose median time is reported, at least 1; none is added once they have taken a second.
         level: probability of all intervals.
         progress: show a progress bar on stderr; default only where a person watches (a terminal).
 
