@@ -20,7 +20,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 
 from kfjax.layout import batch_innermost
@@ -31,7 +30,6 @@ Factoriser = Callable[[Array], Array]
 __all__ = [
     "Factored",
     "cholesky",
-    "constant_matmul",
     "diagonal",
     "factorise",
     "logdet",
@@ -74,14 +72,6 @@ def matmul(A: Array, B: Array) -> Array:
     if A.shape[-1] != B.shape[0]:
         raise ValueError(f"matmul: got shapes {A.shape} and {B.shape}; expected [n, k] and [k, m] or [k].")
     return _outer_products(A, B) if 0 < A.shape[-1] <= UNROLL else _dot(A, B)
-
-
-def constant_matmul(A: np.ndarray, B: Array) -> Array:
-    """Return A B for a constant A [p, n] and B [n, m]; a small one is written out without its zeros."""
-    if A.size > UNROLL**2:
-        return matmul(jnp.asarray(A, B.dtype), B)
-    rows = [sum((float(row[j]) * B[j] for j in np.flatnonzero(row)), jnp.zeros_like(B[0])) for row in A]
-    return batch_innermost(jnp.stack(rows))
 
 
 def quadratic(A: Array, P: Array) -> Array:

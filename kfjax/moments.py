@@ -21,6 +21,7 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax.base import Gaussian
+from kfjax.layout import batch_innermost
 from kfjax.models import Linear
 from kfjax.spaces import EUCLIDEAN, Space
 
@@ -144,6 +145,14 @@ class Taylor:
         return Affine(mean, J, jnp.zeros((J.shape[0], 1), x.dtype))
 
 
+def _times_points(A: np.ndarray, B: Array) -> Array:
+    """Return A B for constant points A [p, n], most of whose entries are zero: a small one is written out without."""
+    if A.size > linalg.UNROLL**2:
+        return linalg.matmul(jnp.asarray(A, B.dtype), B)
+    rows = [sum((float(row[j]) * B[j] for j in np.flatnonzero(row)), jnp.zeros_like(B[0])) for row in A]
+    return batch_innermost(jnp.stack(rows))
+
+
 class SigmaPoints(abc.ABC):
     """Rules that evaluate fn at weighted points x_i = m + L s_i, L L' = P; a subclass gives `points(n)`.
 
@@ -169,8 +178,8 @@ class SigmaPoints(abc.ABC):
         L = linalg.cholesky(P)
         mean, _, dy, c = self._evaluate(fn, x, L, source, target)
         unit, _, weights = self.points(L.shape[-1])
-        slope = linalg.constant_matmul((weights[:, None] * unit).T, dy)  # E[s y'] = (A L)'
-        rest = dy - linalg.constant_matmul(unit, slope)
+        slope = _times_points((weights[:, None] * unit).T, dy)  # E[s y'] = (A L)'
+        rest = dy - _times_points(unit, slope)
         A = linalg.solve_lower(L, slope, transpose=True).T
         return _affine_moments(mean, A, P, linalg.weighted_gram(c, rest, rest))
 
@@ -202,7 +211,7 @@ class SigmaPoints(abc.ABC):
         """Return E[y], the deviations dx [p, n] and dy [p, k], and the weights c [p] of the covariances."""
         unit, *weights = self.points(L.shape[-1])
         w, c = (jnp.asarray(part, x.dtype) for part in weights)
-        dx = linalg.constant_matmul(unit, L.T)
+        dx = _times_points(unit, L.T)
         ys = jax.vmap(lambda d: fn(source.retract(x, d)))(dx).astype(x.dtype)
         reference = fn(x).astype(x.dtype)
         offsets = jax.vmap(target.difference, in_axes=(0, None))
