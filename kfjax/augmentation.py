@@ -125,7 +125,8 @@ def correlated(model: StateSpaceModel, cross: Any) -> StateSpaceModel:
     check_covariance("correlated: [[Q, cross], [cross', R]]", joint)
     m = R.shape[0]
     layout = _Layout(model.prior.mean.shape[0], 0, m)
-    f, h = Partial(_Move(layout, False), model.f), Partial(_Observe(layout, None), model.h)
+    f: Any = Partial(_Move(layout, False), model.f)
+    h: Any = Partial(_Observe(layout, None), model.h)
     if is_linear(model):
         f, h = _linear_move(model.f, m), _linear_observe(model.h)
     return StateSpaceModel(

@@ -10,7 +10,6 @@ from kfjax import linalg
 from kfjax.base import Gaussian
 from kfjax.filters.square_roots import SquareRoot, conditional_factors
 from kfjax.models import StateSpaceModel
-from kfjax.moments import MomentRule
 from kfjax.observing import bind
 
 __all__ = ["BackwardKernel", "Belief", "backward_kernel"]
@@ -32,7 +31,7 @@ class BackwardKernel(NamedTuple):
     rest: Array
 
 
-def backward_kernel(rule: MomentRule, model: StateSpaceModel, belief: Belief, u: Any) -> BackwardKernel:
+def backward_kernel(rule: Any, model: StateSpaceModel, belief: Belief, u: Any) -> BackwardKernel:
     """Return the kernel from a filtered belief about x_t, and the input u_t+1."""
     space, f = model.state_space, bind(model.f, u)
     Q = model.process_noise(belief.mean, u)

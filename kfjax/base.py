@@ -10,12 +10,15 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import jax
 from jax import Array
 
 __all__ = ["Estimate", "Filter", "Gaussian", "Info", "constructor", "estimate", "estimate_and_info"]
+
+Arguments = ParamSpec("Arguments")
+Built = TypeVar("Built")
 
 
 class Filter(NamedTuple):
@@ -39,8 +42,8 @@ class Filter(NamedTuple):
     init: Callable[..., Any]
     predict: Callable[..., Any]
     update: Callable[..., tuple[Any, Info]]
-    recentre: Callable[..., Any] | None = None
-    rule: Callable[..., Any] | None = None
+    recentre: Any = None
+    rule: Any = None
 
 
 class Gaussian(NamedTuple):
@@ -101,7 +104,7 @@ def estimate_and_info(state: Any, info: Info) -> tuple[Estimate, Info]:
     return estimate(state, info), info
 
 
-def constructor(build: Callable[..., Any]) -> Callable[..., Any]:
+def constructor(build: Callable[Arguments, Built]) -> Callable[Arguments, Built]:
     """Decorate a filter constructor: the same arguments give the same object, and arrays are refused.
 
     A filter is a static argument of a jitted loop, so that an equal but different filter would compile again, and an
@@ -111,7 +114,7 @@ def constructor(build: Callable[..., Any]) -> Callable[..., Any]:
     cached = functools.lru_cache(maxsize=None)(build)
 
     @functools.wraps(build)
-    def public(*args: Any, **kwargs: Any) -> Any:
+    def public(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Built:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         for name, value in bound.arguments.items():

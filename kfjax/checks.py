@@ -61,7 +61,7 @@ def check_nan(who: str, ys: Any, observed: Any, length: Any) -> None:
         return
     # in numpy: inside somebody's trace, jax operations on constants would give tracers
     data = [np.asarray(y) for y in jax.tree.leaves(ys)]
-    masks = [np.asarray(o, bool) for o in jax.tree.leaves(observed)] or [np.True_] * len(data)
+    masks = [np.asarray(o, bool) for o in jax.tree.leaves(observed)] or [np.asarray(True)] * len(data)
     if len(masks) != len(data):
         raise ValueError(f"{who}: observed has {len(masks)} parts; expected {len(data)}, in the structure of ys.")
     for y, mask in zip(data, masks, strict=True):
@@ -127,7 +127,7 @@ def check_state(who: str, params: Any, state: Any) -> None:
         )
 
 
-def _check_observations(who: str, model: StateSpaceModel, ys: Array, us: Any, observed: Any) -> None:
+def _check_observations(who: str, model: StateSpaceModel, ys: Array | np.ndarray, us: Any, observed: Any) -> None:
     """Check ys [T, m] and the mask against what the model's functions return."""
     u = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), us)
     x = model.prior.mean

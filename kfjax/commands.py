@@ -119,7 +119,7 @@ def _table(args: Namespace, study: Study, title: str, model: StateSpaceModel) ->
     loaded = [load_trained(folder, model, study.data.obs.shape[2]) for folder in args.load]
     tuned = {name: _tune(args, study.parts, name, chosen, model) for name, chosen in filters.items() if args.tune}
     learned, not_learned = train_quickly(args.learned, model, study.parts, args.seed) if args.learned else ({}, {})
-    entries = {}
+    entries: dict[str, Any] = {}
     for name, chosen in filters.items():
         entries[name] = (chosen, model)
         if name in tuned:
@@ -261,7 +261,7 @@ def _one_filter(args: Namespace, model: StateSpaceModel, data: Dataset) -> tuple
     return trained.filter, trained.params
 
 
-def _arrays(chosen: Filter, params: Any, data: Dataset, key: Array, *, smoothing: bool) -> dict[str, np.ndarray]:
+def _arrays(chosen: Filter, params: Any, data: Dataset, key: Array, *, smoothing: bool) -> dict[str, Any]:
     """Estimates of all trajectories by name, computed in chunks that fit in memory."""
     one = jax.tree.map(lambda a: a[0], data)
     parts = []

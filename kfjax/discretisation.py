@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.typing import ArrayLike
 
 from kfjax import linalg
 from kfjax.models import check_covariance, is_concrete
@@ -18,7 +17,7 @@ __all__ = ["Discretised", "time_steps", "van_loan"]
 HALVINGS = 16  # at most, of a step with fast modes
 
 
-def time_steps(times: ArrayLike, start: ArrayLike) -> Array:
+def time_steps(times: Any, start: Any) -> Array:
     """Return the steps dt_t = times_t - times_{t-1} between timestamps, with times_0 = start: inputs for `run`.
 
     Args:

@@ -20,7 +20,7 @@ __all__ = ["batch_innermost"]
 _innermost = Primitive("batch_innermost")
 
 
-def batch_innermost(x: Array) -> Array:
+def batch_innermost(x: Any) -> Array:
     """Return x; under `jax.vmap` on a CPU, laid out with the axes of the batch last in memory.
 
     Elsewhere, and without a batch, it is nothing at all.

@@ -309,7 +309,7 @@ def is_linear(model: StateSpaceModel) -> bool:
     return isinstance(model.f, Linear) and isinstance(model.h, Linear)
 
 
-def model_of(params: Any) -> StateSpaceModel | None:
+def model_of(params: Any) -> StateSpaceModel | Any:  # None, too, without asking every caller to check
     """Return the model that params is, or has as its `.model`, or None."""
     model = getattr(params, "model", params)
     return model if isinstance(model, StateSpaceModel) else None

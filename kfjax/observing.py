@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from kfjax import linalg
 from kfjax.base import Info
 from kfjax.models import Linear, StateSpaceModel
 from kfjax.spaces import Space
@@ -25,21 +24,21 @@ class Observation(NamedTuple):
     values and gradients are those of a model without it.
 
     Attributes:
-        fn: function of x alone, [n] -> [m]; zero in unobserved channels.
+        fn: function of x alone, [n] -> [m], or a `Linear`; zero in unobserved channels.
         R: noise covariance [m, m].
         innovation: `y_hat [m] -> [m]`, y - y_hat, zero in unobserved channels.
         space: how observations are subtracted.
         mask: [m] booleans, or None if all was observed.
     """
 
-    fn: Callable[[Array], Array]
+    fn: Any
     R: Array
     innovation: Callable[[Array], Array]
     space: Space
     mask: Array | None
 
 
-def bind(fn: Any, u: Any, mask: Array | None = None) -> Callable[[Array], Array]:
+def bind(fn: Any, u: Any, mask: Array | None = None) -> Any:
     """Return the function of x alone, zero in unobserved channels; a `Linear` stays one."""
     if isinstance(fn, Linear):
         fixed = fn.at(u)
@@ -83,7 +82,7 @@ def _masked(space: Space, mask: Array) -> Space:
     return Space(difference, space.retract)
 
 
-def innovation_info(innovation: Array, S: linalg.Factored, mask: Array | None) -> Info:
+def innovation_info(innovation: Array, S: Any, mask: Array | None) -> Info:
     """Return the Info of an innovation with covariance S."""
     nis = jnp.sum(innovation * S.solve(innovation))
     dof = jnp.asarray(innovation.shape[0] if mask is None else jnp.sum(mask), jnp.int32)

@@ -68,11 +68,11 @@ def parallel_iterated_smooth(
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _parallel_iterated_smooth(
-    rule: MomentRule, iterations: int, model: StateSpaceModel, ys: Array, us: Any, observed: Any
+    rule: Any, iterations: int, model: StateSpaceModel, ys: Array, us: Any, observed: Any
 ) -> Smoothed:
     grid = jnp.asarray([0.0] + [0.5**k for k in range(6, -1, -1)], model.dtype)
 
-    def improve(carry: tuple[Factors, Array], _: None) -> tuple[tuple[Factors, Array], None]:
+    def improve(carry: tuple[Factors, Array], _: Any) -> tuple[tuple[Factors, Array], None]:
         path, _ = carry
         steps = linearise(rule, model, path, ys, us, observed)
         new, gains = smooth_steps(first_belief(model), steps)
@@ -104,9 +104,7 @@ def _sequential_start(rule: MomentRule, model: StateSpaceModel, ys: Array, us: A
     return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), Factors(*first), Factors(*states))
 
 
-def _cost(
-    rule: MomentRule, model: StateSpaceModel, path: Factors, steps: Step, ys: Array, us: Any, observed: Any
-) -> Array:
+def _cost(rule: Any, model: StateSpaceModel, path: Factors, steps: Step, ys: Array, us: Any, observed: Any) -> Array:
     """Negative log posterior of the path, with the noise covariances of the last linearisation."""
 
     def one(before: Factors, at: Factors, step: Step, y: Array, u: Any, seen_t: Any) -> Array:

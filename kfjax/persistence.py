@@ -39,7 +39,7 @@ def to_bytes(state: Any) -> bytes:
         >>> kf.from_bytes(kf.to_bytes(state), like=state).mean.tolist()
         [0.0, 0.0]
     """
-    arrays = {name: np.asarray(as_words(leaf)) for name, leaf in _named(state).items()}
+    arrays: dict[str, Any] = {name: np.asarray(as_words(leaf)) for name, leaf in _named(state).items()}
     for name, array in arrays.items():
         if array.dtype.kind not in "biufc":
             raise ValueError(
@@ -122,7 +122,7 @@ def _list(names: Any) -> str:
     return ", ".join(sorted(names)) or "nothing"
 
 
-def _restored(name: str, array: np.ndarray, like: Any) -> Any:
+def _restored(name: str, array: Any, like: Any) -> Any:
     """Return one leaf, if it has the shape and dtype of the template's."""
     expected = np.asarray(as_words(like))
     if (array.shape, array.dtype) != (expected.shape, expected.dtype):

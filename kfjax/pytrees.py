@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,8 @@ __all__ = ["Pytree", "as_array", "as_pytree", "promote"]
 
 class Pytree:
     """A frozen dataclass whose fields are its children; unflattening bypasses the checks of the public door."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     def __init_subclass__(cls) -> None:
         jax.tree_util.register_pytree_with_keys(

@@ -161,7 +161,8 @@ def _losses(name: str, loss: str, chosen: Filter, params: Learned, parts: Parts)
     outputs = jax.eval_shape(_estimate(chosen), params, jax.tree.map(lambda a: a[0], parts.train))
     if loss == "innovation":
         return [prediction_error(chosen) if outputs.log_likelihood is None else innovation_nll(chosen)]
-    if unknown := [part for part, data in zip(("training", "validation"), parts, strict=False) if data.state is None]:
+    needed = {"training": parts.train, "validation": parts.validation}
+    if unknown := [part for part, data in needed.items() if data.state is None]:
         raise ValueError(
             f"got --loss {loss}, but the {' and '.join(unknown)} part has no true states; expected state [N, T, n]. Use"
             " --loss innovation, which needs none."

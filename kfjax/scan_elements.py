@@ -92,7 +92,7 @@ def log_likelihoods(prior: Factors, filtered: Factors, steps: Step) -> Array:
     """The likelihood of every step from its innovation, with the predictions of the filtered beliefs before it."""
     before = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b[:-1]]), prior, filtered)
 
-    def one(belief: Factors, step: Step) -> Array:
+    def one(belief: Factors, step: Step) -> Any:
         mean = linalg.matmul(step.F, belief.mean) + step.c
         dx = jnp.concatenate([linalg.matmul(step.F, belief.cholesky), step.Q], axis=1)
         S = linalg.triangularise(jnp.concatenate([linalg.matmul(step.H, dx), step.R], axis=1))

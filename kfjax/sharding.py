@@ -41,13 +41,13 @@ AXIS = "batch"
 
 def local_devices() -> list[Any]:
     """Return the devices of this process; the one that `jax.default_device` names, if it does."""
-    chosen = jax.config.jax_default_device
+    chosen = jax.config.jax_default_device  # type: ignore[attr-defined]
     return jax.local_devices() if chosen is None else [chosen]
 
 
 def all_devices() -> list[Any]:
     """Return the devices of all processes; the one that `jax.default_device` names, if it does."""
-    chosen = jax.config.jax_default_device
+    chosen = jax.config.jax_default_device  # type: ignore[attr-defined]
     return jax.devices() if chosen is None else [chosen]
 
 

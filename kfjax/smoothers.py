@@ -112,7 +112,7 @@ def _smooth(filter: Filter, params: Any, first: Belief, filtered: Belief, us: An
     return Smoothed(path.mean, path.cov, initial, cross, getattr(path, "cholesky", None))
 
 
-def _earlier(kernel: BackwardKernel, belief: Belief, later: Belief, space: Space) -> Belief:
+def _earlier(kernel: BackwardKernel, belief: Belief, later: Any, space: Space) -> Belief:
     """Return the smoothed belief about x_t from that about x_t+1."""
     G, predicted, rest = kernel
     mean = space.retract(belief.mean, linalg.matmul(G, space.difference(later.mean, predicted)))

@@ -36,7 +36,7 @@ class Study(NamedTuple):
     designs: dict[str, StateSpaceModel]
     data: Dataset
     skip: int = 0
-    parts: Parts | None = None
+    parts: Parts | Any = None
 
 
 def simulated_study(
@@ -54,7 +54,7 @@ def simulated_study(
         _draw(key, truth, us, trajectories, steps) for key in jax.random.split(jax.random.key(seed), 3 if tuning else 1)
     )
     text = f"{name}, simulated: {trajectories} trajectories of {steps} steps, seed {seed}."
-    parts = Parts(*others, test) if tuning else None
+    parts = Parts(others[0], others[1], test) if tuning else None
     return Study(text, {f"{name}, the model that made the data": truth}, test, 0, parts)
 
 
@@ -130,7 +130,8 @@ def keep_components(study: Study, components: tuple[int, ...] | None) -> Study:
         return study
     parts = study.parts
     if parts is not None:
-        parts = Parts(*(_only(part, components) for part in parts[:3]), parts.skip)
+        train, validation, test = (_only(part, components) for part in parts[:3])
+        parts = Parts(train, validation, test, parts.skip)
     return study._replace(data=_only(study.data, components), parts=parts)
 
 

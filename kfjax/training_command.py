@@ -87,5 +87,5 @@ def _picture(training: Training) -> bytes:
     """The history as a PNG file."""
     data = io.BytesIO()
     axes = plot_history(training.fitted.history, ylabel=f"loss ({training.loss})")
-    axes.figure.savefig(data, format="png", dpi=150)
+    axes.figure.canvas.print_figure(data, format="png", dpi=150)
     return data.getvalue()

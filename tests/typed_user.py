@@ -45,9 +45,44 @@ def filters(key: Array) -> Array:
     kf.from_bytes(kf.to_bytes(state), like=state)
     filled, observed = kf.split_missing(ys)
     kf.imm((kf.extended(), kf.unscented()))
-    kf.particle(1000), kf.ensemble(20), kf.square_root(kf.moments.Taylor())
     mean: Array = smoothed.mean + ahead.state.mean.sum() + filled + observed
     return mean + jax.grad(lambda m: kf.run(method, m, ys)[1].log_likelihood.sum())(model).Q
+
+
+def every_filter(model: kf.StateSpaceModel) -> list[kf.Filter]:
+    inside = kf.extended()
+    kf.constrained(inside).init(kf.Constrained(model, kf.box([-1.0, -1.0], np.ones(2))))
+    gaussian = [kf.kalman(), kf.cubature(), kf.gauss_hermite(order=5), kf.unscented(alpha=0.5), kf.constant_gain()]
+    gaussian += [kf.square_root(kf.moments.Taylor()), kf.gaussian_filter(kf.moments.Unscented())]
+    around = [kf.fading(inside, 1.01), kf.adaptive(inside, forgetting_R=0.99), kf.fallback(inside)]
+    around += [kf.huber(inside), kf.student_t(inside, dof=4.0), kf.schmidt(inside, (1,)), kf.fixed_lag(inside, lag=3)]
+    sampling = [kf.particle(1000, ess=0.7), kf.auxiliary_particle(100), kf.rao_blackwellised((1,)), kf.ensemble(20)]
+    return [*gaussian, *around, *sampling, kf.sequential((inside, inside)), kf.filters.by_name("extended")]
+
+
+def mistakes(key: Array, model: kf.StateSpaceModel, info: kf.Info) -> None:
+    """What a type checker has to find: an error that it misses makes the comment beside it an error."""
+    kf.extended(iteration=3)  # type: ignore[call-arg]
+    kf.unscented("small")  # type: ignore[arg-type]
+    kf.run(kf.extended, model, np.zeros((5, 1)))  # type: ignore[arg-type]
+    kf.simulate(model, key, steps=5)  # type: ignore[arg-type]
+    kf.smooth(kf.kalman(), model)  # type: ignore[call-arg]
+    print(info.nis + 1)  # type: ignore[operator]
+
+
+def smoothing(key: Array, model: kf.StateSpaceModel, ys: Array) -> Array:
+    final, estimate = kf.run(kf.kalman(), model, ys, length=jnp.asarray(50))
+    smoothed: kf.Smoothed = kf.smooth(kf.kalman(), model, estimate, length=50, initial=model.prior)
+    drawn = kf.sample_posterior(key, kf.kalman(), model, estimate, trajectories=10)
+    filled: kf.Gaussian = kf.impute(kf.kalman(), model, smoothed, ys, jnp.ones(100, bool))
+    expected = kf.observation_estimate(kf.kalman(), model, kf.predicted(kf.kalman(), model, estimate))
+    at_once = kf.parallel_filter(model, ys)
+    means = [f(model, ys).mean for f in (kf.parallel_smooth, kf.two_filter_smooth, kf.parallel_iterated_smooth)]
+    cloud, states = kf.run(kf.particle(), model, ys, key=key, emit=kf.whole_state, checked=True)
+    paths: Array = kf.simulate_smoothed(key, model, states, trajectories=10).states
+    if at_once.cov is not None:
+        print(jnp.trace(at_once.cov[-1]), kf.steady_state(model).gain, final.mean, cloud.weights)
+    return smoothed.cross.sum() + drawn.states.sum() + filled.mean + expected.cov + paths.sum() + sum(means, 0.0)
 
 
 def data(path: Path) -> kf.Dataset:
@@ -65,7 +100,9 @@ def evaluation(key: Array, truth: np.ndarray[Any, Any], mean: np.ndarray[Any, An
     interval = study.mse_db()
     errors = kf.evaluation.mse(truth, mean)
     kf.evaluation.nees(truth, mean, np.eye(2))
-    print(comparison, errors, kf.evaluation.chi_square_interval(100))
+    gains: Array = kf.evaluation.gains(kf.kalman(), model, truth[0, :, :1])
+    floor = kf.evaluation.to_db(jnp.trace(kf.evaluation.expected_error(model, steps=50)[-1]))
+    print(comparison, errors, kf.evaluation.chi_square_interval(100), gains, floor)
     return float("nan") if interval is None else float(interval.value)
 
 
@@ -75,6 +112,12 @@ def learning(key: Array, train: kf.Dataset, validation: kf.Dataset) -> Any:
     params = kf.learned.init(key, net, design)
     fitted = kf.training.fit(kf.training.mse(net), params, train, validation=validation, key=key, steps=50)
     kf.training.fit_noise(kf.kalman(), design, train, validation=validation, key=key, steps=50)
+    loss = kf.training.weighted_sum((1.0, kf.training.nll(net)), (1e-4, kf.training.l2()))
+    optimizer = kf.training.clipped_adam(kf.training.Cosine(1e-2, 50))
+    kf.training.fit(loss, params, train, key=key, steps=50, window=10, optimizer=optimizer)
+    tuned = kf.training.tune(kf.kalman(), design, train, validation, structure="diagonal")
+    learnt = kf.training.em(design, train, learn=("Q", "R"), iterations=5)
+    print(tuned.scales.R, learnt.model.Q, fitted.history)
     return fitted.params
 
 
@@ -83,9 +126,14 @@ def pictures(estimate: kf.Estimate, path: Path) -> None:
     ax.figure.canvas.print_figure(path)
     axes = plotting.plot_trajectory(estimate.mean, estimate.cov)
     print(axes[0].get_ylabel())
+    plotting.plot_ellipses(estimate.mean, estimate.cov, ax=ax)
+    plotting.plot_nis(np.ones(10), np.ones(10), level=0.9)
+    plotting.plot_errors({"EKF": np.ones(10)}, floor=0.1)
+    plotting.plot_history({"loss": np.ones(10)})
 
 
 def exports(path: Path) -> list[Any]:
     program = kf.exporting.load(kf.exporting.export_step(path, kf.extended(), models(), batch="b"))
     state, outputs = program(program.initial(batch=3), y=np.zeros((3, 1)))
-    return [*state, outputs["mean"]]
+    whole = kf.exporting.export_run(path, kf.kalman(), models(), steps=100, emit=kf.estimate, platforms=["cpu"])
+    return [*state, outputs["mean"], kf.exporting.load(whole)]

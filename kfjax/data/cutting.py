@@ -101,7 +101,7 @@ def whole_windows(data: Dataset, steps: int) -> Dataset:
     return Dataset.unchecked(obs, state, inputs, data.lengths.astype(np.int32), observed, data.initial)
 
 
-def window_at(batch: Dataset, start: Array, steps: int) -> Dataset:
+def window_at(batch: Dataset, start: int | Array, steps: int) -> Dataset:
     """Return the window of `steps` steps from `start` on, which may be traced; `initial` stays that of x_0.
 
     Args:

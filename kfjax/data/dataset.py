@@ -161,7 +161,7 @@ class Dataset(_Typed):
 
 
 # after the class, since a dataclass takes a property in its body for the default of the argument
-Dataset.dtype = property(lambda self: self.obs.dtype, doc="The dtype of the observations.")
+Dataset.dtype = property(lambda self: self.obs.dtype, doc="The dtype of the observations.")  # type: ignore[assignment]
 
 
 def _floats(name: str, value: Any, dtype: np.dtype) -> np.ndarray:

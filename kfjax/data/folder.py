@@ -86,7 +86,7 @@ def read_folder(folder: str | Path) -> Dataset:
     if not is_folder(folder):
         raise ValueError(f"read_folder: {folder} has no {SEAL}; expected a folder of kfjax.data.write_folder.")
     about = json.loads((folder / SEAL).read_text())
-    arrays = {name: _opened(folder / f"{name}.npy", *known) for name, known in about["arrays"].items()}
+    arrays: dict[str, Any] = {name: _opened(folder / f"{name}.npy", *known) for name, known in about["arrays"].items()}
     named = {name.removeprefix(f"{INPUTS}_"): a for name, a in arrays.items() if name.startswith(f"{INPUTS}_")}
     if "length" in arrays:
         arrays["length"] = np.asarray(arrays["length"])

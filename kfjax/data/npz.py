@@ -97,7 +97,7 @@ def _dataset(arrays: Mapping[str, np.ndarray], path: str | Path) -> Dataset:
             f"{path}: not used: {', '.join(unknown)}; the keys that count are {', '.join(FIELDS)} and inputs_NAME.",
             stacklevel=4,
         )
-    known = {name: fields[name] for name in FIELDS if name in fields}
+    known: dict[str, Any] = {name: fields[name] for name in FIELDS if name in fields}
     if named:
         known["inputs"] = {name.removeprefix("inputs_"): array for name, array in named.items()}
     return Dataset(**(_one(known) if known["obs"].ndim == 2 else known))
@@ -106,7 +106,8 @@ def _dataset(arrays: Mapping[str, np.ndarray], path: str | Path) -> Dataset:
 def _one(fields: dict[str, Any]) -> dict[str, Any]:
     """Give a single trajectory its leading axis."""
     inputs = fields.get("inputs")
-    one = {name: np.asarray(value)[None] for name, value in fields.items() if name not in ("inputs", "length")}
+    series = {name: value for name, value in fields.items() if name not in ("inputs", "length")}
+    one: dict[str, Any] = {name: np.asarray(value)[None] for name, value in series.items()}
     if "length" in fields:
         one["length"] = fields["length"].reshape(-1)
     if inputs is not None:

@@ -54,4 +54,5 @@ def read_parts(path: str | Path) -> Parts:
         raise ValueError(
             f"{path} holds {' and '.join(splits)} parts but no {' and no '.join(missing)} part; expected all three."
         )
-    return Parts(*(read_npz(path, split) for split in SPLITS))
+    train, validation, test = (read_npz(path, split) for split in SPLITS)
+    return Parts(train, validation, test)

@@ -57,7 +57,8 @@ def split_parts(data: Dataset, fractions: tuple[float, float, float] = FRACTIONS
         a, b, c = _ends(data.size, fractions)
         return Parts(data[:a], data[a:b], data[b:c])
     ends = _ends(int(data.lengths.max()), fractions)
-    return Parts(*(first_steps(data, end) for end in ends), skip=(0, *ends[:2]))
+    train, validation, test = (first_steps(data, end) for end in ends)
+    return Parts(train, validation, test, skip=(0, ends[0], ends[1]))
 
 
 def _ends(total: int, fractions: tuple[float, float, float]) -> list[int]:

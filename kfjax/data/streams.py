@@ -118,5 +118,5 @@ def parallel_streams(data: Dataset, streams: int) -> Dataset:
     length = np.clip(data.lengths[:, None] - steps * np.arange(count), 0, steps).ravel()
     series = (padded.obs, padded.state, padded.inputs, padded.observed)
     obs, state, inputs, observed = jax.tree.map(lambda a: a.reshape(-1, steps, *a.shape[2:])[length > 0], series)
-    length = None if (length == steps).all() else length[length > 0]
-    return Dataset(obs, state, inputs, length, observed, dtype=data.dtype)
+    whole = (length == steps).all()
+    return Dataset(obs, state, inputs, None if whole else length[length > 0], observed, dtype=data.dtype)

@@ -202,7 +202,7 @@ def _arrays(who: str, estimate: Any, times: Any, states: Sequence[str] | None) -
         raise ValueError(f"{who}: got {type(estimate).__name__}; expected an estimate with a mean, as kf.run returns.")
     optional = functools.partial(getattr, estimate)
     mean, cov, likelihood = estimate.mean, optional("cov", None), optional("log_likelihood", None)
-    mean, cov, likelihood = (None if a is None else np.asarray(a) for a in (mean, cov, likelihood))
+    mean, cov, likelihood = np.asarray(mean), *(None if a is None else np.asarray(a) for a in (cov, likelihood))
     if mean.ndim not in (2, 3):
         raise ValueError(f"{who}: mean has shape {mean.shape}; expected [T, n] or [N, T, n].")
     T, n = mean.shape[-2:]

@@ -184,7 +184,8 @@ def _evaluate(
             outputs, seconds = _timed(call, 1 if first else repeats)
             if not first:
                 first.update(seconds=seconds, estimate=jax.tree.map(lambda a: np.asarray(a[0]), outputs[0]))
-            yield counted(*_summarised(skip, state_difference(params), batch, outputs), count)
+            statistics, curves = _summarised(skip, state_difference(params), batch, outputs)
+            yield counted(statistics, curves, count)
 
     evaluation = Evaluation.gather(parts(), rows)
     known = sharding.from_first(first)  # of the first trajectory, and one timing for all processes
@@ -211,7 +212,7 @@ def _best(evaluations: Mapping[str, Evaluation]) -> str | None:
     """The filter of least error: of the state where the truth is known, else of the prediction of y."""
     errors = {name: evaluation.ranking for name, evaluation in evaluations.items()}
     means = {name: mses.mean() for name, mses in errors.items() if mses is not None and np.isfinite(mses).all()}
-    return min(means, key=means.get) if means else None
+    return min(means, key=means.__getitem__) if means else None
 
 
 def _row(

@@ -106,7 +106,7 @@ def summarise(
     active = jnp.arange(steps) < length
     error = normalised = covered = None
     if state is not None:
-        options = {"length": length, "difference": difference}
+        options: dict[str, Any] = {"length": length, "difference": difference}
         error = squared_error(state, estimate.mean, **options)
         if estimate.cov is not None:
             normalised = nees(state, estimate.mean, estimate.cov, **options)

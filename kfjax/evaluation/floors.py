@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -61,13 +62,13 @@ def expected_error(
 
 
 @functools.partial(jax.jit, static_argnums=2)
-def _expected_error(truth: StateSpaceModel, design: StateSpaceModel, steps: int, gain: Array | None) -> Array:
+def _expected_error(truth: StateSpaceModel, design: StateSpaceModel, steps: int, gain: Any) -> Array:
     F, H, Fd, Hd = truth.f.A, truth.h.A, design.f.A, design.h.A
     identity, zero = jnp.eye(truth.n, dtype=F.dtype), jnp.zeros_like(F)
     noise = jax.scipy.linalg.block_diag(truth.Q, truth.R)
     forward = kalman()
 
-    def step(carry: tuple, _: None) -> tuple:
+    def step(carry: tuple, _: Any) -> tuple:
         M, belief = carry
         K = gain
         if gain is None:

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from jax import Array
 
-from kfjax.base import Filter, Info
+from kfjax.base import Filter
 from kfjax.runner import run
 from kfjax.training.diagnostics import probed
 
@@ -54,6 +54,6 @@ def _sensitivity(filter: Filter, params: Any, before: Any, predicted: Any, y: Ar
     return jax.jacfwd(updated)(y)
 
 
-def _found(state: Any, info: Info) -> Any:
+def _found(state: Any, info: Any) -> Any:
     del state
     return info.extra["found"]

@@ -11,6 +11,7 @@ import io
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -57,7 +58,7 @@ def resumed(
         ValueError: if what is there is of another study, or damaged.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    like = None
+    like: Any = None  # the first part
     for index, count in jobs:
         path = folder / NAME.format(int(index[0]), count)
         stored = like is not None and path.exists()
@@ -76,7 +77,8 @@ def _names(folder: Path) -> list[str]:
 
 def _write(path: Path, mark: np.ndarray, part: Part) -> None:
     content = io.BytesIO()
-    np.savez(content, **{MARK: mark}, **_named(part))
+    arrays: dict[str, Any] = {MARK: mark, **_named(part)}
+    np.savez(content, **arrays)
     write_whole(path, content.getvalue())
 
 

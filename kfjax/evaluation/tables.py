@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from rich import box
@@ -24,7 +24,7 @@ def comparison_table(comparison: Any, *, narrow: bool = False) -> Table:
     for heading in columns:
         # in a narrow terminal intervals go below their values, and nothing else breaks
         breaks = heading in ("MSE dB", "y ahead dB", "to best", "ANEES", "lag 1", "NIS")
-        justify = "left" if heading == "filter" else "right"
+        justify: Literal["left", "right"] = "left" if heading == "filter" else "right"
         table.add_column(heading, justify=justify, no_wrap=not breaks, min_width=7 if breaks else None)
     for row in comparison.rows:
         table.add_row(*[cell(row) for cell in columns.values()], style="bold" if row.name == comparison.best else None)

@@ -103,7 +103,7 @@ def environment(packages: tuple[str, ...] = PACKAGES) -> dict[str, Any]:
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in packages},
         "device": device.device_kind if device.platform != "cpu" else _processor(),
         "platform": device.platform,
-        "precision": "float64" if jax.config.jax_enable_x64 else "float32",
+        "precision": "float64" if jax.config.jax_enable_x64 else "float32",  # type: ignore[attr-defined]
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "commit": _commit(),
     }

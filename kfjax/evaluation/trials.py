@@ -97,7 +97,7 @@ def monte_carlo(
     mine, rows = share_of_chunks(trials, size)
     models = sharding.everywhere((truth, params, us, key), sharding.local_devices())
     run = functools.partial(_part, (filter, steps, skip), models)
-    parts = itertools.starmap(run, mine)
+    parts: Iterator[Part] = itertools.starmap(run, mine)
     if resume is not None:
         parts = resumed(Path(resume), fingerprint(f"{steps} {skip}", truth, params, us, key), mine, run)
     with progress_bar("trials", rows, progress) as advance:
@@ -156,7 +156,7 @@ def _check_inputs(us: Any) -> None:
             raise ValueError("monte_carlo: us has NaN or infinite entries; expected finite numbers. Fill the gaps.")
 
 
-def _check_truth(sound: Array) -> None:
+def _check_truth(sound: Any) -> None:
     if not (sound := np.asarray(sound)).all():
         raise ValueError(
             f"monte_carlo: {(~sound).sum()} of {sound.size} true trajectories are not finite; expected a model that"

@@ -123,10 +123,11 @@ def solve(filter: Filter, smoothing: bool, problem: Problem) -> Outputs:
     def one(ys: Array, prior: Gaussian | None, key: Array | None) -> Outputs:
         params = problem.params if prior is None else with_model(problem.params, prior=prior)
         estimate = run(filter, params, ys, key=key)[1]
+        outputs = Outputs(*estimate)
         if not smoothing:
-            return Outputs(*estimate)
+            return outputs
         smoothed = smooth(filter, params, estimate)
-        return Outputs(*estimate, smoothed.mean, smoothed.cov)
+        return outputs._replace(smoothed_mean=smoothed.mean, smoothed_cov=smoothed.cov)
 
     each = one if problem.ys.ndim == 2 else jax.vmap(one)
     return each(problem.ys, problem.priors, problem.keys)

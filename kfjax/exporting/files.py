@@ -130,7 +130,8 @@ def _write(path: Path, flat: Flat, platforms: Sequence[str] | None) -> Path:
         raise ValueError(f"export: got platforms {unknown}; expected some of {list(PLATFORMS)}.")
     exported = _exported(flat, platforms)
     initial = io.BytesIO()
-    np.savez(initial, **{entry.name: a for entry, a in zip(flat.inputs, flat.initial, strict=False)})
+    arrays: dict[str, Any] = {entry.name: a for entry, a in zip(flat.inputs, flat.initial, strict=False)}
+    np.savez(initial, **arrays)
     contents = {
         "program.bin": bytes(exported.serialize()),
         "signature.json": json.dumps(_signature(flat, exported), indent=1).encode(),
@@ -146,7 +147,7 @@ def _write(path: Path, flat: Flat, platforms: Sequence[str] | None) -> Path:
 def _exported(flat: Flat, platforms: Sequence[str] | None) -> jax.export.Exported:
     """Lower the function, with names for sizes that may be anything."""
     names = sorted({size for entry in flat.inputs for size in entry.shape if isinstance(size, str)})
-    sizes = dict(zip(names, jax.export.symbolic_shape(", ".join(names)), strict=True)) if names else {}
+    sizes: dict[Any, Any] = dict(zip(names, jax.export.symbolic_shape(", ".join(names)), strict=True)) if names else {}
     arguments = [jax.ShapeDtypeStruct([sizes.get(s, s) for s in entry.shape], entry.dtype) for entry in flat.inputs]
     try:
         return jax.export.export(jax.jit(flat.fn), platforms=platforms)(*arguments)

@@ -116,7 +116,8 @@ def load(path: str | Path) -> Program:
                 state = [arrays[name] for name in arrays.files]
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} cannot be read ({error}); expected a file that kfjax.exporting wrote.") from error
-    if any(entry["dtype"].endswith("64") for entry in signature["inputs"]) and not jax.config.jax_enable_x64:
+    double = any(entry["dtype"].endswith("64") for entry in signature["inputs"])
+    if double and not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
         raise ValueError(f"{path} is in double precision; expected jax_enable_x64 to be set. Set it before loading.")
     return Program(signature, state, program)
 

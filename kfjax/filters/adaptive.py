@@ -38,8 +38,8 @@ class Adaptive(NamedTuple):
     """
 
     inner: Any
-    R_scale: Array | None
-    Q_scale: Array | None
+    R_scale: Any
+    Q_scale: Any
 
     @property
     def mean(self) -> Array:

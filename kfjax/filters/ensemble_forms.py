@@ -139,7 +139,7 @@ class Transform:
         R = divisible_noise(Y, R)
         Z, d = whitened(R, Y), whitened(R, innovation[None])[0]
 
-        def local(column: Array, near: Array, weight: Array) -> tuple[Array, Array]:
+        def local(column: Array, near: Any, weight: Array) -> tuple[Array, Array]:
             Z_near = Z[:, near] * weight[None, :]
             root, _ = inverse_root(linalg.matmul(Z_near, Z_near.T))
             weights = _member_weights(Z_near, root, (d[near] * weight)[None])[0]

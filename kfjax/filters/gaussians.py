@@ -99,7 +99,7 @@ class Iterated:
 
         steps = jnp.asarray([0.5**k for k in range(self.halvings + 1)] + [0.0], P.dtype)
 
-        def improve(z: Array, _: None) -> tuple[Array, None]:
+        def improve(z: Array, _: Any) -> tuple[Array, None]:
             J, K, _ = linearised(z)
             direction = linalg.matmul(K, seen.innovation(predicted(z)) + linalg.matmul(J, z)) - z
             candidates = jax.vmap(lambda step: z + step * direction)(steps)

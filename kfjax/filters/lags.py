@@ -130,9 +130,8 @@ def fixed_lag(filter: Filter, lag: int) -> Filter:
 
         earlier = jax.vmap(lengthen)(window.mean[1:], window.gain[1:], window.rest[1:])
         newest = (state.mean, kernel.gain, kernel.rest)
-        window = Window(
-            *(jnp.concatenate([a, b[None]]) for a, b in zip(earlier, newest, strict=True)), kernel.predicted
-        )
+        mean, gain, rest = (jnp.concatenate([a, b[None]]) for a, b in zip(earlier, newest, strict=True))
+        window = Window(mean, gain, rest, kernel.predicted)
         return _looked_back(filter.predict(params, state.inner, u), window, model.state_space)
 
     def update(params: Any, state: FixedLag, y: Any, u: Any = None, observed: Any = None) -> tuple[FixedLag, Info]:

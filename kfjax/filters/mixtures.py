@@ -221,7 +221,7 @@ def _used(infos: tuple[Info, ...]) -> Array:
     return jnp.stack([jnp.asarray(True if info.dof is None else info.dof > 0) for info in infos])
 
 
-def _reweighted(prior: Array, infos: tuple[Info, ...]) -> tuple[Array, Array]:
+def _reweighted(prior: Array, infos: tuple[Any, ...]) -> tuple[Array, Array]:
     """Return the weights after an update, and the log-likelihood of the mixture of the members that used it."""
     if any(info.log_likelihood is None for info in infos):
         raise ValueError("imm: a member reports no log-likelihood; expected one from each, to weigh them.")
@@ -242,7 +242,7 @@ def _reweighted(prior: Array, infos: tuple[Info, ...]) -> tuple[Array, Array]:
     return posterior / jnp.sum(posterior), log_likelihood
 
 
-def _mixture_info(prior: Array, infos: tuple[Info, ...], log_likelihood: Array) -> Info:
+def _mixture_info(prior: Array, infos: tuple[Any, ...], log_likelihood: Array) -> Info:
     """Return the Info of a mixture, with the moments of its innovation where all members have one."""
     dof = None if any(i.dof is None for i in infos) else jnp.max(jnp.stack([i.dof for i in infos]))
     if any(i.innovation is None or i.innovation_cov is None for i in infos):

@@ -33,9 +33,9 @@ class Particles(NamedTuple):
     particles: Array
     log_weights: Array
     key: Array
-    covs: Array | None = None
-    previous: Array | None = None
-    moved: Array | None = None
+    covs: Any = None
+    previous: Any = None
+    moved: Any = None
     space: Space | None = None
 
     @property

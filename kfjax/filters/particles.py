@@ -147,8 +147,8 @@ def _initial(who: str, particles: int, keeps_previous: bool) -> Any:
         data, (draw,) = clouds.split(clouds.key_data(who, key), 1)
         x = clouds.draw_prior(draw, params, particles)
         equal = normalised(jnp.zeros_like(x[:, 0]))
-        history = (jnp.copy(x), jnp.asarray(False)) if keeps_previous else (None, None)
-        return Particles(x, equal, data, None, *history, clouds.space_of(params))
+        previous, moved = (jnp.copy(x), jnp.asarray(False)) if keeps_previous else (None, None)
+        return Particles(x, equal, data, None, previous, moved, clouds.space_of(params))
 
     return init
 

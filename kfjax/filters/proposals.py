@@ -32,7 +32,7 @@ def log_density(model: StateSpaceModel, x: Array, y: Array, u: Any, observed: An
     return jnp.where(mask.any(), density, 0).astype(x.dtype)
 
 
-def where_definite(L: Array, log_density: Array) -> Array:
+def where_definite(L: Array, log_density: Any) -> Array:
     """Return a log density; -inf where the factor L of its covariance is singular, since there is no density then."""
     return jnp.where((jnp.diag(L) > 0).all(), log_density, -jnp.inf)
 
@@ -54,7 +54,7 @@ class Proposal(NamedTuple):
     noise: Array
     mean: Array
     factor: Array
-    log_evidence: Array
+    log_evidence: Any
 
 
 def proposal(rule: MomentRule | None, model: StateSpaceModel, x: Array, y: Array, u: Any, observed: Any) -> Proposal:

@@ -117,7 +117,7 @@ def rao_blackwellised(
             local = seen._replace(fn=_of_linear(parts, seen.fn, x, space))
             (d, cov), info = Standard()(rule, belief, local, EUCLIDEAN)
             embed = parts.linear.T
-            S = info.innovation_cov
+            S: Any = info.innovation_cov
             S = S if seen.mask is None else S + jnp.diag((~seen.mask).astype(S.dtype))
             density = where_definite(linalg.cholesky(S), info.log_likelihood)
             return space.retract(x, linalg.matmul(embed, d)), linalg.quadratic(embed, cov), S, density

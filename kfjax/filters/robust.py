@@ -171,7 +171,7 @@ def _reweighted(who: str, filter: Filter, law: Any, iterations: int) -> Filter:
     return filter._replace(update=update)
 
 
-def _weigh(law: Any, info: Info, L: Array, iterations: int) -> tuple[Array, Array]:
+def _weigh(law: Any, info: Any, L: Array, iterations: int) -> tuple[Array, Array]:
     """Return 1 / w [m] after some iterations from 1, and the correction; L L' is R, zero in unobserved channels."""
     noisy = jnp.diag(L) > 0
     whitened = linalg.solve_lower(L, info.innovation)

@@ -71,7 +71,7 @@ class Sensors(Pytree):
         return with_model(self.model, h=self.h[k], R=self.R[k], difference=self.difference[k])
 
 
-def names(sensors: Any) -> list[Any] | None:
+def names(sensors: Any) -> list[Any] | Any:
     """Return the keys of a dict, sorted, or the indices of a tuple; None of anything else."""
     if isinstance(sensors, dict):
         return sorted(sensors)
@@ -80,7 +80,7 @@ def names(sensors: Any) -> list[Any] | None:
 
 def like(sensors: Any, values: list[Any]) -> Any:
     """Return values, in the order of `names`, as a dict or tuple like sensors."""
-    return dict(zip(names(sensors), values, strict=True)) if isinstance(sensors, dict) else tuple(values)
+    return dict(zip(sorted(sensors), values, strict=True)) if isinstance(sensors, dict) else tuple(values)
 
 
 @constructor

@@ -18,6 +18,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import Array
 
@@ -82,7 +83,7 @@ def corrected_gain(n: int, m: int, *, hidden: int = 32, context: bool = False) -
     return gain_filter(CorrectedGain(n, m, hidden, context), FEATURES, Raw())
 
 
-def state_scales(model: StateSpaceModel, states: Array) -> dict[str, Array]:
+def state_scales(model: StateSpaceModel, states: Array | np.ndarray) -> dict[str, Array]:
     """Return the constants that `corrected_gain(context=True)` measures states in: where they are, and their spread.
 
     Args:
@@ -159,7 +160,7 @@ class CorrectedGain(CovarianceRule):
     context: bool
 
     @property
-    def module(self) -> CorrectionNetwork:
+    def module(self) -> Any:
         """The network."""
         return CorrectionNetwork(self.n, self.m, self.hidden)
 

@@ -45,7 +45,7 @@ class GainState(NamedTuple):
     """
 
     mean: Array
-    cov: Array | None
+    cov: Any
     carry: Any
     past: Past
 
@@ -89,10 +89,12 @@ class GainRule(abc.ABC):
     def cov(self, params: Learned) -> Array | None:
         """Return the covariance of x_0, or None for a filter without one."""
         del params
+        return None
 
     def predicted_cov(self, params: Learned, state: GainState, u: Any) -> Array | None:
         """Return the covariance of x_{t|t-1} from the state at t-1."""
         del params, state, u
+        return None
 
 
 @constructor

@@ -28,12 +28,12 @@ class NetworkGain(GainRule):
     module: Any
 
     @property
-    def n(self) -> int:
+    def n(self) -> int:  # type: ignore[override]  # nobody sets it
         """The dimension of the state."""
         return self.module.n
 
     @property
-    def m(self) -> int:
+    def m(self) -> int:  # type: ignore[override]
         """The dimension of the observation."""
         return self.module.m
 

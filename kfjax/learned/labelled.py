@@ -146,8 +146,8 @@ def calibrate_sensors(
     U = _rotation((y - y_mean).T @ (seen - mean)) if rotation else np.eye(y.shape[1])
     s = _scale(y - y_mean, (seen - mean) @ U.T) if scale else 1.0
     b = y_mean - s * U @ mean
-    s, U, b = (jnp.asarray(a, model.dtype) for a in (s, U, b))
-    return Calibration(model.replace(h=_turned_function(model.h, s * U, b)), s, U, b)
+    size, turn, shift = (jnp.asarray(a, model.dtype) for a in (s, U, b))
+    return Calibration(model.replace(h=_turned_function(model.h, size * turn, shift)), size, turn, shift)
 
 
 def _check_flat(fn: str, model: StateSpaceModel) -> None:

@@ -58,7 +58,7 @@ def _gated(r: Array, z: Array, n: Array, u: Array, h: Array) -> Array:
 
 
 @_gated.defjvp
-def _gated_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
+def _gated_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Any]:
     # written out, so that a training step keeps one number per unit and argument, and not every step of the computation
     r, z, n, u, h = primals
     r, z = nn.sigmoid(r), nn.sigmoid(z)

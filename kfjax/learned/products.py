@@ -66,7 +66,7 @@ def _transpose_W(ct: Array, x: Array, W: Any) -> Array:
     return first(_value(first(ct.T), x)).T
 
 
-def _batch(args: tuple[Array, Array], axes: tuple[int | None, int | None]) -> tuple[Array, int]:
+def _batch(args: tuple[Array, Array], axes: tuple[Any, Any]) -> tuple[Array, int]:
     if axes[1] is None:
         return _product.bind(jnp.moveaxis(args[0], axes[0], 0), args[1]), 0
     return jax.vmap(_value, in_axes=axes)(*args), 0

@@ -126,10 +126,10 @@ class RecurrentStack(nn.Module):
     def setup(self) -> None:
         """Name the layers."""
         self.cells = [CELLS[self.cell](size, orthogonal) for size in self.hidden]
-        self.norms = [nn.LayerNorm() for _ in self.hidden] if self.layer_norm else None
+        self.norms: Any = [nn.LayerNorm() for _ in self.hidden] if self.layer_norm else None
         self.drop = nn.Dropout(self.dropout)
-        self.first = dense(self.encode) if self.encode else None
-        self.mixing = dense(self.mix) if self.mix else None
+        self.first: Any = dense(self.encode) if self.encode else None
+        self.mixing: Any = dense(self.mix) if self.mix else None
         self.head = dense(self.outputs, zero=True)
         if self.learned_start:
             zeros = nn.initializers.zeros

@@ -23,7 +23,7 @@ from jax import Array
 
 from kfjax.base import Filter, Info, constructor
 from kfjax.learned.feature_maps import Asinh, FeatureMap
-from kfjax.learned.features import FEATURES, Past, differences, first_past, next_past, sizes
+from kfjax.learned.features import FEATURES, differences, first_past, next_past, sizes
 from kfjax.learned.params import Initialiser, Learned
 from kfjax.learned.recurrent_cells import RecurrentStack
 from kfjax.models import StateSpaceModel
@@ -50,9 +50,9 @@ class Before(NamedTuple):
 
     mean: Array
     carry: Any
-    predicted: Array | None
-    past: Past | None
-    key: Array | None
+    predicted: Any
+    past: Any
+    key: Any
 
 
 class RecurrentState(NamedTuple):
@@ -208,9 +208,8 @@ class Recurrent:
 
     def predict(self, params: Learned, state: RecurrentState, u: Any = None) -> RecurrentState:
         """Take a step in which nothing is seen."""
-        model, predicted, past = params.model, None, state.before.past
-        if self.predicts:
-            predicted = model.f(state.mean, u).astype(model.dtype)
+        model, past = params.model, state.before.past
+        predicted: Any = model.f(state.mean, u).astype(model.dtype) if self.predicts else None
         if self.features:
             past = next_past(model, past, state.mean, predicted, u)
         now, later = (None, None) if state.key is None else jax.random.split(state.key)
@@ -250,7 +249,8 @@ class Recurrent:
             middle, unit = _scale(params, "u", jnp.zeros(self.inputs, params.model.dtype))
             v.append((jnp.asarray(u, params.model.dtype) - middle) / unit)
         rngs = None if before.key is None else {"dropout": jax.random.wrap_key_data(before.key)}
-        carry, z = self.network.apply(params.network, before.carry, jnp.concatenate(v), rngs=rngs)
+        found: Any = self.network.apply(params.network, before.carry, jnp.concatenate(v), rngs=rngs)
+        carry, z = found
         base = {"level": centre, "increment": before.mean, "update": before.predicted}[self.output]
         return carry, retract(base, spread * z)
 
@@ -267,7 +267,7 @@ class Recurrent:
 class _Start(Initialiser):
     """The `init` of a recurrent filter, which may need a key."""
 
-    rule: Recurrent | None = None
+    rule: Any = None
 
     def __call__(self, params: Learned, key: Array | None = None) -> RecurrentState:
         """Return the state before the first step."""
@@ -285,6 +285,6 @@ def _scale(params: Learned, name: str, zero: Array) -> tuple[Array, Array]:
     return given.get("centre", zero), given.get("spread", jnp.ones((), zero.dtype))
 
 
-def _words(key: Array) -> Array:
+def _words(key: Any) -> Array:
     """The words of a key, of the new type or the old, in an array of their own."""
     return jnp.copy(jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key)

@@ -94,17 +94,17 @@ class RecursiveGain(CovarianceRule):
     floor: float
 
     @property
-    def n(self) -> int:
+    def n(self) -> int:  # type: ignore[override]  # nobody sets it
         """The dimension of the state."""
         return self.gain.n
 
     @property
-    def m(self) -> int:
+    def m(self) -> int:  # type: ignore[override]
         """The dimension of the observation."""
         return self.gain.m
 
     @property
-    def noise(self) -> RecurrentHead:
+    def noise(self) -> Any:
         """The second network."""
         return RecurrentHead(self.hidden, entries(self.n))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -75,10 +75,12 @@ class Polynomial:
 @functools.cache
 def _monomials(inputs: int, degree: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Per degree: which monomial of the degree below times which input makes each one."""
-    table, before = [], {(): 0}
+    table = []
+    before: dict[tuple[int, ...], int] = {(): 0}
     for d in range(1, degree + 1):
         now = list(itertools.combinations_with_replacement(range(inputs), d))
-        table.append(tuple(np.array(a, np.int32) for a in ([before[m[:-1]] for m in now], [m[-1] for m in now])))
+        lower, last = [before[m[:-1]] for m in now], [m[-1] for m in now]
+        table.append((np.array(lower, np.int32), np.array(last, np.int32)))
         before = {m: i for i, m in enumerate(now)}
     return table
 
@@ -135,8 +137,8 @@ class MLP:
 
     def __call__(self, weights: Any, v: Array) -> Array:
         """Return the network's output, [outputs]."""
-        bias = weights["params"]["last"]["bias"]
-        return _Layers(self.hidden, bias.shape[-1]).apply(weights, v)
+        network: Any = _Layers(self.hidden, weights["params"]["last"]["bias"].shape[-1])
+        return network.apply(weights, v)
 
     def fit(self, key: Array | None, weights: Any, v: Array, target: np.ndarray, seen: np.ndarray) -> Any:
         """Return weights trained on the mean squared error."""
@@ -144,7 +146,7 @@ class MLP:
             raise ValueError("MLP: got no random key; expected one, to draw batches. Pass key=.")
         data = (v, jnp.asarray(target, v.dtype), jnp.asarray(seen))
         optimizer = clipped_adam(Cosine(self.learning_rate, self.steps, final=0.01))
-        options = {"steps": self.steps, "batch_size": self.batch_size, "reports": 1, "show": False}
+        options: dict[str, Any] = {"steps": self.steps, "batch_size": self.batch_size, "reports": 1, "show": False}
         return train(_SquaredError(self), weights, data, key=key, optimizer=optimizer, **options).params
 
 
@@ -162,7 +164,8 @@ class _Layers(nn.Module):
         return dense(self.outputs, zero=True, name="last")(x)
 
 
-class _SquaredError(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class _SquaredError:
     """The loss of a regression, a value."""
 
     regressor: MLP

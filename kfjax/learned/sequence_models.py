@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -133,7 +135,7 @@ def series_scales(model: StateSpaceModel, data: Dataset) -> dict[str, dict[str, 
     y = jnp.asarray(np.where(seen, data.obs, np.nan), model.dtype)
     zero = jnp.zeros(y.shape[-1], y.dtype)
     centre = jnp.nanmean(difference(y, zero), axis=(0, 1))
-    scales = {
+    scales: dict[str, dict[str, Any]] = {
         "x": state_scales(model, np.where(active, data.state, np.nan)),
         "y": {"centre": centre, "spread": jnp.nanstd(difference(y, centre), axis=(0, 1))},
     }

@@ -85,7 +85,7 @@ class SplitGain(CovarianceRule):
     nominal: bool
 
     @property
-    def modules(self) -> dict[str, RecurrentHead]:
+    def modules(self) -> dict[str, Any]:
         """The two networks."""
         return {name: RecurrentHead(self.hidden, entries(size)) for name, size in (("P", self.n), ("S", self.m))}
 

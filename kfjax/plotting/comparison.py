@@ -56,8 +56,8 @@ def _panels(figure: Figure, components: int) -> tuple[list[Axes], Axes, Axes]:
     """Components on the left, errors above consistency on the right."""
     grid = figure.add_gridspec(2 * components, 2, width_ratios=(1.15, 1))
     left = [figure.add_subplot(grid[2 * j : 2 * j + 2, 0]) for j in range(components)]
-    right = (figure.add_subplot(grid[rows, 1]) for rows in (slice(0, components), slice(components, None)))
-    return left, *right
+    upper, lower = (figure.add_subplot(grid[rows, 1]) for rows in (slice(0, components), slice(components, None)))
+    return left, upper, lower
 
 
 def _draw_curves(comparison: Any, truth: bool, upper: Axes, lower: Axes) -> None:
@@ -76,7 +76,7 @@ def _draw_curves(comparison: Any, truth: bool, upper: Axes, lower: Axes) -> None
     upper.set_title("Error over time" if truth else "Error of y, one step ahead, over time", loc="left")
     plot_consistency(_given(ratios), ylabel="ANEES" if truth else "NIS per channel", level=level, ax=lower, **options)
     lower.set_title("Consistency over time", loc="left")
-    lower.legend(lower.collections, [c.get_label() for c in lower.collections], loc="best")
+    lower.legend(list(lower.collections), [str(c.get_label()) for c in lower.collections], loc="best")
 
 
 def _title(comparison: Any) -> str:

@@ -64,12 +64,12 @@ def plot_ellipses(
     ax = map_axes(d) if ax is None else ax
     if (ax.name == "3d") != (d == 3):
         raise ValueError(f"plot_ellipses: got axes of projection {ax.name!r} for {d} dimensions; expected others.")
-    faces = _faces(mean, _roots(cov) * _radius(d, probability))
+    faces: Any = _faces(mean, _roots(cov) * _radius(d, probability))
     if d == 2:
         ax.add_collection(PolyCollection(faces, facecolors=colour, edgecolors=colour, alpha=0.2, lw=0.8, label=label))
         ax.autoscale_view()
     else:
-        ax.add_collection3d(Poly3DCollection(faces, facecolors=colour, alpha=0.2, lw=0, label=label))
+        ax.add_collection3d(Poly3DCollection(faces, facecolors=colour, alpha=0.2, lw=0, label=label))  # type: ignore[attr-defined]
     style(ax)
     return ax
 

@@ -62,7 +62,7 @@ def plot_autocorrelation(
     ax.axhline(0, color=TRUTH, lw=0.8)
     ax.vlines(at, 0, test.autocorrelation, color=colour, lw=1.6)
     ax.plot(at, test.autocorrelation, "o", color=colour, ms=4, label=f"innovations (p = {test.p_value:.2g})")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.locator_params(axis="x", integer=True)
     ax.legend(loc="upper right", ncols=2)
     style(ax, xlabel="lag", ylabel="autocorrelation")
     return ax

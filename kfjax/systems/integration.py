@@ -57,7 +57,7 @@ class IntegratedNoise:
     order: int
     dimensions: int
 
-    def __call__(self, q_var: Array, x: Any, u: Any) -> Array:
+    def __call__(self, q_var: Any, x: Any, u: Any) -> Array:
         """Return Q [k d, k d], the same for every x."""
         del x
         dt, powers = step_length(u), range(self.order - 1, -1, -1)

@@ -32,7 +32,8 @@ def _integrators(
     check_count(f"{who}: dimensions", dimensions)
     choose(f"{who}: measure", measure, _DERIVATIVES[:order])
     check_positive(f"{who}: q_std", q_std, zero=True)
-    F, Q = IntegratorTransition(order, dimensions), Partial(IntegratedNoise(order, dimensions), q_std**2)
+    F: Any = IntegratorTransition(order, dimensions)
+    Q: Any = Partial(IntegratedNoise(order, dimensions), q_std**2)
     if dt is not None:
         check_positive(f"{who}: dt", dt)
         F, Q = F(dt), Q(None, dt)

@@ -54,7 +54,7 @@ def unconstrain(cov: Any, floor: float = 0.0) -> Array:
     return jnp.asarray(theta[np.tril_indices(len(scale))], cov.dtype)
 
 
-def constrain(theta: Array, floor: float = 0.0) -> Array:
+def constrain(theta: Array, floor: float | Array = 0.0) -> Array:
     """Return the covariance [n, n] of free numbers [n (n + 1) / 2]; the inverse of `unconstrain`.
 
     Args:
@@ -72,13 +72,13 @@ class FreeNoise(NamedTuple):
 
     Attributes:
         params: a `StateSpaceModel`, or params that hold one.
-        factors: free numbers by name, of "Q", "R", "P0" (the prior's covariance).
-        floors: smallest variance by name, scalars.
+        factors: dict of free numbers by name, of "Q", "R", "P0" (the prior's covariance).
+        floors: dict of the smallest variance by name, scalars.
     """
 
     params: Any
-    factors: dict[str, Array]
-    floors: dict[str, Array]
+    factors: Any
+    floors: Any
 
 
 def free_noise(params: Any, which: Sequence[str] = ("Q", "R"), floor: float | None = None) -> FreeNoise:
@@ -104,7 +104,7 @@ def free_noise(params: Any, which: Sequence[str] = ("Q", "R"), floor: float | No
 
 def noise_of(free: FreeNoise) -> Any:
     """Return the params with the covariances put in: a transform for `through`."""
-    covs = {name: constrain(theta, free.floors[name]) for name, theta in free.factors.items()}
+    covs: dict[str, Any] = {name: constrain(theta, free.floors[name]) for name, theta in free.factors.items()}
     if "P0" in covs:
         covs["prior"] = Gaussian(model_of(free.params).prior.mean, covs.pop("P0"))
     return with_model(free.params, **covs)

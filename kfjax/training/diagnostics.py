@@ -94,7 +94,7 @@ def probed(filter: Filter, probe: Callable) -> Filter:
     return Filter(init, predict, update)
 
 
-def _found(state: Probed, info: Info) -> Any:
+def _found(state: Probed, info: Any) -> Any:
     del state
     return info.extra["found"]
 

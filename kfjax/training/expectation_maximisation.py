@@ -170,7 +170,7 @@ def _em(names: frozenset[str], iterations: int, model: StateSpaceModel, data: Da
     return Maximised(fitted, jnp.append(history, expect(fitted).log_likelihood))
 
 
-def _whole_and_likelihood(state: SquareRoot, info: Info) -> tuple[SquareRoot, Array]:
+def _whole_and_likelihood(state: SquareRoot, info: Info) -> tuple[SquareRoot, Any]:
     return state, info.log_likelihood
 
 
@@ -183,7 +183,7 @@ def _expected(names: frozenset[str], model: StateSpaceModel, one: Dataset) -> _S
     active = ones if active is None else active
     masks = jnp.broadcast_to(ones[:, None], one.obs.shape) if one.observed is None else one.observed
 
-    def back(carry: tuple[SquareRoot, Any], at: tuple[Any, ...]) -> tuple[tuple[SquareRoot, Any], None]:
+    def back(carry: tuple[Any, Any], at: tuple[Any, ...]) -> tuple[tuple[Any, Any], None]:
         later, sums = carry
         belief, u, y, mask, counts = at
         noise = _observation_moment(names, model, later, y, u, mask)
@@ -197,7 +197,9 @@ def _expected(names: frozenset[str], model: StateSpaceModel, one: Dataset) -> _S
     shapes = jax.eval_shape(lambda: back((last, (0.0,) * 4), jax.tree.map(lambda a: a[0], at))[0][1])
     zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
     (first, sums), _ = jax.lax.scan(back, (last, zeros), at, reverse=True)
-    return _Sums(log_likelihood.sum(), *sums, Gaussian(first.mean - model.prior.mean, first.cov))
+    dynamics, observation, steps, seen = sums
+    at_start = Gaussian(first.mean - model.prior.mean, first.cov)
+    return _Sums(log_likelihood.sum(), dynamics, observation, steps, seen, at_start)
 
 
 def _masked(condition: Array, moment: Array) -> Array:

@@ -53,7 +53,7 @@ def partition(params: Any, trainable: Any = None) -> tuple[Any, Any]:
     leaves = [leaf for _, leaf in paths]
     trained = [leaf if c else None for c, leaf in zip(chosen, leaves, strict=True)]
     frozen = [None if c else leaf for c, leaf in zip(chosen, leaves, strict=True)]
-    return structure.unflatten(trained), structure.unflatten(frozen)
+    return jax.tree.unflatten(structure, trained), jax.tree.unflatten(structure, frozen)
 
 
 def merge(trained: Any, frozen: Any) -> Any:

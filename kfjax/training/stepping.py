@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -41,8 +40,8 @@ class Task:
         many: whether several runs are trained at once.
     """
 
-    loss: Callable
-    validation_loss: Callable
+    loss: Any
+    validation_loss: Any
     optimizer: optax.GradientTransformation
     batch_size: int
     window: int | None = None

@@ -135,7 +135,7 @@ def tune(
             " not diverge. Check the model's units, prior and inputs."
         )
     factors = Scales(*(np.exp(np.asarray(log)) for log in task.pinned(best)))
-    losses = tuple(fitted.objective(task, params, theta) for theta in (one, best))
+    losses = fitted.objective(task, params, one), fitted.objective(task, params, best)
     return Tuned(scale_noise(params, factors), factors, losses, (before, after), step, refusals)
 
 

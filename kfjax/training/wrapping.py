@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from collections.abc import Callable
 from typing import Any
@@ -82,30 +83,35 @@ def random_start(loss: Callable, std: float | tuple[float, ...]) -> RandomStart:
     return RandomStart(loss, std)
 
 
-class _Whole:
+class _Whole(abc.ABC):
     """A loss with `start` and `continued` over whole trajectories: from x_0, with the final states forgotten."""
 
     def __call__(self, params: Any, batch: Any, key: Array) -> Array:
         """Return the loss of a batch."""
         return self.continued(params, batch, key, None)[0]
 
+    @abc.abstractmethod
+    def continued(self, params: Any, batch: Any, key: Array, states: Any) -> tuple[Any, Any]:
+        """Return the loss and the states at the end; from x_0 where there are none."""
+
 
 @dataclasses.dataclass(frozen=True)
 class WeightedSum(_Whole):
     """What `weighted_sum` makes; its state is the tuple of its terms' states."""
 
-    terms: tuple[tuple[float, Callable], ...]
+    terms: tuple[tuple[float, Any], ...]
 
     def start(self, params: Any, batch: Any, key: Array) -> tuple:
         """Return the states of every term."""
         return tuple(loss.start(params, batch, key) for _, loss in self.terms)
 
-    def continued(self, params: Any, batch: Any, key: Array, states: tuple | None) -> tuple[Array, tuple | None]:
+    def continued(self, params: Any, batch: Any, key: Array, states: Any) -> tuple[Any, Any]:
         """Return the sum, and the states at the end."""
         keys = jax.random.split(key, len(self.terms))
         if states is None:
             return sum(w * loss(params, batch, k) for (w, loss), k in zip(self.terms, keys, strict=True)), None
-        total, ends = 0, []
+        total: Any = 0
+        ends: list[Any] = []
         for (weight, loss), k, state in zip(self.terms, keys, states, strict=True):
             value, end = loss.continued(params, batch, k, state)
             total, ends = total + weight * value, [*ends, end]
@@ -121,7 +127,7 @@ class L2(_Whole):
         del params, batch, key
         return ()
 
-    def continued(self, params: Any, batch: Any, key: Array, states: Any) -> tuple[Array, Any]:
+    def continued(self, params: Any, batch: Any, key: Array, states: Any) -> tuple[Any, Any]:
         """Return the sum of squares."""
         del batch, key
         leaves = [leaf for leaf in jax.tree.leaves(learned_part(params)) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
@@ -132,7 +138,7 @@ class L2(_Whole):
 class Through(_Whole):
     """What `through` makes."""
 
-    loss: Callable
+    loss: Any
     transform: Callable[[Any], Any]
 
     @property
@@ -157,7 +163,7 @@ class Through(_Whole):
 class RandomStart(_Whole):
     """What `random_start` makes."""
 
-    loss: Callable
+    loss: Any
     std: float | tuple[float, ...]
 
     @property
