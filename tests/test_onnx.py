@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import sys
 
 import jax
 import numpy as np
@@ -41,13 +42,12 @@ def streamed(session, case):
 
 
 # the rest of the table draws random numbers, which jax2onnx does not know, or is much like one of these
-SOME = ("kalman", "unscented")
-SLOW = ("iterated_extended", "square_root_unscented", "gated", "huber", "adaptive", "constant_gain", "imm")
+SLOW = ("unscented", "iterated_extended", "square_root_unscented", "gated", "huber", "adaptive", "constant_gain", "imm")
 SLOW += ("corrected_gain", "recursive_kalman_net", "recurrent")
 
 
 @needs_onnx
-@pytest.mark.parametrize("name", [*SOME, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+@pytest.mark.parametrize("name", ["kalman", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 def test_round_trip(name, tmp_path):
     case = table.case(name)
     u = None if case.us is None else case.us[0]
@@ -60,6 +60,7 @@ def test_round_trip(name, tmp_path):
 
 
 @needs_onnx
+@pytest.mark.xdist_group("kalman")
 def test_a_whole_run_of_a_batch(tmp_path):
     problem = table.linear()
     path = tmp_path / "run.onnx"
@@ -76,6 +77,7 @@ def test_a_whole_run_of_a_batch(tmp_path):
 
 
 @needs_onnx
+@pytest.mark.xdist_group("kalman")
 def test_what_onnx_cannot_express(tmp_path):
     model = table.linear().model
     with pytest.raises(ValueError, match=r"the filter draws random numbers \(.*random"):
@@ -84,7 +86,7 @@ def test_what_onnx_cannot_express(tmp_path):
         exporting.export_step(tmp_path / "a.onnx", kf.kalman(), model, batch="b")
 
 
-@pytest.mark.skipif(INSTALLED, reason="the packages are installed")
-def test_what_to_install(tmp_path):
+def test_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jax2onnx", None)  # importing it raises
     with pytest.raises(ImportError, match="pip install 'kfjax\\[onnx\\]'"):
         exporting.export_step(tmp_path / "a.onnx", kf.kalman(), table.linear().model)
