@@ -17,7 +17,7 @@ from kfjax.plotting import plot_errors, plot_history, plot_path
 
 QUICK = "KFJAX_QUICK" in os.environ  # small sizes, for automatic tests
 plt.rcParams.update({"figure.dpi": 72, "figure.constrained_layout.use": True})
-TRAJECTORIES, STEPS, LONG = (40, 10, 20) if QUICK else (400, 20, 200)
+TRAJECTORIES, HELD_OUT, STEPS, LONG = (40, 40, 10, 10) if QUICK else (400, 100, 20, 200)
 OPTIMISER_STEPS, SEEDS = (5, 2) if QUICK else (300, 2)
 
 # %% [markdown]
@@ -38,8 +38,8 @@ def drawn(seed, trajectories, steps):
     return kf.Dataset(ys, xs)
 
 
-train, validation = drawn(0, TRAJECTORIES, STEPS), drawn(1, TRAJECTORIES // 4, STEPS)
-test = drawn(2, TRAJECTORIES // 4, LONG)
+train, validation = drawn(0, TRAJECTORIES, STEPS), drawn(1, HELD_OUT, STEPS)
+test = drawn(2, HELD_OUT, LONG)
 print(train, validation, test, sep="\n")
 
 xs, ys = kf.simulate(jax.random.key(4), truth, LONG)

@@ -65,6 +65,7 @@ def receiver(keep):
 
 STREAMS, WINDOW, BATCHES, TEST_STEPS = 32, 10, (4 if QUICK else 40), (50 if QUICK else 100)
 EPOCHS = 2 if QUICK else 25
+LONGER = 1 if QUICK else 10  # times the horizon of training, in tests of what lies beyond it
 TRAINING_STEPS = STREAMS * WINDOW * BATCHES
 STATES = ("$p_x$", "$p_y$", "$v_x$", "$v_y$", "bias", "drift")
 
@@ -504,12 +505,12 @@ plt.show()
 # step of such a window.
 
 # %%
-SHORT = 20 if QUICK else 60
+SHORT = 40 if QUICK else 60
 few = kf.Dataset(np.asarray(held_out()[1])[:16, :SHORT], np.asarray(held_out()[2])[:16, :SHORT])
 fades = kf.training.forgetting(kf.extended(), model, few, scale=np.asarray(sigma))
 print("steps until an error has faded to 1/e:", fades.to_1_e, " to 1 %:", fades.to_1_percent)
-LONG = 40
-lengths = (10, 40) if QUICK else (2, 5, 10, 20, 40)
+lengths = (5, WINDOW) if QUICK else (2, 5, 10, 20, 40)
+LONG = lengths[-1]
 as_streams = [
     kf.Dataset(np.asarray(kf.data.as_streams(np.asarray(a), STREAMS, len(a) // STREAMS))[0], np.asarray(b))
     for a, b in (
@@ -537,7 +538,7 @@ left.plot(lengths, [np.sqrt(np.mean(floor**2)) for floor in floors], "s--", labe
 left.plot(lengths, at_the_end[: len(lengths)], "o-", label="LSTM, at the last step of N")
 left.set(xscale="log", yscale="log", xlabel="window length N", ylabel="error", title="Window length", ylim=(0.05, None))
 left.legend()
-for name in ("window of 10", "window of 10, burn-in", "window of 40"):
+for name in ("window of 10", "window of 10, burn-in", f"window of {LONG}"):
     right.plot(np.arange(1, len(profiles[name]) + 1), profiles[name], "o-", ms=3, label=name)
 right.set(yscale="log", xlabel="step in the window", title="Error within a window")
 right.legend()
@@ -586,7 +587,7 @@ HORIZON = BATCHES * WINDOW
 
 @jax.vmap
 def trajectory(key):
-    return recorded(key, kf.extended(), free, 10 * HORIZON)
+    return recorded(key, kf.extended(), free, LONGER * HORIZON)
 
 
 every = trajectory(jax.random.split(jax.random.key(7), 2 * STREAMS))
@@ -603,7 +604,7 @@ settings = {
     "levels, fed back": (Options(feedback=1.0), data),
     "increments, fed back": (Options(feedback=1.0, increment=1.0), data),
 }
-steps_shown = np.arange(1, 10 * HORIZON + 1)
+steps_shown = np.arange(1, LONGER * HORIZON + 1)
 found = students(settings)
 free_sigma = jnp.sqrt(jnp.diagonal(long.cov, axis1=2, axis2=3).mean((0, 1)))
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
@@ -680,6 +681,7 @@ bars(errors, "Normalisation")
 
 
 # %%
+@jax.jit
 def slope_per_lag(options, trained, scales, ys):
     """Norm of d student_T / d y_{T-k}, in standard deviations of the filter, as `kf.training.gradient_per_lag`."""
 
@@ -687,7 +689,7 @@ def slope_per_lag(options, trained, scales, ys):
         out = predict(options, trained, scales.y(y)[None], jnp.zeros((1, len(y)), bool))
         return scales.target.inverse(out)[0, -1] / sigma
 
-    J = jax.jit(jax.vmap(jax.jacrev(last)))(ys)
+    J = jax.vmap(jax.jacrev(last))(ys)
     return jnp.sqrt(jnp.sum(J**2, axis=(1, 3))).mean(0)[::-1]
 
 
@@ -748,7 +750,7 @@ def observations(key, count, steps):
     return kf.Dataset(ys, xs)
 
 
-count, optimiser_steps = (16, 10) if QUICK else (96, 800)
+count, tested, optimiser_steps = (32, 64, 10) if QUICK else (96, 32, 800)
 train, validation = observations(jax.random.key(10), 2 * count, SHORT).split(count, count)
 student = kf.learned.recurrent(kf.learned.RecurrentStack(6, (32,), "gru"), 7, ("F2", "F4"), "update")
 constants = kf.learned.measure_scales(free, train.obs) | {"x": {"centre": jnp.zeros(6), "spread": sigma}}
@@ -775,7 +777,7 @@ print("the teacher forgets to 1/e in", found.forgetting.to_1_e, "steps;  gates",
 # And the verdict: error to the *truth*, on new trajectories of the same length and of ten times the length.
 
 # %%
-test = observations(jax.random.key(14), 32, 10 * SHORT)
+test = observations(jax.random.key(14), tested, LONGER * SHORT)
 comparison = kf.compare({"EKF (teacher)": teacher, "student": (student, distilled.params)}, test, repeats=1)
 for row in comparison.rows:
     inside = 10 ** (comparison.evaluations[row.name].error_over_time()[:SHORT] / 10)

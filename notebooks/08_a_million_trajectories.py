@@ -20,7 +20,7 @@ from kfjax.plotting import plot_autocorrelation, plot_consistency, plot_errors
 
 QUICK = "KFJAX_QUICK" in os.environ  # small sizes, for automatic tests
 plt.rcParams.update({"figure.dpi": 72, "figure.constrained_layout.use": True})
-TRIALS, STEPS = (200, 30) if QUICK else (10_000, 100)
+TRIALS, STEPS = (50, 30) if QUICK else (10_000, 100)
 
 # %% [markdown]
 # ## One call
@@ -47,7 +47,7 @@ for name, value in (
 # How the precision grows with the number of trials: the interval shrinks as one over its root.
 
 # %%
-counts = (50, 100, 200) if QUICK else (100, 300, 1000, 3000, 10_000)
+counts = (10, 20, 50) if QUICK else (100, 300, 1000, 3000, 10_000)
 figure, ax = plt.subplots(figsize=(6, 2.6))
 for count in counts:
     low, high = kf.evaluation.mse_db(study.mses[:count])[1:]
@@ -113,7 +113,7 @@ print(f"UKF - EKF on the same trials: {paired.value:+.4f} dB, interval {paired.l
 # that was never stopped. (Here a part of the million; the time of the whole is in the documentation.)
 
 # %%
-part, whole = (100, 200) if QUICK else (8_000, 20_000)
+part, whole = (20, 40) if QUICK else (8_000, 20_000)
 with tempfile.TemporaryDirectory() as folder:
     options = {"steps": STEPS, "chunk": part // 2, "resume": f"{folder}/study"}
     for trials in (part, whole):
