@@ -1,6 +1,7 @@
 """Measure speed beside other libraries, and write the page of all results.
 
     python -m benchmarks.speed W2 W3          these workloads, in the precisions and with the options that matter
+    python -m benchmarks.speed why            the parts of workloads that miss a target
     python -m benchmarks.speed all --again    everything, curves and the latency of a step, too
     python -m benchmarks.speed                the page alone
 
@@ -19,6 +20,7 @@ from typing import NamedTuple
 
 from benchmarks.speed import store
 from benchmarks.speed.page import write_page
+from benchmarks.speed.profiles import STARTS
 from benchmarks.speed.scaling import CURVES
 from benchmarks.speed.targets import TARGETS
 from kfjax import xla_options
@@ -26,7 +28,7 @@ from kfjax.evaluation.timing import pin
 from kfjax.evaluation.workloads import WORKLOADS
 
 HERE = Path(__file__).parent
-NAMES = (*WORKLOADS, *CURVES, "latency")
+NAMES = (*WORKLOADS, *CURVES, "latency", "why")
 PRECISIONS = ("float64", "float32")
 ON_JAX = "dynamax,cuthbert,smcx,kalmax,kalman_py"  # whom options of XLA concern
 # read when JAX starts; by name, since they must not be combined
@@ -64,6 +66,9 @@ def tasks(arguments):
     names = NAMES if "all" in arguments.name else arguments.name
     measuring = ["benchmarks.speed.measuring", "--rounds", str(arguments.rounds), *["--quick"] * arguments.quick]
     for name in names:
+        if name == "why":
+            yield from profiles(arguments)
+            continue
         for precision, options in starts(name, arguments):
             if name == "latency":
                 yield Task(name, precision, options, ["benchmarks.latency", *["--steps", "20"] * arguments.quick])
@@ -76,6 +81,14 @@ def tasks(arguments):
             else:
                 only = arguments.only or (ON_JAX if options else "")
                 yield Task(name, precision, options, [*measuring, name, "--only", only])
+
+
+def profiles(arguments):
+    """Yield the profiles of workloads that miss a target."""
+    for name, started in STARTS.items():
+        command = ["benchmarks.speed.profiles", name, "--rounds", str(arguments.rounds)]
+        for precision, options in started:
+            yield Task(f"why {name}", precision, options, [*command, *["--quick"] * arguments.quick])
 
 
 def starts(name, arguments):

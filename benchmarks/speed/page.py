@@ -1,6 +1,7 @@
 """The page of results, in markdown: made of the saved rows alone."""
 
 from benchmarks.speed import store
+from benchmarks.speed.profiles import why_tables
 from benchmarks.speed.scaling import CURVES
 from benchmarks.speed.targets import ratios, target_table
 from kfjax.evaluation.workloads import WORKLOADS, Size
@@ -21,6 +22,9 @@ at the speed of a large copy and of a large matrix product on this core; for par
 """
 TARGETS = """How many times longer the fastest other library takes than kfjax, in one run. With an option the others
 have it, too; in brackets is the fastest without it.
+"""
+WHY = """The time of a workload beside that of its parts, each jitted by itself, in turn in one run: medians, and minima
+in brackets. Kernels are the operations of the largest loop of the compiled program: `python -m benchmarks.speed why`.
 """
 AGREEMENT = """Largest differences from kfjax, over the largest entry: at most 1e-6 in double precision (dynamax adds
 1e-9 to diagonals) and 2e-3 in single. Particle filters draw other particles: their means may differ by half of the
@@ -44,7 +48,7 @@ def page(rows):
     """Return the page of all rows."""
     table = [row for row in ordered(rows) if "contenders" in row and "curve" not in row]
     parts = [HEAD, "![Times](speed.png)\n", "## Targets\n", TARGETS]
-    parts += [*target_table(table), ""]
+    parts += [*target_table(table), "", "### Why, where a target does not hold\n", WHY, *why_tables(rows)]
     for title, group in groups(table).items():
         parts += [f"## {title}\n", *speed_table(group), ""]
         parts += ["Seconds of processor time until the first result, less a warm call:\n", *compile_table(group), ""]
