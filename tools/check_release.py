@@ -3,14 +3,16 @@
     python tools/check_release.py [--only wheel|sdist] [pytest arguments]
 
 Builds the source distribution and the wheel, installs each with its `test` extra into a new environment, unpacks the
-source distribution elsewhere, takes the package out of it, so that only the installed one can be imported, and runs
-the quick tests there. Arguments that are not its own go to pytest: `-n 2 --dist loadgroup` for two processes,
-`tests/test_models.py` for less.
+source distribution elsewhere, takes the package out of it, so that only the installed one can be imported, and there
+checks the types of `tests/typed_user.py` against those that are shipped, and runs the quick tests. Arguments that are
+not its own go to pytest: `-n 2 --dist loadgroup` for two processes, `tests/test_models.py` for less. Tests of measured
+data are skipped unless `KFJAX_DATA` names their folder.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -52,14 +54,22 @@ def unpacked_tests(sdist: Path, folder: Path) -> Path:
     return tree
 
 
+def check_place(python: Path, environment: Path, tree: Path) -> None:
+    """Refuse to test another kfjax than the installed one."""
+    command = [python, "-c", "import kfjax; print(kfjax.__file__)"]
+    place = Path(subprocess.run(command, cwd=tree, check=True, capture_output=True, text=True).stdout.strip())
+    if not place.is_relative_to(environment):
+        raise SystemExit(f"kfjax is imported from {place}; expected it from {environment}.")
+
+
 def check(kind: str, distribution: Path, sdist: Path, folder: Path, pytest_arguments: list[str]) -> None:
     """Install one distribution, and run the tests against it."""
     folder.mkdir()
     python = new_environment(folder / "environment")
     run(python, "-m", "pip", "install", "--quiet", f"{distribution}[test]", cwd=folder)
     tree = unpacked_tests(sdist, folder / "source")
-    place = "import kfjax, pathlib; print('kfjax', kfjax.__version__, 'from', pathlib.Path(kfjax.__file__).parent)"
-    run(python, "-c", place, cwd=tree)
+    check_place(python, folder / "environment", tree)
+    run(python, "-m", "mypy", "tests/typed_user.py", cwd=tree)
     run(python, "-m", "pytest", *pytest_arguments, cwd=tree)
     run(folder / "environment" / "bin" / "kfjax", "compare", "--help", cwd=folder)
     print(f"{kind}: installs, and its tests pass", flush=True)
@@ -67,11 +77,14 @@ def check(kind: str, distribution: Path, sdist: Path, folder: Path, pytest_argum
 
 def main() -> None:
     """Check both distributions."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--only", choices=("wheel", "sdist"), help="check one of them")
     options, pytest_arguments = parser.parse_known_args()
+    os.environ.pop("PYTHONPATH", None)  # it may name the checkout
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        folder = Path(name).resolve()
         distributions = built(folder)
         for kind, distribution in distributions.items():
             if options.only in (None, kind):
