@@ -145,8 +145,8 @@ STUDY = Study(
             " operations of a few microseconds from thread to thread."
         ),
         (
-            "The machine is shared, and its speed changes between rounds: three runs gave 0.57, 0.94 (9.3 ms beside"
-            " 12.8 by minima; the other core was busy) and 0.55, which is the one above."
+            "The machine is shared, and its speed changes between rounds: runs before this one gave 0.57, 0.94"
+            " (9.3 ms beside 12.8 by minima; the other core was busy) and 0.55."
         ),
     ),
 )
