@@ -70,8 +70,8 @@ NOTES = (
     (
         "7 to 8 dB is one trajectory of 200 lost to the mirror image (x, y) -> (-x, -y), 9 dB two: the others have 4.0."
         " It hangs on rounding whether a seed loses them: none of five of either KalmanNet did in this run, one of five"
-        " of each in the run before, in which sums were ordered otherwise; most seeds of the gain that starts at the EKF"
-        " did in both."
+        " of each in the run before, in which sums were ordered otherwise; most seeds of the gain that starts at the"
+        " EKF did in both."
     ),
     (
         "Trained for calibration (see there: noise drawn anew in copies, wrong starts) the Recursive KalmanNet and"

@@ -2,6 +2,7 @@
 
     python -m benchmarks.speed W2 W3          these workloads, in the precisions and with the options that matter
     python -m benchmarks.speed why            the parts of workloads that miss a target
+    python -m benchmarks.speed crossover      small algebra written out, and by library calls
     python -m benchmarks.speed all --again    everything, curves and the latency of a step, too
     python -m benchmarks.speed                the page alone
 
@@ -28,7 +29,7 @@ from kfjax.evaluation.timing import pin
 from kfjax.evaluation.workloads import WORKLOADS
 
 HERE = Path(__file__).parent
-NAMES = (*WORKLOADS, *CURVES, "latency", "why")
+NAMES = (*WORKLOADS, *CURVES, "latency", "why", "crossover")
 PRECISIONS = ("float64", "float32")
 ON_JAX = "dynamax,cuthbert,smcx,kalmax,kalman_py"  # whom options of XLA concern
 # read when JAX starts; by name, since they must not be combined
@@ -72,6 +73,8 @@ def tasks(arguments):
         for precision, options in starts(name, arguments):
             if name == "latency":
                 yield Task(name, precision, options, ["benchmarks.latency", *["--steps", "20"] * arguments.quick])
+            elif name == "crossover":
+                yield Task(name, precision, options, ["benchmarks.speed.crossover", *["--quick"] * arguments.quick])
             elif name in CURVES:
                 curve = CURVES[name]
                 for value, size in curve.sizes().items():
@@ -98,7 +101,7 @@ def starts(name, arguments):
     if name.startswith("W"):
         wanted = [(target.precision, target.options) for target in TARGETS if target.workload == name]
         return dict.fromkeys([*((precision, "") for precision in PRECISIONS), *wanted])
-    return [("float64" if name in CURVES else "float32", "")]
+    return [("float64" if name in (*CURVES, "crossover") else "float32", "")]
 
 
 def main():

@@ -1,6 +1,7 @@
 """The page of results, in markdown: made of the saved rows alone."""
 
 from benchmarks.speed import store
+from benchmarks.speed.crossover import crossover_tables
 from benchmarks.speed.profiles import why_tables
 from benchmarks.speed.scaling import CURVES
 from benchmarks.speed.targets import ratios, target_table
@@ -25,6 +26,9 @@ have it, too; in brackets is the fastest without it.
 """
 WHY = """The time of a workload beside that of its parts, each jitted by itself, in turn in one run: medians, and minima
 in brackets. Kernels are the operations of the largest loop of the compiled program: `python -m benchmarks.speed why`.
+"""
+CROSSOVER = """Milliseconds of one operation on a batch, of matrices of so many rows, in a loop; and the seconds to
+compile it, both ways. Up to `UNROLL` rows in kfjax.linalg it is written out: `python -m benchmarks.speed crossover`.
 """
 AGREEMENT = """Largest differences from kfjax, over the largest entry: at most 1e-6 in double precision (dynamax adds
 1e-9 to diagonals) and 2e-3 in single. Particle filters draw other particles: their means may differ by half of the
@@ -53,6 +57,7 @@ def page(rows):
         parts += [f"## {title}\n", *speed_table(group), ""]
         parts += ["Seconds of processor time until the first result, less a warm call:\n", *compile_table(group), ""]
     parts += ["## Agreement\n", AGREEMENT, "## Scaling\n", "![Curves](scaling.png)\n", *curve_tables(rows)]
+    parts += ["## Small algebra, written out or by library calls\n", CROSSOVER, *crossover_tables(rows)]
     parts += ["## Latency of one streamed step\n", *latency_tables(rows), "## What was not measured\n"]
     return "\n".join([*parts, *skipped(table), "", *made_by(rows)]) + "\n"
 
