@@ -13,12 +13,6 @@ import kfjax as kf
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 SCRIPTS = sorted(FOLDER.glob("[0-9]*.py"))
-LONG = {"04", "05"}  # more than half a minute each, nearly all of it compilation
-
-
-def marked(script):
-    """The script of a test, which is slow if it takes long."""
-    return pytest.param(script, marks=[pytest.mark.slow] if script.stem[:2] in LONG else [])
 
 
 @pytest.fixture
@@ -36,7 +30,7 @@ def as_a_reader(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("as_a_reader")
-@pytest.mark.parametrize("script", [marked(script) for script in SCRIPTS], ids=[script.stem for script in SCRIPTS])
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_the_script_runs(script, capsys):
     """In this process, which has imported everything, and has compiled a part of it."""
     runpy.run_path(str(script), run_name="__main__")
