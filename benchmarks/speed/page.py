@@ -19,7 +19,8 @@ known. What another library takes is given as times what kfjax takes, of medians
 the model as an argument.
 
 The limits are what copying the observations and the results, and the operations as kfjax writes them down, would take
-at the speed of a large copy and of a large matrix product on this core; for particles the copy alone.
+at the speed of a large copy and of a large matrix product on this core; for particles the copy alone. On a GPU nothing
+was measured: `python -m benchmarks.speed all --platform cuda --out results/cuda` would.
 """
 TARGETS = """How many times longer the fastest other library takes than kfjax, in one run. With an option the others
 have it, too; in brackets is the fastest without it.
@@ -95,9 +96,12 @@ def limit(row):
 
 
 def limits_of(row):
-    """Return the limits that mean something, with their names; of the draws of particles XLA counts too many."""
+    """Return the limits that mean something, with their names: operations are counted by steps of a loop of fixed work.
+
+    Of the draws of particles XLA counts too many, and what is parallel in time has no such loop.
+    """
     kinds = {"memory_ms": "memory", "arithmetic_ms": "arithmetic"}
-    return {"memory_ms": "memory"} if row["kind"] == "particle" else kinds
+    return {"memory_ms": "memory"} if row["kind"] in ("particle", "parallel") else kinds
 
 
 def time_of(ms):

@@ -25,6 +25,7 @@ from kfjax.filters import extended, kalman, particle, unscented
 from kfjax.learned.kalman_nets import configuration
 from kfjax.learned.params import init
 from kfjax.models import StateSpaceModel, with_model
+from kfjax.parallel_scan import parallel_filter
 from kfjax.runner import run
 from kfjax.simulation import simulate
 from kfjax.smoothers import smooth
@@ -91,8 +92,8 @@ class Workload:
     """One row of the table of speed.
 
     Attributes:
-        kind: what other libraries would call it: "kalman", "smoother", "extended", "unscented", "particle",
-            "C3", "C4" (KalmanNet) or "training".
+        kind: what other libraries would call it: "kalman", "parallel" (in time), "smoother", "extended", "unscented",
+            "particle", "C3", "C4" (KalmanNet) or "training".
         text: what it is.
         size: how large.
         quick: a small size that shows no more than that it runs.
@@ -131,6 +132,11 @@ def solve(filter: Filter, smoothing: bool, problem: Problem) -> Outputs:
 
     each = one if problem.ys.ndim == 2 else jax.vmap(one)
     return each(problem.ys, problem.priors, problem.keys)
+
+
+def _in_parallel(problem: Problem) -> Outputs:
+    """Filter the trajectory of a problem by an associative scan; log_likelihood is per step."""
+    return Outputs(*parallel_filter(problem.params, problem.ys))
 
 
 def training_step(loss: Callable[..., Array], problem: Problem) -> Any:
@@ -231,8 +237,10 @@ LORENZ, QUICK_LORENZ = MANY._replace(n=3), QUICK_MANY._replace(n=3)
 def _table() -> dict[str, Workload]:
     """All workloads by name."""
     own = "Kalman filter, a prior covariance for each trajectory"
+    text, problem = "Kalman filter, one long trajectory, parallel in time", functools.partial(_problem, _moving)
     table = {
         "W1": _gaussian("kalman", "Kalman filter, one long trajectory", _moving, LONG, QUICK_LONG),
+        "W1p": Workload("parallel", text, LONG, QUICK_LONG, problem, lambda _: _in_parallel),
         "W2": _gaussian("kalman", own, _moving, MANY, QUICK_MANY),
         "W2s": _gaussian("kalman", "Kalman filter, one prior for all", _moving, MANY, QUICK_MANY, own=False),
         "W3": _gaussian("extended", "extended Kalman filter, Lorenz attractor", _lorenz, LORENZ, QUICK_LORENZ),

@@ -1,4 +1,7 @@
-"""KalmanNet in one plain jitted scan, without anything of kfjax but weights and model: what its filters cost beside."""
+"""Plain forms, without anything of kfjax but weights and model: KalmanNet in one jitted scan.
+
+Beside the Kalman filter that is parallel in time stands kfjax's sequential one.
+"""
 
 import functools
 
@@ -9,6 +12,7 @@ import optax
 import kfjax as kf
 from benchmarks import plain_networks
 from benchmarks.speed.peers.common import BOTH, Contender
+from kfjax.evaluation import workloads
 from kfjax.evaluation.workloads import OPTIMIZER, Outputs
 
 PACKAGE, PRECISIONS = None, BOTH
@@ -49,7 +53,14 @@ def training(problem, size):
     return Contender(lambda: step(problem.params, problem.ys, problem.xs))
 
 
+def sequential(problem, size):
+    del size
+    solve = jax.jit(functools.partial(workloads.solve, kf.kalman(), False))
+    return Contender(lambda: solve(problem))
+
+
 CONTENDERS = {
+    "parallel": sequential,
     "C3": functools.partial(inference, "C3"),
     "C4": functools.partial(inference, "C4"),
     "training": training,
