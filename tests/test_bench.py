@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from compiling import quick_jit
 
-from benchmarks.speed import agreement, store
+import kfjax as kf
+from benchmarks.speed import agreement, crossover, profiles, store
 from benchmarks.speed.__main__ import HERE
 from benchmarks.speed.measuring import checked
 from benchmarks.speed.page import page
 from benchmarks.speed.peers import contenders, plain_peer
 from benchmarks.speed.peers.common import Contender, first, matrices
 from benchmarks.speed.targets import TARGETS, Target, target_table
-from kfjax import bench_command
+from kfjax import bench_command, linalg
 from kfjax.cli import main
 from kfjax.evaluation.timing import in_turn, pin, quartiles
 from kfjax.evaluation.workloads import WORKLOADS, Outputs
@@ -156,6 +157,26 @@ def test_targets_say_what_holds():
     assert "dynamax 1.60 | dynamax 1.60 | holds" in text
     assert "dynamax 1.90 (3.20) | dynamax 1.90 (3.20) | **does not hold**" in text
     assert "3.0 s | | **does not hold**" in text
+
+
+def test_the_parts_of_a_profile_compute_what_they_say(x64):
+    problem, whole = problem_of("W2", double=True), outputs_of("W2", double=True)
+    subtracted = functools.partial(
+        profiles.solve, kf.gaussian_filter(kf.moments.Taylor(), profiles.Subtracted()), False
+    )
+    np.testing.assert_allclose(quick_jit(subtracted)(problem).cov, whole.cov, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(quick_jit(profiles.only_means)(problem), whole.mean, rtol=1e-12)
+    text = quick_jit(profiles.only_predictions).lower(problem).compile().as_text()
+    assert 1 <= profiles.kernels(text) < profiles.kernels(quick_jit(subtracted).lower(problem).compile().as_text())
+
+
+def test_both_ways_of_small_algebra_agree(x64, monkeypatch):
+    arguments = crossover.matrices(4)
+    found = []
+    for unroll in crossover.WAYS.values():
+        monkeypatch.setattr(linalg, "UNROLL", unroll)
+        found.append(quick_jit(lambda A, B: crossover.loop(crossover.riccati, A, B))(*arguments))
+    np.testing.assert_allclose(*found, rtol=1e-10, atol=1e-12)
 
 
 def test_the_committed_page_is_that_of_the_committed_results():
