@@ -51,6 +51,30 @@ WHY = {
     ),
     "W7": (
         "kfjax forms (I - K H) P (I - K H)' + K R K', which stays definite in any precision, the others P - K S K' or"
+        " (I - K H) P, in half the operations; with P - K C' kfjax does what they do. kalmax, the fastest here, computes"
+        " no likelihood. The rest is memory: covariances of all steps are written, by all."
+    ),
+    "W7l": [("float64", "")],
+    "c4": [("float32", ""), ("float32", "kfjax")],
+    "c4_200": [("float32", "")],
+    "W3": [("float64", "")],
+    "W4": [("float64", "")],
+}
+# by workload: the reading of its table
+WHY = {
+    "W1": (
+        "A long trajectory of small matrices is one chain: a step waits for the one before, and in it the factor of S,"
+        " the gain and the covariance wait for each other. Usually every kernel of a step is called by itself, and the"
+        " calls are most of the time, in any library. With the option the loop is one function without calls, for the"
+        " others, too; predictions alone show what the chain leaves to gain."
+    ),
+    "W6l": (
+        "As W1: calls of kernels are most of it, and the backward step has about as many as two of the filter's."
+        " Tried: all gains of the backward pass at once before its loop, since they do not wait for each other. That"
+        " makes one trajectory a third faster and batches (W6) twice as slow."
+    ),
+    "W7": (
+        "kfjax forms (I - K H) P (I - K H)' + K R K', which stays definite in any precision, the others P - K S K' or"
         " (I - K H) P, in half the operations. With P - K C' kfjax does what they do."
     ),
     "W7l": "As W7: from 8 rows on products are library calls, and the same ones for all.",
