@@ -51,8 +51,8 @@ WHY = {
     ),
     "W7": (
         "kfjax forms (I - K H) P (I - K H)' + K R K', which stays definite in any precision, the others P - K S K' or"
-        " (I - K H) P, in half the operations; with P - K C' kfjax does what they do. kalmax, the fastest here, computes"
-        " no likelihood. The rest is memory: covariances of all steps are written, by all."
+        " (I - K H) P, in half the operations; with P - K C' kfjax does what they do. kalmax, the fastest here,"
+        " computes no likelihood. Covariances of all steps have to be written by all."
     ),
     "W7l": [("float64", "")],
     "c4": [("float32", ""), ("float32", "kfjax")],
