@@ -2,8 +2,8 @@
 
 HEAD = """# Scale: a million trajectories, and data larger than memory
 
-Written by `python -m benchmarks.scale`; do not edit. {machine}, where other work ran at the same time: wall times say
-little, processor times (of all threads) more. A process that has only imported kfjax takes {base:.0f} MiB.
+Written by `python -m benchmarks.scale`; do not edit. {machine}: wall times hang on what
+else they do, processor times (of all threads) less. A process that has only imported kfjax takes {base:.0f} MiB.
 Versions: {versions}.
 
 ## Monte Carlo: extended Kalman filter on the Lorenz attractor, 100 steps, float32
