@@ -47,37 +47,14 @@ WHY = {
     "W6l": (
         "As W1: calls of kernels are most of it, and the backward step has about as many as two of the filter's."
         " Tried: all gains of the backward pass at once before its loop, since they do not wait for each other. That"
-        " makes one trajectory a third faster and batches (W6) twice as slow."
+        " made one trajectory faster, and batches (W6) slower by more."
     ),
     "W7": (
         "kfjax forms (I - K H) P (I - K H)' + K R K', which stays definite in any precision, the others P - K S K' or"
-        " (I - K H) P, in half the operations; with P - K C' kfjax does what they do. kalmax, the fastest here,"
-        " computes no likelihood. Covariances of all steps have to be written by all."
+        " (I - K H) P, in fewer operations; with P - K C' kfjax does what they do. kalmax, the fastest here,"
+        " computes no likelihood. What remains of the difference these parts do not explain."
     ),
-    "W7l": [("float64", "")],
-    "c4": [("float32", ""), ("float32", "kfjax")],
-    "c4_200": [("float32", "")],
-    "W3": [("float64", "")],
-    "W4": [("float64", "")],
-}
-# by workload: the reading of its table
-WHY = {
-    "W1": (
-        "A long trajectory of small matrices is one chain: a step waits for the one before, and in it the factor of S,"
-        " the gain and the covariance wait for each other. Usually every kernel of a step is called by itself, and the"
-        " calls are most of the time, in any library. With the option the loop is one function without calls, for the"
-        " others, too; predictions alone show what the chain leaves to gain."
-    ),
-    "W6l": (
-        "As W1: calls of kernels are most of it, and the backward step has about as many as two of the filter's."
-        " Tried: all gains of the backward pass at once before its loop, since they do not wait for each other. That"
-        " makes one trajectory a third faster and batches (W6) twice as slow."
-    ),
-    "W7": (
-        "kfjax forms (I - K H) P (I - K H)' + K R K', which stays definite in any precision, the others P - K S K' or"
-        " (I - K H) P, in half the operations. With P - K C' kfjax does what they do."
-    ),
-    "W7l": "As W7: from 8 rows on products are library calls, and the same ones for all.",
+    "W7l": "As W7; above 8 rows products are library calls, the same ones for all.",
     "c4": (
         "A step is a chain of products of vectors with matrices, each of which is a library call. These alone, in a"
         " loop with nothing between them but what makes one wait for the other, are what no scan over library calls"
@@ -86,7 +63,7 @@ WHY = {
     "c4_200": "As one trajectory; the products are now of 200 rows.",
     "W3": (
         "Algebra of at most 8 rows is written out, which is what makes a step fast, and is what has to be compiled;"
-        " where sums of outer products are as fast as single entries, they are in use. Half of the time is XLA's newer"
+        " where sums of outer products are as fast as single entries, they are in use. About half of the time is XLA's newer"
         " code generator: with `kfjax.set_xla_options` the older one compiles in half, and what it makes is no slower."
     ),
     "W4": "As W3, with sigma points.",
