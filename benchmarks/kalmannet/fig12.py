@@ -2,6 +2,7 @@
 
 import functools
 
+import jax
 import jax.numpy as jnp
 
 import kfjax as kf
@@ -14,6 +15,7 @@ from benchmarks.learned.running import Budget, train
 STEPS, PARTICLES = 20, 100
 OFFICIAL = {"official, 0 dB": ("lorenz_spherical_v0_r0_T20", 0), "official, 20 dB": ("lorenz_spherical_v0_r20_T20", 20)}
 NETWORK = kf.learned.RecurrentStack(3, (48,), encode=48)
+LONG = Budget(2000, batch_size=128, learning_rate=4e-3)
 EKF, WRAPPED, TUNED, UKF, WRAPPED_UKF = (
     "EKF",
     "EKF, phi wrapped",
@@ -21,11 +23,12 @@ EKF, WRAPPED, TUNED, UKF, WRAPPED_UKF = (
     "UKF",
     "UKF, phi wrapped",
 )
-PF, SOFT, KALMAN_NET, RECURRENT, FLOOR = (
+PF, SOFT, KALMAN_NET, RECURRENT, ANEW, FLOOR = (
     f"PF, {PARTICLES} particles",
     f"differentiable PF, {PARTICLES} particles, Q and R tuned",
     "KalmanNet C4",
     "MB RNN, scaled",
+    "MB RNN, scaled, noise drawn anew",
     "floor: PF, doubled",
 )
 
@@ -46,10 +49,42 @@ def parts(size):
     return ours | theirs if size.name != "quick" else ours
 
 
+def noise(model, data):
+    """Return the noise of all labelled steps, what labels leave of f and what observations leave of h."""
+    start = jnp.broadcast_to(model.prior.mean, (data.size, 1, model.n))
+    before = jnp.concatenate([start, data.state[:, :-1]], axis=1).reshape(-1, model.n)
+    after, obs = data.state.reshape(-1, model.n), data.obs.reshape(-1, data.obs.shape[-1])
+    return after - jax.vmap(lambda x: model.f(x, None))(before), obs - jax.vmap(lambda x: model.h(x, None))(after)
+
+
+def drawn_anew(model, data, count):
+    """Return trajectories of f and h from x_0 whose noise is drawn among that of the data, each by itself."""
+    process, sensor = noise(model, data)
+    picks = jax.random.randint(jax.random.key(0), (count, data.steps, 2), 0, len(process))
+
+    def step(x, pick):
+        x = model.f(x, None) + process[pick[0]]
+        return x, (x, model.h(x, None) + sensor[pick[1]])
+
+    states, obs = jax.vmap(lambda picked: jax.lax.scan(step, model.prior.mean, picked)[1])(picks)
+    return kf.Dataset(obs, states)
+
+
+def more(size, model, data):
+    """Return parts to train and choose on of which there are many, each from the noise of its own labels."""
+    counts = size.choose((200, 50), (20_000, 1000), (50_000, 2000))
+    train, validation = (drawn_anew(model, part, count) for part, count in zip(data[:2], counts, strict=True))
+    return data._replace(train=train, validation=validation)
+
+
 def rows(size):
-    def each(make, *, ours=False):
-        """Return a row; `make(level, parts) -> (Cell, settings)` under every condition, or only on our data."""
-        conditions = {name: pair for name, pair in parts(size).items() if not (ours and name in OFFICIAL)}
+    def each(make, *, ours=False, most=None):
+        """Return a row; `make(level, parts) -> (Cell, settings)` under every condition, our data or levels only."""
+        conditions = {
+            name: pair
+            for name, pair in parts(size).items()
+            if not (ours and name in OFFICIAL) and (most is None or pair[0] <= most)
+        }
         found = {name: make(*pair) for name, pair in conditions.items()}
         return Row({name: cell for name, (cell, _) in found.items()}, {name: told for name, (_, told) in found.items()})
 
@@ -73,6 +108,9 @@ def rows(size):
 
         return make
 
+    def anew(level, data):
+        return network(recurrent, LONG, kf.learned.series_scales)(level, more(size, model(level), data))
+
     def floor(level, data):
         cell, particles = particle_floor(model(level), data.test)
         return cell, {"particles": particles}
@@ -91,6 +129,7 @@ def rows(size):
         KALMAN_NET: lambda: each(
             network(kf.learned.configuration("C4", n=3, m=3), Budget(250, split=300, learning_rate=1e-3)), ours=True
         ),
+        ANEW: lambda: each(anew, most=max(0, size.levels[0])),  # where noise is smaller there is nothing to gain
         FLOOR: lambda: each(floor),
     }
 
@@ -102,12 +141,13 @@ REFERENCE = {
 }
 
 
-NO_PARTICLES = (EKF, WRAPPED, TUNED, UKF, WRAPPED_UKF, RECURRENT, KALMAN_NET)
+NO_PARTICLES = (EKF, WRAPPED, TUNED, UKF, WRAPPED_UKF, RECURRENT, ANEW, KALMAN_NET)
 
 
 def best(results, name):
     """Return the best estimator under a condition that is no particle filter."""
-    return results.best(name, [row for row in NO_PARTICLES if name in results.rows[row]["cells"]])
+    measured = [row for row in NO_PARTICLES if row in results.rows]
+    return results.best(name, [row for row in measured if name in results.rows[row]["cells"]])
 
 
 def above(results, row, name):
@@ -139,8 +179,11 @@ STUDY = Study(
     "Observations are rho, theta and phi with noise that is added without wrapping phi; J = 5, T = 20, nu = 0 dB, x_0 ="
     " (1, 1, 1), known. Our data (1000 trajectories to train on, 100 to choose on, 500 to test on, each level its own"
     " training), and the authors' sets. KalmanNet: 300 batches of pieces of 5 steps, then 250 of 20 steps; the"
-    " recurrent network (48 units, sees y and f(x), corrects the latter): 800 batches of 64. The floor is a particle"
-    " filter, its particles doubled until it moves less than 0.05 dB.",
+    " recurrent network (48 units, sees y and f(x), corrects the latter): 800 batches of 64. With noise drawn anew, at"
+    " 0 dB and below: the same network, 2000 batches of 128 from 20,000 trajectories that f and h make of the noise of"
+    " the labelled ones, x_t - f(x_{t-1}) and y_t - h(x_t) drawn with replacement, and chosen on 1000 made likewise of"
+    " the validation part; nothing beyond f, h and labels is used. The floor is a particle filter, its particles"
+    " doubled until it moves less than 0.05 dB.",
     rows,
     verdict,
     reference=REFERENCE,
@@ -157,6 +200,16 @@ STUDY = Study(
             0.05,
         ),
     ),
-    notes=("The paper's figure has no numbers to read off.",),
+    notes=(
+        "The paper's figure has no numbers to read off.",
+        (
+            "At -10 dB a few trajectories that leave the attractor, where f stretches most, make up most of the MSE:"
+            " 1000 labelled ones hold too few of them, and the network that saw no more was 0.8 dB above the floor. With"
+            " noise drawn anew its figure is below that of the particle filter, which every doubling up to 32,000"
+            " particles moved by more than 0.05 dB: on 500 trajectories the two cannot be told apart. Settings were"
+            " chosen on the validation part, and the test part was run once. The network takes less time per step than"
+            " the EKF (7 and 12 microseconds on a shared core)."
+        ),
+    ),
     draw=draw,
 )
