@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 import jax
 from jax import Array
@@ -19,6 +19,10 @@ __all__ = ["Estimate", "Filter", "Gaussian", "Info", "constructor", "estimate", 
 
 Arguments = ParamSpec("Arguments")
 Built = TypeVar("Built")
+if TYPE_CHECKING:  # a default: `typing` has it from Python 3.13 on
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
+    Kept = TypeVarWithDefault("Kept", default="Estimate")  # what an `emit` keeps
 
 
 class Filter(NamedTuple):
@@ -90,8 +94,8 @@ class Estimate(NamedTuple):
     """
 
     mean: Array
-    cov: Array | None
-    log_likelihood: Array | None
+    cov: Array | Any  # to type checkers an array, which it is for nearly every filter
+    log_likelihood: Array | Any
 
 
 def estimate(state: Any, info: Info) -> Estimate:

@@ -7,7 +7,7 @@ y_t = h(x_t, u_t)     + v_t,   v_t ~ N(0, R),      x_0 ~ N(prior.mean, prior.cov
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,8 @@ __all__ = [
     "model_of",
     "with_model",
 ]
+
+Params = TypeVar("Params")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -315,7 +317,7 @@ def model_of(params: Any) -> StateSpaceModel | Any:  # None, too, without asking
     return model if isinstance(model, StateSpaceModel) else None
 
 
-def with_model(params: Any, **changes: Any) -> Any:
+def with_model(params: Params, **changes: Any) -> Params:
     """Return params with fields of the state-space model(s) inside replaced: a lens for filters made of filters.
 
     Args:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import pickle
 import zipfile
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ import numpy as np
 
 __all__ = ["as_words", "from_bytes", "is_key", "read_arrays", "to_bytes"]
 
+Tree = TypeVar("Tree")
 # what numpy and zipfile raise at a file that is none, or is damaged
 READING_ERRORS = (OSError, ValueError, EOFError, KeyError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile)
 
@@ -51,7 +52,7 @@ def to_bytes(state: Any) -> bytes:
     return content.getvalue()
 
 
-def from_bytes(data: bytes, like: Any) -> Any:
+def from_bytes(data: bytes, like: Tree) -> Tree:
     """Return the state that `to_bytes` wrote.
 
     Args:

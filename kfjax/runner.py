@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,9 @@ from kfjax.checks import (
 )
 from kfjax.imputation import observation_estimate
 from kfjax.models import model_of
+
+if TYPE_CHECKING:
+    from kfjax.base import Kept
 
 __all__ = ["Forecast", "forecast", "run", "split_missing", "step"]
 
@@ -49,9 +52,9 @@ def run(
     length: Any = None,
     key: Array | None = None,
     initial: Any = None,
-    emit: Callable[[Any, Info], Any] = estimate,
+    emit: Callable[[Any, Info], Kept] = estimate,  # type: ignore[assignment]  # the default of Kept
     checked: bool = False,
-) -> tuple[Any, Any]:
+) -> tuple[Any, Kept]:
     """Run a filter over one trajectory; `jax.vmap` it for a batch, `jax.grad` through it, call it twice: no retracing.
 
     For t = 1..T: predict with u_t, then update with y_t and u_t.
@@ -100,7 +103,7 @@ def run(
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _run(
     filter: Filter,
-    emit: Callable[[Any, Info], Any],
+    emit: Callable[[Any, Info], Kept],
     checked: bool,
     params: Any,
     ys: Any,
@@ -109,7 +112,7 @@ def _run(
     length: Any,
     key: Array | None,
     initial: Any,
-) -> tuple[Any, Any]:
+) -> tuple[Any, Kept]:
     steps = check_series("run", params, ys, us, observed)
     state = filter.init(params, key) if initial is None else jax.tree.map(jnp.asarray, initial)
     check_state("run", params, state)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_type
 
 import jax
 import jax.numpy as jnp
@@ -47,6 +47,30 @@ def filters(key: Array) -> Array:
     kf.imm((kf.extended(), kf.unscented()))
     mean: Array = smoothed.mean + ahead.state.mean.sum() + filled + observed
     return mean + jax.grad(lambda m: kf.run(method, m, ys)[1].log_likelihood.sum())(model).Q
+
+
+def innovations(state: Any, info: kf.Info) -> Array | None:
+    return info.innovation
+
+
+def results(key: Array, model: kf.StateSpaceModel, ys: Array, path: Path) -> None:
+    """What a type checker knows of what comes back."""
+    method = kf.extended()
+    assert_type(kf.run(method, model, ys)[1], kf.Estimate)
+    assert_type(kf.run(method, model, ys, emit=kf.estimate_and_info)[1], tuple[kf.Estimate, kf.Info])
+    assert_type(kf.run(method, model, ys, emit=innovations)[1], Array | None)
+    assert_type(kf.run(method, model, ys, emit=kf.leading(1))[1], kf.Estimate)
+    assert_type(kf.data.run_trajectory(method, model, kf.Dataset(ys)[0])[1], kf.Estimate)
+    assert_type(kf.step(method, model, method.init(model), ys[0])[1], kf.Info)
+    assert_type(kf.simulate(key, model, steps=3), tuple[Array, Array])
+    assert_type(kf.smooth(method, model, kf.run(method, model, ys)[1]), kf.Smoothed)
+    assert_type(kf.forecast(method, model, model.prior, steps=3).observation, kf.Gaussian | None)
+    assert_type(kf.monte_carlo(key, model, method, model, trials=10, steps=5), kf.evaluation.Evaluation)
+    assert_type(kf.compare({"EKF": (method, model)}, kf.Dataset(ys)), kf.evaluation.Comparison)
+    belief = kf.Gaussian(jnp.zeros(2), jnp.eye(2))
+    assert_type(kf.from_bytes(kf.to_bytes(belief), like=belief), kf.Gaussian)
+    assert_type(kf.training.load_params(path, like=model), kf.StateSpaceModel)
+    assert_type(kf.with_model(model, R=np.eye(1)), kf.StateSpaceModel)
 
 
 def every_filter(model: kf.StateSpaceModel) -> list[kf.Filter]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jax import Array
 
@@ -11,6 +11,9 @@ from kfjax.base import Filter, Gaussian, Info, estimate
 from kfjax.data.dataset import Dataset
 from kfjax.models import model_of, with_model
 from kfjax.runner import run
+
+if TYPE_CHECKING:
+    from kfjax.base import Kept
 
 __all__ = ["run_trajectory", "start_at"]
 
@@ -21,8 +24,8 @@ def run_trajectory(
     trajectory: Dataset,
     *,
     key: Array | None = None,
-    emit: Callable[[Any, Info], Any] = estimate,
-) -> tuple[Any, Any]:
+    emit: Callable[[Any, Info], Kept] = estimate,  # type: ignore[assignment]  # the default of Kept
+) -> tuple[Any, Kept]:
     """Run a filter over one trajectory of a `Dataset`; `jax.vmap` over the data (and the key) for all of them.
 
     Args:

@@ -93,7 +93,7 @@ def _squares(v: Array) -> Array:
     return v[:, :, None] * v[:, None, :]
 
 
-def _average(matrices: Array, seen: Array) -> Array:
+def _average(matrices: Any, seen: Array) -> Array:
     """Return the mean over steps, entry by entry, of matrices that are 0 where not both channels were seen."""
     counts = jnp.sum(seen[:, :, None] & seen[:, None, :], axis=0)
     return matrices.sum(axis=0) / jnp.maximum(counts, 1)

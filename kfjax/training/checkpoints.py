@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -18,6 +18,7 @@ from kfjax.persistence import as_words, is_key
 
 __all__ = ["Checkpoints", "load_params", "save_params"]
 
+Tree = TypeVar("Tree")
 KEPT = 2  # the last one, and one more for whoever reads while it is replaced
 
 
@@ -42,7 +43,7 @@ def save_params(directory: str | Path, params: Any) -> None:
         writer.save(Path(directory).absolute(), _named(params), force=True)
 
 
-def load_params(directory: str | Path, like: Any) -> Any:
+def load_params(directory: str | Path, like: Tree) -> Tree:
     """Read what `save_params` wrote.
 
     Args:

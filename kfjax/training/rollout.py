@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from kfjax.base import Filter
+from kfjax.base import Filter, Info
 from kfjax.data import Dataset, run_trajectory, start_at
 from kfjax.runner import run
+
+if TYPE_CHECKING:
+    from kfjax.base import Kept
 
 __all__ = ["Rollout", "roll", "start_state"]
 
@@ -64,8 +67,8 @@ def roll(
     *,
     key: Array | None = None,
     state: Any = None,
-    emit: Callable[[Any, Any], Any],
-) -> tuple[Any, Any]:
+    emit: Callable[[Any, Info], Kept],
+) -> tuple[Any, Kept]:
     """Run a filter over one trajectory of a `Dataset`; the values are those of `kfjax.data.run_trajectory`.
 
     Args:
