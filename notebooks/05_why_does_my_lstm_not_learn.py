@@ -26,7 +26,8 @@ import optax
 
 import kfjax as kf
 
-kf.set_xla_options()  # compiles faster; before anything else of JAX
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")  # there is more to compile than to compute
+kf.set_xla_options()  # compiles faster, too; before anything else of JAX
 QUICK = "KFJAX_QUICK" in os.environ  # small sizes, for automatic tests
 plt.rcParams.update({"figure.dpi": 72, "axes.grid": True, "grid.alpha": 0.3, "axes.spines.right": False})
 plt.rcParams.update({"axes.spines.top": False, "figure.constrained_layout.use": True})
@@ -135,17 +136,17 @@ class Data(NamedTuple):
     weight: Any
 
 
-def draw(key, hidden, m=7, n=6):
+def draw(seed, hidden, m=7, n=6):
     """Weights as one should draw them: orthogonal on the memory, forget bias 1."""
-    layers, size = [], m + n
+    layers, size, normal = [], m + n, np.random.default_rng(seed).standard_normal
     for width in hidden:
-        key, a, b = jax.random.split(key, 3)
-        square = [jax.nn.initializers.orthogonal()(k, (width, width)) for k in jax.random.split(b, 4)]
-        W = jax.random.normal(a, (size, 4 * width)) / np.sqrt(size)
-        bias = jnp.zeros(4 * width).at[width : 2 * width].set(1.0)
-        layers.append({"W": W, "U": jnp.concatenate(square, axis=1), "b": bias})
+        square = [np.linalg.qr(normal((width, width)))[0] for _ in range(4)]
+        W = normal((size, 4 * width)) / np.sqrt(size)
+        bias = np.repeat([0.0, 1.0, 0.0, 0.0], width)
+        layers.append({"W": W, "U": np.concatenate(square, axis=1), "b": bias})
         size = width
-    return {"layers": layers, "out": jax.random.normal(key, (size, n)) / np.sqrt(size), "bias": jnp.zeros(n)}
+    params = {"layers": layers, "out": normal((size, n)) / np.sqrt(size), "bias": np.zeros(n)}
+    return jax.tree.map(jnp.asarray, params)
 
 
 def start(params, rows):
@@ -165,9 +166,9 @@ def normalised(options, training, moving, x):
     """Layer and batch normalisation, as far as the options say; and the moving averages."""
     by_layer = (x - x.mean(1, keepdims=True)) / (x.std(1, keepdims=True) + 1e-3)
     found = (x.mean(0), jnp.mean((x - x.mean(0)) ** 2))
-    mean, var = jax.tree.map(lambda now, past: training * now + (1 - training) * past, found, moving)
+    mean, var = found if training else moving
     by_batch = (x - mean) / jnp.sqrt(var + 1e-3)
-    moving = jax.tree.map(lambda past, now: past + training * 0.01 * (now - past), moving, found)
+    moving = jax.tree.map(lambda past, now: past + 0.01 * (now - past), moving, found) if training else moving
     return x + options.layer_norm * (by_layer - x) + options.batch_norm * (by_batch - x), moving
 
 
@@ -182,9 +183,9 @@ def step(options, training, params, carry, at):
         new.append(lstm(p, memory, x))
         x, moved = normalised(options, training, average, new[-1][0])
         averages.append(moved)
-    rate = training * options.dropout
-    kept = jax.random.bernoulli(key, 1 - rate, x.shape) / (1 - rate)
-    out = (x * kept) @ params["out"] + params["bias"] + options.increment * last
+    if training:
+        x = x * jax.random.bernoulli(key, 1 - options.dropout, x.shape) / (1 - options.dropout)
+    out = x @ params["out"] + params["bias"] + options.increment * last
     return (new, out, averages), out
 
 
@@ -194,36 +195,32 @@ def unroll(options, training, params, carry, ys, fresh, key):
     return carry, out.swapaxes(0, 1)
 
 
-def training_of(hidden):
-    """Return the compiled training of one size of network."""
+def loss(params, options, carry, batch, key):
+    carry, out = unroll(options, True, params, carry, batch.y, batch.fresh, key)
+    return jnp.mean(batch.weight * (out - batch.target) ** 2), carry
 
-    @jax.jit
-    def train(options, key, data, epochs):
-        batches, rows = data.y.shape[:2]
-        adam = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam(b1=options.momentum))
 
-        def loss(params, carry, batch, key):
-            carry, out = unroll(options, 1.0, params, carry, batch.y, batch.fresh, key)
-            return jnp.mean(batch.weight * (out - batch.target) ** 2), carry
+@jax.jit
+def train(options, params, key, data, epochs):
+    """Return the student and the loss of every epoch; compiled once for each size of network."""
+    batches, rows = data.y.shape[:2]
+    adam = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam(b1=options.momentum))
 
-        def one(s, state):
-            params, memory, carry, losses = state
-            batch = jax.tree.map(lambda a: a[s % batches], data)
-            empty = start(params, rows)[:2]  # a new epoch starts with empty memories
-            carry = (*jax.tree.map(lambda a, b: jnp.where(s % batches == 0, a, b), empty, carry[:2]), carry[2])
-            found = jax.value_and_grad(loss, has_aux=True)(params, carry, batch, jax.random.fold_in(key, s))
-            (value, carry), gradient = found
-            direction, memory = adam.update(gradient, memory)
-            rate = options.learning_rate * (0.525 + 0.475 * jnp.cos(jnp.pi * s / (epochs * batches)))
-            params = jax.tree.map(lambda p, d: p - rate * d, params, direction)
-            return params, memory, carry, losses.at[s // batches].add(value / batches)
+    def one(s, state):
+        params, memory, carry, losses = state
+        batch = jax.tree.map(lambda a: a[s % batches], data)
+        empty = start(params, rows)[:2]  # a new epoch starts with empty memories
+        carry = (*jax.tree.map(lambda a, b: jnp.where(s % batches == 0, a, b), empty, carry[:2]), carry[2])
+        found = jax.value_and_grad(loss, has_aux=True)(params, options, carry, batch, jax.random.fold_in(key, s))
+        (value, carry), gradient = found
+        direction, memory = adam.update(gradient, memory)
+        rate = options.learning_rate * (0.525 + 0.475 * jnp.cos(jnp.pi * s / (epochs * batches)))
+        params = jax.tree.map(lambda p, d: p - rate * d, params, direction)
+        return params, memory, carry, losses.at[s // batches].add(value / batches)
 
-        params = draw(key, hidden)
-        state = (params, adam.init(params), jax.tree.map(jnp.asarray, start(params, rows)), jnp.zeros(400))
-        params, _, carry, losses = jax.lax.fori_loop(0, epochs * batches, one, state)
-        return {"params": params, "moving": carry[2]}, losses
-
-    return train
+    state = (params, adam.init(params), jax.tree.map(jnp.asarray, start(params, rows)), jnp.zeros(400))
+    params, _, carry, losses = jax.lax.fori_loop(0, epochs * batches, one, state)
+    return {"params": params, "moving": carry[2]}, losses
 
 
 @jax.jit
@@ -231,18 +228,16 @@ def predict(options, trained, ys, fresh):
     """The student as it is used: no dropout, no statistics of the batch."""
     memories, last, _ = start(trained["params"], ys.shape[0])
     carry = (memories, last, trained["moving"])
-    return unroll(options, 0.0, trained["params"], carry, ys, fresh, jax.random.key(0))[1]
-
-
-TRAININGS: dict = {}
+    return unroll(options, False, trained["params"], carry, ys, fresh, jax.random.key(0))[1]
 
 
 def students(settings, hidden=(32,), epochs=EPOCHS, seed=1):
     """Train one student for each of {name: (options, data)}, two at a time; return {name: (student, losses)}."""
-    train = TRAININGS.setdefault(hidden, training_of(hidden))
 
     def one(setting):
-        trained, losses = jax.block_until_ready(train(setting[0], jax.random.key(seed), setting[1], epochs))
+        options, data = setting[:2]
+        found = train(options, draw(seed, hidden), jax.random.key(seed), data, epochs)
+        trained, losses = jax.block_until_ready(found)
         return trained, np.asarray(losses)[:epochs]
 
     with ThreadPoolExecutor(2) as pool:
@@ -547,8 +542,8 @@ plt.show()
 # %% [markdown]
 # The error falls with the window as the filter forgets: a window of some forgetting times is enough, one of two steps
 # is not. Within a window the first steps are the worst, since there the memory is empty: never use them. Leaving them
-# out of the *loss* (burn-in) did not help the last step here; reading only the end of a window did all of it, and
-# carrying the memory on does more.
+# out of the *loss* (burn-in) made no difference to the last step that luck does not make, too; reading only the end
+# of a window did all of it, and carrying the memory on does more.
 #
 # ## 8. Is N = 2 enough? Must the output be fed back?
 #
@@ -668,10 +663,10 @@ errors = report(settings, {name: found[name] for name in settings})
 bars(errors, "Normalisation")
 
 # %% [markdown]
-# Neither is needed in one layer, and each costs something: the size of what the memory hands upward carries
-# information that normalising takes away. Batch normalisation does no worse than layer normalisation *here*, where
-# the 32 rows are 32 distant places of a stationary record; with windows in the order of time its rows would be
-# neighbours.
+# Neither is needed in one layer. Both came out worse, by hardly more than there was between the seeds of the base; the
+# size of what the memory hands upward carries information that normalising takes away. Batch normalisation does no
+# worse than layer normalisation *here*, where the 32 rows are 32 distant places of a stationary record; with windows
+# in the order of time its rows would be neighbours.
 #
 # ## 12. Is it the gradients?
 #
@@ -751,14 +746,14 @@ def observations(key, count, steps):
 
 
 count, tested, optimiser_steps = (32, 64, 10) if QUICK else (96, 32, 800)
-train, validation = observations(jax.random.key(10), 2 * count, SHORT).split(count, count)
+lessons, validation = observations(jax.random.key(10), 2 * count, SHORT).split(count, count)
 student = kf.learned.recurrent(kf.learned.RecurrentStack(6, (32,), "gru"), 7, ("F2", "F4"), "update")
-constants = kf.learned.measure_scales(free, train.obs) | {"x": {"centre": jnp.zeros(6), "spread": sigma}}
+constants = kf.learned.measure_scales(free, lessons.obs) | {"x": {"centre": jnp.zeros(6), "spread": sigma}}
 params = kf.learned.init(jax.random.key(12), student, free, constants)
 
 teacher = (kf.extended(), free)
 distilled = kf.training.distil(
-    teacher, (student, params), train, validation=validation, key=jax.random.key(13), steps=optimiser_steps,
+    teacher, (student, params), lessons, validation=validation, key=jax.random.key(13), steps=optimiser_steps,
     optimizer=kf.training.clipped_adam(kf.training.Cosine(1e-2, optimiser_steps)),
 )  # fmt: skip
 
