@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -74,6 +75,35 @@ def test_a_whole_run_of_a_batch(tmp_path):
         last, estimate = kf.run(kf.kalman(), problem.model, y)
         np.testing.assert_allclose(mean[k], estimate.mean, rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(final[k], last.mean, rtol=1e-5, atol=1e-5)
+
+
+class Remembering(NamedTuple):
+    """A state that keeps the observation as it came, as the state of a learned gain does."""
+
+    mean: Any
+    last: Any
+    cov: Any = None
+
+
+@needs_onnx
+def test_an_input_that_is_handed_on(tmp_path):
+    remembering = kf.Filter(
+        init=lambda gain, key=None: Remembering(np.zeros(2, np.float32), np.zeros(2, np.float32)),
+        predict=lambda gain, state, u=None: state,
+        update=lambda gain, state, y, u=None, observed=None: (
+            Remembering(state.mean + gain * (y - state.last), y),
+            kf.Info(),
+        ),
+    )
+    ys = np.float32([[1.0, 2.0], [4.0, 0.0]])
+    session = session_of(exporting.export_step(tmp_path / "filter.onnx", remembering, np.float32(0.5), y=ys[0]))
+    state = {"state.mean": np.zeros(2, np.float32), "state.last": np.zeros(2, np.float32)}
+    for y in ys:
+        names = ["new_state.mean", "new_state.last", "mean"]
+        *new, mean = session.run(names, {**state, "y": y})
+        state = dict(zip(state, new, strict=True))
+        np.testing.assert_array_equal(new[1], y)
+    np.testing.assert_allclose(mean, kf.run(remembering, np.float32(0.5), ys)[1].mean[-1])
 
 
 @needs_onnx

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from jax.extend.core import jaxpr_as_fun
+from jax.extend.core import Jaxpr, jaxpr_as_fun
 
 from kfjax.exporting.flattening import Flat
 from kfjax.exporting.plain_jaxprs import plain, primitives
@@ -39,8 +39,8 @@ def write_onnx(path: Path, flat: Flat) -> Path:
             " that does not. Choose a path that does not end in .onnx."
         )
     names = [*(f"new_{entry.name}" for entry in flat.inputs[: len(flat.initial)]), *flat.outputs]
-    first = _first_of_each(jaxpr.jaxpr.outvars)
-    kept = sorted(set(first))
+    sources = _sources(jaxpr.jaxpr, [entry.name for entry in flat.inputs], names)
+    kept = [k for k, name in enumerate(names) if sources[k] == name]
 
     def call(*arrays: Any) -> list[Any]:
         results = jaxpr_as_fun(jaxpr)(*arrays)
@@ -60,26 +60,27 @@ def write_onnx(path: Path, flat: Flat) -> Path:
             f"export: jax2onnx cannot express this filter ({error}); expected operations that it knows. Another filter"
             " may do, or a path that does not end in .onnx."
         ) from error
-    for name, k in zip(names, first, strict=True):
-        if name != names[k]:
-            _add_copy(model.graph, names[k], name)
+    for name, source in zip(names, sources, strict=True):
+        if name != source:
+            _add_copy(model.graph, source, name)
     _describe(model, flat)
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
     return path
 
 
-def _first_of_each(outputs: list[Any]) -> list[int]:
-    """For every output, where the same one stands first: jax2onnx has one name for each."""
-    return [next(k for k, other in enumerate(outputs) if other is output) for output in outputs]
+def _sources(jaxpr: Jaxpr, inputs: list[str], outputs: list[str]) -> list[str]:
+    """For every output, the input or output that is the same value and stands first: jax2onnx has one name for each."""
+    known = list(zip([*inputs, *outputs], [*jaxpr.invars, *jaxpr.outvars], strict=True))
+    return [next(name for name, value in known if value is output) for output in jaxpr.outvars]
 
 
 def _add_copy(graph: Any, source: str, name: str) -> None:
-    """Give out a result under another name, too."""
+    """Give out an input or a result under another name, too."""
     from onnx import helper
 
     graph.node.append(helper.make_node("Identity", [source], [name]))
-    copy = next(output for output in graph.output if output.name == source)
+    copy = next(value for value in (*graph.input, *graph.output) if value.name == source)
     graph.output.add().CopyFrom(copy)
     graph.output[-1].name = name
 
