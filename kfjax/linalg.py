@@ -2,9 +2,10 @@
 
 A filter multiplies, factors and solves with matrices of a few rows, thousands at a time. Under `jax.vmap` a
 LAPACK factorisation is one library call per matrix, and a small `dot_general` is hardly better, so that sizes up
-to `UNROLL` are written out: products as sums of outer products, factorisations and solves by scalars and rows, which
-XLA fuses over the batch. Larger sizes go through `jax.numpy.linalg`. The choice is made at trace time from the static
-shape. Derivatives are written out too (`custom_jvp`), with plain products: a transposed unrolled loop compiles slowly.
+to `UNROLL` are written out: products as sums of outer products, factorisations and solves by scalars, columns and
+rows, which XLA fuses over the batch. Larger sizes go through `jax.numpy.linalg`. The choice is made at trace time from
+the static shape. Derivatives are written out too (`custom_jvp`), with plain products: a transposed unrolled loop
+compiles slowly.
 
 Every function takes one matrix; batch with `jax.vmap`. Everything here accepts *semidefinite* matrices: a zero
 pivot gives a zero column in the factor, and solves with such a factor are right for right-hand sides in its range.
@@ -25,6 +26,7 @@ from jax import Array, lax
 from kfjax.layout import batch_innermost
 
 UNROLL = 8  # largest size that is unrolled
+SCALARS = 3  # largest size that is factored by scalars, which are fewer kernels where there is no batch
 Factoriser = Callable[[Array], Array]
 
 __all__ = [
@@ -98,7 +100,10 @@ def cholesky(A: Array) -> Array:
     what remains of A_ii. An indefinite A is therefore factored as if its negative part were not there.
     The derivative is right where the rank stays as it is, and 0 in directions that would raise it.
     """
-    return _cholesky_unrolled(A) if A.shape[-1] <= UNROLL else _cholesky_large(A)
+    n = A.shape[-1]
+    if n <= SCALARS:
+        return _cholesky_scalars(A)
+    return _cholesky_columns(A) if n <= UNROLL else _cholesky_large(A)
 
 
 @cholesky.defjvp
@@ -123,7 +128,7 @@ def _tiny(A: Array) -> Array:
     return A.shape[-1] * jnp.finfo(A.dtype).eps * diagonal(A)
 
 
-def _cholesky_unrolled(A: Array) -> Array:
+def _cholesky_scalars(A: Array) -> Array:
     """Factor by scalars, column by column."""
     n, tiny = A.shape[-1], _tiny(A)
     L = [[jnp.zeros_like(A[0, 0])] * n for _ in range(n)]
@@ -138,6 +143,26 @@ def _cholesky_unrolled(A: Array) -> Array:
             L[i][j] = jnp.clip(entry, -limit, limit)
             remaining[i] = remaining[i] - L[i][j] ** 2
     return batch_innermost(jnp.stack([jnp.stack(row) for row in L]))
+
+
+def _cholesky_columns(A: Array) -> Array:
+    """Factor by columns.
+
+    Each is laid out by itself and ends with a division, which keeps XLA from computing it again wherever it is used:
+    that would be slower, and rounded otherwise than the factor that is returned.
+    """
+    n, tiny = A.shape[-1], _tiny(A)
+    place, remaining = jnp.arange(n), diagonal(A)
+    columns: list[Array] = []
+    for j in range(n):
+        positive = remaining[j] > tiny[j]
+        pivot = jnp.sqrt(jnp.where(positive, remaining[j], 1))
+        limit = jnp.sqrt(jnp.maximum(remaining, 0))
+        below = jnp.clip((A[:, j] - sum(column * column[j] for column in columns)) / pivot, -limit, limit)
+        column = jnp.where(place > j, below, jnp.where(place == j, pivot, 0))
+        columns.append(batch_innermost(jnp.where(positive, column, 0)))
+        remaining = remaining - columns[j] ** 2
+    return batch_innermost(jnp.stack(columns, axis=1))
 
 
 def _cholesky_loop(A: Array) -> Array:
@@ -259,7 +284,7 @@ def _solve_lower(L: Array, B: Array, transpose: bool) -> Array:
     inverse = jnp.where(regular, 1 / jnp.where(regular, pivots, 1), 0)
     rows: list[Array] = [B[i] for i in range(n)]
     for i in reversed(range(n)) if transpose else range(n):
-        rows[i] = rows[i] * inverse[i]
+        rows[i] = batch_innermost(rows[i] * inverse[i])
         for j in range(i) if transpose else range(i + 1, n):
             rows[j] = rows[j] - (L[i, j] if transpose else L[j, i]) * rows[i]
     return batch_innermost(jnp.stack(rows))

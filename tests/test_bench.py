@@ -171,12 +171,14 @@ def test_the_parts_of_a_profile_compute_what_they_say(x64):
 
 
 def test_both_ways_of_small_algebra_agree(x64, monkeypatch):
-    arguments = crossover.matrices(4)
+    arguments = crossover.matrices(4, 3)
     found = []
-    for unroll in crossover.WAYS.values():
-        monkeypatch.setattr(linalg, "UNROLL", unroll)
+    for settings in (crossover.WAYS | crossover.FACTORS).values():
+        for name, value in settings.items():
+            monkeypatch.setattr(linalg, name, value)
         found.append(quick_jit(lambda A, B: crossover.loop(crossover.riccati, A, B))(*arguments))
-    np.testing.assert_allclose(*found, rtol=1e-10, atol=1e-12)
+    for other in found[1:]:
+        np.testing.assert_allclose(other, found[0], rtol=1e-10, atol=1e-12)
 
 
 def test_the_committed_page_is_that_of_the_committed_results():
