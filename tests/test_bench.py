@@ -5,6 +5,7 @@ import json
 import os
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from compiling import quick_jit
@@ -168,6 +169,21 @@ def test_the_parts_of_a_profile_compute_what_they_say(x64):
     np.testing.assert_allclose(quick_jit(profiles.only_means)(problem), whole.mean, rtol=1e-12)
     text = quick_jit(profiles.only_predictions).lower(problem).compile().as_text()
     assert 1 <= profiles.kernels(text) < profiles.kernels(quick_jit(subtracted).lower(problem).compile().as_text())
+
+
+def test_the_library_calls_of_a_loop_are_traced():
+    A = jnp.ones((3, 16, 16))
+    loop = jax.jit(lambda A: jax.lax.scan(lambda B, _: (jnp.tanh(B @ A), None), A, length=5)[0])
+    told = profiles.library_calls(loop, A, 5)
+    assert told["kernels"] == 1
+    assert told["ms"]["median"] > 0
+    assert profiles.kernels(loop.lower(A).compile().as_text()) >= 2
+
+
+def test_what_calls_of_kernels_take():
+    usual = {"ms": {"median": 4.0}, "kernels": 20}
+    row = {"parts": {"kfjax": {"ms": {"median": 1.0}}}, "size": {"steps": 1000}}
+    assert profiles.calls_told(usual, row).endswith("calling its 20 kernels takes 75%, 150 ns each.")
 
 
 def test_both_ways_of_small_algebra_agree(x64, monkeypatch):

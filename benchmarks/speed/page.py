@@ -26,7 +26,7 @@ TARGETS = """How many times longer the fastest other library takes than kfjax, i
 have it, too; in brackets is the fastest without it.
 """
 WHY = """The time of a workload beside that of its parts, each jitted by itself, in turn in one run: medians, and minima
-in brackets. Kernels are the operations of the largest loop of the compiled program: `python -m benchmarks.speed why`.
+in brackets. Kernels are the operations of the loops of the compiled program: `python -m benchmarks.speed why`.
 """
 CROSSOVER = """Milliseconds of one operation on a batch, of matrices of so many rows, in a loop; and the seconds to
 compile it, both ways. Up to `UNROLL` rows in kfjax.linalg it is written out: `python -m benchmarks.speed crossover`.

@@ -4,14 +4,18 @@ A process of its own, like `benchmarks.speed.measuring`: `python -m benchmarks.s
 """
 
 import argparse
+import collections
 import dataclasses
 import functools
 import json
 import re
+import tempfile
 import time
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import kfjax as kf
 from benchmarks.speed.peers import plain_peer
@@ -24,6 +28,10 @@ from kfjax.observing import innovation_info
 BUDGET = 3.0  # seconds that a part may take for its rounds
 # what is no work of its own when a compiled loop runs
 FREE = {"parameter", "tuple", "get-tuple-element", "constant", "bitcast"}
+
+CHAINS = ("W1", "W6l")  # one trajectory of small matrices, whose kernels take less than it takes to call them
+TRACED = 3  # calls that are traced
+LIBRARY = ("ynn", "dot", "triangular", "cholesky")  # how kernels that are library calls begin
 
 # how JAX is started for each: precisions and options, as in `benchmarks.speed.targets`
 STARTS = {
@@ -45,16 +53,21 @@ WHY = {
         " others, too; predictions alone show what the chain leaves to gain."
     ),
     "W6l": (
-        "As W1: calls of kernels are most of it, and the backward step has about as many as two of the filter's."
+        "As W1: calls of kernels are most of it, and the backward step has about twice as many as the filter's."
         " Tried: all gains of the backward pass at once before its loop, since they do not wait for each other. That"
         " made one trajectory faster, and batches (W6) slower by more."
     ),
     "W7": (
         "kfjax forms (I - K H) P (I - K H)' + K R K', which stays definite in any precision, the others P - K S K' or"
         " (I - K H) P, in fewer operations; with P - K C' kfjax does what they do. kalmax, the fastest here,"
-        " computes no likelihood. What remains of the difference these parts do not explain."
+        " computes no likelihood."
     ),
-    "W7l": "As W7; above 8 rows products are library calls, the same ones for all.",
+    "W7l": (
+        "As W7; above 8 rows products, factors and solutions are library calls. These alone, as JAX's profiler traces"
+        " them, are what no other arrangement of the rest goes below; the rest is what lies between them: sums, copies"
+        " from the order of one call to that of the next, and results of 330 MB, written once and copied once."
+        " simdkalman calls the same kind of library from NumPy, and neither reorders nor copies results."
+    ),
     "c4": (
         "A step is a chain of products of vectors with matrices, each of which is a library call. These alone, in a"
         " loop with nothing between them but what makes one wait for the other, are what no scan over library calls"
@@ -159,14 +172,38 @@ def pairs(functions, problem):
 
 
 def kernels(text):
-    """Return how many kernels a step has: the operations of the largest loop of a compiled program."""
-    loops = set(re.findall(r"\bwhile\(.*?body=%?([\w.-]+)", text))
-    counts = [0]
-    for header, block in re.findall(r"^%?([\w.-]+) \(.*?\{\n(.*?)^\}", text, flags=re.MULTILINE | re.DOTALL):
-        if header in loops:
-            operations = re.findall(r"= .*?\s([a-z][\w-]*)\(", block)
-            counts.append(sum(operation not in FREE for operation in operations))
-    return max(counts)
+    """Return how many kernels a step has: the operations of all loops of a compiled program that stand in no other."""
+    blocks = dict(re.findall(r"^(?:ENTRY )?%?([\w.-]+) \(.*?\{\n(.*?)^\}", text, flags=re.MULTILINE | re.DOTALL))
+    inside = {name: set(re.findall(r"\bwhile\(.*?body=%?([\w.-]+)", block)) for name, block in blocks.items()}
+    loops = set().union(*inside.values())
+    nested = set().union(*(inside[name] for name in loops))
+    operations = [re.findall(r"= .*?\s([a-z][\w-]*)\(", blocks[name]) for name in loops - nested]
+    return sum(operation not in FREE for found in operations for operation in found)
+
+
+def traced(function, given):
+    """Return the nanoseconds of every operation of a compiled program, by name, from JAX's own profiler."""
+    program = function.lower(given).compile()
+    options = jax.profiler.ProfileOptions()
+    options.python_tracer_level = 0
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder, profiler_options=options):
+            for _ in range(TRACED):
+                jax.block_until_ready(program(given))
+        (file,) = Path(folder).rglob("*.xplane.pb")
+        planes = list(jax.profiler.ProfileData.from_file(str(file)).planes)
+    known, found = set(re.findall(r"%([\w.-]+) = ", program.as_text())), collections.defaultdict(list)
+    for event in (event for plane in planes for line in plane.lines for event in line.events if event.name in known):
+        found[event.name].append(event.duration_ns)
+    return found
+
+
+def library_calls(function, given, steps):
+    """Return what the library calls of the loop take, medians, and how many a step has."""
+    found = {name: times for name, times in traced(function, given).items() if name.startswith(LIBRARY)}
+    found = {name: times for name, times in found.items() if len(times) >= TRACED * steps}
+    ms = sum(np.median(times) * len(times) for times in found.values()) / TRACED / 1e6
+    return {"ms": {"median": ms, "minimum": ms}, "kernels": len(found)}
 
 
 def compilation(function, problem):
@@ -205,9 +242,10 @@ def profile(name, size, rounds):
         first_call(call)
     samples = in_turn(calls, rounds, budget=BUDGET)
     counts = {part: kernels(function.lower(given).compile().as_text()) for part, (function, given) in found.items()}
-    return row | {
-        "parts": {part: {"ms": quartiles(taken[:, 1]), "kernels": counts[part]} for part, taken in samples.items()}
-    }
+    parts = {part: {"ms": quartiles(taken[:, 1]), "kernels": counts[part]} for part, taken in samples.items()}
+    if name.startswith("W7"):
+        parts["library calls alone, traced"] = library_calls(*found["kfjax"], size.steps)
+    return row | {"parts": parts}
 
 
 def why_tables(rows):
@@ -217,7 +255,19 @@ def why_tables(rows):
         started = f", JAX started with `{options}`" if options else ""
         yield f"**{name}**, {row['precision']}{started}. {WHY[name]}\n"
         yield from part_table(row["parts"]) if "parts" in row else phase_table(row["compilation"])
+        if options and name in CHAINS:
+            yield f"\n{calls_told(found[name, '']['parts']['kfjax'], row)}"
         yield ""
+
+
+def calls_told(usual, row):
+    """Tell what the calls of kernels take, which are not there where a step is one function."""
+    before, after = usual["ms"]["median"], row["parts"]["kfjax"]["ms"]["median"]
+    each = 1e6 * (before - after) / (row["size"]["steps"] * usual["kernels"])
+    return (
+        f"Of {before:.3g} ms, {after:.3g} are left where a step is one function: calling its {usual['kernels']} kernels"
+        f" takes {1 - after / before:.0%}, {each:.0f} ns each."
+    )
 
 
 def part_table(parts):
