@@ -19,10 +19,12 @@ __all__ = ["Estimate", "Filter", "Gaussian", "Info", "constructor", "estimate", 
 
 Arguments = ParamSpec("Arguments")
 Built = TypeVar("Built")
-if TYPE_CHECKING:  # a default: `typing` has it from Python 3.13 on
+if TYPE_CHECKING:  # `typing` itself knows defaults from Python 3.13 on
     from typing_extensions import TypeVar as TypeVarWithDefault
 
     Kept = TypeVarWithDefault("Kept", default="Estimate")  # what an `emit` keeps
+else:
+    Kept = TypeVar("Kept")
 
 
 class Filter(NamedTuple):

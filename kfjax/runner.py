@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from kfjax.base import Filter, Gaussian, Info, estimate
+from kfjax.base import Filter, Gaussian, Info, Kept, estimate
 from kfjax.checks import (
     check_filter,
     check_length,
@@ -23,9 +23,6 @@ from kfjax.checks import (
 )
 from kfjax.imputation import observation_estimate
 from kfjax.models import model_of
-
-if TYPE_CHECKING:
-    from kfjax.base import Kept
 
 __all__ = ["Forecast", "forecast", "run", "split_missing", "step"]
 

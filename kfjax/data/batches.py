@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jax import Array
 
-from kfjax.base import Filter, Gaussian, Info, estimate
+from kfjax.base import Filter, Gaussian, Info, Kept, estimate
 from kfjax.data.dataset import Dataset
 from kfjax.models import model_of, with_model
 from kfjax.runner import run
-
-if TYPE_CHECKING:
-    from kfjax.base import Kept
 
 __all__ = ["run_trajectory", "start_at"]
 

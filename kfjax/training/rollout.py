@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from kfjax.base import Filter, Info
+from kfjax.base import Filter, Info, Kept
 from kfjax.data import Dataset, run_trajectory, start_at
 from kfjax.runner import run
-
-if TYPE_CHECKING:
-    from kfjax.base import Kept
 
 __all__ = ["Rollout", "roll", "start_state"]
 
