@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import kfjax as kf
-from benchmarks.kalmannet import lorenz, nclt_fusion, nclt_odometry, table3
+from benchmarks.kalmannet import fig12, lorenz, nclt_fusion, nclt_odometry, table3
 from benchmarks.kalmannet.study import Cell
 from benchmarks.learned.running import means
 
@@ -65,3 +65,65 @@ def test_the_error_of_the_compass_is_found(tmp_path, monkeypatch):
         np.savez(tmp_path / f"{name}.npz", wheel=wheel, theta_gt=np.append(truth[1:], 0.0)[:, None])
     monkeypatch.setattr(nclt_fusion, "FOLDER", tmp_path)
     np.testing.assert_allclose(nclt_fusion.compass.__wrapped__(), wrong, atol=1e-5)
+
+
+def test_missing_fixes_are_remembered_for_a_while(monkeypatch):
+    monkeypatch.setattr(nclt_fusion, "MEMORY", 4.0)  # each step counts a quarter, the earlier ones three
+    lost = np.array([True, True, False, True])
+    np.testing.assert_allclose(nclt_fusion.recently(lost), [1 / 4, 7 / 16, 21 / 64, 127 / 256])
+
+
+def test_a_session_is_held_out_of_all_that_is_fitted(monkeypatch):
+    small, large = (nclt_fusion.SMALL,), (nclt_fusion.LARGE,)
+    anees = {(small, large, small): 7.0, (large, small, large): 1.0}  # by those searched on, judged on, compass fitted
+    monkeypatch.setattr(nclt_fusion, "search", lambda name, size, tuned: (tuned, 0.0))
+    monkeypatch.setattr(nclt_fusion, "CLASSICAL", {"any": (None, lambda theta, states: theta, 6)})
+    monkeypatch.setattr(nclt_fusion, "sessions", lambda *names, states, tuned: (names, tuned))
+    monkeypatch.setattr(nclt_fusion, "judged", lambda method, params, on: Cell([0.0], anees=[anees[params, *on]]))
+    assert nclt_fusion.held_out("any", None) == {nclt_fusion.SMALL: 1.0, nclt_fusion.LARGE: 7.0}
+
+
+def test_numbers_that_both_sessions_taught_are_not_where_a_search_on_one_begins():
+    taught, _ = nclt_fusion.begin(8, nclt_fusion.BOTH)
+    guess, spread = nclt_fusion.begin(8, (nclt_fusion.SMALL,))
+    assert guess["time"] == pytest.approx(np.log(1000.0))
+    assert guess["wheel_scale"] == 1.0
+    assert abs(taught["time"] - guess["time"]) > 3 * spread["time"]  # a small spread would stay
+
+
+def test_a_larger_covariance_makes_the_normalised_error_smaller_and_leaves_the_others():
+    cell = nclt_fusion.enlarged(Cell([10.0], None, None, [9.0], [6.0]), 4.0)
+    assert cell == Cell([10.0], None, None, [9.0], [1.5])
+
+
+@pytest.fixture(scope="module")
+def labelled():
+    """The model of Fig. 12 and trajectories of it, with their noise [N * T, 3]."""
+    model = fig12.model(0)
+    process, sensor = 0.3 * np.random.default_rng(0).normal(size=(2, 3, 5, 3)).astype(np.float32)
+    f, h = (jax.vmap(lambda x, of=of: of(x, None)) for of in (model.f, model.h))
+    states = [np.ones((3, 3), np.float32)]
+    for step in range(5):
+        states.append(np.asarray(f(states[-1])) + process[:, step])
+    states = np.stack(states[1:], axis=1)
+    obs = np.asarray(h(states.reshape(-1, 3))).reshape(3, 5, 3) + sensor
+    return model, kf.Dataset(obs, states), process.reshape(-1, 3), sensor.reshape(-1, 3)
+
+
+def test_the_noise_is_what_labels_leave_of_f_and_h(labelled):
+    model, data, process, sensor = labelled
+    found = fig12.noise(model, data)
+    np.testing.assert_allclose(found[0], process, atol=1e-4)
+    np.testing.assert_allclose(found[1], sensor, atol=1e-4)
+
+
+def test_trajectories_drawn_anew_obey_f_and_h_with_noise_of_the_labels(labelled):
+    model, data, *noises = labelled
+    drawn = fig12.drawn_anew(model, data, 20)
+    picks = []
+    for found, noise in zip(fig12.noise(model, drawn), noises, strict=True):
+        distances = np.abs(np.asarray(found)[:, None] - noise).max(axis=-1)
+        np.testing.assert_allclose(distances.min(axis=1), 0.0, atol=1e-3)
+        picks.append(distances.argmin(axis=1))
+    assert all(len(set(picked.tolist())) == len(noise) for picked, noise in zip(picks, noises, strict=True))
+    assert (picks[0] != picks[1]).any()  # each by itself
