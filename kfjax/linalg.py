@@ -160,7 +160,7 @@ def _cholesky_columns(A: Array) -> Array:
         limit = jnp.sqrt(jnp.maximum(remaining, 0))
         below = jnp.clip((A[:, j] - sum(column * column[j] for column in columns)) / pivot, -limit, limit)
         column = jnp.where(place > j, below, jnp.where(place == j, pivot, 0))
-        columns.append(batch_innermost(jnp.where(positive, column, 0)))
+        columns.append(batch_innermost(jnp.where(positive, column, 0 * column)))  # NaN stays NaN
         remaining = remaining - columns[j] ** 2
     return batch_innermost(jnp.stack(columns, axis=1))
 

@@ -55,6 +55,12 @@ def test_factor_solve_and_determinant(x64, n):
         np.testing.assert_allclose([logdet, logdet_of_factor], np.linalg.slogdet(A)[1], atol=slack, rtol=1e-13)
 
 
+@pytest.mark.parametrize("n", [2, 5, 8])
+def test_what_is_nan_is_not_taken_for_singular(n):
+    solved = quick_jit(lambda A: linalg.factorise(A).solve(jnp.ones(n)))(jnp.full((n, n), jnp.nan))
+    assert np.isnan(solved).any()
+
+
 @pytest.mark.parametrize("n", [1, 2, 5, 8, 9, 12])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_singular_matrix_has_a_factor_and_solves_in_its_range(x64, n, dtype):
