@@ -134,7 +134,8 @@ def searched(size):
 
 INTEGRATED, MAP, RECENT_MAP = "integrated velocity", "integrated, fitted map", "integrated, recent map"
 TUNED, OKF, RNN, KALMAN_NET, DEEP = "KF, q and r tuned", "OKF", "vanilla RNN", "KalmanNet C1", "KalmanNet C1, two GRUs"
-MAP_KF, RECENT_KF, RECENT_NET = "KF, fitted map", "KF, recent map", "KalmanNet C1, recent map"
+MAP_KF, MAP_NET = "KF, fitted map", "KalmanNet C1, fitted map"
+RECENT_KF, RECENT_NET = "KF, recent map", "KalmanNet C1, recent map"
 
 
 def rows(size):
@@ -156,13 +157,14 @@ def rows(size):
         KALMAN_NET: lambda: network(C1, MODEL, size),
         DEEP: lambda: network(two, MODEL, size),
         MAP_KF: lambda: plain(kf.kalman(), mapped(velocity_map())),
+        MAP_NET: lambda: network(C1, mapped(velocity_map()), size),
         RECENT_KF: lambda: plain(kf.kalman(), *with_recent(mapped)),
         RECENT_NET: lambda: network(C1, with_recent(mapped)[0], size),
     }
 
 
 PAPER = {INTEGRATED: {LAST: 25.47}, TUNED: {LAST: 25.385}, KALMAN_NET: {LAST: 22.2}, RNN: {LAST: 40.21}}
-LEARNED = (KALMAN_NET, DEEP, MAP_KF, RECENT_KF, RECENT_NET)
+LEARNED = (KALMAN_NET, DEEP, MAP_KF, MAP_NET, RECENT_KF, RECENT_NET)
 
 
 def behind(results, condition):
