@@ -76,7 +76,7 @@ WHY = {
     "c4_200": "As one trajectory; the products are now of 200 rows.",
     "W3": (
         "Algebra of at most 8 rows is written out, which is what makes a step fast, and is what has to be compiled;"
-        " where sums of outer products are as fast as single entries, they are in use. About half of the time is XLA's"
+        " where sums of outer products are as fast as single entries, they are in use. A quarter to a half is XLA's"
         " newer code generator: with `kfjax.set_xla_options` it is the older one, and what that makes is no slower."
     ),
     "W4": "As W3, with sigma points.",
