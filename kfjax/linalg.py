@@ -181,7 +181,7 @@ def _cholesky_loop(A: Array) -> Array:
 
 
 def _with_fallback(quick: Factoriser, careful: Factoriser, tiny: Callable[[Array], Array]) -> Factoriser:
-    """Return the factor by `quick`, or by `careful` where a pivot counts as zero (or is NaN).
+    """Return the factor by `quick`, or by `careful` where a pivot counts as zero.
 
     The latter runs only if some matrix of the batch needs it, which a `lax.cond` under `jax.vmap` does not achieve.
     """
@@ -192,7 +192,8 @@ def _with_fallback(quick: Factoriser, careful: Factoriser, tiny: Callable[[Array
         pivots = jnp.diagonal(L, axis1=-2, axis2=-1) ** 2
         regular = (pivots > jnp.vectorize(tiny, signature="(n,p)->(n)")(A)).all(-1)[..., None, None]
         mended = jnp.vectorize(careful, signature="(n,p)->(n,n)")
-        return lax.cond(regular.all(), lambda: L, lambda: jnp.where(regular, L, mended(A)))
+        broken = jnp.isnan(A).any((-2, -1), keepdims=True)  # and not singular: it stays NaN
+        return lax.cond(regular.all(), lambda: L, lambda: jnp.where(regular | broken, L, mended(A)))
 
     @factor.def_vmap
     def _(size: int, batched: list[bool], A: Array) -> tuple[Array, bool]:
@@ -279,7 +280,8 @@ def _solve_lower(L: Array, B: Array, transpose: bool) -> Array:
     if L.shape[-1] > UNROLL:
         L = jnp.where(regular[:, None] & regular[None, :], L, 0) + jnp.diag((~regular).astype(L.dtype))
         X = jax.scipy.linalg.solve_triangular(L, B, lower=True, trans=1 if transpose else 0)
-        return jnp.where(regular if B.ndim == 1 else regular[:, None], X, 0)
+        rest = jnp.where(jnp.isnan(pivots), jnp.nan, 0)  # what is NaN is not taken for singular
+        return jnp.where(regular, X, rest) if B.ndim == 1 else jnp.where(regular[:, None], X, rest[:, None])
     n = L.shape[-1]
     inverse = jnp.where(regular, 1 / jnp.where(regular, pivots, 1), 0)
     rows: list[Array] = [B[i] for i in range(n)]

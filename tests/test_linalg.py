@@ -55,7 +55,7 @@ def test_factor_solve_and_determinant(x64, n):
         np.testing.assert_allclose([logdet, logdet_of_factor], np.linalg.slogdet(A)[1], atol=slack, rtol=1e-13)
 
 
-@pytest.mark.parametrize("n", [2, 5, 8])
+@pytest.mark.parametrize("n", [2, 5, 8, 12])
 def test_what_is_nan_is_not_taken_for_singular(n):
     solved = quick_jit(lambda A: linalg.factorise(A).solve(jnp.ones(n)))(jnp.full((n, n), jnp.nan))
     assert np.isnan(solved).any()
