@@ -14,14 +14,15 @@ RESIDUAL = lorenz.LEARNED.format("f")
 
 @functools.cache
 def cases(size):
-    """Return the cases by level."""
+    """Return the cases, one per level."""
     T, counts = size.choose(100, 2000, 2000), size.choose((4, 2, 2), (8, 4, 10), (30, 5, 30))
 
     def case(level):
         truth, design = (lorenz.start(level, NU, taylor_order=order) for order in (5, 2))
-        return lorenz.Case(truth, design, drawn(300 + level, truth, counts, T))
+        parts = drawn(300 + level, truth, counts, T)
+        return lorenz.Case(truth, design, parts, {f"{level} dB": parts.test})
 
-    return {f"{level} dB": case(level) for level in size.levels}
+    return [case(level) for level in size.levels]
 
 
 def rows(size):

@@ -20,13 +20,15 @@ def cases(size):
 
     def case(level):
         truth, design = lorenz.start(level, NU), lorenz.start(level, NU, **TURNED)
-        return lorenz.Case(truth, design, drawn(500 + level, truth, counts, T))
+        parts = drawn(500 + level, truth, counts, T)
+        return lorenz.Case(truth, design, parts, {f"filters turned, {level} dB": parts.test})
 
-    ours = {f"filters turned, {level} dB": case(level) for level in size.levels}
+    ours = [case(level) for level in size.levels]
     parts = published("lorenz_Hrot1_v-20_r0_T100")
     if parts is None or size.name == "quick":
         return ours
-    return ours | {OFFICIAL: lorenz.Case(lorenz.start(0, NU, **TURNED), lorenz.start(0, NU), parts)}
+    truth, design = lorenz.start(0, NU, **TURNED), lorenz.start(0, NU)
+    return [*ours, lorenz.Case(truth, design, parts, {OFFICIAL: parts.test})]
 
 
 def rows(size):

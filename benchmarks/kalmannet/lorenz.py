@@ -34,17 +34,28 @@ def searched(method, model, validation, grid=GRID):
 
 
 class Case(NamedTuple):
-    """One condition of a study.
+    """What networks are trained and filters tuned on once, for one condition or more.
 
     Attributes:
         truth: what the data come from.
         design: what filters are told.
-        parts: data, whose x_0 is known.
+        parts: data to train and choose on, whose x_0 is known.
+        tests: test data by condition.
     """
 
     truth: Any
     design: Any
     parts: Any
+    tests: dict[str, Any]
+
+
+class Made(NamedTuple):
+    """A filter that was found for a case: what runs it, what is told of it, and how many seeds its params have."""
+
+    filter: Any
+    params: Any
+    settings: dict[str, Any] | None = None
+    seeds: int | None = None
 
 
 def start(level, nu, **options):
@@ -54,31 +65,32 @@ def start(level, nu, **options):
     return kf.systems.lorenz(q_std=r_std * 10 ** (nu / 20), r_std=r_std, prior=prior, **options)
 
 
-def rows(size, cases: Callable[[], dict[str, Case]], *, network: str, learns: str | None = None):
+def rows(size, cases: Callable[[], list[Case]], *, network: str, learns: str | None = None):
     """Return the rows of a study of EKFs and KalmanNet.
 
     Args:
         size: of the study.
-        cases: makes the `Case`s by condition.
+        cases: makes the `Case`s.
         network: the configuration of KalmanNet.
         learns: "f" or "h", what a cubic is added to and fitted by labels; None leaves such a row out.
     """
 
-    def each(make):
-        found = {name: make(case) for name, case in cases().items()}
-        return Row({name: cell for name, (cell, _) in found.items()}, {name: told for name, (_, told) in found.items()})
-
-    def plain(model):
-        return each(lambda case: (judged(kf.extended(), getattr(case, model), case.parts.test), {}))
+    def each(make: Callable[[Case], Made]):
+        cells, told, place = {}, {}, {}
+        for case in cases():
+            made = make(case)
+            for k, (name, data) in enumerate(case.tests.items()):
+                cells[name] = judged(made.filter, made.params, data, seeds=made.seeds)
+                told[name], place[name] = made.settings, k
+        return Row({name: cells[name] for name in sorted(cells, key=place.get)}, told)
 
     def search(case):
-        found, settings = searched(kf.extended(), case.design, case.parts.validation)
-        return judged(kf.extended(), found, case.parts.test), settings
+        return Made(kf.extended(), *searched(kf.extended(), case.design, case.parts.validation))
 
     def optimised(case):
         short = case.parts._replace(train=kf.data.pieces(case.parts.train, PIECE, initial=case.design.prior.mean))
-        found, settings = tune(kf.extended(), case.design, short, steps=size.choose(10, 40, 150))
-        return judged(kf.extended(), found, case.parts.test), settings
+        found = tune(kf.extended(), case.design, short, steps=size.choose(10, 40, 150))
+        return Made(kf.extended(), *found)
 
     def corrected(case):
         model = kf.learned.residual_model(case.design, learns, kf.learned.Polynomial(3 if learns == "f" else 1))
@@ -90,16 +102,16 @@ def rows(size, cases: Callable[[], dict[str, Case]], *, network: str, learns: st
         short = kf.data.Parts(pieces, kf.data.first_steps(case.parts.validation, 300), None)
         method = kf.learned.configuration(network, n=3, m=3)
         fitted = train(method, case.design, short, budget)
-        cell = judged(method, fitted.params, case.parts.test, seeds=budget.seeds)
-        return cell, budget._asdict() | {"best_steps": fitted.step.tolist(), "refused": fitted.refused.tolist()}
+        settings = budget._asdict() | {"best_steps": fitted.step.tolist(), "refused": fitted.refused.tolist()}
+        return Made(method, fitted.params, settings, budget.seeds)
 
     found = {
-        EKF: lambda: plain("design"),
+        EKF: lambda: each(lambda case: Made(kf.extended(), case.design)),
         SEARCHED: lambda: each(search),
         OEKF: lambda: each(optimised),
         KALMAN_NET: lambda: each(kalman_net),
     }
     if learns:
         found[LEARNED.format(learns)] = lambda: each(corrected)
-        found[TRUTH] = lambda: plain("truth")
+        found[TRUTH] = lambda: each(lambda case: Made(kf.extended(), case.truth))
     return found

@@ -71,11 +71,31 @@ def velocity_map(recent=SHORT * TRAINED):
     return np.linalg.lstsq(obs, states[:, [1, 3]], rcond=None)[0].T
 
 
-def mapped(turned):
-    """Return the model of an odometry that is turned, with Q and R from the labels."""
+def mapped(turned, correct=None):
+    """Return the model of an odometry that is turned, or corrected before, with Q and R from the labels."""
     model = MODEL.replace(h=kf.Linear(np.linalg.inv(turned) @ np.asarray(MODEL.h.A)))
     labels = windows(TRAINING, [1], SHORT * TRAINED, velocities=True)
-    return kf.learned.fit_labelled(model, labels, which=("Q", "R"))
+    return kf.learned.fit_labelled(model, correct(labels) if correct else labels, which=("Q", "R"))
+
+
+@functools.cache
+def heading():
+    """Return what a correction of the odometry by its heading is made of, fitted to the training steps."""
+    states, obs = (a[1 : 1 + SHORT * TRAINED] for a in session(TRAINING))
+    return np.linalg.lstsq(by_heading(obs), states[:, 1] + 1j * states[:, 3], rcond=None)[0]
+
+
+def by_heading(obs):
+    """Return z, z*, |z| and z² / |z| of velocities z = v_x + i v_y: a map, and errors as a compass has them."""
+    z = obs[..., 0] + 1j * obs[..., 1]
+    size = np.abs(z)
+    return np.stack([z, z.conj(), size, z * np.divide(z, size, out=np.zeros_like(z), where=size > 0)], axis=-1)
+
+
+def corrected(data):
+    """Return data whose velocities are corrected by their heading."""
+    z = by_heading(np.asarray(data.obs, np.float64)) @ heading()
+    return kf.Dataset(np.stack([z.real, z.imag], axis=-1), data.state, initial=data.initial)
 
 
 def integrated(turned):
@@ -95,16 +115,17 @@ def recent():
     return min(RECENT, key=error)
 
 
-def path(filter, params, name="path"):
-    """Return the estimated positions in the last window, as a curve."""
-    at = np.asarray(means(filter, params, tests()[LAST]))[0]
-    return {name: {"x": at[:, 0], "y": at[:, 2]}}
+def path(filter, params, data):
+    """Return the estimated positions in a window, as a curve."""
+    at = np.asarray(means(filter, params, data))[0]
+    return {"path": {"x": at[:, 0], "y": at[:, 2]}}
 
 
-def plain(filter, params, settings=None):
+def plain(filter, params, settings=None, correct=lambda data: data):
     """Return the row of a filter that is not trained."""
-    row = fixed(filter, {name: (params, data) for name, data in tests().items()}, settings)
-    return row._replace(curves=path(filter, params))
+    data = {name: correct(data) for name, data in tests().items()}
+    row = fixed(filter, {name: (params, one) for name, one in data.items()}, settings)
+    return row._replace(curves=path(filter, params, data[LAST]))
 
 
 def network(filter, model, size):
@@ -113,7 +134,7 @@ def network(filter, model, size):
     fitted = train(filter, model, parts(), budget)
     cells = {name: judged(filter, fitted.params, data, seeds=budget.seeds) for name, data in tests().items()}
     settings = budget._asdict() | {"best_steps": np.asarray(fitted.step), "refused_steps": np.asarray(fitted.refused)}
-    return Row(cells, settings, path(filter, jax.tree.map(lambda a: a[0], fitted.params)))
+    return Row(cells, settings, path(filter, jax.tree.map(lambda a: a[0], fitted.params), tests()[LAST]))
 
 
 def optimised(size):
@@ -135,6 +156,7 @@ def searched(size):
 INTEGRATED, MAP, RECENT_MAP = "integrated velocity", "integrated, fitted map", "integrated, recent map"
 TUNED, OKF, RNN, KALMAN_NET, DEEP = "KF, q and r tuned", "OKF", "vanilla RNN", "KalmanNet C1", "KalmanNet C1, two GRUs"
 MAP_KF, MAP_NET = "KF, fitted map", "KalmanNet C1, fitted map"
+HEADING_KF = "KF, map by heading"
 RECENT_KF, RECENT_NET = "KF, recent map", "KalmanNet C1, recent map"
 
 
@@ -158,13 +180,14 @@ def rows(size):
         DEEP: lambda: network(two, MODEL, size),
         MAP_KF: lambda: plain(kf.kalman(), mapped(velocity_map())),
         MAP_NET: lambda: network(C1, mapped(velocity_map()), size),
+        HEADING_KF: lambda: plain(kf.kalman(), mapped(np.eye(2), corrected), correct=corrected),
         RECENT_KF: lambda: plain(kf.kalman(), *with_recent(mapped)),
         RECENT_NET: lambda: network(C1, with_recent(mapped)[0], size),
     }
 
 
 PAPER = {INTEGRATED: {LAST: 25.47}, TUNED: {LAST: 25.385}, KALMAN_NET: {LAST: 22.2}, RNN: {LAST: 40.21}}
-LEARNED = (KALMAN_NET, DEEP, MAP_KF, MAP_NET, RECENT_KF, RECENT_NET)
+LEARNED = (KALMAN_NET, DEEP, MAP_KF, MAP_NET, HEADING_KF, RECENT_KF, RECENT_NET)
 
 
 def behind(results, condition):
@@ -180,7 +203,8 @@ def verdict(results):
         f"KalmanNet C1 gains {gain[0]:.1f} dB on integrated velocity in the last window and {gain[1]:.1f} on the other"
         f" session (the paper claims 3.2), one constant 2 x 2 map {turned[0]:.1f} and {turned[1]:.1f}: what there is to"
         f" learn is how the odometry's frame is turned, and no gain needs to be learned for it. On the other session"
-        f" {best} is the best learned one, {results(best, SESSION) - results(MAP, SESSION):+.1f} dB from the map."
+        f" {best} is the best learned one, {results(best, SESSION) - results(MAP, SESSION):+.3f} dB from the map, which"
+        " is nothing: what is left there is how the frame drifts, and no estimator of the odometry alone can see that."
     )
 
 
@@ -206,7 +230,9 @@ STUDY = Study(
     " are not fitted), and those of 2012-04-29 are another session. Our choice: every window starts at the true"
     " position and velocity; networks are trained on positions in windows of 50 steps that go on through the 200; q and"
     " r, which the paper does not give, are tuned; recent maps are fitted to as many of the last training steps as the"
-    " validation data prefer.",
+    " validation data prefer. The map by heading adds to the fitted one what the error of a compass hangs on, the"
+    " heading: v = a z + b z* + c |z| + d z² / |z| of the odometry's z = v_x + i v_y, by least squares on the same"
+    " labels; the validation windows prefer it (18.94 dB, the fitted map 19.16).",
     rows,
     verdict,
     paper=PAPER,
@@ -214,6 +240,14 @@ STUDY = Study(
     targets=(
         Target("the best learned estimator below the fitted map on the last window", lambda r: behind(r, LAST), 0.0),
         Target("the same on the other session", lambda r: behind(r, SESSION), 0.0),
+    ),
+    notes=(
+        (
+            "Of corrections of the odometry tried on the training and validation windows (fits to velocities or to"
+            " positions of 50 to 1050 steps; constants; terms in |z| alone; third harmonics) those by the heading did"
+            " best on validation by 0.2 to 0.6 dB; the one that takes the same labels as the map was chosen, and the"
+            " other session looked at once."
+        ),
     ),
     draw=draw,
 )
