@@ -32,7 +32,7 @@ def cases(size):
 
 
 def rows(size):
-    return lorenz.rows(size, lambda: cases(size), network="C3", learns="h")
+    return lorenz.rows(size, lambda: cases(size), network="C3", budget=lorenz.windowed(size), learns="h")
 
 
 REFERENCE = {EKF: {OFFICIAL: -9.747}, TRUTH: {OFFICIAL: -10.53}, LEARNED: {OFFICIAL: -10.53}}
@@ -59,14 +59,23 @@ STUDY = Study(
     "J = 5, nu = -20 dB, x_0 = (1, 1, 1), known. In the paper's direction the data have h = I and the filters one that"
     " is turned by one degree about each axis, T = 2000; the authors' set has it the other way round, T = 100. q is"
     " searched over half decades, the OEKF tunes the diagonals of Q and R on pieces of 50 steps, KalmanNet C3 is"
-    " trained on pieces of 5, then of 50 steps (150 batches of 32 each at the reduced size), h is corrected by a linear"
-    " map fitted to the same labels.",
+    " trained on pieces of 5 steps (150 batches of 32), then in 600 windows of 50 steps that go on through trajectories"
+    " of 500, so that it learns what to do after its own errors (our choice; full size: 1000 and 3000), h is corrected"
+    " by a linear map fitted to the same labels.",
     rows,
     verdict,
     reference=REFERENCE,
     targets=(
         Target("EKFs within 0.05 dB of the reference", lambda r: max(r.off(k, REFERENCE) for k in REFERENCE), 0.05),
     ),
-    notes=("The paper's figure has no numbers to read off.",),
+    notes=(
+        "The paper's figure has no numbers to read off.",
+        (
+            "KalmanNet was trained on pieces of 5, then of 50 steps before (150 batches each), every one from its true"
+            " state, as the paper's V2 has it: the networks had never seen an error of their own, and at 30 dB they"
+            " lost the attractor (11.88 dB over 2000 steps, 3.86 and 19.90). That was seen on the test trajectories;"
+            " the windows were tried on others."
+        ),
+    ),
     draw=draw,
 )

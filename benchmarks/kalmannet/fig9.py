@@ -3,17 +3,21 @@
 import functools
 
 import jax
+import numpy as np
 
+import kfjax as kf
 from benchmarks.kalmannet import lorenz
 from benchmarks.kalmannet.data import drawn, published
 from benchmarks.kalmannet.figures import against_noise, panels
 from benchmarks.kalmannet.lorenz import EKF, KALMAN_NET, OEKF, SEARCHED
 from benchmarks.kalmannet.study import Study, Target
-from benchmarks.learned.running import simulated
+from benchmarks.learned.running import Budget, simulated
 
 SHORT, LONG = 30, 2000
 NAMES = {0: "T = 30, nu = 0 dB", -20: "T = 30, nu = -20 dB"}
 LONG_NAME = "trained at 30, run at 2000"
+ROBUST = "KalmanNet, half of the starts off"
+BUDGET = Budget(300, split=150, learning_rate=1e-3)
 OFFICIAL = {
     "official, T = 20, nu = 0, 0 dB": ("lorenz_id_v0_r0_T20", 0, 0),
     "official, T = 20, nu = 0, 20 dB": ("lorenz_id_v0_r20_T20", 20, 0),
@@ -44,8 +48,29 @@ def cases(size):
     return ours + [theirs(name, *which) for name, which in there.items()] if size.name != "quick" else ours
 
 
+def half_off(model, data):
+    """Return data twice, the second time with starts that are off by the noise of an observation."""
+    start = np.broadcast_to(np.asarray(model.prior.mean), (data.size, model.n))
+    std = float(model.R[0, 0]) ** 0.5
+    off = start + std * np.asarray(jax.random.normal(jax.random.key(data.size), start.shape))
+    twice = (np.concatenate([array, array]) for array in (data.obs, data.state))
+    return kf.Dataset(*twice, initial=np.concatenate([start, off]))
+
+
+def robust(size, budget):
+    """Return the row of KalmanNet that has learned to find back."""
+
+    def make(case):
+        train, validation = (half_off(case.design, part) for part in case.parts[:2])
+        return lorenz.trained("C3", kf.data.Parts(train, validation, None), case, size.budget(budget))
+
+    return lorenz.each([case for case in cases(size) if len(case.tests) > 1], make)
+
+
 def rows(size):
-    return lorenz.rows(size, lambda: cases(size), network="C3")
+    budget = BUDGET._replace(steps=1500, split=1000) if size.name == "full" else BUDGET
+    found = lorenz.rows(size, lambda: cases(size), network="C3", budget=budget)
+    return found | {ROBUST: lambda: robust(size, budget)}
 
 
 REFERENCE = {EKF: dict(zip(OFFICIAL, (-2.138, -22.176, -10.26), strict=True))}
@@ -54,11 +79,14 @@ REFERENCE = {EKF: dict(zip(OFFICIAL, (-2.138, -22.176, -10.26), strict=True))}
 def verdict(results):
     long = [name for name in results.conditions if name.startswith(LONG_NAME)]
     worst = max(results(EKF, name) for name in long)
-    gaps = {row: max(results(row, name) - results(SEARCHED, name) for name in long) for row in (KALMAN_NET, OEKF)}
+    gaps = {
+        row: max(results(row, name) - results(SEARCHED, name) for name in long) for row in (KALMAN_NET, ROBUST, OEKF)
+    }
     return (
         f"Run for 2000 steps, the EKF with the q of the truth is at {worst:.1f} dB at worst: the paper's EKF above 30"
         f" dB {'is seen here, too' if worst > 30 else 'is none with true Jacobians'}. KalmanNet, trained at 30 steps,"
-        f" is {gaps[KALMAN_NET]:+.2f} dB from the EKF with q searched at worst, the OEKF {gaps[OEKF]:+.2f}."
+        f" is {gaps[KALMAN_NET]:+.2f} dB from the EKF with q searched at worst, {gaps[ROBUST]:+.2f} where half of the"
+        f" starts were off in training, the OEKF {gaps[OEKF]:+.2f}."
     )
 
 
@@ -74,11 +102,19 @@ STUDY = Study(
     "Fig. 9: the Lorenz attractor, h = I",
     "J = 5 and dt = 0.02 in data and filters, x_0 = (1, 1, 1), known. 1000 trajectories of 30 steps to train on, 100 to"
     " choose on, 500 to test on (Fig. 9a), and 10 of 2000 steps for the networks and the q of nu = -20 dB (Fig. 9b)."
-    " KalmanNet C3 is trained on pieces of 5 steps, then on the 30 (150 batches of 32 each at the reduced size).",
+    " KalmanNet C3 is trained on pieces of 5 steps (150 batches of 32), then on the 30 (300 batches; full size: 1000"
+    " and 1500). Our addition: the same, but half of the trajectories of the second part and of the validation data"
+    " start off by the noise of an observation, so that the network learns to find back.",
     rows,
     verdict,
     reference=REFERENCE,
     targets=(Target("EKFs within 0.05 dB of the reference", lambda r: r.off(EKF, REFERENCE), 0.05),),
-    notes=("The paper's figure has no numbers to read off.",),
+    notes=(
+        "The paper's figure has no numbers to read off.",
+        (
+            "Thirty steps from one known state show a network neither most of the attractor nor an error that it made"
+            " long before: more batches on them did not bring it closer over 2000 steps, starts that are off did."
+        ),
+    ),
     draw=draw,
 )

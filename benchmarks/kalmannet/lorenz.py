@@ -14,7 +14,12 @@ from benchmarks.learned.running import Budget, train
 GRID = tuple(10.0 ** (k / 2) for k in range(-14, 3))  # q^2 / r^2
 EKF, SEARCHED, OEKF, TRUTH = "EKF, q of the truth", "EKF, q searched", "OEKF: Q and R tuned", "EKF, true model"
 KALMAN_NET, LEARNED = "KalmanNet", "EKF, learned {}, q searched"
-PIECE = 50  # steps that networks are trained on
+PIECE, LONGEST = 50, 500  # steps that the OEKF is tuned on, and of the trajectories that networks go through
+
+
+def windowed(size):
+    """Return the budget of networks that go through long trajectories, one step of training per window of 50 steps."""
+    return Budget(size.choose(40, 600, 3000), split=size.choose(40, 150, 1000), learning_rate=1e-3, window=50)
 
 
 def with_q(model, q2):
@@ -65,53 +70,60 @@ def start(level, nu, **options):
     return kf.systems.lorenz(q_std=r_std * 10 ** (nu / 20), r_std=r_std, prior=prior, **options)
 
 
-def rows(size, cases: Callable[[], list[Case]], *, network: str, learns: str | None = None):
+def each(cases: list[Case], make: Callable[[Case], Made]):
+    """Return a row over all cases: what is found for each, on all of its tests; second tests come after first ones."""
+    cells, told, place = {}, {}, {}
+    for case in cases:
+        made = make(case)
+        for k, (name, data) in enumerate(case.tests.items()):
+            cells[name] = judged(made.filter, made.params, data, seeds=made.seeds)
+            told[name], place[name] = made.settings, k
+    return Row({name: cells[name] for name in sorted(cells, key=place.get)}, told)
+
+
+def trained(network, parts, case, budget):
+    """Train KalmanNet, a configuration of it, on parts."""
+    method = kf.learned.configuration(network, n=3, m=3)
+    fitted = train(method, case.design, parts, budget)
+    settings = budget._asdict() | {"best_steps": fitted.step.tolist(), "refused": fitted.refused.tolist()}
+    return Made(method, fitted.params, settings, budget.seeds)
+
+
+def rows(size, cases: Callable[[], list[Case]], *, network: str, budget: Budget, learns: str | None = None):
     """Return the rows of a study of EKFs and KalmanNet.
 
     Args:
         size: of the study.
         cases: makes the `Case`s.
         network: the configuration of KalmanNet.
+        budget: of its training, on trajectories of 500 steps at most.
         learns: "f" or "h", what a cubic is added to and fitted by labels; None leaves such a row out.
     """
 
-    def each(make: Callable[[Case], Made]):
-        cells, told, place = {}, {}, {}
-        for case in cases():
-            made = make(case)
-            for k, (name, data) in enumerate(case.tests.items()):
-                cells[name] = judged(made.filter, made.params, data, seeds=made.seeds)
-                told[name], place[name] = made.settings, k
-        return Row({name: cells[name] for name in sorted(cells, key=place.get)}, told)
+    def pieces(case, steps):
+        return kf.data.pieces(case.parts.train, steps, initial=case.design.prior.mean)
 
     def search(case):
         return Made(kf.extended(), *searched(kf.extended(), case.design, case.parts.validation))
 
     def optimised(case):
-        short = case.parts._replace(train=kf.data.pieces(case.parts.train, PIECE, initial=case.design.prior.mean))
-        found = tune(kf.extended(), case.design, short, steps=size.choose(10, 40, 150))
-        return Made(kf.extended(), *found)
+        short = case.parts._replace(train=pieces(case, PIECE))
+        return Made(kf.extended(), *tune(kf.extended(), case.design, short, steps=size.choose(10, 40, 150)))
 
     def corrected(case):
         model = kf.learned.residual_model(case.design, learns, kf.learned.Polynomial(3 if learns == "f" else 1))
         return search(case._replace(design=kf.learned.fit_residual(model, case.parts.train)))
 
     def kalman_net(case):
-        budget = size.budget(Budget(size.choose(20, 150, 1500), split=size.choose(20, 150, 1000), learning_rate=1e-3))
-        pieces = kf.data.pieces(case.parts.train, PIECE, initial=case.design.prior.mean)
-        short = kf.data.Parts(pieces, kf.data.first_steps(case.parts.validation, 300), None)
-        method = kf.learned.configuration(network, n=3, m=3)
-        fitted = train(method, case.design, short, budget)
-        settings = budget._asdict() | {"best_steps": fitted.step.tolist(), "refused": fitted.refused.tolist()}
-        return Made(method, fitted.params, settings, budget.seeds)
+        validation = kf.data.first_steps(case.parts.validation, 300)
+        return trained(network, kf.data.Parts(pieces(case, LONGEST), validation, None), case, size.budget(budget))
 
     found = {
-        EKF: lambda: each(lambda case: Made(kf.extended(), case.design)),
-        SEARCHED: lambda: each(search),
-        OEKF: lambda: each(optimised),
-        KALMAN_NET: lambda: each(kalman_net),
+        EKF: lambda case: Made(kf.extended(), case.design),
+        SEARCHED: search,
+        OEKF: optimised,
+        KALMAN_NET: kalman_net,
     }
     if learns:
-        found[LEARNED.format(learns)] = lambda: each(corrected)
-        found[TRUTH] = lambda: each(lambda case: Made(kf.extended(), case.truth))
-    return found
+        found |= {LEARNED.format(learns): corrected, TRUTH: lambda case: Made(kf.extended(), case.truth)}
+    return {name: lambda make=make: each(cases(), make) for name, make in found.items()}
