@@ -44,10 +44,26 @@ def page(folder, names):
     ]
     absent = [store.study_of(name).STUDY.title for name in names if name not in found]
     summary += [(title, "Written, and not measured yet.", "") for title in absent]
-    lines = [*head, "", GUIDE, "", *table(("study", "verdict", "targets met"), summary), ""]
+    lines = [*head, "", GUIDE, "", *_took(studies), *table(("study", "verdict", "targets met"), summary), ""]
     for name, (study, results) in studies.items():
         lines += _section(name, study, results)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _took(studies):
+    """How long all of it took."""
+    minutes = {name: _minutes(results) for name, (_, results) in studies.items()}
+    if not minutes:
+        return []
+    longest = max(minutes, key=minutes.get)
+    return [
+        f"All that follows took {sum(minutes.values()):.0f} minutes, at most {minutes[longest]:.0f} ({longest}).",
+        "",
+    ]
+
+
+def _minutes(results):
+    return sum(row["seconds"] for row in results.rows.values()) / 60
 
 
 def said(function, results):
@@ -172,6 +188,6 @@ def _made_by(name, results):
     """The command, the size and the machine."""
     rows, size = results.rows.values(), results.stored["size"]
     flag = {"reduced": "", "quick": " --quick", "full": " --full"}[size["name"]]
-    minutes = sum(row["seconds"] for row in rows) / 60
     machines = " and ".join(dict.fromkeys(row["machine"] for row in rows))
-    return f"`python -m benchmarks.kalmannet {name}{flag}`, {size['seeds']} seeds, {minutes:.0f} minutes on {machines}."
+    took = f"{_minutes(results):.0f} minutes on {machines}"
+    return f"`python -m benchmarks.kalmannet {name}{flag}`, {size['seeds']} seeds, {took}."
