@@ -11,13 +11,13 @@ from benchmarks.kalmannet.data import drawn, published
 from benchmarks.kalmannet.figures import against_noise, panels
 from benchmarks.kalmannet.lorenz import EKF, KALMAN_NET, OEKF, SEARCHED
 from benchmarks.kalmannet.study import Study, Target
-from benchmarks.learned.running import Budget, simulated
+from benchmarks.learned.running import Budget, shortened, simulated
 
 SHORT, LONG = 30, 2000
 NAMES = {0: "T = 30, nu = 0 dB", -20: "T = 30, nu = -20 dB"}
 LONG_NAME = "trained at 30, run at 2000"
 ROBUST = "KalmanNet, half of the starts off"
-BUDGET = Budget(300, split=150, learning_rate=1e-3)
+BUDGET = Budget(150, split=150, learning_rate=1e-3)
 OFFICIAL = {
     "official, T = 20, nu = 0, 0 dB": ("lorenz_id_v0_r0_T20", 0, 0),
     "official, T = 20, nu = 0, 20 dB": ("lorenz_id_v0_r20_T20", 20, 0),
@@ -41,7 +41,7 @@ def cases(size):
 
     def theirs(name, file, level, nu):
         model, parts = lorenz.start(level, nu), published(file)
-        return lorenz.Case(model, model, parts, {name: parts.test})
+        return lorenz.Case(model, model, shortened(parts, SHORT), {name: parts.test})
 
     ours = [case(level, nu) for nu in NAMES for level in size.levels]
     there = {name: which for name, which in OFFICIAL.items() if published(which[0])}
@@ -102,8 +102,8 @@ STUDY = Study(
     "Fig. 9: the Lorenz attractor, h = I",
     "J = 5 and dt = 0.02 in data and filters, x_0 = (1, 1, 1), known. 1000 trajectories of 30 steps to train on, 100 to"
     " choose on, 500 to test on (Fig. 9a), and 10 of 2000 steps for the networks and the q of nu = -20 dB (Fig. 9b)."
-    " KalmanNet C3 is trained on pieces of 5 steps (150 batches of 32), then on the 30 (300 batches; full size: 1000"
-    " and 1500). Our addition: the same, but half of the trajectories of the second part and of the validation data"
+    " KalmanNet C3 is trained on pieces of 5 steps (150 batches of 32), then on the 30 (as many; full size: 1000 and"
+    " 1500). Our addition: the same, but half of the trajectories of the second part and of the validation data"
     " start off by the noise of an observation, so that the network learns to find back.",
     rows,
     verdict,
