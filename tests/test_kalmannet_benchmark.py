@@ -1,6 +1,7 @@
 """The studies of the KalmanNet paper: rows are kept while their code is the same, and the page is what they say."""
 
 import importlib.util
+import inspect
 import json
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 import kfjax as kf
-from benchmarks.kalmannet import page, store
+from benchmarks.kalmannet import fig10, lorenz, page, store
 from benchmarks.kalmannet.__main__ import HERE, STUDIES, main
 from benchmarks.kalmannet.judging import judged, shifted
 from benchmarks.kalmannet.study import SIZES, Cell, Results
@@ -122,6 +123,17 @@ def test_a_filter_is_judged_by_its_mse():
     moved = shifted(cell, 10)
     np.testing.assert_allclose(np.subtract(moved.value, cell.value), [10.0])
     assert moved.anees == cell.anees
+
+
+def test_a_study_is_measured_again_if_what_it_shares_changed(monkeypatch):
+    before, source = store.code_of(fig10), inspect.getsource
+
+    def code_with(line):
+        monkeypatch.setattr(store.inspect, "getsource", lambda module: source(module) + line * (module is lorenz))
+        return store.code_of(fig10)
+
+    assert code_with("\nNOTES = 1\n") == before
+    assert code_with("\nMORE = 1\n") != before
 
 
 def test_the_committed_page_is_that_of_the_committed_results():

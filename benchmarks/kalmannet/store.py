@@ -13,7 +13,8 @@ import numpy as np
 from benchmarks.reporting import machine, versions
 from kfjax.evaluation.saving import plain, write_whole
 
-WORDS = {"STUDY", "PAPER", "REFERENCE", "WHY", "TARGETS", "NOTES", "verdict", "draw"}  # what no number depends on
+# what no number depends on
+WORDS = {"STUDY", "PAPER", "REFERENCE", "WHY", "TARGETS", "NOTES", "verdict", "against_searched", "draw"}
 
 
 def study_of(name):
@@ -22,11 +23,20 @@ def study_of(name):
 
 
 def code_of(module):
-    """Return a fingerprint of a study's own module: its syntax tree without comments, words and pictures."""
+    """Return a fingerprint of a study's module, and of those modules here that it names, such as `lorenz`.
+
+    It is that of their syntax trees without comments, words and pictures.
+    """
+    shared = (found for found in vars(module).values() if inspect.ismodule(found) and __package__ in found.__name__)
+    text = "\n".join(line for found in (module, *shared) for line in _tree(found))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _tree(module):
+    """The statements that numbers depend on."""
     kept = [node for node in ast.parse(inspect.getsource(module)).body if WORDS.isdisjoint(_names(node))]
     words = (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in kept)
-    text = "\n".join(ast.dump(node) for node, word in zip(kept, words, strict=True) if not word)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return [ast.dump(node) for node, word in zip(kept, words, strict=True) if not word]
 
 
 def _names(node):
