@@ -124,10 +124,7 @@ STUDY = Study(
             " every subset that the paper uses comes within 0.01 dB of the KF on the linear system and within 0.05 dB"
             " of the EKF on the Lorenz attractor, so that these systems do not tell the features apart."
         ),
-        (
-            "The machine was busy with other programs while this was timed, and the rounds differ much: read orders of"
-            " magnitude, and repeat it on quiet cores for more."
-        ),
+        "Timed on one core, while the other one was busy with another study: read ratios.",
     ),
     draw=draw,
     unit="",
