@@ -34,6 +34,13 @@ def test_pieces_hold_every_step_once_and_start_at_the_truth(data):
     assert pieces(data, 20).lengths.tolist() == [10, 7, 3]
 
 
+def test_pieces_that_are_longer_than_the_trajectories_are_not_padded(data):
+    cut = pieces(data, 50)
+    assert cut.steps == data.steps
+    assert cut.lengths.tolist() == data.lengths.tolist()
+    np.testing.assert_array_equal(cut.initial, data.initial)
+
+
 def test_first_steps(data):
     cut = first_steps(data, 5)
     assert (cut.steps, cut.lengths.tolist()) == (5, [5, 5, 3])

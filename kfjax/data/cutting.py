@@ -63,6 +63,7 @@ def pieces(data: Dataset, steps: int, *, initial: Any = None) -> Dataset:
             " Pass initial=model.prior.mean, or train with fit(..., window=) or on kfjax.data.first_steps."
         )
     first = data.initial if data.initial is not None else np.broadcast_to(initial, (data.size, np.shape(initial)[-1]))
+    steps = min(steps, data.steps)
     padded = whole_windows(data, steps)
     count = padded.steps // steps
     starts = np.concatenate([first[:, None], padded.state[:, steps - 1 : -1 : steps]], axis=1)
