@@ -21,7 +21,7 @@ STUDIES = (
     *("table1", "fig7a", "fig7b", "fig8", "fig9", "fig10", "fig11", "fig12", "table3", "table4"),
     *("nclt_odometry", "nclt_fusion", "cost"),
 )
-FULL = "about 15 hours on two quiet cores, estimated from the reduced sizes and never run"
+FULL = "about 18 hours of one core, estimated from the reduced sizes; it was never run whole"
 
 
 def parsed(words=None):
