@@ -24,6 +24,8 @@ def against_noise(axes, results, rows, condition, title="", levels=None, above=N
     levels = [level for level in levels if condition(level) in results.conditions]
     for number, row in enumerate(row for row in rows if row in results.rows):
         at = [level for level in levels if condition(level) in results.rows[row]["cells"]]
+        if not at:
+            continue
         seeds = np.array([results.seeds(row, condition(level)) for level in at])
         if above is not None:
             seeds -= np.array([[results(above, condition(level))] for level in at])
