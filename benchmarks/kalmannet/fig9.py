@@ -114,9 +114,9 @@ STUDY = Study(
     "J = 5 and dt = 0.02 in data and filters, x_0 = (1, 1, 1), known. 1000 trajectories of 30 steps to train on, 100 to"
     " choose on, 500 to test on (Fig. 9a), and 10 of 2000 steps for the networks and the q of nu = -20 dB (Fig. 9b)."
     " KalmanNet C3 is trained on pieces of 5 steps (150 batches of 32), then on the 30 (as many; full size: 1000 and"
-    " 1500), C2 on the 30 alone (150; full size: 1500), and run on 30. Our addition: C3, but half of the trajectories of"
-    " the second part and of the validation data start off by the noise of an observation, so that the network learns"
-    " to find back.",
+    " 1500), C2 on the 30 alone (150; full size: 1500), and run on 30. Our addition: C3, but half of the trajectories"
+    " of the second part and of the validation data start off by the noise of an observation, so that the network"
+    " learns to find back.",
     rows,
     verdict,
     reference=REFERENCE,
