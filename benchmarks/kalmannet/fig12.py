@@ -213,7 +213,7 @@ STUDY = Study(
             " 1000 labelled ones hold too few of them, and the network that saw no more was 0.8 dB above the floor."
             " With noise drawn anew its figure is below that of the particle filter, which every doubling up to 32,000"
             " particles moved by more than 0.05 dB: on 500 trajectories the two cannot be told apart. Settings were"
-            " chosen on the validation part, and the test part was run once. What the network costs beside the EKF is"
+            " chosen on the validation part before the test part was run. What the network costs beside the EKF is"
             " in Table IV (MB RNN, 48 units)."
         ),
     ),
