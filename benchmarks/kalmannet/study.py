@@ -107,6 +107,10 @@ class Results:
             raise KeyError(row)
         return max(np.nan_to_num(distances, nan=np.inf).tolist())
 
+    def above(self, row, numbers):
+        """Return how far a row is at most above numbers of others, negative where it is below all of them."""
+        return max(self(row, name) - value for name, value in numbers[row].items())
+
     def off_any(self, numbers):
         """Return how far any row is at most from numbers of others."""
         return max(self.off(row, numbers) for row in numbers)
