@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "stress"))
+sys.path.insert(0, str(ROOT / "tests"))
 
-from stress_cases import CASES, log_likelihood, parabola, reference  # noqa: E402
-from stress_methods import METHODS, put  # noqa: E402
+from support.stress_cases import CASES, log_likelihood, parabola, reference  # noqa: E402
+from support.stress_methods import METHODS, put  # noqa: E402
 
 PAGE = ROOT / "docs" / "stress.md"
 SEEDS = range(8)

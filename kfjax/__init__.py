@@ -3,11 +3,10 @@
 __version__ = "0.1.0"
 
 from kfjax import data, evaluation, exporting, filters, learned, linalg, moments, systems, training
-from kfjax.augmentation import correlated, leading, non_additive
-from kfjax.backward_simulation import simulate_smoothed, whole_state
+from kfjax._support.persistence import from_bytes, to_bytes
+from kfjax._support.xla_options import set_xla_options
 from kfjax.base import Estimate, Filter, Gaussian, Info, estimate, estimate_and_info
 from kfjax.data import Dataset, from_pandas, from_xarray, to_pandas, to_xarray
-from kfjax.discretisation import Discretised, time_steps, van_loan
 from kfjax.evaluation import compare, monte_carlo
 from kfjax.filters import (
     IMM,
@@ -39,20 +38,24 @@ from kfjax.filters import (
     student_t,
     unscented,
 )
-from kfjax.imputation import impute, observation_estimate, predicted
-from kfjax.models import Linear, StateSpaceModel, linear_gaussian, with_model
-from kfjax.parallel_iterated import parallel_iterated_smooth
-from kfjax.parallel_scan import parallel_filter, parallel_smooth
-from kfjax.persistence import from_bytes, to_bytes
-from kfjax.posterior_sampling import sample_posterior
-from kfjax.priors import diffuse
+from kfjax.filters.beliefs import observation_estimate, predicted
+from kfjax.filters.constant_gain_filter import ConstantGain, constant_gain
+from kfjax.linear.rank_tests import controllability, observability
+from kfjax.linear.riccati import SteadyState, steady_state
+from kfjax.models.augmentation import correlated, leading, non_additive
+from kfjax.models.discretisation import Discretised, time_steps, van_loan
+from kfjax.models.functions import Linear
+from kfjax.models.priors import diffuse
+from kfjax.models.simulation import simulate
+from kfjax.models.spaces import Space, angle_difference, angle_retract, wrap_angle
+from kfjax.models.state_space import StateSpaceModel, linear_gaussian, with_model
 from kfjax.runner import Forecast, forecast, run, split_missing, step
-from kfjax.simulation import simulate
-from kfjax.smoothers import Smoothed, smooth
-from kfjax.spaces import Space, angle_difference, angle_retract, wrap_angle
-from kfjax.steady_state import ConstantGain, SteadyState, constant_gain, controllability, observability, steady_state
-from kfjax.two_filter import two_filter_smooth
-from kfjax.xla_options import set_xla_options
+from kfjax.smoothers.imputation import impute
+from kfjax.smoothers.iterated import parallel_iterated_smooth
+from kfjax.smoothers.parallel import parallel_filter, parallel_smooth
+from kfjax.smoothers.posterior_draws import sample_posterior, simulate_smoothed, whole_state
+from kfjax.smoothers.rauch_tung_striebel import Smoothed, smooth
+from kfjax.smoothers.two_filter import two_filter_smooth
 
 __all__ = [
     "IMM",

@@ -2,6 +2,6 @@
 
 import sys
 
-from kfjax.cli import main
+from kfjax._cli.parser import main
 
 sys.exit(main())

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from kfjax.layout import batch_innermost
+from kfjax._support.memory_layout import batch_innermost
 
 UNROLL = 8  # largest size that is unrolled
 SCALARS = 3  # largest size that is factored by scalars, which are fewer kernels where there is no batch

@@ -20,10 +20,10 @@ import numpy as np
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support.memory_layout import batch_innermost
 from kfjax.base import Gaussian
-from kfjax.layout import batch_innermost
-from kfjax.models import Linear
-from kfjax.spaces import EUCLIDEAN, Space
+from kfjax.models.functions import Linear
+from kfjax.models.spaces import EUCLIDEAN, Space
 
 __all__ = [
     "Affine",

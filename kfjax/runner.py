@@ -12,7 +12,8 @@ import numpy as np
 from jax import Array
 
 from kfjax.base import Filter, Gaussian, Info, Kept, estimate
-from kfjax.checks import (
+from kfjax.filters.beliefs import observation_estimate
+from kfjax.models.record_checks import (
     check_filter,
     check_length,
     check_mask_dtype,
@@ -20,9 +21,9 @@ from kfjax.checks import (
     check_runtime,
     check_series,
     check_state,
+    until,
 )
-from kfjax.imputation import observation_estimate
-from kfjax.models import model_of
+from kfjax.models.state_space import model_of
 
 __all__ = ["Forecast", "forecast", "run", "split_missing", "step"]
 
@@ -260,20 +261,6 @@ def split_missing(ys: Any) -> tuple[Any, Any]:
     ys = jnp.asarray(ys) if isinstance(ys, list) else jax.tree.map(jnp.asarray, ys)
     observed = jax.tree.map(lambda y: ~jnp.isnan(y), ys)
     return jax.tree.map(lambda y, seen: jnp.where(seen, y, 0), ys, observed), observed
-
-
-def until(length: Any, tree: Any) -> Any:
-    """Return series whose entries after `length` are those of the first step (ones, if there is none).
-
-    NaN after the end must not reach a gradient.
-    """
-
-    def fill(a: Array) -> Array:
-        inside = jnp.arange(a.shape[0]) < length
-        harmless = jnp.where(length > 0, a[:1], jnp.ones_like(a[:1]))
-        return jnp.where(inside.reshape((-1,) + (1,) * (a.ndim - 1)), a, harmless)
-
-    return jax.tree.map(lambda a: fill(jnp.asarray(a)), tree)
 
 
 def _restrict(seen: Any, active: Array, ys: Any) -> Any:

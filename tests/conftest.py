@@ -49,7 +49,7 @@ def pytest_runtest_teardown():
     maps = Path("/proc/self/maps")
     if next(_tests) % 20 == 0 and maps.exists() and maps.read_text().count("\n") > MAPS:
         jax.clear_caches()
-        if table := sys.modules.get("table"):
+        if table := sys.modules.get("support.table"):
             table.outputs_of.cache_clear()  # what stands there counts as compiled
 
 

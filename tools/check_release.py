@@ -5,7 +5,7 @@
 Builds the source distribution and the wheel, installs each with its `test` extra into a new environment, unpacks the
 source distribution elsewhere, takes the package out of it, so that only the installed one can be imported, and there
 checks the types of `tests/typed_user.py` against those that are shipped, and runs the quick tests. Arguments that are
-not its own go to pytest: `-n 2 --dist loadgroup` for two processes, `tests/test_models.py` for less. Tests of measured
+not its own go to pytest: `-n 2 --dist loadgroup` for two processes, `tests/models/test_models.py` for less. Tests of measured
 data are skipped unless `KFJAX_DATA` names their folder.
 """
 

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from benchmarks.reporting import machine, versions
-from kfjax.evaluation.saving import plain, write_whole
+from kfjax._support.saving import plain, write_whole
 
 # what no number depends on
 WORDS = {"STUDY", "PAPER", "REFERENCE", "WHY", "TARGETS", "NOTES", "verdict", "against_searched", "draw"}

@@ -24,9 +24,9 @@ from benchmarks.speed.page import write_page
 from benchmarks.speed.profiles import STARTS
 from benchmarks.speed.scaling import CURVES
 from benchmarks.speed.targets import TARGETS
-from kfjax import xla_options
+from kfjax._cli.workloads import WORKLOADS
+from kfjax._support import xla_options
 from kfjax.evaluation.timing import pin
-from kfjax.evaluation.workloads import WORKLOADS
 
 HERE = Path(__file__).parent
 NAMES = (*WORKLOADS, *CURVES, "latency", "why", "crossover")

@@ -15,8 +15,8 @@ from benchmarks.speed import agreement
 from benchmarks.speed.peers import LIBRARIES, contenders
 from benchmarks.speed.peers.common import Contender
 from benchmarks.speed.roofline import bounds
+from kfjax._cli.workloads import WORKLOADS
 from kfjax.evaluation.timing import PACKAGES, environment, first_call, in_turn, quartiles
-from kfjax.evaluation.workloads import WORKLOADS
 
 BUDGET = 3.0  # seconds that a contender may take for its rounds
 

@@ -5,7 +5,7 @@ from benchmarks.speed.crossover import crossover_tables
 from benchmarks.speed.profiles import why_tables
 from benchmarks.speed.scaling import CURVES
 from benchmarks.speed.targets import ratios, target_table
-from kfjax.evaluation.workloads import WORKLOADS, Size
+from kfjax._cli.workloads import WORKLOADS, Size
 
 PAGE = "RESULTS.md"
 HEAD = """# Speed beside other libraries

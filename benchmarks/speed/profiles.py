@@ -20,10 +20,10 @@ import numpy as np
 import kfjax as kf
 from benchmarks.speed.peers import plain_peer
 from kfjax import linalg
+from kfjax._cli.workloads import GAUSSIAN, WORKLOADS, solve
 from kfjax.evaluation.timing import environment, first_call, in_turn, quartiles
-from kfjax.evaluation.workloads import GAUSSIAN, WORKLOADS, solve
-from kfjax.models import with_model
-from kfjax.observing import innovation_info
+from kfjax.models.observing import innovation_info
+from kfjax.models.state_space import with_model
 
 BUDGET = 3.0  # seconds that a part may take for its rounds
 # what is no work of its own when a compiled loop runs

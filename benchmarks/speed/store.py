@@ -2,7 +2,7 @@
 
 import json
 
-from kfjax.evaluation.saving import plain, write_whole
+from kfjax._support.saving import plain, write_whole
 
 FILE = "results.json"
 

@@ -9,7 +9,7 @@ from jax import Array
 
 from kfjax.base import Filter, Gaussian, Info, Kept, estimate
 from kfjax.data.dataset import Dataset
-from kfjax.models import model_of, with_model
+from kfjax.models.state_space import model_of, with_model
 from kfjax.runner import run
 
 __all__ = ["run_trajectory", "start_at"]

@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from kfjax._support.pytrees import Pytree
 from kfjax.data.disk import DiskArray, on_disk, take
-from kfjax.pytrees import Pytree
 
 __all__ = ["Dataset"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from kfjax.data.dataset import Dataset
-from kfjax.discretisation import time_steps
+from kfjax.models.discretisation import time_steps
 
 __all__ = ["is_indoor_uwb", "read_indoor_uwb"]
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from kfjax._support.naming import suggest
+from kfjax._support.persistence import read_arrays
 from kfjax.data.dataset import Dataset
-from kfjax.naming import suggest
-from kfjax.persistence import read_arrays
 
 __all__ = ["SPLITS", "npz_splits", "read_npz"]
 

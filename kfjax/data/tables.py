@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kfjax.data.dataset import Dataset
-from kfjax.discretisation import time_steps
+from kfjax.models.discretisation import time_steps
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,7 +1,6 @@
 """Honest evaluation: metrics with intervals, Monte Carlo trials, and comparisons of filters on the same data."""
 
 from kfjax.evaluation.comparison import compare
-from kfjax.evaluation.floors import expected_error
 from kfjax.evaluation.gains import gains
 from kfjax.evaluation.intervals import (
     Interval,
@@ -21,6 +20,7 @@ from kfjax.evaluation.metrics import Sums, coverage, innovation_products, mse, n
 from kfjax.evaluation.reports import Comparison, Row
 from kfjax.evaluation.results import Evaluation
 from kfjax.evaluation.trials import monte_carlo
+from kfjax.linear.mismatch import expected_error
 
 __all__ = [
     "Comparison",

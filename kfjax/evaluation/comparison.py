@@ -15,7 +15,8 @@ import jax
 import numpy as np
 from jax import Array
 
-from kfjax import sharding
+from kfjax._support import sharding
+from kfjax._support.progress import progress_bar
 from kfjax.base import Estimate, Filter, Info
 from kfjax.data import Dataset
 from kfjax.evaluation.engine import (
@@ -33,7 +34,6 @@ from kfjax.evaluation.engine import (
 from kfjax.evaluation.intervals import Interval, check_level
 from kfjax.evaluation.reports import Comparison, Row
 from kfjax.evaluation.results import Evaluation
-from kfjax.progress import progress_bar
 
 __all__ = ["compare"]
 

@@ -16,11 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from kfjax import sharding
+from kfjax._support import sharding
 from kfjax.base import Estimate, Filter, Info, estimate_and_info
 from kfjax.data import Dataset, run_trajectory
 from kfjax.evaluation.metrics import Sums, coverage, innovation_products, nees, squared_error
-from kfjax.models import model_of
+from kfjax.models.state_space import model_of
 
 __all__ = [
     "Curves",

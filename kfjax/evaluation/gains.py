@@ -8,8 +8,8 @@ import jax
 from jax import Array
 
 from kfjax.base import Filter
+from kfjax.filters.probing import probed
 from kfjax.runner import run
-from kfjax.training.diagnostics import probed
 
 __all__ = ["gains"]
 

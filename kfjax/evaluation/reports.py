@@ -9,11 +9,11 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from kfjax._support.saving import plain, write_whole
 from kfjax.base import Estimate
 from kfjax.data import Dataset
 from kfjax.evaluation.intervals import Interval
 from kfjax.evaluation.results import Evaluation
-from kfjax.evaluation.saving import plain, write_whole
 
 __all__ = ["Comparison", "Row"]
 
@@ -61,7 +61,9 @@ class Row:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Comparison:
-    """The result of `compare`: print it, `save_json` it, `plot` it, or read its `rows`.
+    """The result of `compare`: print it, read its `rows`, or save it with `save_json`.
+
+    `kfjax.plotting.plot_comparison` draws it.
 
     Attributes:
         rows: one `Row` per filter, in the order given.
@@ -106,24 +108,6 @@ class Comparison:
             path: of the file.
         """
         write_whole(path, json.dumps(self.to_dict(), indent=1, allow_nan=False).encode())
-
-    def plot(self, path: str | os.PathLike | None = None) -> Any:
-        """Draw the first trajectory with 2-sigma bands, the error over time and the consistency over time.
-
-        Args:
-            path: of a PNG file to write, or None; an earlier file is replaced only when all is written.
-
-        Returns:
-            The `matplotlib.figure.Figure`.
-        """
-        from kfjax.plotting import comparison_figure
-
-        figure = comparison_figure(self)
-        if path is not None:
-            data = io.BytesIO()
-            figure.savefig(data, format="png", dpi=150)
-            write_whole(path, data.getvalue())
-        return figure
 
 
 def _curves(evaluation: Evaluation) -> dict[str, Any]:

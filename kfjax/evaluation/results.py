@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from kfjax import sharding
+from kfjax._support import sharding
 from kfjax.evaluation import intervals
 from kfjax.evaluation.engine import Curves, Part, Statistics
 from kfjax.evaluation.intervals import Interval, Whiteness, to_db

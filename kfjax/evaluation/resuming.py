@@ -16,9 +16,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from kfjax._support.persistence import read_arrays
+from kfjax._support.saving import write_whole
 from kfjax.evaluation.engine import Part
-from kfjax.evaluation.saving import write_whole
-from kfjax.persistence import read_arrays
 
 __all__ = ["resumed", "stored_chunk"]
 

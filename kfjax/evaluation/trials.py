@@ -13,7 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from kfjax import sharding
+from kfjax._support import sharding
+from kfjax._support.fingerprints import fingerprint
+from kfjax._support.progress import progress_bar
 from kfjax.base import Filter
 from kfjax.data import Dataset
 from kfjax.evaluation.engine import (
@@ -30,10 +32,8 @@ from kfjax.evaluation.engine import (
 )
 from kfjax.evaluation.results import Evaluation
 from kfjax.evaluation.resuming import resumed, stored_chunk
-from kfjax.models import StateSpaceModel
-from kfjax.progress import progress_bar
-from kfjax.simulation import simulate
-from kfjax.training.checkpoints import fingerprint
+from kfjax.models.simulation import simulate
+from kfjax.models.state_space import StateSpaceModel
 
 __all__ = ["monte_carlo"]
 

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from kfjax._support.persistence import as_words, is_key
 from kfjax.base import Filter, Info
-from kfjax.checks import check_filter
-from kfjax.models import model_of
-from kfjax.persistence import as_words, is_key
+from kfjax.models.record_checks import check_filter
+from kfjax.models.state_space import model_of
 from kfjax.runner import run, step
 
 __all__ = ["Entry", "Flat", "flat_run", "flat_step"]

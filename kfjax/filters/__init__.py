@@ -1,11 +1,17 @@
 """Filters: functions that return a `kfjax.Filter`."""
 
-from kfjax.filters.adaptive import Adaptive, adaptive
-from kfjax.filters.combinators import Watched, fading, fallback, gated
-from kfjax.filters.constraints import Constrained, Inequalities, box, constrained, nearest, truncated
-from kfjax.filters.ensemble_forms import Perturbed, Transform
-from kfjax.filters.ensembles import Ensemble, ensemble
-from kfjax.filters.gaussians import (
+from kfjax.filters.combinators.consider_states import schmidt
+from kfjax.filters.combinators.constraints import Constrained, Inequalities, box, constrained, nearest, truncated
+from kfjax.filters.combinators.guards import Watched, fading, fallback, gated
+from kfjax.filters.combinators.lags import FixedLag, fixed_lag, lagged
+from kfjax.filters.combinators.mixtures import IMM, Mixture, imm
+from kfjax.filters.combinators.noise_adaptation import Adaptive, adaptive
+from kfjax.filters.combinators.robust import huber, student_t
+from kfjax.filters.combinators.several_sensors import Sensors, sequential
+from kfjax.filters.ensembles.ensemble_filter import Ensemble, ensemble
+from kfjax.filters.ensembles.forms import Perturbed, Transform
+from kfjax.filters.ensembles.localisation import GaspariCohn
+from kfjax.filters.gaussian import (
     Iterated,
     Standard,
     cubature,
@@ -15,18 +21,12 @@ from kfjax.filters.gaussians import (
     kalman,
     unscented,
 )
-from kfjax.filters.lags import FixedLag, fixed_lag, lagged
-from kfjax.filters.localisation import GaspariCohn
-from kfjax.filters.mixtures import IMM, Mixture, imm
-from kfjax.filters.particle_states import Particles
-from kfjax.filters.particles import auxiliary_particle, particle
-from kfjax.filters.rao_blackwell import rao_blackwellised
+from kfjax.filters.particles.bootstrap import auxiliary_particle, particle
+from kfjax.filters.particles.rao_blackwell import rao_blackwellised
+from kfjax.filters.particles.resampling import Multinomial, Residual, Soft, StopGradient, Stratified, Systematic
+from kfjax.filters.particles.states import Particles
 from kfjax.filters.registry import COMMON, FILTERS, by_name
-from kfjax.filters.resampling import Multinomial, Residual, Soft, StopGradient, Stratified, Systematic
-from kfjax.filters.robust import huber, student_t
-from kfjax.filters.schmidt import schmidt
-from kfjax.filters.sequential import Sensors, sequential
-from kfjax.filters.square_roots import SquareRoot, square_root
+from kfjax.filters.square_root_form import SquareRoot, square_root
 
 __all__ = [
     "COMMON",

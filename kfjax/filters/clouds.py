@@ -15,8 +15,8 @@ from jax import Array
 from kfjax import linalg
 from kfjax.base import Gaussian
 from kfjax.filters.noise_factors import coloured
-from kfjax.models import StateSpaceModel
-from kfjax.spaces import EUCLIDEAN, Space
+from kfjax.models.spaces import EUCLIDEAN, Space
+from kfjax.models.state_space import StateSpaceModel
 
 __all__ = [
     "affine_move",

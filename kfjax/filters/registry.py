@@ -5,17 +5,17 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
+from kfjax._support.naming import suggest
 from kfjax.base import Filter
-from kfjax.filters.adaptive import adaptive
-from kfjax.filters.combinators import fading, gated
-from kfjax.filters.ensemble_forms import Transform
-from kfjax.filters.ensembles import ensemble
-from kfjax.filters.gaussians import cubature, extended, gauss_hermite, kalman, unscented
-from kfjax.filters.particles import auxiliary_particle, particle
-from kfjax.filters.robust import huber, student_t
-from kfjax.filters.square_roots import square_root
+from kfjax.filters.combinators.guards import fading, gated
+from kfjax.filters.combinators.noise_adaptation import adaptive
+from kfjax.filters.combinators.robust import huber, student_t
+from kfjax.filters.ensembles.ensemble_filter import ensemble
+from kfjax.filters.ensembles.forms import Transform
+from kfjax.filters.gaussian import cubature, extended, gauss_hermite, kalman, unscented
+from kfjax.filters.particles.bootstrap import auxiliary_particle, particle
+from kfjax.filters.square_root_form import square_root
 from kfjax.moments import Taylor, Unscented
-from kfjax.naming import suggest
 
 __all__ = ["COMMON", "FILTERS", "by_name"]
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax.base import Filter
-from kfjax.models import StateSpaceModel
+from kfjax.models.state_space import StateSpaceModel
 
 __all__ = ["Initialiser", "Learned", "in_precision", "init"]
 

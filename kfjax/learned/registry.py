@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from kfjax._support.naming import suggest
 from kfjax.base import Filter
 from kfjax.data import Dataset
-from kfjax.learned.corrections import corrected_gain
-from kfjax.learned.features import FEATURES
-from kfjax.learned.kalman_nets import configuration
-from kfjax.learned.networks import Architecture2
-from kfjax.learned.recursive_gain import recursive_kalman_net
-from kfjax.learned.sequence_models import recurrent_baseline, sequence_regressor, series_scales
-from kfjax.learned.split_gain import split_kalman_net
-from kfjax.models import StateSpaceModel
-from kfjax.naming import suggest
+from kfjax.learned.gains.corrections import corrected_gain
+from kfjax.learned.gains.features import FEATURES
+from kfjax.learned.gains.kalman_nets import configuration
+from kfjax.learned.gains.networks import Architecture2
+from kfjax.learned.gains.recursive_gain import recursive_kalman_net
+from kfjax.learned.gains.split_gain import split_kalman_net
+from kfjax.learned.recurrent.sequence_models import recurrent_baseline, sequence_regressor, series_scales
+from kfjax.models.state_space import StateSpaceModel
 
 __all__ = ["LEARNED", "Kind", "learned_by_name"]
 

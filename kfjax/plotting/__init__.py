@@ -4,7 +4,7 @@ Every function draws into the axes it is given, or makes a figure, and returns t
 writes it. No window is opened and no global state of matplotlib is touched, so that all of it works without a display.
 """
 
-from kfjax.plotting.comparison import comparison_figure
+from kfjax.plotting.comparison import plot_comparison
 from kfjax.plotting.components import plot_trajectory
 from kfjax.plotting.consistency import plot_consistency, plot_nees, plot_nis
 from kfjax.plotting.ellipses import plot_ellipses
@@ -19,8 +19,8 @@ from kfjax.plotting.training import plot_history
 __all__ = [
     "COLOURS",
     "TRUTH",
-    "comparison_figure",
     "plot_autocorrelation",
+    "plot_comparison",
     "plot_consistency",
     "plot_ellipses",
     "plot_error_bounds",

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Mapping
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from kfjax._support.saving import write_whole
+from kfjax.evaluation.reports import Comparison
 from kfjax.plotting.components import plot_trajectory
 from kfjax.plotting.consistency import plot_consistency
 from kfjax.plotting.errors import plot_errors
 from kfjax.plotting.style import colours_of, share_x
 
-__all__ = ["comparison_figure"]
+__all__ = ["plot_comparison"]
 
 
-def comparison_figure(comparison: Any) -> Figure:
-    """Compose the picture of a `Comparison`: the first trajectory, error over time, consistency over time.
+def plot_comparison(comparison: Comparison, path: str | os.PathLike | None = None) -> Figure:
+    """Draw a `Comparison`: the first trajectory, the error over time and the consistency over time.
 
     The trajectory is that of the best filter. Without true states, errors are those of predicting y, and consistency is
     that of the innovations.
 
     Args:
         comparison: the `Comparison`.
+        path: PNG file to write, or None; an earlier file is replaced only when all is written.
 
     Returns:
         The figure.
@@ -49,6 +54,10 @@ def comparison_figure(comparison: Any) -> Figure:
     handles, names = upper.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=min(6, len(names)), frameon=False)
     figure.suptitle(_title(comparison), x=0.01, ha="left", fontsize="medium")
+    if path is not None:
+        data = io.BytesIO()
+        figure.savefig(data, format="png", dpi=150)
+        write_whole(path, data.getvalue())
     return figure
 
 

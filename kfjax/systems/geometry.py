@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from kfjax.systems.parts import choose, numeric
+from kfjax._support.arguments import choose, numeric
 
 __all__ = ["bearing", "norm", "roll_pitch_yaw", "rotate", "rotation", "spherical"]
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jax import Array
 
-from kfjax.systems.parts import numeric
+from kfjax._support.arguments import numeric
 
 __all__ = ["IntegratedNoise", "IntegratorTransition", "rk4", "step_length"]
 

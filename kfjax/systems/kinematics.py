@@ -13,10 +13,12 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
+from kfjax._support.arguments import check_count, check_positive, choose, numeric
 from kfjax.base import Gaussian
-from kfjax.models import Linear, StateSpaceModel
+from kfjax.models.functions import Linear
+from kfjax.models.state_space import StateSpaceModel
 from kfjax.systems.integration import IntegratedNoise, IntegratorTransition, step_length
-from kfjax.systems.parts import check_count, check_positive, choose, diagonal, numeric, standard_prior
+from kfjax.systems.parts import diagonal, standard_prior
 
 __all__ = ["constant_acceleration", "constant_velocity", "coordinated_turn", "wiener_velocity"]
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from kfjax._support.arguments import check_count, choose
 from kfjax.base import Gaussian
-from kfjax.models import StateSpaceModel, linear_gaussian
-from kfjax.systems.parts import check_count, choose, diagonal, standard_prior
+from kfjax.models.state_space import StateSpaceModel, linear_gaussian
+from kfjax.systems.parts import diagonal, standard_prior
 
 __all__ = ["canonical"]
 

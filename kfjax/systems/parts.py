@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from types import ModuleType
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from kfjax._support.arguments import check_positive, numeric
 from kfjax.base import Gaussian
-from kfjax.models import StateSpaceModel, is_concrete
-from kfjax.naming import suggest
+from kfjax.models.state_space import StateSpaceModel
 
-__all__ = ["check_count", "check_positive", "choose", "diagonal", "known", "noise_free", "numeric", "standard_prior"]
+__all__ = ["diagonal", "known", "noise_free", "standard_prior"]
 
 
 def known(x0: Any) -> Gaussian:
@@ -48,11 +45,6 @@ def noise_free(model: StateSpaceModel, x0: Any = None) -> StateSpaceModel:
     return model.replace(Q=np.zeros((model.n, model.n)), prior=prior)
 
 
-def numeric(*values: Any) -> ModuleType:
-    """Return numpy where all values are known, so that building a model compiles nothing; in a trace, jax.numpy."""
-    return np if all(map(is_concrete, jax.tree.leaves(values))) else jnp
-
-
 def standard_prior(mean: Any, std: Any = 1.0) -> Gaussian:
     """Return N(mean, std^2 I), std a scalar or one per component."""
     mean = np.asarray(mean, float)
@@ -69,29 +61,3 @@ def diagonal(name: str, std: Any, size: int) -> Array:
     check_positive(name, std, shape=np.shape(std), zero=True)
     xp = numeric(std)
     return xp.diag(xp.broadcast_to(xp.asarray(std, float) ** 2, (size,)))
-
-
-def check_positive(name: str, value: Any, *, shape: tuple[int, ...] = (), zero: bool = False) -> None:
-    """Raise unless value is of that shape, finite and above zero (or zero, where that is meant)."""
-    if np.shape(value) != shape:
-        raise ValueError(f"{name} has shape {np.shape(value)}; expected {shape or 'a number'}.")
-    if numeric(value) is jnp:
-        return
-    numbers = np.asarray(value, float)
-    if not np.isfinite(numbers).all() or (numbers < 0).any() or (not zero and (numbers == 0).any()):
-        raise ValueError(
-            f"{name} is {value}; expected {'a number of at least' if zero else 'a finite number above'} 0."
-        )
-
-
-def check_count(name: str, value: Any) -> None:
-    """Raise unless value is a whole number of at least one."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{name} is {value!r}; expected a whole number of at least 1.")
-
-
-def choose(name: str, value: Any, options: Iterable[str]) -> None:
-    """Raise unless value is among the options, naming the nearest."""
-    options = list(options)
-    if value not in options:
-        raise ValueError(f"{name} is {value!r}; {suggest(str(value), options)}")

@@ -8,11 +8,13 @@ import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import Partial
 
+from kfjax._support.arguments import check_positive, choose
 from kfjax.base import Gaussian
-from kfjax.models import Linear, StateSpaceModel
-from kfjax.spaces import angle_difference
+from kfjax.models.functions import Linear
+from kfjax.models.spaces import angle_difference
+from kfjax.models.state_space import StateSpaceModel
 from kfjax.systems.integration import IntegratedNoise, rk4
-from kfjax.systems.parts import check_positive, choose, diagonal, standard_prior
+from kfjax.systems.parts import diagonal, standard_prior
 
 __all__ = ["PendulumParameters", "pendulum"]
 

@@ -8,11 +8,11 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from kfjax.models import StateSpaceModel
+from kfjax._support.arguments import check_count, choose
+from kfjax.models.state_space import StateSpaceModel
 from kfjax.systems.kinematics import constant_acceleration, constant_velocity, coordinated_turn, wiener_velocity
 from kfjax.systems.linear import canonical
 from kfjax.systems.lorenz63 import decimated_lorenz, lorenz
-from kfjax.systems.parts import check_count, choose
 from kfjax.systems.pendulums import pendulum
 from kfjax.systems.toys import toy
 from kfjax.systems.tracking import bearing_range, bearings_only, range_only

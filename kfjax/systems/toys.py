@@ -9,9 +9,10 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
+from kfjax._support.arguments import check_count, choose
 from kfjax.base import Gaussian
-from kfjax.models import StateSpaceModel
-from kfjax.systems.parts import check_count, choose, diagonal, standard_prior
+from kfjax.models.state_space import StateSpaceModel
+from kfjax.systems.parts import diagonal, standard_prior
 
 __all__ = ["TOY_TABLE_II", "ToyParameters", "toy"]
 

@@ -10,12 +10,13 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
+from kfjax._support.arguments import check_count, numeric
 from kfjax.base import Gaussian
-from kfjax.models import StateSpaceModel
-from kfjax.spaces import angle_difference
+from kfjax.models.spaces import angle_difference
+from kfjax.models.state_space import StateSpaceModel
 from kfjax.systems.geometry import bearing, norm
 from kfjax.systems.kinematics import constant_velocity
-from kfjax.systems.parts import check_count, diagonal, numeric, standard_prior
+from kfjax.systems.parts import diagonal, standard_prior
 
 __all__ = ["bearing_range", "bearings_only", "range_only"]
 

@@ -14,8 +14,10 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
-from kfjax.models import Linear, StateSpaceModel, linear_gaussian
-from kfjax.systems.parts import choose, diagonal, standard_prior
+from kfjax._support.arguments import choose
+from kfjax.models.functions import Linear
+from kfjax.models.state_space import StateSpaceModel, linear_gaussian
+from kfjax.systems.parts import diagonal, standard_prior
 
 __all__ = ["tutorial_climb", "tutorial_helix", "tutorial_line"]
 

@@ -7,14 +7,14 @@ one runs no code that is stored in it; the structure comes from the program that
 from __future__ import annotations
 
 import dataclasses
-import zlib
 from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
-from kfjax.persistence import as_words, is_key
+from kfjax._support.fingerprints import named
+from kfjax._support.persistence import is_key
 
 __all__ = ["Checkpoints", "load_params", "save_params"]
 
@@ -40,7 +40,7 @@ def save_params(directory: str | Path, params: Any) -> None:
     import orbax.checkpoint as ocp
 
     with ocp.StandardCheckpointer() as writer:
-        writer.save(Path(directory).absolute(), _named(params), force=True)
+        writer.save(Path(directory).absolute(), named(params), force=True)
 
 
 def load_params(directory: str | Path, like: Tree) -> Tree:
@@ -63,14 +63,14 @@ def load_params(directory: str | Path, like: Tree) -> Tree:
     if not directory.is_dir():
         raise ValueError(f"load_params: there is no directory {directory}; expected one that save_params wrote.")
     with ocp.StandardCheckpointer() as reader:
-        wanted = {name: (tuple(a.shape), str(a.dtype)) for name, a in _named(like).items()}
+        wanted = {name: (tuple(a.shape), str(a.dtype)) for name, a in named(like).items()}
         stored = reader.metadata(directory).item_metadata.tree
         found = {name: (tuple(a.shape), str(np.dtype(a.dtype))) for name, a in stored.items()}
         if wanted != found:
             raise ValueError(
                 f"load_params: {directory} holds other parameters than `like`: {_difference(found, wanted)}."
             )
-        return _unnamed(reader.restore(directory, _named(like)), like)
+        return _unnamed(reader.restore(directory, named(like)), like)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Checkpoints:
         """Save the state after a report, with what tells this run from others."""
         import orbax.checkpoint as ocp
 
-        manager.save(report, args=ocp.args.StandardSave(_named((fingerprint, state))))
+        manager.save(report, args=ocp.args.StandardSave(named((fingerprint, state))))
 
     def latest(self, manager: Any, state: Any, fingerprint: np.ndarray) -> tuple[int, Any]:
         """Return the last report and the state after it, or (-1, state) if there is none."""
@@ -117,7 +117,7 @@ class Checkpoints:
             return -1, state
         like = (fingerprint, state)
         try:
-            stored = manager.restore(report, args=ocp.args.StandardRestore(_named(like)))
+            stored = manager.restore(report, args=ocp.args.StandardRestore(named(like)))
             known, restored = _unnamed(stored, like)
         except (ValueError, KeyError) as error:
             raise self._of_another_run() from error
@@ -132,30 +132,10 @@ class Checkpoints:
         )
 
 
-def fingerprint(*parts: Any) -> np.ndarray:
-    """Return checksums of pytrees of arrays and of texts: what tells a run from others."""
-    sums = []
-    for part in parts:
-        names = _named(part) if not isinstance(part, str) else {part: np.zeros(0)}
-        checksum = 0
-        for name, array in names.items():
-            text = f"{name} {array.shape} {array.dtype}".encode()
-            checksum = zlib.crc32(np.ascontiguousarray(array).tobytes(), zlib.crc32(text, checksum))
-        sums.append(checksum)
-    return np.asarray(sums, np.uint32)
-
-
-def _named(tree: Any) -> dict[str, np.ndarray]:
-    """The leaves by number and path: no type of kfjax has to be known to read them."""
-    paths = jax.tree_util.tree_flatten_with_path(tree)[0]
-    names = [f"{i:04d} {jax.tree_util.keystr(path, simple=True, separator='.')}" for i, (path, _) in enumerate(paths)]
-    return {name: np.asarray(as_words(leaf)) for name, (_, leaf) in zip(names, paths, strict=True)}
-
-
 def _unnamed(stored: dict[str, Any], like: Any) -> Any:
     """Put stored leaves into the structure of `like`."""
     leaves, structure = jax.tree.flatten(like)
-    arrays = [jax.numpy.asarray(stored[name]) for name in _named(like)]
+    arrays = [jax.numpy.asarray(stored[name]) for name in named(like)]
     keyed = [jax.random.wrap_key_data(a) if is_key(leaf) else a for a, leaf in zip(arrays, leaves, strict=True)]
     return jax.tree.unflatten(structure, keyed)
 

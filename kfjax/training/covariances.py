@@ -10,8 +10,9 @@ import numpy as np
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support.arguments import check_covariance
 from kfjax.base import Filter, Gaussian
-from kfjax.models import StateSpaceModel, check_covariance, model_of, with_model
+from kfjax.models.state_space import StateSpaceModel, model_of, with_model
 from kfjax.training.fitting import Fitted, fit
 from kfjax.training.losses import innovation_nll
 from kfjax.training.optimizers import Cosine, clipped_adam

@@ -6,7 +6,6 @@ All errors are in units of a scale, usually the standard deviations of the teach
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -14,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from kfjax.base import Filter, Info, constructor
+from kfjax.base import Filter
 from kfjax.data import Dataset, first_steps, run_trajectory, start_at
+from kfjax.filters.probing import found_by_probe, probed
 from kfjax.runner import run
 from kfjax.training.gates import gate_values
 
@@ -58,50 +58,9 @@ class Saturation(NamedTuple):
     open: float
 
 
-class Probed(NamedTuple):
-    """The state of a filter that is watched."""
-
-    state: Any
-    before: Any
-
-    @property
-    def mean(self) -> Array:
-        """The filter's own."""
-        return self.state.mean
-
-    @property
-    def cov(self) -> Array | None:
-        """The filter's own."""
-        return self.state.cov
-
-
-@constructor
-def probed(filter: Filter, probe: Callable) -> Filter:
-    """The filter, with `probe(filter, params, before, predicted, y, u, observed)` of every update in its Info."""
-
-    def init(params: Any, key: Array | None = None) -> Probed:
-        state = filter.init(params, key)
-        return Probed(state, state)
-
-    def predict(params: Any, state: Probed, u: Any = None) -> Probed:
-        return Probed(filter.predict(params, state.state, u), state.state)
-
-    def update(params: Any, state: Probed, y: Array, u: Any = None, observed: Any = None) -> tuple[Probed, Info]:
-        found = probe(filter, params, state.before, state.state, y, u, observed)
-        new, _ = filter.update(params, state.state, y, u, observed)
-        return Probed(new, state.before), Info(extra={"found": found})
-
-    return Filter(init, predict, update)
-
-
-def _found(state: Probed, info: Any) -> Any:
-    del state
-    return info.extra["found"]
-
-
 @functools.partial(jax.jit, static_argnums=0)
 def _watch(filter: Filter, params: Any, data: Dataset, keys: Array) -> Any:
-    return jax.vmap(lambda one, key: run_trajectory(filter, params, one, key=key, emit=_found)[1])(data, keys)
+    return jax.vmap(lambda one, key: run_trajectory(filter, params, one, key=key, emit=found_by_probe)[1])(data, keys)
 
 
 def forgetting(filter: Filter, params: Any, data: Dataset, *, lags: int = 100, scale: Any = None) -> Forgetting:

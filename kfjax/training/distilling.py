@@ -14,7 +14,7 @@ from jax import Array
 from kfjax import linalg
 from kfjax.base import Filter, estimate
 from kfjax.data import Dataset, run_trajectory, start_at
-from kfjax.smoothers import smooth
+from kfjax.smoothers.rauch_tung_striebel import smooth
 from kfjax.training.diagnostics import (
     Forgetting,
     Saturation,

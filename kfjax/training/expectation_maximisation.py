@@ -17,17 +17,18 @@ import numpy as np
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support.naming import suggest
 from kfjax.base import Gaussian, Info
 from kfjax.data.batches import run_trajectory, start_at
 from kfjax.data.dataset import Dataset
-from kfjax.filters.square_roots import SquareRoot, conditional_factors, square_root
-from kfjax.imputation import noise_given_seen
-from kfjax.models import Linear, StateSpaceModel, is_linear
+from kfjax.filters.square_root_form import SquareRoot, conditional_factors, square_root
+from kfjax.models.functions import Linear
+from kfjax.models.observing import bind
+from kfjax.models.spaces import EUCLIDEAN
+from kfjax.models.state_space import StateSpaceModel, is_linear
 from kfjax.moments import Taylor
-from kfjax.naming import suggest
-from kfjax.observing import bind
-from kfjax.smoothers import records
-from kfjax.spaces import EUCLIDEAN
+from kfjax.smoothers.imputation import noise_given_seen
+from kfjax.smoothers.records import records
 
 __all__ = ["LEARNABLE", "Maximised", "em"]
 

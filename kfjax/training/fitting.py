@@ -13,10 +13,11 @@ import numpy as np
 import optax
 from jax import Array
 
-from kfjax import sharding
+from kfjax._support import sharding
+from kfjax._support.fingerprints import fingerprint
+from kfjax._support.progress import progress_bar
 from kfjax.data import Dataset, on_disk, whole_windows
-from kfjax.progress import progress_bar
-from kfjax.training.checkpoints import Checkpoints, fingerprint
+from kfjax.training.checkpoints import Checkpoints
 from kfjax.training.history import History, Spread, spread
 from kfjax.training.optimizers import clipped_adam, set_hyperparameters
 from kfjax.training.partition import merge, partition

@@ -17,9 +17,9 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax.base import Estimate, Filter, Info, estimate
-from kfjax.checks import check_filter
 from kfjax.data import Dataset
-from kfjax.models import model_of
+from kfjax.models.record_checks import check_filter
+from kfjax.models.state_space import model_of
 from kfjax.training.rollout import FULL, Rollout, roll, start_state
 
 __all__ = ["FilterLoss", "innovation_nll", "mse", "nll", "prediction_error", "state_errors"]

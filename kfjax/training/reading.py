@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax import Array
 
-from kfjax import sharding
+from kfjax._support import sharding
 from kfjax.data import take, whole_windows
 from kfjax.training.stepping import Interval, Task, TrainState, report, shuffled, take_step, totals
 

@@ -17,7 +17,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from kfjax import sharding
+from kfjax._support import sharding
 from kfjax.data import window_at
 from kfjax.training.history import History
 from kfjax.training.partition import merge

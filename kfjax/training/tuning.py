@@ -18,12 +18,12 @@ import numpy as np
 import optax
 from jax import Array
 
+from kfjax._support.naming import suggest
+from kfjax._support.progress import progress_bar
 from kfjax.base import Filter, Info
 from kfjax.data.batches import run_trajectory
 from kfjax.data.dataset import Dataset
-from kfjax.models import StateSpaceModel, model_of
-from kfjax.naming import suggest
-from kfjax.progress import progress_bar
+from kfjax.models.state_space import StateSpaceModel, model_of
 from kfjax.training.losses import state_errors
 from kfjax.training.noise import Scales, scale_noise
 

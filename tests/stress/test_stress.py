@@ -6,8 +6,8 @@ docs/stress.md has the figures.
 import jax
 import numpy as np
 import pytest
-from stress_cases import CASES, CONSTANT_ACCELERATION, LARGE, a_million_steps, log_likelihood, reference
-from stress_methods import METHODS, likelihood_only, put, visible
+from support.stress_cases import CASES, CONSTANT_ACCELERATION, LARGE, a_million_steps, log_likelihood, reference
+from support.stress_methods import METHODS, likelihood_only, put, visible
 
 import kfjax as kf
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 import kfjax as kf
-from kfjax.evaluation.workloads import Outputs
+from kfjax._cli.workloads import Outputs
 
 BOTH = ("float64", "float32")
 KALMAN = kf.kalman()

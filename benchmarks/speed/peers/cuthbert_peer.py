@@ -9,7 +9,7 @@ from cuthbert.smc import particle_filter
 from cuthbertlib.resampling import adaptive, systematic
 
 from benchmarks.speed.peers.common import BOTH, drawn, each, matrices, prior
-from kfjax.evaluation.workloads import Outputs
+from kfjax._cli.workloads import Outputs
 
 PACKAGE, PRECISIONS = "cuthbert", BOTH
 

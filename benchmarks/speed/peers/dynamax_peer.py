@@ -18,7 +18,7 @@ from dynamax.nonlinear_gaussian_ssm import (
 
 import kfjax as kf
 from benchmarks.speed.peers.common import BOTH, each, first, matrices
-from kfjax.evaluation.workloads import Outputs
+from kfjax._cli.workloads import Outputs
 
 PACKAGE, PRECISIONS = "dynamax", BOTH
 FIELDS = ["filtered_means", "filtered_covariances"]

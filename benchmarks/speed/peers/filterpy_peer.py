@@ -4,7 +4,7 @@ import numpy as np
 from filterpy.kalman import KalmanFilter
 
 from benchmarks.speed.peers.common import matrices, prior, singly
-from kfjax.evaluation.workloads import Outputs
+from kfjax._cli.workloads import Outputs
 
 PACKAGE, PRECISIONS = "filterpy", ("float64",)
 MOST = 20

@@ -3,7 +3,7 @@
 import kalman_py
 
 from benchmarks.speed.peers.common import BOTH, matrices, prior, singly
-from kfjax.evaluation.workloads import Outputs
+from kfjax._cli.workloads import Outputs
 
 PACKAGE, PRECISIONS = "kalman-py", BOTH
 

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import kalmax
 
 from benchmarks.speed.peers.common import BOTH, each, matrices, prior
-from kfjax.evaluation.workloads import Outputs
+from kfjax._cli.workloads import Outputs
 
 PACKAGE, PRECISIONS = "kalmax", BOTH
 NOTE = "no likelihood"

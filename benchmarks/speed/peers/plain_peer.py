@@ -12,8 +12,8 @@ import optax
 import kfjax as kf
 from benchmarks import plain_networks
 from benchmarks.speed.peers.common import BOTH, Contender
-from kfjax.evaluation import workloads
-from kfjax.evaluation.workloads import OPTIMIZER, Outputs
+from kfjax._cli import workloads
+from kfjax._cli.workloads import OPTIMIZER, Outputs
 
 PACKAGE, PRECISIONS = None, BOTH
 NETWORKS = {

@@ -3,7 +3,7 @@
 import pykalman
 
 from benchmarks.speed.peers.common import first, matrices, singly
-from kfjax.evaluation.workloads import Outputs
+from kfjax._cli.workloads import Outputs
 
 PACKAGE, PRECISIONS = "pykalman", ("float64",)
 MOST = 10

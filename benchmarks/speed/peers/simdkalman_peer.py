@@ -7,7 +7,7 @@ import numpy as np
 import simdkalman
 
 from benchmarks.speed.peers.common import Contender, first, matrices
-from kfjax.evaluation.workloads import Outputs
+from kfjax._cli.workloads import Outputs
 
 PACKAGE, PRECISIONS = "simdkalman", ("float64",)
 

@@ -6,7 +6,7 @@ import smcx
 
 import kfjax as kf
 from benchmarks.speed.peers.common import BOTH, drawn, each, first, matrices
-from kfjax.evaluation.workloads import Outputs
+from kfjax._cli.workloads import Outputs
 
 PACKAGE, PRECISIONS = "smcx", BOTH
 

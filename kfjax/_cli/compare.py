@@ -1,0 +1,192 @@
+"""What the commands do: `compare` filters on a study, or run one `filter` over data and write its estimates."""
+
+from __future__ import annotations
+
+import io
+import json
+from argparse import Namespace
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from kfjax._cli import studies
+from kfjax._cli.loading import load_model
+from kfjax._cli.output import check_fit, check_folder, make_console
+from kfjax._cli.recipes import Training, train_quickly
+from kfjax._cli.studies import Study
+from kfjax._cli.trained import load_trained, trained_on
+from kfjax._support.saving import plain, write_whole
+from kfjax.base import Filter
+from kfjax.data import Dataset, Parts
+from kfjax.evaluation import Comparison, compare
+from kfjax.filters import COMMON, FILTERS, by_name
+from kfjax.models.state_space import StateSpaceModel
+from kfjax.plotting import plot_comparison
+from kfjax.training import Tuned, tune
+
+__all__ = ["run_compare"]
+
+GROUPS = {"all": tuple(FILTERS), "common": tuple(COMMON), "quick": ("extended", "unscented")}
+
+
+class _Table(NamedTuple):
+    """One design model of a study, with all filters that run it."""
+
+    title: str
+    comparison: Comparison
+    left_out: dict[str, str]
+    tuned: dict[str, Tuned]
+    learned: dict[str, Training]
+
+
+def run_compare(args: Namespace) -> None:
+    """Compare filters, a table for each design model; print the tables, write `compare.json` and `compare.png`."""
+    out = Path(args.out)
+    check_folder(out)
+    study = studies.keep_components(_study(args), args.components)
+    console = make_console(quiet=args.json)
+    console.print(study.text)
+    tables = []
+    for title, model in study.designs.items():
+        tables.append(_table(args, study, title, model))
+        _print_table(console, tables[-1], units=args.data is not None)
+    for name, reason in {name: why for table in tables for name, why in table.left_out.items()}.items():
+        console.print(f"\nLeft out: {name}, since {reason}")
+    document = _document(args, study, tables)
+    picture = _picture(tables[0].comparison)
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(out / "compare.json", document.encode())
+    write_whole(out / "compare.png", picture)
+    of_which = " (of the first table)" if len(tables) > 1 else ""
+    console.print(f"\nWrote {out / 'compare.json'} and {out / 'compare.png'}{of_which}.")
+    if args.json:
+        print(document)
+
+
+def _study(args: Namespace) -> Study:
+    """Choose what to compare on."""
+    tuning = args.tune is not None or args.learned is not None  # both need data other than what is reported
+    if args.system and (args.data or args.model):
+        raise ValueError("got --system with --data or --model; expected one or the other.")
+    if args.objective and not args.tune:
+        raise ValueError(f"got --objective {args.objective} without --tune; expected both.")
+    if args.data:
+        if not args.model:
+            raise ValueError("got --data without --model; expected FILE.py:NAME, a kfjax.StateSpaceModel for the data.")
+        if args.trajectories or args.steps or args.quick:
+            raise ValueError(
+                "got --trajectories, --steps or --quick with --data; expected them for simulated data only."
+            )
+        parted = tuning or (args.split is None and any(trained_on(folder, args.data) for folder in args.load))
+        return studies.data_study(args.data, args.model, load_model(args.model), split=args.split, tuning=parted)
+    if args.split:
+        raise ValueError("got --split without --data; expected it for npz files that hold parts.")
+    sizes = {"seed": args.seed, "tuning": tuning}
+    sizes["trajectories"] = args.trajectories or (50 if args.quick else 300)
+    sizes["steps"] = args.steps or (50 if args.quick else 100)
+    if args.model:
+        return studies.simulated_study(args.model, load_model(args.model), **sizes)
+    if args.system:
+        return studies.system_study(args.system, **sizes)
+    return studies.lorenz_study(quick=args.quick, **sizes)
+
+
+def _table(args: Namespace, study: Study, title: str, model: StateSpaceModel) -> _Table:
+    """Run all filters of one table, tuned ones beside untuned ones, and learned ones."""
+    filters, left_out = _filters(args.filters or ("quick" if args.quick else "common"), model, study.data)
+    loaded = [load_trained(folder, model, study.data.obs.shape[2]) for folder in args.load]
+    tuned = {name: _tune(args, study.parts, name, chosen, model) for name, chosen in filters.items() if args.tune}
+    learned, not_learned = train_quickly(args.learned, model, study.parts, args.seed) if args.learned else ({}, {})
+    entries: dict[str, Any] = {}
+    for name, chosen in filters.items():
+        entries[name] = (chosen, model)
+        if name in tuned:
+            entries[f"{name}, tuned"] = (chosen, tuned[name].params)
+    entries |= {name: (training.filter, training.params) for name, training in learned.items()}
+    entries |= {trained.name: (trained.filter, trained.params) for trained in loaded}
+    comparison = compare(entries, study.data, key=jax.random.key(args.seed), skip=study.skip)
+    return _Table(title, comparison, left_out | not_learned, tuned, learned)
+
+
+def _tune(args: Namespace, parts: Parts, name: str, chosen: Filter, model: StateSpaceModel) -> Tuned:
+    options = {"structure": args.tune, "objective": args.objective or "likelihood", "seed": args.seed}
+    try:
+        return tune(chosen, model, parts.train, parts.validation, skip=parts.skip[:2], **options)
+    except ValueError as error:
+        raise ValueError(f"filter {name!r}: {error}") from error
+
+
+def _filters(names: str, model: StateSpaceModel, data: Dataset) -> tuple[dict[str, Filter], dict[str, str]]:
+    """Return the filters by name, and those left out of a group with the reason."""
+    check_fit(by_name("extended"), model, data)
+    if names not in GROUPS:
+        filters = {name: by_name(name) for name in names.split(",")}
+        for chosen in filters.values():
+            check_fit(chosen, model, data)
+        return filters, {}
+    filters, left_out = {}, {}
+    for name in GROUPS[names]:
+        try:
+            check_fit(by_name(name), model, data)
+            filters[name] = by_name(name)
+        except ValueError as error:
+            left_out[name] = str(error).removeprefix(f"{name}: ")
+    return filters, left_out
+
+
+def _print_table(console: Console, table: _Table, *, units: bool) -> None:
+    console.print(f"\n{table.title}", style="bold")
+    console.print(table.comparison)
+    if units and (errors := _rmse(table.comparison)):
+        values = ", ".join(f"{name} {value:.4g}" for name, (value, _, _) in errors.items())
+        console.print(f"RMSE, the root of the MSE, in the units of the state: {values}.")
+    for name, tuned in table.tuned.items():
+        q, r = (np.array2string(np.asarray(factors), precision=3) for factors in tuned.scales)
+        console.print(
+            f"{name}, tuned: Q x {q}, R x {r}; the objective on the validation part went from"
+            f" {tuned.validation[0]:.4g} to {tuned.validation[1]:.4g}."
+        )
+    for name, training in table.learned.items():
+        console.print(f"{name}: {training.text}")
+
+
+def _rmse(comparison: Comparison) -> dict[str, Any]:
+    """Root mean squared error of every filter with its interval, where the truth is known."""
+    errors = {name: evaluation.rmse() for name, evaluation in comparison.evaluations.items()}
+    return {name: error for name, error in errors.items() if error is not None}
+
+
+def _document(args: Namespace, study: Study, tables: Iterable[_Table]) -> str:
+    """Everything as JSON."""
+    described = [
+        {
+            "title": table.title,
+            "left_out": table.left_out,
+            "tuning": {name: _tuning(tuned) for name, tuned in table.tuned.items()},
+            "learned": {name: training.text for name, training in table.learned.items()},
+            "rmse": _rmse(table.comparison),
+            **table.comparison.to_dict(),
+        }
+        for table in tables
+    ]
+    arguments = {name: value for name, value in vars(args).items() if name not in ("run", "out", "json")}
+    document = plain({"study": study.text, "arguments": arguments, "tables": described})
+    return json.dumps(document, allow_nan=False, indent=1)
+
+
+def _tuning(tuned: Tuned) -> dict[str, Any]:
+    """What tuning found; Q and R themselves where they are matrices."""
+    noise = {name: getattr(tuned.params, name) for name in ("Q", "R")}
+    matrices = {name: None if callable(value) else np.asarray(value) for name, value in noise.items()}
+    return {name: value for name, value in tuned._asdict().items() if name != "params"} | matrices
+
+
+def _picture(comparison: Comparison) -> bytes:
+    """The picture of a comparison as a PNG file."""
+    data = io.BytesIO()
+    plot_comparison(comparison).savefig(data, format="png", dpi=150)
+    return data.getvalue()

@@ -1,0 +1,88 @@
+"""The command `kfjax filter`."""
+
+from __future__ import annotations
+
+import functools
+import io
+import warnings
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax import Array
+
+from kfjax._cli.loading import load_model
+from kfjax._cli.output import check_fit, check_folder
+from kfjax._cli.trained import load_trained
+from kfjax._support.saving import write_whole
+from kfjax.base import Estimate, Filter
+from kfjax.data import Dataset, read_data, run_trajectory, start_at
+from kfjax.evaluation.engine import chunk_size, chunks
+from kfjax.filters import by_name
+from kfjax.models.state_space import StateSpaceModel
+from kfjax.smoothers.rauch_tung_striebel import Smoothed, smooth
+
+__all__ = ["run_filter"]
+
+
+def run_filter(args: Namespace) -> None:
+    """Run one filter over all trajectories and write its estimates."""
+    out = Path(args.out)
+    if out.is_dir():
+        raise ValueError(f"--out {out} is a folder; expected a file, such as {out / 'est.npz'}.")
+    check_folder(out.parent)
+    model, data = load_model(args.model), read_data(args.data, args.split)
+    check_fit(by_name("extended"), model, data)
+    chosen, params = _one_filter(args, model, data)
+    check_fit(chosen, params, data)
+    arrays = _arrays(chosen, params, data, jax.random.key(args.seed), smoothing=args.smooth)
+    broken = sum(not np.isfinite(mean).all() for mean in arrays["mean"])
+    if broken:
+        warnings.warn(f"{broken} of {data.size} trajectories have estimates that are not finite.", stacklevel=1)
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(out, content.getvalue())
+    shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
+    print(f"Wrote {out}: {shapes}.")
+
+
+def _one_filter(args: Namespace, model: StateSpaceModel, data: Dataset) -> tuple[Filter, Any]:
+    """The filter by name, or the trained one of a folder, with its params."""
+    if args.load is None:
+        return by_name(args.filter), model
+    trained = load_trained(args.load, model, data.obs.shape[2])
+    return trained.filter, trained.params
+
+
+def _arrays(chosen: Filter, params: Any, data: Dataset, key: Array, *, smoothing: bool) -> dict[str, Any]:
+    """Estimates of all trajectories by name, computed in chunks that fit in memory."""
+    one = jax.tree.map(lambda a: a[0], data)
+    parts = []
+    for index, count in chunks(data.size, chunk_size(chosen, params, one, key, data.size)):
+        keys = jax.vmap(functools.partial(jax.random.fold_in, key))(index)
+        outputs = _estimates(chosen, smoothing, params, data[index], keys)
+        parts.append(jax.tree.map(lambda a: np.asarray(a)[:count], outputs))  # noqa: B023
+    filtered, smoothed = jax.tree.map(lambda *some: np.concatenate(some), *parts)
+    named = filtered._asdict()
+    if smoothed is not None:
+        named |= {"smoothed_mean": smoothed.mean, "smoothed_cov": smoothed.cov}
+    if data.length is not None:
+        named["length"] = data.length
+    return {name: array for name, array in named.items() if array is not None}
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _estimates(
+    chosen: Filter, smoothing: bool, params: Any, data: Dataset, keys: Array
+) -> tuple[Estimate, Smoothed | None]:
+    def one(trajectory: Dataset, key: Array) -> tuple[Estimate, Smoothed | None]:
+        filtered = run_trajectory(chosen, params, trajectory, key=key)[1]
+        if not smoothing:
+            return filtered, None
+        started = start_at(params, trajectory.initial)
+        return filtered, smooth(chosen, started, filtered, trajectory.inputs, length=trajectory.length)
+
+    return jax.vmap(one)(data, keys)

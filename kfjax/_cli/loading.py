@@ -1,0 +1,88 @@
+"""Models from people's own files, as `FILE.py:NAME`."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from kfjax._support.naming import suggest
+from kfjax.models.state_space import StateSpaceModel
+
+__all__ = ["load_model"]
+
+
+def load_model(place: str) -> StateSpaceModel:
+    """Load a model from a Python file: a `StateSpaceModel`, or a function without arguments that makes one.
+
+    The file is run as Python would run it, with its folder on the path.
+
+    Args:
+        place: "FILE.py:NAME".
+
+    Raises:
+        ValueError: if the file is missing or fails, has no such name (the text names the nearest), or the name is
+            neither a model nor makes one.
+    """
+    file, _, name = place.rpartition(":")
+    path = Path(file or place)
+    if not path.is_file():
+        raise ValueError(f"there is no model file {path}; expected FILE.py:NAME, got {place!r}.")
+    module = _run(path)
+    candidates = [key for key, value in vars(module).items() if _is_candidate(module, value)]
+    if not file:
+        raise ValueError(f"got {place!r} without the name of a model; {suggest('', candidates)} Write FILE.py:NAME.")
+    if not hasattr(module, name):
+        raise ValueError(f"{path} has no {name!r}; {suggest(name, candidates)}")
+    value = getattr(module, name)
+    if callable(value) and not isinstance(value, StateSpaceModel):
+        value = _shielded(f"{path}: {name}() failed", path, value)
+    if not isinstance(value, StateSpaceModel):
+        raise ValueError(
+            f"{path}: {name} is or gives {type(value).__name__}; expected a kfjax.StateSpaceModel, or a function"
+            " without arguments that returns one."
+        )
+    return value
+
+
+def _run(path: Path) -> ModuleType:
+    """Import a file as a module of its own."""
+    name = f"kfjax_model_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{path} is no Python file; expected FILE.py:NAME.")
+    module = importlib.util.module_from_spec(spec)
+    folder = str(path.parent.resolve())
+    sys.modules[name] = module  # dataclasses look their module up
+    sys.path.insert(0, folder)
+    try:
+        _shielded(f"{path} cannot be run", path, lambda: spec.loader.exec_module(module))
+    finally:
+        sys.path.remove(folder)
+    return module
+
+
+def _shielded(what: str, path: Path, call: Any) -> Any:
+    """Call somebody's code; whatever it raises becomes a ValueError that says where."""
+    try:
+        return call()
+    except (Exception, SystemExit) as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if Path(frame.filename).name == path.name]
+        where = f", line {lines[-1]}" if lines else ""
+        raise ValueError(f"{what} ({type(error).__name__}{where}: {error}).") from error
+
+
+def _is_candidate(module: ModuleType, value: Any) -> bool:
+    """Tell whether a value is a model, or a function of the module's own that may make one."""
+    if isinstance(value, StateSpaceModel):
+        return True
+    return (
+        inspect.isfunction(value)
+        and value.__module__ == module.__name__
+        and not any(p.default is p.empty for p in inspect.signature(value).parameters.values())
+    )

@@ -1,0 +1,218 @@
+"""How the command line trains a learned filter: one recipe, from short beginnings to whole trajectories."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax import Array
+
+from kfjax.base import Filter, estimate
+from kfjax.data import Dataset, Parts, first_steps, pieces, run_trajectory
+from kfjax.learned.params import Learned, init
+from kfjax.learned.registry import LEARNED, learned_by_name
+from kfjax.models.state_space import StateSpaceModel
+from kfjax.training import (
+    Checkpoints,
+    Cosine,
+    FilterLoss,
+    Fitted,
+    Rollout,
+    clipped_adam,
+    fit_stages,
+    innovation_nll,
+    mse,
+    nll,
+    prediction_error,
+)
+
+__all__ = ["LOSSES", "QUICK", "Settings", "Training", "train_learned", "train_quickly"]
+
+LOSSES = ("mse", "nll", "innovation")
+SHORT = 20  # steps of the pieces that are trained on first: an untrained filter may diverge on longer ones
+WINDOW = 100  # steps of a window of backpropagation, where trajectories are longer than two
+
+
+class Settings(NamedTuple):
+    """What a person chooses.
+
+    Attributes:
+        loss: one of `LOSSES`; default mse where true states are known, else innovation.
+        steps: of the optimiser.
+        batch_size: trajectories per step.
+        learning_rate: the largest; it starts and ends at a tenth.
+        short: the share of the steps that are taken on short pieces, before whole trajectories.
+        seed: of everything random.
+        seeds: how many runs at once.
+        reports: how often to look at the validation part, and save, in each stage.
+    """
+
+    loss: str | None = None
+    steps: int = 2000
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    short: float = 0.4
+    seed: int = 0
+    seeds: int = 1
+    reports: int = 20
+
+
+QUICK = Settings(steps=800, learning_rate=2e-3, short=1.0, reports=10)  # seconds, not minutes
+
+
+class Training(NamedTuple):
+    """A trained filter.
+
+    Attributes:
+        filter: the `Filter`.
+        params: `Learned`, of the best run.
+        loss: the name of what was made small.
+        fitted: `Fitted`, of all runs.
+        text: how it was trained, in a sentence.
+    """
+
+    filter: Filter
+    params: Learned
+    loss: str
+    fitted: Fitted
+    text: str
+
+
+def train_learned(
+    name: str, model: StateSpaceModel, parts: Parts, settings: Settings, checkpoints: Checkpoints | None = None
+) -> Training:
+    """Train a learned filter on the training part, and choose its parameters on the validation part.
+
+    The first steps are taken on pieces of 20 steps, which start at true states where they are known. A likelihood of
+    the states (nll) comes after the squared error. Long trajectories are trained on in windows, with the state carried
+    from one to the next.
+
+    Args:
+        name: of a learned filter, see `kfjax.learned.registry`.
+        model: the design model.
+        parts: the data; the test part is not looked at.
+        settings: see `Settings`.
+        checkpoints: where to save, so that a killed training goes on.
+
+    Raises:
+        ValueError: if the filter does not run on the data, or has not what the loss needs.
+    """
+    start = time.perf_counter()
+    chosen = learned_by_name(name, model.n, parts.train.obs.shape[2])
+    keys = jax.random.split(jax.random.key(settings.seed), 2)
+    measure = LEARNED[name].constants
+    constants = None if measure is None else measure(model, parts.train)
+    params = _draw(keys[0], chosen, model, constants, settings.seeds)
+    loss = settings.loss or ("innovation" if parts.train.state is None else "mse")
+    losses = _losses(name, loss, chosen, _one(params, settings.seeds, 0), parts)
+    stages = _stages(losses, parts, model, settings)
+    fitted = fit_stages(
+        losses[0],
+        params,
+        stages,
+        key=keys[1] if settings.seeds == 1 else jax.random.split(keys[1], settings.seeds),
+        batch_size=settings.batch_size,
+        window=WINDOW if parts.train.steps > 2 * WINDOW else None,
+        reports=settings.reports,
+        checkpoints=checkpoints,
+    )
+    best = _one(fitted.params, settings.seeds, 0 if settings.seeds == 1 else fitted.best_run)
+    text = _text(loss, parts, stages, time.perf_counter() - start)
+    return Training(chosen, best, loss, fitted, text)
+
+
+def train_quickly(
+    names: str, model: StateSpaceModel, parts: Parts, seed: int
+) -> tuple[dict[str, Training], dict[str, str]]:
+    """Train several learned filters in little time; those that cannot be trained are left out with the reason.
+
+    Args:
+        names: of learned filters, with commas between.
+        model: the design model.
+        parts: the data, of which a hundred validation trajectories are looked at.
+        seed: of everything random.
+    """
+    parts = parts._replace(validation=parts.validation[:100])
+    trained, left_out = {}, {}
+    for name in names.split(","):
+        learned_by_name(name, model.n, parts.train.obs.shape[2])  # a misprint is an error
+        try:
+            trained[f"{name}, learned"] = train_learned(name, model, parts, QUICK._replace(seed=seed))
+        except ValueError as error:
+            left_out[name] = str(error)
+    return trained, left_out
+
+
+def _draw(key: Array, chosen: Filter, model: StateSpaceModel, constants: Any, runs: int) -> Learned:
+    """Draw the parameters, of several runs with a leading axis."""
+    if runs == 1:
+        return init(key, chosen, model, constants)
+    return jax.vmap(lambda k: init(k, chosen, model, constants))(jax.random.split(key, runs))
+
+
+def _one(params: Learned, runs: int, index: int) -> Learned:
+    return params if runs == 1 else jax.tree.map(lambda a: a[index], params)
+
+
+def _losses(name: str, loss: str, chosen: Filter, params: Learned, parts: Parts) -> list[FilterLoss]:
+    """The losses of the stages, in their order."""
+    outputs = jax.eval_shape(_estimate(chosen), params, jax.tree.map(lambda a: a[0], parts.train))
+    if loss == "innovation":
+        return [prediction_error(chosen) if outputs.log_likelihood is None else innovation_nll(chosen)]
+    needed = {"training": parts.train, "validation": parts.validation}
+    if unknown := [part for part, data in needed.items() if data.state is None]:
+        raise ValueError(
+            f"got --loss {loss}, but the {' and '.join(unknown)} part has no true states; expected state [N, T, n]. Use"
+            " --loss innovation, which needs none."
+        )
+    if loss == "nll" and outputs.cov is None:
+        raise ValueError(
+            f"got --loss nll, but {name} has no covariance; expected a filter with one, such as corrected_gain. Or use"
+            " --loss mse."
+        )
+    return [mse(chosen), nll(chosen)] if loss == "nll" else [mse(chosen)]
+
+
+def _estimate(chosen: Filter) -> Any:
+    return lambda params, one: run_trajectory(chosen, params, one, emit=estimate)[1]
+
+
+def _stages(losses: list[FilterLoss], parts: Parts, model: StateSpaceModel, settings: Settings) -> list[dict[str, Any]]:
+    """Short pieces first, unless data were split in time; then whole trajectories, a stage for each loss."""
+    stages = []
+    if not any(parts.skip) and parts.train.steps > 2 * SHORT:
+        # what is the last stage is chosen on whole trajectories
+        validation = parts.validation if settings.short == 1 else _short(parts.validation, model)
+        stages.append({"loss": losses[0], "data": _short(parts.train, model), "validation": validation, "window": None})
+    whole = {"data": parts.train, "validation": parts.validation}
+    stages += [{"loss": loss, "validation_loss": _after(loss, parts.skip[1]), **whole} for loss in losses]
+    early = round(settings.short * settings.steps) if len(stages) > len(losses) else 0
+    ends = np.linspace(early, settings.steps, len(losses) + 1).astype(int)
+    counts = np.diff([0, *ends] if len(stages) > len(losses) else ends).tolist()
+    return [
+        stage | {"steps": count, "optimizer": clipped_adam(Cosine(settings.learning_rate, count, warmup=0.1))}
+        for stage, count in zip(stages, counts, strict=True)
+        if count
+    ]
+
+
+def _short(data: Dataset, model: StateSpaceModel) -> Dataset:
+    """Pieces that start at true states where these are known, else the beginnings."""
+    if data.state is None or np.isnan(data.state).any():
+        return first_steps(data, SHORT)
+    return pieces(data, SHORT, initial=model.prior.mean)
+
+
+def _after(loss: FilterLoss, skip: int) -> FilterLoss:
+    """The loss without the first steps, which belong to another part."""
+    return loss if skip == 0 else FilterLoss(loss.filter, loss.term, loss.emit, Rollout(burn_in=skip))
+
+
+def _text(loss: str, parts: Parts, stages: list[dict[str, Any]], seconds: float) -> str:
+    steps = " and ".join(f"{stage['steps']} steps on trajectories of {stage['data'].lengths.max()}" for stage in stages)
+    return (
+        f"trained ({loss}) by {steps}, from {parts.train.size} training trajectories; chosen on"
+        f" {parts.validation.size} validation trajectories; in {seconds:.0f} s. Those compared are others."
+    )

@@ -1,0 +1,91 @@
+"""What `kfjax train` does: train a learned filter on people's data, beside the filter of its design model."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import flax
+import jax
+
+from kfjax._cli import studies
+from kfjax._cli.loading import load_model
+from kfjax._cli.output import check_fit, check_folder, make_console
+from kfjax._cli.recipes import Settings, Training, train_learned
+from kfjax._cli.trained import CHECKPOINTS, save_trained
+from kfjax.data import Parts
+from kfjax.evaluation import Comparison, compare
+from kfjax.filters import extended
+from kfjax.learned.params import init
+from kfjax.learned.registry import learned_by_name
+from kfjax.models.state_space import StateSpaceModel
+from kfjax.plotting import plot_history
+from kfjax.training import Checkpoints, tune
+
+__all__ = ["run_train"]
+
+CHOICES = ("steps", "batch_size", "learning_rate", "seed", "seeds")  # fields of Settings that are told as they are
+
+
+def run_train(args: Namespace) -> None:
+    """Train a filter; write its parameters, `training.json` and `history.png` into the folder."""
+    out = Path(args.out)
+    check_folder(out)
+    model = load_model(args.model)
+    study = studies.data_study(args.data, args.model, model, split=args.split, tuning=True)
+    parts = study.parts
+    chosen = learned_by_name(args.filter, model.n, parts.train.obs.shape[2])
+    check_fit(extended(), model, parts.train)
+    check_fit(chosen, init(jax.random.key(0), chosen, model), parts.train)
+    console = make_console()
+    console.print(f"{study.text}\nTraining {args.filter}; if it is interrupted, the same command goes on.")
+    settings = Settings(**{name: getattr(args, name) for name in ("loss", *CHOICES)})
+    out.mkdir(parents=True, exist_ok=True)
+    training = train_learned(args.filter, model, parts, settings, Checkpoints(out / CHECKPOINTS))
+    comparison = _beside(args, training, model, parts)
+    console.print("\nOn the validation part, on which the parameters were chosen:")
+    console.print(comparison)
+    about = _about(args, training, comparison)
+    save_trained(out, args.filter, training.params, parts, about, _picture(training))
+    console.print(f"\nWrote {out}; use it with `kfjax compare --load {out}` or `kfjax filter --load {out}`.")
+
+
+def _beside(args: Namespace, training: Training, model: StateSpaceModel, parts: Parts) -> Comparison:
+    """Compare with the extended Kalman filter of the design model, as it is and tuned, on the validation part."""
+    entries: dict[str, Any] = {"extended": (extended(), model)}
+    objective = "likelihood" if training.loss == "innovation" else "mse"
+    options = {"structure": "diagonal", "objective": objective, "skip": parts.skip[:2], "seed": args.seed}
+    try:
+        tuned = tune(extended(), model, parts.train, parts.validation, **options)
+        entries["extended, tuned"] = (extended(), tuned.params)
+    except ValueError as error:
+        warnings.warn(f"the extended Kalman filter could not be tuned: {error}", stacklevel=1)
+    entries[args.filter] = (training.filter, training.params)
+    return compare(entries, parts.validation, key=jax.random.key(args.seed), skip=parts.skip[1])
+
+
+def _about(args: Namespace, training: Training, comparison: Comparison) -> dict[str, Any]:
+    """The description of the training, beside what the folder says of the filter itself."""
+    told = ("data", "model", *CHOICES)
+    fitted, document = training.fitted, comparison.to_dict()
+    rows = {row.name: row for row in comparison.rows}
+    return {
+        "loss": training.loss,
+        **{name: getattr(args, name) for name in told},
+        "validation_db": {name: None if row.mse_db is None else row.mse_db.value for name, row in rows.items()},
+        "prediction_db": {name: row.prediction_db.value for name, row in rows.items() if row.prediction_db is not None},
+        "runs": {"validation": fitted.validation, "spread": fitted.spread, "refused": fitted.refused},
+        "versions": document["settings"]["versions"] | {"flax": flax.__version__},
+        "history": fitted.history,
+    }
+
+
+def _picture(training: Training) -> bytes:
+    """The history as a PNG file."""
+    data = io.BytesIO()
+    axes = plot_history(training.fitted.history, ylabel=f"loss ({training.loss})")
+    axes.figure.canvas.print_figure(data, format="png", dpi=150)
+    return data.getvalue()

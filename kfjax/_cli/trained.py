@@ -1,0 +1,140 @@
+"""The folder of a training: parameters as arrays, what they are as JSON, and nothing that could be executed."""
+
+from __future__ import annotations
+
+import json
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from kfjax._support.saving import plain, write_whole
+from kfjax.base import Filter
+from kfjax.data import Parts, read_parts
+from kfjax.learned.params import Learned, in_precision, init
+from kfjax.learned.registry import LEARNED, learned_by_name
+from kfjax.models.state_space import StateSpaceModel
+from kfjax.training import load_params, save_params
+
+__all__ = ["CHECKPOINTS", "Trained", "data_mark", "load_trained", "save_trained", "trained_on"]
+
+CHECKPOINTS, PARAMS, DESCRIPTION, PICTURE = "checkpoints", "params", "training.json", "history.png"
+
+
+class Trained(NamedTuple):
+    """A trained filter, as loaded.
+
+    Attributes:
+        name: of the kind of filter and of its folder.
+        filter: the `Filter`.
+        params: `Learned`.
+    """
+
+    name: str
+    filter: Filter
+    params: Learned
+
+
+def save_trained(
+    directory: Path, name: str, params: Learned, parts: Parts, about: dict[str, Any], picture: bytes
+) -> None:
+    """Write the network, the picture, and last the description: without it nothing was finished.
+
+    Args:
+        directory: the folder, which exists.
+        name: of the filter, see `kfjax.learned.registry`.
+        params: the trained parameters, of which the network is kept.
+        parts: the data.
+        about: what else the description should hold.
+        picture: a PNG file.
+    """
+    description = {
+        "filter": name,
+        "n": params.model.n,
+        "m": parts.train.obs.shape[2],
+        "features": LEARNED[name].features,
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(params.network)),
+        "dtype": str(params.model.dtype),
+        "model_mark": _model_mark(params.model),
+        "data_mark": data_mark(parts),
+        "constants": jax.tree.map(np.asarray, params.constants),
+        **about,
+    }
+    save_params(directory / PARAMS, params.network)
+    write_whole(directory / PICTURE, picture)
+    write_whole(directory / DESCRIPTION, json.dumps(plain(description), allow_nan=False, indent=1).encode())
+
+
+def load_trained(directory: str | Path, model: StateSpaceModel, m: int) -> Trained:
+    """Load a trained filter, in the precision of the model.
+
+    Args:
+        directory: the folder that `kfjax train --out` wrote.
+        model: the design model; there is a warning if it is not the one of the training.
+        m: dimension of the data's observations.
+
+    Raises:
+        ValueError: if no training was finished there, or the dimensions differ.
+    """
+    directory = Path(directory)
+    about = _describe(directory)
+    name, n = about["filter"], model.n
+    if (n, m) != (about["n"], about["m"]):
+        raise ValueError(
+            f"--load {directory}: the network was trained for n = {about['n']} and m = {about['m']}, the model and the"
+            f" data have n = {n} and m = {m}; expected the same. Give the model it was trained with"
+            f" ({about.get('model')}) and such data, or train anew with `kfjax train`."
+        )
+    if about["model_mark"] != _model_mark(model):
+        warnings.warn(
+            f"{directory} was trained with another design model than this one ({about.get('model')}).", stacklevel=2
+        )
+    chosen = learned_by_name(name, n, m)
+    constants = jax.tree.map(np.asarray, about["constants"], is_leaf=lambda value: isinstance(value, list))
+    params = init(jax.random.key(0), chosen, model, constants)
+    like = jax.tree.map(lambda a: np.zeros(a.shape, about["dtype"]), params.network)
+    network = in_precision(model.dtype, load_params(directory / PARAMS, like))
+    return Trained(f"{name} ({directory.name or directory})", chosen, params._replace(network=network))
+
+
+def trained_on(directory: str | Path, path: str | Path) -> bool:
+    """Tell whether the training was on the training part of these data, so that only the rest may be reported."""
+    about = _describe(Path(directory))
+    try:
+        return about["data_mark"] == data_mark(read_parts(path))
+    except ValueError:  # too small to be split, so never trained on
+        return False
+
+
+def data_mark(parts: Parts) -> int:
+    """Return a checksum of the training part."""
+    return zlib.crc32(np.asarray(parts.train.obs, np.float32).tobytes())
+
+
+def _describe(directory: Path) -> dict[str, Any]:
+    """Read the description, or raise."""
+    file = directory / DESCRIPTION
+    if not file.is_file():
+        begun = (directory / CHECKPOINTS).is_dir()
+        remedy = "Finish it with the same `kfjax train` command." if begun else "Name its --out folder, or train one."
+        raise ValueError(
+            f"--load {directory}: there is no {DESCRIPTION} in it; expected the folder of a finished `kfjax train`."
+            f" {remedy}"
+        )
+    try:
+        about = json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"--load {directory}: {DESCRIPTION} is damaged ({error}); train anew.") from error
+    expected = {"filter", "n", "m", "dtype", "model_mark", "data_mark", "constants"}
+    if not isinstance(about, dict) or (missing := expected - about.keys()):
+        raise ValueError(f"--load {directory}: {DESCRIPTION} lacks {', '.join(sorted(missing))}; train anew.")
+    return about
+
+
+def _model_mark(model: StateSpaceModel) -> int:
+    """A checksum of the model's numbers; functions have no stable names."""
+    numbers = [np.asarray(leaf, np.float32).ravel() for leaf in jax.tree.leaves(model)]
+    return zlib.crc32(np.concatenate(numbers).tobytes())

@@ -1,0 +1,269 @@
+"""What speed is measured on: problems of fixed form, and how kfjax solves each of them.
+
+A workload is data: `workload.problem(size)` draws the model and the observations, and `workload.solve(size)` is the
+function of the problem that is jitted and timed. All of it comes out, filtered means, full covariances and
+log-likelihoods, since a benchmark that leaves outputs out measures something else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+from kfjax import systems
+from kfjax.base import Filter, Gaussian
+from kfjax.data import Dataset
+from kfjax.filters import extended, kalman, particle, unscented
+from kfjax.learned.gains.kalman_nets import configuration
+from kfjax.learned.params import init
+from kfjax.models.simulation import simulate
+from kfjax.models.state_space import StateSpaceModel, with_model
+from kfjax.runner import run
+from kfjax.smoothers.parallel import parallel_filter
+from kfjax.smoothers.rauch_tung_striebel import smooth
+from kfjax.training.losses import mse
+
+__all__ = ["WORKLOADS", "Outputs", "Problem", "Size", "Workload", "solve", "training_step"]
+
+OPTIMIZER = optax.adam(1e-4)
+
+
+class Size(NamedTuple):
+    """How large a workload is.
+
+    Attributes:
+        batch: number of trajectories, or None for a single one without a batch axis.
+        steps: T.
+        n: dimension of the state, where it can be chosen.
+        particles: number of particles, where there are any.
+    """
+
+    batch: int | None
+    steps: int
+    n: int = 4
+    particles: int = 0
+
+    @property
+    def text(self) -> str:
+        """The size in words."""
+        batch = f"{self.batch} x " if self.batch else ""
+        particles = f", {self.particles} particles" if self.particles else ""
+        return f"{batch}{self.steps} steps, n = {self.n}{particles}"
+
+
+class Problem(NamedTuple):
+    """What is given: a pytree. Everything but `params` has a leading batch axis, unless the size has none.
+
+    Attributes:
+        params: the model, or the params of a learned filter.
+        ys: observations [B, T, m].
+        priors: the beliefs about x_0 of each trajectory, or None where all share that of the model.
+        keys: a random key for each trajectory, or None.
+        xs: true states [B, T, n], for training, or None.
+    """
+
+    params: Any
+    ys: Array
+    priors: Gaussian | None = None
+    keys: Array | None = None
+    xs: Array | None = None
+
+
+class Outputs(NamedTuple):
+    """What comes out, with a leading batch axis unless the size has none; None where there is no such thing."""
+
+    mean: Any
+    cov: Any = None
+    log_likelihood: Any = None
+    smoothed_mean: Any = None
+    smoothed_cov: Any = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Workload:
+    """One row of the table of speed.
+
+    Attributes:
+        kind: what other libraries would call it: "kalman", "parallel" (in time), "smoother", "extended", "unscented",
+            "particle", "C3", "C4" (KalmanNet) or "training".
+        text: what it is.
+        size: how large.
+        quick: a small size that shows no more than that it runs.
+        problem: `(Size) -> Problem`, in the precision that is on.
+        solve: `(Size) -> (Problem -> Outputs)`, to be jitted; the same function for the same size.
+    """
+
+    kind: str
+    text: str
+    size: Size
+    quick: Size
+    problem: Callable[[Size], Problem]
+    solve: Callable[[Size], Callable[[Problem], Any]]
+
+
+def solve(filter: Filter, smoothing: bool, problem: Problem) -> Outputs:
+    """Filter every trajectory of a problem, and smooth it: plain `vmap` of `run`.
+
+    Args:
+        filter: the filter.
+        smoothing: whether to smooth too, in the same `vmap`.
+        problem: the `Problem`; without a batch axis if ys is [T, m].
+
+    Returns:
+        The `Outputs`; log_likelihood is per step.
+    """
+
+    def one(ys: Array, prior: Gaussian | None, key: Array | None) -> Outputs:
+        params = problem.params if prior is None else with_model(problem.params, prior=prior)
+        estimate = run(filter, params, ys, key=key)[1]
+        outputs = Outputs(*estimate)
+        if not smoothing:
+            return outputs
+        smoothed = smooth(filter, params, estimate)
+        return outputs._replace(smoothed_mean=smoothed.mean, smoothed_cov=smoothed.cov)
+
+    each = one if problem.ys.ndim == 2 else jax.vmap(one)
+    return each(problem.ys, problem.priors, problem.keys)
+
+
+def _in_parallel(problem: Problem) -> Outputs:
+    """Filter the trajectory of a problem by an associative scan; log_likelihood is per step."""
+    return Outputs(*parallel_filter(problem.params, problem.ys))
+
+
+def training_step(loss: Callable[..., Array], problem: Problem) -> Any:
+    """Take one step of Adam on the whole batch; the new parameters of the network.
+
+    Args:
+        loss: as those of `kfjax.training`.
+        problem: the `Problem`, with true states.
+    """
+    data = Dataset.unchecked(problem.ys, problem.xs, None, None, None, None)
+    network = problem.params.network
+
+    def value(network: Any) -> Array:
+        return loss(problem.params._replace(network=network), data, jax.random.key(0))
+
+    updates, _ = OPTIMIZER.update(jax.grad(value)(network), OPTIMIZER.init(network))
+    return optax.apply_updates(network, updates)
+
+
+def _problem(
+    model: Callable[[Size], StateSpaceModel], size: Size, *, own: bool = False, draws: bool = False
+) -> Problem:
+    """Draw trajectories; `own` gives each its own prior covariance, `draws` a random key."""
+    built = model(size)
+    keys = jax.random.split(jax.random.key(0), size.batch or 1)
+    xs, ys = jax.vmap(lambda key: simulate(key, built, size.steps))(keys)
+    priors = _priors(built, keys.shape[0]) if own else None
+    problem = Problem(built, ys, priors, keys if draws else None, xs)
+    return problem if size.batch else jax.tree.map(lambda a: a[0], problem._replace(params=None))._replace(params=built)
+
+
+def _priors(model: StateSpaceModel, count: int) -> Gaussian:
+    """Beliefs of one mean, and of a random covariance each."""
+    A = np.random.default_rng(0).normal(size=(count, model.n, model.n)) / np.sqrt(model.n)
+    covs = np.eye(model.n) + A @ A.swapaxes(1, 2)
+    mean = jnp.tile(model.prior.mean, (count, 1))
+    return Gaussian(mean, jnp.asarray(covs, model.dtype))
+
+
+def _moving(size: Size) -> StateSpaceModel:
+    """A body with a constant velocity along n / 2 axes."""
+    return systems.constant_velocity(size.n // 2, dt=0.1, q_std=1.0, r_std=0.5)
+
+
+def _lorenz(size: Size) -> StateSpaceModel:
+    del size
+    return systems.lorenz(q_std=0.1, r_std=0.5)
+
+
+def _canonical(size: Size) -> StateSpaceModel:
+    return systems.canonical(size.n, q_std=0.1, r_std=1.0)
+
+
+def _learned(name: str, model: Callable[[Size], StateSpaceModel], size: Size) -> Problem:
+    """The problem of a configuration of KalmanNet, with weights as they are drawn."""
+    problem = _problem(model, size)
+    n = problem.params.n
+    return problem._replace(params=init(jax.random.key(1), configuration(name, n=n, m=n), problem.params))
+
+
+@functools.cache
+def _solver(filter: Filter, smoothing: bool = False) -> Callable[[Problem], Outputs]:
+    return functools.partial(solve, filter, smoothing)
+
+
+def _gaussian(kind: str, text: str, model: Any, size: Size, quick: Size, *, own: bool = True) -> Workload:
+    """A Gaussian filter; each trajectory of a batch has its own prior unless told otherwise."""
+    problem = functools.partial(_problem, model, own=own and size.batch is not None)
+    return Workload(kind, text, size, quick, problem, lambda _: _solver(GAUSSIAN[kind], kind == "smoother"))
+
+
+def _particles(text: str, size: Size, quick: Size) -> Workload:
+    problem = functools.partial(_problem, _lorenz, draws=True)
+    return Workload("particle", text, size, quick, problem, lambda at: _solver(particle(at.particles)))
+
+
+def _kalman_net(name: str, text: str, size: Size, quick: Size) -> Workload:
+    problem, network = functools.partial(_learned, name, _lorenz), configuration(name, n=3, m=3)
+    return Workload(name, text, size, quick, problem, lambda _: _solver(network))
+
+
+def _training(text: str, size: Size, quick: Size) -> Workload:
+    problem = functools.partial(_learned, "C4", _canonical)
+    return Workload("training", text, size, quick, problem, lambda at: _trainer(at.n))
+
+
+@functools.cache
+def _trainer(n: int) -> Callable[[Problem], Any]:
+    return functools.partial(training_step, mse(configuration("C4", n=n, m=n)))
+
+
+GAUSSIAN = {"kalman": kalman(), "smoother": kalman(), "extended": extended(), "unscented": unscented()}
+LONG, QUICK_LONG = Size(None, 10_000), Size(None, 60)
+MANY, QUICK_MANY = Size(1000, 100), Size(4, 12)
+LORENZ, QUICK_LORENZ = MANY._replace(n=3), QUICK_MANY._replace(n=3)
+
+
+def _table() -> dict[str, Workload]:
+    """All workloads by name."""
+    own = "Kalman filter, a prior covariance for each trajectory"
+    text, problem = "Kalman filter, one long trajectory, parallel in time", functools.partial(_problem, _moving)
+    table = {
+        "W1": _gaussian("kalman", "Kalman filter, one long trajectory", _moving, LONG, QUICK_LONG),
+        "W1p": Workload("parallel", text, LONG, QUICK_LONG, problem, lambda _: _in_parallel),
+        "W2": _gaussian("kalman", own, _moving, MANY, QUICK_MANY),
+        "W2s": _gaussian("kalman", "Kalman filter, one prior for all", _moving, MANY, QUICK_MANY, own=False),
+        "W3": _gaussian("extended", "extended Kalman filter, Lorenz attractor", _lorenz, LORENZ, QUICK_LORENZ),
+        "W4": _gaussian("unscented", "unscented Kalman filter, Lorenz attractor", _lorenz, LORENZ, QUICK_LORENZ),
+        "W5": _particles("bootstrap particle filter, Lorenz attractor", Size(10, 100, 3, 1000), Size(2, 12, 3, 200)),
+        "W6": _gaussian("smoother", "filter and smoother, as W2", _moving, MANY, QUICK_MANY),
+        "W6l": _gaussian("smoother", "filter and smoother, as W1", _moving, LONG, QUICK_LONG),
+        "W7": _gaussian("kalman", own, _moving, Size(100, 100, 16), Size(3, 6, 16)),
+        "W7l": _gaussian("kalman", own, _moving, Size(100, 100, 64), Size(2, 3, 64)),
+    }
+    for suffix, batch in (("", None), ("_200", 200)):
+        at = Size(batch, 100, 3), Size(batch and 3, 12, 3)
+        cloud = at[0]._replace(particles=100), at[1]._replace(particles=20)
+        together = "Table IV" if batch is None else f"Table IV, {batch} at once"
+        table |= {
+            f"ekf{suffix}": _gaussian("extended", f"{together}, extended Kalman filter", _lorenz, *at, own=False),
+            f"ukf{suffix}": _gaussian("unscented", f"{together}, unscented Kalman filter", _lorenz, *at, own=False),
+            f"pf{suffix}": _particles(f"{together}, bootstrap particle filter", *cloud),
+            f"c3{suffix}": _kalman_net("C3", f"{together}, KalmanNet C3", *at),
+            f"c4{suffix}": _kalman_net("C4", f"{together}, KalmanNet C4", *at),
+        }
+    text = "one training step of KalmanNet #2, linear 2x2"
+    return table | {"train": _training(text, Size(30, 100, 2), Size(2, 8, 2))}
+
+
+WORKLOADS: dict[str, Workload] = _table()

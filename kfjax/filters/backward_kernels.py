@@ -1,0 +1,44 @@
+"""One step backwards in time: p(x_t | x_t+1, y_1..t), which smoothers, samplers and fixed lags are made of."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from jax import Array
+
+from kfjax import linalg
+from kfjax.base import Gaussian
+from kfjax.filters.square_root_form import SquareRoot, conditional_factors
+from kfjax.models.observing import bind
+from kfjax.models.state_space import StateSpaceModel
+
+__all__ = ["BackwardKernel", "Belief", "backward_kernel"]
+
+Belief = Gaussian | SquareRoot
+
+
+class BackwardKernel(NamedTuple):
+    """x_t = m_t + gain (x_t+1 - predicted) + rest, given y_1..t; m_t is the filtered mean.
+
+    Attributes:
+        gain: [n, n].
+        predicted: E[x_t+1 | y_1..t].
+        rest: covariance of the rest [n, n]; a lower triangular factor of it if the belief was a `SquareRoot`.
+    """
+
+    gain: Array
+    predicted: Array
+    rest: Array
+
+
+def backward_kernel(rule: Any, model: StateSpaceModel, belief: Belief, u: Any) -> BackwardKernel:
+    """Return the kernel from a filtered belief about x_t, and the input u_t+1."""
+    space, f = model.state_space, bind(model.f, u)
+    Q = model.process_noise(belief.mean, u)
+    if isinstance(belief, SquareRoot):
+        predicted, dx, dy = rule.deviations(f, *belief, space, space)
+        S, G, rest = conditional_factors(dx, dy, linalg.cholesky(Q))
+        return BackwardKernel(linalg.solve_lower(S, G.T, transpose=True).T, predicted, rest)
+    moments = rule(f, belief, space, space)
+    G = linalg.factorise(moments.cov + Q).solve(moments.cross.T).T
+    return BackwardKernel(G, moments.mean, moments.residual(G) + linalg.quadratic(G, Q))

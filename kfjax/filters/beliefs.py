@@ -1,0 +1,115 @@
+"""Beliefs one step ahead and in observation space."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from kfjax.base import Filter, Gaussian
+from kfjax.models.observing import bind
+from kfjax.models.record_checks import check_filter
+from kfjax.models.state_space import StateSpaceModel, model_of
+
+__all__ = ["belief_of", "model_and_rule", "observation_estimate", "predicted"]
+
+
+def predicted(filter: Filter, params: Any, estimate: Any, us: Any = None, *, initial: Any = None) -> Gaussian:
+    """Return the beliefs one step ahead, x_{t|t-1} for t = 1..T, from filtered ones.
+
+    Args:
+        filter: a filter with a moment rule.
+        params: the `StateSpaceModel`, or params that hold one.
+        estimate: filtered mean [T, n] and cov [T, n, n], as from `kfjax.run`.
+        us: the inputs of that run.
+        initial: the belief about x_0 of that run; default the prior.
+
+    Returns:
+        `Gaussian` with mean [T, n] and cov [T, n, n].
+
+    Raises:
+        ValueError: if the filter has no rule or the estimate no covariance.
+    """
+    model = model_and_rule("predicted", filter, params, estimate, us)
+    first = model.prior if initial is None else initial
+    beliefs = jax.tree.map(
+        lambda a, b: jnp.concatenate([a[None], b[:-1]]), Gaussian(first.mean, first.cov), belief_of(estimate)
+    )
+    return _predicted(filter, model, beliefs, us)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _predicted(filter: Filter, model: StateSpaceModel, beliefs: Gaussian, us: Any) -> Gaussian:
+    space = model.state_space
+
+    def one(belief: Gaussian, u: Any) -> Gaussian:
+        # by the rule, not by filter.predict: its state may be more than a Gaussian
+        moments = filter.rule(bind(model.f, u), belief, space, space)
+        return Gaussian(moments.mean, moments.cov + model.process_noise(belief.mean, u))
+
+    return jax.vmap(one)(beliefs, us)
+
+
+def observation_estimate(filter: Filter, params: Any, estimate: Any, us: Any = None) -> Gaussian:
+    """Return the beliefs about a new observation y_t, noise included, that go with beliefs about x_t.
+
+    Args:
+        filter: a filter with a moment rule.
+        params: the `StateSpaceModel`, or params that hold one.
+        estimate: mean [T, n] and cov [T, n, n]: predicted, filtered, or smoothed.
+        us: inputs [T, ...], or None.
+
+    Returns:
+        `Gaussian` with mean [T, m] and cov [T, m, m] = Cov[h(x_t)] + R.
+
+    Raises:
+        ValueError: if the filter has no rule or the estimate no covariance.
+
+    Example:
+        >>> model = kf.systems.constant_velocity()
+        >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=10)
+        >>> est = kf.run(kf.kalman(), model, ys)[1]
+        >>> kf.observation_estimate(kf.kalman(), model, kf.predicted(kf.kalman(), model, est)).mean.shape
+        (10, 1)
+    """
+    model = model_and_rule("observation_estimate", filter, params, estimate, us)
+    return _observation_estimate(filter, model, belief_of(estimate), us)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _observation_estimate(filter: Filter, model: StateSpaceModel, beliefs: Gaussian, us: Any) -> Gaussian:
+    def one(belief: Gaussian, u: Any) -> Gaussian:
+        moments = filter.rule(bind(model.h, u), belief, model.state_space, model.observation_space)
+        return Gaussian(moments.mean, moments.cov + model.observation_noise(belief.mean, u))
+
+    return jax.vmap(one)(beliefs, us)
+
+
+def belief_of(estimate: Any) -> Gaussian:
+    """Return the mean and covariance of anything that has them."""
+    return Gaussian(estimate.mean, estimate.cov)
+
+
+def model_and_rule(who: str, filter: Filter, params: Any, estimate: Any, us: Any) -> StateSpaceModel:
+    """Return the model, or raise: what needs the moments of f or h needs a rule, a model and beliefs over time."""
+    check_filter(who, filter)
+    model = model_of(params)
+    if filter.rule is None or model is None:
+        raise ValueError(
+            f"{who}: the filter has no moment rule or params ({type(params).__name__}) no model; expected a Gaussian"
+            " filter such as kf.extended() and a StateSpaceModel."
+        )
+    if estimate.cov is None:
+        raise ValueError(f"{who}: the estimate has no covariance; expected mean [T, n] and cov [T, n, n].")
+    steps, N, n = jnp.shape(estimate.mean)[:1], model.prior.mean.shape[0], model.n
+    if not steps or estimate.mean.shape != (*steps, N) or estimate.cov.shape != (*steps, n, n):
+        raise ValueError(
+            f"{who}: the estimate has mean {jnp.shape(estimate.mean)} and cov {jnp.shape(estimate.cov)};"
+            f" expected [T, {N}] and [T, {n}, {n}]. A batch goes through jax.vmap."
+        )
+    for leaf in jax.tree.leaves(us):
+        if jnp.shape(leaf)[:1] != steps:
+            raise ValueError(f"{who}: us has shape {jnp.shape(leaf)}; expected a leading axis of {steps[0]} steps.")
+    return model

@@ -1,0 +1,87 @@
+"""What filters made of filters share: checks at their doors, selecting states, and reporting in Info."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.special
+from jax import Array
+
+from kfjax.base import Filter, Info
+from kfjax.models.spaces import EUCLIDEAN, Space
+from kfjax.models.state_space import StateSpaceModel, model_of
+
+__all__ = [
+    "chi_square_bounds",
+    "need_filter",
+    "need_filters",
+    "reported",
+    "select",
+    "silenced",
+    "single_model",
+    "state_space_of",
+]
+
+
+def need_filter(who: str, filter: Any, *, recentre: bool = False) -> None:
+    """Refuse what is no filter, or what cannot take a belief where one has to be written."""
+    if not isinstance(filter, Filter):
+        raise ValueError(f"{who}: got a {type(filter).__name__}; expected a Filter, such as kf.extended() (called).")
+    if recentre and filter.recentre is None:
+        raise ValueError(f"{who}: the filter has no recentre; expected one that has, such as kf.extended().")
+
+
+def need_filters(who: str, filters: Any, *, recentre: bool = False) -> None:
+    """Refuse what is no tuple of filters."""
+    if not isinstance(filters, tuple) or isinstance(filters, Filter) or not filters:
+        raise ValueError(f"{who}: filters is {type(filters).__name__}; expected a tuple (filter, filter, ...).")
+    for member in filters:
+        need_filter(who, member, recentre=recentre)
+
+
+def single_model(who: str, params: Any) -> StateSpaceModel:
+    """Return the one model inside params, or raise: noise can be changed only where it is clear whose it is."""
+
+    def is_model(p: Any) -> bool:
+        return isinstance(p, StateSpaceModel)
+
+    count = sum(map(is_model, jax.tree.leaves(params, is_leaf=is_model)))
+    model = model_of(params)
+    if model is None or count != 1:
+        raise ValueError(
+            f"{who}: params ({type(params).__name__}) hold {count} state-space models; expected exactly one."
+            f" Put {who} inside, on each member or sensor."
+        )
+    return model
+
+
+def state_space_of(params: Any) -> Space:
+    """Return how the states of params are subtracted and moved."""
+    model = model_of(params)
+    return EUCLIDEAN if model is None else model.state_space
+
+
+def select(condition: Array, new: Any, old: Any) -> Any:
+    """Return the leaves of new where the condition holds, else those of old."""
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
+
+
+def reported(info: Info, **extra: Any) -> Info:
+    """Add to what an Info reports."""
+    return info._replace(extra=(info.extra or {}) | extra)
+
+
+def silenced(used: Array, info: Info) -> Info:
+    """Return an Info of zeros where the observation was not used; what was reported stays."""
+    numbers = info._replace(extra=None)
+    return select(used, numbers, jax.tree.map(jnp.zeros_like, numbers))._replace(extra=info.extra)
+
+
+def chi_square_bounds(probability: float, y: Any, dtype: Any) -> Array:
+    """Return the quantiles of chi-square with 0, 1, ... degrees of freedom, up to the number of channels of y."""
+    channels = sum(jnp.size(leaf) for leaf in jax.tree.leaves(y))
+    quantiles = 2 * scipy.special.gammaincinv(0.5 * np.arange(1, channels + 1), probability)
+    return jnp.asarray(np.concatenate([[0.0], quantiles]), dtype)

@@ -1,0 +1,68 @@
+"""Consider states: parameters whose uncertainty counts, but which the data must not move."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from kfjax.base import Filter, Gaussian, Info, constructor
+from kfjax.filters.combinators.composing import need_filter, state_space_of
+from kfjax.models.observing import keep_unobserved
+
+__all__ = ["schmidt"]
+
+
+@constructor
+def schmidt(filter: Filter, considered: tuple[int, ...] = ()) -> Filter:
+    """The Schmidt-Kalman (consider) filter: some states are never estimated, but their uncertainty is accounted for.
+
+    Their rows of the gain are zero. With K the full gain, M the diagonal of ones (estimated) and zeros (considered):
+
+        P = (I - M K H) P (I - M K H)' + M K R K' M = P_full + (I - M) K S K' (I - M),
+
+    that is, the considered mean and the covariance among considered states stay as predicted, while everything else,
+    the cross-covariances included, is that of the full update. So it works around any filter, at no cost worth a word.
+    `rule` is None: the smoothing recursion would estimate the considered states.
+
+    Args:
+        filter: a filter with `recentre`.
+        considered: indices of the states that are not to be estimated, such as biases that the data hardly tell.
+
+    Returns:
+        A `Filter` with the params and state of `filter`.
+
+    Raises:
+        ValueError: if the filter has no `recentre`; while tracing, if an index is out of range.
+
+    Example:
+        >>> model = kf.systems.constant_velocity()
+        >>> state, _ = kf.step(kf.schmidt(kf.kalman(), (1,)), model, model.prior, jnp.array([2.0]))
+        >>> state.mean[0] > 0, state.mean[1] == model.prior.mean[1]
+        (Array(True, dtype=bool), Array(True, dtype=bool))
+
+    References:
+        S. F. Schmidt, Application of state-space methods to navigation problems, Adv. Control Syst. 3 (1966);
+        D. Woodbury, J. Junkins, On the consider Kalman filter, AIAA GNC (2010), section III.
+    """
+    need_filter("schmidt", filter, recentre=True)
+
+    def update(params: Any, state: Any, y: Any, u: Any = None, observed: Any = None) -> tuple[Any, Info]:
+        full, info = filter.update(params, state, y, u, observed)
+        frozen, space = _mask(considered, state.cov.shape[-1]), state_space_of(params)
+        move = jnp.where(frozen, 0, space.difference(full.mean, state.mean))
+        cov = jnp.where(frozen[:, None] & frozen[None, :], state.cov, full.cov)
+        new = filter.recentre(params, full, Gaussian(space.retract(state.mean, move), cov))
+        return keep_unobserved(observed, new, state), info
+
+    return filter._replace(update=update, rule=None)
+
+
+def _mask(considered: tuple[int, ...], n: int) -> np.ndarray:
+    """Return booleans [n], true at the considered states."""
+    if any(not -n <= i < n for i in considered):
+        raise ValueError(f"schmidt: considered is {considered}; expected indices of a state of dimension {n}.")
+    mask = np.zeros(n, bool)
+    mask[list(considered)] = True
+    return mask

@@ -1,0 +1,86 @@
+"""The filter with a given, constant gain."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+
+from kfjax import linalg
+from kfjax.base import Filter, Info, constructor
+from kfjax.models.observing import bind, keep_unobserved, observe
+from kfjax.models.state_space import StateSpaceModel
+
+__all__ = ["ConstantGain", "PointState", "constant_gain"]
+
+
+class ConstantGain(NamedTuple):
+    """Params of `constant_gain()`.
+
+    Attributes:
+        model: a `StateSpaceModel`, nonlinear ones included.
+        gain: K [n, m].
+    """
+
+    model: StateSpaceModel
+    gain: Array
+
+
+class PointState(NamedTuple):
+    """A state estimate without a covariance.
+
+    Attributes:
+        mean: [..., n].
+    """
+
+    mean: Array
+
+    @property
+    def cov(self) -> None:
+        """There is none."""
+        return
+
+
+@constructor
+def constant_gain() -> Filter:
+    """The filter with a given gain: m = f(m) and m = m + K (y - h(m)); the cheapest observer there is.
+
+    Its estimate has no covariance and no likelihood; for linear models `kfjax.evaluation.expected_error` gives the
+    exact error, mismatch included. In missing channels the innovation is zero, which is not optimal with a fixed gain.
+
+    Returns:
+        A `Filter` with params `ConstantGain(model, gain)`.
+
+    Example:
+        >>> model = kf.systems.constant_velocity()
+        >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=20)
+        >>> params = kf.ConstantGain(model, kf.steady_state(model).gain)
+        >>> kf.run(kf.constant_gain(), params, ys)[1].mean.shape
+        (20, 2)
+    """
+
+    def init(params: ConstantGain, key: Array | None = None) -> PointState:
+        del key
+        n, m = params.model.n, params.gain.shape[-1]
+        if params.gain.shape != (n, m):
+            raise ValueError(f"constant_gain: gain has shape {params.gain.shape}; expected ({n}, m).")
+        return PointState(jnp.copy(params.model.prior.mean))
+
+    def predict(params: ConstantGain, state: PointState, u: Any = None) -> PointState:
+        return PointState(bind(params.model.f, u)(state.mean).astype(state.mean.dtype))
+
+    def update(
+        params: ConstantGain, state: PointState, y: Array, u: Any = None, observed: Any = None
+    ) -> tuple[PointState, Info]:
+        seen = observe(params.model, state.mean, y, u, observed)
+        innovation = seen.innovation(seen.fn(state.mean))
+        mean = params.model.state_space.retract(state.mean, linalg.matmul(params.gain, innovation))
+        dof = jnp.asarray(y.shape[0] if seen.mask is None else jnp.sum(seen.mask), jnp.int32)
+        return keep_unobserved(observed, PointState(mean), state), Info(innovation=innovation, dof=dof)
+
+    def recentre(params: ConstantGain, state: PointState, gaussian: Any) -> PointState:
+        del params, state
+        return PointState(gaussian.mean)
+
+    return Filter(init, predict, update, recentre)

@@ -1,0 +1,1 @@
+"""Ensemble Kalman filters."""

@@ -1,0 +1,161 @@
+"""Ensemble Kalman filters: a Gaussian belief by N members, for states too large for a covariance matrix.
+
+predict:  x_i  <-  f(x_i, u) + e_i,   e_i ~ N(0, Q)
+update:   the Kalman update with the sample moments of x_i and h(x_i), by a form of `kfjax.filters.ensemble_forms`
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from kfjax.base import Filter, Gaussian, Info, constructor
+from kfjax.filters import clouds
+from kfjax.filters.ensembles.forms import Perturbed, innovation_covariance
+from kfjax.filters.ensembles.localisation import GaspariCohn
+from kfjax.filters.noise_factors import coloured
+from kfjax.models.observing import innovation_info, keep_unobserved, observe
+from kfjax.models.spaces import Space
+from kfjax.models.state_space import StateSpaceModel
+
+__all__ = ["Ensemble", "ensemble"]
+
+PERTURBED = Perturbed()
+
+
+class Ensemble(NamedTuple):
+    """A belief as N members of equal weight.
+
+    Attributes:
+        members: [..., N, n].
+        key: words of the random key of the next step (uint32).
+        space: how states are averaged, on a curved space.
+    """
+
+    members: Array
+    key: Array
+    space: Space | None = None
+
+    @property
+    def mean(self) -> Array:
+        """The mean [..., n]; on a curved space, of offsets from a reference point."""
+        return clouds.lifted(_mean, self, self.members[..., 0])
+
+    @property
+    def cov(self) -> Array:
+        """The sample covariance [..., n, n], which no step needs."""
+        return clouds.lifted(_cov, self, self.members[..., 0])
+
+
+def _equal(state: Ensemble) -> Array:
+    N = state.members.shape[0]
+    return jnp.full(N, 1 / N, state.members.dtype)
+
+
+def _mean(state: Ensemble) -> Array:
+    return clouds.weighted_mean(state.space, state.members, _equal(state))
+
+
+def _cov(state: Ensemble) -> Array:
+    N = state.members.shape[0]
+    return clouds.weighted_cov(state.space, state.members, _equal(state), _mean(state)) * (N / (N - 1))
+
+
+@constructor
+def ensemble(
+    members: int = 100,
+    *,
+    form: Any = PERTURBED,
+    inflation: float = 1.0,
+    localisation: GaspariCohn | None = None,
+) -> Filter:
+    """The ensemble Kalman filter: no Jacobians and no covariance matrix, for states of up to many thousands.
+
+    A step costs N evaluations of f and h, products of sizes N n and N m, and m^3 if m <= N, else N^3. Nothing of size
+    [n, n] is formed but what `model.Q` is; a Q or R that is not diagonal is factored in every step. The covariance of
+    the state is a property, computed where somebody asks: the default `emit` of `kfjax.run` does; for large n pass one
+    that keeps `state.mean` only.
+
+    Args:
+        members: N, at least 2. Below the number of directions in which errors grow it needs localisation.
+        form: `kfjax.filters.Perturbed()` observations, or the deterministic `kfjax.filters.Transform()`, better with
+            small ensembles.
+        inflation: factor on the anomalies before every update, against the overconfidence of small ensembles.
+        localisation: `kfjax.filters.GaspariCohn(...)`, or None.
+
+    Returns:
+        A `Filter`; params `StateSpaceModel`, state `Ensemble`. `init` needs a key.
+
+    Raises:
+        ValueError: if members is below 2 or inflation not above 0; from `init`, if there is no key; from `update`, if
+            the positions of the localisation do not fit the model.
+
+    Example:
+        >>> model = kf.systems.constant_velocity()
+        >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=20)
+        >>> etkf = kf.ensemble(50, form=kf.filters.Transform())
+        >>> kf.run(etkf, model, ys, key=jax.random.key(1))[1].mean.shape
+        (20, 2)
+
+    References:
+        G. Evensen, The ensemble Kalman filter: theoretical formulation and practical implementation, Ocean Dyn. 53
+        (2003); for the forms see there.
+    """
+    if members < 2:
+        raise ValueError(f"ensemble: members is {members}; expected at least 2.")
+    if not inflation > 0:
+        raise ValueError(f"ensemble: inflation is {inflation}; expected a factor above 0, 1 for none.")
+
+    def init(params: StateSpaceModel, key: Array | None = None) -> Ensemble:
+        data, (draw,) = clouds.split(clouds.key_data("ensemble", key), 1)
+        return Ensemble(clouds.draw_prior(draw, params, members), data, clouds.space_of(params))
+
+    def predict(params: StateSpaceModel, state: Ensemble, u: Any = None) -> Ensemble:
+        data, (draw,) = clouds.split(state.key, 1)
+        noise = jax.random.normal(draw, (members, params.n), state.members.dtype)
+        noise = coloured(params.process_noise(state.mean, u), noise)
+        moved = jax.vmap(lambda x, e: params.state_space.retract(params.f(x, u), e))(state.members, noise)
+        return state._replace(members=moved.astype(noise.dtype), key=data)
+
+    def update(
+        params: StateSpaceModel, state: Ensemble, y: Array, u: Any = None, observed: Any = None
+    ) -> tuple[Ensemble, Info]:
+        data, (draw,) = clouds.split(state.key, 1)
+        mean, place = state.mean, jax.vmap(params.state_space.retract, in_axes=(None, 0))
+        seen = observe(params, mean, y, u, observed)
+        X = clouds.offsets(state.space, state.members, mean) * inflation
+        ys = jax.vmap(seen.fn)(place(mean, X)).astype(X.dtype)
+        y_hat = clouds.weighted_mean(seen.space, ys, _equal(state))
+        Y = clouds.offsets(seen.space, ys, y_hat)
+        _check_positions(localisation, X.shape[1], Y.shape[1])
+        scale = jnp.sqrt(members - 1).astype(X.dtype)
+        X, Y, innovation = X / scale, Y / scale, seen.innovation(y_hat)
+        S = innovation_covariance(Y, seen.R, localisation)
+        shift, X = form(draw, X, Y, innovation, seen.R, S, localisation)
+        new = state._replace(members=place(mean, shift[None, :] + scale * X), key=data)
+        return keep_unobserved(observed, new, state), innovation_info(innovation, S, seen.mask)
+
+    def recentre(params: StateSpaceModel, state: Ensemble, gaussian: Gaussian) -> Ensemble:
+        del params
+        data, (draw,) = clouds.split(state.key, 1)
+        # the sample covariance has N - 1 in its denominator, the moments of a cloud N
+        target = Gaussian(gaussian.mean, gaussian.cov * ((members - 1) / members))
+        moved = clouds.affine_move(draw, state.space, state.members, _equal(state), target)
+        return state._replace(members=moved, key=data)
+
+    return Filter(init, predict, update, recentre)
+
+
+def _check_positions(localisation: GaspariCohn | None, n: int, m: int) -> None:
+    """Refuse positions of another number than there are components and channels."""
+    if localisation is None:
+        return
+    got = (len(localisation.states), len(localisation.observations))
+    if got != (n, m):
+        raise ValueError(
+            f"ensemble: localisation has {got[0]} positions of states and {got[1]} of observations; expected {n} and"
+            f" {m}, those of the model."
+        )

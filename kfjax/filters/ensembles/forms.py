@@ -1,0 +1,183 @@
+"""How an ensemble uses an observation: perturbed observations, or a deterministic transform.
+
+With anomalies X [N, n] of the members and Y [N, m] of what they predict, both divided by sqrt(N - 1),
+Cov[x] = X' X, Cov[x, y] = X' Y and S = Y' Y + R. Nothing of size [n, n] is formed, and of size [m, m] only if m <= N or
+with localisation. A form is a hashable value, called as `form(key, X, Y, innovation, R, S, localisation)`; it
+returns the shift of the mean [n] and the anomalies [N, n] after the update.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from kfjax import linalg
+from kfjax.filters.ensembles.localisation import GaspariCohn
+from kfjax.filters.noise_factors import coloured, log_determinant, unwhitened, whitened
+
+__all__ = ["Perturbed", "Transform", "innovation_covariance"]
+
+
+class LowRank(NamedTuple):
+    """S = Y' Y + R by the N x N matrix I + Z Z', Z = Y R^-1/2'; it answers like `linalg.Factored`.
+
+    Attributes:
+        Y: [N, m].
+        R: [m, m], positive definite.
+        Z: [N, m].
+        root: (I + Z Z')^-1/2, [N, N].
+        log_scale: log det (I + Z Z').
+    """
+
+    Y: Array
+    R: Array
+    Z: Array
+    root: Array
+    log_scale: Array
+
+    @property
+    def matrix(self) -> Array:
+        """S [m, m]."""
+        return linalg.matmul(self.Y.T, self.Y) + self.R
+
+    def solve(self, b: Array) -> Array:
+        """Return S^-1 b for b [m]."""
+        white = whitened(self.R, b[None])
+        return unwhitened(self.R, white - linalg.matmul(_member_weights(self.Z, self.root, white), self.Z))[0]
+
+    def logdet(self) -> Array:
+        """Return log det S."""
+        return self.log_scale + log_determinant(self.R)
+
+
+def divisible_noise(Y: Array, R: Array) -> Array:
+    """Return R, floored at rounding so that it can be divided by: noise may be singular, or zero."""
+    scale = jnp.sum(Y**2, axis=0) + 2 * R.shape[0] * jnp.diag(R)
+    return R + jnp.diag(jnp.finfo(R.dtype).eps * scale)
+
+
+def innovation_covariance(Y: Array, R: Array, localisation: GaspariCohn | None) -> linalg.Factored | LowRank:
+    """Return S = Y' Y + R, by the smaller of [m, m] and [N, N]; tapered with localisation."""
+    N, m = Y.shape
+    if localisation is not None:
+        taper = jnp.asarray(localisation.observation_observation, Y.dtype)
+        return linalg.factorise(taper * linalg.matmul(Y.T, Y) + R)
+    if m <= N:
+        return linalg.factorise(linalg.matmul(Y.T, Y) + R)
+    R = divisible_noise(Y, R)
+    Z = whitened(R, Y)
+    return LowRank(Y, R, Z, *inverse_root(linalg.matmul(Z, Z.T)))
+
+
+def _member_weights(Z: Array, root: Array, white: Array) -> Array:
+    """Return b Z' (I + Z Z')^-1 [k, N] for whitened rows b [k, m]: how much of each anomaly goes into the shift."""
+    return linalg.matmul(linalg.matmul(linalg.matmul(white, Z.T), root), root)
+
+
+def _moves(X: Array, Y: Array, S: linalg.Factored | LowRank, rows: Array) -> Array:
+    """Return the gain times each row, X' Y S^-1 b, for rows b [k, m]."""
+    if isinstance(S, LowRank):
+        return linalg.matmul(_member_weights(S.Z, S.root, whitened(S.R, rows)), X)
+    return linalg.matmul(linalg.matmul(S.solve(rows.T).T, Y.T), X)
+
+
+@dataclasses.dataclass(frozen=True)
+class Perturbed:
+    """Every member is updated with its own perturbed observation: the stochastic ensemble Kalman filter.
+
+    x_i + K (y + v_i - h(x_i)),  K = X' Y S^-1,  v_i ~ N(0, R), centred so that the mean is moved by K (y - E[h]).
+    With localisation the covariances in K are tapered.
+
+    References:
+        G. Burgers, P. J. van Leeuwen, G. Evensen, Analysis scheme in the ensemble Kalman filter, MWR 126 (1998).
+    """
+
+    def __call__(
+        self, key: Array, X: Array, Y: Array, innovation: Array, R: Array, S: Any, localisation: GaspariCohn | None
+    ) -> tuple[Array, Array]:
+        """Return the shift of the mean and the new anomalies."""
+        N = X.shape[0]
+        noise = coloured(R, jax.random.normal(key, Y.shape, Y.dtype))
+        noise = (noise - noise.mean(axis=0, keepdims=True)) / jnp.sqrt(N - 1).astype(Y.dtype)
+        rows = jnp.concatenate([innovation[None], noise - Y])
+        if localisation is None:
+            moves = _moves(X, Y, S, rows)
+        else:
+            taper = jnp.asarray(localisation.state_observation, Y.dtype)
+            moves = linalg.matmul(taper * linalg.matmul(X.T, Y), S.solve(rows.T)).T
+        return moves[0], X + moves[1:]
+
+
+@dataclasses.dataclass(frozen=True)
+class Transform:
+    """The mean is updated with the observation, the anomalies by a transform, T' X with T T' = I - Y S^-1 Y'.
+
+    Nothing is drawn, so that small ensembles do better than with perturbations. With m <= N, T = I - Y S^-1/2' (S^1/2 +
+    R^1/2)^-1 Y' by Cholesky factors; else it is the symmetric square root. With localisation every component of the
+    state has an analysis of its own with the channels in reach, their precision tapered by distance: N^3 n. An R that
+    is not diagonal is whitened first, and channels are then mixtures of those before them.
+
+    References:
+        C. H. Bishop, B. J. Etherton, S. J. Majumdar, Adaptive sampling with the ensemble transform Kalman filter, MWR
+        129 (2001); B. R. Hunt, E. J. Kostelich, I. Szunyogh, Efficient data assimilation for spatiotemporal chaos: a
+        local ensemble transform Kalman filter, Physica D 230 (2007); A. Andrews, A square root formulation of the
+        Kalman covariance equations, AIAA J. 6 (1968).
+    """
+
+    def __call__(
+        self, key: Array, X: Array, Y: Array, innovation: Array, R: Array, S: Any, localisation: GaspariCohn | None
+    ) -> tuple[Array, Array]:
+        """Return the shift of the mean and the new anomalies."""
+        del key
+        if localisation is None:
+            return _transformed(X, Y, innovation, R, S)
+
+        R = divisible_noise(Y, R)
+        Z, d = whitened(R, Y), whitened(R, innovation[None])[0]
+
+        def local(column: Array, near: Any, weight: Array) -> tuple[Array, Array]:
+            Z_near = Z[:, near] * weight[None, :]
+            root, _ = inverse_root(linalg.matmul(Z_near, Z_near.T))
+            weights = _member_weights(Z_near, root, (d[near] * weight)[None])[0]
+            return jnp.sum(weights * column), linalg.matmul(root, column)
+
+        near, taper = localisation.neighbours
+        shift, anomalies = jax.vmap(local)(X.T, near, jnp.sqrt(jnp.asarray(taper, Z.dtype)))
+        return shift, anomalies.T
+
+
+def _transformed(X: Array, Y: Array, innovation: Array, R: Array, S: linalg.Factored | LowRank) -> tuple[Array, Array]:
+    """Return the shift of the mean and the transformed anomalies."""
+    shift = _moves(X, Y, S, innovation[None])[0]
+    if isinstance(S, LowRank):
+        return shift, linalg.matmul(S.root, X)
+    factor = S.lower + linalg.cholesky(R)
+    moves = linalg.solve_lower(factor, linalg.solve_lower(S.lower, linalg.matmul(Y.T, X)), transpose=True)
+    return shift, X - linalg.matmul(Y, moves)
+
+
+@jax.custom_jvp
+def inverse_root(A: Array) -> tuple[Array, Array]:
+    """Return (I + A)^-1/2, symmetric, and log det (I + A) for a positive semidefinite A [N, N]."""
+    V, s = _spectrum(A)
+    return linalg.matmul(V / s[None, :], V.T), 2 * jnp.sum(jnp.log(s))
+
+
+@inverse_root.defjvp
+def _inverse_root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Any, Any]:
+    """By divided differences, which for this function have no poles where eigenvalues coincide."""
+    V, s = _spectrum(primals[0])
+    inner = linalg.matmul(V.T, linalg.matmul(linalg.symmetric(tangents[0]), V))
+    log_det = jnp.sum(jnp.diag(inner) / s**2)
+    inner = -inner / (s[:, None] * s[None, :] * (s[:, None] + s[None, :]))
+    return inverse_root(*primals), (linalg.matmul(V, linalg.matmul(inner, V.T)), log_det)
+
+
+def _spectrum(A: Array) -> tuple[Array, Array]:
+    """Return eigenvectors, and the roots of the eigenvalues of I + A."""
+    values, V = jnp.linalg.eigh(A)
+    return V, jnp.sqrt(1 + jnp.maximum(values, 0))  # rounding makes some negative where sensors are precise

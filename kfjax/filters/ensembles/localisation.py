@@ -1,0 +1,105 @@
+"""Localisation: small ensembles have spurious correlations at a distance, which are tapered away."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from kfjax._support.arguments import is_concrete
+
+__all__ = ["GaspariCohn", "gaspari_cohn"]
+
+
+def gaspari_cohn(ratio: np.ndarray) -> np.ndarray:
+    """Return the fifth-order piecewise rational correlation function of distance / half-width: 1 at 0, 0 from 2 on.
+
+    References:
+        G. Gaspari, S. E. Cohn, Construction of correlation functions in two and three dimensions, QJRMS 125 (1999),
+        eq. (4.10).
+    """
+    r = np.abs(ratio)
+    near = 1 + r**2 * (-5 / 3 + r * (5 / 8 + r * (1 / 2 - r / 4)))
+    s = np.clip(r, 1, 2)  # where the second piece counts
+    far = 4 - 2 / (3 * s) + s * (-5 + s * (5 / 3 + s * (5 / 8 + s * (-1 / 2 + s / 12))))
+    return np.where(r <= 1, near, np.maximum(far, 0.0))  # near 2 it is less than its rounding errors
+
+
+@dataclasses.dataclass(frozen=True)
+class GaspariCohn:
+    """Taper covariances by the distance between positions, with the Gaspari-Cohn function.
+
+    Positions are constants of the geometry: they are stored as plain numbers, so that the value stays hashable.
+
+    Attributes:
+        radius: distance from which on correlations are zero, above 0, in the units of the positions.
+        states: positions of the state components, [n] or [n, d].
+        observations: positions of the observed channels, [m] or [m, d].
+        period: length of the domain if it is closed to a ring (a torus), in the units of the positions, or None.
+
+    Raises:
+        ValueError: if radius or period is not above 0, the radius above half the period, or the positions have other
+            shapes.
+
+    Example:
+        >>> local = kf.filters.GaspariCohn(4.0, states=np.arange(40), observations=np.arange(0, 40, 2), period=40.0)
+        >>> local.state_observation.shape, local.state_observation[:5, 0].round(3).tolist()
+        ((40, 20), [1.0, 0.685, 0.208, 0.016, 0.0])
+    """
+
+    radius: float
+    states: Any
+    observations: Any
+    period: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.radius > 0 or (self.period is not None and not self.period > 0):
+            raise ValueError(f"GaspariCohn: radius is {self.radius}, period {self.period}; expected numbers above 0.")
+        if self.period is not None and self.period < 2 * self.radius:
+            raise ValueError(
+                f"GaspariCohn: radius is {self.radius} on a ring of length {self.period}; expected at most half of it,"
+                " or tapered covariances would not be positive definite. Use a smaller radius."
+            )
+        for name in ("states", "observations"):
+            object.__setattr__(self, name, _positions(name, getattr(self, name)))
+        if len(self.states[0]) != len(self.observations[0]):
+            raise ValueError(
+                f"GaspariCohn: states have {len(self.states[0])} coordinates, observations {len(self.observations[0])};"
+                " expected as many."
+            )
+
+    @property
+    def state_observation(self) -> np.ndarray:
+        """The taper between state components and channels, [n, m]."""
+        return self._taper(self.states, self.observations)
+
+    @property
+    def neighbours(self) -> tuple[np.ndarray, np.ndarray]:
+        """The nearest channels of every state component [n, k], as many as any has in reach, and their taper [n, k]."""
+        taper = self.state_observation
+        reach = max(1, int((taper > 0).sum(axis=1).max()))
+        near = np.argsort(-taper, axis=1, kind="stable")[:, :reach]
+        return near, np.take_along_axis(taper, near, axis=1)
+
+    @property
+    def observation_observation(self) -> np.ndarray:
+        """The taper between channels, [m, m]."""
+        return self._taper(self.observations, self.observations)
+
+    def _taper(self, a: Any, b: Any) -> np.ndarray:
+        """The taper between positions [p, d] and [q, d]."""
+        d = np.abs(np.asarray(a)[:, None, :] - np.asarray(b)[None, :, :])
+        if self.period is not None:
+            d = np.abs(d - self.period * np.round(d / self.period))
+        return gaspari_cohn(2 * np.sqrt(np.sum(d**2, axis=-1)) / self.radius)
+
+
+def _positions(name: str, value: Any) -> tuple[tuple[float, ...], ...]:
+    """Turn positions [p] or [p, d] into nested tuples."""
+    if not is_concrete(value):
+        raise ValueError(f"GaspariCohn: {name} is traced; expected constant positions. Build it outside jit and vmap.")
+    array = np.asarray(value, float)
+    if array.ndim not in (1, 2) or array.size == 0 or not np.isfinite(array).all():
+        raise ValueError(f"GaspariCohn: {name} has shape {array.shape}; expected finite positions [p] or [p, d].")
+    return tuple(map(tuple, array.reshape(len(array), -1).tolist()))

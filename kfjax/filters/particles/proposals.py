@@ -1,0 +1,84 @@
+"""What weighs a particle, and where it may be drawn from: observation densities and proposals for one particle."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+
+from kfjax import linalg
+from kfjax.base import Gaussian
+from kfjax.filters.gaussian import Standard
+from kfjax.models.observing import innovation_info, observe
+from kfjax.models.spaces import EUCLIDEAN, Space
+from kfjax.models.state_space import StateSpaceModel
+from kfjax.moments import MomentRule
+
+__all__ = ["Proposal", "draw", "log_density", "proposal", "where_definite"]
+
+
+def log_density(model: StateSpaceModel, x: Array, y: Array, u: Any, observed: Any) -> Array:
+    """Return log p(y | x) of the observed channels."""
+    if model.log_likelihood is None:
+        seen = observe(model, x, y, u, observed)
+        R = linalg.factorise(seen.R)
+        density = innovation_info(seen.innovation(seen.fn(x)), R, seen.mask).log_likelihood
+        return where_definite(R.lower, density)
+    if observed is None:
+        return model.log_likelihood(x, y, u, None).astype(x.dtype)
+    mask = jnp.broadcast_to(jnp.asarray(observed, bool), y.shape)
+    density = model.log_likelihood(x, jnp.where(mask, y, 0), u, mask)
+    return jnp.where(mask.any(), density, 0).astype(x.dtype)
+
+
+def where_definite(L: Array, log_density: Any) -> Array:
+    """Return a log density; -inf where the factor L of its covariance is singular, since there is no density then."""
+    return jnp.where((jnp.diag(L) > 0).all(), log_density, -jnp.inf)
+
+
+class Proposal(NamedTuple):
+    """A distribution to draw x_t from, given x_{t-1} and y_t, as one of the noise: x_t = centre moved by Q^1/2 z.
+
+    In these coordinates the transition is N(0, I), whatever the rank of Q and the shape of the space.
+
+    Attributes:
+        centre: f(x_{t-1}, u_t), [n].
+        noise: Q^1/2, [n, n].
+        mean: E[z], [n].
+        factor: a factor [n, n] of Cov[z].
+        log_evidence: how well y_t is predicted, an approximation of log p(y_t | x_{t-1}).
+    """
+
+    centre: Array
+    noise: Array
+    mean: Array
+    factor: Array
+    log_evidence: Any
+
+
+def proposal(rule: MomentRule | None, model: StateSpaceModel, x: Array, y: Array, u: Any, observed: Any) -> Proposal:
+    """Return the Gaussian update of the transition from x with y, by a moment rule; the transition itself for None."""
+    centre = model.f(x, u).astype(x.dtype)
+    noise = linalg.cholesky(model.process_noise(x, u))
+    prior = Gaussian(jnp.zeros_like(noise[0]), jnp.eye(noise.shape[0], dtype=noise.dtype))
+    if rule is None:
+        return Proposal(centre, noise, *prior, log_density(model, centre, y, u, observed))
+    seen = observe(model, centre, y, u, observed)
+    local = seen._replace(fn=lambda z: seen.fn(_place(model.state_space, centre, noise, z)))
+    (mean, cov), info = Standard()(rule, prior, local, EUCLIDEAN)
+    # a direction that a precise sensor pins to less than rounding would have no density
+    floor = 4 * prior.cov.shape[0] * jnp.finfo(cov.dtype).eps
+    return Proposal(centre, noise, mean, linalg.cholesky(cov + floor * prior.cov), info.log_likelihood)
+
+
+def draw(proposal: Proposal, space: Space, standard: Array) -> tuple[Array, Array]:
+    """Return x_t [n] for a standard normal [n], and the log ratio of the transition to the proposal there."""
+    z = proposal.mean + linalg.matmul(proposal.factor, standard)
+    log_ratio = 0.5 * (jnp.sum(standard**2) - jnp.sum(z**2) + linalg.logdet(proposal.factor))
+    return _place(space, proposal.centre, proposal.noise, z), log_ratio
+
+
+def _place(space: Space, centre: Array, noise: Array, z: Array) -> Array:
+    """Return the state that the noise z leads to."""
+    return space.retract(centre, linalg.matmul(noise, z)).astype(centre.dtype)

@@ -1,0 +1,193 @@
+"""The Rao-Blackwellised particle filter: particles for some components of the state, a Gaussian for the others.
+
+Split x = (n, l) such that f and h are affine in l for given n:
+
+n_t = f_n(n_{t-1}) + A_n(n_{t-1}) l_{t-1} + e_n,   (e_n, e_l) ~ N(0, Q)
+l_t = f_l(n_{t-1}) + A_l(n_{t-1}) l_{t-1} + e_l
+y_t = h(n_t) + C(n_t) l_t + v_t,                   v_t ~ N(0, R)
+
+Given the path of n, l is Gaussian and a Kalman filter follows it, one for every particle. Predict moves the joint
+Gaussian, draws n_t from it, and conditions l_t on the draw, which tells about l_{t-1} like an observation (it tells
+nothing in the hierarchical model, A_n = 0). Update is the Kalman update of l_t; its likelihood weighs the particle.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from kfjax import linalg
+from kfjax.base import Filter, Gaussian, Info, constructor
+from kfjax.filters import clouds
+from kfjax.filters.gaussian import Standard
+from kfjax.filters.particles.proposals import where_definite
+from kfjax.filters.particles.resampling import SYSTEMATIC, Resampling, normalised
+from kfjax.filters.particles.states import Particles, check_particles, mixture_info, selected, weighed
+from kfjax.models.observing import bind, observe
+from kfjax.models.spaces import EUCLIDEAN, Space
+from kfjax.models.state_space import StateSpaceModel
+from kfjax.moments import MomentRule, Taylor
+
+__all__ = ["rao_blackwellised"]
+
+TAYLOR = Taylor()
+
+
+@constructor
+def rao_blackwellised(
+    linear: tuple[int, ...],
+    particles: int = 1000,
+    *,
+    rule: MomentRule = TAYLOR,
+    resampling: Resampling = SYSTEMATIC,
+    ess: float = 0.5,
+) -> Filter:
+    """The Rao-Blackwellised (marginalised) particle filter: fewer particles where part of the model is linear.
+
+    It runs an ordinary model and needs to be told which components enter linearly. Their matrices are the derivatives
+    of f and h. Where f or h is *not* affine in them, every particle carries an extended Kalman filter (or that of
+    another rule) instead of an exact one. Q and R may correlate everything. R may be singular where the linear part
+    makes y uncertain all the same; a y without any uncertainty has no density, and the log-likelihood is -inf.
+
+    Args:
+        linear: indices of the components that f and h are affine in, given the others.
+        particles: N.
+        rule: how the Gaussians move: a moment rule with `deviations`, exact for affine functions as all are.
+        resampling: a scheme of `kfjax.filters`, as in `particle`.
+        ess: resample where the effective sample size is below this fraction of N.
+
+    Returns:
+        A `Filter`; params `StateSpaceModel`, state `Particles` with `covs`. `init` needs a key.
+
+    Raises:
+        ValueError: if linear is empty or has an index twice; from `init`, if there is no key, if linear does not fit
+            the state or leaves nothing for particles, or if the model has a `log_likelihood`.
+
+    Example:
+        >>> model = kf.systems.constant_velocity()
+        >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=20)
+        >>> est = kf.run(kf.rao_blackwellised(linear=(1,), particles=100), model, ys, key=jax.random.key(1))[1]
+        >>> est.mean.shape
+        (20, 2)
+
+    References:
+        T. Schon, F. Gustafsson, P.-J. Nordlund, Marginalized particle filters for mixed linear/nonlinear state-space
+        models, IEEE Trans. Signal Process. 53 (2005), eq. (18)-(25), algorithm 1.
+    """
+    check_particles("rao_blackwellised", particles, ess)
+    if not linear or len(set(linear)) < len(linear):
+        raise ValueError(f"rao_blackwellised: linear is {linear}; expected different indices, at least one.")
+    if not hasattr(rule, "deviations"):
+        raise ValueError(f"rao_blackwellised: {rule} has no deviations; expected a rule such as kf.moments.Taylor().")
+
+    def normals(key: Array, model: StateSpaceModel) -> Array:
+        return jax.random.normal(key, (particles, model.n - len(linear)), model.dtype)
+
+    def init(params: StateSpaceModel, key: Array | None = None) -> Particles:
+        _check_model(params, linear)
+        data, (draw,) = clouds.split(clouds.key_data("rao_blackwellised", key), 1)
+        return _spread(params, linear, data, params.prior, normals(draw, params))
+
+    def predict(params: StateSpaceModel, state: Particles, u: Any = None) -> Particles:
+        data, (select, move) = clouds.split(state.key, 2)
+        state, _ = selected(resampling, ess, select, state)
+        parts, space = _parts(params, linear), params.state_space
+
+        def one(x: Array, P: Array, z: Array) -> tuple[Array, Array]:
+            f, L = _of_linear(parts, bind(params.f, u), x, space), linalg.cholesky(linalg.quadratic(parts.linear, P))
+            mean, _, dy = rule.deviations(f, jnp.zeros_like(L[0]), L, EUCLIDEAN, space)
+            offset, cov = _draw(parts, dy, params.process_noise(x, u), z)
+            return space.retract(mean, offset), cov
+
+        points, covs = jax.vmap(one)(state.particles, state.covs, normals(move, params))
+        return state._replace(particles=points, covs=covs, key=data)
+
+    def update(
+        params: StateSpaceModel, state: Particles, y: Array, u: Any = None, observed: Any = None
+    ) -> tuple[Particles, Info]:
+        parts, space = _parts(params, linear), params.state_space
+
+        def one(x: Array, P: Array) -> tuple[Array, Array, Array, Array]:
+            seen = observe(params, x, y, u, observed)
+            belief = Gaussian(jnp.zeros_like(parts.linear[:, 0]), linalg.quadratic(parts.linear, P))
+            local = seen._replace(fn=_of_linear(parts, seen.fn, x, space))
+            (d, cov), info = Standard()(rule, belief, local, EUCLIDEAN)
+            embed = parts.linear.T
+            S: Any = info.innovation_cov
+            S = S if seen.mask is None else S + jnp.diag((~seen.mask).astype(S.dtype))
+            density = where_definite(linalg.cholesky(S), info.log_likelihood)
+            return space.retract(x, linalg.matmul(embed, d)), linalg.quadratic(embed, cov), S, density
+
+        points, covs, S, density = jax.vmap(one)(state.particles, state.covs)
+        proposed = state._replace(particles=points, covs=covs)
+        new, log_likelihood = weighed(state, proposed, density, observed)
+        seen = observe(params, state.mean, y, u, observed)
+        ys = jax.vmap(seen.fn)(state.particles).astype(density.dtype)
+        return new, mixture_info(seen, ys, state.weights, clouds.mixed(state.weights, S), log_likelihood)
+
+    def recentre(params: StateSpaceModel, state: Particles, gaussian: Gaussian) -> Particles:
+        data, (draw, again) = clouds.split(state.key, 2)
+        z = normals(draw, params)
+        # draws of sample mean 0 and covariance I give the particles the moments asked for, not nearly those
+        unit = Gaussian(jnp.zeros_like(z[0]), jnp.eye(z.shape[1], dtype=z.dtype))
+        z = clouds.affine_move(again, None, z, jnp.full_like(z[:, 0], 1 / particles), unit)
+        return _spread(params, linear, data, gaussian, z)
+
+    return Filter(init, predict, update, recentre)
+
+
+class _Parts(NamedTuple):
+    """Selection matrices of the components with particles [k, n] and of the linear ones [l, n]."""
+
+    sampled: Array
+    linear: Array
+
+
+def _parts(model: StateSpaceModel, linear: tuple[int, ...]) -> _Parts:
+    rows = np.eye(model.n)
+    return _Parts(*(jnp.asarray(part, model.dtype) for part in (np.delete(rows, linear, 0), rows[list(linear)])))
+
+
+def _check_model(model: StateSpaceModel, linear: tuple[int, ...]) -> None:
+    """Refuse what the filter would get wrong."""
+    if not set(linear) < set(range(model.n)):
+        raise ValueError(
+            f"rao_blackwellised: linear is {linear}; expected indices of some of the {model.n} components, not all."
+            " For a model that is linear in all, use kf.kalman()."
+        )
+    if model.log_likelihood is not None:
+        raise ValueError(
+            "rao_blackwellised: the model has a log_likelihood; expected Gaussian noise, for which the linear part can"
+            " be integrated out. Use kf.particle(), or model.replace(log_likelihood=None)."
+        )
+
+
+def _of_linear(parts: _Parts, fn: Any, x: Array, space: Space) -> Any:
+    """Return fn as a function of the offset [l] of the linear components of x."""
+    return lambda d: fn(space.retract(x, linalg.matmul(parts.linear.T, d)))
+
+
+def _spread(model: StateSpaceModel, linear: tuple[int, ...], data: Array, belief: Gaussian, z: Array) -> Particles:
+    """Spread particles over a belief, by standard normals z [N, k] for their sampled components."""
+    parts, factor = _parts(model, linear), linalg.cholesky(belief.cov)
+    offsets, covs = jax.vmap(lambda z: _draw(parts, factor, jnp.zeros_like(factor), z))(z)
+    points = jax.vmap(model.state_space.retract, in_axes=(None, 0))(belief.mean, offsets)
+    return Particles(points, normalised(jnp.zeros_like(z[:, 0])), data, covs, space=clouds.space_of(model))
+
+
+def _draw(parts: _Parts, deviations: Array, Q: Array, z: Array) -> tuple[Array, Array]:
+    """Draw the sampled components of N(0, D D' + Q) by standard normals z [k]; return the conditional mean and cov."""
+    A, B = (linalg.matmul(part, deviations) for part in parts)
+    S = linalg.factorise(linalg.matmul(A, A.T) + linalg.quadratic(parts.sampled, Q))
+    cross = linalg.matmul(A, B.T) + linalg.matmul(linalg.matmul(parts.sampled, Q), parts.linear.T)
+    K = S.solve(cross).T
+    d = linalg.matmul(S.lower, z)
+    offset = linalg.matmul(parts.sampled.T, d) + linalg.matmul(parts.linear.T, linalg.matmul(K, d))
+    # the covariance of l - K n as a sum of squares, which keeps it definite
+    residual = linalg.matmul(parts.linear.T, parts.linear - linalg.matmul(K, parts.sampled))
+    rest = linalg.matmul(residual, deviations)
+    return offset, linalg.matmul(rest, rest.T) + linalg.quadratic(residual, Q)

@@ -1,0 +1,104 @@
+"""The state of every particle filter, and the two things that all of them do with it: select and weigh."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+
+from kfjax import linalg
+from kfjax.base import Info
+from kfjax.filters import clouds
+from kfjax.filters.particles.resampling import Resampling, log_total, normalised, resample
+from kfjax.models.observing import Observation, innovation_info, keep_unobserved
+from kfjax.models.spaces import Space
+
+__all__ = ["Particles", "check_particles", "mixture_info", "selected", "weighed"]
+
+
+class Particles(NamedTuple):
+    """A belief as N weighted particles.
+
+    Attributes:
+        particles: [..., N, n].
+        log_weights: [..., N]. Their exponentials sum to one on average; `mean` and `cov` normalise them.
+        key: words of the random key of the next step (uint32).
+        covs: [..., N, n, n], if each particle stands for a Gaussian of which it is the mean.
+        previous: what the particles were moved from [..., N, n], kept by filters that move them again once y is known.
+        moved: whether `previous` still tells that, that is, between a predict and an update.
+        space: how states are averaged, on a curved space.
+    """
+
+    particles: Array
+    log_weights: Array
+    key: Array
+    covs: Any = None
+    previous: Any = None
+    moved: Any = None
+    space: Space | None = None
+
+    @property
+    def mean(self) -> Array:
+        """The weighted mean [..., n]; on a curved space, of offsets from a reference point."""
+        return clouds.lifted(_mean, self, self.log_weights)
+
+    @property
+    def cov(self) -> Array:
+        """The weighted covariance [..., n, n]: that between the particles and, if they have some, that within."""
+        return clouds.lifted(_cov, self, self.log_weights)
+
+    @property
+    def weights(self) -> Array:
+        """The normalised weights [..., N]."""
+        return clouds.lifted(lambda state: jnp.exp(normalised(state.log_weights)), self, self.log_weights)
+
+
+def _mean(state: Particles) -> Array:
+    return clouds.weighted_mean(state.space, state.particles, state.weights)
+
+
+def _cov(state: Particles) -> Array:
+    between = clouds.weighted_cov(state.space, state.particles, state.weights, _mean(state))
+    return between if state.covs is None else between + clouds.mixed(state.weights, state.covs)
+
+
+def check_particles(who: str, particles: int, ess: float) -> None:
+    """Check the numbers that a constructor takes."""
+    if particles < 1:
+        raise ValueError(f"{who}: particles is {particles}; expected at least 1.")
+    if not 0 <= ess <= 1:
+        raise ValueError(f"{who}: ess is {ess}; expected a fraction of the particles, 0 to 1.")
+
+
+def selected(
+    scheme: Resampling, ess: float, key: Array, state: Particles, priorities: Array | None = None
+) -> tuple[Particles, Array]:
+    """Resample where it pays; return the particles that go on, and which they are [N]."""
+    indices, log_weights = resample(scheme, ess, key, state.log_weights, priorities)
+    covs = None if state.covs is None else state.covs[indices]
+    return state._replace(particles=state.particles[indices], log_weights=log_weights, covs=covs), indices
+
+
+def weighed(predicted: Particles, proposed: Particles, density: Array, observed: Any) -> tuple[Particles, Array]:
+    """Multiply the weights by the density of y, given by logarithms [N].
+
+    Returns:
+        The new state, and the log-likelihood of y. If nothing was observed, or y is impossible for every particle (then
+        its log-likelihood is -inf), the state is the predicted one.
+    """
+    log_weights = proposed.log_weights + density
+    total = log_total(log_weights)
+    used = total != -jnp.inf
+    if observed is not None:
+        used &= jnp.any(observed)
+        total = jnp.where(jnp.any(observed), total, 0)
+    moved = None if proposed.moved is None else jnp.asarray(False)
+    return keep_unobserved(used, proposed._replace(log_weights=normalised(log_weights), moved=moved), predicted), total
+
+
+def mixture_info(seen: Observation, ys: Array, weights: Array, noise: Array, log_likelihood: Array) -> Info:
+    """Return the Info of y by the moments of a mixture: predicted ys [N, m], and the mean noise [m, m] about them."""
+    y_hat = clouds.weighted_mean(seen.space, ys, weights)
+    S = linalg.factorise(clouds.weighted_cov(seen.space, ys, weights, y_hat) + noise)
+    return innovation_info(seen.innovation(y_hat), S, seen.mask)._replace(log_likelihood=log_likelihood)

@@ -1,0 +1,53 @@
+"""A filter that records what a probe finds at every update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jax import Array
+
+from kfjax.base import Filter, Info, constructor
+
+__all__ = ["Probed", "probed"]
+
+
+class Probed(NamedTuple):
+    """The state of a filter that is watched."""
+
+    state: Any
+    before: Any
+
+    @property
+    def mean(self) -> Array:
+        """The filter's own."""
+        return self.state.mean
+
+    @property
+    def cov(self) -> Array | None:
+        """The filter's own."""
+        return self.state.cov
+
+
+@constructor
+def probed(filter: Filter, probe: Callable) -> Filter:
+    """The filter, with `probe(filter, params, before, predicted, y, u, observed)` of every update in its Info."""
+
+    def init(params: Any, key: Array | None = None) -> Probed:
+        state = filter.init(params, key)
+        return Probed(state, state)
+
+    def predict(params: Any, state: Probed, u: Any = None) -> Probed:
+        return Probed(filter.predict(params, state.state, u), state.state)
+
+    def update(params: Any, state: Probed, y: Array, u: Any = None, observed: Any = None) -> tuple[Probed, Info]:
+        found = probe(filter, params, state.before, state.state, y, u, observed)
+        new, _ = filter.update(params, state.state, y, u, observed)
+        return Probed(new, state.before), Info(extra={"found": found})
+
+    return Filter(init, predict, update)
+
+
+def found_by_probe(state: Probed, info: Any) -> Any:
+    del state
+    return info.extra["found"]

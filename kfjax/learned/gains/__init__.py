@@ -1,0 +1,1 @@
+"""Learned gains: KalmanNet and its family."""

@@ -1,0 +1,228 @@
+"""A gain that starts at the model: the extended Kalman filter with a learned correction of everything it is unsure of.
+
+P_{t|t-1} = F P F' + Q*,   S = H P_{t|t-1} H' + R*,   P_{t|t-1} = L L',   S = M M'
+K = L (W + D) M^-1,        W = L' H' M^-T  (so that L W M^-1 is the Kalman gain)
+P_{t|t} = stretched((I - K H) P_{t|t-1} (I - K H)' + K R* K')
+
+A recurrent network makes D, the factors by which the standard deviations in Q* and R* differ from those in Q and R, and
+the triangle that stretches the covariance after the update. Its last layers start at zero: the untrained filter is the
+extended Kalman filter, in mean, covariance and likelihood. All corrections are in the filter's own units of
+uncertainty, and bounded; every covariance is one whatever the network says. Q* and R* are made before y_t is seen, so
+that the likelihood of y_t is one; D and the stretch of the result see y_t.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jax import Array
+
+from kfjax import linalg
+from kfjax.base import Filter, Gaussian, constructor
+from kfjax.learned.gains.covariances import CovarianceRule, bounded, entries, rescaled, stretched
+from kfjax.learned.gains.feature_maps import Raw
+from kfjax.learned.gains.features import FEATURES
+from kfjax.learned.gains.gain_filters import Gained, GainState, gain_filter
+from kfjax.learned.params import Learned
+from kfjax.learned.recurrent.cells import RecurrentHead, dense
+from kfjax.models.functions import Linear
+from kfjax.models.observing import Observation
+from kfjax.models.spaces import EUCLIDEAN
+from kfjax.models.state_space import StateSpaceModel
+from kfjax.moments import Taylor
+
+__all__ = ["corrected_gain", "state_scales"]
+
+
+@constructor
+def corrected_gain(n: int, m: int, *, hidden: int = 32, context: bool = False) -> Filter:
+    """The extended Kalman filter with a learned correction of its gain and covariances, which starts at zero.
+
+    K = K_EKF + L D M^-1 with P_{t|t-1} = L L', S = M M'; see `kfjax.learned.corrections` for the covariances.
+
+    The network sees, all without units: the innovation and F1 in units of M, F3 and F4 in units of L (all four as
+    asinh, which keeps their size), the gain W in these units, and the bend of h over one standard deviation along each
+    column of L. With `context` it also sees where the state is, and the standard deviations: for models whose
+    linearisation fails in places. Without, it does not depend on units, nor on where the state is but through f and h.
+    Filters that lock on to a wrong branch (large noise, ambiguous h) learn to come back only if training shows that:
+    give half of the trajectories a wrong start, as `Dataset(initial=...)` or by `kfjax.training.random_start`.
+
+    Missing channels are zero in every feature and in the gain, whatever stands there; after a row without data the
+    memory stands still and the covariance is the predicted one. Inputs and irregular time steps act through the model.
+    The design model's Q should not be zero: what it says never moves cannot be corrected.
+
+    Args:
+        n: dimension of the state.
+        m: dimension of the observation.
+        hidden: size of the network's memory and layers.
+        context: whether the network sees x_{t|t-1} and the size of its covariance, in units of `state_scales`.
+
+    Returns:
+        A `Filter`; params `Learned(model, network)`, to be drawn by `kfjax.learned.init`; state `GainState` with a
+        covariance. Info is that of `kfjax.extended`, with extra["gain"] [n, m].
+
+    Raises:
+        ValueError: if a size is below 1; from `init`, if n and m are not those of the model.
+
+    Example:
+        >>> model = kf.systems.lorenz(observation="spherical")
+        >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=30)
+        >>> filter = kf.learned.corrected_gain(n=3, m=3)
+        >>> params = kf.learned.init(jax.random.key(1), filter, model)
+        >>> est, ekf = kf.run(filter, params, ys)[1], kf.run(kf.extended(), model, ys)[1]
+        >>> bool(jnp.allclose(est.log_likelihood, ekf.log_likelihood, rtol=1e-3, atol=1e-3))
+        True
+    """
+    for name, size in (("n", n), ("m", m), ("hidden", hidden)):
+        if not isinstance(size, int) or size < 1:
+            raise ValueError(f"corrected_gain: {name} is {size}; expected an integer, at least 1.")
+    return gain_filter(CorrectedGain(n, m, hidden, context), FEATURES, Raw())
+
+
+def state_scales(model: StateSpaceModel, states: Array | np.ndarray) -> dict[str, Array]:
+    """Return the constants that `corrected_gain(context=True)` measures states in: where they are, and their spread.
+
+    Args:
+        model: the design model.
+        states: true states [..., n] of training data, NaN where unknown.
+
+    Returns:
+        {"centre": [n], "spread": [n]}, for `kfjax.learned.init(..., constants=...)`. Without them 0 and 1 are used.
+
+    Raises:
+        ValueError: if the states are not of the model, or a component does not vary.
+
+    Example:
+        >>> model = kf.systems.lorenz()
+        >>> xs, _ = kf.simulate(jax.random.key(0), model, steps=500)
+        >>> kf.learned.state_scales(model, xs)["spread"].shape
+        (3,)
+    """
+    start = model.prior.mean
+    states = jnp.asarray(states, model.dtype)
+    if states.ndim < 1 or states.shape[-1:] != start.shape:
+        raise ValueError(f"state_scales: states has shape {states.shape}; expected [..., {start.shape[0]}].")
+    difference, retract = model.state_space
+    states = states.reshape(-1, states.shape[-1])
+    from_point = jax.vmap(difference, (0, None))
+    centre = retract(start, jnp.nanmean(from_point(states, start), axis=0))
+    spread = jnp.nanstd(from_point(states, centre), axis=0)
+    if not bool(jnp.all(spread > 0)):
+        raise ValueError(f"state_scales: the spread is {spread.tolist()}; expected every component to vary.")
+    return {"centre": centre, "spread": spread}
+
+
+class CorrectionNetwork(nn.Module):
+    """What is learned: `noise(carry)` before an observation, and `(carry, features) -> (carry, D, stretch)` after.
+
+    Attributes:
+        n: dimension of the state.
+        m: dimension of the observation.
+        hidden: size of the memory and of the layers.
+    """
+
+    n: int
+    m: int
+    hidden: int
+
+    def setup(self) -> None:
+        """Name the layers."""
+        self.correction = RecurrentHead(self.hidden, self.n * self.m + entries(self.n))
+        self.process = dense(self.n, zero=True)
+        self.observation = dense(self.m, zero=True)
+
+    def noise(self, carry: Array) -> tuple[Array, Array]:
+        """Return what rescales Q and R, from the past alone."""
+        return self.process(carry), self.observation(carry)
+
+    def __call__(self, carry: Array, features: Array) -> tuple[Array, Array, Array]:
+        """Return the new memory, D [n, m], and what stretches the covariance."""
+        carry, output = self.correction(carry, features)
+        gain, stretch = jnp.split(output, [self.n * self.m])
+        return carry, bounded(gain).reshape(self.n, self.m), stretch
+
+    def everything(self, carry: Array, features: Array) -> Any:
+        """Use every layer, to draw their variables."""
+        return self.noise(carry), self(carry, features)
+
+
+@dataclasses.dataclass(frozen=True)
+class CorrectedGain(CovarianceRule):
+    """The gain rule of `corrected_gain`."""
+
+    n: int
+    m: int
+    hidden: int
+    context: bool
+
+    @property
+    def module(self) -> Any:
+        """The network."""
+        return CorrectionNetwork(self.n, self.m, self.hidden)
+
+    def network(self, key: Array, features: dict[str, Array]) -> Any:
+        """Draw the variables."""
+        n, m, dtype = self.n, self.m, features["F2"].dtype
+        size = 2 * (m + n + n * m) + (2 * n if self.context else 0)
+        return self.module.init(key, jnp.zeros(self.hidden, dtype), jnp.zeros(size, dtype), method="everything")
+
+    def carry(self, params: Learned) -> Array:
+        """Return an empty memory."""
+        return jnp.zeros(self.hidden, params.model.dtype)
+
+    def process_noise(self, params: Learned, state: GainState, u: Any) -> Array:
+        """Return Q*."""
+        process, _ = self.module.apply(params.network, state.carry, method="noise")
+        return rescaled(super().process_noise(params, state, u), process)
+
+    def __call__(self, params: Learned, state: GainState, features: dict[str, Array], seen: Observation) -> Gained:
+        """Return K = L (W + D) M^-1 and the stretched covariance of the update with it."""
+        moments = Taylor()(seen.fn, Gaussian(state.mean, state.cov), params.model.state_space, seen.space)
+        _, observation = self.module.apply(params.network, state.carry, method="noise")
+        R = rescaled(seen.R, observation, seen.mask)
+        S, L = linalg.factorise(moments.cov + R), linalg.cholesky(state.cov)
+        F1, F2, F3, F4 = (features[name] for name in FEATURES)
+        F1 = F1 if seen.mask is None else jnp.where(seen.mask, F1, 0)
+        in_L = linalg.solve_lower(L, jnp.column_stack([moments.cross, F3, F4]))
+        bend = _bend(params.model, state.mean, L, seen)
+        in_M = linalg.solve_lower(S.lower, jnp.column_stack([in_L[:, : self.m].T, bend, F1, F2]))
+        W = in_M[:, : self.n].T
+        inputs = [W, jnp.arcsinh(in_L[:, self.m :]), jnp.arcsinh(in_M[:, self.n :])]
+        inputs += _context(params, state) if self.context else []
+        joined = jnp.concatenate([part.reshape(-1) for part in inputs])
+        carry, D, stretch = self.module.apply(params.network, state.carry, joined)
+        D = D if seen.mask is None else jnp.where(seen.mask[None, :], D, 0)
+        K = linalg.matmul(L, linalg.solve_lower(S.lower, (W + D).T, transpose=True).T)
+        cov = stretched(moments.residual(K) + linalg.quadratic(K, R), stretch)
+        return Gained(K, carry, cov, S)
+
+
+def _bend(model: StateSpaceModel, x: Array, L: Array, seen: Observation) -> Array:
+    """(h(x + l) + h(x - l)) / 2 - h(x) for every column l of L, [m, n]: how far h is from linear within the belief."""
+    space = model.state_space
+    if isinstance(seen.fn, Linear) and space is EUCLIDEAN and model.difference is None:
+        return jnp.zeros((seen.R.shape[0], L.shape[0]), L.dtype)
+    y_hat = seen.fn(x)
+
+    def along(step: Array) -> Array:
+        return seen.space.difference(seen.fn(space.retract(x, step)), y_hat)
+
+    return 0.5 * (jax.vmap(along)(L.T) + jax.vmap(along)(-L.T)).T
+
+
+def _context(params: Learned, state: GainState) -> list[Array]:
+    """Where the state is, and the logarithms of its standard deviations, in units of `state_scales`."""
+    constants, x = params.constants or {}, state.mean
+    centre, spread = constants.get("centre", jnp.zeros_like(x)), constants.get("spread", jnp.ones_like(state.cov[0]))
+    if jnp.shape(centre) != x.shape or jnp.shape(spread) != state.cov.shape[:1]:
+        raise ValueError(
+            f"corrected_gain: constants have centre {jnp.shape(centre)} and spread {jnp.shape(spread)}; expected"
+            f" {x.shape} and {state.cov.shape[:1]}. Make them with kf.learned.state_scales."
+        )
+    place = params.model.state_space.difference(x, centre) / spread
+    return [jnp.arcsinh(place), 0.5 * jnp.log(jnp.diag(state.cov) / spread**2 + 1e-6)]

@@ -1,0 +1,80 @@
+"""Covariances of learned gains: the model's own recursion, and covariances made from the outputs of a network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from kfjax import linalg
+from kfjax.base import Gaussian
+from kfjax.learned.gains.gain_filters import GainRule, GainState
+from kfjax.learned.params import Learned
+from kfjax.models.observing import bind
+from kfjax.moments import Taylor
+
+__all__ = ["CovarianceRule", "bounded", "entries", "rescaled", "stretched", "triangle", "unit_triangle"]
+
+
+class CovarianceRule(GainRule):
+    """A gain rule whose covariance goes from the prior's to F P F' + Q at every prediction."""
+
+    def cov(self, params: Learned) -> Array:
+        """Return the model's, of x_0."""
+        return jnp.copy(params.model.prior.cov)
+
+    def process_noise(self, params: Learned, state: GainState, u: Any) -> Array:
+        """Return Q [n, n], the model's."""
+        return params.model.process_noise(state.mean, u)
+
+    def predicted_cov(self, params: Learned, state: GainState, u: Any) -> Array:
+        """Return F P F' + Q, with F = f' at the mean."""
+        space = params.model.state_space
+        moments = Taylor()(bind(params.model.f, u), Gaussian(state.mean, state.cov), space, space)
+        return moments.cov + self.process_noise(params, state, u)
+
+
+def entries(n: int) -> int:
+    """Return how many numbers fill a triangle of n rows."""
+    return n * (n + 1) // 2
+
+
+def triangle(values: Array, n: int) -> Array:
+    """Return the lower triangular matrix [n, n] of n (n + 1) / 2 numbers, row by row."""
+    rows, columns = np.tril_indices(n)
+    at = np.zeros((n, n), int)
+    at[rows, columns] = np.arange(rows.size)
+    return jnp.where(np.tri(n, dtype=bool), values[at], 0)
+
+
+def unit_triangle(values: Array, n: int) -> Array:
+    """Return the triangle T [n, n] with a positive diagonal, exp of the numbers there: T = I where all are 0."""
+    T = triangle(values, n)
+    return jnp.where(np.eye(n, dtype=bool), jnp.exp(T), T)
+
+
+def bounded(values: Array, limit: float = 3.0) -> Array:
+    """Return numbers within +-limit, with slope 1 at 0."""
+    return limit * jnp.tanh(values / limit)
+
+
+def rescaled(cov: Array, values: Array, mask: Array | None = None) -> Array:
+    """Return cov [n, n] with standard deviations times exp(bounded(values [n])), where the mask allows it."""
+    values = bounded(values if mask is None else jnp.where(mask, values, 0))
+    return cov * jnp.exp(values[:, None] + values[None, :])
+
+
+def stretched(cov: Array, values: Array, mask: Array | None = None) -> Array:
+    """Return L T T' L' for cov = L L' [n, n] and T = unit_triangle(bounded(values)): cov itself where values are 0.
+
+    It is positive semidefinite whatever the numbers are, it does not depend on units, and has a gradient where it
+    starts (the square of a factor that starts at zero has none). Rows and columns outside the mask stay as they are.
+    """
+    n = cov.shape[-1]
+    T = unit_triangle(bounded(values), n)
+    if mask is not None:
+        T = jnp.where(mask[:, None] & mask[None, :], T, np.eye(n))
+    factor = linalg.matmul(linalg.cholesky(cov), T)
+    return linalg.matmul(factor, factor.T)

@@ -1,0 +1,176 @@
+"""The skeleton of every filter with a learned gain: predict with the model, correct with a gain made from features.
+
+predict:  x_{t|t-1} = f(x_{t-1|t-1}, u_t)
+update:   x_{t|t} = x_{t|t-1} + K_t (y_t - h(x_{t|t-1}, u_t)),   carry_t, K_t = rule(features_t, carry_{t-1})
+
+The bookkeeping of features, gaps and curved spaces is written here, once; a `GainRule` says what the gain is, and what
+covariance goes with it, if any.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+
+from kfjax import linalg
+from kfjax.base import Filter, Gaussian, Info, constructor
+from kfjax.learned.gains.feature_maps import NORMALISED, FeatureMap
+from kfjax.learned.gains.features import FEATURES, Past, check_features, differences, first_past, next_past, sizes
+from kfjax.learned.params import Initialiser, Learned
+from kfjax.models.observing import Observation, innovation_info, keep_unobserved, observe
+from kfjax.models.state_space import StateSpaceModel
+
+__all__ = ["GainRule", "GainState", "Gained", "gain_filter"]
+
+
+class GainState(NamedTuple):
+    """The state of a filter with a learned gain.
+
+    Attributes:
+        mean: x_{t|t}, or x_{t|t-1} after a prediction, [N].
+        cov: its covariance [n, n], or None.
+        carry: the hidden state of the network.
+        past: what the features remember.
+    """
+
+    mean: Array
+    cov: Any
+    carry: Any
+    past: Past
+
+
+class Gained(NamedTuple):
+    """What a gain rule decides.
+
+    Attributes:
+        gain: K [n, m].
+        carry: the hidden state after this observation.
+        cov: the covariance of x_{t|t} [n, n], or None.
+        S: the factored covariance of the innovation, or None.
+        extra: what to report in `Info.extra` beside the gain; zero where nothing was observed.
+    """
+
+    gain: Array
+    carry: Any
+    cov: Array | None = None
+    S: linalg.Factored | None = None
+    extra: dict[str, Any] | None = None
+
+
+class GainRule(abc.ABC):
+    """How a learned filter makes its gain: a hashable value, such as a frozen dataclass of Flax modules."""
+
+    n: int
+    m: int
+
+    @abc.abstractmethod
+    def network(self, key: Array, features: dict[str, Array]) -> Any:
+        """Draw the variables of the network or networks, given features of the right shapes."""
+
+    @abc.abstractmethod
+    def carry(self, params: Learned) -> Any:
+        """Return the hidden state before the first step, in arrays of its own."""
+
+    @abc.abstractmethod
+    def __call__(self, params: Learned, state: GainState, features: dict[str, Array], seen: Observation) -> Gained:
+        """Return the gain and all that changes with it; in `seen` the mask has acted on h and R."""
+
+    def cov(self, params: Learned) -> Array | None:
+        """Return the covariance of x_0, or None for a filter without one."""
+        del params
+        return None
+
+    def predicted_cov(self, params: Learned, state: GainState, u: Any) -> Array | None:
+        """Return the covariance of x_{t|t-1} from the state at t-1."""
+        del params, state, u
+        return None
+
+
+@constructor
+def gain_filter(rule: GainRule, features: tuple[str, ...] = FEATURES, feature_map: FeatureMap = NORMALISED) -> Filter:
+    """Return the filter of a gain rule: for learned gains of your own.
+
+    Args:
+        rule: a `GainRule`.
+        features: names among F1 to F4, see `kfjax.learned.features`; their order does not matter.
+        feature_map: how features are scaled: `Normalised()`, `Raw()`, `Whitened()`, `Asinh()`, or any hashable
+            `(feature, whitener or None) -> feature`.
+
+    Returns:
+        A `Filter`; params `Learned`, state `GainState`. Its Info has innovation, dof and extra["gain"] [n, m] (zero in
+        columns of unobserved channels), and the other fields where the rule gives a covariance of the innovation.
+
+    Raises:
+        ValueError: if a feature is unknown; from `init`, if the network does not have the dimensions of the model.
+    """
+    features = check_features("gain_filter", features)
+
+    def network(key: Array, model: StateSpaceModel) -> Any:
+        _check_sizes(rule, model)
+        shapes = sizes(features, rule.n, rule.m)
+        return rule.network(key, {name: jnp.zeros(size, model.dtype) for name, size in shapes.items()})
+
+    def first(params: Learned) -> GainState:
+        _check_sizes(rule, params.model)
+        past = first_past(params.model, rule.m)
+        return GainState(jnp.copy(params.model.prior.mean), rule.cov(params), rule.carry(params), past)
+
+    def predict(params: Learned, state: GainState, u: Any = None) -> GainState:
+        model = params.model
+        mean = model.f(state.mean, u).astype(model.dtype)
+        past = next_past(model, state.past, state.mean, mean, u)
+        return GainState(mean, rule.predicted_cov(params, state, u), state.carry, past)
+
+    def update(
+        params: Learned, state: GainState, y: Array, u: Any = None, observed: Any = None
+    ) -> tuple[GainState, Info]:
+        model = params.model
+        seen = observe(model, state.mean, y, u, observed)
+        y_hat = model.h(state.mean, u).astype(model.dtype)  # the prediction's own expression: compiled, it is shared
+        innovation = seen.innovation(y_hat)
+        past = state.past._replace(y=_filled(y, y_hat, seen.mask))
+        scales = (params.constants or {}).get("scales", {})
+        inputs = {
+            name: feature_map(value, scales.get(name))
+            for name, value in differences(features, model, past, innovation).items()
+        }
+        gained = rule(params, state, inputs, seen)
+        mean = model.state_space.retract(state.mean, linalg.matmul(gained.gain, innovation))
+        new = GainState(mean, gained.cov, gained.carry, past)
+        return keep_unobserved(observed, new, state), _info(innovation, gained, seen.mask)
+
+    def recentre(params: Learned, state: GainState, gaussian: Gaussian) -> GainState:
+        del params  # the features see a written belief as they see any correction
+        return state._replace(mean=gaussian.mean, cov=None if state.cov is None else gaussian.cov)
+
+    return Filter(Initialiser(first, network), predict, update, recentre)
+
+
+def _filled(y: Array, y_hat: Array, mask: Array | None) -> Array:
+    """Return y with its prediction where it was not observed."""
+    y = jnp.asarray(y, y_hat.dtype)
+    return y if mask is None else jnp.where(mask, y, y_hat)
+
+
+def _info(innovation: Array, gained: Gained, mask: Array | None) -> Info:
+    """Return the Info of an update."""
+    if gained.S is None:
+        dof = jnp.asarray(innovation.shape[0] if mask is None else jnp.sum(mask), jnp.int32)
+        info = Info(innovation=innovation, dof=dof)
+    else:
+        info = innovation_info(innovation, gained.S, mask)
+    gain = gained.gain if mask is None else jnp.where(mask[None, :], gained.gain, 0)
+    return info._replace(extra={"gain": gain} | (gained.extra or {}))
+
+
+def _check_sizes(rule: GainRule, model: StateSpaceModel) -> None:
+    """Refuse a model of other dimensions than the network."""
+    m = rule.m if callable(model.R) else model.R.shape[-1]
+    if (model.n, m) != (rule.n, rule.m):
+        raise ValueError(
+            f"the model has n = {model.n} and m = {m}, the network n = {rule.n} and m = {rule.m}; expected the same."
+            " Make the network for the model, as in Architecture2(n=model.n, m=...)."
+        )

@@ -1,0 +1,156 @@
+"""KalmanNet: a Kalman filter whose gain comes from a recurrent network."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from flax import linen as nn
+from flax.errors import ScopeParamShapeError
+from jax import Array
+
+from kfjax._support.naming import suggest
+from kfjax.base import Filter, constructor
+from kfjax.learned.gains.feature_maps import NORMALISED, FeatureMap
+from kfjax.learned.gains.features import FEATURES
+from kfjax.learned.gains.gain_filters import Gained, GainRule, GainState, gain_filter
+from kfjax.learned.gains.networks import Architecture1, Architecture2
+from kfjax.learned.params import Learned, in_precision
+from kfjax.models.observing import Observation
+
+__all__ = ["configuration", "kalman_net"]
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkGain(GainRule):
+    """The gain is the output of a network; there is no covariance."""
+
+    module: Any
+
+    @property
+    def n(self) -> int:  # type: ignore[override]  # nobody sets it
+        """The dimension of the state."""
+        return self.module.n
+
+    @property
+    def m(self) -> int:  # type: ignore[override]
+        """The dimension of the observation."""
+        return self.module.m
+
+    def network(self, key: Array, features: dict[str, Array]) -> Any:
+        """Draw the variables."""
+        dtype = next(iter(features.values())).dtype
+        return self.module.init(key, self.module.initial_carry(None, dtype), features)
+
+    def carry(self, params: Learned) -> Any:
+        """Return the network's own."""
+        return self.module.initial_carry(params.constants, params.model.dtype)
+
+    def __call__(self, params: Learned, state: GainState, features: dict[str, Array], seen: Observation) -> Gained:
+        """Apply the network."""
+        del seen
+        variables = in_precision(params.model.dtype, params.network)
+        try:
+            carry, gain = self.module.apply(variables, state.carry, features)
+        except ScopeParamShapeError as error:
+            raise ValueError(
+                f"kalman_net: the weights do not fit the network with features {', '.join(features)}; expected those it"
+                f" was trained with. Choose the features of these weights, or draw new ones with init. {error}"
+            ) from error
+        return Gained(gain, carry)
+
+
+@constructor
+def kalman_net(
+    network: nn.Module, features: tuple[str, ...] = FEATURES, feature_map: FeatureMap = NORMALISED
+) -> Filter:
+    """KalmanNet: predict with the model, correct with a gain that a recurrent network makes from differences.
+
+    x_{t|t} = x_{t|t-1} + K_t (y_t - h(x_{t|t-1})),   x_{t|t-1} = f(x_{t-1|t-1}),   K_t = network(features, memory)
+
+    It needs no Q, no R and no P: they are learned with the gain, from labelled trajectories. The estimate has no
+    covariance; see `kfjax.learned.covariance_from_gain`. Where nothing is observed the memory stands still, and the
+    prediction is the estimate. A gap in y enters the features as `kfjax.learned.features` says. Irregular time
+    steps act through f, which takes u; the network itself does not see u.
+
+    Args:
+        network: a Flax module `(carry, features) -> (carry, gain [n, m])` with attributes n and m and a method
+            `initial_carry(constants, dtype)`, such as `Architecture1(n, m)` or `Architecture2(n, m)`.
+        features: names among F1 to F4; their order does not matter.
+        feature_map: how features are scaled, `Normalised()` as published. `Asinh()` and `Whitened()` keep their size.
+
+    Returns:
+        A `Filter`; params `Learned(model, network)`, to be drawn by `kfjax.learned.init`; state `GainState`. Its Info
+        has innovation, dof, and extra["gain"] [n, m].
+
+    Raises:
+        ValueError: if a feature is unknown; from `init`, if the network does not have the dimensions of the model.
+
+    Example:
+        >>> model = kf.systems.constant_velocity()
+        >>> filter = kf.learned.kalman_net(kf.learned.Architecture2(n=2, m=1), feature_map=kf.learned.Asinh())
+        >>> params = kf.learned.init(jax.random.key(0), filter, model)
+        >>> xs, ys = kf.simulate(jax.random.key(1), model, steps=20)
+        >>> kf.run(filter, params, ys)[1].mean.shape
+        (20, 2)
+
+    References:
+        G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known dynamics, IEEE Trans.
+        Signal Process. 70 (2022), section III.
+    """
+    for name in ("n", "m", "initial_carry", "apply"):
+        if not hasattr(network, name):
+            raise ValueError(
+                f"kalman_net: network is {network!r}, without {name}; expected a gain network, such as"
+                " kf.learned.Architecture2(n=3, m=3)."
+            )
+    return gain_filter(NetworkGain(network), features, feature_map)
+
+
+_CONFIGURATIONS = {
+    "C1": (Architecture1, ("F2", "F4")),
+    "C2": (Architecture1, ("F2", "F4")),
+    "C3": (Architecture1, ("F1", "F3", "F4")),
+    "C4": (Architecture2, FEATURES),
+}
+
+
+@constructor
+def configuration(name: str, *, n: int, m: int, feature_map: FeatureMap = NORMALISED) -> Filter:
+    """Return KalmanNet in a configuration of the paper.
+
+    | name | network         | features   | trained by                                    |
+    |------|-----------------|------------|-----------------------------------------------|
+    | C1   | architecture #1 | F2, F4     | V3: truncated trajectories                    |
+    | C2   | architecture #1 | F2, F4     | V1: back-propagation through all of time      |
+    | C3   | architecture #1 | F1, F3, F4 | V2: trajectories split into short ones        |
+    | C4   | architecture #2 | all        | V1                                            |
+
+    C1 and C2 are one filter; they differ in training alone.
+
+    Args:
+        name: "C1", "C2", "C3" or "C4".
+        n: dimension of the state.
+        m: dimension of the observation.
+        feature_map: as in `kalman_net`.
+
+    Returns:
+        The `Filter`.
+
+    Raises:
+        ValueError: if the name is unknown.
+
+    Example:
+        >>> filter = kf.learned.configuration("C1", n=2, m=2)
+        >>> params = kf.learned.init(jax.random.key(0), filter, kf.systems.canonical())
+        >>> sum(leaf.size for leaf in jax.tree.leaves(params.network))
+        99284
+
+    References:
+        G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known dynamics, IEEE Trans.
+        Signal Process. 70 (2022), section IV-A.
+    """
+    if name not in _CONFIGURATIONS:
+        raise ValueError(f"configuration: got {name!r}; {suggest(str(name), _CONFIGURATIONS)}")
+    architecture, features = _CONFIGURATIONS[name]
+    return kalman_net(architecture(n, m), features, feature_map)

@@ -1,0 +1,204 @@
+"""The two networks of the KalmanNet paper: features in, Kalman gain out.
+
+A gain network is a Flax module, called as `apply(variables, carry, features) -> (carry, gain [n, m])`, where features
+is a dictionary of vectors by name, with `initial_carry(constants, dtype)`. There is no batch axis; sizes are those
+of the published networks, and so are the initial weights, but for the last layer: it is zero unless `zero_gain` is
+False, so that an untrained filter predicts without correcting. The authors' default makes random gains, with
+which a filter of an unstable or chaotic system diverges before it can learn.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+
+from kfjax.learned.gains.products import dot_general, product
+
+__all__ = ["GRU", "Architecture1", "Architecture2"]
+
+
+class GRU(nn.Module):
+    """One step of a gated recurrent unit, `(hidden [size], x) -> hidden`, as PyTorch and Flax define it.
+
+    r, z = sigmoid(W_r x + U_r h + b_r), sigmoid(W_z x + U_z h + b_z),
+    h' = (1 - z) tanh(W_n x + b_n + r (U_n h + c_n)) + z h
+
+    Attributes:
+        size: of the hidden state.
+        hidden_init: Flax initialiser of the matrix on h; None is PyTorch's.
+    """
+
+    size: int
+    hidden_init: Any = None
+
+    @nn.compact
+    def __call__(self, h: Array, x: Array) -> Array:
+        """Return the new hidden state; all gates share one product with x and one with h."""
+        size, draw = self.size, _uniform(self.size)
+        W = self.param("input_kernel", draw, (x.shape[-1], 3 * size))
+        U = self.param("hidden_kernel", self.hidden_init or draw, (size, 3 * size))
+        b = self.param("bias", draw, (3 * size,))
+        c = self.param("candidate_bias", draw, (size,))
+        # split and not sliced: what is transposed is then one concatenation, where slices become sums of padded arrays
+        r_x, z_x, n_x = jax.lax.split(product(x, W) + b, 3 * (size,))
+        r_h, z_h, n_h = jax.lax.split(product(h, U), 3 * (size,))
+        return _gated(r_x + r_h, z_x + z_h, n_x, n_h + c, h)
+
+
+@jax.custom_jvp
+def _gated(r: Array, z: Array, n: Array, u: Array, h: Array) -> Array:
+    """(1 - z) tanh(n + r u) + z h with the logistic function of r and z."""
+    r, z = nn.sigmoid(r), nn.sigmoid(z)
+    return (1 - z) * jnp.tanh(n + r * u) + z * h
+
+
+@_gated.defjvp
+def _gated_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Any]:
+    # written out, so that a training step keeps one number per unit and argument, and not every step of the computation
+    r, z, n, u, h = primals
+    r, z = nn.sigmoid(r), nn.sigmoid(z)
+    candidate = jnp.tanh(n + r * u)
+    by_n = (1 - z) * (1 - candidate**2)
+    slopes = by_n * u * r * (1 - r), (h - candidate) * z * (1 - z), by_n, by_n * r, z
+    value = (1 - z) * candidate + z * h
+    return value, sum(slope * tangent for slope, tangent in zip(slopes, tangents, strict=True))
+
+
+class Architecture1(nn.Module):
+    """Architecture #1: one recurrent memory for all second-order statistics; any subset of features.
+
+    Dense 80 (n + m), ReLU, GRU 10 (n^2 + m^2) (one or more), dense 4 n m, ReLU, dense n m.
+
+    Attributes:
+        n: dimension of the state.
+        m: dimension of the observation.
+        layers: how many GRUs are stacked, at least 1.
+        zero_gain: start with a gain of zero; False draws the last layer as the authors do.
+
+    References:
+        G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known dynamics, IEEE Trans.
+        Signal Process. 70 (2022), section III-C.
+    """
+
+    n: int
+    m: int
+    layers: int = 1
+    zero_gain: bool = True
+
+    def __post_init__(self) -> None:
+        _check_sizes("Architecture1", n=self.n, m=self.m, layers=self.layers)
+        super().__post_init__()
+
+    def initial_carry(self, constants: Any, dtype: Any) -> tuple[Array, ...]:
+        """Return hidden states of zero."""
+        del constants
+        return tuple(jnp.zeros(10 * (self.n**2 + self.m**2), dtype) for _ in range(self.layers))
+
+    @nn.compact
+    def __call__(self, carry: tuple[Array, ...], features: dict[str, Array]) -> tuple[tuple[Array, ...], Array]:
+        """Return the new hidden states and the gain [n, m]."""
+        n, m = self.n, self.m
+        x = jnp.concatenate([features[name] for name in sorted(features)])
+        x = nn.relu(_dense(80 * (n + m), x, "input"))
+        hidden = []
+        for k, h in enumerate(carry):
+            x = GRU(h.shape[-1], name=f"gru_{k}")(h, x)
+            hidden.append(x)
+        x = nn.relu(_dense(4 * n * m, x, "hidden"))
+        return tuple(hidden), _dense(n * m, x, "gain", zero=self.zero_gain).reshape(n, m)
+
+
+class Architecture2(nn.Module):
+    """Architecture #2: a GRU for each of the covariances that the Kalman filter tracks, Q, Sigma (P) and S.
+
+    With d -> FC -> a dense layer with ReLU, in one step
+
+        Q = GRU(F4 -> FC5),  Sigma = GRU(Q, F3 -> FC6),  S = GRU(Sigma -> FC1, (F1, F2) -> FC7),
+        K = (Sigma, S) -> FC2,  and the next hidden state of Sigma is (Sigma, (S, K) -> FC3) -> FC4.
+
+    A feature that is left out counts as zero, so that the shapes stay the published ones.
+
+    Attributes:
+        n: dimension of the state.
+        m: dimension of the observation.
+        in_mult: FC5, FC6 and FC7 widen their input by this factor.
+        out_mult: FC2 has out_mult (n^2 + m^2) hidden units.
+        wiring: "corrected", as above, or "original": two older versions of the authors' code have F3 -> FC5 -> Q and
+            F4 -> FC6 -> Sigma. Shapes are equal; weights belong to the wiring they were trained with.
+        zero_gain: start with a gain of zero; False draws the last layer as the authors do.
+
+    References:
+        G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known dynamics, IEEE Trans.
+        Signal Process. 70 (2022), section III-C.
+    """
+
+    n: int
+    m: int
+    in_mult: int = 5
+    out_mult: int = 40
+    wiring: str = "corrected"
+    zero_gain: bool = True
+
+    def __post_init__(self) -> None:
+        _check_sizes("Architecture2", n=self.n, m=self.m, in_mult=self.in_mult, out_mult=self.out_mult)
+        if self.wiring not in {"corrected", "original"}:
+            raise ValueError(f"Architecture2: wiring is {self.wiring!r}; expected 'corrected' or 'original'.")
+        super().__post_init__()
+
+    def initial_carry(self, constants: Any, dtype: Any) -> dict[str, Array]:
+        """Return vec of "Q", "Sigma" and "S" in constants["prior"], or of the authors' I, 0 and I."""
+        n, m = self.n, self.m
+        defaults = {"Q": jnp.eye(n), "Sigma": jnp.zeros((n, n)), "S": jnp.eye(m)}
+        given = (constants or {}).get("prior", {})
+        return {name: jnp.array(given.get(name, value), dtype).reshape(-1) for name, value in defaults.items()}
+
+    @nn.compact
+    def __call__(self, carry: dict[str, Array], features: dict[str, Array]) -> tuple[dict[str, Array], Array]:
+        """Return the new hidden states and the gain [n, m]."""
+        n, m = self.n, self.m
+        zero = {"F1": m, "F2": m, "F3": n, "F4": n}
+        F1, F2, F3, F4 = (features.get(name, jnp.zeros(size, carry["Q"].dtype)) for name, size in zero.items())
+        to_Q, to_Sigma = (F4, F3) if self.wiring == "corrected" else (F3, F4)
+
+        Q = GRU(n * n, name="GRU_Q")(carry["Q"], self._widen(to_Q, "FC5"))
+        Sigma = GRU(n * n, name="GRU_Sigma")(carry["Sigma"], _join(Q, self._widen(to_Sigma, "FC6")))
+        from_Sigma = nn.relu(_dense(m * m, Sigma, "FC1"))
+        S = GRU(m * m, name="GRU_S")(carry["S"], _join(from_Sigma, self._widen(_join(F1, F2), "FC7")))
+        hidden = nn.relu(_dense(self.out_mult * (n * n + m * m), _join(Sigma, S), "FC2"))
+        gain = _dense(n * m, hidden, "gain", zero=self.zero_gain)
+
+        back = nn.relu(_dense(n * n, _join(S, gain), "FC3"))
+        Sigma = nn.relu(_dense(n * n, _join(Sigma, back), "FC4"))
+        return {"Q": Q, "Sigma": Sigma, "S": S}, gain.reshape(n, m)
+
+    def _widen(self, x: Array, name: str) -> Array:
+        """A dense layer in_mult times as wide as its input."""
+        return nn.relu(_dense(self.in_mult * x.shape[-1], x, name))
+
+
+def _check_sizes(who: str, **sizes: Any) -> None:
+    """Refuse what is no number of units."""
+    for name, size in sizes.items():
+        if not isinstance(size, int) or size < 1:
+            raise ValueError(f"{who}: {name} is {size!r}; expected an integer, at least 1.")
+
+
+def _join(*parts: Array) -> Array:
+    return jnp.concatenate(parts)
+
+
+def _uniform(fan_in: int) -> Any:
+    """PyTorch's default initialiser: uniform within 1 / sqrt(fan_in)."""
+    bound = 1 / math.sqrt(fan_in)
+    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+def _dense(size: int, x: Array, name: str, *, zero: bool = False) -> Array:
+    """A dense layer; call it inside a compact method."""
+    draw = nn.initializers.zeros if zero else _uniform(x.shape[-1])
+    return nn.Dense(size, kernel_init=draw, bias_init=draw, dot_general=dot_general, name=name)(x)

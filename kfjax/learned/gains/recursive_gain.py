@@ -1,0 +1,140 @@
+"""Recursive KalmanNet: a learned gain, and a covariance that goes on with it whatever the gain is."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+
+from kfjax import linalg
+from kfjax.base import Filter, Gaussian, constructor
+from kfjax.learned.gains.covariances import CovarianceRule, entries, triangle
+from kfjax.learned.gains.feature_maps import Asinh, FeatureMap
+from kfjax.learned.gains.features import FEATURES
+from kfjax.learned.gains.gain_filters import Gained, GainState, gain_filter
+from kfjax.learned.gains.kalman_nets import NetworkGain
+from kfjax.learned.params import Learned
+from kfjax.learned.recurrent.cells import RecurrentHead
+from kfjax.models.observing import Observation
+from kfjax.moments import Taylor
+
+__all__ = ["recursive_kalman_net"]
+
+ASINH = Asinh()
+
+
+@constructor
+def recursive_kalman_net(
+    network: nn.Module,
+    features: tuple[str, ...] = FEATURES,
+    feature_map: FeatureMap = ASINH,
+    *,
+    hidden: int = 32,
+    scale: float = 1.0,
+    floor: float = 1e-3,
+) -> Filter:
+    """Recursive KalmanNet: the gain of a network, with a covariance in Joseph form from a second network.
+
+    P_{t|t} = (I - K_t H) P_{t|t-1} (I - K_t H)' + L_t L_t',   P_{t|t-1} = F P_{t-1|t-1} F' + Q
+
+    L_t is lower triangular, with a diagonal of softplus numbers above a floor, so that the covariance is definite for
+    any gain. It stands for K R K', and for all that the model does not say. Published is the form without Q, where L L'
+    stands for (I - K H) Q (I - K H)' too: give the design model a Q of zero for it. With Q, the covariance grows over
+    gaps in the data as the model says, and the likelihood of y_t, from S = H P_{t|t-1} H' + R, is that of the model.
+    Our choices: the second network sees the features and the gain; features keep their size (`Asinh()`).
+
+    Missing data act as in `kalman_net`; where a row is empty both memories stand still. Train with `kfjax.training.mse`
+    first, then with `nll`.
+
+    Args:
+        network: the gain network, as in `kalman_net`.
+        features: names among F1 to F4, seen by both networks.
+        feature_map: how features are scaled.
+        hidden: size of the memory and layers of the second network.
+        scale: typical standard deviation of an estimate, in units of the state; L starts at 0.69 scale I.
+        floor: smallest diagonal entry of L, in units of the scale.
+
+    Returns:
+        A `Filter`; params `Learned(model, network)` with network {"gain": ..., "noise": ...}, to be drawn by
+        `kfjax.learned.init`; state `GainState` with a covariance. Info has all fields.
+
+    Raises:
+        ValueError: if scale, floor or hidden is not positive, or a feature is unknown; from `init`, if the network does
+            not have the dimensions of the model.
+
+    Example:
+        >>> model = kf.systems.constant_velocity()
+        >>> filter = kf.learned.recursive_kalman_net(kf.learned.Architecture2(n=2, m=1))
+        >>> params = kf.learned.init(jax.random.key(0), filter, model)
+        >>> xs, ys = kf.simulate(jax.random.key(1), model, steps=20)
+        >>> kf.run(filter, params, ys)[1].cov.shape
+        (20, 2, 2)
+
+    References:
+        H. Mortada et al., Recursive KalmanNet: deep learning-augmented Kalman filtering for state estimation with
+        consistent uncertainty quantification, EUSIPCO 2025.
+    """
+    for name, value in (("hidden", hidden), ("scale", scale), ("floor", floor)):
+        if not value > 0:
+            raise ValueError(f"recursive_kalman_net: {name} is {value}; expected a positive number.")
+    return gain_filter(RecursiveGain(NetworkGain(network), hidden, scale, floor), features, feature_map)
+
+
+@dataclasses.dataclass(frozen=True)
+class RecursiveGain(CovarianceRule):
+    """The gain rule of `recursive_kalman_net`."""
+
+    gain: NetworkGain
+    hidden: int
+    scale: float
+    floor: float
+
+    @property
+    def n(self) -> int:  # type: ignore[override]  # nobody sets it
+        """The dimension of the state."""
+        return self.gain.n
+
+    @property
+    def m(self) -> int:  # type: ignore[override]
+        """The dimension of the observation."""
+        return self.gain.m
+
+    @property
+    def noise(self) -> Any:
+        """The second network."""
+        return RecurrentHead(self.hidden, entries(self.n))
+
+    def network(self, key: Array, features: dict[str, Array]) -> Any:
+        """Draw the variables of both networks."""
+        keys = jax.random.split(key)
+        inputs = _joined(features, jnp.zeros((self.n, self.m)))
+        noise = self.noise.init(keys[1], jnp.zeros(self.hidden, inputs.dtype), inputs)
+        return {"gain": self.gain.network(keys[0], features), "noise": noise}
+
+    def carry(self, params: Learned) -> Any:
+        """Return the first memories of both."""
+        gain = self.gain.carry(params._replace(network=params.network["gain"]))
+        return {"gain": gain, "noise": jnp.zeros(self.hidden, params.model.dtype)}
+
+    def __call__(self, params: Learned, state: GainState, features: dict[str, Array], seen: Observation) -> Gained:
+        """Return the gain of the first network and the covariance with the second."""
+        network, carry = params.network, state.carry
+        first = params._replace(network=network["gain"]), state._replace(carry=carry["gain"])
+        gained = self.gain(*first, features, seen)
+        K = gained.gain if seen.mask is None else jnp.where(seen.mask[None, :], gained.gain, 0)
+        noise_carry, values = self.noise.apply(network["noise"], carry["noise"], _joined(features, K))
+        T = triangle(values, self.n)
+        on_diagonal = jnp.eye(self.n, dtype=bool)
+        L = self.scale * jnp.where(on_diagonal, nn.softplus(T) + self.floor, T)
+        moments = Taylor()(seen.fn, Gaussian(state.mean, state.cov), params.model.state_space, seen.space)
+        cov = moments.residual(K) + linalg.matmul(L, L.T)
+        return Gained(K, {"gain": gained.carry, "noise": noise_carry}, cov, linalg.factorise(moments.cov + seen.R))
+
+
+def _joined(features: dict[str, Array], gain: Array) -> Array:
+    """What the second network sees."""
+    return jnp.concatenate([*(features[name] for name in sorted(features)), gain.reshape(-1)])

@@ -1,0 +1,105 @@
+"""Scales of features, taken from a classical filter on data: what `Whitened` and `Asinh` divide by."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from kfjax import linalg
+from kfjax._support.arguments import is_concrete
+from kfjax.base import Filter, Gaussian, estimate_and_info
+from kfjax.filters.beliefs import predicted
+from kfjax.filters.gaussian import extended
+from kfjax.models.state_space import StateSpaceModel
+from kfjax.runner import run
+
+__all__ = ["measure_scales"]
+
+
+def measure_scales(
+    model: StateSpaceModel, ys: Any, us: Any = None, *, observed: Any = None, filter: Filter | None = None
+) -> dict[str, dict[str, Array]]:
+    """Return whitening matrices of the features F1 to F4, from a nominal filter on data (training data only).
+
+    W = L^-1 with L L' = C and, averaged over all steps and trajectories,
+
+        C_F2 = S_t,  C_F4 = P_{t|t-1},  C_F1 = F1 F1' + S_t,  C_F3 = F3 F3' + P_{t|t-1}:
+
+    innovations and corrections are scaled by what the filter expects of them, differences in time also by how the
+    system moves. S and P keep every direction, however little the data moved in it.
+
+    Args:
+        model: the design model.
+        ys: observations [T, m], or a batch [B, T, m]; simulated ones will do.
+        us: inputs [T, ...] or [B, T, ...], or None.
+        observed: what was seen, of the shape of ys or [T] or [B, T]; None for everything.
+        filter: a filter with a moment rule, default `kfjax.extended()`.
+
+    Returns:
+        `{"scales": {"F1": [m, m], "F2": [m, m], "F3": [n, n], "F4": [n, n]}}`, for `Learned.constants`.
+
+    Raises:
+        ValueError: if the filter diverges, or a covariance is singular.
+
+    Example:
+        >>> model = kf.systems.constant_velocity()
+        >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=100)
+        >>> constants = kf.learned.measure_scales(model, ys)
+        >>> filter = kf.learned.kalman_net(kf.learned.Architecture2(n=2, m=1), feature_map=kf.learned.Whitened())
+        >>> params = kf.learned.init(jax.random.key(1), filter, model, constants)
+    """
+    data = (jnp.asarray(ys), us, observed)
+    if data[0].ndim == 2:
+        data = jax.tree.map(lambda a: jnp.asarray(a)[None], data)
+    if data[0].ndim != 3:
+        raise ValueError(f"measure_scales: ys has shape {jnp.shape(ys)}; expected [T, m] or [B, T, m].")
+    scales = _whiteners(extended() if filter is None else filter, model, *data)
+    for name, W in scales.items():
+        if is_concrete(W) and not (np.isfinite(W).all() and np.diag(W).all()):
+            raise ValueError(
+                f"measure_scales: the covariance that {name} is scaled by is singular or not finite; expected a filter"
+                " that does not diverge and a model whose Q and R leave no direction without noise."
+            )
+    return {"scales": scales}
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _whiteners(filter: Filter, model: StateSpaceModel, ys: Array, us: Any, observed: Any) -> dict[str, Array]:
+    moments = jax.vmap(functools.partial(_mean_squares, filter, model))(ys, us, observed)
+    return jax.tree.map(lambda C: _inverse_factor(C.mean(axis=0)), moments)
+
+
+def _mean_squares(filter: Filter, model: StateSpaceModel, ys: Array, us: Any, observed: Any) -> dict[str, Array]:
+    """Return the covariances C of one trajectory."""
+    _, (est, info) = run(filter, model, ys, us, observed=observed, emit=estimate_and_info)
+    P = predicted(filter, model, Gaussian(est.mean, est.cov), us).cov.mean(axis=0)
+    seen = jnp.ones(ys.shape, bool)
+    if observed is not None:
+        seen &= jnp.asarray(observed, bool).reshape(ys.shape[0], -1)
+    S, both = _average(info.innovation_cov, seen), seen[1:] & seen[:-1]
+
+    x = jnp.concatenate([model.prior.mean[None], est.mean])
+    F3 = jax.vmap(model.state_space.difference)(x[1:], x[:-1])
+    F1 = jnp.where(both, jax.vmap(model.observation_space.difference)(ys[1:], ys[:-1]), 0)
+    return {"F1": S + _average(_squares(F1), both), "F2": S, "F3": P + _squares(F3).mean(axis=0), "F4": P}
+
+
+def _squares(v: Array) -> Array:
+    """Return v v' of every row."""
+    return v[:, :, None] * v[:, None, :]
+
+
+def _average(matrices: Any, seen: Array) -> Array:
+    """Return the mean over steps, entry by entry, of matrices that are 0 where not both channels were seen."""
+    counts = jnp.sum(seen[:, :, None] & seen[:, None, :], axis=0)
+    return matrices.sum(axis=0) / jnp.maximum(counts, 1)
+
+
+def _inverse_factor(C: Array) -> Array:
+    """Return L^-1, L L' = C; zero on the diagonal where C is singular."""
+    return linalg.solve_lower(linalg.cholesky(C), jnp.eye(C.shape[-1], dtype=C.dtype))

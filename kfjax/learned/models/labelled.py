@@ -1,0 +1,249 @@
+"""Classical models from labelled trajectories, in closed form: least squares, residual covariances, turned sensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.tree_util import Partial
+
+from kfjax import linalg
+from kfjax.data import Dataset
+from kfjax.learned.models.labels import Pairs, sightings, transitions
+from kfjax.learned.models.regressors import ridge_regression
+from kfjax.models.functions import Linear
+from kfjax.models.state_space import StateSpaceModel
+
+__all__ = ["Calibration", "calibrate_sensors", "fit_labelled"]
+
+PARTS = ("f", "h", "Q", "R")
+
+
+def fit_labelled(
+    model: StateSpaceModel,
+    data: Dataset,
+    which: Sequence[str] = PARTS,
+    *,
+    inputs: bool = False,
+    offsets: bool = False,
+) -> StateSpaceModel:
+    """Return the model with linear functions and noise covariances fitted to labelled states, in closed form.
+
+    F, B, b = argmin sum_t |x_t - F x_{t-1} - B u_t - b|^2,
+    Q = 1/(K - p) sum_t e_t e_t',   e_t = x_t - f(x_{t-1}, u_t)
+
+    and likewise H from x_t to y_t, and R. K counts the pairs and p what was fitted per row, so that Q and R are
+    unbiased (p = 0 where f or h is kept). Pairs with an unknown state are left out; of y every channel is fitted on the
+    rows where it was seen, and a covariance of two channels on those where both were (0 where they never were).
+    Computed in double precision.
+
+    Args:
+        model: where what is not fitted comes from; any f and h serve for their noise.
+        data: trajectories with true states.
+        which: among "f", "h", "Q" and "R".
+        inputs: fit B for the inputs of the data, an array [N, T, p]; for f only.
+        offsets: fit constants b in f and h.
+
+    Returns:
+        A `StateSpaceModel`; the prior stays.
+
+    Raises:
+        ValueError: an unknown part, no labelled pairs, fewer than are needed, states that do not vary in all
+            directions, or a linear f or h of angles.
+
+    Example:
+        >>> truth = kf.systems.constant_velocity()
+        >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, truth, 50))(jax.random.split(jax.random.key(0), 100))
+        >>> start = truth.replace(f=kf.Linear(jnp.eye(2)), Q=jnp.eye(2), R=jnp.eye(1))
+        >>> model = kf.learned.fit_labelled(start, kf.Dataset(ys, xs))
+        >>> bool(jnp.abs(model.f.A - truth.f.A).max() < 0.01), bool(jnp.abs(model.R / truth.R - 1).max() < 0.1)
+        (True, True)
+    """
+    if not which or not set(which) <= set(PARTS):
+        raise ValueError(f"fit_labelled: which is {tuple(which)}; expected some of {', '.join(PARTS)}.")
+    changes: dict[str, Any] = {}
+    for fn, noise, pairs_of in (("f", "Q", transitions), ("h", "R", sightings)):
+        if not {fn, noise} & set(which):
+            continue
+        pairs = pairs_of("fit_labelled", data)
+        if fn in which:
+            _check_flat(fn, model)
+            changes[fn], residuals, fitted = _linear(fn, pairs, inputs and fn == "f", offsets)
+        else:
+            residuals, fitted = _residuals(fn, model, pairs), 0
+        if noise in which:
+            changes[noise] = _covariance(noise, residuals, pairs.seen, fitted)
+    return model.replace(
+        **{name: jax.tree.map(lambda a: jnp.asarray(a, model.dtype), v) for name, v in changes.items()}
+    )
+
+
+class Calibration(NamedTuple):
+    """What `calibrate_sensors` found.
+
+    Attributes:
+        model: the model with h(x) -> scale rotation h(x) + offset.
+        scale: a number.
+        rotation: [m, m], of determinant 1.
+        offset: [m], in units of y.
+    """
+
+    model: StateSpaceModel
+    scale: Array
+    rotation: Array
+    offset: Array
+
+
+def calibrate_sensors(
+    model: StateSpaceModel, data: Dataset, *, scale: bool = True, rotation: bool = True, offset: bool = False
+) -> Calibration:
+    """Find the scale, rotation and offset of sensors from labelled states, in closed form: few numbers for few data.
+
+    argmin sum_t |y_t - s U h(x_t) - b|^2  over s > 0, U'U = I with det U = 1, and b
+
+    Rows with a missing channel are left out. A general matrix is `fit_labelled(which=("h",))`.
+
+    Args:
+        model: the design model, whose h says what the sensors would see if they were right.
+        data: trajectories with true states.
+        scale: find s; else 1.
+        rotation: find U; else I.
+        offset: find b; else 0.
+
+    Returns:
+        `Calibration`.
+
+    Raises:
+        ValueError: no rows, nothing to find, angles among the observations, a rotation that the data do not determine
+            (one channel, or states along one line in three dimensions), or a scale that is not positive.
+
+    Example:
+        >>> xs = np.random.default_rng(0).normal(size=(1, 50, 2))
+        >>> turned = 2.0 * xs @ np.array([[0.0, 1.0], [-1.0, 0.0]])
+        >>> model = kf.linear_gaussian(jnp.eye(2), jnp.eye(2), jnp.eye(2), jnp.eye(2), (jnp.zeros(2), jnp.eye(2)))
+        >>> found = kf.learned.calibrate_sensors(model, kf.Dataset(turned, xs))
+        >>> float(found.scale.round(3)), found.rotation.round().astype(int).tolist()
+        (2.0, [[0, -1], [1, 0]])
+
+    References:
+        S. Umeyama, Least-squares estimation of transformation parameters between two point patterns, IEEE Trans.
+        Pattern Anal. Mach. Intell. 13 (1991), eq. (39)-(42).
+    """
+    if not (scale or rotation or offset):
+        raise ValueError("calibrate_sensors: got nothing to find; expected some of scale, rotation and offset.")
+    _check_flat("h", model)
+    pairs = sightings("calibrate_sensors", data)
+    rows = pairs.seen.all(axis=1)
+    if not rows.any():
+        raise ValueError("calibrate_sensors: no row has all channels; expected some. Fit channels with fit_labelled.")
+    y = np.asarray(pairs.target, np.float64)[rows]
+    seen = y - _residuals("h", model, pairs)[rows]  # what h says
+    zero = np.zeros(y.shape[1])
+    y_mean, mean = (y.mean(axis=0), seen.mean(axis=0)) if offset else (zero, zero)
+    U = _rotation((y - y_mean).T @ (seen - mean)) if rotation else np.eye(y.shape[1])
+    s = _scale(y - y_mean, (seen - mean) @ U.T) if scale else 1.0
+    b = y_mean - s * U @ mean
+    size, turn, shift = (jnp.asarray(a, model.dtype) for a in (s, U, b))
+    return Calibration(model.replace(h=_turned_function(model.h, size * turn, shift)), size, turn, shift)
+
+
+def _check_flat(fn: str, model: StateSpaceModel) -> None:
+    """Refuse linear maps to angles."""
+    if (model.state_difference if fn == "f" else model.difference) is not None:
+        raise ValueError(
+            f"labelled data: got a model whose {'states' if fn == 'f' else 'observations'} have a difference of their"
+            f" own, such as angles; expected Euclidean ones to fit {fn}. Keep {fn}, or use kf.learned.residual_model."
+        )
+
+
+def _linear(fn: str, pairs: Pairs, inputs: bool, offsets: bool) -> tuple[Linear, np.ndarray, int]:
+    """The least squares, its residuals, and how many numbers were fitted per row."""
+    x = np.asarray(pairs.x, np.float64)
+    if inputs and getattr(pairs.u, "ndim", 0) != 2:
+        raise ValueError("fit_labelled: got inputs=True with data whose inputs are no array; expected [N, T, p].")
+    columns = [x, *([np.asarray(pairs.u, np.float64)] if inputs else []), *([np.ones((len(x), 1))] if offsets else [])]
+    X = np.concatenate(columns, axis=1)
+    for channel, seen in enumerate(pairs.seen.T):
+        _check_rank(f"{fn}, row {channel}", X[seen])
+    W = ridge_regression(X, pairs.target, pairs.seen)
+    A, B, b = np.split(W, [x.shape[1], X.shape[1] - offsets], axis=1)
+    residuals = np.asarray(pairs.target, np.float64) - X @ W.T
+    return Linear(A, B if inputs else None, b[:, 0] if offsets else None), residuals, X.shape[1]
+
+
+def _check_rank(what: str, X: np.ndarray) -> None:
+    """Refuse data that leave the least squares open."""
+    scale = np.abs(X).max(axis=0, initial=0)
+    rank = np.linalg.matrix_rank(X / np.where(scale > 0, scale, 1)) if len(X) else 0
+    if rank < X.shape[1]:
+        raise ValueError(
+            f"fit_labelled: the {len(X)} pairs for {what} have rank {rank}; expected {X.shape[1]}, states (and inputs)"
+            " that vary in all directions. Keep this part, or use more varied data."
+        )
+
+
+def _residuals(fn: str, model: StateSpaceModel, pairs: Pairs) -> np.ndarray:
+    """Return target - fn(x, u), 0 where the target was not seen."""
+    space = model.state_space if fn == "f" else model.observation_space
+    cast = lambda a: jnp.asarray(a, model.dtype) if np.asarray(a).dtype.kind == "f" else a  # noqa: E731
+    x, u, target = jax.tree.map(cast, pairs[:3])
+    difference = jax.vmap(lambda x, u, y: space.difference(y, getattr(model, fn)(x, u)))(x, u, target)
+    return np.where(pairs.seen, np.asarray(difference, np.float64), 0)
+
+
+def _covariance(name: str, residuals: np.ndarray, seen: np.ndarray, fitted: int) -> np.ndarray:
+    """The unbiased covariance of residuals with gaps, made positive semidefinite where gaps left it otherwise."""
+    e, seen = np.where(seen, residuals, 0), seen.astype(float)
+    counts = seen.T @ seen
+    if np.diag(counts).min() <= fitted:
+        raise ValueError(
+            f"fit_labelled: {name} has {int(np.diag(counts).min())} residuals in some row; expected more than the"
+            f" {fitted} numbers that were fitted to them."
+        )
+    C = np.where(counts > fitted, e.T @ e / np.maximum(counts - fitted, 1), 0)
+    values, vectors = np.linalg.eigh(C)
+    return C if values[0] >= 0 else (vectors * np.maximum(values, 0)) @ vectors.T
+
+
+def _rotation(C: np.ndarray) -> np.ndarray:
+    """The rotation U that makes trace(U' C) largest."""
+    m = C.shape[0]
+    if m < 2:
+        raise ValueError(
+            "calibrate_sensors: got one channel; expected at least 2 to find a rotation. Pass rotation=False."
+        )
+    left, values, right = np.linalg.svd(C)
+    sign = np.sign(np.linalg.det(left) * np.linalg.det(right))
+    if values[-2] + sign * values[-1] <= 1e-9 * values[0] or not values[0] > 0:
+        raise ValueError(
+            "calibrate_sensors: the data do not determine a rotation; expected observations that vary in at least"
+            f" {m - 1} directions and are no mirror image. Pass rotation=False, or use more varied data."
+        )
+    left[:, -1] *= sign
+    return left @ right
+
+
+def _scale(y: np.ndarray, turned: np.ndarray) -> float:
+    """The factor of least squares."""
+    s = float(np.sum(y * turned) / max(np.sum(turned**2), np.finfo(float).tiny))
+    if not s > 0:
+        raise ValueError(
+            f"calibrate_sensors: the best scale is {s:.3g}; expected a positive one. Check signs, or allow a rotation."
+        )
+    return s
+
+
+def _turned_function(h: Any, M: Array, b: Array) -> Any:
+    """M h + b; a constant `Linear` stays one, so that the Kalman filter takes it."""
+    if not isinstance(h, Linear) or any(callable(part) for part in (h.A, h.B, h.b)):
+        return Partial(_turned, M, b, h)
+    offset = b if h.b is None else linalg.matmul(M, h.b) + b
+    return Linear(linalg.matmul(M, h.A), None if h.B is None else linalg.matmul(M, h.B), offset)
+
+
+def _turned(M: Array, b: Array, h: Any, x: Array, u: Any) -> Array:
+    return linalg.matmul(M, h(x, u)) + b

@@ -1,0 +1,177 @@
+"""Functions with free numbers that start at zero: polynomials, fitted in closed form, and small networks.
+
+A regressor is a hashable value: `init(key, inputs, outputs, dtype) -> weights`, `regressor(weights, v) -> [outputs]`,
+and `fit(key, weights, v, target, seen) -> weights` for regression. Inputs and targets are standardised by who uses it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jax import Array
+
+from kfjax import linalg
+from kfjax.learned.params import in_precision
+from kfjax.learned.recurrent.cells import dense
+from kfjax.training import Cosine, clipped_adam
+from kfjax.training import fit as train
+
+__all__ = ["MLP", "Polynomial", "ridge_regression"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Polynomial:
+    """All monomials up to a degree, the constant among them; C(inputs + degree, degree) numbers per output.
+
+    Attributes:
+        degree: of the polynomial, at least 0.
+        ridge: penalty on squared weights per row of data, in standardised units.
+
+    Example:
+        >>> kf.learned.Polynomial(3).init(None, inputs=3, outputs=3).shape
+        (3, 20)
+    """
+
+    degree: int = 3
+    ridge: float = 1e-8
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.degree, int) or self.degree < 0 or not self.ridge >= 0:
+            raise ValueError(
+                f"Polynomial: got degree={self.degree!r}, ridge={self.ridge}; expected an integer and a number of at"
+                " least 0."
+            )
+
+    def init(self, key: Any, inputs: int, outputs: int, dtype: Any = None) -> Array:
+        """Return weights of zero, [outputs, monomials]."""
+        del key
+        return jnp.zeros((outputs, sum(len(last) for _, last in _monomials(inputs, self.degree)) + 1), dtype)
+
+    def basis(self, v: Array) -> Array:
+        """Return the monomials of v, the constant first; those of degree d are products with those of degree d - 1."""
+        parts = [jnp.ones(1, v.dtype)]
+        for parents, last in _monomials(v.shape[-1], self.degree):
+            parts.append(parts[-1][parents] * v[last])
+        return jnp.concatenate(parts)
+
+    def __call__(self, weights: Array, v: Array) -> Array:
+        """Return the polynomials at v, [outputs]."""
+        return linalg.matmul(weights, self.basis(v))
+
+    def fit(self, key: Any, weights: Array, v: Array, target: np.ndarray, seen: np.ndarray) -> np.ndarray:
+        """Return the weights of the least squares, in closed form; the old ones do not matter."""
+        del key
+        basis = np.asarray(jax.vmap(self.basis)(v), np.float64)
+        return ridge_regression(basis, target, seen, self.ridge).astype(weights.dtype)
+
+
+@functools.cache
+def _monomials(inputs: int, degree: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Per degree: which monomial of the degree below times which input makes each one."""
+    table = []
+    before: dict[tuple[int, ...], int] = {(): 0}
+    for d in range(1, degree + 1):
+        now = list(itertools.combinations_with_replacement(range(inputs), d))
+        lower, last = [before[m[:-1]] for m in now], [m[-1] for m in now]
+        table.append((np.array(lower, np.int32), np.array(last, np.int32)))
+        before = {m: i for i, m in enumerate(now)}
+    return table
+
+
+def ridge_regression(basis: np.ndarray, target: np.ndarray, seen: np.ndarray, ridge: float = 0.0) -> np.ndarray:
+    """Return W [k, p] with target = W basis by least squares over the rows that were seen, output by output."""
+    p, weights = basis.shape[1], []
+    groups = [slice(None)] if seen.all() else range(target.shape[1])  # one factorisation where nothing is missing
+    for group in groups:
+        rows = slice(None) if seen.all() else seen[:, group]
+        X, y = basis[rows], np.asarray(target, np.float64)[rows][:, group]
+        penalty = np.sqrt(ridge * len(X)) * np.eye(p)
+        zeros = np.zeros((p, *y.shape[1:]))
+        weights.append(np.linalg.lstsq(np.concatenate([X, penalty]), np.concatenate([y, zeros]), rcond=None)[0])
+    return weights[0].T if seen.all() else np.stack(weights)
+
+
+@dataclasses.dataclass(frozen=True)
+class MLP:
+    """Dense layers with SiLU, and a last one that starts at zero.
+
+    Attributes:
+        hidden: sizes of the hidden layers.
+        steps: of Adam, for regression.
+        learning_rate: its first one; it falls to a hundredth as a cosine.
+        batch_size: pairs per step.
+
+    Example:
+        >>> weights = kf.learned.MLP((16,)).init(jax.random.key(0), inputs=2, outputs=1)
+        >>> kf.learned.MLP((16,))(weights, jnp.ones(2)).tolist()
+        [0.0]
+    """
+
+    hidden: tuple[int, ...] = (32, 32)
+    steps: int = 3000
+    learning_rate: float = 5e-3
+    batch_size: int = 256
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.hidden, tuple) or any(not isinstance(size, int) or size < 1 for size in self.hidden):
+            raise ValueError(f"MLP: hidden is {self.hidden!r}; expected a tuple of sizes, such as (32, 32).")
+        if min(self.steps, self.batch_size) < 1 or not self.learning_rate > 0:
+            raise ValueError(
+                f"MLP: got steps={self.steps}, batch_size={self.batch_size}, learning_rate={self.learning_rate};"
+                " expected positive numbers."
+            )
+
+    def init(self, key: Array | None, inputs: int, outputs: int, dtype: Any = None) -> Any:
+        """Draw the weights."""
+        if key is None:
+            raise ValueError("MLP: got no random key; expected one, to draw the hidden layers. Pass key=.")
+        dtype = jnp.result_type(float) if dtype is None else dtype
+        return in_precision(dtype, _Layers(self.hidden, outputs).init(key, jnp.zeros(inputs, dtype)))
+
+    def __call__(self, weights: Any, v: Array) -> Array:
+        """Return the network's output, [outputs]."""
+        network: Any = _Layers(self.hidden, weights["params"]["last"]["bias"].shape[-1])
+        return network.apply(weights, v)
+
+    def fit(self, key: Array | None, weights: Any, v: Array, target: np.ndarray, seen: np.ndarray) -> Any:
+        """Return weights trained on the mean squared error."""
+        if key is None:
+            raise ValueError("MLP: got no random key; expected one, to draw batches. Pass key=.")
+        data = (v, jnp.asarray(target, v.dtype), jnp.asarray(seen))
+        optimizer = clipped_adam(Cosine(self.learning_rate, self.steps, final=0.01))
+        options: dict[str, Any] = {"steps": self.steps, "batch_size": self.batch_size, "reports": 1, "show": False}
+        return train(_SquaredError(self), weights, data, key=key, optimizer=optimizer, **options).params
+
+
+class _Layers(nn.Module):
+    """The network of an `MLP`."""
+
+    hidden: tuple[int, ...]
+    outputs: int
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Return the output."""
+        for k, size in enumerate(self.hidden):
+            x = nn.silu(dense(size, name=f"dense_{k}")(x))
+        return dense(self.outputs, zero=True, name="last")(x)
+
+
+@dataclasses.dataclass(frozen=True)
+class _SquaredError:
+    """The loss of a regression, a value."""
+
+    regressor: MLP
+
+    def __call__(self, weights: Any, batch: tuple[Array, Array, Array], key: Array) -> Array:
+        del key
+        v, target, seen = batch
+        error = target - jax.vmap(self.regressor, (None, 0))(weights, v)
+        return jnp.sum(jnp.where(seen, error, 0) ** 2) / jnp.maximum(jnp.sum(seen), 1)

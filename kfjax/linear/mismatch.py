@@ -1,0 +1,93 @@
+"""What can be reached: the exact error of linear filters, mismatch included, without Monte Carlo."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from kfjax import linalg
+from kfjax.filters.gaussian import kalman
+from kfjax.linear.riccati import time_invariant
+from kfjax.models.state_space import StateSpaceModel
+
+__all__ = ["expected_error"]
+
+
+def expected_error(
+    truth: StateSpaceModel, design: StateSpaceModel | None = None, *, steps: int, gain: Array | None = None
+) -> Array:
+    """Return E[(x_t - xhat_t)(x_t - xhat_t)'] for t = 1..T, of a linear filter on data from another linear model.
+
+    The pair z = (x, x - xhat) is linear in itself and the noise, z_t = A_t z_{t-1} + B_t (e_t, v_t), so that its second
+    moment follows M_t = A_t M_{t-1} A_t' + B_t diag(Q, R) B_t' exactly. With design = truth the mean of the diagonal is
+    the least mean squared error, the floor of a linear study.
+
+    Args:
+        truth: the linear, time-invariant model that the data come from.
+        design: the model of the filter, of the same dimensions; default the truth.
+        steps: T.
+        gain: a constant gain [n, m]; default the Kalman gains of the design, from its prior.
+
+    Returns:
+        [T, n, n]; 10 log10 of `jnp.trace(...) / n`, averaged over steps, is the MSE in dB.
+
+    Raises:
+        ValueError: if a model is not linear and time-invariant, the dimensions differ, or steps is below 1.
+
+    Example:
+        >>> truth = kf.systems.canonical(2)
+        >>> floor = kf.evaluation.expected_error(truth, steps=50)
+        >>> mismatched = kf.evaluation.expected_error(truth, truth.replace(Q=100 * truth.Q), steps=50)
+        >>> bool(jnp.trace(mismatched[-1]) > jnp.trace(floor[-1]))
+        True
+
+    References:
+        A. H. Jazwinski, Stochastic Processes and Filtering Theory (1970), section 7.8.
+    """
+    design = truth if design is None else design
+    for model in (truth, design):
+        time_invariant("expected_error", model)
+    if truth.n != design.n or truth.R.shape != design.R.shape:
+        raise ValueError(
+            f"expected_error: truth has n = {truth.n}, m = {truth.R.shape[0]} and design n = {design.n},"
+            f" m = {design.R.shape[0]}; expected the same."
+        )
+    if steps < 1:
+        raise ValueError(f"expected_error: steps is {steps}; expected at least 1.")
+    return _expected_error(truth, design, steps, gain)
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _expected_error(truth: StateSpaceModel, design: StateSpaceModel, steps: int, gain: Any) -> Array:
+    F, H, Fd, Hd = truth.f.A, truth.h.A, design.f.A, design.h.A
+    identity, zero = jnp.eye(truth.n, dtype=F.dtype), jnp.zeros_like(F)
+    noise = jax.scipy.linalg.block_diag(truth.Q, truth.R)
+    forward = kalman()
+
+    def step(carry: tuple, _: Any) -> tuple:
+        M, belief = carry
+        K = gain
+        if gain is None:
+            belief = forward.predict(design, belief)
+            K = _gain(design, belief.cov)
+            belief, _ = forward.update(design, belief, jnp.zeros(Hd.shape[0], F.dtype))
+        rest = identity - linalg.matmul(K, H)
+        mismatch = linalg.matmul(rest, F - Fd) - linalg.matmul(K, linalg.matmul(H - Hd, Fd))
+        A = jnp.block([[F, zero], [mismatch, linalg.matmul(identity - linalg.matmul(K, Hd), Fd)]])
+        B = jnp.block([[identity, jnp.zeros_like(K)], [rest, -K]])
+        M = linalg.symmetric(linalg.quadratic(A, M) + linalg.quadratic(B, noise))
+        return (M, belief), M[truth.n :, truth.n :]
+
+    mean = jnp.concatenate([truth.prior.mean, truth.prior.mean - design.prior.mean])
+    M = jnp.outer(mean, mean) + jnp.kron(jnp.ones((2, 2), F.dtype), truth.prior.cov)
+    return jax.lax.scan(step, (M, design.prior), length=steps)[1]
+
+
+def _gain(design: StateSpaceModel, P: Array) -> Array:
+    """The Kalman gain at a predicted covariance."""
+    HP = linalg.matmul(design.h.A, P)
+    return linalg.factorise(linalg.matmul(HP, design.h.A.T) + design.R).solve(HP).T

@@ -1,0 +1,77 @@
+"""Affine functions whose matrices are parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from kfjax import linalg
+from kfjax._support.pytrees import Pytree, as_array, as_pytree
+
+__all__ = ["Linear"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Linear(Pytree):
+    """The affine function A x + B u + b, whose matrices are parameters.
+
+    Up to eight columns are added from the last to the first: with positions listed before their derivatives the largest
+    term comes last, and what is small beside it in float32 is not lost.
+
+    Filters take the exact path for it. Each of A, B and b may be a callable of u (for example of a time step); with B
+    None, u enters through such callables only.
+
+    Attributes:
+        A: [k, n], or a callable u -> [k, n].
+        B: [k, p], or a callable, or None.
+        b: [k], or a callable, or None.
+
+    Raises:
+        ValueError: if the shapes do not fit.
+
+    Example:
+        >>> kf.Linear([[1.0, 0.5], [0.0, 1.0]])(jnp.array([1.0, 3.0]), None).tolist()
+        [2.5, 3.0]
+    """
+
+    A: Any
+    B: Any = None
+    b: Any = None
+
+    def __post_init__(self) -> None:
+        for name in ("A", "B", "b"):
+            object.__setattr__(self, name, as_pytree(as_array(getattr(self, name))))
+        for name, ndim in (("A", 2), ("B", 2), ("b", 1)):
+            value = getattr(self, name)
+            if value is None or callable(value):
+                continue
+            if np.ndim(value) != ndim:
+                raise ValueError(
+                    f"Linear: {name} has shape {np.shape(value)}; expected {ndim} axes "
+                    f"({'[k, n]' if name == 'A' else '[k, p]' if name == 'B' else '[k]'}). Reshape it."
+                )
+            if not callable(self.A) and np.shape(value)[0] != np.shape(self.A)[0]:
+                raise ValueError(
+                    f"Linear: {name} has {np.shape(value)[0]} rows; expected {np.shape(self.A)[0]}, as many as A."
+                )
+
+    def at(self, u: Any) -> Linear:
+        """Return the function of x alone, with u put in: Linear(A, None, B u + b)."""
+        A, B, b = (m(u) if callable(m) else m for m in (self.A, self.B, self.b))
+        if B is not None:
+            if u is None:
+                raise ValueError("Linear: got no input u; expected one, since B is given. Pass us= to run.")
+            if jnp.shape(u) != B.shape[1:]:
+                raise ValueError(f"Linear: input u has shape {jnp.shape(u)}; expected {B.shape[1:]}, the columns of B.")
+            b = linalg.matmul(B, u) if b is None else linalg.matmul(B, u) + b
+        return Linear.unchecked(A, None, b)
+
+    def __call__(self, x: Array, u: Any = None) -> Array:
+        """Return A x + B u + b."""
+        fixed = self.at(u)
+        mean = linalg.matmul(fixed.A, x)
+        return mean if fixed.b is None else mean + fixed.b

@@ -1,0 +1,68 @@
+"""Drawing trajectories from a state-space model."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from kfjax import linalg
+from kfjax.models.state_space import StateSpaceModel
+
+__all__ = ["simulate"]
+
+
+def simulate(
+    key: Array, model: StateSpaceModel, steps: int | None = None, us: Any = None, *, initial: Any = None
+) -> tuple[Array, Array]:
+    """Draw a trajectory: x_0 from the prior, then x_t = f(x_{t-1}, u_t) + e_t and y_t = h(x_t, u_t) + v_t.
+
+    Args:
+        key: a random key; `jax.vmap` over split keys gives a batch.
+        model: the model to draw from; its Q is taken at x_{t-1}, its R at x_t.
+        steps: T; may be left out where us is given.
+        us: inputs with a leading time axis [T, ...], or None.
+        initial: x_0 [n], drawn from the prior if None.
+
+    Returns:
+        xs [T, n] and ys [T, m], for t = 1..T (x_0 is not among them).
+
+    Raises:
+        ValueError: if T is not given, is below one, or differs from the length of us.
+
+    Example:
+        >>> xs, ys = kf.simulate(jax.random.key(0), kf.systems.constant_velocity(), steps=5)
+        >>> xs.shape, ys.shape
+        ((5, 2), (5, 1))
+    """
+    lengths = {leaf.shape[0] for leaf in jax.tree.leaves(us)} | ({steps} if steps is not None else set())
+    if len(lengths) != 1 or min(lengths) < 1:
+        raise ValueError(
+            f"simulate: got steps={steps} and us of lengths {sorted(lengths - {steps})}; expected one number of steps,"
+            " at least 1. Pass steps=, or us with a leading time axis."
+        )
+    return _simulate(key, model, us, initial, lengths.pop())
+
+
+def _draw(key: Array, cov: Array) -> Array:
+    """Draw from N(0, cov)."""
+    return linalg.matmul(linalg.cholesky(cov), jax.random.normal(key, cov.shape[:1], cov.dtype))
+
+
+@functools.partial(jax.jit, static_argnums=4)
+def _simulate(key: Array, model: StateSpaceModel, us: Any, initial: Any, steps: int) -> tuple[Array, Array]:
+    key, first = jax.random.split(key)
+    space = model.state_space
+    x0 = space.retract(model.prior.mean, _draw(first, model.prior.cov)) if initial is None else jnp.asarray(initial)
+
+    def body(x: Array, at: tuple[Array, Any]) -> tuple[Array, tuple[Array, Array]]:
+        key, u = at
+        process, observation = jax.random.split(key)
+        x = space.retract(model.f(x, u), _draw(process, model.process_noise(x, u))).astype(model.dtype)
+        y = model.h(x, u) + _draw(observation, model.observation_noise(x, u))
+        return x, (x, y.astype(model.dtype))
+
+    return jax.lax.scan(body, x0.astype(model.dtype), (jax.random.split(key, steps), us))[1]

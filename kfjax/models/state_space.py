@@ -1,0 +1,245 @@
+"""State-space models as pytrees: what every filter, smoother and simulator takes as its parameters.
+
+x_t = f(x_{t-1}, u_t) + e_t,   e_t ~ N(0, Q)
+y_t = h(x_t, u_t)     + v_t,   v_t ~ N(0, R),      x_0 ~ N(prior.mean, prior.cov),   t = 1..T
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from kfjax._support.arguments import check_covariance, is_concrete
+from kfjax._support.pytrees import Pytree, as_array, as_pytree, promote
+from kfjax.base import Gaussian
+from kfjax.models.functions import Linear
+from kfjax.models.spaces import EUCLIDEAN, Space
+
+__all__ = ["StateSpaceModel", "linear_gaussian", "model_of", "with_model"]
+
+Params = TypeVar("Params")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class StateSpaceModel(Pytree):
+    """A state-space model with additive Gaussian noise; a pytree whose leaves are its parameters.
+
+    x_t = f(x_{t-1}, u_t) + e_t,  y_t = h(x_t, u_t) + v_t,  e_t ~ N(0, Q),  v_t ~ N(0, R),  x_0 ~ prior.
+
+    Functions with learnable parameters are `jax.tree_util.Partial(fn, theta)` with a module-level `fn(theta, x, u)`, so
+    that models built alike share one compilation. Use `model.replace(Q=...)` for a changed copy.
+
+    Attributes:
+        f: `(x [n], u) -> [n]`. A plain function, a `Partial`, or a `Linear`.
+        h: `(x [n], u) -> [m]`, likewise.
+        Q: process noise covariance [n, n], or a callable of (x_{t-1|t-1}, u_t).
+        R: observation noise covariance [m, m], or a callable of (x_{t|t-1}, u_t).
+        prior: belief about x_0, a `Gaussian` or a pair (mean [n], cov [n, n]); cov = 0 says that x_0 is known.
+        difference: `(y, y_hat) -> [m]`, for observations such as angles; None is y - y_hat.
+        state_difference: `(x, x_hat) -> [n]`, for states on curved spaces; None is x - x_hat.
+        retract: `(x, d) -> x`, moves x along a tangent vector; None is x + d. Goes with `state_difference`.
+        log_likelihood: `(x, y, u, observed) -> scalar`, for particle filters with other than Gaussian noise.
+
+    Raises:
+        ValueError: wrong shapes, an asymmetric or indefinite Q, R or prior.cov, non-finite numbers, or leaves that are
+            not real numbers. Checked on construction, as far as values are known (not inside a trace).
+
+    Example:
+        >>> model = kf.StateSpaceModel(
+        ...     f=lambda x, u: jnp.sin(x), h=lambda x, u: x[:1], Q=0.1 * jnp.eye(2), R=[[0.5]],
+        ...     prior=kf.Gaussian(jnp.zeros(2), jnp.eye(2)))
+        >>> model.R.shape
+        (1, 1)
+    """
+
+    f: Any
+    h: Any
+    Q: Any
+    R: Any
+    prior: Any
+    difference: Any = None
+    state_difference: Any = None
+    retract: Any = None
+    log_likelihood: Any = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.prior, tuple) or len(self.prior) != 2:
+            raise ValueError(
+                f"StateSpaceModel: prior is {type(self.prior).__name__}; expected kf.Gaussian(mean [n], cov [n, n])."
+            )
+        values = {
+            field.name: as_pytree(getattr(self, field.name))
+            for field in dataclasses.fields(self)
+            if field.name != "prior"
+        }
+        values |= {
+            "Q": as_array(values["Q"]),
+            "R": as_array(values["R"]),
+            "prior": Gaussian(*map(as_array, self.prior)),
+        }
+        for name in ("f", "h"):
+            if not callable(values[name]):
+                raise ValueError(
+                    f"StateSpaceModel: {name} is {type(values[name]).__name__}; expected a function of (x, u)."
+                    " A matrix goes in kf.Linear(A)."
+                )
+        for name in ("Q", "R"):
+            if values[name] is None:
+                raise ValueError(f"StateSpaceModel: {name} is None; expected a covariance, or a function of (x, u).")
+        for name, value in promote(values, "StateSpaceModel").items():
+            object.__setattr__(self, name, value)
+        _check_model(self)
+
+    @property
+    def n(self) -> int:
+        """The dimension of the state (of its tangent space, for a curved one)."""
+        return self.prior.cov.shape[-1]
+
+    @property
+    def dtype(self) -> Any:
+        """The float dtype of every leaf."""
+        return self.prior.mean.dtype
+
+    @property
+    def state_space(self) -> Space:
+        """How states are subtracted and moved."""
+        if self.state_difference is None:
+            return EUCLIDEAN
+        return Space(self.state_difference, self.retract)
+
+    @property
+    def observation_space(self) -> Space:
+        """How observations are subtracted; predicted ones are averaged as offsets from a reference."""
+        return EUCLIDEAN if self.difference is None else Space(self.difference, jnp.add)
+
+    def process_noise(self, x: Array, u: Any = None) -> Array:
+        """Return Q [n, n] at (x_{t-1|t-1}, u_t)."""
+        return self.Q(x, u).astype(self.dtype) if callable(self.Q) else self.Q
+
+    def observation_noise(self, x: Array, u: Any = None) -> Array:
+        """Return R [m, m] at (x_{t|t-1}, u_t)."""
+        return self.R(x, u).astype(self.dtype) if callable(self.R) else self.R
+
+    def replace(self, **changes: Any) -> StateSpaceModel:
+        """Return a copy with other fields; they are checked like a new model's."""
+        _check_fields("StateSpaceModel.replace", type(self), changes)
+        return dataclasses.replace(self, **changes)
+
+    @classmethod
+    def axes(cls, **axes: int | None) -> Any:
+        """Return a model of batch axes for `jax.vmap(..., in_axes=...)`: None but for the fields named.
+
+        Example:
+            >>> kf.StateSpaceModel.axes(Q=0).Q, kf.StateSpaceModel.axes(Q=0).R
+            (0, None)
+        """
+        _check_fields(f"{cls.__name__}.axes", cls, axes)
+        return cls.unchecked(*(axes.get(field.name) for field in dataclasses.fields(cls)))
+
+
+def _check_fields(who: str, cls: type, names: Any) -> None:
+    """Refuse names that are no fields of a dataclass."""
+    known = {field.name for field in dataclasses.fields(cls)}
+    if unknown := set(names) - known:
+        raise ValueError(f"{who}: got {', '.join(sorted(unknown))}; expected fields among {', '.join(sorted(known))}.")
+
+
+def _check_model(model: StateSpaceModel) -> None:
+    """The public door of a model: shapes, then values where they are known."""
+    mean, cov = model.prior
+    n = cov.shape[-1] if cov.ndim else 0
+    if mean.ndim != 1 or cov.shape != (n, n) or (model.retract is None and mean.shape != (n,)) or n == 0:
+        raise ValueError(
+            f"StateSpaceModel: prior has mean {mean.shape} and cov {cov.shape}; expected [n] and [n, n]."
+            " A batch of models is made with jax.vmap."
+        )
+    if (model.retract is None) != (model.state_difference is None):
+        raise ValueError("StateSpaceModel: got one of state_difference and retract; expected both or neither.")
+    if not callable(model.Q) and model.Q.shape != (n, n):
+        raise ValueError(f"StateSpaceModel: Q has shape {model.Q.shape}; expected ({n}, {n}), as prior.cov.")
+    if not callable(model.R) and (model.R.ndim != 2 or model.R.shape[0] != model.R.shape[1]):
+        raise ValueError(f"StateSpaceModel: R has shape {model.R.shape}; expected [m, m].")
+    _check_linear("f", model.f, n, n)
+    _check_linear("h", model.h, n, None if callable(model.R) else model.R.shape[0])
+    for name, value in (("Q", model.Q), ("R", model.R), ("prior.cov", cov)):
+        if not callable(value):
+            check_covariance(f"StateSpaceModel: {name}", value)
+    if is_concrete(mean) and not np.isfinite(mean).all():
+        raise ValueError("StateSpaceModel: prior.mean has NaN or infinite entries; expected finite numbers.")
+
+
+def _check_linear(name: str, fn: Any, n: int, rows: int | None) -> None:
+    """Check the shape of a Linear with a constant matrix."""
+    if not isinstance(fn, Linear) or callable(fn.A):
+        return
+    if fn.A.shape[1] != n or rows not in (None, fn.A.shape[0]):
+        raise ValueError(
+            f"StateSpaceModel: {name} = Linear with A of shape {fn.A.shape}; expected"
+            f" ({'m' if rows is None else rows}, {n}), given Q, R and the prior."
+        )
+
+
+def linear_gaussian(F: Any, H: Any, Q: Any, R: Any, prior: Any, B: Any = None) -> StateSpaceModel:
+    """Return the linear Gaussian model x_t = F x_{t-1} + B u_t + e_t, y_t = H x_t + v_t.
+
+    Args:
+        F: [n, n], or a callable of u.
+        H: [m, n], or a callable of u.
+        Q: [n, n], or a callable of (x, u).
+        R: [m, m], or a callable of (x, u).
+        prior: `Gaussian(mean [n], cov [n, n])` of x_0.
+        B: [n, p], a callable of u, or None.
+
+    Returns:
+        The model; every filter runs it, `kfjax.kalman()` exactly.
+
+    Raises:
+        ValueError: as `StateSpaceModel`.
+
+    Example:
+        >>> model = kf.linear_gaussian(
+        ...     F=[[1.0, 1.0], [0.0, 1.0]], H=[[1.0, 0.0]], Q=0.01 * jnp.eye(2), R=[[1.0]],
+        ...     prior=kf.Gaussian(jnp.zeros(2), jnp.eye(2)))
+        >>> model.n
+        2
+    """
+    return StateSpaceModel(Linear(F, B), Linear(H), Q, R, prior)
+
+
+def is_linear(model: StateSpaceModel) -> bool:
+    """Tell whether both functions of the model are `Linear`."""
+    return isinstance(model.f, Linear) and isinstance(model.h, Linear)
+
+
+def model_of(params: Any) -> StateSpaceModel | Any:  # None, too, without asking every caller to check
+    """Return the model that params is, or has as its `.model`, or None."""
+    model = getattr(params, "model", params)
+    return model if isinstance(model, StateSpaceModel) else None
+
+
+def with_model(params: Params, **changes: Any) -> Params:
+    """Return params with fields of the state-space model(s) inside replaced: a lens for filters made of filters.
+
+    Args:
+        params: a `StateSpaceModel`, or any pytree that holds some.
+        **changes: fields of `StateSpaceModel`.
+
+    Raises:
+        ValueError: if there is no model inside, or no such field.
+
+    Example:
+        >>> kf.with_model(kf.systems.constant_velocity(), R=[[4.0]]).R.tolist()
+        [[4.0]]
+    """
+
+    def is_model(p: Any) -> bool:
+        return isinstance(p, StateSpaceModel)
+
+    if not any(is_model(leaf) for leaf in jax.tree.leaves(params, is_leaf=is_model)):
+        raise ValueError(f"with_model: params is {type(params).__name__}; expected one that holds a StateSpaceModel.")
+    return jax.tree.map(lambda p: p.replace(**changes) if is_model(p) else p, params, is_leaf=is_model)

@@ -1,0 +1,1 @@
+"""Smoothers: beliefs given the whole record."""

@@ -1,0 +1,96 @@
+"""Estimates in observation space: predicted, filtered, smoothed and imputed y, each with its covariance."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from kfjax import linalg
+from kfjax.base import Filter, Gaussian
+from kfjax.filters.beliefs import belief_of, model_and_rule
+from kfjax.models.observing import bind
+from kfjax.models.record_checks import check_mask_dtype, check_nan
+from kfjax.models.spaces import Space
+from kfjax.models.state_space import StateSpaceModel
+
+__all__ = ["impute", "noise_given_seen"]
+
+
+def impute(
+    filter: Filter,
+    params: Any,
+    estimate: Any,
+    ys: Array,
+    observed: Array,
+    us: Any = None,
+) -> Gaussian:
+    """Fill the gaps of ys: E[y_t | data] where missing, y_t itself (with zero covariance) where seen.
+
+    A missing channel whose noise is correlated with that of a seen one is conditioned on it:
+    y = h(x) + G (y_seen - h(x)) + w with G = R_ms R_ss^-1 and Cov[w] = R_mm - G R_sm.
+
+    Args:
+        filter: a filter with a moment rule.
+        params: the `StateSpaceModel`, or params that hold one.
+        estimate: mean [T, n] and cov [T, n, n]: filtered, or (usually) smoothed.
+        ys: observations [T, m]; unobserved entries may hold anything.
+        observed: booleans [T] or [T, m].
+        us: inputs [T, ...], or None.
+
+    Returns:
+        `Gaussian` with mean [T, m] and cov [T, m, m].
+
+    Raises:
+        ValueError: if the filter has no rule, the estimate no covariance, the shapes differ, or ys has NaN where seen.
+
+    Example:
+        >>> model = kf.systems.constant_velocity()
+        >>> ys, observed = kf.split_missing(jnp.array([[0.0], [jnp.nan], [2.0]]))
+        >>> smoothed = kf.smooth(kf.kalman(), model, kf.run(kf.kalman(), model, ys, observed=observed)[1])
+        >>> kf.impute(kf.kalman(), model, smoothed, ys, observed).cov[:, 0, 0].round(1).tolist()
+        [0.0, 1.399999976158142, 0.0]
+    """
+    model = model_and_rule("impute", filter, params, estimate, us)
+    check_mask_dtype("impute", observed)
+    check_nan("impute", ys, observed, None)
+    ys, observed = jnp.asarray(ys), jnp.asarray(observed, bool)
+    steps = estimate.mean.shape[0]
+    if ys.ndim != 2 or ys.shape[0] != steps or observed.shape not in (ys.shape, ys.shape[:1]):
+        raise ValueError(
+            f"impute: ys is {ys.shape} and observed {observed.shape} for {steps} estimates;"
+            " expected [T, m], and [T] or [T, m]."
+        )
+    mask = jnp.broadcast_to(observed.reshape(steps, -1), ys.shape)
+    return _impute(filter, model, belief_of(estimate), jnp.where(mask, ys, 0), mask, us)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _impute(filter: Filter, model: StateSpaceModel, beliefs: Gaussian, ys: Array, masks: Array, us: Any) -> Gaussian:
+    space: Space = model.observation_space
+
+    def one(belief: Gaussian, y: Array, mask: Array, u: Any) -> Gaussian:
+        h = bind(model.h, u)
+        G, rest = noise_given_seen(model.observation_noise(belief.mean, u), mask)
+
+        def given_seen(x: Array) -> Array:
+            y_hat = h(x)
+            return y_hat + linalg.matmul(G, jnp.where(mask, space.difference(y, y_hat), 0))
+
+        moments = filter.rule(given_seen, belief, model.state_space, space)
+        hidden = ~mask[None, :] & ~mask[:, None]
+        return Gaussian(jnp.where(mask, y, moments.mean), jnp.where(hidden, moments.cov + rest, 0))
+
+    return jax.vmap(one)(beliefs, ys, masks, us)
+
+
+def noise_given_seen(R: Array, mask: Array) -> tuple[Array, Array]:
+    """Return G [m, m] and the covariance of the rest in v = G v_seen + rest; the rest is zero in seen channels."""
+    R_seen = jnp.where(mask[None, :], R, 0)  # the columns of seen channels
+    block = jnp.where(mask[:, None], R_seen, 0) + jnp.diag((~mask).astype(R.dtype))
+    G = linalg.factorise(block).solve(R_seen.T).T
+    hidden = ~mask[None, :] & ~mask[:, None]
+    return G, jnp.where(hidden, R - linalg.matmul(G, R_seen.T), 0)

@@ -1,0 +1,247 @@
+"""Smoothing by backward simulation: whole trajectories from the posterior, drawn from stored particles."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from kfjax import linalg
+from kfjax.base import Filter, Info
+from kfjax.filters.backward_kernels import Belief, backward_kernel
+from kfjax.filters.beliefs import model_and_rule
+from kfjax.filters.particles.resampling import inverse_cdf
+from kfjax.filters.square_root_form import SquareRoot
+from kfjax.models.record_checks import is_singular, until
+from kfjax.models.state_space import StateSpaceModel, model_of
+from kfjax.smoothers.records import factors_or_belief, records
+
+__all__ = ["Trajectories", "sample_posterior", "simulate_smoothed", "whole_state"]
+
+
+class Trajectories(NamedTuple):
+    """Trajectories drawn from p(x_1..T | y_1..T), all of equal weight.
+
+    Attributes:
+        states: [M, T, n], x_1..x_T.
+        initial: x_0 of each [M, n], or None if the first particles were not given.
+    """
+
+    states: Array
+    initial: Array | None
+
+
+def whole_state(state: Any, info: Info) -> Any:
+    """Keep the whole state of every step: an `emit` for `kfjax.run`."""
+    del info
+    return state
+
+
+def simulate_smoothed(
+    key: Array,
+    params: Any,
+    states: Any,
+    us: Any = None,
+    *,
+    trajectories: int = 100,
+    initial: Any = None,
+    length: Any = None,
+) -> Trajectories:
+    """Draw trajectories from the smoothing distribution, backwards through the stored particles of a filter.
+
+    x_T from the last particles, then for t = T-1..0 one of the particles x_t^i with weights
+
+        w_t^i p(x_{t+1} | x_t^i),   p(x' | x) = N(x' - f(x, u); 0, Q(x, u)).
+
+    It costs T M N. Means and covariances over the trajectories are those of the smoother; so is anything else, such as
+    the distribution of a maximum over time.
+
+    Args:
+        key: a random key.
+        params: the `StateSpaceModel`, or params that hold one. Q must be invertible: else no particle but its own
+            ancestor leads to x_{t+1}. Where a Q that cannot be looked at (traced, or a callable) is singular, NaN.
+        states: the stacked states [T, ...] of a run of `kfjax.particle` (or `auxiliary_particle`), which
+            `kfjax.run(..., emit=kfjax.whole_state)` returns.
+        us: the inputs of that run.
+        trajectories: M.
+        initial: the state before the first step, to draw x_0 too: `filter.init(params, key)` with the key of that run.
+        length: the length of that run, if it had one; later entries are those of the end.
+
+    Returns:
+        `Trajectories(states [M, T, n], initial [M, n] or None)`.
+
+    Raises:
+        ValueError: if states has no particles, trajectories is below 1, or Q is singular.
+
+    Example:
+        >>> model = kf.systems.constant_velocity()
+        >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=20)
+        >>> final, states = kf.run(kf.particle(500), model, ys, key=jax.random.key(1), emit=kf.whole_state)
+        >>> kf.simulate_smoothed(jax.random.key(2), model, states, trajectories=50).states.shape
+        (50, 20, 2)
+
+    References:
+        S. J. Godsill, A. Doucet, M. West, Monte Carlo smoothing for nonlinear time series, JASA 99 (2004), algorithm 1.
+    """
+    model = _check(params, states, trajectories)
+    first = None if initial is None else (initial.particles, initial.log_weights)
+    return _simulate(key, model, (states.particles, states.log_weights), first, us, length, trajectories)
+
+
+def _check(params: Any, states: Any, trajectories: int) -> StateSpaceModel:
+    """The public door: the model, or what is wrong."""
+    model = model_of(params)
+    if model is None or not hasattr(states, "particles") or states.covs is not None or states.particles.ndim != 3:
+        raise ValueError(
+            f"simulate_smoothed: got states {type(states).__name__}; expected the stacked states of kf.particle on a"
+            " StateSpaceModel, from run(..., emit=kf.whole_state)."
+        )
+    if trajectories < 1:
+        raise ValueError(f"simulate_smoothed: trajectories is {trajectories}; expected at least 1.")
+    if is_singular(model.Q):
+        raise ValueError(
+            "simulate_smoothed: Q is singular; expected an invertible one, since backward weights are transition"
+            " densities. Add a little noise to Q, or use kf.smooth with a Gaussian filter."
+        )
+    return model
+
+
+Cloud = tuple[Array, Array]  # particles [N, n] and log weights [N]
+
+
+@functools.partial(jax.jit, static_argnums=6)
+def _simulate(
+    key: Array, model: StateSpaceModel, clouds: Cloud, first: Cloud | None, us: Any, length: Any, count: int
+) -> Trajectories:
+    steps = clouds[0].shape[0]
+    active = None if length is None else jnp.arange(steps) < length
+    us = us if length is None else until(length, us)
+    earlier = jax.tree.map(lambda a: a[:-1], clouds)
+    if first is not None:
+        earlier = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, earlier)
+    us, active = jax.tree.map(lambda a: a[steps - earlier[0].shape[0] :], (us, active))
+    keys = jax.random.split(key, earlier[0].shape[0] + 1)
+
+    def back(later: Array, at: tuple[Cloud, Any, Any, Array]) -> tuple[Array, Array]:
+        cloud, u, active_t, key_t = at
+        drawn = _step_back(key_t, model, cloud, u, later)
+        new = drawn if active_t is None else jnp.where(active_t, drawn, later)
+        return new, new
+
+    particles, log_weights = jax.tree.map(lambda a: a[-1], clouds)
+    last = particles[inverse_cdf(log_weights, jax.random.uniform(keys[-1], (count,), particles.dtype))]
+    drawn = jax.lax.scan(back, last, (earlier, us, active, keys[:-1]), reverse=True)[1]
+    drawn = jnp.concatenate([drawn, last[None]]).swapaxes(0, 1)
+    return Trajectories(drawn, None) if first is None else Trajectories(drawn[:, 1:], drawn[:, 0])
+
+
+def _step_back(key: Array, model: StateSpaceModel, cloud: Cloud, u: Any, later: Array) -> Array:
+    """Draw x_t [M, n] given x_{t+1} [M, n]."""
+    particles, log_weights = cloud
+
+    def one(x: Array, uniform: Array) -> Array:
+        weights = log_weights + jax.vmap(lambda before: _log_transition(model, before, u, x))(particles)
+        chosen = particles[inverse_cdf(weights, uniform)]
+        return jnp.where(jnp.max(weights) == -jnp.inf, jnp.nan, chosen)
+
+    return jax.vmap(one)(later, jax.random.uniform(key, later.shape[:1], later.dtype))
+
+
+def _log_transition(model: StateSpaceModel, before: Array, u: Any, after: Array) -> Array:
+    """Return log p(after | before) but for a constant; -inf if the noise has no density."""
+    L = linalg.cholesky(model.process_noise(before, u))
+    z = linalg.solve_lower(L, model.state_space.difference(after, model.f(before, u).astype(after.dtype)))
+    density = -0.5 * (jnp.sum(z**2) + linalg.logdet(L))
+    return jnp.where((jnp.diag(L) > 0).all(), density, -jnp.inf)
+
+
+def sample_posterior(
+    key: Array,
+    filter: Filter,
+    params: Any,
+    estimate: Any,
+    us: Any = None,
+    *,
+    trajectories: int = 100,
+    initial: Any = None,
+    length: Any = None,
+) -> Trajectories:
+    """Draw trajectories from p(x_0..T | y_1..T): filter forwards, sample backwards.
+
+    x_T from the last filtered belief, then for t = T-1..0, with the moments of f at the filtered belief m, P and cross
+    C = Cov[x_t, f(x_t)],
+
+        x_t = m + G (x_t+1 - E[f]) + z,  G = C (Cov[f] + Q)^-1,  z ~ N(0, residual(G) + G Q G').
+
+    Means, covariances and lag-one covariances over the trajectories are those of `kfjax.smooth`; so is anything else,
+    such as the distribution of a maximum over time. A singular Q or prior is fine. The stored states of a particle
+    filter go through `kfjax.simulate_smoothed` (backward simulation).
+
+    Args:
+        key: a random key.
+        filter: the filter that made the estimate: one with a moment rule, or `kfjax.particle`.
+        params: the `StateSpaceModel`, or params that hold one.
+        estimate: filtered mean [T, n] and cov [T, n, n], as from `kfjax.run`; of a particle filter the stacked states,
+            from `kfjax.run(..., emit=kfjax.whole_state)`.
+        us: the inputs of that run.
+        trajectories: M.
+        initial: the belief about x_0 of that run, default the prior; of a particle filter its first state.
+        length: the length of that run, if it had one; later entries are those of the end.
+
+    Returns:
+        `Trajectories(states [M, T, n], initial [M, n])`.
+
+    Raises:
+        ValueError: if the filter has neither a rule nor particles, the estimate no covariance, or trajectories is
+            below 1.
+
+    Example:
+        >>> model = kf.systems.constant_velocity()
+        >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=20)
+        >>> filtered = kf.run(kf.kalman(), model, ys)[1]
+        >>> drawn = kf.sample_posterior(jax.random.key(1), kf.kalman(), model, filtered, trajectories=50)
+        >>> drawn.states.shape, drawn.initial.shape
+        ((50, 20, 2), (50, 2))
+
+    References:
+        C. K. Carter, R. Kohn, On Gibbs sampling for state space models, Biometrika 81 (1994); S. Fruhwirth-Schnatter,
+        Data augmentation and dynamic linear models, J. Time Series Analysis 15 (1994).
+    """
+    if hasattr(estimate, "particles"):
+        return simulate_smoothed(key, params, estimate, us, trajectories=trajectories, initial=initial, length=length)
+    model = model_and_rule("sample_posterior", filter, params, estimate, us)
+    if trajectories < 1:
+        raise ValueError(f"sample_posterior: trajectories is {trajectories}; expected at least 1.")
+    first = factors_or_belief(model.prior if initial is None else initial)
+    return _sample(filter, trajectories, key, params, first, factors_or_belief(estimate), us, length)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _sample(
+    filter: Filter, count: int, key: Array, params: Any, first: Belief, filtered: Belief, us: Any, length: Any
+) -> Trajectories:
+    model = model_of(params)
+    space = model.state_space
+    start, last, us, active = records(filter, params, first, filtered, us, length)
+    noise = jax.random.normal(key, (filtered.mean.shape[0] + 1, count, model.n), filtered.mean.dtype)
+
+    def spread(factor: Array, z: Array) -> Array:
+        return linalg.matmul(z, factor.T)
+
+    def back(later: Array, at: tuple[Belief, Any, Any, Array]) -> tuple[Array, Array]:
+        belief, u, active_t, z = at
+        kernel = backward_kernel(filter.rule, model, belief, u)
+        rest = kernel.rest if isinstance(belief, SquareRoot) else linalg.cholesky(kernel.rest)
+        moved = jax.vmap(space.difference, (0, None))(later, kernel.predicted)
+        offsets = linalg.matmul(moved, kernel.gain.T) + spread(rest, z)
+        drawn = jax.vmap(space.retract, (None, 0))(belief.mean, offsets)
+        new = drawn if active_t is None else jnp.where(active_t, drawn, later)
+        return new, new
+
+    factor = last.cholesky if isinstance(last, SquareRoot) else linalg.cholesky(last.cov)
+    ends = jax.vmap(space.retract, (None, 0))(last.mean, spread(factor, noise[-1]))
+    path = jax.lax.scan(back, ends, (start, us, active, noise[:-1]), reverse=True)[1]
+    return Trajectories(jnp.concatenate([path[1:], ends[None]]).swapaxes(0, 1), path[0])

@@ -1,0 +1,122 @@
+"""Smoothers: beliefs about x_t given the whole record y_1..y_T."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from kfjax import linalg
+from kfjax.base import Filter, Gaussian
+from kfjax.filters.backward_kernels import BackwardKernel, Belief, backward_kernel
+from kfjax.filters.beliefs import model_and_rule
+from kfjax.filters.square_root_form import SquareRoot
+from kfjax.models.spaces import Space
+from kfjax.models.state_space import model_of
+from kfjax.smoothers.records import factors_or_belief, records
+
+__all__ = ["Smoothed", "smooth"]
+
+
+class Smoothed(NamedTuple):
+    """Smoothed beliefs.
+
+    Attributes:
+        mean: E[x_t | y_1..T], [T, n], for t = 1..T.
+        cov: its covariance [T, n, n].
+        initial: the smoothed belief about x_0, `Gaussian(mean [n], cov [n, n])` (`SquareRoot` with factors).
+        cross: lag-one cross-covariances Cov[x_t, x_{t-1} | y_1..T] [T, n, n] for t = 1..T.
+        cholesky: lower triangular factors of cov [T, n, n] in the square-root form, else None.
+    """
+
+    mean: Array
+    cov: Array
+    initial: Any
+    cross: Array
+    cholesky: Array | None = None
+
+
+def smooth(
+    filter: Filter,
+    params: Any,
+    estimate: Any,
+    us: Any = None,
+    *,
+    length: Any = None,
+    initial: Gaussian | None = None,
+) -> Smoothed:
+    """Rauch-Tung-Striebel smoothing with the filter's own moment rule, whatever it is.
+
+    For t = T-1..0, with the moments of f at the filtered belief m, P and cross C = Cov[x_t, f(x_t)]:
+
+        G = C (Cov[f] + Q)^-1,  m_s = m + G (m_s' - E[f]),  P_s = D + G P_s' G',  D = residual(G) + G Q G',
+
+    where ' is the step after; Cov[x', x | y_1..T] = P_s' G'. The sum of squares keeps P_s definite to rounding.
+    Estimates of `kfjax.square_root(rule)` are smoothed in square-root form: [D^1/2, G P_s'^1/2] is triangularised, and
+    no covariance is subtracted. Missing data need no care here: they are in the filtered estimates. Smooth a batch in
+    the same `jax.vmap` as the filter, so that covariances which the batch shares are computed once.
+
+    Args:
+        filter: the filter that made the estimate; it must have a moment rule.
+        params: the `StateSpaceModel`, or params that hold one.
+        estimate: filtered mean [T, n] and cov [T, n, n], as from `kfjax.run`. For the square-root form, better the
+            states of `kfjax.run(..., emit=kfjax.whole_state)`, whose factors have all digits.
+        us: the inputs of that run.
+        length: the length of that run, if it had one; later entries stay those of the end.
+        initial: the belief about x_0 of that run; default the prior.
+
+    Returns:
+        `Smoothed(mean [T, n], cov [T, n, n], initial, cross [T, n, n], cholesky [T, n, n] or None)`.
+
+    Raises:
+        ValueError: if the filter has no rule or the estimate no covariance.
+
+    Example:
+        >>> model = kf.systems.constant_velocity()
+        >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=20)
+        >>> filtered = kf.run(kf.kalman(), model, ys)[1]
+        >>> smoothed = kf.smooth(kf.kalman(), model, filtered)
+        >>> bool((smoothed.cov[0, 0, 0] < filtered.cov[0, 0, 0]).item())
+        True
+
+    References:
+        S. Sarkka, Bayesian Filtering and Smoothing (2013), algorithm 10.1; for the lag-one
+        covariance, R. H. Shumway, D. S. Stoffer, Time Series Analysis and Its Applications (2017), property 6.3; for
+        the square-root form, P. Park, T. Kailath, New square-root smoothing algorithms, IEEE TAC 41 (1996).
+    """
+    model = model_and_rule("smooth", filter, params, estimate, us)
+    first = factors_or_belief(model.prior if initial is None else initial)
+    return _smooth(filter, params, first, factors_or_belief(estimate), us, length)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _smooth(filter: Filter, params: Any, first: Belief, filtered: Belief, us: Any, length: Any) -> Smoothed:
+    model = model_of(params)
+    start, last, us, active = records(filter, params, first, filtered, us, length)
+
+    def back(later: Belief, at: tuple[Belief, Any, Any]) -> tuple[Belief, tuple[Belief, Array]]:
+        belief, u, active_t = at
+        kernel = backward_kernel(filter.rule, model, belief, u)
+        new = _earlier(kernel, belief, later, model.state_space)
+        cross = linalg.matmul(later.cov, kernel.gain.T)
+        if active_t is not None:  # x_t-1 and x_t are one after the end
+            new, cross = jax.tree.map(lambda a, b: jnp.where(active_t, a, b), (new, cross), (belief, belief.cov))
+        return new, (new, cross)
+
+    smoothed, cross = jax.lax.scan(back, last, (start, us, active), reverse=True)[1]
+    path = jax.tree.map(lambda a, b: jnp.concatenate([a[1:], b[None]]), smoothed, last)
+    initial = jax.tree.map(lambda a: a[0], smoothed)
+    return Smoothed(path.mean, path.cov, initial, cross, getattr(path, "cholesky", None))
+
+
+def _earlier(kernel: BackwardKernel, belief: Belief, later: Any, space: Space) -> Belief:
+    """Return the smoothed belief about x_t from that about x_t+1."""
+    G, predicted, rest = kernel
+    mean = space.retract(belief.mean, linalg.matmul(G, space.difference(later.mean, predicted)))
+    if isinstance(belief, SquareRoot):
+        spread = jnp.concatenate([rest, linalg.matmul(G, later.cholesky)], axis=1)
+        return SquareRoot(mean, linalg.triangularise(spread))
+    return Gaussian(mean, rest + linalg.quadratic(G, later.cov))

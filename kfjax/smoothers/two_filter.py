@@ -1,0 +1,140 @@
+"""The two-filter smoother: a forward filter and a backward information filter meet at every step."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from kfjax import linalg
+from kfjax.base import Gaussian
+from kfjax.filters.square_root_form import SquareRoot, conditional_factors, square_root
+from kfjax.models.observing import bind, observe
+from kfjax.models.record_checks import is_singular
+from kfjax.models.state_space import StateSpaceModel
+from kfjax.moments import Taylor
+from kfjax.runner import run
+from kfjax.smoothers.posterior_draws import whole_state
+from kfjax.smoothers.rauch_tung_striebel import Smoothed
+from kfjax.smoothers.records import check_record
+
+__all__ = ["Information", "two_filter_smooth"]
+
+FORWARD = square_root(Taylor())
+
+
+class Information(NamedTuple):
+    """What data say about x, as a likelihood exp(eta' x - x' Z Z' x / 2); zero where they say nothing.
+
+    Attributes:
+        eta: information vector [n].
+        Z: a factor of the information matrix [n, n].
+    """
+
+    eta: Array
+    Z: Array
+
+
+def two_filter_smooth(model: StateSpaceModel, ys: Array, us: Any = None, *, observed: Any = None) -> Smoothed:
+    """Smooth a linear Gaussian model by two filters: the results of `smooth(kalman(), ...)`, without its recursion.
+
+    The backward filter carries the information Lambda = Z Z' and eta of y_t+1..T about x_t, from zero at T on:
+
+        observe:  Lambda + H' R^-1 H,  eta + H' R^-1 (y - d)
+        go back:  F' (I + Lambda Q)^-1 Lambda F,  F' (I + Lambda Q)^-1 (eta - Lambda c)
+
+    for x_t = F x_t-1 + c + e. With the forward filter's m and P = L L', the smoothed belief is m + P_s (eta - Lambda m)
+    with P_s = L (I + L' Lambda L)^-1 L'. All in factors, without an inverse of Q, F or Lambda: singular ones are fine,
+    and so is a known x_0. R of the observed channels must be invertible, since information about a noise-free
+    observation is infinite; where R cannot be looked at (traced, or a callable) and is singular, NaN. It is the way to
+    join what two records say about the time between them; to smooth one record, `kfjax.smooth` costs half.
+
+    Args:
+        model: a `StateSpaceModel` with `Linear` f and h; Q and R may depend on u, not on x.
+        ys: observations [T, m].
+        us: inputs [T, ...], or None.
+        observed: booleans [T] or [T, m], or None.
+
+    Returns:
+        `Smoothed(mean [T, n], cov [T, n, n], initial, cross [T, n, n], cholesky [T, n, n])`.
+
+    Raises:
+        ValueError: if the model is not linear or lives on a curved space, R is singular, or shapes do not fit.
+
+    Example:
+        >>> model = kf.systems.constant_velocity()
+        >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=20)
+        >>> rts = kf.smooth(kf.kalman(), model, kf.run(kf.kalman(), model, ys)[1])
+        >>> bool(jnp.allclose(kf.two_filter_smooth(model, ys).mean, rts.mean, atol=1e-3))
+        True
+
+    References:
+        D. C. Fraser, J. E. Potter, The optimum linear smoother as a combination of two optimum linear filters, IEEE TAC
+        14 (1969); D. Q. Mayne, A solution of the smoothing problem for linear dynamic systems, Automatica 4 (1966).
+    """
+    check_record("two_filter_smooth", model, ys, us, observed, linear=True)
+    if is_singular(model.R):
+        raise ValueError(
+            "two_filter_smooth: R is singular; expected an invertible one, since information about a noise-free"
+            " observation is infinite. Use kf.smooth."
+        )
+    return _two_filter_smooth(model, ys, us, observed)
+
+
+@jax.jit
+def _two_filter_smooth(model: StateSpaceModel, ys: Array, us: Any, observed: Any) -> Smoothed:
+    first, steps = FORWARD.init(model), ys.shape[0]
+    filtered = run(FORWARD, model, ys, us, observed=observed, emit=whole_state)[1]
+
+    def back(later: Information, at: tuple[Any, Any, Any]) -> tuple[Information, tuple[Information, Array]]:
+        y, u, seen = at
+        earlier, contraction = _go_back(model, _observe(model, later, y, u, seen), u)
+        return earlier, (later, contraction)
+
+    n = model.n
+    nothing = Information(jnp.zeros(n, model.dtype), jnp.zeros((n, n), model.dtype))
+    before, (after, contractions) = jax.lax.scan(back, nothing, (ys, us, observed), reverse=True)
+    initial, smoothed = _join(first, before), jax.vmap(_join)(filtered, after)
+    covs = jnp.concatenate([initial.cov[None], smoothed.cov])
+    # x_t = (I + Q Lambda)^-1 F x_t-1 + ..., given y_t..T
+    cross = jax.vmap(linalg.matmul)(contractions, covs[:steps])
+    return Smoothed(smoothed.mean, smoothed.cov, Gaussian(initial.mean, initial.cov), cross, smoothed.cholesky)
+
+
+def _observe(model: StateSpaceModel, later: Information, y: Array, u: Any, observed: Any) -> Information:
+    """Add what y_t says about x_t."""
+    zero = jnp.zeros(model.n, model.dtype)
+    seen = observe(model, zero, y, u, observed)
+    root = linalg.cholesky(seen.R)
+    root = jnp.where((jnp.diag(root) > 0).all(), root, jnp.nan)
+    H = linalg.solve_lower(root, seen.fn.A)
+    offset = linalg.solve_lower(root, seen.innovation(seen.fn(zero)))
+    Z = linalg.triangularise(jnp.concatenate([later.Z, H.T], axis=1))
+    return Information(later.eta + linalg.matmul(H.T, offset), Z)
+
+
+def _go_back(model: StateSpaceModel, at: Information, u: Any) -> tuple[Information, Array]:
+    """Return what is known of x_t-1 from what is known of x_t, and (I + Q Lambda)^-1 F."""
+    zero = jnp.zeros(model.n, model.dtype)
+    f, U = bind(model.f, u), linalg.cholesky(model.process_noise(zero, u))
+    identity = jnp.eye(model.n, dtype=model.dtype)
+    # X X' = I + U' Lambda U, Y = Lambda U X^-T, V V' = (I + Lambda Q)^-1 Lambda
+    X, Y, V = conditional_factors(at.Z, linalg.matmul(U.T, at.Z), identity)
+    W = linalg.solve_lower(X, U.T).T  # U X^-T
+    eta = at.eta - linalg.matmul(at.Z, linalg.matmul(at.Z.T, f(zero)))
+    eta = eta - linalg.matmul(Y, linalg.matmul(W.T, eta))
+    contraction = linalg.matmul(identity - linalg.matmul(W, Y.T), f.A)
+    return Information(linalg.matmul(f.A.T, eta), linalg.matmul(f.A.T, V)), contraction
+
+
+def _join(belief: SquareRoot, later: Information) -> SquareRoot:
+    """Return a belief with the information of later data."""
+    L = belief.cholesky
+    identity = jnp.eye(L.shape[-1], dtype=L.dtype)
+    M = linalg.matmul(L.T, later.Z)
+    X = linalg.triangularise(jnp.concatenate([M, identity], axis=1))
+    W = linalg.solve_lower(X, L.T).T  # L X^-T
+    news = later.eta - linalg.matmul(later.Z, linalg.matmul(later.Z.T, belief.mean))
+    return SquareRoot(belief.mean + linalg.matmul(W, linalg.matmul(W.T, news)), linalg.triangularise(W))

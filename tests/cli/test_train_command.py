@@ -1,0 +1,219 @@
+"""`kfjax train`, and what the other commands do with its folder."""
+
+import json
+import re
+
+import jax
+import numpy as np
+import pytest
+
+import kfjax as kf
+from kfjax._cli import compare as commands
+from kfjax._cli import recipes
+from kfjax._cli import train as training_command
+from kfjax._cli.parser import main
+from kfjax._cli.trained import load_trained
+from kfjax.data import read_parts, run_trajectory
+
+pytestmark = pytest.mark.slow
+
+MODELS = """
+import kfjax as kf
+
+model = kf.systems.constant_velocity(dt=0.5, q_std=0.3, r_std=0.2)
+precise = model.replace(R=model.R / 4)
+lorenz = kf.systems.lorenz()
+"""
+DATA = ("--data", "data.npz", "--model", "models.py:model")
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("train")
+    (place / "models.py").write_text(MODELS)
+    truth = kf.systems.constant_velocity(dt=0.5, q_std=0.3, r_std=0.2)
+    keys = jax.random.split(jax.random.key(0), 15)
+    xs, ys = jax.vmap(lambda key: kf.simulate(key, truth, 40))(keys)
+    np.savez(place / "data.npz", obs=ys[:, :30], state=xs[:, :30])
+    np.savez(place / "unlabelled.npz", obs=ys[:, :20])
+    np.savez(place / "long.npz", obs=ys.reshape(-1, 1)[:500], state=xs.reshape(-1, 2)[:500])
+    np.savez(place / "other.npz", obs=ys[:7, :30], state=xs[:7, :30])
+    return place
+
+
+@pytest.fixture(autouse=True)
+def _here(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(commands, "_picture", lambda comparison: PNG)
+
+
+def train(out, *arguments, name="corrected_gain", status=0):
+    assert main(["train", *arguments, "--filter", name, "--out", str(out)]) == status
+    return json.loads((out / "training.json").read_text()) if status == 0 else None
+
+
+@pytest.fixture(scope="module")
+def trained(folder):
+    """A folder of a training that was interrupted at its end, and then went on."""
+    out, patch = folder / "runs" / "corrected", pytest.MonkeyPatch()
+    patch.chdir(folder)
+    patch.setattr(training_command, "_picture", interrupt)
+    train(out, *DATA, "--steps", "40", status=130)
+    assert not (out / "training.json").exists()
+    with pytest.raises(ValueError, match=r"a finished `kfjax train`. Finish it with the same"):
+        load_trained(out, kf.systems.constant_velocity(), 1)
+    patch.undo()
+    patch.chdir(folder)
+    train(out, *DATA, "--steps", "40")
+    patch.undo()
+    return out
+
+
+def interrupt(*args):
+    raise KeyboardInterrupt
+
+
+def test_what_a_training_says_of_itself(trained, tmp_path):
+    about = json.loads((trained / "training.json").read_text())
+    assert (about["filter"], about["n"], about["m"], about["features"]) == (
+        "corrected_gain",
+        2,
+        1,
+        list(kf.learned.FEATURES),
+    )
+    assert list(about["validation_db"]) == ["extended", "extended, tuned", "corrected_gain"]
+    plain, tuned, learned = about["validation_db"].values()
+    assert tuned <= plain + 1e-6
+    assert abs(learned - plain) < 1  # it starts at the extended Kalman filter
+    assert about["history"]["step"][-1] == 40
+    assert about["versions"].keys() >= {"kfjax", "jax", "flax"}
+    assert (trained / "history.png").read_bytes().startswith(PNG)
+    stored = b"".join(path.read_bytes() for path in trained.rglob("*") if path.is_file())
+    assert b"pickle" not in stored
+
+
+def test_the_validation_figure_is_that_of_what_was_saved(trained):
+    model = kf.systems.constant_velocity(dt=0.5, q_std=0.3, r_std=0.2)
+    parts = read_parts("data.npz")
+    loaded = load_trained(trained, model, 1)
+    means = jax.vmap(lambda one: run_trajectory(loaded.filter, loaded.params, one)[1].mean)(parts.validation)
+    error = 10 * np.log10(np.mean((means - parts.validation.state) ** 2))
+    said = json.loads((trained / "training.json").read_text())["validation_db"]["corrected_gain"]
+    assert abs(error - said) < 1e-3
+    with jax.enable_x64(True):
+        double = load_trained(trained, kf.systems.constant_velocity(dt=0.5, q_std=0.3, r_std=0.2), 1).params
+    same = jax.tree.map(np.array_equal, double.network, loaded.params.network)
+    assert all(jax.tree.leaves(same))
+    assert {leaf.dtype for leaf in jax.tree.leaves(double.network)} == {np.dtype("float64")}
+
+
+def test_compare_takes_a_trained_filter_and_hides_what_it_was_trained_on(trained, tmp_path, capsys):
+    load = ("--filters", "extended", "--load", str(trained), "--out", str(tmp_path))
+    for data, trajectories in (("data.npz", 3), ("other.npz", 7)):
+        assert main(["compare", "--data", data, "--model", "models.py:model", *load]) == 0
+        (table,) = json.loads((tmp_path / "compare.json").read_text())["tables"]
+        assert [row["name"] for row in table["rows"]] == ["extended", "corrected_gain (corrected)"]
+        assert table["settings"]["trajectories"] == trajectories
+        assert table["rows"][1]["anees"] is not None
+    assert "another design model" not in capsys.readouterr().err
+    arguments = ("--data", "data.npz", "--model", "models.py:precise", *load)
+    assert main(["compare", *arguments]) == 0
+    assert "trained with another design model than this one (models.py:model)" in capsys.readouterr().err
+
+
+def test_filter_takes_a_trained_filter(trained, tmp_path):
+    out = tmp_path / "est.npz"
+    assert main(["filter", *DATA, "--load", str(trained), "--out", str(out)]) == 0
+    model, data = kf.systems.constant_velocity(dt=0.5, q_std=0.3, r_std=0.2), np.load("data.npz")
+    loaded = load_trained(trained, model, 1)
+    mean = kf.run(loaded.filter, loaded.params, data["obs"][3])[1].mean
+    np.testing.assert_allclose(np.load(out)["mean"][3], mean, rtol=1e-4, atol=1e-5)
+
+
+def test_several_runs_without_true_states(tmp_path):
+    arguments = ("--data", "unlabelled.npz", "--model", "models.py:model", "--seeds", "2", "--steps", "4")
+    about = train(tmp_path / "a", *arguments, name="kalman_net_1")
+    assert about["loss"] == "innovation"
+    assert len(about["runs"]["validation"]) == 2
+    assert about["runs"]["spread"]["min"] == min(about["runs"]["validation"])
+    assert about["validation_db"]["kalman_net_1"] is None
+    assert np.isfinite(list(about["prediction_db"].values())).all()
+
+
+def test_one_long_record_is_split_in_time_and_trained_in_windows(tmp_path, capsys):
+    arguments = ("--data", "long.npz", "--model", "models.py:model", "--steps", "6", "--x64")
+    about = train(tmp_path / "a", *arguments, name="recurrent")
+    with jax.enable_x64(True):
+        loaded = load_trained(tmp_path / "a", kf.systems.constant_velocity(dt=0.5, q_std=0.3, r_std=0.2), 1)
+        assert loaded.params.constants["x"]["spread"].tolist() == about["constants"]["x"]["spread"]
+    assert about["dtype"] == "float64"
+    assert about["history"]["step"][-1] == 6
+    assert "from step 301 on" in " ".join(capsys.readouterr().out.split())
+
+
+def test_compare_trains_on_other_trajectories(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(recipes, "QUICK", recipes.QUICK._replace(steps=4, reports=1))
+    seen, train_learned = [], recipes.train_learned
+    monkeypatch.setattr(recipes, "train_learned", lambda *a: seen.append(a[2]) or train_learned(*a))
+    sizes = ("--system", "constant_velocity", "--trajectories", "4", "--steps", "12", "--filters", "kalman")
+    assert main(["compare", *sizes, "--learned", "kalman_net", "--out", str(tmp_path)]) == 0
+    (table,) = json.loads((tmp_path / "compare.json").read_text())["tables"]
+    assert [row["name"] for row in table["rows"]] == ["kalman", "kalman_net, learned"]
+    assert "trained (mse) by 4 steps on trajectories of 12, from 4 training trajectories" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    (parts,) = seen
+    shown = [part.obs.tobytes() for part in parts[:3]]
+    assert len(set(shown)) == 3
+    assert table["settings"]["trajectories"] == 4
+
+
+def test_stages_share_the_steps():
+    parts = read_parts("data.npz")
+    losses = [kf.training.mse(kf.kalman()), kf.training.nll(kf.kalman())]
+    longer = parts._replace(train=kf.data.whole_windows(parts.train, 50))
+    for data, names, steps in ((parts, losses, (5, 5)), (longer, [losses[0], *losses], (4, 3, 3))):
+        stages = recipes._stages(losses, data, kf.systems.constant_velocity(), recipes.Settings(steps=10))
+        assert [stage["loss"] for stage in stages] == names
+        assert tuple(stage["steps"] for stage in stages) == steps
+
+
+BAD = {
+    ("train", *DATA, "--filter", "kalmannet"): "unknown learned filter 'kalmannet'; .* Did you mean 'kalman_net'",
+    ("train", *DATA, "--filter", "kalman_net", "--loss", "nll"): "kalman_net has no covariance",
+    ("train", *DATA, "--filter", "kalman_net", "--split", "test"): "all parts are used",
+    ("train", *DATA, "--filter", "kalman_net", "--learning-rate", "0"): "expected a positive number",
+    ("train", "--data", "data.npz", "--model", "models.py:lorenz", "--filter", "kalman_net"): "with m = 3",
+    ("train", "--data", "unlabelled.npz", *DATA[2:], "--filter", "kalman_net", "--loss", "mse"): "has no true states",
+    ("compare", *DATA, "--load", "nowhere"): "no training.json in it; .* Name its --out folder",
+    (
+        "compare",
+        "--model",
+        "models.py:lorenz",
+        "--steps",
+        "2",
+        "--quick",
+        "--load",
+        "runs/corrected",
+    ): "trained for n = 2 and m = 1, .* n = 3 and m",
+    ("compare", *DATA, "--learned", "kalman"): "unknown learned filter 'kalman'",
+    ("filter", *DATA, "--load", "nowhere", "--filter", "kalman"): "not allowed with argument",
+    ("filter", *DATA, "--load", "runs/corrected", "--smooth"): "rule",
+}
+
+
+@pytest.mark.parametrize("arguments", BAD, ids=" ".join)
+def test_mistakes_are_one_line(arguments, trained, tmp_path, capsys):
+    capsys.readouterr()
+    out = tmp_path / "est.npz" if arguments[0] == "filter" else tmp_path / "out"
+    assert main([*arguments, "--out", str(out)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("kfjax: error: ")
+    assert re.search(BAD[arguments], line), line
+    assert not out.exists() or not any(out.glob("*.json"))
+
+
+def test_a_folder_belongs_to_one_training(trained, capsys):
+    train(trained, *DATA, "--steps", "8", status=2)
+    assert "holds checkpoints of another run" in capsys.readouterr().err

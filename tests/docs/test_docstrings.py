@@ -1,0 +1,57 @@
+"""The examples in the docstrings of every public module run, and every public name is there."""
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import kfjax as kf
+
+NAMES = {"kf": kf, "jax": jax, "jnp": jnp, "np": np}
+
+
+def modules():
+    """Every module of the package but the command's entry."""
+    names = [info.name for info in pkgutil.walk_packages(kf.__path__, "kfjax.")]
+    return [kf, *(importlib.import_module(name) for name in names if not name.endswith("__main__"))]
+
+
+def documented(module):
+    """The functions and classes of a module by name, decorated ones unwrapped: doctest itself passes these over."""
+    for name, value in vars(module).items():
+        bare = value if inspect.isclass(value) else inspect.unwrap(value)
+        if (inspect.isclass(bare) or inspect.isroutine(bare)) and bare.__module__ == module.__name__:
+            yield f"{module.__name__}.{name}", bare
+
+
+def examples():
+    """Every docstring with an example."""
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    for module in modules():
+        for name, value in [(module.__name__, module.__doc__ or ""), *documented(module)]:
+            yield from (test for test in finder.find(value, name, module=False, globs=dict(NAMES)) if test.examples)
+
+
+EXAMPLES = {test.name: test for test in examples()}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_example(name):
+    report = []
+    doctest.DocTestRunner(verbose=False).run(EXAMPLES[name], out=report.append)
+    assert not report, "".join(report)
+
+
+@pytest.mark.parametrize("module", modules(), ids=lambda module: module.__name__)
+def test_public_names_exist(module):
+    missing = [name for name in getattr(module, "__all__", ()) if not hasattr(module, name)]
+    assert not missing
+
+
+def test_the_constructors_have_examples_that_run():
+    assert {"kfjax.filters.gaussian.kalman", "kfjax.filters.gaussian.gaussian_filter"} <= set(EXAMPLES)

@@ -1,0 +1,48 @@
+"""Every notebook's script runs in its quick form, and its executed copy has the same cells, pictures and no errors."""
+
+import json
+import runpy
+from pathlib import Path
+
+import jax
+import jupytext
+import matplotlib.pyplot as plt
+import pytest
+
+import kfjax as kf
+
+FOLDER = Path(__file__).parents[2] / "notebooks"
+SCRIPTS = sorted(FOLDER.glob("[0-9]*.py"))
+
+
+@pytest.fixture
+def as_a_reader(tmp_path, monkeypatch):
+    """The quick form, away from the repository, without measured data, in the settings of JAX that a reader has."""
+    monkeypatch.setenv("KFJAX_QUICK", "1")
+    monkeypatch.setenv("KFJAX_DATA", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(kf, "set_xla_options", lambda: "")  # it has to come before anything else of JAX
+    monkeypatch.setattr(plt, "show", lambda: plt.close("all"))
+    jax.config.update("jax_numpy_rank_promotion", "allow")  # in all threads
+    with plt.rc_context({"backend": "agg"}):
+        yield
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.mark.usefixtures("as_a_reader")
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_the_script_runs(script, capsys):
+    """In this process, which has imported everything, and has compiled a part of it."""
+    runpy.run_path(str(script), run_name="__main__")
+    assert "nan" not in capsys.readouterr().out.split()
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_the_notebook_is_the_script_executed(script):
+    notebook = json.loads(script.with_suffix(".ipynb").read_text())
+    cells = [(cell["cell_type"], "".join(cell["source"]).strip()) for cell in notebook["cells"]]
+    assert cells == [(cell.cell_type, cell.source.strip()) for cell in jupytext.read(script).cells]
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", ())]
+    assert not [output for output in outputs if output["output_type"] == "error"]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    assert script.with_suffix(".ipynb").stat().st_size < 300_000

@@ -1,0 +1,242 @@
+"""Gates, fading memory, consider states, resets, and what all filters made of filters have in common."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+from support.combining import case, changed, conditioned, model_of, plain, single, tight
+from support.table import MODELS, Case, outputs, quick_jit, run, update
+
+import kfjax as kf
+from kfjax import filters
+from kfjax.filters import adaptive, box, constrained, fading, fallback, gated, huber, schmidt, sequential, student_t
+
+SQUARE_ROOT = filters.square_root(kf.moments.Taylor())
+
+
+def far_walls(model):
+    return filters.Constrained(model, box([-1e3] * model.n, [1e3] * model.n))
+
+
+LIMITS = {
+    "gated": gated(kf.extended(), 1.0),
+    "fading": fading(kf.extended(), 1.0),
+    "fallback": fallback(kf.extended(), probability=1.0),
+    "huber": huber(kf.extended(), 1e9),
+    "adaptive": adaptive(kf.extended(), forgetting_R=1.0),
+    "schmidt": schmidt(kf.extended(), ()),
+    "constrained": constrained(kf.extended()),
+}
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_a_combinator_at_its_limit_is_the_filter(x64, name):
+    params = far_walls if name == "constrained" else lambda model: model
+    est, info = run(case(LIMITS[name], "pendulum", params))[1]
+    chex.assert_trees_all_close((est, plain(info)), outputs("extended", "pendulum")[1], **tight)
+
+
+def test_student_t_tends_to_the_filter_as_its_degrees_of_freedom_grow(x64):
+    est, info = run(case(student_t(kf.extended(), 1e7), "pendulum"))[1]
+    chex.assert_trees_all_close((est, plain(info)), outputs("extended", "pendulum")[1], atol=1e-6)
+
+
+# gates
+
+
+def test_a_gated_outlier_is_a_missing_row_in_values_and_gradients(x64):
+    c = case(gated(kf.extended()))
+    ys = changed(c.ys, 2, [30.0, -40.0])
+    without = c.observed & (np.arange(len(ys)) != 2)[:, None]
+
+    @functools.partial(quick_jit, static_argnums=0)
+    def value_gradient_and_rest(method, observed):
+        def score(model):
+            est, info = kf.run(method, model, ys, observed=observed, emit=kf.estimate_and_info)[1]
+            return jnp.sum(jnp.cos(est.mean)) + est.log_likelihood.sum(), (est, info)
+
+        return jax.value_and_grad(score, has_aux=True)(c.params)
+
+    (value, (est, info)), gradient = value_gradient_and_rest(c.filter, c.observed | (np.arange(len(ys)) == 2)[:, None])
+    (expected, (kept, _)), slope = value_gradient_and_rest(kf.extended(), without)
+    chex.assert_trees_all_close((value, est, gradient), (expected, kept, slope), **tight)
+    np.testing.assert_array_equal(info.extra["accepted"], without.any(axis=1))
+    assert info.extra["nis"][2] > 100
+    assert info.dof[2] == 0
+
+
+@pytest.mark.parametrize("observed", [(True, True), (True, False)])
+def test_the_gate_is_the_quantile_of_the_observed_channels(x64, observed):
+    m, P, F, H, Q, R, y = single()
+    model, seen = model_of(m, P, F, H, Q, R), np.flatnonzero(observed)
+    S = (H @ P @ H.T + R)[np.ix_(seen, seen)]
+    bound = scipy.stats.chi2.ppf(0.95, len(seen))
+    direction = np.zeros(2)
+    direction[seen] = np.linalg.cholesky(S)[:, 0]  # of NIS one
+    for factor, expected in ((0.999, 1), (1.001, 0)):
+        y = H @ m + factor * np.sqrt(bound) * direction
+        _, info = update(gated(kf.extended(), 0.95), model, model.prior, y, None, np.array(observed))
+        assert info.extra["accepted"] == expected
+        np.testing.assert_allclose(info.extra["nis"], factor**2 * bound, rtol=1e-12)
+
+
+def test_a_gate_rejects_nan_and_infinity():
+    c = case(gated(kf.kalman(), 1.0))
+    state = c.filter.init(c.params)
+    for bad in (np.nan, np.inf):
+        new, info = update(c.filter, c.params, state, np.array([bad, 0.0]), None, None)
+        chex.assert_trees_all_equal(new, state)
+        assert info.log_likelihood == 0
+        assert info.extra["accepted"] == 0
+
+
+# fading memory and consider states
+
+
+def test_fading_against_numpy(x64):
+    c = case(fading(kf.kalman(), 1.2))
+    F, H, Q, R, m, P = (np.asarray(a) for a in (c.params.f.A, c.params.h.A, c.params.Q, c.params.R, *c.params.prior))
+    est = run(c, observed=np.ones_like(c.observed))[1][0]
+    for y, mean, cov in zip(np.asarray(c.ys), est.mean, est.cov, strict=True):
+        m, P = conditioned(F @ m, 1.2 * F @ P @ F.T + Q, H, R, y)
+        chex.assert_trees_all_close((mean, cov), (m, P), **tight)
+
+
+@pytest.mark.parametrize("inner", [kf.kalman(), SQUARE_ROOT], ids=["P", "L"])
+def test_schmidt_against_numpy(x64, inner):
+    c = case(schmidt(inner, (1, 2)))
+    F, H, Q, R, m, P = (np.asarray(a) for a in (c.params.f.A, c.params.h.A, c.params.Q, c.params.R, *c.params.prior))
+    est = run(c, observed=np.ones_like(c.observed))[1][0]
+    for y, mean, cov in zip(np.asarray(c.ys), est.mean, est.cov, strict=True):
+        m, P = F @ m, F @ P @ F.T + Q
+        K = P @ H.T @ np.linalg.inv(H @ P @ H.T + R)
+        K[[1, 2]] = 0
+        m, P = m + K @ (y - H @ m), (np.eye(4) - K @ H) @ P @ (np.eye(4) - K @ H).T + K @ R @ K.T
+        chex.assert_trees_all_close((mean, cov), (m, P), **tight)
+
+
+# resets
+
+
+def test_fallback_starts_anew_from_what_is_stated(x64):
+    c = case(fallback(kf.kalman()))
+    ys = changed(c.ys, (2, 0), np.inf)
+    final, (est, info) = run(c, ys=ys, observed=np.ones_like(c.observed))
+    np.testing.assert_array_equal(info.extra["reset"], np.arange(len(ys)) == 2)
+    chex.assert_trees_all_close((est.mean[2], est.cov[2]), tuple(c.params.prior), **tight)
+    again = run(case(kf.kalman()), ys=ys[3:], observed=np.ones_like(c.observed[3:]))[0]
+    chex.assert_trees_all_close(final.inner, again, **tight)
+    assert final.resets == 1
+
+
+def test_fallback_has_finite_gradients_through_a_reset(x64):
+    c = case(fallback(kf.kalman()))
+    blown = kf.Gaussian(jnp.full(4, jnp.nan), jnp.full((4, 4), jnp.inf))
+    ys = [changed(c.ys, (2, 0), bad) for bad in (np.inf, np.nan)]
+
+    @quick_jit
+    def gradient(model, ys, initial):
+        def score(model):
+            est = kf.run(c.filter, model, ys, initial=initial)[1]
+            return jnp.sum(jnp.cos(est.mean)) + est.log_likelihood.sum()
+
+        return jax.value_and_grad(score)(model)
+
+    for y in ys:
+        chex.assert_tree_all_finite(gradient(c.params, y, c.filter.init(c.params)))
+    started = c.filter.init(c.params)._replace(inner=blown)
+    chex.assert_tree_all_finite(gradient(c.params, c.ys, started))
+
+
+@pytest.mark.parametrize("inner", [kf.kalman(), gated(kf.kalman())], ids=["plain", "gated"])
+def test_fallback_resets_a_lost_filter_after_some_patience(inner):
+    model = kf.systems.constant_velocity(q_std=1e-3, r_std=0.1)
+    method = fallback(inner, surroundings, patience=3)
+    ys = jnp.where(jnp.arange(12) < 4, 0.0, 500.0)[:, None]
+    final, (est, info) = run(Case(method, model, ys, None, None))
+    np.testing.assert_array_equal(info.extra["reset"], np.arange(12) == 6)
+    assert abs(est.mean[-1, 0] - 500) < 1
+    assert final.alarms == 0
+
+
+def surroundings(params):
+    """A belief wide enough for anything."""
+    return kf.Gaussian(jnp.zeros(2), 1e6 * jnp.eye(2))
+
+
+# compositions
+
+
+COMPOSED = {
+    "fading adaptive student_t": fading(adaptive(student_t(kf.extended()), forgetting_Q=0.9), 1.05),
+    "huber of gated": huber(gated(kf.extended(), 0.5)),
+    "schmidt of gated square roots": schmidt(gated(SQUARE_ROOT), (1,)),
+    "constrained fallback of gated huber": constrained(fallback(gated(huber(kf.extended())))),
+}
+
+
+@pytest.mark.parametrize("name", COMPOSED)
+def test_compositions_run_and_keep_the_law(name):
+    method = COMPOSED[name]
+    c = case(method, "pendulum", far_walls if "constrained" in name else lambda model: model)
+    final, (est, info) = run(c)
+    chex.assert_tree_all_finite((final, est, info))
+    state = method.init(c.params)
+    new, silent = update(method, c.params, state, np.full(2, np.nan), None, np.zeros(2, bool))
+    chex.assert_trees_all_equal(new, state)
+    chex.assert_trees_all_equal(silent, jax.tree.map(np.zeros_like, silent))
+    chex.assert_trees_all_equal_shapes_and_dtypes(final, state)
+
+
+# bad input
+
+MODEL = kf.systems.constant_velocity()
+PAIR = filters.IMM((MODEL, MODEL), [[0.5, 0.5], [0.5, 0.5]], [0.5, 0.5])
+SENSORS = filters.Sensors(MODEL, {"a": MODEL.h}, {"a": MODEL.R})
+BOTH = filters.Sensors(MODEL, (MODEL.h, MODEL.h), (MODEL.R, MODEL.R))
+STATELESS = kf.kalman()._replace(recentre=None)
+
+
+def runs_into_nothing(x, y, u, observed):
+    return 0.0
+
+
+BAD = {
+    "gated: probability is 0": lambda: gated(kf.kalman(), 0.0),
+    "gated: got a function; expected a Filter": lambda: gated(kf.kalman),
+    "fading: factor is -1": lambda: fading(kf.kalman(), -1.0),
+    "fading: the filter has no recentre": lambda: fading(STATELESS, 1.1),
+    "fallback: got probability=2": lambda: fallback(kf.kalman(), probability=2.0),
+    "fallback: params \\(dict\\) hold no one model": lambda: filters.combinators.to_prior({}),
+    "student_t: dof is 0": lambda: student_t(kf.kalman(), 0.0),
+    "student_t: iterations is 0": lambda: student_t(kf.kalman(), iterations=0),
+    "huber: threshold is -1": lambda: huber(kf.kalman(), -1.0),
+    "student_t: params \\(IMM\\) hold 2": lambda: student_t(kf.kalman()).update(PAIR, MODEL.prior, jnp.zeros(1)),
+    "put student_t inside": lambda: student_t(sequential(kf.kalman())).update(SENSORS, MODEL.prior, {"a": np.zeros(1)}),
+    "adaptive: got factors 0": lambda: adaptive(kf.kalman(), forgetting_R=0.0),
+    "adaptive: R is a function": lambda: adaptive(kf.extended()).init(MODELS["driven"]().model),
+    "schmidt: considered is \\(2,\\)": lambda: schmidt(kf.kalman(), (2,)).update(MODEL, MODEL.prior, jnp.zeros(1)),
+    "constrained: params is StateSpaceModel": lambda: constrained(kf.kalman()).init(MODEL),
+    "box: got lower": lambda: box([1.0], [0.0]),
+    "Inequalities: A has shape": lambda: filters.Inequalities([1.0], [1.0]),
+    "sequential: params is StateSpaceModel": lambda: sequential(kf.kalman()).init(MODEL),
+    "sequential: got 2 filters": lambda: sequential((kf.kalman(), kf.kalman())).init(SENSORS),
+    "sequential: the filters have different states": lambda: sequential((kf.kalman(), SQUARE_ROOT)).init(BOTH),
+    "Sensors: the model has a log_likelihood": lambda: filters.Sensors(
+        MODEL.replace(log_likelihood=runs_into_nothing), SENSORS.h, SENSORS.R
+    ),
+    "sequential: y has sensors in no dict": lambda: kf.run(sequential(kf.kalman()), SENSORS, jnp.zeros((3, 1))),
+    "y of 'a' has shape \\(2,\\)": lambda: kf.run(sequential(kf.kalman()), SENSORS, {"a": jnp.zeros((3, 2))}),
+    "Sensors: R has sensors \\['b'\\]": lambda: filters.Sensors(MODEL, {"a": MODEL.h}, {"b": MODEL.R}),
+    "Sensors: h is not a dict or tuple": lambda: filters.Sensors(MODEL, MODEL.h, MODEL.R),
+}
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_bad_input_is_a_readable_error(text):
+    with pytest.raises(ValueError, match=text):
+        BAD[text]()

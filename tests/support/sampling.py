@@ -1,0 +1,95 @@
+"""What the tests of filters that draw share: many independent runs, and how far their averages may be off."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from support.compiling import quick_jit
+
+import kfjax as kf
+
+KEY = jax.random.key(20)
+
+
+def log_likelihood_of(state, info):
+    """Keep the log-likelihood only: an `emit` that spares the rest."""
+    return info.log_likelihood
+
+
+@functools.partial(quick_jit, static_argnums=(0, 1, 2))
+def _many(filter, count, emit, model, ys, us, observed):
+    run = lambda key: kf.run(filter, model, ys, us, observed=observed, key=key, emit=emit)[1]  # noqa: E731
+    return jax.vmap(run)(jax.random.split(KEY, count))
+
+
+def many(filter, problem, count, emit=kf.estimate):
+    """The outputs [R, T, ...] of independent runs of a problem of the law table."""
+    outputs = _many(filter, count, emit, problem.model, problem.ys, problem.us, problem.observed)
+    return jax.tree.map(lambda a: np.asarray(a, np.float64), outputs)
+
+
+def log_likelihoods(filter, problem, count):
+    """The log-likelihoods [R] of independent runs."""
+    return many(filter, problem, count, log_likelihood_of).sum(1)
+
+
+def exact(problem):
+    """The Kalman filter's estimates [T, ...] of a linear problem."""
+    est = kf.run(kf.kalman(), problem.model, problem.ys, problem.us, observed=problem.observed)[1]
+    return jax.tree.map(lambda a: np.asarray(a, np.float64), est)
+
+
+def standard_errors(samples, expected):
+    """How many standard errors the mean of independent samples [R, ...] is off."""
+    return np.abs(samples.mean(0) - expected) / (samples.std(0, ddof=1) / np.sqrt(len(samples)))
+
+
+def likelihood_ratios(filter, problem, count=2000):
+    """Zhat / Z [R] of independent runs, Z from the Kalman filter."""
+    return np.exp(log_likelihoods(filter, problem, count) - exact(problem).log_likelihood.sum())
+
+
+def errors(filter, problem, count=64):
+    """Root mean squared errors of mean and covariance of independent runs, against the Kalman filter."""
+    estimates, expected = many(filter, problem, count), exact(problem)
+    return [np.sqrt(np.mean((got - want) ** 2)) for got, want in zip(estimates[:2], expected[:2], strict=True)]
+
+
+def check_convergence(few, many, problem, factor):
+    """Check that errors fall by a factor, the root of how many times more samples the second filter has."""
+    np.testing.assert_allclose(np.divide(errors(few, problem), errors(many, problem)), factor, rtol=0.35)
+
+
+def drift(x, u):
+    """A constant turn."""
+    return kf.angle_retract(0)(x, jnp.array([0.4, 0.3], x.dtype))
+
+
+def angles_across_the_cut():
+    """A turning angle and a position, both observed: a model that wraps, and a linear one in unwrapped angles."""
+    ys = np.array([[2.7, 0.4], [3.0, 0.5], [3.5, 1.1], [3.8, 1.2]])
+    prior = kf.Gaussian(np.array([2.4, 0.1]), np.array([[0.05, 0.02], [0.02, 0.1]]))
+    noise = np.array([[0.04, 0.01], [0.01, 0.05]])
+    flat = kf.StateSpaceModel(kf.Linear(np.eye(2), None, [0.4, 0.3]), kf.Linear(np.eye(2)), noise, noise, prior)
+    curved = flat.replace(
+        f=drift,
+        difference=kf.angle_difference(0),
+        state_difference=kf.angle_difference(0),
+        retract=kf.angle_retract(0),
+    )
+    wrapped = ys - 2 * np.pi * np.round(ys / (2 * np.pi)) * np.array([1, 0])
+    return curved, wrapped, flat, ys
+
+
+def check_angles(filter, tolerance):
+    """Check that estimates of angles across the cut are the Kalman filter's without a cut, wrapped."""
+    curved, wrapped, flat, ys = angles_across_the_cut()
+    expected = kf.run(kf.kalman(), flat, ys)[1]
+    est = kf.run(filter, curved, wrapped, key=KEY)[1]
+    assert np.abs(expected.mean[:, 0]).max() > 3.3  # else there was no cut
+    assert np.abs(est.mean[:, 0]).max() <= np.float32(np.pi)
+    std = np.sqrt(np.diagonal(expected.cov, axis1=1, axis2=2))
+    assert np.abs(curved.state_difference(est.mean, expected.mean) / std).max() < tolerance
+    np.testing.assert_allclose(est.cov, expected.cov, atol=tolerance * expected.cov.max())
+    np.testing.assert_allclose(est.log_likelihood, expected.log_likelihood, atol=4 * tolerance)
