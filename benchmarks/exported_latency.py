@@ -2,10 +2,11 @@
 
     pip install 'kfjax[onnx]' && python benchmarks/exported_latency.py [--steps 2000]
 
-Each is stepped through observations one at a time: a numpy observation goes in, and the clock stops when the new mean
-is back in numpy. The first 50 steps are not counted. The last column is the largest difference of a mean from that of
-`kf.step` in these, relative to the largest mean (what is not trained follows nothing, and a chaotic model makes of
-rounding whatever it likes later). onnxruntime has one thread.
+Each is stepped through observations one at a time: a numpy observation goes in, and the clock stops
+when the new mean is back in numpy. The first 50 steps are not counted. The last column is the
+largest difference of a mean from that of `kf.step` in these, relative to the largest mean (what is
+not trained follows nothing, and a chaotic model makes of rounding whatever it likes later).
+onnxruntime has one thread.
 """
 
 import argparse
@@ -66,7 +67,10 @@ def in_onnx(method, params, folder):
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     initial = json.loads(session.get_modelmeta().custom_metadata_map["initial_state"])
     shapes = {entry.name: entry.shape for entry in session.get_inputs()}
-    start = {name: np.asarray(values, np.float32).reshape(shapes[name]) for name, values in initial.items()}
+    start = {
+        name: np.asarray(values, np.float32).reshape(shapes[name])
+        for name, values in initial.items()
+    }
     names = [*(f"new_{name}" for name in start), "mean"]
 
     def take(state, y):
@@ -88,7 +92,9 @@ def measured(start, take, ys):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=2000, help="steps that count, for each")
     steps = parser.parse_args().steps + WARM_UP
     print("| filter | as | median, us | 99 %, us | largest difference |\n|---|---|---|---|---|")
@@ -104,7 +110,9 @@ def main():
         for way, (start, take) in ways.items():
             median, high, means = measured(start, take, ys)
             reference = means if reference is None else reference
-            difference = np.abs(means - reference)[:WARM_UP].max() / np.abs(reference[:WARM_UP]).max()
+            difference = (
+                np.abs(means - reference)[:WARM_UP].max() / np.abs(reference[:WARM_UP]).max()
+            )
             print(f"| {name} | {way} | {median:.0f} | {high:.0f} | {difference:.0e} |", flush=True)
 
 

@@ -2,10 +2,10 @@
 
     python benchmarks/latency.py [--steps 2000] [--x64] [--donate]
 
-Each filter is stepped through observations one at a time, as an application would: a numpy observation goes in, and
-the clock stops when the new mean is back in numpy. The first 50 steps, compilation among them, are not counted. The
-table has the median and the 99th percentile; on a shared machine the latter tells of the machine as much as of the
-filter.
+Each filter is stepped through observations one at a time, as an application would: a numpy
+observation goes in, and the clock stops when the new mean is back in numpy. The first 50 steps,
+compilation among them, are not counted. The table has the median and the 99th percentile; on a
+shared machine the latter tells of the machine as much as of the filter.
 """
 
 import argparse
@@ -60,13 +60,23 @@ def measured(steps, *, donate=False):
         ys = np.asarray(kf.simulate(jax.random.key(0), model, steps=steps + WARM_UP)[1])
         take = functools.partial(kf.step, method, params, donate=donate)
         if name is COMPILED_IN:
-            take = jax.jit(functools.partial(kf.step, method, params), donate_argnums=0 if donate else ())
+            take = jax.jit(
+                functools.partial(kf.step, method, params), donate_argnums=0 if donate else ()
+            )
         median, high = 1e6 * np.percentile(latencies(take, method, params, ys), [50, 99])
-        yield {"name": name, "n": model.n, "m": ys.shape[1], "median_us": round(median, 1), "high_us": round(high, 1)}
+        yield {
+            "name": name,
+            "n": model.n,
+            "m": ys.shape[1],
+            "median_us": round(median, 1),
+            "high_us": round(high, 1),
+        }
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=2000, help="steps that count, for each filter")
     parser.add_argument("--x64", action="store_true", help="double precision")
     parser.add_argument("--donate", action="store_true", help="donate the state to every step")

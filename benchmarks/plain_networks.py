@@ -21,7 +21,9 @@ def gru(weights, h, x):
 
 def architecture1(variables, carry, features):
     weights = variables["params"]
-    x = jax.nn.relu(dense(weights["input"], jnp.concatenate([features[name] for name in sorted(features)])))
+    x = jax.nn.relu(
+        dense(weights["input"], jnp.concatenate([features[name] for name in sorted(features)]))
+    )
     hidden = gru(weights["gru_0"], carry[0], x)
     return (hidden,), dense(weights["gain"], jax.nn.relu(dense(weights["hidden"], hidden)))
 
@@ -53,8 +55,12 @@ def estimates(network, names, variables, carry, model, ys):
         hidden, y_before, x, x_before, predicted_before = carry
         predicted = model.f(x, None)
         innovation = y - model.h(predicted, None)
-        differences = zip(ALL, (y - y_before, innovation, x - x_before, x - predicted_before), strict=True)
-        hidden, gain = network(variables, hidden, {name: unit(v) for name, v in differences if name in names})
+        differences = zip(
+            ALL, (y - y_before, innovation, x - x_before, x - predicted_before), strict=True
+        )
+        hidden, gain = network(
+            variables, hidden, {name: unit(v) for name, v in differences if name in names}
+        )
         new = predicted + gain.reshape(x.size, y.size) @ innovation
         return (hidden, y, new, x, predicted), new
 

@@ -28,7 +28,9 @@ def table(head, lines):
 
 def versions():
     """Return the versions of what made the numbers."""
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version()} | {
+        name: importlib.metadata.version(name) for name in PACKAGES
+    }
 
 
 def machine():

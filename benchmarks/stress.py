@@ -2,8 +2,8 @@
 
     python benchmarks/stress.py
 
-It prints the tables and puts each between the marks of the page. The cases and methods are those of tests/stress. It
-takes some minutes, most of them to compile the parallel form of the larger cases.
+It prints the tables and puts each between the marks of the page. The cases and methods are those of
+tests/stress. It takes some minutes, most of them to compile the parallel form of the larger cases.
 """
 
 import sys
@@ -23,7 +23,9 @@ def entry(method, case, expected):
     """The relative error of the log-likelihood, marked where a covariance is not definite."""
     result = put(method, case)
     definite = result.lowest > 0 and (result.pivot is None or result.pivot > 0)
-    return f"{abs(result.log_likelihood - expected) / abs(expected):.0e}" + ("" if definite else " (indefinite)")
+    return f"{abs(result.log_likelihood - expected) / abs(expected):.0e}" + (
+        "" if definite else " (indefinite)"
+    )
 
 
 def rows():
@@ -46,7 +48,14 @@ def parabolas():
     """The lines of the second table: other records of the parabola."""
     yield f"| method | {' | '.join(f'record {seed}' for seed in SEEDS)} |"
     yield "|---|" + "---|" * len(SEEDS)
-    for method in ("kalman", "extended", "unscented", "parallel", "extended, f = F @ x", "unscented, f = F @ x"):
+    for method in (
+        "kalman",
+        "extended",
+        "unscented",
+        "parallel",
+        "extended, f = F @ x",
+        "unscented, f = F @ x",
+    ):
         errors = (relative_error(method, parabola(seed)) for seed in SEEDS)
         yield f"| `{method}` | {' | '.join(f'{error:+.0e}' for error in errors)} |"
 

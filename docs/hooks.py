@@ -17,10 +17,18 @@ def included():
         f"benchmarks/{p.parent.name}/RESULTS.md": f"results/{p.parent.name}.md"
         for p in ROOT.glob("benchmarks/*/RESULTS.md")
     }
-    pictures = {str(p.relative_to(ROOT)): f"results/{p.parent.name}/{p.name}" for p in ROOT.glob("benchmarks/*/*.png")}
-    notebooks = {f"notebooks/{p.name}": f"notebooks/{p.stem}.md" for p in ROOT.glob("notebooks/*.ipynb")}
+    pictures = {
+        str(p.relative_to(ROOT)): f"results/{p.parent.name}/{p.name}"
+        for p in ROOT.glob("benchmarks/*/*.png")
+    }
+    notebooks = {
+        f"notebooks/{p.name}": f"notebooks/{p.stem}.md" for p in ROOT.glob("notebooks/*.ipynb")
+    }
     return (
-        results | pictures | notebooks | {"notebooks/README.md": "notebooks/index.md", "CHANGELOG.md": "changelog.md"}
+        results
+        | pictures
+        | notebooks
+        | {"notebooks/README.md": "notebooks/index.md", "CHANGELOG.md": "changelog.md"}
     )
 
 
@@ -35,13 +43,13 @@ def on_files(files, config):
             files.append(File.generated(config, place, content=text))
     pages = sorted(place for source, place in included().items() if source.endswith("RESULTS.md"))
     listed = "\n".join(f"* [{titled(place)}]({posixpath.basename(place)})" for place in pages)
-    files.append(File.generated(config, "results/index.md", content=f"# Results\n\n{RESULTS}\n\n{listed}\n"))
+    files.append(
+        File.generated(config, "results/index.md", content=f"# Results\n\n{RESULTS}\n\n{listed}\n")
+    )
     return files
 
 
-RESULTS = (
-    "What kfjax was measured to do, each with the command that measures it again. Negative results are among them."
-)
+RESULTS = "What kfjax was measured to do, each with the command that measures it again. Negative results are among them."
 
 
 def titled(place):
@@ -60,7 +68,9 @@ def on_page_markdown(markdown, page, config, files):
         if re.match(r"[a-z]+:|/", target):
             return target
         path = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
-        place = places.get(path) or (path.removeprefix("docs/") if path.startswith("docs/") else None)
+        place = places.get(path) or (
+            path.removeprefix("docs/") if path.startswith("docs/") else None
+        )
         if place is None:
             return NOWHERE
         return posixpath.relpath(place, posixpath.dirname(page.file.src_uri) or ".")
@@ -77,7 +87,9 @@ NOWHERE = "out-of-the-site"
 
 def rendered(path):
     """Return an executed notebook as a page."""
-    return "\n\n".join(block for cell in json.loads(path.read_text())["cells"] for block in blocks(cell))
+    return "\n\n".join(
+        block for cell in json.loads(path.read_text())["cells"] for block in blocks(cell)
+    )
 
 
 def blocks(cell):

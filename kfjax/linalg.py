@@ -1,16 +1,17 @@
 """Small dense algebra that XLA can fuse over a batch.
 
-A filter multiplies, factors and solves with matrices of a few rows, thousands at a time. Under `jax.vmap` a
-LAPACK factorisation is one library call per matrix, and a small `dot_general` is hardly better, so that sizes up
-to `UNROLL` are written out: products as sums of outer products, factorisations and solves by scalars, columns and
-rows, which XLA fuses over the batch. Larger sizes go through `jax.numpy.linalg`. The choice is made at trace time from
-the static shape. Derivatives are written out too (`custom_jvp`), with plain products: a transposed unrolled loop
-compiles slowly.
+A filter multiplies, factors and solves with matrices of a few rows, thousands at a time. Under
+`jax.vmap` a LAPACK factorisation is one library call per matrix, and a small `dot_general` is
+hardly better, so that sizes up to `UNROLL` are written out: products as sums of outer products,
+factorisations and solves by scalars, columns and rows, which XLA fuses over the batch. Larger sizes
+go through `jax.numpy.linalg`. The choice is made at trace time from the static shape. Derivatives
+are written out too (`custom_jvp`), with plain products: a transposed unrolled loop compiles slowly.
 
-Every function takes one matrix; batch with `jax.vmap`. Everything here accepts *semidefinite* matrices: a zero
-pivot gives a zero column in the factor, and solves with such a factor are right for right-hand sides in its range.
-Covariances are symmetric to rounding, and only their lower triangle is factored: making them exactly symmetric in
-every step would cost a transposition that breaks the fusion, half of the time of a Kalman step.
+Every function takes one matrix; batch with `jax.vmap`. Everything here accepts *semidefinite*
+matrices: a zero pivot gives a zero column in the factor, and solves with such a factor are right
+for right-hand sides in its range. Covariances are symmetric to rounding, and only their lower
+triangle is factored: making them exactly symmetric in every step would cost a transposition that
+breaks the fusion, half of the time of a Kalman step.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from jax import Array, lax
 from kfjax._support.memory_layout import batch_innermost
 
 UNROLL = 8  # largest size that is unrolled
-SCALARS = 3  # largest size that is factored by scalars, which are fewer kernels where there is no batch
+SCALARS = (
+    3  # largest size that is factored by scalars, which are fewer kernels where there is no batch
+)
 Factoriser = Callable[[Array], Array]
 
 __all__ = [
@@ -64,7 +67,9 @@ def _outer_products(A: Array, B: Array) -> Array:
 
 
 @_outer_products.defjvp
-def _outer_products_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+def _outer_products_jvp(
+    primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
     (A, B), (dA, dB) = primals, tangents
     return _outer_products(A, B), _dot(dA, B) + _dot(A, dB)
 
@@ -72,7 +77,9 @@ def _outer_products_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Arr
 def matmul(A: Array, B: Array) -> Array:
     """Return A B for A [n, k] and B [k, m] or B [k], at full precision on every device."""
     if A.shape[-1] != B.shape[0]:
-        raise ValueError(f"matmul: got shapes {A.shape} and {B.shape}; expected [n, k] and [k, m] or [k].")
+        raise ValueError(
+            f"matmul: got shapes {A.shape} and {B.shape}; expected [n, k] and [k, m] or [k]."
+        )
     return _outer_products(A, B) if 0 < A.shape[-1] <= UNROLL else _dot(A, B)
 
 
@@ -96,9 +103,10 @@ def diagonal(A: Array) -> Array:
 def cholesky(A: Array) -> Array:
     """Lower factor L [n, n] with L L' = A, for symmetric positive *semi*definite A [n, n]; reads the lower triangle.
 
-    A pivot below n eps A_jj counts as zero and gives a zero column; every |L_ij| is kept below the square root of
-    what remains of A_ii. An indefinite A is therefore factored as if its negative part were not there.
-    The derivative is right where the rank stays as it is, and 0 in directions that would raise it.
+    A pivot below n eps A_jj counts as zero and gives a zero column; every |L_ij| is kept below the
+    square root of what remains of A_ii. An indefinite A is therefore factored as if its negative
+    part were not there. The derivative is right where the rank stays as it is, and 0 in directions
+    that would raise it.
     """
     n = A.shape[-1]
     if n <= SCALARS:
@@ -116,11 +124,14 @@ def _cholesky_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array,
 def _factor_tangent(L: Array, dA: Array) -> Array:
     """Return the derivative of the lower factor L of A in the symmetric direction dA."""
     null = diagonal(L) == 0
-    # with ones for null pivots, rows below and beside them still turn; what would fill the null columns is cut off
+    # with ones for null pivots, rows below and beside them still turn; what would fill the null
+    # columns is cut off
     whole = L + jnp.diag(null.astype(L.dtype))
     inverse = solve_lower(whole, jnp.eye(L.shape[-1], dtype=L.dtype))
     M = _dot(_dot(inverse, dA), inverse.T)
-    return jnp.where(null[None, :], 0, _dot(whole, jnp.tril(M) - 0.5 * M * jnp.eye(M.shape[-1], dtype=M.dtype)))
+    return jnp.where(
+        null[None, :], 0, _dot(whole, jnp.tril(M) - 0.5 * M * jnp.eye(M.shape[-1], dtype=M.dtype))
+    )
 
 
 def _tiny(A: Array) -> Array:
@@ -148,8 +159,9 @@ def _cholesky_scalars(A: Array) -> Array:
 def _cholesky_columns(A: Array) -> Array:
     """Factor by columns.
 
-    Each is laid out by itself and ends with a division, which keeps XLA from computing it again wherever it is used:
-    that would be slower, and rounded otherwise than the factor that is returned.
+    Each is laid out by itself and ends with a division, which keeps XLA from computing it again
+    wherever it is used: that would be slower, and rounded otherwise than the factor that is
+    returned.
     """
     n, tiny = A.shape[-1], _tiny(A)
     place, remaining = jnp.arange(n), diagonal(A)
@@ -158,7 +170,9 @@ def _cholesky_columns(A: Array) -> Array:
         positive = remaining[j] > tiny[j]
         pivot = jnp.sqrt(jnp.where(positive, remaining[j], 1))
         limit = jnp.sqrt(jnp.maximum(remaining, 0))
-        below = jnp.clip((A[:, j] - sum(column * column[j] for column in columns)) / pivot, -limit, limit)
+        below = jnp.clip(
+            (A[:, j] - sum(column * column[j] for column in columns)) / pivot, -limit, limit
+        )
         column = jnp.where(place > j, below, jnp.where(place == j, pivot, 0))
         columns.append(batch_innermost(jnp.where(positive, column, 0 * column)))  # NaN stays NaN
         remaining = remaining - columns[j] ** 2
@@ -180,10 +194,13 @@ def _cholesky_loop(A: Array) -> Array:
     return lax.scan(body, A, jnp.arange(n))[1].T
 
 
-def _with_fallback(quick: Factoriser, careful: Factoriser, tiny: Callable[[Array], Array]) -> Factoriser:
+def _with_fallback(
+    quick: Factoriser, careful: Factoriser, tiny: Callable[[Array], Array]
+) -> Factoriser:
     """Return the factor by `quick`, or by `careful` where a pivot counts as zero.
 
-    The latter runs only if some matrix of the batch needs it, which a `lax.cond` under `jax.vmap` does not achieve.
+    The latter runs only if some matrix of the batch needs it, which a `lax.cond` under `jax.vmap`
+    does not achieve.
     """
 
     @jax.custom_batching.custom_vmap
@@ -210,8 +227,9 @@ _cholesky_large = _with_fallback(jnp.linalg.cholesky, _cholesky_loop, _tiny)
 def triangularise(A: Array) -> Array:
     """Lower factor L [n, n] with L L' = A A' and a diagonal of zeros or more, for A [n, p] of any rank.
 
-    Orthogonal reduction, not the Cholesky factor of A A': it keeps twice the digits. Rows that depend on earlier ones
-    to rounding give a zero column. The derivative is that of `cholesky`, finite at any rank.
+    Orthogonal reduction, not the Cholesky factor of A A': it keeps twice the digits. Rows that
+    depend on earlier ones to rounding give a zero column. The derivative is that of `cholesky`,
+    finite at any rank.
     """
     return _gram_schmidt(A) if A.shape[0] <= 2 * UNROLL else _triangularise_large(A)
 
@@ -228,8 +246,8 @@ def _triangularise_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[A
 def _tiny_squares(A: Array) -> Array:
     """The squares [n] of pivots up to which they count as zero in the triangularisation of A.
 
-    What rounds is the subtraction of up to n multiples of other rows; the length of a row does not come in, since the
-    second pass of Gram-Schmidt mends its products.
+    What rounds is the subtraction of up to n multiples of other rows; the length of a row does not
+    come in, since the second pass of Gram-Schmidt mends its products.
     """
     return (A.shape[0] * jnp.finfo(A.dtype).eps) ** 2 * jnp.sum(A**2, axis=1)
 
@@ -237,7 +255,8 @@ def _tiny_squares(A: Array) -> Array:
 def _gram_schmidt(A: Array) -> Array:
     """Gram-Schmidt on the rows of A, each twice (which is as accurate as Householder), guarded at rank deficiency.
 
-    Unrolled for very small sizes only: written out, more rows take longer to compile than they save.
+    Unrolled for very small sizes only: written out, more rows take longer to compile than they
+    save.
     """
     n, tiny = A.shape[0], _tiny_squares(A)
 
@@ -278,10 +297,16 @@ def _solve_lower(L: Array, B: Array, transpose: bool) -> Array:
     pivots = diagonal(L)
     regular = pivots > 0
     if L.shape[-1] > UNROLL:
-        L = jnp.where(regular[:, None] & regular[None, :], L, 0) + jnp.diag((~regular).astype(L.dtype))
+        L = jnp.where(regular[:, None] & regular[None, :], L, 0) + jnp.diag(
+            (~regular).astype(L.dtype)
+        )
         X = jax.scipy.linalg.solve_triangular(L, B, lower=True, trans=1 if transpose else 0)
         rest = jnp.where(jnp.isnan(pivots), jnp.nan, 0)  # what is NaN is not taken for singular
-        return jnp.where(regular, X, rest) if B.ndim == 1 else jnp.where(regular[:, None], X, rest[:, None])
+        return (
+            jnp.where(regular, X, rest)
+            if B.ndim == 1
+            else jnp.where(regular[:, None], X, rest[:, None])
+        )
     n = L.shape[-1]
     inverse = jnp.where(regular, 1 / jnp.where(regular, pivots, 1), 0)
     rows: list[Array] = [B[i] for i in range(n)]
@@ -348,7 +373,9 @@ def _solve(A: Array, L: Array, B: Array) -> Array:
 
 
 @_solve.defjvp
-def _solve_jvp(primals: tuple[Array, Array, Array], tangents: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+def _solve_jvp(
+    primals: tuple[Array, Array, Array], tangents: tuple[Array, Array, Array]
+) -> tuple[Array, Array]:
     """dX = A^-1 (dB - dA X); the factor's own derivative is in dA already."""
     (A, L, B), (dA, _, dB) = primals, tangents
     X = _solve(A, L, B)

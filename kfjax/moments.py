@@ -1,9 +1,10 @@
 """Moment rules: how the mean and covariance of a Gaussian pass through a function.
 
-A moment rule is a hashable value, called as `rule(fn, belief, source, target) -> Moments`, where `fn` is a function of
-x alone and the two `Space`s say how its inputs and outputs are subtracted and moved. The Kalman, extended,
-unscented, cubature and Gauss-Hermite filters and their smoothers are one prediction, one update and one smoothing
-recursion over this table. A rule of your own is any hashable callable with this signature.
+A moment rule is a hashable value, called as `rule(fn, belief, source, target) -> Moments`, where
+`fn` is a function of x alone and the two `Space`s say how its inputs and outputs are subtracted and
+moved. The Kalman, extended, unscented, cubature and Gauss-Hermite filters and their smoothers are
+one prediction, one update and one smoothing recursion over this table. A rule of your own is any
+hashable callable with this signature.
 """
 
 from __future__ import annotations
@@ -45,9 +46,9 @@ class Moments(NamedTuple):
         mean: E[y], [k].
         cov: Cov[y], [k, k].
         cross: Cov[x, y], [n, k].
-        residual: `K [n, k] -> [n, n]`, the covariance of x - K y *computed as a sum of squares*. An update with gain K
-            has the covariance residual(K) + K R K', which stays definite to rounding in any precision, whereas
-            P - K C' and P - K S K' do not.
+        residual: `K [n, k] -> [n, n]`, the covariance of x - K y *computed as a sum of squares*. An
+            update with gain K has the covariance residual(K) + K R K', which stays definite to
+            rounding in any precision, whereas P - K C' and P - K S K' do not.
     """
 
     mean: Array
@@ -87,7 +88,9 @@ class Affine(NamedTuple):
     residual: Array
 
 
-def _linearise(fn: Callable[[Array], Array], x: Array, n: int, source: Space, target: Space) -> tuple[Array, Array]:
+def _linearise(
+    fn: Callable[[Array], Array], x: Array, n: int, source: Space, target: Space
+) -> tuple[Array, Array]:
     """Return fn(x) and its Jacobian [k, n], between tangent spaces where the spaces are curved."""
     mean, zero = fn(x).astype(x.dtype), jnp.zeros(n, x.dtype)
     if isinstance(fn, Linear):  # by the chain rule: a matrix that a batch shares stays shared
@@ -95,7 +98,9 @@ def _linearise(fn: Callable[[Array], Array], x: Array, n: int, source: Space, ta
         if source is not EUCLIDEAN:
             J = linalg.matmul(J, jax.jacfwd(lambda d: source.retract(x, d))(zero))
         if target is not EUCLIDEAN:
-            J = linalg.matmul(jax.jacfwd(lambda d: target.difference(mean + d, mean))(jnp.zeros_like(mean)), J)
+            J = linalg.matmul(
+                jax.jacfwd(lambda d: target.difference(mean + d, mean))(jnp.zeros_like(mean)), J
+            )
         return mean, J
     if source is EUCLIDEAN and target is EUCLIDEAN:
         return mean, jax.jacfwd(fn)(x).astype(x.dtype)
@@ -110,7 +115,9 @@ def _affine_moments(mean: Array, A: Array, P: Array, rest: Array | None = None) 
         return cov if rest is None else cov + (rest if K is None else linalg.quadratic(K, rest))
 
     def residual(K: Array) -> Array:
-        return add(linalg.quadratic(jnp.eye(P.shape[-1], dtype=P.dtype) - linalg.matmul(K, A), P), K)
+        return add(
+            linalg.quadratic(jnp.eye(P.shape[-1], dtype=P.dtype) - linalg.matmul(K, A), P), K
+        )
 
     cross = linalg.matmul(P, A.T)
     return Moments(mean, add(linalg.matmul(A, cross)), cross, residual)
@@ -120,25 +127,40 @@ def _affine_moments(mean: Array, A: Array, P: Array, rest: Array | None = None) 
 class Taylor:
     """First-order Taylor expansion at the mean: exact for linear functions, and the rule of the extended Kalman filter.
 
-    E[y] = fn(m), Cov[y] = J P J', Cov[x, y] = P J', residual(K) = (I - K J) P (I - K J)', J = fn'(m) by `jax.jacfwd`.
+    E[y] = fn(m), Cov[y] = J P J', Cov[x, y] = P J', residual(K) = (I - K J) P (I - K J)', J =
+    fn'(m) by `jax.jacfwd`.
     """
 
     def __call__(
-        self, fn: Callable[[Array], Array], belief: Gaussian, source: Space = EUCLIDEAN, target: Space = EUCLIDEAN
+        self,
+        fn: Callable[[Array], Array],
+        belief: Gaussian,
+        source: Space = EUCLIDEAN,
+        target: Space = EUCLIDEAN,
     ) -> Moments:
         """Return the moments of fn(x), x ~ belief."""
         x, P = belief
         return _affine_moments(*_linearise(fn, x, P.shape[-1], source, target), P)
 
     def deviations(
-        self, fn: Callable[[Array], Array], x: Array, L: Array, source: Space = EUCLIDEAN, target: Space = EUCLIDEAN
+        self,
+        fn: Callable[[Array], Array],
+        x: Array,
+        L: Array,
+        source: Space = EUCLIDEAN,
+        target: Space = EUCLIDEAN,
     ) -> Deviations:
         """Return the moments of fn(x), x ~ N(x, L L'), as factors."""
         mean, J = _linearise(fn, x, L.shape[-1], source, target)
         return Deviations(mean, L, linalg.matmul(J, L))
 
     def affine(
-        self, fn: Callable[[Array], Array], x: Array, L: Array, source: Space = EUCLIDEAN, target: Space = EUCLIDEAN
+        self,
+        fn: Callable[[Array], Array],
+        x: Array,
+        L: Array,
+        source: Space = EUCLIDEAN,
+        target: Space = EUCLIDEAN,
     ) -> Affine:
         """Return the tangent at x; nothing rests."""
         mean, J = _linearise(fn, x, L.shape[-1], source, target)
@@ -149,19 +171,22 @@ def _times_points(A: np.ndarray, B: Array) -> Array:
     """Return A B for constant points A [p, n], most of whose entries are zero: a small one is written out without."""
     if A.size > linalg.UNROLL**2:
         return linalg.matmul(jnp.asarray(A, B.dtype), B)
-    rows = [sum((float(row[j]) * B[j] for j in np.flatnonzero(row)), jnp.zeros_like(B[0])) for row in A]
+    rows = [
+        sum((float(row[j]) * B[j] for j in np.flatnonzero(row)), jnp.zeros_like(B[0])) for row in A
+    ]
     return batch_innermost(jnp.stack(rows))
 
 
 class SigmaPoints(abc.ABC):
     """Rules that evaluate fn at weighted points x_i = m + L s_i, L L' = P; a subclass gives `points(n)`.
 
-    E[y] = sum_i w_i y_i, and all covariances are sums of c_i-weighted products of deviations, taken apart into the
-    regression y = E[y] + A (x - m) + e with A L = sum_i c_i dy_i s_i' and Cov[e] = sum_i c_i e_i e_i':
-    Cov[y] = A P A' + Cov[e], Cov[x, y] = P A', residual(K) = (I - K A) P (I - K A)' + K Cov[e] K'. So P itself stands
-    in them, and not L L', which differs from it by rounding: in float32 that acts as process noise. On curved spaces
-    points are retracted from the mean, and outputs are averaged as offsets from the reference fn(m), which is right
-    for angles with weights of any sign. A linear fn takes the exact path.
+    E[y] = sum_i w_i y_i, and all covariances are sums of c_i-weighted products of deviations, taken
+    apart into the regression y = E[y] + A (x - m) + e with A L = sum_i c_i dy_i s_i' and Cov[e] =
+    sum_i c_i e_i e_i': Cov[y] = A P A' + Cov[e], Cov[x, y] = P A', residual(K) = (I - K A) P (I - K
+    A)' + K Cov[e] K'. So P itself stands in them, and not L L', which differs from it by rounding:
+    in float32 that acts as process noise. On curved spaces points are retracted from the mean, and
+    outputs are averaged as offsets from the reference fn(m), which is right for angles with weights
+    of any sign. A linear fn takes the exact path.
     """
 
     @abc.abstractmethod
@@ -169,7 +194,11 @@ class SigmaPoints(abc.ABC):
         """Return points s [p, n], weights w [p] of the mean and c [p] of covariances: those of s are 0 and I."""
 
     def __call__(
-        self, fn: Callable[[Array], Array], belief: Gaussian, source: Space = EUCLIDEAN, target: Space = EUCLIDEAN
+        self,
+        fn: Callable[[Array], Array],
+        belief: Gaussian,
+        source: Space = EUCLIDEAN,
+        target: Space = EUCLIDEAN,
     ) -> Moments:
         """Return the moments of fn(x), x ~ belief."""
         x, P = belief
@@ -184,21 +213,32 @@ class SigmaPoints(abc.ABC):
         return _affine_moments(mean, A, P, linalg.weighted_gram(c, rest, rest))
 
     def deviations(
-        self, fn: Callable[[Array], Array], x: Array, L: Array, source: Space = EUCLIDEAN, target: Space = EUCLIDEAN
+        self,
+        fn: Callable[[Array], Array],
+        x: Array,
+        L: Array,
+        source: Space = EUCLIDEAN,
+        target: Space = EUCLIDEAN,
     ) -> Deviations:
         """Return the moments of fn(x), x ~ N(x, L L'), as factors; weights must not be negative."""
         if isinstance(fn, Linear) and source is EUCLIDEAN and target is EUCLIDEAN:
             return Taylor().deviations(fn, x, L)
         if (lowest := self.points(L.shape[-1])[2].min()) < 0:
             raise ValueError(
-                f"{self}: a covariance weight is {lowest:.3g}; expected none below zero, since the square-root form has"
+                f"{self}: a covariance weight is {lowest:.3g}; expected none below zero, since the"
+                " square-root form has"
                 " no factor for it. Use alpha = 1, or the covariance form."
             )
         mean, dx, dy, c = self._evaluate(fn, x, L, source, target)
         return Deviations(mean, (jnp.sqrt(c)[:, None] * dx).T, (jnp.sqrt(c)[:, None] * dy).T)
 
     def affine(
-        self, fn: Callable[[Array], Array], x: Array, L: Array, source: Space = EUCLIDEAN, target: Space = EUCLIDEAN
+        self,
+        fn: Callable[[Array], Array],
+        x: Array,
+        L: Array,
+        source: Space = EUCLIDEAN,
+        target: Space = EUCLIDEAN,
     ) -> Affine:
         """Return the statistical linear regression of fn under N(x, L L'); weights must not be negative."""
         mean, dx, dy = self.deviations(fn, x, L, source, target)
@@ -223,9 +263,9 @@ class SigmaPoints(abc.ABC):
 class Unscented(SigmaPoints):
     """The scaled unscented transform: 2 n + 1 points, with lambda = alpha^2 (n + kappa) - n.
 
-    The default alpha = 1 keeps all weights positive and is safe in float32; the often quoted alpha = 1e-3 cancels
-    numbers of size 1e6 and is unusable there. With a negative central weight (alpha < 1) the covariance is no sum of
-    squares and can lose definiteness.
+    The default alpha = 1 keeps all weights positive and is safe in float32; the often quoted alpha
+    = 1e-3 cancels numbers of size 1e6 and is unusable there. With a negative central weight (alpha
+    < 1) the covariance is no sum of squares and can lose definiteness.
 
     Attributes:
         alpha: spread of the points, above 0.
@@ -233,7 +273,8 @@ class Unscented(SigmaPoints):
         kappa: second spread parameter, above -n.
 
     References:
-        E. A. Wan, R. van der Merwe, The unscented Kalman filter for nonlinear estimation, AS-SPCC 2000, eq. (15).
+        E. A. Wan, R. van der Merwe, The unscented Kalman filter for nonlinear estimation, AS-SPCC
+        2000, eq. (15).
     """
 
     alpha: float = 1.0
@@ -248,7 +289,9 @@ class Unscented(SigmaPoints):
         """Return the centre and +- sqrt(n + lambda) along every axis."""
         scale = self.alpha**2 * (n + self.kappa)
         if scale <= 0:
-            raise ValueError(f"Unscented: kappa is {self.kappa} for n = {n}; expected more than -n.")
+            raise ValueError(
+                f"Unscented: kappa is {self.kappa} for n = {n}; expected more than -n."
+            )
         axes = np.sqrt(scale) * np.eye(n)
         w = np.full(2 * n + 1, 0.5 / scale)
         w[0] = 1 - n / scale
@@ -262,7 +305,8 @@ class Cubature(SigmaPoints):
     """The third-degree spherical-radial cubature rule: 2 n points of equal weight; all weights positive.
 
     References:
-        I. Arasaratnam, S. Haykin, Cubature Kalman filters, IEEE Trans. Automat. Contr. 54 (2009), eq. (34).
+        I. Arasaratnam, S. Haykin, Cubature Kalman filters, IEEE Trans. Automat. Contr. 54 (2009),
+        eq. (34).
     """
 
     def points(self, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -278,7 +322,9 @@ def _product_rule(order: int, n: int) -> tuple[np.ndarray, np.ndarray]:
     nodes, weights = np.polynomial.hermite_e.hermegauss(order)
     weights = weights / weights.sum()
     points = np.stack(np.meshgrid(*[nodes] * n, indexing="ij"), axis=-1).reshape(-1, n)
-    return points, np.stack(np.meshgrid(*[weights] * n, indexing="ij"), axis=-1).reshape(-1, n).prod(axis=1)
+    return points, np.stack(np.meshgrid(*[weights] * n, indexing="ij"), axis=-1).reshape(
+        -1, n
+    ).prod(axis=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -289,7 +335,8 @@ class GaussHermite(SigmaPoints):
         order: points per dimension, at least 2.
 
     References:
-        K. Ito, K. Xiong, Gaussian filters for nonlinear filtering problems, IEEE Trans. Automat. Contr. 45 (2000).
+        K. Ito, K. Xiong, Gaussian filters for nonlinear filtering problems, IEEE Trans. Automat.
+        Contr. 45 (2000).
     """
 
     order: int = 3
@@ -297,13 +344,16 @@ class GaussHermite(SigmaPoints):
 
     def __post_init__(self) -> None:
         if not isinstance(self.order, int) or self.order < 2:
-            raise ValueError(f"GaussHermite: order is {self.order}; expected an integer, at least 2.")
+            raise ValueError(
+                f"GaussHermite: order is {self.order}; expected an integer, at least 2."
+            )
 
     def points(self, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the product grid."""
         if self.order**n > self.largest:
             raise ValueError(
-                f"GaussHermite: order {self.order} in {n} dimensions needs {self.order**n} points; expected at most"
+                f"GaussHermite: order {self.order} in {n} dimensions needs {self.order**n} points;"
+                " expected at most"
                 f" {self.largest}. Use kf.cubature() or a lower order."
             )
         unit, w = _product_rule(self.order, n)

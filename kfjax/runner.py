@@ -33,7 +33,8 @@ class Forecast(NamedTuple):
 
     Attributes:
         state: mean [K, n] and cov [K, n, n] of x_{T+1..T+K}.
-        observation: mean [K, m] and cov [K, m, m] of y, observation noise included; None for a filter without a rule.
+        observation: mean [K, m] and cov [K, m, m] of y, observation noise included; None for a
+            filter without a rule.
     """
 
     state: Gaussian
@@ -61,25 +62,30 @@ def run(
         filter: the `Filter`.
         params: its parameters; a `StateSpaceModel` for a model-based filter.
         ys: observations [T, m] (a pytree of such, for filters of several sensors).
-        us: inputs, any pytree with a leading time axis, or None; us[t-1] is u_t, which takes x_{t-1} to x_t.
-        observed: what was seen, booleans [T] or [T, m] (a pytree like ys), or None for everything. Values and gradients
-            are those of deleting the rest; unobserved entries of ys may hold anything, NaN included.
-        length: number of leading steps that count (a scalar; batch it with `jax.vmap`). Afterwards the state is frozen
-            and nothing is added to the likelihood, whatever stands in ys and us.
+        us: inputs, any pytree with a leading time axis, or None; us[t-1] is u_t, which takes
+            x_{t-1} to x_t.
+        observed: what was seen, booleans [T] or [T, m] (a pytree like ys), or None for everything.
+            Values and gradients are those of deleting the rest; unobserved entries of ys may hold
+            anything, NaN included.
+        length: number of leading steps that count (a scalar; batch it with `jax.vmap`). Afterwards
+            the state is frozen and nothing is added to the likelihood, whatever stands in ys and
+            us.
         key: random key for filters that draw.
-        initial: a state to continue from, as returned by an earlier run; default `filter.init(params, key)`.
-        emit: `(state, info) -> anything`, what to keep of every step. Use a module-level function: a new lambda per
-            call compiles again. Default `kfjax.estimate`; `kfjax.estimate_and_info` keeps all.
-        checked: raise if an observed entry is NaN or an output is not finite, also inside `jax.jit` (there as the
-            runtime error of a callback, with the same text).
+        initial: a state to continue from, as returned by an earlier run; default
+            `filter.init(params, key)`.
+        emit: `(state, info) -> anything`, what to keep of every step. Use a module-level function:
+            a new lambda per call compiles again. Default `kfjax.estimate`;
+            `kfjax.estimate_and_info` keeps all.
+        checked: raise if an observed entry is NaN or an output is not finite, also inside `jax.jit`
+            (there as the runtime error of a callback, with the same text).
 
     Returns:
-        The final state, and the stacked outputs of emit: by default an `Estimate` with mean [T, n], cov [T, n, n] and
-        log_likelihood [T].
+        The final state, and the stacked outputs of emit: by default an `Estimate` with mean [T, n],
+        cov [T, n, n] and log_likelihood [T].
 
     Raises:
-        ValueError: if shapes do not fit, T = 0, or ys has NaN where it counts as observed (seen only outside a trace,
-            or with checked=True).
+        ValueError: if shapes do not fit, T = 0, or ys has NaN where it counts as observed (seen
+            only outside a trace, or with checked=True).
 
     Example:
         >>> model = kf.systems.lorenz(observation="spherical", q_std=0.1, r_std=0.1)
@@ -90,7 +96,9 @@ def run(
     """
     check_filter("run", filter)
     if initial is not None and key is not None:
-        raise ValueError("run: got both initial and key; expected one. A state carries its own key: drop key.")
+        raise ValueError(
+            "run: got both initial and key; expected one. A state carries its own key: drop key."
+        )
     ys, observed = (np.asarray(a) if isinstance(a, list) else a for a in (ys, observed))
     check_mask_dtype("run", observed)
     check_length("run", ys, length)
@@ -155,7 +163,8 @@ def step(
         y: the observation [m].
         u: the input u_t of this step, or None.
         observed: boolean scalar or [m], or None for everything.
-        donate: let the new state take the memory of the old one, which is deleted: for large states, such as particles.
+        donate: let the new state take the memory of the old one, which is deleted: for large
+            states, such as particles.
 
     Returns:
         The new state and the `Info` of the update; the same numbers as `run`.
@@ -178,7 +187,9 @@ def step(
     return take(filter, params, state, y, u, observed)
 
 
-def _one_step(filter: Filter, params: Any, state: Any, y: Any, u: Any, observed: Any) -> tuple[Any, Info]:
+def _one_step(
+    filter: Filter, params: Any, state: Any, y: Any, u: Any, observed: Any
+) -> tuple[Any, Info]:
     """The body of `step`."""
     one = functools.partial(jax.tree.map, lambda a: jnp.asarray(a)[None])
     check_series("step", params, one(y), one(u), one(observed))
@@ -211,7 +222,8 @@ def forecast(
         `Forecast(state, observation)`, both `Gaussian`s with a leading axis of K steps.
 
     Raises:
-        ValueError: if the number of steps is not given, is below one, or differs from the length of us.
+        ValueError: if the number of steps is not given, is below one, or differs from the length of
+            us.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -220,10 +232,13 @@ def forecast(
         ((3, 2), (3, 1, 1))
     """
     check_filter("forecast", filter)
-    lengths = {leaf.shape[0] for leaf in jax.tree.leaves(us)} | ({steps} if steps is not None else set())
+    lengths = {leaf.shape[0] for leaf in jax.tree.leaves(us)} | (
+        {steps} if steps is not None else set()
+    )
     if len(lengths) != 1 or min(lengths) < 1:
         raise ValueError(
-            f"forecast: got steps={steps} and us of lengths {sorted(lengths - {steps})}; expected one number of steps,"
+            f"forecast: got steps={steps} and us of lengths {sorted(lengths - {steps})}; expected"
+            " one number of steps,"
             " at least 1. Pass steps=, or us with a leading time axis."
         )
     return _forecast(filter, params, state, us, lengths.pop())
@@ -251,7 +266,8 @@ def split_missing(ys: Any) -> tuple[Any, Any]:
         ys: observations [..., m] with NaN where missing, or a pytree of such (several sensors).
 
     Returns:
-        (filled, observed): ys with 0 for NaN and booleans of the same shape, for `run(..., filled, observed=observed)`.
+        (filled, observed): ys with 0 for NaN and booleans of the same shape, for `run(..., filled,
+        observed=observed)`.
 
     Example:
         >>> filled, observed = kf.split_missing(jnp.array([[1.0], [jnp.nan]]))
@@ -274,4 +290,6 @@ def _unseen_to_zero(ys: Any, seen: Any) -> Any:
     """Replace entries that do not count by zero."""
     if seen is None:
         return ys
-    return jax.tree.map(lambda y, s: jnp.where(s.reshape(s.shape + (1,) * (y.ndim - s.ndim)), y, 0), ys, seen)
+    return jax.tree.map(
+        lambda y, s: jnp.where(s.reshape(s.shape + (1,) * (y.ndim - s.ndim)), y, 0), ys, seen
+    )

@@ -46,7 +46,9 @@ def h(x, u):
 
 
 Q = 0.2**2 * np.array([[DT**3 / 3, DT**2 / 2], [DT**2 / 2, DT]])
-model = kf.StateSpaceModel(f, h, Q=Q, R=[[0.2**2]], prior=kf.Gaussian(jnp.array([1.0, 0.0]), 0.1 * jnp.eye(2)))
+model = kf.StateSpaceModel(
+    f, h, Q=Q, R=[[0.2**2]], prior=kf.Gaussian(jnp.array([1.0, 0.0]), 0.1 * jnp.eye(2))
+)
 
 # %% [markdown]
 # Simulate it, to have data whose truth is known. Random numbers in JAX come from a key, which you pass.
@@ -64,7 +66,9 @@ print("states", xs.shape, "observations", ys.shape)
 
 # %%
 final, est = kf.run(kf.extended(), model, ys)
-print("mean", est.mean.shape, "cov", est.cov.shape, "log-likelihood", float(est.log_likelihood.sum()))
+print(
+    "mean", est.mean.shape, "cov", est.cov.shape, "log-likelihood", float(est.log_likelihood.sum())
+)
 
 figure, axes = plt.subplots(2, 1, figsize=(7, 4), sharex=True)
 plot_trajectory(est.mean, est.cov, xs, axes=axes, label="EKF")
@@ -91,7 +95,9 @@ later = np.arange(STEPS + 1, STEPS + 31)
 spread = 2 * jnp.sqrt(ahead.state.cov[:, 0, 0])
 ax.plot(np.arange(1, STEPS + 1), smoothed.mean[:, 0], label="smoothed")
 ax.plot(later, ahead.state.mean[:, 0], label="forecast")
-ax.fill_between(later, ahead.state.mean[:, 0] - spread, ahead.state.mean[:, 0] + spread, alpha=0.25, lw=0)
+ax.fill_between(
+    later, ahead.state.mean[:, 0] - spread, ahead.state.mean[:, 0] + spread, alpha=0.25, lw=0
+)
 ax.set(xlabel="step", ylabel="angle")
 ax.legend()
 plt.show()
@@ -115,7 +121,9 @@ def filtered(model, Y):
 for attempt in ("first call, with compilation", "second call"):
     started = time.perf_counter()
     batch = jax.block_until_ready(filtered(model, Y))
-    print(f"{attempt}: {time.perf_counter() - started:.3f} s for {BATCH} trajectories of {STEPS} steps")
+    print(
+        f"{attempt}: {time.perf_counter() - started:.3f} s for {BATCH} trajectories of {STEPS} steps"
+    )
 
 # %% [markdown]
 # With true states at hand, filters can be compared: errors with intervals, and whether the covariances tell the truth
@@ -135,7 +143,9 @@ print(kf.compare(filters, kf.Dataset(Y, X), repeats=1))
 # %%
 factors = jnp.geomspace(1e-2, 1e2, 5 if QUICK else 25)
 likelihood = jax.jit(
-    jax.vmap(lambda c: kf.run(kf.extended(), model.replace(Q=c * model.Q), ys)[1].log_likelihood.sum())
+    jax.vmap(
+        lambda c: kf.run(kf.extended(), model.replace(Q=c * model.Q), ys)[1].log_likelihood.sum()
+    )
 )
 found = likelihood(factors)
 best = float(factors[jnp.argmax(found)])
@@ -150,7 +160,9 @@ plt.show()
 # A gradient instead of a grid: of the log-likelihood with respect to every number in the model at once.
 
 # %%
-gradient = jax.grad(lambda m: kf.run(kf.extended(), m, ys)[1].log_likelihood.sum())(model.replace(R=4 * model.R))
+gradient = jax.grad(lambda m: kf.run(kf.extended(), m, ys)[1].log_likelihood.sum())(
+    model.replace(R=4 * model.R)
+)
 print("d log-likelihood / d R, with R four times too large:", float(gradient.R[0, 0]))
 
 # %% [markdown]

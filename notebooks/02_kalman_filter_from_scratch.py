@@ -63,7 +63,9 @@ for y in np.asarray(ys, np.float64):
     m, P = update(*predict(m, P, F, Q), y, H, R)
     by_hand.append(m)
 final, est = kf.run(kf.kalman(), line, ys)
-print("largest difference between numpy and kfjax:", float(np.abs(np.array(by_hand) - est.mean).max()))
+print(
+    "largest difference between numpy and kfjax:", float(np.abs(np.array(by_hand) - est.mean).max())
+)
 
 figure, axes = plt.subplots(2, 1, figsize=(7, 4), sharex=True)
 plot_trajectory(est.mean, est.cov, xs, axes=axes)
@@ -91,11 +93,18 @@ for name, model in (("tutorial, Q = diag(1, 3)", line), ("Q near zero, as the tr
 
 # %%
 factors = jnp.geomspace(1e-7, 1.0, 5 if QUICK else 22)
-likelihood = jax.vmap(lambda c: kf.run(kf.kalman(), line.replace(Q=c * line.Q), ys)[1].log_likelihood.sum())
+likelihood = jax.vmap(
+    lambda c: kf.run(kf.kalman(), line.replace(Q=c * line.Q), ys)[1].log_likelihood.sum()
+)
 values = jax.jit(likelihood)(factors)
 figure, ax = plt.subplots(figsize=(6, 2.4))
 ax.plot(factors, values, "o-", ms=3)
-ax.set(xscale="log", xlabel="Q / tutorial's Q", ylabel="log-likelihood", title="One trajectory of 50 steps tells")
+ax.set(
+    xscale="log",
+    xlabel="Q / tutorial's Q",
+    ylabel="log-likelihood",
+    title="One trajectory of 50 steps tells",
+)
 plt.show()
 
 # %% [markdown]
@@ -142,8 +151,12 @@ for name, faults in STAGES.items():
     est = jax.jit(jax.vmap(lambda y, model=model: kf.run(kf.extended(), model, y)[1]))(Y)
     error = est.mean[..., :3] - X[..., :3]
     first, later = (float(jnp.sqrt(jnp.mean(e**2))) for e in (error[:, :20], error[:, 20:]))
-    nees = jax.vmap(jax.vmap(lambda e, P: e @ jnp.linalg.solve(P, e) / 3))(error, est.cov[..., :3, :3])[:, 20:].mean()
-    print(f"{name:22} RMSE in the first 20 steps {first:5.2f}, later {later:5.2f}; NEES / 3 later {float(nees):6.2f}")
+    nees = jax.vmap(jax.vmap(lambda e, P: e @ jnp.linalg.solve(P, e) / 3))(
+        error, est.cov[..., :3, :3]
+    )[:, 20:].mean()
+    print(
+        f"{name:22} RMSE in the first 20 steps {first:5.2f}, later {later:5.2f}; NEES / 3 later {float(nees):6.2f}"
+    )
 
 # %% [markdown]
 # The sensor alone has an error of 1 per axis: a filter above that is worse than none. What the last stage still gets
@@ -174,10 +187,14 @@ plt.show()
 us = jnp.asarray(np.tile([[1.0, 0.01]], (100, 1)))
 faulty, mended = kf.systems.tutorial_climb(("euler", "shared_rate")), kf.systems.tutorial_climb()
 figure = plt.figure(figsize=(9, 4))
-for place, (name, model) in enumerate((("the tutorial's truth", faulty), ("a truth that turns", mended))):
+for place, (name, model) in enumerate(
+    (("the tutorial's truth", faulty), ("a truth that turns", mended))
+):
     path, seen = kf.simulate(jax.random.key(4), kf.systems.noise_free(model), us=us)
     radius = jnp.hypot(path[:, 0], path[:, 1])
-    print(f"{name:22} radius after 1 step {float(radius[0]):.2f}, after 100 steps {float(radius[-1]):.4g}")
+    print(
+        f"{name:22} radius after 1 step {float(radius[0]):.2f}, after 100 steps {float(radius[-1]):.4g}"
+    )
     ax = figure.add_subplot(1, 2, place + 1, projection="3d")
     shown = path[:8] if place == 0 else path
     ax.plot(*shown[:, :3].T, "-o", ms=2)
@@ -189,8 +206,12 @@ plt.show()
 # represented:
 
 # %%
-largest = float(jnp.abs(kf.simulate(jax.random.key(4), kf.systems.noise_free(faulty), us=us)[0]).max())
-print(f"spacing of float32 there: {np.spacing(np.float32(largest)):.3f}  (the sensor's deviation: {0.5**0.5:.3f})")
+largest = float(
+    jnp.abs(kf.simulate(jax.random.key(4), kf.systems.noise_free(faulty), us=us)[0]).max()
+)
+print(
+    f"spacing of float32 there: {np.spacing(np.float32(largest)):.3f}  (the sensor's deviation: {0.5**0.5:.3f})"
+)
 
 # %% [markdown]
 # The mended filter on the truth that turns, and the tutorial's filter on the same data:

@@ -60,7 +60,9 @@ if QUICK:
 
 
 def data_of(model):
-    xs, ys = jax.vmap(lambda key: kf.simulate(key, model, STEPS))(jax.random.split(jax.random.key(0), BATCH))
+    xs, ys = jax.vmap(lambda key: kf.simulate(key, model, STEPS))(
+        jax.random.split(jax.random.key(0), BATCH)
+    )
     return kf.Dataset(ys, xs)
 
 
@@ -73,7 +75,9 @@ def data_of(model):
 # %%
 results = {}
 for name, model in PROBLEMS.items():
-    results[name] = kf.compare({label: (method, model) for label, method in FILTERS.items()}, data_of(model), repeats=3)
+    results[name] = kf.compare(
+        {label: (method, model) for label, method in FILTERS.items()}, data_of(model), repeats=3
+    )
     print(name)
     print(results[name], "\n")
 
@@ -111,9 +115,13 @@ def nonlinearity(model, ys):
     exact, tangent = kf.moments.GaussHermite(5), kf.moments.Taylor()
 
     def at(state):
-        by_tangent, by_points = (rule(lambda x: model.h(x, None), state) for rule in (tangent, exact))
+        by_tangent, by_points = (
+            rule(lambda x: model.h(x, None), state) for rule in (tangent, exact)
+        )
         S = jnp.diagonal(by_points.cov + model.R)
-        return jnp.abs(by_points.mean - by_tangent.mean) / jnp.sqrt(S), jnp.diagonal(by_tangent.cov + model.R) / S
+        return jnp.abs(by_points.mean - by_tangent.mean) / jnp.sqrt(S), jnp.diagonal(
+            by_tangent.cov + model.R
+        ) / S
 
     def one(state, y):
         predicted = ekf.predict(model, state)
@@ -124,8 +132,13 @@ def nonlinearity(model, ys):
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 3))
 for name, model in PROBLEMS.items():
-    shift, ratio = jax.jit(jax.vmap(lambda ys, model=model: nonlinearity(model, ys)))(jnp.asarray(data_of(model).obs))
-    print(f"{name:28} median shift {float(jnp.median(shift)):.3f}, 95 % {float(jnp.quantile(shift, 0.95)):.3f}", end="")
+    shift, ratio = jax.jit(jax.vmap(lambda ys, model=model: nonlinearity(model, ys)))(
+        jnp.asarray(data_of(model).obs)
+    )
+    print(
+        f"{name:28} median shift {float(jnp.median(shift)):.3f}, 95 % {float(jnp.quantile(shift, 0.95)):.3f}",
+        end="",
+    )
     print(
         f"   variance tangent / true: median {float(jnp.median(ratio)):.2f}, 5 % {float(jnp.quantile(ratio, 0.05)):.2f}"
     )
@@ -150,7 +163,9 @@ for level in LEVELS:
     std = 10 ** (-level / 20)
     model = kf.systems.toy(q_std=std, r_std=std)
     for name in chosen:
-        study = kf.monte_carlo(jax.random.key(1), model, FILTERS[name], model, trials=BATCH, steps=STEPS)
+        study = kf.monte_carlo(
+            jax.random.key(1), model, FILTERS[name], model, trials=BATCH, steps=STEPS
+        )
         curves[name].append(study.mse_db())
 plot_noise_sweep(LEVELS, curves, ax=plt.subplots(figsize=(6, 3.2))[1])
 plt.show()
@@ -165,9 +180,14 @@ plt.show()
 COUNTS = (PARTICLES,) if QUICK else (30, 100, 300, 1000)
 model = kf.systems.toy(q_std=0.3, r_std=0.3)
 found = [
-    kf.monte_carlo(jax.random.key(2), model, kf.particle(N), model, trials=BATCH, steps=STEPS).mse_db() for N in COUNTS
+    kf.monte_carlo(
+        jax.random.key(2), model, kf.particle(N), model, trials=BATCH, steps=STEPS
+    ).mse_db()
+    for N in COUNTS
 ]
-reference = kf.monte_carlo(jax.random.key(2), model, kf.unscented(), model, trials=BATCH, steps=STEPS).mse_db()
+reference = kf.monte_carlo(
+    jax.random.key(2), model, kf.unscented(), model, trials=BATCH, steps=STEPS
+).mse_db()
 figure, ax = plt.subplots(figsize=(6, 2.8))
 spread = [[e.value - e.low for e in found], [e.high - e.value for e in found]]
 ax.errorbar(COUNTS, [e.value for e in found], spread, fmt="o-", capsize=3, label="PF")

@@ -28,7 +28,9 @@ OPTIMISER_STEPS, SEEDS = (5, 2) if QUICK else (300, 2)
 
 # %%
 start = kf.systems.known(np.ones(3))
-truth = kf.systems.lorenz(observation="rotated", rotation_degrees=5.0, q_std=0.1, r_std=1.0, prior=start)
+truth = kf.systems.lorenz(
+    observation="rotated", rotation_degrees=5.0, q_std=0.1, r_std=1.0, prior=start
+)
 design = kf.systems.lorenz(q_std=0.1, r_std=1.0, prior=start)
 
 
@@ -44,7 +46,9 @@ print(train, validation, test, sep="\n")
 
 xs, ys = kf.simulate(jax.random.key(4), truth, LONG)
 figure = plt.figure(figsize=(9, 4))
-for place, (name, model) in enumerate((("EKF that knows the turn", truth), ("EKF of the design", design))):
+for place, (name, model) in enumerate(
+    (("EKF that knows the turn", truth), ("EKF of the design", design))
+):
     est = kf.run(kf.extended(), model, ys)[1]
     ax = figure.add_subplot(1, 2, place + 1, projection="3d")
     plot_path(est.mean, None, xs, components=(0, 1, 2), ax=ax)
@@ -100,7 +104,9 @@ for ax, (name, (_, fitted)) in zip(axes, fits.items(), strict=False):
     plot_history(fitted.history, ylabel="MSE", ax=ax)
     ax.set_title(name)
     losses = ", ".join(f"{10 * np.log10(v):.2f}" for v in np.atleast_1d(fitted.validation))
-    print(f"{name:28} validation {losses} dB by seed, refused steps {np.atleast_1d(fitted.refused)}")
+    print(
+        f"{name:28} validation {losses} dB by seed, refused steps {np.atleast_1d(fitted.refused)}"
+    )
 plt.show()
 
 # %% [markdown]
@@ -113,7 +119,13 @@ plt.show()
 
 # %%
 tuned = kf.training.tune(
-    kf.extended(), design, train, validation, structure="diagonal", objective="mse", steps=5 if QUICK else 60
+    kf.extended(),
+    design,
+    train,
+    validation,
+    structure="diagonal",
+    objective="mse",
+    steps=5 if QUICK else 60,
 )
 x, y = (np.asarray(a, np.float64).reshape(-1, 3) for a in (train.state, train.obs))
 H = np.linalg.lstsq(x, y, rcond=None)[0].T
@@ -147,14 +159,23 @@ ax.legend(fontsize=8)
 plt.show()
 
 # %%
-within = {name: 10 * np.log10(np.mean(10 ** (curve[:STEPS] / 10))) for name, curve in curves.items()}
+within = {
+    name: 10 * np.log10(np.mean(10 ** (curve[:STEPS] / 10))) for name, curve in curves.items()
+}
 whole = {name: e.mse_db().value for name, e in results.evaluations.items()}
 for name in contenders:
-    print(f"{name:28} within the horizon {within[name]:7.2f} dB, ten times the horizon {whole[name]:7.2f} dB")
+    print(
+        f"{name:28} within the horizon {within[name]:7.2f} dB, ten times the horizon {whole[name]:7.2f} dB"
+    )
 for name in fits:
     for text, found in (("within the horizon", within), ("ten times", whole)):
-        gain, missing = found["EKF, design, tuned"] - found[name], found[name] - found["EKF, H from the labels"]
-        print(f"{name}, {text}: {gain:+.2f} dB better than the tuned filter, {missing:+.2f} dB behind the mended model")
+        gain, missing = (
+            found["EKF, design, tuned"] - found[name],
+            found[name] - found["EKF, H from the labels"],
+        )
+        print(
+            f"{name}, {text}: {gain:+.2f} dB better than the tuned filter, {missing:+.2f} dB behind the mended model"
+        )
 
 # %% [markdown]
 # ## What to take along

@@ -26,10 +26,14 @@ import optax
 
 import kfjax as kf
 
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")  # there is more to compile than to compute
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_backend_optimization_level=1"
+)  # there is more to compile than to compute
 kf.set_xla_options()  # compiles faster, too; before anything else of JAX
 QUICK = "KFJAX_QUICK" in os.environ  # small sizes, for automatic tests
-plt.rcParams.update({"figure.dpi": 72, "axes.grid": True, "grid.alpha": 0.3, "axes.spines.right": False})
+plt.rcParams.update(
+    {"figure.dpi": 72, "axes.grid": True, "grid.alpha": 0.3, "axes.spines.right": False}
+)
 plt.rcParams.update({"axes.spines.top": False, "figure.constrained_layout.use": True})
 
 # %% [markdown]
@@ -152,7 +156,11 @@ def draw(seed, hidden, m=7, n=6):
 def start(params, rows):
     """Empty memories, the last output, and the moving averages of batch normalisation."""
     memories = [(jnp.zeros((rows, p["U"].shape[0])),) * 2 for p in params["layers"]]
-    return memories, jnp.zeros((rows, params["bias"].size)), [(jnp.zeros(h.shape[1]), 1.0) for h, _ in memories]
+    return (
+        memories,
+        jnp.zeros((rows, params["bias"].size)),
+        [(jnp.zeros(h.shape[1]), 1.0) for h, _ in memories],
+    )
 
 
 def lstm(p, memory, x):
@@ -168,7 +176,11 @@ def normalised(options, training, moving, x):
     found = (x.mean(0), jnp.mean((x - x.mean(0)) ** 2))
     mean, var = found if training else moving
     by_batch = (x - mean) / jnp.sqrt(var + 1e-3)
-    moving = jax.tree.map(lambda past, now: past + 0.01 * (now - past), moving, found) if training else moving
+    moving = (
+        jax.tree.map(lambda past, now: past + 0.01 * (now - past), moving, found)
+        if training
+        else moving
+    )
     return x + options.layer_norm * (by_layer - x) + options.batch_norm * (by_batch - x), moving
 
 
@@ -210,15 +222,25 @@ def train(options, params, key, data, epochs):
         params, memory, carry, losses = state
         batch = jax.tree.map(lambda a: a[s % batches], data)
         empty = start(params, rows)[:2]  # a new epoch starts with empty memories
-        carry = (*jax.tree.map(lambda a, b: jnp.where(s % batches == 0, a, b), empty, carry[:2]), carry[2])
-        found = jax.value_and_grad(loss, has_aux=True)(params, options, carry, batch, jax.random.fold_in(key, s))
+        carry = (
+            *jax.tree.map(lambda a, b: jnp.where(s % batches == 0, a, b), empty, carry[:2]),
+            carry[2],
+        )
+        found = jax.value_and_grad(loss, has_aux=True)(
+            params, options, carry, batch, jax.random.fold_in(key, s)
+        )
         (value, carry), gradient = found
         direction, memory = adam.update(gradient, memory)
         rate = options.learning_rate * (0.525 + 0.475 * jnp.cos(jnp.pi * s / (epochs * batches)))
         params = jax.tree.map(lambda p, d: p - rate * d, params, direction)
         return params, memory, carry, losses.at[s // batches].add(value / batches)
 
-    state = (params, adam.init(params), jax.tree.map(jnp.asarray, start(params, rows)), jnp.zeros(400))
+    state = (
+        params,
+        adam.init(params),
+        jax.tree.map(jnp.asarray, start(params, rows)),
+        jnp.zeros(400),
+    )
     params, _, carry, losses = jax.lax.fori_loop(0, epochs * batches, one, state)
     return {"params": params, "moving": carry[2]}, losses
 
@@ -263,7 +285,9 @@ def to_unit_interval(series):
     return kf.data.Standardiser(low, high - low)
 
 
-standard = Scales(*(kf.data.Standardiser.fit(a[:TRAINING_STEPS]) for a in (record.y, record.filtered)))
+standard = Scales(
+    *(kf.data.Standardiser.fit(a[:TRAINING_STEPS]) for a in (record.y, record.filtered))
+)
 unit = Scales(*(to_unit_interval(a[:TRAINING_STEPS]) for a in (record.y, record.filtered)))
 
 
@@ -279,18 +303,25 @@ def in_order_of_time(series, window=WINDOW):
 
 def prepared(scales=standard, cut=contiguous, window=WINDOW, wipe=None, skip=0, of=record):
     """Training data; `wipe` empties the memory every so many steps, `skip` leaves the steps after it out."""
-    y, target = (cut(a[:TRAINING_STEPS], window) for a in (scales.y(of.y), scales.target(of.filtered)))
+    y, target = (
+        cut(a[:TRAINING_STEPS], window) for a in (scales.y(of.y), scales.target(of.filtered))
+    )
     at = np.arange(window) % (wipe or window + 1)
     counts = (at >= skip) * 1.0
     fresh = jnp.broadcast_to(jnp.asarray(at == 0) if wipe else jnp.zeros(window, bool), y.shape[:3])
-    weight = jnp.broadcast_to(jnp.asarray(counts / counts.mean(), y.dtype)[:, None], (*y.shape[:1], 1, window, 1))
+    weight = jnp.broadcast_to(
+        jnp.asarray(counts / counts.mean(), y.dtype)[:, None], (*y.shape[:1], 1, window, 1)
+    )
     return Data(y, target, fresh, weight)
 
 
 def held_out(of=record):
     """The rest of the record as 32 streams: truth, observations, estimates."""
     parts = (of.truth, of.y, of.filtered)
-    return [jnp.asarray(kf.data.as_streams(np.asarray(a[TRAINING_STEPS:]), STREAMS, TEST_STEPS))[0] for a in parts]
+    return [
+        jnp.asarray(kf.data.as_streams(np.asarray(a[TRAINING_STEPS:]), STREAMS, TEST_STEPS))[0]
+        for a in parts
+    ]
 
 
 def difference(options, trained, scales=standard, wipe=None, of=record):
@@ -314,7 +345,9 @@ def report(settings, trained, **options):
         scales = settings[name][2] if len(settings[name]) > 2 else standard
         to_filter, to_truth, of_filter = difference(settings[name][0], student, scales, **options)
         errors[name] = rms(to_filter)
-        print(f"{name:42} imitation error {errors[name]:6.2f}   RMSE {rms(to_truth) / rms(of_filter):5.2f} x filter's")
+        print(
+            f"{name:42} imitation error {errors[name]:6.2f}   RMSE {rms(to_truth) / rms(of_filter):5.2f} x filter's"
+        )
     return errors
 
 
@@ -345,7 +378,12 @@ for hidden in ((32,),) if QUICK else (ONE, TWO, THREE):
     asked_for[hidden] = found["as asked"][0]
     failed |= report({name: asked["as asked"]}, {name: found["as asked"]})
     ax.plot(np.arange(1, EPOCHS + 1), found["as asked"][1], label=str(hidden))
-ax.set(yscale="log", xlabel="epoch", ylabel="training loss, [0, 1] units", title="As asked: the training error stalls")
+ax.set(
+    yscale="log",
+    xlabel="epoch",
+    ylabel="training loss, [0, 1] units",
+    title="As asked: the training error stalls",
+)
 ax.legend(title="layers")
 plt.show()
 
@@ -364,7 +402,11 @@ plt.show()
 # %%
 mixing = jax.random.normal(jax.random.key(5), (7, 6))
 toy = kf.linear_gaussian(
-    jax.jacobian(lambda x: f(0.98, x, None))(model.prior.mean), mixing, model.Q, model.R, model.prior
+    jax.jacobian(lambda x: f(0.98, x, None))(model.prior.mean),
+    mixing,
+    model.Q,
+    model.R,
+    model.prior,
 )
 toy = toy.replace(f=kf.Linear(0.9 * toy.f.A))
 toy_record = recorded(jax.random.key(6), kf.kalman(), toy, TRAINING_STEPS + STREAMS * TEST_STEPS)
@@ -383,7 +425,9 @@ def affine(of, test):
     return rms((jnp.asarray(np.stack(out, axis=1)) - test[2]) / unit)
 
 
-toy_scales = Scales(*(kf.data.Standardiser.fit(a[:TRAINING_STEPS]) for a in (toy_record.y, toy_record.filtered)))
+toy_scales = Scales(
+    *(kf.data.Standardiser.fit(a[:TRAINING_STEPS]) for a in (toy_record.y, toy_record.filtered))
+)
 settings = {"LSTM on the linear toy": (Options(), prepared(toy_scales, of=toy_record), toy_scales)}
 found = students(settings)
 errors = {"affine map on the linear toy": affine(toy_record, held_out(toy_record))}
@@ -405,7 +449,10 @@ bars(errors, "A linear toy first")
 
 # %%
 for seed in (2,) if QUICK else (2, 3):
-    report({f"base, seed {seed}": (Options(),)}, students({f"base, seed {seed}": (Options(), prepared())}, seed=seed))
+    report(
+        {f"base, seed {seed}": (Options(),)},
+        students({f"base, seed {seed}": (Options(), prepared())}, seed=seed),
+    )
 
 # %% [markdown]
 # ## 4. Are the rows contiguous? Stateful or stateless?
@@ -414,12 +461,18 @@ for seed in (2,) if QUICK else (2, 3):
 # same place in the record: run your own batching on the numbers of the steps.
 
 # %%
-print("windows in the order of time:", kf.data.check_streams(in_order_of_time(np.arange(TRAINING_STEPS))))
+print(
+    "windows in the order of time:",
+    kf.data.check_streams(in_order_of_time(np.arange(TRAINING_STEPS))),
+)
 print("parallel streams:            ", kf.data.check_streams(contiguous(np.arange(TRAINING_STEPS))))
 settings = {
     "stateful, streams (base)": (Options(), prepared()),
     "stateful, windows in the order of time": (Options(), prepared(cut=in_order_of_time)),
-    "stateless, windows in the order of time": (Options(), prepared(cut=in_order_of_time, wipe=WINDOW)),
+    "stateless, windows in the order of time": (
+        Options(),
+        prepared(cut=in_order_of_time, wipe=WINDOW),
+    ),
     "stateless, streams": (Options(), prepared(wipe=WINDOW)),
 }
 found = students({name: s for name, s in settings.items() if "base" not in name})
@@ -442,7 +495,11 @@ for name, scales in (("standardised", standard), ("scaled to [0, 1]", unit)):
     print(f"  {name:18} {float((sigma / scales.target.std)[0] ** 2):.5f}")
 rates = (1e-2,) if QUICK else (1e-3, 1e-2, 3e-2)
 settings = {
-    f"{name}, {optimiser}, rate {rate}": (Options(learning_rate=rate, momentum=momentum), prepared(scales), scales)
+    f"{name}, {optimiser}, rate {rate}": (
+        Options(learning_rate=rate, momentum=momentum),
+        prepared(scales),
+        scales,
+    )
     for name, scales in (("standardised", standard), ("[0, 1]", unit))
     for optimiser, momentum in (("Adam", 0.9), ("RMSprop", 0.0))
     for rate in rates
@@ -451,7 +508,13 @@ errors = report(settings, students(settings))
 figure, ax = plt.subplots(figsize=(6, 3))
 for group in ("standardised, Adam", "standardised, RMSprop", "[0, 1], Adam", "[0, 1], RMSprop"):
     ax.plot(rates, [errors[f"{group}, rate {rate}"] for rate in rates], "o-", label=group)
-ax.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="imitation error", title="Scaling and learning rate")
+ax.set(
+    xscale="log",
+    yscale="log",
+    xlabel="learning rate",
+    ylabel="imitation error",
+    title="Scaling and learning rate",
+)
 ax.legend()
 plt.show()
 
@@ -517,7 +580,10 @@ as_streams = [
     )
 ]  # fmt: skip
 start_at = min(as_streams[1].steps - 1, LONG - 1)
-floors = [kf.training.finite_memory_floor(*as_streams, N, scale=sigma, start=max(start_at, N - 1)) for N in lengths]
+floors = [
+    kf.training.finite_memory_floor(*as_streams, N, scale=sigma, start=max(start_at, N - 1))
+    for N in lengths
+]
 settings = {f"window of {N}": (Options(), prepared(window=LONG, wipe=N)) for N in lengths}
 settings["window of 10, burn-in"] = (Options(), prepared(window=LONG, wipe=10, skip=5))
 found = students(settings, epochs=2 * EPOCHS)
@@ -528,10 +594,27 @@ for name, N in [(f"window of {N}", N) for N in lengths] + [("window of 10, burn-
     at_the_end.append(float(profiles[name][-1]))
     print(f"{name:24} imitation error at its last step {at_the_end[-1]:.2f}")
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
-left.plot(np.arange(1, len(fades.norms) + 1), fades.norms, color="#999999", label="what the filter still remembers")
-left.plot(lengths, [np.sqrt(np.mean(floor**2)) for floor in floors], "s--", label="best affine map from N observations")
+left.plot(
+    np.arange(1, len(fades.norms) + 1),
+    fades.norms,
+    color="#999999",
+    label="what the filter still remembers",
+)
+left.plot(
+    lengths,
+    [np.sqrt(np.mean(floor**2)) for floor in floors],
+    "s--",
+    label="best affine map from N observations",
+)
 left.plot(lengths, at_the_end[: len(lengths)], "o-", label="LSTM, at the last step of N")
-left.set(xscale="log", yscale="log", xlabel="window length N", ylabel="error", title="Window length", ylim=(0.05, None))
+left.set(
+    xscale="log",
+    yscale="log",
+    xlabel="window length N",
+    ylabel="error",
+    title="Window length",
+    ylim=(0.05, None),
+)
 left.legend()
 for name in ("window of 10", "window of 10, burn-in", f"window of {LONG}"):
     right.plot(np.arange(1, len(profiles[name]) + 1), profiles[name], "o-", ms=3, label=name)
@@ -554,13 +637,18 @@ plt.show()
 settings = {
     "memory wiped every 2 steps": (Options(), prepared(wipe=2)),
     "the same, last output fed back": (Options(feedback=1.0, wipe_output=0.0), prepared(wipe=2)),
-    "the same, fed back, and added to": (Options(feedback=1.0, increment=1.0, wipe_output=0.0), prepared(wipe=2)),
+    "the same, fed back, and added to": (
+        Options(feedback=1.0, increment=1.0, wipe_output=0.0),
+        prepared(wipe=2),
+    ),
     "memory kept (base)": (Options(), prepared()),
     "memory kept, fed back": (Options(feedback=1.0), prepared()),
     "memory kept, fed back, and added to": (Options(feedback=1.0, increment=1.0), prepared()),
 }
 names = list(settings)
-found = students({name: settings[name] for name in names if "base" not in name}) | {"memory kept (base)": base}
+found = students({name: settings[name] for name in names if "base" not in name}) | {
+    "memory kept (base)": base
+}
 errors = report({n: settings[n] for n in names[:3]}, {n: found[n] for n in names[:3]}, wipe=2)
 errors |= report({n: settings[n] for n in names[3:]}, {n: found[n] for n in names[3:]})
 bars(errors, "N = 2, and feedback")
@@ -608,12 +696,16 @@ left.axvline(HORIZON, color="#222222", ls="--")
 left.set(xlabel="step", ylabel="clock bias", title="Eight runs; training ends at the line")
 for name, (student, _) in found.items():
     out = free_scales.target.inverse(
-        predict(settings[name][0], student, free_scales.y(long.y), jnp.zeros(long.y.shape[:2], bool))
+        predict(
+            settings[name][0], student, free_scales.y(long.y), jnp.zeros(long.y.shape[:2], bool)
+        )
     )
     error = jnp.sqrt(jnp.mean(((out - long.filtered) / free_sigma) ** 2, axis=(0, 2)))
     right.plot(steps_shown, error, lw=0.8, label=name)
     inside, outside = float(error[HORIZON // 4 : HORIZON].mean()), float(error[-HORIZON:].mean())
-    print(f"{name:22} imitation error within the horizon {inside:5.2f}, at ten times the horizon {outside:5.2f}")
+    print(
+        f"{name:22} imitation error within the horizon {inside:5.2f}, at ten times the horizon {outside:5.2f}"
+    )
 right.axvline(HORIZON, color="#222222", ls="--")
 right.set(yscale="log", xlabel="step", ylabel="imitation error", title="Ten times the horizon")
 right.legend()
@@ -633,11 +725,17 @@ sizes = ((32,),) if QUICK else ((32,), ONE, TWO, THREE)
 rates = (1e-3, 1e-2)
 figure, ax = plt.subplots(figsize=(6, 3))
 for hidden in sizes:
-    settings = {f"layers {hidden}, rate {rate}": (Options(learning_rate=rate), prepared()) for rate in rates}
+    settings = {
+        f"layers {hidden}, rate {rate}": (Options(learning_rate=rate), prepared()) for rate in rates
+    }
     errors = report(settings, students(settings, hidden, epochs=EPOCHS // 2))
     ax.plot(rates, list(errors.values()), "o-", label=str(hidden))
 ax.set(
-    xscale="log", yscale="log", xlabel="learning rate", ylabel="imitation error", title="Depth, width, learning rate"
+    xscale="log",
+    yscale="log",
+    xlabel="learning rate",
+    ylabel="imitation error",
+    title="Depth, width, learning rate",
 )
 ax.legend(title="layers")
 plt.show()
@@ -658,7 +756,9 @@ settings = {
     "layer normalisation": (Options(layer_norm=1.0), prepared()),
     "batch normalisation": (Options(batch_norm=1.0), prepared()),
 }
-found = students({name: s for name, s in settings.items() if "base" not in name}) | {"no normalisation (base)": base}
+found = students({name: s for name, s in settings.items() if "base" not in name}) | {
+    "no normalisation (base)": base
+}
 errors = report(settings, {name: found[name] for name in settings})
 bars(errors, "Normalisation")
 
@@ -699,8 +799,14 @@ ax.plot(
     label="filter",
 )
 ax.plot(lags, slope_per_lag(Options(), base[0], standard, ys)[: len(lags)], label="base")
-ax.plot(lags, slope_per_lag(AS_ASKED, asked_for[deepest], unit, ys)[: len(lags)], label=f"as asked, layers {deepest}")
-ax.set(yscale="log", xlabel="lag", ylabel="dependence on y", title="What the last estimate depends on")
+ax.plot(
+    lags,
+    slope_per_lag(AS_ASKED, asked_for[deepest], unit, ys)[: len(lags)],
+    label=f"as asked, layers {deepest}",
+)
+ax.set(
+    yscale="log", xlabel="lag", ylabel="dependence on y", title="What the last estimate depends on"
+)
 ax.legend()
 plt.show()
 
@@ -747,8 +853,12 @@ def observations(key, count, steps):
 
 count, tested, optimiser_steps = (32, 64, 10) if QUICK else (96, 32, 800)
 lessons, validation = observations(jax.random.key(10), 2 * count, SHORT).split(count, count)
-student = kf.learned.recurrent(kf.learned.RecurrentStack(6, (32,), "gru"), 7, ("F2", "F4"), "update")
-constants = kf.learned.measure_scales(free, lessons.obs) | {"x": {"centre": jnp.zeros(6), "spread": sigma}}
+student = kf.learned.recurrent(
+    kf.learned.RecurrentStack(6, (32,), "gru"), 7, ("F2", "F4"), "update"
+)
+constants = kf.learned.measure_scales(free, lessons.obs) | {
+    "x": {"centre": jnp.zeros(6), "spread": sigma}
+}
 params = kf.learned.init(jax.random.key(12), student, free, constants)
 
 teacher = (kf.extended(), free)
@@ -773,7 +883,9 @@ print("the teacher forgets to 1/e in", found.forgetting.to_1_e, "steps;  gates",
 
 # %%
 test = observations(jax.random.key(14), tested, LONGER * SHORT)
-comparison = kf.compare({"EKF (teacher)": teacher, "student": (student, distilled.params)}, test, repeats=1)
+comparison = kf.compare(
+    {"EKF (teacher)": teacher, "student": (student, distilled.params)}, test, repeats=1
+)
 for row in comparison.rows:
     inside = 10 ** (comparison.evaluations[row.name].error_over_time()[:SHORT] / 10)
     print(
@@ -785,7 +897,11 @@ figure, ax = plt.subplots(figsize=(7, 2.8))
 for name, evaluation in comparison.evaluations.items():
     ax.plot(evaluation.error_over_time(), label=name)
 ax.axvline(SHORT, color="#222222", ls="--", lw=1)
-ax.set(xlabel="step", ylabel="MSE [dB]", title="Error to the truth, ten times the horizon (line: end of training)")
+ax.set(
+    xlabel="step",
+    ylabel="MSE [dB]",
+    title="Error to the truth, ten times the horizon (line: end of training)",
+)
 ax.legend()
 plt.show()
 

@@ -31,7 +31,11 @@ PLACES = [
 def folder(name):
     """Where a data set is, or None."""
     found = next((place / name for place in PLACES if (place / name).is_dir()), None)
-    print(f"{name}: measured data" if found else f"{name}: no measured data here; simulated data of the same form")
+    print(
+        f"{name}: measured data"
+        if found
+        else f"{name}: no measured data here; simulated data of the same form"
+    )
     return found
 
 
@@ -71,7 +75,9 @@ def simulated_session(seed, steps=1000):
     """A drive with outliers and gaps, in the layout of the files."""
     rng = np.random.default_rng(seed)
     u = {"speed": rng.uniform(0.3, 1.6, steps), "heading": np.cumsum(rng.normal(0, 0.1, steps))}
-    xs, ys = kf.simulate(jax.random.key(seed), segway, us=jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), u))
+    xs, ys = kf.simulate(
+        jax.random.key(seed), segway, us=jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), u)
+    )
     bad = rng.random((steps, 1)) < 0.05
     ys = np.asarray(ys) + bad * rng.normal(0, 40, (steps, 2))
     ys[rng.random(steps) < 0.15] = np.nan
@@ -81,10 +87,17 @@ def simulated_session(seed, steps=1000):
 def session(name, steps):
     """Observations [T, 2] with NaN where there was no fix, the true position, and the inputs."""
     if NCLT is None:
-        return [jax.tree.map(lambda a: a[:steps], part) for part in simulated_session(len(name) + int(name[-2:]))]
+        return [
+            jax.tree.map(lambda a: a[:steps], part)
+            for part in simulated_session(len(name) + int(name[-2:]))
+        ]
     with np.load(NCLT / f"{name}.npz") as file:
         ys, truth, wheel = (file[key][:steps] for key in ("filtered_gps", "ground_truth", "wheel"))
-        return ys - truth[:1], truth - truth[:1], {"speed": wheel[:, :2].mean(axis=1), "heading": wheel[:, 2]}
+        return (
+            ys - truth[:1],
+            truth - truth[:1],
+            {"speed": wheel[:, :2].mean(axis=1), "heading": wheel[:, 2]},
+        )
 
 
 def dataset(parts):
@@ -111,7 +124,10 @@ print(test)
 steps = 3 if QUICK else 30
 by_likelihood = kf.training.tune(kf.extended(), segway, tuning, choosing, steps=steps).params
 error = (tuning.obs - tuning.state[..., :2])[tuning.observed]
-print(f"standard deviation of a fix: by likelihood {float(jnp.sqrt(by_likelihood.R[0, 0])):.2f} m", end=", ")
+print(
+    f"standard deviation of a fix: by likelihood {float(jnp.sqrt(by_likelihood.R[0, 0])):.2f} m",
+    end=", ",
+)
 print(f"its RMSE beside the ground truth {rmse(error):.2f} m")
 
 # %% [markdown]
@@ -122,7 +138,9 @@ print(f"its RMSE beside the ground truth {rmse(error):.2f} m")
 # likelihood's:
 
 # %%
-tuned = kf.training.tune(kf.extended(), segway, tuning, choosing, structure="diagonal", objective="mse", steps=steps)
+tuned = kf.training.tune(
+    kf.extended(), segway, tuning, choosing, structure="diagonal", objective="mse", steps=steps
+)
 print("factors on Q and R:", tuned.scales)
 model = tuned.params
 filters = {
@@ -136,13 +154,18 @@ if QUICK:
 ys, us = jnp.asarray(test.obs[0]), jax.tree.map(lambda a: jnp.asarray(a[0]), test.inputs)
 seen, truth = jnp.asarray(test.observed[0]), np.asarray(test.state[0, :, :2])
 estimates = {}
-print(f"{'receiver alone':16} RMSE per axis {rmse(np.where(seen, ys - truth, np.nan)):6.2f} m, median error", end=" ")
+print(
+    f"{'receiver alone':16} RMSE per axis {rmse(np.where(seen, ys - truth, np.nan)):6.2f} m, median error",
+    end=" ",
+)
 print(f"{np.nanmedian(np.where(seen, np.abs(ys - truth), np.nan)):.2f} m")
 for name, filter in {"EKF, likelihood": kf.extended(), **filters}.items():
     noise = by_likelihood if name == "EKF, likelihood" else model
     est = kf.run(filter, noise, jnp.nan_to_num(ys), us, observed=seen)[1]
     error = np.asarray(est.mean[:, :2]) - truth
-    nees = np.einsum("ti,tij,tj->t", error, np.linalg.inv(np.asarray(est.cov[:, :2, :2], np.float64)), error)
+    nees = np.einsum(
+        "ti,tij,tj->t", error, np.linalg.inv(np.asarray(est.cov[:, :2, :2], np.float64)), error
+    )
     estimates[name] = est
     print(
         f"{name:16} RMSE {rmse(error):6.2f} m, median {np.median(np.abs(error)):.2f} m, NEES / 2 {nees.mean() / 2:6.2f}"
@@ -153,14 +176,21 @@ figure, axes = plt.subplots(1, 2, figsize=(10, 4))
 for ax, name in zip(axes, ("EKF", "Student t"), strict=True):
     known = np.concatenate([truth, np.full_like(truth, np.nan)], axis=1)
     plot_path(
-        estimates[name].mean, None, known, observations=np.asarray(ys)[np.asarray(seen).all(1)][::5], label=name, ax=ax
+        estimates[name].mean,
+        None,
+        known,
+        observations=np.asarray(ys)[np.asarray(seen).all(1)][::5],
+        label=name,
+        ax=ax,
     )
     low, high = truth.min(0) - 40, truth.max(0) + 40
     ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), title=name)
 plt.show()
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 2.6))
-for ax, j, name in zip(axes, (2, 3), ("offset of the heading [rad]", "scale of the wheels"), strict=True):
+for ax, j, name in zip(
+    axes, (2, 3), ("offset of the heading [rad]", "scale of the wheels"), strict=True
+):
     mean, std = estimates["Student t"].mean[:, j], jnp.sqrt(estimates["Student t"].cov[:, j, j])
     ax.plot(mean)
     ax.fill_between(np.arange(len(mean)), mean - 2 * std, mean + 2 * std, alpha=0.25, lw=0)
@@ -184,7 +214,10 @@ plt.show()
 
 # %%
 def robot(x, u):
-    forward, turn = (u["right"] + u["left"]) / 2, 0.7 * (u["right"] - u["left"]) / u["wheel_base"] * u["dt"]
+    forward, turn = (
+        (u["right"] + u["left"]) / 2,
+        0.7 * (u["right"] - u["left"]) / u["wheel_base"] * u["dt"],
+    )
     heading = x[2] + turn / 2
     move = u["dt"] * forward * jnp.stack([jnp.cos(heading), jnp.sin(heading)])
     return kf.angle_retract(2)(x, jnp.concatenate([move, turn[None], jnp.zeros(1)]))
@@ -200,7 +233,9 @@ def slip(x, u):
 
 def uwb_model(bias_std):
     """The bias starts at zero, known to bias_std."""
-    prior = kf.Gaussian(jnp.array([1.2, 1.2, 0.0, 0.0]), jnp.diag(jnp.array([0.7, 0.7, 2.0, bias_std]) ** 2))
+    prior = kf.Gaussian(
+        jnp.array([1.2, 1.2, 0.0, 0.0]), jnp.diag(jnp.array([0.7, 0.7, 2.0, bias_std]) ** 2)
+    )
     wrap = {"state_difference": kf.angle_difference(2), "retract": kf.angle_retract(2)}
     return kf.StateSpaceModel(robot, ranged, slip, [[0.08**2]], prior, **wrap)
 
@@ -224,7 +259,8 @@ def simulated_robot(steps=200):
 def recorded_robot(path):
     data = kf.data.read_indoor_uwb(path)
     us = {
-        name: jnp.asarray(data.inputs[name][0], jnp.float32) for name in ("dt", "anchor", "right", "left", "wheel_base")
+        name: jnp.asarray(data.inputs[name][0], jnp.float32)
+        for name in ("dt", "anchor", "right", "left", "wheel_base")
     }
     return np.asarray(data.obs[0]), np.asarray(data.state[0]), us
 
@@ -240,7 +276,9 @@ for name, method, bias_std in (
     est = kf.run(method, uwb_model(bias_std), jnp.asarray(ys, jnp.float32), us)[1]
     error = np.asarray(est.mean[:, :2]) - truth[:, :2]
     half = len(error) // 2
-    print(f"{name:22} RMSE in the second half {100 * rmse(error[half:]):5.1f} cm, bias {float(est.mean[-1, 3]):+.3f} m")
+    print(
+        f"{name:22} RMSE in the second half {100 * rmse(error[half:]):5.1f} cm, bias {float(est.mean[-1, 3]):+.3f} m"
+    )
     axes[0].plot(*np.asarray(est.mean[:, :2]).T, lw=1, label=name)
     axes[1].plot(np.linalg.norm(error, axis=1), lw=1, label=name)
 axes[0].plot(*truth[:, :2].T, color="#222222", label="true")
@@ -269,13 +307,17 @@ def vertical(x, u):
 
 def flight_model(bias_std):
     prior = kf.Gaussian(jnp.zeros(3), jnp.diag(jnp.array([1.0, 0.5, bias_std]) ** 2))
-    return kf.StateSpaceModel(vertical, kf.Linear([[1.0, 0, 0]]), np.diag([1e-8, 3e-3, 1e-8]), [[0.05**2]], prior)
+    return kf.StateSpaceModel(
+        vertical, kf.Linear([[1.0, 0, 0]]), np.diag([1e-8, 3e-3, 1e-8]), [[0.05**2]], prior
+    )
 
 
 def simulated_flight(steps=20 * RATE):
     a = np.random.default_rng(1).normal(0, 0.5, steps).astype(np.float32) + 0.1
     xs, _ = kf.simulate(
-        jax.random.key(1), flight_model(1e-6).replace(prior=kf.systems.known(np.array([0, 0, 0.1]))), us=jnp.asarray(a)
+        jax.random.key(1),
+        flight_model(1e-6).replace(prior=kf.systems.known(np.array([0, 0, 0.1]))),
+        us=jnp.asarray(a),
     )
     return a, np.asarray(xs[:, 0])
 
@@ -290,7 +332,11 @@ def recorded_flight(path):
 
 
 quadrotor = folder("quadrotor_dr")
-up, height = simulated_flight() if quadrotor is None else recorded_flight(quadrotor / "StraightLine" / "path_1")
+up, height = (
+    simulated_flight()
+    if quadrotor is None
+    else recorded_flight(quadrotor / "StraightLine" / "path_1")
+)
 steps = np.arange(len(up))
 outage = (steps > 10 * RATE) & (steps < 16 * RATE)  # six seconds without a height
 seen = jnp.asarray((steps % RATE == RATE - 1) & ~outage)
@@ -298,7 +344,9 @@ figure, ax = plt.subplots(figsize=(8, 2.8))
 ax.plot(steps / RATE, height, color="#222222", label="true")
 for name, bias_std in (("no bias", 1e-6), ("bias as a state", 0.5)):
     model = flight_model(bias_std)
-    est = kf.run(kf.extended(), model, jnp.asarray(height)[:, None], jnp.asarray(up), observed=seen)[1]
+    est = kf.run(
+        kf.extended(), model, jnp.asarray(height)[:, None], jnp.asarray(up), observed=seen
+    )[1]
     error = np.asarray(est.mean[:, 0]) - height
     print(
         f"{name:16} RMSE with heights {rmse(error[~outage]):.2f} m, without {rmse(error[outage]):.2f} m;"

@@ -53,7 +53,11 @@ filters = {
 }
 if QUICK:
     filters = {name: filters[name] for name in ("plain", "gated")}
-print(kf.compare({name: (filter, model) for name, filter in filters.items()}, kf.Dataset(Y, X), repeats=1))
+print(
+    kf.compare(
+        {name: (filter, model) for name, filter in filters.items()}, kf.Dataset(Y, X), repeats=1
+    )
+)
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.4))
 for ax, name in zip(axes, ("plain", "gated"), strict=True):
@@ -117,7 +121,9 @@ def switching(x, u):
 
 
 truth = calm.replace(Q=switching)
-X, Y = jax.vmap(lambda key: kf.simulate(key, truth, us=manoeuvre))(jax.random.split(jax.random.key(2), TRIALS))
+X, Y = jax.vmap(lambda key: kf.simulate(key, truth, us=manoeuvre))(
+    jax.random.split(jax.random.key(2), TRIALS)
+)
 chain = kf.IMM((calm, lively), transition=[[0.96, 0.04], [0.08, 0.92]], weights=[0.9, 0.1])
 candidates = {
     "calm": (kf.kalman(), calm),
@@ -133,7 +139,9 @@ def weights(state, info):
 
 found = kf.run(*candidates["IMM"], Y[0], emit=weights)[1]
 figure, ax = plt.subplots(figsize=(7, 2.2))
-ax.fill_between(np.arange(1, STEPS + 1), 0, manoeuvre, color="#eeeeee", step="mid", label="manoeuvre")
+ax.fill_between(
+    np.arange(1, STEPS + 1), 0, manoeuvre, color="#eeeeee", step="mid", label="manoeuvre"
+)
 ax.plot(np.arange(1, STEPS + 1), found[:, 1], label="weight of the lively model")
 ax.set(xlabel="step")
 ax.legend()
@@ -157,7 +165,10 @@ def speed(x, u):
 
 
 body = kf.systems.constant_velocity(
-    2, dt=1.0, q_std=0.1, prior=kf.Gaussian(jnp.array([20.0, -0.5, 20.0, 0.5]), np.diag([9.0, 0.3, 9.0, 0.3]))
+    2,
+    dt=1.0,
+    q_std=0.1,
+    prior=kf.Gaussian(jnp.array([20.0, -0.5, 20.0, 0.5]), np.diag([9.0, 0.3, 9.0, 0.3])),
 )
 sensors = kf.Sensors(
     body,
@@ -167,7 +178,10 @@ sensors = kf.Sensors(
 )  # fmt: skip
 xs, _ = kf.simulate(jax.random.key(3), body, STEPS)
 keys = dict(zip(sensors.h, jax.random.split(jax.random.key(4), 3), strict=True))
-noise = {name: jax.random.normal(keys[name], (STEPS, len(R))) @ jnp.sqrt(R) for name, R in sensors.R.items()}
+noise = {
+    name: jax.random.normal(keys[name], (STEPS, len(R))) @ jnp.sqrt(R)
+    for name, R in sensors.R.items()
+}
 ys = {name: jax.vmap(lambda x, h=h: h(x, None))(xs) + noise[name] for name, h in sensors.h.items()}
 at = jnp.arange(1, STEPS + 1)
 reported = {
@@ -198,7 +212,9 @@ xs, ys = kf.simulate(jax.random.key(6), pendulum, steps=60)
 ys = ys.at[20:30].set(jnp.nan)
 tracker = kf.imm((kf.gated(kf.unscented(), 0.999), kf.particle(100 if QUICK else 500)))
 params = kf.IMM(
-    (pendulum, pendulum.replace(Q=25 * pendulum.Q)), transition=[[0.95, 0.05], [0.1, 0.9]], weights=[0.8, 0.2]
+    (pendulum, pendulum.replace(Q=25 * pendulum.Q)),
+    transition=[[0.95, 0.05], [0.1, 0.9]],
+    weights=[0.8, 0.2],
 )
 state, means, covs = tracker.init(params, jax.random.key(7)), [], []
 for y in ys:

@@ -65,7 +65,14 @@ plt.show()
 # %%
 few = TRIALS if QUICK else 1000
 studies = {
-    name: kf.monte_carlo(jax.random.key(1), model, kf.extended(), model.replace(Q=c * model.Q), trials=few, steps=STEPS)
+    name: kf.monte_carlo(
+        jax.random.key(1),
+        model,
+        kf.extended(),
+        model.replace(Q=c * model.Q),
+        trials=few,
+        steps=STEPS,
+    )
     for name, c in (("Q right", 1.0), ("Q / 30", 1 / 30), ("Q x 30", 30.0))
 }
 for name, found in studies.items():
@@ -82,11 +89,15 @@ axes[0].legend()
 plt.show()
 
 # %%
-X, Y = jax.vmap(lambda key: kf.simulate(key, model, STEPS))(jax.random.split(jax.random.key(2), 100))
+X, Y = jax.vmap(lambda key: kf.simulate(key, model, STEPS))(
+    jax.random.split(jax.random.key(2), 100)
+)
 figure, axes = plt.subplots(1, 2, figsize=(9, 2.8), sharey=True)
 for ax, (name, c) in zip(axes, (("Q right", 1.0), ("Q / 30", 1 / 30)), strict=True):
     wrong = model.replace(Q=c * model.Q)
-    info = jax.vmap(lambda y, m=wrong: kf.run(kf.extended(), m, y, emit=kf.estimate_and_info)[1][1])(Y)
+    info = jax.vmap(
+        lambda y, m=wrong: kf.run(kf.extended(), m, y, emit=kf.estimate_and_info)[1][1]
+    )(Y)
     plot_autocorrelation(info.innovation, info.innovation_cov, lags=15, ax=ax)
     ax.set_title(name)
 plt.show()
@@ -101,9 +112,13 @@ plt.show()
 other = kf.monte_carlo(jax.random.key(1), model, kf.unscented(), model, trials=few, steps=STEPS)
 ekf = studies["Q right"]
 for name, found in (("EKF", ekf), ("UKF", other)):
-    print(f"{name}: {found.mse_db().value:.4f} dB, interval {found.mse_db().low:.4f} .. {found.mse_db().high:.4f}")
+    print(
+        f"{name}: {found.mse_db().value:.4f} dB, interval {found.mse_db().low:.4f} .. {found.mse_db().high:.4f}"
+    )
 paired = other.paired_db(ekf)
-print(f"UKF - EKF on the same trials: {paired.value:+.4f} dB, interval {paired.low:+.4f} .. {paired.high:+.4f}")
+print(
+    f"UKF - EKF on the same trials: {paired.value:+.4f} dB, interval {paired.low:+.4f} .. {paired.high:+.4f}"
+)
 
 # %% [markdown]
 # ## A million, in chunks, killed and resumed
@@ -118,10 +133,14 @@ with tempfile.TemporaryDirectory() as folder:
     options = {"steps": STEPS, "chunk": part // 2, "resume": f"{folder}/study"}
     for trials in (part, whole):
         started = time.perf_counter()
-        found = kf.monte_carlo(jax.random.key(3), model, kf.extended(), model, trials=trials, **options)
+        found = kf.monte_carlo(
+            jax.random.key(3), model, kf.extended(), model, trials=trials, **options
+        )
         seconds = time.perf_counter() - started
         print(f"{trials} trials: {found.mse_db().value:.4f} dB after {seconds:.1f} s")
-    print(f"at this rate a million would take {seconds / (whole - part / 2) * 1e6 / 60:.1f} minutes on this machine")
+    print(
+        f"at this rate a million would take {seconds / (whole - part / 2) * 1e6 / 60:.1f} minutes on this machine"
+    )
 
 # %% [markdown]
 # ## Devices
@@ -133,7 +152,9 @@ with tempfile.TemporaryDirectory() as folder:
 # %%
 print("devices here:", jax.devices())
 alone = kf.monte_carlo(jax.random.key(4), model, kf.extended(), model, trials=50, steps=STEPS)
-again = kf.monte_carlo(jax.random.key(4), model, kf.extended(), model, trials=50, steps=STEPS, chunk=10)
+again = kf.monte_carlo(
+    jax.random.key(4), model, kf.extended(), model, trials=50, steps=STEPS, chunk=10
+)
 print("in one chunk and in five, largest difference:", float(np.abs(alone.mses - again.mses).max()))
 
 # %% [markdown]
@@ -145,4 +166,11 @@ place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
 count = len(Y) // len(jax.devices()) * len(jax.devices())
 spread = jax.device_put(Y[:count], place)
 means = jax.jit(jax.vmap(lambda y: kf.run(kf.extended(), model, y)[1].mean))(spread)
-print("estimates", means.shape, "finite:", bool(jnp.isfinite(means).all()), "sharding:", means.sharding.spec)
+print(
+    "estimates",
+    means.shape,
+    "finite:",
+    bool(jnp.isfinite(means).all()),
+    "sharding:",
+    means.sharding.spec,
+)

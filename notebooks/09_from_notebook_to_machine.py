@@ -53,7 +53,10 @@ for y in ys:
     means.append(state.mean)
     covs.append(state.cov)
     accepted.append(bool(info.extra["accepted"].all()))
-print("rejected steps:", [t + 1 for t, fine in enumerate(accepted) if not fine and np.isfinite(ys[t]).all()])
+print(
+    "rejected steps:",
+    [t + 1 for t, fine in enumerate(accepted) if not fine and np.isfinite(ys[t]).all()],
+)
 
 figure, axes = plt.subplots(2, 1, figsize=(7, 3.8), sharex=True)
 plot_trajectory(np.stack(means), np.stack(covs), xs, axes=axes)
@@ -76,7 +79,9 @@ print("largest difference to kf.run:", float(np.abs(np.stack(means) - est.mean).
 # compile the model in.
 
 # %%
-compiled_in = jax.jit(lambda state, y, observed: kf.step(method, model, state, y, observed=observed))
+compiled_in = jax.jit(
+    lambda state, y, observed: kf.step(method, model, state, y, observed=observed)
+)
 
 
 def latencies(take, rounds=50 if QUICK else 1000):
@@ -97,7 +102,11 @@ measured = {
 for name, times in measured.items():
     print(f"{name:18} median {np.median(times):7.1f} us, 99 % {np.quantile(times, 0.99):7.1f} us")
 figure, ax = plt.subplots(figsize=(6, 2.4))
-edges = np.geomspace(min(t.min() for t in measured.values()), max(np.quantile(t, 0.99) for t in measured.values()), 40)
+edges = np.geomspace(
+    min(t.min() for t in measured.values()),
+    max(np.quantile(t, 0.99) for t in measured.values()),
+    40,
+)
 for name, times in measured.items():
     ax.hist(times, edges, alpha=0.6, label=name)
 ax.set(xscale="log", xlabel="us per observation")
@@ -114,8 +123,14 @@ plt.show()
 before, _ = kf.run(method, model, filled[: STEPS // 2], observed=observed[: STEPS // 2])
 data = kf.to_bytes(before)
 after = kf.from_bytes(data, like=method.init(model))
-resumed, _ = kf.run(method, model, filled[STEPS // 2 :], observed=observed[STEPS // 2 :], initial=after)
-print(len(data), "bytes; same bits as the run that was never stopped:", bool((resumed.mean == final.mean).all()))
+resumed, _ = kf.run(
+    method, model, filled[STEPS // 2 :], observed=observed[STEPS // 2 :], initial=after
+)
+print(
+    len(data),
+    "bytes; same bits as the run that was never stopped:",
+    bool((resumed.mean == final.mean).all()),
+)
 
 # %% [markdown]
 # Damaged bytes, or those of another filter, are refused with a sentence:
@@ -143,7 +158,9 @@ print("inputs:", program.input_names, "  state:", program.state_names)
 state = program.initial()
 for y, seen in zip(np.asarray(filled), np.asarray(observed), strict=True):
     state, outputs = program(state, y=y, observed=seen)
-print("largest difference to kf.run:", float(np.abs(np.asarray(outputs["mean"]) - final.mean).max()))
+print(
+    "largest difference to kf.run:", float(np.abs(np.asarray(outputs["mean"]) - final.mean).max())
+)
 
 # %% [markdown]
 # ## Before it is trusted

@@ -24,10 +24,14 @@ def scripts(names):
 def execute(path):
     """Run a script as a notebook, and write it beside the script."""
     notebook = jupytext.read(path)
-    notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
+    notebook.metadata = nbformat.from_dict(
+        {"kernelspec": KERNEL, "language_info": {"name": "python"}}
+    )
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number}"  # the same text gives the same file
-    ExecutePreprocessor(timeout=900, kernel_name="python3").preprocess(notebook, {"metadata": {"path": str(FOLDER)}})
+    ExecutePreprocessor(timeout=900, kernel_name="python3").preprocess(
+        notebook, {"metadata": {"path": str(FOLDER)}}
+    )
     for cell in notebook.cells:
         cell["metadata"] = {}  # times of execution
         for output in cell.get("outputs", ()):

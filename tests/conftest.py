@@ -5,10 +5,12 @@ import os
 import sys
 from pathlib import Path
 
-# nearly all the time of these tests is compilation: compile quickly rather than well (read when jax starts)
+# nearly all the time of these tests is compilation: compile quickly rather than well (read when jax
+# starts)
 os.environ.setdefault(
     "XLA_FLAGS",
-    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+    " --xla_cpu_parallel_codegen_split_count=1",
 )
 
 import jax
@@ -63,5 +65,7 @@ def data_dir() -> Path | None:
 def shared_data() -> Path:
     """The folder of measured data, or skip."""
     if (found := data_dir()) is None:
-        pytest.skip("no measured data: set KFJAX_DATA to a folder with kalmannet/, nclt/, indoor_uwb/")
+        pytest.skip(
+            "no measured data: set KFJAX_DATA to a folder with kalmannet/, nclt/, indoor_uwb/"
+        )
     return found

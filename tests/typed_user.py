@@ -25,7 +25,9 @@ def h(x: Array, u: Any) -> Array:
 def models() -> kf.StateSpaceModel:
     prior = kf.Gaussian(jnp.zeros(2), jnp.eye(2))
     model = kf.StateSpaceModel(f, h, Q=1e-4 * np.eye(2), R=[[0.01]], prior=prior)
-    kf.linear_gaussian(F=[[1.0, 1.0], [0.0, 1.0]], H=[[1.0, 0.0]], Q=np.eye(2), R=[[1.0]], prior=prior)
+    kf.linear_gaussian(
+        F=[[1.0, 1.0], [0.0, 1.0]], H=[[1.0, 0.0]], Q=np.eye(2), R=[[1.0]], prior=prior
+    )
     kf.van_loan(np.eye(2), np.eye(2), 0.1)
     dt: Array = kf.time_steps(np.array([0.5, 1.0]), start=0.0)
     kf.systems.lorenz(observation="spherical", q_std=0.1, r_std=0.1)
@@ -57,7 +59,9 @@ def results(key: Array, model: kf.StateSpaceModel, ys: Array, path: Path) -> Non
     """What a type checker knows of what comes back."""
     method = kf.extended()
     assert_type(kf.run(method, model, ys)[1], kf.Estimate)
-    assert_type(kf.run(method, model, ys, emit=kf.estimate_and_info)[1], tuple[kf.Estimate, kf.Info])
+    assert_type(
+        kf.run(method, model, ys, emit=kf.estimate_and_info)[1], tuple[kf.Estimate, kf.Info]
+    )
     assert_type(kf.run(method, model, ys, emit=innovations)[1], Array | None)
     assert_type(kf.run(method, model, ys, emit=kf.leading(1))[1], kf.Estimate)
     assert_type(kf.data.run_trajectory(method, model, kf.Dataset(ys)[0])[1], kf.Estimate)
@@ -65,7 +69,9 @@ def results(key: Array, model: kf.StateSpaceModel, ys: Array, path: Path) -> Non
     assert_type(kf.simulate(key, model, steps=3), tuple[Array, Array])
     assert_type(kf.smooth(method, model, kf.run(method, model, ys)[1]), kf.Smoothed)
     assert_type(kf.forecast(method, model, model.prior, steps=3).observation, kf.Gaussian | None)
-    assert_type(kf.monte_carlo(key, model, method, model, trials=10, steps=5), kf.evaluation.Evaluation)
+    assert_type(
+        kf.monte_carlo(key, model, method, model, trials=10, steps=5), kf.evaluation.Evaluation
+    )
     assert_type(kf.compare({"EKF": (method, model)}, kf.Dataset(ys)), kf.evaluation.Comparison)
     belief = kf.Gaussian(jnp.zeros(2), jnp.eye(2))
     assert_type(kf.from_bytes(kf.to_bytes(belief), like=belief), kf.Gaussian)
@@ -76,12 +82,34 @@ def results(key: Array, model: kf.StateSpaceModel, ys: Array, path: Path) -> Non
 def every_filter(model: kf.StateSpaceModel) -> list[kf.Filter]:
     inside = kf.extended()
     kf.constrained(inside).init(kf.Constrained(model, kf.box([-1.0, -1.0], np.ones(2))))
-    gaussian = [kf.kalman(), kf.cubature(), kf.gauss_hermite(order=5), kf.unscented(alpha=0.5), kf.constant_gain()]
+    gaussian = [
+        kf.kalman(),
+        kf.cubature(),
+        kf.gauss_hermite(order=5),
+        kf.unscented(alpha=0.5),
+        kf.constant_gain(),
+    ]
     gaussian += [kf.square_root(kf.moments.Taylor()), kf.gaussian_filter(kf.moments.Unscented())]
     around = [kf.fading(inside, 1.01), kf.adaptive(inside, forgetting_R=0.99), kf.fallback(inside)]
-    around += [kf.huber(inside), kf.student_t(inside, dof=4.0), kf.schmidt(inside, (1,)), kf.fixed_lag(inside, lag=3)]
-    sampling = [kf.particle(1000, ess=0.7), kf.auxiliary_particle(100), kf.rao_blackwellised((1,)), kf.ensemble(20)]
-    return [*gaussian, *around, *sampling, kf.sequential((inside, inside)), kf.filters.by_name("extended")]
+    around += [
+        kf.huber(inside),
+        kf.student_t(inside, dof=4.0),
+        kf.schmidt(inside, (1,)),
+        kf.fixed_lag(inside, lag=3),
+    ]
+    sampling = [
+        kf.particle(1000, ess=0.7),
+        kf.auxiliary_particle(100),
+        kf.rao_blackwellised((1,)),
+        kf.ensemble(20),
+    ]
+    return [
+        *gaussian,
+        *around,
+        *sampling,
+        kf.sequential((inside, inside)),
+        kf.filters.by_name("extended"),
+    ]
 
 
 def mistakes(key: Array, model: kf.StateSpaceModel, info: kf.Info) -> None:
@@ -99,14 +127,26 @@ def smoothing(key: Array, model: kf.StateSpaceModel, ys: Array) -> Array:
     smoothed: kf.Smoothed = kf.smooth(kf.kalman(), model, estimate, length=50, initial=model.prior)
     drawn = kf.sample_posterior(key, kf.kalman(), model, estimate, trajectories=10)
     filled: kf.Gaussian = kf.impute(kf.kalman(), model, smoothed, ys, jnp.ones(100, bool))
-    expected = kf.observation_estimate(kf.kalman(), model, kf.predicted(kf.kalman(), model, estimate))
+    expected = kf.observation_estimate(
+        kf.kalman(), model, kf.predicted(kf.kalman(), model, estimate)
+    )
     at_once = kf.parallel_filter(model, ys)
-    means = [f(model, ys).mean for f in (kf.parallel_smooth, kf.two_filter_smooth, kf.parallel_iterated_smooth)]
+    means = [
+        f(model, ys).mean
+        for f in (kf.parallel_smooth, kf.two_filter_smooth, kf.parallel_iterated_smooth)
+    ]
     cloud, states = kf.run(kf.particle(), model, ys, key=key, emit=kf.whole_state, checked=True)
     paths: Array = kf.simulate_smoothed(key, model, states, trajectories=10).states
     if at_once.cov is not None:
         print(jnp.trace(at_once.cov[-1]), kf.steady_state(model).gain, final.mean, cloud.weights)
-    return smoothed.cross.sum() + drawn.states.sum() + filled.mean + expected.cov + paths.sum() + sum(means, 0.0)
+    return (
+        smoothed.cross.sum()
+        + drawn.states.sum()
+        + filled.mean
+        + expected.cov
+        + paths.sum()
+        + sum(means, 0.0)
+    )
 
 
 def data(path: Path) -> kf.Dataset:
@@ -119,7 +159,9 @@ def data(path: Path) -> kf.Dataset:
 
 def evaluation(key: Array, truth: np.ndarray[Any, Any], mean: np.ndarray[Any, Any]) -> float:
     model = models()
-    comparison = kf.compare({"EKF": (kf.extended(), model)}, kf.Dataset(truth[..., :1], state=truth))
+    comparison = kf.compare(
+        {"EKF": (kf.extended(), model)}, kf.Dataset(truth[..., :1], state=truth)
+    )
     study = kf.monte_carlo(key, model, kf.extended(), model, trials=1000, steps=100)
     interval = study.mse_db()
     errors = kf.evaluation.mse(truth, mean)
@@ -134,7 +176,9 @@ def learning(key: Array, train: kf.Dataset, validation: kf.Dataset) -> Any:
     design = kf.systems.constant_velocity()
     net = kf.learned.kalman_net(kf.learned.Architecture1(n=2, m=1), features=("F2", "F4"))
     params = kf.learned.init(key, net, design)
-    fitted = kf.training.fit(kf.training.mse(net), params, train, validation=validation, key=key, steps=50)
+    fitted = kf.training.fit(
+        kf.training.mse(net), params, train, validation=validation, key=key, steps=50
+    )
     kf.training.fit_noise(kf.kalman(), design, train, validation=validation, key=key, steps=50)
     loss = kf.training.weighted_sum((1.0, kf.training.nll(net)), (1e-4, kf.training.l2()))
     optimizer = kf.training.clipped_adam(kf.training.Cosine(1e-2, 50))
@@ -159,5 +203,7 @@ def pictures(estimate: kf.Estimate, path: Path) -> None:
 def exports(path: Path) -> list[Any]:
     program = kf.exporting.load(kf.exporting.export_step(path, kf.extended(), models(), batch="b"))
     state, outputs = program(program.initial(batch=3), y=np.zeros((3, 1)))
-    whole = kf.exporting.export_run(path, kf.kalman(), models(), steps=100, emit=kf.estimate, platforms=["cpu"])
+    whole = kf.exporting.export_run(
+        path, kf.kalman(), models(), steps=100, emit=kf.estimate, platforms=["cpu"]
+    )
     return [*state, outputs["mean"], kf.exporting.load(whole)]

@@ -2,11 +2,12 @@
 
     python tools/check_release.py [--only wheel|sdist] [pytest arguments]
 
-Builds the source distribution and the wheel, installs each with its `test` extra into a new environment, unpacks the
-source distribution elsewhere, takes the package out of it, so that only the installed one can be imported, and there
-checks the types of `tests/typed_user.py` against those that are shipped, and runs the quick tests. Arguments that are
-not its own go to pytest: `-n 2 --dist loadgroup` for two processes, `tests/models/test_models.py` for less. Tests of measured
-data are skipped unless `KFJAX_DATA` names their folder.
+Builds the source distribution and the wheel, installs each with its `test` extra into a new
+environment, unpacks the source distribution elsewhere, takes the package out of it, so that only
+the installed one can be imported, and there checks the types of `tests/typed_user.py` against those
+that are shipped, and runs the quick tests. Arguments that are not its own go to pytest: `-n 2
+--dist loadgroup` for two processes, `tests/models/test_models.py` for less. Tests of measured data
+are skipped unless `KFJAX_DATA` names their folder.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ def built(folder: Path) -> dict[str, Path]:
     python = new_environment(folder / "building")
     run(python, "-m", "pip", "install", "--quiet", "build", cwd=folder)
     run(python, "-m", "build", "--outdir", folder / "dist", ROOT, cwd=folder)
-    (sdist,), (wheel,) = (list((folder / "dist").glob(pattern)) for pattern in ("*.tar.gz", "*.whl"))
+    (sdist,), (wheel,) = (
+        list((folder / "dist").glob(pattern)) for pattern in ("*.tar.gz", "*.whl")
+    )
     return {"wheel": wheel, "sdist": sdist}
 
 
@@ -57,12 +60,16 @@ def unpacked_tests(sdist: Path, folder: Path) -> Path:
 def check_place(python: Path, environment: Path, tree: Path) -> None:
     """Refuse to test another kfjax than the installed one."""
     command = [python, "-c", "import kfjax; print(kfjax.__file__)"]
-    place = Path(subprocess.run(command, cwd=tree, check=True, capture_output=True, text=True).stdout.strip())
+    place = Path(
+        subprocess.run(command, cwd=tree, check=True, capture_output=True, text=True).stdout.strip()
+    )
     if not place.is_relative_to(environment):
         raise SystemExit(f"kfjax is imported from {place}; expected it from {environment}.")
 
 
-def check(kind: str, distribution: Path, sdist: Path, folder: Path, pytest_arguments: list[str]) -> None:
+def check(
+    kind: str, distribution: Path, sdist: Path, folder: Path, pytest_arguments: list[str]
+) -> None:
     """Install one distribution, and run the tests against it."""
     folder.mkdir()
     python = new_environment(folder / "environment")
@@ -78,7 +85,9 @@ def check(kind: str, distribution: Path, sdist: Path, folder: Path, pytest_argum
 def main() -> None:
     """Check both distributions."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--only", choices=("wheel", "sdist"), help="check one of them")
     options, pytest_arguments = parser.parse_known_args()

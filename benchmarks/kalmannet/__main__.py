@@ -4,9 +4,10 @@
     python -m benchmarks.kalmannet table1 --full      one study with five seeds and every point
     python -m benchmarks.kalmannet                    the page and the figures alone
 
-Results are saved row by row: a run that was stopped goes on, and a study is measured again only if its module or the
-size changed, unless --again says so. The authors' data sets are read from the folder in KFJAX_DATA, by default
-../shared/data; rows that need them are left out where they are not. JAX picks the device: a GPU where there is one.
+Results are saved row by row: a run that was stopped goes on, and a study is measured again only if
+its module or the size changed, unless --again says so. The authors' data sets are read from the
+folder in KFJAX_DATA, by default ../shared/data; rows that need them are left out where they are
+not. JAX picks the device: a GPU where there is one.
 """
 
 import argparse
@@ -26,20 +27,40 @@ FULL = "about 18 hours of one core, estimated from the reduced sizes; it was nev
 
 def parsed(words=None):
     """Return the arguments."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     choices = [*STUDIES, "all"]
-    parser.add_argument("study", nargs="*", choices=[*choices, []], metavar="STUDY", help=", ".join(choices))
+    parser.add_argument(
+        "study", nargs="*", choices=[*choices, []], metavar="STUDY", help=", ".join(choices)
+    )
     size = parser.add_mutually_exclusive_group()
     size.add_argument(
-        "--quick", dest="size", action="store_const", const="quick", help="does it run at all: a minute or two each"
+        "--quick",
+        dest="size",
+        action="store_const",
+        const="quick",
+        help="does it run at all: a minute or two each",
     )
     size.add_argument(
-        "--full", dest="size", action="store_const", const="full", help=f"five seeds, every point: {FULL}"
+        "--full",
+        dest="size",
+        action="store_const",
+        const="full",
+        help=f"five seeds, every point: {FULL}",
     )
-    parser.add_argument("--out", type=Path, help="folder of the results (default here; other sizes results/kalmannet)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="folder of the results (default here; other sizes results/kalmannet)",
+    )
     parser.add_argument("--again", action="store_true", help="measure rows that are there, too")
     parser.add_argument("--row", default="", help="only rows whose name contains this text")
-    parser.add_argument("--accept", action="store_true", help="keep stored rows: the change of code did not touch them")
+    parser.add_argument(
+        "--accept",
+        action="store_true",
+        help="keep stored rows: the change of code did not touch them",
+    )
     arguments = parser.parse_args(words)
     arguments.size = arguments.size or "reduced"
     arguments.out = arguments.out or (
@@ -57,7 +78,10 @@ def main(words=None):
         print(f"all studies at full size take {FULL}", flush=True)
     for number, name in enumerate(names):
         minutes = (time.perf_counter() - begin) / 60
-        print(f"{name}: study {number + 1} of {len(names)}, {size.name}, after {minutes:.1f} minutes", flush=True)
+        print(
+            f"{name}: study {number + 1} of {len(names)}, {size.name}, after {minutes:.1f} minutes",
+            flush=True,
+        )
         if arguments.accept:
             store.accept(name, arguments.out)
         store.measure(name, arguments.out, size, again=arguments.again, only=arguments.row)

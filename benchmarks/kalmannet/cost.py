@@ -15,7 +15,11 @@ from benchmarks.kalmannet.study import Cell, Row, Study
 from benchmarks.learned.running import means, simulated
 
 STEPS, BATCH = 100, 32
-PARAMETERS, SINGLE, MANY = "parameters", "µs per step, one trajectory", f"µs per step, each of {BATCH}"
+PARAMETERS, SINGLE, MANY = (
+    "parameters",
+    "µs per step, one trajectory",
+    f"µs per step, each of {BATCH}",
+)
 KF, FIRST, SECOND, STARTED = "KF", "KalmanNet #1", "KalmanNet #2", "gain that starts at the KF"
 MOST = {KF: 16, FIRST: 8, SECOND: 8, STARTED: 8}  # what is timed; larger ones are counted only
 SIZES = (2, 4, 8, 16, 32, 64)
@@ -65,9 +69,13 @@ def rows(size):
         return Row({f"n = {n}": figure(parameters(name, n)) for n in sizes})
 
     def time_of(name, batch):
-        return Row({f"n = {n}": Cell(timed(name, n, batch, rounds)) for n in sizes if n <= MOST[name]})
+        return Row(
+            {f"n = {n}": Cell(timed(name, n, batch, rounds)) for n in sizes if n <= MOST[name]}
+        )
 
-    counts = {f"{name}, {PARAMETERS}": functools.partial(count, name) for name in (FIRST, SECOND, STARTED)}
+    counts = {
+        f"{name}, {PARAMETERS}": functools.partial(count, name) for name in (FIRST, SECOND, STARTED)
+    }
     times = {
         f"{name}, {what}": functools.partial(time_of, name, batch)
         for what, batch in ((SINGLE, 1), (MANY, BATCH))
@@ -88,9 +96,12 @@ def verdict(results):
     ratio = results(f"{FIRST}, {SINGLE}", "n = 8") / results(f"{KF}, {SINGLE}", "n = 8")
     second = results(f"{SECOND}, {SINGLE}", "n = 8") / results(f"{KF}, {SINGLE}", "n = 8")
     return (
-        f"KalmanNet inverts no matrix, but its networks grow as n to the power {powers[0]:.1f} (#1) and {powers[1]:.1f}"
-        " (#2), and its cost with them, where the KF's arithmetic grows as n³: at n = 8 a step costs"
-        f" {ratio:.0f} times (#1) and {second:.0f} times (#2) the KF's, so that the claim of low complexity is true of"
+        f"KalmanNet inverts no matrix, but its networks grow as n to the power {powers[0]:.1f} (#1)"
+        f" and {powers[1]:.1f}"
+        " (#2), and its cost with them, where the KF's arithmetic grows as n³: at n = 8 a step"
+        " costs"
+        f" {ratio:.0f} times (#1) and {second:.0f} times (#2) the KF's, so that the claim of low"
+        " complexity is true of"
         " the network's size and not of the problem's."
     )
 
@@ -102,7 +113,9 @@ def draw(results):
             if f"{name}, {what}" in results.rows:
                 cells = results.rows[f"{name}, {what}"]["cells"]
                 seeds = np.array([[results(f"{name}, {what}", at) for at in cells]])
-                draw_line(ax, [int(at.split()[-1]) for at in cells], seeds, name, number, top=np.inf)
+                draw_line(
+                    ax, [int(at.split()[-1]) for at in cells], seeds, name, number, top=np.inf
+                )
         ax.set(xscale="log", yscale="log", xlabel="n = m", ylabel=what)
         ax.set_xticks(SIZES, SIZES)
         ax.minorticks_off()
@@ -112,17 +125,23 @@ def draw(results):
 
 STUDY = Study(
     "Cost and parameters against n",
-    "Linear systems with n = m, H = I; trajectories of 100 steps through one compiled function in single precision,"
-    " means only; the networks are not trained, which changes nothing of their cost. Of the batch the KF computes its"
-    " covariances once, since they do not depend on the data. Medians and ranges of rounds, not of seeds; networks"
+    "Linear systems with n = m, H = I; trajectories of 100 steps through one compiled function in"
+    " single precision,"
+    " means only; the networks are not trained, which changes nothing of their cost. Of the batch"
+    " the KF computes its"
+    " covariances once, since they do not depend on the data. Medians and ranges of rounds, not of"
+    " seeds; networks"
     " are timed up to n = 8: at n = 32 #1 has more than a thousand million parameters.",
     rows,
     verdict,
     notes=(
         (
-            "Which features KalmanNet needs is measured in [benchmarks/learned](../learned/RESULTS.md#features): there"
-            " every subset that the paper uses comes within 0.01 dB of the KF on the linear system and within 0.05 dB"
-            " of the EKF on the Lorenz attractor, so that these systems do not tell the features apart."
+            "Which features KalmanNet needs is measured in"
+            " [benchmarks/learned](../learned/RESULTS.md#features): there"
+            " every subset that the paper uses comes within 0.01 dB of the KF on the linear system"
+            " and within 0.05 dB"
+            " of the EKF on the Lorenz attractor, so that these systems do not tell the features"
+            " apart."
         ),
         "Timed on one core, while the other one was busy with another study: read ratios.",
     ),

@@ -12,7 +12,9 @@ from benchmarks.learned.running import official, official_file, simulated
 def drawn(seed, model, counts, steps):
     """Return training, validation and test parts from x_0 as the prior knows it, each with a key of its own."""
     keys = jax.random.split(jax.random.key(seed), 3)
-    return kf.data.Parts(*(simulated(key, model, n, steps) for key, n in zip(keys, counts, strict=True)))
+    return kf.data.Parts(
+        *(simulated(key, model, n, steps) for key, n in zip(keys, counts, strict=True))
+    )
 
 
 def published(name):

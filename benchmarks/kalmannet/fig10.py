@@ -26,7 +26,9 @@ def cases(size):
 
 
 def rows(size):
-    return lorenz.rows(size, lambda: cases(size), network="C4", budget=lorenz.windowed(size), learns="f")
+    return lorenz.rows(
+        size, lambda: cases(size), network="C4", budget=lorenz.windowed(size), learns="f"
+    )
 
 
 def verdict(results):
@@ -41,16 +43,26 @@ def verdict(results):
 
 def draw(results):
     figure, axes = panels(1, width=6)
-    against_noise(axes[0], results, list(results.rows), lambda level: f"{level} dB", "Fig. 10: J = 2 for J = 5")
+    against_noise(
+        axes[0],
+        results,
+        list(results.rows),
+        lambda level: f"{level} dB",
+        "Fig. 10: J = 2 for J = 5",
+    )
     return figure
 
 
 STUDY = Study(
     "Fig. 10: the Lorenz attractor, J = 2 where the data have J = 5",
-    "h = I, T = 2000, nu = -20 dB, x_0 = (1, 1, 1), known; filters use J = 2. q is searched over half decades, the OEKF"
-    " tunes all of the diagonals of Q and R on pieces of 50 steps, KalmanNet C4 is trained on pieces of 5 steps (150"
-    " batches of 32), then in 600 windows of 50 steps that go on through trajectories of 500, so that it learns what to"
-    " do after its own errors (our choice; full size: 1000 and 3000), the cubic that corrects f is fitted to one-step"
+    "h = I, T = 2000, nu = -20 dB, x_0 = (1, 1, 1), known; filters use J = 2. q is searched over"
+    " half decades, the OEKF"
+    " tunes all of the diagonals of Q and R on pieces of 50 steps, KalmanNet C4 is trained on"
+    " pieces of 5 steps (150"
+    " batches of 32), then in 600 windows of 50 steps that go on through trajectories of 500, so"
+    " that it learns what to"
+    " do after its own errors (our choice; full size: 1000 and 3000), the cubic that corrects f is"
+    " fitted to one-step"
     " differences of the same labels.",
     rows,
     verdict,

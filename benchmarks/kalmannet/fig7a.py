@@ -14,7 +14,12 @@ from benchmarks.kalmannet.judging import figure, judged, shifted
 from benchmarks.kalmannet.study import Row, Study, Target
 from benchmarks.learned.running import Budget, floor_db, official_file, shortened, simulated, train
 
-KALMAN_NET, SHIPPED, KF, THEORY = "KalmanNet C2", "KalmanNet, the authors' weights", "KF", "floor: theory"
+KALMAN_NET, SHIPPED, KF, THEORY = (
+    "KalmanNet C2",
+    "KalmanNet, the authors' weights",
+    "KF",
+    "floor: theory",
+)
 
 
 class System(NamedTuple):
@@ -44,13 +49,33 @@ class System(NamedTuple):
         """Return the model at nu and 1 / r^2 in dB."""
         r = 10 ** (-level / 20)
         prior = kf.systems.known(jnp.zeros(self.n))
-        return kf.systems.canonical(self.n, self.m, self.form, q_std=r * 10 ** (nu / 20), r_std=r, prior=prior)
+        return kf.systems.canonical(
+            self.n, self.m, self.form, q_std=r * 10 ** (nu / 20), r_std=r, prior=prior
+        )
 
 
 SYSTEMS = {
     "2 x 2": System(2, 2, "identity", (50, 100, 150, 200), 500, 100, 50, Budget(250)),
-    "5 x 5": System(5, 5, "inverse_canonical", (50, 200), 200, 30, 30, Budget(150, batch_size=16, learning_rate=1e-3)),
-    "10 x 1": System(10, 1, "inverse_canonical", (50,), 100, 10, 20, Budget(150, batch_size=8, learning_rate=1e-3)),
+    "5 x 5": System(
+        5,
+        5,
+        "inverse_canonical",
+        (50, 200),
+        200,
+        30,
+        30,
+        Budget(150, batch_size=16, learning_rate=1e-3),
+    ),
+    "10 x 1": System(
+        10,
+        1,
+        "inverse_canonical",
+        (50,),
+        100,
+        10,
+        20,
+        Budget(150, batch_size=8, learning_rate=1e-3),
+    ),
 }
 ALL_LENGTHS, STEPS = (50, 100, 150, 200), 50  # of the full size, and of training trajectories
 OFFICIAL = {
@@ -70,7 +95,9 @@ def model(name, nu=0, level=0):
 
 def test_set(name, steps, level):
     """Return test trajectories in units of r, drawn anew for every level and length."""
-    return simulated(jax.random.key(10_000 + 100 * level + steps), model(name), SYSTEMS[name].tests, steps)
+    return simulated(
+        jax.random.key(10_000 + 100 * level + steps), model(name), SYSTEMS[name].tests, steps
+    )
 
 
 def systems(size):
@@ -97,7 +124,9 @@ def cells(size, name, method, params, seeds=None):
 
 
 def rows(size):
-    networks = {f"{KALMAN_NET}, {name}": functools.partial(network, size, name) for name in systems(size)}
+    networks = {
+        f"{KALMAN_NET}, {name}": functools.partial(network, size, name) for name in systems(size)
+    }
     authors = {SHIPPED: shipped} if sets((AUTHORS,)) else {}
     return networks | authors | {KF: lambda: kalman(size), THEORY: lambda: theory(size)}
 
@@ -124,13 +153,20 @@ def network(size, name):
     for official, (other, nu, level) in sets(OFFICIAL).items():
         if name == other and nu == 0:
             test = in_units(published(official.split()[1]).test, 10 ** (-level / 20))
-            found[official] = shifted(judged(method, fitted.params, test, seeds=budget.seeds), -level)
-    return Row(found, budget._asdict() | {"best_steps": fitted.step, "training_steps_in_time": parts.train.steps})
+            found[official] = shifted(
+                judged(method, fitted.params, test, seeds=budget.seeds), -level
+            )
+    return Row(
+        found,
+        budget._asdict() | {"best_steps": fitted.step, "training_steps_in_time": parts.train.steps},
+    )
 
 
 def shipped():
     """The row of the weights that the authors published, on the set that they were trained on."""
-    found = kf.learned.from_torch(np.load(official_file("weights_arch1_lin2x2_v-20_r10"), allow_pickle=False))
+    found = kf.learned.from_torch(
+        np.load(official_file("weights_arch1_lin2x2_v-20_r10"), allow_pickle=False)
+    )
     method = kf.learned.kalman_net(found.network, ("F2", "F4"))
     params = kf.learned.Learned(model(*OFFICIAL[AUTHORS]), found.variables)
     return Row({AUTHORS: judged(method, params, published(AUTHORS.split()[1]).test)})
@@ -139,7 +175,9 @@ def shipped():
 def theory(size):
     """The row of the least errors that are possible."""
     at = conditions(size, *systems(size))
-    return Row({name: figure(floor_db(model(system), steps) - level) for name, system, steps, level in at})
+    return Row(
+        {name: figure(floor_db(model(system), steps) - level) for name, system, steps, level in at}
+    )
 
 
 def sets(names):
@@ -169,7 +207,8 @@ def verdict(results):
     behind = {name: results.gap(f"{KALMAN_NET}, {name}", KF) for name in SYSTEMS}
     told = ", ".join(f"{gap:.2f} dB ({name})" for name, gap in behind.items())
     return (
-        "The KF is best, as theory says it must be, and KalmanNet, trained on 50 steps or fewer and run on all lengths,"
+        "The KF is best, as theory says it must be, and KalmanNet, trained on 50 steps or fewer and"
+        " run on all lengths,"
         f" is behind it by at most {told}: the paper's claim that KalmanNet reaches the KF"
         f" {'stands' if max(behind.values()) < 0.3 else 'stands for the small systems, at this length of training'},"
         " and there is nothing to gain over a filter that knows the model."
@@ -181,18 +220,25 @@ def draw(results):
     for ax, (name, system) in zip(axes, SYSTEMS.items(), strict=True):
         steps = max(system.lengths)
         rows = (f"{KALMAN_NET}, {name}", KF, THEORY)
-        against_noise(ax, results, rows, lambda level, at=(name, steps): f"{at[0]}, T = {at[1]}, {level} dB")
+        against_noise(
+            ax, results, rows, lambda level, at=(name, steps): f"{at[0]}, T = {at[1]}, {level} dB"
+        )
         ax.set_title(f"{name}, T = {steps}")
     return figure
 
 
 STUDY = Study(
     "Fig. 7a: linear systems, full information",
-    "F = I with a first row of ones; H = I (2 x 2, as in the published sets) or the inverse canonical form; nu = 0 dB,"
-    " x_0 = 0. **Scale-equivariance is used**: with x_0 = 0 and nu fixed, noise of another level is the same problem in"
-    " other units, so that one network per system, trained at 1/r² = 0 dB, serves every level in units of r, on"
-    " trajectories drawn anew for each. Our choices: training trajectories of 50 steps, at the reduced size cut to 30"
-    " (5 x 5) and 20 (10 x 1), and the network run on longer ones; 250 batches of 32, 150 of 16 and 150 of 8 (full"
+    "F = I with a first row of ones; H = I (2 x 2, as in the published sets) or the inverse"
+    " canonical form; nu = 0 dB,"
+    " x_0 = 0. **Scale-equivariance is used**: with x_0 = 0 and nu fixed, noise of another level is"
+    " the same problem in"
+    " other units, so that one network per system, trained at 1/r² = 0 dB, serves every level in"
+    " units of r, on"
+    " trajectories drawn anew for each. Our choices: training trajectories of 50 steps, at the"
+    " reduced size cut to 30"
+    " (5 x 5) and 20 (10 x 1), and the network run on longer ones; 250 batches of 32, 150 of 16 and"
+    " 150 of 8 (full"
     " size: 2000). Some of the states of 10 x 1 are not observable, and their errors grow with T.",
     rows,
     verdict,
@@ -200,12 +246,21 @@ STUDY = Study(
     floor=THEORY,
     targets=(
         Target(
-            "KalmanNet within 0.3 dB of the KF, which it meets in the paper's figure, on all systems",
+            "KalmanNet within 0.3 dB of the KF, which it meets in the paper's figure, on all"
+            " systems",
             lambda r: max(r.gap(f"{KALMAN_NET}, {name}", KF) for name in SYSTEMS),
             0.3,
         ),
-        Target("KF within 0.05 dB of its references on the official sets", lambda r: r.off(KF, REFERENCE), 0.05),
-        Target("The authors' weights within 0.05 dB of their own figure", lambda r: r.off(SHIPPED, REFERENCE), 0.05),
+        Target(
+            "KF within 0.05 dB of its references on the official sets",
+            lambda r: r.off(KF, REFERENCE),
+            0.05,
+        ),
+        Target(
+            "The authors' weights within 0.05 dB of their own figure",
+            lambda r: r.off(SHIPPED, REFERENCE),
+            0.05,
+        ),
     ),
     notes=("The paper's figure has no numbers to read off.",),
     draw=draw,

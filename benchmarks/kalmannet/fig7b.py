@@ -14,7 +14,12 @@ from benchmarks.kalmannet.study import Row, Study, Target
 from benchmarks.learned.running import Budget, shortened, simulated, train
 
 STEPS = 20
-TRUE, WRONG, TUNED, OKF = "floor: KF, true model", "KF, design model", "KF, Q tuned", "OKF: all of Q and R tuned"
+TRUE, WRONG, TUNED, OKF = (
+    "floor: KF, true model",
+    "KF, design model",
+    "KF, Q tuned",
+    "OKF: all of Q and R tuned",
+)
 LEAST, RESIDUAL, KALMAN_NET = "KF, least squares", "KF, learned residual", "KalmanNet C2"
 
 
@@ -38,13 +43,17 @@ class Case(NamedTuple):
     @property
     def design(self):
         """What filters are told."""
-        return kf.systems.canonical(2, q_std=10 ** (self.nu / 20), r_std=1.0, prior=kf.systems.known(jnp.zeros(2)))
+        return kf.systems.canonical(
+            2, q_std=10 ** (self.nu / 20), r_std=1.0, prior=kf.systems.known(jnp.zeros(2))
+        )
 
     @property
     def truth(self):
         """What the data come from."""
         matrix = getattr(self.design, self.part).A
-        return self.design.replace(**{self.part: kf.Linear(kf.systems.rotate(matrix, self.degrees, self.order))})
+        return self.design.replace(
+            **{self.part: kf.Linear(kf.systems.rotate(matrix, self.degrees, self.order))}
+        )
 
 
 CASES = {
@@ -100,7 +109,9 @@ def tuned(**options):
     """Return what tunes the KF of the design model."""
 
     def make(size, case, data):
-        model, settings = tune(kf.kalman(), case.design, data, steps=size.choose(10, 60, 100), **options)
+        model, settings = tune(
+            kf.kalman(), case.design, data, steps=size.choose(10, 60, 100), **options
+        )
         return kf.kalman(), model, settings, None
 
     return make
@@ -123,7 +134,12 @@ def residual(size, case, data):
     del size
     model = kf.learned.residual_model(case.design, case.part, kf.learned.Polynomial(1))
     model = kf.learned.fit_residual(model, data.train)
-    return kf.extended(), kf.learned.fit_labelled(model, data.train, (noise_of(case),)), {"degree": 1}, None
+    return (
+        kf.extended(),
+        kf.learned.fit_labelled(model, data.train, (noise_of(case),)),
+        {"degree": 1},
+        None,
+    )
 
 
 def network(size, case, data):
@@ -144,20 +160,31 @@ MAKERS = {
     TRUE: known("truth"),
 }
 OFFICIAL_F, OFFICIAL_H = "official F R, 10 degrees", "official R H, 10 degrees"
-REFERENCE = {WRONG: {OFFICIAL_F: 23.833, OFFICIAL_H: 0.926}, TRUE: {OFFICIAL_F: -6.594, OFFICIAL_H: -7.394}}
+REFERENCE = {
+    WRONG: {OFFICIAL_F: 23.833, OFFICIAL_H: 0.926},
+    TRUE: {OFFICIAL_F: -6.594, OFFICIAL_H: -7.394},
+}
 
 
 def verdict(results):
     tuned = [-gap for gap in results.gaps(KALMAN_NET, TUNED).values()]
     of_F = [name for name in results.conditions if name.startswith(("R F", "F R"))]
-    gains = {row: [results(WRONG, name) - results(row, name) for name in of_F] for row in (TUNED, OKF, KALMAN_NET)}
+    gains = {
+        row: [results(WRONG, name) - results(row, name) for name in of_F]
+        for row in (TUNED, OKF, KALMAN_NET)
+    }
     low, high = ({row: f(values) for row, values in gains.items()} for f in (min, max))
     return (
-        f"Least squares for the rotated matrix and a plain KF are best, at most {results.gap(LEAST, TRUE):.3f} dB above"
-        f" the KF that knows it; with F rotated KalmanNet gains {low[KALMAN_NET]:.1f} to {high[KALMAN_NET]:.1f} dB on"
-        f" the KF with the wrong F (the paper: 3 dB), tuning Q alone {low[TUNED]:.1f} to {high[TUNED]:.1f}, and"
-        f" KalmanNet is {results.gap(KALMAN_NET, LEAST):.1f} dB above least squares at worst, and between"
-        f" {max(tuned):.1f} below and {-min(tuned):.1f} above the KF with Q tuned: the claim stands against a KF that"
+        "Least squares for the rotated matrix and a plain KF are best, at most"
+        f" {results.gap(LEAST, TRUE):.3f} dB above"
+        f" the KF that knows it; with F rotated KalmanNet gains {low[KALMAN_NET]:.1f} to"
+        f" {high[KALMAN_NET]:.1f} dB on"
+        f" the KF with the wrong F (the paper: 3 dB), tuning Q alone {low[TUNED]:.1f} to"
+        f" {high[TUNED]:.1f}, and"
+        f" KalmanNet is {results.gap(KALMAN_NET, LEAST):.1f} dB above least squares at worst, and"
+        " between"
+        f" {max(tuned):.1f} below and {-min(tuned):.1f} above the KF with Q tuned: the claim stands"
+        " against a KF that"
         " nobody tuned, not against one whose F is fitted to the same labels."
     )
 
@@ -174,28 +201,47 @@ def draw(results):
 
 STUDY = Study(
     "Fig. 7b: a rotated evolution matrix",
-    "2 x 2, F = [[1, 1], [0, 1]], H = I, T = 20, nu = 0 dB, x_0 = 0; filters are told the F that is not rotated. The"
-    " paper prints R F, its published data are F R: both are here, as well as a rotated H (ours, not the paper's) and"
-    " the published sets, which have nu = -20 dB (for the rotated H T = 100; networks are trained on the first 20)."
-    " 1000 trajectories to train on, 100 to choose on, 1000 others to test on at each level. **Scale-equivariance is"
-    " used**: with x_0 = 0 and nu fixed, noise of another level is the same problem in other units, so that every"
-    " estimator is trained or tuned at 1/r² = 0 dB and run at the others in units of r, on trajectories drawn anew."
-    " Our choices: 800 batches of pieces of 5 steps, then 2200 of 20 steps, 32 each (full size: 2000 and 8000), Adam at"
+    "2 x 2, F = [[1, 1], [0, 1]], H = I, T = 20, nu = 0 dB, x_0 = 0; filters are told the F that is"
+    " not rotated. The"
+    " paper prints R F, its published data are F R: both are here, as well as a rotated H (ours,"
+    " not the paper's) and"
+    " the published sets, which have nu = -20 dB (for the rotated H T = 100; networks are trained"
+    " on the first 20)."
+    " 1000 trajectories to train on, 100 to choose on, 1000 others to test on at each level."
+    " **Scale-equivariance is"
+    " used**: with x_0 = 0 and nu fixed, noise of another level is the same problem in other units,"
+    " so that every"
+    " estimator is trained or tuned at 1/r² = 0 dB and run at the others in units of r, on"
+    " trajectories drawn anew."
+    " Our choices: 800 batches of pieces of 5 steps, then 2200 of 20 steps, 32 each (full size:"
+    " 2000 and 8000), Adam at"
     " 2e-3 falling as a cosine in each.",
     rows,
     verdict,
     reference=REFERENCE,
     floor=TRUE,
     targets=(
-        Target("Best estimator within 0.1 dB of the KF that knows the truth", lambda r: r.gap(LEAST, TRUE), 0.1),
-        Target("Reference filters within 0.05 dB on the official sets", lambda r: r.off_any(REFERENCE), 0.05),
+        Target(
+            "Best estimator within 0.1 dB of the KF that knows the truth",
+            lambda r: r.gap(LEAST, TRUE),
+            0.1,
+        ),
+        Target(
+            "Reference filters within 0.05 dB on the official sets",
+            lambda r: r.off_any(REFERENCE),
+            0.05,
+        ),
     ),
     notes=(
-        "The paper's figure has no numbers to read off, but for the gain of 3 dB that its text claims.",
+        "The paper's figure has no numbers to read off, but for the gain of 3 dB that its text"
+        " claims.",
         (
-            "Where F is rotated in our data, KalmanNet's validation loss still fell near the last of the 2200 batches"
-            " (best_steps in the JSON file): longer training brings it closer. What is hard at 20 degrees is to hold a"
-            " gain: the wrong F is off by many r there, and a gain that is off by a twentieth hands as much of that on"
+            "Where F is rotated in our data, KalmanNet's validation loss still fell near the last"
+            " of the 2200 batches"
+            " (best_steps in the JSON file): longer training brings it closer. What is hard at 20"
+            " degrees is to hold a"
+            " gain: the wrong F is off by many r there, and a gain that is off by a twentieth hands"
+            " as much of that on"
             " as the noise is."
         ),
     ),

@@ -24,7 +24,13 @@ PF, KALMAN_NET, STARTED, RECURRENT = (
     "MB RNN, scaled",
 )
 FLOOR = "floor: exact posterior mean"
-FAIR = (TUNED, UKF_TUNED, KALMAN_NET, STARTED, RECURRENT)  # know f, h and labelled trajectories, and cost little
+FAIR = (
+    TUNED,
+    UKF_TUNED,
+    KALMAN_NET,
+    STARTED,
+    RECURRENT,
+)  # know f, h and labelled trajectories, and cost little
 INFORMATION = ("full", "partial")
 PARTICLES, POINTS = 1000, 1501
 NETWORK = kf.learned.RecurrentStack(2, (48,), encode=48)
@@ -45,7 +51,10 @@ def model(information, level):
 def parts(size, level):
     """Return the parts of a level; the truth has the parameters of full information."""
     return drawn(
-        100 + level, model("full", level), size.choose((100, 50, 20), (2000, 100, 100), (2000, 200, 500)), STEPS
+        100 + level,
+        model("full", level),
+        size.choose((100, 50, 20), (2000, 100, 100), (2000, 200, 500)),
+        STEPS,
     )
 
 
@@ -139,7 +148,9 @@ def on_grid(truth, series):
     q2, r2 = truth.Q[0, 0], truth.R[0, 0]
     reach = 1 + 6 * jnp.sqrt(q2)
     grid = jnp.linspace(-reach, reach, POINTS)
-    transition = jax.nn.softmax(-0.5 * (grid[None, :] - truth.f(grid, None)[:, None]) ** 2 / q2, axis=1)
+    transition = jax.nn.softmax(
+        -0.5 * (grid[None, :] - truth.f(grid, None)[:, None]) ** 2 / q2, axis=1
+    )
     start = jax.nn.softmax(-0.5 * (grid - truth.f(jnp.ones(1), None)) ** 2 / q2)
 
     def step(prior, y):
@@ -166,22 +177,28 @@ MAKERS = {
 
 def behind(results, row, information):
     """Return how far a row is above the floor at worst."""
-    return max(gap for name, gap in results.gaps(row, FLOOR).items() if name.startswith(information))
+    return max(
+        gap for name, gap in results.gaps(row, FLOOR).items() if name.startswith(information)
+    )
 
 
 def verdict(results):
     best = {kind: min(FAIR, key=lambda row: behind(results, row, kind)) for kind in INFORMATION}
     told = {
         kind: f"{best[kind]} is best, at most {behind(results, best[kind], kind):.2f} dB above the floor (KalmanNet"
-        f" {behind(results, KALMAN_NET, kind):.2f}, the tuned UKF {behind(results, UKF_TUNED, kind):.2f}, the tuned EKF"
+        f" {behind(results, KALMAN_NET, kind):.2f}, the tuned UKF"
+        f" {behind(results, UKF_TUNED, kind):.2f}, the tuned EKF"
         f" {behind(results, TUNED, kind):.2f})"
         for kind in INFORMATION
     }
     lead = behind(results, KALMAN_NET, "full") - behind(results, UKF_TUNED, "full")
     return (
-        f"With full information the {told['full']}; with partial information the {told['partial']}: the claim that"
-        " KalmanNet beats the EKF where noise is large stands, but with full information a tuned UKF is"
-        f" {abs(lead):.2f} dB {'better' if lead > 0 else 'worse'} than KalmanNet at worst, and other learned estimators"
+        f"With full information the {told['full']}; with partial information the {told['partial']}:"
+        " the claim that"
+        " KalmanNet beats the EKF where noise is large stands, but with full information a tuned"
+        " UKF is"
+        f" {abs(lead):.2f} dB {'better' if lead > 0 else 'worse'} than KalmanNet at worst, and"
+        " other learned estimators"
         " are better than both."
     )
 
@@ -191,21 +208,36 @@ def draw(results):
     found = sorted({int(name.split(", ")[1].split()[0]) for name in results.conditions})
     for ax, (above, kind) in zip(axes, itertools.product((None, FLOOR), INFORMATION), strict=True):
         title = f"{kind} information"
-        against_noise(ax, results, list(results.rows), lambda level, k=kind: f"{k}, {level} dB", title, found, above)
+        against_noise(
+            ax,
+            results,
+            list(results.rows),
+            lambda level, k=kind: f"{k}, {level} dB",
+            title,
+            found,
+            above,
+        )
     one_legend(figure, axes)
     return figure
 
 
 STUDY = Study(
     "Fig. 8: a nonlinear toy model",
-    "f(x) = alpha sin(beta x + phi) + delta, h(x) = a (b x + c)² by component, Table II of the paper; n = m = 2,"
-    " T = 100, nu = 0 dB. With partial information filters have the wrong alpha, beta, phi and delta. h does not tell"
-    " the sign of x. Our choices: x_0 = (1, 1), known; 2000 trajectories to train on, cut to 20 steps since f forgets"
-    " faster, 100 to choose on, 100 to test on; one training per level, since h is not linear. KalmanNet 150 batches of"
-    " 32, the gain that starts at the tuned EKF 400 of 64, the recurrent network (48 units, sees y and f(x), corrects"
+    "f(x) = alpha sin(beta x + phi) + delta, h(x) = a (b x + c)² by component, Table II of the"
+    " paper; n = m = 2,"
+    " T = 100, nu = 0 dB. With partial information filters have the wrong alpha, beta, phi and"
+    " delta. h does not tell"
+    " the sign of x. Our choices: x_0 = (1, 1), known; 2000 trajectories to train on, cut to 20"
+    " steps since f forgets"
+    " faster, 100 to choose on, 100 to test on; one training per level, since h is not linear."
+    " KalmanNet 150 batches of"
+    " 32, the gain that starts at the tuned EKF 400 of 64, the recurrent network (48 units, sees y"
+    " and f(x), corrects"
     " the latter) 600 of 64. The floor is the mean of the"
-    " exact posterior under the truth, by Bayes' rule on a grid for each component, which are independent; particle"
-    " filters with up to 16,000 particles did not reach it at -12 dB, where the posterior has two far modes.",
+    " exact posterior under the truth, by Bayes' rule on a grid for each component, which are"
+    " independent; particle"
+    " filters with up to 16,000 particles did not reach it at -12 dB, where the posterior has two"
+    " far modes.",
     rows,
     verdict,
     floor=FLOOR,

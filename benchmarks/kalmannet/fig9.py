@@ -45,7 +45,11 @@ def cases(size):
 
     ours = [case(level, nu) for nu in NAMES for level in size.levels]
     there = {name: which for name, which in OFFICIAL.items() if published(which[0])}
-    return ours + [theirs(name, *which) for name, which in there.items()] if size.name != "quick" else ours
+    return (
+        ours + [theirs(name, *which) for name, which in there.items()]
+        if size.name != "quick"
+        else ours
+    )
 
 
 def half_off(model, data):
@@ -61,7 +65,9 @@ def whole(size, budget):
     """Return the row of KalmanNet C2, which sees whole trajectories (V1), on the short ones of ours."""
     budget = size.budget(budget._replace(split=0))
     short = [
-        case._replace(tests={name: test for name, test in case.tests.items() if name.startswith("T = ")})
+        case._replace(
+            tests={name: test for name, test in case.tests.items() if name.startswith("T = ")}
+        )
         for case in cases(size)
         if next(iter(case.tests)) not in OFFICIAL
     ]
@@ -73,7 +79,9 @@ def robust(size, budget):
 
     def make(case):
         train, validation = (half_off(case.design, part) for part in case.parts[:2])
-        return lorenz.trained("C3", kf.data.Parts(train, validation, None), case, size.budget(budget))
+        return lorenz.trained(
+            "C3", kf.data.Parts(train, validation, None), case, size.budget(budget)
+        )
 
     return lorenz.each([case for case in cases(size) if len(case.tests) > 1], make)
 
@@ -91,12 +99,16 @@ def verdict(results):
     long = [name for name in results.conditions if name.startswith(LONG_NAME)]
     worst = max(results(EKF, name) for name in long)
     gaps = {
-        row: max(results(row, name) - results(SEARCHED, name) for name in long) for row in (KALMAN_NET, ROBUST, OEKF)
+        row: max(results(row, name) - results(SEARCHED, name) for name in long)
+        for row in (KALMAN_NET, ROBUST, OEKF)
     }
     return (
-        f"Run for 2000 steps, the EKF with the q of the truth is at {worst:.1f} dB at worst: the paper's EKF above 30"
-        f" dB {'is seen here, too' if worst > 30 else 'is none with true Jacobians'}. KalmanNet, trained at 30 steps,"
-        f" is {gaps[KALMAN_NET]:+.2f} dB from the EKF with q searched at worst, {gaps[ROBUST]:+.2f} where half of the"
+        f"Run for 2000 steps, the EKF with the q of the truth is at {worst:.1f} dB at worst: the"
+        " paper's EKF above 30"
+        f" dB {'is seen here, too' if worst > 30 else 'is none with true Jacobians'}. KalmanNet,"
+        " trained at 30 steps,"
+        f" is {gaps[KALMAN_NET]:+.2f} dB from the EKF with q searched at worst, {gaps[ROBUST]:+.2f}"
+        " where half of the"
         f" starts were off in training, the OEKF {gaps[OEKF]:+.2f}."
     )
 
@@ -105,27 +117,38 @@ def draw(results):
     names = [*NAMES.values(), LONG_NAME]
     figure, axes = panels(len(names), width=4.6)
     for ax, name in zip(axes, names, strict=True):
-        against_noise(ax, results, list(results.rows), lambda level, name=name: f"{name}, {level} dB", name)
+        against_noise(
+            ax, results, list(results.rows), lambda level, name=name: f"{name}, {level} dB", name
+        )
     return figure
 
 
 STUDY = Study(
     "Fig. 9: the Lorenz attractor, h = I",
-    "J = 5 and dt = 0.02 in data and filters, x_0 = (1, 1, 1), known. 1000 trajectories of 30 steps to train on, 100 to"
-    " choose on, 500 to test on (Fig. 9a), and 10 of 2000 steps for the networks and the q of nu = -20 dB (Fig. 9b)."
-    " KalmanNet C3 is trained on pieces of 5 steps (150 batches of 32), then on the 30 (as many; full size: 1000 and"
-    " 1500), C2 on the 30 alone (150; full size: 1500), and run on 30. Our addition: C3, but half of the trajectories"
-    " of the second part and of the validation data start off by the noise of an observation, so that the network"
+    "J = 5 and dt = 0.02 in data and filters, x_0 = (1, 1, 1), known. 1000 trajectories of 30 steps"
+    " to train on, 100 to"
+    " choose on, 500 to test on (Fig. 9a), and 10 of 2000 steps for the networks and the q of nu ="
+    " -20 dB (Fig. 9b)."
+    " KalmanNet C3 is trained on pieces of 5 steps (150 batches of 32), then on the 30 (as many;"
+    " full size: 1000 and"
+    " 1500), C2 on the 30 alone (150; full size: 1500), and run on 30. Our addition: C3, but half"
+    " of the trajectories"
+    " of the second part and of the validation data start off by the noise of an observation, so"
+    " that the network"
     " learns to find back.",
     rows,
     verdict,
     reference=REFERENCE,
-    targets=(Target("EKFs within 0.05 dB of the reference", lambda r: r.off(EKF, REFERENCE), 0.05),),
+    targets=(
+        Target("EKFs within 0.05 dB of the reference", lambda r: r.off(EKF, REFERENCE), 0.05),
+    ),
     notes=(
         "The paper's figure has no numbers to read off.",
         (
-            "Thirty steps from one known state show a network neither most of the attractor nor an error that it made"
-            " long before: more batches on them did not bring it closer over 2000 steps, starts that are off did."
+            "Thirty steps from one known state show a network neither most of the attractor nor an"
+            " error that it made"
+            " long before: more batches on them did not bring it closer over 2000 steps, starts"
+            " that are off did."
         ),
     ),
     draw=draw,

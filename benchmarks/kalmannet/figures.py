@@ -30,19 +30,29 @@ def against_noise(axes, results, rows, condition, title="", levels=None, above=N
         if above is not None:
             seeds -= np.array([[results(above, condition(level))] for level in at])
         draw_line(axes, at, seeds.T, row, number, floor=row.startswith("floor"))
-    axes.set(xlabel="1 / r² [dB]", ylabel="MSE [dB]" if above is None else "above the floor [dB]", title=title)
+    axes.set(
+        xlabel="1 / r² [dB]",
+        ylabel="MSE [dB]" if above is None else "above the floor [dB]",
+        title=title,
+    )
     finish(axes)
 
 
 def draw_line(axes, x, seeds, label, number, *, floor=False, top=TOP):
     """Draw the median over seeds [S, X], and their range as a band."""
     seeds = np.where(np.isfinite(seeds) & (seeds < top), seeds, np.nan)
-    style = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)], "fillstyle": "none"}
+    style = {
+        "color": COLOURS[number % len(COLOURS)],
+        "marker": MARKERS[number % len(MARKERS)],
+        "fillstyle": "none",
+    }
     if floor:
         style = {"color": "black", "ls": "--", "lw": 1}
     axes.plot(x, np.median(seeds, axis=0), label=label, ms=6, **style)
     if len(seeds) > 1:
-        axes.fill_between(x, seeds.min(axis=0), seeds.max(axis=0), color=style["color"], alpha=0.2, lw=0)
+        axes.fill_between(
+            x, seeds.min(axis=0), seeds.max(axis=0), color=style["color"], alpha=0.2, lw=0
+        )
 
 
 def one_legend(figure, axes):
@@ -52,7 +62,11 @@ def one_legend(figure, axes):
             ax.get_legend().remove()
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(
-        handles, names, loc="outside lower center", ncols=max(1, int(figure.get_figwidth() / 2.6)), frameon=False
+        handles,
+        names,
+        loc="outside lower center",
+        ncols=max(1, int(figure.get_figwidth() / 2.6)),
+        frameon=False,
     )
 
 

@@ -16,7 +16,11 @@ CHUNK = 500  # trajectories at a time
 
 def judged(filter, params, data, *, seeds=None, chunk=CHUNK):
     """Return the `Cell` of a filter on data (NaN in the truth is unknown); params of seeds have a leading axis."""
-    each = [params] if seeds is None else [jax.tree.map(lambda a, k=k: a[k], params) for k in range(seeds)]
+    each = (
+        [params]
+        if seeds is None
+        else [jax.tree.map(lambda a, k=k: a[k], params) for k in range(seeds)]
+    )
     found = [_figures(*_sums(filter, one, data, min(chunk, data.size))) for one in each]
     columns = {name: [figures[name] for figures in found] for name in Cell._fields}
     return Cell(**{name: None if values[0] is None else values for name, values in columns.items()})
@@ -43,7 +47,9 @@ def _figures(error, nees, nees_steps, failed):
     ratio = None
     if nees is not None and nees.count.all():
         totals = np.where(failed > 0, np.nan, nees.total)
-        ratio = float(kf.evaluation.anees(totals, nees.count, np.asarray(nees_steps, np.float64)).value)
+        ratio = float(
+            kf.evaluation.anees(totals, nees.count, np.asarray(nees_steps, np.float64)).value
+        )
     return _in_decibels(mses, ratio)._asdict()
 
 
@@ -55,13 +61,17 @@ def _in_decibels(mses, ratio=None):
 
 def errors(means, data):
     """Return the `Cell` of estimates [N, T, n] that no filter made."""
-    mses = np.mean((np.asarray(means, np.float64) - np.asarray(data.state, np.float64)) ** 2, axis=(1, 2))
+    mses = np.mean(
+        (np.asarray(means, np.float64) - np.asarray(data.state, np.float64)) ** 2, axis=(1, 2)
+    )
     return Cell(*([figure] for figure in _in_decibels(mses)[:-1]))
 
 
 def fixed(filter, tests, settings=None):
     """Return the row of a filter that is not trained; tests are `{condition: (params, data)}`."""
-    return Row({name: judged(filter, params, data) for name, (params, data) in tests.items()}, settings)
+    return Row(
+        {name: judged(filter, params, data) for name, (params, data) in tests.items()}, settings
+    )
 
 
 def trained(filter, model, parts, tests, budget, constants=None):
@@ -71,7 +81,8 @@ def trained(filter, model, parts, tests, budget, constants=None):
         filter: the learned filter.
         model: its design model.
         parts: what it is trained and chosen on.
-        tests: `{condition: (model, data)}`; the model of a condition takes the place of the design model.
+        tests: `{condition: (model, data)}`; the model of a condition takes the place of the design
+            model.
         budget: of the training.
         constants: of the network, see `kfjax.learned.init`.
     """
@@ -79,7 +90,9 @@ def trained(filter, model, parts, tests, budget, constants=None):
     cells = {}
     for name, (other, data) in tests.items():
         several = jax.tree.map(lambda a: jnp.stack([jnp.asarray(a)] * budget.seeds), other)
-        cells[name] = judged(filter, fitted.params._replace(model=several), data, seeds=budget.seeds)
+        cells[name] = judged(
+            filter, fitted.params._replace(model=several), data, seeds=budget.seeds
+        )
     steps, losses = (np.asarray(a) for a in (fitted.history.step, fitted.history.validation))
     settings = budget._asdict() | {"best_steps": fitted.step, "refused_steps": fitted.refused}
     return Row(cells, settings, {"validation": {"x": np.atleast_2d(steps)[0], "y": losses}})
@@ -101,7 +114,9 @@ def figure(value):
 def shifted(cell, decibels):
     """Return a cell whose errors are higher by so many decibels: the same problem in other units."""
     moved = {name: getattr(cell, name) for name in ("value", "low", "high", "median")}
-    return cell._replace(**{name: values and [x + decibels for x in values] for name, values in moved.items()})
+    return cell._replace(
+        **{name: values and [x + decibels for x in values] for name, values in moved.items()}
+    )
 
 
 def particle_floor(model, data, *, particles=1000, most=64_000, tolerance=0.05, chunk=20):

@@ -12,14 +12,24 @@ from benchmarks.kalmannet.study import Row
 from benchmarks.learned.running import Budget, train
 
 GRID = tuple(10.0 ** (k / 2) for k in range(-14, 3))  # q^2 / r^2
-EKF, SEARCHED, OEKF, TRUTH = "EKF, q of the truth", "EKF, q searched", "OEKF: Q and R tuned", "EKF, true model"
+EKF, SEARCHED, OEKF, TRUTH = (
+    "EKF, q of the truth",
+    "EKF, q searched",
+    "OEKF: Q and R tuned",
+    "EKF, true model",
+)
 KALMAN_NET, LEARNED = "KalmanNet", "EKF, learned {}, q searched"
-PIECE, LONGEST = 50, 500  # steps that the OEKF is tuned on, and of the trajectories that networks go through
+PIECE, LONGEST = (
+    50,
+    500,
+)  # steps that the OEKF is tuned on, and of the trajectories that networks go through
 
 
 def windowed(size):
     """Return the budget of networks that go through long trajectories, one step of training per window of 50 steps."""
-    return Budget(size.choose(40, 600, 3000), split=size.choose(40, 150, 1000), learning_rate=1e-3, window=50)
+    return Budget(
+        size.choose(40, 600, 3000), split=size.choose(40, 150, 1000), learning_rate=1e-3, window=50
+    )
 
 
 def with_q(model, q2):
@@ -85,11 +95,21 @@ def trained(network, parts, case, budget):
     """Train KalmanNet, a configuration of it, on parts."""
     method = kf.learned.configuration(network, n=3, m=3)
     fitted = train(method, case.design, parts, budget)
-    settings = budget._asdict() | {"best_steps": fitted.step.tolist(), "refused": fitted.refused.tolist()}
+    settings = budget._asdict() | {
+        "best_steps": fitted.step.tolist(),
+        "refused": fitted.refused.tolist(),
+    }
     return Made(method, fitted.params, settings, budget.seeds)
 
 
-def rows(size, cases: Callable[[], list[Case]], *, network: str, budget: Budget, learns: str | None = None):
+def rows(
+    size,
+    cases: Callable[[], list[Case]],
+    *,
+    network: str,
+    budget: Budget,
+    learns: str | None = None,
+):
     """Return the rows of a study of EKFs and KalmanNet.
 
     Args:
@@ -97,7 +117,8 @@ def rows(size, cases: Callable[[], list[Case]], *, network: str, budget: Budget,
         cases: makes the `Case`s.
         network: the configuration of KalmanNet.
         budget: of its training, on trajectories of 500 steps at most.
-        learns: "f" or "h", what a cubic is added to and fitted by labels; None leaves such a row out.
+        learns: "f" or "h", what a cubic is added to and fitted by labels; None leaves such a row
+            out.
     """
 
     def pieces(case, steps):
@@ -108,15 +129,24 @@ def rows(size, cases: Callable[[], list[Case]], *, network: str, budget: Budget,
 
     def optimised(case):
         short = case.parts._replace(train=pieces(case, PIECE))
-        return Made(kf.extended(), *tune(kf.extended(), case.design, short, steps=size.choose(10, 40, 150)))
+        return Made(
+            kf.extended(), *tune(kf.extended(), case.design, short, steps=size.choose(10, 40, 150))
+        )
 
     def corrected(case):
-        model = kf.learned.residual_model(case.design, learns, kf.learned.Polynomial(3 if learns == "f" else 1))
+        model = kf.learned.residual_model(
+            case.design, learns, kf.learned.Polynomial(3 if learns == "f" else 1)
+        )
         return search(case._replace(design=kf.learned.fit_residual(model, case.parts.train)))
 
     def kalman_net(case):
         validation = kf.data.first_steps(case.parts.validation, 300)
-        return trained(network, kf.data.Parts(pieces(case, LONGEST), validation, None), case, size.budget(budget))
+        return trained(
+            network,
+            kf.data.Parts(pieces(case, LONGEST), validation, None),
+            case,
+            size.budget(budget),
+        )
 
     found = {
         EKF: lambda case: Made(kf.extended(), case.design),
@@ -125,7 +155,10 @@ def rows(size, cases: Callable[[], list[Case]], *, network: str, budget: Budget,
         KALMAN_NET: kalman_net,
     }
     if learns:
-        found |= {LEARNED.format(learns): corrected, TRUTH: lambda case: Made(kf.extended(), case.truth)}
+        found |= {
+            LEARNED.format(learns): corrected,
+            TRUTH: lambda case: Made(kf.extended(), case.truth),
+        }
     return {name: lambda make=make: each(cases(), make) for name, make in found.items()}
 
 
@@ -134,6 +167,7 @@ def against_searched(results):
     gains = [-gap for gap in results.gaps(KALMAN_NET, SEARCHED).values()]
     better = sum(gain > 0 for gain in gains)
     return (
-        f"KalmanNet is better than an EKF whose q is searched under {better} of {len(gains)} conditions, by up to"
+        f"KalmanNet is better than an EKF whose q is searched under {better} of {len(gains)}"
+        " conditions, by up to"
         f" {max(gains):.2f} dB, and behind by up to {-min(gains):.2f}."
     )

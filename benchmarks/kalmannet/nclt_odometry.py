@@ -22,8 +22,18 @@ LAST, AFTER, ALL, SESSION = (
     "all 18 windows of the session",
     "9 windows of 2012-04-29",
 )
-LONG, SHORT, TRAINED = 277, 200, 21  # steps of a test window and of a training one, and how many of those
-RECENT = (200, 400, 1000, 2000, 4200)  # training steps that a map is fitted to, chosen on validation data
+LONG, SHORT, TRAINED = (
+    277,
+    200,
+    21,
+)  # steps of a test window and of a training one, and how many of those
+RECENT = (
+    200,
+    400,
+    1000,
+    2000,
+    4200,
+)  # training steps that a map is fitted to, chosen on validation data
 MODEL = kf.systems.wiener_velocity(q_std=1.0, r_std=0.1, prior=kf.systems.known(np.zeros(4)))
 BUDGET = Budget(250, learning_rate=2e-3, batch_size=TRAINED, window=50)
 
@@ -48,7 +58,9 @@ def windows(name, starts, steps, *, velocities=False):
 def parts():
     """Return the paper's split as far as the rows allow: 21 windows of 200 steps to train on, 2 to choose on."""
     first, limit = 1 + SHORT * TRAINED, 1 + SHORT * (TRAINED + 2)
-    train, validation = (windows(TRAINING, range(*ends, SHORT), SHORT) for ends in ((1, first), (first, limit)))
+    train, validation = (
+        windows(TRAINING, range(*ends, SHORT), SHORT) for ends in ((1, first), (first, limit))
+    )
     return kf.data.Parts(train, validation, None)
 
 
@@ -89,7 +101,9 @@ def by_heading(obs):
     """Return z, z*, |z| and z² / |z| of velocities z = v_x + i v_y: a map, and errors as a compass has them."""
     z = obs[..., 0] + 1j * obs[..., 1]
     size = np.abs(z)
-    return np.stack([z, z.conj(), size, z * np.divide(z, size, out=np.zeros_like(z), where=size > 0)], axis=-1)
+    return np.stack(
+        [z, z.conj(), size, z * np.divide(z, size, out=np.zeros_like(z), where=size > 0)], axis=-1
+    )
 
 
 def corrected(data):
@@ -142,9 +156,17 @@ def network(filter, model, size):
     """Return the row of a learned filter, trained on positions."""
     budget = size.budget(BUDGET)
     fitted = train(filter, model, parts(), budget)
-    cells = {name: judged(filter, fitted.params, data, seeds=budget.seeds) for name, data in tests().items()}
-    settings = budget._asdict() | {"best_steps": np.asarray(fitted.step), "refused_steps": np.asarray(fitted.refused)}
-    return Row(cells, settings, path(filter, jax.tree.map(lambda a: a[0], fitted.params), tests()[LAST]))
+    cells = {
+        name: judged(filter, fitted.params, data, seeds=budget.seeds)
+        for name, data in tests().items()
+    }
+    settings = budget._asdict() | {
+        "best_steps": np.asarray(fitted.step),
+        "refused_steps": np.asarray(fitted.refused),
+    }
+    return Row(
+        cells, settings, path(filter, jax.tree.map(lambda a: a[0], fitted.params), tests()[LAST])
+    )
 
 
 def optimised(size):
@@ -152,8 +174,12 @@ def optimised(size):
     method, split = kf.kalman(), parts()
     steps = size.choose(10, 300, 300)
     options = {"loss": kf.training.mse(method), "steps": steps, "validation": split.validation}
-    found = kf.training.fit_noise(method, MODEL, split.train, key=jax.random.key(0), **options).params
-    return plain(method, found, {"steps": steps, "Q": np.asarray(found.Q), "R": np.asarray(found.R)})
+    found = kf.training.fit_noise(
+        method, MODEL, split.train, key=jax.random.key(0), **options
+    ).params
+    return plain(
+        method, found, {"steps": steps, "Q": np.asarray(found.Q), "R": np.asarray(found.R)}
+    )
 
 
 def searched(size):
@@ -163,8 +189,18 @@ def searched(size):
     return plain(kf.kalman(), model, settings)
 
 
-INTEGRATED, MAP, RECENT_MAP = "integrated velocity", "integrated, fitted map", "integrated, recent map"
-TUNED, OKF, RNN, KALMAN_NET, DEEP = "KF, q and r tuned", "OKF", "vanilla RNN", "KalmanNet C1", "KalmanNet C1, two GRUs"
+INTEGRATED, MAP, RECENT_MAP = (
+    "integrated velocity",
+    "integrated, fitted map",
+    "integrated, recent map",
+)
+TUNED, OKF, RNN, KALMAN_NET, DEEP = (
+    "KF, q and r tuned",
+    "OKF",
+    "vanilla RNN",
+    "KalmanNet C1",
+    "KalmanNet C1, two GRUs",
+)
 MAP_KF, MAP_NET = "KF, fitted map", "KalmanNet C1, fitted map"
 HEADING_KF = "KF, map by heading"
 RECENT_KF, RECENT_NET = "KF, recent map", "KalmanNet C1, recent map"
@@ -190,19 +226,28 @@ def rows(size):
         DEEP: lambda: network(two, MODEL, size),
         MAP_KF: lambda: plain(kf.kalman(), mapped(velocity_map())),
         MAP_NET: lambda: network(C1, mapped(velocity_map()), size),
-        HEADING_KF: lambda: plain(kf.kalman(), mapped(np.eye(2), corrected), preferred(), corrected),
+        HEADING_KF: lambda: plain(
+            kf.kalman(), mapped(np.eye(2), corrected), preferred(), corrected
+        ),
         RECENT_KF: lambda: plain(kf.kalman(), *with_recent(mapped)),
         RECENT_NET: lambda: network(C1, with_recent(mapped)[0], size),
     }
 
 
-PAPER = {INTEGRATED: {LAST: 25.47}, TUNED: {LAST: 25.385}, KALMAN_NET: {LAST: 22.2}, RNN: {LAST: 40.21}}
+PAPER = {
+    INTEGRATED: {LAST: 25.47},
+    TUNED: {LAST: 25.385},
+    KALMAN_NET: {LAST: 22.2},
+    RNN: {LAST: 40.21},
+}
 LEARNED = (KALMAN_NET, DEEP, MAP_KF, MAP_NET, HEADING_KF, RECENT_KF, RECENT_NET)
 
 
 def behind(results, condition):
     """Return how far the best learned estimator is above the integrated odometry of the fitted map."""
-    return min(results(row, condition) for row in LEARNED if row in results.rows) - results(MAP, condition)
+    return min(results(row, condition) for row in LEARNED if row in results.rows) - results(
+        MAP, condition
+    )
 
 
 def verdict(results):
@@ -210,11 +255,16 @@ def verdict(results):
     gain = [results(INTEGRATED, name) - results(KALMAN_NET, name) for name in (LAST, SESSION)]
     turned = [results(INTEGRATED, name) - results(MAP, name) for name in (LAST, SESSION)]
     return (
-        f"KalmanNet C1 gains {gain[0]:.1f} dB on integrated velocity in the last window and {gain[1]:.1f} on the other"
-        f" session (the paper claims 3.2), one constant 2 x 2 map {turned[0]:.1f} and {turned[1]:.1f}: what there is to"
-        f" learn is how the odometry's frame is turned, and no gain needs to be learned for it. On the other session"
-        f" {best} is the best learned one, {results(best, SESSION) - results(MAP, SESSION):+.3f} dB from the map, which"
-        " is nothing: what is left there is how the frame drifts, and no estimator of the odometry alone can see that."
+        f"KalmanNet C1 gains {gain[0]:.1f} dB on integrated velocity in the last window and"
+        f" {gain[1]:.1f} on the other"
+        f" session (the paper claims 3.2), one constant 2 x 2 map {turned[0]:.1f} and"
+        f" {turned[1]:.1f}: what there is to"
+        " learn is how the odometry's frame is turned, and no gain needs to be learned for it. On"
+        " the other session"
+        f" {best} is the best learned one, {results(best, SESSION) - results(MAP, SESSION):+.3f} dB"
+        " from the map, which"
+        " is nothing: what is left there is how the frame drifts, and no estimator of the odometry"
+        " alone can see that."
     )
 
 
@@ -233,31 +283,55 @@ def draw(results):
 
 STUDY = Study(
     "Table V, Fig. 14: NCLT, odometry only",
-    "Session 2012-01-22 at 1 Hz, state (p_x, v_x, p_y, v_y), velocities from the odometry, MSE of the positions per"
-    " axis. The paper cuts 5,556 rows by an unknown rule; the 5,150 rows before the first gap give 21 windows of 200"
-    " steps to train on, 2 to choose on, and the last 277 steps to test on. One window says little: the others after"
-    " the validation data overlap, those of the whole session hold the training data (a fair test only for rows that"
-    " are not fitted), and those of 2012-04-29 are another session. Our choice: every window starts at the true"
-    " position and velocity; networks are trained on positions in windows of 50 steps that go on through the 200; q and"
-    " r, which the paper does not give, are tuned; recent maps are fitted to as many of the last training steps as the"
-    " validation data prefer. The map by heading adds to the fitted one what the error of a compass hangs on, the"
-    " heading: v = a z + b z* + c |z| + d z² / |z| of the odometry's z = v_x + i v_y, by least squares on the same"
+    "Session 2012-01-22 at 1 Hz, state (p_x, v_x, p_y, v_y), velocities from the odometry, MSE of"
+    " the positions per"
+    " axis. The paper cuts 5,556 rows by an unknown rule; the 5,150 rows before the first gap give"
+    " 21 windows of 200"
+    " steps to train on, 2 to choose on, and the last 277 steps to test on. One window says little:"
+    " the others after"
+    " the validation data overlap, those of the whole session hold the training data (a fair test"
+    " only for rows that"
+    " are not fitted), and those of 2012-04-29 are another session. Our choice: every window starts"
+    " at the true"
+    " position and velocity; networks are trained on positions in windows of 50 steps that go on"
+    " through the 200; q and"
+    " r, which the paper does not give, are tuned; recent maps are fitted to as many of the last"
+    " training steps as the"
+    " validation data prefer. The map by heading adds to the fitted one what the error of a compass"
+    " hangs on, the"
+    " heading: v = a z + b z* + c |z| + d z² / |z| of the odometry's z = v_x + i v_y, by least"
+    " squares on the same"
     " labels; the validation windows prefer it (by how much stands in the JSON file).",
     rows,
     verdict,
     paper=PAPER,
-    why=dict.fromkeys(PAPER, "other rows are tested on, and what 277 steps cost hangs on which they are."),
+    why=dict.fromkeys(
+        PAPER, "other rows are tested on, and what 277 steps cost hangs on which they are."
+    ),
     targets=(
-        Target("the best learned estimator below the fitted map on the last window", lambda r: behind(r, LAST), 0.0),
-        Target("the KF with the map by heading below the fitted map everywhere", lambda r: r.gap(HEADING_KF, MAP), 0.0),
+        Target(
+            "the best learned estimator below the fitted map on the last window",
+            lambda r: behind(r, LAST),
+            0.0,
+        ),
+        Target(
+            "the KF with the map by heading below the fitted map everywhere",
+            lambda r: r.gap(HEADING_KF, MAP),
+            0.0,
+        ),
     ),
     notes=(
         (
-            "The map by heading was chosen on the validation windows, after other corrections were tried on these and"
-            " the training ones (fits to positions, constants, third harmonics); the other session was looked at twice,"
-            " as dead reckoning and in the filter. Among all maps the validation windows, which follow the training"
-            " data, prefer the recent one, and that is the worst of them on the other session: what is learned of the"
-            " drift does not carry over, and which estimator is best there cannot be chosen on this split."
+            "The map by heading was chosen on the validation windows, after other corrections were"
+            " tried on these and"
+            " the training ones (fits to positions, constants, third harmonics); the other session"
+            " was looked at twice,"
+            " as dead reckoning and in the filter. Among all maps the validation windows, which"
+            " follow the training"
+            " data, prefer the recent one, and that is the worst of them on the other session: what"
+            " is learned of the"
+            " drift does not carry over, and which estimator is best there cannot be chosen on this"
+            " split."
         ),
     ),
     draw=draw,

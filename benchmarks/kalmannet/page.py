@@ -10,11 +10,16 @@ PAGE = "RESULTS.md"
 LIMIT = 0.3  # dB: larger differences from the paper are to be explained
 WIDE = 6  # more conditions than this stand below each other
 GUIDE = (
-    "MSE in dB is 10 log10 of the mean over trajectories, steps and state dimensions. Figures of several seeds"
-    " (trainings from other random keys; the test data are the same) are given as median (lowest .. highest)."
-    " Everything chosen was chosen on validation data, and test trajectories were never seen in training, unless a note"
-    " says otherwise. Data are simulated here but where the authors' published sets are named. The details below each"
-    " table give, of the median seed, the 95 % interval over trajectories, their median, and ANEES (squared errors"
+    "MSE in dB is 10 log10 of the mean over trajectories, steps and state dimensions. Figures of"
+    " several seeds"
+    " (trainings from other random keys; the test data are the same) are given as median (lowest .."
+    " highest)."
+    " Everything chosen was chosen on validation data, and test trajectories were never seen in"
+    " training, unless a note"
+    " says otherwise. Data are simulated here but where the authors' published sets are named. The"
+    " details below each"
+    " table give, of the median seed, the 95 % interval over trajectories, their median, and ANEES"
+    " (squared errors"
     " normalised by the covariance, divided by n: 1 if consistent) where there is a covariance."
 )
 
@@ -32,7 +37,9 @@ def write(folder, names):
 def page(folder, names):
     """Return the page in markdown."""
     found = {name: stored for name in names if (stored := store.load(folder, name))}
-    studies = {name: (store.study_of(name).STUDY, Results(stored)) for name, stored in found.items()}
+    studies = {
+        name: (store.study_of(name).STUDY, Results(stored)) for name, stored in found.items()
+    }
     head = [
         "# The KalmanNet paper, reproduced and judged",
         "",
@@ -44,7 +51,15 @@ def page(folder, names):
     ]
     absent = [store.study_of(name).STUDY.title for name in names if name not in found]
     summary += [(title, "Written, and not measured yet.", "") for title in absent]
-    lines = [*head, "", GUIDE, "", *_took(studies), *table(("study", "verdict", "targets met"), summary), ""]
+    lines = [
+        *head,
+        "",
+        GUIDE,
+        "",
+        *_took(studies),
+        *table(("study", "verdict", "targets met"), summary),
+        "",
+    ]
     for name, (study, results) in studies.items():
         lines += _section(name, study, results)
     return "\n".join(lines).rstrip() + "\n"
@@ -57,7 +72,8 @@ def _took(studies):
         return []
     longest = max(minutes, key=minutes.get)
     return [
-        f"All that follows took {sum(minutes.values()):.0f} minutes, at most {minutes[longest]:.0f} ({longest}).",
+        f"All that follows took {sum(minutes.values()):.0f} minutes, at most {minutes[longest]:.0f}"
+        f" ({longest}).",
         "",
     ]
 
@@ -85,8 +101,19 @@ def _section(name, study, results):
         lines += [f"* Written, and not measured yet: {'; '.join(missing)}.", ""]
     if study.draw and said(study.draw, results):
         lines += [f"![{study.title}]({name}.png)", ""]
-    lines += [*_differences(study, results), *(f"* {note}" for note in study.notes), *[""] * bool(study.notes)]
-    lines += ["<details><summary>Details</summary>", "", *_details(study, results), "", "</details>", ""]
+    lines += [
+        *_differences(study, results),
+        *(f"* {note}" for note in study.notes),
+        *[""] * bool(study.notes),
+    ]
+    lines += [
+        "<details><summary>Details</summary>",
+        "",
+        *_details(study, results),
+        "",
+        "</details>",
+        "",
+    ]
     return [*lines, _made_by(name, results), ""]
 
 
@@ -98,8 +125,13 @@ def _main_table(study, results):
         return _entry(results, row, name, study.digits)
 
     if len(conditions) <= WIDE:
-        return table((study.unit, *conditions), [(row, *(entry(row, name) for name in conditions)) for row in rows])
-    return table((study.unit, *rows), [(name, *(entry(row, name) for row in rows)) for name in conditions])
+        return table(
+            (study.unit, *conditions),
+            [(row, *(entry(row, name) for name in conditions)) for row in rows],
+        )
+    return table(
+        (study.unit, *rows), [(name, *(entry(row, name) for row in rows)) for name in conditions]
+    )
 
 
 def _entry(results, row, name, digits):
@@ -120,7 +152,17 @@ def _figure(values, digits):
 
 def _details(study, results):
     """One line per row and condition."""
-    head = ("", "condition", study.unit, "95 % interval", "median", "ANEES", "paper", "other reference", "above floor")
+    head = (
+        "",
+        "condition",
+        study.unit,
+        "95 % interval",
+        "median",
+        "ANEES",
+        "paper",
+        "other reference",
+        "above floor",
+    )
     lines = []
     for row, name in _pairs(results):
         found = results.cell(row, name)
@@ -128,17 +170,36 @@ def _details(study, results):
         low, high, median, ratio = (
             _of(values, middle) for values in (found.low, found.high, found.median, found.anees)
         )
-        interval = "" if None in (low, high) else f"{low:.{study.digits}f} .. {high:.{study.digits}f}"
-        told = [_number(numbers.get(row, {}).get(name), study.digits) for numbers in (study.paper, study.reference)]
-        above = said(lambda r, at=(row, name): r(*at) - r(study.floor, at[1]), results) if study.floor else None
+        interval = (
+            "" if None in (low, high) else f"{low:.{study.digits}f} .. {high:.{study.digits}f}"
+        )
+        told = [
+            _number(numbers.get(row, {}).get(name), study.digits)
+            for numbers in (study.paper, study.reference)
+        ]
+        above = (
+            said(lambda r, at=(row, name): r(*at) - r(study.floor, at[1]), results)
+            if study.floor
+            else None
+        )
         figure = _entry(results, row, name, study.digits)
-        ends = (_number(median, study.digits), _number(ratio, 2), *told, _number(above, study.digits))
+        ends = (
+            _number(median, study.digits),
+            _number(ratio, 2),
+            *told,
+            _number(above, study.digits),
+        )
         lines.append((row, name, figure, interval, *ends))
     return table(head, lines)
 
 
 def _pairs(results):
-    return [(row, name) for row in results.rows for name in results.conditions if name in results.rows[row]["cells"]]
+    return [
+        (row, name)
+        for row in results.rows
+        for name in results.conditions
+        if name in results.rows[row]["cells"]
+    ]
 
 
 def _of(values, index):
@@ -159,7 +220,9 @@ def _differences(study, results):
         if printed is not None and not abs(results(row, name) - printed) <= LIMIT:
             why = study.why.get(row, "not explained.")
             ours = _figure(np.array([results(row, name)]), study.digits)
-            lines.append(f"* {row}, {name}: {ours} here, {printed:.{study.digits}f} in the paper: {why}")
+            lines.append(
+                f"* {row}, {name}: {ours} here, {printed:.{study.digits}f} in the paper: {why}"
+            )
     return [f"More than {LIMIT} dB from the paper:", "", *lines, ""] if lines else []
 
 

@@ -14,7 +14,17 @@ from benchmarks.reporting import machine, versions
 from kfjax._support.saving import plain, write_whole
 
 # what no number depends on
-WORDS = {"STUDY", "PAPER", "REFERENCE", "WHY", "TARGETS", "NOTES", "verdict", "against_searched", "draw"}
+WORDS = {
+    "STUDY",
+    "PAPER",
+    "REFERENCE",
+    "WHY",
+    "TARGETS",
+    "NOTES",
+    "verdict",
+    "against_searched",
+    "draw",
+}
 
 
 def study_of(name):
@@ -27,14 +37,20 @@ def code_of(module):
 
     It is that of their syntax trees without comments, words and pictures.
     """
-    shared = (found for found in vars(module).values() if inspect.ismodule(found) and __package__ in found.__name__)
+    shared = (
+        found
+        for found in vars(module).values()
+        if inspect.ismodule(found) and __package__ in found.__name__
+    )
     text = "\n".join(line for found in (module, *shared) for line in _tree(found))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _tree(module):
     """The statements that numbers depend on."""
-    kept = [node for node in ast.parse(inspect.getsource(module)).body if WORDS.isdisjoint(_names(node))]
+    kept = [
+        node for node in ast.parse(inspect.getsource(module)).body if WORDS.isdisjoint(_names(node))
+    ]
     words = (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in kept)
     return [ast.dump(node) for node, word in zip(kept, words, strict=True) if not word]
 
@@ -42,7 +58,10 @@ def _tree(module):
 def _names(node):
     """The names that a statement at the top of a module defines."""
     targets = getattr(node, "targets", [])
-    return {getattr(node, "name", None), *(target.id for target in targets if isinstance(target, ast.Name))}
+    return {
+        getattr(node, "name", None),
+        *(target.id for target in targets if isinstance(target, ast.Name)),
+    }
 
 
 def load(folder, name):
@@ -71,14 +90,20 @@ def measure(name, folder, size, *, again=False, only=""):
     """Measure the rows of a study that are missing, and save after each one."""
     module = study_of(name)
     code, rows = code_of(module), module.STUDY.rows(size)
-    wanted = [row for row in rows if only in row and (again or row not in finished(folder, name, size, code))]
+    wanted = [
+        row
+        for row in rows
+        if only in row and (again or row not in finished(folder, name, size, code))
+    ]
     for number, row in enumerate(wanted):
         print(f"{name}: {row} ({number + 1} of {len(wanted)}) ...", flush=True)
         begin = time.perf_counter()
         measured = _rounded(plain(rows[row]()))
         seconds = round(time.perf_counter() - begin, 1)
         measured |= {"seconds": seconds, "code": code, "machine": machine(), "versions": versions()}
-        done = finished(folder, name, size, code) | {row: measured}  # another run may have added rows
+        done = finished(folder, name, size, code) | {
+            row: measured
+        }  # another run may have added rows
         missing = [key for key in rows if key not in done]
         save(folder, name, size, {key: done[key] for key in rows if key in done}, missing)
         print(f"{name}: {row}: {_told(measured)}, {seconds} s", flush=True)

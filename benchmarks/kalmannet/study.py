@@ -11,7 +11,8 @@ class Size(NamedTuple):
     """How much of every study is done.
 
     Attributes:
-        name: "quick" shows that everything runs, "reduced" is what the page has by default, "full" is everything.
+        name: "quick" shows that everything runs, "reduced" is what the page has by default, "full"
+            is everything.
         seeds: trainings of every network, from random keys of their own.
         levels: 1 / r^2 in dB, of studies that go over the noise.
     """
@@ -44,7 +45,8 @@ class Cell(NamedTuple):
         low: lower end of its 95 % confidence interval over trajectories, or None.
         high: upper end.
         median: the median over trajectories, or None.
-        anees: average normalised estimation error squared per dimension, or None without a covariance.
+        anees: average normalised estimation error squared per dimension, or None without a
+            covariance.
     """
 
     value: list[float]
@@ -74,7 +76,9 @@ class Results:
     def __init__(self, stored: dict[str, Any]):
         self.stored = stored
         self.rows = stored["rows"]
-        self.conditions = list(dict.fromkeys(name for row in self.rows.values() for name in row["cells"]))
+        self.conditions = list(
+            dict.fromkeys(name for row in self.rows.values() for name in row["cells"])
+        )
 
     def cell(self, row, condition):
         """Return the `Cell` of a row under a condition."""
@@ -90,7 +94,11 @@ class Results:
 
     def gaps(self, row, other):
         """Return by how much a row is above another, by condition that both have."""
-        common = [name for name in self.conditions if all(name in self.rows[key]["cells"] for key in (row, other))]
+        common = [
+            name
+            for name in self.conditions
+            if all(name in self.rows[key]["cells"] for key in (row, other))
+        ]
         return {name: self(row, name) - self(other, name) for name in common}
 
     def gap(self, row, other):
@@ -144,10 +152,13 @@ class Study(NamedTuple):
     Attributes:
         title: its heading, with the paper's table or figure.
         text: the setting; what the paper does not state is said to be our choice.
-        rows: `(size) -> {row: () -> Row}`, in the order of the table; nothing is computed before a row is called.
-        verdict: `(results) -> str`, one sentence: which estimator is best, by how much, and whether the claim stands.
+        rows: `(size) -> {row: () -> Row}`, in the order of the table; nothing is computed before a
+            row is called.
+        verdict: `(results) -> str`, one sentence: which estimator is best, by how much, and whether
+            the claim stands.
         paper: the numbers that the paper prints.
-        reference: numbers of others for the same data: of reference filters, or of the authors' retrained code.
+        reference: numbers of others for the same data: of reference filters, or of the authors'
+            retrained code.
         floor: the row that nothing can beat, if there is one.
         why: by row, what explains a difference of more than 0.3 dB from the paper.
         targets: what was set out to be reached.

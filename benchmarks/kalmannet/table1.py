@@ -30,7 +30,10 @@ def data(size):
     keys = jax.random.split(jax.random.key(0), 4)
     counts = size.choose((100, 50, 50, 20), (2000, 200, 1000, 500), (2000, 200, 1000, 500))
     lengths = (20, 20, 20, 200)
-    drawn = [simulated(key, MODEL, n, T, std=START) for key, n, T in zip(keys, counts, lengths, strict=True)]
+    drawn = [
+        simulated(key, MODEL, n, T, std=START)
+        for key, n, T in zip(keys, counts, lengths, strict=True)
+    ]
     return kf.data.Parts(*drawn[:3]), drawn[3]
 
 
@@ -52,7 +55,9 @@ def rows(size):
         NORMALISED: lambda: network(baseline("differences")),
         KALMAN_NET: lambda: network(kf.learned.configuration("C1", n=2, m=2)),
         KF: lambda: fixed(kf.kalman(), tests()),
-        THEORY: lambda: Row({name: figure(floor_db(MODEL, T)) for name, T in ((SHORT, 20), (LONG, 200))}),
+        THEORY: lambda: Row(
+            {name: figure(floor_db(MODEL, T)) for name, T in ((SHORT, 20), (LONG, 200))}
+        ),
     }
 
 
@@ -70,9 +75,11 @@ def verdict(results):
     told = " and ".join(f"the {name} loses {gap:.0f} dB" for name, gap in lost.items())
     stands = [name for name, gap in lost.items() if gap > 50]
     return (
-        f"The KF is best and KalmanNet {max(results.gap(KALMAN_NET, KF), 0):.2f} dB behind it at worst; at ten times"
+        f"The KF is best and KalmanNet {max(results.gap(KALMAN_NET, KF), 0):.2f} dB behind it at"
+        " worst; at ten times"
         f" the horizon {told}, so that the paper's claim (over 50 dB for the RNNs) stands for"
-        f" {' and '.join(f'the {name}' for name in stands) or 'none of them'} from our initial states; it says nothing"
+        f" {' and '.join(f'the {name}' for name in stands) or 'none of them'} from our initial"
+        " states; it says nothing"
         " against the KF, which knows as much as KalmanNet and has nothing to learn."
     )
 
@@ -80,7 +87,10 @@ def verdict(results):
 def draw(results):
     figure, axes = panels(1, width=6)
     learning_curves(
-        axes[0], results, [VANILLA, MODEL_BASED, DIFFERENCES, NORMALISED, KALMAN_NET], floor=results(THEORY, SHORT)
+        axes[0],
+        results,
+        [VANILLA, MODEL_BASED, DIFFERENCES, NORMALISED, KALMAN_NET],
+        floor=results(THEORY, SHORT),
     )
     axes[0].set(title="Fig. 6: learning on trajectories of 20 steps", ylim=(-23, 5))
     return figure
@@ -88,12 +98,18 @@ def draw(results):
 
 STUDY = Study(
     "Table I, Fig. 6: a linear system, 2 x 2",
-    "F = [[1, 1], [0, 1]], H = I, nu = 0 dB, 1/r² = 20 dB: with H = I the paper's KF figures come out, with the inverse"
-    " canonical H of its text they do not. Trained on 2000 trajectories of 20 steps, tested on 1000 of 20 and on 500 of"
-    " 200. Our choice: x_0 ~ N(0, I) in training and test, drawn anew and told to every estimator, since the paper does"
-    " not say how initial states differ; 800 batches of 32, of the vanilla and the MB RNN 2400, since they still"
-    " improved (full size: 3000 each), Adam at 2e-3 falling as a cosine, gradients clipped; the vanilla RNN sees and"
-    " gives numbers in units of their spread; differences are as they are, or normalised as in KalmanNet.",
+    "F = [[1, 1], [0, 1]], H = I, nu = 0 dB, 1/r² = 20 dB: with H = I the paper's KF figures come"
+    " out, with the inverse"
+    " canonical H of its text they do not. Trained on 2000 trajectories of 20 steps, tested on 1000"
+    " of 20 and on 500 of"
+    " 200. Our choice: x_0 ~ N(0, I) in training and test, drawn anew and told to every estimator,"
+    " since the paper does"
+    " not say how initial states differ; 800 batches of 32, of the vanilla and the MB RNN 2400,"
+    " since they still"
+    " improved (full size: 3000 each), Adam at 2e-3 falling as a cosine, gradients clipped; the"
+    " vanilla RNN sees and"
+    " gives numbers in units of their spread; differences are as they are, or normalised as in"
+    " KalmanNet.",
     rows,
     verdict,
     paper=PAPER,
@@ -104,14 +120,20 @@ STUDY = Study(
     },
     notes=(
         (
-            "Normalised, as KalmanNet has them, differences lose their size, which only an estimator that multiplies"
-            " by the innovation can do without: the paper does not say how its RNN's are scaled, but its number is"
+            "Normalised, as KalmanNet has them, differences lose their size, which only an"
+            " estimator that multiplies"
+            " by the innovation can do without: the paper does not say how its RNN's are scaled,"
+            " but its number is"
             " that of differences as they are."
         ),
     ),
     targets=(
         Target("KalmanNet within 0.3 dB of the paper", lambda r: r.off(KALMAN_NET, PAPER), 0.3),
-        Target("KF within 0.05 dB of theory", lambda r: max(map(abs, r.gaps(KF, THEORY).values())), 0.05),
+        Target(
+            "KF within 0.05 dB of theory",
+            lambda r: max(map(abs, r.gaps(KF, THEORY).values())),
+            0.05,
+        ),
     ),
     draw=draw,
 )

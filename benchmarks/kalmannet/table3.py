@@ -17,7 +17,13 @@ from benchmarks.learned.running import Budget, means, official_file
 from kfjax.plotting import COLOURS
 
 OFFICIAL, OWN = "the authors' trajectory", "independent trajectories"
-J2, HALF, J5, RK4, FINE = "J = 2", "J = 2 in two half-steps", "J = 5", "Runge-Kutta", "Runge-Kutta in two half-steps"
+J2, HALF, J5, RK4, FINE = (
+    "J = 2",
+    "J = 2 in two half-steps",
+    "J = 5",
+    "Runge-Kutta",
+    "Runge-Kutta in two half-steps",
+)
 F = {
     J2: FLOWS[J2],
     HALF: FLOWS[HALF],
@@ -89,7 +95,9 @@ def network(name, size):
     parts = kf.data.Parts(kf.data.pieces(train, LONGEST), validation, None)
     model = design(name)
     tests = {condition: (model, test) for condition, (_, test) in found.items()}
-    return trained(kf.learned.configuration("C4", n=3, m=3), model, parts, tests, size.budget(BUDGET))
+    return trained(
+        kf.learned.configuration("C4", n=3, m=3), model, parts, tests, size.budget(BUDGET)
+    )
 
 
 def authors_weights():
@@ -99,7 +107,9 @@ def authors_weights():
         return Row({})
     with np.load(path, allow_pickle=False) as weights:
         loaded = kf.learned.from_torch(dict(weights), wiring="original")
-    params = kf.learned.Learned(design(HALF, prior=kf.systems.known(jnp.ones(3))), loaded.variables, loaded.constants)
+    params = kf.learned.Learned(
+        design(HALF, prior=kf.systems.known(jnp.ones(3))), loaded.variables, loaded.constants
+    )
     return fixed(kf.learned.kalman_net(loaded.network), {OFFICIAL: (params, published(SET).test)})
 
 
@@ -108,7 +118,9 @@ def cramer_rao(size):
     cells = {}
     for name, (_, test) in data(size)[0].items():
         with jax.enable_x64(True):
-            exact = kf.systems.lorenz(integrator="rk4", substeps=EXACT, q_std=1e-9, r_std=1.0, prior=START)
+            exact = kf.systems.lorenz(
+                integrator="rk4", substeps=EXACT, q_std=1e-9, r_std=1.0, prior=START
+            )
             states = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), (test.initial, test.state))
             variances = np.asarray(along_truth(exact, *states))
         cells[name] = Cell([float(10 * np.log10(variances.mean()))])
@@ -128,7 +140,9 @@ def along_truth(model, initial, states):
             after, _ = kf.extended().update(at, kf.Gaussian(x, belief.cov), x)
             return after.cov, jnp.trace(after.cov) / 3
 
-        return jax.lax.scan(step, at.prior.cov, (jnp.concatenate([start[None], xs[:-1]]), xs))[1].mean()
+        return jax.lax.scan(step, at.prior.cov, (jnp.concatenate([start[None], xs[:-1]]), xs))[
+            1
+        ].mean()
 
     return jax.vmap(one)(initial, states)
 
@@ -149,8 +163,14 @@ def rows(size):
     particles = kf.particle(size.choose(50, PARTICLES, PARTICLES))
     return (
         {AUTHORS: lambda: misaligned(J2, 0.15), AUTHORS_RK4: lambda: misaligned(RK4, 1e-3)}
-        | {row: functools.partial(tuned, kf.extended(), design(name), size) for name, row in EKF.items()}
-        | {row: functools.partial(tuned, particles, design(name), size, grid=PARTICLE_GRID) for name, row in PF.items()}
+        | {
+            row: functools.partial(tuned, kf.extended(), design(name), size)
+            for name, row in EKF.items()
+        }
+        | {
+            row: functools.partial(tuned, particles, design(name), size, grid=PARTICLE_GRID)
+            for name, row in PF.items()
+        }
         | {WEIGHTS: authors_weights}
         | {row: functools.partial(network, name, size) for name, row in NETWORK.items()}
         | {
@@ -166,22 +186,31 @@ PAPER = {
     WEIGHTS: {OFFICIAL: -11.28},
     NETWORK[HALF]: {OFFICIAL: -11.28},
 }
-REFERENCE = {AUTHORS: {OFFICIAL: -6.323}, AUTHORS_RK4: {OFFICIAL: -15.06}, EKF[RK4]: {OFFICIAL: -18.07}}
+REFERENCE = {
+    AUTHORS: {OFFICIAL: -6.323},
+    AUTHORS_RK4: {OFFICIAL: -15.06},
+    EKF[RK4]: {OFFICIAL: -18.07},
+}
 
 
 def verdict(results):
     known = [row for row in NETWORK.values() if row in results.rows]
     told = (
-        f"An EKF with a Runge-Kutta step has {results(EKF[RK4], OWN):.2f} dB, one with the authors' f and a cubic"
-        f" learned from labels {results(CUBIC, OWN):.2f}, one with their f alone {results(EKF[J5], OWN):.2f}, with"
-        f" their network's two half-steps {results(EKF[HALF], OWN):.2f}; the floor is {results(FLOOR, OWN):.2f}. The"
+        f"An EKF with a Runge-Kutta step has {results(EKF[RK4], OWN):.2f} dB, one with the authors'"
+        " f and a cubic"
+        f" learned from labels {results(CUBIC, OWN):.2f}, one with their f alone"
+        f" {results(EKF[J5], OWN):.2f}, with"
+        f" their network's two half-steps {results(EKF[HALF], OWN):.2f}; the floor is"
+        f" {results(FLOOR, OWN):.2f}. The"
         " paper's 4.85 dB compare a network on two half-steps with filters on one"
     )
     if not known:
         return told + "."
     best = results.best(OWN, known)
     gap = results(best, OWN) - results(EKF[RK4], OWN)
-    return f"{told}; {best} is the best KalmanNet, {gap:+.2f} dB from the EKF with a Runge-Kutta step."
+    return (
+        f"{told}; {best} is the best KalmanNet, {gap:+.2f} dB from the EKF with a Runge-Kutta step."
+    )
 
 
 def draw(results):
@@ -197,12 +226,18 @@ def draw(results):
 
 STUDY = Study(
     "Table III, Fig. 13: the Lorenz attractor, sampled densely and decimated",
-    "The truth moves in steps of 1e-5 s and is decimated to 0.02 s, T = 3000, h = I, 1/r² = 0 dB. Our trajectories"
-    " start anywhere on the attractor, those of the training, validation and test parts at places of their own; in the"
-    " authors' set all parts share one true trajectory. Filters start at the known x_0 and update with the sample after"
-    " it first; in the authors' form the first stored state is x_0 itself and a prediction comes before its"
-    " observation. q is searched on the validation data of each column over half decades. KalmanNet is trained on our"
-    " trajectories in pieces of 5 steps (150 batches of 32), then in 600 windows of 50 steps that go on through 500;"
+    "The truth moves in steps of 1e-5 s and is decimated to 0.02 s, T = 3000, h = I, 1/r² = 0 dB."
+    " Our trajectories"
+    " start anywhere on the attractor, those of the training, validation and test parts at places"
+    " of their own; in the"
+    " authors' set all parts share one true trajectory. Filters start at the known x_0 and update"
+    " with the sample after"
+    " it first; in the authors' form the first stored state is x_0 itself and a prediction comes"
+    " before its"
+    " observation. q is searched on the validation data of each column over half decades. KalmanNet"
+    " is trained on our"
+    " trajectories in pieces of 5 steps (150 batches of 32), then in 600 windows of 50 steps that"
+    " go on through 500;"
     " the cubic (60 coefficients) is fitted to their one-step differences.",
     rows,
     verdict,
@@ -211,13 +246,33 @@ STUDY = Study(
     floor=FLOOR,
     why={PF[J5]: "q is searched here; the paper does not say which it used."},
     targets=(
-        Target("EKF with Runge-Kutta, the authors' trajectory", lambda r: r(EKF[RK4], OFFICIAL), -17.9),
+        Target(
+            "EKF with Runge-Kutta, the authors' trajectory", lambda r: r(EKF[RK4], OFFICIAL), -17.9
+        ),
         Target("EKF with Runge-Kutta, independent trajectories", lambda r: r(EKF[RK4], OWN), -17.9),
-        Target("best estimator with the authors' f, the authors' trajectory", lambda r: r(CUBIC, OFFICIAL), -17.0),
-        Target("best estimator with the authors' f, independent trajectories", lambda r: r(CUBIC, OWN), -17.0),
-        Target("EKFs within 0.05 dB of the reference", lambda r: max(r.off(k, REFERENCE) for k in REFERENCE), 0.05),
-        Target("KalmanNet (the authors' weights) within 0.3 dB of the paper", lambda r: r.off(WEIGHTS, PAPER), 0.3),
-        Target("KalmanNet trained here within 0.3 dB of it", lambda r: r.off(NETWORK[HALF], PAPER), 0.3),
+        Target(
+            "best estimator with the authors' f, the authors' trajectory",
+            lambda r: r(CUBIC, OFFICIAL),
+            -17.0,
+        ),
+        Target(
+            "best estimator with the authors' f, independent trajectories",
+            lambda r: r(CUBIC, OWN),
+            -17.0,
+        ),
+        Target(
+            "EKFs within 0.05 dB of the reference",
+            lambda r: max(r.off(k, REFERENCE) for k in REFERENCE),
+            0.05,
+        ),
+        Target(
+            "KalmanNet (the authors' weights) within 0.3 dB of the paper",
+            lambda r: r.off(WEIGHTS, PAPER),
+            0.3,
+        ),
+        Target(
+            "KalmanNet trained here within 0.3 dB of it", lambda r: r.off(NETWORK[HALF], PAPER), 0.3
+        ),
     ),
     draw=draw,
 )

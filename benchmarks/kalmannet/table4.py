@@ -50,7 +50,9 @@ def measured(size):
     found = {(name, count): [] for name in FILTERS for count in some}
     for _ in range(size.choose(2, 15, 30)):
         for (name, count), times in found.items():
-            seconds = timed(functools.partial(means, FILTERS[name], params[name], some[count]), 1)[0]
+            seconds = timed(functools.partial(means, FILTERS[name], params[name], some[count]), 1)[
+                0
+            ]
             times.append(1e3 * min(seconds) / some[count].size)
     return {key: np.array(times) for key, times in found.items()}
 
@@ -68,21 +70,29 @@ def rows(size):
 def verdict(results):
     one, many = results(C4, RATIO), results(C4, RATIO_MANY)
     return (
-        f"KalmanNet C4 takes {one:.1f} times what the EKF takes for one trajectory and {many:.1f} times for each of"
+        f"KalmanNet C4 takes {one:.1f} times what the EKF takes for one trajectory and {many:.1f}"
+        " times for each of"
         f" 200: the paper's claim that it is faster than the classical filters"
-        f" {'stands' if max(one, many) < 1 else 'does not stand where all of them are compiled'}; the particle filter"
-        f" takes {results(PF, RATIO):.1f} and {results(PF, RATIO_MANY):.1f} times as long as the EKF."
+        f" {'stands' if max(one, many) < 1 else 'does not stand where all of them are compiled'};"
+        " the particle filter"
+        f" takes {results(PF, RATIO):.1f} and {results(PF, RATIO_MANY):.1f} times as long as the"
+        " EKF."
     )
 
 
 STUDY = Study(
     "Table IV: inference time",
-    "Lorenz attractor, h = I, J = 5, T = 100, n = m = 3, float32; milliseconds of one compiled run over a trajectory,"
-    " median of rounds in which all filters take turns, each the smaller of wall and processor time (the machine is"
+    "Lorenz attractor, h = I, J = 5, T = 100, n = m = 3, float32; milliseconds of one compiled run"
+    " over a trajectory,"
+    " median of rounds in which all filters take turns, each the smaller of wall and processor time"
+    " (the machine is"
     " shared). The ratios are to the EKF.",
     rows,
     verdict,
-    notes=("The paper's times are those of Python loops on another machine; only the order can be compared.",),
+    notes=(
+        "The paper's times are those of Python loops on another machine; only the order can be"
+        " compared.",
+    ),
     unit="ms",
     digits=3,
 )

@@ -2,8 +2,9 @@
 
 python -m benchmarks.learned table1 [--quick] [--again] [--row TEXT] [--out DIR]
 
-The results of a study are saved after every row, and rows that are there are kept: a run that was stopped goes on. The
-official data sets are read from the folder in KFJAX_DATA, by default ../shared/data.
+The results of a study are saved after every row, and rows that are there are kept: a run that was
+stopped goes on. The official data sets are read from the folder in KFJAX_DATA, by default
+../shared/data.
 """
 
 import argparse
@@ -13,20 +14,45 @@ from pathlib import Path
 from benchmarks.learned.results import measure, write_page
 
 HERE = Path(__file__).parent
-STUDIES = ("table1", "lorenz_spherical", "decimated", "rotated_h", "calibration", "speed", "ablation", "seeds")
+STUDIES = (
+    "table1",
+    "lorenz_spherical",
+    "decimated",
+    "rotated_h",
+    "calibration",
+    "speed",
+    "ablation",
+    "seeds",
+)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", nargs="*", choices=[*STUDIES, []], help="which studies; none writes the table alone")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "study",
+        nargs="*",
+        choices=[*STUDIES, []],
+        help="which studies; none writes the table alone",
+    )
     parser.add_argument("--out", type=Path, default=HERE, help="folder of the results")
-    parser.add_argument("--quick", action="store_true", help="two seeds and few steps: does it run at all")
+    parser.add_argument(
+        "--quick", action="store_true", help="two seeds and few steps: does it run at all"
+    )
     parser.add_argument("--again", action="store_true", help="measure rows that are there, too")
     parser.add_argument("--row", default="", help="only rows whose name contains this text")
     arguments = parser.parse_args()
     for name in arguments.study:
         study = importlib.import_module(f"benchmarks.learned.{name}").STUDY
-        measure(name, study, arguments.out, quick=arguments.quick, again=arguments.again, only=arguments.row)
+        measure(
+            name,
+            study,
+            arguments.out,
+            quick=arguments.quick,
+            again=arguments.again,
+            only=arguments.row,
+        )
     write_page(arguments.out)
 
 

@@ -25,31 +25,41 @@ def rows(quick):
 
     def reference():
         linear = classical(kf.kalman(), MODEL, linear_tests()).values
-        return Measured(linear | classical(kf.extended(), LORENZ, {COLUMNS[2]: parts().test}).values)
+        return Measured(
+            linear | classical(kf.extended(), LORENZ, {COLUMNS[2]: parts().test}).values
+        )
 
     def network(features):
         linear, chaotic = Budget(1000), Budget(400, split=300, learning_rate=1e-3)
         linear, chaotic = (b.quick() if quick else b for b in (linear, chaotic))
-        small, large = (kf.learned.kalman_net(kf.learned.Architecture2(n, n), features) for n in (2, 3))
+        small, large = (
+            kf.learned.kalman_net(kf.learned.Architecture2(n, n), features) for n in (2, 3)
+        )
         first = learned(small, MODEL, linear_parts()[0], linear_tests(), linear)
         second = learned(large, LORENZ, parts(), {COLUMNS[2]: parts().test}, chaotic)
-        return Measured(first.values | second.values, {"linear": first.settings, "lorenz": second.settings})
+        return Measured(
+            first.values | second.values, {"linear": first.settings, "lorenz": second.settings}
+        )
 
     return {"KF, EKF": reference} | {", ".join(f): functools.partial(network, f) for f in SUBSETS}
 
 
 NOTES = (
     (
-        "Every subset is within 0.01 dB of the KF and within 0.05 dB of the EKF: with so little left to gain, these two"
+        "Every subset is within 0.01 dB of the KF and within 0.05 dB of the EKF: with so little"
+        " left to gain, these two"
         " sets do not tell the features apart."
     ),
 )
 
 STUDY = Study(
     "Features",
-    "KalmanNet #2 with subsets of its features, normalised as published: on the linear system of Table I, and on the"
-    " official set lorenz_id_v0_r0_T20 (3000 trajectories to train on, 10 to choose on, 1000 to test on). MSE in dB,"
-    " five seeds, trained for about a third of the steps of the other tables: a subset that learns slowly shows it.",
+    "KalmanNet #2 with subsets of its features, normalised as published: on the linear system of"
+    " Table I, and on the"
+    " official set lorenz_id_v0_r0_T20 (3000 trajectories to train on, 10 to choose on, 1000 to"
+    " test on). MSE in dB,"
+    " five seeds, trained for about a third of the steps of the other tables: a subset that learns"
+    " slowly shows it.",
     COLUMNS,
     rows,
     NOTES,

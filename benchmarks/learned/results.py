@@ -55,9 +55,19 @@ def measure(name: str, study: Study, folder: Path, *, quick: bool, again: bool, 
             begin = time.perf_counter()
             values, settings = thunk()
             seconds = round(time.perf_counter() - begin, 1)
-            new = {"values": values, "settings": settings or {}, "seconds": seconds, "versions": versions()}
-            print(f"{name}: {row}: {_cells(study.columns, values, study.digits)}, {seconds} s", flush=True)
-            done = _finished(path, quick) | {row: new}  # read again: another run may have added rows
+            new = {
+                "values": values,
+                "settings": settings or {},
+                "seconds": seconds,
+                "versions": versions(),
+            }
+            print(
+                f"{name}: {row}: {_cells(study.columns, values, study.digits)}, {seconds} s",
+                flush=True,
+            )
+            done = _finished(path, quick) | {
+                row: new
+            }  # read again: another run may have added rows
             _save(path, name, study, {key: done[key] for key in rows if key in done}, quick)
     if done := _finished(path, quick):  # words may have changed
         _save(path, name, study, {key: done[key] for key in rows if key in done}, quick)
@@ -73,8 +83,10 @@ def page(folder: Path) -> str:
     parts = [_section(json.loads(path.read_text())) for path in sorted(folder.glob("*.json"))]
     head = "# Learned filters: what they reach\n\nWritten by `python -m benchmarks.learned`; do not edit.\n"
     guide = (
-        "MSE in dB is 10 log10 of the mean over trajectories, steps and state dimensions. Several seeds are given as"
-        " median (lowest .. highest); they share the test data. Everything chosen was chosen on validation data, unless"
+        "MSE in dB is 10 log10 of the mean over trajectories, steps and state dimensions. Several"
+        " seeds are given as"
+        " median (lowest .. highest); they share the test data. Everything chosen was chosen on"
+        " validation data, unless"
         " a note says otherwise.\n"
     )
     return "\n".join([head, guide, *parts])
@@ -95,13 +107,22 @@ def _save(path: Path, name: str, study: Study, rows: dict[str, Any], quick: bool
 
 def _section(result: dict[str, Any]) -> str:
     columns, rows = result["columns"], result["rows"]
-    command = f"python -m benchmarks.learned {result['study']}{' --quick' if result['quick'] else ''}"
+    command = (
+        f"python -m benchmarks.learned {result['study']}{' --quick' if result['quick'] else ''}"
+    )
     seconds = sum(row["seconds"] for row in rows.values())
     lines = [f"## {result['title']}", "", result["text"], ""]
-    cells = ((name, _cells(columns, row["values"], result["digits"]), row) for name, row in rows.items())
-    lines += table(("", *columns, "seconds"), [(name, values, f"{row['seconds']:.0f}") for name, values, row in cells])
+    cells = (
+        (name, _cells(columns, row["values"], result["digits"]), row) for name, row in rows.items()
+    )
+    lines += table(
+        ("", *columns, "seconds"),
+        [(name, values, f"{row['seconds']:.0f}") for name, values, row in cells],
+    )
     lines += ["", f"`{command}`, {seconds / 60:.0f} minutes on {result['machine']}.", ""]
-    return "\n".join([*lines, *(f"* {note}" for note in result["notes"]), *([""] if result["notes"] else [])])
+    return "\n".join(
+        [*lines, *(f"* {note}" for note in result["notes"]), *([""] if result["notes"] else [])]
+    )
 
 
 def _cells(columns: list[str] | tuple[str, ...], values: dict[str, Any], digits: int) -> str:

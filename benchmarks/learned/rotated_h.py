@@ -10,7 +10,9 @@ from benchmarks.learned.results import Measured, Study
 from benchmarks.learned.running import classical, official, tuned
 
 TEST = "test, dB"
-lorenz = functools.partial(kf.systems.lorenz, q_std=0.1, r_std=1.0, prior=kf.systems.known(jnp.ones(3)))
+lorenz = functools.partial(
+    kf.systems.lorenz, q_std=0.1, r_std=1.0, prior=kf.systems.known(jnp.ones(3))
+)
 
 
 def rows(quick):
@@ -28,7 +30,9 @@ def rows(quick):
         states = parts().test.state.reshape(-1, 3)[::100]
         truth = lorenz(observation="rotated", rotation_degrees=1.0).h
         error = [np.asarray(model.h(x, None) - truth(x, None)) for x in states]
-        return Measured(plain(model).values, {"h_rmse": round(float(np.sqrt(np.mean(np.square(error)))), 4)})
+        return Measured(
+            plain(model).values, {"h_rmse": round(float(np.sqrt(np.mean(np.square(error)))), 4)}
+        )
 
     return {
         "EKF, h = I": lambda: plain(lorenz()),
@@ -41,8 +45,10 @@ def rows(quick):
 
 STUDY = Study(
     "A rotated sensor",
-    "Official set lorenz_Hrot1_v-20_r0_T100: h is the identity rotated by 1 degree about each axis, the design model"
-    " has h = I. 1000 labelled trajectories of 100 steps to learn h from, 200 to test on. Wanted: within 0.1 dB of"
+    "Official set lorenz_Hrot1_v-20_r0_T100: h is the identity rotated by 1 degree about each axis,"
+    " the design model"
+    " has h = I. 1000 labelled trajectories of 100 steps to learn h from, 200 to test on. Wanted:"
+    " within 0.1 dB of"
     " -10.53, which the true h gives.",
     (TEST,),
     rows,

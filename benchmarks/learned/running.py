@@ -24,8 +24,10 @@ class Budget(NamedTuple):
     Attributes:
         steps: of the optimiser, on whole trajectories.
         split: before that, as many steps on pieces of `piece` steps that start at true states.
-        likelihood: after that, as many steps by the likelihood of the true states, which trains covariances.
-        window: steps of truncated backpropagation that goes on through the trajectories; None takes them whole.
+        likelihood: after that, as many steps by the likelihood of the true states, which trains
+            covariances.
+        window: steps of truncated backpropagation that goes on through the trajectories; None takes
+            them whole.
     """
 
     steps: int
@@ -41,7 +43,9 @@ class Budget(NamedTuple):
 
     def quick(self):
         """Return a budget that shows no more than that everything runs."""
-        split, steps, likelihood = (n and max(20, n // 50) for n in (self.split, self.steps, self.likelihood))
+        split, steps, likelihood = (
+            n and max(20, n // 50) for n in (self.split, self.steps, self.likelihood)
+        )
         return self._replace(split=split, steps=steps, likelihood=likelihood, seeds=2)
 
 
@@ -60,7 +64,8 @@ def official_file(name):
 def shortened(parts, steps):
     """Return parts whose trajectories for training and validation are cut to their first steps."""
     return parts._replace(
-        train=kf.data.first_steps(parts.train, steps), validation=kf.data.first_steps(parts.validation, steps)
+        train=kf.data.first_steps(parts.train, steps),
+        validation=kf.data.first_steps(parts.validation, steps),
     )
 
 
@@ -77,7 +82,10 @@ def train(filter, model, parts, budget, constants=None, pieces_of=None):
     """
     keys = jax.random.split(jax.random.key(1), budget.seeds)
     params = jax.vmap(lambda key: kf.learned.init(key, filter, model, constants))(keys)
-    by_error, whole = {"loss": kf.training.mse(filter)}, {"data": parts.train, "window": budget.window}
+    by_error, whole = (
+        {"loss": kf.training.mse(filter)},
+        {"data": parts.train, "window": budget.window},
+    )
     stages = []
     if budget.split:
         whole_ones = parts.train if pieces_of is None else pieces_of
@@ -100,7 +108,11 @@ def train(filter, model, parts, budget, constants=None, pieces_of=None):
 
 def decibels(filter, params, data, *, many=False):
     """Return the MSE in dB over all trajectories, steps and dimensions; of params of several seeds, one for each."""
-    mean = means(filter, params, data) if not many else jax.vmap(lambda p: means(filter, p, data))(params)
+    mean = (
+        means(filter, params, data)
+        if not many
+        else jax.vmap(lambda p: means(filter, p, data))(params)
+    )
     error = np.asarray(mean, np.float64) - np.asarray(data.state, np.float64)
     values = 10 * np.log10(np.mean(error**2, axis=(-3, -2, -1)))
     return values.round(4).tolist()
@@ -110,7 +122,9 @@ def decibels(filter, params, data, *, many=False):
 def means(filter, params, data):
     """Return the estimates of all trajectories."""
     keys = jax.random.split(jax.random.key(0), data.obs.shape[0])
-    return jax.vmap(lambda one, k: run_trajectory(filter, params, one, key=k, emit=_mean)[1])(data, keys)
+    return jax.vmap(lambda one, k: run_trajectory(filter, params, one, key=k, emit=_mean)[1])(
+        data, keys
+    )
 
 
 def _mean(state, info):
@@ -121,7 +135,9 @@ def _mean(state, info):
 def learned(filter, model, parts, tests, budget, constants=None):
     """Return the row of a learned filter: its errors on test data, by column."""
     fitted = train(filter, model, parts, budget, constants)
-    values = {column: decibels(filter, fitted.params, data, many=True) for column, data in tests.items()}
+    values = {
+        column: decibels(filter, fitted.params, data, many=True) for column, data in tests.items()
+    }
     settings = budget._asdict() | {"best_steps": np.asarray(fitted.step).tolist()}
     return Measured(values, settings | {"refused_steps": np.asarray(fitted.refused).tolist()})
 

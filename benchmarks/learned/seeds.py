@@ -23,7 +23,9 @@ def from_twenty_starts(model, parts, test, budget):
     for leaf in jax.tree.leaves(fitted.params.network):
         sound &= np.isfinite(leaf).reshape(len(errors), -1).all(axis=1)
     refused = fitted.history.refused[:, -1].tolist()
-    return Measured(dict(zip(COLUMNS, (int((~sound).sum()), refused, errors), strict=True)), budget._asdict())
+    return Measured(
+        dict(zip(COLUMNS, (int((~sound).sum()), refused, errors), strict=True)), budget._asdict()
+    )
 
 
 def rows(quick):
@@ -41,10 +43,14 @@ def rows(quick):
 
 STUDY = Study(
     "Twenty seeds of KalmanNet #2",
-    "Features normalised as published (C4); trained on pieces of 5 steps that start at true states, then on whole"
-    " trajectories of 20 steps, or on pieces of 50 of the decimated attractor (J = 5, trajectories of its own), all"
-    " seeds at once. Tested on the official test sets, 200 trajectories of 20 steps and 10 of 2999. Wanted: none that"
-    " is not finite. A step whose gradient is not finite is refused. The training is shorter than in the other tables.",
+    "Features normalised as published (C4); trained on pieces of 5 steps that start at true states,"
+    " then on whole"
+    " trajectories of 20 steps, or on pieces of 50 of the decimated attractor (J = 5, trajectories"
+    " of its own), all"
+    " seeds at once. Tested on the official test sets, 200 trajectories of 20 steps and 10 of 2999."
+    " Wanted: none that"
+    " is not finite. A step whose gradient is not finite is refused. The training is shorter than"
+    " in the other tables.",
     COLUMNS,
     rows,
     digits=2,

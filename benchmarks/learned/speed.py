@@ -32,7 +32,12 @@ def plain_loss(variables, model, xs, ys):
     """The squared error of KalmanNet #2 written out as one scan, without anything of kfjax but weights and model."""
     carry = NETWORK.initial_carry(None, ys.dtype)
     one = functools.partial(
-        plain_networks.estimates, plain_networks.architecture2, plain_networks.ALL, variables, carry, model
+        plain_networks.estimates,
+        plain_networks.architecture2,
+        plain_networks.ALL,
+        variables,
+        carry,
+        model,
     )
     return jnp.mean((jax.vmap(one)(ys) - xs) ** 2)
 
@@ -77,9 +82,17 @@ def training(quick):
     data = jax.tree.map(jnp.asarray, simulated(jax.random.key(0), MODEL, BATCH, STEPS))
     params = kf.learned.init(jax.random.key(1), METHOD, MODEL)
     start = params.network, OPTIMIZER.init(params.network)
-    options = {"key": jax.random.key(2), "batch_size": BATCH, "optimizer": OPTIMIZER, "reports": 1, "show": False}
+    options = {
+        "key": jax.random.key(2),
+        "batch_size": BATCH,
+        "optimizer": OPTIMIZER,
+        "reports": 1,
+        "show": False,
+    }
     ways = {
-        "fit": lambda steps: kf.training.fit(kf.training.mse(METHOD), params, data, steps=steps, **options).params,
+        "fit": lambda steps: (
+            kf.training.fit(kf.training.mse(METHOD), params, data, steps=steps, **options).params
+        ),
         "plain": lambda steps: plain_steps(start, MODEL, data, steps),
     }
     seconds = {name: [] for name in ways}
@@ -88,7 +101,9 @@ def training(quick):
     for _ in range(rounds):
         for name, way in ways.items():
             short, long = (timed(functools.partial(way, n), 1)[0] for n in (count, 3 * count))
-            seconds[name].append(1e3 * (long - short) / (2 * count))  # what a step adds, without what a call costs
+            seconds[name].append(
+                1e3 * (long - short) / (2 * count)
+            )  # what a step adds, without what a call costs
     return seconds
 
 
@@ -110,14 +125,19 @@ def rows(quick):
 
     def lorenz(method, batch):
         """Inference per trajectory on the attractor in spherical coordinates."""
-        data = jax.tree.map(jnp.asarray, simulated(jax.random.key(4), LORENZ.replace(Q=0.01 * LORENZ.Q), batch, STEPS))
+        data = jax.tree.map(
+            jnp.asarray,
+            simulated(jax.random.key(4), LORENZ.replace(Q=0.01 * LORENZ.Q), batch, STEPS),
+        )
         learned = method is not EKF
         params = kf.learned.init(jax.random.key(1), method, LORENZ) if learned else LORENZ
         seconds = timed(lambda: means(method, params, data), 3 if quick else 30)
         return Measured(columns(1e3 * seconds / batch), {"batch": batch})
 
     attractor = {
-        f"inference, Lorenz attractor, {name}, {batch} at once, each": functools.partial(lorenz, method, batch)
+        f"inference, Lorenz attractor, {name}, {batch} at once, each": functools.partial(
+            lorenz, method, batch
+        )
         for name, method in CONTENDERS.items()
         for batch in (1, 200)
     }
@@ -132,20 +152,27 @@ def rows(quick):
 
 STUDY = Study(
     "Speed of KalmanNet #2",
-    "n = m = 2, 5,184 parameters, trajectories of 100 steps, 30 in a batch; float32. Milliseconds of rounds,"
-    " both ways of training in turn in one run, on one core: `taskset -c 0 python -m benchmarks.learned speed`. The"
-    " plain scan is the same network as a textbook writes it (benchmarks/plain_networks.py). Wanted: `fit` not slower"
-    " than it, and 20 times faster than the authors' step without its validation pass, about 155 ms on one quiet core.",
+    "n = m = 2, 5,184 parameters, trajectories of 100 steps, 30 in a batch; float32. Milliseconds"
+    " of rounds,"
+    " both ways of training in turn in one run, on one core: `taskset -c 0 python -m"
+    " benchmarks.learned speed`. The"
+    " plain scan is the same network as a textbook writes it (benchmarks/plain_networks.py)."
+    " Wanted: `fit` not slower"
+    " than it, and 20 times faster than the authors' step without its validation pass, about 155 ms"
+    " on one quiet core.",
     COLUMNS,
     rows,
     (
         (
-            "The authors' step was not measured here. Beside it a plain jitted scan took 10.4 ms, so that twenty times"
-            " faster is 0.745 of the plain scan. On two cores both ways take longer than on one: XLA hands pieces of"
+            "The authors' step was not measured here. Beside it a plain jitted scan took 10.4 ms,"
+            " so that twenty times"
+            " faster is 0.745 of the plain scan. On two cores both ways take longer than on one:"
+            " XLA hands pieces of"
             " operations of a few microseconds from thread to thread."
         ),
         (
-            "The machine is shared, and its speed changes between rounds: runs before this one gave 0.57, 0.94"
+            "The machine is shared, and its speed changes between rounds: runs before this one gave"
+            " 0.57, 0.94"
             " (9.3 ms beside 12.8 by minima; the other core was busy) and 0.55."
         ),
     ),

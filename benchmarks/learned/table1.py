@@ -43,11 +43,17 @@ def rows(quick):
         budget = budget.quick() if quick else budget
         data = official("lin2x2_v0_r20_T100")
         return learned(
-            kf.learned.configuration(name, n=2, m=2), MODEL, shortened(data, 20), {OFFICIAL: data.test}, budget
+            kf.learned.configuration(name, n=2, m=2),
+            MODEL,
+            shortened(data, 20),
+            {OFFICIAL: data.test},
+            budget,
         )
 
     def theory():
-        return Measured({column: floor_db(MODEL, steps) for column, steps in ((SHORT, 20), (LONG, 200))})
+        return Measured(
+            {column: floor_db(MODEL, steps) for column, steps in ((SHORT, 20), (LONG, 200))}
+        )
 
     def tuned_kf():
         wrong = MODEL.replace(Q=100 * MODEL.Q)
@@ -59,15 +65,20 @@ def rows(quick):
         "KF, Q and R tuned from 100 Q": tuned_kf,
         "KalmanNet #2 (C4)": lambda: network("C4", Budget(3000)),
         "KalmanNet #1 (C1)": lambda: network("C1", Budget(2000)),
-        "KalmanNet #2 (C4), trained on the official set cut to 20 steps": lambda: on_official("C4", Budget(3000)),
+        "KalmanNet #2 (C4), trained on the official set cut to 20 steps": lambda: on_official(
+            "C4", Budget(3000)
+        ),
     }
 
 
 STUDY = Study(
     "Table I: a linear system, 2 x 2",
-    "F = [[1, 1], [0, 1]], H = I, q^2 = r^2 = 0.01, x_0 random and known; 2000 trajectories of 20 steps to train on, "
-    "200 to choose on; tested on 1000 of 20 and 500 of 200, and on the official test set (x_0 = 0; KF -21.903). MSE in"
-    " dB. Wanted: KalmanNet within 0.15 dB of the KF everywhere. In the paper: KF -21.97, -21.91, KalmanNet -21.92 and"
+    "F = [[1, 1], [0, 1]], H = I, q^2 = r^2 = 0.01, x_0 random and known; 2000 trajectories of 20"
+    " steps to train on, "
+    "200 to choose on; tested on 1000 of 20 and 500 of 200, and on the official test set (x_0 = 0;"
+    " KF -21.903). MSE in"
+    " dB. Wanted: KalmanNet within 0.15 dB of the KF everywhere. In the paper: KF -21.97, -21.91,"
+    " KalmanNet -21.92 and"
     " -21.90.",
     (SHORT, LONG, OFFICIAL),
     rows,

@@ -1,9 +1,11 @@
 """Range-only localisation of a small robot on the Labyrinth data set (`kfjax.data.read_indoor_uwb`).
 
-    kfjax compare --data ../shared/data/indoor_uwb --model benchmarks/models/indoor_uwb.py:model --components 0,1
+    kfjax compare --data ../shared/data/indoor_uwb --model benchmarks/models/indoor_uwb.py:model
+    --components 0,1
 
-State: x and y in metres, heading in radians (wrapped). Odometry moves the pose as a differential drive does; each step
-sees one range to one anchor. The robot starts anywhere among the anchors with an unknown heading.
+State: x and y in metres, heading in radians (wrapped). Odometry moves the pose as a differential
+drive does; each step sees one range to one anchor. The robot starts anywhere among the anchors with
+an unknown heading.
 """
 
 import jax.numpy as jnp
@@ -12,8 +14,8 @@ from jax.tree_util import Partial
 
 import kfjax as kf
 
-# All seven constants: maximum likelihood of the unscented filter on the first 10 s of the record (78 of 233 ranges),
-# rounded; the ground truth was not used.
+# All seven constants: maximum likelihood of the unscented filter on the first 10 s of the record
+# (78 of 233 ranges), rounded; the ground truth was not used.
 TURN_SCALE = 0.7  # the wheels slip sideways when turning: the robot turns less than they say
 FORWARD_STD = 0.11  # m / sqrt(s)
 SIDEWAYS_STD = 0.02  # m / sqrt(s)
@@ -41,10 +43,14 @@ def slip(stds: Array, x: Array, u: dict[str, Array]) -> Array:
     """Process noise covariance: random walks along, across and about the robot, and a share of the turn."""
     c, s = jnp.cos(x[2]), jnp.sin(x[2])
     zero, one = jnp.zeros_like(c), jnp.ones_like(c)
-    axes = jnp.stack([jnp.stack([c, s, zero]), jnp.stack([-s, c, zero]), jnp.stack([zero, zero, one])])
+    axes = jnp.stack(
+        [jnp.stack([c, s, zero]), jnp.stack([-s, c, zero]), jnp.stack([zero, zero, one])]
+    )
     forward, sideways, turn, heading = stds**2
     turned = velocity(u)[2] * u["dt"]
-    variances = jnp.stack([forward * u["dt"], sideways * u["dt"], turn * turned**2 + heading * u["dt"]])
+    variances = jnp.stack(
+        [forward * u["dt"], sideways * u["dt"], turn * turned**2 + heading * u["dt"]]
+    )
     return (variances[:, None, None] * axes[:, :, None] * axes[:, None, :]).sum(0)
 
 

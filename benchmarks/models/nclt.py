@@ -3,7 +3,8 @@
     kfjax compare --data ../shared/data/nclt/nclt_2012-01-22_contiguous.npz \
         --model benchmarks/models/nclt.py:WIENER_ACCELERATION --filters kalman --components 0,1
 
-Positions are integrated blindly from a known start; of the noise levels only the ratio acts on the means.
+Positions are integrated blindly from a known start; of the noise levels only the ratio acts on the
+means.
 """
 
 import numpy as np
@@ -11,9 +12,12 @@ import numpy as np
 import kfjax as kf
 
 # the paper's (20)-(23), state (p_x, v_x, p_y, v_y): columns 0, 2, 1, 3 of the data's state
-WIENER_VELOCITY = kf.systems.wiener_velocity(dt=1.0, q_std=1.0, r_std=1.0, prior=kf.systems.known(np.zeros(4)))
+WIENER_VELOCITY = kf.systems.wiener_velocity(
+    dt=1.0, q_std=1.0, r_std=1.0, prior=kf.systems.known(np.zeros(4))
+)
 
-# Wiener accelerations, and the data's own state (x, y, v_x, v_y, a_x, a_y): starts where the session does, at rest
+# Wiener accelerations, and the data's own state (x, y, v_x, v_y, a_x, a_y): starts where the
+# session does, at rest
 ORDER = np.array([0, 3, 1, 4, 2, 5])
 by_axis = kf.systems.constant_acceleration(2, q_std=1.0, r_std=1.0, measure="velocity")
 WIENER_ACCELERATION = kf.linear_gaussian(

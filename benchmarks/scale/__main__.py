@@ -2,7 +2,8 @@
 
 python -m benchmarks.scale [--quick] [--out DIR]
 
-It writes scale.json and RESULTS.md. A million takes minutes; if this command is killed, the next one goes on.
+It writes scale.json and RESULTS.md. A million takes minutes; if this command is killed, the next
+one goes on.
 """
 
 import argparse
@@ -55,7 +56,11 @@ def interrupted(count, folder):
         run.wait()
     killed = {"killed_after": done(folder), "seconds_before": time.perf_counter() - begin}
     size = sum(path.stat().st_size for path in folder.iterdir()) / 2**20
-    return killed | result(child("trials", count, folder)) | {"files": size * count / killed["killed_after"]}
+    return (
+        killed
+        | result(child("trials", count, folder))
+        | {"files": size * count / killed["killed_after"]}
+    )
 
 
 def measure(out, quick):
@@ -74,12 +79,18 @@ def measure(out, quick):
     print(disk, flush=True)
     shutil.rmtree(work)
     versions = {name: importlib.metadata.version(name) for name in ("jax", "numpy")}
-    about = {"machine": f"{os.cpu_count()} shared {platform.machine()} cores", "quick": quick, "versions": versions}
+    about = {
+        "machine": f"{os.cpu_count()} shared {platform.machine()} cores",
+        "quick": quick,
+        "versions": versions,
+    }
     return about | {"growing": growing, "million": million, "disk": disk}
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, default=HERE, help="folder of the results")
     parser.add_argument("--quick", action="store_true", help="few trajectories: does it run at all")
     arguments = parser.parse_args()

@@ -45,7 +45,9 @@ def trials(count, folder=None):
 
     def study(trials, **options):
         key = jax.random.key(0)
-        return kf.monte_carlo(key, MODEL, kf.extended(), MODEL, trials=trials, steps=STEPS, chunk=CHUNK, **options)
+        return kf.monte_carlo(
+            key, MODEL, kf.extended(), MODEL, trials=trials, steps=STEPS, chunk=CHUNK, **options
+        )
 
     study(CHUNK)
     start, _ = since(begin)

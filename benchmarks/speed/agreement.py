@@ -3,7 +3,8 @@
 import jax
 import numpy as np
 
-# the largest difference over the largest entry; sums of squares of a particle filter are in units of its own spread
+# the largest difference over the largest entry; sums of squares of a particle filter are in units
+# of its own spread
 EXACT = {"float64": 1e-6, "float32": 2e-3}
 PARTICLES = 0.5
 
@@ -14,7 +15,10 @@ def differences(kind, reference, outputs):
         leaves = (jax.tree.leaves(tree) for tree in (reference, outputs))
         return {"parameters": max(relative(a, b) for a, b in zip(*leaves, strict=True))}
     if kind == "particle":
-        return {"mean": in_spreads(reference, outputs), "log_likelihood": per_step(reference, outputs)}
+        return {
+            "mean": in_spreads(reference, outputs),
+            "log_likelihood": per_step(reference, outputs),
+        }
     pairs = {name: (getattr(reference, name), getattr(outputs, name)) for name in reference._fields}
     return {
         name: relative(*(totals(a, reference) if name == "log_likelihood" else a for a in pair))

@@ -18,7 +18,10 @@ from kfjax.evaluation.timing import environment, in_turn, quartiles
 SIZES, BATCH, STEPS = (2, 4, 6, 8, 10, 12, 16), 1000, 20
 ALWAYS, NEVER = 2 * max(SIZES), 0
 WAYS = {"written out": {"UNROLL": ALWAYS}, "library": {"UNROLL": NEVER}}
-FACTORS = {"by scalars": {"UNROLL": ALWAYS, "SCALARS": ALWAYS}, "by columns": {"UNROLL": ALWAYS, "SCALARS": NEVER}}
+FACTORS = {
+    "by scalars": {"UNROLL": ALWAYS, "SCALARS": ALWAYS},
+    "by columns": {"UNROLL": ALWAYS, "SCALARS": NEVER},
+}
 FACTOR_SIZES = (4, 6, 8, 12, 16)  # states; half as many rows are factored
 
 
@@ -119,13 +122,22 @@ def main():
     parser.add_argument("--to", required=True, help="the file to write")
     arguments = parser.parse_args()
     sizes = SIZES[:2] if arguments.quick else SIZES
-    found = {name: {str(n): measure(name, n, arguments.rounds) for n in sizes} for name in OPERATIONS}
+    found = {
+        name: {str(n): measure(name, n, arguments.rounds) for n in sizes} for name in OPERATIONS
+    }
     step, sizes = list(OPERATIONS)[-1], FACTOR_SIZES[:1] if arguments.quick else FACTOR_SIZES
     factors = {
-        f"{step}, {told}": {str(n): measure(step, n, arguments.rounds, FACTORS, batch) for n in sizes}
+        f"{step}, {told}": {
+            str(n): measure(step, n, arguments.rounds, FACTORS, batch) for n in sizes
+        }
         for told, batch in (("one matrix", None), (f"{BATCH} at once", BATCH))
     }
-    row = {"crossover": found, "factors": factors, "unroll": linalg.UNROLL, "scalars": linalg.SCALARS}
+    row = {
+        "crossover": found,
+        "factors": factors,
+        "unroll": linalg.UNROLL,
+        "scalars": linalg.SCALARS,
+    }
     row |= {"time": time.strftime("%Y-%m-%d %H:%M"), **environment()}
     with open(arguments.to, "w") as file:
         json.dump(row, file)

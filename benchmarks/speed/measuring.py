@@ -30,7 +30,9 @@ def measure(name, size, *, rounds, only=()):
     found = {"kfjax": Contender(functools.partial(jax.jit(solve), problem))}
     found |= {key: contender for key, contender in others.items() if not only or key in only}
     rows, first = checked(workload.kind, about["precision"], found, skipped)
-    for key, samples in in_turn({key: found[key].call for key in rows}, rounds, budget=BUDGET).items():
+    for key, samples in in_turn(
+        {key: found[key].call for key in rows}, rounds, budget=BUDGET
+    ).items():
         wall, processor = (samples / found[key].share).T
         compiling = np.maximum(first[key] - np.median(samples, axis=0), 0).round(3).tolist()
         told = (
@@ -67,7 +69,11 @@ def checked(kind, precision, found, skipped):
         differences = agreement.differences(kind, reference, outputs)
         print(f"  {key}: first call {first[key][1]:.2f} s, {differences}", flush=True)
         if agreement.agree(kind, precision, differences):
-            rows[key] = {"differences": differences, "share": contender.share, "note": contender.note}
+            rows[key] = {
+                "differences": differences,
+                "share": contender.share,
+                "note": contender.note,
+            }
         else:
             skipped[key] = f"does not agree: {differences}"
     return rows, first
@@ -79,7 +85,9 @@ def main():
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--size", type=json.loads, default={}, help="another size, as JSON")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--only", default="", help="other libraries to measure, with commas between")
+    parser.add_argument(
+        "--only", default="", help="other libraries to measure, with commas between"
+    )
     parser.add_argument("--to", required=True, help="the file to write")
     arguments = parser.parse_args()
     workload = WORKLOADS[arguments.workload]

@@ -53,20 +53,46 @@ def page(rows):
     """Return the page of all rows."""
     table = [row for row in ordered(rows) if "contenders" in row and "curve" not in row]
     parts = [HEAD, "![Times](speed.png)\n", "## Targets\n", TARGETS]
-    parts += [*target_table(table), "", "### Why, where a target does not hold\n", WHY, *why_tables(rows)]
+    parts += [
+        *target_table(table),
+        "",
+        "### Why, where a target does not hold\n",
+        WHY,
+        *why_tables(rows),
+    ]
     for title, group in groups(table).items():
         parts += [f"## {title}\n", *speed_table(group), ""]
-        parts += ["Seconds of processor time until the first result, less a warm call:\n", *compile_table(group), ""]
-    parts += ["## Agreement\n", AGREEMENT, "## Scaling\n", "![Curves](scaling.png)\n", *curve_tables(rows)]
-    parts += ["## Small algebra, written out or by library calls\n", CROSSOVER, *crossover_tables(rows)]
-    parts += ["## Latency of one streamed step\n", *latency_tables(rows), "## What was not measured\n"]
+        parts += [
+            "Seconds of processor time until the first result, less a warm call:\n",
+            *compile_table(group),
+            "",
+        ]
+    parts += [
+        "## Agreement\n",
+        AGREEMENT,
+        "## Scaling\n",
+        "![Curves](scaling.png)\n",
+        *curve_tables(rows),
+    ]
+    parts += [
+        "## Small algebra, written out or by library calls\n",
+        CROSSOVER,
+        *crossover_tables(rows),
+    ]
+    parts += [
+        "## Latency of one streamed step\n",
+        *latency_tables(rows),
+        "## What was not measured\n",
+    ]
     return "\n".join([*parts, *skipped(table), "", *made_by(rows)]) + "\n"
 
 
 def ordered(rows):
     """Return the rows in the order of the workloads."""
     names = list(WORKLOADS)
-    return sorted(rows.values(), key=lambda row: names.index(row["workload"]) if "workload" in row else -1)
+    return sorted(
+        rows.values(), key=lambda row: names.index(row["workload"]) if "workload" in row else -1
+    )
 
 
 def groups(rows):
@@ -79,11 +105,22 @@ def groups(rows):
 
 
 def speed_table(rows):
-    lines = ["| | what | size | limit, ms | kfjax, ms | fastest other | others |", "|---|---|---|---|---|---|---|"]
+    lines = [
+        "| | what | size | limit, ms | kfjax, ms | fastest other | others |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for row in rows:
         best, *rest = [f"{name} {value:.2f}" for name, value in ratios(row).items()] or [""]
         size, own = Size(**row["size"]).text, row["contenders"]["kfjax"]["ms"]
-        cells = (row["workload"], row["text"], size, limit(row), time_of(own), best, ", ".join(rest))
+        cells = (
+            row["workload"],
+            row["text"],
+            size,
+            limit(row),
+            time_of(own),
+            best,
+            ", ".join(rest),
+        )
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
@@ -126,7 +163,11 @@ def curve_tables(rows):
             yield f"| {about.axis} | precision | limit, ms | kfjax, ms | {about.only} |\n|---|---|---|---|---|"
             for row in found:
                 other = ratios(row).get(about.only)
-                times = limit(row), time_of(row["contenders"]["kfjax"]["ms"]), f"{other:.2f}" if other else ""
+                times = (
+                    limit(row),
+                    time_of(row["contenders"]["kfjax"]["ms"]),
+                    f"{other:.2f}" if other else "",
+                )
                 yield f"| {row['value']} | {row['precision']} | {' | '.join(times)} |"
             yield ""
 
@@ -153,7 +194,10 @@ def skipped(rows):
     for row in rows:
         for name, reason in row["skipped"].items():
             reasons.setdefault((name, reason), []).append(row["workload"])
-    return [f"* {name}: {reason} ({', '.join(dict.fromkeys(where))})" for (name, reason), where in reasons.items()]
+    return [
+        f"* {name}: {reason} ({', '.join(dict.fromkeys(where))})"
+        for (name, reason), where in reasons.items()
+    ]
 
 
 def made_by(rows):

@@ -15,7 +15,11 @@ COLOURS = {"kfjax": "black", "plain": "tab:gray"} | {
 
 def draw(folder, rows):
     """Write `speed.png` and `scaling.png`."""
-    table = [row for row in ordered(rows) if "contenders" in row and "curve" not in row and not row["options"]]
+    table = [
+        row
+        for row in ordered(rows)
+        if "contenders" in row and "curve" not in row and not row["options"]
+    ]
     if table:
         save(bars(table), folder / "speed.png")
     if any(points(rows, curve) for curve in CURVES):
@@ -30,7 +34,9 @@ def save(figure, path):
 def bars(rows):
     """Return a figure of all times, on a logarithmic axis, and of the limits."""
     single_first = sorted(rows, key=lambda row: row["precision"] == "float64")
-    rows = ordered({row["workload"]: row for row in single_first})  # in double precision where there is such a row
+    rows = ordered(
+        {row["workload"]: row for row in single_first}
+    )  # in double precision where there is such a row
     figure, axes = plt.subplots(figsize=(9, 0.32 * len(rows) + 1.2))
     for height, row in enumerate(reversed(rows)):
         for name, found in row["contenders"].items():
@@ -38,8 +44,12 @@ def bars(rows):
             axes.scatter(found["ms"]["median"], height, color=COLOURS[name], label=name, **style)
         limit = max(row["bounds"][kind] for kind in limits_of(row))
         axes.scatter(limit, height, color="black", marker="|", s=120, label="limit")
-    handles = {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    axes.legend(handles.values(), handles.keys(), loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    handles = {
+        label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    axes.legend(
+        handles.values(), handles.keys(), loc="center left", bbox_to_anchor=(1, 0.5), frameon=False
+    )
     axes.set(xscale="log", xlabel="ms per call, W in double precision, others in single")
     axes.set_yticks(range(len(rows)), [row["workload"] for row in reversed(rows)])
     axes.grid(axis="x", alpha=0.3)
@@ -56,7 +66,9 @@ def curves(rows):
             continue
         for name in ("kfjax", about.only):
             times = {
-                row["value"]: row["contenders"][name]["ms"]["median"] for row in found if name in row["contenders"]
+                row["value"]: row["contenders"][name]["ms"]["median"]
+                for row in found
+                if name in row["contenders"]
             }
             axes.plot(times.keys(), times.values(), marker="o", color=COLOURS[name], label=name)
         for kind, style in (("memory_ms", ":"), ("arithmetic_ms", "--")):

@@ -29,7 +29,10 @@ BUDGET = 3.0  # seconds that a part may take for its rounds
 # what is no work of its own when a compiled loop runs
 FREE = {"parameter", "tuple", "get-tuple-element", "constant", "bitcast"}
 
-CHAINS = ("W1", "W6l")  # one trajectory of small matrices, whose kernels take less than it takes to call them
+CHAINS = (
+    "W1",
+    "W6l",
+)  # one trajectory of small matrices, whose kernels take less than it takes to call them
 TRACED = 3  # calls that are traced
 LIBRARY = ("ynn", "dot", "triangular", "cholesky")  # how kernels that are library calls begin
 
@@ -47,37 +50,53 @@ STARTS = {
 # by workload: the reading of its table
 WHY = {
     "W1": (
-        "A long trajectory of small matrices is one chain: a step waits for the one before, and in it the factor of S,"
-        " the gain and the covariance wait for each other. Usually every kernel of a step is called by itself, and the"
-        " calls are most of the time, in any library. With the option the loop is one function without calls, for the"
+        "A long trajectory of small matrices is one chain: a step waits for the one before, and in"
+        " it the factor of S,"
+        " the gain and the covariance wait for each other. Usually every kernel of a step is called"
+        " by itself, and the"
+        " calls are most of the time, in any library. With the option the loop is one function"
+        " without calls, for the"
         " others, too; predictions alone show what the chain leaves to gain."
     ),
     "W6l": (
-        "As W1: calls of kernels are most of it, and the backward step has about twice as many as the filter's."
-        " Tried: all gains of the backward pass at once before its loop, since they do not wait for each other. That"
+        "As W1: calls of kernels are most of it, and the backward step has about twice as many as"
+        " the filter's."
+        " Tried: all gains of the backward pass at once before its loop, since they do not wait for"
+        " each other. That"
         " made one trajectory faster, and batches (W6) slower by more."
     ),
     "W7": (
-        "kfjax forms (I - K H) P (I - K H)' + K R K', which stays definite in any precision, the others P - K S K' or"
-        " (I - K H) P, in fewer operations; with P - K C' kfjax does what they do. kalmax, the fastest here,"
+        "kfjax forms (I - K H) P (I - K H)' + K R K', which stays definite in any precision, the"
+        " others P - K S K' or"
+        " (I - K H) P, in fewer operations; with P - K C' kfjax does what they do. kalmax, the"
+        " fastest here,"
         " computes no likelihood."
     ),
     "W7l": (
-        "As W7; above 8 rows products, factors and solutions are library calls. These alone, as JAX's profiler traces"
-        " them, are what no other arrangement of the rest goes below; the rest is what lies between them: sums, copies"
-        " from the order of one call to that of the next, and results of 330 MB, written once and copied once."
-        " simdkalman calls the same kind of library from NumPy, and neither reorders nor copies results."
+        "As W7; above 8 rows products, factors and solutions are library calls. These alone, as"
+        " JAX's profiler traces"
+        " them, are what no other arrangement of the rest goes below; the rest is what lies between"
+        " them: sums, copies"
+        " from the order of one call to that of the next, and results of 330 MB, written once and"
+        " copied once."
+        " simdkalman calls the same kind of library from NumPy, and neither reorders nor copies"
+        " results."
     ),
     "c4": (
-        "A step is a chain of products of vectors with matrices, each of which is a library call. These alone, in a"
-        " loop with nothing between them but what makes one wait for the other, are what no scan over library calls"
+        "A step is a chain of products of vectors with matrices, each of which is a library call."
+        " These alone, in a"
+        " loop with nothing between them but what makes one wait for the other, are what no scan"
+        " over library calls"
         " goes below; the target does."
     ),
     "c4_200": "As one trajectory; the products are now of 200 rows.",
     "W3": (
-        "Algebra of at most 8 rows is written out, which is what makes a step fast, and is what has to be compiled;"
-        " where sums of outer products are as fast as single entries, they are in use. A quarter to a half is XLA's"
-        " newer code generator: with `kfjax.set_xla_options` it is the older one, and what that makes is no slower."
+        "Algebra of at most 8 rows is written out, which is what makes a step fast, and is what has"
+        " to be compiled;"
+        " where sums of outer products are as fast as single entries, they are in use. A quarter to"
+        " a half is XLA's"
+        " newer code generator: with `kfjax.set_xla_options` it is the older one, and what that"
+        " makes is no slower."
     ),
     "W4": "As W3, with sigma points.",
 }
@@ -146,15 +165,22 @@ def only_products(problem):
             last = jnp.tanh(product[..., 0])  # the next one waits for it
         return [vector + last[..., None] for vector in vectors], last
 
-    return jax.lax.scan(body, [jnp.ones((*rows, A.shape[0])) for A in matrices], length=problem.ys.shape[-2])[1]
+    return jax.lax.scan(
+        body, [jnp.ones((*rows, A.shape[0])) for A in matrices], length=problem.ys.shape[-2]
+    )[1]
 
 
 def parts_of(name, problem, size):
     """Return what is timed, by name: functions with their argument."""
     whole, parts = WORKLOADS[name].solve(size), {}
     if name in ("W1", "W7", "W7l"):
-        subtracted = functools.partial(solve, kf.gaussian_filter(kf.moments.Taylor(), Subtracted()), False)
-        parts = {"with P - K C' instead": subtracted, "without covariances in the output": only_means}
+        subtracted = functools.partial(
+            solve, kf.gaussian_filter(kf.moments.Taylor(), Subtracted()), False
+        )
+        parts = {
+            "with P - K C' instead": subtracted,
+            "without covariances in the output": only_means,
+        }
         parts |= {"predictions alone": only_predictions}
     elif name == "W6l":
         estimate = kf.run(kf.kalman(), problem.params, problem.ys)[1]
@@ -163,7 +189,10 @@ def parts_of(name, problem, size):
             "the smoother alone": (jax.jit(only_smoothing), (problem, estimate))
         }
     elif name.startswith("c4"):
-        parts = {"a plain scan of the same network": plain, "its matrix products alone": only_products}
+        parts = {
+            "a plain scan of the same network": plain,
+            "its matrix products alone": only_products,
+        }
     return pairs({"kfjax": whole} | parts, problem)
 
 
@@ -173,8 +202,15 @@ def pairs(functions, problem):
 
 def kernels(text):
     """Return how many kernels a step has: the operations of all loops of a compiled program that stand in no other."""
-    blocks = dict(re.findall(r"^(?:ENTRY )?%?([\w.-]+) \(.*?\{\n(.*?)^\}", text, flags=re.MULTILINE | re.DOTALL))
-    inside = {name: set(re.findall(r"\bwhile\(.*?body=%?([\w.-]+)", block)) for name, block in blocks.items()}
+    blocks = dict(
+        re.findall(
+            r"^(?:ENTRY )?%?([\w.-]+) \(.*?\{\n(.*?)^\}", text, flags=re.MULTILINE | re.DOTALL
+        )
+    )
+    inside = {
+        name: set(re.findall(r"\bwhile\(.*?body=%?([\w.-]+)", block))
+        for name, block in blocks.items()
+    }
     loops = set().union(*inside.values())
     nested = set().union(*(inside[name] for name in loops))
     operations = [re.findall(r"= .*?\s([a-z][\w-]*)\(", blocks[name]) for name in loops - nested]
@@ -192,15 +228,26 @@ def traced(function, given):
                 jax.block_until_ready(program(given))
         (file,) = Path(folder).rglob("*.xplane.pb")
         planes = list(jax.profiler.ProfileData.from_file(str(file)).planes)
-    known, found = set(re.findall(r"%([\w.-]+) = ", program.as_text())), collections.defaultdict(list)
-    for event in (event for plane in planes for line in plane.lines for event in line.events if event.name in known):
+    known, found = (
+        set(re.findall(r"%([\w.-]+) = ", program.as_text())),
+        collections.defaultdict(list),
+    )
+    for event in (
+        event
+        for plane in planes
+        for line in plane.lines
+        for event in line.events
+        if event.name in known
+    ):
         found[event.name].append(event.duration_ns)
     return found
 
 
 def library_calls(function, given, steps):
     """Return what the library calls of the loop take, medians, and how many a step has."""
-    found = {name: times for name, times in traced(function, given).items() if name.startswith(LIBRARY)}
+    found = {
+        name: times for name, times in traced(function, given).items() if name.startswith(LIBRARY)
+    }
     found = {name: times for name, times in found.items() if len(times) >= TRACED * steps}
     ms = sum(np.median(times) * len(times) for times in found.values()) / TRACED / 1e6
     return {"ms": {"median": ms, "minimum": ms}, "kernels": len(found)}
@@ -219,7 +266,9 @@ def compilation(function, problem):
     lowered = timed("lowering", traced.lower)
     compiled = timed("compiling", lowered.compile)
     older = {"xla_cpu_use_fusion_emitters": False}
-    timed("compiling, the code generator of `kfjax.set_xla_options`", lambda: lowered.compile(older))
+    timed(
+        "compiling, the code generator of `kfjax.set_xla_options`", lambda: lowered.compile(older)
+    )
     lazily = older | {"xla_backend_optimization_level": 0}
     timed("compiling, the same, not optimised", lambda: lowered.compile(lazily))
     return {"seconds": seconds, "operations": compiled.as_text().count(" = ")}
@@ -233,7 +282,12 @@ def first_call_of(call):
 def profile(name, size, rounds):
     """Return the row of a workload."""
     problem = jax.block_until_ready(WORKLOADS[name].problem(size))
-    row = {"why": name, "size": size._asdict(), "time": time.strftime("%Y-%m-%d %H:%M"), **environment()}
+    row = {
+        "why": name,
+        "size": size._asdict(),
+        "time": time.strftime("%Y-%m-%d %H:%M"),
+        **environment(),
+    }
     if name in ("W3", "W4"):
         return row | {"compilation": compilation(WORKLOADS[name].solve(size), problem)}
     found = parts_of(name, problem, size)
@@ -241,8 +295,14 @@ def profile(name, size, rounds):
     for call in calls.values():
         first_call(call)
     samples = in_turn(calls, rounds, budget=BUDGET)
-    counts = {part: kernels(function.lower(given).compile().as_text()) for part, (function, given) in found.items()}
-    parts = {part: {"ms": quartiles(taken[:, 1]), "kernels": counts[part]} for part, taken in samples.items()}
+    counts = {
+        part: kernels(function.lower(given).compile().as_text())
+        for part, (function, given) in found.items()
+    }
+    parts = {
+        part: {"ms": quartiles(taken[:, 1]), "kernels": counts[part]}
+        for part, taken in samples.items()
+    }
     if name.startswith("W7"):
         parts["library calls alone, traced"] = library_calls(*found["kfjax"], size.steps)
     return row | {"parts": parts}
@@ -265,7 +325,8 @@ def calls_told(usual, row):
     before, after = usual["ms"]["median"], row["parts"]["kfjax"]["ms"]["median"]
     each = 1e6 * (before - after) / (row["size"]["steps"] * usual["kernels"])
     return (
-        f"Of {before:.3g} ms, {after:.3g} are left where a step is one function: calling its {usual['kernels']} kernels"
+        f"Of {before:.3g} ms, {after:.3g} are left where a step is one function: calling its"
+        f" {usual['kernels']} kernels"
         f" takes {1 - after / before:.0%}, {each:.0f} ns each."
     )
 
@@ -295,7 +356,9 @@ def main():
     parser.add_argument("--to", required=True, help="the file to write")
     arguments = parser.parse_args()
     workload = WORKLOADS[arguments.workload]
-    row = profile(arguments.workload, workload.quick if arguments.quick else workload.size, arguments.rounds)
+    row = profile(
+        arguments.workload, workload.quick if arguments.quick else workload.size, arguments.rounds
+    )
     with open(arguments.to, "w") as file:
         json.dump(row, file)
 

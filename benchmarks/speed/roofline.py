@@ -23,18 +23,27 @@ def machine():
     # in numpy the target is there already: fresh memory would cost more than the copy
     copy = (lambda: np.copyto(target, source)) if on_cpu else (lambda: shift(there))
     times = in_turn({"copy": copy, "product": lambda: product(A, A)}, 7)
-    moving, multiplying = (float(np.min(times[name][:, int(on_cpu)])) for name in ("copy", "product"))
-    return {"bytes_per_second": 2 * source.nbytes / moving, "flops_per_second": 2 * ORDER**3 / multiplying}
+    moving, multiplying = (
+        float(np.min(times[name][:, int(on_cpu)])) for name in ("copy", "product")
+    )
+    return {
+        "bytes_per_second": 2 * source.nbytes / moving,
+        "flops_per_second": 2 * ORDER**3 / multiplying,
+    }
 
 
 def bounds(solve, problem, steps):
     """Return the bytes and operations of a problem, and the milliseconds that each takes at least.
 
-    Bytes are those of the inputs and outputs, once. Operations are those of one step as it is written, each once,
-    times the number of steps: what a compiler that repeats nothing would do, and other formulas might do in fewer.
+    Bytes are those of the inputs and outputs, once. Operations are those of one step as it is
+    written, each once, times the number of steps: what a compiler that repeats nothing would do,
+    and other formulas might do in fewer.
     """
     outputs = jax.eval_shape(solve, problem)
-    moved = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves((problem.ys, outputs)))
+    moved = sum(
+        math.prod(leaf.shape) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves((problem.ys, outputs))
+    )
     # the program that is not optimised yet has each loop once
     flops = steps * jax.jit(solve).lower(problem).cost_analysis()["flops"]
     speeds = machine()

@@ -28,8 +28,12 @@ class Curve(NamedTuple):
 
 
 CURVES = {
-    "batch": Curve("trajectories of 100 steps, n = 4", "W2", "batch", (1, 10, 100, 1000, 10_000), {}, "dynamax"),
-    "steps": Curve("steps of one trajectory, n = 4", "W1", "steps", (100, 1000, 10_000, 100_000), {}, "dynamax"),
+    "batch": Curve(
+        "trajectories of 100 steps, n = 4", "W2", "batch", (1, 10, 100, 1000, 10_000), {}, "dynamax"
+    ),
+    "steps": Curve(
+        "steps of one trajectory, n = 4", "W1", "steps", (100, 1000, 10_000, 100_000), {}, "dynamax"
+    ),
     "dimension": Curve("n, 100 x 100 steps", "W7", "n", (2, 4, 8, 16, 32, 64), {}, "dynamax"),
     "particles": Curve(
         "particles, one trajectory of 100 steps",

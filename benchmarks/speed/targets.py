@@ -46,7 +46,8 @@ def target_table(rows):
             where = ", ".join(filter(None, (target.precision, target.options)))
             holds = min(ratios(row).values()) >= target.factor
             lines.append(
-                f"| {target.workload} | {where} | {target.factor:.2f} | {' | '.join(cells)} | {verdict(holds)} |"
+                f"| {target.workload} | {where} | {target.factor:.2f} | {' | '.join(cells)} |"
+                f" {verdict(holds)} |"
             )
     for (workload, precision, options), row in by_key.items():
         if workload in COMPILE and not options:
@@ -66,9 +67,13 @@ def reached(row, usual, statistic):
 
 def ratios(row, statistic="median", own=None):
     """Return how many times longer others take than kfjax, by name, the fastest first; `own` is another row of it."""
-    times = {name: found["ms"][statistic] for name, found in row["contenders"].items() if name != "kfjax"}
+    times = {
+        name: found["ms"][statistic] for name, found in row["contenders"].items() if name != "kfjax"
+    }
     kfjax = (own or row)["contenders"]["kfjax"]["ms"][statistic]
-    return dict(sorted(((name, value / kfjax) for name, value in times.items()), key=lambda pair: pair[1]))
+    return dict(
+        sorted(((name, value / kfjax) for name, value in times.items()), key=lambda pair: pair[1])
+    )
 
 
 def verdict(holds):

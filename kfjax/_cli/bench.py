@@ -23,7 +23,8 @@ from kfjax.evaluation.timing import environment, first_call, in_turn, pin, quart
 __all__ = ["run_bench"]
 
 CAPTION = (
-    "Milliseconds of one warm call by the wall clock: median, quartiles and least; in processor time the median."
+    "Milliseconds of one warm call by the wall clock: median, quartiles and least; in processor"
+    " time the median."
     " Compilation: seconds of the first call less a warm one."
 )
 
@@ -38,7 +39,9 @@ def run_bench(args: Namespace) -> None:
         check_folder(Path(args.out).parent)
     if args.fast_options:
         set_xla_options()
-    core = pin(args.core)  # this, and every option of XLA, has to stand before JAX starts its threads
+    core = pin(
+        args.core
+    )  # this, and every option of XLA, has to stand before JAX starts its threads
     about = environment() | {"core": core, "quick": args.quick}
     console = make_console()
     console.print(f"{about['device']}, {about['precision']}, kfjax {about['versions']['kfjax']}")
@@ -63,7 +66,11 @@ def _measure(names: list[str], *, quick: bool, rounds: int) -> dict[str, dict[st
     for name, samples in in_turn(calls, rounds).items():
         wall, processor = (quartiles(clock) for clock in samples.T)
         compiling = np.maximum(first[name] - np.median(samples, axis=0), 0)
-        rows[name] |= {"wall_ms": wall, "processor_ms": processor, "compile_s": compiling.round(3).tolist()}
+        rows[name] |= {
+            "wall_ms": wall,
+            "processor_ms": processor,
+            "compile_s": compiling.round(3).tolist(),
+        }
     return rows
 
 
@@ -77,8 +84,15 @@ def _table(rows: dict[str, dict[str, Any]]) -> Table:
     for name, row in rows.items():
         wall = row["wall_ms"]
         spread = f"{_number(wall['lower'])} - {_number(wall['upper'])}"
-        times = _number(wall["median"]), spread, _number(wall["minimum"]), _number(row["processor_ms"]["median"])
-        table.add_row(name, row["text"], Size(**row["size"]).text, *times, f"{row['compile_s'][0]:.1f}")
+        times = (
+            _number(wall["median"]),
+            spread,
+            _number(wall["minimum"]),
+            _number(row["processor_ms"]["median"]),
+        )
+        table.add_row(
+            name, row["text"], Size(**row["size"]).text, *times, f"{row['compile_s'][0]:.1f}"
+        )
     return table
 
 

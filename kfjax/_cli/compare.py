@@ -54,7 +54,9 @@ def run_compare(args: Namespace) -> None:
     for title, model in study.designs.items():
         tables.append(_table(args, study, title, model))
         _print_table(console, tables[-1], units=args.data is not None)
-    for name, reason in {name: why for table in tables for name, why in table.left_out.items()}.items():
+    for name, reason in {
+        name: why for table in tables for name, why in table.left_out.items()
+    }.items():
         console.print(f"\nLeft out: {name}, since {reason}")
     document = _document(args, study, tables)
     picture = _picture(tables[0].comparison)
@@ -69,20 +71,30 @@ def run_compare(args: Namespace) -> None:
 
 def _study(args: Namespace) -> Study:
     """Choose what to compare on."""
-    tuning = args.tune is not None or args.learned is not None  # both need data other than what is reported
+    tuning = (
+        args.tune is not None or args.learned is not None
+    )  # both need data other than what is reported
     if args.system and (args.data or args.model):
         raise ValueError("got --system with --data or --model; expected one or the other.")
     if args.objective and not args.tune:
         raise ValueError(f"got --objective {args.objective} without --tune; expected both.")
     if args.data:
         if not args.model:
-            raise ValueError("got --data without --model; expected FILE.py:NAME, a kfjax.StateSpaceModel for the data.")
+            raise ValueError(
+                "got --data without --model; expected FILE.py:NAME, a kfjax.StateSpaceModel for the"
+                " data."
+            )
         if args.trajectories or args.steps or args.quick:
             raise ValueError(
-                "got --trajectories, --steps or --quick with --data; expected them for simulated data only."
+                "got --trajectories, --steps or --quick with --data; expected them for simulated"
+                " data only."
             )
-        parted = tuning or (args.split is None and any(trained_on(folder, args.data) for folder in args.load))
-        return studies.data_study(args.data, args.model, load_model(args.model), split=args.split, tuning=parted)
+        parted = tuning or (
+            args.split is None and any(trained_on(folder, args.data) for folder in args.load)
+        )
+        return studies.data_study(
+            args.data, args.model, load_model(args.model), split=args.split, tuning=parted
+        )
     if args.split:
         raise ValueError("got --split without --data; expected it for npz files that hold parts.")
     sizes = {"seed": args.seed, "tuning": tuning}
@@ -97,10 +109,18 @@ def _study(args: Namespace) -> Study:
 
 def _table(args: Namespace, study: Study, title: str, model: StateSpaceModel) -> _Table:
     """Run all filters of one table, tuned ones beside untuned ones, and learned ones."""
-    filters, left_out = _filters(args.filters or ("quick" if args.quick else "common"), model, study.data)
+    filters, left_out = _filters(
+        args.filters or ("quick" if args.quick else "common"), model, study.data
+    )
     loaded = [load_trained(folder, model, study.data.obs.shape[2]) for folder in args.load]
-    tuned = {name: _tune(args, study.parts, name, chosen, model) for name, chosen in filters.items() if args.tune}
-    learned, not_learned = train_quickly(args.learned, model, study.parts, args.seed) if args.learned else ({}, {})
+    tuned = {
+        name: _tune(args, study.parts, name, chosen, model)
+        for name, chosen in filters.items()
+        if args.tune
+    }
+    learned, not_learned = (
+        train_quickly(args.learned, model, study.parts, args.seed) if args.learned else ({}, {})
+    )
     entries: dict[str, Any] = {}
     for name, chosen in filters.items():
         entries[name] = (chosen, model)
@@ -112,15 +132,23 @@ def _table(args: Namespace, study: Study, title: str, model: StateSpaceModel) ->
     return _Table(title, comparison, left_out | not_learned, tuned, learned)
 
 
-def _tune(args: Namespace, parts: Parts, name: str, chosen: Filter, model: StateSpaceModel) -> Tuned:
-    options = {"structure": args.tune, "objective": args.objective or "likelihood", "seed": args.seed}
+def _tune(
+    args: Namespace, parts: Parts, name: str, chosen: Filter, model: StateSpaceModel
+) -> Tuned:
+    options = {
+        "structure": args.tune,
+        "objective": args.objective or "likelihood",
+        "seed": args.seed,
+    }
     try:
         return tune(chosen, model, parts.train, parts.validation, skip=parts.skip[:2], **options)
     except ValueError as error:
         raise ValueError(f"filter {name!r}: {error}") from error
 
 
-def _filters(names: str, model: StateSpaceModel, data: Dataset) -> tuple[dict[str, Filter], dict[str, str]]:
+def _filters(
+    names: str, model: StateSpaceModel, data: Dataset
+) -> tuple[dict[str, Filter], dict[str, str]]:
     """Return the filters by name, and those left out of a group with the reason."""
     check_fit(by_name("extended"), model, data)
     if names not in GROUPS:
@@ -173,7 +201,9 @@ def _document(args: Namespace, study: Study, tables: Iterable[_Table]) -> str:
         }
         for table in tables
     ]
-    arguments = {name: value for name, value in vars(args).items() if name not in ("run", "out", "json")}
+    arguments = {
+        name: value for name, value in vars(args).items() if name not in ("run", "out", "json")
+    }
     document = plain({"study": study.text, "arguments": arguments, "tables": described})
     return json.dumps(document, allow_nan=False, indent=1)
 
@@ -181,7 +211,9 @@ def _document(args: Namespace, study: Study, tables: Iterable[_Table]) -> str:
 def _tuning(tuned: Tuned) -> dict[str, Any]:
     """What tuning found; Q and R themselves where they are matrices."""
     noise = {name: getattr(tuned.params, name) for name in ("Q", "R")}
-    matrices = {name: None if callable(value) else np.asarray(value) for name, value in noise.items()}
+    matrices = {
+        name: None if callable(value) else np.asarray(value) for name, value in noise.items()
+    }
     return {name: value for name, value in tuned._asdict().items() if name != "params"} | matrices
 
 

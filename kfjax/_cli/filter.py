@@ -40,7 +40,10 @@ def run_filter(args: Namespace) -> None:
     arrays = _arrays(chosen, params, data, jax.random.key(args.seed), smoothing=args.smooth)
     broken = sum(not np.isfinite(mean).all() for mean in arrays["mean"])
     if broken:
-        warnings.warn(f"{broken} of {data.size} trajectories have estimates that are not finite.", stacklevel=1)
+        warnings.warn(
+            f"{broken} of {data.size} trajectories have estimates that are not finite.",
+            stacklevel=1,
+        )
     content = io.BytesIO()
     np.savez(content, **arrays)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -57,7 +60,9 @@ def _one_filter(args: Namespace, model: StateSpaceModel, data: Dataset) -> tuple
     return trained.filter, trained.params
 
 
-def _arrays(chosen: Filter, params: Any, data: Dataset, key: Array, *, smoothing: bool) -> dict[str, Any]:
+def _arrays(
+    chosen: Filter, params: Any, data: Dataset, key: Array, *, smoothing: bool
+) -> dict[str, Any]:
     """Estimates of all trajectories by name, computed in chunks that fit in memory."""
     one = jax.tree.map(lambda a: a[0], data)
     parts = []
@@ -83,6 +88,8 @@ def _estimates(
         if not smoothing:
             return filtered, None
         started = start_at(params, trajectory.initial)
-        return filtered, smooth(chosen, started, filtered, trajectory.inputs, length=trajectory.length)
+        return filtered, smooth(
+            chosen, started, filtered, trajectory.inputs, length=trajectory.length
+        )
 
     return jax.vmap(one)(data, keys)

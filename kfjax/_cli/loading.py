@@ -25,8 +25,8 @@ def load_model(place: str) -> StateSpaceModel:
         place: "FILE.py:NAME".
 
     Raises:
-        ValueError: if the file is missing or fails, has no such name (the text names the nearest), or the name is
-            neither a model nor makes one.
+        ValueError: if the file is missing or fails, has no such name (the text names the nearest),
+            or the name is neither a model nor makes one.
     """
     file, _, name = place.rpartition(":")
     path = Path(file or place)
@@ -35,7 +35,10 @@ def load_model(place: str) -> StateSpaceModel:
     module = _run(path)
     candidates = [key for key, value in vars(module).items() if _is_candidate(module, value)]
     if not file:
-        raise ValueError(f"got {place!r} without the name of a model; {suggest('', candidates)} Write FILE.py:NAME.")
+        raise ValueError(
+            f"got {place!r} without the name of a model; {suggest('', candidates)} Write"
+            " FILE.py:NAME."
+        )
     if not hasattr(module, name):
         raise ValueError(f"{path} has no {name!r}; {suggest(name, candidates)}")
     value = getattr(module, name)
@@ -43,7 +46,8 @@ def load_model(place: str) -> StateSpaceModel:
         value = _shielded(f"{path}: {name}() failed", path, value)
     if not isinstance(value, StateSpaceModel):
         raise ValueError(
-            f"{path}: {name} is or gives {type(value).__name__}; expected a kfjax.StateSpaceModel, or a function"
+            f"{path}: {name} is or gives {type(value).__name__}; expected a kfjax.StateSpaceModel,"
+            " or a function"
             " without arguments that returns one."
         )
     return value

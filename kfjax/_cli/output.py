@@ -23,14 +23,22 @@ PIPE_WIDTH = 140  # columns of a table that no terminal shows
 
 def make_console(*, quiet: bool = False) -> Console:
     """Return what tables are printed on."""
-    return Console(quiet=quiet, width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False, markup=False)
+    return Console(
+        quiet=quiet,
+        width=None if sys.stdout.isatty() else PIPE_WIDTH,
+        highlight=False,
+        markup=False,
+    )
 
 
 def check_folder(folder: Path) -> None:
     """Raise before the work is done if its results could not be written."""
     existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise ValueError(f"--out: cannot write into {folder}; {existing} is no folder, or one that may not be changed.")
+        raise ValueError(
+            f"--out: cannot write into {folder}; {existing} is no folder, or one that may not be"
+            " changed."
+        )
 
 
 def check_fit(chosen: Filter, params: Any, data: Dataset) -> None:
@@ -38,17 +46,25 @@ def check_fit(chosen: Filter, params: Any, data: Dataset) -> None:
     model = model_of(params)
     try:
         one = jax.tree.map(lambda a: a[0], data)
-        jax.eval_shape(lambda p, d, k: filter_one(chosen, p, d, k)[0].mean, params, one, jax.random.key(0))
+        jax.eval_shape(
+            lambda p, d, k: filter_one(chosen, p, d, k)[0].mean, params, one, jax.random.key(0)
+        )
     except ValueError:
         raise
     except Exception as error:
-        given = "no inputs" if data.inputs is None else f"inputs {jax.tree.map(lambda a: a.shape, data.inputs)}"
+        given = (
+            "no inputs"
+            if data.inputs is None
+            else f"inputs {jax.tree.map(lambda a: a.shape, data.inputs)}"
+        )
         raise ValueError(
-            f"the model cannot be evaluated on the data ({type(error).__name__}: {error}); expected f(x, u) and h(x, u)"
+            f"the model cannot be evaluated on the data ({type(error).__name__}: {error}); expected"
+            " f(x, u) and h(x, u)"
             f" of a state [{model.n}] and one step of the data, which have {given}."
         ) from error
     if data.state is not None and data.state.shape[2:] != model.prior.mean.shape:
         raise ValueError(
-            f"the true state has {data.state.shape[2]} components and the model's {model.prior.mean.shape[0]}; expected"
+            f"the true state has {data.state.shape[2]} components and the model's"
+            f" {model.prior.mean.shape[0]}; expected"
             " the same. Give the data's state in the model's order, with NaN for what is not known."
         )

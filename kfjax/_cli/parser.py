@@ -101,12 +101,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; default those of the process.
 
     Returns:
-        The exit status: 0, or 2 after an error of one line on stderr, or 130 if interrupted. Files are written whole
-        and only at the end: until then earlier ones stay as they were.
+        The exit status: 0, or 2 after an error of one line on stderr, or 130 if interrupted. Files
+        are written whole and only at the end: until then earlier ones stay as they were.
     """
     try:
         args = _parser().parse_args(argv)
-        if argv is None and args.run is not run_bench:  # a process of its own; bench measures what users have
+        if (
+            argv is None and args.run is not run_bench
+        ):  # a process of its own; bench measures what users have
             set_xla_options()
         with _one_line_warnings(), jax.enable_x64(True) if args.x64 else contextlib.nullcontext():
             args.run(args)
@@ -130,21 +132,31 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="kfjax", description="Filtering toolkit for JAX.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"kfjax {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    compare = _command(commands, "compare", run_compare, "compare filters", COMPARE, COMPARE_EXAMPLES)
+    compare = _command(
+        commands, "compare", run_compare, "compare filters", COMPARE, COMPARE_EXAMPLES
+    )
     _add_data(compare.add_argument, required=False)
     _add_compare(compare.add_argument)
-    filtering = _command(commands, "filter", run_filter, "write a filter's estimates", FILTER, FILTER_EXAMPLES)
+    filtering = _command(
+        commands, "filter", run_filter, "write a filter's estimates", FILTER, FILTER_EXAMPLES
+    )
     _add_data(filtering.add_argument)
     _add_filter(filtering)
-    training = _command(commands, "train", run_train, "train a learned filter", TRAIN, TRAIN_EXAMPLES)
+    training = _command(
+        commands, "train", run_train, "train a learned filter", TRAIN, TRAIN_EXAMPLES
+    )
     _add_data(training.add_argument)
     _add_train(training.add_argument)
-    bench = _command(commands, "bench", run_bench, "time kfjax on its workloads", BENCH, BENCH_EXAMPLES)
+    bench = _command(
+        commands, "bench", run_bench, "time kfjax on its workloads", BENCH, BENCH_EXAMPLES
+    )
     _add_bench(bench.add_argument)
     return parser
 
 
-def _command(commands: Any, name: str, run: Any, summary: str, text: str, examples: str) -> argparse.ArgumentParser:
+def _command(
+    commands: Any, name: str, run: Any, summary: str, text: str, examples: str
+) -> argparse.ArgumentParser:
     """Add a command, with the arguments that all have."""
     parser = commands.add_parser(
         name,
@@ -155,7 +167,9 @@ def _command(commands: Any, name: str, run: Any, summary: str, text: str, exampl
         allow_abbrev=False,
     )
     parser.set_defaults(run=run)
-    parser.add_argument("--x64", action="store_true", help="compute in double precision (default single)")
+    parser.add_argument(
+        "--x64", action="store_true", help="compute in double precision (default single)"
+    )
     return parser
 
 
@@ -163,15 +177,26 @@ def _add_data(add: Callable[..., Any], *, required: bool = True) -> None:
     """Add the arguments of the commands that read data."""
     add("--data", metavar="DATA", required=required, help="npz file, or folder of a known data set")
     add("--model", metavar="FILE.py:NAME", required=required, help="the model to filter with")
-    add("--split", choices=tuple(SPLITS), help="part of an npz file that holds parts (default test)")
+    add(
+        "--split", choices=tuple(SPLITS), help="part of an npz file that holds parts (default test)"
+    )
     add("--seed", type=int, default=0, help="of everything random (default 0)")
 
 
 def _add_compare(add: Callable[..., Any]) -> None:
     add("--system", metavar="NAME", help=f"simulate a system: {', '.join(systems.names())}")
     add("--filters", metavar="A,B", help=f"common (default), all, or some of {', '.join(FILTERS)}")
-    add("--components", metavar="I,J", type=_components, help="count errors of these state components only, from 0")
-    add("--tune", choices=STRUCTURES, help="also tune Q and R: one factor each, or one per state and channel")
+    add(
+        "--components",
+        metavar="I,J",
+        type=_components,
+        help="count errors of these state components only, from 0",
+    )
+    add(
+        "--tune",
+        choices=STRUCTURES,
+        help="also tune Q and R: one factor each, or one per state and channel",
+    )
     add("--objective", choices=OBJECTIVES, help="what --tune improves (default likelihood)")
     add(
         "--learned",
@@ -180,11 +205,26 @@ def _add_compare(add: Callable[..., Any]) -> None:
         const="kalman_net,corrected_gain",
         help=f"also train filters quickly, kalman_net,corrected_gain or some of {', '.join(LEARNED)}",
     )
-    add("--load", metavar="DIR", action="append", default=[], help="also the filter trained there; may be repeated")
+    add(
+        "--load",
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="also the filter trained there; may be repeated",
+    )
     add("--trajectories", metavar="N", type=_count, help="how many to simulate (default 300)")
     add("--steps", metavar="T", type=_count, help="of each simulated trajectory (default 100)")
-    add("--quick", action="store_true", help="a small study of two filters, to see that everything works")
-    add("--out", metavar="FOLDER", default="results", help="for compare.json and compare.png (default results)")
+    add(
+        "--quick",
+        action="store_true",
+        help="a small study of two filters, to see that everything works",
+    )
+    add(
+        "--out",
+        metavar="FOLDER",
+        default="results",
+        help="for compare.json and compare.png (default results)",
+    )
     add("--json", action="store_true", help="print the JSON in place of the tables")
 
 
@@ -193,22 +233,40 @@ def _add_filter(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--filter", metavar="NAME", help=f"one of {', '.join(FILTERS)}")
     which.add_argument("--load", metavar="DIR", help="the filter that `kfjax train` trained there")
     add = parser.add_argument
-    add("--smooth", action="store_true", help="also smooth (Rauch-Tung-Striebel, with the filter's own moment rule)")
+    add(
+        "--smooth",
+        action="store_true",
+        help="also smooth (Rauch-Tung-Striebel, with the filter's own moment rule)",
+    )
     add("--out", metavar="FILE", default="est.npz", help="the npz file to write (default est.npz)")
 
 
 def _add_train(add: Callable[..., Any]) -> None:
     default = Settings()
     add("--filter", metavar="NAME", required=True, help=f"one of {', '.join(LEARNED)}")
-    add("--out", metavar="FOLDER", required=True, help="the folder to write, of this training alone")
+    add(
+        "--out", metavar="FOLDER", required=True, help="the folder to write, of this training alone"
+    )
     add(
         "--loss",
         choices=LOSSES,
         help="squared error of the states, their likelihood after it, or the observations' likelihood, which needs no"
         " true states (default mse, or innovation without true states)",
     )
-    add("--steps", metavar="N", type=_count, default=default.steps, help=f"of the optimiser (default {default.steps})")
-    add("--batch-size", metavar="N", type=_count, default=default.batch_size, help="trajectories per step (default 32)")
+    add(
+        "--steps",
+        metavar="N",
+        type=_count,
+        default=default.steps,
+        help=f"of the optimiser (default {default.steps})",
+    )
+    add(
+        "--batch-size",
+        metavar="N",
+        type=_count,
+        default=default.batch_size,
+        help="trajectories per step (default 32)",
+    )
     add(
         "--learning-rate",
         metavar="X",
@@ -216,13 +274,25 @@ def _add_train(add: Callable[..., Any]) -> None:
         default=default.learning_rate,
         help="its largest (default 0.001)",
     )
-    add("--seeds", metavar="N", type=_count, default=1, help="train N runs at once and keep the best (default 1)")
+    add(
+        "--seeds",
+        metavar="N",
+        type=_count,
+        default=1,
+        help="train N runs at once and keep the best (default 1)",
+    )
 
 
 def _add_bench(add: Callable[..., Any]) -> None:
     add("--workload", metavar="A,B", help=f"only some of {', '.join(WORKLOADS)}")
     add("--quick", action="store_true", help="small sizes, to see that everything works")
-    add("--rounds", metavar="N", type=_count, default=15, help="samples of each workload (default 15)")
+    add(
+        "--rounds",
+        metavar="N",
+        type=_count,
+        default=15,
+        help="samples of each workload (default 15)",
+    )
     add("--fast-options", action="store_true", help="with the options of kfjax.set_xla_options")
     add("--core", metavar="N", type=int, help="the core to stay on (default the last)")
     add("--out", metavar="FILE", help="the JSON file to write")
@@ -244,7 +314,9 @@ def _positive(text: str) -> float:
 def _components(text: str) -> tuple[int, ...]:
     numbers = text.split(",")
     if not all(number.strip().isdecimal() for number in numbers):
-        raise argparse.ArgumentTypeError(f"got {text!r}; expected numbers from 0 with commas between, such as 0,1")
+        raise argparse.ArgumentTypeError(
+            f"got {text!r}; expected numbers from 0 with commas between, such as 0,1"
+        )
     return tuple(int(number) for number in numbers)
 
 
@@ -253,5 +325,7 @@ def _one_line_warnings() -> Iterator[None]:
     """Show warnings as one line each, without the source line."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = lambda message, *_, **__: print(f"kfjax: note: {message}", file=sys.stderr)
+        warnings.showwarning = lambda message, *_, **__: print(
+            f"kfjax: note: {message}", file=sys.stderr
+        )
         yield

@@ -81,13 +81,17 @@ class Training(NamedTuple):
 
 
 def train_learned(
-    name: str, model: StateSpaceModel, parts: Parts, settings: Settings, checkpoints: Checkpoints | None = None
+    name: str,
+    model: StateSpaceModel,
+    parts: Parts,
+    settings: Settings,
+    checkpoints: Checkpoints | None = None,
 ) -> Training:
     """Train a learned filter on the training part, and choose its parameters on the validation part.
 
-    The first steps are taken on pieces of 20 steps, which start at true states where they are known. A likelihood of
-    the states (nll) comes after the squared error. Long trajectories are trained on in windows, with the state carried
-    from one to the next.
+    The first steps are taken on pieces of 20 steps, which start at true states where they are
+    known. A likelihood of the states (nll) comes after the squared error. Long trajectories are
+    trained on in windows, with the state carried from one to the next.
 
     Args:
         name: of a learned filter, see `kfjax.learned.registry`.
@@ -139,7 +143,9 @@ def train_quickly(
     for name in names.split(","):
         learned_by_name(name, model.n, parts.train.obs.shape[2])  # a misprint is an error
         try:
-            trained[f"{name}, learned"] = train_learned(name, model, parts, QUICK._replace(seed=seed))
+            trained[f"{name}, learned"] = train_learned(
+                name, model, parts, QUICK._replace(seed=seed)
+            )
         except ValueError as error:
             left_out[name] = str(error)
     return trained, left_out
@@ -156,20 +162,26 @@ def _one(params: Learned, runs: int, index: int) -> Learned:
     return params if runs == 1 else jax.tree.map(lambda a: a[index], params)
 
 
-def _losses(name: str, loss: str, chosen: Filter, params: Learned, parts: Parts) -> list[FilterLoss]:
+def _losses(
+    name: str, loss: str, chosen: Filter, params: Learned, parts: Parts
+) -> list[FilterLoss]:
     """The losses of the stages, in their order."""
     outputs = jax.eval_shape(_estimate(chosen), params, jax.tree.map(lambda a: a[0], parts.train))
     if loss == "innovation":
-        return [prediction_error(chosen) if outputs.log_likelihood is None else innovation_nll(chosen)]
+        return [
+            prediction_error(chosen) if outputs.log_likelihood is None else innovation_nll(chosen)
+        ]
     needed = {"training": parts.train, "validation": parts.validation}
     if unknown := [part for part, data in needed.items() if data.state is None]:
         raise ValueError(
-            f"got --loss {loss}, but the {' and '.join(unknown)} part has no true states; expected state [N, T, n]. Use"
+            f"got --loss {loss}, but the {' and '.join(unknown)} part has no true states; expected"
+            " state [N, T, n]. Use"
             " --loss innovation, which needs none."
         )
     if loss == "nll" and outputs.cov is None:
         raise ValueError(
-            f"got --loss nll, but {name} has no covariance; expected a filter with one, such as corrected_gain. Or use"
+            f"got --loss nll, but {name} has no covariance; expected a filter with one, such as"
+            " corrected_gain. Or use"
             " --loss mse."
         )
     return [mse(chosen), nll(chosen)] if loss == "nll" else [mse(chosen)]
@@ -179,20 +191,35 @@ def _estimate(chosen: Filter) -> Any:
     return lambda params, one: run_trajectory(chosen, params, one, emit=estimate)[1]
 
 
-def _stages(losses: list[FilterLoss], parts: Parts, model: StateSpaceModel, settings: Settings) -> list[dict[str, Any]]:
+def _stages(
+    losses: list[FilterLoss], parts: Parts, model: StateSpaceModel, settings: Settings
+) -> list[dict[str, Any]]:
     """Short pieces first, unless data were split in time; then whole trajectories, a stage for each loss."""
     stages = []
     if not any(parts.skip) and parts.train.steps > 2 * SHORT:
         # what is the last stage is chosen on whole trajectories
         validation = parts.validation if settings.short == 1 else _short(parts.validation, model)
-        stages.append({"loss": losses[0], "data": _short(parts.train, model), "validation": validation, "window": None})
+        stages.append(
+            {
+                "loss": losses[0],
+                "data": _short(parts.train, model),
+                "validation": validation,
+                "window": None,
+            }
+        )
     whole = {"data": parts.train, "validation": parts.validation}
-    stages += [{"loss": loss, "validation_loss": _after(loss, parts.skip[1]), **whole} for loss in losses]
+    stages += [
+        {"loss": loss, "validation_loss": _after(loss, parts.skip[1]), **whole} for loss in losses
+    ]
     early = round(settings.short * settings.steps) if len(stages) > len(losses) else 0
     ends = np.linspace(early, settings.steps, len(losses) + 1).astype(int)
     counts = np.diff([0, *ends] if len(stages) > len(losses) else ends).tolist()
     return [
-        stage | {"steps": count, "optimizer": clipped_adam(Cosine(settings.learning_rate, count, warmup=0.1))}
+        stage
+        | {
+            "steps": count,
+            "optimizer": clipped_adam(Cosine(settings.learning_rate, count, warmup=0.1)),
+        }
         for stage, count in zip(stages, counts, strict=True)
         if count
     ]
@@ -207,12 +234,18 @@ def _short(data: Dataset, model: StateSpaceModel) -> Dataset:
 
 def _after(loss: FilterLoss, skip: int) -> FilterLoss:
     """The loss without the first steps, which belong to another part."""
-    return loss if skip == 0 else FilterLoss(loss.filter, loss.term, loss.emit, Rollout(burn_in=skip))
+    return (
+        loss if skip == 0 else FilterLoss(loss.filter, loss.term, loss.emit, Rollout(burn_in=skip))
+    )
 
 
 def _text(loss: str, parts: Parts, stages: list[dict[str, Any]], seconds: float) -> str:
-    steps = " and ".join(f"{stage['steps']} steps on trajectories of {stage['data'].lengths.max()}" for stage in stages)
+    steps = " and ".join(
+        f"{stage['steps']} steps on trajectories of {stage['data'].lengths.max()}"
+        for stage in stages
+    )
     return (
         f"trained ({loss}) by {steps}, from {parts.train.size} training trajectories; chosen on"
-        f" {parts.validation.size} validation trajectories; in {seconds:.0f} s. Those compared are others."
+        f" {parts.validation.size} validation trajectories; in {seconds:.0f} s. Those compared are"
+        " others."
     )

@@ -16,7 +16,14 @@ from kfjax.data import Dataset, Parts, npz_splits, read_data, read_parts
 from kfjax.models.simulation import simulate
 from kfjax.models.state_space import StateSpaceModel
 
-__all__ = ["Study", "data_study", "keep_components", "lorenz_study", "simulated_study", "system_study"]
+__all__ = [
+    "Study",
+    "data_study",
+    "keep_components",
+    "lorenz_study",
+    "simulated_study",
+    "system_study",
+]
 
 RHO = 24.0  # of the wrong model of the Lorenz attractor
 
@@ -51,7 +58,8 @@ def simulated_study(
 ) -> Study:
     """Trajectories drawn from a model; with `tuning`, as many again for training and for validation."""
     test, *others = (
-        _draw(key, truth, us, trajectories, steps) for key in jax.random.split(jax.random.key(seed), 3 if tuning else 1)
+        _draw(key, truth, us, trajectories, steps)
+        for key in jax.random.split(jax.random.key(seed), 3 if tuning else 1)
     )
     text = f"{name}, simulated: {trajectories} trajectories of {steps} steps, seed {seed}."
     parts = Parts(others[0], others[1], test) if tuning else None
@@ -64,15 +72,19 @@ def _draw(key: Array, truth: StateSpaceModel, us: Any, trajectories: int, steps:
         xs, ys = jax.vmap(lambda k: simulate(k, truth, steps, us))(keys)
     except Exception as error:  # somebody's functions may raise anything
         raise ValueError(
-            f"the model cannot be simulated ({type(error).__name__}: {error}); expected one that runs without inputs."
+            f"the model cannot be simulated ({type(error).__name__}: {error}); expected one that"
+            " runs without inputs."
             " Pass --data otherwise."
         ) from error
     if not (np.isfinite(xs).all() and np.isfinite(ys).all()):
         raise ValueError(
-            f"simulated trajectories are not finite within {steps} steps; expected a model that stays finite. Use fewer"
+            f"simulated trajectories are not finite within {steps} steps; expected a model that"
+            " stays finite. Use fewer"
             " --steps, or another model."
         )
-    return Dataset(ys, xs, jax.tree.map(lambda a: np.repeat(np.asarray(a)[None], trajectories, axis=0), us))
+    return Dataset(
+        ys, xs, jax.tree.map(lambda a: np.repeat(np.asarray(a)[None], trajectories, axis=0), us)
+    )
 
 
 def lorenz_study(*, quick: bool = False, **sizes: Any) -> Study:
@@ -83,12 +95,16 @@ def lorenz_study(*, quick: bool = False, **sizes: Any) -> Study:
     # they differ in numbers only, so that every filter is compiled once
     designs = {
         "Matched: the model that made the data": truth,
-        f"Wrong dynamics: rho is {RHO:g}, in truth 28": truth.replace(f=Partial(truth.f.func, slow)),
+        f"Wrong dynamics: rho is {RHO:g}, in truth 28": truth.replace(
+            f=Partial(truth.f.func, slow)
+        ),
         "Wrong noise: Q is ten times too small": truth.replace(Q=truth.Q / 10),
     }
     text = (
-        f"{study.text} Taylor order 5, dt 0.02 s, observed in spherical coordinates; standard deviations 1 of the"
-        " process per step, 0.2 of each measured coordinate (length, rad, rad); x_0 ~ N((1, 1, 1), 0.01 I)."
+        f"{study.text} Taylor order 5, dt 0.02 s, observed in spherical coordinates; standard"
+        " deviations 1 of the"
+        " process per step, 0.2 of each measured coordinate (length, rad, rad); x_0 ~ N((1, 1, 1),"
+        " 0.01 I)."
     )
     return study._replace(text=text, designs=dict(list(designs.items())[: 1 if quick else None]))
 
@@ -99,19 +115,26 @@ def system_study(name: str, *, steps: int = 100, **sizes: Any) -> Study:
     return simulated_study(name, truth, systems.example_inputs(name, steps), steps=steps, **sizes)
 
 
-def data_study(path: str | Path, name: str, model: StateSpaceModel, *, split: str | None, tuning: bool) -> Study:
+def data_study(
+    path: str | Path, name: str, model: StateSpaceModel, *, split: str | None, tuning: bool
+) -> Study:
     """People's own data and model; with `tuning`, in three parts of which the last is reported."""
     if not tuning:
         data = read_data(path, split)
         part = split or ("test" if Path(path).is_file() and npz_splits(path) else None)
-        return Study(f"{path}{f', {part} part' if part else ''}: {_size(data)}.", {name: model}, data)
+        return Study(
+            f"{path}{f', {part} part' if part else ''}: {_size(data)}.", {name: model}, data
+        )
     if split is not None:
         raise ValueError(
-            f"got --split {split} where there is tuning or training; expected none, since all parts are used and the"
+            f"got --split {split} where there is tuning or training; expected none, since all parts"
+            " are used and the"
             " test part is reported. Leave --split out."
         )
     parts = read_parts(path)
-    train, validation, test = (_size(part, skip) for part, skip in zip(parts[:3], parts.skip, strict=True))
+    train, validation, test = (
+        _size(part, skip) for part, skip in zip(parts[:3], parts.skip, strict=True)
+    )
     text = f"{path}: training part {train}; validation part {validation}; test part {test}."
     return Study(text, {name: model}, parts.test, parts.skip[2], parts)
 
@@ -137,9 +160,15 @@ def keep_components(study: Study, components: tuple[int, ...] | None) -> Study:
 
 def _only(data: Dataset, components: tuple[int, ...]) -> Dataset:
     if data.state is None:
-        raise ValueError(f"got components {components}, but the data have no true states; expected state [N, T, n].")
+        raise ValueError(
+            f"got components {components}, but the data have no true states; expected state [N, T,"
+            " n]."
+        )
     n = data.state.shape[2]
     if not all(0 <= i < n for i in components):
-        raise ValueError(f"got components {components}; expected numbers from 0 to {n - 1}, the true state has {n}.")
+        raise ValueError(
+            f"got components {components}; expected numbers from 0 to {n - 1}, the true state has"
+            f" {n}."
+        )
     unknown = ~np.isin(np.arange(n), components)
     return dataclasses.replace(data, state=np.where(unknown, np.nan, data.state))

@@ -27,7 +27,13 @@ from kfjax.training import Checkpoints, tune
 
 __all__ = ["run_train"]
 
-CHOICES = ("steps", "batch_size", "learning_rate", "seed", "seeds")  # fields of Settings that are told as they are
+CHOICES = (
+    "steps",
+    "batch_size",
+    "learning_rate",
+    "seed",
+    "seeds",
+)  # fields of Settings that are told as they are
 
 
 def run_train(args: Namespace) -> None:
@@ -41,7 +47,9 @@ def run_train(args: Namespace) -> None:
     check_fit(extended(), model, parts.train)
     check_fit(chosen, init(jax.random.key(0), chosen, model), parts.train)
     console = make_console()
-    console.print(f"{study.text}\nTraining {args.filter}; if it is interrupted, the same command goes on.")
+    console.print(
+        f"{study.text}\nTraining {args.filter}; if it is interrupted, the same command goes on."
+    )
     settings = Settings(**{name: getattr(args, name) for name in ("loss", *CHOICES)})
     out.mkdir(parents=True, exist_ok=True)
     training = train_learned(args.filter, model, parts, settings, Checkpoints(out / CHECKPOINTS))
@@ -50,14 +58,23 @@ def run_train(args: Namespace) -> None:
     console.print(comparison)
     about = _about(args, training, comparison)
     save_trained(out, args.filter, training.params, parts, about, _picture(training))
-    console.print(f"\nWrote {out}; use it with `kfjax compare --load {out}` or `kfjax filter --load {out}`.")
+    console.print(
+        f"\nWrote {out}; use it with `kfjax compare --load {out}` or `kfjax filter --load {out}`."
+    )
 
 
-def _beside(args: Namespace, training: Training, model: StateSpaceModel, parts: Parts) -> Comparison:
+def _beside(
+    args: Namespace, training: Training, model: StateSpaceModel, parts: Parts
+) -> Comparison:
     """Compare with the extended Kalman filter of the design model, as it is and tuned, on the validation part."""
     entries: dict[str, Any] = {"extended": (extended(), model)}
     objective = "likelihood" if training.loss == "innovation" else "mse"
-    options = {"structure": "diagonal", "objective": objective, "skip": parts.skip[:2], "seed": args.seed}
+    options = {
+        "structure": "diagonal",
+        "objective": objective,
+        "skip": parts.skip[:2],
+        "seed": args.seed,
+    }
     try:
         tuned = tune(extended(), model, parts.train, parts.validation, **options)
         entries["extended, tuned"] = (extended(), tuned.params)
@@ -75,9 +92,19 @@ def _about(args: Namespace, training: Training, comparison: Comparison) -> dict[
     return {
         "loss": training.loss,
         **{name: getattr(args, name) for name in told},
-        "validation_db": {name: None if row.mse_db is None else row.mse_db.value for name, row in rows.items()},
-        "prediction_db": {name: row.prediction_db.value for name, row in rows.items() if row.prediction_db is not None},
-        "runs": {"validation": fitted.validation, "spread": fitted.spread, "refused": fitted.refused},
+        "validation_db": {
+            name: None if row.mse_db is None else row.mse_db.value for name, row in rows.items()
+        },
+        "prediction_db": {
+            name: row.prediction_db.value
+            for name, row in rows.items()
+            if row.prediction_db is not None
+        },
+        "runs": {
+            "validation": fitted.validation,
+            "spread": fitted.spread,
+            "refused": fitted.refused,
+        },
         "versions": document["settings"]["versions"] | {"flax": flax.__version__},
         "history": fitted.history,
     }

@@ -65,7 +65,9 @@ def save_trained(
     }
     save_params(directory / PARAMS, params.network)
     write_whole(directory / PICTURE, picture)
-    write_whole(directory / DESCRIPTION, json.dumps(plain(description), allow_nan=False, indent=1).encode())
+    write_whole(
+        directory / DESCRIPTION, json.dumps(plain(description), allow_nan=False, indent=1).encode()
+    )
 
 
 def load_trained(directory: str | Path, model: StateSpaceModel, m: int) -> Trained:
@@ -84,20 +86,27 @@ def load_trained(directory: str | Path, model: StateSpaceModel, m: int) -> Train
     name, n = about["filter"], model.n
     if (n, m) != (about["n"], about["m"]):
         raise ValueError(
-            f"--load {directory}: the network was trained for n = {about['n']} and m = {about['m']}, the model and the"
+            f"--load {directory}: the network was trained for n = {about['n']} and m ="
+            f" {about['m']}, the model and the"
             f" data have n = {n} and m = {m}; expected the same. Give the model it was trained with"
             f" ({about.get('model')}) and such data, or train anew with `kfjax train`."
         )
     if about["model_mark"] != _model_mark(model):
         warnings.warn(
-            f"{directory} was trained with another design model than this one ({about.get('model')}).", stacklevel=2
+            f"{directory} was trained with another design model than this one"
+            f" ({about.get('model')}).",
+            stacklevel=2,
         )
     chosen = learned_by_name(name, n, m)
-    constants = jax.tree.map(np.asarray, about["constants"], is_leaf=lambda value: isinstance(value, list))
+    constants = jax.tree.map(
+        np.asarray, about["constants"], is_leaf=lambda value: isinstance(value, list)
+    )
     params = init(jax.random.key(0), chosen, model, constants)
     like = jax.tree.map(lambda a: np.zeros(a.shape, about["dtype"]), params.network)
     network = in_precision(model.dtype, load_params(directory / PARAMS, like))
-    return Trained(f"{name} ({directory.name or directory})", chosen, params._replace(network=network))
+    return Trained(
+        f"{name} ({directory.name or directory})", chosen, params._replace(network=network)
+    )
 
 
 def trained_on(directory: str | Path, path: str | Path) -> bool:
@@ -119,18 +128,27 @@ def _describe(directory: Path) -> dict[str, Any]:
     file = directory / DESCRIPTION
     if not file.is_file():
         begun = (directory / CHECKPOINTS).is_dir()
-        remedy = "Finish it with the same `kfjax train` command." if begun else "Name its --out folder, or train one."
+        remedy = (
+            "Finish it with the same `kfjax train` command."
+            if begun
+            else "Name its --out folder, or train one."
+        )
         raise ValueError(
-            f"--load {directory}: there is no {DESCRIPTION} in it; expected the folder of a finished `kfjax train`."
+            f"--load {directory}: there is no {DESCRIPTION} in it; expected the folder of a"
+            " finished `kfjax train`."
             f" {remedy}"
         )
     try:
         about = json.loads(file.read_text())
     except ValueError as error:
-        raise ValueError(f"--load {directory}: {DESCRIPTION} is damaged ({error}); train anew.") from error
+        raise ValueError(
+            f"--load {directory}: {DESCRIPTION} is damaged ({error}); train anew."
+        ) from error
     expected = {"filter", "n", "m", "dtype", "model_mark", "data_mark", "constants"}
     if not isinstance(about, dict) or (missing := expected - about.keys()):
-        raise ValueError(f"--load {directory}: {DESCRIPTION} lacks {', '.join(sorted(missing))}; train anew.")
+        raise ValueError(
+            f"--load {directory}: {DESCRIPTION} lacks {', '.join(sorted(missing))}; train anew."
+        )
     return about
 
 

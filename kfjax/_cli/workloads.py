@@ -1,8 +1,9 @@
 """What speed is measured on: problems of fixed form, and how kfjax solves each of them.
 
-A workload is data: `workload.problem(size)` draws the model and the observations, and `workload.solve(size)` is the
-function of the problem that is jitted and timed. All of it comes out, filtered means, full covariances and
-log-likelihoods, since a benchmark that leaves outputs out measures something else.
+A workload is data: `workload.problem(size)` draws the model and the observations, and
+`workload.solve(size)` is the function of the problem that is jitted and timed. All of it comes out,
+filtered means, full covariances and log-likelihoods, since a benchmark that leaves outputs out
+measures something else.
 """
 
 from __future__ import annotations
@@ -92,8 +93,8 @@ class Workload:
     """One row of the table of speed.
 
     Attributes:
-        kind: what other libraries would call it: "kalman", "parallel" (in time), "smoother", "extended", "unscented",
-            "particle", "C3", "C4" (KalmanNet) or "training".
+        kind: what other libraries would call it: "kalman", "parallel" (in time), "smoother",
+            "extended", "unscented", "particle", "C3", "C4" (KalmanNet) or "training".
         text: what it is.
         size: how large.
         quick: a small size that shows no more than that it runs.
@@ -165,7 +166,11 @@ def _problem(
     xs, ys = jax.vmap(lambda key: simulate(key, built, size.steps))(keys)
     priors = _priors(built, keys.shape[0]) if own else None
     problem = Problem(built, ys, priors, keys if draws else None, xs)
-    return problem if size.batch else jax.tree.map(lambda a: a[0], problem._replace(params=None))._replace(params=built)
+    return (
+        problem
+        if size.batch
+        else jax.tree.map(lambda a: a[0], problem._replace(params=None))._replace(params=built)
+    )
 
 
 def _priors(model: StateSpaceModel, count: int) -> Gaussian:
@@ -194,7 +199,9 @@ def _learned(name: str, model: Callable[[Size], StateSpaceModel], size: Size) ->
     """The problem of a configuration of KalmanNet, with weights as they are drawn."""
     problem = _problem(model, size)
     n = problem.params.n
-    return problem._replace(params=init(jax.random.key(1), configuration(name, n=n, m=n), problem.params))
+    return problem._replace(
+        params=init(jax.random.key(1), configuration(name, n=n, m=n), problem.params)
+    )
 
 
 @functools.cache
@@ -202,15 +209,21 @@ def _solver(filter: Filter, smoothing: bool = False) -> Callable[[Problem], Outp
     return functools.partial(solve, filter, smoothing)
 
 
-def _gaussian(kind: str, text: str, model: Any, size: Size, quick: Size, *, own: bool = True) -> Workload:
+def _gaussian(
+    kind: str, text: str, model: Any, size: Size, quick: Size, *, own: bool = True
+) -> Workload:
     """A Gaussian filter; each trajectory of a batch has its own prior unless told otherwise."""
     problem = functools.partial(_problem, model, own=own and size.batch is not None)
-    return Workload(kind, text, size, quick, problem, lambda _: _solver(GAUSSIAN[kind], kind == "smoother"))
+    return Workload(
+        kind, text, size, quick, problem, lambda _: _solver(GAUSSIAN[kind], kind == "smoother")
+    )
 
 
 def _particles(text: str, size: Size, quick: Size) -> Workload:
     problem = functools.partial(_problem, _lorenz, draws=True)
-    return Workload("particle", text, size, quick, problem, lambda at: _solver(particle(at.particles)))
+    return Workload(
+        "particle", text, size, quick, problem, lambda at: _solver(particle(at.particles))
+    )
 
 
 def _kalman_net(name: str, text: str, size: Size, quick: Size) -> Workload:
@@ -228,7 +241,12 @@ def _trainer(n: int) -> Callable[[Problem], Any]:
     return functools.partial(training_step, mse(configuration("C4", n=n, m=n)))
 
 
-GAUSSIAN = {"kalman": kalman(), "smoother": kalman(), "extended": extended(), "unscented": unscented()}
+GAUSSIAN = {
+    "kalman": kalman(),
+    "smoother": kalman(),
+    "extended": extended(),
+    "unscented": unscented(),
+}
 LONG, QUICK_LONG = Size(None, 10_000), Size(None, 60)
 MANY, QUICK_MANY = Size(1000, 100), Size(4, 12)
 LORENZ, QUICK_LORENZ = MANY._replace(n=3), QUICK_MANY._replace(n=3)
@@ -237,15 +255,28 @@ LORENZ, QUICK_LORENZ = MANY._replace(n=3), QUICK_MANY._replace(n=3)
 def _table() -> dict[str, Workload]:
     """All workloads by name."""
     own = "Kalman filter, a prior covariance for each trajectory"
-    text, problem = "Kalman filter, one long trajectory, parallel in time", functools.partial(_problem, _moving)
+    text, problem = (
+        "Kalman filter, one long trajectory, parallel in time",
+        functools.partial(_problem, _moving),
+    )
     table = {
         "W1": _gaussian("kalman", "Kalman filter, one long trajectory", _moving, LONG, QUICK_LONG),
         "W1p": Workload("parallel", text, LONG, QUICK_LONG, problem, lambda _: _in_parallel),
         "W2": _gaussian("kalman", own, _moving, MANY, QUICK_MANY),
-        "W2s": _gaussian("kalman", "Kalman filter, one prior for all", _moving, MANY, QUICK_MANY, own=False),
-        "W3": _gaussian("extended", "extended Kalman filter, Lorenz attractor", _lorenz, LORENZ, QUICK_LORENZ),
-        "W4": _gaussian("unscented", "unscented Kalman filter, Lorenz attractor", _lorenz, LORENZ, QUICK_LORENZ),
-        "W5": _particles("bootstrap particle filter, Lorenz attractor", Size(10, 100, 3, 1000), Size(2, 12, 3, 200)),
+        "W2s": _gaussian(
+            "kalman", "Kalman filter, one prior for all", _moving, MANY, QUICK_MANY, own=False
+        ),
+        "W3": _gaussian(
+            "extended", "extended Kalman filter, Lorenz attractor", _lorenz, LORENZ, QUICK_LORENZ
+        ),
+        "W4": _gaussian(
+            "unscented", "unscented Kalman filter, Lorenz attractor", _lorenz, LORENZ, QUICK_LORENZ
+        ),
+        "W5": _particles(
+            "bootstrap particle filter, Lorenz attractor",
+            Size(10, 100, 3, 1000),
+            Size(2, 12, 3, 200),
+        ),
         "W6": _gaussian("smoother", "filter and smoother, as W2", _moving, MANY, QUICK_MANY),
         "W6l": _gaussian("smoother", "filter and smoother, as W1", _moving, LONG, QUICK_LONG),
         "W7": _gaussian("kalman", own, _moving, Size(100, 100, 16), Size(3, 6, 16)),
@@ -256,8 +287,12 @@ def _table() -> dict[str, Workload]:
         cloud = at[0]._replace(particles=100), at[1]._replace(particles=20)
         together = "Table IV" if batch is None else f"Table IV, {batch} at once"
         table |= {
-            f"ekf{suffix}": _gaussian("extended", f"{together}, extended Kalman filter", _lorenz, *at, own=False),
-            f"ukf{suffix}": _gaussian("unscented", f"{together}, unscented Kalman filter", _lorenz, *at, own=False),
+            f"ekf{suffix}": _gaussian(
+                "extended", f"{together}, extended Kalman filter", _lorenz, *at, own=False
+            ),
+            f"ukf{suffix}": _gaussian(
+                "unscented", f"{together}, unscented Kalman filter", _lorenz, *at, own=False
+            ),
             f"pf{suffix}": _particles(f"{together}, bootstrap particle filter", *cloud),
             f"c3{suffix}": _kalman_net("C3", f"{together}, KalmanNet C3", *at),
             f"c4{suffix}": _kalman_net("C4", f"{together}, KalmanNet C4", *at),

@@ -30,17 +30,20 @@ def check_covariance(name: str, cov: Array) -> None:
         raise ValueError(f"{name} has NaN or infinite entries; expected finite numbers.")
     variances, eps = np.diag(C), float(jnp.finfo(cov.dtype).eps)
     rounding, largest = 100 * C.shape[0] * eps, np.abs(C).max(initial=0.0)
-    # asymmetry is measured by the variances it stands between: units may differ by many orders of magnitude
+    # asymmetry is measured by the variances it stands between: units may differ by many orders of
+    # magnitude
     scale = np.sqrt(np.maximum(variances, eps**2 * largest))
     if (np.abs(C - C.T) > rounding * np.outer(scale, scale)).any():
         raise ValueError(
-            f"{name} is not symmetric (largest difference {np.abs(C - C.T).max():.2g}); expected a covariance."
+            f"{name} is not symmetric (largest difference {np.abs(C - C.T).max():.2g}); expected a"
+            " covariance."
             " Use (C + C.T) / 2 if that is what you mean."
         )
     lowest = np.linalg.eigvalsh(C).min(initial=0.0)
     if lowest < -rounding * largest or variances.min(initial=0.0) < -rounding / 100 * largest:
         raise ValueError(
-            f"{name} is indefinite (smallest eigenvalue {lowest:.2g}); expected a covariance. Check signs and units."
+            f"{name} is indefinite (smallest eigenvalue {lowest:.2g}); expected a covariance. Check"
+            " signs and units."
         )
 
 
@@ -49,7 +52,9 @@ def numeric(*values: Any) -> ModuleType:
     return np if all(map(is_concrete, jax.tree.leaves(values))) else jnp
 
 
-def check_positive(name: str, value: Any, *, shape: tuple[int, ...] = (), zero: bool = False) -> None:
+def check_positive(
+    name: str, value: Any, *, shape: tuple[int, ...] = (), zero: bool = False
+) -> None:
     """Raise unless value is of that shape, finite and above zero (or zero, where that is meant)."""
     if np.shape(value) != shape:
         raise ValueError(f"{name} has shape {np.shape(value)}; expected {shape or 'a number'}.")
@@ -58,7 +63,8 @@ def check_positive(name: str, value: Any, *, shape: tuple[int, ...] = (), zero: 
     numbers = np.asarray(value, float)
     if not np.isfinite(numbers).all() or (numbers < 0).any() or (not zero and (numbers == 0).any()):
         raise ValueError(
-            f"{name} is {value}; expected {'a number of at least' if zero else 'a finite number above'} 0."
+            f"{name} is {value}; expected"
+            f" {'a number of at least' if zero else 'a finite number above'} 0."
         )
 
 

@@ -29,5 +29,8 @@ def fingerprint(*parts: Any) -> np.ndarray:
 def named(tree: Any) -> dict[str, np.ndarray]:
     """The leaves by number and path: no type of kfjax has to be known to read them."""
     paths = jax.tree_util.tree_flatten_with_path(tree)[0]
-    names = [f"{i:04d} {jax.tree_util.keystr(path, simple=True, separator='.')}" for i, (path, _) in enumerate(paths)]
+    names = [
+        f"{i:04d} {jax.tree_util.keystr(path, simple=True, separator='.')}"
+        for i, (path, _) in enumerate(paths)
+    ]
     return {name: np.asarray(as_words(leaf)) for name, (_, leaf) in zip(names, paths, strict=True)}

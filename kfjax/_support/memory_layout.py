@@ -1,8 +1,9 @@
 """Where the batch lies in memory: innermost, so that small matrices of many trajectories are computed side by side.
 
-`jax.vmap` puts the batch first, and a batch of 4 x 4 matrices then lies matrix by matrix: loops over four numbers,
-which a processor cannot do side by side. With the batch last in memory each entry of the matrix is a row of numbers,
-one per trajectory. `batch_innermost` asks for that order without changing a shape or a value.
+`jax.vmap` puts the batch first, and a batch of 4 x 4 matrices then lies matrix by matrix: loops
+over four numbers, which a processor cannot do side by side. With the batch last in memory each
+entry of the matrix is a row of numbers, one per trajectory. `batch_innermost` asks for that order
+without changing a shape or a value.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ _ask = mlir.lower_fun(_laid_out, multiple_results=False)
 
 
 def _lower_on_cpu(ctx: Any, x: Any, *, batch_axes: int) -> Any:
-    # not in a program for export, nor where the compiler splits it over devices: it would gather what it cannot split
+    # not in a program for export, nor where the compiler splits it over devices: it would gather
+    # what it cannot split
     context = ctx.module_context
     asked = _on_one_device(context.axis_context) and not context.lowering_parameters.for_export
     return _ask(ctx, x, batch_axes=batch_axes) if asked else [x]
@@ -64,7 +66,10 @@ def _on_one_device(context: Any) -> bool:
 
 _innermost.def_impl(_unchanged)
 _innermost.def_abstract_eval(_unchanged)
-ad.deflinear2(_innermost, lambda cotangent, _, *, batch_axes: (_innermost.bind(cotangent, batch_axes=batch_axes),))
+ad.deflinear2(
+    _innermost,
+    lambda cotangent, _, *, batch_axes: (_innermost.bind(cotangent, batch_axes=batch_axes),),
+)
 batching.primitive_batchers[_innermost] = _batch
 mlir.register_lowering(_innermost, mlir.lower_fun(_unchanged, multiple_results=False))
 mlir.register_lowering(_innermost, _lower_on_cpu, platform="cpu")

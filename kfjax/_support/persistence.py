@@ -1,7 +1,8 @@
 """States to bytes and back: what a streaming application keeps when it stops.
 
-A state is a complete sufficient statistic, so that its leaves are all there is to save. They are written as an npz
-file in memory, under the names that they have in the state, and read without pickle into the structure of a template.
+A state is a complete sufficient statistic, so that its leaves are all there is to save. They are
+written as an npz file in memory, under the names that they have in the state, and read without
+pickle into the structure of a template.
 """
 
 from __future__ import annotations
@@ -19,15 +20,23 @@ __all__ = ["as_words", "from_bytes", "is_key", "read_arrays", "to_bytes"]
 
 Tree = TypeVar("Tree")
 # what numpy and zipfile raise at a file that is none, or is damaged
-READING_ERRORS = (OSError, ValueError, EOFError, KeyError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile)
+READING_ERRORS = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    RuntimeError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+)
 
 
 def to_bytes(state: Any) -> bytes:
     """Return the state of a filter as bytes: an npz file of its leaves, the same for the same state.
 
     Args:
-        state: a state, or any pytree of arrays and random keys: an `Estimate`, a pair (state, time of the last
-            observation), a batch of states.
+        state: a state, or any pytree of arrays and random keys: an `Estimate`, a pair (state, time
+            of the last observation), a batch of states.
 
     Returns:
         What `from_bytes` reads; also a valid file for `numpy.load`.
@@ -40,11 +49,14 @@ def to_bytes(state: Any) -> bytes:
         >>> kf.from_bytes(kf.to_bytes(state), like=state).mean.tolist()
         [0.0, 0.0]
     """
-    arrays: dict[str, Any] = {name: np.asarray(as_words(leaf)) for name, leaf in _named(state).items()}
+    arrays: dict[str, Any] = {
+        name: np.asarray(as_words(leaf)) for name, leaf in _named(state).items()
+    }
     for name, array in arrays.items():
         if array.dtype.kind not in "biufc":
             raise ValueError(
-                f"to_bytes: the leaf {name} has dtype {array.dtype}; expected booleans or numbers that numpy has."
+                f"to_bytes: the leaf {name} has dtype {array.dtype}; expected booleans or numbers"
+                " that numpy has."
                 " Convert it, or keep it outside of the state."
             )
     content = io.BytesIO()
@@ -57,11 +69,12 @@ def from_bytes(data: bytes, like: Tree) -> Tree:
 
     Args:
         data: the bytes.
-        like: a template of the same structure, shapes and dtypes, such as `filter.init(params, key)` or an earlier
-            state. Its values do not matter.
+        like: a template of the same structure, shapes and dtypes, such as `filter.init(params,
+            key)` or an earlier state. Its values do not matter.
 
     Returns:
-        The state, bit for bit; a run that goes on from it gives the results of one that was never interrupted.
+        The state, bit for bit; a run that goes on from it gives the results of one that was never
+        interrupted.
 
     Raises:
         ValueError: if data is no such file or damaged, or does not fit the template.
@@ -70,7 +83,8 @@ def from_bytes(data: bytes, like: Tree) -> Tree:
     template = _named(like)
     if arrays.keys() != template.keys():
         raise ValueError(
-            f"from_bytes: the data hold {_list(arrays)}; expected {_list(template)}, the leaves of `like`."
+            f"from_bytes: the data hold {_list(arrays)}; expected {_list(template)}, the leaves of"
+            " `like`."
             " Make `like` with the filter and the params whose state was saved."
         )
     leaves = [_restored(name, arrays[name], leaf) for name, leaf in template.items()]
@@ -94,7 +108,8 @@ def _read(data: bytes) -> dict[str, np.ndarray]:
         return read_arrays(io.BytesIO(data))
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"from_bytes: the data cannot be read ({error}); expected what to_bytes returned, whole and unchanged."
+            f"from_bytes: the data cannot be read ({error}); expected what to_bytes returned, whole"
+            " and unchanged."
         ) from error
 
 
@@ -128,12 +143,17 @@ def _restored(name: str, array: Any, like: Any) -> Any:
     expected = np.asarray(as_words(like))
     if (array.shape, array.dtype) != (expected.shape, expected.dtype):
         raise ValueError(
-            f"from_bytes: {name} is {array.dtype} of shape {array.shape}; expected {expected.dtype} of shape"
-            f" {expected.shape}, as in `like`. The model, the filter or the precision differ from those of the state."
+            f"from_bytes: {name} is {array.dtype} of shape {array.shape}; expected {expected.dtype}"
+            " of shape"
+            f" {expected.shape}, as in `like`. The model, the filter or the precision differ from"
+            " those of the state."
         )
     if is_key(like):
         return jax.random.wrap_key_data(array, impl=jax.random.key_impl(like))
     restored = jnp.asarray(array)
     if restored.dtype != array.dtype:
-        raise ValueError(f"from_bytes: {name} is {array.dtype}, which JAX has only after enabling x64. Enable it.")
+        raise ValueError(
+            f"from_bytes: {name} is {array.dtype}, which JAX has only after enabling x64. Enable"
+            " it."
+        )
     return restored

@@ -21,7 +21,13 @@ class Pytree:
     def __init_subclass__(cls) -> None:
         jax.tree_util.register_pytree_with_keys(
             cls,
-            lambda x: ([(jax.tree_util.GetAttrKey(f.name), getattr(x, f.name)) for f in dataclasses.fields(cls)], None),
+            lambda x: (
+                [
+                    (jax.tree_util.GetAttrKey(f.name), getattr(x, f.name))
+                    for f in dataclasses.fields(cls)
+                ],
+                None,
+            ),
             lambda _, children: cls.unchecked(*children),
         )
 
@@ -48,7 +54,8 @@ def promote(tree: Any, who: str) -> Any:
         dtype = leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
         if not (jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)):
             raise ValueError(
-                f"{who}: got a leaf of type {dtype}; expected real numbers. Keep masks, indices and names static:"
+                f"{who}: got a leaf of type {dtype}; expected real numbers. Keep masks, indices and"
+                " names static:"
                 " bind them with functools.partial instead of jax.tree_util.Partial."
             )
     arrays = [jnp.asarray(leaf) for leaf in leaves]

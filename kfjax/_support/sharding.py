@@ -1,11 +1,13 @@
 """A batch of trajectories over several devices and processes: the one place that knows there may be more than one.
 
-Trajectories do not know of each other. So the batch is split along its axis over a mesh of devices, everything else is
-copied to each of them, and no result depends on how many there are. With one device every function here leaves what it
-is given as it is; `with jax.default_device(device):` confines the work to one.
+Trajectories do not know of each other. So the batch is split along its axis over a mesh of devices,
+everything else is copied to each of them, and no result depends on how many there are. With one
+device every function here leaves what it is given as it is; `with jax.default_device(device):`
+confines the work to one.
 
-Evaluation splits each chunk over the devices of its process, each process takes its share of the chunks, and results
-are gathered at the end. Training takes each step with all devices of all processes together.
+Evaluation splits each chunk over the devices of its process, each process takes its share of the
+chunks, and results are gathered at the end. Training takes each step with all devices of all
+processes together.
 """
 
 from __future__ import annotations
@@ -65,14 +67,17 @@ def whole(size: int) -> int:
 def vmap(function: Callable, in_axes: tuple[int | None, ...]) -> Callable:
     """Return `jax.vmap(function, in_axes)`, each device of this process its part of the batch, which is a `whole` one.
 
-    What the function needs of tracers is an argument: axis None for what all trajectories share, else 0.
+    What the function needs of tracers is an argument: axis None for what all trajectories share,
+    else 0.
     """
     batched = jax.vmap(function, in_axes)
     if len(devices := local_devices()) == 1:
         return batched
     specs = tuple(P() if axis is None else P(AXIS) for axis in in_axes)
     # what a scan carries may start the same on all devices and become different: nothing to check
-    return jax.shard_map(batched, mesh=_over(devices).mesh, in_specs=specs, out_specs=P(AXIS), check_vma=False)
+    return jax.shard_map(
+        batched, mesh=_over(devices).mesh, in_specs=specs, out_specs=P(AXIS), check_vma=False
+    )
 
 
 def place(batch: Any) -> Any:
@@ -109,12 +114,18 @@ def copied(tree: Any) -> Any:
 
 def _constrained(tree: Any, *axes: str) -> Any:
     devices = all_devices()
-    return tree if len(devices) == 1 else jax.lax.with_sharding_constraint(tree, _over(devices, *axes))
+    return (
+        tree if len(devices) == 1 else jax.lax.with_sharding_constraint(tree, _over(devices, *axes))
+    )
 
 
 def home(tree: Any) -> Any:
     """Return copies that are on every device as ordinary arrays."""
-    return tree if len(all_devices()) == 1 else jax.tree.map(lambda a: jnp.asarray(np.asarray(a)), tree)
+    return (
+        tree
+        if len(all_devices()) == 1
+        else jax.tree.map(lambda a: jnp.asarray(np.asarray(a)), tree)
+    )
 
 
 def share(jobs: int) -> range:

@@ -18,17 +18,19 @@ OPTIONS = {
 def set_xla_options() -> str:
     """Set the options of XLA that make filters faster on a CPU, for this process; call it before anything else of JAX.
 
-    A filter of a single trajectory runs several times faster, since its loop over time is compiled as one function;
-    batches are about as fast, and everything compiles faster (`python -m benchmarks.speed` measures both). Results
-    differ by rounding. Without it
-    nothing is set; the command line calls it for `compare`, `filter` and `train`. What `XLA_FLAGS` says already stays
-    as it is, which is also the way to turn an option off. On a GPU or TPU it changes nothing but work on the host.
+    A filter of a single trajectory runs several times faster, since its loop over time is compiled
+    as one function; batches are about as fast, and everything compiles faster (`python -m
+    benchmarks.speed` measures both). Results differ by rounding. Without it nothing is set; the
+    command line calls it for `compare`, `filter` and `train`. What `XLA_FLAGS` says already stays
+    as it is, which is also the way to turn an option off. On a GPU or TPU it changes nothing but
+    work on the host.
 
     Returns:
         The value of the environment variable `XLA_FLAGS` from now on.
 
     Raises:
-        ValueError: if JAX has started, or XLA_FLAGS has an option that is harmful together with these.
+        ValueError: if JAX has started, or XLA_FLAGS has an option that is harmful together with
+            these.
 
     Example:
         >>> import kfjax as kf  # doctest: +SKIP
@@ -36,13 +38,15 @@ def set_xla_options() -> str:
     """
     if backends_are_initialized():
         raise ValueError(
-            "set_xla_options: JAX has started and reads no more options; expected a call before the first array is"
+            "set_xla_options: JAX has started and reads no more options; expected a call before the"
+            " first array is"
             " made. Put it right after `import kfjax as kf`."
         )
     flags = os.environ.get("XLA_FLAGS", "").split()
     if any(flag.startswith(EXTRA) and "multi_output_fusion=true" in flag for flag in flags):
         raise ValueError(
-            f"set_xla_options: XLA_FLAGS is {' '.join(flags)!r}; expected no xla_cpu_use_multi_output_fusion, which"
+            f"set_xla_options: XLA_FLAGS is {' '.join(flags)!r}; expected no"
+            " xla_cpu_use_multi_output_fusion, which"
             " makes loops that are compiled as one function many times slower. Remove it."
         )
     given = {flag.split("=")[0] for flag in flags}

@@ -27,7 +27,8 @@ def run_trajectory(
 
     Args:
         filter: the `Filter`.
-        params: its parameters; the mean of their prior is replaced where the data give initial states.
+        params: its parameters; the mean of their prior is replaced where the data give initial
+            states.
         trajectory: a `Dataset` without its leading axis, as seen inside `jax.vmap`.
         key: random key for filters that draw.
         emit: what to keep of every step, as in `kfjax.run`.
@@ -36,7 +37,8 @@ def run_trajectory(
         The final state and the stacked outputs of emit, as `kfjax.run`.
 
     Raises:
-        ValueError: as `kfjax.run`, or if there are initial states and no model in params to put them in.
+        ValueError: as `kfjax.run`, or if there are initial states and no model in params to put
+            them in.
     """
     return run(
         filter,
@@ -56,7 +58,8 @@ def start_at(params: Any, mean: Array | None) -> Any:
         return params
     if (model := model_of(params)) is None:
         raise ValueError(
-            f"the data have initial states, but params ({type(params).__name__}) no model to put them in; expected a"
+            f"the data have initial states, but params ({type(params).__name__}) no model to put"
+            " them in; expected a"
             " StateSpaceModel. Leave initial out."
         )
     return with_model(params, prior=Gaussian(mean, model.prior.cov))

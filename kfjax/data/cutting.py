@@ -37,13 +37,15 @@ def first_steps(data: Dataset, steps: int) -> Dataset:
 def pieces(data: Dataset, steps: int, *, initial: Any = None) -> Dataset:
     """Cut every trajectory into short ones, each of which starts at its true state ("V2" of the KalmanNet paper).
 
-    Piece k holds the steps from k `steps` + 1 on, and its `initial` is the true state one step before. The last piece
-    of a trajectory may be shorter; nothing is left out. The pieces of a trajectory follow each other.
+    Piece k holds the steps from k `steps` + 1 on, and its `initial` is the true state one step
+    before. The last piece of a trajectory may be shorter; nothing is left out. The pieces of a
+    trajectory follow each other.
 
     Args:
         data: trajectories with true states.
         steps: the length of a piece, at least 1.
-        initial: mean of x_0 [n] of every first piece, such as `model.prior.mean`; may be left out where data has them.
+        initial: mean of x_0 [n] of every first piece, such as `model.prior.mean`; may be left out
+            where data has them.
 
     Returns:
         A `Dataset` with `initial`.
@@ -59,21 +61,31 @@ def pieces(data: Dataset, steps: int, *, initial: Any = None) -> Dataset:
     _check_steps("pieces", steps)
     if data.state is None or (data.initial is None and initial is None):
         raise ValueError(
-            "pieces: got data without true states or initial ones; expected both, since every piece starts at one."
-            " Pass initial=model.prior.mean, or train with fit(..., window=) or on kfjax.data.first_steps."
+            "pieces: got data without true states or initial ones; expected both, since every piece"
+            " starts at one."
+            " Pass initial=model.prior.mean, or train with fit(..., window=) or on"
+            " kfjax.data.first_steps."
         )
-    first = data.initial if data.initial is not None else np.broadcast_to(initial, (data.size, np.shape(initial)[-1]))
+    first = (
+        data.initial
+        if data.initial is not None
+        else np.broadcast_to(initial, (data.size, np.shape(initial)[-1]))
+    )
     steps = min(steps, data.steps)
     padded = whole_windows(data, steps)
     count = padded.steps // steps
     starts = np.concatenate([first[:, None], padded.state[:, steps - 1 : -1 : steps]], axis=1)
     length = np.clip(data.lengths[:, None] - steps * np.arange(count), 0, steps)
-    cut = jax.tree.map(lambda a: a.reshape(-1, steps, *a.shape[2:])[length.ravel() > 0], _series(padded))
+    cut = jax.tree.map(
+        lambda a: a.reshape(-1, steps, *a.shape[2:])[length.ravel() > 0], _series(padded)
+    )
     starts, length = starts[length > 0], length[length > 0]
     if np.isnan(starts).any():
         raise ValueError(
-            f"pieces: the state is not known where {np.isnan(starts).any(-1).sum()} of {len(starts)} pieces start;"
-            " expected known states every `steps` steps. Choose other steps, or train with fit(..., window=)."
+            f"pieces: the state is not known where {np.isnan(starts).any(-1).sum()} of"
+            f" {len(starts)} pieces start;"
+            " expected known states every `steps` steps. Choose other steps, or train with fit(...,"
+            " window=)."
         )
     obs, state, inputs, observed = cut
     return Dataset(obs, state, inputs, length, observed, starts, dtype=data.dtype)
@@ -99,7 +111,9 @@ def whole_windows(data: Dataset, steps: int) -> Dataset:
 
     obs, state, inputs = jax.tree.map(longer, (data.obs, data.state, data.inputs))
     observed = None if data.observed is None else longer(data.observed, True)
-    return Dataset.unchecked(obs, state, inputs, data.lengths.astype(np.int32), observed, data.initial)
+    return Dataset.unchecked(
+        obs, state, inputs, data.lengths.astype(np.int32), observed, data.initial
+    )
 
 
 def window_at(batch: Dataset, start: int | Array, steps: int) -> Dataset:

@@ -27,21 +27,26 @@ class _Typed(Pytree):
 class Dataset(_Typed):
     """N trajectories of T steps, x_1..x_T and y_1..y_T, checked when made; every array has a leading axis of N.
 
-    A pytree: `jax.vmap` over it sees one trajectory at a time. NaN in `obs` becomes the mask. Entries after a
-    trajectory's `length` never count, whatever they are. Arrays are kept in main memory (numpy) until they are used.
+    A pytree: `jax.vmap` over it sees one trajectory at a time. NaN in `obs` becomes the mask.
+    Entries after a trajectory's `length` never count, whatever they are. Arrays are kept in main
+    memory (numpy) until they are used.
 
     Attributes:
         obs: observations [N, T, m], NaN where missing; kept with 0 there.
-        state: true states [N, T, n], NaN where not known (errors are then taken over what is known), or None.
-        inputs: any pytree of [N, T, ...], or None; inputs[:, t-1] is u_t, which takes x_{t-1} to x_t.
+        state: true states [N, T, n], NaN where not known (errors are then taken over what is
+            known), or None.
+        inputs: any pytree of [N, T, ...], or None; inputs[:, t-1] is u_t, which takes x_{t-1} to
+            x_t.
         length: [N] integers from 1 to T, or None if all trajectories have T steps.
-        observed: booleans [N, T] or [N, T, m]; default all that is not NaN. Kept as [N, T, m], or None if all was seen.
+        observed: booleans [N, T] or [N, T, m]; default all that is not NaN. Kept as [N, T, m], or
+            None if all was seen.
         initial: [N, n] prior means of x_0 in place of the model's own, or None.
-        dtype: of the floats; default that of jax (float32 unless x64 is enabled). Integer inputs stay integers.
+        dtype: of the floats; default that of jax (float32 unless x64 is enabled). Integer inputs
+            stay integers.
 
     Raises:
-        ValueError: if shapes do not fit, if something infinite or (but for `obs` and `state`) NaN counts, or if
-            `observed` marks a NaN as seen.
+        ValueError: if shapes do not fit, if something infinite or (but for `obs` and `state`) NaN
+            counts, or if `observed` marks a NaN as seen.
 
     Example:
         >>> data = kf.Dataset([[[1.0], [jnp.nan], [3.0]], [[0.0], [1.0], [jnp.inf]]], length=[3, 2])
@@ -63,17 +68,32 @@ class Dataset(_Typed):
         dtype = np.dtype(jax.dtypes.canonicalize_dtype(float) if dtype is None else dtype)
         obs = _floats("obs", self.obs, dtype)
         if obs.ndim != 3 or 0 in obs.shape:
-            remedy = " One trajectory is obs[None]; scalar observations are obs[..., None]." if obs.ndim < 3 else ""
-            raise ValueError(f"Dataset: obs has shape {obs.shape}; expected [N, T, m], none of them 0.{remedy}")
+            remedy = (
+                " One trajectory is obs[None]; scalar observations are obs[..., None]."
+                if obs.ndim < 3
+                else ""
+            )
+            raise ValueError(
+                f"Dataset: obs has shape {obs.shape}; expected [N, T, m], none of them 0.{remedy}"
+            )
         N, T, _ = obs.shape
         length = _lengths(self.length, N, T)
         active = np.arange(T) < (np.full(N, T) if length is None else length)[:, None]
         obs, observed = _mask(obs, self.observed, active)
-        values = {"obs": obs, "length": length, "observed": observed, "state": None, "inputs": None, "initial": None}
+        values = {
+            "obs": obs,
+            "length": length,
+            "observed": observed,
+            "state": None,
+            "inputs": None,
+            "initial": None,
+        }
         if self.state is not None:
             values["state"] = _states(self.state, dtype, active)
         if self.inputs is not None:
-            values["inputs"] = jax.tree.map(lambda a: _series("inputs", a, dtype, active), self.inputs)
+            values["inputs"] = jax.tree.map(
+                lambda a: _series("inputs", a, dtype, active), self.inputs
+            )
         if self.initial is not None:
             values["initial"] = _initial(self.initial, dtype, N)
         for name, value in values.items():
@@ -116,7 +136,9 @@ class Dataset(_Typed):
             index = np.asarray(index)
         chosen = take(self, index)
         if chosen.size == 0:
-            raise ValueError(f"Dataset: the index leaves no trajectory of {self.size}; expected at least one.")
+            raise ValueError(
+                f"Dataset: the index leaves no trajectory of {self.size}; expected at least one."
+            )
         return chosen
 
     def split(self, *parts: float) -> tuple[Dataset, ...]:
@@ -139,9 +161,14 @@ class Dataset(_Typed):
         whole = all(isinstance(part, (int, np.integer)) for part in parts)
         limit = self.size if whole else 1.0
         bounds = [0, *np.round(np.cumsum(parts) * (self.size / limit), 6).astype(int).tolist()]
-        if not parts or any(a >= b for a, b in itertools.pairwise(bounds)) or sum(parts) > limit + 1e-6:
+        if (
+            not parts
+            or any(a >= b for a, b in itertools.pairwise(bounds))
+            or sum(parts) > limit + 1e-6
+        ):
             raise ValueError(
-                f"Dataset.split: got {parts} of {self.size} trajectories; expected parts that are not empty, at most"
+                f"Dataset.split: got {parts} of {self.size} trajectories; expected parts that are"
+                " not empty, at most"
                 f" {self.size} together (or 1.0, as fractions)."
             )
         return tuple(self[a:b] for a, b in itertools.pairwise(bounds))
@@ -186,7 +213,9 @@ def _lengths(length: Any, N: int, T: int) -> np.ndarray | None:
     return None if (array == T).all() else array.astype(np.int32)
 
 
-def _mask(obs: np.ndarray, observed: Any, active: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+def _mask(
+    obs: np.ndarray, observed: Any, active: np.ndarray
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Turn NaN into the mask; both are cleared after the end."""
     missing = np.isnan(obs)
     if observed is None:
@@ -195,36 +224,52 @@ def _mask(obs: np.ndarray, observed: Any, active: np.ndarray) -> tuple[np.ndarra
         seen = np.asarray(observed)
         if seen.dtype.kind not in "biu" or seen.shape not in (obs.shape, obs.shape[:2]):
             raise ValueError(
-                f"Dataset: observed has shape {seen.shape} and dtype {seen.dtype}; expected booleans {obs.shape[:2]}"
+                f"Dataset: observed has shape {seen.shape} and dtype {seen.dtype}; expected"
+                f" booleans {obs.shape[:2]}"
                 f" or {obs.shape}, as obs."
             )
         seen = np.broadcast_to(seen.astype(bool).reshape(*obs.shape[:2], -1), obs.shape)
         if (seen & missing & active[..., None]).any():
             raise ValueError(
-                "Dataset: obs has NaN where observed is True; expected numbers there. Leave observed out (NaN is then"
+                "Dataset: obs has NaN where observed is True; expected numbers there. Leave"
+                " observed out (NaN is then"
                 " missing), or set it to False there."
             )
     seen = seen | ~active[..., None]
     obs = np.where(seen & active[..., None], obs, 0)
     if np.isinf(obs).any():
-        raise ValueError("Dataset: obs has infinite entries; expected numbers, or NaN where missing.")
+        raise ValueError(
+            "Dataset: obs has infinite entries; expected numbers, or NaN where missing."
+        )
     if not (seen & active[..., None]).any():
         raise ValueError("Dataset: obs has no number at all that was observed; expected some.")
     return obs, None if seen.all() else seen
 
 
-def _series(name: str, value: Any, dtype: np.dtype, active: np.ndarray, *, nan: bool = False) -> np.ndarray:
+def _series(
+    name: str, value: Any, dtype: np.dtype, active: np.ndarray, *, nan: bool = False
+) -> np.ndarray:
     """Check an array [N, T, ...]; what stands after the end is cleared."""
     array = _floats(name, value, dtype)
     if array.shape[:2] != active.shape:
         raise ValueError(
-            f"Dataset: {name} has shape {array.shape}; expected {active.shape[0]} trajectories of {active.shape[1]}"
+            f"Dataset: {name} has shape {array.shape}; expected {active.shape[0]} trajectories of"
+            f" {active.shape[1]}"
             " steps, as obs."
         )
-    array = np.where(active.reshape(active.shape + (1,) * (array.ndim - 2)), array, np.zeros((), array.dtype))
+    array = np.where(
+        active.reshape(active.shape + (1,) * (array.ndim - 2)), array, np.zeros((), array.dtype)
+    )
     if array.dtype.kind == "f" and (np.isinf(array).any() or (np.isnan(array).any() and not nan)):
-        remedy = "numbers, or NaN where not known." if nan else "finite numbers. Fill the gaps, or cut with length."
-        raise ValueError(f"Dataset: {name} has {'infinite' if nan else 'NaN or infinite'} entries; expected {remedy}")
+        remedy = (
+            "numbers, or NaN where not known."
+            if nan
+            else "finite numbers. Fill the gaps, or cut with length."
+        )
+        raise ValueError(
+            f"Dataset: {name} has {'infinite' if nan else 'NaN or infinite'} entries; expected"
+            f" {remedy}"
+        )
     return array
 
 
@@ -235,7 +280,9 @@ def _states(value: Any, dtype: np.dtype, active: np.ndarray) -> np.ndarray:
         N, T = active.shape
         raise ValueError(f"Dataset: state has shape {array.shape}; expected ({N}, {T}, n).")
     if np.isnan(array[active]).all():
-        raise ValueError("Dataset: state has no number at all; expected some. Leave it out if it is not known.")
+        raise ValueError(
+            "Dataset: state has no number at all; expected some. Leave it out if it is not known."
+        )
     return array
 
 
@@ -243,5 +290,8 @@ def _initial(value: Any, dtype: np.dtype, N: int) -> np.ndarray:
     """Check the initial means [N, n]."""
     array = _floats("initial", value, dtype)
     if array.ndim != 2 or array.shape[0] != N or not np.isfinite(array).all():
-        raise ValueError(f"Dataset: initial has shape {array.shape}; expected finite numbers ({N}, n), one row each.")
+        raise ValueError(
+            f"Dataset: initial has shape {array.shape}; expected finite numbers ({N}, n), one row"
+            " each."
+        )
     return array

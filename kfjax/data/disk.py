@@ -1,7 +1,8 @@
 """Arrays that stay on disk: .npy files of which rows are read when they are asked for.
 
-They are read, not mapped into memory: the kernel maps up to two megabytes around every row that is touched, so that a
-random batch would look, and in some containers count, as if it were hundreds of megabytes.
+They are read, not mapped into memory: the kernel maps up to two megabytes around every row that is
+touched, so that a random batch would look, and in some containers count, as if it were hundreds of
+megabytes.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ __all__ = ["DiskArray", "on_disk", "take"]
 class DiskArray:
     """Consecutive rows of an array in a .npy file.
 
-    `a[2:5]` are fewer rows, still on disk; `a[3]`, `a[[4, 1]]` and `a[mask]` are read as numpy arrays; `np.asarray(a)`
-    and any other index read everything.
+    `a[2:5]` are fewer rows, still on disk; `a[3]`, `a[[4, 1]]` and `a[mask]` are read as numpy
+    arrays; `np.asarray(a)` and any other index read everything.
 
     Attributes:
         path: of the file.
@@ -64,7 +65,9 @@ class DiskArray:
         if isinstance(index, slice) and index.step in (None, 1):
             first, last, _ = index.indices(len(self))
             shape = (max(last - first, 0), *self.shape[1:])
-            return dataclasses.replace(self, shape=shape, offset=self.offset + first * self.row_bytes)
+            return dataclasses.replace(
+                self, shape=shape, offset=self.offset + first * self.row_bytes
+            )
         if isinstance(index, (list, np.ndarray)):
             return self._read(np.asarray(index))
         return np.asarray(self)[index]
@@ -76,17 +79,28 @@ class DiskArray:
 
     def _read(self, index: np.ndarray) -> np.ndarray:
         """Read rows [K] by number, or by a mask [N]."""
-        index = np.flatnonzero(index) if index.dtype == bool else np.where(index < 0, index + len(self), index)
+        index = (
+            np.flatnonzero(index)
+            if index.dtype == bool
+            else np.where(index < 0, index + len(self), index)
+        )
         if index.size and not (index.min() >= 0 and index.max() < len(self)):
-            raise IndexError(f"{self.path}: rows {index.min()} to {index.max()}; expected 0 to {len(self) - 1}.")
+            raise IndexError(
+                f"{self.path}: rows {index.min()} to {index.max()}; expected 0 to {len(self) - 1}."
+            )
         rows = np.empty((len(index), *self.shape[1:]), self.dtype)
         with self.path.open("rb") as file:
             start = 0
-            for run in np.split(index, np.flatnonzero(np.diff(index) != 1) + 1) if index.size else ():
+            for run in (
+                np.split(index, np.flatnonzero(np.diff(index) != 1) + 1) if index.size else ()
+            ):
                 file.seek(self.offset + int(run[0]) * self.row_bytes)
                 part = rows[start : start + len(run)]
                 if file.readinto(part.data.cast("B")) != part.nbytes:
-                    raise ValueError(f"{self.path} ends before row {run[-1]}; expected a whole file. Write it again.")
+                    raise ValueError(
+                        f"{self.path} ends before row {run[-1]}; expected a whole file. Write it"
+                        " again."
+                    )
                 start += len(run)
         return rows
 

@@ -1,10 +1,11 @@
 """Data sets larger than memory: a folder with one .npy file per array, of which rows are read when they are needed.
 
-Of the formats for this, .npy is the one that needs nothing: numpy has written it unchanged since 2007, a trajectory is
-one contiguous piece of a file, a random batch is as many reads, and the kernel caches what fits. Zarr, HDF5 and
-ArrayRecord (with Grain) compress and reach into object stores, at the price of a dependency and of decoding a chunk for
-every row; whoever has data there converts once, part by part, with `write_folder`. An .npz file is a zip archive, whose
-members have no rows that could be read alone.
+Of the formats for this, .npy is the one that needs nothing: numpy has written it unchanged since
+2007, a trajectory is one contiguous piece of a file, a random batch is as many reads, and the
+kernel caches what fits. Zarr, HDF5 and ArrayRecord (with Grain) compress and reach into object
+stores, at the price of a dependency and of decoding a chunk for every row; whoever has data there
+converts once, part by part, with `write_folder`. An .npz file is a zip archive, whose members have
+no rows that could be read alone.
 """
 
 from __future__ import annotations
@@ -40,11 +41,13 @@ def write_folder(folder: str | Path, parts: Dataset | Iterable[Dataset]) -> None
 
     Args:
         folder: where; it appears whole or not at all.
-        parts: a `Dataset`, or any iterable of them, such as a generator that simulates or reads one after the other;
-            alike in all but the number of trajectories. Inputs are an array, or a dict of arrays.
+        parts: a `Dataset`, or any iterable of them, such as a generator that simulates or reads one
+            after the other; alike in all but the number of trajectories. Inputs are an array, or a
+            dict of arrays.
 
     Raises:
-        ValueError: if there is something at that place, there is no part, or a part is unlike the first.
+        ValueError: if there is something at that place, there is no part, or a part is unlike the
+            first.
 
     Example:
         >>> import tempfile
@@ -56,7 +59,10 @@ def write_folder(folder: str | Path, parts: Dataset | Iterable[Dataset]) -> None
     """
     folder = Path(folder)
     if folder.exists():
-        raise ValueError(f"write_folder: {folder} exists; expected a new folder. Choose another name, or delete it.")
+        raise ValueError(
+            f"write_folder: {folder} exists; expected a new folder. Choose another name, or delete"
+            " it."
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     place = folder.with_name(f".{folder.name}.{os.getpid()}")
     place.mkdir()
@@ -72,9 +78,10 @@ def write_folder(folder: str | Path, parts: Dataset | Iterable[Dataset]) -> None
 def read_folder(folder: str | Path) -> Dataset:
     """Return the trajectories that `write_folder` wrote, without reading them.
 
-    The arrays of the `Dataset` stay in the files. `kfjax.compare` and `kfjax.training.fit` copy a chunk or a
-    batch at a time, as does `data[[3, 1, 4]]`; `data[:1000]` and `data.split(0.8, 0.2)` stay on disk. What makes new
-    trajectories of them (`kfjax.data.pieces` and its like) reads everything; functions of jax take rows in memory only.
+    The arrays of the `Dataset` stay in the files. `kfjax.compare` and `kfjax.training.fit` copy a
+    chunk or a batch at a time, as does `data[[3, 1, 4]]`; `data[:1000]` and `data.split(0.8, 0.2)`
+    stay on disk. What makes new trajectories of them (`kfjax.data.pieces` and its like) reads
+    everything; functions of jax take rows in memory only.
 
     Args:
         folder: of `write_folder`.
@@ -84,10 +91,18 @@ def read_folder(folder: str | Path) -> Dataset:
     """
     folder = Path(folder)
     if not is_folder(folder):
-        raise ValueError(f"read_folder: {folder} has no {SEAL}; expected a folder of kfjax.data.write_folder.")
+        raise ValueError(
+            f"read_folder: {folder} has no {SEAL}; expected a folder of kfjax.data.write_folder."
+        )
     about = json.loads((folder / SEAL).read_text())
-    arrays: dict[str, Any] = {name: _opened(folder / f"{name}.npy", *known) for name, known in about["arrays"].items()}
-    named = {name.removeprefix(f"{INPUTS}_"): a for name, a in arrays.items() if name.startswith(f"{INPUTS}_")}
+    arrays: dict[str, Any] = {
+        name: _opened(folder / f"{name}.npy", *known) for name, known in about["arrays"].items()
+    }
+    named = {
+        name.removeprefix(f"{INPUTS}_"): a
+        for name, a in arrays.items()
+        if name.startswith(f"{INPUTS}_")
+    }
     if "length" in arrays:
         arrays["length"] = np.asarray(arrays["length"])
     arrays = {INPUTS: named or None} | arrays
@@ -98,9 +113,13 @@ def _opened(path: Path, shape: list[int], dtype: str) -> DiskArray:
     try:
         array = DiskArray.open(path)
     except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"read_folder: {path} cannot be read ({error}); write the folder again.") from error
+        raise ValueError(
+            f"read_folder: {path} cannot be read ({error}); write the folder again."
+        ) from error
     if (list(array.shape), str(array.dtype)) != (shape, dtype):
-        raise ValueError(f"read_folder: {path} is {array.dtype} {array.shape}; expected {dtype} {tuple(shape)}.")
+        raise ValueError(
+            f"read_folder: {path} is {array.dtype} {array.shape}; expected {dtype} {tuple(shape)}."
+        )
     return array
 
 
@@ -117,7 +136,8 @@ def _write_parts(place: Path, parts: Iterable[Dataset]) -> dict[str, Any]:
             }
             if arrays.keys() != files.keys():
                 raise ValueError(
-                    f"write_folder: a part has {', '.join(arrays)}; expected {', '.join(files)}, as the first part."
+                    f"write_folder: a part has {', '.join(arrays)}; expected {', '.join(files)}, as"
+                    " the first part."
                 )
             for name, array in arrays.items():
                 files[name].append(name, array)
@@ -126,10 +146,15 @@ def _write_parts(place: Path, parts: Iterable[Dataset]) -> dict[str, Any]:
             file.header()
     if not files:
         raise ValueError("write_folder: got no part; expected at least one Dataset.")
-    for name in ("observed", "length") if full else ():  # most data have all steps, and miss nothing
+    for name in (
+        ("observed", "length") if full else ()
+    ):  # most data have all steps, and miss nothing
         (place / f"{name}.npy").unlink()
         del files[name]
-    return {"format": 1, "arrays": {name: [list(file.shape), str(file.dtype)] for name, file in files.items()}}
+    return {
+        "format": 1,
+        "arrays": {name: [list(file.shape), str(file.dtype)] for name, file in files.items()},
+    }
 
 
 def _arrays(part: Dataset) -> Iterator[tuple[str, np.ndarray]]:
@@ -137,11 +162,18 @@ def _arrays(part: Dataset) -> Iterator[tuple[str, np.ndarray]]:
     if not isinstance(part, Dataset):
         raise ValueError(f"write_folder: a part is {type(part).__name__}; expected a Dataset.")
     inputs, shape = part.inputs, part.obs.shape
-    if not jax.tree_util.all_leaves(inputs.values() if isinstance(inputs, dict) else [inputs]) and inputs is not None:
-        raise ValueError("write_folder: the inputs are nested; expected an array, or a dict of arrays.")
+    if (
+        not jax.tree_util.all_leaves(inputs.values() if isinstance(inputs, dict) else [inputs])
+        and inputs is not None
+    ):
+        raise ValueError(
+            "write_folder: the inputs are nested; expected an array, or a dict of arrays."
+        )
     yield "observed", np.broadcast_to(True, shape) if part.observed is None else part.observed
     yield "length", part.lengths.astype(np.int32)
-    yield from ((name, a) for name in ("obs", "state", "initial") if (a := getattr(part, name)) is not None)
+    yield from (
+        (name, a) for name in ("obs", "state", "initial") if (a := getattr(part, name)) is not None
+    )
     if isinstance(inputs, dict):
         yield from ((f"{INPUTS}_{name}", array) for name, array in inputs.items())
     elif inputs is not None:
@@ -158,14 +190,19 @@ class _Growing:
     def header(self) -> None:
         """Write the shape as it is now."""
         self.file.seek(0)
-        about = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": self.shape}
+        about = {
+            "descr": np.lib.format.dtype_to_descr(self.dtype),
+            "fortran_order": False,
+            "shape": self.shape,
+        }
         np.lib.format.write_array_header_1_0(self.file, about)
 
     def append(self, name: str, rows: np.ndarray) -> None:
         """Write more rows."""
         if (rows.dtype, rows.shape[1:]) != (self.dtype, self.shape[1:]):
             raise ValueError(
-                f"write_folder: {name} of a part is {rows.dtype} {rows.shape}; expected {self.dtype} (N, "
+                f"write_folder: {name} of a part is {rows.dtype} {rows.shape}; expected"
+                f" {self.dtype} (N, "
                 f"{', '.join(map(str, self.shape[1:]))}), as in the first part."
             )
         self.file.write(np.ascontiguousarray(rows).data)

@@ -22,19 +22,20 @@ def is_indoor_uwb(path: str | Path) -> bool:
 def read_indoor_uwb(folder: str | Path) -> Dataset:
     """Read the Labyrinth data set (T. Pfeifer, TU Chemnitz): one trajectory whose steps are the range measurements.
 
-    Step t is the t-th range in order of time, to one of four anchors in turn; x_0 is at time 0 of the record's clock.
-    Odometry and ground truth are interpolated linearly at the time of the range (in the published record all stamps
-    coincide); the speeds reported at t are taken to hold since the range before.
+    Step t is the t-th range in order of time, to one of four anchors in turn; x_0 is at time 0 of
+    the record's clock. Odometry and ground truth are interpolated linearly at the time of the range
+    (in the published record all stamps coincide); the speeds reported at t are taken to hold since
+    the range before.
 
     Args:
         folder: where `Indoor_UWB_Input.txt` and `Indoor_UWB_GT.txt` are.
 
     Returns:
-        A `Dataset` with N = 1 and
-        obs [1, T, 1]: range in metres, outliers included;
-        state [1, T, 3]: true x and y in metres at the time of the range; the heading is not known (NaN);
-        inputs: dict of `dt` [1, T] (s), `anchor` [1, T, 2] (x, y in m), `anchor_id` [1, T] (integer), `right`, `left`
-        and `lateral` [1, T] (speeds of the wheels and sideways, m/s), `wheel_base` [1, T] (m).
+        A `Dataset` with N = 1 and obs [1, T, 1]: range in metres, outliers included; state [1, T,
+        3]: true x and y in metres at the time of the range; the heading is not known (NaN); inputs:
+        dict of `dt` [1, T] (s), `anchor` [1, T, 2] (x, y in m), `anchor_id` [1, T] (integer),
+        `right`, `left` and `lateral` [1, T] (speeds of the wheels and sideways, m/s), `wheel_base`
+        [1, T] (m).
 
     Raises:
         ValueError: if a file is missing, or a line is not as the data set's readme says.
@@ -61,24 +62,34 @@ def read_indoor_uwb(folder: str | Path) -> Dataset:
         "wheel_base": then(base),
     }
     state = np.stack([true(true_x), true(true_y), np.full(len(time), np.nan)], axis=-1)
-    return Dataset(distance[None, :, None], state[None], {name: value[None] for name, value in inputs.items()})
+    return Dataset(
+        distance[None, :, None], state[None], {name: value[None] for name, value in inputs.items()}
+    )
 
 
 def _rows(path: Path) -> list[list[str]]:
     if not path.is_file():
-        raise ValueError(f"read_indoor_uwb: there is no file {path}; expected the Labyrinth data set in that folder.")
+        raise ValueError(
+            f"read_indoor_uwb: there is no file {path}; expected the Labyrinth data set in that"
+            " folder."
+        )
     return [line.split() for line in path.read_text().splitlines() if line.strip()]
 
 
 def _table(rows: list[list[str]], kind: str, columns: int, path: Path) -> np.ndarray:
     """Return the leading columns of the rows of one kind, as [columns, rows] sorted by time."""
     try:
-        table = np.array([[float(text) for text in row[1 : 1 + columns]] for row in rows if row[0] == kind])
+        table = np.array(
+            [[float(text) for text in row[1 : 1 + columns]] for row in rows if row[0] == kind]
+        )
     except ValueError as error:
-        raise ValueError(f"read_indoor_uwb: {path} has a {kind} row that is not of numbers ({error}).") from error
+        raise ValueError(
+            f"read_indoor_uwb: {path} has a {kind} row that is not of numbers ({error})."
+        ) from error
     if table.ndim != 2 or table.shape[1] != columns:
         raise ValueError(
-            f"read_indoor_uwb: {path} has {kind} rows of shape {table.shape}; expected some, with at least {columns}"
+            f"read_indoor_uwb: {path} has {kind} rows of shape {table.shape}; expected some, with"
+            f" at least {columns}"
             " numbers each."
         )
     return table[np.argsort(table[:, 0], kind="stable")].T

@@ -15,7 +15,11 @@ from kfjax.data.dataset import Dataset
 
 __all__ = ["SPLITS", "npz_splits", "read_npz"]
 
-SPLITS = {"train": ("train_",), "validation": ("validation_", "val_"), "test": ("test_",)}  # the prefixes of the keys
+SPLITS = {
+    "train": ("train_",),
+    "validation": ("validation_", "val_"),
+    "test": ("test_",),
+}  # the prefixes of the keys
 ALIASES = {"init": "initial"}  # other names of the fields of Dataset
 FIELDS = ("obs", "state", "inputs", "length", "observed", "initial")
 
@@ -23,10 +27,11 @@ FIELDS = ("obs", "state", "inputs", "length", "observed", "initial")
 def read_npz(path: str | Path, split: str | None = None) -> Dataset:
     """Read trajectories from an npz file.
 
-    Keys: `obs` [N, T, m] (NaN where missing), and where there are such `state` [N, T, n], `inputs` [N, T, ...] or
-    several `inputs_NAME` (read as a dict by NAME), `length` [N], `observed` [N, T] or [N, T, m], `initial` [N, n]; see
-    `kfjax.Dataset`. One trajectory may leave out the leading axis everywhere. A file may hold parts instead: the same
-    keys with `train_`, `val_` (or `validation_`) and `test_` in front; `*_init` is read as `initial`.
+    Keys: `obs` [N, T, m] (NaN where missing), and where there are such `state` [N, T, n], `inputs`
+    [N, T, ...] or several `inputs_NAME` (read as a dict by NAME), `length` [N], `observed` [N, T]
+    or [N, T, m], `initial` [N, n]; see `kfjax.Dataset`. One trajectory may leave out the leading
+    axis everywhere. A file may hold parts instead: the same keys with `train_`, `val_` (or
+    `validation_`) and `test_` in front; `*_init` is read as `initial`.
 
     Args:
         path: the file.
@@ -36,7 +41,8 @@ def read_npz(path: str | Path, split: str | None = None) -> Dataset:
         The `Dataset`. Keys that mean nothing here are left out with a warning that names them.
 
     Raises:
-        ValueError: if the file is missing or no npz, has no obs or not the split, or its arrays do not fit together.
+        ValueError: if the file is missing or no npz, has no obs or not the split, or its arrays do
+            not fit together.
     """
     if split is not None and split not in SPLITS:
         raise ValueError(f"read_npz: got split {split!r}; {suggest(split, SPLITS)}")
@@ -44,10 +50,15 @@ def read_npz(path: str | Path, split: str | None = None) -> Dataset:
     if "obs" not in arrays and (parts := _splits(arrays)):
         split = split or "test"
         if split not in parts:
-            raise ValueError(f"read_npz: {path} has no {split} part; expected one of {', '.join(parts)}.")
+            raise ValueError(
+                f"read_npz: {path} has no {split} part; expected one of {', '.join(parts)}."
+            )
         arrays = {key: arrays[name] for name in arrays if (key := _after(name, SPLITS[split]))}
     elif split is not None:
-        raise ValueError(f"read_npz: {path} has no parts; got split {split!r}, expected None. Leave the split out.")
+        raise ValueError(
+            f"read_npz: {path} has no parts; got split {split!r}, expected None. Leave the split"
+            " out."
+        )
     try:
         return _dataset(arrays, path)
     except ValueError as error:
@@ -62,7 +73,9 @@ def npz_splits(path: str | Path) -> list[str]:
 
 def _splits(names: Iterable[str]) -> list[str]:
     names = set(names)
-    return [split for split, prefixes in SPLITS.items() if any(p + "obs" in names for p in prefixes)]
+    return [
+        split for split, prefixes in SPLITS.items() if any(p + "obs" in names for p in prefixes)
+    ]
 
 
 def _after(name: str, prefixes: tuple[str, ...]) -> str | None:
@@ -73,13 +86,16 @@ def _after(name: str, prefixes: tuple[str, ...]) -> str | None:
 def _load(path: Path) -> dict[str, np.ndarray]:
     """Return the arrays of an npz file, whatever is wrong as one ValueError."""
     if not path.is_file():
-        raise ValueError(f"read_npz: there is no file {path}; expected an npz file with obs [N, T, m].")
+        raise ValueError(
+            f"read_npz: there is no file {path}; expected an npz file with obs [N, T, m]."
+        )
     try:
         with path.open("rb") as file:  # numpy leaves a file open that it cannot read
             return read_arrays(file)
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"read_npz: {path} cannot be read ({error}); expected an npz file of numbers, as np.savez writes it."
+            f"read_npz: {path} cannot be read ({error}); expected an npz file of numbers, as"
+            " np.savez writes it."
         ) from error
 
 
@@ -88,13 +104,16 @@ def _dataset(arrays: Mapping[str, np.ndarray], path: str | Path) -> Dataset:
     fields = {ALIASES.get(name, name): array for name, array in arrays.items()}
     if "obs" not in fields:
         found = f"got the keys {', '.join(fields)}" if fields else "the file is empty"
-        raise ValueError(f"no observations: {found}; expected obs [N, T, m], or train_obs, val_obs, test_obs.")
+        raise ValueError(
+            f"no observations: {found}; expected obs [N, T, m], or train_obs, val_obs, test_obs."
+        )
     named = {name: fields.pop(name) for name in list(fields) if name.startswith("inputs_")}
     if named and "inputs" in fields:
         raise ValueError(f"got both inputs and {', '.join(named)}; expected one or the other.")
     if unknown := [name for name in fields if name not in FIELDS]:
         warnings.warn(
-            f"{path}: not used: {', '.join(unknown)}; the keys that count are {', '.join(FIELDS)} and inputs_NAME.",
+            f"{path}: not used: {', '.join(unknown)}; the keys that count are {', '.join(FIELDS)}"
+            " and inputs_NAME.",
             stacklevel=4,
         )
     known: dict[str, Any] = {name: fields[name] for name in FIELDS if name in fields}
@@ -111,5 +130,7 @@ def _one(fields: dict[str, Any]) -> dict[str, Any]:
     if "length" in fields:
         one["length"] = fields["length"].reshape(-1)
     if inputs is not None:
-        one["inputs"] = {k: v[None] for k, v in inputs.items()} if isinstance(inputs, dict) else inputs[None]
+        one["inputs"] = (
+            {k: v[None] for k, v in inputs.items()} if isinstance(inputs, dict) else inputs[None]
+        )
     return one

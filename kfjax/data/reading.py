@@ -19,22 +19,28 @@ def read_data(path: str | Path, split: str | None = None) -> Dataset:
 
     Args:
         path: the file or folder.
-        split: "train", "validation" or "test", for an npz file that holds parts; None is "test" there.
+        split: "train", "validation" or "test", for an npz file that holds parts; None is "test"
+            there.
 
     Raises:
         ValueError: if there is nothing that a reader knows, or as the readers.
     """
     path = Path(path)
     if not path.exists():
-        raise ValueError(f"there is no file or folder {path}; expected an npz file, or the folder of a known data set.")
+        raise ValueError(
+            f"there is no file or folder {path}; expected an npz file, or the folder of a known"
+            " data set."
+        )
     if not path.is_dir():
         return read_npz(path, split)
     readers = {read_folder: is_folder, read_indoor_uwb: is_indoor_uwb, read_nclt: is_nclt}
     reader = next((reader for reader, knows in readers.items() if knows(path)), None)
     if reader is None:
         raise ValueError(
-            f"the folder {path} holds no data set that a reader knows; expected one of kfjax.data.write_folder, or"
-            " Indoor_UWB_Input.txt, or odometry_mu.csv and groundtruth.csv in it. Name a file for an npz file."
+            f"the folder {path} holds no data set that a reader knows; expected one of"
+            " kfjax.data.write_folder, or"
+            " Indoor_UWB_Input.txt, or odometry_mu.csv and groundtruth.csv in it. Name a file for"
+            " an npz file."
         )
     if split is not None:
         raise ValueError(f"{path} has no parts; got split {split!r}, expected none. Leave it out.")
@@ -52,7 +58,8 @@ def read_parts(path: str | Path) -> Parts:
         return split_parts(read_data(path))
     if missing := [split for split in SPLITS if split not in splits]:
         raise ValueError(
-            f"{path} holds {' and '.join(splits)} parts but no {' and no '.join(missing)} part; expected all three."
+            f"{path} holds {' and '.join(splits)} parts but no {' and no '.join(missing)} part;"
+            " expected all three."
         )
     train, validation, test = (read_npz(path, split) for split in SPLITS)
     return Parts(train, validation, test)

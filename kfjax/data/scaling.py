@@ -14,7 +14,8 @@ __all__ = ["Standardiser"]
 class Standardiser(NamedTuple):
     """Centre and spread of every channel; a pytree of two arrays, so that it can be saved with parameters.
 
-    Scaling to [0, 1] by minimum and maximum makes a network's corrections tiny, and breaks on the first value outside.
+    Scaling to [0, 1] by minimum and maximum makes a network's corrections tiny, and breaks on the
+    first value outside.
 
     Attributes:
         mean: [d].
@@ -36,7 +37,8 @@ class Standardiser(NamedTuple):
         """Return the scaling that gives each channel mean 0 and standard deviation 1.
 
         Args:
-            values: training data [..., d], NaN where missing. A channel that does not vary is only centred.
+            values: training data [..., d], NaN where missing. A channel that does not vary is only
+                centred.
 
         Raises:
             ValueError: if there is no axis of channels, or a channel has no finite number.
@@ -45,7 +47,8 @@ class Standardiser(NamedTuple):
         rows = array.reshape(-1, array.shape[-1]) if array.ndim > 1 else array
         if array.ndim < 2 or np.isnan(rows).all(0).any() or np.isinf(rows).any():
             raise ValueError(
-                f"Standardiser: got values of shape {array.shape}; expected [..., d] with finite numbers (NaN where"
+                f"Standardiser: got values of shape {array.shape}; expected [..., d] with finite"
+                " numbers (NaN where"
                 " missing) in every channel."
             )
         std = np.nanstd(rows, axis=0)
@@ -65,6 +68,9 @@ class Standardiser(NamedTuple):
     def _like(self, values: Any) -> tuple[Array, Array]:
         """Mean and spread with as many axes as the values."""
         if np.shape(values)[-1:] != self.mean.shape:
-            raise ValueError(f"Standardiser: got values of shape {np.shape(values)}; expected [..., {self.mean.size}].")
+            raise ValueError(
+                f"Standardiser: got values of shape {np.shape(values)}; expected [...,"
+                f" {self.mean.size}]."
+            )
         shape = (1,) * (np.ndim(values) - 1) + self.mean.shape
         return self.mean.reshape(shape), self.std.reshape(shape)

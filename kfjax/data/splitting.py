@@ -21,7 +21,8 @@ class Parts(NamedTuple):
         train: what is fitted.
         validation: what is chosen on.
         test: what is reported.
-        skip: how many leading steps of each part belong to the part before: they are filtered, but do not count.
+        skip: how many leading steps of each part belong to the part before: they are filtered, but
+            do not count.
     """
 
     train: Dataset
@@ -33,8 +34,9 @@ class Parts(NamedTuple):
 def split_parts(data: Dataset, fractions: tuple[float, float, float] = FRACTIONS) -> Parts:
     """Split data into training, validation and test parts, consecutively.
 
-    Three or more trajectories are split by trajectory. One or two are split in time: a later part then starts at the
-    beginning of the record, so that the filter is under way where the part begins, and `skip` says where that is.
+    Three or more trajectories are split by trajectory. One or two are split in time: a later part
+    then starts at the beginning of the record, so that the filter is under way where the part
+    begins, and `skip` says where that is.
 
     Args:
         data: the trajectories, in an order that means nothing.
@@ -52,7 +54,9 @@ def split_parts(data: Dataset, fractions: tuple[float, float, float] = FRACTIONS
         (60, 80, 100, (0, 60, 80))
     """
     if min(fractions) <= 0 or sum(fractions) > 1 + 1e-9:
-        raise ValueError(f"split_parts: got fractions {fractions}; expected three above 0, together at most 1.")
+        raise ValueError(
+            f"split_parts: got fractions {fractions}; expected three above 0, together at most 1."
+        )
     if data.size >= 3:
         a, b, c = _ends(data.size, fractions)
         return Parts(data[:a], data[a:b], data[b:c])
@@ -65,7 +69,8 @@ def _ends(total: int, fractions: tuple[float, float, float]) -> list[int]:
     """Where the three parts end, each at least one long."""
     if total < 3:
         raise ValueError(
-            f"split_parts: got one or two trajectories of {total} steps; expected at least 3, one for each part."
+            f"split_parts: got one or two trajectories of {total} steps; expected at least 3, one"
+            " for each part."
         )
     first, second, third = np.floor(np.cumsum(fractions) * total + 1e-9).astype(int).tolist()
     third = max(third, 3)

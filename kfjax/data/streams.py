@@ -1,8 +1,9 @@
 """Batches for networks that keep their state from one batch to the next: parallel streams, each of them contiguous.
 
-A stateful network hands row b of a batch on to row b of the next one. If that row is not what follows in time, the
-state it starts from belongs to another place, and nothing that is longer than a window can be learned. `fit(window=)`
-does this by itself, trajectory by trajectory; what stands here is for one long record, and for loops of your own.
+A stateful network hands row b of a batch on to row b of the next one. If that row is not what
+follows in time, the state it starts from belongs to another place, and nothing that is longer than
+a window can be learned. `fit(window=)` does this by itself, trajectory by trajectory; what stands
+here is for one long record, and for loops of your own.
 """
 
 from __future__ import annotations
@@ -54,13 +55,18 @@ def as_streams(series: Any, streams: int, steps: int) -> Any:
     total = lengths.pop() if len(lengths) == 1 else 0
     if min(streams, steps) < 1 or total < streams * steps:
         raise ValueError(
-            f"as_streams: got {total} steps for {streams} streams of {steps} steps per window; expected arrays of one"
+            f"as_streams: got {total} steps for {streams} streams of {steps} steps per window;"
+            " expected arrays of one"
             " length, at least streams x steps. Use fewer streams, or shorter windows."
         )
     batches = total // (streams * steps)
 
     def cut(a: Any) -> Any:
-        return a[: batches * streams * steps].reshape(streams, batches, steps, *a.shape[1:]).swapaxes(0, 1)
+        return (
+            a[: batches * streams * steps]
+            .reshape(streams, batches, steps, *a.shape[1:])
+            .swapaxes(0, 1)
+        )
 
     return jax.tree.map(cut, series)
 
@@ -69,7 +75,8 @@ def check_streams(times: Any) -> StreamCheck:
     """Tell whether batches are contiguous streams: run your own batching on `np.arange(T)` in place of the data.
 
     Args:
-        times: integers [K, B, W], the number of the step in the record of every entry of K batches of B rows.
+        times: integers [K, B, W], the number of the step in the record of every entry of K batches
+            of B rows.
 
     Raises:
         ValueError: if they have not three axes.
@@ -86,7 +93,8 @@ def check_streams(times: Any) -> StreamCheck:
     times = np.asarray(times)
     if times.ndim != 3 or times.size == 0 or times.dtype.kind not in "iu":
         raise ValueError(
-            f"check_streams: got {times.dtype} of shape {times.shape}; expected integers [batches, rows, steps]."
+            f"check_streams: got {times.dtype} of shape {times.shape}; expected integers [batches,"
+            " rows, steps]."
         )
     within, across = np.diff(times, axis=2) == 1, times[1:, :, 0] - times[:-1, :, -1] == 1
     fractions = [float(found.mean()) if found.size else 1.0 for found in (within, across)]
@@ -96,8 +104,8 @@ def check_streams(times: Any) -> StreamCheck:
 def parallel_streams(data: Dataset, streams: int) -> Dataset:
     """Cut every trajectory into so many consecutive ones, for `kfjax.training.fit(..., window=)` on long records.
 
-    A stream does not start at x_0: leave the first steps of a window out of the loss (`Rollout(burn_in=)`), or use
-    `kfjax.data.pieces`, where the true states are known.
+    A stream does not start at x_0: leave the first steps of a window out of the loss
+    (`Rollout(burn_in=)`), or use `kfjax.data.pieces`, where the true states are known.
 
     Args:
         data: trajectories.
@@ -111,12 +119,19 @@ def parallel_streams(data: Dataset, streams: int) -> Dataset:
         Dataset(8 trajectories of 125 steps, m=2)
     """
     if not 1 <= streams <= data.steps:
-        raise ValueError(f"parallel_streams: streams is {streams}; expected 1 to {data.steps}, the number of steps.")
+        raise ValueError(
+            f"parallel_streams: streams is {streams}; expected 1 to {data.steps}, the number of"
+            " steps."
+        )
     steps = -(-data.steps // streams)
     padded = whole_windows(data, steps)
     count = padded.steps // steps
     length = np.clip(data.lengths[:, None] - steps * np.arange(count), 0, steps).ravel()
     series = (padded.obs, padded.state, padded.inputs, padded.observed)
-    obs, state, inputs, observed = jax.tree.map(lambda a: a.reshape(-1, steps, *a.shape[2:])[length > 0], series)
+    obs, state, inputs, observed = jax.tree.map(
+        lambda a: a.reshape(-1, steps, *a.shape[2:])[length > 0], series
+    )
     whole = (length == steps).all()
-    return Dataset(obs, state, inputs, None if whole else length[length > 0], observed, dtype=data.dtype)
+    return Dataset(
+        obs, state, inputs, None if whole else length[length > 0], observed, dtype=data.dtype
+    )

@@ -35,9 +35,10 @@ def from_pandas(
         obs: columns of the observations; NaN is missing.
         state: columns of the true state, or None.
         inputs: columns of inputs, each under its name in `Dataset.inputs`.
-        time: column (or name of the index) of timestamps, numbers or dates; inputs then have "dt", the time since the
-            row before, in seconds for dates. None if the steps are all alike.
-        trajectory: column that tells trajectories apart, which may be of different lengths; None for one trajectory.
+        time: column (or name of the index) of timestamps, numbers or dates; inputs then have "dt",
+            the time since the row before, in seconds for dates. None if the steps are all alike.
+        trajectory: column that tells trajectories apart, which may be of different lengths; None
+            for one trajectory.
         start: the time of x_0; default that of the first row, whose dt is then 0.
 
     Returns:
@@ -54,12 +55,25 @@ def from_pandas(
         ([[0.0, 0.5, 1.5]], [True, False, True])
     """
     if isinstance(obs, str):
-        raise ValueError(f"from_pandas: obs is {obs!r}; expected a list of columns. Write [{obs!r}].")
+        raise ValueError(
+            f"from_pandas: obs is {obs!r}; expected a list of columns. Write [{obs!r}]."
+        )
     frame = frame.reset_index() if time is not None and time == frame.index.name else frame
-    named = [*obs, *(state or ()), *inputs, *(name for name in (time, trajectory) if name is not None)]
+    named = [
+        *obs,
+        *(state or ()),
+        *inputs,
+        *(name for name in (time, trajectory) if name is not None),
+    ]
     if absent := [name for name in named if name not in frame.columns]:
-        raise ValueError(f"from_pandas: no columns {absent}; expected some of {list(frame.columns)}.")
-    parts = [frame] if trajectory is None else [part for _, part in frame.groupby(trajectory, sort=False)]
+        raise ValueError(
+            f"from_pandas: no columns {absent}; expected some of {list(frame.columns)}."
+        )
+    parts = (
+        [frame]
+        if trajectory is None
+        else [part for _, part in frame.groupby(trajectory, sort=False)]
+    )
     fields: dict[str, Any] = {"obs": [_numbers(part[list(obs)]) for part in parts]}
     if state is not None:
         fields["state"] = [_numbers(part[list(state)]) for part in parts]
@@ -68,7 +82,9 @@ def from_pandas(
         series["dt"] = [_steps(part[time].to_numpy(), start) for part in parts]
     lengths = np.array([len(part) for part in parts])
     fields = {name: _padded(rows) for name, rows in fields.items()}
-    return Dataset(**fields, inputs={k: _padded(v) for k, v in series.items()} or None, length=lengths)
+    return Dataset(
+        **fields, inputs={k: _padded(v) for k, v in series.items()} or None, length=lengths
+    )
 
 
 def from_xarray(
@@ -85,7 +101,8 @@ def from_xarray(
 
     Args:
         data: the variables.
-        obs: the variable of the observations, of dimensions (trajectory,) time and channels; NaN is missing.
+        obs: the variable of the observations, of dimensions (trajectory,) time and channels; NaN is
+            missing.
         state: the variable of the true state, likewise, or None.
         inputs: variables of inputs, each under its name in `Dataset.inputs`.
         time: the dimension of time; if it has a coordinate, inputs have "dt", in seconds for dates.
@@ -96,7 +113,8 @@ def from_xarray(
         The `Dataset`.
 
     Raises:
-        ValueError: if a variable or a dimension is not there or time goes backwards, and as `Dataset`.
+        ValueError: if a variable or a dimension is not there or time goes backwards, and as
+            `Dataset`.
 
     Example:
         >>> import xarray as xr
@@ -106,10 +124,15 @@ def from_xarray(
     """
     names = [obs, *(name for name in (state,) if name is not None), *inputs]
     if absent := [name for name in names if name not in data]:
-        raise ValueError(f"from_xarray: no variables {absent}; expected some of {list(data.data_vars)}.")
+        raise ValueError(
+            f"from_xarray: no variables {absent}; expected some of {list(data.data_vars)}."
+        )
     leading = [name for name in (trajectory, time) if name is not None]
     if bare := [name for name in names if not set(leading) <= set(data[name].dims)]:
-        raise ValueError(f"from_xarray: {bare} lack a dimension; expected {leading}. Rename them with data.rename.")
+        raise ValueError(
+            f"from_xarray: {bare} lack a dimension; expected {leading}. Rename them with"
+            " data.rename."
+        )
     arrays = {name: data[name].transpose(*leading, ...).to_numpy() for name in names}
     arrays = {name: array[None] if trajectory is None else array for name, array in arrays.items()}
     series = {name: arrays[name] for name in inputs}
@@ -119,11 +142,14 @@ def from_xarray(
     return Dataset(arrays[obs], None if state is None else arrays[state], inputs=series or None)
 
 
-def to_xarray(estimate: Any, *, times: Any = None, states: Sequence[str] | None = None) -> xr.Dataset:
+def to_xarray(
+    estimate: Any, *, times: Any = None, states: Sequence[str] | None = None
+) -> xr.Dataset:
     """Return estimates as an xarray dataset with the dimensions (trajectory,) time, state and state_2.
 
     Args:
-        estimate: an `Estimate`, `Gaussian` or `Smoothed`: mean [T, n] or [N, T, n], cov and log_likelihood or None.
+        estimate: an `Estimate`, `Gaussian` or `Smoothed`: mean [T, n] or [N, T, n], cov and
+            log_likelihood or None.
         times: coordinate of time [T]; default 1..T.
         states: names of the components; default x1, x2, ...
 
@@ -143,23 +169,32 @@ def to_xarray(estimate: Any, *, times: Any = None, states: Sequence[str] | None 
     xarray = _required("xarray")
     mean, cov, likelihood, times, states = _arrays("to_xarray", estimate, times, states)
     leading = ("trajectory", "time")[-mean.ndim + 1 :]
-    dimensions = {"mean": (mean, "state"), "cov": (cov, "state", "state_2"), "log_likelihood": (likelihood,)}
-    variables = {name: ((*leading, *dims), a) for name, (a, *dims) in dimensions.items() if a is not None}
+    dimensions = {
+        "mean": (mean, "state"),
+        "cov": (cov, "state", "state_2"),
+        "log_likelihood": (likelihood,),
+    }
+    variables = {
+        name: ((*leading, *dims), a) for name, (a, *dims) in dimensions.items() if a is not None
+    }
     coordinates = {"time": times, "state": states} | ({} if cov is None else {"state_2": states})
     return xarray.Dataset(variables, coordinates)
 
 
-def to_pandas(estimate: Any, *, times: Any = None, states: Sequence[str] | None = None) -> pd.DataFrame:
+def to_pandas(
+    estimate: Any, *, times: Any = None, states: Sequence[str] | None = None
+) -> pd.DataFrame:
     """Return estimates as a data frame: one row per step, with columns for means and standard deviations.
 
     Args:
-        estimate: an `Estimate`, `Gaussian` or `Smoothed`: mean [T, n] or [N, T, n], cov and log_likelihood or None.
+        estimate: an `Estimate`, `Gaussian` or `Smoothed`: mean [T, n] or [N, T, n], cov and
+            log_likelihood or None.
         times: index [T]; default 1..T.
         states: names of the components; default x1, x2, ...
 
     Returns:
-        Columns NAME and NAME_std of every component, and log_likelihood, those that there are; the index is time, or
-        (trajectory, time) of a batch.
+        Columns NAME and NAME_std of every component, and log_likelihood, those that there are; the
+        index is time, or (trajectory, time) of a batch.
 
     Raises:
         ValueError: if times or states do not fit.
@@ -175,7 +210,9 @@ def to_pandas(estimate: Any, *, times: Any = None, states: Sequence[str] | None 
     mean, cov, likelihood, times, states = _arrays("to_pandas", estimate, times, states)
     index = pandas.Index(times, name="time")
     if mean.ndim == 3:
-        index = pandas.MultiIndex.from_product([range(len(mean)), times], names=["trajectory", "time"])
+        index = pandas.MultiIndex.from_product(
+            [range(len(mean)), times], names=["trajectory", "time"]
+        )
     n = len(states)
     columns = dict(zip(states, mean.reshape(-1, n).T, strict=True))
     if cov is not None:
@@ -196,20 +233,31 @@ def _required(package: str) -> Any:
         ) from error
 
 
-def _arrays(who: str, estimate: Any, times: Any, states: Sequence[str] | None) -> tuple[Any, Any, Any, Any, list[str]]:
+def _arrays(
+    who: str, estimate: Any, times: Any, states: Sequence[str] | None
+) -> tuple[Any, Any, Any, Any, list[str]]:
     """The parts of an estimate in numpy, and names that fit."""
     if not hasattr(estimate, "mean"):
-        raise ValueError(f"{who}: got {type(estimate).__name__}; expected an estimate with a mean, as kf.run returns.")
+        raise ValueError(
+            f"{who}: got {type(estimate).__name__}; expected an estimate with a mean, as kf.run"
+            " returns."
+        )
     optional = functools.partial(getattr, estimate)
     mean, cov, likelihood = estimate.mean, optional("cov", None), optional("log_likelihood", None)
-    mean, cov, likelihood = np.asarray(mean), *(None if a is None else np.asarray(a) for a in (cov, likelihood))
+    mean, cov, likelihood = (
+        np.asarray(mean),
+        *(None if a is None else np.asarray(a) for a in (cov, likelihood)),
+    )
     if mean.ndim not in (2, 3):
         raise ValueError(f"{who}: mean has shape {mean.shape}; expected [T, n] or [N, T, n].")
     T, n = mean.shape[-2:]
     times = np.arange(1, T + 1) if times is None else np.asarray(times)
     states = [f"x{j + 1}" for j in range(n)] if states is None else list(states)
     if times.shape != (T,) or len(states) != n:
-        raise ValueError(f"{who}: got {times.shape} times and {len(states)} names of states; expected ({T},) and {n}.")
+        raise ValueError(
+            f"{who}: got {times.shape} times and {len(states)} names of states; expected ({T},) and"
+            f" {n}."
+        )
     return mean, cov, likelihood, times, states
 
 
@@ -219,7 +267,8 @@ def _numbers(columns: pd.DataFrame) -> np.ndarray:
         return columns.to_numpy(np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"from_pandas: columns {list(columns)} hold what is no number ({error}); expected numbers, NaN where"
+            f"from_pandas: columns {list(columns)} hold what is no number ({error}); expected"
+            " numbers, NaN where"
             " missing. Convert them with pandas.to_numeric."
         ) from error
 
@@ -228,7 +277,10 @@ def _steps(times: np.ndarray, start: Any) -> np.ndarray:
     """Steps between timestamps, in seconds for dates."""
     start = times[0] if start is None else start
     if times.dtype.kind == "M":
-        times, start = (times - times[0]) / np.timedelta64(1, "s"), (start - times[0]) / np.timedelta64(1, "s")
+        times, start = (
+            (times - times[0]) / np.timedelta64(1, "s"),
+            (start - times[0]) / np.timedelta64(1, "s"),
+        )
     return np.asarray(time_steps(times.astype(np.float64), float(start)))
 
 

@@ -16,7 +16,15 @@ from kfjax.evaluation.intervals import (
     to_db,
     whiteness,
 )
-from kfjax.evaluation.metrics import Sums, coverage, innovation_products, mse, nees, rmse, squared_error
+from kfjax.evaluation.metrics import (
+    Sums,
+    coverage,
+    innovation_products,
+    mse,
+    nees,
+    rmse,
+    squared_error,
+)
 from kfjax.evaluation.reports import Comparison, Row
 from kfjax.evaluation.results import Evaluation
 from kfjax.evaluation.trials import monte_carlo

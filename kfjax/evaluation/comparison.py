@@ -53,16 +53,19 @@ def compare(
 ) -> Comparison:
     """Run filters over the same trajectories and say how good, how honest and how fast each is.
 
-    With true states: MSE in dB with interval, median, paired difference to the best, ANEES and coverage. With or
-    without: NIS, whiteness, log-likelihood, one-step prediction error of y, time per step and compile time.
+    With true states: MSE in dB with interval, median, paired difference to the best, ANEES and
+    coverage. With or without: NIS, whiteness, log-likelihood, one-step prediction error of y, time
+    per step and compile time.
 
     Args:
         filters: `{name: (filter, params)}`.
         data: the trajectories.
-        key: random key; trajectory i gets `fold_in(key, i)` in every filter that draws. Default `jax.random.key(0)`.
+        key: random key; trajectory i gets `fold_in(key, i)` in every filter that draws. Default
+            `jax.random.key(0)`.
         skip: leading steps that are filtered but do not count.
         chunk: trajectories at a time; default what fits in half a gigabyte.
-        repeats: calls whose median time is reported, at least 1; none is added once they have taken a second.
+        repeats: calls whose median time is reported, at least 1; none is added once they have taken
+            a second.
         level: probability of all intervals.
         progress: show a progress bar on stderr; default only where a person watches (a terminal).
 
@@ -85,7 +88,10 @@ def compare(
     check_level(level)
     key = jax.random.key(0) if key is None else key
     devices = sharding.local_devices()
-    filters = {name: (method, sharding.everywhere(params, devices)) for name, (method, params) in filters.items()}
+    filters = {
+        name: (method, sharding.everywhere(params, devices))
+        for name, (method, params) in filters.items()
+    }
     evaluations, estimates, timings = {}, {}, {}
     with progress_bar("filters", 2 * len(filters), progress) as advance:
         programmes = _compiled(filters, data, key, chunk, advance)
@@ -103,14 +109,19 @@ def _check(filters: Any, data: Any, repeats: int, chunk: int) -> None:
     """The public door of compare."""
     if not isinstance(data, Dataset):
         raise ValueError(
-            f"compare: data is {type(data).__name__}; expected a Dataset. Use kf.Dataset(obs [N, T, m], state)."
+            f"compare: data is {type(data).__name__}; expected a Dataset. Use kf.Dataset(obs [N, T,"
+            " m], state)."
         )
     if not isinstance(filters, Mapping) or not filters:
-        raise ValueError(f"compare: filters is {filters!r:.60}; expected {{name: (filter, params)}}, at least one.")
+        raise ValueError(
+            f"compare: filters is {filters!r:.60}; expected {{name: (filter, params)}}, at least"
+            " one."
+        )
     for name, pair in filters.items():
         if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], Filter)):
             raise ValueError(
-                f"compare: filters[{name!r}] is {type(pair).__name__}; expected (filter, params), such as"
+                f"compare: filters[{name!r}] is {type(pair).__name__}; expected (filter, params),"
+                " such as"
                 " (kf.kalman(), model)."
             )
     for name, value in (("repeats", repeats), ("chunk", chunk)):
@@ -127,7 +138,9 @@ def _filtered(filter: Filter, params: Any, batch: Dataset, keys: Array) -> tuple
 def _summarised(
     skip: int, difference: Callable | None, batch: Dataset, outputs: tuple[Estimate, Info]
 ) -> tuple[Statistics, Curves]:
-    return sharding.vmap(functools.partial(summarise, skip), (None, 0, 0))(difference, batch, outputs)
+    return sharding.vmap(functools.partial(summarise, skip), (None, 0, 0))(
+        difference, batch, outputs
+    )
 
 
 class _Programme(NamedTuple):
@@ -139,7 +152,11 @@ class _Programme(NamedTuple):
 
 
 def _compiled(
-    filters: Mapping[str, tuple[Filter, Any]], data: Dataset, key: Array, chunk: int | None, advance: Callable
+    filters: Mapping[str, tuple[Filter, Any]],
+    data: Dataset,
+    key: Array,
+    chunk: int | None,
+    advance: Callable,
 ) -> dict[str, _Programme]:
     """Compile every filter, several at once: the compiler leaves Python alone, tracing does not."""
     with ThreadPoolExecutor(max_workers=max(1, min(4, os.cpu_count() or 1))) as pool:
@@ -155,7 +172,9 @@ def _compiled(
     return {name: job.result() for name, job in jobs.items()}
 
 
-def _lowered(filter: Filter, params: Any, data: Dataset, key: Array, chunk: int | None) -> tuple[Any, int, float]:
+def _lowered(
+    filter: Filter, params: Any, data: Dataset, key: Array, chunk: int | None
+) -> tuple[Any, int, float]:
     """Return the traced filter over a chunk of trajectories, their number, and the seconds that it took."""
     start = time.perf_counter()
     size = chunk_size(filter, params, jax.tree.map(lambda a: a[0], data), key, data.size, chunk)
@@ -183,7 +202,9 @@ def _evaluate(
             call = functools.partial(programme.call, params, batch, keys)
             outputs, seconds = _timed(call, 1 if first else repeats)
             if not first:
-                first.update(seconds=seconds, estimate=jax.tree.map(lambda a: np.asarray(a[0]), outputs[0]))
+                first.update(
+                    seconds=seconds, estimate=jax.tree.map(lambda a: np.asarray(a[0]), outputs[0])
+                )
             statistics, curves = _summarised(skip, state_difference(params), batch, outputs)
             yield counted(statistics, curves, count)
 
@@ -211,12 +232,20 @@ def _timed(call: Callable[[], Any], repeats: int) -> tuple[Any, float]:
 def _best(evaluations: Mapping[str, Evaluation]) -> str | None:
     """The filter of least error: of the state where the truth is known, else of the prediction of y."""
     errors = {name: evaluation.ranking for name, evaluation in evaluations.items()}
-    means = {name: mses.mean() for name, mses in errors.items() if mses is not None and np.isfinite(mses).all()}
+    means = {
+        name: mses.mean()
+        for name, mses in errors.items()
+        if mses is not None and np.isfinite(mses).all()
+    }
     return min(means, key=means.__getitem__) if means else None
 
 
 def _row(
-    name: str, evaluations: Mapping[str, Evaluation], best: str | None, timing: tuple[float, float], level: float
+    name: str,
+    evaluations: Mapping[str, Evaluation],
+    best: str | None,
+    timing: tuple[float, float],
+    level: float,
 ) -> Row:
     """Everything that the table says of one filter."""
     evaluation = evaluations[name]
@@ -233,7 +262,9 @@ def _row(
         nis=evaluation.nis(level),
         log_likelihood=evaluation.log_likelihood(level),
         prediction_db=evaluation.prediction_db(level),
-        autocorrelation=None if white is None else Interval(white.autocorrelation[0], -white.bound[0], white.bound[0]),
+        autocorrelation=None
+        if white is None
+        else Interval(white.autocorrelation[0], -white.bound[0], white.bound[0]),
         whiteness=None if white is None else white.p_value,
         microseconds=timing[0],
         compile_seconds=timing[1],

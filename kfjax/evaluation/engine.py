@@ -1,7 +1,8 @@
 """The one engine of evaluation: a filter over trajectories, and the sums that every metric is made of.
 
-It knows `Filter` and no particular filter: what a filter does not give (covariance, innovation, ...) is None in the
-sums too. `filter_one` and `summarise` see one trajectory; callers `jax.vmap` and `jax.jit` them.
+It knows `Filter` and no particular filter: what a filter does not give (covariance, innovation,
+...) is None in the sums too. `filter_one` and `summarise` see one trajectory; callers `jax.vmap`
+and `jax.jit` them.
 """
 
 from __future__ import annotations
@@ -77,10 +78,14 @@ class Curves(NamedTuple):
     prediction: Sums | None
 
 
-Part = tuple[Statistics, Curves]  # of some trajectories: statistics [count, ...] and summed curves [T], numpy
+Part = tuple[
+    Statistics, Curves
+]  # of some trajectories: statistics [count, ...] and summed curves [T], numpy
 
 
-def filter_one(filter: Filter, params: Any, trajectory: Dataset, key: Array) -> tuple[Estimate, Info]:
+def filter_one(
+    filter: Filter, params: Any, trajectory: Dataset, key: Array
+) -> tuple[Estimate, Info]:
     """Run a filter over one trajectory (a `Dataset` without its leading axis) and keep everything."""
     return run_trajectory(filter, params, trajectory, key=key, emit=estimate_and_info)[1]
 
@@ -112,8 +117,12 @@ def summarise(
             normalised = nees(state, estimate.mean, estimate.cov, **options)
             covered = coverage(state, estimate.mean, estimate.cov, **options)
     prediction, innovations = _innovations(info, active, observed)
-    curves = Curves(error, normalised, None if info.nis is None else Sums(info.nis, info.dof), prediction)
-    totals = jax.tree.map(lambda sums: sums.over_time(), curves, is_leaf=lambda x: isinstance(x, Sums))
+    curves = Curves(
+        error, normalised, None if info.nis is None else Sums(info.nis, info.dof), prediction
+    )
+    totals = jax.tree.map(
+        lambda sums: sums.over_time(), curves, is_leaf=lambda x: isinstance(x, Sums)
+    )
     likelihood = estimate.log_likelihood
     return Statistics(
         steps=jnp.asarray(length),
@@ -129,7 +138,9 @@ def summarise(
     ), curves
 
 
-def _innovations(info: Info, active: Array, observed: Array | None) -> tuple[Sums | None, Sums | None]:
+def _innovations(
+    info: Info, active: Array, observed: Array | None
+) -> tuple[Sums | None, Sums | None]:
     """Squared innovations per step, and the lagged products over time."""
     if info.innovation is None:
         return None, None
@@ -155,23 +166,29 @@ def _failed(estimate: Estimate, active: Array) -> Array:
 def check_skip(who: str, skip: int, steps: int) -> None:
     """Refuse to skip everything."""
     if not 0 <= skip < steps:
-        raise ValueError(f"{who}: skip is {skip}; expected 0 to {steps - 1}, below the number of steps.")
+        raise ValueError(
+            f"{who}: skip is {skip}; expected 0 to {steps - 1}, below the number of steps."
+        )
 
 
-def chunk_size(filter: Filter, params: Any, one: Dataset, key: Array, total: int, wanted: int | None = None) -> int:
+def chunk_size(
+    filter: Filter, params: Any, one: Dataset, key: Array, total: int, wanted: int | None = None
+) -> int:
     """Return how many trajectories to take at a time: as wanted, or what fits in the memory budget.
 
-    Evened out, so that the last chunk is hardly padded and every process has as many. Everything is traced on the way,
-    so that what does not fit together is found before anything is compiled.
+    Evened out, so that the last chunk is hardly padded and every process has as many. Everything is
+    traced on the way, so that what does not fit together is found before anything is compiled.
 
     Raises:
-        ValueError: if the filter cannot run on such a trajectory, or estimates something else than the truth.
+        ValueError: if the filter cannot run on such a trajectory, or estimates something else than
+            the truth.
     """
     outputs = jax.eval_shape(functools.partial(filter_one, filter), params, one, key)
     jax.eval_shape(functools.partial(summarise, 0), state_difference(params), one, outputs)
     if wanted is None:
         state = jax.eval_shape(filter.init, params, key)
-        # the results, what the metrics need of the same size, and the carry of the loop with its temporaries
+        # the results, what the metrics need of the same size, and the carry of the loop with its
+        # temporaries
         wanted = MEMORY // (3 * _bytes((outputs, one)) + 8 * _bytes(state))
     processes = jax.process_count()
     each = math.ceil(total / processes / max(1, wanted))
@@ -180,18 +197,23 @@ def chunk_size(filter: Filter, params: Any, one: Dataset, key: Array, total: int
 
 def _bytes(tree: Any) -> int:
     """The size of the arrays of a tree; keys count as one word."""
-    return sum(math.prod(leaf.shape) * getattr(leaf.dtype, "itemsize", 8) for leaf in jax.tree.leaves(tree))
+    return sum(
+        math.prod(leaf.shape) * getattr(leaf.dtype, "itemsize", 8) for leaf in jax.tree.leaves(tree)
+    )
 
 
 def chunks(total: int, size: int, numbers: range | None = None) -> Iterator[tuple[np.ndarray, int]]:
     """Yield equal index arrays that cover range(total), or the chunks of these numbers, and how many of each count.
 
-    What does not count is padding: in the last chunk, in those beyond the end, and where the devices do not divide the
-    size.
+    What does not count is padding: in the last chunk, in those beyond the end, and where the
+    devices do not divide the size.
     """
     for number in range(math.ceil(total / size)) if numbers is None else numbers:
         start, end = number * size, min((number + 1) * size, total)
-        yield np.minimum(np.arange(start, start + sharding.whole(size)), end - 1), max(end - start, 0)
+        yield (
+            np.minimum(np.arange(start, start + sharding.whole(size)), end - 1),
+            max(end - start, 0),
+        )
 
 
 def share_of_chunks(total: int, size: int) -> tuple[list[tuple[np.ndarray, int]], int]:

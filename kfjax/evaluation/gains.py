@@ -15,14 +15,20 @@ __all__ = ["gains"]
 
 
 def gains(
-    filter: Filter, params: Any, ys: Any, us: Any = None, *, observed: Any = None, key: Array | None = None
+    filter: Filter,
+    params: Any,
+    ys: Any,
+    us: Any = None,
+    *,
+    observed: Any = None,
+    key: Array | None = None,
 ) -> Array:
     """Return how much each channel of y_t moves each component of the estimate, along one trajectory.
 
     K_t = d mean_{t|t} / d y_t
 
-    For a Kalman filter this is its gain; filters that are nonlinear in y, gated, robust or learned ones, have the
-    derivative of their gain in it. It is zero in channels that were not observed.
+    For a Kalman filter this is its gain; filters that are nonlinear in y, gated, robust or learned
+    ones, have the derivative of their gain in it. It is zero in channels that were not observed.
 
     Args:
         filter: the `Filter`; any that can be differentiated, particle filters that resample not.
@@ -41,10 +47,14 @@ def gains(
         >>> bool(jnp.allclose(K[-1], kf.steady_state(model).gain, atol=1e-4))
         True
     """
-    return run(probed(filter, _sensitivity), params, ys, us, observed=observed, key=key, emit=_found)[1]
+    return run(
+        probed(filter, _sensitivity), params, ys, us, observed=observed, key=key, emit=_found
+    )[1]
 
 
-def _sensitivity(filter: Filter, params: Any, before: Any, predicted: Any, y: Array, u: Any, observed: Any) -> Array:
+def _sensitivity(
+    filter: Filter, params: Any, before: Any, predicted: Any, y: Array, u: Any, observed: Any
+) -> Array:
     """d mean / d y at one update."""
     del before
 

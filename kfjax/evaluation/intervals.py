@@ -1,9 +1,10 @@
 """Numbers with intervals, from one value per trajectory.
 
-Trajectories are independent, steps of one trajectory are not: so every confidence interval here is over trajectories.
-Two kinds of interval share one type. *Confidence* intervals hold the true value with the stated probability
-(`mse_db`, `paired_db`, `mean_interval`). *Acceptance* intervals hold the value itself if the filter is consistent
-(`anees`, `nis`). With one trajectory a confidence interval is (-inf, inf).
+Trajectories are independent, steps of one trajectory are not: so every confidence interval here is
+over trajectories. Two kinds of interval share one type. *Confidence* intervals hold the true value
+with the stated probability (`mse_db`, `paired_db`, `mean_interval`). *Acceptance* intervals hold
+the value itself if the filter is consistent (`anees`, `nis`). With one trajectory a confidence
+interval is (-inf, inf).
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ class Whiteness(NamedTuple):
     Attributes:
         autocorrelation: r_k for k = 1..K, [K].
         bound: [K]; |r_k| stays below it with the stated probability if the innovations are white.
-        statistic: sum_k c_k r_k^2 (Ljung-Box), c_k the number of pairs at lag k; chi-square with K degrees of freedom.
+        statistic: sum_k c_k r_k^2 (Ljung-Box), c_k the number of pairs at lag k; chi-square with K
+            degrees of freedom.
         p_value: probability of a larger statistic if the innovations are white.
     """
 
@@ -92,10 +94,12 @@ def mean_interval(values: Any, *, level: float = 0.95) -> Interval:
 def mse_db(mses: Any, *, level: float = 0.95) -> Interval:
     """MSE in dB, 10 log10 of the mean over trajectories, with its confidence interval.
 
-    The interval is that of the mean, carried to decibels by the delta method: +- (10 / ln 10) t s / (sqrt(N) mean).
+    The interval is that of the mean, carried to decibels by the delta method: +- (10 / ln 10) t s /
+    (sqrt(N) mean).
 
     Args:
-        mses: MSE of every trajectory (over steps and state dimensions) [N], as from `mse`; inf for one that failed.
+        mses: MSE of every trajectory (over steps and state dimensions) [N], as from `mse`; inf for
+            one that failed.
         level: probability of the interval.
 
     Returns:
@@ -162,7 +166,8 @@ def paired_db(mses: Any, reference: Any, *, level: float = 0.95) -> Interval:
         level: probability of the interval.
 
     Returns:
-        `Interval` in dB; above 0 if worse than the reference, (nan, nan, nan) if a trajectory of either failed.
+        `Interval` in dB; above 0 if worse than the reference, (nan, nan, nan) if a trajectory of
+        either failed.
 
     Raises:
         ValueError: if the numbers of trajectories differ, or are 0.
@@ -173,7 +178,10 @@ def paired_db(mses: Any, reference: Any, *, level: float = 0.95) -> Interval:
     """
     a, b = _per_trajectory("paired_db", mses), _per_trajectory("paired_db", reference)
     if a.shape != b.shape:
-        raise ValueError(f"paired_db: got {a.size} and {b.size} trajectories; expected the same ones for both filters.")
+        raise ValueError(
+            f"paired_db: got {a.size} and {b.size} trajectories; expected the same ones for both"
+            " filters."
+        )
     if not (np.isfinite(a).all() and np.isfinite(b).all() and a.mean() > 0 and b.mean() > 0):
         return Interval(np.nan, np.nan, np.nan)
     value = to_db(a.mean() / b.mean())
@@ -195,14 +203,17 @@ def chi_square_interval(dof: Any, *, level: float = 0.95) -> tuple[Any, Any]:
     check_level(level)
     dof = np.asarray(dof, np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
-        low, high = (2 * special.gammaincinv(dof / 2, p) / dof for p in ((1 - level) / 2, (1 + level) / 2))
+        low, high = (
+            2 * special.gammaincinv(dof / 2, p) / dof for p in ((1 - level) / 2, (1 + level) / 2)
+        )
     return low, high
 
 
 def nis(totals: Any, dofs: Any, *, level: float = 0.95) -> Interval:
     """Mean normalised innovation squared per degree of freedom, with its chi-square acceptance interval.
 
-    The innovations of a consistent filter are independent in time, so that all observed channels count.
+    The innovations of a consistent filter are independent in time, so that all observed channels
+    count.
 
     Args:
         totals: sum over time of NIS [N].
@@ -222,10 +233,10 @@ def nis(totals: Any, dofs: Any, *, level: float = 0.95) -> Interval:
 def anees(totals: Any, dofs: Any, steps: Any, *, level: float = 0.95) -> Interval:
     """Average NEES divided by n (by rank, for singular P), with its chi-square acceptance interval.
 
-    Errors of one trajectory are correlated in time, so that its T n squares are worth fewer degrees of freedom. The
-    interval uses the effective number, that for which chi-square has the spread seen between the trajectories,
-    2 mean^2 N / s^2 (Satterthwaite), kept between what full correlation (N n) and independence (N T n) would give;
-    with one trajectory, N n.
+    Errors of one trajectory are correlated in time, so that its T n squares are worth fewer degrees
+    of freedom. The interval uses the effective number, that for which chi-square has the spread
+    seen between the trajectories, 2 mean^2 N / s^2 (Satterthwaite), kept between what full
+    correlation (N n) and independence (N T n) would give; with one trajectory, N n.
 
     Args:
         totals: sum over time of NEES [N].
@@ -234,7 +245,8 @@ def anees(totals: Any, dofs: Any, steps: Any, *, level: float = 0.95) -> Interva
         level: probability with which a consistent filter's value lies in the interval.
 
     Returns:
-        `Interval`; the value should be near 1 and within (low, high), above for an overconfident filter.
+        `Interval`; the value should be near 1 and within (low, high), above for an overconfident
+        filter.
 
     Raises:
         ValueError: if the arrays are empty or not one-dimensional.
@@ -257,7 +269,8 @@ def whiteness(products: Any, counts: Any, *, level: float = 0.95) -> Whiteness:
     """Normalised autocorrelation of whitened innovations, r_k = (p_k / c_k) / (p_0 / c_0), and its test.
 
     Args:
-        products: sums of products at lags 0..K, [K + 1] or [N, K + 1], as from `innovation_products`.
+        products: sums of products at lags 0..K, [K + 1] or [N, K + 1], as from
+            `innovation_products`.
         counts: numbers of pairs, of the same shape.
         level: probability of the bound.
 
@@ -265,16 +278,24 @@ def whiteness(products: Any, counts: Any, *, level: float = 0.95) -> Whiteness:
         `Whiteness`; NaN at lags without pairs, which the statistic leaves out.
 
     References:
-        G. M. Ljung, G. E. P. Box, On a measure of lack of fit in time series models, Biometrika 65 (1978).
+        G. M. Ljung, G. E. P. Box, On a measure of lack of fit in time series models, Biometrika 65
+        (1978).
     """
     check_level(level)
-    p, c = (np.asarray(x, np.float64).reshape(-1, np.shape(x)[-1]).sum(0) for x in (products, counts))
+    p, c = (
+        np.asarray(x, np.float64).reshape(-1, np.shape(x)[-1]).sum(0) for x in (products, counts)
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
         r = (p[1:] / c[1:]) / (p[0] / c[0])
         bound = special.ndtri((1 + level) / 2) / np.sqrt(c[1:])
     pairs = c[1:] > 0
     statistic = np.sum(c[1:][pairs] * r[pairs] ** 2)
-    return Whiteness(r, np.where(pairs, bound, np.nan), float(statistic), float(special.chdtrc(pairs.sum(), statistic)))
+    return Whiteness(
+        r,
+        np.where(pairs, bound, np.nan),
+        float(statistic),
+        float(special.chdtrc(pairs.sum(), statistic)),
+    )
 
 
 def check_level(level: float) -> None:
@@ -287,7 +308,9 @@ def _per_trajectory(who: str, values: Any) -> np.ndarray:
     """Return [N] in double precision, or raise."""
     array = np.asarray(values, np.float64)
     if array.ndim != 1 or array.size == 0:
-        raise ValueError(f"{who}: got shape {array.shape}; expected [N], one value per trajectory, at least one.")
+        raise ValueError(
+            f"{who}: got shape {array.shape}; expected [N], one value per trajectory, at least one."
+        )
     return array
 
 
@@ -296,4 +319,8 @@ def _half_width(values: np.ndarray, level: float) -> float:
     check_level(level)
     if values.size == 1:
         return np.inf
-    return special.stdtrit(values.size - 1, (1 + level) / 2) * values.std(ddof=1) / np.sqrt(values.size)
+    return (
+        special.stdtrit(values.size - 1, (1 + level) / 2)
+        * values.std(ddof=1)
+        / np.sqrt(values.size)
+    )

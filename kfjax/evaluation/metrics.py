@@ -1,9 +1,10 @@
 """How far and how surprising: errors, normalised errors, coverage and innovations of one filter's output.
 
-Everything here works on arrays with any leading batch axes, and returns `Sums`: totals and counts of every step, so
-that steps, trajectories and batches can be pooled by adding. `kfjax.evaluation.intervals` turns per-trajectory
-values into numbers with intervals. NaN in the truth means "not known" and does not count; steps from `length` on
-do not count, whatever stands there.
+Everything here works on arrays with any leading batch axes, and returns `Sums`: totals and counts
+of every step, so that steps, trajectories and batches can be pooled by adding.
+`kfjax.evaluation.intervals` turns per-trajectory values into numbers with intervals. NaN in the
+truth means "not known" and does not count; steps from `length` on do not count, whatever stands
+there.
 """
 
 from __future__ import annotations
@@ -49,7 +50,11 @@ class Sums(NamedTuple):
 
 
 def squared_error(
-    truth: ArrayLike, mean: ArrayLike, *, length: Any = None, difference: Callable[[Array, Array], Array] | None = None
+    truth: ArrayLike,
+    mean: ArrayLike,
+    *,
+    length: Any = None,
+    difference: Callable[[Array, Array], Array] | None = None,
 ) -> Sums:
     """Squared error of every step, |x_t - m_t|^2 over the known components.
 
@@ -57,7 +62,8 @@ def squared_error(
         truth: x_1..x_T [..., T, n], NaN where not known.
         mean: estimates [..., T, n].
         length: number of steps that count [...], or None for all.
-        difference: `(x, m) -> [n]` for states on curved spaces, as `StateSpaceModel.state_difference`.
+        difference: `(x, m) -> [n]` for states on curved spaces, as
+            `StateSpaceModel.state_difference`.
 
     Returns:
         `Sums` [..., T]; count is the number of known components.
@@ -69,7 +75,9 @@ def squared_error(
     return Sums(jnp.sum(error**2, -1), jnp.sum(known, -1))
 
 
-def mse(truth: ArrayLike, mean: ArrayLike, *, length: Any = None, difference: Callable | None = None) -> Array:
+def mse(
+    truth: ArrayLike, mean: ArrayLike, *, length: Any = None, difference: Callable | None = None
+) -> Array:
     """Mean squared error of every trajectory: the mean over its steps *and* state dimensions.
 
     MSE_i = 1 / (T_i n) sum_t |x_t - m_t|^2
@@ -93,20 +101,27 @@ def mse(truth: ArrayLike, mean: ArrayLike, *, length: Any = None, difference: Ca
     return squared_error(truth, mean, length=length, difference=difference).over_time().mean
 
 
-def rmse(truth: ArrayLike, mean: ArrayLike, *, length: Any = None, difference: Callable | None = None) -> Array:
+def rmse(
+    truth: ArrayLike, mean: ArrayLike, *, length: Any = None, difference: Callable | None = None
+) -> Array:
     """Root of the mean squared error of every trajectory; the arguments of `mse`."""
     return jnp.sqrt(mse(truth, mean, length=length, difference=difference))
 
 
 def nees(
-    truth: ArrayLike, mean: ArrayLike, cov: ArrayLike, *, length: Any = None, difference: Callable | None = None
+    truth: ArrayLike,
+    mean: ArrayLike,
+    cov: ArrayLike,
+    *,
+    length: Any = None,
+    difference: Callable | None = None,
 ) -> Sums:
     """Normalised estimation error squared of every step, e' P^-1 e with e = x - m.
 
-    For a consistent filter it is chi-square with as many degrees of freedom as P has rank. P may be singular: the error
-    is then measured in the range of P, and the dimension is counted by rank: what remains of a variance, given the
-    components before it, must exceed 100 n eps of it. Where components of the truth are not known, P is that of the
-    others.
+    For a consistent filter it is chi-square with as many degrees of freedom as P has rank. P may be
+    singular: the error is then measured in the range of P, and the dimension is counted by rank:
+    what remains of a variance, given the components before it, must exceed 100 n eps of it. Where
+    components of the truth are not known, P is that of the others.
 
     Args:
         truth: [..., T, n], NaN where not known.
@@ -116,8 +131,8 @@ def nees(
         difference: for curved spaces, or None.
 
     Returns:
-        `Sums` [..., T]; count is the degrees of freedom. ANEES is total / count: 1 for a consistent filter, above 1
-        for an overconfident one.
+        `Sums` [..., T]; count is the degrees of freedom. ANEES is total / count: 1 for a consistent
+        filter, above 1 for an overconfident one.
 
     Raises:
         ValueError: if the shapes differ.
@@ -129,7 +144,8 @@ def nees(
         ([1.0], [1])
 
     References:
-        Y. Bar-Shalom, X. R. Li, T. Kirubarajan, Estimation with Applications to Tracking (2001), eq. (5.4.2-3).
+        Y. Bar-Shalom, X. R. Li, T. Kirubarajan, Estimation with Applications to Tracking (2001),
+        eq. (5.4.2-3).
     """
     error, known = _errors(truth, mean, length, difference)
     return Sums(*_normalised(error, known, jnp.asarray(cov)))
@@ -161,7 +177,10 @@ def coverage(
         ValueError: if the shapes differ, or probability is not between 0 and 1.
     """
     if not 0 < probability < 1:
-        raise ValueError(f"coverage: probability is {probability}; expected a number between 0 and 1, such as 0.95.")
+        raise ValueError(
+            f"coverage: probability is {probability}; expected a number between 0 and 1, such as"
+            " 0.95."
+        )
     error, known = _errors(truth, mean, length, difference)
     variance = jnp.diagonal(jnp.asarray(cov), axis1=-2, axis2=-1)
     counted = known & (variance > 0)
@@ -179,14 +198,18 @@ def innovation_products(innovation: ArrayLike, cov: ArrayLike, lags: int) -> Sum
         lags: the largest lag, below T.
 
     Returns:
-        `Sums` [..., lags + 1]; count is the number of channel pairs. `kfjax.evaluation.whiteness` tests them.
+        `Sums` [..., lags + 1]; count is the number of channel pairs. `kfjax.evaluation.whiteness`
+        tests them.
 
     Raises:
         ValueError: if lags is not between 0 and T - 1.
     """
     steps = np.shape(innovation)[-2]
     if not 0 <= lags < steps:
-        raise ValueError(f"innovation_products: lags is {lags}; expected 0 to {steps - 1}, below the number of steps.")
+        raise ValueError(
+            f"innovation_products: lags is {lags}; expected 0 to {steps - 1}, below the number of"
+            " steps."
+        )
     return _products(innovation, cov, lags)
 
 
@@ -208,11 +231,16 @@ def _errors(truth: Any, mean: Any, length: Any, difference: Callable | None) -> 
     truth, mean = jnp.asarray(truth), jnp.asarray(mean)
     if truth.shape != mean.shape or truth.ndim < 2:
         raise ValueError(
-            f"metrics: truth has shape {truth.shape} and the estimates {mean.shape}; expected [..., T, n] both."
+            f"metrics: truth has shape {truth.shape} and the estimates {mean.shape}; expected [...,"
+            " T, n] both."
             " Give components of the estimate that the truth lacks as NaN in the truth."
         )
-    subtract = jnp.subtract if difference is None else jnp.vectorize(difference, signature="(k),(k)->(n)")
-    known = ~jnp.isnan(subtract(truth, truth))  # in the tangent space, whose dimension can differ from that of x
+    subtract = (
+        jnp.subtract if difference is None else jnp.vectorize(difference, signature="(k),(k)->(n)")
+    )
+    known = ~jnp.isnan(
+        subtract(truth, truth)
+    )  # in the tangent space, whose dimension can differ from that of x
     if length is not None:
         length = jnp.expand_dims(jnp.asarray(length), (-1, -2))
         known &= jax.lax.broadcasted_iota(jnp.int32, known.shape, known.ndim - 2) < length
@@ -228,7 +256,9 @@ def _normalised(error: Array, known: Array, P: Array) -> tuple[Array, Array]:
     scale = jnp.where(counted, jax.lax.rsqrt(jnp.where(counted, variance, 1)), 0)
     tiny = ROUNDING * error.shape[0] * jnp.finfo(P.dtype).eps
 
-    def eliminate(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    def eliminate(
+        carry: tuple[Array, Array], _: None
+    ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
         S, r = carry
         j = jnp.argmax(jnp.diag(S))
         regular = S[j, j] > tiny

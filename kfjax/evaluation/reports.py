@@ -28,18 +28,21 @@ class Row:
         failed: how many of them gave something not finite, or a negative variance.
         mse_db: MSE over trajectories, steps and state dimensions with its confidence interval, dB.
         median_db: the median over trajectories, dB.
-        difference_db: how much worse than the best filter on the same trajectories, with confidence interval, dB; by
-            state error where the truth is known, else by prediction error.
+        difference_db: how much worse than the best filter on the same trajectories, with confidence
+            interval, dB; by state error where the truth is known, else by prediction error.
         anees: average normalised error per dimension with its acceptance interval; 1 if consistent.
         coverage: fraction of states within their central 95 % interval, with confidence interval.
-        nis: mean normalised innovation per observed channel with its acceptance interval; 1 if consistent.
+        nis: mean normalised innovation per observed channel with its acceptance interval; 1 if
+            consistent.
         log_likelihood: per step, with confidence interval.
         prediction_db: mean squared one-step prediction error of y with confidence interval, dB.
-        autocorrelation: of the whitened innovations at lag 1, with its acceptance interval around 0.
+        autocorrelation: of the whitened innovations at lag 1, with its acceptance interval around
+            0.
         whiteness: p-value of the test that lags 1 to 20 show none.
-        microseconds: compiled time of one filter step of one trajectory, all estimates and innovations kept: median of
-            several calls on a whole chunk of trajectories.
-        compile_seconds: to trace and compile that; 0 if an earlier row or call has compiled the same.
+        microseconds: compiled time of one filter step of one trajectory, all estimates and
+            innovations kept: median of several calls on a whole chunk of trajectories.
+        compile_seconds: to trace and compile that; 0 if an earlier row or call has compiled the
+            same.
     """
 
     name: str
@@ -71,7 +74,8 @@ class Comparison:
         evaluations: every filter's `Evaluation`, by name.
         example: the first trajectory, a `Dataset` of one.
         estimates: every filter's `Estimate` of it, by name; mean [T, n].
-        settings: what the comparison was of: numbers of trajectories and steps, dtype, device, versions.
+        settings: what the comparison was of: numbers of trajectories and steps, dtype, device,
+            versions.
     """
 
     rows: tuple[Row, ...]
@@ -99,7 +103,9 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """Everything that `save_json` writes: settings, rows and curves over time; None for what is not finite."""
         curves = {name: _curves(evaluation) for name, evaluation in self.evaluations.items()}
-        return plain({"settings": self.settings, "best": self.best, "rows": self.rows, "curves": curves})
+        return plain(
+            {"settings": self.settings, "best": self.best, "rows": self.rows, "curves": curves}
+        )
 
     def save_json(self, path: str | os.PathLike) -> None:
         """Write settings, rows and curves over time; an earlier file is replaced only when all is written.

@@ -22,9 +22,9 @@ __all__ = ["Evaluation"]
 class Evaluation:
     """One filter over N trajectories of up to T steps, as sums: all metrics come from here, the trajectories are gone.
 
-    Methods return None for what the filter or the data do not have (no truth, no covariance). A trajectory that failed
-    (an estimate not finite, or a negative variance) is never dropped: errors are then infinite and other means NaN;
-    the median counts it as the worst.
+    Methods return None for what the filter or the data do not have (no truth, no covariance). A
+    trajectory that failed (an estimate not finite, or a negative variance) is never dropped: errors
+    are then infinite and other means NaN; the median counts it as the worst.
 
     Attributes:
         statistics: per-trajectory sums, leaves [N, ...] in double precision.
@@ -87,7 +87,9 @@ class Evaluation:
 
     def prediction_db(self, level: float = 0.95) -> Interval | None:
         """Mean squared one-step prediction error of y, in dB."""
-        return None if (mses := self.prediction_mses) is None else intervals.mse_db(mses, level=level)
+        return (
+            None if (mses := self.prediction_mses) is None else intervals.mse_db(mses, level=level)
+        )
 
     def paired_db(self, other: Evaluation, level: float = 0.95) -> Interval | None:
         """How much worse this filter is than another on the same trajectories: `kfjax.evaluation.paired_db`.
@@ -95,7 +97,11 @@ class Evaluation:
         By state error where the truth is known, else by prediction error.
         """
         ours, theirs = self.ranking, other.ranking
-        return None if ours is None or theirs is None else intervals.paired_db(ours, theirs, level=level)
+        return (
+            None
+            if ours is None or theirs is None
+            else intervals.paired_db(ours, theirs, level=level)
+        )
 
     def anees(self, level: float = 0.95) -> Interval | None:
         """Average normalised estimation error squared per dimension: `kfjax.evaluation.anees`."""
@@ -112,7 +118,9 @@ class Evaluation:
         """Mean normalised innovation squared per observed channel: `kfjax.evaluation.nis`."""
         if (sums := self.statistics.nis) is None:
             return None
-        return intervals.nis(np.where(self.statistics.failed, np.nan, sums.total), sums.count, level=level)
+        return intervals.nis(
+            np.where(self.statistics.failed, np.nan, sums.total), sums.count, level=level
+        )
 
     def coverage(self, level: float = 0.95) -> Interval | None:
         """Fraction of states within their central 95 % interval; the confidence interval is over trajectories."""
@@ -126,7 +134,9 @@ class Evaluation:
 
     def whiteness(self, level: float = 0.95) -> Whiteness | None:
         """Autocorrelation of the whitened innovations: `kfjax.evaluation.whiteness`."""
-        if (sums := self.statistics.innovations) is None or sums.total.shape[-1] < 2:  # one step has no lags
+        if (sums := self.statistics.innovations) is None or sums.total.shape[
+            -1
+        ] < 2:  # one step has no lags
             return None
         totals = np.where(self.statistics.failed[:, None], np.nan, sums.total)
         return intervals.whiteness(totals, sums.count, level=level)
@@ -152,16 +162,26 @@ class Evaluation:
         if sums is None:
             return None
         counted = sums.count > 0
-        return np.where(self.statistics.failed, failed_as, sums.total)[counted] / sums.count[counted]
+        return (
+            np.where(self.statistics.failed, failed_as, sums.total)[counted] / sums.count[counted]
+        )
 
     def _interval(self, sums: Sums | None, level: float) -> Interval | None:
         """The mean over trajectories with its confidence interval."""
         if (means := self._means(sums, np.nan)) is None:
             return None
-        return intervals.mean_interval(means, level=level) if means.size else Interval(np.nan, np.nan, np.nan)
+        return (
+            intervals.mean_interval(means, level=level)
+            if means.size
+            else Interval(np.nan, np.nan, np.nan)
+        )
 
     def __repr__(self) -> str:
-        values = {"mse_db": self.mse_db(), "anees": self.anees(), "log_likelihood": self.log_likelihood()}
+        values = {
+            "mse_db": self.mse_db(),
+            "anees": self.anees(),
+            "log_likelihood": self.log_likelihood(),
+        }
         shown = [f"{name}={value.value:.4g}" for name, value in values.items() if value is not None]
         return f"Evaluation({', '.join([f'{self.trajectories} trajectories', f'failed={self.failed}', *shown])})"
 

@@ -1,8 +1,8 @@
 """Partial results of a long study: a file per chunk in a folder, from which a killed study goes on.
 
-A file appears whole or not at all. It holds the sums of its trajectories, in the precision in which they were computed,
-and a mark of the numbers that the study is made of. Functions have no stable names: that the filter is the same is seen
-from the first chunk, which is always run.
+A file appears whole or not at all. It holds the sums of its trajectories, in the precision in which
+they were computed, and a mark of the numbers that the study is made of. Functions have no stable
+names: that the filter is the same is seen from the first chunk, which is always run.
 """
 
 from __future__ import annotations
@@ -35,20 +35,31 @@ def stored_chunk(folder: Path, wanted: int | None) -> int | None:
         ValueError: if another number is wanted.
     """
     if folder.exists() and not folder.is_dir():
-        raise ValueError(f"monte_carlo: resume is the file {folder}; expected a folder, or a name for a new one.")
-    sizes = [int(count) for name in _names(folder) for first, count in PATTERN.findall(name) if int(first) == 0]
+        raise ValueError(
+            f"monte_carlo: resume is the file {folder}; expected a folder, or a name for a new one."
+        )
+    sizes = [
+        int(count)
+        for name in _names(folder)
+        for first, count in PATTERN.findall(name)
+        if int(first) == 0
+    ]
     if not sizes:
         return None
     if wanted not in (None, max(sizes)):
         raise ValueError(
-            f"monte_carlo: {folder} holds chunks of {max(sizes)} trials, got chunk={wanted}; expected the same. Leave"
+            f"monte_carlo: {folder} holds chunks of {max(sizes)} trials, got chunk={wanted};"
+            " expected the same. Leave"
             " chunk out, or choose another folder."
         )
     return max(sizes)
 
 
 def resumed(
-    folder: Path, mark: np.ndarray, jobs: Iterable[tuple[np.ndarray, int]], run: Callable[[np.ndarray, int], Part]
+    folder: Path,
+    mark: np.ndarray,
+    jobs: Iterable[tuple[np.ndarray, int]],
+    run: Callable[[np.ndarray, int], Part],
 ) -> Iterator[Part]:
     """Yield the part of every job, from the folder where it is there; what has to be run is written there.
 
@@ -88,7 +99,9 @@ def _read(path: Path, mark: np.ndarray, like: Part) -> Part:
         with path.open("rb") as file:
             arrays = read_arrays(file)
     except (OSError, ValueError) as error:
-        raise ValueError(f"monte_carlo: {path} is damaged ({error}); delete it, and it is run again.") from error
+        raise ValueError(
+            f"monte_carlo: {path} is damaged ({error}); delete it, and it is run again."
+        ) from error
     expected = _named(like)
     if arrays.keys() - {MARK} != expected.keys() or not np.array_equal(arrays[MARK], mark):
         raise _of_another_study(path)
@@ -98,7 +111,9 @@ def _read(path: Path, mark: np.ndarray, like: Part) -> Part:
 def _check_same(path: Path, run: Part, stored: Part) -> None:
     """Refuse what was stored by another filter, or another version of the model's functions."""
     for ours, theirs in zip(jax.tree.leaves(run), jax.tree.leaves(stored), strict=True):
-        if ours.shape != theirs.shape or not np.allclose(ours, theirs, ROUNDING, _size(ours), equal_nan=True):
+        if ours.shape != theirs.shape or not np.allclose(
+            ours, theirs, ROUNDING, _size(ours), equal_nan=True
+        ):
             raise _of_another_study(path)
 
 
@@ -110,11 +125,15 @@ def _size(values: np.ndarray) -> float:
 
 def _of_another_study(path: Path) -> ValueError:
     return ValueError(
-        f"monte_carlo: {path} is of another study (another key, filter, model, or number of steps); expected the same."
+        f"monte_carlo: {path} is of another study (another key, filter, model, or number of steps);"
+        " expected the same."
         " Choose another folder, or delete this one to start again."
     )
 
 
 def _named(part: Part) -> dict[str, np.ndarray]:
     """The arrays by their place in the part."""
-    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(part)[0]}
+    return {
+        jax.tree_util.keystr(path): leaf
+        for path, leaf in jax.tree_util.tree_flatten_with_path(part)[0]
+    }

@@ -19,15 +19,22 @@ def comparison_table(comparison: Any, *, narrow: bool = False) -> Table:
     """Return the table of a `Comparison`; without true states, errors are those of predicting y."""
     truth = comparison.rows[0].mse_db is not None
     columns = _columns(truth, comparison.best)
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0 if narrow else 1), collapse_padding=True, pad_edge=False)
+    table = Table(
+        box=box.SIMPLE_HEAD, padding=(0, 0 if narrow else 1), collapse_padding=True, pad_edge=False
+    )
     table.caption, table.caption_justify = _caption(comparison, truth), "left"
     for heading in columns:
         # in a narrow terminal intervals go below their values, and nothing else breaks
         breaks = heading in ("MSE dB", "y ahead dB", "to best", "ANEES", "lag 1", "NIS")
         justify: Literal["left", "right"] = "left" if heading == "filter" else "right"
-        table.add_column(heading, justify=justify, no_wrap=not breaks, min_width=7 if breaks else None)
+        table.add_column(
+            heading, justify=justify, no_wrap=not breaks, min_width=7 if breaks else None
+        )
     for row in comparison.rows:
-        table.add_row(*[cell(row) for cell in columns.values()], style="bold" if row.name == comparison.best else None)
+        table.add_row(
+            *[cell(row) for cell in columns.values()],
+            style="bold" if row.name == comparison.best else None,
+        )
     return table
 
 
@@ -36,7 +43,9 @@ def _columns(truth: bool, best: str | None) -> dict[str, Callable[[Any], Text]]:
     quality: dict[str, Callable[[Any], Text]] = {
         "MSE dB": lambda row: _error(row, row.mse_db),
         "median": lambda row: _number(row.median_db, 2),
-        "to best": lambda row: Text("best") if row.name == best else _spread(row.difference_db, "+"),
+        "to best": lambda row: (
+            Text("best") if row.name == best else _spread(row.difference_db, "+")
+        ),
         "ANEES": lambda row: _accepted(row.anees),
     }
     if not truth:
@@ -49,7 +58,9 @@ def _columns(truth: bool, best: str | None) -> dict[str, Callable[[Any], Text]]:
         "filter": lambda row: Text(row.name),
         **quality,
         "NIS": lambda row: _accepted(row.nis),
-        "loglik": lambda row: _number(None if row.log_likelihood is None else row.log_likelihood.value, 3),
+        "loglik": lambda row: _number(
+            None if row.log_likelihood is None else row.log_likelihood.value, 3
+        ),
         "µs/step": lambda row: _number(row.microseconds, 2),
         "comp. s": lambda row: _number(row.compile_seconds, 1),
     }
@@ -60,10 +71,19 @@ def _caption(comparison: Any, truth: bool) -> str:
     settings = comparison.settings
     level = f"{100 * settings['level']:g} %"
     size = f"{settings['trajectories']} x {settings['steps']} steps, {settings['dtype']}, {settings['device']}."
-    error = "MSE: over trajectories, steps and state dimensions." if truth else "y ahead: error of y, one step ahead."
-    extra = "ANEES and NIS (both 1" if truth else "NIS (1) and the innovations' autocorrelation at lag 1 (0"
+    error = (
+        "MSE: over trajectories, steps and state dimensions."
+        if truth
+        else "y ahead: error of y, one step ahead."
+    )
+    extra = (
+        "ANEES and NIS (both 1"
+        if truth
+        else "NIS (1) and the innovations' autocorrelation at lag 1 (0"
+    )
     return (
-        f"{size} {error} ±: {level} interval over trajectories, of the pairs in 'to best', all in dB."
+        f"{size} {error} ±: {level} interval over trajectories, of the pairs in 'to best', all in"
+        " dB."
         f" {extra} if consistent): in [ ] with {level} probability. Log-likelihood is per step."
     )
 

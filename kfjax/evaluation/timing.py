@@ -24,7 +24,8 @@ LEAST = 0.01  # seconds that one sample lasts at least: shorter calls are repeat
 def pin(core: int | None = None) -> int | None:
     """Keep the process on one core from now on; threads that exist already stay where they are.
 
-    Call it before JAX starts its threads, and before numpy is imported if its products are timed, too.
+    Call it before JAX starts its threads, and before numpy is imported if its products are timed,
+    too.
 
     Args:
         core: which one, default the last that is allowed.
@@ -73,7 +74,9 @@ def in_turn(
     Returns:
         Seconds per call of every sample by both `clocks`, [samples, 2], by name.
     """
-    counts = {name: max(1, round(LEAST / first_call(call)[1].max())) for name, call in calls.items()}
+    counts = {
+        name: max(1, round(LEAST / first_call(call)[1].max())) for name, call in calls.items()
+    }
     seconds: dict[str, list[np.ndarray]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
@@ -100,7 +103,8 @@ def environment(packages: tuple[str, ...] = PACKAGES) -> dict[str, Any]:
     """Return what timings depend on: versions, device, options, and the commit if this is a checkout."""
     device = jax.devices()[0]
     return {
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in packages},
+        "versions": {"python": platform.python_version()}
+        | {name: _version(name) for name in packages},
         "device": device.device_kind if device.platform != "cpu" else _processor(),
         "platform": device.platform,
         "precision": "float64" if jax.config.jax_enable_x64 else "float32",  # type: ignore[attr-defined]
@@ -128,7 +132,15 @@ def _processor() -> str:
 
 def _commit() -> str | None:
     """The commit of the checkout that kfjax is imported from, with + where files differ from it."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--exclude=*"]
+    command = [
+        "git",
+        "-C",
+        str(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--dirty=+",
+        "--exclude=*",
+    ]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

@@ -54,8 +54,9 @@ def monte_carlo(
 ) -> Evaluation:
     """Evaluate a filter over many trajectories drawn from a model, in chunks that fit in memory.
 
-    Trial i draws its trajectory, and the filter its random numbers, from `fold_in(key, i)`: the same key gives the same
-    trials whatever the chunk, the devices and the processes, and the same trajectories for every filter.
+    Trial i draws its trajectory, and the filter its random numbers, from `fold_in(key, i)`: the
+    same key gives the same trials whatever the chunk, the devices and the processes, and the same
+    trajectories for every filter.
 
     Args:
         key: random key.
@@ -67,17 +68,18 @@ def monte_carlo(
         us: inputs [T, ...] of every trajectory, or None.
         skip: leading steps that are filtered but do not count.
         chunk: trajectories at a time; default what fits in half a gigabyte.
-        resume: folder that keeps the sums of every chunk: a study that was killed goes on there if it is called again
-            with the same arguments, one that was finished with more trials too. The first chunk is always run, and
-            compared.
+        resume: folder that keeps the sums of every chunk: a study that was killed goes on there if
+            it is called again with the same arguments, one that was finished with more trials too.
+            The first chunk is always run, and compared.
         progress: show a progress bar on stderr; default only where a person watches (a terminal).
 
     Returns:
         An `Evaluation`: all metrics with intervals, and curves over time.
 
     Raises:
-        ValueError: if the numbers make no sense, inputs are not finite, the filter cannot run on the model's data, the
-            true trajectories are not finite, or the folder is that of another study.
+        ValueError: if the numbers make no sense, inputs are not finite, the filter cannot run on
+            the model's data, the true trajectories are not finite, or the folder is that of another
+            study.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -89,7 +91,10 @@ def monte_carlo(
     trials, chunk = _count("trials", trials), None if chunk is None else _count("chunk", chunk)
     _check_inputs(us)
     if not isinstance(truth, StateSpaceModel):
-        raise ValueError(f"monte_carlo: truth is {type(truth).__name__}; expected a StateSpaceModel to draw from.")
+        raise ValueError(
+            f"monte_carlo: truth is {type(truth).__name__}; expected a StateSpaceModel to draw"
+            " from."
+        )
     one = jax.eval_shape(functools.partial(_draw, steps), truth, us, key)
     check_skip("monte_carlo", skip, one.obs.shape[0])
     size = chunk_size(filter, params, one, key, trials, chunk)
@@ -99,12 +104,16 @@ def monte_carlo(
     run = functools.partial(_part, (filter, steps, skip), models)
     parts: Iterator[Part] = itertools.starmap(run, mine)
     if resume is not None:
-        parts = resumed(Path(resume), fingerprint(f"{steps} {skip}", truth, params, us, key), mine, run)
+        parts = resumed(
+            Path(resume), fingerprint(f"{steps} {skip}", truth, params, us, key), mine, run
+        )
     with progress_bar("trials", rows, progress) as advance:
         return Evaluation.gather(_watched(parts, advance), rows)
 
 
-def _part(settings: tuple[Filter, int | None, int], models: tuple, index: np.ndarray, count: int) -> Part:
+def _part(
+    settings: tuple[Filter, int | None, int], models: tuple, index: np.ndarray, count: int
+) -> Part:
     """Run the trials of these numbers, of which the first `count` count."""
     statistics, curves, sound = _trials(*settings, models, index)
     _check_truth(sound[:count])
@@ -146,19 +155,25 @@ def _draw(steps: int | None, truth: StateSpaceModel, us: Any, key: Array) -> Dat
 
 def _count(name: str, value: Any) -> int:
     if not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"monte_carlo: {name} is {value!r}; expected a whole number of at least 1.")
+        raise ValueError(
+            f"monte_carlo: {name} is {value!r}; expected a whole number of at least 1."
+        )
     return int(value)
 
 
 def _check_inputs(us: Any) -> None:
     for leaf in jax.tree.leaves(us):
         if not np.isfinite(np.asarray(leaf)).all():
-            raise ValueError("monte_carlo: us has NaN or infinite entries; expected finite numbers. Fill the gaps.")
+            raise ValueError(
+                "monte_carlo: us has NaN or infinite entries; expected finite numbers. Fill the"
+                " gaps."
+            )
 
 
 def _check_truth(sound: Any) -> None:
     if not (sound := np.asarray(sound)).all():
         raise ValueError(
-            f"monte_carlo: {(~sound).sum()} of {sound.size} true trajectories are not finite; expected a model that"
+            f"monte_carlo: {(~sound).sum()} of {sound.size} true trajectories are not finite;"
+            " expected a model that"
             " stays finite over all steps. Use fewer or smaller steps."
         )

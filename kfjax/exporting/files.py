@@ -40,9 +40,10 @@ def export_step(
 ) -> Path:
     """Write one predict and update to a file that runs without kfjax.
 
-    The params become constants of the program. A path that ends in .onnx makes an ONNX model, with the operations that
-    jax2onnx knows; any other a zip archive of a program of `jax.export`, a JSON description of its inputs and outputs,
-    the state before the first step, and a loader that needs JAX alone, `kfjax_program.py`.
+    The params become constants of the program. A path that ends in .onnx makes an ONNX model, with
+    the operations that jax2onnx knows; any other a zip archive of a program of `jax.export`, a JSON
+    description of its inputs and outputs, the state before the first step, and a loader that needs
+    JAX alone, `kfjax_program.py`.
 
     Args:
         path: the file.
@@ -51,17 +52,19 @@ def export_step(
         y: an example of one observation; default what h of the model returns.
         u: an example of the input of one step, or None for no inputs.
         masked: whether the program takes `observed`, booleans like y, for missing data.
-        batch: number of trajectories, or a name such as "b" for any number; None for one, without that axis.
+        batch: number of trajectories, or a name such as "b" for any number; None for one, without
+            that axis.
         key: random key for filters that draw.
         initial: the state to start from; default `filter.init(params, key)`.
-        platforms: what it is compiled for when called, such as ("cpu", "cuda", "tpu"); default the present one.
+        platforms: what it is compiled for when called, such as ("cpu", "cuda", "tpu"); default the
+            present one.
 
     Returns:
         The path. `kfjax.exporting.load(path)` reads an archive.
 
     Raises:
-        ValueError: if a size that may be anything, an operation or a platform is not supported, or an example is
-            missing.
+        ValueError: if a size that may be anything, an operation or a platform is not supported, or
+            an example is missing.
         ImportError: if the packages for ONNX are not installed.
 
     Example:
@@ -99,7 +102,8 @@ def export_run(
         filter: any `Filter`.
         params: its parameters.
         steps: number of steps, or a name such as "t" for any number.
-        y: an example of one observation [m], without the axis of time; default what h of the model returns.
+        y: an example of one observation [m], without the axis of time; default what h of the model
+            returns.
         u: an example of the input of one step, or None for no inputs.
         masked: whether the program takes `observed`, booleans like y.
         batch: number of trajectories, or a name for any number, or None.
@@ -109,7 +113,8 @@ def export_run(
         platforms: as in `export_step`.
 
     Returns:
-        The path. The program returns the final state, from which it can go on, and what emit keeps by name.
+        The path. The program returns the final state, from which it can go on, and what emit keeps
+        by name.
 
     Raises:
         ValueError: as `export_step`.
@@ -124,13 +129,18 @@ def _write(path: Path, flat: Flat, platforms: Sequence[str] | None) -> Path:
     """Write the file whose kind the suffix tells."""
     if path.suffix == ".onnx":
         if platforms is not None:
-            raise ValueError(f"export: platforms are {platforms}; expected None for ONNX, which has none. Drop it.")
+            raise ValueError(
+                f"export: platforms are {platforms}; expected None for ONNX, which has none. Drop"
+                " it."
+            )
         return write_onnx(path, flat)
     if unknown := [name for name in platforms or () if name not in PLATFORMS]:
         raise ValueError(f"export: got platforms {unknown}; expected some of {list(PLATFORMS)}.")
     exported = _exported(flat, platforms)
     initial = io.BytesIO()
-    arrays: dict[str, Any] = {entry.name: a for entry, a in zip(flat.inputs, flat.initial, strict=False)}
+    arrays: dict[str, Any] = {
+        entry.name: a for entry, a in zip(flat.inputs, flat.initial, strict=False)
+    }
     np.savez(initial, **arrays)
     contents = {
         "program.bin": bytes(exported.serialize()),
@@ -147,13 +157,19 @@ def _write(path: Path, flat: Flat, platforms: Sequence[str] | None) -> Path:
 def _exported(flat: Flat, platforms: Sequence[str] | None) -> jax.export.Exported:
     """Lower the function, with names for sizes that may be anything."""
     names = sorted({size for entry in flat.inputs for size in entry.shape if isinstance(size, str)})
-    sizes: dict[Any, Any] = dict(zip(names, jax.export.symbolic_shape(", ".join(names)), strict=True)) if names else {}
-    arguments = [jax.ShapeDtypeStruct([sizes.get(s, s) for s in entry.shape], entry.dtype) for entry in flat.inputs]
+    sizes: dict[Any, Any] = (
+        dict(zip(names, jax.export.symbolic_shape(", ".join(names)), strict=True)) if names else {}
+    )
+    arguments = [
+        jax.ShapeDtypeStruct([sizes.get(s, s) for s in entry.shape], entry.dtype)
+        for entry in flat.inputs
+    ]
     try:
         return jax.export.export(jax.jit(flat.fn), platforms=platforms)(*arguments)
     except jax.errors.InconclusiveDimensionOperation as error:
         raise ValueError(
-            f"export: the filter does not work with sizes {names} that may be anything ({error}); expected numbers for"
+            f"export: the filter does not work with sizes {names} that may be anything ({error});"
+            " expected numbers for"
             " batch and steps."
         ) from error
 
@@ -162,7 +178,11 @@ def _signature(flat: Flat, exported: jax.export.Exported) -> dict[str, Any]:
     """What a program says of itself."""
     state = [entry.name for entry in flat.inputs[: len(flat.initial)]]
     results = [
-        {"name": name, "shape": [d if isinstance(d, int) else str(d) for d in aval.shape], "dtype": str(aval.dtype)}
+        {
+            "name": name,
+            "shape": [d if isinstance(d, int) else str(d) for d in aval.shape],
+            "dtype": str(aval.dtype),
+        }
         for name, aval in zip([*state, *flat.outputs], exported.out_avals, strict=True)
     ]
     return {

@@ -83,7 +83,8 @@ def _check_size(name: str, size: Any) -> None:
     counted = isinstance(size, int) and not isinstance(size, bool) and size >= 1
     if not (named or counted or (size is None and name == "batch")):
         raise ValueError(
-            f"export: {name} is {size!r}; expected an integer, at least 1, or a name for any number, such as 'b'."
+            f"export: {name} is {size!r}; expected an integer, at least 1, or a name for any"
+            " number, such as 'b'."
         )
 
 
@@ -93,13 +94,22 @@ def _examples(
     """The state before the first step, and what comes in at one step, as shapes and dtypes."""
     check_filter("export", filter)
     state = jax.tree.map(jnp.asarray, filter.init(params, key) if initial is None else initial)
-    y = np.asarray(y) if isinstance(y, list) else y  # else every number would be a sensor of its own
+    y = (
+        np.asarray(y) if isinstance(y, list) else y
+    )  # else every number would be a sensor of its own
     y, u = jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), (y, u))
     if y is None:
         if (model := model_of(params)) is None:
-            raise ValueError(f"export: params is {type(params).__name__}; expected y, an example of one observation.")
+            raise ValueError(
+                f"export: params is {type(params).__name__}; expected y, an example of one"
+                " observation."
+            )
         y = jax.eval_shape(model.h, model.prior.mean, u)
-    seen = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, jnp.dtype(bool)), y) if masked else None
+    seen = (
+        jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, jnp.dtype(bool)), y)
+        if masked
+        else None
+    )
     return state, {"y": y, "u": u, "observed": seen}
 
 
@@ -116,7 +126,8 @@ def _flat(
     series_tree = jax.tree.structure(series)
     if batch is not None and any(map(_draws, start)):
         raise ValueError(
-            "export: the filter draws random numbers, and all trajectories of a batch would draw the same; expected"
+            "export: the filter draws random numbers, and all trajectories of a batch would draw"
+            " the same; expected"
             " batch=None. Export one trajectory, and call it with a state of its own for each."
         )
 
@@ -140,13 +151,21 @@ def _flat(
 def _entries(prefix: str, tree: Any, leading: tuple[int | str, ...]) -> list[Entry]:
     """Name the leaves of a tree."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    names = (".".join(filter(None, (prefix, jax.tree_util.keystr(p, simple=True, separator=".")))) for p, _ in leaves)
-    return [Entry(name, leading + leaf.shape, str(leaf.dtype)) for name, (_, leaf) in zip(names, leaves, strict=True)]
+    names = (
+        ".".join(filter(None, (prefix, jax.tree_util.keystr(p, simple=True, separator="."))))
+        for p, _ in leaves
+    )
+    return [
+        Entry(name, leading + leaf.shape, str(leaf.dtype))
+        for name, (_, leaf) in zip(names, leaves, strict=True)
+    ]
 
 
 def _example(entry: Entry) -> jax.ShapeDtypeStruct:
     """An array of this kind; any size does where the size has a name."""
-    return jax.ShapeDtypeStruct([2 if isinstance(size, str) else size for size in entry.shape], entry.dtype)
+    return jax.ShapeDtypeStruct(
+        [2 if isinstance(size, str) else size for size in entry.shape], entry.dtype
+    )
 
 
 def _draws(leaf: Array) -> bool:
@@ -156,4 +175,6 @@ def _draws(leaf: Array) -> bool:
 
 def _as_key(like: Array, words: Array) -> Array:
     """Undo `as_words`."""
-    return jax.random.wrap_key_data(words, impl=jax.random.key_impl(like)) if is_key(like) else words
+    return (
+        jax.random.wrap_key_data(words, impl=jax.random.key_impl(like)) if is_key(like) else words
+    )

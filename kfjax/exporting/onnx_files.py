@@ -22,20 +22,27 @@ def write_onnx(path: Path, flat: Flat) -> Path:
         import onnx
     except ImportError as error:
         raise ImportError(
-            f"export: ONNX needs jax2onnx ({error}). Install it with pip install 'kfjax[onnx]', or choose a path that"
+            f"export: ONNX needs jax2onnx ({error}). Install it with pip install 'kfjax[onnx]', or"
+            " choose a path that"
             " does not end in .onnx."
         ) from error
-    if named := sorted({size for entry in flat.inputs for size in entry.shape if isinstance(size, str)}):
+    if named := sorted(
+        {size for entry in flat.inputs for size in entry.shape if isinstance(size, str)}
+    ):
         raise ValueError(
-            f"export: the sizes {named} may be anything; expected numbers for an ONNX model. Pass numbers for batch and"
+            f"export: the sizes {named} may be anything; expected numbers for an ONNX model. Pass"
+            " numbers for batch and"
             " steps."
         )
     arguments = [jax.ShapeDtypeStruct(entry.shape, entry.dtype) for entry in flat.inputs]
     # traced here, since jax2onnx changes the functions of jax.numpy while it traces
     jaxpr = plain(jax.make_jaxpr(flat.fn)(*arguments))
-    if drawn := sorted(name for name in primitives(jaxpr.jaxpr) if name.startswith(("random_", "threefry"))):
+    if drawn := sorted(
+        name for name in primitives(jaxpr.jaxpr) if name.startswith(("random_", "threefry"))
+    ):
         raise ValueError(
-            f"export: the filter draws random numbers ({', '.join(drawn)}), which jax2onnx does not know; expected one"
+            f"export: the filter draws random numbers ({', '.join(drawn)}), which jax2onnx does not"
+            " know; expected one"
             " that does not. Choose a path that does not end in .onnx."
         )
     names = [*(f"new_{entry.name}" for entry in flat.inputs[: len(flat.initial)]), *flat.outputs]
@@ -57,7 +64,8 @@ def write_onnx(path: Path, flat: Flat) -> Path:
         )
     except (NotImplementedError, TypeError, KeyError, ValueError) as error:
         raise ValueError(
-            f"export: jax2onnx cannot express this filter ({error}); expected operations that it knows. Another filter"
+            f"export: jax2onnx cannot express this filter ({error}); expected operations that it"
+            " knows. Another filter"
             " may do, or a path that does not end in .onnx."
         ) from error
     for name, source in zip(names, sources, strict=True):
@@ -87,6 +95,8 @@ def _add_copy(graph: Any, source: str, name: str) -> None:
 
 def _describe(model: Any, flat: Flat) -> None:
     """Put the state before the first step beside the model."""
-    initial = {entry.name: array.tolist() for entry, array in zip(flat.inputs, flat.initial, strict=False)}
+    initial = {
+        entry.name: array.tolist() for entry, array in zip(flat.inputs, flat.initial, strict=False)
+    }
     entry = model.metadata_props.add()
     entry.key, entry.value = "initial_state", json.dumps(initial)

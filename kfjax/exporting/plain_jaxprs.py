@@ -10,7 +10,12 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 __all__ = ["plain", "primitives"]
 
-CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "custom_jvp_call": "call_jaxpr"}
+CALLS = {
+    "jit": "jaxpr",
+    "pjit": "jaxpr",
+    "closed_call": "call_jaxpr",
+    "custom_jvp_call": "call_jaxpr",
+}
 CALLS |= {"custom_vjp_call": "call_jaxpr", "checkpoint": "jaxpr", "remat2": "jaxpr"}
 
 
@@ -45,15 +50,23 @@ def _evaluated(closed: ClosedJaxpr, arguments: Any) -> list[Any]:
 def _one(equation: JaxprEqn, values: list[Any]) -> list[Any]:
     """Interpret one equation."""
     name, params = equation.primitive.name, equation.params
-    if equation.primitive.impl.__module__.startswith("kfjax."):  # an own operation is what its function does
-        return _evaluated(jax.make_jaxpr(functools.partial(equation.primitive.impl, **params))(*values), values)
+    if equation.primitive.impl.__module__.startswith(
+        "kfjax."
+    ):  # an own operation is what its function does
+        return _evaluated(
+            jax.make_jaxpr(functools.partial(equation.primitive.impl, **params))(*values), values
+        )
     if name in CALLS:
         return _evaluated(_closed(params[CALLS[name]]), values)
     if name == "platform_index":
         return [None]  # the branches that it chooses between are taken care of below
     if name == "cond" and params.get("branches_platforms"):
-        return _evaluated(params["branches"][-1], values[1:])  # the last is that of platforms that are not named
-    results = equation.primitive.bind(*values, **{key: _resolved(value) for key, value in params.items()})
+        return _evaluated(
+            params["branches"][-1], values[1:]
+        )  # the last is that of platforms that are not named
+    results = equation.primitive.bind(
+        *values, **{key: _resolved(value) for key, value in params.items()}
+    )
     return results if equation.primitive.multiple_results else [results]
 
 

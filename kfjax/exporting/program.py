@@ -32,8 +32,9 @@ class Program:
     """A filter step or a run, compiled for the machine it is called on, of flat lists of arrays.
 
     Attributes:
-        signature: what the file says of itself: kind ("step" or "run"), platforms, versions, and the inputs and outputs
-            by name, shape and dtype. Names in a shape are sizes that may be anything.
+        signature: what the file says of itself: kind ("step" or "run"), platforms, versions, and
+            the inputs and outputs by name, shape and dtype. Names in a shape are sizes that may be
+            anything.
     """
 
     def __init__(self, signature: dict[str, Any], state: list[np.ndarray], program: bytes) -> None:
@@ -56,7 +57,9 @@ class Program:
         batched = self.signature["batch"] is not None
         if batched == (batch is None):
             expected = "a number of trajectories" if batched else "None"
-            raise ValueError(f"initial: batch is {batch}; expected {expected}, as the file was exported.")
+            raise ValueError(
+                f"initial: batch is {batch}; expected {expected}, as the file was exported."
+            )
         if batch is None:
             return list(self._initial)
         return [np.repeat(array[None], batch, axis=0) for array in self._initial]
@@ -66,20 +69,30 @@ class Program:
 
         Args:
             state: list of arrays, from `initial` or an earlier call.
-            **inputs: arrays by name, such as y, observed, u. Names with a dot are written `**{"u.dt": 0.1}`.
+            **inputs: arrays by name, such as y, observed, u. Names with a dot are written
+                `**{"u.dt": 0.1}`.
 
         Returns:
             The new state, and the outputs by name.
 
         Raises:
-            ValueError: if something is missing, has another shape or dtype, or is NaN where it counts.
+            ValueError: if something is missing, has another shape or dtype, or is NaN where it
+                counts.
         """
         if len(state) != len(self._state):
-            raise ValueError(f"the state has {len(state)} arrays; expected {len(self._state)}: {self.state_names}.")
+            raise ValueError(
+                f"the state has {len(state)} arrays; expected {len(self._state)}:"
+                f" {self.state_names}."
+            )
         if set(inputs) != set(self.input_names):
-            raise ValueError(f"got the inputs {sorted(inputs)}; expected {sorted(self.input_names)}.")
+            raise ValueError(
+                f"got the inputs {sorted(inputs)}; expected {sorted(self.input_names)}."
+            )
         values = [*state, *(inputs[name] for name in self.input_names)]
-        arrays = [_fitted(entry, value) for entry, value in zip(self.signature["inputs"], values, strict=True)]
+        arrays = [
+            _fitted(entry, value)
+            for entry, value in zip(self.signature["inputs"], values, strict=True)
+        ]
         _check_numbers(inputs)
         results = self._call(*arrays)
         names = [entry["name"] for entry in self.signature["outputs"][len(state) :]]
@@ -104,7 +117,8 @@ def load(path: str | Path) -> Program:
         The `Program`.
 
     Raises:
-        ValueError: if it is no such file, is damaged, or needs double precision that is not enabled.
+        ValueError: if it is no such file, is damaged, or needs double precision that is not
+            enabled.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -115,10 +129,15 @@ def load(path: str | Path) -> Program:
             with np.load(io.BytesIO(archive.read("initial.npz")), allow_pickle=False) as arrays:
                 state = [arrays[name] for name in arrays.files]
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} cannot be read ({error}); expected a file that kfjax.exporting wrote.") from error
+        raise ValueError(
+            f"{path} cannot be read ({error}); expected a file that kfjax.exporting wrote."
+        ) from error
     double = any(entry["dtype"].endswith("64") for entry in signature["inputs"])
     if double and not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
-        raise ValueError(f"{path} is in double precision; expected jax_enable_x64 to be set. Set it before loading.")
+        raise ValueError(
+            f"{path} is in double precision; expected jax_enable_x64 to be set. Set it before"
+            " loading."
+        )
     return Program(signature, state, program)
 
 
@@ -146,6 +165,7 @@ def _check_numbers(inputs: dict[str, Any]) -> None:
         mask = inputs.get(".".join(filter(None, ("observed", part)))) if kind == "y" else None
         if (missing if mask is None else missing & np.asarray(mask, bool)).any():
             raise ValueError(
-                f"{name} has NaN where it counts; expected numbers. For missing data export with masked=True, and pass"
+                f"{name} has NaN where it counts; expected numbers. For missing data export with"
+                " masked=True, and pass"
                 " observed=~np.isnan(y)."
             )

@@ -1,7 +1,14 @@
 """Filters: functions that return a `kfjax.Filter`."""
 
 from kfjax.filters.combinators.consider_states import schmidt
-from kfjax.filters.combinators.constraints import Constrained, Inequalities, box, constrained, nearest, truncated
+from kfjax.filters.combinators.constraints import (
+    Constrained,
+    Inequalities,
+    box,
+    constrained,
+    nearest,
+    truncated,
+)
 from kfjax.filters.combinators.guards import Watched, fading, fallback, gated
 from kfjax.filters.combinators.lags import FixedLag, fixed_lag, lagged
 from kfjax.filters.combinators.mixtures import IMM, Mixture, imm
@@ -23,7 +30,14 @@ from kfjax.filters.gaussian import (
 )
 from kfjax.filters.particles.bootstrap import auxiliary_particle, particle
 from kfjax.filters.particles.rao_blackwell import rao_blackwellised
-from kfjax.filters.particles.resampling import Multinomial, Residual, Soft, StopGradient, Stratified, Systematic
+from kfjax.filters.particles.resampling import (
+    Multinomial,
+    Residual,
+    Soft,
+    StopGradient,
+    Stratified,
+    Systematic,
+)
 from kfjax.filters.particles.states import Particles
 from kfjax.filters.registry import COMMON, FILTERS, by_name
 from kfjax.filters.square_root_form import SquareRoot, square_root

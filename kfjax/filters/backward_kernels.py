@@ -23,7 +23,8 @@ class BackwardKernel(NamedTuple):
     Attributes:
         gain: [n, n].
         predicted: E[x_t+1 | y_1..t].
-        rest: covariance of the rest [n, n]; a lower triangular factor of it if the belief was a `SquareRoot`.
+        rest: covariance of the rest [n, n]; a lower triangular factor of it if the belief was a
+            `SquareRoot`.
     """
 
     gain: Array

@@ -16,7 +16,9 @@ from kfjax.models.state_space import StateSpaceModel, model_of
 __all__ = ["belief_of", "model_and_rule", "observation_estimate", "predicted"]
 
 
-def predicted(filter: Filter, params: Any, estimate: Any, us: Any = None, *, initial: Any = None) -> Gaussian:
+def predicted(
+    filter: Filter, params: Any, estimate: Any, us: Any = None, *, initial: Any = None
+) -> Gaussian:
     """Return the beliefs one step ahead, x_{t|t-1} for t = 1..T, from filtered ones.
 
     Args:
@@ -35,7 +37,9 @@ def predicted(filter: Filter, params: Any, estimate: Any, us: Any = None, *, ini
     model = model_and_rule("predicted", filter, params, estimate, us)
     first = model.prior if initial is None else initial
     beliefs = jax.tree.map(
-        lambda a, b: jnp.concatenate([a[None], b[:-1]]), Gaussian(first.mean, first.cov), belief_of(estimate)
+        lambda a, b: jnp.concatenate([a[None], b[:-1]]),
+        Gaussian(first.mean, first.cov),
+        belief_of(estimate),
     )
     return _predicted(filter, model, beliefs, us)
 
@@ -79,7 +83,9 @@ def observation_estimate(filter: Filter, params: Any, estimate: Any, us: Any = N
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _observation_estimate(filter: Filter, model: StateSpaceModel, beliefs: Gaussian, us: Any) -> Gaussian:
+def _observation_estimate(
+    filter: Filter, model: StateSpaceModel, beliefs: Gaussian, us: Any
+) -> Gaussian:
     def one(belief: Gaussian, u: Any) -> Gaussian:
         moments = filter.rule(bind(model.h, u), belief, model.state_space, model.observation_space)
         return Gaussian(moments.mean, moments.cov + model.observation_noise(belief.mean, u))
@@ -92,24 +98,33 @@ def belief_of(estimate: Any) -> Gaussian:
     return Gaussian(estimate.mean, estimate.cov)
 
 
-def model_and_rule(who: str, filter: Filter, params: Any, estimate: Any, us: Any) -> StateSpaceModel:
+def model_and_rule(
+    who: str, filter: Filter, params: Any, estimate: Any, us: Any
+) -> StateSpaceModel:
     """Return the model, or raise: what needs the moments of f or h needs a rule, a model and beliefs over time."""
     check_filter(who, filter)
     model = model_of(params)
     if filter.rule is None or model is None:
         raise ValueError(
-            f"{who}: the filter has no moment rule or params ({type(params).__name__}) no model; expected a Gaussian"
+            f"{who}: the filter has no moment rule or params ({type(params).__name__}) no model;"
+            " expected a Gaussian"
             " filter such as kf.extended() and a StateSpaceModel."
         )
     if estimate.cov is None:
-        raise ValueError(f"{who}: the estimate has no covariance; expected mean [T, n] and cov [T, n, n].")
+        raise ValueError(
+            f"{who}: the estimate has no covariance; expected mean [T, n] and cov [T, n, n]."
+        )
     steps, N, n = jnp.shape(estimate.mean)[:1], model.prior.mean.shape[0], model.n
     if not steps or estimate.mean.shape != (*steps, N) or estimate.cov.shape != (*steps, n, n):
         raise ValueError(
-            f"{who}: the estimate has mean {jnp.shape(estimate.mean)} and cov {jnp.shape(estimate.cov)};"
+            f"{who}: the estimate has mean {jnp.shape(estimate.mean)} and cov"
+            f" {jnp.shape(estimate.cov)};"
             f" expected [T, {N}] and [T, {n}, {n}]. A batch goes through jax.vmap."
         )
     for leaf in jax.tree.leaves(us):
         if jnp.shape(leaf)[:1] != steps:
-            raise ValueError(f"{who}: us has shape {jnp.shape(leaf)}; expected a leading axis of {steps[0]} steps.")
+            raise ValueError(
+                f"{who}: us has shape {jnp.shape(leaf)}; expected a leading axis of {steps[0]}"
+                " steps."
+            )
     return model

@@ -41,7 +41,8 @@ def key_data(who: str, key: Array | None) -> Array:
     """
     if key is None:
         raise ValueError(
-            f"{who}: got no key; expected a random key, since the filter draws. Pass key=jax.random.key(0)."
+            f"{who}: got no key; expected a random key, since the filter draws. Pass"
+            " key=jax.random.key(0)."
         )
     return jax.random.bits(key, jax.random.key_data(jax.random.key(0)).shape, jnp.uint32)
 
@@ -72,7 +73,8 @@ def offsets(space: Space | None, points: Array, centre: Array) -> Array:
 def weighted_mean(space: Space | None, points: Array, weights: Array) -> Array:
     """Return the mean of points [N, n] with weights [N] that sum to one.
 
-    On a curved space: a reference plus the mean offset from it, twice, at first with the heaviest point as reference.
+    On a curved space: a reference plus the mean offset from it, twice, at first with the heaviest
+    point as reference.
     """
     if space is None or space is EUCLIDEAN:
         return linalg.matmul(points.T, weights)
@@ -107,12 +109,16 @@ def propagate(model: StateSpaceModel, x: Array, u: Any, z: Array) -> Array:
     return model.state_space.retract(model.f(x, u), linalg.matmul(L, z)).astype(x.dtype)
 
 
-def affine_move(key: Array, space: Space | None, points: Array, weights: Array, target: Gaussian) -> Array:
+def affine_move(
+    key: Array, space: Space | None, points: Array, weights: Array, target: Gaussian
+) -> Array:
     """Move points [N, n] affinely so that their moments become those of a Gaussian; the shape of the cloud stays.
 
-    Directions in which the cloud has no spread are drawn anew, and so is a cloud that is not finite.
+    Directions in which the cloud has no spread are drawn anew, and so is a cloud that is not
+    finite.
     """
-    # about a point first: offsets of a cloud that has collapsed are then zero, not rounding errors of its mean
+    # about a point first: offsets of a cloud that has collapsed are then zero, not rounding errors
+    # of its mean
     d = offsets(space, points, points[jnp.argmax(weights)])
     d = d - linalg.matmul(d.T, weights)[None, :]
     L = linalg.cholesky(linalg.weighted_gram(weights, d, d))

@@ -46,8 +46,9 @@ class PointState(NamedTuple):
 def constant_gain() -> Filter:
     """The filter with a given gain: m = f(m) and m = m + K (y - h(m)); the cheapest observer there is.
 
-    Its estimate has no covariance and no likelihood; for linear models `kfjax.evaluation.expected_error` gives the
-    exact error, mismatch included. In missing channels the innovation is zero, which is not optimal with a fixed gain.
+    Its estimate has no covariance and no likelihood; for linear models
+    `kfjax.evaluation.expected_error` gives the exact error, mismatch included. In missing channels
+    the innovation is zero, which is not optimal with a fixed gain.
 
     Returns:
         A `Filter` with params `ConstantGain(model, gain)`.
@@ -64,7 +65,9 @@ def constant_gain() -> Filter:
         del key
         n, m = params.model.n, params.gain.shape[-1]
         if params.gain.shape != (n, m):
-            raise ValueError(f"constant_gain: gain has shape {params.gain.shape}; expected ({n}, m).")
+            raise ValueError(
+                f"constant_gain: gain has shape {params.gain.shape}; expected ({n}, m)."
+            )
         return PointState(jnp.copy(params.model.prior.mean))
 
     def predict(params: ConstantGain, state: PointState, u: Any = None) -> PointState:
@@ -77,7 +80,9 @@ def constant_gain() -> Filter:
         innovation = seen.innovation(seen.fn(state.mean))
         mean = params.model.state_space.retract(state.mean, linalg.matmul(params.gain, innovation))
         dof = jnp.asarray(y.shape[0] if seen.mask is None else jnp.sum(seen.mask), jnp.int32)
-        return keep_unobserved(observed, PointState(mean), state), Info(innovation=innovation, dof=dof)
+        return keep_unobserved(observed, PointState(mean), state), Info(
+            innovation=innovation, dof=dof
+        )
 
     def recentre(params: ConstantGain, state: PointState, gaussian: Any) -> PointState:
         del params, state

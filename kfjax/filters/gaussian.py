@@ -3,7 +3,8 @@
 predict:  m, P  <-  E[f(x)], Cov[f(x)] + Q
 update:   S = Cov[h(x)] + R,  K = Cov[x, h(x)] S^-1,  m + K (y - E[h(x)]),  residual(K) + K R K'
 
-The rule (`kfjax.moments`) supplies the moments; a form says how an observation is used once they are there.
+The rule (`kfjax.moments`) supplies the moments; a form says how an observation is used once they
+are there.
 """
 
 from __future__ import annotations
@@ -38,11 +39,14 @@ __all__ = [
 class Standard:
     """The Kalman update from one set of moments."""
 
-    def __call__(self, rule: MomentRule, belief: Gaussian, seen: Observation, space: Space) -> tuple[Gaussian, Info]:
+    def __call__(
+        self, rule: MomentRule, belief: Gaussian, seen: Observation, space: Space
+    ) -> tuple[Gaussian, Info]:
         """Return the posterior belief and Info."""
         moments = rule(seen.fn, belief, space, seen.space)
         S = linalg.factorise(moments.cov + seen.R)
-        # the gain is solved for without the innovation, so that a batch can share one covariance recursion
+        # the gain is solved for without the innovation, so that a batch can share one covariance
+        # recursion
         K = S.solve(moments.cross.T).T
         innovation = seen.innovation(moments.mean)
         mean = space.retract(belief.mean, linalg.matmul(K, innovation))
@@ -54,24 +58,27 @@ class Standard:
 class Iterated:
     """Damped Gauss-Newton to the mode of p(x | y), relinearised at every iterate; the covariance is taken there.
 
-    With x = m + L z, L L' = P, each iteration moves z towards the Gauss-Newton point of |z|^2 + |y - h(m + L z)|^2_R^-1
-    by the step among 1, 1/2, ..., 2^-k, 0 of least cost, so that the cost never grows: the undamped iteration can
-    diverge. At a coordinate singularity of h (spherical coordinates on the axis) the mode itself is spurious and the
-    covariance there too small: the plain update is safer. Info is that of the first linearisation. P and R may be
-    singular.
+    With x = m + L z, L L' = P, each iteration moves z towards the Gauss-Newton point of |z|^2 + |y
+    - h(m + L z)|^2_R^-1 by the step among 1, 1/2, ..., 2^-k, 0 of least cost, so that the cost
+    never grows: the undamped iteration can diverge. At a coordinate singularity of h (spherical
+    coordinates on the axis) the mode itself is spurious and the covariance there too small: the
+    plain update is safer. Info is that of the first linearisation. P and R may be singular.
 
     Attributes:
         iterations: Gauss-Newton steps, at least 1; the first alone is the standard update, damped.
         halvings: how many times a step may be halved.
 
     References:
-        B. M. Bell, F. W. Cathey, The iterated Kalman filter update as a Gauss-Newton method, IEEE TAC 38 (1993).
+        B. M. Bell, F. W. Cathey, The iterated Kalman filter update as a Gauss-Newton method, IEEE
+        TAC 38 (1993).
     """
 
     iterations: int
     halvings: int = 7
 
-    def __call__(self, rule: MomentRule, belief: Gaussian, seen: Observation, space: Space) -> tuple[Gaussian, Info]:
+    def __call__(
+        self, rule: MomentRule, belief: Gaussian, seen: Observation, space: Space
+    ) -> tuple[Gaussian, Info]:
         """Return the posterior belief and Info; the linearisation is Taylor's, whatever the rule."""
         del rule
         m, P = belief
@@ -105,20 +112,24 @@ class Iterated:
             candidates = jax.vmap(lambda step: z + step * direction)(steps)
             costs = jax.vmap(cost)(candidates)
             lowest = jnp.min(jnp.where(jnp.isnan(costs), jnp.inf, costs))
-            # the longest among equals: costs tell points apart to the root of the precision only, and a full step has
-            # the better derivative
+            # the longest among equals: costs tell points apart to the root of the precision only,
+            # and a full step has the better derivative
             equal = costs <= lowest + 16 * jnp.finfo(P.dtype).eps * (1 + lowest)
             return candidates[jnp.argmax(equal)], None
 
         z, _ = jax.lax.scan(improve, zero, length=self.iterations)
         J, K, _ = linearised(z)
         identity = jnp.eye(P.shape[-1], dtype=P.dtype)
-        cov = linalg.quadratic(identity - linalg.matmul(K, J), identity) + linalg.quadratic(K, seen.R)
+        cov = linalg.quadratic(identity - linalg.matmul(K, J), identity) + linalg.quadratic(
+            K, seen.R
+        )
         return Gaussian(space.retract(m, linalg.matmul(L, z)), linalg.quadratic(L, cov)), info
 
 
 @constructor
-def gaussian_filter(rule: MomentRule, form: Any = Standard(), *, linear_only: bool = False) -> Filter:
+def gaussian_filter(
+    rule: MomentRule, form: Any = Standard(), *, linear_only: bool = False
+) -> Filter:
     """Return the Gaussian filter of a moment rule and an update form: for rules of your own.
 
     Args:
@@ -157,7 +168,9 @@ def gaussian_filter(rule: MomentRule, form: Any = Standard(), *, linear_only: bo
     def update(
         params: StateSpaceModel, state: Gaussian, y: Array, u: Any = None, observed: Any = None
     ) -> tuple[Gaussian, Info]:
-        posterior, info = form(rule, state, observe(params, state.mean, y, u, observed), params.state_space)
+        posterior, info = form(
+            rule, state, observe(params, state.mean, y, u, observed), params.state_space
+        )
         return keep_unobserved(observed, posterior, state), info
 
     def recentre(params: StateSpaceModel, state: Gaussian, gaussian: Gaussian) -> Gaussian:
@@ -184,7 +197,8 @@ def kalman() -> Filter:
         (100, 2)
 
     References:
-        R. E. Kalman, A new approach to linear filtering and prediction problems, J. Basic Eng. 82 (1960).
+        R. E. Kalman, A new approach to linear filtering and prediction problems, J. Basic Eng. 82
+        (1960).
     """
     return gaussian_filter(Taylor(), linear_only=True)
 
@@ -193,7 +207,8 @@ def kalman() -> Filter:
 def extended(iterations: int = 1) -> Filter:
     """The extended Kalman filter; with iterations > 1, the iterated one with a line search.
 
-    Linearises f at the filtered and h at the predicted mean (iterated: at the mode), with Jacobians by `jax.jacfwd`.
+    Linearises f at the filtered and h at the predicted mean (iterated: at the mode), with Jacobians
+    by `jax.jacfwd`.
 
     Args:
         iterations: updates per observation; 1 is the plain extended Kalman filter.
@@ -228,7 +243,8 @@ def unscented(alpha: float = 1.0, beta: float = 2.0, kappa: float = 0.0) -> Filt
         ValueError: if alpha is not above 0, or kappa not above -n.
 
     References:
-        S. J. Julier, J. K. Uhlmann, Unscented filtering and nonlinear estimation, Proc. IEEE 92 (2004).
+        S. J. Julier, J. K. Uhlmann, Unscented filtering and nonlinear estimation, Proc. IEEE 92
+        (2004).
     """
     return gaussian_filter(Unscented(alpha, beta, kappa))
 
@@ -260,6 +276,7 @@ def gauss_hermite(order: int = 3) -> Filter:
         ValueError: if order is below 2, or order^n too large.
 
     References:
-        K. Ito, K. Xiong, Gaussian filters for nonlinear filtering problems, IEEE Trans. Automat. Contr. 45 (2000).
+        K. Ito, K. Xiong, Gaussian filters for nonlinear filtering problems, IEEE Trans. Automat.
+        Contr. 45 (2000).
     """
     return gaussian_filter(GaussHermite(order))

@@ -1,7 +1,7 @@
 """Square roots of noise covariances at work, for no more than a scaling where the covariance is diagonal.
 
-In thousands of dimensions noise is nearly always diagonal, and a factorisation in every step would be most of its cost.
-L is the lower factor, L L' = cov. Derivatives are those of the general case.
+In thousands of dimensions noise is nearly always diagonal, and a factorisation in every step would
+be most of its cost. L is the lower factor, L L' = cov. Derivatives are those of the general case.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ __all__ = ["coloured", "log_determinant", "unwhitened", "whitened"]
 
 
 def _with_shortcut(
-    general: Callable[..., Array], diagonal: Callable[..., Array], doc: str, factor: Callable[[Array], Array]
+    general: Callable[..., Array],
+    diagonal: Callable[..., Array],
+    doc: str,
+    factor: Callable[[Array], Array],
 ) -> Callable[..., Array]:
     """Return `general(factor(cov), *rows)`, computed as `diagonal(scale, *rows)` where cov is diagonal."""
 
@@ -64,5 +67,8 @@ unwhitened = _with_shortcut(
     _definite,
 )
 log_determinant = _with_shortcut(
-    linalg.logdet, lambda scale: 2 * jnp.sum(jnp.log(scale)), "Return log det cov of cov [m, m].", _definite
+    linalg.logdet,
+    lambda scale: 2 * jnp.sum(jnp.log(scale)),
+    "Return log det cov of cov [m, m].",
+    _definite,
 )

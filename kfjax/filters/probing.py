@@ -40,7 +40,9 @@ def probed(filter: Filter, probe: Callable) -> Filter:
     def predict(params: Any, state: Probed, u: Any = None) -> Probed:
         return Probed(filter.predict(params, state.state, u), state.state)
 
-    def update(params: Any, state: Probed, y: Array, u: Any = None, observed: Any = None) -> tuple[Probed, Info]:
+    def update(
+        params: Any, state: Probed, y: Array, u: Any = None, observed: Any = None
+    ) -> tuple[Probed, Info]:
         found = probe(filter, params, state.before, state.state, y, u, observed)
         new, _ = filter.update(params, state.state, y, u, observed)
         return Probed(new, state.before), Info(extra={"found": found})

@@ -1,6 +1,7 @@
 """Gaussian filters in square-root form: the state carries a Cholesky factor of the covariance.
 
-With the deviations of a moment rule, Cov[f] = dy dy' and Cov[x, h] = dx dy', and T the lower triangularisation:
+With the deviations of a moment rule, Cov[f] = dy dy' and Cov[x, h] = dx dy', and T the lower
+triangularisation:
 
 predict:  L  <-  T([dy, Q^1/2])
 update:   [[S^1/2, 0], [G, L]]  =  T([[dy, R^1/2], [dx, 0]]),   m + G S^-1/2 (y - E[h])
@@ -38,14 +39,17 @@ class SquareRoot(NamedTuple):
     @property
     def cov(self) -> Array:
         """The covariance [..., n, n]."""
-        return jnp.vectorize(lambda L: linalg.matmul(L, L.T), signature="(n,n)->(n,n)")(self.cholesky)
+        return jnp.vectorize(lambda L: linalg.matmul(L, L.T), signature="(n,n)->(n,n)")(
+            self.cholesky
+        )
 
 
 def conditional_factors(dx: Array, dy: Array, noise: Array) -> tuple[Array, Array, Array]:
     """Factor the joint covariance of (y, x): S = Cov[y] + noise noise'.
 
     Returns:
-        S^1/2 [m, m] lower triangular; G [n, m], with the gain K = G S^-1/2; and L [n, n] with L L' = Cov[x | y].
+        S^1/2 [m, m] lower triangular; G [n, m], with the gain K = G S^-1/2; and L [n, n] with L L'
+        = Cov[x | y].
     """
     m, n = dy.shape[0], dx.shape[0]
     joint = jnp.block([[dy, noise], [dx, jnp.zeros((n, noise.shape[1]), dx.dtype)]])
@@ -57,15 +61,17 @@ def conditional_factors(dx: Array, dy: Array, noise: Array) -> tuple[Array, Arra
 def square_root(rule: MomentRule) -> Filter:
     """Return the square-root form of the Gaussian filter of a moment rule: the same results, twice the digits.
 
-    Use it where covariances span many orders of magnitude. It costs about twice the covariance form, and its gradients
-    are zero in null directions of the covariance.
+    Use it where covariances span many orders of magnitude. It costs about twice the covariance
+    form, and its gradients are zero in null directions of the covariance.
 
     Args:
-        rule: a moment rule with `deviations`: `moments.Taylor()` (the extended and, for linear models, the Kalman
-            filter), `moments.Unscented()`, `moments.Cubature()`, `moments.GaussHermite()`.
+        rule: a moment rule with `deviations`: `moments.Taylor()` (the extended and, for linear
+            models, the Kalman filter), `moments.Unscented()`, `moments.Cubature()`,
+            `moments.GaussHermite()`.
 
     Returns:
-        A `Filter` with params `StateSpaceModel` and state `SquareRoot` (`.mean`, `.cholesky`, `.cov`).
+        A `Filter` with params `StateSpaceModel` and state `SquareRoot` (`.mean`, `.cholesky`,
+        `.cov`).
 
     Raises:
         ValueError: if the rule has no `deviations`, or a negative covariance weight.
@@ -78,11 +84,13 @@ def square_root(rule: MomentRule) -> Filter:
         True
 
     References:
-        M. S. Grewal, A. P. Andrews, Kalman Filtering (2014), section 7.5; R. van der Merwe, E. A. Wan, The square-root
-        unscented Kalman filter, ICASSP (2001).
+        M. S. Grewal, A. P. Andrews, Kalman Filtering (2014), section 7.5; R. van der Merwe, E. A.
+        Wan, The square-root unscented Kalman filter, ICASSP (2001).
     """
     if not hasattr(rule, "deviations"):
-        raise ValueError(f"square_root: {rule} has no deviations; expected a rule such as kf.moments.Taylor().")
+        raise ValueError(
+            f"square_root: {rule} has no deviations; expected a rule such as kf.moments.Taylor()."
+        )
 
     def init(params: StateSpaceModel, key: Array | None = None) -> SquareRoot:
         del key

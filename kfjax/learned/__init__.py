@@ -19,7 +19,11 @@ from kfjax.learned.models.residuals import fit_residual, learned_weights, refine
 from kfjax.learned.params import Learned, init
 from kfjax.learned.recurrent.cells import LSTM, PlainRNN, RecurrentStack
 from kfjax.learned.recurrent.recurrent_filter import recurrent, training
-from kfjax.learned.recurrent.sequence_models import recurrent_baseline, sequence_regressor, series_scales
+from kfjax.learned.recurrent.sequence_models import (
+    recurrent_baseline,
+    sequence_regressor,
+    series_scales,
+)
 from kfjax.learned.registry import LEARNED, learned_by_name
 
 __all__ = [

@@ -34,7 +34,11 @@ class Adaptation(NamedTuple):
 
 
 def start_adapting(
-    filter: Filter, params: Learned, *, initial: Any = None, optimizer: optax.GradientTransformation = ADAM
+    filter: Filter,
+    params: Learned,
+    *,
+    initial: Any = None,
+    optimizer: optax.GradientTransformation = ADAM,
 ) -> Adaptation:
     """Return the start of an adaptation.
 
@@ -49,10 +53,13 @@ def start_adapting(
     """
     if not isinstance(params, Learned):
         raise ValueError(
-            f"start_adapting: params is {type(params).__name__}; expected kf.learned.Learned, of which the network"
+            f"start_adapting: params is {type(params).__name__}; expected kf.learned.Learned, of"
+            " which the network"
             " adapts. Noise covariances of a classical filter adapt in kf.adaptive."
         )
-    return Adaptation(params, optimizer.init(params.network), filter.init(params) if initial is None else initial)
+    return Adaptation(
+        params, optimizer.init(params.network), filter.init(params) if initial is None else initial
+    )
 
 
 def adapt(
@@ -68,9 +75,10 @@ def adapt(
 ) -> tuple[Adaptation, Estimate]:
     """Estimate a window of observations, then improve the network on it.
 
-    The loss is minus the mean log-likelihood of the innovations where the filter has one, and else their mean square
-    (the one-step prediction error), from the state carried to the start of the window. Windows overlap if the stride is
-    shorter than a window: the next one begins `stride` rows later. A step whose gradient is not finite is not taken.
+    The loss is minus the mean log-likelihood of the innovations where the filter has one, and else
+    their mean square (the one-step prediction error), from the state carried to the start of the
+    window. Windows overlap if the stride is shorter than a window: the next one begins `stride`
+    rows later. A step whose gradient is not finite is not taken.
 
     Args:
         filter: a learned filter; the Info of one without a covariance has no likelihood.
@@ -83,8 +91,8 @@ def adapt(
         optimizer: of optax, built once; a new one compiles anew.
 
     Returns:
-        The `Adaptation` to go on with, and the `Estimate` of all W rows with the params from before: of overlapping
-        windows the last `stride` rows are new.
+        The `Adaptation` to go on with, and the `Estimate` of all W rows with the params from
+        before: of overlapping windows the last `stride` rows are new.
 
     Raises:
         ValueError: if stride is not from 1 to W, or steps is below 1.
@@ -101,7 +109,9 @@ def adapt(
     rows = jnp.shape(ys)[0]
     stride = rows if stride is None else stride
     if not 1 <= stride <= rows:
-        raise ValueError(f"adapt: stride is {stride}; expected 1 to {rows}, the rows of the window.")
+        raise ValueError(
+            f"adapt: stride is {stride}; expected 1 to {rows}, the rows of the window."
+        )
     if steps < 1:
         raise ValueError(f"adapt: steps is {steps}; expected at least 1.")
     return _adapt(filter, optimizer, stride, steps, adaptation, ys, us, observed)
@@ -109,10 +119,20 @@ def adapt(
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _adapt(
-    filter: Filter, optimizer: Any, stride: int, steps: int, before: Adaptation, ys: Array, us: Any, observed: Any
+    filter: Filter,
+    optimizer: Any,
+    stride: int,
+    steps: int,
+    before: Adaptation,
+    ys: Array,
+    us: Any,
+    observed: Any,
 ) -> tuple[Adaptation, Estimate]:
     window = (ys, us, observed)
-    new, old = (jax.tree.map(lambda a, rows=rows: a[rows], window) for rows in (slice(stride, None), slice(stride)))
+    new, old = (
+        jax.tree.map(lambda a, rows=rows: a[rows], window)
+        for rows in (slice(stride, None), slice(stride))
+    )
     state, est = _run(filter, before.params, old, before.state, estimate)
     if stride < ys.shape[0]:
         _, rest = _run(filter, before.params, new, state, estimate)
@@ -126,18 +146,30 @@ def _adapt(
         better = optax.apply_updates(network, updates), moved
         return jax.tree.map(lambda a, b: jnp.where(finite, a, b), better, at), None
 
-    (network, memory), _ = jax.lax.scan(improve, (before.params.network, before.optimizer), length=steps)
+    (network, memory), _ = jax.lax.scan(
+        improve, (before.params.network, before.optimizer), length=steps
+    )
     return Adaptation(before.params._replace(network=network), memory, state), est
 
 
-def _surprise(filter: Filter, before: Adaptation, network: Any, window: tuple[Any, Any, Any]) -> Array:
+def _surprise(
+    filter: Filter, before: Adaptation, network: Any, window: tuple[Any, Any, Any]
+) -> Array:
     """Minus the log-likelihood, or the squared innovation, per observed number."""
-    _, info = _run(filter, before.params._replace(network=network), window, before.state, _keep_info)
-    total = jnp.sum(info.innovation**2) if info.log_likelihood is None else -jnp.sum(info.log_likelihood)
+    _, info = _run(
+        filter, before.params._replace(network=network), window, before.state, _keep_info
+    )
+    total = (
+        jnp.sum(info.innovation**2)
+        if info.log_likelihood is None
+        else -jnp.sum(info.log_likelihood)
+    )
     return total / jnp.maximum(jnp.sum(info.dof), 1)
 
 
-def _run(filter: Filter, params: Any, window: tuple[Any, Any, Any], state: Any, emit: Any) -> tuple[Any, Any]:
+def _run(
+    filter: Filter, params: Any, window: tuple[Any, Any, Any], state: Any, emit: Any
+) -> tuple[Any, Any]:
     """A run from a state."""
     ys, us, observed = window
     return run(filter, params, ys, us, observed=observed, initial=state, emit=emit)

@@ -22,9 +22,11 @@ class Learned(NamedTuple):
 
     Attributes:
         model: the design model; a learned filter predicts with its f and h, whatever the truth is.
-        network: the variables of the network, `{"params": ...}`: what training moves, unless told otherwise.
-        constants: what the network reads and training leaves alone, by name, or None: "scales" (whitening matrices of
-            features, see `kfjax.learned.measure_scales`), "prior" (initial hidden states, see `Architecture2`).
+        network: the variables of the network, `{"params": ...}`: what training moves, unless told
+            otherwise.
+        constants: what the network reads and training leaves alone, by name, or None: "scales"
+            (whitening matrices of features, see `kfjax.learned.measure_scales`), "prior" (initial
+            hidden states, see `Architecture2`).
     """
 
     model: StateSpaceModel
@@ -63,7 +65,8 @@ def init(key: Array, filter: Filter, model: StateSpaceModel, constants: Any = No
         `Learned`, the params of `filter` in `kfjax.run`.
 
     Raises:
-        ValueError: if the filter has no network, or model is no model or of other dimensions than the network.
+        ValueError: if the filter has no network, or model is no model or of other dimensions than
+            the network.
 
     Example:
         >>> model = kf.systems.lorenz()
@@ -74,7 +77,8 @@ def init(key: Array, filter: Filter, model: StateSpaceModel, constants: Any = No
     """
     if not isinstance(filter, Filter) or not isinstance(filter.init, Initialiser):
         raise ValueError(
-            f"init: got {type(filter).__name__} without a network; expected a learned filter, such as"
+            f"init: got {type(filter).__name__} without a network; expected a learned filter, such"
+            " as"
             " kf.learned.kalman_net(...). Its params serve a filter made of it, too."
         )
     if not isinstance(model, StateSpaceModel):
@@ -86,7 +90,9 @@ def init(key: Array, filter: Filter, model: StateSpaceModel, constants: Any = No
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _draw(network: Callable[[Array, StateSpaceModel], Any], key: Array, model: StateSpaceModel) -> Any:
+def _draw(
+    network: Callable[[Array, StateSpaceModel], Any], key: Array, model: StateSpaceModel
+) -> Any:
     return network(key, model)
 
 

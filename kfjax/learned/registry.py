@@ -14,7 +14,11 @@ from kfjax.learned.gains.kalman_nets import configuration
 from kfjax.learned.gains.networks import Architecture2
 from kfjax.learned.gains.recursive_gain import recursive_kalman_net
 from kfjax.learned.gains.split_gain import split_kalman_net
-from kfjax.learned.recurrent.sequence_models import recurrent_baseline, sequence_regressor, series_scales
+from kfjax.learned.recurrent.sequence_models import (
+    recurrent_baseline,
+    sequence_regressor,
+    series_scales,
+)
 from kfjax.models.state_space import StateSpaceModel
 
 __all__ = ["LEARNED", "Kind", "learned_by_name"]
@@ -41,7 +45,9 @@ LEARNED: dict[str, Kind] = {
     "recursive_kalman_net": Kind(lambda n, m: recursive_kalman_net(Architecture2(n, m))),
     "split_kalman_net": Kind(split_kalman_net),
     "recurrent": Kind(sequence_regressor, (), series_scales),
-    "recurrent_differences": Kind(lambda n, m: recurrent_baseline("differences", n, m), ("F2", "F4")),
+    "recurrent_differences": Kind(
+        lambda n, m: recurrent_baseline("differences", n, m), ("F2", "F4")
+    ),
 }
 
 
@@ -49,9 +55,9 @@ def learned_by_name(name: str, n: int, m: int) -> Filter:
     """Return the learned filter of that name, with its default settings; its params are drawn by `init`.
 
     Args:
-        name: a key of `LEARNED`: kalman_net (architecture #2, all features), kalman_net_1 (architecture #1),
-            corrected_gain, recursive_kalman_net, split_kalman_net, recurrent (an LSTM), recurrent_differences (the
-            paper's model-based network with difference features).
+        name: a key of `LEARNED`: kalman_net (architecture #2, all features), kalman_net_1
+            (architecture #1), corrected_gain, recursive_kalman_net, split_kalman_net, recurrent (an
+            LSTM), recurrent_differences (the paper's model-based network with difference features).
         n: dimension of the state.
         m: dimension of the observation.
 

@@ -18,13 +18,18 @@ __all__ = ["expected_error"]
 
 
 def expected_error(
-    truth: StateSpaceModel, design: StateSpaceModel | None = None, *, steps: int, gain: Array | None = None
+    truth: StateSpaceModel,
+    design: StateSpaceModel | None = None,
+    *,
+    steps: int,
+    gain: Array | None = None,
 ) -> Array:
     """Return E[(x_t - xhat_t)(x_t - xhat_t)'] for t = 1..T, of a linear filter on data from another linear model.
 
-    The pair z = (x, x - xhat) is linear in itself and the noise, z_t = A_t z_{t-1} + B_t (e_t, v_t), so that its second
-    moment follows M_t = A_t M_{t-1} A_t' + B_t diag(Q, R) B_t' exactly. With design = truth the mean of the diagonal is
-    the least mean squared error, the floor of a linear study.
+    The pair z = (x, x - xhat) is linear in itself and the noise, z_t = A_t z_{t-1} + B_t (e_t,
+    v_t), so that its second moment follows M_t = A_t M_{t-1} A_t' + B_t diag(Q, R) B_t' exactly.
+    With design = truth the mean of the diagonal is the least mean squared error, the floor of a
+    linear study.
 
     Args:
         truth: the linear, time-invariant model that the data come from.
@@ -36,7 +41,8 @@ def expected_error(
         [T, n, n]; 10 log10 of `jnp.trace(...) / n`, averaged over steps, is the MSE in dB.
 
     Raises:
-        ValueError: if a model is not linear and time-invariant, the dimensions differ, or steps is below 1.
+        ValueError: if a model is not linear and time-invariant, the dimensions differ, or steps is
+            below 1.
 
     Example:
         >>> truth = kf.systems.canonical(2)
@@ -53,7 +59,8 @@ def expected_error(
         time_invariant("expected_error", model)
     if truth.n != design.n or truth.R.shape != design.R.shape:
         raise ValueError(
-            f"expected_error: truth has n = {truth.n}, m = {truth.R.shape[0]} and design n = {design.n},"
+            f"expected_error: truth has n = {truth.n}, m = {truth.R.shape[0]} and design n ="
+            f" {design.n},"
             f" m = {design.R.shape[0]}; expected the same."
         )
     if steps < 1:
@@ -62,7 +69,9 @@ def expected_error(
 
 
 @functools.partial(jax.jit, static_argnums=2)
-def _expected_error(truth: StateSpaceModel, design: StateSpaceModel, steps: int, gain: Any) -> Array:
+def _expected_error(
+    truth: StateSpaceModel, design: StateSpaceModel, steps: int, gain: Any
+) -> Array:
     F, H, Fd, Hd = truth.f.A, truth.h.A, design.f.A, design.h.A
     identity, zero = jnp.eye(truth.n, dtype=F.dtype), jnp.zeros_like(F)
     noise = jax.scipy.linalg.block_diag(truth.Q, truth.R)

@@ -22,7 +22,8 @@ class Rank(NamedTuple):
 
     Attributes:
         rank: number of state directions reached.
-        singular_values: [n] of the Gramian matrix, largest first; the gap tells how sharp the rank is.
+        singular_values: [n] of the Gramian matrix, largest first; the gap tells how sharp the rank
+            is.
         missing: an orthonormal basis [n, n - rank] of the directions that are not reached.
     """
 
@@ -70,10 +71,14 @@ def controllability(model: StateSpaceModel, x: Array | None = None, u: Any = Non
     F, _ = _jacobians("controllability", model, x, u)
     mean = model.prior.mean if x is None else x
     G = np.asarray(linalg.cholesky(model.process_noise(mean, u)), np.float64)
-    return _rank(np.concatenate([np.linalg.matrix_power(F, k) @ G for k in range(F.shape[0])], axis=1).T)
+    return _rank(
+        np.concatenate([np.linalg.matrix_power(F, k) @ G for k in range(F.shape[0])], axis=1).T
+    )
 
 
-def _jacobians(who: str, model: StateSpaceModel, x: Array | None, u: Any) -> tuple[np.ndarray, np.ndarray]:
+def _jacobians(
+    who: str, model: StateSpaceModel, x: Array | None, u: Any
+) -> tuple[np.ndarray, np.ndarray]:
     """F and H at a point, in double precision."""
     if model.retract is not None:
         raise ValueError(f"{who}: the model has a curved state space; expected a Euclidean one.")

@@ -39,11 +39,12 @@ class SteadyState(NamedTuple):
 def time_invariant(who: str, model: StateSpaceModel) -> tuple[Array, Array]:
     """Return F and H, or raise: both must be constant matrices, without offset, and Q and R constant."""
     f, h = model.f, model.h
-    if not all(isinstance(fn, Linear) and not callable(fn.A) and fn.b is None for fn in (f, h)) or any(
-        callable(noise) for noise in (model.Q, model.R)
-    ):
+    if not all(
+        isinstance(fn, Linear) and not callable(fn.A) and fn.b is None for fn in (f, h)
+    ) or any(callable(noise) for noise in (model.Q, model.R)):
         raise ValueError(
-            f"{who}: the model is not linear and time-invariant; expected kf.Linear f and h with constant matrices and"
+            f"{who}: the model is not linear and time-invariant; expected kf.Linear f and h with"
+            " constant matrices and"
             " no offset b, and constant Q and R."
         )
     return f.A, h.A
@@ -52,7 +53,8 @@ def time_invariant(who: str, model: StateSpaceModel) -> tuple[Array, Array]:
 def steady_state(model: StateSpaceModel) -> SteadyState:
     """Solve the discrete algebraic Riccati equation of a time-invariant linear model.
 
-    P = F (P - P H' (H P H' + R)^-1 H P) F' + Q, by doubling the horizon of the filter in square-root form.
+    P = F (P - P H' (H P H' + R)^-1 H P) F' + Q, by doubling the horizon of the filter in
+    square-root form.
 
     Args:
         model: a linear, time-invariant `StateSpaceModel`; inputs do not matter.
@@ -61,8 +63,8 @@ def steady_state(model: StateSpaceModel) -> SteadyState:
         `SteadyState(predicted_cov, cov, innovation_cov, gain)`.
 
     Raises:
-        ValueError: if the model is not linear and time-invariant, or there is no limit: an unstable mode that is not
-            observed (seen only outside a trace).
+        ValueError: if the model is not linear and time-invariant, or there is no limit: an unstable
+            mode that is not observed (seen only outside a trace).
 
     Example:
         >>> limit = kf.steady_state(kf.systems.constant_velocity())
@@ -76,7 +78,8 @@ def steady_state(model: StateSpaceModel) -> SteadyState:
     result, gap = _steady_state(model)
     if is_concrete(gap) and not float(gap) < 1e3 * float(np.sqrt(jnp.finfo(model.dtype).eps)):
         raise ValueError(
-            f"steady_state: the covariance does not settle (relative change {float(gap):.2g} per step); expected every"
+            f"steady_state: the covariance does not settle (relative change {float(gap):.2g} per"
+            " step); expected every"
             " mode that does not decay to be observed. See kf.observability."
         )
     return result
@@ -99,4 +102,6 @@ def _one_step(F: Array, H: Array, model: StateSpaceModel, cov: Array) -> SteadyS
     S = linalg.factorise(linalg.symmetric(linalg.quadratic(H, P) + model.R))
     K = S.solve(linalg.matmul(H, P)).T
     rest = jnp.eye(P.shape[0], dtype=P.dtype) - linalg.matmul(K, H)
-    return SteadyState(P, linalg.symmetric(linalg.quadratic(rest, P) + linalg.quadratic(K, model.R)), S.matrix, K)
+    return SteadyState(
+        P, linalg.symmetric(linalg.quadratic(rest, P) + linalg.quadratic(K, model.R)), S.matrix, K
+    )

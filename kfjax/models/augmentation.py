@@ -1,7 +1,8 @@
 """Noise that is not additive, or not independent: put it into the state, and every Gaussian filter runs the model.
 
-Filters know x_t = f(x_{t-1}, u_t) + e_t and y_t = h(x_t, u_t) + v_t with independent e and v. A model beyond that is
-rewritten over z = (x, w, v); the belief about x is the leading part of the belief about z.
+Filters know x_t = f(x_{t-1}, u_t) + e_t and y_t = h(x_t, u_t) + v_t with independent e and v. A
+model beyond that is rewritten over z = (x, w, v); the belief about x is the leading part of the
+belief about z.
 """
 
 from __future__ import annotations
@@ -46,11 +47,14 @@ def non_additive(
     Args:
         f: `(x [n], w [q], u) -> [n]` with in_f, else `(x, u) -> [n]`, and noise is added.
         h: `(x [n], v [r], u) -> [m]` with in_h, else `(x, u) -> [m]`, and noise is added.
-        Q: covariance of w [q, q]; without in_f of the added noise [n, n], which may be a callable of (x, u).
-        R: covariance of v [r, r]; without in_h of the added noise [m, m], which may be a callable of (x, u).
+        Q: covariance of w [q, q]; without in_f of the added noise [n, n], which may be a callable
+            of (x, u).
+        R: covariance of v [r, r]; without in_h of the added noise [m, m], which may be a callable
+            of (x, u).
         prior: `Gaussian(mean [n], cov [n, n])` of x_0.
         in_f: w is an argument of f.
-        in_h: v is an argument of h. Observations then have no added noise, and particle filters cannot weigh them.
+        in_h: v is an argument of h. Observations then have no added noise, and particle filters
+            cannot weigh them.
         difference: of observations, as in `StateSpaceModel`.
         state_difference: of x, as in `StateSpaceModel`.
         retract: of x, as in `StateSpaceModel`.
@@ -59,7 +63,8 @@ def non_additive(
         A `StateSpaceModel` of z; `kf.run(..., emit=kf.leading(n))` keeps the belief about x alone.
 
     Raises:
-        ValueError: a covariance of noise inside a function that is no array, else as `StateSpaceModel`.
+        ValueError: a covariance of noise inside a function that is no array, else as
+            `StateSpaceModel`.
 
     Example:
         A growth rate with noise.
@@ -72,10 +77,15 @@ def non_additive(
         (5, 1)
 
     References:
-        S. J. Julier, J. K. Uhlmann, Unscented filtering and nonlinear estimation, Proc. IEEE 92 (2004), section IV.
+        S. J. Julier, J. K. Uhlmann, Unscented filtering and nonlinear estimation, Proc. IEEE 92
+        (2004), section IV.
     """
     prior = Gaussian(*map(jnp.asarray, prior))
-    noises = [_noise("non_additive", *noise) for noise, inside in ((("Q", Q), in_f), (("R", R), in_h)) if inside]
+    noises = [
+        _noise("non_additive", *noise)
+        for noise, inside in ((("Q", Q), in_f), (("R", R), in_h))
+        if inside
+    ]
     q = noises[0].shape[0] if in_f else 0
     r = noises[-1].shape[0] if in_h else 0
     layout = _Layout(prior.mean.shape[0], q, r)
@@ -83,7 +93,11 @@ def non_additive(
     return StateSpaceModel(
         Partial(_Move(layout, in_f), as_pytree(f)),
         observe,
-        _process_noise(layout, jnp.zeros_like(prior.cov) if in_f else Q, block_diag(*noises) if noises else None),
+        _process_noise(
+            layout,
+            jnp.zeros_like(prior.cov) if in_f else Q,
+            block_diag(*noises) if noises else None,
+        ),
         Partial(_none, observe) if in_h else _observation_noise(layout, R),
         _prior(layout, prior, noises if in_f else []),
         difference,
@@ -96,18 +110,20 @@ def correlated(model: StateSpaceModel, cross: Any) -> StateSpaceModel:
 
     x_t = f(x_{t-1}, u_t) + e_t,  y_t = h(x_t, u_t) + v_t,  E[e_t v_t'] = cross.
 
-    Textbooks that write x_{t+1} = f(x_t) + e_t correlate e_t with v_t of the step before; that is another model.
+    Textbooks that write x_{t+1} = f(x_t) + e_t correlate e_t with v_t of the step before; that is
+    another model.
 
     Args:
         model: with arrays Q and R. A linear one stays linear.
         cross: the cross-covariance [n, m].
 
     Returns:
-        A `StateSpaceModel` with n + m states and no added observation noise; `emit=kf.leading(n)` keeps x alone.
-        Particle filters cannot weigh its observations.
+        A `StateSpaceModel` with n + m states and no added observation noise; `emit=kf.leading(n)`
+        keeps x alone. Particle filters cannot weigh its observations.
 
     Raises:
-        ValueError: if Q or R is callable, shapes do not fit, or [[Q, cross], [cross', R]] is no covariance.
+        ValueError: if Q or R is callable, shapes do not fit, or [[Q, cross], [cross', R]] is no
+            covariance.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -122,7 +138,10 @@ def correlated(model: StateSpaceModel, cross: Any) -> StateSpaceModel:
     Q, R = _noise("correlated", "model.Q", model.Q), _noise("correlated", "model.R", model.R)
     cross = jnp.asarray(cross, model.dtype)
     if cross.shape != (Q.shape[0], R.shape[0]):
-        raise ValueError(f"correlated: cross has shape {cross.shape}; expected [n, m] = {(Q.shape[0], R.shape[0])}.")
+        raise ValueError(
+            f"correlated: cross has shape {cross.shape}; expected [n, m] ="
+            f" {(Q.shape[0], R.shape[0])}."
+        )
     joint = jnp.block([[Q, cross], [cross.T, R]])
     check_covariance("correlated: [[Q, cross], [cross', R]]", joint)
     m = R.shape[0]
@@ -229,14 +248,17 @@ def _state_space(layout: _Layout, difference: Any, retract: Any) -> tuple[Any, A
     """Return state_difference and retract of z."""
     if difference is None or retract is None:
         return difference, retract
-    return Partial(_Padded(layout, False), as_pytree(difference)), Partial(_Padded(layout, True), as_pytree(retract))
+    return Partial(_Padded(layout, False), as_pytree(difference)), Partial(
+        _Padded(layout, True), as_pytree(retract)
+    )
 
 
 def _noise(who: str, name: str, cov: Any) -> Array:
     """Return the covariance of noise that becomes part of the state."""
     if callable(cov):
         raise ValueError(
-            f"{who}: {name} is a function; expected an array, since this noise is part of the state. Scale it inside f"
+            f"{who}: {name} is a function; expected an array, since this noise is part of the"
+            " state. Scale it inside f"
             " or h instead."
         )
     return jnp.asarray(cov)
@@ -278,7 +300,10 @@ def _prior(layout: _Layout, prior: Gaussian, noises: list[Array]) -> Gaussian:
 
 def _linear_move(f: Linear, m: int) -> Linear:
     """(x, v) -> (f(x), 0)."""
-    A, B, b = (_grown(value, (0, m), columns) for value, columns in ((f.A, (0, m)), (f.B, (0, 0)), (f.b, None)))
+    A, B, b = (
+        _grown(value, (0, m), columns)
+        for value, columns in ((f.A, (0, m)), (f.B, (0, 0)), (f.b, None))
+    )
     return Linear(A, B, b)
 
 

@@ -34,13 +34,19 @@ def time_steps(times: Any, start: Any) -> Array:
         >>> kf.time_steps(jnp.array([0.5, 1.5, 1.75]), start=0.0).tolist()
         [0.5, 1.0, 0.25]
     """
-    # in numpy where values are known: timestamps of 1e9 seconds have no milliseconds left in float32
+    # in numpy where values are known: timestamps of 1e9 seconds have no milliseconds left in
+    # float32
     module = np if is_concrete(times) and is_concrete(start) else jnp
-    times, start = (a.astype(int) if a.dtype.kind == "u" else a for a in map(module.asarray, (times, start)))
+    times, start = (
+        a.astype(int) if a.dtype.kind == "u" else a for a in map(module.asarray, (times, start))
+    )
     if times.ndim != 1 or times.shape[0] == 0:
         raise ValueError(f"time_steps: times has shape {times.shape}; expected [T], T at least 1.")
     if times.dtype.kind not in "fi":
-        raise ValueError(f"time_steps: times has dtype {times.dtype}; expected numbers. Convert dates to seconds.")
+        raise ValueError(
+            f"time_steps: times has dtype {times.dtype}; expected numbers. Convert dates to"
+            " seconds."
+        )
     dtype = times.dtype if times.dtype.kind == "f" else jnp.result_type(float)
     steps = module.diff(times, prepend=start.reshape(1)).astype(dtype)
     if module is np and not (steps >= 0).all():
@@ -88,13 +94,16 @@ def van_loan(A: Any, diffusion: Any, dt: float | Array, B: Any = None) -> Discre
         [[0.3330000042915344, 0.5], [0.5, 1.0]]
 
     References:
-        C. F. Van Loan, Computing integrals involving the matrix exponential, IEEE Trans. Automat. Contr. 23 (1978).
+        C. F. Van Loan, Computing integrals involving the matrix exponential, IEEE Trans. Automat.
+        Contr. 23 (1978).
     """
     A, diffusion = (jnp.asarray(M) for M in (A, diffusion))
     A, diffusion = (M.astype(jnp.result_type(A, diffusion, float)) for M in (A, diffusion))
     n = A.shape[0] if A.ndim else 0
     if A.shape != (n, n) or diffusion.shape != (n, n):
-        raise ValueError(f"van_loan: A is {A.shape} and diffusion {diffusion.shape}; expected [n, n] both.")
+        raise ValueError(
+            f"van_loan: A is {A.shape} and diffusion {diffusion.shape}; expected [n, n] both."
+        )
     check_covariance("van_loan: diffusion", diffusion)
     if is_concrete(dt) and not np.all(np.asarray(dt) >= 0):
         raise ValueError(f"van_loan: dt is {dt}; expected a step of at least 0.")
@@ -103,7 +112,9 @@ def van_loan(A: Any, diffusion: Any, dt: float | Array, B: Any = None) -> Discre
         raise ValueError(f"van_loan: B has shape {B.shape}; expected ({n}, p).")
     # exp(-A dt) overflows for fast modes: halve the step until |A dt| < 1, then double the result
     norm = jnp.linalg.norm(A, ord=jnp.inf) * dt
-    halvings = jax.lax.stop_gradient(jnp.clip(jnp.ceil(jnp.log2(jnp.maximum(norm, 1))), 0, HALVINGS))
+    halvings = jax.lax.stop_gradient(
+        jnp.clip(jnp.ceil(jnp.log2(jnp.maximum(norm, 1))), 0, HALVINGS)
+    )
     whole = _over_short_step(A, diffusion, B, dt / 2**halvings)
     return jax.lax.scan(_doubled, whole, jnp.arange(HALVINGS) < halvings)[0]
 

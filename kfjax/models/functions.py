@@ -19,11 +19,11 @@ __all__ = ["Linear"]
 class Linear(Pytree):
     """The affine function A x + B u + b, whose matrices are parameters.
 
-    Up to eight columns are added from the last to the first: with positions listed before their derivatives the largest
-    term comes last, and what is small beside it in float32 is not lost.
+    Up to eight columns are added from the last to the first: with positions listed before their
+    derivatives the largest term comes last, and what is small beside it in float32 is not lost.
 
-    Filters take the exact path for it. Each of A, B and b may be a callable of u (for example of a time step); with B
-    None, u enters through such callables only.
+    Filters take the exact path for it. Each of A, B and b may be a callable of u (for example of a
+    time step); with B None, u enters through such callables only.
 
     Attributes:
         A: [k, n], or a callable u -> [k, n].
@@ -52,11 +52,13 @@ class Linear(Pytree):
             if np.ndim(value) != ndim:
                 raise ValueError(
                     f"Linear: {name} has shape {np.shape(value)}; expected {ndim} axes "
-                    f"({'[k, n]' if name == 'A' else '[k, p]' if name == 'B' else '[k]'}). Reshape it."
+                    f"({'[k, n]' if name == 'A' else '[k, p]' if name == 'B' else '[k]'}). Reshape"
+                    " it."
                 )
             if not callable(self.A) and np.shape(value)[0] != np.shape(self.A)[0]:
                 raise ValueError(
-                    f"Linear: {name} has {np.shape(value)[0]} rows; expected {np.shape(self.A)[0]}, as many as A."
+                    f"Linear: {name} has {np.shape(value)[0]} rows; expected {np.shape(self.A)[0]},"
+                    " as many as A."
                 )
 
     def at(self, u: Any) -> Linear:
@@ -64,9 +66,14 @@ class Linear(Pytree):
         A, B, b = (m(u) if callable(m) else m for m in (self.A, self.B, self.b))
         if B is not None:
             if u is None:
-                raise ValueError("Linear: got no input u; expected one, since B is given. Pass us= to run.")
+                raise ValueError(
+                    "Linear: got no input u; expected one, since B is given. Pass us= to run."
+                )
             if jnp.shape(u) != B.shape[1:]:
-                raise ValueError(f"Linear: input u has shape {jnp.shape(u)}; expected {B.shape[1:]}, the columns of B.")
+                raise ValueError(
+                    f"Linear: input u has shape {jnp.shape(u)}; expected {B.shape[1:]}, the columns"
+                    " of B."
+                )
             b = linalg.matmul(B, u) if b is None else linalg.matmul(B, u) + b
         return Linear.unchecked(A, None, b)
 

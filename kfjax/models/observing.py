@@ -21,8 +21,8 @@ __all__ = ["Observation", "any_observed", "bind", "innovation_info", "keep_unobs
 class Observation(NamedTuple):
     """One observation as an update form sees it: u is put in, and the mask has acted.
 
-    An unobserved channel reads zero whatever the state, and has unit noise: it is decoupled from everything, so that
-    values and gradients are those of a model without it.
+    An unobserved channel reads zero whatever the state, and has unit noise: it is decoupled from
+    everything, so that values and gradients are those of a model without it.
 
     Attributes:
         fn: function of x alone, [n] -> [m], or a `Linear`; zero in unobserved channels.
@@ -57,20 +57,30 @@ def _cut(mask: Array, tree: Any) -> Any:
     return jax.tree.map(lambda a: jnp.where(mask.any(), a, jax.lax.stop_gradient(a)), tree)
 
 
-def observe(model: StateSpaceModel, x: Array, y: Array, u: Any = None, observed: Any = None) -> Observation:
+def observe(
+    model: StateSpaceModel, x: Array, y: Array, u: Any = None, observed: Any = None
+) -> Observation:
     """Return the observation y [m] of the model at the predicted mean x, with the mask applied."""
     y, space = jnp.asarray(y, x.dtype), model.observation_space
     if observed is None:
         R = model.observation_noise(x, u)
-        return Observation(bind(model.h, u), R, lambda y_hat: space.difference(y, y_hat), space, None)
+        return Observation(
+            bind(model.h, u), R, lambda y_hat: space.difference(y, y_hat), space, None
+        )
     mask = jnp.broadcast_to(jnp.asarray(observed, bool), y.shape)
     model, x, u = _cut(mask, (model, x, u))
     R = model.observation_noise(x, u)
-    y = jnp.where(mask, y, 0)  # fill first, mask after: a NaN behind a `where` still has a NaN gradient
+    y = jnp.where(
+        mask, y, 0
+    )  # fill first, mask after: a NaN behind a `where` still has a NaN gradient
     R = jnp.where(mask[:, None] & mask[None, :], R, 0) + jnp.diag((~mask).astype(R.dtype))
     space = space if model.difference is None else _masked(space, mask)
     return Observation(
-        bind(model.h, u, mask), R, lambda y_hat: jnp.where(mask, space.difference(y, y_hat), 0), space, mask
+        bind(model.h, u, mask),
+        R,
+        lambda y_hat: jnp.where(mask, space.difference(y, y_hat), 0),
+        space,
+        mask,
     )
 
 

@@ -18,13 +18,13 @@ def diffuse(
 ) -> StateSpaceModel:
     """Return the model with a prior that says next to nothing about some components of x_0: a large variance.
 
-    Let r be the variance of the first observations of these components, in their unit. Estimates differ from those of
-    an exactly diffuse prior by about r / variance times the distance to prior.mean. The covariance form takes
-    variance / r up to 1e5 in float32 (its rounding grows with it) and 1e12 in float64; `kfjax.square_root` takes 1e12
-    in float32 too.
+    Let r be the variance of the first observations of these components, in their unit. Estimates
+    differ from those of an exactly diffuse prior by about r / variance times the distance to
+    prior.mean. The covariance form takes variance / r up to 1e5 in float32 (its rounding grows with
+    it) and 1e12 in float64; `kfjax.square_root` takes 1e12 in float32 too.
 
-    The log-likelihood falls without bound as the variance grows. That of d diffuse components, up to a constant, is
-    `log_likelihood.sum() + d / 2 * log(variance)` once they have been observed.
+    The log-likelihood falls without bound as the variance grows. That of d diffuse components, up
+    to a constant, is `log_likelihood.sum() + d / 2 * log(variance)` once they have been observed.
 
     Args:
         model: whose prior.mean is kept, and prior.cov for the other components.
@@ -39,15 +39,20 @@ def diffuse(
         [0.0, 1000000.0]
 
     References:
-        J. Durbin, S. J. Koopman, Time Series Analysis by State Space Methods, 2nd ed. (2012), sections 5.1 and 5.6.4.
+        J. Durbin, S. J. Koopman, Time Series Analysis by State Space Methods, 2nd ed. (2012),
+        sections 5.1 and 5.6.4.
     """
     n = model.n
     at = np.arange(n) if components is None else np.asarray(components, int)
     if at.ndim != 1 or at.size == 0 or (at < -n).any() or (at >= n).any():
-        raise ValueError(f"diffuse: components are {at.tolist()}; expected indices of a state of {n} components.")
+        raise ValueError(
+            f"diffuse: components are {at.tolist()}; expected indices of a state of {n} components."
+        )
     if not variance > 0:
         raise ValueError(f"diffuse: variance is {variance}; expected a positive number.")
     known = np.ones(n, bool)
     known[at] = False
     cov = jnp.where(known[:, None] & known[None, :], model.prior.cov, 0)
-    return model.replace(prior=Gaussian(model.prior.mean, cov + jnp.diag(jnp.where(known, 0, variance))))
+    return model.replace(
+        prior=Gaussian(model.prior.mean, cov + jnp.diag(jnp.where(known, 0, variance)))
+    )

@@ -31,7 +31,8 @@ def check_filter(who: str, filter: Any) -> None:
     """Refuse what is no filter, such as a constructor that was not called."""
     if not isinstance(filter, Filter):
         raise ValueError(
-            f"{who}: filter is {getattr(filter, '__name__', type(filter).__name__)}; expected a kfjax.Filter."
+            f"{who}: filter is {getattr(filter, '__name__', type(filter).__name__)}; expected a"
+            " kfjax.Filter."
             " Call its constructor, as in kf.extended()."
         )
 
@@ -41,12 +42,16 @@ def check_length(who: str, ys: Any, length: Any) -> None:
     if length is None:
         return
     if np.ndim(length) or not jnp.issubdtype(jnp.result_type(length), jnp.integer):
-        raise ValueError(f"{who}: length is {length}; expected one integer. A batch goes through jax.vmap.")
+        raise ValueError(
+            f"{who}: length is {length}; expected one integer. A batch goes through jax.vmap."
+        )
     if not is_concrete(length):
         return
     steps = min((np.shape(leaf)[0] for leaf in jax.tree.leaves(ys) if np.ndim(leaf)), default=0)
     if not 0 <= int(length) <= steps:
-        raise ValueError(f"{who}: length is {length}; expected 0 to {steps}, the number of steps in ys.")
+        raise ValueError(
+            f"{who}: length is {length}; expected 0 to {steps}, the number of steps in ys."
+        )
 
 
 def check_mask_dtype(who: str, observed: Any) -> None:
@@ -54,7 +59,10 @@ def check_mask_dtype(who: str, observed: Any) -> None:
     for leaf in jax.tree.leaves(observed):
         dtype = jnp.result_type(leaf)
         if not (jnp.issubdtype(dtype, jnp.bool_) or jnp.issubdtype(dtype, jnp.integer)):
-            raise ValueError(f"{who}: observed has dtype {dtype}; expected booleans. Use kf.split_missing for NaN.")
+            raise ValueError(
+                f"{who}: observed has dtype {dtype}; expected booleans. Use kf.split_missing for"
+                " NaN."
+            )
 
 
 def check_nan(who: str, ys: Any, observed: Any, length: Any) -> None:
@@ -63,9 +71,13 @@ def check_nan(who: str, ys: Any, observed: Any, length: Any) -> None:
         return
     # in numpy: inside somebody's trace, jax operations on constants would give tracers
     data = [np.asarray(y) for y in jax.tree.leaves(ys)]
-    masks = [np.asarray(o, bool) for o in jax.tree.leaves(observed)] or [np.asarray(True)] * len(data)
+    masks = [np.asarray(o, bool) for o in jax.tree.leaves(observed)] or [np.asarray(True)] * len(
+        data
+    )
     if len(masks) != len(data):
-        raise ValueError(f"{who}: observed has {len(masks)} parts; expected {len(data)}, in the structure of ys.")
+        raise ValueError(
+            f"{who}: observed has {len(masks)} parts; expected {len(data)}, in the structure of ys."
+        )
     for y, mask in zip(data, masks, strict=True):
         if mask.shape != y.shape[: mask.ndim]:
             continue  # the check of shapes will say so
@@ -73,7 +85,8 @@ def check_nan(who: str, ys: Any, observed: Any, length: Any) -> None:
         bad = bad & mask.reshape(mask.shape + (1,) * (y.ndim - mask.ndim))
         if bad[: None if length is None else int(length)].any():
             raise ValueError(
-                f"{who}: ys has NaN where it counts as observed; expected numbers. For missing data write"
+                f"{who}: ys has NaN where it counts as observed; expected numbers. For missing data"
+                " write"
                 " `ys, observed = kf.split_missing(ys)` and pass observed=observed."
             )
 
@@ -83,7 +96,10 @@ def is_singular(cov: Any) -> bool:
     if callable(cov) or not is_concrete(cov):
         return False
     C = np.asarray(cov, np.float64)
-    return bool(np.linalg.eigvalsh(C).min() <= C.shape[0] * float(jnp.finfo(cov.dtype).eps) * np.abs(C).max())
+    return bool(
+        np.linalg.eigvalsh(C).min()
+        <= C.shape[0] * float(jnp.finfo(cov.dtype).eps) * np.abs(C).max()
+    )
 
 
 def check_runtime(text: str, tree: Any) -> None:
@@ -101,13 +117,17 @@ def check_series(who: str, params: Any, ys: Any, us: Any, observed: Any) -> int:
     """Check shapes once, while tracing: what would otherwise die unreadably inside a scan. Returns T."""
     leaves = jax.tree.leaves(ys)
     if not leaves or any(leaf.ndim == 0 or leaf.shape[0] == 0 for leaf in leaves):
-        raise ValueError(f"{who}: ys has shape {[leaf.shape for leaf in leaves]}; expected [T, m] with T at least 1.")
+        raise ValueError(
+            f"{who}: ys has shape {[leaf.shape for leaf in leaves]}; expected [T, m] with T at"
+            " least 1."
+        )
     steps = leaves[0].shape[0]
     for name, tree in (("ys", ys), ("us", us), ("observed", observed)):
         for leaf in jax.tree.leaves(tree):
             if leaf.ndim == 0 or leaf.shape[0] != steps:
                 raise ValueError(
-                    f"{who}: {name} has shape {leaf.shape}; expected a leading axis of {steps} steps, as ys."
+                    f"{who}: {name} has shape {leaf.shape}; expected a leading axis of {steps}"
+                    " steps, as ys."
                     " A batch goes through jax.vmap."
                 )
     model = model_of(params)
@@ -124,36 +144,52 @@ def check_state(who: str, params: Any, state: Any) -> None:
     expected = model.prior.mean
     if mean.shape != expected.shape or mean.dtype != expected.dtype:
         raise ValueError(
-            f"{who}: the state has a mean of shape {mean.shape} and {mean.dtype}; expected {expected.shape} and"
-            f" {expected.dtype}, as the prior of the model. Start from filter.init or the final state of a run."
+            f"{who}: the state has a mean of shape {mean.shape} and {mean.dtype}; expected"
+            f" {expected.shape} and"
+            f" {expected.dtype}, as the prior of the model. Start from filter.init or the final"
+            " state of a run."
         )
 
 
-def _check_observations(who: str, model: StateSpaceModel, ys: Array | np.ndarray, us: Any, observed: Any) -> None:
+def _check_observations(
+    who: str, model: StateSpaceModel, ys: Array | np.ndarray, us: Any, observed: Any
+) -> None:
     """Check ys [T, m] and the mask against what the model's functions return."""
     u = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), us)
     x = model.prior.mean
     N, n = x.shape[0], model.n
     try:
-        functions = {"h": model.h, "f": model.f, "Q": model.process_noise, "R": model.observation_noise}
+        functions = {
+            "h": model.h,
+            "f": model.f,
+            "Q": model.process_noise,
+            "R": model.observation_noise,
+        }
         outputs = {name: jax.eval_shape(function, x, u) for name, function in functions.items()}
     except (TypeError, AttributeError, KeyError, IndexError) as error:
         if us is not None:
             raise
         raise ValueError(
-            f"{who}: the model cannot be evaluated without inputs ({type(error).__name__}: {error});"
+            f"{who}: the model cannot be evaluated without inputs ({type(error).__name__}:"
+            f" {error});"
             " expected us. Pass us= with a leading time axis."
         ) from error
     for name, output in outputs.items():
         if not hasattr(output, "shape"):
-            raise ValueError(f"{who}: {name} returns a {type(output).__name__}; expected an array. Use jnp.stack.")
+            raise ValueError(
+                f"{who}: {name} returns a {type(output).__name__}; expected an array. Use"
+                " jnp.stack."
+            )
     m = outputs["h"].shape
     if len(m) != 1:
-        raise ValueError(f"{who}: h returns shape {m}; expected [m]. Return a vector, for example h(x)[None].")
+        raise ValueError(
+            f"{who}: h returns shape {m}; expected [m]. Return a vector, for example h(x)[None]."
+        )
     for name, expected in (("f", (N,)), ("Q", (n, n)), ("R", m + m)):
         if outputs[name].shape != expected:
             raise ValueError(
-                f"{who}: {name} gives shape {outputs[name].shape}; expected {expected}, as the prior and h of the model"
+                f"{who}: {name} gives shape {outputs[name].shape}; expected {expected}, as the"
+                " prior and h of the model"
                 " have it."
             )
     if ys.shape[1:] != m:
@@ -164,9 +200,14 @@ def _check_observations(who: str, model: StateSpaceModel, ys: Array | np.ndarray
             remedy = "A batch goes through jax.vmap."
         elif ys.ndim == 1:
             remedy = "Pass ys[:, None]."
-        raise ValueError(f"{who}: ys has shape {ys.shape}; expected [T, m] with m = {m[0]}, as h returns. {remedy}")
+        raise ValueError(
+            f"{who}: ys has shape {ys.shape}; expected [T, m] with m = {m[0]}, as h returns."
+            f" {remedy}"
+        )
     if observed is not None and observed.shape not in (ys.shape, ys.shape[:1]):
-        raise ValueError(f"{who}: observed has shape {observed.shape}; expected {ys.shape[:1]} or {ys.shape}.")
+        raise ValueError(
+            f"{who}: observed has shape {observed.shape}; expected {ys.shape[:1]} or {ys.shape}."
+        )
 
 
 def until(length: Any, tree: Any) -> Any:

@@ -16,7 +16,12 @@ __all__ = ["simulate"]
 
 
 def simulate(
-    key: Array, model: StateSpaceModel, steps: int | None = None, us: Any = None, *, initial: Any = None
+    key: Array,
+    model: StateSpaceModel,
+    steps: int | None = None,
+    us: Any = None,
+    *,
+    initial: Any = None,
 ) -> tuple[Array, Array]:
     """Draw a trajectory: x_0 from the prior, then x_t = f(x_{t-1}, u_t) + e_t and y_t = h(x_t, u_t) + v_t.
 
@@ -38,10 +43,13 @@ def simulate(
         >>> xs.shape, ys.shape
         ((5, 2), (5, 1))
     """
-    lengths = {leaf.shape[0] for leaf in jax.tree.leaves(us)} | ({steps} if steps is not None else set())
+    lengths = {leaf.shape[0] for leaf in jax.tree.leaves(us)} | (
+        {steps} if steps is not None else set()
+    )
     if len(lengths) != 1 or min(lengths) < 1:
         raise ValueError(
-            f"simulate: got steps={steps} and us of lengths {sorted(lengths - {steps})}; expected one number of steps,"
+            f"simulate: got steps={steps} and us of lengths {sorted(lengths - {steps})}; expected"
+            " one number of steps,"
             " at least 1. Pass steps=, or us with a leading time axis."
         )
     return _simulate(key, model, us, initial, lengths.pop())
@@ -53,15 +61,23 @@ def _draw(key: Array, cov: Array) -> Array:
 
 
 @functools.partial(jax.jit, static_argnums=4)
-def _simulate(key: Array, model: StateSpaceModel, us: Any, initial: Any, steps: int) -> tuple[Array, Array]:
+def _simulate(
+    key: Array, model: StateSpaceModel, us: Any, initial: Any, steps: int
+) -> tuple[Array, Array]:
     key, first = jax.random.split(key)
     space = model.state_space
-    x0 = space.retract(model.prior.mean, _draw(first, model.prior.cov)) if initial is None else jnp.asarray(initial)
+    x0 = (
+        space.retract(model.prior.mean, _draw(first, model.prior.cov))
+        if initial is None
+        else jnp.asarray(initial)
+    )
 
     def body(x: Array, at: tuple[Array, Any]) -> tuple[Array, tuple[Array, Array]]:
         key, u = at
         process, observation = jax.random.split(key)
-        x = space.retract(model.f(x, u), _draw(process, model.process_noise(x, u))).astype(model.dtype)
+        x = space.retract(model.f(x, u), _draw(process, model.process_noise(x, u))).astype(
+            model.dtype
+        )
         y = model.h(x, u) + _draw(observation, model.observation_noise(x, u))
         return x, (x, y.astype(model.dtype))
 

@@ -1,8 +1,9 @@
 """Differences and moves on curved spaces: angles, and anything a user describes with two functions.
 
-A `Space` says how to subtract two points and how to move a point along a tangent vector. The Euclidean space is the
-default everywhere; a model with angles gives `difference` for its observations, `state_difference` and `retract`
-for its states, and every filter, smoother and metric uses them wherever a difference or a mean is formed.
+A `Space` says how to subtract two points and how to move a point along a tangent vector. The
+Euclidean space is the default everywhere; a model with angles gives `difference` for its
+observations, `state_difference` and `retract` for its states, and every filter, smoother and metric
+uses them wherever a difference or a mean is formed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ class Space(NamedTuple):
 
     Attributes:
         difference: `(a, b) -> d`, the tangent vector from b to a; Euclidean: a - b.
-        retract: `(x, d) -> x'`, the point reached from x along d; Euclidean: x + d. retract(b, difference(a, b)) = a.
+        retract: `(x, d) -> x'`, the point reached from x along d; Euclidean: x + d. retract(b,
+            difference(a, b)) = a.
     """
 
     difference: Callable[[Array, Array], Array]
@@ -53,7 +55,10 @@ class _Wrapped:
         result = self.operation(a, b)
         n = result.shape[-1]
         if not all(-n <= i < n for i in self.indices):
-            raise ValueError(f"angle indices are {self.indices}; expected them below {n}, the size of the vector.")
+            raise ValueError(
+                f"angle indices are {self.indices}; expected them below {n}, the size of the"
+                " vector."
+            )
         at = list(self.indices)
         return result.at[..., at].set(wrap_angle(result[..., at]))
 

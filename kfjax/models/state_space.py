@@ -29,25 +29,31 @@ Params = TypeVar("Params")
 class StateSpaceModel(Pytree):
     """A state-space model with additive Gaussian noise; a pytree whose leaves are its parameters.
 
-    x_t = f(x_{t-1}, u_t) + e_t,  y_t = h(x_t, u_t) + v_t,  e_t ~ N(0, Q),  v_t ~ N(0, R),  x_0 ~ prior.
+    x_t = f(x_{t-1}, u_t) + e_t,  y_t = h(x_t, u_t) + v_t,  e_t ~ N(0, Q),  v_t ~ N(0, R),  x_0 ~
+    prior.
 
-    Functions with learnable parameters are `jax.tree_util.Partial(fn, theta)` with a module-level `fn(theta, x, u)`, so
-    that models built alike share one compilation. Use `model.replace(Q=...)` for a changed copy.
+    Functions with learnable parameters are `jax.tree_util.Partial(fn, theta)` with a module-level
+    `fn(theta, x, u)`, so that models built alike share one compilation. Use `model.replace(Q=...)`
+    for a changed copy.
 
     Attributes:
         f: `(x [n], u) -> [n]`. A plain function, a `Partial`, or a `Linear`.
         h: `(x [n], u) -> [m]`, likewise.
         Q: process noise covariance [n, n], or a callable of (x_{t-1|t-1}, u_t).
         R: observation noise covariance [m, m], or a callable of (x_{t|t-1}, u_t).
-        prior: belief about x_0, a `Gaussian` or a pair (mean [n], cov [n, n]); cov = 0 says that x_0 is known.
+        prior: belief about x_0, a `Gaussian` or a pair (mean [n], cov [n, n]); cov = 0 says that
+            x_0 is known.
         difference: `(y, y_hat) -> [m]`, for observations such as angles; None is y - y_hat.
         state_difference: `(x, x_hat) -> [n]`, for states on curved spaces; None is x - x_hat.
-        retract: `(x, d) -> x`, moves x along a tangent vector; None is x + d. Goes with `state_difference`.
-        log_likelihood: `(x, y, u, observed) -> scalar`, for particle filters with other than Gaussian noise.
+        retract: `(x, d) -> x`, moves x along a tangent vector; None is x + d. Goes with
+            `state_difference`.
+        log_likelihood: `(x, y, u, observed) -> scalar`, for particle filters with other than
+            Gaussian noise.
 
     Raises:
-        ValueError: wrong shapes, an asymmetric or indefinite Q, R or prior.cov, non-finite numbers, or leaves that are
-            not real numbers. Checked on construction, as far as values are known (not inside a trace).
+        ValueError: wrong shapes, an asymmetric or indefinite Q, R or prior.cov, non-finite numbers,
+            or leaves that are not real numbers. Checked on construction, as far as values are known
+            (not inside a trace).
 
     Example:
         >>> model = kf.StateSpaceModel(
@@ -70,7 +76,8 @@ class StateSpaceModel(Pytree):
     def __post_init__(self) -> None:
         if not isinstance(self.prior, tuple) or len(self.prior) != 2:
             raise ValueError(
-                f"StateSpaceModel: prior is {type(self.prior).__name__}; expected kf.Gaussian(mean [n], cov [n, n])."
+                f"StateSpaceModel: prior is {type(self.prior).__name__}; expected kf.Gaussian(mean"
+                " [n], cov [n, n])."
             )
         values = {
             field.name: as_pytree(getattr(self, field.name))
@@ -85,12 +92,16 @@ class StateSpaceModel(Pytree):
         for name in ("f", "h"):
             if not callable(values[name]):
                 raise ValueError(
-                    f"StateSpaceModel: {name} is {type(values[name]).__name__}; expected a function of (x, u)."
+                    f"StateSpaceModel: {name} is {type(values[name]).__name__}; expected a function"
+                    " of (x, u)."
                     " A matrix goes in kf.Linear(A)."
                 )
         for name in ("Q", "R"):
             if values[name] is None:
-                raise ValueError(f"StateSpaceModel: {name} is None; expected a covariance, or a function of (x, u).")
+                raise ValueError(
+                    f"StateSpaceModel: {name} is None; expected a covariance, or a function of (x,"
+                    " u)."
+                )
         for name, value in promote(values, "StateSpaceModel").items():
             object.__setattr__(self, name, value)
         _check_model(self)
@@ -146,22 +157,35 @@ def _check_fields(who: str, cls: type, names: Any) -> None:
     """Refuse names that are no fields of a dataclass."""
     known = {field.name for field in dataclasses.fields(cls)}
     if unknown := set(names) - known:
-        raise ValueError(f"{who}: got {', '.join(sorted(unknown))}; expected fields among {', '.join(sorted(known))}.")
+        raise ValueError(
+            f"{who}: got {', '.join(sorted(unknown))}; expected fields among"
+            f" {', '.join(sorted(known))}."
+        )
 
 
 def _check_model(model: StateSpaceModel) -> None:
     """The public door of a model: shapes, then values where they are known."""
     mean, cov = model.prior
     n = cov.shape[-1] if cov.ndim else 0
-    if mean.ndim != 1 or cov.shape != (n, n) or (model.retract is None and mean.shape != (n,)) or n == 0:
+    if (
+        mean.ndim != 1
+        or cov.shape != (n, n)
+        or (model.retract is None and mean.shape != (n,))
+        or n == 0
+    ):
         raise ValueError(
-            f"StateSpaceModel: prior has mean {mean.shape} and cov {cov.shape}; expected [n] and [n, n]."
+            f"StateSpaceModel: prior has mean {mean.shape} and cov {cov.shape}; expected [n] and"
+            " [n, n]."
             " A batch of models is made with jax.vmap."
         )
     if (model.retract is None) != (model.state_difference is None):
-        raise ValueError("StateSpaceModel: got one of state_difference and retract; expected both or neither.")
+        raise ValueError(
+            "StateSpaceModel: got one of state_difference and retract; expected both or neither."
+        )
     if not callable(model.Q) and model.Q.shape != (n, n):
-        raise ValueError(f"StateSpaceModel: Q has shape {model.Q.shape}; expected ({n}, {n}), as prior.cov.")
+        raise ValueError(
+            f"StateSpaceModel: Q has shape {model.Q.shape}; expected ({n}, {n}), as prior.cov."
+        )
     if not callable(model.R) and (model.R.ndim != 2 or model.R.shape[0] != model.R.shape[1]):
         raise ValueError(f"StateSpaceModel: R has shape {model.R.shape}; expected [m, m].")
     _check_linear("f", model.f, n, n)
@@ -170,7 +194,9 @@ def _check_model(model: StateSpaceModel) -> None:
         if not callable(value):
             check_covariance(f"StateSpaceModel: {name}", value)
     if is_concrete(mean) and not np.isfinite(mean).all():
-        raise ValueError("StateSpaceModel: prior.mean has NaN or infinite entries; expected finite numbers.")
+        raise ValueError(
+            "StateSpaceModel: prior.mean has NaN or infinite entries; expected finite numbers."
+        )
 
 
 def _check_linear(name: str, fn: Any, n: int, rows: int | None) -> None:
@@ -216,7 +242,9 @@ def is_linear(model: StateSpaceModel) -> bool:
     return isinstance(model.f, Linear) and isinstance(model.h, Linear)
 
 
-def model_of(params: Any) -> StateSpaceModel | Any:  # None, too, without asking every caller to check
+def model_of(
+    params: Any,
+) -> StateSpaceModel | Any:  # None, too, without asking every caller to check
     """Return the model that params is, or has as its `.model`, or None."""
     model = getattr(params, "model", params)
     return model if isinstance(model, StateSpaceModel) else None
@@ -241,5 +269,10 @@ def with_model(params: Params, **changes: Any) -> Params:
         return isinstance(p, StateSpaceModel)
 
     if not any(is_model(leaf) for leaf in jax.tree.leaves(params, is_leaf=is_model)):
-        raise ValueError(f"with_model: params is {type(params).__name__}; expected one that holds a StateSpaceModel.")
-    return jax.tree.map(lambda p: p.replace(**changes) if is_model(p) else p, params, is_leaf=is_model)
+        raise ValueError(
+            f"with_model: params is {type(params).__name__}; expected one that holds a"
+            " StateSpaceModel."
+        )
+    return jax.tree.map(
+        lambda p: p.replace(**changes) if is_model(p) else p, params, is_leaf=is_model
+    )

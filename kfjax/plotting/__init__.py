@@ -1,7 +1,8 @@
 """Pictures of estimates and of evaluations.
 
-Every function draws into the axes it is given, or makes a figure, and returns the axes; `axes.figure.savefig(path)`
-writes it. No window is opened and no global state of matplotlib is touched, so that all of it works without a display.
+Every function draws into the axes it is given, or makes a figure, and returns the axes;
+`axes.figure.savefig(path)` writes it. No window is opened and no global state of matplotlib is
+touched, so that all of it works without a display.
 """
 
 from kfjax.plotting.comparison import plot_comparison

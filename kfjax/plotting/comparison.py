@@ -23,8 +23,8 @@ __all__ = ["plot_comparison"]
 def plot_comparison(comparison: Comparison, path: str | os.PathLike | None = None) -> Figure:
     """Draw a `Comparison`: the first trajectory, the error over time and the consistency over time.
 
-    The trajectory is that of the best filter. Without true states, errors are those of predicting y, and consistency is
-    that of the innovations.
+    The trajectory is that of the best filter. Without true states, errors are those of predicting
+    y, and consistency is that of the innovations.
 
     Args:
         comparison: the `Comparison`.
@@ -52,7 +52,9 @@ def plot_comparison(comparison: Comparison, path: str | os.PathLike | None = Non
     share_x(left)
     share_x([upper, lower])
     handles, names = upper.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=min(6, len(names)), frameon=False)
+    figure.legend(
+        handles, names, loc="outside lower center", ncols=min(6, len(names)), frameon=False
+    )
     figure.suptitle(_title(comparison), x=0.01, ha="left", fontsize="medium")
     if path is not None:
         data = io.BytesIO()
@@ -65,13 +67,19 @@ def _panels(figure: Figure, components: int) -> tuple[list[Axes], Axes, Axes]:
     """Components on the left, errors above consistency on the right."""
     grid = figure.add_gridspec(2 * components, 2, width_ratios=(1.15, 1))
     left = [figure.add_subplot(grid[2 * j : 2 * j + 2, 0]) for j in range(components)]
-    upper, lower = (figure.add_subplot(grid[rows, 1]) for rows in (slice(0, components), slice(components, None)))
+    upper, lower = (
+        figure.add_subplot(grid[rows, 1])
+        for rows in (slice(0, components), slice(components, None))
+    )
     return left, upper, lower
 
 
 def _draw_curves(comparison: Any, truth: bool, upper: Axes, lower: Axes) -> None:
     """The curves over time of a comparison."""
-    names = {row.name: f"{row.name} (failed {row.failed})" if row.failed else row.name for row in comparison.rows}
+    names = {
+        row.name: f"{row.name} (failed {row.failed})" if row.failed else row.name
+        for row in comparison.rows
+    }
     evaluations = {names[name]: evaluation for name, evaluation in comparison.evaluations.items()}
     options = {"first": comparison.settings["skip"] + 1, "colours": colours_of(evaluations)}
     level = comparison.settings["level"]
@@ -82,15 +90,27 @@ def _draw_curves(comparison: Any, truth: bool, upper: Axes, lower: Axes) -> None
         errors = {name: e.prediction_over_time() for name, e in evaluations.items()}
         ratios = {name: e.nis_over_time(level) for name, e in evaluations.items()}
     plot_errors(_given(errors), ax=upper, **options)
-    upper.set_title("Error over time" if truth else "Error of y, one step ahead, over time", loc="left")
-    plot_consistency(_given(ratios), ylabel="ANEES" if truth else "NIS per channel", level=level, ax=lower, **options)
+    upper.set_title(
+        "Error over time" if truth else "Error of y, one step ahead, over time", loc="left"
+    )
+    plot_consistency(
+        _given(ratios),
+        ylabel="ANEES" if truth else "NIS per channel",
+        level=level,
+        ax=lower,
+        **options,
+    )
     lower.set_title("Consistency over time", loc="left")
-    lower.legend(list(lower.collections), [str(c.get_label()) for c in lower.collections], loc="best")
+    lower.legend(
+        list(lower.collections), [str(c.get_label()) for c in lower.collections], loc="best"
+    )
 
 
 def _title(comparison: Any) -> str:
     settings = comparison.settings
-    sizes = ", ".join(f"{name} = {settings[name]}" for name in ("n", "m") if settings[name] is not None)
+    sizes = ", ".join(
+        f"{name} = {settings[name]}" for name in ("n", "m") if settings[name] is not None
+    )
     return f"{settings['trajectories']} trajectories of {settings['steps']} steps, {sizes}"
 
 

@@ -62,7 +62,14 @@ def plot_trajectory(
             ax.fill_between(times, low, high, color=colour, alpha=0.25, lw=0, label="± 2 sigma")
         if truth is not None:
             ax.plot(times, np.asarray(truth)[:, j], color=TRUTH, lw=1.6, label="true")
-        ax.plot(times, mean[:, j], color=colour, lw=1.2, ls="-" if truth is None else (0, (4, 1.5)), label=label)
+        ax.plot(
+            times,
+            mean[:, j],
+            color=colour,
+            lw=1.2,
+            ls="-" if truth is None else (0, (4, 1.5)),
+            label=label,
+        )
         style(ax, ylabel=f"$x_{{{j + 1}}}$")
     axes[len(chosen) - 1].set_xlabel("step")
     return axes
@@ -73,11 +80,15 @@ def check_trajectory(who: str, mean: Any, cov: Any = None, truth: Any = None) ->
     mean = np.asarray(mean)
     if mean.ndim != 2 or (truth is not None and np.shape(truth) != mean.shape):
         raise ValueError(
-            f"{who}: mean has shape {mean.shape} and truth {np.shape(truth)}; expected one trajectory [T, n]"
+            f"{who}: mean has shape {mean.shape} and truth {np.shape(truth)}; expected one"
+            " trajectory [T, n]"
             " both. Take one of a batch with mean[0]."
         )
     if cov is not None and (np.ndim(cov) != 3 or np.shape(cov)[0] != mean.shape[0]):
-        raise ValueError(f"{who}: cov has shape {np.shape(cov)}; expected {(*mean.shape, mean.shape[1])}, as mean.")
+        raise ValueError(
+            f"{who}: cov has shape {np.shape(cov)}; expected {(*mean.shape, mean.shape[1])}, as"
+            " mean."
+        )
     return mean
 
 

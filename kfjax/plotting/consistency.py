@@ -28,7 +28,8 @@ def plot_consistency(
     """Draw normalised errors over time against the interval where a consistent filter's lie, one line per filter.
 
     Args:
-        curves: value, low and high of every step, each [T], by name, as from `Evaluation.nees_over_time`.
+        curves: value, low and high of every step, each [T], by name, as from
+            `Evaluation.nees_over_time`.
         first: the number of the first step.
         ylabel: of the axis.
         level: probability of the intervals, for the legend.
@@ -98,12 +99,15 @@ def plot_nees(
     return plot_consistency({label: curve}, ylabel="NEES per dimension", level=level, ax=ax)
 
 
-def plot_nis(nis: Any, dof: Any, *, level: float = 0.95, label: str = "filter", ax: Axes | None = None) -> Axes:
+def plot_nis(
+    nis: Any, dof: Any, *, level: float = 0.95, label: str = "filter", ax: Axes | None = None
+) -> Axes:
     """Draw the normalised innovation squared per observed channel, of one trajectory or the mean over many.
 
     Args:
         nis: [T] or [N, T], as in `Info.nis`; no true states are needed.
-        dof: number of observed channels, of the same shape, as in `Info.dof`. Steps without any are left out.
+        dof: number of observed channels, of the same shape, as in `Info.dof`. Steps without any are
+            left out.
         level: probability with which a consistent filter's value of one step lies within the band.
         label: name of the filter.
         ax: axes to draw into; default a new figure.
@@ -121,10 +125,13 @@ def plot_nis(nis: Any, dof: Any, *, level: float = 0.95, label: str = "filter", 
     """
     if np.shape(nis) != np.shape(dof) or np.ndim(nis) < 1:
         raise ValueError(
-            f"plot_nis: nis has shape {np.shape(nis)} and dof {np.shape(dof)}; expected [T] or [N, T] both."
+            f"plot_nis: nis has shape {np.shape(nis)} and dof {np.shape(dof)}; expected [T] or [N,"
+            " T] both."
             " Keep them with kf.run(..., emit=kf.estimate_and_info)."
         )
-    return plot_consistency({label: _pooled(nis, dof, level)}, ylabel="NIS per channel", level=level, ax=ax)
+    return plot_consistency(
+        {label: _pooled(nis, dof, level)}, ylabel="NIS per channel", level=level, ax=ax
+    )
 
 
 def _pooled(total: Any, count: Any, level: float) -> Interval:

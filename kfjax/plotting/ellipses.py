@@ -30,8 +30,8 @@ def plot_ellipses(
 ) -> Axes:
     """Draw the regions that hold a Gaussian vector with a given probability: ellipses, or ellipsoids.
 
-    (x - m)' P^-1 (x - m) <= q, where q is the quantile of chi-square with 2 or 3 degrees of freedom. A singular P gives
-    a line or a disc.
+    (x - m)' P^-1 (x - m) <= q, where q is the quantile of chi-square with 2 or 3 degrees of
+    freedom. A singular P gives a line or a disc.
 
     Args:
         mean: centres [K, 2], or [K, 3] in space, or one without the leading axis.
@@ -58,18 +58,28 @@ def plot_ellipses(
     d = mean.shape[-1]
     if d not in (2, 3) or mean.ndim != 2 or cov.shape != (*mean.shape, d):
         raise ValueError(
-            f"plot_ellipses: mean has shape {mean.shape} and cov {cov.shape}; expected [K, 2] and [K, 2, 2], or [K, 3]"
+            f"plot_ellipses: mean has shape {mean.shape} and cov {cov.shape}; expected [K, 2] and"
+            " [K, 2, 2], or [K, 3]"
             " and [K, 3, 3]. Choose components with mean[:, (0, 2)]."
         )
     ax = map_axes(d) if ax is None else ax
     if (ax.name == "3d") != (d == 3):
-        raise ValueError(f"plot_ellipses: got axes of projection {ax.name!r} for {d} dimensions; expected others.")
+        raise ValueError(
+            f"plot_ellipses: got axes of projection {ax.name!r} for {d} dimensions; expected"
+            " others."
+        )
     faces: Any = _faces(mean, _roots(cov) * _radius(d, probability))
     if d == 2:
-        ax.add_collection(PolyCollection(faces, facecolors=colour, edgecolors=colour, alpha=0.2, lw=0.8, label=label))
+        ax.add_collection(
+            PolyCollection(
+                faces, facecolors=colour, edgecolors=colour, alpha=0.2, lw=0.8, label=label
+            )
+        )
         ax.autoscale_view()
     else:
-        ax.add_collection3d(Poly3DCollection(faces, facecolors=colour, alpha=0.2, lw=0, label=label))  # type: ignore[attr-defined]
+        ax.add_collection3d(
+            Poly3DCollection(faces, facecolors=colour, alpha=0.2, lw=0, label=label)
+        )  # type: ignore[attr-defined]
     style(ax)
     return ax
 
@@ -105,6 +115,8 @@ def _sphere() -> np.ndarray:
     height = np.linspace(0, np.pi, RINGS)
     around = _circle(SECTORS)
     ring = np.sin(height)[:, None, None] * around
-    grid = np.concatenate([ring, np.broadcast_to(np.cos(height)[:, None, None], (RINGS, SECTORS, 1))], axis=-1)
+    grid = np.concatenate(
+        [ring, np.broadcast_to(np.cos(height)[:, None, None], (RINGS, SECTORS, 1))], axis=-1
+    )
     corners = [grid[:-1, :-1], grid[1:, :-1], grid[1:, 1:], grid[:-1, 1:]]
     return np.stack(corners, axis=2).reshape(-1, 4, 3)

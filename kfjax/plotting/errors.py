@@ -14,7 +14,9 @@ from kfjax.plotting.style import COLOURS, TRUTH, colours_of, column, new_axes, s
 
 __all__ = ["plot_error_bounds", "plot_errors"]
 
-SPAN_DB = 40.0  # what a plot of errors shows above the best filter; a diverged one leaves through the top
+SPAN_DB = (
+    40.0  # what a plot of errors shows above the best filter; a diverged one leaves through the top
+)
 
 
 def plot_errors(
@@ -37,7 +39,8 @@ def plot_errors(
         ax: axes to draw into; default a new figure.
 
     Returns:
-        The axes, which show at most 40 dB above the best filter; names of filters that are off scale say so.
+        The axes, which show at most 40 dB above the best filter; names of filters that are off
+        scale say so.
     """
     ax = new_axes() if ax is None else ax
     colours = colours_of(curves) if colours is None else colours
@@ -46,11 +49,17 @@ def plot_errors(
     for name, curve in curves.items():
         off = not np.any(curve < top)
         ax.plot(
-            steps_of(curve, first), curve, color=colours[name], lw=1.4, label=f"{name} (off scale)" if off else name
+            steps_of(curve, first),
+            curve,
+            color=colours[name],
+            lw=1.4,
+            label=f"{name} (off scale)" if off else name,
         )
     if floor is not None:
         steps = steps_of(next(iter(curves.values())), first)
-        ax.plot(steps, np.broadcast_to(floor, steps.shape), color=TRUTH, lw=1, ls="--", label="floor")
+        ax.plot(
+            steps, np.broadcast_to(floor, steps.shape), color=TRUTH, lw=1, ls="--", label="floor"
+        )
     style(ax, xlabel="step", ylabel=ylabel)
     if ax.get_ylim()[1] > top:
         ax.set_ylim(top=top)
@@ -71,7 +80,8 @@ def plot_error_bounds(
 ) -> list[Axes]:
     """Draw the error of one trajectory between the bounds that the filter claims, one component below the other.
 
-    e_t = x_t - m_t against +- sigmas sqrt(P_jj); 95 % of the errors of a consistent filter are within two sigmas.
+    e_t = x_t - m_t against +- sigmas sqrt(P_jj); 95 % of the errors of a consistent filter are
+    within two sigmas.
 
     Args:
         truth: true states [T, n], NaN where not known.
@@ -79,7 +89,8 @@ def plot_error_bounds(
         cov: their covariances [T, n, n].
         sigmas: how many standard deviations the bounds are away from zero.
         components: which components; default the first three.
-        difference: `(x, m) -> [n]` for states on curved spaces, as `StateSpaceModel.state_difference`.
+        difference: `(x, m) -> [n]` for states on curved spaces, as
+            `StateSpaceModel.state_difference`.
         times: [T]; default 1..T.
         colour: of the error.
         axes: one per component; default a new figure.
@@ -97,15 +108,25 @@ def plot_error_bounds(
         ['error, 50 % within']
     """
     mean = check_trajectory("plot_error_bounds", mean, cov, truth)
-    error = np.asarray(truth) - mean if difference is None else np.asarray(jax.vmap(difference)(truth, mean))
+    error = (
+        np.asarray(truth) - mean
+        if difference is None
+        else np.asarray(jax.vmap(difference)(truth, mean))
+    )
     chosen = list(range(min(3, error.shape[1]))) if components is None else list(components)
     axes = column(len(chosen), axes, "plot_error_bounds")
     times = np.arange(1, len(error) + 1) if times is None else np.asarray(times)
     for ax, j in zip(axes, chosen, strict=False):
         bound, e = sigmas * deviations(cov)[:, j], error[:, j]
         known = np.isfinite(e)
-        within = f"error, {100 * np.mean(np.abs(e[known]) <= bound[known]):.0f} % within" if known.any() else "error"
-        ax.fill_between(times, -bound, bound, color="#999999", alpha=0.3, lw=0, label=f"± {sigmas:g} sigma")
+        within = (
+            f"error, {100 * np.mean(np.abs(e[known]) <= bound[known]):.0f} % within"
+            if known.any()
+            else "error"
+        )
+        ax.fill_between(
+            times, -bound, bound, color="#999999", alpha=0.3, lw=0, label=f"± {sigmas:g} sigma"
+        )
         ax.plot(times, e, color=colour, lw=1.2, label=within)
         style(ax, ylabel=f"error of $x_{{{j + 1}}}$")
         ax.legend(loc="upper right", ncols=2)

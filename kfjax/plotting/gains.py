@@ -24,9 +24,12 @@ def plot_gain(
     """Draw entries of gains over time, one below the other, one line per filter.
 
     Args:
-        gains: by name, gains [T, n, m], as from `kfjax.evaluation.gains`, or `Info.extra["gain"]` of a learned filter.
-        entries: which (i, j): how much channel j of y moves component i of x; default the first three.
-        steady: the gain that a Kalman filter settles at [n, m], `kfjax.steady_state(model).gain`, or None.
+        gains: by name, gains [T, n, m], as from `kfjax.evaluation.gains`, or `Info.extra["gain"]`
+            of a learned filter.
+        entries: which (i, j): how much channel j of y moves component i of x; default the first
+            three.
+        steady: the gain that a Kalman filter settles at [n, m], `kfjax.steady_state(model).gain`,
+            or None.
         colours: by name; default one after the other.
         axes: one per entry; default a new figure.
 
@@ -34,7 +37,8 @@ def plot_gain(
         The axes.
 
     Raises:
-        ValueError: if gains is empty, or of shapes that differ, or there are fewer axes than entries.
+        ValueError: if gains is empty, or of shapes that differ, or there are fewer axes than
+            entries.
 
     Example:
         >>> from kfjax.plotting import plot_gain
@@ -45,12 +49,16 @@ def plot_gain(
         ['steady state', 'KF']
     """
     if not isinstance(gains, Mapping):
-        raise ValueError(f"plot_gain: gains is {type(gains).__name__}; expected gains by name, {{'KF': [T, n, m]}}.")
+        raise ValueError(
+            f"plot_gain: gains is {type(gains).__name__}; expected gains by name,"
+            f" {{'KF': [T, n, m]}}."
+        )
     gains = {name: np.asarray(gain) for name, gain in gains.items()}
     shapes = {gain.shape[1:] for gain in gains.values()}
     if len(shapes) != 1 or any(gain.ndim != 3 for gain in gains.values()):
         raise ValueError(
-            f"plot_gain: got gains of shapes {[gain.shape for gain in gains.values()]}; expected some, all [T, n, m]."
+            f"plot_gain: got gains of shapes {[gain.shape for gain in gains.values()]}; expected"
+            " some, all [T, n, m]."
             " Take one of a batch with gain[0]."
         )
     colours = colours_of(gains) if colours is None else colours
@@ -60,7 +68,9 @@ def plot_gain(
         if steady is not None:
             ax.axhline(np.asarray(steady)[i, j], color=TRUTH, lw=1, ls="--", label="steady state")
         for name, gain in gains.items():
-            ax.plot(np.arange(1, len(gain) + 1), gain[:, i, j], color=colours[name], lw=1.2, label=name)
+            ax.plot(
+                np.arange(1, len(gain) + 1), gain[:, i, j], color=colours[name], lw=1.2, label=name
+            )
         style(ax, ylabel=f"$K_{{{i + 1},{j + 1}}}$")
     axes[0].legend(loc="best")
     axes[len(chosen) - 1].set_xlabel("step")

@@ -25,8 +25,8 @@ def plot_autocorrelation(
 ) -> Axes:
     """Draw the autocorrelation of whitened innovations with the bounds that white ones keep.
 
-    The innovations of a consistent filter are white; correlation at small lags says that Q is too small (positive) or
-    too large (negative), or that the model is wrong.
+    The innovations of a consistent filter are white; correlation at small lags says that Q is too
+    small (positive) or too large (negative), or that the model is wrong.
 
     Args:
         innovation: [T, m] or [N, T, m], as in `Info.innovation`.
@@ -52,16 +52,32 @@ def plot_autocorrelation(
     """
     if innovation is None or cov is None:
         raise ValueError(
-            "plot_autocorrelation: the filter gives no innovations or no covariance of them; expected both. Use a"
+            "plot_autocorrelation: the filter gives no innovations or no covariance of them;"
+            " expected both. Use a"
             " filter that has them, such as kf.extended()."
         )
     test = whiteness(*innovation_products(innovation, cov, lags), level=level)
     ax = new_axes() if ax is None else ax
     at = np.arange(1, lags + 1)
-    ax.fill_between(at, -test.bound, test.bound, color="#999999", alpha=0.3, lw=0, label=f"{100 * level:g} % if white")
+    ax.fill_between(
+        at,
+        -test.bound,
+        test.bound,
+        color="#999999",
+        alpha=0.3,
+        lw=0,
+        label=f"{100 * level:g} % if white",
+    )
     ax.axhline(0, color=TRUTH, lw=0.8)
     ax.vlines(at, 0, test.autocorrelation, color=colour, lw=1.6)
-    ax.plot(at, test.autocorrelation, "o", color=colour, ms=4, label=f"innovations (p = {test.p_value:.2g})")
+    ax.plot(
+        at,
+        test.autocorrelation,
+        "o",
+        color=colour,
+        ms=4,
+        label=f"innovations (p = {test.p_value:.2g})",
+    )
     ax.locator_params(axis="x", integer=True)
     ax.legend(loc="upper right", ncols=2)
     style(ax, xlabel="lag", ylabel="autocorrelation")

@@ -37,12 +37,14 @@ def plot_path(
         cov: their covariances [T, n, n], or None for no ellipses.
         truth: true states [T, n] (NaN where not known), or None.
         observations: positions that were measured [K, 2] or [K, 3], drawn as points, or None.
-        components: which two or three of the state are the coordinates; three make a picture in space.
+        components: which two or three of the state are the coordinates; three make a picture in
+            space.
         every: draw the ellipse of every so many steps; default about a dozen of them.
         probability: that an ellipse holds the true position.
         label: name of the estimate in the legend.
         colour: of the estimate.
-        ax: axes to draw into, of projection "3d" in space; default a new figure. Call again with them for more paths.
+        ax: axes to draw into, of projection "3d" in space; default a new figure. Call again with
+            them for more paths.
 
     Returns:
         The axes, of equal scales; `ax.set_aspect("auto")` undoes that where the units differ.
@@ -62,10 +64,14 @@ def plot_path(
     mean = check_trajectory("plot_path", mean, cov, truth)
     chosen = list(components)
     if len(chosen) not in (2, 3) or not all(0 <= j < mean.shape[1] for j in chosen):
-        raise ValueError(f"plot_path: components are {chosen}; expected two or three, from 0 to {mean.shape[1] - 1}.")
+        raise ValueError(
+            f"plot_path: components are {chosen}; expected two or three, from 0 to"
+            f" {mean.shape[1] - 1}."
+        )
     if observations is not None and np.shape(observations)[1:] != (len(chosen),):
         raise ValueError(
-            f"plot_path: observations have shape {np.shape(observations)}; expected [K, {len(chosen)}], positions in"
+            f"plot_path: observations have shape {np.shape(observations)}; expected [K,"
+            f" {len(chosen)}], positions in"
             " the coordinates of the path. Leave out what measures something else."
         )
     ax = map_axes(len(chosen)) if ax is None else ax
@@ -73,12 +79,20 @@ def plot_path(
         ax.plot(*np.asarray(observations).T, ".", color="#999999", ms=3, label="measured")
     if truth is not None:
         ax.plot(*np.asarray(truth)[:, chosen].T, color=TRUTH, lw=1.6, label="true")
-    ax.plot(*mean[:, chosen].T, color=colour, lw=1.2, ls="-" if truth is None else (0, (4, 1.5)), label=label)
+    ax.plot(
+        *mean[:, chosen].T,
+        color=colour,
+        lw=1.2,
+        ls="-" if truth is None else (0, (4, 1.5)),
+        label=label,
+    )
     if cov is not None:
         at = slice(None, None, every or max(1, len(mean) // ELLIPSES))
         blocks = np.asarray(cov)[at][:, chosen][:, :, chosen]
         region = f"{100 * probability:g} %"
-        plot_ellipses(mean[at][:, chosen], blocks, probability=probability, colour=colour, label=region, ax=ax)
+        plot_ellipses(
+            mean[at][:, chosen], blocks, probability=probability, colour=colour, label=region, ax=ax
+        )
     _frame(ax, chosen)
     return ax
 

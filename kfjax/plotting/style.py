@@ -10,11 +10,28 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "TRUTH", "colours_of", "column", "map_axes", "new_axes", "share_x", "steps_of", "style"]
+__all__ = [
+    "COLOURS",
+    "TRUTH",
+    "colours_of",
+    "column",
+    "map_axes",
+    "new_axes",
+    "share_x",
+    "steps_of",
+    "style",
+]
 
 TRUTH = "#222222"
 COLOURS = (
-    *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"),  # distinct for all kinds of colour vision
+    *(
+        "#0072b2",
+        "#d55e00",
+        "#009e73",
+        "#cc79a7",
+        "#e69f00",
+        "#56b4e9",
+    ),  # distinct for all kinds of colour vision
     *("#7f3c8d", "#80ba5a", "#a5694f", "#666666"),
 )
 
@@ -63,7 +80,13 @@ def share_x(axes: list[Axes]) -> None:
 
 def style(ax: Axes, *, xlabel: str | None = None, ylabel: str | None = None) -> None:
     """Few lines, light grid."""
-    ax.set(**{name: text for name, text in (("xlabel", xlabel), ("ylabel", ylabel)) if text is not None})
+    ax.set(
+        **{
+            name: text
+            for name, text in (("xlabel", xlabel), ("ylabel", ylabel))
+            if text is not None
+        }
+    )
     if ax.name == "3d":
         return
     ax.spines[["top", "right"]].set_visible(False)

@@ -28,8 +28,8 @@ def plot_noise_sweep(
 
     Args:
         noise: levels [K], in decibels or any unit of the x axis.
-        curves: by name, errors in dB [K], or one `Interval` per level as from `Evaluation.mse_db` (or one of arrays),
-            drawn with its bars.
+        curves: by name, errors in dB [K], or one `Interval` per level as from `Evaluation.mse_db`
+            (or one of arrays), drawn with its bars.
         floor: errors in dB that no filter can be below [K], or one number, or None.
         xlabel: of the axis.
         ylabel: of the axis.
@@ -55,9 +55,13 @@ def plot_noise_sweep(
     for name, curve in curves.items():
         value, low, high = _levels(name, curve, noise)
         bars = np.stack([value - low, high - value])
-        ax.errorbar(noise, value, bars, color=colours[name], lw=1.4, marker="o", ms=4, capsize=3, label=name)
+        ax.errorbar(
+            noise, value, bars, color=colours[name], lw=1.4, marker="o", ms=4, capsize=3, label=name
+        )
     if floor is not None:
-        ax.plot(noise, np.broadcast_to(floor, noise.shape), color=TRUTH, lw=1, ls="--", label="floor")
+        ax.plot(
+            noise, np.broadcast_to(floor, noise.shape), color=TRUTH, lw=1, ls="--", label="floor"
+        )
     ax.legend(loc="best")
     style(ax, xlabel=xlabel, ylabel=ylabel)
     return ax
@@ -66,10 +70,15 @@ def plot_noise_sweep(
 def _levels(name: str, curve: Sequence[Any], noise: np.ndarray) -> np.ndarray:
     """Values with the ends of their intervals, [3, K]; numbers alone have intervals of width 0."""
     curve = list(map(Interval, *curve)) if isinstance(curve, Interval) else curve
-    rows = np.asarray([row if isinstance(row, Interval) else (row, row, row) for row in curve], np.float64)
+    rows = np.asarray(
+        [row if isinstance(row, Interval) else (row, row, row) for row in curve], np.float64
+    )
     if rows.shape != (noise.size, 3) or noise.ndim != 1:
         raise ValueError(
-            f"plot_noise_sweep: {name} has {len(rows)} values and noise the shape {noise.shape}; expected one each."
+            f"plot_noise_sweep: {name} has {len(rows)} values and noise the shape {noise.shape};"
+            " expected one each."
         )
-    rows[:, 1:] = np.where(np.isfinite(rows[:, 1:]), rows[:, 1:], rows[:, :1])  # one trajectory has no interval
+    rows[:, 1:] = np.where(
+        np.isfinite(rows[:, 1:]), rows[:, 1:], rows[:, :1]
+    )  # one trajectory has no interval
     return rows.T

@@ -39,7 +39,14 @@ def plot_history(history: Any, *, ylabel: str = "loss", ax: Axes | None = None) 
         rows = np.atleast_2d(losses)
         rows = rows[np.isfinite(rows).any(-1)]
         for number, (x, y) in enumerate(zip(steps, rows, strict=False)):
-            ax.plot(x, y, color=colour, lw=1.2, alpha=1 if len(rows) == 1 else 0.5, label="_" * (number > 0) + label)
+            ax.plot(
+                x,
+                y,
+                color=colour,
+                lw=1.2,
+                alpha=1 if len(rows) == 1 else 0.5,
+                label="_" * (number > 0) + label,
+            )
     drawn = np.concatenate([line.get_ydata() for line in ax.lines]) if ax.lines else np.zeros(1)
     if np.nanmin(drawn) > 0:
         ax.set_yscale("log")

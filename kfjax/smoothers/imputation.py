@@ -45,7 +45,8 @@ def impute(
         `Gaussian` with mean [T, m] and cov [T, m, m].
 
     Raises:
-        ValueError: if the filter has no rule, the estimate no covariance, the shapes differ, or ys has NaN where seen.
+        ValueError: if the filter has no rule, the estimate no covariance, the shapes differ, or ys
+            has NaN where seen.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -69,7 +70,9 @@ def impute(
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _impute(filter: Filter, model: StateSpaceModel, beliefs: Gaussian, ys: Array, masks: Array, us: Any) -> Gaussian:
+def _impute(
+    filter: Filter, model: StateSpaceModel, beliefs: Gaussian, ys: Array, masks: Array, us: Any
+) -> Gaussian:
     space: Space = model.observation_space
 
     def one(belief: Gaussian, y: Array, mask: Array, u: Any) -> Gaussian:

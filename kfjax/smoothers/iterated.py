@@ -34,9 +34,10 @@ def parallel_iterated_smooth(
 ) -> Smoothed:
     """Smooth a nonlinear model by iterated linearisation, each iteration in parallel over time.
 
-    With `moments.Taylor()` (the default) this is Gauss-Newton on the negative log posterior of x_0..x_T, and converges
-    to the most probable trajectory; with a sigma-point rule, posterior linearisation. Each iteration moves along the
-    line to the new trajectory by the step among 0, 1/64, ..., 1/2, 1 of least cost, so that the cost never grows.
+    With `moments.Taylor()` (the default) this is Gauss-Newton on the negative log posterior of
+    x_0..x_T, and converges to the most probable trajectory; with a sigma-point rule, posterior
+    linearisation. Each iteration moves along the line to the new trajectory by the step among 0,
+    1/64, ..., 1/2, 1 of least cost, so that the cost never grows.
 
     Args:
         model: any `StateSpaceModel` on a Euclidean state space.
@@ -53,15 +54,19 @@ def parallel_iterated_smooth(
         ValueError: if iterations is below 1, the rule has no `affine`, or shapes do not fit.
 
     References:
-        A. F. Garcia-Fernandez, L. Svensson, S. Sarkka, Iterated posterior linearization smoother, IEEE TAC 62 (2017);
-        J. Lindqvist et al., Posterior linearisation smoothing with robust iterations (2021).
+        A. F. Garcia-Fernandez, L. Svensson, S. Sarkka, Iterated posterior linearization smoother,
+        IEEE TAC 62 (2017); J. Lindqvist et al., Posterior linearisation smoothing with robust
+        iterations (2021).
     """
     rule = Taylor() if rule is None else rule
     if iterations < 1:
-        raise ValueError(f"parallel_iterated_smooth: iterations is {iterations}; expected at least 1.")
+        raise ValueError(
+            f"parallel_iterated_smooth: iterations is {iterations}; expected at least 1."
+        )
     if not hasattr(rule, "affine"):
         raise ValueError(
-            f"parallel_iterated_smooth: {rule} has no affine; expected a rule such as kf.moments.Taylor()."
+            f"parallel_iterated_smooth: {rule} has no affine; expected a rule such as"
+            " kf.moments.Taylor()."
         )
     check_record("parallel_iterated_smooth", model, ys, us, observed, linear=False)
     return _parallel_iterated_smooth(rule, iterations, model, ys, us, observed)
@@ -81,17 +86,24 @@ def _parallel_iterated_smooth(
         def moved(step: Array) -> Array:
             return path.mean + step * (new.mean - path.mean)
 
-        costs = jax.vmap(lambda s: _cost(rule, model, path._replace(mean=moved(s)), steps, ys, us, observed))(grid)
+        costs = jax.vmap(
+            lambda s: _cost(rule, model, path._replace(mean=moved(s)), steps, ys, us, observed)
+        )(grid)
         best = grid[jnp.argmin(jnp.where(jnp.isnan(costs), jnp.inf, costs))]
         return (Factors(moved(best), new.cholesky), gains), None
 
-    # the start is the filter's own path, linearised as it goes: the prior mean held for T steps would be far off
+    # the start is the filter's own path, linearised as it goes: the prior mean held for T steps
+    # would be far off
     path = _sequential_start(rule, model, ys, us, observed)
-    (path, gains), _ = jax.lax.scan(improve, (path, jnp.zeros_like(path.cholesky[1:])), length=iterations)
+    (path, gains), _ = jax.lax.scan(
+        improve, (path, jnp.zeros_like(path.cholesky[1:])), length=iterations
+    )
     return as_smoothed(path, gains)
 
 
-def _sequential_start(rule: MomentRule, model: StateSpaceModel, ys: Array, us: Any, observed: Any) -> Factors:
+def _sequential_start(
+    rule: MomentRule, model: StateSpaceModel, ys: Array, us: Any, observed: Any
+) -> Factors:
     """The filtered path of the rule's own square-root filter, x_0 in front."""
     forward = square_root(rule)
     first = forward.init(model)
@@ -102,10 +114,14 @@ def _sequential_start(rule: MomentRule, model: StateSpaceModel, ys: Array, us: A
         return state, state
 
     states = jax.lax.scan(body, first, (ys, us, observed))[1]
-    return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), Factors(*first), Factors(*states))
+    return jax.tree.map(
+        lambda a, b: jnp.concatenate([a[None], b]), Factors(*first), Factors(*states)
+    )
 
 
-def _cost(rule: Any, model: StateSpaceModel, path: Factors, steps: Step, ys: Array, us: Any, observed: Any) -> Array:
+def _cost(
+    rule: Any, model: StateSpaceModel, path: Factors, steps: Step, ys: Array, us: Any, observed: Any
+) -> Array:
     """Negative log posterior of the path, with the noise covariances of the last linearisation."""
 
     def one(before: Factors, at: Factors, step: Step, y: Array, u: Any, seen_t: Any) -> Array:

@@ -22,10 +22,13 @@ from kfjax.smoothers.scan_elements import Factors, Step, filter_steps, log_likel
 __all__ = ["as_smoothed", "first_belief", "linearise", "parallel_filter", "parallel_smooth"]
 
 
-def parallel_filter(model: StateSpaceModel, ys: Array, us: Any = None, *, observed: Any = None) -> Estimate:
+def parallel_filter(
+    model: StateSpaceModel, ys: Array, us: Any = None, *, observed: Any = None
+) -> Estimate:
     """Filter a linear Gaussian model with an associative scan: the results of `run(kalman(), ...)`, in O(log T) depth.
 
-    It does several times the work of the sequential filter, and pays on an accelerator, for one long record.
+    It does several times the work of the sequential filter, and pays on an accelerator, for one
+    long record.
 
     Args:
         model: a `StateSpaceModel` with `Linear` f and h; Q and R may depend on u, not on x.
@@ -47,15 +50,17 @@ def parallel_filter(model: StateSpaceModel, ys: Array, us: Any = None, *, observ
         True
 
     References:
-        F. Yaghoobi, A. Corenflos, S. Hassan, S. Sarkka, Parallel square-root statistical linear regression for
-        inference in nonlinear state space models (2022), section 3; S. Sarkka, A. F. Garcia-Fernandez, Temporal
-        parallelization of Bayesian smoothers, IEEE TAC 66 (2021).
+        F. Yaghoobi, A. Corenflos, S. Hassan, S. Sarkka, Parallel square-root statistical linear
+        regression for inference in nonlinear state space models (2022), section 3; S. Sarkka, A. F.
+        Garcia-Fernandez, Temporal parallelization of Bayesian smoothers, IEEE TAC 66 (2021).
     """
     check_record("parallel_filter", model, ys, us, observed, linear=True)
     return _parallel_filter(model, ys, us, observed)
 
 
-def parallel_smooth(model: StateSpaceModel, ys: Array, us: Any = None, *, observed: Any = None) -> Smoothed:
+def parallel_smooth(
+    model: StateSpaceModel, ys: Array, us: Any = None, *, observed: Any = None
+) -> Smoothed:
     """Smooth a linear Gaussian model with two associative scans: the results of `smooth(kalman(), ...)`.
 
     Args:
@@ -94,7 +99,9 @@ def _constant(prior: Gaussian, steps: int) -> Factors:
     return Factors(hold(prior.mean), jnp.zeros((steps + 1, *prior.cov.shape), prior.mean.dtype))
 
 
-def linearise(rule: Any, model: StateSpaceModel, path: Factors, ys: Array, us: Any, observed: Any) -> Step:
+def linearise(
+    rule: Any, model: StateSpaceModel, path: Factors, ys: Array, us: Any, observed: Any
+) -> Step:
     """Affine models of every step, about the path x_0..x_T."""
 
     def one(before: Factors, at: Factors, y: Array, u: Any, seen_t: Any) -> Step:
@@ -102,7 +109,8 @@ def linearise(rule: Any, model: StateSpaceModel, path: Factors, ys: Array, us: A
         seen = observe(model, at.mean, y, u, seen_t)
         h: Affine = rule.affine(seen.fn, *at, EUCLIDEAN, seen.space)
         Q = linalg.cholesky(model.process_noise(before.mean, u))
-        # h.offset is E[h] - H m: differences are taken before anything is subtracted, since y may be an angle
+        # h.offset is E[h] - H m: differences are taken before anything is subtracted, since y may
+        # be an angle
         y_d = seen.innovation(h.mean) + linalg.matmul(h.matrix, at.mean)
         return Step(
             f.matrix,

@@ -56,18 +56,20 @@ def simulate_smoothed(
 
         w_t^i p(x_{t+1} | x_t^i),   p(x' | x) = N(x' - f(x, u); 0, Q(x, u)).
 
-    It costs T M N. Means and covariances over the trajectories are those of the smoother; so is anything else, such as
-    the distribution of a maximum over time.
+    It costs T M N. Means and covariances over the trajectories are those of the smoother; so is
+    anything else, such as the distribution of a maximum over time.
 
     Args:
         key: a random key.
-        params: the `StateSpaceModel`, or params that hold one. Q must be invertible: else no particle but its own
-            ancestor leads to x_{t+1}. Where a Q that cannot be looked at (traced, or a callable) is singular, NaN.
-        states: the stacked states [T, ...] of a run of `kfjax.particle` (or `auxiliary_particle`), which
-            `kfjax.run(..., emit=kfjax.whole_state)` returns.
+        params: the `StateSpaceModel`, or params that hold one. Q must be invertible: else no
+            particle but its own ancestor leads to x_{t+1}. Where a Q that cannot be looked at
+            (traced, or a callable) is singular, NaN.
+        states: the stacked states [T, ...] of a run of `kfjax.particle` (or `auxiliary_particle`),
+            which `kfjax.run(..., emit=kfjax.whole_state)` returns.
         us: the inputs of that run.
         trajectories: M.
-        initial: the state before the first step, to draw x_0 too: `filter.init(params, key)` with the key of that run.
+        initial: the state before the first step, to draw x_0 too: `filter.init(params, key)` with
+            the key of that run.
         length: the length of that run, if it had one; later entries are those of the end.
 
     Returns:
@@ -84,26 +86,36 @@ def simulate_smoothed(
         (50, 20, 2)
 
     References:
-        S. J. Godsill, A. Doucet, M. West, Monte Carlo smoothing for nonlinear time series, JASA 99 (2004), algorithm 1.
+        S. J. Godsill, A. Doucet, M. West, Monte Carlo smoothing for nonlinear time series, JASA 99
+        (2004), algorithm 1.
     """
     model = _check(params, states, trajectories)
     first = None if initial is None else (initial.particles, initial.log_weights)
-    return _simulate(key, model, (states.particles, states.log_weights), first, us, length, trajectories)
+    return _simulate(
+        key, model, (states.particles, states.log_weights), first, us, length, trajectories
+    )
 
 
 def _check(params: Any, states: Any, trajectories: int) -> StateSpaceModel:
     """The public door: the model, or what is wrong."""
     model = model_of(params)
-    if model is None or not hasattr(states, "particles") or states.covs is not None or states.particles.ndim != 3:
+    if (
+        model is None
+        or not hasattr(states, "particles")
+        or states.covs is not None
+        or states.particles.ndim != 3
+    ):
         raise ValueError(
-            f"simulate_smoothed: got states {type(states).__name__}; expected the stacked states of kf.particle on a"
+            f"simulate_smoothed: got states {type(states).__name__}; expected the stacked states of"
+            " kf.particle on a"
             " StateSpaceModel, from run(..., emit=kf.whole_state)."
         )
     if trajectories < 1:
         raise ValueError(f"simulate_smoothed: trajectories is {trajectories}; expected at least 1.")
     if is_singular(model.Q):
         raise ValueError(
-            "simulate_smoothed: Q is singular; expected an invertible one, since backward weights are transition"
+            "simulate_smoothed: Q is singular; expected an invertible one, since backward weights"
+            " are transition"
             " densities. Add a little noise to Q, or use kf.smooth with a Gaussian filter."
         )
     return model
@@ -114,7 +126,13 @@ Cloud = tuple[Array, Array]  # particles [N, n] and log weights [N]
 
 @functools.partial(jax.jit, static_argnums=6)
 def _simulate(
-    key: Array, model: StateSpaceModel, clouds: Cloud, first: Cloud | None, us: Any, length: Any, count: int
+    key: Array,
+    model: StateSpaceModel,
+    clouds: Cloud,
+    first: Cloud | None,
+    us: Any,
+    length: Any,
+    count: int,
 ) -> Trajectories:
     steps = clouds[0].shape[0]
     active = None if length is None else jnp.arange(steps) < length
@@ -132,7 +150,9 @@ def _simulate(
         return new, new
 
     particles, log_weights = jax.tree.map(lambda a: a[-1], clouds)
-    last = particles[inverse_cdf(log_weights, jax.random.uniform(keys[-1], (count,), particles.dtype))]
+    last = particles[
+        inverse_cdf(log_weights, jax.random.uniform(keys[-1], (count,), particles.dtype))
+    ]
     drawn = jax.lax.scan(back, last, (earlier, us, active, keys[:-1]), reverse=True)[1]
     drawn = jnp.concatenate([drawn, last[None]]).swapaxes(0, 1)
     return Trajectories(drawn, None) if first is None else Trajectories(drawn[:, 1:], drawn[:, 0])
@@ -143,7 +163,9 @@ def _step_back(key: Array, model: StateSpaceModel, cloud: Cloud, u: Any, later: 
     particles, log_weights = cloud
 
     def one(x: Array, uniform: Array) -> Array:
-        weights = log_weights + jax.vmap(lambda before: _log_transition(model, before, u, x))(particles)
+        weights = log_weights + jax.vmap(lambda before: _log_transition(model, before, u, x))(
+            particles
+        )
         chosen = particles[inverse_cdf(weights, uniform)]
         return jnp.where(jnp.max(weights) == -jnp.inf, jnp.nan, chosen)
 
@@ -153,7 +175,9 @@ def _step_back(key: Array, model: StateSpaceModel, cloud: Cloud, u: Any, later: 
 def _log_transition(model: StateSpaceModel, before: Array, u: Any, after: Array) -> Array:
     """Return log p(after | before) but for a constant; -inf if the noise has no density."""
     L = linalg.cholesky(model.process_noise(before, u))
-    z = linalg.solve_lower(L, model.state_space.difference(after, model.f(before, u).astype(after.dtype)))
+    z = linalg.solve_lower(
+        L, model.state_space.difference(after, model.f(before, u).astype(after.dtype))
+    )
     density = -0.5 * (jnp.sum(z**2) + linalg.logdet(L))
     return jnp.where((jnp.diag(L) > 0).all(), density, -jnp.inf)
 
@@ -171,32 +195,34 @@ def sample_posterior(
 ) -> Trajectories:
     """Draw trajectories from p(x_0..T | y_1..T): filter forwards, sample backwards.
 
-    x_T from the last filtered belief, then for t = T-1..0, with the moments of f at the filtered belief m, P and cross
-    C = Cov[x_t, f(x_t)],
+    x_T from the last filtered belief, then for t = T-1..0, with the moments of f at the filtered
+    belief m, P and cross C = Cov[x_t, f(x_t)],
 
         x_t = m + G (x_t+1 - E[f]) + z,  G = C (Cov[f] + Q)^-1,  z ~ N(0, residual(G) + G Q G').
 
-    Means, covariances and lag-one covariances over the trajectories are those of `kfjax.smooth`; so is anything else,
-    such as the distribution of a maximum over time. A singular Q or prior is fine. The stored states of a particle
-    filter go through `kfjax.simulate_smoothed` (backward simulation).
+    Means, covariances and lag-one covariances over the trajectories are those of `kfjax.smooth`; so
+    is anything else, such as the distribution of a maximum over time. A singular Q or prior is
+    fine. The stored states of a particle filter go through `kfjax.simulate_smoothed` (backward
+    simulation).
 
     Args:
         key: a random key.
         filter: the filter that made the estimate: one with a moment rule, or `kfjax.particle`.
         params: the `StateSpaceModel`, or params that hold one.
-        estimate: filtered mean [T, n] and cov [T, n, n], as from `kfjax.run`; of a particle filter the stacked states,
-            from `kfjax.run(..., emit=kfjax.whole_state)`.
+        estimate: filtered mean [T, n] and cov [T, n, n], as from `kfjax.run`; of a particle filter
+            the stacked states, from `kfjax.run(..., emit=kfjax.whole_state)`.
         us: the inputs of that run.
         trajectories: M.
-        initial: the belief about x_0 of that run, default the prior; of a particle filter its first state.
+        initial: the belief about x_0 of that run, default the prior; of a particle filter its first
+            state.
         length: the length of that run, if it had one; later entries are those of the end.
 
     Returns:
         `Trajectories(states [M, T, n], initial [M, n])`.
 
     Raises:
-        ValueError: if the filter has neither a rule nor particles, the estimate no covariance, or trajectories is
-            below 1.
+        ValueError: if the filter has neither a rule nor particles, the estimate no covariance, or
+            trajectories is below 1.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -207,26 +233,40 @@ def sample_posterior(
         ((50, 20, 2), (50, 2))
 
     References:
-        C. K. Carter, R. Kohn, On Gibbs sampling for state space models, Biometrika 81 (1994); S. Fruhwirth-Schnatter,
-        Data augmentation and dynamic linear models, J. Time Series Analysis 15 (1994).
+        C. K. Carter, R. Kohn, On Gibbs sampling for state space models, Biometrika 81 (1994); S.
+        Fruhwirth-Schnatter, Data augmentation and dynamic linear models, J. Time Series Analysis 15
+        (1994).
     """
     if hasattr(estimate, "particles"):
-        return simulate_smoothed(key, params, estimate, us, trajectories=trajectories, initial=initial, length=length)
+        return simulate_smoothed(
+            key, params, estimate, us, trajectories=trajectories, initial=initial, length=length
+        )
     model = model_and_rule("sample_posterior", filter, params, estimate, us)
     if trajectories < 1:
         raise ValueError(f"sample_posterior: trajectories is {trajectories}; expected at least 1.")
     first = factors_or_belief(model.prior if initial is None else initial)
-    return _sample(filter, trajectories, key, params, first, factors_or_belief(estimate), us, length)
+    return _sample(
+        filter, trajectories, key, params, first, factors_or_belief(estimate), us, length
+    )
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _sample(
-    filter: Filter, count: int, key: Array, params: Any, first: Belief, filtered: Belief, us: Any, length: Any
+    filter: Filter,
+    count: int,
+    key: Array,
+    params: Any,
+    first: Belief,
+    filtered: Belief,
+    us: Any,
+    length: Any,
 ) -> Trajectories:
     model = model_of(params)
     space = model.state_space
     start, last, us, active = records(filter, params, first, filtered, us, length)
-    noise = jax.random.normal(key, (filtered.mean.shape[0] + 1, count, model.n), filtered.mean.dtype)
+    noise = jax.random.normal(
+        key, (filtered.mean.shape[0] + 1, count, model.n), filtered.mean.dtype
+    )
 
     def spread(factor: Array, z: Array) -> Array:
         return linalg.matmul(z, factor.T)

@@ -27,7 +27,8 @@ class Smoothed(NamedTuple):
     Attributes:
         mean: E[x_t | y_1..T], [T, n], for t = 1..T.
         cov: its covariance [T, n, n].
-        initial: the smoothed belief about x_0, `Gaussian(mean [n], cov [n, n])` (`SquareRoot` with factors).
+        initial: the smoothed belief about x_0, `Gaussian(mean [n], cov [n, n])` (`SquareRoot` with
+            factors).
         cross: lag-one cross-covariances Cov[x_t, x_{t-1} | y_1..T] [T, n, n] for t = 1..T.
         cholesky: lower triangular factors of cov [T, n, n] in the square-root form, else None.
     """
@@ -50,26 +51,31 @@ def smooth(
 ) -> Smoothed:
     """Rauch-Tung-Striebel smoothing with the filter's own moment rule, whatever it is.
 
-    For t = T-1..0, with the moments of f at the filtered belief m, P and cross C = Cov[x_t, f(x_t)]:
+    For t = T-1..0, with the moments of f at the filtered belief m, P and cross C = Cov[x_t,
+    f(x_t)]:
 
-        G = C (Cov[f] + Q)^-1,  m_s = m + G (m_s' - E[f]),  P_s = D + G P_s' G',  D = residual(G) + G Q G',
+        G = C (Cov[f] + Q)^-1,  m_s = m + G (m_s' - E[f]),  P_s = D + G P_s' G',  D = residual(G) +
+        G Q G',
 
-    where ' is the step after; Cov[x', x | y_1..T] = P_s' G'. The sum of squares keeps P_s definite to rounding.
-    Estimates of `kfjax.square_root(rule)` are smoothed in square-root form: [D^1/2, G P_s'^1/2] is triangularised, and
-    no covariance is subtracted. Missing data need no care here: they are in the filtered estimates. Smooth a batch in
-    the same `jax.vmap` as the filter, so that covariances which the batch shares are computed once.
+    where ' is the step after; Cov[x', x | y_1..T] = P_s' G'. The sum of squares keeps P_s definite
+    to rounding. Estimates of `kfjax.square_root(rule)` are smoothed in square-root form: [D^1/2, G
+    P_s'^1/2] is triangularised, and no covariance is subtracted. Missing data need no care here:
+    they are in the filtered estimates. Smooth a batch in the same `jax.vmap` as the filter, so that
+    covariances which the batch shares are computed once.
 
     Args:
         filter: the filter that made the estimate; it must have a moment rule.
         params: the `StateSpaceModel`, or params that hold one.
-        estimate: filtered mean [T, n] and cov [T, n, n], as from `kfjax.run`. For the square-root form, better the
-            states of `kfjax.run(..., emit=kfjax.whole_state)`, whose factors have all digits.
+        estimate: filtered mean [T, n] and cov [T, n, n], as from `kfjax.run`. For the square-root
+            form, better the states of `kfjax.run(..., emit=kfjax.whole_state)`, whose factors have
+            all digits.
         us: the inputs of that run.
         length: the length of that run, if it had one; later entries stay those of the end.
         initial: the belief about x_0 of that run; default the prior.
 
     Returns:
-        `Smoothed(mean [T, n], cov [T, n, n], initial, cross [T, n, n], cholesky [T, n, n] or None)`.
+        `Smoothed(mean [T, n], cov [T, n, n], initial, cross [T, n, n], cholesky [T, n, n] or
+        None)`.
 
     Raises:
         ValueError: if the filter has no rule or the estimate no covariance.
@@ -84,8 +90,9 @@ def smooth(
 
     References:
         S. Sarkka, Bayesian Filtering and Smoothing (2013), algorithm 10.1; for the lag-one
-        covariance, R. H. Shumway, D. S. Stoffer, Time Series Analysis and Its Applications (2017), property 6.3; for
-        the square-root form, P. Park, T. Kailath, New square-root smoothing algorithms, IEEE TAC 41 (1996).
+        covariance, R. H. Shumway, D. S. Stoffer, Time Series Analysis and Its Applications (2017),
+        property 6.3; for the square-root form, P. Park, T. Kailath, New square-root smoothing
+        algorithms, IEEE TAC 41 (1996).
     """
     model = model_and_rule("smooth", filter, params, estimate, us)
     first = factors_or_belief(model.prior if initial is None else initial)
@@ -93,7 +100,9 @@ def smooth(
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _smooth(filter: Filter, params: Any, first: Belief, filtered: Belief, us: Any, length: Any) -> Smoothed:
+def _smooth(
+    filter: Filter, params: Any, first: Belief, filtered: Belief, us: Any, length: Any
+) -> Smoothed:
     model = model_of(params)
     start, last, us, active = records(filter, params, first, filtered, us, length)
 
@@ -103,7 +112,9 @@ def _smooth(filter: Filter, params: Any, first: Belief, filtered: Belief, us: An
         new = _earlier(kernel, belief, later, model.state_space)
         cross = linalg.matmul(later.cov, kernel.gain.T)
         if active_t is not None:  # x_t-1 and x_t are one after the end
-            new, cross = jax.tree.map(lambda a, b: jnp.where(active_t, a, b), (new, cross), (belief, belief.cov))
+            new, cross = jax.tree.map(
+                lambda a, b: jnp.where(active_t, a, b), (new, cross), (belief, belief.cov)
+            )
         return new, (new, cross)
 
     smoothed, cross = jax.lax.scan(back, last, (start, us, active), reverse=True)[1]

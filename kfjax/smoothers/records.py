@@ -41,7 +41,9 @@ class Records(NamedTuple):
     active: Array | None
 
 
-def records(filter: Filter, params: Any, first: Belief, filtered: Belief, us: Any, length: Any) -> Records:
+def records(
+    filter: Filter, params: Any, first: Belief, filtered: Belief, us: Any, length: Any
+) -> Records:
     """Return the records of a run, as factors if the filter keeps those."""
     if hasattr(jax.eval_shape(filter.init, params), "cholesky"):
         first, filtered = _as_factors(first), _as_factors(filtered)
@@ -58,7 +60,9 @@ def _as_factors(belief: Belief) -> SquareRoot:
     """Return a belief, or a stack of them, by its factors."""
     if isinstance(belief, SquareRoot):
         return belief
-    return SquareRoot(belief.mean, jnp.vectorize(linalg.cholesky, signature="(n,n)->(n,n)")(belief.cov))
+    return SquareRoot(
+        belief.mean, jnp.vectorize(linalg.cholesky, signature="(n,n)->(n,n)")(belief.cov)
+    )
 
 
 def factors_or_belief(estimate: Any) -> Gaussian | SquareRoot:
@@ -68,12 +72,16 @@ def factors_or_belief(estimate: Any) -> Gaussian | SquareRoot:
     return belief_of(estimate)
 
 
-def check_record(who: str, model: StateSpaceModel, ys: Array, us: Any, observed: Any, *, linear: bool) -> None:
+def check_record(
+    who: str, model: StateSpaceModel, ys: Array, us: Any, observed: Any, *, linear: bool
+) -> None:
     """The door of functions of a model and its whole record."""
     if not isinstance(model, StateSpaceModel) or (linear and not is_linear(model)):
         raise ValueError(f"{who}: got a model that is not linear; expected kf.Linear f and h.")
     if model.state_space is not EUCLIDEAN:
-        raise ValueError(f"{who}: the model has a curved state space; expected a Euclidean one. Use kf.smooth.")
+        raise ValueError(
+            f"{who}: the model has a curved state space; expected a Euclidean one. Use kf.smooth."
+        )
     check_mask_dtype(who, observed)
     check_nan(who, ys, observed, None)
     check_series(who, model, ys, us, observed)

@@ -1,7 +1,8 @@
 """Elements of the associative scans over time: a stretch of filtering or smoothing, and how two of them join.
 
-The square-root form throughout: elements carry factors, and every covariance is a sum of squares, so that float32 is
-safe. The likelihood is taken from per-step innovations after the scan; accumulated inside, it breaks in float32.
+The square-root form throughout: elements carry factors, and every covariance is a sum of squares,
+so that float32 is safe. The likelihood is taken from per-step innovations after the scan;
+accumulated inside, it breaks in float32.
 """
 
 from __future__ import annotations
@@ -16,7 +17,15 @@ from kfjax import linalg
 from kfjax.filters.square_root_form import conditional_factors
 from kfjax.models.observing import innovation_info
 
-__all__ = ["Factors", "Step", "combine_filters", "filter_steps", "log_likelihoods", "smooth_steps", "steady_element"]
+__all__ = [
+    "Factors",
+    "Step",
+    "combine_filters",
+    "filter_steps",
+    "log_likelihoods",
+    "smooth_steps",
+    "steady_element",
+]
 
 BLOCK = 16  # steps that are scanned one after the other
 
@@ -72,7 +81,9 @@ def filter_steps(prior: Factors, steps: Step) -> Factors:
 
 def smooth_steps(prior: Factors, steps: Step) -> tuple[Factors, Array]:
     """Smoothed beliefs at t = 0..T, and the gains of each on the next."""
-    filtered = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), prior, filter_steps(prior, steps))
+    filtered = jax.tree.map(
+        lambda a, b: jnp.concatenate([a[None], b]), prior, filter_steps(prior, steps)
+    )
 
     def element(belief: Factors, step: Step) -> SmootherElement:
         N = belief.cholesky
@@ -97,7 +108,9 @@ def log_likelihoods(prior: Factors, filtered: Factors, steps: Step) -> Array:
         dx = jnp.concatenate([linalg.matmul(step.F, belief.cholesky), step.Q], axis=1)
         S = linalg.triangularise(jnp.concatenate([linalg.matmul(step.H, dx), step.R], axis=1))
         innovation = step.y_d - linalg.matmul(step.H, mean)
-        return innovation_info(innovation, linalg.Factored(linalg.matmul(S, S.T), S), step.mask).log_likelihood
+        return innovation_info(
+            innovation, linalg.Factored(linalg.matmul(S, S.T), S), step.mask
+        ).log_likelihood
 
     return jax.vmap(one)(before, steps)
 
@@ -108,7 +121,13 @@ def _filter_element(step: Step) -> FilterElement:
     whitened = linalg.solve_lower(S, step.y_d - linalg.matmul(step.H, step.c))
     Z = linalg.solve_lower(S, linalg.matmul(step.H, step.F)).T
     A = step.F - linalg.matmul(G, Z.T)
-    return FilterElement(A, step.c + linalg.matmul(G, whitened), U, linalg.matmul(Z, whitened), linalg.triangularise(Z))
+    return FilterElement(
+        A,
+        step.c + linalg.matmul(G, whitened),
+        U,
+        linalg.matmul(Z, whitened),
+        linalg.triangularise(Z),
+    )
 
 
 def steady_element(F: Array, H: Array, Q: Array, R: Array) -> FilterElement:
@@ -120,7 +139,9 @@ def steady_element(F: Array, H: Array, Q: Array, R: Array) -> FilterElement:
 def _first_element(prior: Factors, step: Step) -> FilterElement:
     """The element of the first step, which knows the prior."""
     mean = linalg.matmul(step.F, prior.mean) + step.c
-    L = linalg.triangularise(jnp.concatenate([linalg.matmul(step.F, prior.cholesky), step.Q], axis=1))
+    L = linalg.triangularise(
+        jnp.concatenate([linalg.matmul(step.F, prior.cholesky), step.Q], axis=1)
+    )
     S, G, U = conditional_factors(L, linalg.matmul(step.H, L), step.R)
     whitened = linalg.solve_lower(S, step.y_d - linalg.matmul(step.H, mean))
     zero = jnp.zeros_like(step.F)
@@ -158,8 +179,9 @@ def _combine_smoothers(late: SmootherElement, early: SmootherElement) -> Smoothe
 def _prefixes(combine: Any, elements: Any) -> Any:
     """All prefixes of an associative operation: blocks side by side, then the blocks' totals likewise.
 
-    The depth is BLOCK log_BLOCK(T) and the work 2 T. `jax.lax.associative_scan` does the same work but writes the
-    operation out 2 log2(T) times; this, 2 log_BLOCK(T) times, and compiles in seconds instead of minutes.
+    The depth is BLOCK log_BLOCK(T) and the work 2 T. `jax.lax.associative_scan` does the same work
+    but writes the operation out 2 log2(T) times; this, 2 log_BLOCK(T) times, and compiles in
+    seconds instead of minutes.
     """
     steps = jax.tree.leaves(elements)[0].shape[0]
 
@@ -168,10 +190,18 @@ def _prefixes(combine: Any, elements: Any) -> Any:
         return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, later)
 
     if steps <= BLOCK:
-        return block(jax.tree.map(lambda a: a[0], elements), jax.tree.map(lambda a: a[1:], elements))
+        return block(
+            jax.tree.map(lambda a: a[0], elements), jax.tree.map(lambda a: a[1:], elements)
+        )
     blocks = -(-steps // BLOCK)
-    index = jnp.minimum(jnp.arange(blocks * BLOCK), steps - 1).reshape(blocks, BLOCK)  # what is padded comes last
-    within = jax.vmap(block)(*(jax.tree.map(lambda a, i=i: a[index[:, i]], elements) for i in (0, slice(1, None))))
+    index = jnp.minimum(jnp.arange(blocks * BLOCK), steps - 1).reshape(
+        blocks, BLOCK
+    )  # what is padded comes last
+    within = jax.vmap(block)(
+        *(jax.tree.map(lambda a, i=i: a[index[:, i]], elements) for i in (0, slice(1, None)))
+    )
     before = _prefixes(combine, jax.tree.map(lambda a: a[:-1, -1], within))
     rest = jax.vmap(jax.vmap(combine, (None, 0)))(before, jax.tree.map(lambda a: a[1:], within))
-    return jax.tree.map(lambda a, b: jnp.concatenate([a[0], b.reshape(-1, *b.shape[2:])])[:steps], within, rest)
+    return jax.tree.map(
+        lambda a, b: jnp.concatenate([a[0], b.reshape(-1, *b.shape[2:])])[:steps], within, rest
+    )

@@ -37,19 +37,23 @@ class Information(NamedTuple):
     Z: Array
 
 
-def two_filter_smooth(model: StateSpaceModel, ys: Array, us: Any = None, *, observed: Any = None) -> Smoothed:
+def two_filter_smooth(
+    model: StateSpaceModel, ys: Array, us: Any = None, *, observed: Any = None
+) -> Smoothed:
     """Smooth a linear Gaussian model by two filters: the results of `smooth(kalman(), ...)`, without its recursion.
 
-    The backward filter carries the information Lambda = Z Z' and eta of y_t+1..T about x_t, from zero at T on:
+    The backward filter carries the information Lambda = Z Z' and eta of y_t+1..T about x_t, from
+    zero at T on:
 
         observe:  Lambda + H' R^-1 H,  eta + H' R^-1 (y - d)
         go back:  F' (I + Lambda Q)^-1 Lambda F,  F' (I + Lambda Q)^-1 (eta - Lambda c)
 
-    for x_t = F x_t-1 + c + e. With the forward filter's m and P = L L', the smoothed belief is m + P_s (eta - Lambda m)
-    with P_s = L (I + L' Lambda L)^-1 L'. All in factors, without an inverse of Q, F or Lambda: singular ones are fine,
-    and so is a known x_0. R of the observed channels must be invertible, since information about a noise-free
-    observation is infinite; where R cannot be looked at (traced, or a callable) and is singular, NaN. It is the way to
-    join what two records say about the time between them; to smooth one record, `kfjax.smooth` costs half.
+    for x_t = F x_t-1 + c + e. With the forward filter's m and P = L L', the smoothed belief is m +
+    P_s (eta - Lambda m) with P_s = L (I + L' Lambda L)^-1 L'. All in factors, without an inverse of
+    Q, F or Lambda: singular ones are fine, and so is a known x_0. R of the observed channels must
+    be invertible, since information about a noise-free observation is infinite; where R cannot be
+    looked at (traced, or a callable) and is singular, NaN. It is the way to join what two records
+    say about the time between them; to smooth one record, `kfjax.smooth` costs half.
 
     Args:
         model: a `StateSpaceModel` with `Linear` f and h; Q and R may depend on u, not on x.
@@ -61,7 +65,8 @@ def two_filter_smooth(model: StateSpaceModel, ys: Array, us: Any = None, *, obse
         `Smoothed(mean [T, n], cov [T, n, n], initial, cross [T, n, n], cholesky [T, n, n])`.
 
     Raises:
-        ValueError: if the model is not linear or lives on a curved space, R is singular, or shapes do not fit.
+        ValueError: if the model is not linear or lives on a curved space, R is singular, or shapes
+            do not fit.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -71,13 +76,15 @@ def two_filter_smooth(model: StateSpaceModel, ys: Array, us: Any = None, *, obse
         True
 
     References:
-        D. C. Fraser, J. E. Potter, The optimum linear smoother as a combination of two optimum linear filters, IEEE TAC
-        14 (1969); D. Q. Mayne, A solution of the smoothing problem for linear dynamic systems, Automatica 4 (1966).
+        D. C. Fraser, J. E. Potter, The optimum linear smoother as a combination of two optimum
+        linear filters, IEEE TAC 14 (1969); D. Q. Mayne, A solution of the smoothing problem for
+        linear dynamic systems, Automatica 4 (1966).
     """
     check_record("two_filter_smooth", model, ys, us, observed, linear=True)
     if is_singular(model.R):
         raise ValueError(
-            "two_filter_smooth: R is singular; expected an invertible one, since information about a noise-free"
+            "two_filter_smooth: R is singular; expected an invertible one, since information about"
+            " a noise-free"
             " observation is infinite. Use kf.smooth."
         )
     return _two_filter_smooth(model, ys, us, observed)
@@ -88,7 +95,9 @@ def _two_filter_smooth(model: StateSpaceModel, ys: Array, us: Any, observed: Any
     first, steps = FORWARD.init(model), ys.shape[0]
     filtered = run(FORWARD, model, ys, us, observed=observed, emit=whole_state)[1]
 
-    def back(later: Information, at: tuple[Any, Any, Any]) -> tuple[Information, tuple[Information, Array]]:
+    def back(
+        later: Information, at: tuple[Any, Any, Any]
+    ) -> tuple[Information, tuple[Information, Array]]:
         y, u, seen = at
         earlier, contraction = _go_back(model, _observe(model, later, y, u, seen), u)
         return earlier, (later, contraction)
@@ -100,10 +109,14 @@ def _two_filter_smooth(model: StateSpaceModel, ys: Array, us: Any, observed: Any
     covs = jnp.concatenate([initial.cov[None], smoothed.cov])
     # x_t = (I + Q Lambda)^-1 F x_t-1 + ..., given y_t..T
     cross = jax.vmap(linalg.matmul)(contractions, covs[:steps])
-    return Smoothed(smoothed.mean, smoothed.cov, Gaussian(initial.mean, initial.cov), cross, smoothed.cholesky)
+    return Smoothed(
+        smoothed.mean, smoothed.cov, Gaussian(initial.mean, initial.cov), cross, smoothed.cholesky
+    )
 
 
-def _observe(model: StateSpaceModel, later: Information, y: Array, u: Any, observed: Any) -> Information:
+def _observe(
+    model: StateSpaceModel, later: Information, y: Array, u: Any, observed: Any
+) -> Information:
     """Add what y_t says about x_t."""
     zero = jnp.zeros(model.n, model.dtype)
     seen = observe(model, zero, y, u, observed)
@@ -137,4 +150,6 @@ def _join(belief: SquareRoot, later: Information) -> SquareRoot:
     X = linalg.triangularise(jnp.concatenate([M, identity], axis=1))
     W = linalg.solve_lower(X, L.T).T  # L X^-T
     news = later.eta - linalg.matmul(later.Z, linalg.matmul(later.Z.T, belief.mean))
-    return SquareRoot(belief.mean + linalg.matmul(W, linalg.matmul(W.T, news)), linalg.triangularise(W))
+    return SquareRoot(
+        belief.mean + linalg.matmul(W, linalg.matmul(W.T, news)), linalg.triangularise(W)
+    )

@@ -1,12 +1,17 @@
 """Systems to filter: each function returns a `kfjax.StateSpaceModel` with defaults that work.
 
-A mismatched design model is an ordinary model: call the same function with another `taylor_order`, `rotation_degrees`,
-`parameters`, ... than for the truth.
+A mismatched design model is an ordinary model: call the same function with another `taylor_order`,
+`rotation_degrees`, `parameters`, ... than for the truth.
 """
 
 from kfjax.systems.geometry import bearing, norm, roll_pitch_yaw, rotate, rotation, spherical
 from kfjax.systems.integration import rk4
-from kfjax.systems.kinematics import constant_acceleration, constant_velocity, coordinated_turn, wiener_velocity
+from kfjax.systems.kinematics import (
+    constant_acceleration,
+    constant_velocity,
+    coordinated_turn,
+    wiener_velocity,
+)
 from kfjax.systems.linear import canonical
 from kfjax.systems.lorenz63 import LorenzParameters, decimated_lorenz, lorenz
 from kfjax.systems.parts import known, noise_free

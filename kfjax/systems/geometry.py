@@ -64,14 +64,17 @@ def roll_pitch_yaw(roll: float | Array, pitch: float | Array, yaw: float | Array
 
 def _about(axis: int, degrees: float | Array) -> Any:
     """Rotate counter-clockwise about one axis of space."""
-    place = np.argsort([(axis + 1) % 3, (axis + 2) % 3, axis])  # where each axis stands among (first, second, axis)
+    place = np.argsort(
+        [(axis + 1) % 3, (axis + 2) % 3, axis]
+    )  # where each axis stands among (first, second, axis)
     return _rotation(degrees, 3)[place][:, place]
 
 
 def rotate(matrix: Array, degrees: float | Array, order: str = "left") -> Array:
     """Rotate the first two axes of what a matrix [k, n] returns ("left": R M) or of what it takes ("right": M R).
 
-    The KalmanNet paper's mismatch of the dynamics is printed as R F but made as F R in the published data sets.
+    The KalmanNet paper's mismatch of the dynamics is printed as R F but made as F R in the
+    published data sets.
 
     Args:
         matrix: [k, n].
@@ -88,13 +91,15 @@ def rotate(matrix: Array, degrees: float | Array, order: str = "left") -> Array:
          [0.174 0.985]]
 
     References:
-        G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known dynamics, IEEE Trans.
-        Signal Process. 70 (2022), section IV-B.
+        G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known
+        dynamics, IEEE Trans. Signal Process. 70 (2022), section IV-B.
     """
     choose("rotate: order", order, ("left", "right"))
     shape = np.shape(matrix)
     if len(shape) != 2 or min(shape) < 2:
-        raise ValueError(f"rotate: matrix has shape {shape}; expected [k, n] with at least two axes to rotate.")
+        raise ValueError(
+            f"rotate: matrix has shape {shape}; expected [k, n] with at least two axes to rotate."
+        )
     matrix = numeric(matrix).asarray(matrix)
     if order == "left":
         return jnp.asarray(_rotation(degrees, shape[0]) @ matrix)

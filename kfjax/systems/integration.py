@@ -30,7 +30,8 @@ def step_length(u: Any) -> Array:
     dt = u.get("dt") if isinstance(u, dict) else u
     if dt is None or np.ndim(dt) != 0:
         raise ValueError(
-            f"a system with dt=None reads dt from u: got {'none' if dt is None else f'shape {np.shape(dt)}'};"
+            "a system with dt=None reads dt from u: got"
+            f" {'none' if dt is None else f'shape {np.shape(dt)}'};"
             " expected one number per step. Pass us=kf.time_steps(times, start), [T]."
         )
     return dt
@@ -62,7 +63,11 @@ class IntegratedNoise:
         del x
         dt, powers = step_length(u), range(self.order - 1, -1, -1)
         block = [
-            [dt ** (a + b + 1) / ((a + b + 1) * math.factorial(a) * math.factorial(b)) for b in powers] for a in powers
+            [
+                dt ** (a + b + 1) / ((a + b + 1) * math.factorial(a) * math.factorial(b))
+                for b in powers
+            ]
+            for a in powers
         ]
         return q_var * _per_axis(self.dimensions, block, numeric(dt))
 

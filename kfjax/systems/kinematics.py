@@ -1,7 +1,7 @@
 """Moving bodies: chains of integrators driven by white noise, discretised exactly, and the coordinated turn.
 
-States are ordered by axis: (p_x, v_x, p_y, v_y, ...). With dt=None the step lengths come with the inputs, as u_t itself
-or as u_t["dt"]; `kfjax.time_steps` makes them from timestamps.
+States are ordered by axis: (p_x, v_x, p_y, v_y, ...). With dt=None the step lengths come with the
+inputs, as u_t itself or as u_t["dt"]; `kfjax.time_steps` makes them from timestamps.
 """
 
 from __future__ import annotations
@@ -27,7 +27,14 @@ _DERIVATIVES = ("position", "velocity", "acceleration")
 
 
 def _integrators(
-    order: int, dimensions: int, *, dt: Any, q_std: Any, r_std: Any, measure: str, prior: Gaussian | None
+    order: int,
+    dimensions: int,
+    *,
+    dt: Any,
+    q_std: Any,
+    r_std: Any,
+    measure: str,
+    prior: Gaussian | None,
 ) -> StateSpaceModel:
     """Return `order` integrators per axis, driven by white noise."""
     who = _NAMES[order]
@@ -41,7 +48,9 @@ def _integrators(
         F, Q = F(dt), Q(None, dt)
     H = np.kron(np.eye(dimensions), np.eye(order)[_DERIVATIVES.index(measure)])
     R = diagonal(f"{who}: r_std", r_std, dimensions)
-    return StateSpaceModel(Linear(F), Linear(H), Q, R, prior or standard_prior(np.zeros(order * dimensions)))
+    return StateSpaceModel(
+        Linear(F), Linear(H), Q, R, prior or standard_prior(np.zeros(order * dimensions))
+    )
 
 
 def constant_velocity(
@@ -79,10 +88,12 @@ def constant_velocity(
         (3, 4)
 
     References:
-        Y. Bar-Shalom, X. R. Li, T. Kirubarajan, Estimation with Applications to Tracking and Navigation (2001),
-        section 6.2.2.
+        Y. Bar-Shalom, X. R. Li, T. Kirubarajan, Estimation with Applications to Tracking and
+        Navigation (2001), section 6.2.2.
     """
-    return _integrators(2, dimensions, dt=dt, q_std=q_std, r_std=r_std, measure=measure, prior=prior)
+    return _integrators(
+        2, dimensions, dt=dt, q_std=q_std, r_std=r_std, measure=measure, prior=prior
+    )
 
 
 def constant_acceleration(
@@ -118,14 +129,20 @@ def constant_acceleration(
         [[1.0, 2.0, 2.0], [0.0, 1.0, 2.0], [0.0, 0.0, 1.0]]
 
     References:
-        Y. Bar-Shalom, X. R. Li, T. Kirubarajan, Estimation with Applications to Tracking and Navigation (2001),
-        section 6.2.3.
+        Y. Bar-Shalom, X. R. Li, T. Kirubarajan, Estimation with Applications to Tracking and
+        Navigation (2001), section 6.2.3.
     """
-    return _integrators(3, dimensions, dt=dt, q_std=q_std, r_std=r_std, measure=measure, prior=prior)
+    return _integrators(
+        3, dimensions, dt=dt, q_std=q_std, r_std=r_std, measure=measure, prior=prior
+    )
 
 
 def wiener_velocity(
-    *, dt: float | Array | None = 1.0, q_std: float | Array = 1.0, r_std: Any = 1.0, prior: Gaussian | None = None
+    *,
+    dt: float | Array | None = 1.0,
+    q_std: float | Array = 1.0,
+    r_std: Any = 1.0,
+    prior: Gaussian | None = None,
 ) -> StateSpaceModel:
     """Return the planar model of the KalmanNet paper's Segway: a Wiener velocity of which odometry sees the velocities.
 
@@ -145,8 +162,8 @@ def wiener_velocity(
         [[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
 
     References:
-        G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known dynamics, IEEE Trans.
-        Signal Process. 70 (2022), equations (20)-(23).
+        G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known
+        dynamics, IEEE Trans. Signal Process. 70 (2022), equations (20)-(23).
     """
     return constant_velocity(2, dt=dt, q_std=q_std, r_std=r_std, measure="velocity", prior=prior)
 
@@ -161,7 +178,8 @@ def coordinated_turn(
 ) -> StateSpaceModel:
     """Return a body in the plane that turns at a slowly varying rate w: its velocity rotates by w dt in a step.
 
-    State (p_x, v_x, p_y, v_y, w); positions are observed. The motion is exact for a constant w, zero included.
+    State (p_x, v_x, p_y, v_y, w); positions are observed. The motion is exact for a constant w,
+    zero included.
 
     Args:
         dt: step length in seconds, or None to read it from the inputs (u_t = dt_t, or u_t["dt"]).
@@ -182,8 +200,8 @@ def coordinated_turn(
         [100.   -0.  100.   10.    0.1]
 
     References:
-        Y. Bar-Shalom, X. R. Li, T. Kirubarajan, Estimation with Applications to Tracking and Navigation (2001),
-        section 11.7.
+        Y. Bar-Shalom, X. R. Li, T. Kirubarajan, Estimation with Applications to Tracking and
+        Navigation (2001), section 11.7.
     """
     for name, value in (("q_std", q_std), ("turn_rate_std", turn_rate_std)):
         check_positive(f"coordinated_turn: {name}", value, zero=True)
@@ -193,7 +211,9 @@ def coordinated_turn(
         f, Q = Partial(_turn, dt), Q(None, dt)
     H = np.eye(5)[[0, 2]]
     start = standard_prior([0.0, 10.0, 0.0, 0.0, 0.1], [1.0, 1.0, 1.0, 1.0, 0.03])
-    return StateSpaceModel(f, Linear(H), Q, diagonal("coordinated_turn: r_std", r_std, 2), prior or start)
+    return StateSpaceModel(
+        f, Linear(H), Q, diagonal("coordinated_turn: r_std", r_std, 2), prior or start
+    )
 
 
 def _turn(dt: Array, x: Array, u: Any) -> Array:
@@ -204,7 +224,13 @@ def _turn(dt: Array, x: Array, u: Any) -> Array:
     along = dt * jnp.sinc(w * dt / jnp.pi)  # sin(w dt) / w
     across = 0.5 * w * dt**2 * jnp.sinc(0.5 * w * dt / jnp.pi) ** 2  # (1 - cos(w dt)) / w
     return jnp.stack(
-        [p_x + along * v_x - across * v_y, c * v_x - s * v_y, p_y + across * v_x + along * v_y, s * v_x + c * v_y, w]
+        [
+            p_x + along * v_x - across * v_y,
+            c * v_x - s * v_y,
+            p_y + across * v_x + along * v_y,
+            s * v_x + c * v_y,
+            w,
+        ]
     )
 
 

@@ -25,8 +25,9 @@ def canonical(
 ) -> StateSpaceModel:
     """Return the linear system whose F is the identity with a first row of ones.
 
-    x_t = F x_{t-1} + e_t, y_t = H x_t + v_t, with H the first m rows of the identity, of F ("canonical"), or of the
-    reversed identity with a first row of ones ("inverse_canonical"). For rotated designs see `kfjax.systems.rotate`.
+    x_t = F x_{t-1} + e_t, y_t = H x_t + v_t, with H the first m rows of the identity, of F
+    ("canonical"), or of the reversed identity with a first row of ones ("inverse_canonical"). For
+    rotated designs see `kfjax.systems.rotate`.
 
     Args:
         n: dimension of the state.
@@ -47,19 +48,27 @@ def canonical(
         [[1.0, 1.0, 1.0], [0.0, 1.0, 0.0]]
 
     References:
-        G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known dynamics, IEEE Trans.
-        Signal Process. 70 (2022), section IV-B.
+        G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known
+        dynamics, IEEE Trans. Signal Process. 70 (2022), section IV-B.
     """
     m = n if m is None else m
     check_count("canonical: n", n)
     check_count("canonical: m", m)
     if m > n:
-        raise ValueError(f"canonical: m is {m} and n is {n}; expected m of at most n, since H has the rows of F.")
+        raise ValueError(
+            f"canonical: m is {m} and n is {n}; expected m of at most n, since H has the rows of F."
+        )
     choose("canonical: form", form, ("identity", "canonical", "inverse_canonical"))
     identity = np.eye(n)
-    H = {"identity": identity, "canonical": _ones_first(identity), "inverse_canonical": _ones_first(identity[::-1])}
+    H = {
+        "identity": identity,
+        "canonical": _ones_first(identity),
+        "inverse_canonical": _ones_first(identity[::-1]),
+    }
     Q, R = diagonal("canonical: q_std", q_std, n), diagonal("canonical: r_std", r_std, m)
-    return linear_gaussian(_ones_first(identity), H[form][:m], Q, R, prior or standard_prior(np.zeros(n)))
+    return linear_gaussian(
+        _ones_first(identity), H[form][:m], Q, R, prior or standard_prior(np.zeros(n))
+    )
 
 
 def _ones_first(matrix: np.ndarray) -> np.ndarray:

@@ -49,18 +49,22 @@ def lorenz(
 ) -> StateSpaceModel:
     """Return the Lorenz attractor with sigma = 10, rho = 28, beta = 8/3.
 
-    "taylor": x_t = sum_{j=0}^J (A(x) dt)^j / j! x with dx/dt = A(x) x, which freezes A over the step: it tends to
-    exp(A(x) dt) x as J grows, and to the true flow only as dt/substeps shrinks. A is not unique; the two in use differ
-    by O(dt^2) in a step. "rk4": the classical Runge-Kutta step, of local error O(dt^5).
+    "taylor": x_t = sum_{j=0}^J (A(x) dt)^j / j! x with dx/dt = A(x) x, which freezes A over the
+    step: it tends to exp(A(x) dt) x as J grows, and to the true flow only as dt/substeps shrinks. A
+    is not unique; the two in use differ by O(dt^2) in a step. "rk4": the classical Runge-Kutta
+    step, of local error O(dt^5).
 
     Args:
         dt: step length in seconds.
         integrator: "taylor" or "rk4".
         taylor_order: J, default 5; for "taylor" only.
-        factorisation: "authors", A = [[-10, 10, 0], [28 - z, -1, 0], [y, 0, -8/3]] (the default, and that of the
-            published data), or "paper", A = [[-10, 10, 0], [28, -1, -x], [0, x, -8/3]]; for "taylor" only.
-        substeps: number of equal steps that make up dt; 2 are the half-steps of the paper's decimation study.
-        observation: "identity", "rotated" (the identity rotated about each axis), or "spherical" (rho, theta, phi).
+        factorisation: "authors", A = [[-10, 10, 0], [28 - z, -1, 0], [y, 0, -8/3]] (the default,
+            and that of the published data), or "paper", A = [[-10, 10, 0], [28, -1, -x], [0, x,
+            -8/3]]; for "taylor" only.
+        substeps: number of equal steps that make up dt; 2 are the half-steps of the paper's
+            decimation study.
+        observation: "identity", "rotated" (the identity rotated about each axis), or "spherical"
+            (rho, theta, phi).
         rotation_degrees: angle about each of the x, y and z axes, default 1; for "rotated" only.
         wrap: whether innovations of phi are wrapped to [-pi, pi]; for "spherical" only.
         q_std: standard deviation of the process noise per step, a number or [3].
@@ -81,8 +85,8 @@ def lorenz(
         (20, 3)
 
     References:
-        G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known dynamics, IEEE Trans.
-        Signal Process. 70 (2022), equation (17).
+        G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known
+        dynamics, IEEE Trans. Signal Process. 70 (2022), equation (17).
     """
     check_positive("lorenz: dt", dt)
     check_count("lorenz: substeps", substeps)
@@ -93,11 +97,13 @@ def lorenz(
         h = Linear(roll_pitch_yaw(angle, angle, angle))
     elif rotation_degrees is not None:
         raise ValueError(
-            f"lorenz: got rotation_degrees for observation={observation!r}; expected it for 'rotated' only."
+            f"lorenz: got rotation_degrees for observation={observation!r}; expected it for"
+            " 'rotated' only."
         )
     return StateSpaceModel(
         Partial(
-            _Flow(_stepper(integrator, taylor_order, factorisation), substeps), LorenzParameters(10.0, 28.0, 8 / 3, dt)
+            _Flow(_stepper(integrator, taylor_order, factorisation), substeps),
+            LorenzParameters(10.0, 28.0, 8 / 3, dt),
         ),
         h,
         diagonal("lorenz: q_std", q_std, 3),
@@ -107,7 +113,9 @@ def lorenz(
     )
 
 
-def decimated_lorenz(*, dt: float = 0.02, dense_dt: float = 1e-5, q_std: Any = 0.0, **options: Any) -> StateSpaceModel:
+def decimated_lorenz(
+    *, dt: float = 0.02, dense_dt: float = 1e-5, q_std: Any = 0.0, **options: Any
+) -> StateSpaceModel:
     """Return the attractor sampled densely and decimated: x_t is x after dt / dense_dt small steps; no process noise.
 
     It is the truth of the sampling-mismatch study; simulate from it and filter with `lorenz`.
@@ -130,13 +138,16 @@ def decimated_lorenz(*, dt: float = 0.02, dense_dt: float = 1e-5, q_std: Any = 0
         (10, 3)
 
     References:
-        G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known dynamics, IEEE Trans.
-        Signal Process. 70 (2022), section IV-D, Table III.
+        G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known
+        dynamics, IEEE Trans. Signal Process. 70 (2022), section IV-D, Table III.
     """
     check_positive("decimated_lorenz: dense_dt", dense_dt)
     substeps = round(dt / dense_dt)
     if abs(substeps * dense_dt - dt) > 1e-6 * dt:
-        raise ValueError(f"decimated_lorenz: dt is {dt} and dense_dt {dense_dt}; expected dt to be a multiple of it.")
+        raise ValueError(
+            f"decimated_lorenz: dt is {dt} and dense_dt {dense_dt}; expected dt to be a multiple of"
+            " it."
+        )
     return lorenz(dt=dt, substeps=substeps, q_std=q_std, **options)
 
 
@@ -153,7 +164,9 @@ class _Flow:
         if self.substeps == 1:
             return self.step(small, x)
         x = x.astype(jnp.result_type(x, *theta))  # what a loop carries keeps its type
-        return jax.lax.fori_loop(0, self.substeps, lambda _, z: self.step(small, z), x, unroll=min(self.substeps, 4))
+        return jax.lax.fori_loop(
+            0, self.substeps, lambda _, z: self.step(small, z), x, unroll=min(self.substeps, 4)
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,19 +198,24 @@ def _authors_product(theta: LorenzParameters, x: Array, v: Array) -> Array:
 def _paper_product(theta: LorenzParameters, x: Array, v: Array) -> Array:
     """Return A(x) v with the A(x) of equation (17); A(x) x is the drift."""
     sigma, rho, beta, _ = theta
-    return jnp.stack([sigma * (v[1] - v[0]), rho * v[0] - v[1] - x[0] * v[2], x[0] * v[1] - beta * v[2]])
+    return jnp.stack(
+        [sigma * (v[1] - v[0]), rho * v[0] - v[1] - x[0] * v[2], x[0] * v[1] - beta * v[2]]
+    )
 
 
 _FACTORISATIONS = {"authors": _authors_product, "paper": _paper_product}
 
 
-def _stepper(integrator: str, taylor_order: int | None, factorisation: str | None) -> Callable[..., Array]:
+def _stepper(
+    integrator: str, taylor_order: int | None, factorisation: str | None
+) -> Callable[..., Array]:
     """Return the step `(theta, x) -> x`, refusing arguments of the other integrator."""
     choose("lorenz: integrator", integrator, ("taylor", "rk4"))
     if integrator == "rk4":
         if taylor_order is not None or factorisation is not None:
             raise ValueError(
-                "lorenz: got taylor_order or factorisation for integrator='rk4'; expected them for 'taylor' only."
+                "lorenz: got taylor_order or factorisation for integrator='rk4'; expected them for"
+                " 'taylor' only."
             )
         return _rk4_step
     order, factorisation = 5 if taylor_order is None else taylor_order, factorisation or "authors"

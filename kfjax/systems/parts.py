@@ -25,7 +25,10 @@ def known(x0: Any) -> Gaussian:
     mean = jnp.asarray(x0)
     mean = mean.astype(jnp.result_type(mean, float))
     if mean.ndim != 1:
-        raise ValueError(f"known: x0 has shape {mean.shape}; expected [n]. Batch the initial state with jax.vmap.")
+        raise ValueError(
+            f"known: x0 has shape {mean.shape}; expected [n]. Batch the initial state with"
+            " jax.vmap."
+        )
     return Gaussian(mean, jnp.zeros((mean.shape[0], mean.shape[0]), mean.dtype))
 
 
@@ -55,7 +58,8 @@ def diagonal(name: str, std: Any, size: int) -> Array:
     """Return the covariance [size, size] of independent noise with standard deviations std, a scalar or [size]."""
     if np.shape(std) not in ((), (size,)):
         raise ValueError(
-            f"{name} has shape {np.shape(std)}; expected a number or {size} of them, standard deviations."
+            f"{name} has shape {np.shape(std)}; expected a number or {size} of them, standard"
+            " deviations."
             " A full covariance goes in model.replace(Q=...) or (R=...)."
         )
     check_positive(name, std, shape=np.shape(std), zero=True)

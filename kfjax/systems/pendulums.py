@@ -48,8 +48,10 @@ def pendulum(
         gravity: m/s^2.
         length: metres.
         damping: 1/s.
-        observation: "displacement", y = length sin(angle) in metres, or "angle", y in radians with wrapped innovations.
-        q_std: square root of the spectral density of the angular acceleration, rad/s^2 per root hertz.
+        observation: "displacement", y = length sin(angle) in metres, or "angle", y in radians with
+            wrapped innovations.
+        q_std: square root of the spectral density of the angular acceleration, rad/s^2 per root
+            hertz.
         r_std: standard deviation of the observations, metres or radians.
         prior: belief about x_0; default N((1.5, 0), 0.01 I).
 
@@ -88,7 +90,9 @@ def _swing(theta: PendulumParameters, x: Array, u: Any) -> Array:
     del u
 
     def drift(z: Array) -> Array:
-        return jnp.stack([z[1], -theta.gravity / theta.length * jnp.sin(z[0]) - theta.damping * z[1]])
+        return jnp.stack(
+            [z[1], -theta.gravity / theta.length * jnp.sin(z[0]) - theta.damping * z[1]]
+        )
 
     return rk4(drift, x, theta.dt)
 

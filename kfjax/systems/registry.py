@@ -10,7 +10,12 @@ import numpy as np
 
 from kfjax._support.arguments import check_count, choose
 from kfjax.models.state_space import StateSpaceModel
-from kfjax.systems.kinematics import constant_acceleration, constant_velocity, coordinated_turn, wiener_velocity
+from kfjax.systems.kinematics import (
+    constant_acceleration,
+    constant_velocity,
+    coordinated_turn,
+    wiener_velocity,
+)
 from kfjax.systems.linear import canonical
 from kfjax.systems.lorenz63 import decimated_lorenz, lorenz
 from kfjax.systems.pendulums import pendulum

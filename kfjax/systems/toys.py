@@ -48,7 +48,8 @@ def toy(
     x_t = alpha sin(beta x_{t-1} + phi) + delta + e_t,  y_t = a (b x_t + c)^2 + v_t, by component.
 
     Args:
-        parameters: "full" (the truth of Table II), "partial" (its mismatched design), or `ToyParameters`.
+        parameters: "full" (the truth of Table II), "partial" (its mismatched design), or
+            `ToyParameters`.
         dimensions: n = m.
         q_std: standard deviation of the process noise, a number or [n].
         r_std: standard deviation of the observation noise, a number or [m].
@@ -65,8 +66,8 @@ def toy(
         [0.0, 1.0]
 
     References:
-        G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known dynamics, IEEE Trans.
-        Signal Process. 70 (2022), equation (16) and Table II.
+        G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known
+        dynamics, IEEE Trans. Signal Process. 70 (2022), equation (16) and Table II.
     """
     check_count("toy: dimensions", dimensions)
     if not isinstance(parameters, ToyParameters):
@@ -74,7 +75,9 @@ def toy(
         parameters = TOY_TABLE_II[parameters]
     Q, R = diagonal("toy: q_std", q_std, dimensions), diagonal("toy: r_std", r_std, dimensions)
     start = prior or standard_prior(np.ones(dimensions), 0.1)
-    return StateSpaceModel(Partial(_evolve, parameters[:4]), Partial(_observe, parameters[4:]), Q, R, start)
+    return StateSpaceModel(
+        Partial(_evolve, parameters[:4]), Partial(_observe, parameters[4:]), Q, R, start
+    )
 
 
 def _evolve(theta: tuple[Array, ...], x: Array, u: Any) -> Array:

@@ -40,7 +40,8 @@ def bearing_range(
         q_std: square root of the spectral density of the acceleration, m/s^2 per root hertz.
         range_std: standard deviation of the range, metres.
         bearing_std: standard deviation of the bearing, radians.
-        prior: belief about x_0; default at (100, 50) m within 10 m, moving at (-1, 0.5) m/s within 1 m/s.
+        prior: belief about x_0; default at (100, 50) m within 10 m, moving at (-1, 0.5) m/s within
+            1 m/s.
 
     Returns:
         The model, with n = 4 and m = 2.
@@ -54,14 +55,18 @@ def bearing_range(
         [2.    1.571]
 
     References:
-        Y. Bar-Shalom, X. R. Li, T. Kirubarajan, Estimation with Applications to Tracking and Navigation (2001),
-        chapter 10.
+        Y. Bar-Shalom, X. R. Li, T. Kirubarajan, Estimation with Applications to Tracking and
+        Navigation (2001), chapter 10.
     """
     position = _positions("bearing_range: sensor", sensor, "[2]")
     R = diagonal(
-        "bearing_range: range_std, bearing_std", numeric(range_std, bearing_std).stack([range_std, bearing_std]), 2
+        "bearing_range: range_std, bearing_std",
+        numeric(range_std, bearing_std).stack([range_std, bearing_std]),
+        2,
     )
-    return _body(2, dt, q_std, prior).replace(h=Partial(_bearing_range, position), R=R, difference=angle_difference(1))
+    return _body(2, dt, q_std, prior).replace(
+        h=Partial(_bearing_range, position), R=R, difference=angle_difference(1)
+    )
 
 
 def bearings_only(
@@ -111,8 +116,8 @@ def range_only(
 ) -> StateSpaceModel:
     """Return a body that ranges to anchors which change from step to step, at irregular times: y_i = |p - a_i|.
 
-    State (p_x, v_x, p_y, v_y, ...), moving as `constant_velocity`. An input u_t is a dict: "anchors" [m, d],
-    positions in metres, and "dt", seconds since the step before.
+    State (p_x, v_x, p_y, v_y, ...), moving as `constant_velocity`. An input u_t is a dict:
+    "anchors" [m, d], positions in metres, and "dt", seconds since the step before.
 
     Args:
         dimensions: d, number of axes.
@@ -151,7 +156,9 @@ def _positions(name: str, value: Any, expected: str) -> Any:
     """Return positions of the shape that is expected as an array."""
     positions = numeric(value).asarray(value, float)
     if positions.ndim != expected.count(",") + 1 or positions.shape[-1] != 2:
-        raise ValueError(f"{name} has shape {positions.shape}; expected {expected}, metres in the plane.")
+        raise ValueError(
+            f"{name} has shape {positions.shape}; expected {expected}, metres in the plane."
+        )
     return positions
 
 
@@ -176,7 +183,8 @@ def _ranges(x: Array, u: Any) -> Array:
     if anchors is None or np.ndim(anchors) != 2 or anchors.shape[1] != x.shape[0] // 2:
         got = type(u).__name__ if anchors is None else f"anchors of shape {np.shape(anchors)}"
         raise ValueError(
-            f"range_only: got {got} as input; expected a dict of 'anchors' [m, {x.shape[0] // 2}] and 'dt'."
+            f"range_only: got {got} as input; expected a dict of 'anchors' [m, {x.shape[0] // 2}]"
+            " and 'dt'."
             " Pass us={'anchors': [T, m, d], 'dt': [T]}."
         )
     return jax.vmap(lambda anchor: norm(_offset(x, anchor)))(anchors)

@@ -1,6 +1,7 @@
 """The three examples of a widely read tutorial on Kalman filters, put right, with its faults on request.
 
-The constants are the tutorial's. Simulate its data from `kfjax.systems.noise_free` of the right model.
+The constants are the tutorial's. Simulate its data from `kfjax.systems.noise_free` of the right
+model.
 """
 
 from __future__ import annotations
@@ -39,18 +40,22 @@ def tutorial_line(r_std: float | Array = 10.0) -> StateSpaceModel:
         (50, 2)
     """
     R = diagonal("tutorial_line: r_std", r_std, 1)
-    return linear_gaussian([[1.0, 1.0], [0.0, 1.0]], [[1.0, 0.0]], np.diag([1.0, 3.0]), R, standard_prior(np.zeros(2)))
+    return linear_gaussian(
+        [[1.0, 1.0], [0.0, 1.0]], [[1.0, 0.0]], np.diag([1.0, 3.0]), R, standard_prior(np.zeros(2))
+    )
 
 
 def tutorial_helix(faults: Iterable[str] = (), *, r_std: float | Array = 1.0) -> StateSpaceModel:
     """Return the second example: a helix of radius 20, turning by 0.1 rad and climbing by 0.5 per step; y = position.
 
-    Right: state (x, y, z, w, v_z), where (x, y) rotates by w and z climbs by v_z. The tutorial takes 100 steps.
+    Right: state (x, y, z, w, v_z), where (x, y) rotates by w and z climbs by v_z. The tutorial
+    takes 100 steps.
 
     Args:
-        faults: any of "frozen_turn" (F linear, x gaining -20 sin(0.1) w and y 20 cos(0.1) w at every step, as if the
-            body stood still on its circle), "no_climb" (no state v_z: z is constant), "start" (the belief starts at
-            (0, 20, 0), the truth at (20, 0, 0)). The tutorial has all three.
+        faults: any of "frozen_turn" (F linear, x gaining -20 sin(0.1) w and y 20 cos(0.1) w at
+            every step, as if the body stood still on its circle), "no_climb" (no state v_z: z is
+            constant), "start" (the belief starts at (0, 20, 0), the truth at (20, 0, 0)). The
+            tutorial has all three.
         r_std: standard deviation of the observations.
 
     Raises:
@@ -76,16 +81,20 @@ def tutorial_helix(faults: Iterable[str] = (), *, r_std: float | Array = 1.0) ->
     return _positioned(f, 0.1 * np.eye(n), r_std, np.array([*xy, 0.0, _TURN, _CLIMB])[:n])
 
 
-def tutorial_climb(faults: Iterable[str] = (), *, r_std: float | Array = 0.5**0.5) -> StateSpaceModel:
+def tutorial_climb(
+    faults: Iterable[str] = (), *, r_std: float | Array = 0.5**0.5
+) -> StateSpaceModel:
     """Return the third example: a climbing turn with inputs u = (dt, alpha); y = position.
 
-    Right: state (x, y, z, w, v), where (x, y) rotates by w dt, z climbs by v dt + alpha dt^2 / 2, and v grows by
-    alpha dt. Q = diag(.1, .1, .1, .1, .01). The tutorial has dt = 1, alpha = 0.01, 100 steps, and its filter takes the
-    Jacobian of f at f(x) instead of x; its truth is its own faulty f without noise.
+    Right: state (x, y, z, w, v), where (x, y) rotates by w dt, z climbs by v dt + alpha dt^2 / 2,
+    and v grows by alpha dt. Q = diag(.1, .1, .1, .1, .01). The tutorial has dt = 1, alpha = 0.01,
+    100 steps, and its filter takes the Jacobian of f at f(x) instead of x; its truth is its own
+    faulty f without noise.
 
     Args:
-        faults: any of "euler" (a first-order rotation, whose radius grows by sqrt(1 + (w dt)^2) a step, to 1.4e6 after
-            the tutorial's 100 steps), "shared_rate" (z climbs by w dt, and v never acts). The tutorial has both.
+        faults: any of "euler" (a first-order rotation, whose radius grows by sqrt(1 + (w dt)^2) a
+            step, to 1.4e6 after the tutorial's 100 steps), "shared_rate" (z climbs by w dt, and v
+            never acts). The tutorial has both.
         r_std: standard deviation of the observations.
 
     Raises:
@@ -99,7 +108,10 @@ def tutorial_climb(faults: Iterable[str] = (), *, r_std: float | Array = 0.5**0.
     faults = _checked("tutorial_climb", faults, ("euler", "shared_rate"))
     Q = np.diag([0.1, 0.1, 0.1, 0.1, 0.01])
     return _positioned(
-        Partial(_Climb("euler" in faults, "shared_rate" in faults)), Q, r_std, np.array([0.0, 20.0, 0.0, 0.5, 0.1])
+        Partial(_Climb("euler" in faults, "shared_rate" in faults)),
+        Q,
+        r_std,
+        np.array([0.0, 20.0, 0.0, 0.5, 0.1]),
     )
 
 
@@ -138,7 +150,10 @@ class _Climb:
 
     def __call__(self, x: Array, u: Array) -> Array:
         if np.shape(u) != (2,):
-            raise ValueError(f"tutorial_climb: u has shape {np.shape(u)}; expected [2], (dt, alpha). Pass us [T, 2].")
+            raise ValueError(
+                f"tutorial_climb: u has shape {np.shape(u)}; expected [2], (dt, alpha). Pass us [T,"
+                " 2]."
+            )
         dt, alpha = u
         turn = x[3] * dt
         plane = (x[0] - turn * x[1], x[1] + turn * x[0]) if self.euler else _rotated(x, turn)

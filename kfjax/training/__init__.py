@@ -1,7 +1,14 @@
 """Training: one trainer for anything with a gradient, losses, checkpoints, distillation, and noise fitted to data."""
 
 from kfjax.training.checkpoints import Checkpoints, load_params, save_params
-from kfjax.training.covariances import FreeNoise, constrain, fit_noise, free_noise, noise_of, unconstrain
+from kfjax.training.covariances import (
+    FreeNoise,
+    constrain,
+    fit_noise,
+    free_noise,
+    noise_of,
+    unconstrain,
+)
 from kfjax.training.diagnostics import (
     Forgetting,
     Saturation,
@@ -11,7 +18,15 @@ from kfjax.training.diagnostics import (
     gradient_per_lag,
     relative_error,
 )
-from kfjax.training.distilling import Diagnosis, Distilled, Divergence, Targets, diagnose, distil, imitation_targets
+from kfjax.training.distilling import (
+    Diagnosis,
+    Distilled,
+    Divergence,
+    Targets,
+    diagnose,
+    distil,
+    imitation_targets,
+)
 from kfjax.training.expectation_maximisation import LEARNABLE, Maximised, em
 from kfjax.training.fitting import Fitted, fit
 from kfjax.training.history import History, Spread, spread

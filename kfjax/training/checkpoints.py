@@ -1,7 +1,8 @@
 """Saving and loading trained parameters, and trainings that survive being killed.
 
-What is written are arrays and nothing else, through orbax: a new checkpoint appears whole or not at all, and loading
-one runs no code that is stored in it; the structure comes from the program that loads.
+What is written are arrays and nothing else, through orbax: a new checkpoint appears whole or not at
+all, and loading one runs no code that is stored in it; the structure comes from the program that
+loads.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ def load_params(directory: str | Path, like: Tree) -> Tree:
 
     Args:
         directory: where it was saved.
-        like: a pytree of the same structure, shapes and dtypes, such as the parameters before training; its functions
-            are those of the result.
+        like: a pytree of the same structure, shapes and dtypes, such as the parameters before
+            training; its functions are those of the result.
 
     Returns:
         A pytree like `like`.
@@ -61,14 +62,17 @@ def load_params(directory: str | Path, like: Tree) -> Tree:
 
     directory = Path(directory).absolute()
     if not directory.is_dir():
-        raise ValueError(f"load_params: there is no directory {directory}; expected one that save_params wrote.")
+        raise ValueError(
+            f"load_params: there is no directory {directory}; expected one that save_params wrote."
+        )
     with ocp.StandardCheckpointer() as reader:
         wanted = {name: (tuple(a.shape), str(a.dtype)) for name, a in named(like).items()}
         stored = reader.metadata(directory).item_metadata.tree
         found = {name: (tuple(a.shape), str(np.dtype(a.dtype))) for name, a in stored.items()}
         if wanted != found:
             raise ValueError(
-                f"load_params: {directory} holds other parameters than `like`: {_difference(found, wanted)}."
+                f"load_params: {directory} holds other parameters than `like`:"
+                f" {_difference(found, wanted)}."
             )
         return _unnamed(reader.restore(directory, named(like)), like)
 
@@ -100,7 +104,9 @@ class Checkpoints:
         """Return the orbax manager; use it in a `with` statement."""
         import orbax.checkpoint as ocp
 
-        options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, create=True, enable_async_checkpointing=False)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=KEPT, create=True, enable_async_checkpointing=False
+        )
         return ocp.CheckpointManager(Path(self.directory).absolute(), options=options)
 
     def save(self, manager: Any, report: int, state: Any, fingerprint: np.ndarray) -> None:
@@ -127,7 +133,8 @@ class Checkpoints:
 
     def _of_another_run(self) -> ValueError:
         return ValueError(
-            f"fit: {self.directory} holds checkpoints of another run (other data, parameters, key, steps or options);"
+            f"fit: {self.directory} holds checkpoints of another run (other data, parameters, key,"
+            " steps or options);"
             " expected its own. Choose another directory, or delete it to start again."
         )
 
@@ -136,7 +143,10 @@ def _unnamed(stored: dict[str, Any], like: Any) -> Any:
     """Put stored leaves into the structure of `like`."""
     leaves, structure = jax.tree.flatten(like)
     arrays = [jax.numpy.asarray(stored[name]) for name in named(like)]
-    keyed = [jax.random.wrap_key_data(a) if is_key(leaf) else a for a, leaf in zip(arrays, leaves, strict=True)]
+    keyed = [
+        jax.random.wrap_key_data(a) if is_key(leaf) else a
+        for a, leaf in zip(arrays, leaves, strict=True)
+    ]
     return jax.tree.unflatten(structure, keyed)
 
 

@@ -32,7 +32,8 @@ def unconstrain(cov: Any, floor: float = 0.0) -> Array:
     A step of the same size changes every variance by the same factor, whatever its units.
 
     Args:
-        cov: [n, n], positive semidefinite; eigenvalues below floor + 1e-6 of the largest are raised to that.
+        cov: [n, n], positive semidefinite; eigenvalues below floor + 1e-6 of the largest are raised
+            to that.
         floor: smallest variance that the covariance can have in any direction, in its units.
 
     Raises:
@@ -47,7 +48,9 @@ def unconstrain(cov: Any, floor: float = 0.0) -> Array:
     check_covariance("unconstrain: cov", cov)
     values, vectors = np.linalg.eigh(np.asarray(cov, np.float64))
     if max(values[-1], floor) <= 0:
-        raise ValueError("unconstrain: cov is zero; expected some positive variance, or a floor. Pass floor=.")
+        raise ValueError(
+            "unconstrain: cov is zero; expected some positive variance, or a floor. Pass floor=."
+        )
     raised = np.maximum(values - floor, max(LIFT * values[-1], LIFT * floor))
     factor = np.linalg.cholesky((vectors * raised) @ vectors.T)
     scale = np.diag(factor)
@@ -59,7 +62,8 @@ def constrain(theta: Array, floor: float | Array = 0.0) -> Array:
     """Return the covariance [n, n] of free numbers [n (n + 1) / 2]; the inverse of `unconstrain`.
 
     Args:
-        theta: logarithms of the factor's diagonal, and its other entries relative to that of their row.
+        theta: logarithms of the factor's diagonal, and its other entries relative to that of their
+            row.
         floor: is added to the diagonal.
     """
     n = (int(np.sqrt(8 * theta.shape[-1] + 1)) - 1) // 2
@@ -82,7 +86,9 @@ class FreeNoise(NamedTuple):
     floors: Any
 
 
-def free_noise(params: Any, which: Sequence[str] = ("Q", "R"), floor: float | None = None) -> FreeNoise:
+def free_noise(
+    params: Any, which: Sequence[str] = ("Q", "R"), floor: float | None = None
+) -> FreeNoise:
     """Return params with some covariances as free numbers.
 
     Args:
@@ -94,18 +100,27 @@ def free_noise(params: Any, which: Sequence[str] = ("Q", "R"), floor: float | No
         ValueError: if there is no model, another name, or a covariance is a function.
     """
     if (model := model_of(params)) is None:
-        raise ValueError(f"free_noise: params is {type(params).__name__}; expected a StateSpaceModel, or one inside.")
+        raise ValueError(
+            f"free_noise: params is {type(params).__name__}; expected a StateSpaceModel, or one"
+            " inside."
+        )
     if not which or not set(which) <= set(NAMES):
-        raise ValueError(f"free_noise: which is {tuple(which)}; expected some of {', '.join(NAMES)}.")
+        raise ValueError(
+            f"free_noise: which is {tuple(which)}; expected some of {', '.join(NAMES)}."
+        )
     covs = {name: _covariance(model, name) for name in which}
     floors = {name: _floor(model, cov) if floor is None else floor for name, cov in covs.items()}
     factors = {name: unconstrain(cov, floors[name]) for name, cov in covs.items()}
-    return FreeNoise(params, factors, {name: jnp.asarray(value, model.dtype) for name, value in floors.items()})
+    return FreeNoise(
+        params, factors, {name: jnp.asarray(value, model.dtype) for name, value in floors.items()}
+    )
 
 
 def noise_of(free: FreeNoise) -> Any:
     """Return the params with the covariances put in: a transform for `through`."""
-    covs: dict[str, Any] = {name: constrain(theta, free.floors[name]) for name, theta in free.factors.items()}
+    covs: dict[str, Any] = {
+        name: constrain(theta, free.floors[name]) for name, theta in free.factors.items()
+    }
     if "P0" in covs:
         covs["prior"] = Gaussian(model_of(free.params).prior.mean, covs.pop("P0"))
     return with_model(free.params, **covs)
@@ -129,11 +144,13 @@ def fit_noise(
 
     Args:
         filter: the `Filter`.
-        params: a `StateSpaceModel`, or params that hold one, with constant covariances to start from.
+        params: a `StateSpaceModel`, or params that hold one, with constant covariances to start
+            from.
         data: trajectories, a `Dataset`.
         key: random key of the batches.
-        loss: what is made small; default `innovation_nll(filter)`, which needs no true states. Under `mse` a common
-            factor of Q and R changes nothing, so that only the likelihoods can tell how large they are.
+        loss: what is made small; default `innovation_nll(filter)`, which needs no true states.
+            Under `mse` a common factor of Q and R changes nothing, so that only the likelihoods can
+            tell how large they are.
         which: among "Q", "R" and "P0".
         floor: smallest variance; see `free_noise`.
         steps: of the optimiser.
@@ -156,9 +173,12 @@ def fit_noise(
         True
 
     References:
-        I. Greenberg et al., Optimization or architecture: how to hack Kalman filtering, NeurIPS 2023.
+        I. Greenberg et al., Optimization or architecture: how to hack Kalman filtering, NeurIPS
+        2023.
     """
-    optimizer = options.pop("optimizer", None) or clipped_adam(Cosine(learning_rate, steps, final=0.01), clip=10.0)
+    optimizer = options.pop("optimizer", None) or clipped_adam(
+        Cosine(learning_rate, steps, final=0.01), clip=10.0
+    )
     free = free_noise(params, which, floor)
     fitted = fit(
         through(innovation_nll(filter) if loss is None else loss, noise_of),
@@ -179,7 +199,8 @@ def _covariance(model: StateSpaceModel, name: str) -> Array:
     value = model.prior.cov if name == "P0" else getattr(model, name)
     if callable(value):
         raise ValueError(
-            f"free_noise: {name} is a function; expected a matrix. Fit the numbers of Partial(fn, theta) with fit,"
+            f"free_noise: {name} is a function; expected a matrix. Fit the numbers of Partial(fn,"
+            " theta) with fit,"
             " or scale it with kfjax.training.tune."
         )
     return value
@@ -191,5 +212,8 @@ def _floor(model: StateSpaceModel, cov: Array) -> float:
     if largest > 0:
         return LIFT * largest
     if callable(model.R) or not float(np.max(np.diag(model.R))) > 0:
-        raise ValueError("free_noise: a covariance is zero; expected some positive variance, or a floor. Pass floor=.")
+        raise ValueError(
+            "free_noise: a covariance is zero; expected some positive variance, or a floor. Pass"
+            " floor=."
+        )
     return LIFT * float(np.max(np.diag(model.R)))

@@ -60,15 +60,21 @@ class Saturation(NamedTuple):
 
 @functools.partial(jax.jit, static_argnums=0)
 def _watch(filter: Filter, params: Any, data: Dataset, keys: Array) -> Any:
-    return jax.vmap(lambda one, key: run_trajectory(filter, params, one, key=key, emit=found_by_probe)[1])(data, keys)
+    return jax.vmap(
+        lambda one, key: run_trajectory(filter, params, one, key=key, emit=found_by_probe)[1]
+    )(data, keys)
 
 
-def forgetting(filter: Filter, params: Any, data: Dataset, *, lags: int = 100, scale: Any = None) -> Forgetting:
+def forgetting(
+    filter: Filter, params: Any, data: Dataset, *, lags: int = 100, scale: Any = None
+) -> Forgetting:
     """Measure how long an error in a filter's estimate lives: the memory that a network needs to imitate it.
 
-    norm_N = mean over t of |J_t J_{t-1} ... J_{t-N+1}|,   J_t = d mean_t / d mean_{t-1} = (I - K_t H_t) F_t
+    norm_N = mean over t of |J_t J_{t-1} ... J_{t-N+1}|,   J_t = d mean_t / d mean_{t-1} = (I - K_t
+    H_t) F_t
 
-    Nonlinear filters have the derivatives of their gain in J. The first half of every trajectory is left out.
+    Nonlinear filters have the derivatives of their gain in J. The first half of every trajectory is
+    left out.
 
     Args:
         filter: a filter whose state is a NamedTuple with a field mean.
@@ -91,7 +97,9 @@ def forgetting(filter: Filter, params: Any, data: Dataset, *, lags: int = 100, s
     """
     steps = int(data.lengths.min())
     if (lags := min(lags, steps // 2)) < 1:
-        raise ValueError(f"forgetting: the shortest trajectory has {steps} steps; expected at least 2.")
+        raise ValueError(
+            f"forgetting: the shortest trajectory has {steps} steps; expected at least 2."
+        )
     watched = probed(filter, _jacobian)
     keys = jax.random.split(jax.random.key(0), data.size)
     J = np.asarray(_watch(watched, params, first_steps(data, steps), keys), np.float64)
@@ -101,15 +109,23 @@ def forgetting(filter: Filter, params: Any, data: Dataset, *, lags: int = 100, s
     for k in range(lags):
         product = product @ J[:, steps // 2 - k : steps - k]
         norms.append(np.linalg.norm(product, ord=2, axis=(-2, -1)).mean())
-    below = [next((k + 1 for k, norm in enumerate(norms) if norm < level), None) for level in (1 / np.e, 0.01)]
+    below = [
+        next((k + 1 for k, norm in enumerate(norms) if norm < level), None)
+        for level in (1 / np.e, 0.01)
+    ]
     return Forgetting(np.array(norms), *below)
 
 
-def _jacobian(filter: Filter, params: Any, before: Any, predicted: Any, y: Array, u: Any, observed: Any) -> Array:
+def _jacobian(
+    filter: Filter, params: Any, before: Any, predicted: Any, y: Array, u: Any, observed: Any
+) -> Array:
     """d mean_t / d mean_{t-1} at the rest of the state."""
     del predicted
     if "mean" not in getattr(before, "_fields", ()):
-        raise ValueError(f"forgetting: the state is {type(before).__name__}; expected a NamedTuple with a field mean.")
+        raise ValueError(
+            f"forgetting: the state is {type(before).__name__}; expected a NamedTuple with a field"
+            " mean."
+        )
 
     def step(mean: Array) -> Array:
         start = before._replace(mean=mean)
@@ -123,11 +139,12 @@ def finite_memory_floor(
 ) -> np.ndarray:
     """Measure the error of the best affine map from the last observations to a filter's estimates.
 
-    A network that sees windows of N observations, and no state or estimate from before, can hardly be better where the
-    filter is linear.
+    A network that sees windows of N observations, and no state or estimate from before, can hardly
+    be better where the filter is linear.
 
     Args:
-        train: trajectories whose `state` are the filter's estimates, which the map is fitted to by least squares.
+        train: trajectories whose `state` are the filter's estimates, which the map is fitted to by
+            least squares.
         validation: likewise, on which the error is measured.
         memory: N, how many observations (and inputs u, if there are) the map sees.
         scale: [n], what errors are measured in; default 1.
@@ -151,12 +168,17 @@ def finite_memory_floor(
     start = memory - 1 if start is None else start
     if memory < 1 or not memory - 1 <= start < min(train.lengths.max(), validation.lengths.max()):
         raise ValueError(
-            f"finite_memory_floor: got memory={memory}, start={start} and trajectories of {validation.steps} steps;"
+            f"finite_memory_floor: got memory={memory}, start={start} and trajectories of"
+            f" {validation.steps} steps;"
             " expected 1 <= memory <= start + 1 <= the steps."
         )
     if train.state is None or validation.state is None:
-        raise ValueError("finite_memory_floor: got data without state; expected the filter's estimates there.")
-    (X, target), (X_new, target_new) = (_regression(data, memory, start) for data in (train, validation))
+        raise ValueError(
+            "finite_memory_floor: got data without state; expected the filter's estimates there."
+        )
+    (X, target), (X_new, target_new) = (
+        _regression(data, memory, start) for data in (train, validation)
+    )
     W = np.linalg.lstsq(X, target, rcond=None)[0]
     error = np.sqrt(np.mean((target_new - X_new @ W) ** 2, axis=0))
     return error if scale is None else error / np.asarray(scale)
@@ -164,13 +186,20 @@ def finite_memory_floor(
 
 def _regression(data: Dataset, memory: int, start: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows of windows with a constant, and the estimates at their ends."""
-    inputs = [np.asarray(u, np.float64).reshape(data.size, data.steps, -1) for u in jax.tree.leaves(data.inputs)]
+    inputs = [
+        np.asarray(u, np.float64).reshape(data.size, data.steps, -1)
+        for u in jax.tree.leaves(data.inputs)
+    ]
     masks = [] if data.observed is None else [np.asarray(data.observed, np.float64)]
     series = np.concatenate([np.asarray(data.obs, np.float64), *masks, *inputs], axis=-1)
-    windows = np.lib.stride_tricks.sliding_window_view(series, memory, axis=1)[:, start - memory + 1 :]
+    windows = np.lib.stride_tricks.sliding_window_view(series, memory, axis=1)[
+        :, start - memory + 1 :
+    ]
     counts = np.arange(start, data.steps) < data.lengths[:, None]
     X = windows.reshape(*windows.shape[:2], -1)[counts]
-    return np.concatenate([X, np.ones((len(X), 1))], axis=1), np.asarray(data.state, np.float64)[:, start:][counts]
+    return np.concatenate([X, np.ones((len(X), 1))], axis=1), np.asarray(data.state, np.float64)[
+        :, start:
+    ][counts]
 
 
 def relative_error(error: Any, cov: Any) -> np.ndarray:
@@ -188,18 +217,23 @@ def relative_error(error: Any, cov: Any) -> np.ndarray:
         >>> kf.training.relative_error(np.full((10, 2), 0.3), covs).round(3).tolist()
         [0.1, 0.3]
     """
-    error, variance = np.asarray(error, np.float64), np.diagonal(np.asarray(cov, np.float64), axis1=-2, axis2=-1)
+    error, variance = (
+        np.asarray(error, np.float64),
+        np.diagonal(np.asarray(cov, np.float64), axis1=-2, axis2=-1),
+    )
     error, variance = (a.reshape(-1, error.shape[-1]) for a in (error, variance))
     squares = np.where(variance > 0, error**2 / np.where(variance > 0, variance, 1), 0)
     with np.errstate(invalid="ignore"):
         return np.sqrt(squares.sum(0) / (variance > 0).sum(0))
 
 
-def gradient_per_lag(filter: Filter, params: Any, data: Dataset, *, scale: Any = None) -> np.ndarray:
+def gradient_per_lag(
+    filter: Filter, params: Any, data: Dataset, *, scale: Any = None
+) -> np.ndarray:
     """Measure how much the last estimate depends on each observation: the norm of d mean_T / d y_{T-k}.
 
-    A network whose norms fall faster than those of its teacher has not learned the teacher's memory; norms that vanish
-    or explode with the lag are what makes training stall.
+    A network whose norms fall faster than those of its teacher has not learned the teacher's
+    memory; norms that vanish or explode with the lag are what makes training stall.
 
     Args:
         filter: the filter, a student or a teacher.
@@ -241,7 +275,8 @@ def _slopes(filter: Filter, params: Any, data: Dataset, keys: Array) -> Array:
 def gate_saturation(filter: Filter, params: Any, data: Dataset) -> Saturation | None:
     """Measure how many gates of a recurrent network are stuck near 0 or 1, where they pass hardly any gradient.
 
-    Gates are all the sigmoids that an update computes, whatever network they are in (those inside SiLU are none).
+    Gates are all the sigmoids that an update computes, whatever network they are in (those inside
+    SiLU are none).
 
     Args:
         filter: the filter.
@@ -255,13 +290,17 @@ def gate_saturation(filter: Filter, params: Any, data: Dataset) -> Saturation | 
         >>> kf.training.gate_saturation(kf.kalman(), kf.systems.constant_velocity(), kf.Dataset(np.zeros((1, 9, 1))))
     """
     keys = jax.random.split(jax.random.key(0), data.size)
-    values = _watch(probed(filter, _gates), params, first_steps(data, int(data.lengths.min())), keys)
+    values = _watch(
+        probed(filter, _gates), params, first_steps(data, int(data.lengths.min())), keys
+    )
     values = np.asarray(values)
     if values.size == 0:
         return None
     return Saturation(float((values < SATURATED).mean()), float((values > 1 - SATURATED).mean()))
 
 
-def _gates(filter: Filter, params: Any, before: Any, predicted: Any, y: Array, u: Any, observed: Any) -> Array:
+def _gates(
+    filter: Filter, params: Any, before: Any, predicted: Any, y: Array, u: Any, observed: Any
+) -> Array:
     del before
     return gate_values(filter.update, params, predicted, y, u, observed)

@@ -29,7 +29,15 @@ from kfjax.training.losses import mse, state_errors
 from kfjax.training.rollout import FULL, Rollout, roll
 from kfjax.training.staging import fit_stages
 
-__all__ = ["Diagnosis", "Distilled", "Divergence", "Targets", "diagnose", "distil", "imitation_targets"]
+__all__ = [
+    "Diagnosis",
+    "Distilled",
+    "Divergence",
+    "Targets",
+    "diagnose",
+    "distil",
+    "imitation_targets",
+]
 
 MEMORIES = (1, 2, 4, 8, 16, 32)
 FEW = 16  # trajectories are enough for what is the same in all of them
@@ -51,12 +59,14 @@ class Diagnosis(NamedTuple):
     """Why imitation works, or does not; errors in units of the teacher's posterior standard deviations.
 
     Attributes:
-        scale: these standard deviations, root mean square over the training data [n]; of a teacher without covariances
-            the standard deviations of its estimates.
-        error: of the student on the validation data, root mean square [n]. Below 0.1 the two are hard to tell apart.
-        floors: by window length N, the error [n] of the best affine map from the last N observations.
-        forgetting: how fast the teacher forgets; a memory much shorter cannot imitate it. None of a teacher whose state
-            has no field mean.
+        scale: these standard deviations, root mean square over the training data [n]; of a teacher
+            without covariances the standard deviations of its estimates.
+        error: of the student on the validation data, root mean square [n]. Below 0.1 the two are
+            hard to tell apart.
+        floors: by window length N, the error [n] of the best affine map from the last N
+            observations.
+        forgetting: how fast the teacher forgets; a memory much shorter cannot imitate it. None of a
+            teacher whose state has no field mean.
         teacher_gradients: the norm of d mean_T / d y_{T-k} at lags k = 0, 1, ...
         student_gradients: likewise.
         saturation: of the student's gates, or None if it has none.
@@ -89,7 +99,8 @@ class Distilled(NamedTuple):
 class Divergence:
     """The loss of a student with covariances: KL(teacher, student) of the Gaussian beliefs, averaged as in `mse`.
 
-    1/2 (e' S^-1 e + tr(S^-1 P) - n - log det P + log det S), e the difference of the means, P the teacher's covariance
+    1/2 (e' S^-1 e + tr(S^-1 P) - n - log det P + log det S), e the difference of the means, P the
+    teacher's covariance
 
     Attributes:
         filter: the student.
@@ -115,7 +126,9 @@ class Divergence:
 
 def _divergence(error: Array, P: Array, S: Array) -> Array:
     factored = linalg.factorise(S)
-    distance = jnp.sum(error * factored.solve(error)) + jnp.trace(factored.solve(P)) - error.shape[-1]
+    distance = (
+        jnp.sum(error * factored.solve(error)) + jnp.trace(factored.solve(P)) - error.shape[-1]
+    )
     return 0.5 * (distance + factored.logdet() - linalg.factorise(P).logdet())
 
 
@@ -135,23 +148,27 @@ def distil(
 ) -> Distilled:
     """Train a student to give the estimates of a teacher, on observations alone: no true states are needed.
 
-    The loss is the mean squared difference of the means, in units of the teacher's posterior standard deviations. A
-    student with covariances then goes on with the divergence of its beliefs from the teacher's (`Divergence`), for the
-    second half of the steps.
+    The loss is the mean squared difference of the means, in units of the teacher's posterior
+    standard deviations. A student with covariances then goes on with the divergence of its beliefs
+    from the teacher's (`Divergence`), for the second half of the steps.
 
     Args:
         teacher: (filter, params).
-        student: (filter, params), its params before training; of several runs with a leading axis, see `fit`.
+        student: (filter, params), its params before training; of several runs with a leading axis,
+            see `fit`.
         data: trajectories to imitate the teacher on; their true states, if any, are not used.
         validation: others, on which the student is chosen and diagnosed.
         key: random key, or keys for several runs.
         steps: of the optimiser.
-        smoothing: imitate the teacher's smoother (Rauch-Tung-Striebel): x_t given all of the record.
+        smoothing: imitate the teacher's smoother (Rauch-Tung-Striebel): x_t given all of the
+            record.
         training: the student in training, if that is another filter: one with dropout.
         rollout: how the student is run; burn_in leaves out the first steps, in the diagnosis too.
-        memories: window lengths of the finite-memory floors; those longer than half of the trajectories are left out.
-        **options: of `kfjax.training.fit`: batch_size, optimizer, trainable, ema, patience, checkpoints, ... and, for a
-            student without covariances, window, which carries its state from one to the next.
+        memories: window lengths of the finite-memory floors; those longer than half of the
+            trajectories are left out.
+        **options: of `kfjax.training.fit`: batch_size, optimizer, trainable, ema, patience,
+            checkpoints, ... and, for a student without covariances, window, which carries its state
+            from one to the next.
 
     Returns:
         `Distilled(params, fitted, diagnosis)`.
@@ -172,25 +189,40 @@ def distil(
     """
     chosen, params = student
     many = jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 1
-    keys = jax.random.split(jax.random.key(0))  # of the teacher's draws: the student's runs have one teacher
+    keys = jax.random.split(
+        jax.random.key(0)
+    )  # of the teacher's draws: the student's runs have one teacher
     targets, held_out = (
         imitation_targets(teacher, part, key=k, smoothing=smoothing)
         for part, k in zip((data, validation), keys, strict=True)
     )
     scale = _scale(targets)
-    losses = [mse(student, scale=scale, rollout=rollout) for student in (training or chosen, chosen)]
-    stages: list[dict[str, Any]] = [{"data": targets.data, "validation": held_out.data, "steps": steps}]
+    losses = [
+        mse(student, scale=scale, rollout=rollout) for student in (training or chosen, chosen)
+    ]
+    stages: list[dict[str, Any]] = [
+        {"data": targets.data, "validation": held_out.data, "steps": steps}
+    ]
     one = jax.tree.map(lambda a: a[0], params) if many else params
     if targets.cov is not None and jax.eval_shape(chosen.init, one).cov is not None:
         stages[0]["steps"] = -(-steps // 2)
-        second = {"loss": Divergence(training or chosen, rollout), "validation_loss": Divergence(chosen, rollout)}
+        second = {
+            "loss": Divergence(training or chosen, rollout),
+            "validation_loss": Divergence(chosen, rollout),
+        }
         stages += [second | {"data": targets, "validation": held_out, "steps": max(steps // 2, 1)}]
     shared = {"validation_loss": losses[1]} | options
     fitted = fit_stages(losses[0], params, stages, key=key, **shared)
     if many:
         fitted = fitted.run(fitted.best_run)
     diagnosis = diagnose(
-        teacher, (chosen, fitted.params), targets, held_out, scale=scale, burn_in=rollout.burn_in, memories=memories
+        teacher,
+        (chosen, fitted.params),
+        targets,
+        held_out,
+        scale=scale,
+        burn_in=rollout.burn_in,
+        memories=memories,
     )
     return Distilled(fitted.params, fitted, diagnosis)
 
@@ -214,11 +246,16 @@ def imitation_targets(
     """
     mean, cov = _estimates(teacher, data, key, smoothing)
     if not np.isfinite(mean[_counts(data)]).all():
-        raise ValueError("distil: an estimate of the teacher is not finite; expected a teacher that does not diverge.")
+        raise ValueError(
+            "distil: an estimate of the teacher is not finite; expected a teacher that does not"
+            " diverge."
+        )
     return Targets(dataclasses.replace(data, state=mean, dtype=data.dtype), cov)
 
 
-def _estimates(pair: tuple[Filter, Any], data: Dataset, key: Array | None, smoothing: bool) -> tuple[Any, Any]:
+def _estimates(
+    pair: tuple[Filter, Any], data: Dataset, key: Array | None, smoothing: bool
+) -> tuple[Any, Any]:
     """Means and covariances of all trajectories, as numpy arrays."""
     keys = jax.random.split(jax.random.key(0) if key is None else key, data.size)
     unlabelled = dataclasses.replace(data, state=None, dtype=data.dtype)
@@ -226,7 +263,9 @@ def _estimates(pair: tuple[Filter, Any], data: Dataset, key: Array | None, smoot
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _run_all(filter: Filter, smoothing: bool, params: Any, data: Dataset, keys: Array) -> tuple[Array, Array | None]:
+def _run_all(
+    filter: Filter, smoothing: bool, params: Any, data: Dataset, keys: Array
+) -> tuple[Array, Array | None]:
     def one(trajectory: Dataset, key: Array) -> tuple[Array, Array | None]:
         est = run_trajectory(filter, params, trajectory, key=key)[1]
         if not smoothing:
@@ -272,7 +311,8 @@ def diagnose(
         student: (filter, params), trained.
         train: of `imitation_targets`, to fit the finite-memory floors to.
         validation: others, to measure on.
-        scale: [n], what errors are measured in; default the teacher's posterior standard deviations in `train`.
+        scale: [n], what errors are measured in; default the teacher's posterior standard deviations
+            in `train`.
         burn_in: how many leading steps do not count.
         memories: window lengths of the floors.
 
@@ -293,7 +333,9 @@ def diagnose(
     return Diagnosis(
         scale=scale,
         error=relative_error(error, units),
-        floors={N: finite_memory_floor(train.data, data, N, scale=scale, start=start) for N in windows},
+        floors={
+            N: finite_memory_floor(train.data, data, N, scale=scale, start=start) for N in windows
+        },
         forgetting=_forgetting(*teacher, few, scale),
         teacher_gradients=gradient_per_lag(*teacher, few, scale=scale),
         student_gradients=gradient_per_lag(*student, few, scale=scale),
@@ -303,4 +345,8 @@ def diagnose(
 
 def _forgetting(filter: Filter, params: Any, data: Dataset, scale: np.ndarray) -> Forgetting | None:
     state = jax.eval_shape(filter.init, params)
-    return forgetting(filter, params, data, scale=scale) if "mean" in getattr(state, "_fields", ()) else None
+    return (
+        forgetting(filter, params, data, scale=scale)
+        if "mean" in getattr(state, "_fields", ())
+        else None
+    )

@@ -1,8 +1,8 @@
 """Expectation maximisation: the parameters of a linear model by maximum likelihood, without a step size.
 
-E-step: the posterior of (x_t-1, epsilon_t) and (x_t, v_t) for e_t = U epsilon_t, U U' = Q. M-step: the coefficients
-change by the regression of the noise on what they multiply, and what is left is the noise covariance. Taking epsilon
-instead of e keeps what is noise-free exactly so.
+E-step: the posterior of (x_t-1, epsilon_t) and (x_t, v_t) for e_t = U epsilon_t, U U' = Q. M-step:
+the coefficients change by the regression of the noise on what they multiply, and what is left is
+the noise covariance. Taking epsilon instead of e keeps what is noise-free exactly so.
 """
 
 from __future__ import annotations
@@ -32,7 +32,11 @@ from kfjax.smoothers.records import records
 
 __all__ = ["LEARNABLE", "Maximised", "em"]
 
-DYNAMICS = {"F": "A", "B": "B", "b": "b"}  # names of coefficients, and the fields of Linear where they are
+DYNAMICS = {
+    "F": "A",
+    "B": "B",
+    "b": "b",
+}  # names of coefficients, and the fields of Linear where they are
 OBSERVATION = {"H": "A", "D": "B", "d": "b"}
 LEARNABLE = (*DYNAMICS, *OBSERVATION, "Q", "R", "prior_mean", "prior_cov")
 FORWARD = square_root(Taylor())
@@ -43,28 +47,38 @@ class Maximised(NamedTuple):
 
     Attributes:
         model: the model with the learned parameters.
-        log_likelihood: of all the data, before every iteration and after the last [iterations + 1]; it never falls.
+        log_likelihood: of all the data, before every iteration and after the last [iterations + 1];
+            it never falls.
     """
 
     model: StateSpaceModel
     log_likelihood: Array
 
 
-def em(model: StateSpaceModel, data: Dataset, *, learn: Sequence[str] = ("Q", "R"), iterations: int = 50) -> Maximised:
+def em(
+    model: StateSpaceModel,
+    data: Dataset,
+    *,
+    learn: Sequence[str] = ("Q", "R"),
+    iterations: int = 50,
+) -> Maximised:
     """Fit parameters of a linear Gaussian model by expectation maximisation.
 
     x_t = F x_t-1 + B u_t + b + e_t,  y_t = H x_t + D u_t + d + v_t,  e_t ~ N(0, Q),  v_t ~ N(0, R).
 
-    The likelihood of all trajectories grows in every iteration, towards a maximum (a local one; F, H, Q and R together
-    are determined only up to a change of the coordinates of x: fix some). Missing rows and single missing channels are
-    handled exactly, those of correlated R included. It is slow where little is observed; `jax.grad` of the likelihood
-    is the alternative. What Q makes noise-free stays so, and so do the rows of F, B and b there; likewise what the
-    prior knows. One trajectory cannot tell `prior_cov`, which then shrinks to zero. Prefer float64.
+    The likelihood of all trajectories grows in every iteration, towards a maximum (a local one; F,
+    H, Q and R together are determined only up to a change of the coordinates of x: fix some).
+    Missing rows and single missing channels are handled exactly, those of correlated R included. It
+    is slow where little is observed; `jax.grad` of the likelihood is the alternative. What Q makes
+    noise-free stays so, and so do the rows of F, B and b there; likewise what the prior knows. One
+    trajectory cannot tell `prior_cov`, which then shrinks to zero. Prefer float64.
 
     Args:
-        model: where to start, with `Linear` f and h. What is learned is an array there, and so is Q (R) where
-            coefficients of f (h) are learned; everything else may depend on u. A None among B, b, D, d starts at zero.
-        data: trajectories y_1..y_T, of any lengths, with gaps; B and D need `inputs` of shape [N, T, p].
+        model: where to start, with `Linear` f and h. What is learned is an array there, and so is Q
+            (R) where coefficients of f (h) are learned; everything else may depend on u. A None
+            among B, b, D, d starts at zero.
+        data: trajectories y_1..y_T, of any lengths, with gaps; B and D need `inputs` of shape [N,
+            T, p].
         learn: names among F, B, b (of f), H, D, d (of h), Q, R, prior_mean and prior_cov.
         iterations: how many.
 
@@ -72,8 +86,9 @@ def em(model: StateSpaceModel, data: Dataset, *, learn: Sequence[str] = ("Q", "R
         `Maximised(model, log_likelihood [iterations + 1])`.
 
     Raises:
-        ValueError: an unknown name, a model that is not linear, a parameter that is a function where it must be an
-            array, inputs that are no vectors, `prior_mean` where the data give initial states, or iterations below 1.
+        ValueError: an unknown name, a model that is not linear, a parameter that is a function
+            where it must be an array, inputs that are no vectors, `prior_mean` where the data give
+            initial states, or iterations below 1.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -83,9 +98,9 @@ def em(model: StateSpaceModel, data: Dataset, *, learn: Sequence[str] = ("Q", "R
         True
 
     References:
-        R. H. Shumway, D. S. Stoffer, An approach to time series smoothing and forecasting using the EM algorithm,
-        J. Time Series Analysis 3 (1982); Z. Ghahramani, G. E. Hinton, Parameter estimation for linear dynamical
-        systems, CRG-TR-96-2 (1996), section 3.
+        R. H. Shumway, D. S. Stoffer, An approach to time series smoothing and forecasting using the
+        EM algorithm, J. Time Series Analysis 3 (1982); Z. Ghahramani, G. E. Hinton, Parameter
+        estimation for linear dynamical systems, CRG-TR-96-2 (1996), section 3.
     """
     names = frozenset(learn)
     _check(model, data, names, iterations)
@@ -100,26 +115,44 @@ def _check(model: Any, data: Any, names: frozenset[str], iterations: int) -> Non
     for name in sorted(names - set(LEARNABLE)):
         raise ValueError(f"em: got {name!r} in learn; {suggest(name, LEARNABLE)}")
     if not names or iterations < 1:
-        raise ValueError(f"em: got learn={sorted(names)} and iterations={iterations}; expected some, and at least 1.")
+        raise ValueError(
+            f"em: got learn={sorted(names)} and iterations={iterations}; expected some, and at"
+            " least 1."
+        )
     if not isinstance(model, StateSpaceModel) or not is_linear(model):
-        raise ValueError("em: got a model that is not linear; expected a StateSpaceModel with kf.Linear f and h.")
+        raise ValueError(
+            "em: got a model that is not linear; expected a StateSpaceModel with kf.Linear f and h."
+        )
     if model.state_space is not EUCLIDEAN or model.difference is not None:
-        raise ValueError("em: the model has a difference of its own; expected a Euclidean one. Fit it by gradient.")
+        raise ValueError(
+            "em: the model has a difference of its own; expected a Euclidean one. Fit it by"
+            " gradient."
+        )
     if not isinstance(data, Dataset):
         raise ValueError(
-            f"em: data is a {type(data).__name__}; expected a Dataset. One record is kf.Dataset(ys[None])."
+            f"em: data is a {type(data).__name__}; expected a Dataset. One record is"
+            " kf.Dataset(ys[None])."
         )
     if "prior_mean" in names and data.initial is not None:
-        raise ValueError("em: got prior_mean in learn, but the data give initial states; expected one of the two.")
+        raise ValueError(
+            "em: got prior_mean in learn, but the data give initial states; expected one of the"
+            " two."
+        )
     if names & {"B", "D"} and np.ndim(data.inputs) != 3:
         raise ValueError("em: B or D is to be learned; expected data with inputs [N, T, p].")
-    need = {name: getattr(fn, field) for fn, group in _groups(model) for name, field in group.items() if name in names}
+    need = {
+        name: getattr(fn, field)
+        for fn, group in _groups(model)
+        for name, field in group.items()
+        if name in names
+    }
     need |= {"Q": model.Q} if names & {"Q", *DYNAMICS} else {}
     need |= {"R": model.R} if names & {"R", *OBSERVATION} else {}
     for name, value in need.items():
         if callable(value):
             raise ValueError(
-                f"em: {name} is a function, but has to be an array for learn={sorted(names)}; expected an array."
+                f"em: {name} is a function, but has to be an array for learn={sorted(names)};"
+                " expected an array."
                 " Leave out what depends on it, or fit by gradient."
             )
 
@@ -179,7 +212,9 @@ def _expected(names: frozenset[str], model: StateSpaceModel, one: Dataset) -> _S
     """The E-step for one trajectory: filter forwards, sum up backwards."""
     model = start_at(model, one.initial)
     filtered, log_likelihood = run_trajectory(FORWARD, model, one, emit=_whole_and_likelihood)[1]
-    start, last, us, active = records(FORWARD, model, FORWARD.init(model), filtered, one.inputs, one.length)
+    start, last, us, active = records(
+        FORWARD, model, FORWARD.init(model), filtered, one.inputs, one.length
+    )
     ones = jnp.ones(one.obs.shape[0], bool)
     active = ones if active is None else active
     masks = jnp.broadcast_to(ones[:, None], one.obs.shape) if one.observed is None else one.observed
@@ -190,12 +225,19 @@ def _expected(names: frozenset[str], model: StateSpaceModel, one: Dataset) -> _S
         noise = _observation_moment(names, model, later, y, u, mask)
         earlier, moved = _dynamics_moment(names, model, belief, later, u)
         sees = counts & mask.any()
-        terms = _masked(counts, moved), _masked(sees, noise), counts.astype(model.dtype), sees.astype(model.dtype)
+        terms = (
+            _masked(counts, moved),
+            _masked(sees, noise),
+            counts.astype(model.dtype),
+            sees.astype(model.dtype),
+        )
         earlier = jax.tree.map(lambda a, b: jnp.where(counts, a, b), earlier, belief)
         return (earlier, jax.tree.map(jnp.add, sums, terms)), None
 
     at = (start, us, one.obs, masks, active)
-    shapes = jax.eval_shape(lambda: back((last, (0.0,) * 4), jax.tree.map(lambda a: a[0], at))[0][1])
+    shapes = jax.eval_shape(
+        lambda: back((last, (0.0,) * 4), jax.tree.map(lambda a: a[0], at))[0][1]
+    )
     zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
     (first, sums), _ = jax.lax.scan(back, (last, zeros), at, reverse=True)
     dynamics, observation, steps, seen = sums
@@ -213,11 +255,15 @@ def _dynamics_moment(
     """Return the smoothed belief about x_t-1, and E[s s'] of s = (epsilon_t, regressors)."""
     n, dtype = model.n, model.dtype
     f, U = bind(model.f, u), linalg.cholesky(model.process_noise(belief.mean, u))
-    dx = jax.scipy.linalg.block_diag(jnp.eye(n, dtype=dtype), belief.cholesky)  # of (epsilon, x_t-1)
+    dx = jax.scipy.linalg.block_diag(
+        jnp.eye(n, dtype=dtype), belief.cholesky
+    )  # of (epsilon, x_t-1)
     dy = jnp.concatenate([U, linalg.matmul(f.A, belief.cholesky)], axis=1)
     S, G, rest = conditional_factors(dx, dy, jnp.zeros((n, 0), dtype))
     K = linalg.solve_lower(S, G.T, transpose=True).T
-    mean = jnp.concatenate([jnp.zeros(n, dtype), belief.mean]) + linalg.matmul(K, later.mean - f(belief.mean))
+    mean = jnp.concatenate([jnp.zeros(n, dtype), belief.mean]) + linalg.matmul(
+        K, later.mean - f(belief.mean)
+    )
     spread = jnp.concatenate([rest, linalg.matmul(K, later.cholesky)], axis=1)
     earlier = SquareRoot(mean[n:], linalg.triangularise(spread[n:]))
     return earlier, _moment(mean, spread, n, _regressors(names, DYNAMICS, u))
@@ -234,7 +280,9 @@ def _observation_moment(
     L = at.cholesky
     spread = jnp.concatenate([-linalg.matmul(linalg.matmul(G, h.A), L), L])
     own = jnp.concatenate([linalg.cholesky(rest), jnp.zeros((model.n, m), dtype)])
-    return _moment(mean, jnp.concatenate([own, spread], axis=1), m, _regressors(names, OBSERVATION, u))
+    return _moment(
+        mean, jnp.concatenate([own, spread], axis=1), m, _regressors(names, OBSERVATION, u)
+    )
 
 
 class _Regressors(NamedTuple):
@@ -246,7 +294,9 @@ class _Regressors(NamedTuple):
 
 def _regressors(names: frozenset[str], group: dict[str, str], u: Any) -> _Regressors:
     by_field = {"B": u, "b": jnp.ones(1)}
-    known = [by_field[field] for name, field in group.items() if name in names and field in by_field]
+    known = [
+        by_field[field] for name, field in group.items() if name in names and field in by_field
+    ]
     return _Regressors(any(name in names and field == "A" for name, field in group.items()), known)
 
 
@@ -254,7 +304,9 @@ def _moment(mean: Array, spread: Array, noise: int, regressors: _Regressors) -> 
     """Return E[s s'] of s = (noise, state if its coefficients are learned, known)."""
     size = mean.shape[0] if regressors.state else noise
     s = jnp.concatenate([mean[:size], *regressors.known]).astype(mean.dtype)
-    spread = jnp.concatenate([spread[:size], jnp.zeros((s.shape[0] - size, spread.shape[1]), spread.dtype)])
+    spread = jnp.concatenate(
+        [spread[:size], jnp.zeros((s.shape[0] - size, spread.shape[1]), spread.dtype)]
+    )
     return jnp.outer(s, s) + linalg.matmul(spread, spread.T)
 
 
@@ -265,7 +317,9 @@ def _maximised(names: frozenset[str], model: StateSpaceModel, sums: _Sums) -> St
         U = linalg.cholesky(model.Q)
         change, left = _regressed(sums.dynamics, model.n)
         changes["f"] = _moved(names, DYNAMICS, model.f, linalg.matmul(U, change))
-        changes["Q"] = linalg.symmetric(linalg.quadratic(U, left)) / sums.steps if "Q" in names else model.Q
+        changes["Q"] = (
+            linalg.symmetric(linalg.quadratic(U, left)) / sums.steps if "Q" in names else model.Q
+        )
     if names & {"R", *OBSERVATION}:
         change, left = _regressed(sums.observation, model.R.shape[0])
         changes["h"] = _moved(names, OBSERVATION, model.h, change)

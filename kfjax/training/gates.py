@@ -12,8 +12,17 @@ from jax.extend.core import Literal
 
 __all__ = ["gate_values"]
 
-CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "custom_jvp_call": "call_jaxpr"}  # what calls, and the name of the called
-ACTIVATIONS = {"silu", "swish", "gelu", "log_sigmoid"}  # functions with a sigmoid inside that gates nothing
+CALLS = {
+    "jit": "jaxpr",
+    "pjit": "jaxpr",
+    "custom_jvp_call": "call_jaxpr",
+}  # what calls, and the name of the called
+ACTIVATIONS = {
+    "silu",
+    "swish",
+    "gelu",
+    "log_sigmoid",
+}  # functions with a sigmoid inside that gates nothing
 
 
 def gate_values(fn: Callable, *args: Any) -> Array:
@@ -42,5 +51,7 @@ def _interpret(jaxpr: Any, consts: list, inputs: list, found: list[Array]) -> li
 
 def _bind(equation: Any, arguments: list) -> list:
     """Compute one equation."""
-    results = equation.primitive.bind(*arguments, **equation.primitive.get_bind_params(equation.params))
+    results = equation.primitive.bind(
+        *arguments, **equation.primitive.get_bind_params(equation.params)
+    )
     return list(results) if equation.primitive.multiple_results else [results]

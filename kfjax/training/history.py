@@ -16,7 +16,8 @@ class History(NamedTuple):
         step: how many steps of the optimiser had been taken.
         loss: the mean training loss of the steps since the last report; NaN at first.
         validation: the validation loss; NaN without validation data.
-        gradient_norm: the mean norm of the gradient since the last report, before clipping; NaN at first.
+        gradient_norm: the mean norm of the gradient since the last report, before clipping; NaN at
+            first.
         refused: how many steps were not taken so far, since loss or gradient were not finite.
     """
 
@@ -60,4 +61,9 @@ def spread(values: Any) -> Spread:
     values = np.sort(np.nan_to_num(np.ravel(values).astype(np.float64), nan=np.inf))
     # between equal order statistics, without infinity minus infinity
     low, high = (float(np.percentile(values, q, method="nearest")) for q in (25, 75))
-    return Spread(float(np.median(values)), float(values[0]), float(values[-1]), 0.0 if low == high else high - low)
+    return Spread(
+        float(np.median(values)),
+        float(values[0]),
+        float(values[-1]),
+        0.0 if low == high else high - low,
+    )

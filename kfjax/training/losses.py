@@ -1,7 +1,8 @@
 """What training makes small: `loss(params, batch, key) -> scalar` over a batch of trajectories, as values.
 
-Losses built alike are equal, so that a second `fit` with the same loss compiles nothing again. Every loss is averaged
-over the steps of a trajectory first, then over the trajectories, so that short ones weigh as much as long ones.
+Losses built alike are equal, so that a second `fit` with the same loss compiles nothing again.
+Every loss is averaged over the steps of a trajectory first, then over the trajectories, so that
+short ones weigh as much as long ones.
 """
 
 from __future__ import annotations
@@ -28,20 +29,22 @@ __all__ = ["FilterLoss", "innovation_nll", "mse", "nll", "prediction_error", "st
 def mse(filter: Filter, *, scale: Any = None, rollout: Rollout = FULL) -> FilterLoss:
     """Return the supervised loss, the mean squared error of the estimates; raw, or whitened by a scale.
 
-    L = 1/B sum_i 1/(n T_i) sum_t |e_t|^2,   e_t = x_t - E[x_t | y_1..t],   or e_t' W^-1 e_t with a scale
+    L = 1/B sum_i 1/(n T_i) sum_t |e_t|^2,   e_t = x_t - E[x_t | y_1..t],   or e_t' W^-1 e_t with a
+    scale
 
     Args:
         filter: the `Filter`.
-        scale: what errors are measured in: standard deviations [n], or a covariance W [n, n]; fixed numbers. A
-            component with small values otherwise counts for nothing.
+        scale: what errors are measured in: standard deviations [n], or a covariance W [n, n]; fixed
+            numbers. A component with small values otherwise counts for nothing.
         rollout: how the filter is run, see `Rollout`.
 
     Returns:
-        A `FilterLoss`. Components of the state that are not known (NaN) do not count. Differences on curved spaces are
-        those of the model.
+        A `FilterLoss`. Components of the state that are not known (NaN) do not count. Differences
+        on curved spaces are those of the model.
 
     Raises:
-        ValueError: if the scale is not one or two axes of positive numbers, or a covariance is not definite.
+        ValueError: if the scale is not one or two axes of positive numbers, or a covariance is not
+            definite.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -52,7 +55,8 @@ def mse(filter: Filter, *, scale: Any = None, rollout: Rollout = FULL) -> Filter
         ((), True)
 
     References:
-        G. Revach et al., KalmanNet, IEEE Trans. Signal Process. 70 (2022), eq. (12)-(13); there without 1/n.
+        G. Revach et al., KalmanNet, IEEE Trans. Signal Process. 70 (2022), eq. (12)-(13); there
+        without 1/n.
     """
     return FilterLoss(filter, SquaredError(_static_scale(scale)), _mean, rollout)
 
@@ -62,16 +66,18 @@ def nll(filter: Filter, *, floor: float = 0.0, rollout: Rollout = FULL) -> Filte
 
     L = 1/B sum_i 1/T_i sum_t 1/2 (e_t' P_t^-1 e_t + log det P_t + n log 2 pi)
 
-    Begin with `mse` and go on with this (`fit_stages`): far from the truth its gradient explodes where P is small.
+    Begin with `mse` and go on with this (`fit_stages`): far from the truth its gradient explodes
+    where P is small.
 
     Args:
         filter: a `Filter` with a covariance.
-        floor: is added to every variance, in squared units of the state. Without one, a state that is known exactly
-            (P singular) is left out with its direction.
+        floor: is added to every variance, in squared units of the state. Without one, a state that
+            is known exactly (P singular) is left out with its direction.
         rollout: how the filter is run, see `Rollout`.
 
     Returns:
-        A `FilterLoss`. Where components of the state are not known, the likelihood is that of the others.
+        A `FilterLoss`. Where components of the state are not known, the likelihood is that of the
+        others.
 
     Raises:
         ValueError: if floor is negative.
@@ -84,7 +90,8 @@ def nll(filter: Filter, *, floor: float = 0.0, rollout: Rollout = FULL) -> Filte
 def innovation_nll(filter: Filter, *, rollout: Rollout = FULL) -> FilterLoss:
     """Return minus the log-likelihood per observation; it needs no true states.
 
-    L = -1/B sum_i 1/T_i sum_t log p(y_t | y_1..t-1), where T_i counts the steps with any observed channel
+    L = -1/B sum_i 1/T_i sum_t log p(y_t | y_1..t-1), where T_i counts the steps with any observed
+    channel
 
     Args:
         filter: a `Filter` with a likelihood.
@@ -117,7 +124,8 @@ class FilterLoss:
 
     Attributes:
         filter: the `Filter`.
-        term: `(params, trajectory, outputs) -> (values, counts)`, arrays [T] or [T, n] of one trajectory; hashable.
+        term: `(params, trajectory, outputs) -> (values, counts)`, arrays [T] or [T, n] of one
+            trajectory; hashable.
         emit: what the term needs of every step, as in `kfjax.run`.
         rollout: how the filter is run.
     """
@@ -149,7 +157,9 @@ class FilterLoss:
         keys = jax.random.split(key, batch.obs.shape[0])
 
         def one(trajectory: Dataset, key: Array, state: Any) -> tuple[Any, Array, Array]:
-            final, outputs = roll(self.filter, params, trajectory, self.rollout, key=key, state=state, emit=self.emit)
+            final, outputs = roll(
+                self.filter, params, trajectory, self.rollout, key=key, state=state, emit=self.emit
+            )
             values, counts = self.term(params, trajectory, outputs)
             within = self.rollout.counts(trajectory)
             counts = counts * within.reshape(-1, *(1,) * (counts.ndim - 1))
@@ -197,7 +207,8 @@ def state_errors(params: Any, trajectory: Dataset, mean: Array) -> tuple[Array, 
     """Return the errors of one trajectory's estimates [T, n], and which components are known (0 where not).
 
     Args:
-        params: a `StateSpaceModel`, or params that hold one, which says how states are subtracted; else x - m.
+        params: a `StateSpaceModel`, or params that hold one, which says how states are subtracted;
+            else x - m.
         trajectory: with true states.
         mean: [T, n].
 
@@ -205,7 +216,10 @@ def state_errors(params: Any, trajectory: Dataset, mean: Array) -> tuple[Array, 
         ValueError: if there are no true states.
     """
     if trajectory.state is None:
-        raise ValueError("losses: the data have no true states; expected some. Use innovation_nll or prediction_error.")
+        raise ValueError(
+            "losses: the data have no true states; expected some. Use innovation_nll or"
+            " prediction_error."
+        )
     model = model_of(params)
     difference = jnp.subtract if model is None else jax.vmap(model.state_space.difference)
     known = ~jnp.isnan(difference(trajectory.state, trajectory.state))
@@ -236,17 +250,26 @@ def _innovation(state: Any, info: Info) -> Array | None:
     return info.innovation
 
 
-def _minus_log_likelihood(params: Any, trajectory: Dataset, log_likelihood: Array | None) -> tuple[Array, Array]:
+def _minus_log_likelihood(
+    params: Any, trajectory: Dataset, log_likelihood: Array | None
+) -> tuple[Array, Array]:
     del params
     if log_likelihood is None:
-        raise ValueError("innovation_nll: the filter gives no log-likelihood; expected one. Use prediction_error.")
+        raise ValueError(
+            "innovation_nll: the filter gives no log-likelihood; expected one. Use"
+            " prediction_error."
+        )
     return -log_likelihood, _seen(trajectory).any(-1)
 
 
-def _squared_innovation(params: Any, trajectory: Dataset, innovation: Array | None) -> tuple[Array, Array]:
+def _squared_innovation(
+    params: Any, trajectory: Dataset, innovation: Array | None
+) -> tuple[Array, Array]:
     del params
     if innovation is None:
-        raise ValueError("prediction_error: the filter gives no innovation; expected one. Use innovation_nll.")
+        raise ValueError(
+            "prediction_error: the filter gives no innovation; expected one. Use innovation_nll."
+        )
     return innovation**2, _seen(trajectory)
 
 
@@ -261,11 +284,16 @@ def _static_scale(scale: Any) -> tuple | None:
     if scale is None:
         return None
     array = np.asarray(scale, np.float64)
-    covariance = array.ndim == 2 and array.shape[0] == array.shape[1] and np.allclose(array, array.T)
+    covariance = (
+        array.ndim == 2 and array.shape[0] == array.shape[1] and np.allclose(array, array.T)
+    )
     if not (array.ndim == 1 or covariance) or not np.isfinite(array).all():
         raise ValueError(
-            f"mse: scale has shape {array.shape}; expected standard deviations [n] or a covariance [n, n], finite."
+            f"mse: scale has shape {array.shape}; expected standard deviations [n] or a covariance"
+            " [n, n], finite."
         )
     if (array.min() if array.ndim == 1 else np.linalg.eigvalsh(array).min()) <= 0:
-        raise ValueError("mse: the scale is zero or negative somewhere; expected positive (definite) numbers.")
+        raise ValueError(
+            "mse: the scale is zero or negative somewhere; expected positive (definite) numbers."
+        )
     return tuple(map(tuple, array.tolist())) if covariance else tuple(array.tolist())

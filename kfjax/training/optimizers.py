@@ -24,7 +24,8 @@ def clipped_adam(
     The same arguments give the same object, so that a second `fit` compiles nothing again.
 
     Args:
-        learning_rate: a number, or a schedule of optax; in `fit`, also one per run by hyperparameters=.
+        learning_rate: a number, or a schedule of optax; in `fit`, also one per run by
+            hyperparameters=.
         clip: largest norm of the gradient.
         weight_decay: decoupled, as in AdamW; it acts on what is trained only.
 
@@ -36,7 +37,9 @@ def clipped_adam(
     """
 
     def build(learning_rate: Any, weight_decay: Any) -> optax.GradientTransformation:
-        return optax.chain(optax.clip_by_global_norm(clip), optax.adamw(learning_rate, weight_decay=weight_decay))
+        return optax.chain(
+            optax.clip_by_global_norm(clip), optax.adamw(learning_rate, weight_decay=weight_decay)
+        )
 
     return optax.inject_hyperparams(build)(learning_rate=learning_rate, weight_decay=weight_decay)
 
@@ -44,7 +47,8 @@ def clipped_adam(
 class Cosine(NamedTuple):
     """A learning rate that rises in a straight line, then falls as a cosine, from and to a share of its peak.
 
-    It is a value: equal trainings are compiled once, which two schedules of optax, being closures, are not.
+    It is a value: equal trainings are compiled once, which two schedules of optax, being closures,
+    are not.
 
     Attributes:
         peak: the largest rate.
@@ -77,12 +81,15 @@ def set_hyperparameters(state: Any, values: Mapping[str, Any] | None) -> Any:
         if not known:
             raise ValueError(
                 f"fit: the optimiser has no hyperparameter {name!r} in its state; expected one of"
-                " optax.inject_hyperparams, such as kfjax.training.clipped_adam() with learning_rate."
+                " optax.inject_hyperparams, such as kfjax.training.clipped_adam() with"
+                " learning_rate."
             )
         now = jnp.asarray(known[0][1])
         given = jnp.asarray(value, now.dtype)
         if given.shape not in ((), now.shape):
-            raise ValueError(f"fit: hyperparameter {name!r} has shape {given.shape}; expected () or {now.shape}.")
+            raise ValueError(
+                f"fit: hyperparameter {name!r} has shape {given.shape}; expected () or {now.shape}."
+            )
         state = optax.tree.set(state, **{name: jnp.broadcast_to(given, now.shape)})
     return state
 
@@ -98,4 +105,6 @@ def replicate(params: Any, runs: int) -> Any:
         >>> kf.training.replicate(kf.systems.constant_velocity(), 5).Q.shape
         (5, 2, 2)
     """
-    return jax.tree.map(lambda a: jnp.broadcast_to(jnp.asarray(a)[None], (runs, *jnp.shape(a))), params)
+    return jax.tree.map(
+        lambda a: jnp.broadcast_to(jnp.asarray(a)[None], (runs, *jnp.shape(a))), params
+    )

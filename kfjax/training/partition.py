@@ -1,6 +1,7 @@
 """Which leaves of a pytree are trained: they are taken apart *before* the gradient, so that nothing moves the rest.
 
-A frozen leaf whose gradient is set to zero afterwards still costs its gradient, and weight decay moves it.
+A frozen leaf whose gradient is set to zero afterwards still costs its gradient, and weight decay
+moves it.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ def partition(params: Any, trainable: Any = None) -> tuple[Any, Any]:
 
     Args:
         params: any pytree of arrays.
-        trainable: which leaves are trained: None, the network of a NamedTuple with fields model and network, else all;
-            a function `(path, leaf) -> bool` of a path such as "network/params/Dense_0/kernel"; or a pytree of
-            booleans, a prefix of params, where None is False, such as `StateSpaceModel.axes(Q=True)`. Only floats are
-            trained.
+        trainable: which leaves are trained: None, the network of a NamedTuple with fields model and
+            network, else all; a function `(path, leaf) -> bool` of a path such as
+            "network/params/Dense_0/kernel"; or a pytree of booleans, a prefix of params, where None
+            is False, such as `StateSpaceModel.axes(Q=True)`. Only floats are trained.
 
     Returns:
         (trained, frozen).
@@ -43,11 +44,13 @@ def partition(params: Any, trainable: Any = None) -> tuple[Any, Any]:
     paths, structure = jax.tree_util.tree_flatten_with_path(params)
     chosen = _chosen(params, trainable, paths)
     chosen = [
-        c and jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) for c, (_, leaf) in zip(chosen, paths, strict=True)
+        c and jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
+        for c, (_, leaf) in zip(chosen, paths, strict=True)
     ]
     if not any(chosen):
         raise ValueError(
-            f"trainable: got {trainable!r}, which leaves no float of params to train; expected some. Paths are such as"
+            f"trainable: got {trainable!r}, which leaves no float of params to train; expected"
+            " some. Paths are such as"
             f" {', '.join(_name(path) for path, _ in paths[:4])}."
         )
     leaves = [leaf for _, leaf in paths]
@@ -67,7 +70,9 @@ def _chosen(params: Any, trainable: Any, paths: list) -> list[bool]:
         return [bool(trainable(_name(path), leaf)) for path, leaf in paths]
     if trainable is None:
         names = getattr(params, "_fields", ())
-        trainable = type(params)(*(name == "network" for name in names)) if _is_learned(params) else True
+        trainable = (
+            type(params)(*(name == "network" for name in names)) if _is_learned(params) else True
+        )
     flags: list[bool] = []
     try:
         jax.tree.map(
@@ -77,7 +82,9 @@ def _chosen(params: Any, trainable: Any, paths: list) -> list[bool]:
             is_leaf=_is_none,
         )
     except ValueError as error:
-        raise ValueError(f"trainable: got {trainable!r}, which is no prefix of params: {error}") from error
+        raise ValueError(
+            f"trainable: got {trainable!r}, which is no prefix of params: {error}"
+        ) from error
     return flags
 
 

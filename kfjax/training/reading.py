@@ -60,7 +60,13 @@ class Batches:
 
 
 def advance_from_disk(
-    task: Task, state: TrainState, frozen: Any, batches: Batches, validation: Any, key: Array, interval: Interval
+    task: Task,
+    state: TrainState,
+    frozen: Any,
+    batches: Batches,
+    validation: Any,
+    key: Array,
+    interval: Interval,
 ) -> TrainState:
     """Take the steps of an interval, and report: `stepping.advance`, where the data are on disk."""
     sums = np.tile(totals(), (*key.shape, 1))

@@ -22,17 +22,18 @@ class Rollout(NamedTuple):
 
     Attributes:
         burn_in: how many leading steps of what is run are left out of the loss.
-        detach: truncated backpropagation: the gradient is cut every so many steps; None is full backpropagation. On a
-            chaotic system about one Lyapunov time is enough.
-        remat: memory for time: only the state of every so many steps is kept, and the steps between are computed again
-            on the way back, which takes about a third more time. True is sqrt(T), with O(sqrt(T)) memory; None keeps
-            everything.
+        detach: truncated backpropagation: the gradient is cut every so many steps; None is full
+            backpropagation. On a chaotic system about one Lyapunov time is enough.
+        remat: memory for time: only the state of every so many steps is kept, and the steps between
+            are computed again on the way back, which takes about a third more time. True is
+            sqrt(T), with O(sqrt(T)) memory; None keeps everything.
 
     Example:
         >>> loss = kf.training.mse(kf.extended(), rollout=kf.training.Rollout(burn_in=5, remat=True))
 
     References:
-        T. Chen, B. Xu, C. Zhang, C. Guestrin, Training deep nets with sublinear memory cost, arXiv 1604.06174 (2016).
+        T. Chen, B. Xu, C. Zhang, C. Guestrin, Training deep nets with sublinear memory cost, arXiv
+        1604.06174 (2016).
     """
 
     burn_in: int = 0
@@ -43,9 +44,14 @@ class Rollout(NamedTuple):
         """Return which steps of one trajectory count, [T]."""
         steps = trajectory.obs.shape[0]
         if not 0 <= self.burn_in < steps:
-            raise ValueError(f"Rollout: burn_in is {self.burn_in}; expected 0 to {steps - 1}, below the steps run.")
+            raise ValueError(
+                f"Rollout: burn_in is {self.burn_in}; expected 0 to {steps - 1}, below the steps"
+                " run."
+            )
         at = jnp.arange(steps)
-        return (at >= self.burn_in) & (at < (steps if trajectory.length is None else trajectory.length))
+        return (at >= self.burn_in) & (
+            at < (steps if trajectory.length is None else trajectory.length)
+        )
 
 
 FULL = Rollout()  # full backpropagation through every step
@@ -92,14 +98,20 @@ def roll(
     def steps(state: Any, series: Any) -> tuple[Any, Any]:
         ys, us, observed, active = series
         count = None if active is None else active.sum()
-        return run(filter, params, ys, us, observed=observed, length=count, initial=state, emit=emit)
+        return run(
+            filter, params, ys, us, observed=observed, length=count, initial=state, emit=emit
+        )
 
     def cut(state: Any, series: Any) -> tuple[Any, Any]:
         return steps(jax.tree.map(jax.lax.stop_gradient, state), series)
 
-    advance = steps if detach is None else lambda state, series: _in_chunks(cut, state, series, detach)
+    advance = (
+        steps if detach is None else lambda state, series: _in_chunks(cut, state, series, detach)
+    )
     active = None if length is None else jnp.arange(trajectory.obs.shape[0]) < length
-    series = jax.tree.map(jnp.asarray, (trajectory.obs, trajectory.inputs, trajectory.observed, active))
+    series = jax.tree.map(
+        jnp.asarray, (trajectory.obs, trajectory.inputs, trajectory.observed, active)
+    )
     if remat is None:
         return advance(state, series)
     return _in_chunks(jax.checkpoint(advance, prevent_cse=False), state, series, remat)
@@ -117,7 +129,9 @@ def _chunk(rollout: Rollout, steps: int) -> int | None:
     return -(-chunk // unit) * unit
 
 
-def _in_chunks(advance: Callable[[Any, Any], tuple[Any, Any]], state: Any, series: Any, size: int) -> tuple[Any, Any]:
+def _in_chunks(
+    advance: Callable[[Any, Any], tuple[Any, Any]], state: Any, series: Any, size: int
+) -> tuple[Any, Any]:
     """Advance through chunks of `size` steps and a shorter last one; the outputs in one piece."""
     steps = jax.tree.leaves(series)[0].shape[0]
     whole = steps // size * size

@@ -31,7 +31,8 @@ def fit_stages(
     Args:
         loss: as in `fit`, for stages that do not name another.
         params: as in `fit`.
-        stages: the arguments of `fit` that belong to one stage, such as `{"data": ..., "steps": ...}`, or `"loss"`.
+        stages: the arguments of `fit` that belong to one stage, such as `{"data": ..., "steps":
+            ...}`, or `"loss"`.
         key: random key, or keys for several runs.
         checkpoints: where to save, one directory below per stage.
         **shared: arguments of `fit` for all stages.
@@ -58,12 +59,17 @@ def fit_stages(
         30
     """
     if not stages:
-        raise ValueError("fit_stages: got no stages; expected at least one, such as {'data': data, 'steps': 1000}.")
+        raise ValueError(
+            "fit_stages: got no stages; expected at least one, such as {'data': data, 'steps':"
+            " 1000}."
+        )
     histories = []
     for number, stage in enumerate(stages):
         options = {"loss": loss, **shared, **stage}
         if missing := {"data", "steps"} - options.keys():
-            raise ValueError(f"fit_stages: stage {number} lacks {', '.join(sorted(missing))}; expected both.")
+            raise ValueError(
+                f"fit_stages: stage {number} lacks {', '.join(sorted(missing))}; expected both."
+            )
         fitted = fit(
             options.pop("loss"),
             params,

@@ -1,8 +1,8 @@
 """The compiled part of training: steps of an optimiser on batches drawn on the device, and the report that ends them.
 
-Everything here is a pure function of a `TrainState`, so that several runs at once are a `jax.vmap` and a run that goes
-on from a saved state is the run that was never stopped, to the bit. Batches are split over the devices of all
-processes, and what a training remembers is copied to each of them.
+Everything here is a pure function of a `TrainState`, so that several runs at once are a `jax.vmap`
+and a run that goes on from a saved state is the run that was never stopped, to the bit. Batches are
+split over the devices of all processes, and what a training remembers is copied to each of them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,17 @@ from kfjax.data import window_at
 from kfjax.training.history import History
 from kfjax.training.partition import merge
 
-__all__ = ["Interval", "Task", "TrainState", "advance", "begin", "report", "shuffled", "take_step", "totals"]
+__all__ = [
+    "Interval",
+    "Task",
+    "TrainState",
+    "advance",
+    "begin",
+    "report",
+    "shuffled",
+    "take_step",
+    "totals",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +46,8 @@ class Task:
         batch_size: trajectories per step.
         window: steps per window of truncated backpropagation with carried states, or None.
         ema: decay of the average of the parameters, or None.
-        patience: reports without a better validation loss, after which the best is settled, or None.
+        patience: reports without a better validation loss, after which the best is settled, or
+            None.
         many: whether several runs are trained at once.
     """
 
@@ -91,11 +102,15 @@ class Interval(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 5))
-def begin(task: Task, trained: Any, frozen: Any, first: Any, key: Array, reports: int) -> TrainState:
+def begin(
+    task: Task, trained: Any, frozen: Any, first: Any, key: Array, reports: int
+) -> TrainState:
     """Return the state before the first step; `first` are trajectories like those of a batch."""
 
     def one(trained: Any, frozen: Any, key: Array) -> TrainState:
-        trained = jax.tree.map(lambda a: a.astype(a.dtype), trained)  # no weak types, which would compile twice
+        trained = jax.tree.map(
+            lambda a: a.astype(a.dtype), trained
+        )  # no weak types, which would compile twice
         carried = None
         if task.window is not None:
             carried = task.loss.start(merge(trained, frozen), window_at(first, 0, task.window), key)
@@ -121,7 +136,13 @@ def begin(task: Task, trained: Any, frozen: Any, first: Any, key: Array, reports
 
 @functools.partial(jax.jit, static_argnums=0)
 def advance(
-    task: Task, state: TrainState, frozen: Any, data: Any, validation: Any, key: Array, interval: Interval
+    task: Task,
+    state: TrainState,
+    frozen: Any,
+    data: Any,
+    validation: Any,
+    key: Array,
+    interval: Interval,
 ) -> TrainState:
     """Take the steps of an interval, and report."""
     one = functools.partial(_advance, task)
@@ -131,7 +152,13 @@ def advance(
 
 
 def _advance(
-    task: Task, state: TrainState, frozen: Any, data: Any, validation: Any, key: Array, interval: Interval
+    task: Task,
+    state: TrainState,
+    frozen: Any,
+    data: Any,
+    validation: Any,
+    key: Array,
+    interval: Interval,
 ) -> TrainState:
     order_key, loss_key, validation_key = jax.random.split(key, 3)
     size, windows = _size(data), task.windows(data)
@@ -173,11 +200,20 @@ def totals() -> Array:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def take_step(
-    task: Task, windows: int, state: TrainState, sums: Array, frozen: Any, batch: Any, key: Array, s: Any
+    task: Task,
+    windows: int,
+    state: TrainState,
+    sums: Array,
+    frozen: Any,
+    batch: Any,
+    key: Array,
+    s: Any,
 ) -> tuple[TrainState, Array]:
     """Take one step on a batch (of several runs, one each), where the data are not on the device."""
 
-    def one(state: TrainState, sums: Array, frozen: Any, batch: Any, key: Array) -> tuple[TrainState, Array]:
+    def one(
+        state: TrainState, sums: Array, frozen: Any, batch: Any, key: Array
+    ) -> tuple[TrainState, Array]:
         return _step(task, windows, state, sums, frozen, batch, jax.random.split(key, 3)[1], s)
 
     return sharding.copied((jax.vmap(one) if task.many else one)(state, sums, frozen, batch, key))
@@ -185,7 +221,13 @@ def take_step(
 
 @functools.partial(jax.jit, static_argnums=0)
 def report(
-    task: Task, state: TrainState, sums: Array, frozen: Any, validation: Any, key: Array, interval: Interval
+    task: Task,
+    state: TrainState,
+    sums: Array,
+    frozen: Any,
+    validation: Any,
+    key: Array,
+    interval: Interval,
 ) -> TrainState:
     """Report after steps that were taken one by one."""
 
@@ -196,7 +238,14 @@ def report(
 
 
 def _step(
-    task: Task, windows: int, state: TrainState, sums: Array, frozen: Any, batch: Any, key: Array, s: Any
+    task: Task,
+    windows: int,
+    state: TrainState,
+    sums: Array,
+    frozen: Any,
+    batch: Any,
+    key: Array,
+    s: Any,
 ) -> tuple[TrainState, Array]:
     """One step of the optimiser, and the sums with its loss and norm, where both are finite."""
     batch, key = sharding.split(batch), jax.random.fold_in(key, s)
@@ -214,39 +263,65 @@ def _step(
         return _scalar(value), ends
 
     (value, carried), slope = jax.value_and_grad(objective, has_aux=True)(state.params)
-    norm = optax.tree.norm(slope)  # of finite squares: no second moment of an optimiser overflows either
+    norm = optax.tree.norm(
+        slope
+    )  # of finite squares: no second moment of an optimiser overflows either
     sound = jnp.isfinite(value) & jnp.isfinite(norm)
     updates, moved = task.optimizer.update(slope, state.optimizer, state.params)
     params = optax.apply_updates(state.params, updates)
     average = state.average
     if task.ema is not None:
-        weight = 1 - jnp.minimum(task.ema, (1.0 + s) / (10.0 + s))  # short memory at first, which forgets the start
+        weight = 1 - jnp.minimum(
+            task.ema, (1.0 + s) / (10.0 + s)
+        )  # short memory at first, which forgets the start
         average = optax.incremental_update(params, average, weight)
     new, old = (params, moved, average), (state.params, state.optimizer, state.average)
     params, moved, average = jax.tree.map(lambda a, b: jnp.where(sound, a, b), new, old)
     refused = state.refused + (~sound).astype(jnp.int32)
-    state = state._replace(params=params, optimizer=moved, average=average, carried=carried, refused=refused)
-    return state, sums + jnp.stack([jnp.where(sound, value, 0), jnp.where(sound, norm, 0), sound.astype(value.dtype)])
+    state = state._replace(
+        params=params, optimizer=moved, average=average, carried=carried, refused=refused
+    )
+    return state, sums + jnp.stack(
+        [jnp.where(sound, value, 0), jnp.where(sound, norm, 0), sound.astype(value.dtype)]
+    )
 
 
 def _report(
-    task: Task, state: TrainState, sums: Array, frozen: Any, validation: Any, key: Array, interval: Interval
+    task: Task,
+    state: TrainState,
+    sums: Array,
+    frozen: Any,
+    validation: Any,
+    key: Array,
+    interval: Interval,
 ) -> TrainState:
     """Measure the parameters on the validation data, keep them if they are the best, and write the history."""
     candidate = state.params if state.average is None else state.average
     measured, better = jnp.asarray(jnp.nan), jnp.asarray(True)
     if validation is not None:
-        measured = _scalar(task.validation_loss(merge(candidate, frozen), sharding.split(validation), key))
+        measured = _scalar(
+            task.validation_loss(merge(candidate, frozen), sharding.split(validation), key)
+        )
         better = measured < state.best_loss
         if task.patience is not None:  # one run of several may have to wait for the others
             better &= state.waiting < task.patience
-    best = (candidate, measured.astype(state.best_loss.dtype), jnp.asarray(interval.last, jnp.int32))
-    best = jax.tree.map(lambda a, b: jnp.where(better, a, b), best, (state.best, state.best_loss, state.best_step))
+    best = (
+        candidate,
+        measured.astype(state.best_loss.dtype),
+        jnp.asarray(interval.last, jnp.int32),
+    )
+    best = jax.tree.map(
+        lambda a, b: jnp.where(better, a, b), best, (state.best, state.best_loss, state.best_step)
+    )
     mean_loss, mean_norm = sums[0] / sums[2], sums[1] / sums[2]
     row = History(interval.last, mean_loss, measured, mean_norm, state.refused)
-    history = jax.tree.map(lambda rows, value: rows.at[interval.row].set(value.astype(rows.dtype)), state.history, row)
+    history = jax.tree.map(
+        lambda rows, value: rows.at[interval.row].set(value.astype(rows.dtype)), state.history, row
+    )
     waiting = jnp.where(better, 0, state.waiting + 1)
-    return state._replace(best=best[0], best_loss=best[1], best_step=best[2], waiting=waiting, history=history)
+    return state._replace(
+        best=best[0], best_loss=best[1], best_step=best[2], waiting=waiting, history=history
+    )
 
 
 def _size(data: Any) -> int:
@@ -255,5 +330,7 @@ def _size(data: Any) -> int:
 
 def _scalar(value: Any) -> Array:
     if np.shape(value) != ():
-        raise ValueError(f"fit: the loss has shape {np.shape(value)}; expected a scalar. Average over the batch.")
+        raise ValueError(
+            f"fit: the loss has shape {np.shape(value)}; expected a scalar. Average over the batch."
+        )
     return jnp.asarray(value)

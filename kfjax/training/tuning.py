@@ -33,7 +33,9 @@ STRUCTURES = ("scalar", "diagonal")
 OBJECTIVES = ("likelihood", "mse")
 ADAM = optax.scale_by_adam()
 LOOK = 10  # steps between looks at the validation part
-GRID = np.log(10.0) * np.arange(-4, 5)  # where the coarse search begins: powers of ten on the variances
+GRID = np.log(10.0) * np.arange(
+    -4, 5
+)  # where the coarse search begins: powers of ten on the variances
 
 
 class Tuned(NamedTuple):
@@ -72,31 +74,36 @@ def tune(
 ) -> Tuned:
     """Tune the size of Q and R by gradient, so that the filter makes the data likely, or its estimates accurate.
 
-    Q' = D_q^1/2 Q D_q^1/2 and R' = D_r^1/2 R D_r^1/2 with D = diag(exp(theta)). A coarse search over powers of ten
-    gives the start, since an untuned filter may diverge and then has no gradient; Adam with a falling step size, on
-    random batches of trajectories, does the rest; the factors kept are the best on the validation part. A common factor
-    of Q and R hardly changes the estimates, so that under "mse" the geometric mean of R's factors is held at one: how
-    large the covariances should be, only the likelihood can tell. The prior stays as it is.
+    Q' = D_q^1/2 Q D_q^1/2 and R' = D_r^1/2 R D_r^1/2 with D = diag(exp(theta)). A coarse search
+    over powers of ten gives the start, since an untuned filter may diverge and then has no
+    gradient; Adam with a falling step size, on random batches of trajectories, does the rest; the
+    factors kept are the best on the validation part. A common factor of Q and R hardly changes the
+    estimates, so that under "mse" the geometric mean of R's factors is held at one: how large the
+    covariances should be, only the likelihood can tell. The prior stays as it is.
 
     Args:
         filter: the `Filter`.
-        params: the `StateSpaceModel`, or params that hold one; its Q and R may be arrays or callables.
+        params: the `StateSpaceModel`, or params that hold one; its Q and R may be arrays or
+            callables.
         train: the trajectories to fit.
         validation: the trajectories to choose on.
-        structure: "scalar", one factor on Q and one on R; or "diagonal", one per state and one per channel.
-        objective: "likelihood", minus the mean log-likelihood per step; or "mse" over the known true states.
+        structure: "scalar", one factor on Q and one on R; or "diagonal", one per state and one per
+            channel.
+        objective: "likelihood", minus the mean log-likelihood per step; or "mse" over the known
+            true states.
         steps: steps of Adam.
         learning_rate: its first step size, in logarithms of the variances.
         batch: trajectories per step.
-        skip: how many leading steps of the training and of the validation part are filtered but do not count.
+        skip: how many leading steps of the training and of the validation part are filtered but do
+            not count.
         seed: of the batches, and of filters that draw.
 
     Returns:
         `Tuned`: the new params, the factors, and the objective before and after on both parts.
 
     Raises:
-        ValueError: an unknown structure or objective, "mse" without true states, "likelihood" with a filter that has
-            none, numbers below one, or no factors with a finite objective.
+        ValueError: an unknown structure or objective, "mse" without true states, "likelihood" with
+            a filter that has none, numbers below one, or no factors with a finite objective.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -107,20 +114,27 @@ def tune(
         True
 
     References:
-        I. Greenberg et al., Optimization or architecture: how to hack Kalman filtering, NeurIPS 2023.
+        I. Greenberg et al., Optimization or architecture: how to hack Kalman filtering, NeurIPS
+        2023.
     """
     if min(steps, batch) < 1 or not learning_rate > 0:
         raise ValueError(
-            f"tune: got steps={steps}, batch={batch}, learning_rate={learning_rate}; expected at least 1, 1, above 0."
+            f"tune: got steps={steps}, batch={batch}, learning_rate={learning_rate}; expected at"
+            " least 1, 1, above 0."
         )
     model = _checked(params, train, validation, structure, objective, skip)
     task = _Task(filter, objective, min(batch, train.size))
     sizes = ((model.n,), train.obs.shape[2:]) if structure == "diagonal" else ((), ())
     one = Scales(*(jnp.zeros(size, model.dtype) for size in sizes))  # logarithms of the factors
     key = jax.random.key(seed)
-    fitted, chosen_on = (_Part.of(*part, task.batch, key) for part in zip((train, validation), skip, strict=True))
+    fitted, chosen_on = (
+        _Part.of(*part, task.batch, key) for part in zip((train, validation), skip, strict=True)
+    )
     start = _coarse(task, params, one, fitted._replace(chunks=fitted.chunks[:1]))
-    found = [(chosen_on.objective(task, params, theta), step, theta) for step, theta in ((-1, one), (0, start))]
+    found = [
+        (chosen_on.objective(task, params, theta), step, theta)
+        for step, theta in ((-1, one), (0, start))
+    ]
     before, refusals = found[0][0], 0
     rates = learning_rate * (0.5 + 0.5 * np.cos(np.pi * np.arange(steps) / steps))
     with progress_bar("tuning", steps) as advance:
@@ -131,7 +145,8 @@ def tune(
     after, step, best = min(found, key=lambda item: item[0])
     if math.isinf(after):
         raise ValueError(
-            "tune: no factors on Q and R give a finite objective on the validation part; expected a filter that does"
+            "tune: no factors on Q and R give a finite objective on the validation part; expected a"
+            " filter that does"
             " not diverge. Check the model's units, prior and inputs."
         )
     factors = Scales(*(np.exp(np.asarray(log)) for log in task.pinned(best)))
@@ -166,7 +181,10 @@ class _Part(NamedTuple):
 
     def objective(self, task: _Task, params: Any, theta: Scales) -> float:
         """The mean over everything that counts; infinite where it is not finite."""
-        sums = [_sums(task, params, theta, chunk, counts, self.skip, self.key) for chunk, counts in self.chunks]
+        sums = [
+            _sums(task, params, theta, chunk, counts, self.skip, self.key)
+            for chunk, counts in self.chunks
+        ]
         total, count = np.sum(np.asarray(sums, np.float64), axis=0)
         return float(total / count) if count > 0 and np.isfinite(total) else math.inf
 
@@ -183,16 +201,22 @@ def _sums(
     return jnp.where(counts, totals, 0).sum(), jnp.where(counts, numbers, 0).sum()
 
 
-def _minus_log_likelihood(filter: Filter, params: Any, one: Dataset, skip: Array, key: Array) -> tuple[Array, Array]:
+def _minus_log_likelihood(
+    filter: Filter, params: Any, one: Dataset, skip: Array, key: Array
+) -> tuple[Array, Array]:
     """Sum over the steps that count, and their number."""
     log_likelihood = run_trajectory(filter, params, one, key=key, emit=_only_likelihood)[1]
     if log_likelihood is None:
-        raise ValueError("tune: the filter gives no log-likelihood; expected one. Use objective='mse'.")
+        raise ValueError(
+            "tune: the filter gives no log-likelihood; expected one. Use objective='mse'."
+        )
     counts = _counts(one, skip)
     return -jnp.sum(jnp.where(counts, log_likelihood, 0)), counts.sum()
 
 
-def _squared_error(filter: Filter, params: Any, one: Dataset, skip: Array, key: Array) -> tuple[Array, Array]:
+def _squared_error(
+    filter: Filter, params: Any, one: Dataset, skip: Array, key: Array
+) -> tuple[Array, Array]:
     """Sum over the known state components of the steps that count, and their number."""
     mean = run_trajectory(filter, params, one, key=key, emit=_only_mean)[1]
     error, known = state_errors(params, one, mean)
@@ -237,13 +261,23 @@ def _descent(
 
 @functools.partial(jax.jit, static_argnums=0)
 def _advance(
-    task: _Task, params: Any, data: Dataset, skip: Array, state: tuple[Scales, Any], keys: Array, rates: Array
+    task: _Task,
+    params: Any,
+    data: Dataset,
+    skip: Array,
+    state: tuple[Scales, Any],
+    keys: Array,
+    rates: Array,
 ) -> tuple[tuple[Scales, Any], Array]:
     """One step per key, each on a random batch; a step that is not finite is refused, and counted."""
 
-    def step(state: tuple[Scales, Any], at: tuple[Array, Array]) -> tuple[tuple[Scales, Any], Array]:
+    def step(
+        state: tuple[Scales, Any], at: tuple[Array, Array]
+    ) -> tuple[tuple[Scales, Any], Array]:
         (theta, moments), (key, rate) = state, at
-        batch = jax.tree.map(lambda a: a[jax.random.permutation(key, a.shape[0])[: task.batch]], data)
+        batch = jax.tree.map(
+            lambda a: a[jax.random.permutation(key, a.shape[0])[: task.batch]], data
+        )
 
         def loss(theta: Scales) -> Array:
             total, count = _sums(task, params, theta, batch, jnp.ones(task.batch, bool), skip, key)
@@ -260,21 +294,33 @@ def _advance(
 
 
 def _checked(
-    params: Any, train: Dataset, validation: Dataset, structure: str, objective: str, skip: tuple[int, int]
+    params: Any,
+    train: Dataset,
+    validation: Dataset,
+    structure: str,
+    objective: str,
+    skip: tuple[int, int],
 ) -> StateSpaceModel:
     """Raise unless everything fits together; return the model."""
-    for what, value, known in (("structure", structure, STRUCTURES), ("objective", objective, OBJECTIVES)):
+    for what, value, known in (
+        ("structure", structure, STRUCTURES),
+        ("objective", objective, OBJECTIVES),
+    ):
         if value not in known:
             raise ValueError(f"tune: got {what} {value!r}; {suggest(str(value), known)}")
     if (model := model_of(params)) is None:
-        raise ValueError(f"tune: params is {type(params).__name__}; expected a StateSpaceModel, or one inside.")
+        raise ValueError(
+            f"tune: params is {type(params).__name__}; expected a StateSpaceModel, or one inside."
+        )
     for name, part, first in zip(("train", "validation"), (train, validation), skip, strict=True):
         if not 0 <= first < part.lengths.max():
             raise ValueError(
-                f"tune: skip of the {name} part is {first}; expected 0 to {part.lengths.max() - 1}, below its steps."
+                f"tune: skip of the {name} part is {first}; expected 0 to {part.lengths.max() - 1},"
+                " below its steps."
             )
         if objective == "mse" and (part.state is None or np.isnan(part.state[:, first:]).all()):
             raise ValueError(
-                f"tune: the {name} part has no true states; expected some for objective 'mse'. Use 'likelihood'."
+                f"tune: the {name} part has no true states; expected some for objective 'mse'. Use"
+                " 'likelihood'."
             )
     return model

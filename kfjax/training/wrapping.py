@@ -16,7 +16,16 @@ from kfjax.data import Dataset
 from kfjax.models.state_space import model_of
 from kfjax.training.partition import learned_part
 
-__all__ = ["L2", "RandomStart", "Through", "WeightedSum", "l2", "random_start", "through", "weighted_sum"]
+__all__ = [
+    "L2",
+    "RandomStart",
+    "Through",
+    "WeightedSum",
+    "l2",
+    "random_start",
+    "through",
+    "weighted_sum",
+]
 
 
 def weighted_sum(*terms: tuple[float, Callable]) -> WeightedSum:
@@ -33,7 +42,9 @@ def weighted_sum(*terms: tuple[float, Callable]) -> WeightedSum:
         >>> loss = kf.training.weighted_sum(
         ...     (1.0, kf.training.mse(filter)), (0.1, kf.training.nll(filter)), (1e-4, kf.training.l2()))
     """
-    if not terms or not all(isinstance(term, tuple) and len(term) == 2 and callable(term[1]) for term in terms):
+    if not terms or not all(
+        isinstance(term, tuple) and len(term) == 2 and callable(term[1]) for term in terms
+    ):
         raise ValueError(f"weighted_sum: got {terms}; expected pairs (weight, loss).")
     return WeightedSum(tuple((float(weight), loss) for weight, loss in terms))
 
@@ -52,7 +63,8 @@ def through(loss: Callable, transform: Callable[[Any], Any]) -> Through:
 
     Args:
         loss: of the params that the filter takes.
-        transform: `theta -> params`; a module-level function, since a lambda per call compiles again.
+        transform: `theta -> params`; a module-level function, since a lambda per call compiles
+            again.
 
     Example:
         >>> def positive(theta):
@@ -69,7 +81,8 @@ def random_start(loss: Callable, std: float | tuple[float, ...]) -> RandomStart:
 
     Args:
         loss: the loss; its params hold a model.
-        std: standard deviation of the error, one number or one per component, in units of the state.
+        std: standard deviation of the error, one number or one per component, in units of the
+            state.
 
     Raises:
         ValueError: if std is negative.
@@ -109,7 +122,9 @@ class WeightedSum(_Whole):
         """Return the sum, and the states at the end."""
         keys = jax.random.split(key, len(self.terms))
         if states is None:
-            return sum(w * loss(params, batch, k) for (w, loss), k in zip(self.terms, keys, strict=True)), None
+            return sum(
+                w * loss(params, batch, k) for (w, loss), k in zip(self.terms, keys, strict=True)
+            ), None
         total: Any = 0
         ends: list[Any] = []
         for (weight, loss), k, state in zip(self.terms, keys, states, strict=True):
@@ -130,7 +145,11 @@ class L2(_Whole):
     def continued(self, params: Any, batch: Any, key: Array, states: Any) -> tuple[Any, Any]:
         """Return the sum of squares."""
         del batch, key
-        leaves = [leaf for leaf in jax.tree.leaves(learned_part(params)) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+        leaves = [
+            leaf
+            for leaf in jax.tree.leaves(learned_part(params))
+            if jnp.issubdtype(leaf.dtype, jnp.inexact)
+        ]
         return sum(jnp.sum(leaf**2) for leaf in leaves), states
 
 
@@ -188,13 +207,19 @@ class RandomStart(_Whole):
     def moved(self, params: Any, batch: Dataset, key: Array) -> Dataset:
         """Return the batch with other initial means."""
         if (model := model_of(params)) is None:
-            raise ValueError(f"random_start: params is {type(params).__name__}; expected one that holds a model.")
+            raise ValueError(
+                f"random_start: params is {type(params).__name__}; expected one that holds a model."
+            )
         prior: Gaussian = model.prior
         size = batch.obs.shape[0]
         means = (
-            jnp.broadcast_to(prior.mean[None], (size, *prior.mean.shape)) if batch.initial is None else batch.initial
+            jnp.broadcast_to(prior.mean[None], (size, *prior.mean.shape))
+            if batch.initial is None
+            else batch.initial
         )
         std = jnp.broadcast_to(jnp.asarray(self.std, model.dtype), (model.n,))
         errors = std[None, :] * jax.random.normal(key, (size, model.n), model.dtype)
         moved = jax.vmap(model.state_space.retract)(means, errors)
-        return Dataset.unchecked(batch.obs, batch.state, batch.inputs, batch.length, batch.observed, moved)
+        return Dataset.unchecked(
+            batch.obs, batch.state, batch.inputs, batch.length, batch.observed, moved
+        )

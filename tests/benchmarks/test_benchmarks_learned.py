@@ -17,7 +17,12 @@ def test_finished_rows_are_kept(tmp_path):
         calls.append(name)
         return Measured({"dB": [1.0, 2.0, 4.0]})
 
-    study = Study("title", "text", ("dB", "other"), lambda _: {"one": lambda: row("one"), "two": lambda: row("two")})
+    study = Study(
+        "title",
+        "text",
+        ("dB", "other"),
+        lambda _: {"one": lambda: row("one"), "two": lambda: row("two")},
+    )
     for options in ({"only": "one"}, {"only": ""}, {"only": "two", "again": True}):
         measure("study", study, tmp_path, **{"quick": False, "again": False} | options)
     assert calls == ["one", "two", "two"]

@@ -102,7 +102,12 @@ def test_what_is_missing_is_said(tmp_path, monkeypatch):
 def test_results_compare_rows():
     cells = {"a": {"x": Cell([1.0, 3.0]), "y": Cell([5.0])}, "b": {"x": Cell([1.5])}}
     results = Results(
-        {"rows": {row: {"cells": {k: c._asdict() for k, c in found.items()}} for row, found in cells.items()}}
+        {
+            "rows": {
+                row: {"cells": {k: c._asdict() for k, c in found.items()}}
+                for row, found in cells.items()
+            }
+        }
     )
     assert results.gaps("a", "b") == {"x": 0.5}
     assert results.off("a", {"a": {"x": 2.0, "y": 4.0, "z": 0.0}}) == 1.0
@@ -119,7 +124,9 @@ def test_a_filter_is_judged_by_its_mse():
     assert cell.low[0] < cell.value[0] < cell.high[0]
     assert 0.7 < cell.anees[0] < 1.4
     several = jax.tree.map(lambda a: np.stack([a, a]), model)
-    np.testing.assert_allclose(judged(kf.kalman(), several, data, seeds=2, chunk=10).value, 2 * cell.value, atol=1e-5)
+    np.testing.assert_allclose(
+        judged(kf.kalman(), several, data, seeds=2, chunk=10).value, 2 * cell.value, atol=1e-5
+    )
     moved = shifted(cell, 10)
     np.testing.assert_allclose(np.subtract(moved.value, cell.value), [10.0])
     assert moved.anees == cell.anees
@@ -129,7 +136,9 @@ def test_a_study_is_measured_again_if_what_it_shares_changed(monkeypatch):
     before, source = store.code_of(fig10), inspect.getsource
 
     def code_with(line):
-        monkeypatch.setattr(store.inspect, "getsource", lambda module: source(module) + line * (module is lorenz))
+        monkeypatch.setattr(
+            store.inspect, "getsource", lambda module: source(module) + line * (module is lorenz)
+        )
         return store.code_of(fig10)
 
     assert code_with("\nNOTES = 1\n") == before

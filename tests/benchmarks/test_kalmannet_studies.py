@@ -17,7 +17,9 @@ def odometry(monkeypatch):
     rng = np.random.default_rng(0)
     velocities = rng.normal(size=(4300, 2))
     positions = 5.0 + np.cumsum(velocities, axis=0)
-    states = np.stack([positions[:, 0], velocities[:, 0], positions[:, 1], velocities[:, 1]], axis=1)
+    states = np.stack(
+        [positions[:, 0], velocities[:, 0], positions[:, 1], velocities[:, 1]], axis=1
+    )
     turned = np.asarray(kf.systems.rotation(30.0), np.float64)
     monkeypatch.setattr(nclt_odometry, "session", lambda name: (states, velocities @ turned))
     return states
@@ -28,7 +30,9 @@ def test_integrated_odometry_follows_the_path_once_it_is_turned_back(odometry):
     assert np.isnan(window.state[..., [1, 3]]).all()
     params = nclt_odometry.integrated(nclt_odometry.velocity_map())
     np.testing.assert_allclose(
-        means(kf.constant_gain(), params, window)[0][:, [0, 2]], window.state[0][:, [0, 2]], atol=1e-3
+        means(kf.constant_gain(), params, window)[0][:, [0, 2]],
+        window.state[0][:, [0, 2]],
+        atol=1e-3,
     )
     wrong = means(kf.constant_gain(), nclt_odometry.integrated(np.eye(2)), window)
     assert np.abs(np.asarray(wrong)[0, :, 0] - window.state[0, :, 0]).max() > 0.5
@@ -37,8 +41,13 @@ def test_integrated_odometry_follows_the_path_once_it_is_turned_back(odometry):
 def test_the_searched_q_is_the_best_of_the_grid():
     model = kf.systems.constant_velocity(q_std=0.1).replace(Q=jnp.eye(2))
     truth = model.replace(Q=1e-2 * jnp.eye(2))
-    xs, ys = zip(*(kf.simulate(key, truth, 60) for key in jax.random.split(jax.random.key(0), 4)), strict=True)
-    found, settings = lorenz.searched(kf.kalman(), model, kf.Dataset(jnp.stack(ys), jnp.stack(xs)), (1e-6, 1e-2, 1e2))
+    xs, ys = zip(
+        *(kf.simulate(key, truth, 60) for key in jax.random.split(jax.random.key(0), 4)),
+        strict=True,
+    )
+    found, settings = lorenz.searched(
+        kf.kalman(), model, kf.Dataset(jnp.stack(ys), jnp.stack(xs)), (1e-6, 1e-2, 1e2)
+    )
     assert settings == {"q^2": pytest.approx(1e-2)}
     np.testing.assert_allclose(found.Q, 1e-2 * np.eye(2), rtol=1e-6)
 
@@ -46,7 +55,9 @@ def test_the_searched_q_is_the_best_of_the_grid():
 def test_the_cramer_rao_floor_of_a_linear_model_is_its_covariance():
     model = kf.systems.constant_velocity(q_std=0.0).replace(h=kf.Linear(jnp.eye(2)), R=jnp.eye(2))
     ys = jnp.zeros((20, 2))
-    expected = jnp.trace(kf.run(kf.kalman(), model, ys)[1].cov, axis1=1, axis2=2).mean() / 3  # n of the attractor
+    expected = (
+        jnp.trace(kf.run(kf.kalman(), model, ys)[1].cov, axis1=1, axis2=2).mean() / 3
+    )  # n of the attractor
     found = table3.along_truth(model, model.prior.mean[None], ys[None])
     np.testing.assert_allclose(found, [expected], rtol=1e-4)
 
@@ -68,18 +79,25 @@ def test_the_error_of_the_compass_is_found(tmp_path, monkeypatch):
 
 
 def test_missing_fixes_are_remembered_for_a_while(monkeypatch):
-    monkeypatch.setattr(nclt_fusion, "MEMORY", 4.0)  # each step counts a quarter, the earlier ones three
+    monkeypatch.setattr(
+        nclt_fusion, "MEMORY", 4.0
+    )  # each step counts a quarter, the earlier ones three
     lost = np.array([True, True, False, True])
     np.testing.assert_allclose(nclt_fusion.recently(lost), [1 / 4, 7 / 16, 21 / 64, 127 / 256])
 
 
 def test_a_session_is_held_out_of_all_that_is_fitted(monkeypatch):
     small, large = (nclt_fusion.SMALL,), (nclt_fusion.LARGE,)
-    anees = {(small, large, small): 7.0, (large, small, large): 1.0}  # by those searched on, judged on, compass fitted
+    anees = {
+        (small, large, small): 7.0,
+        (large, small, large): 1.0,
+    }  # by those searched on, judged on, compass fitted
     monkeypatch.setattr(nclt_fusion, "search", lambda name, size, tuned: (tuned, 0.0))
     monkeypatch.setattr(nclt_fusion, "CLASSICAL", {"any": (None, lambda theta, states: theta, 6)})
     monkeypatch.setattr(nclt_fusion, "sessions", lambda *names, states, tuned: (names, tuned))
-    monkeypatch.setattr(nclt_fusion, "judged", lambda method, params, on: Cell([0.0], anees=[anees[params, *on]]))
+    monkeypatch.setattr(
+        nclt_fusion, "judged", lambda method, params, on: Cell([0.0], anees=[anees[params, *on]])
+    )
     assert nclt_fusion.held_out("any", None) == {nclt_fusion.SMALL: 1.0, nclt_fusion.LARGE: 7.0}
 
 
@@ -125,5 +143,7 @@ def test_trajectories_drawn_anew_obey_f_and_h_with_noise_of_the_labels(labelled)
         distances = np.abs(np.asarray(found)[:, None] - noise).max(axis=-1)
         np.testing.assert_allclose(distances.min(axis=1), 0.0, atol=1e-3)
         picks.append(distances.argmin(axis=1))
-    assert all(len(set(picked.tolist())) == len(noise) for picked, noise in zip(picks, noises, strict=True))
+    assert all(
+        len(set(picked.tolist())) == len(noise) for picked, noise in zip(picks, noises, strict=True)
+    )
     assert (picks[0] != picks[1]).any()  # each by itself

@@ -54,7 +54,11 @@ def test_workloads_give_all_their_outputs(name):
 
 
 def test_workloads_of_one_model_agree(x64):
-    problem, own, shared = problem_of("W2", double=True), outputs_of("W2", double=True), outputs_of("W2s", double=True)
+    problem, own, shared = (
+        problem_of("W2", double=True),
+        outputs_of("W2", double=True),
+        outputs_of("W2s", double=True),
+    )
     both = outputs_of("W6", double=True)
     np.testing.assert_allclose(both.cov, own.cov, rtol=1e-10)
     np.testing.assert_allclose(both.smoothed_mean[:, -1], own.mean[:, -1], rtol=1e-10)
@@ -68,7 +72,9 @@ def test_workloads_of_one_model_agree(x64):
 def test_beliefs_that_other_libraries_start_from(x64):
     problem = problem_of("W2", double=True)
     F, _, Q, _ = matrices(problem)
-    np.testing.assert_allclose(first(problem).cov, F @ np.asarray(problem.priors.cov) @ F.T + Q, rtol=1e-12)
+    np.testing.assert_allclose(
+        first(problem).cov, F @ np.asarray(problem.priors.cov) @ F.T + Q, rtol=1e-12
+    )
 
 
 def test_filters_of_the_attractor_agree():
@@ -84,9 +90,27 @@ def test_the_plain_scan_of_a_network_computes_the_same():
 
 
 def test_command(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(bench_command, "pin", lambda core: core)  # would stay for the tests that follow
+    monkeypatch.setattr(
+        bench_command, "pin", lambda core: core
+    )  # would stay for the tests that follow
     file = tmp_path / "bench.json"
-    assert main(["bench", "--quick", "--workload", "W1,ekf", "--rounds", "2", "--core", "0", "--out", str(file)]) == 0
+    assert (
+        main(
+            [
+                "bench",
+                "--quick",
+                "--workload",
+                "W1,ekf",
+                "--rounds",
+                "2",
+                "--core",
+                "0",
+                "--out",
+                str(file),
+            ]
+        )
+        == 0
+    )
     document = json.loads(file.read_text())
     assert document["about"]["versions"]["jax"] == jax.__version__
     assert document["about"]["precision"] == "float32"
@@ -99,7 +123,9 @@ def test_command(tmp_path, monkeypatch, capsys):
     assert "W7" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system cannot keep a process on a core")
+@pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity"), reason="the system cannot keep a process on a core"
+)
 def test_pin():
     allowed = os.sched_getaffinity(0)
     try:
@@ -132,7 +158,9 @@ def test_only_what_agrees_is_timed():
         raise RuntimeError("no such thing")
 
     answers = {"kfjax": reference, "total": total, "wrong": wrong, "broken": broken, "some": some}
-    found = {name: Contender(lambda a=answer: a) for name, answer in answers.items()} | {"fails": Contender(fails)}
+    found = {name: Contender(lambda a=answer: a) for name, answer in answers.items()} | {
+        "fails": Contender(fails)
+    }
     skipped = {}
     rows, _ = checked("kalman", "float64", found, skipped)
     assert set(rows) == {"kfjax", "total", "some"}
@@ -141,7 +169,9 @@ def test_only_what_agrees_is_timed():
 
 
 def test_libraries_that_are_missing_have_a_reason(monkeypatch):
-    monkeypatch.setattr("importlib.metadata.version", lambda name: (_ for _ in ()).throw(ImportError(name)))
+    monkeypatch.setattr(
+        "importlib.metadata.version", lambda name: (_ for _ in ()).throw(ImportError(name))
+    )
     found, skipped = contenders(WORKLOADS["W2"], None, None, "float64")
     assert not found
     assert all(skipped[name] for name in ("dynamax", "smcjax", "pykalman"))
@@ -150,7 +180,9 @@ def test_libraries_that_are_missing_have_a_reason(monkeypatch):
 def test_targets_say_what_holds():
     def row(options, own, other):
         times = {"kfjax": own, "dynamax": other}
-        found = {name: {"ms": dict.fromkeys(("median", "minimum"), ms)} for name, ms in times.items()}
+        found = {
+            name: {"ms": dict.fromkeys(("median", "minimum"), ms)} for name, ms in times.items()
+        }
         found["kfjax"]["compile_s"] = [9.0, 3.0]
         return {"workload": "W2", "precision": "float64", "options": options, "contenders": found}
 
@@ -169,7 +201,11 @@ def test_the_parts_of_a_profile_compute_what_they_say(x64):
     np.testing.assert_allclose(quick_jit(subtracted)(problem).cov, whole.cov, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(quick_jit(profiles.only_means)(problem), whole.mean, rtol=1e-12)
     text = quick_jit(profiles.only_predictions).lower(problem).compile().as_text()
-    assert 1 <= profiles.kernels(text) < profiles.kernels(quick_jit(subtracted).lower(problem).compile().as_text())
+    assert (
+        1
+        <= profiles.kernels(text)
+        < profiles.kernels(quick_jit(subtracted).lower(problem).compile().as_text())
+    )
 
 
 def test_the_library_calls_of_a_loop_are_traced():
@@ -184,7 +220,9 @@ def test_the_library_calls_of_a_loop_are_traced():
 def test_what_calls_of_kernels_take():
     usual = {"ms": {"median": 4.0}, "kernels": 20}
     row = {"parts": {"kfjax": {"ms": {"median": 1.0}}}, "size": {"steps": 1000}}
-    assert profiles.calls_told(usual, row).endswith("calling its 20 kernels takes 75%, 150 ns each.")
+    assert profiles.calls_told(usual, row).endswith(
+        "calling its 20 kernels takes 75%, 150 ns each."
+    )
 
 
 def test_both_ways_of_small_algebra_agree(x64, monkeypatch):

@@ -73,7 +73,9 @@ PNG = b"\x89PNG\r\n\x1a\n"
 def here(folder, monkeypatch, tmp_path):
     """A folder of its own for the results, with earlier ones in it; and the data as the place to be."""
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(commands, "_picture", lambda comparison: PNG)  # one test draws; it takes a second
+    monkeypatch.setattr(
+        commands, "_picture", lambda comparison: PNG
+    )  # one test draws; it takes a second
     for name in ("compare.json", "compare.png", "est.npz"):
         (tmp_path / name).write_text("earlier")
     return tmp_path
@@ -114,7 +116,9 @@ def test_compare_on_data_with_truth(here, capsys, monkeypatch):
 
 
 def test_compare_without_truth_on_gaps_and_lengths(here, capsys):
-    written = compare(here, "--data", "gaps.npz", "--model", "models.py:make", "--filters", "kalman", "--json")
+    written = compare(
+        here, "--data", "gaps.npz", "--model", "models.py:make", "--filters", "kalman", "--json"
+    )
     (table,) = written["tables"]
     printed = capsys.readouterr()
     assert json.loads(printed.out) == written
@@ -143,7 +147,11 @@ def test_the_study_without_arguments_is_stated_and_has_wrong_models(here, capsys
     sizes = ("--trajectories", "10", "--steps", "10", "--filters", "extended")
     written = compare(here, *sizes)
     titles = [table["title"] for table in written["tables"]]
-    assert [title.partition(":")[0] for title in titles] == ["Matched", "Wrong dynamics", "Wrong noise"]
+    assert [title.partition(":")[0] for title in titles] == [
+        "Matched",
+        "Wrong dynamics",
+        "Wrong noise",
+    ]
     assert "10 trajectories of 10 steps, seed 0" in written["study"]
     assert all(title in capsys.readouterr().out for title in titles[:1])
     likelihoods = [table["rows"][0]["log_likelihood"]["value"] for table in written["tables"]]
@@ -170,32 +178,59 @@ def test_tuning_improves_what_is_reported(here, capsys):
     assert 1 / 800 < tuned["scales"]["R"] < 1 / 200
     np.testing.assert_allclose(tuned["R"], [[0.04 * 400 * tuned["scales"]["R"]]], rtol=1e-5)
     assert table["settings"]["skip"] == 160
-    assert "test part one trajectory of 200 steps, from step 161 on" in " ".join(capsys.readouterr().out.split())
+    assert "test part one trajectory of 200 steps, from step 161 on" in " ".join(
+        capsys.readouterr().out.split()
+    )
 
 
 def test_filter_writes_what_run_and_smooth_give(here, capsys):
     out = here / "est.npz"
-    arguments = ("--data", "gaps.npz", "--model", "models.py:model", "--filter", "kalman", "--smooth", "--x64")
+    arguments = (
+        "--data",
+        "gaps.npz",
+        "--model",
+        "models.py:model",
+        "--filter",
+        "kalman",
+        "--smooth",
+        "--x64",
+    )
     assert main(["filter", *arguments, "--out", str(out)]) == 0
     assert not jax.config.jax_enable_x64
     assert "smoothed_cov [10, 30, 2, 2]" in capsys.readouterr().out
     written = np.load(out)
-    assert sorted(written) == ["cov", "length", "log_likelihood", "mean", "smoothed_cov", "smoothed_mean"]
+    assert sorted(written) == [
+        "cov",
+        "length",
+        "log_likelihood",
+        "mean",
+        "smoothed_cov",
+        "smoothed_mean",
+    ]
     with jax.enable_x64(True):
         model = kf.systems.constant_velocity(dt=0.5, q_std=0.3, r_std=0.2)
         given = np.load("gaps.npz")
         data = Dataset(given["obs"], length=given["length"])
         est = jax.vmap(lambda one: run_trajectory(kf.kalman(), model, one)[1])(data)
-        smoothed = jax.vmap(lambda e, T: kf.smooth(kf.kalman(), model, e, length=T))(est, given["length"])
+        smoothed = jax.vmap(lambda e, T: kf.smooth(kf.kalman(), model, e, length=T))(
+            est, given["length"]
+        )
     expected = {"mean": est.mean, "cov": est.cov, "log_likelihood": est.log_likelihood}
-    expected |= {"smoothed_mean": smoothed.mean, "smoothed_cov": smoothed.cov, "length": given["length"]}
+    expected |= {
+        "smoothed_mean": smoothed.mean,
+        "smoothed_cov": smoothed.cov,
+        "length": given["length"],
+    }
     for name, value in expected.items():
         assert written[name].dtype in (np.float64, np.int32)
         np.testing.assert_allclose(written[name], value, rtol=1e-9, atol=1e-12)
 
 
 def test_notes_are_one_line(here, capsys):
-    assert main(["filter", "--data", "extra.npz", "--model", "models.py:model", "--filter", "kalman"]) == 2
+    assert (
+        main(["filter", "--data", "extra.npz", "--model", "models.py:model", "--filter", "kalman"])
+        == 2
+    )
     note, error = capsys.readouterr().err.splitlines()
     assert note.startswith("kfjax: note: extra.npz: not used: note")
     assert error.startswith("kfjax: error: ")
@@ -206,9 +241,21 @@ BAD = {
     # the model
     ("compare", "--data", "good.npz"): "got --data without --model",
     ("compare", *ON_GOOD, "none.py:model"): "there is no model file none.py",
-    ("compare", *ON_GOOD, "models.py"): "without the name of a model; expected one of driven, fails, loose",
-    ("compare", *ON_GOOD, "models.py:modle"): "has no 'modle'; expected one of .* Did you mean 'model'",
-    ("compare", *ON_GOOD, "models.py:number"): "number is or gives int; expected a kfjax.StateSpaceModel",
+    (
+        "compare",
+        *ON_GOOD,
+        "models.py",
+    ): "without the name of a model; expected one of driven, fails, loose",
+    (
+        "compare",
+        *ON_GOOD,
+        "models.py:modle",
+    ): "has no 'modle'; expected one of .* Did you mean 'model'",
+    (
+        "compare",
+        *ON_GOOD,
+        "models.py:number",
+    ): "number is or gives int; expected a kfjax.StateSpaceModel",
     ("compare", *ON_GOOD, "models.py:fails"): "fails\\(\\) failed \\(ZeroDivisionError, line 16",
     ("compare", *ON_GOOD, "models.py:lopsided"): "Q is not symmetric",
     ("compare", *ON_GOOD, "broken.py:model"): "broken.py cannot be run \\(NameError, line 2",
@@ -218,10 +265,28 @@ BAD = {
     # the data
     ("compare", "--data", "none.npz", "--model", "models.py:model"): "no file or folder none.npz",
     ("compare", "--data", "text.npz", "--model", "models.py:model"): "text.npz cannot be read",
-    ("compare", "--data", "no_obs.npz", "--model", "models.py:model"): "got the keys observations; expected obs",
-    ("compare", "--data", "no_steps.npz", "--model", "models.py:model"): "expected \\[N, T, m\\], none of them 0",
+    (
+        "compare",
+        "--data",
+        "no_obs.npz",
+        "--model",
+        "models.py:model",
+    ): "got the keys observations; expected obs",
+    (
+        "compare",
+        "--data",
+        "no_steps.npz",
+        "--model",
+        "models.py:model",
+    ): "expected \\[N, T, m\\], none of them 0",
     ("compare", "--data", "transposed.npz", "--model", "models.py:model"): "It looks transposed",
-    ("compare", "--data", "wide.npz", "--model", "models.py:model"): "expected \\[T, m\\] with m = 1",
+    (
+        "compare",
+        "--data",
+        "wide.npz",
+        "--model",
+        "models.py:model",
+    ): "expected \\[T, m\\] with m = 1",
     (
         "compare",
         "--data",
@@ -229,12 +294,35 @@ BAD = {
         "--model",
         "models.py:model",
     ): "state has 4 components .* 2; expected",
-    ("compare", "--data", "inputs.npz", "--model", "models.py:pushed"): "shape \\(2,\\); expected \\(3,\\)",
-    ("compare", "--data", "inputs.npz", "--model", "models.py:driven"): "cannot be evaluated on the data \\(TypeError",
-    ("compare", "--data", "short_inputs.npz", "--model", "models.py:model"): "expected 10 trajectories of 30 steps",
+    (
+        "compare",
+        "--data",
+        "inputs.npz",
+        "--model",
+        "models.py:pushed",
+    ): "shape \\(2,\\); expected \\(3,\\)",
+    (
+        "compare",
+        "--data",
+        "inputs.npz",
+        "--model",
+        "models.py:driven",
+    ): "cannot be evaluated on the data \\(TypeError",
+    (
+        "compare",
+        "--data",
+        "short_inputs.npz",
+        "--model",
+        "models.py:model",
+    ): "expected 10 trajectories of 30 steps",
     ("compare", *GOOD, "--split", "test"): "has no parts",
     # the choices
-    ("compare", *GOOD, "--filters", "kalman,unscneted"): "unknown filter 'unscneted'; .* Did you mean 'unscented'",
+    (
+        "compare",
+        *GOOD,
+        "--filters",
+        "kalman,unscneted",
+    ): "unknown filter 'unscneted'; .* Did you mean 'unscented'",
     ("compare", "--system", "lorentz"): "'lorentz'; expected one of .* Did you mean 'lorenz'",
     ("compare", *GOOD, "--system", "toy"): "got --system with --data",
     ("compare", *GOOD, "--components", "0,2"): "expected numbers from 0 to 1",
@@ -245,13 +333,27 @@ BAD = {
     ("compare", "--steps", "0"): "expected a whole number of at least 1",
     ("compare", "--split", "test"): "got --split without --data",
     ("compare", *GOOD, "--filters", "kalman", "--out", "good.npz"): "cannot write into good.npz",
-    ("compare", "--data", "gaps.npz", "--model", "models.py:model", "--components", "0"): "have no true states",
+    (
+        "compare",
+        "--data",
+        "gaps.npz",
+        "--model",
+        "models.py:model",
+        "--components",
+        "0",
+    ): "have no true states",
     ("compare", "--nonsense"): "unrecognized arguments: --nonsense",
     ("comprae",): "invalid choice: 'comprae'",
     (): "required: COMMAND",
     ("filter", *GOOD): "one of the arguments --filter --load is required",
     ("filter", *GOOD, "--filter", "kalmann"): "Did you mean 'kalman'",
-    ("filter", *ON_GOOD, "models.py:pendulum", "--filter", "kalman"): "the model has a nonlinear f or h",
+    (
+        "filter",
+        *ON_GOOD,
+        "models.py:pendulum",
+        "--filter",
+        "kalman",
+    ): "the model has a nonlinear f or h",
     ("filter", *GOOD, "--filter", "kalman", "--out", "."): "is a folder; expected a file",
 }
 
@@ -275,8 +377,12 @@ def failing(error):
     return fail
 
 
-@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt(), 130), (ValueError("no picture"), 2)])
-def test_what_goes_wrong_at_the_end_leaves_earlier_files_too(here, monkeypatch, capsys, error, status):
+@pytest.mark.parametrize(
+    ("error", "status"), [(KeyboardInterrupt(), 130), (ValueError("no picture"), 2)]
+)
+def test_what_goes_wrong_at_the_end_leaves_earlier_files_too(
+    here, monkeypatch, capsys, error, status
+):
     monkeypatch.setattr(commands, "_picture", failing(error))
     assert main(["compare", *GOOD, "--filters", "kalman", "--out", str(here)]) == status
     assert len(capsys.readouterr().err.splitlines()) == 1
@@ -285,7 +391,9 @@ def test_what_goes_wrong_at_the_end_leaves_earlier_files_too(here, monkeypatch, 
 
 def test_in_a_process_of_its_own(here):
     def run(*arguments):
-        return subprocess.run([sys.executable, "-m", "kfjax", *arguments], capture_output=True, text=True, check=False)
+        return subprocess.run(
+            [sys.executable, "-m", "kfjax", *arguments], capture_output=True, text=True, check=False
+        )
 
     done = run("filter", *GOOD, "--filter", "kalman", "--out", str(here / "new" / "est.npz"))
     assert (done.returncode, done.stderr) == (0, "")
@@ -303,15 +411,31 @@ def test_help_tells_all(capsys, command):
 
 
 def test_published_linear_set(here, shared_data):
-    data, model = shared_data / "kalmannet" / "lin2x2_v0_r20_T100.npz", BENCHMARKS / "kalmannet_linear.py"
-    arguments = ("--data", str(data), "--model", f"{model}:LIN2X2_V0_R20", "--filters", "kalman", "--x64")
+    data, model = (
+        shared_data / "kalmannet" / "lin2x2_v0_r20_T100.npz",
+        BENCHMARKS / "kalmannet_linear.py",
+    )
+    arguments = (
+        "--data",
+        str(data),
+        "--model",
+        f"{model}:LIN2X2_V0_R20",
+        "--filters",
+        "kalman",
+        "--x64",
+    )
     (table,) = compare(here, *arguments)["tables"]
     assert abs(table["rows"][0]["mse_db"]["value"] + 21.903) < 0.005
     assert table["settings"]["dtype"] == "float64"
 
 
 def test_range_only_localisation(here, shared_data):
-    arguments = ("--data", str(shared_data / "indoor_uwb"), "--model", f"{BENCHMARKS / 'indoor_uwb.py'}:model")
+    arguments = (
+        "--data",
+        str(shared_data / "indoor_uwb"),
+        "--model",
+        f"{BENCHMARKS / 'indoor_uwb.py'}:model",
+    )
     (table,) = compare(here, *arguments, "--components", "0,1", "--filters", "unscented")["tables"]
     assert table["rmse"]["unscented"]["value"] < 0.15  # metres, per axis
     assert table["rows"][0]["failed"] == 0

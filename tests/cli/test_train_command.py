@@ -97,12 +97,16 @@ def test_the_validation_figure_is_that_of_what_was_saved(trained):
     model = kf.systems.constant_velocity(dt=0.5, q_std=0.3, r_std=0.2)
     parts = read_parts("data.npz")
     loaded = load_trained(trained, model, 1)
-    means = jax.vmap(lambda one: run_trajectory(loaded.filter, loaded.params, one)[1].mean)(parts.validation)
+    means = jax.vmap(lambda one: run_trajectory(loaded.filter, loaded.params, one)[1].mean)(
+        parts.validation
+    )
     error = 10 * np.log10(np.mean((means - parts.validation.state) ** 2))
     said = json.loads((trained / "training.json").read_text())["validation_db"]["corrected_gain"]
     assert abs(error - said) < 1e-3
     with jax.enable_x64(True):
-        double = load_trained(trained, kf.systems.constant_velocity(dt=0.5, q_std=0.3, r_std=0.2), 1).params
+        double = load_trained(
+            trained, kf.systems.constant_velocity(dt=0.5, q_std=0.3, r_std=0.2), 1
+        ).params
     same = jax.tree.map(np.array_equal, double.network, loaded.params.network)
     assert all(jax.tree.leaves(same))
     assert {leaf.dtype for leaf in jax.tree.leaves(double.network)} == {np.dtype("float64")}
@@ -119,7 +123,10 @@ def test_compare_takes_a_trained_filter_and_hides_what_it_was_trained_on(trained
     assert "another design model" not in capsys.readouterr().err
     arguments = ("--data", "data.npz", "--model", "models.py:precise", *load)
     assert main(["compare", *arguments]) == 0
-    assert "trained with another design model than this one (models.py:model)" in capsys.readouterr().err
+    assert (
+        "trained with another design model than this one (models.py:model)"
+        in capsys.readouterr().err
+    )
 
 
 def test_filter_takes_a_trained_filter(trained, tmp_path):
@@ -132,7 +139,16 @@ def test_filter_takes_a_trained_filter(trained, tmp_path):
 
 
 def test_several_runs_without_true_states(tmp_path):
-    arguments = ("--data", "unlabelled.npz", "--model", "models.py:model", "--seeds", "2", "--steps", "4")
+    arguments = (
+        "--data",
+        "unlabelled.npz",
+        "--model",
+        "models.py:model",
+        "--seeds",
+        "2",
+        "--steps",
+        "4",
+    )
     about = train(tmp_path / "a", *arguments, name="kalman_net_1")
     assert about["loss"] == "innovation"
     assert len(about["runs"]["validation"]) == 2
@@ -145,7 +161,9 @@ def test_one_long_record_is_split_in_time_and_trained_in_windows(tmp_path, capsy
     arguments = ("--data", "long.npz", "--model", "models.py:model", "--steps", "6", "--x64")
     about = train(tmp_path / "a", *arguments, name="recurrent")
     with jax.enable_x64(True):
-        loaded = load_trained(tmp_path / "a", kf.systems.constant_velocity(dt=0.5, q_std=0.3, r_std=0.2), 1)
+        loaded = load_trained(
+            tmp_path / "a", kf.systems.constant_velocity(dt=0.5, q_std=0.3, r_std=0.2), 1
+        )
         assert loaded.params.constants["x"]["spread"].tolist() == about["constants"]["x"]["spread"]
     assert about["dtype"] == "float64"
     assert about["history"]["step"][-1] == 6
@@ -156,12 +174,22 @@ def test_compare_trains_on_other_trajectories(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(recipes, "QUICK", recipes.QUICK._replace(steps=4, reports=1))
     seen, train_learned = [], recipes.train_learned
     monkeypatch.setattr(recipes, "train_learned", lambda *a: seen.append(a[2]) or train_learned(*a))
-    sizes = ("--system", "constant_velocity", "--trajectories", "4", "--steps", "12", "--filters", "kalman")
+    sizes = (
+        "--system",
+        "constant_velocity",
+        "--trajectories",
+        "4",
+        "--steps",
+        "12",
+        "--filters",
+        "kalman",
+    )
     assert main(["compare", *sizes, "--learned", "kalman_net", "--out", str(tmp_path)]) == 0
     (table,) = json.loads((tmp_path / "compare.json").read_text())["tables"]
     assert [row["name"] for row in table["rows"]] == ["kalman", "kalman_net, learned"]
-    assert "trained (mse) by 4 steps on trajectories of 12, from 4 training trajectories" in " ".join(
-        capsys.readouterr().out.split()
+    assert (
+        "trained (mse) by 4 steps on trajectories of 12, from 4 training trajectories"
+        in " ".join(capsys.readouterr().out.split())
     )
     (parts,) = seen
     shown = [part.obs.tobytes() for part in parts[:3]]
@@ -174,18 +202,49 @@ def test_stages_share_the_steps():
     losses = [kf.training.mse(kf.kalman()), kf.training.nll(kf.kalman())]
     longer = parts._replace(train=kf.data.whole_windows(parts.train, 50))
     for data, names, steps in ((parts, losses, (5, 5)), (longer, [losses[0], *losses], (4, 3, 3))):
-        stages = recipes._stages(losses, data, kf.systems.constant_velocity(), recipes.Settings(steps=10))
+        stages = recipes._stages(
+            losses, data, kf.systems.constant_velocity(), recipes.Settings(steps=10)
+        )
         assert [stage["loss"] for stage in stages] == names
         assert tuple(stage["steps"] for stage in stages) == steps
 
 
 BAD = {
-    ("train", *DATA, "--filter", "kalmannet"): "unknown learned filter 'kalmannet'; .* Did you mean 'kalman_net'",
+    (
+        "train",
+        *DATA,
+        "--filter",
+        "kalmannet",
+    ): "unknown learned filter 'kalmannet'; .* Did you mean 'kalman_net'",
     ("train", *DATA, "--filter", "kalman_net", "--loss", "nll"): "kalman_net has no covariance",
     ("train", *DATA, "--filter", "kalman_net", "--split", "test"): "all parts are used",
-    ("train", *DATA, "--filter", "kalman_net", "--learning-rate", "0"): "expected a positive number",
-    ("train", "--data", "data.npz", "--model", "models.py:lorenz", "--filter", "kalman_net"): "with m = 3",
-    ("train", "--data", "unlabelled.npz", *DATA[2:], "--filter", "kalman_net", "--loss", "mse"): "has no true states",
+    (
+        "train",
+        *DATA,
+        "--filter",
+        "kalman_net",
+        "--learning-rate",
+        "0",
+    ): "expected a positive number",
+    (
+        "train",
+        "--data",
+        "data.npz",
+        "--model",
+        "models.py:lorenz",
+        "--filter",
+        "kalman_net",
+    ): "with m = 3",
+    (
+        "train",
+        "--data",
+        "unlabelled.npz",
+        *DATA[2:],
+        "--filter",
+        "kalman_net",
+        "--loss",
+        "mse",
+    ): "has no true states",
     ("compare", *DATA, "--load", "nowhere"): "no training.json in it; .* Name its --out folder",
     (
         "compare",

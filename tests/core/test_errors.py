@@ -19,7 +19,9 @@ def model(F=((1.0, 1.0), (0.0, 1.0)), H=((1.0, 0.0),), Q=EYE, R=((1.0,),), prior
     return kf.linear_gaussian(F, H, Q, R, prior, B)
 
 
-def bent(f=lambda x, u: jnp.sin(x), h=lambda x, u: x[:1], Q=EYE, R=((1.0,),), prior=PRIOR, **fields):
+def bent(
+    f=lambda x, u: jnp.sin(x), h=lambda x, u: x[:1], Q=EYE, R=((1.0,),), prior=PRIOR, **fields
+):
     return kf.StateSpaceModel(f, h, Q, R, prior, **fields)
 
 
@@ -42,12 +44,18 @@ def of_two_inputs(x, u):
 NAN = np.full((T, 1), np.nan)
 
 MODELS = {
-    "prior": (lambda: model(prior=np.zeros(2)), r"prior is ndarray; expected kf\.Gaussian\(mean \[n\], cov \[n, n\]\)"),
+    "prior": (
+        lambda: model(prior=np.zeros(2)),
+        r"prior is ndarray; expected kf\.Gaussian\(mean \[n\], cov \[n, n\]\)",
+    ),
     "prior shapes": (
         lambda: model(prior=(np.zeros(3), EYE)),
         r"prior has mean \(3,\) and cov \(2, 2\); expected \[n\] and \[n, n\].*jax\.vmap",
     ),
-    "Q shape": (lambda: model(Q=np.eye(3)), r"Q has shape \(3, 3\); expected \(2, 2\), as prior\.cov"),
+    "Q shape": (
+        lambda: model(Q=np.eye(3)),
+        r"Q has shape \(3, 3\); expected \(2, 2\), as prior\.cov",
+    ),
     "Q scalar": (lambda: model(Q=0.1), r"Q has shape \(\); expected \(2, 2\)"),
     "Q missing": (lambda: model(Q=None), "Q is None; expected a covariance"),
     "R shape": (lambda: model(R=[1.0]), r"R has shape \(1,\); expected \[m, m\]"),
@@ -55,30 +63,66 @@ MODELS = {
         lambda: model(Q=[[1.0, 0.5], [0.0, 1.0]]),
         r"Q is not symmetric \(largest difference 0\.5\); expected a covariance\. Use \(C \+ C\.T\) / 2",
     ),
-    "indefinite R": (lambda: model(R=[[-1.0]]), r"R is indefinite \(smallest eigenvalue -1\); expected .* Check signs"),
+    "indefinite R": (
+        lambda: model(R=[[-1.0]]),
+        r"R is indefinite \(smallest eigenvalue -1\); expected .* Check signs",
+    ),
     "indefinite P0": (
         lambda: model(prior=(np.zeros(2), [[1.0, 2.0], [2.0, 1.0]])),
         r"prior\.cov is indefinite \(smallest eigenvalue -1\); expected a covariance",
     ),
-    "a negative variance beside a large one": (lambda: model(Q=np.diag([1e6, -0.5])), r"Q is indefinite .*-0\.5"),
-    "NaN in Q": (lambda: model(Q=np.full((2, 2), np.nan)), "Q has NaN or infinite entries; expected finite"),
-    "NaN in the mean": (lambda: model(prior=([0.0, np.nan], EYE)), r"prior\.mean has NaN .*; expected finite"),
-    "a matrix for f": (lambda: bent(f=EYE), r"f is ndarray; expected a function of \(x, u\)\. .*kf\.Linear\(A\)"),
+    "a negative variance beside a large one": (
+        lambda: model(Q=np.diag([1e6, -0.5])),
+        r"Q is indefinite .*-0\.5",
+    ),
+    "NaN in Q": (
+        lambda: model(Q=np.full((2, 2), np.nan)),
+        "Q has NaN or infinite entries; expected finite",
+    ),
+    "NaN in the mean": (
+        lambda: model(prior=([0.0, np.nan], EYE)),
+        r"prior\.mean has NaN .*; expected finite",
+    ),
+    "a matrix for f": (
+        lambda: bent(f=EYE),
+        r"f is ndarray; expected a function of \(x, u\)\. .*kf\.Linear\(A\)",
+    ),
     "a mask among the leaves": (
         lambda: bent(f=Partial(lambda mask, x, u: x, np.array([True]))),
         r"got a leaf of type bool; expected real numbers\. Keep masks.*functools\.partial",
     ),
-    "complex numbers": (lambda: model(Q=1j * EYE), "got a leaf of type complex128; expected real numbers"),
+    "complex numbers": (
+        lambda: model(Q=1j * EYE),
+        "got a leaf of type complex128; expected real numbers",
+    ),
     "half a space": (
         lambda: bent(retract=jnp.add),
         "got one of state_difference and retract; expected both or neither",
     ),
-    "A of f": (lambda: model(F=np.eye(3)), r"f = Linear with A of shape \(3, 3\); expected \(2, 2\), given Q, R and"),
-    "A of h": (lambda: model(H=np.eye(2)), r"h = Linear with A of shape \(2, 2\); expected \(1, 2\), given Q, R and"),
-    "axes of A": (lambda: kf.Linear([1.0, 2.0]), r"A has shape \(2,\); expected 2 axes \(\[k, n\]\)\. Reshape it"),
-    "rows of B": (lambda: kf.Linear(EYE, B=np.ones((3, 1))), "B has 3 rows; expected 2, as many as A"),
-    "replace": (lambda: model().replace(q=EYE), "got q; expected fields among Q, R, difference, f, h"),
-    "axes": (lambda: kf.StateSpaceModel.axes(q=0), "got q; expected fields among Q, R, difference, f, h"),
+    "A of f": (
+        lambda: model(F=np.eye(3)),
+        r"f = Linear with A of shape \(3, 3\); expected \(2, 2\), given Q, R and",
+    ),
+    "A of h": (
+        lambda: model(H=np.eye(2)),
+        r"h = Linear with A of shape \(2, 2\); expected \(1, 2\), given Q, R and",
+    ),
+    "axes of A": (
+        lambda: kf.Linear([1.0, 2.0]),
+        r"A has shape \(2,\); expected 2 axes \(\[k, n\]\)\. Reshape it",
+    ),
+    "rows of B": (
+        lambda: kf.Linear(EYE, B=np.ones((3, 1))),
+        "B has 3 rows; expected 2, as many as A",
+    ),
+    "replace": (
+        lambda: model().replace(q=EYE),
+        "got q; expected fields among Q, R, difference, f, h",
+    ),
+    "axes": (
+        lambda: kf.StateSpaceModel.axes(q=0),
+        "got q; expected fields among Q, R, difference, f, h",
+    ),
     "with_model": (
         lambda: kf.with_model({"a": 1.0}, Q=EYE),
         "params is dict; expected one that holds a StateSpaceModel",
@@ -94,11 +138,26 @@ RUNS = {
         lambda: run(np.zeros((1, T))),
         rf"run: ys has shape \(1, {T}\); expected \[T, m\] with m = 1, as h returns\. It looks transposed: pass ys\.T",
     ),
-    "one axis": (lambda: run(np.zeros(T)), rf"ys has shape \({T},\); expected .* Pass ys\[:, None\]"),
-    "a batch": (lambda: run(np.zeros((5, T, 1))), r"ys has shape \(5, 4, 1\); expected .* jax\.vmap"),
-    "channels": (lambda: run(np.zeros((T, 3))), r"ys has shape \(4, 3\); expected \[T, m\] with m = 1.* Reshape"),
-    "T = 0": (lambda: run(np.zeros((0, 1))), r"ys has shape \[\(0, 1\)\]; expected \[T, m\] with T at least 1"),
-    "NaN": (lambda: run(NAN), r"ys has NaN where it counts as observed; expected numbers\. .*kf\.split_missing\(ys\)"),
+    "one axis": (
+        lambda: run(np.zeros(T)),
+        rf"ys has shape \({T},\); expected .* Pass ys\[:, None\]",
+    ),
+    "a batch": (
+        lambda: run(np.zeros((5, T, 1))),
+        r"ys has shape \(5, 4, 1\); expected .* jax\.vmap",
+    ),
+    "channels": (
+        lambda: run(np.zeros((T, 3))),
+        r"ys has shape \(4, 3\); expected \[T, m\] with m = 1.* Reshape",
+    ),
+    "T = 0": (
+        lambda: run(np.zeros((0, 1))),
+        r"ys has shape \[\(0, 1\)\]; expected \[T, m\] with T at least 1",
+    ),
+    "NaN": (
+        lambda: run(NAN),
+        r"ys has NaN where it counts as observed; expected numbers\. .*kf\.split_missing\(ys\)",
+    ),
     "a mask too long": (
         lambda: run(observed=np.ones(T + 1, bool)),
         r"observed has shape \(5,\); expected a leading axis of 4 steps",
@@ -131,8 +190,14 @@ RUNS = {
         lambda: run(us=np.zeros((T, 3)), params=model(B=EYE)),
         r"input u has shape \(3,\); expected \(2,\), the columns of B",
     ),
-    "a length beyond the end": (lambda: run(length=T + 1), "length is 5; expected 0 to 4, the number of steps"),
-    "lengths": (lambda: run(length=np.array([1, 2])), r"length is \[1 2\]; expected one integer\. .*jax\.vmap"),
+    "a length beyond the end": (
+        lambda: run(length=T + 1),
+        "length is 5; expected 0 to 4, the number of steps",
+    ),
+    "lengths": (
+        lambda: run(length=np.array([1, 2])),
+        r"length is \[1 2\]; expected one integer\. .*jax\.vmap",
+    ),
     "initial and key": (
         lambda: run(initial=state(), key=jax.random.key(0)),
         r"got both initial and key; expected one\. .*drop key",
@@ -141,7 +206,10 @@ RUNS = {
         lambda: run(initial=state(3)),
         r"mean of shape \(3,\) and float32; expected \(2,\) and float32, as the prior.* Start from filter\.init",
     ),
-    "initial dtype": (lambda: run(initial=state(dtype=np.float16)), r"\(2,\) and float16; expected \(2,\) and float32"),
+    "initial dtype": (
+        lambda: run(initial=state(dtype=np.float16)),
+        r"\(2,\) and float16; expected \(2,\) and float32",
+    ),
     "no parentheses": (
         lambda: run(filter=kf.unscented),
         r"run: filter is unscented; expected a kfjax\.Filter\. Call its constructor, as in kf\.extended\(\)",
@@ -181,12 +249,18 @@ OTHERS = {
         lambda: kf.step(kf.extended(), model(), state(), np.zeros(2)),
         r"step: ys has shape \(1, 2\); expected \[T, m\] with m = 1",
     ),
-    "step NaN": (lambda: kf.step(kf.extended(), model(), state(), [np.nan]), "step: ys has NaN where it counts"),
+    "step NaN": (
+        lambda: kf.step(kf.extended(), model(), state(), [np.nan]),
+        "step: ys has NaN where it counts",
+    ),
     "step state": (
         lambda: kf.step(kf.extended(), model(), state(3), [0.0]),
         r"step: the state has a mean of shape \(3,\) .*expected \(2,\)",
     ),
-    "forecast without steps": (lambda: kf.forecast(kf.extended(), model(), state()), "expected one number of steps"),
+    "forecast without steps": (
+        lambda: kf.forecast(kf.extended(), model(), state()),
+        "expected one number of steps",
+    ),
     "forecast of no steps": (
         lambda: kf.forecast(kf.extended(), model(), state(), steps=0),
         r"got steps=0 .*; expected one number of steps, at least 1\. Pass steps=",
@@ -199,7 +273,10 @@ OTHERS = {
         lambda: kf.forecast(kf.extended(), model(), estimate(), steps=2),
         r"forecast: the state has a mean of shape \(4, 2\) .*final state of a run",
     ),
-    "simulate": (lambda: kf.simulate(jax.random.key(0), model()), "expected one number of steps, at least 1"),
+    "simulate": (
+        lambda: kf.simulate(jax.random.key(0), model()),
+        "expected one number of steps, at least 1",
+    ),
     "smooth without a rule": (
         lambda: kf.smooth(kf.extended()._replace(rule=None), model(), estimate()),
         r"smooth: the filter has no moment rule .*; expected a Gaussian filter such as kf\.extended\(\)",
@@ -216,7 +293,10 @@ OTHERS = {
         lambda: kf.smooth(kf.extended(), model(B=EYE), estimate(), np.zeros((3, 2))),
         r"smooth: us has shape \(3, 2\); expected a leading axis of 4 steps",
     ),
-    "smooth without parentheses": (lambda: kf.smooth(kf.extended, model(), estimate()), "smooth: filter is extended"),
+    "smooth without parentheses": (
+        lambda: kf.smooth(kf.extended, model(), estimate()),
+        "smooth: filter is extended",
+    ),
     "impute shapes": (
         lambda: kf.impute(kf.extended(), model(), estimate(), np.zeros((3, 1)), np.ones(3, bool)),
         r"impute: ys is \(3, 1\) and observed \(3,\) for 4 estimates; expected \[T, m\], and \[T\] or \[T, m\]",
@@ -229,17 +309,35 @@ OTHERS = {
         lambda: kf.time_steps([0.0, 2.0, 1.0], start=0.0),
         r"got a step of -1 at index 2; expected times that do not decrease.* Sort the data",
     ),
-    "start after the first time": (lambda: kf.time_steps([1.0], start=2.0), "got a step of -1 at index 0"),
-    "NaN among times": (lambda: kf.time_steps([0.0, np.nan], start=0.0), "got a step of nan at index 1"),
-    "shape of times": (lambda: kf.time_steps(np.zeros((2, 2)), 0.0), r"times has shape \(2, 2\); expected \[T\]"),
+    "start after the first time": (
+        lambda: kf.time_steps([1.0], start=2.0),
+        "got a step of -1 at index 0",
+    ),
+    "NaN among times": (
+        lambda: kf.time_steps([0.0, np.nan], start=0.0),
+        "got a step of nan at index 1",
+    ),
+    "shape of times": (
+        lambda: kf.time_steps(np.zeros((2, 2)), 0.0),
+        r"times has shape \(2, 2\); expected \[T\]",
+    ),
     "dates": (
         lambda: kf.time_steps(np.array(["2024-01-01"], "datetime64[s]"), 0.0),
         r"times has dtype datetime64\[s\]; expected numbers\. Convert dates to seconds",
     ),
-    "van_loan shapes": (lambda: kf.van_loan(EYE, np.eye(3), 1.0), r"A is \(2, 2\) and diffusion \(3, 3\); expected"),
+    "van_loan shapes": (
+        lambda: kf.van_loan(EYE, np.eye(3), 1.0),
+        r"A is \(2, 2\) and diffusion \(3, 3\); expected",
+    ),
     "van_loan diffusion": (lambda: kf.van_loan(EYE, -EYE, 1.0), "diffusion is indefinite"),
-    "van_loan B": (lambda: kf.van_loan(EYE, EYE, 1.0, B=np.ones(2)), r"B has shape \(2,\); expected \(2, p\)"),
-    "van_loan dt": (lambda: kf.van_loan(EYE, EYE, -1.0), r"dt is -1\.0; expected a step of at least 0"),
+    "van_loan B": (
+        lambda: kf.van_loan(EYE, EYE, 1.0, B=np.ones(2)),
+        r"B has shape \(2,\); expected \(2, p\)",
+    ),
+    "van_loan dt": (
+        lambda: kf.van_loan(EYE, EYE, -1.0),
+        r"dt is -1\.0; expected a step of at least 0",
+    ),
     "an array in a constructor": (
         lambda: kf.unscented(jnp.ones(())),
         r"unscented: alpha is or holds an array; expected a plain number .*Put arrays in params",

@@ -31,12 +31,18 @@ def test_nonlinear_filters_are_the_kalman_filter_on_a_linear_model(x64):
         chex.assert_trees_all_close(outputs(name, "linear"), expected, **tight)
 
 
-@pytest.mark.parametrize("rule", [moments.Unscented(), moments.Cubature(), moments.GaussHermite(2)], ids=str)
+@pytest.mark.parametrize(
+    "rule", [moments.Unscented(), moments.Cubature(), moments.GaussHermite(2)], ids=str
+)
 def test_sigma_points_are_exact_for_linear_functions_they_cannot_see_through(x64, rule):
     model, ys = case("kalman", "linear").params, case("kalman", "linear").ys[:, :1]
     A = np.array([[1.0, 0.3], [-0.2, 0.9]])
-    model = kf.linear_gaussian(A, [[1.0, 0.5]], [[0.1, 0.02], [0.02, 0.2]], [[0.3]], (np.ones(2), np.eye(2)))
-    opaque = model.replace(f=Partial(hidden_product, model.f.A), h=Partial(hidden_product, model.h.A))
+    model = kf.linear_gaussian(
+        A, [[1.0, 0.5]], [[0.1, 0.02], [0.02, 0.2]], [[0.3]], (np.ones(2), np.eye(2))
+    )
+    opaque = model.replace(
+        f=Partial(hidden_product, model.f.A), h=Partial(hidden_product, model.h.A)
+    )
 
     def estimates(filter, params, observed):
         filtered = kf.run(filter, params, ys, observed=observed)[1]
@@ -45,14 +51,19 @@ def test_sigma_points_are_exact_for_linear_functions_they_cannot_see_through(x64
     estimates = quick_jit(estimates, static_argnums=0)
     observed = np.array([True, True, False, True, True, True])
     expected = estimates(kf.kalman(), model, observed)
-    chex.assert_trees_all_close(estimates(kf.gaussian_filter(rule), opaque, observed), expected, **tight)
+    chex.assert_trees_all_close(
+        estimates(kf.gaussian_filter(rule), opaque, observed), expected, **tight
+    )
 
 
 # moment rules
 
 
 def test_cubature_is_unscented_with_a_centre_of_weight_zero(x64):
-    belief, space = kf.Gaussian(jnp.array([0.3, -0.2]), jnp.array([[0.5, 0.2], [0.2, 0.4]])), kf.spaces.EUCLIDEAN
+    belief, space = (
+        kf.Gaussian(jnp.array([0.3, -0.2]), jnp.array([[0.5, 0.2], [0.2, 0.4]])),
+        kf.spaces.EUCLIDEAN,
+    )
     fn = lambda x: jnp.stack([x[0] * jnp.exp(x[1]), jnp.sin(x[0]) + x[1] ** 2])  # noqa: E731
     K = jnp.array([[0.3, 0.1], [-0.2, 0.4]])
 
@@ -61,7 +72,9 @@ def test_cubature_is_unscented_with_a_centre_of_weight_zero(x64):
         mean, cov, cross, residual = rule(fn, belief, space, space)
         return mean, cov, cross, residual(K)
 
-    chex.assert_trees_all_close(numbers(moments.Cubature()), numbers(moments.Unscented(1.0, 0.0, 0.0)), **tight)
+    chex.assert_trees_all_close(
+        numbers(moments.Cubature()), numbers(moments.Unscented(1.0, 0.0, 0.0)), **tight
+    )
 
 
 @pytest.mark.parametrize(
@@ -96,7 +109,9 @@ def test_gauss_hermite_is_exact_for_polynomials(x64):
         raw.append(m * raw[-1] + k * s**2 * raw[-2])
     fn = lambda x: jnp.stack([x[0] ** 3, x[0] ** 2 * x[1]])  # noqa: E731
     belief = kf.Gaussian(jnp.array([m, -0.4]), jnp.diag(jnp.array([s**2, 0.25])))
-    mean, cov, cross, _ = moments.GaussHermite(4)(fn, belief, kf.spaces.EUCLIDEAN, kf.spaces.EUCLIDEAN)
+    mean, cov, cross, _ = moments.GaussHermite(4)(
+        fn, belief, kf.spaces.EUCLIDEAN, kf.spaces.EUCLIDEAN
+    )
     second = raw[4] * (0.25 + 0.16) - (raw[2] * -0.4) ** 2
     mixed = raw[5] * -0.4 - raw[3] * raw[2] * -0.4
     np.testing.assert_allclose(mean, [raw[3], raw[2] * -0.4], rtol=1e-12)
@@ -140,7 +155,9 @@ def bearing_cut_at_zero(landmark, x, u):
     return jnp.stack([distance, bearing % (2 * jnp.pi)])
 
 
-@pytest.mark.parametrize("filter", [kf.extended(3), kf.unscented(0.5, 2.0, 0.0)], ids=["iterated", "unscented"])
+@pytest.mark.parametrize(
+    "filter", [kf.extended(3), kf.unscented(0.5, 2.0, 0.0)], ids=["iterated", "unscented"]
+)
 def test_it_does_not_matter_where_the_cut_of_the_angles_lies(x64, filter):
     """The same model without wrapping, the heading a real number and the bearing cut at zero."""
     c = case("extended", "heading")
@@ -159,7 +176,9 @@ def test_it_does_not_matter_where_the_cut_of_the_angles_lies(x64, filter):
 
     wrapped, expected = estimates(c.params), estimates(flat)
     assert max(abs(est.mean[:, 2]).max() for est in wrapped) <= np.pi < expected[0].mean[:, 2].max()
-    unwrapped = [est._replace(mean=est.mean.at[:, 2].set(est.mean[:, 2] % (2 * np.pi))) for est in wrapped]
+    unwrapped = [
+        est._replace(mean=est.mean.at[:, 2].set(est.mean[:, 2] % (2 * np.pi))) for est in wrapped
+    ]
     chex.assert_trees_all_close(tuple(unwrapped), expected, rtol=1e-9, atol=1e-11)
 
 
@@ -186,7 +205,11 @@ def test_on_a_curved_space_a_linear_function_is_not_linear(x64, filter):
     curved = on_the_positive_line()
     prior = kf.Gaussian(jnp.log(curved.prior.mean), curved.prior.cov)
     flat = kf.StateSpaceModel(
-        kf.Linear([[1.0]], b=[np.log(0.9)]), kf.Linear([[1.0]], b=[np.log(2.0)]), curved.Q, curved.R, prior
+        kf.Linear([[1.0]], b=[np.log(0.9)]),
+        kf.Linear([[1.0]], b=[np.log(2.0)]),
+        curved.Q,
+        curved.R,
+        prior,
     )
     ys = np.exp(np.array([[0.3], [0.6], [0.1]]))
     observed = np.array([True, False, True])
@@ -196,7 +219,9 @@ def test_on_a_curved_space_a_linear_function_is_not_linear(x64, filter):
         return est.log_likelihood.sum(), est
 
     gradient, est = quick_jit(jax.grad(functools.partial(total, filter), has_aux=True))(curved, ys)
-    slope, expected = quick_jit(jax.grad(functools.partial(total, kf.kalman()), has_aux=True))(flat, np.log(ys))
+    slope, expected = quick_jit(jax.grad(functools.partial(total, kf.kalman()), has_aux=True))(
+        flat, np.log(ys)
+    )
     np.testing.assert_allclose(np.log(est.mean), expected.mean, **tight)
     np.testing.assert_allclose(est.cov, expected.cov, **tight)
     np.testing.assert_allclose(est.log_likelihood, expected.log_likelihood, **tight)
@@ -238,8 +263,12 @@ def test_a_batch_shares_covariances_on_circles_too():
         "state_difference": kf.angle_difference(0),
         "retract": kf.angle_retract(0),
     }
-    model = kf.linear_gaussian(np.eye(2), np.eye(1, 2), np.eye(2), [[0.1]], (np.zeros(2), np.eye(2))).replace(**angle)
-    assert sorted(carries(jax.vmap(lambda y: kf.run(kf.kalman(), model, y)), np.zeros((5, 3, 1)))) == [(2, 2), (5, 2)]
+    model = kf.linear_gaussian(
+        np.eye(2), np.eye(1, 2), np.eye(2), [[0.1]], (np.zeros(2), np.eye(2))
+    ).replace(**angle)
+    assert sorted(
+        carries(jax.vmap(lambda y: kf.run(kf.kalman(), model, y)), np.zeros((5, 3, 1)))
+    ) == [(2, 2), (5, 2)]
 
 
 def test_a_batch_shares_the_covariances_of_the_smoother():
@@ -281,7 +310,9 @@ def still(x, u):
 def one_update(filter, h, R, mean, cov, y):
     """The mean after one update from a belief, with its cost -2 log p(x | y) + const, and the cost itself."""
     n = len(mean)
-    model = kf.StateSpaceModel(still, h, 0.01 * jnp.eye(n), R, kf.Gaussian(jnp.asarray(mean), jnp.asarray(cov)))
+    model = kf.StateSpaceModel(
+        still, h, 0.01 * jnp.eye(n), R, kf.Gaussian(jnp.asarray(mean), jnp.asarray(cov))
+    )
 
     def cost(x):
         dx, dy = x - np.asarray(mean), y - np.asarray(h(x, None))
@@ -315,7 +346,9 @@ def test_the_iterated_filter_converges_where_the_undamped_iteration_diverges(x64
         K = cov @ J.T @ np.linalg.inv(J @ cov @ J.T + R)
         x = mean + K @ (y - 4 * np.arctan(3 * x) - J @ (mean - x))
     found, cost = one_update(kf.extended(12), saturating, R, mean, cov, y)
-    best = scipy.optimize.minimize_scalar(lambda v: cost(np.array([v])), bounds=(-3, 3), options={"xatol": 1e-12})
+    best = scipy.optimize.minimize_scalar(
+        lambda v: cost(np.array([v])), bounds=(-3, 3), options={"xatol": 1e-12}
+    )
     assert cost(x) > cost(mean)
     np.testing.assert_allclose(found, best.x, atol=1e-6)
 
@@ -328,7 +361,9 @@ def test_the_iterated_filter_finds_the_most_probable_state(x64):
         np.array([[0.3, 0.1], [0.1, 0.2]]),
     )
     found, cost = one_update(kf.extended(30), cubic, R, mean, cov, y)
-    best = scipy.optimize.minimize(cost, mean, method="Nelder-Mead", options={"xatol": 1e-10, "fatol": 1e-14})
+    best = scipy.optimize.minimize(
+        cost, mean, method="Nelder-Mead", options={"xatol": 1e-10, "fatol": 1e-14}
+    )
     np.testing.assert_allclose(found, best.x, atol=1e-6)
     assert cost(found) <= best.fun + 1e-12
 
@@ -343,7 +378,9 @@ def test_the_covariance_of_the_iterated_filter_is_taken_at_the_mode(x64):
     model = kf.StateSpaceModel(still, cubic, 0.01 * np.eye(2), R, (mean, cov))
     state, _ = update(kf.extended(30), model, model.prior, y, None, None)
     J = np.asarray(jax.jacfwd(lambda x: cubic(x, None))(state.mean))
-    np.testing.assert_allclose(state.cov, np.linalg.inv(np.linalg.inv(cov) + J.T @ np.linalg.inv(R) @ J), rtol=1e-9)
+    np.testing.assert_allclose(
+        state.cov, np.linalg.inv(np.linalg.inv(cov) + J.T @ np.linalg.inv(R) @ J), rtol=1e-9
+    )
 
 
 def test_one_iteration_is_the_plain_extended_filter():

@@ -47,7 +47,9 @@ def test_a_stream_of_predict_and_update_equals_the_run(x64, name, model):
     state, steps = first(c), []
     for t in range(STEPS):
         u = at(c.us, t)
-        state, info = update(c.filter, c.params, predict(c.filter, c.params, state, u), c.ys[t], u, c.observed[t])
+        state, info = update(
+            c.filter, c.params, predict(c.filter, c.params, state, u), c.ys[t], u, c.observed[t]
+        )
         steps.append(kf.estimate_and_info(state, info))
     chex.assert_trees_all_close((state, stack(steps)), outputs(name, model), **close)
 
@@ -68,7 +70,10 @@ def test_the_state_keeps_structure_shapes_and_dtypes(x64, name, model):
     u, y = at(c.us, 0), c.ys[0]
     state = jax.eval_shape(lambda: first(c))
     predicted = jax.eval_shape(c.filter.predict, c.params, state, u)
-    results = [jax.eval_shape(c.filter.update, c.params, predicted, y, u, seen) for seen in (None, c.observed[0])]
+    results = [
+        jax.eval_shape(c.filter.update, c.params, predicted, y, u, seen)
+        for seen in (None, c.observed[0])
+    ]
     chex.assert_trees_all_equal_shapes_and_dtypes(state, predicted, *(new for new, _ in results))
     chex.assert_trees_all_equal_shapes_and_dtypes(*(info for _, info in results))
 
@@ -106,7 +111,9 @@ def test_predictions_alone_equal_a_run_in_which_nothing_is_observed(x64, name):
 
 
 # states of every kind; that predict and update carry all that matters is said above for all filters
-@pytest.mark.parametrize("name", ["extended", "fixed_lag", "imm", "rao_blackwellised", "ensemble", "kalman_net_2"])
+@pytest.mark.parametrize(
+    "name", ["extended", "fixed_lag", "imm", "rao_blackwellised", "ensemble", "kalman_net_2"]
+)
 def test_windows_that_hand_on_the_state_equal_one_run_and_no_mask_equals_a_mask_of_ones(x64, name):
     c, windows, state = case(name), [], None
     for half in (slice(STEPS // 2), slice(STEPS // 2, None)):
@@ -153,17 +160,23 @@ def test_the_same_call_gives_the_same_bits(x64, name):
     chex.assert_trees_all_equal(run(case(name)), outputs(name))
 
 
-@pytest.mark.parametrize("name", ["kalman", "imm", "particle", "kalman_net_2"])  # `step` is the same for all
+@pytest.mark.parametrize(
+    "name", ["kalman", "imm", "particle", "kalman_net_2"]
+)  # `step` is the same for all
 def test_step_takes_one_truth_value_for_a_whole_row(x64, name):
     c = case(name)
     u, y = at(c.us, 0), c.ys[0]
     expected = predict(c.filter, c.params, first(c), u)
-    step = quick_jit(lambda params, y, observed: kf.step(c.filter, params, first(c), y, u, observed))
+    step = quick_jit(
+        lambda params, y, observed: kf.step(c.filter, params, first(c), y, u, observed)
+    )
     missed, info = step(c.params, np.full_like(y, np.nan), False)
     chex.assert_trees_all_close(missed, expected, **close)
     chex.assert_trees_all_equal(info, jax.tree.map(np.zeros_like, info))
     seen = step(c.params, y, True)
-    chex.assert_trees_all_close(seen, update(c.filter, c.params, expected, y, u, np.ones_like(c.observed[0])), **close)
+    chex.assert_trees_all_close(
+        seen, update(c.filter, c.params, expected, y, u, np.ones_like(c.observed[0])), **close
+    )
 
 
 @every_filter
@@ -172,22 +185,32 @@ def test_gradients_are_finite_with_missing_data_and_right(x64, name):
     ys = np.where(c.observed, c.ys, np.nan)
     value, gradient = score_and_gradient(c.filter, c.params, ys, c.us, c.observed)
     chex.assert_tree_all_finite((value, gradient))
-    used = getattr(gradient, "network", gradient)  # the noise of a design model may be of no use to a network
+    used = getattr(
+        gradient, "network", gradient
+    )  # the noise of a design model may be of no use to a network
     alive = [np.any(leaf != 0) for leaf in jax.tree.leaves(used)]
     assert any(alive) if name == "constant_gain" else all(alive)
 
-    step = 1e-6 if FILTERS[name].draws else 1e-4  # which particle is drawn changes at some thresholds
+    step = (
+        1e-6 if FILTERS[name].draws else 1e-4
+    )  # which particle is drawn changes at some thresholds
     rng = np.random.default_rng(1)
     direction = jax.tree.map(lambda a: rng.normal(size=a.shape), c.params)
     square = lambda a: a.ndim == 2 and a.shape[0] == a.shape[1]  # noqa: E731
-    direction = jax.tree.map(lambda a: a + a.T if square(a) else a, direction)  # covariances stay symmetric
+    direction = jax.tree.map(
+        lambda a: a + a.T if square(a) else a, direction
+    )  # covariances stay symmetric
 
     def moved(step):
         params = jax.tree.map(lambda a, d: a + step * d, c.params, direction)
         return score_and_gradient(c.filter, params, ys, c.us, c.observed)[0]
 
-    slope = sum(np.vdot(g, d) for g, d in zip(*map(jax.tree.leaves, (gradient, direction)), strict=True))
-    numeric = (8 * (moved(step) - moved(-step)) - (moved(2 * step) - moved(-2 * step))) / (12 * step)
+    slope = sum(
+        np.vdot(g, d) for g, d in zip(*map(jax.tree.leaves, (gradient, direction)), strict=True)
+    )
+    numeric = (8 * (moved(step) - moved(-step)) - (moved(2 * step) - moved(-2 * step))) / (
+        12 * step
+    )
     np.testing.assert_allclose(slope, numeric, rtol=1e-6 if FILTERS[name].draws else 1e-7)
 
 
@@ -208,7 +231,10 @@ def test_float32_stays_float32_and_agrees_with_float64(name):
 
 @every_filter
 def test_names_of_arguments(name):
-    signatures = {f: inspect.signature(getattr(FILTERS[name].filter, f)) for f in ("init", "predict", "update")}
+    signatures = {
+        f: inspect.signature(getattr(FILTERS[name].filter, f))
+        for f in ("init", "predict", "update")
+    }
     assert {f: list(s.parameters) for f, s in signatures.items()} == {
         "init": ["params", "key"],
         "predict": ["params", "state", "u"],
@@ -218,7 +244,9 @@ def test_names_of_arguments(name):
         assert all(p.default is None for p in list(signature.parameters.values())[required:])
 
 
-@pytest.mark.parametrize("name", [name for name, row in FILTERS.items() if row.filter.recentre is not None])
+@pytest.mark.parametrize(
+    "name", [name for name, row in FILTERS.items() if row.filter.recentre is not None]
+)
 def test_recentre_writes_a_belief(x64, name):
     c = case(name)
     state = first(c)

@@ -30,7 +30,9 @@ def test_it_changes_no_value_and_no_derivative():
 def test_it_is_asked_for_under_a_batch_only():
     assert not asked(lambda a: linalg.matmul(a, a), A[0, 0])
     assert asked(jax.vmap(lambda a: linalg.matmul(a, a)), A[0])
-    compiled = jax.jit(jax.vmap(lambda a: linalg.cholesky(linalg.matmul(a, a.T)))).lower(A[0]).compile()
+    compiled = (
+        jax.jit(jax.vmap(lambda a: linalg.cholesky(linalg.matmul(a, a.T)))).lower(A[0]).compile()
+    )
     assert "f32[7,3,3]{0,2,1}" in compiled.as_text()
 
 

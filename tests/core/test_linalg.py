@@ -39,20 +39,40 @@ def test_factor_solve_and_determinant(x64, n):
     def everything(A):
         A = linalg.factorise(A)
         L = A.lower
-        lower = linalg.solve_lower(L, C), linalg.solve_lower(L, B), linalg.solve_lower(L, B, transpose=True)
-        return L, A.solve(B), A.solve(C), A.logdet(), linalg.logdet(L), linalg.solve_factored(L, B), lower
+        lower = (
+            linalg.solve_lower(L, C),
+            linalg.solve_lower(L, B),
+            linalg.solve_lower(L, B, transpose=True),
+        )
+        return (
+            L,
+            A.solve(B),
+            A.solve(C),
+            A.logdet(),
+            linalg.logdet(L),
+            linalg.solve_factored(L, B),
+            lower,
+        )
 
     for condition in (1e0, 1e6, 1e12):
         A = conditioned(n, condition)
-        L, X, x, logdet, logdet_of_factor, X_of_factor, (z, Z, Zt) = jax.tree.map(np.asarray, everything(A))
+        L, X, x, logdet, logdet_of_factor, X_of_factor, (z, Z, Zt) = jax.tree.map(
+            np.asarray, everything(A)
+        )
         assert not np.triu(L, 1).any()
         assert relative(L @ L.T - A, A) <= 8 * n * eps
         for got, right in ((X, B), (X_of_factor, B), (x, C)):
-            assert np.linalg.norm(A @ got - right) <= 30 * n * eps * np.linalg.norm(A) * np.linalg.norm(got)
+            assert np.linalg.norm(A @ got - right) <= 30 * n * eps * np.linalg.norm(
+                A
+            ) * np.linalg.norm(got)
         for got, matrix, right in ((z, L, C), (Z, L, B), (Zt, L.T, B)):
-            assert np.linalg.norm(matrix @ got - right) <= 8 * n * eps * np.linalg.norm(matrix) * np.linalg.norm(got)
+            assert np.linalg.norm(matrix @ got - right) <= 8 * n * eps * np.linalg.norm(
+                matrix
+            ) * np.linalg.norm(got)
         slack = 30 * n * eps * condition
-        np.testing.assert_allclose([logdet, logdet_of_factor], np.linalg.slogdet(A)[1], atol=slack, rtol=1e-13)
+        np.testing.assert_allclose(
+            [logdet, logdet_of_factor], np.linalg.slogdet(A)[1], atol=slack, rtol=1e-13
+        )
 
 
 @pytest.mark.parametrize("n", [2, 5, 8, 12])
@@ -117,7 +137,9 @@ def functions(n):
     return (
         lambda X: linalg.cholesky(covariance(X)) * W,
         lambda X: linalg.factorise(covariance(X)).solve(X @ B),
-        lambda X: linalg.factorise(covariance(X)).logdet() + linalg.logdet(linalg.cholesky(covariance(X))),
+        lambda X: (
+            linalg.factorise(covariance(X)).logdet() + linalg.logdet(linalg.cholesky(covariance(X)))
+        ),
         lambda X: linalg.solve_lower(linalg.cholesky(covariance(X)), X @ B),
         lambda X: linalg.solve_factored(linalg.cholesky(covariance(X)), X[:, 0]),
         lambda X: linalg.quadratic(X, W + W.T) + linalg.weighted_gram(X[0], X, jnp.sin(X)),
@@ -173,7 +195,9 @@ def turning(n, rank, kind, seed=0):
 
 @pytest.mark.parametrize("kind", ["last", "middle", "first"])
 @pytest.mark.parametrize("n", [3, 5, 2 * linalg.UNROLL + 1])
-def test_the_factor_of_a_matrix_that_turns_and_keeps_its_rank_has_the_right_derivative(x64, n, kind):
+def test_the_factor_of_a_matrix_that_turns_and_keeps_its_rank_has_the_right_derivative(
+    x64, n, kind
+):
     """It is lower triangular, without the null columns, and solves dL L' + L dL' = dA; nothing else does."""
     V, D = turning(n, n // 2, kind)
 
@@ -194,12 +218,20 @@ def test_the_factor_of_a_matrix_that_turns_and_keeps_its_rank_has_the_right_deri
 
 @pytest.mark.parametrize("n", SMALL_AND_LARGE)
 def test_vmap_equals_a_loop(x64, n):
-    batch = np.stack([conditioned(n, 1e3, 1), of_rank(n, n - 1), np.zeros((n, n)), conditioned(n, 1e6, 2)])
+    batch = np.stack(
+        [conditioned(n, 1e3, 1), of_rank(n, n - 1), np.zeros((n, n)), conditioned(n, 1e6, 2)]
+    )
     B = np.stack([A @ np.ones((n, 2)) for A in batch])
 
     def solved(A, B):
         A = linalg.factorise(A)
-        return A.lower, A.solve(B), A.logdet(), linalg.quadratic(B.T, A.matrix), linalg.matmul(A.matrix, B[:, 0])
+        return (
+            A.lower,
+            A.solve(B),
+            A.logdet(),
+            linalg.quadratic(B.T, A.matrix),
+            linalg.matmul(A.matrix, B[:, 0]),
+        )
 
     together = quick_jit(jax.vmap(solved))(batch, B)
     alone = quick_jit(solved)
@@ -218,10 +250,16 @@ def test_products(x64, shape):
     np.testing.assert_allclose(linalg.matmul(A, B), A @ B, rtol=1e-13, atol=1e-14)
     np.testing.assert_allclose(linalg.matmul(A, w), A @ w, rtol=1e-13, atol=1e-14)
     np.testing.assert_allclose(linalg.quadratic(A, P), A @ P @ A.T, rtol=1e-12, atol=1e-13)
-    np.testing.assert_allclose(linalg.weighted_gram(w, B, B), B.T @ np.diag(w) @ B, rtol=1e-12, atol=1e-13)
-    np.testing.assert_array_equal(linalg.symmetric(P + np.triu(P)), P + (np.triu(P) + np.triu(P).T) / 2)
+    np.testing.assert_allclose(
+        linalg.weighted_gram(w, B, B), B.T @ np.diag(w) @ B, rtol=1e-12, atol=1e-13
+    )
+    np.testing.assert_array_equal(
+        linalg.symmetric(P + np.triu(P)), P + (np.triu(P) + np.triu(P).T) / 2
+    )
 
 
 def test_products_of_other_shapes_are_refused():
-    with pytest.raises(ValueError, match=r"got shapes \(2, 3\) and \(2,\); expected \[n, k\] and \[k, m\] or \[k\]"):
+    with pytest.raises(
+        ValueError, match=r"got shapes \(2, 3\) and \(2,\); expected \[n, k\] and \[k, m\] or \[k\]"
+    ):
         linalg.matmul(np.ones((2, 3)), np.ones(2))

@@ -17,7 +17,9 @@ exact = {"rtol": 1e-9, "atol": 1e-11}
 
 def symmetrised(tree):
     """Gradients by square matrices are defined up to their antisymmetric part."""
-    return jax.tree.map(lambda a: (a + a.T) / 2 if a.ndim == 2 and a.shape[0] == a.shape[1] else a, tree)
+    return jax.tree.map(
+        lambda a: (a + a.T) / 2 if a.ndim == 2 and a.shape[0] == a.shape[1] else a, tree
+    )
 
 
 def reduced(model, channels):
@@ -25,7 +27,9 @@ def reduced(model, channels):
     rows = jnp.asarray(channels)
     if isinstance(model.h, kf.Linear):
         return model.replace(h=kf.Linear(model.h.A[rows]), R=model.R[rows][:, rows])
-    return model.replace(h=Partial(functools.partial(_rows_of, channels), model.h), R=model.R[rows][:, rows])
+    return model.replace(
+        h=Partial(functools.partial(_rows_of, channels), model.h), R=model.R[rows][:, rows]
+    )
 
 
 def _rows_of(channels, h, x, u):
@@ -38,7 +42,11 @@ def _rows_of(channels, h, x, u):
 def weighed(state, info):
     """A number that depends on every entry of the posterior and of the likelihood."""
     weight = jnp.arange(1.0, 1 + state.cov.size).reshape(state.cov.shape)
-    return jnp.sum(jnp.sin(state.mean)) + jnp.sum(jnp.cos(weight + weight.T) * state.cov) + 0.3 * info.log_likelihood
+    return (
+        jnp.sum(jnp.sin(state.mean))
+        + jnp.sum(jnp.cos(weight + weight.T) * state.cov)
+        + 0.3 * info.log_likelihood
+    )
 
 
 @functools.partial(quick_jit, static_argnums=(0, 4))
@@ -50,7 +58,9 @@ def update_and_gradients(filter, params, state, y, channels, observed):
         new, info = filter.update(model, state, y, None, observed)
         return weighed(new, info), (new, info.log_likelihood, info.nis, info.dof)
 
-    (_, outputs), gradients = jax.value_and_grad(posterior, argnums=(0, 1), has_aux=True)(params, state)
+    (_, outputs), gradients = jax.value_and_grad(posterior, argnums=(0, 1), has_aux=True)(
+        params, state
+    )
     return outputs, symmetrised(gradients)
 
 
@@ -70,7 +80,9 @@ def test_an_update_with_nothing_observed_leaves_values_and_gradients_alone(x64, 
     c = case(name)
     state = c.filter.init(c.params)
     nothing = np.zeros(2, bool)
-    outputs, gradients = update_and_gradients(c.filter, c.params, state, np.full(2, np.nan), None, nothing)
+    outputs, gradients = update_and_gradients(
+        c.filter, c.params, state, np.full(2, np.nan), None, nothing
+    )
     chex.assert_trees_all_equal(outputs, (state, 0.0, 0.0, 0))
     of_model, of_state = gradients
     chex.assert_trees_all_close(of_model, jax.tree.map(np.zeros_like, of_model), atol=0)
@@ -87,12 +99,16 @@ def distance(x, u):
 @pytest.mark.parametrize("anchor", [0.0, np.nan])
 @pytest.mark.parametrize("name", ["extended", "unscented"])
 def test_an_unobserved_sensor_need_not_have_a_derivative(x64, name, anchor):
-    model = kf.StateSpaceModel(kf.Linear(np.eye(2)), distance, 0.1 * np.eye(2), [[0.1]], (np.zeros(2), np.eye(2)))
+    model = kf.StateSpaceModel(
+        kf.Linear(np.eye(2)), distance, 0.1 * np.eye(2), [[0.1]], (np.zeros(2), np.eye(2))
+    )
 
     @quick_jit
     def gradients(us, observed):
         def total(model):
-            final, est = kf.run(FILTERS[name].filter, model, np.full((2, 1), 0.5), us, observed=observed)
+            final, est = kf.run(
+                FILTERS[name].filter, model, np.full((2, 1), 0.5), us, observed=observed
+            )
             return weighed(final, kf.Info(log_likelihood=est.log_likelihood.sum()))
 
         return jax.grad(total)(model)
@@ -166,15 +182,22 @@ def score(filter, model, ys, us, observed, length):
     end = ys.shape[0] if length is None else length
     inside = jnp.arange(ys.shape[0]) < end
     parts = (est.mean, est.cov, smoothed.mean, smoothed.cov)
-    total = sum(jnp.sum(jnp.where(inside.reshape(-1, *[1] * (a.ndim - 1)), jnp.cos(a + 1), 0)) for a in parts)
-    return total + weighed(final, kf.Info(log_likelihood=est.log_likelihood.sum())) + smoothed.initial.cov.sum(), (
+    total = sum(
+        jnp.sum(jnp.where(inside.reshape(-1, *[1] * (a.ndim - 1)), jnp.cos(a + 1), 0))
+        for a in parts
+    )
+    return total + weighed(
+        final, kf.Info(log_likelihood=est.log_likelihood.sum())
+    ) + smoothed.initial.cov.sum(), (
         final,
         est,
         smoothed,
     )
 
 
-score_with_gradients = quick_jit(jax.value_and_grad(score, argnums=(1, 2), has_aux=True), static_argnums=0)
+score_with_gradients = quick_jit(
+    jax.value_and_grad(score, argnums=(1, 2), has_aux=True), static_argnums=0
+)
 
 
 def test_length_equals_truncation_whatever_stands_after_the_end(x64):
@@ -192,7 +215,9 @@ def test_length_equals_truncation_whatever_stands_after_the_end(x64):
     before = functools.partial(jax.tree.map, lambda a: a[:end])
     chex.assert_trees_all_close(before(est), cut_est, **exact)
     chex.assert_trees_all_close(
-        (before(smoothed.mean), smoothed.initial), (cut_smoothed.mean, cut_smoothed.initial), **exact
+        (before(smoothed.mean), smoothed.initial),
+        (cut_smoothed.mean, cut_smoothed.initial),
+        **exact,
     )
     assert not est.log_likelihood[end:].any()
     chex.assert_trees_all_equal(est.mean[end:], np.stack([final.mean] * (STEPS - end)))
@@ -246,7 +271,9 @@ def test_nan_without_a_mask_is_refused():
 def checked():
     """A checked run of tiny model under jit."""
     model = kf.linear_gaussian([[1.0]], [[1.0]], [[0.1]], [[0.1]], kf.Gaussian([0.0], [[1.0]]))
-    return jax.jit(lambda ys, observed: kf.run(kf.kalman(), model, ys, observed=observed, checked=True))
+    return jax.jit(
+        lambda ys, observed: kf.run(kf.kalman(), model, ys, observed=observed, checked=True)
+    )
 
 
 def test_checked_runs_raise_under_jit(checked):

@@ -12,8 +12,12 @@ tight = {"rtol": 1e-10, "atol": 1e-12}
 
 
 def of_linear(model):
-    F, H, Q, R, m, P = (np.asarray(a) for a in (model.f.A, model.h.A, model.Q, model.R, *model.prior))
-    return oracles.Model(lambda x, u: F @ x, lambda x, u: H @ x, lambda x, u: Q, lambda x, u: R, m, P)
+    F, H, Q, R, m, P = (
+        np.asarray(a) for a in (model.f.A, model.h.A, model.Q, model.R, *model.prior)
+    )
+    return oracles.Model(
+        lambda x, u: F @ x, lambda x, u: H @ x, lambda x, u: Q, lambda x, u: R, m, P
+    )
 
 
 def of_pendulum(model):
@@ -38,7 +42,11 @@ def of_driven(model):
 
 
 ORACLES = {"linear": of_linear, "pendulum": of_pendulum, "driven": of_driven}
-TRANSFORMS = {"kalman": oracles.linearised, "extended": oracles.linearised, "unscented": oracles.unscented}
+TRANSFORMS = {
+    "kalman": oracles.linearised,
+    "extended": oracles.linearised,
+    "unscented": oracles.unscented,
+}
 CASES = [
     ("kalman", "linear"),
     ("kalman", "driven"),
@@ -91,7 +99,9 @@ def test_the_filter_conditions_the_joint_gaussian(x64, conditioned):
         mean, cov = joint.given(joint.x(t + 1), at, y)
         np.testing.assert_allclose(est.mean[t], mean, **tight)
         np.testing.assert_allclose(est.cov[t], cov, **tight)
-        np.testing.assert_allclose(est.log_likelihood[: t + 1].sum(), joint.log_density(at, y), **tight)
+        np.testing.assert_allclose(
+            est.log_likelihood[: t + 1].sum(), joint.log_density(at, y), **tight
+        )
 
 
 def test_the_smoother_imputation_and_forecast_condition_the_joint_gaussian(x64, conditioned):
@@ -109,7 +119,9 @@ def test_the_smoother_imputation_and_forecast_condition_the_joint_gaussian(x64, 
     smoothed, filled, ahead = everything(c.params, final, est, np.where(c.observed, c.ys, np.nan))
     for t in range(STEPS + 1):
         mean, cov = joint.given(joint.x(t), at, y)
-        belief = smoothed.initial if t == 0 else kf.Gaussian(smoothed.mean[t - 1], smoothed.cov[t - 1])
+        belief = (
+            smoothed.initial if t == 0 else kf.Gaussian(smoothed.mean[t - 1], smoothed.cov[t - 1])
+        )
         np.testing.assert_allclose(belief.mean, mean, **tight)
         np.testing.assert_allclose(belief.cov, cov, **tight)
     for t in range(STEPS):

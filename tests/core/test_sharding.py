@@ -25,7 +25,9 @@ def start(devices, *arguments):
     paths = os.pathsep.join([str(Path(kf.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": paths}
     command = [sys.executable, SCRIPT, *map(str, arguments)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def free_port():
@@ -50,11 +52,15 @@ def assert_same(wanted, found):
 def test_devices_and_processes_change_nothing(how, tmp_path):
     port = free_port()
     runs = [start(8, "devices", how, tmp_path / "devices.npz")]
-    runs += [start(2, "processes", how, i, 2, port, tmp_path / f"process_{i}.npz") for i in range(2)]
+    runs += [
+        start(2, "processes", how, i, 2, port, tmp_path / f"process_{i}.npz") for i in range(2)
+    ]
     for run in runs:
         text, _ = run.communicate(timeout=1500)
         assert run.returncode == 0, text
-    devices, *processes = (np.load(tmp_path / f"{name}.npz") for name in ("devices", "process_0", "process_1"))
+    devices, *processes = (
+        np.load(tmp_path / f"{name}.npz") for name in ("devices", "process_0", "process_1")
+    )
     for found in (devices, *processes):  # every process has all results
         assert_same(devices, found)
 

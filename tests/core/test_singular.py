@@ -48,7 +48,9 @@ def test_values_and_gradients_are_finite_in_filter_and_smoother(x64, name, kind)
 
 @every_filter
 @every_kind
-def test_float32_is_finite_and_its_covariances_are_semidefinite_to_the_rounding_of_predicted_ones(name, kind):
+def test_float32_is_finite_and_its_covariances_are_semidefinite_to_the_rounding_of_predicted_ones(
+    name, kind
+):
     c = singular(name, kind)
     final, (est, info) = run(c)
     chex.assert_tree_all_finite((final, est, info))
@@ -81,7 +83,9 @@ def test_a_known_start_and_noise_of_rank_one_agree_with_the_oracle(x64, name):
 def slope_and_difference(function_and_gradient, params, direction, step=1e-4):
     """The slope along a direction, from the gradient and by fourth-order central differences."""
     gradient = function_and_gradient(params)[1]
-    slope = sum(np.vdot(g, d) for g, d in zip(*map(jax.tree.leaves, (gradient, direction)), strict=True))
+    slope = sum(
+        np.vdot(g, d) for g, d in zip(*map(jax.tree.leaves, (gradient, direction)), strict=True)
+    )
 
     def at(s):
         return function_and_gradient(jax.tree.map(lambda a, d: a + s * d, params, direction))[0]
@@ -103,7 +107,9 @@ def test_gradients_are_exact(x64, name, kind):
     direction = jax.tree.map(lambda a: (a + a.T) / 50 if a.ndim == 2 else a, direction)
     if name != "extended" or kind == "all of it":
         kept = (c.params.Q, c.params.prior.cov)
-        direction = jax.tree.map(lambda d, a: a if any(a is k for k in kept) else d, direction, c.params)
+        direction = jax.tree.map(
+            lambda d, a: a if any(a is k for k in kept) else d, direction, c.params
+        )
     call = lambda p: score_and_gradient(c.filter, p, c.ys, c.us, c.observed)  # noqa: E731
     slope, numeric = slope_and_difference(call, c.params, direction)
     np.testing.assert_allclose(slope, numeric, rtol=1e-7)
@@ -121,7 +127,11 @@ def constant_acceleration(P0, R, dt=0.01, q=1e-4):
     """Position, velocity and acceleration driven by white jerk; a precise sensor of the position."""
     F = np.array([[1, dt, dt**2 / 2], [0, 1, dt], [0, 0, 1]])
     Q = q * np.array(
-        [[dt**5 / 20, dt**4 / 8, dt**3 / 6], [dt**4 / 8, dt**3 / 3, dt**2 / 2], [dt**3 / 6, dt**2 / 2, dt]]
+        [
+            [dt**5 / 20, dt**4 / 8, dt**3 / 6],
+            [dt**4 / 8, dt**3 / 3, dt**2 / 2],
+            [dt**3 / 6, dt**2 / 2, dt],
+        ]
     )
     return F, np.eye(1, 3), Q, np.array([[R]]), (np.zeros(3), P0 * np.eye(3))
 
@@ -140,14 +150,18 @@ def record(F, H, Q, R, prior, steps=5000):
 
 @pytest.mark.parametrize(("P0", "R", "size"), [(1e2, 1e-4, 15820.8), (1e4, 1e-6, 27216.8)])
 @pytest.mark.parametrize("filter", [kf.kalman(), kf.unscented()], ids=["kalman", "unscented"])
-def test_float32_keeps_covariances_definite_and_the_likelihood_on_a_stiff_model(filter, P0, R, size):
+def test_float32_keeps_covariances_definite_and_the_likelihood_on_a_stiff_model(
+    filter, P0, R, size
+):
     matrices = constant_acceleration(P0, R)
     ys = record(*matrices)
 
     def estimates():
         model = kf.linear_gaussian(*matrices)
         if filter is kf.unscented():  # sigma points, not the exact path
-            model = model.replace(f=Partial(hidden_product, model.f.A), h=Partial(hidden_product, model.h.A))
+            model = model.replace(
+                f=Partial(hidden_product, model.f.A), h=Partial(hidden_product, model.h.A)
+            )
         est = quick_jit(lambda model: kf.run(filter, model, ys)[1])(model)
         return np.asarray(est.cov, np.float64), np.asarray(est.log_likelihood, np.float64).sum()
 
@@ -159,5 +173,7 @@ def test_float32_keeps_covariances_definite_and_the_likelihood_on_a_stiff_model(
     scale = np.sqrt(np.diagonal(narrow, axis1=1, axis2=2))
     correlation = narrow / scale[:, :, None] / scale[:, None, :]
     assert np.linalg.eigvalsh(correlation).min() > 0
-    if filter is kf.kalman():  # deviations of sigma points are differences of numbers as large as the mean
+    if (
+        filter is kf.kalman()
+    ):  # deviations of sigma points are differences of numbers as large as the mean
         np.testing.assert_allclose(narrow[-1], wide[-1], rtol=1e-5)

@@ -23,7 +23,8 @@ def itself(model):
     return model
 
 
-# what a state may hold: a mean and a covariance, factors, the words of a key, members' states, weights, noise levels
+# what a state may hold: a mean and a covariance, factors, the words of a key, members' states,
+# weights, noise levels
 METHODS = {
     "extended": (kf.extended(), itself),
     "square_root": (kf.square_root(kf.moments.Unscented()), itself),
@@ -73,7 +74,9 @@ def test_any_pytree_goes_and_comes_back_in_any_precision(x64):
         "": kf.Gaussian(jnp.float64([1.0]), None),
     }
     back = from_bytes(to_bytes(tree), like=jax.tree.map(jnp.zeros_like, tree))
-    draw = lambda t: t | {"a.b": [jax.random.normal(t["a.b"][0]), jax.vmap(jax.random.normal)(t["a.b"][1])]}  # noqa: E731
+    draw = lambda t: (
+        t | {"a.b": [jax.random.normal(t["a.b"][0]), jax.vmap(jax.random.normal)(t["a.b"][1])]}
+    )
     chex.assert_trees_all_equal(draw(back), draw(tree))
     assert jax.random.key_impl(back["a.b"][1]) == jax.random.key_impl(tree["a.b"][1])
     array = jnp.ones((2, 3))
@@ -93,7 +96,10 @@ def test_damaged_bytes_are_refused_or_harmless():
     data = to_bytes(state)
     refused = 0
     for place in range(len(data)):
-        for damaged in (data[:place], data[:place] + bytes([data[place] ^ 0x21]) + data[place + 1 :]):
+        for damaged in (
+            data[:place],
+            data[:place] + bytes([data[place] ^ 0x21]) + data[place + 1 :],
+        ):
             try:
                 chex.assert_trees_all_equal(from_bytes(damaged, like=state), state)
             except ValueError:
@@ -136,7 +142,11 @@ REFUSED = {
         BELIEF,
         "state.mean is float64 .*; expected float32",
     ),
-    "x64 off": (to_bytes(np.zeros(2)), np.zeros(2), "state is float64, which JAX has only after enabling x64"),
+    "x64 off": (
+        to_bytes(np.zeros(2)),
+        np.zeros(2),
+        "state is float64, which JAX has only after enabling x64",
+    ),
     "another generator": (
         to_bytes(jax.random.key(0)),
         jax.random.key(0, impl="rbg"),
@@ -153,10 +163,14 @@ def test_what_does_not_fit_is_refused(kind):
 
 
 @pytest.mark.parametrize(
-    "leaf", [np.array([object()]), jnp.ones(2, jnp.bfloat16), "name"], ids=["object", "bfloat16", "text"]
+    "leaf",
+    [np.array([object()]), jnp.ones(2, jnp.bfloat16), "name"],
+    ids=["object", "bfloat16", "text"],
 )
 def test_leaves_that_a_file_cannot_hold_are_refused(leaf):
-    with pytest.raises(ValueError, match=r"the leaf state\.mean has dtype .*; expected booleans or numbers"):
+    with pytest.raises(
+        ValueError, match=r"the leaf state\.mean has dtype .*; expected booleans or numbers"
+    ):
         to_bytes(kf.Gaussian(leaf, None))
 
 

@@ -19,7 +19,13 @@ print(kf.run(kf.kalman(), model, ys)[1].mean.shape)
 
 def run(flags):
     environment = {"PATH": "", "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return done.stdout.splitlines() or done.stderr
 
 

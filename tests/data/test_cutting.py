@@ -13,7 +13,13 @@ def data():
     y = 100.0 * np.arange(3)[:, None, None] + np.arange(1, 11)[None, :, None]
     obs = y.copy()
     obs[0, 4] = np.nan
-    return Dataset(obs, np.concatenate([y, -y], -1), {"u": y}, [10, 7, 3], initial=[[0, 0], [100, -100], [200, -200]])
+    return Dataset(
+        obs,
+        np.concatenate([y, -y], -1),
+        {"u": y},
+        [10, 7, 3],
+        initial=[[0, 0], [100, -100], [200, -200]],
+    )
 
 
 def test_pieces_hold_every_step_once_and_start_at_the_truth(data):

@@ -46,13 +46,19 @@ def test_dtype_follows_jax_or_the_argument(x64):
     assert Dataset(OBS, dtype=np.float32).dtype == np.float32
     with jax.enable_x64(False):
         assert Dataset(OBS).dtype == np.float32
-    data = Dataset(OBS, inputs={"sensor": np.ones((3, 4), int), "dt": np.ones((3, 4), np.float32)}, dtype=np.float32)
+    data = Dataset(
+        OBS,
+        inputs={"sensor": np.ones((3, 4), int), "dt": np.ones((3, 4), np.float32)},
+        dtype=np.float32,
+    )
     assert data.inputs["sensor"].dtype == int
     assert dataclasses.replace(data, state=OBS).dtype == np.float32
 
 
 def test_slices_splits_and_vmap_see_trajectories():
-    data = Dataset(OBS, state=2 * OBS, inputs=(OBS[..., 0],), length=[4, 3, 2], initial=np.zeros((3, 1)))
+    data = Dataset(
+        OBS, state=2 * OBS, inputs=(OBS[..., 0],), length=[4, 3, 2], initial=np.zeros((3, 1))
+    )
     assert len(data) == data.size == 3
     assert data[-1].lengths.tolist() == [2]
     assert data[[2, 0]].obs[0, 0, 0] == data.obs[2, 0, 0]
@@ -70,7 +76,10 @@ def test_slices_splits_and_vmap_see_trajectories():
         ({"obs": OBS[:, :0]}, "none of them 0"),
         ({"obs": OBS + 1j}, "complex128; expected real numbers"),
         ({"obs": np.where(OBS > 3, np.inf, OBS)}, "obs has infinite entries"),
-        ({"obs": OBS, "state": OBS[:, :3]}, r"state has shape \(3, 3, 1\); expected 3 trajectories of 4 steps"),
+        (
+            {"obs": OBS, "state": OBS[:, :3]},
+            r"state has shape \(3, 3, 1\); expected 3 trajectories of 4 steps",
+        ),
         ({"obs": OBS, "state": OBS[..., 0]}, r"state has shape \(3, 4\); expected \(3, 4, n\)"),
         (
             {"obs": OBS, "state": np.full_like(OBS, np.inf)},
@@ -80,10 +89,16 @@ def test_slices_splits_and_vmap_see_trajectories():
         ({"obs": np.nan * OBS}, "obs has no number at all"),
         ({"obs": OBS, "inputs": {"u": OBS * np.nan}}, "inputs has NaN or infinite entries"),
         ({"obs": OBS, "inputs": {"u": OBS[0]}}, "inputs has shape"),
-        ({"obs": OBS, "length": [4, 4]}, r"length has shape \(2,\).*expected \(3,\) integers from 1 to 4"),
+        (
+            {"obs": OBS, "length": [4, 4]},
+            r"length has shape \(2,\).*expected \(3,\) integers from 1 to 4",
+        ),
         ({"obs": OBS, "length": [0, 4, 4]}, "from 0 to 4; expected"),
         ({"obs": OBS, "length": [4.0, 4.0, 4.0]}, "float64"),
-        ({"obs": OBS, "observed": np.ones((3, 4))}, "observed has shape .* dtype float64; expected booleans"),
+        (
+            {"obs": OBS, "observed": np.ones((3, 4))},
+            "observed has shape .* dtype float64; expected booleans",
+        ),
         ({"obs": OBS * np.nan, "observed": OBS > 5}, "obs has NaN where observed is True"),
         ({"obs": OBS, "initial": np.zeros(3)}, r"initial has shape \(3,\)"),
     ],

@@ -61,7 +61,12 @@ def test_what_is_read_is_what_was_written(stored, gaps, tmp_path):
     assert on_disk(back)
     assert back.missing == pytest.approx(data.missing)
     assert on_disk((back[3:9], back.split(0.5, 0.5)[1]))
-    for index in ([3, 25, -1, 4, 5], np.arange(data.size) % 3 == 0, slice(None, None, 2), slice(2, 9)):
+    for index in (
+        [3, 25, -1, 4, 5],
+        np.arange(data.size) % 3 == 0,
+        slice(None, None, 2),
+        slice(2, 9),
+    ):
         identical(jax.tree.map(np.asarray, back[index]), data[index])
     assert not on_disk(back[[0, 1]])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["stored"]
@@ -72,7 +77,11 @@ def test_what_is_read_is_what_was_written(stored, gaps, tmp_path):
 
 def test_inputs_and_initial_states(stored):
     rng = np.random.default_rng(1)
-    inputs = {"dt": np.ones((9, 4)), "sensor": rng.integers(3, size=(9, 4)), "b": rng.normal(size=(9, 4, 2))}
+    inputs = {
+        "dt": np.ones((9, 4)),
+        "sensor": rng.integers(3, size=(9, 4)),
+        "b": rng.normal(size=(9, 4, 2)),
+    }
     for name, given in (("named", inputs), ("plain", inputs["b"])):
         data = Dataset(rng.normal(size=(9, 4, 1)), inputs=given, initial=rng.normal(size=(9, 3)))
         identical(stored(data, name)[np.arange(9)], data)
@@ -87,11 +96,18 @@ def test_evaluation_takes_chunks(stored):
     np.testing.assert_array_equal(here.estimates["gain"].mean, there.estimates["gain"].mean)
 
 
-OPTIONS = {"key": KEY, "trainable": GAIN, "optimizer": clipped_adam(0.03), "batch_size": 5, "reports": 3}
+OPTIONS = {
+    "key": KEY,
+    "trainable": GAIN,
+    "optimizer": clipped_adam(0.03),
+    "batch_size": 5,
+    "reports": 3,
+}
 
 
 @pytest.mark.parametrize(
-    "options", [{"steps": 14}, {"steps": 40, "window": 4}, {"steps": 8, "key": jax.random.split(KEY)}]
+    "options",
+    [{"steps": 14}, {"steps": 40, "window": 4}, {"steps": 8, "key": jax.random.split(KEY)}],
 )
 def test_training_draws_the_same_batches(stored, options):
     data = trajectories(gaps=True)
@@ -119,7 +135,12 @@ def test_rows_of_a_file(tmp_path):
     array = np.arange(60.0).reshape(10, 2, 3)
     np.save(tmp_path / "a.npy", array)
     stored = DiskArray.open(tmp_path / "a.npy")
-    assert (stored.shape, stored.dtype, stored.ndim, len(stored)) == ((10, 2, 3), array.dtype, 3, 10)
+    assert (stored.shape, stored.dtype, stored.ndim, len(stored)) == (
+        (10, 2, 3),
+        array.dtype,
+        3,
+        10,
+    )
     later = stored[4:][1:-1]
     for found, expected in (
         (later, array[5:9]),
@@ -142,8 +163,14 @@ def test_what_cannot_be_written_is_refused_and_leaves_nothing(tmp_path):
     for given, text in (
         ((), "got no part"),
         ((data, data.obs), "a part is ndarray; expected a Dataset"),
-        ((data, trajectories(steps=9)), r"of a part is bool \(26, 9, 1\); expected bool \(N, 10, 1\)"),
-        ((data, Dataset(data.obs)), "a part has observed, length, obs; expected observed, length, obs, state"),
+        (
+            (data, trajectories(steps=9)),
+            r"of a part is bool \(26, 9, 1\); expected bool \(N, 10, 1\)",
+        ),
+        (
+            (data, Dataset(data.obs)),
+            "a part has observed, length, obs; expected observed, length, obs, state",
+        ),
         ((data, Dataset(data.obs, data.state, dtype=np.float64)), "obs of a part is float64"),
         ((Dataset(data.obs, inputs=(data.obs, data.obs)),), "the inputs are nested"),
     ):
@@ -163,14 +190,18 @@ def test_what_is_no_such_folder_is_refused(tmp_path):
     folder = tmp_path / "new"
     write_folder(folder, trajectories())
     np.save(folder / "obs.npy", np.zeros((2, 3, 1)))
-    with pytest.raises(ValueError, match=r"obs\.npy is float64 \(2, 3, 1\); expected float32 \(26, 10, 1\)"):
+    with pytest.raises(
+        ValueError, match=r"obs\.npy is float64 \(2, 3, 1\); expected float32 \(26, 10, 1\)"
+    ):
         read_folder(folder)
     (folder / "obs.npy").write_bytes(b"")
     with pytest.raises(ValueError, match="cannot be read"):
         read_folder(folder)
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the memory of a process from /proc")
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="reads the memory of a process from /proc"
+)
 def test_memory_stays_bounded(tmp_path):
     script = Path(__file__).parents[1] / "support" / "bounded.py"
     environment = os.environ | {"PYTHONPATH": str(Path(kf.__file__).parents[1])}

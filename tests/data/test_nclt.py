@@ -18,7 +18,10 @@ LATITUDE, LONGITUDE = np.radians([42.293227, -83.709657])
 def rows(path, seconds, *columns):
     """Write a file of the data set: microseconds, and the other columns."""
     table = np.column_stack([seconds, *(np.broadcast_to(c, seconds.shape) for c in columns)])
-    lines = (",".join([str(START + round(1e6 * row[0])), *(f"{x:.12g}" for x in row[1:])]) for row in table)
+    lines = (
+        ",".join([str(START + round(1e6 * row[0])), *(f"{x:.12g}" for x in row[1:])])
+        for row in table
+    )
     path.write_text("\n".join(lines) + "\n")
 
 
@@ -44,12 +47,26 @@ def test_a_session_at_one_hertz(session):
     np.testing.assert_allclose(data.obs[0, :, :2], np.tile([0.5, -2.0], (9, 1)), atol=1e-4)
     np.testing.assert_allclose(data.state[0, :, 0], 2 * np.arange(2, 11), rtol=1e-5)
     np.testing.assert_allclose(data.state[0, :, 2:], np.tile([2.0, 0.5], (9, 1)), atol=1e-4)
-    assert data.observed[0, :, 2].tolist() == [True, False, False, True, False, False, True, False, False]
+    assert data.observed[0, :, 2].tolist() == [
+        True,
+        False,
+        False,
+        True,
+        False,
+        False,
+        True,
+        False,
+        False,
+    ]
     # the last fix of each step; the radii of the Earth differ by 1 % from those of the file
     np.testing.assert_allclose(data.obs[0, [0, 3, 6], 2], 2 * np.array([1.9, 4.5, 7.5]), rtol=1e-2)
-    np.testing.assert_allclose(data.obs[0, [0, 3, 6], 3], 0.5 * np.array([1.9, 4.5, 7.5]), rtol=1e-2)
+    np.testing.assert_allclose(
+        data.obs[0, [0, 3, 6], 3], 0.5 * np.array([1.9, 4.5, 7.5]), rtol=1e-2
+    )
     np.testing.assert_allclose(data.inputs["acceleration"][0, :, 0], np.arange(1, 10), rtol=1e-6)
-    np.testing.assert_allclose(data.inputs["rotation_rate"][0], np.tile([0, 0, 0.2], (9, 1)), rtol=1e-6)
+    np.testing.assert_allclose(
+        data.inputs["rotation_rate"][0], np.tile([0, 0, 0.2], (9, 1)), rtol=1e-6
+    )
     assert (data.inputs["dt"] == 1).all()
 
 
@@ -65,20 +82,41 @@ def test_gaps_are_not_filled(session):
     lines = path.read_text().splitlines()
     path.write_text("\n".join(lines[:20] + lines[60:]))  # from 2.9 s to 7 s there is nothing
     truth = session / "groundtruth_2012-01-22.csv"
-    truth.write_text("\n".join(line for k, line in enumerate(truth.read_text().splitlines()) if not 17 < k < 77))
+    truth.write_text(
+        "\n".join(line for k, line in enumerate(truth.read_text().splitlines()) if not 17 < k < 77)
+    )
     data = read_nclt(session)
-    assert data.observed[0, :, 0].tolist() == [True, True, False, False, False, False, True, True, True]
+    assert data.observed[0, :, 0].tolist() == [
+        True,
+        True,
+        False,
+        False,
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]
     assert np.isnan(data.state[0, :, 0]).tolist() == [False, *5 * [True], False, False, False]
 
 
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        (lambda s: (s / "odometry_mu.csv").unlink(), "there is no odometry_mu.csv or odometry_mu_.*expected a session"),
+        (
+            lambda s: (s / "odometry_mu.csv").unlink(),
+            "there is no odometry_mu.csv or odometry_mu_.*expected a session",
+        ),
         (lambda s: (s / "gps.csv").write_text("1,2,3\n"), "gps.csv has 3 columns; expected 8"),
         (lambda s: (s / "gps.csv").write_text("a,b\n"), "gps.csv is not a csv file of numbers"),
-        (lambda s: rows(s / "odometry_mu.csv", np.array([50.0, 60.0]), *6 * [0]), "overlap by less than one step"),
-        (lambda s: rows(s / "ms25.csv", np.array([50.0, 60.0]), *9 * [0]), "ms25.csv has no sample at the time"),
+        (
+            lambda s: rows(s / "odometry_mu.csv", np.array([50.0, 60.0]), *6 * [0]),
+            "overlap by less than one step",
+        ),
+        (
+            lambda s: rows(s / "ms25.csv", np.array([50.0, 60.0]), *9 * [0]),
+            "ms25.csv has no sample at the time",
+        ),
     ],
 )
 def test_what_is_no_session(session, change, text):
@@ -139,5 +177,7 @@ def test_a_session_from_the_network(server, session, monkeypatch, tmp_path):
     path = fetch(f"{url}/session.zip", checksum, unpack=True)
     assert path.is_relative_to(tmp_path / "data")
     assert read_nclt(path).steps == 9
-    with pytest.raises(ValueError, match=r"a.csv is no archive that is known; expected one of \.zip"):
+    with pytest.raises(
+        ValueError, match=r"a.csv is no archive that is known; expected one of \.zip"
+    ):
         fetch(f"{url}/a.csv", checksum, unpack=True)

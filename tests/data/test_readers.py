@@ -45,7 +45,12 @@ def test_plain_inputs_are_an_array(tmp_path):
 
 def test_one_trajectory_may_leave_out_the_leading_axis(tmp_path):
     path = write(
-        tmp_path / "one.npz", obs=OBS[0], state=STATE[0], inputs_dt=np.ones(10), length=np.array(7), init=np.zeros(3)
+        tmp_path / "one.npz",
+        obs=OBS[0],
+        state=STATE[0],
+        inputs_dt=np.ones(10),
+        length=np.array(7),
+        init=np.zeros(3),
     )
     data = read_npz(path)
     assert (data.size, data.steps, data.lengths.tolist()) == (1, 10, [7])
@@ -96,7 +101,9 @@ def test_split_by_trajectory_and_in_time():
 def test_every_part_of_a_split_has_something(total):
     for data in (Dataset(np.zeros((total, 2, 1))), Dataset(np.zeros((1, total, 1)))):
         parts = split_parts(data)
-        counts = [part.size * part.steps - skip for part, skip in zip(parts[:3], parts.skip, strict=True)]
+        counts = [
+            part.size * part.steps - skip for part, skip in zip(parts[:3], parts.skip, strict=True)
+        ]
         assert min(counts) >= 1
         assert sum(counts) == data.size * data.steps
 
@@ -115,7 +122,10 @@ def test_split_of_too_little():
         ({}, "the file is empty; expected obs"),
         ({"obs": OBS[:, :0]}, "expected \\[N, T, m\\], none of them 0"),
         ({"obs": OBS, "inputs": OBS, "inputs_dt": OBS}, "both inputs and inputs_dt"),
-        ({"obs": OBS, "inputs": OBS[:, :9]}, "inputs has shape \\(6, 9, 2\\); expected 6 trajectories of 10 steps"),
+        (
+            {"obs": OBS, "inputs": OBS[:, :9]},
+            "inputs has shape \\(6, 9, 2\\); expected 6 trajectories of 10 steps",
+        ),
         ({"obs": OBS, "state": STATE[:5]}, "state has shape \\(5, 10, 3\\); expected 6"),
         ({"obs": np.array([1, None])}, "cannot be read .*; expected an npz file of numbers"),
     ],
@@ -133,7 +143,9 @@ def test_no_npz_files(tmp_path):
     whole = write(tmp_path / "whole.npz", obs=OBS).read_bytes()
     (tmp_path / "half.npz").write_bytes(whole[: len(whole) // 2])
     for name in ("bare.npy", "text.npz", "half.npz"):
-        with pytest.raises(ValueError, match=f"{name} cannot be read .*; expected an npz file of numbers"):
+        with pytest.raises(
+            ValueError, match=f"{name} cannot be read .*; expected an npz file of numbers"
+        ):
             read_npz(tmp_path / name)
 
 
@@ -162,7 +174,9 @@ def test_indoor_uwb_is_put_in_order_and_on_one_clock(tmp_path):
     assert data.inputs["anchor"][0].tolist() == [[0, 1], [4, 5]]
     assert data.inputs["dt"][0].tolist() == [0.5, 1.5]
     assert data.inputs["anchor_id"][0].tolist() == [105, 107]
-    np.testing.assert_allclose(data.inputs["right"][0], [0.5, 2.0])  # between the stamps of the odometry
+    np.testing.assert_allclose(
+        data.inputs["right"][0], [0.5, 2.0]
+    )  # between the stamps of the odometry
     np.testing.assert_allclose(data.inputs["left"][0], [1.0, 4.0])
     np.testing.assert_allclose(data.state[0, 0, :2], [0.5, 10.5])
     assert np.isnan(data.state[0, 1]).all()
@@ -200,14 +214,21 @@ def test_measured_uwb(shared_data):
     np.testing.assert_allclose(data.inputs["dt"].sum(), 29.9021980762482, rtol=1e-5)
     np.testing.assert_allclose(data.state[0, -1, :2], truth_at_the_end(shared_data), rtol=1e-6)
     distance = np.linalg.norm(data.state[0, :, :2] - data.inputs["anchor"][0], axis=-1)
-    assert abs(np.median(data.obs[0, :, 0] - distance) - 0.1) < 0.02  # the ranges are too long, by a known bias
+    assert (
+        abs(np.median(data.obs[0, :, 0] - distance) - 0.1) < 0.02
+    )  # the ranges are too long, by a known bias
 
 
 def truth_at_the_end(shared_data):
-    return [float(text) for text in (shared_data / "indoor_uwb" / "Indoor_UWB_GT.txt").read_text().split()[-6:-4]]
+    return [
+        float(text)
+        for text in (shared_data / "indoor_uwb" / "Indoor_UWB_GT.txt").read_text().split()[-6:-4]
+    ]
 
 
 def test_published_sets(shared_data):
     parts = read_parts(shared_data / "kalmannet" / "linear_CA_dt1e-2_T100_randnInit.npz")
     assert [part.size for part in parts[:3]] == [1000, 100, 200]
-    assert all(part.initial.shape == (part.size, 3) and part.state.shape[2] == 3 for part in parts[:3])
+    assert all(
+        part.initial.shape == (part.size, 3) and part.state.shape[2] == 3 for part in parts[:3]
+    )

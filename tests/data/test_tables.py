@@ -24,7 +24,13 @@ FRAME = pd.DataFrame(
 
 def test_frames_of_several_trajectories():
     data = kf.from_pandas(
-        FRAME, ["range", "bearing"], state=["x"], inputs=["gear"], time="t", trajectory="run", start=-1.0
+        FRAME,
+        ["range", "bearing"],
+        state=["x"],
+        inputs=["gear"],
+        time="t",
+        trajectory="run",
+        start=-1.0,
     )
     assert data.lengths.tolist() == [3, 2]
     np.testing.assert_allclose(data.obs[0], [[3.0, 0.1], [0.0, 0.2], [4.0, 0.0]], rtol=1e-6)
@@ -36,19 +42,26 @@ def test_frames_of_several_trajectories():
 
 
 def test_dates_are_seconds_and_may_be_the_index():
-    dates = pd.to_datetime(["2024-01-01 00:00:00.0", "2024-01-01 00:00:01.5", "2024-01-01 00:01:00.0"])
+    dates = pd.to_datetime(
+        ["2024-01-01 00:00:00.0", "2024-01-01 00:00:01.5", "2024-01-01 00:01:00.0"]
+    )
     frame = pd.DataFrame({"y": [1.0, 2.0, 3.0]}, index=pd.Index(dates, name="when"))
-    np.testing.assert_allclose(kf.from_pandas(frame, ["y"], time="when").inputs["dt"], [[0.0, 1.5, 58.5]])
+    np.testing.assert_allclose(
+        kf.from_pandas(frame, ["y"], time="when").inputs["dt"], [[0.0, 1.5, 58.5]]
+    )
     earlier = kf.from_pandas(frame, ["y"], time="when", start=np.datetime64("2023-12-31T23:59:58"))
     np.testing.assert_allclose(earlier.inputs["dt"], [[2.0, 1.5, 58.5]])
     array = xr.Dataset({"y": (("when", "channel"), np.ones((3, 2)))}, {"when": dates})
-    np.testing.assert_allclose(kf.from_xarray(array, "y", time="when").inputs["dt"], [[0.0, 1.5, 58.5]])
+    np.testing.assert_allclose(
+        kf.from_xarray(array, "y", time="when").inputs["dt"], [[0.0, 1.5, 58.5]]
+    )
 
 
 def test_datasets_with_axes_in_any_order():
     y = np.arange(12.0).reshape(2, 3, 2)  # channel, time, trajectory
     data = xr.Dataset(
-        {"y": (("channel", "time", "run"), y), "x": (("run", "time", "n"), np.ones((2, 3, 1)))}, {"time": [0, 1, 4]}
+        {"y": (("channel", "time", "run"), y), "x": (("run", "time", "n"), np.ones((2, 3, 1)))},
+        {"time": [0, 1, 4]},
     )
     data["force"] = (("time", "run"), np.ones((3, 2)))
     read = kf.from_xarray(data, "y", state="x", inputs=["force"], trajectory="run", start=-2)
@@ -61,12 +74,21 @@ def test_datasets_with_axes_in_any_order():
 @pytest.mark.parametrize(
     ("call", "text"),
     [
-        (lambda: kf.from_pandas(FRAME, ["distance"]), "no columns \\['distance'\\]; expected some of \\['run'"),
+        (
+            lambda: kf.from_pandas(FRAME, ["distance"]),
+            "no columns \\['distance'\\]; expected some of \\['run'",
+        ),
         (lambda: kf.from_pandas(FRAME, "range"), "expected a list of columns. Write \\['range'\\]"),
         (lambda: kf.from_pandas(FRAME, ["x"], time="t"), "got a step of -1"),
         (lambda: kf.from_xarray(xr.Dataset(), "y"), "no variables \\['y'\\]"),
-        (lambda: kf.from_xarray(xr.Dataset({"y": ("t", [1.0])}), "y"), "\\['y'\\] lack a dimension; expected"),
-        (lambda: kf.to_pandas(kf.Gaussian(np.zeros((3, 2)), None), states=["p"]), "1 names of states; expected .* 2"),
+        (
+            lambda: kf.from_xarray(xr.Dataset({"y": ("t", [1.0])}), "y"),
+            "\\['y'\\] lack a dimension; expected",
+        ),
+        (
+            lambda: kf.to_pandas(kf.Gaussian(np.zeros((3, 2)), None), states=["p"]),
+            "1 names of states; expected .* 2",
+        ),
         (lambda: kf.to_xarray(kf.Gaussian(np.zeros(2), np.eye(2))), "mean has shape \\(2,\\)"),
     ],
 )
@@ -78,7 +100,9 @@ def test_what_does_not_fit(call, text):
 def estimate(*leading):
     rng = np.random.default_rng(0)
     A = rng.normal(size=(*leading, 2, 2))
-    return kf.Estimate(jnp.asarray(rng.normal(size=(*leading, 2))), A @ np.swapaxes(A, -1, -2), np.ones(leading))
+    return kf.Estimate(
+        jnp.asarray(rng.normal(size=(*leading, 2))), A @ np.swapaxes(A, -1, -2), np.ones(leading)
+    )
 
 
 def test_estimates_of_one_trajectory():

@@ -25,7 +25,9 @@ def documented(module):
     """The functions and classes of a module by name, decorated ones unwrapped: doctest itself passes these over."""
     for name, value in vars(module).items():
         bare = value if inspect.isclass(value) else inspect.unwrap(value)
-        if (inspect.isclass(bare) or inspect.isroutine(bare)) and bare.__module__ == module.__name__:
+        if (
+            inspect.isclass(bare) or inspect.isroutine(bare)
+        ) and bare.__module__ == module.__name__:
             yield f"{module.__name__}.{name}", bare
 
 
@@ -34,7 +36,11 @@ def examples():
     finder = doctest.DocTestFinder(exclude_empty=True)
     for module in modules():
         for name, value in [(module.__name__, module.__doc__ or ""), *documented(module)]:
-            yield from (test for test in finder.find(value, name, module=False, globs=dict(NAMES)) if test.examples)
+            yield from (
+                test
+                for test in finder.find(value, name, module=False, globs=dict(NAMES))
+                if test.examples
+            )
 
 
 EXAMPLES = {test.name: test for test in examples()}
@@ -54,4 +60,6 @@ def test_public_names_exist(module):
 
 
 def test_the_constructors_have_examples_that_run():
-    assert {"kfjax.filters.gaussian.kalman", "kfjax.filters.gaussian.gaussian_filter"} <= set(EXAMPLES)
+    assert {"kfjax.filters.gaussian.kalman", "kfjax.filters.gaussian.gaussian_filter"} <= set(
+        EXAMPLES
+    )

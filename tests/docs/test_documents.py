@@ -21,7 +21,11 @@ def test_python_blocks_run(path):
     names: dict = {}
     for number, block in enumerate(python_blocks(path)):
         exec(compile(block, f"{path.name} block {number}", "exec"), names)
-    estimates = [value for value in names.values() if isinstance(value, (kf.Estimate, kf.Gaussian, kf.Smoothed))]
+    estimates = [
+        value
+        for value in names.values()
+        if isinstance(value, (kf.Estimate, kf.Gaussian, kf.Smoothed))
+    ]
     assert estimates, "a page with code computes at least one estimate"
     for estimate in estimates:
         assert jnp.isfinite(estimate.mean).all()

@@ -21,7 +21,9 @@ def as_a_reader(tmp_path, monkeypatch):
     monkeypatch.setenv("KFJAX_QUICK", "1")
     monkeypatch.setenv("KFJAX_DATA", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(kf, "set_xla_options", lambda: "")  # it has to come before anything else of JAX
+    monkeypatch.setattr(
+        kf, "set_xla_options", lambda: ""
+    )  # it has to come before anything else of JAX
     monkeypatch.setattr(plt, "show", lambda: plt.close("all"))
     jax.config.update("jax_numpy_rank_promotion", "allow")  # in all threads
     with plt.rc_context({"backend": "agg"}):

@@ -13,7 +13,9 @@ def test_one_semantic_version():
     assert re.fullmatch(r"\d+\.\d+\.\d+((a|b|rc)\d+|\.dev\d+)?", kf.__version__)
     assert f"\nversion: {kf.__version__}\n" in (ROOT / "CITATION.cff").read_text()
     assert re.search(
-        rf"^## (Unreleased|{re.escape(kf.__version__)})", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE
+        rf"^## (Unreleased|{re.escape(kf.__version__)})",
+        (ROOT / "CHANGELOG.md").read_text(),
+        re.MULTILINE,
     )
 
 

@@ -13,7 +13,11 @@ import kfjax as kf
 ROOT = Path(__file__).parents[2]
 PACKAGES = [
     "kfjax",
-    *(f"kfjax.{info.name}" for info in pkgutil.iter_modules(kf.__path__) if info.ispkg and info.name in kf.__all__),
+    *(
+        f"kfjax.{info.name}"
+        for info in pkgutil.iter_modules(kf.__path__)
+        if info.ispkg and info.name in kf.__all__
+    ),
 ]
 PACKAGES += ["kfjax.linalg", "kfjax.moments"]
 
@@ -35,14 +39,20 @@ def test_every_public_name_is_in_the_api(package):
     module = importlib.import_module(package)
     paths = documented()
     shown = {id(value(path)) for path in paths}
-    names = [name for name in module.__all__ if not isinstance(getattr(module, name), types.ModuleType)]
-    missing = [n for n in names if f"{package}.{n}" not in paths and id(getattr(module, n)) not in shown]
+    names = [
+        name for name in module.__all__ if not isinstance(getattr(module, name), types.ModuleType)
+    ]
+    missing = [
+        n for n in names if f"{package}.{n}" not in paths and id(getattr(module, n)) not in shown
+    ]
     assert not missing, f"add to docs/api/: {missing}"
 
 
 def test_the_api_shows_what_exists():
     parts = [path.rpartition(".") for path in documented()]
-    assert not [name for package, _, name in parts if not hasattr(importlib.import_module(package), name)]
+    assert not [
+        name for package, _, name in parts if not hasattr(importlib.import_module(package), name)
+    ]
 
 
 def test_every_page_is_in_the_navigation():

@@ -55,7 +55,9 @@ def ragged() -> Dataset:
     xs, ys = (a.copy() for a in simulated())
     ys[rng.random(ys.shape) < 0.2] = np.nan
     xs[0, 3], xs[4, :, 1] = np.nan, np.nan
-    return Dataset(ys, xs, length=rng.integers(4, STEPS + 1, SIZE), initial=rng.normal(size=(SIZE, 2)))
+    return Dataset(
+        ys, xs, length=rng.integers(4, STEPS + 1, SIZE), initial=rng.normal(size=(SIZE, 2))
+    )
 
 
 def test_rows_say_which_filter_is_better_by_how_much():
@@ -72,8 +74,12 @@ def test_rows_say_which_filter_is_better_by_how_much():
     assert tuned.microseconds > 0
     xs, ys = simulated()
     estimate = jax.vmap(lambda y: kf.run(kf.kalman(), MODEL, y)[1])(ys)
-    assert tuned.mse_db.value == pytest.approx(10 * np.log10(np.mean((xs - estimate.mean) ** 2)), abs=1e-4)
-    np.testing.assert_allclose(with_truth().estimates["tuned"].mean, estimate.mean[0], rtol=1e-4, atol=1e-5)
+    assert tuned.mse_db.value == pytest.approx(
+        10 * np.log10(np.mean((xs - estimate.mean) ** 2)), abs=1e-4
+    )
+    np.testing.assert_allclose(
+        with_truth().estimates["tuned"].mean, estimate.mean[0], rtol=1e-4, atol=1e-5
+    )
 
 
 def test_a_filter_that_fails_is_shown_and_not_dropped():
@@ -83,7 +89,9 @@ def test_a_filter_that_fails_is_shown_and_not_dropped():
     assert np.isnan(row.difference_db.value)
     assert np.isnan(row.anees.value)
     assert f"failed {SIZE}/{SIZE}" in str(with_truth())
-    alone = compare({"hopeless": (kf.kalman(), HOPELESS)}, Dataset(simulated()[1], simulated()[0]), repeats=1)
+    alone = compare(
+        {"hopeless": (kf.kalman(), HOPELESS)}, Dataset(simulated()[1], simulated()[0]), repeats=1
+    )
     assert alone.best is None
     assert alone.rows[0].difference_db is None
     assert plotting.plot_comparison(alone) is not None
@@ -104,7 +112,9 @@ def test_without_truth_the_prediction_of_y_decides():
     assert tuned.mse_db is tuned.median_db is tuned.anees is tuned.coverage is None
     assert comparison.best == "tuned"
     assert slow.difference_db.low > 0
-    assert slow.difference_db.value == pytest.approx(slow.prediction_db.value - tuned.prediction_db.value)
+    assert slow.difference_db.value == pytest.approx(
+        slow.prediction_db.value - tuned.prediction_db.value
+    )
     assert 0 < tuned.whiteness < 1
     text = str(comparison)
     assert "y ahead" in text
@@ -127,7 +137,11 @@ def test_gaps_and_lengths_give_what_each_trajectory_alone_gives():
         normalised = 0.0
         for e, P in zip(error, np.asarray(estimate.cov, np.float64), strict=False):
             known = np.isfinite(e)
-            normalised += e[known] @ np.linalg.solve(P[np.ix_(known, known)], e[known]) if known.any() else 0.0
+            normalised += (
+                e[known] @ np.linalg.solve(P[np.ix_(known, known)], e[known])
+                if known.any()
+                else 0.0
+            )
         nees.append(normalised)
         likelihoods.append(estimate.log_likelihood.sum() / length)
         predictions.append((info.innovation[:length] ** 2).sum() / observed[:length].sum())
@@ -137,7 +151,10 @@ def test_gaps_and_lengths_give_what_each_trajectory_alone_gives():
     np.testing.assert_allclose(evaluation.prediction_mses, predictions, rtol=1e-4)
     known = np.isfinite(data.state).all(-1) & (np.arange(STEPS) < data.lengths[:, None])
     assert evaluation.statistics.nees_steps.sum() == known.sum() + data.lengths[4]
-    assert evaluation.statistics.nis.count.sum() == data.observed[np.arange(STEPS) < data.lengths[:, None]].sum()
+    assert (
+        evaluation.statistics.nis.count.sum()
+        == data.observed[np.arange(STEPS) < data.lengths[:, None]].sum()
+    )
 
 
 def test_one_step_is_enough():
@@ -151,9 +168,20 @@ def test_chunks_change_nothing():
     xs, ys = simulated()
     chunked = compare(FILTERS, Dataset(ys, xs), chunk=7, repeats=1)
     for a, b in zip(chunked.rows, with_truth().rows[:2], strict=True):
-        for name in ("mse_db", "median_db", "difference_db", "anees", "nis", "log_likelihood", "whiteness"):
+        for name in (
+            "mse_db",
+            "median_db",
+            "difference_db",
+            "anees",
+            "nis",
+            "log_likelihood",
+            "whiteness",
+        ):
             np.testing.assert_allclose(getattr(a, name), getattr(b, name), rtol=1e-4, atol=1e-4)
-    for a, b in zip(*(jax.tree.leaves(c.evaluations["tuned"].curves) for c in (chunked, with_truth())), strict=True):
+    for a, b in zip(
+        *(jax.tree.leaves(c.evaluations["tuned"].curves) for c in (chunked, with_truth())),
+        strict=True,
+    ):
         np.testing.assert_allclose(a, b, rtol=1e-4)
 
 
@@ -166,7 +194,11 @@ def test_json_holds_settings_rows_and_curves(tmp_path):
     value, low, high = with_truth().rows[0].mse_db
     assert loaded["rows"][0]["mse_db"] == {"value": value, "low": low, "high": high}
     assert loaded["rows"][2]["mse_db"]["value"] is None
-    assert len(loaded["curves"]["tuned"]["mse_db"]) == len(loaded["curves"]["tuned"]["anees"]["high"]) == STEPS
+    assert (
+        len(loaded["curves"]["tuned"]["mse_db"])
+        == len(loaded["curves"]["tuned"]["anees"]["high"])
+        == STEPS
+    )
     assert loaded["settings"]["versions"]["kfjax"] == kf.__version__
     assert loaded["settings"]["dtype"] == "float32"
     assert list(tmp_path.iterdir()) == [path]
@@ -202,7 +234,9 @@ def test_the_picture_is_a_png_with_three_panels(tmp_path):
     titles = [ax.get_title(loc="left") for ax in figure.axes]
     assert titles == ["First trajectory, tuned", "", "Error over time", "Consistency over time"]
     lines = {line.get_label(): line.get_ydata() for line in figure.axes[2].lines}
-    np.testing.assert_array_equal(lines["tuned"], with_truth().evaluations["tuned"].error_over_time())
+    np.testing.assert_array_equal(
+        lines["tuned"], with_truth().evaluations["tuned"].error_over_time()
+    )
     assert f"hopeless (failed {SIZE})" in "".join(lines)
     truth = {line.get_label(): line.get_ydata() for line in figure.axes[1].lines}["true"]
     np.testing.assert_array_equal(truth, simulated()[0][0, :, 1])
@@ -246,12 +280,18 @@ def drift(x, u):
     [
         ({"data": np.zeros((3, 4, 1))}, "data is ndarray; expected a Dataset"),
         ({"filters": {}}, r"filters is \{\}; expected \{name: \(filter, params\)\}"),
-        ({"filters": {"kalman": kf.kalman()}}, r"filters\['kalman'\] is Filter; expected \(filter, params\)"),
+        (
+            {"filters": {"kalman": kf.kalman()}},
+            r"filters\['kalman'\] is Filter; expected \(filter, params\)",
+        ),
         ({"repeats": 0}, "repeats is 0"),
         ({"chunk": 0}, "chunk is 0"),
         ({"level": 95}, "level is 95"),
         ({"skip": STEPS}, "skip is 12; expected 0 to 11"),
-        ({"filters": {"lorenz": (kf.extended(), kf.systems.lorenz())}}, "filter 'lorenz': run: ys has shape"),
+        (
+            {"filters": {"lorenz": (kf.extended(), kf.systems.lorenz())}},
+            "filter 'lorenz': run: ys has shape",
+        ),
         (
             {"filters": {"kalman": (kf.kalman(), MODEL.replace(f=Partial(drift)))}},
             "filter 'kalman': kalman: the model has a nonlinear",

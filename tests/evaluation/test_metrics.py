@@ -14,12 +14,20 @@ N, T, DIM = 4, 6, 3
 def estimates(rng):
     """A batch of truths and estimates with proper covariances; some truth is not known, some steps do not count."""
     A = rng.normal(size=(N, T, DIM, 2 * DIM))
-    truth, mean, cov = rng.normal(size=(N, T, DIM)), rng.normal(size=(N, T, DIM)), A @ A.swapaxes(-1, -2)
+    truth, mean, cov = (
+        rng.normal(size=(N, T, DIM)),
+        rng.normal(size=(N, T, DIM)),
+        A @ A.swapaxes(-1, -2),
+    )
     length = np.array([6, 4, 6, 1])
     counted = np.broadcast_to((np.arange(T) < length[:, None])[..., None], truth.shape).copy()
     truth[0, 2, 1] = truth[2, 3] = np.nan
     counted[0, 2, 1] = counted[2, 3] = False
-    truth[1, 4:], mean[1, 5], cov[3, 1:] = np.nan, np.nan, np.inf  # after the end anything may stand
+    truth[1, 4:], mean[1, 5], cov[3, 1:] = (
+        np.nan,
+        np.nan,
+        np.inf,
+    )  # after the end anything may stand
     return truth, mean, cov, length, counted
 
 
@@ -40,7 +48,9 @@ def test_nees_and_coverage_against_numpy(x64):
     for i, t in np.ndindex(N, T):
         known = counted[i, t]
         e, P = (truth - mean)[i, t][known], cov[i, t][np.ix_(known, known)]
-        np.testing.assert_allclose(nees.total[i, t], e @ np.linalg.solve(P, e) if known.any() else 0.0, rtol=1e-10)
+        np.testing.assert_allclose(
+            nees.total[i, t], e @ np.linalg.solve(P, e) if known.any() else 0.0, rtol=1e-10
+        )
         assert nees.count[i, t] == known.sum()
         inside = np.abs(e) <= stats.norm.ppf(0.75) * np.sqrt(np.diag(P))
         assert coverage.total[i, t][known].tolist() == inside.tolist()
@@ -52,7 +62,9 @@ def test_nees_with_a_singular_covariance_counts_its_rank(dtype, x64):
     rng = np.random.default_rng(2)
     L = rng.normal(size=(20, DIM, 2)).astype(dtype)
     z = rng.normal(size=(20, 2)).astype(dtype)
-    value, dof = ev.nees((L @ z[..., None])[..., 0], np.zeros((20, DIM), dtype), L @ L.swapaxes(-1, -2))
+    value, dof = ev.nees(
+        (L @ z[..., None])[..., 0], np.zeros((20, DIM), dtype), L @ L.swapaxes(-1, -2)
+    )
     assert (np.asarray(dof) == 2).all()
     np.testing.assert_allclose(value, (z**2).sum(-1), rtol=1e-8 if dtype == np.float64 else 0.02)
     known_exactly = ev.nees(np.zeros((1, 2)), np.zeros((1, 2)), np.zeros((1, 2, 2)))
@@ -62,7 +74,9 @@ def test_nees_with_a_singular_covariance_counts_its_rank(dtype, x64):
 def test_errors_on_curved_spaces_use_the_difference_of_the_model():
     truth, mean = jnp.array([[3.1, 1.0]]), jnp.array([[-3.1, 1.0]])
     wrapped = (2 * np.pi - 6.2) ** 2
-    assert float(ev.mse(truth, mean, difference=kf.angle_difference(0))) == pytest.approx(wrapped / 2, rel=1e-4)
+    assert float(ev.mse(truth, mean, difference=kf.angle_difference(0))) == pytest.approx(
+        wrapped / 2, rel=1e-4
+    )
 
     def on_circle(a, b):  # points of the plane, one tangent dimension
         return jnp.arctan2(b[0] * a[1] - b[1] * a[0], a @ b)[None]
@@ -85,8 +99,12 @@ def test_innovation_products_against_loops(x64):
         w[at][k] = np.linalg.solve(np.linalg.cholesky(S[at][np.ix_(k, k)]), innovation[at][k])
     total, count = ev.innovation_products(innovation, S, lags=3)
     for lag in range(4):
-        np.testing.assert_allclose(total[:, lag], (w[:, lag:] * w[:, : T - lag]).sum((1, 2)), atol=1e-12)
-        np.testing.assert_array_equal(count[:, lag], (seen[:, lag:] & seen[:, : T - lag]).sum((1, 2)))
+        np.testing.assert_allclose(
+            total[:, lag], (w[:, lag:] * w[:, : T - lag]).sum((1, 2)), atol=1e-12
+        )
+        np.testing.assert_array_equal(
+            count[:, lag], (seen[:, lag:] & seen[:, : T - lag]).sum((1, 2))
+        )
 
 
 def test_mean_and_chi_square_intervals_against_scipy():
@@ -94,8 +112,12 @@ def test_mean_and_chi_square_intervals_against_scipy():
     expected = stats.t.interval(0.9, 29, loc=values.mean(), scale=stats.sem(values))
     np.testing.assert_allclose(ev.mean_interval(values, level=0.9), [values.mean(), *expected])
     dofs = np.array([1.0, 7.0, 1e5])
-    np.testing.assert_allclose(ev.chi_square_interval(dofs), stats.chi2.ppf([[0.025], [0.975]], dofs) / dofs)
-    np.testing.assert_allclose(ev.nis([3.0, 5.0], [4, 6]), [0.8, *(stats.chi2.ppf([0.025, 0.975], 10) / 10)])
+    np.testing.assert_allclose(
+        ev.chi_square_interval(dofs), stats.chi2.ppf([[0.025], [0.975]], dofs) / dofs
+    )
+    np.testing.assert_allclose(
+        ev.nis([3.0, 5.0], [4, 6]), [0.8, *(stats.chi2.ppf([0.025, 0.975], 10) / 10)]
+    )
 
 
 def test_decibels():
@@ -163,11 +185,15 @@ def test_whiteness():
     white = ev.whiteness(products, counts)
     expected = [np.mean(noise[:, k:] * noise[:, : 50 - k]) / np.mean(noise**2) for k in range(1, 6)]
     np.testing.assert_allclose(white.autocorrelation, expected, atol=1e-5)
-    np.testing.assert_allclose(white.bound, 1.959964 / np.sqrt(200 * 2 * (50 - np.arange(1, 6))), rtol=1e-5)
+    np.testing.assert_allclose(
+        white.bound, 1.959964 / np.sqrt(200 * 2 * (50 - np.arange(1, 6))), rtol=1e-5
+    )
     assert (np.abs(white.autocorrelation) < 1.5 * white.bound).all()
     assert white.p_value == pytest.approx(stats.chi2.sf(white.statistic, 5))
     assert white.p_value > 0.01
-    coloured = ev.whiteness(*ev.innovation_products(noise[:, 1:] + 0.2 * noise[:, :-1], ones[:, 1:], lags=5))
+    coloured = ev.whiteness(
+        *ev.innovation_products(noise[:, 1:] + 0.2 * noise[:, :-1], ones[:, 1:], lags=5)
+    )
     assert coloured.autocorrelation[0] > 0.15 > coloured.bound[0]
     assert coloured.p_value < 1e-6
     gaps = ev.whiteness([3.0, 0.5, 0.0], [4, 2, 0])  # nothing seen two steps apart
@@ -178,12 +204,20 @@ def test_whiteness():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: ev.mse(jnp.zeros((3, 2)), jnp.zeros((3, 4))), r"truth has shape \(3, 2\) and the estimates \(3, 4\)"),
         (
-            lambda: ev.coverage(jnp.zeros((3, 1)), jnp.zeros((3, 1)), jnp.ones((3, 1, 1)), probability=95),
+            lambda: ev.mse(jnp.zeros((3, 2)), jnp.zeros((3, 4))),
+            r"truth has shape \(3, 2\) and the estimates \(3, 4\)",
+        ),
+        (
+            lambda: ev.coverage(
+                jnp.zeros((3, 1)), jnp.zeros((3, 1)), jnp.ones((3, 1, 1)), probability=95
+            ),
             "probability is 95",
         ),
-        (lambda: ev.innovation_products(jnp.zeros((3, 1)), jnp.ones((3, 1, 1)), lags=3), "lags is 3; expected 0 to 2"),
+        (
+            lambda: ev.innovation_products(jnp.zeros((3, 1)), jnp.ones((3, 1, 1)), lags=3),
+            "lags is 3; expected 0 to 2",
+        ),
         (lambda: ev.mse_db([]), r"mse_db: got shape \(0,\); expected \[N\]"),
         (lambda: ev.mse_db([[1.0]]), r"got shape \(1, 1\)"),
         (lambda: ev.mean_interval([1.0, 2.0], level=95), "level is 95; expected a probability"),

@@ -61,7 +61,9 @@ def test_a_filter_that_has_the_true_model_is_consistent():
         assert low < value < high
     value, low, high = result.coverage()
     assert low < 0.95 < high
-    assert abs(value - 0.95) < 4 * np.sqrt(0.95 * 0.05 / TRIALS)  # binomial, were all steps of a trajectory the same
+    assert abs(value - 0.95) < 4 * np.sqrt(
+        0.95 * 0.05 / TRIALS
+    )  # binomial, were all steps of a trajectory the same
     white = result.whiteness()
     assert white.p_value > 0.01
     assert np.mean(np.abs(white.autocorrelation) < white.bound) >= 0.8
@@ -87,7 +89,9 @@ def test_the_error_is_what_the_riccati_recursion_says():
 
 
 def test_a_wrong_noise_is_found_out():
-    wrong = monte_carlo(KEY, MODEL, kf.kalman(), MODEL.replace(R=0.1 * MODEL.R), trials=TRIALS, steps=STEPS)
+    wrong = monte_carlo(
+        KEY, MODEL, kf.kalman(), MODEL.replace(R=0.1 * MODEL.R), trials=TRIALS, steps=STEPS
+    )
     assert wrong.anees().value > wrong.anees().high
     assert wrong.nis().value > wrong.nis().high
     assert wrong.coverage().high < 0.95
@@ -98,14 +102,22 @@ def test_a_wrong_noise_is_found_out():
 
 def test_chunks_change_nothing_and_compile_once():
     before = trials._trials._cache_size()
-    chunked = monte_carlo(KEY, MODEL, kf.kalman(), MODEL, trials=TRIALS, steps=STEPS, chunk=60, skip=5)
+    chunked = monte_carlo(
+        KEY, MODEL, kf.kalman(), MODEL, trials=TRIALS, steps=STEPS, chunk=60, skip=5
+    )
     assert trials._trials._cache_size() == before + 1
-    for a, b in zip(jax.tree.leaves(chunked.curves), jax.tree.leaves(matched().curves), strict=True):
+    for a, b in zip(
+        jax.tree.leaves(chunked.curves), jax.tree.leaves(matched().curves), strict=True
+    ):
         np.testing.assert_allclose(a, b[5:], rtol=1e-4)
-    assert chunked.statistics.steps.tolist() == [STEPS - 5] * TRIALS  # the first steps were left out
+    assert (
+        chunked.statistics.steps.tolist() == [STEPS - 5] * TRIALS
+    )  # the first steps were left out
     everything = matched().statistics.squared_error.total.sum()
     left_out = matched().curves.squared_error.total[:5].sum()
-    np.testing.assert_allclose(chunked.statistics.squared_error.total.sum(), everything - left_out, rtol=1e-5)
+    np.testing.assert_allclose(
+        chunked.statistics.squared_error.total.sum(), everything - left_out, rtol=1e-5
+    )
 
 
 def test_the_memory_budget_sets_the_chunk(monkeypatch):
@@ -125,7 +137,15 @@ def test_a_filter_that_draws_and_tells_nothing():
     np.testing.assert_array_equal(first.mses, run().mses)
     assert np.unique(first.mses).size == 6
     assert first.mse_db() is not None
-    for metric in ("anees", "nis", "coverage", "log_likelihood", "prediction_db", "whiteness", "nees_over_time"):
+    for metric in (
+        "anees",
+        "nis",
+        "coverage",
+        "log_likelihood",
+        "prediction_db",
+        "whiteness",
+        "nees_over_time",
+    ):
         assert getattr(first, metric)() is None
     assert "mse_db" in repr(first)
     assert "anees" not in repr(first)
@@ -140,7 +160,9 @@ def test_shared_inputs_reach_the_truth_and_the_filter():
     us = {"dt": np.linspace(0.0, 1.0, STEPS)}
     result = monte_carlo(KEY, model, kf.kalman(), model, trials=100, us=us)
     assert result.anees().low < result.anees().value < result.anees().high
-    constant = monte_carlo(KEY, model, kf.kalman(), model, trials=100, us={"dt": np.full(STEPS, 0.5)})
+    constant = monte_carlo(
+        KEY, model, kf.kalman(), model, trials=100, us={"dt": np.full(STEPS, 0.5)}
+    )
     np.testing.assert_allclose(constant.mses, matched().mses[:100], rtol=1e-4)
 
 
@@ -163,6 +185,12 @@ def test_shared_inputs_reach_the_truth_and_the_filter():
     ],
 )
 def test_bad_arguments_are_refused(changes, message):
-    arguments = {"truth": MODEL, "filter": kf.kalman(), "params": MODEL, "trials": 5, "steps": STEPS} | changes
+    arguments = {
+        "truth": MODEL,
+        "filter": kf.kalman(),
+        "params": MODEL,
+        "trials": 5,
+        "steps": STEPS,
+    } | changes
     with pytest.raises(ValueError, match=message):
         monte_carlo(KEY, **arguments)

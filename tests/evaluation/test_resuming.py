@@ -14,7 +14,12 @@ KEY = jax.random.key(5)
 
 
 def study(**changes):
-    arguments = {"key": KEY, "truth": MODEL, "filter": kf.constant_gain(), "params": PARAMS} | changes
+    arguments = {
+        "key": KEY,
+        "truth": MODEL,
+        "filter": kf.constant_gain(),
+        "params": PARAMS,
+    } | changes
     return monte_carlo(**({"trials": 23, "steps": 6, "chunk": 5} | arguments))
 
 
@@ -96,7 +101,9 @@ def scaled(gain):
     """A filter of the same parameters and numbers of another kind: only what it computes tells."""
 
     def update(params, state, y, u=None, observed=None):
-        return kf.constant_gain().update(params._replace(gain=gain * params.gain), state, y, u, observed)
+        return kf.constant_gain().update(
+            params._replace(gain=gain * params.gain), state, y, u, observed
+        )
 
     return kf.constant_gain()._replace(update=update)
 

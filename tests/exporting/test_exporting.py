@@ -44,9 +44,13 @@ def test_files_run_where_there_is_no_kfjax(tmp_path):
     ys = np.where(problem.observed, problem.ys, np.nan).astype(np.float32)
     np.savez(data, ys=ys, observed=problem.observed, filled=problem.ys.astype(np.float32))
     command = [sys.executable, "-c", ELSEWHERE, step, whole, data, out]
-    subprocess.run(command, check=True, cwd=tmp_path, timeout=300, env=os.environ | {"PYTHONPATH": ""})
+    subprocess.run(
+        command, check=True, cwd=tmp_path, timeout=300, env=os.environ | {"PYTHONPATH": ""}
+    )
     found = np.load(out)
-    masked = kf.run(kf.kalman(), problem.model, problem.ys, observed=problem.observed, emit=kf.estimate_and_info)[1]
+    masked = kf.run(
+        kf.kalman(), problem.model, problem.ys, observed=problem.observed, emit=kf.estimate_and_info
+    )[1]
     np.testing.assert_allclose(found["means"], masked[0].mean, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(found["nis"], masked[1].nis[-1], rtol=1e-5)
     for offset, mean in enumerate(found["run"]):
@@ -68,7 +72,9 @@ def streamed(program, case):
 def exported(case, path, **options):
     """A case as a program that takes one masked step."""
     u = None if case.us is None else case.us[0]
-    exporting.export_step(path, case.filter, case.params, u=u, masked=True, key=jax.random.key(1), **options)
+    exporting.export_step(
+        path, case.filter, case.params, u=u, masked=True, key=jax.random.key(1), **options
+    )
     return exporting.load(path)
 
 
@@ -77,7 +83,8 @@ SOME = ("ensemble", "constant_gain", "sequence_regressor")
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in SOME else pytest.mark.slow) for name in table.FILTERS]
+    "name",
+    [pytest.param(name, marks=() if name in SOME else pytest.mark.slow) for name in table.FILTERS],
 )
 def test_any_filter_gives_the_numbers_of_its_run(name, tmp_path):
     case = table.case(name)
@@ -91,7 +98,9 @@ def test_double_precision_is_kept_and_insisted_on(tmp_path):
         case = table.case("kalman")
         program = exported(case, tmp_path / "filter.zip")
         assert program.initial()[0].dtype == np.float64
-        np.testing.assert_allclose(streamed(program, case), table.outputs("kalman")[1][0].mean, rtol=1e-12, atol=1e-13)
+        np.testing.assert_allclose(
+            streamed(program, case), table.outputs("kalman")[1][0].mean, rtol=1e-12, atol=1e-13
+        )
     with pytest.raises(ValueError, match="is in double precision; expected jax_enable_x64"):
         exporting.load(tmp_path / "filter.zip")
 
@@ -100,7 +109,9 @@ def test_double_precision_is_kept_and_insisted_on(tmp_path):
 def tracker(tmp_path_factory):
     """The Kalman filter as a file that takes missing data, without inputs."""
     path = tmp_path_factory.mktemp("export") / "tracker.zip"
-    return exporting.export_step(path, kf.kalman(), table.linear().model, masked=True, platforms=("cpu", "cuda", "tpu"))
+    return exporting.export_step(
+        path, kf.kalman(), table.linear().model, masked=True, platforms=("cpu", "cuda", "tpu")
+    )
 
 
 def test_a_file_says_what_it_takes(tracker):
@@ -136,7 +147,9 @@ def test_what_is_no_file_and_no_batch(tracker, tmp_path):
     with zipfile.ZipFile(tmp_path / "empty.zip", "w"):
         pass
     for name in ("text.zip", "empty.zip", "absent.zip"):
-        with pytest.raises(ValueError, match=f"{name} cannot be read .* expected a file that kfjax.exporting wrote"):
+        with pytest.raises(
+            ValueError, match=f"{name} cannot be read .* expected a file that kfjax.exporting wrote"
+        ):
             exporting.load(tmp_path / name)
     with pytest.raises(ValueError, match="batch is 3; expected None"):
         exporting.load(tracker).initial(batch=3)
@@ -145,7 +158,9 @@ def test_what_is_no_file_and_no_batch(tracker, tmp_path):
 def test_what_cannot_be_exported(tmp_path):
     model = table.linear().model
     with pytest.raises(ValueError, match=r"draws random numbers, .* expected batch=None"):
-        exporting.export_step(tmp_path / "a.zip", kf.particle(8), model, batch="b", key=jax.random.key(0))
+        exporting.export_step(
+            tmp_path / "a.zip", kf.particle(8), model, batch="b", key=jax.random.key(0)
+        )
     bare = kf.kalman()._replace(init=lambda params, key=None: kf.Gaussian(jnp.zeros(1), jnp.eye(1)))
     with pytest.raises(ValueError, match="params is dict; expected y, an example"):
         exporting.export_step(tmp_path / "a.zip", bare, {})
@@ -165,4 +180,6 @@ def test_what_cannot_be_exported(tmp_path):
 )
 def test_what_no_program_can_have_is_refused(options, match, tmp_path):
     with pytest.raises(ValueError, match=match):
-        kf.exporting.export_step(tmp_path / "step.zip", kf.kalman(), kf.systems.constant_velocity(), **options)
+        kf.exporting.export_step(
+            tmp_path / "step.zip", kf.kalman(), kf.systems.constant_velocity(), **options
+        )

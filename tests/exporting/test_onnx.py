@@ -15,7 +15,9 @@ from kfjax import exporting
 
 DTYPES = {"tensor(float)": np.float32, "tensor(int32)": np.int32, "tensor(bool)": bool}
 INSTALLED = all(map(importlib.util.find_spec, ("jax2onnx", "onnxruntime")))
-needs_onnx = pytest.mark.skipif(not INSTALLED, reason="needs jax2onnx and onnxruntime: pip install 'kfjax[onnx]'")
+needs_onnx = pytest.mark.skipif(
+    not INSTALLED, reason="needs jax2onnx and onnxruntime: pip install 'kfjax[onnx]'"
+)
 
 
 def session_of(path):
@@ -34,7 +36,9 @@ def streamed(session, case):
     names = [output.name for output in session.get_outputs()]
     found = []
     for k, y in enumerate(case.ys):
-        series = {"y": y, "observed": case.observed[k]} | ({} if case.us is None else {"u": case.us[k]})
+        series = {"y": y, "observed": case.observed[k]} | (
+            {} if case.us is None else {"u": case.us[k]}
+        )
         series = {name: np.asarray(value, kinds[name]) for name, value in series.items()}
         outputs = dict(zip(names, session.run(None, state | series), strict=True))
         state = {name: outputs[f"new_{name}"] for name in state}
@@ -42,17 +46,31 @@ def streamed(session, case):
     return found
 
 
-# the rest of the table draws random numbers, which jax2onnx does not know, or is much like one of these
-SLOW = ("unscented", "iterated_extended", "square_root_unscented", "gated", "huber", "adaptive", "constant_gain", "imm")
+# the rest of the table draws random numbers, which jax2onnx does not know, or is much like one of
+# these
+SLOW = (
+    "unscented",
+    "iterated_extended",
+    "square_root_unscented",
+    "gated",
+    "huber",
+    "adaptive",
+    "constant_gain",
+    "imm",
+)
 SLOW += ("corrected_gain", "recursive_kalman_net", "recurrent")
 
 
 @needs_onnx
-@pytest.mark.parametrize("name", ["kalman", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+@pytest.mark.parametrize(
+    "name", ["kalman", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
+)
 def test_round_trip(name, tmp_path):
     case = table.case(name)
     u = None if case.us is None else case.us[0]
-    path = exporting.export_step(tmp_path / "filter.onnx", case.filter, case.params, u=u, masked=True)
+    path = exporting.export_step(
+        tmp_path / "filter.onnx", case.filter, case.params, u=u, masked=True
+    )
     estimate = table.outputs(name)[1][0]
     for k, (mean, cov) in enumerate(streamed(session_of(path), case)):
         np.testing.assert_allclose(mean, estimate.mean[k], rtol=1e-5, atol=1e-5)
@@ -68,7 +86,10 @@ def test_a_whole_run_of_a_batch(tmp_path):
     exporting.export_run(path, kf.kalman(), problem.model, steps=table.STEPS, batch=2)
     session = session_of(path)
     initial = json.loads(session.get_modelmeta().custom_metadata_map["initial_state"])
-    state = {name: np.tile(np.float32(values), (2, *np.ndim(values) * [1])) for name, values in initial.items()}
+    state = {
+        name: np.tile(np.float32(values), (2, *np.ndim(values) * [1]))
+        for name, values in initial.items()
+    }
     ys = np.float32([problem.ys, problem.ys + 1])
     mean, final = session.run(["mean", "new_state.mean"], {**state, "y": ys})
     for k, y in enumerate(ys):
@@ -96,7 +117,9 @@ def test_an_input_that_is_handed_on(tmp_path):
         ),
     )
     ys = np.float32([[1.0, 2.0], [4.0, 0.0]])
-    session = session_of(exporting.export_step(tmp_path / "filter.onnx", remembering, np.float32(0.5), y=ys[0]))
+    session = session_of(
+        exporting.export_step(tmp_path / "filter.onnx", remembering, np.float32(0.5), y=ys[0])
+    )
     state = {"state.mean": np.zeros(2, np.float32), "state.last": np.zeros(2, np.float32)}
     for y in ys:
         names = ["new_state.mean", "new_state.last", "mean"]

@@ -13,7 +13,18 @@ from support.table import MODELS, Case, outputs, quick_jit, run, update
 
 import kfjax as kf
 from kfjax import filters
-from kfjax.filters import adaptive, box, constrained, fading, fallback, gated, huber, schmidt, sequential, student_t
+from kfjax.filters import (
+    adaptive,
+    box,
+    constrained,
+    fading,
+    fallback,
+    gated,
+    huber,
+    schmidt,
+    sequential,
+    student_t,
+)
 
 SQUARE_ROOT = filters.square_root(kf.moments.Taylor())
 
@@ -61,7 +72,9 @@ def test_a_gated_outlier_is_a_missing_row_in_values_and_gradients(x64):
 
         return jax.value_and_grad(score, has_aux=True)(c.params)
 
-    (value, (est, info)), gradient = value_gradient_and_rest(c.filter, c.observed | (np.arange(len(ys)) == 2)[:, None])
+    (value, (est, info)), gradient = value_gradient_and_rest(
+        c.filter, c.observed | (np.arange(len(ys)) == 2)[:, None]
+    )
     (expected, (kept, _)), slope = value_gradient_and_rest(kf.extended(), without)
     chex.assert_trees_all_close((value, est, gradient), (expected, kept, slope), **tight)
     np.testing.assert_array_equal(info.extra["accepted"], without.any(axis=1))
@@ -79,7 +92,9 @@ def test_the_gate_is_the_quantile_of_the_observed_channels(x64, observed):
     direction[seen] = np.linalg.cholesky(S)[:, 0]  # of NIS one
     for factor, expected in ((0.999, 1), (1.001, 0)):
         y = H @ m + factor * np.sqrt(bound) * direction
-        _, info = update(gated(kf.extended(), 0.95), model, model.prior, y, None, np.array(observed))
+        _, info = update(
+            gated(kf.extended(), 0.95), model, model.prior, y, None, np.array(observed)
+        )
         assert info.extra["accepted"] == expected
         np.testing.assert_allclose(info.extra["nis"], factor**2 * bound, rtol=1e-12)
 
@@ -99,7 +114,9 @@ def test_a_gate_rejects_nan_and_infinity():
 
 def test_fading_against_numpy(x64):
     c = case(fading(kf.kalman(), 1.2))
-    F, H, Q, R, m, P = (np.asarray(a) for a in (c.params.f.A, c.params.h.A, c.params.Q, c.params.R, *c.params.prior))
+    F, H, Q, R, m, P = (
+        np.asarray(a) for a in (c.params.f.A, c.params.h.A, c.params.Q, c.params.R, *c.params.prior)
+    )
     est = run(c, observed=np.ones_like(c.observed))[1][0]
     for y, mean, cov in zip(np.asarray(c.ys), est.mean, est.cov, strict=True):
         m, P = conditioned(F @ m, 1.2 * F @ P @ F.T + Q, H, R, y)
@@ -109,7 +126,9 @@ def test_fading_against_numpy(x64):
 @pytest.mark.parametrize("inner", [kf.kalman(), SQUARE_ROOT], ids=["P", "L"])
 def test_schmidt_against_numpy(x64, inner):
     c = case(schmidt(inner, (1, 2)))
-    F, H, Q, R, m, P = (np.asarray(a) for a in (c.params.f.A, c.params.h.A, c.params.Q, c.params.R, *c.params.prior))
+    F, H, Q, R, m, P = (
+        np.asarray(a) for a in (c.params.f.A, c.params.h.A, c.params.Q, c.params.R, *c.params.prior)
+    )
     est = run(c, observed=np.ones_like(c.observed))[1][0]
     for y, mean, cov in zip(np.asarray(c.ys), est.mean, est.cov, strict=True):
         m, P = F @ m, F @ P @ F.T + Q
@@ -215,23 +234,37 @@ BAD = {
     "student_t: dof is 0": lambda: student_t(kf.kalman(), 0.0),
     "student_t: iterations is 0": lambda: student_t(kf.kalman(), iterations=0),
     "huber: threshold is -1": lambda: huber(kf.kalman(), -1.0),
-    "student_t: params \\(IMM\\) hold 2": lambda: student_t(kf.kalman()).update(PAIR, MODEL.prior, jnp.zeros(1)),
-    "put student_t inside": lambda: student_t(sequential(kf.kalman())).update(SENSORS, MODEL.prior, {"a": np.zeros(1)}),
+    "student_t: params \\(IMM\\) hold 2": lambda: student_t(kf.kalman()).update(
+        PAIR, MODEL.prior, jnp.zeros(1)
+    ),
+    "put student_t inside": lambda: student_t(sequential(kf.kalman())).update(
+        SENSORS, MODEL.prior, {"a": np.zeros(1)}
+    ),
     "adaptive: got factors 0": lambda: adaptive(kf.kalman(), forgetting_R=0.0),
     "adaptive: R is a function": lambda: adaptive(kf.extended()).init(MODELS["driven"]().model),
-    "schmidt: considered is \\(2,\\)": lambda: schmidt(kf.kalman(), (2,)).update(MODEL, MODEL.prior, jnp.zeros(1)),
+    "schmidt: considered is \\(2,\\)": lambda: schmidt(kf.kalman(), (2,)).update(
+        MODEL, MODEL.prior, jnp.zeros(1)
+    ),
     "constrained: params is StateSpaceModel": lambda: constrained(kf.kalman()).init(MODEL),
     "box: got lower": lambda: box([1.0], [0.0]),
     "Inequalities: A has shape": lambda: filters.Inequalities([1.0], [1.0]),
     "sequential: params is StateSpaceModel": lambda: sequential(kf.kalman()).init(MODEL),
     "sequential: got 2 filters": lambda: sequential((kf.kalman(), kf.kalman())).init(SENSORS),
-    "sequential: the filters have different states": lambda: sequential((kf.kalman(), SQUARE_ROOT)).init(BOTH),
+    "sequential: the filters have different states": lambda: sequential(
+        (kf.kalman(), SQUARE_ROOT)
+    ).init(BOTH),
     "Sensors: the model has a log_likelihood": lambda: filters.Sensors(
         MODEL.replace(log_likelihood=runs_into_nothing), SENSORS.h, SENSORS.R
     ),
-    "sequential: y has sensors in no dict": lambda: kf.run(sequential(kf.kalman()), SENSORS, jnp.zeros((3, 1))),
-    "y of 'a' has shape \\(2,\\)": lambda: kf.run(sequential(kf.kalman()), SENSORS, {"a": jnp.zeros((3, 2))}),
-    "Sensors: R has sensors \\['b'\\]": lambda: filters.Sensors(MODEL, {"a": MODEL.h}, {"b": MODEL.R}),
+    "sequential: y has sensors in no dict": lambda: kf.run(
+        sequential(kf.kalman()), SENSORS, jnp.zeros((3, 1))
+    ),
+    "y of 'a' has shape \\(2,\\)": lambda: kf.run(
+        sequential(kf.kalman()), SENSORS, {"a": jnp.zeros((3, 2))}
+    ),
+    "Sensors: R has sensors \\['b'\\]": lambda: filters.Sensors(
+        MODEL, {"a": MODEL.h}, {"b": MODEL.R}
+    ),
     "Sensors: h is not a dict or tuple": lambda: filters.Sensors(MODEL, MODEL.h, MODEL.R),
 }
 

@@ -34,7 +34,11 @@ def test_nearest_is_the_solution_of_the_quadratic_programme(x64):
             lambda x, m=belief.mean, W=W: 0.5 * (x - m) @ W @ (x - m),
             np.linalg.lstsq(A, b - 1, rcond=None)[0],
             jac=lambda x, m=belief.mean, W=W: W @ (x - m),
-            constraints={"type": "ineq", "fun": lambda x, A=A, b=b: b - A @ x, "jac": lambda x, A=A: -A},
+            constraints={
+                "type": "ineq",
+                "fun": lambda x, A=A, b=b: b - A @ x,
+                "jac": lambda x, A=A: -A,
+            },
             options={"ftol": 1e-14, "maxiter": 500},
         )
         found = project(*problem)
@@ -55,7 +59,9 @@ def test_truncated_has_the_moments_of_the_truncated_density(x64, bound):
     g = belief.cov @ a / s**2  # x = m + g (a'x - a'm) + an independent rest
     found = quick_jit(filters.truncated)(belief, filters.Inequalities(a[None], [bound]))
     np.testing.assert_allclose(found.mean, belief.mean + g * (exact.mean() - mu), rtol=1e-6)
-    np.testing.assert_allclose(found.cov, belief.cov - np.outer(g, g) * (s**2 - exact.var()), rtol=1e-6)
+    np.testing.assert_allclose(
+        found.cov, belief.cov - np.outer(g, g) * (s**2 - exact.var()), rtol=1e-6
+    )
 
 
 def truncation(belief, walls):

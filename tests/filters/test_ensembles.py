@@ -29,7 +29,10 @@ def wide():
     """More channels than an ensemble of five members: n = 3, m = 9 with correlated noise, some missing."""
     rng = np.random.default_rng(0)
     H, L = rng.normal(size=(9, 3)), 0.2 * rng.normal(size=(9, 9))
-    F, P = np.eye(3) + 0.3 * np.eye(3, k=1), np.array([[1.0, 0.3, 0.0], [0.3, 0.8, 0.1], [0.0, 0.1, 0.5]])
+    F, P = (
+        np.eye(3) + 0.3 * np.eye(3, k=1),
+        np.array([[1.0, 0.3, 0.0], [0.3, 0.8, 0.1], [0.0, 0.1, 0.5]]),
+    )
     prior = kf.Gaussian(np.array([0.5, -0.2, 0.1]), P)
     model = kf.linear_gaussian(F, H, 0.1 * np.eye(3), np.eye(9) + L @ L.T, prior)
     return Problem(model, rng.normal(size=(5, 9)), None, rng.random((5, 9)) < 0.8)
@@ -53,7 +56,9 @@ def prepared(name, form, **options):
     build, members, local = CASES[name]
     problem = build()
     problem = problem._replace(model=problem.model.replace(Q=0 * problem.model.Q))
-    method = kf.ensemble(members, form=form, localisation=everywhere(problem) if local else None, **options)
+    method = kf.ensemble(
+        members, form=form, localisation=everywhere(problem) if local else None, **options
+    )
     return method, problem, like_the_prior(method, problem.model)
 
 
@@ -77,13 +82,17 @@ def test_the_transform_of_an_exact_ensemble_is_the_kalman_filter(x64, name):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_perturbed_observations_move_the_mean_of_an_exact_ensemble_like_the_kalman_filter(x64, name):
+def test_perturbed_observations_move_the_mean_of_an_exact_ensemble_like_the_kalman_filter(
+    x64, name
+):
     method, problem, predicted = prepared(name, Perturbed())
     y, seen = problem.ys[0], problem.observed[0]
     state, info = update(method, problem.model, predicted, y, None, seen)
     expected, expected_info = update(kf.kalman(), problem.model, problem.model.prior, y, None, seen)
     np.testing.assert_allclose(state.mean, expected.mean, **close)
-    jax.tree.map(lambda got, want: np.testing.assert_allclose(got, want, **close), info, expected_info)
+    jax.tree.map(
+        lambda got, want: np.testing.assert_allclose(got, want, **close), info, expected_info
+    )
     assert np.abs(state.cov - expected.cov).max() > 1e-3  # right on average only
 
 
@@ -94,7 +103,9 @@ def test_inflation_is_that_of_the_predicted_anomalies(x64, name, form):
     state, info = update(method, problem.model, predicted, problem.ys[0], None, None)
     mean, cov = problem.model.prior
     inflated = kf.Gaussian(mean, 1.69 * cov)
-    expected, expected_info = update(kf.kalman(), problem.model, inflated, problem.ys[0], None, None)
+    expected, expected_info = update(
+        kf.kalman(), problem.model, inflated, problem.ys[0], None, None
+    )
     np.testing.assert_allclose(state.mean, expected.mean, **close)
     np.testing.assert_allclose(info.log_likelihood, expected_info.log_likelihood, **close)
     if form == Transform():
@@ -106,7 +117,9 @@ def test_a_channel_that_is_never_observed_might_as_well_not_exist(x64, name):
     method, problem, initial = prepared(name, Transform())
     model, ys, keep = problem.model, problem.ys.copy(), np.arange(problem.ys.shape[1] - 1)
     ys[:, -1] = np.nan
-    masked = run(method, model, ys, np.tile(np.arange(ys.shape[1]) < len(keep), (len(ys), 1)), initial)[1][0]
+    masked = run(
+        method, model, ys, np.tile(np.arange(ys.shape[1]) < len(keep), (len(ys), 1)), initial
+    )[1][0]
     fewer = model.replace(h=kf.Linear(model.h.A[keep]), R=model.R[np.ix_(keep, keep)])
     local = everywhere(problem._replace(ys=ys[:, keep])) if CASES[name][2] else None
     deleted = kf.ensemble(CASES[name][1], form=Transform(), localisation=local)
@@ -140,13 +153,17 @@ def test_gradients_are_exact(x64, name, form):
 def test_the_root_has_the_derivative_of_the_definition_where_eigenvalues_coincide(x64):
     B = np.array([[1.0, 2, 3, 4], [2, 1, 0, 1], [3, 0, 2, 2], [4, 1, 2, 0]])
     for A in (np.zeros((4, 4)), np.diag([2.0, 2.0, 0.0, 5.0])):
-        (root, log_det), (d_root, d_log_det) = jax.jvp(inverse_root, (jnp.asarray(A),), (jnp.asarray(B),))
+        (root, log_det), (d_root, d_log_det) = jax.jvp(
+            inverse_root, (jnp.asarray(A),), (jnp.asarray(B),)
+        )
         np.testing.assert_allclose(root @ root @ (np.eye(4) + A), np.eye(4), atol=1e-12)
         np.testing.assert_allclose(log_det, np.linalg.slogdet(np.eye(4) + A)[1], atol=1e-12)
         # from root (I + A) root = I
         change = d_root @ (np.eye(4) + A) @ root + root @ B @ root + root @ (np.eye(4) + A) @ d_root
         np.testing.assert_allclose(change, 0, atol=1e-12)
-        np.testing.assert_allclose(d_log_det, np.trace(np.linalg.solve(np.eye(4) + A, B)), rtol=1e-12)
+        np.testing.assert_allclose(
+            d_log_det, np.trace(np.linalg.solve(np.eye(4) + A, B)), rtol=1e-12
+        )
 
 
 @every_form
@@ -166,17 +183,29 @@ def test_angles_are_averaged_across_the_cut(form):
 
 
 def test_gaspari_cohn_is_the_published_function():
-    np.testing.assert_allclose(gaspari_cohn(np.array([0.0, 1.0, 2.0, 5.0])), [1, 5 / 24, 0, 0], atol=1e-15)
+    np.testing.assert_allclose(
+        gaspari_cohn(np.array([0.0, 1.0, 2.0, 5.0])), [1, 5 / 24, 0, 0], atol=1e-15
+    )
     half, more = 263 / 384, 19 / 1152  # by hand from eq. (4.10), at 1/2 and 3/2
-    np.testing.assert_allclose(gaspari_cohn(np.array([0.5, -0.5, 1.5])), [half, half, more], rtol=1e-13)
+    np.testing.assert_allclose(
+        gaspari_cohn(np.array([0.5, -0.5, 1.5])), [half, half, more], rtol=1e-13
+    )
     r = np.array([1.0, 2.0])
-    left, right = (gaspari_cohn(r) - gaspari_cohn(r - 1e-6)) / 1e-6, (gaspari_cohn(r + 1e-6) - gaspari_cohn(r)) / 1e-6
+    left, right = (
+        (gaspari_cohn(r) - gaspari_cohn(r - 1e-6)) / 1e-6,
+        (gaspari_cohn(r + 1e-6) - gaspari_cohn(r)) / 1e-6,
+    )
     np.testing.assert_allclose(left, right, atol=1e-5)
 
 
 def test_tapers_are_positive_semidefinite():
     rng = np.random.default_rng(0)
-    for radius, period, dimensions in ((3.0, None, 1), (3.0, None, 2), (5.0, None, 3), (4.0, 10.0, 1)):
+    for radius, period, dimensions in (
+        (3.0, None, 1),
+        (3.0, None, 2),
+        (5.0, None, 3),
+        (4.0, 10.0, 1),
+    ):
         positions = rng.uniform(0, 10, (60, dimensions))
         local = GaspariCohn(radius, positions, positions, period)
         assert np.linalg.eigvalsh(local.observation_observation).min() > -1e-12
@@ -208,7 +237,9 @@ def every_fifth(x, u):
 
 def chain():
     prior = kf.Gaussian(np.zeros(SIZE), np.eye(SIZE))
-    return kf.StateSpaceModel(mixing, every_fifth, 0.2 * np.eye(SIZE), 0.1 * np.eye(SIZE // 5), prior)
+    return kf.StateSpaceModel(
+        mixing, every_fifth, 0.2 * np.eye(SIZE), 0.1 * np.eye(SIZE // 5), prior
+    )
 
 
 RING = GaspariCohn(6.0, np.arange(SIZE), np.arange(0, SIZE, 5), period=float(SIZE))
@@ -254,11 +285,18 @@ def test_bad_arguments_are_explained():
     with pytest.raises(ValueError, match="got no key; expected a random key"):
         kf.ensemble().init(linear().model)
     wrong = kf.ensemble(localisation=GaspariCohn(1.0, np.arange(3), np.arange(2)))
-    with pytest.raises(ValueError, match="3 positions of states and 2 of observations; expected 4 and 2"):
+    with pytest.raises(
+        ValueError, match="3 positions of states and 2 of observations; expected 4 and 2"
+    ):
         kf.run(wrong, linear().model, linear().ys, key=KEY)
     for arguments, text in {
         (0.0, (0.0,), (0.0,), None): "radius is 0.0, period None; expected numbers above 0",
-        (2.0, (0.0,), (0.0,), 3.0): "radius is 2.0 on a ring of length 3.0; expected at most half of it",
+        (
+            2.0,
+            (0.0,),
+            (0.0,),
+            3.0,
+        ): "radius is 2.0 on a ring of length 3.0; expected at most half of it",
         (2.0, (), (0.0,), None): "expected finite positions",
         (2.0, ((0.0, 1.0),), (0.0,), None): "states have 2 coordinates, observations 1",
     }.items():

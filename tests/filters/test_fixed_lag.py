@@ -38,7 +38,11 @@ def smoothed_so_far(c):
     def smooth(params, ys, us, observed, length):
         est = kf.run(c.filter, params, ys, us, observed=observed, length=length)[1]
         s = kf.smooth(c.filter, params, est, us, length=length)
-        return jnp.concatenate([s.initial.mean[None], s.mean]), jnp.concatenate([s.initial.cov[None], s.cov]), est
+        return (
+            jnp.concatenate([s.initial.mean[None], s.mean]),
+            jnp.concatenate([s.initial.cov[None], s.cov]),
+            est,
+        )
 
     return [smooth(c.params, c.ys, c.us, c.observed, t) for t in range(1, STEPS + 1)]
 
@@ -51,9 +55,15 @@ def test_it_is_the_smoother_of_the_data_so_far(x64, name, model):
         est, filtered = late(c, lag)
         for t, (mean, cov, _) in enumerate(expected, 1):
             at = max(t - lag, 0)
-            np.testing.assert_allclose(est.mean[t - 1], mean[at], rtol=1e-9, atol=1e-10, err_msg=f"{lag=} {t=}")
-            np.testing.assert_allclose(est.cov[t - 1], cov[at], rtol=1e-9, atol=1e-10, err_msg=f"{lag=} {t=}")
-        chex.assert_trees_all_close(filtered, expected[-1][2], rtol=1e-12)  # its own belief is the filter's
+            np.testing.assert_allclose(
+                est.mean[t - 1], mean[at], rtol=1e-9, atol=1e-10, err_msg=f"{lag=} {t=}"
+            )
+            np.testing.assert_allclose(
+                est.cov[t - 1], cov[at], rtol=1e-9, atol=1e-10, err_msg=f"{lag=} {t=}"
+            )
+        chex.assert_trees_all_close(
+            filtered, expected[-1][2], rtol=1e-12
+        )  # its own belief is the filter's
 
 
 def test_a_gate_inside_or_outside_is_the_same_and_changes_nothing_when_it_rejects(x64):
@@ -66,7 +76,10 @@ def test_a_gate_inside_or_outside_is_the_same_and_changes_nothing_when_it_reject
     def runs(smoother, seen):
         return kf.run(smoother, problem.model, ys, observed=seen, emit=lagged)[1]
 
-    inside, outside = runs(fixed_lag(kf.gated(kf.kalman()), 2), seen), runs(kf.gated(fixed_lag(kf.kalman(), 2)), seen)
+    inside, outside = (
+        runs(fixed_lag(kf.gated(kf.kalman()), 2), seen),
+        runs(kf.gated(fixed_lag(kf.kalman(), 2)), seen),
+    )
     chex.assert_trees_all_close(inside, outside, rtol=1e-12)
     without = seen.copy()
     without[3] = False
@@ -89,9 +102,15 @@ def test_a_written_belief_moves_the_states_before_along(x64):
     ("call", "message"),
     [
         (lambda: fixed_lag(kf.kalman(), 0), r"lag is 0; expected an integer, at least 1"),
-        (lambda: fixed_lag(kf.fading(kf.kalman(), 1.1), 2), r"no moment rule; expected a Gaussian filter"),
+        (
+            lambda: fixed_lag(kf.fading(kf.kalman(), 1.1), 2),
+            r"no moment rule; expected a Gaussian filter",
+        ),
         (lambda: fixed_lag(kf.kalman, 2), r"got a function; expected a Filter"),
-        (lambda: fixed_lag(kf.kalman(), 2).init(kf.Gaussian(np.zeros(1), np.eye(1))), r"expected a StateSpaceModel"),
+        (
+            lambda: fixed_lag(kf.kalman(), 2).init(kf.Gaussian(np.zeros(1), np.eye(1))),
+            r"expected a StateSpaceModel",
+        ),
     ],
 )
 def test_bad_arguments_are_explained(call, message):

@@ -48,14 +48,23 @@ def in_numpy(params, ys, observed):
             w = p[:, j] * mu / c[j]
             m = sum(wi * b[0] for wi, b in zip(w, beliefs, strict=True))
             d = [b[0] - m for b in beliefs]
-            mixed.append((m, sum(wi * (b[1] + np.outer(e, e)) for wi, b, e in zip(w, beliefs, d, strict=True))))
+            mixed.append(
+                (
+                    m,
+                    sum(
+                        wi * (b[1] + np.outer(e, e)) for wi, b, e in zip(w, beliefs, d, strict=True)
+                    ),
+                )
+            )
         density = np.ones(2)
         for j, ((F, H, Q, R), (m, P)) in enumerate(zip(models, mixed, strict=True)):
             m_pred, P_pred, H_seen = F @ m, F @ P @ F.T + Q, H[seen]
             S, nu = H_seen @ P_pred @ H_seen.T + R[np.ix_(seen, seen)], y[seen] - H_seen @ m_pred
             K = P_pred @ H_seen.T @ np.linalg.inv(S)
             beliefs[j] = m_pred + K @ nu, P_pred - K @ S @ K.T
-            density[j] = np.exp(-0.5 * nu @ np.linalg.solve(S, nu)) / np.sqrt(np.linalg.det(2 * np.pi * S))
+            density[j] = np.exp(-0.5 * nu @ np.linalg.solve(S, nu)) / np.sqrt(
+                np.linalg.det(2 * np.pi * S)
+            )
         mu = c * density / (c @ density)
         mean = mu[0] * beliefs[0][0] + mu[1] * beliefs[1][0]
         d = [b[0] - mean for b in beliefs]
@@ -65,8 +74,12 @@ def in_numpy(params, ys, observed):
 
 def test_two_members_against_numpy(x64):
     problem, params = two_models()
-    final, (est, info) = run(Case(imm((kf.kalman(),) * 2), params, problem.ys, None, problem.observed))
-    *expected, weights = map(np.stack, zip(*in_numpy(params, problem.ys, problem.observed), strict=True))
+    final, (est, info) = run(
+        Case(imm((kf.kalman(),) * 2), params, problem.ys, None, problem.observed)
+    )
+    *expected, weights = map(
+        np.stack, zip(*in_numpy(params, problem.ys, problem.observed), strict=True)
+    )
     chex.assert_trees_all_close(tuple(est), tuple(expected), **tight)
     seen = problem.observed.any(axis=1)
     np.testing.assert_allclose(info.extra["weights"][seen], weights[seen], **tight)
@@ -85,7 +98,9 @@ def test_a_weight_of_zero_stays_zero_and_has_a_gradient(x64):
     @quick_jit
     @functools.partial(jax.value_and_grad, argnums=(0, 1), has_aux=True)
     def score(transition, weights):
-        est = kf.run(method, IMM(params.members, transition, weights), problem.ys, observed=problem.observed)[1]
+        est = kf.run(
+            method, IMM(params.members, transition, weights), problem.ys, observed=problem.observed
+        )[1]
         return est.log_likelihood[0] + jnp.sum(jnp.cos(est.mean[0])), est
 
     never, first = jnp.eye(2), jnp.array([1.0, 0.0])
@@ -110,7 +125,9 @@ def test_a_hopeless_member_in_float32_has_finite_gradients():
         return est.log_likelihood.sum(), final.weights
 
     for chain in (np.eye(2), [[1.0, 0.0], [1e-3, 0.999]]):
-        (value, weights), gradient = quick_jit(jax.value_and_grad(score, has_aux=True))(IMM(members, chain, [0.5, 0.5]))
+        (value, weights), gradient = quick_jit(jax.value_and_grad(score, has_aux=True))(
+            IMM(members, chain, [0.5, 0.5])
+        )
         chex.assert_tree_all_finite((value, gradient))
         np.testing.assert_allclose(weights, [1.0, 0.0], atol=1e-6)
 
@@ -136,8 +153,12 @@ def maneuver():
     dt = 1.0
     F = [[1, dt, dt**2 / 2], [0, 1, dt], [0, 0, 1]]
     noise = 0.01 * np.eye(3)
-    turning = kf.linear_gaussian(F, [[1.0, 0, 0]], noise + np.diag([0, 0, 0.3]), [[4.0]], (np.zeros(3), np.eye(3)))
-    calm = kf.linear_gaussian([[1, dt], [0, 1]], [[1.0, 0]], 0.01 * np.eye(2), [[4.0]], (np.zeros(2), np.eye(2)))
+    turning = kf.linear_gaussian(
+        F, [[1.0, 0, 0]], noise + np.diag([0, 0, 0.3]), [[4.0]], (np.zeros(3), np.eye(3))
+    )
+    calm = kf.linear_gaussian(
+        [[1, dt], [0, 1]], [[1.0, 0]], 0.01 * np.eye(2), [[4.0]], (np.zeros(2), np.eye(2))
+    )
     acceleration = np.where((np.arange(60) >= 25) & (np.arange(60) < 40), 2.0, 0.0)
     position = np.cumsum(np.cumsum(acceleration))
     return turning, calm, position, position + 2 * np.random.default_rng(0).normal(size=60)
@@ -164,20 +185,29 @@ def test_members_that_never_switch_run_alone(x64):
     turning, calm, _, ys = maneuver()
     ys = ys[:30]
     method = imm((kf.kalman(), kf.kalman()), MAPS)
-    final, (est, _) = run(Case(method, IMM((turning, calm), np.eye(2), [0.5, 0.5]), ys[:, None], None, None))
+    final, (est, _) = run(
+        Case(method, IMM((turning, calm), np.eye(2), [0.5, 0.5]), ys[:, None], None, None)
+    )
     likelihoods = []
     for model, member in zip((turning, calm), final.members, strict=True):
         alone, (kept, _) = run(Case(kf.kalman(), model, ys[:, None], None, None))
         chex.assert_trees_all_close(tuple(member), tuple(alone), **tight)
         likelihoods.append(kept.log_likelihood.sum())
     # then it is Bayesian model averaging
-    np.testing.assert_allclose(est.log_likelihood.sum(), np.logaddexp(*likelihoods) - np.log(2), rtol=1e-10)
-    np.testing.assert_allclose(final.weights, np.exp(likelihoods - np.logaddexp(*likelihoods)), rtol=1e-8, atol=1e-12)
+    np.testing.assert_allclose(
+        est.log_likelihood.sum(), np.logaddexp(*likelihoods) - np.log(2), rtol=1e-10
+    )
+    np.testing.assert_allclose(
+        final.weights, np.exp(likelihoods - np.logaddexp(*likelihoods)), rtol=1e-8, atol=1e-12
+    )
 
 
 def test_recentre_writes_a_common_belief_into_every_member(x64):
     turning, calm, _, _ = maneuver()
-    method, params = imm((kf.kalman(), kf.kalman()), MAPS), IMM((turning, calm), np.eye(2), [0.5, 0.5])
+    method, params = (
+        imm((kf.kalman(), kf.kalman()), MAPS),
+        IMM((turning, calm), np.eye(2), [0.5, 0.5]),
+    )
     belief = kf.Gaussian(jnp.arange(3.0), 2 * jnp.eye(3))
     state = method.recentre(params, method.init(params), belief)
     chex.assert_trees_all_equal(kf.Gaussian(state.mean, state.cov), belief)
@@ -200,7 +230,9 @@ def test_a_member_that_rejects_an_observation_keeps_its_weight(x64):
     params = IMM(params.members, np.eye(2), [0.6, 0.4])
     ys = np.array(problem.ys)
     ys[0] = 50.0
-    final, (est, info) = run(Case(imm((gated(kf.kalman()), kf.kalman())), params, ys[:1], None, None))
+    final, (est, info) = run(
+        Case(imm((gated(kf.kalman()), kf.kalman())), params, ys[:1], None, None)
+    )
     np.testing.assert_allclose(final.weights, [0.6, 0.4], **tight)
     assert info.extra["members"][0].extra["accepted"] == 0
     single = run(Case(kf.kalman(), params.members[1], ys[:1], None, None))[1][0]
@@ -223,7 +255,9 @@ def test_an_imm_survives_a_diverging_member_with_a_fallback():
         final, (est, info) = kf.run(method, params, ys, emit=kf.estimate_and_info)
         return est.log_likelihood.sum(), (final, est, info)
 
-    (value, (final, est, info)), gradient = quick_jit(jax.value_and_grad(score, has_aux=True))(params)
+    (value, (final, est, info)), gradient = quick_jit(jax.value_and_grad(score, has_aux=True))(
+        params
+    )
     chex.assert_tree_all_finite((value, final, est, info, gradient))
     assert final.members[1].resets > 0
     assert final.weights[0] > 0.5
@@ -232,12 +266,18 @@ def test_an_imm_survives_a_diverging_member_with_a_fallback():
 def test_an_imm_within_sequential_and_within_a_gate(x64):
     problem, params = two_models()
     H = problem.model.h.A
-    split = kf.Sensors(params, {"a": kf.Linear(H[:1]), "b": kf.Linear(H[1:])}, {"a": [[0.5]], "b": [[0.4]]})
+    split = kf.Sensors(
+        params, {"a": kf.Linear(H[:1]), "b": kf.Linear(H[1:])}, {"a": [[0.5]], "b": [[0.4]]}
+    )
     ys = {"a": problem.ys[:, :1], "b": problem.ys[:, 1:]}
     observed = {"a": problem.observed[:, :1], "b": problem.observed[:, 1:]}
     method = sequential(gated(imm((kf.kalman(), kf.kalman())), 0.9999))
     final, (est, info) = run(Case(method, split, ys, None, observed))
-    joint = IMM(tuple(m.replace(R=np.diag([0.5, 0.4])) for m in params.members), params.transition, params.weights)
+    joint = IMM(
+        tuple(m.replace(R=np.diag([0.5, 0.4])) for m in params.members),
+        params.transition,
+        params.weights,
+    )
     expected = run(Case(imm((kf.kalman(), kf.kalman())), joint, problem.ys, None, problem.observed))
     np.testing.assert_allclose(est.log_likelihood, expected[1][0].log_likelihood, **tight)
     chex.assert_trees_all_close(final, expected[0], **tight)
@@ -271,13 +311,17 @@ BAD = {
     "imm: got 1 maps for 2 filters": lambda: imm((kf.kalman(), kf.extended()), (None,)),
     "imm: the filter has no recentre": lambda: imm((kf.kalman()._replace(recentre=None),)),
     "imm: params is StateSpaceModel": lambda: imm((kf.kalman(),)).init(CV),
-    "imm: params have 2 members; expected 1": lambda: imm((kf.kalman(),)).init(IMM((CV, CV), np.eye(2), [1, 0])),
+    "imm: params have 2 members; expected 1": lambda: imm((kf.kalman(),)).init(
+        IMM((CV, CV), np.eye(2), [1, 0])
+    ),
     "imm: member 1 has a mean of shape \\(3,\\)": lambda: imm((kf.kalman(),) * 2).init(
         IMM((CV, CA), np.eye(2), [1, 0])
     ),
     "IMM: members is list": lambda: IMM([CV], [[1.0]], [1.0]),
     "IMM: transition has shape \\(1, 1\\)": lambda: IMM((CV, CV), [[1.0]], [0.5, 0.5]),
-    "IMM: transition is .*; expected probabilities": lambda: IMM((CV, CV), [[0.5, 0.1], [0.5, 0.5]], [0.5, 0.5]),
+    "IMM: transition is .*; expected probabilities": lambda: IMM(
+        (CV, CV), [[0.5, 0.1], [0.5, 0.5]], [0.5, 0.5]
+    ),
     "IMM: weights is .*; expected probabilities": lambda: IMM((CV, CV), np.eye(2), [-0.5, 1.5]),
 }
 

@@ -129,8 +129,12 @@ def test_a_channel_that_is_never_observed_might_as_well_not_exist(x64, kind):
     ys, model = problem.ys.copy(), problem.model
     ys[:, 1] = np.nan
     masked = run(KINDS[kind], model, ys, np.array([[True, False]] * len(ys)))[1]
-    deleted = run(KINDS[kind], model.replace(h=kf.Linear(np.eye(1, 4)), R=model.R[:1, :1]), ys[:, :1])[1]
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), masked, deleted)
+    deleted = run(
+        KINDS[kind], model.replace(h=kf.Linear(np.eye(1, 4)), R=model.R[:1, :1]), ys[:, :1]
+    )[1]
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), masked, deleted
+    )
 
 
 def test_the_key_decides_and_nothing_else():
@@ -148,10 +152,14 @@ def between(x, y, u, observed):
     return jnp.where(jnp.abs(y - x[0]).max() < 1, -jnp.log(2.0), -jnp.inf)
 
 
-@pytest.mark.parametrize("method", [kf.particle(50), kf.auxiliary_particle(50)], ids=["bootstrap", "auxiliary"])
+@pytest.mark.parametrize(
+    "method", [kf.particle(50), kf.auxiliary_particle(50)], ids=["bootstrap", "auxiliary"]
+)
 def test_an_impossible_observation_has_no_likelihood_and_leaves_the_prediction(method):
     prior = kf.Gaussian(np.zeros(1), np.eye(1))
-    model = kf.StateSpaceModel(sine, lambda x, u: x, np.eye(1), np.eye(1), prior, log_likelihood=between)
+    model = kf.StateSpaceModel(
+        sine, lambda x, u: x, np.eye(1), np.eye(1), prior, log_likelihood=between
+    )
     predicted = predict(method, model, method.init(model, KEY), None)
     state, info = update(method, model, predicted, jnp.array([1e3]), None, None)
     assert info.log_likelihood == -np.inf
@@ -174,10 +182,14 @@ def test_recentred_particles_have_the_moments_asked_for_whatever_they_were(x64):
     belief = kf.Gaussian(jnp.arange(4.0), jnp.diag(jnp.array([1.0, 2.0, 0.5, 0.0])) + 0.1)
     recentre = quick_jit(method.recentre)
     moved = recentre(problem.model, state, belief)
-    np.testing.assert_array_equal(np.argsort(moved.particles[:, 0]), np.argsort(state.particles[:, 0]))
+    np.testing.assert_array_equal(
+        np.argsort(moved.particles[:, 0]), np.argsort(state.particles[:, 0])
+    )
     np.testing.assert_allclose(moved.mean, belief.mean, atol=1e-12)
     np.testing.assert_allclose(moved.cov, belief.cov, atol=1e-12)
-    lost = state._replace(particles=state.particles * np.nan, log_weights=state.log_weights * np.nan)
+    lost = state._replace(
+        particles=state.particles * np.nan, log_weights=state.log_weights * np.nan
+    )
     collapsed = state._replace(particles=jnp.ones_like(state.particles))
     for degenerate in (lost, collapsed):
         drawn = recentre(problem.model, degenerate, belief)
@@ -192,5 +204,7 @@ def test_bad_arguments_are_explained():
             constructor(0)
         with pytest.raises(ValueError, match=r"ess is 1\.5; expected a fraction"):
             constructor(10, ess=1.5)
-        with pytest.raises(ValueError, match=r"got no key; expected a random key.*Pass key=jax\.random\.key"):
+        with pytest.raises(
+            ValueError, match=r"got no key; expected a random key.*Pass key=jax\.random\.key"
+        ):
             kf.run(constructor(10), linear().model, linear().ys)

@@ -5,7 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from support.compiling import quick_jit
-from support.sampling import KEY, check_angles, check_convergence, likelihood_ratios, log_likelihoods, standard_errors
+from support.sampling import (
+    KEY,
+    check_angles,
+    check_convergence,
+    likelihood_ratios,
+    log_likelihoods,
+    standard_errors,
+)
 from support.table import Problem, linear
 
 import kfjax as kf
@@ -36,7 +43,9 @@ def conditional(ys):
         S = C @ P @ C.T + np.diag([0.3, 0.2])
         d, K = y - C @ m - np.array([c**2, 0.0]), P @ C.T @ np.linalg.inv(S)
         m, P = m + K @ d, P - K @ S @ K.T
-        rows.append((m, P, -0.5 * (d @ np.linalg.solve(S, d) + np.linalg.slogdet(2 * np.pi * S)[1])))
+        rows.append(
+            (m, P, -0.5 * (d @ np.linalg.solve(S, d) + np.linalg.slogdet(2 * np.pi * S)[1]))
+        )
     return map(np.stack, zip(*rows, strict=True))
 
 
@@ -81,7 +90,10 @@ def product(x, u):
 
 
 def test_matrices_that_depend_on_the_particle():
-    Q, prior = np.array([[0.3, 0.1], [0.1, 0.2]]), kf.Gaussian(np.array([0.5, 0.2]), np.eye(2) + 0.2)
+    Q, prior = (
+        np.array([[0.3, 0.1], [0.1, 0.2]]),
+        kf.Gaussian(np.array([0.5, 0.2]), np.eye(2) + 0.2),
+    )
     model = kf.StateSpaceModel(moved, product, Q, [[0.3]], prior)
     problem = Problem(model, np.array([[0.8], [1.5], [-0.4], [2.0]]), None, None)
     plain = np.exp(log_likelihoods(kf.particle(200), problem, 2000))
@@ -97,7 +109,9 @@ def test_angles_are_averaged_across_the_cut():
 def test_sensors_without_noise_see_the_linear_part_only(x64):
     problem = linear()
     exact = problem.model.replace(R=np.zeros((2, 2)))
-    run = quick_jit(lambda method, model: kf.run(method, model, problem.ys, key=KEY), static_argnums=0)
+    run = quick_jit(
+        lambda method, model: kf.run(method, model, problem.ys, key=KEY), static_argnums=0
+    )
     state, est = run(kf.rao_blackwellised(POSITIONS, 50), exact)
     assert np.isfinite(est.log_likelihood).all()
     np.testing.assert_allclose(state.particles[:, :2], np.tile(problem.ys[-1], (50, 1)), atol=1e-9)
@@ -130,4 +144,8 @@ def test_bad_arguments_are_explained():
         kf.rao_blackwellised((1,)).init(other, KEY)
     with pytest.raises(ValueError, match="got no key"):
         kf.rao_blackwellised((1,)).init(problem.model)
-    assert jax.eval_shape(kf.rao_blackwellised((1,), 5).init, problem.model, KEY).covs.shape == (5, 4, 4)
+    assert jax.eval_shape(kf.rao_blackwellised((1,), 5).init, problem.model, KEY).covs.shape == (
+        5,
+        4,
+        4,
+    )

@@ -17,7 +17,15 @@ from kfjax.filters.particles.resampling import effective_sample_size, resample
 WEIGHTS = np.array([0.05, 0.3, 0.0, 0.17, 0.125, 0.24, 0.115, 0.0])
 N = len(WEIGHTS)
 LOG_WEIGHTS = jnp.log(jnp.asarray(WEIGHTS))
-SCHEMES = [Systematic(), Stratified(), Multinomial(), Residual(), Soft(), Soft(0.9, Residual()), StopGradient()]
+SCHEMES = [
+    Systematic(),
+    Stratified(),
+    Multinomial(),
+    Residual(),
+    Soft(),
+    Soft(0.9, Residual()),
+    StopGradient(),
+]
 every_scheme = pytest.mark.parametrize("scheme", SCHEMES, ids=str)
 
 
@@ -51,7 +59,11 @@ def test_probabilities_are_the_weights_or_a_mixture_of_them():
 
 def test_how_evenly_schemes_draw():
     expected, low = N * WEIGHTS, np.floor(N * WEIGHTS + 1e-6)
-    systematic, stratified, residual = counts(Systematic()), counts(Stratified()), counts(Residual())
+    systematic, stratified, residual = (
+        counts(Systematic()),
+        counts(Stratified()),
+        counts(Residual()),
+    )
     assert (np.abs(systematic - expected) < 1 + 1e-6).all()
     assert (np.abs(stratified - expected) < 2 + 1e-6).all()
     assert (residual >= low).all()
@@ -80,7 +92,9 @@ def test_weighted_sums_are_kept_on_average_whatever_is_drawn_by(scheme):
 
     @jax.vmap
     def sums(key):
-        after = [resample(scheme, 1.0, key, LOG_WEIGHTS + jnp.log(total), p) for p in (None, priorities)]
+        after = [
+            resample(scheme, 1.0, key, LOG_WEIGHTS + jnp.log(total), p) for p in (None, priorities)
+        ]
         return jnp.stack([jnp.sum(jnp.exp(w) * values[i]) for i, w in after])
 
     samples = np.asarray(quick_jit(sums)(jax.random.split(KEY, 4000)))
@@ -95,8 +109,12 @@ def test_effective_sample_size_and_when_to_resample():
     np.testing.assert_allclose(size, 1 / np.sum(WEIGHTS**2), rtol=1e-6)
     for ess, resampled in ((size / N - 1e-3, False), (size / N + 1e-3, True), (0.0, False)):
         indices, after = resample(Systematic(), ess, KEY, LOG_WEIGHTS)
-        np.testing.assert_array_equal(indices, Systematic()(KEY, LOG_WEIGHTS) if resampled else np.arange(N))
-        np.testing.assert_allclose(after, np.full(N, -np.log(N)) if resampled else LOG_WEIGHTS, rtol=1e-6)
+        np.testing.assert_array_equal(
+            indices, Systematic()(KEY, LOG_WEIGHTS) if resampled else np.arange(N)
+        )
+        np.testing.assert_allclose(
+            after, np.full(N, -np.log(N)) if resampled else LOG_WEIGHTS, rtol=1e-6
+        )
 
 
 @pytest.mark.parametrize("scheme", [Stratified(), Multinomial(), Residual(), Soft()], ids=str)
@@ -125,7 +143,9 @@ def scores(filter, count, theta):
         return kf.run(filter, scalar(theta), SCALAR.ys, key=key)[1].log_likelihood.sum()
 
     theta = tuple(map(jnp.asarray, theta))
-    return jax.vmap(jax.value_and_grad(log_likelihood), in_axes=(None, 0))(theta, jax.random.split(KEY, count))
+    return jax.vmap(jax.value_and_grad(log_likelihood), in_axes=(None, 0))(
+        theta, jax.random.split(KEY, count)
+    )
 
 
 def errors_of_the_score(scheme, repeats=4000):
@@ -133,7 +153,10 @@ def errors_of_the_score(scheme, repeats=4000):
     values, gradients = scores(kf.particle(20, resampling=scheme, ess=1.0), repeats, THETA)
     expected, score = scores(kf.kalman(), 1, THETA)
     ratios = np.exp(np.asarray(values) - expected)
-    return [standard_errors(ratios * np.asarray(g), float(s[0])) for g, s in zip(gradients, score, strict=True)]
+    return [
+        standard_errors(ratios * np.asarray(g), float(s[0]))
+        for g, s in zip(gradients, score, strict=True)
+    ]
 
 
 def test_stop_gradient_gives_an_unbiased_score():
@@ -158,5 +181,7 @@ def test_soft_resampling_passes_gradients_of_the_weights():
 
 def test_bad_arguments_are_explained():
     for alpha in (0.0, 1.0, -0.5):
-        with pytest.raises(ValueError, match=f"Soft: alpha is {alpha}; expected a number between 0 and 1"):
+        with pytest.raises(
+            ValueError, match=f"Soft: alpha is {alpha}; expected a number between 0 and 1"
+        ):
             Soft(alpha)

@@ -29,7 +29,9 @@ def test_student_t_against_its_equations(x64):
         w = (dof + 2) / (dof + square)
     mean, cov = conditioned(m, P, H, R / w, y)
     model = model_of(m, P, F, H, Q, R)
-    state, info = update(student_t(kf.extended(), dof, iterations=4), model, model.prior, y, None, None)
+    state, info = update(
+        student_t(kf.extended(), dof, iterations=4), model, model.prior, y, None, None
+    )
     chex.assert_trees_all_close(tuple(state), (mean, cov), **tight)
     np.testing.assert_allclose(info.extra["weights"], [w, w], rtol=1e-12)
     assert w < 0.3
@@ -44,7 +46,9 @@ def test_huber_finds_the_minimum_of_its_cost(x64):
         rho = np.where(e < k, 0.5 * e**2, k * e - 0.5 * k**2)
         return 0.5 * (x - m) @ np.linalg.solve(P, x - m) + rho.sum()
 
-    best = scipy.optimize.minimize(cost, m, method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-13}).x
+    best = scipy.optimize.minimize(
+        cost, m, method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-13}
+    ).x
     model = model_of(m, P, F, H, Q, R)
     state, info = update(huber(kf.extended(), k, iterations=60), model, model.prior, y, None, None)
     np.testing.assert_allclose(state.mean, best, atol=1e-7)
@@ -53,7 +57,10 @@ def test_huber_finds_the_minimum_of_its_cost(x64):
 
 DENSITIES = {
     "student_t": (student_t(kf.kalman(), 3.0), lambda e: (1 + e**2 / 3) ** -2),
-    "huber": (huber(kf.kalman(), 0.8), lambda e: np.exp(-np.where(e < 0.8, 0.5 * e**2, 0.8 * e - 0.32))),
+    "huber": (
+        huber(kf.kalman(), 0.8),
+        lambda e: np.exp(-np.where(e < 0.8, 0.5 * e**2, 0.8 * e - 0.32)),
+    ),
 }
 
 
@@ -61,9 +68,13 @@ DENSITIES = {
 def test_the_likelihood_of_a_robust_update_is_a_lower_bound(x64, name):
     method, density = DENSITIES[name]
     total = 2 * scipy.integrate.quad(density, 0, np.inf)[0]
-    model = kf.linear_gaussian([[1.0]], [[1.0]], [[0.1]], [[0.25]], kf.Gaussian(np.zeros(1), np.array([[0.04]])))
+    model = kf.linear_gaussian(
+        [[1.0]], [[1.0]], [[0.1]], [[0.25]], kf.Gaussian(np.zeros(1), np.array([[0.04]]))
+    )
     for y in (0.0, 0.7, 3.0):
-        joint = lambda x, y=y: density(abs(y - x) / 0.5) / (0.5 * total) * scipy.stats.norm.pdf(x, 0, 0.2)  # noqa: E731
+        joint = lambda x, y=y: (
+            density(abs(y - x) / 0.5) / (0.5 * total) * scipy.stats.norm.pdf(x, 0, 0.2)
+        )
         exact = np.log(scipy.integrate.quad(joint, -2, 4, limit=200, points=[0.3, y - 0.4])[0])
         bound = update(method, model, model.prior, np.array([y]), None, None)[1].log_likelihood
         assert exact - 0.12 < bound < exact
@@ -82,7 +93,11 @@ def test_robust_updates_take_absurd_numbers_in_float32(name):
     assert np.abs(state.mean).max() < 10
 
 
-ROBUST = {"student_t": student_t(kf.extended()), "huber": huber(kf.extended()), "adaptive": adaptive(kf.extended())}
+ROBUST = {
+    "student_t": student_t(kf.extended()),
+    "huber": huber(kf.extended()),
+    "adaptive": adaptive(kf.extended()),
+}
 
 
 @pytest.mark.parametrize("name", ROBUST)
@@ -90,7 +105,9 @@ def test_an_unobserved_channel_is_a_channel_that_is_not_there(x64, name):
     m, P, F, H, Q, R, _ = single()
     whole, part = model_of(m, P, F, H, Q, R), model_of(m, P, F, H[:1], Q, R[:1, :1])
     method = ROBUST[name]
-    state, info = update(method, whole, method.init(whole), np.array([4.0, np.nan]), None, np.array([True, False]))
+    state, info = update(
+        method, whole, method.init(whole), np.array([4.0, np.nan]), None, np.array([True, False])
+    )
     expected, reference = update(method, part, method.init(part), np.array([4.0]), None, None)
     chex.assert_trees_all_close((state.mean, state.cov), (expected.mean, expected.cov), **tight)
     np.testing.assert_allclose(info.log_likelihood, reference.log_likelihood, rtol=1e-12)
@@ -110,7 +127,11 @@ def test_robust_filters_beat_the_plain_one_on_outliers():
         return jnp.sqrt(jnp.mean((means - xs)[..., 0] ** 2))
 
     naive = error(kf.kalman())
-    for method, share in ((gated(kf.kalman()), 0.6), (student_t(kf.kalman(), 3.0), 0.2), (huber(kf.kalman()), 0.2)):
+    for method, share in (
+        (gated(kf.kalman()), 0.6),
+        (student_t(kf.kalman(), 3.0), 0.2),
+        (huber(kf.kalman()), 0.2),
+    ):
         assert error(method) < share * naive
 
 
@@ -119,7 +140,10 @@ def test_robust_filters_beat_the_plain_one_on_outliers():
 
 def test_adaptive_against_its_equations(x64):
     m, P, F, H, Q, R, y = single(y=np.array([1.5, -0.5]))
-    model, method = model_of(m, P, F, H, Q, R), adaptive(kf.extended(), forgetting_R=0.9, forgetting_Q=0.8)
+    model, method = (
+        model_of(m, P, F, H, Q, R),
+        adaptive(kf.extended(), forgetting_R=0.9, forgetting_Q=0.8),
+    )
     before = F @ m, F @ P @ F.T + Q
     for seen in ([0, 1], [0]):
         state = predict(method, model, method.init(model), None)
@@ -152,7 +176,9 @@ def test_adaptive_finds_the_noise_of_the_data():
 
 def test_adaptive_noise_stays_a_covariance_in_float32():
     model = kf.systems.constant_velocity(q_std=0.1, r_std=0.01)
-    ys = jnp.where(jnp.arange(4000)[:, None] < 2000, 0.0, 50 * jax.random.normal(jax.random.key(0), (4000, 1)))
+    ys = jnp.where(
+        jnp.arange(4000)[:, None] < 2000, 0.0, 50 * jax.random.normal(jax.random.key(0), (4000, 1))
+    )
     final, est = kf.run(adaptive(kf.kalman(), forgetting_R=0.9, forgetting_Q=0.9), model, ys)
     chex.assert_tree_all_finite((final, est))
     assert np.linalg.eigvalsh(final.R_scale).min() > 0
@@ -160,7 +186,16 @@ def test_adaptive_noise_stays_a_covariance_in_float32():
 
 
 def test_smoothing_is_forwarded_where_only_data_were_reweighted():
-    for method in (gated(kf.kalman()), huber(kf.kalman()), adaptive(kf.kalman()), sequential(kf.kalman())):
+    for method in (
+        gated(kf.kalman()),
+        huber(kf.kalman()),
+        adaptive(kf.kalman()),
+        sequential(kf.kalman()),
+    ):
         assert method.rule is kf.kalman().rule
-    for method in (fading(kf.kalman(), 1.1), schmidt(kf.kalman(), (0,)), adaptive(kf.kalman(), forgetting_Q=0.9)):
+    for method in (
+        fading(kf.kalman(), 1.1),
+        schmidt(kf.kalman(), (0,)),
+        adaptive(kf.kalman(), forgetting_Q=0.9),
+    ):
         assert method.rule is None

@@ -20,7 +20,10 @@ def two_sensors(structure):
     problem = MODELS["linear"]()
     H, R = problem.model.h.A, np.diag([0.5, 0.4])
     channel = {"a": slice(0, 1), "b": slice(1, 2)}
-    split = {name: (kf.Linear(H[s]), R[s, s], problem.ys[:, s], problem.observed[:, s]) for name, s in channel.items()}
+    split = {
+        name: (kf.Linear(H[s]), R[s, s], problem.ys[:, s], problem.observed[:, s])
+        for name, s in channel.items()
+    }
     h, Rs, ys, observed = ({k: v[i] for k, v in split.items()} for i in range(4))
     if structure == "tuple":
         h, Rs, ys, observed = (tuple(tree.values()) for tree in (h, Rs, ys, observed))
@@ -36,7 +39,9 @@ def test_sequential_equals_the_joint_update(x64, structure):
     sensors, ys, observed, joint, problem = two_sensors(structure)
     method = sequential(kf.kalman())
     final, (est, info) = run(Case(method, sensors, ys, None, observed))
-    expected_final, (expected, reference) = run(Case(kf.kalman(), joint, problem.ys, None, problem.observed))
+    expected_final, (expected, reference) = run(
+        Case(kf.kalman(), joint, problem.ys, None, problem.observed)
+    )
     chex.assert_trees_all_close((final, est), (expected_final, expected), **tight)
     for field in ("log_likelihood", "nis", "dof"):
         np.testing.assert_allclose(getattr(info, field), getattr(reference, field), **tight)
@@ -103,6 +108,8 @@ def picked(i, h, x, u):
 
 
 def test_split_missing_takes_sensors():
-    filled, observed = kf.split_missing({"a": np.array([[1.0], [np.nan]]), "b": np.array([[2.0, np.nan]])})
+    filled, observed = kf.split_missing(
+        {"a": np.array([[1.0], [np.nan]]), "b": np.array([[2.0, np.nan]])}
+    )
     np.testing.assert_array_equal(filled["b"], [[2.0, 0.0]])
     np.testing.assert_array_equal(observed["a"], [[True], [False]])

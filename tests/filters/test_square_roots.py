@@ -60,7 +60,9 @@ def test_triangularise_gradient_matches_that_of_cholesky_and_is_finite_at_rank_d
 def test_negative_covariance_weights_are_refused():
     case = table.case("extended")
     root = kf.square_root(kf.moments.Unscented(alpha=0.5, beta=-3.0))
-    with pytest.raises(ValueError, match=r"covariance weight is .*expected none below zero.*alpha = 1"):
+    with pytest.raises(
+        ValueError, match=r"covariance weight is .*expected none below zero.*alpha = 1"
+    ):
         root.predict(case.params, root.init(case.params))
 
 

@@ -37,7 +37,9 @@ def test_it_follows_a_system_whose_dynamics_and_noise_change():
         adaptation, est = adapt(FILTER, adaptation, ys[begin : begin + 20], stride=10, steps=5)
         means.append(est.mean if begin == 0 else est.mean[10:])
     frozen = gain_checks.everything(FILTER, params, ys)[0].mean
-    error, without = (np.mean((np.asarray(m) - xs)[300:] ** 2) for m in (np.concatenate(means), frozen))
+    error, without = (
+        np.mean((np.asarray(m) - xs)[300:] ** 2) for m in (np.concatenate(means), frozen)
+    )
     assert error < 0.5 * without
 
 
@@ -49,13 +51,18 @@ def test_estimates_are_those_from_before_and_the_state_is_carried():
     chex.assert_trees_all_close(est, expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(after.state.mean, expected.mean[9], rtol=1e-4, atol=1e-5)
     chex.assert_trees_all_equal(after.params.model, start.params.model)
-    assert any(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (after.params, start.params)), strict=True))
+    assert any(
+        np.any(a != b)
+        for a, b in zip(*map(jax.tree.leaves, (after.params, start.params)), strict=True)
+    )
 
 
 def test_a_step_that_is_not_finite_is_not_taken():
     model, _, ys = changing_stream()
     start = start_adapting(FILTER, kf.learned.init(jax.random.key(2), FILTER, model))
-    after, _ = adapt(FILTER, start, np.where(np.arange(20)[:, None] == 4, np.inf, ys[:20]), stride=10)
+    after, _ = adapt(
+        FILTER, start, np.where(np.arange(20)[:, None] == 4, np.inf, ys[:20]), stride=10
+    )
     chex.assert_trees_all_equal((after.params, after.optimizer), (start.params, start.optimizer))
 
 
@@ -66,8 +73,12 @@ def test_without_a_likelihood_the_innovations_become_smaller():
     net = kf.learned.kalman_net(network, feature_map=kf.learned.Asinh())
     start = adaptation = start_adapting(net, kf.learned.init(jax.random.key(2), net, model))
     for _ in range(8):
-        adaptation, _ = adapt(net, adaptation._replace(state=start.state), ys[:20], stride=10, steps=5)
-    before, after = (gain_checks.everything(net, a.params, ys[:20])[1].innovation for a in (start, adaptation))
+        adaptation, _ = adapt(
+            net, adaptation._replace(state=start.state), ys[:20], stride=10, steps=5
+        )
+    before, after = (
+        gain_checks.everything(net, a.params, ys[:20])[1].innovation for a in (start, adaptation)
+    )
     assert np.mean(after**2) < 0.9 * np.mean(before**2)
 
 

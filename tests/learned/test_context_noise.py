@@ -31,7 +31,9 @@ def test_the_likelihood_of_other_data_is_above_that_of_the_best_constant_noise()
     ys = quick_jit(jax.vmap(lambda key, u: kf.simulate(key, walk(loud), 20, u)[1]))(keys, us)
     train, test = kf.Dataset(ys, inputs=us).split(64, 32)
     fit = {"key": jax.random.key(1), "reports": 1}
-    constant = kf.training.fit_noise(kf.extended(), walk([[1.0]]), train, steps=60, learning_rate=0.1, **fit).params
+    constant = kf.training.fit_noise(
+        kf.extended(), walk([[1.0]]), train, steps=60, learning_rate=0.1, **fit
+    ).params
     start = context_noise(constant, size=1, hidden=(8,), key=jax.random.key(2))
     options = {"steps": 200, "optimizer": kf.training.clipped_adam(0.02), **fit}
     moody = refine(kf.extended(), start, train, loss=LIKELIHOOD, noise=(), **options).params
@@ -53,7 +55,13 @@ def test_the_likelihood_of_other_data_is_above_that_of_the_best_constant_noise()
 def test_it_starts_at_the_nominal_and_stays_a_covariance(x64, full):
     problem = table.pendulum()
     model = context_noise(
-        problem.model, context=state_context, size=2, full=full, centre=0.3, spread=[2.0, 1.0], key=jax.random.key(0)
+        problem.model,
+        context=state_context,
+        size=2,
+        full=full,
+        centre=0.3,
+        spread=[2.0, 1.0],
+        key=jax.random.key(0),
     )
     x = jnp.array([0.4, -0.2])
     for name in ("Q", "R"):
@@ -88,4 +96,6 @@ def test_what_does_not_fit_is_refused(call, message):
 
 
 def noisy(**options):
-    return context_noise(walk([[1.0]]), **{"size": 1, "key": jax.random.key(0), "context": input_context} | options)
+    return context_noise(
+        walk([[1.0]]), **{"size": 1, "key": jax.random.key(0), "context": input_context} | options
+    )

@@ -60,20 +60,28 @@ def test_it_does_not_know_units(x64):
 def test_context_sees_where_the_state_is_and_nothing_else_does(x64):
     """A linear model moved elsewhere, with its data, gives the moved estimates, unless the network sees places."""
     problem, shift = table.linear(), np.array([[5.0, 0, 0, 0]])
-    moved = problem.model.replace(prior=kf.Gaussian(problem.model.prior.mean + shift[0], problem.model.prior.cov))
+    moved = problem.model.replace(
+        prior=kf.Gaussian(problem.model.prior.mean + shift[0], problem.model.prior.cov)
+    )
     for context in (False, True):
         corrected = corrected_gain(4, 2, hidden=4, context=context)
         params = gain_checks.drawn(corrected, problem.model)
         est, _ = gain_checks.everything(corrected, params, problem.ys, None, problem.observed)
         other, _ = gain_checks.everything(
-            corrected, params._replace(model=moved), problem.ys + shift[:, :2], None, problem.observed
+            corrected,
+            params._replace(model=moved),
+            problem.ys + shift[:, :2],
+            None,
+            problem.observed,
         )
         assert (np.abs(other.mean - est.mean - shift).max() < 1e-9) == (not context)
 
 
 def test_it_learns_without_labels():
     corrected = corrected_gain(1, 1, hidden=4)
-    gain_checks.learns_without_labels(corrected, kf.learned.init(jax.random.key(0), corrected, gain_checks.walk()))
+    gain_checks.learns_without_labels(
+        corrected, kf.learned.init(jax.random.key(0), corrected, gain_checks.walk())
+    )
 
 
 def test_scales_of_states():
@@ -100,6 +108,8 @@ def test_what_does_not_fit_is_refused():
         corrected_gain(3, 3, hidden=0)
     with pytest.raises(ValueError, match="expected the same"):
         kf.learned.init(jax.random.key(0), corrected_gain(2, 3), model)
-    learned = kf.learned.init(jax.random.key(0), corrected_gain(3, 3, context=True), model, {"centre": np.zeros(2)})
+    learned = kf.learned.init(
+        jax.random.key(0), corrected_gain(3, 3, context=True), model, {"centre": np.zeros(2)}
+    )
     with pytest.raises(ValueError, match=r"Make them with kf\.learned\.state_scales"):
         kf.run(corrected_gain(3, 3, context=True), learned, np.zeros((4, 3)))

@@ -44,12 +44,16 @@ def test_innovations_are_whitened_by_the_steady_state(x64):
     scales = kl.measure_scales(model, ys)["scales"]
     S = np.asarray(steady.predicted_cov)[:2, :2] + model.R
     np.testing.assert_allclose(scales["F2"] @ S @ scales["F2"].T, np.eye(2), atol=1e-9)
-    np.testing.assert_allclose(scales["F4"] @ steady.predicted_cov @ scales["F4"].T, np.eye(4), atol=1e-9)
+    np.testing.assert_allclose(
+        scales["F4"] @ steady.predicted_cov @ scales["F4"].T, np.eye(4), atol=1e-9
+    )
 
 
 def test_scales_of_a_batch_with_gaps_are_of_the_size_of_those_without():
     model = kf.systems.canonical(2, 1)
-    _, ys = jax.vmap(lambda key: kf.simulate(key, model, steps=200))(jax.random.split(jax.random.key(0), 3))
+    _, ys = jax.vmap(lambda key: kf.simulate(key, model, steps=200))(
+        jax.random.split(jax.random.key(0), 3)
+    )
     observed = jax.random.bernoulli(jax.random.key(1), 0.8, ys.shape)
     whole = kl.measure_scales(model, ys)["scales"]
     gaps = kl.measure_scales(model, jnp.where(observed, ys, jnp.nan), observed=observed)["scales"]
@@ -80,7 +84,9 @@ def test_a_gain_of_the_kalman_filter_gives_its_covariance(x64):
     rng = np.random.default_rng(2)
     H, root = rng.normal(size=(3, 2)), rng.normal(size=(3, 3))
     F = np.array([[1.0, 0.3], [-0.1, 0.9]])
-    model = kf.linear_gaussian(F, H, 0.1 * np.eye(2), root @ root.T, kf.Gaussian(np.zeros(2), np.eye(2)))
+    model = kf.linear_gaussian(
+        F, H, 0.1 * np.eye(2), root @ root.T, kf.Gaussian(np.zeros(2), np.eye(2))
+    )
     est = kf.run(kf.kalman(), model, np.zeros((5, 3)))[1]
     gains = np.asarray(est.cov) @ H.T @ np.linalg.inv(model.R)
     covs = jax.vmap(kl.covariance_from_gain, in_axes=(0, None, None))(gains, model.h.A, model.R)

@@ -29,13 +29,17 @@ def gains_of(model, est, observed):
 def test_the_gains_of_the_kalman_filter_make_a_kalman_filter(x64):
     problem = linear()
     model, observed = problem.model, problem.observed
-    _, (exact, expected) = kf.run(kf.kalman(), model, problem.ys, observed=observed, emit=kf.estimate_and_info)
+    _, (exact, expected) = kf.run(
+        kf.kalman(), model, problem.ys, observed=observed, emit=kf.estimate_and_info
+    )
     gains = gains_of(model, exact, observed)
     seen = observed.any(axis=1)
     # the memory stands still in rows without data: gains of the others follow one another
     params = kl.Learned(model, gains[seen])
     ys = np.where(observed, problem.ys, np.nan)
-    _, (est, info) = kf.run(raw(Replay(4, 2)), params, ys, observed=observed, emit=kf.estimate_and_info)
+    _, (est, info) = kf.run(
+        raw(Replay(4, 2)), params, ys, observed=observed, emit=kf.estimate_and_info
+    )
     np.testing.assert_allclose(est.mean, exact.mean, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(info.innovation, expected.innovation, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(info.extra["gain"], gains, rtol=1e-12)
@@ -70,11 +74,15 @@ def test_features_are_what_they_are_called_also_with_gaps(x64, problem):
     n, m = model.n, ys.shape[1]
     gain = 0.3 * np.random.default_rng(0).normal(size=(n, m))
     ys = np.where(observed, ys, np.nan)
-    _, (state, _) = kf.run(raw(Spy(n, m)), kl.Learned(model, gain), ys, us, observed=observed, emit=states)
+    _, (state, _) = kf.run(
+        raw(Spy(n, m)), kl.Learned(model, gain), ys, us, observed=observed, emit=states
+    )
     for t, expected in enumerate(differences(model, us, observed, ys, state.mean)):
         if observed[t].any():
             for name, value in expected.items():
-                np.testing.assert_allclose(state.carry[name][t], value, rtol=1e-9, atol=1e-12, err_msg=f"{name}, {t}")
+                np.testing.assert_allclose(
+                    state.carry[name][t], value, rtol=1e-9, atol=1e-12, err_msg=f"{name}, {t}"
+                )
         else:  # nothing was seen: the network was not asked
             assert all(np.array_equal(value[t], value[t - 1]) for value in state.carry.values())
 
@@ -148,10 +156,20 @@ def test_the_recurrent_unit_is_that_of_flax(x64):
         return nn.GRUCell(4).apply({"params": theirs}, h, x)[0]
 
     np.testing.assert_allclose(ours(p, h, x), flax(theirs, h, x), rtol=1e-14)
-    slopes, expected = (jax.jacrev(f, (0, 1, 2))(weights, h, x) for f, weights in ((ours, p), (flax, theirs)))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-15), slopes[1:], expected[1:])
-    np.testing.assert_allclose(slopes[0]["candidate_bias"], expected[0]["hn"]["bias"], rtol=1e-12, atol=1e-15)
-    np.testing.assert_allclose(slopes[0]["hidden_kernel"][..., 8:], expected[0]["hn"]["kernel"], rtol=1e-12, atol=1e-15)
+    slopes, expected = (
+        jax.jacrev(f, (0, 1, 2))(weights, h, x) for f, weights in ((ours, p), (flax, theirs))
+    )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-15),
+        slopes[1:],
+        expected[1:],
+    )
+    np.testing.assert_allclose(
+        slopes[0]["candidate_bias"], expected[0]["hn"]["bias"], rtol=1e-12, atol=1e-15
+    )
+    np.testing.assert_allclose(
+        slopes[0]["hidden_kernel"][..., 8:], expected[0]["hn"]["kernel"], rtol=1e-12, atol=1e-15
+    )
 
 
 def test_the_gates_of_a_gru_are_found():
@@ -180,7 +198,9 @@ def test_c1_and_c2_are_one_filter_and_names_bring_their_networks():
 
 
 def loss(network, filter, model, xs, ys, observed):
-    return jnp.mean((kf.run(filter, kl.Learned(model, network), ys, observed=observed)[1].mean - xs) ** 2)
+    return jnp.mean(
+        (kf.run(filter, kl.Learned(model, network), ys, observed=observed)[1].mean - xs) ** 2
+    )
 
 
 def test_gradients_are_finite_after_a_thousand_steps_with_gaps():
@@ -192,7 +212,9 @@ def test_gradients_are_finite_after_a_thousand_steps_with_gaps():
     ys = np.where(observed, ys, np.nan)
     step = quick_jit(jax.value_and_grad(loss), static_argnums=1)
     shapes = jax.eval_shape(lambda: drawn(net, model)).network
-    network = jax.tree.map(lambda a: 0.3 * np.random.default_rng(a.size).normal(size=a.shape).astype(a.dtype), shapes)
+    network = jax.tree.map(
+        lambda a: 0.3 * np.random.default_rng(a.size).normal(size=a.shape).astype(a.dtype), shapes
+    )
     network["params"]["gain"] = jax.tree.map(np.zeros_like, network["params"]["gain"])
     value, gradient = step(network, net, model, xs, ys, observed)
     # a small step, so that the gain is not zero any more
@@ -232,23 +254,40 @@ MODEL = kf.systems.canonical()
 def weights_of_other_features():
     nets = [kl.kalman_net(kl.Architecture1(2, 2), features) for features in (("F2",), ("F2", "F4"))]
     shapes = jax.eval_shape(lambda: drawn(nets[0], MODEL))
-    params = shapes._replace(model=MODEL, network=jax.tree.map(lambda a: np.zeros(a.shape), shapes.network))
+    params = shapes._replace(
+        model=MODEL, network=jax.tree.map(lambda a: np.zeros(a.shape), shapes.network)
+    )
     return kf.run(nets[1], params, np.ones((3, 2)))
 
 
 WRONG = {
-    "a filter without a network": (lambda: kl.init(jax.random.key(0), kf.extended(), MODEL), "learned filter"),
+    "a filter without a network": (
+        lambda: kl.init(jax.random.key(0), kf.extended(), MODEL),
+        "learned filter",
+    ),
     "no model": (lambda: drawn(kl.configuration("C1", n=2, m=2), None), "StateSpaceModel"),
     "other dimensions": (lambda: drawn(kl.configuration("C1", n=3, m=2), MODEL), "n = 3 and m = 2"),
-    "unknown feature": (lambda: kl.kalman_net(kl.Architecture1(2, 2), ("F5",)), "expected one of F1, F2"),
-    "a feature twice": (lambda: kl.kalman_net(kl.Architecture1(2, 2), ("F1", "F1")), "every name once"),
+    "unknown feature": (
+        lambda: kl.kalman_net(kl.Architecture1(2, 2), ("F5",)),
+        "expected one of F1, F2",
+    ),
+    "a feature twice": (
+        lambda: kl.kalman_net(kl.Architecture1(2, 2), ("F1", "F1")),
+        "every name once",
+    ),
     "a list": (lambda: kl.kalman_net(kl.Architecture1(2, 2), ["F1"]), "a list"),
     "one name": (lambda: kl.kalman_net(kl.Architecture1(2, 2), "F1"), "tuple of names"),
     "no features": (lambda: kl.kalman_net(kl.Architecture1(2, 2), ()), "tuple of names"),
     "no network": (lambda: kl.kalman_net("C4"), "without n"),
     "unknown configuration": (lambda: kl.configuration("C5", n=2, m=2), "expected one of C1"),
-    "unknown wiring": (lambda: kl.Architecture2(2, 2, wiring="crossed"), "'corrected' or 'original'"),
-    "weights of other features": (weights_of_other_features, "weights do not fit the network with features F2, F4"),
+    "unknown wiring": (
+        lambda: kl.Architecture2(2, 2, wiring="crossed"),
+        "'corrected' or 'original'",
+    ),
+    "weights of other features": (
+        weights_of_other_features,
+        "weights do not fit the network with features F2, F4",
+    ),
     "no layers": (lambda: kl.Architecture1(2, 2, layers=0), "layers"),
     "no dimension": (lambda: kl.Architecture2(0, 2), "n is 0"),
 }

@@ -61,7 +61,9 @@ def test_lengths_unknown_states_and_missing_channels_are_left_out(x64):
     seen, known = rng.random(ys.shape) < 0.8, rng.random(xs.shape[:2]) < 0.9
     length = rng.integers(3, 9, size=len(xs))
     known &= np.arange(8) < length[:, None]
-    data = kf.Dataset(np.where(seen, ys, np.nan), np.where(known[..., None], xs, np.nan), length=length)
+    data = kf.Dataset(
+        np.where(seen, ys, np.nan), np.where(known[..., None], xs, np.nan), length=length
+    )
     fitted = fit_labelled(table.linear().model, data)
     pairs = known[:, 1:] & known[:, :-1]
     F, Q = least_squares(xs[:, :-1][pairs], xs[:, 1:][pairs])
@@ -81,7 +83,9 @@ def test_inputs_and_offsets_are_found_without_noise(x64):
     xs = np.zeros((4, 20, 2))
     for t in range(20):
         xs[:, t] = xs[:, t - 1] @ F.T + us[:, t] @ B.T + b
-    model = kf.linear_gaussian(np.eye(2), np.eye(1, 2), np.eye(2), np.eye(1), (np.zeros(2), np.eye(2)))
+    model = kf.linear_gaussian(
+        np.eye(2), np.eye(1, 2), np.eye(2), np.eye(1), (np.zeros(2), np.eye(2))
+    )
     fitted = fit_labelled(model, kf.Dataset(xs[..., :1] + 5, xs, us), inputs=True, offsets=True)
     for found, expected in (
         (fitted.f.A, F),
@@ -122,7 +126,9 @@ def test_a_turned_and_scaled_sensor_is_found(x64, nonlinear):
     np.testing.assert_allclose(jax.vmap(lambda x: found.model.h(x, None))(xs[0]), ys[0], rtol=1e-9)
     assert isinstance(found.model.h, kf.Linear) != nonlinear
     only = calibrate_sensors(model, kf.Dataset(1.7 * right, xs), rotation=False)
-    np.testing.assert_allclose((only.scale, *np.diag(only.rotation), *only.offset), (1.7, 1, 1, 0, 0), rtol=1e-9)
+    np.testing.assert_allclose(
+        (only.scale, *np.diag(only.rotation), *only.offset), (1.7, 1, 1, 0, 0), rtol=1e-9
+    )
 
 
 def test_no_other_rotation_does_better(x64):
@@ -147,7 +153,9 @@ def fit(xs, ys=None, model=None, **options):
 
 
 def turned(ys, xs, model=None, **options):
-    return calibrate_sensors(table.linear().model if model is None else model, kf.Dataset(ys, xs), **options)
+    return calibrate_sensors(
+        table.linear().model if model is None else model, kf.Dataset(ys, xs), **options
+    )
 
 
 @pytest.mark.parametrize(
@@ -157,7 +165,10 @@ def turned(ys, xs, model=None, **options):
         (lambda: fit(flat(4, 30)), "have rank 1; expected 4"),
         (lambda: fit(flat(4, 30), which=("f",), inputs=True), "inputs are no array"),
         (lambda: fit(np.ones((2, 1, 4))), "no step with two known states"),
-        (lambda: fit_labelled(table.linear().model, kf.Dataset(np.ones((1, 3, 2)))), "no true states"),
+        (
+            lambda: fit_labelled(table.linear().model, kf.Dataset(np.ones((1, 3, 2)))),
+            "no true states",
+        ),
         (lambda: fit(flat(3, 9), model=table.heading().model), "such as angles"),
         (lambda: turned(flat(2, 9), flat(4, 9), scale=False, rotation=False), "nothing to find"),
         (lambda: turned(-flat(2, 9), flat(4, 9), rotation=False), "the data do not|scale is"),

@@ -30,12 +30,16 @@ def plain_step(p, h, x):
     return np.tanh(x @ p["input_kernel"] + h @ p["hidden_kernel"] + p["bias"])
 
 
-@pytest.mark.parametrize(("cell", "step", "width"), [(kl.LSTM, lstm_step, 6), (kl.PlainRNN, plain_step, 3)])
+@pytest.mark.parametrize(
+    ("cell", "step", "width"), [(kl.LSTM, lstm_step, 6), (kl.PlainRNN, plain_step, 3)]
+)
 def test_cells_are_their_equations(x64, cell, step, width):
     rng = np.random.default_rng(0)
     carry, x = rng.normal(size=width), rng.normal(size=2)
     variables = jax.tree.map(np.asarray, cell(3).init(jax.random.key(0), carry, x))
-    np.testing.assert_allclose(cell(3).apply(variables, carry, x), step(variables["params"], carry, x), rtol=1e-6)
+    np.testing.assert_allclose(
+        cell(3).apply(variables, carry, x), step(variables["params"], carry, x), rtol=1e-6
+    )
 
 
 def test_how_cells_start():
@@ -55,7 +59,8 @@ def test_the_baselines_have_the_size_of_kalman_net():
     model = table.pendulum().model
     kalman_net = count(kl.configuration("C1", n=2, m=2), model)
     counts = {
-        kind: count(kl.recurrent_baseline(kind, 2, 2), model) for kind in ("vanilla", "model_based", "differences")
+        kind: count(kl.recurrent_baseline(kind, 2, 2), model)
+        for kind in ("vanilla", "model_based", "differences")
     }
     # KalmanNet's last layer makes n m numbers, these make n
     assert kalman_net - counts["differences"] == (16 + 1) * (4 - 2)
@@ -65,10 +70,14 @@ def test_the_baselines_have_the_size_of_kalman_net():
 
 KINDS = {
     "vanilla": kl.recurrent_baseline("vanilla", 2, 2),
-    "model_based": kl.recurrent(kl.RecurrentStack(2, (5,), encode=4, mix=3), 2, ("y", "mask", "prediction"), "update"),
+    "model_based": kl.recurrent(
+        kl.RecurrentStack(2, (5,), encode=4, mix=3), 2, ("y", "mask", "prediction"), "update"
+    ),
     "differences": kl.recurrent(kl.RecurrentStack(2, (5,)), 2, ("F1", "F2", "F3", "F4"), "update"),
     "lstm": kl.sequence_regressor(2, 2, (4, 3), layer_norm=True),
-    "gru": kl.sequence_regressor(2, 2, (4,), cell="gru", feedback=False, output="level", learned_start=False),
+    "gru": kl.sequence_regressor(
+        2, 2, (4,), cell="gru", feedback=False, output="level", learned_start=False
+    ),
 }
 
 
@@ -81,7 +90,9 @@ def test_an_untrained_filter_stays_or_follows_the_model(x64, kind):
     for mean in est.mean:
         if kind in ("model_based", "differences"):
             x = problem.model.f(x, None)
-        np.testing.assert_allclose(mean, np.zeros(2) if kind in ("vanilla", "gru") else x, rtol=1e-9)
+        np.testing.assert_allclose(
+            mean, np.zeros(2) if kind in ("vanilla", "gru") else x, rtol=1e-9
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -90,7 +101,9 @@ def test_what_is_missing_has_no_influence_and_the_memory_ticks_all_the_same(x64,
     params = gain_checks.drawn(net, problem.model, 0.2)
     noise = np.random.default_rng(0).normal(size=problem.ys.shape)
     filled, empty = (np.where(problem.observed, problem.ys, other) for other in (noise, np.nan))
-    results = [gain_checks.everything(net, params, ys, observed=problem.observed) for ys in (filled, empty)]
+    results = [
+        gain_checks.everything(net, params, ys, observed=problem.observed) for ys in (filled, empty)
+    ]
     jax.tree.map(np.testing.assert_array_equal, *results)
     _, info = results[0]
     np.testing.assert_array_equal(info.innovation != 0, problem.observed)
@@ -106,7 +119,9 @@ def rescaled(problem, c):
     f = lambda x, u: c * model.f(x / c, u)  # noqa: E731
     h = lambda x, u: c**2 * model.h(x / c, u)  # noqa: E731
     prior = kf.Gaussian(c * model.prior.mean, c**2 * model.prior.cov)
-    return model.replace(f=f, h=h, Q=c**2 * model.Q, R=c**4 * model.R, prior=prior), c**2 * problem.ys
+    return model.replace(
+        f=f, h=h, Q=c**2 * model.Q, R=c**4 * model.R, prior=prior
+    ), c**2 * problem.ys
 
 
 @pytest.mark.parametrize("kind", ["model_based", "lstm"])
@@ -125,7 +140,10 @@ def test_with_scales_the_estimates_do_not_depend_on_units(x64, kind):
 
 def test_scales_leave_out_what_does_not_count(x64):
     data = kf.Dataset(
-        [[[1.0], [np.nan], [3.0], [99.0]]], [[[1.0], [5.0], [3.0], [99.0]]], np.arange(4.0)[None, :, None], [3]
+        [[[1.0], [np.nan], [3.0], [99.0]]],
+        [[[1.0], [5.0], [3.0], [99.0]]],
+        np.arange(4.0)[None, :, None],
+        [3],
     )
     scales = kl.series_scales(gain_checks.walk(), data)
     found = {name: (float(s["centre"][0]), float(s["spread"][0])) for name, s in scales.items()}
@@ -138,7 +156,10 @@ def test_inputs_are_seen():
     problem = table.driven()
     net = kl.sequence_regressor(2, 1, (4,), inputs=2)
     params = gain_checks.drawn(net, problem.model, 0.2)
-    first, second = (gain_checks.everything(net, params, problem.ys, us)[0] for us in (problem.us, 2 * problem.us))
+    first, second = (
+        gain_checks.everything(net, params, problem.ys, us)[0]
+        for us in (problem.us, 2 * problem.us)
+    )
     assert np.all(first.mean != second.mean)
 
 
@@ -146,7 +167,9 @@ def test_dropout_acts_in_training_only():
     model, ys = table.pendulum()[:2]
     plain, dropping = (kl.sequence_regressor(2, 2, (16, 8), dropout=rate) for rate in (0.0, 0.5))
     params = gain_checks.drawn(plain, model, 0.1)
-    run = functools.partial(quick_jit, static_argnums=0)(lambda f, key: kf.run(f, params, ys, key=key)[1].mean)
+    run = functools.partial(quick_jit, static_argnums=0)(
+        lambda f, key: kf.run(f, params, ys, key=key)[1].mean
+    )
     keys = jax.random.split(jax.random.key(0), 2)
     np.testing.assert_array_equal(run(dropping, keys[0]), run(plain, keys[0]))
     trained = kl.training(dropping)
@@ -165,7 +188,10 @@ def test_half_of_what_is_handed_upward_is_dropped_and_the_rest_doubled():
     carry, x = (jnp.zeros(400),), jnp.ones(1)
     variables = stack.init(jax.random.key(0), carry, x)
     variables = jax.tree.map(jnp.ones_like, variables)
-    plain, dropped = (stack.apply(variables, carry, x, rngs=rngs) for rngs in (None, {"dropout": jax.random.key(1)}))
+    plain, dropped = (
+        stack.apply(variables, carry, x, rngs=rngs)
+        for rngs in (None, {"dropout": jax.random.key(1)})
+    )
     np.testing.assert_array_equal(plain[0][0], dropped[0][0])  # the memory is whole
     ratio = float((dropped[1][0] - 1) / (plain[1][0] - 1))
     assert 0.8 < ratio < 1.2
@@ -175,7 +201,9 @@ def test_half_of_what_is_handed_upward_is_dropped_and_the_rest_doubled():
 @functools.cache
 def walks():
     model = gain_checks.walk()
-    xs, ys = quick_jit(jax.vmap(lambda key: kf.simulate(key, model, 15)))(jax.random.split(jax.random.key(0), 640))
+    xs, ys = quick_jit(jax.vmap(lambda key: kf.simulate(key, model, 15)))(
+        jax.random.split(jax.random.key(0), 640)
+    )
     return kf.Dataset(ys, xs).split(512, 128)
 
 
@@ -191,7 +219,12 @@ def test_they_learn_what_the_kalman_filter_knows(filter):
     train, test = walks()
     model = gain_checks.walk()
     params = kl.init(jax.random.key(1), filter, model, kl.series_scales(model, train))
-    options = {"key": jax.random.key(2), "steps": 300, "optimizer": kf.training.clipped_adam(0.02), "reports": 1}
+    options = {
+        "key": jax.random.key(2),
+        "steps": 300,
+        "optimizer": kf.training.clipped_adam(0.02),
+        "reports": 1,
+    }
     fitted = kf.training.fit(kf.training.mse(filter), params, train, **options)
     learned = float(kf.training.mse(filter)(fitted.params, test, jax.random.key(0)))
     optimum = float(kf.training.mse(kf.kalman())(model, test, jax.random.key(0)))

@@ -20,13 +20,17 @@ def test_the_covariance_goes_on_with_the_gain(x64, Q):
     model = problem.model.replace(Q=Q * problem.model.Q)
     recursive = small(4, 2, scale=0.1, floor=0.01)
     params = kf.learned.init(jax.random.key(0), recursive, model)
-    network = gain_checks.drawn(recursive, model).network | {"noise": params.network["noise"]}  # L at its start
+    network = gain_checks.drawn(recursive, model).network | {
+        "noise": params.network["noise"]
+    }  # L at its start
     params = params._replace(network=network)
     est, info = gain_checks.everything(recursive, params, problem.ys)
     F, H, P = model.f.A, model.h.A, model.prior.cov
     for t, K in enumerate(np.asarray(info.extra["gain"])):
         predicted = F @ P @ F.T + model.Q
-        np.testing.assert_allclose(info.innovation_cov[t], H @ predicted @ H.T + model.R, rtol=1e-10)
+        np.testing.assert_allclose(
+            info.innovation_cov[t], H @ predicted @ H.T + model.R, rtol=1e-10
+        )
         A = np.eye(4) - K @ H
         P = A @ predicted @ A.T + (0.1 * (np.log(2) + 0.01)) ** 2 * np.eye(4)
         np.testing.assert_allclose(est.cov[t], P, rtol=1e-10, atol=1e-13)
@@ -39,8 +43,12 @@ def test_the_mean_is_that_of_kalman_net(x64):
     params = gain_checks.drawn(recursive, problem.model)
     data = problem.ys, problem.us, problem.observed
     est, _ = gain_checks.everything(recursive, params, *data)
-    plain = kf.learned.kalman_net(Architecture2(2, 2, in_mult=1, out_mult=1), feature_map=kf.learned.Asinh())
-    expected, _ = gain_checks.everything(plain, params._replace(network=params.network["gain"]), *data)
+    plain = kf.learned.kalman_net(
+        Architecture2(2, 2, in_mult=1, out_mult=1), feature_map=kf.learned.Asinh()
+    )
+    expected, _ = gain_checks.everything(
+        plain, params._replace(network=params.network["gain"]), *data
+    )
     np.testing.assert_allclose(est.mean, expected.mean, rtol=1e-12)
 
 
@@ -52,7 +60,9 @@ def test_covariances_are_covariances_and_the_likelihood_is_one(x64):
 @pytest.mark.slow
 def test_it_learns_without_labels():
     recursive = small(1, 1)
-    gain_checks.learns_without_labels(recursive, kf.learned.init(jax.random.key(0), recursive, gain_checks.walk()))
+    gain_checks.learns_without_labels(
+        recursive, kf.learned.init(jax.random.key(0), recursive, gain_checks.walk())
+    )
 
 
 def test_what_does_not_fit_is_refused():

@@ -63,7 +63,9 @@ def test_a_network_repairs_it_too_and_can_replace_f():
     start = residual_model(swinging(g=0.5), "f", small, full=True, key=jax.random.key(1))
     np.testing.assert_array_equal(start.f(jnp.array([0.3, -0.2]), None), start.prior.mean)
     learned = fit_residual(start, train, key=jax.random.key(2))
-    true, wrong, after = (float(error(model, test)) for model in (swinging(), swinging(g=0.5), learned))
+    true, wrong, after = (
+        float(error(model, test)) for model in (swinging(), swinging(g=0.5), learned)
+    )
     assert after < 1.15 * true < wrong
 
 
@@ -84,7 +86,9 @@ def test_ridge_regression_shrinks(x64):
     rng = np.random.default_rng(1)
     X, y = rng.normal(size=(50, 3)), rng.normal(size=(50, 2))
     expected = np.linalg.solve(X.T @ X + 0.1 * 50 * np.eye(3), X.T @ y).T
-    np.testing.assert_allclose(ridge_regression(X, y, np.ones(y.shape, bool), 0.1), expected, rtol=1e-10)
+    np.testing.assert_allclose(
+        ridge_regression(X, y, np.ones(y.shape, bool), 0.1), expected, rtol=1e-10
+    )
 
 
 def test_inputs_and_angles(x64):
@@ -93,8 +97,12 @@ def test_inputs_and_angles(x64):
     rng = np.random.default_rng(2)
     us = rng.uniform(0.05, 0.3, size=(8, 30, 2))
     truth = model.replace(f=lambda x, u: drive(x, jnp.stack([u[0], 2 * u[1]])), Q=1e-6 * np.eye(3))
-    xs, ys = jax.vmap(lambda key, u: kf.simulate(key, truth, 30, u))(jax.random.split(jax.random.key(0), 8), us)
-    learned = fit_residual(residual_model(model, "f", Polynomial(1), inputs=2), kf.Dataset(ys, xs, us))
+    xs, ys = jax.vmap(lambda key, u: kf.simulate(key, truth, 30, u))(
+        jax.random.split(jax.random.key(0), 8), us
+    )
+    learned = fit_residual(
+        residual_model(model, "f", Polynomial(1), inputs=2), kf.Dataset(ys, xs, us)
+    )
     x, u = jnp.array([0.0, 0.0, 3.1]), jnp.array([0.1, 0.2])
     error = kf.angle_difference(2)(learned.f(x, u), truth.f(x, u))
     assert np.abs(error).max() < 0.002
@@ -104,7 +112,9 @@ def test_inputs_and_angles(x64):
 @pytest.mark.slow
 def test_the_second_stage_moves_weights_and_noise_only():
     train, test = trajectories()
-    start = fit_residual(residual_model(swinging(g=0.5), "f", Polynomial(1)), train).replace(Q=0.1 * np.eye(2))
+    start = fit_residual(residual_model(swinging(g=0.5), "f", Polynomial(1)), train).replace(
+        Q=0.1 * np.eye(2)
+    )
     options = {"key": jax.random.key(0), "steps": 150, "optimizer": kf.training.clipped_adam(0.05)}
     model = refine(kf.extended(), start, train, **options).params
     loss = quick_jit(kf.training.nll(kf.extended()))
@@ -126,7 +136,10 @@ def test_the_second_stage_moves_weights_and_noise_only():
         (lambda: residual_model(swinging(), inputs=-1), "inputs is -1; expected an integer"),
         (lambda: residual_model(swinging(), "f", MLP()), "no random key"),
         (lambda: fit_residual(swinging(), trajectories()[0]), "no learned part"),
-        (lambda: fit_residual(residual_model(swinging()), kf.Dataset(np.zeros((1, 3, 2)))), "no true states"),
+        (
+            lambda: fit_residual(residual_model(swinging()), kf.Dataset(np.zeros((1, 3, 2)))),
+            "no true states",
+        ),
         (lambda: Polynomial(-1), "degree=-1"),
         (lambda: MLP([3]), "expected a tuple of sizes"),
     ],

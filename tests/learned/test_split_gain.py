@@ -27,8 +27,12 @@ def test_in_units_of_the_data_the_untrained_gain_is_the_jacobian_transposed(x64)
     params = kf.learned.init(jax.random.key(0), split, problem.model)
     _, info = gain_checks.everything(split, params, problem.ys)
     H = np.asarray(problem.model.h.A)
-    np.testing.assert_allclose(info.extra["gain"], np.broadcast_to(H.T, (table.STEPS, 4, 2)), rtol=1e-12)
-    np.testing.assert_allclose(info.innovation_cov, (H @ H.T + problem.model.R)[None].repeat(table.STEPS, 0))
+    np.testing.assert_allclose(
+        info.extra["gain"], np.broadcast_to(H.T, (table.STEPS, 4, 2)), rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        info.innovation_cov, (H @ H.T + problem.model.R)[None].repeat(table.STEPS, 0)
+    )
 
 
 @pytest.mark.parametrize("nominal", [True, False])
@@ -40,7 +44,9 @@ def test_covariances_are_covariances_and_the_likelihood_is_one(x64, nominal):
 @pytest.mark.slow
 def test_it_learns_without_labels():
     split = split_kalman_net(1, 1, hidden=4)
-    gain_checks.learns_without_labels(split, kf.learned.init(jax.random.key(0), split, gain_checks.walk()))
+    gain_checks.learns_without_labels(
+        split, kf.learned.init(jax.random.key(0), split, gain_checks.walk())
+    )
 
 
 def test_what_does_not_fit_is_refused():

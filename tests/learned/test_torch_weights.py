@@ -12,20 +12,34 @@ NAMES = ("F1", "F2", "F3", "F4")
 
 
 def linear_layer(rng, name, size, inputs):
-    return {f"{name}.weight": rng.normal(size=(size, inputs)) / inputs**0.5, f"{name}.bias": rng.normal(size=size)}
+    return {
+        f"{name}.weight": rng.normal(size=(size, inputs)) / inputs**0.5,
+        f"{name}.bias": rng.normal(size=size),
+    }
 
 
 def gru_layer(rng, name, layer, size, inputs):
-    shapes = {"weight_ih": (3 * size, inputs), "weight_hh": (3 * size, size), "bias_ih": (3 * size,)}
+    shapes = {
+        "weight_ih": (3 * size, inputs),
+        "weight_hh": (3 * size, size),
+        "bias_ih": (3 * size,),
+    }
     shapes["bias_hh"] = shapes["bias_ih"]
-    return {f"{name}.{key}_l{layer}": rng.normal(size=shape) / size**0.5 for key, shape in shapes.items()}
+    return {
+        f"{name}.{key}_l{layer}": rng.normal(size=shape) / size**0.5
+        for key, shape in shapes.items()
+    }
 
 
 def first_architecture(rng, n, m, inputs, layers):
     hidden, weights = 10 * (n * n + m * m), linear_layer(rng, "KG_l1", 80 * (n + m), inputs)
     for k in range(layers):
         weights |= gru_layer(rng, "rnn_GRU", k, hidden, hidden if k else 80 * (n + m))
-    return weights | linear_layer(rng, "KG_l2", 4 * n * m, hidden) | linear_layer(rng, "KG_l3", n * m, 4 * n * m)
+    return (
+        weights
+        | linear_layer(rng, "KG_l2", 4 * n * m, hidden)
+        | linear_layer(rng, "KG_l3", n * m, 4 * n * m)
+    )
 
 
 def second_architecture(rng, n, m, wide=2, hidden=3):
@@ -103,10 +117,14 @@ def compare_steps(weights, loaded, step, names, steps=3):
         ours, gain = apply(loaded.variables, ours, features)
         theirs, expected = step(weights, theirs, features)
         np.testing.assert_allclose(gain, expected.reshape(n, m), rtol=1e-10, atol=1e-13)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-13), ours, theirs)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-13), ours, theirs
+        )
 
 
-@pytest.mark.parametrize(("n", "m", "names", "layers"), [(1, 2, ("F2", "F4"), 1), (2, 1, ("F1", "F3", "F4"), 2)])
+@pytest.mark.parametrize(
+    ("n", "m", "names", "layers"), [(1, 2, ("F2", "F4"), 1), (2, 1, ("F1", "F3", "F4"), 2)]
+)
 def test_architecture_1_is_that_of_the_authors(x64, n, m, names, layers):
     inputs = sum(n if name in {"F3", "F4"} else m for name in names)
     weights = first_architecture(np.random.default_rng(0), n, m, inputs, layers)
@@ -144,7 +162,9 @@ def test_torch_counts_two_biases_where_flax_has_one():
         assert sum(value.size for value in weights.values()) == count
         loaded = kl.from_torch(weights)
         layers = loaded.variables["params"].values()
-        merged = sum(2 * layer["candidate_bias"].size for layer in layers if "candidate_bias" in layer)
+        merged = sum(
+            2 * layer["candidate_bias"].size for layer in layers if "candidate_bias" in layer
+        )
         assert sum(leaf.size for leaf in jax.tree.leaves(loaded.variables)) == count - merged
 
 
@@ -180,9 +200,13 @@ def decibels(states, filter, params, ys):
 
 def test_published_weights_of_architecture_1(shared_data):
     folder = shared_data / "kalmannet"
-    loaded = kl.from_torch(np.load(folder / "weights_arch1_lin2x2_v-20_r10.npz", allow_pickle=False))
+    loaded = kl.from_torch(
+        np.load(folder / "weights_arch1_lin2x2_v-20_r10.npz", allow_pickle=False)
+    )
     data = np.load(folder / "lin2x2_v-20_r10_T100.npz", allow_pickle=False)
-    model = kf.systems.canonical(2, q_std=1e-3**0.5, r_std=0.1**0.5, prior=kf.systems.known(np.zeros(2)))
+    model = kf.systems.canonical(
+        2, q_std=1e-3**0.5, r_std=0.1**0.5, prior=kf.systems.known(np.zeros(2))
+    )
     network = kl.kalman_net(loaded.network, ("F2", "F4"))
     params = kl.Learned(model, loaded.variables, loaded.constants)
     each = decibels(data["test_state"], network, params, data["test_obs"])
@@ -193,7 +217,9 @@ def test_published_weights_of_architecture_2(shared_data):
     folder = shared_data / "kalmannet"
     weights = np.load(folder / "weights_arch2_lorenz_decimated.npz", allow_pickle=False)
     data = np.load(folder / "lorenz_decimated_size10_T3000.npz", allow_pickle=False)
-    model = kf.systems.lorenz(taylor_order=2, substeps=2, r_std=1.0, prior=kf.systems.known(np.ones(3)))
+    model = kf.systems.lorenz(
+        taylor_order=2, substeps=2, r_std=1.0, prior=kf.systems.known(np.ones(3))
+    )
     results = {}
     for wiring in ("original", "corrected"):
         loaded = kl.from_torch(weights, wiring=wiring)

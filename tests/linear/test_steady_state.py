@@ -16,7 +16,9 @@ def riccati(model):
     return scipy.linalg.solve_discrete_are(F.T, H.T, Q, R)
 
 
-@pytest.mark.parametrize("make", [lambda: kf.systems.canonical(2), kf.systems.constant_acceleration])
+@pytest.mark.parametrize(
+    "make", [lambda: kf.systems.canonical(2), kf.systems.constant_acceleration]
+)
 def test_steady_state_solves_the_riccati_equation(x64, make):
     model = make()
     limit = kf.steady_state(model)
@@ -26,7 +28,9 @@ def test_steady_state_solves_the_riccati_equation(x64, make):
 
 
 def test_steady_state_needs_no_noise_in_modes_that_decay():
-    model = kf.linear_gaussian([[1.0, 0.0], [0.0, 0.5]], [[1.0, 0.0]], np.diag([1.0, 0.0]), [[1.0]], table_prior())
+    model = kf.linear_gaussian(
+        [[1.0, 0.0], [0.0, 0.5]], [[1.0, 0.0]], np.diag([1.0, 0.0]), [[1.0]], table_prior()
+    )
     assert kf.steady_state(model).cov[1, 1] == 0
 
 
@@ -35,7 +39,9 @@ def table_prior():
 
 
 def test_unstable_modes_that_nobody_sees_have_no_steady_state():
-    model = kf.linear_gaussian([[1.1, 0.0], [0.0, 0.5]], [[0.0, 1.0]], np.eye(2), [[1.0]], table_prior())
+    model = kf.linear_gaussian(
+        [[1.1, 0.0], [0.0, 0.5]], [[0.0, 1.0]], np.eye(2), [[1.0]], table_prior()
+    )
     with pytest.raises(ValueError, match=r"does not settle.*expected every mode.*kf.observability"):
         kf.steady_state(model)
     assert kf.observability(model).rank == 1

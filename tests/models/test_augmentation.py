@@ -41,7 +41,9 @@ def augmented(in_f, in_h):
     return plain, inside
 
 
-@pytest.mark.parametrize("where", [(True, False), (False, True), (True, True)], ids=["f", "h", "both"])
+@pytest.mark.parametrize(
+    "where", [(True, False), (False, True), (True, True)], ids=["f", "h", "both"]
+)
 def test_noise_that_enters_linearly_gives_the_results_of_added_noise(x64, where):
     plain, inside = augmented(*where)
     problem = MODELS["pendulum"]()
@@ -55,9 +57,14 @@ def test_noise_that_enters_linearly_gives_the_results_of_added_noise(x64, where)
 def test_noise_that_depends_on_state_and_input_keeps_its_meaning(x64):
     problem = MODELS["driven"]()
     model = problem.model
-    inside = kf.non_additive(model.f, Partial(_added, model.h), model.Q, [[0.3]], model.prior, in_f=False, in_h=True)
+    inside = kf.non_additive(
+        model.f, Partial(_added, model.h), model.Q, [[0.3]], model.prior, in_f=False, in_h=True
+    )
     plain = model.replace(R=[[0.3]])
-    runs = [kf.run(kf.extended(), m, problem.ys, problem.us, emit=kf.leading(2))[1] for m in (plain, inside)]
+    runs = [
+        kf.run(kf.extended(), m, problem.ys, problem.us, emit=kf.leading(2))[1]
+        for m in (plain, inside)
+    ]
     chex.assert_trees_all_close(*runs, **close)
 
 
@@ -82,7 +89,10 @@ def test_states_on_curved_spaces(x64):
         state_difference=model.state_difference,
         retract=model.retract,
     )
-    runs = [kf.run(kf.extended(), m, problem.ys, problem.us, emit=kf.leading(3))[1] for m in (model, inside)]
+    runs = [
+        kf.run(kf.extended(), m, problem.ys, problem.us, emit=kf.leading(3))[1]
+        for m in (model, inside)
+    ]
     chex.assert_trees_all_close(*runs, **close)
 
 
@@ -90,7 +100,9 @@ def test_noise_inside_matters_beyond_its_linearisation(x64):
     def grow(x, w, u):
         return x * jnp.exp(w)
 
-    model = kf.non_additive(grow, lambda x, u: x, [[0.2]], [[0.1]], kf.Gaussian(np.array([2.0]), np.zeros((1, 1))))
+    model = kf.non_additive(
+        grow, lambda x, u: x, [[0.2]], [[0.1]], kf.Gaussian(np.array([2.0]), np.zeros((1, 1)))
+    )
     ahead = kf.forecast(kf.gauss_hermite(9), model, kf.gauss_hermite(9).init(model), steps=1).state
     mean, var = 2.0 * np.exp(0.1), 4.0 * (np.exp(0.2) - 1) * np.exp(0.2)  # of a lognormal
     np.testing.assert_allclose(ahead.mean[0, 0], mean, rtol=1e-6)
@@ -133,24 +145,32 @@ def test_correlated_noise_of_a_model_with_inputs_and_of_a_nonlinear_one(x64):
     for problem, n, method in ((driven, 2, kf.kalman()), (pendulum, 2, kf.extended())):
         model = problem.model.replace(Q=0.1 * np.eye(2), R=0.3 * np.eye(problem.ys.shape[1]))
         none = kf.correlated(model, np.zeros((2, problem.ys.shape[1])))
-        runs = [kf.run(method, m, problem.ys, problem.us, emit=kf.leading(n))[1] for m in (model, none)]
+        runs = [
+            kf.run(method, m, problem.ys, problem.us, emit=kf.leading(n))[1] for m in (model, none)
+        ]
         chex.assert_trees_all_close(*runs, **close)
 
 
 def test_correlated_noise_is_simulated_as_it_says(x64):
-    model = kf.correlated(MODELS["linear"]().model.replace(prior=kf.Gaussian(np.zeros(4), np.zeros((4, 4)))), CROSS)
+    model = kf.correlated(
+        MODELS["linear"]().model.replace(prior=kf.Gaussian(np.zeros(4), np.zeros((4, 4)))), CROSS
+    )
     draw = quick_jit(jax.vmap(lambda key: kf.simulate(key, model, steps=1)))
     zs, ys = draw(jax.random.split(jax.random.key(0), 40_000))
     x = np.asarray(zs[:, 0, :4])
     v = np.asarray(ys[:, 0]) - x[:, :2]
-    np.testing.assert_allclose(x.T @ v / x.shape[0], CROSS, atol=5 * np.sqrt(0.5 * 0.05 / x.shape[0]) * 3)
+    np.testing.assert_allclose(
+        x.T @ v / x.shape[0], CROSS, atol=5 * np.sqrt(0.5 * 0.05 / x.shape[0]) * 3
+    )
 
 
 def test_gradients_reach_the_correlation(x64):
     problem = MODELS["linear"]()
 
     def total(cross):
-        return kf.run(kf.kalman(), kf.correlated(problem.model, cross), problem.ys)[1].log_likelihood.sum()
+        return kf.run(kf.kalman(), kf.correlated(problem.model, cross), problem.ys)[
+            1
+        ].log_likelihood.sum()
 
     gradient = quick_jit(jax.grad(total))(jnp.asarray(CROSS))
     step = np.zeros_like(CROSS)

@@ -25,7 +25,9 @@ def first(x, u):
 
 
 def cubic(theta=0.5):
-    return kf.StateSpaceModel(Partial(cubed, theta), first, 0.1 * np.eye(2), [[0.5]], (np.zeros(2), np.eye(2)))
+    return kf.StateSpaceModel(
+        Partial(cubed, theta), first, 0.1 * np.eye(2), [[0.5]], (np.zeros(2), np.eye(2))
+    )
 
 
 # pytrees
@@ -42,18 +44,27 @@ def test_unflattening_bypasses_the_checks():
 
 def test_leaves_have_names():
     names = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(cubic())]
-    assert [name for name in names if not name.startswith(".f")] == [".Q", ".R", ".prior.mean", ".prior.cov"]
+    assert [name for name in names if not name.startswith(".f")] == [
+        ".Q",
+        ".R",
+        ".prior.mean",
+        ".prior.cov",
+    ]
 
 
 def test_everything_is_promoted_to_one_float_dtype():
-    model = kf.linear_gaussian([[1, 1], [0, 1]], [[1, 0]], np.eye(2, dtype=int), [[1]], ([0, 0], np.eye(2)))
+    model = kf.linear_gaussian(
+        [[1, 1], [0, 1]], [[1, 0]], np.eye(2, dtype=int), [[1]], ([0, 0], np.eye(2))
+    )
     assert {leaf.dtype for leaf in jax.tree.leaves(model)} == {np.dtype("float32")}
     with jax.enable_x64(True):
         narrow = cubic().replace(f=Partial(cubed, np.float32(2.0)))
         assert {leaf.dtype for leaf in jax.tree.leaves(narrow)} == {np.dtype("float64")}
         small = jax.tree.map(lambda a: a.astype(np.float32), cubic())
         assert small.replace(Q=small.Q * 2).dtype == np.float32
-        assert small.replace(f=Partial(cubed, 2.0)).f.args[0].dtype == np.float32  # a plain number widens nothing
+        assert (
+            small.replace(f=Partial(cubed, 2.0)).f.args[0].dtype == np.float32
+        )  # a plain number widens nothing
         assert small.replace(Q=np.eye(2)).dtype == np.float64
 
 
@@ -132,7 +143,9 @@ def test_linear_functions_of_inputs():
     np.testing.assert_allclose(kf.Linear(A, B)(x, u), [4, 4])
     np.testing.assert_allclose(kf.Linear(A, None, b)(x, u), [2.5, -2])
     np.testing.assert_allclose(kf.Linear(A, B, b)(x, u), [4.5, 4])
-    by_time = kf.Linear(lambda u: jnp.array([[1.0, u], [0.0, 1.0]]), b=lambda u: jnp.array([0.0, u]))
+    by_time = kf.Linear(
+        lambda u: jnp.array([[1.0, u], [0.0, 1.0]]), b=lambda u: jnp.array([0.0, u])
+    )
     np.testing.assert_allclose(by_time(x, 0.5), [0.5, -0.5])
     fixed = by_time.at(0.5)
     assert isinstance(fixed, kf.Linear)
@@ -152,7 +165,9 @@ def test_constructors_give_the_same_filter_again():
 
 def test_simulated_trajectories_have_the_moments_of_the_model(x64):
     model = MODELS["linear"]().model
-    F, H, Q, R, m, P = (np.asarray(a) for a in (model.f.A, model.h.A, model.Q, model.R, *model.prior))
+    F, H, Q, R, m, P = (
+        np.asarray(a) for a in (model.f.A, model.h.A, model.Q, model.R, *model.prior)
+    )
     keys = jax.random.split(jax.random.key(0), 20_000)
     xs, ys = map(np.asarray, quick_jit(jax.vmap(lambda key: kf.simulate(key, model, 2)))(keys))
     mean_1, P_1 = F @ m, F @ P @ F.T + Q
@@ -165,14 +180,19 @@ def test_simulated_trajectories_have_the_moments_of_the_model(x64):
         (ys[:, 0] - xs[:, 0] @ H.T, np.zeros(2), R),
     ):
         scale = np.sqrt(np.diag(cov))
-        np.testing.assert_allclose((sample.mean(axis=0) - mean) / scale, 0, atol=5 / np.sqrt(len(sample)))
+        np.testing.assert_allclose(
+            (sample.mean(axis=0) - mean) / scale, 0, atol=5 / np.sqrt(len(sample))
+        )
         correlation = (np.cov(sample.T) - cov) / np.outer(scale, scale)
         np.testing.assert_allclose(correlation, 0, atol=8 / np.sqrt(len(sample)))
 
 
 def test_simulation_follows_inputs_starts_and_keys(x64):
     model = kf.linear_gaussian(np.eye(1), np.eye(1), [[0.0]], [[0.0]], ([5.0], [[0.0]]), B=[[1.0]])
-    us, simulate = np.array([[1.0], [2.0], [3.0]]), functools.partial(kf.simulate, jax.random.key(1), model)
+    us, simulate = (
+        np.array([[1.0], [2.0], [3.0]]),
+        functools.partial(kf.simulate, jax.random.key(1), model),
+    )
     for start, (xs, ys) in ((5.0, simulate(us=us)), (1.0, simulate(us=us, initial=[1.0]))):
         np.testing.assert_array_equal(xs[:, 0], start + np.array([1.0, 3.0, 6.0]))
         np.testing.assert_array_equal(ys, xs)
@@ -223,7 +243,11 @@ def quadrature(end):
 def test_van_loan_is_the_integral(x64, case, dtype):
     A, diffusion, dt = {
         "nilpotent": (np.eye(2, k=1), np.diag([0.0, 1.0]), 0.7),
-        "oscillating": (np.array([[0.0, 1.0], [-4.0, -0.1]]), np.array([[0.1, 0.05], [0.05, 1.0]]), 5.0),
+        "oscillating": (
+            np.array([[0.0, 1.0], [-4.0, -0.1]]),
+            np.array([[0.1, 0.05], [0.05, 1.0]]),
+            5.0,
+        ),
         "fast and slow": (np.array([[-30.0, 1.0], [0.0, 0.0]]), np.eye(2), 1.0),
         "very fast": (np.diag([-1000.0, -1.0]), np.eye(2), 1.0),
     }[case]
@@ -234,8 +258,12 @@ def test_van_loan_is_the_integral(x64, case, dtype):
     step = van_loan(A.astype(dtype), diffusion.astype(dtype), dtype(dt), B.astype(dtype))
     assert step.Q.dtype == dtype
     for got, expected in zip(step, (scipy.linalg.expm(A * dt), Q, held), strict=True):
-        condition = 200 + np.linalg.norm(A * dt, np.inf)  # of an exponential, by its scaling and squaring
-        np.testing.assert_allclose(got, expected, rtol=0, atol=condition * np.finfo(dtype).eps * np.abs(expected).max())
+        condition = 200 + np.linalg.norm(
+            A * dt, np.inf
+        )  # of an exponential, by its scaling and squaring
+        np.testing.assert_allclose(
+            got, expected, rtol=0, atol=condition * np.finfo(dtype).eps * np.abs(expected).max()
+        )
 
 
 def test_van_loan_takes_a_traced_step_and_differentiates():

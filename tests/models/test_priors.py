@@ -15,7 +15,9 @@ YS = 3.0 - 0.7 * TIMES + np.sqrt(R_VAR) * RNG.normal(size=STEPS)
 def line(variance, components=None):
     """A straight line observed with noise: position and velocity without process noise."""
     prior = kf.Gaussian(np.array([5.0, 1.0]), np.diag([2.0, 0.5]))
-    model = kf.linear_gaussian([[1.0, 1.0], [0.0, 1.0]], [[1.0, 0.0]], np.zeros((2, 2)), [[R_VAR]], prior)
+    model = kf.linear_gaussian(
+        [[1.0, 1.0], [0.0, 1.0]], [[1.0, 0.0]], np.zeros((2, 2)), [[R_VAR]], prior
+    )
     return kf.diffuse(model, components, variance=variance)
 
 
@@ -39,7 +41,10 @@ def test_estimates_in_float32_are_those_of_least_squares(filter, variance, toler
 
 
 def test_the_corrected_likelihood_does_not_depend_on_the_variance(x64):
-    totals = [kf.run(kf.kalman(), line(v), YS[:, None])[1].log_likelihood.sum() + 2 / 2 * np.log(v) for v in (1e7, 1e9)]
+    totals = [
+        kf.run(kf.kalman(), line(v), YS[:, None])[1].log_likelihood.sum() + 2 / 2 * np.log(v)
+        for v in (1e7, 1e9)
+    ]
     np.testing.assert_allclose(totals[0], totals[1], atol=1e-3)
 
 

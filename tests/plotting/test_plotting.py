@@ -30,12 +30,20 @@ def saved(ax, tmp_path):
 def test_ellipses_hold_the_probability_they_claim():
     rng = np.random.default_rng(0)
     cov = np.array([[3.0, 1.2], [1.2, 1.0]])
-    vertices = plotting.plot_ellipses([1.0, -2.0], cov, probability=0.9).collections[0].get_paths()[0].vertices
+    vertices = (
+        plotting.plot_ellipses([1.0, -2.0], cov, probability=0.9)
+        .collections[0]
+        .get_paths()[0]
+        .vertices
+    )
     offsets = vertices - [1.0, -2.0]
     q = np.einsum("pi,ij,pj->p", offsets, np.linalg.inv(cov), offsets)
     np.testing.assert_allclose(q, q[0], rtol=1e-9)  # all on one contour
     drawn = rng.multivariate_normal([0, 0], cov, size=20_000)
-    assert abs(np.mean(np.einsum("pi,ij,pj->p", drawn, np.linalg.inv(cov), drawn) <= q[0]) - 0.9) < 0.01
+    assert (
+        abs(np.mean(np.einsum("pi,ij,pj->p", drawn, np.linalg.inv(cov), drawn) <= q[0]) - 0.9)
+        < 0.01
+    )
 
 
 def test_ellipsoids_and_flat_ones(tmp_path):
@@ -43,7 +51,9 @@ def test_ellipsoids_and_flat_ones(tmp_path):
     ax = plotting.plot_ellipses(np.zeros((2, 3)), covs)
     assert saved(ax, tmp_path)
     with pytest.raises(ValueError, match="axes of projection 'rectilinear' for 3 dimensions"):
-        plotting.plot_ellipses(np.zeros(3), np.eye(3), ax=plotting.plot_ellipses(np.zeros(2), np.eye(2)))
+        plotting.plot_ellipses(
+            np.zeros(3), np.eye(3), ax=plotting.plot_ellipses(np.zeros(2), np.eye(2))
+        )
     with pytest.raises(ValueError, match="expected \\[K, 2\\] and \\[K, 2, 2\\]"):
         plotting.plot_ellipses(np.zeros(4), np.eye(4))
 
@@ -64,9 +74,13 @@ def test_paths(components, projection, tmp_path):
 
 def test_what_a_path_cannot_be():
     _, xs, ys, estimate, _ = tracked()
-    with pytest.raises(ValueError, match="components are \\[0, 4\\]; expected two or three, from 0 to 3"):
+    with pytest.raises(
+        ValueError, match="components are \\[0, 4\\]; expected two or three, from 0 to 3"
+    ):
         plotting.plot_path(xs, components=(0, 4))
-    with pytest.raises(ValueError, match="observations have shape \\(40, 2\\); expected \\[K, 3\\]"):
+    with pytest.raises(
+        ValueError, match="observations have shape \\(40, 2\\); expected \\[K, 3\\]"
+    ):
         plotting.plot_path(xs, observations=ys, components=(0, 2, 1))
     with pytest.raises(ValueError, match="cov has shape \\(4, 4\\); expected \\(40, 4, 4\\)"):
         plotting.plot_path(xs, estimate.cov[0])
@@ -80,7 +94,10 @@ def test_errors_against_their_bounds(tmp_path):
     np.testing.assert_allclose(bound, 3 * np.sqrt(estimate.cov[:, 2, 2]).max(), rtol=1e-6)
     assert saved(axes[0], tmp_path)
     wrapped = plotting.plot_error_bounds(
-        np.full((3, 1), 3.1), np.full((3, 1), -3.1), np.ones((3, 1, 1)), difference=kf.angle_difference(0)
+        np.full((3, 1), 3.1),
+        np.full((3, 1), -3.1),
+        np.ones((3, 1, 1)),
+        difference=kf.angle_difference(0),
     )
     np.testing.assert_allclose(wrapped[0].lines[0].get_ydata(), 6.2 - 2 * np.pi, rtol=1e-5)
 
@@ -110,14 +127,21 @@ def test_autocorrelation_of_white_and_of_coloured_innovations(tmp_path):
     values = ax.lines[1].get_ydata()
     assert 0.4 < values[0] < 0.6  # r_1 of a moving average of two
     bound = ax.collections[0].get_paths()[0].vertices[:, 1].max()
-    assert values[0] > bound > np.abs(plotting.plot_autocorrelation(white, cov, lags=5).lines[1].get_ydata()).mean()
+    assert (
+        values[0]
+        > bound
+        > np.abs(plotting.plot_autocorrelation(white, cov, lags=5).lines[1].get_ydata()).mean()
+    )
     assert saved(ax, tmp_path)
     with pytest.raises(ValueError, match="gives no innovations or no covariance"):
         plotting.plot_autocorrelation(white, None)
 
 
 def test_noise_sweeps():
-    curves = {"EKF": Interval(*np.array([[0.0, -9.0], [-0.5, -9.4], [0.5, np.nan]])), "UKF": [-0.2, -9.1]}
+    curves = {
+        "EKF": Interval(*np.array([[0.0, -9.0], [-0.5, -9.4], [0.5, np.nan]])),
+        "UKF": [-0.2, -9.1],
+    }
     ax = plotting.plot_noise_sweep([0, 10], curves, floor=-10.0)
     containers = {container.get_label(): container for container in ax.containers}
     np.testing.assert_array_equal(containers["EKF"][0].get_ydata(), [0.0, -9.0])

@@ -26,7 +26,13 @@ def smoothed_by_drawing(problem, length=None):
             length=length,
         )[1]  # fmt: skip
         drawn = simulate_smoothed(
-            back, problem.model, states, problem.us, trajectories=DRAWN, initial=first, length=length
+            back,
+            problem.model,
+            states,
+            problem.us,
+            trajectories=DRAWN,
+            initial=first,
+            length=length,
         )
         return jnp.concatenate([drawn.initial[:, None], drawn.states], axis=1)
 
@@ -66,7 +72,9 @@ def test_moments_are_those_of_the_exact_smoother(x64):
 def test_a_length_is_smoothed_as_the_truncated_record(x64):
     problem, length = linear(), 4
     xs = smoothed_by_drawing(problem, length)
-    mean, _ = exactly_smoothed(problem._replace(ys=problem.ys[:length], observed=problem.observed[:length]))
+    mean, _ = exactly_smoothed(
+        problem._replace(ys=problem.ys[:length], observed=problem.observed[:length])
+    )
     assert z_scores(xs[:, :, : length + 1].mean(1), mean).max() < 4
     np.testing.assert_array_equal(xs[:, :, length + 1 :], np.repeat(xs[:, :, [length]], 2, axis=2))
 
@@ -81,17 +89,23 @@ def stored(problem, count=300):
 def test_inputs_and_angles():
     problem = heading()
     states = stored(problem)
-    drawn = simulate_smoothed(jax.random.key(2), problem.model, states, problem.us, trajectories=200)
+    drawn = simulate_smoothed(
+        jax.random.key(2), problem.model, states, problem.us, trajectories=200
+    )
     assert drawn.initial is None
     assert drawn.states.dtype == jnp.float32
-    est = kf.run(kf.unscented(), problem.model, problem.ys, problem.us, observed=problem.observed)[1]
+    est = kf.run(kf.unscented(), problem.model, problem.ys, problem.us, observed=problem.observed)[
+        1
+    ]
     exact = kf.smooth(kf.unscented(), problem.model, est, problem.us)
     offset = problem.model.state_difference(drawn.states, exact.mean[None])
     std = np.sqrt(np.diagonal(exact.cov, axis1=1, axis2=2))
     assert (abs(offset.mean(0)) < 0.5 * std).all()
     np.testing.assert_allclose(offset.std(0), std, rtol=0.5)
     assert (abs(drawn.states[..., 2]) <= np.float32(np.pi)).all()
-    assert (drawn.states[..., 2].max(0) - drawn.states[..., 2].min(0) > 6).any()  # on both sides of the cut
+    assert (
+        drawn.states[..., 2].max(0) - drawn.states[..., 2].min(0) > 6
+    ).any()  # on both sides of the cut
 
 
 def test_a_singular_noise_has_no_transition_density():
@@ -108,7 +122,9 @@ def test_a_singular_noise_has_no_transition_density():
 def test_bad_arguments_are_explained():
     problem = driven()
     states = stored(problem, 20)
-    with pytest.raises(ValueError, match=r"got states Estimate; expected the stacked states of kf\.particle"):
+    with pytest.raises(
+        ValueError, match=r"got states Estimate; expected the stacked states of kf\.particle"
+    ):
         simulate_smoothed(jax.random.key(0), problem.model, kf.Estimate(problem.ys, None, None))
     with pytest.raises(ValueError, match="trajectories is 0; expected at least 1"):
         simulate_smoothed(jax.random.key(0), problem.model, states, problem.us, trajectories=0)

@@ -14,8 +14,12 @@ import kfjax as kf
 
 STEPS = 20  # more than one block
 
-parallel_filter = quick_jit(lambda model, ys, observed: kf.parallel_filter(model, ys, observed=observed))
-parallel_smooth = quick_jit(lambda model, ys, observed: kf.parallel_smooth(model, ys, observed=observed))
+parallel_filter = quick_jit(
+    lambda model, ys, observed: kf.parallel_filter(model, ys, observed=observed)
+)
+parallel_smooth = quick_jit(
+    lambda model, ys, observed: kf.parallel_smooth(model, ys, observed=observed)
+)
 
 
 def linear_case():
@@ -33,9 +37,13 @@ def linear_case():
 def test_linear_filter_and_smoother_equal_the_sequential_ones(x64):
     model, ys, observed = linear_case()
     filtered = kf.run(kf.kalman(), model, ys, observed=observed)[1]
-    chex.assert_trees_all_close(parallel_filter(model, ys, observed), filtered, rtol=1e-9, atol=1e-10)
+    chex.assert_trees_all_close(
+        parallel_filter(model, ys, observed), filtered, rtol=1e-9, atol=1e-10
+    )
     smoothed = kf.smooth(kf.kalman(), model, filtered)
-    chex.assert_trees_all_close(parallel_smooth(model, ys, observed), smoothed, rtol=1e-9, atol=1e-10)
+    chex.assert_trees_all_close(
+        parallel_smooth(model, ys, observed), smoothed, rtol=1e-9, atol=1e-10
+    )
 
 
 def test_inputs_and_time_varying_noise(x64):
@@ -45,7 +53,9 @@ def test_inputs_and_time_varying_noise(x64):
     )
     ys, us = problem.ys, problem.us
     parallel = kf.parallel_filter(model, ys, us)
-    chex.assert_trees_all_close(parallel, kf.run(kf.kalman(), model, ys, us)[1], rtol=1e-9, atol=1e-10)
+    chex.assert_trees_all_close(
+        parallel, kf.run(kf.kalman(), model, ys, us)[1], rtol=1e-9, atol=1e-10
+    )
 
 
 def observed_sine(x, u):
@@ -58,7 +68,11 @@ def pendulum_step(x, u):
 
 def nonlinear_case():
     model = kf.StateSpaceModel(
-        pendulum_step, observed_sine, 0.01 * np.eye(2), [[0.05]], kf.Gaussian(np.array([1.0, 0.0]), 0.1 * np.eye(2))
+        pendulum_step,
+        observed_sine,
+        0.01 * np.eye(2),
+        [[0.05]],
+        kf.Gaussian(np.array([1.0, 0.0]), 0.1 * np.eye(2)),
     )
     return model, np.asarray(kf.simulate(jax.random.key(3), model, steps=STEPS)[1])
 
@@ -93,7 +107,9 @@ def test_iterated_smoother_finds_the_most_probable_trajectory(x64):
         (lambda model, ys: kf.parallel_iterated_smooth(model, ys.T), r"transposed"),
         (lambda model, ys: kf.parallel_iterated_smooth(model, ys * np.nan), r"NaN.*split_missing"),
         (
-            lambda model, ys: kf.parallel_iterated_smooth(model, ys, rule=table.divided_differences),
+            lambda model, ys: kf.parallel_iterated_smooth(
+                model, ys, rule=table.divided_differences
+            ),
             r"has no affine; expected a rule",
         ),
     ],

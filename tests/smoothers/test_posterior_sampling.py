@@ -20,14 +20,18 @@ DRAWN = 20_000
 def draw(filter, model, ys, us, observed, length=None):
     """Trajectories [DRAWN, T + 1, n], x_0 first."""
     est = kf.run(filter, model, ys, us, observed=observed, length=length)[1]
-    drawn = sample_posterior(jax.random.key(3), filter, model, est, us, trajectories=DRAWN, length=length)
+    drawn = sample_posterior(
+        jax.random.key(3), filter, model, est, us, trajectories=DRAWN, length=length
+    )
     return jnp.concatenate([drawn.initial[:, None], drawn.states], axis=1)
 
 
 def assert_has_moments(xs, mean, cov):
     """Mean [k] and covariance [k, k] of samples [M, k], each within 4.5 of its standard errors."""
     variance = np.diag(cov)
-    assert (np.abs(xs.mean(0) - mean) <= 4.5 * np.sqrt(np.maximum(variance, 0) / DRAWN) + 1e-12).all()
+    assert (
+        np.abs(xs.mean(0) - mean) <= 4.5 * np.sqrt(np.maximum(variance, 0) / DRAWN) + 1e-12
+    ).all()
     error = np.abs((xs - mean).T @ (xs - mean) / DRAWN - cov)
     assert (error <= 4.5 * np.sqrt((np.outer(variance, variance) + cov**2) / DRAWN) + 1e-12).all()
 
@@ -40,14 +44,21 @@ def known_and_noise_free():
     return problem._replace(model=problem.model.replace(Q=np.zeros((4, 4)), prior=prior))
 
 
-@pytest.mark.parametrize("form", [kf.kalman(), kf.square_root(kf.moments.Taylor())], ids=["covariance", "root"])
+@pytest.mark.parametrize(
+    "form", [kf.kalman(), kf.square_root(kf.moments.Taylor())], ids=["covariance", "root"]
+)
 @pytest.mark.parametrize("problem", [linear, known_and_noise_free])
 def test_moments_of_whole_trajectories(x64, problem, form):
     problem = problem()
     expected = posterior(
-        constant(problem.model, STEPS), *map(np.asarray, problem.model.prior), problem.ys, problem.observed
+        constant(problem.model, STEPS),
+        *map(np.asarray, problem.model.prior),
+        problem.ys,
+        problem.observed,
     )
-    xs = np.asarray(draw(form, problem.model, problem.ys, None, problem.observed)).reshape(DRAWN, -1)
+    xs = np.asarray(draw(form, problem.model, problem.ys, None, problem.observed)).reshape(
+        DRAWN, -1
+    )
     size = xs.shape[1]
     assert_has_moments(xs, expected.mean.reshape(size), expected.cov.reshape(size, size))
 
@@ -74,17 +85,24 @@ def test_inputs_and_angles_have_the_moments_of_the_smoother(x64):
 def test_a_length_is_sampled_as_the_truncated_record(x64):
     problem = linear()
     expected = posterior(
-        constant(problem.model, 4), *map(np.asarray, problem.model.prior), problem.ys[:4], problem.observed[:4]
+        constant(problem.model, 4),
+        *map(np.asarray, problem.model.prior),
+        problem.ys[:4],
+        problem.observed[:4],
     )
     xs = np.asarray(draw(kf.kalman(), problem.model, problem.ys, None, problem.observed, 4))
-    assert_has_moments(xs[:, :5].reshape(DRAWN, 20), expected.mean.reshape(20), expected.cov.reshape(20, 20))
+    assert_has_moments(
+        xs[:, :5].reshape(DRAWN, 20), expected.mean.reshape(20), expected.cov.reshape(20, 20)
+    )
     np.testing.assert_array_equal(xs[:, 5:], np.repeat(xs[:, [4]], 2, axis=1))
 
 
 def test_particles_go_through_backward_simulation():
     problem = linear()
     bootstrap = kf.particle(50)
-    states = kf.run(bootstrap, problem.model, problem.ys, key=jax.random.key(0), emit=kf.whole_state)[1]
+    states = kf.run(
+        bootstrap, problem.model, problem.ys, key=jax.random.key(0), emit=kf.whole_state
+    )[1]
     drawn = sample_posterior(jax.random.key(1), bootstrap, problem.model, states, trajectories=7)
     direct = kf.simulate_smoothed(jax.random.key(1), problem.model, states, trajectories=7)
     np.testing.assert_array_equal(drawn.states, direct.states)

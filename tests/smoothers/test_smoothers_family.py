@@ -24,7 +24,8 @@ def steady_driven():
     """Irregular time, inputs and noise that depends on them, but not on the state."""
     problem = driven()
     model = problem.model.replace(
-        Q=lambda x, u: u[0] * jnp.array([[0.1, 0.02], [0.02, 0.2]]), R=lambda x, u: (0.3 + u[0]) * jnp.ones((1, 1))
+        Q=lambda x, u: u[0] * jnp.array([[0.1, 0.02], [0.02, 0.2]]),
+        R=lambda x, u: (0.3 + u[0]) * jnp.ones((1, 1)),
     )
     steps = [
         Step(
@@ -90,8 +91,12 @@ def test_rts_with_lag_one_covariances(x64, case):
 @every_case
 def test_parallel_smoother_has_lag_one_covariances(x64, case):
     problem, steps = CASES[case]()
-    smoother = quick_jit(lambda model, ys, us, seen: kf.parallel_smooth(model, ys, us, observed=seen))
-    assert_is_posterior(smoother(problem.model, problem.ys, problem.us, problem.observed), exact(problem, steps))
+    smoother = quick_jit(
+        lambda model, ys, us, seen: kf.parallel_smooth(model, ys, us, observed=seen)
+    )
+    assert_is_posterior(
+        smoother(problem.model, problem.ys, problem.us, problem.observed), exact(problem, steps)
+    )
 
 
 def test_lag_one_covariances_of_a_length(x64):
@@ -100,7 +105,9 @@ def test_lag_one_covariances_of_a_length(x64):
     est = kf.run(kf.kalman(), problem.model, problem.ys, observed=problem.observed, length=4)[1]
     smoothed = kf.smooth(kf.kalman(), problem.model, est, length=4)
     np.testing.assert_allclose(smoothed.cross[:4], cut.cross, **tight)
-    np.testing.assert_allclose(smoothed.cross[4:], smoothed.cov[4:], **tight)  # the state stands still
+    np.testing.assert_allclose(
+        smoothed.cross[4:], smoothed.cov[4:], **tight
+    )  # the state stands still
 
 
 # the square-root form
@@ -125,13 +132,20 @@ def both_forms(rule, problem):
 
 @pytest.mark.parametrize(
     ("rule", "model"),
-    [("taylor", "heading"), ("unscented", "pendulum"), ("cubature", "driven"), ("gauss_hermite", "pendulum")],
+    [
+        ("taylor", "heading"),
+        ("unscented", "pendulum"),
+        ("cubature", "driven"),
+        ("gauss_hermite", "pendulum"),
+    ],
 )
 def test_square_root_form_gives_the_results_of_the_covariance_form(x64, rule, model):
     plain, *roots = both_forms(RULES[rule], MODELS[model]())
     for root in roots:
         for name in ("mean", "cov", "cross"):
-            np.testing.assert_allclose(getattr(root, name), getattr(plain, name), rtol=1e-9, atol=1e-9, err_msg=name)
+            np.testing.assert_allclose(
+                getattr(root, name), getattr(plain, name), rtol=1e-9, atol=1e-9, err_msg=name
+            )
         np.testing.assert_allclose(root.initial.cov, plain.initial.cov, rtol=1e-9, atol=1e-9)
         L = np.asarray(root.cholesky)
         assert (np.triu(L, 1) == 0).all()
@@ -150,9 +164,15 @@ def stiff(steps=100):
     dt, q = 0.01, 1e-4
     F = np.array([[1, dt, dt**2 / 2], [0, 1, dt], [0, 0, 1]])
     Q = q * np.array(
-        [[dt**5 / 20, dt**4 / 8, dt**3 / 6], [dt**4 / 8, dt**3 / 3, dt**2 / 2], [dt**3 / 6, dt**2 / 2, dt]]
+        [
+            [dt**5 / 20, dt**4 / 8, dt**3 / 6],
+            [dt**4 / 8, dt**3 / 3, dt**2 / 2],
+            [dt**3 / 6, dt**2 / 2, dt],
+        ]
     )
-    model = kf.linear_gaussian(F, np.eye(1, 3), Q, [[1e-8]], kf.Gaussian(np.zeros(3), 1e4 * np.eye(3)))
+    model = kf.linear_gaussian(
+        F, np.eye(1, 3), Q, [[1e-8]], kf.Gaussian(np.zeros(3), 1e4 * np.eye(3))
+    )
     return model, np.random.default_rng(0).normal(size=(steps, 1)).cumsum(0) * 1e-3
 
 
@@ -161,7 +181,9 @@ def test_square_root_form_keeps_float32_where_the_covariance_form_loses_it():
         model, ys = stiff()
         states = kf.run(kf.square_root(RULES["taylor"]), model, ys, emit=kf.whole_state)[1]
         est = kf.run(kf.kalman(), model, ys)[1]
-        return kf.smooth(kf.square_root(RULES["taylor"]), model, states), kf.smooth(kf.kalman(), model, est)
+        return kf.smooth(kf.square_root(RULES["taylor"]), model, states), kf.smooth(
+            kf.kalman(), model, est
+        )
 
     with jax.enable_x64(True):
         wide = jax.tree.map(np.asarray, smoothed()[0])
@@ -182,8 +204,12 @@ def test_square_root_form_keeps_float32_where_the_covariance_form_loses_it():
 @every_case
 def test_two_filters(x64, case):
     problem, steps = CASES[case]()
-    smoother = quick_jit(lambda model, ys, us, seen: two_filter_smooth(model, ys, us, observed=seen))
-    assert_is_posterior(smoother(problem.model, problem.ys, problem.us, problem.observed), exact(problem, steps))
+    smoother = quick_jit(
+        lambda model, ys, us, seen: two_filter_smooth(model, ys, us, observed=seen)
+    )
+    assert_is_posterior(
+        smoother(problem.model, problem.ys, problem.us, problem.observed), exact(problem, steps)
+    )
 
 
 def test_two_filters_where_nothing_is_known_at_the_end_or_anywhere(x64):
@@ -199,9 +225,13 @@ def test_two_filters_where_nothing_is_known_at_the_end_or_anywhere(x64):
 def test_two_filters_explain_what_they_cannot_do():
     problem, _ = plain()
     exact_sensor = problem.model.replace(R=[[1.0, 1.0], [1.0, 1.0]])
-    with pytest.raises(ValueError, match=r"R is singular; expected an invertible one.*Use kf\.smooth"):
+    with pytest.raises(
+        ValueError, match=r"R is singular; expected an invertible one.*Use kf\.smooth"
+    ):
         two_filter_smooth(exact_sensor, problem.ys)
-    assert np.isnan(jax.jit(two_filter_smooth)(exact_sensor, problem.ys).mean).any()  # not to be seen in a trace
+    assert np.isnan(
+        jax.jit(two_filter_smooth)(exact_sensor, problem.ys).mean
+    ).any()  # not to be seen in a trace
     with pytest.raises(ValueError, match=r"not linear; expected kf\.Linear"):
         two_filter_smooth(MODELS["pendulum"]().model, problem.ys)
     with pytest.raises(ValueError, match=r"NaN.*split_missing"):

@@ -1,6 +1,7 @@
 """How much memory is taken by training and evaluation on data from disk; run by test_folder in a process of its own.
 
-python tests/support/bounded.py FOLDER   prints the growth of the resident memory in MiB, and the sizes of the files
+python tests/support/bounded.py FOLDER   prints the growth of the resident memory in MiB, and the
+sizes of the files
 """
 
 import sys
@@ -30,8 +31,18 @@ def resident():
 
 def study(data):
     """Train, and evaluate."""
-    loss, options = kf.training.mse(kf.constant_gain()), {"key": jax.random.key(0), "batch_size": 100, "reports": 2}
-    kf.training.fit(loss, PARAMS, data, steps=data.size // 100, trainable=kf.ConstantGain(False, True), **options)
+    loss, options = (
+        kf.training.mse(kf.constant_gain()),
+        {"key": jax.random.key(0), "batch_size": 100, "reports": 2},
+    )
+    kf.training.fit(
+        loss,
+        PARAMS,
+        data,
+        steps=data.size // 100,
+        trainable=kf.ConstantGain(False, True),
+        **options,
+    )
     return kf.compare({"gain": (kf.constant_gain(), PARAMS)}, data, chunk=500, repeats=1)
 
 
@@ -42,7 +53,9 @@ def main():
     data = kf.data.read_folder(folder)
     before, _ = resident()
     study(data)
-    print(resident()[1] - before, sum(file.stat().st_size for file in Path(folder).iterdir()) / 2**20)
+    print(
+        resident()[1] - before, sum(file.stat().st_size for file in Path(folder).iterdir()) / 2**20
+    )
 
 
 if __name__ == "__main__":

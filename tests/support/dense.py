@@ -46,7 +46,10 @@ def posterior(steps: list[Step], m0: Any, P0: Any, ys: Any, observed: Any) -> Po
         cov[old, at] = cov[at, old].T
         cov[at, at] = step.F @ cov[before, before] @ step.F.T + step.Q
     blocks = [(np.kron(np.eye(T + 1)[t], step.H), step) for t, step in enumerate(steps, 1)]
-    H, d = np.concatenate([block for block, _ in blocks]), np.concatenate([step.d for _, step in blocks])
+    H, d = (
+        np.concatenate([block for block, _ in blocks]),
+        np.concatenate([step.d for _, step in blocks]),
+    )
     m = len(steps[0].H)
     R = np.zeros((T * m, T * m))
     for t, step in enumerate(steps):
@@ -58,11 +61,15 @@ def posterior(steps: list[Step], m0: Any, P0: Any, ys: Any, observed: Any) -> Po
     r = y - H @ mean - d
     log_likelihood = -0.5 * (r @ np.linalg.solve(S, r) + np.linalg.slogdet(2 * np.pi * S)[1])
     after = cov - K @ S @ K.T
-    return Posterior((mean + K @ r).reshape(T + 1, n), after.reshape(T + 1, n, T + 1, n), log_likelihood)
+    return Posterior(
+        (mean + K @ r).reshape(T + 1, n), after.reshape(T + 1, n, T + 1, n), log_likelihood
+    )
 
 
 def constant(model: Any, steps: int) -> list[Step]:
     """The steps of a time-invariant kfjax model without inputs."""
     n, m = model.n, model.R.shape[0]
-    c, d = (np.zeros(k) if fn.b is None else np.asarray(fn.b) for fn, k in ((model.f, n), (model.h, m)))
+    c, d = (
+        np.zeros(k) if fn.b is None else np.asarray(fn.b) for fn, k in ((model.f, n), (model.h, m))
+    )
     return steps * [Step(*map(np.asarray, (model.f.A, c, model.Q, model.h.A, d, model.R)))]

@@ -16,18 +16,28 @@ def drawn(filter: kf.Filter, model: kf.StateSpaceModel, size: float = 0.1, **opt
     """Params whose network is nowhere at its start: zero-initialised layers have numbers, too."""
     params = kf.learned.init(jax.random.key(0), filter, model, **options)
     rng = np.random.default_rng(3)
-    return params._replace(network=jax.tree.map(lambda a: a + size * rng.normal(size=a.shape), params.network))
+    return params._replace(
+        network=jax.tree.map(lambda a: a + size * rng.normal(size=a.shape), params.network)
+    )
 
 
 @functools.partial(quick_jit, static_argnums=0)
-def everything(filter: kf.Filter, params: Any, ys: Any, us: Any = None, observed: Any = None) -> Any:
+def everything(
+    filter: kf.Filter, params: Any, ys: Any, us: Any = None, observed: Any = None
+) -> Any:
     """A run that keeps all, compiled quickly."""
     return kf.run(filter, params, ys, us, observed=observed, emit=kf.estimate_and_info)[1]
 
 
 def walk(**changes: Any) -> kf.StateSpaceModel:
     """A scalar random walk, seen with noise."""
-    fields = {"F": [[1.0]], "H": [[1.0]], "Q": [[0.5]], "R": [[1.0]], "prior": kf.Gaussian(np.zeros(1), np.eye(1))}
+    fields = {
+        "F": [[1.0]],
+        "H": [[1.0]],
+        "Q": [[0.5]],
+        "R": [[1.0]],
+        "prior": kf.Gaussian(np.zeros(1), np.eye(1)),
+    }
     return kf.linear_gaussian(**(fields | changes))
 
 
@@ -36,7 +46,9 @@ def likelihood_integrates_to_one(filter: kf.Filter) -> None:
     params = drawn(filter, walk(), 0.3)
     grid = np.linspace(-60.0, 60.0, 2401)
     ys = np.stack([np.full_like(grid, 2.0), np.full_like(grid, -1.0), grid], axis=1)[:, :, None]
-    _, info = quick_jit(jax.vmap(lambda y: kf.run(filter, params, y, emit=kf.estimate_and_info)[1]))(ys)
+    _, info = quick_jit(
+        jax.vmap(lambda y: kf.run(filter, params, y, emit=kf.estimate_and_info)[1])
+    )(ys)
     density = np.exp(np.asarray(info.log_likelihood)[:, 2])
     assert abs(density.sum() * (grid[1] - grid[0]) - 1) < 1e-6
 

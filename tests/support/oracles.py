@@ -46,7 +46,9 @@ def unscented(
     outputs = [fn(x) for x in points]
     mean = sum(w * y for w, y in zip(weights_mean, outputs, strict=True))
     cov = sum(w * np.outer(y - mean, y - mean) for w, y in zip(weights_cov, outputs, strict=True))
-    cross = sum(w * np.outer(x - m, y - mean) for w, x, y in zip(weights_cov, points, outputs, strict=True))
+    cross = sum(
+        w * np.outer(x - m, y - mean) for w, x, y in zip(weights_cov, points, outputs, strict=True)
+    )
     return mean, cov, cross
 
 
@@ -64,7 +66,9 @@ def estimate(transform: Any, model: Model, ys: Any, us: Any, observed: Any) -> R
             S = S + model.R(m, u)[np.ix_(seen, seen)]
             d, K = y[seen] - mu, C @ np.linalg.inv(S)
             m, P = m + K @ d, P - K @ S @ K.T
-            log_likelihood = -0.5 * (d @ np.linalg.solve(S, d) + np.linalg.slogdet(2 * np.pi * S)[1])
+            log_likelihood = -0.5 * (
+                d @ np.linalg.solve(S, d) + np.linalg.slogdet(2 * np.pi * S)[1]
+            )
         beliefs.append((m, P))
         log_likelihoods.append(log_likelihood)
     smoothed = [beliefs[-1]]
@@ -73,7 +77,9 @@ def estimate(transform: Any, model: Model, ys: Any, us: Any, observed: Any) -> R
         later_m, later_P = smoothed[0]
         smoothed.insert(0, (m + G @ (later_m - m_pred), P + G @ (later_P - P_pred) @ G.T))
     means, covs = map(np.stack, zip(*beliefs[1:], strict=True))
-    return Result(means, covs, np.array(log_likelihoods), *map(np.stack, zip(*smoothed, strict=True)))
+    return Result(
+        means, covs, np.array(log_likelihoods), *map(np.stack, zip(*smoothed, strict=True))
+    )
 
 
 class Joint(NamedTuple):
@@ -112,7 +118,9 @@ def joint(F: Any, H: Any, Q: Any, R: Any, m0: Any, P0: Any, steps: int) -> Joint
     to_x = [np.eye(n, size)]
     for t in range(1, steps + 1):
         to_x.append(F @ to_x[-1] + np.eye(n, size, k=t * n))
-    to_y = [H @ to_x[t] + np.eye(m, size, k=(steps + 1) * n + (t - 1) * m) for t in range(1, steps + 1)]
+    to_y = [
+        H @ to_x[t] + np.eye(m, size, k=(steps + 1) * n + (t - 1) * m) for t in range(1, steps + 1)
+    ]
     A = np.concatenate(to_x + to_y)
     noise = np.zeros((size, size))
     for i, block in enumerate([P0] + steps * [Q]):

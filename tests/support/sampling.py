@@ -53,12 +53,17 @@ def likelihood_ratios(filter, problem, count=2000):
 def errors(filter, problem, count=64):
     """Root mean squared errors of mean and covariance of independent runs, against the Kalman filter."""
     estimates, expected = many(filter, problem, count), exact(problem)
-    return [np.sqrt(np.mean((got - want) ** 2)) for got, want in zip(estimates[:2], expected[:2], strict=True)]
+    return [
+        np.sqrt(np.mean((got - want) ** 2))
+        for got, want in zip(estimates[:2], expected[:2], strict=True)
+    ]
 
 
 def check_convergence(few, many, problem, factor):
     """Check that errors fall by a factor, the root of how many times more samples the second filter has."""
-    np.testing.assert_allclose(np.divide(errors(few, problem), errors(many, problem)), factor, rtol=0.35)
+    np.testing.assert_allclose(
+        np.divide(errors(few, problem), errors(many, problem)), factor, rtol=0.35
+    )
 
 
 def drift(x, u):
@@ -71,7 +76,9 @@ def angles_across_the_cut():
     ys = np.array([[2.7, 0.4], [3.0, 0.5], [3.5, 1.1], [3.8, 1.2]])
     prior = kf.Gaussian(np.array([2.4, 0.1]), np.array([[0.05, 0.02], [0.02, 0.1]]))
     noise = np.array([[0.04, 0.01], [0.01, 0.05]])
-    flat = kf.StateSpaceModel(kf.Linear(np.eye(2), None, [0.4, 0.3]), kf.Linear(np.eye(2)), noise, noise, prior)
+    flat = kf.StateSpaceModel(
+        kf.Linear(np.eye(2), None, [0.4, 0.3]), kf.Linear(np.eye(2)), noise, noise, prior
+    )
     curved = flat.replace(
         f=drift,
         difference=kf.angle_difference(0),

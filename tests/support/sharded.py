@@ -30,7 +30,9 @@ def dataset(model):
     rng = np.random.default_rng(0)
     xs, ys = (
         np.array(a)
-        for a in jax.vmap(lambda k: kf.simulate(k, model, STEPS))(jax.random.split(jax.random.key(1), TRIALS))
+        for a in jax.vmap(lambda k: kf.simulate(k, model, STEPS))(
+            jax.random.split(jax.random.key(1), TRIALS)
+        )
     )
     ys[rng.random(ys.shape) < 0.2] = np.nan
     return kf.Dataset(ys, xs, length=rng.integers(4, STEPS + 1, TRIALS))
@@ -38,7 +40,12 @@ def dataset(model):
 
 def fitted(filter, params, data, key, **options):
     """The result of a short training."""
-    options = {"steps": 9, "batch_size": 6, "reports": 3, "optimizer": kf.training.clipped_adam(0.03)} | options
+    options = {
+        "steps": 9,
+        "batch_size": 6,
+        "reports": 3,
+        "optimizer": kf.training.clipped_adam(0.03),
+    } | options
     return kf.training.fit(kf.training.mse(filter), params, data, key=key, **options)
 
 
@@ -46,7 +53,9 @@ def quick():
     """What is split: trials, and a training; with a filter that is compiled quickly. By name."""
     key, model = jax.random.key(0), kf.systems.constant_velocity()
     params = kf.ConstantGain(model, np.array([[0.5], [0.3]]))
-    trials = kf.monte_carlo(key, model, kf.constant_gain(), params, trials=TRIALS, steps=STEPS, chunk=CHUNK)
+    trials = kf.monte_carlo(
+        key, model, kf.constant_gain(), params, trials=TRIALS, steps=STEPS, chunk=CHUNK
+    )
     yield from ((f"monte_carlo.{name}", array) for name, array in evaluated(trials))
     data = dataset(model)
     result = fitted(kf.constant_gain(), params, data[:30], key, validation=data[30:])
@@ -60,7 +69,10 @@ def thorough():
     key, lorenz, model = jax.random.key(0), kf.systems.lorenz(), kf.systems.constant_velocity()
     trials = kf.monte_carlo(key, lorenz, kf.extended(), lorenz, trials=TRIALS, steps=STEPS)
     yield from ((f"lorenz.{name}", array) for name, array in evaluated(trials))
-    data, filters = dataset(model), {"kalman": (kf.kalman(), model), "particle": (kf.particle(8), model)}
+    data, filters = (
+        dataset(model),
+        {"kalman": (kf.kalman(), model), "particle": (kf.particle(8), model)},
+    )
     comparison = kf.compare(filters, data, chunk=CHUNK, repeats=1)
     for method, evaluation in comparison.evaluations.items():
         yield from ((f"{method}.{name}", array) for name, array in evaluated(evaluation))

@@ -1,8 +1,9 @@
 """The stress cases: linear models and records in numpy, and what their log-likelihood is; nothing of kfjax.
 
-Every number is rounded to float32 first, so that both precisions are given the same problem and differ by their
-arithmetic alone. The reference is a Kalman filter in extended precision (`numpy.longdouble`) that deletes what is
-missing. To share compilations, small cases have one shape: n = 3, m = 2, 5000 steps, and a mask.
+Every number is rounded to float32 first, so that both precisions are given the same problem and
+differ by their arithmetic alone. The reference is a Kalman filter in extended precision
+(`numpy.longdouble`) that deletes what is missing. To share compilations, small cases have one
+shape: n = 3, m = 2, 5000 steps, and a mask.
 """
 
 import functools
@@ -60,19 +61,26 @@ def make(F, H, Q, R, P0, *, x=None, steps=STEPS, observed=None):
 def integrators(dt, q):
     """Position, velocity and acceleration, driven by white jerk of spectral density q."""
     F = np.array([[1, dt, dt**2 / 2], [0, 1, dt], [0, 0, 1]])
-    Q = [[dt**5 / 20, dt**4 / 8, dt**3 / 6], [dt**4 / 8, dt**3 / 3, dt**2 / 2], [dt**3 / 6, dt**2 / 2, dt]]
+    Q = [
+        [dt**5 / 20, dt**4 / 8, dt**3 / 6],
+        [dt**4 / 8, dt**3 / 3, dt**2 / 2],
+        [dt**3 / 6, dt**2 / 2, dt],
+    ]
     return F, q * np.array(Q)
 
 
 def constant_acceleration(P0, R, reference):
     """White jerk of density 1e-4, dt = 0.01, a sensor of the position (a second one is never seen), a start at rest.
 
-    The noise is scaled, by less than one per cent, so that the record has the log-likelihood of the reference: that is
-    quadratic in the data, and the noise from which the reference was computed is not known.
+    The noise is scaled, by less than one per cent, so that the record has the log-likelihood of the
+    reference: that is quadratic in the data, and the noise from which the reference was computed is
+    not known.
     """
     F, Q = integrators(0.01, 1e-4)
     never = np.tile([True, False], (STEPS, 1))
-    case = make(F, np.eye(2, 3), Q, np.diag([R, 1.0]), P0 * np.eye(3), x=np.zeros(3), observed=never)
+    case = make(
+        F, np.eye(2, 3), Q, np.diag([R, 1.0]), P0 * np.eye(3), x=np.zeros(3), observed=never
+    )
     at_zero, at_one = (log_likelihood(case._replace(ys=scale * case.ys)) for scale in (0.0, 1.0))
     return case._replace(ys=rounded(np.sqrt((reference - at_zero) / (at_one - at_zero)) * case.ys))
 
@@ -107,7 +115,9 @@ def parabola(seed):
 
 def constants():
     """Three numbers that never change, one of them seen through the others only."""
-    return make(np.eye(3), [[1.0, 0.0, 0.5], [0.0, 1.0, 0.2]], np.zeros((3, 3)), 0.1 * np.eye(2), np.eye(3))
+    return make(
+        np.eye(3), [[1.0, 0.0, 0.5], [0.0, 1.0, 0.2]], np.zeros((3, 3)), 0.1 * np.eye(2), np.eye(3)
+    )
 
 
 def unobservable():
@@ -135,7 +145,9 @@ def missing_rows():
     F[2, 2] = 1.0
     observed = np.ones((GAP + 1000, 2), bool)
     observed[500 : GAP + 500] = False
-    return make(F, H, 1e-2 * np.eye(3), 1e-4 * np.eye(2), np.eye(3), steps=len(observed), observed=observed)
+    return make(
+        F, H, 1e-2 * np.eye(3), 1e-4 * np.eye(2), np.eye(3), steps=len(observed), observed=observed
+    )
 
 
 def many_states():
@@ -156,7 +168,10 @@ CONSTANT_ACCELERATION = {  # P0, R, and the log-likelihood that is expected
     "constant acceleration, P0 = 1e2": (1e2, 1e-4, 15820.8),
     "constant acceleration, P0 = 1e4": (1e4, 1e-6, 27216.8),
 }
-SMALL = {name: functools.partial(constant_acceleration, *numbers) for name, numbers in CONSTANT_ACCELERATION.items()}
+SMALL = {
+    name: functools.partial(constant_acceleration, *numbers)
+    for name, numbers in CONSTANT_ACCELERATION.items()
+}
 SMALL |= {
     "nearly perfect sensors, R = 1e-12": nearly_perfect_sensors,
     "broad prior, P0 = 1e8": broad_prior,
@@ -188,7 +203,9 @@ def log_likelihood(case):
         L = lower(J @ P @ J.T + R[np.ix_(seen, seen)])
         whitened = solve(L, np.column_stack([y[seen] - J @ x, J @ P]))
         z, G = whitened[:, 0], whitened[:, 1:]
-        total -= 0.5 * (z @ z + len(z) * np.log(2 * np.longdouble(np.pi))) + np.log(np.diag(L)).sum()
+        total -= (
+            0.5 * (z @ z + len(z) * np.log(2 * np.longdouble(np.pi))) + np.log(np.diag(L)).sum()
+        )
         x, P = x + G.T @ z, P - G.T @ G
         P = (P + P.T) / 2
     return float(total)

@@ -14,7 +14,8 @@ class Result(NamedTuple):
 
     Attributes:
         log_likelihood: the sum over time.
-        lowest: the smallest eigenvalue of any covariance, relative to the largest of the prediction before it.
+        lowest: the smallest eigenvalue of any covariance, relative to the largest of the prediction
+            before it.
         pivot: the smallest diagonal entry of any factor, for the square-root form.
     """
 
@@ -35,7 +36,9 @@ def hidden_step(A, x, u):
 
 
 def visible(case):
-    return kf.linear_gaussian(case.F, case.H, case.Q, case.R, kf.Gaussian(np.zeros(len(case.F)), case.P0))
+    return kf.linear_gaussian(
+        case.F, case.H, case.Q, case.R, kf.Gaussian(np.zeros(len(case.F)), case.P0)
+    )
 
 
 def hidden(case, step=hidden_step):
@@ -50,7 +53,11 @@ def careless(case):
 
 def keep_factor(state, info):
     """An `emit` that keeps what the results need."""
-    return state.cov, info.log_likelihood, jnp.diagonal(state.cholesky).min() if hasattr(state, "cholesky") else None
+    return (
+        state.cov,
+        info.log_likelihood,
+        jnp.diagonal(state.cholesky).min() if hasattr(state, "cholesky") else None,
+    )
 
 
 def likelihood_only(state, info):
@@ -86,7 +93,9 @@ RUNS = METHODS | {
 
 def put(method, case):
     """Run a method on a case, in the precision of the moment."""
-    cov, log_likelihood, pivot = (None if a is None else np.asarray(a, np.float64) for a in RUNS[method](case))
+    cov, log_likelihood, pivot = (
+        None if a is None else np.asarray(a, np.float64) for a in RUNS[method](case)
+    )
     return Result(log_likelihood.sum(), lowest(case, cov), None if pivot is None else pivot.min())
 
 

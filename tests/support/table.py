@@ -1,7 +1,8 @@
 """The law table: every filter, the models it runs, and one shared set of results. Adding a filter = adding a row.
 
-The models are small and cover what a filter may meet: a linear one, a nonlinear one with learnable parameters, a linear
-one whose matrices and noise depend on inputs, and one with angles in the state and in the observations.
+The models are small and cover what a filter may meet: a linear one, a nonlinear one with learnable
+parameters, a linear one whose matrices and noise depend on inputs, and one with angles in the state
+and in the observations.
 """
 
 import functools
@@ -73,7 +74,9 @@ def pendulum() -> Problem:
 
 def transition(rate: Any, u: Any) -> Any:
     """A damped velocity over a time step u[0]."""
-    return jnp.stack([jnp.stack([jnp.ones_like(u[0]), u[0]]), jnp.stack([jnp.zeros_like(u[0]), 1 - rate * u[0]])])
+    return jnp.stack(
+        [jnp.stack([jnp.ones_like(u[0]), u[0]]), jnp.stack([jnp.zeros_like(u[0]), 1 - rate * u[0]])]
+    )
 
 
 def busy_noise(cov: Any, x: Any, u: Any) -> Any:
@@ -127,11 +130,15 @@ def heading() -> Problem:
 MODELS = {"linear": linear, "pendulum": pendulum, "driven": driven, "heading": heading}
 
 
-def divided_differences(fn: Any, belief: kf.Gaussian, source: kf.Space, target: kf.Space) -> kf.moments.Moments:
+def divided_differences(
+    fn: Any, belief: kf.Gaussian, source: kf.Space, target: kf.Space
+) -> kf.moments.Moments:
     """A rule that a user might write: central differences along the columns of the factor of P."""
     x, P = belief
     L = linalg.cholesky(P)
-    spread = jax.vmap(lambda d: target.difference(fn(source.retract(x, d)), fn(source.retract(x, -d))) / 2)
+    spread = jax.vmap(
+        lambda d: target.difference(fn(source.retract(x, d)), fn(source.retract(x, -d))) / 2
+    )
     A = spread(L.T).T
 
     def residual(K: Any) -> Any:
@@ -165,7 +172,9 @@ def steady(model: kf.StateSpaceModel) -> Any:
 def drawn(filter: kf.Filter, model: kf.StateSpaceModel) -> learned.Learned:
     """The params of a learned filter, away from where training starts, which is zero for some."""
     params, rng = learned.init(jax.random.key(3), filter, model), np.random.default_rng(3)
-    return params._replace(network=jax.tree.map(lambda a: a + 0.1 * rng.normal(size=a.shape), params.network))
+    return params._replace(
+        network=jax.tree.map(lambda a: a + 0.1 * rng.normal(size=a.shape), params.network)
+    )
 
 
 class Row(NamedTuple):
@@ -173,11 +182,13 @@ class Row(NamedTuple):
 
     Attributes:
         filter: the filter.
-        models: the names of the models it runs; the first is the one for laws that take long to compile, another one is
-            for filters that may go wrong there only.
+        models: the names of the models it runs; the first is the one for laws that take long to
+            compile, another one is for filters that may go wrong there only.
         params: what makes its params from a model.
-        draws: whether it draws random numbers, which differ between precisions, and resamples or not at a threshold.
-        smoothed: whether gradients are taken through the smoother, too: once for every moment rule is enough.
+        draws: whether it draws random numbers, which differ between precisions, and resamples or
+            not at a threshold.
+        smoothed: whether gradients are taken through the smoother, too: once for every moment rule
+            is enough.
     """
 
     filter: kf.Filter
@@ -216,16 +227,28 @@ FILTERS = {
     "constant_gain": Row(kf.constant_gain(), ("linear",), steady),
     "fixed_lag": Row(kf.fixed_lag(kf.extended(), 2), ("driven",)),
     "particle": Row(kf.particle(64), ("heading",), draws=True),
-    "guided_particle": Row(kf.particle(32, proposal=kf.moments.Unscented(), resampling=filters.Residual()), draws=True),
-    "auxiliary_particle": Row(kf.auxiliary_particle(32, proposal=kf.moments.Taylor()), ("heading",), draws=True),
+    "guided_particle": Row(
+        kf.particle(32, proposal=kf.moments.Unscented(), resampling=filters.Residual()), draws=True
+    ),
+    "auxiliary_particle": Row(
+        kf.auxiliary_particle(32, proposal=kf.moments.Taylor()), ("heading",), draws=True
+    ),
     "rao_blackwellised": Row(kf.rao_blackwellised((1,), 32), draws=True),
     "ensemble": Row(kf.ensemble(20), ("driven",), draws=True),
-    "ensemble_transform": Row(kf.ensemble(20, form=filters.Transform(), inflation=1.1), ("heading",), draws=True),
+    "ensemble_transform": Row(
+        kf.ensemble(20, form=filters.Transform(), inflation=1.1), ("heading",), draws=True
+    ),
     "kalman_net_1": untrained(
-        learned.kalman_net(learned.Architecture1(2, 1, layers=2, zero_gain=False), ("F1", "F3", "F4"), learned.Asinh()),
+        learned.kalman_net(
+            learned.Architecture1(2, 1, layers=2, zero_gain=False),
+            ("F1", "F3", "F4"),
+            learned.Asinh(),
+        ),
         "driven",
     ),
-    "kalman_net_2": untrained(learned.kalman_net(learned.Architecture2(3, 2, 2, 2, zero_gain=False)), "heading"),
+    "kalman_net_2": untrained(
+        learned.kalman_net(learned.Architecture2(3, 2, 2, 2, zero_gain=False)), "heading"
+    ),
     "corrected_gain": untrained(learned.corrected_gain(2, 2, hidden=4, context=True), "pendulum"),
     "split_kalman_net": untrained(learned.split_kalman_net(2, 2, hidden=4), "pendulum"),
     "recursive_kalman_net": untrained(
@@ -233,15 +256,21 @@ FILTERS = {
     ),
     "recurrent": untrained(
         learned.recurrent(
-            learned.RecurrentStack(3, (4,), "gru", encode=5, mix=3), 2, ("F1", "F2", "F3", "F4"), "update"
+            learned.RecurrentStack(3, (4,), "gru", encode=5, mix=3),
+            2,
+            ("F1", "F2", "F3", "F4"),
+            "update",
         ),
         "heading",
     ),
-    "sequence_regressor": untrained(learned.sequence_regressor(2, 1, (4, 3), layer_norm=True, inputs=2), "driven"),
+    "sequence_regressor": untrained(
+        learned.sequence_regressor(2, 1, (4, 3), layer_norm=True, inputs=2), "driven"
+    ),
     "imm": Row(kf.imm((kf.extended(), kf.gated(kf.unscented(), 0.9999))), CURVED, two_members),
 }
 
-# the moment rules, and two filters made of them: params are a model with constant noise, the state is a belief
+# the moment rules, and two filters made of them: params are a model with constant noise, the state
+# is a belief
 BELIEFS = [name for name, row in FILTERS.items() if row.smoothed or name in {"gated", "student_t"}]
 
 SMOOTHED = {row.filter for row in FILTERS.values() if row.smoothed}

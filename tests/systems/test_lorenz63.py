@@ -28,7 +28,10 @@ def test_taylor_steps_tend_to_the_frozen_exponential(x64, factorisation):
     frozen = expm(MATRICES[factorisation](X) * 0.02) @ X
     orders = (1, 2, 3, 5, 12)
     errors = [
-        np.abs(evolve(kf.systems.lorenz(taylor_order=J, factorisation=factorisation), X) - frozen).max() for J in orders
+        np.abs(
+            evolve(kf.systems.lorenz(taylor_order=J, factorisation=factorisation), X) - frozen
+        ).max()
+        for J in orders
     ]
     assert all(later < 0.3 * earlier for earlier, later in itertools.pairwise(errors))
     assert errors[-1] < 1e-13
@@ -49,7 +52,8 @@ def test_both_factorisations_tend_to_the_flow_as_steps_shrink(x64, factorisation
 def test_rk4_is_of_fourth_order(x64):
     exact = exact_flow(lorenz_drift, X, 0.08)
     errors = [
-        np.abs(evolve(kf.systems.lorenz(dt=0.08, integrator="rk4", substeps=k), X) - exact).max() for k in (4, 8, 16)
+        np.abs(evolve(kf.systems.lorenz(dt=0.08, integrator="rk4", substeps=k), X) - exact).max()
+        for k in (4, 8, 16)
     ]
     assert errors[0] / errors[1] == pytest.approx(16, rel=0.15)
     assert errors[1] / errors[2] == pytest.approx(16, rel=0.15)
@@ -63,17 +67,25 @@ def test_dense_sampling_reaches_the_flow(x64):
 def test_half_steps_are_two_steps(x64):
     half = kf.systems.lorenz(dt=0.01, taylor_order=2)
     np.testing.assert_allclose(
-        evolve(kf.systems.lorenz(dt=0.02, taylor_order=2, substeps=2), X), evolve(half, evolve(half, X)), rtol=1e-14
+        evolve(kf.systems.lorenz(dt=0.02, taylor_order=2, substeps=2), X),
+        evolve(half, evolve(half, X)),
+        rtol=1e-14,
     )
 
 
 def test_spherical_observation(x64):
     x = np.array([-3.0, -4.0, 12.0])
-    wrapped, plain = (kf.systems.lorenz(observation="spherical", wrap=wrap) for wrap in (True, False))
+    wrapped, plain = (
+        kf.systems.lorenz(observation="spherical", wrap=wrap) for wrap in (True, False)
+    )
     y = wrapped.h(jnp.asarray(x), None)
-    np.testing.assert_allclose(y, [13, np.arccos(12 / 13), 2 * np.pi + np.arctan2(-4, -3)], rtol=1e-14)
+    np.testing.assert_allclose(
+        y, [13, np.arccos(12 / 13), 2 * np.pi + np.arctan2(-4, -3)], rtol=1e-14
+    )
     gap = np.array([0.0, 0.0, 2 * np.pi - 0.1])
-    np.testing.assert_allclose(wrapped.observation_space.difference(y + gap, y), [0, 0, -0.1], atol=1e-14)
+    np.testing.assert_allclose(
+        wrapped.observation_space.difference(y + gap, y), [0, 0, -0.1], atol=1e-14
+    )
     np.testing.assert_allclose(plain.observation_space.difference(y + gap, y), gap, atol=1e-14)
 
 
@@ -87,5 +99,7 @@ def test_parameters_are_leaves():
     slopes = quick_jit(jax.grad(loss))({"dt": 0.02, "q": 0.1})
     assert slopes["q"] == pytest.approx(0.6)
     assert slopes["dt"] != 0
-    inner = quick_jit(jax.grad(lambda m: m.f(jnp.asarray(X), None).sum()))(kf.systems.lorenz()).f.args[0]
+    inner = quick_jit(jax.grad(lambda m: m.f(jnp.asarray(X), None).sum()))(
+        kf.systems.lorenz()
+    ).f.args[0]
     assert all(value != 0 for value in inner)

@@ -28,18 +28,42 @@ FIGURES = [  # data set, model file, model, filter, dB
     ("lin2x2_Frot10_r0_T20", "kalmannet_linear", "FROT10_R_F0", kf.kalman, 18.284),
     ("lin2x2_Hrot10_r0_T100", "kalmannet_linear", "HROT10_IDENTITY", kf.kalman, 0.926),
     ("lin2x2_Hrot10_r0_T100", "kalmannet_linear", "HROT10_TRUE", kf.kalman, -7.394),
-    ("linear_CA_dt1e-2_T100_randnInit", "kalmannet_linear", "CONSTANT_ACCELERATION", kf.kalman, -7.54),
+    (
+        "linear_CA_dt1e-2_T100_randnInit",
+        "kalmannet_linear",
+        "CONSTANT_ACCELERATION",
+        kf.kalman,
+        -7.54,
+    ),
     ("lorenz_id_v0_r0_T20", "kalmannet_lorenz", "IDENTITY_V0_R0", kf.extended, -2.138),
     ("lorenz_id_v0_r20_T20", "kalmannet_lorenz", "IDENTITY_V0_R20", kf.extended, -22.176),
     ("lorenz_id_v-20_r0_T100", "kalmannet_lorenz", "IDENTITY_V20_R0", kf.extended, -10.26),
     ("lorenz_spherical_v0_r0_T20", "kalmannet_lorenz", "SPHERICAL_V0_R0", kf.extended, 12.197),
     ("lorenz_spherical_v0_r20_T20", "kalmannet_lorenz", "SPHERICAL_V0_R20", kf.extended, -15.574),
-    ("lorenz_spherical_v0_r0_T20", "kalmannet_lorenz", "SPHERICAL_V0_R0_WRAPPED", kf.extended, 16.168),
-    ("lorenz_spherical_v0_r20_T20", "kalmannet_lorenz", "SPHERICAL_V0_R20_WRAPPED", kf.extended, -16.423),
+    (
+        "lorenz_spherical_v0_r0_T20",
+        "kalmannet_lorenz",
+        "SPHERICAL_V0_R0_WRAPPED",
+        kf.extended,
+        16.168,
+    ),
+    (
+        "lorenz_spherical_v0_r20_T20",
+        "kalmannet_lorenz",
+        "SPHERICAL_V0_R20_WRAPPED",
+        kf.extended,
+        -16.423,
+    ),
     ("lorenz_Hrot1_v-20_r0_T100", "kalmannet_lorenz", "HROT1_IDENTITY", kf.extended, -9.747),
     ("lorenz_Hrot1_v-20_r0_T100", "kalmannet_lorenz", "HROT1_TRUE", kf.extended, -10.53),
     ("lorenz_decimated_size10_T3000", "kalmannet_lorenz", "DECIMATED_J2", kf.extended, -6.323),
-    ("lorenz_decimated_size10_T3000", "kalmannet_lorenz", "DECIMATED_HALF_STEPS", kf.extended, -8.30),
+    (
+        "lorenz_decimated_size10_T3000",
+        "kalmannet_lorenz",
+        "DECIMATED_HALF_STEPS",
+        kf.extended,
+        -8.30,
+    ),
     ("lorenz_decimated_size10_T3000", "kalmannet_lorenz", "DECIMATED_RK4", kf.extended, -15.06),
 ]
 
@@ -65,7 +89,9 @@ def mean_only(state, info):
 @functools.partial(quick_jit, static_argnums=0)
 def means(filter, model, ys, starts):
     """Filtered means [N, T, n] from beliefs about x_0, one for each trajectory."""
-    return jax.vmap(lambda y, start: kf.run(filter, model, y, initial=start, emit=mean_only)[1])(ys, starts)
+    return jax.vmap(lambda y, start: kf.run(filter, model, y, initial=start, emit=mean_only)[1])(
+        ys, starts
+    )
 
 
 def beliefs(model, number, inits):
@@ -86,7 +112,9 @@ def test_figure(x64, shared_data, data_set, file, name, filter, expected):
     estimates = means(filter(), model, ys, beliefs(model, len(ys), inits))
     assert decibel(estimates - xs) == pytest.approx(expected, abs=0.02)
     if data_set.startswith("linear_CA"):
-        assert decibel((estimates - xs)[..., 0]) == pytest.approx(-22.40, abs=0.02)  # positions alone
+        assert decibel((estimates - xs)[..., 0]) == pytest.approx(
+            -22.40, abs=0.02
+        )  # positions alone
 
 
 def test_decimated_lorenz_aligned(x64, shared_data):
@@ -94,7 +122,9 @@ def test_decimated_lorenz_aligned(x64, shared_data):
     ys, xs, _ = load(shared_data, "lorenz_decimated_size10_T3000")
     model, ekf = load_model("kalmannet_lorenz", "DECIMATED_RK4_ALIGNED"), kf.extended()
     starts = quick_jit(jax.vmap(lambda y: ekf.update(model, ekf.init(model), y)[0]))(ys[:, 0])
-    rest = means(ekf, model, np.roll(ys, -1, axis=1), starts)[:, :-1]  # rolled, not cut, to share a compilation
+    rest = means(ekf, model, np.roll(ys, -1, axis=1), starts)[
+        :, :-1
+    ]  # rolled, not cut, to share a compilation
     estimates = np.concatenate([starts.mean[:, None], rest], axis=1)
     assert decibel(estimates - xs) == pytest.approx(-18.07, abs=0.02)
 

@@ -76,7 +76,9 @@ def test_canonical_matrices():
     np.testing.assert_array_equal(inverse.h.A[1:], np.eye(5)[::-1][1:])
     np.testing.assert_array_equal(kf.systems.canonical(5, 2).h.A, np.eye(5)[:2])
     np.testing.assert_array_equal(kf.systems.canonical(5, 2, "canonical").h.A, F[:2])
-    np.testing.assert_allclose(kf.systems.canonical(2, q_std=[1.0, 2.0], r_std=3.0).Q, np.diag([1.0, 4.0]))
+    np.testing.assert_allclose(
+        kf.systems.canonical(2, q_std=[1.0, 2.0], r_std=3.0).Q, np.diag([1.0, 4.0])
+    )
 
 
 def test_rotations(x64):
@@ -85,11 +87,18 @@ def test_rotations(x64):
     np.testing.assert_allclose(kf.systems.rotate(F, 10.0, order="left"), R @ F, rtol=1e-14)
     np.testing.assert_allclose(kf.systems.rotate(F, 10.0, order="right"), F @ R, rtol=1e-14)
     turned = kf.systems.roll_pitch_yaw(90.0, 90.0, 90.0) @ np.eye(3)
-    np.testing.assert_allclose(turned, [[0, 0, 1], [0, 1, 0], [-1, 0, 0]], atol=1e-15)  # x -> -z, y -> y, z -> x
-    single = [kf.systems.roll_pitch_yaw(*angles) for angles in ((9.0, 0.0, 0.0), (0.0, 9.0, 0.0), (0.0, 0.0, 9.0))]
+    np.testing.assert_allclose(
+        turned, [[0, 0, 1], [0, 1, 0], [-1, 0, 0]], atol=1e-15
+    )  # x -> -z, y -> y, z -> x
+    single = [
+        kf.systems.roll_pitch_yaw(*angles)
+        for angles in ((9.0, 0.0, 0.0), (0.0, 9.0, 0.0), (0.0, 0.0, 9.0))
+    ]
     for axis, matrix in enumerate(single):  # each turns the next axis towards the one after
         a, b = np.eye(3)[(axis + 1) % 3], np.eye(3)[(axis + 2) % 3]
-        np.testing.assert_allclose(matrix @ a, np.cos(np.pi / 20) * a + np.sin(np.pi / 20) * b, atol=1e-15)
+        np.testing.assert_allclose(
+            matrix @ a, np.cos(np.pi / 20) * a + np.sin(np.pi / 20) * b, atol=1e-15
+        )
     np.testing.assert_allclose(
         kf.systems.lorenz(observation="rotated", rotation_degrees=9.0).h.A,
         single[2] @ single[1] @ single[0],
@@ -100,7 +109,9 @@ def test_rotations(x64):
 # kinematics
 
 
-@pytest.mark.parametrize(("build", "order"), [("constant_velocity", 2), ("constant_acceleration", 3)])
+@pytest.mark.parametrize(
+    ("build", "order"), [("constant_velocity", 2), ("constant_acceleration", 3)]
+)
 def test_integrators_are_discretised_exactly(x64, build, order):
     dt, q_std, (A, D) = 0.37, 1.3, integrators(order)
     model = kf.systems.get(build)(2, dt=dt, q_std=q_std)
@@ -112,7 +123,9 @@ def test_integrators_are_discretised_exactly(x64, build, order):
     np.testing.assert_allclose(van_loan.Q, model.Q, rtol=1e-12, atol=1e-16)
 
 
-@pytest.mark.parametrize("build", ["constant_velocity", "constant_acceleration", "wiener_velocity", "coordinated_turn"])
+@pytest.mark.parametrize(
+    "build", ["constant_velocity", "constant_acceleration", "wiener_velocity", "coordinated_turn"]
+)
 def test_steps_from_the_inputs_equal_fixed_ones(x64, build):
     fixed, free = kf.systems.get(build)(dt=0.4), kf.systems.get(build)(dt=None)
     x = jnp.linspace(1.0, 2.0, fixed.n)
@@ -132,7 +145,9 @@ def test_two_irregular_steps_are_one_long_one(x64):
 def test_what_is_measured():
     e = np.eye(6)
     for measure, rows in (("position", [0, 3]), ("velocity", [1, 4]), ("acceleration", [2, 5])):
-        np.testing.assert_array_equal(kf.systems.constant_acceleration(2, measure=measure).h.A, e[rows])
+        np.testing.assert_array_equal(
+            kf.systems.constant_acceleration(2, measure=measure).h.A, e[rows]
+        )
 
 
 @pytest.mark.parametrize("w", [0.0, 1e-6, -0.3])
@@ -141,7 +156,9 @@ def test_coordinated_turn_is_exact(x64, w):
     exact = exact_flow(lambda _, z: [z[1], -z[4] * z[3], z[3], z[4] * z[1], 0.0], x, 0.8)
     np.testing.assert_allclose(evolve(model, x), exact, rtol=1e-10, atol=1e-12)
     step, jacobian = 1e-4, quick_jit(jax.jacfwd(model.f))(jnp.asarray(x), None)
-    slopes = [(evolve(model, x + step * e) - evolve(model, x - step * e)) / (2 * step) for e in np.eye(5)]
+    slopes = [
+        (evolve(model, x + step * e) - evolve(model, x - step * e)) / (2 * step) for e in np.eye(5)
+    ]
     np.testing.assert_allclose(jacobian, np.transpose(slopes), atol=1e-7)
 
 
@@ -153,10 +170,14 @@ def test_toy_constants(x64):
     np.testing.assert_allclose(full, [0.9, 1.1, 0.1 * np.pi, 0.01, 1, 1, 0])
     np.testing.assert_allclose(partial, [1, 1, 0, 0, 1, 1, 0])
     x, model = np.array([0.3, -2.0]), kf.systems.toy()
-    np.testing.assert_allclose(evolve(model, x), 0.9 * np.sin(1.1 * x + 0.1 * np.pi) + 0.01, rtol=1e-14)
+    np.testing.assert_allclose(
+        evolve(model, x), 0.9 * np.sin(1.1 * x + 0.1 * np.pi) + 0.01, rtol=1e-14
+    )
     other = kf.systems.toy(full._replace(a=2.0, b=3.0, c=1.0))
     np.testing.assert_allclose(other.h(jnp.asarray(x), None), 2 * (3 * x + 1) ** 2, rtol=1e-14)
-    assert jax.grad(lambda m: m.f(jnp.asarray(x), None).sum())(model).f.args[0][3] == 2  # delta is a leaf
+    assert (
+        jax.grad(lambda m: m.f(jnp.asarray(x), None).sum())(model).f.args[0][3] == 2
+    )  # delta is a leaf
 
 
 @pytest.mark.parametrize("damping", [0.0, 0.7])
@@ -166,7 +187,9 @@ def test_pendulum_swings(x64, damping):
     np.testing.assert_allclose(evolve(model, x), exact, atol=1e-8)
     np.testing.assert_allclose(model.h(jnp.asarray(x), None), [0.8 * np.sin(2.0)], rtol=1e-14)
     angle = kf.systems.pendulum(observation="angle")
-    np.testing.assert_allclose(angle.difference(jnp.array([3.1]), jnp.array([-3.1])), [6.2 - 2 * np.pi])
+    np.testing.assert_allclose(
+        angle.difference(jnp.array([3.1]), jnp.array([-3.1])), [6.2 - 2 * np.pi]
+    )
 
 
 # tracking
@@ -180,7 +203,9 @@ def test_bearings_and_ranges(x64):
     gap = radar.difference(jnp.array([1.0, 3.0]), jnp.array([3.0, -3.0]))
     np.testing.assert_allclose(gap, [-2, 6 - 2 * np.pi], rtol=1e-14)
     finders = kf.systems.bearings_only(sensors=[[2.0, 2.0], [5.0, 0.0], [5.0, -5.0]])
-    np.testing.assert_allclose(finders.h(x, None), [np.arctan2(-4, 3), -np.pi / 2, np.pi / 2], rtol=1e-14)
+    np.testing.assert_allclose(
+        finders.h(x, None), [np.arctan2(-4, 3), -np.pi / 2, np.pi / 2], rtol=1e-14
+    )
     assert finders.R.shape == (3, 3)
     u = {"anchors": jnp.array([[2.0, 2.0], [5.0, 10.0]]), "dt": jnp.asarray(0.5)}
     two = kf.systems.range_only(ranges=2)
@@ -215,7 +240,9 @@ def test_tutorial_helix_as_published(x64):
 
 def test_tutorial_climb_with_and_without_its_faults(x64):
     us = kf.systems.example_inputs("tutorial_climb", steps=100)
-    published, right = (kf.systems.tutorial_climb(faults) for faults in (("euler", "shared_rate"), ()))
+    published, right = (
+        kf.systems.tutorial_climb(faults) for faults in (("euler", "shared_rate"), ())
+    )
     radius = {}
     for name, model in (("published", published), ("right", right)):
         xs = path(model, 100, us)
@@ -237,26 +264,44 @@ def test_tutorial_climb_with_and_without_its_faults(x64):
         (lambda s: s.example_inputs("lorenz", 0), "steps is 0; expected a whole number"),
         (lambda s: s.canonical(2, 3), "m is 3 and n is 2"),
         (lambda s: s.canonical(form="invers_canonical"), "Did you mean 'inverse_canonical'"),
-        (lambda s: s.canonical(q_std=[1.0, 2.0, 3.0]), "q_std has shape \\(3,\\); expected a number or 2"),
+        (
+            lambda s: s.canonical(q_std=[1.0, 2.0, 3.0]),
+            "q_std has shape \\(3,\\); expected a number or 2",
+        ),
         (lambda s: s.canonical(r_std=-1.0), "r_std is -1.0; expected a number of at least 0"),
         (lambda s: s.rotate(np.eye(2), 10.0, order="rigth"), "Did you mean 'right'"),
         (lambda s: s.rotate(np.ones(2), 10.0), "matrix has shape \\(2,\\)"),
         (lambda s: s.constant_velocity(0), "dimensions is 0"),
         (lambda s: s.constant_velocity(dt=0.0), "dt is 0.0; expected a finite number above 0"),
-        (lambda s: s.constant_velocity(measure="acceleration"), "measure is 'acceleration'; expected one of position"),
-        (lambda s: s.constant_velocity(dt=None).f(jnp.zeros(2), None), "reads dt from u: got none.*kf.time_steps"),
+        (
+            lambda s: s.constant_velocity(measure="acceleration"),
+            "measure is 'acceleration'; expected one of position",
+        ),
+        (
+            lambda s: s.constant_velocity(dt=None).f(jnp.zeros(2), None),
+            "reads dt from u: got none.*kf.time_steps",
+        ),
         (lambda s: s.constant_velocity(dt=None).f(jnp.zeros(2), jnp.ones(3)), "got shape \\(3,\\)"),
-        (lambda s: s.constant_velocity(2, q_std=[1.0, 2.0]), "q_std has shape \\(2,\\); expected a number"),
+        (
+            lambda s: s.constant_velocity(2, q_std=[1.0, 2.0]),
+            "q_std has shape \\(2,\\); expected a number",
+        ),
         (lambda s: s.toy("ful"), "Did you mean 'full'"),
         (lambda s: s.lorenz(observation="sperical"), "Did you mean 'spherical'"),
-        (lambda s: s.lorenz(integrator="euler"), "integrator is 'euler'; expected one of rk4, taylor"),
+        (
+            lambda s: s.lorenz(integrator="euler"),
+            "integrator is 'euler'; expected one of rk4, taylor",
+        ),
         (lambda s: s.lorenz(taylor_order=0), "taylor_order is 0"),
         (lambda s: s.lorenz(substeps=1.5), "substeps is 1.5"),
         (lambda s: s.lorenz(integrator="rk4", taylor_order=3), "expected them for 'taylor' only"),
         (lambda s: s.lorenz(rotation_degrees=3.0), "expected it for 'rotated' only"),
         (lambda s: s.decimated_lorenz(dense_dt=0.3e-1), "expected dt to be a multiple"),
         (lambda s: s.pendulum(length=0.0), "length is 0.0"),
-        (lambda s: s.bearings_only(sensors=[0.0, 1.0]), "sensors has shape \\(2,\\); expected \\[m, 2\\]"),
+        (
+            lambda s: s.bearings_only(sensors=[0.0, 1.0]),
+            "sensors has shape \\(2,\\); expected \\[m, 2\\]",
+        ),
         (lambda s: s.bearing_range(sensor=[0.0, 1.0, 2.0]), "expected \\[2\\]"),
         (lambda s: s.range_only().h(jnp.zeros(4), None), "expected a dict of 'anchors' \\[m, 2\\]"),
         (lambda s: s.tutorial_helix("strat"), "Did you mean 'start'"),

@@ -36,7 +36,8 @@ def misfit(params, batch, key):
 def start(scale=0.3):
     rng = np.random.default_rng(0)
     return {
-        name: jnp.asarray(scale * rng.normal(size=shape), jnp.float32) for name, shape in (("a", (4, 8)), ("b", (8, 2)))
+        name: jnp.asarray(scale * rng.normal(size=shape), jnp.float32)
+        for name, shape in (("a", (4, 8)), ("b", (8, 2)))
     }
 
 
@@ -47,9 +48,23 @@ def data(size):
 
 def train(directory=None, steps=STEPS, params=None, **options):
     checkpoints = None if directory is None else Checkpoints(directory)
-    options = {"batch_size": 7, "ema": 0.9, "reports": 40, "optimizer": clipped_adam(0.02), "key": KEY} | options
+    options = {
+        "batch_size": 7,
+        "ema": 0.9,
+        "reports": 40,
+        "optimizer": clipped_adam(0.02),
+        "key": KEY,
+    } | options
     params = start() if params is None else params
-    return fit(misfit, params, data(50), validation=data(20), steps=steps, checkpoints=checkpoints, **options)
+    return fit(
+        misfit,
+        params,
+        data(50),
+        validation=data(20),
+        steps=steps,
+        checkpoints=checkpoints,
+        **options,
+    )
 
 
 def identical(a, b):
@@ -64,7 +79,9 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bits(tmp_path):
     rng, killed, seen = np.random.default_rng(), 0, set()
     while killed < 2:
         command = [sys.executable, "-c", RUN, str(Path(__file__).parent), str(tmp_path)]
-        run = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(Path(kf.__file__).parents[1])})
+        run = subprocess.Popen(
+            command, env=os.environ | {"PYTHONPATH": str(Path(kf.__file__).parents[1])}
+        )
         before = max(reports(tmp_path), default=-1)
         while run.poll() is None and max(reports(tmp_path), default=-1) == before:
             time.sleep(0.005)
@@ -85,7 +102,13 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bits(tmp_path):
 
 def test_a_run_of_other_arguments_is_refused(tmp_path):
     train(tmp_path, steps=4, reports=1)
-    for other in ({"steps": 8}, {"params": start(0.2)}, {"key": jax.random.key(4)}, {"batch_size": 5}, {"reports": 2}):
+    for other in (
+        {"steps": 8},
+        {"params": start(0.2)},
+        {"key": jax.random.key(4)},
+        {"batch_size": 5},
+        {"reports": 2},
+    ):
         with pytest.raises(ValueError, match="holds checkpoints of another run"):
             train(tmp_path, **({"steps": 4, "reports": 1} | other))
 
@@ -96,7 +119,9 @@ def test_several_runs_and_stages_go_on(tmp_path):
     shared = {"key": keys, "batch_size": 7, "reports": 2}
     whole = fit_stages(misfit, params, stages, **shared)
     fit_stages(misfit, params, stages[:1], checkpoints=Checkpoints(tmp_path), **shared)
-    identical(fit_stages(misfit, params, stages, checkpoints=Checkpoints(tmp_path), **shared), whole)
+    identical(
+        fit_stages(misfit, params, stages, checkpoints=Checkpoints(tmp_path), **shared), whole
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["stage_0", "stage_1"]
 
 

@@ -24,7 +24,12 @@ from kfjax.training import (
 pytestmark = pytest.mark.slow
 
 KEY = jax.random.key(0)
-F, H, Q, R = np.array([[0.9, 0.2], [0.0, 0.8]]), np.array([[1.0, 0.0]]), np.diag([0.05, 0.1]), np.array([[0.5]])
+F, H, Q, R = (
+    np.array([[0.9, 0.2], [0.0, 0.8]]),
+    np.array([[1.0, 0.0]]),
+    np.diag([0.05, 0.1]),
+    np.array([[0.5]]),
+)
 SHORT_OF_MEMORY = (1, 2, 4, 8)
 
 
@@ -132,7 +137,9 @@ def test_a_student_with_covariances_gets_those_of_the_teacher(parts):
     train, validation = parts
     wrong = linear().replace(R=4 * linear().R)
     student = kf.extended()
-    before = kf.training.Divergence(student)(wrong, imitation_targets((kf.kalman(), linear()), validation), KEY)
+    before = kf.training.Divergence(student)(
+        wrong, imitation_targets((kf.kalman(), linear()), validation), KEY
+    )
     found = distil(
         (kf.kalman(), linear()), (student, wrong), train, validation=validation, key=KEY, steps=160,
         trainable=kf.StateSpaceModel.axes(R=True), optimizer=clipped_adam(0.03), reports=4, memories=(2,),
@@ -169,7 +176,9 @@ def test_filters_without_gates_have_no_saturation_and_an_lstm_has_its_own():
     assert gate_saturation(kf.kalman(), model, data) is None
     lstm = kl.sequence_regressor(2, 1, (3,), cell="lstm", feedback=False)
     params = kl.init(KEY, lstm, model)
-    bias = jax.tree_util.tree_map_with_path(lambda path, a: a + 50 * ("bias" in str(path)), params.network)
+    bias = jax.tree_util.tree_map_with_path(
+        lambda path, a: a + 50 * ("bias" in str(path)), params.network
+    )
     assert gate_saturation(lstm, params, data) == (0.0, 0.0)
     assert gate_saturation(lstm, params._replace(network=bias), data) == (0.0, 1.0)
 
@@ -186,7 +195,11 @@ def test_streams_are_contiguous_and_checked():
     assert batches["b"].shape == (5, 4, 5, 2)
     assert check_streams(batches["a"]) == (True, 1.0, 1.0)
     np.testing.assert_array_equal(batches["a"].swapaxes(0, 1).ravel(), times[:100])
-    shuffled = np.random.default_rng(0).permutation(batches["a"].swapaxes(0, 1).reshape(20, 5)).reshape(5, 4, 5)
+    shuffled = (
+        np.random.default_rng(0)
+        .permutation(batches["a"].swapaxes(0, 1).reshape(20, 5))
+        .reshape(5, 4, 5)
+    )
     assert check_streams(shuffled).within == 1
     assert not check_streams(shuffled).contiguous
     with pytest.raises(ValueError, match="at least streams x steps"):

@@ -66,7 +66,9 @@ def textbook_step(model, data):
         ]  # fmt: skip
         cov0 = np.zeros((n + m, n + m))
         cov0[:n, :n] = P0
-        after = posterior(steps, np.concatenate([m0, O(m)]), cov0, data.obs[i, :T], data.observed[i, :T])
+        after = posterior(
+            steps, np.concatenate([m0, O(m)]), cov0, data.obs[i, :T], data.observed[i, :T]
+        )
         log_likelihood += after.log_likelihood
         second = after.cov + after.mean[:, :, None, None] * after.mean[None, None]
         starts.append((after.mean[0, :n], after.cov[0, :n, 0, :n]))
@@ -81,7 +83,10 @@ def textbook_step(model, data):
                 tz = np.outer(at[target], z)
                 tz[:, :n] = second[t, target, when, index]
                 sums[name].append((second[t, target, t, target], tz, zz))
-    x, y = (Moments(*(sum(parts) for parts in zip(*terms, strict=True)), len(terms)) for terms in sums.values())
+    x, y = (
+        Moments(*(sum(parts) for parts in zip(*terms, strict=True)), len(terms))
+        for terms in sums.values()
+    )
     mean = np.mean([start for start, _ in starts], axis=0)
     cov = np.mean([P + np.outer(start - mean, start - mean) for start, P in starts], axis=0)
     return x.regress(), y.regress(), (mean, cov), log_likelihood
@@ -107,7 +112,9 @@ def total(model, data):
     """The log-likelihood of all the data, by the filter."""
 
     def one(trajectory):
-        return kf.data.batches.run_trajectory(kf.kalman(), model, trajectory)[1].log_likelihood.sum()
+        return kf.data.batches.run_trajectory(kf.kalman(), model, trajectory)[
+            1
+        ].log_likelihood.sum()
 
     return jax.vmap(one)(data).sum()
 
@@ -144,7 +151,9 @@ def test_it_converges_to_the_maximum_that_gradients_find(x64):
     def cost(theta):
         return -total(autoregression(theta[0], jnp.exp(theta[1]), jnp.exp(theta[2])), data)
 
-    best = scipy.optimize.minimize(lambda theta: tuple(map(np.asarray, cost(theta))), start, jac=True, tol=1e-10)
+    best = scipy.optimize.minimize(
+        lambda theta: tuple(map(np.asarray, cost(theta))), start, jac=True, tol=1e-10
+    )
     fitted = em(autoregression(0.5, 1.0, 1.0), data, learn=("F", "Q", "R"), iterations=600)
     found = [fitted.model.f.A[0, 0], jnp.log(fitted.model.Q[0, 0]), jnp.log(fitted.model.R[0, 0])]
     np.testing.assert_allclose(fitted.log_likelihood[-1], -best.fun, atol=1e-6)
@@ -162,7 +171,9 @@ def test_what_is_noise_free_or_known_stays_so():
     assert fitted.model.Q.dtype == jnp.float32
     np.testing.assert_array_equal(fitted.model.Q[:2], 0)
     np.testing.assert_array_equal(fitted.model.f.A[:2], model.f.A[:2])
-    np.testing.assert_array_equal(fitted.model.prior.mean[jnp.array([0, 3])], prior.mean[np.array([0, 3])])
+    np.testing.assert_array_equal(
+        fitted.model.prior.mean[jnp.array([0, 3])], prior.mean[np.array([0, 3])]
+    )
     np.testing.assert_array_equal(fitted.model.prior.cov[0], 0)
     assert (np.asarray(fitted.model.f.A[2:]) != np.asarray(model.f.A[2:])).all()
     assert (np.diff(fitted.log_likelihood) > -1e-3).all()
@@ -192,9 +203,15 @@ def test_functions_of_inputs_that_are_not_learned_may_stand_beside(x64):
         ({"data": np.zeros((5, 3))}, r"data is a ndarray; expected a Dataset"),
         ({"learn": ("F",), "model": driven().model}, r"F is a function, but has to be an array"),
         ({"learn": ("b",), "model": driven().model}, r"Q is a function, but has to be an array"),
-        ({"learn": ("B",), "data": kf.Dataset(np.zeros((1, 4, 3)))}, r"expected data with inputs \[N, T, p\]"),
         (
-            {"learn": ("prior_mean",), "data": kf.Dataset(np.zeros((1, 4, 3)), initial=np.zeros((1, 2)))},
+            {"learn": ("B",), "data": kf.Dataset(np.zeros((1, 4, 3)))},
+            r"expected data with inputs \[N, T, p\]",
+        ),
+        (
+            {
+                "learn": ("prior_mean",),
+                "data": kf.Dataset(np.zeros((1, 4, 3)), initial=np.zeros((1, 2))),
+            },
             r"the data give initial states",
         ),
     ],

@@ -14,7 +14,16 @@ from jax.tree_util import Partial
 import kfjax as kf
 from kfjax.data import Dataset
 from kfjax.plotting import plot_history
-from kfjax.training import clipped_adam, curriculum, fit, fit_stages, mse, partition, replicate, spread
+from kfjax.training import (
+    clipped_adam,
+    curriculum,
+    fit,
+    fit_stages,
+    mse,
+    partition,
+    replicate,
+    spread,
+)
 
 KEY = jax.random.key(0)
 SGD = optax.sgd(1.0)
@@ -37,8 +46,18 @@ class Learned(NamedTuple):
 
 @pytest.mark.parametrize(("count", "batch", "steps"), [(6, 2, 9), (6, 1, 6), (4, 9, 3)])
 def test_every_trajectory_once_per_epoch(count, batch, steps):
-    fitted = fit(visits, {"w": jnp.zeros(count)}, rows(count), key=KEY, steps=steps, batch_size=batch, optimizer=SGD)
-    np.testing.assert_array_equal(fitted.params["w"], np.full(count, -steps * min(batch, count) / count))
+    fitted = fit(
+        visits,
+        {"w": jnp.zeros(count)},
+        rows(count),
+        key=KEY,
+        steps=steps,
+        batch_size=batch,
+        optimizer=SGD,
+    )
+    np.testing.assert_array_equal(
+        fitted.params["w"], np.full(count, -steps * min(batch, count) / count)
+    )
 
 
 def test_what_fills_no_batch_waits_for_the_next_shuffle():
@@ -60,7 +79,9 @@ def refusing(params, batch, key):
 
 def test_steps_that_are_not_finite_move_nothing_and_are_counted():
     momentum = optax.sgd(1.0, momentum=0.5)
-    fitted = fit(refusing, {"w": jnp.zeros(4)}, rows(4), key=KEY, steps=12, batch_size=1, optimizer=momentum)
+    fitted = fit(
+        refusing, {"w": jnp.zeros(4)}, rows(4), key=KEY, steps=12, batch_size=1, optimizer=momentum
+    )
     assert fitted.refused == 6
     assert fitted.history.refused[-1] == 6
     assert fitted.params["w"][1] == fitted.params["w"][2] == 0
@@ -89,9 +110,17 @@ def test_frozen_leaves_stay_to_the_bit_whatever_the_optimiser_decays():
 
 def test_partition_by_path_and_by_prefix():
     model = kf.systems.constant_velocity()
-    for trainable in (lambda path, leaf: path in ("Q", "f/A"), kf.StateSpaceModel.axes(Q=True, f=True)):
+    for trainable in (
+        lambda path, leaf: path in ("Q", "f/A"),
+        kf.StateSpaceModel.axes(Q=True, f=True),
+    ):
         trained, frozen = partition(model, trainable)
-        assert [leaf is None for leaf in (trained.Q, trained.f.A, trained.R, trained.h.A)] == [False, False, True, True]
+        assert [leaf is None for leaf in (trained.Q, trained.f.A, trained.R, trained.h.A)] == [
+            False,
+            False,
+            True,
+            True,
+        ]
         assert frozen.Q is None
         whole = kf.training.merge(trained, frozen)
         assert jax.tree.structure(whole) == jax.tree.structure(model)
@@ -125,7 +154,10 @@ def test_moving_average():
     start = jnp.zeros((), jnp.float32)
     fitted = fit(forward, start, rows(4), steps=30, key=KEY, optimizer=SGD, ema=0.8)
     with jax.enable_x64(True):
-        assert fit(forward, start, rows(4), steps=30, key=KEY, optimizer=SGD, ema=0.8).params.dtype == jnp.float32
+        assert (
+            fit(forward, start, rows(4), steps=30, key=KEY, optimizer=SGD, ema=0.8).params.dtype
+            == jnp.float32
+        )
     average = 0.0
     for s in range(30):
         decay = min(0.8, (1 + s) / (10 + s))
@@ -136,7 +168,9 @@ def test_moving_average():
 @pytest.fixture(scope="module")
 def problem():
     """A gain to be learned, from too little: model, training and validation data."""
-    model = kf.systems.constant_velocity(q_std=0.3, r_std=0.5, prior=kf.Gaussian(jnp.zeros(2), jnp.zeros((2, 2))))
+    model = kf.systems.constant_velocity(
+        q_std=0.3, r_std=0.5, prior=kf.Gaussian(jnp.zeros(2), jnp.zeros((2, 2)))
+    )
     rng, F = np.random.default_rng(0), np.asarray(model.f.A)
     L = np.linalg.cholesky(np.asarray(model.Q) + 1e-9 * np.eye(2))
     x, xs = np.zeros((40, 2)), []
@@ -154,15 +188,36 @@ LOSS, GAIN = mse(kf.constant_gain()), kf.ConstantGain(False, True)
 def test_several_runs_at_once_are_the_same_as_one_after_the_other(problem):
     params, train, validation = problem
     keys, rates = jax.random.split(KEY, 3), jnp.array([1e-3, 0.03, 0.1])
-    options = {"steps": 60, "reports": 6, "batch_size": 8, "validation": validation, "trainable": GAIN, "patience": 2}
-    many = fit(LOSS, replicate(params, 3), train, key=keys, hyperparameters={"learning_rate": rates}, **options)
+    options = {
+        "steps": 60,
+        "reports": 6,
+        "batch_size": 8,
+        "validation": validation,
+        "trainable": GAIN,
+        "patience": 2,
+    }
+    many = fit(
+        LOSS,
+        replicate(params, 3),
+        train,
+        key=keys,
+        hyperparameters={"learning_rate": rates},
+        **options,
+    )
     for i in range(3):
-        one = fit(LOSS, params, train, key=keys[i], hyperparameters={"learning_rate": rates[i]}, **options)
+        one = fit(
+            LOSS, params, train, key=keys[i], hyperparameters={"learning_rate": rates[i]}, **options
+        )
         np.testing.assert_allclose(many.run(i).params.gain, one.params.gain, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(many.validation[i], one.validation, rtol=1e-4)
         assert many.run(i).step == one.step
     assert many.spread == spread(many.validation)
-    assert many.spread.min == many.validation.min() == many.validation[many.best_run] < many.spread.median
+    assert (
+        many.spread.min
+        == many.validation.min()
+        == many.validation[many.best_run]
+        < many.spread.median
+    )
     assert plot_history(many.history).get_yscale() == "log"
     assert one.history.loss[-1] < one.history.loss[1]
 
@@ -176,7 +231,9 @@ def test_the_same_call_gives_the_same_and_compiles_once(problem):
         traces.append(1)
         return LOSS(params, batch, key)
 
-    first, again, other = (fit(counted, params, train, key=key, **options) for key in (KEY, KEY, jax.random.key(1)))
+    first, again, other = (
+        fit(counted, params, train, key=key, **options) for key in (KEY, KEY, jax.random.key(1))
+    )
     assert len(traces) == 2  # training and validation
     np.testing.assert_array_equal(first.params.gain, again.params.gain)
     assert (first.params.gain != other.params.gain).any()
@@ -188,7 +245,9 @@ def test_windows_with_carried_states(problem):
     options = {"key": KEY, "trainable": GAIN, "window": 4, "batch_size": 10, "reports": 1}
     still = fit(LOSS, params, train, steps=18, hyperparameters={"learning_rate": 0.0}, **options)
     start = LOSS(params, train, KEY)
-    np.testing.assert_allclose(still.history.loss[1], start, rtol=1e-5)  # three batches of six windows each
+    np.testing.assert_allclose(
+        still.history.loss[1], start, rtol=1e-5
+    )  # three batches of six windows each
     moving = fit(LOSS, params, train, steps=120, hyperparameters={"learning_rate": 0.02}, **options)
     best = params._replace(gain=kf.steady_state(params.model).gain)
     assert start > 1.1 * LOSS(best, train, KEY)
@@ -197,9 +256,20 @@ def test_windows_with_carried_states(problem):
 
 def test_a_learned_start_has_its_gradient_in_the_first_window(problem):
     params, train, _ = problem
-    wrong = params._replace(model=params.model.replace(prior=kf.Gaussian(jnp.array([3.0, -3.0]), jnp.zeros((2, 2)))))
-    options = {"key": KEY, "window": 6, "batch_size": 30, "reports": 1, "steps": 240, "optimizer": clipped_adam(0.1)}
-    fitted = fit(LOSS, wrong, train, trainable=lambda path, leaf: path == "model/prior/mean", **options)
+    wrong = params._replace(
+        model=params.model.replace(prior=kf.Gaussian(jnp.array([3.0, -3.0]), jnp.zeros((2, 2))))
+    )
+    options = {
+        "key": KEY,
+        "window": 6,
+        "batch_size": 30,
+        "reports": 1,
+        "steps": 240,
+        "optimizer": clipped_adam(0.1),
+    }
+    fitted = fit(
+        LOSS, wrong, train, trainable=lambda path, leaf: path == "model/prior/mean", **options
+    )
     assert abs(fitted.params.model.prior.mean).max() < 1.0  # x_0 is 0
 
 
@@ -207,7 +277,13 @@ def test_stages_go_on_from_each_other(problem):
     params, train, validation = problem
     split = kf.data.pieces(train, 8, initial=params.model.prior.mean)
     stages = [{"data": split, "steps": 30}, *curriculum(train, (12, 24), 20)]
-    shared = {"key": KEY, "trainable": GAIN, "optimizer": clipped_adam(0.03), "validation": validation, "reports": 2}
+    shared = {
+        "key": KEY,
+        "trainable": GAIN,
+        "optimizer": clipped_adam(0.03),
+        "validation": validation,
+        "reports": 2,
+    }
     fitted = fit_stages(LOSS, params, stages, **shared)
     assert fitted.history.step.tolist() == [0, 15, 30, 30, 40, 50, 50, 60, 70]
     np.testing.assert_allclose(fitted.history.validation[3], fitted.history.validation[:3].min())
@@ -227,7 +303,9 @@ def network_step(variables, x, u):
 def test_a_linen_network_inside_a_model_is_learned(problem):
     params, train, _ = problem
     variables = NETWORK.init(KEY, jnp.zeros(2))
-    params = kf.ConstantGain(params.model.replace(f=Partial(network_step, variables)), jnp.array([[0.5], [0.4]]))
+    params = kf.ConstantGain(
+        params.model.replace(f=Partial(network_step, variables)), jnp.array([[0.5], [0.4]])
+    )
     options = {"key": KEY, "steps": 400, "optimizer": clipped_adam(0.1, clip=10.0), "reports": 4}
     fitted = fit(LOSS, params, train, trainable=lambda path, leaf: "kernel" in path, **options)
     known = problem[0]._replace(gain=params.gain)
@@ -258,10 +336,19 @@ def vector(params, batch, key):
         ({"key": jax.random.split(KEY, 2)}, "got 2 keys, and params without that leading axis"),
         ({"hyperparameters": {"rate": 1.0}}, "the optimiser has no hyperparameter 'rate'"),
         ({"loss": vector}, "the loss has shape (4,); expected a scalar"),
-        ({"validation": rows(2), "validation_loss": lambda *_: jnp.nan}, "the validation loss never was finite"),
+        (
+            {"validation": rows(2), "validation_loss": lambda *_: jnp.nan},
+            "the validation loss never was finite",
+        ),
     ],
 )
 def test_bad_input(changes, text):
-    given = {"loss": squares, "params": jnp.ones(4), "data": rows(4), "key": KEY, "steps": 1} | changes
+    given = {
+        "loss": squares,
+        "params": jnp.ones(4),
+        "data": rows(4),
+        "key": KEY,
+        "steps": 1,
+    } | changes
     with pytest.raises(ValueError, match=re.escape(text)):
         fit(given.pop("loss"), given.pop("params"), given.pop("data"), **given)

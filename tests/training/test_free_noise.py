@@ -10,7 +10,15 @@ from support.compiling import quick_jit
 
 import kfjax as kf
 from kfjax.data import Dataset
-from kfjax.training import constrain, fit_noise, free_noise, innovation_nll, mse, noise_of, unconstrain
+from kfjax.training import (
+    constrain,
+    fit_noise,
+    free_noise,
+    innovation_nll,
+    mse,
+    noise_of,
+    unconstrain,
+)
 
 
 def random_covariance(n, floor=0.0):
@@ -33,7 +41,9 @@ def test_singular_covariances_are_raised_a_little(x64):
     found = constrain(unconstrain(cov))
     np.testing.assert_allclose(found, cov, atol=1e-5)
     assert np.linalg.eigvalsh(found).min() > 1e-7
-    np.testing.assert_allclose(constrain(unconstrain(np.zeros((2, 2)), 0.5), 0.5), 0.5 * np.eye(2), rtol=1e-5)
+    np.testing.assert_allclose(
+        constrain(unconstrain(np.zeros((2, 2)), 0.5), 0.5), 0.5 * np.eye(2), rtol=1e-5
+    )
     with pytest.raises(ValueError, match="cov is zero"):
         unconstrain(np.zeros((2, 2)))
 
@@ -54,25 +64,40 @@ def problem():
     with jax.enable_x64(True):
         data = draw(np.random.default_rng(0), F, Q, R, 40, 20)
         prior = kf.Gaussian(jnp.zeros(2), 0.1 * jnp.eye(2))
-        return kf.linear_gaussian(F, jnp.eye(2), jnp.eye(2), jnp.eye(2), prior), data[:24], data[24:]
+        return (
+            kf.linear_gaussian(F, jnp.eye(2), jnp.eye(2), jnp.eye(2), prior),
+            data[:24],
+            data[24:],
+        )
 
 
 def test_gradient_descent_ends_at_the_maximum_of_the_likelihood(x64, problem):
     model, train, held_out = problem
     loss, key, kalman = innovation_nll(kf.kalman()), jax.random.key(0), kf.kalman()
-    fitted = fit_noise(kalman, model, train, key=key, steps=250, batch_size=24, learning_rate=0.1, reports=2)
+    fitted = fit_noise(
+        kalman, model, train, key=key, steps=250, batch_size=24, learning_rate=0.1, reports=2
+    )
     free = free_noise(model)
     start, unravel = jax.flatten_util.ravel_pytree(free.factors)
 
     @quick_jit
     def objective(theta):
-        return jax.value_and_grad(lambda v: loss(noise_of(free._replace(factors=unravel(v))), train, key))(theta)
+        return jax.value_and_grad(
+            lambda v: loss(noise_of(free._replace(factors=unravel(v))), train, key)
+        )(theta)
 
-    best = optimize.minimize(lambda v: [np.asarray(a, np.float64) for a in objective(v)], start, jac=True, tol=1e-10)
+    best = optimize.minimize(
+        lambda v: [np.asarray(a, np.float64) for a in objective(v)], start, jac=True, tol=1e-10
+    )
     top = noise_of(free._replace(factors=unravel(jnp.asarray(best.x))))
     value, reached, before, after = (
         quick_jit(loss)(m, d, key)
-        for m, d in ((top, train), (fitted.params, train), (model, held_out), (fitted.params, held_out))
+        for m, d in (
+            (top, train),
+            (fitted.params, train),
+            (model, held_out),
+            (fitted.params, held_out),
+        )
     )
     assert value <= reached < value + 1e-4
     np.testing.assert_allclose(fitted.params.R, top.R, atol=0.02)
@@ -83,13 +108,23 @@ def test_gradient_descent_ends_at_the_maximum_of_the_likelihood(x64, problem):
 def test_supervised_error_and_the_prior(x64, problem):
     model, train, held_out = problem
     guess = model.replace(Q=10 * model.Q)
-    options = {"key": jax.random.key(0), "steps": 100, "learning_rate": 0.1, "batch_size": 24, "reports": 2}
+    options = {
+        "key": jax.random.key(0),
+        "steps": 100,
+        "learning_rate": 0.1,
+        "batch_size": 24,
+        "reports": 2,
+    }
     loss = mse(kf.kalman())
-    fitted = fit_noise(kf.kalman(), guess, train, loss=loss, validation=held_out, which=("Q", "R", "P0"), **options)
+    fitted = fit_noise(
+        kf.kalman(), guess, train, loss=loss, validation=held_out, which=("Q", "R", "P0"), **options
+    )
     assert fitted.validation < fitted.history.validation[0] * 0.97
     assert not np.allclose(fitted.params.prior.cov, guess.prior.cov)
     np.testing.assert_array_equal(fitted.params.f.A, guess.f.A)
-    np.testing.assert_allclose(quick_jit(loss)(fitted.params, held_out, options["key"]), fitted.validation, rtol=1e-9)
+    np.testing.assert_allclose(
+        quick_jit(loss)(fitted.params, held_out, options["key"]), fitted.validation, rtol=1e-9
+    )
 
 
 def held(theta, x, u):

@@ -11,7 +11,17 @@ from support.compiling import quick_jit
 
 import kfjax as kf
 from kfjax.data import Dataset, run_trajectory
-from kfjax.training import Rollout, innovation_nll, l2, mse, nll, prediction_error, random_start, through, weighted_sum
+from kfjax.training import (
+    Rollout,
+    innovation_nll,
+    l2,
+    mse,
+    nll,
+    prediction_error,
+    random_start,
+    through,
+    weighted_sum,
+)
 
 KEY = jax.random.key(0)
 KALMAN, OBSERVER = kf.kalman(), kf.constant_gain()  # the second compiles in a moment
@@ -53,8 +63,13 @@ def outputs(model, data):
     """Estimates and Info of every trajectory up to its end, without the loss."""
     with jax.enable_x64(True):
         emit = kf.estimate_and_info
-        made = quick_jit(jax.vmap(lambda one: run_trajectory(KALMAN, model, one, emit=emit)[1]))(data)
-        return [jax.tree.map(lambda a, i=i, T=T: np.asarray(a)[i, :T], made) for i, T in enumerate(data.lengths)]
+        made = quick_jit(jax.vmap(lambda one: run_trajectory(KALMAN, model, one, emit=emit)[1]))(
+            data
+        )
+        return [
+            jax.tree.map(lambda a, i=i, T=T: np.asarray(a)[i, :T], made)
+            for i, T in enumerate(data.lengths)
+        ]
 
 
 def test_values_are_averages_over_each_trajectory_first(x64, model, data, outputs):
@@ -71,7 +86,9 @@ def test_values_are_averages_over_each_trajectory_first(x64, model, data, output
             k = known[t]
             d, P = np.asarray(e[t])[k], np.asarray(est.cov[t])[np.ix_(k, k)]
             distance.append(d @ np.linalg.solve(cov[np.ix_(k, k)], d))
-            terms = d @ np.linalg.solve(P, d) + np.linalg.slogdet(P)[1] + k.sum() * np.log(2 * np.pi)
+            terms = (
+                d @ np.linalg.solve(P, d) + np.linalg.slogdet(P)[1] + k.sum() * np.log(2 * np.pi)
+            )
             likelihood.append(0.5 * terms if k.any() else np.nan)
         expected["cov"].append(np.sum(distance) / known.sum())
         expected["nll"].append(np.nanmean(likelihood))
@@ -85,7 +102,9 @@ def test_values_are_averages_over_each_trajectory_first(x64, model, data, output
         "innovation": innovation_nll(KALMAN),
         "prediction": prediction_error(KALMAN),
     }
-    values = quick_jit(lambda model, data: {name: loss(model, data, KEY) for name, loss in losses.items()})(model, data)
+    values = quick_jit(
+        lambda model, data: {name: loss(model, data, KEY) for name, loss in losses.items()}
+    )(model, data)
     for name, value in values.items():
         np.testing.assert_allclose(value, np.mean(expected[name]), rtol=1e-10, err_msg=name)
 
@@ -103,7 +122,10 @@ def test_derivative_with_respect_to_the_gain_is_that_of_the_paper(x64, model):
 
 @pytest.mark.parametrize("remat", [True, 5, 50])
 def test_recomputing_changes_neither_value_nor_gradient(x64, params, data, remat):
-    both = [with_slope(mse(OBSERVER, rollout=rollout), params, data) for rollout in (Rollout(), Rollout(remat=remat))]
+    both = [
+        with_slope(mse(OBSERVER, rollout=rollout), params, data)
+        for rollout in (Rollout(), Rollout(remat=remat))
+    ]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), *both)
 
 
@@ -148,7 +170,9 @@ def test_windows_with_carried_states_add_up(x64, params, data):
     for start in range(0, 12, 4):
         value, states = window_loss(loss, params, whole, start, 4, states)
         values.append(value)
-    np.testing.assert_allclose(np.mean(values), evaluate(loss, params, kf.data.first_steps(whole, 12)), rtol=1e-12)
+    np.testing.assert_allclose(
+        np.mean(values), evaluate(loss, params, kf.data.first_steps(whole, 12)), rtol=1e-12
+    )
 
 
 def test_differences_on_curved_spaces_are_the_models():
@@ -158,13 +182,17 @@ def test_differences_on_curved_spaces_are_the_models():
         state_difference=kf.angle_difference(0), retract=kf.angle_retract(0),
     )  # fmt: skip
     data = Dataset(np.zeros((1, 3, 1)), np.full((1, 3, 1), -3.1))
-    np.testing.assert_allclose(evaluate(mse(kf.extended()), model, data), (2 * np.pi - 6.2) ** 2, rtol=1e-3)
+    np.testing.assert_allclose(
+        evaluate(mse(kf.extended()), model, data), (2 * np.pi - 6.2) ** 2, rtol=1e-3
+    )
 
 
 def test_likelihood_of_states_with_singular_covariance_needs_the_floor(x64):
     model = kf.systems.constant_velocity()
     model = model.replace(Q=0 * model.Q, prior=kf.Gaussian(model.prior.mean, 0 * model.prior.cov))
-    value, slope = with_slope(nll(KALMAN, floor=0.1), model, Dataset(np.zeros((2, 5, 1)), np.zeros((2, 5, 2))))
+    value, slope = with_slope(
+        nll(KALMAN, floor=0.1), model, Dataset(np.zeros((2, 5, 1)), np.zeros((2, 5, 2)))
+    )
     np.testing.assert_allclose(value, np.log(2 * np.pi) + np.log(0.1), rtol=1e-12)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slope))
 
@@ -194,22 +222,31 @@ def test_random_starts(x64, params, data):
     errors = np.asarray(moved) - np.asarray(params.model.prior.mean)
     np.testing.assert_allclose(errors.std(0), [3.0, 0.0], rtol=0.1)
     assert abs(np.mean(errors[:, 0])) < 0.3
-    first, again, other = (evaluate(loss, params, data, key) for key in (KEY, KEY, jax.random.key(1)))
+    first, again, other = (
+        evaluate(loss, params, data, key) for key in (KEY, KEY, jax.random.key(1))
+    )
     assert first == again
     assert first != other
     still = random_start(mse(OBSERVER), 0.0)
-    np.testing.assert_allclose(evaluate(still, params, data), evaluate(mse(OBSERVER), params, data), rtol=1e-12)
+    np.testing.assert_allclose(
+        evaluate(still, params, data), evaluate(mse(OBSERVER), params, data), rtol=1e-12
+    )
 
 
 def test_gradients_are_finite_with_missing_data(x64, model, data):
-    loss = weighted_sum((1.0, mse(KALMAN, scale=[1.0, 2.0])), (1.0, nll(KALMAN)), (1.0, innovation_nll(KALMAN)))
+    loss = weighted_sum(
+        (1.0, mse(KALMAN, scale=[1.0, 2.0])), (1.0, nll(KALMAN)), (1.0, innovation_nll(KALMAN))
+    )
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(with_slope(loss, model, data)))
 
 
 @pytest.mark.parametrize(
     ("build", "text"),
     [
-        (lambda: mse(KALMAN, scale=np.ones((2, 3))), "scale has shape (2, 3); expected standard deviations [n]"),
+        (
+            lambda: mse(KALMAN, scale=np.ones((2, 3))),
+            "scale has shape (2, 3); expected standard deviations [n]",
+        ),
         (lambda: mse(KALMAN, scale=[1.0, 0.0]), "the scale is zero or negative somewhere"),
         (lambda: nll(KALMAN, floor=-1.0), "floor is -1.0; expected a variance of 0 or more"),
         (lambda: weighted_sum(mse(KALMAN)), "expected pairs (weight, loss)"),

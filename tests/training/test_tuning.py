@@ -13,7 +13,9 @@ from kfjax.data import Dataset, run_trajectory
 from kfjax.training import Scales, scale_noise, tune
 
 F, PRIOR = jnp.array([[1.0, 0.5], [-0.2, 0.9]]), kf.Gaussian(jnp.zeros(2), jnp.zeros((2, 2)))
-TRUTH = kf.linear_gaussian(F, jnp.eye(2), jnp.diag(jnp.array([0.02, 0.3])), jnp.diag(jnp.array([0.5, 0.05])), PRIOR)
+TRUTH = kf.linear_gaussian(
+    F, jnp.eye(2), jnp.diag(jnp.array([0.02, 0.3])), jnp.diag(jnp.array([0.5, 0.05])), PRIOR
+)
 
 
 def draw(rng, model, trajectories, steps, Q=None):
@@ -75,12 +77,16 @@ def held_noise(theta, x, u):
 def test_callable_noise_gaps_lengths_and_initial_states(x64):
     steps, N, rng = 40, 60, np.random.default_rng(0)
     dt = rng.choice([0.2, 1.0, 3.0], steps)
-    truth = kf.linear_gaussian(jnp.eye(2), jnp.eye(2), Partial(held_noise, 0.5), 0.2 * jnp.eye(2), PRIOR)
+    truth = kf.linear_gaussian(
+        jnp.eye(2), jnp.eye(2), Partial(held_noise, 0.5), 0.2 * jnp.eye(2), PRIOR
+    )
     xs, ys = draw(rng, truth, N, steps, Q=0.5 * dt[:, None, None] * np.eye(2))
     shift = 50 * rng.normal(size=(N, 2))  # x_0 is known, and another one every time
     ys[rng.random(ys.shape) < 0.2] = np.nan
     length = np.arange(N) % 20 + 21
-    data = Dataset(ys + shift[:, None], xs + shift[:, None], {"dt": np.tile(dt, (N, 1))}, length, initial=shift)
+    data = Dataset(
+        ys + shift[:, None], xs + shift[:, None], {"dt": np.tile(dt, (N, 1))}, length, initial=shift
+    )
     train, validation = data.split(40, 20)
     guess = truth.replace(Q=Partial(held_noise, 50.0), R=2.0 * jnp.eye(2))
     tuned = tune(kf.kalman(), guess, train, validation, batch=20, skip=(5, 5))
@@ -119,22 +125,48 @@ def test_the_factors_given_are_kept_if_nothing_is_better(parts):
     tuned = tune(kf.kalman(), TRUTH, train, validation, steps=20, learning_rate=1.0)
     assert tuned.validation[1] <= tuned.validation[0]
     again = tune(kf.kalman(), TRUTH, train, validation, steps=20, learning_rate=1.0)
-    np.testing.assert_array_equal(np.asarray(again.scales), np.asarray(tuned.scales))  # the same seed, the same result
+    np.testing.assert_array_equal(
+        np.asarray(again.scales), np.asarray(tuned.scales)
+    )  # the same seed, the same result
 
 
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"structure": "scaler"}, "got structure 'scaler'; expected one of diagonal, scalar. Did you mean 'scalar'?"),
-        ({"objective": "rmse"}, "got objective 'rmse'; expected one of likelihood, mse. Did you mean 'mse'?"),
+        (
+            {"structure": "scaler"},
+            "got structure 'scaler'; expected one of diagonal, scalar. Did you mean 'scalar'?",
+        ),
+        (
+            {"objective": "rmse"},
+            "got objective 'rmse'; expected one of likelihood, mse. Did you mean 'mse'?",
+        ),
         ({"steps": 0}, "got steps=0, batch=64, learning_rate=0.1; expected at least 1, 1, above 0"),
         ({"params": 3.0}, "params is float; expected a StateSpaceModel"),
-        ({"train": Dataset(np.zeros((2, 5, 2))), "objective": "mse"}, "train part has no true states"),
+        (
+            {"train": Dataset(np.zeros((2, 5, 2))), "objective": "mse"},
+            "train part has no true states",
+        ),
         ({"skip": (0, 40)}, "skip of the validation part is 40; expected 0 to 39"),
-        ({"params": TRUTH.replace(f=kf.Linear(F * jnp.inf))}, "no factors on Q and R give a finite objective"),
+        (
+            {"params": TRUTH.replace(f=kf.Linear(F * jnp.inf))},
+            "no factors on Q and R give a finite objective",
+        ),
     ],
 )
 def test_bad_input(parts, changes, text):
-    given = {"filter": kf.kalman(), "params": TRUTH, "train": parts[0], "validation": parts[1], "steps": 1} | changes
+    given = {
+        "filter": kf.kalman(),
+        "params": TRUTH,
+        "train": parts[0],
+        "validation": parts[1],
+        "steps": 1,
+    } | changes
     with pytest.raises(ValueError, match=re.escape(text)):
-        tune(given.pop("filter"), given.pop("params"), given.pop("train"), given.pop("validation"), **given)
+        tune(
+            given.pop("filter"),
+            given.pop("params"),
+            given.pop("train"),
+            given.pop("validation"),
+            **given,
+        )

@@ -1,15 +1,34 @@
 """Who is measured: one file for each library, which maps a kind of workload to a call.
 
-Every file has `PACKAGE`, the library's name in the package index, `PRECISIONS`, those that it computes in, and
-`CONTENDERS`, by kind of workload a function `(problem, size) -> Contender`. Only public functions of a library are
-called, as its documentation shows them.
+Every file has `PACKAGE`, the library's name in the package index, `PRECISIONS`, those that it
+computes in, and `CONTENDERS`, by kind of workload a function `(problem, size) -> Contender`. Only
+public functions of a library are called, as its documentation shows them.
 """
 
 import importlib
 import importlib.metadata
 
-FILES = ("dynamax", "cuthbert", "smcx", "kalmax", "kalman_py", "simdkalman", "filterpy", "pykalman", "plain")
-LIBRARIES = ("dynamax", "cuthbert", "smcx", "kalmax", "kalman-py", "simdkalman", "filterpy", "pykalman")
+FILES = (
+    "dynamax",
+    "cuthbert",
+    "smcx",
+    "kalmax",
+    "kalman_py",
+    "simdkalman",
+    "filterpy",
+    "pykalman",
+    "plain",
+)
+LIBRARIES = (
+    "dynamax",
+    "cuthbert",
+    "smcx",
+    "kalmax",
+    "kalman-py",
+    "simdkalman",
+    "filterpy",
+    "pykalman",
+)
 MISSING = {"smcjax": "every release of it needs jax below 0.7"}
 
 

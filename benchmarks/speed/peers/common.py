@@ -19,8 +19,8 @@ class Contender(NamedTuple):
     Attributes:
         call: is timed.
         read: what it gave as `Outputs`; log-likelihoods per step, or of the whole trajectory.
-        share: the part of the batch that it solves; times are divided by it. A library that loops over trajectories
-            in Python takes time in proportion.
+        share: the part of the batch that it solves; times are divided by it. A library that loops
+            over trajectories in Python takes time in proportion.
         note: what is different from the others.
     """
 
@@ -54,7 +54,9 @@ def first(problem, method=KALMAN):
     """Return the belief about x_1 before any observation, where a library starts there."""
     model = problem.params
     predict = jax.jit(lambda belief: method.predict(model, kf.Gaussian(*belief)))
-    belief = predict(prior(problem)) if problem.priors is None else jax.vmap(predict)(problem.priors)
+    belief = (
+        predict(prior(problem)) if problem.priors is None else jax.vmap(predict)(problem.priors)
+    )
     return kf.Gaussian(belief.mean, belief.cov)
 
 
@@ -82,7 +84,9 @@ def singly(problem, belief, one, most=None):
         return Contender(lambda: one(ys, mean, cov))
     batch = problem.ys.shape[0]
     count = batch if most is None else min(batch, most)
-    mean, cov = (np.asarray(a) if problem.priors is not None else np.stack([a] * count) for a in belief)
+    mean, cov = (
+        np.asarray(a) if problem.priors is not None else np.stack([a] * count) for a in belief
+    )
     rows = list(zip(np.asarray(problem.ys)[:count], mean[:count], cov[:count], strict=True))
     return Contender(lambda: [one(*row) for row in rows], stacked, count / batch)
 
@@ -90,4 +94,9 @@ def singly(problem, belief, one, most=None):
 def stacked(outputs):
     """Return a list of outputs as one with a batch axis."""
     fields = zip(*outputs, strict=True)
-    return Outputs(*(None if field[0] is None else np.stack([np.asarray(a) for a in field]) for field in fields))
+    return Outputs(
+        *(
+            None if field[0] is None else np.stack([np.asarray(a) for a in field])
+            for field in fields
+        )
+    )

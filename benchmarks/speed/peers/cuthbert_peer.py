@@ -19,7 +19,9 @@ def squared(factors):
 
 
 def outputs(states):
-    return Outputs(states.mean[1:], squared(states.chol_cov[1:]), states.log_normalizing_constant[-1])
+    return Outputs(
+        states.mean[1:], squared(states.chol_cov[1:]), states.log_normalizing_constant[-1]
+    )
 
 
 def kalman(problem, size, smoothing=False):
@@ -33,7 +35,10 @@ def kalman(problem, size, smoothing=False):
 
     def one(ys, mean, cov):
         method = exact.build_filter(
-            mean, jnp.linalg.cholesky(cov), dynamics, lambda y: (H, jnp.zeros(H.shape[0]), sensor, y)
+            mean,
+            jnp.linalg.cholesky(cov),
+            dynamics,
+            lambda y: (H, jnp.zeros(H.shape[0]), sensor, y),
         )
         states = cuthbert.filter(method, ys, method.init_prepare())
         if not smoothing:
@@ -94,7 +99,9 @@ def particle(problem, size):
         mean = jnp.einsum("tp,tpi->ti", weights, particles)
         spread = particles - mean[:, None]
         return Outputs(
-            mean, jnp.einsum("tp,tpi,tpj->tij", weights, spread, spread), states.log_normalizing_constant[-1]
+            mean,
+            jnp.einsum("tp,tpi,tpj->tij", weights, spread, spread),
+            states.log_normalizing_constant[-1],
         )
 
     return drawn(problem, one)

@@ -57,7 +57,9 @@ def smoother(problem, size):
 
 def nonlinear(problem, mean, cov):
     model = problem.params
-    return ParamsNLGSSM(mean, cov, lambda x: model.f(x, None), model.Q, lambda x: model.h(x, None), model.R)
+    return ParamsNLGSSM(
+        mean, cov, lambda x: model.f(x, None), model.Q, lambda x: model.h(x, None), model.R
+    )
 
 
 def extended(problem, size):
@@ -75,7 +77,9 @@ def unscented(problem, size):
 
     def one(ys, mean, cov):
         rule = UKFHyperParams(alpha=1.0, beta=2, kappa=0)
-        post = unscented_kalman_filter(nonlinear(problem, mean, cov), ys, rule, output_fields=FIELDS)
+        post = unscented_kalman_filter(
+            nonlinear(problem, mean, cov), ys, rule, output_fields=FIELDS
+        )
         return Outputs(post.filtered_means, post.filtered_covariances, post.marginal_loglik)
 
     return each(problem, first(problem, kf.unscented()), one)

@@ -25,8 +25,12 @@ NETWORKS = {
 def build(name, problem):
     """Return `(variables, model, ys) -> estimates [T, n]` of one trajectory."""
     architecture, network, names = NETWORKS[name]
-    carry = architecture(problem.params.model.n, problem.ys.shape[-1]).initial_carry(None, problem.ys.dtype)
-    return lambda variables, model, ys: plain_networks.estimates(network, names, variables, carry, model, ys)
+    carry = architecture(problem.params.model.n, problem.ys.shape[-1]).initial_carry(
+        None, problem.ys.dtype
+    )
+    return lambda variables, model, ys: plain_networks.estimates(
+        network, names, variables, carry, model, ys
+    )
 
 
 def inference(name, problem, size):
@@ -42,7 +46,9 @@ def training(problem, size):
     one = build("C4", problem)
 
     def loss(variables, params, ys, xs):
-        return jnp.mean((jax.vmap(one, in_axes=(None, None, 0))(variables, params.model, ys) - xs) ** 2)
+        return jnp.mean(
+            (jax.vmap(one, in_axes=(None, None, 0))(variables, params.model, ys) - xs) ** 2
+        )
 
     @jax.jit
     def step(params, ys, xs):

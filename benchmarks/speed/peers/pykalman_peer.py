@@ -14,7 +14,9 @@ def kalman(problem, size, smoothing=False):
     F, H, Q, R = matrices(problem)
 
     def one(ys, mean, cov):
-        method = pykalman.KalmanFilter(F, H, Q, R, initial_state_mean=mean, initial_state_covariance=cov)
+        method = pykalman.KalmanFilter(
+            F, H, Q, R, initial_state_mean=mean, initial_state_covariance=cov
+        )
         filtered = Outputs(*method.filter(ys), method.loglikelihood(ys))
         return Outputs(*filtered[:3], *method.smooth(ys)) if smoothing else filtered
 

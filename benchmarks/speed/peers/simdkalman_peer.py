@@ -19,17 +19,32 @@ def kalman(problem, size, smoothing=False):
     single = problem.ys.ndim == 2
     ys = np.asarray(problem.ys)[None] if single else np.asarray(problem.ys)
     mean, cov = (np.asarray(a) for a in first(problem))
-    options = {"filtered": True, "smoothed": smoothing, "observations": False, "log_likelihood": True}
+    options = {
+        "filtered": True,
+        "smoothed": smoothing,
+        "observations": False,
+        "log_likelihood": True,
+    }
 
     def call():
-        return method.compute(ys, 0, initial_value=mean[..., None], initial_covariance=cov, **options)
+        return method.compute(
+            ys, 0, initial_value=mean[..., None], initial_covariance=cov, **options
+        )
 
     def read(result):
-        beliefs = [result.filtered.states, result.smoothed.states] if smoothing else [result.filtered.states]
+        beliefs = (
+            [result.filtered.states, result.smoothed.states]
+            if smoothing
+            else [result.filtered.states]
+        )
         arrays = [a for belief in beliefs for a in (belief.mean, belief.cov)]
         constant = -0.5 * np.log(2 * np.pi) * ys.shape[1] * ys.shape[2]
         outputs = Outputs(*arrays[:2], result.log_likelihood + constant, *arrays[2:])
-        return Outputs(*(None if a is None else np.asarray(a)[0] for a in outputs)) if single else outputs
+        return (
+            Outputs(*(None if a is None else np.asarray(a)[0] for a in outputs))
+            if single
+            else outputs
+        )
 
     return Contender(call, read)
 

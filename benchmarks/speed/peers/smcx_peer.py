@@ -12,13 +12,19 @@ PACKAGE, PRECISIONS = "smcx", BOTH
 
 
 def outputs(post, *more):
-    return Outputs(post.filtered_means, post.filtered_covariances, post.log_evidence_increments, *more)
+    return Outputs(
+        post.filtered_means, post.filtered_covariances, post.log_evidence_increments, *more
+    )
 
 
 def kalman(problem, size):
     del size
     F, H, Q, R = (jnp.asarray(a) for a in matrices(problem))
-    return each(problem, first(problem), lambda ys, mean, cov: outputs(smcx.kalman_filter(mean, cov, F, Q, H, R, ys)))
+    return each(
+        problem,
+        first(problem),
+        lambda ys, mean, cov: outputs(smcx.kalman_filter(mean, cov, F, Q, H, R, ys)),
+    )
 
 
 def smoother(problem, size):
@@ -43,7 +49,9 @@ def extended(problem, size):
     Q, R = problem.params.Q, problem.params.R
 
     def one(ys, mean, cov):
-        return outputs(smcx.extended_kalman_filter(mean, cov, f, jax.jacfwd(f), Q, h, jax.jacfwd(h), R, ys))
+        return outputs(
+            smcx.extended_kalman_filter(mean, cov, f, jax.jacfwd(f), Q, h, jax.jacfwd(h), R, ys)
+        )
 
     return each(problem, first(problem, kf.extended()), one)
 
@@ -53,7 +61,11 @@ def unscented(problem, size):
     f, h = functions(problem)
     Q, R = problem.params.Q, problem.params.R
     belief = first(problem, kf.unscented())
-    return each(problem, belief, lambda ys, mean, cov: outputs(smcx.unscented_kalman_filter(mean, cov, f, Q, h, R, ys)))
+    return each(
+        problem,
+        belief,
+        lambda ys, mean, cov: outputs(smcx.unscented_kalman_filter(mean, cov, f, Q, h, R, ys)),
+    )
 
 
 def particle(problem, size):

@@ -29,15 +29,22 @@ __all__ = [
 def need_filter(who: str, filter: Any, *, recentre: bool = False) -> None:
     """Refuse what is no filter, or what cannot take a belief where one has to be written."""
     if not isinstance(filter, Filter):
-        raise ValueError(f"{who}: got a {type(filter).__name__}; expected a Filter, such as kf.extended() (called).")
+        raise ValueError(
+            f"{who}: got a {type(filter).__name__}; expected a Filter, such as kf.extended()"
+            " (called)."
+        )
     if recentre and filter.recentre is None:
-        raise ValueError(f"{who}: the filter has no recentre; expected one that has, such as kf.extended().")
+        raise ValueError(
+            f"{who}: the filter has no recentre; expected one that has, such as kf.extended()."
+        )
 
 
 def need_filters(who: str, filters: Any, *, recentre: bool = False) -> None:
     """Refuse what is no tuple of filters."""
     if not isinstance(filters, tuple) or isinstance(filters, Filter) or not filters:
-        raise ValueError(f"{who}: filters is {type(filters).__name__}; expected a tuple (filter, filter, ...).")
+        raise ValueError(
+            f"{who}: filters is {type(filters).__name__}; expected a tuple (filter, filter, ...)."
+        )
     for member in filters:
         need_filter(who, member, recentre=recentre)
 
@@ -52,7 +59,8 @@ def single_model(who: str, params: Any) -> StateSpaceModel:
     model = model_of(params)
     if model is None or count != 1:
         raise ValueError(
-            f"{who}: params ({type(params).__name__}) hold {count} state-space models; expected exactly one."
+            f"{who}: params ({type(params).__name__}) hold {count} state-space models; expected"
+            " exactly one."
             f" Put {who} inside, on each member or sensor."
         )
     return model

@@ -18,17 +18,20 @@ __all__ = ["schmidt"]
 def schmidt(filter: Filter, considered: tuple[int, ...] = ()) -> Filter:
     """The Schmidt-Kalman (consider) filter: some states are never estimated, but their uncertainty is accounted for.
 
-    Their rows of the gain are zero. With K the full gain, M the diagonal of ones (estimated) and zeros (considered):
+    Their rows of the gain are zero. With K the full gain, M the diagonal of ones (estimated) and
+    zeros (considered):
 
         P = (I - M K H) P (I - M K H)' + M K R K' M = P_full + (I - M) K S K' (I - M),
 
-    that is, the considered mean and the covariance among considered states stay as predicted, while everything else,
-    the cross-covariances included, is that of the full update. So it works around any filter, at no cost worth a word.
-    `rule` is None: the smoothing recursion would estimate the considered states.
+    that is, the considered mean and the covariance among considered states stay as predicted, while
+    everything else, the cross-covariances included, is that of the full update. So it works around
+    any filter, at no cost worth a word. `rule` is None: the smoothing recursion would estimate the
+    considered states.
 
     Args:
         filter: a filter with `recentre`.
-        considered: indices of the states that are not to be estimated, such as biases that the data hardly tell.
+        considered: indices of the states that are not to be estimated, such as biases that the data
+            hardly tell.
 
     Returns:
         A `Filter` with the params and state of `filter`.
@@ -43,12 +46,15 @@ def schmidt(filter: Filter, considered: tuple[int, ...] = ()) -> Filter:
         (Array(True, dtype=bool), Array(True, dtype=bool))
 
     References:
-        S. F. Schmidt, Application of state-space methods to navigation problems, Adv. Control Syst. 3 (1966);
-        D. Woodbury, J. Junkins, On the consider Kalman filter, AIAA GNC (2010), section III.
+        S. F. Schmidt, Application of state-space methods to navigation problems, Adv. Control Syst.
+        3 (1966); D. Woodbury, J. Junkins, On the consider Kalman filter, AIAA GNC (2010), section
+        III.
     """
     need_filter("schmidt", filter, recentre=True)
 
-    def update(params: Any, state: Any, y: Any, u: Any = None, observed: Any = None) -> tuple[Any, Info]:
+    def update(
+        params: Any, state: Any, y: Any, u: Any = None, observed: Any = None
+    ) -> tuple[Any, Info]:
         full, info = filter.update(params, state, y, u, observed)
         frozen, space = _mask(considered, state.cov.shape[-1]), state_space_of(params)
         move = jnp.where(frozen, 0, space.difference(full.mean, state.mean))
@@ -62,7 +68,9 @@ def schmidt(filter: Filter, considered: tuple[int, ...] = ()) -> Filter:
 def _mask(considered: tuple[int, ...], n: int) -> np.ndarray:
     """Return booleans [n], true at the considered states."""
     if any(not -n <= i < n for i in considered):
-        raise ValueError(f"schmidt: considered is {considered}; expected indices of a state of dimension {n}.")
+        raise ValueError(
+            f"schmidt: considered is {considered}; expected indices of a state of dimension {n}."
+        )
     mask = np.zeros(n, bool)
     mask[list(considered)] = True
     return mask

@@ -39,7 +39,9 @@ class Inequalities(Pytree):
     def __post_init__(self) -> None:
         A, b = promote((as_array(self.A), as_array(self.b)), "Inequalities")
         if A.ndim != 2 or b.shape != A.shape[:1]:
-            raise ValueError(f"Inequalities: A has shape {A.shape} and b {b.shape}; expected [k, n] and [k].")
+            raise ValueError(
+                f"Inequalities: A has shape {A.shape} and b {b.shape}; expected [k, n] and [k]."
+            )
         object.__setattr__(self, "A", A)
         object.__setattr__(self, "b", b)
 
@@ -60,8 +62,14 @@ def box(lower: Any, upper: Any) -> Inequalities:
     """
     lower, upper = np.asarray(lower), np.asarray(upper)
     if lower.ndim != 1 or lower.shape != upper.shape or not (lower <= upper).all():
-        raise ValueError(f"box: got lower={lower} and upper={upper}; expected two [n], lower nowhere above upper.")
-    A, b = np.concatenate([np.eye(len(lower)), -np.eye(len(lower))]), np.concatenate([upper, -lower])
+        raise ValueError(
+            f"box: got lower={lower} and upper={upper}; expected two [n], lower nowhere above"
+            " upper."
+        )
+    A, b = (
+        np.concatenate([np.eye(len(lower)), -np.eye(len(lower))]),
+        np.concatenate([upper, -lower]),
+    )
     return Inequalities(A[np.isfinite(b)], b[np.isfinite(b)])
 
 
@@ -90,10 +98,12 @@ class Constrained(Pytree):
 def nearest(belief: Gaussian, constraints: Inequalities, *, sweeps: int = 100) -> Gaussian:
     """Move the mean to the most probable point of {A x <= b}; the covariance stays.
 
-    x = argmin (x - m)' P^-1 (x - m)  =  m - P A' l,   with multipliers l >= 0 of the active constraints.
+    x = argmin (x - m)' P^-1 (x - m)  =  m - P A' l,   with multipliers l >= 0 of the active
+    constraints.
 
-    Which constraints are active is found by Hildreth's sweeps over the dual problem; their multipliers by one exact
-    solve, so that the mean is right to rounding, and differentiable, once the active set is.
+    Which constraints are active is found by Hildreth's sweeps over the dual problem; their
+    multipliers by one exact solve, so that the mean is right to rounding, and differentiable, once
+    the active set is.
 
     Args:
         belief: mean [n] and cov [n, n].
@@ -101,10 +111,12 @@ def nearest(belief: Gaussian, constraints: Inequalities, *, sweeps: int = 100) -
         sweeps: over all constraints, at most; the cost is k^2 for each, and k^3 at the end.
 
     Returns:
-        The belief with the moved mean. Its covariance is that without constraints: too wide, never overconfident.
+        The belief with the moved mean. Its covariance is that without constraints: too wide, never
+        overconfident.
 
     References:
-        D. Simon, Kalman filtering with state constraints: a survey, IET Control Theory Appl. 4 (2010), section 2.4.
+        D. Simon, Kalman filtering with state constraints: a survey, IET Control Theory Appl. 4
+        (2010), section 2.4.
     """
     A, excess = constraints.A, linalg.matmul(constraints.A, belief.mean) - constraints.b
     spread = linalg.matmul(belief.cov, A.T)
@@ -127,7 +139,11 @@ def _active(gram: Array, excess: Array, sweeps: int) -> Array:
             step = aims[i] - sum(rows[i, j] * value for j, value in enumerate(values))
             values[i] = jnp.maximum(values[i] + step, 0)
         after = jnp.stack(values)
-        return count + 1, after, jnp.max(jnp.abs(after - before)) > jnp.finfo(after.dtype).eps ** 0.5 * jnp.max(after)
+        return (
+            count + 1,
+            after,
+            jnp.max(jnp.abs(after - before)) > jnp.finfo(after.dtype).eps ** 0.5 * jnp.max(after),
+        )
 
     start = jnp.zeros((), jnp.int32), jnp.zeros_like(excess), jnp.ones((), bool)
     return jax.lax.while_loop(lambda carry: carry[2] & (carry[0] < sweeps), sweep, start)[1] > 0
@@ -136,11 +152,13 @@ def _active(gram: Array, excess: Array, sweeps: int) -> Array:
 def truncated(belief: Gaussian, constraints: Inequalities) -> Gaussian:
     """Condition the belief on A x <= b, one row after the other, each time matching the moments of what is left.
 
-    With s^2 = a' P a, beta = (b - a' m) / s and r = phi(beta) / Phi(beta) (smooth: no constraint is ever inactive):
+    With s^2 = a' P a, beta = (b - a' m) / s and r = phi(beta) / Phi(beta) (smooth: no constraint is
+    ever inactive):
 
         m <- m - (P a / s) r,   P <- P - (P a / s) (P a / s)' r (r + beta).
 
-    For one row this is exact; for several it depends on their order, and an earlier row may be violated a little again.
+    For one row this is exact; for several it depends on their order, and an earlier row may be
+    violated a little again.
 
     Args:
         belief: mean [n] and cov [n, n].
@@ -150,8 +168,8 @@ def truncated(belief: Gaussian, constraints: Inequalities) -> Gaussian:
         The belief with the mean and covariance of the truncated density.
 
     References:
-        D. Simon, D. L. Simon, Constrained Kalman filtering via density function truncation, Int. J. Syst. Sci. 41
-        (2010).
+        D. Simon, D. L. Simon, Constrained Kalman filtering via density function truncation, Int. J.
+        Syst. Sci. 41 (2010).
     """
     for a, b in zip(constraints.A, constraints.b, strict=True):
         mean, cov = belief
@@ -160,7 +178,8 @@ def truncated(belief: Gaussian, constraints: Inequalities) -> Gaussian:
         s = jnp.sqrt(jnp.where(var > 0, var, 1))
         ratio, rest = _mills(jnp.where(var > 0, (b - jnp.sum(a * mean)) / s, 0))
         direction = jnp.where(var > 0, cross / s, 0)
-        # (I - c d a' / s) P (I - c d a' / s)', a sum of squares, has P - d d' r (r + beta) for this c
+        # (I - c d a' / s) P (I - c d a' / s)', a sum of squares, has P - d d' r (r + beta) for this
+        # c
         c = 1 - jnp.sqrt(jnp.maximum(1 - ratio * rest, 0) + jnp.finfo(s.dtype).eps)
         shrink = jnp.eye(len(mean), dtype=cov.dtype) - c * jnp.outer(direction, a / s)
         belief = Gaussian(mean - direction * ratio, linalg.quadratic(shrink, cov))
@@ -182,15 +201,18 @@ def _mills(beta: Array) -> tuple[Array, Array]:
 def constrained(filter: Filter, project: Callable[[Gaussian, Any], Gaussian] = nearest) -> Filter:
     """Project the belief onto constraints after every update, such as bounds of the state.
 
-    The belief after the update becomes project(belief, constraints), written back through `recentre`; predictions are
-    not projected. `nearest` moves the mean and leaves the covariance, `truncated` conditions both.
+    The belief after the update becomes project(belief, constraints), written back through
+    `recentre`; predictions are not projected. `nearest` moves the mean and leaves the covariance,
+    `truncated` conditions both.
 
-    Constraints hold for the coordinates of the state: not for curved spaces. Covariances depend on the data with
-    `truncated`, not with `nearest`. `rule` is None, since smoothed beliefs would leave the constraints again.
+    Constraints hold for the coordinates of the state: not for curved spaces. Covariances depend on
+    the data with `truncated`, not with `nearest`. `rule` is None, since smoothed beliefs would
+    leave the constraints again.
 
     Args:
         filter: a filter with `recentre`.
-        project: `(Gaussian, constraints) -> Gaussian`: `nearest`, `truncated`, or a module-level function of your own.
+        project: `(Gaussian, constraints) -> Gaussian`: `nearest`, `truncated`, or a module-level
+            function of your own.
 
     Returns:
         A `Filter` with params `Constrained(params, constraints)` and the state of `filter`.
@@ -206,7 +228,8 @@ def constrained(filter: Filter, project: Callable[[Gaussian, Any], Gaussian] = n
         True
 
     References:
-        D. Simon, Kalman filtering with state constraints: a survey, IET Control Theory Appl. 4 (2010).
+        D. Simon, Kalman filtering with state constraints: a survey, IET Control Theory Appl. 4
+        (2010).
     """
     need_filter("constrained", filter, recentre=True)
 
@@ -216,7 +239,9 @@ def constrained(filter: Filter, project: Callable[[Gaussian, Any], Gaussian] = n
     def predict(params: Constrained, state: Any, u: Any = None) -> Any:
         return filter.predict(_checked(params).params, state, u)
 
-    def update(params: Constrained, state: Any, y: Any, u: Any = None, observed: Any = None) -> tuple[Any, Info]:
+    def update(
+        params: Constrained, state: Any, y: Any, u: Any = None, observed: Any = None
+    ) -> tuple[Any, Info]:
         new, info = filter.update(params.params, state, y, u, observed)
         belief = project(Gaussian(new.mean, new.cov), params.constraints)
         return keep_unobserved(observed, filter.recentre(params.params, new, belief), state), info
@@ -230,6 +255,7 @@ def constrained(filter: Filter, project: Callable[[Gaussian, Any], Gaussian] = n
 def _checked(params: Any) -> Constrained:
     if not isinstance(params, Constrained):
         raise ValueError(
-            f"constrained: params is {type(params).__name__}; expected kf.filters.Constrained(model, constraints)."
+            f"constrained: params is {type(params).__name__}; expected"
+            " kf.filters.Constrained(model, constraints)."
         )
     return params

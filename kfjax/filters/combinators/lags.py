@@ -70,18 +70,20 @@ def lagged(state: FixedLag, info: Info) -> Estimate:
 def fixed_lag(filter: Filter, lag: int) -> Filter:
     """Smooth online with a fixed lag: next to the filter's own belief, keep that about the state `lag` steps ago.
 
-    With the gain G of the Rauch-Tung-Striebel recursion, x_t-k is affine in x_t given y_1..t-1; every prediction
-    lengthens the chain by one step,
+    With the gain G of the Rauch-Tung-Striebel recursion, x_t-k is affine in x_t given y_1..t-1;
+    every prediction lengthens the chain by one step,
 
         A_k <- A_k-1 G,  D_k <- D_k-1 + A_k-1 D A_k-1',  Cov[x_t-k | y_1..t] = D_k + A_k P_t A_k',
 
-    so that updates cost nothing more, and the result is `kfjax.smooth` over y_1..t at t - lag to rounding, with missing
-    data, inputs and irregular steps (on curved spaces: where they are lines and circles, else to first order).
+    so that updates cost nothing more, and the result is `kfjax.smooth` over y_1..t at t - lag to
+    rounding, with missing data, inputs and irregular steps (on curved spaces: where they are lines
+    and circles, else to first order).
 
-    `.mean` and `.cov` of the state stay those of x_t, so that other combinators, forecasts and `smooth` work as ever;
-    `.lagged` is the smoothed belief, and `emit=kfjax.lagged` keeps it: row t - 1 is about x_t-lag, about x_0 while
-    t <= lag. A belief written by `recentre` moves the earlier states along. A step costs `lag` products of n x n
-    matrices more, in parallel, and the memory of as many.
+    `.mean` and `.cov` of the state stay those of x_t, so that other combinators, forecasts and
+    `smooth` work as ever; `.lagged` is the smoothed belief, and `emit=kfjax.lagged` keeps it: row t
+    - 1 is about x_t-lag, about x_0 while t <= lag. A belief written by `recentre` moves the earlier
+    states along. A step costs `lag` products of n x n matrices more, in parallel, and the memory of
+    as many.
 
     Args:
         filter: a filter with a moment rule.
@@ -91,7 +93,8 @@ def fixed_lag(filter: Filter, lag: int) -> Filter:
         A `Filter` with the params of `filter` and a `FixedLag` state.
 
     Raises:
-        ValueError: if lag is below 1, or the filter has no rule; from `init`, if params hold no model.
+        ValueError: if lag is below 1, or the filter has no rule; from `init`, if params hold no
+            model.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -107,7 +110,10 @@ def fixed_lag(filter: Filter, lag: int) -> Filter:
     if not isinstance(lag, int) or lag < 1:
         raise ValueError(f"fixed_lag: lag is {lag}; expected an integer, at least 1.")
     if filter.rule is None:
-        raise ValueError("fixed_lag: the filter has no moment rule; expected a Gaussian filter such as kf.extended().")
+        raise ValueError(
+            "fixed_lag: the filter has no moment rule; expected a Gaussian filter such as"
+            " kf.extended()."
+        )
 
     def init(params: Any, key: Array | None = None) -> FixedLag:
         n = _model(params).n
@@ -126,15 +132,23 @@ def fixed_lag(filter: Filter, lag: int) -> Filter:
 
         def lengthen(mean: Array, gain: Array, rest: Array) -> tuple[Array, Array, Array]:
             mean = model.state_space.retract(mean, linalg.matmul(gain, moved))
-            return mean, linalg.matmul(gain, kernel.gain), rest + linalg.quadratic(gain, kernel.rest)
+            return (
+                mean,
+                linalg.matmul(gain, kernel.gain),
+                rest + linalg.quadratic(gain, kernel.rest),
+            )
 
         earlier = jax.vmap(lengthen)(window.mean[1:], window.gain[1:], window.rest[1:])
         newest = (state.mean, kernel.gain, kernel.rest)
-        mean, gain, rest = (jnp.concatenate([a, b[None]]) for a, b in zip(earlier, newest, strict=True))
+        mean, gain, rest = (
+            jnp.concatenate([a, b[None]]) for a, b in zip(earlier, newest, strict=True)
+        )
         window = Window(mean, gain, rest, kernel.predicted)
         return _looked_back(filter.predict(params, state.inner, u), window, model.state_space)
 
-    def update(params: Any, state: FixedLag, y: Any, u: Any = None, observed: Any = None) -> tuple[FixedLag, Info]:
+    def update(
+        params: Any, state: FixedLag, y: Any, u: Any = None, observed: Any = None
+    ) -> tuple[FixedLag, Info]:
         inner, info = filter.update(params, state.inner, y, u, observed)
         new = _looked_back(inner, state.window, _model(params).state_space)
         return keep_unobserved(observed, new, state), info
@@ -149,12 +163,17 @@ def fixed_lag(filter: Filter, lag: int) -> Filter:
 def _model(params: Any) -> StateSpaceModel:
     """The model, or what is wrong."""
     if (model := model_of(params)) is None:
-        raise ValueError(f"fixed_lag: params is {type(params).__name__}; expected a StateSpaceModel, or one inside.")
+        raise ValueError(
+            f"fixed_lag: params is {type(params).__name__}; expected a StateSpaceModel, or one"
+            " inside."
+        )
     return model
 
 
 def _looked_back(inner: Any, window: Window, space: Space) -> FixedLag:
     """Return the state with the belief about the oldest state of the window."""
     A = window.gain[0]
-    mean = space.retract(window.mean[0], linalg.matmul(A, space.difference(inner.mean, window.predicted)))
+    mean = space.retract(
+        window.mean[0], linalg.matmul(A, space.difference(inner.mean, window.predicted))
+    )
     return FixedLag(inner, window, Gaussian(mean, window.rest[0] + linalg.quadratic(A, inner.cov)))

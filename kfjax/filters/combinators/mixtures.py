@@ -36,7 +36,8 @@ class IMM(Pytree):
         weights: [K], the probabilities of the members at t = 0.
 
     Raises:
-        ValueError: if the shapes do not fit, or rows or weights are no probabilities that sum to one.
+        ValueError: if the shapes do not fit, or rows or weights are no probabilities that sum to
+            one.
     """
 
     members: Any
@@ -44,9 +45,16 @@ class IMM(Pytree):
     weights: Any
 
     def __post_init__(self) -> None:
-        values = {"members": self.members, "transition": as_array(self.transition), "weights": as_array(self.weights)}
+        values = {
+            "members": self.members,
+            "transition": as_array(self.transition),
+            "weights": as_array(self.weights),
+        }
         if not isinstance(self.members, tuple) or not self.members:
-            raise ValueError(f"IMM: members is {type(self.members).__name__}; expected a tuple of params, one each.")
+            raise ValueError(
+                f"IMM: members is {type(self.members).__name__}; expected a tuple of params, one"
+                " each."
+            )
         for name, value in promote(values, "IMM").items():
             object.__setattr__(self, name, value)
         K = len(self.members)
@@ -67,7 +75,9 @@ def _check_probabilities(name: str, p: Array, shape: tuple[int, ...]) -> None:
         return
     values = np.asarray(p, np.float64)
     if not (values >= 0).all() or np.abs(values.sum(-1) - 1).max() > 1e-4:
-        raise ValueError(f"{name} is {values.tolist()}; expected probabilities that sum to one (in each row).")
+        raise ValueError(
+            f"{name} is {values.tolist()}; expected probabilities that sum to one (in each row)."
+        )
 
 
 class Mixture(NamedTuple):
@@ -90,31 +100,37 @@ class Mixture(NamedTuple):
 def imm(filters: tuple[Filter, ...], maps: tuple[Map | None, ...] | None = None) -> Filter:
     """The interacting multiple model estimator: K filters, each right at times, switching as a Markov chain.
 
-    With c_j = sum_i p_ij mu_i, the members' beliefs are mixed with weights p_ij mu_i / c_j into one Gaussian for each j
-    (moments matched), which is written into member j by `recentre` and predicted. An update leaves
+    With c_j = sum_i p_ij mu_i, the members' beliefs are mixed with weights p_ij mu_i / c_j into one
+    Gaussian for each j (moments matched), which is written into member j by `recentre` and
+    predicted. An update leaves
 
-        mu_j  proportional to  c_j p_j(y_t | y_1..t-1),    log-likelihood  log sum_j c_j p_j(y_t | y_1..t-1).
+        mu_j  proportional to  c_j p_j(y_t | y_1..t-1),    log-likelihood  log sum_j c_j p_j(y_t |
+        y_1..t-1).
 
-    A member that makes nothing of an observation which others use (a gate, a reset) keeps its weight. Without
-    observations the weights follow the chain. Differentiable in everything, `transition` included; zero weights and
-    transitions are fine: a member that cannot be on follows the mixture until it can.
+    A member that makes nothing of an observation which others use (a gate, a reset) keeps its
+    weight. Without observations the weights follow the chain. Differentiable in everything,
+    `transition` included; zero weights and transitions are fine: a member that cannot be on follows
+    the mixture until it can.
 
     Cost: K updates, and K^2 n^2 for the mixing; covariances depend on the data. `rule` is None.
 
     Args:
-        filters: K of them, any with `recentre`, covariance and log-likelihood. Mixing makes of every belief a Gaussian.
-        maps: for members of different dimension or meaning: K pairs `(to_common, from_common)` of module-level
-            functions, or None for a member that is in the common space. `to_common(gaussian) -> gaussian`;
-            `from_common(gaussian, own) -> gaussian` may take from the member's own belief what the common one lacks.
-            The common space is that of the first member.
+        filters: K of them, any with `recentre`, covariance and log-likelihood. Mixing makes of
+            every belief a Gaussian.
+        maps: for members of different dimension or meaning: K pairs `(to_common, from_common)` of
+            module-level functions, or None for a member that is in the common space.
+            `to_common(gaussian) -> gaussian`; `from_common(gaussian, own) -> gaussian` may take
+            from the member's own belief what the common one lacks. The common space is that of the
+            first member.
 
     Returns:
-        A `Filter` with params `IMM(members, transition, weights)` and a `Mixture` state. Info is that of the mixture:
-        innovation and covariance by its moments; `weights` [K] (after the update) and `members` (each Info) in `extra`.
+        A `Filter` with params `IMM(members, transition, weights)` and a `Mixture` state. Info is
+        that of the mixture: innovation and covariance by its moments; `weights` [K] (after the
+        update) and `members` (each Info) in `extra`.
 
     Raises:
-        ValueError: if there are no filters or as many maps; while tracing, if params do not fit or a member has no
-            covariance or likelihood.
+        ValueError: if there are no filters or as many maps; while tracing, if params do not fit or
+            a member has no covariance or likelihood.
 
     Example:
         >>> calm = kf.systems.constant_velocity()
@@ -125,24 +141,33 @@ def imm(filters: tuple[Filter, ...], maps: tuple[Map | None, ...] | None = None)
         True
 
     References:
-        H. A. P. Blom, Y. Bar-Shalom, The interacting multiple model algorithm for systems with Markovian switching
-        coefficients, IEEE Trans. Automat. Contr. 33 (1988); Y. Bar-Shalom, X. R. Li, T. Kirubarajan, Estimation with
-        Applications to Tracking and Navigation (2001), section 11.6.6.
+        H. A. P. Blom, Y. Bar-Shalom, The interacting multiple model algorithm for systems with
+        Markovian switching coefficients, IEEE Trans. Automat. Contr. 33 (1988); Y. Bar-Shalom, X.
+        R. Li, T. Kirubarajan, Estimation with Applications to Tracking and Navigation (2001),
+        section 11.6.6.
     """
     need_filters("imm", filters, recentre=True)
     maps = (None,) * len(filters) if maps is None else maps
     if len(maps) != len(filters):
-        raise ValueError(f"imm: got {len(maps)} maps for {len(filters)} filters; expected one each (or None).")
+        raise ValueError(
+            f"imm: got {len(maps)} maps for {len(filters)} filters; expected one each (or None)."
+        )
 
     def combined(params: IMM, members: tuple[Any, ...], weights: Array) -> Mixture:
         """Return the state with the moments of the mixture."""
-        return Mixture(*moment_match(weights, _common(maps, members), state_space_of(params)), weights, members)
+        return Mixture(
+            *moment_match(weights, _common(maps, members), state_space_of(params)), weights, members
+        )
 
     def written(params: IMM, state: Mixture, beliefs: Sequence[Gaussian]) -> tuple[Any, ...]:
         """Return the members' states with beliefs of the common space in them."""
         members = []
-        for f, p, own, way, belief in zip(filters, params.members, state.members, maps, beliefs, strict=True):
-            given = belief if way is None else Gaussian(*way[1](belief, Gaussian(own.mean, own.cov)))
+        for f, p, own, way, belief in zip(
+            filters, params.members, state.members, maps, beliefs, strict=True
+        ):
+            given = (
+                belief if way is None else Gaussian(*way[1](belief, Gaussian(own.mean, own.cov)))
+            )
             members.append(f.recentre(p, own, given))
         return tuple(members)
 
@@ -160,9 +185,12 @@ def imm(filters: tuple[Filter, ...], maps: tuple[Map | None, ...] | None = None)
         members = zip(filters, params.members, written(params, state, mixed), strict=True)
         return combined(params, tuple(f.predict(p, s, u) for f, p, s in members), weights)
 
-    def update(params: IMM, state: Mixture, y: Any, u: Any = None, observed: Any = None) -> tuple[Mixture, Info]:
+    def update(
+        params: IMM, state: Mixture, y: Any, u: Any = None, observed: Any = None
+    ) -> tuple[Mixture, Info]:
         updates = [
-            f.update(p, s, y, u, observed) for f, p, s in zip(filters, params.members, state.members, strict=True)
+            f.update(p, s, y, u, observed)
+            for f, p, s in zip(filters, params.members, state.members, strict=True)
         ]
         members, infos = zip(*updates, strict=True)
         weights, log_likelihood = _reweighted(state.weights, infos)
@@ -170,7 +198,10 @@ def imm(filters: tuple[Filter, ...], maps: tuple[Map | None, ...] | None = None)
         info = reported(_mixture_info(state.weights, infos, log_likelihood), weights=weights)
         if observed is not None:
             seen = any_observed(observed)
-            new, info = select(seen, new, state), select(seen, info, jax.tree.map(jnp.zeros_like, info))
+            new, info = (
+                select(seen, new, state),
+                select(seen, info, jax.tree.map(jnp.zeros_like, info)),
+            )
         return new, reported(info, members=infos)
 
     def recentre(params: IMM, state: Mixture, gaussian: Gaussian) -> Mixture:
@@ -194,13 +225,16 @@ def moment_match(weights: Array, beliefs: Sequence[Gaussian], space: Space) -> G
 def _common(maps: tuple[Map | None, ...], members: tuple[Any, ...]) -> list[Gaussian]:
     """Return the beliefs of the members in the common space."""
     beliefs = [Gaussian(s.mean, s.cov) for s in members]
-    common = [b if way is None else Gaussian(*way[0](b)) for b, way in zip(beliefs, maps, strict=True)]
+    common = [
+        b if way is None else Gaussian(*way[0](b)) for b, way in zip(beliefs, maps, strict=True)
+    ]
     for k, belief in enumerate(common):
         expected = members[0].mean.shape
         if belief.cov is None or belief.mean.shape != expected:
             raise ValueError(
                 f"imm: member {k} has a mean of shape {belief.mean.shape} in the common space and"
-                f" {'no' if belief.cov is None else 'a'} covariance; expected both, as {expected} of the first member."
+                f" {'no' if belief.cov is None else 'a'} covariance; expected both, as {expected}"
+                " of the first member."
                 " Members of different dimension need maps=."
             )
     return common
@@ -225,15 +259,20 @@ def _used(infos: tuple[Info, ...]) -> Array:
 def _reweighted(prior: Array, infos: tuple[Any, ...]) -> tuple[Array, Array]:
     """Return the weights after an update, and the log-likelihood of the mixture of the members that used it."""
     if any(info.log_likelihood is None for info in infos):
-        raise ValueError("imm: a member reports no log-likelihood; expected one from each, to weigh them.")
+        raise ValueError(
+            "imm: a member reports no log-likelihood; expected one from each, to weigh them."
+        )
     values, used = jnp.stack([info.log_likelihood for info in infos]), _used(infos)
     limit = 0.5 * math.log(jnp.finfo(prior.dtype).max)
     likely = used & (prior > math.exp(-limit))
     scores = jnp.where(likely, values + jnp.log(jnp.where(likely, prior, 1)), -jnp.inf)
     best = jax.lax.stop_gradient(jnp.max(scores))
     best = jnp.where(jnp.isfinite(best), best, 0)
-    # not exp(score), which has no derivative at a zero weight; the limit keeps that derivative a number
-    terms = jnp.where(used, prior * jnp.exp(jnp.minimum(jnp.where(used, values - best, 0), limit)), 0)
+    # not exp(score), which has no derivative at a zero weight; the limit keeps that derivative a
+    # number
+    terms = jnp.where(
+        used, prior * jnp.exp(jnp.minimum(jnp.where(used, values - best, 0), limit)), 0
+    )
     total, share = jnp.sum(terms), jnp.sum(jnp.where(used, prior, 0))
     possible = (total > 0) & (share > 0)
     total, share = jnp.where(possible, total, 1), jnp.where(possible, share, 1)
@@ -253,12 +292,20 @@ def _mixture_info(prior: Array, infos: tuple[Any, ...], log_likelihood: Array) -
     weights = weights / jnp.where(total > 0, total, 1)
     innovations = [Gaussian(i.innovation, i.innovation_cov) for i in infos]
     innovation, S = moment_match(weights, innovations, EUCLIDEAN)
-    return innovation_info(innovation, linalg.factorise(S), None)._replace(log_likelihood=log_likelihood, dof=dof)
+    return innovation_info(innovation, linalg.factorise(S), None)._replace(
+        log_likelihood=log_likelihood, dof=dof
+    )
 
 
 def _check_params(params: Any, filters: tuple[Filter, ...]) -> None:
     """Refuse params that do not fit the filters."""
     if not isinstance(params, IMM):
-        raise ValueError(f"imm: params is {type(params).__name__}; expected kf.IMM(members, transition, weights).")
+        raise ValueError(
+            f"imm: params is {type(params).__name__}; expected kf.IMM(members, transition,"
+            " weights)."
+        )
     if len(params.members) != len(filters):
-        raise ValueError(f"imm: params have {len(params.members)} members; expected {len(filters)}, one per filter.")
+        raise ValueError(
+            f"imm: params have {len(params.members)} members; expected {len(filters)}, one per"
+            " filter."
+        )

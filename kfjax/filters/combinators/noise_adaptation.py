@@ -1,15 +1,19 @@
 """Noise covariances that are estimated while filtering, from innovations, and that stay covariances.
 
-R, by expectation maximisation: v_t is jointly Gaussian with the innovation nu, and with a forgetting factor a
+R, by expectation maximisation: v_t is jointly Gaussian with the innovation nu, and with a
+forgetting factor a
 
-    R <- a R + (1 - a) E[v v' | y],   E[v v' | y] = G nu nu' G' + R - G R',   G = R S^-1  (observed channels).
+    R <- a R + (1 - a) E[v v' | y],   E[v v' | y] = G nu nu' G' + R - G R',   G = R S^-1  (observed
+    channels).
 
-Q, by the correction that the update makes, which has the covariance P^- - P if the filter is consistent:
+Q, by the correction that the update makes, which has the covariance P^- - P if the filter is
+consistent:
 
     Q <- L_Q (I + (1 - a) (z z' - Z)) L_Q',   z = L_P^-1 (m - m^-),   Z = L_P^-1 (P^- - P) L_P^-T,
 
-with L_Q L_Q' = Q and L_P L_P' = P^-. Both stay positive semidefinite, since G R' <= R and Z <= I; the usual estimate
-Q + z z' - Z without the factors does not. They are carried as R = L U L', L L' the R of the model: U = I is its own.
+with L_Q L_Q' = Q and L_P L_P' = P^-. Both stay positive semidefinite, since G R' <= R and Z <= I;
+the usual estimate Q + z z' - Z without the factors does not. They are carried as R = L U L', L L'
+the R of the model: U = I is its own.
 """
 
 from __future__ import annotations
@@ -56,29 +60,31 @@ class Adaptive(NamedTuple):
 def adaptive(filter: Filter, *, forgetting_R: float = 0.98, forgetting_Q: float = 1.0) -> Filter:
     """Estimate R or Q while filtering, from the size of the innovations, with forgetting.
 
-    R <- a R + (1 - a) E[v_t v_t' | y_1..t]; Q is scaled until corrections are as large as the filter expects them.
-    Both stay positive semidefinite. About 1 / (1 - a) observations are remembered. Unobserved channels and rejected
-    observations teach nothing: an unobserved channel changes only as far as its noise is correlated with that of an
-    observed one, and Q only in directions that the data correct.
+    R <- a R + (1 - a) E[v_t v_t' | y_1..t]; Q is scaled until corrections are as large as the
+    filter expects them. Both stay positive semidefinite. About 1 / (1 - a) observations are
+    remembered. Unobserved channels and rejected observations teach nothing: an unobserved channel
+    changes only as far as its noise is correlated with that of an observed one, and Q only in
+    directions that the data correct.
 
-    Adapt one of them: the covariance of the innovations alone does not tell an R too small from a Q too small, and with
-    both they share the blame. It costs a few m^3 (n^3 for Q), and covariances that depend on the data, so that under
-    `jax.vmap` every trajectory has its own. `rule` is forwarded if only R is adapted: a smoother has to know the Q of
-    every step.
+    Adapt one of them: the covariance of the innovations alone does not tell an R too small from a Q
+    too small, and with both they share the blame. It costs a few m^3 (n^3 for Q), and covariances
+    that depend on the data, so that under `jax.vmap` every trajectory has its own. `rule` is
+    forwarded if only R is adapted: a smoother has to know the Q of every step.
 
     Args:
-        filter: a filter whose Info has `innovation` and `innovation_cov` (for R), whose params hold one model; around
-            `sequential` adapt Q only, inside it all sensors share one factor U.
-        forgetting_R: a for R, above 0 and at most 1; 1 is not to adapt it. The model's R must be an array.
+        filter: a filter whose Info has `innovation` and `innovation_cov` (for R), whose params hold
+            one model; around `sequential` adapt Q only, inside it all sensors share one factor U.
+        forgetting_R: a for R, above 0 and at most 1; 1 is not to adapt it. The model's R must be an
+            array.
         forgetting_Q: a for Q, likewise.
 
     Returns:
-        A `Filter` with the params of `filter` and an `Adaptive` state, in which the estimates live: with
-        L L' = model.R, R is L R_scale L'.
+        A `Filter` with the params of `filter` and an `Adaptive` state, in which the estimates live:
+        with L L' = model.R, R is L R_scale L'.
 
     Raises:
-        ValueError: if a factor is out of range; while tracing, if R is a function, params hold several models, or Info
-            has no innovation.
+        ValueError: if a factor is out of range; while tracing, if R is a function, params hold
+            several models, or Info has no innovation.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -88,48 +94,72 @@ def adaptive(filter: Filter, *, forgetting_R: float = 0.98, forgetting_Q: float 
         True
 
     References:
-        R. K. Mehra, Approaches to adaptive filtering, IEEE Trans. Automat. Contr. 17 (1972); S. Akhlaghi, N. Zhou,
-        Z. Huang, Adaptive adjustment of noise covariance in Kalman filter, IEEE PES GM (2017), section III.
+        R. K. Mehra, Approaches to adaptive filtering, IEEE Trans. Automat. Contr. 17 (1972); S.
+        Akhlaghi, N. Zhou, Z. Huang, Adaptive adjustment of noise covariance in Kalman filter, IEEE
+        PES GM (2017), section III.
     """
     need_filter("adaptive", filter)
     if not 0 < forgetting_R <= 1 or not 0 < forgetting_Q <= 1:
-        raise ValueError(f"adaptive: got factors {forgetting_R} and {forgetting_Q}; expected above 0, at most 1.")
+        raise ValueError(
+            f"adaptive: got factors {forgetting_R} and {forgetting_Q}; expected above 0, at most 1."
+        )
     learns_R, learns_Q = forgetting_R < 1, forgetting_Q < 1
 
     def adapted(params: Any, state: Adaptive) -> Any:
         """Return params with the noise of the moment."""
         model = single_model("adaptive", params)
         changes = {"R": _scaled(model.R, state.R_scale)} if learns_R else {}
-        return with_model(params, **changes, **({"Q": _scaled(model.Q, state.Q_scale)} if learns_Q else {}))
+        return with_model(
+            params, **changes, **({"Q": _scaled(model.Q, state.Q_scale)} if learns_Q else {})
+        )
 
     def init(params: Any, key: Array | None = None) -> Adaptive:
         model = single_model("adaptive", params)
         R_scale = jnp.eye(_channels(model), dtype=model.dtype) if learns_R else None
-        return Adaptive(filter.init(params, key), R_scale, jnp.eye(model.n, dtype=model.dtype) if learns_Q else None)
+        return Adaptive(
+            filter.init(params, key),
+            R_scale,
+            jnp.eye(model.n, dtype=model.dtype) if learns_Q else None,
+        )
 
     def predict(params: Any, state: Adaptive, u: Any = None) -> Adaptive:
         return state._replace(inner=filter.predict(adapted(params, state), state.inner, u))
 
-    def update(params: Any, state: Adaptive, y: Any, u: Any = None, observed: Any = None) -> tuple[Adaptive, Info]:
+    def update(
+        params: Any, state: Adaptive, y: Any, u: Any = None, observed: Any = None
+    ) -> tuple[Adaptive, Info]:
         model, (before, R_scale, Q_scale) = single_model("adaptive", params), state
         after, info = filter.update(adapted(params, state), before, y, u, observed)
         if learns_R:
             R_scale = _learn_R(R_scale, model.R, info, 1 - forgetting_R)
         if learns_Q:
-            correction = Gaussian(state_space_of(params).difference(after.mean, before.mean), before.cov - after.cov)
-            Q_scale = _learn_Q(Q_scale, model.process_noise(before.mean, u), before.cov, correction, 1 - forgetting_Q)
+            correction = Gaussian(
+                state_space_of(params).difference(after.mean, before.mean), before.cov - after.cov
+            )
+            Q_scale = _learn_Q(
+                Q_scale,
+                model.process_noise(before.mean, u),
+                before.cov,
+                correction,
+                1 - forgetting_Q,
+            )
         return Adaptive(after, R_scale, Q_scale), info
 
     def recentre(params: Any, state: Adaptive, gaussian: Gaussian) -> Adaptive:
         return state._replace(inner=filter.recentre(params, state.inner, gaussian))
 
-    return Filter(init, predict, update, filter.recentre and recentre, None if learns_Q else filter.rule)
+    return Filter(
+        init, predict, update, filter.recentre and recentre, None if learns_Q else filter.rule
+    )
 
 
 def _channels(model: StateSpaceModel) -> int:
     """Return m, or raise: of a function it is not known before there are inputs."""
     if callable(model.R):
-        raise ValueError("adaptive: R is a function of (x, u); expected an array to adapt. Or pass forgetting_R=1.0.")
+        raise ValueError(
+            "adaptive: R is a function of (x, u); expected an array to adapt. Or pass"
+            " forgetting_R=1.0."
+        )
     return model.R.shape[0]
 
 
@@ -149,7 +179,10 @@ def _scaled_now(noise: Array, scale: Array) -> Array:
 def _learn_R(U: Array, R: Array, info: Info, rate: float) -> Array:
     """Move U towards E[z z' | y] by rate, where v = L z."""
     if info.innovation is None or info.innovation_cov is None:
-        raise ValueError("adaptive: the filter reports no innovation with covariance; expected one that does, for R.")
+        raise ValueError(
+            "adaptive: the filter reports no innovation with covariance; expected one that does,"
+            " for R."
+        )
     L_U = linalg.matmul(linalg.cholesky(R), U)
     # rows and columns of unobserved channels are zero in S, and stay out of the solution
     G = linalg.factorise(info.innovation_cov).solve(L_U).T

@@ -61,7 +61,9 @@ def _mean(state: Ensemble) -> Array:
 
 def _cov(state: Ensemble) -> Array:
     N = state.members.shape[0]
-    return clouds.weighted_cov(state.space, state.members, _equal(state), _mean(state)) * (N / (N - 1))
+    return clouds.weighted_cov(state.space, state.members, _equal(state), _mean(state)) * (
+        N / (N - 1)
+    )
 
 
 @constructor
@@ -74,24 +76,26 @@ def ensemble(
 ) -> Filter:
     """The ensemble Kalman filter: no Jacobians and no covariance matrix, for states of up to many thousands.
 
-    A step costs N evaluations of f and h, products of sizes N n and N m, and m^3 if m <= N, else N^3. Nothing of size
-    [n, n] is formed but what `model.Q` is; a Q or R that is not diagonal is factored in every step. The covariance of
-    the state is a property, computed where somebody asks: the default `emit` of `kfjax.run` does; for large n pass one
-    that keeps `state.mean` only.
+    A step costs N evaluations of f and h, products of sizes N n and N m, and m^3 if m <= N, else
+    N^3. Nothing of size [n, n] is formed but what `model.Q` is; a Q or R that is not diagonal is
+    factored in every step. The covariance of the state is a property, computed where somebody asks:
+    the default `emit` of `kfjax.run` does; for large n pass one that keeps `state.mean` only.
 
     Args:
-        members: N, at least 2. Below the number of directions in which errors grow it needs localisation.
-        form: `kfjax.filters.Perturbed()` observations, or the deterministic `kfjax.filters.Transform()`, better with
-            small ensembles.
-        inflation: factor on the anomalies before every update, against the overconfidence of small ensembles.
+        members: N, at least 2. Below the number of directions in which errors grow it needs
+            localisation.
+        form: `kfjax.filters.Perturbed()` observations, or the deterministic
+            `kfjax.filters.Transform()`, better with small ensembles.
+        inflation: factor on the anomalies before every update, against the overconfidence of small
+            ensembles.
         localisation: `kfjax.filters.GaspariCohn(...)`, or None.
 
     Returns:
         A `Filter`; params `StateSpaceModel`, state `Ensemble`. `init` needs a key.
 
     Raises:
-        ValueError: if members is below 2 or inflation not above 0; from `init`, if there is no key; from `update`, if
-            the positions of the localisation do not fit the model.
+        ValueError: if members is below 2 or inflation not above 0; from `init`, if there is no key;
+            from `update`, if the positions of the localisation do not fit the model.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -101,13 +105,15 @@ def ensemble(
         (20, 2)
 
     References:
-        G. Evensen, The ensemble Kalman filter: theoretical formulation and practical implementation, Ocean Dyn. 53
-        (2003); for the forms see there.
+        G. Evensen, The ensemble Kalman filter: theoretical formulation and practical
+        implementation, Ocean Dyn. 53 (2003); for the forms see there.
     """
     if members < 2:
         raise ValueError(f"ensemble: members is {members}; expected at least 2.")
     if not inflation > 0:
-        raise ValueError(f"ensemble: inflation is {inflation}; expected a factor above 0, 1 for none.")
+        raise ValueError(
+            f"ensemble: inflation is {inflation}; expected a factor above 0, 1 for none."
+        )
 
     def init(params: StateSpaceModel, key: Array | None = None) -> Ensemble:
         data, (draw,) = clouds.split(clouds.key_data("ensemble", key), 1)
@@ -117,7 +123,9 @@ def ensemble(
         data, (draw,) = clouds.split(state.key, 1)
         noise = jax.random.normal(draw, (members, params.n), state.members.dtype)
         noise = coloured(params.process_noise(state.mean, u), noise)
-        moved = jax.vmap(lambda x, e: params.state_space.retract(params.f(x, u), e))(state.members, noise)
+        moved = jax.vmap(lambda x, e: params.state_space.retract(params.f(x, u), e))(
+            state.members, noise
+        )
         return state._replace(members=moved.astype(noise.dtype), key=data)
 
     def update(
@@ -156,6 +164,7 @@ def _check_positions(localisation: GaspariCohn | None, n: int, m: int) -> None:
     got = (len(localisation.states), len(localisation.observations))
     if got != (n, m):
         raise ValueError(
-            f"ensemble: localisation has {got[0]} positions of states and {got[1]} of observations; expected {n} and"
+            f"ensemble: localisation has {got[0]} positions of states and {got[1]} of observations;"
+            f" expected {n} and"
             f" {m}, those of the model."
         )

@@ -1,9 +1,10 @@
 """How an ensemble uses an observation: perturbed observations, or a deterministic transform.
 
-With anomalies X [N, n] of the members and Y [N, m] of what they predict, both divided by sqrt(N - 1),
-Cov[x] = X' X, Cov[x, y] = X' Y and S = Y' Y + R. Nothing of size [n, n] is formed, and of size [m, m] only if m <= N or
-with localisation. A form is a hashable value, called as `form(key, X, Y, innovation, R, S, localisation)`; it
-returns the shift of the mean [n] and the anomalies [N, n] after the update.
+With anomalies X [N, n] of the members and Y [N, m] of what they predict, both divided by sqrt(N -
+1), Cov[x] = X' X, Cov[x, y] = X' Y and S = Y' Y + R. Nothing of size [n, n] is formed, and of size
+[m, m] only if m <= N or with localisation. A form is a hashable value, called as `form(key, X, Y,
+innovation, R, S, localisation)`; it returns the shift of the mean [n] and the anomalies [N, n]
+after the update.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ class LowRank(NamedTuple):
     def solve(self, b: Array) -> Array:
         """Return S^-1 b for b [m]."""
         white = whitened(self.R, b[None])
-        return unwhitened(self.R, white - linalg.matmul(_member_weights(self.Z, self.root, white), self.Z))[0]
+        return unwhitened(
+            self.R, white - linalg.matmul(_member_weights(self.Z, self.root, white), self.Z)
+        )[0]
 
     def logdet(self) -> Array:
         """Return log det S."""
@@ -60,7 +63,9 @@ def divisible_noise(Y: Array, R: Array) -> Array:
     return R + jnp.diag(jnp.finfo(R.dtype).eps * scale)
 
 
-def innovation_covariance(Y: Array, R: Array, localisation: GaspariCohn | None) -> linalg.Factored | LowRank:
+def innovation_covariance(
+    Y: Array, R: Array, localisation: GaspariCohn | None
+) -> linalg.Factored | LowRank:
     """Return S = Y' Y + R, by the smaller of [m, m] and [N, N]; tapered with localisation."""
     N, m = Y.shape
     if localisation is not None:
@@ -93,11 +98,19 @@ class Perturbed:
     With localisation the covariances in K are tapered.
 
     References:
-        G. Burgers, P. J. van Leeuwen, G. Evensen, Analysis scheme in the ensemble Kalman filter, MWR 126 (1998).
+        G. Burgers, P. J. van Leeuwen, G. Evensen, Analysis scheme in the ensemble Kalman filter,
+        MWR 126 (1998).
     """
 
     def __call__(
-        self, key: Array, X: Array, Y: Array, innovation: Array, R: Array, S: Any, localisation: GaspariCohn | None
+        self,
+        key: Array,
+        X: Array,
+        Y: Array,
+        innovation: Array,
+        R: Array,
+        S: Any,
+        localisation: GaspariCohn | None,
     ) -> tuple[Array, Array]:
         """Return the shift of the mean and the new anomalies."""
         N = X.shape[0]
@@ -116,20 +129,29 @@ class Perturbed:
 class Transform:
     """The mean is updated with the observation, the anomalies by a transform, T' X with T T' = I - Y S^-1 Y'.
 
-    Nothing is drawn, so that small ensembles do better than with perturbations. With m <= N, T = I - Y S^-1/2' (S^1/2 +
-    R^1/2)^-1 Y' by Cholesky factors; else it is the symmetric square root. With localisation every component of the
-    state has an analysis of its own with the channels in reach, their precision tapered by distance: N^3 n. An R that
-    is not diagonal is whitened first, and channels are then mixtures of those before them.
+    Nothing is drawn, so that small ensembles do better than with perturbations. With m <= N, T = I
+    - Y S^-1/2' (S^1/2 + R^1/2)^-1 Y' by Cholesky factors; else it is the symmetric square root.
+    With localisation every component of the state has an analysis of its own with the channels in
+    reach, their precision tapered by distance: N^3 n. An R that is not diagonal is whitened first,
+    and channels are then mixtures of those before them.
 
     References:
-        C. H. Bishop, B. J. Etherton, S. J. Majumdar, Adaptive sampling with the ensemble transform Kalman filter, MWR
-        129 (2001); B. R. Hunt, E. J. Kostelich, I. Szunyogh, Efficient data assimilation for spatiotemporal chaos: a
-        local ensemble transform Kalman filter, Physica D 230 (2007); A. Andrews, A square root formulation of the
-        Kalman covariance equations, AIAA J. 6 (1968).
+        C. H. Bishop, B. J. Etherton, S. J. Majumdar, Adaptive sampling with the ensemble transform
+        Kalman filter, MWR 129 (2001); B. R. Hunt, E. J. Kostelich, I. Szunyogh, Efficient data
+        assimilation for spatiotemporal chaos: a local ensemble transform Kalman filter, Physica D
+        230 (2007); A. Andrews, A square root formulation of the Kalman covariance equations, AIAA
+        J. 6 (1968).
     """
 
     def __call__(
-        self, key: Array, X: Array, Y: Array, innovation: Array, R: Array, S: Any, localisation: GaspariCohn | None
+        self,
+        key: Array,
+        X: Array,
+        Y: Array,
+        innovation: Array,
+        R: Array,
+        S: Any,
+        localisation: GaspariCohn | None,
     ) -> tuple[Array, Array]:
         """Return the shift of the mean and the new anomalies."""
         del key
@@ -150,13 +172,17 @@ class Transform:
         return shift, anomalies.T
 
 
-def _transformed(X: Array, Y: Array, innovation: Array, R: Array, S: linalg.Factored | LowRank) -> tuple[Array, Array]:
+def _transformed(
+    X: Array, Y: Array, innovation: Array, R: Array, S: linalg.Factored | LowRank
+) -> tuple[Array, Array]:
     """Return the shift of the mean and the transformed anomalies."""
     shift = _moves(X, Y, S, innovation[None])[0]
     if isinstance(S, LowRank):
         return shift, linalg.matmul(S.root, X)
     factor = S.lower + linalg.cholesky(R)
-    moves = linalg.solve_lower(factor, linalg.solve_lower(S.lower, linalg.matmul(Y.T, X)), transpose=True)
+    moves = linalg.solve_lower(
+        factor, linalg.solve_lower(S.lower, linalg.matmul(Y.T, X)), transpose=True
+    )
     return shift, X - linalg.matmul(Y, moves)
 
 
@@ -180,4 +206,6 @@ def _inverse_root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[An
 def _spectrum(A: Array) -> tuple[Array, Array]:
     """Return eigenvectors, and the roots of the eigenvalues of I + A."""
     values, V = jnp.linalg.eigh(A)
-    return V, jnp.sqrt(1 + jnp.maximum(values, 0))  # rounding makes some negative where sensors are precise
+    return V, jnp.sqrt(
+        1 + jnp.maximum(values, 0)
+    )  # rounding makes some negative where sensors are precise

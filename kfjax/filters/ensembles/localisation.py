@@ -16,31 +16,36 @@ def gaspari_cohn(ratio: np.ndarray) -> np.ndarray:
     """Return the fifth-order piecewise rational correlation function of distance / half-width: 1 at 0, 0 from 2 on.
 
     References:
-        G. Gaspari, S. E. Cohn, Construction of correlation functions in two and three dimensions, QJRMS 125 (1999),
-        eq. (4.10).
+        G. Gaspari, S. E. Cohn, Construction of correlation functions in two and three dimensions,
+        QJRMS 125 (1999), eq. (4.10).
     """
     r = np.abs(ratio)
     near = 1 + r**2 * (-5 / 3 + r * (5 / 8 + r * (1 / 2 - r / 4)))
     s = np.clip(r, 1, 2)  # where the second piece counts
     far = 4 - 2 / (3 * s) + s * (-5 + s * (5 / 3 + s * (5 / 8 + s * (-1 / 2 + s / 12))))
-    return np.where(r <= 1, near, np.maximum(far, 0.0))  # near 2 it is less than its rounding errors
+    return np.where(
+        r <= 1, near, np.maximum(far, 0.0)
+    )  # near 2 it is less than its rounding errors
 
 
 @dataclasses.dataclass(frozen=True)
 class GaspariCohn:
     """Taper covariances by the distance between positions, with the Gaspari-Cohn function.
 
-    Positions are constants of the geometry: they are stored as plain numbers, so that the value stays hashable.
+    Positions are constants of the geometry: they are stored as plain numbers, so that the value
+    stays hashable.
 
     Attributes:
-        radius: distance from which on correlations are zero, above 0, in the units of the positions.
+        radius: distance from which on correlations are zero, above 0, in the units of the
+            positions.
         states: positions of the state components, [n] or [n, d].
         observations: positions of the observed channels, [m] or [m, d].
-        period: length of the domain if it is closed to a ring (a torus), in the units of the positions, or None.
+        period: length of the domain if it is closed to a ring (a torus), in the units of the
+            positions, or None.
 
     Raises:
-        ValueError: if radius or period is not above 0, the radius above half the period, or the positions have other
-            shapes.
+        ValueError: if radius or period is not above 0, the radius above half the period, or the
+            positions have other shapes.
 
     Example:
         >>> local = kf.filters.GaspariCohn(4.0, states=np.arange(40), observations=np.arange(0, 40, 2), period=40.0)
@@ -55,17 +60,22 @@ class GaspariCohn:
 
     def __post_init__(self) -> None:
         if not self.radius > 0 or (self.period is not None and not self.period > 0):
-            raise ValueError(f"GaspariCohn: radius is {self.radius}, period {self.period}; expected numbers above 0.")
+            raise ValueError(
+                f"GaspariCohn: radius is {self.radius}, period {self.period}; expected numbers"
+                " above 0."
+            )
         if self.period is not None and self.period < 2 * self.radius:
             raise ValueError(
-                f"GaspariCohn: radius is {self.radius} on a ring of length {self.period}; expected at most half of it,"
+                f"GaspariCohn: radius is {self.radius} on a ring of length {self.period}; expected"
+                " at most half of it,"
                 " or tapered covariances would not be positive definite. Use a smaller radius."
             )
         for name in ("states", "observations"):
             object.__setattr__(self, name, _positions(name, getattr(self, name)))
         if len(self.states[0]) != len(self.observations[0]):
             raise ValueError(
-                f"GaspariCohn: states have {len(self.states[0])} coordinates, observations {len(self.observations[0])};"
+                f"GaspariCohn: states have {len(self.states[0])} coordinates, observations"
+                f" {len(self.observations[0])};"
                 " expected as many."
             )
 
@@ -98,8 +108,13 @@ class GaspariCohn:
 def _positions(name: str, value: Any) -> tuple[tuple[float, ...], ...]:
     """Turn positions [p] or [p, d] into nested tuples."""
     if not is_concrete(value):
-        raise ValueError(f"GaspariCohn: {name} is traced; expected constant positions. Build it outside jit and vmap.")
+        raise ValueError(
+            f"GaspariCohn: {name} is traced; expected constant positions. Build it outside jit and"
+            " vmap."
+        )
     array = np.asarray(value, float)
     if array.ndim not in (1, 2) or array.size == 0 or not np.isfinite(array).all():
-        raise ValueError(f"GaspariCohn: {name} has shape {array.shape}; expected finite positions [p] or [p, d].")
+        raise ValueError(
+            f"GaspariCohn: {name} has shape {array.shape}; expected finite positions [p] or [p, d]."
+        )
     return tuple(map(tuple, array.reshape(len(array), -1).tolist()))

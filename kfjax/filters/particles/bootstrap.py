@@ -3,9 +3,10 @@
 predict:  resample where the effective sample size is low, then x_t^i ~ p(x_t | x_{t-1}^i)
 update:   w^i  <-  w^i p(y_t | x_t^i),   log p(y_t | y_1..t-1) = log of the sum of the new weights
 
-The guided filter replaces the draw by one from N(x_t | m^i, P^i), the Gaussian update of the transition with y_t by a
-moment rule, and the auxiliary filter resamples once y_t is known; both correct the weights. Sums of weights are
-unbiased: so is exp(sum_t log p(y_t | y_1..t-1)), the estimate of the likelihood.
+The guided filter replaces the draw by one from N(x_t | m^i, P^i), the Gaussian update of the
+transition with y_t by a moment rule, and the auxiliary filter resamples once y_t is known; both
+correct the weights. Sums of weights are unbiased: so is exp(sum_t log p(y_t | y_1..t-1)), the
+estimate of the likelihood.
 """
 
 from __future__ import annotations
@@ -20,7 +21,13 @@ from kfjax.base import Filter, Gaussian, Info, constructor
 from kfjax.filters import clouds
 from kfjax.filters.particles import proposals
 from kfjax.filters.particles.resampling import SYSTEMATIC, Resampling, normalised
-from kfjax.filters.particles.states import Particles, check_particles, mixture_info, selected, weighed
+from kfjax.filters.particles.states import (
+    Particles,
+    check_particles,
+    mixture_info,
+    selected,
+    weighed,
+)
 from kfjax.models.observing import observe
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.moments import MomentRule
@@ -38,26 +45,32 @@ def particle(
 ) -> Filter:
     """The bootstrap particle filter, or with a proposal the guided one: any model, any observation density.
 
-    Observations are weighed with `model.log_likelihood(x, y, u, observed)` if the model has one (heavy tails, counts,
-    ...; `observed` is a boolean [m], or None), else with N(y | h(x, u), R) of the observed channels. Unlike other
-    filters it needs an invertible R: an observation without noise has no density. An observation that is impossible for
-    every particle has the log-likelihood -inf and leaves the state as predicted. The likelihood is an unbiased
-    estimate; the other fields of Info are from the mean and covariance of y that the particles predict.
+    Observations are weighed with `model.log_likelihood(x, y, u, observed)` if the model has one
+    (heavy tails, counts, ...; `observed` is a boolean [m], or None), else with N(y | h(x, u), R) of
+    the observed channels. Unlike other filters it needs an invertible R: an observation without
+    noise has no density. An observation that is impossible for every particle has the
+    log-likelihood -inf and leaves the state as predicted. The likelihood is an unbiased estimate;
+    the other fields of Info are from the mean and covariance of y that the particles predict.
 
     Args:
-        particles: N. The error falls with 1 / sqrt(N); the cost per step is N evaluations of f and h.
-        resampling: a scheme of `kfjax.filters`: `Systematic()`, `Stratified()`, `Multinomial()`, `Residual()`, or for
-            gradients through the weights `Soft(alpha)`, `StopGradient()`.
-        ess: resample where the effective sample size is below this fraction of N: 0 is never, 1 always.
-        proposal: None to propose from the transition, or a moment rule: `kfjax.moments.Taylor()` proposes from an
-            extended, `Unscented()` from an unscented Kalman update of every particle. Needed for precise sensors. It
-            uses R, which for a model with `log_likelihood` has to be wide enough for the tails.
+        particles: N. The error falls with 1 / sqrt(N); the cost per step is N evaluations of f and
+            h.
+        resampling: a scheme of `kfjax.filters`: `Systematic()`, `Stratified()`, `Multinomial()`,
+            `Residual()`, or for gradients through the weights `Soft(alpha)`, `StopGradient()`.
+        ess: resample where the effective sample size is below this fraction of N: 0 is never, 1
+            always.
+        proposal: None to propose from the transition, or a moment rule: `kfjax.moments.Taylor()`
+            proposes from an extended, `Unscented()` from an unscented Kalman update of every
+            particle. Needed for precise sensors. It uses R, which for a model with `log_likelihood`
+            has to be wide enough for the tails.
 
     Returns:
-        A `Filter`; params `StateSpaceModel`, state `Particles`. `init` needs a key. No `recentre` with a proposal.
+        A `Filter`; params `StateSpaceModel`, state `Particles`. `init` needs a key. No `recentre`
+        with a proposal.
 
     Raises:
-        ValueError: if particles is below 1, or ess not from 0 to 1; from `init`, if there is no key.
+        ValueError: if particles is below 1, or ess not from 0 to 1; from `init`, if there is no
+            key.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -68,9 +81,9 @@ def particle(
         True
 
     References:
-        N. Gordon, D. Salmond, A. Smith, Novel approach to nonlinear/non-Gaussian Bayesian state estimation, IEE Proc. F
-        140 (1993); A. Doucet, S. Godsill, C. Andrieu, On sequential Monte Carlo sampling methods for Bayesian
-        filtering, Stat. Comput. 10 (2000), section II-D.
+        N. Gordon, D. Salmond, A. Smith, Novel approach to nonlinear/non-Gaussian Bayesian state
+        estimation, IEE Proc. F 140 (1993); A. Doucet, S. Godsill, C. Andrieu, On sequential Monte
+        Carlo sampling methods for Bayesian filtering, Stat. Comput. 10 (2000), section II-D.
     """
     check_particles("particle", particles, ess)
     guided = proposal is not None
@@ -87,7 +100,9 @@ def particle(
             return _weigh(params, state, state, y, u, observed)
         key, (draw,) = clouds.split(state.key, 1)
         each = _proposals(proposal, params, state, y, u, observed)
-        return _weigh(params, state, _propose(draw, params, state._replace(key=key), each), y, u, observed)
+        return _weigh(
+            params, state, _propose(draw, params, state._replace(key=key), each), y, u, observed
+        )
 
     init = _initial("particle", particles, keeps_previous=guided)
     return Filter(init, predict, update, None if guided else _recentre)
@@ -103,13 +118,15 @@ def auxiliary_particle(
 ) -> Filter:
     """The auxiliary particle filter: resamples the ancestors of x_t once y_t is known, by how well they predict it.
 
-    Ancestors are drawn with priority w^i p(y_t | f(x_{t-1}^i)), or with a proposal w^i times the likelihood of y_t in
-    the Gaussian update of each; for Gaussian noise and linear h that is p(y_t | x_{t-1}^i), and new weights are equal.
+    Ancestors are drawn with priority w^i p(y_t | f(x_{t-1}^i)), or with a proposal w^i times the
+    likelihood of y_t in the Gaussian update of each; for Gaussian noise and linear h that is p(y_t
+    | x_{t-1}^i), and new weights are equal.
 
     Args:
         particles: N.
         resampling: as in `particle`.
-        ess: resample where the effective sample size of the priorities is below this fraction of N; 1 is always.
+        ess: resample where the effective sample size of the priorities is below this fraction of N;
+            1 is always.
         proposal: as in `particle`.
 
     Returns:
@@ -119,7 +136,8 @@ def auxiliary_particle(
         ValueError: as `particle`.
 
     References:
-        M. K. Pitt, N. Shephard, Filtering via simulation: auxiliary particle filters, JASA 94 (1999), section 3.
+        M. K. Pitt, N. Shephard, Filtering via simulation: auxiliary particle filters, JASA 94
+        (1999), section 3.
     """
     check_particles("auxiliary_particle", particles, ess)
 
@@ -169,15 +187,24 @@ def _move(key: Array, model: StateSpaceModel, state: Particles, u: Any) -> Parti
 
 
 def _proposals(
-    rule: MomentRule | None, model: StateSpaceModel, state: Particles, y: Array, u: Any, observed: Any
+    rule: MomentRule | None,
+    model: StateSpaceModel,
+    state: Particles,
+    y: Array,
+    u: Any,
+    observed: Any,
 ) -> proposals.Proposal:
     """Return the proposal of every particle, from where it was before the predict."""
     return jax.vmap(lambda x: proposals.proposal(rule, model, x, y, u, observed))(state.previous)
 
 
-def _propose(key: Array, model: StateSpaceModel, state: Particles, each: proposals.Proposal) -> Particles:
+def _propose(
+    key: Array, model: StateSpaceModel, state: Particles, each: proposals.Proposal
+) -> Particles:
     """Draw x_t^i anew, knowing y_t; particles that were not just moved stay."""
-    x, log_ratio = jax.vmap(lambda p, z: proposals.draw(p, model.state_space, z))(each, _noise(key, model, state))
+    x, log_ratio = jax.vmap(lambda p, z: proposals.draw(p, model.state_space, z))(
+        each, _noise(key, model, state)
+    )
     return state._replace(
         particles=jnp.where(state.moved, x, state.particles),
         log_weights=state.log_weights + jnp.where(state.moved, log_ratio, 0),
@@ -185,10 +212,17 @@ def _propose(key: Array, model: StateSpaceModel, state: Particles, each: proposa
 
 
 def _weigh(
-    model: StateSpaceModel, predicted: Particles, proposed: Particles, y: Array, u: Any, observed: Any
+    model: StateSpaceModel,
+    predicted: Particles,
+    proposed: Particles,
+    y: Array,
+    u: Any,
+    observed: Any,
 ) -> tuple[Particles, Info]:
     """Weigh the proposed particles; Info tells of y as predicted."""
-    density = jax.vmap(lambda x: proposals.log_density(model, x, y, u, observed))(proposed.particles)
+    density = jax.vmap(lambda x: proposals.log_density(model, x, y, u, observed))(
+        proposed.particles
+    )
     new, log_likelihood = weighed(predicted, proposed, density, observed)
     seen = observe(model, predicted.mean, y, u, observed)
     ys = jax.vmap(seen.fn)(predicted.particles).astype(density.dtype)
@@ -201,6 +235,10 @@ def _recentre(params: StateSpaceModel, state: Particles, gaussian: Gaussian) -> 
     key, (draw,) = clouds.split(state.key, 1)
     log_weights = normalised(state.log_weights)
     sound = jnp.isfinite(state.mean).all()
-    log_weights = jnp.where(sound, log_weights, -jnp.log(log_weights.shape[0]).astype(log_weights.dtype))
-    particles = clouds.affine_move(draw, state.space, state.particles, jnp.exp(log_weights), gaussian)
+    log_weights = jnp.where(
+        sound, log_weights, -jnp.log(log_weights.shape[0]).astype(log_weights.dtype)
+    )
+    particles = clouds.affine_move(
+        draw, state.space, state.particles, jnp.exp(log_weights), gaussian
+    )
     return state._replace(particles=particles, log_weights=log_weights, key=key)

@@ -40,7 +40,8 @@ def where_definite(L: Array, log_density: Any) -> Array:
 class Proposal(NamedTuple):
     """A distribution to draw x_t from, given x_{t-1} and y_t, as one of the noise: x_t = centre moved by Q^1/2 z.
 
-    In these coordinates the transition is N(0, I), whatever the rank of Q and the shape of the space.
+    In these coordinates the transition is N(0, I), whatever the rank of Q and the shape of the
+    space.
 
     Attributes:
         centre: f(x_{t-1}, u_t), [n].
@@ -57,7 +58,9 @@ class Proposal(NamedTuple):
     log_evidence: Any
 
 
-def proposal(rule: MomentRule | None, model: StateSpaceModel, x: Array, y: Array, u: Any, observed: Any) -> Proposal:
+def proposal(
+    rule: MomentRule | None, model: StateSpaceModel, x: Array, y: Array, u: Any, observed: Any
+) -> Proposal:
     """Return the Gaussian update of the transition from x with y, by a moment rule; the transition itself for None."""
     centre = model.f(x, u).astype(x.dtype)
     noise = linalg.cholesky(model.process_noise(x, u))
@@ -69,7 +72,9 @@ def proposal(rule: MomentRule | None, model: StateSpaceModel, x: Array, y: Array
     (mean, cov), info = Standard()(rule, prior, local, EUCLIDEAN)
     # a direction that a precise sensor pins to less than rounding would have no density
     floor = 4 * prior.cov.shape[0] * jnp.finfo(cov.dtype).eps
-    return Proposal(centre, noise, mean, linalg.cholesky(cov + floor * prior.cov), info.log_likelihood)
+    return Proposal(
+        centre, noise, mean, linalg.cholesky(cov + floor * prior.cov), info.log_likelihood
+    )
 
 
 def draw(proposal: Proposal, space: Space, standard: Array) -> tuple[Array, Array]:

@@ -6,9 +6,10 @@ n_t = f_n(n_{t-1}) + A_n(n_{t-1}) l_{t-1} + e_n,   (e_n, e_l) ~ N(0, Q)
 l_t = f_l(n_{t-1}) + A_l(n_{t-1}) l_{t-1} + e_l
 y_t = h(n_t) + C(n_t) l_t + v_t,                   v_t ~ N(0, R)
 
-Given the path of n, l is Gaussian and a Kalman filter follows it, one for every particle. Predict moves the joint
-Gaussian, draws n_t from it, and conditions l_t on the draw, which tells about l_{t-1} like an observation (it tells
-nothing in the hierarchical model, A_n = 0). Update is the Kalman update of l_t; its likelihood weighs the particle.
+Given the path of n, l is Gaussian and a Kalman filter follows it, one for every particle. Predict
+moves the joint Gaussian, draws n_t from it, and conditions l_t on the draw, which tells about
+l_{t-1} like an observation (it tells nothing in the hierarchical model, A_n = 0). Update is the
+Kalman update of l_t; its likelihood weighs the particle.
 """
 
 from __future__ import annotations
@@ -26,7 +27,13 @@ from kfjax.filters import clouds
 from kfjax.filters.gaussian import Standard
 from kfjax.filters.particles.proposals import where_definite
 from kfjax.filters.particles.resampling import SYSTEMATIC, Resampling, normalised
-from kfjax.filters.particles.states import Particles, check_particles, mixture_info, selected, weighed
+from kfjax.filters.particles.states import (
+    Particles,
+    check_particles,
+    mixture_info,
+    selected,
+    weighed,
+)
 from kfjax.models.observing import bind, observe
 from kfjax.models.spaces import EUCLIDEAN, Space
 from kfjax.models.state_space import StateSpaceModel
@@ -48,15 +55,17 @@ def rao_blackwellised(
 ) -> Filter:
     """The Rao-Blackwellised (marginalised) particle filter: fewer particles where part of the model is linear.
 
-    It runs an ordinary model and needs to be told which components enter linearly. Their matrices are the derivatives
-    of f and h. Where f or h is *not* affine in them, every particle carries an extended Kalman filter (or that of
-    another rule) instead of an exact one. Q and R may correlate everything. R may be singular where the linear part
-    makes y uncertain all the same; a y without any uncertainty has no density, and the log-likelihood is -inf.
+    It runs an ordinary model and needs to be told which components enter linearly. Their matrices
+    are the derivatives of f and h. Where f or h is *not* affine in them, every particle carries an
+    extended Kalman filter (or that of another rule) instead of an exact one. Q and R may correlate
+    everything. R may be singular where the linear part makes y uncertain all the same; a y without
+    any uncertainty has no density, and the log-likelihood is -inf.
 
     Args:
         linear: indices of the components that f and h are affine in, given the others.
         particles: N.
-        rule: how the Gaussians move: a moment rule with `deviations`, exact for affine functions as all are.
+        rule: how the Gaussians move: a moment rule with `deviations`, exact for affine functions as
+            all are.
         resampling: a scheme of `kfjax.filters`, as in `particle`.
         ess: resample where the effective sample size is below this fraction of N.
 
@@ -64,8 +73,9 @@ def rao_blackwellised(
         A `Filter`; params `StateSpaceModel`, state `Particles` with `covs`. `init` needs a key.
 
     Raises:
-        ValueError: if linear is empty or has an index twice; from `init`, if there is no key, if linear does not fit
-            the state or leaves nothing for particles, or if the model has a `log_likelihood`.
+        ValueError: if linear is empty or has an index twice; from `init`, if there is no key, if
+            linear does not fit the state or leaves nothing for particles, or if the model has a
+            `log_likelihood`.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -75,14 +85,20 @@ def rao_blackwellised(
         (20, 2)
 
     References:
-        T. Schon, F. Gustafsson, P.-J. Nordlund, Marginalized particle filters for mixed linear/nonlinear state-space
-        models, IEEE Trans. Signal Process. 53 (2005), eq. (18)-(25), algorithm 1.
+        T. Schon, F. Gustafsson, P.-J. Nordlund, Marginalized particle filters for mixed
+        linear/nonlinear state-space models, IEEE Trans. Signal Process. 53 (2005), eq. (18)-(25),
+        algorithm 1.
     """
     check_particles("rao_blackwellised", particles, ess)
     if not linear or len(set(linear)) < len(linear):
-        raise ValueError(f"rao_blackwellised: linear is {linear}; expected different indices, at least one.")
+        raise ValueError(
+            f"rao_blackwellised: linear is {linear}; expected different indices, at least one."
+        )
     if not hasattr(rule, "deviations"):
-        raise ValueError(f"rao_blackwellised: {rule} has no deviations; expected a rule such as kf.moments.Taylor().")
+        raise ValueError(
+            f"rao_blackwellised: {rule} has no deviations; expected a rule such as"
+            " kf.moments.Taylor()."
+        )
 
     def normals(key: Array, model: StateSpaceModel) -> Array:
         return jax.random.normal(key, (particles, model.n - len(linear)), model.dtype)
@@ -98,7 +114,10 @@ def rao_blackwellised(
         parts, space = _parts(params, linear), params.state_space
 
         def one(x: Array, P: Array, z: Array) -> tuple[Array, Array]:
-            f, L = _of_linear(parts, bind(params.f, u), x, space), linalg.cholesky(linalg.quadratic(parts.linear, P))
+            f, L = (
+                _of_linear(parts, bind(params.f, u), x, space),
+                linalg.cholesky(linalg.quadratic(parts.linear, P)),
+            )
             mean, _, dy = rule.deviations(f, jnp.zeros_like(L[0]), L, EUCLIDEAN, space)
             offset, cov = _draw(parts, dy, params.process_noise(x, u), z)
             return space.retract(mean, offset), cov
@@ -120,19 +139,27 @@ def rao_blackwellised(
             S: Any = info.innovation_cov
             S = S if seen.mask is None else S + jnp.diag((~seen.mask).astype(S.dtype))
             density = where_definite(linalg.cholesky(S), info.log_likelihood)
-            return space.retract(x, linalg.matmul(embed, d)), linalg.quadratic(embed, cov), S, density
+            return (
+                space.retract(x, linalg.matmul(embed, d)),
+                linalg.quadratic(embed, cov),
+                S,
+                density,
+            )
 
         points, covs, S, density = jax.vmap(one)(state.particles, state.covs)
         proposed = state._replace(particles=points, covs=covs)
         new, log_likelihood = weighed(state, proposed, density, observed)
         seen = observe(params, state.mean, y, u, observed)
         ys = jax.vmap(seen.fn)(state.particles).astype(density.dtype)
-        return new, mixture_info(seen, ys, state.weights, clouds.mixed(state.weights, S), log_likelihood)
+        return new, mixture_info(
+            seen, ys, state.weights, clouds.mixed(state.weights, S), log_likelihood
+        )
 
     def recentre(params: StateSpaceModel, state: Particles, gaussian: Gaussian) -> Particles:
         data, (draw, again) = clouds.split(state.key, 2)
         z = normals(draw, params)
-        # draws of sample mean 0 and covariance I give the particles the moments asked for, not nearly those
+        # draws of sample mean 0 and covariance I give the particles the moments asked for, not
+        # nearly those
         unit = Gaussian(jnp.zeros_like(z[0]), jnp.eye(z.shape[1], dtype=z.dtype))
         z = clouds.affine_move(again, None, z, jnp.full_like(z[:, 0], 1 / particles), unit)
         return _spread(params, linear, data, gaussian, z)
@@ -149,19 +176,26 @@ class _Parts(NamedTuple):
 
 def _parts(model: StateSpaceModel, linear: tuple[int, ...]) -> _Parts:
     rows = np.eye(model.n)
-    return _Parts(*(jnp.asarray(part, model.dtype) for part in (np.delete(rows, linear, 0), rows[list(linear)])))
+    return _Parts(
+        *(
+            jnp.asarray(part, model.dtype)
+            for part in (np.delete(rows, linear, 0), rows[list(linear)])
+        )
+    )
 
 
 def _check_model(model: StateSpaceModel, linear: tuple[int, ...]) -> None:
     """Refuse what the filter would get wrong."""
     if not set(linear) < set(range(model.n)):
         raise ValueError(
-            f"rao_blackwellised: linear is {linear}; expected indices of some of the {model.n} components, not all."
+            f"rao_blackwellised: linear is {linear}; expected indices of some of the {model.n}"
+            " components, not all."
             " For a model that is linear in all, use kf.kalman()."
         )
     if model.log_likelihood is not None:
         raise ValueError(
-            "rao_blackwellised: the model has a log_likelihood; expected Gaussian noise, for which the linear part can"
+            "rao_blackwellised: the model has a log_likelihood; expected Gaussian noise, for which"
+            " the linear part can"
             " be integrated out. Use kf.particle(), or model.replace(log_likelihood=None)."
         )
 
@@ -171,12 +205,16 @@ def _of_linear(parts: _Parts, fn: Any, x: Array, space: Space) -> Any:
     return lambda d: fn(space.retract(x, linalg.matmul(parts.linear.T, d)))
 
 
-def _spread(model: StateSpaceModel, linear: tuple[int, ...], data: Array, belief: Gaussian, z: Array) -> Particles:
+def _spread(
+    model: StateSpaceModel, linear: tuple[int, ...], data: Array, belief: Gaussian, z: Array
+) -> Particles:
     """Spread particles over a belief, by standard normals z [N, k] for their sampled components."""
     parts, factor = _parts(model, linear), linalg.cholesky(belief.cov)
     offsets, covs = jax.vmap(lambda z: _draw(parts, factor, jnp.zeros_like(factor), z))(z)
     points = jax.vmap(model.state_space.retract, in_axes=(None, 0))(belief.mean, offsets)
-    return Particles(points, normalised(jnp.zeros_like(z[:, 0])), data, covs, space=clouds.space_of(model))
+    return Particles(
+        points, normalised(jnp.zeros_like(z[:, 0])), data, covs, space=clouds.space_of(model)
+    )
 
 
 def _draw(parts: _Parts, deviations: Array, Q: Array, z: Array) -> tuple[Array, Array]:

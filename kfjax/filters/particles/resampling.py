@@ -1,8 +1,9 @@
 """Resampling: which particles go on, and with what weight.
 
-A scheme draws indices `a_i` such that j is drawn N q_j times on average. It is a hashable value, called as
-`scheme(key, log_weights [N]) -> indices [N]`; `scheme.log_probabilities(log_weights)` is log q. A particle that goes on
-has the weight w_a / (N q_a), which keeps every weighted sum unbiased whatever q is; weights need not be normalised.
+A scheme draws indices `a_i` such that j is drawn N q_j times on average. It is a hashable value,
+called as `scheme(key, log_weights [N]) -> indices [N]`; `scheme.log_probabilities(log_weights)` is
+log q. A particle that goes on has the weight w_a / (N q_a), which keeps every weighted sum unbiased
+whatever q is; weights need not be normalised.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ def inverse_cdf(log_weights: Array, uniforms: Array) -> Array:
     """Return the indices [..] at which the cumulated weights [N] pass numbers in [0, 1); never one of weight zero."""
     cumulated = jnp.cumsum(jnp.exp(normalised(log_weights)))
     below_one = 1 - jnp.finfo(cumulated.dtype).epsneg
-    return jnp.searchsorted(cumulated / cumulated[-1], jnp.minimum(uniforms, below_one), side="right")
+    return jnp.searchsorted(
+        cumulated / cumulated[-1], jnp.minimum(uniforms, below_one), side="right"
+    )
 
 
 class Resampling(abc.ABC):
@@ -80,7 +83,8 @@ class Systematic(Resampling):
         [0, 0, 2, 3]
 
     References:
-        J. Carpenter, P. Clifford, P. Fearnhead, Improved particle filter for nonlinear problems, IEE Proc. 146 (1999).
+        J. Carpenter, P. Clifford, P. Fearnhead, Improved particle filter for nonlinear problems,
+        IEE Proc. 146 (1999).
     """
 
     def __call__(self, key: Array, log_weights: Array) -> Array:
@@ -97,7 +101,8 @@ class Stratified(Resampling):
     """One uniform number in each of N equal strata of the cumulated weights; never of more variance than multinomial.
 
     References:
-        R. Douc, O. Cappe, E. Moulines, Comparison of resampling schemes for particle filtering, ISPA (2005), 2.4.
+        R. Douc, O. Cappe, E. Moulines, Comparison of resampling schemes for particle filtering,
+        ISPA (2005), 2.4.
     """
 
     def __call__(self, key: Array, log_weights: Array) -> Array:
@@ -111,13 +116,15 @@ class Multinomial(Resampling):
     """N independent draws: the one that theory is written for, and of the largest variance.
 
     References:
-        N. Gordon, D. Salmond, A. Smith, Novel approach to nonlinear/non-Gaussian Bayesian state estimation, IEE Proc. F
-        140 (1993).
+        N. Gordon, D. Salmond, A. Smith, Novel approach to nonlinear/non-Gaussian Bayesian state
+        estimation, IEE Proc. F 140 (1993).
     """
 
     def __call__(self, key: Array, log_weights: Array) -> Array:
         """Return indices [N]."""
-        return inverse_cdf(log_weights, jax.random.uniform(key, log_weights.shape, log_weights.dtype))
+        return inverse_cdf(
+            log_weights, jax.random.uniform(key, log_weights.shape, log_weights.dtype)
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +132,8 @@ class Residual(Resampling):
     """floor(N w) copies of each particle, and independent draws from what remains of the weights.
 
     References:
-        J. S. Liu, R. Chen, Sequential Monte Carlo methods for dynamic systems, JASA 93 (1998), section 3.2.
+        J. S. Liu, R. Chen, Sequential Monte Carlo methods for dynamic systems, JASA 93 (1998),
+        section 3.2.
     """
 
     def __call__(self, key: Array, log_weights: Array) -> Array:
@@ -146,15 +154,16 @@ class Residual(Resampling):
 class Soft(Resampling):
     """Draw from a mixture with equal weights, q = alpha w + (1 - alpha) / N: weights go on with their gradients.
 
-    The gradient through the weights w / (N q) has little variance, and a bias: the draws themselves are taken as given.
+    The gradient through the weights w / (N q) has little variance, and a bias: the draws themselves
+    are taken as given.
 
     Attributes:
         alpha: the share of the weights, between 0 and 1.
         scheme: how indices are drawn from q.
 
     References:
-        P. Karkus, D. Hsu, W. S. Lee, Particle filter networks with application to visual localization, CoRL (2018),
-        eq. (4).
+        P. Karkus, D. Hsu, W. S. Lee, Particle filter networks with application to visual
+        localization, CoRL (2018), eq. (4).
     """
 
     alpha: float = 0.5
@@ -163,7 +172,8 @@ class Soft(Resampling):
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 1:
             raise ValueError(
-                f"Soft: alpha is {self.alpha}; expected a number between 0 and 1. For 1 use the scheme by itself."
+                f"Soft: alpha is {self.alpha}; expected a number between 0 and 1. For 1 use the"
+                " scheme by itself."
             )
 
     def __call__(self, key: Array, log_weights: Array) -> Array:
@@ -180,14 +190,16 @@ class Soft(Resampling):
 class StopGradient(Resampling):
     """Resample as another scheme does, with the gradient of the weights w_a / (N stop_gradient(q_a)).
 
-    Values do not change. The gradient of the likelihood estimate is then an unbiased one of the gradient of the
-    likelihood, and that of its logarithm a consistent score estimate (Fisher's identity), at the price of variance.
+    Values do not change. The gradient of the likelihood estimate is then an unbiased one of the
+    gradient of the likelihood, and that of its logarithm a consistent score estimate (Fisher's
+    identity), at the price of variance.
 
     Attributes:
         scheme: how indices are drawn.
 
     References:
-        A. Scibior, F. Wood, Differentiable particle filtering without modifying the forward pass (2021), section 4.
+        A. Scibior, F. Wood, Differentiable particle filtering without modifying the forward pass
+        (2021), section 4.
     """
 
     scheme: Resampling = Systematic()
@@ -214,7 +226,8 @@ def resample(
         priorities: log weights [N] to draw by, such as those of a look ahead; default log_weights.
 
     Returns:
-        indices [N] and the log weights [N] of the particles there, which carry the total of log_weights on.
+        indices [N] and the log weights [N] of the particles there, which carry the total of
+        log_weights on.
     """
     priorities = log_weights if priorities is None else priorities
     N = log_weights.shape[0]

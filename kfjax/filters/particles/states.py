@@ -22,10 +22,12 @@ class Particles(NamedTuple):
 
     Attributes:
         particles: [..., N, n].
-        log_weights: [..., N]. Their exponentials sum to one on average; `mean` and `cov` normalise them.
+        log_weights: [..., N]. Their exponentials sum to one on average; `mean` and `cov` normalise
+            them.
         key: words of the random key of the next step (uint32).
         covs: [..., N, n, n], if each particle stands for a Gaussian of which it is the mean.
-        previous: what the particles were moved from [..., N, n], kept by filters that move them again once y is known.
+        previous: what the particles were moved from [..., N, n], kept by filters that move them
+            again once y is known.
         moved: whether `previous` still tells that, that is, between a predict and an update.
         space: how states are averaged, on a curved space.
     """
@@ -51,7 +53,9 @@ class Particles(NamedTuple):
     @property
     def weights(self) -> Array:
         """The normalised weights [..., N]."""
-        return clouds.lifted(lambda state: jnp.exp(normalised(state.log_weights)), self, self.log_weights)
+        return clouds.lifted(
+            lambda state: jnp.exp(normalised(state.log_weights)), self, self.log_weights
+        )
 
 
 def _mean(state: Particles) -> Array:
@@ -77,15 +81,19 @@ def selected(
     """Resample where it pays; return the particles that go on, and which they are [N]."""
     indices, log_weights = resample(scheme, ess, key, state.log_weights, priorities)
     covs = None if state.covs is None else state.covs[indices]
-    return state._replace(particles=state.particles[indices], log_weights=log_weights, covs=covs), indices
+    return state._replace(
+        particles=state.particles[indices], log_weights=log_weights, covs=covs
+    ), indices
 
 
-def weighed(predicted: Particles, proposed: Particles, density: Array, observed: Any) -> tuple[Particles, Array]:
+def weighed(
+    predicted: Particles, proposed: Particles, density: Array, observed: Any
+) -> tuple[Particles, Array]:
     """Multiply the weights by the density of y, given by logarithms [N].
 
     Returns:
-        The new state, and the log-likelihood of y. If nothing was observed, or y is impossible for every particle (then
-        its log-likelihood is -inf), the state is the predicted one.
+        The new state, and the log-likelihood of y. If nothing was observed, or y is impossible for
+        every particle (then its log-likelihood is -inf), the state is the predicted one.
     """
     log_weights = proposed.log_weights + density
     total = log_total(log_weights)
@@ -94,11 +102,17 @@ def weighed(predicted: Particles, proposed: Particles, density: Array, observed:
         used &= jnp.any(observed)
         total = jnp.where(jnp.any(observed), total, 0)
     moved = None if proposed.moved is None else jnp.asarray(False)
-    return keep_unobserved(used, proposed._replace(log_weights=normalised(log_weights), moved=moved), predicted), total
+    return keep_unobserved(
+        used, proposed._replace(log_weights=normalised(log_weights), moved=moved), predicted
+    ), total
 
 
-def mixture_info(seen: Observation, ys: Array, weights: Array, noise: Array, log_likelihood: Array) -> Info:
+def mixture_info(
+    seen: Observation, ys: Array, weights: Array, noise: Array, log_likelihood: Array
+) -> Info:
     """Return the Info of y by the moments of a mixture: predicted ys [N, m], and the mean noise [m, m] about them."""
     y_hat = clouds.weighted_mean(seen.space, ys, weights)
     S = linalg.factorise(clouds.weighted_cov(seen.space, ys, weights, y_hat) + noise)
-    return innovation_info(seen.innovation(y_hat), S, seen.mask)._replace(log_likelihood=log_likelihood)
+    return innovation_info(seen.innovation(y_hat), S, seen.mask)._replace(
+        log_likelihood=log_likelihood
+    )

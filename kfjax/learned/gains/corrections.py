@@ -4,11 +4,12 @@ P_{t|t-1} = F P F' + Q*,   S = H P_{t|t-1} H' + R*,   P_{t|t-1} = L L',   S = M 
 K = L (W + D) M^-1,        W = L' H' M^-T  (so that L W M^-1 is the Kalman gain)
 P_{t|t} = stretched((I - K H) P_{t|t-1} (I - K H)' + K R* K')
 
-A recurrent network makes D, the factors by which the standard deviations in Q* and R* differ from those in Q and R, and
-the triangle that stretches the covariance after the update. Its last layers start at zero: the untrained filter is the
-extended Kalman filter, in mean, covariance and likelihood. All corrections are in the filter's own units of
-uncertainty, and bounded; every covariance is one whatever the network says. Q* and R* are made before y_t is seen, so
-that the likelihood of y_t is one; D and the stretch of the result see y_t.
+A recurrent network makes D, the factors by which the standard deviations in Q* and R* differ from
+those in Q and R, and the triangle that stretches the covariance after the update. Its last layers
+start at zero: the untrained filter is the extended Kalman filter, in mean, covariance and
+likelihood. All corrections are in the filter's own units of uncertainty, and bounded; every
+covariance is one whatever the network says. Q* and R* are made before y_t is seen, so that the
+likelihood of y_t is one; D and the stretch of the result see y_t.
 """
 
 from __future__ import annotations
@@ -43,28 +44,33 @@ __all__ = ["corrected_gain", "state_scales"]
 def corrected_gain(n: int, m: int, *, hidden: int = 32, context: bool = False) -> Filter:
     """The extended Kalman filter with a learned correction of its gain and covariances, which starts at zero.
 
-    K = K_EKF + L D M^-1 with P_{t|t-1} = L L', S = M M'; see `kfjax.learned.corrections` for the covariances.
+    K = K_EKF + L D M^-1 with P_{t|t-1} = L L', S = M M'; see `kfjax.learned.corrections` for the
+    covariances.
 
-    The network sees, all without units: the innovation and F1 in units of M, F3 and F4 in units of L (all four as
-    asinh, which keeps their size), the gain W in these units, and the bend of h over one standard deviation along each
-    column of L. With `context` it also sees where the state is, and the standard deviations: for models whose
-    linearisation fails in places. Without, it does not depend on units, nor on where the state is but through f and h.
-    Filters that lock on to a wrong branch (large noise, ambiguous h) learn to come back only if training shows that:
-    give half of the trajectories a wrong start, as `Dataset(initial=...)` or by `kfjax.training.random_start`.
+    The network sees, all without units: the innovation and F1 in units of M, F3 and F4 in units of
+    L (all four as asinh, which keeps their size), the gain W in these units, and the bend of h over
+    one standard deviation along each column of L. With `context` it also sees where the state is,
+    and the standard deviations: for models whose linearisation fails in places. Without, it does
+    not depend on units, nor on where the state is but through f and h. Filters that lock on to a
+    wrong branch (large noise, ambiguous h) learn to come back only if training shows that: give
+    half of the trajectories a wrong start, as `Dataset(initial=...)` or by
+    `kfjax.training.random_start`.
 
-    Missing channels are zero in every feature and in the gain, whatever stands there; after a row without data the
-    memory stands still and the covariance is the predicted one. Inputs and irregular time steps act through the model.
-    The design model's Q should not be zero: what it says never moves cannot be corrected.
+    Missing channels are zero in every feature and in the gain, whatever stands there; after a row
+    without data the memory stands still and the covariance is the predicted one. Inputs and
+    irregular time steps act through the model. The design model's Q should not be zero: what it
+    says never moves cannot be corrected.
 
     Args:
         n: dimension of the state.
         m: dimension of the observation.
         hidden: size of the network's memory and layers.
-        context: whether the network sees x_{t|t-1} and the size of its covariance, in units of `state_scales`.
+        context: whether the network sees x_{t|t-1} and the size of its covariance, in units of
+            `state_scales`.
 
     Returns:
-        A `Filter`; params `Learned(model, network)`, to be drawn by `kfjax.learned.init`; state `GainState` with a
-        covariance. Info is that of `kfjax.extended`, with extra["gain"] [n, m].
+        A `Filter`; params `Learned(model, network)`, to be drawn by `kfjax.learned.init`; state
+        `GainState` with a covariance. Info is that of `kfjax.extended`, with extra["gain"] [n, m].
 
     Raises:
         ValueError: if a size is below 1; from `init`, if n and m are not those of the model.
@@ -92,7 +98,8 @@ def state_scales(model: StateSpaceModel, states: Array | np.ndarray) -> dict[str
         states: true states [..., n] of training data, NaN where unknown.
 
     Returns:
-        {"centre": [n], "spread": [n]}, for `kfjax.learned.init(..., constants=...)`. Without them 0 and 1 are used.
+        {"centre": [n], "spread": [n]}, for `kfjax.learned.init(..., constants=...)`. Without them 0
+        and 1 are used.
 
     Raises:
         ValueError: if the states are not of the model, or a component does not vary.
@@ -106,14 +113,18 @@ def state_scales(model: StateSpaceModel, states: Array | np.ndarray) -> dict[str
     start = model.prior.mean
     states = jnp.asarray(states, model.dtype)
     if states.ndim < 1 or states.shape[-1:] != start.shape:
-        raise ValueError(f"state_scales: states has shape {states.shape}; expected [..., {start.shape[0]}].")
+        raise ValueError(
+            f"state_scales: states has shape {states.shape}; expected [..., {start.shape[0]}]."
+        )
     difference, retract = model.state_space
     states = states.reshape(-1, states.shape[-1])
     from_point = jax.vmap(difference, (0, None))
     centre = retract(start, jnp.nanmean(from_point(states, start), axis=0))
     spread = jnp.nanstd(from_point(states, centre), axis=0)
     if not bool(jnp.all(spread > 0)):
-        raise ValueError(f"state_scales: the spread is {spread.tolist()}; expected every component to vary.")
+        raise ValueError(
+            f"state_scales: the spread is {spread.tolist()}; expected every component to vary."
+        )
     return {"centre": centre, "spread": spread}
 
 
@@ -169,7 +180,9 @@ class CorrectedGain(CovarianceRule):
         """Draw the variables."""
         n, m, dtype = self.n, self.m, features["F2"].dtype
         size = 2 * (m + n + n * m) + (2 * n if self.context else 0)
-        return self.module.init(key, jnp.zeros(self.hidden, dtype), jnp.zeros(size, dtype), method="everything")
+        return self.module.init(
+            key, jnp.zeros(self.hidden, dtype), jnp.zeros(size, dtype), method="everything"
+        )
 
     def carry(self, params: Learned) -> Array:
         """Return an empty memory."""
@@ -180,9 +193,13 @@ class CorrectedGain(CovarianceRule):
         process, _ = self.module.apply(params.network, state.carry, method="noise")
         return rescaled(super().process_noise(params, state, u), process)
 
-    def __call__(self, params: Learned, state: GainState, features: dict[str, Array], seen: Observation) -> Gained:
+    def __call__(
+        self, params: Learned, state: GainState, features: dict[str, Array], seen: Observation
+    ) -> Gained:
         """Return K = L (W + D) M^-1 and the stretched covariance of the update with it."""
-        moments = Taylor()(seen.fn, Gaussian(state.mean, state.cov), params.model.state_space, seen.space)
+        moments = Taylor()(
+            seen.fn, Gaussian(state.mean, state.cov), params.model.state_space, seen.space
+        )
         _, observation = self.module.apply(params.network, state.carry, method="noise")
         R = rescaled(seen.R, observation, seen.mask)
         S, L = linalg.factorise(moments.cov + R), linalg.cholesky(state.cov)
@@ -218,10 +235,14 @@ def _bend(model: StateSpaceModel, x: Array, L: Array, seen: Observation) -> Arra
 def _context(params: Learned, state: GainState) -> list[Array]:
     """Where the state is, and the logarithms of its standard deviations, in units of `state_scales`."""
     constants, x = params.constants or {}, state.mean
-    centre, spread = constants.get("centre", jnp.zeros_like(x)), constants.get("spread", jnp.ones_like(state.cov[0]))
+    centre, spread = (
+        constants.get("centre", jnp.zeros_like(x)),
+        constants.get("spread", jnp.ones_like(state.cov[0])),
+    )
     if jnp.shape(centre) != x.shape or jnp.shape(spread) != state.cov.shape[:1]:
         raise ValueError(
-            f"corrected_gain: constants have centre {jnp.shape(centre)} and spread {jnp.shape(spread)}; expected"
+            f"corrected_gain: constants have centre {jnp.shape(centre)} and spread"
+            f" {jnp.shape(spread)}; expected"
             f" {x.shape} and {state.cov.shape[:1]}. Make them with kf.learned.state_scales."
         )
     place = params.model.state_space.difference(x, centre) / spread

@@ -15,7 +15,15 @@ from kfjax.learned.params import Learned
 from kfjax.models.observing import bind
 from kfjax.moments import Taylor
 
-__all__ = ["CovarianceRule", "bounded", "entries", "rescaled", "stretched", "triangle", "unit_triangle"]
+__all__ = [
+    "CovarianceRule",
+    "bounded",
+    "entries",
+    "rescaled",
+    "stretched",
+    "triangle",
+    "unit_triangle",
+]
 
 
 class CovarianceRule(GainRule):
@@ -69,8 +77,9 @@ def rescaled(cov: Array, values: Array, mask: Array | None = None) -> Array:
 def stretched(cov: Array, values: Array, mask: Array | None = None) -> Array:
     """Return L T T' L' for cov = L L' [n, n] and T = unit_triangle(bounded(values)): cov itself where values are 0.
 
-    It is positive semidefinite whatever the numbers are, it does not depend on units, and has a gradient where it
-    starts (the square of a factor that starts at zero has none). Rows and columns outside the mask stay as they are.
+    It is positive semidefinite whatever the numbers are, it does not depend on units, and has a
+    gradient where it starts (the square of a factor that starts at zero has none). Rows and columns
+    outside the mask stay as they are.
     """
     n = cov.shape[-1]
     T = unit_triangle(bounded(values), n)

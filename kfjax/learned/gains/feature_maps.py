@@ -1,7 +1,7 @@
 """Feature maps: how the features of a gain network are scaled before it sees them.
 
-A feature map is a hashable value, called as `feature_map(feature, whitener) -> feature` with one feature vector and its
-whitening matrix, or None where `constants["scales"]` of the params has none.
+A feature map is a hashable value, called as `feature_map(feature, whitener) -> feature` with one
+feature vector and its whitening matrix, or None where `constants["scales"]` of the params has none.
 """
 
 from __future__ import annotations
@@ -36,8 +36,9 @@ class Raw:
 class Normalised:
     """Every feature divided by its length, v / max(|v|, eps), as the authors of KalmanNet do it.
 
-    The network sees directions only: how large an innovation was is lost. The derivative is 0 where |v| <= eps, so that
-    features which are 0 (the first step, steps without data) pass no infinite gradient.
+    The network sees directions only: how large an innovation was is lost. The derivative is 0 where
+    |v| <= eps, so that features which are 0 (the first step, steps without data) pass no infinite
+    gradient.
 
     Attributes:
         eps: the smallest length to divide by, positive.
@@ -61,7 +62,9 @@ def _direction(eps: float, v: Array) -> Array:
 
 
 @_direction.defjvp
-def _direction_jvp(eps: float, primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+def _direction_jvp(
+    eps: float, primals: tuple[Array], tangents: tuple[Array]
+) -> tuple[Array, Array]:
     # so that a training step keeps two numbers per feature and not the steps of the computation
     unit, scale = _direction_and_scale(eps, *primals)
     return unit, scale * (tangents[0] - unit * jnp.sum(unit * tangents[0]))
@@ -80,14 +83,16 @@ def _direction_and_scale(eps: float, v: Array) -> tuple[Array, Array]:
 class Whitened:
     """Features in units of their usual spread: W v with W' W = E[v v']^-1, from `constants["scales"]` of the params.
 
-    Of the innovation this is the Cholesky whitening by a nominal S. See `kfjax.learned.measure_scales`.
+    Of the innovation this is the Cholesky whitening by a nominal S. See
+    `kfjax.learned.measure_scales`.
     """
 
     def __call__(self, feature: Array, whitener: Array | None = None) -> Array:
         """Return W v."""
         if whitener is None:
             raise ValueError(
-                "Whitened: the params have no scale for a feature; expected Learned.constants['scales'] by name."
+                "Whitened: the params have no scale for a feature; expected"
+                " Learned.constants['scales'] by name."
                 " Make them with kf.learned.measure_scales."
             )
         return linalg.matmul(whitener, feature)
@@ -100,7 +105,8 @@ class Asinh:
     With `constants["scales"]` in the params v is whitened first, as by `Whitened`.
 
     Attributes:
-        scale: where the curve bends, positive: in units of the feature, or of its spread where it is whitened.
+        scale: where the curve bends, positive: in units of the feature, or of its spread where it
+            is whitened.
     """
 
     scale: float = 1.0

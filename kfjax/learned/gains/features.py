@@ -5,11 +5,11 @@
     F3  forward evolution difference  x_{t-1|t-1} - x_{t-2|t-2}
     F4  forward update difference     x_{t-1|t-1} - x_{t-1|t-2}
 
-F1 and F2 are formed with the model's `difference`, F3 and F4 with its `state_difference`. Where y has gaps, a missing
-channel counts as its prediction: F2 is 0 there, and F1 is the change from the last value to the predicted one. After a
-row without data F4 is 0 and F3 is the predicted change. Before the first step x and y stand still:
-x_{-1|-1} = x_{0|-1} = x_{0|0} and y_0 = h(x_{0|0}), so that F3 and F4 are 0 at t = 1. (If h needs an input there is no
-y_0: F1 equals F2 at t = 1.)
+F1 and F2 are formed with the model's `difference`, F3 and F4 with its `state_difference`. Where y
+has gaps, a missing channel counts as its prediction: F2 is 0 there, and F1 is the change from the
+last value to the predicted one. After a row without data F4 is 0 and F3 is the predicted change.
+Before the first step x and y stand still: x_{-1|-1} = x_{0|-1} = x_{0|0} and y_0 = h(x_{0|0}), so
+that F3 and F4 are 0 at t = 1. (If h needs an input there is no y_0: F1 equals F2 at t = 1.)
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Past(NamedTuple):
     """What the features remember.
 
     Attributes:
-        y: the latest observation [m], with its prediction in channels that were not (or not yet) observed; NaN before
-            the first step of a model whose h needs an input.
+        y: the latest observation [m], with its prediction in channels that were not (or not yet)
+            observed; NaN before the first step of a model whose h needs an input.
         y_before: y_{t-1} [m].
         filtered: the latest x_{t-1|t-1} that a prediction started from, [N].
         predicted: the latest prediction x_{t|t-1}, [N].
@@ -54,21 +54,34 @@ def first_past(model: StateSpaceModel, m: int) -> Past:
     x, zero = model.prior.mean, jnp.zeros(model.n, model.dtype)
     try:
         y = jnp.asarray(model.h(x, None), model.dtype)
-    except (TypeError, AttributeError, KeyError, IndexError, ValueError):  # h needs an input, and there is none yet
+    except (
+        TypeError,
+        AttributeError,
+        KeyError,
+        IndexError,
+        ValueError,
+    ):  # h needs an input, and there is none yet
         y = jnp.full(m, jnp.nan, model.dtype)
     return Past(*map(jnp.copy, (y, y, x, x, zero, zero)))
 
 
-def next_past(model: StateSpaceModel, past: Past, filtered: Array, predicted: Array, u: Any) -> Past:
+def next_past(
+    model: StateSpaceModel, past: Past, filtered: Array, predicted: Array, u: Any
+) -> Past:
     """Return the past after a prediction from `filtered` to `predicted`; y is predicted until it is observed."""
     difference = model.state_space.difference
     y = model.h(predicted, u).astype(model.dtype)
     y_before = jnp.where(jnp.isnan(past.y), y, past.y)
-    evolution, correction = difference(filtered, past.filtered), difference(filtered, past.predicted)
+    evolution, correction = (
+        difference(filtered, past.filtered),
+        difference(filtered, past.predicted),
+    )
     return Past(y, y_before, filtered, predicted, evolution, correction)
 
 
-def differences(names: tuple[str, ...], model: StateSpaceModel, past: Past, innovation: Array) -> dict[str, Array]:
+def differences(
+    names: tuple[str, ...], model: StateSpaceModel, past: Past, innovation: Array
+) -> dict[str, Array]:
     """Return the features by name, unscaled."""
     values = {
         "F1": model.observation_space.difference(past.y, past.y_before),
@@ -87,7 +100,9 @@ def sizes(names: Iterable[str], n: int, m: int) -> dict[str, int]:
 def check_features(who: str, names: Any) -> tuple[str, ...]:
     """Return names of features in order, or raise."""
     if not isinstance(names, tuple) or not names:
-        raise ValueError(f"{who}: features is {names!r}; expected a tuple of names, such as ('F2', 'F4').")
+        raise ValueError(
+            f"{who}: features is {names!r}; expected a tuple of names, such as ('F2', 'F4')."
+        )
     for name in names:
         if name not in FEATURES:
             raise ValueError(f"{who}: got feature {name!r}; {suggest(str(name), FEATURES)}")

@@ -18,10 +18,11 @@ def covariance_from_gain(K: Array, H: Array, R: Array) -> Array:
 
         P_{t|t} = K R H (H' H)^-1,   and P_{t|t-1} = (I - K H)^-1 P_{t|t}.
 
-    Limits: it needs m >= n and H of rank n, the R of the data, and every channel observed (the gain of an unobserved
-    channel is 0, not unknown). It is the covariance that would make K optimal: exact for the gain of the Kalman
-    filter, and for a learned gain no better than the gain. A gain off optimum need not belong to any covariance: the
-    symmetric part is returned, which may then be indefinite. Check it with a consistency test, `kfjax.compare`.
+    Limits: it needs m >= n and H of rank n, the R of the data, and every channel observed (the gain
+    of an unobserved channel is 0, not unknown). It is the covariance that would make K optimal:
+    exact for the gain of the Kalman filter, and for a learned gain no better than the gain. A gain
+    off optimum need not belong to any covariance: the symmetric part is returned, which may then be
+    indefinite. Check it with a consistency test, `kfjax.compare`.
 
     Args:
         K: the gain [n, m], as in `Info.extra["gain"]` of a learned filter; batch with `jax.vmap`.
@@ -43,19 +44,22 @@ def covariance_from_gain(K: Array, H: Array, R: Array) -> Array:
         True
 
     References:
-        I. Klein, G. Revach et al., Uncertainty in data-driven Kalman filtering for partially known state-space models,
-        ICASSP 2022.
+        I. Klein, G. Revach et al., Uncertainty in data-driven Kalman filtering for partially known
+        state-space models, ICASSP 2022.
     """
     m, n = H.shape if H.ndim == 2 else (-1, -1)
     if K.shape != (n, m) or R.shape != (m, m):
         raise ValueError(
-            f"covariance_from_gain: got K {K.shape}, H {H.shape}, R {R.shape}; expected [n, m], [m, n], [m, m]."
+            f"covariance_from_gain: got K {K.shape}, H {H.shape}, R {R.shape}; expected [n, m], [m,"
+            " n], [m, m]."
             " A batch goes through jax.vmap."
         )
     if m < n or (is_concrete(H) and np.linalg.matrix_rank(np.asarray(H)) < n):
         raise ValueError(
-            f"covariance_from_gain: H [{m}, {n}] has less than full column rank; expected rank {n}. A gain does not"
-            " determine the covariance of directions that are not observed: use a filter with a covariance."
+            f"covariance_from_gain: H [{m}, {n}] has less than full column rank; expected rank {n}."
+            " A gain does not"
+            " determine the covariance of directions that are not observed: use a filter with a"
+            " covariance."
         )
     gram = linalg.factorise(linalg.matmul(H.T, H))
     return linalg.symmetric(gram.solve(linalg.matmul(linalg.matmul(K, R), H).T))

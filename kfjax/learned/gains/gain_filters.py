@@ -3,8 +3,8 @@
 predict:  x_{t|t-1} = f(x_{t-1|t-1}, u_t)
 update:   x_{t|t} = x_{t|t-1} + K_t (y_t - h(x_{t|t-1}, u_t)),   carry_t, K_t = rule(features_t, carry_{t-1})
 
-The bookkeeping of features, gaps and curved spaces is written here, once; a `GainRule` says what the gain is, and what
-covariance goes with it, if any.
+The bookkeeping of features, gaps and curved spaces is written here, once; a `GainRule` says what
+the gain is, and what covariance goes with it, if any.
 """
 
 from __future__ import annotations
@@ -18,7 +18,15 @@ from jax import Array
 from kfjax import linalg
 from kfjax.base import Filter, Gaussian, Info, constructor
 from kfjax.learned.gains.feature_maps import NORMALISED, FeatureMap
-from kfjax.learned.gains.features import FEATURES, Past, check_features, differences, first_past, next_past, sizes
+from kfjax.learned.gains.features import (
+    FEATURES,
+    Past,
+    check_features,
+    differences,
+    first_past,
+    next_past,
+    sizes,
+)
 from kfjax.learned.params import Initialiser, Learned
 from kfjax.models.observing import Observation, innovation_info, keep_unobserved, observe
 from kfjax.models.state_space import StateSpaceModel
@@ -75,7 +83,9 @@ class GainRule(abc.ABC):
         """Return the hidden state before the first step, in arrays of its own."""
 
     @abc.abstractmethod
-    def __call__(self, params: Learned, state: GainState, features: dict[str, Array], seen: Observation) -> Gained:
+    def __call__(
+        self, params: Learned, state: GainState, features: dict[str, Array], seen: Observation
+    ) -> Gained:
         """Return the gain and all that changes with it; in `seen` the mask has acted on h and R."""
 
     def cov(self, params: Learned) -> Array | None:
@@ -90,33 +100,41 @@ class GainRule(abc.ABC):
 
 
 @constructor
-def gain_filter(rule: GainRule, features: tuple[str, ...] = FEATURES, feature_map: FeatureMap = NORMALISED) -> Filter:
+def gain_filter(
+    rule: GainRule, features: tuple[str, ...] = FEATURES, feature_map: FeatureMap = NORMALISED
+) -> Filter:
     """Return the filter of a gain rule: for learned gains of your own.
 
     Args:
         rule: a `GainRule`.
         features: names among F1 to F4, see `kfjax.learned.features`; their order does not matter.
-        feature_map: how features are scaled: `Normalised()`, `Raw()`, `Whitened()`, `Asinh()`, or any hashable
-            `(feature, whitener or None) -> feature`.
+        feature_map: how features are scaled: `Normalised()`, `Raw()`, `Whitened()`, `Asinh()`, or
+            any hashable `(feature, whitener or None) -> feature`.
 
     Returns:
-        A `Filter`; params `Learned`, state `GainState`. Its Info has innovation, dof and extra["gain"] [n, m] (zero in
-        columns of unobserved channels), and the other fields where the rule gives a covariance of the innovation.
+        A `Filter`; params `Learned`, state `GainState`. Its Info has innovation, dof and
+        extra["gain"] [n, m] (zero in columns of unobserved channels), and the other fields where
+        the rule gives a covariance of the innovation.
 
     Raises:
-        ValueError: if a feature is unknown; from `init`, if the network does not have the dimensions of the model.
+        ValueError: if a feature is unknown; from `init`, if the network does not have the
+            dimensions of the model.
     """
     features = check_features("gain_filter", features)
 
     def network(key: Array, model: StateSpaceModel) -> Any:
         _check_sizes(rule, model)
         shapes = sizes(features, rule.n, rule.m)
-        return rule.network(key, {name: jnp.zeros(size, model.dtype) for name, size in shapes.items()})
+        return rule.network(
+            key, {name: jnp.zeros(size, model.dtype) for name, size in shapes.items()}
+        )
 
     def first(params: Learned) -> GainState:
         _check_sizes(rule, params.model)
         past = first_past(params.model, rule.m)
-        return GainState(jnp.copy(params.model.prior.mean), rule.cov(params), rule.carry(params), past)
+        return GainState(
+            jnp.copy(params.model.prior.mean), rule.cov(params), rule.carry(params), past
+        )
 
     def predict(params: Learned, state: GainState, u: Any = None) -> GainState:
         model = params.model
@@ -129,7 +147,9 @@ def gain_filter(rule: GainRule, features: tuple[str, ...] = FEATURES, feature_ma
     ) -> tuple[GainState, Info]:
         model = params.model
         seen = observe(model, state.mean, y, u, observed)
-        y_hat = model.h(state.mean, u).astype(model.dtype)  # the prediction's own expression: compiled, it is shared
+        y_hat = model.h(state.mean, u).astype(
+            model.dtype
+        )  # the prediction's own expression: compiled, it is shared
         innovation = seen.innovation(y_hat)
         past = state.past._replace(y=_filled(y, y_hat, seen.mask))
         scales = (params.constants or {}).get("scales", {})
@@ -171,6 +191,7 @@ def _check_sizes(rule: GainRule, model: StateSpaceModel) -> None:
     m = rule.m if callable(model.R) else model.R.shape[-1]
     if (model.n, m) != (rule.n, rule.m):
         raise ValueError(
-            f"the model has n = {model.n} and m = {m}, the network n = {rule.n} and m = {rule.m}; expected the same."
+            f"the model has n = {model.n} and m = {m}, the network n = {rule.n} and m = {rule.m};"
+            " expected the same."
             " Make the network for the model, as in Architecture2(n=model.n, m=...)."
         )

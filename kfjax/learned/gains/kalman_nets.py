@@ -46,7 +46,9 @@ class NetworkGain(GainRule):
         """Return the network's own."""
         return self.module.initial_carry(params.constants, params.model.dtype)
 
-    def __call__(self, params: Learned, state: GainState, features: dict[str, Array], seen: Observation) -> Gained:
+    def __call__(
+        self, params: Learned, state: GainState, features: dict[str, Array], seen: Observation
+    ) -> Gained:
         """Apply the network."""
         del seen
         variables = in_precision(params.model.dtype, params.network)
@@ -54,8 +56,10 @@ class NetworkGain(GainRule):
             carry, gain = self.module.apply(variables, state.carry, features)
         except ScopeParamShapeError as error:
             raise ValueError(
-                f"kalman_net: the weights do not fit the network with features {', '.join(features)}; expected those it"
-                f" was trained with. Choose the features of these weights, or draw new ones with init. {error}"
+                "kalman_net: the weights do not fit the network with features"
+                f" {', '.join(features)}; expected those it"
+                " was trained with. Choose the features of these weights, or draw new ones with"
+                f" init. {error}"
             ) from error
         return Gained(gain, carry)
 
@@ -66,25 +70,30 @@ def kalman_net(
 ) -> Filter:
     """KalmanNet: predict with the model, correct with a gain that a recurrent network makes from differences.
 
-    x_{t|t} = x_{t|t-1} + K_t (y_t - h(x_{t|t-1})),   x_{t|t-1} = f(x_{t-1|t-1}),   K_t = network(features, memory)
+    x_{t|t} = x_{t|t-1} + K_t (y_t - h(x_{t|t-1})),   x_{t|t-1} = f(x_{t-1|t-1}),   K_t =
+    network(features, memory)
 
-    It needs no Q, no R and no P: they are learned with the gain, from labelled trajectories. The estimate has no
-    covariance; see `kfjax.learned.covariance_from_gain`. Where nothing is observed the memory stands still, and the
-    prediction is the estimate. A gap in y enters the features as `kfjax.learned.features` says. Irregular time
-    steps act through f, which takes u; the network itself does not see u.
+    It needs no Q, no R and no P: they are learned with the gain, from labelled trajectories. The
+    estimate has no covariance; see `kfjax.learned.covariance_from_gain`. Where nothing is observed
+    the memory stands still, and the prediction is the estimate. A gap in y enters the features as
+    `kfjax.learned.features` says. Irregular time steps act through f, which takes u; the network
+    itself does not see u.
 
     Args:
-        network: a Flax module `(carry, features) -> (carry, gain [n, m])` with attributes n and m and a method
-            `initial_carry(constants, dtype)`, such as `Architecture1(n, m)` or `Architecture2(n, m)`.
+        network: a Flax module `(carry, features) -> (carry, gain [n, m])` with attributes n and m
+            and a method `initial_carry(constants, dtype)`, such as `Architecture1(n, m)` or
+            `Architecture2(n, m)`.
         features: names among F1 to F4; their order does not matter.
-        feature_map: how features are scaled, `Normalised()` as published. `Asinh()` and `Whitened()` keep their size.
+        feature_map: how features are scaled, `Normalised()` as published. `Asinh()` and
+            `Whitened()` keep their size.
 
     Returns:
-        A `Filter`; params `Learned(model, network)`, to be drawn by `kfjax.learned.init`; state `GainState`. Its Info
-        has innovation, dof, and extra["gain"] [n, m].
+        A `Filter`; params `Learned(model, network)`, to be drawn by `kfjax.learned.init`; state
+        `GainState`. Its Info has innovation, dof, and extra["gain"] [n, m].
 
     Raises:
-        ValueError: if a feature is unknown; from `init`, if the network does not have the dimensions of the model.
+        ValueError: if a feature is unknown; from `init`, if the network does not have the
+            dimensions of the model.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -95,13 +104,14 @@ def kalman_net(
         (20, 2)
 
     References:
-        G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known dynamics, IEEE Trans.
-        Signal Process. 70 (2022), section III.
+        G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known
+        dynamics, IEEE Trans. Signal Process. 70 (2022), section III.
     """
     for name in ("n", "m", "initial_carry", "apply"):
         if not hasattr(network, name):
             raise ValueError(
-                f"kalman_net: network is {network!r}, without {name}; expected a gain network, such as"
+                f"kalman_net: network is {network!r}, without {name}; expected a gain network, such"
+                " as"
                 " kf.learned.Architecture2(n=3, m=3)."
             )
     return gain_filter(NetworkGain(network), features, feature_map)
@@ -147,8 +157,8 @@ def configuration(name: str, *, n: int, m: int, feature_map: FeatureMap = NORMAL
         99284
 
     References:
-        G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known dynamics, IEEE Trans.
-        Signal Process. 70 (2022), section IV-A.
+        G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known
+        dynamics, IEEE Trans. Signal Process. 70 (2022), section IV-A.
     """
     if name not in _CONFIGURATIONS:
         raise ValueError(f"configuration: got {name!r}; {suggest(str(name), _CONFIGURATIONS)}")

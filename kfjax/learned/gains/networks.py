@@ -1,10 +1,11 @@
 """The two networks of the KalmanNet paper: features in, Kalman gain out.
 
-A gain network is a Flax module, called as `apply(variables, carry, features) -> (carry, gain [n, m])`, where features
-is a dictionary of vectors by name, with `initial_carry(constants, dtype)`. There is no batch axis; sizes are those
-of the published networks, and so are the initial weights, but for the last layer: it is zero unless `zero_gain` is
-False, so that an untrained filter predicts without correcting. The authors' default makes random gains, with
-which a filter of an unstable or chaotic system diverges before it can learn.
+A gain network is a Flax module, called as `apply(variables, carry, features) -> (carry, gain [n,
+m])`, where features is a dictionary of vectors by name, with `initial_carry(constants, dtype)`.
+There is no batch axis; sizes are those of the published networks, and so are the initial weights,
+but for the last layer: it is zero unless `zero_gain` is False, so that an untrained filter predicts
+without correcting. The authors' default makes random gains, with which a filter of an unstable or
+chaotic system diverges before it can learn.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ class GRU(nn.Module):
         U = self.param("hidden_kernel", self.hidden_init or draw, (size, 3 * size))
         b = self.param("bias", draw, (3 * size,))
         c = self.param("candidate_bias", draw, (size,))
-        # split and not sliced: what is transposed is then one concatenation, where slices become sums of padded arrays
+        # split and not sliced: what is transposed is then one concatenation, where slices become
+        # sums of padded arrays
         r_x, z_x, n_x = jax.lax.split(product(x, W) + b, 3 * (size,))
         r_h, z_h, n_h = jax.lax.split(product(h, U), 3 * (size,))
         return _gated(r_x + r_h, z_x + z_h, n_x, n_h + c, h)
@@ -59,7 +61,8 @@ def _gated(r: Array, z: Array, n: Array, u: Array, h: Array) -> Array:
 
 @_gated.defjvp
 def _gated_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Any]:
-    # written out, so that a training step keeps one number per unit and argument, and not every step of the computation
+    # written out, so that a training step keeps one number per unit and argument, and not every
+    # step of the computation
     r, z, n, u, h = primals
     r, z = nn.sigmoid(r), nn.sigmoid(z)
     candidate = jnp.tanh(n + r * u)
@@ -81,8 +84,8 @@ class Architecture1(nn.Module):
         zero_gain: start with a gain of zero; False draws the last layer as the authors do.
 
     References:
-        G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known dynamics, IEEE Trans.
-        Signal Process. 70 (2022), section III-C.
+        G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known
+        dynamics, IEEE Trans. Signal Process. 70 (2022), section III-C.
     """
 
     n: int
@@ -100,7 +103,9 @@ class Architecture1(nn.Module):
         return tuple(jnp.zeros(10 * (self.n**2 + self.m**2), dtype) for _ in range(self.layers))
 
     @nn.compact
-    def __call__(self, carry: tuple[Array, ...], features: dict[str, Array]) -> tuple[tuple[Array, ...], Array]:
+    def __call__(
+        self, carry: tuple[Array, ...], features: dict[str, Array]
+    ) -> tuple[tuple[Array, ...], Array]:
         """Return the new hidden states and the gain [n, m]."""
         n, m = self.n, self.m
         x = jnp.concatenate([features[name] for name in sorted(features)])
@@ -128,13 +133,14 @@ class Architecture2(nn.Module):
         m: dimension of the observation.
         in_mult: FC5, FC6 and FC7 widen their input by this factor.
         out_mult: FC2 has out_mult (n^2 + m^2) hidden units.
-        wiring: "corrected", as above, or "original": two older versions of the authors' code have F3 -> FC5 -> Q and
-            F4 -> FC6 -> Sigma. Shapes are equal; weights belong to the wiring they were trained with.
+        wiring: "corrected", as above, or "original": two older versions of the authors' code have
+            F3 -> FC5 -> Q and F4 -> FC6 -> Sigma. Shapes are equal; weights belong to the wiring
+            they were trained with.
         zero_gain: start with a gain of zero; False draws the last layer as the authors do.
 
     References:
-        G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known dynamics, IEEE Trans.
-        Signal Process. 70 (2022), section III-C.
+        G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known
+        dynamics, IEEE Trans. Signal Process. 70 (2022), section III-C.
     """
 
     n: int
@@ -145,9 +151,13 @@ class Architecture2(nn.Module):
     zero_gain: bool = True
 
     def __post_init__(self) -> None:
-        _check_sizes("Architecture2", n=self.n, m=self.m, in_mult=self.in_mult, out_mult=self.out_mult)
+        _check_sizes(
+            "Architecture2", n=self.n, m=self.m, in_mult=self.in_mult, out_mult=self.out_mult
+        )
         if self.wiring not in {"corrected", "original"}:
-            raise ValueError(f"Architecture2: wiring is {self.wiring!r}; expected 'corrected' or 'original'.")
+            raise ValueError(
+                f"Architecture2: wiring is {self.wiring!r}; expected 'corrected' or 'original'."
+            )
         super().__post_init__()
 
     def initial_carry(self, constants: Any, dtype: Any) -> dict[str, Array]:
@@ -155,20 +165,29 @@ class Architecture2(nn.Module):
         n, m = self.n, self.m
         defaults = {"Q": jnp.eye(n), "Sigma": jnp.zeros((n, n)), "S": jnp.eye(m)}
         given = (constants or {}).get("prior", {})
-        return {name: jnp.array(given.get(name, value), dtype).reshape(-1) for name, value in defaults.items()}
+        return {
+            name: jnp.array(given.get(name, value), dtype).reshape(-1)
+            for name, value in defaults.items()
+        }
 
     @nn.compact
-    def __call__(self, carry: dict[str, Array], features: dict[str, Array]) -> tuple[dict[str, Array], Array]:
+    def __call__(
+        self, carry: dict[str, Array], features: dict[str, Array]
+    ) -> tuple[dict[str, Array], Array]:
         """Return the new hidden states and the gain [n, m]."""
         n, m = self.n, self.m
         zero = {"F1": m, "F2": m, "F3": n, "F4": n}
-        F1, F2, F3, F4 = (features.get(name, jnp.zeros(size, carry["Q"].dtype)) for name, size in zero.items())
+        F1, F2, F3, F4 = (
+            features.get(name, jnp.zeros(size, carry["Q"].dtype)) for name, size in zero.items()
+        )
         to_Q, to_Sigma = (F4, F3) if self.wiring == "corrected" else (F3, F4)
 
         Q = GRU(n * n, name="GRU_Q")(carry["Q"], self._widen(to_Q, "FC5"))
         Sigma = GRU(n * n, name="GRU_Sigma")(carry["Sigma"], _join(Q, self._widen(to_Sigma, "FC6")))
         from_Sigma = nn.relu(_dense(m * m, Sigma, "FC1"))
-        S = GRU(m * m, name="GRU_S")(carry["S"], _join(from_Sigma, self._widen(_join(F1, F2), "FC7")))
+        S = GRU(m * m, name="GRU_S")(
+            carry["S"], _join(from_Sigma, self._widen(_join(F1, F2), "FC7"))
+        )
         hidden = nn.relu(_dense(self.out_mult * (n * n + m * m), _join(Sigma, S), "FC2"))
         gain = _dense(n * m, hidden, "gain", zero=self.zero_gain)
 
@@ -195,7 +214,9 @@ def _join(*parts: Array) -> Array:
 def _uniform(fan_in: int) -> Any:
     """PyTorch's default initialiser: uniform within 1 / sqrt(fan_in)."""
     bound = 1 / math.sqrt(fan_in)
-    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
+    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(
+        key, shape, dtype, -bound, bound
+    )
 
 
 def _dense(size: int, x: Array, name: str, *, zero: bool = False) -> Array:

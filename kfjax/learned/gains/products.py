@@ -1,10 +1,11 @@
 """x W of a network's layer, in the forms that compile to the fastest programs when a batch of trajectories is trained.
 
-Under `jax.vmap` the x of a batch are the rows of a matrix, and the gradient with respect to W sums over them. On a
-processor the compiler calls a library for products in the usual order only, and that costs as much as a small product
-itself. So small products, and gradients of small W, are written as sums that fuse with what stands beside them; and
-for the gradient of a large W the narrower operand is transposed first, so that the product is one in the usual order.
-Values are those of x W to rounding, and so are derivatives of any order.
+Under `jax.vmap` the x of a batch are the rows of a matrix, and the gradient with respect to W sums
+over them. On a processor the compiler calls a library for products in the usual order only, and
+that costs as much as a small product itself. So small products, and gradients of small W, are
+written as sums that fuse with what stands beside them; and for the gradient of a large W the
+narrower operand is transposed first, so that the product is one in the usual order. Values are
+those of x W to rounding, and so are derivatives of any order.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ def _transpose_W(ct: Array, x: Array, W: Any) -> Array:
     k, j = x.shape[1], ct.shape[1]
     if k * j <= SMALL:
         return jnp.sum(x[:, :, None] * ct[:, None, :], axis=0)
-    first = jax.lax.optimization_barrier  # or the compiler would merge the transposition with the product
+    first = (
+        jax.lax.optimization_barrier
+    )  # or the compiler would merge the transposition with the product
     if k < j:
         return _value(first(x.T), ct)
     return first(_value(first(ct.T), x)).T

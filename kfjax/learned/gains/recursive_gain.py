@@ -41,30 +41,32 @@ def recursive_kalman_net(
 
     P_{t|t} = (I - K_t H) P_{t|t-1} (I - K_t H)' + L_t L_t',   P_{t|t-1} = F P_{t-1|t-1} F' + Q
 
-    L_t is lower triangular, with a diagonal of softplus numbers above a floor, so that the covariance is definite for
-    any gain. It stands for K R K', and for all that the model does not say. Published is the form without Q, where L L'
-    stands for (I - K H) Q (I - K H)' too: give the design model a Q of zero for it. With Q, the covariance grows over
-    gaps in the data as the model says, and the likelihood of y_t, from S = H P_{t|t-1} H' + R, is that of the model.
-    Our choices: the second network sees the features and the gain; features keep their size (`Asinh()`).
+    L_t is lower triangular, with a diagonal of softplus numbers above a floor, so that the
+    covariance is definite for any gain. It stands for K R K', and for all that the model does not
+    say. Published is the form without Q, where L L' stands for (I - K H) Q (I - K H)' too: give the
+    design model a Q of zero for it. With Q, the covariance grows over gaps in the data as the model
+    says, and the likelihood of y_t, from S = H P_{t|t-1} H' + R, is that of the model. Our choices:
+    the second network sees the features and the gain; features keep their size (`Asinh()`).
 
-    Missing data act as in `kalman_net`; where a row is empty both memories stand still. Train with `kfjax.training.mse`
-    first, then with `nll`.
+    Missing data act as in `kalman_net`; where a row is empty both memories stand still. Train with
+    `kfjax.training.mse` first, then with `nll`.
 
     Args:
         network: the gain network, as in `kalman_net`.
         features: names among F1 to F4, seen by both networks.
         feature_map: how features are scaled.
         hidden: size of the memory and layers of the second network.
-        scale: typical standard deviation of an estimate, in units of the state; L starts at 0.69 scale I.
+        scale: typical standard deviation of an estimate, in units of the state; L starts at 0.69
+            scale I.
         floor: smallest diagonal entry of L, in units of the scale.
 
     Returns:
-        A `Filter`; params `Learned(model, network)` with network {"gain": ..., "noise": ...}, to be drawn by
-        `kfjax.learned.init`; state `GainState` with a covariance. Info has all fields.
+        A `Filter`; params `Learned(model, network)` with network {"gain": ..., "noise": ...}, to be
+        drawn by `kfjax.learned.init`; state `GainState` with a covariance. Info has all fields.
 
     Raises:
-        ValueError: if scale, floor or hidden is not positive, or a feature is unknown; from `init`, if the network does
-            not have the dimensions of the model.
+        ValueError: if scale, floor or hidden is not positive, or a feature is unknown; from `init`,
+            if the network does not have the dimensions of the model.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -75,13 +77,17 @@ def recursive_kalman_net(
         (20, 2, 2)
 
     References:
-        H. Mortada et al., Recursive KalmanNet: deep learning-augmented Kalman filtering for state estimation with
-        consistent uncertainty quantification, EUSIPCO 2025.
+        H. Mortada et al., Recursive KalmanNet: deep learning-augmented Kalman filtering for state
+        estimation with consistent uncertainty quantification, EUSIPCO 2025.
     """
     for name, value in (("hidden", hidden), ("scale", scale), ("floor", floor)):
         if not value > 0:
-            raise ValueError(f"recursive_kalman_net: {name} is {value}; expected a positive number.")
-    return gain_filter(RecursiveGain(NetworkGain(network), hidden, scale, floor), features, feature_map)
+            raise ValueError(
+                f"recursive_kalman_net: {name} is {value}; expected a positive number."
+            )
+    return gain_filter(
+        RecursiveGain(NetworkGain(network), hidden, scale, floor), features, feature_map
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,19 +126,30 @@ class RecursiveGain(CovarianceRule):
         gain = self.gain.carry(params._replace(network=params.network["gain"]))
         return {"gain": gain, "noise": jnp.zeros(self.hidden, params.model.dtype)}
 
-    def __call__(self, params: Learned, state: GainState, features: dict[str, Array], seen: Observation) -> Gained:
+    def __call__(
+        self, params: Learned, state: GainState, features: dict[str, Array], seen: Observation
+    ) -> Gained:
         """Return the gain of the first network and the covariance with the second."""
         network, carry = params.network, state.carry
         first = params._replace(network=network["gain"]), state._replace(carry=carry["gain"])
         gained = self.gain(*first, features, seen)
         K = gained.gain if seen.mask is None else jnp.where(seen.mask[None, :], gained.gain, 0)
-        noise_carry, values = self.noise.apply(network["noise"], carry["noise"], _joined(features, K))
+        noise_carry, values = self.noise.apply(
+            network["noise"], carry["noise"], _joined(features, K)
+        )
         T = triangle(values, self.n)
         on_diagonal = jnp.eye(self.n, dtype=bool)
         L = self.scale * jnp.where(on_diagonal, nn.softplus(T) + self.floor, T)
-        moments = Taylor()(seen.fn, Gaussian(state.mean, state.cov), params.model.state_space, seen.space)
+        moments = Taylor()(
+            seen.fn, Gaussian(state.mean, state.cov), params.model.state_space, seen.space
+        )
         cov = moments.residual(K) + linalg.matmul(L, L.T)
-        return Gained(K, {"gain": gained.carry, "noise": noise_carry}, cov, linalg.factorise(moments.cov + seen.R))
+        return Gained(
+            K,
+            {"gain": gained.carry, "noise": noise_carry},
+            cov,
+            linalg.factorise(moments.cov + seen.R),
+        )
 
 
 def _joined(features: dict[str, Array], gain: Array) -> Array:

@@ -22,7 +22,12 @@ __all__ = ["measure_scales"]
 
 
 def measure_scales(
-    model: StateSpaceModel, ys: Any, us: Any = None, *, observed: Any = None, filter: Filter | None = None
+    model: StateSpaceModel,
+    ys: Any,
+    us: Any = None,
+    *,
+    observed: Any = None,
+    filter: Filter | None = None,
 ) -> dict[str, dict[str, Array]]:
     """Return whitening matrices of the features F1 to F4, from a nominal filter on data (training data only).
 
@@ -30,8 +35,8 @@ def measure_scales(
 
         C_F2 = S_t,  C_F4 = P_{t|t-1},  C_F1 = F1 F1' + S_t,  C_F3 = F3 F3' + P_{t|t-1}:
 
-    innovations and corrections are scaled by what the filter expects of them, differences in time also by how the
-    system moves. S and P keep every direction, however little the data moved in it.
+    innovations and corrections are scaled by what the filter expects of them, differences in time
+    also by how the system moves. S and P keep every direction, however little the data moved in it.
 
     Args:
         model: the design model.
@@ -41,7 +46,8 @@ def measure_scales(
         filter: a filter with a moment rule, default `kfjax.extended()`.
 
     Returns:
-        `{"scales": {"F1": [m, m], "F2": [m, m], "F3": [n, n], "F4": [n, n]}}`, for `Learned.constants`.
+        `{"scales": {"F1": [m, m], "F2": [m, m], "F3": [n, n], "F4": [n, n]}}`, for
+        `Learned.constants`.
 
     Raises:
         ValueError: if the filter diverges, or a covariance is singular.
@@ -57,24 +63,31 @@ def measure_scales(
     if data[0].ndim == 2:
         data = jax.tree.map(lambda a: jnp.asarray(a)[None], data)
     if data[0].ndim != 3:
-        raise ValueError(f"measure_scales: ys has shape {jnp.shape(ys)}; expected [T, m] or [B, T, m].")
+        raise ValueError(
+            f"measure_scales: ys has shape {jnp.shape(ys)}; expected [T, m] or [B, T, m]."
+        )
     scales = _whiteners(extended() if filter is None else filter, model, *data)
     for name, W in scales.items():
         if is_concrete(W) and not (np.isfinite(W).all() and np.diag(W).all()):
             raise ValueError(
-                f"measure_scales: the covariance that {name} is scaled by is singular or not finite; expected a filter"
+                f"measure_scales: the covariance that {name} is scaled by is singular or not"
+                " finite; expected a filter"
                 " that does not diverge and a model whose Q and R leave no direction without noise."
             )
     return {"scales": scales}
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _whiteners(filter: Filter, model: StateSpaceModel, ys: Array, us: Any, observed: Any) -> dict[str, Array]:
+def _whiteners(
+    filter: Filter, model: StateSpaceModel, ys: Array, us: Any, observed: Any
+) -> dict[str, Array]:
     moments = jax.vmap(functools.partial(_mean_squares, filter, model))(ys, us, observed)
     return jax.tree.map(lambda C: _inverse_factor(C.mean(axis=0)), moments)
 
 
-def _mean_squares(filter: Filter, model: StateSpaceModel, ys: Array, us: Any, observed: Any) -> dict[str, Array]:
+def _mean_squares(
+    filter: Filter, model: StateSpaceModel, ys: Array, us: Any, observed: Any
+) -> dict[str, Array]:
     """Return the covariances C of one trajectory."""
     _, (est, info) = run(filter, model, ys, us, observed=observed, emit=estimate_and_info)
     P = predicted(filter, model, Gaussian(est.mean, est.cov), us).cov.mean(axis=0)
@@ -86,7 +99,12 @@ def _mean_squares(filter: Filter, model: StateSpaceModel, ys: Array, us: Any, ob
     x = jnp.concatenate([model.prior.mean[None], est.mean])
     F3 = jax.vmap(model.state_space.difference)(x[1:], x[:-1])
     F1 = jnp.where(both, jax.vmap(model.observation_space.difference)(ys[1:], ys[:-1]), 0)
-    return {"F1": S + _average(_squares(F1), both), "F2": S, "F3": P + _squares(F3).mean(axis=0), "F4": P}
+    return {
+        "F1": S + _average(_squares(F1), both),
+        "F2": S,
+        "F3": P + _squares(F3).mean(axis=0),
+        "F4": P,
+    }
 
 
 def _squares(v: Array) -> Array:

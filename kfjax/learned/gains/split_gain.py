@@ -11,7 +11,13 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax.base import Filter, Gaussian, constructor
-from kfjax.learned.gains.covariances import CovarianceRule, bounded, entries, stretched, unit_triangle
+from kfjax.learned.gains.covariances import (
+    CovarianceRule,
+    bounded,
+    entries,
+    stretched,
+    unit_triangle,
+)
 from kfjax.learned.gains.feature_maps import Asinh, FeatureMap
 from kfjax.learned.gains.features import FEATURES
 from kfjax.learned.gains.gain_filters import Gained, GainState, gain_filter
@@ -33,26 +39,29 @@ def split_kalman_net(
 ) -> Filter:
     """Split-KalmanNet: a gain whose factors P and S come from two networks, K = P H' S^-1.
 
-    G1: (F3, F4, h(x) - H x, H) -> P_{t|t-1},   G2: (F1, F2, h(x) - H x, H) -> S_t,   H = h'(x_{t|t-1})
+    G1: (F3, F4, h(x) - H x, H) -> P_{t|t-1},   G2: (F1, F2, h(x) - H x, H) -> S_t,   H =
+    h'(x_{t|t-1})
 
-    Both are made from triangular factors with a positive diagonal. P sees no y_t, so that N(h(x), H P H' + R) is a
-    likelihood of y_t; S sees it, and serves the gain alone. The covariance after the update is the Joseph form with P
-    and the model's R; before it, and over gaps, F P F' + Q. On curved spaces h(x) - H x has no meaning and counts as
-    zero. Missing channels have rows of zeros in H, and are left out of S; after an empty row both memories stand still.
-    Ours are the sizes of the networks, and features that keep their size.
+    Both are made from triangular factors with a positive diagonal. P sees no y_t, so that N(h(x), H
+    P H' + R) is a likelihood of y_t; S sees it, and serves the gain alone. The covariance after the
+    update is the Joseph form with P and the model's R; before it, and over gaps, F P F' + Q. On
+    curved spaces h(x) - H x has no meaning and counts as zero. Missing channels have rows of zeros
+    in H, and are left out of S; after an empty row both memories stand still. Ours are the sizes of
+    the networks, and features that keep their size.
 
     Args:
         n: dimension of the state.
         m: dimension of the observation.
         feature_map: how F1 to F4 are scaled.
         hidden: size of the memory and layers of each network.
-        nominal: P and S in units of the model's own, F P F' + Q and H P H' + R, and H in these units: the untrained
-            filter is then the extended Kalman filter. False as published, in units of the data: P and S start at I, so
-            that the data should have a spread of about 1, and Q and R matter for the covariance alone.
+        nominal: P and S in units of the model's own, F P F' + Q and H P H' + R, and H in these
+            units: the untrained filter is then the extended Kalman filter. False as published, in
+            units of the data: P and S start at I, so that the data should have a spread of about 1,
+            and Q and R matter for the covariance alone.
 
     Returns:
-        A `Filter`; params `Learned(model, network)` with network {"P": ..., "S": ...}, to be drawn by
-        `kfjax.learned.init`; state `GainState` with a covariance. Info has all fields.
+        A `Filter`; params `Learned(model, network)` with network {"P": ..., "S": ...}, to be drawn
+        by `kfjax.learned.init`; state `GainState` with a covariance. Info has all fields.
 
     Raises:
         ValueError: if a size is below 1; from `init`, if n and m are not those of the model.
@@ -66,12 +75,15 @@ def split_kalman_net(
         (20, 3, 3)
 
     References:
-        G. Choi, J. Park, N. Shlezinger, Y. C. Eldar, N. Lee, Split-KalmanNet: a robust model-based deep learning
-        approach for state estimation, IEEE Trans. Veh. Technol. 72 (2023), section III.
+        G. Choi, J. Park, N. Shlezinger, Y. C. Eldar, N. Lee, Split-KalmanNet: a robust model-based
+        deep learning approach for state estimation, IEEE Trans. Veh. Technol. 72 (2023), section
+        III.
     """
     for name, size in (("n", n), ("m", m), ("hidden", hidden)):
         if not isinstance(size, int) or size < 1:
-            raise ValueError(f"split_kalman_net: {name} is {size}; expected an integer, at least 1.")
+            raise ValueError(
+                f"split_kalman_net: {name} is {size}; expected an integer, at least 1."
+            )
     return gain_filter(SplitGain(n, m, hidden, nominal), FEATURES, feature_map)
 
 
@@ -87,7 +99,10 @@ class SplitGain(CovarianceRule):
     @property
     def modules(self) -> dict[str, Any]:
         """The two networks."""
-        return {name: RecurrentHead(self.hidden, entries(size)) for name, size in (("P", self.n), ("S", self.m))}
+        return {
+            name: RecurrentHead(self.hidden, entries(size))
+            for name, size in (("P", self.n), ("S", self.m))
+        }
 
     def network(self, key: Array, features: dict[str, Array]) -> Any:
         """Draw the variables of both networks."""
@@ -104,7 +119,9 @@ class SplitGain(CovarianceRule):
         """Return empty memories."""
         return {name: jnp.zeros(self.hidden, params.model.dtype) for name in self.modules}
 
-    def __call__(self, params: Learned, state: GainState, features: dict[str, Array], seen: Observation) -> Gained:
+    def __call__(
+        self, params: Learned, state: GainState, features: dict[str, Array], seen: Observation
+    ) -> Gained:
         """Return P H' S^-1 with the P and S of the networks."""
         x, space = state.mean, params.model.state_space
         L = linalg.cholesky(state.cov)
@@ -112,16 +129,23 @@ class SplitGain(CovarianceRule):
         error = _linearisation_error(params.model, x, y_hat, H)
         if self.nominal:
             S = linalg.cholesky(linalg.quadratic(H, state.cov) + seen.R)
-            inputs = _inputs(features, linalg.solve_lower(S, error), linalg.solve_lower(S, linalg.matmul(H, L)))
+            inputs = _inputs(
+                features, linalg.solve_lower(S, error), linalg.solve_lower(S, linalg.matmul(H, L))
+            )
         else:
             inputs = _inputs(features, error, H)
         (P_carry, P_values), (S_carry, S_values) = (
-            module.apply(params.network[name], state.carry[name], inputs[name]) for name, module in self.modules.items()
+            module.apply(params.network[name], state.carry[name], inputs[name])
+            for name, module in self.modules.items()
         )
         P = stretched(state.cov, P_values) if self.nominal else _square(P_values, self.n)
         moments = Taylor()(seen.fn, Gaussian(x, P), space, seen.space)
         predicted = moments.cov + seen.R
-        S = stretched(predicted, S_values, seen.mask) if self.nominal else _only(_square(S_values, self.m), seen.mask)
+        S = (
+            stretched(predicted, S_values, seen.mask)
+            if self.nominal
+            else _only(_square(S_values, self.m), seen.mask)
+        )
         K = linalg.factorise(S).solve(moments.cross.T).T
         cov = moments.residual(K) + linalg.quadratic(K, seen.R)
         return Gained(K, {"P": P_carry, "S": S_carry}, cov, linalg.factorise(predicted))

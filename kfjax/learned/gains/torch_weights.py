@@ -28,18 +28,21 @@ class Pretrained(NamedTuple):
     constants: Any = None
 
 
-def from_torch(state_dict: Mapping[str, Any], *, wiring: str = "corrected", n: int | None = None) -> Pretrained:
+def from_torch(
+    state_dict: Mapping[str, Any], *, wiring: str = "corrected", n: int | None = None
+) -> Pretrained:
     """Return the network of a PyTorch state dictionary of KalmanNet, as the authors' code names its layers.
 
-    PyTorch keeps two biases for the reset and update gates of a GRU and Flax one, their sum. Read a file of torch with
-    `torch.load(path, weights_only=True)` and of numpy with `np.load(path, allow_pickle=False)`: neither executes
-    anything stored.
+    PyTorch keeps two biases for the reset and update gates of a GRU and Flax one, their sum. Read a
+    file of torch with `torch.load(path, weights_only=True)` and of numpy with `np.load(path,
+    allow_pickle=False)`: neither executes anything stored.
 
     Args:
-        state_dict: name -> array. Architecture #1 has KG_l1, rnn_GRU, KG_l2, KG_l3; #2 has GRU_Q, GRU_Sigma, GRU_S,
-            FC1 .. FC7, and optionally the initial hidden states _prior_Q [n, n], _prior_Sigma [n, n], _prior_S [m, m].
-        wiring: "corrected" or "original": which feature goes where in architecture #2. The names and shapes of both are
-            the same, so that it has to be known. See `Architecture2`.
+        state_dict: name -> array. Architecture #1 has KG_l1, rnn_GRU, KG_l2, KG_l3; #2 has GRU_Q,
+            GRU_Sigma, GRU_S, FC1 .. FC7, and optionally the initial hidden states _prior_Q [n, n],
+            _prior_Sigma [n, n], _prior_S [m, m].
+        wiring: "corrected" or "original": which feature goes where in architecture #2. The names
+            and shapes of both are the same, so that it has to be known. See `Architecture2`.
         n: dimension of the state; needed for architecture #1 if n differs from m.
 
     Returns:
@@ -68,12 +71,20 @@ def from_torch(state_dict: Mapping[str, Any], *, wiring: str = "corrected", n: i
     network, layers = _first(weights, n) if first else _second(weights, wiring)
     constants = None
     if not first and any(name.startswith("_prior_") for name in weights):
-        priors = {name: (size, size) for name, size in (("Q", network.n), ("Sigma", network.n), ("S", network.m))}
-        constants = {"prior": {name: _take(weights, f"_prior_{name}", shape) for name, shape in priors.items()}}
+        priors = {
+            name: (size, size)
+            for name, size in (("Q", network.n), ("Sigma", network.n), ("S", network.m))
+        }
+        constants = {
+            "prior": {
+                name: _take(weights, f"_prior_{name}", shape) for name, shape in priors.items()
+            }
+        }
     params = {ours: convert(weights, *arguments) for ours, (convert, *arguments) in layers.items()}
     if weights:
         raise ValueError(
-            f"from_torch: got unknown {', '.join(sorted(weights))}; expected the names of {type(network).__name__}"
+            f"from_torch: got unknown {', '.join(sorted(weights))}; expected the names of"
+            f" {type(network).__name__}"
             " only. Leave out what belongs to other modules."
         )
     return Pretrained(network, {"params": params}, constants)
@@ -91,7 +102,10 @@ def _first(weights: dict[str, np.ndarray], n: int | None) -> tuple[Architecture1
     table: dict[str, Any] = {"input": (_dense, "KG_l1", 80 * (n + m), inputs)}
     for k in range(layers):
         table[f"gru_{k}"] = (_gru, "rnn_GRU", k, hidden, hidden if k else wide)
-    table |= {"hidden": (_dense, "KG_l2", 4 * n * m, hidden), "gain": (_dense, "KG_l3", n * m, 4 * n * m)}
+    table |= {
+        "hidden": (_dense, "KG_l2", 4 * n * m, hidden),
+        "gain": (_dense, "KG_l3", n * m, 4 * n * m),
+    }
     return Architecture1(n, m, layers), table
 
 
@@ -101,12 +115,15 @@ def _split(product: int, total: int, n: int | None) -> tuple[int, int]:
         root = math.isqrt(product)
         if root * root != product or 2 * root != total:
             raise ValueError(
-                f"from_torch: the gain has {product} entries and n + m = {total}; expected n = m, or n= to tell n from"
+                f"from_torch: the gain has {product} entries and n + m = {total}; expected n = m,"
+                " or n= to tell n from"
                 " m. Pass the dimension of the state as n=."
             )
         return root, root
     if n < 1 or n * (total - n) != product:
-        raise ValueError(f"from_torch: n is {n}, n m = {product}, n + m = {total}; expected numbers that fit.")
+        raise ValueError(
+            f"from_torch: n is {n}, n m = {product}, n + m = {total}; expected numbers that fit."
+        )
     return n, total - n
 
 
@@ -132,7 +149,9 @@ def _second(weights: dict[str, np.ndarray], wiring: str) -> tuple[Architecture2,
     return Architecture2(n, m, in_mult, hidden // (Q + S), wiring), table
 
 
-def _dense(weights: dict[str, np.ndarray], name: str, size: int, inputs: int) -> dict[str, np.ndarray]:
+def _dense(
+    weights: dict[str, np.ndarray], name: str, size: int, inputs: int
+) -> dict[str, np.ndarray]:
     """Take a linear layer."""
     return {
         "kernel": _take(weights, f"{name}.weight", (size, inputs)).T,
@@ -140,7 +159,9 @@ def _dense(weights: dict[str, np.ndarray], name: str, size: int, inputs: int) ->
     }
 
 
-def _gru(weights: dict[str, np.ndarray], name: str, layer: int, size: int, inputs: int) -> dict[str, np.ndarray]:
+def _gru(
+    weights: dict[str, np.ndarray], name: str, layer: int, size: int, inputs: int
+) -> dict[str, np.ndarray]:
     """Take a recurrent layer; gates in the order reset, update, candidate in both libraries."""
     from_x = _take(weights, f"{name}.bias_ih_l{layer}", (3 * size,))
     from_h = _take(weights, f"{name}.bias_hh_l{layer}", (3 * size,))
@@ -155,8 +176,14 @@ def _gru(weights: dict[str, np.ndarray], name: str, layer: int, size: int, input
 def _shape(weights: dict[str, np.ndarray], name: str) -> tuple[int, int]:
     """Return the shape of a matrix, which is there."""
     if name not in weights or weights[name].ndim != 2:
-        got = f"shape {weights[name].shape}" if name in weights else f"no {name} among {', '.join(sorted(weights))}"
-        raise ValueError(f"from_torch: got {got}; expected {name} as a matrix, as the authors' networks have it.")
+        got = (
+            f"shape {weights[name].shape}"
+            if name in weights
+            else f"no {name} among {', '.join(sorted(weights))}"
+        )
+        raise ValueError(
+            f"from_torch: got {got}; expected {name} as a matrix, as the authors' networks have it."
+        )
     return weights[name].shape
 
 
@@ -166,5 +193,7 @@ def _take(weights: dict[str, np.ndarray], name: str, shape: tuple[int, ...]) -> 
         raise ValueError(f"from_torch: {name} is missing; expected it with shape {shape}.")
     value = weights.pop(name)
     if value.shape != shape:
-        raise ValueError(f"from_torch: {name} has shape {value.shape}; expected {shape}, given the other layers.")
+        raise ValueError(
+            f"from_torch: {name} has shape {value.shape}; expected {shape}, given the other layers."
+        )
     return value

@@ -1,6 +1,7 @@
 """Noise that depends on the context: a network says how large Q and R are, given the state and the input.
 
-Q_t = D_t Q D_t,   D_t = diag(exp(z_t)),   z_t = network(context(x_{t-1|t-1}, u_t)),   R_t likewise at x_{t|t-1}
+Q_t = D_t Q D_t,   D_t = diag(exp(z_t)),   z_t = network(context(x_{t-1|t-1}, u_t)),   R_t likewise
+at x_{t|t-1}
 """
 
 from __future__ import annotations
@@ -65,19 +66,22 @@ def context_noise(
 ) -> StateSpaceModel:
     """Return the model with Q and R as networks of the context, which start at the model's own.
 
-    Standard deviations change by factors from exp(-3) to exp(3). Train with
-    `refine(filter, model, data, key=key, loss=kf.training.innovation_nll(filter), noise=())`; no true states needed.
+    Standard deviations change by factors from exp(-3) to exp(3). Train with `refine(filter, model,
+    data, key=key, loss=kf.training.innovation_nll(filter), noise=())`; no true states needed.
 
     Args:
         model: with constant Q and R, for example those of `kfjax.training.fit_noise`.
         which: among "Q" and "R".
-        context: `(x, u) -> [size]`, a module-level function: `input_context`, `state_context`, or your own features.
+        context: `(x, u) -> [size]`, a module-level function: `input_context`, `state_context`, or
+            your own features.
         size: how many numbers the context has.
         key: random key, for the hidden layers.
         hidden: their sizes.
-        full: let correlations change too: Q_t = L T_t T_t' L' with L L' = Q and T_t triangular, its diagonal positive.
+        full: let correlations change too: Q_t = L T_t T_t' L' with L L' = Q and T_t triangular, its
+            diagonal positive.
         centre: what the context is measured from, a number or [size].
-        spread: in which units, likewise, positive: standard deviations of the context in the training data.
+        spread: in which units, likewise, positive: standard deviations of the context in the
+            training data.
 
     Returns:
         A `StateSpaceModel` whose Q and R are callables of (x, u).
@@ -94,7 +98,9 @@ def context_noise(
     if not which or not set(which) <= {"Q", "R"}:
         raise ValueError(f"context_noise: which is {tuple(which)}; expected some of Q, R.")
     check_count("context_noise: size", size)
-    centre, spread = (_vector(name, value, size) for name, value in (("centre", centre), ("spread", spread)))
+    centre, spread = (
+        _vector(name, value, size) for name, value in (("centre", centre), ("spread", spread))
+    )
     if not (spread > 0).all():
         raise ValueError(f"context_noise: spread is {spread.tolist()}; expected positive numbers.")
     centre, spread = (jnp.asarray(a, model.dtype) for a in (centre, spread))
@@ -121,7 +127,8 @@ class _ContextNoise:
         v = self.context(x, u).astype(theta.nominal.dtype)
         if v.shape != theta.centre.shape:
             raise ValueError(
-                f"context_noise: the context has shape {v.shape}; expected {theta.centre.shape}, as its size."
+                f"context_noise: the context has shape {v.shape}; expected {theta.centre.shape}, as"
+                " its size."
             )
         values = self.network(theta.weights, (v - theta.centre) / theta.spread)
         return (stretched if self.full else rescaled)(theta.nominal, values)
@@ -130,5 +137,7 @@ class _ContextNoise:
 def _vector(name: str, value: Any, size: int) -> np.ndarray:
     value = np.asarray(value, float)
     if value.shape not in ((), (size,)):
-        raise ValueError(f"context_noise: {name} has shape {value.shape}; expected a number or ({size},).")
+        raise ValueError(
+            f"context_noise: {name} has shape {value.shape}; expected a number or ({size},)."
+        )
     return np.broadcast_to(value, (size,))

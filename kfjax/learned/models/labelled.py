@@ -36,10 +36,10 @@ def fit_labelled(
     F, B, b = argmin sum_t |x_t - F x_{t-1} - B u_t - b|^2,
     Q = 1/(K - p) sum_t e_t e_t',   e_t = x_t - f(x_{t-1}, u_t)
 
-    and likewise H from x_t to y_t, and R. K counts the pairs and p what was fitted per row, so that Q and R are
-    unbiased (p = 0 where f or h is kept). Pairs with an unknown state are left out; of y every channel is fitted on the
-    rows where it was seen, and a covariance of two channels on those where both were (0 where they never were).
-    Computed in double precision.
+    and likewise H from x_t to y_t, and R. K counts the pairs and p what was fitted per row, so that
+    Q and R are unbiased (p = 0 where f or h is kept). Pairs with an unknown state are left out; of
+    y every channel is fitted on the rows where it was seen, and a covariance of two channels on
+    those where both were (0 where they never were). Computed in double precision.
 
     Args:
         model: where what is not fitted comes from; any f and h serve for their noise.
@@ -52,8 +52,8 @@ def fit_labelled(
         A `StateSpaceModel`; the prior stays.
 
     Raises:
-        ValueError: an unknown part, no labelled pairs, fewer than are needed, states that do not vary in all
-            directions, or a linear f or h of angles.
+        ValueError: an unknown part, no labelled pairs, fewer than are needed, states that do not
+            vary in all directions, or a linear f or h of angles.
 
     Example:
         >>> truth = kf.systems.constant_velocity()
@@ -64,7 +64,9 @@ def fit_labelled(
         (True, True)
     """
     if not which or not set(which) <= set(PARTS):
-        raise ValueError(f"fit_labelled: which is {tuple(which)}; expected some of {', '.join(PARTS)}.")
+        raise ValueError(
+            f"fit_labelled: which is {tuple(which)}; expected some of {', '.join(PARTS)}."
+        )
     changes: dict[str, Any] = {}
     for fn, noise, pairs_of in (("f", "Q", transitions), ("h", "R", sightings)):
         if not {fn, noise} & set(which):
@@ -78,7 +80,10 @@ def fit_labelled(
         if noise in which:
             changes[noise] = _covariance(noise, residuals, pairs.seen, fitted)
     return model.replace(
-        **{name: jax.tree.map(lambda a: jnp.asarray(a, model.dtype), v) for name, v in changes.items()}
+        **{
+            name: jax.tree.map(lambda a: jnp.asarray(a, model.dtype), v)
+            for name, v in changes.items()
+        }
     )
 
 
@@ -99,7 +104,12 @@ class Calibration(NamedTuple):
 
 
 def calibrate_sensors(
-    model: StateSpaceModel, data: Dataset, *, scale: bool = True, rotation: bool = True, offset: bool = False
+    model: StateSpaceModel,
+    data: Dataset,
+    *,
+    scale: bool = True,
+    rotation: bool = True,
+    offset: bool = False,
 ) -> Calibration:
     """Find the scale, rotation and offset of sensors from labelled states, in closed form: few numbers for few data.
 
@@ -118,8 +128,9 @@ def calibrate_sensors(
         `Calibration`.
 
     Raises:
-        ValueError: no rows, nothing to find, angles among the observations, a rotation that the data do not determine
-            (one channel, or states along one line in three dimensions), or a scale that is not positive.
+        ValueError: no rows, nothing to find, angles among the observations, a rotation that the
+            data do not determine (one channel, or states along one line in three dimensions), or a
+            scale that is not positive.
 
     Example:
         >>> xs = np.random.default_rng(0).normal(size=(1, 50, 2))
@@ -130,16 +141,21 @@ def calibrate_sensors(
         (2.0, [[0, -1], [1, 0]])
 
     References:
-        S. Umeyama, Least-squares estimation of transformation parameters between two point patterns, IEEE Trans.
-        Pattern Anal. Mach. Intell. 13 (1991), eq. (39)-(42).
+        S. Umeyama, Least-squares estimation of transformation parameters between two point
+        patterns, IEEE Trans. Pattern Anal. Mach. Intell. 13 (1991), eq. (39)-(42).
     """
     if not (scale or rotation or offset):
-        raise ValueError("calibrate_sensors: got nothing to find; expected some of scale, rotation and offset.")
+        raise ValueError(
+            "calibrate_sensors: got nothing to find; expected some of scale, rotation and offset."
+        )
     _check_flat("h", model)
     pairs = sightings("calibrate_sensors", data)
     rows = pairs.seen.all(axis=1)
     if not rows.any():
-        raise ValueError("calibrate_sensors: no row has all channels; expected some. Fit channels with fit_labelled.")
+        raise ValueError(
+            "calibrate_sensors: no row has all channels; expected some. Fit channels with"
+            " fit_labelled."
+        )
     y = np.asarray(pairs.target, np.float64)[rows]
     seen = y - _residuals("h", model, pairs)[rows]  # what h says
     zero = np.zeros(y.shape[1])
@@ -148,15 +164,19 @@ def calibrate_sensors(
     s = _scale(y - y_mean, (seen - mean) @ U.T) if scale else 1.0
     b = y_mean - s * U @ mean
     size, turn, shift = (jnp.asarray(a, model.dtype) for a in (s, U, b))
-    return Calibration(model.replace(h=_turned_function(model.h, size * turn, shift)), size, turn, shift)
+    return Calibration(
+        model.replace(h=_turned_function(model.h, size * turn, shift)), size, turn, shift
+    )
 
 
 def _check_flat(fn: str, model: StateSpaceModel) -> None:
     """Refuse linear maps to angles."""
     if (model.state_difference if fn == "f" else model.difference) is not None:
         raise ValueError(
-            f"labelled data: got a model whose {'states' if fn == 'f' else 'observations'} have a difference of their"
-            f" own, such as angles; expected Euclidean ones to fit {fn}. Keep {fn}, or use kf.learned.residual_model."
+            f"labelled data: got a model whose {'states' if fn == 'f' else 'observations'} have a"
+            " difference of their"
+            f" own, such as angles; expected Euclidean ones to fit {fn}. Keep {fn}, or use"
+            " kf.learned.residual_model."
         )
 
 
@@ -164,8 +184,14 @@ def _linear(fn: str, pairs: Pairs, inputs: bool, offsets: bool) -> tuple[Linear,
     """The least squares, its residuals, and how many numbers were fitted per row."""
     x = np.asarray(pairs.x, np.float64)
     if inputs and getattr(pairs.u, "ndim", 0) != 2:
-        raise ValueError("fit_labelled: got inputs=True with data whose inputs are no array; expected [N, T, p].")
-    columns = [x, *([np.asarray(pairs.u, np.float64)] if inputs else []), *([np.ones((len(x), 1))] if offsets else [])]
+        raise ValueError(
+            "fit_labelled: got inputs=True with data whose inputs are no array; expected [N, T, p]."
+        )
+    columns = [
+        x,
+        *([np.asarray(pairs.u, np.float64)] if inputs else []),
+        *([np.ones((len(x), 1))] if offsets else []),
+    ]
     X = np.concatenate(columns, axis=1)
     for channel, seen in enumerate(pairs.seen.T):
         _check_rank(f"{fn}, row {channel}", X[seen])
@@ -181,7 +207,8 @@ def _check_rank(what: str, X: np.ndarray) -> None:
     rank = np.linalg.matrix_rank(X / np.where(scale > 0, scale, 1)) if len(X) else 0
     if rank < X.shape[1]:
         raise ValueError(
-            f"fit_labelled: the {len(X)} pairs for {what} have rank {rank}; expected {X.shape[1]}, states (and inputs)"
+            f"fit_labelled: the {len(X)} pairs for {what} have rank {rank}; expected {X.shape[1]},"
+            " states (and inputs)"
             " that vary in all directions. Keep this part, or use more varied data."
         )
 
@@ -191,7 +218,9 @@ def _residuals(fn: str, model: StateSpaceModel, pairs: Pairs) -> np.ndarray:
     space = model.state_space if fn == "f" else model.observation_space
     cast = lambda a: jnp.asarray(a, model.dtype) if np.asarray(a).dtype.kind == "f" else a  # noqa: E731
     x, u, target = jax.tree.map(cast, pairs[:3])
-    difference = jax.vmap(lambda x, u, y: space.difference(y, getattr(model, fn)(x, u)))(x, u, target)
+    difference = jax.vmap(lambda x, u, y: space.difference(y, getattr(model, fn)(x, u)))(
+        x, u, target
+    )
     return np.where(pairs.seen, np.asarray(difference, np.float64), 0)
 
 
@@ -201,7 +230,8 @@ def _covariance(name: str, residuals: np.ndarray, seen: np.ndarray, fitted: int)
     counts = seen.T @ seen
     if np.diag(counts).min() <= fitted:
         raise ValueError(
-            f"fit_labelled: {name} has {int(np.diag(counts).min())} residuals in some row; expected more than the"
+            f"fit_labelled: {name} has {int(np.diag(counts).min())} residuals in some row; expected"
+            " more than the"
             f" {fitted} numbers that were fitted to them."
         )
     C = np.where(counts > fitted, e.T @ e / np.maximum(counts - fitted, 1), 0)
@@ -214,14 +244,17 @@ def _rotation(C: np.ndarray) -> np.ndarray:
     m = C.shape[0]
     if m < 2:
         raise ValueError(
-            "calibrate_sensors: got one channel; expected at least 2 to find a rotation. Pass rotation=False."
+            "calibrate_sensors: got one channel; expected at least 2 to find a rotation. Pass"
+            " rotation=False."
         )
     left, values, right = np.linalg.svd(C)
     sign = np.sign(np.linalg.det(left) * np.linalg.det(right))
     if values[-2] + sign * values[-1] <= 1e-9 * values[0] or not values[0] > 0:
         raise ValueError(
-            "calibrate_sensors: the data do not determine a rotation; expected observations that vary in at least"
-            f" {m - 1} directions and are no mirror image. Pass rotation=False, or use more varied data."
+            "calibrate_sensors: the data do not determine a rotation; expected observations that"
+            " vary in at least"
+            f" {m - 1} directions and are no mirror image. Pass rotation=False, or use more varied"
+            " data."
         )
     left[:, -1] *= sign
     return left @ right
@@ -232,7 +265,8 @@ def _scale(y: np.ndarray, turned: np.ndarray) -> float:
     s = float(np.sum(y * turned) / max(np.sum(turned**2), np.finfo(float).tiny))
     if not s > 0:
         raise ValueError(
-            f"calibrate_sensors: the best scale is {s:.3g}; expected a positive one. Check signs, or allow a rotation."
+            f"calibrate_sensors: the best scale is {s:.3g}; expected a positive one. Check signs,"
+            " or allow a rotation."
         )
     return s
 

@@ -54,11 +54,16 @@ def _known(who: str, data: Dataset) -> np.ndarray:
     if not isinstance(data, Dataset):
         raise ValueError(f"{who}: data is {type(data).__name__}; expected a kf.Dataset.")
     if data.state is None:
-        raise ValueError(f"{who}: the data have no true states; expected some. Pass state= to the Dataset.")
+        raise ValueError(
+            f"{who}: the data have no true states; expected some. Pass state= to the Dataset."
+        )
     active = np.arange(data.steps) < data.lengths[:, None]
     return active & ~np.isnan(data.state).any(axis=-1)
 
 
 def _check_number(who: str, what: str, rows: np.ndarray) -> None:
     if not rows.any():
-        raise ValueError(f"{who}: got no step with {what}; expected some. Check NaN in the states, and the lengths.")
+        raise ValueError(
+            f"{who}: got no step with {what}; expected some. Check NaN in the states, and the"
+            " lengths."
+        )

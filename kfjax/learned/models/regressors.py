@@ -1,7 +1,8 @@
 """Functions with free numbers that start at zero: polynomials, fitted in closed form, and small networks.
 
-A regressor is a hashable value: `init(key, inputs, outputs, dtype) -> weights`, `regressor(weights, v) -> [outputs]`,
-and `fit(key, weights, v, target, seen) -> weights` for regression. Inputs and targets are standardised by who uses it.
+A regressor is a hashable value: `init(key, inputs, outputs, dtype) -> weights`, `regressor(weights,
+v) -> [outputs]`, and `fit(key, weights, v, target, seen) -> weights` for regression. Inputs and
+targets are standardised by who uses it.
 """
 
 from __future__ import annotations
@@ -45,14 +46,17 @@ class Polynomial:
     def __post_init__(self) -> None:
         if not isinstance(self.degree, int) or self.degree < 0 or not self.ridge >= 0:
             raise ValueError(
-                f"Polynomial: got degree={self.degree!r}, ridge={self.ridge}; expected an integer and a number of at"
+                f"Polynomial: got degree={self.degree!r}, ridge={self.ridge}; expected an integer"
+                " and a number of at"
                 " least 0."
             )
 
     def init(self, key: Any, inputs: int, outputs: int, dtype: Any = None) -> Array:
         """Return weights of zero, [outputs, monomials]."""
         del key
-        return jnp.zeros((outputs, sum(len(last) for _, last in _monomials(inputs, self.degree)) + 1), dtype)
+        return jnp.zeros(
+            (outputs, sum(len(last) for _, last in _monomials(inputs, self.degree)) + 1), dtype
+        )
 
     def basis(self, v: Array) -> Array:
         """Return the monomials of v, the constant first; those of degree d are products with those of degree d - 1."""
@@ -65,7 +69,9 @@ class Polynomial:
         """Return the polynomials at v, [outputs]."""
         return linalg.matmul(weights, self.basis(v))
 
-    def fit(self, key: Any, weights: Array, v: Array, target: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    def fit(
+        self, key: Any, weights: Array, v: Array, target: np.ndarray, seen: np.ndarray
+    ) -> np.ndarray:
         """Return the weights of the least squares, in closed form; the old ones do not matter."""
         del key
         basis = np.asarray(jax.vmap(self.basis)(v), np.float64)
@@ -85,16 +91,22 @@ def _monomials(inputs: int, degree: int) -> list[tuple[np.ndarray, np.ndarray]]:
     return table
 
 
-def ridge_regression(basis: np.ndarray, target: np.ndarray, seen: np.ndarray, ridge: float = 0.0) -> np.ndarray:
+def ridge_regression(
+    basis: np.ndarray, target: np.ndarray, seen: np.ndarray, ridge: float = 0.0
+) -> np.ndarray:
     """Return W [k, p] with target = W basis by least squares over the rows that were seen, output by output."""
     p, weights = basis.shape[1], []
-    groups = [slice(None)] if seen.all() else range(target.shape[1])  # one factorisation where nothing is missing
+    groups = (
+        [slice(None)] if seen.all() else range(target.shape[1])
+    )  # one factorisation where nothing is missing
     for group in groups:
         rows = slice(None) if seen.all() else seen[:, group]
         X, y = basis[rows], np.asarray(target, np.float64)[rows][:, group]
         penalty = np.sqrt(ridge * len(X)) * np.eye(p)
         zeros = np.zeros((p, *y.shape[1:]))
-        weights.append(np.linalg.lstsq(np.concatenate([X, penalty]), np.concatenate([y, zeros]), rcond=None)[0])
+        weights.append(
+            np.linalg.lstsq(np.concatenate([X, penalty]), np.concatenate([y, zeros]), rcond=None)[0]
+        )
     return weights[0].T if seen.all() else np.stack(weights)
 
 
@@ -120,34 +132,52 @@ class MLP:
     batch_size: int = 256
 
     def __post_init__(self) -> None:
-        if not isinstance(self.hidden, tuple) or any(not isinstance(size, int) or size < 1 for size in self.hidden):
-            raise ValueError(f"MLP: hidden is {self.hidden!r}; expected a tuple of sizes, such as (32, 32).")
+        if not isinstance(self.hidden, tuple) or any(
+            not isinstance(size, int) or size < 1 for size in self.hidden
+        ):
+            raise ValueError(
+                f"MLP: hidden is {self.hidden!r}; expected a tuple of sizes, such as (32, 32)."
+            )
         if min(self.steps, self.batch_size) < 1 or not self.learning_rate > 0:
             raise ValueError(
-                f"MLP: got steps={self.steps}, batch_size={self.batch_size}, learning_rate={self.learning_rate};"
+                f"MLP: got steps={self.steps}, batch_size={self.batch_size},"
+                f" learning_rate={self.learning_rate};"
                 " expected positive numbers."
             )
 
     def init(self, key: Array | None, inputs: int, outputs: int, dtype: Any = None) -> Any:
         """Draw the weights."""
         if key is None:
-            raise ValueError("MLP: got no random key; expected one, to draw the hidden layers. Pass key=.")
+            raise ValueError(
+                "MLP: got no random key; expected one, to draw the hidden layers. Pass key=."
+            )
         dtype = jnp.result_type(float) if dtype is None else dtype
-        return in_precision(dtype, _Layers(self.hidden, outputs).init(key, jnp.zeros(inputs, dtype)))
+        return in_precision(
+            dtype, _Layers(self.hidden, outputs).init(key, jnp.zeros(inputs, dtype))
+        )
 
     def __call__(self, weights: Any, v: Array) -> Array:
         """Return the network's output, [outputs]."""
         network: Any = _Layers(self.hidden, weights["params"]["last"]["bias"].shape[-1])
         return network.apply(weights, v)
 
-    def fit(self, key: Array | None, weights: Any, v: Array, target: np.ndarray, seen: np.ndarray) -> Any:
+    def fit(
+        self, key: Array | None, weights: Any, v: Array, target: np.ndarray, seen: np.ndarray
+    ) -> Any:
         """Return weights trained on the mean squared error."""
         if key is None:
             raise ValueError("MLP: got no random key; expected one, to draw batches. Pass key=.")
         data = (v, jnp.asarray(target, v.dtype), jnp.asarray(seen))
         optimizer = clipped_adam(Cosine(self.learning_rate, self.steps, final=0.01))
-        options: dict[str, Any] = {"steps": self.steps, "batch_size": self.batch_size, "reports": 1, "show": False}
-        return train(_SquaredError(self), weights, data, key=key, optimizer=optimizer, **options).params
+        options: dict[str, Any] = {
+            "steps": self.steps,
+            "batch_size": self.batch_size,
+            "reports": 1,
+            "show": False,
+        }
+        return train(
+            _SquaredError(self), weights, data, key=key, optimizer=optimizer, **options
+        ).params
 
 
 class _Layers(nn.Module):

@@ -2,8 +2,9 @@
 
 x_t = f(x_{t-1}, u_t) + s + D r(W, v) + e_t,   v = (x_{t-1} - c) / d   (and likewise h)
 
-The result is a `StateSpaceModel`, so that every filter and smoother runs it. Training has two stages: one-step
-regression on labelled states (`fit_residual`), then through the filter, noise covariances included (`refine`).
+The result is a `StateSpaceModel`, so that every filter and smoother runs it. Training has two
+stages: one-step regression on labelled states (`fit_residual`), then through the filter, noise
+covariances included (`refine`).
 """
 
 from __future__ import annotations
@@ -101,8 +102,9 @@ def residual_model(
         key: random key, for an `MLP`.
 
     Returns:
-        A `StateSpaceModel` whose f (or h) is `Partial(fn, Residual)`. Train its weights with `fit_residual`, `refine`,
-        or `kfjax.training.fit(..., trainable=kf.learned.learned_weights)`.
+        A `StateSpaceModel` whose f (or h) is `Partial(fn, Residual)`. Train its weights with
+        `fit_residual`, `refine`, or `kfjax.training.fit(...,
+        trainable=kf.learned.learned_weights)`.
 
     Raises:
         ValueError: if `on` is neither, or an `MLP` got no key.
@@ -114,7 +116,10 @@ def residual_model(
     """
     choose("residual_model: on", on, ("f", "h"))
     if not isinstance(inputs, int) or inputs < 0:
-        raise ValueError(f"residual_model: inputs is {inputs!r}; expected an integer of at least 0, the size of u.")
+        raise ValueError(
+            f"residual_model: inputs is {inputs!r}; expected an integer of at least 0, the size of"
+            " u."
+        )
     start, dtype = model.prior.mean, model.dtype
     outputs = model.n if on == "f" else _observed_size(model)
     base = getattr(model, on)
@@ -133,16 +138,21 @@ def residual_model(
     return model.replace(**{on: Partial(_Corrected(regressor, inputs), theta)})
 
 
-def fit_residual(model: StateSpaceModel, data: Dataset, *, key: Array | None = None) -> StateSpaceModel:
+def fit_residual(
+    model: StateSpaceModel, data: Dataset, *, key: Array | None = None
+) -> StateSpaceModel:
     """Fit the learned parts of a model by one-step regression on labelled states: the first stage.
 
-    min_W sum_t |x_t - f(x_{t-1}, u_t) - r(x_{t-1}, u_t)|^2,   min_W sum_t |y_t - h(x_t, u_t) - r(x_t, u_t)|^2
+    min_W sum_t |x_t - f(x_{t-1}, u_t) - r(x_{t-1}, u_t)|^2,   min_W sum_t |y_t - h(x_t, u_t) -
+    r(x_t, u_t)|^2
 
-    Inputs and residuals are standardised by their mean and spread in these data. A polynomial is fitted in closed form,
-    in double precision; an `MLP` by gradient, from its present weights. Missing channels and unknown states are left
-    out. The noise covariances stay: fit them with `fit_labelled(which=("Q", "R"))`, or through the filter by `refine`
-    or `kfjax.training.tune`. Where the truth has little noise of its own, what remains of the residuals is not white,
-    and a Q as small as they are makes a filter of a chaotic system lose its way: tune Q on long trajectories there.
+    Inputs and residuals are standardised by their mean and spread in these data. A polynomial is
+    fitted in closed form, in double precision; an `MLP` by gradient, from its present weights.
+    Missing channels and unknown states are left out. The noise covariances stay: fit them with
+    `fit_labelled(which=("Q", "R"))`, or through the filter by `refine` or `kfjax.training.tune`.
+    Where the truth has little noise of its own, what remains of the residuals is not white, and a Q
+    as small as they are makes a filter of a chaotic system lose its way: tune Q on long
+    trajectories there.
 
     Args:
         model: of `residual_model`.
@@ -153,7 +163,8 @@ def fit_residual(model: StateSpaceModel, data: Dataset, *, key: Array | None = N
         The model with the learned parts fitted.
 
     Raises:
-        ValueError: if the model has no learned part, there are no labelled pairs, or an `MLP` got no key.
+        ValueError: if the model has no learned part, there are no labelled pairs, or an `MLP` got
+            no key.
 
     Example:
         >>> truth = kf.systems.lorenz(q_std=0.01)
@@ -166,17 +177,25 @@ def fit_residual(model: StateSpaceModel, data: Dataset, *, key: Array | None = N
     """
     found = {on: getattr(model, on) for on in ("f", "h") if _is_corrected(getattr(model, on))}
     if not found:
-        raise ValueError("fit_residual: the model has no learned part; expected one of kf.learned.residual_model.")
+        raise ValueError(
+            "fit_residual: the model has no learned part; expected one of"
+            " kf.learned.residual_model."
+        )
     fitted = {}
     for on, fn in found.items():
         pairs = (transitions if on == "f" else sightings)("fit_residual", data)
-        pairs = jax.tree.map(lambda a: jnp.asarray(a, model.dtype) if np.asarray(a).dtype.kind == "f" else a, pairs)
+        pairs = jax.tree.map(
+            lambda a: jnp.asarray(a, model.dtype) if np.asarray(a).dtype.kind == "f" else a, pairs
+        )
         rule, theta = fn.func, fn.args[0]
         theta = _standardise(rule, model, theta, pairs)
         v, target = _regression(on, rule, model, theta, pairs)
-        theta, target = _scale_targets(theta, np.asarray(target, np.float64), np.asarray(pairs.seen))
+        theta, target = _scale_targets(
+            theta, np.asarray(target, np.float64), np.asarray(pairs.seen)
+        )
         fitted[on] = Partial(
-            rule, theta._replace(weights=rule.regressor.fit(key, theta.weights, v, target, pairs.seen))
+            rule,
+            theta._replace(weights=rule.regressor.fit(key, theta.weights, v, target, pairs.seen)),
         )
     return model.replace(**fitted)
 
@@ -198,9 +217,10 @@ def refine(
         model: of `residual_model`, best after `fit_residual`; or with `context_noise`.
         data: trajectories, a `Dataset`.
         key: one random key, of the batches.
-        loss: default `kfjax.training.nll(filter)`, the likelihood of the true states; `innovation_nll` needs none, and
-            under `mse` a common factor of Q and R changes nothing.
-        noise: constant covariances to train beside the weights, among "Q", "R" and "P0"; may be empty.
+        loss: default `kfjax.training.nll(filter)`, the likelihood of the true states;
+            `innovation_nll` needs none, and under `mse` a common factor of Q and R changes nothing.
+        noise: constant covariances to train beside the weights, among "Q", "R" and "P0"; may be
+            empty.
         **options: other arguments of `kfjax.training.fit`: steps, validation, optimizer, ...
 
     Returns:
@@ -215,7 +235,9 @@ def refine(
     free = free_noise(model, noise)
     if (chosen := options.pop("validation_loss", None)) is not None:
         options["validation_loss"] = through(chosen, noise_of)
-    fitted = fit(through(loss, noise_of), free, data, key=key, trainable=_weights_and_factors, **options)
+    fitted = fit(
+        through(loss, noise_of), free, data, key=key, trainable=_weights_and_factors, **options
+    )
     return fitted._replace(params=noise_of(fitted.params))
 
 
@@ -247,15 +269,20 @@ def _observed_size(model: StateSpaceModel) -> int:
     """The number of channels, which a callable R does not tell."""
     if callable(model.R):
         raise ValueError(
-            "residual_model: R is a function; expected a matrix while h is extended. Put it in afterwards."
+            "residual_model: R is a function; expected a matrix while h is extended. Put it in"
+            " afterwards."
         )
     return model.R.shape[-1]
 
 
-def _standardise(rule: _Corrected, model: StateSpaceModel, theta: Residual, pairs: Pairs) -> Residual:
+def _standardise(
+    rule: _Corrected, model: StateSpaceModel, theta: Residual, pairs: Pairs
+) -> Residual:
     """Return theta with inputs measured from their mean, in units of their spread (1 where they do not vary)."""
     offsets = np.asarray(_offsets(rule, theta, pairs), np.float64)
-    mean, spread = (jnp.asarray(a, model.dtype) for a in (offsets.mean(axis=0), offsets.std(axis=0)))
+    mean, spread = (
+        jnp.asarray(a, model.dtype) for a in (offsets.mean(axis=0), offsets.std(axis=0))
+    )
     spread = jnp.where(spread > 1e-6 * np.abs(offsets).max(), spread, 1)
     of_x, of_u = theta.centre
     centre = (model.state_space.retract(of_x, mean[: model.n]), of_u + mean[model.n :])
@@ -268,7 +295,9 @@ def _offsets(rule: _Corrected, theta: Residual, pairs: Pairs) -> Array:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _regression(on: str, rule: _Corrected, model: StateSpaceModel, theta: Residual, pairs: Pairs) -> tuple:
+def _regression(
+    on: str, rule: _Corrected, model: StateSpaceModel, theta: Residual, pairs: Pairs
+) -> tuple:
     """Return the inputs v of the learned part, and what it should give."""
     space = model.state_space if on == "f" else model.observation_space
     v = jax.vmap(lambda x, u: rule.standardised(theta, x, u))(pairs.x, pairs.u)
@@ -276,7 +305,9 @@ def _regression(on: str, rule: _Corrected, model: StateSpaceModel, theta: Residu
     return v, target
 
 
-def _scale_targets(theta: Residual, target: np.ndarray, seen: np.ndarray) -> tuple[Residual, np.ndarray]:
+def _scale_targets(
+    theta: Residual, target: np.ndarray, seen: np.ndarray
+) -> tuple[Residual, np.ndarray]:
     """Return theta with the mean and spread of the residuals, and the residuals in these units."""
     count = np.maximum(seen.sum(axis=0), 1)
     shift = np.where(seen, target, 0).sum(axis=0) / count

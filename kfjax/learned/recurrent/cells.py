@@ -20,13 +20,19 @@ def orthogonal(key: Array, shape: tuple[int, int], dtype: Any = jnp.float32) -> 
     """Draw [size, k size], one orthogonal matrix for each of k gates: gradients neither grow nor fade at the start."""
     size, gates = shape[0], shape[1] // shape[0]
     draw = nn.initializers.orthogonal()
-    return jnp.concatenate([draw(k, (size, size), dtype) for k in jax.random.split(key, gates)], axis=1)
+    return jnp.concatenate(
+        [draw(k, (size, size), dtype) for k in jax.random.split(key, gates)], axis=1
+    )
 
 
-def _fused(cell: nn.Module, gates: int, h: Array, x: Array, bias: Any = nn.initializers.zeros) -> Array:
+def _fused(
+    cell: nn.Module, gates: int, h: Array, x: Array, bias: Any = nn.initializers.zeros
+) -> Array:
     """Return W' x + U' h + b of all gates [gates size]; call it inside a compact method."""
     size = cell.size
-    W = cell.param("input_kernel", nn.initializers.lecun_normal(), (x.shape[-1], gates * size), jnp.float32)
+    W = cell.param(
+        "input_kernel", nn.initializers.lecun_normal(), (x.shape[-1], gates * size), jnp.float32
+    )
     U = cell.param("hidden_kernel", cell.hidden_init or orthogonal, (size, gates * size))
     return product(x, W) + product(h, U) + cell.param("bias", bias, (gates * size,))
 
@@ -92,7 +98,8 @@ class RecurrentStack(nn.Module):
         encode: units of the dense layer before them; 0 for none.
         mix: units of the dense layer after them; 0 for none.
         layer_norm: normalise what each recurrent layer hands upward (never over time or a batch).
-        dropout: the probability that a number handed upward is zero in training; the memory itself is never dropped.
+        dropout: the probability that a number handed upward is zero in training; the memory itself
+            is never dropped.
         learned_start: train the memory before the first step, which otherwise is zero.
     """
 
@@ -107,14 +114,19 @@ class RecurrentStack(nn.Module):
 
     def __post_init__(self) -> None:
         if not isinstance(self.hidden, tuple) or not self.hidden:
-            raise ValueError(f"RecurrentStack: hidden is {self.hidden!r}; expected a tuple of sizes, such as (64, 32).")
+            raise ValueError(
+                f"RecurrentStack: hidden is {self.hidden!r}; expected a tuple of sizes, such as"
+                " (64, 32)."
+            )
         for size in (self.outputs, *self.hidden):
             check_count("RecurrentStack: size", size)
         for name, size in (("encode", self.encode), ("mix", self.mix)):
             check_count(f"RecurrentStack: {name} (if not 0)", size or 1)
         choose("RecurrentStack: cell", self.cell, CELLS)
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"RecurrentStack: dropout is {self.dropout}; expected a probability below 1.")
+            raise ValueError(
+                f"RecurrentStack: dropout is {self.dropout}; expected a probability below 1."
+            )
         super().__post_init__()
 
     @property
@@ -132,7 +144,9 @@ class RecurrentStack(nn.Module):
         self.head = dense(self.outputs, zero=True)
         if self.learned_start:
             zeros = nn.initializers.zeros
-            self.starts = [self.param(f"start_{k}", zeros, (width,)) for k, width in enumerate(self.widths)]
+            self.starts = [
+                self.param(f"start_{k}", zeros, (width,)) for k, width in enumerate(self.widths)
+            ]
 
     def start(self, dtype: Any) -> tuple[Array, ...]:
         """Return the memory before the first step."""

@@ -7,9 +7,10 @@ With what the network sees, v_t (`SEES`), and where its output z_t is added:
     increment:  x_{t|t} = x_{t-1|t-1} + D z_t
     update:     x_{t|t} = f(x_{t-1|t-1}, u_t) + D z_t
 
-`predict` runs the network on a row in which nothing is seen, and `update` runs it again from the same memory with y_t.
-So the memory ticks once per step, seen or not, and where nothing is missing the first run is not computed. One
-`update` belongs to one `predict`: a second one would replace the first.
+`predict` runs the network on a row in which nothing is seen, and `update` runs it again from the
+same memory with y_t. So the memory ticks once per step, seen or not, and where nothing is missing
+the first run is not computed. One `update` belongs to one `predict`: a second one would replace the
+first.
 """
 
 from __future__ import annotations
@@ -94,8 +95,9 @@ def recurrent(
     * "F1" to "F4": see `kfjax.learned.features`; a missing y_t counts as h(f(x_{t-1|t-1}, u_t), u_t). Unlike there, F4
       after a row without data is what the network itself did in that row.
 
-    Centres and spreads are constants of the params, see `series_scales`; without them 0 and 1 are used. States and
-    observations on curved spaces are measured and moved by the model's own difference and retraction.
+    Centres and spreads are constants of the params, see `series_scales`; without them 0 and 1 are
+    used. States and observations on curved spaces are measured and moved by the model's own
+    difference and retraction.
 
     Args:
         network: with as many outputs as the state has dimensions.
@@ -106,8 +108,8 @@ def recurrent(
         feature_map: how F1 to F4 are scaled.
 
     Returns:
-        A `Filter`; params `Learned(model, network)`, to be drawn by `kfjax.learned.init`; state `RecurrentState`. There
-        is no covariance; Info has innovation, y_t - h(x_{t|t-1}), and dof.
+        A `Filter`; params `Learned(model, network)`, to be drawn by `kfjax.learned.init`; state
+        `RecurrentState`. There is no covariance; Info has innovation, y_t - h(x_{t|t-1}), and dof.
 
     Raises:
         ValueError: unknown names, wrong sizes; from `init`, if n and m are not those of the model.
@@ -121,9 +123,14 @@ def recurrent(
         (20, 3)
     """
     if not isinstance(network, RecurrentStack):
-        raise ValueError(f"recurrent: network is {type(network).__name__}; expected a kf.learned.RecurrentStack.")
+        raise ValueError(
+            f"recurrent: network is {type(network).__name__}; expected a kf.learned.RecurrentStack."
+        )
     if not isinstance(sees, tuple) or not sees or len(set(sees)) != len(sees):
-        raise ValueError(f"recurrent: sees is {sees!r}; expected a tuple of names, each once, such as ('y', 'mask').")
+        raise ValueError(
+            f"recurrent: sees is {sees!r}; expected a tuple of names, each once, such as ('y',"
+            " 'mask')."
+        )
     for name in sees:
         choose("recurrent: a name in sees", name, SEES)
     choose("recurrent: output", output, OUTPUTS)
@@ -146,7 +153,10 @@ def training(filter: Filter) -> Filter:
     """
     rule = getattr(getattr(filter, "init", None), "rule", None)
     if not isinstance(rule, Recurrent) or not rule.network.dropout:
-        raise ValueError("training: got a filter without dropout; expected a recurrent one whose network has some.")
+        raise ValueError(
+            "training: got a filter without dropout; expected a recurrent one whose network has"
+            " some."
+        )
     return _filter(dataclasses.replace(rule, dropping=True))
 
 
@@ -186,7 +196,8 @@ class Recurrent:
         n, m = self.network.outputs, self.m if callable(model.R) else model.R.shape[-1]
         if (model.n, m) != (n, self.m):
             raise ValueError(
-                f"the model has n = {model.n} and m = {m}, the recurrent filter n = {n} and m = {self.m}; expected the"
+                f"the model has n = {model.n} and m = {m}, the recurrent filter n = {n} and m ="
+                f" {self.m}; expected the"
                 " same. Make the network for the model."
             )
 
@@ -196,7 +207,8 @@ class Recurrent:
         self.check(model)
         if self.dropping and key is None:
             raise ValueError(
-                "training(filter): got no random key; expected one, for the dropout. Pass key= to run, or run the"
+                "training(filter): got no random key; expected one, for the dropout. Pass key= to"
+                " run, or run the"
                 " filter itself, which also draws the params in kf.learned.init."
             )
         mean, words = model.prior.mean, _words(key) if self.dropping else None
@@ -232,14 +244,22 @@ class Recurrent:
             filled = jnp.where(mask, jnp.asarray(y, model.dtype), before.past.y)
             before = before._replace(past=before.past._replace(y=filled))
         carry, mean = self.move(params, before, values, u)
-        info = Info(innovation=seen.innovation(seen.fn(state.mean)), dof=jnp.sum(mask, dtype=jnp.int32))
-        return keep_unobserved(observed, state._replace(mean=mean, carry=carry, before=before), state), info
+        info = Info(
+            innovation=seen.innovation(seen.fn(state.mean)), dof=jnp.sum(mask, dtype=jnp.int32)
+        )
+        return keep_unobserved(
+            observed, state._replace(mean=mean, carry=carry, before=before), state
+        ), info
 
-    def move(self, params: Learned, before: Before, values: dict[str, Array], u: Any) -> tuple[Any, Array]:
+    def move(
+        self, params: Learned, before: Before, values: dict[str, Array], u: Any
+    ) -> tuple[Any, Array]:
         """Return the new memory and mean."""
         difference, retract = params.model.state_space
         start = params.model.prior.mean
-        centre, spread = _scale(params, "x", start if params.model.retract is not None else jnp.zeros_like(start))
+        centre, spread = _scale(
+            params, "x", start if params.model.retract is not None else jnp.zeros_like(start)
+        )
         values = {**values, **self.scaled_features(params, before, values)}
         for name, x in (("prediction", before.predicted), ("feedback", before.mean)):
             if name in self.sees:
@@ -254,7 +274,9 @@ class Recurrent:
         base = {"level": centre, "increment": before.mean, "update": before.predicted}[self.output]
         return carry, retract(base, spread * z)
 
-    def scaled_features(self, params: Learned, before: Before, values: dict[str, Array]) -> dict[str, Array]:
+    def scaled_features(
+        self, params: Learned, before: Before, values: dict[str, Array]
+    ) -> dict[str, Array]:
         """Return F1 to F4 as the network sees them."""
         if not self.features:
             return {}
@@ -287,4 +309,6 @@ def _scale(params: Learned, name: str, zero: Array) -> tuple[Array, Array]:
 
 def _words(key: Any) -> Array:
     """The words of a key, of the new type or the old, in an array of their own."""
-    return jnp.copy(jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key)
+    return jnp.copy(
+        jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
+    )

@@ -30,9 +30,9 @@ BASELINES = {
 def recurrent_baseline(kind: str, n: int, m: int) -> Filter:
     """Return a recurrent baseline of the KalmanNet paper, with the layers of KalmanNet's architecture #1.
 
-    Dense 80 (n + m), ReLU, GRU 10 (n^2 + m^2), dense 4 n m, ReLU, dense n. "vanilla": y_t -> x_{t|t}. "model_based":
-    y_t and f(x_{t-1|t-1}) -> what is added to the latter. "differences": likewise from F2 and F4, as normalised in
-    KalmanNet. The last layer starts at zero.
+    Dense 80 (n + m), ReLU, GRU 10 (n^2 + m^2), dense 4 n m, ReLU, dense n. "vanilla": y_t ->
+    x_{t|t}. "model_based": y_t and f(x_{t-1|t-1}) -> what is added to the latter. "differences":
+    likewise from F2 and F4, as normalised in KalmanNet. The last layer starts at zero.
 
     Args:
         kind: "vanilla", "model_based" or "differences".
@@ -52,8 +52,8 @@ def recurrent_baseline(kind: str, n: int, m: int) -> Filter:
         367107
 
     References:
-        G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known dynamics, IEEE Trans.
-        Signal Process. 70 (2022), section IV-A.
+        G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known
+        dynamics, IEEE Trans. Signal Process. 70 (2022), section IV-A.
     """
     choose("recurrent_baseline: kind", kind, BASELINES)
     for name, size in (("n", n), ("m", m)):
@@ -77,9 +77,9 @@ def sequence_regressor(
 ) -> Filter:
     """Return an LSTM or GRU that maps observations to states; of the model it uses the start and h in its Info.
 
-    States that integrate (positions, angles that grow) need `output="increment"`, and feedback if drift is to be seen:
-    a bounded memory cannot hold them outside the range it was trained on. Recurrent matrices start orthogonal and the
-    forget bias at 1.
+    States that integrate (positions, angles that grow) need `output="increment"`, and feedback if
+    drift is to be seen: a bounded memory cannot hold them outside the range it was trained on.
+    Recurrent matrices start orthogonal and the forget bias at 1.
 
     Args:
         n: dimension of the state.
@@ -110,8 +110,12 @@ def sequence_regressor(
         ...     validation=data, validation_loss=kf.training.mse(filter))
     """
     choose("sequence_regressor: output", output, ("level", "increment"))
-    network = RecurrentStack(n, hidden, cell, layer_norm=layer_norm, dropout=dropout, learned_start=learned_start)
-    return recurrent(network, m, ("y", "mask", *(("feedback",) if feedback else ())), output, inputs=inputs)
+    network = RecurrentStack(
+        n, hidden, cell, layer_norm=layer_norm, dropout=dropout, learned_start=learned_start
+    )
+    return recurrent(
+        network, m, ("y", "mask", *(("feedback",) if feedback else ())), output, inputs=inputs
+    )
 
 
 def series_scales(model: StateSpaceModel, data: Dataset) -> dict[str, dict[str, Array]]:
@@ -122,13 +126,17 @@ def series_scales(model: StateSpaceModel, data: Dataset) -> dict[str, dict[str, 
         data: trajectories with true states; inputs, if there are some, an array [N, T, p].
 
     Returns:
-        {"x": {"centre": [N], "spread": [n]}, "y": ..., "u": ...}, for `kfjax.learned.init(..., constants=...)`.
+        {"x": {"centre": [N], "spread": [n]}, "y": ..., "u": ...}, for `kfjax.learned.init(...,
+        constants=...)`.
 
     Raises:
         ValueError: if there are no states, or a state or channel does not vary.
     """
     if data.state is None:
-        raise ValueError("series_scales: the data have no true states; expected some. Pass state= to the Dataset.")
+        raise ValueError(
+            "series_scales: the data have no true states; expected some. Pass state= to the"
+            " Dataset."
+        )
     active = (np.arange(data.steps) < data.lengths[:, None])[..., None]
     seen = active & (True if data.observed is None else np.asarray(data.observed))
     difference = jax.vmap(jax.vmap(model.observation_space.difference, (0, None)), (0, None))
@@ -140,7 +148,10 @@ def series_scales(model: StateSpaceModel, data: Dataset) -> dict[str, dict[str, 
         "y": {"centre": centre, "spread": jnp.nanstd(difference(y, centre), axis=(0, 1))},
     }
     if not bool(jnp.all(scales["y"]["spread"] > 0)):
-        raise ValueError("series_scales: a channel of the observations does not vary; expected all to. Leave it out.")
+        raise ValueError(
+            "series_scales: a channel of the observations does not vary; expected all to. Leave it"
+            " out."
+        )
     if isinstance(data.inputs, (np.ndarray, Array)):
         u = np.asarray(data.inputs, np.float64)[active[..., 0]]
         spread = u.std(axis=0)
