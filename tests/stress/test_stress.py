@@ -1,6 +1,6 @@
 """Hard linear problems in float32: covariances stay definite, and the likelihood is that of extended precision.
 
-docs/stress.md has the figures.
+docs/results/float32-stress.md has the figures.
 """
 
 import jax
