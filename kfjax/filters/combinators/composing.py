@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.special
 from jax import Array
 
 from kfjax.base import Filter, Info
@@ -91,5 +90,7 @@ def silenced(used: Array, info: Info) -> Info:
 def chi_square_bounds(probability: float, y: Any, dtype: Any) -> Array:
     """Return the quantiles of chi-square with 0, 1, ... degrees of freedom, up to the number of channels of y."""
     channels = sum(jnp.size(leaf) for leaf in jax.tree.leaves(y))
-    quantiles = 2 * scipy.special.gammaincinv(0.5 * np.arange(1, channels + 1), probability)
+    from scipy.special import gammaincinv  # slow to import
+
+    quantiles = 2 * gammaincinv(0.5 * np.arange(1, channels + 1), probability)
     return jnp.asarray(np.concatenate([[0.0], quantiles]), dtype)

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.special
 from jax import Array
 
 from kfjax import linalg
@@ -145,7 +144,9 @@ class _StudentT(NamedTuple):
 
     def _constants(self, channels: int, dtype: Any) -> Array:
         """Return log Gamma((dof + m) / 2) - log Gamma(dof / 2) - m / 2 log((dof + m) / 2) for m = 0, 1, ..."""
-        m, gammaln = np.arange(channels + 1), scipy.special.gammaln
+        from scipy.special import gammaln  # slow to import
+
+        m = np.arange(channels + 1)
         a = 0.5 * (self.dof + m)
         return jnp.asarray(gammaln(a) - gammaln(a[0]) - 0.5 * m * np.log(a), dtype)
 
