@@ -1,19 +1,19 @@
-"""Results as one JSON file per study, saved row by row; rows whose code and size are the present ones are kept."""
+"""The results of a study as one JSON file, saved row by row.
+
+A row is measured once and kept as long as the code of its study and the size stay the same.
+"""
 
 import ast
 import hashlib
 import importlib
 import inspect
-import json
 import time
 
-import jax
-import numpy as np
-
+from benchmarks import files
+from benchmarks.files import plain
 from benchmarks.reporting import machine, versions
-from kfjax._support.saving import plain, write_whole
 
-# what no number depends on
+# names at the top of a study's module on which no number depends
 WORDS = {
     "STUDY",
     "PAPER",
@@ -33,45 +33,73 @@ def study_of(name):
 
 
 def code_of(module):
-    """Return a fingerprint of a study's module, and of those modules here that it names, such as `lorenz`.
+    """Return a fingerprint of the code of a study, of which its stored rows carry a copy.
 
-    It is that of their syntax trees without comments, words and pictures.
+    It covers the study's module and the modules of this package that it imports as modules, such
+    as `lorenz`: their statements without comments, docstrings, annotations, imports, and without
+    the words and pictures of the page (`WORDS`). A renaming changes it, and `accept` then marks
+    the rows as up to date.
     """
     shared = (
         found
         for found in vars(module).values()
         if inspect.ismodule(found) and __package__ in found.__name__
     )
-    text = "\n".join(line for found in (module, *shared) for line in _tree(found))
+    text = "\n".join(line for found in (module, *shared) for line in _statements(found))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _tree(module):
-    """The statements that numbers depend on."""
-    kept = [
-        node for node in ast.parse(inspect.getsource(module)).body if WORDS.isdisjoint(_names(node))
-    ]
-    words = (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in kept)
-    return [ast.dump(node) for node, word in zip(kept, words, strict=True) if not word]
+def _statements(module):
+    """Return the source of the statements on which numbers depend."""
+    tree = _Stripped().visit(ast.parse(inspect.getsource(module)))
+    return [ast.unparse(node) for node in tree.body if WORDS.isdisjoint(_names(node))]
+
+
+class _Stripped(ast.NodeTransformer):
+    """Remove docstrings, annotations and imports from a syntax tree."""
+
+    def visit_Expr(self, node):
+        return None if isinstance(node.value, ast.Constant) else node
+
+    def visit_Import(self, node):
+        del node
+
+    visit_ImportFrom = visit_Import
+
+    def visit_arg(self, node):
+        node.annotation = None
+        return node
+
+    def visit_FunctionDef(self, node):
+        node.returns = None
+        self.generic_visit(node)
+        node.body = node.body or [ast.Pass()]
+        return node
+
+    def visit_ClassDef(self, node):
+        self.generic_visit(node)
+        node.body = node.body or [ast.Pass()]
+        return node
+
+    def visit_AnnAssign(self, node):
+        node.annotation = ast.Constant(None)
+        return node
 
 
 def _names(node):
-    """The names that a statement at the top of a module defines."""
+    """Return the names that a statement at the top of a module defines."""
     targets = getattr(node, "targets", [])
-    return {
-        getattr(node, "name", None),
-        *(target.id for target in targets if isinstance(target, ast.Name)),
-    }
+    assigned = {target.id for target in targets if isinstance(target, ast.Name)}
+    return assigned | {getattr(node, "name", None)}
 
 
 def load(folder, name):
     """Return what is stored of a study, or None."""
-    path = folder / f"{name}.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    return files.read(folder / f"{name}.json")
 
 
 def finished(folder, name, size, code):
-    """Return the rows that need not be measured again."""
+    """Return the stored rows that are up to date."""
     stored = load(folder, name)
     if stored is None or stored["size"] != plain(size):
         return {}
@@ -79,15 +107,21 @@ def finished(folder, name, size, code):
 
 
 def save(folder, name, size, rows, missing):
-    """Write the rows of a study, and which are not measured yet."""
-    folder.mkdir(parents=True, exist_ok=True)
-    stored = {"study": name, "size": plain(size), "missing": missing, "rows": rows}
-    text = json.dumps(stored, indent=1, allow_nan=False)
-    write_whole(folder / f"{name}.json", text.encode() + b"\n")
+    """Write the rows of a study, and the names of those that are not measured yet."""
+    stored = {"study": name, "size": size, "missing": missing, "rows": rows}
+    files.write(folder / f"{name}.json", stored, rows="rows")
 
 
 def measure(name, folder, size, *, again=False, only=""):
-    """Measure the rows of a study that are missing, and save after each one."""
+    """Measure the missing rows of a study, and save after each one.
+
+    Args:
+        name: the study.
+        folder: the folder of the results.
+        size: the `Size` of the study.
+        again: whether to measure rows that are up to date, too.
+        only: a text that the names of measured rows contain.
+    """
     module = study_of(name)
     code, rows = code_of(module), module.STUDY.rows(size)
     wanted = [
@@ -101,33 +135,34 @@ def measure(name, folder, size, *, again=False, only=""):
         measured = _rounded(plain(rows[row]()))
         seconds = round(time.perf_counter() - begin, 1)
         measured |= {"seconds": seconds, "code": code, "machine": machine(), "versions": versions()}
-        done = finished(folder, name, size, code) | {
-            row: measured
-        }  # another run may have added rows
+        # read again, since another run may have added rows
+        done = finished(folder, name, size, code) | {row: measured}
         missing = [key for key in rows if key not in done]
         save(folder, name, size, {key: done[key] for key in rows if key in done}, missing)
         print(f"{name}: {row}: {_told(measured)}, {seconds} s", flush=True)
 
 
 def accept(name, folder):
-    """Mark stored rows as those of the present code, whose change did not touch them."""
-    if stored := load(folder, name):
-        code = code_of(study_of(name))
-        rows = {key: row | {"code": code} for key, row in stored["rows"].items()}
-        save(folder, name, stored["size"], rows, stored["missing"])
+    """Mark all stored rows of a study as up to date, after a change of code that keeps numbers."""
+    stored = load(folder, name)
+    if stored is None:
+        return
+    code = code_of(study_of(name))
+    rows = {key: row | {"code": code} for key, row in stored["rows"].items()}
+    save(folder, name, stored["size"], rows, stored["missing"])
 
 
 def _told(measured):
-    """The figures of a row, for the log."""
+    """Return the figures of a row for the log."""
     return ", ".join(f"{name} {cell['value']}" for name, cell in measured["cells"].items())
 
 
 def _rounded(value):
-    """Floats that are no whole numbers to six significant digits: what a page can say."""
-    if isinstance(value, jax.Array):
-        value = plain(np.asarray(value))
+    """Round floats that are not whole numbers to six significant digits, more than a page shows."""
     if isinstance(value, dict):
         return {key: _rounded(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_rounded(item) for item in value]
-    return float(f"{value:.6g}") if isinstance(value, float) and not value.is_integer() else value
+    if isinstance(value, float) and not value.is_integer():
+        return float(f"{value:.6g}")
+    return value

@@ -8,10 +8,9 @@ stopped goes on. The official data sets are read from the folder in KFJAX_DATA, 
 """
 
 import argparse
-import importlib
 from pathlib import Path
 
-from benchmarks.learned.results import measure, write_page
+from benchmarks.learned.results import measure, study_of, write_page
 
 HERE = Path(__file__).parent
 STUDIES = (
@@ -44,10 +43,9 @@ def main():
     parser.add_argument("--row", default="", help="only rows whose name contains this text")
     arguments = parser.parse_args()
     for name in arguments.study:
-        study = importlib.import_module(f"benchmarks.learned.{name}").STUDY
         measure(
             name,
-            study,
+            study_of(name),
             arguments.out,
             quick=arguments.quick,
             again=arguments.again,

@@ -1,16 +1,25 @@
-"""Results as JSON files, one per study and saved row by row, and the page that is generated from them."""
+"""The results of a study as one JSON file, saved row by row, and the page of all of them."""
 
-import json
+import importlib
 import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks import files
 from benchmarks.reporting import cell, table, versions
 
 MACHINE = "two shared x86 cores"
 PAGE = "RESULTS.md"
+HEAD = """# Learned filters: what they reach
+
+Written by `python -m benchmarks.learned`; do not edit.
+
+MSE in dB is 10 log10 of the mean over trajectories, steps and state dimensions. Several seeds are \
+given as median (lowest .. highest); they share the test data. Everything chosen was chosen on \
+validation data, unless a note says otherwise.
+"""
 
 
 class Measured(NamedTuple):
@@ -61,16 +70,16 @@ def measure(name: str, study: Study, folder: Path, *, quick: bool, again: bool, 
                 "seconds": seconds,
                 "versions": versions(),
             }
-            print(
-                f"{name}: {row}: {_cells(study.columns, values, study.digits)}, {seconds} s",
-                flush=True,
-            )
-            done = _finished(path, quick) | {
-                row: new
-            }  # read again: another run may have added rows
-            _save(path, name, study, {key: done[key] for key in rows if key in done}, quick)
-    if done := _finished(path, quick):  # words may have changed
-        _save(path, name, study, {key: done[key] for key in rows if key in done}, quick)
+            cells = _cells(study.columns, values, study.digits)
+            print(f"{name}: {row}: {cells}, {seconds} s", flush=True)
+            # read again, since another run may have added rows
+            done = _finished(path, quick) | {row: new}
+            _save(path, name, {key: done[key] for key in rows if key in done}, quick)
+
+
+def study_of(name: str) -> Study:
+    """Return a study by the name of its module."""
+    return importlib.import_module(f"benchmarks.learned.{name}").STUDY
 
 
 def write_page(folder: Path) -> None:
@@ -80,49 +89,38 @@ def write_page(folder: Path) -> None:
 
 def page(folder: Path) -> str:
     """Return the page of all results in a folder, in markdown."""
-    parts = [_section(json.loads(path.read_text())) for path in sorted(folder.glob("*.json"))]
-    head = "# Learned filters: what they reach\n\nWritten by `python -m benchmarks.learned`; do not edit.\n"
-    guide = (
-        "MSE in dB is 10 log10 of the mean over trajectories, steps and state dimensions. Several"
-        " seeds are given as"
-        " median (lowest .. highest); they share the test data. Everything chosen was chosen on"
-        " validation data, unless"
-        " a note says otherwise.\n"
-    )
-    return "\n".join([head, guide, *parts])
+    stored = [files.read(path) for path in sorted(folder.glob("*.json"))]
+    return "\n".join([HEAD, *(_section(study_of(result["study"]), result) for result in stored)])
 
 
 def _finished(path: Path, quick: bool) -> dict[str, Any]:
-    """The rows of a file, if they are of the same kind."""
-    kept = json.loads(path.read_text()) if path.exists() else {}
+    """Return the rows of a file if they are of this size."""
+    kept = files.read(path) or {}
     return kept["rows"] if kept.get("quick") == quick else {}
 
 
-def _save(path: Path, name: str, study: Study, rows: dict[str, Any], quick: bool) -> None:
+def _save(path: Path, name: str, rows: dict[str, Any], quick: bool) -> None:
     about = {"study": name, "quick": quick, "machine": MACHINE, "platform": platform.machine()}
-    shown = {key: getattr(study, key) for key in ("title", "text", "columns", "notes", "digits")}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(about | shown | {"rows": rows}, indent=1) + "\n")
+    files.write(path, about | {"rows": rows}, rows="rows")
 
 
-def _section(result: dict[str, Any]) -> str:
-    columns, rows = result["columns"], result["rows"]
-    command = (
-        f"python -m benchmarks.learned {result['study']}{' --quick' if result['quick'] else ''}"
-    )
-    seconds = sum(row["seconds"] for row in rows.values())
-    lines = [f"## {result['title']}", "", result["text"], ""]
-    cells = (
-        (name, _cells(columns, row["values"], result["digits"]), row) for name, row in rows.items()
-    )
-    lines += table(
-        ("", *columns, "seconds"),
-        [(name, values, f"{row['seconds']:.0f}") for name, values, row in cells],
-    )
-    lines += ["", f"`{command}`, {seconds / 60:.0f} minutes on {result['machine']}.", ""]
-    return "\n".join(
-        [*lines, *(f"* {note}" for note in result["notes"]), *([""] if result["notes"] else [])]
-    )
+def _section(study: Study, result: dict[str, Any]) -> str:
+    """Return the section of one study."""
+    rows = result["rows"]
+    lines = [f"## {study.title}", "", study.text, ""]
+    entries = [
+        (name, _cells(study.columns, row["values"], study.digits), f"{row['seconds']:.0f}")
+        for name, row in rows.items()
+    ]
+    lines += table(("", *study.columns, "seconds"), entries)
+    minutes = sum(row["seconds"] for row in rows.values()) / 60
+    command = f"python -m benchmarks.learned {result['study']}"
+    if result["quick"]:
+        command += " --quick"
+    lines += ["", f"`{command}`, {minutes:.0f} minutes on {result['machine']}.", ""]
+    if study.notes:
+        lines += [*(f"* {note}" for note in study.notes), ""]
+    return "\n".join(lines)
 
 
 def _cells(columns: list[str] | tuple[str, ...], values: dict[str, Any], digits: int) -> str:

@@ -18,6 +18,7 @@ import sys
 import time
 from pathlib import Path
 
+from benchmarks import files
 from benchmarks.scale.page import page
 
 HERE = Path(__file__).parent
@@ -96,7 +97,7 @@ def main():
     arguments = parser.parse_args()
     out = arguments.out.absolute()
     results = measure(out, arguments.quick)
-    (out / "scale.json").write_text(json.dumps(results, indent=1) + "\n")
+    files.write(out / "scale.json", results, rows="growing")
     (out / "RESULTS.md").write_text(page(results))
 
 

@@ -1,24 +1,19 @@
-"""The results as one JSON file, saved row by row: a run that was stopped goes on."""
+"""The results as one JSON file, saved row by row, so that an interrupted run can continue."""
 
-import json
-
-from kfjax._support.saving import plain, write_whole
+from benchmarks import files
 
 FILE = "results.json"
 
 
 def load(folder):
     """Return all rows by key."""
-    path = folder / FILE
-    return json.loads(path.read_text()) if path.exists() else {}
+    return files.read(folder / FILE) or {}
 
 
 def save(folder, key, row):
     """Add a row, or replace it; the file is read again, since another run may have added rows."""
-    folder.mkdir(parents=True, exist_ok=True)
     rows = load(folder) | {key: row}
-    text = json.dumps(plain(rows), indent=1, sort_keys=True, allow_nan=False)
-    write_whole(folder / FILE, text.encode() + b"\n")
+    files.write(folder / FILE, dict(sorted(rows.items())))
 
 
 def key(workload, precision, options):
