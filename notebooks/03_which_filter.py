@@ -133,7 +133,7 @@ def nonlinearity(model, ys):
 figure, axes = plt.subplots(1, 2, figsize=(9, 3))
 for name, model in PROBLEMS.items():
     shift, ratio = jax.jit(jax.vmap(lambda ys, model=model: nonlinearity(model, ys)))(
-        jnp.asarray(data_of(model).obs)
+        jnp.asarray(data_of(model).ys)
     )
     print(
         f"{name:28} median shift {float(jnp.median(shift)):.3f}, 95 % {float(jnp.quantile(shift, 0.95)):.3f}",

@@ -69,7 +69,7 @@ plt.show()
 
 # %%
 net = kf.learned.configuration("C4", n=3, m=3, feature_map=kf.learned.Asinh())
-scales = kf.learned.measure_scales(design, train.obs)
+scales = kf.learned.measure_scales(design, train.ys)
 params = kf.learned.init(jax.random.key(0), net, design, scales)
 print("weights:", sum(leaf.size for leaf in jax.tree.leaves(params.network)))
 print("before training, with a gain of zero: the same as prediction alone,", end=" ")
@@ -127,7 +127,7 @@ tuned = kf.training.tune(
     objective="mse",
     steps=5 if QUICK else 60,
 )
-x, y = (np.asarray(a, np.float64).reshape(-1, 3) for a in (train.state, train.obs))
+x, y = (np.asarray(a, np.float64).reshape(-1, 3) for a in (train.xs, train.ys))
 H = np.linalg.lstsq(x, y, rcond=None)[0].T
 mended = design.replace(h=kf.Linear(H.astype(np.float32)))
 print("H from labels, largest error of an entry:", float(np.abs(H - truth.h.A).max()))

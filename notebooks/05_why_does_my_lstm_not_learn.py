@@ -788,7 +788,7 @@ def slope_per_lag(options, trained, scales, ys):
     return jnp.sqrt(jnp.sum(J**2, axis=(1, 3))).mean(0)[::-1]
 
 
-ys = jnp.asarray(few.obs)
+ys = jnp.asarray(few.ys)
 lags = np.arange(SHORT - 10)
 deepest = list(asked_for)[-1]
 figure, ax = plt.subplots(figsize=(6, 3))
@@ -856,7 +856,7 @@ lessons, validation = observations(jax.random.key(10), 2 * count, SHORT).split(c
 student = kf.learned.recurrent(
     kf.learned.RecurrentStack(6, (32,), "gru"), 7, ("F2", "F4"), "update"
 )
-constants = kf.learned.measure_scales(free, lessons.obs) | {
+constants = kf.learned.measure_scales(free, lessons.ys) | {
     "x": {"centre": jnp.zeros(6), "spread": sigma}
 }
 params = kf.learned.init(jax.random.key(12), student, free, constants)

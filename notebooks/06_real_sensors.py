@@ -123,7 +123,7 @@ print(test)
 # %%
 steps = 3 if QUICK else 30
 by_likelihood = kf.training.tune(kf.extended(), segway, tuning, choosing, steps=steps).params
-error = (tuning.obs - tuning.state[..., :2])[tuning.observed]
+error = (tuning.ys - tuning.xs[..., :2])[tuning.observed]
 print(
     f"standard deviation of a fix: by likelihood {float(jnp.sqrt(by_likelihood.R[0, 0])):.2f} m",
     end=", ",
@@ -151,8 +151,8 @@ filters = {
 }
 if QUICK:
     filters = {name: filters[name] for name in ("EKF", "Student t")}
-ys, us = jnp.asarray(test.obs[0]), jax.tree.map(lambda a: jnp.asarray(a[0]), test.inputs)
-seen, truth = jnp.asarray(test.observed[0]), np.asarray(test.state[0, :, :2])
+ys, us = jnp.asarray(test.ys[0]), jax.tree.map(lambda a: jnp.asarray(a[0]), test.us)
+seen, truth = jnp.asarray(test.observed[0]), np.asarray(test.xs[0, :, :2])
 estimates = {}
 print(
     f"{'receiver alone':16} RMSE per axis {rmse(np.where(seen, ys - truth, np.nan)):6.2f} m, median error",
@@ -220,7 +220,7 @@ def robot(x, u):
     )
     heading = x[2] + turn / 2
     move = u["dt"] * forward * jnp.stack([jnp.cos(heading), jnp.sin(heading)])
-    return kf.angle_retract(2)(x, jnp.concatenate([move, turn[None], jnp.zeros(1)]))
+    return kf.angles(2).retract(x, jnp.concatenate([move, turn[None], jnp.zeros(1)]))
 
 
 def ranged(x, u):
@@ -236,8 +236,7 @@ def uwb_model(bias_std):
     prior = kf.Gaussian(
         jnp.array([1.2, 1.2, 0.0, 0.0]), jnp.diag(jnp.array([0.7, 0.7, 2.0, bias_std]) ** 2)
     )
-    wrap = {"state_difference": kf.angle_difference(2), "retract": kf.angle_retract(2)}
-    return kf.StateSpaceModel(robot, ranged, slip, [[0.08**2]], prior, **wrap)
+    return kf.StateSpaceModel(robot, ranged, slip, [[0.08**2]], prior, state_space=kf.angles(2))
 
 
 def simulated_robot(steps=200):
@@ -259,10 +258,10 @@ def simulated_robot(steps=200):
 def recorded_robot(path):
     data = kf.data.read_indoor_uwb(path)
     us = {
-        name: jnp.asarray(data.inputs[name][0], jnp.float32)
+        name: jnp.asarray(data.us[name][0], jnp.float32)
         for name in ("dt", "anchor", "right", "left", "wheel_base")
     }
-    return np.asarray(data.obs[0]), np.asarray(data.state[0]), us
+    return np.asarray(data.ys[0]), np.asarray(data.xs[0]), us
 
 
 uwb = folder("indoor_uwb")

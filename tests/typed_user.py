@@ -150,7 +150,7 @@ def smoothing(key: Array, model: kf.StateSpaceModel, ys: Array) -> Array:
 
 
 def data(path: Path) -> kf.Dataset:
-    whole = kf.Dataset(np.zeros((10, 5, 1)), state=np.zeros((10, 5, 2)), length=[5] * 10)
+    whole = kf.Dataset(np.zeros((10, 5, 1)), xs=np.zeros((10, 5, 2)), length=[5] * 10)
     train, rest = whole.split(0.8, 0.2)
     print(len(train), rest[0].missing, whole.dtype, whole.lengths.max(), kf.to_pandas)
     kf.data.write_folder(path, whole)
@@ -159,9 +159,7 @@ def data(path: Path) -> kf.Dataset:
 
 def evaluation(key: Array, truth: np.ndarray[Any, Any], mean: np.ndarray[Any, Any]) -> float:
     model = models()
-    comparison = kf.compare(
-        {"EKF": (kf.extended(), model)}, kf.Dataset(truth[..., :1], state=truth)
-    )
+    comparison = kf.compare({"EKF": (kf.extended(), model)}, kf.Dataset(truth[..., :1], xs=truth))
     study = kf.monte_carlo(key, model, kf.extended(), model, trials=1000, steps=100)
     interval = study.mse_db()
     errors = kf.evaluation.mse(truth, mean)

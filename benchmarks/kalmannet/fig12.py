@@ -62,8 +62,8 @@ def parts(size):
 def noise(model, data):
     """Return the noise of all labelled steps, what labels leave of f and what observations leave of h."""
     start = jnp.broadcast_to(model.prior.mean, (data.size, 1, model.n))
-    before = jnp.concatenate([start, data.state[:, :-1]], axis=1).reshape(-1, model.n)
-    after, obs = data.state.reshape(-1, model.n), data.obs.reshape(-1, data.obs.shape[-1])
+    before = jnp.concatenate([start, data.xs[:, :-1]], axis=1).reshape(-1, model.n)
+    after, obs = data.xs.reshape(-1, model.n), data.ys.reshape(-1, data.ys.shape[-1])
     return after - jax.vmap(lambda x: model.f(x, None))(before), obs - jax.vmap(
         lambda x: model.h(x, None)
     )(after)

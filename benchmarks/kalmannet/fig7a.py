@@ -188,7 +188,7 @@ def sets(names):
 
 def in_units(data, unit):
     """Return data with everything divided by a unit."""
-    return kf.Dataset(data.obs / unit, data.state / unit)
+    return kf.Dataset(data.ys / unit, data.xs / unit)
 
 
 REFERENCE = {

@@ -121,7 +121,7 @@ def kalman_net(size, at):
 def started(size, at):
     """Train a correction of the gain of the tuned EKF."""
     found, _ = search(size, kf.extended(), at)
-    places = kf.learned.state_scales(found, at.data.train.state)
+    places = kf.learned.state_scales(found, at.data.train.xs)
     method = kf.learned.corrected_gain(2, 2, context=True)
     return network(size, method, found, at.data, Budget(400, batch_size=64), places)
 
@@ -137,7 +137,7 @@ def floor(size, at):
     """Judge the exact posterior mean, whatever the design model is: components are independent, so that a grid does."""
     del size
     test = at.data.test
-    series = jnp.moveaxis(jnp.asarray(test.obs), 2, 1).reshape(-1, test.steps)
+    series = jnp.moveaxis(jnp.asarray(test.ys), 2, 1).reshape(-1, test.steps)
     means = jnp.moveaxis(on_grid(at.truth, series).reshape(test.size, 2, test.steps), 1, 2)
     return errors(means, test), {"points": POINTS}
 

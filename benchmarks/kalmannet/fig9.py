@@ -57,8 +57,8 @@ def half_off(model, data):
     start = np.broadcast_to(np.asarray(model.prior.mean), (data.size, model.n))
     std = float(model.R[0, 0]) ** 0.5
     off = start + std * np.asarray(jax.random.normal(jax.random.key(data.size), start.shape))
-    twice = (np.concatenate([array, array]) for array in (data.obs, data.state))
-    return kf.Dataset(*twice, initial=np.concatenate([start, off]))
+    twice = (np.concatenate([array, array]) for array in (data.ys, data.xs))
+    return kf.Dataset(*twice, prior_mean=np.concatenate([start, off]))
 
 
 def whole(size, budget):

@@ -36,7 +36,7 @@ def _sums(filter, params, data, chunk):
         found = summarise(0, state_difference(params), trajectory, outputs)[0]
         return found.squared_error, found.nees, found.nees_steps, found.failed
 
-    keys = jax.random.split(jax.random.key(0), data.obs.shape[0])
+    keys = jax.random.split(jax.random.key(0), data.ys.shape[0])
     return jax.lax.map(one, (jax.tree.map(jnp.asarray, data), keys), batch_size=chunk)
 
 
@@ -62,7 +62,7 @@ def _in_decibels(mses, ratio=None):
 def errors(means, data):
     """Return the `Cell` of estimates [N, T, n] that no filter made."""
     mses = np.mean(
-        (np.asarray(means, np.float64) - np.asarray(data.state, np.float64)) ** 2, axis=(1, 2)
+        (np.asarray(means, np.float64) - np.asarray(data.xs, np.float64)) ** 2, axis=(1, 2)
     )
     return Cell(*([figure] for figure in _in_decibels(mses)[:-1]))
 

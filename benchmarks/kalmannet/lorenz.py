@@ -122,7 +122,7 @@ def rows(
     """
 
     def pieces(case, steps):
-        return kf.data.pieces(case.parts.train, steps, initial=case.design.prior.mean)
+        return kf.data.pieces(case.parts.train, steps, prior_mean=case.design.prior.mean)
 
     def search(case):
         return Made(kf.extended(), *searched(kf.extended(), case.design, case.parts.validation))

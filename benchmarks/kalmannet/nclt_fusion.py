@@ -141,8 +141,8 @@ def sessions(*names, states=6, tuned=BOTH):
         obs,
         only_positions(truth, states),
         inputs,
-        [len(one[0]) - 1 for one in raw],
-        initial=initial,
+        length=[len(one[0]) - 1 for one in raw],
+        prior_mean=initial,
     )
 
 
@@ -152,7 +152,9 @@ def windows(name, states):
     starts = np.arange(1, len(gps) - WINDOW + 1, WINDOW)
     rows = starts[:, None] + np.arange(WINDOW)
     initial = np.pad(truth[starts - 1], [(0, 0), (0, states - 2)])
-    return kf.Dataset(gps[rows], only_positions(truth[rows], states), inputs[rows], initial=initial)
+    return kf.Dataset(
+        gps[rows], only_positions(truth[rows], states), inputs[rows], prior_mean=initial
+    )
 
 
 def only_positions(truth, states):

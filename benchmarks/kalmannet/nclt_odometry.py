@@ -52,7 +52,7 @@ def windows(name, starts, steps, *, velocities=False):
     initial = states[np.asarray(starts) - 1]
     origin = initial * [1, 0, 1, 0]
     known = np.where([True, velocities] * 2, states[rows] - origin[:, None], np.nan)
-    return kf.Dataset(obs[rows], known, initial=initial - origin)
+    return kf.Dataset(obs[rows], known, prior_mean=initial - origin)
 
 
 def parts():
@@ -108,8 +108,8 @@ def by_heading(obs):
 
 def corrected(data):
     """Return data whose velocities are corrected by their heading."""
-    z = by_heading(np.asarray(data.obs, np.float64)) @ heading()
-    return kf.Dataset(np.stack([z.real, z.imag], axis=-1), data.state, initial=data.initial)
+    z = by_heading(np.asarray(data.ys, np.float64)) @ heading()
+    return kf.Dataset(np.stack([z.real, z.imag], axis=-1), data.xs, prior_mean=data.prior_mean)
 
 
 def integrated(turned):

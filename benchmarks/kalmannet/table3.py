@@ -56,7 +56,7 @@ def data(size):
 
 def _aligned(part, steps):
     """Leave out the first stored state, 1e-5 s after the start at (1, 1, 1): it is the start, not the first step."""
-    return kf.Dataset(part.obs[:, 1:steps], part.state[:, 1:steps], initial=part.state[:, 0])
+    return kf.Dataset(part.ys[:, 1:steps], part.xs[:, 1:steps], prior_mean=part.xs[:, 0])
 
 
 def misaligned(name, q2):
@@ -121,7 +121,7 @@ def cramer_rao(size):
             exact = kf.systems.lorenz(
                 integrator="rk4", substeps=EXACT, q_std=1e-9, r_std=1.0, prior=START
             )
-            states = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), (test.initial, test.state))
+            states = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), (test.prior_mean, test.xs))
             variances = np.asarray(along_truth(exact, *states))
         cells[name] = Cell([float(10 * np.log10(variances.mean()))])
     return Row(cells)

@@ -72,8 +72,8 @@ SETS = {
 def consistency(method, params, data):
     """Return the sums of squared normalised errors and of states within 90 % intervals, by trajectory and step."""
     _, est = jax.vmap(lambda one: run_trajectory(method, params, one))(data)
-    within = kf.evaluation.coverage(data.state, est.mean, est.cov, probability=0.9)
-    return kf.evaluation.nees(data.state, est.mean, est.cov), kf.evaluation.Sums(
+    within = kf.evaluation.coverage(data.xs, est.mean, est.cov, probability=0.9)
+    return kf.evaluation.nees(data.xs, est.mean, est.cov), kf.evaluation.Sums(
         *(a.sum(-1) for a in within)
     )
 
@@ -161,13 +161,13 @@ def with_new_noise(data, setting):
     """Return data with copies of them, whose noise is drawn among all the y - h(x) of the data."""
     if not setting.copies:
         return data
-    rng, sizes, count = np.random.default_rng(0), data.obs.shape, setting.copies + 1
-    predicted = np.asarray(jax.vmap(jax.vmap(lambda x: setting.model.h(x, None)))(data.state))
-    noise = (data.obs - predicted).reshape(-1, sizes[-1])
+    rng, sizes, count = np.random.default_rng(0), data.ys.shape, setting.copies + 1
+    predicted = np.asarray(jax.vmap(jax.vmap(lambda x: setting.model.h(x, None)))(data.xs))
+    noise = (data.ys - predicted).reshape(-1, sizes[-1])
     drawn = rng.integers(len(noise), size=(setting.copies, *sizes[:2]))
-    obs = np.concatenate([data.obs, (predicted[None] + noise[drawn]).reshape(-1, *sizes[1:])])
+    obs = np.concatenate([data.ys, (predicted[None] + noise[drawn]).reshape(-1, *sizes[1:])])
     start = np.tile(setting.model.prior.mean, (count * sizes[0], 1))
-    return kf.Dataset(obs, np.concatenate([data.state] * count), initial=start)
+    return kf.Dataset(obs, np.concatenate([data.xs] * count), prior_mean=start)
 
 
 def half_lost(data, std):
@@ -177,7 +177,7 @@ def half_lost(data, std):
     unsure.
     """
     rng = np.random.default_rng(7)
-    obs, state, start = (np.array(a) for a in (data.obs, data.state, data.initial))
+    obs, state, start = (np.array(a) for a in (data.ys, data.xs, data.prior_mean))
     count, steps = obs.shape[:2]
     length = np.full(count, steps)
     near, elsewhere = np.array_split(np.arange(count // 2, count), 2)
@@ -185,17 +185,17 @@ def half_lost(data, std):
     for i, skipped in zip(
         elsewhere, rng.integers(1, steps // 2 + 1, size=len(elsewhere)), strict=True
     ):
-        start[i] = data.state[rng.integers(count), skipped - 1]
+        start[i] = data.xs[rng.integers(count), skipped - 1]
         obs[i], state[i] = (np.roll(a[i], -skipped, axis=0) for a in (obs, state))
         length[i] -= skipped
     state[near[0] :, :UNCOUNTED] = np.nan
-    return kf.Dataset(obs, state, initial=start, length=length)
+    return kf.Dataset(obs, state, prior_mean=start, length=length)
 
 
 def constants(setting, data):
     """Return the scales of features, and of states where the network sees them."""
-    scales = kf.learned.measure_scales(setting.model, data.obs)
-    return scales | (kf.learned.state_scales(setting.model, data.state) if setting.context else {})
+    scales = kf.learned.measure_scales(setting.model, data.ys)
+    return scales | (kf.learned.state_scales(setting.model, data.xs) if setting.context else {})
 
 
 def without_q(model):

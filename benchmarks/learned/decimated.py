@@ -26,7 +26,7 @@ FLOWS = {
 def official_test():
     """The first stored state is x_0 itself, 1e-5 s after (1, 1, 1): it is the start, not the first step."""
     test = official("lorenz_decimated_size10_T3000").test
-    return kf.Dataset(test.obs[:, 1:], test.state[:, 1:], initial=test.state[:, 0])
+    return kf.Dataset(test.ys[:, 1:], test.xs[:, 1:], prior_mean=test.xs[:, 0])
 
 
 def dense(seed, trajectories, steps):
@@ -38,7 +38,7 @@ def dense(seed, trajectories, steps):
         anywhere = jnp.asarray(rng.normal([0.0, 0.0, 25.0], 8.0, (trajectories, 3)))
         start = _path(coarse.f, anywhere, SETTLE)[:, -1]
         states = np.asarray(_path(flow.f, start, steps))
-    return kf.Dataset(states + rng.normal(size=states.shape), states, initial=start)
+    return kf.Dataset(states + rng.normal(size=states.shape), states, prior_mean=start)
 
 
 @functools.partial(jax.jit, static_argnums=2)
@@ -79,7 +79,7 @@ def rows(quick):
         model = kf.learned.fit_residual(model, parts(quick).train)
         measured = plain(model)
         before, after = (
-            parts(quick).test.state[:, cut].reshape(-1, 3) for cut in (slice(-1), slice(1, None))
+            parts(quick).test.xs[:, cut].reshape(-1, 3) for cut in (slice(-1), slice(1, None))
         )
         error = np.asarray(jax.vmap(lambda x: model.f(x, None))(before)) - after
         one_step = round(float(np.sqrt(np.mean(error**2))), 5)

@@ -38,10 +38,10 @@ def rows(quick):
         return learned(method, model, parts(), {TEST: parts().test}, budget, constants)
 
     def scales(model):
-        return kf.learned.measure_scales(model, parts().train.obs)
+        return kf.learned.measure_scales(model, parts().train.ys)
 
     def places(model):
-        return kf.learned.state_scales(model, parts().train.state)
+        return kf.learned.state_scales(model, parts().train.xs)
 
     def start_at_ekf():
         found = kf.training.tune(

@@ -27,7 +27,7 @@ def rows(quick):
     def learned_h(degree, full):
         model = kf.learned.residual_model(lorenz(), "h", kf.learned.Polynomial(degree), full=full)
         model = kf.learned.fit_residual(model, parts().train)
-        states = parts().test.state.reshape(-1, 3)[::100]
+        states = parts().test.xs.reshape(-1, 3)[::100]
         truth = lorenz(observation="rotated", rotation_degrees=1.0).h
         error = [np.asarray(model.h(x, None) - truth(x, None)) for x in states]
         return Measured(

@@ -89,7 +89,7 @@ def train(filter, model, parts, budget, constants=None, pieces_of=None):
     stages = []
     if budget.split:
         whole_ones = parts.train if pieces_of is None else pieces_of
-        pieces = kf.data.pieces(whole_ones, budget.piece, initial=model.prior.mean)
+        pieces = kf.data.pieces(whole_ones, budget.piece, prior_mean=model.prior.mean)
         stages.append(by_error | {"data": pieces, "steps": budget.split})
     if budget.steps:
         stages.append(by_error | whole | {"steps": budget.steps})
@@ -113,7 +113,7 @@ def decibels(filter, params, data, *, many=False):
         if not many
         else jax.vmap(lambda p: means(filter, p, data))(params)
     )
-    error = np.asarray(mean, np.float64) - np.asarray(data.state, np.float64)
+    error = np.asarray(mean, np.float64) - np.asarray(data.xs, np.float64)
     values = 10 * np.log10(np.mean(error**2, axis=(-3, -2, -1)))
     return values.round(4).tolist()
 
@@ -121,7 +121,7 @@ def decibels(filter, params, data, *, many=False):
 @functools.partial(jax.jit, static_argnums=0)
 def means(filter, params, data):
     """Return the estimates of all trajectories."""
-    keys = jax.random.split(jax.random.key(0), data.obs.shape[0])
+    keys = jax.random.split(jax.random.key(0), data.ys.shape[0])
     return jax.vmap(lambda one, k: run_trajectory(filter, params, one, key=k, emit=_mean)[1])(
         data, keys
     )
@@ -165,7 +165,7 @@ def simulated(key, model, trajectories, steps, std=0.0):
         return kf.simulate(k, model.replace(prior=kf.systems.known(x)), steps)
 
     xs, ys = jax.vmap(one)(jax.random.split(key, trajectories), initial)
-    return kf.Dataset(ys, xs, initial=np.asarray(initial))
+    return kf.Dataset(ys, xs, prior_mean=np.asarray(initial))
 
 
 def floor_db(model, steps):

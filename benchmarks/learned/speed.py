@@ -48,7 +48,7 @@ def plain_steps(state, model, data, count):
 
     def body(_, state):
         variables, moments = state
-        slope = jax.grad(plain_loss)(variables, model, data.state, data.obs)
+        slope = jax.grad(plain_loss)(variables, model, data.xs, data.ys)
         updates, moments = OPTIMIZER.update(slope, moments)
         return optax.apply_updates(variables, updates), moments
 

@@ -112,7 +112,7 @@ def _table(args: Namespace, study: Study, title: str, model: StateSpaceModel) ->
     filters, left_out = _filters(
         args.filters or ("quick" if args.quick else "common"), model, study.data
     )
-    loaded = [load_trained(folder, model, study.data.obs.shape[2]) for folder in args.load]
+    loaded = [load_trained(folder, model, study.data.ys.shape[2]) for folder in args.load]
     tuned = {
         name: _tune(args, study.parts, name, chosen, model)
         for name, chosen in filters.items()

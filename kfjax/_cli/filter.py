@@ -56,7 +56,7 @@ def _one_filter(args: Namespace, model: StateSpaceModel, data: Dataset) -> tuple
     """The filter by name, or the trained one of a folder, with its params."""
     if args.load is None:
         return by_name(args.filter), model
-    trained = load_trained(args.load, model, data.obs.shape[2])
+    trained = load_trained(args.load, model, data.ys.shape[2])
     return trained.filter, trained.params
 
 
@@ -87,9 +87,7 @@ def _estimates(
         filtered = run_trajectory(chosen, params, trajectory, key=key)[1]
         if not smoothing:
             return filtered, None
-        started = start_at(params, trajectory.initial)
-        return filtered, smooth(
-            chosen, started, filtered, trajectory.inputs, length=trajectory.length
-        )
+        started = start_at(params, trajectory.prior_mean)
+        return filtered, smooth(chosen, started, filtered, trajectory.us, length=trajectory.length)
 
     return jax.vmap(one)(data, keys)

@@ -53,18 +53,16 @@ def check_fit(chosen: Filter, params: Any, data: Dataset) -> None:
         raise
     except Exception as error:
         given = (
-            "no inputs"
-            if data.inputs is None
-            else f"inputs {jax.tree.map(lambda a: a.shape, data.inputs)}"
+            "no inputs" if data.us is None else f"inputs {jax.tree.map(lambda a: a.shape, data.us)}"
         )
         raise ValueError(
             f"the model cannot be evaluated on the data ({type(error).__name__}: {error}); expected"
             " f(x, u) and h(x, u)"
             f" of a state [{model.n}] and one step of the data, which have {given}."
         ) from error
-    if data.state is not None and data.state.shape[2:] != model.prior.mean.shape:
+    if data.xs is not None and data.xs.shape[2:] != model.prior.mean.shape:
         raise ValueError(
-            f"the true state has {data.state.shape[2]} components and the model's"
+            f"the true state has {data.xs.shape[2]} components and the model's"
             f" {model.prior.mean.shape[0]}; expected"
             " the same. Give the data's state in the model's order, with NaN for what is not known."
         )

@@ -104,12 +104,12 @@ def train_learned(
         ValueError: if the filter does not run on the data, or has not what the loss needs.
     """
     start = time.perf_counter()
-    chosen = learned_by_name(name, model.n, parts.train.obs.shape[2])
+    chosen = learned_by_name(name, model.n, parts.train.ys.shape[2])
     keys = jax.random.split(jax.random.key(settings.seed), 2)
     measure = LEARNED[name].constants
     constants = None if measure is None else measure(model, parts.train)
     params = _draw(keys[0], chosen, model, constants, settings.seeds)
-    loss = settings.loss or ("innovation" if parts.train.state is None else "mse")
+    loss = settings.loss or ("innovation" if parts.train.xs is None else "mse")
     losses = _losses(name, loss, chosen, _one(params, settings.seeds, 0), parts)
     stages = _stages(losses, parts, model, settings)
     fitted = fit_stages(
@@ -141,7 +141,7 @@ def train_quickly(
     parts = parts._replace(validation=parts.validation[:100])
     trained, left_out = {}, {}
     for name in names.split(","):
-        learned_by_name(name, model.n, parts.train.obs.shape[2])  # a misprint is an error
+        learned_by_name(name, model.n, parts.train.ys.shape[2])  # a misprint is an error
         try:
             trained[f"{name}, learned"] = train_learned(
                 name, model, parts, QUICK._replace(seed=seed)
@@ -172,7 +172,7 @@ def _losses(
             prediction_error(chosen) if outputs.log_likelihood is None else innovation_nll(chosen)
         ]
     needed = {"training": parts.train, "validation": parts.validation}
-    if unknown := [part for part, data in needed.items() if data.state is None]:
+    if unknown := [part for part, data in needed.items() if data.xs is None]:
         raise ValueError(
             f"got --loss {loss}, but the {' and '.join(unknown)} part has no true states; expected"
             " state [N, T, n]. Use"
@@ -227,9 +227,9 @@ def _stages(
 
 def _short(data: Dataset, model: StateSpaceModel) -> Dataset:
     """Pieces that start at true states where these are known, else the beginnings."""
-    if data.state is None or np.isnan(data.state).any():
+    if data.xs is None or np.isnan(data.xs).any():
         return first_steps(data, SHORT)
-    return pieces(data, SHORT, initial=model.prior.mean)
+    return pieces(data, SHORT, prior_mean=model.prior.mean)
 
 
 def _after(loss: FilterLoss, skip: int) -> FilterLoss:

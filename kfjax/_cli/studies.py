@@ -159,16 +159,16 @@ def keep_components(study: Study, components: tuple[int, ...] | None) -> Study:
 
 
 def _only(data: Dataset, components: tuple[int, ...]) -> Dataset:
-    if data.state is None:
+    if data.xs is None:
         raise ValueError(
             f"got components {components}, but the data have no true states; expected state [N, T,"
             " n]."
         )
-    n = data.state.shape[2]
+    n = data.xs.shape[2]
     if not all(0 <= i < n for i in components):
         raise ValueError(
             f"got components {components}; expected numbers from 0 to {n - 1}, the true state has"
             f" {n}."
         )
     unknown = ~np.isin(np.arange(n), components)
-    return dataclasses.replace(data, state=np.where(unknown, np.nan, data.state))
+    return dataclasses.replace(data, xs=np.where(unknown, np.nan, data.xs))

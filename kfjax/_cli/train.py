@@ -43,7 +43,7 @@ def run_train(args: Namespace) -> None:
     model = load_model(args.model)
     study = studies.data_study(args.data, args.model, model, split=args.split, tuning=True)
     parts = study.parts
-    chosen = learned_by_name(args.filter, model.n, parts.train.obs.shape[2])
+    chosen = learned_by_name(args.filter, model.n, parts.train.ys.shape[2])
     check_fit(extended(), model, parts.train)
     check_fit(chosen, init(jax.random.key(0), chosen, model), parts.train)
     console = make_console()

@@ -54,7 +54,7 @@ def save_trained(
     description = {
         "filter": name,
         "n": params.model.n,
-        "m": parts.train.obs.shape[2],
+        "m": parts.train.ys.shape[2],
         "features": LEARNED[name].features,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(params.network)),
         "dtype": str(params.model.dtype),
@@ -120,7 +120,7 @@ def trained_on(directory: str | Path, path: str | Path) -> bool:
 
 def data_mark(parts: Parts) -> int:
     """Return a checksum of the training part."""
-    return zlib.crc32(np.asarray(parts.train.obs, np.float32).tobytes())
+    return zlib.crc32(np.asarray(parts.train.ys, np.float32).tobytes())
 
 
 def _describe(directory: Path) -> dict[str, Any]:

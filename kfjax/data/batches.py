@@ -27,8 +27,8 @@ def run_trajectory(
 
     Args:
         filter: the `Filter`.
-        params: its parameters; the mean of their prior is replaced where the data give initial
-            states.
+        params: its parameters; the mean of their prior is replaced where the data give prior
+            means.
         trajectory: a `Dataset` without its leading axis, as seen inside `jax.vmap`.
         key: random key for filters that draw.
         emit: what to keep of every step, as in `kfjax.run`.
@@ -37,14 +37,14 @@ def run_trajectory(
         The final state and the stacked outputs of emit, as `kfjax.run`.
 
     Raises:
-        ValueError: as `kfjax.run`, or if there are initial states and no model in params to put
+        ValueError: as `kfjax.run`, or if there are prior means and no model in params to put
             them in.
     """
     return run(
         filter,
-        start_at(params, trajectory.initial),
-        trajectory.obs,
-        trajectory.inputs,
+        start_at(params, trajectory.prior_mean),
+        trajectory.ys,
+        trajectory.us,
         observed=trajectory.observed,
         length=trajectory.length,
         key=key,
@@ -58,8 +58,7 @@ def start_at(params: Any, mean: Array | None) -> Any:
         return params
     if (model := model_of(params)) is None:
         raise ValueError(
-            f"the data have initial states, but params ({type(params).__name__}) no model to put"
-            " them in; expected a"
-            " StateSpaceModel. Leave initial out."
+            f"the data have prior means, but params ({type(params).__name__}) has no model to put"
+            " them in; expected a StateSpaceModel. Leave prior_mean out."
         )
     return with_model(params, prior=Gaussian(mean, model.prior.cov))

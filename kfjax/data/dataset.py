@@ -27,25 +27,25 @@ class _Typed(Pytree):
 class Dataset(_Typed):
     """N trajectories of T steps, x_1..x_T and y_1..y_T, checked when made; every array has a leading axis of N.
 
-    A pytree: `jax.vmap` over it sees one trajectory at a time. NaN in `obs` becomes the mask.
+    A pytree: `jax.vmap` over it sees one trajectory at a time. NaN in `ys` becomes the mask.
     Entries after a trajectory's `length` never count, whatever they are. Arrays are kept in main
     memory (numpy) until they are used.
 
     Attributes:
-        obs: observations [N, T, m], NaN where missing; kept with 0 there.
-        state: true states [N, T, n], NaN where not known (errors are then taken over what is
-            known), or None.
-        inputs: any pytree of [N, T, ...], or None; inputs[:, t-1] is u_t, which takes x_{t-1} to
+        ys: observations [N, T, m], NaN where missing; kept with 0 there.
+        xs: true states [N, T, n], NaN where not known (errors are then taken over the known
+            components), or None.
+        us: inputs, any pytree of [N, T, ...], or None; us[:, t-1] is u_t, which takes x_{t-1} to
             x_t.
-        length: [N] integers from 1 to T, or None if all trajectories have T steps.
         observed: booleans [N, T] or [N, T, m]; default all that is not NaN. Kept as [N, T, m], or
             None if all was seen.
-        initial: [N, n] prior means of x_0 in place of the model's own, or None.
+        length: [N] integers from 1 to T, or None if all trajectories have T steps.
+        prior_mean: means of x_0 [N, n] in place of that of the model's prior, or None.
         dtype: of the floats; default that of jax (float32 unless x64 is enabled). Integer inputs
             stay integers.
 
     Raises:
-        ValueError: if shapes do not fit, if something infinite or (but for `obs` and `state`) NaN
+        ValueError: if shapes do not fit, if something infinite or (but for `ys` and `xs`) NaN
             counts, or if `observed` marks a NaN as seen.
 
     Example:
@@ -56,58 +56,40 @@ class Dataset(_Typed):
         [[[True], [True], [True]]]
     """
 
-    obs: Any
-    state: Any = None
-    inputs: Any = None
-    length: Any = None
+    ys: Any
+    xs: Any = None
+    us: Any = None
     observed: Any = None
-    initial: Any = None
+    length: Any = None
+    prior_mean: Any = None
     dtype: dataclasses.InitVar[Any] = None
 
     def __post_init__(self, dtype: Any) -> None:
         dtype = np.dtype(jax.dtypes.canonicalize_dtype(float) if dtype is None else dtype)
-        obs = _floats("obs", self.obs, dtype)
-        if obs.ndim != 3 or 0 in obs.shape:
-            remedy = (
-                " One trajectory is obs[None]; scalar observations are obs[..., None]."
-                if obs.ndim < 3
-                else ""
-            )
-            raise ValueError(
-                f"Dataset: obs has shape {obs.shape}; expected [N, T, m], none of them 0.{remedy}"
-            )
-        N, T, _ = obs.shape
+        ys = _observations(self.ys, dtype)
+        N, T, _ = ys.shape
         length = _lengths(self.length, N, T)
         active = np.arange(T) < (np.full(N, T) if length is None else length)[:, None]
-        obs, observed = _mask(obs, self.observed, active)
-        values = {
-            "obs": obs,
-            "length": length,
-            "observed": observed,
-            "state": None,
-            "inputs": None,
-            "initial": None,
-        }
-        if self.state is not None:
-            values["state"] = _states(self.state, dtype, active)
-        if self.inputs is not None:
-            values["inputs"] = jax.tree.map(
-                lambda a: _series("inputs", a, dtype, active), self.inputs
-            )
-        if self.initial is not None:
-            values["initial"] = _initial(self.initial, dtype, N)
+        ys, observed = _mask(ys, self.observed, active)
+        values: dict[str, Any] = {"ys": ys, "observed": observed, "length": length}
+        if self.xs is not None:
+            values["xs"] = _states(self.xs, dtype, active)
+        if self.us is not None:
+            values["us"] = jax.tree.map(lambda a: _series("us", a, dtype, active), self.us)
+        if self.prior_mean is not None:
+            values["prior_mean"] = _prior_means(self.prior_mean, dtype, N)
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
     @property
     def size(self) -> int:
         """The number of trajectories, N."""
-        return self.obs.shape[0]
+        return self.ys.shape[0]
 
     @property
     def steps(self) -> int:
         """The number of steps T of the arrays; the longest trajectory may be shorter."""
-        return self.obs.shape[1]
+        return self.ys.shape[1]
 
     @property
     def lengths(self) -> np.ndarray:
@@ -116,7 +98,7 @@ class Dataset(_Typed):
 
     @property
     def missing(self) -> float:
-        """The fraction of entries of `obs` that count but were not observed."""
+        """The fraction of entries of `ys` that count but were not observed."""
         if self.observed is None:
             return 0.0
         seen = count = 0
@@ -174,13 +156,13 @@ class Dataset(_Typed):
         return tuple(self[a:b] for a, b in itertools.pairwise(bounds))
 
     def __repr__(self) -> str:
-        if not isinstance(self.obs, (np.ndarray, jax.Array, DiskArray)) or self.obs.ndim != 3:
-            return f"Dataset({self.obs!r}, ...)"  # inside jax transformations the fields may be anything
+        if not isinstance(self.ys, (np.ndarray, jax.Array, DiskArray)) or self.ys.ndim != 3:
+            return f"Dataset({self.ys!r}, ...)"  # inside jax transformations the fields may be anything
         low, high = self.lengths.min(), self.lengths.max()
-        text = f"{self.size} trajectories of {low if low == high else f'{low} to {high}'} steps, m={self.obs.shape[2]}"
-        if self.state is not None:
-            text += f", n={self.state.shape[2]}"
-        if on_disk(self.obs):
+        text = f"{self.size} trajectories of {low if low == high else f'{low} to {high}'} steps, m={self.ys.shape[2]}"
+        if self.xs is not None:
+            text += f", n={self.xs.shape[2]}"
+        if on_disk(self.ys):
             text += ", on disk"
         elif self.observed is not None:
             text += f", {100 * self.missing:.1f} % missing"
@@ -188,7 +170,20 @@ class Dataset(_Typed):
 
 
 # after the class, since a dataclass takes a property in its body for the default of the argument
-Dataset.dtype = property(lambda self: self.obs.dtype, doc="The dtype of the observations.")  # type: ignore[assignment]
+Dataset.dtype = property(lambda self: self.ys.dtype, doc="The dtype of the observations.")  # type: ignore[assignment]
+
+
+def _observations(value: Any, dtype: np.dtype) -> np.ndarray:
+    """Check the observations [N, T, m], NaN where missing."""
+    ys = _floats("ys", value, dtype)
+    if ys.ndim != 3 or 0 in ys.shape:
+        remedy = ""
+        if ys.ndim < 3:
+            remedy = " One trajectory is ys[None]; scalar observations are ys[..., None]."
+        raise ValueError(
+            f"Dataset: ys has shape {ys.shape}; expected [N, T, m], none of them 0.{remedy}"
+        )
+    return ys
 
 
 def _floats(name: str, value: Any, dtype: np.dtype) -> np.ndarray:
@@ -196,7 +191,7 @@ def _floats(name: str, value: Any, dtype: np.dtype) -> np.ndarray:
     array = np.asarray(value)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"Dataset: {name} has dtype {array.dtype}; expected real numbers.")
-    return array if name == "inputs" and array.dtype.kind in "iub" else array.astype(dtype)
+    return array if name == "us" and array.dtype.kind in "iub" else array.astype(dtype)
 
 
 def _lengths(length: Any, N: int, T: int) -> np.ndarray | None:
@@ -214,36 +209,34 @@ def _lengths(length: Any, N: int, T: int) -> np.ndarray | None:
 
 
 def _mask(
-    obs: np.ndarray, observed: Any, active: np.ndarray
+    ys: np.ndarray, observed: Any, active: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Turn NaN into the mask; both are cleared after the end."""
-    missing = np.isnan(obs)
+    missing = np.isnan(ys)
     if observed is None:
         seen = ~missing
     else:
         seen = np.asarray(observed)
-        if seen.dtype.kind not in "biu" or seen.shape not in (obs.shape, obs.shape[:2]):
+        if seen.dtype.kind not in "biu" or seen.shape not in (ys.shape, ys.shape[:2]):
             raise ValueError(
                 f"Dataset: observed has shape {seen.shape} and dtype {seen.dtype}; expected"
-                f" booleans {obs.shape[:2]}"
-                f" or {obs.shape}, as obs."
+                f" booleans {ys.shape[:2]} or {ys.shape}, as ys."
             )
-        seen = np.broadcast_to(seen.astype(bool).reshape(*obs.shape[:2], -1), obs.shape)
+        seen = np.broadcast_to(seen.astype(bool).reshape(*ys.shape[:2], -1), ys.shape)
         if (seen & missing & active[..., None]).any():
             raise ValueError(
-                "Dataset: obs has NaN where observed is True; expected numbers there. Leave"
-                " observed out (NaN is then"
-                " missing), or set it to False there."
+                "Dataset: ys has NaN where observed is True; expected numbers there. Leave"
+                " observed out (NaN is then missing), or set it to False there."
             )
     seen = seen | ~active[..., None]
-    obs = np.where(seen & active[..., None], obs, 0)
-    if np.isinf(obs).any():
+    ys = np.where(seen & active[..., None], ys, 0)
+    if np.isinf(ys).any():
         raise ValueError(
-            "Dataset: obs has infinite entries; expected numbers, or NaN where missing."
+            "Dataset: ys has infinite entries; expected numbers, or NaN where missing."
         )
     if not (seen & active[..., None]).any():
-        raise ValueError("Dataset: obs has no number at all that was observed; expected some.")
-    return obs, None if seen.all() else seen
+        raise ValueError("Dataset: ys has no number at all that was observed; expected some.")
+    return ys, None if seen.all() else seen
 
 
 def _series(
@@ -254,8 +247,7 @@ def _series(
     if array.shape[:2] != active.shape:
         raise ValueError(
             f"Dataset: {name} has shape {array.shape}; expected {active.shape[0]} trajectories of"
-            f" {active.shape[1]}"
-            " steps, as obs."
+            f" {active.shape[1]} steps, as ys."
         )
     array = np.where(
         active.reshape(active.shape + (1,) * (array.ndim - 2)), array, np.zeros((), array.dtype)
@@ -275,23 +267,23 @@ def _series(
 
 def _states(value: Any, dtype: np.dtype, active: np.ndarray) -> np.ndarray:
     """Check the true states [N, T, n]."""
-    array = _series("state", value, dtype, active, nan=True)
+    array = _series("xs", value, dtype, active, nan=True)
     if array.ndim != 3:
         N, T = active.shape
-        raise ValueError(f"Dataset: state has shape {array.shape}; expected ({N}, {T}, n).")
+        raise ValueError(f"Dataset: xs has shape {array.shape}; expected ({N}, {T}, n).")
     if np.isnan(array[active]).all():
         raise ValueError(
-            "Dataset: state has no number at all; expected some. Leave it out if it is not known."
+            "Dataset: xs has no number at all; expected some. Leave it out if it is not known."
         )
     return array
 
 
-def _initial(value: Any, dtype: np.dtype, N: int) -> np.ndarray:
-    """Check the initial means [N, n]."""
-    array = _floats("initial", value, dtype)
+def _prior_means(value: Any, dtype: np.dtype, N: int) -> np.ndarray:
+    """Check the prior means [N, n]."""
+    array = _floats("prior_mean", value, dtype)
     if array.ndim != 2 or array.shape[0] != N or not np.isfinite(array).all():
         raise ValueError(
-            f"Dataset: initial has shape {array.shape}; expected finite numbers ({N}, n), one row"
+            f"Dataset: prior_mean has shape {array.shape}; expected finite numbers ({N}, n), one row"
             " each."
         )
     return array

@@ -24,11 +24,12 @@ import numpy as np
 
 from kfjax.data.dataset import Dataset
 from kfjax.data.disk import DiskArray
+from kfjax.data.names import FILE_NAMES
 
 __all__ = ["is_folder", "read_folder", "write_folder"]
 
 SEAL = "trajectories.json"  # written last: what is in the folder was checked, and is whole
-INPUTS = "inputs"
+INPUTS = FILE_NAMES["us"]
 
 
 def is_folder(path: str | Path) -> bool:
@@ -106,7 +107,8 @@ def read_folder(folder: str | Path) -> Dataset:
     if "length" in arrays:
         arrays["length"] = np.asarray(arrays["length"])
     arrays = {INPUTS: named or None} | arrays
-    return Dataset.unchecked(*(arrays.get(field.name) for field in dataclasses.fields(Dataset)))
+    names = [FILE_NAMES[field.name] for field in dataclasses.fields(Dataset)]
+    return Dataset.unchecked(*(arrays.get(name) for name in names))
 
 
 def _opened(path: Path, shape: list[int], dtype: str) -> DiskArray:
@@ -161,23 +163,21 @@ def _arrays(part: Dataset) -> Iterator[tuple[str, np.ndarray]]:
     """The arrays of a part by name of file; every part has a mask and lengths."""
     if not isinstance(part, Dataset):
         raise ValueError(f"write_folder: a part is {type(part).__name__}; expected a Dataset.")
-    inputs, shape = part.inputs, part.obs.shape
-    if (
-        not jax.tree_util.all_leaves(inputs.values() if isinstance(inputs, dict) else [inputs])
-        and inputs is not None
+    us, shape = part.us, part.ys.shape
+    if us is not None and not jax.tree_util.all_leaves(
+        us.values() if isinstance(us, dict) else [us]
     ):
-        raise ValueError(
-            "write_folder: the inputs are nested; expected an array, or a dict of arrays."
-        )
+        raise ValueError("write_folder: us is nested; expected an array, or a dict of arrays.")
     yield "observed", np.broadcast_to(True, shape) if part.observed is None else part.observed
     yield "length", part.lengths.astype(np.int32)
-    yield from (
-        (name, a) for name in ("obs", "state", "initial") if (a := getattr(part, name)) is not None
-    )
-    if isinstance(inputs, dict):
-        yield from ((f"{INPUTS}_{name}", array) for name, array in inputs.items())
-    elif inputs is not None:
-        yield INPUTS, inputs
+    for field in ("ys", "xs", "prior_mean"):
+        array = getattr(part, field)
+        if array is not None:
+            yield FILE_NAMES[field], array
+    if isinstance(us, dict):
+        yield from ((f"{INPUTS}_{name}", array) for name, array in us.items())
+    elif us is not None:
+        yield INPUTS, us
 
 
 class _Growing:

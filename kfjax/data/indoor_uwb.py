@@ -31,8 +31,8 @@ def read_indoor_uwb(folder: str | Path) -> Dataset:
         folder: where `Indoor_UWB_Input.txt` and `Indoor_UWB_GT.txt` are.
 
     Returns:
-        A `Dataset` with N = 1 and obs [1, T, 1]: range in metres, outliers included; state [1, T,
-        3]: true x and y in metres at the time of the range; the heading is not known (NaN); inputs:
+        A `Dataset` with N = 1 and ys [1, T, 1]: range in metres, outliers included; xs [1, T, 3]:
+        true x and y in metres at the time of the range; the heading is not known (NaN); us:
         dict of `dt` [1, T] (s), `anchor` [1, T, 2] (x, y in m), `anchor_id` [1, T] (integer),
         `right`, `left` and `lateral` [1, T] (speeds of the wheels and sideways, m/s), `wheel_base`
         [1, T] (m).
@@ -52,7 +52,7 @@ def read_indoor_uwb(folder: str | Path) -> Dataset:
     def true(values: np.ndarray) -> np.ndarray:
         return np.interp(time, true_time, values, left=np.nan, right=np.nan)
 
-    inputs = {
+    us = {
         "dt": np.asarray(time_steps(time, start=0.0)),
         "anchor": np.stack([x, y], axis=-1),
         "anchor_id": anchor_id.astype(int),
@@ -61,9 +61,9 @@ def read_indoor_uwb(folder: str | Path) -> Dataset:
         "lateral": then(lateral),
         "wheel_base": then(base),
     }
-    state = np.stack([true(true_x), true(true_y), np.full(len(time), np.nan)], axis=-1)
+    xs = np.stack([true(true_x), true(true_y), np.full(len(time), np.nan)], axis=-1)
     return Dataset(
-        distance[None, :, None], state[None], {name: value[None] for name, value in inputs.items()}
+        distance[None, :, None], xs[None], {name: value[None] for name, value in us.items()}
     )
 
 

@@ -53,9 +53,9 @@ def read_nclt(
             this order.
 
     Returns:
-        A `Dataset` with N = 1 and obs [1, T, 2 or 4]: NaN, that is missing, where there was no
-        sample or no fix; state [1, T, 4]: true x (north), y (east) in m and their velocities in
-        m/s, NaN where not known; inputs: dict of `dt` [1, T] (s), and with ms25.csv `acceleration`
+        A `Dataset` with N = 1 and ys [1, T, 2 or 4]: NaN, that is missing, where there was no
+        sample or no fix; xs [1, T, 4]: true x (north), y (east) in m and their velocities in
+        m/s, NaN where not known; us: dict of `dt` [1, T] (s), and with ms25.csv `acceleration`
         (m/s^2) and `rotation_rate` (rad/s) [1, T, 3], means over each step in the frame of the
         robot.
 
@@ -85,16 +85,16 @@ def read_nclt(
     observed = {"odometry": np.diff(_at(times, odometry[:, :3], 0.5 / rate), axis=0) * rate}
     if "gps" in sensors:
         observed["gps"] = _last_fix(times, _table(folder, "gps"))
-    inputs = {"dt": np.full(steps, 1 / rate)}
+    us = {"dt": np.full(steps, 1 / rate)}
     if _find(folder, "imu") is not None:
         imu = _table(folder, "imu")
-        inputs["acceleration"] = _means(times, imu[:, [0, 4, 5, 6]])
-        inputs["rotation_rate"] = _means(times, imu[:, [0, 7, 8, 9]])
-    obs = np.concatenate(
+        us["acceleration"] = _means(times, imu[:, [0, 4, 5, 6]])
+        us["rotation_rate"] = _means(times, imu[:, [0, 7, 8, 9]])
+    ys = np.concatenate(
         [observed[name] for name in ("odometry", "gps") if name in sensors], axis=-1
     )
-    state = np.concatenate([position[1:], np.diff(position, axis=0) * rate], axis=-1)
-    return Dataset(obs[None], state[None], {name: value[None] for name, value in inputs.items()})
+    xs = np.concatenate([position[1:], np.diff(position, axis=0) * rate], axis=-1)
+    return Dataset(ys[None], xs[None], {name: value[None] for name, value in us.items()})
 
 
 def _find(folder: Path, kind: str) -> Path | None:

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from kfjax._support.naming import suggest
 from kfjax._support.persistence import read_arrays
 from kfjax.data.dataset import Dataset
+from kfjax.data.names import FIELDS, in_file_names
 
 __all__ = ["SPLITS", "npz_splits", "read_npz"]
 
@@ -20,8 +22,7 @@ SPLITS = {
     "validation": ("validation_", "val_"),
     "test": ("test_",),
 }  # the prefixes of the keys
-ALIASES = {"init": "initial"}  # other names of the fields of Dataset
-FIELDS = ("obs", "state", "inputs", "length", "observed", "initial")
+ALIASES = {"init": "initial"}  # other names of keys
 
 
 def read_npz(path: str | Path, split: str | None = None) -> Dataset:
@@ -62,7 +63,7 @@ def read_npz(path: str | Path, split: str | None = None) -> Dataset:
     try:
         return _dataset(arrays, path)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{path}: {in_file_names(str(error))}") from error
 
 
 def npz_splits(path: str | Path) -> list[str]:
@@ -101,36 +102,30 @@ def _load(path: Path) -> dict[str, np.ndarray]:
 
 def _dataset(arrays: Mapping[str, np.ndarray], path: str | Path) -> Dataset:
     """Build the Dataset from arrays by name."""
-    fields = {ALIASES.get(name, name): array for name, array in arrays.items()}
-    if "obs" not in fields:
-        found = f"got the keys {', '.join(fields)}" if fields else "the file is empty"
+    keys = {ALIASES.get(name, name): array for name, array in arrays.items()}
+    if "obs" not in keys:
+        found = f"got the keys {', '.join(keys)}" if keys else "the file is empty"
         raise ValueError(
             f"no observations: {found}; expected obs [N, T, m], or train_obs, val_obs, test_obs."
         )
-    named = {name: fields.pop(name) for name in list(fields) if name.startswith("inputs_")}
-    if named and "inputs" in fields:
+    named = {name: keys.pop(name) for name in list(keys) if name.startswith("inputs_")}
+    if named and "inputs" in keys:
         raise ValueError(f"got both inputs and {', '.join(named)}; expected one or the other.")
-    if unknown := [name for name in fields if name not in FIELDS]:
+    if unknown := [name for name in keys if name not in FIELDS]:
         warnings.warn(
             f"{path}: not used: {', '.join(unknown)}; the keys that count are {', '.join(FIELDS)}"
             " and inputs_NAME.",
             stacklevel=4,
         )
-    known: dict[str, Any] = {name: fields[name] for name in FIELDS if name in fields}
+    known: dict[str, Any] = {FIELDS[name]: keys[name] for name in FIELDS if name in keys}
     if named:
-        known["inputs"] = {name.removeprefix("inputs_"): array for name, array in named.items()}
-    return Dataset(**(_one(known) if known["obs"].ndim == 2 else known))
+        known["us"] = {name.removeprefix("inputs_"): array for name, array in named.items()}
+    return Dataset(**(_one(known) if known["ys"].ndim == 2 else known))
 
 
 def _one(fields: dict[str, Any]) -> dict[str, Any]:
     """Give a single trajectory its leading axis."""
-    inputs = fields.get("inputs")
-    series = {name: value for name, value in fields.items() if name not in ("inputs", "length")}
-    one: dict[str, Any] = {name: np.asarray(value)[None] for name, value in series.items()}
+    one = jax.tree.map(lambda a: np.asarray(a)[None], fields)
     if "length" in fields:
         one["length"] = fields["length"].reshape(-1)
-    if inputs is not None:
-        one["inputs"] = (
-            {k: v[None] for k, v in inputs.items()} if isinstance(inputs, dict) else inputs[None]
-        )
     return one

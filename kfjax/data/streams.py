@@ -127,11 +127,9 @@ def parallel_streams(data: Dataset, streams: int) -> Dataset:
     padded = whole_windows(data, steps)
     count = padded.steps // steps
     length = np.clip(data.lengths[:, None] - steps * np.arange(count), 0, steps).ravel()
-    series = (padded.obs, padded.state, padded.inputs, padded.observed)
-    obs, state, inputs, observed = jax.tree.map(
+    series = (padded.ys, padded.xs, padded.us, padded.observed)
+    ys, xs, us, observed = jax.tree.map(
         lambda a: a.reshape(-1, steps, *a.shape[2:])[length > 0], series
     )
-    whole = (length == steps).all()
-    return Dataset(
-        obs, state, inputs, None if whole else length[length > 0], observed, dtype=data.dtype
-    )
+    lengths = None if (length == steps).all() else length[length > 0]
+    return Dataset(ys, xs, us, observed, lengths, dtype=data.dtype)

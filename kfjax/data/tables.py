@@ -20,10 +20,10 @@ __all__ = ["from_pandas", "from_xarray", "to_pandas", "to_xarray"]
 
 def from_pandas(
     frame: pd.DataFrame,
-    obs: Sequence[str],
+    ys: Sequence[str],
     *,
-    state: Sequence[str] | None = None,
-    inputs: Sequence[str] = (),
+    xs: Sequence[str] | None = None,
+    us: Sequence[str] = (),
     time: str | None = None,
     trajectory: str | None = None,
     start: Any = None,
@@ -32,10 +32,10 @@ def from_pandas(
 
     Args:
         frame: the rows, in order of time.
-        obs: columns of the observations; NaN is missing.
-        state: columns of the true state, or None.
-        inputs: columns of inputs, each under its name in `Dataset.inputs`.
-        time: column (or name of the index) of timestamps, numbers or dates; inputs then have "dt",
+        ys: columns of the observations; NaN is missing.
+        xs: columns of the true state, or None.
+        us: columns of inputs, each under its name in `Dataset.us`.
+        time: column (or name of the index) of timestamps, numbers or dates; `us` then has "dt",
             the time since the row before, in seconds for dates. None if the steps are all alike.
         trajectory: column that tells trajectories apart, which may be of different lengths; None
             for one trajectory.
@@ -51,18 +51,16 @@ def from_pandas(
         >>> import pandas as pd
         >>> frame = pd.DataFrame({"t": [0.0, 0.5, 2.0], "range": [3.1, np.nan, 3.4]})
         >>> data = kf.from_pandas(frame, ["range"], time="t")
-        >>> data.inputs["dt"].tolist(), data.observed[0, :, 0].tolist()
+        >>> data.us["dt"].tolist(), data.observed[0, :, 0].tolist()
         ([[0.0, 0.5, 1.5]], [True, False, True])
     """
-    if isinstance(obs, str):
-        raise ValueError(
-            f"from_pandas: obs is {obs!r}; expected a list of columns. Write [{obs!r}]."
-        )
+    if isinstance(ys, str):
+        raise ValueError(f"from_pandas: ys is {ys!r}; expected a list of columns. Write [{ys!r}].")
     frame = frame.reset_index() if time is not None and time == frame.index.name else frame
     named = [
-        *obs,
-        *(state or ()),
-        *inputs,
+        *ys,
+        *(xs or ()),
+        *us,
         *(name for name in (time, trajectory) if name is not None),
     ]
     if absent := [name for name in named if name not in frame.columns]:
@@ -74,25 +72,24 @@ def from_pandas(
         if trajectory is None
         else [part for _, part in frame.groupby(trajectory, sort=False)]
     )
-    fields: dict[str, Any] = {"obs": [_numbers(part[list(obs)]) for part in parts]}
-    if state is not None:
-        fields["state"] = [_numbers(part[list(state)]) for part in parts]
-    series = {name: [part[name].to_numpy() for part in parts] for name in inputs}
+    fields: dict[str, Any] = {"ys": [_numbers(part[list(ys)]) for part in parts]}
+    if xs is not None:
+        fields["xs"] = [_numbers(part[list(xs)]) for part in parts]
+    series = {name: [part[name].to_numpy() for part in parts] for name in us}
     if time is not None:
         series["dt"] = [_steps(part[time].to_numpy(), start) for part in parts]
     lengths = np.array([len(part) for part in parts])
     fields = {name: _padded(rows) for name, rows in fields.items()}
-    return Dataset(
-        **fields, inputs={k: _padded(v) for k, v in series.items()} or None, length=lengths
-    )
+    inputs = {name: _padded(rows) for name, rows in series.items()} or None
+    return Dataset(**fields, us=inputs, length=lengths)
 
 
 def from_xarray(
     data: xr.Dataset,
-    obs: str,
+    ys: str,
     *,
-    state: str | None = None,
-    inputs: Sequence[str] = (),
+    xs: str | None = None,
+    us: Sequence[str] = (),
     time: str = "time",
     trajectory: str | None = None,
     start: Any = None,
@@ -101,11 +98,11 @@ def from_xarray(
 
     Args:
         data: the variables.
-        obs: the variable of the observations, of dimensions (trajectory,) time and channels; NaN is
+        ys: the variable of the observations, of dimensions (trajectory,) time and channels; NaN is
             missing.
-        state: the variable of the true state, likewise, or None.
-        inputs: variables of inputs, each under its name in `Dataset.inputs`.
-        time: the dimension of time; if it has a coordinate, inputs have "dt", in seconds for dates.
+        xs: the variable of the true state, likewise, or None.
+        us: variables of inputs, each under its name in `Dataset.us`.
+        time: the dimension of time; if it has a coordinate, `us` has "dt", in seconds for dates.
         trajectory: the dimension of trajectories, or None for one.
         start: the time of x_0; default the first time, whose dt is then 0.
 
@@ -119,10 +116,10 @@ def from_xarray(
     Example:
         >>> import xarray as xr
         >>> data = xr.Dataset({"y": (("time", "channel"), np.ones((3, 2)))}, {"time": [0.0, 0.5, 2.0]})
-        >>> kf.from_xarray(data, "y").inputs["dt"].tolist()
+        >>> kf.from_xarray(data, "y").us["dt"].tolist()
         [[0.0, 0.5, 1.5]]
     """
-    names = [obs, *(name for name in (state,) if name is not None), *inputs]
+    names = [ys, *(name for name in (xs,) if name is not None), *us]
     if absent := [name for name in names if name not in data]:
         raise ValueError(
             f"from_xarray: no variables {absent}; expected some of {list(data.data_vars)}."
@@ -135,11 +132,11 @@ def from_xarray(
         )
     arrays = {name: data[name].transpose(*leading, ...).to_numpy() for name in names}
     arrays = {name: array[None] if trajectory is None else array for name, array in arrays.items()}
-    series = {name: arrays[name] for name in inputs}
+    series = {name: arrays[name] for name in us}
     if time in data.coords:
         steps = _steps(data[time].to_numpy(), start)
-        series["dt"] = np.tile(steps, (len(arrays[obs]), 1))
-    return Dataset(arrays[obs], None if state is None else arrays[state], inputs=series or None)
+        series["dt"] = np.tile(steps, (len(arrays[ys]), 1))
+    return Dataset(arrays[ys], None if xs is None else arrays[xs], series or None)
 
 
 def to_xarray(

@@ -109,8 +109,8 @@ def _check(filters: Any, data: Any, repeats: int, chunk: int) -> None:
     """The public door of compare."""
     if not isinstance(data, Dataset):
         raise ValueError(
-            f"compare: data is {type(data).__name__}; expected a Dataset. Use kf.Dataset(obs [N, T,"
-            " m], state)."
+            f"compare: data is {type(data).__name__}; expected a Dataset. Use kf.Dataset(ys [N, T,"
+            " m], xs)."
         )
     if not isinstance(filters, Mapping) or not filters:
         raise ValueError(
@@ -280,11 +280,11 @@ def _settings(data: Dataset, skip: int, level: float) -> dict[str, Any]:
         "trajectories": data.size,
         "steps": data.steps,
         "skip": skip,
-        "n": None if data.state is None else data.state.shape[2],
-        "m": data.obs.shape[2],
+        "n": None if data.xs is None else data.xs.shape[2],
+        "m": data.ys.shape[2],
         "missing": data.missing,
         "level": level,
-        "dtype": str(data.obs.dtype),
+        "dtype": str(data.ys.dtype),
         "device": f"{device.platform}: {device.device_kind}",
         "versions": {
             "kfjax": kfjax.__version__,

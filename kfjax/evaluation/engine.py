@@ -93,7 +93,9 @@ def filter_one(
 def state_difference(params: Any) -> Callable[[Array, Array], Array] | None:
     """Return how the states of params' model are subtracted, None for a - b."""
     model = model_of(params)
-    return None if model is None else model.state_difference
+    if model is None or model.state_space.is_euclidean:
+        return None
+    return model.state_space.difference
 
 
 def summarise(
@@ -103,19 +105,19 @@ def summarise(
 
     States are subtracted by `difference`; None is a - b.
     """
-    obs, state, observed, (estimate, info) = jax.tree.map(
-        lambda a: a[skip:], (trajectory.obs, trajectory.state, trajectory.observed, outputs)
+    ys, xs, observed, (estimate, info) = jax.tree.map(
+        lambda a: a[skip:], (trajectory.ys, trajectory.xs, trajectory.observed, outputs)
     )
-    steps = obs.shape[0]
+    steps = ys.shape[0]
     length = steps if trajectory.length is None else jnp.maximum(trajectory.length - skip, 0)
     active = jnp.arange(steps) < length
     error = normalised = covered = None
-    if state is not None:
+    if xs is not None:
         options: dict[str, Any] = {"length": length, "difference": difference}
-        error = squared_error(state, estimate.mean, **options)
+        error = squared_error(xs, estimate.mean, **options)
         if estimate.cov is not None:
-            normalised = nees(state, estimate.mean, estimate.cov, **options)
-            covered = coverage(state, estimate.mean, estimate.cov, **options)
+            normalised = nees(xs, estimate.mean, estimate.cov, **options)
+            covered = coverage(xs, estimate.mean, estimate.cov, **options)
     prediction, innovations = _innovations(info, active, observed)
     curves = Curves(
         error, normalised, None if info.nis is None else Sums(info.nis, info.dof), prediction

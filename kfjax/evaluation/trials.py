@@ -96,7 +96,7 @@ def monte_carlo(
             " from."
         )
     one = jax.eval_shape(functools.partial(_draw, steps), truth, us, key)
-    check_skip("monte_carlo", skip, one.obs.shape[0])
+    check_skip("monte_carlo", skip, one.ys.shape[0])
     size = chunk_size(filter, params, one, key, trials, chunk)
     size = size if resume is None else stored_chunk(Path(resume), chunk) or size
     mine, rows = share_of_chunks(trials, size)
@@ -140,7 +140,7 @@ def _trials(
         truth, params, us, key = models
         drawing, filtering = jax.random.split(jax.random.fold_in(key, i))
         trajectory = _draw(steps, truth, us, drawing)
-        sound = jnp.isfinite(trajectory.state).all() & jnp.isfinite(trajectory.obs).all()
+        sound = jnp.isfinite(trajectory.xs).all() & jnp.isfinite(trajectory.ys).all()
         outputs = filter_one(filter, params, trajectory, filtering)
         return *summarise(skip, state_difference(params), trajectory, outputs), sound
 

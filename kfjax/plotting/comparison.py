@@ -34,14 +34,14 @@ def plot_comparison(comparison: Comparison, path: str | os.PathLike | None = Non
         The figure.
     """
     best = comparison.best or comparison.rows[0].name
-    truth = comparison.example.state is not None
+    truth = comparison.example.xs is not None
     estimate, steps = comparison.estimates[best], comparison.example.lengths[0]
     figure = Figure(figsize=(13, 7.5), layout="constrained")
     left, upper, lower = _panels(figure, min(3, estimate.mean.shape[1]))
     plot_trajectory(
         estimate.mean[:steps],
         None if estimate.cov is None else estimate.cov[:steps],
-        comparison.example.state[0, :steps] if truth else None,
+        comparison.example.xs[0, :steps] if truth else None,
         label=best,
         colour=colours_of(comparison.evaluations)[best],
         axes=left,

@@ -143,7 +143,7 @@ def finite_memory_floor(
     be better where the filter is linear.
 
     Args:
-        train: trajectories whose `state` are the filter's estimates, which the map is fitted to by
+        train: trajectories whose `xs` are the filter's estimates, which the map is fitted to by
             least squares.
         validation: likewise, on which the error is measured.
         memory: N, how many observations (and inputs u, if there are) the map sees.
@@ -172,9 +172,9 @@ def finite_memory_floor(
             f" {validation.steps} steps;"
             " expected 1 <= memory <= start + 1 <= the steps."
         )
-    if train.state is None or validation.state is None:
+    if train.xs is None or validation.xs is None:
         raise ValueError(
-            "finite_memory_floor: got data without state; expected the filter's estimates there."
+            "finite_memory_floor: got data without xs; expected the filter's estimates there."
         )
     (X, target), (X_new, target_new) = (
         _regression(data, memory, start) for data in (train, validation)
@@ -188,16 +188,16 @@ def _regression(data: Dataset, memory: int, start: int) -> tuple[np.ndarray, np.
     """Rows of windows with a constant, and the estimates at their ends."""
     inputs = [
         np.asarray(u, np.float64).reshape(data.size, data.steps, -1)
-        for u in jax.tree.leaves(data.inputs)
+        for u in jax.tree.leaves(data.us)
     ]
     masks = [] if data.observed is None else [np.asarray(data.observed, np.float64)]
-    series = np.concatenate([np.asarray(data.obs, np.float64), *masks, *inputs], axis=-1)
+    series = np.concatenate([np.asarray(data.ys, np.float64), *masks, *inputs], axis=-1)
     windows = np.lib.stride_tricks.sliding_window_view(series, memory, axis=1)[
         :, start - memory + 1 :
     ]
     counts = np.arange(start, data.steps) < data.lengths[:, None]
     X = windows.reshape(*windows.shape[:2], -1)[counts]
-    return np.concatenate([X, np.ones((len(X), 1))], axis=1), np.asarray(data.state, np.float64)[
+    return np.concatenate([X, np.ones((len(X), 1))], axis=1), np.asarray(data.xs, np.float64)[
         :, start:
     ][counts]
 
@@ -261,13 +261,13 @@ def gradient_per_lag(
 @functools.partial(jax.jit, static_argnums=0)
 def _slopes(filter: Filter, params: Any, data: Dataset, keys: Array) -> Array:
     def one(trajectory: Dataset, key: Array) -> Array:
-        params_of_one = start_at(params, trajectory.initial)
+        params_of_one = start_at(params, trajectory.prior_mean)
 
         def last(ys: Array) -> Array:
             options = {"observed": trajectory.observed, "key": key}
-            return run(filter, params_of_one, ys, trajectory.inputs, **options)[0].mean
+            return run(filter, params_of_one, ys, trajectory.us, **options)[0].mean
 
-        return jax.jacrev(last)(jnp.asarray(trajectory.obs))
+        return jax.jacrev(last)(jnp.asarray(trajectory.ys))
 
     return jax.vmap(one)(data, keys)
 

@@ -47,7 +47,7 @@ class Targets(NamedTuple):
     """What a student imitates.
 
     Attributes:
-        data: the observations, with the teacher's means as `state`.
+        data: the observations, with the teacher's means as `xs`.
         cov: the teacher's covariances [N, T, n, n], or None for a teacher without.
     """
 
@@ -250,7 +250,7 @@ def imitation_targets(
             "distil: an estimate of the teacher is not finite; expected a teacher that does not"
             " diverge."
         )
-    return Targets(dataclasses.replace(data, state=mean, dtype=data.dtype), cov)
+    return Targets(dataclasses.replace(data, xs=mean, dtype=data.dtype), cov)
 
 
 def _estimates(
@@ -258,7 +258,7 @@ def _estimates(
 ) -> tuple[Any, Any]:
     """Means and covariances of all trajectories, as numpy arrays."""
     keys = jax.random.split(jax.random.key(0) if key is None else key, data.size)
-    unlabelled = dataclasses.replace(data, state=None, dtype=data.dtype)
+    unlabelled = dataclasses.replace(data, xs=None, dtype=data.dtype)
     return jax.tree.map(np.asarray, _run_all(pair[0], smoothing, pair[1], unlabelled, keys))
 
 
@@ -270,8 +270,8 @@ def _run_all(
         est = run_trajectory(filter, params, trajectory, key=key)[1]
         if not smoothing:
             return est.mean, est.cov
-        start = start_at(params, trajectory.initial)
-        smoothed = smooth(filter, start, est, trajectory.inputs, length=trajectory.length)
+        start = start_at(params, trajectory.prior_mean)
+        smoothed = smooth(filter, start, est, trajectory.us, length=trajectory.length)
         return smoothed.mean, smoothed.cov
 
     return jax.vmap(one)(data, keys)
@@ -287,7 +287,7 @@ def _scale(targets: Targets) -> np.ndarray:
     """The typical standard deviation of every component; 1 where it is zero."""
     counts = _counts(targets.data)
     if targets.cov is None:
-        spread = np.asarray(targets.data.state, np.float64)[counts].std(axis=0)
+        spread = np.asarray(targets.data.xs, np.float64)[counts].std(axis=0)
     else:
         variances = np.diagonal(np.asarray(targets.cov, np.float64), axis1=-2, axis2=-1)
         spread = np.sqrt(variances[counts].mean(axis=0))
@@ -323,7 +323,7 @@ def diagnose(
     data = validation.data
     learned, _ = _estimates(student, data, jax.random.key(1), False)
     counts = _counts(data, burn_in)
-    error = (learned - data.state)[counts]
+    error = (learned - data.xs)[counts]
     units = np.broadcast_to(np.diag(scale**2), (*error.shape, error.shape[-1]))
     units = units if validation.cov is None else np.asarray(validation.cov)[counts]
     shortest = min(int(part.data.lengths.min()) for part in (train, validation))

@@ -24,7 +24,6 @@ from kfjax.data.dataset import Dataset
 from kfjax.filters.square_root_form import SquareRoot, conditional_factors, square_root
 from kfjax.models.functions import Linear
 from kfjax.models.observing import bind
-from kfjax.models.spaces import EUCLIDEAN
 from kfjax.models.state_space import StateSpaceModel, is_linear
 from kfjax.moments import Taylor
 from kfjax.smoothers.imputation import noise_given_seen
@@ -77,7 +76,7 @@ def em(
         model: where to start, with `Linear` f and h. What is learned is an array there, and so is Q
             (R) where coefficients of f (h) are learned; everything else may depend on u. A None
             among B, b, D, d starts at zero.
-        data: trajectories y_1..y_T, of any lengths, with gaps; B and D need `inputs` of shape [N,
+        data: trajectories y_1..y_T, of any lengths, with gaps; B and D need `us` of shape [N,
             T, p].
         learn: names among F, B, b (of f), H, D, d (of h), Q, R, prior_mean and prior_cov.
         iterations: how many.
@@ -88,7 +87,7 @@ def em(
     Raises:
         ValueError: an unknown name, a model that is not linear, a parameter that is a function
             where it must be an array, inputs that are no vectors, `prior_mean` where the data give
-            initial states, or iterations below 1.
+            prior means, or iterations below 1.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -104,9 +103,9 @@ def em(
     """
     names = frozenset(learn)
     _check(model, data, names, iterations)
-    p = np.shape(data.inputs)[-1] if names & {"B", "D"} else 0
+    p = np.shape(data.us)[-1] if names & {"B", "D"} else 0
     f = _filled(model.f, DYNAMICS, names, model.n, p)
-    h = _filled(model.h, OBSERVATION, names, data.obs.shape[-1], p)
+    h = _filled(model.h, OBSERVATION, names, data.ys.shape[-1], p)
     return _em(names, iterations, model.replace(f=f, h=h), data)
 
 
@@ -123,23 +122,22 @@ def _check(model: Any, data: Any, names: frozenset[str], iterations: int) -> Non
         raise ValueError(
             "em: got a model that is not linear; expected a StateSpaceModel with kf.Linear f and h."
         )
-    if model.state_space is not EUCLIDEAN or model.difference is not None:
+    if not (model.state_space.is_euclidean and model.observation_space.is_euclidean):
         raise ValueError(
-            "em: the model has a difference of its own; expected a Euclidean one. Fit it by"
-            " gradient."
+            "em: the model has states or observations on a curved space; expected Euclidean ones."
+            " Fit it by gradient."
         )
     if not isinstance(data, Dataset):
         raise ValueError(
             f"em: data is a {type(data).__name__}; expected a Dataset. One record is"
             " kf.Dataset(ys[None])."
         )
-    if "prior_mean" in names and data.initial is not None:
+    if "prior_mean" in names and data.prior_mean is not None:
         raise ValueError(
-            "em: got prior_mean in learn, but the data give initial states; expected one of the"
-            " two."
+            "em: got prior_mean in learn, but the data give prior means; expected one of the two."
         )
-    if names & {"B", "D"} and np.ndim(data.inputs) != 3:
-        raise ValueError("em: B or D is to be learned; expected data with inputs [N, T, p].")
+    if names & {"B", "D"} and np.ndim(data.us) != 3:
+        raise ValueError("em: B or D is to be learned; expected data with us [N, T, p].")
     need = {
         name: getattr(fn, field)
         for fn, group in _groups(model)
@@ -210,14 +208,14 @@ def _whole_and_likelihood(state: SquareRoot, info: Info) -> tuple[SquareRoot, An
 
 def _expected(names: frozenset[str], model: StateSpaceModel, one: Dataset) -> _Sums:
     """The E-step for one trajectory: filter forwards, sum up backwards."""
-    model = start_at(model, one.initial)
+    model = start_at(model, one.prior_mean)
     filtered, log_likelihood = run_trajectory(FORWARD, model, one, emit=_whole_and_likelihood)[1]
     start, last, us, active = records(
-        FORWARD, model, FORWARD.init(model), filtered, one.inputs, one.length
+        FORWARD, model, FORWARD.init(model), filtered, one.us, one.length
     )
-    ones = jnp.ones(one.obs.shape[0], bool)
+    ones = jnp.ones(one.ys.shape[0], bool)
     active = ones if active is None else active
-    masks = jnp.broadcast_to(ones[:, None], one.obs.shape) if one.observed is None else one.observed
+    masks = jnp.broadcast_to(ones[:, None], one.ys.shape) if one.observed is None else one.observed
 
     def back(carry: tuple[Any, Any], at: tuple[Any, ...]) -> tuple[tuple[Any, Any], None]:
         later, sums = carry
@@ -234,7 +232,7 @@ def _expected(names: frozenset[str], model: StateSpaceModel, one: Dataset) -> _S
         earlier = jax.tree.map(lambda a, b: jnp.where(counts, a, b), earlier, belief)
         return (earlier, jax.tree.map(jnp.add, sums, terms)), None
 
-    at = (start, us, one.obs, masks, active)
+    at = (start, us, one.ys, masks, active)
     shapes = jax.eval_shape(
         lambda: back((last, (0.0,) * 4), jax.tree.map(lambda a: a[0], at))[0][1]
     )

@@ -149,12 +149,12 @@ class FilterLoss:
 
     def start(self, params: Any, batch: Dataset, key: Array) -> Any:
         """Return the beliefs about x_0 of every trajectory, to go on from."""
-        keys = jax.random.split(key, batch.obs.shape[0])
+        keys = jax.random.split(key, batch.ys.shape[0])
         return jax.vmap(lambda one, k: start_state(self.filter, params, one, k))(batch, keys)
 
     def continued(self, params: Any, batch: Dataset, key: Array, states: Any) -> tuple[Array, Any]:
         """Return the loss of windows that go on from states (None: from x_0), and the states at their ends."""
-        keys = jax.random.split(key, batch.obs.shape[0])
+        keys = jax.random.split(key, batch.ys.shape[0])
 
         def one(trajectory: Dataset, key: Array, state: Any) -> tuple[Any, Array, Array]:
             final, outputs = roll(
@@ -215,16 +215,16 @@ def state_errors(params: Any, trajectory: Dataset, mean: Array) -> tuple[Array, 
     Raises:
         ValueError: if there are no true states.
     """
-    if trajectory.state is None:
+    if trajectory.xs is None:
         raise ValueError(
             "losses: the data have no true states; expected some. Use innovation_nll or"
             " prediction_error."
         )
     model = model_of(params)
     difference = jnp.subtract if model is None else jax.vmap(model.state_space.difference)
-    known = ~jnp.isnan(difference(trajectory.state, trajectory.state))
+    known = ~jnp.isnan(difference(trajectory.xs, trajectory.xs))
     # filled first, masked after: the gradient of a masked NaN is NaN
-    error = difference(jnp.where(jnp.isnan(trajectory.state), mean, trajectory.state), mean)
+    error = difference(jnp.where(jnp.isnan(trajectory.xs), mean, trajectory.xs), mean)
     return jnp.where(known, error, 0), known
 
 
@@ -276,7 +276,7 @@ def _squared_innovation(
 def _seen(trajectory: Dataset) -> Array:
     """Which entries of y were observed, [T, m]."""
     observed = trajectory.observed
-    return jnp.ones(trajectory.obs.shape, bool) if observed is None else jnp.asarray(observed, bool)
+    return jnp.ones(trajectory.ys.shape, bool) if observed is None else jnp.asarray(observed, bool)
 
 
 def _static_scale(scale: Any) -> tuple | None:

@@ -42,7 +42,7 @@ class Rollout(NamedTuple):
 
     def counts(self, trajectory: Dataset) -> Array:
         """Return which steps of one trajectory count, [T]."""
-        steps = trajectory.obs.shape[0]
+        steps = trajectory.ys.shape[0]
         if not 0 <= self.burn_in < steps:
             raise ValueError(
                 f"Rollout: burn_in is {self.burn_in}; expected 0 to {steps - 1}, below the steps"
@@ -59,7 +59,7 @@ FULL = Rollout()  # full backpropagation through every step
 
 def start_state(filter: Filter, params: Any, trajectory: Dataset, key: Array | None) -> Any:
     """Return the filter's belief about x_0 of one trajectory."""
-    return jax.tree.map(jnp.asarray, filter.init(start_at(params, trajectory.initial), key))
+    return jax.tree.map(jnp.asarray, filter.init(start_at(params, trajectory.prior_mean), key))
 
 
 def roll(
@@ -89,10 +89,10 @@ def roll(
     Raises:
         ValueError: if detach or remat is below one.
     """
-    detach, remat = rollout.detach, _chunk(rollout, trajectory.obs.shape[0])
+    detach, remat = rollout.detach, _chunk(rollout, trajectory.ys.shape[0])
     if detach is None and remat is None and state is None:
         return run_trajectory(filter, params, trajectory, key=key, emit=emit)
-    params, length = start_at(params, trajectory.initial), trajectory.length
+    params, length = start_at(params, trajectory.prior_mean), trajectory.length
     state = start_state(filter, params, trajectory, key) if state is None else state
 
     def steps(state: Any, series: Any) -> tuple[Any, Any]:
@@ -108,10 +108,8 @@ def roll(
     advance = (
         steps if detach is None else lambda state, series: _in_chunks(cut, state, series, detach)
     )
-    active = None if length is None else jnp.arange(trajectory.obs.shape[0]) < length
-    series = jax.tree.map(
-        jnp.asarray, (trajectory.obs, trajectory.inputs, trajectory.observed, active)
-    )
+    active = None if length is None else jnp.arange(trajectory.ys.shape[0]) < length
+    series = jax.tree.map(jnp.asarray, (trajectory.ys, trajectory.us, trajectory.observed, active))
     if remat is None:
         return advance(state, series)
     return _in_chunks(jax.checkpoint(advance, prevent_cse=False), state, series, remat)

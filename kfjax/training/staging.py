@@ -49,7 +49,7 @@ def fit_stages(
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, 40))(jax.random.split(jax.random.key(0), 16))
         >>> data, short = kf.Dataset(ys, xs), {"steps": 10}
-        >>> split = kf.data.pieces(data, 10, initial=model.prior.mean)
+        >>> split = kf.data.pieces(data, 10, prior_mean=model.prior.mean)
         >>> fitted = kf.training.fit_stages(
         ...     kf.training.mse(kf.extended()), model.replace(R=4 * model.R),
         ...     [{"data": split, **short}, {"data": data, **short},

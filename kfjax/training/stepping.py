@@ -62,7 +62,7 @@ class Task:
 
     def windows(self, data: Any) -> int:
         """Return how many windows the trajectories have, the last of which may be padded."""
-        return 1 if self.window is None else -(-data.obs.shape[1] // self.window)
+        return 1 if self.window is None else -(-data.ys.shape[1] // self.window)
 
 
 class TrainState(NamedTuple):

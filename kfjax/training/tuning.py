@@ -124,7 +124,7 @@ def tune(
         )
     model = _checked(params, train, validation, structure, objective, skip)
     task = _Task(filter, objective, min(batch, train.size))
-    sizes = ((model.n,), train.obs.shape[2:]) if structure == "diagonal" else ((), ())
+    sizes = ((model.n,), train.ys.shape[2:]) if structure == "diagonal" else ((), ())
     one = Scales(*(jnp.zeros(size, model.dtype) for size in sizes))  # logarithms of the factors
     key = jax.random.key(seed)
     fitted, chosen_on = (
@@ -195,7 +195,7 @@ def _sums(
 ) -> tuple[Array, Array]:
     """The total of the objective over the trajectories that count, and of how many things it is."""
     scaled = scale_noise(params, jax.tree.map(jnp.exp, task.pinned(theta)))
-    keys = jax.random.split(key, data.obs.shape[0])
+    keys = jax.random.split(key, data.ys.shape[0])
     terms = _minus_log_likelihood if task.objective == "likelihood" else _squared_error
     totals, numbers = jax.vmap(lambda one, k: terms(task.filter, scaled, one, skip, k))(data, keys)
     return jnp.where(counts, totals, 0).sum(), jnp.where(counts, numbers, 0).sum()
@@ -226,8 +226,8 @@ def _squared_error(
 
 def _counts(one: Dataset, skip: Array) -> Array:
     """Which steps count [T]."""
-    at = jnp.arange(one.obs.shape[0])
-    return (at >= skip) & (at < (one.obs.shape[0] if one.length is None else one.length))
+    at = jnp.arange(one.ys.shape[0])
+    return (at >= skip) & (at < (one.ys.shape[0] if one.length is None else one.length))
 
 
 def _only_likelihood(state: Any, info: Info) -> Array | None:
@@ -318,7 +318,7 @@ def _checked(
                 f"tune: skip of the {name} part is {first}; expected 0 to {part.lengths.max() - 1},"
                 " below its steps."
             )
-        if objective == "mse" and (part.state is None or np.isnan(part.state[:, first:]).all()):
+        if objective == "mse" and (part.xs is None or np.isnan(part.xs[:, first:]).all()):
             raise ValueError(
                 f"tune: the {name} part has no true states; expected some for objective 'mse'. Use"
                 " 'likelihood'."

@@ -211,15 +211,13 @@ class RandomStart(_Whole):
                 f"random_start: params is {type(params).__name__}; expected one that holds a model."
             )
         prior: Gaussian = model.prior
-        size = batch.obs.shape[0]
+        size = batch.ys.shape[0]
         means = (
             jnp.broadcast_to(prior.mean[None], (size, *prior.mean.shape))
-            if batch.initial is None
-            else batch.initial
+            if batch.prior_mean is None
+            else batch.prior_mean
         )
         std = jnp.broadcast_to(jnp.asarray(self.std, model.dtype), (model.n,))
         errors = std[None, :] * jax.random.normal(key, (size, model.n), model.dtype)
         moved = jax.vmap(model.state_space.retract)(means, errors)
-        return Dataset.unchecked(
-            batch.obs, batch.state, batch.inputs, batch.length, batch.observed, moved
-        )
+        return Dataset.unchecked(batch.ys, batch.xs, batch.us, batch.observed, batch.length, moved)

@@ -27,15 +27,15 @@ def odometry(monkeypatch):
 
 def test_integrated_odometry_follows_the_path_once_it_is_turned_back(odometry):
     window = nclt_odometry.windows("any", [7], 50)
-    assert np.isnan(window.state[..., [1, 3]]).all()
+    assert np.isnan(window.xs[..., [1, 3]]).all()
     params = nclt_odometry.integrated(nclt_odometry.velocity_map())
     np.testing.assert_allclose(
         means(kf.constant_gain(), params, window)[0][:, [0, 2]],
-        window.state[0][:, [0, 2]],
+        window.xs[0][:, [0, 2]],
         atol=1e-3,
     )
     wrong = means(kf.constant_gain(), nclt_odometry.integrated(np.eye(2)), window)
-    assert np.abs(np.asarray(wrong)[0, :, 0] - window.state[0, :, 0]).max() > 0.5
+    assert np.abs(np.asarray(wrong)[0, :, 0] - window.xs[0, :, 0]).max() > 0.5
 
 
 def test_the_searched_q_is_the_best_of_the_grid():

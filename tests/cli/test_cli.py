@@ -164,8 +164,8 @@ def test_the_study_without_arguments_is_stated_and_has_wrong_models(here, capsys
 
 def test_a_system_by_name_has_its_inputs():
     study = system_study("tutorial_climb", steps=7, trajectories=3)
-    assert study.data.inputs.shape == (3, 7, 2)
-    assert study.data.obs.shape == (3, 7, 3)
+    assert study.data.us.shape == (3, 7, 2)
+    assert study.data.ys.shape == (3, 7, 3)
 
 
 def test_tuning_improves_what_is_reported(here, capsys):

@@ -100,7 +100,7 @@ def test_the_validation_figure_is_that_of_what_was_saved(trained):
     means = jax.vmap(lambda one: run_trajectory(loaded.filter, loaded.params, one)[1].mean)(
         parts.validation
     )
-    error = 10 * np.log10(np.mean((means - parts.validation.state) ** 2))
+    error = 10 * np.log10(np.mean((means - parts.validation.xs) ** 2))
     said = json.loads((trained / "training.json").read_text())["validation_db"]["corrected_gain"]
     assert abs(error - said) < 1e-3
     with jax.enable_x64(True):
@@ -192,7 +192,7 @@ def test_compare_trains_on_other_trajectories(tmp_path, monkeypatch, capsys):
         in " ".join(capsys.readouterr().out.split())
     )
     (parts,) = seen
-    shown = [part.obs.tobytes() for part in parts[:3]]
+    shown = [part.ys.tobytes() for part in parts[:3]]
     assert len(set(shown)) == 3
     assert table["settings"]["trajectories"] == 4
 

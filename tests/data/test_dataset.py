@@ -17,9 +17,9 @@ def test_nan_becomes_the_mask_and_what_follows_the_end_never_counts():
     state = np.where(np.isfinite(obs), obs, np.nan)
     data = Dataset(obs, state, length=[4, 3, 2])
     assert data.observed[..., 0].tolist() == [[True, False, True, True], [True] * 4, [True] * 4]
-    np.testing.assert_array_equal(data.obs[..., 0], [[0, 0, 2, 3], [4, 5, 6, 0], [8, 9, 0, 0]])
-    assert np.isnan(data.state[0, 1, 0])
-    assert data.state[2, 3, 0] == 0
+    np.testing.assert_array_equal(data.ys[..., 0], [[0, 0, 2, 3], [4, 5, 6, 0], [8, 9, 0, 0]])
+    assert np.isnan(data.xs[0, 1, 0])
+    assert data.xs[2, 3, 0] == 0
     assert data.missing == pytest.approx(1 / 9)
     assert "3 trajectories of 2 to 4 steps, m=1, n=1, 11.1 % missing" in repr(data)
 
@@ -48,59 +48,59 @@ def test_dtype_follows_jax_or_the_argument(x64):
         assert Dataset(OBS).dtype == np.float32
     data = Dataset(
         OBS,
-        inputs={"sensor": np.ones((3, 4), int), "dt": np.ones((3, 4), np.float32)},
+        us={"sensor": np.ones((3, 4), int), "dt": np.ones((3, 4), np.float32)},
         dtype=np.float32,
     )
-    assert data.inputs["sensor"].dtype == int
-    assert dataclasses.replace(data, state=OBS).dtype == np.float32
+    assert data.us["sensor"].dtype == int
+    assert dataclasses.replace(data, xs=OBS).dtype == np.float32
 
 
 def test_slices_splits_and_vmap_see_trajectories():
     data = Dataset(
-        OBS, state=2 * OBS, inputs=(OBS[..., 0],), length=[4, 3, 2], initial=np.zeros((3, 1))
+        OBS, xs=2 * OBS, us=(OBS[..., 0],), length=[4, 3, 2], prior_mean=np.zeros((3, 1))
     )
     assert len(data) == data.size == 3
     assert data[-1].lengths.tolist() == [2]
-    assert data[[2, 0]].obs[0, 0, 0] == data.obs[2, 0, 0]
+    assert data[[2, 0]].ys[0, 0, 0] == data.ys[2, 0, 0]
     assert data[np.array([True, False, True])].size == 2
     a, b = data.split(2, 1)
     assert (a.size, b.size) == (2, 1)
     assert [part.size for part in Dataset(np.zeros((10, 2, 1))).split(0.7, 0.1, 0.2)] == [7, 1, 2]
-    assert jax.vmap(lambda one: one.state.sum() + one.length)(data).shape == (3,)
+    assert jax.vmap(lambda one: one.xs.sum() + one.length)(data).shape == (3,)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"obs": OBS[0]}, r"obs has shape \(4, 1\); expected \[N, T, m\].*obs\[None\]"),
-        ({"obs": OBS[:, :0]}, "none of them 0"),
-        ({"obs": OBS + 1j}, "complex128; expected real numbers"),
-        ({"obs": np.where(OBS > 3, np.inf, OBS)}, "obs has infinite entries"),
+        ({"ys": OBS[0]}, r"ys has shape \(4, 1\); expected \[N, T, m\].*ys\[None\]"),
+        ({"ys": OBS[:, :0]}, "none of them 0"),
+        ({"ys": OBS + 1j}, "complex128; expected real numbers"),
+        ({"ys": np.where(OBS > 3, np.inf, OBS)}, "ys has infinite entries"),
         (
-            {"obs": OBS, "state": OBS[:, :3]},
-            r"state has shape \(3, 3, 1\); expected 3 trajectories of 4 steps",
+            {"ys": OBS, "xs": OBS[:, :3]},
+            r"xs has shape \(3, 3, 1\); expected 3 trajectories of 4 steps",
         ),
-        ({"obs": OBS, "state": OBS[..., 0]}, r"state has shape \(3, 4\); expected \(3, 4, n\)"),
+        ({"ys": OBS, "xs": OBS[..., 0]}, r"xs has shape \(3, 4\); expected \(3, 4, n\)"),
         (
-            {"obs": OBS, "state": np.full_like(OBS, np.inf)},
-            "state has infinite entries; expected numbers, or NaN",
+            {"ys": OBS, "xs": np.full_like(OBS, np.inf)},
+            "xs has infinite entries; expected numbers, or NaN",
         ),
-        ({"obs": OBS, "state": np.nan * OBS}, "state has no number at all"),
-        ({"obs": np.nan * OBS}, "obs has no number at all"),
-        ({"obs": OBS, "inputs": {"u": OBS * np.nan}}, "inputs has NaN or infinite entries"),
-        ({"obs": OBS, "inputs": {"u": OBS[0]}}, "inputs has shape"),
+        ({"ys": OBS, "xs": np.nan * OBS}, "xs has no number at all"),
+        ({"ys": np.nan * OBS}, "ys has no number at all"),
+        ({"ys": OBS, "us": {"u": OBS * np.nan}}, "us has NaN or infinite entries"),
+        ({"ys": OBS, "us": {"u": OBS[0]}}, "us has shape"),
         (
-            {"obs": OBS, "length": [4, 4]},
+            {"ys": OBS, "length": [4, 4]},
             r"length has shape \(2,\).*expected \(3,\) integers from 1 to 4",
         ),
-        ({"obs": OBS, "length": [0, 4, 4]}, "from 0 to 4; expected"),
-        ({"obs": OBS, "length": [4.0, 4.0, 4.0]}, "float64"),
+        ({"ys": OBS, "length": [0, 4, 4]}, "from 0 to 4; expected"),
+        ({"ys": OBS, "length": [4.0, 4.0, 4.0]}, "float64"),
         (
-            {"obs": OBS, "observed": np.ones((3, 4))},
+            {"ys": OBS, "observed": np.ones((3, 4))},
             "observed has shape .* dtype float64; expected booleans",
         ),
-        ({"obs": OBS * np.nan, "observed": OBS > 5}, "obs has NaN where observed is True"),
-        ({"obs": OBS, "initial": np.zeros(3)}, r"initial has shape \(3,\)"),
+        ({"ys": OBS * np.nan, "observed": OBS > 5}, "ys has NaN where observed is True"),
+        ({"ys": OBS, "prior_mean": np.zeros(3)}, r"prior_mean has shape \(3,\)"),
     ],
 )
 def test_bad_data_is_refused(arguments, message):

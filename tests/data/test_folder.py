@@ -83,7 +83,7 @@ def test_inputs_and_initial_states(stored):
         "b": rng.normal(size=(9, 4, 2)),
     }
     for name, given in (("named", inputs), ("plain", inputs["b"])):
-        data = Dataset(rng.normal(size=(9, 4, 1)), inputs=given, initial=rng.normal(size=(9, 3)))
+        data = Dataset(rng.normal(size=(9, 4, 1)), us=given, prior_mean=rng.normal(size=(9, 3)))
         identical(stored(data, name)[np.arange(9)], data)
 
 
@@ -162,17 +162,17 @@ def test_what_cannot_be_written_is_refused_and_leaves_nothing(tmp_path):
     data, folder = trajectories(), tmp_path / "new"
     for given, text in (
         ((), "got no part"),
-        ((data, data.obs), "a part is ndarray; expected a Dataset"),
+        ((data, data.ys), "a part is ndarray; expected a Dataset"),
         (
             (data, trajectories(steps=9)),
             r"of a part is bool \(26, 9, 1\); expected bool \(N, 10, 1\)",
         ),
         (
-            (data, Dataset(data.obs)),
+            (data, Dataset(data.ys)),
             "a part has observed, length, obs; expected observed, length, obs, state",
         ),
-        ((data, Dataset(data.obs, data.state, dtype=np.float64)), "obs of a part is float64"),
-        ((Dataset(data.obs, inputs=(data.obs, data.obs)),), "the inputs are nested"),
+        ((data, Dataset(data.ys, data.xs, dtype=np.float64)), "obs of a part is float64"),
+        ((Dataset(data.ys, us=(data.ys, data.ys)),), "us is nested"),
     ):
         with pytest.raises(ValueError, match=text):
             write_folder(folder, given)

@@ -44,9 +44,9 @@ def session(tmp_path):
 def test_a_session_at_one_hertz(session):
     data = read_nclt(session, sensors=("odometry", "gps"))
     assert (data.size, data.steps) == (1, 9)  # from where both have begun, at 1 s, to 10 s
-    np.testing.assert_allclose(data.obs[0, :, :2], np.tile([0.5, -2.0], (9, 1)), atol=1e-4)
-    np.testing.assert_allclose(data.state[0, :, 0], 2 * np.arange(2, 11), rtol=1e-5)
-    np.testing.assert_allclose(data.state[0, :, 2:], np.tile([2.0, 0.5], (9, 1)), atol=1e-4)
+    np.testing.assert_allclose(data.ys[0, :, :2], np.tile([0.5, -2.0], (9, 1)), atol=1e-4)
+    np.testing.assert_allclose(data.xs[0, :, 0], 2 * np.arange(2, 11), rtol=1e-5)
+    np.testing.assert_allclose(data.xs[0, :, 2:], np.tile([2.0, 0.5], (9, 1)), atol=1e-4)
     assert data.observed[0, :, 2].tolist() == [
         True,
         False,
@@ -59,22 +59,18 @@ def test_a_session_at_one_hertz(session):
         False,
     ]
     # the last fix of each step; the radii of the Earth differ by 1 % from those of the file
-    np.testing.assert_allclose(data.obs[0, [0, 3, 6], 2], 2 * np.array([1.9, 4.5, 7.5]), rtol=1e-2)
-    np.testing.assert_allclose(
-        data.obs[0, [0, 3, 6], 3], 0.5 * np.array([1.9, 4.5, 7.5]), rtol=1e-2
-    )
-    np.testing.assert_allclose(data.inputs["acceleration"][0, :, 0], np.arange(1, 10), rtol=1e-6)
-    np.testing.assert_allclose(
-        data.inputs["rotation_rate"][0], np.tile([0, 0, 0.2], (9, 1)), rtol=1e-6
-    )
-    assert (data.inputs["dt"] == 1).all()
+    np.testing.assert_allclose(data.ys[0, [0, 3, 6], 2], 2 * np.array([1.9, 4.5, 7.5]), rtol=1e-2)
+    np.testing.assert_allclose(data.ys[0, [0, 3, 6], 3], 0.5 * np.array([1.9, 4.5, 7.5]), rtol=1e-2)
+    np.testing.assert_allclose(data.us["acceleration"][0, :, 0], np.arange(1, 10), rtol=1e-6)
+    np.testing.assert_allclose(data.us["rotation_rate"][0], np.tile([0, 0, 0.2], (9, 1)), rtol=1e-6)
+    assert (data.us["dt"] == 1).all()
 
 
 def test_other_rates_and_the_common_door(session):
     data = read_nclt(session, rate=2.0)
     assert data.steps == 18
-    np.testing.assert_allclose(data.obs[0], np.tile([0.5, -2.0], (18, 1)), atol=1e-4)
-    assert read_data(session).obs.shape == (1, 9, 2)
+    np.testing.assert_allclose(data.ys[0], np.tile([0.5, -2.0], (18, 1)), atol=1e-4)
+    assert read_data(session).ys.shape == (1, 9, 2)
 
 
 def test_gaps_are_not_filled(session):
@@ -97,7 +93,7 @@ def test_gaps_are_not_filled(session):
         True,
         True,
     ]
-    assert np.isnan(data.state[0, :, 0]).tolist() == [False, *5 * [True], False, False, False]
+    assert np.isnan(data.xs[0, :, 0]).tolist() == [False, *5 * [True], False, False, False]
 
 
 @pytest.mark.parametrize(

@@ -28,19 +28,19 @@ def test_plain_file(tmp_path):
     )
     data = read_npz(path)
     assert np.argwhere(~data.observed).tolist() == [[1, 2, 0]]
-    assert sorted(data.inputs) == ["anchor", "dt"]
-    assert data.inputs["anchor"].shape == (6, 10, 2)
+    assert sorted(data.us) == ["anchor", "dt"]
+    assert data.us["anchor"].shape == (6, 10, 2)
     assert data.lengths.tolist() == [10, 9, 8, 10, 10, 3]
-    assert data.initial.shape == (6, 3)
-    np.testing.assert_allclose(data.obs[0], OBS[0], rtol=1e-6)
-    np.testing.assert_allclose(data.state[0], STATE[0], rtol=1e-6)
-    assert not data.obs[5, 3:].any()
+    assert data.prior_mean.shape == (6, 3)
+    np.testing.assert_allclose(data.ys[0], OBS[0], rtol=1e-6)
+    np.testing.assert_allclose(data.xs[0], STATE[0], rtol=1e-6)
+    assert not data.ys[5, 3:].any()
 
 
 def test_plain_inputs_are_an_array(tmp_path):
     data = read_npz(write(tmp_path / "a.npz", obs=OBS, inputs=OBS))
-    assert data.inputs.shape == OBS.shape
-    assert data.state is None
+    assert data.us.shape == OBS.shape
+    assert data.xs is None
 
 
 def test_one_trajectory_may_leave_out_the_leading_axis(tmp_path):
@@ -54,16 +54,16 @@ def test_one_trajectory_may_leave_out_the_leading_axis(tmp_path):
     )
     data = read_npz(path)
     assert (data.size, data.steps, data.lengths.tolist()) == (1, 10, [7])
-    assert data.state.shape == (1, 10, 3)
-    assert data.inputs["dt"].shape == (1, 10)
-    assert data.initial.shape == (1, 3)
+    assert data.xs.shape == (1, 10, 3)
+    assert data.us["dt"].shape == (1, 10)
+    assert data.prior_mean.shape == (1, 3)
 
 
 def test_parts_by_name(tmp_path):
     named = {f"{prefix}_obs": OBS[:n] for prefix, n in (("train", 3), ("val", 2), ("test", 1))}
     path = write(tmp_path / "parts.npz", **named, test_state=STATE[:1], test_init=np.ones((1, 3)))
     assert [read_npz(path, split).size for split in ("train", "validation", "test")] == [3, 2, 1]
-    assert read_npz(path).initial.shape == (1, 3)
+    assert read_npz(path).prior_mean.shape == (1, 3)
     parts = read_parts(path)
     assert [part.size for part in parts[:3]] == [3, 2, 1]
     assert parts.skip == (0, 0, 0)
@@ -84,17 +84,17 @@ def test_split_by_trajectory_and_in_time():
     parts = split_parts(data)
     assert [part.size for part in parts[:3]] == [6, 2, 2]
     assert parts.skip == (0, 0, 0)
-    np.testing.assert_array_equal(np.concatenate([part.obs for part in parts[:3]]), data.obs)
+    np.testing.assert_array_equal(np.concatenate([part.ys for part in parts[:3]]), data.ys)
     gaps = np.where(RNG.random((1, 233, 1)) < 0.1, np.nan, 1.0)
-    data = Dataset(gaps, inputs={"dt": np.arange(233.0)[None]}, initial=np.zeros((1, 2)))
+    data = Dataset(gaps, us={"dt": np.arange(233.0)[None]}, prior_mean=np.zeros((1, 2)))
     parts = split_parts(data)
     ends = [part.steps for part in parts[:3]]
     assert ends[2] == 233
     assert list(parts.skip) == [0, *ends[:2]]
     for part, end in zip(parts[:3], ends, strict=True):
         np.testing.assert_array_equal(part.observed, data.observed[:, :end])
-        assert part.inputs["dt"].shape == (1, end)
-        assert part.initial.shape == (1, 2)
+        assert part.us["dt"].shape == (1, end)
+        assert part.prior_mean.shape == (1, 2)
 
 
 @pytest.mark.parametrize("total", [3, 4, 5, 7])
@@ -170,17 +170,17 @@ def test_indoor_uwb_is_put_in_order_and_on_one_clock(tmp_path):
     ]
     write_uwb(tmp_path, sensors, ["point2 0 0 10 0 0 0 0", "point2 1 1 11 0 0 0 0"])
     data = read_data(tmp_path)
-    assert data.obs[0, :, 0].tolist() == [2.5, 1.5]
-    assert data.inputs["anchor"][0].tolist() == [[0, 1], [4, 5]]
-    assert data.inputs["dt"][0].tolist() == [0.5, 1.5]
-    assert data.inputs["anchor_id"][0].tolist() == [105, 107]
+    assert data.ys[0, :, 0].tolist() == [2.5, 1.5]
+    assert data.us["anchor"][0].tolist() == [[0, 1], [4, 5]]
+    assert data.us["dt"][0].tolist() == [0.5, 1.5]
+    assert data.us["anchor_id"][0].tolist() == [105, 107]
     np.testing.assert_allclose(
-        data.inputs["right"][0], [0.5, 2.0]
+        data.us["right"][0], [0.5, 2.0]
     )  # between the stamps of the odometry
-    np.testing.assert_allclose(data.inputs["left"][0], [1.0, 4.0])
-    np.testing.assert_allclose(data.state[0, 0, :2], [0.5, 10.5])
-    assert np.isnan(data.state[0, 1]).all()
-    assert np.isnan(data.state[0, :, 2]).all()
+    np.testing.assert_allclose(data.us["left"][0], [1.0, 4.0])
+    np.testing.assert_allclose(data.xs[0, 0, :2], [0.5, 10.5])
+    assert np.isnan(data.xs[0, 1]).all()
+    assert np.isnan(data.xs[0, :, 2]).all()
 
 
 @pytest.mark.parametrize(
@@ -210,12 +210,12 @@ def test_folders_without_data(tmp_path):
 def test_measured_uwb(shared_data):
     data = read_data(shared_data / "indoor_uwb")
     assert (data.size, data.steps) == (1, 233)
-    np.testing.assert_allclose(data.obs[0, 0, 0], 2.95522014829822, rtol=1e-6)
-    np.testing.assert_allclose(data.inputs["dt"].sum(), 29.9021980762482, rtol=1e-5)
-    np.testing.assert_allclose(data.state[0, -1, :2], truth_at_the_end(shared_data), rtol=1e-6)
-    distance = np.linalg.norm(data.state[0, :, :2] - data.inputs["anchor"][0], axis=-1)
+    np.testing.assert_allclose(data.ys[0, 0, 0], 2.95522014829822, rtol=1e-6)
+    np.testing.assert_allclose(data.us["dt"].sum(), 29.9021980762482, rtol=1e-5)
+    np.testing.assert_allclose(data.xs[0, -1, :2], truth_at_the_end(shared_data), rtol=1e-6)
+    distance = np.linalg.norm(data.xs[0, :, :2] - data.us["anchor"][0], axis=-1)
     assert (
-        abs(np.median(data.obs[0, :, 0] - distance) - 0.1) < 0.02
+        abs(np.median(data.ys[0, :, 0] - distance) - 0.1) < 0.02
     )  # the ranges are too long, by a known bias
 
 
@@ -230,5 +230,5 @@ def test_published_sets(shared_data):
     parts = read_parts(shared_data / "kalmannet" / "linear_CA_dt1e-2_T100_randnInit.npz")
     assert [part.size for part in parts[:3]] == [1000, 100, 200]
     assert all(
-        part.initial.shape == (part.size, 3) and part.state.shape[2] == 3 for part in parts[:3]
+        part.prior_mean.shape == (part.size, 3) and part.xs.shape[2] == 3 for part in parts[:3]
     )

@@ -26,19 +26,19 @@ def test_frames_of_several_trajectories():
     data = kf.from_pandas(
         FRAME,
         ["range", "bearing"],
-        state=["x"],
-        inputs=["gear"],
+        xs=["x"],
+        us=["gear"],
         time="t",
         trajectory="run",
         start=-1.0,
     )
     assert data.lengths.tolist() == [3, 2]
-    np.testing.assert_allclose(data.obs[0], [[3.0, 0.1], [0.0, 0.2], [4.0, 0.0]], rtol=1e-6)
+    np.testing.assert_allclose(data.ys[0], [[3.0, 0.1], [0.0, 0.2], [4.0, 0.0]], rtol=1e-6)
     assert data.observed[0].tolist() == [[True, True], [False, True], [True, False]]
-    np.testing.assert_allclose(data.state[1, :2, 0], [4.0, 5.0])
-    np.testing.assert_allclose(data.inputs["dt"], [[1.0, 0.5, 1.5], [2.0, 0.25, 0.0]])
-    assert data.inputs["gear"].dtype.kind == "i"
-    assert data.inputs["gear"].tolist() == [[1, 2, 2], [3, 1, 0]]
+    np.testing.assert_allclose(data.xs[1, :2, 0], [4.0, 5.0])
+    np.testing.assert_allclose(data.us["dt"], [[1.0, 0.5, 1.5], [2.0, 0.25, 0.0]])
+    assert data.us["gear"].dtype.kind == "i"
+    assert data.us["gear"].tolist() == [[1, 2, 2], [3, 1, 0]]
 
 
 def test_dates_are_seconds_and_may_be_the_index():
@@ -47,14 +47,12 @@ def test_dates_are_seconds_and_may_be_the_index():
     )
     frame = pd.DataFrame({"y": [1.0, 2.0, 3.0]}, index=pd.Index(dates, name="when"))
     np.testing.assert_allclose(
-        kf.from_pandas(frame, ["y"], time="when").inputs["dt"], [[0.0, 1.5, 58.5]]
+        kf.from_pandas(frame, ["y"], time="when").us["dt"], [[0.0, 1.5, 58.5]]
     )
     earlier = kf.from_pandas(frame, ["y"], time="when", start=np.datetime64("2023-12-31T23:59:58"))
-    np.testing.assert_allclose(earlier.inputs["dt"], [[2.0, 1.5, 58.5]])
+    np.testing.assert_allclose(earlier.us["dt"], [[2.0, 1.5, 58.5]])
     array = xr.Dataset({"y": (("when", "channel"), np.ones((3, 2)))}, {"when": dates})
-    np.testing.assert_allclose(
-        kf.from_xarray(array, "y", time="when").inputs["dt"], [[0.0, 1.5, 58.5]]
-    )
+    np.testing.assert_allclose(kf.from_xarray(array, "y", time="when").us["dt"], [[0.0, 1.5, 58.5]])
 
 
 def test_datasets_with_axes_in_any_order():
@@ -64,11 +62,11 @@ def test_datasets_with_axes_in_any_order():
         {"time": [0, 1, 4]},
     )
     data["force"] = (("time", "run"), np.ones((3, 2)))
-    read = kf.from_xarray(data, "y", state="x", inputs=["force"], trajectory="run", start=-2)
-    np.testing.assert_array_equal(read.obs, np.moveaxis(y, (0, 1, 2), (2, 1, 0)))
-    assert read.inputs["force"].shape == (2, 3)
-    np.testing.assert_array_equal(read.inputs["dt"], [[2, 1, 3], [2, 1, 3]])
-    assert kf.from_xarray(data.drop_vars("time"), "y", trajectory="run").inputs is None
+    read = kf.from_xarray(data, "y", xs="x", us=["force"], trajectory="run", start=-2)
+    np.testing.assert_array_equal(read.ys, np.moveaxis(y, (0, 1, 2), (2, 1, 0)))
+    assert read.us["force"].shape == (2, 3)
+    np.testing.assert_array_equal(read.us["dt"], [[2, 1, 3], [2, 1, 3]])
+    assert kf.from_xarray(data.drop_vars("time"), "y", trajectory="run").us is None
 
 
 @pytest.mark.parametrize(
@@ -141,4 +139,4 @@ def test_what_is_no_estimate_or_no_number_is_refused():
     with pytest.raises(ValueError, match="got int; expected an estimate"):
         kf.to_pandas(3)
     with pytest.raises(ValueError, match="hold what is no number"):
-        kf.from_pandas(pd.DataFrame({"y": ["a", "b"]}), obs=["y"])
+        kf.from_pandas(pd.DataFrame({"y": ["a", "b"]}), ys=["y"])

@@ -56,7 +56,7 @@ def ragged() -> Dataset:
     ys[rng.random(ys.shape) < 0.2] = np.nan
     xs[0, 3], xs[4, :, 1] = np.nan, np.nan
     return Dataset(
-        ys, xs, length=rng.integers(4, STEPS + 1, SIZE), initial=rng.normal(size=(SIZE, 2))
+        ys, xs, length=rng.integers(4, STEPS + 1, SIZE), prior_mean=rng.normal(size=(SIZE, 2))
     )
 
 
@@ -127,12 +127,12 @@ def test_gaps_and_lengths_give_what_each_trajectory_alone_gives():
     evaluation = compare({"tuned": (kf.kalman(), MODEL)}, data, repeats=1).evaluations["tuned"]
     mses, nees, likelihoods, predictions = [], [], [], []
     for i, length in enumerate(data.lengths):
-        model = MODEL.replace(prior=kf.Gaussian(data.initial[i], MODEL.prior.cov))
-        ys, observed = data.obs[i], data.observed[i]
+        model = MODEL.replace(prior=kf.Gaussian(data.prior_mean[i], MODEL.prior.cov))
+        ys, observed = data.ys[i], data.observed[i]
         _, (estimate, info) = kf.run(
             kf.kalman(), model, ys, observed=observed, length=length, emit=kf.estimate_and_info
         )
-        error = np.asarray(data.state[i] - estimate.mean, np.float64)[:length]
+        error = np.asarray(data.xs[i] - estimate.mean, np.float64)[:length]
         mses.append(np.nanmean(error**2))
         normalised = 0.0
         for e, P in zip(error, np.asarray(estimate.cov, np.float64), strict=False):
@@ -149,7 +149,7 @@ def test_gaps_and_lengths_give_what_each_trajectory_alone_gives():
     np.testing.assert_allclose(evaluation.statistics.nees.total, nees, rtol=1e-3)
     np.testing.assert_allclose(evaluation.log_likelihood().value, np.mean(likelihoods), rtol=1e-4)
     np.testing.assert_allclose(evaluation.prediction_mses, predictions, rtol=1e-4)
-    known = np.isfinite(data.state).all(-1) & (np.arange(STEPS) < data.lengths[:, None])
+    known = np.isfinite(data.xs).all(-1) & (np.arange(STEPS) < data.lengths[:, None])
     assert evaluation.statistics.nees_steps.sum() == known.sum() + data.lengths[4]
     assert (
         evaluation.statistics.nis.count.sum()

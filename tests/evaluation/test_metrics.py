@@ -74,7 +74,7 @@ def test_nees_with_a_singular_covariance_counts_its_rank(dtype, x64):
 def test_errors_on_curved_spaces_use_the_difference_of_the_model():
     truth, mean = jnp.array([[3.1, 1.0]]), jnp.array([[-3.1, 1.0]])
     wrapped = (2 * np.pi - 6.2) ** 2
-    assert float(ev.mse(truth, mean, difference=kf.angle_difference(0))) == pytest.approx(
+    assert float(ev.mse(truth, mean, difference=kf.angles(0).difference)) == pytest.approx(
         wrapped / 2, rel=1e-4
     )
 

@@ -29,7 +29,7 @@ def test_the_likelihood_of_other_data_is_above_that_of_the_best_constant_noise()
     us = np.random.default_rng(0).uniform(-1.5, 1.5, size=(96, 20, 1)).astype(np.float32)
     keys = jax.random.split(jax.random.key(0), 96)
     ys = quick_jit(jax.vmap(lambda key, u: kf.simulate(key, walk(loud), 20, u)[1]))(keys, us)
-    train, test = kf.Dataset(ys, inputs=us).split(64, 32)
+    train, test = kf.Dataset(ys, us=us).split(64, 32)
     fit = {"key": jax.random.key(1), "reports": 1}
     constant = kf.training.fit_noise(
         kf.extended(), walk([[1.0]]), train, steps=60, learning_rate=0.1, **fit

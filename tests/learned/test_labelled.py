@@ -163,7 +163,7 @@ def turned(ys, xs, model=None, **options):
     [
         (lambda: fit(flat(4, 30), which=("A",)), "which is"),
         (lambda: fit(flat(4, 30)), "have rank 1; expected 4"),
-        (lambda: fit(flat(4, 30), which=("f",), inputs=True), "inputs are no array"),
+        (lambda: fit(flat(4, 30), which=("f",), inputs=True), "us is not an array"),
         (lambda: fit(np.ones((2, 1, 4))), "no step with two known states"),
         (
             lambda: fit_labelled(table.linear().model, kf.Dataset(np.ones((1, 3, 2)))),

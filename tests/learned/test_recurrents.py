@@ -143,7 +143,7 @@ def test_scales_leave_out_what_does_not_count(x64):
         [[[1.0], [np.nan], [3.0], [99.0]]],
         [[[1.0], [5.0], [3.0], [99.0]]],
         np.arange(4.0)[None, :, None],
-        [3],
+        length=[3],
     )
     scales = kl.series_scales(gain_checks.walk(), data)
     found = {name: (float(s["centre"][0]), float(s["spread"][0])) for name, s in scales.items()}

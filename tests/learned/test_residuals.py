@@ -104,7 +104,7 @@ def test_inputs_and_angles(x64):
         residual_model(model, "f", Polynomial(1), inputs=2), kf.Dataset(ys, xs, us)
     )
     x, u = jnp.array([0.0, 0.0, 3.1]), jnp.array([0.1, 0.2])
-    error = kf.angle_difference(2)(learned.f(x, u), truth.f(x, u))
+    error = kf.angles(2).difference(learned.f(x, u), truth.f(x, u))
     assert np.abs(error).max() < 0.002
     assert abs(float(learned.f(x, u)[2])) <= np.pi
 

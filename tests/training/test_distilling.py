@@ -152,9 +152,9 @@ def test_smoothers_are_imitated_too_and_burn_in_does_not_count(parts):
     train, _ = parts
     model = linear()
     smoothed = imitation_targets((kf.kalman(), model), train, smoothing=True)
-    est = kf.run(kf.kalman(), model, train.obs[5])[1]
+    est = kf.run(kf.kalman(), model, train.ys[5])[1]
     expected = kf.smooth(kf.kalman(), model, est)
-    np.testing.assert_allclose(smoothed.data.state[5], expected.mean, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(smoothed.data.xs[5], expected.mean, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(smoothed.cov[5], expected.cov, rtol=1e-4, atol=1e-5)
     loss, batch = (
         kf.training.Divergence(kf.kalman(), Rollout(burn_in=29)),
@@ -214,9 +214,9 @@ def test_long_records_become_parallel_streams():
     data = Dataset(obs, 2 * np.nan_to_num(obs), length=[23, 13])
     cut = parallel_streams(data, 4)
     assert cut.lengths.tolist() == [6, 6, 6, 5, 6, 6, 1]
-    np.testing.assert_array_equal(cut.obs[1, :, 0], np.arange(6, 12))
+    np.testing.assert_array_equal(cut.ys[1, :, 0], np.arange(6, 12))
     assert not cut.observed[4, 4, 0]
-    np.testing.assert_array_equal(cut.state[2], 2 * cut.obs[2])
+    np.testing.assert_array_equal(cut.xs[2], 2 * cut.ys[2])
     with pytest.raises(ValueError, match="expected 1 to 23"):
         parallel_streams(data, 24)
 

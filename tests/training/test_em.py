@@ -28,7 +28,7 @@ def problem(seed=0, N=2, T=6):
     observed = rng.random((N, T, 3)) < 0.7
     observed[:, 2] = False
     lengths = np.linspace(T, T - 2, N).astype(int)
-    return model, kf.Dataset(rng.normal(size=(N, T, 3)), inputs=rng.normal(size=(N, T, 1)), observed=observed,
+    return model, kf.Dataset(rng.normal(size=(N, T, 3)), us=rng.normal(size=(N, T, 1)), observed=observed,
                              length=lengths)  # fmt: skip
 
 
@@ -56,7 +56,7 @@ def textbook_step(model, data):
     sums, starts, log_likelihood = {"x": [], "y": []}, [], 0.0
     for i in range(data.size):
         T = data.lengths[i]
-        us = data.inputs[i, :T]
+        us = data.us[i, :T]
         # the state is (x_t, y_t), and y_t is seen without noise
         both = np.block([[F, O((n, m))], [H @ F, O((m, m))]])
         steps = [
@@ -67,7 +67,7 @@ def textbook_step(model, data):
         cov0 = np.zeros((n + m, n + m))
         cov0[:n, :n] = P0
         after = posterior(
-            steps, np.concatenate([m0, O(m)]), cov0, data.obs[i, :T], data.observed[i, :T]
+            steps, np.concatenate([m0, O(m)]), cov0, data.ys[i, :T], data.observed[i, :T]
         )
         log_likelihood += after.log_likelihood
         second = after.cov + after.mean[:, :, None, None] * after.mean[None, None]
@@ -185,8 +185,8 @@ def test_what_is_noise_free_or_known_stays_so():
 def test_functions_of_inputs_that_are_not_learned_may_stand_beside(x64):
     problem = driven()
     model = problem.model.replace(Q=[[0.3, 0.0], [0.0, 0.1]], R=[[0.8]])
-    data = kf.Dataset(problem.ys[None], inputs=problem.us[None], observed=problem.observed[None],
-                      initial=np.array([[0.1, 0.2]]))  # fmt: skip
+    data = kf.Dataset(problem.ys[None], us=problem.us[None], observed=problem.observed[None],
+                      prior_mean=np.array([[0.1, 0.2]]))  # fmt: skip
     fitted = em(model, data, learn=("Q", "R", "b", "H"), iterations=10)
     assert (np.diff(fitted.log_likelihood) > -1e-9).all()
     np.testing.assert_allclose(fitted.log_likelihood[-1], total(fitted.model, data), rtol=1e-10)
@@ -205,14 +205,14 @@ def test_functions_of_inputs_that_are_not_learned_may_stand_beside(x64):
         ({"learn": ("b",), "model": driven().model}, r"Q is a function, but has to be an array"),
         (
             {"learn": ("B",), "data": kf.Dataset(np.zeros((1, 4, 3)))},
-            r"expected data with inputs \[N, T, p\]",
+            r"expected data with us \[N, T, p\]",
         ),
         (
             {
                 "learn": ("prior_mean",),
-                "data": kf.Dataset(np.zeros((1, 4, 3)), initial=np.zeros((1, 2))),
+                "data": kf.Dataset(np.zeros((1, 4, 3)), prior_mean=np.zeros((1, 2))),
             },
-            r"the data give initial states",
+            r"the data give prior means",
         ),
     ],
 )

@@ -275,7 +275,7 @@ def test_a_learned_start_has_its_gradient_in_the_first_window(problem):
 
 def test_stages_go_on_from_each_other(problem):
     params, train, validation = problem
-    split = kf.data.pieces(train, 8, initial=params.model.prior.mean)
+    split = kf.data.pieces(train, 8, prior_mean=params.model.prior.mean)
     stages = [{"data": split, "steps": 30}, *curriculum(train, (12, 24), 20)]
     shared = {
         "key": KEY,

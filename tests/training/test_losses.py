@@ -77,7 +77,7 @@ def test_values_are_averages_over_each_trajectory_first(x64, model, data, output
     expected = {"mse": [], "std": [], "cov": [], "nll": [], "innovation": [], "prediction": []}
     for i, (est, info) in enumerate(outputs):
         T = data.lengths[i]
-        e, known = data.state[i, :T] - est.mean, ~np.isnan(data.state[i, :T])
+        e, known = data.xs[i, :T] - est.mean, ~np.isnan(data.xs[i, :T])
         seen = np.asarray(data.observed[i, :T])
         expected["mse"].append(np.nanmean(e**2))
         expected["std"].append(np.nanmean((e / std) ** 2))
@@ -133,10 +133,10 @@ def in_windows(params, data, key):
     """The mean squared error of the second trajectory, with a constant state every four steps."""
     state, errors = OBSERVER.init(params), []
     for start in range(0, 13, 4):
-        ys = data.obs[1, start : start + 4]
+        ys = data.ys[1, start : start + 4]
         state, est = kf.run(OBSERVER, params, ys, initial=jax.lax.stop_gradient(state))
-        errors.append(data.state[1, start : start + 4] - est.mean)
-    known = ~np.isnan(data.state[1])
+        errors.append(data.xs[1, start : start + 4] - est.mean)
+    known = ~np.isnan(data.xs[1])
     return jnp.sum(jnp.where(known, jnp.concatenate(errors), 0) ** 2) / known.sum()
 
 
@@ -153,7 +153,7 @@ def test_cut_gradients_are_those_of_windows_from_constant_states(x64, params, da
 def test_burn_in_leaves_the_first_steps_out(x64, model, data, outputs):
     loss = mse(KALMAN, rollout=Rollout(burn_in=6))
     # the last trajectory has five steps and counts for nothing
-    rest = np.nanmean((data.state[0, 6:] - outputs[0][0].mean[6:]) ** 2)
+    rest = np.nanmean((data.xs[0, 6:] - outputs[0][0].mean[6:]) ** 2)
     np.testing.assert_allclose(evaluate(loss, model, data[[0, 3]]), rest, rtol=1e-10)
     with pytest.raises(ValueError, match="burn_in is 13; expected 0 to 12"):
         evaluate(mse(KALMAN, rollout=Rollout(burn_in=13)), model, data)
@@ -179,7 +179,7 @@ def test_differences_on_curved_spaces_are_the_models():
     model = kf.StateSpaceModel(
         f=kf.Linear(jnp.eye(1)), h=kf.Linear(jnp.eye(1)), Q=jnp.eye(1) * 0.0, R=jnp.eye(1),
         prior=kf.Gaussian(jnp.array([3.1]), jnp.zeros((1, 1))),
-        state_difference=kf.angle_difference(0), retract=kf.angle_retract(0),
+        state_space=kf.angles(0),
     )  # fmt: skip
     data = Dataset(np.zeros((1, 3, 1)), np.full((1, 3, 1), -3.1))
     np.testing.assert_allclose(
@@ -218,7 +218,7 @@ def test_losses_made_of_losses(x64, params, data):
 
 def test_random_starts(x64, params, data):
     loss = random_start(mse(OBSERVER), (3.0, 0.0))
-    moved = loss.moved(params, jax.tree.map(lambda a: np.repeat(a, 500, 0), data), KEY).initial
+    moved = loss.moved(params, jax.tree.map(lambda a: np.repeat(a, 500, 0), data), KEY).prior_mean
     errors = np.asarray(moved) - np.asarray(params.model.prior.mean)
     np.testing.assert_allclose(errors.std(0), [3.0, 0.0], rtol=0.1)
     assert abs(np.mean(errors[:, 0])) < 0.3
@@ -268,4 +268,4 @@ def test_what_a_filter_lacks_is_said(x64, params, data):
         with pytest.raises(ValueError, match=text):
             loss(params, data, KEY)
     with pytest.raises(ValueError, match="the data have no true states"):
-        mse(OBSERVER)(params, Dataset(data.obs), KEY)
+        mse(OBSERVER)(params, Dataset(data.ys), KEY)

@@ -33,7 +33,7 @@ def draw(rng, model, trajectories, steps, Q=None):
 def scores(filter, model, data):
     """Mean squared error in dB and log-likelihood per step."""
     est = jax.vmap(lambda one: run_trajectory(filter, model, one)[1])(data)
-    return 10 * np.log10(np.mean((data.state - est.mean) ** 2)), float(est.log_likelihood.mean())
+    return 10 * np.log10(np.mean((data.xs - est.mean) ** 2)), float(est.log_likelihood.mean())
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,11 @@ def test_callable_noise_gaps_lengths_and_initial_states(x64):
     ys[rng.random(ys.shape) < 0.2] = np.nan
     length = np.arange(N) % 20 + 21
     data = Dataset(
-        ys + shift[:, None], xs + shift[:, None], {"dt": np.tile(dt, (N, 1))}, length, initial=shift
+        ys + shift[:, None],
+        xs + shift[:, None],
+        {"dt": np.tile(dt, (N, 1))},
+        length=length,
+        prior_mean=shift,
     )
     train, validation = data.split(40, 20)
     guess = truth.replace(Q=Partial(held_noise, 50.0), R=2.0 * jnp.eye(2))

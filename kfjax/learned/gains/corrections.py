@@ -33,7 +33,6 @@ from kfjax.learned.params import Learned
 from kfjax.learned.recurrent.cells import RecurrentHead, dense
 from kfjax.models.functions import Linear
 from kfjax.models.observing import Observation
-from kfjax.models.spaces import EUCLIDEAN
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.moments import Taylor
 
@@ -53,7 +52,7 @@ def corrected_gain(n: int, m: int, *, hidden: int = 32, context: bool = False) -
     and the standard deviations: for models whose linearisation fails in places. Without, it does
     not depend on units, nor on where the state is but through f and h. Filters that lock on to a
     wrong branch (large noise, ambiguous h) learn to come back only if training shows that: give
-    half of the trajectories a wrong start, as `Dataset(initial=...)` or by
+    half of the trajectories a wrong start, as `Dataset(prior_mean=...)` or by
     `kfjax.training.random_start`.
 
     Missing channels are zero in every feature and in the gain, whatever stands there; after a row
@@ -222,7 +221,8 @@ class CorrectedGain(CovarianceRule):
 def _bend(model: StateSpaceModel, x: Array, L: Array, seen: Observation) -> Array:
     """(h(x + l) + h(x - l)) / 2 - h(x) for every column l of L, [m, n]: how far h is from linear within the belief."""
     space = model.state_space
-    if isinstance(seen.fn, Linear) and space is EUCLIDEAN and model.difference is None:
+    is_flat = space.is_euclidean and model.observation_space.is_euclidean
+    if isinstance(seen.fn, Linear) and is_flat:
         return jnp.zeros((seen.R.shape[0], L.shape[0]), L.dtype)
     y_hat = seen.fn(x)
 

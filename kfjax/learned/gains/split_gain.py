@@ -24,7 +24,6 @@ from kfjax.learned.gains.gain_filters import Gained, GainState, gain_filter
 from kfjax.learned.params import Learned
 from kfjax.learned.recurrent.cells import RecurrentHead
 from kfjax.models.observing import Observation
-from kfjax.models.spaces import EUCLIDEAN
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.moments import Taylor
 
@@ -162,7 +161,7 @@ def _inputs(features: dict[str, Array], error: Array, H: Array) -> dict[str, Arr
 
 def _linearisation_error(model: StateSpaceModel, x: Array, y_hat: Array, H: Array) -> Array:
     """h(x) - H x, or zero on curved spaces."""
-    if model.state_space is not EUCLIDEAN or model.difference is not None:
+    if not (model.state_space.is_euclidean and model.observation_space.is_euclidean):
         return jnp.zeros_like(y_hat)
     return y_hat - linalg.matmul(H, x)
 

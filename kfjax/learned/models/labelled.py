@@ -171,11 +171,11 @@ def calibrate_sensors(
 
 def _check_flat(fn: str, model: StateSpaceModel) -> None:
     """Refuse linear maps to angles."""
-    if (model.state_difference if fn == "f" else model.difference) is not None:
+    space = model.state_space if fn == "f" else model.observation_space
+    if not space.is_euclidean:
         raise ValueError(
-            f"labelled data: got a model whose {'states' if fn == 'f' else 'observations'} have a"
-            " difference of their"
-            f" own, such as angles; expected Euclidean ones to fit {fn}. Keep {fn}, or use"
+            f"labelled data: got a model whose {'states' if fn == 'f' else 'observations'} lie on a"
+            f" curved space, such as angles; expected Euclidean ones to fit {fn}. Keep {fn}, or use"
             " kf.learned.residual_model."
         )
 
@@ -185,7 +185,7 @@ def _linear(fn: str, pairs: Pairs, inputs: bool, offsets: bool) -> tuple[Linear,
     x = np.asarray(pairs.x, np.float64)
     if inputs and getattr(pairs.u, "ndim", 0) != 2:
         raise ValueError(
-            "fit_labelled: got inputs=True with data whose inputs are no array; expected [N, T, p]."
+            "fit_labelled: got inputs=True with data whose us is not an array; expected [N, T, p]."
         )
     columns = [
         x,

@@ -33,32 +33,32 @@ def transitions(who: str, data: Dataset) -> Pairs:
     known = _known(who, data)
     both = known[:, 1:] & known[:, :-1]
     _check_number(who, "two known states in a row", both)
-    state = np.asarray(data.state)
+    state = np.asarray(data.xs)
     target = state[:, 1:][both]
-    u = jax.tree.map(lambda a: np.asarray(a)[:, 1:][both], data.inputs)
+    u = jax.tree.map(lambda a: np.asarray(a)[:, 1:][both], data.us)
     return Pairs(state[:, :-1][both], u, target, np.ones(target.shape, bool))
 
 
 def sightings(who: str, data: Dataset) -> Pairs:
     """Return (x_t, u_t) -> y_t for all t with a known state and any channel observed."""
     known = _known(who, data)
-    seen = np.ones(data.obs.shape, bool) if data.observed is None else np.asarray(data.observed)
+    seen = np.ones(data.ys.shape, bool) if data.observed is None else np.asarray(data.observed)
     rows = known & seen.any(axis=-1)
     _check_number(who, "a known state and an observation", rows)
-    u = jax.tree.map(lambda a: np.asarray(a)[rows], data.inputs)
-    return Pairs(np.asarray(data.state)[rows], u, np.asarray(data.obs)[rows], seen[rows])
+    u = jax.tree.map(lambda a: np.asarray(a)[rows], data.us)
+    return Pairs(np.asarray(data.xs)[rows], u, np.asarray(data.ys)[rows], seen[rows])
 
 
 def _known(who: str, data: Dataset) -> np.ndarray:
     """Which states [N, T] are known in every component."""
     if not isinstance(data, Dataset):
         raise ValueError(f"{who}: data is {type(data).__name__}; expected a kf.Dataset.")
-    if data.state is None:
+    if data.xs is None:
         raise ValueError(
-            f"{who}: the data have no true states; expected some. Pass state= to the Dataset."
+            f"{who}: the data have no true states; expected some. Pass xs= to the Dataset."
         )
     active = np.arange(data.steps) < data.lengths[:, None]
-    return active & ~np.isnan(data.state).any(axis=-1)
+    return active & ~np.isnan(data.xs).any(axis=-1)
 
 
 def _check_number(who: str, what: str, rows: np.ndarray) -> None:

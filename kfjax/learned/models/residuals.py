@@ -28,18 +28,18 @@ from kfjax.learned.models.regressors import MLP, Polynomial
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.training import Fitted, fit, free_noise, nll, noise_of, through
 
-__all__ = ["Residual", "fit_residual", "learned_weights", "refine", "residual_model"]
+__all__ = ["ResidualParams", "fit_residual", "learned_weights", "refine", "residual_model"]
 
 CUBIC = Polynomial(3)
 
 
-class Residual(NamedTuple):
+class ResidualParams(NamedTuple):
     """The numbers of a learned part; training moves the weights.
 
     Attributes:
         base: the function of (x, u) that is corrected.
-        difference: how states are subtracted, or None for x - c.
-        retract: how the correction is added, or None for base + r.
+        difference: `(x, c) -> d`, how states are subtracted.
+        retract: `(base, r) -> value`, how the correction is added.
         centre: what inputs are measured from, (x [N], u [p]).
         spread: and in which units, [n + p].
         shift: s, in units of the output [k].
@@ -64,19 +64,19 @@ class _Corrected:
     regressor: Any
     inputs: int
 
-    def __call__(self, theta: Residual, x: Array, u: Any) -> Array:
+    def __call__(self, theta: ResidualParams, x: Array, u: Any) -> Array:
         base = theta.base(x, u)
         r = theta.shift + theta.unit * self.regressor(theta.weights, self.standardised(theta, x, u))
-        return base + r if theta.retract is None else theta.retract(base, r)
+        return theta.retract(base, r)
 
-    def standardised(self, theta: Residual, x: Array, u: Any) -> Array:
+    def standardised(self, theta: ResidualParams, x: Array, u: Any) -> Array:
         """Return v."""
         return self.offsets(theta, x, u) / theta.spread
 
-    def offsets(self, theta: Residual, x: Array, u: Any) -> Array:
+    def offsets(self, theta: ResidualParams, x: Array, u: Any) -> Array:
         """Return what v is before it is scaled."""
         of_x, of_u = theta.centre
-        d = x - of_x if theta.difference is None else theta.difference(x, of_x)
+        d = theta.difference(x, of_x)
         return jnp.concatenate([d, jnp.asarray(u, d.dtype) - of_u]) if self.inputs else d
 
 
@@ -102,7 +102,7 @@ def residual_model(
         key: random key, for an `MLP`.
 
     Returns:
-        A `StateSpaceModel` whose f (or h) is `Partial(fn, Residual)`. Train its weights with
+        A `StateSpaceModel` whose f (or h) is `Partial(fn, ResidualParams)`. Train its weights with
         `fit_residual`, `refine`, or `kfjax.training.fit(...,
         trainable=kf.learned.learned_weights)`.
 
@@ -123,12 +123,13 @@ def residual_model(
     start, dtype = model.prior.mean, model.dtype
     outputs = model.n if on == "f" else _observed_size(model)
     base = getattr(model, on)
+    space = model.state_space if on == "f" else model.observation_space
     if full:
         base = Partial(_constant, start if on == "f" else jnp.zeros(outputs, dtype))
-    theta = Residual(
+    theta = ResidualParams(
         base,
-        model.state_difference,
-        model.retract if on == "f" else None,
+        model.state_space.difference,
+        space.retract,
         (start, jnp.zeros(inputs, dtype)),
         jnp.ones(model.n + inputs, dtype),
         jnp.zeros(outputs, dtype),
@@ -276,8 +277,8 @@ def _observed_size(model: StateSpaceModel) -> int:
 
 
 def _standardise(
-    rule: _Corrected, model: StateSpaceModel, theta: Residual, pairs: Pairs
-) -> Residual:
+    rule: _Corrected, model: StateSpaceModel, theta: ResidualParams, pairs: Pairs
+) -> ResidualParams:
     """Return theta with inputs measured from their mean, in units of their spread (1 where they do not vary)."""
     offsets = np.asarray(_offsets(rule, theta, pairs), np.float64)
     mean, spread = (
@@ -290,13 +291,13 @@ def _standardise(
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _offsets(rule: _Corrected, theta: Residual, pairs: Pairs) -> Array:
+def _offsets(rule: _Corrected, theta: ResidualParams, pairs: Pairs) -> Array:
     return jax.vmap(lambda x, u: rule.offsets(theta, x, u))(pairs.x, pairs.u)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _regression(
-    on: str, rule: _Corrected, model: StateSpaceModel, theta: Residual, pairs: Pairs
+    on: str, rule: _Corrected, model: StateSpaceModel, theta: ResidualParams, pairs: Pairs
 ) -> tuple:
     """Return the inputs v of the learned part, and what it should give."""
     space = model.state_space if on == "f" else model.observation_space
@@ -306,8 +307,8 @@ def _regression(
 
 
 def _scale_targets(
-    theta: Residual, target: np.ndarray, seen: np.ndarray
-) -> tuple[Residual, np.ndarray]:
+    theta: ResidualParams, target: np.ndarray, seen: np.ndarray
+) -> tuple[ResidualParams, np.ndarray]:
     """Return theta with the mean and spread of the residuals, and the residuals in these units."""
     count = np.maximum(seen.sum(axis=0), 1)
     shift = np.where(seen, target, 0).sum(axis=0) / count

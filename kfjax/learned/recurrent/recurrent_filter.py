@@ -255,15 +255,15 @@ class Recurrent:
         self, params: Learned, before: Before, values: dict[str, Array], u: Any
     ) -> tuple[Any, Array]:
         """Return the new memory and mean."""
-        difference, retract = params.model.state_space
+        space = params.model.state_space
         start = params.model.prior.mean
         centre, spread = _scale(
-            params, "x", start if params.model.retract is not None else jnp.zeros_like(start)
+            params, "x", jnp.zeros_like(start) if space.is_euclidean else start
         )
         values = {**values, **self.scaled_features(params, before, values)}
         for name, x in (("prediction", before.predicted), ("feedback", before.mean)):
             if name in self.sees:
-                values[name] = difference(x, centre) / spread
+                values[name] = space.difference(x, centre) / spread
         v = [values[name] for name in self.sees]
         if self.inputs:
             middle, unit = _scale(params, "u", jnp.zeros(self.inputs, params.model.dtype))
@@ -272,7 +272,7 @@ class Recurrent:
         found: Any = self.network.apply(params.network, before.carry, jnp.concatenate(v), rngs=rngs)
         carry, z = found
         base = {"level": centre, "increment": before.mean, "update": before.predicted}[self.output]
-        return carry, retract(base, spread * z)
+        return carry, space.retract(base, spread * z)
 
     def scaled_features(
         self, params: Learned, before: Before, values: dict[str, Array]

@@ -132,19 +132,18 @@ def series_scales(model: StateSpaceModel, data: Dataset) -> dict[str, dict[str, 
     Raises:
         ValueError: if there are no states, or a state or channel does not vary.
     """
-    if data.state is None:
+    if data.xs is None:
         raise ValueError(
-            "series_scales: the data have no true states; expected some. Pass state= to the"
-            " Dataset."
+            "series_scales: the data have no true states; expected some. Pass xs= to the Dataset."
         )
     active = (np.arange(data.steps) < data.lengths[:, None])[..., None]
     seen = active & (True if data.observed is None else np.asarray(data.observed))
     difference = jax.vmap(jax.vmap(model.observation_space.difference, (0, None)), (0, None))
-    y = jnp.asarray(np.where(seen, data.obs, np.nan), model.dtype)
+    y = jnp.asarray(np.where(seen, data.ys, np.nan), model.dtype)
     zero = jnp.zeros(y.shape[-1], y.dtype)
     centre = jnp.nanmean(difference(y, zero), axis=(0, 1))
     scales: dict[str, dict[str, Any]] = {
-        "x": state_scales(model, np.where(active, data.state, np.nan)),
+        "x": state_scales(model, np.where(active, data.xs, np.nan)),
         "y": {"centre": centre, "spread": jnp.nanstd(difference(y, centre), axis=(0, 1))},
     }
     if not bool(jnp.all(scales["y"]["spread"] > 0)):
@@ -152,8 +151,8 @@ def series_scales(model: StateSpaceModel, data: Dataset) -> dict[str, dict[str, 
             "series_scales: a channel of the observations does not vary; expected all to. Leave it"
             " out."
         )
-    if isinstance(data.inputs, (np.ndarray, Array)):
-        u = np.asarray(data.inputs, np.float64)[active[..., 0]]
+    if isinstance(data.us, (np.ndarray, Array)):
+        u = np.asarray(data.us, np.float64)[active[..., 0]]
         spread = u.std(axis=0)
         scales["u"] = {"centre": u.mean(axis=0), "spread": np.where(spread > 0, spread, 1)}
     return scales
