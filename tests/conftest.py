@@ -17,6 +17,12 @@ import jax
 import numpy as np
 import pytest
 
+if os.environ.get("KFJAX_TYPECHECK", "1") != "0":
+    # every annotation of kfjax, shapes included, is checked at every call: this must come first
+    from jaxtyping import install_import_hook
+
+    install_import_hook("kfjax", "beartype.beartype")
+
 import kfjax as kf
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
