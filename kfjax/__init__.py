@@ -5,7 +5,19 @@ __version__ = "0.1.0"
 from kfjax import data, evaluation, exporting, filters, learned, linalg, moments, systems, training
 from kfjax._support.persistence import from_bytes, to_bytes
 from kfjax._support.xla_options import set_xla_options
-from kfjax.base import Estimate, Filter, Gaussian, Info, estimate, estimate_and_info
+from kfjax.base import (
+    Estimate,
+    Filter,
+    Gaussian,
+    Info,
+    Run,
+    constructor,
+    estimate,
+    estimate_and_info,
+    lagged,
+    leading,
+    whole_state,
+)
 from kfjax.data import Dataset, from_pandas, from_xarray, to_pandas, to_xarray
 from kfjax.evaluation import compare, monte_carlo
 from kfjax.filters import (
@@ -29,7 +41,6 @@ from kfjax.filters import (
     huber,
     imm,
     kalman,
-    lagged,
     particle,
     rao_blackwellised,
     schmidt,
@@ -42,18 +53,18 @@ from kfjax.filters.beliefs import observation_estimate, predicted
 from kfjax.filters.constant_gain_filter import ConstantGain, constant_gain
 from kfjax.linear.rank_tests import controllability, observability
 from kfjax.linear.riccati import SteadyState, steady_state
-from kfjax.models.augmentation import correlated, leading, non_additive
+from kfjax.models.augmentation import correlated, non_additive
 from kfjax.models.discretisation import Discretised, time_steps, van_loan
 from kfjax.models.functions import Linear
 from kfjax.models.priors import diffuse
 from kfjax.models.simulation import simulate
-from kfjax.models.spaces import Space, angle_difference, angle_retract, wrap_angle
+from kfjax.models.spaces import Space, angles, wrap_angle
 from kfjax.models.state_space import StateSpaceModel, linear_gaussian, with_model
 from kfjax.runner import Forecast, forecast, run, split_missing, step
 from kfjax.smoothers.imputation import impute
 from kfjax.smoothers.iterated import parallel_iterated_smooth
 from kfjax.smoothers.parallel import parallel_filter, parallel_smooth
-from kfjax.smoothers.posterior_draws import sample_posterior, simulate_smoothed, whole_state
+from kfjax.smoothers.posterior_draws import sample_posterior, simulate_smoothed
 from kfjax.smoothers.rauch_tung_striebel import Smoothed, smooth
 from kfjax.smoothers.two_filter import two_filter_smooth
 
@@ -70,19 +81,20 @@ __all__ = [
     "Inequalities",
     "Info",
     "Linear",
+    "Run",
     "Sensors",
     "Smoothed",
     "Space",
     "StateSpaceModel",
     "SteadyState",
     "adaptive",
-    "angle_difference",
-    "angle_retract",
+    "angles",
     "auxiliary_particle",
     "box",
     "compare",
     "constant_gain",
     "constrained",
+    "constructor",
     "controllability",
     "correlated",
     "cubature",

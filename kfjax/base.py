@@ -1,58 +1,74 @@
-"""The vocabulary of kfjax: what a filter is, and what it gives back.
+"""The vocabulary of kfjax: what a filter is made of, and what it gives back.
 
 A filter is a handful of pure functions over *one* trajectory. It has no hidden state and no batch
 axis: the model is an argument, the belief is an argument, and `jax.vmap`, `jax.grad` and `jax.jit`
-do the rest. This is the one file that a newcomer has to read.
+do the rest. This is the one file that a newcomer has to read: the `Filter` and the signatures of
+its functions, what they return, and what `kfjax.run` can keep of every step.
 """
 
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    NamedTuple,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+)
 
-import jax
 from jax import Array
 
-__all__ = ["Estimate", "Filter", "Gaussian", "Info", "constructor", "estimate", "estimate_and_info"]
+from kfjax._support.constructors import constructor
 
-Arguments = ParamSpec("Arguments")
-Built = TypeVar("Built")
-if TYPE_CHECKING:  # `typing` itself knows defaults from Python 3.13 on
+__all__ = [
+    "Emit",
+    "Estimate",
+    "Filter",
+    "Gaussian",
+    "Info",
+    "Init",
+    "Predict",
+    "Recentre",
+    "Rule",
+    "Run",
+    "Update",
+    "constructor",
+    "estimate",
+    "estimate_and_info",
+    "lagged",
+    "leading",
+    "whole_state",
+]
+
+PyTree: TypeAlias = Any
+"""Nested tuples, lists, dicts and registered classes of arrays."""
+
+Params: TypeAlias = PyTree
+"""The parameters of a filter; a `kfjax.StateSpaceModel` for a model-based one."""
+
+State: TypeAlias = PyTree
+"""The belief of a filter: a pytree with `.mean [n]` and `.cov [n, n]` (or None)."""
+
+Observations: TypeAlias = PyTree
+"""An array [m] of one step, or a pytree of them, one for each sensor; [T, m] of a record."""
+
+Inputs: TypeAlias = PyTree
+"""The input u_t of one step, or None; with a leading time axis, the inputs of a record."""
+
+Mask: TypeAlias = PyTree
+"""What was observed: booleans, a scalar or [m], in the structure of y; None for everything."""
+
+Kept_co = TypeVar("Kept_co", covariant=True)
+if TYPE_CHECKING:  # `typing` itself has defaults of type variables from Python 3.13 on
     from typing_extensions import TypeVar as TypeVarWithDefault
 
     Kept = TypeVarWithDefault("Kept", default="Estimate")  # what an `emit` keeps
 else:
     Kept = TypeVar("Kept")
-
-
-class Filter(NamedTuple):
-    """A state estimator as pure functions; `params` is whatever a gradient or a `vmap` may touch.
-
-    For a model-based filter `params` is the `kfjax.StateSpaceModel`. A `State` is a pytree with
-    `.mean [n]` and `.cov [n, n]` (or None): everything that the next step needs, nothing else.
-
-    Laws, which the tests hold every filter to: `update(..., observed=False)` returns the state
-    unchanged and an Info of zeros; the structure and dtypes of the state never change; the same
-    call gives the same result.
-
-    Attributes:
-        init: `(params, key=None) -> State`, the belief about x_0.
-        predict: `(params, state, u=None) -> State`, from x_{t-1|t-1} to x_{t|t-1}; u is u_t.
-        update: `(params, state, y, u=None, observed=None) -> (State, Info)`, from x_{t|t-1} and y_t
-            to x_{t|t}. `observed` is None (all of y was seen), a boolean scalar, or a boolean [m].
-        recentre: `(params, state, gaussian) -> State`, or None: writes a Gaussian belief into the
-            state.
-        rule: the moment rule of `kfjax.moments` by which the filter moves Gaussians, or None;
-            smoothers need it.
-    """
-
-    init: Callable[..., Any]
-    predict: Callable[..., Any]
-    update: Callable[..., tuple[Any, Info]]
-    recentre: Any = None
-    rule: Any = None
 
 
 class Gaussian(NamedTuple):
@@ -91,6 +107,98 @@ class Info(NamedTuple):
     extra: dict[str, Any] | None = None
 
 
+class Init(Protocol):
+    """`init(params, key=None) -> state`: the belief about x_0."""
+
+    def __call__(self, params: Params, key: Array | None = None) -> State:
+        """Return the state before the first step; filters that draw need a random key."""
+
+
+class Predict(Protocol):
+    """`predict(params, state, u=None) -> state`: from x_{t-1|t-1} to x_{t|t-1}."""
+
+    def __call__(self, params: Params, state: State, u: Inputs = None) -> State:
+        """Return the state before y_t is known; u is u_t."""
+
+
+class Update(Protocol):
+    """`update(params, state, y, u=None, observed=None) -> (state, info)`: to x_{t|t}."""
+
+    def __call__(
+        self,
+        params: Params,
+        state: State,
+        y: Observations,
+        u: Inputs = None,
+        observed: Mask = None,
+    ) -> tuple[State, Info]:
+        """Return the state given y_t, and what is known of the update.
+
+        `observed` is None (all of y was seen), a boolean scalar, or a boolean [m].
+        """
+
+
+class Recentre(Protocol):
+    """`recentre(params, state, gaussian) -> state`: a Gaussian belief is written into the state."""
+
+    def __call__(self, params: Params, state: State, gaussian: Gaussian) -> State:
+        """Return the state with this belief; whatever else it carries stays."""
+
+
+class Rule(Protocol):
+    """`rule(fn, belief, source, target) -> moments`: how a Gaussian passes through a function.
+
+    A hashable value; see `kfjax.moments`.
+    """
+
+    def __call__(
+        self, fn: Callable[[Array], Array], belief: Gaussian, source: Any, target: Any
+    ) -> Any:
+        """Return the `kfjax.moments.Moments` of fn(x), a function of x alone.
+
+        `source` and `target` are the `kfjax.Space`s of its argument and of its value.
+        """
+
+
+class Emit(Protocol[Kept_co]):
+    """`emit(state, info) -> anything`: what `kfjax.run` keeps of every step."""
+
+    def __call__(self, state: State, info: Info, /) -> Kept_co:
+        """Return a pytree of arrays; `kfjax.run` stacks them over time."""
+
+
+class Filter(NamedTuple):
+    """A state estimator as pure functions; `params` is whatever a gradient or a `vmap` may touch.
+
+    For a model-based filter `params` is the `kfjax.StateSpaceModel`. A `State` is a pytree with
+    `.mean [n]` and `.cov [n, n]` (or None): everything that the next step needs, nothing else.
+
+    Laws, which the tests hold every filter to: `update(..., observed=False)` returns the state
+    unchanged and an Info of zeros; the structure and dtypes of the state never change; the same
+    call gives the same result.
+
+    A filter is a static argument of jitted functions, equal to another one if their functions are.
+    One that a `constructor` built prints as the call that made it, `gated(extended(), 0.999)`, and
+    can be copied and pickled.
+
+    Attributes:
+        init: `(params, key=None) -> State`, the belief about x_0.
+        predict: `(params, state, u=None) -> State`, from x_{t-1|t-1} to x_{t|t-1}; u is u_t.
+        update: `(params, state, y, u=None, observed=None) -> (State, Info)`, from x_{t|t-1} and y_t
+            to x_{t|t}. `observed` is None (all of y was seen), a boolean scalar, or a boolean [m].
+        recentre: `(params, state, gaussian) -> State`, or None: writes a Gaussian belief into the
+            state.
+        rule: the moment rule of `kfjax.moments` by which the filter moves Gaussians, or None;
+            smoothers need it.
+    """
+
+    init: Init
+    predict: Predict
+    update: Update
+    recentre: Recentre | Any = None  # a function to type checkers, which it is for nearly all
+    rule: Rule | Any = None
+
+
 class Estimate(NamedTuple):
     """What `kfjax.run` keeps of every step by default.
 
@@ -105,47 +213,89 @@ class Estimate(NamedTuple):
     log_likelihood: Array | Any
 
 
-def estimate(state: Any, info: Info) -> Estimate:
+class Run(NamedTuple, Generic[Kept]):
+    """What `kfjax.run` returns.
+
+    Attributes:
+        final: the state after the last step, from which another run can continue.
+        outputs: what `emit` kept, stacked over time; by default an `Estimate` with mean [T, n], cov
+            [T, n, n] and log_likelihood [T].
+    """
+
+    final: State
+    outputs: Kept
+
+
+def estimate(state: State, info: Info) -> Estimate:
     """Keep the filtered mean, covariance and log-likelihood: the default `emit` of `kfjax.run`."""
     return Estimate(state.mean, state.cov, info.log_likelihood)
 
 
-def estimate_and_info(state: Any, info: Info) -> tuple[Estimate, Info]:
+def estimate_and_info(state: State, info: Info) -> tuple[Estimate, Info]:
     """Keep the estimate and the whole Info of every step: an `emit` for `kfjax.run`."""
     return estimate(state, info), info
 
 
-def constructor(build: Callable[Arguments, Built]) -> Callable[Arguments, Built]:
-    """Decorate a filter constructor: the same arguments give the same object, and arrays are refused.
+def whole_state(state: State, info: Info) -> State:
+    """Keep the whole state of every step: an `emit` for `kfjax.run`."""
+    del info
+    return state
 
-    A filter is a static argument of a jitted loop, so that an equal but different filter would
-    compile again, and an array in it would be a constant that no gradient reaches.
+
+@functools.cache
+def leading(n: int) -> Emit[Estimate]:
+    """Return an `emit` that keeps the belief about the first n components of the state.
+
+    Args:
+        n: the number of components.
+
+    Returns:
+        `(state, info) -> Estimate` with mean [n] and cov [n, n].
     """
-    signature = inspect.signature(build)
-    cached = functools.lru_cache(maxsize=None)(build)
 
-    @functools.wraps(build)
-    def public(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Built:
-        bound = signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        for name, value in bound.arguments.items():
-            try:
-                hash(value)
-            except TypeError as error:
-                raise ValueError(
-                    f"{build.__name__}: {name} is or holds {_kind(value)}; expected a plain number"
-                    " or a hashable value,"
-                    " since a filter is static. Put arrays in params (the model)."
-                ) from error
-        return cached(*bound.args, **bound.kwargs)
+    def emit(state: State, info: Info) -> Estimate:
+        cov = None if state.cov is None else state.cov[..., :n, :n]
+        return Estimate(state.mean[..., :n], cov, info.log_likelihood)
 
-    return public
+    return emit
 
 
-def _kind(value: Any) -> str:
-    """Name what cannot be hashed, for an error text."""
-    return (
-        "an array"
-        if isinstance(value, jax.Array) or hasattr(value, "dtype")
-        else f"a {type(value).__name__}"
-    )
+def lagged(state: State, info: Info) -> Estimate:
+    """Keep the belief about x_t-lag, and the log-likelihood of y_t: the `emit` of `fixed_lag`."""
+    belief = state.lagged
+    return Estimate(belief.mean, belief.cov, info.log_likelihood)
+
+
+def mean_only(state: State, info: Info) -> Array:
+    """Keep the filtered mean."""
+    del info
+    return state.mean
+
+
+def info_only(state: State, info: Info) -> Info:
+    """Keep the Info."""
+    del state
+    return info
+
+
+def extra_only(state: State, info: Info) -> dict[str, Any]:
+    """Keep what a combinator or a probe reports."""
+    del state
+    return info.extra or {}
+
+
+def innovation_only(state: State, info: Info) -> Array | None:
+    """Keep the innovation."""
+    del state
+    return info.innovation
+
+
+def log_likelihood_only(state: State, info: Info) -> Array | None:
+    """Keep the log-likelihood."""
+    del state
+    return info.log_likelihood
+
+
+def state_and_log_likelihood(state: State, info: Info) -> tuple[State, Array | Any]:
+    """Keep the whole state and the log-likelihood."""
+    return state, info.log_likelihood

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from jax import Array
 
-from kfjax.base import Filter
+from kfjax.base import Filter, extra_only
 from kfjax.filters.probing import probed
 from kfjax.runner import run
 
@@ -47,9 +47,8 @@ def gains(
         >>> bool(jnp.allclose(K[-1], kf.steady_state(model).gain, atol=1e-4))
         True
     """
-    return run(
-        probed(filter, _sensitivity), params, ys, us, observed=observed, key=key, emit=_found
-    )[1]
+    watched = probed(filter, _sensitivity)
+    return run(watched, params, ys, us, observed=observed, key=key, emit=extra_only)[1]["found"]
 
 
 def _sensitivity(
@@ -62,8 +61,3 @@ def _sensitivity(
         return filter.update(params, predicted, y, u, observed)[0].mean
 
     return jax.jacfwd(updated)(y)
-
-
-def _found(state: Any, info: Any) -> Any:
-    del state
-    return info.extra["found"]

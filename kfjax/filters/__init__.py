@@ -10,7 +10,7 @@ from kfjax.filters.combinators.constraints import (
     truncated,
 )
 from kfjax.filters.combinators.guards import Watched, fading, fallback, gated
-from kfjax.filters.combinators.lags import FixedLag, fixed_lag, lagged
+from kfjax.filters.combinators.lags import FixedLag, fixed_lag
 from kfjax.filters.combinators.mixtures import IMM, Mixture, imm
 from kfjax.filters.combinators.noise_adaptation import Adaptive, adaptive
 from kfjax.filters.combinators.robust import huber, student_t
@@ -84,7 +84,6 @@ __all__ = [
     "huber",
     "imm",
     "kalman",
-    "lagged",
     "nearest",
     "particle",
     "rao_blackwellised",

@@ -142,7 +142,7 @@ def gaussian_filter(
         A `Filter` with params `StateSpaceModel` and state `Gaussian`.
 
     Example:
-        >>> kf.gaussian_filter(kf.moments.Taylor()) is kf.extended()
+        >>> kf.gaussian_filter(kf.moments.Taylor()) == kf.extended()
         True
     """
 

@@ -48,8 +48,3 @@ def probed(filter: Filter, probe: Callable) -> Filter:
         return Probed(new, state.before), Info(extra={"found": found})
 
     return Filter(init, predict, update)
-
-
-def found_by_probe(state: Probed, info: Any) -> Any:
-    del state
-    return info.extra["found"]

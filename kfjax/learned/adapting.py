@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from kfjax.base import Estimate, Filter, Info, estimate
+from kfjax.base import Estimate, Filter, estimate, info_only
 from kfjax.learned.params import Learned
 from kfjax.runner import run
 
@@ -157,7 +157,7 @@ def _surprise(
 ) -> Array:
     """Minus the log-likelihood, or the squared innovation, per observed number."""
     _, info = _run(
-        filter, before.params._replace(network=network), window, before.state, _keep_info
+        filter, before.params._replace(network=network), window, before.state, info_only
     )
     total = (
         jnp.sum(info.innovation**2)
@@ -173,8 +173,3 @@ def _run(
     """A run from a state."""
     ys, us, observed = window
     return run(filter, params, ys, us, observed=observed, initial=state, emit=emit)
-
-
-def _keep_info(state: Any, info: Info) -> Info:
-    del state
-    return info

@@ -65,7 +65,7 @@ def learned_by_name(name: str, n: int, m: int) -> Filter:
         ValueError: if there is none; the text names the nearest.
 
     Example:
-        >>> kf.learned.learned_by_name("kalman_net", n=3, m=3) is kf.learned.configuration("C4", n=3, m=3)
+        >>> kf.learned.learned_by_name("kalman_net", n=3, m=3) == kf.learned.configuration("C4", n=3, m=3)
         True
     """
     if name not in LEARNED:

@@ -8,7 +8,6 @@ belief about z.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -20,11 +19,12 @@ from jax.tree_util import Partial
 
 from kfjax._support.arguments import check_covariance
 from kfjax._support.pytrees import as_pytree
-from kfjax.base import Estimate, Gaussian, Info
+from kfjax.base import Gaussian
 from kfjax.models.functions import Linear
+from kfjax.models.spaces import Space, as_space
 from kfjax.models.state_space import StateSpaceModel, is_linear
 
-__all__ = ["correlated", "leading", "non_additive"]
+__all__ = ["correlated", "non_additive"]
 
 
 def non_additive(
@@ -36,9 +36,8 @@ def non_additive(
     *,
     in_f: bool = True,
     in_h: bool = False,
-    difference: Any = None,
-    state_difference: Any = None,
-    retract: Any = None,
+    state_space: Space | None = None,
+    observation_space: Space | None = None,
 ) -> StateSpaceModel:
     """Return a model with noise inside its functions, over the augmented state z_t = (x_t, w_{t+1}, v_t).
 
@@ -55,9 +54,8 @@ def non_additive(
         in_f: w is an argument of f.
         in_h: v is an argument of h. Observations then have no added noise, and particle filters
             cannot weigh them.
-        difference: of observations, as in `StateSpaceModel`.
-        state_difference: of x, as in `StateSpaceModel`.
-        retract: of x, as in `StateSpaceModel`.
+        state_space: of x, as in `StateSpaceModel`.
+        observation_space: as in `StateSpaceModel`.
 
     Returns:
         A `StateSpaceModel` of z; `kf.run(..., emit=kf.leading(n))` keeps the belief about x alone.
@@ -100,8 +98,8 @@ def non_additive(
         ),
         Partial(_none, observe) if in_h else _observation_noise(layout, R),
         _prior(layout, prior, noises if in_f else []),
-        difference,
-        *_state_space(layout, state_difference, retract),
+        _state_space(layout, as_space("non_additive: state_space", state_space)),
+        observation_space,
     )
 
 
@@ -156,27 +154,9 @@ def correlated(model: StateSpaceModel, cross: Any) -> StateSpaceModel:
         joint,
         jnp.zeros_like(R),
         _prior(layout, model.prior, []),
-        model.difference,
-        *_state_space(layout, model.state_difference, model.retract),
+        _state_space(layout, model.state_space),
+        model.observation_space,
     )
-
-
-@functools.cache
-def leading(n: int) -> Callable[[Any, Info], Estimate]:
-    """Return an `emit` for `kfjax.run` that keeps the belief about the first n components of the state.
-
-    Args:
-        n: how many.
-
-    Returns:
-        `(state, info) -> Estimate` with mean [n] and cov [n, n].
-    """
-
-    def emit(state: Any, info: Info) -> Estimate:
-        cov = None if state.cov is None else state.cov[..., :n, :n]
-        return Estimate(state.mean[..., :n], cov, info.log_likelihood)
-
-    return emit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,12 +224,13 @@ class _Padded:
         return jnp.concatenate([operation(x, other_x), rest], axis=-1)
 
 
-def _state_space(layout: _Layout, difference: Any, retract: Any) -> tuple[Any, Any]:
-    """Return state_difference and retract of z."""
-    if difference is None or retract is None:
-        return difference, retract
-    return Partial(_Padded(layout, False), as_pytree(difference)), Partial(
-        _Padded(layout, True), as_pytree(retract)
+def _state_space(layout: _Layout, space: Space) -> Space:
+    """Return the space of z."""
+    if space.is_euclidean:
+        return space
+    return Space(
+        Partial(_Padded(layout, is_move=False), space.difference),
+        Partial(_Padded(layout, is_move=True), space.retract),
     )
 
 

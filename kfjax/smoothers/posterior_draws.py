@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
-from kfjax.base import Filter, Info
+from kfjax.base import Filter
 from kfjax.filters.backward_kernels import Belief, backward_kernel
 from kfjax.filters.beliefs import model_and_rule
 from kfjax.filters.particles.resampling import inverse_cdf
@@ -19,7 +19,7 @@ from kfjax.models.record_checks import is_singular, until
 from kfjax.models.state_space import StateSpaceModel, model_of
 from kfjax.smoothers.records import factors_or_belief, records
 
-__all__ = ["Trajectories", "sample_posterior", "simulate_smoothed", "whole_state"]
+__all__ = ["Trajectories", "sample_posterior", "simulate_smoothed"]
 
 
 class Trajectories(NamedTuple):
@@ -32,12 +32,6 @@ class Trajectories(NamedTuple):
 
     states: Array
     initial: Array | None
-
-
-def whole_state(state: Any, info: Info) -> Any:
-    """Keep the whole state of every step: an `emit` for `kfjax.run`."""
-    del info
-    return state
 
 
 def simulate_smoothed(

@@ -9,14 +9,13 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
-from kfjax.base import Gaussian
+from kfjax.base import Gaussian, whole_state
 from kfjax.filters.square_root_form import SquareRoot, conditional_factors, square_root
 from kfjax.models.observing import bind, observe
 from kfjax.models.record_checks import is_singular
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.moments import Taylor
 from kfjax.runner import run
-from kfjax.smoothers.posterior_draws import whole_state
 from kfjax.smoothers.rauch_tung_striebel import Smoothed
 from kfjax.smoothers.records import check_record
 

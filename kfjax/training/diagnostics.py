@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from kfjax.base import Filter
+from kfjax.base import Filter, extra_only
 from kfjax.data import Dataset, first_steps, run_trajectory, start_at
-from kfjax.filters.probing import found_by_probe, probed
+from kfjax.filters.probing import probed
 from kfjax.runner import run
 from kfjax.training.gates import gate_values
 
@@ -61,7 +61,7 @@ class Saturation(NamedTuple):
 @functools.partial(jax.jit, static_argnums=0)
 def _watch(filter: Filter, params: Any, data: Dataset, keys: Array) -> Any:
     return jax.vmap(
-        lambda one, key: run_trajectory(filter, params, one, key=key, emit=found_by_probe)[1]
+        lambda one, key: run_trajectory(filter, params, one, key=key, emit=extra_only)[1]["found"]
     )(data, keys)
 
 

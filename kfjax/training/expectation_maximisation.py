@@ -18,7 +18,7 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax._support.naming import suggest
-from kfjax.base import Gaussian, Info
+from kfjax.base import Gaussian, state_and_log_likelihood
 from kfjax.data.batches import run_trajectory, start_at
 from kfjax.data.dataset import Dataset
 from kfjax.filters.square_root_form import SquareRoot, conditional_factors, square_root
@@ -202,14 +202,10 @@ def _em(names: frozenset[str], iterations: int, model: StateSpaceModel, data: Da
     return Maximised(fitted, jnp.append(history, expect(fitted).log_likelihood))
 
 
-def _whole_and_likelihood(state: SquareRoot, info: Info) -> tuple[SquareRoot, Any]:
-    return state, info.log_likelihood
-
-
 def _expected(names: frozenset[str], model: StateSpaceModel, one: Dataset) -> _Sums:
     """The E-step for one trajectory: filter forwards, sum up backwards."""
     model = start_at(model, one.prior_mean)
-    filtered, log_likelihood = run_trajectory(FORWARD, model, one, emit=_whole_and_likelihood)[1]
+    filtered, log_likelihood = run_trajectory(FORWARD, model, one, emit=state_and_log_likelihood)[1]
     start, last, us, active = records(
         FORWARD, model, FORWARD.init(model), filtered, one.us, one.length
     )

@@ -17,7 +17,15 @@ import numpy as np
 from jax import Array
 
 from kfjax import linalg
-from kfjax.base import Estimate, Filter, Info, estimate
+from kfjax.base import (
+    Estimate,
+    Filter,
+    Info,
+    estimate,
+    innovation_only,
+    log_likelihood_only,
+    mean_only,
+)
 from kfjax.data import Dataset
 from kfjax.models.record_checks import check_filter
 from kfjax.models.state_space import model_of
@@ -58,7 +66,7 @@ def mse(filter: Filter, *, scale: Any = None, rollout: Rollout = FULL) -> Filter
         G. Revach et al., KalmanNet, IEEE Trans. Signal Process. 70 (2022), eq. (12)-(13); there
         without 1/n.
     """
-    return FilterLoss(filter, SquaredError(_static_scale(scale)), _mean, rollout)
+    return FilterLoss(filter, SquaredError(_static_scale(scale)), mean_only, rollout)
 
 
 def nll(filter: Filter, *, floor: float = 0.0, rollout: Rollout = FULL) -> FilterLoss:
@@ -100,7 +108,7 @@ def innovation_nll(filter: Filter, *, rollout: Rollout = FULL) -> FilterLoss:
     Returns:
         A `FilterLoss`.
     """
-    return FilterLoss(filter, _minus_log_likelihood, _log_likelihood, rollout)
+    return FilterLoss(filter, _minus_log_likelihood, log_likelihood_only, rollout)
 
 
 def prediction_error(filter: Filter, *, rollout: Rollout = FULL) -> FilterLoss:
@@ -115,7 +123,7 @@ def prediction_error(filter: Filter, *, rollout: Rollout = FULL) -> FilterLoss:
     Returns:
         A `FilterLoss`.
     """
-    return FilterLoss(filter, _squared_innovation, _innovation, rollout)
+    return FilterLoss(filter, _squared_innovation, innovation_only, rollout)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,21 +241,6 @@ def _normalised(error: Array, known: Array, P: Array) -> tuple[Array, Array]:
     P = jnp.where(known[:, None] & known[None, :], P, jnp.diag((~known).astype(P.dtype)))
     S = linalg.factorise(P)
     return jnp.sum(error * S.solve(error)), S.logdet()
-
-
-def _mean(state: Any, info: Info) -> Array:
-    del info
-    return state.mean
-
-
-def _log_likelihood(state: Any, info: Info) -> Array | None:
-    del state
-    return info.log_likelihood
-
-
-def _innovation(state: Any, info: Info) -> Array | None:
-    del state
-    return info.innovation
 
 
 def _minus_log_likelihood(

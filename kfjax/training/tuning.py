@@ -20,7 +20,7 @@ from jax import Array
 
 from kfjax._support.naming import suggest
 from kfjax._support.progress import progress_bar
-from kfjax.base import Filter, Info
+from kfjax.base import Filter, log_likelihood_only, mean_only
 from kfjax.data.batches import run_trajectory
 from kfjax.data.dataset import Dataset
 from kfjax.models.state_space import StateSpaceModel, model_of
@@ -205,7 +205,7 @@ def _minus_log_likelihood(
     filter: Filter, params: Any, one: Dataset, skip: Array, key: Array
 ) -> tuple[Array, Array]:
     """Sum over the steps that count, and their number."""
-    log_likelihood = run_trajectory(filter, params, one, key=key, emit=_only_likelihood)[1]
+    log_likelihood = run_trajectory(filter, params, one, key=key, emit=log_likelihood_only)[1]
     if log_likelihood is None:
         raise ValueError(
             "tune: the filter gives no log-likelihood; expected one. Use objective='mse'."
@@ -218,7 +218,7 @@ def _squared_error(
     filter: Filter, params: Any, one: Dataset, skip: Array, key: Array
 ) -> tuple[Array, Array]:
     """Sum over the known state components of the steps that count, and their number."""
-    mean = run_trajectory(filter, params, one, key=key, emit=_only_mean)[1]
+    mean = run_trajectory(filter, params, one, key=key, emit=mean_only)[1]
     error, known = state_errors(params, one, mean)
     known &= _counts(one, skip)[:, None]
     return jnp.sum(jnp.where(known, error, 0) ** 2), known.sum()
@@ -228,16 +228,6 @@ def _counts(one: Dataset, skip: Array) -> Array:
     """Which steps count [T]."""
     at = jnp.arange(one.ys.shape[0])
     return (at >= skip) & (at < (one.ys.shape[0] if one.length is None else one.length))
-
-
-def _only_likelihood(state: Any, info: Info) -> Array | None:
-    del state
-    return info.log_likelihood
-
-
-def _only_mean(state: Any, info: Info) -> Array:
-    del info
-    return state.mean
 
 
 def _coarse(task: _Task, params: Any, one: Scales, part: _Part) -> Scales:

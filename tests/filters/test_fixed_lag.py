@@ -10,7 +10,8 @@ from support.compiling import quick_jit
 from support.table import MODELS, STEPS, case
 
 import kfjax as kf
-from kfjax.filters.combinators.lags import fixed_lag, lagged
+from kfjax.base import lagged
+from kfjax.filters.combinators.lags import fixed_lag
 
 PAIRS = [
     ("extended", "driven"),

@@ -8,7 +8,8 @@ from support.table import driven, heading, linear
 
 import kfjax as kf
 from kfjax.filters.particles.bootstrap import particle
-from kfjax.smoothers.posterior_draws import simulate_smoothed, whole_state
+from kfjax.base import whole_state
+from kfjax.smoothers.posterior_draws import simulate_smoothed
 
 FILTER = particle(400)
 RUNS, DRAWN = 100, 50
@@ -98,7 +99,7 @@ def test_inputs_and_angles():
         1
     ]
     exact = kf.smooth(kf.unscented(), problem.model, est, problem.us)
-    offset = problem.model.state_difference(drawn.states, exact.mean[None])
+    offset = problem.model.state_space.difference(drawn.states, exact.mean[None])
     std = np.sqrt(np.diagonal(exact.cov, axis1=1, axis2=2))
     assert (abs(offset.mean(0)) < 0.5 * std).all()
     np.testing.assert_allclose(offset.std(0), std, rtol=0.5)

@@ -9,14 +9,14 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
-from kfjax.base import Estimate, Filter, Gaussian, Info, constructor
+from kfjax.base import Filter, Gaussian, Info, constructor
 from kfjax.filters.backward_kernels import backward_kernel
 from kfjax.filters.combinators.composing import need_filter
 from kfjax.models.observing import keep_unobserved
 from kfjax.models.spaces import Space
 from kfjax.models.state_space import StateSpaceModel, model_of
 
-__all__ = ["FixedLag", "Window", "fixed_lag", "lagged"]
+__all__ = ["FixedLag", "Window", "fixed_lag"]
 
 
 class Window(NamedTuple):
@@ -59,11 +59,6 @@ class FixedLag(NamedTuple):
     def cov(self) -> Array:
         """The filtered covariance [..., n, n]."""
         return self.inner.cov
-
-
-def lagged(state: FixedLag, info: Info) -> Estimate:
-    """Keep the belief about x_t-lag, and the log-likelihood of y_t: an `emit` for `kfjax.run` with `fixed_lag`."""
-    return Estimate(*state.lagged, info.log_likelihood)
 
 
 @constructor

@@ -1,0 +1,160 @@
+"""Constructors of static values: cached, and printed and pickled as the call that made them."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+import jax
+
+__all__ = ["Call", "constructor", "readable"]
+
+Arguments = ParamSpec("Arguments")
+Built = TypeVar("Built")
+
+
+class Call(NamedTuple):
+    """A call of a function, with the arguments as they were given.
+
+    Attributes:
+        function: what was called.
+        args: its positional arguments.
+        kwargs: its keyword arguments.
+    """
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    def __str__(self) -> str:
+        """Return the call as code, such as "gated(extended(), 0.999)"."""
+        given = [readable(value) for value in self.args]
+        given += [f"{name}={readable(value)}" for name, value in self.kwargs.items()]
+        return f"{self.function.__name__}({', '.join(given)})"
+
+
+def readable(value: Any) -> str:
+    """Return an argument as code: functions by name, dataclasses by the fields that differ."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = [field for field in dataclasses.fields(value) if field.init and field.repr]
+        changed = [field.name for field in fields if _differs(value, field)]
+        return str(Call(type(value), (), {name: getattr(value, name) for name in changed}))
+    if type(value) is tuple:
+        items = [readable(item) for item in value]
+        return f"({items[0]},)" if len(items) == 1 else f"({', '.join(items)})"
+    if callable(value) and hasattr(value, "__name__"):
+        return value.__name__
+    return repr(value)
+
+
+def _differs(value: Any, field: dataclasses.Field) -> bool:
+    """Tell whether a field of a dataclass has another value than its default."""
+    default = field.default
+    if field.default_factory is not dataclasses.MISSING:
+        default = field.default_factory()
+    return bool(getattr(value, field.name) != default)
+
+
+class _Constructed:
+    """Mixin of NamedTuples that know the call which made them; what `_replace` gives does not."""
+
+    call: Call | None = None
+
+    def __repr__(self) -> str:
+        return super().__repr__() if self.call is None else str(self.call)
+
+    def __reduce__(self) -> Any:
+        if self.call is None:
+            return _plain_type(self), tuple(self)  # type: ignore[arg-type]
+        return functools.partial(self.call.function, *self.call.args, **self.call.kwargs), ()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return self  # it holds nothing that can be changed
+
+
+@functools.cache
+def _constructed(kind: type) -> Any:
+    """Return the type of a NamedTuple that knows the call which made it."""
+    return type(kind.__name__, (_Constructed, kind), {"__module__": kind.__module__})
+
+
+def constructor(build: Callable[Arguments, Built]) -> Callable[Arguments, Built]:
+    """Decorate a function that builds a filter, so that its filters are values.
+
+    The same call gives the same object. A filter is a static argument of jitted functions, and one
+    that does the same with other functions would compile again: calls with equal arguments give
+    equal filters.
+
+    A filter prints as the call that made it: positional arguments as given, keyword arguments that
+    differ from their defaults. It is pickled as that call too, which asks for `build` and the
+    functions among the arguments to be defined at the top of a module. The same holds for other
+    NamedTuples of functions, such as the optimisers of optax; anything else is cached only.
+
+    Args:
+        build: a function of hashable arguments: numbers, tuples, functions, other filters. An array
+            among them would be a constant that no gradient reaches; arrays belong in the params.
+
+    Returns:
+        `build`, with these properties.
+
+    Raises:
+        ValueError: when called, if an argument cannot be hashed.
+
+    Example:
+        >>> @kf.constructor
+        ... def first_channels(filter: kf.Filter, count: int = 1) -> kf.Filter:
+        ...     def update(params, state, y, u=None, observed=None):
+        ...         kept = jnp.arange(y.shape[0]) < count
+        ...         observed = kept if observed is None else kept & observed
+        ...         return filter.update(params, state, y, u, observed)
+        ...     return filter._replace(update=update)
+        >>> first_channels(kf.extended(), count=2)
+        first_channels(extended(), count=2)
+        >>> first_channels(kf.extended()) == first_channels(kf.extended(), 1)
+        True
+    """
+    signature = inspect.signature(build)
+    defaults = {name: parameter.default for name, parameter in signature.parameters.items()}
+    cached = functools.lru_cache(maxsize=None)(build)
+    by_text: dict[tuple[Any, str], Any] = {}
+
+    @functools.wraps(build)
+    def public(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Built:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        for name, value in bound.arguments.items():
+            _check_hashable(f"{build.__name__}: {name}", value)
+        built = cached(*bound.args, **bound.kwargs)
+        if not (isinstance(built, tuple) and hasattr(built, "_fields")):
+            return built
+        changed = {name: value for name, value in kwargs.items() if value != defaults.get(name)}
+        call = Call(public, args, changed)
+        # the same filter can be written in several ways, and prints as it was written
+        key = built, str(call)
+        if key not in by_text:
+            by_text[key] = _constructed(_plain_type(built))._make(built)
+            by_text[key].call = call
+        return by_text[key]
+
+    return public
+
+
+def _plain_type(built: Any) -> type:
+    """Return the type of a NamedTuple, which may itself come from a constructor."""
+    return type(built).__mro__[2] if isinstance(built, _Constructed) else type(built)
+
+
+def _check_hashable(name: str, value: Any) -> None:
+    """Raise a ValueError unless a value can be hashed."""
+    try:
+        hash(value)
+    except TypeError as error:
+        is_array = isinstance(value, jax.Array) or hasattr(value, "dtype")
+        kind = "an array" if is_array else f"a {type(value).__name__}"
+        raise ValueError(
+            f"{name} is or holds {kind}; expected a plain number or a hashable value, since a"
+            " filter is static. Put arrays in params (the model)."
+        ) from error
