@@ -17,7 +17,6 @@ import jax
 import numpy as np
 
 import kfjax as kf
-from kfjax.evaluation.timing import environment
 
 WARM_UP = 50
 COMPILED_IN = "`kalman()`, the model compiled in"
@@ -90,7 +89,9 @@ def main():
         print("| {name} | {n} | {m} | {median_us:.0f} | {high_us:.0f} |".format(**row), flush=True)
     if arguments.to:
         with open(arguments.to, "w") as file:
-            json.dump({"latency": rows, "steps": arguments.steps, **environment()}, file)
+            json.dump(
+                {"latency": rows, "steps": arguments.steps, **kf.evaluation.environment()}, file
+            )
 
 
 if __name__ == "__main__":

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import kfjax as kf
+from benchmarks.estimates import means
 from benchmarks.kalmannet.figures import draw_line, finish, panels
 from benchmarks.kalmannet.judging import figure
 from benchmarks.kalmannet.study import Cell, Row, Study
-from benchmarks.learned.running import means, simulated
+from benchmarks.trajectories import simulated
 
 STEPS, BATCH = 100, 32
 PARAMETERS, SINGLE, MANY = (

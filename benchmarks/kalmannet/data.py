@@ -5,7 +5,7 @@ import functools
 import jax
 
 import kfjax as kf
-from benchmarks.learned.running import official, official_file, simulated
+from benchmarks.trajectories import official, official_file, simulated
 
 
 @functools.cache

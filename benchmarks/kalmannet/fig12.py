@@ -10,7 +10,7 @@ from benchmarks.kalmannet.data import drawn, published
 from benchmarks.kalmannet.figures import against_noise, panels
 from benchmarks.kalmannet.judging import judged, particle_floor, tune
 from benchmarks.kalmannet.study import Row, Study, Target
-from benchmarks.learned.running import Budget, train
+from benchmarks.training import Budget, train
 
 STEPS, PARTICLES = 20, 100
 OFFICIAL = {

@@ -8,11 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 import kfjax as kf
+from benchmarks.estimates import floor_db
 from benchmarks.kalmannet.data import drawn, published
 from benchmarks.kalmannet.figures import against_noise, panels
 from benchmarks.kalmannet.judging import figure, judged, shifted
 from benchmarks.kalmannet.study import Row, Study, Target
-from benchmarks.learned.running import Budget, floor_db, official_file, shortened, simulated, train
+from benchmarks.training import Budget, train
+from benchmarks.trajectories import official_file, shortened, simulated
 
 KALMAN_NET, SHIPPED, KF, THEORY = (
     "KalmanNet C2",

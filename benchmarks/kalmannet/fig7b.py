@@ -11,7 +11,8 @@ from benchmarks.kalmannet.data import drawn, published
 from benchmarks.kalmannet.figures import against_noise, one_legend, panels
 from benchmarks.kalmannet.judging import judged, shifted, tune
 from benchmarks.kalmannet.study import Row, Study, Target
-from benchmarks.learned.running import Budget, shortened, simulated, train
+from benchmarks.training import Budget, train
+from benchmarks.trajectories import shortened, simulated
 
 STEPS = 20
 TRUE, WRONG, TUNED, OKF = (

@@ -12,7 +12,8 @@ from benchmarks.kalmannet.data import drawn
 from benchmarks.kalmannet.figures import against_noise, one_legend, panels
 from benchmarks.kalmannet.judging import errors, judged, tune
 from benchmarks.kalmannet.study import Row, Study, Target
-from benchmarks.learned.running import Budget, shortened, train
+from benchmarks.training import Budget, train
+from benchmarks.trajectories import shortened
 
 STEPS, CUT = 100, 20  # of test and training trajectories: f forgets within a few steps
 EKF, TUNED, ITERATED, UKF = "EKF", "OKF: EKF, Q and R tuned", "iterated EKF", "UKF"

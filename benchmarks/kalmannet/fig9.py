@@ -11,7 +11,8 @@ from benchmarks.kalmannet.data import drawn, published
 from benchmarks.kalmannet.figures import against_noise, panels
 from benchmarks.kalmannet.lorenz import EKF, KALMAN_NET, OEKF, SEARCHED
 from benchmarks.kalmannet.study import Study, Target
-from benchmarks.learned.running import Budget, shortened, simulated
+from benchmarks.training import Budget
+from benchmarks.trajectories import shortened, simulated
 
 SHORT, LONG = 30, 2000
 NAMES = {0: "T = 30, nu = 0 dB", -20: "T = 30, nu = -20 dB"}

@@ -8,8 +8,7 @@ import numpy as np
 
 import kfjax as kf
 from benchmarks.kalmannet.study import Cell, Row
-from benchmarks.learned.running import train
-from kfjax.evaluation.engine import filter_one, state_difference, summarise
+from benchmarks.training import train
 
 CHUNK = 500  # trajectories at a time
 
@@ -28,16 +27,37 @@ def judged(filter, params, data, *, seeds=None, chunk=CHUNK):
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
 def _sums(filter, params, data, chunk):
-    """Squared errors, normalised errors with the steps that have any, and failure, of every trajectory."""
+    """Return the sums of every trajectory over its steps.
+
+    They are squared errors, normalised errors with the number of steps that have one (None
+    without a covariance), and whether the filter failed.
+    """
 
     def one(at):
         trajectory, key = at
-        outputs = filter_one(filter, params, trajectory, key)
-        found = summarise(0, state_difference(params), trajectory, outputs)[0]
-        return found.squared_error, found.nees, found.nees_steps, found.failed
+        estimate = kf.data.run_trajectory(filter, params, trajectory, key=key)[1]
+        truth, steps = trajectory.xs, {"length": trajectory.length}
+        error = kf.evaluation.squared_error(truth, estimate.mean, **steps).over_time()
+        if estimate.cov is None:
+            return error, None, None, _failed(estimate, trajectory.length)
+        normalised = kf.evaluation.nees(truth, estimate.mean, estimate.cov, **steps)
+        with_any = jnp.sum(normalised.count > 0)
+        failed = _failed(estimate, trajectory.length)
+        return error, normalised.over_time(), with_any, failed
 
     keys = jax.random.split(jax.random.key(0), data.ys.shape[0])
     return jax.lax.map(one, (jax.tree.map(jnp.asarray, data), keys), batch_size=chunk)
+
+
+def _failed(estimate, length):
+    """Tell whether an estimate within the length is not finite, or a variance negative."""
+    steps = estimate.mean.shape[0]
+    sound = [jnp.isfinite(leaf).reshape(steps, -1).all(-1) for leaf in jax.tree.leaves(estimate)]
+    if estimate.cov is not None:
+        variances = jnp.diagonal(estimate.cov, axis1=-2, axis2=-1)
+        sound.append((variances >= 0).all(-1))
+    counted = True if length is None else jnp.arange(steps) < length
+    return jnp.any(~jnp.stack(sound).all(0) & counted)
 
 
 def _figures(error, nees, nees_steps, failed):

@@ -9,7 +9,7 @@ import numpy as np
 import kfjax as kf
 from benchmarks.kalmannet.judging import judged, tune
 from benchmarks.kalmannet.study import Row
-from benchmarks.learned.running import Budget, train
+from benchmarks.training import Budget, train
 
 GRID = tuple(10.0 ** (k / 2) for k in range(-14, 3))  # q^2 / r^2
 EKF, SEARCHED, OEKF, TRUTH = (

@@ -10,11 +10,12 @@ from jax.flatten_util import ravel_pytree
 from jax.tree_util import Partial
 
 import kfjax as kf
+from benchmarks.estimates import means
 from benchmarks.kalmannet.figures import finish, panels
 from benchmarks.kalmannet.judging import judged
 from benchmarks.kalmannet.nclt_odometry import FOLDER
 from benchmarks.kalmannet.study import Cell, Row, Study, Target
-from benchmarks.learned.running import Budget, means, train
+from benchmarks.training import Budget, train
 from kfjax.plotting import COLOURS
 
 SESSIONS = {

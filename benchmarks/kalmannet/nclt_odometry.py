@@ -7,10 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 
 import kfjax as kf
+from benchmarks.estimates import means
 from benchmarks.kalmannet.figures import finish, panels
 from benchmarks.kalmannet.judging import fixed, judged, tune
 from benchmarks.kalmannet.study import Row, Study, Target
-from benchmarks.learned.running import Budget, means, official_file, train
+from benchmarks.training import Budget, train
+from benchmarks.trajectories import official_file
 from kfjax.plotting import COLOURS
 
 FOLDER = official_file("").parents[1] / "nclt"

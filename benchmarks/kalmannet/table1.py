@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 
 import kfjax as kf
+from benchmarks.estimates import floor_db
 from benchmarks.kalmannet.figures import learning_curves, panels
 from benchmarks.kalmannet.judging import figure, fixed, trained
 from benchmarks.kalmannet.study import Row, Study, Target
-from benchmarks.learned.running import Budget, floor_db, simulated
+from benchmarks.training import Budget
+from benchmarks.trajectories import simulated
 
 SHORT, LONG = "T = 20", "T = 200"
 MODEL = kf.systems.canonical(2, q_std=0.1, r_std=0.1, prior=kf.systems.known(jnp.zeros(2)))

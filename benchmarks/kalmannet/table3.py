@@ -7,13 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 
 import kfjax as kf
+from benchmarks.decimation import FLOWS, START, dense
+from benchmarks.estimates import means
 from benchmarks.kalmannet.data import published
 from benchmarks.kalmannet.figures import finish, panels
 from benchmarks.kalmannet.judging import fixed, judged, trained
 from benchmarks.kalmannet.lorenz import searched
 from benchmarks.kalmannet.study import Cell, Row, Study, Target
-from benchmarks.learned.decimated import FLOWS, START, dense
-from benchmarks.learned.running import Budget, means, official_file
+from benchmarks.training import Budget
+from benchmarks.trajectories import official_file
 from kfjax.plotting import COLOURS
 
 OFFICIAL, OWN = "the authors' trajectory", "independent trajectories"

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import kfjax as kf
+from benchmarks.estimates import means
 from benchmarks.kalmannet.lorenz import start
 from benchmarks.kalmannet.study import Cell, Row, Study
-from benchmarks.learned.running import means, simulated
-from benchmarks.learned.speed import timed
+from benchmarks.timing import timed
+from benchmarks.trajectories import simulated
 
 STEPS = 100
 ONE, MANY, RATIO, RATIO_MANY = "one trajectory", "200 at once, each", "one, in EKFs", "200, in EKFs"

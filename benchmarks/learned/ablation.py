@@ -6,9 +6,11 @@ import jax.numpy as jnp
 
 import kfjax as kf
 from benchmarks.learned.results import Measured, Study
-from benchmarks.learned.running import Budget, classical, learned, official
+from benchmarks.learned.running import classical, learned
 from benchmarks.learned.table1 import LONG, MODEL, SHORT
 from benchmarks.learned.table1 import parts as linear_parts
+from benchmarks.training import Budget
+from benchmarks.trajectories import official
 
 SUBSETS = (("F1", "F2", "F4"), ("F1", "F3", "F4"), ("F2", "F4"), ("F1", "F2", "F3", "F4"))
 COLUMNS = (f"linear, {SHORT}", f"linear, {LONG}", "lorenz_id_v0_r0_T20")

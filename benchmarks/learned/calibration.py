@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 import kfjax as kf
+from benchmarks.estimates import decibels
 from benchmarks.learned.lorenz_spherical import MODEL as SPHERICAL
 from benchmarks.learned.results import Measured, Study
 from benchmarks.learned.rotated_h import lorenz
-from benchmarks.learned.running import Budget, decibels, official, shortened, train
 from benchmarks.learned.table1 import MODEL
-from kfjax.data import run_trajectory
+from benchmarks.training import Budget, train
+from benchmarks.trajectories import official, shortened
 
 THIRDS = ("first third", "second third", "last third")
 COLUMNS = ("MSE, dB", "ANEES", *(f"ANEES, {name}" for name in THIRDS), "coverage")
@@ -71,7 +72,7 @@ SETS = {
 @functools.partial(jax.jit, static_argnums=0)
 def consistency(method, params, data):
     """Return the sums of squared normalised errors and of states within 90 % intervals, by trajectory and step."""
-    _, est = jax.vmap(lambda one: run_trajectory(method, params, one))(data)
+    _, est = jax.vmap(lambda one: kf.data.run_trajectory(method, params, one))(data)
     within = kf.evaluation.coverage(data.xs, est.mean, est.cov, probability=0.9)
     return kf.evaluation.nees(data.xs, est.mean, est.cov), kf.evaluation.Sums(
         *(a.sum(-1) for a in within)

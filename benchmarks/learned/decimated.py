@@ -3,53 +3,22 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 import kfjax as kf
+from benchmarks.decimation import FLOWS, START, dense
 from benchmarks.learned.results import Measured, Study
-from benchmarks.learned.running import classical, official, tuned
+from benchmarks.learned.running import classical, tuned
+from benchmarks.trajectories import official
 
 OFFICIAL, OWN = "official test set", "other trajectories"
-SETTLE = 500  # samples until a trajectory is on the attractor
-START = kf.Gaussian(jnp.ones(3), 1e-6 * jnp.eye(3))
 design = functools.partial(kf.systems.lorenz, q_std=0.1, r_std=1.0, prior=START)
-F_DESIGN = "J = 5, the design model"
-FLOWS = {
-    "J = 2": {"taylor_order": 2},
-    "J = 2 in two half-steps": {"taylor_order": 2, "substeps": 2},
-    F_DESIGN: {"taylor_order": 5},
-    "Runge-Kutta": {"integrator": "rk4"},
-}
 
 
 def official_test():
     """The first stored state is x_0 itself, 1e-5 s after (1, 1, 1): it is the start, not the first step."""
     test = official("lorenz_decimated_size10_T3000").test
     return kf.Dataset(test.ys[:, 1:], test.xs[:, 1:], prior_mean=test.xs[:, 0])
-
-
-def dense(seed, trajectories, steps):
-    """Return trajectories sampled every 1e-5 s and decimated, from other initial states, with noise of 1 added."""
-    with jax.enable_x64(True):
-        flow = kf.systems.decimated_lorenz(r_std=1.0)
-        coarse = kf.systems.lorenz(integrator="rk4", q_std=0.0)
-        rng = np.random.default_rng(seed)
-        anywhere = jnp.asarray(rng.normal([0.0, 0.0, 25.0], 8.0, (trajectories, 3)))
-        start = _path(coarse.f, anywhere, SETTLE)[:, -1]
-        states = np.asarray(_path(flow.f, start, steps))
-    return kf.Dataset(states + rng.normal(size=states.shape), states, prior_mean=start)
-
-
-@functools.partial(jax.jit, static_argnums=2)
-def _path(f, start, steps):
-    """States [B, T, 3] after the start."""
-
-    def step(x, _):
-        x = f(x, None)
-        return x, x
-
-    return jax.vmap(lambda x: jax.lax.scan(step, x, length=steps)[1])(start)
 
 
 @functools.cache

@@ -6,7 +6,9 @@ import jax.numpy as jnp
 
 import kfjax as kf
 from benchmarks.learned.results import Study
-from benchmarks.learned.running import Budget, classical, learned, official, tuned
+from benchmarks.learned.running import classical, learned, tuned
+from benchmarks.training import Budget
+from benchmarks.trajectories import official
 
 TEST, PARTICLES = "test, dB", 5000
 MODEL, WRAPPED = (

@@ -7,7 +7,8 @@ import numpy as np
 
 import kfjax as kf
 from benchmarks.learned.results import Measured, Study
-from benchmarks.learned.running import classical, official, tuned
+from benchmarks.learned.running import classical, tuned
+from benchmarks.trajectories import official
 
 TEST = "test, dB"
 lorenz = functools.partial(

@@ -4,10 +4,12 @@ import jax
 import numpy as np
 
 import kfjax as kf
+from benchmarks.estimates import decibels
 from benchmarks.learned import decimated
 from benchmarks.learned.lorenz_spherical import MODEL as SPHERICAL
 from benchmarks.learned.results import Measured, Study
-from benchmarks.learned.running import Budget, decibels, official, train
+from benchmarks.training import Budget, train
+from benchmarks.trajectories import official
 
 SEEDS, PIECE = 20, 50
 COLUMNS = ("seeds not finite", "refused steps", "test, dB")

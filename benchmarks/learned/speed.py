@@ -1,7 +1,6 @@
 """Time of one training step of KalmanNet #2, through `fit` and as a plain jitted scan, and of inference."""
 
 import functools
-import time
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +9,12 @@ import optax
 
 import kfjax as kf
 from benchmarks import plain_networks
+from benchmarks.estimates import means
 from benchmarks.learned.lorenz_spherical import MODEL as LORENZ
 from benchmarks.learned.results import Measured, Study
-from benchmarks.learned.running import means, simulated
 from benchmarks.learned.table1 import MODEL
+from benchmarks.timing import timed
+from benchmarks.trajectories import simulated
 
 BATCH, STEPS, ROUNDS = 30, 100, 7
 COLUMNS = ("ms, wall", "ms, processor")
@@ -53,22 +54,6 @@ def plain_steps(state, model, data, count):
         return optax.apply_updates(variables, updates), moments
 
     return jax.lax.fori_loop(0, count, body, state)
-
-
-def clocks():
-    """Wall time and processor time of all threads, in seconds."""
-    return np.array([time.perf_counter(), time.process_time()])
-
-
-def timed(function, rounds):
-    """Return the wall and processor seconds of each round [rounds, 2], after one that compiles."""
-    jax.block_until_ready(function())  # or what is left of this call would fall on the first round
-    seconds = []
-    for _ in range(rounds):
-        begin = clocks()
-        jax.block_until_ready(function())
-        seconds.append(clocks() - begin)
-    return np.array(seconds)
 
 
 def columns(milliseconds):

@@ -6,17 +6,11 @@ import jax
 import jax.numpy as jnp
 
 import kfjax as kf
+from benchmarks.estimates import floor_db
 from benchmarks.learned.results import Measured, Study
-from benchmarks.learned.running import (
-    Budget,
-    classical,
-    floor_db,
-    learned,
-    official,
-    shortened,
-    simulated,
-    tuned,
-)
+from benchmarks.learned.running import classical, learned, tuned
+from benchmarks.training import Budget
+from benchmarks.trajectories import official, shortened, simulated
 
 SHORT, LONG, OFFICIAL = "T = 20", "T = 200", "lin2x2_v0_r20_T100"
 MODEL = kf.systems.canonical(2, q_std=0.1, r_std=0.1, prior=kf.systems.known(jnp.zeros(2)))

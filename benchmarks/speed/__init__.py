@@ -1,1 +1,6 @@
-"""Speed beside other libraries: `python -m benchmarks.speed`."""
+"""Speed beside other libraries: `python -m benchmarks.speed`.
+
+Unlike the other studies, these modules import private parts of kfjax: the workloads that they share
+with `kfjax bench` (`kfjax._cli.workloads`), the options that `kfjax.set_xla_options` sets, and the
+functions that `profiles` takes apart.
+"""

@@ -27,7 +27,7 @@ from benchmarks.speed.scaling import CURVES
 from benchmarks.speed.targets import TARGETS
 from kfjax._cli.workloads import WORKLOADS
 from kfjax._support import xla_options
-from kfjax.evaluation.timing import pin
+from kfjax.evaluation import pin
 
 HERE = Path(__file__).parent
 NAMES = (*WORKLOADS, *CURVES, "latency", "why", "crossover")

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kfjax import linalg
-from kfjax.evaluation.timing import environment, in_turn, quartiles
+from kfjax.evaluation import environment, in_turn, quartiles
 
 SIZES, BATCH, STEPS = (2, 4, 6, 8, 10, 12, 16), 1000, 20
 ALWAYS, NEVER = 2 * max(SIZES), 0

@@ -2,10 +2,12 @@
 
 from benchmarks.speed import store
 from benchmarks.speed.crossover import crossover_tables
+from benchmarks.speed.plotting import draw
 from benchmarks.speed.profiles import why_tables
+from benchmarks.speed.reading import limits_of, ordered, points
 from benchmarks.speed.scaling import CURVES
 from benchmarks.speed.targets import ratios, target_table
-from kfjax._cli.workloads import WORKLOADS, Size
+from kfjax._cli.workloads import Size
 
 PAGE = "RESULTS.md"
 HEAD = """# Speed beside other libraries
@@ -42,8 +44,6 @@ them, and the time was multiplied.
 
 def write_page(folder):
     """Write the page of the results in a folder, and its pictures."""
-    from benchmarks.speed.plotting import draw
-
     rows = store.load(folder)
     (folder / PAGE).write_text(page(rows))
     draw(folder, rows)
@@ -87,14 +87,6 @@ def page(rows):
     return "\n".join([*parts, *skipped(table), "", *made_by(rows)]) + "\n"
 
 
-def ordered(rows):
-    """Return the rows in the order of the workloads."""
-    names = list(WORKLOADS)
-    return sorted(
-        rows.values(), key=lambda row: names.index(row["workload"]) if "workload" in row else -1
-    )
-
-
 def groups(rows):
     """Return the rows of each precision and option, by title."""
     found = {}
@@ -132,15 +124,6 @@ def limit(row):
     return f"{row['bounds'][largest]:.2g} ({kinds[largest]})"
 
 
-def limits_of(row):
-    """Return the limits that mean something, with their names: operations are counted by steps of a loop of fixed work.
-
-    Of the draws of particles XLA counts too many, and what is parallel in time has no such loop.
-    """
-    kinds = {"memory_ms": "memory", "arithmetic_ms": "arithmetic"}
-    return {"memory_ms": "memory"} if row["kind"] in ("particle", "parallel") else kinds
-
-
 def time_of(ms):
     return f"{ms['median']:.3g} ({ms['minimum']:.3g})"
 
@@ -170,12 +153,6 @@ def curve_tables(rows):
                 )
                 yield f"| {row['value']} | {row['precision']} | {' | '.join(times)} |"
             yield ""
-
-
-def points(rows, curve):
-    """Return the rows of a curve, in order."""
-    found = [row for row in rows.values() if row.get("curve") == curve and not row["options"]]
-    return sorted(found, key=lambda row: (row["precision"] != "float64", row["value"]))
 
 
 def latency_tables(rows):

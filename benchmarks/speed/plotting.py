@@ -2,7 +2,7 @@
 
 import matplotlib.pyplot as plt
 
-from benchmarks.speed.page import limits_of, ordered, points
+from benchmarks.speed.reading import limits_of, ordered, points
 from benchmarks.speed.scaling import CURVES
 
 COLOURS = {"kfjax": "black", "plain": "tab:gray"} | {

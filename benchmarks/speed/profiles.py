@@ -21,7 +21,7 @@ import kfjax as kf
 from benchmarks.speed.peers import plain_peer
 from kfjax import linalg
 from kfjax._cli.workloads import GAUSSIAN, WORKLOADS, solve
-from kfjax.evaluation.timing import environment, first_call, in_turn, quartiles
+from kfjax.evaluation import environment, first_call, in_turn, quartiles
 from kfjax.models.observing import innovation_info
 from kfjax.models.state_space import with_model
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kfjax.evaluation.timing import in_turn
+from kfjax.evaluation import in_turn
 
 MEGABYTES, ORDER = 128, 768
 

@@ -27,6 +27,7 @@ from kfjax.evaluation.metrics import (
 )
 from kfjax.evaluation.reports import Comparison, Row
 from kfjax.evaluation.results import Evaluation
+from kfjax.evaluation.timing import clocks, environment, first_call, in_turn, pin, quartiles
 from kfjax.evaluation.trials import monte_carlo
 from kfjax.linear.mismatch import expected_error
 
@@ -39,10 +40,14 @@ __all__ = [
     "Whiteness",
     "anees",
     "chi_square_interval",
+    "clocks",
     "compare",
     "coverage",
+    "environment",
     "expected_error",
+    "first_call",
     "gains",
+    "in_turn",
     "innovation_products",
     "mean_interval",
     "median_db",
@@ -52,6 +57,8 @@ __all__ = [
     "nees",
     "nis",
     "paired_db",
+    "pin",
+    "quartiles",
     "rmse",
     "rmse_interval",
     "squared_error",

@@ -1,4 +1,4 @@
-"""Timing on a machine that is not quiet: one core, contenders in turn, medians and quartiles."""
+"""Timing on a shared machine: one core, calls in turn, medians and quartiles."""
 
 from __future__ import annotations
 
@@ -18,23 +18,22 @@ import numpy as np
 __all__ = ["PACKAGES", "clocks", "environment", "first_call", "in_turn", "pin", "quartiles"]
 
 PACKAGES = ("kfjax", "jax", "jaxlib", "numpy", "flax", "optax")
-LEAST = 0.01  # seconds that one sample lasts at least: shorter calls are repeated
+LEAST = 0.01  # seconds; shorter calls are repeated until a sample lasts this long
 
 
 def pin(core: int | None = None) -> int | None:
-    """Keep the process on one core from now on; threads that exist already stay where they are.
+    """Keep the process on one core from now on; existing threads stay where they are.
 
-    Call it before JAX starts its threads, and before numpy is imported if its products are timed,
-    too.
+    Call it before JAX starts its threads, and before numpy is imported if numpy is timed, too.
 
     Args:
-        core: which one, default the last that is allowed.
+        core: number of the core, by default the last one that the process may use.
 
     Returns:
-        The core, or None where the system cannot do it.
+        The number of the core, or None where the system does not support this.
 
     Raises:
-        ValueError: if the core is not allowed.
+        ValueError: if the process may not use the core.
     """
     if not hasattr(os, "sched_setaffinity"):
         return None
@@ -47,15 +46,25 @@ def pin(core: int | None = None) -> int | None:
 
 
 def clocks() -> np.ndarray:
-    """Return the wall time and the processor time of all threads, in seconds.
+    """Read the wall clock and the processor time of all threads, in seconds.
 
-    On a quiet core they are the same, and on a busy one the processor time is what can be compared.
+    Differences of the two agree on a quiet core. On a busy one, compare processor times.
+
+    Returns:
+        An array [wall, processor].
     """
     return np.array([time.perf_counter(), time.process_time()])
 
 
 def first_call(call: Callable[[], Any]) -> tuple[Any, np.ndarray]:
-    """Return what a call gives, and its seconds by both `clocks`; the first one compiles."""
+    """Call a function once and time the call, compilation included if it is the first.
+
+    Args:
+        call: a function without arguments.
+
+    Returns:
+        The outputs, once they are computed, and the seconds by both `clocks`.
+    """
     begin = clocks()
     outputs = jax.block_until_ready(call())
     return outputs, clocks() - begin
@@ -64,15 +73,25 @@ def first_call(call: Callable[[], Any]) -> tuple[Any, np.ndarray]:
 def in_turn(
     calls: Mapping[str, Callable[[], Any]], rounds: int, *, budget: float = float("inf")
 ) -> dict[str, np.ndarray]:
-    """Time calls in turn, so that what else the machine does falls on all of them.
+    """Time functions in turn, so that other load on the machine affects all of them alike.
 
     Args:
-        calls: what is timed, by name; everything is compiled already.
-        rounds: samples of each.
-        budget: seconds that each may take in all; slow ones sit rounds out, but for one.
+        calls: functions without arguments, by name, which are compiled already.
+        rounds: number of samples of each function.
+        budget: seconds that each function may take in all; after that it is left out of the
+            remaining rounds. Every function has at least one sample.
 
     Returns:
         Seconds per call of every sample by both `clocks`, [samples, 2], by name.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, kfjax as kf
+        >>> x = jnp.ones((100, 100))
+        >>> square, add = jax.jit(lambda a: a @ a), jax.jit(lambda a: a + a)
+        >>> times = kf.evaluation.in_turn({"@": lambda: square(x), "+": lambda: add(x)}, rounds=3)
+        >>> times["@"].shape
+        (3, 2)
+        >>> milliseconds = kf.evaluation.quartiles(times["@"][:, 1])["median"]
     """
     counts = {
         name: max(1, round(LEAST / first_call(call)[1].max())) for name, call in calls.items()
@@ -87,20 +106,35 @@ def in_turn(
 
 
 def _repeat(call: Callable[[], Any], count: int) -> Any:
-    """Call so many times, each after the one before has ended."""
+    """Call a function `count` times, each time after the last call has ended."""
     for _ in range(count):
         outputs = jax.block_until_ready(call())
     return outputs
 
 
 def quartiles(seconds: np.ndarray) -> dict[str, float]:
-    """Return the milliseconds of samples as their minimum, median and quartiles."""
+    """Summarise times.
+
+    Args:
+        seconds: samples [S].
+
+    Returns:
+        Milliseconds under the names "minimum", "lower" (quartile), "median" and "upper".
+    """
     values = 1e3 * np.percentile(seconds, [0, 25, 50, 75])
     return dict(zip(("minimum", "lower", "median", "upper"), values.round(5).tolist(), strict=True))
 
 
 def environment(packages: tuple[str, ...] = PACKAGES) -> dict[str, Any]:
-    """Return what timings depend on: versions, device, options, and the commit if this is a checkout."""
+    """Describe what timings depend on.
+
+    Args:
+        packages: names of the packages whose versions are wanted.
+
+    Returns:
+        "versions" of Python and of the packages (None if not installed), "device", "platform" and
+        "precision" of JAX, "xla_flags", and the git "commit" of kfjax, if it is a checkout.
+    """
     device = jax.devices()[0]
     return {
         "versions": {"python": platform.python_version()}
@@ -121,7 +155,7 @@ def _version(name: str) -> str | None:
 
 
 def _processor() -> str:
-    """The name of the processor, as Linux tells it."""
+    """Return the name of the processor as Linux reports it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -131,7 +165,7 @@ def _processor() -> str:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout that kfjax is imported from, with + where files differ from it."""
+    """Return the commit of the checkout that kfjax is imported from, with + for changed files."""
     command = [
         "git",
         "-C",

@@ -2,8 +2,8 @@
 
 import json
 
-from benchmarks.learned.__main__ import HERE
 from benchmarks.learned import results
+from benchmarks.learned.__main__ import HERE
 from benchmarks.learned.results import Measured, Study, measure, page
 
 

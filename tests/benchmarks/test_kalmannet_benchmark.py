@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 import kfjax as kf
+from benchmarks.estimates import decibels
 from benchmarks.kalmannet import fig10, lorenz, page, store
 from benchmarks.kalmannet.__main__ import HERE, STUDIES, main
 from benchmarks.kalmannet.judging import judged, shifted
 from benchmarks.kalmannet.study import SIZES, Cell, Results
-from benchmarks.learned.running import decibels, simulated
+from benchmarks.trajectories import simulated
 
 QUICK = SIZES["quick"]
 STUDY = '''

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import kfjax as kf
+from benchmarks.estimates import means
 from benchmarks.kalmannet import fig12, lorenz, nclt_fusion, nclt_odometry, table3
 from benchmarks.kalmannet.study import Cell
-from benchmarks.learned.running import means
 
 
 @pytest.fixture

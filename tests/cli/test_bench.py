@@ -22,7 +22,7 @@ from kfjax import linalg
 from kfjax._cli import bench as bench_command
 from kfjax._cli.parser import main
 from kfjax._cli.workloads import WORKLOADS, Outputs
-from kfjax.evaluation.timing import in_turn, pin, quartiles
+from kfjax.evaluation import in_turn, pin, quartiles
 
 
 @functools.cache
