@@ -95,14 +95,14 @@ def _linearise(
     mean, zero = fn(x).astype(x.dtype), jnp.zeros(n, x.dtype)
     if isinstance(fn, Linear):  # by the chain rule: a matrix that a batch shares stays shared
         J = fn.A.astype(x.dtype)
-        if source is not EUCLIDEAN:
+        if not source.is_euclidean:
             J = linalg.matmul(J, jax.jacfwd(lambda d: source.retract(x, d))(zero))
-        if target is not EUCLIDEAN:
+        if not target.is_euclidean:
             J = linalg.matmul(
                 jax.jacfwd(lambda d: target.difference(mean + d, mean))(jnp.zeros_like(mean)), J
             )
         return mean, J
-    if source is EUCLIDEAN and target is EUCLIDEAN:
+    if source.is_euclidean and target.is_euclidean:
         return mean, jax.jacfwd(fn)(x).astype(x.dtype)
     local = jax.jacfwd(lambda d: target.difference(fn(source.retract(x, d)), mean))
     return mean, local(zero).astype(x.dtype)
@@ -202,7 +202,7 @@ class SigmaPoints(abc.ABC):
     ) -> Moments:
         """Return the moments of fn(x), x ~ belief."""
         x, P = belief
-        if isinstance(fn, Linear) and source is EUCLIDEAN and target is EUCLIDEAN:
+        if isinstance(fn, Linear) and source.is_euclidean and target.is_euclidean:
             return Taylor()(fn, belief)
         L = linalg.cholesky(P)
         mean, _, dy, c = self._evaluate(fn, x, L, source, target)
@@ -221,7 +221,7 @@ class SigmaPoints(abc.ABC):
         target: Space = EUCLIDEAN,
     ) -> Deviations:
         """Return the moments of fn(x), x ~ N(x, L L'), as factors; weights must not be negative."""
-        if isinstance(fn, Linear) and source is EUCLIDEAN and target is EUCLIDEAN:
+        if isinstance(fn, Linear) and source.is_euclidean and target.is_euclidean:
             return Taylor().deviations(fn, x, L)
         if (lowest := self.points(L.shape[-1])[2].min()) < 0:
             raise ValueError(

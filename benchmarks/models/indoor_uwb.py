@@ -36,7 +36,7 @@ def move(turn_scale: Array, x: Array, u: dict[str, Array]) -> Array:
     turned = turn_scale * turn * u["dt"]
     c, s = jnp.cos(x[2] + turned / 2), jnp.sin(x[2] + turned / 2)
     shift = u["dt"] * jnp.stack([forward * c - sideways * s, forward * s + sideways * c])
-    return kf.angle_retract(2)(x, jnp.append(shift, turned))
+    return kf.angles(2).retract(x, jnp.append(shift, turned))
 
 
 def slip(stds: Array, x: Array, u: dict[str, Array]) -> Array:
@@ -65,6 +65,5 @@ model = kf.StateSpaceModel(
     Q=Partial(slip, jnp.array([FORWARD_STD, SIDEWAYS_STD, TURN_STD, HEADING_STD])),
     R=[[RANGE_STD**2]],
     prior=kf.Gaussian(jnp.array([1.2, 1.2, 0.0]), jnp.diag(jnp.array([0.7, 0.7, 2.0]) ** 2)),
-    state_difference=kf.angle_difference(2),
-    retract=kf.angle_retract(2),
+    state_space=kf.angles(2),
 )

@@ -55,7 +55,8 @@ def split(data: Array, count: int) -> tuple[Array, Array]:
 
 def space_of(model: StateSpaceModel) -> Space | None:
     """Return what a state carries so that its points can be averaged: the curved space of the model, or None."""
-    return None if model.state_difference is None else jax.tree.map(jnp.copy, model.state_space)
+    space = model.state_space
+    return None if space.is_euclidean else jax.tree.map(jnp.copy, space)
 
 
 def lifted(fn: Callable[[Any], Array], state: Any, weights: Array) -> Array:
@@ -76,7 +77,7 @@ def weighted_mean(space: Space | None, points: Array, weights: Array) -> Array:
     On a curved space: a reference plus the mean offset from it, twice, at first with the heaviest
     point as reference.
     """
-    if space is None or space is EUCLIDEAN:
+    if space is None or space.is_euclidean:
         return linalg.matmul(points.T, weights)
     mean = points[jnp.argmax(weights)]
     for _ in range(2):

@@ -80,7 +80,7 @@ def _jacobians(
     who: str, model: StateSpaceModel, x: Array | None, u: Any
 ) -> tuple[np.ndarray, np.ndarray]:
     """F and H at a point, in double precision."""
-    if model.retract is not None:
+    if not model.state_space.is_euclidean:
         raise ValueError(f"{who}: the model has a curved state space; expected a Euclidean one.")
     at = model.prior.mean if x is None else jnp.asarray(x, model.dtype)
     jacobian = functools.partial(lambda fn: np.asarray(jax.jacfwd(bind(fn, u))(at), np.float64))

@@ -74,7 +74,7 @@ def observe(
         mask, y, 0
     )  # fill first, mask after: a NaN behind a `where` still has a NaN gradient
     R = jnp.where(mask[:, None] & mask[None, :], R, 0) + jnp.diag((~mask).astype(R.dtype))
-    space = space if model.difference is None else _masked(space, mask)
+    space = space if space.is_euclidean else _masked(space, mask)
     return Observation(
         bind(model.h, u, mask),
         R,

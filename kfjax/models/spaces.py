@@ -1,37 +1,79 @@
 """Differences and moves on curved spaces: angles, and anything a user describes with two functions.
 
 A `Space` says how to subtract two points and how to move a point along a tangent vector. The
-Euclidean space is the default everywhere; a model with angles gives `difference` for its
-observations, `state_difference` and `retract` for its states, and every filter, smoother and metric
-uses them wherever a difference or a mean is formed.
+Euclidean space is the default everywhere; a model with angles has a `state_space` or an
+`observation_space`, and every filter, smoother and metric uses them wherever a difference or a mean
+is formed.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.tree_util import Partial
 
-__all__ = ["EUCLIDEAN", "Space", "angle_difference", "angle_retract", "wrap_angle"]
+from kfjax._support.pytrees import as_pytree
+
+__all__ = ["Space", "angles", "wrap_angle"]
 
 
 class Space(NamedTuple):
-    """How to form differences and moves.
+    """Differences between points and moves along tangent vectors; retract(b, difference(a, b)) = a.
+
+    The functions are plain ones, or `jax.tree_util.Partial(fn, theta)` if they have parameters.
 
     Attributes:
         difference: `(a, b) -> d`, the tangent vector from b to a; Euclidean: a - b.
-        retract: `(x, d) -> x'`, the point reached from x along d; Euclidean: x + d. retract(b,
-            difference(a, b)) = a.
+        retract: `(x, d) -> x'`, the point reached from x along d; Euclidean: x + d.
     """
 
     difference: Callable[[Array, Array], Array]
     retract: Callable[[Array, Array], Array]
 
+    @property
+    def is_euclidean(self) -> bool:
+        """Whether points are subtracted and moved as vectors are."""
+        # by structure, not by identity: a model that passed through a transformation has a copy
+        return jax.tree.structure(self) == jax.tree.structure(EUCLIDEAN)
 
-EUCLIDEAN = Space(jnp.subtract, jnp.add)
+
+# functions of our own, since those of jax.numpy cannot be pickled
+def _subtract(a: Array, b: Array) -> Array:
+    return jnp.subtract(a, b)
+
+
+def _add(a: Array, b: Array) -> Array:
+    return jnp.add(a, b)
+
+
+EUCLIDEAN = Space(Partial(_subtract), Partial(_add))
+
+
+def as_space(name: str, value: Any) -> Space:
+    """Return a `Space` whose functions are pytrees; None stands for the Euclidean space."""
+    if value is None:
+        return EUCLIDEAN
+    if not isinstance(value, Space) or not all(map(callable, value)):
+        raise ValueError(
+            f"{name} is {value!r}; expected kf.Space(difference, retract) of two functions, such as"
+            " kf.angles(2), or None."
+        )
+    return Space(*map(as_pytree, value))
+
+
+def as_observation_space(name: str, value: Any) -> Space:
+    """Return the `Space` of observations, which adds offsets as vectors.
+
+    A predicted observation is an average of offsets from one of h, so that it keeps the convention
+    of h: an azimuth in [0, 2 pi) is not wrapped to [-pi, pi].
+    """
+    return Space(as_space(name, value).difference, EUCLIDEAN.retract)
 
 
 def wrap_angle(angle: Array) -> Array:
@@ -63,24 +105,31 @@ class _Wrapped:
         return result.at[..., at].set(wrap_angle(result[..., at]))
 
 
-def angle_difference(*indices: int) -> Callable[[Array, Array], Array]:
-    """Return `difference(a, b)` = a - b with the components at `indices` wrapped to [-pi, pi] radians.
+def angles(*indices: int) -> Space:
+    """Return the space of vectors whose components at `indices` are angles in radians.
+
+    Its difference is a - b and its retraction x + d, both with these components wrapped to
+    [-pi, pi].
 
     Args:
-        *indices: which components are angles.
+        *indices: which components are angles, at least one; negative ones count from the end.
+
+    Returns:
+        A `Space`, for `state_space` and `observation_space` of a model. Spaces of the same indices
+        are equal.
+
+    Raises:
+        ValueError: if there are no indices; where the space is used, if the vectors are shorter.
 
     Example:
-        >>> d = kf.angle_difference(1)(jnp.array([5.0, 3.0]), jnp.array([1.0, -3.0]))
+        >>> space = kf.angles(1)
+        >>> d = space.difference(jnp.array([5.0, 3.0]), jnp.array([1.0, -3.0]))
         >>> [round(float(component), 3) for component in d]
         [4.0, -0.283]
     """
-    return _Wrapped(jnp.subtract, indices)
-
-
-def angle_retract(*indices: int) -> Callable[[Array, Array], Array]:
-    """Return `retract(x, d)` = x + d with the components at `indices` wrapped to [-pi, pi] radians.
-
-    Args:
-        *indices: which components are angles.
-    """
-    return _Wrapped(jnp.add, indices)
+    if not indices:
+        raise ValueError(
+            "angles: got no indices; expected those of the angles, as in kf.angles(2)."
+        )
+    at = tuple(map(operator.index, indices))
+    return Space(_Wrapped(_subtract, at), _Wrapped(_add, at))

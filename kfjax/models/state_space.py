@@ -10,7 +10,6 @@ import dataclasses
 from typing import Any, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -18,7 +17,7 @@ from kfjax._support.arguments import check_covariance, is_concrete
 from kfjax._support.pytrees import Pytree, as_array, as_pytree, promote
 from kfjax.base import Gaussian
 from kfjax.models.functions import Linear
-from kfjax.models.spaces import EUCLIDEAN, Space
+from kfjax.models.spaces import as_observation_space, as_space
 
 __all__ = ["StateSpaceModel", "linear_gaussian", "model_of", "with_model"]
 
@@ -43,12 +42,12 @@ class StateSpaceModel(Pytree):
         R: observation noise covariance [m, m], or a callable of (x_{t|t-1}, u_t).
         prior: belief about x_0, a `Gaussian` or a pair (mean [n], cov [n, n]); cov = 0 says that
             x_0 is known.
-        difference: `(y, y_hat) -> [m]`, for observations such as angles; None is y - y_hat.
-        state_difference: `(x, x_hat) -> [n]`, for states on curved spaces; None is x - x_hat.
-        retract: `(x, d) -> x`, moves x along a tangent vector; None is x + d. Goes with
-            `state_difference`.
-        log_likelihood: `(x, y, u, observed) -> scalar`, for particle filters with other than
-            Gaussian noise.
+        state_space: how states are subtracted and moved, a `Space` such as `kf.angles(2)`; None is
+            Euclidean. The attribute is always a `Space`.
+        observation_space: how observations are subtracted, likewise; only its difference is used,
+            since predicted observations are averages of offsets from a value of h.
+        observation_log_density: `(x, y, u, observed) -> scalar`, log p(y | x) for particle filters
+            with other than Gaussian noise, or None.
 
     Raises:
         ValueError: wrong shapes, an asymmetric or indefinite Q, R or prior.cov, non-finite numbers,
@@ -68,10 +67,9 @@ class StateSpaceModel(Pytree):
     Q: Any
     R: Any
     prior: Any
-    difference: Any = None
-    state_difference: Any = None
-    retract: Any = None
-    log_likelihood: Any = None
+    state_space: Any = None
+    observation_space: Any = None
+    observation_log_density: Any = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.prior, tuple) or len(self.prior) != 2:
@@ -88,6 +86,10 @@ class StateSpaceModel(Pytree):
             "Q": as_array(values["Q"]),
             "R": as_array(values["R"]),
             "prior": Gaussian(*map(as_array, self.prior)),
+            "state_space": as_space("StateSpaceModel: state_space", self.state_space),
+            "observation_space": as_observation_space(
+                "StateSpaceModel: observation_space", self.observation_space
+            ),
         }
         for name in ("f", "h"):
             if not callable(values[name]):
@@ -115,18 +117,6 @@ class StateSpaceModel(Pytree):
     def dtype(self) -> Any:
         """The float dtype of every leaf."""
         return self.prior.mean.dtype
-
-    @property
-    def state_space(self) -> Space:
-        """How states are subtracted and moved."""
-        if self.state_difference is None:
-            return EUCLIDEAN
-        return Space(self.state_difference, self.retract)
-
-    @property
-    def observation_space(self) -> Space:
-        """How observations are subtracted; predicted ones are averaged as offsets from a reference."""
-        return EUCLIDEAN if self.difference is None else Space(self.difference, jnp.add)
 
     def process_noise(self, x: Array, u: Any = None) -> Array:
         """Return Q [n, n] at (x_{t-1|t-1}, u_t)."""
@@ -170,17 +160,13 @@ def _check_model(model: StateSpaceModel) -> None:
     if (
         mean.ndim != 1
         or cov.shape != (n, n)
-        or (model.retract is None and mean.shape != (n,))
+        or (model.state_space.is_euclidean and mean.shape != (n,))
         or n == 0
     ):
         raise ValueError(
             f"StateSpaceModel: prior has mean {mean.shape} and cov {cov.shape}; expected [n] and"
             " [n, n]."
             " A batch of models is made with jax.vmap."
-        )
-    if (model.retract is None) != (model.state_difference is None):
-        raise ValueError(
-            "StateSpaceModel: got one of state_difference and retract; expected both or neither."
         )
     if not callable(model.Q) and model.Q.shape != (n, n):
         raise ValueError(

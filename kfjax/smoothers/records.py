@@ -19,7 +19,6 @@ from kfjax.models.record_checks import (
     check_series,
     until,
 )
-from kfjax.models.spaces import EUCLIDEAN
 from kfjax.models.state_space import StateSpaceModel, is_linear
 
 __all__ = ["Records", "check_record", "factors_or_belief", "records"]
@@ -78,7 +77,7 @@ def check_record(
     """The door of functions of a model and its whole record."""
     if not isinstance(model, StateSpaceModel) or (linear and not is_linear(model)):
         raise ValueError(f"{who}: got a model that is not linear; expected kf.Linear f and h.")
-    if model.state_space is not EUCLIDEAN:
+    if not model.state_space.is_euclidean:
         raise ValueError(
             f"{who}: the model has a curved state space; expected a Euclidean one. Use kf.smooth."
         )

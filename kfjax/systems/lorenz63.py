@@ -15,7 +15,7 @@ from jax.tree_util import Partial
 from kfjax._support.arguments import check_count, check_positive, choose
 from kfjax.base import Gaussian
 from kfjax.models.functions import Linear
-from kfjax.models.spaces import angle_difference
+from kfjax.models.spaces import angles
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.systems.geometry import roll_pitch_yaw, spherical
 from kfjax.systems.integration import rk4
@@ -109,7 +109,7 @@ def lorenz(
         diagonal("lorenz: q_std", q_std, 3),
         diagonal("lorenz: r_std", r_std, 3),
         prior or standard_prior(np.ones(3), 0.1),
-        difference=angle_difference(2) if observation == "spherical" and wrap else None,
+        observation_space=angles(2) if observation == "spherical" and wrap else None,
     )
 
 

@@ -11,7 +11,7 @@ from jax.tree_util import Partial
 from kfjax._support.arguments import check_positive, choose
 from kfjax.base import Gaussian
 from kfjax.models.functions import Linear
-from kfjax.models.spaces import angle_difference
+from kfjax.models.spaces import angles
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.systems.integration import IntegratedNoise, rk4
 from kfjax.systems.parts import diagonal, standard_prior
@@ -82,7 +82,7 @@ def pendulum(
         IntegratedNoise(2, 1)(q_std**2, None, dt),
         diagonal("pendulum: r_std", r_std, 1),
         prior or standard_prior([1.5, 0.0], 0.1),
-        difference=angle_difference(0) if by_angle else None,
+        observation_space=angles(0) if by_angle else None,
     )
 
 

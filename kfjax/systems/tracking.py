@@ -12,7 +12,7 @@ from jax.tree_util import Partial
 
 from kfjax._support.arguments import check_count, numeric
 from kfjax.base import Gaussian
-from kfjax.models.spaces import angle_difference
+from kfjax.models.spaces import angles
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.systems.geometry import bearing, norm
 from kfjax.systems.kinematics import constant_velocity
@@ -65,7 +65,7 @@ def bearing_range(
         2,
     )
     return _body(2, dt, q_std, prior).replace(
-        h=Partial(_bearing_range, position), R=R, difference=angle_difference(1)
+        h=Partial(_bearing_range, position), R=R, observation_space=angles(1)
     )
 
 
@@ -102,7 +102,7 @@ def bearings_only(
     m = positions.shape[0]
     R = diagonal("bearings_only: r_std", r_std, m)
     return _body(2, dt, q_std, prior).replace(
-        h=Partial(_bearings, positions), R=R, difference=angle_difference(*range(m))
+        h=Partial(_bearings, positions), R=R, observation_space=angles(*range(m))
     )
 
 

@@ -96,8 +96,8 @@ MODELS = {
         "got a leaf of type complex128; expected real numbers",
     ),
     "half a space": (
-        lambda: bent(retract=jnp.add),
-        "got one of state_difference and retract; expected both or neither",
+        lambda: bent(state_space=kf.Space(jnp.subtract, None)),
+        r"state_space is .*; expected kf\.Space\(difference, retract\) .* kf\.angles\(2\)",
     ),
     "A of f": (
         lambda: model(F=np.eye(3)),
@@ -128,7 +128,7 @@ MODELS = {
         "params is dict; expected one that holds a StateSpaceModel",
     ),
     "angle": (
-        lambda: kf.angle_difference(2)(np.zeros(2), np.zeros(2)),
+        lambda: kf.angles(2).difference(np.zeros(2), np.zeros(2)),
         r"angle indices are \(2,\); expected .* below 2",
     ),
 }

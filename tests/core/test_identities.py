@@ -110,9 +110,7 @@ def test_gauss_hermite_is_exact_for_polynomials(x64):
         raw.append(m * raw[-1] + k * s**2 * raw[-2])
     fn = lambda x: jnp.stack([x[0] ** 3, x[0] ** 2 * x[1]])  # noqa: E731
     belief = kf.Gaussian(jnp.array([m, -0.4]), jnp.diag(jnp.array([s**2, 0.25])))
-    mean, cov, cross, _ = moments.GaussHermite(4)(
-        fn, belief, EUCLIDEAN, EUCLIDEAN
-    )
+    mean, cov, cross, _ = moments.GaussHermite(4)(fn, belief, EUCLIDEAN, EUCLIDEAN)
     second = raw[4] * (0.25 + 0.16) - (raw[2] * -0.4) ** 2
     mixed = raw[5] * -0.4 - raw[3] * raw[2] * -0.4
     np.testing.assert_allclose(mean, [raw[3], raw[2] * -0.4], rtol=1e-12)

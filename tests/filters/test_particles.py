@@ -81,7 +81,7 @@ def heavy():
     """
     prior = kf.Gaussian(np.array([0.5]), np.array([[0.8]]))
     tails = Partial(student, jnp.asarray(3.0))
-    model = kf.StateSpaceModel(sine, both, [[0.3]], 4.0 * np.eye(2), prior, log_likelihood=tails)
+    model = kf.StateSpaceModel(sine, both, [[0.3]], 4.0 * np.eye(2), prior, observation_log_density=tails)
     ys = np.array([[1.0, 0.4], [1.5, 5.0], [np.nan, np.nan], [-3.0, np.nan], [2.7, 1.2]])
     return Problem(model, ys, None, ~np.isnan(ys))
 
@@ -158,7 +158,7 @@ def between(x, y, u, observed):
 def test_an_impossible_observation_has_no_likelihood_and_leaves_the_prediction(method):
     prior = kf.Gaussian(np.zeros(1), np.eye(1))
     model = kf.StateSpaceModel(
-        sine, lambda x, u: x, np.eye(1), np.eye(1), prior, log_likelihood=between
+        sine, lambda x, u: x, np.eye(1), np.eye(1), prior, observation_log_density=between
     )
     predicted = predict(method, model, method.init(model, KEY), None)
     state, info = update(method, model, predicted, jnp.array([1e3]), None, None)

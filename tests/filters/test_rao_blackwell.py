@@ -139,8 +139,8 @@ def test_bad_arguments_are_explained():
             kf.rao_blackwellised(indices).init(problem.model, KEY)
     with pytest.raises(ValueError, match="has no deviations"):
         kf.rao_blackwellised((1,), rule=print)
-    other = problem.model.replace(log_likelihood=lambda x, y, u, observed: 0.0)
-    with pytest.raises(ValueError, match="the model has a log_likelihood"):
+    other = problem.model.replace(observation_log_density=lambda x, y, u, observed: 0.0)
+    with pytest.raises(ValueError, match="the model has an observation_log_density"):
         kf.rao_blackwellised((1,)).init(other, KEY)
     with pytest.raises(ValueError, match="got no key"):
         kf.rao_blackwellised((1,)).init(problem.model)

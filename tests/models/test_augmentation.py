@@ -73,7 +73,7 @@ def _added(h, x, v, u):
 
 
 def _driven_by(f, x, w, u):
-    return kf.angle_retract(2)(f(x, u), w)
+    return kf.angles(2).retract(f(x, u), w)
 
 
 def test_states_on_curved_spaces(x64):
@@ -85,9 +85,8 @@ def test_states_on_curved_spaces(x64):
         model.Q,
         model.R,
         model.prior,
-        difference=model.difference,
-        state_difference=model.state_difference,
-        retract=model.retract,
+        state_space=model.state_space,
+        observation_space=model.observation_space,
     )
     runs = [
         kf.run(kf.extended(), m, problem.ys, problem.us, emit=kf.leading(3))[1]

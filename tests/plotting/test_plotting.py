@@ -97,7 +97,7 @@ def test_errors_against_their_bounds(tmp_path):
         np.full((3, 1), 3.1),
         np.full((3, 1), -3.1),
         np.ones((3, 1, 1)),
-        difference=kf.angle_difference(0),
+        difference=kf.angles(0).difference,
     )
     np.testing.assert_allclose(wrapped[0].lines[0].get_ydata(), 6.2 - 2 * np.pi, rtol=1e-5)
 

@@ -74,7 +74,7 @@ def test_inputs_and_angles_have_the_moments_of_the_smoother(x64):
     xs = np.asarray(draw(c.filter, c.params, c.ys, c.us, c.observed))
     est = kf.run(c.filter, c.params, c.ys, c.us, observed=c.observed)[1]
     s = kf.smooth(c.filter, c.params, est, c.us)
-    d = np.asarray(c.params.state_difference(xs[:, 1:], np.asarray(s.mean)[None]))
+    d = np.asarray(c.params.state_space.difference(xs[:, 1:], np.asarray(s.mean)[None]))
     for t in range(1, STEPS):
         pair = np.concatenate([d[:, t], d[:, t - 1]], axis=1)
         cov = np.block([[s.cov[t], s.cross[t]], [s.cross[t].T, s.cov[t - 1]]])

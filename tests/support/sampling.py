@@ -68,7 +68,7 @@ def check_convergence(few, many, problem, factor):
 
 def drift(x, u):
     """A constant turn."""
-    return kf.angle_retract(0)(x, jnp.array([0.4, 0.3], x.dtype))
+    return kf.angles(0).retract(x, jnp.array([0.4, 0.3], x.dtype))
 
 
 def angles_across_the_cut():
@@ -81,9 +81,8 @@ def angles_across_the_cut():
     )
     curved = flat.replace(
         f=drift,
-        difference=kf.angle_difference(0),
-        state_difference=kf.angle_difference(0),
-        retract=kf.angle_retract(0),
+        state_space=kf.angles(0),
+        observation_space=kf.angles(0),
     )
     wrapped = ys - 2 * np.pi * np.round(ys / (2 * np.pi)) * np.array([1, 0])
     return curved, wrapped, flat, ys
@@ -97,6 +96,6 @@ def check_angles(filter, tolerance):
     assert np.abs(expected.mean[:, 0]).max() > 3.3  # else there was no cut
     assert np.abs(est.mean[:, 0]).max() <= np.float32(np.pi)
     std = np.sqrt(np.diagonal(expected.cov, axis1=1, axis2=2))
-    assert np.abs(curved.state_difference(est.mean, expected.mean) / std).max() < tolerance
+    assert np.abs(curved.state_space.difference(est.mean, expected.mean) / std).max() < tolerance
     np.testing.assert_allclose(est.cov, expected.cov, atol=tolerance * expected.cov.max())
     np.testing.assert_allclose(est.log_likelihood, expected.log_likelihood, atol=4 * tolerance)

@@ -101,7 +101,7 @@ def driven() -> Problem:
 
 def drive(x: Any, u: Any) -> Any:
     """A unicycle; x = (px, py, heading), u = (distance, turn)."""
-    return kf.angle_retract(2)(x, jnp.stack([u[0] * jnp.cos(x[2]), u[0] * jnp.sin(x[2]), u[1]]))
+    return kf.angles(2).retract(x, jnp.stack([u[0] * jnp.cos(x[2]), u[0] * jnp.sin(x[2]), u[1]]))
 
 
 def range_and_bearing(landmark: Any, x: Any, u: Any) -> Any:
@@ -119,9 +119,8 @@ def heading() -> Problem:
         Q=0.02 * np.eye(3),
         R=np.diag([0.05, 0.02]),
         prior=kf.Gaussian(np.array([0.0, 0.0, 3.1]), 0.05 * np.eye(3) + 0.01),
-        difference=kf.angle_difference(1),
-        state_difference=kf.angle_difference(2),
-        retract=kf.angle_retract(2),
+        state_space=kf.angles(2),
+        observation_space=kf.angles(1),
     )
     us = np.tile([0.1, 0.05], (STEPS, 1))
     return Problem(model, ys, us, observed)

@@ -188,7 +188,7 @@ def test_pendulum_swings(x64, damping):
     np.testing.assert_allclose(model.h(jnp.asarray(x), None), [0.8 * np.sin(2.0)], rtol=1e-14)
     angle = kf.systems.pendulum(observation="angle")
     np.testing.assert_allclose(
-        angle.difference(jnp.array([3.1]), jnp.array([-3.1])), [6.2 - 2 * np.pi]
+        angle.observation_space.difference(jnp.array([3.1]), jnp.array([-3.1])), [6.2 - 2 * np.pi]
     )
 
 
@@ -200,7 +200,7 @@ def test_bearings_and_ranges(x64):
     radar = kf.systems.bearing_range(sensor=(2.0, 2.0), range_std=3.0, bearing_std=0.1)
     np.testing.assert_allclose(radar.h(x, None), [5, np.arctan2(-4, 3)], rtol=1e-14)
     np.testing.assert_allclose(radar.R, np.diag([9, 0.01]), rtol=1e-14)
-    gap = radar.difference(jnp.array([1.0, 3.0]), jnp.array([3.0, -3.0]))
+    gap = radar.observation_space.difference(jnp.array([1.0, 3.0]), jnp.array([3.0, -3.0]))
     np.testing.assert_allclose(gap, [-2, 6 - 2 * np.pi], rtol=1e-14)
     finders = kf.systems.bearings_only(sensors=[[2.0, 2.0], [5.0, 0.0], [5.0, -5.0]])
     np.testing.assert_allclose(

@@ -53,9 +53,9 @@ class Sensors(Pytree):
                 "Sensors: h is not a dict or tuple of functions; expected one function (x, u) per"
                 " sensor."
             )
-        if getattr(model_of(self.model), "log_likelihood", None) is not None:
+        if getattr(model_of(self.model), "observation_log_density", None) is not None:
             raise ValueError(
-                "Sensors: the model has a log_likelihood, of no one sensor; expected h and R alone."
+                "Sensors: the model has an observation_log_density, of no one sensor; expected h and R alone."
             )
         difference = (
             like(self.h, [None] * len(keys)) if self.difference is None else self.difference
@@ -82,7 +82,7 @@ class Sensors(Pytree):
 
     def one(self, k: Any) -> Any:
         """Return the params of a single sensor: the model with its h, R and difference."""
-        return with_model(self.model, h=self.h[k], R=self.R[k], difference=self.difference[k])
+        return with_model(self.model, h=self.h[k], R=self.R[k], observation_space=self.difference[k])
 
 
 def names(sensors: Any) -> list[Any] | Any:

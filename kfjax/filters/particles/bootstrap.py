@@ -45,7 +45,7 @@ def particle(
 ) -> Filter:
     """The bootstrap particle filter, or with a proposal the guided one: any model, any observation density.
 
-    Observations are weighed with `model.log_likelihood(x, y, u, observed)` if the model has one
+    Observations are weighed with `model.observation_log_density(x, y, u, observed)` if the model has one
     (heavy tails, counts, ...; `observed` is a boolean [m], or None), else with N(y | h(x, u), R) of
     the observed channels. Unlike other filters it needs an invertible R: an observation without
     noise has no density. An observation that is impossible for every particle has the
@@ -61,8 +61,8 @@ def particle(
             always.
         proposal: None to propose from the transition, or a moment rule: `kfjax.moments.Taylor()`
             proposes from an extended, `Unscented()` from an unscented Kalman update of every
-            particle. Needed for precise sensors. It uses R, which for a model with `log_likelihood`
-            has to be wide enough for the tails.
+            particle. Needed for precise sensors. It uses R, which for a model with
+            `observation_log_density` has to be wide enough for the tails.
 
     Returns:
         A `Filter`; params `StateSpaceModel`, state `Particles`. `init` needs a key. No `recentre`

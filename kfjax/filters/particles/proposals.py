@@ -20,15 +20,15 @@ __all__ = ["Proposal", "draw", "log_density", "proposal", "where_definite"]
 
 def log_density(model: StateSpaceModel, x: Array, y: Array, u: Any, observed: Any) -> Array:
     """Return log p(y | x) of the observed channels."""
-    if model.log_likelihood is None:
+    if model.observation_log_density is None:
         seen = observe(model, x, y, u, observed)
         R = linalg.factorise(seen.R)
         density = innovation_info(seen.innovation(seen.fn(x)), R, seen.mask).log_likelihood
         return where_definite(R.lower, density)
     if observed is None:
-        return model.log_likelihood(x, y, u, None).astype(x.dtype)
+        return model.observation_log_density(x, y, u, None).astype(x.dtype)
     mask = jnp.broadcast_to(jnp.asarray(observed, bool), y.shape)
-    density = model.log_likelihood(x, jnp.where(mask, y, 0), u, mask)
+    density = model.observation_log_density(x, jnp.where(mask, y, 0), u, mask)
     return jnp.where(mask.any(), density, 0).astype(x.dtype)
 
 

@@ -74,8 +74,8 @@ def rao_blackwellised(
 
     Raises:
         ValueError: if linear is empty or has an index twice; from `init`, if there is no key, if
-            linear does not fit the state or leaves nothing for particles, or if the model has a
-            `log_likelihood`.
+            linear does not fit the state or leaves nothing for particles, or if the model has an
+            `observation_log_density`.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -192,11 +192,11 @@ def _check_model(model: StateSpaceModel, linear: tuple[int, ...]) -> None:
             " components, not all."
             " For a model that is linear in all, use kf.kalman()."
         )
-    if model.log_likelihood is not None:
+    if model.observation_log_density is not None:
         raise ValueError(
-            "rao_blackwellised: the model has a log_likelihood; expected Gaussian noise, for which"
+            "rao_blackwellised: the model has an observation_log_density; expected Gaussian noise, for which"
             " the linear part can"
-            " be integrated out. Use kf.particle(), or model.replace(log_likelihood=None)."
+            " be integrated out. Use kf.particle(), or model.replace(observation_log_density=None)."
         )
 
 

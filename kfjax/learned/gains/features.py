@@ -5,7 +5,7 @@
     F3  forward evolution difference  x_{t-1|t-1} - x_{t-2|t-2}
     F4  forward update difference     x_{t-1|t-1} - x_{t-1|t-2}
 
-F1 and F2 are formed with the model's `difference`, F3 and F4 with its `state_difference`. Where y
+F1 and F2 are differences in the model's `observation_space`, F3 and F4 in its `state_space`. Where y
 has gaps, a missing channel counts as its prediction: F2 is 0 there, and F1 is the change from the
 last value to the predicted one. After a row without data F4 is 0 and F3 is the predicted change.
 Before the first step x and y stand still: x_{-1|-1} = x_{0|-1} = x_{0|0} and y_0 = h(x_{0|0}), so
