@@ -1,4 +1,4 @@
-"""The Lorenz attractor sampled densely and decimated, and flows with a step that is too coarse."""
+"""The Lorenz attractor sampled densely and decimated, and flows whose step is too coarse for it."""
 
 import functools
 
@@ -20,7 +20,11 @@ FLOWS = {
 
 
 def dense(seed, trajectories, steps):
-    """Return trajectories sampled every 1e-5 s and decimated, from other initial states, with noise of 1 added."""
+    """Simulate trajectories sampled every 1e-5 s and decimated to 0.02 s.
+
+    They start at random places of the attractor. Observations are the states plus noise of
+    standard deviation 1.
+    """
     with jax.enable_x64(True):
         flow = kf.systems.decimated_lorenz(r_std=1.0)
         coarse = kf.systems.lorenz(integrator="rk4", q_std=0.0)
@@ -33,7 +37,7 @@ def dense(seed, trajectories, steps):
 
 @functools.partial(jax.jit, static_argnums=2)
 def _path(f, start, steps):
-    """States [B, T, 3] after the start."""
+    """Return the states [B, T, 3] that follow the start [B, 3]."""
 
     def step(x, _):
         x = f(x, None)

@@ -11,11 +11,13 @@ import kfjax as kf
 
 @functools.partial(jax.jit, static_argnums=0)
 def means(filter, params, data):
-    """Return the estimates of all trajectories."""
+    """Return the estimated means of all trajectories, [N, T, n]."""
     keys = jax.random.split(jax.random.key(0), data.ys.shape[0])
-    return jax.vmap(
-        lambda one, k: kf.data.run_trajectory(filter, params, one, key=k, emit=_mean)[1]
-    )(data, keys)
+
+    def one(trajectory, key):
+        return kf.data.run_trajectory(filter, params, trajectory, key=key, emit=_mean).outputs
+
+    return jax.vmap(one)(data, keys)
 
 
 def _mean(state, info):
@@ -24,18 +26,25 @@ def _mean(state, info):
 
 
 def decibels(filter, params, data, *, many=False):
-    """Return the MSE in dB over all trajectories, steps and dimensions; of params of several seeds, one for each."""
-    mean = (
-        means(filter, params, data)
-        if not many
-        else jax.vmap(lambda p: means(filter, p, data))(params)
-    )
+    """Return the MSE in dB over all trajectories, steps and state dimensions.
+
+    Args:
+        filter: the filter.
+        params: its parameters; with a leading axis over seeds if `many`.
+        data: the trajectories.
+        many: whether to return a list with one figure per seed.
+    """
+    if many:
+        mean = jax.vmap(lambda one: means(filter, one, data))(params)
+    else:
+        mean = means(filter, params, data)
     error = np.asarray(mean, np.float64) - np.asarray(data.xs, np.float64)
     values = 10 * np.log10(np.mean(error**2, axis=(-3, -2, -1)))
     return values.round(4).tolist()
 
 
 def floor_db(model, steps):
-    """Return the least MSE of a linear model, from theory, in dB."""
+    """Return the least possible MSE of a linear model in dB, from theory."""
     cov = kf.evaluation.expected_error(model, steps=steps)
-    return float(10 * jnp.log10(jnp.trace(cov, axis1=1, axis2=2).mean() / model.n))
+    variances = jnp.trace(cov, axis1=1, axis2=2) / model.n
+    return float(10 * jnp.log10(variances.mean()))

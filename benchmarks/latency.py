@@ -24,7 +24,9 @@ COMPILED_IN = "`kalman()`, the model compiled in"
 
 def two_speeds(model):
     """Members of an IMM: one that drifts slowly, and one that moves."""
-    return kf.IMM((model, model.replace(Q=100 * model.Q)), [[0.95, 0.05], [0.1, 0.9]], [0.5, 0.5])
+    return kf.IMMParams(
+        (model, model.replace(Q=100 * model.Q)), [[0.95, 0.05], [0.1, 0.9]], [0.5, 0.5]
+    )
 
 
 def cases():

@@ -1,4 +1,4 @@
-"""What pages of results share: cells of tables, and what made the numbers."""
+"""Parts that several pages of results share: table cells, tables, versions and the machine."""
 
 import importlib.metadata
 import os
@@ -11,30 +11,35 @@ PACKAGES = ("jax", "flax", "optax", "numpy")
 
 
 def cell(value, digits):
-    """Return a number, or the median and the range of several; counts have no digits after the point."""
-    if value is None or isinstance(value, str):
-        return value or ""
+    """Return a number as text, or several as median and range; integers have no decimals."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
     several = np.ravel(value)
-    digits = 0 if several.dtype.kind == "i" else digits
-    low, middle, high = (f"{f(several):.{digits}f}" for f in (np.min, np.median, np.max))
-    return middle if several.size == 1 else f"{middle} ({low} .. {high})"
+    if several.dtype.kind == "i":
+        digits = 0
+    middle = f"{np.median(several):.{digits}f}"
+    if several.size == 1:
+        return middle
+    return f"{middle} ({several.min():.{digits}f} .. {several.max():.{digits}f})"
 
 
 def table(head, lines):
-    """Return the lines of a table in markdown, whose first column names the rows."""
+    """Return the lines of a markdown table whose first column names the rows."""
     first = f"| {' | '.join(head)} |".replace("|  |", "| |")
     return [first, "|---" * len(head) + "|", *(f"| {' | '.join(line)} |" for line in lines)]
 
 
 def versions():
-    """Return the versions of what made the numbers."""
-    return {"python": platform.python_version()} | {
-        name: importlib.metadata.version(name) for name in PACKAGES
-    }
+    """Return the versions of Python and of the packages that numbers depend on."""
+    found = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version()} | found
 
 
 def machine():
-    """Return what the numbers were made on, in words."""
+    """Describe the machine in words."""
     device = jax.devices()[0]
-    kind = platform.machine() if device.platform == "cpu" else device.device_kind
-    return f"{os.cpu_count()} shared {kind} cores" if device.platform == "cpu" else f"one {kind}"
+    if device.platform == "cpu":
+        return f"{os.cpu_count()} shared {platform.machine()} cores"
+    return f"one {device.device_kind}"

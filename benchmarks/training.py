@@ -8,18 +8,27 @@ import kfjax as kf
 
 
 class Budget(NamedTuple):
-    """How long and how a network is trained; the learning rate rises for a tenth, and falls to a tenth as a cosine.
+    """How a network is trained.
+
+    The learning rate rises during the first tenth of the updates, and falls to a tenth of its
+    largest value as a cosine.
 
     Attributes:
-        steps: of the optimiser, on whole trajectories.
-        split: before that, as many steps on pieces of `piece` steps that start at true states.
-        likelihood: after that, as many steps by the likelihood of the true states, which trains
-            covariances.
-        window: steps of truncated backpropagation that goes on through the trajectories; None takes
-            them whole.
+        updates: number of updates on whole trajectories, by squared error.
+        split: number of updates before these, on pieces of `piece` steps that start at true states.
+        likelihood: number of updates after these, by the likelihood of the true states, which
+            trains covariances.
+        piece: number of time steps in a piece.
+        learning_rate: largest learning rate of Adam.
+        batch_size: number of trajectories per update.
+        ema: decay of the moving average of the weights, or None.
+        weight_decay: weight decay of Adam.
+        seeds: number of trainings, from different random keys.
+        window: number of time steps of truncated backpropagation, which continues through the
+            trajectories; None backpropagates through whole trajectories.
     """
 
-    steps: int
+    updates: int
     split: int = 0
     likelihood: int = 0
     piece: int = 5
@@ -31,37 +40,50 @@ class Budget(NamedTuple):
     window: int | None = None
 
     def quick(self):
-        """Return a budget that shows no more than that everything runs."""
-        split, steps, likelihood = (
-            n and max(20, n // 50) for n in (self.split, self.steps, self.likelihood)
+        """Return a small budget, which only shows that everything runs."""
+
+        def fewer(updates):
+            return max(20, updates // 50) if updates else 0
+
+        return self._replace(
+            updates=fewer(self.updates),
+            split=fewer(self.split),
+            likelihood=fewer(self.likelihood),
+            seeds=2,
         )
-        return self._replace(split=split, steps=steps, likelihood=likelihood, seeds=2)
 
 
-def optimizer(budget, steps):
-    """Return clipped Adam with a warm start and a falling rate."""
-    schedule = kf.training.Cosine(budget.learning_rate, steps, warmup=0.1)
+def optimizer(budget, updates):
+    """Return clipped Adam whose learning rate warms up and then falls."""
+    schedule = kf.training.Cosine(budget.learning_rate, updates, warmup=0.1)
     return kf.training.clipped_adam(schedule, weight_decay=budget.weight_decay)
 
 
 def train(filter, model, parts, budget, constants=None, pieces_of=None):
-    """Train all seeds of a learned filter at once: by squared error, then, if the budget says so, by likelihood.
+    """Train a learned filter from all seeds at once.
 
-    Pieces are cut from `pieces_of`, by default from the training data.
+    Args:
+        filter: the learned filter.
+        model: its design model.
+        parts: training data, and the validation data that choose the update to keep.
+        budget: the `Budget`.
+        constants: constants of the network, see `kfjax.learned.init`.
+        pieces_of: trajectories to cut pieces from, by default the training data.
+
+    Returns:
+        The fitted parameters and history, with a leading axis over seeds.
     """
     keys = jax.random.split(jax.random.key(1), budget.seeds)
     params = jax.vmap(lambda key: kf.learned.init(key, filter, model, constants))(keys)
-    by_error, whole = (
-        {"loss": kf.training.mse(filter)},
-        {"data": parts.train, "window": budget.window},
-    )
+    by_error = {"loss": kf.training.mse(filter)}
+    whole = {"data": parts.train, "window": budget.window}
     stages = []
     if budget.split:
-        whole_ones = parts.train if pieces_of is None else pieces_of
-        pieces = kf.data.pieces(whole_ones, budget.piece, prior_mean=model.prior.mean)
+        source = parts.train if pieces_of is None else pieces_of
+        pieces = kf.data.pieces(source, budget.piece, prior_mean=model.prior.mean)
         stages.append(by_error | {"data": pieces, "steps": budget.split})
-    if budget.steps:
-        stages.append(by_error | whole | {"steps": budget.steps})
+    if budget.updates:
+        stages.append(by_error | whole | {"steps": budget.updates})
     if budget.likelihood:
         stages.append(whole | {"loss": kf.training.nll(filter), "steps": budget.likelihood})
     return kf.training.fit_stages(

@@ -1,4 +1,4 @@
-"""Trajectories for the studies: the KalmanNet authors' data sets, and simulated ones."""
+"""Trajectories for the studies: the data sets of the KalmanNet authors, and simulated ones."""
 
 import functools
 import os
@@ -14,18 +14,18 @@ DATA = Path(__file__).parents[2] / "shared" / "data"  # unless KFJAX_DATA names 
 
 @functools.cache
 def official(name):
-    """Return the train, validation and test parts of an official data set."""
+    """Return the training, validation and test parts of a data set of the authors."""
     return kf.data.read_parts(official_file(name))
 
 
 def official_file(name):
-    """Return where an official data set is looked for."""
+    """Return the path where a data set of the authors is expected."""
     folder = Path(os.environ.get("KFJAX_DATA", DATA))
     return folder / "kalmannet" / f"{name}.npz"
 
 
 def shortened(parts, steps):
-    """Return parts whose trajectories for training and validation are cut to their first steps."""
+    """Return parts whose training and validation trajectories are cut to their first steps."""
     return parts._replace(
         train=kf.data.first_steps(parts.train, steps),
         validation=kf.data.first_steps(parts.validation, steps),
@@ -33,13 +33,13 @@ def shortened(parts, steps):
 
 
 def simulated(key, model, trajectories, steps, std=0.0):
-    """Return trajectories from known, random x_0 ~ N(prior mean, std^2 I)."""
+    """Simulate trajectories whose random x_0 ~ N(prior mean, std^2 I) is known to filters."""
     start, key = jax.random.split(key)
-    n = model.n
-    initial = model.prior.mean[None] + std * jax.random.normal(start, (trajectories, n))
+    noise = jax.random.normal(start, (trajectories, model.n))
+    first = model.prior.mean[None] + std * noise
 
-    def one(k, x):
-        return kf.simulate(k, model.replace(prior=kf.systems.known(x)), steps)
+    def one(key, x0):
+        return kf.simulate(key, model.replace(prior=kf.systems.known(x0)), steps)
 
-    xs, ys = jax.vmap(one)(jax.random.split(key, trajectories), initial)
-    return kf.Dataset(ys, xs, prior_mean=np.asarray(initial))
+    xs, ys = jax.vmap(one)(jax.random.split(key, trajectories), first)
+    return kf.Dataset(ys, xs, prior_mean=np.asarray(first))

@@ -21,10 +21,9 @@ from kfjax.base import (
 from kfjax.data import Dataset, from_pandas, from_xarray, to_pandas, to_xarray
 from kfjax.evaluation import compare, monte_carlo
 from kfjax.filters import (
-    IMM,
-    Constrained,
+    ConstrainedParams,
+    IMMParams,
     Inequalities,
-    Sensors,
     adaptive,
     auxiliary_particle,
     box,
@@ -50,17 +49,19 @@ from kfjax.filters import (
     unscented,
 )
 from kfjax.filters.beliefs import observation_estimate, predicted
-from kfjax.filters.constant_gain_filter import ConstantGain, constant_gain
+from kfjax.filters.constant_gain_filter import ConstantGainParams, constant_gain
 from kfjax.linear.rank_tests import controllability, observability
 from kfjax.linear.riccati import SteadyState, steady_state
 from kfjax.models.augmentation import correlated, non_additive
 from kfjax.models.discretisation import Discretised, time_steps, van_loan
 from kfjax.models.functions import Linear
+from kfjax.models.lens import with_model
 from kfjax.models.priors import diffuse
+from kfjax.models.sensors import Sensor, Sensors
 from kfjax.models.simulation import simulate
 from kfjax.models.spaces import Space, angles, wrap_angle
-from kfjax.models.state_space import StateSpaceModel, linear_gaussian, with_model
-from kfjax.runner import Forecast, forecast, run, split_missing, step
+from kfjax.models.state_space import StateSpaceModel, linear_gaussian
+from kfjax.runner import Forecast, forecast, log_likelihood, run, split_missing, step
 from kfjax.smoothers.imputation import impute
 from kfjax.smoothers.iterated import parallel_iterated_smooth
 from kfjax.smoothers.parallel import parallel_filter, parallel_smooth
@@ -69,19 +70,20 @@ from kfjax.smoothers.rauch_tung_striebel import Smoothed, smooth
 from kfjax.smoothers.two_filter import two_filter_smooth
 
 __all__ = [
-    "IMM",
-    "ConstantGain",
-    "Constrained",
+    "ConstantGainParams",
+    "ConstrainedParams",
     "Dataset",
     "Discretised",
     "Estimate",
     "Filter",
     "Forecast",
     "Gaussian",
+    "IMMParams",
     "Inequalities",
     "Info",
     "Linear",
     "Run",
+    "Sensor",
     "Sensors",
     "Smoothed",
     "Space",
@@ -126,6 +128,7 @@ __all__ = [
     "learned",
     "linalg",
     "linear_gaussian",
+    "log_likelihood",
     "moments",
     "monte_carlo",
     "non_additive",

@@ -3,29 +3,42 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
-from kfjax.base import Filter, Gaussian, Info, Kept, estimate
+from kfjax.base import (
+    Emit,
+    Filter,
+    Gaussian,
+    Info,
+    Inputs,
+    Kept,
+    Mask,
+    Observations,
+    Params,
+    PyTree,
+    Run,
+    State,
+    estimate,
+    log_likelihood_only,
+)
 from kfjax.filters.beliefs import observation_estimate
-from kfjax.models.record_checks import (
-    check_filter,
-    check_length,
-    check_mask_dtype,
-    check_nan,
+from kfjax.filters.checks import check_filter
+from kfjax.models.lens import model_of
+from kfjax.models.records import (
+    Record,
     check_runtime,
-    check_series,
+    check_shapes,
     check_state,
+    checked_record,
+    count_steps,
     until,
 )
-from kfjax.models.state_space import model_of
 
-__all__ = ["Forecast", "forecast", "run", "split_missing", "step"]
+__all__ = ["Forecast", "forecast", "log_likelihood", "run", "split_missing", "step"]
 
 
 class Forecast(NamedTuple):
@@ -43,20 +56,21 @@ class Forecast(NamedTuple):
 
 def run(
     filter: Filter,
-    params: Any,
-    ys: Any,
-    us: Any = None,
+    params: Params,
+    ys: Observations,
     *,
-    observed: Any = None,
+    us: Inputs = None,
+    observed: Mask = None,
     length: Any = None,
     key: Array | None = None,
-    initial: Any = None,
-    emit: Callable[[Any, Info], Kept] = estimate,  # type: ignore[assignment]  # the default of Kept
+    state: State = None,
+    emit: Emit[Kept] = estimate,  # type: ignore[assignment]  # the default of Kept
     checked: bool = False,
-) -> tuple[Any, Kept]:
-    """Run a filter over one trajectory; `jax.vmap` it for a batch, `jax.grad` through it, call it twice: no retracing.
+) -> Run[Kept]:
+    """Run a filter over one trajectory.
 
-    For t = 1..T: predict with u_t, then update with y_t and u_t.
+    For t = 1..T: predict with u_t, then update with y_t and u_t. `jax.vmap` it for a batch and
+    `jax.grad` through it; it is jitted, and a second call compiles nothing again.
 
     Args:
         filter: the `Filter`.
@@ -64,14 +78,14 @@ def run(
         ys: observations [T, m] (a pytree of such, for filters of several sensors).
         us: inputs, any pytree with a leading time axis, or None; us[t-1] is u_t, which takes
             x_{t-1} to x_t.
-        observed: what was seen, booleans [T] or [T, m] (a pytree like ys), or None for everything.
-            Values and gradients are those of deleting the rest; unobserved entries of ys may hold
-            anything, NaN included.
+        observed: what was seen, booleans [T] or [T, m] (a pytree like ys), or None for everything;
+            `observed=~jnp.isnan(ys)` where missing values are NaN. Values and gradients are those
+            of deleting the rest; unobserved entries of ys may hold anything, NaN included.
         length: number of leading steps that count (a scalar; batch it with `jax.vmap`). Afterwards
             the state is frozen and nothing is added to the likelihood, whatever stands in ys and
             us.
         key: random key for filters that draw.
-        initial: a state to continue from, as returned by an earlier run; default
+        state: a state to continue from, as returned by an earlier run; default
             `filter.init(params, key)`.
         emit: `(state, info) -> anything`, what to keep of every step. Use a module-level function:
             a new lambda per call compiles again. Default `kfjax.estimate`;
@@ -80,8 +94,8 @@ def run(
             (there as the runtime error of a callback, with the same text).
 
     Returns:
-        The final state, and the stacked outputs of emit: by default an `Estimate` with mean [T, n],
-        cov [T, n, n] and log_likelihood [T].
+        `Run(final, outputs)`: the final state, and the stacked outputs of emit, by default an
+        `Estimate` with mean [T, n], cov [T, n, n] and log_likelihood [T].
 
     Raises:
         ValueError: if shapes do not fit, T = 0, or ys has NaN where it counts as observed (seen
@@ -95,65 +109,119 @@ def run(
         ((50, 3), (50, 3, 3))
     """
     check_filter("run", filter)
-    if initial is not None and key is not None:
+    if state is not None and key is not None:
         raise ValueError(
-            "run: got both initial and key; expected one. A state carries its own key: drop key."
+            "run: got both state and key; expected one. A state carries its own key: drop key."
         )
-    ys, observed = (np.asarray(a) if isinstance(a, list) else a for a in (ys, observed))
-    check_mask_dtype("run", observed)
-    check_length("run", ys, length)
-    check_nan("run", ys, observed, length)
-    return _run(filter, emit, checked, params, ys, us, observed, length, key, initial)
+    record = checked_record("run", ys, us, observed, length)
+    return _run(filter, emit, checked, params, record, key, state)
+
+
+def log_likelihood(
+    filter: Filter,
+    params: Params,
+    ys: Observations,
+    *,
+    us: Inputs = None,
+    observed: Mask = None,
+    length: Any = None,
+    key: Array | None = None,
+    state: State = None,
+    checked: bool = False,
+) -> Array:
+    """Return the log-likelihood of one trajectory, log p(y_1..T), by running a filter over it.
+
+    The sum of log p(y_t | y_1..t-1) over the steps, exact for the Kalman filter and what nonlinear
+    filters approximate it by. Means and covariances are not kept: it takes the memory of T numbers.
+
+    Args:
+        filter: a `Filter` whose Info has a log_likelihood.
+        params: its parameters; `jax.grad` with respect to them is what learns noise and models.
+        ys: observations [T, m], as in `run`.
+        us: inputs with a leading time axis, or None.
+        observed: what was seen, booleans [T] or [T, m], or None for everything.
+        length: number of leading steps that count.
+        key: random key for filters that draw.
+        state: a state to continue from.
+        checked: as in `run`.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ValueError: if the filter gives no log-likelihood, else as `run`.
+
+    Example:
+        >>> model = kf.systems.constant_velocity()
+        >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=50)
+        >>> gradient = jax.grad(lambda model: kf.log_likelihood(kf.kalman(), model, ys))(model)
+        >>> gradient.Q.shape
+        (2, 2)
+    """
+    terms = run(
+        filter,
+        params,
+        ys,
+        us=us,
+        observed=observed,
+        length=length,
+        key=key,
+        state=state,
+        emit=log_likelihood_only,
+        checked=checked,
+    ).outputs
+    if terms is None:
+        raise ValueError(
+            f"log_likelihood: {filter} gives no log-likelihood; expected one that does, such as"
+            " kf.extended()."
+        )
+    return terms.sum()
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _run(
     filter: Filter,
-    emit: Callable[[Any, Info], Kept],
+    emit: Emit[Kept],
     checked: bool,
-    params: Any,
-    ys: Any,
-    us: Any,
-    observed: Any,
-    length: Any,
+    params: Params,
+    record: Record,
     key: Array | None,
-    initial: Any,
-) -> tuple[Any, Kept]:
-    steps = check_series("run", params, ys, us, observed)
-    state = filter.init(params, key) if initial is None else jax.tree.map(jnp.asarray, initial)
-    check_state("run", params, state)
-    seen = jax.tree.map(lambda o: jnp.asarray(o, bool), observed)
-    active = None
-    if length is not None:
-        active = jnp.arange(steps) < length
-        us = until(length, us)
-        seen = _restrict(seen, active, ys)
+    state: State,
+) -> Run[Kept]:
+    steps = check_shapes("run", params, record)
+    start = filter.init(params, key) if state is None else jax.tree.map(jnp.asarray, state)
+    check_state("run", params, start)
+    seen = jax.tree.map(lambda o: jnp.asarray(o, bool), record.observed)
+    us, active = until(record.length, record.us, steps)
+    if active is not None:
+        seen = _restrict(seen, active, record.ys)
     if checked:
-        check_runtime("run: ys has NaN where it counts as observed", _unseen_to_zero(ys, seen))
+        counted = _unseen_to_zero(record.ys, seen)
+        check_runtime("run: ys has NaN where it counts as observed", counted)
 
-    def body(state: Any, at: tuple[Any, Any, Any, Any]) -> tuple[Any, Any]:
+    def body(state: State, at: tuple[Any, Any, Any, Any]) -> tuple[State, Any]:
         y, u, seen_t, active_t = at
         new, info = filter.update(params, filter.predict(params, state, u), y, u, seen_t)
         if active_t is not None:
             new = jax.tree.map(lambda a, b: jnp.where(active_t, a, b), new, state)
         return new, emit(new, info)
 
-    final, outputs = jax.lax.scan(body, state, (ys, us, seen, active))
+    final, outputs = jax.lax.scan(body, start, (record.ys, us, seen, active))
     if checked:
         check_runtime("run: an estimate is not finite", outputs)
-    return final, outputs
+    return Run(final, outputs)
 
 
 def step(
     filter: Filter,
-    params: Any,
-    state: Any,
-    y: Any,
-    u: Any = None,
-    observed: Any = None,
+    params: Params,
+    state: State,
+    y: Observations,
     *,
+    u: Inputs = None,
+    observed: Mask = None,
     donate: bool = False,
-) -> tuple[Any, Info]:
+) -> tuple[State, Info]:
     """Take one predict and one update, jitted: what a streaming application calls for every observation.
 
     Args:
@@ -180,19 +248,17 @@ def step(
         1
     """
     check_filter("step", filter)
-    y, observed = (np.asarray(a) if isinstance(a, (list, float, int)) else a for a in (y, observed))
-    check_mask_dtype("step", observed)
-    check_nan("step", y, observed, None)
+    y, u, observed, _ = checked_record("step", y, u, observed)
     take = _donating_step if donate else _step
     return take(filter, params, state, y, u, observed)
 
 
 def _one_step(
-    filter: Filter, params: Any, state: Any, y: Any, u: Any, observed: Any
-) -> tuple[Any, Info]:
+    filter: Filter, params: Params, state: State, y: Observations, u: Inputs, observed: Mask
+) -> tuple[State, Info]:
     """The body of `step`."""
-    one = functools.partial(jax.tree.map, lambda a: jnp.asarray(a)[None])
-    check_series("step", params, one(y), one(u), one(observed))
+    record = jax.tree.map(lambda a: jnp.asarray(a)[None], Record(y, u, observed))
+    check_shapes("step", params, record)
     check_state("step", params, state)
     return filter.update(params, filter.predict(params, state, u), y, u, observed)
 
@@ -203,10 +269,10 @@ _donating_step = jax.jit(_one_step, static_argnums=0, donate_argnums=2)
 
 def forecast(
     filter: Filter,
-    params: Any,
-    state: Any,
-    us: Any = None,
+    params: Params,
+    state: State,
     *,
+    us: Inputs = None,
     steps: int | None = None,
 ) -> Forecast:
     """Predict ahead of a state without observations.
@@ -232,35 +298,26 @@ def forecast(
         ((3, 2), (3, 1, 1))
     """
     check_filter("forecast", filter)
-    lengths = {leaf.shape[0] for leaf in jax.tree.leaves(us)} | (
-        {steps} if steps is not None else set()
-    )
-    if len(lengths) != 1 or min(lengths) < 1:
-        raise ValueError(
-            f"forecast: got steps={steps} and us of lengths {sorted(lengths - {steps})}; expected"
-            " one number of steps,"
-            " at least 1. Pass steps=, or us with a leading time axis."
-        )
-    return _forecast(filter, params, state, us, lengths.pop())
+    return _forecast(filter, params, state, us, count_steps("forecast", steps, us))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4))
-def _forecast(filter: Filter, params: Any, state: Any, us: Any, steps: int) -> Forecast:
+def _forecast(filter: Filter, params: Params, state: State, us: Inputs, steps: int) -> Forecast:
     check_state("forecast", params, state)
 
-    def body(state: Any, u: Any) -> tuple[Any, Gaussian]:
+    def body(state: State, u: Inputs) -> tuple[State, Gaussian]:
         state = filter.predict(params, state, u)
         return state, Gaussian(state.mean, state.cov)
 
     states = jax.lax.scan(body, state, us, length=steps)[1]
     model = model_of(params)
-    if filter.rule is None or model is None:
+    if filter.rule is None or model is None or model.h is None:
         return Forecast(states, None)
-    return Forecast(states, observation_estimate(filter, model, states, us))
+    return Forecast(states, observation_estimate(filter, model, states, us=us))
 
 
-def split_missing(ys: Any) -> tuple[Any, Any]:
-    """Turn NaN into a mask.
+def split_missing(ys: Observations) -> tuple[Observations, Mask]:
+    """Turn NaN into a mask: `observed=~jnp.isnan(ys)` for a pytree of sensors.
 
     Args:
         ys: observations [..., m] with NaN where missing, or a pytree of such (several sensors).
@@ -279,14 +336,14 @@ def split_missing(ys: Any) -> tuple[Any, Any]:
     return jax.tree.map(lambda y, seen: jnp.where(seen, y, 0), ys, observed), observed
 
 
-def _restrict(seen: Any, active: Array, ys: Any) -> Any:
+def _restrict(seen: Mask, active: Array, ys: Observations) -> Mask:
     """Combine the mask with the active steps, in the structure of ys."""
     if seen is None:
         return jax.tree.map(lambda _: active, ys)
     return jax.tree.map(lambda s: s & active.reshape((-1,) + (1,) * (s.ndim - 1)), seen)
 
 
-def _unseen_to_zero(ys: Any, seen: Any) -> Any:
+def _unseen_to_zero(ys: Observations, seen: Mask) -> PyTree:
     """Replace entries that do not count by zero."""
     if seen is None:
         return ys

@@ -6,7 +6,6 @@
 # of the others, and they nest. Whatever comes out can be run, streamed, batched and differentiated like any filter.
 
 # %%
-import functools
 import os
 
 import jax
@@ -61,7 +60,7 @@ print(
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.4))
 for ax, name in zip(axes, ("plain", "gated"), strict=True):
-    est = kf.run(filters[name], model, Y[0])[1]
+    est = kf.run(filters[name], model, Y[0]).outputs
     plot_path(est.mean, None, X[0], components=(0, 2), label=name, ax=ax)
     ax.set_title(f"{name}: RMSE {rmse(est.mean, X[0]):.2f}")
 plt.show()
@@ -70,7 +69,7 @@ plt.show()
 # What a combinator found stands in `info.extra`:
 
 # %%
-_, (_, info) = kf.run(filters["gated"], model, Y[0], emit=kf.estimate_and_info)
+_, info = kf.run(filters["gated"], model, Y[0], emit=kf.estimate_and_info).outputs
 print("rejected at steps", np.flatnonzero(~np.asarray(info.extra["accepted"], bool)) + 1)
 
 # %% [markdown]
@@ -92,8 +91,11 @@ def scale_of_R(state, info):
     return state.mean, state.R_scale[0, 0]
 
 
-_, (means, scales) = kf.run(adaptive, model, ys, emit=scale_of_R)
-plain, best = kf.run(kf.kalman(), model, ys)[1], kf.run(kf.kalman(), truly, ys, factor)[1]
+means, scales = kf.run(adaptive, model, ys, emit=scale_of_R).outputs
+plain, best = (
+    kf.run(kf.kalman(), model, ys).outputs,
+    kf.run(kf.kalman(), truly, ys, us=factor).outputs,
+)
 print(
     f"RMSE plain {rmse(plain.mean, xs):.3f}, adaptive {rmse(means, xs):.3f}, told the truth {rmse(best.mean, xs):.3f}"
 )
@@ -124,7 +126,7 @@ truth = calm.replace(Q=switching)
 X, Y = jax.vmap(lambda key: kf.simulate(key, truth, us=manoeuvre))(
     jax.random.split(jax.random.key(2), TRIALS)
 )
-chain = kf.IMM((calm, lively), transition=[[0.96, 0.04], [0.08, 0.92]], weights=[0.9, 0.1])
+chain = kf.IMMParams((calm, lively), transition=[[0.96, 0.04], [0.08, 0.92]], weights=[0.9, 0.1])
 candidates = {
     "calm": (kf.kalman(), calm),
     "lively": (kf.kalman(), lively),
@@ -137,7 +139,7 @@ def weights(state, info):
     return state.weights
 
 
-found = kf.run(*candidates["IMM"], Y[0], emit=weights)[1]
+found = kf.run(*candidates["IMM"], Y[0], emit=weights).outputs
 figure, ax = plt.subplots(figsize=(7, 2.2))
 ax.fill_between(
     np.arange(1, STEPS + 1), 0, manoeuvre, color="#eeeeee", step="mid", label="manoeuvre"
@@ -171,18 +173,22 @@ body = kf.systems.constant_velocity(
     prior=kf.Gaussian(jnp.array([20.0, -0.5, 20.0, 0.5]), np.diag([9.0, 0.3, 9.0, 0.3])),
 )
 sensors = kf.Sensors(
-    body,
-    h={"bearing": bearing, "position": kf.Linear([[1.0, 0, 0, 0], [0, 0, 1.0, 0]]), "speed": speed},
-    R={"bearing": [[0.02**2]], "position": 4.0 * np.eye(2), "speed": [[0.1**2]]},
-    difference={"bearing": kf.angle_difference(0), "position": None, "speed": None},
-)  # fmt: skip
+    body.f,
+    body.Q,
+    body.prior,
+    {
+        "bearing": kf.Sensor(bearing, [[0.02**2]], space=kf.angles(0)),
+        "position": kf.Sensor(kf.Linear([[1.0, 0, 0, 0], [0, 0, 1.0, 0]]), 4.0 * np.eye(2)),
+        "speed": kf.Sensor(speed, [[0.1**2]]),
+    },
+)
 xs, _ = kf.simulate(jax.random.key(3), body, STEPS)
-keys = dict(zip(sensors.h, jax.random.split(jax.random.key(4), 3), strict=True))
-noise = {
-    name: jax.random.normal(keys[name], (STEPS, len(R))) @ jnp.sqrt(R)
-    for name, R in sensors.R.items()
-}
-ys = {name: jax.vmap(lambda x, h=h: h(x, None))(xs) + noise[name] for name, h in sensors.h.items()}
+ys = {}
+for key, (name, sensor) in zip(
+    jax.random.split(jax.random.key(4), 3), sensors.sensors.items(), strict=True
+):
+    noise = jax.random.normal(key, (STEPS, len(sensor.R))) @ jnp.sqrt(sensor.R)
+    ys[name] = jax.vmap(lambda x, h=sensor.h: h(x, None))(xs) + noise
 at = jnp.arange(1, STEPS + 1)
 reported = {
     "bearing": jax.random.bernoulli(jax.random.key(5), 0.3, (STEPS,)),
@@ -195,7 +201,7 @@ figure, axes = plt.subplots(1, 2, figsize=(9, 3.4))
 for ax, (name, seen) in zip(axes, {
     "position alone": reported | {"bearing": at < 0, "speed": at < 0}, "all three sensors": reported,
 }.items(), strict=True):  # fmt: skip
-    est = kf.run(tracker, sensors, ys, observed=seen)[1]
+    est = kf.run(tracker, sensors, ys, observed=seen).outputs
     plot_path(est.mean, est.cov, xs, components=(0, 2), ax=ax)
     ax.set_title(f"{name}: RMSE {rmse(est.mean[:, ::2], xs[:, ::2]):.2f} of the position")
 plt.show()
@@ -211,15 +217,14 @@ pendulum = kf.systems.pendulum(dt=0.05)
 xs, ys = kf.simulate(jax.random.key(6), pendulum, steps=60)
 ys = ys.at[20:30].set(jnp.nan)
 tracker = kf.imm((kf.gated(kf.unscented(), 0.999), kf.particle(100 if QUICK else 500)))
-params = kf.IMM(
+params = kf.IMMParams(
     (pendulum, pendulum.replace(Q=25 * pendulum.Q)),
     transition=[[0.95, 0.05], [0.1, 0.9]],
     weights=[0.8, 0.2],
 )
 state, means, covs = tracker.init(params, jax.random.key(7)), [], []
 for y in ys:
-    filled, observed = kf.split_missing(y)
-    state, info = kf.step(tracker, params, state, filled, observed=observed)
+    state, info = kf.step(tracker, params, state, y, observed=~jnp.isnan(y))
     means.append(state.mean)
     covs.append(state.cov)
 figure, axes = plt.subplots(2, 1, figsize=(7, 3.6), sharex=True)
@@ -236,7 +241,7 @@ plt.show()
 
 
 # %%
-@functools.lru_cache
+@kf.constructor
 def floored(filter, std):
     """Never let a variance fall below std squared."""
 
@@ -253,6 +258,6 @@ def floored(filter, std):
     return filter._replace(update=update, rule=None)
 
 
-est = kf.run(floored(kf.unscented(), 0.2), pendulum, jnp.nan_to_num(ys), observed=~jnp.isnan(ys))[1]
+est = kf.run(floored(kf.unscented(), 0.2), pendulum, ys, observed=~jnp.isnan(ys)).outputs
 stds = jnp.sqrt(jnp.diagonal(est.cov, axis1=1, axis2=2))[~jnp.isnan(ys[:, 0])]
 print("smallest standard deviation where something was seen:", round(float(stds.min()), 4))

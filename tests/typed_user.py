@@ -48,7 +48,7 @@ def filters(key: Array) -> Array:
     filled, observed = kf.split_missing(ys)
     kf.imm((kf.extended(), kf.unscented()))
     mean: Array = smoothed.mean + ahead.state.mean.sum() + filled + observed
-    return mean + jax.grad(lambda m: kf.run(method, m, ys)[1].log_likelihood.sum())(model).Q
+    return mean + jax.grad(lambda m: kf.log_likelihood(method, m, ys))(model).Q
 
 
 def innovations(state: Any, info: kf.Info) -> Array | None:
@@ -58,16 +58,16 @@ def innovations(state: Any, info: kf.Info) -> Array | None:
 def results(key: Array, model: kf.StateSpaceModel, ys: Array, path: Path) -> None:
     """What a type checker knows of what comes back."""
     method = kf.extended()
-    assert_type(kf.run(method, model, ys)[1], kf.Estimate)
+    assert_type(kf.run(method, model, ys).outputs, kf.Estimate)
     assert_type(
-        kf.run(method, model, ys, emit=kf.estimate_and_info)[1], tuple[kf.Estimate, kf.Info]
+        kf.run(method, model, ys, emit=kf.estimate_and_info).outputs, tuple[kf.Estimate, kf.Info]
     )
-    assert_type(kf.run(method, model, ys, emit=innovations)[1], Array | None)
-    assert_type(kf.run(method, model, ys, emit=kf.leading(1))[1], kf.Estimate)
-    assert_type(kf.data.run_trajectory(method, model, kf.Dataset(ys)[0])[1], kf.Estimate)
+    assert_type(kf.run(method, model, ys, emit=innovations).outputs, Array | None)
+    assert_type(kf.run(method, model, ys, emit=kf.leading(1)).outputs, kf.Estimate)
+    assert_type(kf.data.run_trajectory(method, model, kf.Dataset(ys)[0]).outputs, kf.Estimate)
     assert_type(kf.step(method, model, method.init(model), ys[0])[1], kf.Info)
     assert_type(kf.simulate(key, model, steps=3), tuple[Array, Array])
-    assert_type(kf.smooth(method, model, kf.run(method, model, ys)[1]), kf.Smoothed)
+    assert_type(kf.smooth(method, model, kf.run(method, model, ys).outputs), kf.Smoothed)
     assert_type(kf.forecast(method, model, model.prior, steps=3).observation, kf.Gaussian | None)
     assert_type(
         kf.monte_carlo(key, model, method, model, trials=10, steps=5), kf.evaluation.Evaluation
@@ -81,7 +81,7 @@ def results(key: Array, model: kf.StateSpaceModel, ys: Array, path: Path) -> Non
 
 def every_filter(model: kf.StateSpaceModel) -> list[kf.Filter]:
     inside = kf.extended()
-    kf.constrained(inside).init(kf.Constrained(model, kf.box([-1.0, -1.0], np.ones(2))))
+    kf.constrained(inside).init(kf.ConstrainedParams(model, kf.box([-1.0, -1.0], np.ones(2))))
     gaussian = [
         kf.kalman(),
         kf.cubature(),
@@ -124,9 +124,9 @@ def mistakes(key: Array, model: kf.StateSpaceModel, info: kf.Info) -> None:
 
 def smoothing(key: Array, model: kf.StateSpaceModel, ys: Array) -> Array:
     final, estimate = kf.run(kf.kalman(), model, ys, length=jnp.asarray(50))
-    smoothed: kf.Smoothed = kf.smooth(kf.kalman(), model, estimate, length=50, initial=model.prior)
+    smoothed: kf.Smoothed = kf.smooth(kf.kalman(), model, estimate, length=50, prior=model.prior)
     drawn = kf.sample_posterior(key, kf.kalman(), model, estimate, trajectories=10)
-    filled: kf.Gaussian = kf.impute(kf.kalman(), model, smoothed, ys, jnp.ones(100, bool))
+    filled: kf.Gaussian = kf.impute(kf.kalman(), model, smoothed, ys, observed=jnp.ones(100, bool))
     expected = kf.observation_estimate(
         kf.kalman(), model, kf.predicted(kf.kalman(), model, estimate)
     )

@@ -35,7 +35,7 @@ def _sums(filter, params, data, chunk):
 
     def one(at):
         trajectory, key = at
-        estimate = kf.data.run_trajectory(filter, params, trajectory, key=key)[1]
+        estimate = kf.data.run_trajectory(filter, params, trajectory, key=key).outputs
         truth, steps = trajectory.xs, {"length": trajectory.length}
         error = kf.evaluation.squared_error(truth, estimate.mean, **steps).over_time()
         if estimate.cov is None:

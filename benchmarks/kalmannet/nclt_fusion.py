@@ -222,7 +222,7 @@ def two_moods(theta, states=6):
     leave, back = (jnp.exp(-theta[name]) for name in ("clear_time", "wrong_time"))
     transition = jnp.stack([jnp.stack([1 - leave, leave]), jnp.stack([back, 1 - back])])
     wrong = clear.replace(R=jnp.exp(2 * theta["wrong"]) * jnp.eye(2))
-    return kf.IMM((clear, wrong), transition.astype(clear.dtype), jnp.array([1.0, 0.0]))
+    return kf.IMMParams((clear, wrong), transition.astype(clear.dtype), jnp.array([1.0, 0.0]))
 
 
 def begin(states, tuned):

@@ -117,7 +117,7 @@ def corrected(data):
 def integrated(turned):
     """Return the params of a constant gain that integrates the turned odometry: p + A y, A y."""
     model = MODEL.replace(h=kf.Linear(np.linalg.inv(turned) @ np.asarray(MODEL.h.A)))
-    return kf.ConstantGain(model, jnp.asarray(np.repeat(turned, 2, axis=0), model.dtype))
+    return kf.ConstantGainParams(model, jnp.asarray(np.repeat(turned, 2, axis=0), model.dtype))
 
 
 @functools.cache

@@ -20,7 +20,7 @@ MODEL = kf.systems.lorenz(q_std=0.1, r_std=0.1)
 STEPS = 100
 CHUNK = 5000  # trajectories at a time
 PART = 2000  # trajectories written at a time
-GAIN = kf.ConstantGain(kf.systems.constant_velocity(), np.array([[0.5], [0.3]], np.float32))
+GAIN = kf.ConstantGainParams(kf.systems.constant_velocity(), np.array([[0.5], [0.3]], np.float32))
 
 
 def resident():
@@ -91,7 +91,7 @@ def both(data):
     """One epoch in batches of 100, then an evaluation; the seconds of each."""
     begin, loss = now(), kf.training.mse(kf.constant_gain())
     options = {"key": jax.random.key(0), "steps": data.size // 100, "batch_size": 100, "reports": 4}
-    kf.training.fit(loss, GAIN, data, trainable=kf.ConstantGain(False, True), **options)
+    kf.training.fit(loss, GAIN, data, trainable=kf.ConstantGainParams(False, True), **options)
     training, _ = since(begin)
     begin = now()
     kf.compare({"gain": (kf.constant_gain(), GAIN)}, data, chunk=1000, repeats=1)

@@ -23,7 +23,7 @@ from kfjax import linalg
 from kfjax._cli.workloads import GAUSSIAN, WORKLOADS, solve
 from kfjax.evaluation import environment, first_call, in_turn, quartiles
 from kfjax.models.observing import innovation_info
-from kfjax.models.state_space import with_model
+from kfjax.models.lens import with_model
 
 BUDGET = 3.0  # seconds that a part may take for its rounds
 # what is no work of its own when a compiled loop runs
@@ -122,7 +122,7 @@ def only_means(problem):
 
     def one(ys, prior):
         model = problem.params if prior is None else with_model(problem.params, prior=prior)
-        return kf.run(kf.kalman(), model, ys, emit=lambda state, _: state.mean)[1]
+        return kf.run(kf.kalman(), model, ys, emit=lambda state, _: state.mean).outputs
 
     return (one if problem.ys.ndim == 2 else jax.vmap(one))(problem.ys, problem.priors)
 
@@ -183,7 +183,7 @@ def parts_of(name, problem, size):
         }
         parts |= {"predictions alone": only_predictions}
     elif name == "W6l":
-        estimate = kf.run(kf.kalman(), problem.params, problem.ys)[1]
+        estimate = kf.run(kf.kalman(), problem.params, problem.ys).outputs
         parts = {"the filter alone": functools.partial(solve, GAUSSIAN["kalman"], False)}
         return pairs({"kfjax": whole} | parts, problem) | {
             "the smoother alone": (jax.jit(only_smoothing), (problem, estimate))

@@ -13,7 +13,7 @@ from rich.console import Console
 from kfjax.base import Filter
 from kfjax.data import Dataset
 from kfjax.evaluation.engine import filter_one
-from kfjax.models.state_space import model_of
+from kfjax.models.lens import model_of
 
 __all__ = ["PIPE_WIDTH", "check_fit", "check_folder", "make_console"]
 

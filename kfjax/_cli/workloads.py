@@ -25,8 +25,9 @@ from kfjax.data import Dataset
 from kfjax.filters import extended, kalman, particle, unscented
 from kfjax.learned.gains.kalman_nets import configuration
 from kfjax.learned.params import init
+from kfjax.models.lens import with_model
 from kfjax.models.simulation import simulate
-from kfjax.models.state_space import StateSpaceModel, with_model
+from kfjax.models.state_space import StateSpaceModel
 from kfjax.runner import run
 from kfjax.smoothers.parallel import parallel_filter
 from kfjax.smoothers.rauch_tung_striebel import smooth
@@ -124,7 +125,7 @@ def solve(filter: Filter, smoothing: bool, problem: Problem) -> Outputs:
 
     def one(ys: Array, prior: Gaussian | None, key: Array | None) -> Outputs:
         params = problem.params if prior is None else with_model(problem.params, prior=prior)
-        estimate = run(filter, params, ys, key=key)[1]
+        estimate = run(filter, params, ys, key=key).outputs
         outputs = Outputs(*estimate)
         if not smoothing:
             return outputs

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from jax import Array
 
-from kfjax.base import Filter, Gaussian, Info, Kept, estimate
+from kfjax.base import Emit, Filter, Gaussian, Kept, Params, Run, estimate
 from kfjax.data.dataset import Dataset
-from kfjax.models.state_space import model_of, with_model
+from kfjax.models.lens import model_of, with_model
 from kfjax.runner import run
 
 __all__ = ["run_trajectory", "start_at"]
@@ -17,12 +16,12 @@ __all__ = ["run_trajectory", "start_at"]
 
 def run_trajectory(
     filter: Filter,
-    params: Any,
+    params: Params,
     trajectory: Dataset,
     *,
     key: Array | None = None,
-    emit: Callable[[Any, Info], Kept] = estimate,  # type: ignore[assignment]  # the default of Kept
-) -> tuple[Any, Kept]:
+    emit: Emit[Kept] = estimate,  # type: ignore[assignment]  # the default of Kept
+) -> Run[Kept]:
     """Run a filter over one trajectory of a `Dataset`; `jax.vmap` over the data (and the key) for all of them.
 
     Args:
@@ -34,7 +33,7 @@ def run_trajectory(
         emit: what to keep of every step, as in `kfjax.run`.
 
     Returns:
-        The final state and the stacked outputs of emit, as `kfjax.run`.
+        `Run(final, outputs)`, as `kfjax.run`.
 
     Raises:
         ValueError: as `kfjax.run`, or if there are prior means and no model in params to put
@@ -44,7 +43,7 @@ def run_trajectory(
         filter,
         start_at(params, trajectory.prior_mean),
         trajectory.ys,
-        trajectory.us,
+        us=trajectory.us,
         observed=trajectory.observed,
         length=trajectory.length,
         key=key,

@@ -21,7 +21,7 @@ from kfjax._support import sharding
 from kfjax.base import Estimate, Filter, Info, estimate_and_info
 from kfjax.data import Dataset, run_trajectory
 from kfjax.evaluation.metrics import Sums, coverage, innovation_products, nees, squared_error
-from kfjax.models.state_space import model_of
+from kfjax.models.lens import model_of
 
 __all__ = [
     "Curves",
@@ -87,7 +87,7 @@ def filter_one(
     filter: Filter, params: Any, trajectory: Dataset, key: Array
 ) -> tuple[Estimate, Info]:
     """Run a filter over one trajectory (a `Dataset` without its leading axis) and keep everything."""
-    return run_trajectory(filter, params, trajectory, key=key, emit=estimate_and_info)[1]
+    return run_trajectory(filter, params, trajectory, key=key, emit=estimate_and_info).outputs
 
 
 def state_difference(params: Any) -> Callable[[Array, Array], Array] | None:

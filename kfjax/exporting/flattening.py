@@ -12,8 +12,8 @@ from jax import Array
 
 from kfjax._support.persistence import as_words, is_key
 from kfjax.base import Filter, Info
-from kfjax.models.record_checks import check_filter
-from kfjax.models.state_space import model_of
+from kfjax.filters.checks import check_filter
+from kfjax.models.lens import model_of
 from kfjax.runner import run, step
 
 __all__ = ["Entry", "Flat", "flat_run", "flat_step"]
@@ -51,7 +51,7 @@ def flat_step(filter: Filter, params: Any, *, batch: int | str | None, **example
     """Return predict and update: the results are the new state, mean and cov, and what is in Info."""
 
     def one(state: Any, y: Any, u: Any, observed: Any) -> tuple[Any, dict[str, Any]]:
-        state, info = step(filter, params, state, y, u, observed)
+        state, info = step(filter, params, state, y, u=u, observed=observed)
         return state, {"mean": state.mean, "cov": state.cov, **info._asdict()}
 
     _check_size("batch", batch)
@@ -70,7 +70,7 @@ def flat_run(
     """Return a whole run: the results are the final state, and what emit keeps."""
 
     def whole(state: Any, y: Any, u: Any, observed: Any) -> tuple[Any, Any]:
-        return run(filter, params, y, u, observed=observed, initial=state, emit=emit)
+        return run(filter, params, y, us=u, observed=observed, state=state, emit=emit)
 
     _check_size("batch", batch)
     _check_size("steps", steps)
@@ -89,17 +89,18 @@ def _check_size(name: str, size: Any) -> None:
 
 
 def _examples(
-    filter: Filter, params: Any, *, y: Any, u: Any, masked: bool, key: Array | None, initial: Any
+    filter: Filter, params: Any, *, y: Any, u: Any, masked: bool, key: Array | None, state: Any
 ) -> tuple[Any, dict[str, Any]]:
     """The state before the first step, and what comes in at one step, as shapes and dtypes."""
     check_filter("export", filter)
-    state = jax.tree.map(jnp.asarray, filter.init(params, key) if initial is None else initial)
+    start = jax.tree.map(jnp.asarray, filter.init(params, key) if state is None else state)
     y = (
         np.asarray(y) if isinstance(y, list) else y
     )  # else every number would be a sensor of its own
     y, u = jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), (y, u))
     if y is None:
-        if (model := model_of(params)) is None:
+        model = model_of(params)
+        if model is None or model.h is None:
             raise ValueError(
                 f"export: params is {type(params).__name__}; expected y, an example of one"
                 " observation."
@@ -110,7 +111,7 @@ def _examples(
         if masked
         else None
     )
-    return state, {"y": y, "u": u, "observed": seen}
+    return start, {"y": y, "u": u, "observed": seen}
 
 
 def _flat(

@@ -2,20 +2,20 @@
 
 from kfjax.filters.combinators.consider_states import schmidt
 from kfjax.filters.combinators.constraints import (
-    Constrained,
+    ConstrainedParams,
     Inequalities,
     box,
     constrained,
     nearest,
     truncated,
 )
-from kfjax.filters.combinators.guards import Watched, fading, fallback, gated
-from kfjax.filters.combinators.lags import FixedLag, fixed_lag
-from kfjax.filters.combinators.mixtures import IMM, Mixture, imm
-from kfjax.filters.combinators.noise_adaptation import Adaptive, adaptive
+from kfjax.filters.combinators.guards import FallbackState, fading, fallback, gated
+from kfjax.filters.combinators.lags import FixedLagState, fixed_lag
+from kfjax.filters.combinators.mixtures import IMMParams, IMMState, imm
+from kfjax.filters.combinators.noise_adaptation import AdaptiveState, adaptive
 from kfjax.filters.combinators.robust import huber, student_t
-from kfjax.filters.combinators.several_sensors import Sensors, sequential
-from kfjax.filters.ensembles.ensemble_filter import Ensemble, ensemble
+from kfjax.filters.combinators.several_sensors import sequential
+from kfjax.filters.ensembles.ensemble_filter import EnsembleState, ensemble
 from kfjax.filters.ensembles.forms import Perturbed, Transform
 from kfjax.filters.ensembles.localisation import GaspariCohn
 from kfjax.filters.gaussian import (
@@ -38,35 +38,34 @@ from kfjax.filters.particles.resampling import (
     Stratified,
     Systematic,
 )
-from kfjax.filters.particles.states import Particles
+from kfjax.filters.particles.states import ParticleState
 from kfjax.filters.registry import COMMON, FILTERS, by_name
-from kfjax.filters.square_root_form import SquareRoot, square_root
+from kfjax.filters.square_root_form import SquareRootGaussian, square_root
 
 __all__ = [
     "COMMON",
     "FILTERS",
-    "IMM",
-    "Adaptive",
-    "Constrained",
-    "Ensemble",
-    "FixedLag",
+    "AdaptiveState",
+    "ConstrainedParams",
+    "EnsembleState",
+    "FallbackState",
+    "FixedLagState",
     "GaspariCohn",
+    "IMMParams",
+    "IMMState",
     "Inequalities",
     "Iterated",
-    "Mixture",
     "Multinomial",
-    "Particles",
+    "ParticleState",
     "Perturbed",
     "Residual",
-    "Sensors",
     "Soft",
-    "SquareRoot",
+    "SquareRootGaussian",
     "Standard",
     "StopGradient",
     "Stratified",
     "Systematic",
     "Transform",
-    "Watched",
     "adaptive",
     "auxiliary_particle",
     "box",

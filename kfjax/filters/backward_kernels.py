@@ -8,13 +8,13 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax.base import Gaussian
-from kfjax.filters.square_root_form import SquareRoot, conditional_factors
+from kfjax.filters.square_root_form import SquareRootGaussian, conditional_factors
 from kfjax.models.observing import bind
 from kfjax.models.state_space import StateSpaceModel
 
 __all__ = ["BackwardKernel", "Belief", "backward_kernel"]
 
-Belief = Gaussian | SquareRoot
+Belief = Gaussian | SquareRootGaussian
 
 
 class BackwardKernel(NamedTuple):
@@ -24,7 +24,7 @@ class BackwardKernel(NamedTuple):
         gain: [n, n].
         predicted: E[x_t+1 | y_1..t].
         rest: covariance of the rest [n, n]; a lower triangular factor of it if the belief was a
-            `SquareRoot`.
+            `SquareRootGaussian`.
     """
 
     gain: Array
@@ -36,7 +36,7 @@ def backward_kernel(rule: Any, model: StateSpaceModel, belief: Belief, u: Any) -
     """Return the kernel from a filtered belief about x_t, and the input u_t+1."""
     space, f = model.state_space, bind(model.f, u)
     Q = model.process_noise(belief.mean, u)
-    if isinstance(belief, SquareRoot):
+    if isinstance(belief, SquareRootGaussian):
         predicted, dx, dy = rule.deviations(f, *belief, space, space)
         S, G, rest = conditional_factors(dx, dy, linalg.cholesky(Q))
         return BackwardKernel(linalg.solve_lower(S, G.T, transpose=True).T, predicted, rest)

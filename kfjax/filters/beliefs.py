@@ -8,16 +8,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from kfjax.base import Filter, Gaussian
+from kfjax.base import Filter, Gaussian, Inputs, Params
+from kfjax.filters.checks import check_filter
+from kfjax.models.lens import model_of
 from kfjax.models.observing import bind
-from kfjax.models.record_checks import check_filter
-from kfjax.models.state_space import StateSpaceModel, model_of
+from kfjax.models.state_space import StateSpaceModel
 
 __all__ = ["belief_of", "model_and_rule", "observation_estimate", "predicted"]
 
 
 def predicted(
-    filter: Filter, params: Any, estimate: Any, us: Any = None, *, initial: Any = None
+    filter: Filter,
+    params: Params,
+    estimate: Any,
+    *,
+    us: Inputs = None,
+    prior: Gaussian | None = None,
 ) -> Gaussian:
     """Return the beliefs one step ahead, x_{t|t-1} for t = 1..T, from filtered ones.
 
@@ -26,7 +32,7 @@ def predicted(
         params: the `StateSpaceModel`, or params that hold one.
         estimate: filtered mean [T, n] and cov [T, n, n], as from `kfjax.run`.
         us: the inputs of that run.
-        initial: the belief about x_0 of that run; default the prior.
+        prior: the belief about x_0 of that run; default the prior of the model.
 
     Returns:
         `Gaussian` with mean [T, n] and cov [T, n, n].
@@ -35,7 +41,7 @@ def predicted(
         ValueError: if the filter has no rule or the estimate no covariance.
     """
     model = model_and_rule("predicted", filter, params, estimate, us)
-    first = model.prior if initial is None else initial
+    first = model.prior if prior is None else prior
     beliefs = jax.tree.map(
         lambda a, b: jnp.concatenate([a[None], b[:-1]]),
         Gaussian(first.mean, first.cov),
@@ -45,10 +51,10 @@ def predicted(
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _predicted(filter: Filter, model: StateSpaceModel, beliefs: Gaussian, us: Any) -> Gaussian:
+def _predicted(filter: Filter, model: StateSpaceModel, beliefs: Gaussian, us: Inputs) -> Gaussian:
     space = model.state_space
 
-    def one(belief: Gaussian, u: Any) -> Gaussian:
+    def one(belief: Gaussian, u: Inputs) -> Gaussian:
         # by the rule, not by filter.predict: its state may be more than a Gaussian
         moments = filter.rule(bind(model.f, u), belief, space, space)
         return Gaussian(moments.mean, moments.cov + model.process_noise(belief.mean, u))
@@ -56,7 +62,9 @@ def _predicted(filter: Filter, model: StateSpaceModel, beliefs: Gaussian, us: An
     return jax.vmap(one)(beliefs, us)
 
 
-def observation_estimate(filter: Filter, params: Any, estimate: Any, us: Any = None) -> Gaussian:
+def observation_estimate(
+    filter: Filter, params: Params, estimate: Any, *, us: Inputs = None
+) -> Gaussian:
     """Return the beliefs about a new observation y_t, noise included, that go with beliefs about x_t.
 
     Args:
@@ -74,19 +82,19 @@ def observation_estimate(filter: Filter, params: Any, estimate: Any, us: Any = N
     Example:
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=10)
-        >>> est = kf.run(kf.kalman(), model, ys)[1]
+        >>> est = kf.run(kf.kalman(), model, ys).outputs
         >>> kf.observation_estimate(kf.kalman(), model, kf.predicted(kf.kalman(), model, est)).mean.shape
         (10, 1)
     """
-    model = model_and_rule("observation_estimate", filter, params, estimate, us)
+    model = model_and_rule("observation_estimate", filter, params, estimate, us, observes=True)
     return _observation_estimate(filter, model, belief_of(estimate), us)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _observation_estimate(
-    filter: Filter, model: StateSpaceModel, beliefs: Gaussian, us: Any
+    filter: Filter, model: StateSpaceModel, beliefs: Gaussian, us: Inputs
 ) -> Gaussian:
-    def one(belief: Gaussian, u: Any) -> Gaussian:
+    def one(belief: Gaussian, u: Inputs) -> Gaussian:
         moments = filter.rule(bind(model.h, u), belief, model.state_space, model.observation_space)
         return Gaussian(moments.mean, moments.cov + model.observation_noise(belief.mean, u))
 
@@ -99,9 +107,24 @@ def belief_of(estimate: Any) -> Gaussian:
 
 
 def model_and_rule(
-    who: str, filter: Filter, params: Any, estimate: Any, us: Any
+    who: str,
+    filter: Filter,
+    params: Params,
+    estimate: Any,
+    us: Inputs,
+    *,
+    observes: bool = False,
 ) -> StateSpaceModel:
-    """Return the model, or raise: what needs the moments of f or h needs a rule, a model and beliefs over time."""
+    """Return the model, or raise: moments of f or h need a rule, a model and beliefs over time.
+
+    Args:
+        who: the function whose arguments these are, for error texts.
+        filter: the filter.
+        params: its params.
+        estimate: beliefs over time.
+        us: inputs.
+        observes: whether h is needed too.
+    """
     check_filter(who, filter)
     model = model_of(params)
     if filter.rule is None or model is None:
@@ -109,6 +132,11 @@ def model_and_rule(
             f"{who}: the filter has no moment rule or params ({type(params).__name__}) no model;"
             " expected a Gaussian"
             " filter such as kf.extended() and a StateSpaceModel."
+        )
+    if observes and model.h is None:
+        raise ValueError(
+            f"{who}: params have several sensors; expected the model with one of them. Pass"
+            " sensors.one(name)."
         )
     if estimate.cov is None:
         raise ValueError(

@@ -12,10 +12,10 @@ from kfjax.base import Filter, Info, constructor
 from kfjax.models.observing import bind, keep_unobserved, observe
 from kfjax.models.state_space import StateSpaceModel
 
-__all__ = ["ConstantGain", "PointState", "constant_gain"]
+__all__ = ["ConstantGainParams", "PointState", "constant_gain"]
 
 
-class ConstantGain(NamedTuple):
+class ConstantGainParams(NamedTuple):
     """Params of `constant_gain()`.
 
     Attributes:
@@ -51,17 +51,17 @@ def constant_gain() -> Filter:
     the innovation is zero, which is not optimal with a fixed gain.
 
     Returns:
-        A `Filter` with params `ConstantGain(model, gain)`.
+        A `Filter` with params `ConstantGainParams(model, gain)`.
 
     Example:
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=20)
-        >>> params = kf.ConstantGain(model, kf.steady_state(model).gain)
-        >>> kf.run(kf.constant_gain(), params, ys)[1].mean.shape
+        >>> params = kf.ConstantGainParams(model, kf.steady_state(model).gain)
+        >>> kf.run(kf.constant_gain(), params, ys).outputs.mean.shape
         (20, 2)
     """
 
-    def init(params: ConstantGain, key: Array | None = None) -> PointState:
+    def init(params: ConstantGainParams, key: Array | None = None) -> PointState:
         del key
         n, m = params.model.n, params.gain.shape[-1]
         if params.gain.shape != (n, m):
@@ -70,11 +70,11 @@ def constant_gain() -> Filter:
             )
         return PointState(jnp.copy(params.model.prior.mean))
 
-    def predict(params: ConstantGain, state: PointState, u: Any = None) -> PointState:
+    def predict(params: ConstantGainParams, state: PointState, u: Any = None) -> PointState:
         return PointState(bind(params.model.f, u)(state.mean).astype(state.mean.dtype))
 
     def update(
-        params: ConstantGain, state: PointState, y: Array, u: Any = None, observed: Any = None
+        params: ConstantGainParams, state: PointState, y: Array, u: Any = None, observed: Any = None
     ) -> tuple[PointState, Info]:
         seen = observe(params.model, state.mean, y, u, observed)
         innovation = seen.innovation(seen.fn(state.mean))
@@ -84,7 +84,7 @@ def constant_gain() -> Filter:
             innovation=innovation, dof=dof
         )
 
-    def recentre(params: ConstantGain, state: PointState, gaussian: Any) -> PointState:
+    def recentre(params: ConstantGainParams, state: PointState, gaussian: Any) -> PointState:
         del params, state
         return PointState(gaussian.mean)
 

@@ -193,7 +193,7 @@ def kalman() -> Filter:
     Example:
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=100)
-        >>> kf.run(kf.kalman(), model, ys)[1].mean.shape
+        >>> kf.run(kf.kalman(), model, ys).outputs.mean.shape
         (100, 2)
 
     References:

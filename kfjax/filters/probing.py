@@ -9,10 +9,10 @@ from jax import Array
 
 from kfjax.base import Filter, Info, constructor
 
-__all__ = ["Probed", "probed"]
+__all__ = ["ProbedState", "probed"]
 
 
-class Probed(NamedTuple):
+class ProbedState(NamedTuple):
     """The state of a filter that is watched."""
 
     state: Any
@@ -33,18 +33,18 @@ class Probed(NamedTuple):
 def probed(filter: Filter, probe: Callable) -> Filter:
     """The filter, with `probe(filter, params, before, predicted, y, u, observed)` of every update in its Info."""
 
-    def init(params: Any, key: Array | None = None) -> Probed:
+    def init(params: Any, key: Array | None = None) -> ProbedState:
         state = filter.init(params, key)
-        return Probed(state, state)
+        return ProbedState(state, state)
 
-    def predict(params: Any, state: Probed, u: Any = None) -> Probed:
-        return Probed(filter.predict(params, state.state, u), state.state)
+    def predict(params: Any, state: ProbedState, u: Any = None) -> ProbedState:
+        return ProbedState(filter.predict(params, state.state, u), state.state)
 
     def update(
-        params: Any, state: Probed, y: Array, u: Any = None, observed: Any = None
-    ) -> tuple[Probed, Info]:
+        params: Any, state: ProbedState, y: Array, u: Any = None, observed: Any = None
+    ) -> tuple[ProbedState, Info]:
         found = probe(filter, params, state.before, state.state, y, u, observed)
         new, _ = filter.update(params, state.state, y, u, observed)
-        return Probed(new, state.before), Info(extra={"found": found})
+        return ProbedState(new, state.before), Info(extra={"found": found})
 
     return Filter(init, predict, update)

@@ -22,10 +22,10 @@ from kfjax.models.observing import bind, innovation_info, keep_unobserved, obser
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.moments import MomentRule
 
-__all__ = ["SquareRoot", "square_root"]
+__all__ = ["SquareRootGaussian", "square_root"]
 
 
-class SquareRoot(NamedTuple):
+class SquareRootGaussian(NamedTuple):
     """A Gaussian belief by a factor of its covariance.
 
     Attributes:
@@ -70,7 +70,7 @@ def square_root(rule: MomentRule) -> Filter:
             `moments.GaussHermite()`.
 
     Returns:
-        A `Filter` with params `StateSpaceModel` and state `SquareRoot` (`.mean`, `.cholesky`,
+        A `Filter` with params `StateSpaceModel` and state `SquareRootGaussian` (`.mean`, `.cholesky`,
         `.cov`).
 
     Raises:
@@ -79,8 +79,8 @@ def square_root(rule: MomentRule) -> Filter:
     Example:
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=50)
-        >>> sqrt = kf.run(kf.square_root(kf.moments.Taylor()), model, ys)[1]
-        >>> bool(jnp.allclose(sqrt.mean, kf.run(kf.kalman(), model, ys)[1].mean, atol=1e-3))
+        >>> sqrt = kf.run(kf.square_root(kf.moments.Taylor()), model, ys).outputs
+        >>> bool(jnp.allclose(sqrt.mean, kf.run(kf.kalman(), model, ys).outputs.mean, atol=1e-3))
         True
 
     References:
@@ -92,29 +92,37 @@ def square_root(rule: MomentRule) -> Filter:
             f"square_root: {rule} has no deviations; expected a rule such as kf.moments.Taylor()."
         )
 
-    def init(params: StateSpaceModel, key: Array | None = None) -> SquareRoot:
+    def init(params: StateSpaceModel, key: Array | None = None) -> SquareRootGaussian:
         del key
-        return SquareRoot(jnp.copy(params.prior.mean), linalg.cholesky(params.prior.cov))
+        return SquareRootGaussian(jnp.copy(params.prior.mean), linalg.cholesky(params.prior.cov))
 
-    def predict(params: StateSpaceModel, state: SquareRoot, u: Any = None) -> SquareRoot:
+    def predict(
+        params: StateSpaceModel, state: SquareRootGaussian, u: Any = None
+    ) -> SquareRootGaussian:
         space = params.state_space
         mean, _, dy = rule.deviations(bind(params.f, u), *state, space, space)
         noise = linalg.cholesky(params.process_noise(state.mean, u))
-        return SquareRoot(mean, linalg.triangularise(jnp.concatenate([dy, noise], axis=1)))
+        return SquareRootGaussian(mean, linalg.triangularise(jnp.concatenate([dy, noise], axis=1)))
 
     def update(
-        params: StateSpaceModel, state: SquareRoot, y: Array, u: Any = None, observed: Any = None
-    ) -> tuple[SquareRoot, Info]:
+        params: StateSpaceModel,
+        state: SquareRootGaussian,
+        y: Array,
+        u: Any = None,
+        observed: Any = None,
+    ) -> tuple[SquareRootGaussian, Info]:
         seen, space = observe(params, state.mean, y, u, observed), params.state_space
         y_hat, dx, dy = rule.deviations(seen.fn, *state, space, seen.space)
         S, G, L = conditional_factors(dx, dy, linalg.cholesky(seen.R))
         innovation = seen.innovation(y_hat)
         mean = space.retract(state.mean, linalg.matmul(G, linalg.solve_lower(S, innovation)))
         info = innovation_info(innovation, linalg.Factored(linalg.matmul(S, S.T), S), seen.mask)
-        return keep_unobserved(observed, SquareRoot(mean, L), state), info
+        return keep_unobserved(observed, SquareRootGaussian(mean, L), state), info
 
-    def recentre(params: StateSpaceModel, state: SquareRoot, gaussian: Gaussian) -> SquareRoot:
+    def recentre(
+        params: StateSpaceModel, state: SquareRootGaussian, gaussian: Gaussian
+    ) -> SquareRootGaussian:
         del params, state
-        return SquareRoot(gaussian.mean, linalg.cholesky(gaussian.cov))
+        return SquareRootGaussian(gaussian.mean, linalg.cholesky(gaussian.cov))
 
     return Filter(init, predict, update, recentre, rule)

@@ -5,7 +5,7 @@ from kfjax.learned.gains.corrections import corrected_gain, state_scales
 from kfjax.learned.gains.feature_maps import Asinh, Normalised, Raw, Whitened
 from kfjax.learned.gains.features import FEATURES
 from kfjax.learned.gains.gain_covariances import covariance_from_gain
-from kfjax.learned.gains.gain_filters import Gained, GainRule, GainState, gain_filter
+from kfjax.learned.gains.gain_filters import GainRule, GainState, GainUpdate, gain_filter
 from kfjax.learned.gains.kalman_nets import configuration, kalman_net
 from kfjax.learned.gains.networks import GRU, Architecture1, Architecture2
 from kfjax.learned.gains.recursive_gain import recursive_kalman_net
@@ -38,7 +38,7 @@ __all__ = [
     "Asinh",
     "GainRule",
     "GainState",
-    "Gained",
+    "GainUpdate",
     "Learned",
     "Normalised",
     "PlainRNN",

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from kfjax.base import Estimate, Filter, estimate, info_only
+from kfjax.base import Estimate, Filter, Inputs, Mask, Run, State, estimate, info_only
 from kfjax.learned.params import Learned
+from kfjax.models.records import Record, checked_record
 from kfjax.runner import run
 
 __all__ = ["Adaptation", "adapt", "start_adapting"]
@@ -37,7 +38,7 @@ def start_adapting(
     filter: Filter,
     params: Learned,
     *,
-    initial: Any = None,
+    state: State = None,
     optimizer: optax.GradientTransformation = ADAM,
 ) -> Adaptation:
     """Return the start of an adaptation.
@@ -45,7 +46,7 @@ def start_adapting(
     Args:
         filter: a learned filter.
         params: its params, trained or not; the network is what adapts.
-        initial: the filter's state to go on from; default its belief about x_0.
+        state: the filter's state to go on from; default its belief about x_0.
         optimizer: as in `adapt`.
 
     Raises:
@@ -57,20 +58,19 @@ def start_adapting(
             " which the network"
             " adapts. Noise covariances of a classical filter adapt in kf.adaptive."
         )
-    return Adaptation(
-        params, optimizer.init(params.network), filter.init(params) if initial is None else initial
-    )
+    start = filter.init(params) if state is None else state
+    return Adaptation(params, optimizer.init(params.network), start)
 
 
 def adapt(
     filter: Filter,
     adaptation: Adaptation,
     ys: Array,
-    us: Any = None,
     *,
-    observed: Any = None,
+    us: Inputs = None,
+    observed: Mask = None,
     stride: int | None = None,
-    steps: int = 1,
+    updates: int = 1,
     optimizer: optax.GradientTransformation = ADAM,
 ) -> tuple[Adaptation, Estimate]:
     """Estimate a window of observations, then improve the network on it.
@@ -87,15 +87,15 @@ def adapt(
         us: inputs of the window, with a leading axis of W, or None.
         observed: booleans [W] or [W, m], or None.
         stride: rows after which the next window begins; default W.
-        steps: gradient steps on this window.
-        optimizer: of optax, built once; a new one compiles anew.
+        updates: number of gradient steps on this window.
+        optimizer: an optimiser of optax, built once: a new one compiles again.
 
     Returns:
         The `Adaptation` to go on with, and the `Estimate` of all W rows with the params from
         before: of overlapping windows the last `stride` rows are new.
 
     Raises:
-        ValueError: if stride is not from 1 to W, or steps is below 1.
+        ValueError: if stride is not from 1 to W, or updates is below 1.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -112,9 +112,10 @@ def adapt(
         raise ValueError(
             f"adapt: stride is {stride}; expected 1 to {rows}, the rows of the window."
         )
-    if steps < 1:
-        raise ValueError(f"adapt: steps is {steps}; expected at least 1.")
-    return _adapt(filter, optimizer, stride, steps, adaptation, ys, us, observed)
+    if updates < 1:
+        raise ValueError(f"adapt: updates is {updates}; expected at least 1.")
+    window = checked_record("adapt", ys, us, observed)
+    return _adapt(filter, optimizer, stride, updates, adaptation, window)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
@@ -122,21 +123,16 @@ def _adapt(
     filter: Filter,
     optimizer: Any,
     stride: int,
-    steps: int,
+    count: int,
     before: Adaptation,
-    ys: Array,
-    us: Any,
-    observed: Any,
+    window: Record,
 ) -> tuple[Adaptation, Estimate]:
-    window = (ys, us, observed)
-    new, old = (
-        jax.tree.map(lambda a, rows=rows: a[rows], window)
-        for rows in (slice(stride, None), slice(stride))
-    )
+    old = jax.tree.map(lambda a: a[:stride], window)
     state, est = _run(filter, before.params, old, before.state, estimate)
-    if stride < ys.shape[0]:
-        _, rest = _run(filter, before.params, new, state, estimate)
-        est = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), est, rest)
+    if stride < window.ys.shape[0]:
+        new = jax.tree.map(lambda a: a[stride:], window)
+        later = _run(filter, before.params, new, state, estimate).outputs
+        est = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), est, later)
 
     def improve(at: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], None]:
         network, memory = at
@@ -147,29 +143,23 @@ def _adapt(
         return jax.tree.map(lambda a, b: jnp.where(finite, a, b), better, at), None
 
     (network, memory), _ = jax.lax.scan(
-        improve, (before.params.network, before.optimizer), length=steps
+        improve, (before.params.network, before.optimizer), length=count
     )
     return Adaptation(before.params._replace(network=network), memory, state), est
 
 
-def _surprise(
-    filter: Filter, before: Adaptation, network: Any, window: tuple[Any, Any, Any]
-) -> Array:
-    """Minus the log-likelihood, or the squared innovation, per observed number."""
-    _, info = _run(
-        filter, before.params._replace(network=network), window, before.state, info_only
-    )
-    total = (
-        jnp.sum(info.innovation**2)
-        if info.log_likelihood is None
-        else -jnp.sum(info.log_likelihood)
-    )
+def _surprise(filter: Filter, before: Adaptation, network: Any, window: Record) -> Array:
+    """Return minus the log-likelihood, or the squared innovation, per observed number."""
+    params = before.params._replace(network=network)
+    info = _run(filter, params, window, before.state, info_only).outputs
+    if info.log_likelihood is None:
+        total = jnp.sum(info.innovation**2)
+    else:
+        total = -jnp.sum(info.log_likelihood)
     return total / jnp.maximum(jnp.sum(info.dof), 1)
 
 
-def _run(
-    filter: Filter, params: Any, window: tuple[Any, Any, Any], state: Any, emit: Any
-) -> tuple[Any, Any]:
-    """A run from a state."""
-    ys, us, observed = window
-    return run(filter, params, ys, us, observed=observed, initial=state, emit=emit)
+def _run(filter: Filter, params: Learned, window: Record, state: State, emit: Any) -> Run[Any]:
+    """Run over a window from a state."""
+    ys, us, observed, _ = window
+    return run(filter, params, ys, us=us, observed=observed, state=state, emit=emit)

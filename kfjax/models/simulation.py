@@ -8,8 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from kfjax import linalg
+from kfjax.base import Inputs
+from kfjax.models.records import count_steps
 from kfjax.models.state_space import StateSpaceModel
 
 __all__ = ["simulate"]
@@ -19,9 +22,9 @@ def simulate(
     key: Array,
     model: StateSpaceModel,
     steps: int | None = None,
-    us: Any = None,
     *,
-    initial: Any = None,
+    us: Inputs = None,
+    x0: ArrayLike | None = None,
 ) -> tuple[Array, Array]:
     """Draw a trajectory: x_0 from the prior, then x_t = f(x_{t-1}, u_t) + e_t and y_t = h(x_t, u_t) + v_t.
 
@@ -30,7 +33,7 @@ def simulate(
         model: the model to draw from; its Q is taken at x_{t-1}, its R at x_t.
         steps: T; may be left out where us is given.
         us: inputs with a leading time axis [T, ...], or None.
-        initial: x_0 [n], drawn from the prior if None.
+        x0: the state x_0 [n] to start from; default a draw from the prior.
 
     Returns:
         xs [T, n] and ys [T, m], for t = 1..T (x_0 is not among them).
@@ -43,16 +46,7 @@ def simulate(
         >>> xs.shape, ys.shape
         ((5, 2), (5, 1))
     """
-    lengths = {leaf.shape[0] for leaf in jax.tree.leaves(us)} | (
-        {steps} if steps is not None else set()
-    )
-    if len(lengths) != 1 or min(lengths) < 1:
-        raise ValueError(
-            f"simulate: got steps={steps} and us of lengths {sorted(lengths - {steps})}; expected"
-            " one number of steps,"
-            " at least 1. Pass steps=, or us with a leading time axis."
-        )
-    return _simulate(key, model, us, initial, lengths.pop())
+    return _simulate(key, model, us, x0, count_steps("simulate", steps, us))
 
 
 def _draw(key: Array, cov: Array) -> Array:
@@ -62,15 +56,14 @@ def _draw(key: Array, cov: Array) -> Array:
 
 @functools.partial(jax.jit, static_argnums=4)
 def _simulate(
-    key: Array, model: StateSpaceModel, us: Any, initial: Any, steps: int
+    key: Array, model: StateSpaceModel, us: Inputs, x0: ArrayLike | None, steps: int
 ) -> tuple[Array, Array]:
     key, first = jax.random.split(key)
     space = model.state_space
-    x0 = (
-        space.retract(model.prior.mean, _draw(first, model.prior.cov))
-        if initial is None
-        else jnp.asarray(initial)
-    )
+    if x0 is None:
+        start = space.retract(model.prior.mean, _draw(first, model.prior.cov))
+    else:
+        start = jnp.asarray(x0)
 
     def body(x: Array, at: tuple[Array, Any]) -> tuple[Array, tuple[Array, Array]]:
         key, u = at
@@ -81,4 +74,4 @@ def _simulate(
         y = model.h(x, u) + _draw(observation, model.observation_noise(x, u))
         return x, (x, y.astype(model.dtype))
 
-    return jax.lax.scan(body, x0.astype(model.dtype), (jax.random.split(key, steps), us))[1]
+    return jax.lax.scan(body, start.astype(model.dtype), (jax.random.split(key, steps), us))[1]

@@ -7,9 +7,8 @@ y_t = h(x_t, u_t)     + v_t,   v_t ~ N(0, R),      x_0 ~ N(prior.mean, prior.cov
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, TypeVar
+from typing import Any
 
-import jax
 import numpy as np
 from jax import Array
 
@@ -19,9 +18,7 @@ from kfjax.base import Gaussian
 from kfjax.models.functions import Linear
 from kfjax.models.spaces import as_observation_space, as_space
 
-__all__ = ["StateSpaceModel", "linear_gaussian", "model_of", "with_model"]
-
-Params = TypeVar("Params")
+__all__ = ["StateSpaceModel", "linear_gaussian"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -128,7 +125,7 @@ class StateSpaceModel(Pytree):
 
     def replace(self, **changes: Any) -> StateSpaceModel:
         """Return a copy with other fields; they are checked like a new model's."""
-        _check_fields("StateSpaceModel.replace", type(self), changes)
+        check_fields("StateSpaceModel.replace", type(self), changes)
         return dataclasses.replace(self, **changes)
 
     @classmethod
@@ -139,11 +136,11 @@ class StateSpaceModel(Pytree):
             >>> kf.StateSpaceModel.axes(Q=0).Q, kf.StateSpaceModel.axes(Q=0).R
             (0, None)
         """
-        _check_fields(f"{cls.__name__}.axes", cls, axes)
+        check_fields(f"{cls.__name__}.axes", cls, axes)
         return cls.unchecked(*(axes.get(field.name) for field in dataclasses.fields(cls)))
 
 
-def _check_fields(who: str, cls: type, names: Any) -> None:
+def check_fields(who: str, cls: type, names: Any) -> None:
     """Refuse names that are no fields of a dataclass."""
     known = {field.name for field in dataclasses.fields(cls)}
     if unknown := set(names) - known:
@@ -226,39 +223,3 @@ def linear_gaussian(F: Any, H: Any, Q: Any, R: Any, prior: Any, B: Any = None) -
 def is_linear(model: StateSpaceModel) -> bool:
     """Tell whether both functions of the model are `Linear`."""
     return isinstance(model.f, Linear) and isinstance(model.h, Linear)
-
-
-def model_of(
-    params: Any,
-) -> StateSpaceModel | Any:  # None, too, without asking every caller to check
-    """Return the model that params is, or has as its `.model`, or None."""
-    model = getattr(params, "model", params)
-    return model if isinstance(model, StateSpaceModel) else None
-
-
-def with_model(params: Params, **changes: Any) -> Params:
-    """Return params with fields of the state-space model(s) inside replaced: a lens for filters made of filters.
-
-    Args:
-        params: a `StateSpaceModel`, or any pytree that holds some.
-        **changes: fields of `StateSpaceModel`.
-
-    Raises:
-        ValueError: if there is no model inside, or no such field.
-
-    Example:
-        >>> kf.with_model(kf.systems.constant_velocity(), R=[[4.0]]).R.tolist()
-        [[4.0]]
-    """
-
-    def is_model(p: Any) -> bool:
-        return isinstance(p, StateSpaceModel)
-
-    if not any(is_model(leaf) for leaf in jax.tree.leaves(params, is_leaf=is_model)):
-        raise ValueError(
-            f"with_model: params is {type(params).__name__}; expected one that holds a"
-            " StateSpaceModel."
-        )
-    return jax.tree.map(
-        lambda p: p.replace(**changes) if is_model(p) else p, params, is_leaf=is_model
-    )

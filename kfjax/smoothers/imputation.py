@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
-from kfjax.base import Filter, Gaussian
+from kfjax.base import Filter, Gaussian, Inputs, Mask, Observations, Params
 from kfjax.filters.beliefs import belief_of, model_and_rule
 from kfjax.models.observing import bind
-from kfjax.models.record_checks import check_mask_dtype, check_nan
+from kfjax.models.records import checked_record
 from kfjax.models.spaces import Space
 from kfjax.models.state_space import StateSpaceModel
 
@@ -22,11 +22,12 @@ __all__ = ["impute", "noise_given_seen"]
 
 def impute(
     filter: Filter,
-    params: Any,
+    params: Params,
     estimate: Any,
-    ys: Array,
-    observed: Array,
-    us: Any = None,
+    ys: Observations,
+    *,
+    observed: Mask,
+    us: Inputs = None,
 ) -> Gaussian:
     """Fill the gaps of ys: E[y_t | data] where missing, y_t itself (with zero covariance) where seen.
 
@@ -50,15 +51,18 @@ def impute(
 
     Example:
         >>> model = kf.systems.constant_velocity()
-        >>> ys, observed = kf.split_missing(jnp.array([[0.0], [jnp.nan], [2.0]]))
-        >>> smoothed = kf.smooth(kf.kalman(), model, kf.run(kf.kalman(), model, ys, observed=observed)[1])
-        >>> kf.impute(kf.kalman(), model, smoothed, ys, observed).cov[:, 0, 0].round(1).tolist()
+        >>> ys = jnp.array([[0.0], [jnp.nan], [2.0]])
+        >>> seen = ~jnp.isnan(ys)
+        >>> filtered = kf.run(kf.kalman(), model, ys, observed=seen).outputs
+        >>> smoothed = kf.smooth(kf.kalman(), model, filtered)
+        >>> filled = kf.impute(kf.kalman(), model, smoothed, ys, observed=seen)
+        >>> filled.cov[:, 0, 0].round(1).tolist()
         [0.0, 1.399999976158142, 0.0]
     """
-    model = model_and_rule("impute", filter, params, estimate, us)
-    check_mask_dtype("impute", observed)
-    check_nan("impute", ys, observed, None)
-    ys, observed = jnp.asarray(ys), jnp.asarray(observed, bool)
+    model = model_and_rule("impute", filter, params, estimate, us, observes=True)
+    record = checked_record("impute", ys, us, observed)
+    ys = jnp.asarray(record.ys)
+    observed = jnp.asarray(record.observed, bool)
     steps = estimate.mean.shape[0]
     if ys.ndim != 2 or ys.shape[0] != steps or observed.shape not in (ys.shape, ys.shape[:1]):
         raise ValueError(
@@ -71,7 +75,7 @@ def impute(
 
 @functools.partial(jax.jit, static_argnums=0)
 def _impute(
-    filter: Filter, model: StateSpaceModel, beliefs: Gaussian, ys: Array, masks: Array, us: Any
+    filter: Filter, model: StateSpaceModel, beliefs: Gaussian, ys: Array, masks: Array, us: Inputs
 ) -> Gaussian:
     space: Space = model.observation_space
 

@@ -10,15 +10,17 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
-from kfjax.filters.square_root_form import square_root
+from kfjax.base import Inputs, Mask
+from kfjax.filters.square_root_form import SquareRootGaussian, square_root
 from kfjax.models.observing import bind, observe
+from kfjax.models.records import Record, check_shapes
 from kfjax.models.spaces import EUCLIDEAN
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.moments import MomentRule, Taylor
 from kfjax.smoothers.parallel import as_smoothed, first_belief, linearise
 from kfjax.smoothers.rauch_tung_striebel import Smoothed
-from kfjax.smoothers.records import check_record
-from kfjax.smoothers.scan_elements import Factors, Step, smooth_steps
+from kfjax.smoothers.records import whole_record
+from kfjax.smoothers.scan_elements import Step, smooth_steps
 
 __all__ = ["parallel_iterated_smooth"]
 
@@ -26,9 +28,9 @@ __all__ = ["parallel_iterated_smooth"]
 def parallel_iterated_smooth(
     model: StateSpaceModel,
     ys: Array,
-    us: Any = None,
     *,
-    observed: Any = None,
+    us: Inputs = None,
+    observed: Mask = None,
     rule: MomentRule | None = None,
     iterations: int = 10,
 ) -> Smoothed:
@@ -68,33 +70,36 @@ def parallel_iterated_smooth(
             f"parallel_iterated_smooth: {rule} has no affine; expected a rule such as"
             " kf.moments.Taylor()."
         )
-    check_record("parallel_iterated_smooth", model, ys, us, observed, linear=False)
-    return _parallel_iterated_smooth(rule, iterations, model, ys, us, observed)
+    record = whole_record("parallel_iterated_smooth", model, ys, us, observed, linear=False)
+    return _parallel_iterated_smooth(rule, iterations, model, record)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _parallel_iterated_smooth(
-    rule: Any, iterations: int, model: StateSpaceModel, ys: Array, us: Any, observed: Any
+    rule: Any, iterations: int, model: StateSpaceModel, record: Record
 ) -> Smoothed:
+    check_shapes("parallel_iterated_smooth", model, record)
     grid = jnp.asarray([0.0] + [0.5**k for k in range(6, -1, -1)], model.dtype)
 
-    def improve(carry: tuple[Factors, Array], _: Any) -> tuple[tuple[Factors, Array], None]:
+    def improve(
+        carry: tuple[SquareRootGaussian, Array], _: Any
+    ) -> tuple[tuple[SquareRootGaussian, Array], None]:
         path, _ = carry
-        steps = linearise(rule, model, path, ys, us, observed)
+        steps = linearise(rule, model, path, record)
         new, gains = smooth_steps(first_belief(model), steps)
 
         def moved(step: Array) -> Array:
             return path.mean + step * (new.mean - path.mean)
 
-        costs = jax.vmap(
-            lambda s: _cost(rule, model, path._replace(mean=moved(s)), steps, ys, us, observed)
-        )(grid)
+        costs = jax.vmap(lambda s: _cost(rule, model, path._replace(mean=moved(s)), steps, record))(
+            grid
+        )
         best = grid[jnp.argmin(jnp.where(jnp.isnan(costs), jnp.inf, costs))]
-        return (Factors(moved(best), new.cholesky), gains), None
+        return (SquareRootGaussian(moved(best), new.cholesky), gains), None
 
     # the start is the filter's own path, linearised as it goes: the prior mean held for T steps
     # would be far off
-    path = _sequential_start(rule, model, ys, us, observed)
+    path = _sequential_start(rule, model, record)
     (path, gains), _ = jax.lax.scan(
         improve, (path, jnp.zeros_like(path.cholesky[1:])), length=iterations
     )
@@ -102,8 +107,8 @@ def _parallel_iterated_smooth(
 
 
 def _sequential_start(
-    rule: MomentRule, model: StateSpaceModel, ys: Array, us: Any, observed: Any
-) -> Factors:
+    rule: MomentRule, model: StateSpaceModel, record: Record
+) -> SquareRootGaussian:
     """The filtered path of the rule's own square-root filter, x_0 in front."""
     forward = square_root(rule)
     first = forward.init(model)
@@ -113,18 +118,27 @@ def _sequential_start(
         state, _ = forward.update(model, forward.predict(model, state, u), y, u, seen)
         return state, state
 
-    states = jax.lax.scan(body, first, (ys, us, observed))[1]
+    states = jax.lax.scan(body, first, (record.ys, record.us, record.observed))[1]
     return jax.tree.map(
-        lambda a, b: jnp.concatenate([a[None], b]), Factors(*first), Factors(*states)
+        lambda a, b: jnp.concatenate([a[None], b]),
+        SquareRootGaussian(*first),
+        SquareRootGaussian(*states),
     )
 
 
 def _cost(
-    rule: Any, model: StateSpaceModel, path: Factors, steps: Step, ys: Array, us: Any, observed: Any
+    rule: Any, model: StateSpaceModel, path: SquareRootGaussian, steps: Step, record: Record
 ) -> Array:
     """Negative log posterior of the path, with the noise covariances of the last linearisation."""
 
-    def one(before: Factors, at: Factors, step: Step, y: Array, u: Any, seen_t: Any) -> Array:
+    def one(
+        before: SquareRootGaussian,
+        at: SquareRootGaussian,
+        step: Step,
+        y: Array,
+        u: Any,
+        seen_t: Any,
+    ) -> Array:
         moved = at.mean - rule.affine(bind(model.f, u), *before).mean
         seen = observe(model, at.mean, y, u, seen_t)
         missed = seen.innovation(rule.affine(seen.fn, *at, EUCLIDEAN, seen.space).mean)
@@ -133,7 +147,7 @@ def _cost(
     before = jax.tree.map(lambda a: a[:-1], path)
     at = jax.tree.map(lambda a: a[1:], path)
     start = _squared(linalg.cholesky(model.prior.cov), path.mean[0] - model.prior.mean)
-    return start + jnp.sum(jax.vmap(one)(before, at, steps, ys, us, observed))
+    return start + jnp.sum(jax.vmap(one)(before, at, steps, record.ys, record.us, record.observed))
 
 
 def _squared(factor: Array, error: Array) -> Array:

@@ -10,20 +10,22 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
-from kfjax.base import Estimate, Gaussian
+from kfjax.base import Estimate, Gaussian, Inputs, Mask
+from kfjax.filters.square_root_form import SquareRootGaussian
 from kfjax.models.observing import bind, observe
+from kfjax.models.records import Record, check_shapes
 from kfjax.models.spaces import EUCLIDEAN
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.moments import Affine, Taylor
 from kfjax.smoothers.rauch_tung_striebel import Smoothed
-from kfjax.smoothers.records import check_record
-from kfjax.smoothers.scan_elements import Factors, Step, filter_steps, log_likelihoods, smooth_steps
+from kfjax.smoothers.records import whole_record
+from kfjax.smoothers.scan_elements import Step, filter_steps, log_likelihoods, smooth_steps
 
 __all__ = ["as_smoothed", "first_belief", "linearise", "parallel_filter", "parallel_smooth"]
 
 
 def parallel_filter(
-    model: StateSpaceModel, ys: Array, us: Any = None, *, observed: Any = None
+    model: StateSpaceModel, ys: Array, *, us: Inputs = None, observed: Mask = None
 ) -> Estimate:
     """Filter a linear Gaussian model with an associative scan: the results of `run(kalman(), ...)`, in O(log T) depth.
 
@@ -45,7 +47,8 @@ def parallel_filter(
     Example:
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=50)
-        >>> parallel, serial = kf.parallel_filter(model, ys), kf.run(kf.kalman(), model, ys)[1]
+        >>> parallel = kf.parallel_filter(model, ys)
+        >>> serial = kf.run(kf.kalman(), model, ys).outputs
         >>> bool(jnp.allclose(parallel.mean, serial.mean, atol=1e-3))
         True
 
@@ -54,12 +57,12 @@ def parallel_filter(
         regression for inference in nonlinear state space models (2022), section 3; S. Sarkka, A. F.
         Garcia-Fernandez, Temporal parallelization of Bayesian smoothers, IEEE TAC 66 (2021).
     """
-    check_record("parallel_filter", model, ys, us, observed, linear=True)
-    return _parallel_filter(model, ys, us, observed)
+    record = whole_record("parallel_filter", model, ys, us, observed, linear=True)
+    return _parallel_filter(model, record)
 
 
 def parallel_smooth(
-    model: StateSpaceModel, ys: Array, us: Any = None, *, observed: Any = None
+    model: StateSpaceModel, ys: Array, *, us: Inputs = None, observed: Mask = None
 ) -> Smoothed:
     """Smooth a linear Gaussian model with two associative scans: the results of `smooth(kalman(), ...)`.
 
@@ -75,36 +78,40 @@ def parallel_smooth(
     Raises:
         ValueError: as `parallel_filter`.
     """
-    check_record("parallel_smooth", model, ys, us, observed, linear=True)
-    return _parallel_smooth(model, ys, us, observed)
+    record = whole_record("parallel_smooth", model, ys, us, observed, linear=True)
+    return _parallel_smooth(model, record)
 
 
 @jax.jit
-def _parallel_filter(model: StateSpaceModel, ys: Array, us: Any, observed: Any) -> Estimate:
-    steps = linearise(Taylor(), model, _constant(model.prior, ys.shape[0]), ys, us, observed)
+def _parallel_filter(model: StateSpaceModel, record: Record) -> Estimate:
+    path = _constant(model.prior, check_shapes("parallel_filter", model, record))
+    steps = linearise(Taylor(), model, path, record)
     prior = first_belief(model)
     filtered = filter_steps(prior, steps)
     return Estimate(filtered.mean, _cov(filtered.cholesky), log_likelihoods(prior, filtered, steps))
 
 
 @jax.jit
-def _parallel_smooth(model: StateSpaceModel, ys: Array, us: Any, observed: Any) -> Smoothed:
-    steps = linearise(Taylor(), model, _constant(model.prior, ys.shape[0]), ys, us, observed)
+def _parallel_smooth(model: StateSpaceModel, record: Record) -> Smoothed:
+    path = _constant(model.prior, check_shapes("parallel_smooth", model, record))
+    steps = linearise(Taylor(), model, path, record)
     return as_smoothed(*smooth_steps(first_belief(model), steps))
 
 
-def _constant(prior: Gaussian, steps: int) -> Factors:
+def _constant(prior: Gaussian, steps: int) -> SquareRootGaussian:
     """The prior held over t = 0..T: where to linearise what is linear."""
     hold = functools.partial(jnp.broadcast_to, shape=(steps + 1, *prior.mean.shape))
-    return Factors(hold(prior.mean), jnp.zeros((steps + 1, *prior.cov.shape), prior.mean.dtype))
+    return SquareRootGaussian(
+        hold(prior.mean), jnp.zeros((steps + 1, *prior.cov.shape), prior.mean.dtype)
+    )
 
 
-def linearise(
-    rule: Any, model: StateSpaceModel, path: Factors, ys: Array, us: Any, observed: Any
-) -> Step:
+def linearise(rule: Any, model: StateSpaceModel, path: SquareRootGaussian, record: Record) -> Step:
     """Affine models of every step, about the path x_0..x_T."""
 
-    def one(before: Factors, at: Factors, y: Array, u: Any, seen_t: Any) -> Step:
+    def one(
+        before: SquareRootGaussian, at: SquareRootGaussian, y: Array, u: Any, seen_t: Any
+    ) -> Step:
         f: Affine = rule.affine(bind(model.f, u), *before)
         seen = observe(model, at.mean, y, u, seen_t)
         h: Affine = rule.affine(seen.fn, *at, EUCLIDEAN, seen.space)
@@ -124,19 +131,19 @@ def linearise(
 
     before = jax.tree.map(lambda a: a[:-1], path)
     at = jax.tree.map(lambda a: a[1:], path)
-    return jax.vmap(one)(before, at, ys, us, observed)
+    return jax.vmap(one)(before, at, record.ys, record.us, record.observed)
 
 
-def first_belief(model: StateSpaceModel) -> Factors:
+def first_belief(model: StateSpaceModel) -> SquareRootGaussian:
     """The prior of x_0, by its factor."""
-    return Factors(model.prior.mean, linalg.cholesky(model.prior.cov))
+    return SquareRootGaussian(model.prior.mean, linalg.cholesky(model.prior.cov))
 
 
 def _cov(cholesky: Array) -> Array:
     return jax.vmap(lambda L: linalg.matmul(L, L.T))(cholesky)
 
 
-def as_smoothed(path: Factors, gains: Array) -> Smoothed:
+def as_smoothed(path: SquareRootGaussian, gains: Array) -> Smoothed:
     """Split x_0 off the path; the gains are those of x_t-1 on x_t."""
     cov = _cov(path.cholesky)
     cross = jax.vmap(lambda P, G: linalg.matmul(P, G.T))(cov[1:], gains)

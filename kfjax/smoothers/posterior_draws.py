@@ -10,14 +10,15 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
-from kfjax.base import Filter
+from kfjax.base import Filter, Inputs, Params, State
 from kfjax.filters.backward_kernels import Belief, backward_kernel
 from kfjax.filters.beliefs import model_and_rule
 from kfjax.filters.particles.resampling import inverse_cdf
-from kfjax.filters.square_root_form import SquareRoot
-from kfjax.models.record_checks import is_singular, until
-from kfjax.models.state_space import StateSpaceModel, model_of
-from kfjax.smoothers.records import factors_or_belief, records
+from kfjax.filters.square_root_form import SquareRootGaussian
+from kfjax.models.lens import model_of
+from kfjax.models.records import is_singular, until
+from kfjax.models.state_space import StateSpaceModel
+from kfjax.smoothers.records import backward_series, factors_or_belief
 
 __all__ = ["Trajectories", "sample_posterior", "simulate_smoothed"]
 
@@ -36,12 +37,12 @@ class Trajectories(NamedTuple):
 
 def simulate_smoothed(
     key: Array,
-    params: Any,
-    states: Any,
-    us: Any = None,
+    params: Params,
+    states: State,
     *,
+    us: Inputs = None,
     trajectories: int = 100,
-    initial: Any = None,
+    state: State = None,
     length: Any = None,
 ) -> Trajectories:
     """Draw trajectories from the smoothing distribution, backwards through the stored particles of a filter.
@@ -62,7 +63,7 @@ def simulate_smoothed(
             which `kfjax.run(..., emit=kfjax.whole_state)` returns.
         us: the inputs of that run.
         trajectories: M.
-        initial: the state before the first step, to draw x_0 too: `filter.init(params, key)` with
+        state: the state before the first step, to draw x_0 too: `filter.init(params, key)` with
             the key of that run.
         length: the length of that run, if it had one; later entries are those of the end.
 
@@ -84,14 +85,14 @@ def simulate_smoothed(
         (2004), algorithm 1.
     """
     model = _check(params, states, trajectories)
-    first = None if initial is None else (initial.particles, initial.log_weights)
+    first = None if state is None else (state.particles, state.log_weights)
     return _simulate(
         key, model, (states.particles, states.log_weights), first, us, length, trajectories
     )
 
 
 def _check(params: Any, states: Any, trajectories: int) -> StateSpaceModel:
-    """The public door: the model, or what is wrong."""
+    """Validate the arguments of `simulate_smoothed`; return the model."""
     model = model_of(params)
     if (
         model is None
@@ -129,8 +130,7 @@ def _simulate(
     count: int,
 ) -> Trajectories:
     steps = clouds[0].shape[0]
-    active = None if length is None else jnp.arange(steps) < length
-    us = us if length is None else until(length, us)
+    us, active = until(length, us, steps)
     earlier = jax.tree.map(lambda a: a[:-1], clouds)
     if first is not None:
         earlier = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, earlier)
@@ -179,12 +179,12 @@ def _log_transition(model: StateSpaceModel, before: Array, u: Any, after: Array)
 def sample_posterior(
     key: Array,
     filter: Filter,
-    params: Any,
+    params: Params,
     estimate: Any,
-    us: Any = None,
     *,
+    us: Inputs = None,
     trajectories: int = 100,
-    initial: Any = None,
+    prior: Any = None,
     length: Any = None,
 ) -> Trajectories:
     """Draw trajectories from p(x_0..T | y_1..T): filter forwards, sample backwards.
@@ -207,8 +207,8 @@ def sample_posterior(
             the stacked states, from `kfjax.run(..., emit=kfjax.whole_state)`.
         us: the inputs of that run.
         trajectories: M.
-        initial: the belief about x_0 of that run, default the prior; of a particle filter its first
-            state.
+        prior: the belief about x_0 of that run, default the prior of the model; of a particle
+            filter its state before the first step.
         length: the length of that run, if it had one; later entries are those of the end.
 
     Returns:
@@ -221,7 +221,7 @@ def sample_posterior(
     Example:
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=20)
-        >>> filtered = kf.run(kf.kalman(), model, ys)[1]
+        >>> filtered = kf.run(kf.kalman(), model, ys).outputs
         >>> drawn = kf.sample_posterior(jax.random.key(1), kf.kalman(), model, filtered, trajectories=50)
         >>> drawn.states.shape, drawn.initial.shape
         ((50, 20, 2), (50, 2))
@@ -233,12 +233,12 @@ def sample_posterior(
     """
     if hasattr(estimate, "particles"):
         return simulate_smoothed(
-            key, params, estimate, us, trajectories=trajectories, initial=initial, length=length
+            key, params, estimate, us=us, trajectories=trajectories, state=prior, length=length
         )
     model = model_and_rule("sample_posterior", filter, params, estimate, us)
     if trajectories < 1:
         raise ValueError(f"sample_posterior: trajectories is {trajectories}; expected at least 1.")
-    first = factors_or_belief(model.prior if initial is None else initial)
+    first = factors_or_belief(model.prior if prior is None else prior)
     return _sample(
         filter, trajectories, key, params, first, factors_or_belief(estimate), us, length
     )
@@ -257,7 +257,7 @@ def _sample(
 ) -> Trajectories:
     model = model_of(params)
     space = model.state_space
-    start, last, us, active = records(filter, params, first, filtered, us, length)
+    start, last, us, active = backward_series(filter, params, first, filtered, us, length)
     noise = jax.random.normal(
         key, (filtered.mean.shape[0] + 1, count, model.n), filtered.mean.dtype
     )
@@ -268,14 +268,16 @@ def _sample(
     def back(later: Array, at: tuple[Belief, Any, Any, Array]) -> tuple[Array, Array]:
         belief, u, active_t, z = at
         kernel = backward_kernel(filter.rule, model, belief, u)
-        rest = kernel.rest if isinstance(belief, SquareRoot) else linalg.cholesky(kernel.rest)
+        rest = (
+            kernel.rest if isinstance(belief, SquareRootGaussian) else linalg.cholesky(kernel.rest)
+        )
         moved = jax.vmap(space.difference, (0, None))(later, kernel.predicted)
         offsets = linalg.matmul(moved, kernel.gain.T) + spread(rest, z)
         drawn = jax.vmap(space.retract, (None, 0))(belief.mean, offsets)
         new = drawn if active_t is None else jnp.where(active_t, drawn, later)
         return new, new
 
-    factor = last.cholesky if isinstance(last, SquareRoot) else linalg.cholesky(last.cov)
+    factor = last.cholesky if isinstance(last, SquareRootGaussian) else linalg.cholesky(last.cov)
     ends = jax.vmap(space.retract, (None, 0))(last.mean, spread(factor, noise[-1]))
     path = jax.lax.scan(back, ends, (start, us, active, noise[:-1]), reverse=True)[1]
     return Trajectories(jnp.concatenate([path[1:], ends[None]]).swapaxes(0, 1), path[0])

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
-from kfjax.base import Filter, Gaussian
+from kfjax.base import Filter, Gaussian, Inputs, Params
 from kfjax.filters.backward_kernels import BackwardKernel, Belief, backward_kernel
 from kfjax.filters.beliefs import model_and_rule
-from kfjax.filters.square_root_form import SquareRoot
+from kfjax.filters.square_root_form import SquareRootGaussian
+from kfjax.models.lens import model_of
 from kfjax.models.spaces import Space
-from kfjax.models.state_space import model_of
-from kfjax.smoothers.records import factors_or_belief, records
+from kfjax.smoothers.records import backward_series, factors_or_belief
 
 __all__ = ["Smoothed", "smooth"]
 
@@ -27,7 +27,7 @@ class Smoothed(NamedTuple):
     Attributes:
         mean: E[x_t | y_1..T], [T, n], for t = 1..T.
         cov: its covariance [T, n, n].
-        initial: the smoothed belief about x_0, `Gaussian(mean [n], cov [n, n])` (`SquareRoot` with
+        initial: the smoothed belief about x_0, `Gaussian(mean [n], cov [n, n])` (`SquareRootGaussian` with
             factors).
         cross: lag-one cross-covariances Cov[x_t, x_{t-1} | y_1..T] [T, n, n] for t = 1..T.
         cholesky: lower triangular factors of cov [T, n, n] in the square-root form, else None.
@@ -42,12 +42,12 @@ class Smoothed(NamedTuple):
 
 def smooth(
     filter: Filter,
-    params: Any,
+    params: Params,
     estimate: Any,
-    us: Any = None,
     *,
+    us: Inputs = None,
     length: Any = None,
-    initial: Gaussian | None = None,
+    prior: Any = None,
 ) -> Smoothed:
     """Rauch-Tung-Striebel smoothing with the filter's own moment rule, whatever it is.
 
@@ -71,7 +71,7 @@ def smooth(
             all digits.
         us: the inputs of that run.
         length: the length of that run, if it had one; later entries stay those of the end.
-        initial: the belief about x_0 of that run; default the prior.
+        prior: the belief about x_0 of that run; default the prior of the model.
 
     Returns:
         `Smoothed(mean [T, n], cov [T, n, n], initial, cross [T, n, n], cholesky [T, n, n] or
@@ -83,7 +83,7 @@ def smooth(
     Example:
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=20)
-        >>> filtered = kf.run(kf.kalman(), model, ys)[1]
+        >>> filtered = kf.run(kf.kalman(), model, ys).outputs
         >>> smoothed = kf.smooth(kf.kalman(), model, filtered)
         >>> bool((smoothed.cov[0, 0, 0] < filtered.cov[0, 0, 0]).item())
         True
@@ -95,16 +95,16 @@ def smooth(
         algorithms, IEEE TAC 41 (1996).
     """
     model = model_and_rule("smooth", filter, params, estimate, us)
-    first = factors_or_belief(model.prior if initial is None else initial)
+    first = factors_or_belief(model.prior if prior is None else prior)
     return _smooth(filter, params, first, factors_or_belief(estimate), us, length)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _smooth(
-    filter: Filter, params: Any, first: Belief, filtered: Belief, us: Any, length: Any
+    filter: Filter, params: Params, first: Belief, filtered: Belief, us: Inputs, length: Any
 ) -> Smoothed:
     model = model_of(params)
-    start, last, us, active = records(filter, params, first, filtered, us, length)
+    start, last, us, active = backward_series(filter, params, first, filtered, us, length)
 
     def back(later: Belief, at: tuple[Belief, Any, Any]) -> tuple[Belief, tuple[Belief, Array]]:
         belief, u, active_t = at
@@ -127,7 +127,7 @@ def _earlier(kernel: BackwardKernel, belief: Belief, later: Any, space: Space) -
     """Return the smoothed belief about x_t from that about x_t+1."""
     G, predicted, rest = kernel
     mean = space.retract(belief.mean, linalg.matmul(G, space.difference(later.mean, predicted)))
-    if isinstance(belief, SquareRoot):
+    if isinstance(belief, SquareRootGaussian):
         spread = jnp.concatenate([rest, linalg.matmul(G, later.cholesky)], axis=1)
-        return SquareRoot(mean, linalg.triangularise(spread))
+        return SquareRootGaussian(mean, linalg.triangularise(spread))
     return Gaussian(mean, rest + linalg.quadratic(G, later.cov))

@@ -1,4 +1,4 @@
-"""What a recursion over a whole record runs over, and its checks."""
+"""Series that a recursion backwards in time runs over, and the checks of a whole record."""
 
 from __future__ import annotations
 
@@ -9,22 +9,17 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
-from kfjax.base import Filter, Gaussian
+from kfjax.base import Filter, Gaussian, Inputs, Mask, Params
 from kfjax.filters.backward_kernels import Belief
 from kfjax.filters.beliefs import belief_of
-from kfjax.filters.square_root_form import SquareRoot
-from kfjax.models.record_checks import (
-    check_mask_dtype,
-    check_nan,
-    check_series,
-    until,
-)
+from kfjax.filters.square_root_form import SquareRootGaussian
+from kfjax.models.records import Record, checked_record, until
 from kfjax.models.state_space import StateSpaceModel, is_linear
 
-__all__ = ["Records", "check_record", "factors_or_belief", "records"]
+__all__ = ["BackwardSeries", "backward_series", "factors_or_belief", "whole_record"]
 
 
-class Records(NamedTuple):
+class BackwardSeries(NamedTuple):
     """What a recursion from T to 0 runs over.
 
     Attributes:
@@ -36,51 +31,47 @@ class Records(NamedTuple):
 
     start: Belief
     last: Belief
-    us: Any
+    us: Inputs
     active: Array | None
 
 
-def records(
-    filter: Filter, params: Any, first: Belief, filtered: Belief, us: Any, length: Any
-) -> Records:
-    """Return the records of a run, as factors if the filter keeps those."""
+def backward_series(
+    filter: Filter, params: Params, first: Belief, filtered: Belief, us: Inputs, length: Any
+) -> BackwardSeries:
+    """Return the series of a run, as factors if the filter keeps those."""
     if hasattr(jax.eval_shape(filter.init, params), "cholesky"):
         first, filtered = _as_factors(first), _as_factors(filtered)
     else:
         first, filtered = (Gaussian(b.mean, b.cov) for b in (first, filtered))
-    active = None
-    if length is not None:
-        active, us = jnp.arange(filtered.mean.shape[0]) < length, until(length, us)
+    us, active = until(length, us, filtered.mean.shape[0])
     start = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b[:-1]]), first, filtered)
-    return Records(start, jax.tree.map(lambda a: a[-1], filtered), us, active)
+    return BackwardSeries(start, jax.tree.map(lambda a: a[-1], filtered), us, active)
 
 
-def _as_factors(belief: Belief) -> SquareRoot:
+def _as_factors(belief: Belief) -> SquareRootGaussian:
     """Return a belief, or a stack of them, by its factors."""
-    if isinstance(belief, SquareRoot):
+    if isinstance(belief, SquareRootGaussian):
         return belief
-    return SquareRoot(
+    return SquareRootGaussian(
         belief.mean, jnp.vectorize(linalg.cholesky, signature="(n,n)->(n,n)")(belief.cov)
     )
 
 
-def factors_or_belief(estimate: Any) -> Gaussian | SquareRoot:
+def factors_or_belief(estimate: Any) -> Gaussian | SquareRootGaussian:
     """Return the mean and the factors of anything that has them, else the mean and the covariance."""
     if hasattr(estimate, "cholesky") and estimate.cholesky is not None:
-        return SquareRoot(estimate.mean, estimate.cholesky)
+        return SquareRootGaussian(estimate.mean, estimate.cholesky)
     return belief_of(estimate)
 
 
-def check_record(
-    who: str, model: StateSpaceModel, ys: Array, us: Any, observed: Any, *, linear: bool
-) -> None:
-    """The door of functions of a model and its whole record."""
+def whole_record(
+    who: str, model: StateSpaceModel, ys: Array, us: Inputs, observed: Mask, *, linear: bool
+) -> Record:
+    """Validate the arguments of an algorithm that takes a model and its whole record."""
     if not isinstance(model, StateSpaceModel) or (linear and not is_linear(model)):
         raise ValueError(f"{who}: got a model that is not linear; expected kf.Linear f and h.")
     if not model.state_space.is_euclidean:
         raise ValueError(
             f"{who}: the model has a curved state space; expected a Euclidean one. Use kf.smooth."
         )
-    check_mask_dtype(who, observed)
-    check_nan(who, ys, observed, None)
-    check_series(who, model, ys, us, observed)
+    return checked_record(who, ys, us, observed)

@@ -14,11 +14,10 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
-from kfjax.filters.square_root_form import conditional_factors
+from kfjax.filters.square_root_form import SquareRootGaussian, conditional_factors
 from kfjax.models.observing import innovation_info
 
 __all__ = [
-    "Factors",
     "Step",
     "combine_filters",
     "filter_steps",
@@ -28,13 +27,6 @@ __all__ = [
 ]
 
 BLOCK = 16  # steps that are scanned one after the other
-
-
-class Factors(NamedTuple):
-    """A Gaussian by a factor of its covariance."""
-
-    mean: Array
-    cholesky: Array
 
 
 class Step(NamedTuple):
@@ -70,22 +62,22 @@ class SmootherElement(NamedTuple):
     D: Array
 
 
-def filter_steps(prior: Factors, steps: Step) -> Factors:
+def filter_steps(prior: SquareRootGaussian, steps: Step) -> SquareRootGaussian:
     """Filtered beliefs at t = 1..T."""
     first = _first_element(prior, jax.tree.map(lambda a: a[0], steps))
     elements = jax.vmap(_filter_element)(steps)
     elements = jax.tree.map(lambda a, b: a.at[0].set(b), elements, first)
     done = _prefixes(combine_filters, elements)
-    return Factors(done.b, done.U)
+    return SquareRootGaussian(done.b, done.U)
 
 
-def smooth_steps(prior: Factors, steps: Step) -> tuple[Factors, Array]:
+def smooth_steps(prior: SquareRootGaussian, steps: Step) -> tuple[SquareRootGaussian, Array]:
     """Smoothed beliefs at t = 0..T, and the gains of each on the next."""
     filtered = jax.tree.map(
         lambda a, b: jnp.concatenate([a[None], b]), prior, filter_steps(prior, steps)
     )
 
-    def element(belief: Factors, step: Step) -> SmootherElement:
+    def element(belief: SquareRootGaussian, step: Step) -> SmootherElement:
         N = belief.cholesky
         P, G, D = conditional_factors(N, linalg.matmul(step.F, N), step.Q)
         E = linalg.solve_lower(P, G.T, transpose=True).T
@@ -96,14 +88,14 @@ def smooth_steps(prior: Factors, steps: Step) -> tuple[Factors, Array]:
     last = SmootherElement(jnp.zeros_like(steps.F[0]), filtered.mean[-1], filtered.cholesky[-1])
     backwards = jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]])[::-1], elements, last)
     done = jax.tree.map(lambda a: a[::-1], _prefixes(_combine_smoothers, backwards))
-    return Factors(done.g, done.D), elements.E
+    return SquareRootGaussian(done.g, done.D), elements.E
 
 
-def log_likelihoods(prior: Factors, filtered: Factors, steps: Step) -> Array:
+def log_likelihoods(prior: SquareRootGaussian, filtered: SquareRootGaussian, steps: Step) -> Array:
     """The likelihood of every step from its innovation, with the predictions of the filtered beliefs before it."""
     before = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b[:-1]]), prior, filtered)
 
-    def one(belief: Factors, step: Step) -> Any:
+    def one(belief: SquareRootGaussian, step: Step) -> Any:
         mean = linalg.matmul(step.F, belief.mean) + step.c
         dx = jnp.concatenate([linalg.matmul(step.F, belief.cholesky), step.Q], axis=1)
         S = linalg.triangularise(jnp.concatenate([linalg.matmul(step.H, dx), step.R], axis=1))
@@ -136,7 +128,7 @@ def steady_element(F: Array, H: Array, Q: Array, R: Array) -> FilterElement:
     return _filter_element(Step(F, zero, Q, H, jnp.zeros(H.shape[0], F.dtype), R, None))
 
 
-def _first_element(prior: Factors, step: Step) -> FilterElement:
+def _first_element(prior: SquareRootGaussian, step: Step) -> FilterElement:
     """The element of the first step, which knows the prior."""
     mean = linalg.matmul(step.F, prior.mean) + step.c
     L = linalg.triangularise(

@@ -9,15 +9,15 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
-from kfjax.base import Gaussian, whole_state
-from kfjax.filters.square_root_form import SquareRoot, conditional_factors, square_root
+from kfjax.base import Gaussian, Inputs, Mask, whole_state
+from kfjax.filters.square_root_form import SquareRootGaussian, conditional_factors, square_root
 from kfjax.models.observing import bind, observe
-from kfjax.models.record_checks import is_singular
+from kfjax.models.records import Record, check_shapes, is_singular
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.moments import Taylor
 from kfjax.runner import run
 from kfjax.smoothers.rauch_tung_striebel import Smoothed
-from kfjax.smoothers.records import check_record
+from kfjax.smoothers.records import whole_record
 
 __all__ = ["Information", "two_filter_smooth"]
 
@@ -37,7 +37,7 @@ class Information(NamedTuple):
 
 
 def two_filter_smooth(
-    model: StateSpaceModel, ys: Array, us: Any = None, *, observed: Any = None
+    model: StateSpaceModel, ys: Array, *, us: Inputs = None, observed: Mask = None
 ) -> Smoothed:
     """Smooth a linear Gaussian model by two filters: the results of `smooth(kalman(), ...)`, without its recursion.
 
@@ -70,7 +70,7 @@ def two_filter_smooth(
     Example:
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=20)
-        >>> rts = kf.smooth(kf.kalman(), model, kf.run(kf.kalman(), model, ys)[1])
+        >>> rts = kf.smooth(kf.kalman(), model, kf.run(kf.kalman(), model, ys).outputs)
         >>> bool(jnp.allclose(kf.two_filter_smooth(model, ys).mean, rts.mean, atol=1e-3))
         True
 
@@ -79,20 +79,21 @@ def two_filter_smooth(
         linear filters, IEEE TAC 14 (1969); D. Q. Mayne, A solution of the smoothing problem for
         linear dynamic systems, Automatica 4 (1966).
     """
-    check_record("two_filter_smooth", model, ys, us, observed, linear=True)
+    record = whole_record("two_filter_smooth", model, ys, us, observed, linear=True)
     if is_singular(model.R):
         raise ValueError(
             "two_filter_smooth: R is singular; expected an invertible one, since information about"
             " a noise-free"
             " observation is infinite. Use kf.smooth."
         )
-    return _two_filter_smooth(model, ys, us, observed)
+    return _two_filter_smooth(model, record)
 
 
 @jax.jit
-def _two_filter_smooth(model: StateSpaceModel, ys: Array, us: Any, observed: Any) -> Smoothed:
-    first, steps = FORWARD.init(model), ys.shape[0]
-    filtered = run(FORWARD, model, ys, us, observed=observed, emit=whole_state)[1]
+def _two_filter_smooth(model: StateSpaceModel, record: Record) -> Smoothed:
+    steps = check_shapes("two_filter_smooth", model, record)
+    ys, us, observed, _ = record
+    filtered = run(FORWARD, model, ys, us=us, observed=observed, emit=whole_state).outputs
 
     def back(
         later: Information, at: tuple[Any, Any, Any]
@@ -104,7 +105,8 @@ def _two_filter_smooth(model: StateSpaceModel, ys: Array, us: Any, observed: Any
     n = model.n
     nothing = Information(jnp.zeros(n, model.dtype), jnp.zeros((n, n), model.dtype))
     before, (after, contractions) = jax.lax.scan(back, nothing, (ys, us, observed), reverse=True)
-    initial, smoothed = _join(first, before), jax.vmap(_join)(filtered, after)
+    initial = _join(FORWARD.init(model), before)
+    smoothed = jax.vmap(_join)(filtered, after)
     covs = jnp.concatenate([initial.cov[None], smoothed.cov])
     # x_t = (I + Q Lambda)^-1 F x_t-1 + ..., given y_t..T
     cross = jax.vmap(linalg.matmul)(contractions, covs[:steps])
@@ -141,7 +143,7 @@ def _go_back(model: StateSpaceModel, at: Information, u: Any) -> tuple[Informati
     return Information(linalg.matmul(f.A.T, eta), linalg.matmul(f.A.T, V)), contraction
 
 
-def _join(belief: SquareRoot, later: Information) -> SquareRoot:
+def _join(belief: SquareRootGaussian, later: Information) -> SquareRootGaussian:
     """Return a belief with the information of later data."""
     L = belief.cholesky
     identity = jnp.eye(L.shape[-1], dtype=L.dtype)
@@ -149,6 +151,6 @@ def _join(belief: SquareRoot, later: Information) -> SquareRoot:
     X = linalg.triangularise(jnp.concatenate([M, identity], axis=1))
     W = linalg.solve_lower(X, L.T).T  # L X^-T
     news = later.eta - linalg.matmul(later.Z, linalg.matmul(later.Z.T, belief.mean))
-    return SquareRoot(
+    return SquareRootGaussian(
         belief.mean + linalg.matmul(W, linalg.matmul(W.T, news)), linalg.triangularise(W)
     )

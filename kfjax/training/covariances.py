@@ -12,7 +12,8 @@ from jax import Array
 from kfjax import linalg
 from kfjax._support.arguments import check_covariance
 from kfjax.base import Filter, Gaussian
-from kfjax.models.state_space import StateSpaceModel, model_of, with_model
+from kfjax.models.lens import model_of, with_model
+from kfjax.models.state_space import StateSpaceModel
 from kfjax.training.fitting import Fitted, fit
 from kfjax.training.losses import innovation_nll
 from kfjax.training.optimizers import Cosine, clipped_adam

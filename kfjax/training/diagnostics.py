@@ -61,7 +61,9 @@ class Saturation(NamedTuple):
 @functools.partial(jax.jit, static_argnums=0)
 def _watch(filter: Filter, params: Any, data: Dataset, keys: Array) -> Any:
     return jax.vmap(
-        lambda one, key: run_trajectory(filter, params, one, key=key, emit=extra_only)[1]["found"]
+        lambda one, key: run_trajectory(filter, params, one, key=key, emit=extra_only).outputs[
+            "found"
+        ]
     )(data, keys)
 
 
@@ -159,7 +161,7 @@ def finite_memory_floor(
     Example:
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, 60))(jax.random.split(jax.random.key(0), 40))
-        >>> estimates = jax.vmap(lambda y: kf.run(kf.kalman(), model, y)[1].mean)(ys)
+        >>> estimates = jax.vmap(lambda y: kf.run(kf.kalman(), model, y).outputs.mean)(ys)
         >>> train, validation = kf.Dataset(ys, estimates).split(20, 20)
         >>> short, long = (kf.training.finite_memory_floor(train, validation, N, start=40) for N in (2, 32))
         >>> bool((long < short).all())
@@ -265,7 +267,7 @@ def _slopes(filter: Filter, params: Any, data: Dataset, keys: Array) -> Array:
 
         def last(ys: Array) -> Array:
             options = {"observed": trajectory.observed, "key": key}
-            return run(filter, params_of_one, ys, trajectory.us, **options)[0].mean
+            return run(filter, params_of_one, ys, us=trajectory.us, **options).final.mean
 
         return jax.jacrev(last)(jnp.asarray(trajectory.ys))
 

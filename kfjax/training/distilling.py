@@ -115,7 +115,7 @@ class Divergence:
         keys = jax.random.split(key, batch.cov.shape[0])
 
         def one(trajectory: Dataset, P: Array, key: Array) -> Array:
-            est = roll(self.filter, params, trajectory, self.rollout, key=key, emit=estimate)[1]
+            est = roll(self.filter, params, trajectory, self.rollout, key=key, emit=estimate).outputs
             error, _ = state_errors(params, trajectory, est.mean)
             counts = self.rollout.counts(trajectory)
             values = jax.vmap(_divergence)(error, P, est.cov)
@@ -180,10 +180,10 @@ def distil(
         >>> model = kf.systems.constant_velocity()
         >>> _, ys = jax.vmap(lambda key: kf.simulate(key, model, 20))(jax.random.split(jax.random.key(0), 24))
         >>> data, validation = kf.Dataset(ys).split(16, 8)
-        >>> gain = kf.ConstantGain(model, jnp.zeros((2, 1)))
+        >>> gain = kf.ConstantGainParams(model, jnp.zeros((2, 1)))
         >>> found = kf.training.distil(
         ...     (kf.kalman(), model), (kf.constant_gain(), gain), data, validation=validation, key=jax.random.key(1),
-        ...     steps=300, optimizer=kf.training.clipped_adam(0.02), trainable=kf.ConstantGain(False, True))
+        ...     steps=300, optimizer=kf.training.clipped_adam(0.02), trainable=kf.ConstantGainParams(False, True))
         >>> found.params.gain.shape, found.diagnosis.error.shape, sorted(found.diagnosis.floors)
         ((2, 1), (2,), [1, 2, 4, 8])
     """
@@ -267,11 +267,11 @@ def _run_all(
     filter: Filter, smoothing: bool, params: Any, data: Dataset, keys: Array
 ) -> tuple[Array, Array | None]:
     def one(trajectory: Dataset, key: Array) -> tuple[Array, Array | None]:
-        est = run_trajectory(filter, params, trajectory, key=key)[1]
+        est = run_trajectory(filter, params, trajectory, key=key).outputs
         if not smoothing:
             return est.mean, est.cov
         start = start_at(params, trajectory.prior_mean)
-        smoothed = smooth(filter, start, est, trajectory.us, length=trajectory.length)
+        smoothed = smooth(filter, start, est, us=trajectory.us, length=trajectory.length)
         return smoothed.mean, smoothed.cov
 
     return jax.vmap(one)(data, keys)

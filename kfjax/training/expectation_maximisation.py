@@ -21,13 +21,13 @@ from kfjax._support.naming import suggest
 from kfjax.base import Gaussian, state_and_log_likelihood
 from kfjax.data.batches import run_trajectory, start_at
 from kfjax.data.dataset import Dataset
-from kfjax.filters.square_root_form import SquareRoot, conditional_factors, square_root
+from kfjax.filters.square_root_form import SquareRootGaussian, conditional_factors, square_root
 from kfjax.models.functions import Linear
 from kfjax.models.observing import bind
 from kfjax.models.state_space import StateSpaceModel, is_linear
 from kfjax.moments import Taylor
 from kfjax.smoothers.imputation import noise_given_seen
-from kfjax.smoothers.records import records
+from kfjax.smoothers.records import backward_series
 
 __all__ = ["LEARNABLE", "Maximised", "em"]
 
@@ -205,8 +205,10 @@ def _em(names: frozenset[str], iterations: int, model: StateSpaceModel, data: Da
 def _expected(names: frozenset[str], model: StateSpaceModel, one: Dataset) -> _Sums:
     """The E-step for one trajectory: filter forwards, sum up backwards."""
     model = start_at(model, one.prior_mean)
-    filtered, log_likelihood = run_trajectory(FORWARD, model, one, emit=state_and_log_likelihood)[1]
-    start, last, us, active = records(
+    filtered, log_likelihood = run_trajectory(
+        FORWARD, model, one, emit=state_and_log_likelihood
+    ).outputs
+    start, last, us, active = backward_series(
         FORWARD, model, FORWARD.init(model), filtered, one.us, one.length
     )
     ones = jnp.ones(one.ys.shape[0], bool)
@@ -244,8 +246,12 @@ def _masked(condition: Array, moment: Array) -> Array:
 
 
 def _dynamics_moment(
-    names: frozenset[str], model: StateSpaceModel, belief: SquareRoot, later: SquareRoot, u: Any
-) -> tuple[SquareRoot, Array]:
+    names: frozenset[str],
+    model: StateSpaceModel,
+    belief: SquareRootGaussian,
+    later: SquareRootGaussian,
+    u: Any,
+) -> tuple[SquareRootGaussian, Array]:
     """Return the smoothed belief about x_t-1, and E[s s'] of s = (epsilon_t, regressors)."""
     n, dtype = model.n, model.dtype
     f, U = bind(model.f, u), linalg.cholesky(model.process_noise(belief.mean, u))
@@ -259,12 +265,17 @@ def _dynamics_moment(
         K, later.mean - f(belief.mean)
     )
     spread = jnp.concatenate([rest, linalg.matmul(K, later.cholesky)], axis=1)
-    earlier = SquareRoot(mean[n:], linalg.triangularise(spread[n:]))
+    earlier = SquareRootGaussian(mean[n:], linalg.triangularise(spread[n:]))
     return earlier, _moment(mean, spread, n, _regressors(names, DYNAMICS, u))
 
 
 def _observation_moment(
-    names: frozenset[str], model: StateSpaceModel, at: SquareRoot, y: Array, u: Any, mask: Array
+    names: frozenset[str],
+    model: StateSpaceModel,
+    at: SquareRootGaussian,
+    y: Array,
+    u: Any,
+    mask: Array,
 ) -> Array:
     """Return E[s s'] of s = (v_t, regressors); what was not seen of v_t is inferred from what was."""
     m, dtype = y.shape[0], model.dtype

@@ -130,10 +130,10 @@ def fit(
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, 50))(jax.random.split(jax.random.key(0), 40))
         >>> train, validation = kf.Dataset(ys, xs).split(30, 10)
-        >>> params = kf.ConstantGain(model, jnp.zeros((2, 1)))
+        >>> params = kf.ConstantGainParams(model, jnp.zeros((2, 1)))
         >>> fitted = kf.training.fit(kf.training.mse(kf.constant_gain()), params, train, validation=validation,
         ...     key=jax.random.key(1), steps=200, optimizer=kf.training.clipped_adam(0.02),
-        ...     trainable=kf.ConstantGain(False, True))
+        ...     trainable=kf.ConstantGainParams(False, True))
         >>> bool(abs(fitted.params.gain - kf.steady_state(model).gain).max() < 0.2)
         True
     """

@@ -27,8 +27,8 @@ from kfjax.base import (
     mean_only,
 )
 from kfjax.data import Dataset
-from kfjax.models.record_checks import check_filter
-from kfjax.models.state_space import model_of
+from kfjax.filters.checks import check_filter
+from kfjax.models.lens import model_of
 from kfjax.training.rollout import FULL, Rollout, roll, start_state
 
 __all__ = ["FilterLoss", "innovation_nll", "mse", "nll", "prediction_error", "state_errors"]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import Partial
 
-from kfjax.models.state_space import model_of, with_model
+from kfjax.models.lens import model_of, with_model
 
 __all__ = ["Scales", "scale_noise"]
 

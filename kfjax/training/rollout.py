@@ -99,7 +99,7 @@ def roll(
         ys, us, observed, active = series
         count = None if active is None else active.sum()
         return run(
-            filter, params, ys, us, observed=observed, length=count, initial=state, emit=emit
+            filter, params, ys, us=us, observed=observed, length=count, state=state, emit=emit
         )
 
     def cut(state: Any, series: Any) -> tuple[Any, Any]:

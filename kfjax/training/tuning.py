@@ -23,7 +23,8 @@ from kfjax._support.progress import progress_bar
 from kfjax.base import Filter, log_likelihood_only, mean_only
 from kfjax.data.batches import run_trajectory
 from kfjax.data.dataset import Dataset
-from kfjax.models.state_space import StateSpaceModel, model_of
+from kfjax.models.lens import model_of
+from kfjax.models.state_space import StateSpaceModel
 from kfjax.training.losses import state_errors
 from kfjax.training.noise import Scales, scale_noise
 
@@ -205,7 +206,7 @@ def _minus_log_likelihood(
     filter: Filter, params: Any, one: Dataset, skip: Array, key: Array
 ) -> tuple[Array, Array]:
     """Sum over the steps that count, and their number."""
-    log_likelihood = run_trajectory(filter, params, one, key=key, emit=log_likelihood_only)[1]
+    log_likelihood = run_trajectory(filter, params, one, key=key, emit=log_likelihood_only).outputs
     if log_likelihood is None:
         raise ValueError(
             "tune: the filter gives no log-likelihood; expected one. Use objective='mse'."
@@ -218,7 +219,7 @@ def _squared_error(
     filter: Filter, params: Any, one: Dataset, skip: Array, key: Array
 ) -> tuple[Array, Array]:
     """Sum over the known state components of the steps that count, and their number."""
-    mean = run_trajectory(filter, params, one, key=key, emit=mean_only)[1]
+    mean = run_trajectory(filter, params, one, key=key, emit=mean_only).outputs
     error, known = state_errors(params, one, mean)
     known &= _counts(one, skip)[:, None]
     return jnp.sum(jnp.where(known, error, 0) ** 2), known.sum()

@@ -13,7 +13,7 @@ from jax import Array
 
 from kfjax.base import Gaussian
 from kfjax.data import Dataset
-from kfjax.models.state_space import model_of
+from kfjax.models.lens import model_of
 from kfjax.training.partition import learned_part
 
 __all__ = [

@@ -26,7 +26,7 @@ def bent(
 
 
 def run(ys=YS, us=None, filter=EXTENDED, params=None, **options):
-    return kf.run(filter, model() if params is None else params, ys, us, **options)
+    return kf.run(filter, model() if params is None else params, ys, us=us, **options)
 
 
 def estimate(steps=T):
@@ -156,7 +156,7 @@ RUNS = {
     ),
     "NaN": (
         lambda: run(NAN),
-        r"ys has NaN where it counts as observed; expected numbers\. .*kf\.split_missing\(ys\)",
+        r"ys has NaN where it counts as observed; expected numbers\. .*observed=~jnp\.isnan\(ys\)",
     ),
     "a mask too long": (
         lambda: run(observed=np.ones(T + 1, bool)),
@@ -168,7 +168,7 @@ RUNS = {
     ),
     "a mask of floats": (
         lambda: run(observed=np.ones(T)),
-        r"observed has dtype float32; expected booleans\. Use kf\.split_missing",
+        r"observed has dtype float32; expected booleans\. For NaN pass observed=",
     ),
     "masks of many parts": (
         lambda: run(observed=(True,) * T),
@@ -198,16 +198,16 @@ RUNS = {
         lambda: run(length=np.array([1, 2])),
         r"length is \[1 2\]; expected one integer\. .*jax\.vmap",
     ),
-    "initial and key": (
-        lambda: run(initial=state(), key=jax.random.key(0)),
-        r"got both initial and key; expected one\. .*drop key",
+    "state and key": (
+        lambda: run(state=state(), key=jax.random.key(0)),
+        r"got both state and key; expected one\. .*drop key",
     ),
-    "initial shape": (
-        lambda: run(initial=state(3)),
+    "state shape": (
+        lambda: run(state=state(3)),
         r"mean of shape \(3,\) and float32; expected \(2,\) and float32, as the prior.* Start from filter\.init",
     ),
-    "initial dtype": (
-        lambda: run(initial=state(dtype=np.float16)),
+    "state dtype": (
+        lambda: run(state=state(dtype=np.float16)),
         r"\(2,\) and float16; expected \(2,\) and float32",
     ),
     "no parentheses": (
@@ -219,7 +219,7 @@ RUNS = {
         r"nonlinear f or h; expected kf\.Linear for both\. Use kf\.extended\(\)",
     ),
     "kalman from a state": (
-        lambda: run(filter=kf.kalman(), params=bent(), initial=state()),
+        lambda: run(filter=kf.kalman(), params=bent(), state=state()),
         r"nonlinear f or h; expected kf\.Linear for both",
     ),
     "h returns a number": (
@@ -266,7 +266,7 @@ OTHERS = {
         r"got steps=0 .*; expected one number of steps, at least 1\. Pass steps=",
     ),
     "forecast of two numbers of steps": (
-        lambda: kf.forecast(kf.extended(), model(B=EYE), state(), np.zeros((3, 2)), steps=2),
+        lambda: kf.forecast(kf.extended(), model(B=EYE), state(), us=np.zeros((3, 2)), steps=2),
         r"got steps=2 and us of lengths \[3\]; expected one number of steps",
     ),
     "forecast from an estimate": (
@@ -290,7 +290,7 @@ OTHERS = {
         r"smooth: the estimate has mean \(2,\) and cov \(2, 2\); expected \[T, 2\] and \[T, 2, 2\]",
     ),
     "smooth inputs": (
-        lambda: kf.smooth(kf.extended(), model(B=EYE), estimate(), np.zeros((3, 2))),
+        lambda: kf.smooth(kf.extended(), model(B=EYE), estimate(), us=np.zeros((3, 2))),
         r"smooth: us has shape \(3, 2\); expected a leading axis of 4 steps",
     ),
     "smooth without parentheses": (
@@ -298,11 +298,13 @@ OTHERS = {
         "smooth: filter is extended",
     ),
     "impute shapes": (
-        lambda: kf.impute(kf.extended(), model(), estimate(), np.zeros((3, 1)), np.ones(3, bool)),
+        lambda: kf.impute(
+            kf.extended(), model(), estimate(), np.zeros((3, 1)), observed=np.ones(3, bool)
+        ),
         r"impute: ys is \(3, 1\) and observed \(3,\) for 4 estimates; expected \[T, m\], and \[T\] or \[T, m\]",
     ),
     "impute NaN": (
-        lambda: kf.impute(kf.extended(), model(), estimate(), NAN, np.ones(T, bool)),
+        lambda: kf.impute(kf.extended(), model(), estimate(), NAN, observed=np.ones(T, bool)),
         "impute: ys has NaN where it counts as observed",
     ),
     "times": (
@@ -343,7 +345,7 @@ OTHERS = {
         r"unscented: alpha is or holds an array; expected a plain number .*Put arrays in params",
     ),
     "a tracer in a constructor": (
-        lambda: jax.jit(lambda a: kf.run(kf.unscented(a), model(), np.zeros((T, 1)))[0])(1.0),
+        lambda: jax.jit(lambda a: kf.run(kf.unscented(a), model(), np.zeros((T, 1))).final)(1.0),
         r"unscented: alpha is or holds an array; expected .*Put arrays in params",
     ),
     "no iterations": (lambda: kf.extended(0), "iterations is 0; expected an integer, at least 1"),

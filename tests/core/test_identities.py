@@ -46,7 +46,7 @@ def test_sigma_points_are_exact_for_linear_functions_they_cannot_see_through(x64
     )
 
     def estimates(filter, params, observed):
-        filtered = kf.run(filter, params, ys, observed=observed)[1]
+        filtered = kf.run(filter, params, ys, observed=observed).outputs
         return filtered, kf.smooth(filter, params, filtered)
 
     estimates = quick_jit(estimates, static_argnums=0)
@@ -169,8 +169,8 @@ def test_it_does_not_matter_where_the_cut_of_the_angles_lies(x64, filter):
 
     @quick_jit
     def estimates(model):
-        est = kf.run(filter, model, c.ys, c.us, observed=c.observed)[1]
-        return est, kf.smooth(filter, model, est, c.us)
+        est = kf.run(filter, model, c.ys, us=c.us, observed=c.observed).outputs
+        return est, kf.smooth(filter, model, est, us=c.us)
 
     wrapped, expected = estimates(c.params), estimates(flat)
     assert max(abs(est.mean[:, 2]).max() for est in wrapped) <= np.pi < expected[0].mean[:, 2].max()
@@ -212,7 +212,7 @@ def test_on_a_curved_space_a_linear_function_is_not_linear(x64, filter):
     observed = np.array([True, False, True])
 
     def total(filter, model, ys):
-        est = kf.run(filter, model, ys, observed=observed)[1]
+        est = kf.run(filter, model, ys, observed=observed).outputs
         return est.log_likelihood.sum(), est
 
     gradient, est = quick_jit(jax.grad(functools.partial(total, filter), has_aux=True))(curved, ys)
@@ -269,7 +269,7 @@ def test_a_batch_shares_the_covariances_of_the_smoother():
     ys = np.stack([c.ys] * 5)
 
     def smoothed(y):
-        return kf.smooth(c.filter, c.params, kf.run(c.filter, c.params, y)[1])
+        return kf.smooth(c.filter, c.params, kf.run(c.filter, c.params, y).outputs)
 
     loops = list(scans(jax.make_jaxpr(jax.vmap(smoothed))(ys).jaxpr))
     assert len(loops) == 2

@@ -118,7 +118,7 @@ def test_windows_that_hand_on_the_state_equal_one_run_and_no_mask_equals_a_mask_
     c, windows, state = case(name), [], None
     for half in (slice(STEPS // 2), slice(STEPS // 2, None)):
         state = first(c) if state is None else state
-        state, window = run(c, ys=c.ys[half], us=at(c.us, half), observed=None, initial=state)
+        state, window = run(c, ys=c.ys[half], us=at(c.us, half), observed=None, state=state)
         windows.append(window)
     joined = jax.tree.map(lambda *parts: np.concatenate(parts), *windows)
     chex.assert_trees_all_close((state, joined), run(c, observed=np.ones_like(c.observed)), **close)
@@ -168,7 +168,7 @@ def test_step_takes_one_truth_value_for_a_whole_row(x64, name):
     u, y = at(c.us, 0), c.ys[0]
     expected = predict(c.filter, c.params, first(c), u)
     step = quick_jit(
-        lambda params, y, observed: kf.step(c.filter, params, first(c), y, u, observed)
+        lambda params, y, observed: kf.step(c.filter, params, first(c), y, u=u, observed=observed)
     )
     missed, info = step(c.params, np.full_like(y, np.nan), False)
     chex.assert_trees_all_close(missed, expected, **close)

@@ -39,6 +39,8 @@ def test_it_is_asked_for_under_a_batch_only():
 def test_a_program_for_export_does_not_ask():
     model = kf.systems.constant_velocity()
     ys = jnp.ones((4, 6, 1))
-    means = jax.jit(lambda model, ys: jax.vmap(lambda y: kf.run(kf.kalman(), model, y)[1].mean)(ys))
+    means = jax.jit(
+        lambda model, ys: jax.vmap(lambda y: kf.run(kf.kalman(), model, y).outputs.mean)(ys)
+    )
     exported = export.export(means)(jax.tree.map(jnp.asarray, model), ys)
     np.testing.assert_allclose(exported.call(model, ys), means(model, ys), rtol=1e-6)

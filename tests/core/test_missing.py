@@ -107,7 +107,7 @@ def test_an_unobserved_sensor_need_not_have_a_derivative(x64, name, anchor):
     def gradients(us, observed):
         def total(model):
             final, est = kf.run(
-                FILTERS[name].filter, model, np.full((2, 1), 0.5), us, observed=observed
+                FILTERS[name].filter, model, np.full((2, 1), 0.5), us=us, observed=observed
             )
             return weighed(final, kf.Info(log_likelihood=est.log_likelihood.sum()))
 
@@ -177,8 +177,8 @@ def test_a_masked_run_is_the_run_of_reduced_models(x64):
 
 def score(filter, model, ys, us, observed, length):
     """A number from filtered and smoothed estimates before the end, and from the final state."""
-    final, est = kf.run(filter, model, ys, us, observed=observed, length=length)
-    smoothed = kf.smooth(filter, model, est, us, length=length)
+    final, est = kf.run(filter, model, ys, us=us, observed=observed, length=length)
+    smoothed = kf.smooth(filter, model, est, us=us, length=length)
     end = ys.shape[0] if length is None else length
     inside = jnp.arange(ys.shape[0]) < end
     parts = (est.mean, est.cov, smoothed.mean, smoothed.cov)
@@ -230,7 +230,7 @@ def test_lengths_in_a_batch_and_a_length_of_zero(x64):
     c = case("kalman", "driven")
 
     def total(params, us, lengths):
-        final, est = jax.vmap(lambda n: kf.run(c.filter, params, c.ys, us, length=n))(lengths)
+        final, est = jax.vmap(lambda n: kf.run(c.filter, params, c.ys, us=us, length=n))(lengths)
         return est.log_likelihood.sum(), (final, est.log_likelihood)
 
     total = quick_jit(jax.value_and_grad(total, has_aux=True))
@@ -256,9 +256,9 @@ def test_lengths_in_a_batch_and_a_length_of_zero(x64):
 def test_nan_without_a_mask_is_refused():
     c = case("kalman")
     ys = np.where(c.observed, c.ys, np.nan)
-    with pytest.raises(ValueError, match=r"NaN where it counts as observed.*kf\.split_missing"):
+    with pytest.raises(ValueError, match=r"NaN where it counts as observed.*isnan"):
         kf.run(c.filter, c.params, ys)
-    with pytest.raises(ValueError, match=r"NaN where it counts as observed.*kf\.split_missing"):
+    with pytest.raises(ValueError, match=r"NaN where it counts as observed.*isnan"):
         kf.run(c.filter, c.params, ys, observed=np.ones(STEPS, bool))
     with pytest.raises(ValueError, match="NaN where it counts as observed"):
         jax.jit(lambda: kf.run(c.filter, c.params, ys))()  # data that the trace can see

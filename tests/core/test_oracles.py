@@ -65,7 +65,9 @@ def test_filter_and_smoother(x64, name, model):
     np.testing.assert_allclose(est.mean, expected.mean, **tight)
     np.testing.assert_allclose(est.cov, expected.cov, **tight)
     np.testing.assert_allclose(est.log_likelihood, expected.log_likelihood, **tight)
-    smoothed = quick_jit(lambda params, est: kf.smooth(c.filter, params, est, c.us))(c.params, est)
+    smoothed = quick_jit(lambda params, est: kf.smooth(c.filter, params, est, us=c.us))(
+        c.params, est
+    )
     np.testing.assert_allclose(smoothed.mean, expected.smoothed_mean[1:], **tight)
     np.testing.assert_allclose(smoothed.cov, expected.smoothed_cov[1:], **tight)
     np.testing.assert_allclose(smoothed.initial.mean, expected.smoothed_mean[0], **tight)
@@ -113,7 +115,7 @@ def test_the_smoother_imputation_and_forecast_condition_the_joint_gaussian(x64, 
     @quick_jit
     def everything(params, final, est, ys):
         smoothed = kf.smooth(c.filter, params, est)
-        filled = kf.impute(c.filter, params, smoothed, ys, c.observed)
+        filled = kf.impute(c.filter, params, smoothed, ys, observed=c.observed)
         return smoothed, filled, kf.forecast(c.filter, params, final, steps=AHEAD)
 
     smoothed, filled, ahead = everything(c.params, final, est, np.where(c.observed, c.ys, np.nan))

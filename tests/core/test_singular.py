@@ -162,7 +162,7 @@ def test_float32_keeps_covariances_definite_and_the_likelihood_on_a_stiff_model(
             model = model.replace(
                 f=Partial(hidden_product, model.f.A), h=Partial(hidden_product, model.h.A)
             )
-        est = quick_jit(lambda model: kf.run(filter, model, ys)[1])(model)
+        est = quick_jit(lambda model: kf.run(filter, model, ys).outputs)(model)
         return np.asarray(est.cov, np.float64), np.asarray(est.log_likelihood, np.float64).sum()
 
     with jax.enable_x64(True):

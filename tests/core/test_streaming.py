@@ -16,7 +16,7 @@ KEY = jax.random.key(3)
 
 
 def switching(model):
-    return kf.IMM((model, model.replace(Q=9 * model.Q)), [[0.9, 0.1], [0.2, 0.8]], [0.5, 0.5])
+    return kf.IMMParams((model, model.replace(Q=9 * model.Q)), [[0.9, 0.1], [0.2, 0.8]], [0.5, 0.5])
 
 
 def itself(model):
@@ -128,7 +128,7 @@ REFUSED = {
     "one array": (bare_array(), BELIEF, "cannot be read .*bare array"),
     "a pickle": (pickled(), BELIEF, "cannot be read .*allow_pickle"),
     "another filter": (
-        to_bytes(kf.filters.SquareRoot(*BELIEF)),
+        to_bytes(kf.filters.SquareRootGaussian(*BELIEF)),
         BELIEF,
         r"hold state.cholesky, state.mean; expected state.cov, state.mean, the leaves of `like`",
     ),

@@ -13,7 +13,7 @@ print(kf.set_xla_options())
 import jax
 model = kf.systems.constant_velocity()
 ys = kf.simulate(jax.random.key(0), model, steps=20)[1]
-print(kf.run(kf.kalman(), model, ys)[1].mean.shape)
+print(kf.run(kf.kalman(), model, ys).outputs.mean.shape)
 """
 
 

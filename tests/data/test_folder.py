@@ -16,8 +16,8 @@ from kfjax.evaluation import compare
 from kfjax.training import Checkpoints, clipped_adam, fit, mse, replicate
 
 MODEL = kf.systems.constant_velocity()
-PARAMS = kf.ConstantGain(MODEL, jnp.array([[0.5], [0.3]]))
-LOSS, GAIN = mse(kf.constant_gain()), kf.ConstantGain(False, True)
+PARAMS = kf.ConstantGainParams(MODEL, jnp.array([[0.5], [0.3]]))
+LOSS, GAIN = mse(kf.constant_gain()), kf.ConstantGainParams(False, True)
 KEY = jax.random.key(2)
 
 

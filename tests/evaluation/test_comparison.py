@@ -73,7 +73,7 @@ def test_rows_say_which_filter_is_better_by_how_much():
     assert (tuned.trajectories, tuned.failed) == (SIZE, 0)
     assert tuned.microseconds > 0
     xs, ys = simulated()
-    estimate = jax.vmap(lambda y: kf.run(kf.kalman(), MODEL, y)[1])(ys)
+    estimate = jax.vmap(lambda y: kf.run(kf.kalman(), MODEL, y).outputs)(ys)
     assert tuned.mse_db.value == pytest.approx(
         10 * np.log10(np.mean((xs - estimate.mean) ** 2)), abs=1e-4
     )
@@ -129,9 +129,9 @@ def test_gaps_and_lengths_give_what_each_trajectory_alone_gives():
     for i, length in enumerate(data.lengths):
         model = MODEL.replace(prior=kf.Gaussian(data.prior_mean[i], MODEL.prior.cov))
         ys, observed = data.ys[i], data.observed[i]
-        _, (estimate, info) = kf.run(
+        estimate, info = kf.run(
             kf.kalman(), model, ys, observed=observed, length=length, emit=kf.estimate_and_info
-        )
+        ).outputs
         error = np.asarray(data.xs[i] - estimate.mean, np.float64)[:length]
         mses.append(np.nanmean(error**2))
         normalised = 0.0

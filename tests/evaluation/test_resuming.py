@@ -9,7 +9,7 @@ import kfjax as kf
 from kfjax.evaluation import monte_carlo, trials
 
 MODEL = kf.systems.constant_velocity()
-PARAMS = kf.ConstantGain(MODEL, jnp.array([[0.5], [0.3]]))
+PARAMS = kf.ConstantGainParams(MODEL, jnp.array([[0.5], [0.3]]))
 KEY = jax.random.key(5)
 
 

@@ -21,16 +21,18 @@ from kfjax.filters import (
     fallback,
     gated,
     huber,
+    imm,
     schmidt,
     sequential,
     student_t,
 )
+from kfjax.filters.combinators.guards import to_prior
 
 SQUARE_ROOT = filters.square_root(kf.moments.Taylor())
 
 
 def far_walls(model):
-    return filters.Constrained(model, box([-1e3] * model.n, [1e3] * model.n))
+    return filters.ConstrainedParams(model, box([-1e3] * model.n, [1e3] * model.n))
 
 
 LIMITS = {
@@ -47,12 +49,12 @@ LIMITS = {
 @pytest.mark.parametrize("name", LIMITS)
 def test_a_combinator_at_its_limit_is_the_filter(x64, name):
     params = far_walls if name == "constrained" else lambda model: model
-    est, info = run(case(LIMITS[name], "pendulum", params))[1]
+    est, info = run(case(LIMITS[name], "pendulum", params)).outputs
     chex.assert_trees_all_close((est, plain(info)), outputs("extended", "pendulum")[1], **tight)
 
 
 def test_student_t_tends_to_the_filter_as_its_degrees_of_freedom_grow(x64):
-    est, info = run(case(student_t(kf.extended(), 1e7), "pendulum"))[1]
+    est, info = run(case(student_t(kf.extended(), 1e7), "pendulum")).outputs
     chex.assert_trees_all_close((est, plain(info)), outputs("extended", "pendulum")[1], atol=1e-6)
 
 
@@ -67,7 +69,9 @@ def test_a_gated_outlier_is_a_missing_row_in_values_and_gradients(x64):
     @functools.partial(quick_jit, static_argnums=0)
     def value_gradient_and_rest(method, observed):
         def score(model):
-            est, info = kf.run(method, model, ys, observed=observed, emit=kf.estimate_and_info)[1]
+            est, info = kf.run(
+                method, model, ys, observed=observed, emit=kf.estimate_and_info
+            ).outputs
             return jnp.sum(jnp.cos(est.mean)) + est.log_likelihood.sum(), (est, info)
 
         return jax.value_and_grad(score, has_aux=True)(c.params)
@@ -117,7 +121,7 @@ def test_fading_against_numpy(x64):
     F, H, Q, R, m, P = (
         np.asarray(a) for a in (c.params.f.A, c.params.h.A, c.params.Q, c.params.R, *c.params.prior)
     )
-    est = run(c, observed=np.ones_like(c.observed))[1][0]
+    est = run(c, observed=np.ones_like(c.observed)).outputs[0]
     for y, mean, cov in zip(np.asarray(c.ys), est.mean, est.cov, strict=True):
         m, P = conditioned(F @ m, 1.2 * F @ P @ F.T + Q, H, R, y)
         chex.assert_trees_all_close((mean, cov), (m, P), **tight)
@@ -129,7 +133,7 @@ def test_schmidt_against_numpy(x64, inner):
     F, H, Q, R, m, P = (
         np.asarray(a) for a in (c.params.f.A, c.params.h.A, c.params.Q, c.params.R, *c.params.prior)
     )
-    est = run(c, observed=np.ones_like(c.observed))[1][0]
+    est = run(c, observed=np.ones_like(c.observed)).outputs[0]
     for y, mean, cov in zip(np.asarray(c.ys), est.mean, est.cov, strict=True):
         m, P = F @ m, F @ P @ F.T + Q
         K = P @ H.T @ np.linalg.inv(H @ P @ H.T + R)
@@ -147,7 +151,7 @@ def test_fallback_starts_anew_from_what_is_stated(x64):
     final, (est, info) = run(c, ys=ys, observed=np.ones_like(c.observed))
     np.testing.assert_array_equal(info.extra["reset"], np.arange(len(ys)) == 2)
     chex.assert_trees_all_close((est.mean[2], est.cov[2]), tuple(c.params.prior), **tight)
-    again = run(case(kf.kalman()), ys=ys[3:], observed=np.ones_like(c.observed[3:]))[0]
+    again = run(case(kf.kalman()), ys=ys[3:], observed=np.ones_like(c.observed[3:])).final
     chex.assert_trees_all_close(final.inner, again, **tight)
     assert final.resets == 1
 
@@ -160,7 +164,7 @@ def test_fallback_has_finite_gradients_through_a_reset(x64):
     @quick_jit
     def gradient(model, ys, initial):
         def score(model):
-            est = kf.run(c.filter, model, ys, initial=initial)[1]
+            est = kf.run(c.filter, model, ys, state=initial).outputs
             return jnp.sum(jnp.cos(est.mean)) + est.log_likelihood.sum()
 
         return jax.value_and_grad(score)(model)
@@ -214,27 +218,30 @@ def test_compositions_run_and_keep_the_law(name):
 # bad input
 
 MODEL = kf.systems.constant_velocity()
-PAIR = filters.IMM((MODEL, MODEL), [[0.5, 0.5], [0.5, 0.5]], [0.5, 0.5])
-SENSORS = filters.Sensors(MODEL, {"a": MODEL.h}, {"a": MODEL.R})
-BOTH = filters.Sensors(MODEL, (MODEL.h, MODEL.h), (MODEL.R, MODEL.R))
+PAIR = filters.IMMParams((MODEL, MODEL), [[0.5, 0.5], [0.5, 0.5]], [0.5, 0.5])
+
+
+def sensors(parts):
+    return kf.Sensors(MODEL.f, MODEL.Q, MODEL.prior, parts)
+
+
+ONE = kf.Sensor(MODEL.h, MODEL.R)
+SENSORS = sensors({"a": ONE})
+BOTH = sensors((ONE, ONE))
 STATELESS = kf.kalman()._replace(recentre=None)
-
-
-def runs_into_nothing(x, y, u, observed):
-    return 0.0
 
 
 BAD = {
     "gated: probability is 0": lambda: gated(kf.kalman(), 0.0),
-    "gated: got a function; expected a Filter": lambda: gated(kf.kalman),
+    "gated: filter is kalman; expected a kfjax.Filter": lambda: gated(kf.kalman),
     "fading: factor is -1": lambda: fading(kf.kalman(), -1.0),
     "fading: the filter has no recentre": lambda: fading(STATELESS, 1.1),
     "fallback: got probability=2": lambda: fallback(kf.kalman(), probability=2.0),
-    "fallback: params \\(dict\\) hold no one model": lambda: filters.combinators.to_prior({}),
+    "fallback: params \\(dict\\) hold no one model": lambda: to_prior({}),
     "student_t: dof is 0": lambda: student_t(kf.kalman(), 0.0),
     "student_t: iterations is 0": lambda: student_t(kf.kalman(), iterations=0),
     "huber: threshold is -1": lambda: huber(kf.kalman(), -1.0),
-    "student_t: params \\(IMM\\) hold 2": lambda: student_t(kf.kalman()).update(
+    "student_t: params \\(IMMParams\\) hold 2": lambda: student_t(kf.kalman()).update(
         PAIR, MODEL.prior, jnp.zeros(1)
     ),
     "put student_t inside": lambda: student_t(sequential(kf.kalman())).update(
@@ -253,8 +260,11 @@ BAD = {
     "sequential: the filters have different states": lambda: sequential(
         (kf.kalman(), SQUARE_ROOT)
     ).init(BOTH),
-    "Sensors: the model has a log_likelihood": lambda: filters.Sensors(
-        MODEL.replace(log_likelihood=runs_into_nothing), SENSORS.h, SENSORS.R
+    "adaptive: params have several sensors": lambda: adaptive(sequential(kf.kalman())).init(
+        SENSORS
+    ),
+    "sequential: params hold sensors": lambda: sequential(imm((kf.kalman(),) * 2)).init(
+        filters.IMMParams((SENSORS, BOTH), PAIR.transition, PAIR.weights)
     ),
     "sequential: y has sensors in no dict": lambda: kf.run(
         sequential(kf.kalman()), SENSORS, jnp.zeros((3, 1))
@@ -262,10 +272,12 @@ BAD = {
     "y of 'a' has shape \\(2,\\)": lambda: kf.run(
         sequential(kf.kalman()), SENSORS, {"a": jnp.zeros((3, 2))}
     ),
-    "Sensors: R has sensors \\['b'\\]": lambda: filters.Sensors(
-        MODEL, {"a": MODEL.h}, {"b": MODEL.R}
+    "Sensors: sensors is {}; expected a dict": lambda: sensors({}),
+    "Sensors: sensors is .*; expected a dict": lambda: sensors({"a": MODEL.h}),
+    "Sensors: with sensor 'a': .* h = Linear with A of shape": lambda: sensors(
+        {"a": kf.Sensor(MODEL.h, np.eye(3))}
     ),
-    "Sensors: h is not a dict or tuple": lambda: filters.Sensors(MODEL, MODEL.h, MODEL.R),
+    "Sensor: space is .*; expected kf.Space": lambda: kf.Sensor(MODEL.h, MODEL.R, space=0),
 }
 
 

@@ -79,8 +79,10 @@ def test_truncation_is_sound_far_away_in_float32():
 
 
 def test_constrained_estimates_obey(x64):
-    params = filters.Constrained(MODELS["linear"]().model, box([0.0] * 4, [0.5, np.inf, 0.5, 0.5]))
+    params = filters.ConstrainedParams(
+        MODELS["linear"]().model, box([0.0] * 4, [0.5, np.inf, 0.5, 0.5])
+    )
     c = case(constrained(kf.kalman()), "linear", lambda model: params)
-    mean = run(c, observed=np.ones_like(c.observed))[1][0].mean
+    mean = run(c, observed=np.ones_like(c.observed)).outputs[0].mean
     assert mean.min() > -1e-10
     assert mean[:, [0, 2, 3]].max() < 0.5 + 1e-10

@@ -69,13 +69,13 @@ def like_the_prior(method, model):
 
 @functools.partial(quick_jit, static_argnums=0)
 def run(method, model, ys, observed, initial):
-    return kf.run(method, model, ys, observed=observed, initial=initial, emit=kf.estimate_and_info)
+    return kf.run(method, model, ys, observed=observed, state=initial, emit=kf.estimate_and_info)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_transform_of_an_exact_ensemble_is_the_kalman_filter(x64, name):
     method, problem, initial = prepared(name, Transform())
-    est, info = run(method, problem.model, problem.ys, problem.observed, initial)[1]
+    est, info = run(method, problem.model, problem.ys, problem.observed, initial).outputs
     expected = exact(problem)
     jax.tree.map(lambda got, want: np.testing.assert_allclose(got, want, **close), est, expected)
     np.testing.assert_allclose(info.dof, problem.observed.sum(1))
@@ -123,7 +123,7 @@ def test_a_channel_that_is_never_observed_might_as_well_not_exist(x64, name):
     fewer = model.replace(h=kf.Linear(model.h.A[keep]), R=model.R[np.ix_(keep, keep)])
     local = everywhere(problem._replace(ys=ys[:, keep])) if CASES[name][2] else None
     deleted = kf.ensemble(CASES[name][1], form=Transform(), localisation=local)
-    expected = run(deleted, fewer, ys[:, keep], None, initial)[1][0]
+    expected = run(deleted, fewer, ys[:, keep], None, initial).outputs[0]
     jax.tree.map(lambda got, want: np.testing.assert_allclose(got, want, **close), masked, expected)
 
 
@@ -138,7 +138,7 @@ def test_gradients_are_exact(x64, name, form):
         mean, noise = scales
         model = model.replace(R=noise * model.R)
         moved = initial._replace(members=initial.members + mean)
-        est = kf.run(method, model, problem.ys, observed=problem.observed, initial=moved)[1]
+        est = kf.run(method, model, problem.ys, observed=problem.observed, state=moved).outputs
         return sum(jnp.sum(jnp.cos(1.0 + leaf)) for leaf in jax.tree.leaves(est))
 
     at = lambda *scales: score(tuple(map(jnp.asarray, scales)), problem.model, initial)  # noqa: E731
@@ -172,7 +172,7 @@ def test_singular_noise_and_more_channels_than_members_stay_finite(form, R):
     problem = wide()
     for localisation in (None, GaspariCohn(6.0, np.arange(3), np.arange(9) / 3)):
         method = kf.ensemble(5, form=form, localisation=localisation)
-        est = kf.run(method, problem.model.replace(R=R), problem.ys, key=KEY)[1]
+        est = kf.run(method, problem.model.replace(R=R), problem.ys, key=KEY).outputs
         assert np.isfinite(est.mean).all()
         assert np.isfinite(est.log_likelihood).all()
 
@@ -258,7 +258,7 @@ def test_a_small_ensemble_of_a_long_chain_needs_localisation(form):
 
     def error(localisation):
         method = kf.ensemble(25, form=form, localisation=localisation)
-        means = kf.run(method, model, ys, key=jax.random.key(1), emit=mean_of)[1]
+        means = kf.run(method, model, ys, key=jax.random.key(1), emit=mean_of).outputs
         return np.sqrt(np.mean((means - xs)[4:] ** 2))
 
     unobserved, local, spurious = np.sqrt(np.mean(xs[4:] ** 2)), error(RING), error(None)

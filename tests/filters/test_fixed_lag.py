@@ -27,7 +27,9 @@ def late(c, lag):
     @quick_jit
     def both(params, ys, us, observed):
         keep = lambda state, info: (lagged(state, info), kf.estimate(state, info))  # noqa: E731
-        return kf.run(fixed_lag(c.filter, lag), params, ys, us, observed=observed, emit=keep)[1]
+        return kf.run(
+            fixed_lag(c.filter, lag), params, ys, us=us, observed=observed, emit=keep
+        ).outputs
 
     return both(c.params, c.ys, c.us, c.observed)
 
@@ -37,8 +39,8 @@ def smoothed_so_far(c):
 
     @quick_jit
     def smooth(params, ys, us, observed, length):
-        est = kf.run(c.filter, params, ys, us, observed=observed, length=length)[1]
-        s = kf.smooth(c.filter, params, est, us, length=length)
+        est = kf.run(c.filter, params, ys, us=us, observed=observed, length=length).outputs
+        s = kf.smooth(c.filter, params, est, us=us, length=length)
         return (
             jnp.concatenate([s.initial.mean[None], s.mean]),
             jnp.concatenate([s.initial.cov[None], s.cov]),
@@ -75,7 +77,7 @@ def test_a_gate_inside_or_outside_is_the_same_and_changes_nothing_when_it_reject
 
     @functools.partial(quick_jit, static_argnums=0)
     def runs(smoother, seen):
-        return kf.run(smoother, problem.model, ys, observed=seen, emit=lagged)[1]
+        return kf.run(smoother, problem.model, ys, observed=seen, emit=lagged).outputs
 
     inside, outside = (
         runs(fixed_lag(kf.gated(kf.kalman()), 2), seen),
@@ -90,7 +92,7 @@ def test_a_gate_inside_or_outside_is_the_same_and_changes_nothing_when_it_reject
 def test_a_written_belief_moves_the_states_before_along(x64):
     c = case("extended", "linear")
     smoother = fixed_lag(c.filter, 2)
-    state = kf.run(smoother, c.params, c.ys)[0]
+    state = kf.run(smoother, c.params, c.ys).final
     seen = kf.linear_gaussian(np.eye(4), np.eye(1, 4), c.params.Q, [[0.3]], c.params.prior)
     y = jnp.array([2.0])
     updated, _ = smoother.update(seen, state, y)
@@ -107,7 +109,7 @@ def test_a_written_belief_moves_the_states_before_along(x64):
             lambda: fixed_lag(kf.fading(kf.kalman(), 1.1), 2),
             r"no moment rule; expected a Gaussian filter",
         ),
-        (lambda: fixed_lag(kf.kalman, 2), r"got a function; expected a Filter"),
+        (lambda: fixed_lag(kf.kalman, 2), r"filter is kalman; expected a kfjax\.Filter"),
         (
             lambda: fixed_lag(kf.kalman(), 2).init(kf.Gaussian(np.zeros(1), np.eye(1))),
             r"expected a StateSpaceModel",

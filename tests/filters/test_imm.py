@@ -11,7 +11,7 @@ from support.combining import plain, tight
 from support.table import MODELS, Case, outputs, quick_jit, run
 
 import kfjax as kf
-from kfjax.filters import IMM, fallback, gated, imm, sequential
+from kfjax.filters import IMMParams, fallback, gated, imm, sequential
 from kfjax.filters.combinators.mixtures import moment_match
 from kfjax.filters.particles.bootstrap import particle
 
@@ -20,19 +20,19 @@ def two_models():
     """The linear problem, and one of livelier motion and coarser observation."""
     problem = MODELS["linear"]()
     lively = problem.model.replace(Q=9 * problem.model.Q, R=2 * problem.model.R)
-    params = IMM((problem.model, lively), [[0.9, 0.1], [0.3, 0.7]], [0.6, 0.4])
+    params = IMMParams((problem.model, lively), [[0.9, 0.1], [0.3, 0.7]], [0.6, 0.4])
     return problem, params
 
 
 def test_members_alike_are_the_member(x64):
     problem = MODELS["pendulum"]()
-    one = imm((kf.extended(),)), IMM((problem.model,), [[1.0]], [1.0])
+    one = imm((kf.extended(),)), IMMParams((problem.model,), [[1.0]], [1.0])
     alike = (
         imm((kf.extended(), gated(kf.extended(), 1.0))),
-        IMM((problem.model,) * 2, [[0.9, 0.1], [0.3, 0.7]], [0.2, 0.8]),
+        IMMParams((problem.model,) * 2, [[0.9, 0.1], [0.3, 0.7]], [0.2, 0.8]),
     )
     for method, params in (one, alike):
-        est, info = run(Case(method, params, problem.ys, None, problem.observed))[1]
+        est, info = run(Case(method, params, problem.ys, None, problem.observed)).outputs
         chex.assert_trees_all_close((est, plain(info)), outputs("extended", "pendulum")[1], **tight)
 
 
@@ -99,8 +99,11 @@ def test_a_weight_of_zero_stays_zero_and_has_a_gradient(x64):
     @functools.partial(jax.value_and_grad, argnums=(0, 1), has_aux=True)
     def score(transition, weights):
         est = kf.run(
-            method, IMM(params.members, transition, weights), problem.ys, observed=problem.observed
-        )[1]
+            method,
+            IMMParams(params.members, transition, weights),
+            problem.ys,
+            observed=problem.observed,
+        ).outputs
         return est.log_likelihood[0] + jnp.sum(jnp.cos(est.mean[0])), est
 
     never, first = jnp.eye(2), jnp.array([1.0, 0.0])
@@ -126,7 +129,7 @@ def test_a_hopeless_member_in_float32_has_finite_gradients():
 
     for chain in (np.eye(2), [[1.0, 0.0], [1e-3, 0.999]]):
         (value, weights), gradient = quick_jit(jax.value_and_grad(score, has_aux=True))(
-            IMM(members, chain, [0.5, 0.5])
+            IMMParams(members, chain, [0.5, 0.5])
         )
         chex.assert_tree_all_finite((value, gradient))
         np.testing.assert_allclose(weights, [1.0, 0.0], atol=1e-6)
@@ -170,13 +173,13 @@ MAPS = (None, (to_acceleration, without_acceleration))
 def test_members_of_different_dimension_take_over_when_their_time_comes():
     turning, calm, position, ys = maneuver()
     method = imm((kf.kalman(), kf.kalman()), MAPS)
-    params = IMM((turning, calm), [[0.9, 0.1], [0.05, 0.95]], [0.1, 0.9])
-    est, info = run(Case(method, params, ys[:, None], None, None))[1]
+    params = IMMParams((turning, calm), [[0.9, 0.1], [0.05, 0.95]], [0.1, 0.9])
+    est, info = run(Case(method, params, ys[:, None], None, None)).outputs
     weights = info.extra["weights"][:, 0]
     assert weights[10:24].max() < 0.5 < weights[30:38].min()
     error = np.sqrt(np.mean((est.mean[:, 0] - position) ** 2))
     for model in (turning, calm):
-        single = run(Case(kf.kalman(), model, ys[:, None], None, None))[1][0]
+        single = run(Case(kf.kalman(), model, ys[:, None], None, None)).outputs[0]
         assert error < np.sqrt(np.mean((single.mean[:, 0] - position) ** 2))
         assert est.log_likelihood.sum() > single.log_likelihood.sum()
 
@@ -186,7 +189,7 @@ def test_members_that_never_switch_run_alone(x64):
     ys = ys[:30]
     method = imm((kf.kalman(), kf.kalman()), MAPS)
     final, (est, _) = run(
-        Case(method, IMM((turning, calm), np.eye(2), [0.5, 0.5]), ys[:, None], None, None)
+        Case(method, IMMParams((turning, calm), np.eye(2), [0.5, 0.5]), ys[:, None], None, None)
     )
     likelihoods = []
     for model, member in zip((turning, calm), final.members, strict=True):
@@ -206,7 +209,7 @@ def test_recentre_writes_a_common_belief_into_every_member(x64):
     turning, calm, _, _ = maneuver()
     method, params = (
         imm((kf.kalman(), kf.kalman()), MAPS),
-        IMM((turning, calm), np.eye(2), [0.5, 0.5]),
+        IMMParams((turning, calm), np.eye(2), [0.5, 0.5]),
     )
     belief = kf.Gaussian(jnp.arange(3.0), 2 * jnp.eye(3))
     state = method.recentre(params, method.init(params), belief)
@@ -227,7 +230,7 @@ def test_angles_are_mixed_across_the_cut(x64):
 
 def test_a_member_that_rejects_an_observation_keeps_its_weight(x64):
     problem, params = two_models()
-    params = IMM(params.members, np.eye(2), [0.6, 0.4])
+    params = IMMParams(params.members, np.eye(2), [0.6, 0.4])
     ys = np.array(problem.ys)
     ys[0] = 50.0
     final, (est, info) = run(
@@ -235,7 +238,7 @@ def test_a_member_that_rejects_an_observation_keeps_its_weight(x64):
     )
     np.testing.assert_allclose(final.weights, [0.6, 0.4], **tight)
     assert info.extra["members"][0].extra["accepted"] == 0
-    single = run(Case(kf.kalman(), params.members[1], ys[:1], None, None))[1][0]
+    single = run(Case(kf.kalman(), params.members[1], ys[:1], None, None)).outputs[0]
     np.testing.assert_allclose(est.log_likelihood, single.log_likelihood, **tight)
 
 
@@ -248,7 +251,7 @@ def test_an_imm_survives_a_diverging_member_with_a_fallback():
     sane = kf.systems.constant_velocity()
     wild = sane.replace(f=runaway)
     method = imm((kf.extended(), fallback(kf.extended())))
-    params = IMM((sane, wild), [[0.9, 0.1], [0.1, 0.9]], [0.5, 0.5])
+    params = IMMParams((sane, wild), [[0.9, 0.1], [0.1, 0.9]], [0.5, 0.5])
     ys = kf.simulate(jax.random.key(0), sane, steps=20)[1]
 
     def score(params):
@@ -266,14 +269,17 @@ def test_an_imm_survives_a_diverging_member_with_a_fallback():
 def test_an_imm_within_sequential_and_within_a_gate(x64):
     problem, params = two_models()
     H = problem.model.h.A
-    split = kf.Sensors(
-        params, {"a": kf.Linear(H[:1]), "b": kf.Linear(H[1:])}, {"a": [[0.5]], "b": [[0.4]]}
+    parts = {"a": kf.Sensor(kf.Linear(H[:1]), [[0.5]]), "b": kf.Sensor(kf.Linear(H[1:]), [[0.4]])}
+    split = IMMParams(
+        tuple(kf.Sensors(m.f, m.Q, m.prior, parts) for m in params.members),
+        params.transition,
+        params.weights,
     )
     ys = {"a": problem.ys[:, :1], "b": problem.ys[:, 1:]}
     observed = {"a": problem.observed[:, :1], "b": problem.observed[:, 1:]}
     method = sequential(gated(imm((kf.kalman(), kf.kalman())), 0.9999))
     final, (est, info) = run(Case(method, split, ys, None, observed))
-    joint = IMM(
+    joint = IMMParams(
         tuple(m.replace(R=np.diag([0.5, 0.4])) for m in params.members),
         params.transition,
         params.weights,
@@ -290,11 +296,12 @@ def test_an_imm_of_a_gated_ukf_and_a_particle_filter_with_nan_channels_streamed(
     ys = ys.at[::3, 0].set(jnp.nan).at[5:8].set(jnp.nan)
 
     method = imm((gated(kf.unscented(), 0.999), particle(300)))
-    params = IMM((truth, truth.replace(Q=10 * truth.Q)), [[0.95, 0.05], [0.05, 0.95]], [0.5, 0.5])
+    params = IMMParams(
+        (truth, truth.replace(Q=10 * truth.Q)), [[0.95, 0.05], [0.05, 0.95]], [0.5, 0.5]
+    )
     state, errors = method.init(params, jax.random.key(1)), []
     for y, x in zip(ys, xs, strict=True):
-        filled, observed = kf.split_missing(y)
-        state, info = kf.step(method, params, state, filled, observed=observed)
+        state, info = kf.step(method, params, state, y, observed=~np.isnan(y))
         errors.append(state.mean - x)
 
     assert np.sqrt(np.mean(np.square(errors[10:]))) < 1.0
@@ -312,17 +319,19 @@ BAD = {
     "imm: the filter has no recentre": lambda: imm((kf.kalman()._replace(recentre=None),)),
     "imm: params is StateSpaceModel": lambda: imm((kf.kalman(),)).init(CV),
     "imm: params have 2 members; expected 1": lambda: imm((kf.kalman(),)).init(
-        IMM((CV, CV), np.eye(2), [1, 0])
+        IMMParams((CV, CV), np.eye(2), [1, 0])
     ),
     "imm: member 1 has a mean of shape \\(3,\\)": lambda: imm((kf.kalman(),) * 2).init(
-        IMM((CV, CA), np.eye(2), [1, 0])
+        IMMParams((CV, CA), np.eye(2), [1, 0])
     ),
-    "IMM: members is list": lambda: IMM([CV], [[1.0]], [1.0]),
-    "IMM: transition has shape \\(1, 1\\)": lambda: IMM((CV, CV), [[1.0]], [0.5, 0.5]),
-    "IMM: transition is .*; expected probabilities": lambda: IMM(
+    "IMMParams: members is list": lambda: IMMParams([CV], [[1.0]], [1.0]),
+    "IMMParams: transition has shape \\(1, 1\\)": lambda: IMMParams((CV, CV), [[1.0]], [0.5, 0.5]),
+    "IMMParams: transition is .*; expected probabilities": lambda: IMMParams(
         (CV, CV), [[0.5, 0.1], [0.5, 0.5]], [0.5, 0.5]
     ),
-    "IMM: weights is .*; expected probabilities": lambda: IMM((CV, CV), np.eye(2), [-0.5, 1.5]),
+    "IMMParams: weights is .*; expected probabilities": lambda: IMMParams(
+        (CV, CV), np.eye(2), [-0.5, 1.5]
+    ),
 }
 
 

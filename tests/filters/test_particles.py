@@ -81,7 +81,9 @@ def heavy():
     """
     prior = kf.Gaussian(np.array([0.5]), np.array([[0.8]]))
     tails = Partial(student, jnp.asarray(3.0))
-    model = kf.StateSpaceModel(sine, both, [[0.3]], 4.0 * np.eye(2), prior, observation_log_density=tails)
+    model = kf.StateSpaceModel(
+        sine, both, [[0.3]], 4.0 * np.eye(2), prior, observation_log_density=tails
+    )
     ys = np.array([[1.0, 0.4], [1.5, 5.0], [np.nan, np.nan], [-3.0, np.nan], [2.7, 1.2]])
     return Problem(model, ys, None, ~np.isnan(ys))
 
@@ -128,7 +130,7 @@ def test_a_channel_that_is_never_observed_might_as_well_not_exist(x64, kind):
     problem = linear()
     ys, model = problem.ys.copy(), problem.model
     ys[:, 1] = np.nan
-    masked = run(KINDS[kind], model, ys, np.array([[True, False]] * len(ys)))[1]
+    masked = run(KINDS[kind], model, ys, np.array([[True, False]] * len(ys))).outputs
     deleted = run(
         KINDS[kind], model.replace(h=kf.Linear(np.eye(1, 4)), R=model.R[:1, :1]), ys[:, :1]
     )[1]
@@ -140,7 +142,7 @@ def test_a_channel_that_is_never_observed_might_as_well_not_exist(x64, kind):
 def test_the_key_decides_and_nothing_else():
     problem = pendulum()
     same, again, other = (
-        run(KINDS["bootstrap"], problem.model, problem.ys, problem.observed, key)[1].mean
+        run(KINDS["bootstrap"], problem.model, problem.ys, problem.observed, key).outputs.mean
         for key in (KEY, jax.random.key(20), jax.random.key(21))
     )
     np.testing.assert_array_equal(same, again)
@@ -171,14 +173,14 @@ def test_an_impossible_observation_has_no_likelihood_and_leaves_the_prediction(m
 
 def test_an_observation_without_noise_has_no_density():
     problem = linear()
-    est = run(kf.particle(50), problem.model.replace(R=np.diag([0.1, 0.0])), problem.ys)[1]
+    est = run(kf.particle(50), problem.model.replace(R=np.diag([0.1, 0.0])), problem.ys).outputs
     assert (est.log_likelihood == -np.inf).all()
     assert np.isfinite(est.mean).all()
 
 
 def test_recentred_particles_have_the_moments_asked_for_whatever_they_were(x64):
     problem, method = linear(), kf.particle(50)
-    state = run(method, problem.model, problem.ys)[0]
+    state = run(method, problem.model, problem.ys).final
     belief = kf.Gaussian(jnp.arange(4.0), jnp.diag(jnp.array([1.0, 2.0, 0.5, 0.0])) + 0.1)
     recentre = quick_jit(method.recentre)
     moved = recentre(problem.model, state, belief)

@@ -56,7 +56,7 @@ def test_it_is_the_kalman_filter_of_the_linear_part_where_the_rest_is_known(x64,
     prior = kf.Gaussian(np.array([0.2, 1.0, -0.5]), prior_cov)
     model = kf.StateSpaceModel(scaled_by_first, seen_through_first, Q, np.diag([0.3, 0.2]), prior)
     ys = np.random.default_rng(0).normal(size=(5, 2))
-    est = kf.run(kf.rao_blackwellised((1, 2), 3, rule=rule), model, ys, key=KEY)[1]
+    est = kf.run(kf.rao_blackwellised((1, 2), 3, rule=rule), model, ys, key=KEY).outputs
     mean, cov, log_likelihood = conditional(ys)
     np.testing.assert_allclose(est.mean[:, 0], 0.2 * 1.5 ** np.arange(1, 6), rtol=1e-12)
     np.testing.assert_allclose(est.mean[:, 1:], mean, rtol=1e-9)

@@ -140,7 +140,7 @@ def scores(filter, count, theta):
     """Gradients of the log-likelihood by theta, and the log-likelihoods, of independent runs."""
 
     def log_likelihood(theta, key):
-        return kf.run(filter, scalar(theta), SCALAR.ys, key=key)[1].log_likelihood.sum()
+        return kf.log_likelihood(filter, scalar(theta), SCALAR.ys, key=key)
 
     theta = tuple(map(jnp.asarray, theta))
     return jax.vmap(jax.value_and_grad(log_likelihood), in_axes=(None, 0))(

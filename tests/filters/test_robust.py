@@ -123,7 +123,7 @@ def test_robust_filters_beat_the_plain_one_on_outliers():
 
     @functools.partial(quick_jit, static_argnums=0)
     def error(method):
-        means = jax.vmap(lambda y: kf.run(method, model, y)[1].mean)(ys)
+        means = jax.vmap(lambda y: kf.run(method, model, y).outputs.mean)(ys)
         return jnp.sqrt(jnp.mean((means - xs)[..., 0] ** 2))
 
     naive = error(kf.kalman())
@@ -170,7 +170,7 @@ def test_adaptive_finds_the_noise_of_the_data():
         final, est = kf.run(adaptive(kf.kalman(), **options), truth.replace(**change), ys)
         scale = final.Q_scale if final.R_scale is None else final.R_scale
         assert 6 < scale[0, 0] < 13
-        wrong = kf.run(kf.kalman(), truth.replace(**change), ys)[1]
+        wrong = kf.run(kf.kalman(), truth.replace(**change), ys).outputs
         assert est.log_likelihood.sum() > wrong.log_likelihood.sum() + 300
 
 

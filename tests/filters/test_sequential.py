@@ -9,8 +9,7 @@ from support.combining import changed, tight
 from support.table import MODELS, Case, predict, quick_jit, run, traces, update
 
 import kfjax as kf
-from kfjax import filters
-from kfjax.filters import gated, sequential
+from kfjax.filters import adaptive, gated, sequential
 
 # several sensors
 
@@ -24,10 +23,13 @@ def two_sensors(structure):
         name: (kf.Linear(H[s]), R[s, s], problem.ys[:, s], problem.observed[:, s])
         for name, s in channel.items()
     }
-    h, Rs, ys, observed = ({k: v[i] for k, v in split.items()} for i in range(4))
+    parts = {name: kf.Sensor(h, R) for name, (h, R, _, _) in split.items()}
+    ys = {name: y for name, (_, _, y, _) in split.items()}
+    observed = {name: seen for name, (_, _, _, seen) in split.items()}
     if structure == "tuple":
-        h, Rs, ys, observed = (tuple(tree.values()) for tree in (h, Rs, ys, observed))
-    sensors = filters.Sensors(problem.model, h, Rs)
+        parts, ys, observed = (tuple(tree.values()) for tree in (parts, ys, observed))
+    motion = problem.model
+    sensors = kf.Sensors(motion.f, motion.Q, motion.prior, parts)
     return sensors, ys, observed, problem.model.replace(R=R), problem
 
 
@@ -55,10 +57,10 @@ def test_sequential_of_gated_rejects_one_sensor_and_keeps_the_other(x64):
     sensors, ys, observed, joint, problem = two_sensors("dict")
     ys["b"] = changed(ys["b"], 1, 1e3)
     for inner in (gated(kf.kalman()), (kf.kalman(), gated(kf.kalman()))):
-        est, info = run(Case(sequential(inner), sensors, ys, None, observed))[1]
+        est, info = run(Case(sequential(inner), sensors, ys, None, observed)).outputs
         mask = np.array(problem.observed)
         mask[1, 1] = False
-        expected = run(Case(kf.kalman(), joint, problem.ys, None, mask))[1][0]
+        expected = run(Case(kf.kalman(), joint, problem.ys, None, mask)).outputs[0]
         chex.assert_trees_all_close(est, expected, **tight)
         assert info.extra["sensors"]["b"].extra["nis"][1] > 1e3
 
@@ -80,23 +82,71 @@ def test_sequential_obeys_the_laws(x64):
     chex.assert_trees_all_close(jax.tree.map(lambda a: a[0], both), outputs, **tight)
     chex.assert_trees_all_close(run(c), outputs, **tight)
     assert traces[0] == before
-    shorter = quick_jit(lambda ys: kf.run(method, sensors, ys, observed=observed, length=3)[0])(ys)
+    shorter = quick_jit(lambda ys: kf.run(method, sensors, ys, observed=observed, length=3).final)(
+        ys
+    )
     chex.assert_trees_all_close(shorter.mean, outputs[1][0].mean[2], **tight)
 
 
 def test_sequential_sensors_have_angles_and_inputs_of_their_own(x64):
     problem = MODELS["heading"]()
     landmark = problem.model.h
-    sensors = filters.Sensors(
-        problem.model,
-        {"bearing": pick(landmark, 1), "range": pick(landmark, 0)},
-        {"bearing": [[0.02]], "range": [[0.05]]},
-        {"bearing": kf.angle_difference(0), "range": None},
+    sensors = kf.Sensors(
+        problem.model.f,
+        problem.model.Q,
+        problem.model.prior,
+        {
+            "bearing": kf.Sensor(pick(landmark, 1), [[0.02]], space=kf.angles(0)),
+            "range": kf.Sensor(pick(landmark, 0), [[0.05]]),
+        },
+        problem.model.state_space,
     )
     ys = {"bearing": problem.ys[:, 1:] + 2 * np.pi, "range": problem.ys[:, :1]}
-    est = run(Case(sequential(kf.extended()), sensors, ys, problem.us, None))[1][0]
-    joint = run(Case(kf.extended(), problem.model, problem.ys, problem.us, None))[1][0]
+    est = run(Case(sequential(kf.extended()), sensors, ys, problem.us, None)).outputs[0]
+    joint = run(Case(kf.extended(), problem.model, problem.ys, problem.us, None)).outputs[0]
     np.testing.assert_allclose(est.mean, joint.mean, atol=0.02)
+
+
+def test_with_model_reaches_the_motion_of_sensors(x64):
+    sensors, ys, observed, joint, problem = two_sensors("dict")
+    changed_sensors = kf.with_model(sensors, Q=4 * joint.Q)
+    np.testing.assert_array_equal(changed_sensors.Q, 4 * joint.Q)
+    est = run(Case(sequential(kf.kalman()), changed_sensors, ys, None, observed)).outputs[0]
+    expected = run(
+        Case(kf.kalman(), joint.replace(Q=4 * joint.Q), problem.ys, None, problem.observed)
+    )[1][0]
+    chex.assert_trees_all_close(est, expected, **tight)
+    with pytest.raises(ValueError, match="got R; expected fields among Q, f, prior, sensors"):
+        kf.with_model(sensors, R=np.eye(1))
+
+
+def test_noise_of_the_motion_adapts_around_sensors(x64):
+    sensors, ys, observed, joint, problem = two_sensors("dict")
+    method = adaptive(sequential(kf.kalman()), forgetting_R=1.0, forgetting_Q=0.9)
+    est = run(Case(method, sensors, ys, None, observed)).outputs[0]
+    expected = run(
+        Case(
+            adaptive(kf.kalman(), forgetting_R=1.0, forgetting_Q=0.9),
+            joint,
+            problem.ys,
+            None,
+            problem.observed,
+        )
+    )[1][0]
+    chex.assert_trees_all_close(est, expected, **tight)
+
+
+def test_forecasts_of_several_sensors_have_no_observation():
+    sensors = two_sensors("dict")[0]
+    method = sequential(kf.kalman())
+    ahead = kf.forecast(method, sensors, method.init(sensors), steps=2)
+    assert ahead.observation is None
+    with pytest.raises(
+        ValueError, match=r"expected the model with one of them\. Pass sensors\.one"
+    ):
+        kf.observation_estimate(method, sensors, ahead.state)
+    one = kf.observation_estimate(kf.kalman(), sensors.one("a"), ahead.state)
+    assert one.mean.shape == (2, 1)
 
 
 def pick(h, i):

@@ -34,7 +34,7 @@ def test_it_follows_a_system_whose_dynamics_and_noise_change():
     params = kf.learned.init(jax.random.key(2), FILTER, model)
     adaptation, means = start_adapting(FILTER, params), []
     for begin in range(0, 481, 10):
-        adaptation, est = adapt(FILTER, adaptation, ys[begin : begin + 20], stride=10, steps=5)
+        adaptation, est = adapt(FILTER, adaptation, ys[begin : begin + 20], stride=10, updates=5)
         means.append(est.mean if begin == 0 else est.mean[10:])
     frozen = gain_checks.everything(FILTER, params, ys)[0].mean
     error, without = (
@@ -74,7 +74,7 @@ def test_without_a_likelihood_the_innovations_become_smaller():
     start = adaptation = start_adapting(net, kf.learned.init(jax.random.key(2), net, model))
     for _ in range(8):
         adaptation, _ = adapt(
-            net, adaptation._replace(state=start.state), ys[:20], stride=10, steps=5
+            net, adaptation._replace(state=start.state), ys[:20], stride=10, updates=5
         )
     before, after = (
         gain_checks.everything(net, a.params, ys[:20])[1].innovation for a in (start, adaptation)
@@ -90,4 +90,4 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="stride is 21; expected 1 to 20"):
         adapt(FILTER, start, ys[:20], stride=21)
     with pytest.raises(ValueError, match="steps is 0"):
-        adapt(FILTER, start, ys[:20], steps=0)
+        adapt(FILTER, start, ys[:20], updates=0)

@@ -28,7 +28,7 @@ def walk(R):
 def test_the_likelihood_of_other_data_is_above_that_of_the_best_constant_noise():
     us = np.random.default_rng(0).uniform(-1.5, 1.5, size=(96, 20, 1)).astype(np.float32)
     keys = jax.random.split(jax.random.key(0), 96)
-    ys = quick_jit(jax.vmap(lambda key, u: kf.simulate(key, walk(loud), 20, u)[1]))(keys, us)
+    ys = quick_jit(jax.vmap(lambda key, u: kf.simulate(key, walk(loud), 20, us=u)[1]))(keys, us)
     train, test = kf.Dataset(ys, us=us).split(64, 32)
     fit = {"key": jax.random.key(1), "reports": 1}
     constant = kf.training.fit_noise(
@@ -75,7 +75,7 @@ def test_it_starts_at_the_nominal_and_stays_a_covariance(x64, full):
         assert np.abs(there / elsewhere - 1).max() > 0.01
         correlation = lambda C: C[0, 1] / np.sqrt(C[0, 0] * C[1, 1])  # noqa: E731
         assert np.isclose(correlation(there), correlation(nominal), rtol=1e-9) != full
-    ekf = lambda m: kf.run(kf.extended(), m, problem.ys)[1].mean  # noqa: E731
+    ekf = lambda m: kf.run(kf.extended(), m, problem.ys).outputs.mean  # noqa: E731
     np.testing.assert_allclose(ekf(model), ekf(problem.model), rtol=1e-10)
 
 

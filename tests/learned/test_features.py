@@ -87,7 +87,7 @@ def test_a_gain_of_the_kalman_filter_gives_its_covariance(x64):
     model = kf.linear_gaussian(
         F, H, 0.1 * np.eye(2), root @ root.T, kf.Gaussian(np.zeros(2), np.eye(2))
     )
-    est = kf.run(kf.kalman(), model, np.zeros((5, 3)))[1]
+    est = kf.run(kf.kalman(), model, np.zeros((5, 3))).outputs
     gains = np.asarray(est.cov) @ H.T @ np.linalg.inv(model.R)
     covs = jax.vmap(kl.covariance_from_gain, in_axes=(0, None, None))(gains, model.h.A, model.R)
     np.testing.assert_allclose(covs, est.cov, rtol=1e-10)

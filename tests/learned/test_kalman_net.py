@@ -13,7 +13,7 @@ from support.table import driven, heading, linear
 
 import kfjax as kf
 import kfjax.learned as kl
-from kfjax.models.state_space import model_of
+from kfjax.models.lens import model_of
 from kfjax.training.gates import gate_values
 
 
@@ -29,17 +29,17 @@ def gains_of(model, est, observed):
 def test_the_gains_of_the_kalman_filter_make_a_kalman_filter(x64):
     problem = linear()
     model, observed = problem.model, problem.observed
-    _, (exact, expected) = kf.run(
+    exact, expected = kf.run(
         kf.kalman(), model, problem.ys, observed=observed, emit=kf.estimate_and_info
-    )
+    ).outputs
     gains = gains_of(model, exact, observed)
     seen = observed.any(axis=1)
     # the memory stands still in rows without data: gains of the others follow one another
     params = kl.Learned(model, gains[seen])
     ys = np.where(observed, problem.ys, np.nan)
-    _, (est, info) = kf.run(
+    est, info = kf.run(
         raw(Replay(4, 2)), params, ys, observed=observed, emit=kf.estimate_and_info
-    )
+    ).outputs
     np.testing.assert_allclose(est.mean, exact.mean, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(info.innovation, expected.innovation, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(info.extra["gain"], gains, rtol=1e-12)
@@ -74,9 +74,9 @@ def test_features_are_what_they_are_called_also_with_gaps(x64, problem):
     n, m = model.n, ys.shape[1]
     gain = 0.3 * np.random.default_rng(0).normal(size=(n, m))
     ys = np.where(observed, ys, np.nan)
-    _, (state, _) = kf.run(
-        raw(Spy(n, m)), kl.Learned(model, gain), ys, us, observed=observed, emit=states
-    )
+    state, _ = kf.run(
+        raw(Spy(n, m)), kl.Learned(model, gain), ys, us=us, observed=observed, emit=states
+    ).outputs
     for t, expected in enumerate(differences(model, us, observed, ys, state.mean)):
         if observed[t].any():
             for name, value in expected.items():
@@ -97,7 +97,7 @@ def test_without_an_input_there_is_no_first_observation_and_f1_equals_f2():
         lambda x, u: x, needs_input, np.eye(2), lambda x, u: u[:1, None], kf.systems.known([1, 2])
     )
     us, params = np.array([[2.0], [3.0]]), kl.Learned(model, jnp.zeros((2, 1)))
-    _, (state, _) = kf.run(raw(Spy(2, 1)), params, np.array([[5.0], [7.0]]), us, emit=states)
+    state, _ = kf.run(raw(Spy(2, 1)), params, np.array([[5.0], [7.0]]), us=us, emit=states).outputs
     np.testing.assert_allclose(state.carry["F1"], [[3.0], [2.0]])
     np.testing.assert_allclose(state.carry["F2"], [[3.0], [4.0]])
 
@@ -105,7 +105,7 @@ def test_without_an_input_there_is_no_first_observation_and_f1_equals_f2():
 def error_of_one_step(gain, model, x, y):
     """|x - x_{1|1}|^2 with a given gain."""
     net = raw(Replay(model.n, y.shape[0]))
-    return jnp.sum((x - kf.run(net, kl.Learned(model, gain[None]), y[None])[1].mean[0]) ** 2)
+    return jnp.sum((x - kf.run(net, kl.Learned(model, gain[None]), y[None]).outputs.mean[0]) ** 2)
 
 
 def test_the_derivative_of_the_loss_by_the_gain_is_equation_10(x64):
@@ -184,7 +184,7 @@ def test_an_untrained_filter_predicts_without_correcting():
     model = kf.systems.lorenz()
     net = kl.kalman_net(kl.Architecture1(3, 3), ("F2",))
     xs, ys = kf.simulate(jax.random.key(1), kf.systems.noise_free(model), steps=10)
-    _, est = kf.run(net, drawn(net, model), ys)
+    est = kf.run(net, drawn(net, model), ys).outputs
     np.testing.assert_allclose(est.mean, xs, rtol=1e-4)
 
 
@@ -199,7 +199,7 @@ def test_c1_and_c2_are_one_filter_and_names_bring_their_networks():
 
 def loss(network, filter, model, xs, ys, observed):
     return jnp.mean(
-        (kf.run(filter, kl.Learned(model, network), ys, observed=observed)[1].mean - xs) ** 2
+        (kf.run(filter, kl.Learned(model, network), ys, observed=observed).outputs.mean - xs) ** 2
     )
 
 
@@ -240,7 +240,7 @@ def test_a_whole_batch_and_prior_per_trajectory():
 
     def one(start, y):
         params = kl.Learned(model.replace(prior=kf.systems.known(start)), gain)
-        return kf.run(net, params, y)[1].mean
+        return kf.run(net, params, y).outputs.mean
 
     batch = jax.vmap(one)(starts, ys)
     np.testing.assert_allclose(batch, [one(s, y) for s, y in zip(starts, ys, strict=True)])

@@ -21,7 +21,7 @@ COMBINATORS = {
 
 def estimates(method, params):
     problem = MODELS["pendulum"]()
-    return run(Case(method, params, problem.ys, None, problem.observed))[1][0]
+    return run(Case(method, params, problem.ys, None, problem.observed)).outputs[0]
 
 
 @pytest.mark.parametrize("combinator", COMBINATORS)
@@ -41,6 +41,8 @@ def test_members_of_an_imm(x64):
     params = kf.learned.init(jax.random.key(0), gain, model)
     chain = [[0.9, 0.1], [0.2, 0.8]], [0.6, 0.4]
     busy = model.replace(Q=4 * model.Q)
-    mixed = estimates(kf.imm((gain, kf.extended())), kf.IMM((params, busy), *chain))
-    expected = estimates(kf.imm((kf.extended(), kf.extended())), kf.IMM((model, busy), *chain))
+    mixed = estimates(kf.imm((gain, kf.extended())), kf.IMMParams((params, busy), *chain))
+    expected = estimates(
+        kf.imm((kf.extended(), kf.extended())), kf.IMMParams((model, busy), *chain)
+    )
     chex.assert_trees_all_close(mixed, expected, rtol=1e-8, atol=1e-10)

@@ -168,7 +168,7 @@ def test_dropout_acts_in_training_only():
     plain, dropping = (kl.sequence_regressor(2, 2, (16, 8), dropout=rate) for rate in (0.0, 0.5))
     params = gain_checks.drawn(plain, model, 0.1)
     run = functools.partial(quick_jit, static_argnums=0)(
-        lambda f, key: kf.run(f, params, ys, key=key)[1].mean
+        lambda f, key: kf.run(f, params, ys, key=key).outputs.mean
     )
     keys = jax.random.split(jax.random.key(0), 2)
     np.testing.assert_array_equal(run(dropping, keys[0]), run(plain, keys[0]))

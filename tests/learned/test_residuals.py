@@ -97,7 +97,7 @@ def test_inputs_and_angles(x64):
     rng = np.random.default_rng(2)
     us = rng.uniform(0.05, 0.3, size=(8, 30, 2))
     truth = model.replace(f=lambda x, u: drive(x, jnp.stack([u[0], 2 * u[1]])), Q=1e-6 * np.eye(3))
-    xs, ys = jax.vmap(lambda key, u: kf.simulate(key, truth, 30, u))(
+    xs, ys = jax.vmap(lambda key, u: kf.simulate(key, truth, 30, us=u))(
         jax.random.split(jax.random.key(0), 8), us
     )
     learned = fit_residual(

@@ -194,7 +194,7 @@ def test_what_does_not_fit_is_named():
 
 
 def decibels(states, filter, params, ys):
-    means = jax.jit(jax.vmap(lambda y: kf.run(filter, params, y)[1].mean))(ys)
+    means = jax.jit(jax.vmap(lambda y: kf.run(filter, params, y).outputs.mean))(ys)
     return 10 * np.log10(np.mean((np.asarray(means) - states) ** 2, axis=(1, 2)))
 
 

@@ -23,7 +23,7 @@ def test_steady_state_solves_the_riccati_equation(x64, make):
     model = make()
     limit = kf.steady_state(model)
     np.testing.assert_allclose(limit.predicted_cov, riccati(model), rtol=1e-8)
-    final, _ = kf.run(kf.kalman(), model, np.zeros((400, model.R.shape[0])))
+    final = kf.run(kf.kalman(), model, np.zeros((400, model.R.shape[0]))).final
     np.testing.assert_allclose(limit.cov, final.cov, rtol=1e-7)
 
 
@@ -62,16 +62,16 @@ def test_controllability_counts_what_noise_reaches():
 def test_constant_gain_reaches_the_kalman_filter():
     model = kf.systems.constant_velocity()
     _, ys = kf.simulate(jax.random.key(0), model, steps=200)
-    params = kf.ConstantGain(model, kf.steady_state(model).gain)
-    steady = kf.run(kf.constant_gain(), params, ys)[1]
-    optimal = kf.run(kf.kalman(), model, ys)[1]
+    params = kf.ConstantGainParams(model, kf.steady_state(model).gain)
+    steady = kf.run(kf.constant_gain(), params, ys).outputs
+    optimal = kf.run(kf.kalman(), model, ys).outputs
     assert steady.cov is None
     np.testing.assert_allclose(steady.mean[150:], optimal.mean[150:], rtol=1e-3, atol=1e-2)
 
 
 def test_expected_error_of_the_right_model_is_its_covariance(x64):
     model = kf.systems.canonical(2)
-    est = kf.run(kf.kalman(), model, np.zeros((50, 2)))[1]
+    est = kf.run(kf.kalman(), model, np.zeros((50, 2))).outputs
     np.testing.assert_allclose(expected_error(model, steps=50), est.cov, rtol=1e-9, atol=1e-12)
 
 

@@ -48,7 +48,9 @@ def test_noise_that_enters_linearly_gives_the_results_of_added_noise(x64, where)
     plain, inside = augmented(*where)
     problem = MODELS["pendulum"]()
     results = [
-        kf.run(kf.extended(), model, problem.ys, observed=problem.observed, emit=kf.leading(2))[1]
+        kf.run(
+            kf.extended(), model, problem.ys, observed=problem.observed, emit=kf.leading(2)
+        ).outputs
         for model in (plain, inside)
     ]
     chex.assert_trees_all_close(*results, **close)
@@ -62,7 +64,7 @@ def test_noise_that_depends_on_state_and_input_keeps_its_meaning(x64):
     )
     plain = model.replace(R=[[0.3]])
     runs = [
-        kf.run(kf.extended(), m, problem.ys, problem.us, emit=kf.leading(2))[1]
+        kf.run(kf.extended(), m, problem.ys, us=problem.us, emit=kf.leading(2)).outputs
         for m in (plain, inside)
     ]
     chex.assert_trees_all_close(*runs, **close)
@@ -89,7 +91,7 @@ def test_states_on_curved_spaces(x64):
         observation_space=model.observation_space,
     )
     runs = [
-        kf.run(kf.extended(), m, problem.ys, problem.us, emit=kf.leading(3))[1]
+        kf.run(kf.extended(), m, problem.ys, us=problem.us, emit=kf.leading(3)).outputs
         for m in (model, inside)
     ]
     chex.assert_trees_all_close(*runs, **close)
@@ -131,11 +133,11 @@ CROSS = np.array([[0.02, 0.0], [0.01, -0.03], [0.0, 0.05], [0.03, 0.01]])
 def test_correlated_noise_gives_the_results_of_the_textbook(x64, filter):
     problem = MODELS["linear"]()
     model = kf.correlated(problem.model, CROSS)
-    est = kf.run(filter, model, problem.ys, observed=problem.observed, emit=kf.leading(4))[1]
+    est = kf.run(filter, model, problem.ys, observed=problem.observed, emit=kf.leading(4)).outputs
     mean, cov = textbook(problem.model, CROSS, problem.ys, problem.observed)
     np.testing.assert_allclose(est.mean, mean, rtol=1e-8, atol=1e-11)
     np.testing.assert_allclose(est.cov, cov, rtol=1e-8, atol=1e-11)
-    plain = kf.run(filter, problem.model, problem.ys, observed=problem.observed)[1]
+    plain = kf.run(filter, problem.model, problem.ys, observed=problem.observed).outputs
     assert np.abs(plain.mean - est.mean).max() > 1e-3
 
 
@@ -145,7 +147,8 @@ def test_correlated_noise_of_a_model_with_inputs_and_of_a_nonlinear_one(x64):
         model = problem.model.replace(Q=0.1 * np.eye(2), R=0.3 * np.eye(problem.ys.shape[1]))
         none = kf.correlated(model, np.zeros((2, problem.ys.shape[1])))
         runs = [
-            kf.run(method, m, problem.ys, problem.us, emit=kf.leading(n))[1] for m in (model, none)
+            kf.run(method, m, problem.ys, us=problem.us, emit=kf.leading(n)).outputs
+            for m in (model, none)
         ]
         chex.assert_trees_all_close(*runs, **close)
 
@@ -167,9 +170,7 @@ def test_gradients_reach_the_correlation(x64):
     problem = MODELS["linear"]()
 
     def total(cross):
-        return kf.run(kf.kalman(), kf.correlated(problem.model, cross), problem.ys)[
-            1
-        ].log_likelihood.sum()
+        return kf.log_likelihood(kf.kalman(), kf.correlated(problem.model, cross), problem.ys)
 
     gradient = quick_jit(jax.grad(total))(jnp.asarray(CROSS))
     step = np.zeros_like(CROSS)

@@ -193,7 +193,7 @@ def test_simulation_follows_inputs_starts_and_keys(x64):
         np.array([[1.0], [2.0], [3.0]]),
         functools.partial(kf.simulate, jax.random.key(1), model),
     )
-    for start, (xs, ys) in ((5.0, simulate(us=us)), (1.0, simulate(us=us, initial=[1.0]))):
+    for start, (xs, ys) in ((5.0, simulate(us=us)), (1.0, simulate(us=us, x0=[1.0]))):
         np.testing.assert_array_equal(xs[:, 0], start + np.array([1.0, 3.0, 6.0]))
         np.testing.assert_array_equal(ys, xs)
     noisy = MODELS["linear"]().model

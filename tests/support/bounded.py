@@ -13,7 +13,7 @@ import numpy as np
 import kfjax as kf
 
 MODEL = kf.systems.constant_velocity()
-PARAMS = kf.ConstantGain(MODEL, np.array([[0.5], [0.3]], np.float32))
+PARAMS = kf.ConstantGainParams(MODEL, np.array([[0.5], [0.3]], np.float32))
 PART, STEPS = 2000, 400
 
 
@@ -40,7 +40,7 @@ def study(data):
         PARAMS,
         data,
         steps=data.size // 100,
-        trainable=kf.ConstantGain(False, True),
+        trainable=kf.ConstantGainParams(False, True),
         **options,
     )
     return kf.compare({"gain": (kf.constant_gain(), PARAMS)}, data, chunk=500, repeats=1)

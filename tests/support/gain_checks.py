@@ -26,7 +26,7 @@ def everything(
     filter: kf.Filter, params: Any, ys: Any, us: Any = None, observed: Any = None
 ) -> Any:
     """A run that keeps all, compiled quickly."""
-    return kf.run(filter, params, ys, us, observed=observed, emit=kf.estimate_and_info)[1]
+    return kf.run(filter, params, ys, us=us, observed=observed, emit=kf.estimate_and_info).outputs
 
 
 def walk(**changes: Any) -> kf.StateSpaceModel:
@@ -47,7 +47,7 @@ def likelihood_integrates_to_one(filter: kf.Filter) -> None:
     grid = np.linspace(-60.0, 60.0, 2401)
     ys = np.stack([np.full_like(grid, 2.0), np.full_like(grid, -1.0), grid], axis=1)[:, :, None]
     _, info = quick_jit(
-        jax.vmap(lambda y: kf.run(filter, params, y, emit=kf.estimate_and_info)[1])
+        jax.vmap(lambda y: kf.run(filter, params, y, emit=kf.estimate_and_info).outputs)
     )(ys)
     density = np.exp(np.asarray(info.log_likelihood)[:, 2])
     assert abs(density.sum() * (grid[1] - grid[0]) - 1) < 1e-6
@@ -70,7 +70,9 @@ def learns_without_labels(filter: kf.Filter, params: Any, learning_rate: float =
     optimizer = optax.adam(learning_rate)
 
     def likelihood(network: Any) -> Any:
-        return -jnp.mean(kf.run(filter, params._replace(network=network), ys)[1].log_likelihood)
+        return -jnp.mean(
+            kf.run(filter, params._replace(network=network), ys).outputs.log_likelihood
+        )
 
     def prediction(network: Any) -> Any:
         run = kf.run(filter, params._replace(network=network), ys, emit=kf.estimate_and_info)

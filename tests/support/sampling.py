@@ -19,7 +19,9 @@ def log_likelihood_of(state, info):
 
 @functools.partial(quick_jit, static_argnums=(0, 1, 2))
 def _many(filter, count, emit, model, ys, us, observed):
-    run = lambda key: kf.run(filter, model, ys, us, observed=observed, key=key, emit=emit)[1]  # noqa: E731
+    run = lambda key: (
+        kf.run(filter, model, ys, us=us, observed=observed, key=key, emit=emit).outputs
+    )  # noqa: E731
     return jax.vmap(run)(jax.random.split(KEY, count))
 
 
@@ -36,7 +38,9 @@ def log_likelihoods(filter, problem, count):
 
 def exact(problem):
     """The Kalman filter's estimates [T, ...] of a linear problem."""
-    est = kf.run(kf.kalman(), problem.model, problem.ys, problem.us, observed=problem.observed)[1]
+    est = kf.run(
+        kf.kalman(), problem.model, problem.ys, us=problem.us, observed=problem.observed
+    ).outputs
     return jax.tree.map(lambda a: np.asarray(a, np.float64), est)
 
 
@@ -91,8 +95,8 @@ def angles_across_the_cut():
 def check_angles(filter, tolerance):
     """Check that estimates of angles across the cut are the Kalman filter's without a cut, wrapped."""
     curved, wrapped, flat, ys = angles_across_the_cut()
-    expected = kf.run(kf.kalman(), flat, ys)[1]
-    est = kf.run(filter, curved, wrapped, key=KEY)[1]
+    expected = kf.run(kf.kalman(), flat, ys).outputs
+    est = kf.run(filter, curved, wrapped, key=KEY).outputs
     assert np.abs(expected.mean[:, 0]).max() > 3.3  # else there was no cut
     assert np.abs(est.mean[:, 0]).max() <= np.float32(np.pi)
     std = np.sqrt(np.diagonal(expected.cov, axis1=1, axis2=2))

@@ -52,7 +52,7 @@ def fitted(filter, params, data, key, **options):
 def quick():
     """What is split: trials, and a training; with a filter that is compiled quickly. By name."""
     key, model = jax.random.key(0), kf.systems.constant_velocity()
-    params = kf.ConstantGain(model, np.array([[0.5], [0.3]]))
+    params = kf.ConstantGainParams(model, np.array([[0.5], [0.3]]))
     trials = kf.monte_carlo(
         key, model, kf.constant_gain(), params, trials=TRIALS, steps=STEPS, chunk=CHUNK
     )

@@ -67,7 +67,9 @@ def likelihood_only(state, info):
 
 def sequential(method, build):
     def run(case):
-        return kf.run(method, build(case), case.ys, observed=case.observed, emit=keep_factor)[1]
+        return kf.run(
+            method, build(case), case.ys, observed=case.observed, emit=keep_factor
+        ).outputs
 
     return run
 

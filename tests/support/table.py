@@ -154,18 +154,20 @@ def itself(model: kf.StateSpaceModel) -> kf.StateSpaceModel:
 
 def two_members(model: kf.StateSpaceModel) -> Any:
     """Two members of an IMM that differ in their process noise."""
-    return kf.IMM((model.replace(Q=0.3 * model.Q), model), [[0.9, 0.1], [0.2, 0.8]], [0.6, 0.4])
+    return kf.IMMParams(
+        (model.replace(Q=0.3 * model.Q), model), [[0.9, 0.1], [0.2, 0.8]], [0.6, 0.4]
+    )
 
 
 def walls(model: kf.StateSpaceModel) -> Any:
     """Two inequalities, both of which bind at times."""
     A = np.stack([np.linspace(1.0, 0.2, model.n), -np.ones(model.n)])
-    return filters.Constrained(model, filters.Inequalities(A, A @ model.prior.mean + 0.05))
+    return filters.ConstrainedParams(model, filters.Inequalities(A, A @ model.prior.mean + 0.05))
 
 
 def steady(model: kf.StateSpaceModel) -> Any:
     """The gain that the Kalman filter settles at."""
-    return kf.ConstantGain(model, kf.steady_state(model).gain)
+    return kf.ConstantGainParams(model, kf.steady_state(model).gain)
 
 
 def drawn(filter: kf.Filter, model: kf.StateSpaceModel) -> learned.Learned:
@@ -303,17 +305,17 @@ def counted(state: Any, info: kf.Info) -> tuple[kf.Estimate, kf.Info]:
     return kf.estimate_and_info(state, info)
 
 
-def whole_run(filter: kf.Filter, params: Any, ys: Any, us: Any, observed: Any, initial: Any) -> Any:
+def whole_run(filter: kf.Filter, params: Any, ys: Any, us: Any, observed: Any, state: Any) -> Any:
     """A run that keeps everything, for `vmap` and `jit`."""
-    return kf.run(filter, params, ys, us, observed=observed, initial=initial, emit=counted)
+    return kf.run(filter, params, ys, us=us, observed=observed, state=state, emit=counted)
 
 
 _run = quick_jit(whole_run, static_argnums=0)
 
 
-def run(case: Case, **changes: Any) -> tuple[Any, tuple[kf.Estimate, kf.Info]]:
+def run(case: Case, **changes: Any) -> kf.Run[tuple[kf.Estimate, kf.Info]]:
     """Run a case with its mask from its first state; the laws call this one form, to share its compilation."""
-    arguments = case._asdict() | {"initial": first(case)} | changes
+    arguments = case._asdict() | {"state": first(case)} | changes
     return _run(*arguments.values())
 
 
@@ -327,7 +329,7 @@ def outputs_of(name: str, model: str, precision: str) -> Any:
     return jax.tree.map(np.asarray, run(case(name, model)))
 
 
-def outputs(name: str, model: str | None = None) -> tuple[Any, tuple[kf.Estimate, kf.Info]]:
+def outputs(name: str, model: str | None = None) -> kf.Run[tuple[kf.Estimate, kf.Info]]:
     """The results of a masked run in numpy, computed once for all tests."""
     return outputs_of(name, model or FILTERS[name].models[0], str(jnp.result_type(float)))
 
@@ -346,9 +348,9 @@ def update(filter: kf.Filter, params: Any, state: Any, y: Any, u: Any, observed:
 
 def score(filter: kf.Filter, params: Any, ys: Any, us: Any, observed: Any) -> Any:
     """A number that depends on all estimates, filtered and smoothed, and on the likelihood."""
-    est = kf.run(filter, params, ys, us, observed=observed, key=jax.random.key(1))[1]
+    est = kf.run(filter, params, ys, us=us, observed=observed, key=jax.random.key(1)).outputs
     if filter in SMOOTHED:
-        est = est, kf.smooth(filter, params, est, us)
+        est = est, kf.smooth(filter, params, est, us=us)
     return sum(jnp.sum(jnp.cos(1.0 + leaf)) for leaf in jax.tree.leaves(est))
 
 

@@ -152,7 +152,7 @@ def test_smoothers_are_imitated_too_and_burn_in_does_not_count(parts):
     train, _ = parts
     model = linear()
     smoothed = imitation_targets((kf.kalman(), model), train, smoothing=True)
-    est = kf.run(kf.kalman(), model, train.ys[5])[1]
+    est = kf.run(kf.kalman(), model, train.ys[5]).outputs
     expected = kf.smooth(kf.kalman(), model, est)
     np.testing.assert_allclose(smoothed.data.xs[5], expected.mean, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(smoothed.cov[5], expected.cov, rtol=1e-4, atol=1e-5)

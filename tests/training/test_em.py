@@ -112,9 +112,7 @@ def total(model, data):
     """The log-likelihood of all the data, by the filter."""
 
     def one(trajectory):
-        return kf.data.batches.run_trajectory(kf.kalman(), model, trajectory)[
-            1
-        ].log_likelihood.sum()
+        return kf.data.run_trajectory(kf.kalman(), model, trajectory).outputs.log_likelihood.sum()
 
     return jax.vmap(one)(data).sum()
 

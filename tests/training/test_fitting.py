@@ -179,10 +179,10 @@ def problem():
         xs.append(x)
     xs = np.stack(xs, 1)
     data = Dataset(xs @ np.asarray(model.h.A).T + 0.5 * rng.normal(size=(40, 24, 1)), xs)
-    return kf.ConstantGain(model, jnp.zeros((2, 1))), data[:30], data[30:]
+    return kf.ConstantGainParams(model, jnp.zeros((2, 1))), data[:30], data[30:]
 
 
-LOSS, GAIN = mse(kf.constant_gain()), kf.ConstantGain(False, True)
+LOSS, GAIN = mse(kf.constant_gain()), kf.ConstantGainParams(False, True)
 
 
 def test_several_runs_at_once_are_the_same_as_one_after_the_other(problem):
@@ -303,7 +303,7 @@ def network_step(variables, x, u):
 def test_a_linen_network_inside_a_model_is_learned(problem):
     params, train, _ = problem
     variables = NETWORK.init(KEY, jnp.zeros(2))
-    params = kf.ConstantGain(
+    params = kf.ConstantGainParams(
         params.model.replace(f=Partial(network_step, variables)), jnp.array([[0.5], [0.4]])
     )
     options = {"key": KEY, "steps": 400, "optimizer": clipped_adam(0.1, clip=10.0), "reports": 4}

@@ -46,7 +46,7 @@ def model():
 @pytest.fixture(scope="module")
 def params(model):
     with jax.enable_x64(True):
-        return kf.ConstantGain(model, jnp.array([[0.4], [0.3]]))
+        return kf.ConstantGainParams(model, jnp.array([[0.4], [0.3]]))
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +63,9 @@ def outputs(model, data):
     """Estimates and Info of every trajectory up to its end, without the loss."""
     with jax.enable_x64(True):
         emit = kf.estimate_and_info
-        made = quick_jit(jax.vmap(lambda one: run_trajectory(KALMAN, model, one, emit=emit)[1]))(
-            data
-        )
+        made = quick_jit(
+            jax.vmap(lambda one: run_trajectory(KALMAN, model, one, emit=emit).outputs)
+        )(data)
         return [
             jax.tree.map(lambda a, i=i, T=T: np.asarray(a)[i, :T], made)
             for i, T in enumerate(data.lengths)
@@ -113,7 +113,7 @@ def test_derivative_with_respect_to_the_gain_is_that_of_the_paper(x64, model):
     """Equation (10) of the KalmanNet paper: dL/dK = 2 (K dy - dx) dy' for L = |x - x_hat|^2."""
     x, y, K = np.array([0.4, -1.2]), np.array([0.9]), np.array([[0.3], [0.7]])
     data = Dataset(y[None, None], x[None, None])
-    _, slope = with_slope(mse(OBSERVER), kf.ConstantGain(model, jnp.asarray(K)), data)
+    _, slope = with_slope(mse(OBSERVER), kf.ConstantGainParams(model, jnp.asarray(K)), data)
     predicted = np.asarray(model.f.A) @ np.asarray(model.prior.mean)
     dy, dx = y - np.asarray(model.h.A) @ predicted, x - predicted
     n = len(x)  # the loss here is the mean over components
@@ -134,7 +134,7 @@ def in_windows(params, data, key):
     state, errors = OBSERVER.init(params), []
     for start in range(0, 13, 4):
         ys = data.ys[1, start : start + 4]
-        state, est = kf.run(OBSERVER, params, ys, initial=jax.lax.stop_gradient(state))
+        state, est = kf.run(OBSERVER, params, ys, state=jax.lax.stop_gradient(state))
         errors.append(data.xs[1, start : start + 4] - est.mean)
     known = ~np.isnan(data.xs[1])
     return jnp.sum(jnp.where(known, jnp.concatenate(errors), 0) ** 2) / known.sum()

@@ -32,7 +32,7 @@ def draw(rng, model, trajectories, steps, Q=None):
 
 def scores(filter, model, data):
     """Mean squared error in dB and log-likelihood per step."""
-    est = jax.vmap(lambda one: run_trajectory(filter, model, one)[1])(data)
+    est = jax.vmap(lambda one: run_trajectory(filter, model, one).outputs)(data)
     return 10 * np.log10(np.mean((data.xs - est.mean) ** 2)), float(est.log_likelihood.mean())
 
 

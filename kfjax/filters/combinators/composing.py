@@ -9,14 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from kfjax.base import Filter, Info
+from kfjax.base import Info
+from kfjax.models.lens import count_models, model_of
 from kfjax.models.spaces import EUCLIDEAN, Space
-from kfjax.models.state_space import StateSpaceModel, model_of
+from kfjax.models.state_space import StateSpaceModel
 
 __all__ = [
     "chi_square_bounds",
-    "need_filter",
-    "need_filters",
     "reported",
     "select",
     "silenced",
@@ -25,36 +24,9 @@ __all__ = [
 ]
 
 
-def need_filter(who: str, filter: Any, *, recentre: bool = False) -> None:
-    """Refuse what is no filter, or what cannot take a belief where one has to be written."""
-    if not isinstance(filter, Filter):
-        raise ValueError(
-            f"{who}: got a {type(filter).__name__}; expected a Filter, such as kf.extended()"
-            " (called)."
-        )
-    if recentre and filter.recentre is None:
-        raise ValueError(
-            f"{who}: the filter has no recentre; expected one that has, such as kf.extended()."
-        )
-
-
-def need_filters(who: str, filters: Any, *, recentre: bool = False) -> None:
-    """Refuse what is no tuple of filters."""
-    if not isinstance(filters, tuple) or isinstance(filters, Filter) or not filters:
-        raise ValueError(
-            f"{who}: filters is {type(filters).__name__}; expected a tuple (filter, filter, ...)."
-        )
-    for member in filters:
-        need_filter(who, member, recentre=recentre)
-
-
 def single_model(who: str, params: Any) -> StateSpaceModel:
-    """Return the one model inside params, or raise: noise can be changed only where it is clear whose it is."""
-
-    def is_model(p: Any) -> bool:
-        return isinstance(p, StateSpaceModel)
-
-    count = sum(map(is_model, jax.tree.leaves(params, is_leaf=is_model)))
+    """Return the one model inside params, or raise: noise can be changed only if it is clear whose."""
+    count = count_models(params)
     model = model_of(params)
     if model is None or count != 1:
         raise ValueError(

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from kfjax.base import Filter, Gaussian, Info, constructor
-from kfjax.filters.combinators.composing import need_filter, state_space_of
+from kfjax.filters.checks import check_filter
+from kfjax.filters.combinators.composing import state_space_of
 from kfjax.models.observing import keep_unobserved
 
 __all__ = ["schmidt"]
@@ -50,7 +51,7 @@ def schmidt(filter: Filter, considered: tuple[int, ...] = ()) -> Filter:
         3 (1966); D. Woodbury, J. Junkins, On the consider Kalman filter, AIAA GNC (2010), section
         III.
     """
-    need_filter("schmidt", filter, recentre=True)
+    check_filter("schmidt", filter, recentre=True)
 
     def update(
         params: Any, state: Any, y: Any, u: Any = None, observed: Any = None

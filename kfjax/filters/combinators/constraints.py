@@ -14,11 +14,12 @@ from jax import Array
 from kfjax import linalg
 from kfjax._support.pytrees import Pytree, as_array, promote
 from kfjax.base import Filter, Gaussian, Info, constructor
-from kfjax.filters.combinators.composing import need_filter
+from kfjax.filters.checks import check_filter
+from kfjax.models.lens import model_of
 from kfjax.models.observing import keep_unobserved
-from kfjax.models.state_space import StateSpaceModel, model_of
+from kfjax.models.state_space import StateSpaceModel
 
-__all__ = ["Constrained", "Inequalities", "box", "constrained", "nearest", "truncated"]
+__all__ = ["ConstrainedParams", "Inequalities", "box", "constrained", "nearest", "truncated"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -74,7 +75,7 @@ def box(lower: Any, upper: Any) -> Inequalities:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Constrained(Pytree):
+class ConstrainedParams(Pytree):
     """Params of `constrained`.
 
     Attributes:
@@ -86,7 +87,7 @@ class Constrained(Pytree):
     constraints: Any
 
     def __post_init__(self) -> None:
-        for name, value in promote(vars(self), "Constrained").items():
+        for name, value in promote(vars(self), "ConstrainedParams").items():
             object.__setattr__(self, name, value)
 
     @property
@@ -215,14 +216,14 @@ def constrained(filter: Filter, project: Callable[[Gaussian, Any], Gaussian] = n
             function of your own.
 
     Returns:
-        A `Filter` with params `Constrained(params, constraints)` and the state of `filter`.
+        A `Filter` with params `ConstrainedParams(params, constraints)` and the state of `filter`.
 
     Raises:
-        ValueError: if the filter has no `recentre`; while tracing, if params are no `Constrained`.
+        ValueError: if the filter has no `recentre`; while tracing, if params are no `ConstrainedParams`.
 
     Example:
         >>> model = kf.systems.constant_velocity()
-        >>> bounded = kf.filters.Constrained(model, kf.filters.box([0.0, 0.0], [10.0, jnp.inf]))
+        >>> bounded = kf.filters.ConstrainedParams(model, kf.filters.box([0.0, 0.0], [10.0, jnp.inf]))
         >>> state, _ = kf.step(kf.constrained(kf.kalman()), bounded, model.prior, jnp.array([-5.0]))
         >>> bool((state.mean >= -1e-6).all())
         True
@@ -231,31 +232,31 @@ def constrained(filter: Filter, project: Callable[[Gaussian, Any], Gaussian] = n
         D. Simon, Kalman filtering with state constraints: a survey, IET Control Theory Appl. 4
         (2010).
     """
-    need_filter("constrained", filter, recentre=True)
+    check_filter("constrained", filter, recentre=True)
 
-    def init(params: Constrained, key: Array | None = None) -> Any:
+    def init(params: ConstrainedParams, key: Array | None = None) -> Any:
         return filter.init(_checked(params).params, key)
 
-    def predict(params: Constrained, state: Any, u: Any = None) -> Any:
+    def predict(params: ConstrainedParams, state: Any, u: Any = None) -> Any:
         return filter.predict(_checked(params).params, state, u)
 
     def update(
-        params: Constrained, state: Any, y: Any, u: Any = None, observed: Any = None
+        params: ConstrainedParams, state: Any, y: Any, u: Any = None, observed: Any = None
     ) -> tuple[Any, Info]:
         new, info = filter.update(params.params, state, y, u, observed)
         belief = project(Gaussian(new.mean, new.cov), params.constraints)
         return keep_unobserved(observed, filter.recentre(params.params, new, belief), state), info
 
-    def recentre(params: Constrained, state: Any, gaussian: Gaussian) -> Any:
+    def recentre(params: ConstrainedParams, state: Any, gaussian: Gaussian) -> Any:
         return filter.recentre(params.params, state, gaussian)
 
     return Filter(init, predict, update, recentre)
 
 
-def _checked(params: Any) -> Constrained:
-    if not isinstance(params, Constrained):
+def _checked(params: Any) -> ConstrainedParams:
+    if not isinstance(params, ConstrainedParams):
         raise ValueError(
             f"constrained: params is {type(params).__name__}; expected"
-            " kf.filters.Constrained(model, constraints)."
+            " kf.filters.ConstrainedParams(model, constraints)."
         )
     return params

@@ -10,17 +10,12 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax.base import Filter, Gaussian, Info, constructor
-from kfjax.filters.combinators.composing import (
-    chi_square_bounds,
-    need_filter,
-    reported,
-    select,
-    silenced,
-)
+from kfjax.filters.checks import check_filter
+from kfjax.filters.combinators.composing import chi_square_bounds, reported, select, silenced
+from kfjax.models.lens import model_of
 from kfjax.models.observing import any_observed
-from kfjax.models.state_space import model_of
 
-__all__ = ["Watched", "fading", "fallback", "gated", "to_prior"]
+__all__ = ["FallbackState", "fading", "fallback", "gated", "to_prior"]
 
 
 @constructor
@@ -58,7 +53,7 @@ def gated(filter: Filter, probability: float = 0.999) -> Filter:
         Y. Bar-Shalom, X. R. Li, T. Kirubarajan, Estimation with Applications to Tracking and
         Navigation (2001), section 5.7.2.
     """
-    need_filter("gated", filter)
+    check_filter("gated", filter)
     if not 0 < probability <= 1:
         raise ValueError(
             f"gated: probability is {probability}; expected a number above 0 and at most 1."
@@ -102,14 +97,14 @@ def fading(filter: Filter, factor: float) -> Filter:
     Example:
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=20)
-        >>> plain, alert = (kf.run(f, model, ys)[1] for f in (kf.kalman(), kf.fading(kf.kalman(), 1.05)))
+        >>> plain, alert = (kf.run(f, model, ys).outputs for f in (kf.kalman(), kf.fading(kf.kalman(), 1.05)))
         >>> bool((alert.cov[-1] > plain.cov[-1]).all())
         True
 
     References:
         D. Simon, Optimal State Estimation (2006), section 7.4.
     """
-    need_filter("fading", filter, recentre=True)
+    check_filter("fading", filter, recentre=True)
     if not 0 < factor < float("inf"):
         raise ValueError(f"fading: factor is {factor}; expected a positive number, such as 1.05.")
 
@@ -120,7 +115,7 @@ def fading(filter: Filter, factor: float) -> Filter:
     return filter._replace(predict=predict, rule=None)
 
 
-class Watched(NamedTuple):
+class FallbackState(NamedTuple):
     """The state of a filter that is watched for divergence.
 
     Attributes:
@@ -182,7 +177,7 @@ def fallback(
         patience: how many observations in a row must lie above it.
 
     Returns:
-        A `Filter` with the params of `filter` and a `Watched` state. Info is zero at a reset, but
+        A `Filter` with the params of `filter` and a `FallbackState` state. Info is zero at a reset, but
         for its `extra`: `reset` is 1 where the update was replaced by a reset.
 
     Raises:
@@ -195,7 +190,7 @@ def fallback(
         >>> info.extra["reset"].item(), bool(jnp.isfinite(state.mean).all())
         (1, True)
     """
-    need_filter("fallback", filter, recentre=True)
+    check_filter("fallback", filter, recentre=True)
     if not 0 < probability <= 1 or patience < 1:
         raise ValueError(
             f"fallback: got probability={probability} and patience={patience}; expected a"
@@ -210,17 +205,19 @@ def fallback(
             state,
         )
 
-    def init(params: Any, key: Array | None = None) -> Watched:
-        return Watched(filter.init(params, key), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+    def init(params: Any, key: Array | None = None) -> FallbackState:
+        return FallbackState(
+            filter.init(params, key), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
+        )
 
-    def predict(params: Any, state: Watched, u: Any = None) -> Watched:
+    def predict(params: Any, state: FallbackState, u: Any = None) -> FallbackState:
         bad = ~_is_finite(filter.predict(*jax.lax.stop_gradient((params, state.inner, u))))
         inner = filter.predict(params, replaced(params, bad, state.inner), u)
-        return Watched(inner, jnp.where(bad, 0, state.alarms), state.resets + bad)
+        return FallbackState(inner, jnp.where(bad, 0, state.alarms), state.resets + bad)
 
     def update(
-        params: Any, state: Watched, y: Any, u: Any = None, observed: Any = None
-    ) -> tuple[Watched, Info]:
+        params: Any, state: FallbackState, y: Any, u: Any = None, observed: Any = None
+    ) -> tuple[FallbackState, Info]:
         trial, info = filter.update(*jax.lax.stop_gradient((params, state.inner, y, u)), observed)
         seen, alarms = any_observed(observed), state.alarms
         if info.nis is not None:
@@ -230,10 +227,10 @@ def fallback(
         inner, info = filter.update(
             params, replaced(params, bad, state.inner), y, u, _and(observed, ~bad, y)
         )
-        new = Watched(inner, jnp.where(bad, 0, alarms), state.resets + bad)
+        new = FallbackState(inner, jnp.where(bad, 0, alarms), state.resets + bad)
         return new, reported(info, reset=bad.astype(jnp.int32))
 
-    def recentre(params: Any, state: Watched, gaussian: Gaussian) -> Watched:
+    def recentre(params: Any, state: FallbackState, gaussian: Gaussian) -> FallbackState:
         inner = filter.recentre(params, state.inner, gaussian)
         return state._replace(inner=inner, alarms=jnp.zeros_like(state.alarms))
 

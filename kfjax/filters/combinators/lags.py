@@ -11,12 +11,13 @@ from jax import Array
 from kfjax import linalg
 from kfjax.base import Filter, Gaussian, Info, constructor
 from kfjax.filters.backward_kernels import backward_kernel
-from kfjax.filters.combinators.composing import need_filter
+from kfjax.filters.checks import check_filter
+from kfjax.models.lens import model_of
 from kfjax.models.observing import keep_unobserved
 from kfjax.models.spaces import Space
-from kfjax.models.state_space import StateSpaceModel, model_of
+from kfjax.models.state_space import StateSpaceModel
 
-__all__ = ["FixedLag", "Window", "fixed_lag"]
+__all__ = ["FixedLagState", "Window", "fixed_lag"]
 
 
 class Window(NamedTuple):
@@ -37,7 +38,7 @@ class Window(NamedTuple):
     predicted: Array
 
 
-class FixedLag(NamedTuple):
+class FixedLagState(NamedTuple):
     """The state of a fixed-lag smoother.
 
     Attributes:
@@ -85,7 +86,7 @@ def fixed_lag(filter: Filter, lag: int) -> Filter:
         lag: steps, at least 1.
 
     Returns:
-        A `Filter` with the params of `filter` and a `FixedLag` state.
+        A `Filter` with the params of `filter` and a `FixedLagState` state.
 
     Raises:
         ValueError: if lag is below 1, or the filter has no rule; from `init`, if params hold no
@@ -101,7 +102,7 @@ def fixed_lag(filter: Filter, lag: int) -> Filter:
     References:
         B. D. O. Anderson, J. B. Moore, Optimal Filtering (1979), section 7.3.
     """
-    need_filter("fixed_lag", filter)
+    check_filter("fixed_lag", filter)
     if not isinstance(lag, int) or lag < 1:
         raise ValueError(f"fixed_lag: lag is {lag}; expected an integer, at least 1.")
     if filter.rule is None:
@@ -110,16 +111,16 @@ def fixed_lag(filter: Filter, lag: int) -> Filter:
             " kf.extended()."
         )
 
-    def init(params: Any, key: Array | None = None) -> FixedLag:
+    def init(params: Any, key: Array | None = None) -> FixedLagState:
         n = _model(params).n
         inner = filter.init(params, key)
         identity = jnp.broadcast_to(jnp.eye(n, dtype=inner.mean.dtype), (lag, n, n))
         # the states before x_0 are x_0
         mean = jnp.broadcast_to(inner.mean, (lag, *inner.mean.shape))
         window = Window(mean, identity, jnp.zeros_like(identity), jnp.copy(inner.mean))
-        return FixedLag(inner, window, Gaussian(jnp.copy(inner.mean), jnp.copy(inner.cov)))
+        return FixedLagState(inner, window, Gaussian(jnp.copy(inner.mean), jnp.copy(inner.cov)))
 
-    def predict(params: Any, state: FixedLag, u: Any = None) -> FixedLag:
+    def predict(params: Any, state: FixedLagState, u: Any = None) -> FixedLagState:
         model = _model(params)
         kernel = backward_kernel(filter.rule, model, Gaussian(state.mean, state.cov), u)
         window = state.window
@@ -142,13 +143,13 @@ def fixed_lag(filter: Filter, lag: int) -> Filter:
         return _looked_back(filter.predict(params, state.inner, u), window, model.state_space)
 
     def update(
-        params: Any, state: FixedLag, y: Any, u: Any = None, observed: Any = None
-    ) -> tuple[FixedLag, Info]:
+        params: Any, state: FixedLagState, y: Any, u: Any = None, observed: Any = None
+    ) -> tuple[FixedLagState, Info]:
         inner, info = filter.update(params, state.inner, y, u, observed)
         new = _looked_back(inner, state.window, _model(params).state_space)
         return keep_unobserved(observed, new, state), info
 
-    def recentre(params: Any, state: FixedLag, gaussian: Gaussian) -> FixedLag:
+    def recentre(params: Any, state: FixedLagState, gaussian: Gaussian) -> FixedLagState:
         inner = filter.recentre(params, state.inner, gaussian)
         return _looked_back(inner, state.window, _model(params).state_space)
 
@@ -165,10 +166,12 @@ def _model(params: Any) -> StateSpaceModel:
     return model
 
 
-def _looked_back(inner: Any, window: Window, space: Space) -> FixedLag:
+def _looked_back(inner: Any, window: Window, space: Space) -> FixedLagState:
     """Return the state with the belief about the oldest state of the window."""
     A = window.gain[0]
     mean = space.retract(
         window.mean[0], linalg.matmul(A, space.difference(inner.mean, window.predicted))
     )
-    return FixedLag(inner, window, Gaussian(mean, window.rest[0] + linalg.quadratic(A, inner.cov)))
+    return FixedLagState(
+        inner, window, Gaussian(mean, window.rest[0] + linalg.quadratic(A, inner.cov))
+    )

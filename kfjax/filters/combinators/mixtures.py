@@ -16,18 +16,20 @@ from kfjax import linalg
 from kfjax._support.arguments import is_concrete
 from kfjax._support.pytrees import Pytree, as_array, promote
 from kfjax.base import Filter, Gaussian, Info, constructor
-from kfjax.filters.combinators.composing import need_filters, reported, select, state_space_of
+from kfjax.filters.checks import check_filters
+from kfjax.filters.combinators.composing import reported, select, state_space_of
+from kfjax.models.lens import model_of
 from kfjax.models.observing import any_observed, innovation_info
 from kfjax.models.spaces import EUCLIDEAN, Space
-from kfjax.models.state_space import StateSpaceModel, model_of
+from kfjax.models.state_space import StateSpaceModel
 
-__all__ = ["IMM", "Mixture", "imm", "moment_match"]
+__all__ = ["IMMParams", "IMMState", "imm", "moment_match"]
 
 Map = tuple[Callable[[Gaussian], Gaussian], Callable[[Gaussian, Gaussian], Gaussian]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class IMM(Pytree):
+class IMMParams(Pytree):
     """Params of `imm`: a Markov chain over K members.
 
     Attributes:
@@ -52,14 +54,14 @@ class IMM(Pytree):
         }
         if not isinstance(self.members, tuple) or not self.members:
             raise ValueError(
-                f"IMM: members is {type(self.members).__name__}; expected a tuple of params, one"
+                f"IMMParams: members is {type(self.members).__name__}; expected a tuple of params, one"
                 " each."
             )
-        for name, value in promote(values, "IMM").items():
+        for name, value in promote(values, "IMMParams").items():
             object.__setattr__(self, name, value)
         K = len(self.members)
         for name, shape in (("transition", (K, K)), ("weights", (K,))):
-            _check_probabilities(f"IMM: {name}", getattr(self, name), shape)
+            _check_probabilities(f"IMMParams: {name}", getattr(self, name), shape)
 
     @property
     def model(self) -> StateSpaceModel | None:
@@ -80,7 +82,7 @@ def _check_probabilities(name: str, p: Array, shape: tuple[int, ...]) -> None:
         )
 
 
-class Mixture(NamedTuple):
+class IMMState(NamedTuple):
     """The state of an `imm`.
 
     Attributes:
@@ -124,8 +126,7 @@ def imm(filters: tuple[Filter, ...], maps: tuple[Map | None, ...] | None = None)
             first member.
 
     Returns:
-        A `Filter` with params `IMM(members, transition, weights)` and a `Mixture` state. Info is
-        that of the mixture: innovation and covariance by its moments; `weights` [K] (after the
+        A `Filter` with params `IMMParams(members, transition, weights)` and an `IMMState`. Info is that of the mixture: innovation and covariance by its moments; `weights` [K] (after the
         update) and `members` (each Info) in `extra`.
 
     Raises:
@@ -134,7 +135,7 @@ def imm(filters: tuple[Filter, ...], maps: tuple[Map | None, ...] | None = None)
 
     Example:
         >>> calm = kf.systems.constant_velocity()
-        >>> params = kf.IMM((calm, calm.replace(Q=100 * calm.Q)), [[0.95, 0.05], [0.1, 0.9]], [0.5, 0.5])
+        >>> params = kf.IMMParams((calm, calm.replace(Q=100 * calm.Q)), [[0.95, 0.05], [0.1, 0.9]], [0.5, 0.5])
         >>> xs, ys = kf.simulate(jax.random.key(0), calm, steps=50)
         >>> final, est = kf.run(kf.imm((kf.kalman(), kf.kalman())), params, ys)
         >>> bool(final.weights[0] > 0.5)
@@ -146,20 +147,20 @@ def imm(filters: tuple[Filter, ...], maps: tuple[Map | None, ...] | None = None)
         R. Li, T. Kirubarajan, Estimation with Applications to Tracking and Navigation (2001),
         section 11.6.6.
     """
-    need_filters("imm", filters, recentre=True)
+    check_filters("imm", filters, recentre=True)
     maps = (None,) * len(filters) if maps is None else maps
     if len(maps) != len(filters):
         raise ValueError(
             f"imm: got {len(maps)} maps for {len(filters)} filters; expected one each (or None)."
         )
 
-    def combined(params: IMM, members: tuple[Any, ...], weights: Array) -> Mixture:
+    def combined(params: IMMParams, members: tuple[Any, ...], weights: Array) -> IMMState:
         """Return the state with the moments of the mixture."""
-        return Mixture(
+        return IMMState(
             *moment_match(weights, _common(maps, members), state_space_of(params)), weights, members
         )
 
-    def written(params: IMM, state: Mixture, beliefs: Sequence[Gaussian]) -> tuple[Any, ...]:
+    def written(params: IMMParams, state: IMMState, beliefs: Sequence[Gaussian]) -> tuple[Any, ...]:
         """Return the members' states with beliefs of the common space in them."""
         members = []
         for f, p, own, way, belief in zip(
@@ -171,13 +172,13 @@ def imm(filters: tuple[Filter, ...], maps: tuple[Map | None, ...] | None = None)
             members.append(f.recentre(p, own, given))
         return tuple(members)
 
-    def init(params: IMM, key: Array | None = None) -> Mixture:
+    def init(params: IMMParams, key: Array | None = None) -> IMMState:
         _check_params(params, filters)
         keys = [None] * len(filters) if key is None else jax.random.split(key, len(filters))
         members = tuple(f.init(p, k) for f, p, k in zip(filters, params.members, keys, strict=True))
         return combined(params, members, jnp.copy(params.weights))
 
-    def predict(params: IMM, state: Mixture, u: Any = None) -> Mixture:
+    def predict(params: IMMParams, state: IMMState, u: Any = None) -> IMMState:
         _check_params(params, filters)
         weights, mixing = _mixing(params.transition, state.weights)
         common, space = _common(maps, state.members), state_space_of(params)
@@ -186,8 +187,8 @@ def imm(filters: tuple[Filter, ...], maps: tuple[Map | None, ...] | None = None)
         return combined(params, tuple(f.predict(p, s, u) for f, p, s in members), weights)
 
     def update(
-        params: IMM, state: Mixture, y: Any, u: Any = None, observed: Any = None
-    ) -> tuple[Mixture, Info]:
+        params: IMMParams, state: IMMState, y: Any, u: Any = None, observed: Any = None
+    ) -> tuple[IMMState, Info]:
         updates = [
             f.update(p, s, y, u, observed)
             for f, p, s in zip(filters, params.members, state.members, strict=True)
@@ -204,9 +205,9 @@ def imm(filters: tuple[Filter, ...], maps: tuple[Map | None, ...] | None = None)
             )
         return new, reported(info, members=infos)
 
-    def recentre(params: IMM, state: Mixture, gaussian: Gaussian) -> Mixture:
+    def recentre(params: IMMParams, state: IMMState, gaussian: Gaussian) -> IMMState:
         members = written(params, state, [gaussian] * len(filters))
-        return Mixture(gaussian.mean, gaussian.cov, state.weights, members)
+        return IMMState(gaussian.mean, gaussian.cov, state.weights, members)
 
     return Filter(init, predict, update, recentre)
 
@@ -299,9 +300,9 @@ def _mixture_info(prior: Array, infos: tuple[Any, ...], log_likelihood: Array) -
 
 def _check_params(params: Any, filters: tuple[Filter, ...]) -> None:
     """Refuse params that do not fit the filters."""
-    if not isinstance(params, IMM):
+    if not isinstance(params, IMMParams):
         raise ValueError(
-            f"imm: params is {type(params).__name__}; expected kf.IMM(members, transition,"
+            f"imm: params is {type(params).__name__}; expected kf.IMMParams(members, transition,"
             " weights)."
         )
     if len(params.members) != len(filters):

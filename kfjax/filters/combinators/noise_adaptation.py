@@ -26,13 +26,15 @@ from jax.tree_util import Partial
 
 from kfjax import linalg
 from kfjax.base import Filter, Gaussian, Info, constructor
-from kfjax.filters.combinators.composing import need_filter, single_model, state_space_of
-from kfjax.models.state_space import StateSpaceModel, with_model
+from kfjax.filters.checks import check_filter
+from kfjax.filters.combinators.composing import single_model, state_space_of
+from kfjax.models.lens import with_model
+from kfjax.models.state_space import StateSpaceModel
 
-__all__ = ["Adaptive", "adaptive"]
+__all__ = ["AdaptiveState", "adaptive"]
 
 
-class Adaptive(NamedTuple):
+class AdaptiveState(NamedTuple):
     """The state of a filter with adaptive noise.
 
     Attributes:
@@ -79,7 +81,7 @@ def adaptive(filter: Filter, *, forgetting_R: float = 0.98, forgetting_Q: float 
         forgetting_Q: a for Q, likewise.
 
     Returns:
-        A `Filter` with the params of `filter` and an `Adaptive` state, in which the estimates live:
+        A `Filter` with the params of `filter` and an `AdaptiveState` state, in which the estimates live:
         with L L' = model.R, R is L R_scale L'.
 
     Raises:
@@ -98,14 +100,14 @@ def adaptive(filter: Filter, *, forgetting_R: float = 0.98, forgetting_Q: float 
         Akhlaghi, N. Zhou, Z. Huang, Adaptive adjustment of noise covariance in Kalman filter, IEEE
         PES GM (2017), section III.
     """
-    need_filter("adaptive", filter)
+    check_filter("adaptive", filter)
     if not 0 < forgetting_R <= 1 or not 0 < forgetting_Q <= 1:
         raise ValueError(
             f"adaptive: got factors {forgetting_R} and {forgetting_Q}; expected above 0, at most 1."
         )
     learns_R, learns_Q = forgetting_R < 1, forgetting_Q < 1
 
-    def adapted(params: Any, state: Adaptive) -> Any:
+    def adapted(params: Any, state: AdaptiveState) -> Any:
         """Return params with the noise of the moment."""
         model = single_model("adaptive", params)
         changes = {"R": _scaled(model.R, state.R_scale)} if learns_R else {}
@@ -113,21 +115,21 @@ def adaptive(filter: Filter, *, forgetting_R: float = 0.98, forgetting_Q: float 
             params, **changes, **({"Q": _scaled(model.Q, state.Q_scale)} if learns_Q else {})
         )
 
-    def init(params: Any, key: Array | None = None) -> Adaptive:
+    def init(params: Any, key: Array | None = None) -> AdaptiveState:
         model = single_model("adaptive", params)
         R_scale = jnp.eye(_channels(model), dtype=model.dtype) if learns_R else None
-        return Adaptive(
+        return AdaptiveState(
             filter.init(params, key),
             R_scale,
             jnp.eye(model.n, dtype=model.dtype) if learns_Q else None,
         )
 
-    def predict(params: Any, state: Adaptive, u: Any = None) -> Adaptive:
+    def predict(params: Any, state: AdaptiveState, u: Any = None) -> AdaptiveState:
         return state._replace(inner=filter.predict(adapted(params, state), state.inner, u))
 
     def update(
-        params: Any, state: Adaptive, y: Any, u: Any = None, observed: Any = None
-    ) -> tuple[Adaptive, Info]:
+        params: Any, state: AdaptiveState, y: Any, u: Any = None, observed: Any = None
+    ) -> tuple[AdaptiveState, Info]:
         model, (before, R_scale, Q_scale) = single_model("adaptive", params), state
         after, info = filter.update(adapted(params, state), before, y, u, observed)
         if learns_R:
@@ -143,9 +145,9 @@ def adaptive(filter: Filter, *, forgetting_R: float = 0.98, forgetting_Q: float 
                 correction,
                 1 - forgetting_Q,
             )
-        return Adaptive(after, R_scale, Q_scale), info
+        return AdaptiveState(after, R_scale, Q_scale), info
 
-    def recentre(params: Any, state: Adaptive, gaussian: Gaussian) -> Adaptive:
+    def recentre(params: Any, state: AdaptiveState, gaussian: Gaussian) -> AdaptiveState:
         return state._replace(inner=filter.recentre(params, state.inner, gaussian))
 
     return Filter(
@@ -155,6 +157,11 @@ def adaptive(filter: Filter, *, forgetting_R: float = 0.98, forgetting_Q: float 
 
 def _channels(model: StateSpaceModel) -> int:
     """Return m, or raise: of a function it is not known before there are inputs."""
+    if model.R is None:
+        raise ValueError(
+            "adaptive: params have several sensors; expected one R to adapt. Adapt each sensor's in"
+            " sequential(adaptive(filter)), or pass forgetting_R=1.0."
+        )
     if callable(model.R):
         raise ValueError(
             "adaptive: R is a function of (x, u); expected an array to adapt. Or pass"

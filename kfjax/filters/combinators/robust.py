@@ -21,8 +21,9 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax.base import Filter, Info, constructor
-from kfjax.filters.combinators.composing import need_filter, reported, single_model
-from kfjax.models.state_space import with_model
+from kfjax.filters.checks import check_filter
+from kfjax.filters.combinators.composing import reported, single_model
+from kfjax.models.lens import with_model
 
 __all__ = ["huber", "student_t"]
 
@@ -69,7 +70,7 @@ def student_t(filter: Filter, dof: float = 4.0, *, iterations: int = 5) -> Filte
         G. Agamennoni, J. Nieto, E. Nebot, Approximate inference in state-space models with
         heavy-tailed noise, IEEE Trans. Signal Process. 60 (2012), section III.
     """
-    need_filter("student_t", filter)
+    check_filter("student_t", filter)
     if not 0 < dof < math.inf:
         raise ValueError(
             f"student_t: dof is {dof}; expected a positive number. Without outliers, leave it out."
@@ -113,7 +114,7 @@ def huber(filter: Filter, threshold: float = 1.345, *, iterations: int = 5) -> F
         C. D. Karlgaard, H. Schaub, Huber-based divided difference filtering, J. Guid. Control Dyn.
         30 (2007), section III.
     """
-    need_filter("huber", filter)
+    check_filter("huber", filter)
     if not 0 < threshold < math.inf:
         raise ValueError(
             f"huber: threshold is {threshold}; expected a positive number. Without outliers, leave"

@@ -21,12 +21,12 @@ from kfjax.models.observing import innovation_info, keep_unobserved, observe
 from kfjax.models.spaces import Space
 from kfjax.models.state_space import StateSpaceModel
 
-__all__ = ["Ensemble", "ensemble"]
+__all__ = ["EnsembleState", "ensemble"]
 
 PERTURBED = Perturbed()
 
 
-class Ensemble(NamedTuple):
+class EnsembleState(NamedTuple):
     """A belief as N members of equal weight.
 
     Attributes:
@@ -50,16 +50,16 @@ class Ensemble(NamedTuple):
         return clouds.lifted(_cov, self, self.members[..., 0])
 
 
-def _equal(state: Ensemble) -> Array:
+def _equal(state: EnsembleState) -> Array:
     N = state.members.shape[0]
     return jnp.full(N, 1 / N, state.members.dtype)
 
 
-def _mean(state: Ensemble) -> Array:
+def _mean(state: EnsembleState) -> Array:
     return clouds.weighted_mean(state.space, state.members, _equal(state))
 
 
-def _cov(state: Ensemble) -> Array:
+def _cov(state: EnsembleState) -> Array:
     N = state.members.shape[0]
     return clouds.weighted_cov(state.space, state.members, _equal(state), _mean(state)) * (
         N / (N - 1)
@@ -91,7 +91,7 @@ def ensemble(
         localisation: `kfjax.filters.GaspariCohn(...)`, or None.
 
     Returns:
-        A `Filter`; params `StateSpaceModel`, state `Ensemble`. `init` needs a key.
+        A `Filter`; params `StateSpaceModel`, state `EnsembleState`. `init` needs a key.
 
     Raises:
         ValueError: if members is below 2 or inflation not above 0; from `init`, if there is no key;
@@ -101,7 +101,7 @@ def ensemble(
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=20)
         >>> etkf = kf.ensemble(50, form=kf.filters.Transform())
-        >>> kf.run(etkf, model, ys, key=jax.random.key(1))[1].mean.shape
+        >>> kf.run(etkf, model, ys, key=jax.random.key(1)).outputs.mean.shape
         (20, 2)
 
     References:
@@ -115,11 +115,13 @@ def ensemble(
             f"ensemble: inflation is {inflation}; expected a factor above 0, 1 for none."
         )
 
-    def init(params: StateSpaceModel, key: Array | None = None) -> Ensemble:
+    def init(params: StateSpaceModel, key: Array | None = None) -> EnsembleState:
         data, (draw,) = clouds.split(clouds.key_data("ensemble", key), 1)
-        return Ensemble(clouds.draw_prior(draw, params, members), data, clouds.space_of(params))
+        return EnsembleState(
+            clouds.draw_prior(draw, params, members), data, clouds.space_of(params)
+        )
 
-    def predict(params: StateSpaceModel, state: Ensemble, u: Any = None) -> Ensemble:
+    def predict(params: StateSpaceModel, state: EnsembleState, u: Any = None) -> EnsembleState:
         data, (draw,) = clouds.split(state.key, 1)
         noise = jax.random.normal(draw, (members, params.n), state.members.dtype)
         noise = coloured(params.process_noise(state.mean, u), noise)
@@ -129,8 +131,8 @@ def ensemble(
         return state._replace(members=moved.astype(noise.dtype), key=data)
 
     def update(
-        params: StateSpaceModel, state: Ensemble, y: Array, u: Any = None, observed: Any = None
-    ) -> tuple[Ensemble, Info]:
+        params: StateSpaceModel, state: EnsembleState, y: Array, u: Any = None, observed: Any = None
+    ) -> tuple[EnsembleState, Info]:
         data, (draw,) = clouds.split(state.key, 1)
         mean, place = state.mean, jax.vmap(params.state_space.retract, in_axes=(None, 0))
         seen = observe(params, mean, y, u, observed)
@@ -146,7 +148,9 @@ def ensemble(
         new = state._replace(members=place(mean, shift[None, :] + scale * X), key=data)
         return keep_unobserved(observed, new, state), innovation_info(innovation, S, seen.mask)
 
-    def recentre(params: StateSpaceModel, state: Ensemble, gaussian: Gaussian) -> Ensemble:
+    def recentre(
+        params: StateSpaceModel, state: EnsembleState, gaussian: Gaussian
+    ) -> EnsembleState:
         del params
         data, (draw,) = clouds.split(state.key, 1)
         # the sample covariance has N - 1 in its denominator, the moments of a cloud N

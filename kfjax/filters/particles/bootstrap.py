@@ -22,7 +22,7 @@ from kfjax.filters import clouds
 from kfjax.filters.particles import proposals
 from kfjax.filters.particles.resampling import SYSTEMATIC, Resampling, normalised
 from kfjax.filters.particles.states import (
-    Particles,
+    ParticleState,
     check_particles,
     mixture_info,
     selected,
@@ -65,7 +65,7 @@ def particle(
             `observation_log_density` has to be wide enough for the tails.
 
     Returns:
-        A `Filter`; params `StateSpaceModel`, state `Particles`. `init` needs a key. No `recentre`
+        A `Filter`; params `StateSpaceModel`, state `ParticleState`. `init` needs a key. No `recentre`
         with a proposal.
 
     Raises:
@@ -75,8 +75,8 @@ def particle(
     Example:
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=50)
-        >>> exact = kf.run(kf.kalman(), model, ys)[1]
-        >>> est = kf.run(kf.filters.particle(4000), model, ys, key=jax.random.key(1))[1]
+        >>> exact = kf.run(kf.kalman(), model, ys).outputs
+        >>> est = kf.run(kf.filters.particle(4000), model, ys, key=jax.random.key(1)).outputs
         >>> bool(abs(est.log_likelihood.sum() - exact.log_likelihood.sum()) < 1)
         True
 
@@ -88,14 +88,14 @@ def particle(
     check_particles("particle", particles, ess)
     guided = proposal is not None
 
-    def predict(params: StateSpaceModel, state: Particles, u: Any = None) -> Particles:
+    def predict(params: StateSpaceModel, state: ParticleState, u: Any = None) -> ParticleState:
         key, (select, move) = clouds.split(state.key, 2)
         state, _ = selected(resampling, ess, select, state)
         return _move(move, params, state._replace(key=key), u)
 
     def update(
-        params: StateSpaceModel, state: Particles, y: Array, u: Any = None, observed: Any = None
-    ) -> tuple[Particles, Info]:
+        params: StateSpaceModel, state: ParticleState, y: Array, u: Any = None, observed: Any = None
+    ) -> tuple[ParticleState, Info]:
         if not guided:
             return _weigh(params, state, state, y, u, observed)
         key, (draw,) = clouds.split(state.key, 1)
@@ -130,7 +130,7 @@ def auxiliary_particle(
         proposal: as in `particle`.
 
     Returns:
-        A `Filter`; params `StateSpaceModel`, state `Particles`. `init` needs a key. No `recentre`.
+        A `Filter`; params `StateSpaceModel`, state `ParticleState`. `init` needs a key. No `recentre`.
 
     Raises:
         ValueError: as `particle`.
@@ -141,13 +141,13 @@ def auxiliary_particle(
     """
     check_particles("auxiliary_particle", particles, ess)
 
-    def predict(params: StateSpaceModel, state: Particles, u: Any = None) -> Particles:
+    def predict(params: StateSpaceModel, state: ParticleState, u: Any = None) -> ParticleState:
         key, (move,) = clouds.split(state.key, 1)
         return _move(move, params, state._replace(key=key), u)
 
     def update(
-        params: StateSpaceModel, state: Particles, y: Array, u: Any = None, observed: Any = None
-    ) -> tuple[Particles, Info]:
+        params: StateSpaceModel, state: ParticleState, y: Array, u: Any = None, observed: Any = None
+    ) -> tuple[ParticleState, Info]:
         key, (select, draw) = clouds.split(state.key, 2)
         each = _proposals(proposal, params, state, y, u, observed)
         priorities = state.log_weights + jnp.where(state.moved, each.log_evidence, 0)
@@ -162,22 +162,22 @@ def auxiliary_particle(
 def _initial(who: str, particles: int, keeps_previous: bool) -> Any:
     """Return an `init` that draws from the prior."""
 
-    def init(params: StateSpaceModel, key: Array | None = None) -> Particles:
+    def init(params: StateSpaceModel, key: Array | None = None) -> ParticleState:
         data, (draw,) = clouds.split(clouds.key_data(who, key), 1)
         x = clouds.draw_prior(draw, params, particles)
         equal = normalised(jnp.zeros_like(x[:, 0]))
         previous, moved = (jnp.copy(x), jnp.asarray(False)) if keeps_previous else (None, None)
-        return Particles(x, equal, data, None, previous, moved, clouds.space_of(params))
+        return ParticleState(x, equal, data, None, previous, moved, clouds.space_of(params))
 
     return init
 
 
-def _noise(key: Array, model: StateSpaceModel, state: Particles) -> Array:
+def _noise(key: Array, model: StateSpaceModel, state: ParticleState) -> Array:
     """Draw standard normals, [N, n]."""
     return jax.random.normal(key, (state.particles.shape[0], model.n), state.particles.dtype)
 
 
-def _move(key: Array, model: StateSpaceModel, state: Particles, u: Any) -> Particles:
+def _move(key: Array, model: StateSpaceModel, state: ParticleState, u: Any) -> ParticleState:
     """Draw x_t^i from the transition."""
     noise = _noise(key, model, state)
     moved = jax.vmap(lambda x, z: clouds.propagate(model, x, u, z))(state.particles, noise)
@@ -189,7 +189,7 @@ def _move(key: Array, model: StateSpaceModel, state: Particles, u: Any) -> Parti
 def _proposals(
     rule: MomentRule | None,
     model: StateSpaceModel,
-    state: Particles,
+    state: ParticleState,
     y: Array,
     u: Any,
     observed: Any,
@@ -199,8 +199,8 @@ def _proposals(
 
 
 def _propose(
-    key: Array, model: StateSpaceModel, state: Particles, each: proposals.Proposal
-) -> Particles:
+    key: Array, model: StateSpaceModel, state: ParticleState, each: proposals.Proposal
+) -> ParticleState:
     """Draw x_t^i anew, knowing y_t; particles that were not just moved stay."""
     x, log_ratio = jax.vmap(lambda p, z: proposals.draw(p, model.state_space, z))(
         each, _noise(key, model, state)
@@ -213,12 +213,12 @@ def _propose(
 
 def _weigh(
     model: StateSpaceModel,
-    predicted: Particles,
-    proposed: Particles,
+    predicted: ParticleState,
+    proposed: ParticleState,
     y: Array,
     u: Any,
     observed: Any,
-) -> tuple[Particles, Info]:
+) -> tuple[ParticleState, Info]:
     """Weigh the proposed particles; Info tells of y as predicted."""
     density = jax.vmap(lambda x: proposals.log_density(model, x, y, u, observed))(
         proposed.particles
@@ -229,7 +229,7 @@ def _weigh(
     return new, mixture_info(seen, ys, predicted.weights, seen.R, log_likelihood)
 
 
-def _recentre(params: StateSpaceModel, state: Particles, gaussian: Gaussian) -> Particles:
+def _recentre(params: StateSpaceModel, state: ParticleState, gaussian: Gaussian) -> ParticleState:
     """Move the particles affinely to the moments of a Gaussian; weights stay, if all is finite."""
     del params
     key, (draw,) = clouds.split(state.key, 1)

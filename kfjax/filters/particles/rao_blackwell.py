@@ -28,7 +28,7 @@ from kfjax.filters.gaussian import Standard
 from kfjax.filters.particles.proposals import where_definite
 from kfjax.filters.particles.resampling import SYSTEMATIC, Resampling, normalised
 from kfjax.filters.particles.states import (
-    Particles,
+    ParticleState,
     check_particles,
     mixture_info,
     selected,
@@ -70,7 +70,7 @@ def rao_blackwellised(
         ess: resample where the effective sample size is below this fraction of N.
 
     Returns:
-        A `Filter`; params `StateSpaceModel`, state `Particles` with `covs`. `init` needs a key.
+        A `Filter`; params `StateSpaceModel`, state `ParticleState` with `covs`. `init` needs a key.
 
     Raises:
         ValueError: if linear is empty or has an index twice; from `init`, if there is no key, if
@@ -80,7 +80,7 @@ def rao_blackwellised(
     Example:
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=20)
-        >>> est = kf.run(kf.rao_blackwellised(linear=(1,), particles=100), model, ys, key=jax.random.key(1))[1]
+        >>> est = kf.run(kf.rao_blackwellised(linear=(1,), particles=100), model, ys, key=jax.random.key(1)).outputs
         >>> est.mean.shape
         (20, 2)
 
@@ -103,12 +103,12 @@ def rao_blackwellised(
     def normals(key: Array, model: StateSpaceModel) -> Array:
         return jax.random.normal(key, (particles, model.n - len(linear)), model.dtype)
 
-    def init(params: StateSpaceModel, key: Array | None = None) -> Particles:
+    def init(params: StateSpaceModel, key: Array | None = None) -> ParticleState:
         _check_model(params, linear)
         data, (draw,) = clouds.split(clouds.key_data("rao_blackwellised", key), 1)
         return _spread(params, linear, data, params.prior, normals(draw, params))
 
-    def predict(params: StateSpaceModel, state: Particles, u: Any = None) -> Particles:
+    def predict(params: StateSpaceModel, state: ParticleState, u: Any = None) -> ParticleState:
         data, (select, move) = clouds.split(state.key, 2)
         state, _ = selected(resampling, ess, select, state)
         parts, space = _parts(params, linear), params.state_space
@@ -126,8 +126,8 @@ def rao_blackwellised(
         return state._replace(particles=points, covs=covs, key=data)
 
     def update(
-        params: StateSpaceModel, state: Particles, y: Array, u: Any = None, observed: Any = None
-    ) -> tuple[Particles, Info]:
+        params: StateSpaceModel, state: ParticleState, y: Array, u: Any = None, observed: Any = None
+    ) -> tuple[ParticleState, Info]:
         parts, space = _parts(params, linear), params.state_space
 
         def one(x: Array, P: Array) -> tuple[Array, Array, Array, Array]:
@@ -155,7 +155,9 @@ def rao_blackwellised(
             seen, ys, state.weights, clouds.mixed(state.weights, S), log_likelihood
         )
 
-    def recentre(params: StateSpaceModel, state: Particles, gaussian: Gaussian) -> Particles:
+    def recentre(
+        params: StateSpaceModel, state: ParticleState, gaussian: Gaussian
+    ) -> ParticleState:
         data, (draw, again) = clouds.split(state.key, 2)
         z = normals(draw, params)
         # draws of sample mean 0 and covariance I give the particles the moments asked for, not
@@ -207,12 +209,12 @@ def _of_linear(parts: _Parts, fn: Any, x: Array, space: Space) -> Any:
 
 def _spread(
     model: StateSpaceModel, linear: tuple[int, ...], data: Array, belief: Gaussian, z: Array
-) -> Particles:
+) -> ParticleState:
     """Spread particles over a belief, by standard normals z [N, k] for their sampled components."""
     parts, factor = _parts(model, linear), linalg.cholesky(belief.cov)
     offsets, covs = jax.vmap(lambda z: _draw(parts, factor, jnp.zeros_like(factor), z))(z)
     points = jax.vmap(model.state_space.retract, in_axes=(None, 0))(belief.mean, offsets)
-    return Particles(
+    return ParticleState(
         points, normalised(jnp.zeros_like(z[:, 0])), data, covs, space=clouds.space_of(model)
     )
 

@@ -14,10 +14,10 @@ from kfjax.filters.particles.resampling import Resampling, log_total, normalised
 from kfjax.models.observing import Observation, innovation_info, keep_unobserved
 from kfjax.models.spaces import Space
 
-__all__ = ["Particles", "check_particles", "mixture_info", "selected", "weighed"]
+__all__ = ["ParticleState", "check_particles", "mixture_info", "selected", "weighed"]
 
 
-class Particles(NamedTuple):
+class ParticleState(NamedTuple):
     """A belief as N weighted particles.
 
     Attributes:
@@ -58,11 +58,11 @@ class Particles(NamedTuple):
         )
 
 
-def _mean(state: Particles) -> Array:
+def _mean(state: ParticleState) -> Array:
     return clouds.weighted_mean(state.space, state.particles, state.weights)
 
 
-def _cov(state: Particles) -> Array:
+def _cov(state: ParticleState) -> Array:
     between = clouds.weighted_cov(state.space, state.particles, state.weights, _mean(state))
     return between if state.covs is None else between + clouds.mixed(state.weights, state.covs)
 
@@ -76,8 +76,12 @@ def check_particles(who: str, particles: int, ess: float) -> None:
 
 
 def selected(
-    scheme: Resampling, ess: float, key: Array, state: Particles, priorities: Array | None = None
-) -> tuple[Particles, Array]:
+    scheme: Resampling,
+    ess: float,
+    key: Array,
+    state: ParticleState,
+    priorities: Array | None = None,
+) -> tuple[ParticleState, Array]:
     """Resample where it pays; return the particles that go on, and which they are [N]."""
     indices, log_weights = resample(scheme, ess, key, state.log_weights, priorities)
     covs = None if state.covs is None else state.covs[indices]
@@ -87,8 +91,8 @@ def selected(
 
 
 def weighed(
-    predicted: Particles, proposed: Particles, density: Array, observed: Any
-) -> tuple[Particles, Array]:
+    predicted: ParticleState, proposed: ParticleState, density: Array, observed: Any
+) -> tuple[ParticleState, Array]:
     """Multiply the weights by the density of y, given by logarithms [N].
 
     Returns:

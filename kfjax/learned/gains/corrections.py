@@ -28,7 +28,7 @@ from kfjax.base import Filter, Gaussian, constructor
 from kfjax.learned.gains.covariances import CovarianceRule, bounded, entries, rescaled, stretched
 from kfjax.learned.gains.feature_maps import Raw
 from kfjax.learned.gains.features import FEATURES
-from kfjax.learned.gains.gain_filters import Gained, GainState, gain_filter
+from kfjax.learned.gains.gain_filters import GainState, GainUpdate, gain_filter
 from kfjax.learned.params import Learned
 from kfjax.learned.recurrent.cells import RecurrentHead, dense
 from kfjax.models.functions import Linear
@@ -79,7 +79,7 @@ def corrected_gain(n: int, m: int, *, hidden: int = 32, context: bool = False) -
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=30)
         >>> filter = kf.learned.corrected_gain(n=3, m=3)
         >>> params = kf.learned.init(jax.random.key(1), filter, model)
-        >>> est, ekf = kf.run(filter, params, ys)[1], kf.run(kf.extended(), model, ys)[1]
+        >>> est, ekf = kf.run(filter, params, ys).outputs, kf.run(kf.extended(), model, ys).outputs
         >>> bool(jnp.allclose(est.log_likelihood, ekf.log_likelihood, rtol=1e-3, atol=1e-3))
         True
     """
@@ -194,7 +194,7 @@ class CorrectedGain(CovarianceRule):
 
     def __call__(
         self, params: Learned, state: GainState, features: dict[str, Array], seen: Observation
-    ) -> Gained:
+    ) -> GainUpdate:
         """Return K = L (W + D) M^-1 and the stretched covariance of the update with it."""
         moments = Taylor()(
             seen.fn, Gaussian(state.mean, state.cov), params.model.state_space, seen.space
@@ -215,7 +215,7 @@ class CorrectedGain(CovarianceRule):
         D = D if seen.mask is None else jnp.where(seen.mask[None, :], D, 0)
         K = linalg.matmul(L, linalg.solve_lower(S.lower, (W + D).T, transpose=True).T)
         cov = stretched(moments.residual(K) + linalg.quadratic(K, R), stretch)
-        return Gained(K, carry, cov, S)
+        return GainUpdate(K, carry, cov, S)
 
 
 def _bend(model: StateSpaceModel, x: Array, L: Array, seen: Observation) -> Array:

@@ -31,7 +31,7 @@ from kfjax.learned.params import Initialiser, Learned
 from kfjax.models.observing import Observation, innovation_info, keep_unobserved, observe
 from kfjax.models.state_space import StateSpaceModel
 
-__all__ = ["GainRule", "GainState", "Gained", "gain_filter"]
+__all__ = ["GainRule", "GainState", "GainUpdate", "gain_filter"]
 
 
 class GainState(NamedTuple):
@@ -50,7 +50,7 @@ class GainState(NamedTuple):
     past: Past
 
 
-class Gained(NamedTuple):
+class GainUpdate(NamedTuple):
     """What a gain rule decides.
 
     Attributes:
@@ -85,7 +85,7 @@ class GainRule(abc.ABC):
     @abc.abstractmethod
     def __call__(
         self, params: Learned, state: GainState, features: dict[str, Array], seen: Observation
-    ) -> Gained:
+    ) -> GainUpdate:
         """Return the gain and all that changes with it; in `seen` the mask has acted on h and R."""
 
     def cov(self, params: Learned) -> Array | None:
@@ -175,7 +175,7 @@ def _filled(y: Array, y_hat: Array, mask: Array | None) -> Array:
     return y if mask is None else jnp.where(mask, y, y_hat)
 
 
-def _info(innovation: Array, gained: Gained, mask: Array | None) -> Info:
+def _info(innovation: Array, gained: GainUpdate, mask: Array | None) -> Info:
     """Return the Info of an update."""
     if gained.S is None:
         dof = jnp.asarray(innovation.shape[0] if mask is None else jnp.sum(mask), jnp.int32)

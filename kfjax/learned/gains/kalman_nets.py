@@ -13,7 +13,7 @@ from kfjax._support.naming import suggest
 from kfjax.base import Filter, constructor
 from kfjax.learned.gains.feature_maps import NORMALISED, FeatureMap
 from kfjax.learned.gains.features import FEATURES
-from kfjax.learned.gains.gain_filters import Gained, GainRule, GainState, gain_filter
+from kfjax.learned.gains.gain_filters import GainRule, GainState, GainUpdate, gain_filter
 from kfjax.learned.gains.networks import Architecture1, Architecture2
 from kfjax.learned.params import Learned, in_precision
 from kfjax.models.observing import Observation
@@ -48,7 +48,7 @@ class NetworkGain(GainRule):
 
     def __call__(
         self, params: Learned, state: GainState, features: dict[str, Array], seen: Observation
-    ) -> Gained:
+    ) -> GainUpdate:
         """Apply the network."""
         del seen
         variables = in_precision(params.model.dtype, params.network)
@@ -61,7 +61,7 @@ class NetworkGain(GainRule):
                 " was trained with. Choose the features of these weights, or draw new ones with"
                 f" init. {error}"
             ) from error
-        return Gained(gain, carry)
+        return GainUpdate(gain, carry)
 
 
 @constructor
@@ -100,7 +100,7 @@ def kalman_net(
         >>> filter = kf.learned.kalman_net(kf.learned.Architecture2(n=2, m=1), feature_map=kf.learned.Asinh())
         >>> params = kf.learned.init(jax.random.key(0), filter, model)
         >>> xs, ys = kf.simulate(jax.random.key(1), model, steps=20)
-        >>> kf.run(filter, params, ys)[1].mean.shape
+        >>> kf.run(filter, params, ys).outputs.mean.shape
         (20, 2)
 
     References:

@@ -15,7 +15,7 @@ from kfjax.base import Filter, Gaussian, constructor
 from kfjax.learned.gains.covariances import CovarianceRule, entries, triangle
 from kfjax.learned.gains.feature_maps import Asinh, FeatureMap
 from kfjax.learned.gains.features import FEATURES
-from kfjax.learned.gains.gain_filters import Gained, GainState, gain_filter
+from kfjax.learned.gains.gain_filters import GainState, GainUpdate, gain_filter
 from kfjax.learned.gains.kalman_nets import NetworkGain
 from kfjax.learned.params import Learned
 from kfjax.learned.recurrent.cells import RecurrentHead
@@ -73,7 +73,7 @@ def recursive_kalman_net(
         >>> filter = kf.learned.recursive_kalman_net(kf.learned.Architecture2(n=2, m=1))
         >>> params = kf.learned.init(jax.random.key(0), filter, model)
         >>> xs, ys = kf.simulate(jax.random.key(1), model, steps=20)
-        >>> kf.run(filter, params, ys)[1].cov.shape
+        >>> kf.run(filter, params, ys).outputs.cov.shape
         (20, 2, 2)
 
     References:
@@ -128,7 +128,7 @@ class RecursiveGain(CovarianceRule):
 
     def __call__(
         self, params: Learned, state: GainState, features: dict[str, Array], seen: Observation
-    ) -> Gained:
+    ) -> GainUpdate:
         """Return the gain of the first network and the covariance with the second."""
         network, carry = params.network, state.carry
         first = params._replace(network=network["gain"]), state._replace(carry=carry["gain"])
@@ -144,7 +144,7 @@ class RecursiveGain(CovarianceRule):
             seen.fn, Gaussian(state.mean, state.cov), params.model.state_space, seen.space
         )
         cov = moments.residual(K) + linalg.matmul(L, L.T)
-        return Gained(
+        return GainUpdate(
             K,
             {"gain": gained.carry, "noise": noise_carry},
             cov,

@@ -12,7 +12,7 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax._support.arguments import is_concrete
-from kfjax.base import Filter, Gaussian, estimate_and_info
+from kfjax.base import Filter, Gaussian, Inputs, Mask, estimate_and_info
 from kfjax.filters.beliefs import predicted
 from kfjax.filters.gaussian import extended
 from kfjax.models.state_space import StateSpaceModel
@@ -24,9 +24,9 @@ __all__ = ["measure_scales"]
 def measure_scales(
     model: StateSpaceModel,
     ys: Any,
-    us: Any = None,
     *,
-    observed: Any = None,
+    us: Inputs = None,
+    observed: Mask = None,
     filter: Filter | None = None,
 ) -> dict[str, dict[str, Array]]:
     """Return whitening matrices of the features F1 to F4, from a nominal filter on data (training data only).
@@ -89,8 +89,8 @@ def _mean_squares(
     filter: Filter, model: StateSpaceModel, ys: Array, us: Any, observed: Any
 ) -> dict[str, Array]:
     """Return the covariances C of one trajectory."""
-    _, (est, info) = run(filter, model, ys, us, observed=observed, emit=estimate_and_info)
-    P = predicted(filter, model, Gaussian(est.mean, est.cov), us).cov.mean(axis=0)
+    est, info = run(filter, model, ys, us=us, observed=observed, emit=estimate_and_info).outputs
+    P = predicted(filter, model, Gaussian(est.mean, est.cov), us=us).cov.mean(axis=0)
     seen = jnp.ones(ys.shape, bool)
     if observed is not None:
         seen &= jnp.asarray(observed, bool).reshape(ys.shape[0], -1)

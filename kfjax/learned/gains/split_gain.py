@@ -20,7 +20,7 @@ from kfjax.learned.gains.covariances import (
 )
 from kfjax.learned.gains.feature_maps import Asinh, FeatureMap
 from kfjax.learned.gains.features import FEATURES
-from kfjax.learned.gains.gain_filters import Gained, GainState, gain_filter
+from kfjax.learned.gains.gain_filters import GainState, GainUpdate, gain_filter
 from kfjax.learned.params import Learned
 from kfjax.learned.recurrent.cells import RecurrentHead
 from kfjax.models.observing import Observation
@@ -70,7 +70,7 @@ def split_kalman_net(
         >>> filter = kf.learned.split_kalman_net(n=3, m=3)
         >>> params = kf.learned.init(jax.random.key(0), filter, model)
         >>> xs, ys = kf.simulate(jax.random.key(1), model, steps=20)
-        >>> kf.run(filter, params, ys)[1].cov.shape
+        >>> kf.run(filter, params, ys).outputs.cov.shape
         (20, 3, 3)
 
     References:
@@ -120,7 +120,7 @@ class SplitGain(CovarianceRule):
 
     def __call__(
         self, params: Learned, state: GainState, features: dict[str, Array], seen: Observation
-    ) -> Gained:
+    ) -> GainUpdate:
         """Return P H' S^-1 with the P and S of the networks."""
         x, space = state.mean, params.model.state_space
         L = linalg.cholesky(state.cov)
@@ -147,7 +147,7 @@ class SplitGain(CovarianceRule):
         )
         K = linalg.factorise(S).solve(moments.cross.T).T
         cov = moments.residual(K) + linalg.quadratic(K, seen.R)
-        return Gained(K, {"P": P_carry, "S": S_carry}, cov, linalg.factorise(predicted))
+        return GainUpdate(K, {"P": P_carry, "S": S_carry}, cov, linalg.factorise(predicted))
 
 
 def _inputs(features: dict[str, Array], error: Array, H: Array) -> dict[str, Array]:

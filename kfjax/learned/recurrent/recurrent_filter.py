@@ -119,7 +119,7 @@ def recurrent(
         >>> filter = kf.learned.recurrent(kf.learned.RecurrentStack(3, (32,)), 3, ("y", "mask", "prediction"), "update")
         >>> params = kf.learned.init(jax.random.key(0), filter, model)
         >>> xs, ys = kf.simulate(jax.random.key(1), model, steps=20)
-        >>> kf.run(filter, params, ys)[1].mean.shape
+        >>> kf.run(filter, params, ys).outputs.mean.shape
         (20, 3)
     """
     if not isinstance(network, RecurrentStack):
@@ -257,9 +257,7 @@ class Recurrent:
         """Return the new memory and mean."""
         space = params.model.state_space
         start = params.model.prior.mean
-        centre, spread = _scale(
-            params, "x", jnp.zeros_like(start) if space.is_euclidean else start
-        )
+        centre, spread = _scale(params, "x", jnp.zeros_like(start) if space.is_euclidean else start)
         values = {**values, **self.scaled_features(params, before, values)}
         for name, x in (("prediction", before.predicted), ("feedback", before.mean)):
             if name in self.sees:

@@ -1,0 +1,39 @@
+"""Checks of arguments that have to be filters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kfjax.base import Filter
+
+__all__: list[str] = []
+
+
+def check_filter(who: str, filter: Any, *, recentre: bool = False) -> None:
+    """Raise unless `filter` is a Filter (with `recentre`, if that is needed).
+
+    Args:
+        who: the function whose argument it is, for error texts.
+        filter: anything, such as a constructor that was not called.
+        recentre: whether a belief has to be written into its state.
+    """
+    if not isinstance(filter, Filter):
+        got = getattr(filter, "__name__", type(filter).__name__)
+        raise ValueError(
+            f"{who}: filter is {got}; expected a kfjax.Filter. Call its constructor, as in"
+            " kf.extended()."
+        )
+    if recentre and filter.recentre is None:
+        raise ValueError(
+            f"{who}: the filter has no recentre; expected one that has, such as kf.extended()."
+        )
+
+
+def check_filters(who: str, filters: Any, *, recentre: bool = False) -> None:
+    """Raise unless `filters` is a tuple of Filters, at least one."""
+    if not isinstance(filters, tuple) or isinstance(filters, Filter) or not filters:
+        raise ValueError(
+            f"{who}: filters is {type(filters).__name__}; expected a tuple (filter, filter, ...)."
+        )
+    for member in filters:
+        check_filter(who, member, recentre=recentre)

@@ -1,0 +1,173 @@
+"""The state z = (x, w, v) of a model whose noise is part of its state, and functions of z.
+
+Everything here is built of an `Augmented`, a value, so that models built alike trace alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.scipy.linalg import block_diag
+from jax.tree_util import Partial
+
+from kfjax._support.pytrees import as_pytree
+from kfjax.base import Gaussian
+from kfjax.models.functions import Linear
+from kfjax.models.spaces import Space
+
+__all__: list[str] = []
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmented:
+    """The sizes of x, w and v in z = (x, w, v)."""
+
+    n: int
+    q: int
+    r: int
+
+    def split(self, z: Array) -> tuple[Array, Array, Array]:
+        """Return x, w and v."""
+        end = self.n + self.q
+        return z[: self.n], z[self.n : end], z[end:]
+
+    def space(self, space: Space) -> Space:
+        """Return the space of z for that of x; noise is Euclidean."""
+        if space.is_euclidean:
+            return space
+        return Space(
+            Partial(_Padded(self, is_move=False), space.difference),
+            Partial(_Padded(self, is_move=True), space.retract),
+        )
+
+    def prior(self, prior: Gaussian, noise: Array | None) -> Gaussian:
+        """Return the prior of z: w_1 ~ N(0, noise) is drawn before the first step, v_0 never used."""
+        size = self.q + self.r
+        mean = jnp.concatenate([prior.mean, jnp.zeros(size, prior.mean.dtype)])
+        cov = prior.cov if noise is None else block_diag(prior.cov, noise)
+        missing = prior.cov.shape[0] + size - cov.shape[0]
+        return Gaussian(mean, jnp.pad(cov, (0, missing)))
+
+    def process_noise(self, Q: Any, rest: Array | None) -> Any:
+        """Return the process noise of z: Q for x, and the covariance of the noise in the state."""
+        Q = as_pytree(Q)
+        if callable(Q):
+            whole = Partial(_OfState(self), Q)
+            return whole if rest is None else Partial(_blocks, whole, rest)
+        Q = jnp.asarray(Q)
+        return Q if rest is None else block_diag(Q, rest)
+
+    def observation_noise(self, R: Any) -> Any:
+        """Return R as a function of z, if it is one of x."""
+        R = as_pytree(R)
+        return Partial(_OfState(self), R) if callable(R) else R
+
+
+@dataclasses.dataclass(frozen=True)
+class Move:
+    """z_t = (f(x, w, u), 0, 0), to which fresh noise is added; f(x, u) unless noise is inside."""
+
+    layout: Augmented
+    inside: bool
+
+    def __call__(self, f: Any, z: Array, u: Any) -> Array:
+        x, w, _ = self.layout.split(z)
+        x = f(x, w, u) if self.inside else f(x, u)
+        return jnp.concatenate([x, jnp.zeros(self.layout.q + self.layout.r, x.dtype)])
+
+
+@dataclasses.dataclass(frozen=True)
+class Observe:
+    """y_t = h(x, v, u), or h(x, u) (inside is False), or h(x, u) + v (inside is None)."""
+
+    layout: Augmented
+    inside: bool | None
+
+    def __call__(self, h: Any, z: Array, u: Any) -> Array:
+        x, _, v = self.layout.split(z)
+        if self.inside:
+            return h(x, v, u)
+        return h(x, u) + v if self.inside is None else h(x, u)
+
+
+@dataclasses.dataclass(frozen=True)
+class _OfState:
+    """A noise covariance that depends on x, as a function of z."""
+
+    layout: Augmented
+
+    def __call__(self, cov: Any, z: Array, u: Any) -> Array:
+        return cov(self.layout.split(z)[0], u)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Padded:
+    """A difference or move on the space of x, as one of z."""
+
+    layout: Augmented
+    is_move: bool
+
+    def __call__(self, operation: Any, z: Array, other: Array) -> Array:
+        # `other` may be a tangent vector, whose part for x is shorter than x
+        size = other.shape[-1] - self.layout.q - self.layout.r
+        noise, other_noise = z[..., self.layout.n :], other[..., size:]
+        noise = noise + other_noise if self.is_move else noise - other_noise
+        return jnp.concatenate(
+            [operation(z[..., : self.layout.n], other[..., :size]), noise], axis=-1
+        )
+
+
+def _blocks(Q: Any, rest: Array, z: Array, u: Any) -> Array:
+    """diag(Q(z, u), rest)."""
+    return block_diag(Q(z, u), rest)
+
+
+def no_noise(observe: Any, z: Array, u: Any) -> Array:
+    """Return a covariance of zeros, in as many channels as observe has."""
+    m = jax.eval_shape(observe, z, u).shape[0]
+    return jnp.zeros((m, m), z.dtype)
+
+
+def linear_move(f: Linear, m: int) -> Linear:
+    """(x, v) -> (f(x), 0), v of size m."""
+    return Linear(
+        _grown(f.A, ((0, m), (0, m))),
+        _grown(f.B, ((0, m), (0, 0))),
+        _grown(f.b, ((0, m),)),
+    )
+
+
+def linear_observe(h: Linear) -> Linear:
+    """(x, v) -> h(x) + v."""
+    A = Partial(_beside_at, h.A) if callable(h.A) else _beside(h.A)
+    return Linear(A, h.B, h.b)
+
+
+def _beside(A: Array) -> Array:
+    """[A, I]."""
+    return jnp.concatenate([A, jnp.eye(A.shape[0], dtype=A.dtype)], axis=1)
+
+
+def _beside_at(A: Any, u: Any) -> Array:
+    return _beside(A(u))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Grown:
+    """A matrix, or vector, with rows and columns of zeros added."""
+
+    widths: tuple[tuple[int, int], ...]
+
+    def __call__(self, value: Any, u: Any) -> Array:
+        return jnp.pad(value(u), self.widths)
+
+
+def _grown(value: Any, widths: tuple[tuple[int, int], ...]) -> Any:
+    """Pad an array, a callable of u, or None with zeros."""
+    if value is None:
+        return None
+    return Partial(_Grown(widths), value) if callable(value) else jnp.pad(value, widths)

@@ -1,0 +1,64 @@
+"""The state-space models inside params: finding them, and changing their fields."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import jax
+
+from kfjax.models.sensors import Sensors
+from kfjax.models.state_space import StateSpaceModel
+
+__all__ = ["with_model"]
+
+Params = TypeVar("Params")
+
+
+def model_of(params: Any) -> StateSpaceModel | Any:
+    """Return the model that params is, or has as its `.model`, or None.
+
+    That of `Sensors` has h and R None, since they are many. (The annotation has `Any` in it so that
+    callers who know that there is a model need not check.)
+    """
+    model = params
+    while not isinstance(model, StateSpaceModel) and hasattr(model, "model"):
+        model = model.model
+    return model if isinstance(model, StateSpaceModel) else None
+
+
+def is_model(value: Any) -> bool:
+    """Tell whether a value has the fields of a model: a `StateSpaceModel`, or `Sensors`."""
+    return isinstance(value, (StateSpaceModel, Sensors))
+
+
+def count_models(params: Any) -> int:
+    """Return how many models params hold; `Sensors` count as one."""
+    return sum(map(is_model, jax.tree.leaves(params, is_leaf=is_model)))
+
+
+def with_model(params: Params, **changes: Any) -> Params:
+    """Return params with fields of the state-space models inside replaced.
+
+    It is the lens by which filters made of filters change a model, wherever it is.
+
+    Args:
+        params: a `StateSpaceModel` or `Sensors`, or any pytree that holds some.
+        **changes: fields of `StateSpaceModel`, or of `Sensors`.
+
+    Raises:
+        ValueError: if there is no model inside, or no such field.
+
+    Example:
+        >>> kf.with_model(kf.systems.constant_velocity(), R=[[4.0]]).R.tolist()
+        [[4.0]]
+    """
+    if not count_models(params):
+        raise ValueError(
+            f"with_model: params is {type(params).__name__}; expected one that holds a"
+            " StateSpaceModel."
+        )
+
+    def changed(value: Any) -> Any:
+        return value.replace(**changes) if is_model(value) else value
+
+    return jax.tree.map(changed, params, is_leaf=is_model)
