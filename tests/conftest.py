@@ -14,14 +14,15 @@ os.environ.setdefault(
 )
 
 import jax
+import jaxtyping
 import numpy as np
 import pytest
 
 if os.environ.get("KFJAX_TYPECHECK", "1") != "0":
     # every annotation of kfjax, shapes included, is checked at every call: this must come first
-    from jaxtyping import install_import_hook
+    import support.typechecking  # noqa: F401  # the hook finds it by name
 
-    install_import_hook("kfjax", "beartype.beartype")
+    jaxtyping.install_import_hook("kfjax", "support.typechecking.check")
 
 import kfjax as kf
 
@@ -37,6 +38,15 @@ def x64():
     """Run a test in double precision."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def unchecked():
+    """Turn the checks off, for arguments of a type that the annotations exclude."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 @pytest.fixture(autouse=True)
