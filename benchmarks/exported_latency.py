@@ -28,12 +28,12 @@ def cases():
     """Return (name, filter, params, model that makes the data) of every row."""
     linear = kf.systems.constant_velocity(2, dt=0.1)
     lorenz = kf.systems.lorenz(observation="spherical", q_std=0.1, r_std=0.1)
-    net = learned.configuration("C4", n=3, m=3)
+    net = learned.published("C4", n=3, m=3)
     yield "`kalman()`", kf.kalman(), linear, linear
     yield "`extended()`", kf.extended(), lorenz, lorenz
     yield "`unscented()`", kf.unscented(), lorenz, lorenz
     yield "`gated(extended())`", kf.gated(kf.extended()), lorenz, lorenz
-    yield "KalmanNet C4", net, learned.init(jax.random.key(0), net, lorenz), lorenz
+    yield "KalmanNet C4", net, learned.init_params(jax.random.key(0), net, lorenz), lorenz
 
 
 def in_kfjax(method, params):

@@ -67,29 +67,29 @@ def train(filter, model, parts, budget, constants=None, pieces_of=None):
         model: its design model.
         parts: training data, and the validation data that choose the update to keep.
         budget: the `Budget`.
-        constants: constants of the network, see `kfjax.learned.init`.
+        constants: constants of the network, see `kfjax.learned.init_params`.
         pieces_of: trajectories to cut pieces from, by default the training data.
 
     Returns:
         The fitted parameters and history, with a leading axis over seeds.
     """
     keys = jax.random.split(jax.random.key(1), budget.seeds)
-    params = jax.vmap(lambda key: kf.learned.init(key, filter, model, constants))(keys)
-    by_error = {"loss": kf.training.mse(filter)}
+    params = jax.vmap(lambda key: kf.learned.init_params(key, filter, model, constants))(keys)
+    by_error = {"loss": kf.training.state_mse(filter)}
     whole = {"data": parts.train, "window": budget.window}
     stages = []
     if budget.split:
         source = parts.train if pieces_of is None else pieces_of
         pieces = kf.data.pieces(source, budget.piece, prior_mean=model.prior.mean)
-        stages.append(by_error | {"data": pieces, "steps": budget.split})
+        stages.append(by_error | {"data": pieces, "updates": budget.split})
     if budget.updates:
-        stages.append(by_error | whole | {"steps": budget.updates})
+        stages.append(by_error | whole | {"updates": budget.updates})
     if budget.likelihood:
-        stages.append(whole | {"loss": kf.training.nll(filter), "steps": budget.likelihood})
+        stages.append(whole | {"loss": kf.training.nll(filter), "updates": budget.likelihood})
     return kf.training.fit_stages(
         None,
         params,
-        [stage | {"optimizer": optimizer(budget, stage["steps"])} for stage in stages],
+        [stage | {"optimizer": optimizer(budget, stage["updates"])} for stage in stages],
         key=keys,
         batch_size=budget.batch_size,
         validation=parts.validation,

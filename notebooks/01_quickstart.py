@@ -115,7 +115,7 @@ X, Y = jax.vmap(lambda k: kf.simulate(k, model, STEPS))(jax.random.split(key, BA
 
 @jax.jit
 def filtered(model, Y):
-    return jax.vmap(lambda ys: kf.run(kf.extended(), model, ys)[1])(Y)
+    return jax.vmap(lambda ys: kf.run(kf.extended(), model, ys).outputs)(Y)
 
 
 for attempt in ("first call, with compilation", "second call"):
@@ -143,9 +143,7 @@ print(kf.compare(filters, kf.Dataset(Y, X), repeats=1))
 # %%
 factors = jnp.geomspace(1e-2, 1e2, 5 if QUICK else 25)
 likelihood = jax.jit(
-    jax.vmap(
-        lambda c: kf.run(kf.extended(), model.replace(Q=c * model.Q), ys)[1].log_likelihood.sum()
-    )
+    jax.vmap(lambda c: kf.log_likelihood(kf.extended(), model.replace(Q=c * model.Q), ys))
 )
 found = likelihood(factors)
 best = float(factors[jnp.argmax(found)])
@@ -160,21 +158,19 @@ plt.show()
 # A gradient instead of a grid: of the log-likelihood with respect to every number in the model at once.
 
 # %%
-gradient = jax.grad(lambda m: kf.run(kf.extended(), m, ys)[1].log_likelihood.sum())(
-    model.replace(R=4 * model.R)
-)
+gradient = jax.grad(lambda m: kf.log_likelihood(kf.extended(), m, ys))(model.replace(R=4 * model.R))
 print("d log-likelihood / d R, with R four times too large:", float(gradient.R[0, 0]))
 
 # %% [markdown]
 # ## Missing data
 #
-# Mark what was seen with `observed`; or start from NaN. Estimates, likelihoods and gradients are those of deleting
-# the entries.
+# Mark what was seen with `observed`; what stands in the other entries, such as NaN, does not matter. Estimates,
+# likelihoods and gradients are those of deleting the entries.
 
 # %%
 gap = slice(STEPS // 3, STEPS // 2)
-filled, observed = kf.split_missing(ys.at[gap].set(jnp.nan))
-_, patchy = kf.run(kf.extended(), model, filled, observed=observed)
+gaps = ys.at[gap].set(jnp.nan)
+patchy = kf.run(kf.extended(), model, gaps, observed=~jnp.isnan(gaps)).outputs
 repaired = kf.smooth(kf.extended(), model, patchy)
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 2.6), sharey=True)
@@ -189,7 +185,7 @@ plt.show()
 
 # %%
 try:
-    kf.run(kf.extended(), model, ys.at[gap].set(jnp.nan))
+    kf.run(kf.extended(), model, gaps)
 except ValueError as error:
     print(error)
 

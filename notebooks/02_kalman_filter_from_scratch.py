@@ -93,9 +93,7 @@ for name, model in (("tutorial, Q = diag(1, 3)", line), ("Q near zero, as the tr
 
 # %%
 factors = jnp.geomspace(1e-7, 1.0, 5 if QUICK else 22)
-likelihood = jax.vmap(
-    lambda c: kf.run(kf.kalman(), line.replace(Q=c * line.Q), ys)[1].log_likelihood.sum()
-)
+likelihood = jax.vmap(lambda c: kf.log_likelihood(kf.kalman(), line.replace(Q=c * line.Q), ys))
 values = jax.jit(likelihood)(factors)
 figure, ax = plt.subplots(figsize=(6, 2.4))
 ax.plot(factors, values, "o-", ms=3)
@@ -137,7 +135,7 @@ if QUICK:
 figure = plt.figure(figsize=(9, 4.2))
 for place, name in enumerate(("as in the tutorial", "and a turn that turns")):
     model = kf.systems.tutorial_helix(STAGES[name])
-    est = kf.run(kf.extended(), model, ys)[1]
+    est = kf.run(kf.extended(), model, ys).outputs
     ax = figure.add_subplot(1, 2, place + 1, projection="3d")
     plot_path(est.mean, None, xs[:, : model.n], components=(0, 1, 2), ax=ax)
     ax.set_title(name)
@@ -148,7 +146,7 @@ keys = jax.random.split(jax.random.key(3), TRIALS)
 X, Y = jax.vmap(lambda key: kf.simulate(key, helix_truth, 100))(keys)
 for name, faults in STAGES.items():
     model = kf.systems.tutorial_helix(faults)
-    est = jax.jit(jax.vmap(lambda y, model=model: kf.run(kf.extended(), model, y)[1]))(Y)
+    est = jax.jit(jax.vmap(lambda y, model=model: kf.run(kf.extended(), model, y).outputs))(Y)
     error = est.mean[..., :3] - X[..., :3]
     first, later = (float(jnp.sqrt(jnp.mean(e**2))) for e in (error[:, :20], error[:, 20:]))
     nees = jax.vmap(jax.vmap(lambda e, P: e @ jnp.linalg.solve(P, e) / 3))(
@@ -221,7 +219,7 @@ truth = kf.systems.noise_free(mended)
 xs, ys = kf.simulate(jax.random.key(5), truth, us=us)
 figure = plt.figure(figsize=(9, 4))
 for place, (name, model) in enumerate((("the tutorial's filter", faulty), ("mended", mended))):
-    est = kf.run(kf.extended(), model, ys, us)[1]
+    est = kf.run(kf.extended(), model, ys, us=us).outputs
     error = float(jnp.sqrt(jnp.mean((est.mean[20:, :3] - xs[20:, :3]) ** 2)))
     print(f"{name:24} position RMSE after 20 steps {error:6.3f}")
     ax = figure.add_subplot(1, 2, place + 1, projection="3d")

@@ -49,7 +49,7 @@ if QUICK:
 
 PROBLEMS = {
     "toy: x -> sin, y = x squared": kf.systems.toy(q_std=0.3, r_std=0.3),
-    "pendulum, precise camera": kf.systems.pendulum(dt=0.05, q_std=1.0, r_std=0.1),
+    "pendulum, precise camera": kf.systems.pendulum(dt=0.05, q_density=1.0, r_std=0.1),
     "bearings only": kf.systems.bearings_only(
         sensors=((0.0, 0.0), (30.0, -10.0)),
         prior=kf.Gaussian(jnp.array([60.0, -1.0, 40.0, 0.5]), np.diag([400.0, 1.0, 400.0, 1.0]))

@@ -18,7 +18,7 @@ from kfjax.plotting import plot_errors, plot_history, plot_path
 QUICK = "KFJAX_QUICK" in os.environ  # small sizes, for automatic tests
 plt.rcParams.update({"figure.dpi": 72, "figure.constrained_layout.use": True})
 TRAJECTORIES, HELD_OUT, STEPS, LONG = (40, 40, 10, 10) if QUICK else (400, 100, 20, 200)
-OPTIMISER_STEPS, SEEDS = (5, 2) if QUICK else (300, 2)
+UPDATES, SEEDS = (5, 2) if QUICK else (300, 2)
 
 # %% [markdown]
 # ## The problem
@@ -49,7 +49,7 @@ figure = plt.figure(figsize=(9, 4))
 for place, (name, model) in enumerate(
     (("EKF that knows the turn", truth), ("EKF of the design", design))
 ):
-    est = kf.run(kf.extended(), model, ys)[1]
+    est = kf.run(kf.extended(), model, ys).outputs
     ax = figure.add_subplot(1, 2, place + 1, projection="3d")
     plot_path(est.mean, None, xs, components=(0, 1, 2), ax=ax)
     ax.set_title(name)
@@ -68,12 +68,12 @@ plt.show()
 # compressed. We take that.
 
 # %%
-net = kf.learned.configuration("C4", n=3, m=3, feature_map=kf.learned.Asinh())
+net = kf.learned.published("C4", n=3, m=3, feature_map=kf.learned.Asinh())
 scales = kf.learned.measure_scales(design, train.ys)
-params = kf.learned.init(jax.random.key(0), net, design, scales)
+params = kf.learned.init_params(jax.random.key(0), net, design, scales)
 print("weights:", sum(leaf.size for leaf in jax.tree.leaves(params.network)))
 print("before training, with a gain of zero: the same as prediction alone,", end=" ")
-print(f"{kf.evaluation.to_db(np.mean((kf.run(net, params, ys)[1].mean - xs) ** 2)):.1f} dB")
+print(f"{kf.evaluation.to_db(np.mean((kf.run(net, params, ys).outputs.mean - xs) ** 2)):.1f} dB")
 
 # %% [markdown]
 # ## Training
@@ -87,10 +87,10 @@ print(f"{kf.evaluation.to_db(np.mean((kf.run(net, params, ys)[1].mean - xs) ** 2
 # %%
 def trained(filter, constants):
     keys = jax.random.split(jax.random.key(1), SEEDS)
-    params = jax.vmap(lambda key: kf.learned.init(key, filter, design, constants))(keys)
-    optimizer = kf.training.clipped_adam(kf.training.Cosine(2e-3, OPTIMISER_STEPS, warmup=0.1))
+    params = jax.vmap(lambda key: kf.learned.init_params(key, filter, design, constants))(keys)
+    optimizer = kf.training.clipped_adam(kf.training.Cosine(2e-3, UPDATES, warmup=0.1))
     return kf.training.fit(
-        kf.training.mse(filter), params, train, key=keys, validation=validation, steps=OPTIMISER_STEPS, batch_size=32,
+        kf.training.state_mse(filter), params, train, key=keys, validation=validation, updates=UPDATES, batch_size=32,
         optimizer=optimizer, ema=0.98, reports=20,
     )  # fmt: skip
 
@@ -122,10 +122,11 @@ tuned = kf.training.tune(
     kf.extended(),
     design,
     train,
-    validation,
+    validation=validation,
+    key=jax.random.key(0),
     structure="diagonal",
     objective="mse",
-    steps=5 if QUICK else 60,
+    updates=5 if QUICK else 60,
 )
 x, y = (np.asarray(a, np.float64).reshape(-1, 3) for a in (train.xs, train.ys))
 H = np.linalg.lstsq(x, y, rcond=None)[0].T

@@ -86,7 +86,7 @@ class Record(NamedTuple):
 
 def recorded(key, filter, model, steps):
     xs, ys = kf.simulate(key, model, steps)
-    est = kf.run(filter, model, ys)[1]
+    est = kf.run(filter, model, ys).outputs
     return Record(xs, ys, est.mean, est.cov)
 
 
@@ -851,7 +851,7 @@ def observations(key, count, steps):
     return kf.Dataset(ys, xs)
 
 
-count, tested, optimiser_steps = (32, 64, 10) if QUICK else (96, 32, 800)
+count, tested, updates = (32, 64, 10) if QUICK else (96, 32, 800)
 lessons, validation = observations(jax.random.key(10), 2 * count, SHORT).split(count, count)
 student = kf.learned.recurrent(
     kf.learned.RecurrentStack(6, (32,), "gru"), 7, ("F2", "F4"), "update"
@@ -859,12 +859,12 @@ student = kf.learned.recurrent(
 constants = kf.learned.measure_scales(free, lessons.ys) | {
     "x": {"centre": jnp.zeros(6), "spread": sigma}
 }
-params = kf.learned.init(jax.random.key(12), student, free, constants)
+params = kf.learned.init_params(jax.random.key(12), student, free, constants)
 
 teacher = (kf.extended(), free)
 distilled = kf.training.distil(
-    teacher, (student, params), lessons, validation=validation, key=jax.random.key(13), steps=optimiser_steps,
-    optimizer=kf.training.clipped_adam(kf.training.Cosine(1e-2, optimiser_steps)),
+    teacher, (student, params), lessons, validation=validation, key=jax.random.key(13), updates=updates,
+    optimizer=kf.training.clipped_adam(kf.training.Cosine(1e-2, updates)),
 )  # fmt: skip
 
 # %% [markdown]

@@ -121,8 +121,8 @@ print(test)
 # of a model that takes them as white trusts it far too much. Compare with the error that it really has:
 
 # %%
-steps = 3 if QUICK else 30
-by_likelihood = kf.training.tune(kf.extended(), segway, tuning, choosing, steps=steps).params
+updates = 3 if QUICK else 30
+by_likelihood = kf.training.tune(kf.extended(), segway, tuning, validation=choosing, key=jax.random.key(0), updates=updates).params
 error = (tuning.ys - tuning.xs[..., :2])[tuning.observed]
 print(
     f"standard deviation of a fix: by likelihood {float(jnp.sqrt(by_likelihood.R[0, 0])):.2f} m",
@@ -139,7 +139,7 @@ print(f"its RMSE beside the ground truth {rmse(error):.2f} m")
 
 # %%
 tuned = kf.training.tune(
-    kf.extended(), segway, tuning, choosing, structure="diagonal", objective="mse", steps=steps
+    kf.extended(), segway, tuning, validation=choosing, key=jax.random.key(0), structure="diagonal", objective="mse", updates=updates
 )
 print("factors on Q and R:", tuned.scales)
 model = tuned.params
@@ -161,7 +161,7 @@ print(
 print(f"{np.nanmedian(np.where(seen, np.abs(ys - truth), np.nan)):.2f} m")
 for name, filter in {"EKF, likelihood": kf.extended(), **filters}.items():
     noise = by_likelihood if name == "EKF, likelihood" else model
-    est = kf.run(filter, noise, jnp.nan_to_num(ys), us, observed=seen)[1]
+    est = kf.run(filter, noise, ys, us=us, observed=seen).outputs
     error = np.asarray(est.mean[:, :2]) - truth
     nees = np.einsum(
         "ti,tij,tj->t", error, np.linalg.inv(np.asarray(est.cov[:, :2, :2], np.float64)), error
@@ -272,7 +272,7 @@ for name, method, bias_std in (
     ("UKF, bias as a state", kf.unscented(), 0.3),
     ("the same, Student t", kf.student_t(kf.unscented()), 0.3),
 ):
-    est = kf.run(method, uwb_model(bias_std), jnp.asarray(ys, jnp.float32), us)[1]
+    est = kf.run(method, uwb_model(bias_std), jnp.asarray(ys, jnp.float32), us=us).outputs
     error = np.asarray(est.mean[:, :2]) - truth[:, :2]
     half = len(error) // 2
     print(
@@ -344,8 +344,8 @@ ax.plot(steps / RATE, height, color="#222222", label="true")
 for name, bias_std in (("no bias", 1e-6), ("bias as a state", 0.5)):
     model = flight_model(bias_std)
     est = kf.run(
-        kf.extended(), model, jnp.asarray(height)[:, None], jnp.asarray(up), observed=seen
-    )[1]
+        kf.extended(), model, jnp.asarray(height)[:, None], us=jnp.asarray(up), observed=seen
+    ).outputs
     error = np.asarray(est.mean[:, 0]) - height
     print(
         f"{name:16} RMSE with heights {rmse(error[~outage]):.2f} m, without {rmse(error[outage]):.2f} m;"

@@ -32,7 +32,7 @@ def rmse(mean, truth):
 # true, `kf.student_t` and `kf.huber` give it less weight. The plain filter follows it.
 
 # %%
-model = kf.systems.constant_velocity(2, q_std=0.3, r_std=1.0)
+model = kf.systems.constant_velocity(2, q_density=0.09, r_std=1.0)
 
 
 def spoiled(key):
@@ -113,7 +113,7 @@ plt.show()
 # multiple model runs a calm and a lively one, and weighs them by how well they predict.
 
 # %%
-calm = kf.systems.constant_velocity(2, q_std=0.03, r_std=1.0)
+calm = kf.systems.constant_velocity(2, q_density=9e-4, r_std=1.0)
 lively = calm.replace(Q=calm.Q * 40.0**2)
 manoeuvre = (jnp.arange(STEPS) // 25) % 3 == 2
 
@@ -169,7 +169,7 @@ def speed(x, u):
 body = kf.systems.constant_velocity(
     2,
     dt=1.0,
-    q_std=0.1,
+    q_density=0.01,
     prior=kf.Gaussian(jnp.array([20.0, -0.5, 20.0, 0.5]), np.diag([9.0, 0.3, 9.0, 0.3])),
 )
 sensors = kf.Sensors(
@@ -236,8 +236,9 @@ plt.show()
 # %% [markdown]
 # ## A combinator of your own
 #
-# Take a `Filter`, give a `Filter`: usually one of its functions replaced. Cache it, so that the same call gives the
-# same filter and nothing is compiled twice. This one refuses to believe in standard deviations below a floor:
+# Take a `Filter`, give a `Filter`: usually one of its functions replaced. With `kf.constructor` the same call gives
+# the same filter, so that nothing is compiled twice, and the filter prints as it was made. This one keeps standard
+# deviations above a floor:
 
 
 # %%

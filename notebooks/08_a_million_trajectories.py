@@ -96,7 +96,7 @@ figure, axes = plt.subplots(1, 2, figsize=(9, 2.8), sharey=True)
 for ax, (name, c) in zip(axes, (("Q right", 1.0), ("Q / 30", 1 / 30)), strict=True):
     wrong = model.replace(Q=c * model.Q)
     info = jax.vmap(
-        lambda y, m=wrong: kf.run(kf.extended(), m, y, emit=kf.estimate_and_info)[1][1]
+        lambda y, m=wrong: kf.run(kf.extended(), m, y, emit=kf.estimate_and_info).outputs[1]
     )(Y)
     plot_autocorrelation(info.innovation, info.innovation_cov, lags=15, ax=ax)
     ax.set_title(name)
@@ -165,7 +165,7 @@ mesh = jax.make_mesh((len(jax.devices()),), ("batch",), axis_types=(jax.sharding
 place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
 count = len(Y) // len(jax.devices()) * len(jax.devices())
 spread = jax.device_put(Y[:count], place)
-means = jax.jit(jax.vmap(lambda y: kf.run(kf.extended(), model, y)[1].mean))(spread)
+means = jax.jit(jax.vmap(lambda y: kf.run(kf.extended(), model, y).outputs.mean))(spread)
 print(
     "estimates",
     means.shape,

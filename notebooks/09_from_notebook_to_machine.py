@@ -27,7 +27,7 @@ plt.rcParams.update({"figure.dpi": 72, "figure.constrained_layout.use": True})
 # A pendulum whose angle is measured, with gaps and outliers; a gated unscented filter.
 
 # %%
-model = kf.systems.pendulum(dt=0.02, observation="angle", q_std=0.5, r_std=0.1)
+model = kf.systems.pendulum(dt=0.02, observation="angle", q_density=0.25, r_std=0.1)
 method = kf.gated(kf.unscented())
 STEPS = 60 if QUICK else 400
 xs, ys = kf.simulate(jax.random.key(0), model, STEPS)
@@ -43,13 +43,13 @@ ys[30:45], ys[50] = np.nan, 3.0  # nothing for a while, then nonsense
 
 # %%
 state = method.init(model)
-filled, observed = kf.split_missing(ys[0])
-kf.step(method, model, state, filled, observed=observed)  # compiles; the result is thrown away
+kf.step(
+    method, model, state, ys[0], observed=~np.isnan(ys[0])
+)  # compiles; the result is thrown away
 
 means, covs, accepted = [], [], []
 for y in ys:
-    filled, observed = kf.split_missing(y)
-    state, info = kf.step(method, model, state, filled, observed=observed)
+    state, info = kf.step(method, model, state, y, observed=~np.isnan(y))
     means.append(state.mean)
     covs.append(state.cov)
     accepted.append(bool(info.extra["accepted"].all()))
@@ -68,8 +68,8 @@ plt.show()
 # The loop is `kf.run` taken apart, and gives the same numbers:
 
 # %%
-filled, observed = kf.split_missing(ys)
-final, est = kf.run(method, model, filled, observed=observed)
+observed = ~np.isnan(ys)
+final, est = kf.run(method, model, ys, observed=observed)
 print("largest difference to kf.run:", float(np.abs(np.stack(means) - est.mean).max()))
 
 # %% [markdown]
@@ -87,7 +87,7 @@ compiled_in = jax.jit(
 def latencies(take, rounds=50 if QUICK else 1000):
     state, times = method.init(model), []
     for k in range(rounds + 20):
-        y, seen = np.asarray(filled[k % STEPS]), np.asarray(observed[k % STEPS])
+        y, seen = np.asarray(ys[k % STEPS]), np.asarray(observed[k % STEPS])
         started = time.perf_counter()
         state, _ = take(state, y, seen)
         np.asarray(state.mean)
@@ -120,12 +120,12 @@ plt.show()
 # could run when it is read. The resumed filter gives the same bits.
 
 # %%
-before, _ = kf.run(method, model, filled[: STEPS // 2], observed=observed[: STEPS // 2])
+before = kf.run(method, model, ys[: STEPS // 2], observed=observed[: STEPS // 2]).final
 data = kf.to_bytes(before)
 after = kf.from_bytes(data, like=method.init(model))
-resumed, _ = kf.run(
-    method, model, filled[STEPS // 2 :], observed=observed[STEPS // 2 :], initial=after
-)
+resumed = kf.run(
+    method, model, ys[STEPS // 2 :], observed=observed[STEPS // 2 :], state=after
+).final
 print(
     len(data),
     "bytes; same bits as the run that was never stopped:",
@@ -156,7 +156,7 @@ with tempfile.TemporaryDirectory() as place:
     program = kf.exporting.load(path)
 print("inputs:", program.input_names, "  state:", program.state_names)
 state = program.initial()
-for y, seen in zip(np.asarray(filled), np.asarray(observed), strict=True):
+for y, seen in zip(np.asarray(ys), np.asarray(observed), strict=True):
     state, outputs = program(state, y=y, observed=seen)
 print(
     "largest difference to kf.run:", float(np.abs(np.asarray(outputs["mean"]) - final.mean).max())
@@ -170,7 +170,7 @@ print(
 # * Keep what the model was built from: it is in the exported file, but not in a saved state.
 
 # %%
-watched = kf.run(method, model, filled, observed=observed, emit=kf.estimate_and_info)[1][1]
+watched = kf.run(method, model, ys, observed=observed, emit=kf.estimate_and_info).outputs[1]
 nis = np.asarray(watched.nis)[np.asarray(watched.dof) > 0]
 low, high = kf.evaluation.chi_square_interval(len(nis))
 print(f"mean NIS {nis.mean():.2f}; consistent between {low:.2f} and {high:.2f}")

@@ -1,1 +1,1 @@
-"""The experiments of the KalmanNet paper over kfjax, judged fairly: `python -m benchmarks.kalmannet all --out DIR`."""
+"""The KalmanNet paper's experiments, reproduced and judged: `python -m benchmarks.kalmannet`."""

@@ -34,8 +34,8 @@ def filter_of(name, n):
     """Return a filter for n = m."""
     makers = {
         KF: kf.kalman,
-        FIRST: lambda: kf.learned.configuration("C1", n=n, m=n),
-        SECOND: lambda: kf.learned.configuration("C4", n=n, m=n),
+        FIRST: lambda: kf.learned.published("C1", n=n, m=n),
+        SECOND: lambda: kf.learned.published("C4", n=n, m=n),
         STARTED: lambda: kf.learned.corrected_gain(n, n),
     }
     return makers[name]()
@@ -43,7 +43,7 @@ def filter_of(name, n):
 
 def parameters(name, n):
     """Count the parameters of the network, without drawing it."""
-    draw = functools.partial(kf.learned.init, filter=filter_of(name, n), model=model(n))
+    draw = functools.partial(kf.learned.init_params, filter=filter_of(name, n), model=model(n))
     network = jax.eval_shape(lambda key: draw(key).network, jax.random.key(0))
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(network))
 
@@ -51,7 +51,7 @@ def parameters(name, n):
 def timed(name, n, batch, rounds):
     """Return microseconds per step and trajectory, one figure per round."""
     method, design = filter_of(name, n), model(n)
-    params = design if name == KF else kf.learned.init(jax.random.key(0), method, design)
+    params = design if name == KF else kf.learned.init_params(jax.random.key(0), method, design)
     data = jax.tree.map(jnp.asarray, simulated(jax.random.key(1), design, batch, STEPS))
     jax.block_until_ready(means(method, params, data))
     seconds = []

@@ -1,4 +1,4 @@
-"""Trajectories for the studies: simulated ones, and the authors' published sets where they are."""
+"""Trajectories of a study: simulated ones, and the authors' published sets where they exist."""
 
 import functools
 
@@ -10,13 +10,14 @@ from benchmarks.trajectories import official, official_file, simulated
 
 @functools.cache
 def drawn(seed, model, counts, steps):
-    """Return training, validation and test parts from x_0 as the prior knows it, each with a key of its own."""
+    """Simulate training, validation and test parts, each with its own key, from the known x_0."""
     keys = jax.random.split(jax.random.key(seed), 3)
-    return kf.data.Parts(
-        *(simulated(key, model, n, steps) for key, n in zip(keys, counts, strict=True))
-    )
+    each = [simulated(key, model, count, steps) for key, count in zip(keys, counts, strict=True)]
+    return kf.data.Parts(*each)
 
 
 def published(name):
-    """Return the parts of a set that the authors published, or None where it is not."""
-    return official(name) if official_file(name).exists() else None
+    """Return the parts of a set that the authors published, or None if its file is missing."""
+    if not official_file(name).exists():
+        return None
+    return official(name)

@@ -110,9 +110,9 @@ def rows(size):
             lambda level, data: (judged(method, model(level, wrap=wrap), data.test, chunk=100), {})
         )
 
-    def tuned(method, steps):
+    def tuned(method, updates):
         def make(level, data):
-            found, settings = tune(method, model(level), data, steps=size.choose(10, steps, 150))
+            found, settings = tune(method, model(level), data, updates=size.choose(10, updates, 150))
             return judged(method, found, data.test, chunk=100), settings
 
         return make
@@ -120,13 +120,13 @@ def rows(size):
     def network(method, budget, constants=None):
         def make(level, data):
             asked = size.budget(
-                budget._replace(steps=4 * budget.steps) if size.name == "full" else budget
+                budget._replace(updates=4 * budget.updates) if size.name == "full" else budget
             )
             design = model(level)
             fitted = train(method, design, data, asked, constants and constants(design, data.train))
             cell = judged(method, fitted.params, data.test, seeds=asked.seeds)
             return cell, asked._asdict() | {
-                "best_steps": fitted.step.tolist(),
+                "best_steps": fitted.update.tolist(),
                 "refused": fitted.refused.tolist(),
             }
 
@@ -156,7 +156,7 @@ def rows(size):
         ),
         KALMAN_NET: lambda: each(
             network(
-                kf.learned.configuration("C4", n=3, m=3), Budget(250, split=300, learning_rate=1e-3)
+                kf.learned.published("C4", n=3, m=3), Budget(250, split=300, learning_rate=1e-3)
             ),
             ours=True,
         ),

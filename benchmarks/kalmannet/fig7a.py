@@ -146,10 +146,10 @@ def kalman(size):
 def network(size, name):
     """The row of the network of a system, on published sets of the same system too."""
     system, full = SYSTEMS[name], size.name == "full"
-    budget = size.budget(system.budget._replace(steps=2000) if full else system.budget)
+    budget = size.budget(system.budget._replace(updates=2000) if full else system.budget)
     parts = drawn(system.n, model(name), (1000, system.validation, 10), STEPS)
     parts = parts if full else shortened(parts, system.cut)
-    method = kf.learned.configuration("C2", n=system.n, m=system.m)
+    method = kf.learned.published("C2", n=system.n, m=system.m)
     fitted = train(method, model(name), parts, budget)
     found = cells(size, name, method, fitted.params, budget.seeds)
     for official, (other, nu, level) in sets(OFFICIAL).items():
@@ -160,7 +160,7 @@ def network(size, name):
             )
     return Row(
         found,
-        budget._asdict() | {"best_steps": fitted.step, "training_steps_in_time": parts.train.steps},
+        budget._asdict() | {"best_steps": fitted.update, "training_steps_in_time": parts.train.steps},
     )
 
 

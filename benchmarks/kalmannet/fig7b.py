@@ -111,7 +111,7 @@ def tuned(**options):
 
     def make(size, case, data):
         model, settings = tune(
-            kf.kalman(), case.design, data, steps=size.choose(10, 60, 100), **options
+            kf.kalman(), case.design, data, updates=size.choose(10, 60, 100), **options
         )
         return kf.kalman(), model, settings, None
 
@@ -146,9 +146,9 @@ def residual(size, case, data):
 def network(size, case, data):
     """Train KalmanNet."""
     budget = size.budget(Budget(size.choose(400, 2200, 8000), split=size.choose(0, 800, 2000)))
-    method = kf.learned.configuration("C2", n=2, m=2)
+    method = kf.learned.published("C2", n=2, m=2)
     fitted = train(method, case.design, shortened(data, STEPS), budget)
-    return method, fitted.params, budget._asdict() | {"best_steps": fitted.step}, budget.seeds
+    return method, fitted.params, budget._asdict() | {"best_steps": fitted.update}, budget.seeds
 
 
 MAKERS = {

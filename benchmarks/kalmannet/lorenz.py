@@ -1,4 +1,4 @@
-"""What the studies of the Lorenz attractor share: a q that is searched for, and the rows of a mismatch."""
+"""Parts that the studies of the Lorenz attractor share: a searched q, and rows of a mismatch."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,24 +12,20 @@ from benchmarks.kalmannet.study import Row
 from benchmarks.training import Budget, train
 
 GRID = tuple(10.0 ** (k / 2) for k in range(-14, 3))  # q^2 / r^2
-EKF, SEARCHED, OEKF, TRUTH = (
-    "EKF, q of the truth",
-    "EKF, q searched",
-    "OEKF: Q and R tuned",
-    "EKF, true model",
-)
-KALMAN_NET, LEARNED = "KalmanNet", "EKF, learned {}, q searched"
-PIECE, LONGEST = (
-    50,
-    500,
-)  # steps that the OEKF is tuned on, and of the trajectories that networks go through
+EKF = "EKF, q of the truth"
+SEARCHED = "EKF, q searched"
+OEKF = "OEKF: Q and R tuned"
+TRUTH = "EKF, true model"
+KALMAN_NET = "KalmanNet"
+LEARNED = "EKF, learned {}, q searched"
+PIECE = 50  # steps of the pieces that the OEKF is tuned on
+LONGEST = 500  # steps of the trajectories that networks are trained on
 
 
 def windowed(size):
-    """Return the budget of networks that go through long trajectories, one step of training per window of 50 steps."""
-    return Budget(
-        size.choose(40, 600, 3000), split=size.choose(40, 150, 1000), learning_rate=1e-3, window=50
-    )
+    """Return the budget of networks trained on long trajectories, one update per 50 steps."""
+    updates, split = size.choose(40, 600, 3000), size.choose(40, 150, 1000)
+    return Budget(updates, split=split, learning_rate=1e-3, window=50)
 
 
 def with_q(model, q2):
@@ -38,7 +34,7 @@ def with_q(model, q2):
 
 
 def searched(method, model, validation, grid=GRID):
-    """Return the model with the q that does best on validation data, and the settings to report."""
+    """Return the model with the q that is best on validation data, and the settings to report."""
     r2 = float(model.R[0, 0])
 
     def error(q2):
@@ -49,12 +45,12 @@ def searched(method, model, validation, grid=GRID):
 
 
 class Case(NamedTuple):
-    """What networks are trained and filters tuned on once, for one condition or more.
+    """A problem on which estimators are trained or tuned once, for one or more conditions.
 
     Attributes:
-        truth: what the data come from.
-        design: what filters are told.
-        parts: data to train and choose on, whose x_0 is known.
+        truth: the model that the data come from.
+        design: the model that filters know.
+        parts: training and validation data, whose x_0 is known.
         tests: test data by condition.
     """
 
@@ -65,7 +61,14 @@ class Case(NamedTuple):
 
 
 class Made(NamedTuple):
-    """A filter that was found for a case: what runs it, what is told of it, and how many seeds its params have."""
+    """A filter that was made for a case.
+
+    Attributes:
+        filter: the filter.
+        params: its parameters.
+        settings: settings to report, or None.
+        seeds: size of the leading axis of the parameters, or None without one.
+    """
 
     filter: Any
     params: Any
@@ -74,100 +77,100 @@ class Made(NamedTuple):
 
 
 def start(level, nu, **options):
-    """Return the attractor at 1 / r^2 and nu in dB, with x_0 = (1, 1, 1), known."""
+    """Return the attractor with 1 / r^2 and nu in dB, and the known x_0 = (1, 1, 1)."""
     r_std = 10 ** (-level / 20)
+    q_std = r_std * 10 ** (nu / 20)
     prior = kf.systems.known(jnp.ones(3))
-    return kf.systems.lorenz(q_std=r_std * 10 ** (nu / 20), r_std=r_std, prior=prior, **options)
+    return kf.systems.lorenz(q_std=q_std, r_std=r_std, prior=prior, **options)
 
 
 def each(cases: list[Case], make: Callable[[Case], Made]):
-    """Return a row over all cases: what is found for each, on all of its tests; second tests come after first ones."""
+    """Return a row over the tests of all cases, the first test of every case first."""
     cells, told, place = {}, {}, {}
     for case in cases:
         made = make(case)
-        for k, (name, data) in enumerate(case.tests.items()):
+        for number, (name, data) in enumerate(case.tests.items()):
             cells[name] = judged(made.filter, made.params, data, seeds=made.seeds)
-            told[name], place[name] = made.settings, k
+            told[name] = made.settings
+            place[name] = number
     return Row({name: cells[name] for name in sorted(cells, key=place.get)}, told)
 
 
 def trained(network, parts, case, budget):
-    """Train KalmanNet, a configuration of it, on parts."""
-    method = kf.learned.configuration(network, n=3, m=3)
+    """Train a configuration of KalmanNet on parts."""
+    method = kf.learned.published(network, n=3, m=3)
     fitted = train(method, case.design, parts, budget)
-    settings = budget._asdict() | {
-        "best_steps": fitted.step.tolist(),
-        "refused": fitted.refused.tolist(),
-    }
-    return Made(method, fitted.params, settings, budget.seeds)
+    chosen = {"best_steps": fitted.update.tolist(), "refused": fitted.refused.tolist()}
+    return Made(method, fitted.params, budget._asdict() | chosen, budget.seeds)
 
 
-def rows(
-    size,
-    cases: Callable[[], list[Case]],
-    *,
-    network: str,
-    budget: Budget,
-    learns: str | None = None,
-):
+def rows(size, cases: Callable[[], list[Case]], *, network, budget, learns=None):
     """Return the rows of a study of EKFs and KalmanNet.
 
     Args:
-        size: of the study.
-        cases: makes the `Case`s.
+        size: the `Size` of the study.
+        cases: `() -> cases`.
         network: the configuration of KalmanNet.
-        budget: of its training, on trajectories of 500 steps at most.
-        learns: "f" or "h", what a cubic is added to and fitted by labels; None leaves such a row
-            out.
+        budget: the `Budget` of its training, on trajectories of 500 steps at most.
+        learns: "f" or "h", the function that a polynomial fitted by labels corrects; None leaves
+            this row and that of the true model out.
     """
-
-    def pieces(case, steps):
-        return kf.data.pieces(case.parts.train, steps, prior_mean=case.design.prior.mean)
-
-    def search(case):
-        return Made(kf.extended(), *searched(kf.extended(), case.design, case.parts.validation))
-
-    def optimised(case):
-        short = case.parts._replace(train=pieces(case, PIECE))
-        return Made(
-            kf.extended(), *tune(kf.extended(), case.design, short, steps=size.choose(10, 40, 150))
-        )
-
-    def corrected(case):
-        model = kf.learned.residual_model(
-            case.design, learns, kf.learned.Polynomial(3 if learns == "f" else 1)
-        )
-        return search(case._replace(design=kf.learned.fit_residual(model, case.parts.train)))
-
-    def kalman_net(case):
-        validation = kf.data.first_steps(case.parts.validation, 300)
-        return trained(
-            network,
-            kf.data.Parts(pieces(case, LONGEST), validation, None),
-            case,
-            size.budget(budget),
-        )
-
     found = {
-        EKF: lambda case: Made(kf.extended(), case.design),
-        SEARCHED: search,
-        OEKF: optimised,
-        KALMAN_NET: kalman_net,
+        EKF: _as_designed,
+        SEARCHED: _searched,
+        OEKF: lambda case: _optimised(size, case),
+        KALMAN_NET: lambda case: _kalman_net(size, network, budget, case),
     }
     if learns:
-        found |= {
-            LEARNED.format(learns): corrected,
-            TRUTH: lambda case: Made(kf.extended(), case.truth),
-        }
+        found[LEARNED.format(learns)] = lambda case: _corrected(learns, case)
+        found[TRUTH] = lambda case: Made(kf.extended(), case.truth)
     return {name: lambda make=make: each(cases(), make) for name, make in found.items()}
 
 
+def _as_designed(case):
+    return Made(kf.extended(), case.design)
+
+
+def _searched(case):
+    """Return the EKF whose q is searched on validation data."""
+    return Made(kf.extended(), *searched(kf.extended(), case.design, case.parts.validation))
+
+
+def _optimised(size, case):
+    """Return the EKF whose Q and R are tuned on short pieces."""
+    short = case.parts._replace(train=_pieces(case, PIECE))
+    updates = size.choose(10, 40, 150)
+    return Made(kf.extended(), *tune(kf.extended(), case.design, short, updates=updates))
+
+
+def _corrected(learns, case):
+    """Return the EKF with searched q whose f or h is corrected by a fitted polynomial."""
+    degree = 3 if learns == "f" else 1
+    model = kf.learned.residual_model(case.design, learns, kf.learned.Polynomial(degree))
+    return _searched(case._replace(design=kf.learned.fit_residual(model, case.parts.train)))
+
+
+def _kalman_net(size, network, budget, case):
+    """Train KalmanNet on pieces of at most 500 steps."""
+    validation = kf.data.first_steps(case.parts.validation, 300)
+    parts = kf.data.Parts(_pieces(case, LONGEST), validation, None)
+    return trained(network, parts, case, size.budget(budget))
+
+
+def _pieces(case, steps):
+    return kf.data.pieces(case.parts.train, steps, prior_mean=case.design.prior.mean)
+
+
 def against_searched(results):
-    """Say where KalmanNet is better than an EKF whose q is searched, and by how much."""
+    """Compare KalmanNet with the EKF whose q is searched.
+
+    Returns:
+        Whether KalmanNet is better under every condition, and a sentence with the figures.
+    """
     gains = [-gap for gap in results.gaps(KALMAN_NET, SEARCHED).values()]
     better = sum(gain > 0 for gain in gains)
-    return (
-        f"KalmanNet is better than an EKF whose q is searched under {better} of {len(gains)}"
-        " conditions, by up to"
-        f" {max(gains):.2f} dB, and behind by up to {-min(gains):.2f}."
+    sentence = (
+        f"KalmanNet is better than the EKF with searched q under {better} of {len(gains)}"
+        f" conditions, by up to {max(gains):.2f} dB, and worse by up to {-min(gains):.2f} dB."
     )
+    return better == len(gains), sentence

@@ -364,13 +364,13 @@ def parts(states):
 def kalman_net(size):
     """Return the row of KalmanNet, whose model is that of the EKF without states for the GPS error."""
     start = model(search(WHITE, size)[0], 4)
-    method, budget = kf.learned.configuration("C4", n=4, m=2), size.budget(BUDGET)
+    method, budget = kf.learned.published("C4", n=4, m=2), size.budget(BUDGET)
     fitted = train(method, start, parts(4), budget)
     return row(
         method,
         fitted.params,
         4,
-        budget._asdict() | {"best_steps": np.asarray(fitted.step)},
+        budget._asdict() | {"best_steps": np.asarray(fitted.update)},
         budget.seeds,
     )
 
@@ -384,15 +384,15 @@ def context(x, u):
 def by_context(size):
     """Return the row of the EKF whose R is a network of the context, trained by likelihood."""
     method, build, states = CLASSICAL[PLAIN]
-    start, steps, split = (
+    start, updates, split = (
         build(search(PLAIN, size)[0], states),
         size.choose(5, 200, 600),
         parts(states),
     )
     moody = kf.learned.context_noise(start, ("R",), context=context, size=2, key=jax.random.key(0))
-    options = {"steps": steps, "batch_size": 24, "noise": (), "validation": split.validation}
+    options = {"updates": updates, "batch_size": 24, "learn": (), "validation": split.validation}
     fitted = kf.learned.refine(method, moody, split.train, key=jax.random.key(1), **options)
-    return row(method, fitted.params, states, {"steps": steps, "best_step": int(fitted.step)})
+    return row(method, fitted.params, states, {"updates": updates, "best_step": int(fitted.update)})
 
 
 def rows(size):

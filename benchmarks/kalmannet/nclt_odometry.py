@@ -36,7 +36,7 @@ RECENT = (
     2000,
     4200,
 )  # training steps that a map is fitted to, chosen on validation data
-MODEL = kf.systems.wiener_velocity(q_std=1.0, r_std=0.1, prior=kf.systems.known(np.zeros(4)))
+MODEL = kf.systems.wiener_velocity(q_density=1.0, r_std=0.1, prior=kf.systems.known(np.zeros(4)))
 BUDGET = Budget(250, learning_rate=2e-3, batch_size=TRAINED, window=50)
 
 
@@ -89,7 +89,7 @@ def mapped(turned, correct=None):
     """Return the model of an odometry that is turned, or corrected before, with Q and R from the labels."""
     model = MODEL.replace(h=kf.Linear(np.linalg.inv(turned) @ np.asarray(MODEL.h.A)))
     labels = windows(TRAINING, [1], SHORT * TRAINED, velocities=True)
-    return kf.learned.fit_labelled(model, correct(labels) if correct else labels, which=("Q", "R"))
+    return kf.learned.fit_labelled(model, correct(labels) if correct else labels, learn=("Q", "R"))
 
 
 @functools.cache
@@ -163,7 +163,7 @@ def network(filter, model, size):
         for name, data in tests().items()
     }
     settings = budget._asdict() | {
-        "best_steps": np.asarray(fitted.step),
+        "best_steps": np.asarray(fitted.update),
         "refused_steps": np.asarray(fitted.refused),
     }
     return Row(
@@ -174,19 +174,19 @@ def network(filter, model, size):
 def optimised(size):
     """Return the row of the OKF: all entries of Q and R by the squared error."""
     method, split = kf.kalman(), parts()
-    steps = size.choose(10, 300, 300)
-    options = {"loss": kf.training.mse(method), "steps": steps, "validation": split.validation}
+    updates = size.choose(10, 300, 300)
+    options = {"loss": kf.training.state_mse(method), "updates": updates, "validation": split.validation}
     found = kf.training.fit_noise(
         method, MODEL, split.train, key=jax.random.key(0), **options
     ).params
     return plain(
-        method, found, {"steps": steps, "Q": np.asarray(found.Q), "R": np.asarray(found.R)}
+        method, found, {"updates": updates, "Q": np.asarray(found.Q), "R": np.asarray(found.R)}
     )
 
 
 def searched(size):
     """Return the row of the Kalman filter with one factor on Q and one on R."""
-    options = {"structure": "scalar", "steps": size.choose(10, 100, 100)}
+    options = {"structure": "scalar", "updates": size.choose(10, 100, 100)}
     model, settings = tune(kf.kalman(), MODEL, parts(), **options)
     return plain(kf.kalman(), model, settings)
 
@@ -211,7 +211,7 @@ RECENT_KF, RECENT_NET = "KF, recent map", "KalmanNet C1, recent map"
 def rows(size):
     if not FOLDER.is_dir():
         return {}
-    C1 = kf.learned.configuration("C1", n=4, m=2)
+    C1 = kf.learned.published("C1", n=4, m=2)
     two = kf.learned.kalman_net(kf.learned.Architecture1(4, 2, layers=2), ("F2", "F4"))
 
     def with_recent(make):

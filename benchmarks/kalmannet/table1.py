@@ -55,7 +55,7 @@ def rows(size):
         MODEL_BASED: lambda: network(baseline("model_based"), 2400),
         DIFFERENCES: lambda: network(kf.learned.recurrent(LAYERS, 2, ("F2", "F4"), "update")),
         NORMALISED: lambda: network(baseline("differences")),
-        KALMAN_NET: lambda: network(kf.learned.configuration("C1", n=2, m=2)),
+        KALMAN_NET: lambda: network(kf.learned.published("C1", n=2, m=2)),
         KF: lambda: fixed(kf.kalman(), tests()),
         THEORY: lambda: Row(
             {name: figure(floor_db(MODEL, T)) for name, T in ((SHORT, 20), (LONG, 200))}

@@ -98,7 +98,7 @@ def network(name, size):
     model = design(name)
     tests = {condition: (model, test) for condition, (_, test) in found.items()}
     return trained(
-        kf.learned.configuration("C4", n=3, m=3), model, parts, tests, size.budget(BUDGET)
+        kf.learned.published("C4", n=3, m=3), model, parts, tests, size.budget(BUDGET)
     )
 
 

@@ -21,8 +21,8 @@ FILTERS = {
     EKF: kf.extended(),
     "UKF": kf.unscented(),
     PF: kf.particle(100),
-    "KalmanNet C3": kf.learned.configuration("C3", n=3, m=3),
-    C4: kf.learned.configuration("C4", n=3, m=3),
+    "KalmanNet C3": kf.learned.published("C3", n=3, m=3),
+    C4: kf.learned.published("C4", n=3, m=3),
     "EKF, J = 5 + learned cubic": kf.extended(),
     "EKF, Runge-Kutta": kf.extended(),
     "gain that starts at the EKF": kf.learned.corrected_gain(3, 3, context=True),
@@ -39,7 +39,7 @@ def params_of(name):
     if name == "EKF, J = 5 + learned cubic":
         return kf.learned.residual_model(MODEL, "f", kf.learned.Polynomial(3))
     learned = name in (C4, "KalmanNet C3", "gain that starts at the EKF", "MB RNN, 48 units")
-    return kf.learned.init(jax.random.key(0), FILTERS[name], MODEL) if learned else MODEL
+    return kf.learned.init_params(jax.random.key(0), FILTERS[name], MODEL) if learned else MODEL
 
 
 @functools.cache

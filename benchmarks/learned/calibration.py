@@ -153,7 +153,7 @@ def afresh():
 
 def by_seed(method, fitted, data):
     """Return the values of all seeds, by column."""
-    each = [calibration(method, fitted.run(k).params, data) for k in range(len(fitted.step))]
+    each = [calibration(method, fitted.run(k).params, data) for k in range(len(fitted.update))]
     errors = {COLUMNS[0]: decibels(method, fitted.params, data, many=True)}
     return errors | {column: [one[column] for one in each] for column in COLUMNS[1:]}
 

@@ -40,7 +40,7 @@ def rows(quick):
             parts(quick),
             tests(),
             structure="scalar",
-            steps=30 if quick else 80,
+            updates=30 if quick else 80,
         )
 
     def residual(degree):

@@ -26,13 +26,13 @@ SPLIT = Budget(1500, split=1000, learning_rate=1e-3)
 
 def rows(quick):
     parts = functools.partial(official, "lorenz_spherical_v0_r0_T20")
-    steps = 40 if quick else 150
+    updates = 40 if quick else 150
 
     def plain(method, model):
         return classical(method, model, {TEST: parts().test})
 
     def searched(method, model):
-        return tuned(method, model, parts(), {TEST: parts().test}, steps=steps)
+        return tuned(method, model, parts(), {TEST: parts().test}, updates=updates)
 
     def network(method, model, budget, constants=None):
         budget = budget.quick() if quick else budget
@@ -50,14 +50,15 @@ def rows(quick):
             kf.extended(),
             MODEL,
             parts().train,
-            parts().validation,
+            validation=parts().validation,
+            key=jax.random.key(0),
             structure="diagonal",
             objective="mse",
-            steps=steps,
+            updates=updates,
         )
         return network(kf.learned.corrected_gain(3, 3, context=True), found.params, SPLIT, places)
 
-    asinh = kf.learned.configuration("C4", n=3, m=3, feature_map=kf.learned.Asinh())
+    asinh = kf.learned.published("C4", n=3, m=3, feature_map=kf.learned.Asinh())
     return {
         "EKF, phi as it is": lambda: plain(kf.extended(), MODEL),
         "EKF, phi wrapped": lambda: plain(kf.extended(), WRAPPED),
@@ -68,7 +69,7 @@ def rows(quick):
         "UKF, phi wrapped": lambda: plain(kf.unscented(), WRAPPED),
         "UKF, phi wrapped, tuned": lambda: searched(kf.unscented(), WRAPPED),
         "KalmanNet #2 (C4)": lambda: network(
-            kf.learned.configuration("C4", n=3, m=3), MODEL, SPLIT
+            kf.learned.published("C4", n=3, m=3), MODEL, SPLIT
         ),
         "KalmanNet #2, features as asinh of whitened": lambda: network(asinh, MODEL, SPLIT, scales),
         "gain that starts at the EKF (phi as it is, tuned)": start_at_ekf,

@@ -23,7 +23,7 @@ def rows(quick):
         return classical(kf.extended(), model, {TEST: parts().test})
 
     def searched(model):
-        return tuned(kf.extended(), model, parts(), {TEST: parts().test}, steps=20 if quick else 80)
+        return tuned(kf.extended(), model, parts(), {TEST: parts().test}, updates=20 if quick else 80)
 
     def learned_h(degree, full):
         model = kf.learned.residual_model(lorenz(), "h", kf.learned.Polynomial(degree), full=full)

@@ -1,5 +1,6 @@
 """What the studies share: official data, training of several seeds at once, tuned classical filters, errors in dB."""
 
+import jax
 import numpy as np
 
 import kfjax as kf
@@ -14,7 +15,7 @@ def learned(filter, model, parts, tests, budget, constants=None):
     values = {
         column: decibels(filter, fitted.params, data, many=True) for column, data in tests.items()
     }
-    settings = budget._asdict() | {"best_steps": np.asarray(fitted.step).tolist()}
+    settings = budget._asdict() | {"best_steps": np.asarray(fitted.update).tolist()}
     return Measured(values, settings | {"refused_steps": np.asarray(fitted.refused).tolist()})
 
 
@@ -26,6 +27,7 @@ def classical(filter, model, tests):
 def tuned(filter, model, parts, tests, **options):
     """Return the row of a filter whose noise is tuned on training data and chosen on validation data."""
     options = {"structure": "diagonal", "objective": "mse"} | options
-    found = kf.training.tune(filter, model, parts.train, parts.validation, **options)
+    options = {"validation": parts.validation, "key": jax.random.key(0)} | options
+    found = kf.training.tune(filter, model, parts.train, **options)
     factors = {name: np.round(getattr(found.scales, name), 6).tolist() for name in ("Q", "R")}
     return Measured(classical(filter, found.params, tests).values, options | {"factors": factors})

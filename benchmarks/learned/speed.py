@@ -18,13 +18,13 @@ from benchmarks.trajectories import simulated
 
 BATCH, STEPS, ROUNDS = 30, 100, 7
 COLUMNS = ("ms, wall", "ms, processor")
-METHOD = kf.learned.configuration("C4", n=2, m=2)
+METHOD = kf.learned.published("C4", n=2, m=2)
 NETWORK = kf.learned.Architecture2(2, 2)
 OPTIMIZER = optax.adam(1e-4)
 EKF = kf.extended()
 CONTENDERS = {
     "EKF": EKF,
-    "KalmanNet #2": kf.learned.configuration("C4", n=3, m=3, feature_map=kf.learned.Asinh()),
+    "KalmanNet #2": kf.learned.published("C4", n=3, m=3, feature_map=kf.learned.Asinh()),
     "gain that starts at the EKF": kf.learned.corrected_gain(3, 3, context=True),
 }
 
@@ -65,18 +65,18 @@ def training(quick):
     """Both ways in turn, so that what else the machine does falls on both."""
     count, rounds = (3, 2) if quick else (20, ROUNDS)
     data = jax.tree.map(jnp.asarray, simulated(jax.random.key(0), MODEL, BATCH, STEPS))
-    params = kf.learned.init(jax.random.key(1), METHOD, MODEL)
+    params = kf.learned.init_params(jax.random.key(1), METHOD, MODEL)
     start = params.network, OPTIMIZER.init(params.network)
     options = {
         "key": jax.random.key(2),
         "batch_size": BATCH,
         "optimizer": OPTIMIZER,
         "reports": 1,
-        "show": False,
+        "progress": False,
     }
     ways = {
         "fit": lambda steps: (
-            kf.training.fit(kf.training.mse(METHOD), params, data, steps=steps, **options).params
+            kf.training.fit(kf.training.state_mse(METHOD), params, data, updates=steps, **options).params
         ),
         "plain": lambda steps: plain_steps(start, MODEL, data, steps),
     }
@@ -104,7 +104,7 @@ def rows(quick):
 
     def inference(batch):
         data = jax.tree.map(jnp.asarray, simulated(jax.random.key(3), MODEL, batch, STEPS))
-        params = kf.learned.init(jax.random.key(1), METHOD, MODEL)
+        params = kf.learned.init_params(jax.random.key(1), METHOD, MODEL)
         seconds = timed(lambda: means(METHOD, params, data), 3 if quick else 30)
         return Measured(columns(1e3 * seconds / batch), {"batch": batch})
 
@@ -115,7 +115,7 @@ def rows(quick):
             simulated(jax.random.key(4), LORENZ.replace(Q=0.01 * LORENZ.Q), batch, STEPS),
         )
         learned = method is not EKF
-        params = kf.learned.init(jax.random.key(1), method, LORENZ) if learned else LORENZ
+        params = kf.learned.init_params(jax.random.key(1), method, LORENZ) if learned else LORENZ
         seconds = timed(lambda: means(method, params, data), 3 if quick else 30)
         return Measured(columns(1e3 * seconds / batch), {"batch": batch})
 

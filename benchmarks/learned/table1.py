@@ -31,13 +31,13 @@ def rows(quick):
 
     def network(name, budget):
         budget = budget.quick() if quick else budget
-        return learned(kf.learned.configuration(name, n=2, m=2), MODEL, parts()[0], tests(), budget)
+        return learned(kf.learned.published(name, n=2, m=2), MODEL, parts()[0], tests(), budget)
 
     def on_official(name, budget):
         budget = budget.quick() if quick else budget
         data = official("lin2x2_v0_r20_T100")
         return learned(
-            kf.learned.configuration(name, n=2, m=2),
+            kf.learned.published(name, n=2, m=2),
             MODEL,
             shortened(data, 20),
             {OFFICIAL: data.test},
@@ -51,7 +51,7 @@ def rows(quick):
 
     def tuned_kf():
         wrong = MODEL.replace(Q=100 * MODEL.Q)
-        return tuned(kf.kalman(), wrong, parts()[0], tests(), steps=40 if quick else 150)
+        return tuned(kf.kalman(), wrong, parts()[0], tests(), updates=40 if quick else 150)
 
     return {
         "theory": theory,

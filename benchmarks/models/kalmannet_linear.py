@@ -33,4 +33,4 @@ HROT10_IDENTITY = LIN2X2_RQ020
 HROT10_TRUE = HROT10_IDENTITY.replace(h=kf.Linear(kf.systems.rotation(10.0)))
 
 # linear_CA_dt1e-2_T100_randnInit: x_0 is drawn from this prior, and given in *_init
-CONSTANT_ACCELERATION = kf.systems.constant_acceleration(dt=0.01, q_std=1.0, r_std=1.0)
+CONSTANT_ACCELERATION = kf.systems.constant_acceleration(dt=0.01, q_density=1.0, r_std=1.0)

@@ -13,13 +13,13 @@ import kfjax as kf
 
 # the paper's (20)-(23), state (p_x, v_x, p_y, v_y): columns 0, 2, 1, 3 of the data's state
 WIENER_VELOCITY = kf.systems.wiener_velocity(
-    dt=1.0, q_std=1.0, r_std=1.0, prior=kf.systems.known(np.zeros(4))
+    dt=1.0, q_density=1.0, r_std=1.0, prior=kf.systems.known(np.zeros(4))
 )
 
 # Wiener accelerations, and the data's own state (x, y, v_x, v_y, a_x, a_y): starts where the
 # session does, at rest
 ORDER = np.array([0, 3, 1, 4, 2, 5])
-by_axis = kf.systems.constant_acceleration(2, q_std=1.0, r_std=1.0, measure="velocity")
+by_axis = kf.systems.constant_acceleration(2, q_density=1.0, r_std=1.0, measure="velocity")
 WIENER_ACCELERATION = kf.linear_gaussian(
     F=by_axis.f.A[ORDER][:, ORDER],
     H=by_axis.h.A[:, ORDER],

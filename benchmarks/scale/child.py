@@ -89,9 +89,9 @@ def disk(size, folder):
 
 def both(data):
     """One epoch in batches of 100, then an evaluation; the seconds of each."""
-    begin, loss = now(), kf.training.mse(kf.constant_gain())
-    options = {"key": jax.random.key(0), "steps": data.size // 100, "batch_size": 100, "reports": 4}
-    kf.training.fit(loss, GAIN, data, trainable=kf.ConstantGainParams(False, True), **options)
+    begin, loss = now(), kf.training.state_mse(kf.constant_gain())
+    options = {"key": jax.random.key(0), "updates": data.size // 100, "batch_size": 100, "reports": 4}
+    kf.training.fit(loss, GAIN, data, learn=kf.ConstantGainParams(False, True), **options)
     training, _ = since(begin)
     begin = now()
     kf.compare({"gain": (kf.constant_gain(), GAIN)}, data, chunk=1000, repeats=1)

@@ -23,15 +23,17 @@ from kfjax import systems
 from kfjax.base import Filter, Gaussian
 from kfjax.data import Dataset
 from kfjax.filters import extended, kalman, particle, unscented
-from kfjax.learned.gains.kalman_nets import configuration
-from kfjax.learned.params import init
+from kfjax.learned.gains.kalman_nets import published
+from kfjax.learned.params import init_params
 from kfjax.models.lens import with_model
 from kfjax.models.simulation import simulate
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.runner import run
 from kfjax.smoothers.parallel import parallel_filter
 from kfjax.smoothers.rauch_tung_striebel import smooth
-from kfjax.training.losses import mse
+from kfjax.training.losses import state_mse
+from kfjax.training.partition import merge, partition
+from kfjax.training.updates import guarded_update
 
 __all__ = ["WORKLOADS", "Outputs", "Problem", "Size", "Workload", "solve", "training_step"]
 
@@ -142,20 +144,20 @@ def _in_parallel(problem: Problem) -> Outputs:
 
 
 def training_step(loss: Callable[..., Array], problem: Problem) -> Any:
-    """Take one step of Adam on the whole batch; the new parameters of the network.
+    """Take one update by Adam on the whole batch, and return the new parameters of the network.
 
     Args:
         loss: as those of `kfjax.training`.
         problem: the `Problem`, with true states.
     """
     data = Dataset.unchecked(problem.ys, problem.xs, None, None, None, None)
-    network = problem.params.network
+    learned, frozen = partition(problem.params)
 
-    def value(network: Any) -> Array:
-        return loss(problem.params._replace(network=network), data, jax.random.key(0))
+    def objective(learned: Any) -> tuple[Array, None]:
+        return loss(merge(learned, frozen), data, jax.random.key(0)), None
 
-    updates, _ = OPTIMIZER.update(jax.grad(value)(network), OPTIMIZER.init(network))
-    return optax.apply_updates(network, updates)
+    found = guarded_update(OPTIMIZER, objective, learned, OPTIMIZER.init(learned))
+    return found.params.network
 
 
 def _problem(
@@ -184,7 +186,7 @@ def _priors(model: StateSpaceModel, count: int) -> Gaussian:
 
 def _moving(size: Size) -> StateSpaceModel:
     """A body with a constant velocity along n / 2 axes."""
-    return systems.constant_velocity(size.n // 2, dt=0.1, q_std=1.0, r_std=0.5)
+    return systems.constant_velocity(size.n // 2, dt=0.1, q_density=1.0, r_std=0.5)
 
 
 def _lorenz(size: Size) -> StateSpaceModel:
@@ -201,7 +203,7 @@ def _learned(name: str, model: Callable[[Size], StateSpaceModel], size: Size) ->
     problem = _problem(model, size)
     n = problem.params.n
     return problem._replace(
-        params=init(jax.random.key(1), configuration(name, n=n, m=n), problem.params)
+        params=init_params(jax.random.key(1), published(name, n=n, m=n), problem.params)
     )
 
 
@@ -228,7 +230,7 @@ def _particles(text: str, size: Size, quick: Size) -> Workload:
 
 
 def _kalman_net(name: str, text: str, size: Size, quick: Size) -> Workload:
-    problem, network = functools.partial(_learned, name, _lorenz), configuration(name, n=3, m=3)
+    problem, network = functools.partial(_learned, name, _lorenz), published(name, n=3, m=3)
     return Workload(name, text, size, quick, problem, lambda _: _solver(network))
 
 
@@ -239,7 +241,7 @@ def _training(text: str, size: Size, quick: Size) -> Workload:
 
 @functools.cache
 def _trainer(n: int) -> Callable[[Problem], Any]:
-    return functools.partial(training_step, mse(configuration("C4", n=n, m=n)))
+    return functools.partial(training_step, state_mse(published("C4", n=n, m=n)))
 
 
 GAUSSIAN = {

@@ -31,7 +31,7 @@ def _integrators(
     dimensions: int,
     *,
     dt: Any,
-    q_std: Any,
+    q_density: Any,
     r_std: Any,
     measure: str,
     prior: Gaussian | None,
@@ -40,9 +40,9 @@ def _integrators(
     who = _NAMES[order]
     check_count(f"{who}: dimensions", dimensions)
     choose(f"{who}: measure", measure, _DERIVATIVES[:order])
-    check_positive(f"{who}: q_std", q_std, zero=True)
+    check_positive(f"{who}: q_density", q_density, zero=True)
     F: Any = IntegratorTransition(order, dimensions)
-    Q: Any = Partial(IntegratedNoise(order, dimensions), q_std**2)
+    Q: Any = Partial(IntegratedNoise(order, dimensions), q_density)
     if dt is not None:
         check_positive(f"{who}: dt", dt)
         F, Q = F(dt), Q(None, dt)
@@ -57,19 +57,19 @@ def constant_velocity(
     dimensions: int = 1,
     *,
     dt: float | Array | None = 1.0,
-    q_std: float | Array = 0.1,
+    q_density: float | Array = 0.01,
     r_std: Any = 1.0,
     measure: str = "position",
     prior: Gaussian | None = None,
 ) -> StateSpaceModel:
     """Return a body whose velocity is a Wiener process, discretised exactly.
 
-    Per axis F = [[1, dt], [0, 1]] and Q = q_std^2 [[dt^3/3, dt^2/2], [dt^2/2, dt]].
+    Per axis F = [[1, dt], [0, 1]] and Q = q_density [[dt^3/3, dt^2/2], [dt^2/2, dt]].
 
     Args:
         dimensions: d, number of axes; n = 2 d, ordered (p_x, v_x, p_y, v_y, ...).
         dt: step length in seconds, or None to read it from the inputs (u_t = dt_t, or u_t["dt"]).
-        q_std: square root of the spectral density of the acceleration, m/s^2 per root hertz.
+        q_density: spectral density of the white acceleration noise, m^2/s^3.
         r_std: standard deviation of the observations, a number or [d].
         measure: "position" or "velocity".
         prior: belief about x_0; default N(0, I).
@@ -84,7 +84,7 @@ def constant_velocity(
         >>> model = kf.systems.constant_velocity(2, dt=None)
         >>> us = kf.time_steps(np.array([0.3, 0.5, 1.2]), start=0.0)
         >>> xs, ys = kf.simulate(jax.random.key(0), model, us=us)
-        >>> kf.run(kf.kalman(), model, ys, us)[1].mean.shape
+        >>> kf.run(kf.kalman(), model, ys, us=us).outputs.mean.shape
         (3, 4)
 
     References:
@@ -92,7 +92,7 @@ def constant_velocity(
         Navigation (2001), section 6.2.2.
     """
     return _integrators(
-        2, dimensions, dt=dt, q_std=q_std, r_std=r_std, measure=measure, prior=prior
+        2, dimensions, dt=dt, q_density=q_density, r_std=r_std, measure=measure, prior=prior
     )
 
 
@@ -100,7 +100,7 @@ def constant_acceleration(
     dimensions: int = 1,
     *,
     dt: float | Array | None = 1.0,
-    q_std: float | Array = 0.1,
+    q_density: float | Array = 0.01,
     r_std: Any = 1.0,
     measure: str = "position",
     prior: Gaussian | None = None,
@@ -108,12 +108,12 @@ def constant_acceleration(
     """Return a body whose acceleration is a Wiener process, discretised exactly.
 
     Per axis F = [[1, dt, dt^2/2], [0, 1, dt], [0, 0, 1]] and
-    Q = q_std^2 [[dt^5/20, dt^4/8, dt^3/6], [dt^4/8, dt^3/3, dt^2/2], [dt^3/6, dt^2/2, dt]].
+    Q = q_density [[dt^5/20, dt^4/8, dt^3/6], [dt^4/8, dt^3/3, dt^2/2], [dt^3/6, dt^2/2, dt]].
 
     Args:
         dimensions: d, number of axes; n = 3 d, ordered (p_x, v_x, a_x, p_y, ...).
         dt: step length in seconds, or None to read it from the inputs (u_t = dt_t, or u_t["dt"]).
-        q_std: square root of the spectral density of the jerk, m/s^3 per root hertz.
+        q_density: spectral density of the white jerk noise, m^2/s^5.
         r_std: standard deviation of the observations, a number or [d].
         measure: "position", "velocity" or "acceleration".
         prior: belief about x_0; default N(0, I).
@@ -133,14 +133,14 @@ def constant_acceleration(
         Navigation (2001), section 6.2.3.
     """
     return _integrators(
-        3, dimensions, dt=dt, q_std=q_std, r_std=r_std, measure=measure, prior=prior
+        3, dimensions, dt=dt, q_density=q_density, r_std=r_std, measure=measure, prior=prior
     )
 
 
 def wiener_velocity(
     *,
     dt: float | Array | None = 1.0,
-    q_std: float | Array = 1.0,
+    q_density: float | Array = 1.0,
     r_std: Any = 1.0,
     prior: Gaussian | None = None,
 ) -> StateSpaceModel:
@@ -150,7 +150,7 @@ def wiener_velocity(
 
     Args:
         dt: step length in seconds, or None to read it from the inputs.
-        q_std: square root of the spectral density of the acceleration, m/s^2 per root hertz.
+        q_density: spectral density of the white acceleration noise, m^2/s^3.
         r_std: standard deviation of the velocities, m/s, a number or [2].
         prior: belief about x_0; default N(0, I).
 
@@ -165,14 +165,16 @@ def wiener_velocity(
         G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known
         dynamics, IEEE Trans. Signal Process. 70 (2022), equations (20)-(23).
     """
-    return constant_velocity(2, dt=dt, q_std=q_std, r_std=r_std, measure="velocity", prior=prior)
+    return constant_velocity(
+        2, dt=dt, q_density=q_density, r_std=r_std, measure="velocity", prior=prior
+    )
 
 
 def coordinated_turn(
     *,
     dt: float | Array | None = 1.0,
-    q_std: float | Array = 0.1,
-    turn_rate_std: float | Array = 0.01,
+    q_density: float | Array = 0.01,
+    turn_rate_density: float | Array = 1e-4,
     r_std: Any = 1.0,
     prior: Gaussian | None = None,
 ) -> StateSpaceModel:
@@ -183,8 +185,8 @@ def coordinated_turn(
 
     Args:
         dt: step length in seconds, or None to read it from the inputs (u_t = dt_t, or u_t["dt"]).
-        q_std: square root of the spectral density of the acceleration, m/s^2 per root hertz.
-        turn_rate_std: square root of the spectral density of dw/dt, rad/s^2 per root hertz.
+        q_density: spectral density of the white acceleration noise, m^2/s^3.
+        turn_rate_density: spectral density of the white noise dw/dt, rad^2/s^3.
         r_std: standard deviation of the positions in metres, a number or [2].
         prior: belief about x_0; default 10 m/s along x, turning at 0.1 rad/s.
 
@@ -203,9 +205,9 @@ def coordinated_turn(
         Y. Bar-Shalom, X. R. Li, T. Kirubarajan, Estimation with Applications to Tracking and
         Navigation (2001), section 11.7.
     """
-    for name, value in (("q_std", q_std), ("turn_rate_std", turn_rate_std)):
+    for name, value in (("q_density", q_density), ("turn_rate_density", turn_rate_density)):
         check_positive(f"coordinated_turn: {name}", value, zero=True)
-    f, Q = Partial(_turn_irregular), Partial(_turn_noise, (q_std**2, turn_rate_std**2))
+    f, Q = Partial(_turn_irregular), Partial(_turn_noise, (q_density, turn_rate_density))
     if dt is not None:
         check_positive("coordinated_turn: dt", dt)
         f, Q = Partial(_turn, dt), Q(None, dt)

@@ -81,7 +81,7 @@ def lorenz(
         >>> truth = kf.systems.lorenz(integrator="rk4", q_std=0.0)
         >>> design = kf.systems.lorenz(taylor_order=1, q_std=0.5)
         >>> xs, ys = kf.simulate(jax.random.key(0), truth, steps=20)
-        >>> kf.run(kf.extended(), design, ys)[1].mean.shape
+        >>> kf.run(kf.extended(), design, ys).outputs.mean.shape
         (20, 3)
 
     References:

@@ -35,13 +35,13 @@ def pendulum(
     length: float | Array = 1.0,
     damping: float | Array = 0.0,
     observation: str = "displacement",
-    q_std: float | Array = 0.1,
+    q_density: float | Array = 0.01,
     r_std: Any = 0.3,
     prior: Gaussian | None = None,
 ) -> StateSpaceModel:
     """Return a pendulum pushed at random: state (angle, rate) by one Runge-Kutta step, angle 0 hanging down.
 
-    Q = q_std^2 [[dt^3/3, dt^2/2], [dt^2/2, dt]]: white noise in the angular acceleration.
+    Q = q_density [[dt^3/3, dt^2/2], [dt^2/2, dt]]: white noise in the angular acceleration.
 
     Args:
         dt: step length in seconds.
@@ -50,8 +50,7 @@ def pendulum(
         damping: 1/s.
         observation: "displacement", y = length sin(angle) in metres, or "angle", y in radians with
             wrapped innovations.
-        q_std: square root of the spectral density of the angular acceleration, rad/s^2 per root
-            hertz.
+        q_density: spectral density of the white noise in the angular acceleration, rad^2/s^3.
         r_std: standard deviation of the observations, metres or radians.
         prior: belief about x_0; default N((1.5, 0), 0.01 I).
 
@@ -64,7 +63,7 @@ def pendulum(
     Example:
         >>> model = kf.systems.pendulum(dt=0.05)
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=40)
-        >>> kf.run(kf.unscented(), model, ys)[1].mean.shape
+        >>> kf.run(kf.unscented(), model, ys).outputs.mean.shape
         (40, 2)
 
     References:
@@ -72,14 +71,14 @@ def pendulum(
     """
     for name, value in (("dt", dt), ("length", length)):
         check_positive(f"pendulum: {name}", value)
-    for name, value in (("gravity", gravity), ("damping", damping), ("q_std", q_std)):
+    for name, value in (("gravity", gravity), ("damping", damping), ("q_density", q_density)):
         check_positive(f"pendulum: {name}", value, zero=True)
     choose("pendulum: observation", observation, ("displacement", "angle"))
     by_angle = observation == "angle"
     return StateSpaceModel(
         Partial(_swing, PendulumParameters(gravity, length, damping, dt)),
         Linear([[1.0, 0.0]]) if by_angle else Partial(_displacement, length),
-        IntegratedNoise(2, 1)(q_std**2, None, dt),
+        IntegratedNoise(2, 1)(q_density, None, dt),
         diagonal("pendulum: r_std", r_std, 1),
         prior or standard_prior([1.5, 0.0], 0.1),
         observation_space=angles(0) if by_angle else None,

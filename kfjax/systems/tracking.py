@@ -25,7 +25,7 @@ def bearing_range(
     *,
     dt: float | Array | None = 1.0,
     sensor: Any = (0.0, 0.0),
-    q_std: float | Array = 0.1,
+    q_density: float | Array = 0.01,
     range_std: float | Array = 1.0,
     bearing_std: float | Array = 0.02,
     prior: Gaussian | None = None,
@@ -37,7 +37,7 @@ def bearing_range(
     Args:
         dt: step length in seconds, or None to read it from the inputs.
         sensor: position s [2], metres.
-        q_std: square root of the spectral density of the acceleration, m/s^2 per root hertz.
+        q_density: spectral density of the white acceleration noise, m^2/s^3.
         range_std: standard deviation of the range, metres.
         bearing_std: standard deviation of the bearing, radians.
         prior: belief about x_0; default at (100, 50) m within 10 m, moving at (-1, 0.5) m/s within
@@ -64,7 +64,7 @@ def bearing_range(
         numeric(range_std, bearing_std).stack([range_std, bearing_std]),
         2,
     )
-    return _body(2, dt, q_std, prior).replace(
+    return _body(2, dt, q_density, prior).replace(
         h=Partial(_bearing_range, position), R=R, observation_space=angles(1)
     )
 
@@ -73,7 +73,7 @@ def bearings_only(
     *,
     dt: float | Array | None = 1.0,
     sensors: Any = ((0.0, 0.0), (100.0, -50.0)),
-    q_std: float | Array = 0.1,
+    q_density: float | Array = 0.01,
     r_std: Any = 0.02,
     prior: Gaussian | None = None,
 ) -> StateSpaceModel:
@@ -84,7 +84,7 @@ def bearings_only(
     Args:
         dt: step length in seconds, or None to read it from the inputs.
         sensors: positions [m, 2], metres.
-        q_std: square root of the spectral density of the acceleration, m/s^2 per root hertz.
+        q_density: spectral density of the white acceleration noise, m^2/s^3.
         r_std: standard deviation of the bearings, radians, a number or [m].
         prior: belief about x_0; default as `bearing_range`.
 
@@ -101,7 +101,7 @@ def bearings_only(
     positions = _positions("bearings_only: sensors", sensors, "[m, 2]")
     m = positions.shape[0]
     R = diagonal("bearings_only: r_std", r_std, m)
-    return _body(2, dt, q_std, prior).replace(
+    return _body(2, dt, q_density, prior).replace(
         h=Partial(_bearings, positions), R=R, observation_space=angles(*range(m))
     )
 
@@ -110,7 +110,7 @@ def range_only(
     dimensions: int = 2,
     ranges: int = 1,
     *,
-    q_std: float | Array = 1.0,
+    q_density: float | Array = 1.0,
     r_std: Any = 0.1,
     prior: Gaussian | None = None,
 ) -> StateSpaceModel:
@@ -122,7 +122,7 @@ def range_only(
     Args:
         dimensions: d, number of axes.
         ranges: m, how many ranges come at once; mask those that did not with `observed`.
-        q_std: square root of the spectral density of the acceleration, m/s^2 per root hertz.
+        q_density: spectral density of the white acceleration noise, m^2/s^3.
         r_std: standard deviation of the ranges, metres, a number or [m].
         prior: belief about x_0; default N(0, I).
 
@@ -138,18 +138,18 @@ def range_only(
         >>> us["anchors"].shape, us["dt"].shape
         ((8, 1, 2), (8,))
         >>> xs, ys = kf.simulate(jax.random.key(0), model, us=us)
-        >>> kf.run(kf.extended(), model, ys, us)[1].mean.shape
+        >>> kf.run(kf.extended(), model, ys, us=us).outputs.mean.shape
         (8, 4)
     """
     check_count("range_only: ranges", ranges)
-    body = constant_velocity(dimensions, dt=None, q_std=q_std, prior=prior)
+    body = constant_velocity(dimensions, dt=None, q_density=q_density, prior=prior)
     return body.replace(h=Partial(_ranges), R=diagonal("range_only: r_std", r_std, ranges))
 
 
-def _body(dimensions: int, dt: Any, q_std: Any, prior: Gaussian | None) -> StateSpaceModel:
+def _body(dimensions: int, dt: Any, q_density: Any, prior: Gaussian | None) -> StateSpaceModel:
     """A body at constant velocity, some way off the sensors."""
     start = standard_prior([100.0, -1.0, 50.0, 0.5], [10.0, 1.0, 10.0, 1.0])
-    return constant_velocity(dimensions, dt=dt, q_std=q_std, prior=prior or start)
+    return constant_velocity(dimensions, dt=dt, q_density=q_density, prior=prior or start)
 
 
 def _positions(name: str, value: Any, expected: str) -> Any:

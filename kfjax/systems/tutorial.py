@@ -36,7 +36,7 @@ def tutorial_line(r_std: float | Array = 10.0) -> StateSpaceModel:
     Example:
         >>> truth = kf.systems.noise_free(kf.systems.tutorial_line(), [0.0, 0.5])
         >>> xs, ys = kf.simulate(jax.random.key(0), truth, steps=50)
-        >>> kf.run(kf.kalman(), kf.systems.tutorial_line(), ys)[1].mean.shape
+        >>> kf.run(kf.kalman(), kf.systems.tutorial_line(), ys).outputs.mean.shape
         (50, 2)
     """
     R = diagonal("tutorial_line: r_std", r_std, 1)
@@ -65,7 +65,7 @@ def tutorial_helix(faults: Iterable[str] = (), *, r_std: float | Array = 1.0) ->
         >>> truth = kf.systems.noise_free(kf.systems.tutorial_helix())
         >>> xs, ys = kf.simulate(jax.random.key(0), truth, steps=100)
         >>> faulty = kf.systems.tutorial_helix(("frozen_turn", "no_climb", "start"))
-        >>> error = lambda model: jnp.abs(kf.run(kf.extended(), model, ys)[1].mean[:, :3] - xs[:, :3]).mean()
+        >>> error = lambda model: jnp.abs(kf.run(kf.extended(), model, ys).outputs.mean[:, :3] - xs[:, :3]).mean()
         >>> bool(error(faulty) > 3 * error(kf.systems.tutorial_helix()))
         True
     """

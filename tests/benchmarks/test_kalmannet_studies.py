@@ -39,7 +39,7 @@ def test_integrated_odometry_follows_the_path_once_it_is_turned_back(odometry):
 
 
 def test_the_searched_q_is_the_best_of_the_grid():
-    model = kf.systems.constant_velocity(q_std=0.1).replace(Q=jnp.eye(2))
+    model = kf.systems.constant_velocity(q_density=0.01).replace(Q=jnp.eye(2))
     truth = model.replace(Q=1e-2 * jnp.eye(2))
     xs, ys = zip(
         *(kf.simulate(key, truth, 60) for key in jax.random.split(jax.random.key(0), 4)),
@@ -53,10 +53,10 @@ def test_the_searched_q_is_the_best_of_the_grid():
 
 
 def test_the_cramer_rao_floor_of_a_linear_model_is_its_covariance():
-    model = kf.systems.constant_velocity(q_std=0.0).replace(h=kf.Linear(jnp.eye(2)), R=jnp.eye(2))
+    model = kf.systems.constant_velocity(q_density=0.0).replace(h=kf.Linear(jnp.eye(2)), R=jnp.eye(2))
     ys = jnp.zeros((20, 2))
     expected = (
-        jnp.trace(kf.run(kf.kalman(), model, ys)[1].cov, axis1=1, axis2=2).mean() / 3
+        jnp.trace(kf.run(kf.kalman(), model, ys).outputs.cov, axis1=1, axis2=2).mean() / 3
     )  # n of the attractor
     found = table3.along_truth(model, model.prior.mean[None], ys[None])
     np.testing.assert_allclose(found, [expected], rtol=1e-4)

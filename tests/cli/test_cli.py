@@ -21,7 +21,7 @@ MODELS = """
 import jax.numpy as jnp
 import kfjax as kf
 
-model = kf.systems.constant_velocity(dt=0.5, q_std=0.3, r_std=0.2)
+model = kf.systems.constant_velocity(dt=0.5, q_density=0.09, r_std=0.2)
 loose = model.replace(R=400 * model.R)
 pendulum = kf.systems.pendulum()
 driven = kf.StateSpaceModel(lambda x, u: x + u["dt"], lambda x, u: x[:1], jnp.eye(2), jnp.eye(1), model.prior)
@@ -45,7 +45,7 @@ def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("cli")
     (place / "models.py").write_text(MODELS)
     (place / "broken.py").write_text("import kfjax\nx = nothing\n")
-    truth = kf.systems.constant_velocity(dt=0.5, q_std=0.3, r_std=0.2)
+    truth = kf.systems.constant_velocity(dt=0.5, q_density=0.09, r_std=0.2)
     keys = jax.random.split(jax.random.key(0), 11)
     longer = [np.asarray(a) for a in jax.vmap(lambda key: kf.simulate(key, truth, 200))(keys)]
     xs, ys = (a[:10, :30] for a in longer)
@@ -104,8 +104,8 @@ def test_compare_on_data_with_truth(here, capsys, monkeypatch):
     assert [row["name"] for row in table["rows"]] == ["kalman"]
     error = table["rows"][0]["mse_db"]["value"]
     data = np.load("good.npz")
-    model = kf.systems.constant_velocity(dt=0.5, q_std=0.3, r_std=0.2)
-    means = jax.vmap(lambda y: kf.run(kf.kalman(), model, y)[1].mean)(data["obs"])
+    model = kf.systems.constant_velocity(dt=0.5, q_density=0.09, r_std=0.2)
+    means = jax.vmap(lambda y: kf.run(kf.kalman(), model, y).outputs.mean)(data["obs"])
     assert abs(error - 10 * np.log10(np.mean((means - data["state"])[..., 0] ** 2))) < 1e-3
     assert abs(table["rmse"]["kalman"]["value"] - 10 ** (error / 20)) < 1e-6
     printed = capsys.readouterr()
@@ -208,10 +208,10 @@ def test_filter_writes_what_run_and_smooth_give(here, capsys):
         "smoothed_mean",
     ]
     with jax.enable_x64(True):
-        model = kf.systems.constant_velocity(dt=0.5, q_std=0.3, r_std=0.2)
+        model = kf.systems.constant_velocity(dt=0.5, q_density=0.09, r_std=0.2)
         given = np.load("gaps.npz")
         data = Dataset(given["obs"], length=given["length"])
-        est = jax.vmap(lambda one: run_trajectory(kf.kalman(), model, one)[1])(data)
+        est = jax.vmap(lambda one: run_trajectory(kf.kalman(), model, one).outputs)(data)
         smoothed = jax.vmap(lambda e, T: kf.smooth(kf.kalman(), model, e, length=T))(
             est, given["length"]
         )

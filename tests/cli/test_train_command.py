@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 MODELS = """
 import kfjax as kf
 
-model = kf.systems.constant_velocity(dt=0.5, q_std=0.3, r_std=0.2)
+model = kf.systems.constant_velocity(dt=0.5, q_density=0.09, r_std=0.2)
 precise = model.replace(R=model.R / 4)
 lorenz = kf.systems.lorenz()
 """
@@ -32,7 +32,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("train")
     (place / "models.py").write_text(MODELS)
-    truth = kf.systems.constant_velocity(dt=0.5, q_std=0.3, r_std=0.2)
+    truth = kf.systems.constant_velocity(dt=0.5, q_density=0.09, r_std=0.2)
     keys = jax.random.split(jax.random.key(0), 15)
     xs, ys = jax.vmap(lambda key: kf.simulate(key, truth, 40))(keys)
     np.savez(place / "data.npz", obs=ys[:, :30], state=xs[:, :30])
@@ -59,13 +59,13 @@ def trained(folder):
     out, patch = folder / "runs" / "corrected", pytest.MonkeyPatch()
     patch.chdir(folder)
     patch.setattr(training_command, "_picture", interrupt)
-    train(out, *DATA, "--steps", "40", status=130)
+    train(out, *DATA, "--updates", "40", status=130)
     assert not (out / "training.json").exists()
     with pytest.raises(ValueError, match=r"a finished `kfjax train`. Finish it with the same"):
         load_trained(out, kf.systems.constant_velocity(), 1)
     patch.undo()
     patch.chdir(folder)
-    train(out, *DATA, "--steps", "40")
+    train(out, *DATA, "--updates", "40")
     patch.undo()
     return out
 
@@ -86,7 +86,7 @@ def test_what_a_training_says_of_itself(trained, tmp_path):
     plain, tuned, learned = about["validation_db"].values()
     assert tuned <= plain + 1e-6
     assert abs(learned - plain) < 1  # it starts at the extended Kalman filter
-    assert about["history"]["step"][-1] == 40
+    assert about["history"]["update"][-1] == 40
     assert about["versions"].keys() >= {"kfjax", "jax", "flax"}
     assert (trained / "history.png").read_bytes().startswith(PNG)
     stored = b"".join(path.read_bytes() for path in trained.rglob("*") if path.is_file())
@@ -94,10 +94,10 @@ def test_what_a_training_says_of_itself(trained, tmp_path):
 
 
 def test_the_validation_figure_is_that_of_what_was_saved(trained):
-    model = kf.systems.constant_velocity(dt=0.5, q_std=0.3, r_std=0.2)
+    model = kf.systems.constant_velocity(dt=0.5, q_density=0.09, r_std=0.2)
     parts = read_parts("data.npz")
     loaded = load_trained(trained, model, 1)
-    means = jax.vmap(lambda one: run_trajectory(loaded.filter, loaded.params, one)[1].mean)(
+    means = jax.vmap(lambda one: run_trajectory(loaded.filter, loaded.params, one).outputs.mean)(
         parts.validation
     )
     error = 10 * np.log10(np.mean((means - parts.validation.xs) ** 2))
@@ -105,7 +105,7 @@ def test_the_validation_figure_is_that_of_what_was_saved(trained):
     assert abs(error - said) < 1e-3
     with jax.enable_x64(True):
         double = load_trained(
-            trained, kf.systems.constant_velocity(dt=0.5, q_std=0.3, r_std=0.2), 1
+            trained, kf.systems.constant_velocity(dt=0.5, q_density=0.09, r_std=0.2), 1
         ).params
     same = jax.tree.map(np.array_equal, double.network, loaded.params.network)
     assert all(jax.tree.leaves(same))
@@ -132,9 +132,12 @@ def test_compare_takes_a_trained_filter_and_hides_what_it_was_trained_on(trained
 def test_filter_takes_a_trained_filter(trained, tmp_path):
     out = tmp_path / "est.npz"
     assert main(["filter", *DATA, "--load", str(trained), "--out", str(out)]) == 0
-    model, data = kf.systems.constant_velocity(dt=0.5, q_std=0.3, r_std=0.2), np.load("data.npz")
+    model, data = (
+        kf.systems.constant_velocity(dt=0.5, q_density=0.09, r_std=0.2),
+        np.load("data.npz"),
+    )
     loaded = load_trained(trained, model, 1)
-    mean = kf.run(loaded.filter, loaded.params, data["obs"][3])[1].mean
+    mean = kf.run(loaded.filter, loaded.params, data["obs"][3]).outputs.mean
     np.testing.assert_allclose(np.load(out)["mean"][3], mean, rtol=1e-4, atol=1e-5)
 
 
@@ -158,20 +161,20 @@ def test_several_runs_without_true_states(tmp_path):
 
 
 def test_one_long_record_is_split_in_time_and_trained_in_windows(tmp_path, capsys):
-    arguments = ("--data", "long.npz", "--model", "models.py:model", "--steps", "6", "--x64")
+    arguments = ("--data", "long.npz", "--model", "models.py:model", "--updates", "6", "--x64")
     about = train(tmp_path / "a", *arguments, name="recurrent")
     with jax.enable_x64(True):
         loaded = load_trained(
-            tmp_path / "a", kf.systems.constant_velocity(dt=0.5, q_std=0.3, r_std=0.2), 1
+            tmp_path / "a", kf.systems.constant_velocity(dt=0.5, q_density=0.09, r_std=0.2), 1
         )
         assert loaded.params.constants["x"]["spread"].tolist() == about["constants"]["x"]["spread"]
     assert about["dtype"] == "float64"
-    assert about["history"]["step"][-1] == 6
+    assert about["history"]["update"][-1] == 6
     assert "from step 301 on" in " ".join(capsys.readouterr().out.split())
 
 
 def test_compare_trains_on_other_trajectories(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(recipes, "QUICK", recipes.QUICK._replace(steps=4, reports=1))
+    monkeypatch.setattr(recipes, "QUICK", recipes.QUICK._replace(updates=4, reports=1))
     seen, train_learned = [], recipes.train_learned
     monkeypatch.setattr(recipes, "train_learned", lambda *a: seen.append(a[2]) or train_learned(*a))
     sizes = (
@@ -188,7 +191,7 @@ def test_compare_trains_on_other_trajectories(tmp_path, monkeypatch, capsys):
     (table,) = json.loads((tmp_path / "compare.json").read_text())["tables"]
     assert [row["name"] for row in table["rows"]] == ["kalman", "kalman_net, learned"]
     assert (
-        "trained (mse) by 4 steps on trajectories of 12, from 4 training trajectories"
+        "trained (mse) by 4 updates on trajectories of 12 steps, from 4 training trajectories"
         in " ".join(capsys.readouterr().out.split())
     )
     (parts,) = seen
@@ -197,16 +200,19 @@ def test_compare_trains_on_other_trajectories(tmp_path, monkeypatch, capsys):
     assert table["settings"]["trajectories"] == 4
 
 
-def test_stages_share_the_steps():
+def test_stages_share_the_updates():
     parts = read_parts("data.npz")
-    losses = [kf.training.mse(kf.kalman()), kf.training.nll(kf.kalman())]
+    losses = [kf.training.state_mse(kf.kalman()), kf.training.nll(kf.kalman())]
     longer = parts._replace(train=kf.data.whole_windows(parts.train, 50))
-    for data, names, steps in ((parts, losses, (5, 5)), (longer, [losses[0], *losses], (4, 3, 3))):
+    for data, names, updates in (
+        (parts, losses, (5, 5)),
+        (longer, [losses[0], *losses], (4, 3, 3)),
+    ):
         stages = recipes._stages(
-            losses, data, kf.systems.constant_velocity(), recipes.Settings(steps=10)
+            losses, data, kf.systems.constant_velocity(), recipes.Settings(updates=10)
         )
         assert [stage["loss"] for stage in stages] == names
-        assert tuple(stage["steps"] for stage in stages) == steps
+        assert tuple(stage["updates"] for stage in stages) == updates
 
 
 BAD = {

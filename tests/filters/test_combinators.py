@@ -177,7 +177,7 @@ def test_fallback_has_finite_gradients_through_a_reset(x64):
 
 @pytest.mark.parametrize("inner", [kf.kalman(), gated(kf.kalman())], ids=["plain", "gated"])
 def test_fallback_resets_a_lost_filter_after_some_patience(inner):
-    model = kf.systems.constant_velocity(q_std=1e-3, r_std=0.1)
+    model = kf.systems.constant_velocity(q_density=1e-6, r_std=0.1)
     method = fallback(inner, surroundings, patience=3)
     ys = jnp.where(jnp.arange(12) < 4, 0.0, 500.0)[:, None]
     final, (est, info) = run(Case(method, model, ys, None, None))

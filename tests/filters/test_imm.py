@@ -119,7 +119,7 @@ def test_a_weight_of_zero_stays_zero_and_has_a_gradient(x64):
 
 
 def test_a_hopeless_member_in_float32_has_finite_gradients():
-    model = kf.systems.constant_velocity(q_std=0.1, r_std=0.1)
+    model = kf.systems.constant_velocity(q_density=0.01, r_std=0.1)
     members = (model, model.replace(R=1e-8 * model.R, Q=1e-8 * model.Q))
     ys = kf.simulate(jax.random.key(0), model, steps=40)[1]
 

@@ -115,7 +115,7 @@ def test_an_unobserved_channel_is_a_channel_that_is_not_there(x64, name):
 
 @pytest.mark.slow
 def test_robust_filters_beat_the_plain_one_on_outliers():
-    model = kf.systems.constant_velocity(q_std=0.1, r_std=1.0)
+    model = kf.systems.constant_velocity(q_density=0.01, r_std=1.0)
     keys = jax.random.split(jax.random.key(0), 20)
     xs, ys = jax.vmap(lambda key: kf.simulate(key, model, steps=50))(keys)
     outliers = jax.random.bernoulli(jax.random.key(1), 0.1, ys.shape)
@@ -163,7 +163,7 @@ def test_adaptive_against_its_equations(x64):
 
 
 def test_adaptive_finds_the_noise_of_the_data():
-    truth = kf.systems.constant_velocity(q_std=0.5, r_std=2.0)
+    truth = kf.systems.constant_velocity(q_density=0.25, r_std=2.0)
     ys = kf.simulate(jax.random.key(0), truth, steps=3000)[1]
     for change, options in (({"R": truth.R / 9}, {"forgetting_R": 0.995}),
                             ({"Q": truth.Q / 9}, {"forgetting_R": 1.0, "forgetting_Q": 0.995})):  # fmt: skip
@@ -175,7 +175,7 @@ def test_adaptive_finds_the_noise_of_the_data():
 
 
 def test_adaptive_noise_stays_a_covariance_in_float32():
-    model = kf.systems.constant_velocity(q_std=0.1, r_std=0.01)
+    model = kf.systems.constant_velocity(q_density=0.01, r_std=0.01)
     ys = jnp.where(
         jnp.arange(4000)[:, None] < 2000, 0.0, 50 * jax.random.normal(jax.random.key(0), (4000, 1))
     )

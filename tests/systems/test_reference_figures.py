@@ -89,7 +89,7 @@ def mean_only(state, info):
 @functools.partial(quick_jit, static_argnums=0)
 def means(filter, model, ys, starts):
     """Filtered means [N, T, n] from beliefs about x_0, one for each trajectory."""
-    return jax.vmap(lambda y, start: kf.run(filter, model, y, initial=start, emit=mean_only)[1])(
+    return jax.vmap(lambda y, start: kf.run(filter, model, y, state=start, emit=mean_only).outputs)(
         ys, starts
     )
 
@@ -145,7 +145,7 @@ def test_nclt_odometry(x64, shared_data):
     with np.load(shared_data / "nclt" / "nclt_2012-01-22_contiguous.npz") as data:
         xs, ys = data["state64"][-258:, [0, 2, 1, 3]], data["obs64"][-257:]
     start = kf.systems.known(xs[0])
-    estimates = quick_jit(lambda model: kf.run(kf.kalman(), model, ys, initial=start)[1].mean)(
+    estimates = quick_jit(lambda model: kf.run(kf.kalman(), model, ys, state=start).outputs.mean)(
         load_model("nclt", "WIENER_VELOCITY")
     )
     assert decibel((estimates - xs[1:])[:, ::2]) == pytest.approx(35.4, abs=0.1)

@@ -23,8 +23,8 @@ def integrators(order):
 
 @functools.partial(quick_jit, static_argnums=1)
 def simulated_and_filtered(model, steps, us):
-    xs, ys = kf.simulate(jax.random.key(1), model, steps, us)
-    return xs, ys, kf.run(kf.unscented(), model, ys, us)[1]
+    xs, ys = kf.simulate(jax.random.key(1), model, steps, us=us)
+    return xs, ys, kf.run(kf.unscented(), model, ys, us=us).outputs
 
 
 def first(us):
@@ -113,12 +113,12 @@ def test_rotations(x64):
     ("build", "order"), [("constant_velocity", 2), ("constant_acceleration", 3)]
 )
 def test_integrators_are_discretised_exactly(x64, build, order):
-    dt, q_std, (A, D) = 0.37, 1.3, integrators(order)
-    model = kf.systems.get(build)(2, dt=dt, q_std=q_std)
+    dt, density, (A, D) = 0.37, 1.69, integrators(order)
+    model = kf.systems.get(build)(2, dt=dt, q_density=density)
     Q, _ = quad_vec(lambda s: expm(A * s) @ D @ expm(A * s).T, 0, dt)
     np.testing.assert_allclose(model.f.A, np.kron(np.eye(2), expm(A * dt)), rtol=1e-13)
-    np.testing.assert_allclose(model.Q, np.kron(np.eye(2), q_std**2 * Q), rtol=1e-12, atol=1e-16)
-    van_loan = quick_jit(kf.van_loan)(np.kron(np.eye(2), A), q_std**2 * np.kron(np.eye(2), D), dt)
+    np.testing.assert_allclose(model.Q, np.kron(np.eye(2), density * Q), rtol=1e-12, atol=1e-16)
+    van_loan = quick_jit(kf.van_loan)(np.kron(np.eye(2), A), density * np.kron(np.eye(2), D), dt)
     np.testing.assert_allclose(van_loan.F, model.f.A, rtol=1e-13)
     np.testing.assert_allclose(van_loan.Q, model.Q, rtol=1e-12, atol=1e-16)
 
@@ -283,8 +283,8 @@ def test_tutorial_climb_with_and_without_its_faults(x64):
         ),
         (lambda s: s.constant_velocity(dt=None).f(jnp.zeros(2), jnp.ones(3)), "got shape \\(3,\\)"),
         (
-            lambda s: s.constant_velocity(2, q_std=[1.0, 2.0]),
-            "q_std has shape \\(2,\\); expected a number",
+            lambda s: s.constant_velocity(2, q_density=[1.0, 2.0]),
+            "q_density has shape \\(2,\\); expected a number",
         ),
         (lambda s: s.toy("ful"), "Did you mean 'full'"),
         (lambda s: s.lorenz(observation="sperical"), "Did you mean 'spherical'"),

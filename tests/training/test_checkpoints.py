@@ -17,7 +17,7 @@ import kfjax as kf
 from kfjax.training import Checkpoints, clipped_adam, fit, fit_stages, load_params, save_params
 
 KEY = jax.random.key(3)
-STEPS = 240
+UPDATES = 240
 RUN = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -46,7 +46,7 @@ def data(size):
     return {"x": x, "y": np.sin(x[:, :2])}
 
 
-def train(directory=None, steps=STEPS, params=None, **options):
+def train(directory=None, updates=UPDATES, params=None, **options):
     checkpoints = None if directory is None else Checkpoints(directory)
     options = {
         "batch_size": 7,
@@ -61,7 +61,7 @@ def train(directory=None, steps=STEPS, params=None, **options):
         params,
         data(50),
         validation=data(20),
-        steps=steps,
+        updates=updates,
         checkpoints=checkpoints,
         **options,
     )
@@ -101,21 +101,21 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bits(tmp_path):
 
 
 def test_a_run_of_other_arguments_is_refused(tmp_path):
-    train(tmp_path, steps=4, reports=1)
+    train(tmp_path, updates=4, reports=1)
     for other in (
-        {"steps": 8},
+        {"updates": 8},
         {"params": start(0.2)},
         {"key": jax.random.key(4)},
         {"batch_size": 5},
         {"reports": 2},
     ):
         with pytest.raises(ValueError, match="holds checkpoints of another run"):
-            train(tmp_path, **({"steps": 4, "reports": 1} | other))
+            train(tmp_path, **({"updates": 4, "reports": 1} | other))
 
 
 def test_several_runs_and_stages_go_on(tmp_path):
     keys, params = jax.random.split(KEY, 2), kf.training.replicate(start(), 2)
-    stages = [{"data": data(50), "steps": 6}, {"data": data(20), "steps": 4}]
+    stages = [{"data": data(50), "updates": 6}, {"data": data(20), "updates": 4}]
     shared = {"key": keys, "batch_size": 7, "reports": 2}
     whole = fit_stages(misfit, params, stages, **shared)
     fit_stages(misfit, params, stages[:1], checkpoints=Checkpoints(tmp_path), **shared)

@@ -51,8 +51,10 @@ def imitated(parts):
     model = linear()
     student = kl.sequence_regressor(2, 1, (16,), cell="gru", feedback=False, output="level")
     targets = imitation_targets((kf.kalman(), model), train)
-    params = kl.init(jax.random.key(1), student, model, kl.series_scales(model, targets.data))
-    options = {"steps": 500, "batch_size": 32, "optimizer": clipped_adam(0.01), "reports": 5}
+    params = kl.init_params(
+        jax.random.key(1), student, model, kl.series_scales(model, targets.data)
+    )
+    options = {"updates": 500, "batch_size": 32, "optimizer": clipped_adam(0.01), "reports": 5}
     return student, distil(
         (kf.kalman(), model),
         (student, params),
@@ -141,8 +143,8 @@ def test_a_student_with_covariances_gets_those_of_the_teacher(parts):
         wrong, imitation_targets((kf.kalman(), linear()), validation), KEY
     )
     found = distil(
-        (kf.kalman(), linear()), (student, wrong), train, validation=validation, key=KEY, steps=160,
-        trainable=kf.StateSpaceModel.axes(R=True), optimizer=clipped_adam(0.03), reports=4, memories=(2,),
+        (kf.kalman(), linear()), (student, wrong), train, validation=validation, key=KEY, updates=160,
+        learn=kf.StateSpaceModel.axes(R=True), optimizer=clipped_adam(0.03), reports=4, memories=(2,),
     )  # fmt: skip
     assert -1e-5 <= found.fitted.validation < 0.01 * before
     np.testing.assert_allclose(found.params.R, R, rtol=0.1)
@@ -175,7 +177,7 @@ def test_filters_without_gates_have_no_saturation_and_an_lstm_has_its_own():
     data, model = Dataset(np.zeros((1, 5, 1))), linear()
     assert gate_saturation(kf.kalman(), model, data) is None
     lstm = kl.sequence_regressor(2, 1, (3,), cell="lstm", feedback=False)
-    params = kl.init(KEY, lstm, model)
+    params = kl.init_params(KEY, lstm, model)
     bias = jax.tree_util.tree_map_with_path(
         lambda path, a: a + 50 * ("bias" in str(path)), params.network
     )

@@ -19,10 +19,10 @@ from kfjax.training import (
     curriculum,
     fit,
     fit_stages,
-    mse,
     partition,
     replicate,
     spread,
+    state_mse,
 )
 
 KEY = jax.random.key(0)
@@ -43,31 +43,36 @@ class Learned(NamedTuple):
     model: Any
     network: Any
 
+    def learned_by_default(self):
+        return Learned(False, True)
 
-@pytest.mark.parametrize(("count", "batch", "steps"), [(6, 2, 9), (6, 1, 6), (4, 9, 3)])
-def test_every_trajectory_once_per_epoch(count, batch, steps):
+
+@pytest.mark.parametrize(("count", "batch", "updates"), [(6, 2, 9), (6, 1, 6), (4, 9, 3)])
+def test_every_trajectory_once_per_epoch(count, batch, updates):
     fitted = fit(
         visits,
         {"w": jnp.zeros(count)},
         rows(count),
         key=KEY,
-        steps=steps,
+        updates=updates,
         batch_size=batch,
         optimizer=SGD,
     )
     np.testing.assert_array_equal(
-        fitted.params["w"], np.full(count, -steps * min(batch, count) / count)
+        fitted.params["w"], np.full(count, -updates * min(batch, count) / count)
     )
 
 
 def test_what_fills_no_batch_waits_for_the_next_shuffle():
     start = {"w": jnp.zeros(5)}
-    fitted = fit(visits, start, rows(5), key=KEY, steps=2, batch_size=2, optimizer=SGD)
+    fitted = fit(visits, start, rows(5), key=KEY, updates=2, batch_size=2, optimizer=SGD)
     assert sorted(fitted.params["w"].tolist()) == [-1, -1, -1, -1, 0]
-    fitted = fit(visits, start, rows(5), key=KEY, steps=200, batch_size=2, optimizer=SGD, reports=7)
+    fitted = fit(
+        visits, start, rows(5), key=KEY, updates=200, batch_size=2, optimizer=SGD, reports=7
+    )
     assert fitted.params["w"].sum() == -400
     assert fitted.params["w"].max() < -60  # another one is left out every time
-    assert fitted.history.step.tolist() == [0, 29, 58, 87, 116, 145, 174, 200]
+    assert fitted.history.update.tolist() == [0, 29, 58, 87, 116, 145, 174, 200]
 
 
 def refusing(params, batch, key):
@@ -77,18 +82,24 @@ def refusing(params, batch, key):
     return visits(params, batch, key) + jnp.where(row == 1, jnp.nan, 0) + steep
 
 
-def test_steps_that_are_not_finite_move_nothing_and_are_counted():
+def test_updates_that_are_not_finite_move_nothing_and_are_counted():
     momentum = optax.sgd(1.0, momentum=0.5)
     fitted = fit(
-        refusing, {"w": jnp.zeros(4)}, rows(4), key=KEY, steps=12, batch_size=1, optimizer=momentum
+        refusing,
+        {"w": jnp.zeros(4)},
+        rows(4),
+        key=KEY,
+        updates=12,
+        batch_size=1,
+        optimizer=momentum,
     )
     assert fitted.refused == 6
     assert fitted.history.refused[-1] == 6
     assert fitted.params["w"][1] == fitted.params["w"][2] == 0
     assert np.isfinite(fitted.params["w"]).all()
     assert np.isfinite(fitted.history.loss[1:]).any()
-    with pytest.raises(ValueError, match="not finite in any of 3 steps"):
-        fit(refusing, {"w": jnp.full(4, jnp.nan)}, rows(4), key=KEY, steps=3, batch_size=1)
+    with pytest.raises(ValueError, match="not finite in any of 3 updates"):
+        fit(refusing, {"w": jnp.full(4, jnp.nan)}, rows(4), key=KEY, updates=3, batch_size=1)
 
 
 def squares(params, batch, key):
@@ -98,23 +109,23 @@ def squares(params, batch, key):
 
 def test_frozen_leaves_stay_to_the_bit_whatever_the_optimiser_decays():
     params = Learned({"q": jnp.array([1.0, 2.0])}, {"kernel": jnp.ones(2), "count": jnp.arange(2)})
-    options = {"key": KEY, "steps": 5, "optimizer": clipped_adam(0.1, weight_decay=0.5)}
+    options = {"key": KEY, "updates": 5, "optimizer": clipped_adam(0.1, weight_decay=0.5)}
     by_default = fit(squares, params, rows(3), **options).params
     np.testing.assert_array_equal(by_default.model["q"], params.model["q"])
     np.testing.assert_array_equal(by_default.network["count"], params.network["count"])
     assert (by_default.network["kernel"] < 0.8).all()
-    other = fit(squares, params, rows(3), trainable=Learned(True, None), **options).params
+    other = fit(squares, params, rows(3), learn=Learned(True, None), **options).params
     assert (other.model["q"] < params.model["q"]).all()
     np.testing.assert_array_equal(other.network["kernel"], params.network["kernel"])
 
 
 def test_partition_by_path_and_by_prefix():
     model = kf.systems.constant_velocity()
-    for trainable in (
+    for learn in (
         lambda path, leaf: path in ("Q", "f/A"),
         kf.StateSpaceModel.axes(Q=True, f=True),
     ):
-        trained, frozen = partition(model, trainable)
+        trained, frozen = partition(model, learn)
         assert [leaf is None for leaf in (trained.Q, trained.f.A, trained.R, trained.h.A)] == [
             False,
             False,
@@ -125,7 +136,10 @@ def test_partition_by_path_and_by_prefix():
         whole = kf.training.merge(trained, frozen)
         assert jax.tree.structure(whole) == jax.tree.structure(model)
         jax.tree.map(np.testing.assert_array_equal, whole, model)
-    for wrong, text in ((False, "leaves no float of params"), ({"Q": True}, "no prefix of params")):
+    for wrong, text in (
+        (False, "leaves no float of params"),
+        ({"Q": True}, "not a prefix of params"),
+    ):
         with pytest.raises(ValueError, match=text):
             partition(model, wrong)
 
@@ -142,20 +156,20 @@ def from_three(params, batch, key):
 
 def test_the_best_on_validation_is_kept_and_patience_ends_the_training():
     options = {"key": KEY, "optimizer": SGD, "validation": rows(2), "validation_loss": from_three}
-    fitted = fit(forward, jnp.zeros(()), rows(4), steps=20, reports=20, **options)
-    assert (fitted.params, fitted.step, fitted.history.step[-1]) == (3.0, 3, 20)
+    fitted = fit(forward, jnp.zeros(()), rows(4), updates=20, reports=20, **options)
+    assert (fitted.params, fitted.update, fitted.history.update[-1]) == (3.0, 3, 20)
     np.testing.assert_allclose(fitted.validation, 0.04, rtol=1e-4)
-    stopped = fit(forward, jnp.zeros(()), rows(4), steps=20, reports=20, patience=4, **options)
-    assert (stopped.params, stopped.step, stopped.history.step[-1]) == (3.0, 3, 7)
-    assert fit(forward, jnp.zeros(()), rows(4), steps=20, key=KEY, optimizer=SGD).params == 20.0
+    stopped = fit(forward, jnp.zeros(()), rows(4), updates=20, reports=20, patience=4, **options)
+    assert (stopped.params, stopped.update, stopped.history.update[-1]) == (3.0, 3, 7)
+    assert fit(forward, jnp.zeros(()), rows(4), updates=20, key=KEY, optimizer=SGD).params == 20.0
 
 
 def test_moving_average():
     start = jnp.zeros((), jnp.float32)
-    fitted = fit(forward, start, rows(4), steps=30, key=KEY, optimizer=SGD, ema=0.8)
+    fitted = fit(forward, start, rows(4), updates=30, key=KEY, optimizer=SGD, ema=0.8)
     with jax.enable_x64(True):
         assert (
-            fit(forward, start, rows(4), steps=30, key=KEY, optimizer=SGD, ema=0.8).params.dtype
+            fit(forward, start, rows(4), updates=30, key=KEY, optimizer=SGD, ema=0.8).params.dtype
             == jnp.float32
         )
     average = 0.0
@@ -169,7 +183,7 @@ def test_moving_average():
 def problem():
     """A gain to be learned, from too little: model, training and validation data."""
     model = kf.systems.constant_velocity(
-        q_std=0.3, r_std=0.5, prior=kf.Gaussian(jnp.zeros(2), jnp.zeros((2, 2)))
+        q_density=0.09, r_std=0.5, prior=kf.Gaussian(jnp.zeros(2), jnp.zeros((2, 2)))
     )
     rng, F = np.random.default_rng(0), np.asarray(model.f.A)
     L = np.linalg.cholesky(np.asarray(model.Q) + 1e-9 * np.eye(2))
@@ -182,18 +196,18 @@ def problem():
     return kf.ConstantGainParams(model, jnp.zeros((2, 1))), data[:30], data[30:]
 
 
-LOSS, GAIN = mse(kf.constant_gain()), kf.ConstantGainParams(False, True)
+LOSS, GAIN = state_mse(kf.constant_gain()), kf.ConstantGainParams(False, True)
 
 
 def test_several_runs_at_once_are_the_same_as_one_after_the_other(problem):
     params, train, validation = problem
     keys, rates = jax.random.split(KEY, 3), jnp.array([1e-3, 0.03, 0.1])
     options = {
-        "steps": 60,
+        "updates": 60,
         "reports": 6,
         "batch_size": 8,
         "validation": validation,
-        "trainable": GAIN,
+        "learn": GAIN,
         "patience": 2,
     }
     many = fit(
@@ -210,7 +224,7 @@ def test_several_runs_at_once_are_the_same_as_one_after_the_other(problem):
         )
         np.testing.assert_allclose(many.run(i).params.gain, one.params.gain, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(many.validation[i], one.validation, rtol=1e-4)
-        assert many.run(i).step == one.step
+        assert many.run(i).update == one.update
     assert many.spread == spread(many.validation)
     assert (
         many.spread.min
@@ -224,7 +238,7 @@ def test_several_runs_at_once_are_the_same_as_one_after_the_other(problem):
 
 def test_the_same_call_gives_the_same_and_compiles_once(problem):
     params, train, validation = problem
-    options = {"steps": 20, "batch_size": 8, "validation": validation, "trainable": GAIN}
+    options = {"updates": 20, "batch_size": 8, "validation": validation, "learn": GAIN}
     traces = []
 
     def counted(params, batch, key):
@@ -242,13 +256,15 @@ def test_the_same_call_gives_the_same_and_compiles_once(problem):
 def test_windows_with_carried_states(problem):
     params, train, _ = problem
     params = params._replace(gain=jnp.array([[0.5], [0.4]]))
-    options = {"key": KEY, "trainable": GAIN, "window": 4, "batch_size": 10, "reports": 1}
-    still = fit(LOSS, params, train, steps=18, hyperparameters={"learning_rate": 0.0}, **options)
+    options = {"key": KEY, "learn": GAIN, "window": 4, "batch_size": 10, "reports": 1}
+    still = fit(LOSS, params, train, updates=18, hyperparameters={"learning_rate": 0.0}, **options)
     start = LOSS(params, train, KEY)
     np.testing.assert_allclose(
         still.history.loss[1], start, rtol=1e-5
     )  # three batches of six windows each
-    moving = fit(LOSS, params, train, steps=120, hyperparameters={"learning_rate": 0.02}, **options)
+    moving = fit(
+        LOSS, params, train, updates=120, hyperparameters={"learning_rate": 0.02}, **options
+    )
     best = params._replace(gain=kf.steady_state(params.model).gain)
     assert start > 1.1 * LOSS(best, train, KEY)
     assert LOSS(moving.params, train, KEY) < 1.02 * LOSS(best, train, KEY)
@@ -264,31 +280,29 @@ def test_a_learned_start_has_its_gradient_in_the_first_window(problem):
         "window": 6,
         "batch_size": 30,
         "reports": 1,
-        "steps": 240,
+        "updates": 240,
         "optimizer": clipped_adam(0.1),
     }
-    fitted = fit(
-        LOSS, wrong, train, trainable=lambda path, leaf: path == "model/prior/mean", **options
-    )
+    fitted = fit(LOSS, wrong, train, learn=lambda path, leaf: path == "model/prior/mean", **options)
     assert abs(fitted.params.model.prior.mean).max() < 1.0  # x_0 is 0
 
 
 def test_stages_go_on_from_each_other(problem):
     params, train, validation = problem
     split = kf.data.pieces(train, 8, prior_mean=params.model.prior.mean)
-    stages = [{"data": split, "steps": 30}, *curriculum(train, (12, 24), 20)]
+    stages = [{"data": split, "updates": 30}, *curriculum(train, (12, 24), 20)]
     shared = {
         "key": KEY,
-        "trainable": GAIN,
+        "learn": GAIN,
         "optimizer": clipped_adam(0.03),
         "validation": validation,
         "reports": 2,
     }
     fitted = fit_stages(LOSS, params, stages, **shared)
-    assert fitted.history.step.tolist() == [0, 15, 30, 30, 40, 50, 50, 60, 70]
+    assert fitted.history.update.tolist() == [0, 15, 30, 30, 40, 50, 50, 60, 70]
     np.testing.assert_allclose(fitted.history.validation[3], fitted.history.validation[:3].min())
     assert fitted.validation <= fitted.history.validation.min()
-    with pytest.raises(ValueError, match="stage 0 lacks steps"):
+    with pytest.raises(ValueError, match="stage 0 lacks updates"):
         fit_stages(LOSS, params, [{"data": train}], key=KEY)
 
 
@@ -306,8 +320,8 @@ def test_a_linen_network_inside_a_model_is_learned(problem):
     params = kf.ConstantGainParams(
         params.model.replace(f=Partial(network_step, variables)), jnp.array([[0.5], [0.4]])
     )
-    options = {"key": KEY, "steps": 400, "optimizer": clipped_adam(0.1, clip=10.0), "reports": 4}
-    fitted = fit(LOSS, params, train, trainable=lambda path, leaf: "kernel" in path, **options)
+    options = {"key": KEY, "updates": 400, "optimizer": clipped_adam(0.1, clip=10.0), "reports": 4}
+    fitted = fit(LOSS, params, train, learn=lambda path, leaf: "kernel" in path, **options)
     known = problem[0]._replace(gain=params.gain)
     assert fitted.history.loss[-1] < 1.05 * LOSS(known, train, KEY) < 0.1 * LOSS(params, train, KEY)
     np.testing.assert_array_equal(fitted.params.gain, params.gain)
@@ -315,7 +329,7 @@ def test_a_linen_network_inside_a_model_is_learned(problem):
 
 def test_whoever_watches_sees_loss_and_decibels(problem, capsys):
     params, train, validation = problem
-    fit(LOSS, params, train, key=KEY, steps=20, validation=validation, trainable=GAIN, show=True)
+    fit(LOSS, params, train, key=KEY, updates=20, validation=validation, learn=GAIN, progress=True)
     shown = capsys.readouterr().err
     assert re.search(r"loss -?[0-9.]+ dB, validation -?[0-9.]+ dB", shown)
 
@@ -328,7 +342,10 @@ def vector(params, batch, key):
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"steps": 0}, "got steps=0, batch_size=4, reports=50, window=None; expected at least 1"),
+        (
+            {"updates": 0},
+            "got updates=0, batch_size=4, reports=50, window=None; expected at least 1",
+        ),
         ({"patience": 3}, "got patience or validation_loss without validation"),
         ({"ema": 1.0}, "ema is 1.0; expected a decay between 0 and 1"),
         ({"window": 4}, "got window with data of type dict"),
@@ -348,7 +365,7 @@ def test_bad_input(changes, text):
         "params": jnp.ones(4),
         "data": rows(4),
         "key": KEY,
-        "steps": 1,
+        "updates": 1,
     } | changes
     with pytest.raises(ValueError, match=re.escape(text)):
         fit(given.pop("loss"), given.pop("params"), given.pop("data"), **given)

@@ -15,8 +15,8 @@ from kfjax.training import (
     fit_noise,
     free_noise,
     innovation_nll,
-    mse,
     noise_of,
+    state_mse,
     unconstrain,
 )
 
@@ -75,7 +75,7 @@ def test_gradient_descent_ends_at_the_maximum_of_the_likelihood(x64, problem):
     model, train, held_out = problem
     loss, key, kalman = innovation_nll(kf.kalman()), jax.random.key(0), kf.kalman()
     fitted = fit_noise(
-        kalman, model, train, key=key, steps=250, batch_size=24, learning_rate=0.1, reports=2
+        kalman, model, train, key=key, updates=250, batch_size=24, learning_rate=0.1, reports=2
     )
     free = free_noise(model)
     start, unravel = jax.flatten_util.ravel_pytree(free.factors)
@@ -110,14 +110,14 @@ def test_supervised_error_and_the_prior(x64, problem):
     guess = model.replace(Q=10 * model.Q)
     options = {
         "key": jax.random.key(0),
-        "steps": 100,
+        "updates": 100,
         "learning_rate": 0.1,
         "batch_size": 24,
         "reports": 2,
     }
-    loss = mse(kf.kalman())
+    loss = state_mse(kf.kalman())
     fitted = fit_noise(
-        kf.kalman(), guess, train, loss=loss, validation=held_out, which=("Q", "R", "P0"), **options
+        kf.kalman(), guess, train, loss=loss, validation=held_out, learn=("Q", "R", "P0"), **options
     )
     assert fitted.validation < fitted.history.validation[0] * 0.97
     assert not np.allclose(fitted.params.prior.cov, guess.prior.cov)
@@ -133,15 +133,15 @@ def held(theta, x, u):
 
 
 @pytest.mark.parametrize(
-    ("changes", "which", "text"),
+    ("changes", "learn", "text"),
     [
         ({"Q": Partial(held, 1.0)}, ("Q",), "Q is a function; expected a matrix"),
         ({}, ("S",), "expected some of Q, R, P0"),
         ({}, (), "expected some of Q, R, P0"),
     ],
 )
-def test_bad_input(x64, problem, changes, which, text):
+def test_bad_input(x64, problem, changes, learn, text):
     with pytest.raises(ValueError, match=text):
-        free_noise(problem[0].replace(**changes), which)
+        free_noise(problem[0].replace(**changes), learn)
     with pytest.raises(ValueError, match="params is float; expected a StateSpaceModel"):
         free_noise(1.0)

@@ -15,10 +15,10 @@ from kfjax.training import (
     Rollout,
     innovation_nll,
     l2,
-    mse,
     nll,
     prediction_error,
     random_start,
+    state_mse,
     through,
     weighted_sum,
 )
@@ -40,7 +40,7 @@ def with_slope(loss, params, data):
 @pytest.fixture(scope="module")
 def model():
     with jax.enable_x64(True):
-        return kf.systems.constant_velocity(q_std=0.3, r_std=0.5)
+        return kf.systems.constant_velocity(q_density=0.09, r_std=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -95,9 +95,9 @@ def test_values_are_averages_over_each_trajectory_first(x64, model, data, output
         expected["innovation"].append(-np.sum(info.log_likelihood) / seen.any(-1).sum())
         expected["prediction"].append(np.sum(info.innovation**2) / seen.sum())
     losses = {
-        "mse": mse(KALMAN),
-        "std": mse(KALMAN, scale=std),
-        "cov": mse(KALMAN, scale=cov),
+        "mse": state_mse(KALMAN),
+        "std": state_mse(KALMAN, scale=std),
+        "cov": state_mse(KALMAN, scale=cov),
         "nll": nll(KALMAN),
         "innovation": innovation_nll(KALMAN),
         "prediction": prediction_error(KALMAN),
@@ -113,7 +113,7 @@ def test_derivative_with_respect_to_the_gain_is_that_of_the_paper(x64, model):
     """Equation (10) of the KalmanNet paper: dL/dK = 2 (K dy - dx) dy' for L = |x - x_hat|^2."""
     x, y, K = np.array([0.4, -1.2]), np.array([0.9]), np.array([[0.3], [0.7]])
     data = Dataset(y[None, None], x[None, None])
-    _, slope = with_slope(mse(OBSERVER), kf.ConstantGainParams(model, jnp.asarray(K)), data)
+    _, slope = with_slope(state_mse(OBSERVER), kf.ConstantGainParams(model, jnp.asarray(K)), data)
     predicted = np.asarray(model.f.A) @ np.asarray(model.prior.mean)
     dy, dx = y - np.asarray(model.h.A) @ predicted, x - predicted
     n = len(x)  # the loss here is the mean over components
@@ -123,7 +123,7 @@ def test_derivative_with_respect_to_the_gain_is_that_of_the_paper(x64, model):
 @pytest.mark.parametrize("remat", [True, 5, 50])
 def test_recomputing_changes_neither_value_nor_gradient(x64, params, data, remat):
     both = [
-        with_slope(mse(OBSERVER, rollout=rollout), params, data)
+        with_slope(state_mse(OBSERVER, rollout=rollout), params, data)
         for rollout in (Rollout(), Rollout(remat=remat))
     ]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), *both)
@@ -141,22 +141,24 @@ def in_windows(params, data, key):
 
 
 def test_cut_gradients_are_those_of_windows_from_constant_states(x64, params, data):
-    value, slope = with_slope(mse(OBSERVER, rollout=Rollout(detach=4, remat=3)), params, data[1])
+    value, slope = with_slope(
+        state_mse(OBSERVER, rollout=Rollout(detach=4, remat=3)), params, data[1]
+    )
     expected, its_slope = quick_jit(jax.value_and_grad(lambda p: in_windows(p, data, KEY)))(params)
     np.testing.assert_allclose(value, expected, rtol=1e-12)
     np.testing.assert_allclose(slope.gain, its_slope.gain, rtol=1e-9)
-    full, its_slope = with_slope(mse(OBSERVER), params, data[1])
+    full, its_slope = with_slope(state_mse(OBSERVER), params, data[1])
     np.testing.assert_allclose(value, full, rtol=1e-12)
     assert abs(slope.gain - its_slope.gain).max() > 1e-3
 
 
 def test_burn_in_leaves_the_first_steps_out(x64, model, data, outputs):
-    loss = mse(KALMAN, rollout=Rollout(burn_in=6))
+    loss = state_mse(KALMAN, rollout=Rollout(burn_in=6))
     # the last trajectory has five steps and counts for nothing
     rest = np.nanmean((data.xs[0, 6:] - outputs[0][0].mean[6:]) ** 2)
     np.testing.assert_allclose(evaluate(loss, model, data[[0, 3]]), rest, rtol=1e-10)
     with pytest.raises(ValueError, match="burn_in is 13; expected 0 to 12"):
-        evaluate(mse(KALMAN, rollout=Rollout(burn_in=13)), model, data)
+        evaluate(state_mse(KALMAN, rollout=Rollout(burn_in=13)), model, data)
 
 
 @functools.partial(quick_jit, static_argnums=(0, 4))
@@ -183,7 +185,7 @@ def test_differences_on_curved_spaces_are_the_models():
     )  # fmt: skip
     data = Dataset(np.zeros((1, 3, 1)), np.full((1, 3, 1), -3.1))
     np.testing.assert_allclose(
-        evaluate(mse(kf.extended()), model, data), (2 * np.pi - 6.2) ** 2, rtol=1e-3
+        evaluate(state_mse(kf.extended()), model, data), (2 * np.pi - 6.2) ** 2, rtol=1e-3
     )
 
 
@@ -202,14 +204,14 @@ def more_gain(params):
 
 
 def test_losses_made_of_losses(x64, params, data):
-    a, b = mse(OBSERVER), prediction_error(OBSERVER)
+    a, b = state_mse(OBSERVER), prediction_error(OBSERVER)
     total = weighted_sum((0.5, a), (2.0, b), (0.1, l2()))
     squares = sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(params))
     expected = 0.5 * evaluate(a, params, data) + 2 * evaluate(b, params, data) + 0.1 * squares
     np.testing.assert_allclose(evaluate(total, params, data), expected, rtol=1e-12)
     states = total.start(params, data, KEY)
     np.testing.assert_allclose(total.continued(params, data, KEY, states)[0], expected, rtol=1e-12)
-    again = weighted_sum((0.5, mse(OBSERVER)), (2.0, prediction_error(OBSERVER)), (0.1, l2()))
+    again = weighted_sum((0.5, state_mse(OBSERVER)), (2.0, prediction_error(OBSERVER)), (0.1, l2()))
     assert total == again
     assert hash(total) == hash(again)
     other = evaluate(a, more_gain(params), data)
@@ -217,7 +219,7 @@ def test_losses_made_of_losses(x64, params, data):
 
 
 def test_random_starts(x64, params, data):
-    loss = random_start(mse(OBSERVER), (3.0, 0.0))
+    loss = random_start(state_mse(OBSERVER), (3.0, 0.0))
     moved = loss.moved(params, jax.tree.map(lambda a: np.repeat(a, 500, 0), data), KEY).prior_mean
     errors = np.asarray(moved) - np.asarray(params.model.prior.mean)
     np.testing.assert_allclose(errors.std(0), [3.0, 0.0], rtol=0.1)
@@ -227,15 +229,17 @@ def test_random_starts(x64, params, data):
     )
     assert first == again
     assert first != other
-    still = random_start(mse(OBSERVER), 0.0)
+    still = random_start(state_mse(OBSERVER), 0.0)
     np.testing.assert_allclose(
-        evaluate(still, params, data), evaluate(mse(OBSERVER), params, data), rtol=1e-12
+        evaluate(still, params, data), evaluate(state_mse(OBSERVER), params, data), rtol=1e-12
     )
 
 
 def test_gradients_are_finite_with_missing_data(x64, model, data):
     loss = weighted_sum(
-        (1.0, mse(KALMAN, scale=[1.0, 2.0])), (1.0, nll(KALMAN)), (1.0, innovation_nll(KALMAN))
+        (1.0, state_mse(KALMAN, scale=[1.0, 2.0])),
+        (1.0, nll(KALMAN)),
+        (1.0, innovation_nll(KALMAN)),
     )
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(with_slope(loss, model, data)))
 
@@ -244,14 +248,14 @@ def test_gradients_are_finite_with_missing_data(x64, model, data):
     ("build", "text"),
     [
         (
-            lambda: mse(KALMAN, scale=np.ones((2, 3))),
+            lambda: state_mse(KALMAN, scale=np.ones((2, 3))),
             "scale has shape (2, 3); expected standard deviations [n]",
         ),
-        (lambda: mse(KALMAN, scale=[1.0, 0.0]), "the scale is zero or negative somewhere"),
+        (lambda: state_mse(KALMAN, scale=[1.0, 0.0]), "the scale is zero or negative somewhere"),
         (lambda: nll(KALMAN, floor=-1.0), "floor is -1.0; expected a variance of 0 or more"),
-        (lambda: weighted_sum(mse(KALMAN)), "expected pairs (weight, loss)"),
-        (lambda: random_start(mse(KALMAN), -1.0), "std is -1.0; expected 0 or more"),
-        (lambda: mse("kalman"), "expected"),
+        (lambda: weighted_sum(state_mse(KALMAN)), "expected pairs (weight, loss)"),
+        (lambda: random_start(state_mse(KALMAN), -1.0), "std is -1.0; expected 0 or more"),
+        (lambda: state_mse("kalman"), "expected"),
     ],
 )
 def test_bad_input(build, text):
@@ -263,9 +267,12 @@ def test_what_a_filter_lacks_is_said(x64, params, data):
     for loss, text in (
         (nll(OBSERVER), "nll: the filter gives no covariance"),
         (innovation_nll(OBSERVER), "innovation_nll: the filter gives no log-likelihood"),
-        (mse(OBSERVER, rollout=Rollout(detach=0)), "Rollout: detach is 0; expected at least 1"),
+        (
+            state_mse(OBSERVER, rollout=Rollout(detach=0)),
+            "Rollout: detach is 0; expected at least 1",
+        ),
     ):
         with pytest.raises(ValueError, match=text):
             loss(params, data, KEY)
     with pytest.raises(ValueError, match="the data have no true states"):
-        mse(OBSERVER)(params, Dataset(data.ys), KEY)
+        state_mse(OBSERVER)(params, Dataset(data.ys), KEY)

@@ -13,6 +13,7 @@ from kfjax.data import Dataset, run_trajectory
 from kfjax.training import Scales, scale_noise, tune
 
 F, PRIOR = jnp.array([[1.0, 0.5], [-0.2, 0.9]]), kf.Gaussian(jnp.zeros(2), jnp.zeros((2, 2)))
+KEY = jax.random.key(0)
 TRUTH = kf.linear_gaussian(
     F, jnp.eye(2), jnp.diag(jnp.array([0.02, 0.3])), jnp.diag(jnp.array([0.5, 0.05])), PRIOR
 )
@@ -51,7 +52,15 @@ def test_a_mismatched_model_gets_near_the_true_one_on_data_not_seen(parts, struc
     guess = TRUTH.replace(Q=0.3 * TRUTH.Q, R=20 * TRUTH.R)
     if structure == "diagonal":
         guess = TRUTH.replace(Q=jnp.eye(2), R=jnp.eye(2))
-    tuned = tune(kf.kalman(), guess, train, validation, structure=structure, objective=objective)
+    tuned = tune(
+        kf.kalman(),
+        guess,
+        train,
+        validation=validation,
+        key=KEY,
+        structure=structure,
+        objective=objective,
+    )
     assert tuned.refused == 0
     assert tuned.train[1] < tuned.train[0]
     assert tuned.validation[1] < tuned.validation[0]
@@ -93,7 +102,9 @@ def test_callable_noise_gaps_lengths_and_initial_states(x64):
     )
     train, validation = data.split(40, 20)
     guess = truth.replace(Q=Partial(held_noise, 50.0), R=2.0 * jnp.eye(2))
-    tuned = tune(kf.kalman(), guess, train, validation, batch=20, skip=(5, 5))
+    tuned = tune(
+        kf.kalman(), guess, train, validation=validation, key=KEY, batch_size=20, skip=(5, 5)
+    )
     assert abs(np.log(tuned.scales.Q * 100)) < 0.2
     assert abs(np.log(tuned.scales.R * 10)) < 0.2
     x, u = jnp.zeros(2), {"dt": 3.0}
@@ -114,24 +125,28 @@ def no_slope(theta, x, u):
     return theta * jnp.eye(2) * (1 + jnp.sqrt(0 * x[0]))
 
 
-def test_steps_that_are_not_finite_are_refused_and_counted(parts):
+def test_updates_that_are_not_finite_are_refused_and_counted(parts):
     train, validation, _ = parts
     model = TRUTH.replace(Q=Partial(no_slope, 0.1))
-    tuned = tune(kf.kalman(), model, train, validation, steps=20)
+    tuned = tune(kf.kalman(), model, train, validation=validation, key=KEY, updates=20)
     assert tuned.refused == 20
-    assert tuned.step in (-1, 0)
+    assert tuned.update in (-1, 0)
     assert np.isfinite(tuned.validation).all()
     assert tuned.validation[1] <= tuned.validation[0]
 
 
 def test_the_factors_given_are_kept_if_nothing_is_better(parts):
     train, validation, _ = parts
-    tuned = tune(kf.kalman(), TRUTH, train, validation, steps=20, learning_rate=1.0)
+    tuned = tune(
+        kf.kalman(), TRUTH, train, validation=validation, key=KEY, updates=20, learning_rate=1.0
+    )
     assert tuned.validation[1] <= tuned.validation[0]
-    again = tune(kf.kalman(), TRUTH, train, validation, steps=20, learning_rate=1.0)
+    again = tune(
+        kf.kalman(), TRUTH, train, validation=validation, key=KEY, updates=20, learning_rate=1.0
+    )
     np.testing.assert_array_equal(
         np.asarray(again.scales), np.asarray(tuned.scales)
-    )  # the same seed, the same result
+    )  # the same key, the same result
 
 
 @pytest.mark.parametrize(
@@ -145,11 +160,14 @@ def test_the_factors_given_are_kept_if_nothing_is_better(parts):
             {"objective": "rmse"},
             "got objective 'rmse'; expected one of likelihood, mse. Did you mean 'mse'?",
         ),
-        ({"steps": 0}, "got steps=0, batch=64, learning_rate=0.1; expected at least 1, 1, above 0"),
+        (
+            {"updates": 0},
+            "got updates=0, batch_size=64, learning_rate=0.1; expected at least 1, 1, above 0",
+        ),
         ({"params": 3.0}, "params is float; expected a StateSpaceModel"),
         (
-            {"train": Dataset(np.zeros((2, 5, 2))), "objective": "mse"},
-            "train part has no true states",
+            {"data": Dataset(np.zeros((2, 5, 2))), "objective": "mse"},
+            "training part has no true states",
         ),
         ({"skip": (0, 40)}, "skip of the validation part is 40; expected 0 to 39"),
         (
@@ -162,15 +180,15 @@ def test_bad_input(parts, changes, text):
     given = {
         "filter": kf.kalman(),
         "params": TRUTH,
-        "train": parts[0],
+        "data": parts[0],
         "validation": parts[1],
-        "steps": 1,
+        "key": KEY,
+        "updates": 1,
     } | changes
     with pytest.raises(ValueError, match=re.escape(text)):
         tune(
             given.pop("filter"),
             given.pop("params"),
-            given.pop("train"),
-            given.pop("validation"),
+            given.pop("data"),
             **given,
         )

@@ -1,4 +1,4 @@
-"""Consider states: parameters whose uncertainty counts, but which the data must not move."""
+"""Consider states: parameters whose uncertainty counts, but which the data must not change."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ __all__ = ["schmidt"]
 
 
 @constructor
-def schmidt(filter: Filter, considered: tuple[int, ...] = ()) -> Filter:
-    """The Schmidt-Kalman (consider) filter: some states are never estimated, but their uncertainty is accounted for.
+def schmidt(filter: Filter, considered: tuple[int, ...]) -> Filter:
+    """Return the Schmidt-Kalman (consider) filter: some states count as uncertain but are not estimated.
 
     Their rows of the gain are zero. With K the full gain, M the diagonal of ones (estimated) and
     zeros (considered):
@@ -26,7 +26,7 @@ def schmidt(filter: Filter, considered: tuple[int, ...] = ()) -> Filter:
 
     that is, the considered mean and the covariance among considered states stay as predicted, while
     everything else, the cross-covariances included, is that of the full update. So it works around
-    any filter, at no cost worth a word. `rule` is None: the smoothing recursion would estimate the
+    any filter, at negligible cost. `rule` is None: the smoothing recursion would estimate the
     considered states.
 
     Args:
