@@ -12,30 +12,29 @@ from benchmarks.estimates import floor_db
 from benchmarks.kalmannet.data import drawn, published
 from benchmarks.kalmannet.figures import against_noise, panels
 from benchmarks.kalmannet.judging import figure, judged, shifted
-from benchmarks.kalmannet.study import Row, Study, Target
+from benchmarks.kalmannet.study import Row, Study, Target, Verdict
 from benchmarks.training import Budget, train
 from benchmarks.trajectories import official_file, shortened, simulated
 
-KALMAN_NET, SHIPPED, KF, THEORY = (
-    "KalmanNet C2",
-    "KalmanNet, the authors' weights",
-    "KF",
-    "floor: theory",
-)
+KALMAN_NET = "KalmanNet C2"
+SHIPPED = "KalmanNet, the authors' weights"
+KF = "KF"
+THEORY = "floor: theory"
+NEAR = 0.3  # dB; KalmanNet within this of the KF reaches it
 
 
 class System(NamedTuple):
-    """A system of the figure, at 1 / r^2 = 0 dB; every other level is the same problem in other units.
+    """A system of the figure, at 1 / r^2 = 0 dB; other levels are the same problem in other units.
 
     Attributes:
         n: dimension of the state.
         m: dimension of the observation.
-        form: of H.
-        lengths: T of the test trajectories, at the reduced size.
-        tests: how many test trajectories.
-        validation: how many trajectories to choose on.
-        cut: training trajectories are cut to so many steps, at the reduced size.
-        budget: of the training, at the reduced size.
+        form: form of H.
+        lengths: lengths T of the test trajectories, at the reduced size.
+        tests: number of test trajectories.
+        validation: number of validation trajectories.
+        cut: length of the training trajectories, at the reduced size.
+        budget: `Budget` of the training, at the reduced size.
     """
 
     n: int
@@ -48,38 +47,49 @@ class System(NamedTuple):
     budget: Budget
 
     def model(self, nu=0, level=0):
-        """Return the model at nu and 1 / r^2 in dB."""
-        r = 10 ** (-level / 20)
+        """Return the model with nu and 1 / r^2 in dB."""
+        r_std = 10 ** (-level / 20)
+        q_std = r_std * 10 ** (nu / 20)
         prior = kf.systems.known(jnp.zeros(self.n))
         return kf.systems.canonical(
-            self.n, self.m, self.form, q_std=r * 10 ** (nu / 20), r_std=r, prior=prior
+            self.n, self.m, self.form, q_std=q_std, r_std=r_std, prior=prior
         )
 
 
 SYSTEMS = {
-    "2 x 2": System(2, 2, "identity", (50, 100, 150, 200), 500, 100, 50, Budget(250)),
+    "2 x 2": System(
+        n=2,
+        m=2,
+        form="identity",
+        lengths=(50, 100, 150, 200),
+        tests=500,
+        validation=100,
+        cut=50,
+        budget=Budget(250),
+    ),
     "5 x 5": System(
-        5,
-        5,
-        "inverse_canonical",
-        (50, 200),
-        200,
-        30,
-        30,
-        Budget(150, batch_size=16, learning_rate=1e-3),
+        n=5,
+        m=5,
+        form="inverse_canonical",
+        lengths=(50, 200),
+        tests=200,
+        validation=30,
+        cut=30,
+        budget=Budget(150, batch_size=16, learning_rate=1e-3),
     ),
     "10 x 1": System(
-        10,
-        1,
-        "inverse_canonical",
-        (50,),
-        100,
-        10,
-        20,
-        Budget(150, batch_size=8, learning_rate=1e-3),
+        n=10,
+        m=1,
+        form="inverse_canonical",
+        lengths=(50,),
+        tests=100,
+        validation=10,
+        cut=20,
+        budget=Budget(150, batch_size=8, learning_rate=1e-3),
     ),
 }
-ALL_LENGTHS, STEPS = (50, 100, 150, 200), 50  # of the full size, and of training trajectories
+ALL_LENGTHS = (50, 100, 150, 200)  # of test trajectories at the full size
+STEPS = 50  # of training trajectories
 OFFICIAL = {
     "official lin2x2_v0_r0_T100": ("2 x 2", 0, 0),
     "official lin2x2_v0_r20_T100": ("2 x 2", 0, 20),
@@ -87,19 +97,19 @@ OFFICIAL = {
     "official lin2x2_rq020_T20Ttest200": ("2 x 2", -20, 0),
     "official lin5x5_rq020_T20Ttest200": ("5 x 5", -20, 0),
 }
-AUTHORS = "official lin2x2_v-20_r10_T100"  # what their weights were trained on
+AUTHORS = "official lin2x2_v-20_r10_T100"  # the set on which the authors' weights were trained
 
 
 @functools.cache
 def model(name, nu=0, level=0):
+    """Return the model of a system."""
     return SYSTEMS[name].model(nu, level)
 
 
 def test_set(name, steps, level):
-    """Return test trajectories in units of r, drawn anew for every level and length."""
-    return simulated(
-        jax.random.key(10_000 + 100 * level + steps), model(name), SYSTEMS[name].tests, steps
-    )
+    """Simulate test trajectories in units of r, other ones for every level and length."""
+    key = jax.random.key(10_000 + 100 * level + steps)
+    return simulated(key, model(name), SYSTEMS[name].tests, steps)
 
 
 def systems(size):
@@ -109,7 +119,7 @@ def systems(size):
 
 
 def conditions(size, *names):
-    """Yield the name of each condition of these systems, with the system, the length and the level."""
+    """Yield the name of each condition of these systems, with the system, length and level."""
     for name in names:
         for level in size.levels:
             for steps in systems(size)[name]:
@@ -126,56 +136,58 @@ def cells(size, name, method, params, seeds=None):
 
 
 def rows(size):
-    networks = {
+    """Return the rows of the study."""
+    found = {
         f"{KALMAN_NET}, {name}": functools.partial(network, size, name) for name in systems(size)
     }
-    authors = {SHIPPED: shipped} if sets((AUTHORS,)) else {}
-    return networks | authors | {KF: lambda: kalman(size), THEORY: lambda: theory(size)}
+    if sets((AUTHORS,)):
+        found[SHIPPED] = shipped
+    return found | {KF: lambda: kalman(size), THEORY: lambda: theory(size)}
 
 
 def kalman(size):
-    """The row of the KF."""
+    """Return the row of the KF."""
     found = {}
     for name in systems(size):
         found |= cells(size, name, kf.kalman(), model(name))
     for name, (system, nu, level) in sets(OFFICIAL).items():
-        found[name] = judged(kf.kalman(), model(system, nu, level), published(name.split()[1]).test)
+        test = published(name.split()[1]).test
+        found[name] = judged(kf.kalman(), model(system, nu, level), test)
     return Row(found)
 
 
 def network(size, name):
-    """The row of the network of a system, on published sets of the same system too."""
-    system, full = SYSTEMS[name], size.name == "full"
-    budget = size.budget(system.budget._replace(updates=2000) if full else system.budget)
+    """Return the row of the network of a system, which is tested on published sets, too."""
+    system, budget = SYSTEMS[name], SYSTEMS[name].budget
     parts = drawn(system.n, model(name), (1000, system.validation, 10), STEPS)
-    parts = parts if full else shortened(parts, system.cut)
+    if size.name == "full":
+        budget = budget._replace(updates=2000)
+    else:
+        parts = shortened(parts, system.cut)
+    budget = size.budget(budget)
     method = kf.learned.published("C2", n=system.n, m=system.m)
     fitted = train(method, model(name), parts, budget)
     found = cells(size, name, method, fitted.params, budget.seeds)
     for official, (other, nu, level) in sets(OFFICIAL).items():
         if name == other and nu == 0:
             test = in_units(published(official.split()[1]).test, 10 ** (-level / 20))
-            found[official] = shifted(
-                judged(method, fitted.params, test, seeds=budget.seeds), -level
-            )
-    return Row(
-        found,
-        budget._asdict() | {"best_steps": fitted.update, "training_steps_in_time": parts.train.steps},
-    )
+            cell = judged(method, fitted.params, test, seeds=budget.seeds)
+            found[official] = shifted(cell, -level)
+    chosen = {"best_steps": fitted.update, "training_steps_in_time": parts.train.steps}
+    return Row(found, budget._asdict() | chosen)
 
 
 def shipped():
-    """The row of the weights that the authors published, on the set that they were trained on."""
-    found = kf.learned.from_torch(
-        np.load(official_file("weights_arch1_lin2x2_v-20_r10"), allow_pickle=False)
-    )
+    """Return the row of the authors' published weights, on the set that they were trained on."""
+    file = official_file("weights_arch1_lin2x2_v-20_r10")
+    found = kf.learned.from_torch(np.load(file, allow_pickle=False))
     method = kf.learned.kalman_net(found.network, ("F2", "F4"))
     params = kf.learned.Learned(model(*OFFICIAL[AUTHORS]), found.variables)
     return Row({AUTHORS: judged(method, params, published(AUTHORS.split()[1]).test)})
 
 
 def theory(size):
-    """The row of the least errors that are possible."""
+    """Return the row of the least possible errors."""
     at = conditions(size, *systems(size))
     return Row(
         {name: figure(floor_db(model(system), steps) - level) for name, system, steps, level in at}
@@ -183,13 +195,13 @@ def theory(size):
 
 
 def sets(names):
-    """Return those of the published sets that are there."""
+    """Return those of the published sets whose files exist."""
     there = [name for name in names if published(name.split()[1]) is not None]
     return {name: OFFICIAL[name] for name in there}
 
 
 def in_units(data, unit):
-    """Return data with everything divided by a unit."""
+    """Return data divided by a unit."""
     return kf.Dataset(data.ys / unit, data.xs / unit)
 
 
@@ -206,52 +218,55 @@ REFERENCE = {
 
 
 def verdict(results):
+    """Tell whether KalmanNet reaches the KF."""
     behind = {name: results.gap(f"{KALMAN_NET}, {name}", KF) for name in SYSTEMS}
     told = ", ".join(f"{gap:.2f} dB ({name})" for name, gap in behind.items())
-    return (
-        "The KF is best, as theory says it must be, and KalmanNet, trained on 50 steps or fewer and"
-        " run on all lengths,"
-        f" is behind it by at most {told}: the paper's claim that KalmanNet reaches the KF"
-        f" {'stands' if max(behind.values()) < 0.3 else 'stands for the small systems, at this length of training'},"
-        " and there is nothing to gain over a filter that knows the model."
+    return Verdict(
+        "KalmanNet reaches the KF, to within 0.3 dB, on all linear systems",
+        max(behind.values()) < NEAR,
+        (
+            (
+                "The KF is best, as theory says it must be: nothing can be gained over a filter"
+                f" that knows the model. KalmanNet is behind it by at most {told}."
+            ),
+            "KalmanNet is trained on 50 steps or fewer and run on all lengths.",
+        ),
     )
 
 
 def draw(results):
+    """Draw the errors against the noise, for the longest trajectories of each system."""
     figure, axes = panels(len(SYSTEMS))
     for ax, (name, system) in zip(axes, SYSTEMS.items(), strict=True):
-        steps = max(system.lengths)
-        rows = (f"{KALMAN_NET}, {name}", KF, THEORY)
-        against_noise(
-            ax, results, rows, lambda level, at=(name, steps): f"{at[0]}, T = {at[1]}, {level} dB"
-        )
-        ax.set_title(f"{name}, T = {steps}")
+        title = f"{name}, T = {max(system.lengths)}"
+        names = (f"{KALMAN_NET}, {name}", KF, THEORY)
+        against_noise(ax, results, names, f"{title}, {{}} dB".format)
+        ax.set_title(title)
     return figure
 
 
 STUDY = Study(
     "Fig. 7a: linear systems, full information",
-    "F = I with a first row of ones; H = I (2 x 2, as in the published sets) or the inverse"
-    " canonical form; nu = 0 dB,"
-    " x_0 = 0. **Scale-equivariance is used**: with x_0 = 0 and nu fixed, noise of another level is"
-    " the same problem in"
-    " other units, so that one network per system, trained at 1/r² = 0 dB, serves every level in"
-    " units of r, on"
-    " trajectories drawn anew for each. Our choices: training trajectories of 50 steps, at the"
-    " reduced size cut to 30"
-    " (5 x 5) and 20 (10 x 1), and the network run on longer ones; 250 batches of 32, 150 of 16 and"
-    " 150 of 8 (full"
-    " size: 2000). Some of the states of 10 x 1 are not observable, and their errors grow with T.",
+    """\
+F = I with a first row of ones; H = I (2 x 2, as in the published sets) or the inverse canonical \
+form; nu = 0 dB, x_0 = 0.
+
+**Scale-equivariance is used**: with x_0 = 0 and a fixed nu, noise of another level is the same \
+problem in other units. So one network per system, trained at 1/r² = 0 dB, serves every level in \
+units of r, on trajectories drawn anew for each.
+
+Our choices: training trajectories have 50 steps, at the reduced size cut to 30 (5 x 5) and 20 \
+(10 x 1), and the network runs on longer ones; 250 batches of 32, 150 of 16 and 150 of 8 (full \
+size: 2000). Some states of 10 x 1 are not observable, and their errors grow with T.""",
     rows,
     verdict,
     reference=REFERENCE,
     floor=THEORY,
     targets=(
         Target(
-            "KalmanNet within 0.3 dB of the KF, which it meets in the paper's figure, on all"
-            " systems",
+            "KalmanNet within 0.3 dB of the KF on all systems, as in the paper's figure",
             lambda r: max(r.gap(f"{KALMAN_NET}, {name}", KF) for name in SYSTEMS),
-            0.3,
+            NEAR,
         ),
         Target(
             "KF within 0.05 dB of its references on the official sets",
@@ -259,11 +274,11 @@ STUDY = Study(
             0.05,
         ),
         Target(
-            "The authors' weights within 0.05 dB of their own figure",
+            "The authors' weights within 0.05 dB of the authors' figure",
             lambda r: r.off(SHIPPED, REFERENCE),
             0.05,
         ),
     ),
-    notes=("The paper's figure has no numbers to read off.",),
+    notes=("The paper's figure has no printed numbers.",),
     draw=draw,
 )

@@ -196,10 +196,7 @@ def verdict(results):
     return Verdict(
         "KalmanNet is better than the EKF where the noise is largest",
         holds,
-        (
-            *(_told(results, kind) for kind in INFORMATION),
-            sentence,
-        ),
+        (*(_told(results, kind) for kind in INFORMATION), sentence),
     )
 
 
@@ -208,10 +205,10 @@ def _told(results, kind):
     best = min(FAIR, key=lambda row: behind(results, row, kind))
     return (
         f"With {kind} information the best estimator is the {best}, at most"
-        f" {behind(results, best, kind):.2f} dB above the floor. At most above it are KalmanNet"
-        f" by {behind(results, KALMAN_NET, kind):.2f} dB, the tuned UKF by"
-        f" {behind(results, UKF_TUNED, kind):.2f} and the tuned EKF by"
-        f" {behind(results, TUNED, kind):.2f}."
+        f" {behind(results, best, kind):.2f} dB above the floor (KalmanNet"
+        f" {behind(results, KALMAN_NET, kind):.2f} dB, the tuned UKF"
+        f" {behind(results, UKF_TUNED, kind):.2f} dB, the tuned EKF"
+        f" {behind(results, TUNED, kind):.2f} dB)."
     )
 
 
