@@ -1,4 +1,4 @@
-"""Write the table of docs/results/float32-stress.md: hard problems in float32, against extended precision.
+"""Write the table of docs/methods/float32-stress.md: hard problems in float32, against extended precision.
 
     python benchmarks/stress.py
 
@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from support.stress_cases import CASES, log_likelihood, parabola, reference  # noqa: E402
 from support.stress_methods import METHODS, put  # noqa: E402
 
-PAGE = ROOT / "docs" / "results" / "float32-stress.md"
+PAGE = ROOT / "docs" / "methods" / "float32-stress.md"
 SEEDS = range(8)
 
 

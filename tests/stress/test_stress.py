@@ -1,6 +1,6 @@
 """Hard linear problems in float32: covariances stay definite, and the likelihood is that of extended precision.
 
-docs/results/float32-stress.md has the figures.
+docs/methods/float32-stress.md has the figures.
 """
 
 import jax
@@ -54,7 +54,8 @@ def test_a_million_steps():
 
     def run(steps):
         return np.asarray(
-            kf.run(kf.kalman(), visible(case), case.ys[:steps], emit=likelihood_only)[1], np.float64
+            kf.run(kf.kalman(), visible(case), case.ys[:steps], emit=likelihood_only).outputs,
+            np.float64,
         )
 
     narrow = run(None)
