@@ -1,8 +1,15 @@
-"""kfjax: a functional filtering toolkit for JAX."""
+"""kfjax: a functional filtering toolkit for JAX.
+
+Models, filters, the runner and smoothers are imported at once; what needs Flax, optax, rich or
+matplotlib is imported on first use, so that `import kfjax` costs little more than `import jax`.
+"""
 
 __version__ = "0.1.0"
 
-from kfjax import data, evaluation, exporting, filters, learned, linalg, moments, systems, training
+import importlib
+from typing import TYPE_CHECKING
+
+from kfjax import filters, linalg, moments, systems
 from kfjax._support.persistence import from_bytes, to_bytes
 from kfjax._support.xla_options import set_xla_options
 from kfjax.base import (
@@ -18,8 +25,6 @@ from kfjax.base import (
     leading,
     whole_state,
 )
-from kfjax.data import Dataset, from_pandas, from_xarray, to_pandas, to_xarray
-from kfjax.evaluation import compare, monte_carlo
 from kfjax.filters import (
     ConstrainedParams,
     IMMParams,
@@ -69,100 +74,147 @@ from kfjax.smoothers.posterior_draws import sample_posterior, simulate_smoothed
 from kfjax.smoothers.rauch_tung_striebel import Smoothed, smooth
 from kfjax.smoothers.two_filter import two_filter_smooth
 
-__all__ = [
-    "ConstantGainParams",
-    "ConstrainedParams",
-    "Dataset",
-    "Discretised",
-    "Estimate",
-    "Filter",
-    "Forecast",
-    "Gaussian",
-    "IMMParams",
-    "Inequalities",
-    "Info",
-    "Linear",
-    "Run",
-    "Sensor",
-    "Sensors",
-    "Smoothed",
-    "Space",
+if TYPE_CHECKING:  # type checkers and editors do not see what `__getattr__` finds
+    from kfjax import data, evaluation, exporting, learned, plotting, training
+    from kfjax.data import Dataset, from_pandas, from_xarray, to_pandas, to_xarray
+    from kfjax.evaluation import compare, monte_carlo
+
+__all__ = [  # noqa: RUF022  # by theme
+    # Models
     "StateSpaceModel",
-    "SteadyState",
-    "adaptive",
+    "Linear",
+    "linear_gaussian",
+    "Gaussian",
+    "Sensors",
+    "Sensor",
+    "with_model",
+    "simulate",
+    # Spaces, discretisation, priors and noise that is not additive
+    "Space",
     "angles",
-    "auxiliary_particle",
-    "box",
-    "compare",
-    "constant_gain",
-    "constrained",
-    "constructor",
-    "controllability",
-    "correlated",
-    "cubature",
-    "data",
+    "wrap_angle",
+    "van_loan",
+    "Discretised",
+    "time_steps",
     "diffuse",
-    "ensemble",
+    "non_additive",
+    "correlated",
+    "leading",
+    # Filters and what they return
+    "Filter",
+    "constructor",
+    "Run",
+    "Estimate",
+    "Info",
+    "Forecast",
+    # Running a filter
+    "run",
+    "step",
+    "forecast",
+    "log_likelihood",
+    "split_missing",
+    # What to keep of every step
     "estimate",
     "estimate_and_info",
-    "evaluation",
-    "exporting",
+    "whole_state",
+    "lagged",
+    # Gaussian filters
+    "kalman",
     "extended",
-    "fading",
-    "fallback",
-    "filters",
-    "fixed_lag",
-    "forecast",
-    "from_bytes",
-    "from_pandas",
-    "from_xarray",
-    "gated",
+    "unscented",
+    "cubature",
     "gauss_hermite",
     "gaussian_filter",
-    "huber",
-    "imm",
-    "impute",
-    "kalman",
-    "lagged",
-    "leading",
-    "learned",
-    "linalg",
-    "linear_gaussian",
-    "log_likelihood",
-    "moments",
-    "monte_carlo",
-    "non_additive",
-    "observability",
-    "observation_estimate",
-    "parallel_filter",
-    "parallel_iterated_smooth",
-    "parallel_smooth",
+    "square_root",
+    "constant_gain",
+    "ConstantGainParams",
+    # Particle and ensemble filters
     "particle",
-    "predicted",
+    "auxiliary_particle",
     "rao_blackwellised",
-    "run",
-    "sample_posterior",
+    "ensemble",
+    # Filters made of filters
+    "gated",
+    "fading",
+    "fallback",
+    "huber",
+    "student_t",
+    "adaptive",
+    "imm",
+    "IMMParams",
+    "constrained",
+    "ConstrainedParams",
+    "Inequalities",
+    "box",
     "schmidt",
     "sequential",
-    "set_xla_options",
-    "simulate",
-    "simulate_smoothed",
+    "fixed_lag",
+    # Smoothers and posterior draws
     "smooth",
-    "split_missing",
-    "square_root",
+    "Smoothed",
+    "two_filter_smooth",
+    "sample_posterior",
+    "simulate_smoothed",
+    # Parallel in time
+    "parallel_filter",
+    "parallel_smooth",
+    "parallel_iterated_smooth",
+    # Beliefs about observations
+    "predicted",
+    "observation_estimate",
+    "impute",
+    # Analysis of linear models
     "steady_state",
-    "step",
-    "student_t",
-    "systems",
-    "time_steps",
-    "to_bytes",
+    "SteadyState",
+    "observability",
+    "controllability",
+    # Data, evaluation, persistence and compilation
+    "Dataset",
+    "from_pandas",
+    "from_xarray",
     "to_pandas",
     "to_xarray",
+    "compare",
+    "monte_carlo",
+    "to_bytes",
+    "from_bytes",
+    "set_xla_options",
+    # Subpackages
+    "data",
+    "evaluation",
+    "exporting",
+    "filters",
+    "learned",
+    "linalg",
+    "moments",
+    "plotting",
+    "systems",
     "training",
-    "two_filter_smooth",
-    "unscented",
-    "van_loan",
-    "whole_state",
-    "with_model",
-    "wrap_angle",
 ]
+
+_SUBPACKAGES = ("data", "evaluation", "exporting", "learned", "plotting", "training")
+_FROM_SUBPACKAGES = {
+    "Dataset": "data",
+    "from_pandas": "data",
+    "from_xarray": "data",
+    "to_pandas": "data",
+    "to_xarray": "data",
+    "compare": "evaluation",
+    "monte_carlo": "evaluation",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a subpackage, or a name that one of them defines, on first use (PEP 562)."""
+    if name in _SUBPACKAGES:
+        return importlib.import_module(f"kfjax.{name}")
+    if name in _FROM_SUBPACKAGES:
+        value = getattr(importlib.import_module(f"kfjax.{_FROM_SUBPACKAGES[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'kfjax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the public names, whether or not they have been imported."""
+    return sorted(__all__)

@@ -18,6 +18,7 @@ from typing import (
     Protocol,
     TypeAlias,
     TypeVar,
+    runtime_checkable,
 )
 
 from jax import Array
@@ -107,6 +108,7 @@ class Info(NamedTuple):
     extra: dict[str, Any] | None = None
 
 
+@runtime_checkable
 class Init(Protocol):
     """`init(params, key=None) -> state`: the belief about x_0."""
 
@@ -114,6 +116,7 @@ class Init(Protocol):
         """Return the state before the first step; filters that draw need a random key."""
 
 
+@runtime_checkable
 class Predict(Protocol):
     """`predict(params, state, u=None) -> state`: from x_{t-1|t-1} to x_{t|t-1}."""
 
@@ -121,6 +124,7 @@ class Predict(Protocol):
         """Return the state before y_t is known; u is u_t."""
 
 
+@runtime_checkable
 class Update(Protocol):
     """`update(params, state, y, u=None, observed=None) -> (state, info)`: to x_{t|t}."""
 
@@ -138,6 +142,7 @@ class Update(Protocol):
         """
 
 
+@runtime_checkable
 class Recentre(Protocol):
     """`recentre(params, state, gaussian) -> state`: a Gaussian belief is written into the state."""
 
@@ -145,6 +150,7 @@ class Recentre(Protocol):
         """Return the state with this belief; whatever else it carries stays."""
 
 
+@runtime_checkable
 class Rule(Protocol):
     """`rule(fn, belief, source, target) -> moments`: how a Gaussian passes through a function.
 
@@ -160,6 +166,7 @@ class Rule(Protocol):
         """
 
 
+@runtime_checkable
 class Emit(Protocol[Kept_co]):
     """`emit(state, info) -> anything`: what `kfjax.run` keeps of every step."""
 

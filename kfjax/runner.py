@@ -1,4 +1,4 @@
-"""The one place where a filter is looped over time: `run`, and its neighbours `step` and `forecast`."""
+"""The one place where a filter is looped over time: `run`, and beside it `step` and `forecast`."""
 
 from __future__ import annotations
 
@@ -222,7 +222,7 @@ def step(
     observed: Mask = None,
     donate: bool = False,
 ) -> tuple[State, Info]:
-    """Take one predict and one update, jitted: what a streaming application calls for every observation.
+    """Take one predict and one update, jitted: what a streaming application calls every time.
 
     Args:
         filter: the `Filter`.

@@ -173,14 +173,14 @@ def evaluation(key: Array, truth: np.ndarray[Any, Any], mean: np.ndarray[Any, An
 def learning(key: Array, train: kf.Dataset, validation: kf.Dataset) -> Any:
     design = kf.systems.constant_velocity()
     net = kf.learned.kalman_net(kf.learned.Architecture1(n=2, m=1), features=("F2", "F4"))
-    params = kf.learned.init(key, net, design)
+    params = kf.learned.init_params(key, net, design)
     fitted = kf.training.fit(
-        kf.training.mse(net), params, train, validation=validation, key=key, steps=50
+        kf.training.state_mse(net), params, train, validation=validation, key=key, updates=50
     )
-    kf.training.fit_noise(kf.kalman(), design, train, validation=validation, key=key, steps=50)
+    kf.training.fit_noise(kf.kalman(), design, train, validation=validation, key=key, updates=50)
     loss = kf.training.weighted_sum((1.0, kf.training.nll(net)), (1e-4, kf.training.l2()))
     optimizer = kf.training.clipped_adam(kf.training.Cosine(1e-2, 50))
-    kf.training.fit(loss, params, train, key=key, steps=50, window=10, optimizer=optimizer)
+    kf.training.fit(loss, params, train, key=key, updates=50, window=10, optimizer=optimizer)
     tuned = kf.training.tune(kf.kalman(), design, train, validation, structure="diagonal")
     learnt = kf.training.em(design, train, learn=("Q", "R"), iterations=5)
     print(tuned.scales.R, learnt.model.Q, fitted.history)

@@ -84,10 +84,12 @@ def _estimates(
     chosen: Filter, smoothing: bool, params: Any, data: Dataset, keys: Array
 ) -> tuple[Estimate, Smoothed | None]:
     def one(trajectory: Dataset, key: Array) -> tuple[Estimate, Smoothed | None]:
-        filtered = run_trajectory(chosen, params, trajectory, key=key)[1]
+        filtered = run_trajectory(chosen, params, trajectory, key=key).outputs
         if not smoothing:
             return filtered, None
         started = start_at(params, trajectory.prior_mean)
-        return filtered, smooth(chosen, started, filtered, trajectory.us, length=trajectory.length)
+        return filtered, smooth(
+            chosen, started, filtered, us=trajectory.us, length=trajectory.length
+        )
 
     return jax.vmap(one)(data, keys)

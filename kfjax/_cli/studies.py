@@ -69,7 +69,7 @@ def simulated_study(
 def _draw(key: Array, truth: StateSpaceModel, us: Any, trajectories: int, steps: int) -> Dataset:
     keys = jax.random.split(key, trajectories)
     try:
-        xs, ys = jax.vmap(lambda k: simulate(k, truth, steps, us))(keys)
+        xs, ys = jax.vmap(lambda k: simulate(k, truth, steps, us=us))(keys)
     except Exception as error:  # somebody's functions may raise anything
         raise ValueError(
             f"the model cannot be simulated ({type(error).__name__}: {error}); expected one that"

@@ -159,7 +159,7 @@ def to_xarray(
 
     Example:
         >>> model = kf.systems.constant_velocity()
-        >>> estimate = kf.run(kf.kalman(), model, jnp.zeros((5, 1)))[1]
+        >>> estimate = kf.run(kf.kalman(), model, jnp.zeros((5, 1))).outputs
         >>> dict(kf.to_xarray(estimate, states=["position", "speed"]).sizes)
         {'time': 5, 'state': 2, 'state_2': 2}
     """
@@ -199,7 +199,7 @@ def to_pandas(
 
     Example:
         >>> model = kf.systems.constant_velocity()
-        >>> estimate = kf.run(kf.kalman(), model, jnp.zeros((5, 1)))[1]
+        >>> estimate = kf.run(kf.kalman(), model, jnp.zeros((5, 1))).outputs
         >>> list(kf.to_pandas(estimate, states=["p", "v"]).columns)
         ['p', 'v', 'p_std', 'v_std', 'log_likelihood']
     """

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from jax import Array
 
-from kfjax.base import Filter, extra_only
+from kfjax.base import Filter, Inputs, Mask, Observations, Params, extra_only
 from kfjax.filters.probing import probed
 from kfjax.runner import run
 
@@ -16,11 +16,11 @@ __all__ = ["gains"]
 
 def gains(
     filter: Filter,
-    params: Any,
-    ys: Any,
-    us: Any = None,
+    params: Params,
+    ys: Observations,
     *,
-    observed: Any = None,
+    us: Inputs = None,
+    observed: Mask = None,
     key: Array | None = None,
 ) -> Array:
     """Return how much each channel of y_t moves each component of the estimate, along one trajectory.
@@ -48,7 +48,8 @@ def gains(
         True
     """
     watched = probed(filter, _sensitivity)
-    return run(watched, params, ys, us, observed=observed, key=key, emit=extra_only)[1]["found"]
+    kept = run(watched, params, ys, us=us, observed=observed, key=key, emit=extra_only).outputs
+    return kept["found"]
 
 
 def _sensitivity(

@@ -149,7 +149,7 @@ def _trials(
 
 def _draw(steps: int | None, truth: StateSpaceModel, us: Any, key: Array) -> Dataset:
     """One trajectory of the truth, as the engine takes it."""
-    xs, ys = simulate(key, truth, steps, us)
+    xs, ys = simulate(key, truth, steps, us=us)
     return Dataset.unchecked(ys, xs, us, None, None, None)
 
 

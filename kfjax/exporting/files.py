@@ -35,7 +35,7 @@ def export_step(
     masked: bool = False,
     batch: int | str | None = None,
     key: Array | None = None,
-    initial: Any = None,
+    state: Any = None,
     platforms: Sequence[str] | None = None,
 ) -> Path:
     """Write one predict and update to a file that runs without kfjax.
@@ -55,7 +55,7 @@ def export_step(
         batch: number of trajectories, or a name such as "b" for any number; None for one, without
             that axis.
         key: random key for filters that draw.
-        initial: the state to start from; default `filter.init(params, key)`.
+        state: the state to start from; default `filter.init(params, key)`.
         platforms: what it is compiled for when called, such as ("cpu", "cuda", "tpu"); default the
             present one.
 
@@ -76,7 +76,7 @@ def export_step(
         >>> outputs["mean"].shape, outputs["dof"].item()
         ((2,), 1)
     """
-    flat = flat_step(filter, params, y=y, u=u, masked=masked, batch=batch, key=key, initial=initial)
+    flat = flat_step(filter, params, y=y, u=u, masked=masked, batch=batch, key=key, state=state)
     return _write(Path(path), flat, platforms)
 
 
@@ -91,7 +91,7 @@ def export_run(
     masked: bool = False,
     batch: int | str | None = None,
     key: Array | None = None,
-    initial: Any = None,
+    state: Any = None,
     emit: Callable[[Any, Info], Any] = estimate,
     platforms: Sequence[str] | None = None,
 ) -> Path:
@@ -108,7 +108,7 @@ def export_run(
         masked: whether the program takes `observed`, booleans like y.
         batch: number of trajectories, or a name for any number, or None.
         key: random key for filters that draw.
-        initial: the state to start from; default `filter.init(params, key)`.
+        state: the state to start from; default `filter.init(params, key)`.
         emit: what is kept of every step, as in `kfjax.run`.
         platforms: as in `export_step`.
 
@@ -120,7 +120,7 @@ def export_run(
         ValueError: as `export_step`.
         ImportError: as `export_step`.
     """
-    examples = {"y": y, "u": u, "masked": masked, "key": key, "initial": initial}
+    examples = {"y": y, "u": u, "masked": masked, "key": key, "state": state}
     flat = flat_run(filter, params, steps=steps, batch=batch, emit=emit, **examples)
     return _write(Path(path), flat, platforms)
 

@@ -10,10 +10,14 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from kfjax.base import Estimate, Filter, Inputs, Mask, Run, State, estimate, info_only
+from kfjax.base import Estimate, Filter, Inputs, Mask, Run, State, estimate
+from kfjax.data import Dataset
 from kfjax.learned.params import Learned
 from kfjax.models.records import Record, checked_record
 from kfjax.runner import run
+from kfjax.training import merge, partition
+from kfjax.training.losses import unlabelled_loss
+from kfjax.training.updates import guarded_update
 
 __all__ = ["Adaptation", "adapt", "start_adapting"]
 
@@ -27,11 +31,14 @@ class Adaptation(NamedTuple):
         params: `Learned`, as adapted so far.
         optimizer: the state of the optimiser.
         state: the filter's state before the next window.
+        refused: number of updates that were not made so far, since the loss or its gradient was not
+            finite.
     """
 
     params: Learned
     optimizer: Any
-    state: Any
+    state: State
+    refused: Any
 
 
 def start_adapting(
@@ -55,11 +62,12 @@ def start_adapting(
     if not isinstance(params, Learned):
         raise ValueError(
             f"start_adapting: params is {type(params).__name__}; expected kf.learned.Learned, of"
-            " which the network"
-            " adapts. Noise covariances of a classical filter adapt in kf.adaptive."
+            " which the network adapts. Noise covariances of a classical filter adapt in"
+            " kf.adaptive."
         )
     start = filter.init(params) if state is None else state
-    return Adaptation(params, optimizer.init(params.network), start)
+    learned, _ = partition(params)
+    return Adaptation(params, optimizer.init(learned), start, jnp.zeros((), jnp.int32))
 
 
 def adapt(
@@ -75,10 +83,10 @@ def adapt(
 ) -> tuple[Adaptation, Estimate]:
     """Estimate a window of observations, then improve the network on it.
 
-    The loss is minus the mean log-likelihood of the innovations where the filter has one, and else
-    their mean square (the one-step prediction error), from the state carried to the start of the
-    window. Windows overlap if the stride is shorter than a window: the next one begins `stride`
-    rows later. A step whose gradient is not finite is not taken.
+    The loss is `kfjax.training.innovation_nll` where the filter has a likelihood, and else
+    `kfjax.training.prediction_error`, from the state carried to the start of the window. Windows
+    overlap if the stride is shorter than a window: the next one begins `stride` rows later. An
+    update whose loss or gradient is not finite is not made, and is counted.
 
     Args:
         filter: a learned filter; the Info of one without a covariance has no likelihood.
@@ -87,7 +95,7 @@ def adapt(
         us: inputs of the window, with a leading axis of W, or None.
         observed: booleans [W] or [W, m], or None.
         stride: rows after which the next window begins; default W.
-        updates: number of gradient steps on this window.
+        updates: number of updates on this window.
         optimizer: an optimiser of optax, built once: a new one compiles again.
 
     Returns:
@@ -100,7 +108,7 @@ def adapt(
     Example:
         >>> model = kf.systems.constant_velocity()
         >>> filter = kf.learned.kalman_net(kf.learned.Architecture2(n=2, m=1))
-        >>> params = kf.learned.init(jax.random.key(0), filter, model)
+        >>> params = kf.learned.init_params(jax.random.key(0), filter, model)
         >>> xs, ys = kf.simulate(jax.random.key(1), model, steps=40)
         >>> adaptation = kf.learned.start_adapting(filter, params)
         >>> for begin in range(0, 21, 10):
@@ -121,45 +129,49 @@ def adapt(
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _adapt(
     filter: Filter,
-    optimizer: Any,
+    optimizer: optax.GradientTransformation,
     stride: int,
-    count: int,
+    updates: int,
     before: Adaptation,
     window: Record,
 ) -> tuple[Adaptation, Estimate]:
+    params, start = before.params, before.state
     old = jax.tree.map(lambda a: a[:stride], window)
-    state, est = _run(filter, before.params, old, before.state, estimate)
+    state, est = _run(filter, params, old, start)
     if stride < window.ys.shape[0]:
         new = jax.tree.map(lambda a: a[stride:], window)
-        later = _run(filter, before.params, new, state, estimate).outputs
+        later = _run(filter, params, new, state).outputs
         est = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), est, later)
 
-    def improve(at: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], None]:
-        network, memory = at
-        gradient = jax.grad(_surprise, argnums=2)(filter, before, network, window)
-        updates, moved = optimizer.update(gradient, memory, network)
-        finite = jnp.isfinite(optax.tree.norm(gradient))
-        better = optax.apply_updates(network, updates), moved
-        return jax.tree.map(lambda a, b: jnp.where(finite, a, b), better, at), None
+    learned, frozen = partition(params)
+    batch, states = _one_trajectory(window), jax.tree.map(lambda a: a[None], start)
+    loss = unlabelled_loss(filter, params, batch)
+    key = jax.random.key(0)  # not used: a state carries its own
 
-    (network, memory), _ = jax.lax.scan(
-        improve, (before.params.network, before.optimizer), length=count
-    )
-    return Adaptation(before.params._replace(network=network), memory, state), est
+    def objective(learned: Any) -> tuple[Array, None]:
+        return loss.continued(merge(learned, frozen), batch, key, states)[0], None
 
+    def improve(at: tuple[Any, Any, Array], _: None) -> tuple[tuple[Any, Any, Array], None]:
+        learned, memory, refused = at
+        found = guarded_update(optimizer, objective, learned, memory)
+        return (found.params, found.optimizer, refused + ~found.taken), None
 
-def _surprise(filter: Filter, before: Adaptation, network: Any, window: Record) -> Array:
-    """Return minus the log-likelihood, or the squared innovation, per observed number."""
-    params = before.params._replace(network=network)
-    info = _run(filter, params, window, before.state, info_only).outputs
-    if info.log_likelihood is None:
-        total = jnp.sum(info.innovation**2)
-    else:
-        total = -jnp.sum(info.log_likelihood)
-    return total / jnp.maximum(jnp.sum(info.dof), 1)
+    at = (learned, before.optimizer, before.refused)
+    (learned, memory, refused), _ = jax.lax.scan(improve, at, length=updates)
+    return Adaptation(merge(learned, frozen), memory, state, refused), est
 
 
-def _run(filter: Filter, params: Learned, window: Record, state: State, emit: Any) -> Run[Any]:
+def _one_trajectory(window: Record) -> Dataset:
+    """Return a window as data of one trajectory, with a mask of single channels."""
+    ys, us, observed, _ = window
+    if observed is not None:
+        rows = jnp.asarray(observed, bool).reshape(ys.shape[0], -1)
+        observed = jnp.broadcast_to(rows, ys.shape)
+    one = jax.tree.map(lambda a: a[None], (ys, us, observed))
+    return Dataset.unchecked(one[0], None, one[1], one[2], None, None)
+
+
+def _run(filter: Filter, params: Learned, window: Record, state: State) -> Run[Estimate]:
     """Run over a window from a state."""
     ys, us, observed, _ = window
-    return run(filter, params, ys, us=us, observed=observed, state=state, emit=emit)
+    return run(filter, params, ys, us=us, observed=observed, state=state, emit=estimate)

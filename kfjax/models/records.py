@@ -233,7 +233,7 @@ def check_runtime(text: str, tree: PyTree) -> None:
     jax.debug.callback(functools.partial(_raise_if, text), bad.any())
 
 
-def _raise_if(text: str, bad: np.ndarray) -> None:
+def _raise_if(text: str, bad: Array | np.ndarray) -> None:
     if np.any(bad):
         raise ValueError(f"{text}; see the Conventions page on missing data.")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -24,9 +25,11 @@ def simulate(
     steps: int | None = None,
     *,
     us: Inputs = None,
-    x0: ArrayLike | None = None,
+    x0: ArrayLike | Sequence[float] | None = None,
 ) -> tuple[Array, Array]:
-    """Draw a trajectory: x_0 from the prior, then x_t = f(x_{t-1}, u_t) + e_t and y_t = h(x_t, u_t) + v_t.
+    """Draw a trajectory from a model.
+
+    x_0 from the prior, then x_t = f(x_{t-1}, u_t) + e_t and y_t = h(x_t, u_t) + v_t.
 
     Args:
         key: a random key; `jax.vmap` over split keys gives a batch.
@@ -56,7 +59,11 @@ def _draw(key: Array, cov: Array) -> Array:
 
 @functools.partial(jax.jit, static_argnums=4)
 def _simulate(
-    key: Array, model: StateSpaceModel, us: Inputs, x0: ArrayLike | None, steps: int
+    key: Array,
+    model: StateSpaceModel,
+    us: Inputs,
+    x0: ArrayLike | Sequence[float] | None,
+    steps: int,
 ) -> tuple[Array, Array]:
     key, first = jax.random.split(key)
     space = model.state_space

@@ -46,7 +46,7 @@ def plot_trajectory(
         >>> from kfjax.plotting import plot_trajectory
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=50)
-        >>> estimate = kf.run(kf.kalman(), model, ys)[1]
+        >>> estimate = kf.run(kf.kalman(), model, ys).outputs
         >>> axes = plot_trajectory(estimate.mean, estimate.cov, xs)
         >>> len(axes)
         2

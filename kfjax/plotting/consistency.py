@@ -75,7 +75,7 @@ def plot_nees(
         mean: estimates of the same shape.
         cov: their covariances [..., T, n, n].
         length: number of steps that count, or [N], or None.
-        difference: for states on curved spaces, as `StateSpaceModel.state_difference`.
+        difference: for states on curved spaces, as `model.state_space.difference`.
         level: probability with which a consistent filter's value of one step lies within the band.
         label: name of the filter.
         ax: axes to draw into; default a new figure.
@@ -90,7 +90,7 @@ def plot_nees(
         >>> from kfjax.plotting import plot_nees
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=50)
-        >>> estimate = kf.run(kf.kalman(), model, ys)[1]
+        >>> estimate = kf.run(kf.kalman(), model, ys).outputs
         >>> plot_nees(xs, estimate.mean, estimate.cov).get_ylabel()
         'NEES per dimension'
     """

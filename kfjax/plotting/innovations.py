@@ -46,7 +46,7 @@ def plot_autocorrelation(
         >>> from kfjax.plotting import plot_autocorrelation
         >>> model = kf.systems.constant_velocity()
         >>> _, ys = kf.simulate(jax.random.key(0), model, steps=50)
-        >>> _, (_, info) = kf.run(kf.kalman(), model, ys, emit=kf.estimate_and_info)
+        >>> _, info = kf.run(kf.kalman(), model, ys, emit=kf.estimate_and_info).outputs
         >>> plot_autocorrelation(info.innovation, info.innovation_cov, lags=10).get_xlabel()
         'lag'
     """

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from kfjax.base import Filter, Info, Kept
+from kfjax.base import Emit, Filter, Kept, Run
 from kfjax.data import Dataset, run_trajectory, start_at
 from kfjax.runner import run
 
@@ -29,7 +29,7 @@ class Rollout(NamedTuple):
             sqrt(T), with O(sqrt(T)) memory; None keeps everything.
 
     Example:
-        >>> loss = kf.training.mse(kf.extended(), rollout=kf.training.Rollout(burn_in=5, remat=True))
+        >>> loss = kf.training.state_mse(kf.extended(), rollout=kf.training.Rollout(burn_in=5, remat=True))
 
     References:
         T. Chen, B. Xu, C. Zhang, C. Guestrin, Training deep nets with sublinear memory cost, arXiv
@@ -70,8 +70,8 @@ def roll(
     *,
     key: Array | None = None,
     state: Any = None,
-    emit: Callable[[Any, Info], Kept],
-) -> tuple[Any, Kept]:
+    emit: Emit[Kept],
+) -> Run[Kept]:
     """Run a filter over one trajectory of a `Dataset`; the values are those of `kfjax.data.run_trajectory`.
 
     Args:
@@ -84,7 +84,7 @@ def roll(
         emit: what to keep of every step, as in `kfjax.run`.
 
     Returns:
-        The final state and the stacked outputs of emit.
+        `Run(final, outputs)`, as `kfjax.run`.
 
     Raises:
         ValueError: if detach or remat is below one.
@@ -111,8 +111,8 @@ def roll(
     active = None if length is None else jnp.arange(trajectory.ys.shape[0]) < length
     series = jax.tree.map(jnp.asarray, (trajectory.ys, trajectory.us, trajectory.observed, active))
     if remat is None:
-        return advance(state, series)
-    return _in_chunks(jax.checkpoint(advance, prevent_cse=False), state, series, remat)
+        return Run(*advance(state, series))
+    return Run(*_in_chunks(jax.checkpoint(advance, prevent_cse=False), state, series, remat))
 
 
 def _chunk(rollout: Rollout, steps: int) -> int | None:

@@ -117,11 +117,11 @@ MODELS = {
     ),
     "replace": (
         lambda: model().replace(q=EYE),
-        "got q; expected fields among Q, R, difference, f, h",
+        "got q; expected fields among Q, R, f, h",
     ),
     "axes": (
         lambda: kf.StateSpaceModel.axes(q=0),
-        "got q; expected fields among Q, R, difference, f, h",
+        "got q; expected fields among Q, R, f, h",
     ),
     "with_model": (
         lambda: kf.with_model({"a": 1.0}, Q=EYE),
@@ -370,6 +370,7 @@ ALL = {f"{group}: {name}": case for group, cases in
        (("model", MODELS), ("run", RUNS), ("other", OTHERS)) for name, case in cases.items()}  # fmt: skip
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("name", ALL)
 def test_bad_input_is_refused_in_one_line(name):
     call, pattern = ALL[name]
@@ -378,6 +379,14 @@ def test_bad_input_is_refused_in_one_line(name):
     text = str(caught.value)
     assert re.search(pattern, text), text
     assert "\n" not in text
+
+
+def test_a_mask_is_not_taken_for_inputs():
+    seen = np.ones(T, bool)
+    with pytest.raises(TypeError, match="positional arguments"):
+        kf.run(kf.unscented(), model(), np.zeros((T, 1)), seen)
+    with pytest.raises(TypeError, match="positional arguments"):
+        kf.step(kf.unscented(), model(), state(), np.zeros(1), seen)
 
 
 def test_an_indefinite_matrix_inside_a_trace_is_not_looked_at():

@@ -50,7 +50,7 @@ def test_files_run_where_there_is_no_kfjax(tmp_path):
     found = np.load(out)
     masked = kf.run(
         kf.kalman(), problem.model, problem.ys, observed=problem.observed, emit=kf.estimate_and_info
-    )[1]
+    ).outputs
     np.testing.assert_allclose(found["means"], masked[0].mean, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(found["nis"], masked[1].nis[-1], rtol=1e-5)
     for offset, mean in enumerate(found["run"]):

@@ -126,7 +126,7 @@ def test_an_input_that_is_handed_on(tmp_path):
         *new, mean = session.run(names, {**state, "y": y})
         state = dict(zip(state, new, strict=True))
         np.testing.assert_array_equal(new[1], y)
-    np.testing.assert_allclose(mean, kf.run(remembering, np.float32(0.5), ys)[1].mean[-1])
+    np.testing.assert_allclose(mean, kf.run(remembering, np.float32(0.5), ys).outputs.mean[-1])
 
 
 @needs_onnx

@@ -31,7 +31,7 @@ def changing_stream():
 @pytest.mark.slow
 def test_it_follows_a_system_whose_dynamics_and_noise_change():
     model, xs, ys = changing_stream()
-    params = kf.learned.init(jax.random.key(2), FILTER, model)
+    params = kf.learned.init_params(jax.random.key(2), FILTER, model)
     adaptation, means = start_adapting(FILTER, params), []
     for begin in range(0, 481, 10):
         adaptation, est = adapt(FILTER, adaptation, ys[begin : begin + 20], stride=10, updates=5)
@@ -57,13 +57,14 @@ def test_estimates_are_those_from_before_and_the_state_is_carried():
     )
 
 
-def test_a_step_that_is_not_finite_is_not_taken():
+def test_an_update_that_is_not_finite_is_not_made():
     model, _, ys = changing_stream()
-    start = start_adapting(FILTER, kf.learned.init(jax.random.key(2), FILTER, model))
+    start = start_adapting(FILTER, kf.learned.init_params(jax.random.key(2), FILTER, model))
     after, _ = adapt(
         FILTER, start, np.where(np.arange(20)[:, None] == 4, np.inf, ys[:20]), stride=10
     )
     chex.assert_trees_all_equal((after.params, after.optimizer), (start.params, start.optimizer))
+    assert after.refused == 1
 
 
 @pytest.mark.slow
@@ -71,7 +72,7 @@ def test_without_a_likelihood_the_innovations_become_smaller():
     model, _, ys = changing_stream()
     network = kf.learned.Architecture2(2, 1, in_mult=1, out_mult=1)
     net = kf.learned.kalman_net(network, feature_map=kf.learned.Asinh())
-    start = adaptation = start_adapting(net, kf.learned.init(jax.random.key(2), net, model))
+    start = adaptation = start_adapting(net, kf.learned.init_params(jax.random.key(2), net, model))
     for _ in range(8):
         adaptation, _ = adapt(
             net, adaptation._replace(state=start.state), ys[:20], stride=10, updates=5
@@ -86,8 +87,8 @@ def test_what_does_not_fit_is_refused():
     model, _, ys = changing_stream()
     with pytest.raises(ValueError, match=r"expected kf\.learned\.Learned"):
         start_adapting(kf.extended(), model)
-    start = start_adapting(FILTER, kf.learned.init(jax.random.key(2), FILTER, model))
+    start = start_adapting(FILTER, kf.learned.init_params(jax.random.key(2), FILTER, model))
     with pytest.raises(ValueError, match="stride is 21; expected 1 to 20"):
         adapt(FILTER, start, ys[:20], stride=21)
-    with pytest.raises(ValueError, match="steps is 0"):
+    with pytest.raises(ValueError, match="updates is 0"):
         adapt(FILTER, start, ys[:20], updates=0)

@@ -7,8 +7,8 @@ import pytest
 from support.table import driven, heading, linear
 
 import kfjax as kf
-from kfjax.filters.particles.bootstrap import particle
 from kfjax.base import whole_state
+from kfjax.filters.particles.bootstrap import particle
 from kfjax.smoothers.posterior_draws import simulate_smoothed
 
 FILTER = particle(400)
@@ -23,16 +23,16 @@ def smoothed_by_drawing(problem, length=None):
         run, back = jax.random.split(key)
         first = FILTER.init(problem.model, run)
         states = kf.run(
-            FILTER, problem.model, problem.ys, problem.us, observed=problem.observed, initial=first, emit=whole_state,
+            FILTER, problem.model, problem.ys, us=problem.us, observed=problem.observed, state=first, emit=whole_state,
             length=length,
-        )[1]  # fmt: skip
+        ).outputs  # fmt: skip
         drawn = simulate_smoothed(
             back,
             problem.model,
             states,
-            problem.us,
+            us=problem.us,
             trajectories=DRAWN,
-            initial=first,
+            state=first,
             length=length,
         )
         return jnp.concatenate([drawn.initial[:, None], drawn.states], axis=1)
@@ -45,8 +45,8 @@ def smoothed_by_drawing(problem, length=None):
 def exactly_smoothed(problem, length=None):
     """Means [T + 1, n] and covariances, x_0 first."""
     arguments = problem.model, problem.ys, problem.us
-    est = kf.run(kf.kalman(), *arguments, observed=problem.observed, length=length)[1]
-    smoothed = kf.smooth(kf.kalman(), problem.model, est, problem.us, length=length)
+    est = kf.run(kf.kalman(), *arguments, observed=problem.observed, length=length).outputs
+    smoothed = kf.smooth(kf.kalman(), problem.model, est, us=problem.us, length=length)
     return tuple(
         np.concatenate([first[None], rest])
         for first, rest in zip(smoothed.initial, (smoothed.mean, smoothed.cov), strict=True)
@@ -82,23 +82,23 @@ def test_a_length_is_smoothed_as_the_truncated_record(x64):
 
 def stored(problem, count=300):
     return kf.run(
-        particle(count), problem.model, problem.ys, problem.us, observed=problem.observed, key=jax.random.key(1),
+        particle(count), problem.model, problem.ys, us=problem.us, observed=problem.observed, key=jax.random.key(1),
         emit=whole_state,
-    )[1]  # fmt: skip
+    ).outputs  # fmt: skip
 
 
 def test_inputs_and_angles():
     problem = heading()
     states = stored(problem)
     drawn = simulate_smoothed(
-        jax.random.key(2), problem.model, states, problem.us, trajectories=200
+        jax.random.key(2), problem.model, states, us=problem.us, trajectories=200
     )
     assert drawn.initial is None
     assert drawn.states.dtype == jnp.float32
-    est = kf.run(kf.unscented(), problem.model, problem.ys, problem.us, observed=problem.observed)[
-        1
-    ]
-    exact = kf.smooth(kf.unscented(), problem.model, est, problem.us)
+    est = kf.run(
+        kf.unscented(), problem.model, problem.ys, us=problem.us, observed=problem.observed
+    ).outputs
+    exact = kf.smooth(kf.unscented(), problem.model, est, us=problem.us)
     offset = problem.model.state_space.difference(drawn.states, exact.mean[None])
     std = np.sqrt(np.diagonal(exact.cov, axis1=1, axis2=2))
     assert (abs(offset.mean(0)) < 0.5 * std).all()
@@ -128,4 +128,4 @@ def test_bad_arguments_are_explained():
     ):
         simulate_smoothed(jax.random.key(0), problem.model, kf.Estimate(problem.ys, None, None))
     with pytest.raises(ValueError, match="trajectories is 0; expected at least 1"):
-        simulate_smoothed(jax.random.key(0), problem.model, states, problem.us, trajectories=0)
+        simulate_smoothed(jax.random.key(0), problem.model, states, us=problem.us, trajectories=0)

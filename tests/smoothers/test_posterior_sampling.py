@@ -19,9 +19,9 @@ DRAWN = 20_000
 @functools.partial(quick_jit, static_argnums=0)
 def draw(filter, model, ys, us, observed, length=None):
     """Trajectories [DRAWN, T + 1, n], x_0 first."""
-    est = kf.run(filter, model, ys, us, observed=observed, length=length)[1]
+    est = kf.run(filter, model, ys, us=us, observed=observed, length=length).outputs
     drawn = sample_posterior(
-        jax.random.key(3), filter, model, est, us, trajectories=DRAWN, length=length
+        jax.random.key(3), filter, model, est, us=us, trajectories=DRAWN, length=length
     )
     return jnp.concatenate([drawn.initial[:, None], drawn.states], axis=1)
 
@@ -72,8 +72,8 @@ def test_without_noise_trajectories_follow_the_model(x64):
 def test_inputs_and_angles_have_the_moments_of_the_smoother(x64):
     c = case("unscented", "heading")
     xs = np.asarray(draw(c.filter, c.params, c.ys, c.us, c.observed))
-    est = kf.run(c.filter, c.params, c.ys, c.us, observed=c.observed)[1]
-    s = kf.smooth(c.filter, c.params, est, c.us)
+    est = kf.run(c.filter, c.params, c.ys, us=c.us, observed=c.observed).outputs
+    s = kf.smooth(c.filter, c.params, est, us=c.us)
     d = np.asarray(c.params.state_space.difference(xs[:, 1:], np.asarray(s.mean)[None]))
     for t in range(1, STEPS):
         pair = np.concatenate([d[:, t], d[:, t - 1]], axis=1)
@@ -102,7 +102,7 @@ def test_particles_go_through_backward_simulation():
     bootstrap = kf.particle(50)
     states = kf.run(
         bootstrap, problem.model, problem.ys, key=jax.random.key(0), emit=kf.whole_state
-    )[1]
+    ).outputs
     drawn = sample_posterior(jax.random.key(1), bootstrap, problem.model, states, trajectories=7)
     direct = kf.simulate_smoothed(jax.random.key(1), problem.model, states, trajectories=7)
     np.testing.assert_array_equal(drawn.states, direct.states)
@@ -111,7 +111,7 @@ def test_particles_go_through_backward_simulation():
 
 def test_bad_arguments_are_explained():
     problem = linear()
-    est = kf.run(kf.kalman(), problem.model, problem.ys)[1]
+    est = kf.run(kf.kalman(), problem.model, problem.ys).outputs
     with pytest.raises(ValueError, match="trajectories is 0; expected at least 1"):
         sample_posterior(jax.random.key(0), kf.kalman(), problem.model, est, trajectories=0)
     with pytest.raises(ValueError, match="no moment rule"):

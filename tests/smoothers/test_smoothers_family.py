@@ -67,8 +67,8 @@ def exact(problem, steps):
 
 @quick_jit
 def smoothed_kalman(model, ys, us, observed):
-    est = kf.run(kf.kalman(), model, ys, us, observed=observed)[1]
-    return kf.smooth(kf.kalman(), model, est, us)
+    est = kf.run(kf.kalman(), model, ys, us=us, observed=observed).outputs
+    return kf.smooth(kf.kalman(), model, est, us=us)
 
 
 def assert_is_posterior(smoothed, expected):
@@ -92,7 +92,7 @@ def test_rts_with_lag_one_covariances(x64, case):
 def test_parallel_smoother_has_lag_one_covariances(x64, case):
     problem, steps = CASES[case]()
     smoother = quick_jit(
-        lambda model, ys, us, seen: kf.parallel_smooth(model, ys, us, observed=seen)
+        lambda model, ys, us, seen: kf.parallel_smooth(model, ys, us=us, observed=seen)
     )
     assert_is_posterior(
         smoother(problem.model, problem.ys, problem.us, problem.observed), exact(problem, steps)
@@ -102,7 +102,9 @@ def test_parallel_smoother_has_lag_one_covariances(x64, case):
 def test_lag_one_covariances_of_a_length(x64):
     problem, _ = plain()
     cut = smoothed_kalman(problem.model, problem.ys[:4], None, problem.observed[:4])
-    est = kf.run(kf.kalman(), problem.model, problem.ys, observed=problem.observed, length=4)[1]
+    est = kf.run(
+        kf.kalman(), problem.model, problem.ys, observed=problem.observed, length=4
+    ).outputs
     smoothed = kf.smooth(kf.kalman(), problem.model, est, length=4)
     np.testing.assert_allclose(smoothed.cross[:4], cut.cross, **tight)
     np.testing.assert_allclose(
@@ -119,12 +121,12 @@ def both_forms(rule, problem):
 
     @quick_jit
     def smooth(model, ys, us, observed):
-        est = kf.run(covs, model, ys, us, observed=observed)[1]
-        states = kf.run(factors, model, ys, us, observed=observed, emit=kf.whole_state)[1]
+        est = kf.run(covs, model, ys, us=us, observed=observed).outputs
+        states = kf.run(factors, model, ys, us=us, observed=observed, emit=kf.whole_state).outputs
         return (
-            kf.smooth(covs, model, est, us),
-            kf.smooth(factors, model, est, us),
-            kf.smooth(factors, model, states, us),
+            kf.smooth(covs, model, est, us=us),
+            kf.smooth(factors, model, est, us=us),
+            kf.smooth(factors, model, states, us=us),
         )
 
     return smooth(problem.model, problem.ys, problem.us, problem.observed)
@@ -179,8 +181,8 @@ def stiff(steps=100):
 def test_square_root_form_keeps_float32_where_the_covariance_form_loses_it():
     def smoothed():
         model, ys = stiff()
-        states = kf.run(kf.square_root(RULES["taylor"]), model, ys, emit=kf.whole_state)[1]
-        est = kf.run(kf.kalman(), model, ys)[1]
+        states = kf.run(kf.square_root(RULES["taylor"]), model, ys, emit=kf.whole_state).outputs
+        est = kf.run(kf.kalman(), model, ys).outputs
         return kf.smooth(kf.square_root(RULES["taylor"]), model, states), kf.smooth(
             kf.kalman(), model, est
         )
@@ -205,7 +207,7 @@ def test_square_root_form_keeps_float32_where_the_covariance_form_loses_it():
 def test_two_filters(x64, case):
     problem, steps = CASES[case]()
     smoother = quick_jit(
-        lambda model, ys, us, seen: two_filter_smooth(model, ys, us, observed=seen)
+        lambda model, ys, us, seen: two_filter_smooth(model, ys, us=us, observed=seen)
     )
     assert_is_posterior(
         smoother(problem.model, problem.ys, problem.us, problem.observed), exact(problem, steps)
@@ -234,5 +236,5 @@ def test_two_filters_explain_what_they_cannot_do():
     ).any()  # not to be seen in a trace
     with pytest.raises(ValueError, match=r"not linear; expected kf\.Linear"):
         two_filter_smooth(MODELS["pendulum"]().model, problem.ys)
-    with pytest.raises(ValueError, match=r"NaN.*split_missing"):
+    with pytest.raises(ValueError, match=r"NaN.*isnan"):
         two_filter_smooth(problem.model, problem.ys * np.nan)

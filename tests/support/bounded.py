@@ -32,15 +32,15 @@ def resident():
 def study(data):
     """Train, and evaluate."""
     loss, options = (
-        kf.training.mse(kf.constant_gain()),
+        kf.training.state_mse(kf.constant_gain()),
         {"key": jax.random.key(0), "batch_size": 100, "reports": 2},
     )
     kf.training.fit(
         loss,
         PARAMS,
         data,
-        steps=data.size // 100,
-        trainable=kf.ConstantGainParams(False, True),
+        updates=data.size // 100,
+        learn=kf.ConstantGainParams(False, True),
         **options,
     )
     return kf.compare({"gain": (kf.constant_gain(), PARAMS)}, data, chunk=500, repeats=1)

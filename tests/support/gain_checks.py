@@ -14,7 +14,7 @@ import kfjax as kf
 
 def drawn(filter: kf.Filter, model: kf.StateSpaceModel, size: float = 0.1, **options: Any) -> Any:
     """Params whose network is nowhere at its start: zero-initialised layers have numbers, too."""
-    params = kf.learned.init(jax.random.key(0), filter, model, **options)
+    params = kf.learned.init_params(jax.random.key(0), filter, model, **options)
     rng = np.random.default_rng(3)
     return params._replace(
         network=jax.tree.map(lambda a: a + size * rng.normal(size=a.shape), params.network)

@@ -41,12 +41,12 @@ def dataset(model):
 def fitted(filter, params, data, key, **options):
     """The result of a short training."""
     options = {
-        "steps": 9,
+        "updates": 9,
         "batch_size": 6,
         "reports": 3,
         "optimizer": kf.training.clipped_adam(0.03),
     } | options
-    return kf.training.fit(kf.training.mse(filter), params, data, key=key, **options)
+    return kf.training.fit(kf.training.state_mse(filter), params, data, key=key, **options)
 
 
 def quick():

@@ -172,7 +172,7 @@ def steady(model: kf.StateSpaceModel) -> Any:
 
 def drawn(filter: kf.Filter, model: kf.StateSpaceModel) -> learned.Learned:
     """The params of a learned filter, away from where training starts, which is zero for some."""
-    params, rng = learned.init(jax.random.key(3), filter, model), np.random.default_rng(3)
+    params, rng = learned.init_params(jax.random.key(3), filter, model), np.random.default_rng(3)
     return params._replace(
         network=jax.tree.map(lambda a: a + 0.1 * rng.normal(size=a.shape), params.network)
     )

@@ -57,7 +57,7 @@ def measure_scales(
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=100)
         >>> constants = kf.learned.measure_scales(model, ys)
         >>> filter = kf.learned.kalman_net(kf.learned.Architecture2(n=2, m=1), feature_map=kf.learned.Whitened())
-        >>> params = kf.learned.init(jax.random.key(1), filter, model, constants)
+        >>> params = kf.learned.init_params(jax.random.key(1), filter, model, constants)
     """
     data = (jnp.asarray(ys), us, observed)
     if data[0].ndim == 2:
