@@ -1,4 +1,4 @@
-"""What a step costs, and how many parameters it takes, against the dimension of the state."""
+"""Cost of a step, and number of parameters, against the dimension of the state."""
 
 import functools
 import math
@@ -12,21 +12,23 @@ import kfjax as kf
 from benchmarks.estimates import means
 from benchmarks.kalmannet.figures import draw_line, finish, panels
 from benchmarks.kalmannet.judging import figure
-from benchmarks.kalmannet.study import Cell, Row, Study
+from benchmarks.kalmannet.study import Cell, Row, Study, Verdict
 from benchmarks.trajectories import simulated
 
 STEPS, BATCH = 100, 32
-PARAMETERS, SINGLE, MANY = (
-    "parameters",
-    "µs per step, one trajectory",
-    f"µs per step, each of {BATCH}",
-)
-KF, FIRST, SECOND, STARTED = "KF", "KalmanNet #1", "KalmanNet #2", "gain that starts at the KF"
-MOST = {KF: 16, FIRST: 8, SECOND: 8, STARTED: 8}  # what is timed; larger ones are counted only
+PARAMETERS = "parameters"
+SINGLE = "µs per step, one trajectory"
+MANY = f"µs per step, each of {BATCH}"
+KF = "KF"
+FIRST = "KalmanNet #1"
+SECOND = "KalmanNet #2"
+STARTED = "gain that starts at the KF"
+MOST = {KF: 16, FIRST: 8, SECOND: 8, STARTED: 8}  # largest n that is timed; others are counted
 SIZES = (2, 4, 8, 16, 32, 64)
 
 
 def model(n):
+    """Return a linear model with n = m."""
     return kf.systems.canonical(n, q_std=0.1, r_std=0.1, prior=kf.systems.known(jnp.zeros(n)))
 
 
@@ -42,7 +44,7 @@ def filter_of(name, n):
 
 
 def parameters(name, n):
-    """Count the parameters of the network, without drawing it."""
+    """Count the parameters of a network without drawing them."""
     draw = functools.partial(kf.learned.init_params, filter=filter_of(name, n), model=model(n))
     network = jax.eval_shape(lambda key: draw(key).network, jax.random.key(0))
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(network))
@@ -51,7 +53,9 @@ def parameters(name, n):
 def timed(name, n, batch, rounds):
     """Return microseconds per step and trajectory, one figure per round."""
     method, design = filter_of(name, n), model(n)
-    params = design if name == KF else kf.learned.init_params(jax.random.key(0), method, design)
+    params = design
+    if name != KF:
+        params = kf.learned.init_params(jax.random.key(0), method, design)
     data = jax.tree.map(jnp.asarray, simulated(jax.random.key(1), design, batch, STEPS))
     jax.block_until_ready(means(method, params, data))
     seconds = []
@@ -63,6 +67,7 @@ def timed(name, n, batch, rounds):
 
 
 def rows(size):
+    """Return the rows of the study."""
     sizes = size.choose((2, 4), SIZES, SIZES)
     rounds = size.choose(2, 5, 21)
 
@@ -70,53 +75,61 @@ def rows(size):
         return Row({f"n = {n}": figure(parameters(name, n)) for n in sizes})
 
     def time_of(name, batch):
-        return Row(
-            {f"n = {n}": Cell(timed(name, n, batch, rounds)) for n in sizes if n <= MOST[name]}
-        )
+        known = [n for n in sizes if n <= MOST[name]]
+        return Row({f"n = {n}": Cell(timed(name, n, batch, rounds)) for n in known})
 
-    counts = {
-        f"{name}, {PARAMETERS}": functools.partial(count, name) for name in (FIRST, SECOND, STARTED)
-    }
-    times = {
-        f"{name}, {what}": functools.partial(time_of, name, batch)
-        for what, batch in ((SINGLE, 1), (MANY, BATCH))
-        for name in MOST
-    }
-    return counts | times
+    found = {}
+    for name in (FIRST, SECOND, STARTED):
+        found[f"{name}, {PARAMETERS}"] = functools.partial(count, name)
+    for what, batch in ((SINGLE, 1), (MANY, BATCH)):
+        for name in MOST:
+            found[f"{name}, {what}"] = functools.partial(time_of, name, batch)
+    return found
 
 
 def growth(results, row):
-    """Return the exponent of n between the last two sizes that a row has."""
-    last = [name for name in results.conditions if name in results.rows[row]["cells"]][-2:]
+    """Return the exponent of n between the last two sizes of a row."""
+    last = [name for name in results.conditions if results.has(row, name)][-2:]
     a, b = (int(name.split()[-1]) for name in last)
     return math.log(results(row, last[1]) / results(row, last[0])) / math.log(b / a)
 
 
 def verdict(results):
-    powers = [growth(results, f"{name}, {PARAMETERS}") for name in (FIRST, SECOND)]
-    ratio = results(f"{FIRST}, {SINGLE}", "n = 8") / results(f"{KF}, {SINGLE}", "n = 8")
-    second = results(f"{SECOND}, {SINGLE}", "n = 8") / results(f"{KF}, {SINGLE}", "n = 8")
-    return (
-        f"KalmanNet inverts no matrix, but its networks grow as n to the power {powers[0]:.1f} (#1)"
-        f" and {powers[1]:.1f}"
-        " (#2), and its cost with them, where the KF's arithmetic grows as n³: at n = 8 a step"
-        " costs"
-        f" {ratio:.0f} times (#1) and {second:.0f} times (#2) the KF's, so that the claim of low"
-        " complexity is true of"
-        " the network's size and not of the problem's."
+    """Compare the cost of a step with that of the KF."""
+
+    def ratio(name):
+        return results(f"{name}, {SINGLE}", "n = 8") / results(f"{KF}, {SINGLE}", "n = 8")
+
+    first, second = (growth(results, f"{name}, {PARAMETERS}") for name in (FIRST, SECOND))
+    return Verdict(
+        "KalmanNet has a low complexity: at n = 8 its steps cost no more than the KF's",
+        max(ratio(FIRST), ratio(SECOND)) <= 1,
+        (
+            (
+                f"At n = 8 a step costs {ratio(FIRST):.0f} times (#1) and {ratio(SECOND):.0f} times"
+                " (#2) the KF's."
+            ),
+            (
+                "KalmanNet inverts no matrix, but the number of its parameters grows as n to the"
+                f" power {first:.1f} (#1) and {second:.1f} (#2), and its cost with it; the KF's"
+                " arithmetic grows as n³. The complexity is low in the size of the network, not"
+                " in that of the problem."
+            ),
+        ),
     )
 
 
 def draw(results):
+    """Draw parameters and times against n."""
     figure, axes = panels(3)
     for ax, what in zip(axes, (PARAMETERS, SINGLE, MANY), strict=True):
         for number, name in enumerate(MOST):
-            if f"{name}, {what}" in results.rows:
-                cells = results.rows[f"{name}, {what}"]["cells"]
-                seeds = np.array([[results(f"{name}, {what}", at) for at in cells]])
-                draw_line(
-                    ax, [int(at.split()[-1]) for at in cells], seeds, name, number, top=np.inf
-                )
+            row = f"{name}, {what}"
+            if row in results.rows:
+                at = [name for name in results.conditions if results.has(row, name)]
+                seeds = np.array([[results(row, condition) for condition in at]])
+                sizes = [int(condition.split()[-1]) for condition in at]
+                draw_line(ax, sizes, seeds, name, number, top=np.inf)
         ax.set(xscale="log", yscale="log", xlabel="n = m", ylabel=what)
         ax.set_xticks(SIZES, SIZES)
         ax.minorticks_off()
@@ -126,25 +139,21 @@ def draw(results):
 
 STUDY = Study(
     "Cost and parameters against n",
-    "Linear systems with n = m, H = I; trajectories of 100 steps through one compiled function in"
-    " single precision,"
-    " means only; the networks are not trained, which changes nothing of their cost. Of the batch"
-    " the KF computes its"
-    " covariances once, since they do not depend on the data. Medians and ranges of rounds, not of"
-    " seeds; networks"
-    " are timed up to n = 8: at n = 32 #1 has more than a thousand million parameters.",
+    """\
+Linear systems with n = m, H = I; trajectories of 100 steps through one compiled function in \
+single precision, means only. Networks are not trained, which does not change their cost. In the \
+batch the KF computes its covariances once, since they do not depend on the data. Numbers are \
+medians and ranges of rounds, not of seeds. Networks are timed up to n = 8: at n = 32, #1 has \
+more than a thousand million parameters.""",
     rows,
     verdict,
     notes=(
-        (
-            "Which features KalmanNet needs is measured in"
-            " [benchmarks/learned](../learned/RESULTS.md#features): there"
-            " every subset that the paper uses comes within 0.01 dB of the KF on the linear system"
-            " and within 0.05 dB"
-            " of the EKF on the Lorenz attractor, so that these systems do not tell the features"
-            " apart."
-        ),
-        "Timed on one core, while the other one was busy with another study: read ratios.",
+        """\
+Which features KalmanNet needs is measured in \
+[benchmarks/learned](../learned/RESULTS.md#features): every subset that the paper uses is within \
+0.01 dB of the KF on the linear system and within 0.05 dB of the EKF on the Lorenz attractor, so \
+that these systems do not tell the features apart.""",
+        "Timed on one core, while the other core was busy with another study: read ratios.",
     ),
     draw=draw,
     unit="",

@@ -27,7 +27,7 @@ def classical(filter, model, tests):
 def tuned(filter, model, parts, tests, **options):
     """Return the row of a filter whose noise is tuned on training data and chosen on validation data."""
     options = {"structure": "diagonal", "objective": "mse"} | options
-    options = {"validation": parts.validation, "key": jax.random.key(0)} | options
-    found = kf.training.tune(filter, model, parts.train, **options)
+    given = {"validation": parts.validation, "key": jax.random.key(0)}
+    found = kf.training.tune(filter, model, parts.train, **given, **options)
     factors = {name: np.round(getattr(found.scales, name), 6).tolist() for name in ("Q", "R")}
     return Measured(classical(filter, found.params, tests).values, options | {"factors": factors})

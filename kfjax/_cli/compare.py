@@ -135,13 +135,15 @@ def _table(args: Namespace, study: Study, title: str, model: StateSpaceModel) ->
 def _tune(
     args: Namespace, parts: Parts, name: str, chosen: Filter, model: StateSpaceModel
 ) -> Tuned:
-    options = {
+    options: dict[str, Any] = {
         "structure": args.tune,
         "objective": args.objective or "likelihood",
-        "seed": args.seed,
+        "validation": parts.validation,
+        "key": jax.random.key(args.seed),
+        "skip": parts.skip[:2],
     }
     try:
-        return tune(chosen, model, parts.train, parts.validation, skip=parts.skip[:2], **options)
+        return tune(chosen, model, parts.train, **options)
     except ValueError as error:
         raise ValueError(f"filter {name!r}: {error}") from error
 

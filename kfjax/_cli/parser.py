@@ -254,18 +254,18 @@ def _add_train(add: Callable[..., Any]) -> None:
         " true states (default mse, or innovation without true states)",
     )
     add(
-        "--steps",
+        "--updates",
         metavar="N",
         type=_count,
-        default=default.steps,
-        help=f"of the optimiser (default {default.steps})",
+        default=default.updates,
+        help=f"number of updates by the optimiser (default {default.updates})",
     )
     add(
         "--batch-size",
         metavar="N",
         type=_count,
         default=default.batch_size,
-        help="trajectories per step (default 32)",
+        help="trajectories per update (default 32)",
     )
     add(
         "--learning-rate",

@@ -9,9 +9,9 @@ import jax
 import numpy as np
 from jax import Array
 
-from kfjax.base import Filter, estimate
-from kfjax.data import Dataset, Parts, first_steps, pieces, run_trajectory
-from kfjax.learned.params import Learned, init
+from kfjax.base import Filter
+from kfjax.data import Dataset, Parts, first_steps, pieces
+from kfjax.learned.params import Learned, init_params
 from kfjax.learned.registry import LEARNED, learned_by_name
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.training import (
@@ -22,11 +22,10 @@ from kfjax.training import (
     Rollout,
     clipped_adam,
     fit_stages,
-    innovation_nll,
-    mse,
     nll,
-    prediction_error,
+    state_mse,
 )
+from kfjax.training.losses import unlabelled_loss
 
 __all__ = ["LOSSES", "QUICK", "Settings", "Training", "train_learned", "train_quickly"]
 
@@ -40,17 +39,17 @@ class Settings(NamedTuple):
 
     Attributes:
         loss: one of `LOSSES`; default mse where true states are known, else innovation.
-        steps: of the optimiser.
-        batch_size: trajectories per step.
+        updates: number of updates by the optimiser.
+        batch_size: trajectories per update.
         learning_rate: the largest; it starts and ends at a tenth.
-        short: the share of the steps that are taken on short pieces, before whole trajectories.
+        short: the share of the updates that are made on short pieces, before whole trajectories.
         seed: of everything random.
         seeds: how many runs at once.
         reports: how often to look at the validation part, and save, in each stage.
     """
 
     loss: str | None = None
-    steps: int = 2000
+    updates: int = 2000
     batch_size: int = 32
     learning_rate: float = 1e-3
     short: float = 0.4
@@ -59,7 +58,7 @@ class Settings(NamedTuple):
     reports: int = 20
 
 
-QUICK = Settings(steps=800, learning_rate=2e-3, short=1.0, reports=10)  # seconds, not minutes
+QUICK = Settings(updates=800, learning_rate=2e-3, short=1.0, reports=10)  # seconds, not minutes
 
 
 class Training(NamedTuple):
@@ -68,7 +67,7 @@ class Training(NamedTuple):
     Attributes:
         filter: the `Filter`.
         params: `Learned`, of the best run.
-        loss: the name of what was made small.
+        loss: the name of the loss.
         fitted: `Fitted`, of all runs.
         text: how it was trained, in a sentence.
     """
@@ -89,7 +88,7 @@ def train_learned(
 ) -> Training:
     """Train a learned filter on the training part, and choose its parameters on the validation part.
 
-    The first steps are taken on pieces of 20 steps, which start at true states where they are
+    The first updates are made on pieces of 20 steps, which start at true states where they are
     known. A likelihood of the states (nll) comes after the squared error. Long trajectories are
     trained on in windows, with the state carried from one to the next.
 
@@ -154,8 +153,8 @@ def train_quickly(
 def _draw(key: Array, chosen: Filter, model: StateSpaceModel, constants: Any, runs: int) -> Learned:
     """Draw the parameters, of several runs with a leading axis."""
     if runs == 1:
-        return init(key, chosen, model, constants)
-    return jax.vmap(lambda k: init(k, chosen, model, constants))(jax.random.split(key, runs))
+        return init_params(key, chosen, model, constants)
+    return jax.vmap(lambda k: init_params(k, chosen, model, constants))(jax.random.split(key, runs))
 
 
 def _one(params: Learned, runs: int, index: int) -> Learned:
@@ -166,11 +165,8 @@ def _losses(
     name: str, loss: str, chosen: Filter, params: Learned, parts: Parts
 ) -> list[FilterLoss]:
     """The losses of the stages, in their order."""
-    outputs = jax.eval_shape(_estimate(chosen), params, jax.tree.map(lambda a: a[0], parts.train))
     if loss == "innovation":
-        return [
-            prediction_error(chosen) if outputs.log_likelihood is None else innovation_nll(chosen)
-        ]
+        return [unlabelled_loss(chosen, params, parts.train)]
     needed = {"training": parts.train, "validation": parts.validation}
     if unknown := [part for part, data in needed.items() if data.xs is None]:
         raise ValueError(
@@ -178,17 +174,13 @@ def _losses(
             " state [N, T, n]. Use"
             " --loss innovation, which needs none."
         )
-    if loss == "nll" and outputs.cov is None:
+    if loss == "nll" and jax.eval_shape(chosen.init, params).cov is None:
         raise ValueError(
             f"got --loss nll, but {name} has no covariance; expected a filter with one, such as"
             " corrected_gain. Or use"
             " --loss mse."
         )
-    return [mse(chosen), nll(chosen)] if loss == "nll" else [mse(chosen)]
-
-
-def _estimate(chosen: Filter) -> Any:
-    return lambda params, one: run_trajectory(chosen, params, one, emit=estimate)[1]
+    return [state_mse(chosen), nll(chosen)] if loss == "nll" else [state_mse(chosen)]
 
 
 def _stages(
@@ -211,13 +203,13 @@ def _stages(
     stages += [
         {"loss": loss, "validation_loss": _after(loss, parts.skip[1]), **whole} for loss in losses
     ]
-    early = round(settings.short * settings.steps) if len(stages) > len(losses) else 0
-    ends = np.linspace(early, settings.steps, len(losses) + 1).astype(int)
+    early = round(settings.short * settings.updates) if len(stages) > len(losses) else 0
+    ends = np.linspace(early, settings.updates, len(losses) + 1).astype(int)
     counts = np.diff([0, *ends] if len(stages) > len(losses) else ends).tolist()
     return [
         stage
         | {
-            "steps": count,
+            "updates": count,
             "optimizer": clipped_adam(Cosine(settings.learning_rate, count, warmup=0.1)),
         }
         for stage, count in zip(stages, counts, strict=True)
@@ -240,12 +232,12 @@ def _after(loss: FilterLoss, skip: int) -> FilterLoss:
 
 
 def _text(loss: str, parts: Parts, stages: list[dict[str, Any]], seconds: float) -> str:
-    steps = " and ".join(
-        f"{stage['steps']} steps on trajectories of {stage['data'].lengths.max()}"
+    updates = " and ".join(
+        f"{stage['updates']} updates on trajectories of {stage['data'].lengths.max()} steps"
         for stage in stages
     )
     return (
-        f"trained ({loss}) by {steps}, from {parts.train.size} training trajectories; chosen on"
+        f"trained ({loss}) by {updates}, from {parts.train.size} training trajectories; chosen on"
         f" {parts.validation.size} validation trajectories; in {seconds:.0f} s. Those compared are"
         " others."
     )

@@ -19,7 +19,7 @@ from kfjax._cli.trained import CHECKPOINTS, save_trained
 from kfjax.data import Parts
 from kfjax.evaluation import Comparison, compare
 from kfjax.filters import extended
-from kfjax.learned.params import init
+from kfjax.learned.params import init_params
 from kfjax.learned.registry import learned_by_name
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.plotting import plot_history
@@ -28,7 +28,7 @@ from kfjax.training import Checkpoints, tune
 __all__ = ["run_train"]
 
 CHOICES = (
-    "steps",
+    "updates",
     "batch_size",
     "learning_rate",
     "seed",
@@ -45,7 +45,7 @@ def run_train(args: Namespace) -> None:
     parts = study.parts
     chosen = learned_by_name(args.filter, model.n, parts.train.ys.shape[2])
     check_fit(extended(), model, parts.train)
-    check_fit(chosen, init(jax.random.key(0), chosen, model), parts.train)
+    check_fit(chosen, init_params(jax.random.key(0), chosen, model), parts.train)
     console = make_console()
     console.print(
         f"{study.text}\nTraining {args.filter}; if it is interrupted, the same command goes on."
@@ -73,10 +73,11 @@ def _beside(
         "structure": "diagonal",
         "objective": objective,
         "skip": parts.skip[:2],
-        "seed": args.seed,
+        "validation": parts.validation,
+        "key": jax.random.key(args.seed),
     }
     try:
-        tuned = tune(extended(), model, parts.train, parts.validation, **options)
+        tuned = tune(extended(), model, parts.train, **options)
         entries["extended, tuned"] = (extended(), tuned.params)
     except ValueError as error:
         warnings.warn(f"the extended Kalman filter could not be tuned: {error}", stacklevel=1)

@@ -14,7 +14,7 @@ import numpy as np
 from kfjax._support.saving import plain, write_whole
 from kfjax.base import Filter
 from kfjax.data import Parts, read_parts
-from kfjax.learned.params import Learned, in_precision, init
+from kfjax.learned.params import Learned, in_precision, init_params
 from kfjax.learned.registry import LEARNED, learned_by_name
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.training import load_params, save_params
@@ -101,7 +101,7 @@ def load_trained(directory: str | Path, model: StateSpaceModel, m: int) -> Train
     constants = jax.tree.map(
         np.asarray, about["constants"], is_leaf=lambda value: isinstance(value, list)
     )
-    params = init(jax.random.key(0), chosen, model, constants)
+    params = init_params(jax.random.key(0), chosen, model, constants)
     like = jax.tree.map(lambda a: np.zeros(a.shape, about["dtype"]), params.network)
     network = in_precision(model.dtype, load_params(directory / PARAMS, like))
     return Trained(

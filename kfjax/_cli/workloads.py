@@ -32,7 +32,7 @@ from kfjax.runner import run
 from kfjax.smoothers.parallel import parallel_filter
 from kfjax.smoothers.rauch_tung_striebel import smooth
 from kfjax.training.losses import state_mse
-from kfjax.training.partition import merge, partition
+from kfjax.training.partitioning import merge, partition
 from kfjax.training.updates import guarded_update
 
 __all__ = ["WORKLOADS", "Outputs", "Problem", "Size", "Workload", "solve", "training_step"]

@@ -10,15 +10,17 @@ __all__ = ["progress_bar"]
 
 
 @contextlib.contextmanager
-def progress_bar(text: str, total: int, show: bool | None = None) -> Iterator[Callable[..., None]]:
+def progress_bar(
+    text: str, total: int, progress: bool | None = None
+) -> Iterator[Callable[..., None]]:
     """Yield `advance(count, note="")`, which moves a bar on stderr; by default only if that is a terminal."""
-    if not (sys.stderr.isatty() if show is None else show):
+    if not (sys.stderr.isatty() if progress is None else progress):
         yield lambda *_: None
         return
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True, force_terminal=show), transient=True) as bar:
+    with Progress(console=Console(stderr=True, force_terminal=progress), transient=True) as bar:
         task = bar.add_task(text, total=total)
 
         def advance(count: int, note: str = "") -> None:

@@ -6,20 +6,21 @@ from kfjax.learned.gains.feature_maps import Asinh, Normalised, Raw, Whitened
 from kfjax.learned.gains.features import FEATURES
 from kfjax.learned.gains.gain_covariances import covariance_from_gain
 from kfjax.learned.gains.gain_filters import GainRule, GainState, GainUpdate, gain_filter
-from kfjax.learned.gains.kalman_nets import configuration, kalman_net
+from kfjax.learned.gains.kalman_nets import kalman_net, published
 from kfjax.learned.gains.networks import GRU, Architecture1, Architecture2
 from kfjax.learned.gains.recursive_gain import recursive_kalman_net
 from kfjax.learned.gains.scales import measure_scales
 from kfjax.learned.gains.split_gain import split_kalman_net
 from kfjax.learned.gains.torch_weights import Pretrained, from_torch
-from kfjax.learned.models.context_noise import context_noise, input_context, state_context
+from kfjax.learned.models.noise_from_context import context_noise, input_context, state_context
 from kfjax.learned.models.labelled import calibrate_sensors, fit_labelled
 from kfjax.learned.models.regressors import MLP, Polynomial
-from kfjax.learned.models.residuals import fit_residual, learned_weights, refine, residual_model
-from kfjax.learned.params import Learned, init
-from kfjax.learned.recurrent.cells import LSTM, PlainRNN, RecurrentStack
-from kfjax.learned.recurrent.recurrent_filter import recurrent, training
-from kfjax.learned.recurrent.sequence_models import (
+from kfjax.learned.models.residual_fitting import fit_residual, refine
+from kfjax.learned.models.residuals import learned_weights, residual_model
+from kfjax.learned.params import Learned, init_params
+from kfjax.learned.recurrent_networks.cells import LSTM, PlainRNN, RecurrentStack
+from kfjax.learned.recurrent_networks.recurrent_filter import recurrent, with_dropout
+from kfjax.learned.recurrent_networks.sequence_models import (
     recurrent_baseline,
     sequence_regressor,
     series_scales,
@@ -49,7 +50,6 @@ __all__ = [
     "Whitened",
     "adapt",
     "calibrate_sensors",
-    "configuration",
     "context_noise",
     "corrected_gain",
     "covariance_from_gain",
@@ -57,12 +57,13 @@ __all__ = [
     "fit_residual",
     "from_torch",
     "gain_filter",
-    "init",
+    "init_params",
     "input_context",
     "kalman_net",
     "learned_by_name",
     "learned_weights",
     "measure_scales",
+    "published",
     "recurrent",
     "recurrent_baseline",
     "recursive_kalman_net",
@@ -74,5 +75,5 @@ __all__ = [
     "start_adapting",
     "state_context",
     "state_scales",
-    "training",
+    "with_dropout",
 ]

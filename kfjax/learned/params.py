@@ -14,7 +14,7 @@ from jax import Array
 from kfjax.base import Filter
 from kfjax.models.state_space import StateSpaceModel
 
-__all__ = ["Initialiser", "Learned", "in_precision", "init"]
+__all__ = ["Initialiser", "Learned", "in_precision", "init_params"]
 
 
 class Learned(NamedTuple):
@@ -32,6 +32,10 @@ class Learned(NamedTuple):
     model: StateSpaceModel
     network: Any
     constants: Any = None
+
+    def learned_by_default(self) -> Learned:
+        """Return which fields training moves unless told otherwise, see `kfjax.training.partition`."""
+        return Learned(False, True, False)  # type: ignore[arg-type]  # booleans, a prefix
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +56,9 @@ class Initialiser:
         return self.state(params)
 
 
-def init(key: Array, filter: Filter, model: StateSpaceModel, constants: Any = None) -> Learned:
+def init_params(
+    key: Array, filter: Filter, model: StateSpaceModel, constants: Any = None
+) -> Learned:
     """Draw the parameters of a learned filter, in the precision of the model.
 
     Args:
@@ -70,19 +76,21 @@ def init(key: Array, filter: Filter, model: StateSpaceModel, constants: Any = No
 
     Example:
         >>> model = kf.systems.lorenz()
-        >>> filter = kf.learned.configuration("C4", n=3, m=3)
-        >>> params = kf.learned.init(jax.random.key(0), filter, model)
+        >>> filter = kf.learned.published("C4", n=3, m=3)
+        >>> params = kf.learned.init_params(jax.random.key(0), filter, model)
         >>> sum(leaf.size for leaf in jax.tree.leaves(params.network))
         23874
     """
     if not isinstance(filter, Filter) or not isinstance(filter.init, Initialiser):
         raise ValueError(
-            f"init: got {type(filter).__name__} without a network; expected a learned filter, such"
+            f"init_params: got {type(filter).__name__} without a network; expected a learned filter, such"
             " as"
             " kf.learned.kalman_net(...). Its params serve a filter made of it, too."
         )
     if not isinstance(model, StateSpaceModel):
-        raise ValueError(f"init: model is {type(model).__name__}; expected a kf.StateSpaceModel.")
+        raise ValueError(
+            f"init_params: model is {type(model).__name__}; expected a kf.StateSpaceModel."
+        )
     network = _draw(filter.init.network, key, model)  # compiled once, not weight by weight
     params = Learned(model, *in_precision(model.dtype, (network, constants)))
     jax.eval_shape(filter.init, params)  # says what does not fit

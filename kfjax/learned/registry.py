@@ -10,11 +10,11 @@ from kfjax.base import Filter
 from kfjax.data import Dataset
 from kfjax.learned.gains.corrections import corrected_gain
 from kfjax.learned.gains.features import FEATURES
-from kfjax.learned.gains.kalman_nets import configuration
+from kfjax.learned.gains.kalman_nets import published
 from kfjax.learned.gains.networks import Architecture2
 from kfjax.learned.gains.recursive_gain import recursive_kalman_net
 from kfjax.learned.gains.split_gain import split_kalman_net
-from kfjax.learned.recurrent.sequence_models import (
+from kfjax.learned.recurrent_networks.sequence_models import (
     recurrent_baseline,
     sequence_regressor,
     series_scales,
@@ -39,8 +39,8 @@ class Kind(NamedTuple):
 
 
 LEARNED: dict[str, Kind] = {
-    "kalman_net": Kind(lambda n, m: configuration("C4", n=n, m=m)),
-    "kalman_net_1": Kind(lambda n, m: configuration("C1", n=n, m=m), ("F2", "F4")),
+    "kalman_net": Kind(lambda n, m: published("C4", n=n, m=m)),
+    "kalman_net_1": Kind(lambda n, m: published("C1", n=n, m=m), ("F2", "F4")),
     "corrected_gain": Kind(corrected_gain),
     "recursive_kalman_net": Kind(lambda n, m: recursive_kalman_net(Architecture2(n, m))),
     "split_kalman_net": Kind(split_kalman_net),
@@ -52,7 +52,7 @@ LEARNED: dict[str, Kind] = {
 
 
 def learned_by_name(name: str, n: int, m: int) -> Filter:
-    """Return the learned filter of that name, with its default settings; its params are drawn by `init`.
+    """Return the learned filter of that name, with its default settings; its params are drawn by `init_params`.
 
     Args:
         name: a key of `LEARNED`: kalman_net (architecture #2, all features), kalman_net_1
@@ -65,7 +65,7 @@ def learned_by_name(name: str, n: int, m: int) -> Filter:
         ValueError: if there is none; the text names the nearest.
 
     Example:
-        >>> kf.learned.learned_by_name("kalman_net", n=3, m=3) == kf.learned.configuration("C4", n=3, m=3)
+        >>> kf.learned.learned_by_name("kalman_net", n=3, m=3) == kf.learned.published("C4", n=3, m=3)
         True
     """
     if name not in LEARNED:

@@ -25,20 +25,20 @@ def plot_history(history: Any, *, ylabel: str = "loss", ax: Axes | None = None) 
 
     Example:
         >>> from kfjax.plotting import plot_history
-        >>> steps, nothing = np.array([0, 10, 20]), np.full(3, np.nan)
-        >>> history = kf.training.History(steps, np.array([np.nan, 2.0, 1.0]), nothing, nothing, 0 * steps)
+        >>> updates, nothing = np.array([0, 10, 20]), np.full(3, np.nan)
+        >>> history = kf.training.History(updates, np.array([np.nan, 2.0, 1.0]), nothing, nothing, 0 * updates)
         >>> [line.get_label() for line in plot_history(history).lines]
         ['training']
     """
     ax = new_axes() if ax is None else ax
-    steps = np.atleast_2d(history.step)
+    updates = np.atleast_2d(history.update)
     for label, losses, colour in (
         ("training", history.loss, COLOURS[0]),
         ("validation", history.validation, COLOURS[1]),
     ):
         rows = np.atleast_2d(losses)
         rows = rows[np.isfinite(rows).any(-1)]
-        for number, (x, y) in enumerate(zip(steps, rows, strict=False)):
+        for number, (x, y) in enumerate(zip(updates, rows, strict=False)):
             ax.plot(
                 x,
                 y,
@@ -51,5 +51,5 @@ def plot_history(history: Any, *, ylabel: str = "loss", ax: Axes | None = None) 
     if np.nanmin(drawn) > 0:
         ax.set_yscale("log")
     ax.legend(loc="best")
-    style(ax, xlabel="step of the optimiser", ylabel=ylabel)
+    style(ax, xlabel="number of updates", ylabel=ylabel)
     return ax

@@ -9,31 +9,24 @@ from kfjax.training.covariances import (
     noise_of,
     unconstrain,
 )
-from kfjax.training.diagnostics import (
+from kfjax.training.diagnosing import Diagnosis, diagnose
+from kfjax.training.distilling import Distilled, Divergence, distil
+from kfjax.training.expectation_maximisation import LEARNABLE, Maximised, em
+from kfjax.training.filter_memory import (
     Forgetting,
-    Saturation,
     finite_memory_floor,
     forgetting,
-    gate_saturation,
     gradient_per_lag,
     relative_error,
 )
-from kfjax.training.distilling import (
-    Diagnosis,
-    Distilled,
-    Divergence,
-    Targets,
-    diagnose,
-    distil,
-    imitation_targets,
-)
-from kfjax.training.expectation_maximisation import LEARNABLE, Maximised, em
-from kfjax.training.fitting import Fitted, fit
-from kfjax.training.history import History, Spread, spread
-from kfjax.training.losses import FilterLoss, innovation_nll, mse, nll, prediction_error
+from kfjax.training.fitting import fit
+from kfjax.training.gates import Saturation, gate_saturation
+from kfjax.training.history import Fitted, History, Spread, spread
+from kfjax.training.imitation import Targets, imitation_targets
+from kfjax.training.losses import FilterLoss, innovation_nll, nll, prediction_error, state_mse
 from kfjax.training.noise import Scales, scale_noise
 from kfjax.training.optimizers import Cosine, clipped_adam, replicate
-from kfjax.training.partition import merge, partition
+from kfjax.training.partitioning import merge, partition
 from kfjax.training.rollout import Rollout, roll
 from kfjax.training.staging import curriculum, fit_stages
 from kfjax.training.tuning import OBJECTIVES, STRUCTURES, Tuned, tune
@@ -79,7 +72,6 @@ __all__ = [
     "l2",
     "load_params",
     "merge",
-    "mse",
     "nll",
     "noise_of",
     "partition",
@@ -91,6 +83,7 @@ __all__ = [
     "save_params",
     "scale_noise",
     "spread",
+    "state_mse",
     "through",
     "tune",
     "unconstrain",

@@ -134,8 +134,7 @@ class Checkpoints:
     def _of_another_run(self) -> ValueError:
         return ValueError(
             f"fit: {self.directory} holds checkpoints of another run (other data, parameters, key,"
-            " steps or options);"
-            " expected its own. Choose another directory, or delete it to start again."
+            " number of updates or options); expected its own. Choose another directory, or delete it to start again."
         )
 
 

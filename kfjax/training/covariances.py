@@ -12,9 +12,11 @@ from jax import Array
 from kfjax import linalg
 from kfjax._support.arguments import check_covariance
 from kfjax.base import Filter, Gaussian
+from kfjax.data import Dataset
 from kfjax.models.lens import model_of, with_model
 from kfjax.models.state_space import StateSpaceModel
-from kfjax.training.fitting import Fitted, fit
+from kfjax.training.fitting import fit
+from kfjax.training.history import Fitted
 from kfjax.training.losses import innovation_nll
 from kfjax.training.optimizers import Cosine, clipped_adam
 from kfjax.training.wrapping import through
@@ -88,13 +90,13 @@ class FreeNoise(NamedTuple):
 
 
 def free_noise(
-    params: Any, which: Sequence[str] = ("Q", "R"), floor: float | None = None
+    params: Any, learn: Sequence[str] = ("Q", "R"), floor: float | None = None
 ) -> FreeNoise:
     """Return params with some covariances as free numbers.
 
     Args:
         params: a `StateSpaceModel`, or params that hold one, with constant covariances.
-        which: among "Q", "R" and "P0".
+        learn: names among "Q", "R" and "P0".
         floor: smallest variance of each; default 1e-6 of its largest, or of R's where it is zero.
 
     Raises:
@@ -105,11 +107,11 @@ def free_noise(
             f"free_noise: params is {type(params).__name__}; expected a StateSpaceModel, or one"
             " inside."
         )
-    if not which or not set(which) <= set(NAMES):
+    if not learn or not set(learn) <= set(NAMES):
         raise ValueError(
-            f"free_noise: which is {tuple(which)}; expected some of {', '.join(NAMES)}."
+            f"free_noise: learn is {tuple(learn)}; expected some of {', '.join(NAMES)}."
         )
-    covs = {name: _covariance(model, name) for name in which}
+    covs = {name: _covariance(model, name) for name in learn}
     floors = {name: _floor(model, cov) if floor is None else floor for name, cov in covs.items()}
     factors = {name: unconstrain(cov, floors[name]) for name, cov in covs.items()}
     return FreeNoise(
@@ -133,12 +135,14 @@ def fit_noise(
     data: Any,
     *,
     key: Array,
+    validation: Dataset | None = None,
     loss: Callable | None = None,
-    which: Sequence[str] = ("Q", "R"),
-    floor: float | None = None,
-    steps: int = 500,
-    learning_rate: float = 0.03,
     validation_loss: Callable | None = None,
+    learn: Sequence[str] = ("Q", "R"),
+    floor: float | None = None,
+    updates: int = 500,
+    learning_rate: float = 0.03,
+    batch_size: int = 32,
     **options: Any,
 ) -> Fitted:
     """Fit whole noise covariances by gradient: the optimised Kalman filter, which a learned one has to beat.
@@ -149,15 +153,16 @@ def fit_noise(
             from.
         data: trajectories, a `Dataset`.
         key: random key of the batches.
-        loss: what is made small; default `innovation_nll(filter)`, which needs no true states.
-            Under `mse` a common factor of Q and R changes nothing, so that only the likelihoods can
+        validation: trajectories to choose on, as in `fit`; None keeps the last covariances.
+        loss: the training loss; default `innovation_nll(filter)`, which needs no true states.
+            Under `state_mse` a common factor of Q and R changes nothing, so that only the likelihoods can
             tell how large they are.
-        which: among "Q", "R" and "P0".
+        learn: names among "Q", "R" and "P0".
         floor: smallest variance; see `free_noise`.
-        steps: of the optimiser.
+        updates: number of updates by the optimiser.
         learning_rate: of Adam, in logarithms of standard deviations, falling to a hundredth.
-        validation_loss: as in `fit`, of the params that the filter takes.
-        **options: other arguments of `fit`, such as validation, batch_size, optimizer.
+        batch_size: trajectories per update, at most all.
+        **options: other arguments of `fit`, such as optimizer, reports, progress.
 
     Returns:
         `Fitted`, whose params are those given with the covariances put in.
@@ -169,7 +174,7 @@ def fit_noise(
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, 50))(jax.random.split(jax.random.key(0), 40))
         >>> fitted = kf.training.fit_noise(kf.kalman(), model.replace(R=9 * model.R), kf.Dataset(ys),
-        ...     which=("R",), key=jax.random.key(1), steps=100)
+        ...     learn=("R",), key=jax.random.key(1), updates=100)
         >>> bool(abs(fitted.params.R / model.R - 1).max() < 0.1)
         True
 
@@ -178,17 +183,19 @@ def fit_noise(
         2023.
     """
     optimizer = options.pop("optimizer", None) or clipped_adam(
-        Cosine(learning_rate, steps, final=0.01), clip=10.0
+        Cosine(learning_rate, updates, final=0.01), clip=10.0
     )
-    free = free_noise(params, which, floor)
+    free = free_noise(params, learn, floor)
     fitted = fit(
         through(innovation_nll(filter) if loss is None else loss, noise_of),
         free,
         data,
         key=key,
-        steps=steps,
+        updates=updates,
+        batch_size=batch_size,
         optimizer=optimizer,
-        trainable=FreeNoise(False, True, False),
+        learn=FreeNoise(False, True, False),
+        validation=validation,
         validation_loss=None if validation_loss is None else through(validation_loss, noise_of),
         **options,
     )

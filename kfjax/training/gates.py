@@ -3,26 +3,79 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.extend.core import Literal
 
-__all__ = ["gate_values"]
+from kfjax.base import Filter
+from kfjax.data import Dataset, first_steps
+from kfjax.training.probing import probe_steps
+
+__all__ = ["Saturation", "gate_saturation", "gate_values"]
 
 CALLS = {
     "jit": "jaxpr",
     "pjit": "jaxpr",
     "custom_jvp_call": "call_jaxpr",
 }  # what calls, and the name of the called
+
+
 ACTIVATIONS = {
     "silu",
     "swish",
     "gelu",
     "log_sigmoid",
 }  # functions with a sigmoid inside that gates nothing
+
+
+SATURATED = 0.05  # a gate this near to 0 or 1 passes hardly any gradient
+
+
+class Saturation(NamedTuple):
+    """Gates of a network near the ends of their range.
+
+    Attributes:
+        closed: the fraction of values below 0.05.
+        open: the fraction of values above 0.95.
+    """
+
+    closed: float
+    open: float
+
+
+def gate_saturation(filter: Filter, params: Any, data: Dataset) -> Saturation | None:
+    """Measure how many gates of a recurrent network are stuck near 0 or 1, where they pass hardly any gradient.
+
+    Gates are all the sigmoids that an update computes, whatever network they are in (those inside
+    SiLU are none).
+
+    Args:
+        filter: the filter.
+        params: its parameters.
+        data: trajectories, cut to the shortest.
+
+    Returns:
+        `Saturation`, or None for a filter without gates.
+
+    Example:
+        >>> kf.training.gate_saturation(kf.kalman(), kf.systems.constant_velocity(), kf.Dataset(np.zeros((1, 9, 1))))
+    """
+    shortest = first_steps(data, int(data.lengths.min()))
+    values = np.asarray(probe_steps(filter, _gates, params, shortest))
+    if values.size == 0:
+        return None
+    return Saturation(float((values < SATURATED).mean()), float((values > 1 - SATURATED).mean()))
+
+
+def _gates(
+    filter: Filter, params: Any, before: Any, predicted: Any, y: Array, u: Any, observed: Any
+) -> Array:
+    del before
+    return gate_values(filter.update, params, predicted, y, u, observed)
 
 
 def gate_values(fn: Callable, *args: Any) -> Array:

@@ -1,27 +1,28 @@
-"""How a training went, report by report, and how much runs differ."""
+"""What a training found, how it went, report by report, and how much runs differ."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
-__all__ = ["History", "Spread", "spread"]
+__all__ = ["Fitted", "History", "Spread", "spread"]
 
 
 class History(NamedTuple):
-    """One entry per report, the first from before the first step; [reports], or [S, reports] of several runs.
+    """One entry per report, the first from before the first update; [reports], or [S, reports] of several runs.
 
     Attributes:
-        step: how many steps of the optimiser had been taken.
-        loss: the mean training loss of the steps since the last report; NaN at first.
+        update: how many updates had been made.
+        loss: the mean training loss of the updates since the last report; NaN at first.
         validation: the validation loss; NaN without validation data.
         gradient_norm: the mean norm of the gradient since the last report, before clipping; NaN at
             first.
-        refused: how many steps were not taken so far, since loss or gradient were not finite.
+        refused: how many updates were not made so far, since loss or gradient were not finite.
     """
 
-    step: Any
+    update: Any
     loss: Any
     validation: Any
     gradient_norm: Any
@@ -67,3 +68,38 @@ def spread(values: Any) -> Spread:
         float(values[-1]),
         0.0 if low == high else high - low,
     )
+
+
+class Fitted(NamedTuple):
+    """What a training found; of several runs, every array has a leading axis [S].
+
+    Attributes:
+        params: the best of all reports by validation loss; without validation data those after the
+            last update. With `ema` they are averages.
+        validation: their validation loss (infinite if it never was finite), or None without
+            validation data.
+        update: the number of updates that led to them; 0 for those given.
+        refused: number of updates that were not made, since the loss or its gradient was not
+            finite.
+        history: `History`, as numpy arrays.
+    """
+
+    params: Any
+    validation: Any
+    update: Any
+    refused: Any
+    history: History
+
+    @property
+    def spread(self) -> Spread:
+        """How much the validation loss differs between runs."""
+        return spread(self.validation)
+
+    @property
+    def best_run(self) -> int:
+        """The run with the lowest validation loss."""
+        return int(np.nanargmin(self.validation))
+
+    def run(self, index: int) -> Fitted:
+        """Return one of several runs."""
+        return jax.tree.map(lambda a: a[index], self)

@@ -1,4 +1,4 @@
-"""What training makes small: `loss(params, batch, key) -> scalar` over a batch of trajectories, as values.
+"""Loss functions: values `loss(params, batch, key) -> scalar` over a batch of trajectories.
 
 Losses built alike are equal, so that a second `fit` with the same loss compiles nothing again.
 Every loss is averaged over the steps of a trajectory first, then over the trajectories, so that
@@ -8,17 +8,15 @@ short ones weigh as much as long ones.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
-from kfjax import linalg
 from kfjax.base import (
-    Estimate,
     Filter,
     Info,
     estimate,
@@ -26,15 +24,28 @@ from kfjax.base import (
     log_likelihood_only,
     mean_only,
 )
-from kfjax.data import Dataset
+from kfjax.data import Dataset, run_trajectory
 from kfjax.filters.checks import check_filter
-from kfjax.models.lens import model_of
 from kfjax.training.rollout import FULL, Rollout, roll, start_state
+from kfjax.training.terms import (
+    SquaredError,
+    StateLikelihood,
+    minus_log_likelihood,
+    squared_innovation,
+    static_scale,
+)
 
-__all__ = ["FilterLoss", "innovation_nll", "mse", "nll", "prediction_error", "state_errors"]
+__all__ = [
+    "FilterLoss",
+    "innovation_nll",
+    "nll",
+    "prediction_error",
+    "state_mse",
+    "unlabelled_loss",
+]
 
 
-def mse(filter: Filter, *, scale: Any = None, rollout: Rollout = FULL) -> FilterLoss:
+def state_mse(filter: Filter, *, scale: Any = None, rollout: Rollout = FULL) -> FilterLoss:
     """Return the supervised loss, the mean squared error of the estimates; raw, or whitened by a scale.
 
     L = 1/B sum_i 1/(n T_i) sum_t |e_t|^2,   e_t = x_t - E[x_t | y_1..t],   or e_t' W^-1 e_t with a
@@ -57,16 +68,16 @@ def mse(filter: Filter, *, scale: Any = None, rollout: Rollout = FULL) -> Filter
     Example:
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, 50))(jax.random.split(jax.random.key(0), 40))
-        >>> loss = kf.training.mse(kf.kalman())
+        >>> loss = kf.training.state_mse(kf.kalman())
         >>> value = loss(model, kf.Dataset(ys, xs), jax.random.key(1))
-        >>> value.shape, loss == kf.training.mse(kf.kalman())
+        >>> value.shape, loss == kf.training.state_mse(kf.kalman())
         ((), True)
 
     References:
         G. Revach et al., KalmanNet, IEEE Trans. Signal Process. 70 (2022), eq. (12)-(13); there
         without 1/n.
     """
-    return FilterLoss(filter, SquaredError(_static_scale(scale)), mean_only, rollout)
+    return FilterLoss(filter, SquaredError(static_scale(scale)), mean_only, rollout)
 
 
 def nll(filter: Filter, *, floor: float = 0.0, rollout: Rollout = FULL) -> FilterLoss:
@@ -74,7 +85,7 @@ def nll(filter: Filter, *, floor: float = 0.0, rollout: Rollout = FULL) -> Filte
 
     L = 1/B sum_i 1/T_i sum_t 1/2 (e_t' P_t^-1 e_t + log det P_t + n log 2 pi)
 
-    Begin with `mse` and go on with this (`fit_stages`): far from the truth its gradient explodes
+    Begin with `state_mse` and go on with this (`fit_stages`): far from the truth its gradient explodes
     where P is small.
 
     Args:
@@ -108,7 +119,7 @@ def innovation_nll(filter: Filter, *, rollout: Rollout = FULL) -> FilterLoss:
     Returns:
         A `FilterLoss`.
     """
-    return FilterLoss(filter, _minus_log_likelihood, log_likelihood_only, rollout)
+    return FilterLoss(filter, minus_log_likelihood, log_likelihood_only, rollout)
 
 
 def prediction_error(filter: Filter, *, rollout: Rollout = FULL) -> FilterLoss:
@@ -123,12 +134,26 @@ def prediction_error(filter: Filter, *, rollout: Rollout = FULL) -> FilterLoss:
     Returns:
         A `FilterLoss`.
     """
-    return FilterLoss(filter, _squared_innovation, innovation_only, rollout)
+    return FilterLoss(filter, squared_innovation, innovation_only, rollout)
+
+
+def unlabelled_loss(filter: Filter, params: Any, data: Dataset) -> FilterLoss:
+    """Return the loss that needs no true states: `innovation_nll`, or `prediction_error` without a likelihood.
+
+    Args:
+        filter: a `Filter` that reports its innovation.
+        params: its parameters.
+        data: trajectories, of which only shapes matter.
+    """
+    one = jax.tree.map(lambda a: a[0], data)
+    run = functools.partial(run_trajectory, filter, emit=log_likelihood_only)
+    likelihood = jax.eval_shape(run, params, one).outputs
+    return prediction_error(filter) if likelihood is None else innovation_nll(filter)
 
 
 @dataclasses.dataclass(frozen=True)
 class FilterLoss:
-    """A filter over every trajectory of a batch, and the mean of a term over the steps; made by `mse` and the others.
+    """A filter over every trajectory of a batch, and the mean of a term over the steps; made by `state_mse` and the others.
 
     Attributes:
         filter: the `Filter`.
@@ -149,7 +174,7 @@ class FilterLoss:
     @property
     def is_squared_error(self) -> bool:
         """Whether the loss is a mean squared error in units of the data, and so has decibels."""
-        return self.term in (SquaredError(), _squared_innovation)
+        return self.term in (SquaredError(), squared_innovation)
 
     def __call__(self, params: Any, batch: Dataset, key: Array) -> Array:
         """Return the loss of a batch."""
@@ -176,117 +201,3 @@ class FilterLoss:
         finals, totals, counts = jax.vmap(one)(batch, keys, states)
         means = totals / jnp.maximum(counts, 1)  # a window after the end of a trajectory has none
         return means.sum() / jnp.maximum(jnp.sum(counts > 0), 1), finals
-
-
-@dataclasses.dataclass(frozen=True)
-class SquaredError:
-    """|e|^2 per known component, whitened by standard deviations (a tuple) or a covariance (a tuple of rows)."""
-
-    scale: tuple | None = None
-
-    def __call__(self, params: Any, trajectory: Dataset, mean: Array) -> tuple[Array, Array]:
-        """Return squared errors and counts, [T, n]; with a covariance, of every step."""
-        error, known = state_errors(params, trajectory, mean)
-        scale = None if self.scale is None else jnp.asarray(self.scale, error.dtype)
-        if scale is None or scale.ndim == 1:
-            return (error if scale is None else error / scale[None, :]) ** 2, known
-        distance = jax.vmap(lambda e, k: _normalised(e, k, scale)[0])(error, known)
-        return distance, known.sum(-1)
-
-
-@dataclasses.dataclass(frozen=True)
-class StateLikelihood:
-    """Minus the log-likelihood of the known components of the state."""
-
-    floor: float = 0.0
-
-    def __call__(self, params: Any, trajectory: Dataset, outputs: Estimate) -> tuple[Array, Array]:
-        """Return it for every step, [T]."""
-        if outputs.cov is None:
-            raise ValueError("nll: the filter gives no covariance; expected one. Use mse.")
-        error, known = state_errors(params, trajectory, outputs.mean)
-        cov = outputs.cov + (self.floor * jnp.eye(error.shape[-1], dtype=error.dtype))[None]
-        distance, logdet = jax.vmap(_normalised)(error, known, cov)
-        count = known.sum(-1)
-        return 0.5 * (distance + logdet + count * np.log(2 * np.pi).astype(error.dtype)), count > 0
-
-
-def state_errors(params: Any, trajectory: Dataset, mean: Array) -> tuple[Array, Array]:
-    """Return the errors of one trajectory's estimates [T, n], and which components are known (0 where not).
-
-    Args:
-        params: a `StateSpaceModel`, or params that hold one, which says how states are subtracted;
-            else x - m.
-        trajectory: with true states.
-        mean: [T, n].
-
-    Raises:
-        ValueError: if there are no true states.
-    """
-    if trajectory.xs is None:
-        raise ValueError(
-            "losses: the data have no true states; expected some. Use innovation_nll or"
-            " prediction_error."
-        )
-    model = model_of(params)
-    difference = jnp.subtract if model is None else jax.vmap(model.state_space.difference)
-    known = ~jnp.isnan(difference(trajectory.xs, trajectory.xs))
-    # filled first, masked after: the gradient of a masked NaN is NaN
-    error = difference(jnp.where(jnp.isnan(trajectory.xs), mean, trajectory.xs), mean)
-    return jnp.where(known, error, 0), known
-
-
-def _normalised(error: Array, known: Array, P: Array) -> tuple[Array, Array]:
-    """e' P^-1 e and log det P of the known components."""
-    P = jnp.where(known[:, None] & known[None, :], P, jnp.diag((~known).astype(P.dtype)))
-    S = linalg.factorise(P)
-    return jnp.sum(error * S.solve(error)), S.logdet()
-
-
-def _minus_log_likelihood(
-    params: Any, trajectory: Dataset, log_likelihood: Array | None
-) -> tuple[Array, Array]:
-    del params
-    if log_likelihood is None:
-        raise ValueError(
-            "innovation_nll: the filter gives no log-likelihood; expected one. Use"
-            " prediction_error."
-        )
-    return -log_likelihood, _seen(trajectory).any(-1)
-
-
-def _squared_innovation(
-    params: Any, trajectory: Dataset, innovation: Array | None
-) -> tuple[Array, Array]:
-    del params
-    if innovation is None:
-        raise ValueError(
-            "prediction_error: the filter gives no innovation; expected one. Use innovation_nll."
-        )
-    return innovation**2, _seen(trajectory)
-
-
-def _seen(trajectory: Dataset) -> Array:
-    """Which entries of y were observed, [T, m]."""
-    observed = trajectory.observed
-    return jnp.ones(trajectory.ys.shape, bool) if observed is None else jnp.asarray(observed, bool)
-
-
-def _static_scale(scale: Any) -> tuple | None:
-    """A scale as nested tuples, which can be compared and hashed."""
-    if scale is None:
-        return None
-    array = np.asarray(scale, np.float64)
-    covariance = (
-        array.ndim == 2 and array.shape[0] == array.shape[1] and np.allclose(array, array.T)
-    )
-    if not (array.ndim == 1 or covariance) or not np.isfinite(array).all():
-        raise ValueError(
-            f"mse: scale has shape {array.shape}; expected standard deviations [n] or a covariance"
-            " [n, n], finite."
-        )
-    if (array.min() if array.ndim == 1 else np.linalg.eigvalsh(array).min()) <= 0:
-        raise ValueError(
-            "mse: the scale is zero or negative somewhere; expected positive (definite) numbers."
-        )
-    return tuple(map(tuple, array.tolist())) if covariance else tuple(array.tolist())

@@ -30,7 +30,7 @@ def clipped_adam(
         weight_decay: decoupled, as in AdamW; it acts on what is trained only.
 
     Example:
-        >>> optimizer = kf.training.clipped_adam(kf.training.Cosine(1e-3, steps=5000), weight_decay=1e-4)
+        >>> optimizer = kf.training.clipped_adam(kf.training.Cosine(1e-3, updates=5000), weight_decay=1e-4)
 
     References:
         I. Loshchilov, F. Hutter, Decoupled weight decay regularization, ICLR 2019.
@@ -52,26 +52,28 @@ class Cosine(NamedTuple):
 
     Attributes:
         peak: the largest rate.
-        steps: of the optimiser; afterwards it stays where it ended.
+        updates: number of updates; afterwards it stays where it ended.
         final: the rate at the end, and at the beginning if it rises, as a share of the peak.
-        warmup: the share of the steps in which it rises.
+        warmup: the share of the updates in which it rises.
 
     Example:
-        >>> rate = kf.training.Cosine(1e-2, steps=1000, warmup=0.1)
-        >>> [round(float(rate(s)), 4) for s in (0, 100, 1000)]
+        >>> rate = kf.training.Cosine(1e-2, updates=1000, warmup=0.1)
+        >>> [round(float(rate(k)), 4) for k in (0, 100, 1000)]
         [0.001, 0.01, 0.001]
     """
 
     peak: float
-    steps: int
+    updates: int
     final: float = 0.1
     warmup: float = 0.0
 
-    def __call__(self, step: Array) -> Array:
-        """Return the rate at a step."""
-        low, rising = self.final * self.peak, round(self.warmup * self.steps)
+    def __call__(self, update: Array) -> Array:
+        """Return the rate of an update by its number, from 0."""
+        low, rising = self.final * self.peak, round(self.warmup * self.updates)
         start = low if rising else self.peak
-        return optax.warmup_cosine_decay_schedule(start, self.peak, rising, self.steps, low)(step)
+        return optax.warmup_cosine_decay_schedule(start, self.peak, rising, self.updates, low)(
+            update
+        )
 
 
 def set_hyperparameters(state: Any, values: Mapping[str, Any] | None) -> Any:

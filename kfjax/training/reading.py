@@ -1,4 +1,4 @@
-"""Training on data that stay on disk: the steps of `stepping`, on batches that are read one after the other."""
+"""Training on data that stay on disk: the updates of `stepping`, on batches that are read one after the other."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from jax import Array
 
 from kfjax._support import sharding
 from kfjax.data import take, whole_windows
-from kfjax.training.stepping import Interval, Task, TrainState, report, shuffled, take_step, totals
+from kfjax.training.stepping import report, shuffled, take_update, totals
+from kfjax.training.tasks import Interval, Keys, Task, TrainState
 
 __all__ = ["Batches", "advance_from_disk"]
 
@@ -18,7 +19,7 @@ SAMPLE = 256  # trajectories that tell data sets apart
 
 
 class Batches:
-    """The batches of a training by the number of the step: those that would be drawn if the data were on the device.
+    """The batches of a training by the number of the update: those that would be drawn if the data were on the device.
 
     In memory are one batch, and the order of one epoch.
     """
@@ -31,10 +32,10 @@ class Batches:
         self._epoch, self._order = -1, np.zeros(0, int)
 
     def at(self, s: int) -> Any:
-        """Return the batch of step s, on all devices; of several runs [S, batch, ...]."""
+        """Return the batch of update s, on all devices; of several runs [S, batch, ...]."""
         size, number = self.task.batch_size, s // self.windows
         if number != self._number:
-            epoch, place = divmod(number, self.size // size)
+            epoch, place = divmod(number, self.task.batches(self.size))
             index = self._ordered(epoch)[..., place * size : (place + 1) * size]
             self._batch = sharding.everywhere(self.read(index), sharding.all_devices())
             self._number = number
@@ -65,13 +66,13 @@ def advance_from_disk(
     frozen: Any,
     batches: Batches,
     validation: Any,
-    key: Array,
+    keys: Keys,
     interval: Interval,
 ) -> TrainState:
-    """Take the steps of an interval, and report: `stepping.advance`, where the data are on disk."""
-    sums = np.tile(totals(), (*key.shape, 1))
+    """Take the updates of an interval, and report: `stepping.advance`, where the data are on disk."""
+    sums = np.tile(totals(), (*keys.loss.shape, 1))
     for s in range(interval.first, interval.last):
-        batch = batches.at(s)  # while the device is busy with the step before
+        batch = batches.at(s)  # while the device is busy with the update before
         jax.block_until_ready(sums)  # or batches would pile up in memory
-        state, sums = take_step(task, batches.windows, state, sums, frozen, batch, key, s)
-    return report(task, state, sums, frozen, validation, key, interval)
+        state, sums = take_update(task, batches.windows, state, sums, frozen, batch, keys.loss, s)
+    return report(task, state, sums, frozen, validation, keys.validation, interval)

@@ -11,8 +11,8 @@ from jax import Array
 
 from kfjax.data import Dataset, first_steps
 from kfjax.training.checkpoints import Checkpoints
-from kfjax.training.fitting import Fitted, fit
-from kfjax.training.history import History
+from kfjax.training.fitting import fit
+from kfjax.training.history import Fitted, History
 
 __all__ = ["curriculum", "fit_stages"]
 
@@ -31,7 +31,7 @@ def fit_stages(
     Args:
         loss: as in `fit`, for stages that do not name another.
         params: as in `fit`.
-        stages: the arguments of `fit` that belong to one stage, such as `{"data": ..., "steps":
+        stages: the arguments of `fit` that belong to one stage, such as `{"data": ..., "updates":
             ...}`, or `"loss"`.
         key: random key, or keys for several runs.
         checkpoints: where to save, one directory below per stage.
@@ -48,25 +48,25 @@ def fit_stages(
 
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, 40))(jax.random.split(jax.random.key(0), 16))
-        >>> data, short = kf.Dataset(ys, xs), {"steps": 10}
+        >>> data, short = kf.Dataset(ys, xs), {"updates": 10}
         >>> split = kf.data.pieces(data, 10, prior_mean=model.prior.mean)
         >>> fitted = kf.training.fit_stages(
-        ...     kf.training.mse(kf.extended()), model.replace(R=4 * model.R),
+        ...     kf.training.state_mse(kf.extended()), model.replace(R=4 * model.R),
         ...     [{"data": split, **short}, {"data": data, **short},
         ...      {"data": data, "loss": kf.training.nll(kf.extended()), **short}],
-        ...     key=jax.random.key(1), trainable=kf.StateSpaceModel.axes(R=True))
-        >>> int(fitted.history.step[-1])
+        ...     key=jax.random.key(1), learn=kf.StateSpaceModel.axes(R=True))
+        >>> int(fitted.history.update[-1])
         30
     """
     if not stages:
         raise ValueError(
-            "fit_stages: got no stages; expected at least one, such as {'data': data, 'steps':"
-            " 1000}."
+            "fit_stages: got no stages; expected at least one, such as {'data': data,"
+            " 'updates': 1000}."
         )
     histories = []
     for number, stage in enumerate(stages):
         options = {"loss": loss, **shared, **stage}
-        if missing := {"data", "steps"} - options.keys():
+        if missing := {"data", "updates"} - options.keys():
             raise ValueError(
                 f"fit_stages: stage {number} lacks {', '.join(sorted(missing))}; expected both."
             )
@@ -83,20 +83,20 @@ def fit_stages(
     return fitted._replace(history=_joined(histories))
 
 
-def curriculum(data: Dataset, lengths: Iterable[int], steps: int) -> list[dict[str, Any]]:
+def curriculum(data: Dataset, lengths: Iterable[int], updates: int) -> list[dict[str, Any]]:
     """Return stages on longer and longer beginnings of the trajectories.
 
     Args:
         data: trajectories.
         lengths: numbers of steps in time, such as (20, 100, 400).
-        steps: steps of the optimiser in each stage.
+        updates: number of updates by the optimiser in each stage.
 
     Example:
         >>> stages = kf.training.curriculum(kf.Dataset(np.zeros((8, 100, 1))), (20, 100), 500)
         >>> [stage["data"].steps for stage in stages]
         [20, 100]
     """
-    return [{"data": first_steps(data, length), "steps": steps} for length in lengths]
+    return [{"data": first_steps(data, length), "updates": updates} for length in lengths]
 
 
 def _fold_in(key: Array, number: int) -> Array:
@@ -107,9 +107,11 @@ def _fold_in(key: Array, number: int) -> Array:
 
 
 def _joined(histories: list[History]) -> History:
-    """One history whose steps and refusals go on counting."""
-    step, refused, joined = 0, 0, []
+    """Return one history whose updates and refusals go on counting."""
+    made, refused, joined = 0, 0, []
     for history in histories:
-        joined.append(history._replace(step=history.step + step, refused=history.refused + refused))
-        step, refused = step + history.step[..., -1:].max(), refused + history.refused[..., -1:]
+        updates = history.update + made
+        joined.append(history._replace(update=updates, refused=history.refused + refused))
+        made = updates[..., -1:].max()
+        refused = refused + history.refused[..., -1:]
     return History(*(np.concatenate(parts, axis=-1) for parts in zip(*joined, strict=True)))

@@ -14,7 +14,7 @@ from jax import Array
 from kfjax.base import Gaussian
 from kfjax.data import Dataset
 from kfjax.models.lens import model_of
-from kfjax.training.partition import learned_part
+from kfjax.training.partitioning import partition
 
 __all__ = [
     "L2",
@@ -40,7 +40,7 @@ def weighted_sum(*terms: tuple[float, Callable]) -> WeightedSum:
     Example:
         >>> filter = kf.extended()
         >>> loss = kf.training.weighted_sum(
-        ...     (1.0, kf.training.mse(filter)), (0.1, kf.training.nll(filter)), (1e-4, kf.training.l2()))
+        ...     (1.0, kf.training.state_mse(filter)), (0.1, kf.training.nll(filter)), (1e-4, kf.training.l2()))
     """
     if not terms or not all(
         isinstance(term, tuple) and len(term) == 2 and callable(term[1]) for term in terms
@@ -88,7 +88,7 @@ def random_start(loss: Callable, std: float | tuple[float, ...]) -> RandomStart:
         ValueError: if std is negative.
 
     Example:
-        >>> loss = kf.training.random_start(kf.training.mse(kf.extended()), 0.5)
+        >>> loss = kf.training.random_start(kf.training.state_mse(kf.extended()), 0.5)
     """
     std = tuple(map(float, std)) if isinstance(std, (tuple, list)) else float(std)
     if min(std if isinstance(std, tuple) else (std,)) < 0:
@@ -145,12 +145,8 @@ class L2(_Whole):
     def continued(self, params: Any, batch: Any, key: Array, states: Any) -> tuple[Any, Any]:
         """Return the sum of squares."""
         del batch, key
-        leaves = [
-            leaf
-            for leaf in jax.tree.leaves(learned_part(params))
-            if jnp.issubdtype(leaf.dtype, jnp.inexact)
-        ]
-        return sum(jnp.sum(leaf**2) for leaf in leaves), states
+        learned, _ = partition(params)
+        return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(learned)), states
 
 
 @dataclasses.dataclass(frozen=True)

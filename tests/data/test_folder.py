@@ -13,11 +13,11 @@ import pytest
 import kfjax as kf
 from kfjax.data import Dataset, DiskArray, on_disk, read_data, read_folder, take, write_folder
 from kfjax.evaluation import compare
-from kfjax.training import Checkpoints, clipped_adam, fit, mse, replicate
+from kfjax.training import Checkpoints, clipped_adam, fit, replicate, state_mse
 
 MODEL = kf.systems.constant_velocity()
 PARAMS = kf.ConstantGainParams(MODEL, jnp.array([[0.5], [0.3]]))
-LOSS, GAIN = mse(kf.constant_gain()), kf.ConstantGainParams(False, True)
+LOSS, GAIN = state_mse(kf.constant_gain()), kf.ConstantGainParams(False, True)
 KEY = jax.random.key(2)
 
 
@@ -98,7 +98,7 @@ def test_evaluation_takes_chunks(stored):
 
 OPTIONS = {
     "key": KEY,
-    "trainable": GAIN,
+    "learn": GAIN,
     "optimizer": clipped_adam(0.03),
     "batch_size": 5,
     "reports": 3,
@@ -107,7 +107,7 @@ OPTIONS = {
 
 @pytest.mark.parametrize(
     "options",
-    [{"steps": 14}, {"steps": 40, "window": 4}, {"steps": 8, "key": jax.random.split(KEY)}],
+    [{"updates": 14}, {"updates": 40, "window": 4}, {"updates": 8, "key": jax.random.split(KEY)}],
 )
 def test_training_draws_the_same_batches(stored, options):
     data = trajectories(gaps=True)
@@ -116,19 +116,19 @@ def test_training_draws_the_same_batches(stored, options):
     here, there = (fit(LOSS, params, d, **options) for d in (data[:20], stored(data)[:20]))
     np.testing.assert_allclose(there.params.gain, here.params.gain, rtol=1e-5)
     np.testing.assert_allclose(there.history.loss[..., 1:], here.history.loss[..., 1:], rtol=1e-5)
-    np.testing.assert_array_equal(there.step, here.step)
+    np.testing.assert_array_equal(there.update, here.update)
 
 
 def test_a_stopped_training_goes_on_with_the_same_bits(stored, tmp_path):
     data = stored(trajectories())
-    whole = fit(LOSS, PARAMS, data, steps=12, **OPTIONS)
+    whole = fit(LOSS, PARAMS, data, updates=12, **OPTIONS)
     checkpoints = Checkpoints(tmp_path / "run")
-    fit(LOSS, PARAMS, data, steps=12, checkpoints=checkpoints, **OPTIONS)
+    fit(LOSS, PARAMS, data, updates=12, checkpoints=checkpoints, **OPTIONS)
     newest = max((tmp_path / "run").glob("[0-9]*"), key=lambda path: int(path.name))
     newest.rename(tmp_path / "lost")
-    identical(fit(LOSS, PARAMS, data, steps=12, checkpoints=checkpoints, **OPTIONS), whole)
+    identical(fit(LOSS, PARAMS, data, updates=12, checkpoints=checkpoints, **OPTIONS), whole)
     with pytest.raises(ValueError, match="checkpoints of another run"):
-        fit(LOSS, PARAMS, data[:25], steps=12, checkpoints=checkpoints, **OPTIONS)
+        fit(LOSS, PARAMS, data[:25], updates=12, checkpoints=checkpoints, **OPTIONS)
 
 
 def test_rows_of_a_file(tmp_path):

@@ -9,8 +9,8 @@ from support import table
 from support.compiling import quick_jit
 
 import kfjax as kf
-from kfjax.learned.models.context_noise import context_noise, input_context, state_context
-from kfjax.learned.models.residuals import refine
+from kfjax.learned.models.noise_from_context import context_noise, input_context, state_context
+from kfjax.learned.models.residual_fitting import refine
 
 LIKELIHOOD = kf.training.innovation_nll(kf.extended())
 
@@ -32,11 +32,11 @@ def test_the_likelihood_of_other_data_is_above_that_of_the_best_constant_noise()
     train, test = kf.Dataset(ys, us=us).split(64, 32)
     fit = {"key": jax.random.key(1), "reports": 1}
     constant = kf.training.fit_noise(
-        kf.extended(), walk([[1.0]]), train, steps=60, learning_rate=0.1, **fit
+        kf.extended(), walk([[1.0]]), train, updates=60, learning_rate=0.1, **fit
     ).params
     start = context_noise(constant, size=1, hidden=(8,), key=jax.random.key(2))
-    options = {"steps": 200, "optimizer": kf.training.clipped_adam(0.02), **fit}
-    moody = refine(kf.extended(), start, train, loss=LIKELIHOOD, noise=(), **options).params
+    options = {"updates": 200, "optimizer": kf.training.clipped_adam(0.02), **fit}
+    moody = refine(kf.extended(), start, train, loss=LIKELIHOOD, learn=(), **options).params
 
     loss = quick_jit(LIKELIHOOD)
     nll = {
@@ -82,7 +82,7 @@ def test_it_starts_at_the_nominal_and_stays_a_covariance(x64, full):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: noisy(which=("P",)), "which is"),
+        (lambda: noisy(learn=("P",)), "learn is"),
         (lambda: noisy(size=0), "size is 0"),
         (lambda: noisy(spread=[1.0, 2.0]), "spread has shape"),
         (lambda: noisy(spread=0.0), "expected positive numbers"),

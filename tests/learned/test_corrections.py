@@ -18,7 +18,7 @@ SIZES = {"driven": (2, 1), "heading": (3, 2)}
 def test_the_untrained_filter_is_the_extended_kalman_filter(x64, name):
     problem = table.MODELS[name]()
     corrected = corrected_gain(*SIZES[name], hidden=4, context=True)
-    params = kf.learned.init(jax.random.key(0), corrected, problem.model)
+    params = kf.learned.init_params(jax.random.key(0), corrected, problem.model)
     data = problem.ys, problem.us, problem.observed
     est, info = gain_checks.everything(corrected, params, *data)
     expected, expected_info = gain_checks.everything(kf.extended(), problem.model, *data)
@@ -80,7 +80,7 @@ def test_context_sees_where_the_state_is_and_nothing_else_does(x64):
 def test_it_learns_without_labels():
     corrected = corrected_gain(1, 1, hidden=4)
     gain_checks.learns_without_labels(
-        corrected, kf.learned.init(jax.random.key(0), corrected, gain_checks.walk())
+        corrected, kf.learned.init_params(jax.random.key(0), corrected, gain_checks.walk())
     )
 
 
@@ -94,7 +94,7 @@ def test_scales_of_states():
     np.testing.assert_allclose(scales["centre"], np.nanmean(expected, 0), rtol=1e-5)
     np.testing.assert_allclose(scales["spread"], np.nanstd(expected, 0), rtol=1e-5)
     corrected = corrected_gain(3, 3, hidden=4, context=True)
-    kept = kf.learned.init(jax.random.key(0), corrected, model, scales).constants
+    kept = kf.learned.init_params(jax.random.key(0), corrected, model, scales).constants
     chex.assert_trees_all_close(kept, scales)
 
 
@@ -107,8 +107,8 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="hidden is 0; expected an integer, at least 1"):
         corrected_gain(3, 3, hidden=0)
     with pytest.raises(ValueError, match="expected the same"):
-        kf.learned.init(jax.random.key(0), corrected_gain(2, 3), model)
-    learned = kf.learned.init(
+        kf.learned.init_params(jax.random.key(0), corrected_gain(2, 3), model)
+    learned = kf.learned.init_params(
         jax.random.key(0), corrected_gain(3, 3, context=True), model, {"centre": np.zeros(2)}
     )
     with pytest.raises(ValueError, match=r"Make them with kf\.learned\.state_scales"):

@@ -72,7 +72,7 @@ def test_scales_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match=r"\[T, m\] or \[B, T, m\]"):
         kl.measure_scales(model, np.ones(5))
     net = kl.kalman_net(kl.Architecture2(2, 2), feature_map=kl.Whitened())
-    params = kl.init(jax.random.key(0), net, model)
+    params = kl.init_params(jax.random.key(0), net, model)
     with pytest.raises(ValueError, match="measure_scales"):
         kf.run(net, params, np.ones((5, 2)))
     for wrong in (kl.Normalised, kl.Asinh):

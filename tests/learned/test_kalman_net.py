@@ -119,7 +119,7 @@ def test_the_derivative_of_the_loss_by_the_gain_is_equation_10(x64):
 
 
 def drawn(filter, model, seed=0):
-    return kl.init(jax.random.key(seed), filter, model)
+    return kl.init_params(jax.random.key(seed), filter, model)
 
 
 @pytest.mark.parametrize(
@@ -189,11 +189,11 @@ def test_an_untrained_filter_predicts_without_correcting():
 
 
 def test_c1_and_c2_are_one_filter_and_names_bring_their_networks():
-    assert kl.configuration("C1", n=2, m=2) is kl.kalman_net(kl.Architecture1(2, 2), ("F2", "F4"))
-    assert kl.configuration("C1", n=2, m=2).update is kl.configuration("C2", n=2, m=2).update
+    assert kl.published("C1", n=2, m=2) is kl.kalman_net(kl.Architecture1(2, 2), ("F2", "F4"))
+    assert kl.published("C1", n=2, m=2).update is kl.published("C2", n=2, m=2).update
     model = kf.systems.canonical(3, 2)
     for name, inputs in {"C2": 5, "C3": 8}.items():
-        params = jax.eval_shape(functools.partial(drawn, kl.configuration(name, n=3, m=2), model))
+        params = jax.eval_shape(functools.partial(drawn, kl.published(name, n=3, m=2), model))
         assert params.network["params"]["input"]["kernel"].shape == (inputs, 400)
 
 
@@ -262,11 +262,11 @@ def weights_of_other_features():
 
 WRONG = {
     "a filter without a network": (
-        lambda: kl.init(jax.random.key(0), kf.extended(), MODEL),
+        lambda: kl.init_params(jax.random.key(0), kf.extended(), MODEL),
         "learned filter",
     ),
-    "no model": (lambda: drawn(kl.configuration("C1", n=2, m=2), None), "StateSpaceModel"),
-    "other dimensions": (lambda: drawn(kl.configuration("C1", n=3, m=2), MODEL), "n = 3 and m = 2"),
+    "no model": (lambda: drawn(kl.published("C1", n=2, m=2), None), "StateSpaceModel"),
+    "other dimensions": (lambda: drawn(kl.published("C1", n=3, m=2), MODEL), "n = 3 and m = 2"),
     "unknown feature": (
         lambda: kl.kalman_net(kl.Architecture1(2, 2), ("F5",)),
         "expected one of F1, F2",
@@ -279,7 +279,7 @@ WRONG = {
     "one name": (lambda: kl.kalman_net(kl.Architecture1(2, 2), "F1"), "tuple of names"),
     "no features": (lambda: kl.kalman_net(kl.Architecture1(2, 2), ()), "tuple of names"),
     "no network": (lambda: kl.kalman_net("C4"), "without n"),
-    "unknown configuration": (lambda: kl.configuration("C5", n=2, m=2), "expected one of C1"),
+    "unknown configuration": (lambda: kl.published("C5", n=2, m=2), "expected one of C1"),
     "unknown wiring": (
         lambda: kl.Architecture2(2, 2, wiring="crossed"),
         "'corrected' or 'original'",

@@ -119,13 +119,13 @@ def test_a_turned_and_scaled_sensor_is_found(x64, nonlinear):
     xs = rng.normal(size=(3, 30, 4))
     right = np.asarray(jax.vmap(jax.vmap(lambda x: model.h(x, None)))(xs))
     ys = 1.7 * right @ turn(20.0).T + np.array([3.0, -4.0])
-    found = calibrate_sensors(model, kf.Dataset(ys, xs), offset=True)
+    found = calibrate_sensors(model, kf.Dataset(ys, xs), learn=("scale", "rotation", "offset"))
     np.testing.assert_allclose(found.rotation, turn(20.0), rtol=1e-9)
     np.testing.assert_allclose(found.scale, 1.7, rtol=1e-9)
     np.testing.assert_allclose(found.offset, [3.0, -4.0], rtol=1e-9)
     np.testing.assert_allclose(jax.vmap(lambda x: found.model.h(x, None))(xs[0]), ys[0], rtol=1e-9)
     assert isinstance(found.model.h, kf.Linear) != nonlinear
-    only = calibrate_sensors(model, kf.Dataset(1.7 * right, xs), rotation=False)
+    only = calibrate_sensors(model, kf.Dataset(1.7 * right, xs), learn=("scale",))
     np.testing.assert_allclose(
         (only.scale, *np.diag(only.rotation), *only.offset), (1.7, 1, 1, 0, 0), rtol=1e-9
     )
@@ -161,17 +161,17 @@ def turned(ys, xs, model=None, **options):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: fit(flat(4, 30), which=("A",)), "which is"),
+        (lambda: fit(flat(4, 30), learn=("A",)), "learn is"),
         (lambda: fit(flat(4, 30)), "have rank 1; expected 4"),
-        (lambda: fit(flat(4, 30), which=("f",), inputs=True), "us is not an array"),
+        (lambda: fit(flat(4, 30), learn=("f",), inputs=True), "us is not an array"),
         (lambda: fit(np.ones((2, 1, 4))), "no step with two known states"),
         (
             lambda: fit_labelled(table.linear().model, kf.Dataset(np.ones((1, 3, 2)))),
             "no true states",
         ),
         (lambda: fit(flat(3, 9), model=table.heading().model), "such as angles"),
-        (lambda: turned(flat(2, 9), flat(4, 9), scale=False, rotation=False), "nothing to find"),
-        (lambda: turned(-flat(2, 9), flat(4, 9), rotation=False), "the data do not|scale is"),
+        (lambda: turned(flat(2, 9), flat(4, 9), learn=()), "learn is"),
+        (lambda: turned(-flat(2, 9), flat(4, 9), learn=("scale",)), "the data do not|scale is"),
         (lambda: turned(np.ones((1, 5, 1)), np.ones((1, 5, 1)), scalar()), "got one channel"),
         (lambda: turned(np.full((1, 3, 2), [[1.0, np.nan]]), np.ones((1, 3, 4))), "no row has all"),
         (lambda: turned(np.zeros((1, 3, 2)), np.ones((1, 3, 4))), "do not determine a rotation"),

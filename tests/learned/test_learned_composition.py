@@ -28,7 +28,7 @@ def estimates(method, params):
 def test_around_an_untrained_gain_is_around_the_extended_filter(x64, combinator):
     combine, model = COMBINATORS[combinator], MODELS["pendulum"]().model
     gain = kf.learned.corrected_gain(2, 2, hidden=4)
-    params = kf.learned.init(jax.random.key(0), gain, model)
+    params = kf.learned.init_params(jax.random.key(0), gain, model)
     expected = estimates(combine(kf.extended()), model)
     chex.assert_trees_all_close(estimates(combine(gain), params), expected, rtol=1e-8, atol=1e-10)
     if combinator != "fallback":  # which has nothing to do here
@@ -38,7 +38,7 @@ def test_around_an_untrained_gain_is_around_the_extended_filter(x64, combinator)
 def test_members_of_an_imm(x64):
     model = MODELS["pendulum"]().model
     gain = kf.learned.corrected_gain(2, 2, hidden=4)
-    params = kf.learned.init(jax.random.key(0), gain, model)
+    params = kf.learned.init_params(jax.random.key(0), gain, model)
     chain = [[0.9, 0.1], [0.2, 0.8]], [0.6, 0.4]
     busy = model.replace(Q=4 * model.Q)
     mixed = estimates(kf.imm((gain, kf.extended())), kf.IMMParams((params, busy), *chain))

@@ -12,7 +12,7 @@ from support.compiling import quick_jit
 
 import kfjax as kf
 import kfjax.learned as kl
-from kfjax.learned.recurrent.cells import orthogonal
+from kfjax.learned.recurrent_networks.cells import orthogonal
 
 
 def sigmoid(a):
@@ -51,13 +51,13 @@ def test_how_cells_start():
 
 
 def count(filter, model):
-    params = kl.init(jax.random.key(0), filter, model)
+    params = kl.init_params(jax.random.key(0), filter, model)
     return sum(leaf.size for leaf in jax.tree.leaves(params.network))
 
 
 def test_the_baselines_have_the_size_of_kalman_net():
     model = table.pendulum().model
-    kalman_net = count(kl.configuration("C1", n=2, m=2), model)
+    kalman_net = count(kl.published("C1", n=2, m=2), model)
     counts = {
         kind: count(kl.recurrent_baseline(kind, 2, 2), model)
         for kind in ("vanilla", "model_based", "differences")
@@ -84,7 +84,7 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_untrained_filter_stays_or_follows_the_model(x64, kind):
     problem = table.pendulum()
-    params = kl.init(jax.random.key(0), KINDS[kind], problem.model)
+    params = kl.init_params(jax.random.key(0), KINDS[kind], problem.model)
     est, _ = gain_checks.everything(KINDS[kind], params, problem.ys)
     x = np.asarray(problem.model.prior.mean)
     for mean in est.mean:
@@ -172,15 +172,15 @@ def test_dropout_acts_in_training_only():
     )
     keys = jax.random.split(jax.random.key(0), 2)
     np.testing.assert_array_equal(run(dropping, keys[0]), run(plain, keys[0]))
-    trained = kl.training(dropping)
-    assert trained == kl.training(dropping)
+    trained = kl.with_dropout(dropping)
+    assert trained == kl.with_dropout(dropping)
     drawn = [np.asarray(run(trained, key)) for key in (keys[0], keys[0], keys[1])]
     np.testing.assert_array_equal(drawn[0], drawn[1])
     assert np.all(drawn[0] != drawn[2])
     with pytest.raises(ValueError, match="no random key"):
         kf.run(trained, params, ys)
     with pytest.raises(ValueError, match="without dropout"):
-        kl.training(plain)
+        kl.with_dropout(plain)
 
 
 def test_half_of_what_is_handed_upward_is_dropped_and_the_rest_doubled():
@@ -218,16 +218,16 @@ def walks():
 def test_they_learn_what_the_kalman_filter_knows(filter):
     train, test = walks()
     model = gain_checks.walk()
-    params = kl.init(jax.random.key(1), filter, model, kl.series_scales(model, train))
+    params = kl.init_params(jax.random.key(1), filter, model, kl.series_scales(model, train))
     options = {
         "key": jax.random.key(2),
-        "steps": 300,
+        "updates": 300,
         "optimizer": kf.training.clipped_adam(0.02),
         "reports": 1,
     }
-    fitted = kf.training.fit(kf.training.mse(filter), params, train, **options)
-    learned = float(kf.training.mse(filter)(fitted.params, test, jax.random.key(0)))
-    optimum = float(kf.training.mse(kf.kalman())(model, test, jax.random.key(0)))
+    fitted = kf.training.fit(kf.training.state_mse(filter), params, train, **options)
+    learned = float(kf.training.state_mse(filter)(fitted.params, test, jax.random.key(0)))
+    optimum = float(kf.training.state_mse(kf.kalman())(model, test, jax.random.key(0)))
     assert optimum < learned < 1.15 * optimum
     assert fitted.refused == 0
 
@@ -244,7 +244,10 @@ def test_they_learn_what_the_kalman_filter_knows(filter):
         (lambda: kl.RecurrentStack(2, dropout=1.0), "dropout is 1.0"),
         (lambda: kl.recurrent_baseline("best", 2, 2), "kind is 'best'"),
         (lambda: kl.sequence_regressor(2, 2, output="update"), "output is 'update'"),
-        (lambda: kl.init(jax.random.key(0), KINDS["gru"], gain_checks.walk()), "expected the same"),
+        (
+            lambda: kl.init_params(jax.random.key(0), KINDS["gru"], gain_checks.walk()),
+            "expected the same",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(call, message):

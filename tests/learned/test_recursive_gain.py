@@ -19,7 +19,7 @@ def test_the_covariance_goes_on_with_the_gain(x64, Q):
     problem = table.linear()
     model = problem.model.replace(Q=Q * problem.model.Q)
     recursive = small(4, 2, scale=0.1, floor=0.01)
-    params = kf.learned.init(jax.random.key(0), recursive, model)
+    params = kf.learned.init_params(jax.random.key(0), recursive, model)
     network = gain_checks.drawn(recursive, model).network | {
         "noise": params.network["noise"]
     }  # L at its start
@@ -61,7 +61,7 @@ def test_covariances_are_covariances_and_the_likelihood_is_one(x64):
 def test_it_learns_without_labels():
     recursive = small(1, 1)
     gain_checks.learns_without_labels(
-        recursive, kf.learned.init(jax.random.key(0), recursive, gain_checks.walk())
+        recursive, kf.learned.init_params(jax.random.key(0), recursive, gain_checks.walk())
     )
 
 
@@ -69,4 +69,4 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="floor is 0; expected a positive number"):
         recursive_kalman_net(Architecture2(2, 2), floor=0)
     with pytest.raises(ValueError, match="expected the same"):
-        kf.learned.init(jax.random.key(0), small(2, 2), kf.systems.lorenz())
+        kf.learned.init_params(jax.random.key(0), small(2, 2), kf.systems.lorenz())

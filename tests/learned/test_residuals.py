@@ -12,7 +12,8 @@ from support.table import drive, heading, look, pendulum, swing
 
 import kfjax as kf
 from kfjax.learned.models.regressors import MLP, Polynomial, ridge_regression
-from kfjax.learned.models.residuals import fit_residual, learned_weights, refine, residual_model
+from kfjax.learned.models.residual_fitting import fit_residual, refine
+from kfjax.learned.models.residuals import learned_weights, residual_model
 
 
 def swinging(g=3.0, length=1.2):
@@ -37,7 +38,7 @@ def trajectories(count=96, steps=12):
 @quick_jit
 def error(model, data):
     """The mean squared error of the extended Kalman filter."""
-    return kf.training.mse(kf.extended())(model, data, jax.random.key(0))
+    return kf.training.state_mse(kf.extended())(model, data, jax.random.key(0))
 
 
 WRONG = {"f": {"g": 0.5}, "h": {"length": 0.3}}
@@ -59,7 +60,7 @@ def test_a_polynomial_repairs_a_wrong_model(on):
 @pytest.mark.slow
 def test_a_network_repairs_it_too_and_can_replace_f():
     train, test = trajectories()
-    small = MLP((16,), steps=1500, learning_rate=0.02)
+    small = MLP((16,), updates=1500, learning_rate=0.02)
     start = residual_model(swinging(g=0.5), "f", small, full=True, key=jax.random.key(1))
     np.testing.assert_array_equal(start.f(jnp.array([0.3, -0.2]), None), start.prior.mean)
     learned = fit_residual(start, train, key=jax.random.key(2))
@@ -115,7 +116,11 @@ def test_the_second_stage_moves_weights_and_noise_only():
     start = fit_residual(residual_model(swinging(g=0.5), "f", Polynomial(1)), train).replace(
         Q=0.1 * np.eye(2)
     )
-    options = {"key": jax.random.key(0), "steps": 150, "optimizer": kf.training.clipped_adam(0.05)}
+    options = {
+        "key": jax.random.key(0),
+        "updates": 150,
+        "optimizer": kf.training.clipped_adam(0.05),
+    }
     model = refine(kf.extended(), start, train, **options).params
     loss = quick_jit(kf.training.nll(kf.extended()))
     assert loss(model, test, jax.random.key(0)) < loss(start, test, jax.random.key(0)) - 0.2
@@ -132,7 +137,7 @@ def test_the_second_stage_moves_weights_and_noise_only():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: residual_model(swinging(), "g"), "on is 'g'"),
+        (lambda: residual_model(swinging(), "g"), "learn is 'g'"),
         (lambda: residual_model(swinging(), inputs=-1), "inputs is -1; expected an integer"),
         (lambda: residual_model(swinging(), "f", MLP()), "no random key"),
         (lambda: fit_residual(swinging(), trajectories()[0]), "no learned part"),

@@ -13,7 +13,7 @@ from kfjax.learned.gains.split_gain import split_kalman_net
 def test_in_nominal_units_the_untrained_filter_is_the_extended_kalman_filter(x64):
     problem = table.pendulum()
     split = split_kalman_net(2, 2, hidden=4)
-    params = kf.learned.init(jax.random.key(0), split, problem.model)
+    params = kf.learned.init_params(jax.random.key(0), split, problem.model)
     data = problem.ys, problem.us, problem.observed
     est, info = gain_checks.everything(split, params, *data)
     expected, expected_info = gain_checks.everything(kf.extended(), problem.model, *data)
@@ -24,7 +24,7 @@ def test_in_nominal_units_the_untrained_filter_is_the_extended_kalman_filter(x64
 def test_in_units_of_the_data_the_untrained_gain_is_the_jacobian_transposed(x64):
     problem = table.linear()
     split = split_kalman_net(4, 2, hidden=4, nominal=False)
-    params = kf.learned.init(jax.random.key(0), split, problem.model)
+    params = kf.learned.init_params(jax.random.key(0), split, problem.model)
     _, info = gain_checks.everything(split, params, problem.ys)
     H = np.asarray(problem.model.h.A)
     np.testing.assert_allclose(
@@ -45,7 +45,7 @@ def test_covariances_are_covariances_and_the_likelihood_is_one(x64, nominal):
 def test_it_learns_without_labels():
     split = split_kalman_net(1, 1, hidden=4)
     gain_checks.learns_without_labels(
-        split, kf.learned.init(jax.random.key(0), split, gain_checks.walk())
+        split, kf.learned.init_params(jax.random.key(0), split, gain_checks.walk())
     )
 
 
@@ -53,4 +53,4 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="m is 0; expected an integer, at least 1"):
         split_kalman_net(2, 0)
     with pytest.raises(ValueError, match="expected the same"):
-        kf.learned.init(jax.random.key(0), split_kalman_net(2, 3), kf.systems.lorenz())
+        kf.learned.init_params(jax.random.key(0), split_kalman_net(2, 3), kf.systems.lorenz())

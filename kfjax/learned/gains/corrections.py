@@ -30,7 +30,7 @@ from kfjax.learned.gains.feature_maps import Raw
 from kfjax.learned.gains.features import FEATURES
 from kfjax.learned.gains.gain_filters import GainState, GainUpdate, gain_filter
 from kfjax.learned.params import Learned
-from kfjax.learned.recurrent.cells import RecurrentHead, dense
+from kfjax.learned.recurrent_networks.cells import RecurrentHead, dense
 from kfjax.models.functions import Linear
 from kfjax.models.observing import Observation
 from kfjax.models.state_space import StateSpaceModel
@@ -68,7 +68,7 @@ def corrected_gain(n: int, m: int, *, hidden: int = 32, context: bool = False) -
             `state_scales`.
 
     Returns:
-        A `Filter`; params `Learned(model, network)`, to be drawn by `kfjax.learned.init`; state
+        A `Filter`; params `Learned(model, network)`, to be drawn by `kfjax.learned.init_params`; state
         `GainState` with a covariance. Info is that of `kfjax.extended`, with extra["gain"] [n, m].
 
     Raises:
@@ -78,7 +78,7 @@ def corrected_gain(n: int, m: int, *, hidden: int = 32, context: bool = False) -
         >>> model = kf.systems.lorenz(observation="spherical")
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=30)
         >>> filter = kf.learned.corrected_gain(n=3, m=3)
-        >>> params = kf.learned.init(jax.random.key(1), filter, model)
+        >>> params = kf.learned.init_params(jax.random.key(1), filter, model)
         >>> est, ekf = kf.run(filter, params, ys).outputs, kf.run(kf.extended(), model, ys).outputs
         >>> bool(jnp.allclose(est.log_likelihood, ekf.log_likelihood, rtol=1e-3, atol=1e-3))
         True
@@ -97,7 +97,7 @@ def state_scales(model: StateSpaceModel, states: Array | np.ndarray) -> dict[str
         states: true states [..., n] of training data, NaN where unknown.
 
     Returns:
-        {"centre": [n], "spread": [n]}, for `kfjax.learned.init(..., constants=...)`. Without them 0
+        {"centre": [n], "spread": [n]}, for `kfjax.learned.init_params(..., constants=...)`. Without them 0
         and 1 are used.
 
     Raises:

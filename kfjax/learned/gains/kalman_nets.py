@@ -18,7 +18,7 @@ from kfjax.learned.gains.networks import Architecture1, Architecture2
 from kfjax.learned.params import Learned, in_precision
 from kfjax.models.observing import Observation
 
-__all__ = ["configuration", "kalman_net"]
+__all__ = ["kalman_net", "published"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +59,7 @@ class NetworkGain(GainRule):
                 "kalman_net: the weights do not fit the network with features"
                 f" {', '.join(features)}; expected those it"
                 " was trained with. Choose the features of these weights, or draw new ones with"
-                f" init. {error}"
+                f" init_params. {error}"
             ) from error
         return GainUpdate(gain, carry)
 
@@ -88,7 +88,7 @@ def kalman_net(
             `Whitened()` keep their size.
 
     Returns:
-        A `Filter`; params `Learned(model, network)`, to be drawn by `kfjax.learned.init`; state
+        A `Filter`; params `Learned(model, network)`, to be drawn by `kfjax.learned.init_params`; state
         `GainState`. Its Info has innovation, dof, and extra["gain"] [n, m].
 
     Raises:
@@ -98,7 +98,7 @@ def kalman_net(
     Example:
         >>> model = kf.systems.constant_velocity()
         >>> filter = kf.learned.kalman_net(kf.learned.Architecture2(n=2, m=1), feature_map=kf.learned.Asinh())
-        >>> params = kf.learned.init(jax.random.key(0), filter, model)
+        >>> params = kf.learned.init_params(jax.random.key(0), filter, model)
         >>> xs, ys = kf.simulate(jax.random.key(1), model, steps=20)
         >>> kf.run(filter, params, ys).outputs.mean.shape
         (20, 2)
@@ -117,7 +117,7 @@ def kalman_net(
     return gain_filter(NetworkGain(network), features, feature_map)
 
 
-_CONFIGURATIONS = {
+_PUBLISHED = {
     "C1": (Architecture1, ("F2", "F4")),
     "C2": (Architecture1, ("F2", "F4")),
     "C3": (Architecture1, ("F1", "F3", "F4")),
@@ -126,7 +126,7 @@ _CONFIGURATIONS = {
 
 
 @constructor
-def configuration(name: str, *, n: int, m: int, feature_map: FeatureMap = NORMALISED) -> Filter:
+def published(name: str, *, n: int, m: int, feature_map: FeatureMap = NORMALISED) -> Filter:
     """Return KalmanNet in a configuration of the paper.
 
     | name | network         | features   | trained by                                    |
@@ -151,8 +151,8 @@ def configuration(name: str, *, n: int, m: int, feature_map: FeatureMap = NORMAL
         ValueError: if the name is unknown.
 
     Example:
-        >>> filter = kf.learned.configuration("C1", n=2, m=2)
-        >>> params = kf.learned.init(jax.random.key(0), filter, kf.systems.canonical())
+        >>> filter = kf.learned.published("C1", n=2, m=2)
+        >>> params = kf.learned.init_params(jax.random.key(0), filter, kf.systems.canonical())
         >>> sum(leaf.size for leaf in jax.tree.leaves(params.network))
         99284
 
@@ -160,7 +160,7 @@ def configuration(name: str, *, n: int, m: int, feature_map: FeatureMap = NORMAL
         G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known
         dynamics, IEEE Trans. Signal Process. 70 (2022), section IV-A.
     """
-    if name not in _CONFIGURATIONS:
-        raise ValueError(f"configuration: got {name!r}; {suggest(str(name), _CONFIGURATIONS)}")
-    architecture, features = _CONFIGURATIONS[name]
+    if name not in _PUBLISHED:
+        raise ValueError(f"published: got {name!r}; {suggest(str(name), _PUBLISHED)}")
+    architecture, features = _PUBLISHED[name]
     return kalman_net(architecture(n, m), features, feature_map)

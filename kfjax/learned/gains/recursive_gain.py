@@ -18,7 +18,7 @@ from kfjax.learned.gains.features import FEATURES
 from kfjax.learned.gains.gain_filters import GainState, GainUpdate, gain_filter
 from kfjax.learned.gains.kalman_nets import NetworkGain
 from kfjax.learned.params import Learned
-from kfjax.learned.recurrent.cells import RecurrentHead
+from kfjax.learned.recurrent_networks.cells import RecurrentHead
 from kfjax.models.observing import Observation
 from kfjax.moments import Taylor
 
@@ -49,7 +49,7 @@ def recursive_kalman_net(
     the second network sees the features and the gain; features keep their size (`Asinh()`).
 
     Missing data act as in `kalman_net`; where a row is empty both memories stand still. Train with
-    `kfjax.training.mse` first, then with `nll`.
+    `kfjax.training.state_mse` first, then with `nll`.
 
     Args:
         network: the gain network, as in `kalman_net`.
@@ -62,7 +62,7 @@ def recursive_kalman_net(
 
     Returns:
         A `Filter`; params `Learned(model, network)` with network {"gain": ..., "noise": ...}, to be
-        drawn by `kfjax.learned.init`; state `GainState` with a covariance. Info has all fields.
+        drawn by `kfjax.learned.init_params`; state `GainState` with a covariance. Info has all fields.
 
     Raises:
         ValueError: if scale, floor or hidden is not positive, or a feature is unknown; from `init`,
@@ -71,7 +71,7 @@ def recursive_kalman_net(
     Example:
         >>> model = kf.systems.constant_velocity()
         >>> filter = kf.learned.recursive_kalman_net(kf.learned.Architecture2(n=2, m=1))
-        >>> params = kf.learned.init(jax.random.key(0), filter, model)
+        >>> params = kf.learned.init_params(jax.random.key(0), filter, model)
         >>> xs, ys = kf.simulate(jax.random.key(1), model, steps=20)
         >>> kf.run(filter, params, ys).outputs.cov.shape
         (20, 2, 2)

@@ -22,7 +22,7 @@ from kfjax.learned.gains.feature_maps import Asinh, FeatureMap
 from kfjax.learned.gains.features import FEATURES
 from kfjax.learned.gains.gain_filters import GainState, GainUpdate, gain_filter
 from kfjax.learned.params import Learned
-from kfjax.learned.recurrent.cells import RecurrentHead
+from kfjax.learned.recurrent_networks.cells import RecurrentHead
 from kfjax.models.observing import Observation
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.moments import Taylor
@@ -60,7 +60,7 @@ def split_kalman_net(
 
     Returns:
         A `Filter`; params `Learned(model, network)` with network {"P": ..., "S": ...}, to be drawn
-        by `kfjax.learned.init`; state `GainState` with a covariance. Info has all fields.
+        by `kfjax.learned.init_params`; state `GainState` with a covariance. Info has all fields.
 
     Raises:
         ValueError: if a size is below 1; from `init`, if n and m are not those of the model.
@@ -68,7 +68,7 @@ def split_kalman_net(
     Example:
         >>> model = kf.systems.lorenz(observation="spherical")
         >>> filter = kf.learned.split_kalman_net(n=3, m=3)
-        >>> params = kf.learned.init(jax.random.key(0), filter, model)
+        >>> params = kf.learned.init_params(jax.random.key(0), filter, model)
         >>> xs, ys = kf.simulate(jax.random.key(1), model, steps=20)
         >>> kf.run(filter, params, ys).outputs.cov.shape
         (20, 3, 3)

@@ -21,12 +21,13 @@ from kfjax.models.state_space import StateSpaceModel
 __all__ = ["Calibration", "calibrate_sensors", "fit_labelled"]
 
 PARTS = ("f", "h", "Q", "R")
+SENSOR_PARTS = ("scale", "rotation", "offset")
 
 
 def fit_labelled(
     model: StateSpaceModel,
     data: Dataset,
-    which: Sequence[str] = PARTS,
+    learn: Sequence[str] = PARTS,
     *,
     inputs: bool = False,
     offsets: bool = False,
@@ -44,7 +45,7 @@ def fit_labelled(
     Args:
         model: where what is not fitted comes from; any f and h serve for their noise.
         data: trajectories with true states.
-        which: among "f", "h", "Q" and "R".
+        learn: names among "f", "h", "Q" and "R".
         inputs: fit B for the inputs of the data, an array [N, T, p]; for f only.
         offsets: fit constants b in f and h.
 
@@ -63,21 +64,21 @@ def fit_labelled(
         >>> bool(jnp.abs(model.f.A - truth.f.A).max() < 0.01), bool(jnp.abs(model.R / truth.R - 1).max() < 0.1)
         (True, True)
     """
-    if not which or not set(which) <= set(PARTS):
+    if not learn or not set(learn) <= set(PARTS):
         raise ValueError(
-            f"fit_labelled: which is {tuple(which)}; expected some of {', '.join(PARTS)}."
+            f"fit_labelled: learn is {tuple(learn)}; expected some of {', '.join(PARTS)}."
         )
     changes: dict[str, Any] = {}
     for fn, noise, pairs_of in (("f", "Q", transitions), ("h", "R", sightings)):
-        if not {fn, noise} & set(which):
+        if not {fn, noise} & set(learn):
             continue
         pairs = pairs_of("fit_labelled", data)
-        if fn in which:
+        if fn in learn:
             _check_flat(fn, model)
             changes[fn], residuals, fitted = _linear(fn, pairs, inputs and fn == "f", offsets)
         else:
             residuals, fitted = _residuals(fn, model, pairs), 0
-        if noise in which:
+        if noise in learn:
             changes[noise] = _covariance(noise, residuals, pairs.seen, fitted)
     return model.replace(
         **{
@@ -106,29 +107,25 @@ class Calibration(NamedTuple):
 def calibrate_sensors(
     model: StateSpaceModel,
     data: Dataset,
-    *,
-    scale: bool = True,
-    rotation: bool = True,
-    offset: bool = False,
+    learn: Sequence[str] = ("scale", "rotation"),
 ) -> Calibration:
     """Find the scale, rotation and offset of sensors from labelled states, in closed form: few numbers for few data.
 
     argmin sum_t |y_t - s U h(x_t) - b|^2  over s > 0, U'U = I with det U = 1, and b
 
-    Rows with a missing channel are left out. A general matrix is `fit_labelled(which=("h",))`.
+    Rows with a missing channel are left out. A general matrix is `fit_labelled(learn=("h",))`.
 
     Args:
         model: the design model, whose h says what the sensors would see if they were right.
         data: trajectories with true states.
-        scale: find s; else 1.
-        rotation: find U; else I.
-        offset: find b; else 0.
+        learn: names among "scale", "rotation" and "offset"; what is not learned is s = 1, U = I and
+            b = 0.
 
     Returns:
         `Calibration`.
 
     Raises:
-        ValueError: no rows, nothing to find, angles among the observations, a rotation that the
+        ValueError: an unknown name or none, no rows, angles among the observations, a rotation that the
             data do not determine (one channel, or states along one line in three dimensions), or a
             scale that is not positive.
 
@@ -144,9 +141,10 @@ def calibrate_sensors(
         S. Umeyama, Least-squares estimation of transformation parameters between two point
         patterns, IEEE Trans. Pattern Anal. Mach. Intell. 13 (1991), eq. (39)-(42).
     """
-    if not (scale or rotation or offset):
+    if not learn or not set(learn) <= set(SENSOR_PARTS):
         raise ValueError(
-            "calibrate_sensors: got nothing to find; expected some of scale, rotation and offset."
+            f"calibrate_sensors: learn is {tuple(learn)}; expected some of"
+            f" {', '.join(SENSOR_PARTS)}."
         )
     _check_flat("h", model)
     pairs = sightings("calibrate_sensors", data)
@@ -158,10 +156,14 @@ def calibrate_sensors(
         )
     y = np.asarray(pairs.target, np.float64)[rows]
     seen = y - _residuals("h", model, pairs)[rows]  # what h says
-    zero = np.zeros(y.shape[1])
-    y_mean, mean = (y.mean(axis=0), seen.mean(axis=0)) if offset else (zero, zero)
-    U = _rotation((y - y_mean).T @ (seen - mean)) if rotation else np.eye(y.shape[1])
-    s = _scale(y - y_mean, (seen - mean) @ U.T) if scale else 1.0
+    y_mean = mean = np.zeros(y.shape[1])
+    if "offset" in learn:
+        y_mean, mean = y.mean(axis=0), seen.mean(axis=0)
+    U, s = np.eye(y.shape[1]), 1.0
+    if "rotation" in learn:
+        U = _rotation((y - y_mean).T @ (seen - mean))
+    if "scale" in learn:
+        s = _scale(y - y_mean, (seen - mean) @ U.T)
     b = y_mean - s * U @ mean
     size, turn, shift = (jnp.asarray(a, model.dtype) for a in (s, U, b))
     return Calibration(
@@ -244,8 +246,8 @@ def _rotation(C: np.ndarray) -> np.ndarray:
     m = C.shape[0]
     if m < 2:
         raise ValueError(
-            "calibrate_sensors: got one channel; expected at least 2 to find a rotation. Pass"
-            " rotation=False."
+            "calibrate_sensors: got one channel; expected at least 2 to find a rotation. Leave"
+            ' "rotation" out of learn.'
         )
     left, values, right = np.linalg.svd(C)
     sign = np.sign(np.linalg.det(left) * np.linalg.det(right))
@@ -253,8 +255,8 @@ def _rotation(C: np.ndarray) -> np.ndarray:
         raise ValueError(
             "calibrate_sensors: the data do not determine a rotation; expected observations that"
             " vary in at least"
-            f" {m - 1} directions and are no mirror image. Pass rotation=False, or use more varied"
-            " data."
+            f' {m - 1} directions and are no mirror image. Leave "rotation" out of learn, or use'
+            " more varied data."
         )
     left[:, -1] *= sign
     return left @ right

@@ -20,7 +20,7 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax.learned.params import in_precision
-from kfjax.learned.recurrent.cells import dense
+from kfjax.learned.recurrent_networks.cells import dense
 from kfjax.training import Cosine, clipped_adam
 from kfjax.training import fit as train
 
@@ -116,9 +116,9 @@ class MLP:
 
     Attributes:
         hidden: sizes of the hidden layers.
-        steps: of Adam, for regression.
+        updates: number of updates by Adam, in a regression.
         learning_rate: its first one; it falls to a hundredth as a cosine.
-        batch_size: pairs per step.
+        batch_size: pairs per update.
 
     Example:
         >>> weights = kf.learned.MLP((16,)).init(jax.random.key(0), inputs=2, outputs=1)
@@ -127,7 +127,7 @@ class MLP:
     """
 
     hidden: tuple[int, ...] = (32, 32)
-    steps: int = 3000
+    updates: int = 3000
     learning_rate: float = 5e-3
     batch_size: int = 256
 
@@ -138,9 +138,9 @@ class MLP:
             raise ValueError(
                 f"MLP: hidden is {self.hidden!r}; expected a tuple of sizes, such as (32, 32)."
             )
-        if min(self.steps, self.batch_size) < 1 or not self.learning_rate > 0:
+        if min(self.updates, self.batch_size) < 1 or not self.learning_rate > 0:
             raise ValueError(
-                f"MLP: got steps={self.steps}, batch_size={self.batch_size},"
+                f"MLP: got updates={self.updates}, batch_size={self.batch_size},"
                 f" learning_rate={self.learning_rate};"
                 " expected positive numbers."
             )
@@ -168,12 +168,12 @@ class MLP:
         if key is None:
             raise ValueError("MLP: got no random key; expected one, to draw batches. Pass key=.")
         data = (v, jnp.asarray(target, v.dtype), jnp.asarray(seen))
-        optimizer = clipped_adam(Cosine(self.learning_rate, self.steps, final=0.01))
+        optimizer = clipped_adam(Cosine(self.learning_rate, self.updates, final=0.01))
         options: dict[str, Any] = {
-            "steps": self.steps,
+            "updates": self.updates,
             "batch_size": self.batch_size,
             "reports": 1,
-            "show": False,
+            "progress": False,
         }
         return train(
             _SquaredError(self), weights, data, key=key, optimizer=optimizer, **options

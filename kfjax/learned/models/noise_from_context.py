@@ -1,0 +1,143 @@
+"""Noise that depends on the context: a network says how large Q and R are, given the state and the input.
+
+Q_t = D_t Q D_t,   D_t = diag(exp(z_t)),   z_t = network(context(x_{t-1|t-1}, u_t)),   R_t likewise
+at x_{t|t-1}
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.tree_util import Partial
+
+from kfjax._support.arguments import check_count
+from kfjax.learned.gains.covariances import entries, rescaled, stretched
+from kfjax.learned.models.regressors import MLP
+from kfjax.models.state_space import StateSpaceModel
+
+__all__ = ["Context", "context_noise", "input_context", "state_context"]
+
+
+def input_context(x: Array, u: Any) -> Array:
+    """Return u, an array [p]: what was measured beside y, such as a signal's strength."""
+    del x
+    return jnp.asarray(u)
+
+
+def state_context(x: Array, u: Any) -> Array:
+    """Return x [n]."""
+    del u
+    return x
+
+
+class Context(NamedTuple):
+    """The numbers of a noise covariance that depends on its context; training moves the weights.
+
+    Attributes:
+        nominal: the covariance at a network output of zero.
+        centre: what the context is measured from [k].
+        spread: and in which units [k].
+        weights: of the network.
+    """
+
+    nominal: Any
+    centre: Any
+    spread: Any
+    weights: Any
+
+
+def context_noise(
+    model: StateSpaceModel,
+    learn: Sequence[str] = ("Q", "R"),
+    *,
+    context: Callable[[Array, Any], Array] = input_context,
+    size: int,
+    key: Array,
+    hidden: tuple[int, ...] = (16, 16),
+    full: bool = False,
+    centre: Any = 0.0,
+    spread: Any = 1.0,
+) -> StateSpaceModel:
+    """Return the model with Q and R as networks of the context, which start at the model's own.
+
+    Standard deviations change by factors from exp(-3) to exp(3). Train with `refine(filter, model,
+    data, key=key, loss=kf.training.innovation_nll(filter), learn=())`; no true states needed.
+
+    Args:
+        model: with constant Q and R, for example those of `kfjax.training.fit_noise`.
+        learn: names among "Q" and "R".
+        context: `(x, u) -> [size]`, a module-level function: `input_context`, `state_context`, or
+            your own features.
+        size: how many numbers the context has.
+        key: random key, for the hidden layers.
+        hidden: their sizes.
+        full: let correlations change too: Q_t = L T_t T_t' L' with L L' = Q and T_t triangular, its
+            diagonal positive.
+        centre: what the context is measured from, a number or [size].
+        spread: in which units, likewise, positive: standard deviations of the context in the
+            training data.
+
+    Returns:
+        A `StateSpaceModel` whose Q and R are callables of (x, u).
+
+    Raises:
+        ValueError: unknown names, a Q or R that is a function already, or sizes that do not fit.
+
+    Example:
+        >>> model = kf.systems.constant_velocity()
+        >>> moody = kf.learned.context_noise(model, ("R",), size=1, key=jax.random.key(0))
+        >>> bool(jnp.allclose(moody.R(jnp.zeros(2), jnp.ones(1)), model.R))
+        True
+    """
+    if not learn or not set(learn) <= {"Q", "R"}:
+        raise ValueError(f"context_noise: learn is {tuple(learn)}; expected some of Q, R.")
+    check_count("context_noise: size", size)
+    centre, spread = (
+        _vector(name, value, size) for name, value in (("centre", centre), ("spread", spread))
+    )
+    if not (spread > 0).all():
+        raise ValueError(f"context_noise: spread is {spread.tolist()}; expected positive numbers.")
+    centre, spread = (jnp.asarray(a, model.dtype) for a in (centre, spread))
+    rule, noises = _ContextNoise(MLP(hidden), context, full), {}
+    for name, k in zip(learn, jax.random.split(key, len(learn)), strict=True):
+        nominal = getattr(model, name)
+        if callable(nominal):
+            raise ValueError(f"context_noise: {name} is a function; expected a matrix to start at.")
+        outputs = entries(nominal.shape[0]) if full else nominal.shape[0]
+        weights = rule.network.init(k, size, outputs, model.dtype)
+        noises[name] = Partial(rule, Context(nominal, centre, spread, weights))
+    return model.replace(**noises)
+
+
+@dataclasses.dataclass(frozen=True)
+class _ContextNoise:
+    """(theta, x, u) -> covariance; a value, so that models built alike share one compilation."""
+
+    network: MLP
+    context: Callable[[Array, Any], Array]
+    full: bool
+
+    def __call__(self, theta: Context, x: Array, u: Any) -> Array:
+        v = self.context(x, u).astype(theta.nominal.dtype)
+        if v.shape != theta.centre.shape:
+            raise ValueError(
+                f"context_noise: the context has shape {v.shape}; expected {theta.centre.shape}, as"
+                " its size."
+            )
+        values = self.network(theta.weights, (v - theta.centre) / theta.spread)
+        return (stretched if self.full else rescaled)(theta.nominal, values)
+
+
+def _vector(name: str, value: Any, size: int) -> np.ndarray:
+    value = np.asarray(value, float)
+    if value.shape not in ((), (size,)):
+        raise ValueError(
+            f"context_noise: {name} has shape {value.shape}; expected a number or ({size},)."
+        )
+    return np.broadcast_to(value, (size,))

@@ -1,0 +1,194 @@
+"""The three functions of a recurrent filter; see `kfjax.learned.recurrent_networks.recurrent_filter`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from kfjax.base import Info
+from kfjax.learned.gains.feature_maps import FeatureMap
+from kfjax.learned.gains.features import FEATURES, differences, first_past, next_past, sizes
+from kfjax.learned.params import Learned
+from kfjax.learned.recurrent_networks.cells import RecurrentStack
+from kfjax.models.observing import keep_unobserved, observe
+from kfjax.models.state_space import StateSpaceModel
+
+__all__ = ["Before", "Recurrent", "RecurrentState"]
+
+
+class Before(NamedTuple):
+    """What a step started from, for `update` to start there again.
+
+    Attributes:
+        mean: x_{t-1|t-1} [N].
+        carry: the memory.
+        predicted: f(x_{t-1|t-1}, u_t) [N], or None where it is not used.
+        past: what the features F1 to F4 remember, or None.
+        key: words of the random key of this step's dropout, or None.
+    """
+
+    mean: Array
+    carry: Any
+    predicted: Any
+    past: Any
+    key: Any
+
+
+class RecurrentState(NamedTuple):
+    """The state of a recurrent filter.
+
+    Attributes:
+        mean: [N].
+        cov: None.
+        carry: the memory of the network.
+        before: what this step started from.
+        key: words of the random key of the next step's dropout (uint32), or None.
+    """
+
+    mean: Array
+    cov: None
+    carry: Any
+    before: Before
+    key: Array | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Recurrent:
+    """The three functions of a recurrent filter, a value."""
+
+    network: RecurrentStack
+    m: int
+    sees: tuple[str, ...]
+    output: str
+    inputs: int
+    feature_map: FeatureMap
+    dropping: bool = False
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Which of F1 to F4 are seen."""
+        return tuple(name for name in FEATURES if name in self.sees)
+
+    @property
+    def predicts(self) -> bool:
+        """Whether f is used."""
+        return self.output == "update" or "prediction" in self.sees or bool(self.features)
+
+    def draw(self, key: Array, model: StateSpaceModel) -> Any:
+        """Draw the variables of the network."""
+        self.check(model)
+        n, m = self.network.outputs, self.m
+        shapes = {"y": m, "mask": m, "prediction": n, "feedback": n} | sizes(FEATURES, n, m)
+        v = jnp.zeros(sum(shapes[name] for name in self.sees) + self.inputs, model.dtype)
+        carry = tuple(jnp.zeros(width, model.dtype) for width in self.network.widths)
+        return self.network.init(key, carry, v)
+
+    def check(self, model: StateSpaceModel) -> None:
+        """Refuse a model of other dimensions."""
+        n, m = self.network.outputs, self.m if callable(model.R) else model.R.shape[-1]
+        if (model.n, m) != (n, self.m):
+            raise ValueError(
+                f"the model has n = {model.n} and m = {m}, the recurrent filter n = {n} and m ="
+                f" {self.m}; expected the"
+                " same. Make the network for the model."
+            )
+
+    def first(self, params: Learned, key: Array | None = None) -> RecurrentState:
+        """Return the state before the first step."""
+        model = params.model
+        self.check(model)
+        if self.dropping and key is None:
+            raise ValueError(
+                "with_dropout(filter): got no random key; expected one, for the dropout. Pass key= to"
+                " run, or run the"
+                " filter itself, which also draws the params in kf.learned.init."
+            )
+        mean, words = model.prior.mean, _words(key) if self.dropping else None
+        carry = self.network.apply(params.network, model.dtype, method="start")
+        past = first_past(model, self.m) if self.features else None
+        before = Before(mean, carry, mean if self.predicts else None, past, words)
+        # every array is its own, so that the state can be donated
+        return jax.tree.map(jnp.copy, RecurrentState(mean, None, carry, before, words))
+
+    def predict(self, params: Learned, state: RecurrentState, u: Any = None) -> RecurrentState:
+        """Take a step in which nothing is seen."""
+        model, past = params.model, state.before.past
+        predicted: Any = model.f(state.mean, u).astype(model.dtype) if self.predicts else None
+        if self.features:
+            past = next_past(model, past, state.mean, predicted, u)
+        now, later = (None, None) if state.key is None else jax.random.split(state.key)
+        before = Before(state.mean, state.carry, predicted, past, now)
+        nothing = jnp.zeros(self.m, model.dtype)
+        carry, mean = self.move(params, before, {"y": nothing, "mask": nothing, "F2": nothing}, u)
+        return RecurrentState(mean, None, carry, before, later)
+
+    def update(
+        self, params: Learned, state: RecurrentState, y: Array, u: Any = None, observed: Any = None
+    ) -> tuple[RecurrentState, Info]:
+        """Take the step again, with what was seen."""
+        model, before = params.model, state.before
+        seen = observe(model, state.mean, y, u, observed)
+        mask = jnp.ones(self.m, bool) if seen.mask is None else seen.mask
+        centre, spread = scale_of(params, "y", jnp.zeros(self.m, model.dtype))
+        values = {"y": seen.innovation(centre) / spread, "mask": mask.astype(model.dtype)}
+        if self.features:
+            values["F2"] = seen.innovation(seen.fn(before.predicted))
+            filled = jnp.where(mask, jnp.asarray(y, model.dtype), before.past.y)
+            before = before._replace(past=before.past._replace(y=filled))
+        carry, mean = self.move(params, before, values, u)
+        info = Info(
+            innovation=seen.innovation(seen.fn(state.mean)), dof=jnp.sum(mask, dtype=jnp.int32)
+        )
+        return keep_unobserved(
+            observed, state._replace(mean=mean, carry=carry, before=before), state
+        ), info
+
+    def move(
+        self, params: Learned, before: Before, values: dict[str, Array], u: Any
+    ) -> tuple[Any, Array]:
+        """Return the new memory and mean."""
+        space = params.model.state_space
+        start = params.model.prior.mean
+        centre, spread = scale_of(
+            params, "x", jnp.zeros_like(start) if space.is_euclidean else start
+        )
+        values = {**values, **self.scaled_features(params, before, values)}
+        for name, x in (("prediction", before.predicted), ("feedback", before.mean)):
+            if name in self.sees:
+                values[name] = space.difference(x, centre) / spread
+        v = [values[name] for name in self.sees]
+        if self.inputs:
+            middle, unit = scale_of(params, "u", jnp.zeros(self.inputs, params.model.dtype))
+            v.append((jnp.asarray(u, params.model.dtype) - middle) / unit)
+        rngs = None if before.key is None else {"dropout": jax.random.wrap_key_data(before.key)}
+        found: Any = self.network.apply(params.network, before.carry, jnp.concatenate(v), rngs=rngs)
+        carry, z = found
+        base = {"level": centre, "increment": before.mean, "update": before.predicted}[self.output]
+        return carry, space.retract(base, spread * z)
+
+    def scaled_features(
+        self, params: Learned, before: Before, values: dict[str, Array]
+    ) -> dict[str, Array]:
+        """Return F1 to F4 as the network sees them."""
+        if not self.features:
+            return {}
+        scales = (params.constants or {}).get("scales", {})
+        found = differences(self.features, params.model, before.past, values["F2"])
+        return {name: self.feature_map(value, scales.get(name)) for name, value in found.items()}
+
+
+def scale_of(params: Learned, name: str, zero: Array) -> tuple[Array, Array]:
+    """The centre and spread of a series; default a centre of zero and a spread of 1."""
+    given = (params.constants or {}).get(name, {})
+    return given.get("centre", zero), given.get("spread", jnp.ones((), zero.dtype))
+
+
+def _words(key: Any) -> Array:
+    """The words of a key, of the new type or the old, in an array of their own."""
+    return jnp.copy(
+        jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
+    )

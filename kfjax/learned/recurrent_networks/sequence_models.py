@@ -1,0 +1,158 @@
+"""Recurrent networks that are known by name: the baselines of the KalmanNet paper, LSTM and GRU regressors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from kfjax._support.arguments import check_count, choose
+from kfjax.base import Filter
+from kfjax.data import Dataset
+from kfjax.learned.gains.corrections import state_scales
+from kfjax.learned.gains.feature_maps import NORMALISED
+from kfjax.learned.recurrent_networks.cells import RecurrentStack
+from kfjax.learned.recurrent_networks.recurrent_filter import recurrent
+from kfjax.models.state_space import StateSpaceModel
+
+__all__ = ["BASELINES", "recurrent_baseline", "sequence_regressor", "series_scales"]
+
+BASELINES = {
+    "vanilla": (("y",), "level"),
+    "model_based": (("y", "prediction"), "update"),
+    "differences": (("F2", "F4"), "update"),
+}
+
+
+def recurrent_baseline(kind: str, n: int, m: int) -> Filter:
+    """Return a recurrent baseline of the KalmanNet paper, with the layers of KalmanNet's architecture #1.
+
+    Dense 80 (n + m), ReLU, GRU 10 (n^2 + m^2), dense 4 n m, ReLU, dense n. "vanilla": y_t ->
+    x_{t|t}. "model_based": y_t and f(x_{t-1|t-1}) -> what is added to the latter. "differences":
+    likewise from F2 and F4, as normalised in KalmanNet. The last layer starts at zero.
+
+    Args:
+        kind: "vanilla", "model_based" or "differences".
+        n: dimension of the state.
+        m: dimension of the observation.
+
+    Returns:
+        A `Filter`, see `recurrent`.
+
+    Raises:
+        ValueError: an unknown kind, or sizes below 1.
+
+    Example:
+        >>> model = kf.systems.lorenz()
+        >>> params = kf.learned.init_params(jax.random.key(0), kf.learned.recurrent_baseline("differences", 3, 3), model)
+        >>> sum(leaf.size for leaf in jax.tree.leaves(params.network))
+        367107
+
+    References:
+        G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known
+        dynamics, IEEE Trans. Signal Process. 70 (2022), section IV-A.
+    """
+    choose("recurrent_baseline: kind", kind, BASELINES)
+    for name, size in (("n", n), ("m", m)):
+        check_count(f"recurrent_baseline: {name}", size)
+    network = RecurrentStack(n, (10 * (n * n + m * m),), encode=80 * (n + m), mix=4 * n * m)
+    return recurrent(network, m, *BASELINES[kind], feature_map=NORMALISED)
+
+
+def sequence_regressor(
+    n: int,
+    m: int,
+    hidden: tuple[int, ...] = (64,),
+    *,
+    cell: str = "lstm",
+    feedback: bool = True,
+    output: str = "increment",
+    layer_norm: bool = False,
+    dropout: float = 0.0,
+    learned_start: bool = True,
+    inputs: int = 0,
+) -> Filter:
+    """Return an LSTM or GRU that maps observations to states; of the model it uses the start and h in its Info.
+
+    States that integrate (positions, angles that grow) need `output="increment"`, and feedback if
+    drift is to be seen: a bounded memory cannot hold them outside the range it was trained on.
+    Recurrent matrices start orthogonal and the forget bias at 1.
+
+    Args:
+        n: dimension of the state.
+        m: dimension of the observation.
+        hidden: size of every layer, from below.
+        cell: "lstm", "gru" or "rnn".
+        feedback: whether the network sees its last estimate.
+        output: "level" or "increment".
+        layer_norm: see `RecurrentStack`.
+        dropout: likewise; it acts in `kfjax.learned.with_dropout(filter)` only.
+        learned_start: likewise.
+        inputs: how many entries of u the network sees.
+
+    Returns:
+        A `Filter`, see `recurrent`.
+
+    Raises:
+        ValueError: as `recurrent`, or for output "update", which needs a model.
+
+    Example:
+        >>> filter = kf.learned.sequence_regressor(2, 1, (16,), dropout=0.2)
+        >>> model = kf.systems.constant_velocity()
+        >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, 20))(jax.random.split(jax.random.key(0), 16))
+        >>> data = kf.Dataset(ys, xs)
+        >>> params = kf.learned.init_params(jax.random.key(1), filter, model, kf.learned.series_scales(model, data))
+        >>> fitted = kf.training.fit(
+        ...     kf.training.state_mse(kf.learned.with_dropout(filter)), params, data, key=jax.random.key(2), steps=5,
+        ...     validation=data, validation_loss=kf.training.state_mse(filter))
+    """
+    choose("sequence_regressor: output", output, ("level", "increment"))
+    network = RecurrentStack(
+        n, hidden, cell, layer_norm=layer_norm, dropout=dropout, learned_start=learned_start
+    )
+    return recurrent(
+        network, m, ("y", "mask", *(("feedback",) if feedback else ())), output, inputs=inputs
+    )
+
+
+def series_scales(model: StateSpaceModel, data: Dataset) -> dict[str, dict[str, Array]]:
+    """Return centres and spreads of states, observations and inputs; from training data only.
+
+    Args:
+        model: the design model.
+        data: trajectories with true states; inputs, if there are some, an array [N, T, p].
+
+    Returns:
+        {"x": {"centre": [N], "spread": [n]}, "y": ..., "u": ...}, for `kfjax.learned.init_params(...,
+        constants=...)`.
+
+    Raises:
+        ValueError: if there are no states, or a state or channel does not vary.
+    """
+    if data.xs is None:
+        raise ValueError(
+            "series_scales: the data have no true states; expected some. Pass xs= to the Dataset."
+        )
+    active = (np.arange(data.steps) < data.lengths[:, None])[..., None]
+    seen = active & (True if data.observed is None else np.asarray(data.observed))
+    difference = jax.vmap(jax.vmap(model.observation_space.difference, (0, None)), (0, None))
+    y = jnp.asarray(np.where(seen, data.ys, np.nan), model.dtype)
+    zero = jnp.zeros(y.shape[-1], y.dtype)
+    centre = jnp.nanmean(difference(y, zero), axis=(0, 1))
+    scales: dict[str, dict[str, Any]] = {
+        "x": state_scales(model, np.where(active, data.xs, np.nan)),
+        "y": {"centre": centre, "spread": jnp.nanstd(difference(y, centre), axis=(0, 1))},
+    }
+    if not bool(jnp.all(scales["y"]["spread"] > 0)):
+        raise ValueError(
+            "series_scales: a channel of the observations does not vary; expected all to. Leave it"
+            " out."
+        )
+    if isinstance(data.us, (np.ndarray, Array)):
+        u = np.asarray(data.us, np.float64)[active[..., 0]]
+        spread = u.std(axis=0)
+        scales["u"] = {"centre": u.mean(axis=0), "spread": np.where(spread > 0, spread, 1)}
+    return scales

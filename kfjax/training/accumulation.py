@@ -1,0 +1,171 @@
+"""The E-step of expectation maximisation: expected sufficient statistics of a trajectory.
+
+The posterior of (x_t-1, epsilon_t) and (x_t, v_t) for e_t = U epsilon_t, U U' = Q. Taking epsilon
+instead of e keeps what is noise-free exactly so.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from kfjax import linalg
+from kfjax.base import Gaussian, state_and_log_likelihood
+from kfjax.data.batches import run_trajectory, start_at
+from kfjax.data.dataset import Dataset
+from kfjax.filters.square_root_form import SquareRootGaussian, conditional_factors, square_root
+from kfjax.models.observing import bind
+from kfjax.models.state_space import StateSpaceModel
+from kfjax.moments import Taylor
+from kfjax.smoothers.imputation import noise_given_seen
+from kfjax.smoothers.records import backward_series
+
+__all__ = ["DYNAMICS", "OBSERVATION", "Sums", "expected"]
+
+DYNAMICS = {
+    "F": "A",
+    "B": "B",
+    "b": "b",
+}  # names of coefficients, and the fields of Linear where they are
+
+
+OBSERVATION = {"H": "A", "D": "B", "d": "b"}
+
+
+FORWARD = square_root(Taylor())
+
+
+class Sums(NamedTuple):
+    """Expected sufficient statistics of one trajectory, or of all.
+
+    Attributes:
+        log_likelihood: log p(y_1..T).
+        dynamics: sum of E[s s'], s = (epsilon_t, what the learned coefficients of f multiply).
+        observation: likewise with v_t and h, over the steps where something was seen.
+        steps: how many terms the two sums have.
+        seen: likewise.
+        start: smoothed x_0 - prior mean, and its covariance; of every trajectory [N, ...].
+    """
+
+    log_likelihood: Array
+    dynamics: Array
+    observation: Array
+    steps: Array
+    seen: Array
+    start: Gaussian
+
+
+def expected(names: frozenset[str], model: StateSpaceModel, one: Dataset) -> Sums:
+    """The E-step for one trajectory: filter forwards, sum up backwards."""
+    model = start_at(model, one.prior_mean)
+    filtered, log_likelihood = run_trajectory(
+        FORWARD, model, one, emit=state_and_log_likelihood
+    ).outputs
+    start, last, us, active = backward_series(
+        FORWARD, model, FORWARD.init(model), filtered, one.us, one.length
+    )
+    ones = jnp.ones(one.ys.shape[0], bool)
+    active = ones if active is None else active
+    masks = jnp.broadcast_to(ones[:, None], one.ys.shape) if one.observed is None else one.observed
+
+    def back(carry: tuple[Any, Any], at: tuple[Any, ...]) -> tuple[tuple[Any, Any], None]:
+        later, sums = carry
+        belief, u, y, mask, counts = at
+        noise = _observation_moment(names, model, later, y, u, mask)
+        earlier, moved = _dynamics_moment(names, model, belief, later, u)
+        sees = counts & mask.any()
+        terms = (
+            _masked(counts, moved),
+            _masked(sees, noise),
+            counts.astype(model.dtype),
+            sees.astype(model.dtype),
+        )
+        earlier = jax.tree.map(lambda a, b: jnp.where(counts, a, b), earlier, belief)
+        return (earlier, jax.tree.map(jnp.add, sums, terms)), None
+
+    at = (start, us, one.ys, masks, active)
+    shapes = jax.eval_shape(
+        lambda: back((last, (0.0,) * 4), jax.tree.map(lambda a: a[0], at))[0][1]
+    )
+    zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
+    (first, sums), _ = jax.lax.scan(back, (last, zeros), at, reverse=True)
+    dynamics, observation, steps, seen = sums
+    at_start = Gaussian(first.mean - model.prior.mean, first.cov)
+    return Sums(log_likelihood.sum(), dynamics, observation, steps, seen, at_start)
+
+
+def _masked(condition: Array, moment: Array) -> Array:
+    return jnp.where(condition, moment, 0)
+
+
+def _dynamics_moment(
+    names: frozenset[str],
+    model: StateSpaceModel,
+    belief: SquareRootGaussian,
+    later: SquareRootGaussian,
+    u: Any,
+) -> tuple[SquareRootGaussian, Array]:
+    """Return the smoothed belief about x_t-1, and E[s s'] of s = (epsilon_t, regressors)."""
+    n, dtype = model.n, model.dtype
+    f, U = bind(model.f, u), linalg.cholesky(model.process_noise(belief.mean, u))
+    dx = jax.scipy.linalg.block_diag(
+        jnp.eye(n, dtype=dtype), belief.cholesky
+    )  # of (epsilon, x_t-1)
+    dy = jnp.concatenate([U, linalg.matmul(f.A, belief.cholesky)], axis=1)
+    S, G, rest = conditional_factors(dx, dy, jnp.zeros((n, 0), dtype))
+    K = linalg.solve_lower(S, G.T, transpose=True).T
+    mean = jnp.concatenate([jnp.zeros(n, dtype), belief.mean]) + linalg.matmul(
+        K, later.mean - f(belief.mean)
+    )
+    spread = jnp.concatenate([rest, linalg.matmul(K, later.cholesky)], axis=1)
+    earlier = SquareRootGaussian(mean[n:], linalg.triangularise(spread[n:]))
+    return earlier, _moment(mean, spread, n, _regressors(names, DYNAMICS, u))
+
+
+def _observation_moment(
+    names: frozenset[str],
+    model: StateSpaceModel,
+    at: SquareRootGaussian,
+    y: Array,
+    u: Any,
+    mask: Array,
+) -> Array:
+    """Return E[s s'] of s = (v_t, regressors); what was not seen of v_t is inferred from what was."""
+    m, dtype = y.shape[0], model.dtype
+    h = bind(model.h, u, mask)
+    G, rest = noise_given_seen(model.observation_noise(at.mean, u), mask)
+    mean = jnp.concatenate([linalg.matmul(G, jnp.where(mask, y, 0) - h(at.mean)), at.mean])
+    L = at.cholesky
+    spread = jnp.concatenate([-linalg.matmul(linalg.matmul(G, h.A), L), L])
+    own = jnp.concatenate([linalg.cholesky(rest), jnp.zeros((model.n, m), dtype)])
+    return _moment(
+        mean, jnp.concatenate([own, spread], axis=1), m, _regressors(names, OBSERVATION, u)
+    )
+
+
+class _Regressors(NamedTuple):
+    """What the learned coefficients multiply: the state or not, and what is known."""
+
+    state: bool
+    known: list[Array]
+
+
+def _regressors(names: frozenset[str], group: dict[str, str], u: Any) -> _Regressors:
+    by_field = {"B": u, "b": jnp.ones(1)}
+    known = [
+        by_field[field] for name, field in group.items() if name in names and field in by_field
+    ]
+    return _Regressors(any(name in names and field == "A" for name, field in group.items()), known)
+
+
+def _moment(mean: Array, spread: Array, noise: int, regressors: _Regressors) -> Array:
+    """Return E[s s'] of s = (noise, state if its coefficients are learned, known)."""
+    size = mean.shape[0] if regressors.state else noise
+    s = jnp.concatenate([mean[:size], *regressors.known]).astype(mean.dtype)
+    spread = jnp.concatenate(
+        [spread[:size], jnp.zeros((s.shape[0] - size, spread.shape[1]), spread.dtype)]
+    )
+    return jnp.outer(s, s) + linalg.matmul(spread, spread.T)

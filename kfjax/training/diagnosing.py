@@ -1,0 +1,111 @@
+"""Why a network does or does not learn to imitate a filter, in one table of figures."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from kfjax.base import Filter
+from kfjax.data import Dataset
+from kfjax.training.filter_memory import (
+    Forgetting,
+    finite_memory_floor,
+    forgetting,
+    gradient_per_lag,
+    relative_error,
+)
+from kfjax.training.gates import Saturation, gate_saturation
+from kfjax.training.imitation import Targets, counted_steps, estimates_of, typical_scale
+
+__all__ = ["MEMORIES", "Diagnosis", "diagnose"]
+
+MEMORIES = (1, 2, 4, 8, 16, 32)
+
+
+FEW = 16  # trajectories are enough for what all of them share
+
+
+class Diagnosis(NamedTuple):
+    """Why imitation works, or does not; errors in units of the teacher's posterior standard deviations.
+
+    Attributes:
+        scale: these standard deviations, root mean square over the training data [n]; of a teacher
+            without covariances the standard deviations of its estimates.
+        error: of the student on the validation data, root mean square [n]. Below 0.1 the two are
+            hard to tell apart.
+        floors: by window length N, the error [n] of the best affine map from the last N
+            observations.
+        forgetting: how fast the teacher forgets; a memory much shorter cannot imitate it. None of a
+            teacher whose state has no field mean.
+        teacher_gradients: the norm of d mean_T / d y_{T-k} at lags k = 0, 1, ...
+        student_gradients: likewise.
+        saturation: of the student's gates, or None if it has none.
+    """
+
+    scale: np.ndarray
+    error: np.ndarray
+    floors: dict[int, np.ndarray]
+    forgetting: Forgetting | None
+    teacher_gradients: np.ndarray
+    student_gradients: np.ndarray
+    saturation: Saturation | None
+
+
+def diagnose(
+    teacher: tuple[Filter, Any],
+    student: tuple[Filter, Any],
+    train: Targets,
+    validation: Targets,
+    *,
+    scale: Any = None,
+    burn_in: int = 0,
+    memories: tuple[int, ...] = MEMORIES,
+) -> Diagnosis:
+    """Say how well a student imitates a teacher, and what stands in its way; each figure has its own function.
+
+    Args:
+        teacher: (filter, params).
+        student: (filter, params), trained.
+        train: of `imitation_targets`, to fit the finite-memory floors to.
+        validation: others, to measure on.
+        scale: [n], what errors are measured in; default the teacher's posterior standard deviations
+            in `train`.
+        burn_in: how many leading steps do not count.
+        memories: window lengths of the floors.
+
+    Returns:
+        `Diagnosis`.
+    """
+    scale = typical_scale(train) if scale is None else np.asarray(scale)
+    data = validation.data
+    learned, _ = estimates_of(student, data, jax.random.key(1), False)
+    counts = counted_steps(data, burn_in)
+    error = (learned - data.xs)[counts]
+    units = np.broadcast_to(np.diag(scale**2), (*error.shape, error.shape[-1]))
+    units = units if validation.cov is None else np.asarray(validation.cov)[counts]
+    shortest = min(int(part.data.lengths.min()) for part in (train, validation))
+    windows = [N for N in memories if shortest >= 2 * N]
+    start = max([burn_in, *(N - 1 for N in windows)])
+    few = data[:FEW]
+    return Diagnosis(
+        scale=scale,
+        error=relative_error(error, units),
+        floors={
+            N: finite_memory_floor(train.data, data, N, scale=scale, start=start) for N in windows
+        },
+        forgetting=_forgetting(*teacher, few, scale),
+        teacher_gradients=gradient_per_lag(*teacher, few, scale=scale),
+        student_gradients=gradient_per_lag(*student, few, scale=scale),
+        saturation=gate_saturation(*student, few),
+    )
+
+
+def _forgetting(filter: Filter, params: Any, data: Dataset, scale: np.ndarray) -> Forgetting | None:
+    state = jax.eval_shape(filter.init, params)
+    return (
+        forgetting(filter, params, data, scale=scale)
+        if "mean" in getattr(state, "_fields", ())
+        else None
+    )

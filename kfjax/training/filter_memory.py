@@ -1,0 +1,240 @@
+"""The memory of a filter, and what a network can hold of it.
+
+All errors are in units of a scale, usually the standard deviations of the teacher's posterior.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from kfjax.base import Filter
+from kfjax.data import Dataset, first_steps, start_at
+from kfjax.runner import run
+from kfjax.training.probing import probe_steps
+
+__all__ = ["Forgetting", "finite_memory_floor", "forgetting", "gradient_per_lag", "relative_error"]
+
+
+class Forgetting(NamedTuple):
+    """How fast a filter forgets.
+
+    Attributes:
+        norms: of what is left of an error in the estimate after 1, 2, ... steps, [lags].
+        to_1_e: after how many steps it is below 1/e, or None if it never is.
+        to_1_percent: likewise, below 1 %.
+    """
+
+    norms: np.ndarray
+    to_1_e: int | None
+    to_1_percent: int | None
+
+
+def forgetting(
+    filter: Filter, params: Any, data: Dataset, *, lags: int = 100, scale: Any = None
+) -> Forgetting:
+    """Measure how long an error in a filter's estimate lives: the memory that a network needs to imitate it.
+
+    norm_N = mean over t of |J_t J_{t-1} ... J_{t-N+1}|,   J_t = d mean_t / d mean_{t-1} = (I - K_t
+    H_t) F_t
+
+    Nonlinear filters have the derivatives of their gain in J. The first half of every trajectory is
+    left out.
+
+    Args:
+        filter: a filter whose state is a NamedTuple with a field mean.
+        params: its parameters.
+        data: trajectories; the observations matter for nonlinear filters only.
+        lags: the largest N, at most half of the steps.
+        scale: [n], what errors of the components are measured in; default 1.
+
+    Returns:
+        `Forgetting`.
+
+    Raises:
+        ValueError: if the trajectories are too short, or the state has no field mean.
+
+    Example:
+        >>> model = kf.systems.constant_velocity()
+        >>> data = kf.Dataset(np.zeros((1, 200, 1)))
+        >>> kf.training.forgetting(kf.kalman(), model, data).to_1_e
+        10
+    """
+    steps = int(data.lengths.min())
+    if (lags := min(lags, steps // 2)) < 1:
+        raise ValueError(
+            f"forgetting: the shortest trajectory has {steps} steps; expected at least 2."
+        )
+    J = np.asarray(probe_steps(filter, _jacobian, params, first_steps(data, steps)), np.float64)
+    units = np.ones(J.shape[-1]) if scale is None else np.asarray(scale, np.float64)
+    J = J * units / units[:, None]
+    norms, product = [], np.eye(J.shape[-1])
+    for k in range(lags):
+        product = product @ J[:, steps // 2 - k : steps - k]
+        norms.append(np.linalg.norm(product, ord=2, axis=(-2, -1)).mean())
+    below = [
+        next((k + 1 for k, norm in enumerate(norms) if norm < level), None)
+        for level in (1 / np.e, 0.01)
+    ]
+    return Forgetting(np.array(norms), *below)
+
+
+def _jacobian(
+    filter: Filter, params: Any, before: Any, predicted: Any, y: Array, u: Any, observed: Any
+) -> Array:
+    """d mean_t / d mean_{t-1} at the rest of the state."""
+    del predicted
+    if "mean" not in getattr(before, "_fields", ()):
+        raise ValueError(
+            f"forgetting: the state is {type(before).__name__}; expected a NamedTuple with a field"
+            " mean."
+        )
+
+    def step(mean: Array) -> Array:
+        start = before._replace(mean=mean)
+        return filter.update(params, filter.predict(params, start, u), y, u, observed)[0].mean
+
+    return jax.jacfwd(step)(before.mean)
+
+
+def finite_memory_floor(
+    train: Dataset, validation: Dataset, memory: int, *, scale: Any = None, start: int | None = None
+) -> np.ndarray:
+    """Measure the error of the best affine map from the last observations to a filter's estimates.
+
+    A network that sees windows of N observations, and no state or estimate from before, can hardly
+    be better where the filter is linear.
+
+    Args:
+        train: trajectories whose `xs` are the filter's estimates, which the map is fitted to by
+            least squares.
+        validation: likewise, on which the error is measured.
+        memory: N, how many observations (and inputs u, if there are) the map sees.
+        scale: [n], what errors are measured in; default 1.
+        start: first step that counts, from 0; default N - 1, the first with a full window.
+
+    Returns:
+        The root mean square error of every component [n].
+
+    Raises:
+        ValueError: if a window is longer than the trajectories, or there are no estimates.
+
+    Example:
+        >>> model = kf.systems.constant_velocity()
+        >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, 60))(jax.random.split(jax.random.key(0), 40))
+        >>> estimates = jax.vmap(lambda y: kf.run(kf.kalman(), model, y).outputs.mean)(ys)
+        >>> train, validation = kf.Dataset(ys, estimates).split(20, 20)
+        >>> short, long = (kf.training.finite_memory_floor(train, validation, N, start=40) for N in (2, 32))
+        >>> bool((long < short).all())
+        True
+    """
+    start = memory - 1 if start is None else start
+    if memory < 1 or not memory - 1 <= start < min(train.lengths.max(), validation.lengths.max()):
+        raise ValueError(
+            f"finite_memory_floor: got memory={memory}, start={start} and trajectories of"
+            f" {validation.steps} steps;"
+            " expected 1 <= memory <= start + 1 <= the steps."
+        )
+    if train.xs is None or validation.xs is None:
+        raise ValueError(
+            "finite_memory_floor: got data without xs; expected the filter's estimates there."
+        )
+    (X, target), (X_new, target_new) = (
+        _regression(data, memory, start) for data in (train, validation)
+    )
+    W = np.linalg.lstsq(X, target, rcond=None)[0]
+    error = np.sqrt(np.mean((target_new - X_new @ W) ** 2, axis=0))
+    return error if scale is None else error / np.asarray(scale)
+
+
+def _regression(data: Dataset, memory: int, start: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of windows with a constant, and the estimates at their ends."""
+    inputs = [
+        np.asarray(u, np.float64).reshape(data.size, data.steps, -1)
+        for u in jax.tree.leaves(data.us)
+    ]
+    masks = [] if data.observed is None else [np.asarray(data.observed, np.float64)]
+    series = np.concatenate([np.asarray(data.ys, np.float64), *masks, *inputs], axis=-1)
+    windows = np.lib.stride_tricks.sliding_window_view(series, memory, axis=1)[
+        :, start - memory + 1 :
+    ]
+    counts = np.arange(start, data.steps) < data.lengths[:, None]
+    X = windows.reshape(*windows.shape[:2], -1)[counts]
+    return np.concatenate([X, np.ones((len(X), 1))], axis=1), np.asarray(data.xs, np.float64)[
+        :, start:
+    ][counts]
+
+
+def relative_error(error: Any, cov: Any) -> np.ndarray:
+    """Return the root mean square of errors in units of the standard deviations that go with them.
+
+    Args:
+        error: [..., n], such as a student's means minus the teacher's.
+        cov: covariances [..., n, n] of the teacher.
+
+    Returns:
+        [n]. Entries with a variance of zero do not count; NaN where there are no others.
+
+    Example:
+        >>> covs = np.tile(np.diag([9.0, 1.0]), (10, 1, 1))
+        >>> kf.training.relative_error(np.full((10, 2), 0.3), covs).round(3).tolist()
+        [0.1, 0.3]
+    """
+    error, variance = (
+        np.asarray(error, np.float64),
+        np.diagonal(np.asarray(cov, np.float64), axis1=-2, axis2=-1),
+    )
+    error, variance = (a.reshape(-1, error.shape[-1]) for a in (error, variance))
+    squares = np.where(variance > 0, error**2 / np.where(variance > 0, variance, 1), 0)
+    with np.errstate(invalid="ignore"):
+        return np.sqrt(squares.sum(0) / (variance > 0).sum(0))
+
+
+def gradient_per_lag(
+    filter: Filter, params: Any, data: Dataset, *, scale: Any = None
+) -> np.ndarray:
+    """Measure how much the last estimate depends on each observation: the norm of d mean_T / d y_{T-k}.
+
+    A network whose norms fall faster than those of its teacher has not learned the teacher's
+    memory; norms that vanish or explode with the lag are what makes training stall.
+
+    Args:
+        filter: the filter, a student or a teacher.
+        params: its parameters.
+        data: trajectories, cut to the shortest.
+        scale: [n], what estimates are measured in; default 1.
+
+    Returns:
+        The norm (Frobenius, mean over the trajectories) at lags 0, 1, ..., [T].
+
+    Example:
+        >>> model = kf.systems.constant_velocity()
+        >>> norms = kf.training.gradient_per_lag(kf.kalman(), model, kf.Dataset(np.zeros((1, 100, 1))))
+        >>> norms.shape, bool(norms[60] < 0.1 * norms[0])
+        ((100,), True)
+    """
+    data = first_steps(data, int(data.lengths.min()))
+    keys = jax.random.split(jax.random.key(0), data.size)
+    slopes = np.asarray(_slopes(filter, params, data, keys), np.float64)  # [N, n, T, m]
+    if scale is not None:
+        slopes = slopes / np.asarray(scale)[:, None, None]
+    return np.sqrt((slopes**2).sum((1, 3))).mean(0)[::-1]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _slopes(filter: Filter, params: Any, data: Dataset, keys: Array) -> Array:
+    def one(trajectory: Dataset, key: Array) -> Array:
+        params_of_one = start_at(params, trajectory.prior_mean)
+
+        def last(ys: Array) -> Array:
+            options = {"observed": trajectory.observed, "key": key}
+            return run(filter, params_of_one, ys, us=trajectory.us, **options).final.mean
+
+        return jax.jacrev(last)(jnp.asarray(trajectory.ys))
+
+    return jax.vmap(one)(data, keys)

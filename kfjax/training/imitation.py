@@ -1,0 +1,96 @@
+"""What a student imitates: the estimates of a teacher."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax import Array
+
+from kfjax.base import Filter
+from kfjax.data import Dataset, run_trajectory, start_at
+from kfjax.smoothers.rauch_tung_striebel import smooth
+
+__all__ = ["Targets", "counted_steps", "estimates_of", "imitation_targets", "typical_scale"]
+
+
+class Targets(NamedTuple):
+    """What a student imitates.
+
+    Attributes:
+        data: the observations, with the teacher's means as `xs`.
+        cov: the teacher's covariances [N, T, n, n], or None for a teacher without.
+    """
+
+    data: Dataset
+    cov: Any
+
+
+def imitation_targets(
+    teacher: tuple[Filter, Any], data: Dataset, *, key: Array | None = None, smoothing: bool = False
+) -> Targets:
+    """Run the teacher over data.
+
+    Args:
+        teacher: (filter, params).
+        data: trajectories; true states are not used.
+        key: random key, for a teacher that draws.
+        smoothing: whether to smooth.
+
+    Returns:
+        `Targets`.
+
+    Raises:
+        ValueError: if an estimate is not finite.
+    """
+    mean, cov = estimates_of(teacher, data, key, smoothing)
+    if not np.isfinite(mean[counted_steps(data)]).all():
+        raise ValueError(
+            "distil: an estimate of the teacher is not finite; expected a teacher that does not"
+            " diverge."
+        )
+    return Targets(dataclasses.replace(data, xs=mean, dtype=data.dtype), cov)
+
+
+def estimates_of(
+    pair: tuple[Filter, Any], data: Dataset, key: Array | None, smoothing: bool
+) -> tuple[Any, Any]:
+    """Means and covariances of all trajectories, as numpy arrays."""
+    keys = jax.random.split(jax.random.key(0) if key is None else key, data.size)
+    unlabelled = dataclasses.replace(data, xs=None, dtype=data.dtype)
+    return jax.tree.map(np.asarray, _run_all(pair[0], smoothing, pair[1], unlabelled, keys))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _run_all(
+    filter: Filter, smoothing: bool, params: Any, data: Dataset, keys: Array
+) -> tuple[Array, Array | None]:
+    def one(trajectory: Dataset, key: Array) -> tuple[Array, Array | None]:
+        est = run_trajectory(filter, params, trajectory, key=key).outputs
+        if not smoothing:
+            return est.mean, est.cov
+        start = start_at(params, trajectory.prior_mean)
+        smoothed = smooth(filter, start, est, us=trajectory.us, length=trajectory.length)
+        return smoothed.mean, smoothed.cov
+
+    return jax.vmap(one)(data, keys)
+
+
+def counted_steps(data: Dataset, burn_in: int = 0) -> np.ndarray:
+    """Which steps count [N, T]."""
+    at = np.arange(data.steps)
+    return (at >= burn_in) & (at < data.lengths[:, None])
+
+
+def typical_scale(targets: Targets) -> np.ndarray:
+    """The typical standard deviation of every component; 1 where it is zero."""
+    counts = counted_steps(targets.data)
+    if targets.cov is None:
+        spread = np.asarray(targets.data.xs, np.float64)[counts].std(axis=0)
+    else:
+        variances = np.diagonal(np.asarray(targets.cov, np.float64), axis1=-2, axis2=-1)
+        spread = np.sqrt(variances[counts].mean(axis=0))
+    return np.where(spread > 0, spread, 1)

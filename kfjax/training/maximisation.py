@@ -1,0 +1,63 @@
+"""The M-step of expectation maximisation: parameters of a linear model from sufficient statistics.
+
+The coefficients change by the regression of the noise on what they multiply, and what is left is
+the noise covariance.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array
+
+from kfjax import linalg
+from kfjax.base import Gaussian
+from kfjax.models.functions import Linear
+from kfjax.models.state_space import StateSpaceModel
+from kfjax.training.accumulation import DYNAMICS, OBSERVATION, Sums
+
+__all__ = ["maximised"]
+
+
+def maximised(names: frozenset[str], model: StateSpaceModel, sums: Sums) -> StateSpaceModel:
+    """The M-step."""
+    changes: dict[str, Any] = {}
+    if names & {"Q", *DYNAMICS}:
+        U = linalg.cholesky(model.Q)
+        change, left = _regressed(sums.dynamics, model.n)
+        changes["f"] = _moved(names, DYNAMICS, model.f, linalg.matmul(U, change))
+        changes["Q"] = (
+            linalg.symmetric(linalg.quadratic(U, left)) / sums.steps if "Q" in names else model.Q
+        )
+    if names & {"R", *OBSERVATION}:
+        change, left = _regressed(sums.observation, model.R.shape[0])
+        changes["h"] = _moved(names, OBSERVATION, model.h, change)
+        changes["R"] = linalg.symmetric(left) / sums.seen if "R" in names else model.R
+    mean, cov = model.prior
+    deviation = sums.start.mean
+    if "prior_mean" in names:
+        mean, deviation = mean + deviation.mean(0), deviation - deviation.mean(0)[None]
+    if "prior_cov" in names:
+        cov = sums.start.cov.mean(0) + linalg.matmul(deviation.T, deviation) / deviation.shape[0]
+    return model.replace(prior=Gaussian(mean, cov), **changes)
+
+
+def _regressed(moment: Array, n: int) -> tuple[Array, Array]:
+    """Regress the noise on the rest: the coefficients [n, p], and the sum of squares of what is left [n, n]."""
+    if moment.shape[0] == n:
+        return jnp.zeros((n, 0), moment.dtype), moment
+    change = linalg.factorise(moment[n:, n:]).solve(moment[n:, :n]).T
+    residual = jnp.concatenate([jnp.eye(n, dtype=moment.dtype), -change], axis=1)
+    return change, linalg.quadratic(residual, moment)
+
+
+def _moved(names: frozenset[str], group: dict[str, str], fn: Linear, change: Array) -> Linear:
+    """Return the linear function with its learned coefficients changed."""
+    parts = {field: getattr(fn, field) for field in ("A", "B", "b")}
+    for name, field in group.items():
+        if name in names:
+            size = 1 if field == "b" else parts[field].shape[1]
+            step, change = change[:, :size], change[:, size:]
+            parts[field] = parts[field] + (step[:, 0] if field == "b" else step)
+    return Linear(**parts)

@@ -1,0 +1,89 @@
+"""Which leaves of a pytree are trained: they are taken apart *before* the gradient, so that nothing moves the rest.
+
+A frozen leaf whose gradient is set to zero afterwards still costs its gradient, and weight decay
+moves it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+__all__ = ["merge", "partition"]
+
+
+def partition(params: Any, learn: Any = None) -> tuple[Any, Any]:
+    """Take params apart into two pytrees of the same structure, with None where a leaf is in the other.
+
+    Args:
+        params: any pytree of arrays.
+        learn: which leaves are trained. A function `(path, leaf) -> bool` of a path such as
+            "network/params/Dense_0/kernel"; or a pytree of booleans, a prefix of params, where None
+            is False, such as `StateSpaceModel.axes(Q=True)`. By default what
+            `params.learned_by_default()` returns, if there is such a method (of `Learned` the
+            network), else all. Only floats are trained.
+
+    Returns:
+        (trained, frozen).
+
+    Raises:
+        ValueError: if nothing is trained, or the booleans do not fit params.
+
+    Example:
+        >>> model = kf.systems.constant_velocity()
+        >>> trained, frozen = kf.training.partition(model, kf.StateSpaceModel.axes(Q=True))
+        >>> trained.Q is model.Q, trained.R, frozen.Q
+        (True, None, None)
+    """
+    paths, structure = jax.tree_util.tree_flatten_with_path(params)
+    chosen = _chosen(params, learn, paths)
+    chosen = [
+        c and jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
+        for c, (_, leaf) in zip(chosen, paths, strict=True)
+    ]
+    if not any(chosen):
+        raise ValueError(
+            f"learn: got {learn!r}, which leaves no float of params to train; expected some. Paths"
+            f" are such as {', '.join(_name(path) for path, _ in paths[:4])}."
+        )
+    leaves = [leaf for _, leaf in paths]
+    trained = [leaf if c else None for c, leaf in zip(chosen, leaves, strict=True)]
+    frozen = [None if c else leaf for c, leaf in zip(chosen, leaves, strict=True)]
+    return jax.tree.unflatten(structure, trained), jax.tree.unflatten(structure, frozen)
+
+
+def merge(trained: Any, frozen: Any) -> Any:
+    """Put together what `partition` took apart."""
+    return jax.tree.map(lambda a, b: b if a is None else a, trained, frozen, is_leaf=_is_none)
+
+
+def _chosen(params: Any, learn: Any, paths: list) -> list[bool]:
+    """Return one boolean per leaf."""
+    if callable(learn) and jax.tree_util.all_leaves([learn]):
+        return [bool(learn(_name(path), leaf)) for path, leaf in paths]
+    if learn is None:
+        by_default = getattr(params, "learned_by_default", None)
+        learn = True if by_default is None else by_default()
+    flags: list[bool] = []
+    try:
+        jax.tree.map(
+            lambda flag, part: flags.extend([bool(flag)] * len(jax.tree.leaves(part))),
+            learn,
+            params,
+            is_leaf=_is_none,
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"learn: got {learn!r}, which is not a prefix of params: {error}"
+        ) from error
+    return flags
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def _is_none(x: Any) -> bool:
+    return x is None

@@ -1,0 +1,29 @@
+"""What happens inside a filter, step by step, over a `Dataset`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax import Array
+
+from kfjax.base import Filter, extra_only
+from kfjax.data import Dataset, run_trajectory
+from kfjax.filters.probing import probed
+
+__all__ = ["probe_steps"]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def probe_steps(filter: Filter, probe: Callable, params: Any, data: Dataset) -> Array:
+    """Return what a probe finds at every step of every trajectory, see `kfjax.filters.probing`."""
+    keys = jax.random.split(jax.random.key(0), data.ys.shape[0])
+    watched = probed(filter, probe)
+
+    def one(trajectory: Dataset, key: Array) -> Array:
+        kept = run_trajectory(watched, params, trajectory, key=key, emit=extra_only).outputs
+        return kept["found"]
+
+    return jax.vmap(one)(data, keys)

@@ -1,0 +1,138 @@
+"""What a training is, and everything that it has to remember."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from kfjax.data import window_at
+from kfjax.training.history import History
+from kfjax.training.partitioning import merge
+
+__all__ = ["Interval", "Keys", "Task", "TrainState", "begin"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What stays the same in one training; static, since it chooses what is compiled.
+
+    Attributes:
+        loss: `(params, batch, key) -> scalar`.
+        validation_loss: likewise.
+        optimizer: an optimiser of optax.
+        batch_size: trajectories per update.
+        window: time steps per window of truncated backpropagation with carried states, or None.
+        ema: decay of the average of the parameters, or None.
+        patience: reports without a better validation loss, after which the best is settled, or
+            None.
+        many: whether several runs are trained at once.
+        independent: whether each batch is drawn from all trajectories, whatever was drawn before,
+            instead of every trajectory once per epoch.
+    """
+
+    loss: Any
+    validation_loss: Any
+    optimizer: optax.GradientTransformation
+    batch_size: int
+    window: int | None = None
+    ema: float | None = None
+    patience: int | None = None
+    many: bool = False
+    independent: bool = False
+
+    def windows(self, data: Any) -> int:
+        """Return how many windows the trajectories have, the last of which may be padded."""
+        return 1 if self.window is None else -(-data.ys.shape[1] // self.window)
+
+    def batches(self, size: int) -> int:
+        """Return how many batches are taken from `size` trajectories before they are shuffled again."""
+        return 1 if self.independent else size // self.batch_size
+
+
+class Keys(NamedTuple):
+    """The random keys of a training; of several runs with a leading axis.
+
+    Attributes:
+        order: of the order of the trajectories.
+        loss: of the training loss, folded with the number of the update.
+        validation: of the validation loss, the same in every report.
+    """
+
+    order: Array
+    loss: Array
+    validation: Array
+
+
+class Interval(NamedTuple):
+    """Which updates to take: from `first` to before `last`, then report number `row`."""
+
+    first: Any
+    last: Any
+    row: Any
+
+
+class TrainState(NamedTuple):
+    """Everything that a training has to remember.
+
+    Attributes:
+        params: the trained leaves.
+        optimizer: state of the optimiser.
+        average: moving average of params, or None.
+        carried: states of the filter at the end of the last window, or None.
+        best: the params of the best report.
+        best_loss: its validation loss.
+        best_update: the number of updates before it.
+        waiting: reports since then.
+        refused: number of updates not taken.
+        history: `History` with room for all reports.
+    """
+
+    params: Any
+    optimizer: Any
+    average: Any
+    carried: Any
+    best: Any
+    best_loss: Array
+    best_update: Array
+    waiting: Array
+    refused: Array
+    history: History
+
+
+@functools.partial(jax.jit, static_argnums=(0, 5))
+def begin(
+    task: Task, trained: Any, frozen: Any, first: Any, key: Array, reports: int
+) -> TrainState:
+    """Return the state before the first update; `first` are trajectories like those of a batch."""
+
+    def one(trained: Any, frozen: Any, key: Array) -> TrainState:
+        # no weak types, which would compile twice
+        trained = jax.tree.map(lambda a: a.astype(a.dtype), trained)
+        carried = None
+        if task.window is not None:
+            window = window_at(first, 0, task.window)
+            carried = task.loss.start(merge(trained, frozen), window, key)
+        dtype = jax.dtypes.canonicalize_dtype(float)
+        rows = jnp.full(reports, jnp.nan, dtype)
+        zero = jnp.zeros((), jnp.int32)
+        counts = jnp.zeros(reports, jnp.int32)
+        return TrainState(
+            params=trained,
+            optimizer=task.optimizer.init(trained),
+            average=None if task.ema is None else trained,
+            carried=carried,
+            best=trained,
+            best_loss=jnp.full((), jnp.inf, dtype),
+            best_update=zero,
+            waiting=zero,
+            refused=zero,
+            history=History(counts, rows, rows, rows, counts),
+        )
+
+    return (jax.vmap(one) if task.many else one)(trained, frozen, key)

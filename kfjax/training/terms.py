@@ -1,0 +1,141 @@
+"""The terms of losses: `(params, trajectory, outputs) -> (values, counts)`, arrays [T] or [T, n] of one trajectory."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from kfjax import linalg
+from kfjax.base import (
+    Estimate,
+)
+from kfjax.data import Dataset
+from kfjax.models.lens import model_of
+
+__all__ = [
+    "SquaredError",
+    "StateLikelihood",
+    "minus_log_likelihood",
+    "squared_innovation",
+    "state_errors",
+    "static_scale",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class SquaredError:
+    """|e|^2 per known component, whitened by standard deviations (a tuple) or a covariance (a tuple of rows)."""
+
+    scale: tuple | None = None
+
+    def __call__(self, params: Any, trajectory: Dataset, mean: Array) -> tuple[Array, Array]:
+        """Return squared errors and counts, [T, n]; with a covariance, of every step."""
+        error, known = state_errors(params, trajectory, mean)
+        scale = None if self.scale is None else jnp.asarray(self.scale, error.dtype)
+        if scale is None or scale.ndim == 1:
+            return (error if scale is None else error / scale[None, :]) ** 2, known
+        distance = jax.vmap(lambda e, k: _normalised(e, k, scale)[0])(error, known)
+        return distance, known.sum(-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class StateLikelihood:
+    """Minus the log-likelihood of the known components of the state."""
+
+    floor: float = 0.0
+
+    def __call__(self, params: Any, trajectory: Dataset, outputs: Estimate) -> tuple[Array, Array]:
+        """Return it for every step, [T]."""
+        if outputs.cov is None:
+            raise ValueError("nll: the filter gives no covariance; expected one. Use state_mse.")
+        error, known = state_errors(params, trajectory, outputs.mean)
+        cov = outputs.cov + (self.floor * jnp.eye(error.shape[-1], dtype=error.dtype))[None]
+        distance, logdet = jax.vmap(_normalised)(error, known, cov)
+        count = known.sum(-1)
+        return 0.5 * (distance + logdet + count * np.log(2 * np.pi).astype(error.dtype)), count > 0
+
+
+def minus_log_likelihood(
+    params: Any, trajectory: Dataset, log_likelihood: Array | None
+) -> tuple[Array, Array]:
+    del params
+    if log_likelihood is None:
+        raise ValueError(
+            "innovation_nll: the filter gives no log-likelihood; expected one. Use"
+            " prediction_error, or state_mse (in tune, objective='mse')."
+        )
+    return -log_likelihood, _seen(trajectory).any(-1)
+
+
+def squared_innovation(
+    params: Any, trajectory: Dataset, innovation: Array | None
+) -> tuple[Array, Array]:
+    del params
+    if innovation is None:
+        raise ValueError(
+            "prediction_error: the filter gives no innovation; expected one. Use innovation_nll."
+        )
+    return innovation**2, _seen(trajectory)
+
+
+def state_errors(params: Any, trajectory: Dataset, mean: Array) -> tuple[Array, Array]:
+    """Return the errors of one trajectory's estimates [T, n], and which components are known (0 where not).
+
+    Args:
+        params: a `StateSpaceModel`, or params that hold one, which says how states are subtracted;
+            else x - m.
+        trajectory: with true states.
+        mean: [T, n].
+
+    Raises:
+        ValueError: if there are no true states.
+    """
+    if trajectory.xs is None:
+        raise ValueError(
+            "losses: the data have no true states; expected some. Use innovation_nll or"
+            " prediction_error."
+        )
+    model = model_of(params)
+    difference = jnp.subtract if model is None else jax.vmap(model.state_space.difference)
+    known = ~jnp.isnan(difference(trajectory.xs, trajectory.xs))
+    # filled first, masked after: the gradient of a masked NaN is NaN
+    error = difference(jnp.where(jnp.isnan(trajectory.xs), mean, trajectory.xs), mean)
+    return jnp.where(known, error, 0), known
+
+
+def _normalised(error: Array, known: Array, P: Array) -> tuple[Array, Array]:
+    """e' P^-1 e and log det P of the known components."""
+    P = jnp.where(known[:, None] & known[None, :], P, jnp.diag((~known).astype(P.dtype)))
+    S = linalg.factorise(P)
+    return jnp.sum(error * S.solve(error)), S.logdet()
+
+
+def _seen(trajectory: Dataset) -> Array:
+    """Which entries of y were observed, [T, m]."""
+    observed = trajectory.observed
+    return jnp.ones(trajectory.ys.shape, bool) if observed is None else jnp.asarray(observed, bool)
+
+
+def static_scale(scale: Any) -> tuple | None:
+    """A scale as nested tuples, which can be compared and hashed."""
+    if scale is None:
+        return None
+    array = np.asarray(scale, np.float64)
+    covariance = (
+        array.ndim == 2 and array.shape[0] == array.shape[1] and np.allclose(array, array.T)
+    )
+    if not (array.ndim == 1 or covariance) or not np.isfinite(array).all():
+        raise ValueError(
+            f"state_mse: scale has shape {array.shape}; expected standard deviations [n] or a covariance"
+            " [n, n], finite."
+        )
+    if (array.min() if array.ndim == 1 else np.linalg.eigvalsh(array).min()) <= 0:
+        raise ValueError(
+            "state_mse: the scale is zero or negative somewhere; expected positive (definite) numbers."
+        )
+    return tuple(map(tuple, array.tolist())) if covariance else tuple(array.tolist())

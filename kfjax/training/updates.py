@@ -1,0 +1,62 @@
+"""One update of parameters by an optimiser, which is refused if it is not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+__all__ = ["Updated", "guarded_update", "where"]
+
+
+class Updated(NamedTuple):
+    """What an update gives.
+
+    Attributes:
+        params: the new parameters, or the old ones if the update was refused.
+        optimizer: the state of the optimiser, likewise.
+        loss: the loss before the update.
+        norm: the norm of its gradient.
+        taken: whether the update was taken, since the loss and its gradient were finite.
+        aux: what the objective returned beside the loss.
+    """
+
+    params: Any
+    optimizer: Any
+    loss: Array
+    norm: Array
+    taken: Array
+    aux: Any
+
+
+def guarded_update(
+    optimizer: optax.GradientTransformation,
+    objective: Callable[[Any], tuple[Array, Any]],
+    params: Any,
+    state: Any,
+) -> Updated:
+    """Take one step of an optimiser, unless the loss or its gradient is not finite: then nothing moves.
+
+    Args:
+        optimizer: an optimiser of optax.
+        objective: `params -> (loss, aux)`.
+        params: a pytree of floats.
+        state: the state of the optimiser.
+    """
+    (loss, aux), gradient = jax.value_and_grad(objective, has_aux=True)(params)
+    # a finite sum of squares: no second moment of an optimiser overflows either
+    norm = optax.tree.norm(gradient)
+    taken = jnp.isfinite(loss) & jnp.isfinite(norm)
+    changes, moved = optimizer.update(gradient, state, params)
+    new = optax.apply_updates(params, changes), moved
+    params, state = where(taken, new, (params, state))
+    return Updated(params, state, loss, norm, taken, aux)
+
+
+def where(condition: Array, new: Any, old: Any) -> Any:
+    """Return one of two pytrees of the same structure."""
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
