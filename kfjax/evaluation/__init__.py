@@ -1,7 +1,7 @@
 """Honest evaluation: metrics with intervals, Monte Carlo trials, and comparisons of filters on the same data."""
 
 from kfjax.evaluation.comparison import compare
-from kfjax.evaluation.gains import gains
+from kfjax.evaluation.measured_gains import gains
 from kfjax.evaluation.intervals import (
     Interval,
     Whiteness,

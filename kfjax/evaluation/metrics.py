@@ -63,7 +63,7 @@ def squared_error(
         mean: estimates [..., T, n].
         length: number of steps that count [...], or None for all.
         difference: `(x, m) -> [n]` for states on curved spaces, as
-            `StateSpaceModel.state_difference`.
+            `model.state_space.difference`.
 
     Returns:
         `Sums` [..., T]; count is the number of known components.
