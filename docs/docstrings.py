@@ -1,4 +1,4 @@
-"""Docstrings as the site wants them: an example is code, and shapes in brackets are no links."""
+"""Adapt docstrings for the site: examples become code, and adjacent brackets are not links."""
 
 import re
 
@@ -6,10 +6,10 @@ import griffe
 
 
 class Docstrings(griffe.Extension):
-    """Changes docstrings as they are collected."""
+    """Changes docstrings as griffe collects them."""
 
     def on_object(self, *, obj, **_):
-        """Name the section as griffe does, and escape brackets that follow brackets."""
+        """Rename the section `Example:` as griffe expects, and escape adjacent brackets."""
         if obj.docstring:
             text, mark, examples = obj.docstring.value.partition("\nExample:\n")
             text = re.sub(r"\](\s?)\[", r"]\1\\[", text)

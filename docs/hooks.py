@@ -1,4 +1,4 @@
-"""What the site has beside docs/: notebooks and the results of benchmarks, and links that lead out of docs/."""
+"""Pages of the site from outside docs/ (notebooks, results, changes), and links to them."""
 
 import json
 import posixpath
@@ -9,31 +9,33 @@ from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[1]
 LINK = re.compile(r"(?<=\]\()([^)#\s]+)(?=[)#])")
+CODE_BLOCK = re.compile(r"(^```.*?^```)", flags=re.MULTILINE | re.DOTALL)
+OUTSIDE = "outside-of-the-site"
+RESULTS = (
+    "Measured results, each with the command that measures it again."
+    " Negative results are among them."
+)
 
 
 def included():
-    """Return {path in the repository: path in the site} of what does not stand in docs/."""
-    results = {
-        f"benchmarks/{p.parent.name}/RESULTS.md": f"results/{p.parent.name}.md"
-        for p in ROOT.glob("benchmarks/*/RESULTS.md")
+    """Return {path in the repository: path in the site} of the files from outside docs/."""
+    places = {
+        "notebooks/README.md": "notebooks/index.md",
+        "CHANGELOG.md": "changelog.md",
+        "CONTRIBUTING.md": "contributing.md",
     }
-    pictures = {
-        str(p.relative_to(ROOT)): f"results/{p.parent.name}/{p.name}"
-        for p in ROOT.glob("benchmarks/*/*.png")
-    }
-    notebooks = {
-        f"notebooks/{p.name}": f"notebooks/{p.stem}.md" for p in ROOT.glob("notebooks/*.ipynb")
-    }
-    return (
-        results
-        | pictures
-        | notebooks
-        | {"notebooks/README.md": "notebooks/index.md", "CHANGELOG.md": "changelog.md"}
-    )
+    for page in ROOT.glob("benchmarks/*/RESULTS.md"):
+        places[f"benchmarks/{page.parent.name}/RESULTS.md"] = f"results/{page.parent.name}.md"
+    for picture in ROOT.glob("benchmarks/*/*.png"):
+        place = f"results/{picture.parent.name}/{picture.name}"
+        places[str(picture.relative_to(ROOT))] = place
+    for notebook in ROOT.glob("notebooks/*.ipynb"):
+        places[f"notebooks/{notebook.name}"] = f"notebooks/{notebook.stem}.md"
+    return places
 
 
 def on_files(files, config):
-    """Add them."""
+    """Add the files from outside docs/ and the index of results."""
     for source, place in included().items():
         path = ROOT / source
         if path.suffix == ".png":
@@ -41,59 +43,52 @@ def on_files(files, config):
         else:
             text = rendered(path) if path.suffix == ".ipynb" else path.read_text()
             files.append(File.generated(config, place, content=text))
-    pages = sorted(place for source, place in included().items() if source.endswith("RESULTS.md"))
-    listed = "\n".join(f"* [{titled(place)}]({posixpath.basename(place)})" for place in pages)
-    files.append(
-        File.generated(config, "results/index.md", content=f"# Results\n\n{RESULTS}\n\n{listed}\n")
-    )
+    files.append(File.generated(config, "results/index.md", content=index_of_results()))
     return files
 
 
-RESULTS = "What kfjax was measured to do, each with the command that measures it again. Negative results are among them."
+def index_of_results():
+    """Return the page that lists the pages of results."""
+    pages = [place for source, place in included().items() if source.endswith("RESULTS.md")]
+    links = [f"* [{title_of(place)}]({posixpath.basename(place)})" for place in sorted(pages)]
+    return "\n".join(["# Results", "", RESULTS, "", *links, ""])
 
 
-def titled(place):
-    """Return a page's name in the navigation."""
+def title_of(place):
+    """Return the title of a page from its file name."""
     return Path(place).stem.replace("_", " ").capitalize()
 
 
 def on_page_markdown(markdown, page, config, files):
-    """Point links out of docs/ to where their targets are in the site; what is not there becomes plain text."""
+    """Point links to the site's copies of their targets; other links become plain text."""
     places = included()
-    own = {place: source for source, place in places.items()}
-    source = own.get(page.file.src_uri, f"docs/{page.file.src_uri}")
+    sources = {place: source for source, place in places.items()}
+    source = sources.get(page.file.src_uri, f"docs/{page.file.src_uri}")
 
     def moved(match):
         target = match.group(1)
         if re.match(r"[a-z]+:|/", target):
             return target
         path = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
-        place = places.get(path) or (
-            path.removeprefix("docs/") if path.startswith("docs/") else None
-        )
+        inside = path.removeprefix("docs/") if path.startswith("docs/") else None
+        place = places.get(path, inside)
         if place is None:
-            return NOWHERE
+            return OUTSIDE
         return posixpath.relpath(place, posixpath.dirname(page.file.src_uri) or ".")
 
-    text = "".join(
-        part if k % 2 else LINK.sub(moved, part)
-        for k, part in enumerate(re.split(r"(^```.*?^```)", markdown, flags=re.M | re.S))
-    )
-    return re.sub(r"\[([^\]]*)\]\(" + NOWHERE + r"[^)]*\)", r"\1", text)
-
-
-NOWHERE = "out-of-the-site"
+    parts = CODE_BLOCK.split(markdown)
+    parts[::2] = [LINK.sub(moved, prose) for prose in parts[::2]]
+    return re.sub(r"\[([^\]]*)\]\(" + OUTSIDE + r"[^)]*\)", r"\1", "".join(parts))
 
 
 def rendered(path):
     """Return an executed notebook as a page."""
-    return "\n\n".join(
-        block for cell in json.loads(path.read_text())["cells"] for block in blocks(cell)
-    )
+    cells = json.loads(path.read_text())["cells"]
+    return "\n\n".join(block for cell in cells for block in blocks(cell))
 
 
 def blocks(cell):
-    """Yield a cell's text or code, and what it gave out."""
+    """Yield the text or code of a cell, then its outputs."""
     text = "".join(cell["source"])
     if cell["cell_type"] == "markdown":
         yield text
@@ -102,6 +97,7 @@ def blocks(cell):
     for output in cell["outputs"]:
         data = output.get("data", {})
         if "image/png" in data:
-            yield f'<img alt="output" src="data:image/png;base64,{"".join(data["image/png"]).replace(chr(10), "")}">'
+            picture = "".join(data["image/png"]).replace("\n", "")
+            yield f'<img alt="output" src="data:image/png;base64,{picture}">'
         elif printed := "".join(output.get("text", data.get("text/plain", ""))):
             yield f"```text\n{printed.rstrip()}\n```"

@@ -1,4 +1,4 @@
-"""Check a release as its users get it: built, installed into clean environments, and tested from outside the tree.
+"""Build a release, install it into clean environments, and test it from outside the tree.
 
     python tools/check_release.py [--only wheel|sdist] [pytest arguments]
 
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def run(*command: str | Path, cwd: Path) -> None:
-    """Run a command, and say which."""
+    """Print a command and run it."""
     print("+", *command, flush=True)
     subprocess.run([str(part) for part in command], cwd=cwd, check=True)
 
@@ -58,7 +58,7 @@ def unpacked_tests(sdist: Path, folder: Path) -> Path:
 
 
 def check_place(python: Path, environment: Path, tree: Path) -> None:
-    """Refuse to test another kfjax than the installed one."""
+    """Raise unless the installed kfjax is the one that is imported."""
     command = [python, "-c", "import kfjax; print(kfjax.__file__)"]
     place = Path(
         subprocess.run(command, cwd=tree, check=True, capture_output=True, text=True).stdout.strip()
