@@ -38,7 +38,7 @@ print(
 for name, value in (
     ("MSE [dB]", study.mse_db()),
     ("ANEES", study.anees()),
-    ("NIS", study.nis()),
+    ("NIS", study.anis()),
     ("coverage", study.coverage()),
 ):
     print(f"{name:9} {value.value:8.4f}   95 % interval {value.low:8.4f} .. {value.high:8.4f}")
@@ -78,7 +78,7 @@ studies = {
 for name, found in studies.items():
     white = found.whiteness()
     print(
-        f"{name:8} MSE {found.mse_db().value:6.2f} dB  ANEES {found.anees().value:6.3f}  NIS {found.nis().value:6.3f}",
+        f"{name:8} MSE {found.mse_db().value:6.2f} dB  ANEES {found.anees().value:6.3f}  NIS {found.anis().value:6.3f}",
         end="",
     )
     print(f"   p-value of white innovations {white.p_value:.3f}")

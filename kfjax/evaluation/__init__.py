@@ -1,21 +1,21 @@
 """Honest evaluation: metrics with intervals, Monte Carlo trials, and comparisons of filters on the same data."""
 
 from kfjax.evaluation.comparison import compare
-from kfjax.evaluation.measured_gains import gains
 from kfjax.evaluation.intervals import (
     Interval,
     Whiteness,
     anees,
+    anis,
     chi_square_interval,
     mean_interval,
     median_db,
     mse_db,
-    nis,
     paired_db,
     rmse_interval,
     to_db,
     whiteness,
 )
+from kfjax.evaluation.measured_gains import gains
 from kfjax.evaluation.metrics import (
     Sums,
     coverage,
@@ -39,6 +39,7 @@ __all__ = [
     "Sums",
     "Whiteness",
     "anees",
+    "anis",
     "chi_square_interval",
     "clocks",
     "compare",
@@ -55,7 +56,6 @@ __all__ = [
     "mse",
     "mse_db",
     "nees",
-    "nis",
     "paired_db",
     "pin",
     "quartiles",

@@ -259,7 +259,7 @@ def _row(
         difference_db=None if best is None else evaluation.paired_db(evaluations[best], level),
         anees=evaluation.anees(level),
         coverage=evaluation.coverage(level),
-        nis=evaluation.nis(level),
+        anis=evaluation.anis(level),
         log_likelihood=evaluation.log_likelihood(level),
         prediction_db=evaluation.prediction_db(level),
         autocorrelation=None

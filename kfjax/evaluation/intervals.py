@@ -3,7 +3,7 @@
 Trajectories are independent, steps of one trajectory are not: so every confidence interval here is
 over trajectories. Two kinds of interval share one type. *Confidence* intervals hold the true value
 with the stated probability (`mse_db`, `paired_db`, `mean_interval`). *Acceptance* intervals hold
-the value itself if the filter is consistent (`anees`, `nis`). With one trajectory a confidence
+the value itself if the filter is consistent (`anees`, `anis`). With one trajectory a confidence
 interval is (-inf, inf).
 """
 
@@ -18,11 +18,11 @@ __all__ = [
     "Interval",
     "Whiteness",
     "anees",
+    "anis",
     "chi_square_interval",
     "mean_interval",
     "median_db",
     "mse_db",
-    "nis",
     "paired_db",
     "rmse_interval",
     "to_db",
@@ -209,7 +209,7 @@ def chi_square_interval(dof: Any, *, level: float = 0.95) -> tuple[Any, Any]:
     return low, high
 
 
-def nis(totals: Any, dofs: Any, *, level: float = 0.95) -> Interval:
+def anis(totals: Any, dofs: Any, *, level: float = 0.95) -> Interval:
     """Mean normalised innovation squared per degree of freedom, with its chi-square acceptance interval.
 
     The innovations of a consistent filter are independent in time, so that all observed channels

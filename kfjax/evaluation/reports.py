@@ -32,7 +32,7 @@ class Row:
             interval, dB; by state error where the truth is known, else by prediction error.
         anees: average normalised error per dimension with its acceptance interval; 1 if consistent.
         coverage: fraction of states within their central 95 % interval, with confidence interval.
-        nis: mean normalised innovation per observed channel with its acceptance interval; 1 if
+        anis: mean normalised innovation per observed channel with its acceptance interval; 1 if
             consistent.
         log_likelihood: per step, with confidence interval.
         prediction_db: mean squared one-step prediction error of y with confidence interval, dB.
@@ -53,7 +53,7 @@ class Row:
     difference_db: Interval | None
     anees: Interval | None
     coverage: Interval | None
-    nis: Interval | None
+    anis: Interval | None
     log_likelihood: Interval | None
     prediction_db: Interval | None
     autocorrelation: Interval | None

@@ -114,11 +114,11 @@ class Evaluation:
             return Interval(np.nan, np.nan, np.nan)
         return intervals.anees(totals[counted], sums.count[counted], steps[counted], level=level)
 
-    def nis(self, level: float = 0.95) -> Interval | None:
-        """Mean normalised innovation squared per observed channel: `kfjax.evaluation.nis`."""
+    def anis(self, level: float = 0.95) -> Interval | None:
+        """Mean normalised innovation squared per observed channel: `kfjax.evaluation.anis`."""
         if (sums := self.statistics.nis) is None:
             return None
-        return intervals.nis(
+        return intervals.anis(
             np.where(self.statistics.failed, np.nan, sums.total), sums.count, level=level
         )
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from kfjax.evaluation.intervals import Interval
 
-__all__ = ["comparison_table"]
+__all__: list[str] = []
 
 
 def comparison_table(comparison: Any, *, narrow: bool = False) -> Table:
@@ -57,7 +57,7 @@ def _columns(truth: bool, best: str | None) -> dict[str, Callable[[Any], Text]]:
     return {
         "filter": lambda row: Text(row.name),
         **quality,
-        "NIS": lambda row: _accepted(row.nis),
+        "NIS": lambda row: _accepted(row.anis),
         "loglik": lambda row: _number(
             None if row.log_likelihood is None else row.log_likelihood.value, 3
         ),

@@ -126,7 +126,7 @@ def test_compare_without_truth_on_gaps_and_lengths(here, capsys):
     for row in table["rows"]:
         assert row["mse_db"] is None
         assert row["anees"] is None
-        assert 0.5 < row["nis"]["value"] < 2
+        assert 0.5 < row["anis"]["value"] < 2
         assert row["log_likelihood"]["value"] is not None
         assert row["prediction_db"]["value"] is not None
         assert row["whiteness"] is not None

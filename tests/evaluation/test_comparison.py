@@ -67,7 +67,7 @@ def test_rows_say_which_filter_is_better_by_how_much():
     assert slow.difference_db.value == pytest.approx(slow.mse_db.value - tuned.mse_db.value)
     assert slow.difference_db.low > 0
     assert tuned.anees.low < tuned.anees.value < tuned.anees.high
-    assert slow.nis.value < slow.nis.low
+    assert slow.anis.value < slow.anis.low
     assert slow.autocorrelation.value > slow.autocorrelation.high
     assert slow.log_likelihood.value < tuned.log_likelihood.value
     assert (tuned.trajectories, tuned.failed) == (SIZE, 0)
@@ -160,7 +160,7 @@ def test_gaps_and_lengths_give_what_each_trajectory_alone_gives():
 def test_one_step_is_enough():
     xs, ys = simulated()
     row = compare({"tuned": (kf.kalman(), MODEL)}, Dataset(ys[:, :1], xs[:, :1]), repeats=1).rows[0]
-    assert row.nis.low < row.nis.value < row.nis.high
+    assert row.anis.low < row.anis.value < row.anis.high
     assert row.autocorrelation is row.whiteness is None
 
 
@@ -173,7 +173,7 @@ def test_chunks_change_nothing():
             "median_db",
             "difference_db",
             "anees",
-            "nis",
+            "anis",
             "log_likelihood",
             "whiteness",
         ):

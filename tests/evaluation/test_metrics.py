@@ -116,7 +116,7 @@ def test_mean_and_chi_square_intervals_against_scipy():
         ev.chi_square_interval(dofs), stats.chi2.ppf([[0.025], [0.975]], dofs) / dofs
     )
     np.testing.assert_allclose(
-        ev.nis([3.0, 5.0], [4, 6]), [0.8, *(stats.chi2.ppf([0.025, 0.975], 10) / 10)]
+        ev.anis([3.0, 5.0], [4, 6]), [0.8, *(stats.chi2.ppf([0.025, 0.975], 10) / 10)]
     )
 
 

@@ -57,7 +57,7 @@ def jittered(scale: float) -> kf.Filter:
 def test_a_filter_that_has_the_true_model_is_consistent():
     result = matched()
     assert (result.trajectories, result.failed) == (TRIALS, 0)
-    for value, low, high in (result.anees(), result.nis()):
+    for value, low, high in (result.anees(), result.anis()):
         assert low < value < high
     value, low, high = result.coverage()
     assert low < 0.95 < high
@@ -93,7 +93,7 @@ def test_a_wrong_noise_is_found_out():
         KEY, MODEL, kf.kalman(), MODEL.replace(R=0.1 * MODEL.R), trials=TRIALS, steps=STEPS
     )
     assert wrong.anees().value > wrong.anees().high
-    assert wrong.nis().value > wrong.nis().high
+    assert wrong.anis().value > wrong.anis().high
     assert wrong.coverage().high < 0.95
     assert wrong.whiteness().p_value < 1e-3
     assert wrong.paired_db(matched()).low > 0
@@ -139,7 +139,7 @@ def test_a_filter_that_draws_and_tells_nothing():
     assert first.mse_db() is not None
     for metric in (
         "anees",
-        "nis",
+        "anis",
         "coverage",
         "log_likelihood",
         "prediction_db",

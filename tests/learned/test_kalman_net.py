@@ -189,7 +189,7 @@ def test_an_untrained_filter_predicts_without_correcting():
 
 
 def test_c1_and_c2_are_one_filter_and_names_bring_their_networks():
-    assert kl.published("C1", n=2, m=2) is kl.kalman_net(kl.Architecture1(2, 2), ("F2", "F4"))
+    assert kl.published("C1", n=2, m=2) == kl.kalman_net(kl.Architecture1(2, 2), ("F2", "F4"))
     assert kl.published("C1", n=2, m=2).update is kl.published("C2", n=2, m=2).update
     model = kf.systems.canonical(3, 2)
     for name, inputs in {"C2": 5, "C3": 8}.items():
