@@ -26,12 +26,14 @@ from kfjax.base import (
     whole_state,
 )
 from kfjax.filters import (
+    ConstantGainParams,
     ConstrainedParams,
     IMMParams,
     Inequalities,
     adaptive,
     auxiliary_particle,
     box,
+    constant_gain,
     constrained,
     cubature,
     ensemble,
@@ -54,8 +56,7 @@ from kfjax.filters import (
     unscented,
 )
 from kfjax.filters.beliefs import observation_estimate, predicted
-from kfjax.filters.constant_gain_filter import ConstantGainParams, constant_gain
-from kfjax.linear.rank_tests import controllability, observability
+from kfjax.linear.rank_tests import Rank, controllability, observability
 from kfjax.linear.riccati import SteadyState, steady_state
 from kfjax.models.augmentation import correlated, non_additive
 from kfjax.models.discretisation import Discretised, time_steps, van_loan
@@ -70,7 +71,7 @@ from kfjax.runner import Forecast, forecast, log_likelihood, run, split_missing,
 from kfjax.smoothers.imputation import impute
 from kfjax.smoothers.iterated import parallel_iterated_smooth
 from kfjax.smoothers.parallel import parallel_filter, parallel_smooth
-from kfjax.smoothers.posterior_draws import sample_posterior, simulate_smoothed
+from kfjax.smoothers.posterior_draws import Trajectories, sample_posterior, simulate_smoothed
 from kfjax.smoothers.rauch_tung_striebel import Smoothed, smooth
 from kfjax.smoothers.two_filter import two_filter_smooth
 
@@ -155,6 +156,7 @@ __all__ = [  # noqa: RUF022  # by theme
     "two_filter_smooth",
     "sample_posterior",
     "simulate_smoothed",
+    "Trajectories",
     # Parallel in time
     "parallel_filter",
     "parallel_smooth",
@@ -168,6 +170,7 @@ __all__ = [  # noqa: RUF022  # by theme
     "SteadyState",
     "observability",
     "controllability",
+    "Rank",
     # Data, evaluation, persistence and compilation
     "Dataset",
     "from_pandas",

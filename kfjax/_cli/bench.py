@@ -20,7 +20,7 @@ from kfjax._support.saving import plain, write_whole
 from kfjax._support.xla_options import set_xla_options
 from kfjax.evaluation.timing import environment, first_call, in_turn, pin, quartiles
 
-__all__ = ["run_bench"]
+__all__: list[str] = []
 
 CAPTION = (
     "Milliseconds of one warm call by the wall clock: median, quartiles and least; in processor"

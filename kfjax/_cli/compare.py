@@ -28,7 +28,7 @@ from kfjax.models.state_space import StateSpaceModel
 from kfjax.plotting import plot_comparison
 from kfjax.training import Tuned, tune
 
-__all__ = ["run_compare"]
+__all__: list[str] = []
 
 GROUPS = {"all": tuple(FILTERS), "common": tuple(COMMON), "quick": ("extended", "unscented")}
 

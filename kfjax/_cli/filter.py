@@ -24,7 +24,7 @@ from kfjax.filters import by_name
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.smoothers.rauch_tung_striebel import Smoothed, smooth
 
-__all__ = ["run_filter"]
+__all__: list[str] = []
 
 
 def run_filter(args: Namespace) -> None:

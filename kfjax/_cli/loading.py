@@ -13,7 +13,7 @@ from typing import Any
 from kfjax._support.naming import suggest
 from kfjax.models.state_space import StateSpaceModel
 
-__all__ = ["load_model"]
+__all__: list[str] = []
 
 
 def load_model(place: str) -> StateSpaceModel:

@@ -15,7 +15,7 @@ from kfjax.data import Dataset
 from kfjax.evaluation.engine import filter_one
 from kfjax.models.lens import model_of
 
-__all__ = ["PIPE_WIDTH", "check_fit", "check_folder", "make_console"]
+__all__: list[str] = []
 
 
 PIPE_WIDTH = 140  # columns of a table that no terminal shows

@@ -22,10 +22,10 @@ from kfjax._cli.workloads import WORKLOADS
 from kfjax._support.xla_options import set_xla_options
 from kfjax.data.npz import SPLITS
 from kfjax.filters import FILTERS
-from kfjax.learned.registry import LEARNED
+from kfjax.learned.registry import LEARNED_FILTERS
 from kfjax.training import OBJECTIVES, STRUCTURES
 
-__all__ = ["main"]
+__all__: list[str] = []
 
 COMPARE = """\
 Compare filters on the same trajectories: how good, how honest, how fast.
@@ -203,7 +203,7 @@ def _add_compare(add: Callable[..., Any]) -> None:
         metavar="A,B",
         nargs="?",
         const="kalman_net,corrected_gain",
-        help=f"also train filters quickly, kalman_net,corrected_gain or some of {', '.join(LEARNED)}",
+        help=f"also train filters quickly, kalman_net,corrected_gain or some of {', '.join(LEARNED_FILTERS)}",
     )
     add(
         "--load",
@@ -243,7 +243,7 @@ def _add_filter(parser: argparse.ArgumentParser) -> None:
 
 def _add_train(add: Callable[..., Any]) -> None:
     default = Settings()
-    add("--filter", metavar="NAME", required=True, help=f"one of {', '.join(LEARNED)}")
+    add("--filter", metavar="NAME", required=True, help=f"one of {', '.join(LEARNED_FILTERS)}")
     add(
         "--out", metavar="FOLDER", required=True, help="the folder to write, of this training alone"
     )

@@ -12,7 +12,7 @@ from jax import Array
 from kfjax.base import Filter
 from kfjax.data import Dataset, Parts, first_steps, pieces
 from kfjax.learned.params import Learned, init_params
-from kfjax.learned.registry import LEARNED, learned_by_name
+from kfjax.learned.registry import LEARNED_FILTERS, learned_by_name
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.training import (
     Checkpoints,
@@ -27,7 +27,7 @@ from kfjax.training import (
 )
 from kfjax.training.losses import unlabelled_loss
 
-__all__ = ["LOSSES", "QUICK", "Settings", "Training", "train_learned", "train_quickly"]
+__all__: list[str] = []
 
 LOSSES = ("mse", "nll", "innovation")
 SHORT = 20  # steps of the pieces that are trained on first: an untrained filter may diverge on longer ones
@@ -105,7 +105,7 @@ def train_learned(
     start = time.perf_counter()
     chosen = learned_by_name(name, model.n, parts.train.ys.shape[2])
     keys = jax.random.split(jax.random.key(settings.seed), 2)
-    measure = LEARNED[name].constants
+    measure = LEARNED_FILTERS[name].constants
     constants = None if measure is None else measure(model, parts.train)
     params = _draw(keys[0], chosen, model, constants, settings.seeds)
     loss = settings.loss or ("innovation" if parts.train.xs is None else "mse")

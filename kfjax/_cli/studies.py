@@ -16,14 +16,7 @@ from kfjax.data import Dataset, Parts, npz_splits, read_data, read_parts
 from kfjax.models.simulation import simulate
 from kfjax.models.state_space import StateSpaceModel
 
-__all__ = [
-    "Study",
-    "data_study",
-    "keep_components",
-    "lorenz_study",
-    "simulated_study",
-    "system_study",
-]
+__all__: list[str] = []
 
 RHO = 24.0  # of the wrong model of the Lorenz attractor
 

@@ -25,7 +25,7 @@ from kfjax.models.state_space import StateSpaceModel
 from kfjax.plotting import plot_history
 from kfjax.training import Checkpoints, tune
 
-__all__ = ["run_train"]
+__all__: list[str] = []
 
 CHOICES = (
     "updates",

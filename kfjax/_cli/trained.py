@@ -15,11 +15,11 @@ from kfjax._support.saving import plain, write_whole
 from kfjax.base import Filter
 from kfjax.data import Parts, read_parts
 from kfjax.learned.params import Learned, in_precision, init_params
-from kfjax.learned.registry import LEARNED, learned_by_name
+from kfjax.learned.registry import LEARNED_FILTERS, learned_by_name
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.training import load_params, save_params
 
-__all__ = ["CHECKPOINTS", "Trained", "data_mark", "load_trained", "save_trained", "trained_on"]
+__all__: list[str] = []
 
 CHECKPOINTS, PARAMS, DESCRIPTION, PICTURE = "checkpoints", "params", "training.json", "history.png"
 
@@ -55,7 +55,7 @@ def save_trained(
         "filter": name,
         "n": params.model.n,
         "m": parts.train.ys.shape[2],
-        "features": LEARNED[name].features,
+        "features": LEARNED_FILTERS[name].features,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(params.network)),
         "dtype": str(params.model.dtype),
         "model_mark": _model_mark(params.model),

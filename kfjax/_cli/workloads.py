@@ -35,7 +35,7 @@ from kfjax.training.losses import state_mse
 from kfjax.training.partitioning import merge, partition
 from kfjax.training.updates import guarded_update
 
-__all__ = ["WORKLOADS", "Outputs", "Problem", "Size", "Workload", "solve", "training_step"]
+__all__: list[str] = []
 
 OPTIMIZER = optax.adam(1e-4)
 

@@ -13,7 +13,7 @@ from jax import Array
 
 from kfjax._support.naming import suggest
 
-__all__ = ["check_count", "check_covariance", "check_positive", "choose", "is_concrete", "numeric"]
+__all__: list[str] = []
 
 
 def is_concrete(x: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import jax
 
-__all__ = ["Call", "constructor", "readable"]
+__all__ = ["constructor"]
 
 Arguments = ParamSpec("Arguments")
 Built = TypeVar("Built")

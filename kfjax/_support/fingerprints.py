@@ -10,7 +10,7 @@ import numpy as np
 
 from kfjax._support.persistence import as_words
 
-__all__ = ["fingerprint", "named"]
+__all__: list[str] = []
 
 
 def fingerprint(*parts: Any) -> np.ndarray:

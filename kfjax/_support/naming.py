@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["suggest"]
+__all__: list[str] = []
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

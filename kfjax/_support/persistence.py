@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["as_words", "from_bytes", "is_key", "read_arrays", "to_bytes"]
+__all__ = ["from_bytes", "to_bytes"]
 
 Tree = TypeVar("Tree")
 # what numpy and zipfile raise at a file that is none, or is damaged

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-__all__ = ["Pytree", "as_array", "as_pytree", "promote"]
+__all__: list[str] = []
 
 
 class Pytree:

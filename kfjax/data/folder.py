@@ -26,7 +26,7 @@ from kfjax.data.dataset import Dataset
 from kfjax.data.disk import DiskArray
 from kfjax.data.names import FILE_NAMES
 
-__all__ = ["is_folder", "read_folder", "write_folder"]
+__all__ = ["read_folder", "write_folder"]
 
 SEAL = "trajectories.json"  # written last: what is in the folder was checked, and is whole
 INPUTS = FILE_NAMES["us"]

@@ -9,7 +9,7 @@ import numpy as np
 from kfjax.data.dataset import Dataset
 from kfjax.models.discretisation import time_steps
 
-__all__ = ["is_indoor_uwb", "read_indoor_uwb"]
+__all__ = ["read_indoor_uwb"]
 
 SENSORS, TRUTH = "Indoor_UWB_Input.txt", "Indoor_UWB_GT.txt"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["FIELDS", "FILE_NAMES", "in_file_names"]
+__all__: list[str] = []
 
 FILE_NAMES = {
     "ys": "obs",

@@ -9,7 +9,7 @@ import numpy as np
 
 from kfjax.data.dataset import Dataset
 
-__all__ = ["is_nclt", "read_nclt"]
+__all__ = ["read_nclt"]
 
 ORIGIN = np.radians([42.293227, -83.709657])  # latitude and longitude of (0, 0) of the ground truth
 EQUATOR, POLE = 6378135.0, 6356750.0  # radii of the Earth, m

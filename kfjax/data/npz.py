@@ -15,7 +15,7 @@ from kfjax._support.persistence import read_arrays
 from kfjax.data.dataset import Dataset
 from kfjax.data.names import FIELDS, in_file_names
 
-__all__ = ["SPLITS", "npz_splits", "read_npz"]
+__all__ = ["npz_splits", "read_npz"]
 
 SPLITS = {
     "train": ("train_",),

@@ -23,19 +23,7 @@ from kfjax.data import Dataset, run_trajectory
 from kfjax.evaluation.metrics import Sums, coverage, innovation_products, nees, squared_error
 from kfjax.models.lens import model_of
 
-__all__ = [
-    "Curves",
-    "Part",
-    "Statistics",
-    "check_skip",
-    "chunk_size",
-    "chunks",
-    "counted",
-    "filter_one",
-    "share_of_chunks",
-    "state_difference",
-    "summarise",
-]
+__all__: list[str] = []
 
 MEMORY = 2**29  # bytes that one chunk of trajectories may take, results and temporaries
 LAGS = 20  # of the innovations' autocorrelation

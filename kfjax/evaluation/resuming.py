@@ -20,7 +20,7 @@ from kfjax._support.persistence import read_arrays
 from kfjax._support.saving import write_whole
 from kfjax.evaluation.engine import Part
 
-__all__ = ["resumed", "stored_chunk"]
+__all__: list[str] = []
 
 NAME = "trials_{:010d}_{}.npz"  # number of the first trajectory, and how many there are
 PATTERN = re.compile(r"trials_(\d{10})_(\d+)\.npz")

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-__all__ = ["PACKAGES", "clocks", "environment", "first_call", "in_turn", "pin", "quartiles"]
+__all__ = ["clocks", "environment", "first_call", "in_turn", "pin", "quartiles"]
 
 PACKAGES = ("kfjax", "jax", "jaxlib", "numpy", "flax", "optax")
 LEAST = 0.01  # seconds; shorter calls are repeated until a sample lasts this long

@@ -16,7 +16,7 @@ from kfjax.filters.checks import check_filter
 from kfjax.models.lens import model_of
 from kfjax.runner import run, step
 
-__all__ = ["Entry", "Flat", "flat_run", "flat_step"]
+__all__: list[str] = []
 
 
 class Entry(NamedTuple):

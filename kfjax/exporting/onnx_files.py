@@ -12,7 +12,7 @@ from jax.extend.core import Jaxpr, jaxpr_as_fun
 from kfjax.exporting.flattening import Flat
 from kfjax.exporting.plain_jaxprs import plain, primitives
 
-__all__ = ["write_onnx"]
+__all__: list[str] = []
 
 
 def write_onnx(path: Path, flat: Flat) -> Path:

@@ -23,7 +23,7 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["FORMAT", "Program", "load"]
+__all__ = ["Program", "load"]
 
 FORMAT = 1  # of the files
 

@@ -15,6 +15,7 @@ from kfjax.filters.combinators.mixtures import IMMParams, IMMState, imm
 from kfjax.filters.combinators.noise_adaptation import AdaptiveState, adaptive
 from kfjax.filters.combinators.robust import huber, student_t
 from kfjax.filters.combinators.several_sensors import sequential
+from kfjax.filters.constant_gain_filter import ConstantGainParams, PointState, constant_gain
 from kfjax.filters.ensembles.ensemble_filter import EnsembleState, ensemble
 from kfjax.filters.ensembles.forms import Perturbed, Transform
 from kfjax.filters.ensembles.localisation import GaspariCohn
@@ -32,6 +33,7 @@ from kfjax.filters.particles.bootstrap import auxiliary_particle, particle
 from kfjax.filters.particles.rao_blackwell import rao_blackwellised
 from kfjax.filters.particles.resampling import (
     Multinomial,
+    Resampling,
     Residual,
     Soft,
     StopGradient,
@@ -46,6 +48,7 @@ __all__ = [
     "COMMON",
     "FILTERS",
     "AdaptiveState",
+    "ConstantGainParams",
     "ConstrainedParams",
     "EnsembleState",
     "FallbackState",
@@ -58,6 +61,8 @@ __all__ = [
     "Multinomial",
     "ParticleState",
     "Perturbed",
+    "PointState",
+    "Resampling",
     "Residual",
     "Soft",
     "SquareRootGaussian",
@@ -70,6 +75,7 @@ __all__ = [
     "auxiliary_particle",
     "box",
     "by_name",
+    "constant_gain",
     "constrained",
     "cubature",
     "ensemble",

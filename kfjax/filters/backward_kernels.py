@@ -12,7 +12,7 @@ from kfjax.filters.square_root_form import SquareRootGaussian, conditional_facto
 from kfjax.models.observing import bind
 from kfjax.models.state_space import StateSpaceModel
 
-__all__ = ["BackwardKernel", "Belief", "backward_kernel"]
+__all__: list[str] = []
 
 Belief = Gaussian | SquareRootGaussian
 

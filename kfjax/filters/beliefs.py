@@ -14,7 +14,7 @@ from kfjax.models.lens import model_of
 from kfjax.models.observing import bind
 from kfjax.models.state_space import StateSpaceModel
 
-__all__ = ["belief_of", "model_and_rule", "observation_estimate", "predicted"]
+__all__ = ["observation_estimate", "predicted"]
 
 
 def predicted(

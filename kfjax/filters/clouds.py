@@ -18,19 +18,7 @@ from kfjax.filters.noise_factors import coloured
 from kfjax.models.spaces import EUCLIDEAN, Space
 from kfjax.models.state_space import StateSpaceModel
 
-__all__ = [
-    "affine_move",
-    "draw_prior",
-    "key_data",
-    "lifted",
-    "mixed",
-    "offsets",
-    "propagate",
-    "space_of",
-    "split",
-    "weighted_cov",
-    "weighted_mean",
-]
+__all__: list[str] = []
 
 
 def key_data(who: str, key: Array | None) -> Array:

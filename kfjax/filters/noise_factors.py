@@ -14,7 +14,7 @@ from jax import Array, lax
 
 from kfjax import linalg
 
-__all__ = ["coloured", "log_determinant", "unwhitened", "whitened"]
+__all__: list[str] = []
 
 
 def _with_shortcut(

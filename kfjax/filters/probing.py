@@ -9,7 +9,7 @@ from jax import Array
 
 from kfjax.base import Filter, Info, constructor
 
-__all__ = ["ProbedState", "probed"]
+__all__: list[str] = []
 
 
 class ProbedState(NamedTuple):

@@ -12,8 +12,8 @@ from kfjax.learned.gains.recursive_gain import recursive_kalman_net
 from kfjax.learned.gains.scales import measure_scales
 from kfjax.learned.gains.split_gain import split_kalman_net
 from kfjax.learned.gains.torch_weights import Pretrained, from_torch
+from kfjax.learned.models.labelled import Calibration, calibrate_sensors, fit_labelled
 from kfjax.learned.models.noise_from_context import context_noise, input_context, state_context
-from kfjax.learned.models.labelled import calibrate_sensors, fit_labelled
 from kfjax.learned.models.regressors import MLP, Polynomial
 from kfjax.learned.models.residual_fitting import fit_residual, refine
 from kfjax.learned.models.residuals import learned_weights, residual_model
@@ -25,18 +25,19 @@ from kfjax.learned.recurrent_networks.sequence_models import (
     sequence_regressor,
     series_scales,
 )
-from kfjax.learned.registry import LEARNED, learned_by_name
+from kfjax.learned.registry import LEARNED_FILTERS, learned_by_name
 
 __all__ = [
     "FEATURES",
     "GRU",
-    "LEARNED",
+    "LEARNED_FILTERS",
     "LSTM",
     "MLP",
     "Adaptation",
     "Architecture1",
     "Architecture2",
     "Asinh",
+    "Calibration",
     "GainRule",
     "GainState",
     "GainUpdate",

@@ -14,7 +14,7 @@ from jax import Array
 from kfjax.base import Filter
 from kfjax.models.state_space import StateSpaceModel
 
-__all__ = ["Initialiser", "Learned", "in_precision", "init_params"]
+__all__ = ["Learned", "init_params"]
 
 
 class Learned(NamedTuple):

@@ -21,7 +21,7 @@ from kfjax.learned.recurrent_networks.sequence_models import (
 )
 from kfjax.models.state_space import StateSpaceModel
 
-__all__ = ["LEARNED", "Kind", "learned_by_name"]
+__all__ = ["LEARNED_FILTERS", "learned_by_name"]
 
 
 class Kind(NamedTuple):
@@ -38,7 +38,7 @@ class Kind(NamedTuple):
     constants: Callable[[StateSpaceModel, Dataset], Any] | None = None
 
 
-LEARNED: dict[str, Kind] = {
+LEARNED_FILTERS: dict[str, Kind] = {
     "kalman_net": Kind(lambda n, m: published("C4", n=n, m=m)),
     "kalman_net_1": Kind(lambda n, m: published("C1", n=n, m=m), ("F2", "F4")),
     "corrected_gain": Kind(corrected_gain),
@@ -55,7 +55,7 @@ def learned_by_name(name: str, n: int, m: int) -> Filter:
     """Return the learned filter of that name, with its default settings; its params are drawn by `init_params`.
 
     Args:
-        name: a key of `LEARNED`: kalman_net (architecture #2, all features), kalman_net_1
+        name: a key of `LEARNED_FILTERS`: kalman_net (architecture #2, all features), kalman_net_1
             (architecture #1), corrected_gain, recursive_kalman_net, split_kalman_net, recurrent (an
             LSTM), recurrent_differences (the paper's model-based network with difference features).
         n: dimension of the state.
@@ -68,6 +68,6 @@ def learned_by_name(name: str, n: int, m: int) -> Filter:
         >>> kf.learned.learned_by_name("kalman_net", n=3, m=3) == kf.learned.published("C4", n=3, m=3)
         True
     """
-    if name not in LEARNED:
-        raise ValueError(f"unknown learned filter {name!r}; {suggest(name, LEARNED)}")
-    return LEARNED[name].build(n, m)
+    if name not in LEARNED_FILTERS:
+        raise ValueError(f"unknown learned filter {name!r}; {suggest(name, LEARNED_FILTERS)}")
+    return LEARNED_FILTERS[name].build(n, m)

@@ -15,7 +15,7 @@ from kfjax.models.functions import Linear
 from kfjax.models.spaces import Space
 from kfjax.models.state_space import StateSpaceModel
 
-__all__ = ["Observation", "any_observed", "bind", "innovation_info", "keep_unobserved", "observe"]
+__all__: list[str] = []
 
 
 class Observation(NamedTuple):

@@ -20,16 +20,7 @@ from kfjax.base import Inputs, Mask, Observations, Params, PyTree, State
 from kfjax.models.lens import model_of
 from kfjax.models.state_space import StateSpaceModel
 
-__all__ = [
-    "Record",
-    "check_runtime",
-    "check_shapes",
-    "check_state",
-    "checked_record",
-    "count_steps",
-    "is_singular",
-    "until",
-]
+__all__: list[str] = []
 
 
 class Record(NamedTuple):

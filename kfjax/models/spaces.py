@@ -40,7 +40,8 @@ class Space(NamedTuple):
     def is_euclidean(self) -> bool:
         """Whether points are subtracted and moved as vectors are."""
         # by structure, not by identity: a model that passed through a transformation has a copy
-        return jax.tree.structure(self) == jax.tree.structure(EUCLIDEAN)
+        structure: Any = jax.tree.structure(self)
+        return structure == jax.tree.structure(EUCLIDEAN)
 
 
 # functions of our own, since those of jax.numpy cannot be pickled

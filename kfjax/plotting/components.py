@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from kfjax.plotting.style import COLOURS, TRUTH, column, style
 
-__all__ = ["check_trajectory", "deviations", "plot_trajectory"]
+__all__ = ["plot_trajectory"]
 
 
 def plot_trajectory(

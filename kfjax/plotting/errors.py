@@ -90,7 +90,7 @@ def plot_error_bounds(
         sigmas: how many standard deviations the bounds are away from zero.
         components: which components; default the first three.
         difference: `(x, m) -> [n]` for states on curved spaces, as
-            `StateSpaceModel.state_difference`.
+            `model.state_space.difference`.
         times: [T]; default 1..T.
         colour: of the error.
         axes: one per component; default a new figure.

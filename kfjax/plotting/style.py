@@ -10,17 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = [
-    "COLOURS",
-    "TRUTH",
-    "colours_of",
-    "column",
-    "map_axes",
-    "new_axes",
-    "share_x",
-    "steps_of",
-    "style",
-]
+__all__ = ["COLOURS", "TRUTH"]
 
 TRUTH = "#222222"
 COLOURS = (

@@ -17,7 +17,7 @@ from kfjax.models.records import checked_record
 from kfjax.models.spaces import Space
 from kfjax.models.state_space import StateSpaceModel
 
-__all__ = ["impute", "noise_given_seen"]
+__all__ = ["impute"]
 
 
 def impute(

@@ -21,7 +21,7 @@ from kfjax.smoothers.rauch_tung_striebel import Smoothed
 from kfjax.smoothers.records import whole_record
 from kfjax.smoothers.scan_elements import Step, filter_steps, log_likelihoods, smooth_steps
 
-__all__ = ["as_smoothed", "first_belief", "linearise", "parallel_filter", "parallel_smooth"]
+__all__ = ["parallel_filter", "parallel_smooth"]
 
 
 def parallel_filter(

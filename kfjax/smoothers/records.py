@@ -16,7 +16,7 @@ from kfjax.filters.square_root_form import SquareRootGaussian
 from kfjax.models.records import Record, checked_record, until
 from kfjax.models.state_space import StateSpaceModel, is_linear
 
-__all__ = ["BackwardSeries", "backward_series", "factors_or_belief", "whole_record"]
+__all__: list[str] = []
 
 
 class BackwardSeries(NamedTuple):

@@ -17,14 +17,7 @@ from kfjax import linalg
 from kfjax.filters.square_root_form import SquareRootGaussian, conditional_factors
 from kfjax.models.observing import innovation_info
 
-__all__ = [
-    "Step",
-    "combine_filters",
-    "filter_steps",
-    "log_likelihoods",
-    "smooth_steps",
-    "steady_element",
-]
+__all__: list[str] = []
 
 BLOCK = 16  # steps that are scanned one after the other
 

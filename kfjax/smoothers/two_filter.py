@@ -19,7 +19,7 @@ from kfjax.runner import run
 from kfjax.smoothers.rauch_tung_striebel import Smoothed
 from kfjax.smoothers.records import whole_record
 
-__all__ = ["Information", "two_filter_smooth"]
+__all__ = ["two_filter_smooth"]
 
 FORWARD = square_root(Taylor())
 

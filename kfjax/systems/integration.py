@@ -13,7 +13,7 @@ from jax import Array
 
 from kfjax._support.arguments import numeric
 
-__all__ = ["IntegratedNoise", "IntegratorTransition", "rk4", "step_length"]
+__all__ = ["rk4"]
 
 
 def rk4(drift: Callable[[Array], Array], x: Array, dt: float | Array) -> Array:

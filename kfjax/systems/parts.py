@@ -12,7 +12,7 @@ from kfjax._support.arguments import check_positive, numeric
 from kfjax.base import Gaussian
 from kfjax.models.state_space import StateSpaceModel
 
-__all__ = ["diagonal", "known", "noise_free", "standard_prior"]
+__all__ = ["diagonal", "known", "noise_free"]
 
 
 def known(x0: Any) -> Gaussian:

@@ -30,12 +30,13 @@ from kfjax.training.partitioning import merge, partition
 from kfjax.training.rollout import Rollout, roll
 from kfjax.training.staging import curriculum, fit_stages
 from kfjax.training.tuning import OBJECTIVES, STRUCTURES, Tuned, tune
-from kfjax.training.wrapping import l2, random_start, through, weighted_sum
+from kfjax.training.wrapping import BatchLoss, l2, random_start, through, weighted_sum
 
 __all__ = [
     "LEARNABLE",
     "OBJECTIVES",
     "STRUCTURES",
+    "BatchLoss",
     "Checkpoints",
     "Cosine",
     "Diagnosis",

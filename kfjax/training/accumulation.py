@@ -23,7 +23,7 @@ from kfjax.moments import Taylor
 from kfjax.smoothers.imputation import noise_given_seen
 from kfjax.smoothers.records import backward_series
 
-__all__ = ["DYNAMICS", "OBSERVATION", "Sums", "expected"]
+__all__ = ["Sums"]
 
 DYNAMICS = {
     "F": "A",

@@ -19,7 +19,7 @@ from kfjax.training.filter_memory import (
 from kfjax.training.gates import Saturation, gate_saturation
 from kfjax.training.imitation import Targets, counted_steps, estimates_of, typical_scale
 
-__all__ = ["MEMORIES", "Diagnosis", "diagnose"]
+__all__ = ["Diagnosis", "diagnose"]
 
 MEMORIES = (1, 2, 4, 8, 16, 32)
 

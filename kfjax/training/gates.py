@@ -15,7 +15,7 @@ from kfjax.base import Filter
 from kfjax.data import Dataset, first_steps
 from kfjax.training.probing import probe_steps
 
-__all__ = ["Saturation", "gate_saturation", "gate_values"]
+__all__ = ["Saturation", "gate_saturation"]
 
 CALLS = {
     "jit": "jaxpr",

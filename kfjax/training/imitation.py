@@ -14,7 +14,7 @@ from kfjax.base import Filter
 from kfjax.data import Dataset, run_trajectory, start_at
 from kfjax.smoothers.rauch_tung_striebel import smooth
 
-__all__ = ["Targets", "counted_steps", "estimates_of", "imitation_targets", "typical_scale"]
+__all__ = ["Targets", "imitation_targets"]
 
 
 class Targets(NamedTuple):

@@ -35,14 +35,7 @@ from kfjax.training.terms import (
     static_scale,
 )
 
-__all__ = [
-    "FilterLoss",
-    "innovation_nll",
-    "nll",
-    "prediction_error",
-    "state_mse",
-    "unlabelled_loss",
-]
+__all__ = ["FilterLoss", "innovation_nll", "nll", "prediction_error", "state_mse"]
 
 
 def state_mse(filter: Filter, *, scale: Any = None, rollout: Rollout = FULL) -> FilterLoss:

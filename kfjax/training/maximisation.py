@@ -17,7 +17,7 @@ from kfjax.models.functions import Linear
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.training.accumulation import DYNAMICS, OBSERVATION, Sums
 
-__all__ = ["maximised"]
+__all__: list[str] = []
 
 
 def maximised(names: frozenset[str], model: StateSpaceModel, sums: Sums) -> StateSpaceModel:

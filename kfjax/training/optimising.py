@@ -23,7 +23,7 @@ from kfjax.training.reading import Batches, advance_from_disk
 from kfjax.training.stepping import advance
 from kfjax.training.tasks import Interval, Keys, Task, TrainState, begin
 
-__all__ = ["Plan", "optimise"]
+__all__: list[str] = []
 
 
 class Plan(NamedTuple):

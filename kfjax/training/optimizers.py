@@ -12,7 +12,7 @@ from jax import Array
 
 from kfjax.base import constructor
 
-__all__ = ["Cosine", "clipped_adam", "replicate", "set_hyperparameters"]
+__all__ = ["Cosine", "clipped_adam", "replicate"]
 
 
 @constructor

@@ -13,7 +13,7 @@ from kfjax.base import Filter, extra_only
 from kfjax.data import Dataset, run_trajectory
 from kfjax.filters.probing import probed
 
-__all__ = ["probe_steps"]
+__all__: list[str] = []
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

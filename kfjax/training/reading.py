@@ -13,7 +13,7 @@ from kfjax.data import take, whole_windows
 from kfjax.training.stepping import report, shuffled, take_update, totals
 from kfjax.training.tasks import Interval, Keys, Task, TrainState
 
-__all__ = ["Batches", "advance_from_disk"]
+__all__: list[str] = []
 
 SAMPLE = 256  # trajectories that tell data sets apart
 

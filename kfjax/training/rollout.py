@@ -14,7 +14,7 @@ from kfjax.base import Emit, Filter, Kept, Run
 from kfjax.data import Dataset, run_trajectory, start_at
 from kfjax.runner import run
 
-__all__ = ["Rollout", "roll", "start_state"]
+__all__ = ["Rollout", "roll"]
 
 
 class Rollout(NamedTuple):

@@ -23,7 +23,7 @@ from kfjax.training.partitioning import merge
 from kfjax.training.tasks import Interval, Keys, Task, TrainState
 from kfjax.training.updates import guarded_update, where
 
-__all__ = ["advance", "measure", "report", "shuffled", "take_update", "totals"]
+__all__: list[str] = []
 
 
 @functools.partial(jax.jit, static_argnums=0)

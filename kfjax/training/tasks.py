@@ -15,7 +15,7 @@ from kfjax.data import window_at
 from kfjax.training.history import History
 from kfjax.training.partitioning import merge
 
-__all__ = ["Interval", "Keys", "Task", "TrainState", "begin"]
+__all__ = ["Interval"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,14 +17,7 @@ from kfjax.base import (
 from kfjax.data import Dataset
 from kfjax.models.lens import model_of
 
-__all__ = [
-    "SquaredError",
-    "StateLikelihood",
-    "minus_log_likelihood",
-    "squared_innovation",
-    "state_errors",
-    "static_scale",
-]
+__all__: list[str] = []
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-__all__ = ["Updated", "guarded_update", "where"]
+__all__: list[str] = []
 
 
 class Updated(NamedTuple):

@@ -17,10 +17,7 @@ from kfjax.models.lens import model_of
 from kfjax.training.partitioning import partition
 
 __all__ = [
-    "L2",
-    "RandomStart",
-    "Through",
-    "WeightedSum",
+    "BatchLoss",
     "l2",
     "random_start",
     "through",
@@ -28,7 +25,7 @@ __all__ = [
 ]
 
 
-def weighted_sum(*terms: tuple[float, Callable]) -> WeightedSum:
+def weighted_sum(*terms: tuple[float, Callable]) -> BatchLoss:
     """Return a loss that is a weighted sum of others; each runs its own filter.
 
     Args:
@@ -49,7 +46,7 @@ def weighted_sum(*terms: tuple[float, Callable]) -> WeightedSum:
     return WeightedSum(tuple((float(weight), loss) for weight, loss in terms))
 
 
-def l2() -> L2:
+def l2() -> BatchLoss:
     """Return |theta|^2, the sum of squares of what is learned: of the network of `Learned`, else of all params.
 
     The gamma of gamma |theta|^2 is its weight in `weighted_sum`. Adam's decoupled weight decay is
@@ -58,7 +55,7 @@ def l2() -> L2:
     return L2()
 
 
-def through(loss: Callable, transform: Callable[[Any], Any]) -> Through:
+def through(loss: Callable, transform: Callable[[Any], Any]) -> BatchLoss:
     """Return the loss as a function of other parameters, loss(transform(theta), batch, key).
 
     Args:
@@ -74,7 +71,7 @@ def through(loss: Callable, transform: Callable[[Any], Any]) -> Through:
     return Through(loss, transform)
 
 
-def random_start(loss: Callable, std: float | tuple[float, ...]) -> RandomStart:
+def random_start(loss: Callable, std: float | tuple[float, ...]) -> BatchLoss:
     """Return the loss with random errors added to every initial mean: a filter that has to find its way first.
 
     x_0 <- x_0 + d, d ~ N(0, diag(std^2)); the true states and observations stay.
@@ -96,12 +93,20 @@ def random_start(loss: Callable, std: float | tuple[float, ...]) -> RandomStart:
     return RandomStart(loss, std)
 
 
-class _Whole(abc.ABC):
-    """A loss with `start` and `continued` over whole trajectories: from x_0, with the final states forgotten."""
+class BatchLoss(abc.ABC):
+    """A loss of a batch of trajectories, `(params, batch, key) -> scalar`, that can go on from states.
+
+    Called, it runs over whole trajectories: from x_0, with the final states forgotten. `fit` with
+    windows begins with `start` and goes on with `continued`.
+    """
 
     def __call__(self, params: Any, batch: Any, key: Array) -> Array:
         """Return the loss of a batch."""
         return self.continued(params, batch, key, None)[0]
+
+    @abc.abstractmethod
+    def start(self, params: Any, batch: Any, key: Array) -> Any:
+        """Return the states at the start of the trajectories."""
 
     @abc.abstractmethod
     def continued(self, params: Any, batch: Any, key: Array, states: Any) -> tuple[Any, Any]:
@@ -109,7 +114,7 @@ class _Whole(abc.ABC):
 
 
 @dataclasses.dataclass(frozen=True)
-class WeightedSum(_Whole):
+class WeightedSum(BatchLoss):
     """What `weighted_sum` makes; its state is the tuple of its terms' states."""
 
     terms: tuple[tuple[float, Any], ...]
@@ -134,7 +139,7 @@ class WeightedSum(_Whole):
 
 
 @dataclasses.dataclass(frozen=True)
-class L2(_Whole):
+class L2(BatchLoss):
     """What `l2` makes; it has no state."""
 
     def start(self, params: Any, batch: Any, key: Array) -> tuple:
@@ -150,7 +155,7 @@ class L2(_Whole):
 
 
 @dataclasses.dataclass(frozen=True)
-class Through(_Whole):
+class Through(BatchLoss):
     """What `through` makes."""
 
     loss: Any
@@ -175,7 +180,7 @@ class Through(_Whole):
 
 
 @dataclasses.dataclass(frozen=True)
-class RandomStart(_Whole):
+class RandomStart(BatchLoss):
     """What `random_start` makes."""
 
     loss: Any

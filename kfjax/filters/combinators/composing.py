@@ -14,14 +14,7 @@ from kfjax.models.lens import count_models, model_of
 from kfjax.models.spaces import EUCLIDEAN, Space
 from kfjax.models.state_space import StateSpaceModel
 
-__all__ = [
-    "chi_square_bounds",
-    "reported",
-    "select",
-    "silenced",
-    "single_model",
-    "state_space_of",
-]
+__all__: list[str] = []
 
 
 def single_model(who: str, params: Any) -> StateSpaceModel:

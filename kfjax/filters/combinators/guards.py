@@ -15,7 +15,7 @@ from kfjax.filters.combinators.composing import chi_square_bounds, reported, sel
 from kfjax.models.lens import model_of
 from kfjax.models.observing import any_observed
 
-__all__ = ["FallbackState", "fading", "fallback", "gated", "to_prior"]
+__all__ = ["FallbackState", "fading", "fallback", "gated"]
 
 
 @constructor

@@ -17,7 +17,7 @@ from kfjax.models.observing import keep_unobserved
 from kfjax.models.spaces import Space
 from kfjax.models.state_space import StateSpaceModel
 
-__all__ = ["FixedLagState", "Window", "fixed_lag"]
+__all__ = ["FixedLagState", "fixed_lag"]
 
 
 class Window(NamedTuple):

@@ -23,7 +23,7 @@ from kfjax.models.observing import any_observed, innovation_info
 from kfjax.models.spaces import EUCLIDEAN, Space
 from kfjax.models.state_space import StateSpaceModel
 
-__all__ = ["IMMParams", "IMMState", "imm", "moment_match"]
+__all__ = ["IMMParams", "IMMState", "imm"]
 
 Map = tuple[Callable[[Gaussian], Gaussian], Callable[[Gaussian, Gaussian], Gaussian]]
 

@@ -20,7 +20,7 @@ from kfjax import linalg
 from kfjax.filters.ensembles.localisation import GaspariCohn
 from kfjax.filters.noise_factors import coloured, log_determinant, unwhitened, whitened
 
-__all__ = ["Perturbed", "Transform", "innovation_covariance"]
+__all__ = ["Perturbed", "Transform"]
 
 
 class LowRank(NamedTuple):

@@ -9,7 +9,7 @@ import numpy as np
 
 from kfjax._support.arguments import is_concrete
 
-__all__ = ["GaspariCohn", "gaspari_cohn"]
+__all__ = ["GaspariCohn"]
 
 
 def gaspari_cohn(ratio: np.ndarray) -> np.ndarray:

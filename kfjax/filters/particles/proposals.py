@@ -15,7 +15,7 @@ from kfjax.models.spaces import EUCLIDEAN, Space
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.moments import MomentRule
 
-__all__ = ["Proposal", "draw", "log_density", "proposal", "where_definite"]
+__all__: list[str] = []
 
 
 def log_density(model: StateSpaceModel, x: Array, y: Array, u: Any, observed: Any) -> Array:

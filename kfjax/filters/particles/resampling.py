@@ -16,7 +16,6 @@ import jax.numpy as jnp
 from jax import Array
 
 __all__ = [
-    "SYSTEMATIC",
     "Multinomial",
     "Resampling",
     "Residual",
@@ -24,11 +23,6 @@ __all__ = [
     "StopGradient",
     "Stratified",
     "Systematic",
-    "effective_sample_size",
-    "inverse_cdf",
-    "log_total",
-    "normalised",
-    "resample",
 ]
 
 

@@ -14,7 +14,7 @@ from kfjax.filters.particles.resampling import Resampling, log_total, normalised
 from kfjax.models.observing import Observation, innovation_info, keep_unobserved
 from kfjax.models.spaces import Space
 
-__all__ = ["ParticleState", "check_particles", "mixture_info", "selected", "weighed"]
+__all__ = ["ParticleState"]
 
 
 class ParticleState(NamedTuple):

@@ -15,15 +15,7 @@ from kfjax.learned.params import Learned
 from kfjax.models.observing import bind
 from kfjax.moments import Taylor
 
-__all__ = [
-    "CovarianceRule",
-    "bounded",
-    "entries",
-    "rescaled",
-    "stretched",
-    "triangle",
-    "unit_triangle",
-]
+__all__: list[str] = []
 
 
 class CovarianceRule(GainRule):

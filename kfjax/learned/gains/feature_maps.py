@@ -17,7 +17,7 @@ from jax import Array
 
 from kfjax import linalg
 
-__all__ = ["NORMALISED", "Asinh", "FeatureMap", "Normalised", "Raw", "Whitened"]
+__all__ = ["Asinh", "Normalised", "Raw", "Whitened"]
 
 FeatureMap = Callable[[Array, Array | None], Array]
 

@@ -23,7 +23,7 @@ from jax import Array
 from kfjax._support.naming import suggest
 from kfjax.models.state_space import StateSpaceModel
 
-__all__ = ["FEATURES", "Past", "check_features", "differences", "first_past", "next_past", "sizes"]
+__all__ = ["FEATURES"]
 
 FEATURES = ("F1", "F2", "F3", "F4")
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from kfjax.data import Dataset
 
-__all__ = ["Pairs", "sightings", "transitions"]
+__all__: list[str] = []
 
 
 class Pairs(NamedTuple):

@@ -21,7 +21,7 @@ from kfjax.learned.gains.covariances import entries, rescaled, stretched
 from kfjax.learned.models.regressors import MLP
 from kfjax.models.state_space import StateSpaceModel
 
-__all__ = ["Context", "context_noise", "input_context", "state_context"]
+__all__ = ["context_noise", "input_context", "state_context"]
 
 
 def input_context(x: Array, u: Any) -> Array:

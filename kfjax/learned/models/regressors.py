@@ -24,7 +24,7 @@ from kfjax.learned.recurrent_networks.cells import dense
 from kfjax.training import Cosine, clipped_adam
 from kfjax.training import fit as train
 
-__all__ = ["MLP", "Polynomial", "ridge_regression"]
+__all__ = ["MLP", "Polynomial"]
 
 
 @dataclasses.dataclass(frozen=True)

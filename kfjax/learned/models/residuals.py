@@ -18,7 +18,7 @@ from kfjax._support.arguments import choose
 from kfjax.learned.models.regressors import MLP, Polynomial
 from kfjax.models.state_space import StateSpaceModel
 
-__all__ = ["Corrected", "ResidualParams", "learned_weights", "residual_model"]
+__all__ = ["learned_weights", "residual_model"]
 
 CUBIC = Polynomial(3)
 

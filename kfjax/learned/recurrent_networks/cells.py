@@ -13,7 +13,7 @@ from kfjax._support.arguments import check_count, choose
 from kfjax.learned.gains.networks import GRU
 from kfjax.learned.gains.products import dot_general, product
 
-__all__ = ["CELLS", "LSTM", "PlainRNN", "RecurrentHead", "RecurrentStack", "dense", "orthogonal"]
+__all__ = ["LSTM", "PlainRNN", "RecurrentStack"]
 
 
 def orthogonal(key: Array, shape: tuple[int, int], dtype: Any = jnp.float32) -> Array:

@@ -28,7 +28,7 @@ from kfjax.learned.params import Initialiser, Learned
 from kfjax.learned.recurrent_networks.cells import RecurrentStack
 from kfjax.learned.recurrent_networks.recurrent_rule import Recurrent, RecurrentState
 
-__all__ = ["OUTPUTS", "SEES", "recurrent", "with_dropout"]
+__all__ = ["recurrent", "with_dropout"]
 
 SEES = ("y", "mask", "prediction", "feedback", *FEATURES)
 

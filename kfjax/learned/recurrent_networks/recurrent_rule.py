@@ -17,7 +17,7 @@ from kfjax.learned.recurrent_networks.cells import RecurrentStack
 from kfjax.models.observing import keep_unobserved, observe
 from kfjax.models.state_space import StateSpaceModel
 
-__all__ = ["Before", "Recurrent", "RecurrentState"]
+__all__: list[str] = []
 
 
 class Before(NamedTuple):

@@ -18,7 +18,7 @@ from kfjax.learned.recurrent_networks.cells import RecurrentStack
 from kfjax.learned.recurrent_networks.recurrent_filter import recurrent
 from kfjax.models.state_space import StateSpaceModel
 
-__all__ = ["BASELINES", "recurrent_baseline", "sequence_regressor", "series_scales"]
+__all__ = ["recurrent_baseline", "sequence_regressor", "series_scales"]
 
 BASELINES = {
     "vanilla": (("y",), "level"),

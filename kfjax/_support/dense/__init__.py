@@ -1,0 +1,1 @@
+"""Routines for small dense matrices, among which `kfjax.linalg` chooses by size."""

@@ -1,0 +1,13 @@
+"""Types that annotations share."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import jax
+import numpy as np
+
+__all__: list[str] = []
+
+AnyArray: TypeAlias = jax.Array | np.ndarray
+"""An array of JAX, a tracer among them, or of numpy."""
