@@ -1,4 +1,4 @@
-"""Fig. 12: the Lorenz attractor seen in spherical coordinates, by filters that know f, h and the noise."""
+"""Fig. 12: the Lorenz attractor in spherical coordinates; filters know f, h and the noise."""
 
 import functools
 
@@ -9,7 +9,7 @@ import kfjax as kf
 from benchmarks.kalmannet.data import drawn, published
 from benchmarks.kalmannet.figures import against_noise, panels
 from benchmarks.kalmannet.judging import judged, particle_floor, tune
-from benchmarks.kalmannet.study import Row, Study, Target
+from benchmarks.kalmannet.study import Row, Study, Target, Verdict
 from benchmarks.training import Budget, train
 
 STEPS, PARTICLES = 20, 100
@@ -18,26 +18,26 @@ OFFICIAL = {
     "official, 20 dB": ("lorenz_spherical_v0_r20_T20", 20),
 }
 NETWORK = kf.learned.RecurrentStack(3, (48,), encode=48)
+SHORT = Budget(800, batch_size=64)
 LONG = Budget(2000, batch_size=128, learning_rate=4e-3)
-EKF, WRAPPED, TUNED, UKF, WRAPPED_UKF = (
-    "EKF",
-    "EKF, phi wrapped",
-    "OKF: EKF, Q and R tuned",
-    "UKF",
-    "UKF, phi wrapped",
-)
-PF, SOFT, KALMAN_NET, RECURRENT, ANEW, FLOOR = (
-    f"PF, {PARTICLES} particles",
-    f"differentiable PF, {PARTICLES} particles, Q and R tuned",
-    "KalmanNet C4",
-    "MB RNN, scaled",
-    "MB RNN, scaled, noise drawn anew",
-    "floor: PF, doubled",
-)
+OF_KALMAN_NET = Budget(250, split=300, learning_rate=1e-3)
+EKF = "EKF"
+WRAPPED = "EKF, phi wrapped"
+TUNED = "OKF: EKF, Q and R tuned"
+UKF = "UKF"
+WRAPPED_UKF = "UKF, phi wrapped"
+PF = f"PF, {PARTICLES} particles"
+SOFT = f"differentiable PF, {PARTICLES} particles, Q and R tuned"
+KALMAN_NET = "KalmanNet C4"
+RECURRENT = "MB RNN, scaled"
+ANEW = "MB RNN, scaled, noise drawn anew"
+FLOOR = "floor: PF, doubled"
+NO_PARTICLES = (EKF, WRAPPED, TUNED, UKF, WRAPPED_UKF, RECURRENT, ANEW, KALMAN_NET)
 
 
 @functools.cache
 def model(level, *, wrap=False):
+    """Return the model with nu = 0 dB and a noise level in dB."""
     std = 10 ** (-level / 20)
     start = kf.systems.known(jnp.ones(3))
     return kf.systems.lorenz(observation="spherical", wrap=wrap, q_std=std, r_std=std, prior=start)
@@ -45,32 +45,35 @@ def model(level, *, wrap=False):
 
 @functools.cache
 def parts(size):
-    """Return the level and the parts of every condition: the authors' sets are tested on only, with their own parts."""
+    """Return the level and the parts of every condition, simulated or published."""
     counts = size.choose((100, 50, 20), (1000, 100, 500), (1000, 100, 1000))
-    ours = {
-        f"{level} dB": (level, drawn(200 + level, model(level), counts, STEPS))
-        for level in size.levels
-    }
-    theirs = {
-        name: (level, found)
-        for name, (file, level) in OFFICIAL.items()
-        if (found := published(file))
-    }
-    return ours | theirs if size.name != "quick" else ours
+    found = {}
+    for level in size.levels:
+        found[f"{level} dB"] = level, drawn(200 + level, model(level), counts, STEPS)
+    if size.name == "quick":
+        return found
+    for name, (file, level) in OFFICIAL.items():
+        theirs = published(file)
+        if theirs is not None:
+            found[name] = level, theirs
+    return found
 
 
 def noise(model, data):
-    """Return the noise of all labelled steps, what labels leave of f and what observations leave of h."""
+    """Return the noise of all labelled steps, x_t - f(x_{t-1}) and y_t - h(x_t), each [N T, n]."""
     start = jnp.broadcast_to(model.prior.mean, (data.size, 1, model.n))
     before = jnp.concatenate([start, data.xs[:, :-1]], axis=1).reshape(-1, model.n)
-    after, obs = data.xs.reshape(-1, model.n), data.ys.reshape(-1, data.ys.shape[-1])
-    return after - jax.vmap(lambda x: model.f(x, None))(before), obs - jax.vmap(
-        lambda x: model.h(x, None)
-    )(after)
+    after = data.xs.reshape(-1, model.n)
+    seen = data.ys.reshape(-1, data.ys.shape[-1])
+    process = after - jax.vmap(lambda x: model.f(x, None))(before)
+    return process, seen - jax.vmap(lambda x: model.h(x, None))(after)
 
 
 def drawn_anew(model, data, count):
-    """Return trajectories of f and h from x_0 whose noise is drawn among that of the data, each by itself."""
+    """Simulate trajectories with f and h whose noise is drawn from that of the data.
+
+    Process and observation noise are drawn independently, with replacement.
+    """
     process, sensor = noise(model, data)
     picks = jax.random.randint(jax.random.key(0), (count, data.steps, 2), 0, len(process))
 
@@ -78,92 +81,102 @@ def drawn_anew(model, data, count):
         x = model.f(x, None) + process[pick[0]]
         return x, (x, model.h(x, None) + sensor[pick[1]])
 
-    states, obs = jax.vmap(lambda picked: jax.lax.scan(step, model.prior.mean, picked)[1])(picks)
-    return kf.Dataset(obs, states)
+    def one(picked):
+        return jax.lax.scan(step, model.prior.mean, picked)[1]
+
+    xs, ys = jax.vmap(one)(picks)
+    return kf.Dataset(ys, xs)
 
 
 def more(size, model, data):
-    """Return parts to train and choose on of which there are many, each from the noise of its own labels."""
-    counts = size.choose((200, 50), (20_000, 1000), (50_000, 2000))
-    train, validation = (
-        drawn_anew(model, part, count) for part, count in zip(data[:2], counts, strict=True)
+    """Return many training and validation trajectories, each with noise of its own labels."""
+    for_training, for_validation = size.choose((200, 50), (20_000, 1000), (50_000, 2000))
+    return data._replace(
+        train=drawn_anew(model, data.train, for_training),
+        validation=drawn_anew(model, data.validation, for_validation),
     )
-    return data._replace(train=train, validation=validation)
+
+
+def each(size, make, *, ours=False, most=None):
+    """Return a row over conditions; `make(level, parts) -> (Cell, settings)`.
+
+    `ours` leaves the authors' sets out, and `most` levels above it.
+    """
+    cells, told = {}, {}
+    for name, (level, data) in parts(size).items():
+        if (ours and name in OFFICIAL) or (most is not None and level > most):
+            continue
+        cells[name], told[name] = make(level, data)
+    return Row(cells, told)
+
+
+def plain(size, method, *, wrap=False):
+    """Return the row of a filter that is not trained."""
+
+    def make(level, data):
+        return judged(method, model(level, wrap=wrap), data.test, chunk=100), {}
+
+    return each(size, make)
+
+
+def tuned(size, method, updates):
+    """Return a maker of a filter whose Q and R are tuned."""
+
+    def make(level, data):
+        count = size.choose(10, updates, 150)
+        found, settings = tune(method, model(level), data, updates=count)
+        return judged(method, found, data.test, chunk=100), settings
+
+    return make
+
+
+def network(size, method, budget, scales=None):
+    """Return a maker of a network; `scales(model, data)` gives the constants of its features."""
+    if size.name == "full":
+        budget = budget._replace(updates=4 * budget.updates)
+    budget = size.budget(budget)
+
+    def make(level, data):
+        design = model(level)
+        constants = scales(design, data.train) if scales else None
+        fitted = train(method, design, data, budget, constants)
+        cell = judged(method, fitted.params, data.test, seeds=budget.seeds)
+        chosen = {"best_steps": fitted.update.tolist(), "refused": fitted.refused.tolist()}
+        return cell, budget._asdict() | chosen
+
+    return make
+
+
+def floor(level, data):
+    """Judge a particle filter with enough particles."""
+    cell, particles = particle_floor(model(level), data.test)
+    return cell, {"particles": particles}
 
 
 def rows(size):
-    def each(make, *, ours=False, most=None):
-        """Return a row; `make(level, parts) -> (Cell, settings)` under every condition, our data or levels only."""
-        conditions = {
-            name: pair
-            for name, pair in parts(size).items()
-            if not (ours and name in OFFICIAL) and (most is None or pair[0] <= most)
-        }
-        found = {name: make(*pair) for name, pair in conditions.items()}
-        return Row(
-            {name: cell for name, (cell, _) in found.items()},
-            {name: told for name, (_, told) in found.items()},
-        )
-
-    def plain(method, *, wrap=False):
-        return each(
-            lambda level, data: (judged(method, model(level, wrap=wrap), data.test, chunk=100), {})
-        )
-
-    def tuned(method, updates):
-        def make(level, data):
-            found, settings = tune(method, model(level), data, updates=size.choose(10, updates, 150))
-            return judged(method, found, data.test, chunk=100), settings
-
-        return make
-
-    def network(method, budget, constants=None):
-        def make(level, data):
-            asked = size.budget(
-                budget._replace(updates=4 * budget.updates) if size.name == "full" else budget
-            )
-            design = model(level)
-            fitted = train(method, design, data, asked, constants and constants(design, data.train))
-            cell = judged(method, fitted.params, data.test, seeds=asked.seeds)
-            return cell, asked._asdict() | {
-                "best_steps": fitted.update.tolist(),
-                "refused": fitted.refused.tolist(),
-            }
-
-        return make
-
-    def anew(level, data):
-        return network(recurrent, LONG, kf.learned.series_scales)(
-            level, more(size, model(level), data)
-        )
-
-    def floor(level, data):
-        cell, particles = particle_floor(model(level), data.test)
-        return cell, {"particles": particles}
-
+    """Return the rows of the study."""
     soft = kf.particle(PARTICLES, resampling=kf.filters.Soft())
     recurrent = kf.learned.recurrent(NETWORK, 3, ("y", "prediction"), "update")
+    kalman_net = network(size, kf.learned.published("C4", n=3, m=3), OF_KALMAN_NET)
+    scales = kf.learned.series_scales
+    short, long = (network(size, recurrent, budget, scales) for budget in (SHORT, LONG))
+
+    def anew(level, data):
+        return long(level, more(size, model(level), data))
+
+    noisy = max(0, size.levels[0])  # where noise is smaller there is nothing to gain
     return {
-        EKF: lambda: plain(kf.extended()),
-        WRAPPED: lambda: plain(kf.extended(), wrap=True),
-        TUNED: lambda: each(tuned(kf.extended(), 60)),
-        UKF: lambda: plain(kf.unscented()),
-        WRAPPED_UKF: lambda: plain(kf.unscented(), wrap=True),
-        PF: lambda: plain(kf.particle(PARTICLES)),
-        SOFT: lambda: each(tuned(soft, 20), ours=True),
-        RECURRENT: lambda: each(
-            network(recurrent, Budget(800, batch_size=64), kf.learned.series_scales)
-        ),
-        KALMAN_NET: lambda: each(
-            network(
-                kf.learned.published("C4", n=3, m=3), Budget(250, split=300, learning_rate=1e-3)
-            ),
-            ours=True,
-        ),
-        ANEW: lambda: each(
-            anew, most=max(0, size.levels[0])
-        ),  # where noise is smaller there is nothing to gain
-        FLOOR: lambda: each(floor),
+        EKF: lambda: plain(size, kf.extended()),
+        WRAPPED: lambda: plain(size, kf.extended(), wrap=True),
+        TUNED: lambda: each(size, tuned(size, kf.extended(), 60)),
+        UKF: lambda: plain(size, kf.unscented()),
+        WRAPPED_UKF: lambda: plain(size, kf.unscented(), wrap=True),
+        PF: lambda: plain(size, kf.particle(PARTICLES)),
+        SOFT: lambda: each(size, tuned(size, soft, 20), ours=True),
+        RECURRENT: lambda: each(size, short),
+        KALMAN_NET: lambda: each(size, kalman_net, ours=True),
+        ANEW: lambda: each(size, anew, most=noisy),
+        FLOOR: lambda: each(size, floor),
     }
 
 
@@ -175,13 +188,10 @@ REFERENCE = {
 }
 
 
-NO_PARTICLES = (EKF, WRAPPED, TUNED, UKF, WRAPPED_UKF, RECURRENT, ANEW, KALMAN_NET)
-
-
 def best(results, name):
-    """Return the best estimator under a condition that is no particle filter."""
-    measured = [row for row in NO_PARTICLES if row in results.rows]
-    return results.best(name, [row for row in measured if name in results.rows[row]["cells"]])
+    """Return the best estimator under a condition, particle filters left out."""
+    measured = [row for row in NO_PARTICLES if row in results.rows and results.has(row, name)]
+    return results.best(name, measured)
 
 
 def above(results, row, name):
@@ -189,53 +199,57 @@ def above(results, row, name):
     return results(row, name) - results(FLOOR, name)
 
 
+def own_conditions(results):
+    """Return the conditions of simulated data."""
+    return [name for name in results.conditions if name not in OFFICIAL]
+
+
 def verdict(results):
-    told = []
-    for name in (name for name in results.conditions if name not in OFFICIAL):
-        gaps = [
-            above(results, row, name) for row in (best(results, name), KALMAN_NET, EKF, WRAPPED)
-        ]
-        told.append(
-            f"at {name} the {best(results, name)} is best, {gaps[0]:.2f} dB above the floor"
-            f" (KalmanNet {gaps[1]:.2f},"
-            f" the EKF {gaps[2]:.2f} as it is, {gaps[3]:.2f} with phi wrapped)"
-        )
+    """Compare KalmanNet with the EKF at every noise level."""
+    holds = all(results(KALMAN_NET, name) < results(EKF, name) for name in own_conditions(results))
+    return Verdict(
+        "KalmanNet is better than the EKF at every noise level",
+        holds,
+        (
+            "How far the paper's claim of a substantial gain on the EKF goes depends on the noise.",
+            *(_told(results, name) for name in own_conditions(results)),
+        ),
+    )
+
+
+def _told(results, name):
+    """Return a sentence on the distances from the floor."""
+    first = best(results, name)
     return (
-        "How far the paper's claim of a substantial gain on the EKF goes depends on the noise: "
-        + "; ".join(told)
-        + "."
+        f"At {name} the best estimator is the {first}, {above(results, first, name):.2f} dB above"
+        f" the floor (KalmanNet {above(results, KALMAN_NET, name):.2f} dB, the EKF"
+        f" {above(results, EKF, name):.2f} dB, with phi wrapped"
+        f" {above(results, WRAPPED, name):.2f} dB)."
     )
 
 
 def draw(results):
+    """Draw the errors against the noise."""
     figure, axes = panels(1, width=7, height=4.5)
-    against_noise(
-        axes[0],
-        results,
-        list(results.rows),
-        lambda level: f"{level} dB",
-        "Fig. 12: spherical observations",
-    )
+    title = "Fig. 12: spherical observations"
+    against_noise(axes[0], results, list(results.rows), "{} dB".format, title)
     return figure
 
 
 STUDY = Study(
     "Fig. 12: the Lorenz attractor in spherical coordinates",
-    "Observations are rho, theta and phi with noise that is added without wrapping phi; J = 5, T ="
-    " 20, nu = 0 dB, x_0 ="
-    " (1, 1, 1), known. Our data (1000 trajectories to train on, 100 to choose on, 500 to test on,"
-    " each level its own"
-    " training), and the authors' sets. KalmanNet: 300 batches of pieces of 5 steps, then 250 of 20"
-    " steps; the"
-    " recurrent network (48 units, sees y and f(x), corrects the latter): 800 batches of 64. With"
-    " noise drawn anew, at"
-    " 0 dB and below: the same network, 2000 batches of 128 from 20,000 trajectories that f and h"
-    " make of the noise of"
-    " the labelled ones, x_t - f(x_{t-1}) and y_t - h(x_t) drawn with replacement, and chosen on"
-    " 1000 made likewise of"
-    " the validation part; nothing beyond f, h and labels is used. The floor is a particle filter,"
-    " its particles"
-    " doubled until it moves less than 0.05 dB.",
+    """\
+Observations are rho, theta and phi, with noise that is added without wrapping phi; J = 5, T = \
+20, nu = 0 dB, and x_0 = (1, 1, 1) is known. There are our data (1000 trajectories for training, \
+100 for validation, 500 for testing, and a training of its own for each level) and the authors' \
+sets.
+
+KalmanNet has 300 batches of pieces of 5 steps, then 250 of 20 steps, and the recurrent network \
+(48 units) 800 batches of 64. "Noise drawn anew", at 0 dB and below, is the same network with \
+2000 batches of 128 from 20,000 trajectories, simulated with f, h and the noise of the labelled \
+trajectories, x_t - f(x_{t-1}) and y_t - h(x_t), drawn with replacement. It is validated on 1000 \
+trajectories made likewise of the validation part. It uses f, h and labels only. The floor is a \
+particle filter whose particles are doubled until it changes by less than 0.05 dB.""",
     rows,
     verdict,
     reference=REFERENCE,
@@ -243,9 +257,7 @@ STUDY = Study(
     targets=(
         Target(
             "Best estimator (no particle filter) within 0.3 dB of the floor at every level",
-            lambda r: max(
-                above(r, best(r, name), name) for name in r.conditions if name not in OFFICIAL
-            ),
+            lambda r: max(above(r, best(r, name), name) for name in own_conditions(r)),
             0.3,
         ),
         Target(
@@ -254,26 +266,20 @@ STUDY = Study(
             0.05,
         ),
         Target(
-            "KalmanNet above the authors' code, retrained on data of its own",
+            "KalmanNet above the authors' code, retrained on its own data",
             lambda r: r.above(KALMAN_NET, REFERENCE),
             0.3,
         ),
     ),
     notes=(
-        "The paper's figure has no numbers to read off.",
-        (
-            "At -10 dB a few trajectories that leave the attractor, where f stretches most, make up"
-            " most of the MSE:"
-            " 1000 labelled ones hold too few of them, and the network that saw no more was 0.8 dB"
-            " above the floor."
-            " With noise drawn anew its figure is below that of the particle filter, which every"
-            " doubling up to 32,000"
-            " particles moved by more than 0.05 dB: on 500 trajectories the two cannot be told"
-            " apart. Settings were"
-            " chosen on the validation part before the test part was run. What the network costs"
-            " beside the EKF is"
-            " in Table IV (MB RNN, 48 units)."
-        ),
+        "The paper's figure has no printed numbers.",
+        """\
+At -10 dB a few trajectories that leave the attractor, where f stretches most, make up most of \
+the MSE. 1000 labelled trajectories hold too few of them, and the network that saw no others was \
+0.8 dB above the floor. With noise drawn anew its error is below that of the particle filter, \
+which every doubling up to 32,000 particles changed by more than 0.05 dB: 500 trajectories cannot \
+tell the two apart. Settings were chosen on the validation part before the test part was run.""",
+        "Table IV has the time of the network (MB RNN, 48 units) beside that of the EKF.",
     ),
     draw=draw,
 )

@@ -1,4 +1,4 @@
-"""Table III, Fig. 13: the truth is sampled densely and decimated, so that the step of every filter is too coarse."""
+"""Table III, Fig. 13: decimated data, for which the step of every filter is too coarse."""
 
 import functools
 
@@ -13,19 +13,17 @@ from benchmarks.kalmannet.data import published
 from benchmarks.kalmannet.figures import finish, panels
 from benchmarks.kalmannet.judging import fixed, judged, trained
 from benchmarks.kalmannet.lorenz import searched
-from benchmarks.kalmannet.study import Cell, Row, Study, Target
+from benchmarks.kalmannet.study import Cell, Row, Study, Target, Verdict
 from benchmarks.training import Budget
 from benchmarks.trajectories import official_file
 from kfjax.plotting import COLOURS
 
 OFFICIAL, OWN = "the authors' trajectory", "independent trajectories"
-J2, HALF, J5, RK4, FINE = (
-    "J = 2",
-    "J = 2 in two half-steps",
-    "J = 5",
-    "Runge-Kutta",
-    "Runge-Kutta in two half-steps",
-)
+J2 = "J = 2"
+HALF = "J = 2 in two half-steps"
+J5 = "J = 5"
+RK4 = "Runge-Kutta"
+FINE = "Runge-Kutta in two half-steps"
 F = {
     J2: FLOWS[J2],
     HALF: FLOWS[HALF],
@@ -33,48 +31,68 @@ F = {
     RK4: {"integrator": "rk4"},
     FINE: {"integrator": "rk4", "substeps": 2},
 }
+EKF = {name: f"EKF, {name}, q searched" for name in F}
+NETWORK = {name: f"KalmanNet C4, {name}" for name in (J2, HALF, J5)}
+PF = {name: f"PF, {name}, q searched" for name in (J5, RK4)}
+CUBIC = "EKF, J = 5 + learned cubic, q searched"
+AUTHORS = "EKF, J = 2, q² = 0.15, the authors' form"
+AUTHORS_RK4 = "EKF, Runge-Kutta, q² = 0.001, the authors' form"
+WEIGHTS = "KalmanNet C4, the authors' weights and form"
+FLOOR = "floor: Cramér-Rao"
+DRAWN = (EKF[J5], EKF[RK4], CUBIC)  # rows of the figure
 SET = "lorenz_decimated_size10_T3000"
 LONGEST, PARTICLES = 500, 500
 PARTICLE_GRID = (0.01, 0.03, 0.1, 0.3)
-EXACT = 20  # Runge-Kutta steps that make a true one
+EXACT = 20  # Runge-Kutta steps in a step of the floor's exact flow
 BUDGET = Budget(600, split=150, learning_rate=1e-3, window=50)
 
 
 def design(name, **options):
-    """Return the model with a flow; it begins with a belief about the state of y_1, or about the one before."""
-    return kf.systems.lorenz(**{"prior": START, "q_std": 0.1, "r_std": 1.0} | F[name] | options)
+    """Return the model with a flow; its prior is about x_0, or about the state of y_1."""
+    defaults = {"prior": START, "q_std": 0.1, "r_std": 1.0}
+    return kf.systems.lorenz(**defaults | F[name] | options)
 
 
 @functools.cache
 def data(size):
-    """Return validation and test data by condition, and trajectories to train on; x_0 is known everywhere."""
-    T, counts = size.choose(100, 3000, 3000), size.choose((4, 2, 2), (8, 4, 10), (16, 8, 10))
-    train, validation, test = dense(1, sum(counts), T).split(*counts)
+    """Return validation and test data by condition, and training data; x_0 is known everywhere."""
+    steps = size.choose(100, 3000, 3000)
+    counts = size.choose((4, 2, 2), (8, 4, 10), (16, 8, 10))
+    train, validation, test = dense(1, sum(counts), steps).split(*counts)
     found = {OWN: (validation, test)}
     if parts := published(SET):
-        found = {OFFICIAL: (_aligned(parts.validation, T), _aligned(parts.test, T))} | found
+        theirs = _aligned(parts.validation, steps), _aligned(parts.test, steps)
+        found = {OFFICIAL: theirs} | found
     return found, train
 
 
 def _aligned(part, steps):
-    """Leave out the first stored state, 1e-5 s after the start at (1, 1, 1): it is the start, not the first step."""
+    """Turn the first stored state, 1e-5 s after (1, 1, 1), from the first step into the start."""
     return kf.Dataset(part.ys[:, 1:steps], part.xs[:, 1:steps], prior_mean=part.xs[:, 0])
 
 
 def misaligned(name, q2):
-    """Return the row of the authors' form on their set: (1, 1, 1) is known, and a prediction comes before y_1."""
+    """Return the row of an EKF in the authors' form, on their set.
+
+    (1, 1, 1) is known, and a prediction comes before y_1.
+    """
     model = design(name, prior=kf.systems.known(jnp.ones(3)), q_std=q2**0.5)
     parts = published(SET)
-    return fixed(kf.extended(), {OFFICIAL: (model, parts.test)} if parts else {}, {"q^2": q2})
+    tests = {OFFICIAL: (model, parts.test)} if parts else {}
+    return fixed(kf.extended(), tests, {"q^2": q2})
 
 
-def tuned(method, model, size, **options):
-    """Return the row of a filter whose q is searched on the validation data of every condition."""
-    cells, told, curves = {}, {}, {}
+def tuned(method, model, size, *, drawn=False, **options):
+    """Return the row of a filter whose q is searched on the validation data of every condition.
+
+    If `drawn`, it has the path of the first independent test trajectory.
+    """
+    cells, told, curves = {}, {}, None
     for name, (validation, test) in data(size)[0].items():
         found, told[name] = searched(method, model, validation, **options)
         cells[name] = judged(method, found, test)
-        curves |= {name: path(method, found, test)}
+        if drawn and name == OWN:
+            curves = {name: path(method, found, test)}
     return Row(cells, told, curves)
 
 
@@ -85,7 +103,7 @@ def path(method, params, test):
 
 
 def polynomial(name, degree, size):
-    """Return the model with a polynomial added to f, fitted to one-step differences of the training trajectories."""
+    """Return the model with a polynomial added to f, fitted to one-step differences."""
     model = kf.learned.residual_model(design(name), "f", kf.learned.Polynomial(degree))
     return kf.learned.fit_residual(model, data(size)[1])
 
@@ -95,28 +113,29 @@ def network(name, size):
     found, train = data(size)
     validation = kf.data.first_steps(found[OWN][0], 300)
     parts = kf.data.Parts(kf.data.pieces(train, LONGEST), validation, None)
-    model = design(name)
+    model, method = design(name), kf.learned.published("C4", n=3, m=3)
     tests = {condition: (model, test) for condition, (_, test) in found.items()}
-    return trained(
-        kf.learned.published("C4", n=3, m=3), model, parts, tests, size.budget(BUDGET)
-    )
+    return trained(method, model, parts, tests, size.budget(BUDGET))
 
 
 def authors_weights():
-    """Return the row of the authors' trained network, in their form: two half-steps, a prediction before y_1."""
-    path = official_file("weights_arch2_lorenz_decimated")
-    if not path.exists():
+    """Return the row of the authors' trained network in their form.
+
+    Its f takes two half-steps, and a prediction comes before y_1.
+    """
+    file = official_file("weights_arch2_lorenz_decimated")
+    if not file.exists():
         return Row({})
-    with np.load(path, allow_pickle=False) as weights:
+    with np.load(file, allow_pickle=False) as weights:
         loaded = kf.learned.from_torch(dict(weights), wiring="original")
-    params = kf.learned.Learned(
-        design(HALF, prior=kf.systems.known(jnp.ones(3))), loaded.variables, loaded.constants
-    )
-    return fixed(kf.learned.kalman_net(loaded.network), {OFFICIAL: (params, published(SET).test)})
+    model = design(HALF, prior=kf.systems.known(jnp.ones(3)))
+    params = kf.learned.Learned(model, loaded.variables, loaded.constants)
+    method = kf.learned.kalman_net(loaded.network)
+    return fixed(method, {OFFICIAL: (params, published(SET).test)})
 
 
 def cramer_rao(size):
-    """Return the floor: what a filter with the true flow, linearised along the truth, has as its covariance."""
+    """Return the floor: the covariance of a filter with the true flow, linearised at the truth."""
     cells = {}
     for name, (_, test) in data(size)[0].items():
         with jax.enable_x64(True):
@@ -130,8 +149,14 @@ def cramer_rao(size):
 
 
 @jax.jit
-def along_truth(model, initial, states):
-    """Mean variances [N] of filters that are at the truth."""
+def along_truth(model, starts, states):
+    """Return mean variances [N] of filters whose mean is the truth.
+
+    Args:
+        model: the model.
+        starts: x_0 of every trajectory, [N, n].
+        states: x_1..x_T, [N, T, n].
+    """
 
     def one(start, xs):
         at = model.replace(prior=kf.Gaussian(start, model.prior.cov))
@@ -142,44 +167,29 @@ def along_truth(model, initial, states):
             after, _ = kf.extended().update(at, kf.Gaussian(x, belief.cov), x)
             return after.cov, jnp.trace(after.cov) / 3
 
-        return jax.lax.scan(step, at.prior.cov, (jnp.concatenate([start[None], xs[:-1]]), xs))[
-            1
-        ].mean()
+        before = jnp.concatenate([start[None], xs[:-1]])
+        _, variances = jax.lax.scan(step, at.prior.cov, (before, xs))
+        return variances.mean()
 
-    return jax.vmap(one)(initial, states)
-
-
-EKF = {name: f"EKF, {name}, q searched" for name in F}
-NETWORK = {name: f"KalmanNet C4, {name}" for name in (J2, HALF, J5)}
-AUTHORS, AUTHORS_RK4, WEIGHTS, FLOOR = (
-    "EKF, J = 2, q² = 0.15, the authors' form",
-    "EKF, Runge-Kutta, q² = 0.001, the authors' form",
-    "KalmanNet C4, the authors' weights and form",
-    "floor: Cramér-Rao",
-)
-PF = {name: f"PF, {name}, q searched" for name in (J5, RK4)}
-CUBIC = "EKF, J = 5 + learned cubic, q searched"
+    return jax.vmap(one)(starts, states)
 
 
 def rows(size):
+    """Return the rows of the study."""
+    found = {AUTHORS: lambda: misaligned(J2, 0.15), AUTHORS_RK4: lambda: misaligned(RK4, 1e-3)}
+    for name, row in EKF.items():
+        options = {"drawn": row in DRAWN}
+        found[row] = functools.partial(tuned, kf.extended(), design(name), size, **options)
     particles = kf.particle(size.choose(50, PARTICLES, PARTICLES))
-    return (
-        {AUTHORS: lambda: misaligned(J2, 0.15), AUTHORS_RK4: lambda: misaligned(RK4, 1e-3)}
-        | {
-            row: functools.partial(tuned, kf.extended(), design(name), size)
-            for name, row in EKF.items()
-        }
-        | {
-            row: functools.partial(tuned, particles, design(name), size, grid=PARTICLE_GRID)
-            for name, row in PF.items()
-        }
-        | {WEIGHTS: authors_weights}
-        | {row: functools.partial(network, name, size) for name, row in NETWORK.items()}
-        | {
-            CUBIC: lambda: tuned(kf.extended(), polynomial(J5, 3, size), size),
-            FLOOR: lambda: cramer_rao(size),
-        }
-    )
+    for name, row in PF.items():
+        options = {"grid": PARTICLE_GRID}
+        found[row] = functools.partial(tuned, particles, design(name), size, **options)
+    found[WEIGHTS] = authors_weights
+    for name, row in NETWORK.items():
+        found[row] = functools.partial(network, name, size)
+    found[CUBIC] = lambda: tuned(kf.extended(), polynomial(J5, 3, size), size, drawn=True)
+    found[FLOOR] = lambda: cramer_rao(size)
+    return found
 
 
 PAPER = {
@@ -196,69 +206,74 @@ REFERENCE = {
 
 
 def verdict(results):
-    known = [row for row in NETWORK.values() if row in results.rows]
-    told = (
-        f"An EKF with a Runge-Kutta step has {results(EKF[RK4], OWN):.2f} dB, one with the authors'"
-        " f and a cubic"
-        f" learned from labels {results(CUBIC, OWN):.2f}, one with their f alone"
-        f" {results(EKF[J5], OWN):.2f}, with"
-        f" their network's two half-steps {results(EKF[HALF], OWN):.2f}; the floor is"
-        f" {results(FLOOR, OWN):.2f}. The"
-        " paper's 4.85 dB compare a network on two half-steps with filters on one"
-    )
-    if not known:
-        return told + "."
-    best = results.best(OWN, known)
+    """Compare KalmanNet with an EKF whose step is accurate."""
+    best = results.best(OWN, NETWORK.values())
     gap = results(best, OWN) - results(EKF[RK4], OWN)
-    return (
-        f"{told}; {best} is the best KalmanNet, {gap:+.2f} dB from the EKF with a Runge-Kutta step."
+    told = {
+        "with a Runge-Kutta step": EKF[RK4],
+        "with the authors' f and a cubic learned from labels": CUBIC,
+        "with the authors' f alone": EKF[J5],
+        "with the two half-steps of the authors' network": EKF[HALF],
+    }
+    errors = "; ".join(f"{results(row, OWN):.2f} dB {what}" for what, row in told.items())
+    return Verdict(
+        "The best KalmanNet is better than an EKF with a Runge-Kutta step",
+        gap < 0,
+        (
+            f"The best is {best}, {gap:+.2f} dB from the EKF with a Runge-Kutta step.",
+            (
+                f"On independent trajectories the EKF has {errors}. The floor is"
+                f" {results(FLOOR, OWN):.2f} dB."
+            ),
+            "The paper's gain of 4.85 dB compares a network on two half-steps with filters on one.",
+        ),
     )
 
 
 def draw(results):
-    names = (EKF[J5], EKF[RK4], CUBIC)
-    figure, axes = panels(len(names), width=4)
-    for number, (ax, row) in enumerate(zip(axes, names, strict=True)):
+    """Draw the first estimates of three EKFs."""
+    figure, axes = panels(len(DRAWN), width=4)
+    for number, (ax, row) in enumerate(zip(axes, DRAWN, strict=True)):
         curve = results.rows[row]["curves"][OWN]
         ax.plot(curve["x"], curve["y"], color=COLOURS[number], lw=0.8, label=row)
-        ax.set(xlabel="x", ylabel="z", title="Fig. 13: 10 s of estimates" if number == 0 else "")
+        ax.set(xlabel="x", ylabel="z")
         finish(ax)
+    axes[0].set_title("Fig. 13: 10 s of estimates")
     return figure
 
 
 STUDY = Study(
     "Table III, Fig. 13: the Lorenz attractor, sampled densely and decimated",
-    "The truth moves in steps of 1e-5 s and is decimated to 0.02 s, T = 3000, h = I, 1/r² = 0 dB."
-    " Our trajectories"
-    " start anywhere on the attractor, those of the training, validation and test parts at places"
-    " of their own; in the"
-    " authors' set all parts share one true trajectory. Filters start at the known x_0 and update"
-    " with the sample after"
-    " it first; in the authors' form the first stored state is x_0 itself and a prediction comes"
-    " before its"
-    " observation. q is searched on the validation data of each column over half decades. KalmanNet"
-    " is trained on our"
-    " trajectories in pieces of 5 steps (150 batches of 32), then in 600 windows of 50 steps that"
-    " go on through 500;"
-    " the cubic (60 coefficients) is fitted to their one-step differences.",
+    """\
+The truth moves in steps of 1e-5 s and is decimated to 0.02 s; T = 3000, h = I, 1/r² = 0 dB. Our \
+trajectories start anywhere on the attractor, and training, validation and test parts have \
+different starts; in the authors' set all parts share one true trajectory.
+
+Filters start at the known x_0 and first update with the sample after it. In the authors' form \
+the first stored state is x_0 itself, and a prediction comes before its observation. q is \
+searched on the validation data of each column, in steps of half a decade.
+
+KalmanNet is trained on our trajectories, in pieces of 5 steps (150 batches of 32), then in 600 \
+windows of 50 steps that continue through 500. The cubic (60 coefficients) is fitted to one-step \
+differences of the same trajectories.""",
     rows,
     verdict,
     paper=PAPER,
     reference=REFERENCE,
     floor=FLOOR,
-    why={PF[J5]: "q is searched here; the paper does not say which it used."},
+    why={PF[J5]: "q is searched here; the paper does not say which q it used."},
     targets=(
         Target(
             "EKF with Runge-Kutta, the authors' trajectory", lambda r: r(EKF[RK4], OFFICIAL), -17.9
         ),
         Target("EKF with Runge-Kutta, independent trajectories", lambda r: r(EKF[RK4], OWN), -17.9),
         Target(
-            "best estimator with the authors' f, the authors' trajectory",
+            "Best estimator with the authors' f, the authors' trajectory",
             lambda r: r(CUBIC, OFFICIAL),
             -17.0,
         ),
         Target(
-            "best estimator with the authors' f, independent trajectories",
+            "Best estimator with the authors' f, independent trajectories",
             lambda r: r(CUBIC, OWN),
             -17.0,
         ),
@@ -273,7 +288,9 @@ STUDY = Study(
             0.3,
         ),
         Target(
-            "KalmanNet trained here within 0.3 dB of it", lambda r: r.off(NETWORK[HALF], PAPER), 0.3
+            "KalmanNet trained here within 0.3 dB of the paper",
+            lambda r: r.off(NETWORK[HALF], PAPER),
+            0.3,
         ),
     ),
     draw=draw,

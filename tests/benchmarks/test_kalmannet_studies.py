@@ -7,12 +7,12 @@ import pytest
 
 import kfjax as kf
 from benchmarks.estimates import means
-from benchmarks.kalmannet import fig12, lorenz, nclt_fusion, nclt_odometry, table3
+from benchmarks.kalmannet import fig12, fusion, fusion_search, lorenz, nclt_fusion, odometry, table3
 from benchmarks.kalmannet.study import Cell
 
 
 @pytest.fixture
-def odometry(monkeypatch):
+def turned(monkeypatch):
     """A session whose odometry is turned by 30 degrees, exactly."""
     rng = np.random.default_rng(0)
     velocities = rng.normal(size=(4300, 2))
@@ -20,21 +20,21 @@ def odometry(monkeypatch):
     states = np.stack(
         [positions[:, 0], velocities[:, 0], positions[:, 1], velocities[:, 1]], axis=1
     )
-    turned = np.asarray(kf.systems.rotation(30.0), np.float64)
-    monkeypatch.setattr(nclt_odometry, "session", lambda name: (states, velocities @ turned))
+    frame = np.asarray(kf.systems.rotation(30.0), np.float64)
+    monkeypatch.setattr(odometry, "session", lambda name: (states, velocities @ frame))
     return states
 
 
-def test_integrated_odometry_follows_the_path_once_it_is_turned_back(odometry):
-    window = nclt_odometry.windows("any", [7], 50)
+def test_integrated_odometry_follows_the_path_once_it_is_turned_back(turned):
+    window = odometry.windows("any", [7], 50)
     assert np.isnan(window.xs[..., [1, 3]]).all()
-    params = nclt_odometry.integrated(nclt_odometry.velocity_map())
+    params = odometry.integrated(odometry.velocity_map())
     np.testing.assert_allclose(
         means(kf.constant_gain(), params, window)[0][:, [0, 2]],
         window.xs[0][:, [0, 2]],
         atol=1e-3,
     )
-    wrong = means(kf.constant_gain(), nclt_odometry.integrated(np.eye(2)), window)
+    wrong = means(kf.constant_gain(), odometry.integrated(np.eye(2)), window)
     assert np.abs(np.asarray(wrong)[0, :, 0] - window.xs[0, :, 0]).max() > 0.5
 
 
@@ -53,7 +53,9 @@ def test_the_searched_q_is_the_best_of_the_grid():
 
 
 def test_the_cramer_rao_floor_of_a_linear_model_is_its_covariance():
-    model = kf.systems.constant_velocity(q_density=0.0).replace(h=kf.Linear(jnp.eye(2)), R=jnp.eye(2))
+    model = kf.systems.constant_velocity(q_density=0.0).replace(
+        h=kf.Linear(jnp.eye(2)), R=jnp.eye(2)
+    )
     ys = jnp.zeros((20, 2))
     expected = (
         jnp.trace(kf.run(kf.kalman(), model, ys).outputs.cov, axis1=1, axis2=2).mean() / 3
@@ -70,40 +72,38 @@ def test_decibels_become_root_mean_squares():
 def test_the_error_of_the_compass_is_found(tmp_path, monkeypatch):
     heading = np.linspace(-3, 3, 500)
     wrong = np.array([0.1, 0.05, -0.02, 0.03, 0.01])
-    truth = heading + nclt_fusion.harmonics(heading) @ wrong
+    truth = heading + fusion.harmonics(heading) @ wrong
     wheel = np.column_stack([np.ones(500), np.ones(500), heading, np.zeros(500)])
-    for name in nclt_fusion.SESSIONS.values():
+    for name in fusion.SESSIONS.values():
         np.savez(tmp_path / f"{name}.npz", wheel=wheel, theta_gt=np.append(truth[1:], 0.0)[:, None])
-    monkeypatch.setattr(nclt_fusion, "FOLDER", tmp_path)
-    np.testing.assert_allclose(nclt_fusion.compass.__wrapped__(), wrong, atol=1e-5)
+    monkeypatch.setattr(fusion, "FOLDER", tmp_path)
+    np.testing.assert_allclose(fusion.compass.__wrapped__(), wrong, atol=1e-5)
 
 
 def test_missing_fixes_are_remembered_for_a_while(monkeypatch):
-    monkeypatch.setattr(
-        nclt_fusion, "MEMORY", 4.0
-    )  # each step counts a quarter, the earlier ones three
+    monkeypatch.setattr(fusion, "MEMORY", 4.0)  # each step counts a quarter, the earlier ones three
     lost = np.array([True, True, False, True])
-    np.testing.assert_allclose(nclt_fusion.recently(lost), [1 / 4, 7 / 16, 21 / 64, 127 / 256])
+    np.testing.assert_allclose(fusion.recently(lost), [1 / 4, 7 / 16, 21 / 64, 127 / 256])
 
 
 def test_a_session_is_held_out_of_all_that_is_fitted(monkeypatch):
-    small, large = (nclt_fusion.SMALL,), (nclt_fusion.LARGE,)
+    small, large = (fusion.SMALL,), (fusion.LARGE,)
     anees = {
         (small, large, small): 7.0,
         (large, small, large): 1.0,
     }  # by those searched on, judged on, compass fitted
-    monkeypatch.setattr(nclt_fusion, "search", lambda name, size, tuned: (tuned, 0.0))
-    monkeypatch.setattr(nclt_fusion, "CLASSICAL", {"any": (None, lambda theta, states: theta, 6)})
-    monkeypatch.setattr(nclt_fusion, "sessions", lambda *names, states, tuned: (names, tuned))
+    monkeypatch.setattr(fusion_search, "search", lambda name, size, tuned: (tuned, 0.0))
+    monkeypatch.setattr(fusion_search, "CLASSICAL", {"any": (None, lambda theta, states: theta, 6)})
+    monkeypatch.setattr(fusion_search, "sessions", lambda *names, states, tuned: (names, tuned))
     monkeypatch.setattr(
-        nclt_fusion, "judged", lambda method, params, on: Cell([0.0], anees=[anees[params, *on]])
+        fusion_search, "judged", lambda method, params, on: Cell([0.0], anees=[anees[params, *on]])
     )
-    assert nclt_fusion.held_out("any", None) == {nclt_fusion.SMALL: 1.0, nclt_fusion.LARGE: 7.0}
+    assert fusion_search.held_out("any", None) == {fusion.SMALL: 1.0, fusion.LARGE: 7.0}
 
 
 def test_numbers_that_both_sessions_taught_are_not_where_a_search_on_one_begins():
-    taught, _ = nclt_fusion.begin(8, nclt_fusion.BOTH)
-    guess, spread = nclt_fusion.begin(8, (nclt_fusion.SMALL,))
+    taught, _ = fusion_search.begin(8, fusion.BOTH)
+    guess, spread = fusion_search.begin(8, (fusion.SMALL,))
     assert guess["time"] == pytest.approx(np.log(1000.0))
     assert guess["wheel_scale"] == 1.0
     assert abs(taught["time"] - guess["time"]) > 3 * spread["time"]  # a small spread would stay
