@@ -5,7 +5,6 @@ A well tuned classical filter is the baseline that a learned one has to beat.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 from typing import Any, NamedTuple
@@ -20,13 +19,14 @@ from kfjax.base import Filter
 from kfjax.data.dataset import Dataset
 from kfjax.models.lens import model_of
 from kfjax.models.state_space import StateSpaceModel
-from kfjax.training.losses import FilterLoss, innovation_nll, state_mse
+from kfjax.training.losses import innovation_nll, state_mse
 from kfjax.training.noise import Scales, scale_noise
 from kfjax.training.optimising import Plan, optimise
 from kfjax.training.optimizers import Cosine, clipped_adam
 from kfjax.training.rollout import Rollout
 from kfjax.training.stepping import measure
 from kfjax.training.tasks import Keys, Task
+from kfjax.training.wrapping import Through, through
 
 __all__ = ["OBJECTIVES", "STRUCTURES", "Tuned", "tune"]
 
@@ -89,8 +89,7 @@ def tune(
             callables.
         data: the trajectories to fit.
         validation: the trajectories to choose on.
-        key: random key of the batches, and of filters that draw, which draw the same numbers at
-            every update.
+        key: random key of the batches, and of filters that draw.
         structure: "scalar", one factor on Q and one on R; or "diagonal", one per state and one per
             channel.
         objective: "likelihood", the loss `innovation_nll`; or "mse", `state_mse` over the known
@@ -129,19 +128,19 @@ def tune(
             " expected at least 1, 1, above 0."
         )
     model = _checked(params, data, validation, structure, objective, skip)
-    fitting, choosing = (_Objective.of(filter, objective, leading) for leading in skip)
+    fitting, choosing = (_loss(filter, objective, leading) for leading in skip)
     # the trainer does not clip: the step size is Adam's alone
     optimizer = clipped_adam(Cosine(learning_rate, updates, final=0.0), clip=math.inf)
     batch_size = min(batch_size, data.size)
     task = Task(fitting, choosing, optimizer, batch_size, independent=True)
 
-    one = _Factors(params, _logarithms(model, data, structure), key)
-    start = _coarse(fitting, one, data[:batch_size])
+    one = _Factors(params, _logarithms(model, data, structure))
+    start = _coarse(fitting, one, data[:batch_size], key)
     plan = Plan("tuning", updates, LOOK, progress)
-    learn = _Factors(False, True, False)
+    learn = _Factors(False, True)
     fitted = optimise(task, start, learn, data, validation, Keys(key, key, key), plan)
 
-    before, after = choosing.on(one, validation), float(fitted.validation)
+    before, after = _on(choosing, one, validation, key), float(fitted.validation)
     best, update = fitted.params, int(fitted.update)
     if before <= after:
         best, update, after = one, -1, before
@@ -150,9 +149,11 @@ def tune(
             "tune: no factors on Q and R give a finite objective on the validation part; expected a"
             " filter that does not diverge. Check the model's units, prior and inputs."
         )
-    scales = jax.tree.map(np.asarray, fitting.scales(best))
-    train = fitting.on(one, data), fitting.on(best, data)
+    if objective == "mse":
+        best = _without_common_factor(best)
+    scales = jax.tree.map(lambda logarithm: np.exp(np.asarray(logarithm)), best.logarithms)
     tuned = scale_noise(params, scales)
+    train = _on(fitting, one, data, key), _on(fitting, best, data, key)
     return Tuned(tuned, scales, train, (before, after), update, int(fitted.refused))
 
 
@@ -161,52 +162,40 @@ class _Factors(NamedTuple):
 
     Attributes:
         params: those given.
-        logarithms: of the factors.
-        key: random key of filters that draw.
+        logarithms: `Scales` of the logarithms of the factors.
     """
 
     params: Any
     logarithms: Any
-    key: Any
 
 
-@dataclasses.dataclass(frozen=True)
-class _Objective:
-    """A loss as a function of factors; the draws are always the same, so that it depends on nothing else.
+def _loss(filter: Filter, objective: str, skip: int) -> Through:
+    """Return the objective of that name as a loss of factors, without the leading steps."""
+    rollout = Rollout(burn_in=skip)
+    if objective == "likelihood":
+        return through(innovation_nll(filter, rollout=rollout), _scaled)
+    return through(state_mse(filter, rollout=rollout), _scaled_without_common_factor)
 
-    Attributes:
-        loss: the loss of the params that the filter takes.
-    """
 
-    loss: FilterLoss
+def _scaled(factors: _Factors) -> Any:
+    """Return the params with their noise scaled."""
+    return scale_noise(factors.params, jax.tree.map(jnp.exp, factors.logarithms))
 
-    @classmethod
-    def of(cls, filter: Filter, name: str, skip: int) -> _Objective:
-        """Return the objective of that name, without the leading steps of every trajectory."""
-        loss = innovation_nll if name == "likelihood" else state_mse
-        return cls(loss(filter, rollout=Rollout(burn_in=skip)))
 
-    @property
-    def is_squared_error(self) -> bool:
-        """Whether the loss is a mean squared error in units of the data."""
-        return self.loss.is_squared_error
+def _scaled_without_common_factor(factors: _Factors) -> Any:
+    return _scaled(_without_common_factor(factors))
 
-    def scales(self, factors: _Factors) -> Scales:
-        """Return the factors, without the common one if the loss does not depend on it."""
-        Q, R = factors.logarithms
-        if self.is_squared_error:
-            R = R - R.mean()
-        return Scales(jnp.exp(Q), jnp.exp(R))
 
-    def __call__(self, factors: _Factors, batch: Dataset, key: Array) -> Array:
-        """Return the loss of a batch."""
-        del key
-        return self.loss(scale_noise(factors.params, self.scales(factors)), batch, factors.key)
+def _without_common_factor(factors: _Factors) -> _Factors:
+    """Return factors on R whose geometric mean is one: the squared error does not depend on it."""
+    Q, R = factors.logarithms
+    return factors._replace(logarithms=Scales(Q, R - R.mean()))
 
-    def on(self, factors: _Factors, data: Dataset) -> float:
-        """Return the loss on a whole part; infinite if it is not finite."""
-        value = float(measure(self, factors, jax.tree.map(jnp.asarray, data), factors.key))
-        return value if math.isfinite(value) else math.inf
+
+def _on(loss: Through, factors: _Factors, data: Dataset, key: Array) -> float:
+    """Return a loss on a whole part; infinite if it is not finite."""
+    value = float(measure(loss, factors, jax.tree.map(jnp.asarray, data), key))
+    return value if math.isfinite(value) else math.inf
 
 
 def _logarithms(model: StateSpaceModel, data: Dataset, structure: str) -> Scales:
@@ -216,15 +205,15 @@ def _logarithms(model: StateSpaceModel, data: Dataset, structure: str) -> Scales
     return Scales(jnp.zeros(states, model.dtype), jnp.zeros(channels, model.dtype))
 
 
-def _coarse(objective: _Objective, one: _Factors, data: Dataset) -> _Factors:
+def _coarse(loss: Through, one: _Factors, data: Dataset, key: Array) -> _Factors:
     """Return the best of a grid of powers of ten."""
-    on_R = [0.0] if objective.is_squared_error else GRID[2:-2]
+    on_R = [0.0] if loss.is_squared_error else GRID[2:-2]
     logarithms = one.logarithms
     candidates = [
         one._replace(logarithms=Scales(logarithms.Q + q, logarithms.R + r))
         for q, r in itertools.product(GRID, on_R)
     ]
-    return min(candidates, key=lambda factors: objective.on(factors, data))
+    return min(candidates, key=lambda factors: _on(loss, factors, data, key))
 
 
 def _checked(
