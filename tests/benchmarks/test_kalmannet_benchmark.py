@@ -1,4 +1,4 @@
-"""The studies of the KalmanNet paper: rows are kept while their code is the same, and the page is what they say."""
+"""The studies of the KalmanNet paper: stored rows, verdicts and the page of results."""
 
 import importlib.util
 import inspect
@@ -19,7 +19,7 @@ from benchmarks.trajectories import simulated
 QUICK = SIZES["quick"]
 STUDY = '''
 """A study."""
-from benchmarks.kalmannet.study import Cell, Row, Study, Target
+from benchmarks.kalmannet.study import Cell, Row, Study, Target, Verdict
 
 VALUES = [1.0, 2.0, float("nan")]
 
@@ -31,8 +31,12 @@ def rows(size):
     return {name: lambda name=name: measured(name) for name in ("one", "two")}
 
 CALLS = []
+def verdict(results):
+    value = results("one", "condition")
+    return Verdict("It is small", value < 3, (f"It is {value:.1f}.",))
+
 STUDY = Study(
-    "Title", "Text.", rows, lambda results: f"It is {results('one', 'condition'):.1f}.", {"one": {"condition": 5.0}},
+    "Title", "Text.", rows, verdict, {"one": {"condition": 5.0}},
     why={"one": "as it is."}, targets=(Target("Little", lambda r: r("one", "condition"), 0.5),),
 )
 '''
@@ -60,6 +64,7 @@ def test_rows_are_kept_while_code_and_size_are_the_same(tmp_path, monkeypatch):
     measured(tmp_path)
     assert module.CALLS == ["two", "one"]
     words = STUDY.replace("Text.", "Other words.").replace("VALUES =", "# a comment\nVALUES =")
+    words = words.replace("def rows(size):", 'def rows(size: object) -> dict:\n    """Rows."""')
     module = written(tmp_path, monkeypatch, words)
     measured(tmp_path)
     assert not module.CALLS
@@ -87,7 +92,9 @@ def test_the_page_says_what_the_rows_say(tmp_path, monkeypatch):
     text = page.page(tmp_path, ["test"])
     assert text == page.page(tmp_path, ["test"])
     assert "| one | 1.50 (1.00 .. 2.00), 1 of 3 diverged |" in text
-    assert "It is nan." in text
+    assert "**Verdict.** It is small: **does not hold**." in text
+    assert "* It is nan." in text
+    assert "| Title | It is small | **does not hold** | 0 of 1 |" in text
     assert "Little: nan, at most 0.5 wanted: **missed**" in text
     assert "* one, condition: diverged here, 5.00 in the paper: as it is." in text
 
@@ -96,7 +103,7 @@ def test_what_is_missing_is_said(tmp_path, monkeypatch):
     written(tmp_path, monkeypatch, STUDY)
     measured(tmp_path, only="two")
     text = page.page(tmp_path, ["test"])
-    assert "Not all rows are there yet." in text
+    assert "Not all rows are measured yet." in text
     assert "Little: not measured at this size." in text
 
 
@@ -144,6 +151,12 @@ def test_a_study_is_measured_again_if_what_it_shares_changed(monkeypatch):
 
     assert code_with("\nNOTES = 1\n") == before
     assert code_with("\nMORE = 1\n") != before
+
+
+def test_claims_are_short():
+    for name in STUDIES:
+        verdict = store.study_of(name).STUDY.verdict(Results(store.load(HERE, name)))
+        assert len(verdict.claim.split()) <= 20, verdict.claim
 
 
 def test_the_committed_page_is_that_of_the_committed_results():
