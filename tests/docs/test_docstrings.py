@@ -1,4 +1,4 @@
-"""The examples in the docstrings of every public module run, and every public name is there."""
+"""The examples in docstrings run, and every name in `__all__` exists."""
 
 import doctest
 import importlib
@@ -16,13 +16,13 @@ NAMES = {"kf": kf, "jax": jax, "jnp": jnp, "np": np}
 
 
 def modules():
-    """Every module of the package but the command's entry."""
+    """Return every module of the package except `__main__`."""
     names = [info.name for info in pkgutil.walk_packages(kf.__path__, "kfjax.")]
     return [kf, *(importlib.import_module(name) for name in names if not name.endswith("__main__"))]
 
 
 def documented(module):
-    """The functions and classes of a module by name, decorated ones unwrapped: doctest itself passes these over."""
+    """Yield (name, object) of functions and classes; doctest overlooks decorated ones."""
     for name, value in vars(module).items():
         bare = value if inspect.isclass(value) else inspect.unwrap(value)
         if (
@@ -32,7 +32,7 @@ def documented(module):
 
 
 def examples():
-    """Every docstring with an example."""
+    """Yield every docstring with an example."""
     finder = doctest.DocTestFinder(exclude_empty=True)
     for module in modules():
         for name, value in [(module.__name__, module.__doc__ or ""), *documented(module)]:

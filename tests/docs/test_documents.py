@@ -1,4 +1,4 @@
-"""The code in README.md and docs/ runs as it stands, and the README's commands are those of the tests."""
+"""Code in README.md and docs/ runs as it stands, links lead somewhere, and lines are short."""
 
 import re
 from pathlib import Path
@@ -9,30 +9,39 @@ import pytest
 import kfjax as kf
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+COLUMNS = 120
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
 
 
 def python_blocks(path: Path) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", path.read_text(), flags=re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("path", [p for p in DOCUMENTS if python_blocks(p)], ids=lambda p: p.name)
+@pytest.mark.parametrize("path", [p for p in DOCUMENTS if python_blocks(p)], ids=name_of)
 def test_python_blocks_run(path):
     names: dict = {}
     for number, block in enumerate(python_blocks(path)):
         exec(compile(block, f"{path.name} block {number}", "exec"), names)
-    estimates = [
-        value
-        for value in names.values()
-        if isinstance(value, (kf.Estimate, kf.Gaussian, kf.Smoothed))
-    ]
+    kinds = (kf.Estimate, kf.Gaussian, kf.Smoothed)
+    estimates = [value for value in names.values() if isinstance(value, kinds)]
     assert estimates, "a page with code computes at least one estimate"
     for estimate in estimates:
         assert jnp.isfinite(estimate.mean).all()
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 def test_relative_links_exist(path):
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text()):
         if not target.startswith("http"):
             assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+def test_lines_are_short(path):
+    text = re.sub(r"^```bash\n.*?^```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    lines = [line for line in text.split("\n") if not line.startswith("|")]
+    assert not [line for line in lines if len(line) > COLUMNS]

@@ -1,4 +1,4 @@
-"""Every notebook's script runs in its quick form, and its executed copy has the same cells, pictures and no errors."""
+"""Every notebook's script runs in its quick form, and its executed copy is up to date."""
 
 import json
 import runpy
@@ -17,7 +17,7 @@ SCRIPTS = sorted(FOLDER.glob("[0-9]*.py"))
 
 @pytest.fixture
 def as_a_reader(tmp_path, monkeypatch):
-    """The quick form, away from the repository, without measured data, in the settings of JAX that a reader has."""
+    """Quick form, outside the repository, without measured data, with default settings of JAX."""
     monkeypatch.setenv("KFJAX_QUICK", "1")
     monkeypatch.setenv("KFJAX_DATA", str(tmp_path))
     monkeypatch.chdir(tmp_path)
@@ -34,7 +34,7 @@ def as_a_reader(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("as_a_reader")
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_the_script_runs(script, capsys):
-    """In this process, which has imported everything, and has compiled a part of it."""
+    """Run in this process, which has imported everything and compiled a part of it."""
     runpy.run_path(str(script), run_name="__main__")
     assert "nan" not in capsys.readouterr().out.split()
 

@@ -1,4 +1,4 @@
-"""What a release promises of itself: one version everywhere, and everything in the source distribution."""
+"""A release has one version everywhere, and a complete source distribution."""
 
 import re
 import tomllib

@@ -1,7 +1,6 @@
-"""The pages of the site: every public name has its place in the API, and every page its place in the navigation."""
+"""The API pages show every public name once, and every page is in the navigation."""
 
 import importlib
-import pkgutil
 import re
 import types
 from pathlib import Path
@@ -11,52 +10,61 @@ import pytest
 import kfjax as kf
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = [
-    "kfjax",
-    *(
-        f"kfjax.{info.name}"
-        for info in pkgutil.iter_modules(kf.__path__)
-        if info.ispkg and info.name in kf.__all__
-    ),
-]
-PACKAGES += ["kfjax.linalg", "kfjax.moments"]
+DOCS = ROOT / "docs"
+PACKAGES = ["kfjax"]
+PACKAGES += [f"kfjax.{n}" for n in kf.__all__ if isinstance(getattr(kf, n), types.ModuleType)]
 
 
-def documented():
-    """Every object whose docstring a page of the API shows."""
-    text = "\n".join(page.read_text() for page in (ROOT / "docs" / "api").glob("*.md"))
-    return set(re.findall(r"^::: (\S+)$", text, flags=re.MULTILINE))
+def entries():
+    """Return the dotted path of every object that an API page shows, in order."""
+    text = "\n".join(page.read_text() for page in sorted((DOCS / "api").glob("*.md")))
+    return re.findall(r"^::: (\S+)$", text, flags=re.MULTILINE)
 
 
-def value(path):
-    """The object that a dotted path leads to."""
+ENTRIES = entries()
+
+
+def split(path):
+    """Return the module and the name of a dotted path."""
     package, _, name = path.rpartition(".")
-    return getattr(importlib.import_module(package), name)
+    return importlib.import_module(package), name
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_every_public_name_is_in_the_api(package):
+def test_every_public_name_is_on_a_page(package):
     module = importlib.import_module(package)
-    paths = documented()
-    shown = {id(value(path)) for path in paths}
-    names = [
-        name for name in module.__all__ if not isinstance(getattr(module, name), types.ModuleType)
-    ]
+    shown = {id(getattr(*split(path))) for path in ENTRIES}
+    names = [n for n in module.__all__ if not isinstance(getattr(module, n), types.ModuleType)]
     missing = [
-        n for n in names if f"{package}.{n}" not in paths and id(getattr(module, n)) not in shown
+        name
+        for name in names
+        if f"{package}.{name}" not in ENTRIES and id(getattr(module, name)) not in shown
     ]
     assert not missing, f"add to docs/api/: {missing}"
 
 
-def test_the_api_shows_what_exists():
-    parts = [path.rpartition(".") for path in documented()]
-    assert not [
-        name for package, _, name in parts if not hasattr(importlib.import_module(package), name)
-    ]
+def test_every_entry_is_public():
+    private = [path for path in ENTRIES if split(path)[1] not in split(path)[0].__all__]
+    assert not private
+    assert {path.rpartition(".")[0] for path in ENTRIES} <= set(PACKAGES)
 
 
-def test_every_page_is_in_the_navigation():
-    listed = set(re.findall(r"(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), flags=re.MULTILINE))
-    pages = {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").glob("**/*.md")}
+def test_no_entry_is_a_module():
+    assert not [p for p in ENTRIES if isinstance(getattr(*split(p)), types.ModuleType)]
+
+
+def test_no_entry_is_shown_twice():
+    shown = [id(getattr(*split(path))) for path in ENTRIES if callable(getattr(*split(path)))]
+    assert len(set(ENTRIES)) == len(ENTRIES)
+    assert len(set(shown)) == len(shown)
+
+
+def test_the_navigation_has_every_page():
+    navigation = (ROOT / "mkdocs.yml").read_text().partition("\nnav:\n")[2]
+    listed = re.findall(r"(\S+\.md)$", navigation, flags=re.MULTILINE)
+    pages = {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")}
     notebooks = {f"notebooks/{script.stem}.md" for script in (ROOT / "notebooks").glob("[0-9]*.py")}
-    assert pages | notebooks <= listed
+    assert len(set(listed)) == len(listed)
+    assert pages | notebooks <= set(listed)
+    generated = {"contributing.md", "changelog.md", "notebooks/index.md"}
+    assert {p for p in set(listed) - pages - notebooks - generated if "results/" not in p} == set()
