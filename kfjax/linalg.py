@@ -170,8 +170,9 @@ def _factor_tangent(L: Array, dA: Array) -> Array:
     W = L + jnp.diag(null.astype(L.dtype))
     inverse = solve_lower(W, jnp.eye(n, dtype=L.dtype))
     M = library_product(library_product(inverse, dA), inverse.T)
+    null_columns = null[None, :]
     phi = jnp.tril(M) - 0.5 * M * jnp.eye(n, dtype=M.dtype)
-    return jnp.where(null[None, :], 0, library_product(W, phi))
+    return jnp.where(null_columns, 0, library_product(W, phi))
 
 
 @jax.custom_jvp

@@ -31,20 +31,21 @@ def gram_schmidt(A: AnyArray) -> Array:
     # to rounding, as accurate as Householder reflections. `jnp.linalg.qr` has NaN gradients and no
     # zero columns where the rank is deficient; here a row that depends on earlier ones gets none.
     n = A.shape[0]
+    negligible = negligible_squares(A)
 
     def add_row(basis: Array, row_of: tuple[Array, Array, Array]) -> tuple[Array, Array]:
-        row, place, negligible = row_of
+        row, place, zero_up_to = row_of
         first = jnp.sum(basis * row[None, :], axis=1)
         left = row - jnp.sum(first[:, None] * basis, axis=0)
         second = jnp.sum(basis * left[None, :], axis=1)
         left = left - jnp.sum(second[:, None] * basis, axis=0)
         square = jnp.sum(left**2)
-        positive = square > negligible
+        positive = square > zero_up_to
         norm = jnp.sqrt(jnp.where(positive, square, 1))
         basis = basis + jnp.where(positive, place[:, None] * (left / norm)[None, :], 0)
         return basis, first + second + place * jnp.where(positive, norm, 0)
 
-    rows = (A, jnp.eye(n, dtype=A.dtype), negligible_squares(A))
+    rows = (A, jnp.eye(n, dtype=A.dtype), negligible)
     _, L = lax.scan(add_row, jnp.zeros_like(A), rows, unroll=n <= UNROLLED)
     return L
 

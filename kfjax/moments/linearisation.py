@@ -1,0 +1,123 @@
+"""Moments by linearisation at the mean."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from kfjax import linalg
+from kfjax._support.types import AnyArray
+from kfjax.base import Gaussian
+from kfjax.models.functions import Linear
+from kfjax.models.spaces import EUCLIDEAN, Space
+from kfjax.moments.results import Affine, Deviations, Function, Moments
+
+__all__ = ["Taylor"]
+
+
+def _linearise(
+    fn: Function, x: AnyArray, n: int, source: Space, target: Space
+) -> tuple[Array, Array]:
+    """Return fn(x) and its Jacobian [k, n], between tangent spaces where the spaces are curved."""
+    mean = fn(x).astype(x.dtype)
+    zero = jnp.zeros(n, x.dtype)
+    if isinstance(fn, Linear):
+        return mean, _linear_jacobian(fn, x, mean, zero, source, target)
+    if source.is_euclidean and target.is_euclidean:
+        return mean, jax.jacfwd(fn)(x).astype(x.dtype)
+
+    def local(d: Array) -> Array:
+        return target.difference(fn(source.retract(x, d)), mean)
+
+    return mean, jax.jacfwd(local)(zero).astype(x.dtype)
+
+
+def _linear_jacobian(
+    fn: Linear, x: AnyArray, mean: Array, zero: Array, source: Space, target: Space
+) -> Array:
+    """Return the Jacobian [k, n] of a linear function by the chain rule."""
+    # `jacfwd` of the whole would give every trajectory of a batch a Jacobian of its own; so the
+    # matrix that they share stays shared, and with it the covariances of a linear model
+    J = fn.A.astype(x.dtype)
+    if not source.is_euclidean:
+        moved = jax.jacfwd(lambda d: source.retract(x, d))
+        J = linalg.matmul(J, moved(zero))
+    if not target.is_euclidean:
+        subtracted = jax.jacfwd(lambda d: target.difference(mean + d, mean))
+        J = linalg.matmul(subtracted(jnp.zeros_like(mean)), J)
+    return J
+
+
+def affine_moments(mean: Array, A: Array, P: AnyArray, noise: Array | None = None) -> Moments:
+    """Return the moments of y = mean + A (x - E[x]) + e, with Cov[x] = P and Cov[e] = noise.
+
+    x and e are uncorrelated; a `noise` of None is zero.
+    """
+
+    def residual(K: Array) -> Array:
+        left = jnp.eye(P.shape[-1], dtype=P.dtype) - linalg.matmul(K, A)
+        of_x = linalg.quadratic(left, P)
+        if noise is None:
+            return of_x
+        return of_x + linalg.quadratic(K, noise)
+
+    cross = linalg.matmul(P, A.T)
+    cov = linalg.matmul(A, cross)
+    if noise is not None:
+        cov = cov + noise
+    return Moments(mean, cov, cross, residual)
+
+
+@dataclasses.dataclass(frozen=True)
+class Taylor:
+    """First-order Taylor expansion at the mean, the rule of the extended Kalman filter.
+
+    E[y] = fn(m), Cov[y] = J P J', Cov[x, y] = P J', residual(K) = (I - K J) P (I - K J)', J =
+    fn'(m) by `jax.jacfwd`. It is exact for linear functions.
+
+    Example:
+        >>> belief = kf.Gaussian(jnp.array([3.0]), jnp.array([[0.5]]))
+        >>> mean, cov, cross, residual = kf.moments.Taylor()(lambda x: x**2, belief)
+        >>> mean.tolist(), cov.tolist()
+        ([9.0], [[18.0]])
+    """
+
+    def __call__(
+        self,
+        fn: Function,
+        belief: Gaussian,
+        source: Space = EUCLIDEAN,
+        target: Space = EUCLIDEAN,
+    ) -> Moments:
+        """Return the moments of fn(x), x ~ belief."""
+        x, P = belief
+        mean, J = _linearise(fn, x, P.shape[-1], source, target)
+        return affine_moments(mean, J, P)
+
+    def deviations(
+        self,
+        fn: Function,
+        x: Float[AnyArray, " d"],
+        L: Float[AnyArray, "n n"],
+        source: Space = EUCLIDEAN,
+        target: Space = EUCLIDEAN,
+    ) -> Deviations:
+        """Return the moments of fn(x), x ~ N(x, L L'), as factors."""
+        mean, J = _linearise(fn, x, L.shape[-1], source, target)
+        return Deviations(mean, L, linalg.matmul(J, L))
+
+    def affine(
+        self,
+        fn: Function,
+        x: Float[AnyArray, " d"],
+        L: Float[AnyArray, "n n"],
+        source: Space = EUCLIDEAN,
+        target: Space = EUCLIDEAN,
+    ) -> Affine:
+        """Return the tangent at x; the residual is zero."""
+        mean, J = _linearise(fn, x, L.shape[-1], source, target)
+        return Affine(mean, J, jnp.zeros((J.shape[0], 1), x.dtype))
