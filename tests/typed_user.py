@@ -181,7 +181,9 @@ def learning(key: Array, train: kf.Dataset, validation: kf.Dataset) -> Any:
     loss = kf.training.weighted_sum((1.0, kf.training.nll(net)), (1e-4, kf.training.l2()))
     optimizer = kf.training.clipped_adam(kf.training.Cosine(1e-2, 50))
     kf.training.fit(loss, params, train, key=key, updates=50, window=10, optimizer=optimizer)
-    tuned = kf.training.tune(kf.kalman(), design, train, validation, structure="diagonal")
+    tuned = kf.training.tune(
+        kf.kalman(), design, train, validation=validation, key=key, structure="diagonal"
+    )
     learnt = kf.training.em(design, train, learn=("Q", "R"), iterations=5)
     print(tuned.scales.R, learnt.model.Q, fitted.history)
     return fitted.params

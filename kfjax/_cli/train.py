@@ -69,7 +69,7 @@ def _beside(
     """Compare with the extended Kalman filter of the design model, as it is and tuned, on the validation part."""
     entries: dict[str, Any] = {"extended": (extended(), model)}
     objective = "likelihood" if training.loss == "innovation" else "mse"
-    options = {
+    options: dict[str, Any] = {
         "structure": "diagonal",
         "objective": objective,
         "skip": parts.skip[:2],

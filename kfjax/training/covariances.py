@@ -155,8 +155,9 @@ def fit_noise(
         key: random key of the batches.
         validation: trajectories to choose on, as in `fit`; None keeps the last covariances.
         loss: the training loss; default `innovation_nll(filter)`, which needs no true states.
-            Under `state_mse` a common factor of Q and R changes nothing, so that only the likelihoods can
-            tell how large they are.
+            Under `state_mse` a common factor of Q and R changes nothing, so that only the
+            likelihoods can tell how large they are.
+        validation_loss: the loss to choose by; default `loss`.
         learn: names among "Q", "R" and "P0".
         floor: smallest variance; see `free_noise`.
         updates: number of updates by the optimiser.

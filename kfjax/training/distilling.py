@@ -134,34 +134,31 @@ def distil(
     """
     chosen, params = student
     many = jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 1
-    keys = jax.random.split(
-        jax.random.key(0)
-    )  # of the teacher's draws: the student's runs have one teacher
+    # of the teacher's draws: all runs of the student have one teacher
+    keys = jax.random.split(jax.random.key(0))
     targets, held_out = (
         imitation_targets(teacher, part, key=k, smoothing=smoothing)
         for part, k in zip((data, validation), keys, strict=True)
     )
     scale = typical_scale(targets)
     training_filter = training_filter or chosen
-    losses = [
-        state_mse(filter, scale=scale, rollout=rollout) for filter in (training_filter, chosen)
-    ]
+    by_error, by_error_on_validation = (
+        state_mse(student, scale=scale, rollout=rollout) for student in (training_filter, chosen)
+    )
     stages: list[dict[str, Any]] = [
         {"data": targets.data, "validation": held_out.data, "updates": updates}
     ]
     one = jax.tree.map(lambda a: a[0], params) if many else params
     if targets.cov is not None and jax.eval_shape(chosen.init, one).cov is not None:
         stages[0]["updates"] = -(-updates // 2)
-        second = {
+        by_divergence = {
             "loss": Divergence(training_filter, rollout),
             "validation_loss": Divergence(chosen, rollout),
-            "data": targets,
-            "validation": held_out,
-            "updates": max(updates // 2, 1),
         }
-        stages.append(second)
-    shared = {"validation_loss": losses[1]} | options
-    fitted = fit_stages(losses[0], params, stages, key=key, **shared)
+        second = {"data": targets, "validation": held_out, "updates": max(updates // 2, 1)}
+        stages.append(second | by_divergence)
+    options = {"validation_loss": by_error_on_validation} | options
+    fitted = fit_stages(by_error, params, stages, key=key, **options)
     if many:
         fitted = fitted.run(fitted.best_run)
     diagnosis = diagnose(

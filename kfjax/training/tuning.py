@@ -26,7 +26,7 @@ from kfjax.training.optimizers import Cosine, clipped_adam
 from kfjax.training.rollout import Rollout
 from kfjax.training.stepping import measure
 from kfjax.training.tasks import Keys, Task
-from kfjax.training.wrapping import Through, through
+from kfjax.training.wrapping import BatchLoss, through
 
 __all__ = ["OBJECTIVES", "STRUCTURES", "Tuned", "tune"]
 
@@ -135,7 +135,7 @@ def tune(
     task = Task(fitting, choosing, optimizer, batch_size, independent=True)
 
     one = _Factors(params, _logarithms(model, data, structure))
-    start = _coarse(fitting, one, data[:batch_size], key)
+    start = _coarse(fitting, objective, one, data[:batch_size], key)
     plan = Plan("tuning", updates, LOOK, progress)
     learn = _Factors(False, True)
     fitted = optimise(task, start, learn, data, validation, Keys(key, key, key), plan)
@@ -169,7 +169,7 @@ class _Factors(NamedTuple):
     logarithms: Any
 
 
-def _loss(filter: Filter, objective: str, skip: int) -> Through:
+def _loss(filter: Filter, objective: str, skip: int) -> BatchLoss:
     """Return the objective of that name as a loss of factors, without the leading steps."""
     rollout = Rollout(burn_in=skip)
     if objective == "likelihood":
@@ -192,7 +192,7 @@ def _without_common_factor(factors: _Factors) -> _Factors:
     return factors._replace(logarithms=Scales(Q, R - R.mean()))
 
 
-def _on(loss: Through, factors: _Factors, data: Dataset, key: Array) -> float:
+def _on(loss: BatchLoss, factors: _Factors, data: Dataset, key: Array) -> float:
     """Return a loss on a whole part; infinite if it is not finite."""
     value = float(measure(loss, factors, jax.tree.map(jnp.asarray, data), key))
     return value if math.isfinite(value) else math.inf
@@ -205,9 +205,9 @@ def _logarithms(model: StateSpaceModel, data: Dataset, structure: str) -> Scales
     return Scales(jnp.zeros(states, model.dtype), jnp.zeros(channels, model.dtype))
 
 
-def _coarse(loss: Through, one: _Factors, data: Dataset, key: Array) -> _Factors:
+def _coarse(loss: BatchLoss, objective: str, one: _Factors, data: Dataset, key: Array) -> _Factors:
     """Return the best of a grid of powers of ten."""
-    on_R = [0.0] if loss.is_squared_error else GRID[2:-2]
+    on_R = [0.0] if objective == "mse" else GRID[2:-2]
     logarithms = one.logarithms
     candidates = [
         one._replace(logarithms=Scales(logarithms.Q + q, logarithms.R + r))
