@@ -1,0 +1,183 @@
+"""Imports point one way, names are public or private, and `import kfjax` is light."""
+
+import ast
+import importlib
+import inspect
+import subprocess
+import sys
+import types
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import kfjax as kf
+
+ROOT = Path(__file__).parents[2]
+# A place may import from itself and from those above it, but not from others in its group.
+ORDER = [
+    ["_support"],
+    ["base"],
+    ["linalg"],
+    ["models"],
+    ["moments"],
+    ["filters"],
+    ["runner"],
+    ["smoothers"],
+    ["linear"],
+    ["data"],
+    ["systems"],
+    ["training"],
+    ["learned"],
+    ["evaluation"],
+    ["plotting", "exporting"],
+    ["_cli"],
+]
+FLOOR = {place: floor for floor, group in enumerate(ORDER) for place in group}
+PUBLIC = {"kfjax"} | {
+    f"kfjax.{name}" for name in kf.__all__ if isinstance(getattr(kf, name), types.ModuleType)
+}
+# What `import kfjax` must not load unless JAX does: packages load them when they are used.
+HEAVY = ["matplotlib", "rich", "orbax", "flatbuffers", "pandas", "xarray", "flax", "optax", "scipy"]
+SPEED = ROOT / "benchmarks" / "speed"  # shares the workloads of `kfjax bench`
+STUDIES = [path for path in (ROOT / "benchmarks").rglob("*.py") if SPEED not in path.parents]
+
+
+def module_of(path: Path) -> str:
+    """Return the dotted name of a file."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+FILES = {module_of(path): path for path in sorted((ROOT / "kfjax").rglob("*.py"))}
+MODULES = [name for name in FILES if name != "kfjax.__main__"]
+
+
+def imports_of(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield (module, name) for every import from kfjax in a file, with no name for `import a.b`."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names if is_ours(alias.name))
+        if isinstance(node, ast.ImportFrom) and is_ours(node.module or ""):
+            yield from ((node.module or "", alias.name) for alias in node.names)
+
+
+def is_ours(module: str) -> bool:
+    """Return whether a module is of kfjax."""
+    return module == "kfjax" or module.startswith("kfjax.")
+
+
+def arrows(path: Path) -> set[str]:
+    """Return the modules that a file imports: a package if the imported name is not a module.
+
+    `import kfjax` itself does not count; it is for the version, inside a function.
+    """
+    found = set()
+    for module, name in imports_of(path):
+        inner = f"{module}.{name}"
+        found.add(inner if inner in FILES else module)
+    return found if path == FILES["kfjax"] else found - {"kfjax"}
+
+
+def place_of(module: str) -> str:
+    """Return the folder or file of the package that a module is in, empty for the package."""
+    return [*module.split("."), ""][1]
+
+
+ARROWS = {module: arrows(path) for module, path in FILES.items()}
+
+
+def test_every_module_has_its_place_in_the_order():
+    assert {place_of(module) for module in MODULES} - {""} == set(FLOOR)
+
+
+def test_imports_point_one_way():
+    up = [
+        f"{module} -> {target}"
+        for module in MODULES
+        for target in ARROWS[module]
+        if points_up(place_of(module), place_of(target))
+    ]
+    assert not up
+
+
+def points_up(here: str, there: str) -> bool:
+    """Return whether a place may not import from another; the package itself may from all."""
+    return bool(here) and here != there and FLOOR[there] >= FLOOR[here]
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    try:
+        TopologicalSorter(ARROWS).prepare()
+    except CycleError as error:
+        pytest.fail(f"a cycle of imports: {' -> '.join(error.args[1])}")
+
+
+def test_names_in_all_exist():
+    absent = [
+        f"{module}.{name}"
+        for module in MODULES
+        for name in public_names(module)
+        if not hasattr(importlib.import_module(module), name)
+    ]
+    assert not absent
+
+
+def public_names(module: str) -> list[str]:
+    """Return the `__all__` of a module."""
+    return getattr(importlib.import_module(module), "__all__", [])
+
+
+def test_no_public_function_has_the_name_of_its_module():
+    assert not [m for m in MODULES if m.rpartition(".")[2] in public_names(m)]
+
+
+@pytest.mark.parametrize("package", sorted(PUBLIC))
+def test_no_public_name_hides_a_module(package):
+    loaded = importlib.import_module(package)
+    hidden = [
+        name
+        for name in loaded.__all__
+        if f"{package}.{name}" in FILES and not inspect.ismodule(getattr(loaded, name))
+    ]
+    assert not hidden
+
+
+@pytest.mark.parametrize("package", sorted(PUBLIC))
+def test_public_names_differ_by_more_than_case(package):
+    """Except for a function that returns the class of its name, as `run` returns a `Run`."""
+    loaded = importlib.import_module(package)
+    by_lower: dict[str, list[str]] = {}
+    for name in public_names(package):
+        by_lower.setdefault(name.lower(), []).append(name)
+    alike = [names for names in by_lower.values() if len(names) > 1]
+    assert not [names for names in alike if not is_result(loaded, *sorted(names))]
+
+
+def is_result(module: types.ModuleType, Result: str, function: str, *more: str) -> bool:
+    """Return whether the second name is of a function that returns the first."""
+    annotation = inspect.signature(getattr(module, function)).return_annotation
+    named = getattr(annotation, "__name__", str(annotation)).partition("[")[0]
+    return not more and inspect.isclass(getattr(module, Result)) and named == Result
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=module_of)
+def test_studies_use_public_names_only(path):
+    private = [
+        f"{module}: {name}"
+        for module, name in imports_of(path)
+        if module not in PUBLIC or (name and name not in public_names(module))
+    ]
+    assert not private
+
+
+def test_importing_kfjax_is_light():
+    code = "import sys, {}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    jax, both = (loaded_after(code.format(names)) for names in ("jax", "jax, kfjax"))
+    assert not set(HEAVY) & (both - jax)
+
+
+def loaded_after(code: str) -> set[str]:
+    """Return what a new Python prints."""
+    command = [sys.executable, "-c", code]
+    return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
