@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,11 +111,11 @@ def on_disk(tree: Any) -> bool:
     return any(isinstance(leaf, DiskArray) for leaf in jax.tree.leaves(tree))
 
 
-def take(tree: Any, index: np.ndarray) -> Any:
+def take(tree: Any, index: slice | Sequence[int] | np.ndarray) -> Any:
     """Return rows of every array of a pytree, in memory; a `Dataset` is one.
 
     Args:
         tree: any pytree of arrays [N, ...], in memory or on disk.
-        index: integers [K], or booleans [N].
+        index: a slice, integers [K], or booleans [N].
     """
     return jax.tree.map(lambda a: a[index], tree)

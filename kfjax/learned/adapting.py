@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from kfjax.base import Estimate, Filter, Inputs, Mask, Run, State, estimate
+from kfjax.base import Estimate, Filter, Inputs, Mask, Observations, Run, State, estimate
 from kfjax.data import Dataset
 from kfjax.learned.params import Learned
 from kfjax.models.records import Record, checked_record
@@ -73,7 +73,7 @@ def start_adapting(
 def adapt(
     filter: Filter,
     adaptation: Adaptation,
-    ys: Array,
+    ys: Observations,
     *,
     us: Inputs = None,
     observed: Mask = None,

@@ -43,12 +43,12 @@ def scale_noise(params: Any, factors: Scales) -> Any:
     return with_model(params, Q=_scaled(model.Q, factors.Q), R=_scaled(model.R, factors.R))
 
 
-def _scaled(noise: Any, factors: Array) -> Any:
+def _scaled(noise: Any, factors: Any) -> Any:
     roots = jnp.sqrt(jnp.asarray(factors))
     return Partial(_scaled_noise, roots, noise) if callable(noise) else noise * _outer(roots)
 
 
-def _scaled_noise(roots: Array, noise: Any, x: Array, u: Any) -> Array:
+def _scaled_noise(roots: Array, noise: Any, x: Any, u: Any) -> Array:
     return noise(x, u) * _outer(roots)
 
 
