@@ -10,11 +10,10 @@ import kfjax as kf
 
 SETTLE = 500  # samples until a trajectory is on the attractor
 START = kf.Gaussian(jnp.ones(3), 1e-6 * jnp.eye(3))
-F_DESIGN = "J = 5, the design model"
 FLOWS = {
     "J = 2": {"taylor_order": 2},
     "J = 2 in two half-steps": {"taylor_order": 2, "substeps": 2},
-    F_DESIGN: {"taylor_order": 5},
+    "J = 5, the design model": {"taylor_order": 5},
     "Runge-Kutta": {"integrator": "rk4"},
 }
 

@@ -1,4 +1,7 @@
-"""The two networks of KalmanNet as a textbook writes them, `x @ W + b`, on the weights of kfjax's own modules."""
+"""The two networks of KalmanNet as a textbook writes them, on the weights of kfjax's modules.
+
+A dense layer is `x @ W + b`. Nothing of kfjax is used but the weights and the model.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -7,12 +10,15 @@ ALL = ("F1", "F2", "F3", "F4")
 
 
 def dense(weights, x):
+    """Return the output of a dense layer."""
     return x @ weights["kernel"] + weights["bias"]
 
 
 def gru(weights, h, x):
+    """Return the new state of a gated recurrent unit."""
     size = h.shape[-1]
-    from_x, from_h = x @ weights["input_kernel"] + weights["bias"], h @ weights["hidden_kernel"]
+    from_x = x @ weights["input_kernel"] + weights["bias"]
+    from_h = h @ weights["hidden_kernel"]
     gates = jax.nn.sigmoid(from_x[: 2 * size] + from_h[: 2 * size])
     r, z = gates[:size], gates[size:]
     candidate = jnp.tanh(from_x[2 * size :] + r * (from_h[2 * size :] + weights["candidate_bias"]))
@@ -20,16 +26,20 @@ def gru(weights, h, x):
 
 
 def architecture1(variables, carry, features):
+    """Return the new carry and the gain of architecture #1."""
     weights = variables["params"]
-    x = jax.nn.relu(
-        dense(weights["input"], jnp.concatenate([features[name] for name in sorted(features)]))
-    )
+    inputs = jnp.concatenate([features[name] for name in sorted(features)])
+    x = jax.nn.relu(dense(weights["input"], inputs))
     hidden = gru(weights["gru_0"], carry[0], x)
     return (hidden,), dense(weights["gain"], jax.nn.relu(dense(weights["hidden"], hidden)))
 
 
 def architecture2(variables, carry, features):
-    weights, join = variables["params"], lambda *parts: jnp.concatenate(parts)
+    """Return the new carry and the gain of architecture #2."""
+    weights = variables["params"]
+
+    def join(*parts):
+        return jnp.concatenate(parts)
 
     def layer(name, x):
         return jax.nn.relu(dense(weights[name], x))
@@ -44,23 +54,35 @@ def architecture2(variables, carry, features):
 
 
 def unit(v):
+    """Return a vector of length one in the direction of v; zero stays zero."""
     square = jnp.sum(v**2)
     return v * jax.lax.rsqrt(jnp.where(square > 0, square, 1))
 
 
 def estimates(network, names, variables, carry, model, ys):
-    """The estimates [T, n] of KalmanNet along one trajectory, in one scan."""
+    """Return the estimates [T, n] of KalmanNet along one trajectory, in one scan.
+
+    Args:
+        network: `architecture1` or `architecture2`.
+        names: names of the features.
+        variables: the weights.
+        carry: the recurrent state at the start.
+        model: the design model.
+        ys: observations [T, m].
+    """
 
     def step(carry, y):
         hidden, y_before, x, x_before, predicted_before = carry
         predicted = model.f(x, None)
         innovation = y - model.h(predicted, None)
-        differences = zip(
-            ALL, (y - y_before, innovation, x - x_before, x - predicted_before), strict=True
-        )
-        hidden, gain = network(
-            variables, hidden, {name: unit(v) for name, v in differences if name in names}
-        )
+        differences = {
+            "F1": y - y_before,
+            "F2": innovation,
+            "F3": x - x_before,
+            "F4": x - predicted_before,
+        }
+        features = {name: unit(differences[name]) for name in ALL if name in names}
+        hidden, gain = network(variables, hidden, features)
         new = predicted + gain.reshape(x.size, y.size) @ innovation
         return (hidden, y, new, x, predicted), new
 

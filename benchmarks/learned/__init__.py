@@ -1,1 +1,1 @@
-"""What learned filters reach, beside classical ones that are tuned: `python -m benchmarks.learned STUDY`."""
+"""Learned filters beside tuned classical ones: `python -m benchmarks.learned STUDY`."""

@@ -1,10 +1,10 @@
-"""Measure what learned filters reach, and write the table of all results.
+"""Measure learned filters beside tuned classical ones, and write the page of all results.
 
-python -m benchmarks.learned table1 [--quick] [--again] [--row TEXT] [--out DIR]
+    python -m benchmarks.learned table1 [--quick] [--again] [--row TEXT] [--out DIR]
+    python -m benchmarks.learned                      only the page
 
-The results of a study are saved after every row, and rows that are there are kept: a run that was
-stopped goes on. The official data sets are read from the folder in KFJAX_DATA, by default
-../shared/data.
+Results are saved after every row, so that an interrupted run can continue. The official data sets
+are read from the folder in KFJAX_DATA, by default ../shared/data.
 """
 
 import argparse
@@ -26,31 +26,21 @@ STUDIES = (
 
 
 def main():
+    """Measure the studies that are named, and write the page."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "study",
-        nargs="*",
-        choices=[*STUDIES, []],
-        help="which studies; none writes the table alone",
-    )
+    which = "studies to measure; none writes only the page"
+    parser.add_argument("study", nargs="*", choices=[*STUDIES, []], help=which)
     parser.add_argument("--out", type=Path, default=HERE, help="folder of the results")
-    parser.add_argument(
-        "--quick", action="store_true", help="two seeds and few steps: does it run at all"
-    )
-    parser.add_argument("--again", action="store_true", help="measure rows that are there, too")
+    quick = "two seeds and few updates: only show that everything runs"
+    parser.add_argument("--quick", action="store_true", help=quick)
+    parser.add_argument("--again", action="store_true", help="also measure rows that are stored")
     parser.add_argument("--row", default="", help="only rows whose name contains this text")
     arguments = parser.parse_args()
+    options = {"quick": arguments.quick, "again": arguments.again, "only": arguments.row}
     for name in arguments.study:
-        measure(
-            name,
-            study_of(name),
-            arguments.out,
-            quick=arguments.quick,
-            again=arguments.again,
-            only=arguments.row,
-        )
+        measure(name, study_of(name), arguments.out, **options)
     write_page(arguments.out)
 
 

@@ -7,31 +7,73 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from benchmarks import files
 from benchmarks.reporting import cell, table, versions
 
 MACHINE = "two shared x86 cores"
 PAGE = "RESULTS.md"
-HEAD = """# Learned filters: what they reach
+HEAD = """\
+# Learned filters beside tuned classical ones
 
 Written by `python -m benchmarks.learned`; do not edit.
 
-MSE in dB is 10 log10 of the mean over trajectories, steps and state dimensions. Several seeds are \
-given as median (lowest .. highest); they share the test data. Everything chosen was chosen on \
-validation data, unless a note says otherwise.
+* **Errors.** MSE in dB is 10 log10 of the mean squared error over trajectories, steps and state \
+dimensions; lower is better.
+* **Seeds.** Networks are trained from several random keys (seeds) and tested on the same data. \
+Results are given as median (lowest .. highest), and targets refer to medians.
+* **Data.** Everything chosen was chosen on validation data, unless a note says otherwise. \
+Official data sets are those that the authors of KalmanNet published.
+* **Symbols.** Q = q² I and R = r² I are the covariances of process and observation noise, T is \
+the number of steps, and J the order of the Taylor series in the f of the Lorenz attractor.
+* **Filters.** KF, EKF and UKF are the Kalman, extended and unscented Kalman filters. KalmanNet \
+#1 and #2 are its two architectures, C1 and C4 published configurations of them. The gain that \
+starts at the EKF is a network that corrects the gain of an EKF.
 """
 
 
 class Measured(NamedTuple):
-    """What a row holds.
+    """The result of a row.
 
     Attributes:
-        values: by column, a number, or a list with one per seed.
-        settings: what was chosen to get them.
+        values: a number, or a list with one per seed, by column.
+        settings: settings that were chosen to get them.
     """
 
     values: dict[str, Any]
     settings: dict[str, Any] | None = None
+
+
+class Values:
+    """The stored values of a study; `values(row, column)` is the median over seeds.
+
+    Attributes:
+        rows: the values of every row, by column.
+    """
+
+    def __init__(self, stored: dict[str, Any]):
+        self.rows = {name: row["values"] for name, row in stored["rows"].items()}
+
+    def __call__(self, row: str, column: str) -> float:
+        """Return a median; a row or column that is not stored is a KeyError."""
+        return float(np.median(self.rows[row][column]))
+
+    def columns(self, row: str) -> list[str]:
+        """Return the columns of a row that have values."""
+        return [column for column, value in self.rows[row].items() if value is not None]
+
+
+class Target(NamedTuple):
+    """A goal that was set before.
+
+    Attributes:
+        text: the goal as a sentence, without the full stop.
+        holds: `(values) -> bool`; it may raise a KeyError if rows are missing.
+    """
+
+    text: str
+    holds: Callable[[Values], bool]
 
 
 class Study(NamedTuple):
@@ -39,42 +81,58 @@ class Study(NamedTuple):
 
     Attributes:
         title: its heading.
-        text: what is measured, on what data, and what it should reach.
+        text: the setting: what is measured, and on what data.
         columns: the names of its values.
         rows: `(quick) -> {name: () -> Measured}`, in the order of the table.
-        notes: what was tried and did not help, or is still missing.
-        digits: after the point.
+        targets: goals that were set before.
+        notes: what was tried without success, or is missing.
+        digits: number of decimals.
     """
 
     title: str
     text: str
     columns: tuple[str, ...]
     rows: Callable[[bool], dict[str, Callable[[], Measured]]]
+    targets: tuple[Target, ...] = ()
     notes: tuple[str, ...] = ()
     digits: int = 3
 
 
 def measure(name: str, study: Study, folder: Path, *, quick: bool, again: bool, only: str) -> None:
-    """Measure the rows that are missing, and save after each one."""
+    """Measure the missing rows of a study, and save after each one.
+
+    Args:
+        name: the name of the study.
+        study: the study.
+        folder: the folder of the results.
+        quick: whether only to show that everything runs.
+        again: whether to measure rows that are stored, too.
+        only: a text that the names of measured rows contain.
+    """
     path = folder / f"{name}.json"
     rows = study.rows(quick)
-    for row, thunk in rows.items():
-        if only in row and (again or row not in _finished(path, quick)):
-            print(f"{name}: {row} ...", flush=True)
-            begin = time.perf_counter()
-            values, settings = thunk()
-            seconds = round(time.perf_counter() - begin, 1)
-            new = {
-                "values": values,
-                "settings": settings or {},
-                "seconds": seconds,
-                "versions": versions(),
-            }
-            cells = _cells(study.columns, values, study.digits)
-            print(f"{name}: {row}: {cells}, {seconds} s", flush=True)
-            # read again, since another run may have added rows
-            done = _finished(path, quick) | {row: new}
-            _save(path, name, {key: done[key] for key in rows if key in done}, quick)
+    for row, make in rows.items():
+        if only not in row or (row in _finished(path, quick) and not again):
+            continue
+        print(f"{name}: {row} ...", flush=True)
+        new = _timed(make)
+        cells = _cells(study.columns, new["values"], study.digits)
+        print(f"{name}: {row}: {cells}, {new['seconds']} s", flush=True)
+        # read again, since another run may have added rows
+        done = _finished(path, quick) | {row: new}
+        _save(path, name, {key: done[key] for key in rows if key in done}, quick)
+
+
+def _timed(make: Callable[[], Measured]) -> dict[str, Any]:
+    """Measure a row, and return it as it is stored."""
+    begin = time.perf_counter()
+    values, settings = make()
+    return {
+        "values": values,
+        "settings": settings or {},
+        "seconds": round(time.perf_counter() - begin, 1),
+        "versions": versions(),
+    }
 
 
 def study_of(name: str) -> Study:
@@ -108,6 +166,8 @@ def _section(study: Study, result: dict[str, Any]) -> str:
     """Return the section of one study."""
     rows = result["rows"]
     lines = [f"## {study.title}", "", study.text, ""]
+    if study.targets:
+        lines += [*(_target(target, Values(result)) for target in study.targets), ""]
     entries = [
         (name, _cells(study.columns, row["values"], study.digits), f"{row['seconds']:.0f}")
         for name, row in rows.items()
@@ -121,6 +181,15 @@ def _section(study: Study, result: dict[str, Any]) -> str:
     if study.notes:
         lines += [*(f"* {note}" for note in study.notes), ""]
     return "\n".join(lines)
+
+
+def _target(target: Target, values: Values) -> str:
+    """Return the line of a target."""
+    try:
+        word = "holds" if target.holds(values) else "does not hold"
+    except KeyError:
+        word = "not measured yet"
+    return f"* {target.text}: **{word}**."
 
 
 def _cells(columns: list[str] | tuple[str, ...], values: dict[str, Any], digits: int) -> str:

@@ -1,4 +1,4 @@
-"""What the studies share: official data, training of several seeds at once, tuned classical filters, errors in dB."""
+"""Rows of the studies: learned filters, classical filters, and tuned classical filters."""
 
 import jax
 import numpy as np
@@ -15,8 +15,11 @@ def learned(filter, model, parts, tests, budget, constants=None):
     values = {
         column: decibels(filter, fitted.params, data, many=True) for column, data in tests.items()
     }
-    settings = budget._asdict() | {"best_steps": np.asarray(fitted.update).tolist()}
-    return Measured(values, settings | {"refused_steps": np.asarray(fitted.refused).tolist()})
+    chosen = {
+        "best_steps": np.asarray(fitted.update).tolist(),
+        "refused_steps": np.asarray(fitted.refused).tolist(),
+    }
+    return Measured(values, budget._asdict() | chosen)
 
 
 def classical(filter, model, tests):
@@ -25,9 +28,10 @@ def classical(filter, model, tests):
 
 
 def tuned(filter, model, parts, tests, **options):
-    """Return the row of a filter whose noise is tuned on training data and chosen on validation data."""
+    """Return the row of a filter whose noise is tuned on training and validation data."""
     options = {"structure": "diagonal", "objective": "mse"} | options
     given = {"validation": parts.validation, "key": jax.random.key(0)}
     found = kf.training.tune(filter, model, parts.train, **given, **options)
     factors = {name: np.round(getattr(found.scales, name), 6).tolist() for name in ("Q", "R")}
-    return Measured(classical(filter, found.params, tests).values, options | {"factors": factors})
+    values = classical(filter, found.params, tests).values
+    return Measured(values, options | {"factors": factors})
