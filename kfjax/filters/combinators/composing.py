@@ -1,4 +1,4 @@
-"""What filters made of filters share: checks at their doors, selecting states, and reporting in Info."""
+"""Helpers of combinators: the model inside params, selection of states, reports in Info."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import DTypeLike
 
-from kfjax.base import Info
+from kfjax.base import Info, Observations, Params, PyTree
 from kfjax.models.lens import count_models, model_of
 from kfjax.models.spaces import EUCLIDEAN, Space
 from kfjax.models.state_space import StateSpaceModel
@@ -17,45 +18,47 @@ from kfjax.models.state_space import StateSpaceModel
 __all__: list[str] = []
 
 
-def single_model(who: str, params: Any) -> StateSpaceModel:
-    """Return the one model inside params, or raise: noise can be changed only if it is clear whose."""
+def single_model(who: str, params: Params) -> StateSpaceModel:
+    """Return the one model inside params, or raise a ValueError."""
     count = count_models(params)
     model = model_of(params)
     if model is None or count != 1:
         raise ValueError(
             f"{who}: params ({type(params).__name__}) hold {count} state-space models; expected"
-            " exactly one."
-            f" Put {who} inside, on each member or sensor."
+            f" exactly one. Put {who} inside, on each member or sensor."
         )
     return model
 
 
-def state_space_of(params: Any) -> Space:
-    """Return how the states of params are subtracted and moved."""
+def state_space_of(params: Params) -> Space:
+    """Return the space in which the states of params are subtracted and moved."""
     model = model_of(params)
-    return EUCLIDEAN if model is None else model.state_space
+    if model is None:
+        return EUCLIDEAN
+    return model.state_space
 
 
-def select(condition: Array, new: Any, old: Any) -> Any:
-    """Return the leaves of new where the condition holds, else those of old."""
+def select(condition: Array, new: PyTree, old: PyTree) -> PyTree:
+    """Return the leaves of `new` where the condition holds, and those of `old` elsewhere."""
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
 
 
 def reported(info: Info, **extra: Any) -> Info:
-    """Add to what an Info reports."""
+    """Return the Info with entries added to its `extra`."""
     return info._replace(extra=(info.extra or {}) | extra)
 
 
 def silenced(used: Array, info: Info) -> Info:
-    """Return an Info of zeros where the observation was not used; what was reported stays."""
+    """Return the Info with its numbers set to zero where the observation was not used."""
     numbers = info._replace(extra=None)
-    return select(used, numbers, jax.tree.map(jnp.zeros_like, numbers))._replace(extra=info.extra)
+    zeros = jax.tree.map(jnp.zeros_like, numbers)
+    return select(used, numbers, zeros)._replace(extra=info.extra)
 
 
-def chi_square_bounds(probability: float, y: Any, dtype: Any) -> Array:
-    """Return the quantiles of chi-square with 0, 1, ... degrees of freedom, up to the number of channels of y."""
-    channels = sum(jnp.size(leaf) for leaf in jax.tree.leaves(y))
+def chi_square_bounds(probability: float, y: Observations, dtype: DTypeLike) -> Array:
+    """Return the chi-square quantiles for 0, 1, ... degrees of freedom, up to the channels of y."""
     from scipy.special import gammaincinv  # slow to import
 
+    channels = sum(jnp.size(leaf) for leaf in jax.tree.leaves(y))
     quantiles = 2 * gammaincinv(0.5 * np.arange(1, channels + 1), probability)
     return jnp.asarray(np.concatenate([[0.0], quantiles]), dtype)

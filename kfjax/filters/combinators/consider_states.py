@@ -1,13 +1,21 @@
-"""Consider states: parameters whose uncertainty counts, but which the data must not change."""
+"""Consider states: uncertain parameters that the data must not change."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from kfjax.base import Filter, Gaussian, Info, constructor
+from kfjax.base import (
+    Filter,
+    Gaussian,
+    Info,
+    Inputs,
+    Mask,
+    Observations,
+    Params,
+    State,
+    constructor,
+)
 from kfjax.filters.checks import check_filter
 from kfjax.filters.combinators.composing import state_space_of
 from kfjax.models.observing import keep_unobserved
@@ -17,22 +25,22 @@ __all__ = ["schmidt"]
 
 @constructor
 def schmidt(filter: Filter, considered: tuple[int, ...]) -> Filter:
-    """Return the Schmidt-Kalman (consider) filter: some states count as uncertain but are not estimated.
+    """Account for uncertain states without estimating them (Schmidt-Kalman or consider filter).
 
-    Their rows of the gain are zero. With K the full gain, M the diagonal of ones (estimated) and
-    zeros (considered):
+    The rows of the gain that belong to considered states are zero. With K the full gain and M the
+    diagonal matrix of ones (estimated states) and zeros (considered states):
 
         P = (I - M K H) P (I - M K H)' + M K R K' M = P_full + (I - M) K S K' (I - M),
 
-    that is, the considered mean and the covariance among considered states stay as predicted, while
-    everything else, the cross-covariances included, is that of the full update. So it works around
-    any filter, at negligible cost. `rule` is None: the smoothing recursion would estimate the
-    considered states.
+    so that the mean of the considered states and the covariance among them stay as predicted, while
+    everything else, cross-covariances included, is that of the full update. The combinator
+    therefore works around any filter, at negligible cost. `rule` is None, since the smoothing
+    recursion would estimate the considered states.
 
     Args:
-        filter: a filter with `recentre`.
-        considered: indices of the states that are not to be estimated, such as biases that the data
-            hardly tell.
+        filter: filter with `recentre`.
+        considered: indices of the states that are not estimated, such as biases that are barely
+            observable.
 
     Returns:
         A `Filter` with the params and state of `filter`.
@@ -54,13 +62,15 @@ def schmidt(filter: Filter, considered: tuple[int, ...]) -> Filter:
     check_filter("schmidt", filter, recentre=True)
 
     def update(
-        params: Any, state: Any, y: Any, u: Any = None, observed: Any = None
-    ) -> tuple[Any, Info]:
+        params: Params, state: State, y: Observations, u: Inputs = None, observed: Mask = None
+    ) -> tuple[State, Info]:
         full, info = filter.update(params, state, y, u, observed)
-        frozen, space = _mask(considered, state.cov.shape[-1]), state_space_of(params)
+        frozen = _mask(considered, state.cov.shape[-1])
+        space = state_space_of(params)
         move = jnp.where(frozen, 0, space.difference(full.mean, state.mean))
+        mean = space.retract(state.mean, move)
         cov = jnp.where(frozen[:, None] & frozen[None, :], state.cov, full.cov)
-        new = filter.recentre(params, full, Gaussian(space.retract(state.mean, move), cov))
+        new = filter.recentre(params, full, Gaussian(mean, cov))
         return keep_unobserved(observed, new, state), info
 
     return filter._replace(update=update, rule=None)

@@ -1,31 +1,41 @@
-"""Noise covariances that are estimated while filtering, from innovations, and that stay covariances.
+"""Noise covariances that are estimated from innovations while filtering, and stay covariances.
 
-R, by expectation maximisation: v_t is jointly Gaussian with the innovation nu, and with a
-forgetting factor a
+R is estimated by expectation maximisation. The noise v_t is jointly Gaussian with the innovation
+nu, so that with a forgetting factor a, in observed channels,
 
-    R <- a R + (1 - a) E[v v' | y],   E[v v' | y] = G nu nu' G' + R - G R',   G = R S^-1  (observed
-    channels).
+    R <- a R + (1 - a) E[v v' | y],   E[v v' | y] = G nu nu' G' + R - G R',   G = R S^-1.
 
-Q, by the correction that the update makes, which has the covariance P^- - P if the filter is
-consistent:
+Q is estimated from the correction that the update makes, whose covariance is P^- - P if the filter
+is consistent:
 
     Q <- L_Q (I + (1 - a) (z z' - Z)) L_Q',   z = L_P^-1 (m - m^-),   Z = L_P^-1 (P^- - P) L_P^-T,
 
 with L_Q L_Q' = Q and L_P L_P' = P^-. Both stay positive semidefinite, since G R' <= R and Z <= I;
-the usual estimate Q + z z' - Z without the factors does not. They are carried as R = L U L', L L'
-the R of the model: U = I is its own.
+the usual estimate Q + z z' - Z without the factors does not. The state carries U in R = L U L',
+where L L' is the R of the model, so that U = I stands for the model's own R.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import Partial
 
 from kfjax import linalg
-from kfjax.base import Filter, Gaussian, Info, constructor
+from kfjax.base import (
+    Filter,
+    Gaussian,
+    Info,
+    Inputs,
+    Mask,
+    Observations,
+    Params,
+    State,
+    constructor,
+)
 from kfjax.filters.checks import check_filter
 from kfjax.filters.combinators.composing import single_model, state_space_of
 from kfjax.models.lens import with_model
@@ -33,56 +43,60 @@ from kfjax.models.state_space import StateSpaceModel
 
 __all__ = ["AdaptiveState", "adaptive"]
 
+Noise = Array | Callable
+
 
 class AdaptiveState(NamedTuple):
     """The state of a filter with adaptive noise.
 
     Attributes:
-        inner: the state of the filter.
-        R_scale: U [m, m] with R = L U L', L L' the R of the model; None if R is not adapted.
-        Q_scale: likewise [n, n] for Q.
+        inner: state of the filter.
+        R_scale: U [m, m] in R = L U L', where L L' is the R of the model; None if R is not adapted.
+        Q_scale: the same for Q, [n, n].
     """
 
-    inner: Any
-    R_scale: Any
-    Q_scale: Any
+    inner: State
+    R_scale: Array | None
+    Q_scale: Array | None
 
     @property
     def mean(self) -> Array:
-        """The mean of the belief [..., n]."""
+        """Mean of the belief [..., n]."""
         return self.inner.mean
 
     @property
     def cov(self) -> Array:
-        """Its covariance [..., n, n]."""
+        """Covariance of the belief [..., n, n]."""
         return self.inner.cov
 
 
 @constructor
 def adaptive(filter: Filter, *, forgetting_R: float = 0.98, forgetting_Q: float = 1.0) -> Filter:
-    """Estimate R or Q while filtering, from the size of the innovations, with forgetting.
+    """Estimate R or Q from the innovations while filtering, with exponential forgetting.
 
-    R <- a R + (1 - a) E[v_t v_t' | y_1..t]; Q is scaled until corrections are as large as the
-    filter expects them. Both stay positive semidefinite. About 1 / (1 - a) observations are
-    remembered. Unobserved channels and rejected observations teach nothing: an unobserved channel
-    changes only as far as its noise is correlated with that of an observed one, and Q only in
-    directions that the data correct.
+    R <- a R + (1 - a) E[v_t v_t' | y_1..t]. Q is scaled until corrections are as large as the
+    filter expects. Both stay positive semidefinite, and remember about 1 / (1 - a) observations.
+    Unobserved channels and rejected observations do not update the estimates: the noise of an
+    unobserved channel changes only as far as it is correlated with that of an observed one, and Q
+    only in directions that the data correct.
 
-    Adapt one of them: the covariance of the innovations alone does not tell an R too small from a Q
-    too small, and with both they share the blame. It costs a few m^3 (n^3 for Q), and covariances
-    that depend on the data, so that under `jax.vmap` every trajectory has its own. `rule` is
-    forwarded if only R is adapted: a smoother has to know the Q of every step.
+    Adapt only one of the two. The covariance of the innovations alone cannot distinguish an R that
+    is too small from a Q that is too small; with both, the discrepancy is shared between them. The
+    cost is a few m^3 operations (n^3 for Q), and covariances that depend on the data, so that under
+    `jax.vmap` every trajectory computes its own. `rule` is forwarded if only R is adapted, since a
+    smoother has to know the Q of every step.
 
     Args:
-        filter: a filter whose Info has `innovation` and `innovation_cov` (for R), whose params hold
-            one model; around `sequential` adapt Q only, inside it all sensors share one factor U.
-        forgetting_R: a for R, above 0 and at most 1; 1 is not to adapt it. The model's R must be an
-            array.
-        forgetting_Q: a for Q, likewise.
+        filter: filter whose params hold one model and whose Info (for R) has `innovation` and
+            `innovation_cov`. Around `sequential`, adapt Q only; inside it, all sensors share one
+            factor U.
+        forgetting_R: forgetting factor a of R, above 0 and at most 1; 1 leaves R as it is. The
+            model's R must be an array.
+        forgetting_Q: forgetting factor of Q, likewise.
 
     Returns:
-        A `Filter` with the params of `filter` and an `AdaptiveState` state, in which the estimates live:
-        with L L' = model.R, R is L R_scale L'.
+        A `Filter` with the params of `filter` and an `AdaptiveState`, which holds the estimates:
+        with L L' = model.R, the estimate of R is L R_scale L'.
 
     Raises:
         ValueError: if a factor is out of range; while tracing, if R is a function, params hold
@@ -105,58 +119,56 @@ def adaptive(filter: Filter, *, forgetting_R: float = 0.98, forgetting_Q: float 
         raise ValueError(
             f"adaptive: got factors {forgetting_R} and {forgetting_Q}; expected above 0, at most 1."
         )
-    learns_R, learns_Q = forgetting_R < 1, forgetting_Q < 1
+    learns_R = forgetting_R < 1
+    learns_Q = forgetting_Q < 1
 
-    def adapted(params: Any, state: AdaptiveState) -> Any:
-        """Return params with the noise of the moment."""
+    def adapted(params: Params, state: AdaptiveState) -> Params:
+        """Return params with the current noise estimates."""
         model = single_model("adaptive", params)
-        changes = {"R": _scaled(model.R, state.R_scale)} if learns_R else {}
-        return with_model(
-            params, **changes, **({"Q": _scaled(model.Q, state.Q_scale)} if learns_Q else {})
-        )
+        changes = {}
+        if learns_R:
+            changes["R"] = _scaled(model.R, state.R_scale)
+        if learns_Q:
+            changes["Q"] = _scaled(model.Q, state.Q_scale)
+        return with_model(params, **changes)
 
-    def init(params: Any, key: Array | None = None) -> AdaptiveState:
+    def init(params: Params, key: Array | None = None) -> AdaptiveState:
         model = single_model("adaptive", params)
         R_scale = jnp.eye(_channels(model), dtype=model.dtype) if learns_R else None
-        return AdaptiveState(
-            filter.init(params, key),
-            R_scale,
-            jnp.eye(model.n, dtype=model.dtype) if learns_Q else None,
-        )
+        Q_scale = jnp.eye(model.n, dtype=model.dtype) if learns_Q else None
+        return AdaptiveState(filter.init(params, key), R_scale, Q_scale)
 
-    def predict(params: Any, state: AdaptiveState, u: Any = None) -> AdaptiveState:
+    def predict(params: Params, state: AdaptiveState, u: Inputs = None) -> AdaptiveState:
         return state._replace(inner=filter.predict(adapted(params, state), state.inner, u))
 
     def update(
-        params: Any, state: AdaptiveState, y: Any, u: Any = None, observed: Any = None
+        params: Params,
+        state: AdaptiveState,
+        y: Observations,
+        u: Inputs = None,
+        observed: Mask = None,
     ) -> tuple[AdaptiveState, Info]:
-        model, (before, R_scale, Q_scale) = single_model("adaptive", params), state
+        model = single_model("adaptive", params)
+        before, R_scale, Q_scale = state
         after, info = filter.update(adapted(params, state), before, y, u, observed)
         if learns_R:
             R_scale = _learn_R(R_scale, model.R, info, 1 - forgetting_R)
         if learns_Q:
-            correction = Gaussian(
-                state_space_of(params).difference(after.mean, before.mean), before.cov - after.cov
-            )
-            Q_scale = _learn_Q(
-                Q_scale,
-                model.process_noise(before.mean, u),
-                before.cov,
-                correction,
-                1 - forgetting_Q,
-            )
+            move = state_space_of(params).difference(after.mean, before.mean)
+            correction = Gaussian(move, before.cov - after.cov)
+            Q = model.process_noise(before.mean, u)
+            Q_scale = _learn_Q(Q_scale, Q, before.cov, correction, 1 - forgetting_Q)
         return AdaptiveState(after, R_scale, Q_scale), info
 
-    def recentre(params: Any, state: AdaptiveState, gaussian: Gaussian) -> AdaptiveState:
+    def recentre(params: Params, state: AdaptiveState, gaussian: Gaussian) -> AdaptiveState:
         return state._replace(inner=filter.recentre(params, state.inner, gaussian))
 
-    return Filter(
-        init, predict, update, filter.recentre and recentre, None if learns_Q else filter.rule
-    )
+    rule = None if learns_Q else filter.rule
+    return Filter(init, predict, update, filter.recentre and recentre, rule)
 
 
 def _channels(model: StateSpaceModel) -> int:
-    """Return m, or raise: of a function it is not known before there are inputs."""
+    """Return m, or raise: that of a function is not known before there are inputs."""
     if model.R is None:
         raise ValueError(
             "adaptive: params have several sensors; expected one R to adapt. Adapt each sensor's in"
@@ -170,12 +182,14 @@ def _channels(model: StateSpaceModel) -> int:
     return model.R.shape[0]
 
 
-def _scaled(noise: Any, scale: Array) -> Any:
-    """Return L U L' with L L' the noise; a function where the noise is one."""
-    return Partial(_scaled_at, noise, scale) if callable(noise) else _scaled_now(noise, scale)
+def _scaled(noise: Noise, scale: Array) -> Noise:
+    """Return L U L' where L L' is the noise; a function where the noise is one."""
+    if callable(noise):
+        return Partial(_scaled_at, noise, scale)
+    return _scaled_now(noise, scale)
 
 
-def _scaled_at(noise: Any, scale: Array, x: Array, u: Any) -> Array:
+def _scaled_at(noise: Callable, scale: Array, x: Array, u: Inputs) -> Array:
     return _scaled_now(noise(x, u), scale)
 
 
@@ -198,7 +212,7 @@ def _learn_R(U: Array, R: Array, info: Info, rate: float) -> Array:
 
 
 def _learn_Q(U: Array, Q: Array, P: Array, correction: Gaussian, rate: float) -> Array:
-    """Scale U by rate where the correction of a belief of covariance P was larger than expected, or smaller."""
+    """Move U by rate towards the corrections, which are larger or smaller than P predicts."""
     L_P = linalg.cholesky(P)
     noisy = jnp.diag(linalg.cholesky(Q)) > 0
     z = jnp.where(noisy, linalg.solve_lower(L_P, correction.mean), 0)
