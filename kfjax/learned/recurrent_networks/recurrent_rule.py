@@ -105,7 +105,7 @@ class Recurrent:
             raise ValueError(
                 "with_dropout(filter): got no random key; expected one, for the dropout. Pass key= to"
                 " run, or run the"
-                " filter itself, which also draws the params in kf.learned.init."
+                " filter itself, which also draws the params in kf.learned.init_params."
             )
         mean, words = model.prior.mean, _words(key) if self.dropping else None
         carry = self.network.apply(params.network, model.dtype, method="start")
