@@ -106,7 +106,7 @@ def sequence_regressor(
         >>> data = kf.Dataset(ys, xs)
         >>> params = kf.learned.init_params(jax.random.key(1), filter, model, kf.learned.series_scales(model, data))
         >>> fitted = kf.training.fit(
-        ...     kf.training.state_mse(kf.learned.with_dropout(filter)), params, data, key=jax.random.key(2), steps=5,
+        ...     kf.training.state_mse(kf.learned.with_dropout(filter)), params, data, key=jax.random.key(2), updates=5,
         ...     validation=data, validation_loss=kf.training.state_mse(filter))
     """
     choose("sequence_regressor: output", output, ("level", "increment"))
