@@ -1,1 +1,1 @@
-"""Scale: studies of many trajectories, their memory, and data larger than it: `python -m benchmarks.scale`."""
+"""Scale: studies of many trajectories and data larger than memory: `python -m benchmarks.scale`."""

@@ -1,9 +1,10 @@
-"""Measure Monte Carlo studies of growing size, a million trajectories with an interruption, and data from disk.
+"""Measure Monte Carlo studies of growing size, an interrupted one, and training on data on disk.
 
-python -m benchmarks.scale [--quick] [--out DIR]
+    python -m benchmarks.scale [--quick] [--out DIR]
+    python -m benchmarks.scale --page                 only the page
 
-It writes scale.json and RESULTS.md. A million takes minutes; if this command is killed, the next
-one goes on.
+It writes scale.json and RESULTS.md. A million trajectories take minutes; if this command is killed,
+the next one continues.
 """
 
 import argparse
@@ -29,13 +30,13 @@ DISK = 1024  # MiB
 
 
 def child(*arguments):
-    """Start a measurement."""
+    """Start a measurement in its own process."""
     command = [sys.executable, "-m", "benchmarks.scale.child", *map(str, arguments)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
 def result(run):
-    """Wait for a measurement."""
+    """Wait for a measurement and return its result."""
     text, _ = run.communicate()
     if run.returncode:
         sys.exit(f"a measurement failed with code {run.returncode}")
@@ -43,34 +44,31 @@ def result(run):
 
 
 def done(folder):
-    """How many trials are in a folder of partial results."""
+    """Return the number of trials in a folder of partial results."""
     return sum(int(path.stem.split("_")[2]) for path in folder.glob("trials_*.npz"))
 
 
 def interrupted(count, folder):
-    """Run a study, kill it when a third is done, and go on."""
+    """Run a study, kill it when a third is done, and run it again to the end."""
     begin, run = time.perf_counter(), child("trials", count, folder)
     while run.poll() is None and done(folder) < count / 3:
         time.sleep(0.2)
     if run.poll() is None:
         run.send_signal(signal.SIGKILL)
         run.wait()
-    killed = {"killed_after": done(folder), "seconds_before": time.perf_counter() - begin}
+    killed_after, seconds = done(folder), time.perf_counter() - begin
     size = sum(path.stat().st_size for path in folder.iterdir()) / 2**20
-    return (
-        killed
-        | result(child("trials", count, folder))
-        | {"files": size * count / killed["killed_after"]}
-    )
+    rest = result(child("trials", count, folder))
+    interruption = {"killed_after": killed_after, "seconds_before": seconds}
+    return interruption | rest | {"files": size * count / killed_after}
 
 
 def measure(out, quick):
-    """All measurements, each in its own process."""
-    sizes = SIZES[:1] if quick else SIZES
+    """Run all measurements, each in its own process."""
     work = out / "work"
     work.mkdir(parents=True, exist_ok=True)
     growing = []
-    for size in sizes:
+    for size in SIZES[:1] if quick else SIZES:
         growing.append(result(child("trials", size)))
         print(growing[-1], flush=True)
     million = interrupted(20_000 if quick else MILLION, work / "trials")
@@ -79,26 +77,31 @@ def measure(out, quick):
     disk = result(child("disk", 64 if quick else DISK, work / "disk"))
     print(disk, flush=True)
     shutil.rmtree(work)
-    versions = {name: importlib.metadata.version(name) for name in ("jax", "numpy")}
-    about = {
+    return {
         "machine": f"{os.cpu_count()} shared {platform.machine()} cores",
         "quick": quick,
-        "versions": versions,
+        "versions": {name: importlib.metadata.version(name) for name in ("jax", "numpy")},
+        "growing": growing,
+        "million": million,
+        "disk": disk,
     }
-    return about | {"growing": growing, "million": million, "disk": disk}
 
 
 def main():
+    """Measure, or only write the page of stored results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=HERE, help="folder of the results")
-    parser.add_argument("--quick", action="store_true", help="few trajectories: does it run at all")
+    quick = "few trajectories: only show that everything runs"
+    parser.add_argument("--quick", action="store_true", help=quick)
+    parser.add_argument("--page", action="store_true", help="only write the page again")
     arguments = parser.parse_args()
     out = arguments.out.absolute()
-    results = measure(out, arguments.quick)
-    files.write(out / "scale.json", results, rows="growing")
-    (out / "RESULTS.md").write_text(page(results))
+    if not arguments.page:
+        results = measure(out, arguments.quick)
+        files.write(out / "scale.json", results, rows="growing")
+    (out / "RESULTS.md").write_text(page(files.read(out / "scale.json")))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
-"""One measurement in a process of its own, since the most memory it ever took is that of its whole life.
+"""One measurement in its own process, whose peak memory is then that of the measurement.
 
-python -m benchmarks.scale.child trials COUNT [FOLDER]   Monte Carlo: EKF on the Lorenz attractor, 100 steps
-python -m benchmarks.scale.child disk MIB FOLDER         training and evaluation on data that stay on disk
+python -m benchmarks.scale.child trials COUNT [FOLDER]   Monte Carlo: EKF, Lorenz attractor
+python -m benchmarks.scale.child disk MIB FOLDER         training and evaluation on data on disk
 
-The result is the last line of the output, in JSON.
+The last line of the output is the result in JSON.
 """
 
 import json
 import sys
-import time
 from pathlib import Path
 
 import jax
@@ -24,34 +23,27 @@ GAIN = kf.ConstantGainParams(kf.systems.constant_velocity(), np.array([[0.5], [0
 
 
 def resident():
-    """The memory of this process now, and the most it ever was, MiB."""
+    """Return the present and the peak memory of this process, MiB."""
     lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return [int(lines[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM")]
 
 
-def now():
-    """Wall time and processor time of all threads, in seconds."""
-    return np.array([time.perf_counter(), time.process_time()])
-
-
 def since(begin):
-    """What has passed since `begin`."""
-    return (now() - begin).tolist()
+    """Return the wall and processor seconds since a reading of the clocks."""
+    return (kf.evaluation.clocks() - begin).tolist()
 
 
 def trials(count, folder=None):
-    """A study of so many trials, after one of a single chunk, which compiles."""
-    begin, (base, _) = now(), resident()
+    """Measure a study of `count` trials, after a study of a single chunk, which compiles."""
+    begin, (base, _) = kf.evaluation.clocks(), resident()
 
     def study(trials, **options):
-        key = jax.random.key(0)
-        return kf.monte_carlo(
-            key, MODEL, kf.extended(), MODEL, trials=trials, steps=STEPS, chunk=CHUNK, **options
-        )
+        options |= {"trials": trials, "steps": STEPS, "chunk": CHUNK}
+        return kf.monte_carlo(jax.random.key(0), MODEL, kf.extended(), MODEL, **options)
 
     study(CHUNK)
     start, _ = since(begin)
-    begin = now()
+    begin = kf.evaluation.clocks()
     result = study(count, resume=folder)
     wall, processor = since(begin)
     return {
@@ -68,10 +60,13 @@ def trials(count, folder=None):
 
 
 def disk(size, folder):
-    """What training for one epoch and evaluation add to the memory of a process that has done both on a small part."""
-    begin, each = now(), PART * STEPS * 3 * 4 / 2**20
-    count = round(size / each)
-    kf.data.write_folder(folder, (noise(seed) for seed in range(count)))
+    """Measure training and evaluation on data on disk.
+
+    The growth of memory is beyond what the same took on a small part of the data.
+    """
+    begin = kf.evaluation.clocks()
+    part = PART * STEPS * 3 * 4 / 2**20  # MiB
+    kf.data.write_folder(folder, (noise(seed) for seed in range(round(size / part))))
     writing, _ = since(begin)
     data = kf.data.read_folder(folder)
     both(data[:PART])
@@ -88,25 +83,34 @@ def disk(size, folder):
 
 
 def both(data):
-    """One epoch in batches of 100, then an evaluation; the seconds of each."""
-    begin, loss = now(), kf.training.state_mse(kf.constant_gain())
-    options = {"key": jax.random.key(0), "updates": data.size // 100, "batch_size": 100, "reports": 4}
-    kf.training.fit(loss, GAIN, data, learn=kf.ConstantGainParams(False, True), **options)
+    """Train for an epoch in batches of 100, evaluate, and return the seconds of each."""
+    begin = kf.evaluation.clocks()
+    options = {
+        "key": jax.random.key(0),
+        "updates": data.size // 100,
+        "batch_size": 100,
+        "reports": 4,
+        "learn": kf.ConstantGainParams(False, True),
+    }
+    kf.training.fit(kf.training.state_mse(kf.constant_gain()), GAIN, data, **options)
     training, _ = since(begin)
-    begin = now()
+    begin = kf.evaluation.clocks()
     kf.compare({"gain": (kf.constant_gain(), GAIN)}, data, chunk=1000, repeats=1)
-    return training, since(begin)[0]
+    evaluation, _ = since(begin)
+    return training, evaluation
 
 
 def noise(seed):
-    """A part of a data set; it is only to be read."""
+    """Return a part of a data set whose values do not matter."""
     draw = np.random.default_rng(seed).normal(size=(PART, STEPS, 3)).astype(np.float32)
     return kf.Dataset(draw[..., :1], draw[..., 1:])
 
 
 def main():
+    """Run the measurement that the command line names."""
     kind, size, *rest = sys.argv[1:]
-    print(json.dumps({"trials": trials, "disk": disk}[kind](int(size), *rest)), flush=True)
+    measure = {"trials": trials, "disk": disk}[kind]
+    print(json.dumps(measure(int(size), *rest)), flush=True)
 
 
 if __name__ == "__main__":

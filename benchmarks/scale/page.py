@@ -1,61 +1,73 @@
-"""The page that is generated from the results."""
+"""The page of results in markdown."""
 
 HEAD = """# Scale: a million trajectories, and data larger than memory
 
-Written by `python -m benchmarks.scale`; do not edit. {machine}: wall times hang on what
-else they do, processor times (of all threads) less. A process that has only imported kfjax takes {base:.0f} MiB.
-Versions: {versions}.
+Written by `python -m benchmarks.scale`; do not edit. Measured on {machine}: wall times depend on \
+the other load of the machine, processor times (of all threads) less so. A process that has only \
+imported kfjax takes {base:.0f} MiB. Versions: {versions}.
 
 ## Monte Carlo: extended Kalman filter on the Lorenz attractor, 100 steps, float32
 
-Every trajectory is drawn, filtered, and measured by all metrics with intervals, 5,000 at a time. The first chunk, which
-compiles, is not in the times. Rates are trajectories per second, and per second of processor time. MSE with its
-confidence interval, ANEES with its acceptance interval, 95 %.
+Every trajectory is simulated, filtered, and evaluated with all metrics and their intervals, 5,000 \
+at a time. Times leave out the first chunk, which compiles. Rates are trajectories per second, and \
+per second of processor time. The mean squared error (MSE), in dB, has its 95 % confidence \
+interval. The average normalised estimation error squared (ANEES) is 1 for a consistent filter; \
+beside it is the interval in which a consistent filter lies with 95 % probability.
 
-| trajectories | seconds | processor seconds | rate | rate, processor | peak memory, MiB | MSE, dB | ANEES |
+| trajectories | seconds | processor seconds | rate | rate, processor | peak memory, MiB \
+| MSE, dB | ANEES |
 |---|---|---|---|---|---|---|---|
 """
 
 MILLION = """
-The last row is what was left of a study that was killed (SIGKILL) with {killed_after:,} trajectories done,
-{seconds_before:.0f} s after its start, and called again with the same arguments, `resume=FOLDER` among them; the error
-and its interval are of all trajectories. All in all it took {total:.0f} s, with compiling twice. The folder takes
-{files:.0f} MiB. Trajectories that failed: {failed}.
+The last row is the remainder of a study that was killed (SIGKILL) after {killed_after:,} \
+trajectories, {seconds_before:.0f} s after its start, and called again with the same arguments, \
+including `resume=FOLDER`; the error and its interval are of all trajectories. In all it took \
+{total:.0f} s, with two compilations. The folder takes {files:.0f} MiB. Failed trajectories: \
+{failed}.
 """
 
 DISK = """
 ## Data on disk: one epoch of training, and an evaluation
 
-{trials:,} trajectories of 100 steps in {file:.0f} MiB of .npy files, written part by part in {writing:.0f} s. One epoch
-of `kf.training.fit` (batches of 100, random order) took {training:.0f} s, `kf.compare` (chunks of 1000)
-{evaluation:.0f} s. The memory of the process grew by {growth:.0f} MiB at most over what it was after the same on 2,000
-trajectories: batches, the order of the epoch, and the sums of the evaluation, a row per trajectory.
+There are {trials:,} trajectories of 100 steps in {file:.0f} MiB of .npy files, written part by \
+part in {writing:.0f} s. One epoch of `kf.training.fit` (batches of 100, random order) took \
+{training:.0f} s, and `kf.compare` (chunks of 1000) {evaluation:.0f} s. The memory of the process \
+grew by at most {growth:.0f} MiB beyond what the same took on 2,000 trajectories: for batches, the \
+order of the epoch, and the sums of the evaluation, with a row per trajectory.
 """
 
 
 def page(results):
-    """Return the page in markdown."""
-    rows = [*results["growing"], results["million"]]
-    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    base = results["million"]["base"]
-    parts = [HEAD.format(machine=results["machine"].capitalize(), versions=versions, base=base)]
-    parts += [_row(row) for row in rows]
+    """Return the page."""
     million = results["million"]
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    head = HEAD.format(machine=results["machine"], versions=versions, base=million["base"])
+    rows = [_row(row) for row in (*results["growing"], million)]
     total = million["seconds_before"] + million["start"] + million["seconds"]
-    return "".join([*parts, MILLION.format(total=total, **million), DISK.format(**results["disk"])])
+    tail = MILLION.format(total=total, **million) + DISK.format(**results["disk"])
+    return "".join([head, *rows, tail])
 
 
 def _row(row):
+    """Return the line of a study."""
     run = row["trials"] - row.get("killed_after", 0)
-    (mse, *mse_range), (anees, *anees_range) = row["mse_db"], row["anees"]
+    trials = f"{run:,}"
+    if run < row["trials"]:
+        trials += f" of {row['trials']:,}"
     cells = (
-        f"{run:,}" + (f" of {row['trials']:,}" if run < row["trials"] else ""),
+        trials,
         f"{row['seconds']:.0f}",
         f"{row['processor']:.0f}",
         f"{run / row['seconds']:,.0f}",
         f"{run / row['processor']:,.0f}",
         f"{row['peak']:.0f}",
-        f"{mse:.4f} ({mse_range[0]:.4f} .. {mse_range[1]:.4f})",
-        f"{anees:.4f} ({anees_range[0]:.4f} .. {anees_range[1]:.4f})",
+        _with_interval(row["mse_db"]),
+        _with_interval(row["anees"]),
     )
     return f"| {' | '.join(cells)} |\n"
+
+
+def _with_interval(figures):
+    value, low, high = figures
+    return f"{value:.4f} ({low:.4f} .. {high:.4f})"
