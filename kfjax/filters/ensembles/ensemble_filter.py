@@ -1,7 +1,7 @@
 """Ensemble Kalman filters: a Gaussian belief by N members, for states too large for a covariance matrix.
 
 predict:  x_i  <-  f(x_i, u) + e_i,   e_i ~ N(0, Q)
-update:   the Kalman update with the sample moments of x_i and h(x_i), by a form of `kfjax.filters.ensemble_forms`
+update:   the Kalman update with the sample moments of x_i and h(x_i), by a form of `kfjax.filters.ensembles.forms`
 """
 
 from __future__ import annotations

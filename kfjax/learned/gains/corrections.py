@@ -43,7 +43,7 @@ __all__ = ["corrected_gain", "state_scales"]
 def corrected_gain(n: int, m: int, *, hidden: int = 32, context: bool = False) -> Filter:
     """The extended Kalman filter with a learned correction of its gain and covariances, which starts at zero.
 
-    K = K_EKF + L D M^-1 with P_{t|t-1} = L L', S = M M'; see `kfjax.learned.corrections` for the
+    K = K_EKF + L D M^-1 with P_{t|t-1} = L L', S = M M'; see `kfjax.learned.gains.corrections` for the
     covariances.
 
     The network sees, all without units: the innovation and F1 in units of M, F3 and F4 in units of

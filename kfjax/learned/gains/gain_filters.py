@@ -107,7 +107,7 @@ def gain_filter(
 
     Args:
         rule: a `GainRule`.
-        features: names among F1 to F4, see `kfjax.learned.features`; their order does not matter.
+        features: names among F1 to F4, see `kfjax.learned.gains.features`; their order does not matter.
         feature_map: how features are scaled: `Normalised()`, `Raw()`, `Whitened()`, `Asinh()`, or
             any hashable `(feature, whitener or None) -> feature`.
 

@@ -76,7 +76,7 @@ def kalman_net(
     It needs no Q, no R and no P: they are learned with the gain, from labelled trajectories. The
     estimate has no covariance; see `kfjax.learned.covariance_from_gain`. Where nothing is observed
     the memory stands still, and the prediction is the estimate. A gap in y enters the features as
-    `kfjax.learned.features` says. Irregular time steps act through f, which takes u; the network
+    `kfjax.learned.gains.features` says. Irregular time steps act through f, which takes u; the network
     itself does not see u.
 
     Args:

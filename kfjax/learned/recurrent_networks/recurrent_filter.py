@@ -57,7 +57,7 @@ def recurrent(
     * "mask": 1 in channels that were seen, else 0.
     * "prediction": f(x_{t-1|t-1}, u_t), from the centre of x and in units of its spread.
     * "feedback": x_{t-1|t-1}, likewise.
-    * "F1" to "F4": see `kfjax.learned.features`; a missing y_t counts as h(f(x_{t-1|t-1}, u_t), u_t). Unlike there, F4
+    * "F1" to "F4": see `kfjax.learned.gains.features`; a missing y_t counts as h(f(x_{t-1|t-1}, u_t), u_t). Unlike there, F4
       after a row without data is what the network itself did in that row.
 
     Centres and spreads are constants of the params, see `series_scales`; without them 0 and 1 are
