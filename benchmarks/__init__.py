@@ -1,1 +1,1 @@
-"""Measurements: speed, stress, and what learned filters reach."""
+"""Measurements beside tests: speed, scale, stress, and what learned filters reach."""

@@ -1,12 +1,11 @@
-"""Latency of one step: `kf.step`, the same as a file of `jax.export`, and as an ONNX model in onnxruntime.
+"""Latency of one step by `kf.step`, by a file of `jax.export`, and by an ONNX model.
 
     pip install 'kfjax[onnx]' && python benchmarks/exported_latency.py [--steps 2000]
 
-Each is stepped through observations one at a time: a numpy observation goes in, and the clock stops
-when the new mean is back in numpy. The first 50 steps are not counted. The last column is the
-largest difference of a mean from that of `kf.step` in these, relative to the largest mean (what is
-not trained follows nothing, and a chaotic model makes of rounding whatever it likes later).
-onnxruntime has one thread.
+Observations are taken one at a time: a numpy observation goes in, and the clock stops when the new
+mean is back in numpy. The first 50 steps do not count. The last column is the largest difference of
+a mean from that of `kf.step` in these 50 steps, relative to the largest mean (untrained networks do
+not follow the truth, and a chaotic model later amplifies any rounding). onnxruntime has one thread.
 """
 
 import argparse
@@ -25,7 +24,7 @@ WARM_UP = 50
 
 
 def cases():
-    """Return (name, filter, params, model that makes the data) of every row."""
+    """Yield (name, filter, params, model that makes the data) of every row."""
     linear = kf.systems.constant_velocity(2, dt=0.1)
     lorenz = kf.systems.lorenz(observation="spherical", q_std=0.1, r_std=0.1)
     net = learned.published("C4", n=3, m=3)
@@ -37,7 +36,7 @@ def cases():
 
 
 def in_kfjax(method, params):
-    """Return the first state and a step."""
+    """Return the first state and the step of `kf.step`."""
 
     def take(state, y):
         state, _ = kf.step(method, params, state, y)
@@ -47,7 +46,7 @@ def in_kfjax(method, params):
 
 
 def in_a_file(method, params, folder):
-    """Likewise, as a program of jax.export."""
+    """Return the first state and the step of a program of jax.export."""
     program = exporting.load(exporting.export_step(folder / "filter.zip", method, params))
 
     def take(state, y):
@@ -58,11 +57,13 @@ def in_a_file(method, params, folder):
 
 
 def in_onnx(method, params, folder):
-    """Likewise, as an ONNX model."""
+    """Return the first state and the step of an ONNX model."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level, options.intra_op_num_threads, options.inter_op_num_threads = 3, 1, 1
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
     path = exporting.export_step(folder / "filter.onnx", method, params)
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     initial = json.loads(session.get_modelmeta().custom_metadata_map["initial_state"])
@@ -82,20 +83,29 @@ def in_onnx(method, params, folder):
 
 def measured(start, take, ys):
     """Return the median and the 99th percentile in microseconds, and the means."""
-    state, seconds, means = start, [], []
+    state = start
+    seconds, means = [], []
     for y in ys:
         begin = time.perf_counter()
         state, mean = take(state, y)
         seconds.append(time.perf_counter() - begin)
         means.append(mean)
-    return *(1e6 * np.percentile(seconds[WARM_UP:], [50, 99])), np.stack(means)
+    median, high = 1e6 * np.percentile(seconds[WARM_UP:], [50, 99])
+    return median, high, np.stack(means)
+
+
+def difference(means, reference):
+    """Return the largest difference in the warm-up, relative to the largest mean."""
+    means, reference = means[:WARM_UP], reference[:WARM_UP]
+    return np.abs(means - reference).max() / np.abs(reference).max()
 
 
 def main():
+    """Measure all filters in three ways, and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=2000, help="steps that count, for each")
+    parser.add_argument("--steps", type=int, default=2000, help="counted steps of each filter")
     steps = parser.parse_args().steps + WARM_UP
     print("| filter | as | median, us | 99 %, us | largest difference |\n|---|---|---|---|---|")
     for name, method, params, model in cases():
@@ -109,11 +119,10 @@ def main():
         reference = None
         for way, (start, take) in ways.items():
             median, high, means = measured(start, take, ys)
-            reference = means if reference is None else reference
-            difference = (
-                np.abs(means - reference)[:WARM_UP].max() / np.abs(reference[:WARM_UP]).max()
-            )
-            print(f"| {name} | {way} | {median:.0f} | {high:.0f} | {difference:.0e} |", flush=True)
+            if reference is None:
+                reference = means
+            figures = f"{median:.0f} | {high:.0f} | {difference(means, reference):.0e}"
+            print(f"| {name} | {way} | {figures} |", flush=True)
 
 
 if __name__ == "__main__":

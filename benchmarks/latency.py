@@ -1,11 +1,11 @@
-"""Latency of one streamed step: what `kf.step` takes from an observation to an estimate that can be read.
+"""Latency of one streamed step of `kf.step`, from an observation to a readable estimate.
 
     python benchmarks/latency.py [--steps 2000] [--x64] [--donate]
 
-Each filter is stepped through observations one at a time, as an application would: a numpy
-observation goes in, and the clock stops when the new mean is back in numpy. The first 50 steps,
-compilation among them, are not counted. The table has the median and the 99th percentile; on a
-shared machine the latter tells of the machine as much as of the filter.
+Each filter takes observations one at a time, as in an application: a numpy observation goes in, and
+the clock stops when the new mean is back in numpy. The first 50 steps, which include the
+compilation, do not count. The table has the median and the 99th percentile; on a shared machine the
+latter depends on the machine as much as on the filter.
 """
 
 import argparse
@@ -23,14 +23,14 @@ COMPILED_IN = "`kalman()`, the model compiled in"
 
 
 def two_speeds(model):
-    """Members of an IMM: one that drifts slowly, and one that moves."""
+    """Return an IMM of two models: one drifts slowly, the other moves."""
     return kf.IMMParams(
         (model, model.replace(Q=100 * model.Q)), [[0.95, 0.05], [0.1, 0.9]], [0.5, 0.5]
     )
 
 
 def cases():
-    """Return (name, n, m, filter, params, model that makes the data) of every row."""
+    """Yield (name, filter, params, model that makes the data) of every row."""
     linear = kf.systems.constant_velocity(2, dt=0.1)
     lorenz = kf.systems.lorenz(observation="spherical", q_std=0.1, r_std=0.1)
     yield "`kalman()`", kf.kalman(), linear, linear
@@ -45,7 +45,7 @@ def cases():
 
 
 def latencies(take, method, params, ys):
-    """Return the seconds that every step took."""
+    """Return the seconds of every step after the warm-up."""
     state, seconds = method.init(params, jax.random.key(1)), []
     for y in ys:
         start = time.perf_counter()
@@ -56,14 +56,13 @@ def latencies(take, method, params, ys):
 
 
 def measured(steps, *, donate=False):
-    """Yield the rows of the table: name, n, m, and the median and 99th percentile in microseconds."""
+    """Yield the rows of the table, with the median and the 99th percentile in microseconds."""
     for name, method, params, model in cases():
         ys = np.asarray(kf.simulate(jax.random.key(0), model, steps=steps + WARM_UP)[1])
         take = functools.partial(kf.step, method, params, donate=donate)
         if name is COMPILED_IN:
-            take = jax.jit(
-                functools.partial(kf.step, method, params), donate_argnums=0 if donate else ()
-            )
+            donated = 0 if donate else ()
+            take = jax.jit(functools.partial(kf.step, method, params), donate_argnums=donated)
         median, high = 1e6 * np.percentile(latencies(take, method, params, ys), [50, 99])
         yield {
             "name": name,
@@ -75,13 +74,14 @@ def measured(steps, *, donate=False):
 
 
 def main():
+    """Measure all filters, print the table, and write it as JSON if asked to."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=2000, help="steps that count, for each filter")
+    parser.add_argument("--steps", type=int, default=2000, help="counted steps of each filter")
     parser.add_argument("--x64", action="store_true", help="double precision")
     parser.add_argument("--donate", action="store_true", help="donate the state to every step")
-    parser.add_argument("--to", metavar="FILE", help="write the rows as JSON, too")
+    parser.add_argument("--to", metavar="FILE", help="also write the rows as JSON")
     arguments = parser.parse_args()
     jax.config.update("jax_enable_x64", arguments.x64 or jax.config.jax_enable_x64)
     rows = []

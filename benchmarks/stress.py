@@ -1,9 +1,10 @@
-"""Write the table of docs/methods/float32-stress.md: hard problems in float32, against extended precision.
+"""Write the tables of docs/methods/float32-stress.md: hard problems in float32.
 
     python benchmarks/stress.py
 
-It prints the tables and puts each between the marks of the page. The cases and methods are those of
-tests/stress. It takes some minutes, most of them to compile the parallel form of the larger cases.
+Errors are relative to extended precision. The tables are printed, and put between the marks of the
+page. Cases and methods are those of tests/stress. It takes some minutes, mostly to compile the
+parallel form of the larger cases.
 """
 
 import sys
@@ -17,19 +18,26 @@ from support.stress_methods import METHODS, put  # noqa: E402
 
 PAGE = ROOT / "docs" / "methods" / "float32-stress.md"
 SEEDS = range(8)
+OF_PARABOLAS = (
+    "kalman",
+    "extended",
+    "unscented",
+    "parallel",
+    "extended, f = F @ x",
+    "unscented, f = F @ x",
+)
 
 
 def entry(method, case, expected):
-    """The relative error of the log-likelihood, marked where a covariance is not definite."""
+    """Return the relative error of the log-likelihood, marked if a covariance is indefinite."""
     result = put(method, case)
+    error = abs(result.log_likelihood - expected) / abs(expected)
     definite = result.lowest > 0 and (result.pivot is None or result.pivot > 0)
-    return f"{abs(result.log_likelihood - expected) / abs(expected):.0e}" + (
-        "" if definite else " (indefinite)"
-    )
+    return f"{error:.0e}" if definite else f"{error:.0e} (indefinite)"
 
 
 def rows():
-    """The lines of the table."""
+    """Yield the lines of the first table."""
     yield f"| case | log-likelihood | {' | '.join(f'`{name}`' for name in METHODS)} |"
     yield "|---|---|" + "---|" * len(METHODS)
     for name, build in CASES.items():
@@ -39,29 +47,22 @@ def rows():
 
 
 def relative_error(method, case):
-    """The signed relative error of the log-likelihood."""
+    """Return the signed relative error of the log-likelihood."""
     expected = log_likelihood(case)
     return (put(method, case).log_likelihood - expected) / abs(expected)
 
 
 def parabolas():
-    """The lines of the second table: other records of the parabola."""
+    """Yield the lines of the second table: other records of the parabola."""
     yield f"| method | {' | '.join(f'record {seed}' for seed in SEEDS)} |"
     yield "|---|" + "---|" * len(SEEDS)
-    for method in (
-        "kalman",
-        "extended",
-        "unscented",
-        "parallel",
-        "extended, f = F @ x",
-        "unscented, f = F @ x",
-    ):
+    for method in OF_PARABOLAS:
         errors = (relative_error(method, parabola(seed)) for seed in SEEDS)
         yield f"| `{method}` | {' | '.join(f'{error:+.0e}' for error in errors)} |"
 
 
 def replace(name, lines):
-    """Print a table, and put it between its marks in the page."""
+    """Print a table and put it between its marks in the page."""
     begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
     text = "".join(f"{line}\n" for line in lines)
     print(text, flush=True)
@@ -70,6 +71,7 @@ def replace(name, lines):
 
 
 def main():
+    """Write both tables."""
     replace("table", rows())
     replace("parabolas", parabolas())
 
