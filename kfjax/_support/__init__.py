@@ -1,1 +1,1 @@
-"""Infrastructure that knows no filter."""
+"""Private infrastructure, which does not depend on filters or models."""

@@ -1,81 +1,99 @@
-"""Checks of arguments that more than one package makes."""
+"""Checks of arguments that several packages share."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from types import ModuleType
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
 from kfjax._support.naming import suggest
+from kfjax._support.types import AnyArray, PyTree
 
 __all__: list[str] = []
 
+ROUNDING = 100  # entries of a covariance may be off by so many times n eps, relative to its size
 
-def is_concrete(x: Any) -> bool:
-    """Tell whether the values of x can be looked at (they cannot, inside a trace)."""
+
+def is_concrete(x: object) -> bool:
+    """Return whether the values of x are known, which they are not inside a trace."""
     return not isinstance(x, jax.core.Tracer)
 
 
-def check_covariance(name: str, cov: Array) -> None:
-    """Raise a ValueError unless cov [n, n] is finite, symmetric and positive semidefinite to rounding."""
+def numeric(*values: PyTree) -> ModuleType:
+    """Return the numpy module if all values are known, or jax.numpy inside a trace.
+
+    So building a model out of known numbers compiles nothing.
+    """
+    return np if all(map(is_concrete, jax.tree.leaves(values))) else jnp
+
+
+def check_covariance(name: str, cov: AnyArray) -> None:
+    """Raise unless cov [n, n] is finite, symmetric and positive semidefinite, to rounding."""
     if not is_concrete(cov):
         return
     C = np.asarray(cov, dtype=np.float64)
     if not np.isfinite(C).all():
         raise ValueError(f"{name} has NaN or infinite entries; expected finite numbers.")
-    variances, eps = np.diag(C), float(jnp.finfo(cov.dtype).eps)
-    rounding, largest = 100 * C.shape[0] * eps, np.abs(C).max(initial=0.0)
-    # asymmetry is measured by the variances it stands between: units may differ by many orders of
-    # magnitude
-    scale = np.sqrt(np.maximum(variances, eps**2 * largest))
-    if (np.abs(C - C.T) > rounding * np.outer(scale, scale)).any():
+    eps = float(jnp.finfo(cov.dtype).eps)
+    _check_symmetric(name, C, eps)
+    _check_semidefinite(name, C, eps)
+
+
+def _check_symmetric(name: str, C: np.ndarray, eps: float) -> None:
+    """Raise if C_ij and C_ji differ by more than rounding."""
+    # relative to the standard deviations of i and j, since units may differ by many orders of
+    # magnitude; the floor is for variances of zero
+    largest = np.abs(C).max(initial=0.0)
+    scale = np.sqrt(np.maximum(np.diag(C), eps**2 * largest))
+    difference = np.abs(C - C.T)
+    if (difference > ROUNDING * C.shape[0] * eps * np.outer(scale, scale)).any():
         raise ValueError(
-            f"{name} is not symmetric (largest difference {np.abs(C - C.T).max():.2g}); expected a"
-            " covariance."
-            " Use (C + C.T) / 2 if that is what you mean."
+            f"{name} is not symmetric (largest difference {difference.max():.2g}); expected a"
+            " covariance. Use (C + C.T) / 2 if that is what you mean."
         )
+
+
+def _check_semidefinite(name: str, C: np.ndarray, eps: float) -> None:
+    """Raise if an eigenvalue or a variance is negative beyond rounding."""
+    rounding = ROUNDING * C.shape[0] * eps
+    largest = np.abs(C).max(initial=0.0)
     lowest = np.linalg.eigvalsh(C).min(initial=0.0)
-    if lowest < -rounding * largest or variances.min(initial=0.0) < -rounding / 100 * largest:
+    lowest_variance = np.diag(C).min(initial=0.0)
+    # a variance is an entry, which has less rounding than an eigenvalue
+    if lowest < -rounding * largest or lowest_variance < -rounding / ROUNDING * largest:
         raise ValueError(
             f"{name} is indefinite (smallest eigenvalue {lowest:.2g}); expected a covariance. Check"
             " signs and units."
         )
 
 
-def numeric(*values: Any) -> ModuleType:
-    """Return numpy where all values are known, so that building a model compiles nothing; in a trace, jax.numpy."""
-    return np if all(map(is_concrete, jax.tree.leaves(values))) else jnp
-
-
 def check_positive(
-    name: str, value: Any, *, shape: tuple[int, ...] = (), zero: bool = False
+    name: str, value: PyTree, *, shape: tuple[int, ...] = (), zero: bool = False
 ) -> None:
-    """Raise unless value is of that shape, finite and above zero (or zero, where that is meant)."""
+    """Raise unless value has this shape and is finite and above zero, or zero if `zero` is true."""
     if np.shape(value) != shape:
         raise ValueError(f"{name} has shape {np.shape(value)}; expected {shape or 'a number'}.")
     if numeric(value) is jnp:
         return
     numbers = np.asarray(value, float)
-    if not np.isfinite(numbers).all() or (numbers < 0).any() or (not zero and (numbers == 0).any()):
-        raise ValueError(
-            f"{name} is {value}; expected"
-            f" {'a number of at least' if zero else 'a finite number above'} 0."
-        )
+    finite = np.isfinite(numbers).all()
+    if zero and not (finite and (numbers >= 0).all()):
+        raise ValueError(f"{name} is {value}; expected a number of at least 0.")
+    if not zero and not (finite and (numbers > 0).all()):
+        raise ValueError(f"{name} is {value}; expected a finite number above 0.")
 
 
-def check_count(name: str, value: Any) -> None:
+def check_count(name: str, value: object) -> None:
     """Raise unless value is a whole number of at least one."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ValueError(f"{name} is {value!r}; expected a whole number of at least 1.")
 
 
-def choose(name: str, value: Any, options: Iterable[str]) -> None:
-    """Raise unless value is among the options, naming the nearest."""
+def choose(name: str, value: object, options: Iterable[str]) -> None:
+    """Raise unless value is one of the options, and suggest the nearest."""
     options = list(options)
     if value not in options:
         raise ValueError(f"{name} is {value!r}; {suggest(str(value), options)}")

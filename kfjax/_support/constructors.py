@@ -1,4 +1,4 @@
-"""Constructors of static values: cached, and printed and pickled as the call that made them."""
+"""Constructors of static values, which are cached, and printed and pickled as calls."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Call(NamedTuple):
     """A call of a function, with the arguments as they were given.
 
     Attributes:
-        function: what was called.
-        args: its positional arguments.
-        kwargs: its keyword arguments.
+        function: the function that was called.
+        args: positional arguments.
+        kwargs: keyword arguments.
     """
 
     function: Callable[..., Any]
@@ -51,7 +51,7 @@ def readable(value: Any) -> str:
 
 
 def _differs(value: Any, field: dataclasses.Field) -> bool:
-    """Tell whether a field of a dataclass has another value than its default."""
+    """Return whether a field of a dataclass has another value than its default."""
     default = field.default
     if field.default_factory is not dataclasses.MISSING:
         default = field.default_factory()
@@ -59,7 +59,7 @@ def _differs(value: Any, field: dataclasses.Field) -> bool:
 
 
 class _Constructed:
-    """Mixin of NamedTuples that know the call which made them; what `_replace` gives does not."""
+    """Mixin of NamedTuples that know the call that made them; copies by `_replace` do not."""
 
     call: Call | None = None
 
@@ -72,30 +72,30 @@ class _Constructed:
         return functools.partial(self.call.function, *self.call.args, **self.call.kwargs), ()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        return self  # it holds nothing that can be changed
+        return self  # nothing in it can be changed
 
 
 @functools.cache
 def _constructed(kind: type) -> Any:
-    """Return the type of a NamedTuple that knows the call which made it."""
+    """Return the subtype of a NamedTuple whose instances know the call that made them."""
     return type(kind.__name__, (_Constructed, kind), {"__module__": kind.__module__})
 
 
 def constructor(build: Callable[Arguments, Built]) -> Callable[Arguments, Built]:
     """Decorate a function that builds a filter, so that its filters are values.
 
-    The same call gives the same object. A filter is a static argument of jitted functions, and one
-    that does the same with other functions would compile again: calls with equal arguments give
-    equal filters.
+    The same call gives the same object, and calls with equal arguments give equal filters. A filter
+    is a static argument of jitted functions, and these would compile again for one that does the
+    same with other function objects.
 
     A filter prints as the call that made it: positional arguments as given, keyword arguments that
-    differ from their defaults. It is pickled as that call too, which asks for `build` and the
-    functions among the arguments to be defined at the top of a module. The same holds for other
-    NamedTuples of functions, such as the optimisers of optax; anything else is cached only.
+    differ from their defaults. It is pickled as that call too, so that `build` and functions among
+    its arguments have to be defined at the top of a module. The same holds for other NamedTuples of
+    functions, such as the optimisers of optax; any other result is only cached.
 
     Args:
         build: a function of hashable arguments: numbers, tuples, functions, other filters. An array
-            among them would be a constant that no gradient reaches; arrays belong in the params.
+            would be a constant that no gradient reaches; arrays belong in the params.
 
     Returns:
         `build`, with these properties.

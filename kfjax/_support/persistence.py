@@ -1,4 +1,4 @@
-"""States to bytes and back: what a streaming application keeps when it stops.
+"""States to bytes and back, for streaming applications that stop and resume.
 
 A state is a complete sufficient statistic, so that its leaves are all there is to save. They are
 written as an npz file in memory, under the names that they have in the state, and read without
@@ -10,16 +10,20 @@ from __future__ import annotations
 import io
 import pickle
 import zipfile
-from typing import Any, BinaryIO, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kfjax._support.types import AnyArray, PyTree
+
 __all__ = ["from_bytes", "to_bytes"]
 
 Tree = TypeVar("Tree")
-# what numpy and zipfile raise at a file that is none, or is damaged
+Path: TypeAlias = tuple[Any, ...]  # the keys of a leaf in a pytree
+# what numpy and zipfile raise at a file that is damaged or of another kind
 READING_ERRORS = (
     OSError,
     ValueError,
@@ -31,8 +35,8 @@ READING_ERRORS = (
 )
 
 
-def to_bytes(state: Any) -> bytes:
-    """Return the state of a filter as bytes: an npz file of its leaves, the same for the same state.
+def to_bytes(state: PyTree) -> bytes:
+    """Return the state of a filter as bytes: an npz file of its leaves, equal for equal states.
 
     Args:
         state: a state, or any pytree of arrays and random keys: an `Estimate`, a pair (state, time
@@ -42,22 +46,19 @@ def to_bytes(state: Any) -> bytes:
         What `from_bytes` reads; also a valid file for `numpy.load`.
 
     Raises:
-        ValueError: if a leaf is no array that an npz file can hold.
+        ValueError: if a leaf is not an array that an npz file can hold.
 
     Example:
         >>> state = kf.kalman().init(kf.systems.constant_velocity())
         >>> kf.from_bytes(kf.to_bytes(state), like=state).mean.tolist()
         [0.0, 0.0]
     """
-    arrays: dict[str, Any] = {
-        name: np.asarray(as_words(leaf)) for name, leaf in _named(state).items()
-    }
+    arrays: dict[str, Any] = named_leaves(state, _with_generator)
     for name, array in arrays.items():
         if array.dtype.kind not in "biufc":
             raise ValueError(
                 f"to_bytes: the leaf {name} has dtype {array.dtype}; expected booleans or numbers"
-                " that numpy has."
-                " Convert it, or keep it outside of the state."
+                " that numpy has. Convert it, or keep it outside of the state."
             )
     content = io.BytesIO()
     np.savez(content, **arrays)
@@ -68,31 +69,32 @@ def from_bytes(data: bytes, like: Tree) -> Tree:
     """Return the state that `to_bytes` wrote.
 
     Args:
-        data: the bytes.
+        data: the bytes that `to_bytes` returned.
         like: a template of the same structure, shapes and dtypes, such as `filter.init(params,
             key)` or an earlier state. Its values do not matter.
 
     Returns:
-        The state, bit for bit; a run that goes on from it gives the results of one that was never
+        The state, bit for bit; a run that continues from it gives the results of one that was never
         interrupted.
 
     Raises:
-        ValueError: if data is no such file or damaged, or does not fit the template.
+        ValueError: if the data are damaged or of another kind, or do not fit the template.
     """
     arrays = _read(data)
-    template = _named(like)
+    template = named_leaves(like, _with_generator)
     if arrays.keys() != template.keys():
         raise ValueError(
-            f"from_bytes: the data hold {_list(arrays)}; expected {_list(template)}, the leaves of"
-            " `like`."
-            " Make `like` with the filter and the params whose state was saved."
+            f"from_bytes: the data hold {_listed(arrays)}; expected {_listed(template)}, the leaves"
+            " of `like`. Make `like` with the filter and the params whose state was saved."
         )
-    leaves = [_restored(name, arrays[name], leaf) for name, leaf in template.items()]
-    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+    leaves, structure = jax.tree.flatten(like)
+    names = zip(template, leaves, strict=True)
+    restored = [_restored(name, arrays[name], template[name], leaf) for name, leaf in names]
+    return jax.tree.unflatten(structure, restored)
 
 
-def read_arrays(file: BinaryIO) -> dict[str, np.ndarray]:
-    """Return the arrays of an npz file, without pickle; a ValueError tells whatever is wrong with it."""
+def read_arrays(file: io.BufferedIOBase) -> dict[str, np.ndarray]:
+    """Return the arrays of an npz file, without pickle; raise a ValueError if it cannot be read."""
     try:
         archive = np.load(file, allow_pickle=False)
         if isinstance(archive, np.ndarray):
@@ -113,40 +115,51 @@ def _read(data: bytes) -> dict[str, np.ndarray]:
         ) from error
 
 
-def is_key(leaf: Any) -> bool:
-    """Tell a typed random key from an array."""
+def is_key(leaf: PyTree) -> bool:
+    """Return whether a leaf is a typed random key."""
     return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def as_words(leaf: Any) -> Any:
-    """Return an array as it is, and a random key as its words."""
+def as_words(leaf: PyTree) -> PyTree:
+    """Return a random key as its words, and anything else as given."""
     return jax.random.key_data(leaf) if is_key(leaf) else leaf
 
 
-def _named(state: Any) -> dict[str, Any]:
-    """Return the leaves by their names; those of random keys tell their generator too."""
-    leaves = jax.tree_util.tree_flatten_with_path(state)[0]
-    return {_name(path, leaf): leaf for path, leaf in leaves}
+def by_number(number: int, path: Path, leaf: PyTree) -> str:
+    """Return the name of a leaf in files that are read without any type of kfjax."""
+    del leaf
+    return f"{number:04d} {jax.tree_util.keystr(path, simple=True, separator='.')}"
 
 
-def _name(path: Any, leaf: Any) -> str:
+def _with_generator(number: int, path: Path, leaf: PyTree) -> str:
+    """Return the name of a leaf as code; that of a random key includes its generator."""
+    del number
     generator = f" {jax.random.key_impl(leaf)}" if is_key(leaf) else ""
     return "state" + jax.tree_util.keystr(path) + generator
 
 
-def _list(names: Any) -> str:
+def named_leaves(
+    tree: PyTree, name: Callable[[int, Path, PyTree], str] = by_number
+) -> dict[str, np.ndarray]:
+    """Return the leaves as arrays of numpy by name, random keys as their words."""
+    named = {}
+    for number, (path, leaf) in enumerate(jax.tree_util.tree_flatten_with_path(tree)[0]):
+        named[name(number, path, leaf)] = np.asarray(as_words(leaf))
+    return named
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Return the names in order, for an error text."""
     return ", ".join(sorted(names)) or "nothing"
 
 
-def _restored(name: str, array: Any, like: Any) -> Any:
+def _restored(name: str, array: AnyArray, expected: AnyArray, like: PyTree) -> PyTree:
     """Return one leaf, if it has the shape and dtype of the template's."""
-    expected = np.asarray(as_words(like))
     if (array.shape, array.dtype) != (expected.shape, expected.dtype):
         raise ValueError(
             f"from_bytes: {name} is {array.dtype} of shape {array.shape}; expected {expected.dtype}"
-            " of shape"
-            f" {expected.shape}, as in `like`. The model, the filter or the precision differ from"
-            " those of the state."
+            f" of shape {expected.shape}, as in `like`. The model, the filter or the precision"
+            " differ from those of the state."
         )
     if is_key(like):
         return jax.random.wrap_key_data(array, impl=jax.random.key_impl(like))

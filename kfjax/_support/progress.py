@@ -1,4 +1,4 @@
-"""A progress bar for whoever watches."""
+"""A progress bar on stderr."""
 
 from __future__ import annotations
 
@@ -13,17 +13,26 @@ __all__: list[str] = []
 def progress_bar(
     text: str, total: int, progress: bool | None = None
 ) -> Iterator[Callable[..., None]]:
-    """Yield `advance(count, note="")`, which moves a bar on stderr; by default only if that is a terminal."""
-    if not (sys.stderr.isatty() if progress is None else progress):
+    """Yield `advance(count, note="")`, which moves a progress bar.
+
+    Args:
+        text: the description of the bar, which a note follows.
+        total: the count at which it is full.
+        progress: whether to show it; by default, if stderr is a terminal.
+    """
+    shown = sys.stderr.isatty() if progress is None else progress
+    if not shown:
         yield lambda *_: None
         return
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True, force_terminal=progress), transient=True) as bar:
+    console = Console(stderr=True, force_terminal=progress)
+    with Progress(console=console, transient=True) as bar:
         task = bar.add_task(text, total=total)
 
         def advance(count: int, note: str = "") -> None:
-            bar.update(task, advance=count, description=f"{text}: {note}" if note else None)
+            description = f"{text}: {note}" if note else None
+            bar.update(task, advance=count, description=description)
 
         yield advance

@@ -1,9 +1,9 @@
-"""A batch of trajectories over several devices and processes: the one place that knows there may be more than one.
+"""Batches of trajectories over several devices and processes.
 
-Trajectories do not know of each other. So the batch is split along its axis over a mesh of devices,
-everything else is copied to each of them, and no result depends on how many there are. With one
-device every function here leaves what it is given as it is; `with jax.default_device(device):`
-confines the work to one.
+No other module knows that there may be more than one. Trajectories are independent of each other.
+So the batch is split along its axis over a mesh of devices, everything else is copied to each of
+them, and no result depends on how many there are. With one device every function here returns what
+it is given; `with jax.default_device(device):` confines the work to one.
 
 Evaluation splits each chunk over the devices of its process, each process takes its share of the
 chunks, and results are gathered at the end. Training takes each step with all devices of all
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,63 +22,74 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from kfjax._support.types import PyTree
+
 __all__: list[str] = []
 
-AXIS = "batch"
+AXIS = "batch"  # of the mesh of devices
 
 
-def local_devices() -> list[Any]:
-    """Return the devices of this process; the one that `jax.default_device` names, if it does."""
+def local_devices() -> list[jax.Device]:
+    """Return the devices of this process, or the one that `jax.default_device` names."""
     chosen = jax.config.jax_default_device  # type: ignore[attr-defined]
     return jax.local_devices() if chosen is None else [chosen]
 
 
-def all_devices() -> list[Any]:
-    """Return the devices of all processes; the one that `jax.default_device` names, if it does."""
+def all_devices() -> list[jax.Device]:
+    """Return the devices of all processes, or the one that `jax.default_device` names."""
     chosen = jax.config.jax_default_device  # type: ignore[attr-defined]
     return jax.devices() if chosen is None else [chosen]
 
 
-def _over(devices: list[Any], *axes: str) -> NamedSharding:
-    """The sharding over devices of an array whose leading axes are split so; none is a copy on each."""
+def _over(devices: list[jax.Device], *axes: str) -> NamedSharding:
+    """Return the sharding of an array whose leading axes are split over devices.
+
+    Without `axes` every device has a copy.
+    """
     return NamedSharding(Mesh(np.array(devices), (AXIS,)), P(*axes))
 
 
 def whole(size: int) -> int:
-    """Return the size of a batch that is divided evenly by the devices of this process, at least `size`."""
+    """Return the least size of at least `size` that the devices of this process divide evenly."""
     count = len(local_devices())
     return math.ceil(size / count) * count
 
 
 def vmap(function: Callable, in_axes: tuple[int | None, ...]) -> Callable:
-    """Return `jax.vmap(function, in_axes)`, each device of this process its part of the batch, which is a `whole` one.
+    """Return `jax.vmap(function, in_axes)` for a `whole` batch, split over devices of this process.
 
-    What the function needs of tracers is an argument: axis None for what all trajectories share,
-    else 0.
+    Tracers that the function needs must be among its arguments, with axis None if all trajectories
+    share them, else 0.
     """
     batched = jax.vmap(function, in_axes)
-    if len(devices := local_devices()) == 1:
+    devices = local_devices()
+    if len(devices) == 1:
         return batched
     specs = tuple(P() if axis is None else P(AXIS) for axis in in_axes)
-    # what a scan carries may start the same on all devices and become different: nothing to check
+    # what a scan carries may start equal on all devices and become different, which the check of
+    # varying manual axes would reject
     return jax.shard_map(
         batched, mesh=_over(devices).mesh, in_specs=specs, out_specs=P(AXIS), check_vma=False
     )
 
 
-def place(batch: Any) -> Any:
-    """Put a `whole` batch on the devices of this process, each its part."""
+def place(batch: PyTree) -> PyTree:
+    """Put a `whole` batch on the devices of this process, a part on each."""
     devices = local_devices()
-    return jax.device_put(batch, None if len(devices) == 1 else _over(devices, AXIS))
+    sharding = None if len(devices) == 1 else _over(devices, AXIS)
+    return jax.device_put(batch, sharding)
 
 
-def everywhere(tree: Any, devices: list[Any]) -> Any:
-    """Put a copy on every device, which may be those of several processes that all hold the same values."""
+def everywhere(tree: PyTree, devices: list[jax.Device]) -> PyTree:
+    """Put a copy on every device.
+
+    They may be devices of several processes, all of which hold the same values.
+    """
     if len(devices) == 1:
         return tree
     sharding = _over(devices)
 
-    def copy(leaf: Any) -> Any:
+    def copy(leaf: PyTree) -> PyTree:
         if jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key):
             words = copy(jax.random.key_data(leaf))
             return jax.random.wrap_key_data(words, impl=jax.random.key_impl(leaf))
@@ -89,46 +99,49 @@ def everywhere(tree: Any, devices: list[Any]) -> Any:
     return jax.tree.map(copy, tree)
 
 
-def split(batch: Any) -> Any:
-    """Inside `jax.jit`: let all devices of all processes work on their part of a batch of any size."""
+def split(batch: PyTree) -> PyTree:
+    """Inside `jax.jit`: split a batch of any size over the devices of all processes."""
     return _constrained(batch, AXIS)
 
 
-def copied(tree: Any) -> Any:
-    """Inside `jax.jit`: let every device of every process have a copy."""
+def copied(tree: PyTree) -> PyTree:
+    """Inside `jax.jit`: keep a copy on every device of every process."""
     return _constrained(tree)
 
 
-def _constrained(tree: Any, *axes: str) -> Any:
+def _constrained(tree: PyTree, *axes: str) -> PyTree:
+    """Constrain how a tree lies on all devices, if there are several."""
     devices = all_devices()
-    return (
-        tree if len(devices) == 1 else jax.lax.with_sharding_constraint(tree, _over(devices, *axes))
-    )
+    if len(devices) == 1:
+        return tree
+    return jax.lax.with_sharding_constraint(tree, _over(devices, *axes))
 
 
-def home(tree: Any) -> Any:
-    """Return copies that are on every device as ordinary arrays."""
-    return (
-        tree
-        if len(all_devices()) == 1
-        else jax.tree.map(lambda a: jnp.asarray(np.asarray(a)), tree)
-    )
+def home(tree: PyTree) -> PyTree:
+    """Return what every device has a copy of as ordinary arrays."""
+    if len(all_devices()) == 1:
+        return tree
+    return jax.tree.map(lambda a: jnp.asarray(np.asarray(a)), tree)
 
 
 def share(jobs: int) -> range:
-    """Return which of so many jobs are this process's; all processes have as many, the last ones may be none."""
+    """Return the numbers of the jobs of this process.
+
+    All processes have equally many, so that numbers from `jobs` on stand for no job.
+    """
     each = math.ceil(jobs / jax.process_count())
     return range(jax.process_index() * each, (jax.process_index() + 1) * each)
 
 
-def gather_rows(tree: Any) -> Any:
-    """Return arrays [N, ...] with the rows of all processes, in the order of the processes, on each of them."""
+def gather_rows(tree: PyTree) -> PyTree:
+    """Return on every process the rows of all processes, one process after the other: [N, ...]."""
     if jax.process_count() == 1:
         return tree
     leaves, structure = jax.tree.flatten(jax.tree.map(np.ascontiguousarray, tree))
     counts = multihost_utils.process_allgather(np.array(len(leaves[0]), np.int32))
 
     def joined(leaf: np.ndarray) -> np.ndarray:
+        # processes may have different numbers of rows, and all of them have to send equally many
         padded = np.zeros((counts.max(), *leaf.shape[1:]), leaf.dtype)
         padded[: len(leaf)] = leaf
         # as bytes: without x64 JAX would round double precision
@@ -139,7 +152,7 @@ def gather_rows(tree: Any) -> Any:
     return jax.tree.unflatten(structure, [joined(leaf) for leaf in leaves])
 
 
-def from_first(tree: Any) -> Any:
-    """Return what the first process has, on all of them."""
+def from_first(tree: PyTree) -> PyTree:
+    """Return on every process what the first one has."""
     rows = gather_rows(jax.tree.map(lambda a: np.asarray(a)[None], tree))
     return jax.tree.map(lambda a: a[0], rows)

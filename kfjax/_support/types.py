@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
@@ -11,3 +11,6 @@ __all__: list[str] = []
 
 AnyArray: TypeAlias = jax.Array | np.ndarray
 """An array of JAX, a tracer among them, or of numpy."""
+
+PyTree: TypeAlias = Any
+"""Nested tuples, lists, dicts and registered classes of arrays."""

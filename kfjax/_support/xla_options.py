@@ -1,4 +1,4 @@
-"""Options of XLA that make filters faster on a CPU, and that can only be given before JAX starts."""
+"""Options of XLA that make filters faster on a CPU and must be given before JAX starts."""
 
 from __future__ import annotations
 
@@ -10,20 +10,25 @@ __all__ = ["set_xla_options"]
 
 EXTRA = "--xla_backend_extra_options"
 OPTIONS = {
-    "--xla_cpu_use_fusion_emitters": "false",  # the older code generator, which compiles faster
-    EXTRA: "xla_cpu_small_while_loop_byte_threshold=100000",  # a loop over small arrays is one function, not a program
+    # the older code generator, which compiles faster
+    "--xla_cpu_use_fusion_emitters": "false",
+    # a loop over small arrays becomes one function: most of its time goes into calling kernels
+    # otherwise, about 60 ns each and dozens per step
+    EXTRA: "xla_cpu_small_while_loop_byte_threshold=100000",
 }
 
 
 def set_xla_options() -> str:
-    """Set the options of XLA that make filters faster on a CPU, for this process; call it before anything else of JAX.
+    """Set options of XLA for this process that make filters faster on a CPU.
 
-    A filter of a single trajectory runs several times faster, since its loop over time is compiled
-    as one function; batches are about as fast, and everything compiles faster (`python -m
-    benchmarks.speed` measures both). Results differ by rounding. Without it nothing is set; the
-    command line calls it for `compare`, `filter` and `train`. What `XLA_FLAGS` says already stays
-    as it is, which is also the way to turn an option off. On a GPU or TPU it changes nothing but
-    work on the host.
+    Call it before anything else of JAX. The loop of a single trajectory is then compiled as one
+    function: 10,000 steps of a Kalman filter take 2.6 ms instead of 14.7. Batches are about as
+    fast, and everything compiles faster: a batch of extended filters in 1.4 s instead of 2.4.
+    `python -m benchmarks.speed W1 W2 W3` measures both. Results differ by rounding.
+
+    Nothing is set unless this function is called; the command line calls it for `compare`, `filter`
+    and `train`. An option that `XLA_FLAGS` has already stays as it is, which is also the way to
+    turn one off. On a GPU or TPU only work on the host is affected.
 
     Returns:
         The value of the environment variable `XLA_FLAGS` from now on.
@@ -39,15 +44,14 @@ def set_xla_options() -> str:
     if backends_are_initialized():
         raise ValueError(
             "set_xla_options: JAX has started and reads no more options; expected a call before the"
-            " first array is"
-            " made. Put it right after `import kfjax as kf`."
+            " first array is made. Put it right after `import kfjax as kf`."
         )
     flags = os.environ.get("XLA_FLAGS", "").split()
     if any(flag.startswith(EXTRA) and "multi_output_fusion=true" in flag for flag in flags):
         raise ValueError(
             f"set_xla_options: XLA_FLAGS is {' '.join(flags)!r}; expected no"
-            " xla_cpu_use_multi_output_fusion, which"
-            " makes loops that are compiled as one function many times slower. Remove it."
+            " xla_cpu_use_multi_output_fusion, which makes loops that are compiled as one function"
+            " many times slower. Remove it."
         )
     given = {flag.split("=")[0] for flag in flags}
     flags += [f"{name}={value}" for name, value in OPTIONS.items() if name not in given]

@@ -14,8 +14,7 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
-from kfjax._support.fingerprints import named
-from kfjax._support.persistence import is_key
+from kfjax._support.persistence import is_key, named_leaves
 
 __all__ = ["Checkpoints", "load_params", "save_params"]
 
@@ -41,7 +40,7 @@ def save_params(directory: str | Path, params: Any) -> None:
     import orbax.checkpoint as ocp
 
     with ocp.StandardCheckpointer() as writer:
-        writer.save(Path(directory).absolute(), named(params), force=True)
+        writer.save(Path(directory).absolute(), named_leaves(params), force=True)
 
 
 def load_params(directory: str | Path, like: Tree) -> Tree:
@@ -66,7 +65,7 @@ def load_params(directory: str | Path, like: Tree) -> Tree:
             f"load_params: there is no directory {directory}; expected one that save_params wrote."
         )
     with ocp.StandardCheckpointer() as reader:
-        wanted = {name: (tuple(a.shape), str(a.dtype)) for name, a in named(like).items()}
+        wanted = {name: (tuple(a.shape), str(a.dtype)) for name, a in named_leaves(like).items()}
         stored = reader.metadata(directory).item_metadata.tree
         found = {name: (tuple(a.shape), str(np.dtype(a.dtype))) for name, a in stored.items()}
         if wanted != found:
@@ -74,7 +73,7 @@ def load_params(directory: str | Path, like: Tree) -> Tree:
                 f"load_params: {directory} holds other parameters than `like`:"
                 f" {_difference(found, wanted)}."
             )
-        return _unnamed(reader.restore(directory, named(like)), like)
+        return _unnamed(reader.restore(directory, named_leaves(like)), like)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +112,7 @@ class Checkpoints:
         """Save the state after a report, with what tells this run from others."""
         import orbax.checkpoint as ocp
 
-        manager.save(report, args=ocp.args.StandardSave(named((fingerprint, state))))
+        manager.save(report, args=ocp.args.StandardSave(named_leaves((fingerprint, state))))
 
     def latest(self, manager: Any, state: Any, fingerprint: np.ndarray) -> tuple[int, Any]:
         """Return the last report and the state after it, or (-1, state) if there is none."""
@@ -123,7 +122,7 @@ class Checkpoints:
             return -1, state
         like = (fingerprint, state)
         try:
-            stored = manager.restore(report, args=ocp.args.StandardRestore(named(like)))
+            stored = manager.restore(report, args=ocp.args.StandardRestore(named_leaves(like)))
             known, restored = _unnamed(stored, like)
         except (ValueError, KeyError) as error:
             raise self._of_another_run() from error
@@ -141,7 +140,7 @@ class Checkpoints:
 def _unnamed(stored: dict[str, Any], like: Any) -> Any:
     """Put stored leaves into the structure of `like`."""
     leaves, structure = jax.tree.flatten(like)
-    arrays = [jax.numpy.asarray(stored[name]) for name in named(like)]
+    arrays = [jax.numpy.asarray(stored[name]) for name in named_leaves(like)]
     keyed = [
         jax.random.wrap_key_data(a) if is_key(leaf) else a
         for a, leaf in zip(arrays, leaves, strict=True)

@@ -155,6 +155,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_does_not_fit_is_refused(kind):
     data, like, message = REFUSED[kind]

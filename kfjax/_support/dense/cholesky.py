@@ -84,8 +84,9 @@ def by_loop(A: AnyArray) -> Array:
         remaining = jnp.diag(S)
         positive = remaining[j] > negligible[j]
         limit = jnp.sqrt(jnp.maximum(remaining, 0))
+        column = S[:, j]
         pivot = jnp.sqrt(jnp.where(positive, remaining[j], 1))
-        column = jnp.clip(S[:, j] / pivot, -limit, limit)
+        column = jnp.clip(column / pivot, -limit, limit)
         column = jnp.where(positive & (jnp.arange(n) >= j), column, 0)
         return S - jnp.outer(column, column), column
 
