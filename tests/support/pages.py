@@ -1,6 +1,7 @@
 """Code on pages: back-ticked snippets and fenced blocks of Markdown, scripts and docstrings."""
 
 import ast
+import doctest
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,7 +108,7 @@ def notebook_page(path: Path) -> Page:
 
 
 def module_page(path: Path) -> Page:
-    """Return the back-ticked snippets in the docstrings of a module."""
+    """Return the examples and the back-ticked snippets in the docstrings of a module."""
     tree = ast.parse(path.read_text())
     pieces: list[Piece] = []
     known: set[str] = set()
@@ -117,11 +118,18 @@ def module_page(path: Path) -> Page:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
             docstring = ast.get_docstring(node, clean=False)
             if docstring is not None:
-                prose = re.sub(r"^ *(>>>|\.\.\.).*$", "", docstring, flags=re.M)
-                pieces += snippets(prose, node.body[0].lineno)
+                pieces += docstring_pieces(docstring, node.body[0].lineno)
     relative = path.relative_to(ROOT)
     module = ".".join(relative.with_suffix("").parts).removesuffix(".__init__")
     return Page(str(relative), pieces, frozenset(known), module)
+
+
+def docstring_pieces(docstring: str, first_line: int) -> Iterator[Piece]:
+    """Yield the examples of a docstring, and its back-ticked snippets."""
+    for example in doctest.DocTestParser().get_examples(docstring):
+        yield Piece("python", first_line + example.lineno, example.source)
+    prose = re.sub(r"^ *(>>>|\.\.\.).*$", "", docstring, flags=re.MULTILINE)
+    yield from snippets(prose, first_line)
 
 
 def defined_names(pieces: list[Piece]) -> frozenset[str]:
