@@ -24,6 +24,7 @@ from typing import (
 from jax import Array
 
 from kfjax._support.constructors import constructor
+from kfjax._support.types import PyTree
 
 __all__ = [
     "Emit",
@@ -44,9 +45,6 @@ __all__ = [
     "leading",
     "whole_state",
 ]
-
-PyTree: TypeAlias = Any
-"""Nested tuples, lists, dicts and registered classes of arrays."""
 
 Params: TypeAlias = PyTree
 """The parameters of a filter; a `kfjax.StateSpaceModel` for a model-based one."""
