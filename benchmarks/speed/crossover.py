@@ -1,6 +1,7 @@
-"""Up to what size small algebra is better written out, and how: what `UNROLL` and `SCALARS` in kfjax.linalg stand for.
+"""Small algebra written out, or by library calls, by size: the basis of `UNROLL` and `SCALARS`.
 
-A process of its own, like `benchmarks.speed.measuring`: `python -m benchmarks.speed crossover`.
+These are constants of kfjax.linalg. It is a separate process, like `benchmarks.speed.measuring`:
+`python -m benchmarks.speed crossover`.
 """
 
 import argparse
@@ -22,26 +23,28 @@ FACTORS = {
     "by scalars": {"UNROLL": ALWAYS, "SCALARS": ALWAYS},
     "by columns": {"UNROLL": ALWAYS, "SCALARS": NEVER},
 }
-FACTOR_SIZES = (4, 6, 8, 12, 16)  # states; half as many rows are factored
+FACTOR_SIZES = (4, 6, 8, 12, 16)  # of the state; half as many rows are factored
 
 
 def product(A, B):
-    """A <- A B, whose size stays."""
+    """Return A B, whose size stays the same."""
     return linalg.matmul(A, B)
 
 
 def solution(S, B):
-    """Factor S and solve for B; S changes by next to nothing, so that it has to be factored again."""
+    """Factor S and solve for B; S changes slightly, so that it has to be factored again."""
     return S + 1e-12 * linalg.factorise(S).solve(B)
 
 
 def riccati(P, F):
     """Predict and update a covariance, with half as many channels as states."""
     n = P.shape[-1]
-    identity, m = jnp.eye(n, dtype=P.dtype), n // 2
+    m = n // 2
+    identity = jnp.eye(n, dtype=P.dtype)
     P = linalg.quadratic(F, P) + identity
     K = linalg.factorise(P[:m, :m] + identity[:m, :m]).solve(P[:m]).T
-    return linalg.quadratic(identity - linalg.matmul(K, identity[:m]), P) + linalg.matmul(K, K.T)
+    remaining = identity - linalg.matmul(K, identity[:m])
+    return linalg.quadratic(remaining, P) + linalg.matmul(K, K.T)
 
 
 OPERATIONS = {
@@ -49,23 +52,25 @@ OPERATIONS = {
     "factorisation and solution": solution,
     "step of a covariance, half as many channels": riccati,
 }
+STEP = "step of a covariance, half as many channels"
 
 
 def loop(operation, A, B):
-    """Apply an operation in a loop, to a batch of matrices or to one, where they stay in the layout that suits it."""
+    """Apply an operation in a loop, in which matrices keep the memory layout that suits it."""
     step = operation if A.ndim == 2 else jax.vmap(operation)
     return jax.lax.scan(lambda a, _: (step(a, B), None), A, length=STEPS)[0]
 
 
 def matrices(n, batch):
-    """Return well-conditioned matrices, and orthogonal ones; a batch of None is one of each."""
+    """Return well-conditioned and orthogonal matrices; one of each if the batch is None."""
     rng = np.random.default_rng(n)
     G = rng.normal(size=(n, n) if batch is None else (batch, n, n))
-    return jnp.asarray(G @ G.swapaxes(-1, -2) / n + np.eye(n)), jnp.asarray(np.linalg.qr(G)[0])
+    positive = G @ G.swapaxes(-1, -2) / n + np.eye(n)
+    return jnp.asarray(positive), jnp.asarray(np.linalg.qr(G)[0])
 
 
 def compiled(operation, arguments, way):
-    """Return the compiled loop with these settings of `kfjax.linalg`, and the seconds that it took."""
+    """Return the loop compiled with settings of `kfjax.linalg`, and the seconds that it took."""
     usual = {name: getattr(linalg, name) for name in way}
     try:
         settle(way)
@@ -78,6 +83,7 @@ def compiled(operation, arguments, way):
 
 
 def settle(settings):
+    """Set constants of `kfjax.linalg`."""
     for name, value in settings.items():
         setattr(linalg, name, value)
 
@@ -94,50 +100,55 @@ def measure(name, n, rounds, ways=WAYS, batch=BATCH):
 
 
 def crossover_tables(rows):
-    """Return the tables, in markdown."""
-    for row in (row for row in rows.values() if "crossover" in row):
-        yield f"{row['precision']}, {BATCH} matrices at once; `UNROLL` is {row['unroll']}.\n"
+    """Yield the lines of the tables, in markdown."""
+    for row in rows.values():
+        if "crossover" not in row:
+            continue
+        precision, unroll, scalars = row["precision"], row["unroll"], row["scalars"]
+        yield f"{precision}, {BATCH} matrices at once; `UNROLL` is {unroll}.\n"
         yield from table(row["crossover"], WAYS)
-        yield f"How a factor is written out, {row['precision']}: by scalars up to `SCALARS` = {row['scalars']} rows.\n"
+        yield (
+            f"Two ways to write out a factor, {precision}: by scalars up to `SCALARS` = {scalars}"
+            " rows.\n"
+        )
         yield from table(row["factors"], FACTORS)
 
 
 def table(found, ways):
-    """Return the table of two ways, in markdown."""
+    """Yield the lines of the table of two ways, in markdown."""
     first, second = ways
-    yield f"| | rows | {first}, ms | {second}, ms | ratio | compilation, s |\n|---|---|---|---|---|---|"
+    yield f"| | rows | {first}, ms | {second}, ms | ratio | compilation, s |"
+    yield "|---|---|---|---|---|---|"
     for name, sizes in found.items():
         for n, by_way in sorted(sizes.items(), key=lambda pair: int(pair[0])):
-            one, other = (by_way[way] for way in ways)
-            medians = one["ms"]["median"], other["ms"]["median"]
-            times = f"{medians[0]:.3g} | {medians[1]:.3g} | {medians[1] / medians[0]:.2f}"
-            yield f"| {name} | {n} | {times} | {one['compile_s']:.1f}, {other['compile_s']:.1f} |"
+            one, other = by_way[first], by_way[second]
+            a, b = one["ms"]["median"], other["ms"]["median"]
+            seconds = f"{one['compile_s']:.1f}, {other['compile_s']:.1f}"
+            yield f"| {name} | {n} | {a:.3g} | {b:.3g} | {b / a:.2f} | {seconds} |"
     yield ""
 
 
+def measured(quick, rounds):
+    """Return the times of all operations, and of the two ways to write out a factor."""
+    sizes = SIZES[:2] if quick else SIZES
+    factor_sizes = FACTOR_SIZES[:1] if quick else FACTOR_SIZES
+    found = {name: {str(n): measure(name, n, rounds) for n in sizes} for name in OPERATIONS}
+    factors = {}
+    for told, batch in (("one matrix", None), (f"{BATCH} at once", BATCH)):
+        by_size = {str(n): measure(STEP, n, rounds, FACTORS, batch) for n in factor_sizes}
+        factors[f"{STEP}, {told}"] = by_size
+    return {"crossover": found, "factors": factors}
+
+
 def main():
+    """Measure everything and write its row."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--to", required=True, help="the file to write")
     arguments = parser.parse_args()
-    sizes = SIZES[:2] if arguments.quick else SIZES
-    found = {
-        name: {str(n): measure(name, n, arguments.rounds) for n in sizes} for name in OPERATIONS
-    }
-    step, sizes = list(OPERATIONS)[-1], FACTOR_SIZES[:1] if arguments.quick else FACTOR_SIZES
-    factors = {
-        f"{step}, {told}": {
-            str(n): measure(step, n, arguments.rounds, FACTORS, batch) for n in sizes
-        }
-        for told, batch in (("one matrix", None), (f"{BATCH} at once", BATCH))
-    }
-    row = {
-        "crossover": found,
-        "factors": factors,
-        "unroll": linalg.UNROLL,
-        "scalars": linalg.SCALARS,
-    }
+    row = measured(arguments.quick, arguments.rounds)
+    row |= {"unroll": linalg.UNROLL, "scalars": linalg.SCALARS}
     row |= {"time": time.strftime("%Y-%m-%d %H:%M"), **environment()}
     with open(arguments.to, "w") as file:
         json.dump(row, file)

@@ -1,6 +1,7 @@
-"""Measure one workload in one precision beside all libraries: a process of its own, which writes its result as JSON.
+"""Measure one workload in one precision beside all libraries, and write its row as JSON.
 
-Options of XLA and the precision are read when JAX starts, so they come with the environment.
+It is a separate process, since JAX reads the precision and the options of XLA from the environment
+when it starts.
 """
 
 import argparse
@@ -23,7 +24,14 @@ PACKAGES = ("kfjax", "jax", "jaxlib", "numpy", "flax", "optax")
 
 
 def measure(name, size, *, rounds, only=()):
-    """Return the row of a workload: what each contender takes, or why it is not there."""
+    """Return the row of a workload: the times of each contender, or why it was skipped.
+
+    Args:
+        name: name of the workload.
+        size: its `Size`.
+        rounds: number of samples.
+        only: names of the libraries beside kfjax; all if empty.
+    """
     workload, about = WORKLOADS[name], environment((*PACKAGES, *LIBRARIES))
     problem = jax.block_until_ready(workload.problem(size))
     solve = workload.solve(size)
@@ -31,16 +39,9 @@ def measure(name, size, *, rounds, only=()):
     found = {"kfjax": Contender(functools.partial(jax.jit(solve), problem))}
     found |= {key: contender for key, contender in others.items() if not only or key in only}
     rows, first = checked(workload.kind, about["precision"], found, skipped)
-    for key, samples in in_turn(
-        {key: found[key].call for key in rows}, rounds, budget=BUDGET
-    ).items():
-        wall, processor = (samples / found[key].share).T
-        compiling = np.maximum(first[key] - np.median(samples, axis=0), 0).round(3).tolist()
-        told = (
-            processor if about["platform"] == "cpu" else wall
-        )  # the time of another device is nobody's processor time
-        rows[key] |= {"ms": quartiles(told), "wall_ms": quartiles(wall), "samples": len(wall)}
-        rows[key] |= {"compile_s": compiling}
+    calls = {key: found[key].call for key in rows}
+    for key, samples in in_turn(calls, rounds, budget=BUDGET).items():
+        rows[key] |= times(samples, first[key], found[key].share, about["platform"])
     return {
         "workload": name,
         "kind": workload.kind,
@@ -54,8 +55,33 @@ def measure(name, size, *, rounds, only=()):
     }
 
 
+def times(samples, first, share, platform):
+    """Return the times of a contender from its samples [S, 2] and its first call [2].
+
+    Processor time counts, and wall time on another device than a CPU.
+    """
+    wall, processor = (samples / share).T
+    compiling = np.maximum(first - np.median(samples, axis=0), 0)
+    return {
+        "ms": quartiles(processor if platform == "cpu" else wall),
+        "wall_ms": quartiles(wall),
+        "samples": len(wall),
+        "compile_s": compiling.round(3).tolist(),
+    }
+
+
 def checked(kind, precision, found, skipped):
-    """Call all contenders once; return those that agree with the first, with how far, and the seconds that it took."""
+    """Call all contenders once, and keep those that agree with the first one.
+
+    Args:
+        kind: kind of the workload.
+        precision: "float64" or "float32".
+        found: the contenders by name, kfjax first.
+        skipped: reasons by name, to which those of the others are added.
+
+    Returns:
+        The rows of the contenders that are kept, and the seconds of all first calls.
+    """
     rows, first, reference = {}, {}, None
     for key, contender in found.items():
         try:
@@ -70,29 +96,26 @@ def checked(kind, precision, found, skipped):
         differences = agreement.differences(kind, reference, outputs)
         print(f"  {key}: first call {first[key][1]:.2f} s, {differences}", flush=True)
         if agreement.agree(kind, precision, differences):
-            rows[key] = {
-                "differences": differences,
-                "share": contender.share,
-                "note": contender.note,
-            }
+            about = {"share": contender.share, "note": contender.note}
+            rows[key] = {"differences": differences} | about
         else:
             skipped[key] = f"does not agree: {differences}"
     return rows, first
 
 
 def main():
+    """Measure one workload and write its row."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("workload", choices=WORKLOADS)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--size", type=json.loads, default={}, help="another size, as JSON")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument(
-        "--only", default="", help="other libraries to measure, with commas between"
-    )
+    parser.add_argument("--only", default="", help="other libraries, separated by commas")
     parser.add_argument("--to", required=True, help="the file to write")
     arguments = parser.parse_args()
     workload = WORKLOADS[arguments.workload]
-    size = (workload.quick if arguments.quick else workload.size)._replace(**arguments.size)
+    size = workload.quick if arguments.quick else workload.size
+    size = size._replace(**arguments.size)
     only = tuple(filter(None, arguments.only.split(",")))
     row = measure(arguments.workload, size, rounds=arguments.rounds, only=only)
     with open(arguments.to, "w") as file:

@@ -6,21 +6,25 @@ from kfjax._cli.workloads import WORKLOADS
 def ordered(rows):
     """Return the rows in the order of the workloads."""
     names = list(WORKLOADS)
-    return sorted(
-        rows.values(), key=lambda row: names.index(row["workload"]) if "workload" in row else -1
-    )
+
+    def place(row):
+        return names.index(row["workload"]) if "workload" in row else -1
+
+    return sorted(rows.values(), key=place)
 
 
 def limits_of(row):
-    """Return the limits that mean something, with their names: operations are counted by steps of a loop of fixed work.
+    """Return the meaningful limits with their names.
 
-    Of the draws of particles XLA counts too many, and what is parallel in time has no such loop.
+    Operations are counted by the steps of a loop with fixed work. XLA counts too many for the draws
+    of particles, and a filter that is parallel in time has no such loop.
     """
-    kinds = {"memory_ms": "memory", "arithmetic_ms": "arithmetic"}
-    return {"memory_ms": "memory"} if row["kind"] in ("particle", "parallel") else kinds
+    if row["kind"] in ("particle", "parallel"):
+        return {"memory_ms": "memory"}
+    return {"memory_ms": "memory", "arithmetic_ms": "arithmetic"}
 
 
 def points(rows, curve):
-    """Return the rows of a curve, in order."""
+    """Return the rows of a curve in order."""
     found = [row for row in rows.values() if row.get("curve") == curve and not row["options"]]
     return sorted(found, key=lambda row: (row["precision"] != "float64", row["value"]))

@@ -1,4 +1,4 @@
-"""The least time that a workload can take on this core: what has to be moved, and what has to be computed."""
+"""Lower bounds on the time of a workload on this core: data to move, and operations to compute."""
 
 import functools
 import math
@@ -14,37 +14,45 @@ MEGABYTES, ORDER = 128, 768
 
 @functools.cache
 def machine():
-    """Measure bytes per second of copying a large array, and operations per second of a matrix product."""
+    """Measure bytes per second of a large copy, and operations per second of a matrix product."""
     on_cpu = jax.default_backend() == "cpu"
     source = np.zeros(MEGABYTES * 2**20 // 8)
-    target, A = np.ones_like(source), jnp.ones((ORDER, ORDER))
-    product, shift = jax.jit(jnp.matmul), jax.jit(lambda a: a + 1)
-    there = None if on_cpu else jax.device_put(source.view(np.int32))
-    # in numpy the target is there already: fresh memory would cost more than the copy
-    copy = (lambda: np.copyto(target, source)) if on_cpu else (lambda: shift(there))
+    A = jnp.ones((ORDER, ORDER))
+    product = jax.jit(jnp.matmul)
+    copy = _copy_in_numpy(source) if on_cpu else _copy_in_jax(source)
     times = in_turn({"copy": copy, "product": lambda: product(A, A)}, 7)
-    moving, multiplying = (
-        float(np.min(times[name][:, int(on_cpu)])) for name in ("copy", "product")
-    )
+    clock = int(on_cpu)  # processor time, or wall time on another device
+    moving, multiplying = (float(np.min(times[name][:, clock])) for name in ("copy", "product"))
     return {
         "bytes_per_second": 2 * source.nbytes / moving,
         "flops_per_second": 2 * ORDER**3 / multiplying,
     }
 
 
+def _copy_in_numpy(source):
+    """Return a copy into existing memory; fresh memory would cost more than the copy."""
+    target = np.ones_like(source)
+    return lambda: np.copyto(target, source)
+
+
+def _copy_in_jax(source):
+    """Return a copy on the device."""
+    there = jax.device_put(source.view(np.int32))
+    shift = jax.jit(lambda a: a + 1)
+    return lambda: shift(there)
+
+
 def bounds(solve, problem, steps):
-    """Return the bytes and operations of a problem, and the milliseconds that each takes at least.
+    """Return the bytes and operations of a problem, and the least milliseconds of each.
 
     Bytes are those of the inputs and outputs, once. Operations are those of one step as it is
-    written, each once, times the number of steps: what a compiler that repeats nothing would do,
-    and other formulas might do in fewer.
+    written, times the number of steps, as for a compiler that repeats nothing; other formulas
+    might need fewer.
     """
     outputs = jax.eval_shape(solve, problem)
-    moved = sum(
-        math.prod(leaf.shape) * leaf.dtype.itemsize
-        for leaf in jax.tree.leaves((problem.ys, outputs))
-    )
-    # the program that is not optimised yet has each loop once
+    leaves = jax.tree.leaves((problem.ys, outputs))
+    moved = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
+    # the program has each loop once, before it is optimised
     flops = steps * jax.jit(solve).lower(problem).cost_analysis()["flops"]
     speeds = machine()
     return {

@@ -1,4 +1,4 @@
-"""The curves: time against the batch, the length, the dimension and the number of particles."""
+"""Curves of time against the batch, the length, the dimension and the number of particles."""
 
 from typing import NamedTuple
 
@@ -7,12 +7,12 @@ class Curve(NamedTuple):
     """One workload at several sizes.
 
     Attributes:
-        axis: what is on the horizontal axis.
-        workload: its name.
-        field: the field of `Size` that changes.
+        axis: label of the horizontal axis.
+        workload: name of the workload.
+        field: the field of `Size` that varies.
         values: its values.
-        fixed: other fields, by name.
-        only: the libraries beside.
+        fixed: values of other fields, by name.
+        only: the libraries beside kfjax.
     """
 
     axis: str
@@ -23,24 +23,41 @@ class Curve(NamedTuple):
     only: str
 
     def sizes(self):
-        """Return what changes in the size, for each value."""
+        """Return the fields that differ from the workload's size, for each value."""
         return {value: self.fixed | {self.field: value} for value in self.values}
 
 
 CURVES = {
     "batch": Curve(
-        "trajectories of 100 steps, n = 4", "W2", "batch", (1, 10, 100, 1000, 10_000), {}, "dynamax"
+        axis="trajectories of 100 steps, n = 4",
+        workload="W2",
+        field="batch",
+        values=(1, 10, 100, 1000, 10_000),
+        fixed={},
+        only="dynamax",
     ),
     "steps": Curve(
-        "steps of one trajectory, n = 4", "W1", "steps", (100, 1000, 10_000, 100_000), {}, "dynamax"
+        axis="steps of one trajectory, n = 4",
+        workload="W1",
+        field="steps",
+        values=(100, 1000, 10_000, 100_000),
+        fixed={},
+        only="dynamax",
     ),
-    "dimension": Curve("n, 100 x 100 steps", "W7", "n", (2, 4, 8, 16, 32, 64), {}, "dynamax"),
+    "dimension": Curve(
+        axis="n, 100 x 100 steps",
+        workload="W7",
+        field="n",
+        values=(2, 4, 8, 16, 32, 64),
+        fixed={},
+        only="dynamax",
+    ),
     "particles": Curve(
-        "particles, one trajectory of 100 steps",
-        "W5",
-        "particles",
-        (100, 1000, 10_000, 100_000),
-        {"batch": None},
-        "smcx",
+        axis="particles, one trajectory of 100 steps",
+        workload="W5",
+        field="particles",
+        values=(100, 1000, 10_000, 100_000),
+        fixed={"batch": None},
+        only="smcx",
     ),
 }

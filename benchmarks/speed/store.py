@@ -11,7 +11,7 @@ def load(folder):
 
 
 def save(folder, key, row):
-    """Add a row, or replace it; the file is read again, since another run may have added rows."""
+    """Add or replace a row; the file is read again, since another run may have added rows."""
     rows = load(folder) | {key: row}
     files.write(folder / FILE, dict(sorted(rows.items())))
 

@@ -1,10 +1,17 @@
-"""What was set out to reach, and whether it holds."""
+"""Targets of speed, and whether they hold."""
 
 from typing import NamedTuple
 
 
 class Target(NamedTuple):
-    """How many times longer the fastest other library should take, or the plain scan of the same network."""
+    """The least ratio of the time of the fastest other library to that of kfjax.
+
+    Attributes:
+        workload: name of the workload.
+        precision: "float64" or "float32".
+        factor: the ratio that is wanted.
+        options: name of the options of XLA, or "".
+    """
 
     workload: str
     precision: str
@@ -31,34 +38,43 @@ TARGETS = (
     Target("c4", "float32", 1 / 0.6),
     Target("c4_200", "float32", 1 / 0.6),
 )
-COMPILE = {"W2": 2.0, "W3": 2.0, "W4": 2.0}  # seconds
+COMPILE = {"W2": 2.0, "W3": 2.0, "W4": 2.0}  # most seconds of compilation
 
 
 def target_table(rows):
-    """Return the table of targets, in markdown."""
+    """Return the lines of the table of targets."""
     lines = ["| | | wanted | by medians | by minima | |", "|---|---|---|---|---|---|"]
     by_key = {(row["workload"], row["precision"], row["options"]): row for row in rows}
     for target in TARGETS:
         row = by_key.get((target.workload, target.precision, target.options))
         if row is not None and ratios(row):
-            usual = by_key.get((target.workload, target.precision, "")) if target.options else None
-            cells = [reached(row, usual, statistic) for statistic in ("median", "minimum")]
-            where = ", ".join(filter(None, (target.precision, target.options)))
-            holds = min(ratios(row).values()) >= target.factor
-            lines.append(
-                f"| {target.workload} | {where} | {target.factor:.2f} | {' | '.join(cells)} |"
-                f" {verdict(holds)} |"
-            )
+            usual = None
+            if target.options:
+                usual = by_key.get((target.workload, target.precision, ""))
+            lines.append(_speed_line(target, row, usual))
     for (workload, precision, options), row in by_key.items():
         if workload in COMPILE and not options:
-            seconds, most = row["contenders"]["kfjax"]["compile_s"][1], COMPILE[workload]
-            cells = f"{precision}, compilation | at most {most:.1f} s | {seconds:.1f} s | | {verdict(seconds <= most)}"
-            lines.append(f"| {workload} | {cells} |")
+            lines.append(_compilation_line(workload, precision, row))
     return lines
 
 
+def _speed_line(target, row, usual):
+    """Return the line of a target; `usual` is the same workload without options, or None."""
+    where = ", ".join(filter(None, (target.precision, target.options)))
+    cells = " | ".join(reached(row, usual, statistic) for statistic in ("median", "minimum"))
+    word = verdict(min(ratios(row).values()) >= target.factor)
+    return f"| {target.workload} | {where} | {target.factor:.2f} | {cells} | {word} |"
+
+
+def _compilation_line(workload, precision, row):
+    """Return the line of a target for compilation."""
+    seconds, most = row["contenders"]["kfjax"]["compile_s"][1], COMPILE[workload]
+    cells = f"at most {most:.1f} s | {seconds:.1f} s | | {verdict(seconds <= most)}"
+    return f"| {workload} | {precision}, compilation | {cells} |"
+
+
 def reached(row, usual, statistic):
-    """Return the lowest ratio with its name, and that to the others as they are started usually."""
+    """Return the lowest ratio with its name, and in brackets that to libraries without options."""
     name, ratio = next(iter(ratios(row, statistic).items()))
     if usual is None:
         return f"{name} {ratio:.2f}"
@@ -66,15 +82,22 @@ def reached(row, usual, statistic):
 
 
 def ratios(row, statistic="median", own=None):
-    """Return how many times longer others take than kfjax, by name, the fastest first; `own` is another row of it."""
-    times = {
-        name: found["ms"][statistic] for name, found in row["contenders"].items() if name != "kfjax"
-    }
+    """Return the ratios of the times of other libraries to that of kfjax, the fastest first.
+
+    Args:
+        row: the row of a workload.
+        statistic: "median" or "minimum".
+        own: the row from which the time of kfjax is taken, by default `row`.
+    """
     kfjax = (own or row)["contenders"]["kfjax"]["ms"][statistic]
-    return dict(
-        sorted(((name, value / kfjax) for name, value in times.items()), key=lambda pair: pair[1])
-    )
+    found = {
+        name: contender["ms"][statistic] / kfjax
+        for name, contender in row["contenders"].items()
+        if name != "kfjax"
+    }
+    return dict(sorted(found.items(), key=lambda pair: pair[1]))
 
 
 def verdict(holds):
+    """Return a verdict in words."""
     return "holds" if holds else "**does not hold**"

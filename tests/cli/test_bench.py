@@ -11,7 +11,7 @@ import pytest
 from support.compiling import quick_jit
 
 import kfjax as kf
-from benchmarks.speed import agreement, crossover, profiles, store
+from benchmarks.speed import agreement, crossover, profiles, store, why
 from benchmarks.speed.__main__ import HERE
 from benchmarks.speed.measuring import checked
 from benchmarks.speed.page import page
@@ -220,7 +220,7 @@ def test_the_library_calls_of_a_loop_are_traced():
 def test_what_calls_of_kernels_take():
     usual = {"ms": {"median": 4.0}, "kernels": 20}
     row = {"parts": {"kfjax": {"ms": {"median": 1.0}}}, "size": {"steps": 1000}}
-    assert profiles.calls_told(usual, row).endswith(
+    assert why.calls_told(usual, row).endswith(
         "calling its 20 kernels takes 75%, 150 ns each."
     )
 

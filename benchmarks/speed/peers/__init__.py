@@ -1,8 +1,8 @@
-"""Who is measured: one file for each library, which maps a kind of workload to a call.
+"""The libraries that are measured: one file each, which maps kinds of workloads to calls.
 
-Every file has `PACKAGE`, the library's name in the package index, `PRECISIONS`, those that it
-computes in, and `CONTENDERS`, by kind of workload a function `(problem, size) -> Contender`. Only
-public functions of a library are called, as its documentation shows them.
+Every file has `PACKAGE`, the library's name in the package index, `PRECISIONS`, the precisions that
+it supports, and `CONTENDERS`, a function `(problem, size) -> Contender` for each kind of workload.
+Only public functions of a library are called, as in its documentation.
 """
 
 import importlib
@@ -33,7 +33,7 @@ MISSING = {"smcjax": "every release of it needs jax below 0.7"}
 
 
 def contenders(workload, problem, size, precision):
-    """Return the contenders by name, and why others are not there."""
+    """Return the contenders by name, and the reasons why others are missing."""
     found, skipped = {}, dict(MISSING)
     for name in FILES:
         try:
@@ -41,7 +41,7 @@ def contenders(workload, problem, size, precision):
             if file.PACKAGE is not None:
                 importlib.metadata.version(file.PACKAGE)
         except ImportError as error:  # PackageNotFoundError is one
-            skipped[name] = f"not installed, or it cannot be imported: {error}"
+            skipped[name] = f"not installed, or not importable: {error}"
             continue
         if precision not in file.PRECISIONS:
             skipped[name] = f"does not compute in {precision}"

@@ -1,4 +1,7 @@
-"""What the files of the libraries share: matrices of a problem, beliefs about x_1, and mapping over a batch."""
+"""Parts that the files of the libraries share.
+
+They are the matrices of a problem, beliefs about x_1, and ways to map over a batch.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,11 +20,11 @@ class Contender(NamedTuple):
     """One way to solve a problem.
 
     Attributes:
-        call: is timed.
-        read: what it gave as `Outputs`; log-likelihoods per step, or of the whole trajectory.
-        share: the part of the batch that it solves; times are divided by it. A library that loops
+        call: the function that is timed.
+        read: converts its result to `Outputs`, with log-likelihoods per step or per trajectory.
+        share: share of the batch that it solves; times are divided by it. A library that loops
             over trajectories in Python takes time in proportion.
-        note: what is different from the others.
+        note: difference from the other contenders.
     """
 
     call: Callable[[], Any]
@@ -31,7 +34,7 @@ class Contender(NamedTuple):
 
 
 class Matrices(NamedTuple):
-    """Of a linear model, in numpy."""
+    """The matrices of a linear model, in numpy."""
 
     F: np.ndarray
     H: np.ndarray
@@ -46,22 +49,22 @@ def matrices(problem):
 
 
 def prior(problem):
-    """Return the belief about x_0: of each trajectory if they differ, else one."""
+    """Return the belief about x_0, with a leading axis if trajectories have different ones."""
     return problem.params.prior if problem.priors is None else problem.priors
 
 
 def first(problem, method=KALMAN):
-    """Return the belief about x_1 before any observation, where a library starts there."""
+    """Return the belief about x_1 before any observation, for libraries that start there."""
     model = problem.params
     predict = jax.jit(lambda belief: method.predict(model, kf.Gaussian(*belief)))
-    belief = (
-        predict(prior(problem)) if problem.priors is None else jax.vmap(predict)(problem.priors)
-    )
+    if problem.priors is not None:
+        predict = jax.vmap(predict)
+    belief = predict(prior(problem))
     return kf.Gaussian(belief.mean, belief.cov)
 
 
 def each(problem, belief, one):
-    """Return a contender that maps `one(ys, mean, cov) -> Outputs` over the batch, jitted."""
+    """Return a jitted contender that maps `one(ys, mean, cov) -> Outputs` over the batch."""
     shared = None if problem.priors is None else 0
     mapped = one if problem.ys.ndim == 2 else jax.vmap(one, in_axes=(0, shared, shared))
     solve = jax.jit(mapped)
@@ -69,34 +72,37 @@ def each(problem, belief, one):
 
 
 def drawn(problem, one):
-    """Return a contender that maps `one(ys, key) -> Outputs` over the batch, jitted."""
+    """Return a jitted contender that maps `one(ys, key) -> Outputs` over the batch."""
     solve = jax.jit(one if problem.ys.ndim == 2 else jax.vmap(one))
     return Contender(lambda: solve(problem.ys, problem.keys))
 
 
 def singly(problem, belief, one, most=None):
-    """Return a contender that loops over trajectories in Python: `one(ys, mean, cov) -> Outputs`, of numpy arrays.
+    """Return a contender that loops over trajectories in Python.
 
-    `most` is how many of them are timed.
+    Args:
+        problem: the `Problem`.
+        belief: the belief that the library starts from.
+        one: `(ys, mean, cov) -> Outputs`, of numpy arrays.
+        most: largest number of trajectories that are timed, or None.
     """
     if problem.ys.ndim == 2:
         ys, mean, cov = (np.asarray(a) for a in (problem.ys, *belief))
         return Contender(lambda: one(ys, mean, cov))
     batch = problem.ys.shape[0]
     count = batch if most is None else min(batch, most)
-    mean, cov = (
-        np.asarray(a) if problem.priors is not None else np.stack([a] * count) for a in belief
-    )
+    if problem.priors is None:
+        mean, cov = (np.stack([a] * count) for a in belief)
+    else:
+        mean, cov = (np.asarray(a) for a in belief)
     rows = list(zip(np.asarray(problem.ys)[:count], mean[:count], cov[:count], strict=True))
     return Contender(lambda: [one(*row) for row in rows], stacked, count / batch)
 
 
 def stacked(outputs):
-    """Return a list of outputs as one with a batch axis."""
-    fields = zip(*outputs, strict=True)
-    return Outputs(
-        *(
-            None if field[0] is None else np.stack([np.asarray(a) for a in field])
-            for field in fields
-        )
-    )
+    """Return a list of outputs as one `Outputs` with a batch axis."""
+
+    def joined(field):
+        return None if field[0] is None else np.stack([np.asarray(a) for a in field])
+
+    return Outputs(*(joined(field) for field in zip(*outputs, strict=True)))

@@ -1,4 +1,4 @@
-"""cuthbert: filters in JAX that carry factors of the covariances; products of these are part of its time."""
+"""cuthbert: filters in JAX that carry factors of covariances; its time includes their products."""
 
 import cuthbert
 import jax
@@ -19,9 +19,8 @@ def squared(factors):
 
 
 def outputs(states):
-    return Outputs(
-        states.mean[1:], squared(states.chol_cov[1:]), states.log_normalizing_constant[-1]
-    )
+    covs = squared(states.chol_cov[1:])
+    return Outputs(states.mean[1:], covs, states.log_normalizing_constant[-1])
 
 
 def kalman(problem, size, smoothing=False):
@@ -98,11 +97,8 @@ def particle(problem, size):
         particles, weights = states.particles[1:], jax.nn.softmax(states.log_weights[1:])
         mean = jnp.einsum("tp,tpi->ti", weights, particles)
         spread = particles - mean[:, None]
-        return Outputs(
-            mean,
-            jnp.einsum("tp,tpi,tpj->tij", weights, spread, spread),
-            states.log_normalizing_constant[-1],
-        )
+        cov = jnp.einsum("tp,tpi,tpj->tij", weights, spread, spread)
+        return Outputs(mean, cov, states.log_normalizing_constant[-1])
 
     return drawn(problem, one)
 

@@ -1,4 +1,4 @@
-"""kalmax: a Kalman filter in JAX; it has no likelihood of the observations given the earlier ones."""
+"""kalmax: a Kalman filter in JAX, without the likelihood of observations given earlier ones."""
 
 import jax.numpy as jnp
 import kalmax

@@ -1,6 +1,6 @@
-"""Plain forms, without anything of kfjax but weights and model: KalmanNet in one jitted scan.
+"""Plain forms: KalmanNet in one jitted scan, with nothing of kfjax but the weights and the model.
 
-Beside the Kalman filter that is parallel in time stands kfjax's sequential one.
+The Kalman filter that is parallel in time is compared with kfjax's sequential one.
 """
 
 import functools

@@ -1,6 +1,6 @@
 """simdkalman: Kalman filters in numpy, vectorised over the batch; its prior is about x_1.
 
-Its log-likelihoods leave out the constant, which is added here after the clock has stopped.
+Its log-likelihoods lack the constant, which is added here after the clock has stopped.
 """
 
 import numpy as np
@@ -32,19 +32,15 @@ def kalman(problem, size, smoothing=False):
         )
 
     def read(result):
-        beliefs = (
-            [result.filtered.states, result.smoothed.states]
-            if smoothing
-            else [result.filtered.states]
-        )
+        beliefs = [result.filtered.states]
+        if smoothing:
+            beliefs.append(result.smoothed.states)
         arrays = [a for belief in beliefs for a in (belief.mean, belief.cov)]
         constant = -0.5 * np.log(2 * np.pi) * ys.shape[1] * ys.shape[2]
         outputs = Outputs(*arrays[:2], result.log_likelihood + constant, *arrays[2:])
-        return (
-            Outputs(*(None if a is None else np.asarray(a)[0] for a in outputs))
-            if single
-            else outputs
-        )
+        if not single:
+            return outputs
+        return Outputs(*(None if a is None else np.asarray(a)[0] for a in outputs))
 
     return Contender(call, read)
 
