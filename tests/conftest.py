@@ -19,10 +19,14 @@ import numpy as np
 import pytest
 
 if os.environ.get("KFJAX_TYPECHECK", "1") != "0":
-    # every annotation of kfjax, shapes included, is checked at every call: this must come first
+    # annotations of everything that the laws run are checked at every call, shapes included;
+    # the hook must be installed before kfjax is imported
     import support.typechecking  # noqa: F401  # the hook finds it by name
 
-    jaxtyping.install_import_hook("kfjax", "support.typechecking.check")
+    CHECKED = ("base", "filters", "linalg", "models", "moments", "runner", "smoothers")
+    jaxtyping.install_import_hook(
+        [f"kfjax.{name}" for name in CHECKED], "support.typechecking.check"
+    )
 
 import kfjax as kf
 

@@ -1,19 +1,32 @@
-"""Beliefs that respect inequalities A x <= b: known bounds, walls, signs."""
+"""Inequality constraints A x <= b on the state: known bounds, walls, signs."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Real
 
 from kfjax import linalg
 from kfjax._support.pytrees import Pytree, as_array, promote
-from kfjax.base import Filter, Gaussian, Info, constructor
+from kfjax.base import (
+    Filter,
+    Gaussian,
+    Info,
+    Inputs,
+    Mask,
+    Observations,
+    Params,
+    PyTree,
+    State,
+    constructor,
+)
 from kfjax.filters.checks import check_filter
 from kfjax.models.lens import model_of
 from kfjax.models.observing import keep_unobserved
@@ -34,11 +47,12 @@ class Inequalities(Pytree):
         ValueError: if the shapes do not fit.
     """
 
-    A: Any
-    b: Any
+    A: Array
+    b: Array
 
     def __post_init__(self) -> None:
-        A, b = promote((as_array(self.A), as_array(self.b)), "Inequalities")
+        given = (as_array(self.A), as_array(self.b))
+        A, b = promote(given, "Inequalities")
         if A.ndim != 2 or b.shape != A.shape[:1]:
             raise ValueError(
                 f"Inequalities: A has shape {A.shape} and b {b.shape}; expected [k, n] and [k]."
@@ -47,12 +61,15 @@ class Inequalities(Pytree):
         object.__setattr__(self, "b", b)
 
 
-def box(lower: Any, upper: Any) -> Inequalities:
+Bounds: TypeAlias = Real[ArrayLike, " n"] | Sequence[ArrayLike]
+
+
+def box(lower: Bounds, upper: Bounds) -> Inequalities:
     """Return lower <= x <= upper as `Inequalities`; infinite bounds are left out.
 
     Args:
-        lower: [n], numbers (not traced), -inf for none.
-        upper: [n], numbers (not traced), inf for none.
+        lower: lower bounds [n], concrete numbers (not traced); -inf for no bound.
+        upper: upper bounds [n], likewise; inf for no bound.
 
     Raises:
         ValueError: if the shapes differ or lower exceeds upper somewhere.
@@ -61,17 +78,18 @@ def box(lower: Any, upper: Any) -> Inequalities:
         >>> kf.filters.box([0.0, -jnp.inf], [1.0, 2.0]).A.tolist()
         [[1.0, 0.0], [0.0, 1.0], [-1.0, -0.0]]
     """
-    lower, upper = np.asarray(lower), np.asarray(upper)
-    if lower.ndim != 1 or lower.shape != upper.shape or not (lower <= upper).all():
+    lowest = np.asarray(lower)
+    highest = np.asarray(upper)
+    if lowest.ndim != 1 or lowest.shape != highest.shape or not (lowest <= highest).all():
         raise ValueError(
-            f"box: got lower={lower} and upper={upper}; expected two [n], lower nowhere above"
+            f"box: got lower={lowest} and upper={highest}; expected two [n], lower nowhere above"
             " upper."
         )
-    A, b = (
-        np.concatenate([np.eye(len(lower)), -np.eye(len(lower))]),
-        np.concatenate([upper, -lower]),
-    )
-    return Inequalities(A[np.isfinite(b)], b[np.isfinite(b)])
+    identity = np.eye(len(lowest))
+    A = np.concatenate([identity, -identity])
+    b = np.concatenate([highest, -lowest])
+    bounded = np.isfinite(b)
+    return Inequalities(A[bounded], b[bounded])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -79,12 +97,12 @@ class ConstrainedParams(Pytree):
     """Params of `constrained`.
 
     Attributes:
-        params: the params of the filter inside, such as a `StateSpaceModel`.
-        constraints: `Inequalities`, or what the `project` of your own takes.
+        params: params of the inner filter, such as a `StateSpaceModel`.
+        constraints: `Inequalities`, or whatever your own `project` function takes.
     """
 
-    params: Any
-    constraints: Any
+    params: Params
+    constraints: PyTree
 
     def __post_init__(self) -> None:
         for name, value in promote(vars(self), "ConstrainedParams").items():
@@ -92,34 +110,35 @@ class ConstrainedParams(Pytree):
 
     @property
     def model(self) -> StateSpaceModel | None:
-        """The model inside."""
+        """Model inside `params`, or None."""
         return model_of(self.params)
 
 
 def nearest(belief: Gaussian, constraints: Inequalities, *, sweeps: int = 100) -> Gaussian:
-    """Move the mean to the most probable point of {A x <= b}; the covariance stays.
+    """Move the mean to the most probable point of {A x <= b}, and keep the covariance.
 
-    x = argmin (x - m)' P^-1 (x - m)  =  m - P A' l,   with multipliers l >= 0 of the active
-    constraints.
+    x = argmin (x - m)' P^-1 (x - m)  =  m - P A' l,
 
-    Which constraints are active is found by Hildreth's sweeps over the dual problem; their
-    multipliers by one exact solve, so that the mean is right to rounding, and differentiable, once
-    the active set is.
+    with multipliers l >= 0 for the active constraints. Hildreth's sweeps over the dual problem find
+    the active constraints, and one exact solve finds their multipliers, so that the mean is exact
+    to rounding, and differentiable, once the active set is.
 
     Args:
         belief: mean [n] and cov [n, n].
         constraints: `Inequalities` with k rows.
-        sweeps: over all constraints, at most; the cost is k^2 for each, and k^3 at the end.
+        sweeps: largest number of sweeps over all constraints; each costs k^2 operations, and the
+            final solve k^3.
 
     Returns:
-        The belief with the moved mean. Its covariance is that without constraints: too wide, never
-        overconfident.
+        The belief with the moved mean. Its covariance is that without constraints, hence too wide
+        but never overconfident.
 
     References:
         D. Simon, Kalman filtering with state constraints: a survey, IET Control Theory Appl. 4
         (2010), section 2.4.
     """
-    A, excess = constraints.A, linalg.matmul(constraints.A, belief.mean) - constraints.b
+    A = constraints.A
+    excess = linalg.matmul(A, belief.mean) - constraints.b
     spread = linalg.matmul(belief.cov, A.T)
     gram = linalg.matmul(A, spread)
     active = _active(*jax.lax.stop_gradient((gram, excess)), sweeps)
@@ -129,9 +148,14 @@ def nearest(belief: Gaussian, constraints: Inequalities, *, sweeps: int = 100) -
 
 
 def _active(gram: Array, excess: Array, sweeps: int) -> Array:
-    """Return which multipliers are positive: minimise l' G l / 2 - l' e over l >= 0, coordinate by coordinate."""
+    """Return which multipliers are positive.
+
+    Minimises l' G l / 2 - l' e over l >= 0, one coordinate at a time.
+    """
     scale = jnp.where(jnp.diag(gram) > 0, jnp.diag(gram), jnp.inf)
-    rows, aims = gram / scale[:, None], excess / scale
+    rows = gram / scale[:, None]
+    aims = excess / scale
+    tolerance = jnp.finfo(excess.dtype).eps ** 0.5
 
     def sweep(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         count, before, _ = carry
@@ -140,26 +164,28 @@ def _active(gram: Array, excess: Array, sweeps: int) -> Array:
             step = aims[i] - sum(rows[i, j] * value for j, value in enumerate(values))
             values[i] = jnp.maximum(values[i] + step, 0)
         after = jnp.stack(values)
-        return (
-            count + 1,
-            after,
-            jnp.max(jnp.abs(after - before)) > jnp.finfo(after.dtype).eps ** 0.5 * jnp.max(after),
-        )
+        moving = jnp.max(jnp.abs(after - before)) > tolerance * jnp.max(after)
+        return count + 1, after, moving
+
+    def unfinished(carry: tuple[Array, Array, Array]) -> Array:
+        count, _, moving = carry
+        return moving & (count < sweeps)
 
     start = jnp.zeros((), jnp.int32), jnp.zeros_like(excess), jnp.ones((), bool)
-    return jax.lax.while_loop(lambda carry: carry[2] & (carry[0] < sweeps), sweep, start)[1] > 0
+    _, multipliers, _ = jax.lax.while_loop(unfinished, sweep, start)
+    return multipliers > 0
 
 
 def truncated(belief: Gaussian, constraints: Inequalities) -> Gaussian:
-    """Condition the belief on A x <= b, one row after the other, each time matching the moments of what is left.
+    """Condition the belief on A x <= b, row by row, matching the moments of the truncated density.
 
-    With s^2 = a' P a, beta = (b - a' m) / s and r = phi(beta) / Phi(beta) (smooth: no constraint is
-    ever inactive):
+    With s^2 = a' P a, beta = (b - a' m) / s and r = phi(beta) / Phi(beta) (a smooth function, so
+    that no constraint is ever inactive):
 
         m <- m - (P a / s) r,   P <- P - (P a / s) (P a / s)' r (r + beta).
 
-    For one row this is exact; for several it depends on their order, and an earlier row may be
-    violated a little again.
+    The result is exact for one row. For several rows it depends on their order, and an earlier row
+    may be slightly violated again.
 
     Args:
         belief: mean [n] and cov [n, n].
@@ -177,20 +203,23 @@ def truncated(belief: Gaussian, constraints: Inequalities) -> Gaussian:
         cross = linalg.matmul(cov, a)
         var = jnp.sum(a * cross)
         s = jnp.sqrt(jnp.where(var > 0, var, 1))
-        ratio, rest = _mills(jnp.where(var > 0, (b - jnp.sum(a * mean)) / s, 0))
+        beta = jnp.where(var > 0, (b - jnp.sum(a * mean)) / s, 0)
+        ratio, excess = _mills(beta)
         direction = jnp.where(var > 0, cross / s, 0)
-        # (I - c d a' / s) P (I - c d a' / s)', a sum of squares, has P - d d' r (r + beta) for this
-        # c
-        c = 1 - jnp.sqrt(jnp.maximum(1 - ratio * rest, 0) + jnp.finfo(s.dtype).eps)
+        # for this c the sum of squares (I - c d a' / s) P (I - c d a' / s)' is
+        # P - d d' r (r + beta), and stays definite to rounding
+        c = 1 - jnp.sqrt(jnp.maximum(1 - ratio * excess, 0) + jnp.finfo(s.dtype).eps)
         shrink = jnp.eye(len(mean), dtype=cov.dtype) - c * jnp.outer(direction, a / s)
         belief = Gaussian(mean - direction * ratio, linalg.quadratic(shrink, cov))
     return belief
 
 
 def _mills(beta: Array) -> tuple[Array, Array]:
-    """Return r = phi(beta) / Phi(beta) and r + beta; below -3 by a continued fraction, since there they cancel."""
+    """Return r = phi(beta) / Phi(beta) and r + beta."""
+    # below -3 the two terms of r + beta cancel: take the continued fraction of Mills' ratio there
     far = beta < -3
-    near, x = jnp.where(far, 0, beta), jnp.where(far, -beta, 3)
+    near = jnp.where(far, 0, beta)
+    x = jnp.where(far, -beta, 3)
     ratio = jnp.exp(jax.scipy.stats.norm.logpdf(near) - jax.scipy.special.log_ndtr(near))
     tail = x
     for k in range(30, 1, -1):
@@ -199,31 +228,35 @@ def _mills(beta: Array) -> tuple[Array, Array]:
 
 
 @constructor
-def constrained(filter: Filter, project: Callable[[Gaussian, Any], Gaussian] = nearest) -> Filter:
+def constrained(
+    filter: Filter, project: Callable[[Gaussian, PyTree], Gaussian] = nearest
+) -> Filter:
     """Project the belief onto constraints after every update, such as bounds of the state.
 
     The belief after the update becomes project(belief, constraints), written back through
-    `recentre`; predictions are not projected. `nearest` moves the mean and leaves the covariance,
-    `truncated` conditions both.
+    `recentre`; predictions are not projected. `nearest` moves the mean and keeps the covariance,
+    while `truncated` conditions both.
 
-    Constraints hold for the coordinates of the state: not for curved spaces. Covariances depend on
-    the data with `truncated`, not with `nearest`. `rule` is None, since smoothed beliefs would
-    leave the constraints again.
+    Constraints apply to the coordinates of the state, and therefore not to curved spaces.
+    Covariances depend on the data with `truncated`, but not with `nearest`. `rule` is None, since
+    smoothed beliefs would leave the constraints again.
 
     Args:
-        filter: a filter with `recentre`.
-        project: `(Gaussian, constraints) -> Gaussian`: `nearest`, `truncated`, or a module-level
-            function of your own.
+        filter: filter with `recentre`.
+        project: `(Gaussian, constraints) -> Gaussian`: `nearest`, `truncated`, or your own
+            module-level function.
 
     Returns:
         A `Filter` with params `ConstrainedParams(params, constraints)` and the state of `filter`.
 
     Raises:
-        ValueError: if the filter has no `recentre`; while tracing, if params are no `ConstrainedParams`.
+        ValueError: if the filter has no `recentre`; while tracing, if params are not
+            `ConstrainedParams`.
 
     Example:
         >>> model = kf.systems.constant_velocity()
-        >>> bounded = kf.filters.ConstrainedParams(model, kf.filters.box([0.0, 0.0], [10.0, jnp.inf]))
+        >>> bounds = kf.box([0.0, 0.0], [10.0, jnp.inf])
+        >>> bounded = kf.ConstrainedParams(model, bounds)
         >>> state, _ = kf.step(kf.constrained(kf.kalman()), bounded, model.prior, jnp.array([-5.0]))
         >>> bool((state.mean >= -1e-6).all())
         True
@@ -234,29 +267,35 @@ def constrained(filter: Filter, project: Callable[[Gaussian, Any], Gaussian] = n
     """
     check_filter("constrained", filter, recentre=True)
 
-    def init(params: ConstrainedParams, key: Array | None = None) -> Any:
+    def init(params: ConstrainedParams, key: Array | None = None) -> State:
         return filter.init(_checked(params).params, key)
 
-    def predict(params: ConstrainedParams, state: Any, u: Any = None) -> Any:
+    def predict(params: ConstrainedParams, state: State, u: Inputs = None) -> State:
         return filter.predict(_checked(params).params, state, u)
 
     def update(
-        params: ConstrainedParams, state: Any, y: Any, u: Any = None, observed: Any = None
-    ) -> tuple[Any, Info]:
+        params: ConstrainedParams,
+        state: State,
+        y: Observations,
+        u: Inputs = None,
+        observed: Mask = None,
+    ) -> tuple[State, Info]:
         new, info = filter.update(params.params, state, y, u, observed)
         belief = project(Gaussian(new.mean, new.cov), params.constraints)
-        return keep_unobserved(observed, filter.recentre(params.params, new, belief), state), info
+        projected = filter.recentre(params.params, new, belief)
+        return keep_unobserved(observed, projected, state), info
 
-    def recentre(params: ConstrainedParams, state: Any, gaussian: Gaussian) -> Any:
+    def recentre(params: ConstrainedParams, state: State, gaussian: Gaussian) -> State:
         return filter.recentre(params.params, state, gaussian)
 
     return Filter(init, predict, update, recentre)
 
 
-def _checked(params: Any) -> ConstrainedParams:
+def _checked(params: Params) -> ConstrainedParams:
+    """Return params, or raise unless they are `ConstrainedParams`."""
     if not isinstance(params, ConstrainedParams):
         raise ValueError(
             f"constrained: params is {type(params).__name__}; expected"
-            " kf.filters.ConstrainedParams(model, constraints)."
+            " kf.ConstrainedParams(model, constraints)."
         )
     return params

@@ -216,8 +216,10 @@ def fallback(
         return select(bad, filter.recentre(params, finite, reset(params)), state)
 
     def init(params: Params, key: Array | None = None) -> FallbackState:
-        none = jnp.zeros((), jnp.int32)
-        return FallbackState(filter.init(params, key), none, none)
+        # two arrays, since a donated state must not hold one buffer twice
+        alarms = jnp.zeros((), jnp.int32)
+        resets = jnp.zeros((), jnp.int32)
+        return FallbackState(filter.init(params, key), alarms, resets)
 
     def predict(params: Params, state: FallbackState, u: Inputs = None) -> FallbackState:
         trial = filter.predict(*jax.lax.stop_gradient((params, state.inner, u)))

@@ -1,15 +1,25 @@
-"""Fixed-lag smoothing as a filter: the belief about x_t-lag given y_1..t, online and in constant memory."""
+"""Fixed-lag smoothing as a filter: beliefs about x_t-lag given y_1..t, in constant memory."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
-from kfjax.base import Filter, Gaussian, Info, constructor
+from kfjax.base import (
+    Filter,
+    Gaussian,
+    Info,
+    Inputs,
+    Mask,
+    Observations,
+    Params,
+    State,
+    constructor,
+)
 from kfjax.filters.backward_kernels import backward_kernel
 from kfjax.filters.checks import check_filter
 from kfjax.models.lens import model_of
@@ -21,20 +31,21 @@ __all__ = ["FixedLagState", "fixed_lag"]
 
 
 class Window(NamedTuple):
-    """x_t-k = mean + gain (x_t - predicted) + rest, for k = lag..1: earlier states given x_t and y_1..t-1.
+    """The earlier states x_t-k, for k = lag..1, given x_t and y_1..t-1.
 
-    An observation y_t says nothing more about them than what it says about x_t.
+    x_t-k = mean + gain (x_t - predicted) + residual. Given x_t, an observation y_t carries no
+    further information about earlier states, so that updates leave the window as it is.
 
     Attributes:
-        mean: [lag, ...], E[x_t-k | y_1..t-1].
-        gain: [lag, n, n].
-        rest: covariances of the rest [lag, n, n].
+        mean: E[x_t-k | y_1..t-1], [lag, ...].
+        gain: gains [lag, n, n].
+        residual: covariances of the residuals [lag, n, n].
         predicted: E[x_t | y_1..t-1].
     """
 
     mean: Array
     gain: Array
-    rest: Array
+    residual: Array
     predicted: Array
 
 
@@ -42,51 +53,51 @@ class FixedLagState(NamedTuple):
     """The state of a fixed-lag smoother.
 
     Attributes:
-        inner: the state of the filter, about x_t.
-        window: the states before it, given x_t.
+        inner: state of the filter, about x_t.
+        window: the earlier states, given x_t.
         lagged: `Gaussian` belief about x_t-lag given all data so far (about x_0 while t <= lag).
     """
 
-    inner: Any
+    inner: State
     window: Window
     lagged: Gaussian
 
     @property
     def mean(self) -> Array:
-        """The filtered mean, of x_t [..., n]."""
+        """Filtered mean of x_t [..., n]."""
         return self.inner.mean
 
     @property
     def cov(self) -> Array:
-        """The filtered covariance [..., n, n]."""
+        """Filtered covariance of x_t [..., n, n]."""
         return self.inner.cov
 
 
 @constructor
 def fixed_lag(filter: Filter, lag: int) -> Filter:
-    """Smooth online with a fixed lag: next to the filter's own belief, keep that about the state `lag` steps ago.
+    """Smooth online with a fixed lag: keep the belief about the state `lag` steps ago, too.
 
-    With the gain G of the Rauch-Tung-Striebel recursion, x_t-k is affine in x_t given y_1..t-1;
-    every prediction lengthens the chain by one step,
+    Given y_1..t-1, x_t-k is affine in x_t, with the gain G of the Rauch-Tung-Striebel recursion.
+    Every prediction lengthens the chain by one step,
 
         A_k <- A_k-1 G,  D_k <- D_k-1 + A_k-1 D A_k-1',  Cov[x_t-k | y_1..t] = D_k + A_k P_t A_k',
 
-    so that updates cost nothing more, and the result is `kfjax.smooth` over y_1..t at t - lag to
-    rounding, with missing data, inputs and irregular steps (on curved spaces: where they are lines
-    and circles, else to first order).
+    while updates leave it as it is. The result equals `kfjax.smooth` over y_1..t at t - lag to
+    rounding, also with missing data, inputs and irregular steps (on curved spaces where they are
+    lines and circles, and otherwise to first order).
 
-    `.mean` and `.cov` of the state stay those of x_t, so that other combinators, forecasts and
-    `smooth` work as ever; `.lagged` is the smoothed belief, and `emit=kfjax.lagged` keeps it: row t
-    - 1 is about x_t-lag, about x_0 while t <= lag. A belief written by `recentre` moves the earlier
-    states along. A step costs `lag` products of n x n matrices more, in parallel, and the memory of
-    as many.
+    `.mean` and `.cov` of the state remain those of x_t, so that other combinators, forecasts and
+    `smooth` work as usual. `.lagged` is the smoothed belief, which `emit=kfjax.lagged` keeps: row
+    t - 1 is about x_t-lag (about x_0 while t <= lag). A belief written by `recentre` moves the
+    earlier states along. A step costs `lag` additional products of n x n matrices, in parallel, and
+    the memory for as many.
 
     Args:
-        filter: a filter with a moment rule.
-        lag: steps, at least 1.
+        filter: filter with a moment rule.
+        lag: number of steps, at least 1.
 
     Returns:
-        A `Filter` with the params of `filter` and a `FixedLagState` state.
+        A `Filter` with the params of `filter` and a `FixedLagState`.
 
     Raises:
         ValueError: if lag is below 1, or the filter has no rule; from `init`, if params hold no
@@ -111,54 +122,54 @@ def fixed_lag(filter: Filter, lag: int) -> Filter:
             " kf.extended()."
         )
 
-    def init(params: Any, key: Array | None = None) -> FixedLagState:
+    def init(params: Params, key: Array | None = None) -> FixedLagState:
         n = _model(params).n
         inner = filter.init(params, key)
         identity = jnp.broadcast_to(jnp.eye(n, dtype=inner.mean.dtype), (lag, n, n))
-        # the states before x_0 are x_0
+        # at the start every state of the window is x_0 itself
         mean = jnp.broadcast_to(inner.mean, (lag, *inner.mean.shape))
         window = Window(mean, identity, jnp.zeros_like(identity), jnp.copy(inner.mean))
         return FixedLagState(inner, window, Gaussian(jnp.copy(inner.mean), jnp.copy(inner.cov)))
 
-    def predict(params: Any, state: FixedLagState, u: Any = None) -> FixedLagState:
+    def predict(params: Params, state: FixedLagState, u: Inputs = None) -> FixedLagState:
         model = _model(params)
         kernel = backward_kernel(filter.rule, model, Gaussian(state.mean, state.cov), u)
         window = state.window
         moved = model.state_space.difference(state.mean, window.predicted)
 
-        def lengthen(mean: Array, gain: Array, rest: Array) -> tuple[Array, Array, Array]:
-            mean = model.state_space.retract(mean, linalg.matmul(gain, moved))
-            return (
-                mean,
-                linalg.matmul(gain, kernel.gain),
-                rest + linalg.quadratic(gain, kernel.rest),
-            )
+        def lengthen(mean: Array, gain: Array, residual: Array) -> tuple[Array, Array, Array]:
+            corrected = model.state_space.retract(mean, linalg.matmul(gain, moved))
+            longer = linalg.matmul(gain, kernel.gain)
+            return corrected, longer, residual + linalg.quadratic(gain, kernel.rest)
 
-        earlier = jax.vmap(lengthen)(window.mean[1:], window.gain[1:], window.rest[1:])
+        earlier = jax.vmap(lengthen)(window.mean[1:], window.gain[1:], window.residual[1:])
         newest = (state.mean, kernel.gain, kernel.rest)
-        mean, gain, rest = (
-            jnp.concatenate([a, b[None]]) for a, b in zip(earlier, newest, strict=True)
-        )
-        window = Window(mean, gain, rest, kernel.predicted)
+        joined = jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), earlier, newest)
+        window = Window(*joined, kernel.predicted)
         return _looked_back(filter.predict(params, state.inner, u), window, model.state_space)
 
     def update(
-        params: Any, state: FixedLagState, y: Any, u: Any = None, observed: Any = None
+        params: Params,
+        state: FixedLagState,
+        y: Observations,
+        u: Inputs = None,
+        observed: Mask = None,
     ) -> tuple[FixedLagState, Info]:
         inner, info = filter.update(params, state.inner, y, u, observed)
         new = _looked_back(inner, state.window, _model(params).state_space)
         return keep_unobserved(observed, new, state), info
 
-    def recentre(params: Any, state: FixedLagState, gaussian: Gaussian) -> FixedLagState:
+    def recentre(params: Params, state: FixedLagState, gaussian: Gaussian) -> FixedLagState:
         inner = filter.recentre(params, state.inner, gaussian)
         return _looked_back(inner, state.window, _model(params).state_space)
 
-    return Filter(init, predict, update, None if filter.recentre is None else recentre, filter.rule)
+    return Filter(init, predict, update, filter.recentre and recentre, filter.rule)
 
 
-def _model(params: Any) -> StateSpaceModel:
-    """The model, or what is wrong."""
-    if (model := model_of(params)) is None:
+def _model(params: Params) -> StateSpaceModel:
+    """Return the model inside params, or raise."""
+    model = model_of(params)
+    if model is None:
         raise ValueError(
             f"fixed_lag: params is {type(params).__name__}; expected a StateSpaceModel, or one"
             " inside."
@@ -166,12 +177,10 @@ def _model(params: Any) -> StateSpaceModel:
     return model
 
 
-def _looked_back(inner: Any, window: Window, space: Space) -> FixedLagState:
+def _looked_back(inner: State, window: Window, space: Space) -> FixedLagState:
     """Return the state with the belief about the oldest state of the window."""
     A = window.gain[0]
-    mean = space.retract(
-        window.mean[0], linalg.matmul(A, space.difference(inner.mean, window.predicted))
-    )
-    return FixedLagState(
-        inner, window, Gaussian(mean, window.rest[0] + linalg.quadratic(A, inner.cov))
-    )
+    moved = space.difference(inner.mean, window.predicted)
+    mean = space.retract(window.mean[0], linalg.matmul(A, moved))
+    cov = window.residual[0] + linalg.quadratic(A, inner.cov)
+    return FixedLagState(inner, window, Gaussian(mean, cov))

@@ -1,11 +1,11 @@
-"""Several hypotheses at once: the interacting multiple model estimator over any filters."""
+"""The interacting multiple model (IMM) estimator over any filters."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,17 @@ from jax import Array
 from kfjax import linalg
 from kfjax._support.arguments import is_concrete
 from kfjax._support.pytrees import Pytree, as_array, promote
-from kfjax.base import Filter, Gaussian, Info, constructor
+from kfjax.base import (
+    Filter,
+    Gaussian,
+    Info,
+    Inputs,
+    Mask,
+    Observations,
+    Params,
+    State,
+    constructor,
+)
 from kfjax.filters.checks import check_filters
 from kfjax.filters.combinators.composing import reported, select, state_space_of
 from kfjax.models.lens import model_of
@@ -25,7 +35,7 @@ from kfjax.models.state_space import StateSpaceModel
 
 __all__ = ["IMMParams", "IMMState", "imm"]
 
-Map = tuple[Callable[[Gaussian], Gaussian], Callable[[Gaussian, Gaussian], Gaussian]]
+Map: TypeAlias = tuple[Callable[[Gaussian], Gaussian], Callable[[Gaussian, Gaussian], Gaussian]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,18 +43,19 @@ class IMMParams(Pytree):
     """Params of `imm`: a Markov chain over K members.
 
     Attributes:
-        members: the params of each member, a tuple of K.
-        transition: [K, K], p(member j at t | member i at t - 1) at [i, j]; rows sum to one.
-        weights: [K], the probabilities of the members at t = 0.
+        members: params of the members, a tuple of K.
+        transition: transition probabilities [K, K], with p(member j at t | member i at t - 1) at
+            [i, j]; rows sum to one.
+        weights: probabilities of the members at t = 0, [K].
 
     Raises:
-        ValueError: if the shapes do not fit, or rows or weights are no probabilities that sum to
-            one.
+        ValueError: if the shapes do not fit, or a row or the weights are not probabilities that sum
+            to one.
     """
 
-    members: Any
-    transition: Any
-    weights: Any
+    members: tuple[Params, ...]
+    transition: Array
+    weights: Array
 
     def __post_init__(self) -> None:
         values = {
@@ -54,8 +65,8 @@ class IMMParams(Pytree):
         }
         if not isinstance(self.members, tuple) or not self.members:
             raise ValueError(
-                f"IMMParams: members is {type(self.members).__name__}; expected a tuple of params, one"
-                " each."
+                f"IMMParams: members is {type(self.members).__name__}; expected a tuple with the"
+                " params of each member."
             )
         for name, value in promote(values, "IMMParams").items():
             object.__setattr__(self, name, value)
@@ -65,12 +76,12 @@ class IMMParams(Pytree):
 
     @property
     def model(self) -> StateSpaceModel | None:
-        """The model of the first member, in whose state space the mixture lives."""
+        """Model of the first member, in whose state space the mixture lives."""
         return model_of(self.members[0])
 
 
 def _check_probabilities(name: str, p: Array, shape: tuple[int, ...]) -> None:
-    """Raise unless p has the shape, and rows of probabilities where its values are known."""
+    """Raise unless p has the shape and its rows, where they are known, are probabilities."""
     if p.shape != shape:
         raise ValueError(f"{name} has shape {p.shape}; expected {shape}, for as many members.")
     if not is_concrete(p):
@@ -86,56 +97,59 @@ class IMMState(NamedTuple):
     """The state of an `imm`.
 
     Attributes:
-        mean: of the mixture, in the common space [..., n].
-        cov: likewise [..., n, n].
-        weights: the probabilities of the members [..., K].
-        members: their states, a tuple.
+        mean: mean of the mixture, in the common space [..., n].
+        cov: covariance of the mixture [..., n, n].
+        weights: probabilities of the members [..., K].
+        members: states of the members, a tuple.
     """
 
     mean: Array
     cov: Array
     weights: Array
-    members: tuple[Any, ...]
+    members: tuple[State, ...]
 
 
 @constructor
 def imm(filters: tuple[Filter, ...], maps: tuple[Map | None, ...] | None = None) -> Filter:
-    """The interacting multiple model estimator: K filters, each right at times, switching as a Markov chain.
+    """Switch between K filters as a Markov chain (interacting multiple model estimator).
 
-    With c_j = sum_i p_ij mu_i, the members' beliefs are mixed with weights p_ij mu_i / c_j into one
-    Gaussian for each j (moments matched), which is written into member j by `recentre` and
-    predicted. An update leaves
+    With c_j = sum_i p_ij mu_i, the beliefs of the members are mixed with the weights
+    p_ij mu_i / c_j into one moment-matched Gaussian for each j, which `recentre` writes into member
+    j before it predicts. After an update
 
-        mu_j  proportional to  c_j p_j(y_t | y_1..t-1),    log-likelihood  log sum_j c_j p_j(y_t |
-        y_1..t-1).
+        mu_j  proportional to  c_j p_j(y_t | y_1..t-1),
+        log-likelihood  =  log sum_j c_j p_j(y_t | y_1..t-1).
 
-    A member that makes nothing of an observation which others use (a gate, a reset) keeps its
-    weight. Without observations the weights follow the chain. Differentiable in everything,
-    `transition` included; zero weights and transitions are fine: a member that cannot be on follows
-    the mixture until it can.
+    A member that does not use an observation which others use (because of a gate or a reset) keeps
+    its weight. Without observations the weights follow the chain. The estimator is differentiable
+    in everything, `transition` included. Weights and transitions may be zero: a member that cannot
+    be active follows the mixture until it can.
 
-    Cost: K updates, and K^2 n^2 for the mixing; covariances depend on the data. `rule` is None.
+    An update costs K updates of the members and K^2 n^2 operations for the mixing, and covariances
+    depend on the data. `rule` is None.
 
     Args:
-        filters: K of them, any with `recentre`, covariance and log-likelihood. Mixing makes of
-            every belief a Gaussian.
-        maps: for members of different dimension or meaning: K pairs `(to_common, from_common)` of
-            module-level functions, or None for a member that is in the common space.
-            `to_common(gaussian) -> gaussian`; `from_common(gaussian, own) -> gaussian` may take
-            from the member's own belief what the common one lacks. The common space is that of the
-            first member.
+        filters: K filters with `recentre`, a covariance and a log-likelihood. Mixing replaces every
+            belief by a moment-matched Gaussian.
+        maps: maps for members of different dimension or meaning: K pairs
+            `(to_common, from_common)` of module-level functions, or None for a member that lives in
+            the common space. `to_common(gaussian) -> gaussian`; `from_common(gaussian, own) ->
+            gaussian` may take from the member's own belief what the common one lacks. The common
+            space is that of the first member.
 
     Returns:
-        A `Filter` with params `IMMParams(members, transition, weights)` and an `IMMState`. Info is that of the mixture: innovation and covariance by its moments; `weights` [K] (after the
-        update) and `members` (each Info) in `extra`.
+        A `Filter` with params `IMMParams(members, transition, weights)` and an `IMMState`. Info is
+        that of the mixture, with the moments of its innovation; `extra` has `weights` [K], those
+        after the update, and `members` (the Info of each).
 
     Raises:
-        ValueError: if there are no filters or as many maps; while tracing, if params do not fit or
-            a member has no covariance or likelihood.
+        ValueError: if there are no filters, or not as many maps; while tracing, if params do not
+            fit, or a member has no covariance or likelihood.
 
     Example:
         >>> calm = kf.systems.constant_velocity()
-        >>> params = kf.IMMParams((calm, calm.replace(Q=100 * calm.Q)), [[0.95, 0.05], [0.1, 0.9]], [0.5, 0.5])
+        >>> agile = calm.replace(Q=100 * calm.Q)
+        >>> params = kf.IMMParams((calm, agile), [[0.95, 0.05], [0.1, 0.9]], [0.5, 0.5])
         >>> xs, ys = kf.simulate(jax.random.key(0), calm, steps=50)
         >>> final, est = kf.run(kf.imm((kf.kalman(), kf.kalman())), params, ys)
         >>> bool(final.weights[0] > 0.5)
@@ -154,23 +168,17 @@ def imm(filters: tuple[Filter, ...], maps: tuple[Map | None, ...] | None = None)
             f"imm: got {len(maps)} maps for {len(filters)} filters; expected one each (or None)."
         )
 
-    def combined(params: IMMParams, members: tuple[Any, ...], weights: Array) -> IMMState:
+    def combined(params: IMMParams, members: tuple[State, ...], weights: Array) -> IMMState:
         """Return the state with the moments of the mixture."""
-        return IMMState(
-            *moment_match(weights, _common(maps, members), state_space_of(params)), weights, members
-        )
+        mixture = moment_match(weights, _common(maps, members), state_space_of(params))
+        return IMMState(mixture.mean, mixture.cov, weights, members)
 
-    def written(params: IMMParams, state: IMMState, beliefs: Sequence[Gaussian]) -> tuple[Any, ...]:
-        """Return the members' states with beliefs of the common space in them."""
-        members = []
-        for f, p, own, way, belief in zip(
-            filters, params.members, state.members, maps, beliefs, strict=True
-        ):
-            given = (
-                belief if way is None else Gaussian(*way[1](belief, Gaussian(own.mean, own.cov)))
-            )
-            members.append(f.recentre(p, own, given))
-        return tuple(members)
+    def written(
+        params: IMMParams, state: IMMState, beliefs: Sequence[Gaussian]
+    ) -> tuple[State, ...]:
+        """Return the states of the members with the given beliefs of the common space in them."""
+        each = zip(filters, params.members, state.members, maps, beliefs, strict=True)
+        return tuple(f.recentre(p, own, _from_common(way, b, own)) for f, p, own, way, b in each)
 
     def init(params: IMMParams, key: Array | None = None) -> IMMState:
         _check_params(params, filters)
@@ -178,16 +186,23 @@ def imm(filters: tuple[Filter, ...], maps: tuple[Map | None, ...] | None = None)
         members = tuple(f.init(p, k) for f, p, k in zip(filters, params.members, keys, strict=True))
         return combined(params, members, jnp.copy(params.weights))
 
-    def predict(params: IMMParams, state: IMMState, u: Any = None) -> IMMState:
+    def predict(params: IMMParams, state: IMMState, u: Inputs = None) -> IMMState:
         _check_params(params, filters)
         weights, mixing = _mixing(params.transition, state.weights)
-        common, space = _common(maps, state.members), state_space_of(params)
+        common = _common(maps, state.members)
+        space = state_space_of(params)
         mixed = [moment_match(column, common, space) for column in mixing.T]
-        members = zip(filters, params.members, written(params, state, mixed), strict=True)
-        return combined(params, tuple(f.predict(p, s, u) for f, p, s in members), weights)
+        started = written(params, state, mixed)
+        members = zip(filters, params.members, started, strict=True)
+        predicted = tuple(f.predict(p, s, u) for f, p, s in members)
+        return combined(params, predicted, weights)
 
     def update(
-        params: IMMParams, state: IMMState, y: Any, u: Any = None, observed: Any = None
+        params: IMMParams,
+        state: IMMState,
+        y: Observations,
+        u: Inputs = None,
+        observed: Mask = None,
     ) -> tuple[IMMState, Info]:
         updates = [
             f.update(p, s, y, u, observed)
@@ -199,10 +214,8 @@ def imm(filters: tuple[Filter, ...], maps: tuple[Map | None, ...] | None = None)
         info = reported(_mixture_info(state.weights, infos, log_likelihood), weights=weights)
         if observed is not None:
             seen = any_observed(observed)
-            new, info = (
-                select(seen, new, state),
-                select(seen, info, jax.tree.map(jnp.zeros_like, info)),
-            )
+            new = select(seen, new, state)
+            info = select(seen, info, jax.tree.map(jnp.zeros_like, info))
         return new, reported(info, members=infos)
 
     def recentre(params: IMMParams, state: IMMState, gaussian: Gaussian) -> IMMState:
@@ -213,9 +226,13 @@ def imm(filters: tuple[Filter, ...], maps: tuple[Map | None, ...] | None = None)
 
 
 def moment_match(weights: Array, beliefs: Sequence[Gaussian], space: Space) -> Gaussian:
-    """Return the Gaussian with the moments of a mixture; means are averaged as offsets from that of largest weight."""
+    """Return the Gaussian with the moments of a mixture.
+
+    On curved spaces means are averaged as offsets from the one with the largest weight.
+    """
     away = jax.vmap(space.difference, in_axes=(0, None))
-    means, covs = jnp.stack([b.mean for b in beliefs]), jnp.stack([b.cov for b in beliefs])
+    means = jnp.stack([b.mean for b in beliefs])
+    covs = jnp.stack([b.cov for b in beliefs])
     reference = means[jnp.argmax(weights)]
     mean = space.retract(reference, linalg.matmul(away(means, reference).T, weights))
     spread = away(means, mean)
@@ -223,7 +240,14 @@ def moment_match(weights: Array, beliefs: Sequence[Gaussian], space: Space) -> G
     return Gaussian(mean, within + linalg.weighted_gram(weights, spread, spread))
 
 
-def _common(maps: tuple[Map | None, ...], members: tuple[Any, ...]) -> list[Gaussian]:
+def _from_common(way: Map | None, belief: Gaussian, own: State) -> Gaussian:
+    """Return a belief of the common space in the space of a member with state `own`."""
+    if way is None:
+        return belief
+    return Gaussian(*way[1](belief, Gaussian(own.mean, own.cov)))
+
+
+def _common(maps: tuple[Map | None, ...], members: tuple[State, ...]) -> list[Gaussian]:
     """Return the beliefs of the members in the common space."""
     beliefs = [Gaussian(s.mean, s.cov) for s in members]
     common = [
@@ -235,57 +259,64 @@ def _common(maps: tuple[Map | None, ...], members: tuple[Any, ...]) -> list[Gaus
             raise ValueError(
                 f"imm: member {k} has a mean of shape {belief.mean.shape} in the common space and"
                 f" {'no' if belief.cov is None else 'a'} covariance; expected both, as {expected}"
-                " of the first member."
-                " Members of different dimension need maps=."
+                " of the first member. Members of different dimension need maps=."
             )
     return common
 
 
 def _mixing(transition: Array, weights: Array) -> tuple[Array, Array]:
-    """Return c_j = sum_i p_ij mu_i, and p_ij mu_i / c_j at [i, j]; a member without weight follows the mixture."""
+    """Return c_j = sum_i p_ij mu_i, and p_ij mu_i / c_j at [i, j].
+
+    A member without weight follows the mixture.
+    """
     joint = transition * weights[:, None]
     c = jnp.sum(joint, axis=0, keepdims=True)
-    # below the square root of the smallest number, 1 / c is a number, but its derivative no more
+    # below the square root of the smallest normal number, 1 / c is finite but its derivative is not
     rare = c < float(jnp.finfo(c.dtype).tiny) ** 0.5
     known = jnp.where(rare, jax.lax.stop_gradient(joint), joint)
     total = jnp.sum(known, axis=0, keepdims=True)
-    return c[0], jnp.where(total > 0, known / jnp.where(total > 0, total, 1), weights[:, None])
+    shares = known / jnp.where(total > 0, total, 1)
+    return c[0], jnp.where(total > 0, shares, weights[:, None])
 
 
 def _used(infos: tuple[Info, ...]) -> Array:
-    """Tell which members [K] made something of the observation."""
-    return jnp.stack([jnp.asarray(True if info.dof is None else info.dof > 0) for info in infos])
+    """Tell which members [K] used the observation."""
+    return jnp.stack([jnp.asarray(info.dof is None or info.dof > 0) for info in infos])
 
 
-def _reweighted(prior: Array, infos: tuple[Any, ...]) -> tuple[Array, Array]:
-    """Return the weights after an update, and the log-likelihood of the mixture of the members that used it."""
+def _reweighted(prior: Array, infos: tuple[Info, ...]) -> tuple[Array, Array]:
+    """Return the weights after an update, and the log-likelihood of the members that used it."""
     if any(info.log_likelihood is None for info in infos):
         raise ValueError(
             "imm: a member reports no log-likelihood; expected one from each, to weigh them."
         )
-    values, used = jnp.stack([info.log_likelihood for info in infos]), _used(infos)
+    values = jnp.stack([info.log_likelihood for info in infos])
+    used = _used(infos)
     limit = 0.5 * math.log(jnp.finfo(prior.dtype).max)
     likely = used & (prior > math.exp(-limit))
     scores = jnp.where(likely, values + jnp.log(jnp.where(likely, prior, 1)), -jnp.inf)
     best = jax.lax.stop_gradient(jnp.max(scores))
     best = jnp.where(jnp.isfinite(best), best, 0)
-    # not exp(score), which has no derivative at a zero weight; the limit keeps that derivative a
-    # number
-    terms = jnp.where(
-        used, prior * jnp.exp(jnp.minimum(jnp.where(used, values - best, 0), limit)), 0
-    )
-    total, share = jnp.sum(terms), jnp.sum(jnp.where(used, prior, 0))
+    # prior * exp(value) instead of exp(score), which has no derivative at a zero weight; the limit
+    # keeps that derivative finite
+    exponents = jnp.minimum(jnp.where(used, values - best, 0), limit)
+    terms = jnp.where(used, prior * jnp.exp(exponents), 0)
+    total = jnp.sum(terms)
+    share = jnp.sum(jnp.where(used, prior, 0))
     possible = (total > 0) & (share > 0)
-    total, share = jnp.where(possible, total, 1), jnp.where(possible, share, 1)
+    total = jnp.where(possible, total, 1)
+    share = jnp.where(possible, share, 1)
     posterior = jnp.where(used & possible, terms * (share / total), prior)
     impossible = jnp.where(used.any(), -jnp.inf, 0)
     log_likelihood = jnp.where(possible, best + jnp.log(total) - jnp.log(share), impossible)
     return posterior / jnp.sum(posterior), log_likelihood
 
 
-def _mixture_info(prior: Array, infos: tuple[Any, ...], log_likelihood: Array) -> Info:
-    """Return the Info of a mixture, with the moments of its innovation where all members have one."""
-    dof = None if any(i.dof is None for i in infos) else jnp.max(jnp.stack([i.dof for i in infos]))
+def _mixture_info(prior: Array, infos: tuple[Info, ...], log_likelihood: Array) -> Info:
+    """Return the Info of a mixture, with its innovation if all members have one."""
+    dof = None
+    if all(i.dof is not None for i in infos):
+        dof = jnp.max(jnp.stack([i.dof for i in infos]))
     if any(i.innovation is None or i.innovation_cov is None for i in infos):
         return Info(log_likelihood=log_likelihood, dof=dof)
     weights = jnp.where(_used(infos), prior, 0)
@@ -293,13 +324,12 @@ def _mixture_info(prior: Array, infos: tuple[Any, ...], log_likelihood: Array) -
     weights = weights / jnp.where(total > 0, total, 1)
     innovations = [Gaussian(i.innovation, i.innovation_cov) for i in infos]
     innovation, S = moment_match(weights, innovations, EUCLIDEAN)
-    return innovation_info(innovation, linalg.factorise(S), None)._replace(
-        log_likelihood=log_likelihood, dof=dof
-    )
+    info = innovation_info(innovation, linalg.factorise(S), None)
+    return info._replace(log_likelihood=log_likelihood, dof=dof)
 
 
-def _check_params(params: Any, filters: tuple[Filter, ...]) -> None:
-    """Refuse params that do not fit the filters."""
+def _check_params(params: Params, filters: tuple[Filter, ...]) -> None:
+    """Raise unless params are `IMMParams` with one member per filter."""
     if not isinstance(params, IMMParams):
         raise ValueError(
             f"imm: params is {type(params).__name__}; expected kf.IMMParams(members, transition,"

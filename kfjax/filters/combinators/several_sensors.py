@@ -1,47 +1,62 @@
-"""Several sensors with their own observation functions, noises and rates, used one after the other."""
+"""Several sensors with their own observation functions, noises and rates, used in turn."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from kfjax.base import Filter, Gaussian, Info, constructor
+from kfjax.base import (
+    Filter,
+    Gaussian,
+    Info,
+    Inputs,
+    Mask,
+    Observations,
+    Params,
+    PyTree,
+    State,
+    constructor,
+)
 from kfjax.filters.checks import check_filters
 from kfjax.models.lens import model_of
-from kfjax.models.sensors import Sensors, like_sensors, sensor_names
+from kfjax.models.sensors import Sensor, Sensors, like_sensors, sensor_names
 
 __all__ = ["sequential"]
+
+Name: TypeAlias = str | int
+SensorCollection: TypeAlias = dict[str, Sensor] | tuple[Sensor, ...]
 
 
 @constructor
 def sequential(filters: Filter | tuple[Filter, ...]) -> Filter:
-    """Update with several sensors in turn; those that did not report at a step are simply unobserved.
+    """Update with several sensors in turn; a sensor that did not report is simply unobserved.
 
-    p(x | y^1, ..., y^K) is formed factor by factor, given that the noises of different sensors are
-    independent. For linear sensors that equals the update with all of them stacked and a
-    block-diagonal R; a nonlinear sensor is linearised where the ones before it have led, so put
-    precise ones first. It is cheaper, too: sum m_k^3.
+    p(x | y^1, ..., y^K) is formed factor by factor, assuming that the noises of different sensors
+    are independent. For linear sensors the result equals an update with all of them stacked and a
+    block-diagonal R. A nonlinear sensor is linearised at the estimate after the sensors before it,
+    so the most precise sensors should come first. The cost is sum m_k^3, less than that of the
+    stacked update.
 
-    ys and observed are dicts like that of the sensors, {name: [T, m_k]}. Sensors of different rates
-    share the fastest clock, observed[name][t] telling which of them reported. `rule` is forwarded:
-    smoothing needs only f and Q.
+    ys and observed are dicts with the names of the sensors, {name: [T, m_k]}. Sensors with
+    different rates share the fastest clock, and observed[name][t] tells which of them reported.
+    `rule` is forwarded, since smoothing needs only f and Q.
 
-    The params are those of `filter` with `Sensors` in the place of every `StateSpaceModel`: for
-    `sequential(imm(...))`, say, `IMMParams` whose members are `Sensors`. The filter sees the params
-    with one sensor at a time.
+    The params are those of the filter with `Sensors` in the place of every `StateSpaceModel`; for
+    `sequential(imm(...))`, for example, they are `IMMParams` whose members are `Sensors`. The
+    filter sees the params with one sensor at a time.
 
     Args:
-        filters: one filter for all sensors, or a tuple with one for each, in the order of their
-            names: they must share their state, as `(gated(extended()), extended())` do, and the
-            first one predicts.
+        filters: one filter for all sensors, or a tuple with one per sensor in the order of their
+            names. They must have the same type of state, as `(gated(extended()), extended())` do;
+            the first one predicts.
 
     Returns:
         A `Filter` with params `Sensors(f, Q, prior, sensors)`, or params that hold such, and the
-        state of the filter. Info has the sums
-        of log-likelihood, NIS and dof, and the `Info` of each sensor in `extra["sensors"]`.
+        state of the filter. Info has the sums of log-likelihood, NIS and dof, and the `Info` of
+        each sensor in `extra["sensors"]`.
 
     Raises:
         ValueError: if filters are not filters; while tracing, if params hold no `Sensors`, filters
@@ -65,19 +80,19 @@ def sequential(filters: Filter | tuple[Filter, ...]) -> Filter:
     check_filters("sequential", several)
     first = several[0]
 
-    def assigned(params: Any) -> list[tuple[Any, Filter]]:
+    def assigned(params: Params) -> list[tuple[Name, Filter]]:
         """Return pairs of a sensor's name and its filter."""
         keys = sensor_names(_sensors(params))
         if isinstance(filters, Filter):
             return [(k, filters) for k in keys]
         if len(several) != len(keys):
             raise ValueError(
-                f"sequential: got {len(several)} filters for sensors {keys}; expected one each, or"
-                " one."
+                f"sequential: got {len(several)} filters for sensors {keys}; expected one filter"
+                " for each, or one for all."
             )
         return list(zip(keys, several, strict=True))
 
-    def init(params: Any, key: Array | None = None) -> Any:
+    def init(params: Params, key: Array | None = None) -> State:
         pairs = assigned(params)
         states = [jax.eval_shape(member.init, _with(params, k), key) for k, member in pairs]
         if any(jax.tree.flatten(state) != jax.tree.flatten(states[0]) for state in states):
@@ -86,12 +101,12 @@ def sequential(filters: Filter | tuple[Filter, ...]) -> Filter:
             )
         return first.init(_with(params, pairs[0][0]), key)
 
-    def predict(params: Any, state: Any, u: Any = None) -> Any:
+    def predict(params: Params, state: State, u: Inputs = None) -> State:
         return first.predict(_with(params, assigned(params)[0][0]), state, u)
 
     def update(
-        params: Any, state: Any, y: Any, u: Any = None, observed: Any = None
-    ) -> tuple[Any, Info]:
+        params: Params, state: State, y: Observations, u: Inputs = None, observed: Mask = None
+    ) -> tuple[State, Info]:
         infos = []
         for k, member in assigned(params):
             only = _with(params, k)
@@ -106,18 +121,19 @@ def sequential(filters: Filter | tuple[Filter, ...]) -> Filter:
         extra = {"sensors": like_sensors(_sensors(params), infos)}
         return state, Info(**totals, extra=extra)
 
-    def recentre(params: Any, state: Any, gaussian: Gaussian) -> Any:
+    def recentre(params: Params, state: State, gaussian: Gaussian) -> State:
         return first.recentre(_with(params, assigned(params)[0][0]), state, gaussian)
 
     return Filter(init, predict, update, first.recentre and recentre, first.rule)
 
 
-def _is_sensors(value: Any) -> bool:
+def _is_sensors(value: object) -> bool:
+    """Tell whether a node of params is a `Sensors`."""
     return isinstance(value, Sensors)
 
 
-def _sensors(params: Any) -> Any:
-    """Return the dict or tuple of sensors in params; all `Sensors` in them must have the same names."""
+def _sensors(params: Params) -> SensorCollection:
+    """Return the dict or tuple of sensors in params; all `Sensors` there must share their names."""
     leaves = jax.tree.leaves(params, is_leaf=_is_sensors)
     found = [leaf.sensors for leaf in leaves if _is_sensors(leaf)]
     if not found:
@@ -131,24 +147,26 @@ def _sensors(params: Any) -> Any:
     return found[0]
 
 
-def _with(params: Any, k: Any) -> Any:
-    """Return params in which `Sensors` are replaced by the model with one of them."""
+def _with(params: Params, k: Name) -> Params:
+    """Return params with every `Sensors` replaced by the model that has sensor k alone."""
 
-    def only(value: Any) -> Any:
-        return value.one(k) if _is_sensors(value) else value
+    def only(value: PyTree) -> PyTree:
+        if _is_sensors(value):
+            return value.one(k)
+        return value
 
     return jax.tree.map(only, params, is_leaf=_is_sensors)
 
 
-def _total(values: list[Any]) -> Array | None:
-    """Return the sum, or None where a sensor has no such number."""
+def _total(values: list[Array | None]) -> Array | None:
+    """Return the sum, or None if a sensor does not report the number."""
     if any(value is None for value in values):
         return None
     return sum(values[1:], values[0])
 
 
-def _check_sensor(params: Any, only: Any, y: Any, observed: Any, k: Any) -> None:
-    """Check that the observation fits the sensors, and this one its R."""
+def _check_sensor(params: Params, only: Params, y: Observations, observed: Mask, k: Name) -> None:
+    """Raise unless the observation has the names of the sensors, and y of k the shape of its R."""
     keys = sensor_names(_sensors(params))
     if sensor_names(y) != keys:
         raise ValueError(
