@@ -46,7 +46,8 @@ def cases():
 
 def latencies(take, method, params, ys):
     """Return the seconds of every step after the warm-up."""
-    state, seconds = method.init(params, jax.random.key(1)), []
+    state = method.init(params, jax.random.key(1))
+    seconds = []
     for y in ys:
         start = time.perf_counter()
         state, _ = take(state, y)

@@ -15,7 +15,8 @@ from benchmarks.kalmannet.judging import figure
 from benchmarks.kalmannet.study import Cell, Row, Study, Verdict
 from benchmarks.trajectories import simulated
 
-STEPS, BATCH = 100, 32
+STEPS = 100
+BATCH = 32
 PARAMETERS = "parameters"
 SINGLE = "µs per step, one trajectory"
 MANY = f"µs per step, each of {BATCH}"
@@ -52,7 +53,8 @@ def parameters(name, n):
 
 def timed(name, n, batch, rounds):
     """Return microseconds per step and trajectory, one figure per round."""
-    method, design = filter_of(name, n), model(n)
+    method = filter_of(name, n)
+    design = model(n)
     params = design
     if name != KF:
         params = kf.learned.init_params(jax.random.key(0), method, design)

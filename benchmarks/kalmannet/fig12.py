@@ -12,7 +12,8 @@ from benchmarks.kalmannet.judging import judged, particle_floor, tune
 from benchmarks.kalmannet.study import Row, Study, Target, Verdict
 from benchmarks.training import Budget, train
 
-STEPS, PARTICLES = 20, 100
+STEPS = 20
+PARTICLES = 100
 OFFICIAL = {
     "official, 0 dB": ("lorenz_spherical_v0_r0_T20", 0),
     "official, 20 dB": ("lorenz_spherical_v0_r20_T20", 20),

@@ -158,7 +158,8 @@ def kalman(size):
 
 def network(size, name):
     """Return the row of the network of a system, which is tested on published sets, too."""
-    system, budget = SYSTEMS[name], SYSTEMS[name].budget
+    system = SYSTEMS[name]
+    budget = SYSTEMS[name].budget
     parts = drawn(system.n, model(name), (1000, system.validation, 10), STEPS)
     if size.name == "full":
         budget = budget._replace(updates=2000)

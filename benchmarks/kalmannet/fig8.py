@@ -29,7 +29,8 @@ FLOOR = "floor: exact posterior mean"
 # these know f, h and labelled trajectories, and cost little
 FAIR = (TUNED, UKF_TUNED, KALMAN_NET, STARTED, RECURRENT)
 INFORMATION = ("full", "partial")
-PARTICLES, POINTS = 1000, 1501
+PARTICLES = 1000
+POINTS = 1501
 NETWORK = kf.learned.RecurrentStack(2, (48,), encode=48)
 
 
@@ -222,7 +223,8 @@ def draw(results):
     figure, axes = panels(4, width=4)
     found = found_levels(results)
     for ax, (above, kind) in zip(axes, itertools.product((None, FLOOR), INFORMATION), strict=True):
-        condition, title = f"{kind}, {{}} dB".format, f"{kind} information"
+        condition = f"{kind}, {{}} dB".format
+        title = f"{kind} information"
         against_noise(ax, results, list(results.rows), condition, title, found, above)
     one_legend(figure, axes)
     return figure

@@ -54,7 +54,8 @@ def cases(size):
 
 def _official_case(name, file, level, nu):
     """Return the case of a set that the authors published."""
-    model, parts = lorenz.start(level, nu), published(file)
+    model = lorenz.start(level, nu)
+    parts = published(file)
     return lorenz.Case(model, model, shortened(parts, SHORT), {name: parts.test})
 
 

@@ -30,7 +30,9 @@ def session(name, tuned=BOTH):
     The inputs are speed, heading, the number of steps without a fix, and their recent share.
     """
     with np.load(FOLDER / f"{name}.npz") as arrays:
-        gps, wheel, truth = arrays["filtered_gps"], arrays["wheel"], arrays["ground_truth"]
+        gps = arrays["filtered_gps"]
+        wheel = arrays["wheel"]
+        truth = arrays["ground_truth"]
     lost = np.isnan(gps[:, 0])
     steps = np.arange(len(lost))
     since = steps - np.maximum.accumulate(np.where(lost, 0, steps))
@@ -63,7 +65,8 @@ def compass(tuned=BOTH):
     reported, error = [], []
     for name in tuned:
         with np.load(FOLDER / f"{SESSIONS[name]}.npz") as arrays:
-            wheel, truth = arrays["wheel"], arrays["theta_gt"][:, 0]
+            wheel = arrays["wheel"]
+            truth = arrays["theta_gt"][:, 0]
         off = np.asarray(kf.wrap_angle(truth[:-1] - wheel[1:, 2]))  # it is one step late
         used = (wheel[1:, :2].mean(1) > MOVING) & (np.abs(off) < SOUND)
         reported.append(wheel[1:, 2][used])

@@ -11,7 +11,8 @@ import kfjax as kf
 from benchmarks.kalmannet.fusion import BOTH, model, sessions, two_moods
 from benchmarks.kalmannet.judging import judged
 
-POPULATION, ELITE = 32, 8
+POPULATION = 32
+ELITE = 8
 # Start of the search on both 2013 sessions, found by longer searches. Standard deviations and times
 # are searched by their logarithms.
 START = {
@@ -106,7 +107,8 @@ def search(name, size, tuned=BOTH):
     width, _ = ravel_pytree(jax.tree.map(jnp.asarray, width))
     costs_of = _costs(name, unravel, tuned)
     mean, spread = np.asarray(start), np.asarray(width)
-    rng, found = np.random.default_rng(0), []
+    rng = np.random.default_rng(0)
+    found = []
     for _ in range(size.choose(1, 10 if tuned == BOTH else 40, 40)):
         drawn = np.r_[np.zeros((1, mean.size)), rng.normal(size=(POPULATION - 1, mean.size))]
         thetas = mean + spread * drawn

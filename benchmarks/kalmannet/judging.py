@@ -44,7 +44,8 @@ def _sums(filter, params, data, chunk):
     def one(at):
         trajectory, key = at
         estimate = kf.data.run_trajectory(filter, params, trajectory, key=key).outputs
-        truth, steps = trajectory.xs, {"length": trajectory.length}
+        truth = trajectory.xs
+        steps = {"length": trajectory.length}
         error = kf.evaluation.squared_error(truth, estimate.mean, **steps).over_time()
         failed = _failed(estimate, trajectory.length)
         if estimate.cov is None:

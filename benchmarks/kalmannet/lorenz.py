@@ -24,7 +24,8 @@ LONGEST = 500  # steps of the trajectories that networks are trained on
 
 def windowed(size):
     """Return the budget of networks trained on long trajectories, one update per 50 steps."""
-    updates, split = size.choose(40, 600, 3000), size.choose(40, 150, 1000)
+    updates = size.choose(40, 600, 3000)
+    split = size.choose(40, 150, 1000)
     return Budget(updates, split=split, learning_rate=1e-3, window=50)
 
 
@@ -86,7 +87,9 @@ def start(level, nu, **options):
 
 def each(cases: list[Case], make: Callable[[Case], Made]):
     """Return a row over the tests of all cases, the first test of every case first."""
-    cells, told, place = {}, {}, {}
+    cells = {}
+    told = {}
+    place = {}
     for case in cases:
         made = make(case)
         for number, (name, data) in enumerate(case.tests.items()):

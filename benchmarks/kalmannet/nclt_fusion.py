@@ -96,7 +96,8 @@ def parts(states):
 def kalman_net(size):
     """Return the row of KalmanNet; its model is that of the EKF with white GPS error."""
     theta, _ = fusion_search.search(WHITE, size)
-    method, budget = kf.learned.published("C4", n=4, m=2), size.budget(BUDGET)
+    method = kf.learned.published("C4", n=4, m=2)
+    budget = size.budget(BUDGET)
     fitted = train(method, fusion.model(theta, 4), parts(4), budget)
     settings = budget._asdict() | {"best_steps": fitted.update}
     return row(method, fitted.params, 4, settings, budget.seeds)
@@ -114,7 +115,8 @@ def by_context(size):
     theta, _ = fusion_search.search(PLAIN, size)
     options = {"context": context, "size": 2, "key": jax.random.key(0)}
     params = kf.learned.context_noise(build(theta, states), ("R",), **options)
-    updates, split = size.choose(5, 200, 600), parts(states)
+    updates = size.choose(5, 200, 600)
+    split = parts(states)
     options = {"updates": updates, "batch_size": 24, "learn": (), "validation": split.validation}
     fitted = kf.learned.refine(method, params, split.train, key=jax.random.key(1), **options)
     return row(method, fitted.params, states, {"updates": updates, "best_step": fitted.update})

@@ -75,7 +75,8 @@ def network(filter, model, size, *, drawn=False):
 
 def optimised(size):
     """Return the row of the OKF: all entries of Q and R, by the squared error."""
-    method, split = kf.kalman(), odometry.parts()
+    method = kf.kalman()
+    split = odometry.parts()
     updates = size.choose(10, 300, 300)
     options = {
         "loss": kf.training.state_mse(method),
@@ -98,7 +99,8 @@ def rows(size):
     """Return the rows of the study; none without the data."""
     if not odometry.FOLDER.is_dir():
         return {}
-    constant, kalman = kf.constant_gain(), kf.kalman()
+    constant = kf.constant_gain()
+    kalman = kf.kalman()
     vanilla = kf.learned.recurrent_baseline("vanilla", 4, 2)
     one = kf.learned.published("C1", n=4, m=2)
     two = kf.learned.kalman_net(kf.learned.Architecture1(4, 2, layers=2), ("F2", "F4"))

@@ -66,9 +66,11 @@ def write(folder, names):
 
 def page(folder, names):
     """Return the page in markdown."""
-    studies, absent = {}, []
+    studies = {}
+    absent = []
     for name in names:
-        study, stored = store.study_of(name).STUDY, store.load(folder, name)
+        study = store.study_of(name).STUDY
+        stored = store.load(folder, name)
         if stored is None:
             absent.append(study)
         else:
@@ -87,7 +89,8 @@ def _took(studies):
     minutes = {name: _minutes(results) for name, (_, results) in studies.items()}
     if not minutes:
         return []
-    total, longest = sum(minutes.values()), max(minutes, key=minutes.get)
+    total = sum(minutes.values())
+    longest = max(minutes, key=minutes.get)
     told = f"the longest, {longest}, {minutes[longest]:.0f}."
     return [f"All studies took {total:.0f} minutes, {told}", ""]
 
@@ -147,7 +150,8 @@ def _verdict(study, results):
 
 def _main_table(study, results):
     """Return a table of rows by conditions, or the other way round if there are many of these."""
-    rows, conditions = list(results.rows), results.conditions
+    rows = list(results.rows)
+    conditions = results.conditions
 
     def entry(row, name):
         return _entry(results, row, name, study.digits)
@@ -269,7 +273,8 @@ def _reached(study, results):
 
 def _made_by(name, results):
     """Return the command, the size and the machine."""
-    rows, size = results.rows.values(), results.stored["size"]
+    rows = results.rows.values()
+    size = results.stored["size"]
     machines = " and ".join(dict.fromkeys(row["machine"] for row in rows))
     command = f"python -m benchmarks.kalmannet {name}{FLAGS[size['name']]}"
     minutes = _minutes(results)

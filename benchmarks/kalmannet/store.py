@@ -123,7 +123,8 @@ def measure(name, folder, size, *, again=False, only=""):
         only: a text that the names of measured rows contain.
     """
     module = study_of(name)
-    code, rows = code_of(module), module.STUDY.rows(size)
+    code = code_of(module)
+    rows = module.STUDY.rows(size)
     wanted = [
         row
         for row in rows

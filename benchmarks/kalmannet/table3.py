@@ -41,7 +41,8 @@ WEIGHTS = "KalmanNet C4, the authors' weights and form"
 FLOOR = "floor: Cramér-Rao"
 DRAWN = (EKF[J5], EKF[RK4], CUBIC)  # rows of the figure
 SET = "lorenz_decimated_size10_T3000"
-LONGEST, PARTICLES = 500, 500
+LONGEST = 500
+PARTICLES = 500
 PARTICLE_GRID = (0.01, 0.03, 0.1, 0.3)
 EXACT = 20  # Runge-Kutta steps in a step of the floor's exact flow
 BUDGET = Budget(600, split=150, learning_rate=1e-3, window=50)
@@ -87,7 +88,9 @@ def tuned(method, model, size, *, drawn=False, **options):
 
     If `drawn`, it has the path of the first independent test trajectory.
     """
-    cells, told, curves = {}, {}, None
+    cells = {}
+    told = {}
+    curves = None
     for name, (validation, test) in data(size)[0].items():
         found, told[name] = searched(method, model, validation, **options)
         cells[name] = judged(method, found, test)
@@ -113,7 +116,8 @@ def network(name, size):
     found, train = data(size)
     validation = kf.data.first_steps(found[OWN][0], 300)
     parts = kf.data.Parts(kf.data.pieces(train, LONGEST), validation, None)
-    model, method = design(name), kf.learned.published("C4", n=3, m=3)
+    model = design(name)
+    method = kf.learned.published("C4", n=3, m=3)
     tests = {condition: (model, test) for condition, (_, test) in found.items()}
     return trained(method, model, parts, tests, size.budget(BUDGET))
 

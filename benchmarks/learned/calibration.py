@@ -17,7 +17,9 @@ from benchmarks.training import Budget, train
 from benchmarks.trajectories import official, shortened
 
 THIRDS = ("first third", "second third", "last third")
-ERROR, ANEES, COVERAGE = "MSE, dB", "ANEES", "coverage"
+ERROR = "MSE, dB"
+ANEES = "ANEES"
+COVERAGE = "coverage"
 OF_ANEES = (ANEES, *(f"{ANEES}, {third}" for third in THIRDS))
 OF_COVERAGE = (COVERAGE, *(f"{COVERAGE}, {third}" for third in THIRDS))
 COLUMNS = (ERROR, *OF_ANEES, *OF_COVERAGE)
@@ -115,7 +117,8 @@ def tests_of(name, data):
 
 def classical(name, data=None):
     """Return the row of the EKF with the design model."""
-    model, tests = SETS[name].model, tests_of(name, data)
+    model = SETS[name].model
+    tests = tests_of(name, data)
     error = {ERROR: decibels(kf.extended(), model, tests)}
     return Measured(error | calibration(kf.extended(), model, tests))
 
@@ -129,8 +132,11 @@ def network(name, make, data, quick):
 @functools.cache  # one training, tested on several sets
 def trained(name, make, quick):
     """Return the filter, the fitted parameters and the settings to report."""
-    setting, parts = SETS[name], official(name)
-    model, budget, method = setting.model, setting.budget, make(setting)
+    setting = SETS[name]
+    parts = official(name)
+    model = setting.model
+    budget = setting.budget
+    method = make(setting)
     if setting.published and make is recursive:
         model = without_q(model)
     if quick:
@@ -180,7 +186,8 @@ def with_new_noise(data, setting):
     """Return data with copies, whose noise is drawn from all the y - h(x) of the data."""
     if not setting.copies:
         return data
-    rng, shape = np.random.default_rng(0), data.ys.shape
+    rng = np.random.default_rng(0)
+    shape = data.ys.shape
     predicted = np.asarray(jax.vmap(jax.vmap(lambda x: setting.model.h(x, None)))(data.xs))
     noise = (data.ys - predicted).reshape(-1, shape[-1])
     drawn = rng.integers(len(noise), size=(setting.copies, *shape[:2]))
@@ -230,7 +237,8 @@ def without_q(model):
 
 def recursive(setting):
     """Return the Recursive KalmanNet of a setting."""
-    n, scale = setting.model.n, float(jnp.sqrt(jnp.mean(jnp.diag(setting.model.Q))))
+    n = setting.model.n
+    scale = float(jnp.sqrt(jnp.mean(jnp.diag(setting.model.Q))))
     return kf.learned.recursive_kalman_net(kf.learned.Architecture2(n, n), scale=scale)
 
 

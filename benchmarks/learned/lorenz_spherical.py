@@ -11,7 +11,8 @@ from benchmarks.learned.running import classical, learned, tuned
 from benchmarks.training import Budget
 from benchmarks.trajectories import official
 
-TEST, PARTICLES = "test, dB", 5000
+TEST = "test, dB"
+PARTICLES = 5000
 lorenz = functools.partial(
     kf.systems.lorenz,
     observation="spherical",

@@ -11,7 +11,8 @@ from benchmarks.learned.running import classical, tuned
 from benchmarks.trajectories import official
 
 TEST = "test, dB"
-LEAST_SQUARES, CUBIC = "EKF, h by least squares", "EKF, h = I + learned cubic"
+LEAST_SQUARES = "EKF, h by least squares"
+CUBIC = "EKF, h = I + learned cubic"
 OF_TRUE_H, NEAR = -10.53, 0.1  # dB
 lorenz = functools.partial(
     kf.systems.lorenz, q_std=0.1, r_std=1.0, prior=kf.systems.known(jnp.ones(3))

@@ -11,8 +11,11 @@ from benchmarks.learned.results import Measured, Study, Target
 from benchmarks.training import Budget, train
 from benchmarks.trajectories import official
 
-SEEDS, PIECE = 20, 50
-NOT_FINITE, REFUSED, ERROR = "seeds not finite", "refused steps", "test, dB"
+SEEDS = 20
+PIECE = 50
+NOT_FINITE = "seeds not finite"
+REFUSED = "refused steps"
+ERROR = "test, dB"
 SPLIT, LONG = (
     Budget(updates, split=400, learning_rate=1e-3, seeds=SEEDS) for updates in (500, 200)
 )
@@ -44,7 +47,8 @@ def rows(quick):
         return from_twenty_starts(SPHERICAL, parts, parts.test, split)
 
     def chaotic():
-        parts, test = decimated.parts(quick), decimated.official_test()
+        parts = decimated.parts(quick)
+        test = decimated.official_test()
         parts = parts._replace(train=kf.data.pieces(parts.train, PIECE))
         return from_twenty_starts(decimated.design(), parts, test, long)
 

@@ -16,7 +16,9 @@ from benchmarks.learned.table1 import MODEL
 from benchmarks.timing import timed
 from benchmarks.trajectories import simulated
 
-BATCH, STEPS, ROUNDS = 30, 100, 7
+BATCH = 30
+STEPS = 100
+ROUNDS = 7
 WALL, PROCESSOR = "ms, wall", "ms, processor"
 METHOD = kf.learned.published("C4", n=2, m=2)
 NETWORK = kf.learned.Architecture2(2, 2)
@@ -34,7 +36,8 @@ TWENTY_TIMES = 0.745  # of the plain scan's time: twenty times faster than the a
 def plain_loss(variables, model, xs, ys):
     """Return the squared error of KalmanNet #2 as one scan, without kfjax's filters."""
     carry = NETWORK.initial_carry(None, ys.dtype)
-    network, names = plain_networks.architecture2, plain_networks.ALL
+    network = plain_networks.architecture2
+    names = plain_networks.ALL
 
     def one(ys):
         return plain_networks.estimates(network, names, variables, carry, model, ys)
@@ -116,7 +119,8 @@ def on_linear(batch, quick):
 
 def on_attractor(name, batch, quick):
     """Return the row of inference on the attractor in spherical coordinates."""
-    method, params = CONTENDERS[name], SPHERICAL
+    method = CONTENDERS[name]
+    params = SPHERICAL
     if name != "EKF":
         params = kf.learned.init_params(jax.random.key(1), method, SPHERICAL)
     return inference(method, params, simulated_batch(4, LORENZ, batch), quick)

@@ -12,7 +12,9 @@ from benchmarks.learned.running import classical, learned, tuned
 from benchmarks.training import Budget
 from benchmarks.trajectories import official, shortened, simulated
 
-SHORT, LONG, OFFICIAL = "T = 20", "T = 200", "lin2x2_v0_r20_T100"
+SHORT = "T = 20"
+LONG = "T = 200"
+OFFICIAL = "lin2x2_v0_r20_T100"
 MODEL = kf.systems.canonical(2, q_std=0.1, r_std=0.1, prior=kf.systems.known(jnp.zeros(2)))
 KF = "KF"
 NETWORKS = {

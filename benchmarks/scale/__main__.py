@@ -50,13 +50,15 @@ def done(folder):
 
 def interrupted(count, folder):
     """Run a study, kill it when a third is done, and run it again to the end."""
-    begin, run = time.perf_counter(), child("trials", count, folder)
+    begin = time.perf_counter()
+    run = child("trials", count, folder)
     while run.poll() is None and done(folder) < count / 3:
         time.sleep(0.2)
     if run.poll() is None:
         run.send_signal(signal.SIGKILL)
         run.wait()
-    killed_after, seconds = done(folder), time.perf_counter() - begin
+    killed_after = done(folder)
+    seconds = time.perf_counter() - begin
     size = sum(path.stat().st_size for path in folder.iterdir()) / 2**20
     rest = result(child("trials", count, folder))
     interruption = {"killed_after": killed_after, "seconds_before": seconds}

@@ -35,7 +35,8 @@ def since(begin):
 
 def trials(count, folder=None):
     """Measure a study of `count` trials, after a study of a single chunk, which compiles."""
-    begin, (base, _) = kf.evaluation.clocks(), resident()
+    begin = kf.evaluation.clocks()
+    base, _ = resident()
 
     def study(trials, **options):
         options |= {"trials": trials, "steps": STEPS, "chunk": CHUNK}

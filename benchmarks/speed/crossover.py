@@ -16,7 +16,9 @@ import numpy as np
 from kfjax import linalg
 from kfjax.evaluation import environment, in_turn, quartiles
 
-SIZES, BATCH, STEPS = (2, 4, 6, 8, 10, 12, 16), 1000, 20
+SIZES = (2, 4, 6, 8, 10, 12, 16)
+BATCH = 1000
+STEPS = 20
 ALWAYS, NEVER = 2 * max(SIZES), 0
 WAYS = {"written out": {"UNROLL": ALWAYS}, "library": {"UNROLL": NEVER}}
 FACTORS = {
@@ -104,7 +106,9 @@ def crossover_tables(rows):
     for row in rows.values():
         if "crossover" not in row:
             continue
-        precision, unroll, scalars = row["precision"], row["unroll"], row["scalars"]
+        precision = row["precision"]
+        unroll = row["unroll"]
+        scalars = row["scalars"]
         yield f"{precision}, {BATCH} matrices at once; `UNROLL` is {unroll}.\n"
         yield from table(row["crossover"], WAYS)
         yield (

@@ -32,7 +32,8 @@ def measure(name, size, *, rounds, only=()):
         rounds: number of samples.
         only: names of the libraries beside kfjax; all if empty.
     """
-    workload, about = WORKLOADS[name], environment((*PACKAGES, *LIBRARIES))
+    workload = WORKLOADS[name]
+    about = environment((*PACKAGES, *LIBRARIES))
     problem = jax.block_until_ready(workload.problem(size))
     solve = workload.solve(size)
     others, skipped = contenders(workload, problem, size, about["precision"])
@@ -82,7 +83,9 @@ def checked(kind, precision, found, skipped):
     Returns:
         The rows of the contenders that are kept, and the seconds of all first calls.
     """
-    rows, first, reference = {}, {}, None
+    rows = {}
+    first = {}
+    reference = None
     for key, contender in found.items():
         try:
             outputs, first[key] = first_call(contender.call)

@@ -9,7 +9,8 @@ import numpy as np
 
 from kfjax.evaluation import in_turn
 
-MEGABYTES, ORDER = 128, 768
+MEGABYTES = 128
+ORDER = 768
 
 
 @functools.cache

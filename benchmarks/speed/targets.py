@@ -68,7 +68,8 @@ def _speed_line(target, row, usual):
 
 def _compilation_line(workload, precision, row):
     """Return the line of a target for compilation."""
-    seconds, most = row["contenders"]["kfjax"]["compile_s"][1], COMPILE[workload]
+    seconds = row["contenders"]["kfjax"]["compile_s"][1]
+    most = COMPILE[workload]
     cells = f"at most {most:.1f} s | {seconds:.1f} s | | {verdict(seconds <= most)}"
     return f"| {workload} | {precision}, compilation | {cells} |"
 

@@ -90,7 +90,8 @@ def part_table(parts):
     whole = parts["kfjax"]["ms"]["median"]
     yield "| | ms | of the whole | kernels of a step |\n|---|---|---|---|"
     for name in sorted(parts, key=lambda name: (name != "kfjax", name)):
-        ms, kernels = parts[name]["ms"], parts[name]["kernels"]
+        ms = parts[name]["ms"]
+        kernels = parts[name]["kernels"]
         share = ms["median"] / whole
         times = f"{ms['median']:.3g} ({ms['minimum']:.3g}) | {share:.2f}"
         yield f"| {name} | {times} | {kernels} |"

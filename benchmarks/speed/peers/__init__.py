@@ -34,7 +34,8 @@ MISSING = {"smcjax": "every release of it needs jax below 0.7"}
 
 def contenders(workload, problem, size, precision):
     """Return the contenders by name, and the reasons why others are missing."""
-    found, skipped = {}, dict(MISSING)
+    found = {}
+    skipped = dict(MISSING)
     for name in FILES:
         try:
             file = importlib.import_module(f"benchmarks.speed.peers.{name}_peer")

@@ -11,7 +11,8 @@ from cuthbertlib.resampling import adaptive, systematic
 from benchmarks.speed.peers.common import BOTH, drawn, each, matrices, prior
 from kfjax._cli.workloads import Outputs
 
-PACKAGE, PRECISIONS = "cuthbert", BOTH
+PACKAGE = "cuthbert"
+PRECISIONS = BOTH
 
 
 def squared(factors):
@@ -94,7 +95,8 @@ def particle(problem, size):
     def one(ys, key):
         before, after = jax.random.split(key)
         states = cuthbert.filter(method, ys, method.init_prepare(key=before), key=after)
-        particles, weights = states.particles[1:], jax.nn.softmax(states.log_weights[1:])
+        particles = states.particles[1:]
+        weights = jax.nn.softmax(states.log_weights[1:])
         mean = jnp.einsum("tp,tpi->ti", weights, particles)
         spread = particles - mean[:, None]
         cov = jnp.einsum("tp,tpi,tpj->tij", weights, spread, spread)

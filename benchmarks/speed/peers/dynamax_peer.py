@@ -20,7 +20,8 @@ import kfjax as kf
 from benchmarks.speed.peers.common import BOTH, each, first, matrices
 from kfjax._cli.workloads import Outputs
 
-PACKAGE, PRECISIONS = "dynamax", BOTH
+PACKAGE = "dynamax"
+PRECISIONS = BOTH
 FIELDS = ["filtered_means", "filtered_covariances"]
 
 

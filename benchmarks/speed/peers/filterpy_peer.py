@@ -6,7 +6,8 @@ from filterpy.kalman import KalmanFilter
 from benchmarks.speed.peers.common import matrices, prior, singly
 from kfjax._cli.workloads import Outputs
 
-PACKAGE, PRECISIONS = "filterpy", ("float64",)
+PACKAGE = "filterpy"
+PRECISIONS = ("float64",)
 MOST = 20
 
 
@@ -16,9 +17,15 @@ def kalman(problem, size, smoothing=False):
 
     def one(ys, mean, cov):
         method = KalmanFilter(F.shape[0], H.shape[0])
-        method.F, method.H, method.Q, method.R = F, H, Q, R
-        method.x, method.P = mean.copy(), cov.copy()
-        means, covs, likelihoods = [], [], []
+        method.F = F
+        method.H = H
+        method.Q = Q
+        method.R = R
+        method.x = mean.copy()
+        method.P = cov.copy()
+        means = []
+        covs = []
+        likelihoods = []
         for y in ys:
             method.predict()
             method.update(y)

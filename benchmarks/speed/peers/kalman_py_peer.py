@@ -5,7 +5,8 @@ import kalman_py
 from benchmarks.speed.peers.common import BOTH, matrices, prior, singly
 from kfjax._cli.workloads import Outputs
 
-PACKAGE, PRECISIONS = "kalman-py", BOTH
+PACKAGE = "kalman-py"
+PRECISIONS = BOTH
 
 
 def kalman(problem, size, smoothing=False):

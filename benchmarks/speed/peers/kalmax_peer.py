@@ -6,7 +6,8 @@ import kalmax
 from benchmarks.speed.peers.common import BOTH, each, matrices, prior
 from kfjax._cli.workloads import Outputs
 
-PACKAGE, PRECISIONS = "kalmax", BOTH
+PACKAGE = "kalmax"
+PRECISIONS = BOTH
 NOTE = "no likelihood"
 
 

@@ -15,7 +15,8 @@ from benchmarks.speed.peers.common import BOTH, Contender
 from kfjax._cli import workloads
 from kfjax._cli.workloads import OPTIMIZER, Outputs
 
-PACKAGE, PRECISIONS = None, BOTH
+PACKAGE = None
+PRECISIONS = BOTH
 NETWORKS = {
     "C3": (kf.learned.Architecture1, plain_networks.architecture1, ("F1", "F3", "F4")),
     "C4": (kf.learned.Architecture2, plain_networks.architecture2, plain_networks.ALL),

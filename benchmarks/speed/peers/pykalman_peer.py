@@ -5,7 +5,8 @@ import pykalman
 from benchmarks.speed.peers.common import first, matrices, singly
 from kfjax._cli.workloads import Outputs
 
-PACKAGE, PRECISIONS = "pykalman", ("float64",)
+PACKAGE = "pykalman"
+PRECISIONS = ("float64",)
 MOST = 10
 
 

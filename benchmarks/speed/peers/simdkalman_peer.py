@@ -9,7 +9,8 @@ import simdkalman
 from benchmarks.speed.peers.common import Contender, first, matrices
 from kfjax._cli.workloads import Outputs
 
-PACKAGE, PRECISIONS = "simdkalman", ("float64",)
+PACKAGE = "simdkalman"
+PRECISIONS = ("float64",)
 
 
 def kalman(problem, size, smoothing=False):

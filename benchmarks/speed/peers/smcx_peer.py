@@ -8,7 +8,8 @@ import kfjax as kf
 from benchmarks.speed.peers.common import BOTH, drawn, each, first, matrices
 from kfjax._cli.workloads import Outputs
 
-PACKAGE, PRECISIONS = "smcx", BOTH
+PACKAGE = "smcx"
+PRECISIONS = BOTH
 
 
 def outputs(post, *more):
@@ -91,7 +92,8 @@ def particle(problem, size):
         post = smcx.bootstrap_filter(
             key, initial, lambda key, x: draw(key, f(x), noise), log_observation, ys, size.particles
         )
-        mean, weights = smcx.weighted_mean(post), jnp.exp(post.filtered_log_weights)
+        mean = smcx.weighted_mean(post)
+        weights = jnp.exp(post.filtered_log_weights)
         spread = post.filtered_particles - mean[:, None]
         cov = jnp.einsum("tp,tpi,tpj->tij", weights, spread, spread)
         return Outputs(mean, cov, post.log_evidence_increments)
