@@ -104,7 +104,7 @@ def verdict(results):
 
     first, second = (growth(results, f"{name}, {PARAMETERS}") for name in (FIRST, SECOND))
     return Verdict(
-        "KalmanNet has a low complexity: at n = 8 its steps cost no more than the KF's",
+        "At n = 8 a step of KalmanNet costs no more than a step of the KF",
         max(ratio(FIRST), ratio(SECOND)) <= 1,
         (
             (

@@ -44,7 +44,7 @@ def verdict(results):
         (
             sentence,
             f"Largest distance above the EKF with the true model: {told}.",
-            f"The best estimator is {best}.",
+            f'The best estimator is "{best}".',
         ),
     )
 

@@ -222,7 +222,7 @@ def _told(results, name):
     """Return a sentence on the distances from the floor."""
     first = best(results, name)
     return (
-        f"At {name} the best estimator is the {first}, {above(results, first, name):.2f} dB above"
+        f'At {name} the best estimator is "{first}", {above(results, first, name):.2f} dB above'
         f" the floor (KalmanNet {above(results, KALMAN_NET, name):.2f} dB, the EKF"
         f" {above(results, EKF, name):.2f} dB, with phi wrapped"
         f" {above(results, WRAPPED, name):.2f} dB)."

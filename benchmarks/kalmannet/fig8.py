@@ -205,7 +205,7 @@ def _told(results, kind):
     """Return a sentence on the distances from the floor."""
     best = min(FAIR, key=lambda row: behind(results, row, kind))
     return (
-        f"With {kind} information the best estimator is the {best}, at most"
+        f'With {kind} information the best estimator is "{best}", at most'
         f" {behind(results, best, kind):.2f} dB above the floor (KalmanNet"
         f" {behind(results, KALMAN_NET, kind):.2f} dB, the tuned UKF"
         f" {behind(results, UKF_TUNED, kind):.2f} dB, the tuned EKF"

@@ -155,8 +155,8 @@ def verdict(results):
         results(best, TEST) < ERROR,
         (
             (
-                f"{best} is chosen. On 2012-11-04 its RMSE is {results(best, TEST):.1f} m per axis"
-                f" and its ANEES {anees(results, best):.2f}."
+                f'"{best}" is chosen. On 2012-11-04 its RMSE is {results(best, TEST):.1f} m per'
+                f" axis and its ANEES {anees(results, best):.2f}."
             ),
             (
                 f"For that its covariance is multiplied by {settings['covariance times']:.2f}:"

@@ -166,7 +166,7 @@ def verdict(results):
                 " turned, and no gain has to be learned for that."
             ),
             (
-                f"On the other session {best} is the best learned estimator, {from_map:+.3f} dB"
+                f'On the other session "{best}" is the best learned estimator, {from_map:+.3f} dB'
                 " from the map, which is negligible. What remains there is the drift of the"
                 " frame, which no estimator can see from the odometry alone."
             ),

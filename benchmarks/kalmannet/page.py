@@ -91,8 +91,8 @@ def _took(studies):
         return []
     total = sum(minutes.values())
     longest = max(minutes, key=minutes.get)
-    told = f"the longest, {longest}, {minutes[longest]:.0f}."
-    return [f"All studies took {total:.0f} minutes, {told}", ""]
+    told = f"the longest, {longest}, took {minutes[longest]:.0f}."
+    return [f"All studies took {total:.0f} minutes; {told}", ""]
 
 
 def _minutes(results):

@@ -82,7 +82,7 @@ PAPER = {
 def verdict(results):
     """Tell what RNNs lose at ten times the training horizon."""
     lost = {name: results(name, LONG) - results(KF, LONG) for name in (VANILLA, MODEL_BASED)}
-    told = " and ".join(f"the {name} {gap:.0f} dB" for name, gap in lost.items())
+    told = " and ".join(f"the {name} is {gap:.0f} dB" for name, gap in lost.items())
     stands = [f"the {name}" for name, gap in lost.items() if gap > CLAIMED]
     return Verdict(
         "The paper's RNNs lose over 50 dB to the KF at ten times the training horizon",

@@ -224,7 +224,7 @@ def verdict(results):
         "The best KalmanNet is better than an EKF with a Runge-Kutta step",
         gap < 0,
         (
-            f"The best is {best}, {gap:+.2f} dB from the EKF with a Runge-Kutta step.",
+            f'The best is "{best}", {gap:+.2f} dB from the EKF with a Runge-Kutta step.',
             (
                 f"On independent trajectories the EKF has {errors}. The floor is"
                 f" {results(FLOOR, OWN):.2f} dB."
