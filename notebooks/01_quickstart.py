@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Quickstart
 #
-# One model, and what can be done with it: filter one trajectory, a batch, a sweep of parameters, data with gaps, one
-# observation at a time; smooth, forecast, differentiate. It takes a few minutes to read, and needs no knowledge of
-# JAX.
+# One model, and what can be done with it: filter one trajectory, a batch, a sweep of parameters,
+# data with gaps, one observation at a time; smooth, forecast, differentiate. It takes a few minutes
+# to read, and needs no knowledge of JAX.
 
 # %%
 import os
@@ -23,12 +23,13 @@ plt.rcParams.update({"figure.dpi": 72, "figure.constrained_layout.use": True})
 # %% [markdown]
 # ## A model
 #
-# A pendulum: angle and rate, pushed at random, seen from the side. A model is two functions, two covariances, and a
-# belief about the start:
+# A pendulum: angle and rate, pushed at random, seen from the side. A model is two functions, two
+# covariances, and a belief about the start:
 #
 # $$x_t = f(x_{t-1}, u_t) + e_t, \quad e_t \sim N(0, Q), \qquad y_t = h(x_t, u_t) + v_t, \quad v_t \sim N(0, R).$$
 #
-# `u` is an input, which is not used here. Write `jnp` (JAX's numpy) instead of `np` inside f and h; that is all.
+# `u` is an input, which is not used here. Write `jnp` (JAX's numpy) instead of `np` inside f and h;
+# that is all.
 
 # %%
 DT = 0.05
@@ -51,7 +52,8 @@ model = kf.StateSpaceModel(
 )
 
 # %% [markdown]
-# Simulate it, to have data whose truth is known. Random numbers in JAX come from a key, which you pass.
+# Simulate it, to have data whose truth is known. Random numbers in JAX come from a key, which you
+# pass.
 
 # %%
 STEPS = 40 if QUICK else 150
@@ -62,7 +64,8 @@ print("states", xs.shape, "observations", ys.shape)
 # %% [markdown]
 # ## One trajectory
 #
-# A filter is a value, such as `kf.extended()`. `kf.run` gives the final state and the estimates of all steps.
+# A filter is a value, such as `kf.extended()`. `kf.run` gives the final state and the estimates of
+# all steps.
 
 # %%
 final, est = kf.run(kf.extended(), model, ys)
@@ -105,8 +108,8 @@ plt.show()
 # %% [markdown]
 # ## A batch
 #
-# Filters know one trajectory. `jax.vmap` makes a batch of anything: here of simulations, and of filters. `jax.jit`
-# compiles the whole; the second call takes no compilation.
+# Filters know one trajectory. `jax.vmap` makes a batch of anything: here of simulations, and of
+# filters. `jax.jit` compiles the whole; the second call takes no compilation.
 
 # %%
 BATCH = 64 if QUICK else 1000
@@ -126,8 +129,9 @@ for attempt in ("first call, with compilation", "second call"):
     )
 
 # %% [markdown]
-# With true states at hand, filters can be compared: errors with intervals, and whether the covariances tell the truth
-# (ANEES is 1 for a consistent filter, larger for one that is overconfident). `kf.compare` does that on any data.
+# With true states at hand, filters can be compared: errors with intervals, and whether the
+# covariances tell the truth (ANEES is 1 for a consistent filter, larger for one that is
+# overconfident). `kf.compare` does that on any data.
 
 # %%
 filters = {"EKF": (kf.extended(), model), "UKF": (kf.unscented(), model)}
@@ -137,8 +141,8 @@ print(kf.compare(filters, kf.Dataset(Y, X), repeats=1))
 # %% [markdown]
 # ## A sweep
 #
-# The model is an argument, and every number in it a leaf that `vmap` may run over: one compiled program for all
-# values. Which Q fits the data? The likelihood says.
+# The model is an argument, and every number in it a leaf that `vmap` may run over: one compiled
+# program for all values. Which Q fits the data? The likelihood says.
 
 # %%
 factors = jnp.geomspace(1e-2, 1e2, 5 if QUICK else 25)
@@ -155,7 +159,8 @@ ax.set(xscale="log", xlabel="Q / true Q", ylabel="log-likelihood", title=f"large
 plt.show()
 
 # %% [markdown]
-# A gradient instead of a grid: of the log-likelihood with respect to every number in the model at once.
+# A gradient instead of a grid: of the log-likelihood with respect to every number in the model at
+# once.
 
 # %%
 gradient = jax.grad(lambda m: kf.log_likelihood(kf.extended(), m, ys))(model.replace(R=4 * model.R))
@@ -164,8 +169,8 @@ print("d log-likelihood / d R, with R four times too large:", float(gradient.R[0
 # %% [markdown]
 # ## Missing data
 #
-# Mark what was seen with `observed`; what stands in the other entries, such as NaN, does not matter. Estimates,
-# likelihoods and gradients are those of deleting the entries.
+# Mark what was seen with `observed`; what stands in the other entries, such as NaN, does not
+# matter. Estimates, likelihoods and gradients are those of deleting the entries.
 
 # %%
 gap = slice(STEPS // 3, STEPS // 2)
@@ -192,7 +197,8 @@ except ValueError as error:
 # %% [markdown]
 # ## Streaming
 #
-# The same filter, one observation at a time. There is no hidden state: you hold it, save it, ship it.
+# The same filter, one observation at a time. There is no hidden state: you hold it, save it, ship
+# it.
 
 # %%
 state = kf.extended().init(model)
@@ -208,5 +214,6 @@ print(len(saved), "bytes; the same state:", bool((again.mean == state.mean).all(
 # ## On from here
 #
 # * Kalman filters from the beginning: notebook 02. Which filter for which problem: notebook 03.
-# * Gates, robust updates, several models at once: notebook 07. Learned filters: notebooks 04 and 05.
+# * Gates, robust updates, several models at once: notebook 07. Learned filters: notebooks 04 and
+#   05.
 # * A filter on a machine: notebook 09.

@@ -1,10 +1,11 @@
 # %% [markdown]
 # # The Kalman filter, from one line to a climbing turn
 #
-# A widely read tutorial teaches the Kalman filter by three examples: a point on a line, a helix in space by a linear
-# filter of four states, and a climbing turn by an extended filter of five states with inputs. Here they are rebuilt
-# with the tutorial's own constants, starting from the equations; and then done right, one fault after the other,
-# since each of its faults is one that people make in earnest. You need no JAX for this: read `jnp` as numpy.
+# A widely read tutorial teaches the Kalman filter by three examples: a point on a line, a helix in
+# space by a linear filter of four states, and a climbing turn by an extended filter of five states
+# with inputs. Here they are rebuilt with the tutorial's own constants, starting from the equations;
+# and then done right, one fault after the other, since each of its faults is one that people make
+# in earnest. You need no JAX for this: read `jnp` as numpy.
 
 # %%
 import os
@@ -25,13 +26,15 @@ TRIALS = 20 if QUICK else 300
 # %% [markdown]
 # ## 1. From scratch
 #
-# We do not know the state $x_t$, but we know how it moves, $x_t = F x_{t-1} + e_t$, and what is seen of it, $y_t = H
-# x_t + v_t$. The belief about it is a Gaussian, a mean m and a covariance P. A step has two halves.
+# We do not know the state $x_t$, but we know how it moves, $x_t = F x_{t-1} + e_t$, and what is
+# seen of it, $y_t = H x_t + v_t$. The belief about it is a Gaussian, a mean m and a covariance P. A
+# step has two halves.
 #
 # *Predict*: $\;m \leftarrow F m, \quad P \leftarrow F P F' + Q$: the belief moves, and gets wider.
 #
-# *Update*: $\;S = H P H' + R, \quad K = P H' S^{-1}, \quad m \leftarrow m + K (y - H m), \quad P \leftarrow (I - K H)
-# P (I - K H)' + K R K'$: the gain K weighs the surprise $y - H m$ by how sure we were and how good the sensor is.
+# *Update*: $\;S = H P H' + R, \quad K = P H' S^{-1}, \quad m \leftarrow m + K (y - H m), \quad P
+# \leftarrow (I - K H) P (I - K H)' + K R K'$: the gain K weighs the surprise $y - H m$ by how sure
+# we were and how good the sensor is.
 
 
 # %%
@@ -47,9 +50,9 @@ def update(m, P, y, H, R):
 
 
 # %% [markdown]
-# The first example: a point moves along a line at a velocity of 0.5, a sensor of standard deviation 10 sees its
-# position, 50 steps. The tutorial's filter has Q = diag(1, 3). Beside twenty lines of numpy, the same in kfjax;
-# `kf.systems.tutorial_line` has the constants.
+# The first example: a point moves along a line at a velocity of 0.5, a sensor of standard deviation
+# 10 sees its position, 50 steps. The tutorial's filter has Q = diag(1, 3). Beside twenty lines of
+# numpy, the same in kfjax; `kf.systems.tutorial_line` has the constants.
 
 # %%
 line = kf.systems.tutorial_line()
@@ -76,10 +79,11 @@ plt.show()
 # %% [markdown]
 # ### What is wrong with it
 #
-# Q says how much the state is pushed at each step. The truth is pushed by nothing, but the filter believes in steps
-# of the velocity with a variance of 3: it follows the noise. One picture does not show it; many trials do. ANEES is
-# the error squared over the variance that the filter claims: 1 if it is honest, less if it is too modest. Both are
-# modest: the first for its Q, the second for its prior, which expects more than a velocity of 0.5.
+# Q says how much the state is pushed at each step. The truth is pushed by nothing, but the filter
+# believes in steps of the velocity with a variance of 3: it follows the noise. One picture does not
+# show it; many trials do. ANEES is the error squared over the variance that the filter claims: 1 if
+# it is honest, less if it is too modest. Both are modest: the first for its Q, the second for its
+# prior, which expects more than a velocity of 0.5.
 
 # %%
 calm = line.replace(Q=np.diag([1e-6, 1e-6]))
@@ -88,8 +92,8 @@ for name, model in (("tutorial, Q = diag(1, 3)", line), ("Q near zero, as the tr
     print(f"{name:28} RMSE {study.rmse().value:5.2f}   ANEES {study.anees().value:5.2f}")
 
 # %% [markdown]
-# Which Q would the data have chosen? The likelihood knows, without any truth; every number of a model is a leaf that
-# can be swept.
+# Which Q would the data have chosen? The likelihood knows, without any truth; every number of a
+# model is a leaf that can be swept.
 
 # %%
 factors = jnp.geomspace(1e-7, 1.0, 5 if QUICK else 22)
@@ -108,14 +112,15 @@ plt.show()
 # %% [markdown]
 # ## 2. A helix in space
 #
-# A body circles with radius 20 at 0.1 rad per step and climbs 0.5 per step; its position is seen with standard
-# deviation 1, 100 steps. The tutorial uses a *linear* filter of four states (x, y, z, turn rate). Three faults, which
-# `kf.systems.tutorial_helix` makes on request:
+# A body circles with radius 20 at 0.1 rad per step and climbs 0.5 per step; its position is seen
+# with standard deviation 1, 100 steps. The tutorial uses a *linear* filter of four states (x, y, z,
+# turn rate). Three faults, which `kf.systems.tutorial_helix` makes on request:
 #
-# * **frozen_turn**: the column that turns the rate into motion is $(-r \sin\omega, r \cos\omega)$, a constant: as if
-#   the body stood still on its circle. A rotation is not linear in the state; use the function itself, and let the
-#   extended filter take its Jacobian.
-# * **no_climb**: there is no velocity of z in the state, so z is predicted to stand still, and lags for ever.
+# * **frozen_turn**: the column that turns the rate into motion is $(-r \sin\omega, r \cos\omega)$,
+#   a constant: as if the body stood still on its circle. A rotation is not linear in the state; use
+#   the function itself, and let the extended filter take its Jacobian.
+# * **no_climb**: there is no velocity of z in the state, so z is predicted to stand still, and lags
+#   for ever.
 # * **start**: the filter believes that the body is at (0, 20, 0); it is at (20, 0, 0).
 #
 # We mend them one by one.
@@ -157,8 +162,8 @@ for name, faults in STAGES.items():
     )
 
 # %% [markdown]
-# The sensor alone has an error of 1 per axis: a filter above that is worse than none. What the last stage still gets
-# wrong is Q: the truth is pushed by nothing.
+# The sensor alone has an error of 1 per axis: a filter above that is worse than none. What the last
+# stage still gets wrong is Q: the truth is pushed by nothing.
 
 # %%
 quiet = right.replace(Q=1e-6 * np.eye(5))
@@ -171,15 +176,17 @@ plt.show()
 # %% [markdown]
 # ## 3. A climbing turn with inputs: the extended filter
 #
-# Five states: x, y, z, turn rate w, climb rate v; the inputs are the time step and an acceleration, u = (dt, alpha).
-# In the tutorial, with dt = 1:
+# Five states: x, y, z, turn rate w, climb rate v; the inputs are the time step and an acceleration,
+# u = (dt, alpha). In the tutorial, with dt = 1:
 #
-# * **euler**: the turn is a first-order step, $x - w\,y\,dt,\; y + w\,x\,dt$. It is no rotation: the radius grows in
-#   each step.
-# * **shared_rate**: z climbs by w dt, the *turn* rate; the climb rate v is accelerated by alpha and never acts.
-# * The Jacobian is taken where the state has been moved to, not where it came from; kfjax takes it by `jax.jacfwd`
-#   where it belongs.
-# * The truth is the faulty prediction itself, without noise: so nothing in the tutorial's plots shows any of this.
+# * **euler**: the turn is a first-order step, $x - w\,y\,dt,\; y + w\,x\,dt$. It is no rotation:
+#   the radius grows in each step.
+# * **shared_rate**: z climbs by w dt, the *turn* rate; the climb rate v is accelerated by alpha and
+#   never acts.
+# * The Jacobian is taken where the state has been moved to, not where it came from; kfjax takes it
+#   by `jax.jacfwd` where it belongs.
+# * The truth is the faulty prediction itself, without noise: so nothing in the tutorial's plots
+#   shows any of this.
 
 # %%
 us = jnp.asarray(np.tile([[1.0, 0.01]], (100, 1)))
@@ -200,8 +207,8 @@ for place, (name, model) in enumerate(
 plt.show()
 
 # %% [markdown]
-# At the radius that the tutorial's truth reaches, float32 numbers are so far apart that the sensor's noise is hardly
-# represented:
+# At the radius that the tutorial's truth reaches, float32 numbers are so far apart that the
+# sensor's noise is hardly represented:
 
 # %%
 largest = float(
@@ -228,9 +235,9 @@ for place, (name, model) in enumerate((("the tutorial's filter", faulty), ("mend
 plt.show()
 
 # %% [markdown]
-# Last, the wrong place of the Jacobian. A moment rule of kfjax says how Gaussians move through a function, `rule(fn,
-# belief, source, target)`; an own one that repeats the mistake is a few lines, and `kf.gaussian_filter` makes a
-# filter of it.
+# Last, the wrong place of the Jacobian. A moment rule of kfjax says how Gaussians move through a
+# function, `rule(fn, belief, source, target)`; an own one that repeats the mistake is a few lines,
+# and `kf.gaussian_filter` makes a filter of it.
 
 # %%
 
@@ -255,7 +262,9 @@ for name, filter in (("Jacobian where it belongs", kf.extended()), ("Jacobian at
 # %% [markdown]
 # ## What to take along
 #
-# * The filter is ten lines; the model is the work. Every fault above was in f, Q or the start, and none in the filter.
-# * Look at errors *and* at the covariance that goes with them, over many trials: a filter may look fine on one picture.
+# * The filter is ten lines; the model is the work. Every fault above was in f, Q or the start, and
+#   none in the filter.
+# * Look at errors *and* at the covariance that goes with them, over many trials: a filter may look
+#   fine on one picture.
 # * Never simulate the truth by the filter's own prediction, or all faults cancel.
 # * Do not write Jacobians by hand.

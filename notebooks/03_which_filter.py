@@ -1,10 +1,10 @@
 # %% [markdown]
 # # Which filter for my nonlinearity?
 #
-# Kalman filters for nonlinear models differ in one thing: how they push a Gaussian through a function. This notebook
-# runs the common ones, and a particle filter, on three small problems whose nonlinearity is of different kinds, and
-# sets accuracy, honesty and cost side by side. Then it asks the question that decides: *how nonlinear is the function
-# over the width of the belief?*
+# Kalman filters for nonlinear models differ in one thing: how they push a Gaussian through a
+# function. This notebook runs the common ones, and a particle filter, on three small problems whose
+# nonlinearity is of different kinds, and sets accuracy, honesty and cost side by side. Then it asks
+# the question that decides: *how nonlinear is the function over the width of the belief?*
 
 # %%
 import os
@@ -69,8 +69,9 @@ def data_of(model):
 # %% [markdown]
 # ## The comparison
 #
-# The same trajectories for every filter. MSE in dB with an interval; "to best" is the paired difference, which is
-# what tells two filters apart; ANEES is 1 for an honest covariance; "failed" are trajectories that became infinite.
+# The same trajectories for every filter. MSE in dB with an interval; "to best" is the paired
+# difference, which is what tells two filters apart; ANEES is 1 for an honest covariance; "failed"
+# are trajectories that became infinite.
 
 # %%
 results = {}
@@ -84,8 +85,8 @@ for name, model in PROBLEMS.items():
 # %% [markdown]
 # ## Cost against accuracy
 #
-# One point per filter: to the left is cheap, down is accurate. (Times on this machine, for the whole batch at once,
-# per trajectory and step.)
+# One point per filter: to the left is cheap, down is accurate. (Times on this machine, for the
+# whole batch at once, per trajectory and step.)
 
 # %%
 figure, axes = plt.subplots(1, len(PROBLEMS), figsize=(11, 3.4))
@@ -101,11 +102,11 @@ plt.show()
 # %% [markdown]
 # ## How nonlinear is it, for this belief?
 #
-# What counts is not the function but the function over the width of the belief. Its tangent predicts y as h(m) with
-# the covariance J P J'; the Gauss-Hermite rule, nearly exact in few dimensions, gives the mean and covariance that
-# really belong to the belief. Below, over the beliefs of the EKF before each observation: the shift of the mean, in
-# standard deviations of the innovation, and the ratio of the predicted variances. Near 0 and 1, an EKF is all one
-# needs.
+# What counts is not the function but the function over the width of the belief. Its tangent
+# predicts y as h(m) with the covariance J P J'; the Gauss-Hermite rule, nearly exact in few
+# dimensions, gives the mean and covariance that really belong to the belief. Below, over the
+# beliefs of the EKF before each observation: the shift of the mean, in standard deviations of the
+# innovation, and the ratio of the predicted variances. Near 0 and 1, an EKF is all one needs.
 
 
 # %%
@@ -152,8 +153,9 @@ plt.show()
 # %% [markdown]
 # ## The level of noise decides, too
 #
-# The toy model again, from noisy to precise, with process and sensor noise together. The belief gets narrower with
-# the noise, and so the function straighter. A particle filter shows what is possible (where it has enough particles).
+# The toy model again, from noisy to precise, with process and sensor noise together. The belief
+# gets narrower with the noise, and so the function straighter. A particle filter shows what is
+# possible (where it has enough particles).
 
 # %%
 LEVELS = np.array([-10.0, 10.0]) if QUICK else np.linspace(-12, 24, 5)
@@ -173,8 +175,8 @@ plt.show()
 # %% [markdown]
 # ## How many particles?
 #
-# A particle filter converges to the right answer as N grows, at a cost that grows with it, and needs more the more
-# precise the sensor is.
+# A particle filter converges to the right answer as N grows, at a cost that grows with it, and
+# needs more the more precise the sensor is.
 
 # %%
 COUNTS = (PARTICLES,) if QUICK else (30, 100, 300, 1000)
@@ -199,11 +201,13 @@ plt.show()
 # %% [markdown]
 # ## A rule of thumb
 #
-# 1. Begin with the EKF: cheapest, and Jacobians are taken for you. Look at its ANEES and at the shift above.
-# 2. If the belief is wide where f bends, take the UKF or the CKF; in few dimensions the GHKF says whether more points
-#    would help.
-# 3. A precise sensor with a strongly bent h: the iterated EKF, which linearises where the observation puts the state.
-# 4. Beliefs with two peaks (here: y = x squared does not tell the sign of x) are for particle filters; no Gaussian
-#    filter can hold them.
+# 1. Begin with the EKF: cheapest, and Jacobians are taken for you. Look at its ANEES and at the
+#    shift above.
+# 2. If the belief is wide where f bends, take the UKF or the CKF; in few dimensions the GHKF says
+#    whether more points would help.
+# 3. A precise sensor with a strongly bent h: the iterated EKF, which linearises where the
+#    observation puts the state.
+# 4. Beliefs with two peaks (here: y = x squared does not tell the sign of x) are for particle
+#    filters; no Gaussian filter can hold them.
 # 5. Many states: the ensemble filter, which never forms the n x n covariance.
 # 6. Whatever you take: tune Q and R (`kf.training.tune`, `kf.training.fit_noise`) before you judge.

@@ -1,17 +1,17 @@
 # %% [markdown]
 # # Why does my LSTM not learn to be a Kalman filter?
 #
-# The question, as engineers ask it: *I have a nonlinear Kalman filter with 7 sensors and 6 states. I train an LSTM on
-# its inputs and outputs: batches of inputs `[32, 10, 7]`, targets `[32, 10, 6]`, two stateful layers of 64 and 32
-# units, dropout 0.5 before the output, everything scaled to [0, 1], RMSprop, mean squared error. The training error
-# stalls, and more layers make it worse. Is the approach flawed? Is it the gradients, batch normalisation, the
-# learning rate? How long must a window be, are two steps enough? Is a stateful network right? Must the output be fed
-# back?*
+# The question, as engineers ask it: *I have a nonlinear Kalman filter with 7 sensors and 6 states.
+# I train an LSTM on its inputs and outputs: batches of inputs `[32, 10, 7]`, targets `[32, 10, 6]`,
+# two stateful layers of 64 and 32 units, dropout 0.5 before the output, everything scaled to [0,
+# 1], RMSprop, mean squared error. The training error stalls, and more layers make it worse. Is the
+# approach flawed? Is it the gradients, batch normalisation, the learning rate? How long must a
+# window be, are two steps enough? Is a stateful network right? Must the output be fed back?*
 #
-# This notebook rebuilds that setting, reproduces the failure, and answers every question by one experiment. Nothing
-# is assumed; every figure below was computed by the cell above it. The network here is written out in thirty lines,
-# so that nothing is hidden in a framework, and every choice is a number: one compiled training serves nearly all of
-# them.
+# This notebook rebuilds that setting, reproduces the failure, and answers every question by one
+# experiment. Nothing is assumed; every figure below was computed by the cell above it. The network
+# here is written out in thirty lines, so that nothing is hidden in a framework, and every choice is
+# a number: one compiled training serves nearly all of them.
 
 # %%
 import os
@@ -39,9 +39,10 @@ plt.rcParams.update({"axes.spines.top": False, "figure.constrained_layout.use": 
 # %% [markdown]
 # ## 1. The problem
 #
-# A vehicle carries a receiver: four pseudo-ranges to known beacons and three range rates, seven sensors, all
-# nonlinear. Its state has six components: position and velocity in the plane, the bias of its clock, and the clock's
-# drift. The teacher is an extended Kalman filter with the true model: the student can have no better one.
+# A vehicle carries a receiver: four pseudo-ranges to known beacons and three range rates, seven
+# sensors, all nonlinear. Its state has six components: position and velocity in the plane, the bias
+# of its clock, and the clock's drift. The teacher is an extended Kalman filter with the true model:
+# the student can have no better one.
 
 # %%
 BEACONS = jnp.array([[40.0, 35.0], [-45.0, 30.0], [-30.0, -40.0], [45.0, -35.0]])
@@ -100,21 +101,22 @@ print("error of the filter (RMSE)    ", *(f"{value:8.2f}" for value in rmse))
 print("its own standard deviation    ", *(f"{value:8.2f}" for value in sigma))
 
 # %% [markdown]
-# **The unit of error.** A student is good if its estimates cannot be told from the filter's, and what counts as near
-# is how far the filter itself is from the truth. So the *imitation error* below is the root mean square of (student -
-# filter), in units of the filter's own standard deviations: 1 means as far from the filter as the filter is from the
-# truth, 0.1 is as good as equal. The ratio of the RMSE *to the truth* stands beside it. Both are measured on a part
-# of the record that training never saw, after 20 steps for the memory to fill.
+# **The unit of error.** A student is good if its estimates cannot be told from the filter's, and
+# what counts as near is how far the filter itself is from the truth. So the *imitation error* below
+# is the root mean square of (student - filter), in units of the filter's own standard deviations: 1
+# means as far from the filter as the filter is from the truth, 0.1 is as good as equal. The ratio
+# of the RMSE *to the truth* stands beside it. Both are measured on a part of the record that
+# training never saw, after 20 steps for the memory to fill.
 #
-# Look at the table: position has a spread of many metres, and has to be right to less than one. A loss that looks
-# small can be useless; that is the first trap.
+# Look at the table: position has a spread of many metres, and has to be right to less than one. A
+# loss that looks small can be useless; that is the first trap.
 #
 # ### The network, and a training of it
 #
-# One or more LSTM layers, dropout, a dense layer. The batch goes in as `[rows, steps, channels]`, and the memory of
-# row b at the end of a batch is where row b of the next batch starts (a *stateful* network). `fresh` marks steps
-# where the memory is wiped instead. All choices are numbers in `Options`, so that XLA compiles once per size of the
-# network.
+# One or more LSTM layers, dropout, a dense layer. The batch goes in as `[rows, steps, channels]`,
+# and the memory of row b at the end of a batch is where row b of the next batch starts (a
+# *stateful* network). `fresh` marks steps where the memory is wiped instead. All choices are
+# numbers in `Options`, so that XLA compiles once per size of the network.
 
 
 # %%
@@ -267,8 +269,9 @@ def students(settings, hidden=(32,), epochs=EPOCHS, seed=1):
 
 
 # %% [markdown]
-# The data: the first part of the record for training, standardised (mean 0, standard deviation 1, found on that part)
-# and cut into 32 parallel streams, each of which goes on from batch to batch; the rest for the test.
+# The data: the first part of the record for training, standardised (mean 0, standard deviation 1,
+# found on that part) and cut into 32 parallel streams, each of which goes on from batch to batch;
+# the rest for the test.
 
 
 # %%
@@ -363,8 +366,8 @@ def bars(errors, title):
 # %% [markdown]
 # ## 2. The failure, reproduced
 #
-# As asked: [0, 1], RMSprop at 0.001, dropout 0.5, windows in the order of time, stateful; with one, two and three
-# layers.
+# As asked: [0, 1], RMSprop at 0.001, dropout 0.5, windows in the order of time, stateful; with one,
+# two and three layers.
 
 # %%
 AS_ASKED = Options(learning_rate=1e-3, momentum=0.0, dropout=0.5)
@@ -388,16 +391,17 @@ ax.legend(title="layers")
 plt.show()
 
 # %% [markdown]
-# There it is: the students are further from the filter than the filter is from the truth, and more layers are worse.
-# The approach is not flawed, as will be seen; several choices are. From here on one layer of 32 units, Adam at 0.01,
-# contiguous streams, standardised series, no dropout is the *base*, and each experiment changes one thing.
+# There it is: the students are further from the filter than the filter is from the truth, and more
+# layers are worse. The approach is not flawed, as will be seen; several choices are. From here on
+# one layer of 32 units, Adam at 0.01, contiguous streams, standardised series, no dropout is the
+# *base*, and each experiment changes one thing.
 #
 # ## 3. A linear toy first
 #
-# Seven linear sensors, six states, a linear Kalman filter: here everything is known. The filter in its steady state
-# is the recursion $\hat x_t = (I - KH) F \hat x_{t-1} + K y_t$: from the last estimate and the new observation the
-# next estimate is an affine function, which least squares finds. If your training cannot do this one, it is the
-# training.
+# Seven linear sensors, six states, a linear Kalman filter: here everything is known. The filter in
+# its steady state is the recursion $\hat x_t = (I - KH) F \hat x_{t-1} + K y_t$: from the last
+# estimate and the new observation the next estimate is an affine function, which least squares
+# finds. If your training cannot do this one, it is the training.
 
 # %%
 mixing = jax.random.normal(jax.random.key(5), (7, 6))
@@ -441,11 +445,11 @@ for name in ("affine map on the linear toy", "affine map on the receiver"):
 bars(errors, "A linear toy first")
 
 # %% [markdown]
-# On the toy the affine map *is* the filter; on the receiver it is what a network has to beat, and the base does. What
-# the LSTM still lacks on the toy is training, not capacity.
+# On the toy the affine map *is* the filter; on the receiver it is what a network has to beat, and
+# the base does. What the LSTM still lacks on the toy is training, not capacity.
 #
-# How much of a difference is luck? The base again, from other random weights; smaller differences than these in what
-# follows say nothing.
+# How much of a difference is luck? The base again, from other random weights; smaller differences
+# than these in what follows say nothing.
 
 # %%
 for seed in (2,) if QUICK else (2, 3):
@@ -457,8 +461,8 @@ for seed in (2,) if QUICK else (2, 3):
 # %% [markdown]
 # ## 4. Are the rows contiguous? Stateful or stateless?
 #
-# A stateful network hands row b of a batch on to row b of the next. `kf.data.check_streams` tells whether that is the
-# same place in the record: run your own batching on the numbers of the steps.
+# A stateful network hands row b of a batch on to row b of the next. `kf.data.check_streams` tells
+# whether that is the same place in the record: run your own batching on the numbers of the steps.
 
 # %%
 print(
@@ -481,13 +485,13 @@ errors = report(settings, {name: found[name] for name in settings})
 bars(errors, "Used on streams of 100 steps, without a reset")
 
 # %% [markdown]
-# A stateful network whose rows do not go on where they ended gets memories of other places: it is worse than one that
-# starts afresh in every window. With true streams being stateful pays.
+# A stateful network whose rows do not go on where they ended gets memories of other places: it is
+# worse than one that starts afresh in every window. With true streams being stateful pays.
 #
 # ## 5. Scaling, and the learning rate that goes with it
 #
-# [0, 1] puts the whole range of a series into one unit: what the filter corrects at a step is then a few thousandths
-# of it, and the loss is tiny from the start.
+# [0, 1] puts the whole range of a series into one unit: what the filter corrects at a step is then
+# a few thousandths of it, and the loss is tiny from the start.
 
 # %%
 print("squared error of p_x that is as bad as one standard deviation of the filter:")
@@ -519,14 +523,14 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# The optimiser makes hardly any difference, the rate a large one: at 0.001 these students are simply not yet trained.
-# Scaling to [0, 1] costs accuracy at every rate.
+# The optimiser makes hardly any difference, the rate a large one: at 0.001 these students are
+# simply not yet trained. Scaling to [0, 1] costs accuracy at every rate.
 #
 # ## 6. Dropout, while the error in *training* is too large
 #
-# Dropout is against overfitting. Before the output it multiplies the estimate by noise, which the network cannot
-# undo: a floor under the training error. The validation loss, measured without dropout, is then *below* the training
-# loss: that is the mark of it.
+# Dropout is against overfitting. Before the output it multiplies the estimate by noise, which the
+# network cannot undo: a floor under the training error. The validation loss, measured without
+# dropout, is then *below* the training loss: that is the mark of it.
 
 # %%
 settings = {f"dropout {rate}": (Options(dropout=rate), prepared()) for rate in (0.0, 0.1, 0.2, 0.5)}
@@ -552,15 +556,15 @@ right.legend()
 plt.show()
 
 # %% [markdown]
-# If your training loss is above your validation loss, and both are too large, take the dropout out; you are not
-# overfitting.
+# If your training loss is above your validation loss, and both are too large, take the dropout out;
+# you are not overfitting.
 #
 # ## 7. How long must a window be? Burn-in
 #
-# Ask the teacher: how long does an error in its estimate live? `kf.training.forgetting` measures the norm of the
-# product of $(I - K_t H_t) F_t$ over N steps, and `kf.training.finite_memory_floor` the error of the best affine map
-# from the last N observations to its estimate. Beside them: the LSTM, its memory wiped every N steps, at the last
-# step of such a window.
+# Ask the teacher: how long does an error in its estimate live? `kf.training.forgetting` measures
+# the norm of the product of $(I - K_t H_t) F_t$ over N steps, and `kf.training.finite_memory_floor`
+# the error of the best affine map from the last N observations to its estimate. Beside them: the
+# LSTM, its memory wiped every N steps, at the last step of such a window.
 
 # %%
 SHORT = 40 if QUICK else 60
@@ -623,15 +627,17 @@ right.legend()
 plt.show()
 
 # %% [markdown]
-# The error falls with the window as the filter forgets: a window of some forgetting times is enough, one of two steps
-# is not. Within a window the first steps are the worst, since there the memory is empty: never use them. Leaving them
-# out of the *loss* (burn-in) made no difference to the last step that luck does not make, too; reading only the end
-# of a window did all of it, and carrying the memory on does more.
+# The error falls with the window as the filter forgets: a window of some forgetting times is
+# enough, one of two steps is not. Within a window the first steps are the worst, since there the
+# memory is empty: never use them. Leaving them out of the *loss* (burn-in) made no difference to
+# the last step that luck does not make, too; reading only the end of a window did all of it, and
+# carrying the memory on does more.
 #
 # ## 8. Is N = 2 enough? Must the output be fed back?
 #
-# The filter itself needs one observation and its last estimate. So a memory that is wiped every two steps is hopeless
-# by itself, and need not be if the last output is handed in. And in a network that keeps its memory?
+# The filter itself needs one observation and its last estimate. So a memory that is wiped every two
+# steps is hopeless by itself, and need not be if the last output is handed in. And in a network
+# that keeps its memory?
 
 # %%
 settings = {
@@ -654,14 +660,15 @@ errors |= report({n: settings[n] for n in names[3:]}, {n: found[n] for n in name
 bars(errors, "N = 2, and feedback")
 
 # %% [markdown]
-# Two steps are enough if the last estimate is handed on and the network says what is to be *added* to it, which is
-# how the filter itself works; an output that is only fed back as an input does not do it. With a memory that is kept,
-# feedback is no must.
+# Two steps are enough if the last estimate is handed on and the network says what is to be *added*
+# to it, which is how the filter itself works; an output that is only fed back as an input does not
+# do it. With a memory that is kept, feedback is no must.
 #
 # ## 9. Levels or increments, and ten times the horizon
 #
-# Now let the clock run freely: its bias is a random walk, and on a long run leaves the range of the training data.
-# Students are trained on short trajectories from the start, and used on ten times as many steps.
+# Now let the clock run freely: its bias is a random walk, and on a long run leaves the range of the
+# training data. Students are trained on short trajectories from the start, and used on ten times as
+# many steps.
 
 # %%
 free = receiver(1.0)
@@ -712,13 +719,14 @@ right.legend()
 plt.show()
 
 # %% [markdown]
-# A network of levels is lost where it has never been. Increments with feedback hold on much longer, but the network
-# still reads levels of the sensors, and those leave the range, too. What never leaves it is the *innovation*, y -
-# h(f(x)): see the recipe.
+# A network of levels is lost where it has never been. Increments with feedback hold on much longer,
+# but the network still reads levels of the sensors, and those leave the range, too. What never
+# leaves it is the *innovation*, y - h(f(x)): see the recipe.
 #
 # ## 10. Depth, width and learning rate
 #
-# The same data and epochs, the same number of steps; more layers and more units, each with several learning rates.
+# The same data and epochs, the same number of steps; more layers and more units, each with several
+# learning rates.
 
 # %%
 sizes = ((32,),) if QUICK else ((32,), ONE, TWO, THREE)
@@ -741,14 +749,15 @@ ax.legend(title="layers")
 plt.show()
 
 # %% [markdown]
-# At the low rate nothing is trained to the end, and the third layer is worse than the second; at the high rate depth
-# neither helps nor hurts. "Deeper is worse" is a symptom of training that was stopped by something else.
+# At the low rate nothing is trained to the end, and the third layer is worse than the second; at
+# the high rate depth neither helps nor hurts. "Deeper is worse" is a symptom of training that was
+# stopped by something else.
 #
 # ## 11. BatchNorm or LayerNorm
 #
-# Batch normalisation measures over the rows of a batch, which are other places in the record: in training every
-# estimate is disturbed by what stands in the other rows, and in use, on one stream, moving averages stand in. Layer
-# normalisation knows one row only.
+# Batch normalisation measures over the rows of a batch, which are other places in the record: in
+# training every estimate is disturbed by what stands in the other rows, and in use, on one stream,
+# moving averages stand in. Layer normalisation knows one row only.
 
 # %%
 settings = {
@@ -763,16 +772,17 @@ errors = report(settings, {name: found[name] for name in settings})
 bars(errors, "Normalisation")
 
 # %% [markdown]
-# Neither is needed in one layer. Both came out worse, by hardly more than there was between the seeds of the base; the
-# size of what the memory hands upward carries information that normalising takes away. Batch normalisation does no
-# worse than layer normalisation *here*, where the 32 rows are 32 distant places of a stationary record; with windows
-# in the order of time its rows would be neighbours.
+# Neither is needed in one layer. Both came out worse, by hardly more than there was between the
+# seeds of the base; the size of what the memory hands upward carries information that normalising
+# takes away. Batch normalisation does no worse than layer normalisation *here*, where the 32 rows
+# are 32 distant places of a stationary record; with windows in the order of time its rows would be
+# neighbours.
 #
 # ## 12. Is it the gradients?
 #
-# How much does the last estimate depend on an observation k steps before? For the filter that falls as it forgets. A
-# student whose dependence falls faster has not learned the filter's memory; one whose dependence does not fall, or
-# explodes, has another illness.
+# How much does the last estimate depend on an observation k steps before? For the filter that falls
+# as it forgets. A student whose dependence falls faster has not learned the filter's memory; one
+# whose dependence does not fall, or explodes, has another illness.
 
 
 # %%
@@ -834,15 +844,17 @@ bars(errors, f"Layers {asked_size}")
 #
 # 1. Say what counts: measure errors in the filter's own standard deviations.
 # 2. Ask the filter for its forgetting time; it is the memory that the network needs.
-# 3. Contiguous streams or whole trajectories, standardised series, no dropout, one layer, Adam, a rate as high as it
-#    bears, falling; clip gradients.
-# 4. Let the network say how the last estimate *changes*. Best: hand it what the filter uses too, the innovation, and
-#    add to the model's prediction. A bounded memory need not hold a drifting state then.
+# 3. Contiguous streams or whole trajectories, standardised series, no dropout, one layer, Adam, a
+#    rate as high as it bears, falling; clip gradients.
+# 4. Let the network say how the last estimate *changes*. Best: hand it what the filter uses too,
+#    the innovation, and add to the model's prediction. A bounded memory need not hold a drifting
+#    state then.
 # 5. Test on longer runs than those trained on.
 #
-# All of that is one call: `kf.training.distil(teacher, student, data, ...)`. The student sees the innovation (F2) and
-# its last correction (F4), and what it says is added to f(x). Its loss is in units of the teacher's standard
-# deviations; no true state is used. The teacher is the filter of the free clock, whose bias drifts for ever.
+# All of that is one call: `kf.training.distil(teacher, student, data, ...)`. The student sees the
+# innovation (F2) and its last correction (F4), and what it says is added to f(x). Its loss is in
+# units of the teacher's standard deviations; no true state is used. The teacher is the filter of
+# the free clock, whose bias drifts for ever.
 
 
 # %%
@@ -868,8 +880,9 @@ distilled = kf.training.distil(
 )  # fmt: skip
 
 # %% [markdown]
-# What it says of itself: the error per component in units of the filter's standard deviations, beside the floors of
-# windows of N observations (the best affine map from them), and how long the teacher remembers.
+# What it says of itself: the error per component in units of the filter's standard deviations,
+# beside the floors of windows of N observations (the best affine map from them), and how long the
+# teacher remembers.
 
 # %%
 found = distilled.diagnosis
@@ -879,7 +892,8 @@ for N, floor in found.floors.items():
 print("the teacher forgets to 1/e in", found.forgetting.to_1_e, "steps;  gates", found.saturation)
 
 # %% [markdown]
-# And the verdict: error to the *truth*, on new trajectories of the same length and of ten times the length.
+# And the verdict: error to the *truth*, on new trajectories of the same length and of ten times the
+# length.
 
 # %%
 test = observations(jax.random.key(14), tested, LONGER * SHORT)
@@ -906,10 +920,10 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# The student sits within a fraction of a decibel of the filter that it imitates, at ten times the horizon, without a
-# covariance in it. It is not better than the filter, and cannot be: if you have the filter, run the filter. Distil
-# where the teacher is too dear (a particle filter, a smoother), or where the student is to be trained on, from
-# labels, beyond what the model knows.
+# The student sits within a fraction of a decibel of the filter that it imitates, at ten times the
+# horizon, without a covariance in it. It is not better than the filter, and cannot be: if you have
+# the filter, run the filter. Distil where the teacher is too dear (a particle filter, a smoother),
+# or where the student is to be trained on, from labels, beyond what the model knows.
 #
 # ## The answers
 #
@@ -930,19 +944,23 @@ plt.show()
 #
 # ## References
 #
-# * S. Hochreiter, J. Schmidhuber, Long short-term memory, Neural Computation 9 (1997). F. Gers, J. Schmidhuber, F.
-#   Cummins, Learning to forget, Neural Computation 12 (2000).
-# * R. Jozefowicz, W. Zaremba, I. Sutskever, An empirical exploration of recurrent network architectures, ICML 2015
-#   (the forget bias).
-# * A. Saxe, J. McClelland, S. Ganguli, Exact solutions to the nonlinear dynamics of learning in deep linear networks,
-#   ICLR 2014 (orthogonal starts).
-# * R. Pascanu, T. Mikolov, Y. Bengio, On the difficulty of training recurrent neural networks, ICML 2013 (clipping).
-#   R. Williams, J. Peng, Neural Computation 2 (1990) (truncated backpropagation).
-# * W. Zaremba, I. Sutskever, O. Vinyals, Recurrent neural network regularization, arXiv 1409.2329 (2014). Y. Gal, Z.
-#   Ghahramani, A theoretically grounded application of dropout in recurrent neural networks, NeurIPS 2016.
-# * S. Ioffe, C. Szegedy, Batch normalization, ICML 2015. J. Ba, J. Kiros, G. Hinton, Layer normalization, arXiv
-#   1607.06450 (2016). T. Cooijmans et al., Recurrent batch normalization, ICLR 2017.
-# * G. Hinton, O. Vinyals, J. Dean, Distilling the knowledge in a neural network, arXiv 1503.02531 (2015).
+# * S. Hochreiter, J. Schmidhuber, Long short-term memory, Neural Computation 9 (1997). F. Gers, J.
+#   Schmidhuber, F. Cummins, Learning to forget, Neural Computation 12 (2000).
+# * R. Jozefowicz, W. Zaremba, I. Sutskever, An empirical exploration of recurrent network
+#   architectures, ICML 2015 (the forget bias).
+# * A. Saxe, J. McClelland, S. Ganguli, Exact solutions to the nonlinear dynamics of learning in
+#   deep linear networks, ICLR 2014 (orthogonal starts).
+# * R. Pascanu, T. Mikolov, Y. Bengio, On the difficulty of training recurrent neural networks, ICML
+#   2013 (clipping). R. Williams, J. Peng, Neural Computation 2 (1990) (truncated backpropagation).
+# * W. Zaremba, I. Sutskever, O. Vinyals, Recurrent neural network regularization, arXiv 1409.2329
+#   (2014). Y. Gal, Z. Ghahramani, A theoretically grounded application of dropout in recurrent
+#   neural networks, NeurIPS 2016.
+# * S. Ioffe, C. Szegedy, Batch normalization, ICML 2015. J. Ba, J. Kiros, G. Hinton, Layer
+#   normalization, arXiv 1607.06450 (2016). T. Cooijmans et al., Recurrent batch normalization, ICLR
+#   2017.
+# * G. Hinton, O. Vinyals, J. Dean, Distilling the knowledge in a neural network, arXiv 1503.02531
+#   (2015).
 # * B. Anderson, J. Moore, Optimal Filtering (1979), chapter 4 (how a filter forgets).
-# * G. Revach et al., KalmanNet, IEEE Trans. Signal Process. 70 (2022) (difference features). I. Greenberg, N. Yannay,
-#   S. Mannor, Optimization or architecture, NeurIPS 2023 (tune the filter first).
+# * G. Revach et al., KalmanNet, IEEE Trans. Signal Process. 70 (2022) (difference features). I.
+#   Greenberg, N. Yannay, S. Mannor, Optimization or architecture, NeurIPS 2023 (tune the filter
+#   first).

@@ -1,11 +1,12 @@
 # %% [markdown]
 # # Real sensors
 #
-# Three recorded data sets: a Segway with satellite positions, wheels and a gyroscope (NCLT, University of Michigan),
-# a small robot with ultra-wideband ranges (Labyrinth, TU Chemnitz), and a quadrotor (DJI Phantom, University of
-# Haifa). Real noise is not Gaussian, real sensors are not calibrated, and clocks are not regular. The data are looked
-# for in the folder `KFJAX_DATA`, else in `../shared/data` beside the repository. Where they are not found the
-# notebook says so, and runs on simulated data of the same form.
+# Three recorded data sets: a Segway with satellite positions, wheels and a gyroscope (NCLT,
+# University of Michigan), a small robot with ultra-wideband ranges (Labyrinth, TU Chemnitz), and a
+# quadrotor (DJI Phantom, University of Haifa). Real noise is not Gaussian, real sensors are not
+# calibrated, and clocks are not regular. The data are looked for in the folder `KFJAX_DATA`, else
+# in `../shared/data` beside the repository. Where they are not found the notebook says so, and runs
+# on simulated data of the same form.
 
 # %%
 import os
@@ -46,13 +47,14 @@ def rmse(a):
 # %% [markdown]
 # ## 1. NCLT: satellite positions with outliers, wheels, gyroscope
 #
-# At 1 Hz: the wheels give a speed, the inertial unit a heading, the receiver a position, with jumps of many metres
-# near buildings, and not at every step. Speed and heading drive the prediction, as inputs:
+# At 1 Hz: the wheels give a speed, the inertial unit a heading, the receiver a position, with jumps
+# of many metres near buildings, and not at every step. Speed and heading drive the prediction, as
+# inputs:
 #
 # $$p_t = p_{t-1} + s_{t-1} v_t (\cos(\theta_t + b_{t-1}), \sin(\theta_t + b_{t-1}))$$
 #
-# Two states more than the position: the *scale* s of the wheels and the *offset* b of the heading, which nobody
-# calibrated. They walk slowly, and the filter finds them.
+# Two states more than the position: the *scale* s of the wheels and the *offset* b of the heading,
+# which nobody calibrated. They walk slowly, and the filter finds them.
 
 
 # %%
@@ -116,13 +118,16 @@ print(test)
 # %% [markdown]
 # ### What the likelihood makes of errors that persist
 #
-# Tuned by the likelihood alone, without any ground truth, R comes out as the noise between *successive* fixes. But a
-# receiver near a building is wrong by the same metres for many seconds: its errors are not white, and the likelihood
-# of a model that takes them as white trusts it far too much. Compare with the error that it really has:
+# Tuned by the likelihood alone, without any ground truth, R comes out as the noise between
+# *successive* fixes. But a receiver near a building is wrong by the same metres for many seconds:
+# its errors are not white, and the likelihood of a model that takes them as white trusts it far too
+# much. Compare with the error that it really has:
 
 # %%
 updates = 3 if QUICK else 30
-by_likelihood = kf.training.tune(kf.extended(), segway, tuning, validation=choosing, key=jax.random.key(0), updates=updates).params
+by_likelihood = kf.training.tune(
+    kf.extended(), segway, tuning, validation=choosing, key=jax.random.key(0), updates=updates
+).params
 error = (tuning.ys - tuning.xs[..., :2])[tuning.observed]
 print(
     f"standard deviation of a fix: by likelihood {float(jnp.sqrt(by_likelihood.R[0, 0])):.2f} m",
@@ -133,13 +138,20 @@ print(f"its RMSE beside the ground truth {rmse(error):.2f} m")
 # %% [markdown]
 # ### Robust or not
 #
-# So R stays at five metres, and Q is tuned for the error of the estimates on the two sessions of 2013, which have a
-# ground truth; the session of 2012 is for the test only. Four filters with the same noise, and the one with the
-# likelihood's:
+# So R stays at five metres, and Q is tuned for the error of the estimates on the two sessions of
+# 2013, which have a ground truth; the session of 2012 is for the test only. Four filters with the
+# same noise, and the one with the likelihood's:
 
 # %%
 tuned = kf.training.tune(
-    kf.extended(), segway, tuning, validation=choosing, key=jax.random.key(0), structure="diagonal", objective="mse", updates=updates
+    kf.extended(),
+    segway,
+    tuning,
+    validation=choosing,
+    key=jax.random.key(0),
+    structure="diagonal",
+    objective="mse",
+    updates=updates,
 )
 print("factors on Q and R:", tuned.scales)
 model = tuned.params
@@ -198,18 +210,19 @@ for ax, j, name in zip(
 plt.show()
 
 # %% [markdown]
-# The hard gate does worst: once it has left the truth every right fix looks impossible, and it throws away what would
-# bring it back. Weights that fall gradually do not have that illness.
+# The hard gate does worst: once it has left the truth every right fix looks impossible, and it
+# throws away what would bring it back. Weights that fall gradually do not have that illness.
 #
-# A NEES far above 1 says that the filter is overconfident: errors of a receiver near a building persist for many
-# steps, and a filter that takes them as white averages them away. The gate and the weights help against jumps, not
-# against that; a state for the receiver's slow error, or an honest inflation of R, would.
+# A NEES far above 1 says that the filter is overconfident: errors of a receiver near a building
+# persist for many steps, and a filter that takes them as white averages them away. The gate and the
+# weights help against jumps, not against that; a state for the receiver's slow error, or an honest
+# inflation of R, would.
 #
 # ## 2. Ultra-wideband ranges: a biased, irregular sensor
 #
-# A small robot measures the distance to one of four anchors in turn, at irregular times; wheels give its speed and
-# turn. Ranges are too long by some constant, and now and then by half a metre. The bias is one state more:
-# *calibrated while driving*.
+# A small robot measures the distance to one of four anchors in turn, at irregular times; wheels
+# give its speed and turn. Ranges are too long by some constant, and now and then by half a metre.
+# The bias is one state more: *calibrated while driving*.
 
 
 # %%
@@ -289,10 +302,10 @@ plt.show()
 # %% [markdown]
 # ## 3. Quadrotor: an accelerometer with a bias
 #
-# The vertical channel of a quadrotor: two accelerometers at 120 Hz as input, a height once a second. An accelerometer
-# that is off by a tenth of a metre per second squared is off by five metres after ten seconds of dead reckoning.
-# State: height, climb rate, bias of the accelerometer. The truth, at 10 Hz, is used to give the heights, and to test
-# between them.
+# The vertical channel of a quadrotor: two accelerometers at 120 Hz as input, a height once a
+# second. An accelerometer that is off by a tenth of a metre per second squared is off by five
+# metres after ten seconds of dead reckoning. State: height, climb rate, bias of the accelerometer.
+# The truth, at 10 Hz, is used to give the heights, and to test between them.
 
 # %%
 RATE = 120

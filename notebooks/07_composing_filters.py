@@ -1,9 +1,10 @@
 # %% [markdown]
 # # Composing filters
 #
-# A filter is three functions, and a combinator takes filters and gives one. Gates, robust updates, noise that is
-# learned on the way, several models, several sensors with their own clocks: each is a few lines, each knows nothing
-# of the others, and they nest. Whatever comes out can be run, streamed, batched and differentiated like any filter.
+# A filter is three functions, and a combinator takes filters and gives one. Gates, robust updates,
+# noise that is learned on the way, several models, several sensors with their own clocks: each is a
+# few lines, each knows nothing of the others, and they nest. Whatever comes out can be run,
+# streamed, batched and differentiated like any filter.
 
 # %%
 import os
@@ -28,8 +29,9 @@ def rmse(mean, truth):
 # %% [markdown]
 # ## Outliers: gates and robust updates
 #
-# A body moves in the plane; one position in ten is nonsense. `kf.gated` throws away what is too surprising to be
-# true, `kf.student_t` and `kf.huber` give it less weight. The plain filter follows it.
+# A body moves in the plane; one position in ten is nonsense. `kf.gated` throws away what is too
+# surprising to be true, `kf.student_t` and `kf.huber` give it less weight. The plain filter follows
+# it.
 
 # %%
 model = kf.systems.constant_velocity(2, q_density=0.09, r_std=1.0)
@@ -75,8 +77,8 @@ print("rejected at steps", np.flatnonzero(~np.asarray(info.extra["accepted"], bo
 # %% [markdown]
 # ## Noise that nobody told you
 #
-# Half-way the sensor gets five times worse. `kf.adaptive` estimates R from the size of its surprises, and forgets.
-# The same filter with the right R at every step is the bound.
+# Half-way the sensor gets five times worse. `kf.adaptive` estimates R from the size of its
+# surprises, and forgets. The same filter with the right R at every step is the bound.
 
 # %%
 xs, ys = kf.simulate(jax.random.key(1), model, STEPS)
@@ -109,8 +111,8 @@ plt.show()
 # %% [markdown]
 # ## Several models: IMM
 #
-# The body cruises, and now and then manoeuvres. One filter has to choose between noise and lag; an interacting
-# multiple model runs a calm and a lively one, and weighs them by how well they predict.
+# The body cruises, and now and then manoeuvres. One filter has to choose between noise and lag; an
+# interacting multiple model runs a calm and a lively one, and weighs them by how well they predict.
 
 # %%
 calm = kf.systems.constant_velocity(2, q_density=9e-4, r_std=1.0)
@@ -152,9 +154,9 @@ plt.show()
 # %% [markdown]
 # ## Several sensors, each with its own clock
 #
-# A satellite receiver reports a position every ten steps, a wheel its speed at every step, a radar bearings at
-# irregular times. `kf.sequential` updates with each of them in turn; one that did not report is simply unobserved.
-# Each sensor may have a filter of its own: here the radar's is gated.
+# A satellite receiver reports a position every ten steps, a wheel its speed at every step, a radar
+# bearings at irregular times. `kf.sequential` updates with each of them in turn; one that did not
+# report is simply unobserved. Each sensor may have a filter of its own: here the radar's is gated.
 
 
 # %%
@@ -209,8 +211,8 @@ plt.show()
 # %% [markdown]
 # ## All at once, streamed
 #
-# An interacting multiple model of a gated unscented filter and a particle filter, with missing data, one observation
-# at a time:
+# An interacting multiple model of a gated unscented filter and a particle filter, with missing
+# data, one observation at a time:
 
 # %%
 pendulum = kf.systems.pendulum(dt=0.05)
@@ -236,9 +238,9 @@ plt.show()
 # %% [markdown]
 # ## A combinator of your own
 #
-# Take a `Filter`, give a `Filter`: usually one of its functions replaced. With `kf.constructor` the same call gives
-# the same filter, so that nothing is compiled twice, and the filter prints as it was made. This one keeps standard
-# deviations above a floor:
+# Take a `Filter`, give a `Filter`: usually one of its functions replaced. With `kf.constructor` the
+# same call gives the same filter, so that nothing is compiled twice, and the filter prints as it
+# was made. This one keeps standard deviations above a floor:
 
 
 # %%

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # A million trajectories
 #
-# One trajectory is an anecdote. Whether a filter is right, honest and better than another is a question about
-# distributions, and the answer is Monte Carlo: simulate, filter, sum up. In kfjax that is one call at any size, in
-# bounded memory, on all devices, and it can be killed and resumed.
+# One trajectory is an anecdote. Whether a filter is right, honest and better than another is a
+# question about distributions, and the answer is Monte Carlo: simulate, filter, sum up. In kfjax
+# that is one call at any size, in bounded memory, on all devices, and it can be killed and resumed.
 
 # %%
 import os
@@ -25,8 +25,8 @@ TRIALS, STEPS = (50, 30) if QUICK else (10_000, 100)
 # %% [markdown]
 # ## One call
 #
-# The Lorenz attractor and an extended filter. The result has sums only, so that its size does not depend on the
-# number of steps; every figure comes with its interval.
+# The Lorenz attractor and an extended filter. The result has sums only, so that its size does not
+# depend on the number of steps; every figure comes with its interval.
 
 # %%
 model = kf.systems.lorenz(q_std=0.3, r_std=1.0)
@@ -58,9 +58,9 @@ plt.show()
 # %% [markdown]
 # ## Is the filter honest?
 #
-# The same study with filters that are told a wrong Q. Error is not enough to see it; NEES (error squared over the
-# variance claimed) and the innovations' autocorrelation are: too small a Q makes the filter overconfident and its
-# innovations correlated.
+# The same study with filters that are told a wrong Q. Error is not enough to see it; NEES (error
+# squared over the variance claimed) and the innovations' autocorrelation are: too small a Q makes
+# the filter overconfident and its innovations correlated.
 
 # %%
 few = TRIALS if QUICK else 1000
@@ -105,8 +105,8 @@ plt.show()
 # %% [markdown]
 # ## Two filters on the same trials
 #
-# The same key gives the same trajectories to every filter, so that differences are paired: their interval is much
-# narrower than the two errors' own.
+# The same key gives the same trajectories to every filter, so that differences are paired: their
+# interval is much narrower than the two errors' own.
 
 # %%
 other = kf.monte_carlo(jax.random.key(1), model, kf.unscented(), model, trials=few, steps=STEPS)
@@ -123,9 +123,10 @@ print(
 # %% [markdown]
 # ## A million, in chunks, killed and resumed
 #
-# `chunk` bounds the memory, `resume` keeps the sums of finished chunks in a folder. Called again with the same
-# arguments a study goes on where it stopped; asked for more trials it adds them. The numbers are those of a study
-# that was never stopped. (Here a part of the million; the time of the whole is in the documentation.)
+# `chunk` bounds the memory, `resume` keeps the sums of finished chunks in a folder. Called again
+# with the same arguments a study goes on where it stopped; asked for more trials it adds them. The
+# numbers are those of a study that was never stopped. (Here a part of the million; the time of the
+# whole is in the documentation.)
 
 # %%
 part, whole = (20, 40) if QUICK else (8_000, 20_000)
@@ -145,8 +146,8 @@ with tempfile.TemporaryDirectory() as folder:
 # %% [markdown]
 # ## Devices
 #
-# The batch is split over all devices of the process, and of all processes. Nothing changes in the call; what is
-# computed does not depend on how many there are. Try it on a laptop with
+# The batch is split over all devices of the process, and of all processes. Nothing changes in the
+# call; what is computed does not depend on how many there are. Try it on a laptop with
 # `XLA_FLAGS=--xla_force_host_platform_device_count=8`, set before Python starts.
 
 # %%

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # From notebook to machine
 #
-# A filter that was tuned in a notebook has to run somewhere: one observation at a time, through gaps and restarts,
-# perhaps on a machine without this library. Four steps: the streaming loop, its latency, saving and resuming, and a
-# file that holds the filter.
+# A filter that was tuned in a notebook has to run somewhere: one observation at a time, through
+# gaps and restarts, perhaps on a machine without this library. Four steps: the streaming loop, its
+# latency, saving and resuming, and a file that holds the filter.
 
 # %%
 import os
@@ -37,9 +37,9 @@ ys[30:45], ys[50] = np.nan, 3.0  # nothing for a while, then nonsense
 # %% [markdown]
 # ## The loop
 #
-# `kf.step` is one compiled predict and update. You hold the state. Three habits: pass the mask from the first step on
-# (with and without are two programs), compile before the first observation counts, and let the state stay on the
-# device.
+# `kf.step` is one compiled predict and update. You hold the state. Three habits: pass the mask from
+# the first step on (with and without are two programs), compile before the first observation
+# counts, and let the state stay on the device.
 
 # %%
 state = method.init(model)
@@ -75,8 +75,8 @@ print("largest difference to kf.run:", float(np.abs(np.stack(means) - est.mean).
 # %% [markdown]
 # ## Latency
 #
-# From a numpy observation to a mean in numpy. Most of it is the call, not the arithmetic: for the last microseconds
-# compile the model in.
+# From a numpy observation to a mean in numpy. Most of it is the call, not the arithmetic: for the
+# last microseconds compile the model in.
 
 # %%
 compiled_in = jax.jit(
@@ -116,8 +116,8 @@ plt.show()
 # %% [markdown]
 # ## Saving and resuming
 #
-# The state is everything that the next step needs. As bytes it is an npz file in memory: no pickle, nothing that
-# could run when it is read. The resumed filter gives the same bits.
+# The state is everything that the next step needs. As bytes it is an npz file in memory: no pickle,
+# nothing that could run when it is read. The resumed filter gives the same bits.
 
 # %%
 before = kf.run(method, model, ys[: STEPS // 2], observed=observed[: STEPS // 2]).final
@@ -144,10 +144,10 @@ except ValueError as error:
 # %% [markdown]
 # ## A file that runs without kfjax
 #
-# `kf.exporting.export_step` writes one predict and update, with the parameters in it, as a program of `jax.export`:
-# it runs on any machine with JAX. The archive also has a loader of its own, `kfjax_program.py`, that needs JAX and
-# numpy alone. A path that ends in .onnx makes an ONNX model instead, where the operations allow it. A learned filter
-# is exported in the same way.
+# `kf.exporting.export_step` writes one predict and update, with the parameters in it, as a program
+# of `jax.export`: it runs on any machine with JAX. The archive also has a loader of its own,
+# `kfjax_program.py`, that needs JAX and numpy alone. A path that ends in .onnx makes an ONNX model
+# instead, where the operations allow it. A learned filter is exported in the same way.
 
 # %%
 with tempfile.TemporaryDirectory() as place:
@@ -165,8 +165,10 @@ print(
 # %% [markdown]
 # ## Before it is trusted
 #
-# * Run `kf.monte_carlo` on the model you ship (notebook 08), and watch NIS on the machine: it needs no truth.
-# * Decide what happens after a failure: `kf.fallback` starts anew after NaN, or after several impossible observations.
+# * Run `kf.monte_carlo` on the model you ship (notebook 08), and watch NIS on the machine: it needs
+#   no truth.
+# * Decide what happens after a failure: `kf.fallback` starts anew after NaN, or after several
+#   impossible observations.
 # * Keep what the model was built from: it is in the exported file, but not in a saved state.
 
 # %%

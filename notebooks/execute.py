@@ -1,4 +1,6 @@
-"""Write the executed notebooks from their scripts: `python notebooks/execute.py`, or `... 01 05` for some."""
+"""Write the executed notebooks from their scripts: `python notebooks/execute.py`, or `... 01 05`
+for some.
+"""
 
 import base64
 import io

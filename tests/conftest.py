@@ -59,7 +59,9 @@ def _doctest_names(doctest_namespace):
 
 
 def pytest_collection_modifyitems(items):
-    """Let the tests of one filter share a process, and so its compilations (`pytest -n 2 --dist loadgroup`)."""
+    """Let the tests of one filter share a process, and so its compilations (`pytest -n 2 --dist
+    loadgroup`).
+    """
     for item in items:
         name = item.callspec.params.get("name") if hasattr(item, "callspec") else None
         if isinstance(name, str):
@@ -67,7 +69,9 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_runtest_teardown():
-    """Drop compiled code before the process has more memory maps than Linux allows (65,530), and is aborted."""
+    """Drop compiled code before the process has more memory maps than Linux allows (65,530), and is
+    aborted.
+    """
     maps = Path("/proc/self/maps")
     if next(_tests) % 20 == 0 and maps.exists() and maps.read_text().count("\n") > MAPS:
         jax.clear_caches()

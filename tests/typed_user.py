@@ -113,7 +113,9 @@ def every_filter(model: kf.StateSpaceModel) -> list[kf.Filter]:
 
 
 def mistakes(key: Array, model: kf.StateSpaceModel, info: kf.Info) -> None:
-    """What a type checker has to find: an error that it misses makes the comment beside it an error."""
+    """What a type checker has to find: an error that it misses makes the comment beside it an
+    error.
+    """
     kf.extended(iteration=3)  # type: ignore[call-arg]
     kf.unscented("small")  # type: ignore[arg-type]
     kf.run(kf.extended, model, np.zeros((5, 1)))  # type: ignore[arg-type]

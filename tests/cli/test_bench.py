@@ -220,9 +220,7 @@ def test_the_library_calls_of_a_loop_are_traced():
 def test_what_calls_of_kernels_take():
     usual = {"ms": {"median": 4.0}, "kernels": 20}
     row = {"parts": {"kfjax": {"ms": {"median": 1.0}}}, "size": {"steps": 1000}}
-    assert why.calls_told(usual, row).endswith(
-        "calling its 20 kernels takes 75%, 150 ns each."
-    )
+    assert why.calls_told(usual, row).endswith("calling its 20 kernels takes 75%, 150 ns each.")
 
 
 def test_both_ways_of_small_algebra_agree(x64, monkeypatch):

@@ -24,8 +24,12 @@ import kfjax as kf
 model = kf.systems.constant_velocity(dt=0.5, q_density=0.09, r_std=0.2)
 loose = model.replace(R=400 * model.R)
 pendulum = kf.systems.pendulum()
-driven = kf.StateSpaceModel(lambda x, u: x + u["dt"], lambda x, u: x[:1], jnp.eye(2), jnp.eye(1), model.prior)
-pushed = kf.linear_gaussian(jnp.eye(2), jnp.eye(1, 2), jnp.eye(2), jnp.eye(1), model.prior, B=jnp.ones((2, 3)))
+driven = kf.StateSpaceModel(
+    lambda x, u: x + u["dt"], lambda x, u: x[:1], jnp.eye(2), jnp.eye(1), model.prior
+)
+pushed = kf.linear_gaussian(
+    jnp.eye(2), jnp.eye(1, 2), jnp.eye(2), jnp.eye(1), model.prior, B=jnp.ones((2, 3))
+)
 number = 3
 
 def make():
@@ -71,7 +75,9 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 @pytest.fixture
 def here(folder, monkeypatch, tmp_path):
-    """A folder of its own for the results, with earlier ones in it; and the data as the place to be."""
+    """A folder of its own for the results, with earlier ones in it; and the data as the place to
+    be.
+    """
     monkeypatch.chdir(folder)
     monkeypatch.setattr(
         commands, "_picture", lambda comparison: PNG

@@ -61,7 +61,10 @@ MODELS = {
     "R shape": (lambda: model(R=[1.0]), r"R has shape \(1,\); expected \[m, m\]"),
     "asymmetric Q": (
         lambda: model(Q=[[1.0, 0.5], [0.0, 1.0]]),
-        r"Q is not symmetric \(largest difference 0\.5\); expected a covariance\. Use \(C \+ C\.T\) / 2",
+        (
+            r"Q is not symmetric \(largest difference 0\.5\); expected a covariance\. Use \(C"
+            r" \+ C\.T\) / 2"
+        ),
     ),
     "indefinite R": (
         lambda: model(R=[[-1.0]]),
@@ -136,7 +139,10 @@ MODELS = {
 RUNS = {
     "transposed": (
         lambda: run(np.zeros((1, T))),
-        rf"run: ys has shape \(1, {T}\); expected \[T, m\] with m = 1, as h returns\. It looks transposed: pass ys\.T",
+        (
+            rf"run: ys has shape \(1, {T}\); expected \[T, m\] with m = 1, as h returns\. It"
+            rf" looks transposed: pass ys\.T"
+        ),
     ),
     "one axis": (
         lambda: run(np.zeros(T)),
@@ -204,7 +210,10 @@ RUNS = {
     ),
     "state shape": (
         lambda: run(state=state(3)),
-        r"mean of shape \(3,\) and float32; expected \(2,\) and float32, as the prior.* Start from filter\.init",
+        (
+            r"mean of shape \(3,\) and float32; expected \(2,\) and float32, as the prior.*"
+            r" Start from filter\.init"
+        ),
     ),
     "state dtype": (
         lambda: run(state=state(dtype=np.float16)),
@@ -212,7 +221,10 @@ RUNS = {
     ),
     "no parentheses": (
         lambda: run(filter=kf.unscented),
-        r"run: filter is unscented; expected a kfjax\.Filter\. Call its constructor, as in kf\.extended\(\)",
+        (
+            r"run: filter is unscented; expected a kfjax\.Filter\. Call its constructor, as in"
+            r" kf\.extended\(\)"
+        ),
     ),
     "kalman on a nonlinear model": (
         lambda: run(filter=kf.kalman(), params=bent()),
@@ -279,7 +291,10 @@ OTHERS = {
     ),
     "smooth without a rule": (
         lambda: kf.smooth(kf.extended()._replace(rule=None), model(), estimate()),
-        r"smooth: the filter has no moment rule .*; expected a Gaussian filter such as kf\.extended\(\)",
+        (
+            r"smooth: the filter has no moment rule .*; expected a Gaussian filter such as"
+            r" kf\.extended\(\)"
+        ),
     ),
     "smooth without covariances": (
         lambda: kf.smooth(kf.extended(), model(), estimate()._replace(cov=None)),
@@ -301,7 +316,10 @@ OTHERS = {
         lambda: kf.impute(
             kf.extended(), model(), estimate(), np.zeros((3, 1)), observed=np.ones(3, bool)
         ),
-        r"impute: ys is \(3, 1\) and observed \(3,\) for 4 estimates; expected \[T, m\], and \[T\] or \[T, m\]",
+        (
+            r"impute: ys is \(3, 1\) and observed \(3,\) for 4 estimates; expected \[T, m\],"
+            r" and \[T\] or \[T, m\]"
+        ),
     ),
     "impute NaN": (
         lambda: kf.impute(kf.extended(), model(), estimate(), NAN, observed=np.ones(T, bool)),
@@ -366,8 +384,11 @@ OTHERS = {
     ),
 }
 
-ALL = {f"{group}: {name}": case for group, cases in
-       (("model", MODELS), ("run", RUNS), ("other", OTHERS)) for name, case in cases.items()}  # fmt: skip
+ALL = {
+    f"{group}: {name}": case
+    for group, cases in (("model", MODELS), ("run", RUNS), ("other", OTHERS))
+    for name, case in cases.items()
+}
 
 
 @pytest.mark.usefixtures("unchecked")

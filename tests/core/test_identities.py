@@ -1,4 +1,5 @@
-"""Cases in which two filters must agree, or one must have a property that its derivation promises."""
+"""Cases in which two filters must agree, or one must have a property that its
+derivation promises."""
 
 import functools
 
@@ -103,7 +104,8 @@ def test_the_residual_is_the_covariance_of_what_a_gain_leaves(x64, rule):
 
 
 def test_gauss_hermite_is_exact_for_polynomials(x64):
-    """Order p integrates degree 2 p - 1 in each variable: for the covariance, fn of degree p - 1."""
+    """Order p integrates degree 2 p - 1 in each variable: for the covariance, fn
+    of degree p - 1."""
     m, s = 0.7, 1.3
     raw = [1.0, m]  # moments of N(m, s^2): E x^(k+1) = m E x^k + k s^2 E x^(k-1)
     for k in range(1, 6):
@@ -131,7 +133,9 @@ RULES = [
 
 @pytest.mark.parametrize("rule", RULES, ids=str)
 def test_means_of_wrapped_angles_are_right_near_the_cut(x64, rule):
-    """Turn, read at the cut: as for the same belief far from it. alpha = 1/2 gives the centre the weight -3."""
+    """Turn, read at the cut: as for the same belief far from it. alpha = 1/2 gives the centre the
+    weight -3.
+    """
     angle = kf.angles(0)
 
     @quick_jit
@@ -198,7 +202,9 @@ def on_the_positive_line():
     "filter", [kf.kalman(), kf.extended(3), kf.unscented()], ids=["kalman", "iterated", "unscented"]
 )
 def test_on_a_curved_space_a_linear_function_is_not_linear(x64, filter):
-    """The multiplicative model is the additive one of logarithms, whatever the rule, also with missing data."""
+    """The multiplicative model is the additive one of logarithms, whatever the rule, also with
+    missing data.
+    """
     curved = on_the_positive_line()
     prior = kf.Gaussian(jnp.log(curved.prior.mean), curved.prior.cov)
     flat = kf.StateSpaceModel(
@@ -301,7 +307,9 @@ def still(x, u):
 
 
 def one_update(filter, h, R, mean, cov, y):
-    """The mean after one update from a belief, with its cost -2 log p(x | y) + const, and the cost itself."""
+    """The mean after one update from a belief, with its cost -2 log p(x | y) + const, and the cost
+    itself.
+    """
     n = len(mean)
     model = kf.StateSpaceModel(
         still, h, 0.01 * jnp.eye(n), R, kf.Gaussian(jnp.asarray(mean), jnp.asarray(cov))
@@ -331,7 +339,9 @@ def test_the_iterated_filter_never_increases_its_cost(x64):
 
 
 def test_the_iterated_filter_converges_where_the_undamped_iteration_diverges(x64):
-    """Far out on an arctangent, Gauss-Newton overshoots from one side to the other, further each time."""
+    """Far out on an arctangent, Gauss-Newton overshoots from one side to the other, further each
+    time.
+    """
     y, R, mean, cov = np.array([0.0]), np.array([[0.01]]), np.array([2.0]), np.array([[25.0]])
     x = np.array(mean)
     for _ in range(8):

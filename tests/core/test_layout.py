@@ -1,4 +1,6 @@
-"""The batch lies innermost in memory: asked for where it helps, nowhere else, and without a change in any value."""
+"""The batch lies innermost in memory: asked for where it helps, nowhere else, and without a change
+in any value.
+"""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,6 @@
-"""Small dense algebra: unrolled and through the library, definite and singular, values and derivatives."""
+"""Small dense algebra: unrolled and through the library, definite and singular, values and
+derivatives.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -117,7 +119,9 @@ def test_an_indefinite_matrix_is_factored_without_its_negative_part(x64):
 
 
 def test_entries_of_the_factor_stay_below_the_variance_that_remains():
-    """Rounding in float32 leaves correlations beyond one; unclipped, they would come out of the factor squared."""
+    """Rounding in float32 leaves correlations beyond one; unclipped, they would come out of the
+    factor squared.
+    """
     for n in SMALL_AND_LARGE:
         A = np.eye(n, dtype=np.float32)
         A[0, 0], A[0, 1], A[1, 0] = 1e-6, 1.1e-3, 1.1e-3
@@ -148,7 +152,9 @@ def functions(n):
 
 @pytest.mark.parametrize("n", SMALL_AND_LARGE)
 def test_first_and_second_derivatives(x64, n):
-    """Forward, reverse, and forward through reverse, along a line, against fourth-order central differences."""
+    """Forward, reverse, and forward through reverse, along a line, against fourth-order central
+    differences.
+    """
     rng = np.random.default_rng(n + 1)
     X, D = rng.normal(size=(2, n, n)) / np.sqrt(n)
 
@@ -183,7 +189,9 @@ def test_derivatives_in_null_directions_are_zero_and_others_right(x64, n):
 
 
 def turning(n, rank, kind, seed=0):
-    """A factor [n, rank] and its rate of change; with null directions last, in the middle, or first."""
+    """A factor [n, rank] and its rate of change; with null directions last, in the middle, or
+    first.
+    """
     V, D = np.random.default_rng(seed).normal(size=(2, n, rank))
     for X in (V, D):
         if kind == "middle":
@@ -198,7 +206,9 @@ def turning(n, rank, kind, seed=0):
 def test_the_factor_of_a_matrix_that_turns_and_keeps_its_rank_has_the_right_derivative(
     x64, n, kind
 ):
-    """It is lower triangular, without the null columns, and solves dL L' + L dL' = dA; nothing else does."""
+    """It is lower triangular, without the null columns, and solves dL L' + L dL' = dA; nothing else
+    does.
+    """
     V, D = turning(n, n // 2, kind)
 
     @quick_jit

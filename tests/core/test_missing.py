@@ -1,4 +1,6 @@
-"""Missing data: values and gradients are those of a model from which the missing entries are deleted."""
+"""Missing data: values and gradients are those of a model from which the missing entries are
+deleted.
+"""
 
 import functools
 
@@ -51,7 +53,9 @@ def weighed(state, info):
 
 @functools.partial(quick_jit, static_argnums=(0, 4))
 def update_and_gradients(filter, params, state, y, channels, observed):
-    """Posterior, likelihood, and gradients by the model and the prior belief; with channels, of the reduced model."""
+    """Posterior, likelihood, and gradients by the model and the prior belief; with channels, of the
+    reduced model.
+    """
 
     def posterior(params, state):
         model = params if channels is None else reduced(params, channels)
@@ -66,7 +70,9 @@ def update_and_gradients(filter, params, state, y, channels, observed):
 
 @pytest.mark.parametrize("name", BELIEFS)
 def test_an_update_with_a_missing_channel_is_the_update_of_the_other(x64, name):
-    """With the chain rule, since predictions see no data, this gives values and gradients of whole runs."""
+    """With the chain rule, since predictions see no data, this gives values and gradients of whole
+    runs.
+    """
     c = case(name)
     state, y = c.filter.init(c.params), np.array([np.nan, c.ys[0, 1]])
     masked = update_and_gradients(c.filter, c.params, state, y, None, np.array([False, True]))
@@ -123,7 +129,9 @@ def test_an_unobserved_sensor_need_not_have_a_derivative(x64, name, anchor):
 
 
 def branches(filter, model, y, u):
-    """The four updates of two channels: nothing, either, both, each by a model of just these channels."""
+    """The four updates of two channels: nothing, either, both, each by a model of just these
+    channels.
+    """
 
     def seeing(channels):
         def update(state):

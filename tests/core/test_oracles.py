@@ -1,4 +1,6 @@
-"""Filters, smoothers, likelihoods, imputation and forecasts against numpy oracles that do not know kfjax."""
+"""Filters, smoothers, likelihoods, imputation and forecasts against numpy oracles that do not know
+kfjax.
+"""
 
 import jax
 import numpy as np
@@ -79,7 +81,9 @@ AHEAD = 2
 
 @pytest.fixture(scope="module")
 def conditioned():
-    """The linear model, the joint Gaussian of its record and two steps more, and the indices and values seen."""
+    """The linear model, the joint Gaussian of its record and two steps more, and the indices and
+    values seen.
+    """
     with jax.enable_x64(True):
         problem = MODELS["linear"]()
     F, H, Q, R, m, P = (np.asarray(a) for a in (*_matrices(problem.model), *problem.model.prior))

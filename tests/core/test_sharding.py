@@ -1,4 +1,6 @@
-"""Several devices, several processes: the same results as on one device, and nothing new where there is one."""
+"""Several devices, several processes: the same results as on one device, and nothing new where
+there is one.
+"""
 
 import os
 import socket

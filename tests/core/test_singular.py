@@ -1,4 +1,6 @@
-"""x_0 known exactly, singular noise, precise sensors: ordinary cases, finite and right in values and gradients."""
+"""x_0 known exactly, singular noise, precise sensors: ordinary cases, finite and right in values
+and gradients.
+"""
 
 import chex
 import jax
@@ -26,7 +28,9 @@ def changes(n, m):
 
 
 def singular(name, kind):
-    """A case of the table with a singular model of the same structure, so that nothing compiles again."""
+    """A case of the table with a singular model of the same structure, so that nothing compiles
+    again.
+    """
     c = case(name)
     model = c.params
     change = dict(changes(model.n, model.R.shape[0])[kind])
@@ -96,7 +100,8 @@ def slope_and_difference(function_and_gradient, params, direction, step=1e-4):
 @pytest.mark.parametrize("kind", ["x_0 known", "Q of rank one", "all of it"])
 @pytest.mark.parametrize("name", ["extended", "unscented"])
 def test_gradients_are_exact(x64, name, kind):
-    """The extended filter's in every direction, where a state is uncertain or moves in every direction.
+    """The extended filter's in every direction, where a state is uncertain or moves in every
+    direction.
 
     Otherwise where the rank stays: the model's parameters, the mean, and noise that grows as it is.
     """
@@ -124,7 +129,8 @@ def hidden_product(A, x, u):
 
 
 def constant_acceleration(P0, R, dt=0.01, q=1e-4):
-    """Position, velocity and acceleration driven by white jerk; a precise sensor of the position."""
+    """Position, velocity and acceleration driven by white jerk; a precise sensor
+    of the position."""
     F = np.array([[1, dt, dt**2 / 2], [0, 1, dt], [0, 0, 1]])
     Q = q * np.array(
         [

@@ -74,9 +74,11 @@ def test_any_pytree_goes_and_comes_back_in_any_precision(x64):
         "": kf.Gaussian(jnp.float64([1.0]), None),
     }
     back = from_bytes(to_bytes(tree), like=jax.tree.map(jnp.zeros_like, tree))
-    draw = lambda t: (
-        t | {"a.b": [jax.random.normal(t["a.b"][0]), jax.vmap(jax.random.normal)(t["a.b"][1])]}
-    )
+
+    def draw(t):
+        one, several = t["a.b"]
+        return t | {"a.b": [jax.random.normal(one), jax.vmap(jax.random.normal)(several)]}
+
     chex.assert_trees_all_equal(draw(back), draw(tree))
     assert jax.random.key_impl(back["a.b"][1]) == jax.random.key_impl(tree["a.b"][1])
     array = jnp.ones((2, 3))

@@ -9,7 +9,9 @@ from kfjax.data import Dataset, first_steps, pieces, whole_windows, window_at
 
 @pytest.fixture
 def data():
-    """Numbered steps: y = 100 i + t, x = (y, -y), u = y; trajectories of 10, 7 and 3 steps, one entry missing."""
+    """Numbered steps: y = 100 i + t, x = (y, -y), u = y; trajectories of 10, 7 and 3 steps, one
+    entry missing.
+    """
     y = 100.0 * np.arange(3)[:, None, None] + np.arange(1, 11)[None, :, None]
     obs = y.copy()
     obs[0, 4] = np.nan

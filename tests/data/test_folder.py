@@ -1,4 +1,5 @@
-"""Data that stay on disk: the same trajectories, the same results as in memory, and little memory."""
+"""Data that stay on disk: the same trajectories, the same results as in
+memory, and little memory."""
 
 import os
 import subprocess

@@ -1,4 +1,6 @@
-"""The NCLT reader, on small files in the published layout, and downloads, from a server of this machine."""
+"""The NCLT reader, on small files in the published layout, and downloads, from a server of this
+machine.
+"""
 
 import functools
 import hashlib
@@ -27,7 +29,8 @@ def rows(path, seconds, *columns):
 
 @pytest.fixture
 def session(tmp_path):
-    """A robot that drives north at 2 m/s and east at 0.5 m/s; its odometry is turned by 90 degrees."""
+    """A robot that drives north at 2 m/s and east at 0.5 m/s; its odometry is
+    turned by 90 degrees."""
     t = np.arange(0, 10.001, 0.1)
     rows(tmp_path / "groundtruth_2012-01-22.csv", t, 2 * t, 0.5 * t, 0, 0, 0, 0.1)
     odometry = t[t >= 0.95]

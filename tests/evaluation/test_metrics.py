@@ -12,7 +12,9 @@ N, T, DIM = 4, 6, 3
 
 
 def estimates(rng):
-    """A batch of truths and estimates with proper covariances; some truth is not known, some steps do not count."""
+    """A batch of truths and estimates with proper covariances; some truth is not known, some steps
+    do not count.
+    """
     A = rng.normal(size=(N, T, DIM, 2 * DIM))
     truth, mean, cov = (
         rng.normal(size=(N, T, DIM)),

@@ -1,4 +1,5 @@
-"""Monte Carlo studies that were stopped: they go on where they were, and end with the same numbers."""
+"""Monte Carlo studies that were stopped: they go on where they were, and end
+with the same numbers."""
 
 import jax
 import jax.numpy as jnp

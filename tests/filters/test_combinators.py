@@ -1,4 +1,6 @@
-"""Gates, fading memory, consider states, resets, and what all filters made of filters have in common."""
+"""Gates, fading memory, consider states, resets, and what all filters made of filters have in
+common.
+"""
 
 import functools
 

@@ -1,4 +1,6 @@
-"""Ensemble Kalman filters against the Kalman filter, with exact ensembles to rounding; and a thousand dimensions."""
+"""Ensemble Kalman filters against the Kalman filter, with exact ensembles to rounding; and a
+thousand dimensions.
+"""
 
 import functools
 
@@ -26,7 +28,9 @@ def test_mean_and_covariance_converge_to_those_of_the_kalman_filter(form):
 
 
 def wide():
-    """More channels than an ensemble of five members: n = 3, m = 9 with correlated noise, some missing."""
+    """More channels than an ensemble of five members: n = 3, m = 9 with correlated noise, some
+    missing.
+    """
     rng = np.random.default_rng(0)
     H, L = rng.normal(size=(9, 3)), 0.2 * rng.normal(size=(9, 9))
     F, P = (
@@ -52,7 +56,9 @@ CASES = {
 
 
 def prepared(name, form, **options):
-    """An ensemble filter, a problem without process noise, and an ensemble with the moments of the prior."""
+    """An ensemble filter, a problem without process noise, and an ensemble with the moments of the
+    prior.
+    """
     build, members, local = CASES[name]
     problem = build()
     problem = problem._replace(model=problem.model.replace(Q=0 * problem.model.Q))

@@ -1,4 +1,6 @@
-"""The fixed-lag smoother is the Rauch-Tung-Striebel smoother of the data so far, and a filter like any other."""
+"""The fixed-lag smoother is the Rauch-Tung-Striebel smoother of the data so far, and a filter like
+any other.
+"""
 
 import functools
 
@@ -35,7 +37,9 @@ def late(c, lag):
 
 
 def smoothed_so_far(c):
-    """For every t, the smoothed beliefs given y_1..t: means [T][t + 1, n] and covariances, x_0 first."""
+    """For every t, the smoothed beliefs given y_1..t: means [T][t + 1, n] and covariances, x_0
+    first.
+    """
 
     @quick_jit
     def smooth(params, ys, us, observed, length):

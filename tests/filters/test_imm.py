@@ -1,4 +1,6 @@
-"""The interacting multiple model estimator: identities, a numpy oracle, maps, zero weights, members of any kind."""
+"""The interacting multiple model estimator: identities, a numpy oracle, maps, zero weights, members
+of any kind.
+"""
 
 import functools
 
@@ -152,7 +154,9 @@ def without_acceleration(belief, own):
 
 
 def maneuver():
-    """A stop-and-go in one dimension: calm, accelerating, calm; with a model of each kind of motion."""
+    """A stop-and-go in one dimension: calm, accelerating, calm; with a model of each kind of
+    motion.
+    """
     dt = 1.0
     F = [[1, dt, dt**2 / 2], [0, 1, dt], [0, 0, 1]]
     noise = 0.01 * np.eye(3)

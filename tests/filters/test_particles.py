@@ -1,4 +1,6 @@
-"""Particle filters against the Kalman filter, and against sums over a grid where observations are not Gaussian."""
+"""Particle filters against the Kalman filter, and against sums over a grid where observations are
+not Gaussian.
+"""
 
 import functools
 

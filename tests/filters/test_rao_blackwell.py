@@ -1,4 +1,6 @@
-"""The Rao-Blackwellised particle filter against the Kalman filter, and against particles for everything."""
+"""The Rao-Blackwellised particle filter against the Kalman filter, and against particles for
+everything.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +35,9 @@ def seen_through_first(x, u):
 
 
 def conditional(ys):
-    """The Kalman filter's estimates of the others, in numpy, where the first component is known to be 0.2 * 1.5^t."""
+    """The Kalman filter's estimates of the others, in numpy, where the first component is known to
+    be 0.2 * 1.5^t.
+    """
     m, P, Q = np.array([1.0, -0.5]), np.diag([1.0, 0.5]), np.array([[0.2, 0.05], [0.05, 0.1]])
     c, rows = 0.2, []
     for y in ys:
@@ -66,7 +70,9 @@ def test_it_is_the_kalman_filter_of_the_linear_part_where_the_rest_is_known(x64,
 
 @pytest.mark.parametrize("components", [POSITIONS, VELOCITIES], ids=["positions", "velocities"])
 def test_the_likelihood_is_unbiased_and_less_noisy_than_with_particles_for_everything(components):
-    """Correlated noise, and the sampled components depend on the linear ones, or the other way round."""
+    """Correlated noise, and the sampled components depend on the linear ones, or the other way
+    round.
+    """
     problem = linear()
     ratios = likelihood_ratios(kf.rao_blackwellised(components, 30), problem)
     assert standard_errors(ratios, 1.0) < 3

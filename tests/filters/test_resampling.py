@@ -149,7 +149,9 @@ def scores(filter, count, theta):
 
 
 def errors_of_the_score(scheme, repeats=4000):
-    """Standard errors by which the mean of the gradient of Zhat / Z is off the Kalman filter's score, [2]."""
+    """Standard errors by which the mean of the gradient of Zhat / Z is off the Kalman filter's
+    score, [2].
+    """
     values, gradients = scores(kf.particle(20, resampling=scheme, ess=1.0), repeats, THETA)
     expected, score = scores(kf.kalman(), 1, THETA)
     ratios = np.exp(np.asarray(values) - expected)

@@ -72,9 +72,10 @@ def test_the_likelihood_of_a_robust_update_is_a_lower_bound(x64, name):
         [[1.0]], [[1.0]], [[0.1]], [[0.25]], kf.Gaussian(np.zeros(1), np.array([[0.04]]))
     )
     for y in (0.0, 0.7, 3.0):
-        joint = lambda x, y=y: (
-            density(abs(y - x) / 0.5) / (0.5 * total) * scipy.stats.norm.pdf(x, 0, 0.2)
-        )
+
+        def joint(x, y=y):
+            return density(abs(y - x) / 0.5) / (0.5 * total) * scipy.stats.norm.pdf(x, 0, 0.2)
+
         exact = np.log(scipy.integrate.quad(joint, -2, 4, limit=200, points=[0.3, y - 0.4])[0])
         bound = update(method, model, model.prior, np.array([y]), None, None)[1].log_likelihood
         assert exact - 0.12 < bound < exact
@@ -165,8 +166,10 @@ def test_adaptive_against_its_equations(x64):
 def test_adaptive_finds_the_noise_of_the_data():
     truth = kf.systems.constant_velocity(q_density=0.25, r_std=2.0)
     ys = kf.simulate(jax.random.key(0), truth, steps=3000)[1]
-    for change, options in (({"R": truth.R / 9}, {"forgetting_R": 0.995}),
-                            ({"Q": truth.Q / 9}, {"forgetting_R": 1.0, "forgetting_Q": 0.995})):  # fmt: skip
+    for change, options in (
+        ({"R": truth.R / 9}, {"forgetting_R": 0.995}),
+        ({"Q": truth.Q / 9}, {"forgetting_R": 1.0, "forgetting_Q": 0.995}),
+    ):
         final, est = kf.run(adaptive(kf.kalman(), **options), truth.replace(**change), ys)
         scale = final.Q_scale if final.R_scale is None else final.R_scale
         assert 6 < scale[0, 0] < 13

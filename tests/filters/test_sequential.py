@@ -15,7 +15,8 @@ from kfjax.filters import adaptive, gated, sequential
 
 
 def two_sensors(structure):
-    """The linear problem as one sensor per channel, and as a joint model with the block-diagonal R."""
+    """The linear problem as one sensor per channel, and as a joint model with the
+    block-diagonal R."""
     problem = MODELS["linear"]()
     H, R = problem.model.h.A, np.diag([0.5, 0.4])
     channel = {"a": slice(0, 1), "b": slice(1, 2)}

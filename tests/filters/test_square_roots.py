@@ -1,4 +1,6 @@
-"""The square-root form gives the results of the covariance form, and keeps its digits where that cannot."""
+"""The square-root form gives the results of the covariance form, and keeps its digits where that
+cannot.
+"""
 
 import chex
 import jax

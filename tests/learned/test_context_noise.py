@@ -1,4 +1,6 @@
-"""Noise that depends on the context: it starts at the nominal, stays a covariance, and finds what makes data noisy."""
+"""Noise that depends on the context: it starts at the nominal, stays a covariance, and finds what
+makes data noisy.
+"""
 
 import jax
 import jax.numpy as jnp

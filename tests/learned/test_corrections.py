@@ -1,4 +1,6 @@
-"""The gain that starts at the model: it starts there, keeps its covariances, does not know units, and learns."""
+"""The gain that starts at the model: it starts there, keeps its covariances, does not know units,
+and learns.
+"""
 
 import chex
 import jax
@@ -58,7 +60,9 @@ def test_it_does_not_know_units(x64):
 
 
 def test_context_sees_where_the_state_is_and_nothing_else_does(x64):
-    """A linear model moved elsewhere, with its data, gives the moved estimates, unless the network sees places."""
+    """A linear model moved elsewhere, with its data, gives the moved estimates, unless the network
+    sees places.
+    """
     problem, shift = table.linear(), np.array([[5.0, 0, 0, 0]])
     moved = problem.model.replace(
         prior=kf.Gaussian(problem.model.prior.mean + shift[0], problem.model.prior.cov)

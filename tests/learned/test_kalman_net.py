@@ -18,7 +18,9 @@ from kfjax.training.gates import gate_values
 
 
 def gains_of(model, est, observed):
-    """The gains of a Kalman filter from its covariances: K = P_{t|t} H' R^-1 in the observed channels."""
+    """The gains of a Kalman filter from its covariances: K = P_{t|t} H' R^-1 in the observed
+    channels.
+    """
     H, R = np.asarray(model.h.A), np.asarray(model.R)
     gains = np.zeros((*est.mean.shape, R.shape[0]))
     for K, P, o in zip(gains, np.asarray(est.cov), observed, strict=True):
@@ -49,7 +51,9 @@ def test_the_gains_of_the_kalman_filter_make_a_kalman_filter(x64):
 
 
 def differences(model, us, seen, ys, filtered):
-    """Features by their definitions, step by step in numpy; gaps in y are filled with their predictions."""
+    """Features by their definitions, step by step in numpy; gaps in y are filled with their
+    predictions.
+    """
     d, e = model.state_space.difference, model.observation_space.difference
     x0 = np.asarray(model.prior.mean)
     before, previous, before_prediction = x0, x0, x0

@@ -1,4 +1,6 @@
-"""Filters made of learned filters: an untrained corrected gain is the extended filter, inside every combinator, too."""
+"""Filters made of learned filters: an untrained corrected gain is the extended filter, inside every
+combinator, too.
+"""
 
 import chex
 import jax

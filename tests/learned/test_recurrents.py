@@ -114,7 +114,8 @@ def test_what_is_missing_has_no_influence_and_the_memory_ticks_all_the_same(x64,
 
 
 def rescaled(problem, c):
-    """The same model and data in units of x that are c times smaller, and of y that are c^2 times."""
+    """The same model and data in units of x that are c times smaller, and of y
+    that are c^2 times."""
     model = problem.model
     f = lambda x, u: c * model.f(x / c, u)  # noqa: E731
     h = lambda x, u: c**2 * model.h(x / c, u)  # noqa: E731

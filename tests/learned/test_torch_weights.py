@@ -1,4 +1,6 @@
-"""The authors' networks, written out in numpy as PyTorch runs them, against ours; and their published weights."""
+"""The authors' networks, written out in numpy as PyTorch runs them, against ours; and their
+published weights.
+"""
 
 import jax
 import numpy as np

@@ -1,4 +1,6 @@
-"""Noise in the state: the same results as where noise is additive, and those of the textbook where it is correlated."""
+"""Noise in the state: the same results as where noise is additive, and those of the textbook where
+it is correlated.
+"""
 
 import chex
 import jax
@@ -111,7 +113,9 @@ def test_noise_inside_matters_beyond_its_linearisation(x64):
 
 
 def textbook(model, cross, ys, observed):
-    """The Kalman filter with correlated noise in numpy: Cov(x, y) = P H' + C, S = H P H' + H C + C' H' + R."""
+    """The Kalman filter with correlated noise in numpy: Cov(x, y) = P H' + C, S = H P H' + H C + C'
+    H' + R.
+    """
     F, H, Q, R = (np.asarray(a) for a in (model.f.A, model.h.A, model.Q, model.R))
     mean, P = (np.asarray(a) for a in model.prior)
     means, covs = [], []

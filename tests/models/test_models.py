@@ -1,4 +1,6 @@
-"""Models as pytrees, linear functions of inputs, simulation, discretisation, and the small helpers around them."""
+"""Models as pytrees, linear functions of inputs, simulation, discretisation, and the small helpers
+around them.
+"""
 
 import copy
 import functools
@@ -88,7 +90,9 @@ def test_replace_copies_and_checks():
 
 
 def test_asymmetry_is_measured_by_the_variances_it_stands_between():
-    """R may span many orders of magnitude; what is rounding of a large variance is none of a small one."""
+    """R may span many orders of magnitude; what is rounding of a large variance is none of a small
+    one.
+    """
     noise = np.diag([1e6, 1e-6, 1e-6]).astype(np.float32)
     noise[0, 1] = 1e-6  # rounding: a thousandth of the precision of sqrt(1e6 1e-6)
     model = cubic().replace(Q=1e-6 * np.eye(2, dtype=np.float32))
@@ -203,7 +207,8 @@ def test_simulation_follows_inputs_starts_and_keys(x64):
 
 
 def test_simulated_noise_is_taken_where_the_filters_take_it(x64):
-    """Q at x_{t-1}, R at x_t: with noise that is a multiple of the state, nothing moves from zero."""
+    """Q at x_{t-1}, R at x_t: with noise that is a multiple of the state, nothing
+    moves from zero."""
     model = kf.StateSpaceModel(
         lambda x, u: x + u,
         first,

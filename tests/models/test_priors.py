@@ -22,7 +22,9 @@ def line(variance, components=None):
 
 
 def least_squares():
-    """The line through the observations, as (position, velocity) at the last step, and its covariance."""
+    """The line through the observations, as (position, velocity) at the last step, and its
+    covariance.
+    """
     design = np.stack([np.ones(STEPS), TIMES - STEPS], axis=1)
     cov = R_VAR * np.linalg.inv(design.T @ design)
     return cov @ design.T @ YS / R_VAR, cov

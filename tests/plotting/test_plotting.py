@@ -17,7 +17,7 @@ def tracked():
     """One trajectory in the plane, filtered: model, xs, ys, estimate, info."""
     model = kf.systems.constant_velocity(2)
     xs, ys = kf.simulate(jax.random.key(0), model, steps=40)
-    return model, xs, ys, *kf.run(kf.kalman(), model, ys, emit=kf.estimate_and_info)[1]
+    return model, xs, ys, *kf.run(kf.kalman(), model, ys, emit=kf.estimate_and_info).outputs
 
 
 def saved(ax, tmp_path):

@@ -16,16 +16,24 @@ RUNS, DRAWN = 100, 50
 
 
 def smoothed_by_drawing(problem, length=None):
-    """Average over independent runs: means [R, T + 1, n] of each, x_0 first, and the covariances of all."""
+    """Average over independent runs: means [R, T + 1, n] of each, x_0 first, and the covariances of
+    all.
+    """
 
     @jax.vmap
     def draw(key):
         run, back = jax.random.split(key)
         first = FILTER.init(problem.model, run)
         states = kf.run(
-            FILTER, problem.model, problem.ys, us=problem.us, observed=problem.observed, state=first, emit=whole_state,
+            FILTER,
+            problem.model,
+            problem.ys,
+            us=problem.us,
+            observed=problem.observed,
+            state=first,
+            emit=whole_state,
             length=length,
-        ).outputs  # fmt: skip
+        ).outputs
         drawn = simulate_smoothed(
             back,
             problem.model,
@@ -44,8 +52,8 @@ def smoothed_by_drawing(problem, length=None):
 
 def exactly_smoothed(problem, length=None):
     """Means [T + 1, n] and covariances, x_0 first."""
-    arguments = problem.model, problem.ys, problem.us
-    est = kf.run(kf.kalman(), *arguments, observed=problem.observed, length=length).outputs
+    options = {"us": problem.us, "observed": problem.observed, "length": length}
+    est = kf.run(kf.kalman(), problem.model, problem.ys, **options).outputs
     smoothed = kf.smooth(kf.kalman(), problem.model, est, us=problem.us, length=length)
     return tuple(
         np.concatenate([first[None], rest])
@@ -82,9 +90,14 @@ def test_a_length_is_smoothed_as_the_truncated_record(x64):
 
 def stored(problem, count=300):
     return kf.run(
-        particle(count), problem.model, problem.ys, us=problem.us, observed=problem.observed, key=jax.random.key(1),
+        particle(count),
+        problem.model,
+        problem.ys,
+        us=problem.us,
+        observed=problem.observed,
+        key=jax.random.key(1),
         emit=whole_state,
-    ).outputs  # fmt: skip
+    ).outputs
 
 
 def test_inputs_and_angles():

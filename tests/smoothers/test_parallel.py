@@ -23,7 +23,9 @@ parallel_smooth = quick_jit(
 
 
 def linear_case():
-    """A linear model with a known start and a noise-free state, data, and a mask with rows and channels missing."""
+    """A linear model with a known start and a noise-free state, data, and a mask with rows and
+    channels missing.
+    """
     model = table.linear().model
     Q = np.array(model.Q)
     Q[:, 3] = Q[3, :] = 0

@@ -1,4 +1,6 @@
-"""Trajectories drawn backwards have the moments of the whole posterior, lag-one covariances included."""
+"""Trajectories drawn backwards have the moments of the whole posterior, lag-one covariances
+included.
+"""
 
 import functools
 
@@ -37,7 +39,9 @@ def assert_has_moments(xs, mean, cov):
 
 
 def known_and_noise_free():
-    """Position and velocity without noise from a velocity known in part: of rank two in all, off the axes."""
+    """Position and velocity without noise from a velocity known in part: of rank two in all, off
+    the axes.
+    """
     problem = linear()
     v = np.array([[1.0, 0.5, -0.3, 0.2], [0.0, 1.0, 0.4, 0.1]])
     prior = kf.Gaussian(problem.model.prior.mean, v.T @ v)

@@ -116,7 +116,9 @@ def test_lag_one_covariances_of_a_length(x64):
 
 
 def both_forms(rule, problem):
-    """Smoothed by the covariance and by the square-root form, the latter from covariances and from factors."""
+    """Smoothed by the covariance and by the square-root form, the latter from covariances and from
+    factors.
+    """
     covs, factors = kf.gaussian_filter(rule), kf.square_root(rule)
 
     @quick_jit

@@ -1,4 +1,5 @@
-"""Hard linear problems in float32: covariances stay definite, and the likelihood is that of extended precision.
+"""Hard linear problems in float32: covariances stay definite, and the likelihood is that of
+extended precision.
 
 docs/methods/float32-stress.md has the figures.
 """

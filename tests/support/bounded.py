@@ -1,4 +1,5 @@
-"""How much memory is taken by training and evaluation on data from disk; run by test_folder in a process of its own.
+"""How much memory is taken by training and evaluation on data from disk; run by test_folder in a
+process of its own.
 
 python tests/support/bounded.py FOLDER   prints the growth of the resident memory in MiB, and the
 sizes of the files

@@ -17,7 +17,9 @@ class Step(NamedTuple):
 
 
 class Posterior(NamedTuple):
-    """Means [T + 1, n] and covariances [T + 1, n, T + 1, n] of x_0..x_T given what was observed, and log p(y)."""
+    """Means [T + 1, n] and covariances [T + 1, n, T + 1, n] of x_0..x_T given what was observed,
+    and log p(y).
+    """
 
     mean: Any
     cov: Any

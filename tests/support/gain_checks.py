@@ -64,7 +64,9 @@ def stays_definite(filter: kf.Filter, problem: Any) -> None:
 
 
 def learns_without_labels(filter: kf.Filter, params: Any, learning_rate: float = 0.01) -> None:
-    """A few steps on the innovation likelihood, and on the one-step prediction error, make each smaller."""
+    """A few steps on the innovation likelihood, and on the one-step prediction error, make each
+    smaller.
+    """
     truth = walk(F=[[0.6]], R=[[4.0]])
     ys = kf.simulate(jax.random.key(5), truth, steps=60)[1]
     optimizer = optax.adam(learning_rate)

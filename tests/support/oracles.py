@@ -1,4 +1,6 @@
-"""Textbook filters in numpy, written without a look at kfjax: loops, inverses, and missing entries really deleted."""
+"""Textbook filters in numpy, written without a look at kfjax: loops, inverses, and missing entries
+really deleted.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -18,7 +20,9 @@ class Model(NamedTuple):
 
 
 class Result(NamedTuple):
-    """Filtered beliefs [T, ...] with the log-likelihood of each y_t, and smoothed ones from x_0 on [T + 1, ...]."""
+    """Filtered beliefs [T, ...] with the log-likelihood of each y_t, and smoothed ones from x_0 on
+    [T + 1, ...].
+    """
 
     mean: Any
     cov: Any
@@ -28,7 +32,8 @@ class Result(NamedTuple):
 
 
 def linearised(fn: Any, m: Any, P: Any) -> tuple[Any, Any, Any]:
-    """Mean, covariance and cross-covariance by the Jacobian, which complex steps give to rounding."""
+    """Mean, covariance and cross-covariance by the Jacobian, which complex steps
+    give to rounding."""
     J = np.stack([fn(m + 1e-30j * e).imag / 1e-30 for e in np.eye(len(m))], axis=1)
     return fn(m), J @ P @ J.T, P @ J.T
 
@@ -53,7 +58,9 @@ def unscented(
 
 
 def estimate(transform: Any, model: Model, ys: Any, us: Any, observed: Any) -> Result:
-    """Filter and smooth with a transform of Gaussians; unobserved entries are taken out of y, h and R."""
+    """Filter and smooth with a transform of Gaussians; unobserved entries are taken out of y, h and
+    R.
+    """
     m, P = model.mean, model.cov
     beliefs, predictions, log_likelihoods = [(m, P)], [], []
     for y, u, seen in zip(ys, us, observed, strict=True):
@@ -83,7 +90,9 @@ def estimate(transform: Any, model: Model, ys: Any, us: Any, observed: Any) -> R
 
 
 class Joint(NamedTuple):
-    """The joint Gaussian of x_0..x_T and y_1..y_T of a linear model, as one vector z ~ N(mean, cov)."""
+    """The joint Gaussian of x_0..x_T and y_1..y_T of a linear model, as one vector z ~ N(mean,
+    cov).
+    """
 
     mean: Any
     cov: Any

@@ -1,4 +1,6 @@
-"""What the tests of filters that draw share: many independent runs, and how far their averages may be off."""
+"""What the tests of filters that draw share: many independent runs, and how far their averages may
+be off.
+"""
 
 import functools
 
@@ -19,9 +21,9 @@ def log_likelihood_of(state, info):
 
 @functools.partial(quick_jit, static_argnums=(0, 1, 2))
 def _many(filter, count, emit, model, ys, us, observed):
-    run = lambda key: (
-        kf.run(filter, model, ys, us=us, observed=observed, key=key, emit=emit).outputs
-    )  # noqa: E731
+    def run(key):
+        return kf.run(filter, model, ys, us=us, observed=observed, key=key, emit=emit).outputs
+
     return jax.vmap(run)(jax.random.split(KEY, count))
 
 
@@ -55,7 +57,9 @@ def likelihood_ratios(filter, problem, count=2000):
 
 
 def errors(filter, problem, count=64):
-    """Root mean squared errors of mean and covariance of independent runs, against the Kalman filter."""
+    """Root mean squared errors of mean and covariance of independent runs, against the Kalman
+    filter.
+    """
     estimates, expected = many(filter, problem, count), exact(problem)
     return [
         np.sqrt(np.mean((got - want) ** 2))
@@ -64,7 +68,9 @@ def errors(filter, problem, count=64):
 
 
 def check_convergence(few, many, problem, factor):
-    """Check that errors fall by a factor, the root of how many times more samples the second filter has."""
+    """Check that errors fall by a factor, the root of how many times more samples the second filter
+    has.
+    """
     np.testing.assert_allclose(
         np.divide(errors(few, problem), errors(many, problem)), factor, rtol=0.35
     )
@@ -76,7 +82,9 @@ def drift(x, u):
 
 
 def angles_across_the_cut():
-    """A turning angle and a position, both observed: a model that wraps, and a linear one in unwrapped angles."""
+    """A turning angle and a position, both observed: a model that wraps, and a linear one in
+    unwrapped angles.
+    """
     ys = np.array([[2.7, 0.4], [3.0, 0.5], [3.5, 1.1], [3.8, 1.2]])
     prior = kf.Gaussian(np.array([2.4, 0.1]), np.array([[0.05, 0.02], [0.02, 0.1]]))
     noise = np.array([[0.04, 0.01], [0.01, 0.05]])
@@ -93,7 +101,8 @@ def angles_across_the_cut():
 
 
 def check_angles(filter, tolerance):
-    """Check that estimates of angles across the cut are the Kalman filter's without a cut, wrapped."""
+    """Check that estimates of angles across the cut are the Kalman filter's
+    without a cut, wrapped."""
     curved, wrapped, flat, ys = angles_across_the_cut()
     expected = kf.run(kf.kalman(), flat, ys).outputs
     est = kf.run(filter, curved, wrapped, key=KEY).outputs

@@ -1,6 +1,7 @@
-"""What is computed on one device, on several, and by several processes; run by test_sharding in processes of its own.
+"""What is computed on one device, on several, and by several processes; run by test_sharding in
+processes of its own.
 
-python tests/support/sharded.py devices quick OUT.npz              on all devices, and on one of them
+python tests/support/sharded.py devices quick OUT.npz        on all devices, and on one of them
 python tests/support/sharded.py processes quick I N PORT OUT.npz   as process I of N
 
 In place of quick: thorough.

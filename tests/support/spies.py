@@ -1,4 +1,6 @@
-"""Gain networks that need no training: what a filter with a learned gain does around them can be checked exactly."""
+"""Gain networks that need no training: what a filter with a learned gain does around them can be
+checked exactly.
+"""
 
 import dataclasses
 

@@ -1,4 +1,5 @@
-"""The stress cases: linear models and records in numpy, and what their log-likelihood is; nothing of kfjax.
+"""The stress cases: linear models and records in numpy, and what their log-likelihood is; nothing
+of kfjax.
 
 Every number is rounded to float32 first, so that both precisions are given the same problem and
 differ by their arithmetic alone. The reference is a Kalman filter in extended precision
@@ -70,7 +71,8 @@ def integrators(dt, q):
 
 
 def constant_acceleration(P0, R, reference):
-    """White jerk of density 1e-4, dt = 0.01, a sensor of the position (a second one is never seen), a start at rest.
+    """White jerk of density 1e-4, dt = 0.01, a sensor of the position (a second one is never seen),
+    a start at rest.
 
     The noise is scaled, by less than one per cent, so that the record has the log-likelihood of the
     reference: that is quadratic in the data, and the noise from which the reference was computed is
@@ -102,7 +104,9 @@ def broad_prior():
 
 
 def zero_process_noise():
-    """An acceleration that never changes: positions grow to hundreds, and nothing of the past is forgotten."""
+    """An acceleration that never changes: positions grow to hundreds, and nothing of the past is
+    forgotten.
+    """
     return parabola(1)
 
 
@@ -151,7 +155,8 @@ def missing_rows():
 
 
 def many_states():
-    """n = 64 states, m = 32 sensors of very different precision, noise in half of the directions."""
+    """n = 64 states, m = 32 sensors of very different precision, noise in half of
+    the directions."""
     rng = np.random.default_rng(3)
     basis = np.linalg.qr(rng.normal(size=(64, 64)))[0]
     Q = np.diag(np.r_[np.ones(32), np.zeros(32)])
@@ -192,7 +197,9 @@ def reference(name):
 
 
 def log_likelihood(case):
-    """The log-likelihood of a record, by a Kalman filter in extended precision that deletes missing channels."""
+    """The log-likelihood of a record, by a Kalman filter in extended precision that deletes missing
+    channels.
+    """
     F, H, Q, R, P, ys = (np.asarray(a, np.longdouble) for a in case[:6])
     x, total = np.zeros(len(F), np.longdouble), np.longdouble(0)
     for y, seen in zip(ys, case.observed, strict=True):

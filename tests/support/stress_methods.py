@@ -30,7 +30,9 @@ def hidden_product(A, x, u):
 
 
 def hidden_step(A, x, u):
-    """A x, with the term of the state itself added last: it is the largest, and small ones are lost beside it."""
+    """A x, with the term of the state itself added last: it is the largest, and small ones are lost
+    beside it.
+    """
     own = jnp.diagonal(A)
     return (A - jnp.diag(own)) @ x + own * x
 
@@ -102,7 +104,9 @@ def put(method, case):
 
 
 def lowest(case, cov):
-    """The smallest eigenvalue relative to the prediction's largest, of which the update's rounding is a fraction."""
+    """The smallest eigenvalue relative to the prediction's largest, of which the update's rounding
+    is a fraction.
+    """
     before = np.concatenate([case.P0[None], cov[:-1]])
     predicted = np.linalg.eigvalsh(symmetric(case.F @ before @ case.F.T + case.Q)).max(axis=1)
     return float((np.linalg.eigvalsh(symmetric(cov)).min(axis=1) / predicted).min())

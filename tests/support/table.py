@@ -1,4 +1,5 @@
-"""The law table: every filter, the models it runs, and one shared set of results. Adding a filter = adding a row.
+"""The law table: every filter, the models it runs, and one shared set of results. Adding a filter =
+adding a row.
 
 The models are small and cover what a filter may meet: a linear one, a nonlinear one with learnable
 parameters, a linear one whose matrices and noise depend on inputs, and one with angles in the state
@@ -22,7 +23,9 @@ STEPS = 6
 
 
 class Problem(NamedTuple):
-    """A model with data (numpy): ys [T, m], us (or None), and a mask [T, m] with a full, an empty and a partial row."""
+    """A model with data (numpy): ys [T, m], us (or None), and a mask [T, m] with a full, an empty
+    and a partial row.
+    """
 
     model: kf.StateSpaceModel
     ys: Any
@@ -85,7 +88,8 @@ def busy_noise(cov: Any, x: Any, u: Any) -> Any:
 
 
 def driven() -> Problem:
-    """Linear, n = 2, m = 1, irregular time steps u[0], a force u[1], noise that depends on x and u."""
+    """Linear, n = 2, m = 1, irregular time steps u[0], a force u[1], noise that
+    depends on x and u."""
     rng = np.random.default_rng(5)
     ys, observed = _data(1)
     model = kf.StateSpaceModel(
@@ -111,7 +115,9 @@ def range_and_bearing(landmark: Any, x: Any, u: Any) -> Any:
 
 
 def heading() -> Problem:
-    """A unicycle that looks at a landmark, n = 3, m = 2: angles in the state and in the observation, near the cut."""
+    """A unicycle that looks at a landmark, n = 3, m = 2: angles in the state and in the
+    observation, near the cut.
+    """
     ys, observed = _data(2, centre=np.array([2.3, 3.1]), spread=0.1)
     model = kf.StateSpaceModel(
         drive,
@@ -314,7 +320,9 @@ _run = quick_jit(whole_run, static_argnums=0)
 
 
 def run(case: Case, **changes: Any) -> kf.Run[tuple[kf.Estimate, kf.Info]]:
-    """Run a case with its mask from its first state; the laws call this one form, to share its compilation."""
+    """Run a case with its mask from its first state; the laws call this one form, to share its
+    compilation.
+    """
     arguments = case._asdict() | {"state": first(case)} | changes
     return _run(*arguments.values())
 

@@ -90,7 +90,9 @@ def test_spherical_observation(x64):
 
 
 def test_parameters_are_leaves():
-    """A gradient reaches standard deviations, steps and physical constants, also through construction."""
+    """A gradient reaches standard deviations, steps and physical constants, also through
+    construction.
+    """
 
     def loss(theta):
         model = kf.systems.lorenz(dt=theta["dt"], q_std=theta["q"], substeps=2)

@@ -1,4 +1,5 @@
-"""The figures that the published data sets must give, in dB, to 0.02: true Jacobians, float64, test splits.
+"""The figures that the published data sets must give, in dB, to 0.02: true Jacobians, float64, test
+splits.
 
 MSE in dB is 10 log10 of the mean over trajectories, steps and state dimensions.
 """
@@ -95,7 +96,8 @@ def means(filter, model, ys, starts):
 
 
 def beliefs(model, number, inits):
-    """The model's prior for every trajectory, or exact knowledge of x_0 [N, n] where that is given."""
+    """The model's prior for every trajectory, or exact knowledge of x_0 [N, n]
+    where that is given."""
     if inits is not None:
         return jax.vmap(kf.systems.known)(jnp.asarray(inits))
     return jax.tree.map(lambda a: jnp.broadcast_to(a, (number, *a.shape)), model.prior)
@@ -130,7 +132,8 @@ def test_decimated_lorenz_aligned(x64, shared_data):
 
 
 def test_dense_sampling_makes_the_published_trajectory(x64, shared_data):
-    """Two seconds from the first stored state on: 0.03 is what the authors' float32 transition matrices I + A dt do.
+    """Two seconds from the first stored state on: 0.03 is what the authors' float32 transition
+    matrices I + A dt do.
 
     A single Taylor step for every sample leaves the path by more than 10.
     """
@@ -141,7 +144,9 @@ def test_dense_sampling_makes_the_published_trajectory(x64, shared_data):
 
 
 def test_nclt_odometry(x64, shared_data):
-    """The last 257 steps of the paper's session from a known start: 35.4 dB in position, frames as they are."""
+    """The last 257 steps of the paper's session from a known start: 35.4 dB in position, frames as
+    they are.
+    """
     with np.load(shared_data / "nclt" / "nclt_2012-01-22_contiguous.npz") as data:
         xs, ys = data["state64"][-258:, [0, 2, 1, 3]], data["obs64"][-257:]
     start = kf.systems.known(xs[0])

@@ -1,4 +1,6 @@
-"""The systems zoo: discretisations against scipy, constants, and error texts. Lorenz has a file of its own."""
+"""The systems zoo: discretisations against scipy, constants, and error texts. Lorenz has a file of
+its own.
+"""
 
 import functools
 

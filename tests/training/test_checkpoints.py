@@ -1,4 +1,6 @@
-"""Checkpoints: a run killed at any moment goes on as if nothing had been, and what is stored are arrays alone."""
+"""Checkpoints: a run killed at any moment goes on as if nothing had been, and what is stored are
+arrays alone.
+"""
 
 import os
 import re

@@ -1,4 +1,6 @@
-"""Imitating a filter: what the student reaches, and what the diagnostics say of student and teacher."""
+"""Imitating a filter: what the student reaches, and what the diagnostics say of student and
+teacher.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -117,7 +119,9 @@ def test_gradients_per_lag_are_those_of_the_gain(x64):
 
 
 def test_the_floor_falls_with_the_memory_as_the_filter_forgets(x64):
-    """What is left after N observations is ((I - K H) F)^N times an estimate that the window tells little about."""
+    """What is left after N observations is ((I - K H) F)^N times an estimate that the window tells
+    little about.
+    """
     keys = jax.random.split(KEY, 40)
     model = linear()
     _, ys = jax.vmap(lambda key: kf.simulate(key, model, 120))(keys)
@@ -143,9 +147,17 @@ def test_a_student_with_covariances_gets_those_of_the_teacher(parts):
         wrong, imitation_targets((kf.kalman(), linear()), validation), KEY
     )
     found = distil(
-        (kf.kalman(), linear()), (student, wrong), train, validation=validation, key=KEY, updates=160,
-        learn=kf.StateSpaceModel.axes(R=True), optimizer=clipped_adam(0.03), reports=4, memories=(2,),
-    )  # fmt: skip
+        (kf.kalman(), linear()),
+        (student, wrong),
+        train,
+        validation=validation,
+        key=KEY,
+        updates=160,
+        learn=kf.StateSpaceModel.axes(R=True),
+        optimizer=clipped_adam(0.03),
+        reports=4,
+        memories=(2,),
+    )
     assert -1e-5 <= found.fitted.validation < 0.01 * before
     np.testing.assert_allclose(found.params.R, R, rtol=0.1)
 

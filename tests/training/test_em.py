@@ -1,4 +1,6 @@
-"""Expectation maximisation against textbook steps on a dense joint Gaussian, and against the maximum itself."""
+"""Expectation maximisation against textbook steps on a dense joint Gaussian, and against the
+maximum itself.
+"""
 
 import functools
 from typing import Any, NamedTuple
@@ -28,12 +30,15 @@ def problem(seed=0, N=2, T=6):
     observed = rng.random((N, T, 3)) < 0.7
     observed[:, 2] = False
     lengths = np.linspace(T, T - 2, N).astype(int)
-    return model, kf.Dataset(rng.normal(size=(N, T, 3)), us=rng.normal(size=(N, T, 1)), observed=observed,
-                             length=lengths)  # fmt: skip
+    return model, kf.Dataset(
+        rng.normal(size=(N, T, 3)), us=rng.normal(size=(N, T, 1)), observed=observed, length=lengths
+    )
 
 
 class Moments(NamedTuple):
-    """Sums over time and trajectories of E[target target'], E[target z'], E[z z'], and how many terms."""
+    """Sums over time and trajectories of E[target target'], E[target z'], E[z z'], and how many
+    terms.
+    """
 
     target: Any
     cross: Any
@@ -47,9 +52,22 @@ class Moments(NamedTuple):
 
 
 def textbook_step(model, data):
-    """One iteration in which everything is learned, with the missing y inside the joint Gaussian."""
-    F, B, b, H, D, d, Q, R, m0, P0 = map(np.asarray, (
-        model.f.A, model.f.B, model.f.b, model.h.A, model.h.B, model.h.b, model.Q, model.R, *model.prior))  # fmt: skip
+    """One iteration in which everything is learned, with the missing y inside the
+    joint Gaussian."""
+    F, B, b, H, D, d, Q, R, m0, P0 = map(
+        np.asarray,
+        (
+            model.f.A,
+            model.f.B,
+            model.f.b,
+            model.h.A,
+            model.h.B,
+            model.h.b,
+            model.Q,
+            model.R,
+            *model.prior,
+        ),
+    )
     n, m = len(F), len(H)
     O = np.zeros  # noqa: E741
     noise = np.block([[Q, Q @ H.T], [H @ Q, H @ Q @ H.T + R]])
@@ -60,10 +78,16 @@ def textbook_step(model, data):
         # the state is (x_t, y_t), and y_t is seen without noise
         both = np.block([[F, O((n, m))], [H @ F, O((m, m))]])
         steps = [
-            Step(both, np.concatenate([B @ u + b, H @ (B @ u + b) + D @ u + d]), noise, np.eye(m, n + m, k=n), O(m),
-                 O((m, m)))
+            Step(
+                both,
+                np.concatenate([B @ u + b, H @ (B @ u + b) + D @ u + d]),
+                noise,
+                np.eye(m, n + m, k=n),
+                O(m),
+                O((m, m)),
+            )
             for u in us
-        ]  # fmt: skip
+        ]
         cov0 = np.zeros((n + m, n + m))
         cov0[:n, :n] = P0
         after = posterior(
@@ -132,8 +156,12 @@ def test_likelihood_never_falls_and_is_that_of_the_filter(x64, learn):
 
 def autoregression(a, q, r):
     return kf.linear_gaussian(
-        jnp.reshape(a, (1, 1)), [[1.0]], jnp.reshape(q, (1, 1)), jnp.reshape(r, (1, 1)),
-        kf.Gaussian(np.zeros(1), np.eye(1)))  # fmt: skip
+        jnp.reshape(a, (1, 1)),
+        [[1.0]],
+        jnp.reshape(q, (1, 1)),
+        jnp.reshape(r, (1, 1)),
+        kf.Gaussian(np.zeros(1), np.eye(1)),
+    )
 
 
 def test_it_converges_to_the_maximum_that_gradients_find(x64):
@@ -183,8 +211,12 @@ def test_what_is_noise_free_or_known_stays_so():
 def test_functions_of_inputs_that_are_not_learned_may_stand_beside(x64):
     problem = driven()
     model = problem.model.replace(Q=[[0.3, 0.0], [0.0, 0.1]], R=[[0.8]])
-    data = kf.Dataset(problem.ys[None], us=problem.us[None], observed=problem.observed[None],
-                      prior_mean=np.array([[0.1, 0.2]]))  # fmt: skip
+    data = kf.Dataset(
+        problem.ys[None],
+        us=problem.us[None],
+        observed=problem.observed[None],
+        prior_mean=np.array([[0.1, 0.2]]),
+    )
     fitted = em(model, data, learn=("Q", "R", "b", "H"), iterations=10)
     assert (np.diff(fitted.log_likelihood) > -1e-9).all()
     np.testing.assert_allclose(fitted.log_likelihood[-1], total(fitted.model, data), rtol=1e-10)

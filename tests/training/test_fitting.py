@@ -1,4 +1,6 @@
-"""The trainer: what is drawn, what moves, what is kept, and that several runs at once are several runs."""
+"""The trainer: what is drawn, what moves, what is kept, and that several runs at once are several
+runs.
+"""
 
 import re
 from typing import Any, NamedTuple

@@ -1,4 +1,5 @@
-"""Losses: their values by numpy, their gradients, and that the way a filter is run changes neither."""
+"""Losses: their values by numpy, their gradients, and that the way a filter is
+run changes neither."""
 
 import functools
 import re
@@ -179,10 +180,13 @@ def test_windows_with_carried_states_add_up(x64, params, data):
 
 def test_differences_on_curved_spaces_are_the_models():
     model = kf.StateSpaceModel(
-        f=kf.Linear(jnp.eye(1)), h=kf.Linear(jnp.eye(1)), Q=jnp.eye(1) * 0.0, R=jnp.eye(1),
+        f=kf.Linear(jnp.eye(1)),
+        h=kf.Linear(jnp.eye(1)),
+        Q=jnp.eye(1) * 0.0,
+        R=jnp.eye(1),
         prior=kf.Gaussian(jnp.array([3.1]), jnp.zeros((1, 1))),
         state_space=kf.angles(0),
-    )  # fmt: skip
+    )
     data = Dataset(np.zeros((1, 3, 1)), np.full((1, 3, 1), -3.1))
     np.testing.assert_allclose(
         evaluate(state_mse(kf.extended()), model, data), (2 * np.pi - 6.2) ** 2, rtol=1e-3
