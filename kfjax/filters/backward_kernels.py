@@ -1,4 +1,4 @@
-"""One step backwards in time: p(x_t | x_t+1, y_1..t), which smoothers, samplers and fixed lags are made of."""
+"""The backward kernel p(x_t | x_t+1, y_1..t) of smoothers, samplers and fixed lags."""
 
 from __future__ import annotations
 

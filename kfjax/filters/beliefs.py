@@ -65,7 +65,7 @@ def _predicted(filter: Filter, model: StateSpaceModel, beliefs: Gaussian, us: In
 def observation_estimate(
     filter: Filter, params: Params, estimate: Any, *, us: Inputs = None
 ) -> Gaussian:
-    """Return the beliefs about a new observation y_t, noise included, that go with beliefs about x_t.
+    """Return beliefs about a new observation y_t, noise included, from beliefs about x_t.
 
     Args:
         filter: a filter with a moment rule.
@@ -83,7 +83,8 @@ def observation_estimate(
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=10)
         >>> est = kf.run(kf.kalman(), model, ys).outputs
-        >>> kf.observation_estimate(kf.kalman(), model, kf.predicted(kf.kalman(), model, est)).mean.shape
+        >>> ahead = kf.predicted(kf.kalman(), model, est)
+        >>> kf.observation_estimate(kf.kalman(), model, ahead).mean.shape
         (10, 1)
     """
     model = model_and_rule("observation_estimate", filter, params, estimate, us, observes=True)

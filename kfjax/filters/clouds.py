@@ -22,7 +22,7 @@ __all__: list[str] = []
 
 
 def key_data(who: str, key: Array | None) -> Array:
-    """Return the words of a random key of the default kind: unlike keys, they can be saved as numpy arrays.
+    """Return the words of a random key, which numpy can store, unlike the key itself.
 
     Raises:
         ValueError: if there is no key.
@@ -42,13 +42,13 @@ def split(data: Array, count: int) -> tuple[Array, Array]:
 
 
 def space_of(model: StateSpaceModel) -> Space | None:
-    """Return what a state carries so that its points can be averaged: the curved space of the model, or None."""
+    """Return the curved space in which the points of a state are averaged, or None."""
     space = model.state_space
     return None if space.is_euclidean else jax.tree.map(jnp.copy, space)
 
 
 def lifted(fn: Callable[[Any], Array], state: Any, weights: Array) -> Array:
-    """Apply a function of one state to a stacked one; the weights [..., N] tell how many axes were added."""
+    """Map a function of one state over a stacked one, whose weights [..., N] tell the added axes."""
     for _ in range(weights.ndim - 1):
         fn = jax.vmap(fn)
     return fn(state)
@@ -101,7 +101,7 @@ def propagate(model: StateSpaceModel, x: Array, u: Any, z: Array) -> Array:
 def affine_move(
     key: Array, space: Space | None, points: Array, weights: Array, target: Gaussian
 ) -> Array:
-    """Move points [N, n] affinely so that their moments become those of a Gaussian; the shape of the cloud stays.
+    """Move points [N, n] affinely so that their moments become those of a Gaussian.
 
     Directions in which the cloud has no spread are drawn anew, and so is a cloud that is not
     finite.

@@ -44,7 +44,7 @@ class PointState(NamedTuple):
 
 @constructor
 def constant_gain() -> Filter:
-    """The filter with a given gain: m = f(m) and m = m + K (y - h(m)); the cheapest observer there is.
+    """Filter with a given constant gain: m = f(m), then m = m + K (y - h(m)).
 
     Its estimate has no covariance and no likelihood; for linear models
     `kfjax.evaluation.expected_error` gives the exact error, mismatch included. In missing channels

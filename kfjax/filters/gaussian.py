@@ -56,7 +56,7 @@ class Standard:
 
 @dataclasses.dataclass(frozen=True)
 class Iterated:
-    """Damped Gauss-Newton to the mode of p(x | y), relinearised at every iterate; the covariance is taken there.
+    """Damped Gauss-Newton to the mode of p(x | y), with the covariance at the mode.
 
     With x = m + L z, L L' = P, each iteration moves z towards the Gauss-Newton point of |z|^2 + |y
     - h(m + L z)|^2_R^-1 by the step among 1, 1/2, ..., 2^-k, 0 of least cost, so that the cost
@@ -79,7 +79,7 @@ class Iterated:
     def __call__(
         self, rule: MomentRule, belief: Gaussian, seen: Observation, space: Space
     ) -> tuple[Gaussian, Info]:
-        """Return the posterior belief and Info; the linearisation is Taylor's, whatever the rule."""
+        """Return the posterior belief and Info, linearised by Taylor's rule whatever the rule is."""
         del rule
         m, P = belief
         L = linalg.cholesky(P)
@@ -229,7 +229,7 @@ def extended(iterations: int = 1) -> Filter:
 
 @constructor
 def unscented(alpha: float = 1.0, beta: float = 2.0, kappa: float = 0.0) -> Filter:
-    """The unscented Kalman filter: 2 n + 1 sigma points, no Jacobians, exact to second order in the mean.
+    """Unscented Kalman filter: 2 n + 1 sigma points, exact to second order in the mean.
 
     Args:
         alpha: spread of the points, above 0; below about 0.1 float32 loses all digits.
@@ -264,7 +264,7 @@ def cubature() -> Filter:
 
 @constructor
 def gauss_hermite(order: int = 3) -> Filter:
-    """The Gauss-Hermite Kalman filter: order^n points; the most accurate Gaussian filter, for few dimensions.
+    """Gauss-Hermite Kalman filter with order^n points, for states of few dimensions.
 
     Args:
         order: points per dimension, at least 2.

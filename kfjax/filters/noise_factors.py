@@ -1,12 +1,15 @@
-"""Square roots of noise covariances at work, for no more than a scaling where the covariance is diagonal.
+"""Products and solves with the factor L of a noise covariance, L L' = cov.
 
 In thousands of dimensions noise is nearly always diagonal, and a factorisation in every step would
-be most of its cost. L is the lower factor, L L' = cov. Derivatives are those of the general case.
+be most of its cost. Where a covariance is diagonal these functions only scale. Whether it is, is
+seen from its values at run time, so that a model needs no second way to say it.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -16,59 +19,87 @@ from kfjax import linalg
 
 __all__: list[str] = []
 
+OfCovariance: TypeAlias = Callable[..., Array]
 
+
+def coloured(cov: Array, rows: Array) -> Array:
+    """Return L z for the rows z of an array [N, n]; cov may be singular."""
+
+    def by_factor(cov: Array, rows: Array) -> Array:
+        return linalg.matmul(rows, linalg.cholesky(cov).T)
+
+    def by_scale(scale: Array, rows: Array) -> Array:
+        return rows * scale[None, :]
+
+    return _with_shortcut(by_factor, by_scale, cov, rows)
+
+
+def whitened(cov: Array, rows: Array) -> Array:
+    """Return L^-1 b for the rows b of an array [N, m]."""
+
+    def by_factor(cov: Array, rows: Array) -> Array:
+        return linalg.solve_lower(_definite_factor(cov), rows.T).T
+
+    return _with_shortcut(by_factor, _divided, cov, rows)
+
+
+def unwhitened(cov: Array, rows: Array) -> Array:
+    """Return L'^-1 b for the rows b of an array [N, m]."""
+
+    def by_factor(cov: Array, rows: Array) -> Array:
+        return linalg.solve_lower(_definite_factor(cov), rows.T, transpose=True).T
+
+    return _with_shortcut(by_factor, _divided, cov, rows)
+
+
+def log_determinant(cov: Array) -> Array:
+    """Return log det cov of cov [m, m]."""
+
+    def by_factor(cov: Array) -> Array:
+        return linalg.logdet(_definite_factor(cov))
+
+    def by_scale(scale: Array) -> Array:
+        return 2 * jnp.sum(jnp.log(scale))
+
+    return _with_shortcut(by_factor, by_scale, cov)
+
+
+def _divided(scale: Array, rows: Array) -> Array:
+    """Return the rows divided by a scale [m]: L^-1 and L'^-1 are the same for a diagonal L."""
+    return rows / scale[None, :]
+
+
+def _definite_factor(cov: Array) -> Array:
+    """Return the factor of a positive definite covariance, compiled faster than that of any."""
+    if cov.shape[0] <= linalg.UNROLL:
+        return linalg.cholesky(cov)
+    return jnp.linalg.cholesky(cov)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _with_shortcut(
-    general: Callable[..., Array],
-    diagonal: Callable[..., Array],
-    doc: str,
-    factor: Callable[[Array], Array],
-) -> Callable[..., Array]:
-    """Return `general(factor(cov), *rows)`, computed as `diagonal(scale, *rows)` where cov is diagonal."""
+    by_factor: OfCovariance, by_scale: OfCovariance, cov: Array, *rows: Array
+) -> Array:
+    """Return `by_factor(cov, *rows)`, as `by_scale(scale, *rows)` where cov is diagonal."""
 
-    def by_factor(cov: Array, *rows: Array) -> Array:
-        return general(factor(cov), *rows)
+    def scaled(cov: Array, *rows: Array) -> Array:
+        return by_scale(jnp.sqrt(jnp.maximum(jnp.diag(cov), 0)), *rows)
 
-    def by_scale(cov: Array, *rows: Array) -> Array:
-        return diagonal(jnp.sqrt(jnp.maximum(jnp.diag(cov), 0)), *rows)
-
-    @jax.custom_jvp
-    def fn(cov: Array, *rows: Array) -> Array:
-        if cov.shape[0] <= linalg.UNROLL:
-            return by_factor(cov, *rows)
-        is_diagonal = jnp.all(cov == jnp.diag(jnp.diag(cov)))
-        return lax.cond(is_diagonal, by_scale, by_factor, cov, *rows)
-
-    fn.defjvp(lambda primals, tangents: (fn(*primals), jax.jvp(by_factor, primals, tangents)[1]))
-    fn.__doc__ = doc
-    return fn
+    if cov.shape[0] <= linalg.UNROLL:  # a small factor costs less than the choice
+        return by_factor(cov, *rows)
+    is_diagonal = jnp.all(cov == jnp.diag(jnp.diag(cov)))
+    return lax.cond(is_diagonal, scaled, by_factor, cov, *rows)
 
 
-def _definite(cov: Array) -> Array:
-    """The factor of a positive definite covariance, which costs less to compile than that of any."""
-    return linalg.cholesky(cov) if cov.shape[0] <= linalg.UNROLL else jnp.linalg.cholesky(cov)
-
-
-coloured = _with_shortcut(
-    lambda L, rows: linalg.matmul(rows, L.T),
-    lambda scale, rows: rows * scale[None, :],
-    "Return L z for the rows z of an array [N, n]; cov may be singular.",
-    linalg.cholesky,
-)
-whitened = _with_shortcut(
-    lambda L, rows: linalg.solve_lower(L, rows.T).T,
-    lambda scale, rows: rows / scale[None, :],
-    "Return L^-1 b for the rows b of an array [N, m].",
-    _definite,
-)
-unwhitened = _with_shortcut(
-    lambda L, rows: linalg.solve_lower(L, rows.T, transpose=True).T,
-    lambda scale, rows: rows / scale[None, :],
-    "Return L'^-1 b for the rows b of an array [N, m].",
-    _definite,
-)
-log_determinant = _with_shortcut(
-    linalg.logdet,
-    lambda scale: 2 * jnp.sum(jnp.log(scale)),
-    "Return log det cov of cov [m, m].",
-    _definite,
-)
+@_with_shortcut.defjvp
+def _with_shortcut_jvp(
+    by_factor: OfCovariance,
+    by_scale: OfCovariance,
+    primals: tuple[Array, ...],
+    tangents: tuple[Array, ...],
+) -> tuple[Array, Array]:
+    """Return the value and the derivative of the general case."""
+    # A diagonal covariance may change in directions that are not diagonal, of which the scaled form
+    # knows nothing: its derivative would leave out the entries off the diagonal.
+    value = _with_shortcut(by_factor, by_scale, *primals)
+    return value, jax.jvp(by_factor, primals, tangents)[1]

@@ -31,7 +31,10 @@ class ProbedState(NamedTuple):
 
 @constructor
 def probed(filter: Filter, probe: Callable) -> Filter:
-    """The filter, with `probe(filter, params, before, predicted, y, u, observed)` of every update in its Info."""
+    """Return the filter with what `probe` returns at every update in its Info.
+
+    `probe(filter, params, before, predicted, y, u, observed)` may return any pytree.
+    """
 
     def init(params: Any, key: Array | None = None) -> ProbedState:
         state = filter.init(params, key)

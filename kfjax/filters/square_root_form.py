@@ -59,7 +59,7 @@ def conditional_factors(dx: Array, dy: Array, noise: Array) -> tuple[Array, Arra
 
 @constructor
 def square_root(rule: MomentRule) -> Filter:
-    """Return the square-root form of the Gaussian filter of a moment rule: the same results, twice the digits.
+    """Square-root form of the Gaussian filter of a moment rule: same results, twice the digits.
 
     Use it where covariances span many orders of magnitude. It costs about twice the covariance
     form, and its gradients are zero in null directions of the covariance.
@@ -70,8 +70,8 @@ def square_root(rule: MomentRule) -> Filter:
             `moments.GaussHermite()`.
 
     Returns:
-        A `Filter` with params `StateSpaceModel` and state `SquareRootGaussian` (`.mean`, `.cholesky`,
-        `.cov`).
+        A `Filter` with params `StateSpaceModel` and state `SquareRootGaussian` (`.mean`,
+        `.cholesky`, `.cov`).
 
     Raises:
         ValueError: if the rule has no `deviations`, or a negative covariance weight.

@@ -1,4 +1,4 @@
-"""What can be reached: the exact error of linear filters, mismatch included, without Monte Carlo."""
+"""Exact errors of linear filters, mismatched ones included, without Monte Carlo."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ def expected_error(
     steps: int,
     gain: Array | None = None,
 ) -> Array:
-    """Return E[(x_t - xhat_t)(x_t - xhat_t)'] for t = 1..T, of a linear filter on data from another linear model.
+    """Return the error covariance of a linear filter on data from another linear model.
+
+    E[(x_t - xhat_t)(x_t - xhat_t)'] for t = 1..T.
 
     The pair z = (x, x - xhat) is linear in itself and the noise, z_t = A_t z_{t-1} + B_t (e_t,
     v_t), so that its second moment follows M_t = A_t M_{t-1} A_t' + B_t diag(Q, R) B_t' exactly.
@@ -47,7 +49,8 @@ def expected_error(
     Example:
         >>> truth = kf.systems.canonical(2)
         >>> floor = kf.evaluation.expected_error(truth, steps=50)
-        >>> mismatched = kf.evaluation.expected_error(truth, truth.replace(Q=100 * truth.Q), steps=50)
+        >>> wrong = truth.replace(Q=100 * truth.Q)
+        >>> mismatched = kf.evaluation.expected_error(truth, wrong, steps=50)
         >>> bool(jnp.trace(mismatched[-1]) > jnp.trace(floor[-1]))
         True
 

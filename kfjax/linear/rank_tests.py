@@ -55,7 +55,9 @@ def observability(model: StateSpaceModel, x: Array | None = None, u: Any = None)
 
 
 def controllability(model: StateSpaceModel, x: Array | None = None, u: Any = None) -> Rank:
-    """Tell which state directions the process noise drives: the rank of (G, F G, ..., F^{n-1} G), G G' = Q.
+    """Tell which state directions the process noise drives.
+
+    This is the rank of (G, F G, ..., F^{n-1} G) with G G' = Q.
 
     Args:
         model: any `StateSpaceModel`; a nonlinear one is linearised.

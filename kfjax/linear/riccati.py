@@ -1,4 +1,4 @@
-"""Time-invariant linear models in the long run: the steady gain, the filter that uses it, and observability."""
+"""The steady state of the Kalman filter of a time-invariant linear model."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class SteadyState(NamedTuple):
 
 
 def time_invariant(who: str, model: StateSpaceModel) -> tuple[Array, Array]:
-    """Return F and H, or raise: both must be constant matrices, without offset, and Q and R constant."""
+    """Return F and H, or raise unless they, Q and R are constant and there is no offset."""
     f, h = model.f, model.h
     if not all(
         isinstance(fn, Linear) and not callable(fn.A) and fn.b is None for fn in (f, h)

@@ -111,8 +111,8 @@ def correlated(model: StateSpaceModel, cross: Any) -> StateSpaceModel:
 
     x_t = f(x_{t-1}, u_t) + e_t,  y_t = h(x_t, u_t) + v_t,  E[e_t v_t'] = cross.
 
-    The noises of the same step are correlated. Textbooks that write x_{t+1} = f(x_t) + e_t correlate e_t with v_t of the step before; that is
-    another model.
+    The noises of the same step are correlated. Textbooks that write x_{t+1} = f(x_t) + e_t
+    correlate e_t with v_t of the step before; that is another model.
 
     Args:
         model: with arrays Q and R. A linear one stays linear.

@@ -18,7 +18,7 @@ HALVINGS = 16  # at most, of a step with fast modes
 
 
 def time_steps(times: Any, start: Any) -> Array:
-    """Return the steps dt_t = times_t - times_{t-1} between timestamps, with times_0 = start: inputs for `run`.
+    """Return the steps dt_t = times_t - times_{t-1} between timestamps, with times_0 = start.
 
     Args:
         times: [T] timestamps of the observations, not decreasing, in seconds or any unit.
@@ -73,7 +73,9 @@ class Discretised(NamedTuple):
 
 
 def van_loan(A: Any, diffusion: Any, dt: float | Array, B: Any = None) -> Discretised:
-    """Discretise dx = (A x + B u) dt + dw, E[dw dw'] = diffusion dt, exactly over a step dt with held u.
+    """Discretise dx = (A x + B u) dt + dw exactly over a step dt with held u.
+
+    The process noise has E[dw dw'] = diffusion dt.
 
     F = exp(A dt), Q = int_0^dt exp(A s) diffusion exp(A s)' ds, B_d = int_0^dt exp(A s) ds B.
 

@@ -1,4 +1,4 @@
-"""One observation as a filter sees it: inputs put in, missing channels decoupled, and the Info of its innovation."""
+"""A single observation with its input and mask applied, and the Info of its innovation."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def bind(fn: Any, u: Any, mask: Array | None = None) -> Any:
 
 
 def _cut(mask: Array, tree: Any) -> Any:
-    """Let no gradient through where nothing is observed: h may have none there, and 0 times infinity is NaN."""
+    """Stop gradients where nothing is observed, since h may have none and 0 * inf is NaN."""
     return jax.tree.map(lambda a: jnp.where(mask.any(), a, jax.lax.stop_gradient(a)), tree)
 
 
@@ -85,7 +85,7 @@ def observe(
 
 
 def _masked(space: Space, mask: Array) -> Space:
-    """Differences that are zero in unobserved channels, and pass no gradient there: 1 is a safer point than 0."""
+    """Return the space with differences and gradients of zero in unobserved channels."""
 
     def difference(a: Array, b: Array) -> Array:
         return jnp.where(mask, space.difference(jnp.where(mask, a, 1), jnp.where(mask, b, 1)), 0)
@@ -109,7 +109,7 @@ def any_observed(observed: Any) -> Array:
 
 
 def keep_unobserved(observed: Any, new: Any, old: Any) -> Any:
-    """Return the old state where nothing was observed: the law that every filter keeps, to the bit."""
+    """Return the old state where nothing was observed, to the bit: a law of every filter."""
     if observed is None:
         return new
     seen = any_observed(observed)

@@ -16,7 +16,7 @@ __all__ = ["diffuse"]
 def diffuse(
     model: StateSpaceModel, components: Sequence[int] | None = None, *, variance: float = 1e6
 ) -> StateSpaceModel:
-    """Return the model with a prior that says next to nothing about some components of x_0: a large variance.
+    """Return the model with a diffuse prior, of large variance, for some components of x_0.
 
     Let r be the variance of the first observations of these components, in their unit. Estimates
     differ from those of an exactly diffuse prior by about r / variance times the distance to

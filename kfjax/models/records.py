@@ -8,7 +8,7 @@ tracing, by `check_shapes`.
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,8 @@ from kfjax.models.lens import model_of
 from kfjax.models.state_space import StateSpaceModel
 
 __all__: list[str] = []
+
+Size: TypeAlias = int | Any  # to type checkers a number, but a symbol in an export of any size
 
 
 class Record(NamedTuple):
@@ -120,7 +122,7 @@ def _check_nan(who: str, ys: Observations, observed: Mask, length: Any) -> None:
             )
 
 
-def check_shapes(who: str, params: Params, record: Record) -> int:
+def check_shapes(who: str, params: Params, record: Record) -> Size:
     """Return the number of steps of a record; raise a ValueError if shapes do not fit.
 
     Args:
@@ -250,7 +252,7 @@ def count_steps(who: str, steps: int | None, us: Inputs) -> int:
     return given.pop()
 
 
-def until(length: Any, us: Inputs, steps: int) -> tuple[Inputs, Array | None]:
+def until(length: Any, us: Inputs, steps: Size) -> tuple[Inputs, Array | None]:
     """Return inputs that are harmless after the end, and whether each step counts.
 
     NaN after the end must not reach a gradient: the inputs of the first step stand there (ones, if

@@ -78,7 +78,7 @@ def as_observation_space(name: str, value: Any) -> Space:
 
 
 def wrap_angle(angle: Array) -> Array:
-    """Map angles in radians to [-pi, pi], with derivative one everywhere; angles already there are not touched.
+    """Map angles in radians to [-pi, pi], with derivative one everywhere.
 
     Example:
         >>> float(kf.wrap_angle(2 * jnp.pi + 0.5).round(3))
@@ -89,7 +89,7 @@ def wrap_angle(angle: Array) -> Array:
 
 @dataclasses.dataclass(frozen=True)
 class _Wrapped:
-    """An operation whose result is wrapped at some indices; a value, so that models built alike trace alike."""
+    """An operation whose result is wrapped at some indices; equal if it is built alike."""
 
     operation: Callable[[Array, Array], Array]
     indices: tuple[int, ...]

@@ -130,7 +130,7 @@ class StateSpaceModel(Pytree):
 
     @classmethod
     def axes(cls, **axes: int | None) -> Any:
-        """Return a model of batch axes for `jax.vmap(..., in_axes=...)`: None but for the fields named.
+        """Return a model of batch axes for `jax.vmap(..., in_axes=...)`, None except where named.
 
         Example:
             >>> kf.StateSpaceModel.axes(Q=0).Q, kf.StateSpaceModel.axes(Q=0).R

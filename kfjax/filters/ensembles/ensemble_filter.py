@@ -1,4 +1,4 @@
-"""Ensemble Kalman filters: a Gaussian belief by N members, for states too large for a covariance matrix.
+"""Ensemble Kalman filters: a belief of N members, for states too large for a covariance.
 
 predict:  x_i  <-  f(x_i, u) + e_i,   e_i ~ N(0, Q)
 update:   the Kalman update with the sample moments of x_i and h(x_i), by a form of `kfjax.filters.ensembles.forms`
@@ -74,7 +74,7 @@ def ensemble(
     inflation: float = 1.0,
     localisation: GaspariCohn | None = None,
 ) -> Filter:
-    """The ensemble Kalman filter: no Jacobians and no covariance matrix, for states of up to many thousands.
+    """Ensemble Kalman filter, without Jacobians or covariances, for thousands of states.
 
     A step costs N evaluations of f and h, products of sizes N n and N m, and m^3 if m <= N, else
     N^3. Nothing of size [n, n] is formed but what `model.Q` is; a Q or R that is not diagonal is

@@ -58,7 +58,7 @@ class LowRank(NamedTuple):
 
 
 def divisible_noise(Y: Array, R: Array) -> Array:
-    """Return R, floored at rounding so that it can be divided by: noise may be singular, or zero."""
+    """Return R with a floor at rounding, since noise that is divided by may be singular."""
     scale = jnp.sum(Y**2, axis=0) + 2 * R.shape[0] * jnp.diag(R)
     return R + jnp.diag(jnp.finfo(R.dtype).eps * scale)
 
@@ -79,7 +79,7 @@ def innovation_covariance(
 
 
 def _member_weights(Z: Array, root: Array, white: Array) -> Array:
-    """Return b Z' (I + Z Z')^-1 [k, N] for whitened rows b [k, m]: how much of each anomaly goes into the shift."""
+    """Return b Z' (I + Z Z')^-1 [k, N], the weights of anomalies for whitened rows b [k, m]."""
     return linalg.matmul(linalg.matmul(linalg.matmul(white, Z.T), root), root)
 
 
@@ -92,9 +92,11 @@ def _moves(X: Array, Y: Array, S: linalg.Factored | LowRank, rows: Array) -> Arr
 
 @dataclasses.dataclass(frozen=True)
 class Perturbed:
-    """Every member is updated with its own perturbed observation: the stochastic ensemble Kalman filter.
+    """Update every member with its own perturbed observation (stochastic form).
 
-    x_i + K (y + v_i - h(x_i)),  K = X' Y S^-1,  v_i ~ N(0, R), centred so that the mean is moved by K (y - E[h]).
+    x_i + K (y + v_i - h(x_i)),  K = X' Y S^-1,  v_i ~ N(0, R),
+
+    with the v_i centred, so that the mean is moved by K (y - E[h]).
     With localisation the covariances in K are tapered.
 
     References:
@@ -127,7 +129,7 @@ class Perturbed:
 
 @dataclasses.dataclass(frozen=True)
 class Transform:
-    """The mean is updated with the observation, the anomalies by a transform, T' X with T T' = I - Y S^-1 Y'.
+    """Update the mean with y and the anomalies by a transform: T' X, T T' = I - Y S^-1 Y'.
 
     Nothing is drawn, so that small ensembles do better than with perturbations. With m <= N, T = I
     - Y S^-1/2' (S^1/2 + R^1/2)^-1 Y' by Cholesky factors; else it is the symmetric square root.

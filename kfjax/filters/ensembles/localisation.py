@@ -1,4 +1,4 @@
-"""Localisation: small ensembles have spurious correlations at a distance, which are tapered away."""
+"""Localisation, which tapers the spurious long-range correlations of small ensembles."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["GaspariCohn"]
 
 
 def gaspari_cohn(ratio: np.ndarray) -> np.ndarray:
-    """Return the fifth-order piecewise rational correlation function of distance / half-width: 1 at 0, 0 from 2 on.
+    """Return the fifth-order correlation function of distance / half-width: 1 at 0, 0 from 2 on.
 
     References:
         G. Gaspari, S. E. Cohn, Construction of correlation functions in two and three dimensions,
@@ -48,7 +48,8 @@ class GaspariCohn:
             positions have other shapes.
 
     Example:
-        >>> local = kf.filters.GaspariCohn(4.0, states=np.arange(40), observations=np.arange(0, 40, 2), period=40.0)
+        >>> every, second = np.arange(40), np.arange(0, 40, 2)
+        >>> local = kf.filters.GaspariCohn(4.0, states=every, observations=second, period=40.0)
         >>> local.state_observation.shape, local.state_observation[:5, 0].round(3).tolist()
         ((40, 20), [1.0, 0.685, 0.208, 0.016, 0.0])
     """
@@ -86,7 +87,7 @@ class GaspariCohn:
 
     @property
     def neighbours(self) -> tuple[np.ndarray, np.ndarray]:
-        """The nearest channels of every state component [n, k], as many as any has in reach, and their taper [n, k]."""
+        """Return the channels in reach of every state component [n, k], and their taper [n, k]."""
         taper = self.state_observation
         reach = max(1, int((taper > 0).sum(axis=1).max()))
         near = np.argsort(-taper, axis=1, kind="stable")[:, :reach]

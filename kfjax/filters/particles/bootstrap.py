@@ -43,12 +43,12 @@ def particle(
     ess: float = 0.5,
     proposal: MomentRule | None = None,
 ) -> Filter:
-    """The bootstrap particle filter, or with a proposal the guided one: any model, any observation density.
+    """Bootstrap particle filter, guided if a proposal is given, for any observation density.
 
-    Observations are weighed with `model.observation_log_density(x, y, u, observed)` if the model has one
-    (heavy tails, counts, ...; `observed` is a boolean [m], or None), else with N(y | h(x, u), R) of
-    the observed channels. Unlike other filters it needs an invertible R: an observation without
-    noise has no density. An observation that is impossible for every particle has the
+    Observations are weighed with `model.observation_log_density(x, y, u, observed)` if the model
+    has one (heavy tails, counts, ...; `observed` is a boolean [m], or None), else with N(y | h(x,
+    u), R) of the observed channels. Unlike other filters it needs an invertible R: an observation
+    without noise has no density. An observation that is impossible for every particle has the
     log-likelihood -inf and leaves the state as predicted. The likelihood is an unbiased estimate;
     the other fields of Info are from the mean and covariance of y that the particles predict.
 
@@ -65,8 +65,8 @@ def particle(
             `observation_log_density` has to be wide enough for the tails.
 
     Returns:
-        A `Filter`; params `StateSpaceModel`, state `ParticleState`. `init` needs a key. No `recentre`
-        with a proposal.
+        A `Filter`; params `StateSpaceModel`, state `ParticleState`. `init` needs a key. No
+        `recentre` with a proposal.
 
     Raises:
         ValueError: if particles is below 1, or ess not from 0 to 1; from `init`, if there is no
@@ -116,7 +116,7 @@ def auxiliary_particle(
     ess: float = 1.0,
     proposal: MomentRule | None = None,
 ) -> Filter:
-    """The auxiliary particle filter: resamples the ancestors of x_t once y_t is known, by how well they predict it.
+    """Auxiliary particle filter: resamples the ancestors of x_t by how well they predict y_t.
 
     Ancestors are drawn with priority w^i p(y_t | f(x_{t-1}^i)), or with a proposal w^i times the
     likelihood of y_t in the Gaussian update of each; for Gaussian noise and linear h that is p(y_t
@@ -130,7 +130,8 @@ def auxiliary_particle(
         proposal: as in `particle`.
 
     Returns:
-        A `Filter`; params `StateSpaceModel`, state `ParticleState`. `init` needs a key. No `recentre`.
+        A `Filter`; params `StateSpaceModel`, state `ParticleState`. `init` needs a key. No
+        `recentre`.
 
     Raises:
         ValueError: as `particle`.

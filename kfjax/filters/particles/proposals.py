@@ -1,4 +1,4 @@
-"""What weighs a particle, and where it may be drawn from: observation densities and proposals for one particle."""
+"""Observation densities and proposal distributions of a single particle."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def log_density(model: StateSpaceModel, x: Array, y: Array, u: Any, observed: An
 
 
 def where_definite(L: Array, log_density: Any) -> Array:
-    """Return a log density; -inf where the factor L of its covariance is singular, since there is no density then."""
+    """Return a Gaussian log density, -inf where the factor L of the covariance is singular."""
     return jnp.where((jnp.diag(L) > 0).all(), log_density, -jnp.inf)
 
 
 class Proposal(NamedTuple):
-    """A distribution to draw x_t from, given x_{t-1} and y_t, as one of the noise: x_t = centre moved by Q^1/2 z.
+    """A distribution of x_t given x_{t-1} and y_t, through the noise: centre moved by Q^1/2 z.
 
     In these coordinates the transition is N(0, I), whatever the rank of Q and the shape of the
     space.
@@ -61,7 +61,7 @@ class Proposal(NamedTuple):
 def proposal(
     rule: MomentRule | None, model: StateSpaceModel, x: Array, y: Array, u: Any, observed: Any
 ) -> Proposal:
-    """Return the Gaussian update of the transition from x with y, by a moment rule; the transition itself for None."""
+    """Return the Gaussian update with y of the transition from x; None gives the transition."""
     centre = model.f(x, u).astype(x.dtype)
     noise = linalg.cholesky(model.process_noise(x, u))
     prior = Gaussian(jnp.zeros_like(noise[0]), jnp.eye(noise.shape[0], dtype=noise.dtype))
@@ -78,7 +78,7 @@ def proposal(
 
 
 def draw(proposal: Proposal, space: Space, standard: Array) -> tuple[Array, Array]:
-    """Return x_t [n] for a standard normal [n], and the log ratio of the transition to the proposal there."""
+    """Return x_t [n] for a standard normal [n], and log transition minus log proposal there."""
     z = proposal.mean + linalg.matmul(proposal.factor, standard)
     log_ratio = 0.5 * (jnp.sum(standard**2) - jnp.sum(z**2) + linalg.logdet(proposal.factor))
     return _place(space, proposal.centre, proposal.noise, z), log_ratio

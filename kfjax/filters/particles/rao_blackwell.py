@@ -1,4 +1,4 @@
-"""The Rao-Blackwellised particle filter: particles for some components of the state, a Gaussian for the others.
+"""Rao-Blackwellised particle filters: particles for some components, Gaussians for the others.
 
 Split x = (n, l) such that f and h are affine in l for given n:
 
@@ -53,7 +53,7 @@ def rao_blackwellised(
     resampling: Resampling = SYSTEMATIC,
     ess: float = 0.5,
 ) -> Filter:
-    """The Rao-Blackwellised (marginalised) particle filter: fewer particles where part of the model is linear.
+    """Rao-Blackwellised (marginalised) particle filter, for models that are linear in part.
 
     It runs an ordinary model and needs to be told which components enter linearly. Their matrices
     are the derivatives of f and h. Where f or h is *not* affine in them, every particle carries an
@@ -80,7 +80,8 @@ def rao_blackwellised(
     Example:
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=20)
-        >>> est = kf.run(kf.rao_blackwellised(linear=(1,), particles=100), model, ys, key=jax.random.key(1)).outputs
+        >>> filter = kf.rao_blackwellised(linear=(1,), particles=100)
+        >>> est = kf.run(filter, model, ys, key=jax.random.key(1)).outputs
         >>> est.mean.shape
         (20, 2)
 
@@ -196,7 +197,8 @@ def _check_model(model: StateSpaceModel, linear: tuple[int, ...]) -> None:
         )
     if model.observation_log_density is not None:
         raise ValueError(
-            "rao_blackwellised: the model has an observation_log_density; expected Gaussian noise, for which"
+            "rao_blackwellised: the model has an observation_log_density; expected Gaussian noise,"
+            " for which"
             " the linear part can"
             " be integrated out. Use kf.particle(), or model.replace(observation_log_density=None)."
         )
@@ -220,7 +222,10 @@ def _spread(
 
 
 def _draw(parts: _Parts, deviations: Array, Q: Array, z: Array) -> tuple[Array, Array]:
-    """Draw the sampled components of N(0, D D' + Q) by standard normals z [k]; return the conditional mean and cov."""
+    """Draw the sampled components of N(0, D D' + Q) by standard normals z [k].
+
+    Returns the draw with the conditional mean and covariance of the others.
+    """
     A, B = (linalg.matmul(part, deviations) for part in parts)
     S = linalg.factorise(linalg.matmul(A, A.T) + linalg.quadratic(parts.sampled, Q))
     cross = linalg.matmul(A, B.T) + linalg.matmul(linalg.matmul(parts.sampled, Q), parts.linear.T)

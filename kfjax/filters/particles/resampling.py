@@ -27,7 +27,7 @@ __all__ = [
 
 
 def log_total(log_weights: Array) -> Array:
-    """Return log sum_i exp(log_weights_i); -inf, with a zero gradient, where no weight is above zero."""
+    """Return log sum_i exp(log_weights_i); -inf with a zero gradient if all weights are zero."""
     nothing = jnp.max(log_weights) == -jnp.inf  # false for NaN, which is to be seen
     total = jax.scipy.special.logsumexp(jnp.where(nothing, 0, log_weights))
     return jnp.where(nothing, -jnp.inf, total)
@@ -41,12 +41,12 @@ def normalised(log_weights: Array) -> Array:
 
 
 def effective_sample_size(log_weights: Array) -> Array:
-    """Return 1 / sum_i w_i^2 of the normalised weights: N for equal ones, 1 for a single survivor."""
+    """Return 1 / sum_i w_i^2 of normalised weights: N if they are equal, 1 for one survivor."""
     return jnp.exp(-jax.scipy.special.logsumexp(2 * normalised(log_weights)))
 
 
 def inverse_cdf(log_weights: Array, uniforms: Array) -> Array:
-    """Return the indices [..] at which the cumulated weights [N] pass numbers in [0, 1); never one of weight zero."""
+    """Return the indices where cumulated weights [N] pass numbers in [0, 1), none of weight 0."""
     cumulated = jnp.cumsum(jnp.exp(normalised(log_weights)))
     below_one = 1 - jnp.finfo(cumulated.dtype).epsneg
     return jnp.searchsorted(
@@ -62,18 +62,19 @@ class Resampling(abc.ABC):
         """Return indices [N] (int) of the particles that go on."""
 
     def log_probabilities(self, log_weights: Array) -> Array:
-        """Return log q [N], the probabilities with which a particle is drawn: those of the weights."""
+        """Return log q [N], where q is the probability of drawing a particle: its weight."""
         return normalised(log_weights)
 
 
 @dataclasses.dataclass(frozen=True)
 class Systematic(Resampling):
-    """One uniform number, N equidistant points of the cumulated weights: the fastest, and of little variance.
+    """Systematic resampling: N equidistant points of the cumulated weights, one random offset.
 
     A particle of weight w goes on floor(N w) or ceil(N w) times.
 
     Example:
-        >>> kf.filters.Systematic()(jax.random.key(0), jnp.log(jnp.array([0.5, 0.0, 0.25, 0.25]))).tolist()
+        >>> log_weights = jnp.log(jnp.array([0.5, 0.0, 0.25, 0.25]))
+        >>> kf.filters.Systematic()(jax.random.key(0), log_weights).tolist()
         [0, 0, 2, 3]
 
     References:
@@ -92,7 +93,7 @@ SYSTEMATIC = Systematic()
 
 @dataclasses.dataclass(frozen=True)
 class Stratified(Resampling):
-    """One uniform number in each of N equal strata of the cumulated weights; never of more variance than multinomial.
+    """Stratified resampling: one uniform number in each of N equal strata of the weights.
 
     References:
         R. Douc, O. Cappe, E. Moulines, Comparison of resampling schemes for particle filtering,
@@ -146,7 +147,7 @@ class Residual(Resampling):
 
 @dataclasses.dataclass(frozen=True)
 class Soft(Resampling):
-    """Draw from a mixture with equal weights, q = alpha w + (1 - alpha) / N: weights go on with their gradients.
+    """Soft resampling: draw from q = alpha w + (1 - alpha) / N, with gradients of the weights.
 
     The gradient through the weights w / (N q) has little variance, and a bias: the draws themselves
     are taken as given.
@@ -182,7 +183,7 @@ class Soft(Resampling):
 
 @dataclasses.dataclass(frozen=True)
 class StopGradient(Resampling):
-    """Resample as another scheme does, with the gradient of the weights w_a / (N stop_gradient(q_a)).
+    """Resample by another scheme, with the gradient of the weights w_a / (N stop_gradient(q_a)).
 
     Values do not change. The gradient of the likelihood estimate is then an unbiased one of the
     gradient of the likelihood, and that of its logarithm a consistent score estimate (Fisher's
@@ -210,7 +211,7 @@ class StopGradient(Resampling):
 def resample(
     scheme: Resampling, ess: float, key: Array, log_weights: Array, priorities: Array | None = None
 ) -> tuple[Array, Array]:
-    """Select particles where it pays: where the effective sample size of the priorities is below ess N.
+    """Resample where the effective sample size of the priorities is below ess N.
 
     Args:
         scheme: the resampling scheme.

@@ -1,4 +1,4 @@
-"""The state of every particle filter, and the two things that all of them do with it: select and weigh."""
+"""The state of every particle filter, and its two operations: select and weigh."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ParticleState(NamedTuple):
 
     @property
     def cov(self) -> Array:
-        """The weighted covariance [..., n, n]: that between the particles and, if they have some, that within."""
+        """Weighted covariance [..., n, n]: between the particles and, if they have one, within them."""
         return clouds.lifted(_cov, self, self.log_weights)
 
     @property
@@ -114,7 +114,7 @@ def weighed(
 def mixture_info(
     seen: Observation, ys: Array, weights: Array, noise: Array, log_likelihood: Array
 ) -> Info:
-    """Return the Info of y by the moments of a mixture: predicted ys [N, m], and the mean noise [m, m] about them."""
+    """Return the Info of y from predicted ys [N, m] and the mean noise [m, m] about them."""
     y_hat = clouds.weighted_mean(seen.space, ys, weights)
     S = linalg.factorise(clouds.weighted_cov(seen.space, ys, weights, y_hat) + noise)
     return innovation_info(seen.innovation(y_hat), S, seen.mask)._replace(
