@@ -23,11 +23,11 @@ one core of a shared machine, with all libraries in turn: read ratios.
 * **Outputs** are all filtered means, full covariances and log-likelihoods. A library is timed \
 only after its outputs agreed with those of kfjax.
 * **kfjax** is `vmap` of `kfjax.run`, with the model as an argument.
-* **Limits** are the larger of two times: copying the observations and the results at the speed \
+* **The limit** is the larger of two times: copying the observations and the results at the speed \
 of a large copy ("memory"), and the operations as kfjax writes them down at the speed of a large \
 matrix product on this core ("arithmetic"). For particle filters only the copy counts.
-* **Workloads**: W names and Table IV names are workloads, n is the dimension of the state. plain \
-is a jitted scan without kfjax's filters.
+* **Workloads** are W1 to W7l, and those of Table IV of the KalmanNet paper, named after their \
+filters. n is the dimension of the state. "plain" is a jitted scan without kfjax's filters.
 * **GPU**: nothing was measured; `python -m benchmarks.speed all --platform cuda --out \
 results/cuda` would.
 """
