@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from kfjax import linalg
 from kfjax.base import Inputs, Mask
@@ -27,7 +28,7 @@ __all__ = ["parallel_iterated_smooth"]
 
 def parallel_iterated_smooth(
     model: StateSpaceModel,
-    ys: Array,
+    ys: ArrayLike,
     *,
     us: Inputs = None,
     observed: Mask = None,

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from kfjax import linalg
 from kfjax.base import Estimate, Gaussian, Inputs, Mask
@@ -25,7 +26,7 @@ __all__ = ["parallel_filter", "parallel_smooth"]
 
 
 def parallel_filter(
-    model: StateSpaceModel, ys: Array, *, us: Inputs = None, observed: Mask = None
+    model: StateSpaceModel, ys: ArrayLike, *, us: Inputs = None, observed: Mask = None
 ) -> Estimate:
     """Filter a linear Gaussian model with an associative scan: the results of `run(kalman(), ...)`, in O(log T) depth.
 
@@ -62,7 +63,7 @@ def parallel_filter(
 
 
 def parallel_smooth(
-    model: StateSpaceModel, ys: Array, *, us: Inputs = None, observed: Mask = None
+    model: StateSpaceModel, ys: ArrayLike, *, us: Inputs = None, observed: Mask = None
 ) -> Smoothed:
     """Smooth a linear Gaussian model with two associative scans: the results of `smooth(kalman(), ...)`.
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from kfjax import linalg
 from kfjax.base import Filter, Gaussian, Inputs, Mask, Params
@@ -65,7 +66,7 @@ def factors_or_belief(estimate: Any) -> Gaussian | SquareRootGaussian:
 
 
 def whole_record(
-    who: str, model: StateSpaceModel, ys: Array, us: Inputs, observed: Mask, *, linear: bool
+    who: str, model: StateSpaceModel, ys: ArrayLike, us: Inputs, observed: Mask, *, linear: bool
 ) -> Record:
     """Validate the arguments of an algorithm that takes a model and its whole record."""
     if not isinstance(model, StateSpaceModel) or (linear and not is_linear(model)):

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from kfjax import linalg
 from kfjax.base import Gaussian, Inputs, Mask, whole_state
@@ -37,7 +38,7 @@ class Information(NamedTuple):
 
 
 def two_filter_smooth(
-    model: StateSpaceModel, ys: Array, *, us: Inputs = None, observed: Mask = None
+    model: StateSpaceModel, ys: ArrayLike, *, us: Inputs = None, observed: Mask = None
 ) -> Smoothed:
     """Smooth a linear Gaussian model by two filters: the results of `smooth(kalman(), ...)`, without its recursion.
 
