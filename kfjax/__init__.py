@@ -62,12 +62,13 @@ from kfjax.models.augmentation import correlated, non_additive
 from kfjax.models.discretisation import Discretised, time_steps, van_loan
 from kfjax.models.functions import Linear
 from kfjax.models.lens import with_model
+from kfjax.models.masks import split_missing
 from kfjax.models.priors import diffuse
 from kfjax.models.sensors import Sensor, Sensors
 from kfjax.models.simulation import simulate
 from kfjax.models.spaces import Space, angles, wrap_angle
 from kfjax.models.state_space import StateSpaceModel, linear_gaussian
-from kfjax.runner import Forecast, forecast, log_likelihood, run, split_missing, step
+from kfjax.runner import Forecast, forecast, log_likelihood, run, step
 from kfjax.smoothers.imputation import impute
 from kfjax.smoothers.iterated import parallel_iterated_smooth
 from kfjax.smoothers.parallel import parallel_filter, parallel_smooth

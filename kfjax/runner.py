@@ -19,7 +19,6 @@ from kfjax.base import (
     Mask,
     Observations,
     Params,
-    PyTree,
     Run,
     State,
     estimate,
@@ -28,6 +27,7 @@ from kfjax.base import (
 from kfjax.filters.beliefs import observation_estimate
 from kfjax.filters.checks import check_filter
 from kfjax.models.lens import model_of
+from kfjax.models.masks import restrict, unseen_to_zero
 from kfjax.models.records import (
     Record,
     check_runtime,
@@ -38,7 +38,7 @@ from kfjax.models.records import (
     until,
 )
 
-__all__ = ["Forecast", "forecast", "log_likelihood", "run", "split_missing", "step"]
+__all__ = ["Forecast", "forecast", "log_likelihood", "run", "step"]
 
 
 class Forecast(NamedTuple):
@@ -194,9 +194,9 @@ def _run(
     seen = jax.tree.map(lambda o: jnp.asarray(o, bool), record.observed)
     us, active = until(record.length, record.us, steps)
     if active is not None:
-        seen = _restrict(seen, active, record.ys)
+        seen = restrict(seen, active, record.ys)
     if checked:
-        counted = _unseen_to_zero(record.ys, seen)
+        counted = unseen_to_zero(record.ys, seen)
         check_runtime("run: ys has NaN where it counts as observed", counted)
 
     def body(state: State, at: tuple[Any, Any, Any, Any]) -> tuple[State, Any]:
@@ -314,39 +314,3 @@ def _forecast(filter: Filter, params: Params, state: State, us: Inputs, steps: i
     if filter.rule is None or model is None or model.h is None:
         return Forecast(states, None)
     return Forecast(states, observation_estimate(filter, model, states, us=us))
-
-
-def split_missing(ys: Observations) -> tuple[Observations, Mask]:
-    """Turn NaN into a mask: `observed=~jnp.isnan(ys)` for a pytree of sensors.
-
-    Args:
-        ys: observations [..., m] with NaN where missing, or a pytree of such (several sensors).
-
-    Returns:
-        (filled, observed): ys with 0 for NaN and booleans of the same shape, for `run(..., filled,
-        observed=observed)`.
-
-    Example:
-        >>> filled, observed = kf.split_missing(jnp.array([[1.0], [jnp.nan]]))
-        >>> observed.tolist()
-        [[True], [False]]
-    """
-    ys = jnp.asarray(ys) if isinstance(ys, list) else jax.tree.map(jnp.asarray, ys)
-    observed = jax.tree.map(lambda y: ~jnp.isnan(y), ys)
-    return jax.tree.map(lambda y, seen: jnp.where(seen, y, 0), ys, observed), observed
-
-
-def _restrict(seen: Mask, active: Array, ys: Observations) -> Mask:
-    """Combine the mask with the active steps, in the structure of ys."""
-    if seen is None:
-        return jax.tree.map(lambda _: active, ys)
-    return jax.tree.map(lambda s: s & active.reshape((-1,) + (1,) * (s.ndim - 1)), seen)
-
-
-def _unseen_to_zero(ys: Observations, seen: Mask) -> PyTree:
-    """Replace entries that do not count by zero."""
-    if seen is None:
-        return ys
-    return jax.tree.map(
-        lambda y, s: jnp.where(s.reshape(s.shape + (1,) * (y.ndim - s.ndim)), y, 0), ys, seen
-    )
