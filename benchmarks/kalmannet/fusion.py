@@ -67,7 +67,8 @@ def compass(tuned=BOTH):
         with np.load(FOLDER / f"{SESSIONS[name]}.npz") as arrays:
             wheel = arrays["wheel"]
             truth = arrays["theta_gt"][:, 0]
-        off = np.asarray(kf.wrap_angle(truth[:-1] - wheel[1:, 2]))  # it is one step late
+        late = jnp.asarray(truth[:-1] - wheel[1:, 2])  # the heading comes one step late
+        off = np.asarray(kf.wrap_angle(late))
         used = (wheel[1:, :2].mean(1) > MOVING) & (np.abs(off) < SOUND)
         reported.append(wheel[1:, 2][used])
         error.append(off[used])
