@@ -48,7 +48,7 @@ def space_of(model: StateSpaceModel) -> Space | None:
 
 
 def lifted(fn: Callable[[Any], Array], state: Any, weights: Array) -> Array:
-    """Map a function of one state over a stacked one, whose weights [..., N] tell the added axes."""
+    """Map a function of one state over a stacked one with weights [..., N]."""
     for _ in range(weights.ndim - 1):
         fn = jax.vmap(fn)
     return fn(state)

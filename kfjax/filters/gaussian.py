@@ -79,7 +79,7 @@ class Iterated:
     def __call__(
         self, rule: MomentRule, belief: Gaussian, seen: Observation, space: Space
     ) -> tuple[Gaussian, Info]:
-        """Return the posterior belief and Info, linearised by Taylor's rule whatever the rule is."""
+        """Return the posterior belief and Info; the linearisation is always Taylor's."""
         del rule
         m, P = belief
         L = linalg.cholesky(P)

@@ -85,7 +85,7 @@ def _with_shortcut(
     def scaled(cov: Array, *rows: Array) -> Array:
         return by_scale(jnp.sqrt(jnp.maximum(jnp.diag(cov), 0)), *rows)
 
-    if cov.shape[0] <= linalg.UNROLL:  # a small factor costs less than the choice
+    if cov.shape[0] <= linalg.UNROLL:  # written out, and fused with what a `cond` would separate
         return by_factor(cov, *rows)
     is_diagonal = jnp.all(cov == jnp.diag(jnp.diag(cov)))
     return lax.cond(is_diagonal, scaled, by_factor, cov, *rows)

@@ -45,7 +45,7 @@ class Augmented:
         )
 
     def prior(self, prior: Gaussian, noise: Array | None) -> Gaussian:
-        """Return the prior of z; w_1 ~ N(0, noise) is drawn before the first step, v_0 is not used."""
+        """Return the prior of z: w_1 ~ N(0, noise) comes before the first step, v_0 is unused."""
         size = self.q + self.r
         mean = jnp.concatenate([prior.mean, jnp.zeros(size, prior.mean.dtype)])
         cov = prior.cov if noise is None else block_diag(prior.cov, noise)

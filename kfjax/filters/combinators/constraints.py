@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -47,8 +47,8 @@ class Inequalities(Pytree):
         ValueError: if the shapes do not fit.
     """
 
-    A: Array
-    b: Array
+    A: Any
+    b: Any
 
     def __post_init__(self) -> None:
         given = (as_array(self.A), as_array(self.b))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -54,8 +54,8 @@ class IMMParams(Pytree):
     """
 
     members: tuple[Params, ...]
-    transition: Array
-    weights: Array
+    transition: Any
+    weights: Any
 
     def __post_init__(self) -> None:
         values = {

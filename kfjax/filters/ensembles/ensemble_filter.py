@@ -1,7 +1,8 @@
 """Ensemble Kalman filters: a belief of N members, for states too large for a covariance.
 
 predict:  x_i  <-  f(x_i, u) + e_i,   e_i ~ N(0, Q)
-update:   the Kalman update with the sample moments of x_i and h(x_i), by a form of `kfjax.filters.ensembles.forms`
+update:   the Kalman update with the sample moments of x_i and h(x_i), in one of the forms of
+          `kfjax.filters.ensembles.forms`
 """
 
 from __future__ import annotations

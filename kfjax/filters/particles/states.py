@@ -47,7 +47,7 @@ class ParticleState(NamedTuple):
 
     @property
     def cov(self) -> Array:
-        """Weighted covariance [..., n, n]: between the particles and, if they have one, within them."""
+        """Weighted covariance [..., n, n], between and within the particles."""
         return clouds.lifted(_cov, self, self.log_weights)
 
     @property
