@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 from jax.tree_util import Partial
 
 from kfjax._support.pytrees import as_pytree
@@ -77,7 +78,7 @@ def as_observation_space(name: str, value: Any) -> Space:
     return Space(as_space(name, value).difference, EUCLIDEAN.retract)
 
 
-def wrap_angle(angle: Array) -> Array:
+def wrap_angle(angle: ArrayLike) -> Array:
     """Map angles in radians to [-pi, pi], with derivative one everywhere.
 
     Example:
