@@ -1,31 +1,47 @@
-"""Elements of the associative scans over time: a stretch of filtering or smoothing, and how two of them join.
+"""Elements of the associative scans over time: stretches of filtering or smoothing, and joins.
 
-The square-root form throughout: elements carry factors, and every covariance is a sum of squares,
-so that float32 is safe. The likelihood is taken from per-step innovations after the scan;
-accumulated inside, it breaks in float32.
+Elements are in square-root form: they carry factors, and every covariance is a sum of squares, so
+that float32 is safe. The likelihood is taken from per-step innovations after the scan; accumulated
+inside, it breaks in float32.
+
+References:
+    S. Sarkka, A. F. Garcia-Fernandez, Temporal parallelization of Bayesian smoothers, IEEE TAC 66
+    (2021); F. Yaghoobi, A. Corenflos, S. Hassan, S. Sarkka, Parallel square-root statistical linear
+    regression for inference in nonlinear state space models (2022), section 3.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support.types import PyTree
 from kfjax.filters.square_root_form import SquareRootGaussian, conditional_factors
 from kfjax.models.observing import innovation_info
 
 __all__: list[str] = []
 
+Element = TypeVar("Element")
+
 BLOCK = 16  # steps that are scanned one after the other
 
 
 class Step(NamedTuple):
-    """An affine model of one step: x = F x_tm1 + c + e, innovation = y - (H x + d) ~ N(0, R), with factors of Q and R.
+    """An affine model of one step: x = F x_tm1 + c + e, y = H x + d + v.
 
-    `y_d` is y - d, zero in unobserved channels.
+    Attributes:
+        F: [n, n].
+        c: [n].
+        Q: a factor [n, p] of the covariance of e.
+        H: [m, n].
+        y_d: y - d [m], zero in unobserved channels.
+        R: a factor [m, p] of the covariance of v.
+        mask: what was observed [m], or None for everything.
     """
 
     F: Array
@@ -38,7 +54,18 @@ class Step(NamedTuple):
 
 
 class FilterElement(NamedTuple):
-    """p(x_t | y_s..t, x_s-1) = N(A x + b, U U'), and p(y_s..t | x_s-1) with information eta, Z Z'."""
+    """A stretch of filtering from s to t, as two functions of the state x_s-1 before it.
+
+    p(x_t | y_s..t, x_s-1) = N(A x_s-1 + b, U U'), and p(y_s..t | x_s-1) is proportional to
+    exp(eta' x_s-1 - x_s-1' Z Z' x_s-1 / 2).
+
+    Attributes:
+        A: [n, n].
+        b: [n].
+        U: a factor [n, n] of the covariance.
+        eta: the information vector [n].
+        Z: a factor [n, n] of the information matrix.
+    """
 
     A: Array
     b: Array
@@ -48,7 +75,13 @@ class FilterElement(NamedTuple):
 
 
 class SmootherElement(NamedTuple):
-    """p(x_t | x_s, y_1..t) = N(E x_s + g, D D')."""
+    """A stretch of smoothing from s back to t: p(x_t | x_s, y_1..s-1) = N(E x_s + g, D D').
+
+    Attributes:
+        E: [n, n].
+        g: [n].
+        D: a factor [n, n] of the covariance.
+    """
 
     E: Array
     g: Array
@@ -56,8 +89,8 @@ class SmootherElement(NamedTuple):
 
 
 def filter_steps(prior: SquareRootGaussian, steps: Step) -> SquareRootGaussian:
-    """Filtered beliefs at t = 1..T."""
-    first = _first_element(prior, jax.tree.map(lambda a: a[0], steps))
+    """Return the filtered beliefs at t = 1..T."""
+    first = _first_element(prior, _at(steps, 0))
     elements = jax.vmap(_filter_element)(steps)
     elements = jax.tree.map(lambda a, b: a.at[0].set(b), elements, first)
     done = _prefixes(combine_filters, elements)
@@ -65,64 +98,57 @@ def filter_steps(prior: SquareRootGaussian, steps: Step) -> SquareRootGaussian:
 
 
 def smooth_steps(prior: SquareRootGaussian, steps: Step) -> tuple[SquareRootGaussian, Array]:
-    """Smoothed beliefs at t = 0..T, and the gains of each on the next."""
-    filtered = jax.tree.map(
-        lambda a, b: jnp.concatenate([a[None], b]), prior, filter_steps(prior, steps)
-    )
-
-    def element(belief: SquareRootGaussian, step: Step) -> SmootherElement:
-        N = belief.cholesky
-        P, G, D = conditional_factors(N, linalg.matmul(step.F, N), step.Q)
-        E = linalg.solve_lower(P, G.T, transpose=True).T
-        g = belief.mean - linalg.matmul(E, linalg.matmul(step.F, belief.mean) + step.c)
-        return SmootherElement(E, g, D)
-
-    elements = jax.vmap(element)(jax.tree.map(lambda a: a[:-1], filtered), steps)
+    """Return the smoothed beliefs at t = 0..T, and the gains of each on the next."""
+    filtered = _prepend(prior, filter_steps(prior, steps))
+    elements = jax.vmap(_smoother_element)(_at(filtered, slice(None, -1)), steps)
+    # the last belief is smoothed already: it does not depend on what follows
     last = SmootherElement(jnp.zeros_like(steps.F[0]), filtered.mean[-1], filtered.cholesky[-1])
     backwards = jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]])[::-1], elements, last)
-    done = jax.tree.map(lambda a: a[::-1], _prefixes(_combine_smoothers, backwards))
+    done = _at(_prefixes(_combine_smoothers, backwards), slice(None, None, -1))
     return SquareRootGaussian(done.g, done.D), elements.E
 
 
 def log_likelihoods(prior: SquareRootGaussian, filtered: SquareRootGaussian, steps: Step) -> Array:
-    """The likelihood of every step from its innovation, with the predictions of the filtered beliefs before it."""
-    before = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b[:-1]]), prior, filtered)
+    """Return the log-likelihood of every step, from the filtered belief before it."""
+    before = _prepend(prior, _at(filtered, slice(None, -1)))
 
-    def one(belief: SquareRootGaussian, step: Step) -> Any:
+    def one(belief: SquareRootGaussian, step: Step) -> Array | None:
         mean = linalg.matmul(step.F, belief.mean) + step.c
         dx = jnp.concatenate([linalg.matmul(step.F, belief.cholesky), step.Q], axis=1)
         S = linalg.triangularise(jnp.concatenate([linalg.matmul(step.H, dx), step.R], axis=1))
         innovation = step.y_d - linalg.matmul(step.H, mean)
-        return innovation_info(
-            innovation, linalg.Factored(linalg.matmul(S, S.T), S), step.mask
-        ).log_likelihood
+        S_factored = linalg.Factored(linalg.matmul(S, S.T), S)
+        return innovation_info(innovation, S_factored, step.mask).log_likelihood
 
     return jax.vmap(one)(before, steps)
 
 
 def _filter_element(step: Step) -> FilterElement:
-    """The element of one step, not knowing the state before it."""
+    """Return the element of one step, which does not know the state before it."""
+    # Given x_s-1, the prior of x_s is N(F x_s-1 + c, Q), and the update is that of a Kalman filter
+    # with S = H Q H' + R and the gain K = Q H' S^-1 = G S^-1/2:
+    #
+    #     A = (I - K H) F         b = c + K (y - d - H c)           U U' = (I - K H) Q
+    #     Z Z' = F' H' S^-1 H F   eta = F' H' S^-1 (y - d - H c)
+    #
+    # With Z = (S^-1/2 H F)' they share the solves: K H F = G Z', and eta = Z S^-1/2 (y - d - H c).
     S, G, U = conditional_factors(step.Q, linalg.matmul(step.H, step.Q), step.R)
     whitened = linalg.solve_lower(S, step.y_d - linalg.matmul(step.H, step.c))
     Z = linalg.solve_lower(S, linalg.matmul(step.H, step.F)).T
     A = step.F - linalg.matmul(G, Z.T)
-    return FilterElement(
-        A,
-        step.c + linalg.matmul(G, whitened),
-        U,
-        linalg.matmul(Z, whitened),
-        linalg.triangularise(Z),
-    )
+    b = step.c + linalg.matmul(G, whitened)
+    eta = linalg.matmul(Z, whitened)
+    return FilterElement(A, b, U, eta, linalg.triangularise(Z))
 
 
 def steady_element(F: Array, H: Array, Q: Array, R: Array) -> FilterElement:
-    """The element of one step of a time-invariant model without data; Q and R are factors."""
+    """Return the element of one step without data, from the factors Q and R."""
     zero = jnp.zeros(F.shape[0], F.dtype)
     return _filter_element(Step(F, zero, Q, H, jnp.zeros(H.shape[0], F.dtype), R, None))
 
 
 def _first_element(prior: SquareRootGaussian, step: Step) -> FilterElement:
-    """The element of the first step, which knows the prior."""
+    """Return the element of the first step, which knows the prior and so has A = 0."""
     mean = linalg.matmul(step.F, prior.mean) + step.c
     L = linalg.triangularise(
         jnp.concatenate([linalg.matmul(step.F, prior.cholesky), step.Q], axis=1)
@@ -130,15 +156,36 @@ def _first_element(prior: SquareRootGaussian, step: Step) -> FilterElement:
     S, G, U = conditional_factors(L, linalg.matmul(step.H, L), step.R)
     whitened = linalg.solve_lower(S, step.y_d - linalg.matmul(step.H, mean))
     zero = jnp.zeros_like(step.F)
-    return FilterElement(zero, mean + linalg.matmul(G, whitened), U, jnp.zeros_like(mean), zero)
+    b = mean + linalg.matmul(G, whitened)
+    return FilterElement(zero, b, U, jnp.zeros_like(mean), zero)
 
 
 def combine_filters(early: FilterElement, late: FilterElement) -> FilterElement:
     """Join two stretches of time, one trajectory at a time."""
+    # The state x between the two is N(A_1 x_0 + b_1, C) after the early stretch, with C = U_1 U_1',
+    # and the late stretch has the information eta_2 and J = Z_2 Z_2' about it. Conditioning x on
+    # this information, moving it through the late stretch, and collecting the information about x_0
+    # gives, with N = (I + C J)^-1,
+    #
+    #     A = A_2 N A_1
+    #     b = A_2 (b_1 + N C (eta_2 - J b_1)) + b_2
+    #     U U' = A_2 N C A_2' + U_2 U_2'
+    #     eta = A_1' N' (eta_2 - J b_1) + eta_1
+    #     Z Z' = A_1' J N A_1 + Z_1 Z_1'
+    #
+    # In factors, with U = U_1 and Z = Z_2: the lower triangularisation of [[U' Z, I], [Z, 0]] is
+    # [[X, 0], [Y, V]] with
+    #
+    #     X X' = I + U' J U,   Y = J U X^-T,   V V' = J - Y Y'.
+    #
+    # By the matrix inversion lemma, N = I - U (I + U' J U)^-1 U' J. With W = U X^-T this is
+    #
+    #     N = I - W Y',   N' = I - Y W',   N C = W W',   J N = J - Y Y' = V V',
+    #
+    # so that no covariance and no information matrix is computed as a difference.
     identity = jnp.eye(early.U.shape[-1], dtype=early.U.dtype)
-    # T([[U' Z, I], [Z, 0]]): factors of I + U' J U, of their product, and of J (I + C J)^-1
     X, Y, V = conditional_factors(late.Z, linalg.matmul(early.U.T, late.Z), identity)
-    W = linalg.solve_lower(X, early.U.T).T  # U X^-T
+    W = linalg.solve_lower(X, early.U.T).T
     innovation = late.eta - linalg.matmul(late.Z, linalg.matmul(late.Z.T, early.b))
     A1 = early.A - linalg.matmul(W, linalg.matmul(Y.T, early.A))
     b = early.b + linalg.matmul(W, linalg.matmul(W.T, innovation))
@@ -152,8 +199,21 @@ def combine_filters(early: FilterElement, late: FilterElement) -> FilterElement:
     )
 
 
+def _smoother_element(belief: SquareRootGaussian, step: Step) -> SmootherElement:
+    """Return the element of one step back, from the filtered belief before it."""
+    # x_tm1 given x_t: with the factor N of the filtered covariance and the factor P of the
+    # predicted one, P P' = F N N' F' + Q, the smoothing gain is E = N N' F' (P P')^-1 = G P^-1, and
+    # D D' = N N' - G G' is what is unknown of x_tm1 when x_t is known
+    N = belief.cholesky
+    P, G, D = conditional_factors(N, linalg.matmul(step.F, N), step.Q)
+    E = linalg.solve_lower(P, G.T, transpose=True).T
+    g = belief.mean - linalg.matmul(E, linalg.matmul(step.F, belief.mean) + step.c)
+    return SmootherElement(E, g, D)
+
+
 def _combine_smoothers(late: SmootherElement, early: SmootherElement) -> SmootherElement:
-    """Join two stretches of time."""
+    """Join two stretches of time, of which the scan meets the late one first."""
+    # x = E_1 x' + g_1 + e_1 with x' = E_2 x'' + g_2 + e_2, and independent e_1 and e_2
     return SmootherElement(
         linalg.matmul(early.E, late.E),
         linalg.matmul(early.E, late.g) + early.g,
@@ -161,32 +221,43 @@ def _combine_smoothers(late: SmootherElement, early: SmootherElement) -> Smoothe
     )
 
 
-def _prefixes(combine: Any, elements: Any) -> Any:
-    """All prefixes of an associative operation: blocks side by side, then the blocks' totals likewise.
-
-    The depth is BLOCK log_BLOCK(T) and the work 2 T. `jax.lax.associative_scan` does the same work
-    but writes the operation out 2 log2(T) times; this, 2 log_BLOCK(T) times, and compiles in
-    seconds instead of minutes.
-    """
+def _prefixes(combine: Callable[[Element, Element], Element], elements: Element) -> Element:
+    """Return all prefixes of an associative operation over the leading axis of `elements`."""
+    # Blocks of steps are scanned side by side, and then the totals of the blocks in the same way.
+    # The depth is BLOCK log_BLOCK(T) and the work 2 T. `jax.lax.associative_scan` does the same
+    # work but writes the operation out 2 log2(T) times; this, 2 log_BLOCK(T) times, and compiles in
+    # seconds instead of minutes.
     steps = jax.tree.leaves(elements)[0].shape[0]
 
-    def block(first: Any, rest: Any) -> Any:
-        later = jax.lax.scan(lambda total, e: (combine(total, e),) * 2, first, rest)[1]
-        return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, later)
+    def scan(first: Element, later: Element) -> Element:
+        def add(total: Element, element: Element) -> tuple[Element, Element]:
+            total = combine(total, element)
+            return total, total
+
+        return _prepend(first, jax.lax.scan(add, first, later)[1])
 
     if steps <= BLOCK:
-        return block(
-            jax.tree.map(lambda a: a[0], elements), jax.tree.map(lambda a: a[1:], elements)
-        )
+        return scan(_at(elements, 0), _at(elements, slice(1, None)))
     blocks = -(-steps // BLOCK)
-    index = jnp.minimum(jnp.arange(blocks * BLOCK), steps - 1).reshape(
-        blocks, BLOCK
-    )  # what is padded comes last
-    within = jax.vmap(block)(
-        *(jax.tree.map(lambda a, i=i: a[index[:, i]], elements) for i in (0, slice(1, None)))
-    )
-    before = _prefixes(combine, jax.tree.map(lambda a: a[:-1, -1], within))
-    rest = jax.vmap(jax.vmap(combine, (None, 0)))(before, jax.tree.map(lambda a: a[1:], within))
-    return jax.tree.map(
-        lambda a, b: jnp.concatenate([a[0], b.reshape(-1, *b.shape[2:])])[:steps], within, rest
-    )
+    # the last step is repeated to fill the last block: what comes after it is cut off below
+    index = jnp.minimum(jnp.arange(blocks * BLOCK), steps - 1).reshape(blocks, BLOCK)
+    first = _at(elements, index[:, 0])
+    later = _at(elements, index[:, 1:])
+    within = jax.vmap(scan)(first, later)
+    totals = _prefixes(combine, _at(within, (slice(None, -1), -1)))
+    shifted = jax.vmap(jax.vmap(combine, (None, 0)))(totals, _at(within, slice(1, None)))
+
+    def joined(own: Array, moved: Array) -> Array:
+        return jnp.concatenate([own[0], moved.reshape(-1, *moved.shape[2:])])[:steps]
+
+    return jax.tree.map(joined, within, shifted)
+
+
+def _at(tree: PyTree, index: int | slice | Array | tuple[slice | int, ...]) -> PyTree:
+    """Return every leaf at an index of its leading axes."""
+    return jax.tree.map(lambda a: a[index], tree)
+
+
+def _prepend(first: PyTree, later: PyTree) -> PyTree:
+    """Return leaves with one element before the others on the leading axis."""
+    return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, later)
