@@ -17,19 +17,16 @@ import jax
 import jaxtyping
 import numpy as np
 import pytest
+import support.typechecking  # noqa: F401  # found by name by the hook below
 
-if os.environ.get("KFJAX_TYPECHECK", "1") != "0":
-    # annotations of everything that the laws run are checked at every call, shapes included;
-    # the hook must be installed before kfjax is imported
-    import support.typechecking  # noqa: F401  # the hook finds it by name
-
-    CHECKED = ("base", "filters", "linalg", "models", "moments", "runner", "smoothers")
-    jaxtyping.install_import_hook(
-        [f"kfjax.{name}" for name in CHECKED], "support.typechecking.check"
-    )
+# the annotations of everything that the laws run can be checked at every call, shapes included;
+# the hook must be installed before kfjax is imported
+CHECKED = ("base", "filters", "linalg", "models", "moments", "runner", "smoothers")
+jaxtyping.install_import_hook([f"kfjax.{name}" for name in CHECKED], "support.typechecking.check")
 
 import kfjax as kf
 
+jaxtyping.config.update("jaxtyping_disable", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
@@ -44,13 +41,13 @@ def x64():
         yield
 
 
-@pytest.fixture
-def unchecked():
-    """Turn the checks off, for arguments of a type that the annotations exclude."""
-    before = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", True)
+@pytest.fixture(autouse=True)
+def _checked_annotations(request):
+    """Check annotations in the laws; other tests pass wrong types on purpose."""
+    laws = request.module.__name__ == "test_laws"
+    jaxtyping.config.update("jaxtyping_disable", not laws)
     yield
-    jaxtyping.config.update("jaxtyping_disable", before)
+    jaxtyping.config.update("jaxtyping_disable", True)
 
 
 @pytest.fixture(autouse=True)

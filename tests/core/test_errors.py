@@ -391,7 +391,6 @@ ALL = {
 }
 
 
-@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("name", ALL)
 def test_bad_input_is_refused_in_one_line(name):
     call, pattern = ALL[name]

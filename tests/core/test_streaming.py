@@ -157,7 +157,6 @@ REFUSED = {
 }
 
 
-@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_does_not_fit_is_refused(kind):
     data, like, message = REFUSED[kind]
