@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import numpy as np
 
 __all__: list[str] = []
 
-AnyArray: TypeAlias = jax.Array | np.ndarray
+if TYPE_CHECKING:  # to type checkers they are the same, as they are to jax.numpy
+    AnyArray: TypeAlias = jax.Array
+else:
+    AnyArray = jax.Array | np.ndarray
 """An array of JAX, a tracer among them, or of numpy."""
 
 PyTree: TypeAlias = Any

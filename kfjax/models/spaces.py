@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import ArrayLike
 from jax.tree_util import Partial
+from jax.typing import ArrayLike
 
 from kfjax._support.pytrees import as_pytree
 
@@ -85,6 +85,7 @@ def wrap_angle(angle: ArrayLike) -> Array:
         >>> float(kf.wrap_angle(2 * jnp.pi + 0.5).round(3))
         0.5
     """
+    angle = jnp.asarray(angle)
     return angle - 2 * jnp.pi * jnp.round(angle / (2 * jnp.pi))
 
 

@@ -77,9 +77,8 @@ def plot_ellipses(
         )
         ax.autoscale_view()
     else:
-        ax.add_collection3d(
-            Poly3DCollection(faces, facecolors=colour, alpha=0.2, lw=0, label=label)
-        )  # type: ignore[attr-defined]
+        solid = Poly3DCollection(faces, facecolors=colour, alpha=0.2, lw=0, label=label)
+        ax.add_collection3d(solid)  # type: ignore[attr-defined]
     style(ax)
     return ax
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.tree_util import Partial
+from jax.typing import ArrayLike
 
 from kfjax._support.arguments import check_count, check_positive, choose, numeric
 from kfjax.base import Gaussian
@@ -218,7 +219,7 @@ def coordinated_turn(
     )
 
 
-def _turn(dt: Array, x: Array, u: Any) -> Array:
+def _turn(dt: ArrayLike, x: Array, u: Any) -> Array:
     """Rotate the velocity by w dt and integrate it; sin(a)/a is smooth at a = 0 as jnp.sinc."""
     del u
     p_x, v_x, p_y, v_y, w = x

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
@@ -26,8 +28,10 @@ def outer_products(A: AnyArray, B: AnyArray) -> Array:
     # a thousand products of four rows (benchmarks/speed/RESULTS.md).
     inner = A.shape[-1]
     if B.ndim == 1:  # from the last term to the first: see `kfjax.Linear`
-        return batch_innermost(sum(A[:, k] * B[k] for k in reversed(range(inner))))
-    return batch_innermost(sum(A[:, k, None] * B[None, k, :] for k in range(inner)))
+        products: Any = sum(A[:, k] * B[k] for k in reversed(range(inner)))
+    else:
+        products = sum(A[:, k, None] * B[None, k, :] for k in range(inner))
+    return batch_innermost(products)
 
 
 @outer_products.defjvp

@@ -145,7 +145,8 @@ def fixed_lag(filter: Filter, lag: int) -> Filter:
         earlier = jax.vmap(lengthen)(window.mean[1:], window.gain[1:], window.residual[1:])
         newest = (state.mean, kernel.gain, kernel.rest)
         joined = jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), earlier, newest)
-        window = Window(*joined, kernel.predicted)
+        mean, gain, residual = joined
+        window = Window(mean, gain, residual, kernel.predicted)
         return _looked_back(filter.predict(params, state.inner, u), window, model.state_space)
 
     def update(

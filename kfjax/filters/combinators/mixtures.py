@@ -286,11 +286,12 @@ def _used(infos: tuple[Info, ...]) -> Array:
 
 def _reweighted(prior: Array, infos: tuple[Info, ...]) -> tuple[Array, Array]:
     """Return the weights after an update, and the log-likelihood of the members that used it."""
-    if any(info.log_likelihood is None for info in infos):
+    likelihoods = [info.log_likelihood for info in infos if info.log_likelihood is not None]
+    if len(likelihoods) < len(infos):
         raise ValueError(
             "imm: a member reports no log-likelihood; expected one from each, to weigh them."
         )
-    values = jnp.stack([info.log_likelihood for info in infos])
+    values = jnp.stack(likelihoods)
     used = _used(infos)
     limit = 0.5 * math.log(jnp.finfo(prior.dtype).max)
     likely = used & (prior > math.exp(-limit))
@@ -314,15 +315,18 @@ def _reweighted(prior: Array, infos: tuple[Info, ...]) -> tuple[Array, Array]:
 
 def _mixture_info(prior: Array, infos: tuple[Info, ...], log_likelihood: Array) -> Info:
     """Return the Info of a mixture, with its innovation if all members have one."""
-    dof = None
-    if all(i.dof is not None for i in infos):
-        dof = jnp.max(jnp.stack([i.dof for i in infos]))
-    if any(i.innovation is None or i.innovation_cov is None for i in infos):
+    dofs = [i.dof for i in infos if i.dof is not None]
+    dof = jnp.max(jnp.stack(dofs)) if len(dofs) == len(infos) else None
+    innovations = [
+        Gaussian(i.innovation, i.innovation_cov)
+        for i in infos
+        if i.innovation is not None and i.innovation_cov is not None
+    ]
+    if len(innovations) < len(infos):
         return Info(log_likelihood=log_likelihood, dof=dof)
     weights = jnp.where(_used(infos), prior, 0)
     total = jnp.sum(weights)
     weights = weights / jnp.where(total > 0, total, 1)
-    innovations = [Gaussian(i.innovation, i.innovation_cov) for i in infos]
     innovation, S = moment_match(weights, innovations, EUCLIDEAN)
     info = innovation_info(innovation, linalg.factorise(S), None)
     return info._replace(log_likelihood=log_likelihood, dof=dof)

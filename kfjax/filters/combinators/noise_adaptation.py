@@ -18,7 +18,7 @@ where L L' is the R of the model, so that U = I stands for the model's own R.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
@@ -56,8 +56,8 @@ class AdaptiveState(NamedTuple):
     """
 
     inner: State
-    R_scale: Array | None
-    Q_scale: Array | None
+    R_scale: Any
+    Q_scale: Any
 
     @property
     def mean(self) -> Array:

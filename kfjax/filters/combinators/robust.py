@@ -12,8 +12,7 @@ L, and S_w = S - I + diag(1 / w):
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +23,7 @@ from jax.typing import DTypeLike
 from kfjax import linalg
 from kfjax.base import (
     Filter,
+    Gaussian,
     Info,
     Inputs,
     Mask,
@@ -186,7 +186,7 @@ class _Huber(NamedTuple):
         return inverse, jnp.sum(jnp.where(noisy, terms, 0))
 
 
-Law = Callable[[Array, Array, Array], tuple[Array, Array]]
+Law: TypeAlias = _StudentT | _Huber
 
 
 def _reweighted(who: str, filter: Filter, law: Law, iterations: int) -> Filter:
@@ -209,7 +209,8 @@ def _reweighted(who: str, filter: Filter, law: Law, iterations: int) -> Filter:
         used = seen[:, None] & seen[None, :]
         unused = ~seen[:, None] & ~seen[None, :]
         L = linalg.cholesky(jnp.where(used, R, 0))
-        inverse, correction = _weigh(law, nominal, L, iterations)
+        belief = Gaussian(nominal.innovation, nominal.innovation_cov)
+        inverse, correction = _weigh(law, belief, L, iterations)
         inflated = linalg.symmetric(linalg.weighted_gram(inverse, L.T, L.T))
         R = inflated + jnp.where(unused, R, 0)
         new, info = filter.update(with_model(params, R=R), state, y, u, observed)
@@ -221,14 +222,14 @@ def _reweighted(who: str, filter: Filter, law: Law, iterations: int) -> Filter:
     return filter._replace(update=update)
 
 
-def _weigh(law: Law, info: Info, L: Array, iterations: int) -> tuple[Array, Array]:
+def _weigh(law: Law, innovation: Gaussian, L: Array, iterations: int) -> tuple[Array, Array]:
     """Return 1 / w [m] after iterating from 1, and the correction of the log-likelihood.
 
     L L' is R, with zeros in unobserved channels.
     """
     noisy = jnp.diag(L) > 0
-    whitened = linalg.solve_lower(L, info.innovation)
-    S = linalg.solve_lower(L, linalg.solve_lower(L, info.innovation_cov).T)
+    whitened = linalg.solve_lower(L, innovation.mean)
+    S = linalg.solve_lower(L, linalg.solve_lower(L, innovation.cov).T)
     C = S - jnp.diag(noisy.astype(S.dtype))
 
     def improve(inverse: Array) -> tuple[Array, Array]:

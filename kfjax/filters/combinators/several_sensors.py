@@ -160,9 +160,12 @@ def _with(params: Params, k: Name) -> Params:
 
 def _total(values: list[Array | None]) -> Array | None:
     """Return the sum, or None if a sensor does not report the number."""
-    if any(value is None for value in values):
-        return None
-    return sum(values[1:], values[0])
+    total = values[0]
+    for value in values[1:]:
+        if total is None or value is None:
+            return None
+        total = total + value
+    return total
 
 
 def _check_sensor(params: Params, only: Params, y: Observations, observed: Mask, k: Name) -> None:
