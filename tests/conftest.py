@@ -24,7 +24,7 @@ import support.typechecking  # noqa: F401  # found by name by the hook below
 CHECKED = ("base", "filters", "linalg", "models", "moments", "runner", "smoothers")
 jaxtyping.install_import_hook([f"kfjax.{name}" for name in CHECKED], "support.typechecking.check")
 
-import kfjax as kf
+import kfjax as kf  # noqa: E402  # after the hook
 
 jaxtyping.config.update("jaxtyping_disable", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
