@@ -12,7 +12,7 @@ from rich.console import Console
 
 from kfjax.base import Filter
 from kfjax.data import Dataset
-from kfjax.evaluation.engine import filter_one
+from kfjax.evaluation.summaries import filter_one
 from kfjax.models.lens import model_of
 
 __all__: list[str] = []

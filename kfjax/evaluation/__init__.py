@@ -1,30 +1,19 @@
-"""Honest evaluation: metrics with intervals, Monte Carlo trials, and comparisons of filters on the same data."""
+"""Evaluation: metrics with intervals, Monte Carlo trials, and comparisons on the same data."""
 
 from kfjax.evaluation.comparison import compare
+from kfjax.evaluation.consistency import anees, anis, chi_square_interval
+from kfjax.evaluation.innovations import Whiteness, innovation_products, whiteness
 from kfjax.evaluation.intervals import (
     Interval,
-    Whiteness,
-    anees,
-    anis,
-    chi_square_interval,
     mean_interval,
     median_db,
     mse_db,
     paired_db,
     rmse_interval,
     to_db,
-    whiteness,
 )
 from kfjax.evaluation.measured_gains import gains
-from kfjax.evaluation.metrics import (
-    Sums,
-    coverage,
-    innovation_products,
-    mse,
-    nees,
-    rmse,
-    squared_error,
-)
+from kfjax.evaluation.metrics import Sums, coverage, mse, nees, rmse, squared_error
 from kfjax.evaluation.reports import Comparison, Row
 from kfjax.evaluation.results import Evaluation
 from kfjax.evaluation.timing import clocks, environment, first_call, in_turn, pin, quartiles

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 from jax import Array
+from jaxtyping import Real
 
-from kfjax.base import Filter, Inputs, Mask, Observations, Params, extra_only
+from kfjax.base import Filter, Inputs, Mask, Observations, Params, State, extra_only
 from kfjax.filters.probing import probed
 from kfjax.runner import run
 
@@ -22,20 +21,21 @@ def gains(
     us: Inputs = None,
     observed: Mask = None,
     key: Array | None = None,
-) -> Array:
-    """Return how much each channel of y_t moves each component of the estimate, along one trajectory.
+) -> Real[Array, "T n m"]:
+    """Return how much each channel of y_t moves each component of the estimate.
 
-    K_t = d mean_{t|t} / d y_t
+    K_t = d mean_{t|t} / d y_t, along one trajectory
 
-    For a Kalman filter this is its gain; filters that are nonlinear in y, gated, robust or learned
-    ones, have the derivative of their gain in it. It is zero in channels that were not observed.
+    For a Kalman filter this is its gain. For filters that are nonlinear in y (gated, robust or
+    learned ones) it includes the derivative of their gain. It is zero in channels that were not
+    observed.
 
     Args:
-        filter: the `Filter`; any that can be differentiated, particle filters that resample not.
+        filter: any `Filter` that can be differentiated: not a particle filter that resamples.
         params: its parameters.
         ys: observations [T, m].
         us: inputs with a leading time axis, or None.
-        observed: what was seen, booleans [T] or [T, m], or None.
+        observed: what was observed, booleans [T] or [T, m], or None.
         key: random key for filters that draw.
 
     Returns:
@@ -53,12 +53,19 @@ def gains(
 
 
 def _sensitivity(
-    filter: Filter, params: Any, before: Any, predicted: Any, y: Array, u: Any, observed: Any
+    filter: Filter,
+    params: Params,
+    before: State,
+    predicted: State,
+    y: Array,
+    u: Inputs,
+    observed: Mask,
 ) -> Array:
-    """d mean / d y at one update."""
+    """Return d mean / d y at one update."""
     del before
 
     def updated(y: Array) -> Array:
-        return filter.update(params, predicted, y, u, observed)[0].mean
+        state, _ = filter.update(params, predicted, y, u, observed)
+        return state.mean
 
     return jax.jacfwd(updated)(y)

@@ -1,8 +1,9 @@
-"""Partial results of a long study: a file per chunk in a folder, from which a killed study goes on.
+"""Partial results of a long study: a file per chunk in a folder, from which a killed study resumes.
 
 A file appears whole or not at all. It holds the sums of its trajectories, in the precision in which
-they were computed, and a mark of the numbers that the study is made of. Functions have no stable
-names: that the filter is the same is seen from the first chunk, which is always run.
+they were computed, and a checksum (the mark) of the numbers that the study is made of. Functions
+have no stable names: whether the filter is the same is seen from the first chunk, which is always
+run.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ import numpy as np
 
 from kfjax._support.persistence import read_arrays
 from kfjax._support.saving import write_whole
-from kfjax.evaluation.engine import Part
+from kfjax.evaluation.chunks import Chunk, Part
 
 __all__: list[str] = []
 
 NAME = "trials_{:010d}_{}.npz"  # number of the first trajectory, and how many there are
 PATTERN = re.compile(r"trials_(\d{10})_(\d+)\.npz")
-ROUNDING = 1e-3  # a chunk that is run on other devices is the same within this
+ROUNDING = 1e-3  # relative; a chunk that is run again, on other devices, is the same within this
 MARK = "mark"
 
 
 def stored_chunk(folder: Path, wanted: int | None) -> int | None:
-    """Return how many trajectories the chunks in a folder have, None if there are none.
+    """Return how many trajectories the chunks in a folder have, None if there are no chunks.
 
     Raises:
         ValueError: if another number is wanted.
@@ -38,62 +39,66 @@ def stored_chunk(folder: Path, wanted: int | None) -> int | None:
         raise ValueError(
             f"monte_carlo: resume is the file {folder}; expected a folder, or a name for a new one."
         )
-    sizes = [
-        int(count)
-        for name in _names(folder)
-        for first, count in PATTERN.findall(name)
-        if int(first) == 0
-    ]
+    # the first chunk is whole, the last one may have fewer trajectories
+    sizes = [count for first, count in _stored(folder) if first == 0]
     if not sizes:
         return None
-    if wanted not in (None, max(sizes)):
+    size = max(sizes)
+    if wanted not in (None, size):
         raise ValueError(
-            f"monte_carlo: {folder} holds chunks of {max(sizes)} trials, got chunk={wanted};"
-            " expected the same. Leave"
-            " chunk out, or choose another folder."
+            f"monte_carlo: {folder} holds chunks of {size} trials, got chunk={wanted};"
+            " expected the same. Leave chunk out, or choose another folder."
         )
-    return max(sizes)
+    return size
 
 
 def resumed(
-    folder: Path,
-    mark: np.ndarray,
-    jobs: Iterable[tuple[np.ndarray, int]],
-    run: Callable[[np.ndarray, int], Part],
+    folder: Path, mark: np.ndarray, chunks: Iterable[Chunk], run: Callable[[Chunk], Part]
 ) -> Iterator[Part]:
-    """Yield the part of every job, from the folder where it is there; what has to be run is written there.
+    """Yield the part of every chunk: read from the folder if it is there, else run and written.
 
-    The first job is run in any case: from it follows what the others have to look like.
+    The first chunk is always run: it shows what the others have to look like.
 
     Raises:
-        ValueError: if what is there is of another study, or damaged.
+        ValueError: if a file is damaged or of another study.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    like: Any = None  # the first part
-    for index, count in jobs:
-        path = folder / NAME.format(int(index[0]), count)
-        stored = like is not None and path.exists()
-        part = _read(path, mark, like) if stored else run(index, count)
-        if like is None and path.exists():
-            _check_same(path, part, _read(path, mark, part))
-        elif not stored and count:
-            _write(path, mark, part)
-        like = part
+    first: Part | None = None
+    for chunk in chunks:
+        path = folder / NAME.format(int(chunk.rows[0]), chunk.valid)
+        if first is None:
+            first = part = run(chunk)
+            if path.exists():
+                _check_same(path, part, _read(path, mark, like=part))
+            elif chunk.valid:
+                _write(path, mark, part)
+        elif path.exists():
+            part = _read(path, mark, like=first)
+        else:
+            part = run(chunk)
+            if chunk.valid:
+                _write(path, mark, part)
         yield part
 
 
-def _names(folder: Path) -> list[str]:
-    return [path.name for path in folder.glob("trials_*.npz")] if folder.is_dir() else []
+def _stored(folder: Path) -> list[tuple[int, int]]:
+    """Return the number of the first trajectory and how many there are, for each file."""
+    if not folder.is_dir():
+        return []
+    names = [path.name for path in folder.glob("trials_*.npz")]
+    found = [match.groups() for name in names for match in PATTERN.finditer(name)]
+    return [(int(first), int(count)) for first, count in found]
 
 
 def _write(path: Path, mark: np.ndarray, part: Part) -> None:
+    """Write a part and the mark of its study."""
     content = io.BytesIO()
     arrays: dict[str, Any] = {MARK: mark, **_named(part)}
     np.savez(content, **arrays)
     write_whole(path, content.getvalue())
 
 
-def _read(path: Path, mark: np.ndarray, like: Part) -> Part:
+def _read(path: Path, mark: np.ndarray, *, like: Part) -> Part:
     """Read a part that has the fields of another one."""
     try:
         with path.open("rb") as file:
@@ -109,31 +114,31 @@ def _read(path: Path, mark: np.ndarray, like: Part) -> Part:
 
 
 def _check_same(path: Path, run: Part, stored: Part) -> None:
-    """Refuse what was stored by another filter, or another version of the model's functions."""
+    """Raise if a part was stored by another filter, or another version of the model's functions."""
     for ours, theirs in zip(jax.tree.leaves(run), jax.tree.leaves(stored), strict=True):
-        if ours.shape != theirs.shape or not np.allclose(
-            ours, theirs, ROUNDING, _size(ours), equal_nan=True
-        ):
+        if ours.shape != theirs.shape or not _close(ours, theirs):
             raise _of_another_study(path)
 
 
-def _size(values: np.ndarray) -> float:
-    """The rounding of what cancels, from the typical size."""
-    finite = np.abs(values[np.isfinite(values)].astype(np.float64))
-    return ROUNDING * float(finite.mean()) if finite.size else 0.0
+def _close(ours: np.ndarray, theirs: np.ndarray) -> bool:
+    """Return whether arrays are the same to rounding, of entries or of their typical size.
+
+    The latter is for sums of terms that cancel each other.
+    """
+    finite = np.abs(ours[np.isfinite(ours)].astype(np.float64))
+    size = float(finite.mean()) if finite.size else 0.0
+    return np.allclose(ours, theirs, rtol=ROUNDING, atol=ROUNDING * size, equal_nan=True)
 
 
 def _of_another_study(path: Path) -> ValueError:
+    """Return the error of a file that belongs to another study."""
     return ValueError(
         f"monte_carlo: {path} is of another study (another key, filter, model, or number of steps);"
-        " expected the same."
-        " Choose another folder, or delete this one to start again."
+        " expected the same. Choose another folder, or delete this one to start again."
     )
 
 
 def _named(part: Part) -> dict[str, np.ndarray]:
-    """The arrays by their place in the part."""
-    return {
-        jax.tree_util.keystr(path): leaf
-        for path, leaf in jax.tree_util.tree_flatten_with_path(part)[0]
-    }
+    """Return the arrays by their place in the part."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(part)
+    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}

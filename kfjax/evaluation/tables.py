@@ -1,9 +1,8 @@
-"""The table of a comparison, for people."""
+"""The table of a comparison, as a terminal shows it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from rich import box
@@ -11,109 +10,103 @@ from rich.table import Table
 from rich.text import Text
 
 from kfjax.evaluation.intervals import Interval
+from kfjax.evaluation.reports import Comparison, Row
 
 __all__: list[str] = []
 
+# In a narrow terminal the intervals of these columns go below their values; no other column breaks.
+BREAKING = ("MSE dB", "y ahead dB", "to best", "ANEES", "lag 1", "NIS")
 
-def comparison_table(comparison: Any, *, narrow: bool = False) -> Table:
+
+def comparison_table(comparison: Comparison, *, narrow: bool = False) -> Table:
     """Return the table of a `Comparison`; without true states, errors are those of predicting y."""
     truth = comparison.rows[0].mse_db is not None
-    columns = _columns(truth, comparison.best)
-    table = Table(
-        box=box.SIMPLE_HEAD, padding=(0, 0 if narrow else 1), collapse_padding=True, pad_edge=False
-    )
-    table.caption, table.caption_justify = _caption(comparison, truth), "left"
-    for heading in columns:
-        # in a narrow terminal intervals go below their values, and nothing else breaks
-        breaks = heading in ("MSE dB", "y ahead dB", "to best", "ANEES", "lag 1", "NIS")
+    spacing = 0 if narrow else 1
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, spacing), collapse_padding=True, pad_edge=False)
+    table.caption = _caption(comparison, truth)
+    table.caption_justify = "left"
+    for heading in _cells(comparison.rows[0], comparison.best, truth):
+        breaks = heading in BREAKING
         justify: Literal["left", "right"] = "left" if heading == "filter" else "right"
-        table.add_column(
-            heading, justify=justify, no_wrap=not breaks, min_width=7 if breaks else None
-        )
+        least = 7 if breaks else None
+        table.add_column(heading, justify=justify, no_wrap=not breaks, min_width=least)
     for row in comparison.rows:
-        table.add_row(
-            *[cell(row) for cell in columns.values()],
-            style="bold" if row.name == comparison.best else None,
-        )
+        style = "bold" if row.name == comparison.best else None
+        table.add_row(*_cells(row, comparison.best, truth).values(), style=style)
     return table
 
 
-def _columns(truth: bool, best: str | None) -> dict[str, Callable[[Any], Text]]:
-    """Headings, and what to write below them."""
-    quality: dict[str, Callable[[Any], Text]] = {
-        "MSE dB": lambda row: _error(row, row.mse_db),
-        "median": lambda row: _number(row.median_db, 2),
-        "to best": lambda row: (
-            Text("best") if row.name == best else _spread(row.difference_db, "+")
-        ),
-        "ANEES": lambda row: _accepted(row.anees),
-    }
-    if not truth:
-        quality = {
-            "y ahead dB": lambda row: _error(row, row.prediction_db),
-            "to best": quality["to best"],
-            "lag 1": lambda row: _accepted(row.autocorrelation),
-        }
-    return {
-        "filter": lambda row: Text(row.name),
-        **quality,
-        "NIS": lambda row: _accepted(row.anis),
-        "loglik": lambda row: _number(
-            None if row.log_likelihood is None else row.log_likelihood.value, 3
-        ),
-        "µs/step": lambda row: _number(row.microseconds, 2),
-        "comp. s": lambda row: _number(row.compile_seconds, 1),
-    }
+def _cells(row: Row, best: str | None, truth: bool) -> dict[str, Text]:
+    """Return the cells of a filter by their headings."""
+    to_best = Text("best") if row.name == best else _spread(row.difference_db, "+")
+    cells = {"filter": Text(row.name)}
+    if truth:
+        cells["MSE dB"] = _error(row, row.mse_db)
+        cells["median"] = _number(row.median_db, 2)
+        cells["to best"] = to_best
+        cells["ANEES"] = _accepted(row.anees)
+    else:
+        cells["y ahead dB"] = _error(row, row.prediction_db)
+        cells["to best"] = to_best
+        cells["lag 1"] = _accepted(row.autocorrelation)
+    likelihood = row.log_likelihood
+    cells["NIS"] = _accepted(row.anis)
+    cells["loglik"] = _number(None if likelihood is None else likelihood.value, 3)
+    cells["µs/step"] = _number(row.microseconds, 2)
+    cells["comp. s"] = _number(row.compile_seconds, 1)
+    return cells
 
 
-def _caption(comparison: Any, truth: bool) -> str:
-    """What the numbers mean."""
+def _caption(comparison: Comparison, truth: bool) -> str:
+    """Return what the numbers mean."""
     settings = comparison.settings
     level = f"{100 * settings['level']:g} %"
-    size = f"{settings['trajectories']} x {settings['steps']} steps, {settings['dtype']}, {settings['device']}."
-    error = (
-        "MSE: over trajectories, steps and state dimensions."
-        if truth
-        else "y ahead: error of y, one step ahead."
-    )
-    extra = (
-        "ANEES and NIS (both 1"
-        if truth
-        else "NIS (1) and the innovations' autocorrelation at lag 1 (0"
-    )
+    size = f"{settings['trajectories']} x {settings['steps']} steps"
+    error = "y ahead: error of y, one step ahead."
+    acceptance = "NIS (1) and the innovations' autocorrelation at lag 1 (0"
+    if truth:
+        error = "MSE: over trajectories, steps and state dimensions."
+        acceptance = "ANEES and NIS (both 1"
     return (
-        f"{size} {error} ±: {level} interval over trajectories, of the pairs in 'to best', all in"
-        " dB."
-        f" {extra} if consistent): in [ ] with {level} probability. Log-likelihood is per step."
+        f"{size}, {settings['dtype']}, {settings['device']}. {error}"
+        f" ±: {level} interval over trajectories, of the pairs in 'to best', all in dB."
+        f" {acceptance} if consistent): in [ ] with {level} probability."
+        " Log-likelihood is per step."
     )
 
 
-def _number(value: float | None, digits: int, sign: str = "") -> Text:
-    """A number, in powers of ten where it is large; a dash where there is none."""
+def _number(value: float | np.ndarray | None, digits: int, sign: str = "") -> Text:
+    """Return a number, in powers of ten where it is large; a dash where there is none."""
     if value is None or np.isnan(value):
         return Text("-", style="dim")
-    return Text(f"{value:{sign}.{digits}f}" if abs(value) < 1e5 else f"{value:{sign}.1e}")
+    number = float(value)
+    form = f"{sign}.{digits}f" if abs(number) < 1e5 else f"{sign}.1e"
+    return Text(format(number, form))
 
 
-def _error(row: Any, value: Interval | None) -> Text:
-    """An error, or how many trajectories failed."""
+def _error(row: Row, value: Interval | None) -> Text:
+    """Return an error, or how many trajectories failed."""
     if row.failed:
         return Text(f"failed {row.failed}/{row.trajectories}", style="red")
     return _spread(value)
 
 
 def _spread(value: Interval | None, sign: str = "") -> Text:
-    """A value ± half of its confidence interval, where there is one."""
+    """Return a value ± half of its confidence interval, if there is one."""
     if value is None:
         return _number(None, 2)
     text = _number(value.value, 2, sign)
-    return text.append(f" ±{(value.high - value.low) / 2:.2f}") if np.isfinite(value.high) else text
+    if np.isfinite(value.high):
+        text.append(f" ±{(value.high - value.low) / 2:.2f}")
+    return text
 
 
 def _accepted(value: Interval | None) -> Text:
-    """A value with its acceptance interval, green inside and yellow outside."""
+    """Return a value with its acceptance interval, green inside and yellow outside."""
     if value is None or np.isnan(value.value):
         return _number(None, 2)
-    text = _number(value.value, 3).append(f" [{value.low:.3f}, {value.high:.3f}]")
-    text.stylize("green" if value.low <= value.value <= value.high else "yellow")
+    text = _number(value.value, 3)
+    text.append(f" [{value.low:.3f}, {value.high:.3f}]")
+    inside = value.low <= value.value <= value.high
+    text.stylize("green" if inside else "yellow")
     return text

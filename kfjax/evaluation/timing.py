@@ -8,12 +8,15 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import ArrayLike, Float
+
+from kfjax._support.types import PyTree
 
 __all__ = ["clocks", "environment", "first_call", "in_turn", "pin", "quartiles"]
 
@@ -30,33 +33,41 @@ def pin(core: int | None = None) -> int | None:
         core: number of the core, by default the last one that the process may use.
 
     Returns:
-        The number of the core, or None where the system does not support this.
+        The number of the core, or None if the system does not support this.
 
     Raises:
         ValueError: if the process may not use the core.
+
+    Example:
+        >>> core = kf.evaluation.pin()  # doctest: +SKIP
     """
     if not hasattr(os, "sched_setaffinity"):
         return None
     allowed = os.sched_getaffinity(0)
-    core = max(allowed) if core is None else core
+    if core is None:
+        core = max(allowed)
     if core not in allowed:
-        raise ValueError(f"got core {core}; expected one of {sorted(allowed)}.")
+        raise ValueError(f"pin: core is {core}; expected one of {sorted(allowed)}.")
     os.sched_setaffinity(0, {core})
     return core
 
 
-def clocks() -> np.ndarray:
+def clocks() -> Float[np.ndarray, " 2"]:
     """Read the wall clock and the processor time of all threads, in seconds.
 
     Differences of the two agree on a quiet core. On a busy one, compare processor times.
 
     Returns:
         An array [wall, processor].
+
+    Example:
+        >>> begin = kf.evaluation.clocks()
+        >>> wall, processor = kf.evaluation.clocks() - begin
     """
     return np.array([time.perf_counter(), time.process_time()])
 
 
-def first_call(call: Callable[[], Any]) -> tuple[Any, np.ndarray]:
+def first_call(call: Callable[[], PyTree]) -> tuple[PyTree, Float[np.ndarray, " 2"]]:
     """Call a function once and time the call, compilation included if it is the first.
 
     Args:
@@ -64,6 +75,11 @@ def first_call(call: Callable[[], Any]) -> tuple[Any, np.ndarray]:
 
     Returns:
         The outputs, once they are computed, and the seconds by both `clocks`.
+
+    Example:
+        >>> outputs, (wall, processor) = kf.evaluation.first_call(lambda: jnp.ones(3) + 1)
+        >>> outputs.tolist()
+        [2.0, 2.0, 2.0]
     """
     begin = clocks()
     outputs = jax.block_until_ready(call())
@@ -71,8 +87,8 @@ def first_call(call: Callable[[], Any]) -> tuple[Any, np.ndarray]:
 
 
 def in_turn(
-    calls: Mapping[str, Callable[[], Any]], rounds: int, *, budget: float = float("inf")
-) -> dict[str, np.ndarray]:
+    calls: Mapping[str, Callable[[], PyTree]], rounds: int, *, budget: float = float("inf")
+) -> dict[str, Float[np.ndarray, "samples 2"]]:
     """Time functions in turn, so that other load on the machine affects all of them alike.
 
     Args:
@@ -93,26 +109,33 @@ def in_turn(
         (3, 2)
         >>> milliseconds = kf.evaluation.quartiles(times["@"][:, 1])["median"]
     """
-    counts = {
-        name: max(1, round(LEAST / first_call(call)[1].max())) for name, call in calls.items()
-    }
+    counts = {name: _calls_per_sample(call) for name, call in calls.items()}
     seconds: dict[str, list[np.ndarray]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
-            count, taken = counts[name], seconds[name]
-            if not taken or count * sum(sample[0] for sample in taken) < budget:
-                taken.append(first_call(functools.partial(_repeat, call, count))[1] / count)
+            count = counts[name]
+            taken = seconds[name]
+            spent = count * sum(sample[0] for sample in taken)
+            if not taken or spent < budget:
+                _, elapsed = first_call(functools.partial(_repeat, call, count))
+                taken.append(elapsed / count)
     return {name: np.array(taken) for name, taken in seconds.items()}
 
 
-def _repeat(call: Callable[[], Any], count: int) -> Any:
+def _calls_per_sample(call: Callable[[], PyTree]) -> int:
+    """Return how many calls make a sample that is long enough for the clocks."""
+    _, seconds = first_call(call)
+    return max(1, round(LEAST / seconds.max()))
+
+
+def _repeat(call: Callable[[], PyTree], count: int) -> PyTree:
     """Call a function `count` times, each time after the last call has ended."""
     for _ in range(count):
         outputs = jax.block_until_ready(call())
     return outputs
 
 
-def quartiles(seconds: np.ndarray) -> dict[str, float]:
+def quartiles(seconds: Float[ArrayLike, " samples"]) -> dict[str, float]:
     """Summarise times.
 
     Args:
@@ -120,12 +143,21 @@ def quartiles(seconds: np.ndarray) -> dict[str, float]:
 
     Returns:
         Milliseconds under the names "minimum", "lower" (quartile), "median" and "upper".
+
+    Example:
+        >>> kf.evaluation.quartiles(np.array([0.1, 0.2, 0.3]))["median"]
+        200.0
     """
-    values = 1e3 * np.percentile(seconds, [0, 25, 50, 75])
-    return dict(zip(("minimum", "lower", "median", "upper"), values.round(5).tolist(), strict=True))
+    minimum, lower, median, upper = _milliseconds(np.percentile(seconds, [0, 25, 50, 75]))
+    return {"minimum": minimum, "lower": lower, "median": median, "upper": upper}
 
 
-def environment(packages: tuple[str, ...] = PACKAGES) -> dict[str, Any]:
+def _milliseconds(seconds: np.ndarray) -> list[float]:
+    """Return times in milliseconds, rounded to ten nanoseconds."""
+    return (1e3 * seconds).round(5).tolist()
+
+
+def environment(packages: Iterable[str] = PACKAGES) -> dict[str, Any]:
     """Describe what timings depend on.
 
     Args:
@@ -134,20 +166,31 @@ def environment(packages: tuple[str, ...] = PACKAGES) -> dict[str, Any]:
     Returns:
         "versions" of Python and of the packages (None if not installed), "device", "platform" and
         "precision" of JAX, "xla_flags", and the git "commit" of kfjax, if it is a checkout.
+
+    Example:
+        >>> kf.evaluation.environment()["precision"]
+        'float32'
     """
     device = jax.devices()[0]
+    on_cpu = device.platform == "cpu"
+    double = jax.config.jax_enable_x64  # type: ignore[attr-defined]
     return {
-        "versions": {"python": platform.python_version()}
-        | {name: _version(name) for name in packages},
-        "device": device.device_kind if device.platform != "cpu" else _processor(),
+        "versions": {"python": platform.python_version()} | package_versions(packages),
+        "device": _processor() if on_cpu else device.device_kind,
         "platform": device.platform,
-        "precision": "float64" if jax.config.jax_enable_x64 else "float32",  # type: ignore[attr-defined]
+        "precision": "float64" if double else "float32",
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "commit": _commit(),
     }
 
 
+def package_versions(packages: Iterable[str]) -> dict[str, str | None]:
+    """Return the versions of packages by name; None for those that are not installed."""
+    return {name: _version(name) for name in packages}
+
+
 def _version(name: str) -> str | None:
+    """Return the version of a package, None if it is not installed."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -160,22 +203,18 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
-    found = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return found[0] if found else platform.processor() or platform.machine()
+    for line in lines:
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
 
 
 def _commit() -> str | None:
     """Return the commit of the checkout that kfjax is imported from, with + for changed files."""
-    command = [
-        "git",
-        "-C",
-        str(Path(__file__).parent),
-        "describe",
-        "--always",
-        "--dirty=+",
-        "--exclude=*",
-    ]
+    folder = str(Path(__file__).parent)
+    command = ["git", "-C", folder, "describe", "--always", "--dirty=+", "--exclude=*"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        described = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
+    return described.stdout.strip()

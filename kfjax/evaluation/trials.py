@@ -1,12 +1,10 @@
-"""Monte Carlo evaluation: draw from one model, filter with another, keep sums."""
+"""Monte Carlo evaluation: draw trajectories from one model, filter them with another."""
 
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,24 +12,32 @@ import numpy as np
 from jax import Array
 
 from kfjax._support import sharding
+from kfjax._support.arguments import check_count
 from kfjax._support.fingerprints import fingerprint
 from kfjax._support.progress import progress_bar
-from kfjax.base import Filter
+from kfjax._support.types import AnyArray
+from kfjax.base import Filter, Inputs, Params
 from kfjax.data import Dataset
-from kfjax.evaluation.engine import (
-    Curves,
+from kfjax.evaluation.chunks import (
+    Chunk,
     Part,
-    Statistics,
-    check_skip,
+    as_part,
     chunk_size,
-    counted,
-    filter_one,
-    share_of_chunks,
-    state_difference,
-    summarise,
+    gather,
+    on_devices,
+    own_chunks,
+    trajectories_in,
 )
 from kfjax.evaluation.results import Evaluation
 from kfjax.evaluation.resuming import resumed, stored_chunk
+from kfjax.evaluation.summaries import (
+    Curves,
+    Statistics,
+    check_skip,
+    filter_one,
+    state_difference,
+    summarise,
+)
 from kfjax.models.simulation import simulate
 from kfjax.models.state_space import StateSpaceModel
 
@@ -42,11 +48,11 @@ def monte_carlo(
     key: Array,
     truth: StateSpaceModel,
     filter: Filter,
-    params: Any,
+    params: Params,
     *,
     trials: int,
     steps: int | None = None,
-    us: Any = None,
+    us: Inputs = None,
     skip: int = 0,
     chunk: int | None = None,
     resume: str | Path | None = None,
@@ -64,14 +70,14 @@ def monte_carlo(
         filter: the `Filter`.
         params: its parameters: the same model, or a mismatched one of the same state.
         trials: number of trajectories.
-        steps: T; may be left out where us is given.
+        steps: number of steps T; may be left out if us is given.
         us: inputs [T, ...] of every trajectory, or None.
-        skip: leading steps that are filtered but do not count.
-        chunk: trajectories at a time; default what fits in half a gigabyte.
-        resume: folder that keeps the sums of every chunk: a study that was killed goes on there if
-            it is called again with the same arguments, one that was finished with more trials too.
-            The first chunk is always run, and compared.
-        progress: show a progress bar on stderr; default only where a person watches (a terminal).
+        skip: number of leading steps that are filtered but do not count.
+        chunk: number of trajectories at a time; default what fits in half a gigabyte.
+        resume: folder that keeps the sums of every chunk. A study that was killed continues there
+            when it is called again with the same arguments, and one that was finished with more
+            trials. The first chunk is always run, and compared.
+        progress: whether to show a progress bar on stderr; default only if that is a terminal.
 
     Returns:
         An `Evaluation`: all metrics with intervals, and curves over time.
@@ -82,47 +88,50 @@ def monte_carlo(
             study.
 
     Example:
-        >>> model = kf.systems.constant_velocity()
-        >>> result = kf.monte_carlo(jax.random.key(0), model, kf.kalman(), model, trials=100, steps=50)
+        >>> model, key = kf.systems.constant_velocity(), jax.random.key(0)
+        >>> result = kf.monte_carlo(key, model, kf.kalman(), model, trials=100, steps=50)
         >>> value, low, high = result.anees()
         >>> bool(low < value < high)
         True
     """
-    trials, chunk = _count("trials", trials), None if chunk is None else _count("chunk", chunk)
+    check_count("monte_carlo: trials", trials)
+    if chunk is not None:
+        check_count("monte_carlo: chunk", chunk)
     _check_inputs(us)
-    if not isinstance(truth, StateSpaceModel):
-        raise ValueError(
-            f"monte_carlo: truth is {type(truth).__name__}; expected a StateSpaceModel to draw"
-            " from."
-        )
+    _check_model(truth)
     one = jax.eval_shape(functools.partial(_draw, steps), truth, us, key)
     check_skip("monte_carlo", skip, one.ys.shape[0])
     size = chunk_size(filter, params, one, key, trials, chunk)
-    size = size if resume is None else stored_chunk(Path(resume), chunk) or size
-    mine, rows = share_of_chunks(trials, size)
-    models = sharding.everywhere((truth, params, us, key), sharding.local_devices())
-    run = functools.partial(_part, (filter, steps, skip), models)
-    parts: Iterator[Part] = itertools.starmap(run, mine)
     if resume is not None:
-        parts = resumed(
-            Path(resume), fingerprint(f"{steps} {skip}", truth, params, us, key), mine, run
-        )
-    with progress_bar("trials", rows, progress) as advance:
-        return Evaluation.gather(_watched(parts, advance), rows)
+        size = stored_chunk(Path(resume), chunk) or size
+    mine = own_chunks(trials, size)
+    models = on_devices((truth, params, us, key))
+    run = functools.partial(_part, (filter, steps, skip), models)
+    parts: Iterator[Part] = map(run, mine)
+    if resume is not None:
+        mark = fingerprint(f"{steps} {skip}", truth, params, us, key)
+        parts = resumed(Path(resume), mark, mine, run)
+    total = trajectories_in(mine)
+    with progress_bar("trials", total, progress) as advance:
+        return Evaluation(*gather(_watched(parts, advance), total))
 
 
 def _part(
-    settings: tuple[Filter, int | None, int], models: tuple, index: np.ndarray, count: int
+    settings: tuple[Filter, int | None, int],
+    models: tuple[StateSpaceModel, Params, Inputs, Array],
+    chunk: Chunk,
 ) -> Part:
-    """Run the trials of these numbers, of which the first `count` count."""
-    statistics, curves, sound = _trials(*settings, models, index)
-    _check_truth(sound[:count])
-    return counted(statistics, curves, count)
+    """Run the trials of a chunk."""
+    statistics, curves, sound = _trials(*settings, models, chunk.rows)
+    _check_truth(sound[: chunk.valid])
+    return as_part((statistics, curves), chunk.valid)
 
 
 def _watched(parts: Iterable[Part], advance: Callable[..., None]) -> Iterator[Part]:
+    """Yield the parts and move the progress bar."""
     for part in parts:
-        advance(len(part[0].steps))
+        statistics, _ = part
+        advance(len(statistics.steps))
         yield part
 
 
@@ -131,37 +140,46 @@ def _trials(
     filter: Filter,
     steps: int | None,
     skip: int,
-    models: tuple[StateSpaceModel, Any, Any, Array],
-    index: Array,
+    models: tuple[StateSpaceModel, Params, Inputs, Array],
+    index: AnyArray,
 ) -> tuple[Statistics, Curves, Array]:
-    """Run the trials of these numbers; us is shared, so that covariances which depend on nothing else are too."""
+    """Run the trials of these numbers; also return whether each true trajectory is finite.
 
-    def one(models: tuple, i: Array) -> tuple[Statistics, Curves, Array]:
+    The models and us have no batch axis, so that covariances that depend on nothing else are
+    computed once for the whole batch.
+    """
+
+    def one(
+        models: tuple[StateSpaceModel, Params, Inputs, Array], i: Array
+    ) -> tuple[Statistics, Curves, Array]:
         truth, params, us, key = models
         drawing, filtering = jax.random.split(jax.random.fold_in(key, i))
         trajectory = _draw(steps, truth, us, drawing)
         sound = jnp.isfinite(trajectory.xs).all() & jnp.isfinite(trajectory.ys).all()
         outputs = filter_one(filter, params, trajectory, filtering)
-        return *summarise(skip, state_difference(params), trajectory, outputs), sound
+        statistics, curves = summarise(skip, state_difference(params), trajectory, outputs)
+        return statistics, curves, sound
 
     return sharding.vmap(one, (None, 0))(models, index)
 
 
-def _draw(steps: int | None, truth: StateSpaceModel, us: Any, key: Array) -> Dataset:
-    """One trajectory of the truth, as the engine takes it."""
+def _draw(steps: int | None, truth: StateSpaceModel, us: Inputs, key: Array) -> Dataset:
+    """Draw one trajectory of the truth, a `Dataset` without its leading axis."""
     xs, ys = simulate(key, truth, steps, us=us)
     return Dataset.unchecked(ys, xs, us, None, None, None)
 
 
-def _count(name: str, value: Any) -> int:
-    if not isinstance(value, (int, np.integer)) or value < 1:
+def _check_model(truth: StateSpaceModel) -> None:
+    """Raise unless there is a model to draw from."""
+    if not isinstance(truth, StateSpaceModel):
         raise ValueError(
-            f"monte_carlo: {name} is {value!r}; expected a whole number of at least 1."
+            f"monte_carlo: truth is {type(truth).__name__}; expected a StateSpaceModel to draw"
+            " from."
         )
-    return int(value)
 
 
-def _check_inputs(us: Any) -> None:
+def _check_inputs(us: Inputs) -> None:
+    """Raise unless all inputs are finite."""
     for leaf in jax.tree.leaves(us):
         if not np.isfinite(np.asarray(leaf)).all():
             raise ValueError(
@@ -170,10 +188,11 @@ def _check_inputs(us: Any) -> None:
             )
 
 
-def _check_truth(sound: Any) -> None:
-    if not (sound := np.asarray(sound)).all():
+def _check_truth(sound: AnyArray) -> None:
+    """Raise if a true trajectory is not finite."""
+    finite = np.asarray(sound)
+    if not finite.all():
         raise ValueError(
-            f"monte_carlo: {(~sound).sum()} of {sound.size} true trajectories are not finite;"
-            " expected a model that"
-            " stays finite over all steps. Use fewer or smaller steps."
+            f"monte_carlo: {(~finite).sum()} of {finite.size} true trajectories are not finite;"
+            " expected a model that stays finite over all steps. Use fewer or smaller steps."
         )

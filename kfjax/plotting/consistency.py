@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from kfjax.evaluation.intervals import Interval, chi_square_interval
+from kfjax.evaluation.consistency import chi_square_interval
+from kfjax.evaluation.intervals import Interval
 from kfjax.evaluation.metrics import nees
 from kfjax.plotting.errors import median
 from kfjax.plotting.style import TRUTH, colours_of, new_axes, steps_of, style

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from kfjax.evaluation.intervals import whiteness
-from kfjax.evaluation.metrics import innovation_products
+from kfjax.evaluation.innovations import innovation_products, whiteness
 from kfjax.plotting.style import COLOURS, TRUTH, new_axes, style
 
 __all__ = ["plot_autocorrelation"]

@@ -10,7 +10,7 @@ import pytest
 from jax import Array
 
 import kfjax as kf
-from kfjax.evaluation import engine, monte_carlo, trials
+from kfjax.evaluation import chunks, monte_carlo, trials
 
 MODEL = kf.linear_gaussian(
     F=[[1.0, 0.5], [0.0, 0.9]],
@@ -122,12 +122,12 @@ def test_chunks_change_nothing_and_compile_once():
 
 def test_the_memory_budget_sets_the_chunk(monkeypatch):
     one = jax.eval_shape(functools.partial(trials._draw, STEPS), MODEL, None, KEY)
-    size = functools.partial(engine.chunk_size, kf.kalman(), MODEL, one, KEY)
+    size = functools.partial(chunks.chunk_size, kf.kalman(), MODEL, one, KEY)
     assert size(1000) == 1000
-    monkeypatch.setattr(engine, "MEMORY", 2**20)
+    monkeypatch.setattr(chunks, "MEMORY", 2**20)
     assert 10 < size(1000) < 1000
     assert size(7) == 7
-    covered = [index[:count].tolist() for index, count in engine.chunks(10, 4)]
+    covered = [index[:count].tolist() for index, count in chunks.all_chunks(10, 4)]
     assert covered == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
 

@@ -1,0 +1,164 @@
+"""Chunks of trajectories: as many at a time as fit in memory, over all devices and processes.
+
+`compare` and `monte_carlo` take N trajectories, numbered from 0, in chunks of equal size
+(`chunk_size`). Each process takes its share of the chunks (`own_chunks`) and splits every one over
+its devices; what all trajectories share is copied to each of them (`on_devices`). Of a chunk only
+sums are kept, in main memory (`as_part`). In the end they are joined, those of other processes
+included (`gather`). No result depends on the sizes or on how many devices and processes there are.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, TypeAlias
+
+import jax
+import numpy as np
+from jax import Array
+
+from kfjax._support import sharding
+from kfjax._support.types import PyTree
+from kfjax.base import Filter, Params
+from kfjax.data import Dataset
+from kfjax.evaluation.summaries import (
+    Curves,
+    Statistics,
+    filter_one,
+    state_difference,
+    summarise,
+)
+
+__all__: list[str] = []
+
+MEMORY = 2**29  # bytes that one chunk of trajectories may take, results and temporaries
+
+Part: TypeAlias = tuple[Statistics, Curves]
+"""Sums of some trajectories: statistics [rows, ...] and curves [T] over all of them, numpy."""
+
+
+class Chunk(NamedTuple):
+    """Trajectories that are computed together.
+
+    Attributes:
+        rows: numbers of the trajectories [size]; the last ones may be padding.
+        valid: number of leading trajectories that are no padding.
+    """
+
+    rows: np.ndarray
+    valid: int
+
+
+def chunk_size(
+    filter: Filter, params: Params, one: Dataset, key: Array, total: int, wanted: int | None = None
+) -> int:
+    """Return the number of trajectories of a chunk: `wanted`, or what fits in the memory budget.
+
+    It is evened out, so that the last chunk is hardly padded and every process has as many. The
+    filter and its summary are traced on the way, so that what does not fit together is found before
+    anything is compiled.
+
+    Args:
+        filter: the filter.
+        params: its parameters.
+        one: one trajectory, a `Dataset` without its leading axis; shapes are enough.
+        key: random key.
+        total: number of trajectories of all chunks and processes.
+        wanted: number of trajectories at a time, or None.
+
+    Raises:
+        ValueError: if the filter cannot run on such a trajectory, or estimates something else than
+            the truth.
+    """
+    outputs = jax.eval_shape(functools.partial(filter_one, filter), params, one, key)
+    jax.eval_shape(functools.partial(summarise, 0), state_difference(params), one, outputs)
+    if wanted is None:
+        # the results and what the metrics need, of the same size twice; and the carry of the loop
+        # over time with its temporaries
+        state = jax.eval_shape(filter.init, params, key)
+        wanted = MEMORY // (3 * _bytes((outputs, one)) + 8 * _bytes(state))
+    processes = jax.process_count()
+    chunks_of_a_process = math.ceil(total / processes / max(1, wanted))
+    return math.ceil(total / (chunks_of_a_process * processes))
+
+
+def _bytes(tree: PyTree) -> int:
+    """Return the size of the arrays of a tree; a random key counts as one word of 8 bytes."""
+    leaves = jax.tree.leaves(tree)
+    return sum(math.prod(leaf.shape) * getattr(leaf.dtype, "itemsize", 8) for leaf in leaves)
+
+
+def all_chunks(total: int, size: int) -> Iterator[Chunk]:
+    """Yield the chunks of all trajectories."""
+    return (_chunk(number, total, size) for number in range(math.ceil(total / size)))
+
+
+def own_chunks(total: int, size: int) -> list[Chunk]:
+    """Return the chunks of this process; all processes have as many, the last may be padding."""
+    numbers = sharding.share(math.ceil(total / size))
+    return [_chunk(number, total, size) for number in numbers]
+
+
+def trajectories_in(chunks: Iterable[Chunk]) -> int:
+    """Return the number of trajectories, without padding."""
+    return sum(chunk.valid for chunk in chunks)
+
+
+def _chunk(number: int, total: int, size: int) -> Chunk:
+    """Return the chunk of this number.
+
+    The last trajectory is repeated as padding: in the last chunk, in those beyond the end, and
+    where the devices do not divide the size. So all chunks have one shape, and compile once.
+    """
+    start = number * size
+    end = min(start + size, total)
+    rows = np.arange(start, start + sharding.whole(size))
+    return Chunk(np.minimum(rows, end - 1), max(end - start, 0))
+
+
+def on_devices(tree: PyTree) -> PyTree:
+    """Put a copy on every device of this process."""
+    return sharding.everywhere(tree, sharding.local_devices())
+
+
+def batch_of(data: Dataset, key: Array, chunk: Chunk) -> tuple[Dataset, Array]:
+    """Return the trajectories of a chunk, split over the devices, and a random key for each."""
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, chunk.rows)
+    return sharding.place((data[chunk.rows], keys))
+
+
+def as_part(sums: tuple[Statistics, Curves], valid: int) -> Part:
+    """Return the first `valid` trajectories in main memory, curves added in double precision."""
+    statistics, curves = jax.tree.map(lambda a: np.asarray(a)[:valid], sums)
+    return statistics, jax.tree.map(lambda a: a.sum(0, dtype=np.float64), curves)
+
+
+def gather(parts: Iterable[Part], total: int) -> Part:
+    """Join the parts of this process, of `total` trajectories together, and of other processes.
+
+    Numbers become double precision.
+    """
+    parts = iter(parts)
+    chunk, curves = next(parts)
+    # one array for all parts, which are never in memory together
+    statistics = jax.tree.map(lambda a: np.empty((total, *a.shape[1:]), _wide(a.dtype)), chunk)
+    row = _put(statistics, chunk, 0)
+    for chunk, more in parts:
+        row = _put(statistics, chunk, row)
+        curves = jax.tree.map(np.add, curves, more)
+    curves = sharding.gather_rows(jax.tree.map(lambda a: a[None], curves))
+    return sharding.gather_rows(statistics), jax.tree.map(lambda a: a.sum(0), curves)
+
+
+def _wide(dtype: np.dtype) -> np.dtype:
+    """Return double precision for numbers, and booleans as they are."""
+    return dtype if dtype.kind == "b" else np.dtype(np.float64)
+
+
+def _put(statistics: Statistics, part: Statistics, first: int) -> int:
+    """Write the rows of a part from row `first` on; return the row after them."""
+    end = first + len(part.steps)
+    for leaf, rows in zip(jax.tree.leaves(statistics), jax.tree.leaves(part), strict=True):
+        leaf[first:end] = rows
+    return end

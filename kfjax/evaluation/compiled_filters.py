@@ -1,0 +1,181 @@
+"""Filters compiled for chunks of a data set: evaluated and timed."""
+
+from __future__ import annotations
+
+import functools
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import NamedTuple, TypeAlias
+
+import jax
+import numpy as np
+from jax import Array
+from jax.stages import Lowered
+
+from kfjax._support import sharding
+from kfjax.base import Estimate, Filter, Info, Params
+from kfjax.data import Dataset
+from kfjax.evaluation.chunks import (
+    Chunk,
+    Part,
+    as_part,
+    batch_of,
+    chunk_size,
+    gather,
+    own_chunks,
+    trajectories_in,
+)
+from kfjax.evaluation.metrics import Difference
+from kfjax.evaluation.results import Evaluation
+from kfjax.evaluation.summaries import (
+    Curves,
+    Statistics,
+    filter_one,
+    state_difference,
+    summarise,
+)
+
+__all__: list[str] = []
+
+PATIENCE = 1.0  # seconds after which a filter is not called again for its timing
+
+Outputs: TypeAlias = tuple[Estimate, Info]
+"""What a filter gives for every step of a batch of trajectories."""
+
+
+class CompiledFilter(NamedTuple):
+    """A filter, compiled for a chunk of trajectories.
+
+    Attributes:
+        call: `(params, batch, keys) -> (Estimate, Info)`.
+        size: number of trajectories of a chunk.
+        seconds: how long it took to trace and compile.
+    """
+
+    call: Callable[..., Outputs]
+    size: int
+    seconds: float
+
+
+class Timing(NamedTuple):
+    """What a filter takes.
+
+    Attributes:
+        microseconds: time of one step of one trajectory.
+        compile_seconds: time to trace and compile.
+    """
+
+    microseconds: float
+    compile_seconds: float
+
+
+class _First(NamedTuple):
+    """What is kept of a first chunk: the estimate of its first trajectory, and the call's time."""
+
+    estimate: Estimate
+    seconds: float
+
+
+# What is timed is the filter alone. Its metrics are a second function, which does not depend on the
+# filter and is compiled once for all filters with outputs of the same shapes.
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _filtered(filter: Filter, params: Params, batch: Dataset, keys: Array) -> Outputs:
+    """Run a filter over a batch that is split over devices."""
+    over_batch = sharding.vmap(functools.partial(filter_one, filter), (None, 0, 0))
+    return over_batch(params, batch, keys)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _summarised(
+    skip: int, difference: Difference | None, batch: Dataset, outputs: Outputs
+) -> tuple[Statistics, Curves]:
+    """Summarise a batch that is split over devices."""
+    over_batch = sharding.vmap(functools.partial(summarise, skip), (None, 0, 0))
+    return over_batch(difference, batch, outputs)
+
+
+def compile_filters(
+    filters: Mapping[str, tuple[Filter, Params]],
+    data: Dataset,
+    key: Array,
+    wanted: int | None,
+    advance: Callable[..., None],
+) -> dict[str, CompiledFilter]:
+    """Compile every filter for chunks of `wanted` trajectories, or as many as fit in memory.
+
+    Several are compiled at once: the compiler does not hold the lock of the interpreter. Tracing
+    does, and takes place one after the other.
+    """
+    with ThreadPoolExecutor(max_workers=max(1, min(4, os.cpu_count() or 1))) as pool:
+        jobs = {}
+        for name, (method, params) in filters.items():
+            try:
+                jobs[name] = pool.submit(_compile, *_lowered(method, params, data, key, wanted))
+            except ValueError as error:
+                raise ValueError(f"compare: filter {name!r}: {error}") from error
+        for job in as_completed(jobs.values()):
+            job.result()
+            advance(1)
+    return {name: job.result() for name, job in jobs.items()}
+
+
+def _lowered(
+    filter: Filter, params: Params, data: Dataset, key: Array, wanted: int | None
+) -> tuple[Lowered, int, float]:
+    """Trace a filter over a chunk; return it, the size of a chunk, and the seconds of tracing."""
+    start = time.perf_counter()
+    one = jax.tree.map(lambda leaf: leaf[0], data)
+    size = chunk_size(filter, params, one, key, data.size, wanted)
+    batch, keys = batch_of(data, key, own_chunks(data.size, size)[0])
+    lowered = _filtered.lower(filter, params, batch, keys)
+    return lowered, size, time.perf_counter() - start
+
+
+def _compile(lowered: Lowered, size: int, tracing: float) -> CompiledFilter:
+    """Compile a traced filter; `tracing` is how many seconds that took."""
+    start = time.perf_counter()
+    compiled = lowered.compile()
+    return CompiledFilter(compiled, size, tracing + time.perf_counter() - start)
+
+
+def evaluate(
+    compiled: CompiledFilter, params: Params, data: Dataset, key: Array, skip: int, repeats: int
+) -> tuple[Evaluation, Estimate, Timing]:
+    """Return the evaluation, the estimate of the first trajectory, and the timing of a filter."""
+    first: list[_First] = []
+
+    def part_of(chunk: Chunk) -> Part:
+        batch, keys = batch_of(data, key, chunk)
+        call = functools.partial(compiled.call, params, batch, keys)
+        outputs, seconds = _timed(call, 1 if first else repeats)
+        if not first:
+            estimate = jax.tree.map(lambda leaf: np.asarray(leaf[0]), outputs[0])
+            first.append(_First(estimate, seconds))
+        sums = _summarised(skip, state_difference(params), batch, outputs)
+        return as_part(sums, chunk.valid)
+
+    mine = own_chunks(data.size, compiled.size)
+    parts: Iterator[Part] = map(part_of, mine)
+    evaluation = Evaluation(*gather(parts, trajectories_in(mine)))
+    # the first trajectory is in the first process, whose timing is reported by all
+    known = sharding.from_first(first[0])
+    microseconds = 1e6 * float(known.seconds) / (compiled.size * data.steps)
+    return evaluation, known.estimate, Timing(microseconds, compiled.seconds)
+
+
+def _timed(call: Callable[[], Outputs], repeats: int) -> tuple[Outputs, float]:
+    """Return the result of a compiled function and its median time.
+
+    The function is called `repeats` times, or less often where it takes long.
+    """
+    seconds: list[float] = []
+    while len(seconds) < repeats and sum(seconds) < PATIENCE:
+        start = time.perf_counter()
+        result = jax.block_until_ready(call())
+        seconds.append(time.perf_counter() - start)
+    return result, statistics.median(seconds)

@@ -1,0 +1,122 @@
+"""Normalised errors against chi-square: tests of consistency.
+
+A filter is consistent if its errors have the covariances that it reports. The intervals here are
+*acceptance* intervals: they hold the value itself with the stated probability if it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import ArrayLike, Real
+from scipy import special
+
+from kfjax.evaluation.intervals import Interval, PerTrajectory, check_level, per_trajectory
+
+__all__ = ["anees", "anis", "chi_square_interval"]
+
+
+def chi_square_interval(
+    dof: Real[ArrayLike, " ..."] | Sequence[float], *, level: float = 0.95
+) -> tuple[float | np.ndarray, float | np.ndarray]:
+    """Return the central interval of a chi-square variable *divided by its degrees of freedom*.
+
+    Args:
+        dof: degrees of freedom [...], above 0; NaN where there are none.
+        level: probability of the interval.
+
+    Returns:
+        The ends (low, high), each [...]; NaN where `dof` is.
+
+    Raises:
+        ValueError: if level is not between 0 and 1.
+
+    Example:
+        >>> [round(float(x), 3) for x in kf.evaluation.chi_square_interval(100)]
+        [0.742, 1.296]
+    """
+    check_level(level)
+    dof = np.asarray(dof, np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        low = 2 * special.gammaincinv(dof / 2, (1 - level) / 2) / dof
+        high = 2 * special.gammaincinv(dof / 2, (1 + level) / 2) / dof
+    return low, high
+
+
+def anis(totals: PerTrajectory, dofs: PerTrajectory, *, level: float = 0.95) -> Interval:
+    """Return the mean normalised innovation squared per degree of freedom.
+
+    Its interval is the chi-square acceptance interval. The innovations of a consistent filter are
+    independent in time, so that every observed channel counts as a degree of freedom.
+
+    Args:
+        totals: sum over time of NIS, for each trajectory [N].
+        dofs: number of observed channels, over time [N].
+        level: probability with which a consistent filter's value lies in the interval.
+
+    Returns:
+        `Interval`; the value should be near 1 and within (low, high). NaN if nothing was observed.
+
+    Raises:
+        ValueError: if level is not between 0 and 1.
+
+    Example:
+        >>> [round(float(x), 2) for x in kf.evaluation.anis([95.0, 108.0], [100, 100])]
+        [1.02, 0.81, 1.21]
+
+    References:
+        Bar-Shalom, Li, Kirubarajan (2001), eq. (5.4.2-5).
+    """
+    total = np.sum(np.asarray(totals, np.float64))
+    dof = np.sum(np.asarray(dofs, np.float64))
+    value = total / dof if dof else np.nan
+    return Interval(value, *chi_square_interval(dof, level=level))
+
+
+def anees(
+    totals: PerTrajectory, dofs: PerTrajectory, steps: PerTrajectory, *, level: float = 0.95
+) -> Interval:
+    """Return the average NEES divided by n (by rank, for singular P).
+
+    Its interval is a chi-square acceptance interval. The errors of one trajectory are correlated in
+    time, so that its T n squares are worth fewer degrees of freedom. The interval uses the
+    effective number: that for which chi-square has the spread seen between the trajectories,
+    2 mean^2 N / s^2 (Satterthwaite), kept between what full correlation (N n) and independence
+    (N T n) would give; with one trajectory, N n.
+
+    Args:
+        totals: sum over time of NEES, for each trajectory [N].
+        dofs: sum over time of its degrees of freedom [N].
+        steps: number of steps that were summed [N].
+        level: probability with which a consistent filter's value lies in the interval.
+
+    Returns:
+        `Interval`; the value should be near 1 and within (low, high), above for an overconfident
+        filter.
+
+    Raises:
+        ValueError: if the arrays are empty or not one-dimensional.
+
+    Example:
+        >>> value, low, high = kf.evaluation.anees([18.0, 24.0], [20, 20], [10, 10])
+        >>> round(float(value), 2), bool(low < value < high)
+        (1.05, True)
+
+    References:
+        Bar-Shalom, Li, Kirubarajan (2001), section 5.4.2.
+    """
+    total = per_trajectory("anees", totals)
+    dof = per_trajectory("anees", dofs)
+    count = per_trajectory("anees", steps)
+    value = total.sum() / dof.sum() if dof.sum() else np.nan
+    least = np.sum(dof / count)
+    most = dof.sum()
+    if total.size == 1 or not np.isfinite(value) or value == 0:
+        return Interval(value, *chi_square_interval(least, level=level))
+    # The value is a ratio of sums, R = sum_i t_i / sum_i d_i. To first order its relative variance
+    # is var(t_i / R - d_i) / (N mean(d)^2). Chi-square with v degrees of freedom, divided by v, has
+    # the variance 2 / v: so the effective number is v = 2 / spread.
+    spread = np.var((total / value - dof) / dof.mean(), ddof=1) / total.size
+    effective = 2 / spread if spread > 0 else most
+    return Interval(value, *chi_square_interval(np.clip(effective, least, most), level=level))
