@@ -262,7 +262,7 @@ BAD = {
         *ON_GOOD,
         "models.py:number",
     ): "number is or gives int; expected a kfjax.StateSpaceModel",
-    ("compare", *ON_GOOD, "models.py:fails"): "fails\\(\\) failed \\(ZeroDivisionError, line 16",
+    ("compare", *ON_GOOD, "models.py:fails"): "fails\\(\\) failed \\(ZeroDivisionError, line 20",
     ("compare", *ON_GOOD, "models.py:lopsided"): "Q is not symmetric",
     ("compare", *ON_GOOD, "broken.py:model"): "broken.py cannot be run \\(NameError, line 2",
     ("compare", *ON_GOOD, "models.py:driven"): "cannot be evaluated without inputs",
