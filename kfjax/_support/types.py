@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
@@ -17,3 +18,6 @@ else:
 
 PyTree: TypeAlias = Any
 """Nested tuples, lists, dicts and registered classes of arrays."""
+
+Nested: TypeAlias = Sequence[Any]
+"""Numbers in nested lists or tuples."""
