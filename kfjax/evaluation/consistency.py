@@ -62,7 +62,7 @@ def anis(totals: PerTrajectory, dofs: PerTrajectory, *, level: float = 0.95) -> 
         ValueError: if level is not between 0 and 1.
 
     Example:
-        >>> [round(float(x), 2) for x in kf.evaluation.anis([95.0, 108.0], [100, 100])]
+        >>> [round(float(x), 2) for x in kf.evaluation.anis([96.0, 108.0], [100, 100])]
         [1.02, 0.81, 1.21]
 
     References:
