@@ -51,7 +51,7 @@ def test_a_stream_of_predict_and_update_equals_the_run(x64, name, model):
             c.filter, c.params, predict(c.filter, c.params, state, u), c.ys[t], u, c.observed[t]
         )
         steps.append(kf.estimate_and_info(state, info))
-    chex.assert_trees_all_close((state, stack(steps)), outputs(name, model), **close)
+    chex.assert_trees_all_close(kf.Run(state, stack(steps)), outputs(name, model), **close)
 
 
 @every_case
@@ -121,7 +121,9 @@ def test_windows_that_hand_on_the_state_equal_one_run_and_no_mask_equals_a_mask_
         state, window = run(c, ys=c.ys[half], us=at(c.us, half), observed=None, state=state)
         windows.append(window)
     joined = jax.tree.map(lambda *parts: np.concatenate(parts), *windows)
-    chex.assert_trees_all_close((state, joined), run(c, observed=np.ones_like(c.observed)), **close)
+    chex.assert_trees_all_close(
+        kf.Run(state, joined), run(c, observed=np.ones_like(c.observed)), **close
+    )
 
 
 @every_filter

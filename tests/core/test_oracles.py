@@ -63,7 +63,7 @@ def test_filter_and_smoother(x64, name, model):
     c = case(name, model)
     us = STEPS * [None] if c.us is None else c.us
     expected = oracles.estimate(TRANSFORMS[name], ORACLES[model](c.params), c.ys, us, c.observed)
-    est = outputs(name, model)[1][0]
+    est = outputs(name, model).outputs[0]
     np.testing.assert_allclose(est.mean, expected.mean, **tight)
     np.testing.assert_allclose(est.cov, expected.cov, **tight)
     np.testing.assert_allclose(est.log_likelihood, expected.log_likelihood, **tight)
@@ -99,7 +99,7 @@ def _matrices(model):
 
 def test_the_filter_conditions_the_joint_gaussian(x64, conditioned):
     joint, seen, values = conditioned
-    est = outputs("kalman", "linear")[1][0]
+    est = outputs("kalman", "linear").outputs[0]
     for t in range(STEPS):
         at, y = np.concatenate(seen[: t + 1]), np.concatenate(values[: t + 1])
         mean, cov = joint.given(joint.x(t + 1), at, y)
@@ -146,7 +146,7 @@ def test_the_smoother_imputation_and_forecast_condition_the_joint_gaussian(x64, 
 def test_beliefs_about_observations_condition_the_joint_gaussian(x64, conditioned):
     joint, seen, values = conditioned
     c = case("kalman", "linear")
-    est = outputs("kalman", "linear")[1][0]
+    est = outputs("kalman", "linear").outputs[0]
 
     @quick_jit
     def before(params, est):

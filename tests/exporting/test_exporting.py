@@ -89,7 +89,7 @@ SOME = ("ensemble", "constant_gain", "sequence_regressor")
 def test_any_filter_gives_the_numbers_of_its_run(name, tmp_path):
     case = table.case(name)
     means = streamed(exported(case, tmp_path / "filter.zip"), case)
-    expected = table.outputs(name)[1][0].mean
+    expected = table.outputs(name).outputs[0].mean
     np.testing.assert_allclose(means, expected, rtol=2e-4, atol=2e-5)
 
 
@@ -99,7 +99,7 @@ def test_double_precision_is_kept_and_insisted_on(tmp_path):
         program = exported(case, tmp_path / "filter.zip")
         assert program.initial()[0].dtype == np.float64
         np.testing.assert_allclose(
-            streamed(program, case), table.outputs("kalman")[1][0].mean, rtol=1e-12, atol=1e-13
+            streamed(program, case), table.outputs("kalman").outputs[0].mean, rtol=1e-12, atol=1e-13
         )
     with pytest.raises(ValueError, match="is in double precision; expected jax_enable_x64"):
         exporting.load(tmp_path / "filter.zip")

@@ -71,7 +71,7 @@ def test_round_trip(name, tmp_path):
     path = exporting.export_step(
         tmp_path / "filter.onnx", case.filter, case.params, u=u, masked=True
     )
-    estimate = table.outputs(name)[1][0]
+    estimate = table.outputs(name).outputs[0]
     for k, (mean, cov) in enumerate(streamed(session_of(path), case)):
         np.testing.assert_allclose(mean, estimate.mean[k], rtol=1e-5, atol=1e-5)
         if estimate.cov is not None:
