@@ -21,13 +21,18 @@ def norm(d: Array) -> Array:
 
 
 def bearing(x: Array, y: Array) -> Array:
-    """Return the angle of (x, y) from the x axis in [-pi, pi] radians; 0 with derivative 0 at the origin."""
+    """Return the angle of (x, y) from the x axis in [-pi, pi] radians.
+
+    At the origin it is 0, with derivative 0.
+    """
     origin = (x == 0) & (y == 0)
     return jnp.arctan2(jnp.where(origin, 0, y), jnp.where(origin, 1, x))
 
 
 def spherical(x: Array) -> Array:
-    """Return (rho, theta, phi) of x [3]: distance, angle from the z axis in [0, pi], azimuth in [0, 2 pi).
+    """Return the spherical coordinates (rho, theta, phi) of x [3].
+
+    They are the distance, the angle from the z axis in [0, pi], and the azimuth in [0, 2 pi).
 
     Example:
         >>> print(np.asarray(kf.systems.spherical(jnp.array([0.0, -2.0, 0.0]))).round(3))
@@ -38,7 +43,11 @@ def spherical(x: Array) -> Array:
 
 
 def rotation(degrees: float | Array, n: int = 2) -> Array:
-    """Return the matrix [n, n] that rotates the first two axes counter-clockwise by an angle in degrees.
+    """Return the matrix [n, n] that rotates the first two axes counter-clockwise by an angle.
+
+    Args:
+        degrees: the angle.
+        n: number of axes.
 
     Example:
         >>> print(np.asarray(kf.systems.rotation(30.0)).round(3))
@@ -71,7 +80,7 @@ def _about(axis: int, degrees: float | Array) -> Any:
 
 
 def rotate(matrix: Array, degrees: float | Array, order: str = "left") -> Array:
-    """Rotate the first two axes of what a matrix [k, n] returns ("left": R M) or of what it takes ("right": M R).
+    """Rotate the first two axes of the output (R M) or of the input (M R) of a matrix M [k, n].
 
     The KalmanNet paper's mismatch of the dynamics is printed as R F but made as F R in the
     published data sets.

@@ -1,4 +1,4 @@
-"""From continuous to discrete time: exactly for chains of integrators, by Runge-Kutta for the rest."""
+"""Discretisation: exact for chains of integrators, by Runge-Kutta for other systems."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ def step_length(u: Any) -> Array | float:
 
 @dataclasses.dataclass(frozen=True)
 class IntegratorTransition:
-    """u -> F = exp(A dt) of a chain of integrators; a value, so that models built alike trace alike."""
+    """u -> F = exp(A dt) of a chain of integrators.
+
+    It is a value, so that models built alike trace alike.
+    """
 
     order: int
     dimensions: int
@@ -53,12 +56,15 @@ class IntegratorTransition:
 
 @dataclasses.dataclass(frozen=True)
 class IntegratedNoise:
-    """(q_var, x, u) -> Q = int_0^dt exp(A s) G q_var G' exp(A s)' ds, white noise into the last integrator."""
+    """(density, x, u) -> Q = int_0^dt exp(A s) G density G' exp(A s)' ds.
+
+    White noise of that spectral density drives the last integrator.
+    """
 
     order: int
     dimensions: int
 
-    def __call__(self, q_var: Any, x: Any, u: Any) -> Array | np.ndarray:
+    def __call__(self, density: Any, x: Any, u: Any) -> Array | np.ndarray:
         """Return Q [k d, k d], the same for every x."""
         del x
         dt, powers = step_length(u), range(self.order - 1, -1, -1)
@@ -69,7 +75,7 @@ class IntegratedNoise:
             ]
             for a in powers
         ]
-        return q_var * _per_axis(self.dimensions, block, numeric(dt))
+        return density * _per_axis(self.dimensions, block, numeric(dt))
 
 
 def _per_axis(dimensions: int, block: list[list[Any]], xp: ModuleType) -> Any:

@@ -1,4 +1,4 @@
-"""Moving bodies: chains of integrators driven by white noise, discretised exactly, and the coordinated turn.
+"""Moving bodies: integrators driven by white noise, discretised exactly, and the coordinated turn.
 
 States are ordered by axis: (p_x, v_x, p_y, v_y, ...). With dt=None the step lengths come with the
 inputs, as u_t itself or as u_t["dt"]; `kfjax.time_steps` makes them from timestamps.
@@ -145,9 +145,10 @@ def wiener_velocity(
     r_std: Any = 1.0,
     prior: Gaussian | None = None,
 ) -> StateSpaceModel:
-    """Return the planar model of the KalmanNet paper's Segway: a Wiener velocity of which odometry sees the velocities.
+    """Return the planar model of the Segway in the KalmanNet paper: Wiener velocity, odometry.
 
-    State (p_x, v_x, p_y, v_y), observation (v_x, v_y): positions are integrated blindly.
+    State (p_x, v_x, p_y, v_y), observation (v_x, v_y): odometry sees the velocities, and positions
+    are integrated blindly.
 
     Args:
         dt: step length in seconds, or None to read it from the inputs.
@@ -179,10 +180,10 @@ def coordinated_turn(
     r_std: Any = 1.0,
     prior: Gaussian | None = None,
 ) -> StateSpaceModel:
-    """Return a body in the plane that turns at a slowly varying rate w: its velocity rotates by w dt in a step.
+    """Return a body in the plane that turns at a slowly varying rate w.
 
-    State (p_x, v_x, p_y, v_y, w); positions are observed. The motion is exact for a constant w,
-    zero included.
+    State (p_x, v_x, p_y, v_y, w); positions are observed. The velocity rotates by w dt in a step;
+    the motion is exact for a constant w, zero included.
 
     Args:
         dt: step length in seconds, or None to read it from the inputs (u_t = dt_t, or u_t["dt"]).
@@ -199,7 +200,8 @@ def coordinated_turn(
 
     Example:
         >>> model = kf.systems.coordinated_turn(dt=np.pi / 0.2)
-        >>> print(np.asarray(model.f(jnp.array([0.0, 10.0, 0.0, 0.0, 0.1]), None)).round(2))  # a quarter of its circle
+        >>> quarter = model.f(jnp.array([0.0, 10.0, 0.0, 0.0, 0.1]), None)  # of its circle
+        >>> print(np.asarray(quarter).round(2))
         [100.   -0.  100.   10.    0.1]
 
     References:
@@ -241,9 +243,10 @@ def _turn_irregular(x: Array, u: Any) -> Array:
     return _turn(step_length(u), x, None)
 
 
-def _turn_noise(variances: tuple[Array, Array], x: Any, u: Any) -> Array:
+def _turn_noise(densities: tuple[Array, Array], x: Any, u: Any) -> Array:
     """Q: Wiener velocities on both axes and a Wiener turn rate."""
-    q_var, turn_var = variances
-    planar, turn = IntegratedNoise(2, 2)(q_var, x, u), turn_var * step_length(u)
+    q_density, turn_rate_density = densities
+    planar = IntegratedNoise(2, 2)(q_density, x, u)
+    turn = turn_rate_density * step_length(u)
     xp, zeros = numeric(planar, turn), np.zeros((4, 1))
     return xp.block([[planar, zeros], [zeros.T, xp.reshape(turn, (1, 1))]])

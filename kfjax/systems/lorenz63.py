@@ -1,4 +1,4 @@
-"""The Lorenz attractor, as the KalmanNet paper and its data sets discretise it, and more exactly."""
+"""The Lorenz attractor, discretised as in the KalmanNet paper and its data, and more exactly."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["LorenzParameters", "decimated_lorenz", "lorenz"]
 
 
 class LorenzParameters(NamedTuple):
-    """dx/dt = sigma (y - x), dy/dt = x (rho - z) - y, dz/dt = x y - beta z, and the step length dt."""
+    """dx/dt = sigma (y - x), dy/dt = x (rho - z) - y, dz/dt = x y - beta z, in steps of dt."""
 
     sigma: float | Array
     rho: float | Array
@@ -116,9 +116,10 @@ def lorenz(
 def decimated_lorenz(
     *, dt: float = 0.02, dense_dt: float = 1e-5, q_std: Any = 0.0, **options: Any
 ) -> StateSpaceModel:
-    """Return the attractor sampled densely and decimated: x_t is x after dt / dense_dt small steps; no process noise.
+    """Return the attractor sampled densely and decimated, without process noise.
 
-    It is the truth of the sampling-mismatch study; simulate from it and filter with `lorenz`.
+    x_t is x after dt / dense_dt small steps. It is the truth of the sampling-mismatch study;
+    simulate from it and filter with `lorenz`.
 
     Args:
         dt: time between the samples kept, seconds.
@@ -133,7 +134,8 @@ def decimated_lorenz(
         ValueError: if dt is no multiple of dense_dt, or as `lorenz`.
 
     Example:
-        >>> xs, ys = kf.simulate(jax.random.key(0), kf.systems.decimated_lorenz(r_std=1.0), steps=10)
+        >>> truth = kf.systems.decimated_lorenz(r_std=1.0)
+        >>> xs, ys = kf.simulate(jax.random.key(0), truth, steps=10)
         >>> xs.shape
         (10, 3)
 
@@ -153,7 +155,10 @@ def decimated_lorenz(
 
 @dataclasses.dataclass(frozen=True)
 class _Flow:
-    """(theta, x, u) -> x after substeps of theta.dt / substeps; a value, so that models built alike trace alike."""
+    """(theta, x, u) -> x after substeps of theta.dt / substeps.
+
+    It is a value, so that models built alike trace alike.
+    """
 
     step: Callable[[LorenzParameters, Array], Array]
     substeps: int

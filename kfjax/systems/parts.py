@@ -1,4 +1,4 @@
-"""What the systems share: noise from standard deviations, known starts, and the checks at their doors."""
+"""Shared parts of the systems: noise from standard deviations, and priors of known starts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def known(x0: Any) -> Gaussian:
 
 
 def noise_free(model: StateSpaceModel, x0: Any = None) -> StateSpaceModel:
-    """Return the model without process noise and with a known start: a deterministic truth to simulate from.
+    """Return the model without process noise and with a known start: a deterministic truth.
 
     Args:
         model: any model.
@@ -55,7 +55,7 @@ def standard_prior(mean: Any, std: Any = 1.0) -> Gaussian:
 
 
 def diagonal(name: str, std: Any, size: int) -> Array:
-    """Return the covariance [size, size] of independent noise with standard deviations std, a scalar or [size]."""
+    """Return the covariance [size, size] of independent noise; std is a scalar or [size]."""
     if np.shape(std) not in ((), (size,)):
         raise ValueError(
             f"{name} has shape {np.shape(std)}; expected a number or {size} of them, standard"

@@ -20,7 +20,7 @@ __all__ = ["PendulumParameters", "pendulum"]
 
 
 class PendulumParameters(NamedTuple):
-    """d^2 angle / dt^2 = -gravity / length sin(angle) - damping d angle / dt, and the step length dt."""
+    """d^2 angle / dt^2 = -gravity / length sin(angle) - damping d angle / dt, in steps of dt."""
 
     gravity: float | Array
     length: float | Array
@@ -39,8 +39,9 @@ def pendulum(
     r_std: Any = 0.3,
     prior: Gaussian | None = None,
 ) -> StateSpaceModel:
-    """Return a pendulum pushed at random: state (angle, rate) by one Runge-Kutta step, angle 0 hanging down.
+    """Return a pendulum that is pushed at random, with state (angle, rate).
 
+    It hangs down at angle 0, and moves by one Runge-Kutta step.
     Q = q_density [[dt^3/3, dt^2/2], [dt^2/2, dt]]: white noise in the angular acceleration.
 
     Args:

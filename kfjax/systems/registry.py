@@ -67,7 +67,7 @@ def get(name: str) -> Callable[..., StateSpaceModel]:
 
 
 def example_inputs(name: str, steps: int) -> Any:
-    """Return inputs [steps, ...] with which a system of defaults can be simulated, or None if it takes none.
+    """Return inputs [steps, ...] to simulate a system of defaults with, or None if it takes none.
 
     Args:
         name: one of `names()`.

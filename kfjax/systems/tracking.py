@@ -1,4 +1,4 @@
-"""Tracking a body by distances and directions; bearings are wrapped wherever they are subtracted."""
+"""Bodies tracked by distances and directions; differences of bearings are wrapped."""
 
 from __future__ import annotations
 
@@ -95,7 +95,8 @@ def bearings_only(
         ValueError: if an argument is out of its range.
 
     Example:
-        >>> print(np.asarray(kf.systems.bearings_only().h(jnp.array([100.0, 0.0, 100.0, 0.0]), None)).round(3))
+        >>> y = kf.systems.bearings_only().h(jnp.array([100.0, 0.0, 100.0, 0.0]), None)
+        >>> print(np.asarray(y).round(3))
         [0.785 1.571]
     """
     positions = _positions("bearings_only: sensors", sensors, "[m, 2]")
@@ -114,7 +115,7 @@ def range_only(
     r_std: Any = 0.1,
     prior: Gaussian | None = None,
 ) -> StateSpaceModel:
-    """Return a body that ranges to anchors which change from step to step, at irregular times: y_i = |p - a_i|.
+    """Return a body that ranges to changing anchors at irregular times: y_i = |p - a_i|.
 
     State (p_x, v_x, p_y, v_y, ...), moving as `constant_velocity`. An input u_t is a dict:
     "anchors" [m, d], positions in metres, and "dt", seconds since the step before.

@@ -1,4 +1,4 @@
-"""The three examples of a widely read tutorial on Kalman filters, put right, with its faults on request.
+"""The examples of a widely read tutorial on Kalman filters, corrected, with its faults on request.
 
 The constants are the tutorial's. Simulate its data from `kfjax.systems.noise_free` of the right
 model.
@@ -26,9 +26,10 @@ _RADIUS, _TURN, _CLIMB = 20.0, 0.1, 0.5  # metres, radians per step, metres per 
 
 
 def tutorial_line(r_std: float | Array = 10.0) -> StateSpaceModel:
-    """Return the first example: position and velocity along a line, F = [[1, 1], [0, 1]], Q = diag(1, 3), y = position.
+    """Return the first example: position and velocity along a line, of which y is the position.
 
-    The tutorial's truth starts at 0 with a constant velocity of 0.5 and takes 50 steps.
+    F = [[1, 1], [0, 1]], Q = diag(1, 3). The tutorial's truth starts at 0 with a constant velocity
+    of 0.5 and takes 50 steps.
 
     Args:
         r_std: standard deviation of the observations.
@@ -46,10 +47,10 @@ def tutorial_line(r_std: float | Array = 10.0) -> StateSpaceModel:
 
 
 def tutorial_helix(faults: Iterable[str] = (), *, r_std: float | Array = 1.0) -> StateSpaceModel:
-    """Return the second example: a helix of radius 20, turning by 0.1 rad and climbing by 0.5 per step; y = position.
+    """Return the second example: a helix of radius 20, of which y is the position.
 
-    Right: state (x, y, z, w, v_z), where (x, y) rotates by w and z climbs by v_z. The tutorial
-    takes 100 steps.
+    It turns by 0.1 rad and climbs by 0.5 per step. Right: state (x, y, z, w, v_z), where (x, y)
+    rotates by w and z climbs by v_z. The tutorial takes 100 steps.
 
     Args:
         faults: any of "frozen_turn" (F linear, x gaining -20 sin(0.1) w and y 20 cos(0.1) w at
@@ -65,7 +66,9 @@ def tutorial_helix(faults: Iterable[str] = (), *, r_std: float | Array = 1.0) ->
         >>> truth = kf.systems.noise_free(kf.systems.tutorial_helix())
         >>> xs, ys = kf.simulate(jax.random.key(0), truth, steps=100)
         >>> faulty = kf.systems.tutorial_helix(("frozen_turn", "no_climb", "start"))
-        >>> error = lambda model: jnp.abs(kf.run(kf.extended(), model, ys).outputs.mean[:, :3] - xs[:, :3]).mean()
+        >>> def error(model):
+        ...     mean = kf.run(kf.extended(), model, ys).outputs.mean
+        ...     return jnp.abs(mean[:, :3] - xs[:, :3]).mean()
         >>> bool(error(faulty) > 3 * error(kf.systems.tutorial_helix()))
         True
     """
