@@ -1,4 +1,4 @@
-"""Training: one trainer for anything with a gradient, losses, checkpoints, distillation, and noise fitted to data."""
+"""Training: one trainer, losses, checkpoints, distillation, and the fitting of noise."""
 
 from kfjax.training.checkpoints import Checkpoints, load_params, save_params
 from kfjax.training.covariances import (

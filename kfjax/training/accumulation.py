@@ -133,7 +133,7 @@ def _observation_moment(
     u: Any,
     mask: Array,
 ) -> Array:
-    """Return E[s s'] of s = (v_t, regressors); what was not seen of v_t is inferred from what was."""
+    """Return E[s s'] of s = (v_t, regressors), where unseen entries of v_t are inferred."""
     m, dtype = y.shape[0], model.dtype
     h = bind(model.h, u, mask)
     G, rest = noise_given_seen(model.observation_noise(at.mean, u), mask)

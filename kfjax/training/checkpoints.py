@@ -34,7 +34,8 @@ def save_params(directory: str | Path, params: Any) -> None:
         >>> model = kf.systems.constant_velocity()
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     kf.training.save_params(f"{folder}/tuned", model.replace(R=4 * model.R))
-        ...     kf.training.load_params(f"{folder}/tuned", model).R.tolist() == (4 * model.R).tolist()
+        ...     tuned = kf.training.load_params(f"{folder}/tuned", model)
+        >>> tuned.R.tolist() == (4 * model.R).tolist()
         True
     """
     import orbax.checkpoint as ocp
@@ -78,7 +79,7 @@ def load_params(directory: str | Path, like: Tree) -> Tree:
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoints:
-    """Where, and how often, `fit` saves its state; a killed run that is started again goes on from there.
+    """Checkpoints of `fit`, from which a run that was killed continues when started again.
 
     Attributes:
         directory: of this run alone.
@@ -133,7 +134,8 @@ class Checkpoints:
     def _of_another_run(self) -> ValueError:
         return ValueError(
             f"fit: {self.directory} holds checkpoints of another run (other data, parameters, key,"
-            " number of updates or options); expected its own. Choose another directory, or delete it to start again."
+            " number of updates or options); expected its own. Choose another directory, or delete"
+            " it to start again."
         )
 
 

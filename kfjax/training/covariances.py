@@ -1,4 +1,4 @@
-"""Covariances as free numbers, so that a gradient step cannot leave the positive definite matrices."""
+"""Unconstrained parameters of covariances, so that every gradient step gives a covariance."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from kfjax.training.wrapping import through
 
 __all__ = ["FreeNoise", "constrain", "fit_noise", "free_noise", "noise_of", "unconstrain"]
 
-LIFT = 1e-6  # a singular covariance has no logarithm: its eigenvalues are raised to this part of the largest
+# a singular covariance has no logarithm: its eigenvalues are raised to this part of the largest
+LIFT = 1e-6
 NAMES = ("Q", "R", "P0")
 
 
@@ -145,7 +146,7 @@ def fit_noise(
     batch_size: int = 32,
     **options: Any,
 ) -> Fitted:
-    """Fit whole noise covariances by gradient: the optimised Kalman filter, which a learned one has to beat.
+    """Fit whole noise covariances by gradient (the optimised Kalman filter).
 
     Args:
         filter: the `Filter`.
@@ -173,8 +174,10 @@ def fit_noise(
 
     Example:
         >>> model = kf.systems.constant_velocity()
-        >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, 50))(jax.random.split(jax.random.key(0), 40))
-        >>> fitted = kf.training.fit_noise(kf.kalman(), model.replace(R=9 * model.R), kf.Dataset(ys),
+        >>> keys = jax.random.split(jax.random.key(0), 40)
+        >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, 50))(keys)
+        >>> wrong = model.replace(R=9 * model.R)
+        >>> fitted = kf.training.fit_noise(kf.kalman(), wrong, kf.Dataset(ys),
         ...     learn=("R",), key=jax.random.key(1), updates=100)
         >>> bool(abs(fitted.params.R / model.R - 1).max() < 0.1)
         True

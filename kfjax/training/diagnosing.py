@@ -28,7 +28,7 @@ FEW = 16  # trajectories are enough for what all of them share
 
 
 class Diagnosis(NamedTuple):
-    """Why imitation works, or does not; errors in units of the teacher's posterior standard deviations.
+    """Diagnosis of an imitation, in units of the teacher's posterior standard deviations.
 
     Attributes:
         scale: these standard deviations, root mean square over the training data [n]; of a teacher
@@ -63,7 +63,7 @@ def diagnose(
     burn_in: int = 0,
     memories: tuple[int, ...] = MEMORIES,
 ) -> Diagnosis:
-    """Say how well a student imitates a teacher, and what stands in its way; each figure has its own function.
+    """Measure how well a student imitates a teacher, and what limits it.
 
     Args:
         teacher: (filter, params).

@@ -39,7 +39,7 @@ class Distilled(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Divergence:
-    """The loss of a student with covariances: KL(teacher, student) of the Gaussian beliefs, averaged as in `state_mse`.
+    """The loss KL(teacher, student) of Gaussian beliefs, averaged as in `state_mse`.
 
     1/2 (e' S^-1 e + tr(S^-1 P) - n - log det P + log det S), e the difference of the means, P the
     teacher's covariance
@@ -90,7 +90,7 @@ def distil(
     memories: tuple[int, ...] = MEMORIES,
     **options: Any,
 ) -> Distilled:
-    """Train a student to give the estimates of a teacher, on observations alone: no true states are needed.
+    """Train a student to imitate the estimates of a teacher, without true states.
 
     The loss is the mean squared difference of the means, in units of the teacher's posterior
     standard deviations. A student with covariances then goes on with the divergence of its beliefs
@@ -123,12 +123,14 @@ def distil(
 
     Example:
         >>> model = kf.systems.constant_velocity()
-        >>> _, ys = jax.vmap(lambda key: kf.simulate(key, model, 20))(jax.random.split(jax.random.key(0), 24))
+        >>> keys = jax.random.split(jax.random.key(0), 24)
+        >>> _, ys = jax.vmap(lambda key: kf.simulate(key, model, 20))(keys)
         >>> data, validation = kf.Dataset(ys).split(16, 8)
         >>> gain = kf.ConstantGainParams(model, jnp.zeros((2, 1)))
         >>> found = kf.training.distil(
-        ...     (kf.kalman(), model), (kf.constant_gain(), gain), data, validation=validation, key=jax.random.key(1),
-        ...     updates=300, optimizer=kf.training.clipped_adam(0.02), learn=kf.ConstantGainParams(False, True))
+        ...     (kf.kalman(), model), (kf.constant_gain(), gain), data, validation=validation,
+        ...     key=jax.random.key(1), updates=300, optimizer=kf.training.clipped_adam(0.02),
+        ...     learn=kf.ConstantGainParams(False, True))
         >>> found.params.gain.shape, found.diagnosis.error.shape, sorted(found.diagnosis.floors)
         ((2, 1), (2,), [1, 2, 4, 8])
     """

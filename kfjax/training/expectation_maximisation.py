@@ -1,4 +1,4 @@
-"""Expectation maximisation: the parameters of a linear model by maximum likelihood, without a step size."""
+"""Expectation maximisation: maximum likelihood for linear models, without a step size."""
 
 from __future__ import annotations
 
@@ -73,8 +73,10 @@ def em(
 
     Example:
         >>> model = kf.systems.constant_velocity()
-        >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, 50))(jax.random.split(jax.random.key(0), 20))
-        >>> fitted = kf.training.em(model.replace(R=100 * model.R), kf.Dataset(ys), learn=["R"], iterations=20)
+        >>> keys = jax.random.split(jax.random.key(0), 20)
+        >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, 50))(keys)
+        >>> wrong = model.replace(R=100 * model.R)
+        >>> fitted = kf.training.em(wrong, kf.Dataset(ys), learn=["R"], iterations=20)
         >>> bool(0.9 < fitted.model.R[0, 0] / model.R[0, 0] < 1.1)
         True
 

@@ -38,7 +38,7 @@ class Forgetting(NamedTuple):
 def forgetting(
     filter: Filter, params: Any, data: Dataset, *, lags: int = 100, scale: Any = None
 ) -> Forgetting:
-    """Measure how long an error in a filter's estimate lives: the memory that a network needs to imitate it.
+    """Measure how long an error in a filter's estimate persists.
 
     norm_N = mean over t of |J_t J_{t-1} ... J_{t-N+1}|,   J_t = d mean_t / d mean_{t-1} = (I - K_t
     H_t) F_t
@@ -126,10 +126,12 @@ def finite_memory_floor(
 
     Example:
         >>> model = kf.systems.constant_velocity()
-        >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, 60))(jax.random.split(jax.random.key(0), 40))
+        >>> keys = jax.random.split(jax.random.key(0), 40)
+        >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, 60))(keys)
         >>> estimates = jax.vmap(lambda y: kf.run(kf.kalman(), model, y).outputs.mean)(ys)
         >>> train, validation = kf.Dataset(ys, estimates).split(20, 20)
-        >>> short, long = (kf.training.finite_memory_floor(train, validation, N, start=40) for N in (2, 32))
+        >>> floor = kf.training.finite_memory_floor
+        >>> short, long = (floor(train, validation, N, start=40) for N in (2, 32))
         >>> bool((long < short).all())
         True
     """
@@ -198,7 +200,7 @@ def relative_error(error: Any, cov: Any) -> np.ndarray:
 def gradient_per_lag(
     filter: Filter, params: Any, data: Dataset, *, scale: Any = None
 ) -> np.ndarray:
-    """Measure how much the last estimate depends on each observation: the norm of d mean_T / d y_{T-k}.
+    """Measure how much the last estimate depends on each observation: |d mean_T / d y_{T-k}|.
 
     A network whose norms fall faster than those of its teacher has not learned the teacher's
     memory; norms that vanish or explode with the lag are what makes training stall.
@@ -214,7 +216,8 @@ def gradient_per_lag(
 
     Example:
         >>> model = kf.systems.constant_velocity()
-        >>> norms = kf.training.gradient_per_lag(kf.kalman(), model, kf.Dataset(np.zeros((1, 100, 1))))
+        >>> data = kf.Dataset(np.zeros((1, 100, 1)))
+        >>> norms = kf.training.gradient_per_lag(kf.kalman(), model, data)
         >>> norms.shape, bool(norms[60] < 0.1 * norms[0])
         ((100,), True)
     """

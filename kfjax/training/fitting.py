@@ -1,4 +1,4 @@
-"""One trainer for everything: models, noise covariances, networks, gains; one run or many at once."""
+"""The trainer of models, noise covariances, networks and gains, for one run or many at once."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def fit(
     checkpoints: Checkpoints | None = None,
     progress: bool | None = None,
 ) -> Fitted:
-    """Train parameters by gradient, on batches of trajectories, and keep those that do best on validation data.
+    """Train parameters by gradient, and keep those with the lowest validation loss.
 
     Batches are drawn on the device, every trajectory once per epoch (what does not fill a batch
     waits for the next shuffle), and split over all devices. Data on disk (`kfjax.data.read_folder`)
@@ -88,7 +88,8 @@ def fit(
 
     Example:
         >>> model = kf.systems.constant_velocity()
-        >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, 50))(jax.random.split(jax.random.key(0), 40))
+        >>> keys = jax.random.split(jax.random.key(0), 40)
+        >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, 50))(keys)
         >>> train, validation = kf.Dataset(ys, xs).split(30, 10)
         >>> params = kf.ConstantGainParams(model, jnp.zeros((2, 1)))
         >>> fitted = kf.training.fit(kf.training.state_mse(kf.constant_gain()), params, train,

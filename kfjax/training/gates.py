@@ -1,4 +1,4 @@
-"""The gates of a recurrent network, found in what it computes: every logistic sigmoid, whoever wrote the cell."""
+"""The gates of a recurrent network: every logistic sigmoid in what it computes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Saturation(NamedTuple):
 
 
 def gate_saturation(filter: Filter, params: Any, data: Dataset) -> Saturation | None:
-    """Measure how many gates of a recurrent network are stuck near 0 or 1, where they pass hardly any gradient.
+    """Measure how many gates of a recurrent network are saturated near 0 or 1.
 
     Gates are all the sigmoids that an update computes, whatever network they are in (those inside
     SiLU are none).
@@ -62,7 +62,8 @@ def gate_saturation(filter: Filter, params: Any, data: Dataset) -> Saturation | 
         `Saturation`, or None for a filter without gates.
 
     Example:
-        >>> kf.training.gate_saturation(kf.kalman(), kf.systems.constant_velocity(), kf.Dataset(np.zeros((1, 9, 1))))
+        >>> data = kf.Dataset(np.zeros((1, 9, 1)))
+        >>> kf.training.gate_saturation(kf.kalman(), kf.systems.constant_velocity(), data)
     """
     shortest = first_steps(data, int(data.lengths.min()))
     values = np.asarray(probe_steps(filter, _gates, params, shortest))
@@ -79,7 +80,7 @@ def _gates(
 
 
 def gate_values(fn: Callable, *args: Any) -> Array:
-    """Return the outputs of all sigmoids that fn(*args) computes, in one vector [G]; empty if there are none."""
+    """Return the outputs of all sigmoids in fn(*args), as one vector [G]."""
     traced = jax.make_jaxpr(fn)(*args)
     found: list[Array] = []
     _interpret(traced.jaxpr, traced.consts, jax.tree.leaves(args), found)

@@ -11,7 +11,7 @@ __all__ = ["Fitted", "History", "Spread", "spread"]
 
 
 class History(NamedTuple):
-    """One entry per report, the first from before the first update; [reports], or [S, reports] of several runs.
+    """One entry per report, starting before the first update; [reports], or [S, reports].
 
     Attributes:
         update: how many updates had been made.

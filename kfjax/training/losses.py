@@ -39,7 +39,7 @@ __all__ = ["FilterLoss", "innovation_nll", "nll", "prediction_error", "state_mse
 
 
 def state_mse(filter: Filter, *, scale: Any = None, rollout: Rollout = FULL) -> FilterLoss:
-    """Return the supervised loss, the mean squared error of the estimates; raw, or whitened by a scale.
+    """Return the mean squared error of the estimates, raw or whitened by a scale.
 
     L = 1/B sum_i 1/(n T_i) sum_t |e_t|^2,   e_t = x_t - E[x_t | y_1..t],   or e_t' W^-1 e_t with a
     scale
@@ -60,7 +60,8 @@ def state_mse(filter: Filter, *, scale: Any = None, rollout: Rollout = FULL) -> 
 
     Example:
         >>> model = kf.systems.constant_velocity()
-        >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, 50))(jax.random.split(jax.random.key(0), 40))
+        >>> keys = jax.random.split(jax.random.key(0), 40)
+        >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, 50))(keys)
         >>> loss = kf.training.state_mse(kf.kalman())
         >>> value = loss(model, kf.Dataset(ys, xs), jax.random.key(1))
         >>> value.shape, loss == kf.training.state_mse(kf.kalman())
@@ -74,12 +75,12 @@ def state_mse(filter: Filter, *, scale: Any = None, rollout: Rollout = FULL) -> 
 
 
 def nll(filter: Filter, *, floor: float = 0.0, rollout: Rollout = FULL) -> FilterLoss:
-    """Return the Gaussian negative log-likelihood of the true states under the estimates: it trains covariances too.
+    """Return the Gaussian negative log-likelihood of the true states under the estimates.
 
     L = 1/B sum_i 1/T_i sum_t 1/2 (e_t' P_t^-1 e_t + log det P_t + n log 2 pi)
 
-    Begin with `state_mse` and go on with this (`fit_stages`): far from the truth its gradient explodes
-    where P is small.
+    Begin with `state_mse` and go on with this (`fit_stages`): far from the truth its gradient
+    explodes where P is small.
 
     Args:
         filter: a `Filter` with a covariance.
@@ -116,7 +117,7 @@ def innovation_nll(filter: Filter, *, rollout: Rollout = FULL) -> FilterLoss:
 
 
 def prediction_error(filter: Filter, *, rollout: Rollout = FULL) -> FilterLoss:
-    """Return the mean squared error of predicting y one step ahead; it needs no true states and no covariance.
+    """Return the mean squared error of predicting y one step ahead.
 
     L = 1/B sum_i 1/(number of observed entries) sum_t |y_t - E[y_t | y_1..t-1]|^2
 
@@ -131,7 +132,7 @@ def prediction_error(filter: Filter, *, rollout: Rollout = FULL) -> FilterLoss:
 
 
 def unlabelled_loss(filter: Filter, params: Any, data: Dataset) -> FilterLoss:
-    """Return the loss that needs no true states: `innovation_nll`, or `prediction_error` without a likelihood.
+    """Return `innovation_nll`, or `prediction_error` for a filter without a likelihood.
 
     Args:
         filter: a `Filter` that reports its innovation.
@@ -146,7 +147,7 @@ def unlabelled_loss(filter: Filter, params: Any, data: Dataset) -> FilterLoss:
 
 @dataclasses.dataclass(frozen=True)
 class FilterLoss:
-    """A filter over every trajectory of a batch, and the mean of a term over the steps; made by `state_mse` and the others.
+    """The mean over steps of a term of a filter's outputs; made by `state_mse` and its kin.
 
     Attributes:
         filter: the `Filter`.
@@ -179,7 +180,7 @@ class FilterLoss:
         return jax.vmap(lambda one, k: start_state(self.filter, params, one, k))(batch, keys)
 
     def continued(self, params: Any, batch: Dataset, key: Array, states: Any) -> tuple[Array, Any]:
-        """Return the loss of windows that go on from states (None: from x_0), and the states at their ends."""
+        """Return the loss of windows that start from states (None: x_0), and their final states."""
         keys = jax.random.split(key, batch.ys.shape[0])
 
         def one(trajectory: Dataset, key: Array, state: Any) -> tuple[Any, Array, Array]:

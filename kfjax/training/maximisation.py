@@ -44,7 +44,7 @@ def maximised(names: frozenset[str], model: StateSpaceModel, sums: Sums) -> Stat
 
 
 def _regressed(moment: Array, n: int) -> tuple[Array, Array]:
-    """Regress the noise on the rest: the coefficients [n, p], and the sum of squares of what is left [n, n]."""
+    """Return regression coefficients [n, p] and the residual sum of squares [n, n]."""
     if moment.shape[0] == n:
         return jnp.zeros((n, 0), moment.dtype), moment
     change = linalg.factorise(moment[n:, n:]).solve(moment[n:, :n]).T

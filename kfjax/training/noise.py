@@ -36,7 +36,8 @@ def scale_noise(params: Any, factors: Scales) -> Any:
 
     Example:
         >>> model = kf.systems.constant_velocity()
-        >>> kf.training.scale_noise(model, kf.training.Scales(1.0, 4.0)).R.tolist() == (4 * model.R).tolist()
+        >>> scaled = kf.training.scale_noise(model, kf.training.Scales(1.0, 4.0))
+        >>> scaled.R.tolist() == (4 * model.R).tolist()
         True
     """
     model = model_of(params)

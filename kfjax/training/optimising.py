@@ -1,4 +1,4 @@
-"""The loop around the compiled updates: where batches come from, reports, checkpoints and the progress bar."""
+"""The loop around the compiled updates: batches, reports, checkpoints and progress."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def optimise(
 
 
 def _source(task: Task, data: Any, keys: Keys) -> tuple[Callable, Any, Any, Any]:
-    """Return what takes the updates of an interval, the data it takes, the first batch, and what marks the data."""
+    """Return (advance function, batches, first batch, fingerprint data)."""
     if on_disk(data):
         batches = Batches(task, data, keys.order)
         first = batches.read(np.arange(task.batch_size))
@@ -88,7 +88,7 @@ def _source(task: Task, data: Any, keys: Keys) -> tuple[Callable, Any, Any, Any]
 
 
 def _mark(task: Task, plan: Plan, *arrays: Any) -> np.ndarray:
-    """Tell runs apart by all that a training is made of but its functions, which have no stable names."""
+    """Return the fingerprint of a run, without its functions, which have no stable names."""
     numbers = (plan.updates, plan.every, task.batch_size, task.window, task.ema, task.patience)
     return fingerprint(" ".join(map(str, numbers)), *arrays)
 
@@ -97,7 +97,7 @@ def _mark(task: Task, plan: Plan, *arrays: Any) -> np.ndarray:
 def _saver(
     checkpoints: Checkpoints | None, start: TrainState, mark: Callable[[], np.ndarray]
 ) -> Iterator[tuple[int, TrainState, Callable[[int, TrainState], None]]]:
-    """Yield the number of the last report saved (-1: none), the state after it, and what saves the next ones."""
+    """Yield the last saved report (-1 if none), the state after it, and a function that saves."""
     if checkpoints is None:
         yield -1, start, lambda *_: None
         return

@@ -30,7 +30,8 @@ def clipped_adam(
         weight_decay: decoupled, as in AdamW; it acts on what is trained only.
 
     Example:
-        >>> optimizer = kf.training.clipped_adam(kf.training.Cosine(1e-3, updates=5000), weight_decay=1e-4)
+        >>> schedule = kf.training.Cosine(1e-3, updates=5000)
+        >>> optimizer = kf.training.clipped_adam(schedule, weight_decay=1e-4)
 
     References:
         I. Loshchilov, F. Hutter, Decoupled weight decay regularization, ICLR 2019.
@@ -45,7 +46,7 @@ def clipped_adam(
 
 
 class Cosine(NamedTuple):
-    """A learning rate that rises in a straight line, then falls as a cosine, from and to a share of its peak.
+    """A learning rate that rises linearly and falls as a cosine, from and to a share of its peak.
 
     It is a value: equal trainings are compiled once, which two schedules of optax, being closures,
     are not.
@@ -77,7 +78,7 @@ class Cosine(NamedTuple):
 
 
 def set_hyperparameters(state: Any, values: Mapping[str, Any] | None) -> Any:
-    """Return the state of an optimiser with hyperparameters replaced; of several runs, one value or one per run."""
+    """Return the optimiser state with hyperparameters replaced, by one value or one per run."""
     for name, value in (values or {}).items():
         known = optax.tree.get_all_with_path(state, name)
         if not known:

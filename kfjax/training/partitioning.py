@@ -1,4 +1,4 @@
-"""Which leaves of a pytree are trained: they are taken apart *before* the gradient, so that nothing moves the rest.
+"""Partition of params into trained and frozen leaves, made *before* the gradient.
 
 A frozen leaf whose gradient is set to zero afterwards still costs its gradient, and weight decay
 moves it.
@@ -15,7 +15,7 @@ __all__ = ["merge", "partition"]
 
 
 def partition(params: Any, learn: Any = None) -> tuple[Any, Any]:
-    """Take params apart into two pytrees of the same structure, with None where a leaf is in the other.
+    """Split params into two pytrees of the same structure, each with None for the other's leaves.
 
     Args:
         params: any pytree of arrays.

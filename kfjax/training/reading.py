@@ -1,4 +1,4 @@
-"""Training on data that stay on disk: the updates of `stepping`, on batches that are read one after the other."""
+"""Training on data that stay on disk: the updates of `stepping` on batches read one by one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SAMPLE = 256  # trajectories that tell data sets apart
 
 
 class Batches:
-    """The batches of a training by the number of the update: those that would be drawn if the data were on the device.
+    """The batches of a training by update, the same as for data on the device.
 
     In memory are one batch, and the order of one epoch.
     """
@@ -69,7 +69,7 @@ def advance_from_disk(
     keys: Keys,
     interval: Interval,
 ) -> TrainState:
-    """Take the updates of an interval, and report: `stepping.advance`, where the data are on disk."""
+    """Take the updates of an interval and report, like `stepping.advance`, for data on disk."""
     sums = np.tile(totals(), (*keys.loss.shape, 1))
     for s in range(interval.first, interval.last):
         batch = batches.at(s)  # while the device is busy with the update before

@@ -1,4 +1,4 @@
-"""How a filter is run when a gradient is to go back through it: cut, recomputed, and from where the loss counts."""
+"""Truncation, rematerialisation and burn-in for backpropagation through a filter."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ class Rollout(NamedTuple):
             sqrt(T), with O(sqrt(T)) memory; None keeps everything.
 
     Example:
-        >>> loss = kf.training.state_mse(kf.extended(), rollout=kf.training.Rollout(burn_in=5, remat=True))
+        >>> rollout = kf.training.Rollout(burn_in=5, remat=True)
+        >>> loss = kf.training.state_mse(kf.extended(), rollout=rollout)
 
     References:
         T. Chen, B. Xu, C. Zhang, C. Guestrin, Training deep nets with sublinear memory cost, arXiv
@@ -72,7 +73,7 @@ def roll(
     state: Any = None,
     emit: Emit[Kept],
 ) -> Run[Kept]:
-    """Run a filter over one trajectory of a `Dataset`; the values are those of `kfjax.data.run_trajectory`.
+    """Run a filter over one trajectory, with the values of `kfjax.data.run_trajectory`.
 
     Args:
         filter: the `Filter`.

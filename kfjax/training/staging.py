@@ -26,7 +26,7 @@ def fit_stages(
     checkpoints: Checkpoints | None = None,
     **shared: Any,
 ) -> Fitted:
-    """Train in stages, each of which goes on from the best params of the one before, with a new optimiser.
+    """Train in stages, each starting from the best params of the one before.
 
     Args:
         loss: as in `fit`, for stages that do not name another.
@@ -47,7 +47,8 @@ def fit_stages(
         The recommended schedule of the KalmanNet paper, and a likelihood after the squared error:
 
         >>> model = kf.systems.constant_velocity()
-        >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, 40))(jax.random.split(jax.random.key(0), 16))
+        >>> keys = jax.random.split(jax.random.key(0), 16)
+        >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, 40))(keys)
         >>> data, short = kf.Dataset(ys, xs), {"updates": 10}
         >>> split = kf.data.pieces(data, 10, prior_mean=model.prior.mean)
         >>> fitted = kf.training.fit_stages(

@@ -1,4 +1,4 @@
-"""The compiled part of training: updates on batches drawn on the device, and the report that ends them.
+"""The compiled part of training: updates on batches drawn on the device, and reports.
 
 Everything here is a pure function of a `TrainState`, so that several runs at once are a `jax.vmap`
 and a run that goes on from a saved state is the run that was never stopped, to the bit. Batches are
@@ -83,7 +83,7 @@ shuffled = jax.jit(_shuffled, static_argnums=2)
 
 
 def totals() -> Array:
-    """Return the sums over the updates since the last report, before the first of them: losses, norms, how many."""
+    """Return the initial sums of losses, norms and counts since the last report."""
     return jnp.zeros(3, jax.dtypes.canonicalize_dtype(float))
 
 
@@ -98,7 +98,7 @@ def take_update(
     key: Array,
     s: Any,
 ) -> tuple[TrainState, Array]:
-    """Take one update on a batch (of several runs, one each), where the data are not on the device."""
+    """Take one update on a batch (one per run) of data that are not on the device."""
 
     def one(
         state: TrainState, sums: Array, frozen: Any, batch: Any, key: Array
@@ -183,7 +183,7 @@ def _report(
     key: Array,
     interval: Interval,
 ) -> TrainState:
-    """Measure the parameters on the validation data, keep them if they are the best, and write the history."""
+    """Validate the params, keep them if they are the best, and write the history."""
     candidate = state.params if state.average is None else state.average
     measured, better = jnp.asarray(jnp.nan), jnp.asarray(True)
     if validation is not None:

@@ -51,7 +51,7 @@ class Task:
         return 1 if self.window is None else -(-data.ys.shape[1] // self.window)
 
     def batches(self, size: int) -> int:
-        """Return how many batches are taken from `size` trajectories before they are shuffled again."""
+        """Return the number of batches that `size` trajectories give between two shuffles."""
         return 1 if self.independent else size // self.batch_size
 
 

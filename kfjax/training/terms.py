@@ -1,4 +1,4 @@
-"""The terms of losses: `(params, trajectory, outputs) -> (values, counts)`, arrays [T] or [T, n] of one trajectory."""
+"""Terms of losses: `(params, trajectory, outputs) -> (values, counts)` of one trajectory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__: list[str] = []
 
 @dataclasses.dataclass(frozen=True)
 class SquaredError:
-    """|e|^2 per known component, whitened by standard deviations (a tuple) or a covariance (a tuple of rows)."""
+    """|e|^2 per known component, whitened by standard deviations or a covariance (tuples)."""
 
     scale: tuple | None = None
 
@@ -77,7 +77,7 @@ def squared_innovation(
 
 
 def state_errors(params: Any, trajectory: Dataset, mean: Array) -> tuple[Array, Array]:
-    """Return the errors of one trajectory's estimates [T, n], and which components are known (0 where not).
+    """Return the errors of a trajectory's estimates [T, n], and which components are known.
 
     Args:
         params: a `StateSpaceModel`, or params that hold one, which says how states are subtracted;
@@ -124,11 +124,13 @@ def static_scale(scale: Any) -> tuple | None:
     )
     if not (array.ndim == 1 or covariance) or not np.isfinite(array).all():
         raise ValueError(
-            f"state_mse: scale has shape {array.shape}; expected standard deviations [n] or a covariance"
+            f"state_mse: scale has shape {array.shape}; expected standard deviations [n] or a"
+            " covariance"
             " [n, n], finite."
         )
     if (array.min() if array.ndim == 1 else np.linalg.eigvalsh(array).min()) <= 0:
         raise ValueError(
-            "state_mse: the scale is zero or negative somewhere; expected positive (definite) numbers."
+            "state_mse: the scale is zero or negative somewhere; expected positive (definite)"
+            " numbers."
         )
     return tuple(map(tuple, array.tolist())) if covariance else tuple(array.tolist())

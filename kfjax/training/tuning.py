@@ -1,4 +1,4 @@
-"""Tuning of noise covariances: factors on Q and R, found by gradient on one part of the data, chosen on another.
+"""Tuning of factors on Q and R, by gradient on training data, chosen on validation data.
 
 A well tuned classical filter is the baseline that a learned one has to beat.
 """
@@ -73,7 +73,7 @@ def tune(
     skip: tuple[int, int] = (0, 0),
     progress: bool | None = None,
 ) -> Tuned:
-    """Tune the size of Q and R by gradient, so that the filter makes the data likely, or its estimates accurate.
+    """Tune factors on Q and R by gradient, for the likelihood or for the error of estimates.
 
     Q' = D_q^1/2 Q D_q^1/2 and R' = D_r^1/2 R D_r^1/2 with D = diag(exp(theta)). A coarse search
     over powers of ten gives the start, since an untuned filter may diverge and then has no
@@ -111,7 +111,8 @@ def tune(
 
     Example:
         >>> model = kf.systems.constant_velocity()
-        >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, 50))(jax.random.split(jax.random.key(0), 40))
+        >>> keys = jax.random.split(jax.random.key(0), 40)
+        >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, 50))(keys)
         >>> train, validation = kf.Dataset(ys, xs).split(20, 20)
         >>> tuned = kf.training.tune(kf.kalman(), model.replace(R=100 * model.R), train,
         ...     validation=validation, key=jax.random.key(1), updates=50)

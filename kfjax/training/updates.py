@@ -39,7 +39,7 @@ def guarded_update(
     params: Any,
     state: Any,
 ) -> Updated:
-    """Take one step of an optimiser, unless the loss or its gradient is not finite: then nothing moves.
+    """Take one step of an optimiser, unless the loss or its gradient is not finite.
 
     Args:
         optimizer: an optimiser of optax.

@@ -37,7 +37,8 @@ def weighted_sum(*terms: tuple[float, Callable]) -> BatchLoss:
     Example:
         >>> filter = kf.extended()
         >>> loss = kf.training.weighted_sum(
-        ...     (1.0, kf.training.state_mse(filter)), (0.1, kf.training.nll(filter)), (1e-4, kf.training.l2()))
+        ...     (1.0, kf.training.state_mse(filter)), (0.1, kf.training.nll(filter)),
+        ...     (1e-4, kf.training.l2()))
     """
     if not terms or not all(
         isinstance(term, tuple) and len(term) == 2 and callable(term[1]) for term in terms
@@ -47,7 +48,7 @@ def weighted_sum(*terms: tuple[float, Callable]) -> BatchLoss:
 
 
 def l2() -> BatchLoss:
-    """Return |theta|^2, the sum of squares of what is learned: of the network of `Learned`, else of all params.
+    """Return |theta|^2, where theta is the network of `Learned` or else all params.
 
     The gamma of gamma |theta|^2 is its weight in `weighted_sum`. Adam's decoupled weight decay is
     `clipped_adam(weight_decay=)`.
@@ -72,7 +73,7 @@ def through(loss: Callable, transform: Callable[[Any], Any]) -> BatchLoss:
 
 
 def random_start(loss: Callable, std: float | tuple[float, ...]) -> BatchLoss:
-    """Return the loss with random errors added to every initial mean: a filter that has to find its way first.
+    """Return the loss with random errors added to every initial mean.
 
     x_0 <- x_0 + d, d ~ N(0, diag(std^2)); the true states and observations stay.
 
@@ -94,7 +95,7 @@ def random_start(loss: Callable, std: float | tuple[float, ...]) -> BatchLoss:
 
 
 class BatchLoss(abc.ABC):
-    """A loss of a batch of trajectories, `(params, batch, key) -> scalar`, that can go on from states.
+    """A loss of a batch, `(params, batch, key) -> scalar`, that can continue from states.
 
     Called, it runs over whole trajectories: from x_0, with the final states forgotten. `fit` with
     windows begins with `start` and goes on with `continued`.
