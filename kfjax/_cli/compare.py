@@ -1,4 +1,7 @@
-"""What the commands do: `compare` filters on a study, or run one `filter` over data and write its estimates."""
+"""What the commands do.
+
+`compare` filters on a study, or run one `filter` over data and write its estimates.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,10 @@ class _Table(NamedTuple):
 
 
 def run_compare(args: Namespace) -> None:
-    """Compare filters, a table for each design model; print the tables, write `compare.json` and `compare.png`."""
+    """Compare filters, a table for each design model.
+
+    Print the tables, write `compare.json` and `compare.png`.
+    """
     out = Path(args.out)
     check_folder(out)
     study = studies.keep_components(_study(args), args.components)

@@ -17,7 +17,9 @@ __all__: list[str] = []
 
 
 def load_model(place: str) -> StateSpaceModel:
-    """Load a model from a Python file: a `StateSpaceModel`, or a function without arguments that makes one.
+    """Load a model from a Python file.
+
+    A `StateSpaceModel`, or a function without arguments that makes one.
 
     The file is run as Python would run it, with its folder on the path.
 

@@ -42,7 +42,10 @@ def check_folder(folder: Path) -> None:
 
 
 def check_fit(chosen: Filter, params: Any, data: Dataset) -> None:
-    """Raise a ValueError unless the filter runs its model on these data; somebody's functions may raise anything."""
+    """Raise a ValueError unless the filter runs its model on these data.
+
+    Somebody's functions may raise anything.
+    """
     model = model_of(params)
     try:
         one = jax.tree.map(lambda a: a[0], data)

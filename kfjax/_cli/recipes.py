@@ -1,4 +1,7 @@
-"""How the command line trains a learned filter: one recipe, from short beginnings to whole trajectories."""
+"""How the command line trains a learned filter.
+
+One recipe, from short beginnings to whole trajectories.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,8 @@ from kfjax.training.losses import unlabelled_loss
 __all__: list[str] = []
 
 LOSSES = ("mse", "nll", "innovation")
-SHORT = 20  # steps of the pieces that are trained on first: an untrained filter may diverge on longer ones
+# steps of the pieces that are trained on first: an untrained filter may diverge on longer ones
+SHORT = 20
 WINDOW = 100  # steps of a window of backpropagation, where trajectories are longer than two
 
 
@@ -86,7 +90,9 @@ def train_learned(
     settings: Settings,
     checkpoints: Checkpoints | None = None,
 ) -> Training:
-    """Train a learned filter on the training part, and choose its parameters on the validation part.
+    """Train a learned filter on the training part.
+
+    Its parameters are chosen on the validation part.
 
     The first updates are made on pieces of 20 steps, which start at true states where they are
     known. A likelihood of the states (nll) comes after the squared error. Long trajectories are
@@ -129,7 +135,9 @@ def train_learned(
 def train_quickly(
     names: str, model: StateSpaceModel, parts: Parts, seed: int
 ) -> tuple[dict[str, Training], dict[str, str]]:
-    """Train several learned filters in little time; those that cannot be trained are left out with the reason.
+    """Train several learned filters in little time.
+
+    Those that cannot be trained are left out with the reason.
 
     Args:
         names: of learned filters, with commas between.
@@ -186,7 +194,10 @@ def _losses(
 def _stages(
     losses: list[FilterLoss], parts: Parts, model: StateSpaceModel, settings: Settings
 ) -> list[dict[str, Any]]:
-    """Short pieces first, unless data were split in time; then whole trajectories, a stage for each loss."""
+    """Short pieces first, unless data were split in time.
+
+    Then whole trajectories, a stage for each loss.
+    """
     stages = []
     if not any(parts.skip) and parts.train.steps > 2 * SHORT:
         # what is the last stage is chosen on whole trajectories

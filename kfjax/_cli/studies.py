@@ -49,7 +49,10 @@ def simulated_study(
     steps: int = 100,
     tuning: bool = False,
 ) -> Study:
-    """Trajectories drawn from a model; with `tuning`, as many again for training and for validation."""
+    """Trajectories drawn from a model.
+
+    With `tuning`, as many again for training and for validation.
+    """
     test, *others = (
         _draw(key, truth, us, trajectories, steps)
         for key in jax.random.split(jax.random.key(seed), 3 if tuning else 1)
@@ -81,7 +84,10 @@ def _draw(key: Array, truth: StateSpaceModel, us: Any, trajectories: int, steps:
 
 
 def lorenz_study(*, quick: bool = False, **sizes: Any) -> Study:
-    """The Lorenz attractor seen in spherical coordinates; the model that made the data, and two that are wrong."""
+    """The Lorenz attractor seen in spherical coordinates.
+
+    The model that made the data, and two that are wrong.
+    """
     truth = systems.lorenz(observation="spherical", q_std=1.0, r_std=0.2)
     study = simulated_study("Lorenz attractor", truth, **sizes)
     slow = truth.f.args[0]._replace(rho=RHO)

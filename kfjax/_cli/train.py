@@ -1,4 +1,7 @@
-"""What `kfjax train` does: train a learned filter on people's data, beside the filter of its design model."""
+"""What `kfjax train` does.
+
+Train a learned filter on people's data, beside the filter of its design model.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +69,10 @@ def run_train(args: Namespace) -> None:
 def _beside(
     args: Namespace, training: Training, model: StateSpaceModel, parts: Parts
 ) -> Comparison:
-    """Compare with the extended Kalman filter of the design model, as it is and tuned, on the validation part."""
+    """Compare with the extended Kalman filter of the design model, as it is and tuned.
+
+    The comparison is on the validation part.
+    """
     entries: dict[str, Any] = {"extended": (extended(), model)}
     objective = "likelihood" if training.loss == "innovation" else "mse"
     options: dict[str, Any] = {

@@ -1,4 +1,7 @@
-"""The folder of a training: parameters as arrays, what they are as JSON, and nothing that could be executed."""
+"""The folder of a training.
+
+Parameters as arrays, what they are as JSON, and nothing that could be executed.
+"""
 
 from __future__ import annotations
 
@@ -110,7 +113,10 @@ def load_trained(directory: str | Path, model: StateSpaceModel, m: int) -> Train
 
 
 def trained_on(directory: str | Path, path: str | Path) -> bool:
-    """Tell whether the training was on the training part of these data, so that only the rest may be reported."""
+    """Tell whether the training was on the training part of these data.
+
+    That way only the rest may be reported.
+    """
     about = _describe(Path(directory))
     try:
         return about["data_mark"] == data_mark(read_parts(path))

@@ -64,7 +64,9 @@ class Size(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """What is given: a pytree. Everything but `params` has a leading batch axis, unless the size has none.
+    """What is given: a pytree. Everything but `params` has a leading batch axis.
+
+    The axis is missing if the size has none.
 
     Attributes:
         params: the model, or the params of a learned filter.
@@ -82,7 +84,10 @@ class Problem(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """What comes out, with a leading batch axis unless the size has none; None where there is no such thing."""
+    """What comes out, with a leading batch axis unless the size has none.
+
+    None where there is no such thing.
+    """
 
     mean: Any
     cov: Any = None

@@ -44,7 +44,9 @@ def readable(value: Any) -> str:
         return str(Call(type(value), (), {name: getattr(value, name) for name in changed}))
     if type(value) is tuple:
         items = [readable(item) for item in value]
-        return f"({items[0]},)" if len(items) == 1 else f"({', '.join(items)})"
+        if len(items) == 1:
+            return f"({items[0]},)"
+        return f"({', '.join(items)})"
     if callable(value) and hasattr(value, "__name__"):
         return value.__name__
     return repr(value)
@@ -64,7 +66,9 @@ class _Constructed:
     call: Call | None = None
 
     def __repr__(self) -> str:
-        return super().__repr__() if self.call is None else str(self.call)
+        if self.call is None:
+            return super().__repr__()
+        return str(self.call)
 
     def __reduce__(self) -> Any:
         if self.call is None:
@@ -144,7 +148,9 @@ def constructor(build: Callable[Arguments, Built]) -> Callable[Arguments, Built]
 
 def _plain_type(built: Any) -> type:
     """Return the type of a NamedTuple, which may itself come from a constructor."""
-    return type(built).__mro__[2] if isinstance(built, _Constructed) else type(built)
+    if isinstance(built, _Constructed):
+        return type(built).__mro__[2]
+    return type(built)
 
 
 def _check_hashable(name: str, value: Any) -> None:

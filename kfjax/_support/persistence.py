@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kfjax._support.types import AnyArray, PyTree
+from kfjax._support.types import PyTree
 
 __all__ = ["from_bytes", "to_bytes"]
 
@@ -122,7 +122,9 @@ def is_key(leaf: PyTree) -> bool:
 
 def as_words(leaf: PyTree) -> PyTree:
     """Return a random key as its words, and anything else as given."""
-    return jax.random.key_data(leaf) if is_key(leaf) else leaf
+    if is_key(leaf):
+        return jax.random.key_data(leaf)
+    return leaf
 
 
 def by_number(number: int, path: Path, leaf: PyTree) -> str:
@@ -134,8 +136,10 @@ def by_number(number: int, path: Path, leaf: PyTree) -> str:
 def _with_generator(number: int, path: Path, leaf: PyTree) -> str:
     """Return the name of a leaf as code; that of a random key includes its generator."""
     del number
-    generator = f" {jax.random.key_impl(leaf)}" if is_key(leaf) else ""
-    return "state" + jax.tree_util.keystr(path) + generator
+    name = "state" + jax.tree_util.keystr(path)
+    if is_key(leaf):
+        return f"{name} {jax.random.key_impl(leaf)}"
+    return name
 
 
 def named_leaves(
@@ -153,7 +157,7 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(sorted(names)) or "nothing"
 
 
-def _restored(name: str, array: AnyArray, expected: AnyArray, like: PyTree) -> PyTree:
+def _restored(name: str, array: np.ndarray, expected: np.ndarray, like: PyTree) -> PyTree:
     """Return one leaf, if it has the shape and dtype of the template's."""
     if (array.shape, array.dtype) != (expected.shape, expected.dtype):
         raise ValueError(
@@ -162,7 +166,7 @@ def _restored(name: str, array: AnyArray, expected: AnyArray, like: PyTree) -> P
             " differ from those of the state."
         )
     if is_key(like):
-        return jax.random.wrap_key_data(array, impl=jax.random.key_impl(like))
+        return jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(like))
     restored = jnp.asarray(array)
     if restored.dtype != array.dtype:
         raise ValueError(

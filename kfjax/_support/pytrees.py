@@ -78,4 +78,6 @@ def _check_real(leaf: Any, who: str) -> None:
 
 def as_array(value: PyTree) -> PyTree:
     """Turn nested lists and numbers into arrays; return anything else as given."""
-    return jnp.asarray(value) if isinstance(value, (list, tuple, int, float)) else value
+    if isinstance(value, (list, tuple, int, float)):
+        return jnp.asarray(value)
+    return value

@@ -31,14 +31,18 @@ AXIS = "batch"  # of the mesh of devices
 
 def local_devices() -> list[jax.Device]:
     """Return the devices of this process, or the one that `jax.default_device` names."""
-    chosen = jax.config.jax_default_device  # type: ignore[attr-defined]
-    return jax.local_devices() if chosen is None else [chosen]
+    return _chosen_device() or jax.local_devices()
 
 
 def all_devices() -> list[jax.Device]:
     """Return the devices of all processes, or the one that `jax.default_device` names."""
+    return _chosen_device() or jax.devices()
+
+
+def _chosen_device() -> list[jax.Device]:
+    """Return the device that `jax.default_device` names in a list, which is empty without one."""
     chosen = jax.config.jax_default_device  # type: ignore[attr-defined]
-    return jax.devices() if chosen is None else [chosen]
+    return [] if chosen is None else [chosen]
 
 
 def _over(devices: list[jax.Device], *axes: str) -> NamedSharding:
@@ -46,7 +50,8 @@ def _over(devices: list[jax.Device], *axes: str) -> NamedSharding:
 
     Without `axes` every device has a copy.
     """
-    return NamedSharding(Mesh(np.array(devices), (AXIS,)), P(*axes))
+    mesh = Mesh(np.array(devices), (AXIS,))
+    return NamedSharding(mesh, P(*axes))
 
 
 def whole(size: int) -> int:
@@ -76,8 +81,9 @@ def vmap(function: Callable, in_axes: tuple[int | None, ...]) -> Callable:
 def place(batch: PyTree) -> PyTree:
     """Put a `whole` batch on the devices of this process, a part on each."""
     devices = local_devices()
-    sharding = None if len(devices) == 1 else _over(devices, AXIS)
-    return jax.device_put(batch, sharding)
+    if len(devices) == 1:
+        return jax.device_put(batch)
+    return jax.device_put(batch, _over(devices, AXIS))
 
 
 def everywhere(tree: PyTree, devices: list[jax.Device]) -> PyTree:
@@ -130,7 +136,8 @@ def share(jobs: int) -> range:
     All processes have equally many, so that numbers from `jobs` on stand for no job.
     """
     each = math.ceil(jobs / jax.process_count())
-    return range(jax.process_index() * each, (jax.process_index() + 1) * each)
+    first = jax.process_index() * each
+    return range(first, first + each)
 
 
 def gather_rows(tree: PyTree) -> PyTree:
@@ -138,14 +145,16 @@ def gather_rows(tree: PyTree) -> PyTree:
     if jax.process_count() == 1:
         return tree
     leaves, structure = jax.tree.flatten(jax.tree.map(np.ascontiguousarray, tree))
-    counts = multihost_utils.process_allgather(np.array(len(leaves[0]), np.int32))
+    count = np.array(len(leaves[0]), np.int32)
+    counts = multihost_utils.process_allgather(count)
 
     def joined(leaf: np.ndarray) -> np.ndarray:
         # processes may have different numbers of rows, and all of them have to send equally many
         padded = np.zeros((counts.max(), *leaf.shape[1:]), leaf.dtype)
         padded[: len(leaf)] = leaf
         # as bytes: without x64 JAX would round double precision
-        parts = multihost_utils.process_allgather(np.frombuffer(padded.tobytes(), np.uint8))
+        own = np.frombuffer(padded.tobytes(), np.uint8)
+        parts = multihost_utils.process_allgather(own)
         rows = [np.frombuffer(part.tobytes(), leaf.dtype).reshape(padded.shape) for part in parts]
         return np.concatenate([row[:count] for row, count in zip(rows, counts, strict=True)])
 

@@ -1,4 +1,7 @@
-"""Trajectories as data: the container that evaluation and training work on, readers that fill it, and parts of it."""
+"""Trajectories as data.
+
+The container that evaluation and training work on, readers that fill it, and parts of it.
+"""
 
 from kfjax.data.batches import run_trajectory, start_at
 from kfjax.data.cutting import first_steps, pieces, whole_windows, window_at

@@ -22,7 +22,9 @@ def run_trajectory(
     key: Array | None = None,
     emit: Emit[Kept] = estimate,  # type: ignore[assignment]  # the default of Kept
 ) -> Run[Kept]:
-    """Run a filter over one trajectory of a `Dataset`; `jax.vmap` over the data (and the key) for all of them.
+    """Run a filter over one trajectory of a `Dataset`.
+
+    `jax.vmap` over the data (and the key) for all of them.
 
     Args:
         filter: the `Filter`.

@@ -35,7 +35,9 @@ def first_steps(data: Dataset, steps: int) -> Dataset:
 
 
 def pieces(data: Dataset, steps: int, *, prior_mean: Any = None) -> Dataset:
-    """Cut every trajectory into short ones, each of which starts at its true state ("V2" of the KalmanNet paper).
+    """Cut every trajectory into short ones.
+
+    Each one starts at its true state ("V2" of the KalmanNet paper).
 
     Piece k holds the steps from k `steps` + 1 on, and its `prior_mean` is the true state one step
     before. The last piece of a trajectory may be shorter; nothing is left out. The pieces of a
@@ -113,7 +115,9 @@ def whole_windows(data: Dataset, steps: int) -> Dataset:
 
 
 def window_at(batch: Dataset, start: int | Array, steps: int) -> Dataset:
-    """Return the window of `steps` steps from `start` on, which may be traced; `prior_mean` stays that of x_0.
+    """Return the window of `steps` steps from `start` on, which may be traced.
+
+    `prior_mean` stays that of x_0.
 
     Args:
         batch: trajectories, as arrays of jax; start + steps must not exceed their number of steps.

@@ -25,7 +25,9 @@ class _Typed(Pytree):
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Dataset(_Typed):
-    """N trajectories of T steps, x_1..x_T and y_1..y_T, checked when made; every array has a leading axis of N.
+    """N trajectories of T steps, x_1..x_T and y_1..y_T, checked when made.
+
+    Every array has a leading axis of N.
 
     A pytree: `jax.vmap` over it sees one trajectory at a time. NaN in `ys` becomes the mask.
     Entries after a trajectory's `length` never count, whatever they are. Arrays are kept in main
@@ -112,7 +114,10 @@ class Dataset(_Typed):
         return self.size
 
     def __getitem__(self, index: Any) -> Dataset:
-        """Return some of the trajectories, by slice, integer (one trajectory), list of integers, or boolean mask."""
+        """Return some of the trajectories, by slice, integer (one trajectory).
+
+        A list of integers or a boolean mask selects several.
+        """
         index = slice(index, index + 1 or None) if isinstance(index, (int, np.integer)) else index
         if not isinstance(index, slice):
             index = np.asarray(index)
@@ -124,7 +129,9 @@ class Dataset(_Typed):
         return chosen
 
     def split(self, *parts: float) -> tuple[Dataset, ...]:
-        """Cut into consecutive parts; shuffle first with `data[permutation]` if the order means something.
+        """Cut into consecutive parts.
+
+        Shuffle first with `data[permutation]` if the order means something.
 
         Args:
             *parts: numbers of trajectories, or fractions of them; together at most everything.
@@ -157,9 +164,11 @@ class Dataset(_Typed):
 
     def __repr__(self) -> str:
         if not isinstance(self.ys, (np.ndarray, jax.Array, DiskArray)) or self.ys.ndim != 3:
-            return f"Dataset({self.ys!r}, ...)"  # inside jax transformations the fields may be anything
+            # inside jax transformations the fields may be anything
+            return f"Dataset({self.ys!r}, ...)"
         low, high = self.lengths.min(), self.lengths.max()
-        text = f"{self.size} trajectories of {low if low == high else f'{low} to {high}'} steps, m={self.ys.shape[2]}"
+        steps = low if low == high else f"{low} to {high}"
+        text = f"{self.size} trajectories of {steps} steps, m={self.ys.shape[2]}"
         if self.xs is not None:
             text += f", n={self.xs.shape[2]}"
         if on_disk(self.ys):
@@ -170,7 +179,9 @@ class Dataset(_Typed):
 
 
 # after the class, since a dataclass takes a property in its body for the default of the argument
-Dataset.dtype = property(lambda self: self.ys.dtype, doc="The dtype of the observations.")  # type: ignore[assignment]
+Dataset.dtype = property(  # type: ignore[assignment]
+    lambda self: self.ys.dtype, doc="The dtype of the observations."
+)
 
 
 def _observations(value: Any, dtype: np.dtype) -> np.ndarray:
@@ -283,7 +294,8 @@ def _prior_means(value: Any, dtype: np.dtype, N: int) -> np.ndarray:
     array = _floats("prior_mean", value, dtype)
     if array.ndim != 2 or array.shape[0] != N or not np.isfinite(array).all():
         raise ValueError(
-            f"Dataset: prior_mean has shape {array.shape}; expected finite numbers ({N}, n), one row"
+            f"Dataset: prior_mean has shape {array.shape}; expected finite numbers ({N}, n), one"
+            " row"
             " each."
         )
     return array

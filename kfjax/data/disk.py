@@ -107,7 +107,10 @@ class DiskArray:
 
 
 def on_disk(tree: Any) -> bool:
-    """Tell whether an array in a pytree stays on disk, such as those of a `Dataset` of `read_folder`."""
+    """Tell whether an array in a pytree stays on disk.
+
+    The arrays of a `Dataset` of `read_folder` do.
+    """
     return any(isinstance(leaf, DiskArray) for leaf in jax.tree.leaves(tree))
 
 

@@ -20,7 +20,9 @@ ARCHIVES = {
 
 
 def fetch(url: str, sha256: str, *, folder: str | Path | None = None, unpack: bool = False) -> Path:
-    """Download a file, check it, and keep it: a second call with the same checksum does not ask the network.
+    """Download a file, check it, and keep it.
+
+    A second call with the same checksum does not ask the network.
 
     Args:
         url: where it is (http, https or ftp).

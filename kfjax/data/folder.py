@@ -1,4 +1,6 @@
-"""Data sets larger than memory: a folder with one .npy file per array, of which rows are read when they are needed.
+"""Data sets larger than memory.
+
+A folder with one .npy file per array, of which rows are read when they are needed.
 
 Of the formats for this, .npy is the one that needs nothing: numpy has written it unchanged since
 2007, a trajectory is one contiguous piece of a file, a random batch is as many reads, and the
@@ -38,7 +40,9 @@ def is_folder(path: str | Path) -> bool:
 
 
 def write_folder(folder: str | Path, parts: Dataset | Iterable[Dataset]) -> None:
-    """Write trajectories into a new folder, part by part, so that only one part has to be in memory.
+    """Write trajectories into a new folder, part by part.
+
+    That way only one part has to be in memory.
 
     Args:
         folder: where; it appears whole or not at all.

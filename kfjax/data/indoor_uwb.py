@@ -1,4 +1,7 @@
-"""The Labyrinth data set: a small robot with ultra-wideband (UWB) ranges, wheel odometry and ground truth."""
+"""The Labyrinth data set.
+
+A small robot with ultra-wideband (UWB) ranges, wheel odometry and ground truth.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,9 @@ def is_indoor_uwb(path: str | Path) -> bool:
 
 
 def read_indoor_uwb(folder: str | Path) -> Dataset:
-    """Read the Labyrinth data set (T. Pfeifer, TU Chemnitz): one trajectory whose steps are the range measurements.
+    """Read the Labyrinth data set (T. Pfeifer, TU Chemnitz).
+
+    One trajectory whose steps are the range measurements.
 
     Step t is the t-th range in order of time, to one of four anchors in turn; x_0 is at time 0 of
     the record's clock. Odometry and ground truth are interpolated linearly at the time of the range

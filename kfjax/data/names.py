@@ -18,6 +18,6 @@ FIELDS = {name: field for field, name in FILE_NAMES.items()}
 
 
 def in_file_names(text: str) -> str:
-    """Return an error text about the fields of a `Dataset` in the names that a file has for them."""
+    """Return an error text about the fields of a `Dataset` in the names of a file."""
     fields = "|".join(FILE_NAMES)
     return re.sub(rf"\b({fields})\b", lambda found: FILE_NAMES[found.group()], text)

@@ -1,4 +1,7 @@
-"""Sessions of the NCLT data set as they are published: csv files of a robot's odometry, GPS, IMU and ground truth."""
+"""Sessions of the NCLT data set as they are published.
+
+Csv files of a robot's odometry, GPS, IMU and ground truth.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,9 @@ def is_nclt(path: str | Path) -> bool:
 def read_nclt(
     folder: str | Path, *, rate: float = 1.0, sensors: Sequence[str] = ("odometry",)
 ) -> Dataset:
-    """Read a session of the University of Michigan North Campus Long-Term data set, resampled to equal steps.
+    """Read a session of the University of Michigan North Campus Long-Term data set.
+
+    The session is resampled to equal steps.
 
     Positions are interpolated linearly at the end of every step, where a sample lies within half a
     step of it, and are not known elsewhere. Velocities are differences of positions over the step.
@@ -137,7 +142,10 @@ def _at(times: np.ndarray, table: np.ndarray, reach: float) -> np.ndarray:
 
 
 def _last_fix(times: np.ndarray, gps: np.ndarray) -> np.ndarray:
-    """Position north and east of the origin at the last fix within every step, NaN where there was none."""
+    """Position north and east of the origin at the last fix within every step.
+
+    The position is NaN where there was no fix.
+    """
     gps = gps[gps[:, 1] >= FIX]
     place = np.searchsorted(gps[:, 0], times, side="right")
     had, last = place[1:] > place[:-1], np.maximum(place[1:] - 1, 0)
@@ -154,7 +162,10 @@ def _last_fix(times: np.ndarray, gps: np.ndarray) -> np.ndarray:
 
 
 def _means(times: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Means of columns over every step; steps without a sample take what is between their neighbours."""
+    """Means of columns over every step.
+
+    Steps without a sample take what is between their neighbours.
+    """
     sums = np.concatenate([np.zeros((1, table.shape[1] - 1)), np.cumsum(table[:, 1:], axis=0)])
     place = np.searchsorted(table[:, 0], times, side="right")
     counts = np.diff(place)

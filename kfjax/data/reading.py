@@ -15,7 +15,9 @@ __all__ = ["read_data", "read_parts"]
 
 
 def read_data(path: str | Path, split: str | None = None) -> Dataset:
-    """Read trajectories: a folder by `read_folder`, `read_indoor_uwb` or `read_nclt`, any file by `read_npz`.
+    """Read trajectories.
+
+    A folder by `read_folder`, `read_indoor_uwb` or `read_nclt`, any file by `read_npz`.
 
     Args:
         path: the file or folder.
@@ -48,7 +50,9 @@ def read_data(path: str | Path, split: str | None = None) -> Dataset:
 
 
 def read_parts(path: str | Path) -> Parts:
-    """Read training, validation and test parts: those of an npz file that holds them, else by `split_parts`.
+    """Read training, validation and test parts.
+
+    Those of an npz file that holds them, else by `split_parts`.
 
     Raises:
         ValueError: as `read_data` and `split_parts`, or if a file holds some of the parts only.

@@ -12,7 +12,9 @@ __all__ = ["Standardiser"]
 
 
 class Standardiser(NamedTuple):
-    """Centre and spread of every channel; a pytree of two arrays, so that it can be saved with parameters.
+    """Centre and spread of every channel.
+
+    A pytree of two arrays, so that it can be saved with parameters.
 
     Scaling to [0, 1] by minimum and maximum makes a network's corrections tiny, and breaks on the
     first value outside.

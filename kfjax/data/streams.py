@@ -1,4 +1,6 @@
-"""Batches for networks that keep their state from one batch to the next: parallel streams, each of them contiguous.
+"""Batches for networks that keep their state from one batch to the next.
+
+Parallel streams, each of them contiguous.
 
 A stateful network hands row b of a batch on to row b of the next one. If that row is not what
 follows in time, the state it starts from belongs to another place, and nothing that is longer than
@@ -34,7 +36,9 @@ class StreamCheck(NamedTuple):
 
 
 def as_streams(series: Any, streams: int, steps: int) -> Any:
-    """Cut one record into batches of windows, such that row b of a batch goes on in row b of the next.
+    """Cut one record into batches of windows.
+
+    Row b of a batch continues in row b of the next.
 
     Args:
         series: a pytree of arrays [T, ...].
@@ -72,7 +76,9 @@ def as_streams(series: Any, streams: int, steps: int) -> Any:
 
 
 def check_streams(times: Any) -> StreamCheck:
-    """Tell whether batches are contiguous streams: run your own batching on `np.arange(T)` in place of the data.
+    """Tell whether batches are contiguous streams.
+
+    Run your own batching on `np.arange(T)` in place of the data.
 
     Args:
         times: integers [K, B, W], the number of the step in the record of every entry of K batches
@@ -87,7 +93,8 @@ def check_streams(times: Any) -> StreamCheck:
         >>> wrong = np.arange(640).reshape(2, 32, 10)
         >>> kf.data.check_streams(wrong)
         StreamCheck(contiguous=False, within=1.0, across=0.0)
-        >>> kf.data.check_streams(kf.data.as_streams(np.arange(640), streams=32, steps=10)).contiguous
+        >>> batches = kf.data.as_streams(np.arange(640), streams=32, steps=10)
+        >>> kf.data.check_streams(batches).contiguous
         True
     """
     times = np.asarray(times)
@@ -102,7 +109,9 @@ def check_streams(times: Any) -> StreamCheck:
 
 
 def parallel_streams(data: Dataset, streams: int) -> Dataset:
-    """Cut every trajectory into so many consecutive ones, for `kfjax.training.fit(..., window=)` on long records.
+    """Cut every trajectory into so many consecutive ones.
+
+    This serves `kfjax.training.fit(..., window=)` on long records.
 
     A stream does not start at x_0: leave the first steps of a window out of the loss
     (`Rollout(burn_in=)`), or use `kfjax.data.pieces`, where the true states are known.

@@ -1,4 +1,7 @@
-"""Tables in and out: pandas data frames and xarray datasets, neither of which is needed for anything else."""
+"""Tables in and out.
+
+Pandas data frames and xarray datasets, neither of which is needed for anything else.
+"""
 
 from __future__ import annotations
 
@@ -115,7 +118,8 @@ def from_xarray(
 
     Example:
         >>> import xarray as xr
-        >>> data = xr.Dataset({"y": (("time", "channel"), np.ones((3, 2)))}, {"time": [0.0, 0.5, 2.0]})
+        >>> columns = {"y": (("time", "channel"), np.ones((3, 2)))}
+        >>> data = xr.Dataset(columns, {"time": [0.0, 0.5, 2.0]})
         >>> kf.from_xarray(data, "y").us["dt"].tolist()
         [[0.0, 0.5, 1.5]]
     """
@@ -142,7 +146,9 @@ def from_xarray(
 def to_xarray(
     estimate: Any, *, times: Any = None, states: Sequence[str] | None = None
 ) -> xr.Dataset:
-    """Return estimates as an xarray dataset with the dimensions (trajectory,) time, state and state_2.
+    """Return estimates as an xarray dataset.
+
+    Its dimensions are (trajectory,) time, state and state_2.
 
     Args:
         estimate: an `Estimate`, `Gaussian` or `Smoothed`: mean [T, n] or [N, T, n], cov and
@@ -181,7 +187,9 @@ def to_xarray(
 def to_pandas(
     estimate: Any, *, times: Any = None, states: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """Return estimates as a data frame: one row per step, with columns for means and standard deviations.
+    """Return estimates as a data frame.
+
+    One row per step, with columns for means and standard deviations.
 
     Args:
         estimate: an `Estimate`, `Gaussian` or `Smoothed`: mean [T, n] or [N, T, n], cov and

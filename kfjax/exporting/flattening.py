@@ -1,4 +1,7 @@
-"""A step or a run of a filter as a function of flat lists of arrays with names: what leaves Python."""
+"""A step or a run of a filter as a function of flat lists of arrays with names.
+
+What leaves Python.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,10 @@ class Flat(NamedTuple):
 
 
 def flat_step(filter: Filter, params: Any, *, batch: int | str | None, **examples: Any) -> Flat:
-    """Return predict and update: the results are the new state, mean and cov, and what is in Info."""
+    """Return predict and update.
+
+    The results are the new state, mean and cov, and what is in Info.
+    """
 
     def one(state: Any, y: Any, u: Any, observed: Any) -> tuple[Any, dict[str, Any]]:
         state, info = step(filter, params, state, y, u=u, observed=observed)
@@ -170,7 +176,10 @@ def _example(entry: Entry) -> jax.ShapeDtypeStruct:
 
 
 def _draws(leaf: Array) -> bool:
-    """Tell what random numbers come from: keys, or words of keys, the only unsigned numbers in a state."""
+    """Tell what random numbers come from.
+
+    Keys, or words of keys, the only unsigned numbers in a state.
+    """
     return is_key(leaf) or jnp.issubdtype(leaf.dtype, jnp.unsignedinteger)
 
 

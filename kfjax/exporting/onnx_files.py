@@ -78,7 +78,10 @@ def write_onnx(path: Path, flat: Flat) -> Path:
 
 
 def _sources(jaxpr: Jaxpr, inputs: list[str], outputs: list[str]) -> list[str]:
-    """For every output, the input or output that is the same value and stands first: jax2onnx has one name for each."""
+    """For every output, the input or output that is the same value and stands first.
+
+    Jax2onnx has one name for each.
+    """
     known = list(zip([*inputs, *outputs], [*jaxpr.invars, *jaxpr.outvars], strict=True))
     return [next(name for name, value in known if value is output) for output in jaxpr.outvars]
 

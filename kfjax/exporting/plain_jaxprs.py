@@ -1,4 +1,7 @@
-"""Programs without what only a compiler of JAX understands: calls inlined, own operations resolved."""
+"""Programs without what only a compiler of JAX understands.
+
+Calls inlined, own operations resolved.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ CALLS |= {"custom_vjp_call": "call_jaxpr", "checkpoint": "jaxpr", "remat2": "jax
 
 
 def plain(closed: ClosedJaxpr) -> ClosedJaxpr:
-    """Return the program with function calls, custom derivatives and own operations resolved, loops included."""
+    """Return the program with function calls, custom derivatives and own operations resolved.
+
+    This includes the bodies of loops.
+    """
     return jax.make_jaxpr(lambda *values: _evaluated(closed, values))(*closed.in_avals)
 
 

@@ -1,4 +1,6 @@
-"""Runs a filter that `kfjax.exporting` wrote, with jax and numpy only; a copy of this is in every such file.
+"""Runs a filter that `kfjax.exporting` wrote, with jax and numpy only.
+
+A copy of this is in every such file.
 
 import sys
 sys.path.insert(0, "tracker.zip")
@@ -53,7 +55,10 @@ class Program:
         return [entry["name"] for entry in self._inputs]
 
     def initial(self, batch: int | None = None) -> list[np.ndarray]:
-        """Return the state before the first step, as a list of arrays; for a batch, `batch` copies of it."""
+        """Return the state before the first step, as a list of arrays.
+
+        For a batch, `batch` copies of it.
+        """
         batched = self.signature["batch"] is not None
         if batched == (batch is None):
             expected = "a number of trajectories" if batched else "None"
@@ -142,7 +147,10 @@ def load(path: str | Path) -> Program:
 
 
 def _fitted(entry: dict[str, Any], value: Any) -> Any:
-    """Return an array of the dtype and, but for sizes that may be anything, of the shape that the program takes."""
+    """Return an array of the dtype and shape that the program takes.
+
+    Symbolic sizes may be anything.
+    """
     dtype = np.dtype(entry["dtype"])
     array = value if isinstance(value, jax.Array) else np.asarray(value)
     sizes = zip(array.shape, entry["shape"], strict=False)

@@ -112,7 +112,8 @@ def adapt(
         >>> xs, ys = kf.simulate(jax.random.key(1), model, steps=40)
         >>> adaptation = kf.learned.start_adapting(filter, params)
         >>> for begin in range(0, 21, 10):
-        ...     adaptation, est = kf.learned.adapt(filter, adaptation, ys[begin:begin + 20], stride=10)
+        ...     window = ys[begin:begin + 20]
+        ...     adaptation, est = kf.learned.adapt(filter, adaptation, window, stride=10)
     """
     rows = jnp.shape(ys)[0]
     stride = rows if stride is None else stride

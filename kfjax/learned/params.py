@@ -34,7 +34,10 @@ class Learned(NamedTuple):
     constants: Any = None
 
     def learned_by_default(self) -> Learned:
-        """Return which fields training moves unless told otherwise, see `kfjax.training.partition`."""
+        """Return which fields training moves unless told otherwise.
+
+        `kfjax.training.partition` uses it.
+        """
         return Learned(False, True, False)  # type: ignore[arg-type]  # booleans, a prefix
 
 
@@ -83,7 +86,8 @@ def init_params(
     """
     if not isinstance(filter, Filter) or not isinstance(filter.init, Initialiser):
         raise ValueError(
-            f"init_params: got {type(filter).__name__} without a network; expected a learned filter, such"
+            f"init_params: got {type(filter).__name__} without a network; expected a learned"
+            " filter, such"
             " as"
             " kf.learned.kalman_net(...). Its params serve a filter made of it, too."
         )

@@ -52,7 +52,9 @@ LEARNED_FILTERS: dict[str, Kind] = {
 
 
 def learned_by_name(name: str, n: int, m: int) -> Filter:
-    """Return the learned filter of that name, with its default settings; its params are drawn by `init_params`.
+    """Return the learned filter of that name, with its default settings.
+
+    Its params are drawn by `init_params`.
 
     Args:
         name: a key of `LEARNED_FILTERS`: kalman_net (architecture #2, all features), kalman_net_1
@@ -65,7 +67,8 @@ def learned_by_name(name: str, n: int, m: int) -> Filter:
         ValueError: if there is none; the text names the nearest.
 
     Example:
-        >>> kf.learned.learned_by_name("kalman_net", n=3, m=3) == kf.learned.published("C4", n=3, m=3)
+        >>> named = kf.learned.learned_by_name("kalman_net", n=3, m=3)
+        >>> named == kf.learned.published("C4", n=3, m=3)
         True
     """
     if name not in LEARNED_FILTERS:

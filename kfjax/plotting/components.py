@@ -24,7 +24,9 @@ def plot_trajectory(
     colour: str = COLOURS[0],
     axes: Iterable[Axes] | None = None,
 ) -> list[Axes]:
-    """Draw an estimated trajectory with its 2-sigma band, and the true one, one component below the other.
+    """Draw an estimated trajectory with its 2-sigma band, and the true one.
+
+    Components are drawn below each other.
 
     Args:
         mean: estimates [T, n].
@@ -93,5 +95,8 @@ def check_trajectory(who: str, mean: Any, cov: Any = None, truth: Any = None) ->
 
 
 def deviations(cov: Any) -> np.ndarray:
-    """Return the standard deviations [T, n] of covariances [T, n, n], 0 for variances that rounding made negative."""
+    """Return the standard deviations [T, n] of covariances [T, n, n].
+
+    They are 0 for variances that rounding made negative.
+    """
     return np.sqrt(np.maximum(np.diagonal(np.asarray(cov), axis1=-2, axis2=-1), 0))

@@ -1,4 +1,7 @@
-"""Whether a filter's covariances are right: normalised errors against the intervals of chi-square."""
+"""Whether a filter's covariances are right.
+
+Normalised errors against the intervals of chi-square.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,9 @@ def plot_consistency(
     colours: Mapping[str, str] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw normalised errors over time against the interval where a consistent filter's lie, one line per filter.
+    """Draw normalised errors over time against the interval of a consistent filter.
+
+    There is one line per filter.
 
     Args:
         curves: value, low and high of every step, each [T], by name, as from
@@ -69,7 +74,9 @@ def plot_nees(
     label: str = "filter",
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the normalised estimation error squared per dimension, of one trajectory or the mean over many.
+    """Draw the normalised estimation error squared per dimension.
+
+    For many trajectories it is the mean.
 
     Args:
         truth: [T, n] or [N, T, n], NaN where not known.
@@ -103,7 +110,9 @@ def plot_nees(
 def plot_nis(
     nis: Any, dof: Any, *, level: float = 0.95, label: str = "filter", ax: Axes | None = None
 ) -> Axes:
-    """Draw the normalised innovation squared per observed channel, of one trajectory or the mean over many.
+    """Draw the normalised innovation squared per observed channel.
+
+    For many trajectories it is the mean.
 
     Args:
         nis: [T] or [N, T], as in `Info.nis`; no true states are needed.
@@ -136,7 +145,10 @@ def plot_nis(
 
 
 def _pooled(total: Any, count: Any, level: float) -> Interval:
-    """The ratio of every step over all trajectories, NaN where nothing counts, with its acceptance interval."""
+    """The ratio of every step over all trajectories, NaN where nothing counts.
+
+    Returns its acceptance interval, too.
+    """
     steps = np.shape(total)[-1]
     total, count = (np.asarray(a, np.float64).reshape(-1, steps).sum(0) for a in (total, count))
     count = np.where(count > 0, count, np.nan)

@@ -28,7 +28,9 @@ def plot_ellipses(
     label: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the regions that hold a Gaussian vector with a given probability: ellipses, or ellipsoids.
+    """Draw the regions that hold a Gaussian vector with a given probability.
+
+    Ellipses, or ellipsoids.
 
     (x - m)' P^-1 (x - m) <= q, where q is the quantile of chi-square with 2 or 3 degrees of
     freedom. A singular P gives a line or a disc.
@@ -90,13 +92,19 @@ def _radius(dimension: int, probability: float) -> float:
 
 
 def _roots(cov: np.ndarray) -> np.ndarray:
-    """Matrices A with A A' = P [K, d, d]; singular ones too, and eigenvalues that rounding made negative are zero."""
+    """Matrices A with A A' = P [K, d, d].
+
+    Singular ones too, and eigenvalues that rounding made negative are zero.
+    """
     values, vectors = np.linalg.eigh((cov + np.swapaxes(cov, -1, -2)) / 2)
     return vectors * np.sqrt(np.maximum(values, 0))[..., None, :]
 
 
 def _faces(mean: np.ndarray, roots: np.ndarray) -> np.ndarray:
-    """The polygons of all ellipses [K, points, 2], or the quadrilaterals of all ellipsoids [K x faces, 4, 3]."""
+    """Return the outlines of ellipses or ellipsoids.
+
+    Polygons [K, points, 2], or quadrilaterals [K x faces, 4, 3].
+    """
     d = mean.shape[-1]
     unit = _circle(POINTS)[None] if d == 2 else _sphere()
     faces = np.einsum("kij,fpj->kfpi", roots, unit) + mean[:, None, None, :]

@@ -78,7 +78,9 @@ def plot_error_bounds(
     colour: str = COLOURS[0],
     axes: Iterable[Axes] | None = None,
 ) -> list[Axes]:
-    """Draw the error of one trajectory between the bounds that the filter claims, one component below the other.
+    """Draw the error of one trajectory between the bounds that the filter claims.
+
+    Components are drawn below each other.
 
     e_t = x_t - m_t against +- sigmas sqrt(P_jj); 95 % of the errors of a consistent filter are
     within two sigmas.

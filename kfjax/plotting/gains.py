@@ -44,7 +44,8 @@ def plot_gain(
         >>> from kfjax.plotting import plot_gain
         >>> model = kf.systems.constant_velocity()
         >>> _, ys = kf.simulate(jax.random.key(0), model, steps=50)
-        >>> axes = plot_gain({"KF": kf.evaluation.gains(kf.kalman(), model, ys)}, steady=kf.steady_state(model).gain)
+        >>> gains = {"KF": kf.evaluation.gains(kf.kalman(), model, ys)}
+        >>> axes = plot_gain(gains, steady=kf.steady_state(model).gain)
         >>> [line.get_label() for line in axes[0].lines]
         ['steady state', 'KF']
     """

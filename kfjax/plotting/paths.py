@@ -30,7 +30,9 @@ def plot_path(
     colour: str = COLOURS[0],
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw an estimated path in the plane or in space, with the ellipses of its covariance and the true path.
+    """Draw an estimated path in the plane or in space.
+
+    The ellipses of its covariance and the true path are drawn, too.
 
     Args:
         mean: estimates [T, n].

@@ -44,8 +44,10 @@ def plot_noise_sweep(
 
     Example:
         >>> from kfjax.plotting import plot_noise_sweep
-        >>> ekf = [kf.evaluation.Interval(-9.0, -9.5, -8.5), kf.evaluation.Interval(-19.0, -19.4, -18.6)]
-        >>> ax = plot_noise_sweep([10, 20], {"EKF": ekf, "UKF": [-9.2, -19.1]}, floor=[-10.0, -20.0])
+        >>> Interval = kf.evaluation.Interval
+        >>> ekf = [Interval(-9.0, -9.5, -8.5), Interval(-19.0, -19.4, -18.6)]
+        >>> errors = {"EKF": ekf, "UKF": [-9.2, -19.1]}
+        >>> ax = plot_noise_sweep([10, 20], errors, floor=[-10.0, -20.0])
         >>> ax.get_legend_handles_labels()[1]
         ['floor', 'EKF', 'UKF']
     """
@@ -69,7 +71,9 @@ def plot_noise_sweep(
 
 def _levels(name: str, curve: Sequence[Any], noise: np.ndarray) -> np.ndarray:
     """Values with the ends of their intervals, [3, K]; numbers alone have intervals of width 0."""
-    curve = list(map(Interval, *curve)) if isinstance(curve, Interval) else curve
+    if isinstance(curve, Interval):
+        triples: Any = tuple(curve)
+        curve = list(map(Interval, *triples))
     rows = np.asarray(
         [row if isinstance(row, Interval) else (row, row, row) for row in curve], np.float64
     )

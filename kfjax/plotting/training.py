@@ -13,7 +13,9 @@ __all__ = ["plot_history"]
 
 
 def plot_history(history: Any, *, ylabel: str = "loss", ax: Axes | None = None) -> Axes:
-    """Draw how a training went: the training and the validation loss, of several runs one faint line each.
+    """Draw how a training went.
+
+    The training and the validation loss, of several runs one faint line each.
 
     Args:
         history: a `kfjax.training.History`, as in `Fitted.history`.
@@ -26,7 +28,8 @@ def plot_history(history: Any, *, ylabel: str = "loss", ax: Axes | None = None) 
     Example:
         >>> from kfjax.plotting import plot_history
         >>> updates, nothing = np.array([0, 10, 20]), np.full(3, np.nan)
-        >>> history = kf.training.History(updates, np.array([np.nan, 2.0, 1.0]), nothing, nothing, 0 * updates)
+        >>> loss = np.array([np.nan, 2.0, 1.0])
+        >>> history = kf.training.History(updates, loss, nothing, nothing, 0 * updates)
         >>> [line.get_label() for line in plot_history(history).lines]
         ['training']
     """

@@ -1,4 +1,7 @@
-"""Estimates in observation space: predicted, filtered, smoothed and imputed y, each with its covariance."""
+"""Estimates in observation space.
+
+Predicted, filtered, smoothed and imputed y, each with its covariance.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,9 @@ def impute(
     observed: Mask,
     us: Inputs = None,
 ) -> Gaussian:
-    """Fill the gaps of ys: E[y_t | data] where missing, y_t itself (with zero covariance) where seen.
+    """Fill the gaps of ys.
+
+    E[y_t | data] where missing, y_t itself (with zero covariance) where seen.
 
     A missing channel whose noise is correlated with that of a seen one is conditioned on it:
     y = h(x) + G (y_seen - h(x)) + w with G = R_ms R_ss^-1 and Cov[w] = R_mm - G R_sm.
@@ -95,7 +100,10 @@ def _impute(
 
 
 def noise_given_seen(R: Array, mask: Array) -> tuple[Array, Array]:
-    """Return G [m, m] and the covariance of the rest in v = G v_seen + rest; the rest is zero in seen channels."""
+    """Return G [m, m] and the covariance of the rest in v = G v_seen + rest.
+
+    The rest is zero in seen channels.
+    """
     R_seen = jnp.where(mask[None, :], R, 0)  # the columns of seen channels
     block = jnp.where(mask[:, None], R_seen, 0) + jnp.diag((~mask).astype(R.dtype))
     G = linalg.factorise(block).solve(R_seen.T).T

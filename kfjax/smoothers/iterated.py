@@ -1,4 +1,7 @@
-"""Smoothing of nonlinear models in parallel over time: linearise about the last path, smooth, search the line."""
+"""Smoothing of nonlinear models in parallel over time.
+
+Linearise about the last path, smooth, search the line.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Filtering and smoothing of linear models in logarithmic depth, for accelerators and long records."""
+"""Filtering and smoothing of linear models in logarithmic depth.
+
+They pay off on accelerators, for long records.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,9 @@ __all__ = ["parallel_filter", "parallel_smooth"]
 def parallel_filter(
     model: StateSpaceModel, ys: ArrayLike, *, us: Inputs = None, observed: Mask = None
 ) -> Estimate:
-    """Filter a linear Gaussian model with an associative scan: the results of `run(kalman(), ...)`, in O(log T) depth.
+    """Filter a linear Gaussian model with an associative scan.
+
+    The results of `run(kalman(), ...)`, in O(log T) depth.
 
     It does several times the work of the sequential filter, and pays on an accelerator, for one
     long record.
@@ -65,7 +70,9 @@ def parallel_filter(
 def parallel_smooth(
     model: StateSpaceModel, ys: ArrayLike, *, us: Inputs = None, observed: Mask = None
 ) -> Smoothed:
-    """Smooth a linear Gaussian model with two associative scans: the results of `smooth(kalman(), ...)`.
+    """Smooth a linear Gaussian model with two associative scans.
+
+    The results of `smooth(kalman(), ...)`.
 
     Args:
         model: as `parallel_filter`.

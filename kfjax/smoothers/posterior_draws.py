@@ -1,4 +1,7 @@
-"""Smoothing by backward simulation: whole trajectories from the posterior, drawn from stored particles."""
+"""Smoothing by backward simulation.
+
+Whole trajectories from the posterior, drawn from stored particles.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,9 @@ def simulate_smoothed(
     state: State = None,
     length: Any = None,
 ) -> Trajectories:
-    """Draw trajectories from the smoothing distribution, backwards through the stored particles of a filter.
+    """Draw trajectories from the smoothing distribution.
+
+    The draws go backwards through the stored particles of a filter.
 
     x_T from the last particles, then for t = T-1..0 one of the particles x_t^i with weights
 
@@ -76,7 +81,8 @@ def simulate_smoothed(
     Example:
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=20)
-        >>> final, states = kf.run(kf.particle(500), model, ys, key=jax.random.key(1), emit=kf.whole_state)
+        >>> key = jax.random.key(1)
+        >>> final, states = kf.run(kf.particle(500), model, ys, key=key, emit=kf.whole_state)
         >>> kf.simulate_smoothed(jax.random.key(2), model, states, trajectories=50).states.shape
         (50, 20, 2)
 
@@ -222,7 +228,8 @@ def sample_posterior(
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=20)
         >>> filtered = kf.run(kf.kalman(), model, ys).outputs
-        >>> drawn = kf.sample_posterior(jax.random.key(1), kf.kalman(), model, filtered, trajectories=50)
+        >>> key = jax.random.key(1)
+        >>> drawn = kf.sample_posterior(key, kf.kalman(), model, filtered, trajectories=50)
         >>> drawn.states.shape, drawn.initial.shape
         ((50, 20, 2), (50, 2))
 

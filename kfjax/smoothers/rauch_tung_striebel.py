@@ -27,8 +27,8 @@ class Smoothed(NamedTuple):
     Attributes:
         mean: E[x_t | y_1..T], [T, n], for t = 1..T.
         cov: its covariance [T, n, n].
-        initial: the smoothed belief about x_0, `Gaussian(mean [n], cov [n, n])` (`SquareRootGaussian` with
-            factors).
+        initial: the smoothed belief about x_0, `Gaussian(mean [n], cov [n, n])`
+            (`SquareRootGaussian` with factors).
         cross: lag-one cross-covariances Cov[x_t, x_{t-1} | y_1..T] [T, n, n] for t = 1..T.
         cholesky: lower triangular factors of cov [T, n, n] in the square-root form, else None.
     """

@@ -59,7 +59,10 @@ def _as_factors(belief: Belief) -> SquareRootGaussian:
 
 
 def factors_or_belief(estimate: Any) -> Gaussian | SquareRootGaussian:
-    """Return the mean and the factors of anything that has them, else the mean and the covariance."""
+    """Return the mean and the factors of an estimate.
+
+    Without factors, return the mean and the covariance.
+    """
     if hasattr(estimate, "cholesky") and estimate.cholesky is not None:
         return SquareRootGaussian(estimate.mean, estimate.cholesky)
     return belief_of(estimate)

@@ -13,7 +13,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -112,10 +112,10 @@ def log_likelihoods(prior: SquareRootGaussian, filtered: SquareRootGaussian, ste
     """Return the log-likelihood of every step, from the filtered belief before it."""
     before = _prepend(prior, _at(filtered, slice(None, -1)))
 
-    def one(belief: SquareRootGaussian, step: Step) -> Array | None:
+    def one(belief: SquareRootGaussian, step: Step) -> Array | Any:
         mean = linalg.matmul(step.F, belief.mean) + step.c
         dx = jnp.concatenate([linalg.matmul(step.F, belief.cholesky), step.Q], axis=1)
-        S = linalg.triangularise(jnp.concatenate([linalg.matmul(step.H, dx), step.R], axis=1))
+        S = _factor_of_sum(linalg.matmul(step.H, dx), step.R)
         innovation = step.y_d - linalg.matmul(step.H, mean)
         S_factored = linalg.Factored(linalg.matmul(S, S.T), S)
         return innovation_info(innovation, S_factored, step.mask).log_likelihood
@@ -150,9 +150,7 @@ def steady_element(F: Array, H: Array, Q: Array, R: Array) -> FilterElement:
 def _first_element(prior: SquareRootGaussian, step: Step) -> FilterElement:
     """Return the element of the first step, which knows the prior and so has A = 0."""
     mean = linalg.matmul(step.F, prior.mean) + step.c
-    L = linalg.triangularise(
-        jnp.concatenate([linalg.matmul(step.F, prior.cholesky), step.Q], axis=1)
-    )
+    L = _factor_of_sum(linalg.matmul(step.F, prior.cholesky), step.Q)
     S, G, U = conditional_factors(L, linalg.matmul(step.H, L), step.R)
     whitened = linalg.solve_lower(S, step.y_d - linalg.matmul(step.H, mean))
     zero = jnp.zeros_like(step.F)
@@ -187,16 +185,16 @@ def combine_filters(early: FilterElement, late: FilterElement) -> FilterElement:
     X, Y, V = conditional_factors(late.Z, linalg.matmul(early.U.T, late.Z), identity)
     W = linalg.solve_lower(X, early.U.T).T
     innovation = late.eta - linalg.matmul(late.Z, linalg.matmul(late.Z.T, early.b))
-    A1 = early.A - linalg.matmul(W, linalg.matmul(Y.T, early.A))
-    b = early.b + linalg.matmul(W, linalg.matmul(W.T, innovation))
-    eta = innovation - linalg.matmul(Y, linalg.matmul(W.T, innovation))
-    return FilterElement(
-        linalg.matmul(late.A, A1),
-        linalg.matmul(late.A, b) + late.b,
-        linalg.triangularise(jnp.concatenate([linalg.matmul(late.A, W), late.U], axis=1)),
-        linalg.matmul(early.A.T, eta) + early.eta,
-        linalg.triangularise(jnp.concatenate([linalg.matmul(early.A.T, V), early.Z], axis=1)),
-    )
+    NA = early.A - linalg.matmul(W, linalg.matmul(Y.T, early.A))
+    weighted = linalg.matmul(W.T, innovation)
+    between = early.b + linalg.matmul(W, weighted)
+    information = innovation - linalg.matmul(Y, weighted)
+    A = linalg.matmul(late.A, NA)
+    b = linalg.matmul(late.A, between) + late.b
+    U = _factor_of_sum(linalg.matmul(late.A, W), late.U)
+    eta = linalg.matmul(early.A.T, information) + early.eta
+    Z = _factor_of_sum(linalg.matmul(early.A.T, V), early.Z)
+    return FilterElement(A, b, U, eta, Z)
 
 
 def _smoother_element(belief: SquareRootGaussian, step: Step) -> SmootherElement:
@@ -214,11 +212,15 @@ def _smoother_element(belief: SquareRootGaussian, step: Step) -> SmootherElement
 def _combine_smoothers(late: SmootherElement, early: SmootherElement) -> SmootherElement:
     """Join two stretches of time, of which the scan meets the late one first."""
     # x = E_1 x' + g_1 + e_1 with x' = E_2 x'' + g_2 + e_2, and independent e_1 and e_2
-    return SmootherElement(
-        linalg.matmul(early.E, late.E),
-        linalg.matmul(early.E, late.g) + early.g,
-        linalg.triangularise(jnp.concatenate([linalg.matmul(early.E, late.D), early.D], axis=1)),
-    )
+    E = linalg.matmul(early.E, late.E)
+    g = linalg.matmul(early.E, late.g) + early.g
+    D = _factor_of_sum(linalg.matmul(early.E, late.D), early.D)
+    return SmootherElement(E, g, D)
+
+
+def _factor_of_sum(A: Array, B: Array) -> Array:
+    """Return the lower factor of A A' + B B'."""
+    return linalg.triangularise(jnp.concatenate([A, B], axis=1))
 
 
 def _prefixes(combine: Callable[[Element, Element], Element], elements: Element) -> Element:

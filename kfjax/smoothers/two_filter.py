@@ -1,4 +1,7 @@
-"""The two-filter smoother: a forward filter and a backward information filter meet at every step."""
+"""The two-filter smoother.
+
+A forward filter and a backward information filter meet at every step.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,9 @@ FORWARD = square_root(Taylor())
 
 
 class Information(NamedTuple):
-    """What data say about x, as a likelihood exp(eta' x - x' Z Z' x / 2); zero where they say nothing.
+    """What data say about x, as a likelihood exp(eta' x - x' Z Z' x / 2).
+
+    Zero where they say nothing.
 
     Attributes:
         eta: information vector [n].
@@ -40,7 +45,9 @@ class Information(NamedTuple):
 def two_filter_smooth(
     model: StateSpaceModel, ys: ArrayLike, *, us: Inputs = None, observed: Mask = None
 ) -> Smoothed:
-    """Smooth a linear Gaussian model by two filters: the results of `smooth(kalman(), ...)`, without its recursion.
+    """Smooth a linear Gaussian model by two filters.
+
+    The results of `smooth(kalman(), ...)`, without its recursion.
 
     The backward filter carries the information Lambda = Z Z' and eta of y_t+1..T about x_t, from
     zero at T on:

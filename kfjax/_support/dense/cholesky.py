@@ -32,6 +32,16 @@ def negligible_pivots(variances: AnyArray) -> Array:
     return variances.shape[-1] * jnp.finfo(variances.dtype).eps * variances
 
 
+def _root(pivot: Array, positive: Array) -> Array:
+    """Return the square root of a pivot, or 1 where it counts as zero, with a finite gradient."""
+    return jnp.sqrt(jnp.where(positive, pivot, 1))
+
+
+def _bound(remaining: Array) -> Array:
+    """Return the bound sqrt(S_ii) of |L_ij|."""
+    return jnp.sqrt(jnp.maximum(remaining, 0))
+
+
 def by_scalars(A: AnyArray) -> Array:
     """Factor A [n, n] by scalars, which are the fewest kernels where there is no batch."""
     n = A.shape[-1]
@@ -40,15 +50,18 @@ def by_scalars(A: AnyArray) -> Array:
     remaining = [A[i, i] for i in range(n)]
     for j in range(n):
         positive = remaining[j] > negligible[j]
-        # a double `where`: the branch that is not taken has finite gradients
-        L[j][j] = jnp.where(positive, jnp.sqrt(jnp.where(positive, remaining[j], 1)), 0)
-        inverse = jnp.where(positive, 1 / jnp.where(positive, L[j][j], 1), 0)
+        L[j][j] = jnp.where(positive, _root(remaining[j], positive), 0)
+        # a double `where`: the branch that is not taken has a finite gradient
+        inverse = 1 / jnp.where(positive, L[j][j], 1)
+        inverse = jnp.where(positive, inverse, 0)
         for i in range(j + 1, n):
-            entry = (A[i, j] - sum(L[i][k] * L[j][k] for k in range(j))) * inverse
-            limit = jnp.sqrt(jnp.maximum(remaining[i], 0))
-            L[i][j] = jnp.clip(entry, -limit, limit)
+            left = A[i, j] - sum(L[i][k] * L[j][k] for k in range(j))
+            entry = left * inverse
+            bound = _bound(remaining[i])
+            L[i][j] = jnp.clip(entry, -bound, bound)
             remaining[i] = remaining[i] - L[i][j] ** 2
-    return batch_innermost(jnp.stack([jnp.stack(row) for row in L]))
+    rows = [jnp.stack(row) for row in L]
+    return batch_innermost(jnp.stack(rows))
 
 
 def by_columns(A: AnyArray) -> Array:
@@ -64,13 +77,14 @@ def by_columns(A: AnyArray) -> Array:
     columns: list[Array] = []
     for j in range(n):
         positive = remaining[j] > negligible[j]
-        pivot = jnp.sqrt(jnp.where(positive, remaining[j], 1))
-        limit = jnp.sqrt(jnp.maximum(remaining, 0))
-        rest = A[:, j] - sum(column * column[j] for column in columns)
-        below = jnp.clip(rest / pivot, -limit, limit)
+        pivot = _root(remaining[j], positive)
+        bound = _bound(remaining)
+        left = A[:, j] - sum(column * column[j] for column in columns)
+        below = jnp.clip(left / pivot, -bound, bound)
         column = jnp.where(index > j, below, jnp.where(index == j, pivot, 0))
         # 0 * column is NaN where column is: NaN is not taken for a zero pivot
-        columns.append(batch_innermost(jnp.where(positive, column, 0 * column)))
+        column = jnp.where(positive, column, 0 * column)
+        columns.append(batch_innermost(column))
         remaining = remaining - columns[j] ** 2
     return batch_innermost(jnp.stack(columns, axis=1))
 
@@ -83,10 +97,10 @@ def by_loop(A: AnyArray) -> Array:
     def add_column(S: Array, j: Array) -> tuple[Array, Array]:
         remaining = jnp.diag(S)
         positive = remaining[j] > negligible[j]
-        limit = jnp.sqrt(jnp.maximum(remaining, 0))
+        bound = _bound(remaining)
         column = S[:, j]
-        pivot = jnp.sqrt(jnp.where(positive, remaining[j], 1))
-        column = jnp.clip(column / pivot, -limit, limit)
+        pivot = _root(remaining[j], positive)
+        column = jnp.clip(column / pivot, -bound, bound)
         column = jnp.where(positive & (jnp.arange(n) >= j), column, 0)
         return S - jnp.outer(column, column), column
 

@@ -20,7 +20,8 @@ def negligible_squares(A: AnyArray) -> Array:
     """Return the squares [n] of pivots up to which they count as zero in the factor of A A'."""
     # What rounds is the subtraction of up to n multiples of other rows. The length p of a row does
     # not come in, since the second pass of Gram-Schmidt corrects the products of the first.
-    return (A.shape[0] * jnp.finfo(A.dtype).eps) ** 2 * jnp.sum(A**2, axis=1)
+    rounding = A.shape[0] * jnp.finfo(A.dtype).eps
+    return rounding**2 * jnp.sum(A**2, axis=1)
 
 
 def gram_schmidt(A: AnyArray) -> Array:
@@ -42,8 +43,10 @@ def gram_schmidt(A: AnyArray) -> Array:
         square = jnp.sum(left**2)
         positive = square > zero_up_to
         norm = jnp.sqrt(jnp.where(positive, square, 1))
-        basis = basis + jnp.where(positive, place[:, None] * (left / norm)[None, :], 0)
-        return basis, first + second + place * jnp.where(positive, norm, 0)
+        direction = left / norm
+        basis = basis + jnp.where(positive, place[:, None] * direction[None, :], 0)
+        pivot = jnp.where(positive, norm, 0)
+        return basis, first + second + place * pivot
 
     rows = (A, jnp.eye(n, dtype=A.dtype), negligible)
     _, L = lax.scan(add_row, jnp.zeros_like(A), rows, unroll=n <= UNROLLED)

@@ -21,8 +21,8 @@ def by_substitution(L: AnyArray, B: AnyArray, transpose: bool) -> Array:
     """Solve by rows, written out."""
     inverse = _inverse_pivots(L)
     rows = [B[i] for i in range(L.shape[-1])]
-    solved = _backward(L, rows, inverse) if transpose else _forward(L, rows, inverse)
-    return batch_innermost(jnp.stack(solved))
+    substitute = _backward if transpose else _forward
+    return batch_innermost(jnp.stack(substitute(L, rows, inverse)))
 
 
 def _inverse_pivots(L: AnyArray) -> Array:
@@ -56,8 +56,7 @@ def by_library(L: AnyArray, B: AnyArray, transpose: bool) -> Array:
     regular = pivots > 0
     kept = jnp.where(regular[:, None] & regular[None, :], L, 0)
     whole = kept + jnp.diag((~regular).astype(L.dtype))
-    trans = 1 if transpose else 0
-    X = jax.scipy.linalg.solve_triangular(whole, B, lower=True, trans=trans)
+    X = jax.scipy.linalg.solve_triangular(whole, B, lower=True, trans=int(transpose))
     # NaN pivots stay NaN instead of being treated as zero
     missing = jnp.where(jnp.isnan(pivots), jnp.nan, 0)
     if B.ndim == 1:

@@ -1,4 +1,6 @@
-"""A gain that starts at the model: the extended Kalman filter with a learned correction of everything it is unsure of.
+"""A gain that starts at the model.
+
+The extended Kalman filter with a learned correction of everything it is unsure of.
 
 P_{t|t-1} = F P F' + Q*,   S = H P_{t|t-1} H' + R*,   P_{t|t-1} = L L',   S = M M'
 K = L (W + D) M^-1,        W = L' H' M^-T  (so that L W M^-1 is the Kalman gain)
@@ -41,10 +43,12 @@ __all__ = ["corrected_gain", "state_scales"]
 
 @constructor
 def corrected_gain(n: int, m: int, *, hidden: int = 32, context: bool = False) -> Filter:
-    """The extended Kalman filter with a learned correction of its gain and covariances, which starts at zero.
+    """The extended Kalman filter with a learned correction of its gain and covariances.
 
-    K = K_EKF + L D M^-1 with P_{t|t-1} = L L', S = M M'; see `kfjax.learned.gains.corrections` for the
-    covariances.
+    The correction starts at zero.
+
+    K = K_EKF + L D M^-1 with P_{t|t-1} = L L', S = M M'; see `kfjax.learned.gains.corrections` for
+    the covariances.
 
     The network sees, all without units: the innovation and F1 in units of M, F3 and F4 in units of
     L (all four as asinh, which keeps their size), the gain W in these units, and the bend of h over
@@ -68,8 +72,9 @@ def corrected_gain(n: int, m: int, *, hidden: int = 32, context: bool = False) -
             `state_scales`.
 
     Returns:
-        A `Filter`; params `Learned(model, network)`, to be drawn by `kfjax.learned.init_params`; state
-        `GainState` with a covariance. Info is that of `kfjax.extended`, with extra["gain"] [n, m].
+        A `Filter`; params `Learned(model, network)`, to be drawn by `kfjax.learned.init_params`;
+        state `GainState` with a covariance. Info is that of `kfjax.extended`, with extra["gain"]
+        [n, m].
 
     Raises:
         ValueError: if a size is below 1; from `init`, if n and m are not those of the model.
@@ -90,15 +95,17 @@ def corrected_gain(n: int, m: int, *, hidden: int = 32, context: bool = False) -
 
 
 def state_scales(model: StateSpaceModel, states: Array | np.ndarray) -> dict[str, Array]:
-    """Return the constants that `corrected_gain(context=True)` measures states in: where they are, and their spread.
+    """Return the constants that `corrected_gain(context=True)` measures states in.
+
+    Where they are, and their spread.
 
     Args:
         model: the design model.
         states: true states [..., n] of training data, NaN where unknown.
 
     Returns:
-        {"centre": [n], "spread": [n]}, for `kfjax.learned.init_params(..., constants=...)`. Without them 0
-        and 1 are used.
+        {"centre": [n], "spread": [n]}, for `kfjax.learned.init_params(..., constants=...)`. Without
+        them 0 and 1 are used.
 
     Raises:
         ValueError: if the states are not of the model, or a component does not vary.
@@ -128,7 +135,9 @@ def state_scales(model: StateSpaceModel, states: Array | np.ndarray) -> dict[str
 
 
 class CorrectionNetwork(nn.Module):
-    """What is learned: `noise(carry)` before an observation, and `(carry, features) -> (carry, D, stretch)` after.
+    """What is learned.
+
+    `noise(carry)` before an observation, and `(carry, features) -> (carry, D, stretch)` after.
 
     Attributes:
         n: dimension of the state.
@@ -219,7 +228,10 @@ class CorrectedGain(CovarianceRule):
 
 
 def _bend(model: StateSpaceModel, x: Array, L: Array, seen: Observation) -> Array:
-    """(h(x + l) + h(x - l)) / 2 - h(x) for every column l of L, [m, n]: how far h is from linear within the belief."""
+    """(h(x + l) + h(x - l)) / 2 - h(x) for every column l of L, [m, n].
+
+    How far h is from linear within the belief.
+    """
     space = model.state_space
     is_flat = space.is_euclidean and model.observation_space.is_euclidean
     if isinstance(seen.fn, Linear) and is_flat:
@@ -233,7 +245,10 @@ def _bend(model: StateSpaceModel, x: Array, L: Array, seen: Observation) -> Arra
 
 
 def _context(params: Learned, state: GainState) -> list[Array]:
-    """Where the state is, and the logarithms of its standard deviations, in units of `state_scales`."""
+    """Where the state is, and the logarithms of its standard deviations.
+
+    Both are in units of `state_scales`.
+    """
     constants, x = params.constants or {}, state.mean
     centre, spread = (
         constants.get("centre", jnp.zeros_like(x)),

@@ -71,7 +71,10 @@ def _direction_jvp(
 
 
 def _direction_and_scale(eps: float, v: Array) -> tuple[Array, Array]:
-    """v / max(|v|, eps), and 1 / |v|, or 0 where |v| is below eps and the derivative is taken to be 0."""
+    """v / max(|v|, eps), and 1 / |v|.
+
+    The second is 0 where |v| is below eps, and the derivative is taken to be 0 there.
+    """
     largest = jnp.max(jnp.abs(v))  # squares of tiny numbers underflow in float32
     regular = largest > eps
     safe = jnp.where(regular, largest, eps)
@@ -81,7 +84,9 @@ def _direction_and_scale(eps: float, v: Array) -> tuple[Array, Array]:
 
 @dataclasses.dataclass(frozen=True)
 class Whitened:
-    """Features in units of their usual spread: W v with W' W = E[v v']^-1, from `constants["scales"]` of the params.
+    """Features in units of their usual spread.
+
+    W v with W' W = E[v v']^-1, from `constants["scales"]` of the params.
 
     Of the innovation this is the Cholesky whitening by a nominal S. See
     `kfjax.learned.measure_scales`.
@@ -100,7 +105,9 @@ class Whitened:
 
 @dataclasses.dataclass(frozen=True)
 class Asinh:
-    """asinh(v / scale) by components: linear for small features, logarithmic for large ones. The size is kept.
+    """asinh(v / scale) by components.
+
+    Linear for small features, logarithmic for large ones. The size is kept.
 
     With `constants["scales"]` in the params v is whitened first, as by `Whitened`.
 

@@ -1,12 +1,14 @@
-"""What a gain network sees: the four differences of the KalmanNet paper, and the past that they remember.
+"""What a gain network sees.
+
+The four differences of the KalmanNet paper, and the past that they remember.
 
     F1  observation difference        y_t - y_{t-1}
     F2  innovation                    y_t - h(x_{t|t-1})
     F3  forward evolution difference  x_{t-1|t-1} - x_{t-2|t-2}
     F4  forward update difference     x_{t-1|t-1} - x_{t-1|t-2}
 
-F1 and F2 are differences in the model's `observation_space`, F3 and F4 in its `state_space`. Where y
-has gaps, a missing channel counts as its prediction: F2 is 0 there, and F1 is the change from the
+F1 and F2 are differences in the model's `observation_space`, F3 and F4 in its `state_space`. Where
+y has gaps, a missing channel counts as its prediction: F2 is 0 there, and F1 is the change from the
 last value to the predicted one. After a row without data F4 is 0 and F3 is the predicted change.
 Before the first step x and y stand still: x_{-1|-1} = x_{0|-1} = x_{0|0} and y_0 = h(x_{0|0}), so
 that F3 and F4 are 0 at t = 1. (If h needs an input there is no y_0: F1 equals F2 at t = 1.)
@@ -50,7 +52,10 @@ class Past(NamedTuple):
 
 
 def first_past(model: StateSpaceModel, m: int) -> Past:
-    """Return the past of a filter that starts at the prior; every array is its own, so that it can be donated."""
+    """Return the past of a filter that starts at the prior.
+
+    Every array is its own, so that it can be donated.
+    """
     x, zero = model.prior.mean, jnp.zeros(model.n, model.dtype)
     try:
         y = jnp.asarray(model.h(x, None), model.dtype)
@@ -68,7 +73,10 @@ def first_past(model: StateSpaceModel, m: int) -> Past:
 def next_past(
     model: StateSpaceModel, past: Past, filtered: Array, predicted: Array, u: Any
 ) -> Past:
-    """Return the past after a prediction from `filtered` to `predicted`; y is predicted until it is observed."""
+    """Return the past after a prediction from `filtered` to `predicted`.
+
+    Y is predicted until it is observed.
+    """
     difference = model.state_space.difference
     y = model.h(predicted, u).astype(model.dtype)
     y_before = jnp.where(jnp.isnan(past.y), y, past.y)

@@ -1,4 +1,7 @@
-"""What a gain says about the covariance of an estimate, where the observation determines the state."""
+"""The covariance of an estimate from its gain.
+
+The observation must determine the state.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ __all__ = ["covariance_from_gain"]
 
 
 def covariance_from_gain(K: Array, H: Array, R: Array) -> Array:
-    """Return the covariance of x_{t|t} that goes with a Kalman gain, for an observation of full column rank.
+    """Return the covariance of x_{t|t} that goes with a Kalman gain.
+
+    The observation must have full column rank.
 
     K = P_{t|t-1} H' S^-1 gives P_{t|t} H' = (I - K H) P_{t|t-1} H' = K R, hence
 
@@ -40,7 +45,8 @@ def covariance_from_gain(K: Array, H: Array, R: Array) -> Array:
         >>> belief = kf.Gaussian(jnp.zeros(2), jnp.diag(jnp.array([1.0, 2.0])))
         >>> K = belief.cov @ jnp.linalg.inv(belief.cov + model.R)
         >>> posterior, _ = kf.kalman().update(model, belief, jnp.ones(2))
-        >>> bool(jnp.allclose(kf.learned.covariance_from_gain(K, model.h.A, model.R), posterior.cov, atol=1e-6))
+        >>> cov = kf.learned.covariance_from_gain(K, model.h.A, model.R)
+        >>> bool(jnp.allclose(cov, posterior.cov, atol=1e-6))
         True
 
     References:

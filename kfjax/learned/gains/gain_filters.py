@@ -1,7 +1,10 @@
-"""The skeleton of every filter with a learned gain: predict with the model, correct with a gain made from features.
+"""The skeleton of every filter with a learned gain.
+
+Predict with the model, correct with a gain made from features.
 
 predict:  x_{t|t-1} = f(x_{t-1|t-1}, u_t)
-update:   x_{t|t} = x_{t|t-1} + K_t (y_t - h(x_{t|t-1}, u_t)),   carry_t, K_t = rule(features_t, carry_{t-1})
+update:   carry_t, K_t = rule(features_t, carry_{t-1})
+          x_{t|t} = x_{t|t-1} + K_t (y_t - h(x_{t|t-1}, u_t))
 
 The bookkeeping of features, gaps and curved spaces is written here, once; a `GainRule` says what
 the gain is, and what covariance goes with it, if any.
@@ -69,7 +72,10 @@ class GainUpdate(NamedTuple):
 
 
 class GainRule(abc.ABC):
-    """How a learned filter makes its gain: a hashable value, such as a frozen dataclass of Flax modules."""
+    """How a learned filter makes its gain.
+
+    A hashable value, such as a frozen dataclass of Flax modules.
+    """
 
     n: int
     m: int
@@ -107,7 +113,8 @@ def gain_filter(
 
     Args:
         rule: a `GainRule`.
-        features: names among F1 to F4, see `kfjax.learned.gains.features`; their order does not matter.
+        features: names among F1 to F4, see `kfjax.learned.gains.features`; their order does not
+            matter.
         feature_map: how features are scaled: `Normalised()`, `Raw()`, `Whitened()`, `Asinh()`, or
             any hashable `(feature, whitener or None) -> feature`.
 

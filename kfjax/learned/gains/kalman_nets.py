@@ -68,7 +68,9 @@ class NetworkGain(GainRule):
 def kalman_net(
     network: nn.Module, features: tuple[str, ...] = FEATURES, feature_map: FeatureMap = NORMALISED
 ) -> Filter:
-    """KalmanNet: predict with the model, correct with a gain that a recurrent network makes from differences.
+    """KalmanNet: a model-based prediction with a learned gain.
+
+    A recurrent network makes the gain from differences.
 
     x_{t|t} = x_{t|t-1} + K_t (y_t - h(x_{t|t-1})),   x_{t|t-1} = f(x_{t-1|t-1}),   K_t =
     network(features, memory)
@@ -76,8 +78,8 @@ def kalman_net(
     It needs no Q, no R and no P: they are learned with the gain, from labelled trajectories. The
     estimate has no covariance; see `kfjax.learned.covariance_from_gain`. Where nothing is observed
     the memory stands still, and the prediction is the estimate. A gap in y enters the features as
-    `kfjax.learned.gains.features` says. Irregular time steps act through f, which takes u; the network
-    itself does not see u.
+    `kfjax.learned.gains.features` says. Irregular time steps act through f, which takes u; the
+    network itself does not see u.
 
     Args:
         network: a Flax module `(carry, features) -> (carry, gain [n, m])` with attributes n and m
@@ -88,8 +90,8 @@ def kalman_net(
             `Whitened()` keep their size.
 
     Returns:
-        A `Filter`; params `Learned(model, network)`, to be drawn by `kfjax.learned.init_params`; state
-        `GainState`. Its Info has innovation, dof, and extra["gain"] [n, m].
+        A `Filter`; params `Learned(model, network)`, to be drawn by `kfjax.learned.init_params`;
+        state `GainState`. Its Info has innovation, dof, and extra["gain"] [n, m].
 
     Raises:
         ValueError: if a feature is unknown; from `init`, if the network does not have the
@@ -97,7 +99,8 @@ def kalman_net(
 
     Example:
         >>> model = kf.systems.constant_velocity()
-        >>> filter = kf.learned.kalman_net(kf.learned.Architecture2(n=2, m=1), feature_map=kf.learned.Asinh())
+        >>> network = kf.learned.Architecture2(n=2, m=1)
+        >>> filter = kf.learned.kalman_net(network, feature_map=kf.learned.Asinh())
         >>> params = kf.learned.init_params(jax.random.key(0), filter, model)
         >>> xs, ys = kf.simulate(jax.random.key(1), model, steps=20)
         >>> kf.run(filter, params, ys).outputs.mean.shape

@@ -24,7 +24,9 @@ __all__ = ["GRU", "Architecture1", "Architecture2"]
 
 
 class GRU(nn.Module):
-    """One step of a gated recurrent unit, `(hidden [size], x) -> hidden`, as PyTorch and Flax define it.
+    """One step of a gated recurrent unit, `(hidden [size], x) -> hidden`.
+
+    The equations are those of PyTorch and Flax.
 
     r, z = sigmoid(W_r x + U_r h + b_r), sigmoid(W_z x + U_z h + b_z),
     h' = (1 - z) tanh(W_n x + b_n + r (U_n h + c_n)) + z h
@@ -73,7 +75,9 @@ def _gated_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple
 
 
 class Architecture1(nn.Module):
-    """Architecture #1: one recurrent memory for all second-order statistics; any subset of features.
+    """Architecture #1: one recurrent memory for all second-order statistics.
+
+    Any subset of features.
 
     Dense 80 (n + m), ReLU, GRU 10 (n^2 + m^2) (one or more), dense 4 n m, ReLU, dense n m.
 
@@ -119,7 +123,9 @@ class Architecture1(nn.Module):
 
 
 class Architecture2(nn.Module):
-    """Architecture #2: a GRU for each of the covariances that the Kalman filter tracks, Q, Sigma (P) and S.
+    """Architecture #2.
+
+    A GRU for each of the covariances that the Kalman filter tracks, Q, Sigma (P) and S.
 
     With d -> FC -> a dense layer with ReLU, in one step
 
@@ -161,7 +167,10 @@ class Architecture2(nn.Module):
         super().__post_init__()
 
     def initial_carry(self, constants: Any, dtype: Any) -> dict[str, Array]:
-        """Return vec of "Q", "Sigma" and "S" in constants["prior"], or of the authors' I, 0 and I."""
+        """Return vec of "Q", "Sigma" and "S" in constants["prior"].
+
+        Without them the authors' I, 0 and I are taken.
+        """
         n, m = self.n, self.m
         defaults = {"Q": jnp.eye(n), "Sigma": jnp.zeros((n, n)), "S": jnp.eye(m)}
         given = (constants or {}).get("prior", {})

@@ -92,8 +92,9 @@ def _transpose_W(ct: Array, x: Array, W: Any) -> Array:
 def _batch(args: Sequence[Array], axes: Sequence[int | None]) -> tuple[Array, int]:
     """Take a batch of x as more rows of one product; a batch of W has a product for each."""
     x, W = args
-    if axes[1] is None:
-        return _product.bind(jnp.moveaxis(x, axes[0], 0), W), 0
+    x_axis, W_axis = axes
+    if W_axis is None and x_axis is not None:
+        return _product.bind(jnp.moveaxis(x, x_axis, 0), W), 0
     return jax.vmap(_value, in_axes=tuple(axes))(x, W), 0
 
 

@@ -1,4 +1,7 @@
-"""Recursive KalmanNet: a learned gain, and a covariance that goes on with it whatever the gain is."""
+"""Recursive KalmanNet.
+
+A learned gain, and a covariance that goes on with it whatever the gain is.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,9 @@ def recursive_kalman_net(
     scale: float = 1.0,
     floor: float = 1e-3,
 ) -> Filter:
-    """Recursive KalmanNet: the gain of a network, with a covariance in Joseph form from a second network.
+    """Recursive KalmanNet.
+
+    The gain of a network, with a covariance in Joseph form from a second network.
 
     P_{t|t} = (I - K_t H) P_{t|t-1} (I - K_t H)' + L_t L_t',   P_{t|t-1} = F P_{t-1|t-1} F' + Q
 
@@ -62,7 +67,8 @@ def recursive_kalman_net(
 
     Returns:
         A `Filter`; params `Learned(model, network)` with network {"gain": ..., "noise": ...}, to be
-        drawn by `kfjax.learned.init_params`; state `GainState` with a covariance. Info has all fields.
+        drawn by `kfjax.learned.init_params`; state `GainState` with a covariance. Info has all
+        fields.
 
     Raises:
         ValueError: if scale, floor or hidden is not positive, or a feature is unknown; from `init`,

@@ -1,4 +1,7 @@
-"""Scales of features, taken from a classical filter on data: what `Whitened` and `Asinh` divide by."""
+"""Scales of features, taken from a classical filter on data.
+
+What `Whitened` and `Asinh` divide by.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,9 @@ def measure_scales(
     observed: Mask = None,
     filter: Filter | None = None,
 ) -> dict[str, dict[str, Array]]:
-    """Return whitening matrices of the features F1 to F4, from a nominal filter on data (training data only).
+    """Return whitening matrices of the features F1 to F4.
+
+    They come from a nominal filter on data (training data only).
 
     W = L^-1 with L L' = C and, averaged over all steps and trajectories,
 
@@ -56,7 +61,8 @@ def measure_scales(
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=100)
         >>> constants = kf.learned.measure_scales(model, ys)
-        >>> filter = kf.learned.kalman_net(kf.learned.Architecture2(n=2, m=1), feature_map=kf.learned.Whitened())
+        >>> network = kf.learned.Architecture2(n=2, m=1)
+        >>> filter = kf.learned.kalman_net(network, feature_map=kf.learned.Whitened())
         >>> params = kf.learned.init_params(jax.random.key(1), filter, model, constants)
     """
     data = (jnp.asarray(ys), us, observed)
@@ -113,7 +119,10 @@ def _squares(v: Array) -> Array:
 
 
 def _average(matrices: Any, seen: Array) -> Array:
-    """Return the mean over steps, entry by entry, of matrices that are 0 where not both channels were seen."""
+    """Return the mean of matrices over steps, entry by entry.
+
+    Entries are 0 where not both channels were seen.
+    """
     counts = jnp.sum(seen[:, :, None] & seen[:, None, :], axis=0)
     return matrices.sum(axis=0) / jnp.maximum(counts, 1)
 

@@ -173,7 +173,10 @@ def _square(values: Array, n: int) -> Array:
 
 
 def _only(S: Array, mask: Array | None) -> Array:
-    """The covariance of the channels in the mask; the others have unit variance and nothing to do with them."""
+    """The covariance of the channels in the mask.
+
+    The others have unit variance and nothing to do with them.
+    """
     if mask is None:
         return S
     return jnp.where(mask[:, None] & mask[None, :], S, 0) + jnp.diag((~mask).astype(S.dtype))

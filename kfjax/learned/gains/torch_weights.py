@@ -1,4 +1,7 @@
-"""The authors' PyTorch weights of KalmanNet in our networks: arrays by name, nothing that could be executed."""
+"""The authors' PyTorch weights of KalmanNet in our networks.
+
+Arrays by name, nothing that could be executed.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,9 @@ class Pretrained(NamedTuple):
 def from_torch(
     state_dict: Mapping[str, Any], *, wiring: str = "corrected", n: int | None = None
 ) -> Pretrained:
-    """Return the network of a PyTorch state dictionary of KalmanNet, as the authors' code names its layers.
+    """Return the network of a PyTorch state dictionary of KalmanNet.
+
+    The names of layers are those of the authors' code.
 
     PyTorch keeps two biases for the reset and update gates of a GRU and Flax one, their sum. Read a
     file of torch with `torch.load(path, weights_only=True)` and of numpy with `np.load(path,
@@ -55,7 +60,8 @@ def from_torch(
         >>> sizes = {"KG_l1": (320, 4), "KG_l2": (16, 80), "KG_l3": (4, 16)}
         >>> weights = {f"{name}.weight": np.zeros(shape) for name, shape in sizes.items()}
         >>> weights |= {f"{name}.bias": np.zeros(shape[0]) for name, shape in sizes.items()}
-        >>> gru = {"weight_ih": (240, 320), "weight_hh": (240, 80), "bias_ih": (240,), "bias_hh": (240,)}
+        >>> gru = {"weight_ih": (240, 320), "weight_hh": (240, 80)}
+        >>> gru |= {"bias_ih": (240,), "bias_hh": (240,)}
         >>> weights |= {f"rnn_GRU.{name}_l0": np.zeros(shape) for name, shape in gru.items()}
         >>> kf.learned.from_torch(weights).network
         Architecture1(

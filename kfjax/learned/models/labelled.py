@@ -1,4 +1,7 @@
-"""Classical models from labelled trajectories, in closed form: least squares, residual covariances, turned sensors."""
+"""Classical models from labelled trajectories, in closed form.
+
+Least squares, residual covariances, turned sensors.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from kfjax import linalg
+from kfjax._support.types import PyTree
 from kfjax.data import Dataset
 from kfjax.learned.models.labels import Pairs, sightings, transitions
 from kfjax.learned.models.regressors import ridge_regression
@@ -32,7 +36,9 @@ def fit_labelled(
     inputs: bool = False,
     offsets: bool = False,
 ) -> StateSpaceModel:
-    """Return the model with linear functions and noise covariances fitted to labelled states, in closed form.
+    """Fit linear functions and noise covariances to labelled states.
+
+    The fit is in closed form.
 
     F, B, b = argmin sum_t |x_t - F x_{t-1} - B u_t - b|^2,
     Q = 1/(K - p) sum_t e_t e_t',   e_t = x_t - f(x_{t-1}, u_t)
@@ -58,10 +64,12 @@ def fit_labelled(
 
     Example:
         >>> truth = kf.systems.constant_velocity()
-        >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, truth, 50))(jax.random.split(jax.random.key(0), 100))
+        >>> keys = jax.random.split(jax.random.key(0), 100)
+        >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, truth, 50))(keys)
         >>> start = truth.replace(f=kf.Linear(jnp.eye(2)), Q=jnp.eye(2), R=jnp.eye(1))
         >>> model = kf.learned.fit_labelled(start, kf.Dataset(ys, xs))
-        >>> bool(jnp.abs(model.f.A - truth.f.A).max() < 0.01), bool(jnp.abs(model.R / truth.R - 1).max() < 0.1)
+        >>> ratio = model.R / truth.R
+        >>> bool(jnp.abs(model.f.A - truth.f.A).max() < 0.01), bool(jnp.abs(ratio - 1).max() < 0.1)
         (True, True)
     """
     if not learn or not set(learn) <= set(PARTS):
@@ -109,7 +117,9 @@ def calibrate_sensors(
     data: Dataset,
     learn: Sequence[str] = ("scale", "rotation"),
 ) -> Calibration:
-    """Find the scale, rotation and offset of sensors from labelled states, in closed form: few numbers for few data.
+    """Find the scale, rotation and offset of sensors from labelled states, in closed form.
+
+    Few numbers for few data.
 
     argmin sum_t |y_t - s U h(x_t) - b|^2  over s > 0, U'U = I with det U = 1, and b
 
@@ -125,14 +135,15 @@ def calibrate_sensors(
         `Calibration`.
 
     Raises:
-        ValueError: an unknown name or none, no rows, angles among the observations, a rotation that the
-            data do not determine (one channel, or states along one line in three dimensions), or a
-            scale that is not positive.
+        ValueError: an unknown name or none, no rows, angles among the observations, a rotation that
+            the data do not determine (one channel, or states along one line in three dimensions),
+            or a scale that is not positive.
 
     Example:
         >>> xs = np.random.default_rng(0).normal(size=(1, 50, 2))
         >>> turned = 2.0 * xs @ np.array([[0.0, 1.0], [-1.0, 0.0]])
-        >>> model = kf.linear_gaussian(jnp.eye(2), jnp.eye(2), jnp.eye(2), jnp.eye(2), (jnp.zeros(2), jnp.eye(2)))
+        >>> one = jnp.eye(2)
+        >>> model = kf.linear_gaussian(one, one, one, one, (jnp.zeros(2), one))
         >>> found = kf.learned.calibrate_sensors(model, kf.Dataset(turned, xs))
         >>> float(found.scale.round(3)), found.rotation.round().astype(int).tolist()
         (2.0, [[0, -1], [1, 0]])
@@ -218,7 +229,12 @@ def _check_rank(what: str, X: np.ndarray) -> None:
 def _residuals(fn: str, model: StateSpaceModel, pairs: Pairs) -> np.ndarray:
     """Return target - fn(x, u), 0 where the target was not seen."""
     space = model.state_space if fn == "f" else model.observation_space
-    cast = lambda a: jnp.asarray(a, model.dtype) if np.asarray(a).dtype.kind == "f" else a  # noqa: E731
+
+    def cast(a: PyTree) -> PyTree:
+        if np.asarray(a).dtype.kind != "f":
+            return a
+        return jnp.asarray(a, model.dtype)
+
     x, u, target = jax.tree.map(cast, pairs[:3])
     difference = jax.vmap(lambda x, u, y: space.difference(y, getattr(model, fn)(x, u)))(
         x, u, target
@@ -227,7 +243,10 @@ def _residuals(fn: str, model: StateSpaceModel, pairs: Pairs) -> np.ndarray:
 
 
 def _covariance(name: str, residuals: np.ndarray, seen: np.ndarray, fitted: int) -> np.ndarray:
-    """The unbiased covariance of residuals with gaps, made positive semidefinite where gaps left it otherwise."""
+    """The unbiased covariance of residuals with gaps.
+
+    It is made positive semidefinite where gaps left it indefinite.
+    """
     e, seen = np.where(seen, residuals, 0), seen.astype(float)
     counts = seen.T @ seen
     if np.diag(counts).min() <= fitted:

@@ -1,4 +1,7 @@
-"""Labelled data as pairs for a regression: transitions of the state, and states with what was seen of them."""
+"""Labelled data as pairs for a regression.
+
+Transitions of the state, and states with what was seen of them.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,10 @@ class Pairs(NamedTuple):
 
 
 def transitions(who: str, data: Dataset) -> Pairs:
-    """Return (x_{t-1}, u_t) -> x_t for all t = 2..T with both states known (x_0 is a belief, no label)."""
+    """Return (x_{t-1}, u_t) -> x_t for all t = 2..T with both states known.
+
+    The start x_0 is a belief, not a label.
+    """
     known = _known(who, data)
     both = known[:, 1:] & known[:, :-1]
     _check_number(who, "two known states in a row", both)

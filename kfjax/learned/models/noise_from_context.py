@@ -1,4 +1,6 @@
-"""Noise that depends on the context: a network says how large Q and R are, given the state and the input.
+"""Noise that depends on the context.
+
+A network says how large Q and R are, given the state and the input.
 
 Q_t = D_t Q D_t,   D_t = diag(exp(z_t)),   z_t = network(context(x_{t-1|t-1}, u_t)),   R_t likewise
 at x_{t|t-1}

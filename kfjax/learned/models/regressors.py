@@ -1,4 +1,6 @@
-"""Functions with free numbers that start at zero: polynomials, fitted in closed form, and small networks.
+"""Functions with free numbers that start at zero.
+
+Polynomials, fitted in closed form, and small networks.
 
 A regressor is a hashable value: `init(key, inputs, outputs, dtype) -> weights`, `regressor(weights,
 v) -> [outputs]`, and `fit(key, weights, v, target, seen) -> weights` for regression. Inputs and
@@ -29,7 +31,9 @@ __all__ = ["MLP", "Polynomial"]
 
 @dataclasses.dataclass(frozen=True)
 class Polynomial:
-    """All monomials up to a degree, the constant among them; C(inputs + degree, degree) numbers per output.
+    """All monomials up to a degree, the constant among them.
+
+    C(inputs + degree, degree) numbers per output.
 
     Attributes:
         degree: of the polynomial, at least 0.
@@ -59,7 +63,10 @@ class Polynomial:
         )
 
     def basis(self, v: Array) -> Array:
-        """Return the monomials of v, the constant first; those of degree d are products with those of degree d - 1."""
+        """Return the monomials of v, the constant first.
+
+        Those of degree d are products with those of degree d - 1.
+        """
         parts = [jnp.ones(1, v.dtype)]
         for parents, last in _monomials(v.shape[-1], self.degree):
             parts.append(parts[-1][parents] * v[last])
@@ -94,7 +101,10 @@ def _monomials(inputs: int, degree: int) -> list[tuple[np.ndarray, np.ndarray]]:
 def ridge_regression(
     basis: np.ndarray, target: np.ndarray, seen: np.ndarray, ridge: float = 0.0
 ) -> np.ndarray:
-    """Return W [k, p] with target = W basis by least squares over the rows that were seen, output by output."""
+    """Return W [k, p] with target = W basis by least squares over the rows that were seen.
+
+    Every output is fitted by itself.
+    """
     p, weights = basis.shape[1], []
     groups = (
         [slice(None)] if seen.all() else range(target.shape[1])

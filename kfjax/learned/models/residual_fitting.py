@@ -58,9 +58,11 @@ def fit_residual(
         >>> truth = kf.systems.lorenz(q_std=0.01)
         >>> xs, ys = kf.simulate(jax.random.key(0), truth, steps=500)
         >>> design = kf.systems.lorenz(taylor_order=1)
-        >>> model = kf.learned.fit_residual(kf.learned.residual_model(design), kf.Dataset(ys[None], xs[None]))
-        >>> error = lambda m: float(jnp.abs(jax.vmap(lambda x: m.f(x, None) - truth.f(x, None))(xs)).mean())
-        >>> error(model) < 0.1 * error(design)
+        >>> model = kf.learned.residual_model(design)
+        >>> model = kf.learned.fit_residual(model, kf.Dataset(ys[None], xs[None]))
+        >>> error = lambda m, x: jnp.abs(m.f(x, None) - truth.f(x, None))
+        >>> mean_error = lambda m: float(jax.vmap(lambda x: error(m, x))(xs).mean())
+        >>> mean_error(model) < 0.1 * mean_error(design)
         True
     """
     found = {on: getattr(model, on) for on in ("f", "h") if _is_corrected(getattr(model, on))}
@@ -98,7 +100,9 @@ def refine(
     learn: Sequence[str] = ("Q", "R"),
     **options: Any,
 ) -> Fitted:
-    """Train the learned parts of a model, and its noise covariances, through a filter: the second stage.
+    """Train the learned parts of a model, and its noise covariances, through a filter.
+
+    The second stage.
 
     Args:
         filter: a filter that takes the model, such as `kfjax.extended()`.
@@ -106,7 +110,8 @@ def refine(
         data: trajectories, a `Dataset`.
         key: one random key, of the batches.
         loss: default `kfjax.training.nll(filter)`, the likelihood of the true states;
-            `innovation_nll` needs none, and under `state_mse` a common factor of Q and R changes nothing.
+            `innovation_nll` needs none, and under `state_mse` a common factor of Q and R changes
+            nothing.
         learn: constant covariances to train beside the weights, among "Q", "R" and "P0"; may be
             empty.
         **options: other arguments of `kfjax.training.fit`: updates, validation, optimizer, ...
@@ -140,7 +145,10 @@ def _is_corrected(fn: Any) -> bool:
 def _standardise(
     rule: Corrected, model: StateSpaceModel, theta: ResidualParams, pairs: Pairs
 ) -> ResidualParams:
-    """Return theta with inputs measured from their mean, in units of their spread (1 where they do not vary)."""
+    """Return theta with inputs measured from their mean.
+
+    The unit is their spread (1 where they do not vary).
+    """
     offsets = np.asarray(_offsets(rule, theta, pairs), np.float64)
     mean, spread = (
         jnp.asarray(a, model.dtype) for a in (offsets.mean(axis=0), offsets.std(axis=0))

@@ -1,4 +1,6 @@
-"""Models with a learned part: f or h plus a function that starts at zero, or a function in its place.
+"""Models with a learned part.
+
+F or h plus a function that starts at zero, or a function in its place.
 
 x_t = f(x_{t-1}, u_t) + s + D r(W, v) + e_t,   v = (x_{t-1} - c) / d   (and likewise h)
 
@@ -49,7 +51,10 @@ class ResidualParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Corrected:
-    """(theta, x, u) -> base + s + D r(W, v); a value, so that models built alike share one compilation."""
+    """(theta, x, u) -> base + s + D r(W, v).
+
+    A value, so that models built alike share one compilation.
+    """
 
     regressor: Any
     inputs: int
@@ -130,7 +135,9 @@ def residual_model(
 
 
 def learned_weights(path: str, leaf: Any) -> bool:
-    """Tell whether a leaf of params belongs to the weights of a learned part: for `learn=` of `fit`.
+    """Tell whether a leaf of params belongs to the weights of a learned part.
+
+    For `learn=` of `fit`.
 
     Args:
         path: such as "f/0/0/weights/params/last/bias".

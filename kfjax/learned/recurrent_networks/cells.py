@@ -1,4 +1,7 @@
-"""Recurrent networks of any depth: GRU, LSTM or plain cells, `(carry, x) -> (carry, output)` without a batch axis."""
+"""Recurrent networks of any depth.
+
+GRU, LSTM or plain cells, `(carry, x) -> (carry, output)` without a batch axis.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ __all__ = ["LSTM", "PlainRNN", "RecurrentStack"]
 
 
 def orthogonal(key: Array, shape: tuple[int, int], dtype: Any = jnp.float32) -> Array:
-    """Draw [size, k size], one orthogonal matrix for each of k gates: gradients neither grow nor fade at the start."""
+    """Draw [size, k size], one orthogonal matrix for each of k gates.
+
+    Gradients neither grow nor fade at the start.
+    """
     size, gates = shape[0], shape[1] // shape[0]
     draw = nn.initializers.orthogonal()
     return jnp.concatenate(
@@ -89,7 +95,9 @@ CELLS = {"gru": GRU, "lstm": LSTM, "rnn": PlainRNN}
 
 
 class RecurrentStack(nn.Module):
-    """Dense and ReLU (if wanted), recurrent layers, dense and ReLU (if wanted), and a last layer that starts at zero.
+    """Dense and ReLU (if wanted), recurrent layers, dense and ReLU (if wanted).
+
+    The last layer starts at zero.
 
     Attributes:
         outputs: how many numbers come out.
@@ -155,7 +163,10 @@ class RecurrentStack(nn.Module):
         return tuple(jnp.zeros(width, dtype) for width in self.widths)
 
     def __call__(self, carry: tuple[Array, ...], x: Array) -> tuple[tuple[Array, ...], Array]:
-        """Return the new memory and the output; numbers are dropped where there is a random key "dropout"."""
+        """Return the new memory and the output.
+
+        Numbers are dropped where there is a random key "dropout".
+        """
         steady, memory = not self.has_rng("dropout"), []
         x = nn.relu(self.first(x)) if self.encode else x
         for k, size in enumerate(self.hidden):
@@ -168,7 +179,9 @@ class RecurrentStack(nn.Module):
 
 
 class RecurrentHead(nn.Module):
-    """Dense, SiLU, GRU, dense, SiLU, and a dense layer that starts at zero: `(carry [hidden], x) -> (carry, [size])`.
+    """Dense, SiLU, GRU, dense, SiLU, and a dense layer that starts at zero.
+
+    `(carry [hidden], x) -> (carry, [size])`.
 
     Attributes:
         hidden: size of the memory and of the layers.
@@ -180,7 +193,10 @@ class RecurrentHead(nn.Module):
 
     @nn.compact
     def __call__(self, carry: Array, x: Array) -> tuple[Array, Array]:
-        """Return the new memory and the output; the second layer sees the input beside the memory."""
+        """Return the new memory and the output.
+
+        The second layer sees the input beside the memory.
+        """
         encoded = nn.silu(dense(self.hidden, name="encode")(x))
         carry = GRU(self.hidden, name="memory")(carry, encoded)
         mixed = nn.silu(dense(self.hidden, name="mix")(jnp.concatenate([carry, encoded])))

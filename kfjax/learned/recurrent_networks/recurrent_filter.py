@@ -57,7 +57,8 @@ def recurrent(
     * "mask": 1 in channels that were seen, else 0.
     * "prediction": f(x_{t-1|t-1}, u_t), from the centre of x and in units of its spread.
     * "feedback": x_{t-1|t-1}, likewise.
-    * "F1" to "F4": see `kfjax.learned.gains.features`; a missing y_t counts as h(f(x_{t-1|t-1}, u_t), u_t). Unlike there, F4
+    * "F1" to "F4": see `kfjax.learned.gains.features`; a missing y_t counts as
+      h(f(x_{t-1|t-1}, u_t), u_t). Unlike there, F4
       after a row without data is what the network itself did in that row.
 
     Centres and spreads are constants of the params, see `series_scales`; without them 0 and 1 are
@@ -73,15 +74,17 @@ def recurrent(
         feature_map: how F1 to F4 are scaled.
 
     Returns:
-        A `Filter`; params `Learned(model, network)`, to be drawn by `kfjax.learned.init_params`; state
-        `RecurrentState`. There is no covariance; Info has innovation, y_t - h(x_{t|t-1}), and dof.
+        A `Filter`; params `Learned(model, network)`, to be drawn by `kfjax.learned.init_params`;
+        state `RecurrentState`. There is no covariance; Info has innovation, y_t - h(x_{t|t-1}), and
+        dof.
 
     Raises:
         ValueError: unknown names, wrong sizes; from `init`, if n and m are not those of the model.
 
     Example:
         >>> model = kf.systems.lorenz()
-        >>> filter = kf.learned.recurrent(kf.learned.RecurrentStack(3, (32,)), 3, ("y", "mask", "prediction"), "update")
+        >>> stack = kf.learned.RecurrentStack(3, (32,))
+        >>> filter = kf.learned.recurrent(stack, 3, ("y", "mask", "prediction"), "update")
         >>> params = kf.learned.init_params(jax.random.key(0), filter, model)
         >>> xs, ys = kf.simulate(jax.random.key(1), model, steps=20)
         >>> kf.run(filter, params, ys).outputs.mean.shape
@@ -105,7 +108,9 @@ def recurrent(
 
 
 def with_dropout(filter: Filter) -> Filter:
-    """Return the filter with its dropout switched on, for the loss that is trained; the params are the same.
+    """Return the filter with its dropout switched on, for the loss that is trained.
+
+    The params are the same.
 
     Args:
         filter: of `recurrent` and its relatives; it never drops anything.

@@ -1,4 +1,7 @@
-"""The three functions of a recurrent filter; see `kfjax.learned.recurrent_networks.recurrent_filter`."""
+"""The three functions of a recurrent filter.
+
+See `kfjax.learned.recurrent_networks.recurrent_filter`.
+"""
 
 from __future__ import annotations
 
@@ -103,7 +106,8 @@ class Recurrent:
         self.check(model)
         if self.dropping and key is None:
             raise ValueError(
-                "with_dropout(filter): got no random key; expected one, for the dropout. Pass key= to"
+                "with_dropout(filter): got no random key; expected one, for the dropout. Pass key="
+                " to"
                 " run, or run the"
                 " filter itself, which also draws the params in kf.learned.init_params."
             )

@@ -1,4 +1,7 @@
-"""Recurrent networks that are known by name: the baselines of the KalmanNet paper, LSTM and GRU regressors."""
+"""Recurrent networks that are known by name.
+
+The baselines of the KalmanNet paper, LSTM and GRU regressors.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,9 @@ BASELINES = {
 
 
 def recurrent_baseline(kind: str, n: int, m: int) -> Filter:
-    """Return a recurrent baseline of the KalmanNet paper, with the layers of KalmanNet's architecture #1.
+    """Return a recurrent baseline of the KalmanNet paper.
+
+    Its layers are those of KalmanNet's architecture #1.
 
     Dense 80 (n + m), ReLU, GRU 10 (n^2 + m^2), dense 4 n m, ReLU, dense n. "vanilla": y_t ->
     x_{t|t}. "model_based": y_t and f(x_{t-1|t-1}) -> what is added to the latter. "differences":
@@ -47,7 +52,8 @@ def recurrent_baseline(kind: str, n: int, m: int) -> Filter:
 
     Example:
         >>> model = kf.systems.lorenz()
-        >>> params = kf.learned.init_params(jax.random.key(0), kf.learned.recurrent_baseline("differences", 3, 3), model)
+        >>> filter = kf.learned.recurrent_baseline("differences", 3, 3)
+        >>> params = kf.learned.init_params(jax.random.key(0), filter, model)
         >>> sum(leaf.size for leaf in jax.tree.leaves(params.network))
         367107
 
@@ -75,7 +81,9 @@ def sequence_regressor(
     learned_start: bool = True,
     inputs: int = 0,
 ) -> Filter:
-    """Return an LSTM or GRU that maps observations to states; of the model it uses the start and h in its Info.
+    """Return an LSTM or GRU that maps observations to states.
+
+    Of the model it uses the start and h in its Info.
 
     States that integrate (positions, angles that grow) need `output="increment"`, and feedback if
     drift is to be seen: a bounded memory cannot hold them outside the range it was trained on.
@@ -102,11 +110,14 @@ def sequence_regressor(
     Example:
         >>> filter = kf.learned.sequence_regressor(2, 1, (16,), dropout=0.2)
         >>> model = kf.systems.constant_velocity()
-        >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, 20))(jax.random.split(jax.random.key(0), 16))
+        >>> keys = jax.random.split(jax.random.key(0), 16)
+        >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, 20))(keys)
         >>> data = kf.Dataset(ys, xs)
-        >>> params = kf.learned.init_params(jax.random.key(1), filter, model, kf.learned.series_scales(model, data))
+        >>> scales = kf.learned.series_scales(model, data)
+        >>> params = kf.learned.init_params(jax.random.key(1), filter, model, scales)
         >>> fitted = kf.training.fit(
-        ...     kf.training.state_mse(kf.learned.with_dropout(filter)), params, data, key=jax.random.key(2), updates=5,
+        ...     kf.training.state_mse(kf.learned.with_dropout(filter)), params, data,
+        ...     key=jax.random.key(2), updates=5,
         ...     validation=data, validation_loss=kf.training.state_mse(filter))
     """
     choose("sequence_regressor: output", output, ("level", "increment"))
@@ -126,8 +137,8 @@ def series_scales(model: StateSpaceModel, data: Dataset) -> dict[str, dict[str, 
         data: trajectories with true states; inputs, if there are some, an array [N, T, p].
 
     Returns:
-        {"x": {"centre": [N], "spread": [n]}, "y": ..., "u": ...}, for `kfjax.learned.init_params(...,
-        constants=...)`.
+        {"x": {"centre": [N], "spread": [n]}, "y": ..., "u": ...}, for
+        `kfjax.learned.init_params(..., constants=...)`.
 
     Raises:
         ValueError: if there are no states, or a state or channel does not vary.
