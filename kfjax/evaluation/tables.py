@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from rich import box
@@ -10,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from kfjax.evaluation.intervals import Interval
-from kfjax.evaluation.reports import Comparison, Row
 
 __all__: list[str] = []
 
@@ -18,7 +17,7 @@ __all__: list[str] = []
 BREAKING = ("MSE dB", "y ahead dB", "to best", "ANEES", "lag 1", "NIS")
 
 
-def comparison_table(comparison: Comparison, *, narrow: bool = False) -> Table:
+def comparison_table(comparison: Any, *, narrow: bool = False) -> Table:
     """Return the table of a `Comparison`; without true states, errors are those of predicting y."""
     truth = comparison.rows[0].mse_db is not None
     spacing = 0 if narrow else 1
@@ -36,7 +35,7 @@ def comparison_table(comparison: Comparison, *, narrow: bool = False) -> Table:
     return table
 
 
-def _cells(row: Row, best: str | None, truth: bool) -> dict[str, Text]:
+def _cells(row: Any, best: str | None, truth: bool) -> dict[str, Text]:
     """Return the cells of a filter by their headings."""
     to_best = Text("best") if row.name == best else _spread(row.difference_db, "+")
     cells = {"filter": Text(row.name)}
@@ -57,7 +56,7 @@ def _cells(row: Row, best: str | None, truth: bool) -> dict[str, Text]:
     return cells
 
 
-def _caption(comparison: Comparison, truth: bool) -> str:
+def _caption(comparison: Any, truth: bool) -> str:
     """Return what the numbers mean."""
     settings = comparison.settings
     level = f"{100 * settings['level']:g} %"
@@ -84,7 +83,7 @@ def _number(value: float | np.ndarray | None, digits: int, sign: str = "") -> Te
     return Text(format(number, form))
 
 
-def _error(row: Row, value: Interval | None) -> Text:
+def _error(row: Any, value: Interval | None) -> Text:
     """Return an error, or how many trajectories failed."""
     if row.failed:
         return Text(f"failed {row.failed}/{row.trajectories}", style="red")
