@@ -14,8 +14,9 @@ from kfjax.evaluation.intervals import (
 )
 from kfjax.evaluation.measured_gains import gains
 from kfjax.evaluation.metrics import Sums, coverage, mse, nees, rmse, squared_error
-from kfjax.evaluation.reports import Comparison, Row
+from kfjax.evaluation.reports import Comparison
 from kfjax.evaluation.results import Evaluation
+from kfjax.evaluation.rows import Row
 from kfjax.evaluation.timing import clocks, environment, first_call, in_turn, pin, quartiles
 from kfjax.evaluation.trials import monte_carlo
 from kfjax.linear.mismatch import expected_error

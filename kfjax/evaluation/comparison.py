@@ -17,8 +17,9 @@ from kfjax.data import Dataset
 from kfjax.evaluation.chunks import on_devices
 from kfjax.evaluation.compiled_filters import Timing, compile_filters, evaluate
 from kfjax.evaluation.intervals import Interval, check_level
-from kfjax.evaluation.reports import Comparison, Row
+from kfjax.evaluation.reports import Comparison
 from kfjax.evaluation.results import Evaluation
+from kfjax.evaluation.rows import Row
 from kfjax.evaluation.summaries import check_skip
 from kfjax.evaluation.timing import package_versions
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kfjax.evaluation.intervals import Interval
+from kfjax.evaluation.rows import Row
 
 __all__: list[str] = []
 
@@ -17,25 +19,27 @@ __all__: list[str] = []
 BREAKING = ("MSE dB", "y ahead dB", "to best", "ANEES", "lag 1", "NIS")
 
 
-def comparison_table(comparison: Any, *, narrow: bool = False) -> Table:
+def comparison_table(
+    rows: Sequence[Row], best: str | None, settings: Mapping[str, Any], *, narrow: bool = False
+) -> Table:
     """Return the table of a `Comparison`; without true states, errors are those of predicting y."""
-    truth = comparison.rows[0].mse_db is not None
+    truth = rows[0].mse_db is not None
     spacing = 0 if narrow else 1
     table = Table(box=box.SIMPLE_HEAD, padding=(0, spacing), collapse_padding=True, pad_edge=False)
-    table.caption = _caption(comparison, truth)
+    table.caption = _caption(settings, truth)
     table.caption_justify = "left"
-    for heading in _cells(comparison.rows[0], comparison.best, truth):
+    for heading in _cells(rows[0], best, truth):
         breaks = heading in BREAKING
         justify: Literal["left", "right"] = "left" if heading == "filter" else "right"
         least = 7 if breaks else None
         table.add_column(heading, justify=justify, no_wrap=not breaks, min_width=least)
-    for row in comparison.rows:
-        style = "bold" if row.name == comparison.best else None
-        table.add_row(*_cells(row, comparison.best, truth).values(), style=style)
+    for row in rows:
+        style = "bold" if row.name == best else None
+        table.add_row(*_cells(row, best, truth).values(), style=style)
     return table
 
 
-def _cells(row: Any, best: str | None, truth: bool) -> dict[str, Text]:
+def _cells(row: Row, best: str | None, truth: bool) -> dict[str, Text]:
     """Return the cells of a filter by their headings."""
     to_best = Text("best") if row.name == best else _spread(row.difference_db, "+")
     cells = {"filter": Text(row.name)}
@@ -56,9 +60,8 @@ def _cells(row: Any, best: str | None, truth: bool) -> dict[str, Text]:
     return cells
 
 
-def _caption(comparison: Any, truth: bool) -> str:
+def _caption(settings: Mapping[str, Any], truth: bool) -> str:
     """Return what the numbers mean."""
-    settings = comparison.settings
     level = f"{100 * settings['level']:g} %"
     size = f"{settings['trajectories']} x {settings['steps']} steps"
     error = "y ahead: error of y, one step ahead."
@@ -83,7 +86,7 @@ def _number(value: float | np.ndarray | None, digits: int, sign: str = "") -> Te
     return Text(format(number, form))
 
 
-def _error(row: Any, value: Interval | None) -> Text:
+def _error(row: Row, value: Interval | None) -> Text:
     """Return an error, or how many trajectories failed."""
     if row.failed:
         return Text(f"failed {row.failed}/{row.trajectories}", style="red")

@@ -1,4 +1,4 @@
-"""Pictures of estimates and of evaluations.
+"""Figures of estimates and of evaluations.
 
 Every function draws into the axes it is given, or makes a figure, and returns the axes;
 `axes.figure.savefig(path)` writes it. No window is opened and no global state of matplotlib is

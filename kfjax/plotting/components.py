@@ -1,42 +1,45 @@
-"""Trajectories, one component below the other, with bands."""
+"""Trajectories with bands, one component below the other."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
+from jaxtyping import ArrayLike, Real
 from matplotlib.axes import Axes
 
+from kfjax._support.types import Nested
 from kfjax.plotting.style import COLOURS, TRUTH, column, style
 
 __all__ = ["plot_trajectory"]
 
+DASHED = (0, (4, 1.5))  # an estimate over the truth
+
 
 def plot_trajectory(
-    mean: Any,
-    cov: Any = None,
-    truth: Any = None,
+    mean: Real[ArrayLike, "T n"] | Nested,
+    cov: Real[ArrayLike, "T n n"] | Nested | None = None,
+    truth: Real[ArrayLike, "T n"] | Nested | None = None,
     *,
     components: Iterable[int] | None = None,
-    times: Any = None,
+    times: Real[ArrayLike, " T"] | Nested | None = None,
     label: str = "estimate",
     colour: str = COLOURS[0],
     axes: Iterable[Axes] | None = None,
 ) -> list[Axes]:
     """Draw an estimated trajectory with its 2-sigma band, and the true one.
 
-    Components are drawn below each other.
+    Components are drawn one below the other.
 
     Args:
         mean: estimates [T, n].
         cov: their covariances [T, n, n], or None for no band.
         truth: true states [T, n] (NaN where not known), or None.
-        components: which components; default the first three.
-        times: [T]; default 1..T.
+        components: indices of the components to draw; default the first three.
+        times: times of the steps [T]; default 1..T.
         label: name of the estimate in the legend.
-        colour: of the estimate.
-        axes: one per component; default a new figure.
+        colour: colour of the estimate.
+        axes: axes to draw into, one per component; default a new figure.
 
     Returns:
         The axes.
@@ -54,37 +57,52 @@ def plot_trajectory(
         2
     """
     mean = check_trajectory("plot_trajectory", mean, cov, truth)
-    chosen = list(range(min(3, mean.shape[1]))) if components is None else list(components)
+    chosen = chosen_components(components, mean.shape[1])
     axes = column(len(chosen), axes, "plot_trajectory")
-    times = np.arange(1, mean.shape[0] + 1) if times is None else np.asarray(times)
+    times = times_of(mean, times)
     for ax, j in zip(axes, chosen, strict=False):
         if cov is not None:
             spread = 2 * deviations(cov)[:, j]
-            low, high = mean[:, j] - spread, mean[:, j] + spread
+            low = mean[:, j] - spread
+            high = mean[:, j] + spread
             ax.fill_between(times, low, high, color=colour, alpha=0.25, lw=0, label="± 2 sigma")
         if truth is not None:
             ax.plot(times, np.asarray(truth)[:, j], color=TRUTH, lw=1.6, label="true")
-        ax.plot(
-            times,
-            mean[:, j],
-            color=colour,
-            lw=1.2,
-            ls="-" if truth is None else (0, (4, 1.5)),
-            label=label,
-        )
+        dashes = line_style(over_truth=truth is not None)
+        ax.plot(times, mean[:, j], color=colour, lw=1.2, ls=dashes, label=label)
         style(ax, ylabel=f"$x_{{{j + 1}}}$")
     axes[len(chosen) - 1].set_xlabel("step")
     return axes
 
 
-def check_trajectory(who: str, mean: Any, cov: Any = None, truth: Any = None) -> np.ndarray:
+def chosen_components(components: Iterable[int] | None, n: int) -> list[int]:
+    """Return the components to draw, the first three of n by default."""
+    return list(range(min(3, n))) if components is None else list(components)
+
+
+def times_of(curve: np.ndarray, times: Real[ArrayLike, " T"] | Nested | None) -> np.ndarray:
+    """Return the times of the steps, 1..T by default."""
+    return np.arange(1, len(curve) + 1) if times is None else np.asarray(times)
+
+
+def line_style(*, over_truth: bool) -> str | tuple[int, tuple[float, float]]:
+    """Return the dashes of an estimate, solid where there is no truth below it."""
+    return DASHED if over_truth else "-"
+
+
+def check_trajectory(
+    who: str,
+    mean: Real[ArrayLike, " ..."] | Nested,
+    cov: Real[ArrayLike, " ..."] | Nested | None = None,
+    truth: Real[ArrayLike, " ..."] | Nested | None = None,
+) -> np.ndarray:
     """Return the estimates of one trajectory [T, n], if the shapes fit together."""
     mean = np.asarray(mean)
-    if mean.ndim != 2 or (truth is not None and np.shape(truth) != mean.shape):
+    shape = mean.shape if truth is None else np.shape(truth)
+    if mean.ndim != 2 or shape != mean.shape:
         raise ValueError(
-            f"{who}: mean has shape {mean.shape} and truth {np.shape(truth)}; expected one"
-            " trajectory [T, n]"
-            " both. Take one of a batch with mean[0]."
+            f"{who}: mean has shape {mean.shape} and truth {shape}; expected one"
+            " trajectory [T, n] both. Take one of a batch with mean[0]."
         )
     if cov is not None and (np.ndim(cov) != 3 or np.shape(cov)[0] != mean.shape[0]):
         raise ValueError(
@@ -94,9 +112,7 @@ def check_trajectory(who: str, mean: Any, cov: Any = None, truth: Any = None) ->
     return mean
 
 
-def deviations(cov: Any) -> np.ndarray:
-    """Return the standard deviations [T, n] of covariances [T, n, n].
-
-    They are 0 for variances that rounding made negative.
-    """
-    return np.sqrt(np.maximum(np.diagonal(np.asarray(cov), axis1=-2, axis2=-1), 0))
+def deviations(cov: Real[ArrayLike, "T n n"] | Nested) -> np.ndarray:
+    """Return the standard deviations [T, n], 0 for variances that rounding made negative."""
+    variances = np.diagonal(np.asarray(cov), axis1=-2, axis2=-1)
+    return np.sqrt(np.maximum(variances, 0))

@@ -1,21 +1,19 @@
-"""Whether a filter's covariances are right.
-
-Normalised errors against the intervals of chi-square.
-"""
+"""Consistency: normalised errors over time against the intervals of chi-square."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
+from jaxtyping import ArrayLike, Int, Real
 from matplotlib.axes import Axes
 
+from kfjax._support.types import Nested
 from kfjax.evaluation.consistency import chi_square_interval
 from kfjax.evaluation.intervals import Interval
-from kfjax.evaluation.metrics import nees
+from kfjax.evaluation.metrics import Difference, nees
 from kfjax.plotting.errors import median
-from kfjax.plotting.style import TRUTH, colours_of, new_axes, steps_of, style
+from kfjax.plotting.style import BAND, TRUTH, colours_of, new_axes, steps_of, style
 
 __all__ = ["plot_consistency", "plot_nees", "plot_nis"]
 
@@ -29,30 +27,38 @@ def plot_consistency(
     colours: Mapping[str, str] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw normalised errors over time against the interval of a consistent filter.
+    """Draw normalised errors over time, one line per filter.
 
-    There is one line per filter.
+    They are drawn against the interval in which those of a consistent filter lie.
 
     Args:
         curves: value, low and high of every step, each [T], by name, as from
             `Evaluation.nees_over_time`.
-        first: the number of the first step.
-        ylabel: of the axis.
+        first: number of the first step.
+        ylabel: label of the y axis.
         level: probability of the intervals, for the legend.
-        colours: by name; default one after the other.
+        colours: colours by name; default one after the other.
         ax: axes to draw into; default a new figure.
 
     Returns:
         The axes; the scale is logarithmic and shows at most 0.05 to 100.
+
+    Example:
+        >>> from kfjax.plotting import plot_consistency
+        >>> model, key = kf.systems.constant_velocity(), jax.random.key(0)
+        >>> result = kf.monte_carlo(key, model, kf.kalman(), model, trials=20, steps=10)
+        >>> ax = plot_consistency({"KF": result.nees_over_time()})
+        >>> ax.get_legend_handles_labels()[1]
+        ['95 % if consistent', 'KF']
     """
     ax = new_axes() if ax is None else ax
     colours = colours_of(curves) if colours is None else colours
     if curves:
-        # filters differ only where one fails, and then its own interval says nothing
+        # the intervals differ only where a filter fails, and that of the failed one says nothing
         usual = min(curves.values(), key=lambda curve: median(curve.high))
         steps = steps_of(usual.value, first)
         band = f"{100 * level:g} % if consistent"
-        ax.fill_between(steps, usual.low, usual.high, color="#999999", alpha=0.3, lw=0, label=band)
+        ax.fill_between(steps, usual.low, usual.high, color=BAND, alpha=0.3, lw=0, label=band)
     ax.axhline(1, color=TRUTH, lw=0.8)
     for name, curve in curves.items():
         ax.plot(steps_of(curve.value, first), curve.value, color=colours[name], lw=1.2, label=name)
@@ -64,26 +70,27 @@ def plot_consistency(
 
 
 def plot_nees(
-    truth: Any,
-    mean: Any,
-    cov: Any,
+    truth: Real[ArrayLike, "*N T n"],
+    mean: Real[ArrayLike, "*N T n"],
+    cov: Real[ArrayLike, "*N T d d"],
     *,
-    length: Any = None,
-    difference: Callable[[Any, Any], Any] | None = None,
+    length: Int[ArrayLike, "*N"] | None = None,
+    difference: Difference | None = None,
     level: float = 0.95,
     label: str = "filter",
     ax: Axes | None = None,
 ) -> Axes:
     """Draw the normalised estimation error squared per dimension.
 
-    For many trajectories it is the mean.
+    Of one trajectory, or the mean over many.
 
     Args:
-        truth: [T, n] or [N, T, n], NaN where not known.
+        truth: true states [T, n] or [N, T, n], NaN where not known.
         mean: estimates of the same shape.
-        cov: their covariances [..., T, n, n].
+        cov: their covariances [..., T, n, n]; on a curved space, of its tangent space.
         length: number of steps that count, or [N], or None.
-        difference: for states on curved spaces, as `model.state_space.difference`.
+        difference: `(x, m) -> [d]` for states on curved spaces, as
+            `model.state_space.difference`; None for x - m.
         level: probability with which a consistent filter's value of one step lies within the band.
         label: name of the filter.
         ax: axes to draw into; default a new figure.
@@ -108,14 +115,19 @@ def plot_nees(
 
 
 def plot_nis(
-    nis: Any, dof: Any, *, level: float = 0.95, label: str = "filter", ax: Axes | None = None
+    nis: Real[ArrayLike, "*N T"] | Nested,
+    dof: Int[ArrayLike, "*N T"] | Nested,
+    *,
+    level: float = 0.95,
+    label: str = "filter",
+    ax: Axes | None = None,
 ) -> Axes:
     """Draw the normalised innovation squared per observed channel.
 
-    For many trajectories it is the mean.
+    Of one trajectory, or the mean over many; no true states are needed.
 
     Args:
-        nis: [T] or [N, T], as in `Info.nis`; no true states are needed.
+        nis: [T] or [N, T], as in `Info.nis`.
         dof: number of observed channels, of the same shape, as in `Info.dof`. Steps without any are
             left out.
         level: probability with which a consistent filter's value of one step lies within the band.
@@ -136,20 +148,24 @@ def plot_nis(
     if np.shape(nis) != np.shape(dof) or np.ndim(nis) < 1:
         raise ValueError(
             f"plot_nis: nis has shape {np.shape(nis)} and dof {np.shape(dof)}; expected [T] or [N,"
-            " T] both."
-            " Keep them with kf.run(..., emit=kf.estimate_and_info)."
+            " T] both. Keep them with kf.run(..., emit=kf.estimate_and_info)."
         )
-    return plot_consistency(
-        {label: _pooled(nis, dof, level)}, ylabel="NIS per channel", level=level, ax=ax
-    )
+    curve = _pooled(nis, dof, level)
+    return plot_consistency({label: curve}, ylabel="NIS per channel", level=level, ax=ax)
 
 
-def _pooled(total: Any, count: Any, level: float) -> Interval:
-    """The ratio of every step over all trajectories, NaN where nothing counts.
+def _pooled(total: ArrayLike | Nested, count: ArrayLike | Nested, level: float) -> Interval:
+    """Return the ratio of every step over all trajectories, with its acceptance interval.
 
-    Returns its acceptance interval, too.
+    NaN at steps where nothing counts.
     """
-    steps = np.shape(total)[-1]
-    total, count = (np.asarray(a, np.float64).reshape(-1, steps).sum(0) for a in (total, count))
-    count = np.where(count > 0, count, np.nan)
-    return Interval(total / count, *chi_square_interval(count, level=level))
+    numerator = _over_trajectories(total)
+    counted = _over_trajectories(count)
+    dof = np.where(counted > 0, counted, np.nan)
+    return Interval(numerator / dof, *chi_square_interval(dof, level=level))
+
+
+def _over_trajectories(values: ArrayLike | Nested) -> np.ndarray:
+    """Return the sums of every step over all trajectories, [T]."""
+    array = np.asarray(values, np.float64)
+    return array.reshape(-1, array.shape[-1]).sum(0)

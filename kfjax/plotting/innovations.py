@@ -1,28 +1,27 @@
-"""Whether anything is left in the innovations."""
+"""Plots that test innovations for whiteness."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from jaxtyping import ArrayLike, Real
 from matplotlib.axes import Axes
 
 from kfjax.evaluation.innovations import innovation_products, whiteness
-from kfjax.plotting.style import COLOURS, TRUTH, new_axes, style
+from kfjax.plotting.style import BAND, COLOURS, TRUTH, new_axes, style
 
 __all__ = ["plot_autocorrelation"]
 
 
 def plot_autocorrelation(
-    innovation: Any,
-    cov: Any,
+    innovation: Real[ArrayLike, "*N T m"] | None,
+    cov: Real[ArrayLike, "*N T m m"] | None,
     *,
     lags: int = 20,
     level: float = 0.95,
     colour: str = COLOURS[0],
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the autocorrelation of whitened innovations with the bounds that white ones keep.
+    """Draw the autocorrelation of whitened innovations between the bounds of white ones.
 
     The innovations of a consistent filter are white; correlation at small lags says that Q is too
     small (positive) or too large (negative), or that the model is wrong.
@@ -32,7 +31,7 @@ def plot_autocorrelation(
         cov: their covariances [..., T, m, m], as in `Info.innovation_cov`.
         lags: the largest lag, below T.
         level: probability of the bounds, at each lag.
-        colour: of the autocorrelation.
+        colour: colour of the autocorrelation.
         ax: axes to draw into; default a new figure.
 
     Returns:
@@ -52,31 +51,17 @@ def plot_autocorrelation(
     if innovation is None or cov is None:
         raise ValueError(
             "plot_autocorrelation: the filter gives no innovations or no covariance of them;"
-            " expected both. Use a"
-            " filter that has them, such as kf.extended()."
+            " expected both. Use a filter that has them, such as kf.extended()."
         )
     test = whiteness(*innovation_products(innovation, cov, lags), level=level)
     ax = new_axes() if ax is None else ax
     at = np.arange(1, lags + 1)
-    ax.fill_between(
-        at,
-        -test.bound,
-        test.bound,
-        color="#999999",
-        alpha=0.3,
-        lw=0,
-        label=f"{100 * level:g} % if white",
-    )
+    band = f"{100 * level:g} % if white"
+    ax.fill_between(at, -test.bound, test.bound, color=BAND, alpha=0.3, lw=0, label=band)
     ax.axhline(0, color=TRUTH, lw=0.8)
     ax.vlines(at, 0, test.autocorrelation, color=colour, lw=1.6)
-    ax.plot(
-        at,
-        test.autocorrelation,
-        "o",
-        color=colour,
-        ms=4,
-        label=f"innovations (p = {test.p_value:.2g})",
-    )
+    label = f"innovations (p = {test.p_value:.2g})"
+    ax.plot(at, test.autocorrelation, "o", color=colour, ms=4, label=label)
     ax.locator_params(axis="x", integer=True)
     ax.legend(loc="upper right", ncols=2)
     style(ax, xlabel="lag", ylabel="autocorrelation")

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+from jaxtyping import ArrayLike, Real
 from matplotlib.axes import Axes
 
-from kfjax.plotting.components import check_trajectory
+from kfjax._support.types import Nested
+from kfjax.plotting.components import check_trajectory, line_style
 from kfjax.plotting.ellipses import plot_ellipses
-from kfjax.plotting.style import COLOURS, TRUTH, map_axes, style
+from kfjax.plotting.style import BAND, COLOURS, TRUTH, map_axes, style
 
 __all__ = ["plot_path"]
 
-ELLIPSES = 12  # along a path, unless told otherwise
+ELLIPSES = 12  # along a path, by default
 
 
 def plot_path(
-    mean: Any,
-    cov: Any = None,
-    truth: Any = None,
+    mean: Real[ArrayLike, "T n"] | Nested,
+    cov: Real[ArrayLike, "T n n"] | Nested | None = None,
+    truth: Real[ArrayLike, "T n"] | Nested | None = None,
     *,
-    observations: Any = None,
+    observations: Real[ArrayLike, "K d"] | Nested | None = None,
     components: Sequence[int] = (0, 1),
     every: int | None = None,
     probability: float = 0.95,
@@ -30,21 +31,19 @@ def plot_path(
     colour: str = COLOURS[0],
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw an estimated path in the plane or in space.
-
-    The ellipses of its covariance and the true path are drawn, too.
+    """Draw an estimated path in the plane or in space, with ellipses of its covariance.
 
     Args:
         mean: estimates [T, n].
         cov: their covariances [T, n, n], or None for no ellipses.
         truth: true states [T, n] (NaN where not known), or None.
         observations: positions that were measured [K, 2] or [K, 3], drawn as points, or None.
-        components: which two or three of the state are the coordinates; three make a picture in
-            space.
-        every: draw the ellipse of every so many steps; default about a dozen of them.
-        probability: that an ellipse holds the true position.
+        components: indices of the two or three components of the state that are the coordinates;
+            three make a picture in space.
+        every: number of steps from one ellipse to the next; default about a dozen ellipses.
+        probability: probability with which an ellipse holds the true position.
         label: name of the estimate in the legend.
-        colour: of the estimate.
+        colour: colour of the estimate.
         ax: axes to draw into, of projection "3d" in space; default a new figure. Call again with
             them for more paths.
 
@@ -73,34 +72,28 @@ def plot_path(
     if observations is not None and np.shape(observations)[1:] != (len(chosen),):
         raise ValueError(
             f"plot_path: observations have shape {np.shape(observations)}; expected [K,"
-            f" {len(chosen)}], positions in"
-            " the coordinates of the path. Leave out what measures something else."
+            f" {len(chosen)}], positions in the coordinates of the path. Leave out what measures"
+            " something else."
         )
     ax = map_axes(len(chosen)) if ax is None else ax
     if observations is not None:
-        ax.plot(*np.asarray(observations).T, ".", color="#999999", ms=3, label="measured")
+        ax.plot(*np.asarray(observations).T, ".", color=BAND, ms=3, label="measured")
     if truth is not None:
         ax.plot(*np.asarray(truth)[:, chosen].T, color=TRUTH, lw=1.6, label="true")
-    ax.plot(
-        *mean[:, chosen].T,
-        color=colour,
-        lw=1.2,
-        ls="-" if truth is None else (0, (4, 1.5)),
-        label=label,
-    )
+    dashes = line_style(over_truth=truth is not None)
+    ax.plot(*mean[:, chosen].T, color=colour, lw=1.2, ls=dashes, label=label)
     if cov is not None:
         at = slice(None, None, every or max(1, len(mean) // ELLIPSES))
+        centres = mean[at][:, chosen]
         blocks = np.asarray(cov)[at][:, chosen][:, :, chosen]
         region = f"{100 * probability:g} %"
-        plot_ellipses(
-            mean[at][:, chosen], blocks, probability=probability, colour=colour, label=region, ax=ax
-        )
+        plot_ellipses(centres, blocks, probability=probability, colour=colour, label=region, ax=ax)
     _frame(ax, chosen)
     return ax
 
 
 def _frame(ax: Axes, chosen: list[int]) -> None:
-    """Equal scales, and the names of the coordinates."""
+    """Give the axes equal scales and the names of the coordinates."""
     for axis, j in zip("xyz", chosen, strict=False):
         ax.set(**{f"{axis}label": f"$x_{{{j + 1}}}$"})
     style(ax)

@@ -1,33 +1,40 @@
-"""What all pictures share: colours, axes, and how they look."""
+"""Colours, axes and their style, which all figures share."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
+from jaxtyping import ArrayLike
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from kfjax._support.types import Nested
 
 __all__ = ["COLOURS", "TRUTH"]
 
 TRUTH = "#222222"
+BAND = "#999999"  # of intervals and measurements
+
 COLOURS = (
-    *(
-        "#0072b2",
-        "#d55e00",
-        "#009e73",
-        "#cc79a7",
-        "#e69f00",
-        "#56b4e9",
-    ),  # distinct for all kinds of colour vision
-    *("#7f3c8d", "#80ba5a", "#a5694f", "#666666"),
+    # can be told apart with every kind of colour vision
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    # for more than six curves
+    "#7f3c8d",
+    "#80ba5a",
+    "#a5694f",
+    "#666666",
 )
 
 
 def column(rows: int, axes: Iterable[Axes] | None = None, who: str = "") -> list[Axes]:
-    """Return axes below each other, in a new figure or those given, if they are enough."""
+    """Return axes below each other: those given, which have to be enough, or of a new figure."""
     if axes is None:
         figure = Figure(figsize=(8, 1 + 2.2 * rows), layout="constrained")
         return list(figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0])
@@ -45,7 +52,8 @@ def new_axes() -> Axes:
 def map_axes(dimension: int) -> Axes:
     """Return axes of a new figure for a picture of the plane or of space."""
     projection = "3d" if dimension == 3 else None
-    return Figure(figsize=(7, 6), layout="constrained").add_subplot(projection=projection)
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    return figure.add_subplot(projection=projection)
 
 
 def colours_of(names: Iterable[str]) -> dict[str, str]:
@@ -53,13 +61,13 @@ def colours_of(names: Iterable[str]) -> dict[str, str]:
     return dict(zip(names, itertools.cycle(COLOURS), strict=False))
 
 
-def steps_of(curve: Any, first: int) -> np.ndarray:
-    """Return the numbers of the steps of a curve."""
-    return np.arange(first, first + len(curve))
+def steps_of(curve: ArrayLike | Nested, first: int) -> np.ndarray:
+    """Return the numbers of the steps of a curve, along its leading axis."""
+    return np.arange(first, first + np.shape(curve)[0])
 
 
 def share_x(axes: list[Axes]) -> None:
-    """One step axis for axes below each other."""
+    """Give axes below each other one axis of steps."""
     for ax in axes[1:]:
         ax.sharex(axes[0])
     for ax in axes[:-1]:
@@ -69,14 +77,11 @@ def share_x(axes: list[Axes]) -> None:
 
 
 def style(ax: Axes, *, xlabel: str | None = None, ylabel: str | None = None) -> None:
-    """Few lines, light grid."""
-    ax.set(
-        **{
-            name: text
-            for name, text in (("xlabel", xlabel), ("ylabel", ylabel))
-            if text is not None
-        }
-    )
+    """Draw few lines and a light grid, and label the axes."""
+    if xlabel is not None:
+        ax.set_xlabel(xlabel)
+    if ylabel is not None:
+        ax.set_ylabel(ylabel)
     if ax.name == "3d":
         return
     ax.spines[["top", "right"]].set_visible(False)

@@ -1,25 +1,28 @@
-"""How a training went."""
+"""Losses over the updates of a training."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from kfjax.plotting.style import COLOURS, new_axes, style
 
+if TYPE_CHECKING:  # the import of training takes longer than a plot
+    from kfjax.training import History
+
 __all__ = ["plot_history"]
 
 
-def plot_history(history: Any, *, ylabel: str = "loss", ax: Axes | None = None) -> Axes:
-    """Draw how a training went.
+def plot_history(history: History, *, ylabel: str = "loss", ax: Axes | None = None) -> Axes:
+    """Draw the training and the validation loss of a training.
 
-    The training and the validation loss, of several runs one faint line each.
+    Several runs are one faint line each.
 
     Args:
         history: a `kfjax.training.History`, as in `Fitted.history`.
-        ylabel: of the axis; logarithmic if all losses are positive.
+        ylabel: label of the y axis, which is logarithmic if all losses are positive.
         ax: axes to draw into; default a new figure.
 
     Returns:
@@ -35,24 +38,21 @@ def plot_history(history: Any, *, ylabel: str = "loss", ax: Axes | None = None) 
     """
     ax = new_axes() if ax is None else ax
     updates = np.atleast_2d(history.update)
-    for label, losses, colour in (
-        ("training", history.loss, COLOURS[0]),
-        ("validation", history.validation, COLOURS[1]),
-    ):
-        rows = np.atleast_2d(losses)
-        rows = rows[np.isfinite(rows).any(-1)]
-        for number, (x, y) in enumerate(zip(updates, rows, strict=False)):
-            ax.plot(
-                x,
-                y,
-                color=colour,
-                lw=1.2,
-                alpha=1 if len(rows) == 1 else 0.5,
-                label="_" * (number > 0) + label,
-            )
-    drawn = np.concatenate([line.get_ydata() for line in ax.lines]) if ax.lines else np.zeros(1)
-    if np.nanmin(drawn) > 0:
+    _draw(ax, updates, history.loss, "training", COLOURS[0])
+    _draw(ax, updates, history.validation, "validation", COLOURS[1])
+    losses = [line.get_ydata() for line in ax.lines]
+    if losses and np.nanmin(np.concatenate(losses)) > 0:
         ax.set_yscale("log")
     ax.legend(loc="best")
     style(ax, xlabel="number of updates", ylabel=ylabel)
     return ax
+
+
+def _draw(ax: Axes, updates: np.ndarray, losses: np.ndarray, label: str, colour: str) -> None:
+    """Draw the losses of all runs that have any; the legend names the first of them."""
+    rows = np.atleast_2d(losses)
+    rows = rows[np.isfinite(rows).any(-1)]
+    alpha = 1 if len(rows) == 1 else 0.5
+    for x, y in zip(updates, rows, strict=False):
+        ax.plot(x, y, color=colour, lw=1.2, alpha=alpha, label=label)
+        label = f"_{label}"  # not in the legend

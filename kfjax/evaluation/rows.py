@@ -1,0 +1,53 @@
+"""What a comparison reports of one filter."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from kfjax.evaluation.intervals import Interval
+
+__all__ = ["Row"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One filter of a comparison; None for what the filter or the data do not have.
+
+    Attributes:
+        name: name as given to `compare`.
+        trajectories: number of trajectories.
+        failed: number of trajectories with something that is not finite, or a negative variance.
+        mse_db: MSE over trajectories, steps and state dimensions with its confidence interval, dB.
+        median_db: median over trajectories of the MSE, dB.
+        difference_db: how much worse than the best filter on the same trajectories, with confidence
+            interval, dB; by state error if the truth is known, else by prediction error.
+        anees: average normalised error per dimension with its acceptance interval; 1 if consistent.
+        coverage: fraction of states within their central 95 % interval, with confidence interval.
+        anis: mean normalised innovation per observed channel with its acceptance interval; 1 if
+            consistent.
+        log_likelihood: log-likelihood per step, with confidence interval.
+        prediction_db: mean squared one-step prediction error of y with confidence interval, dB.
+        autocorrelation: autocorrelation of the whitened innovations at lag 1, with its acceptance
+            interval around 0.
+        whiteness: p-value of the test that lags 1 to 20 have no autocorrelation.
+        microseconds: compiled time of one filter step of one trajectory, all estimates and
+            innovations kept: median of several calls on a whole chunk of trajectories.
+        compile_seconds: time to trace and compile that; near 0 if an earlier row or call has
+            compiled the same.
+    """
+
+    name: str
+    trajectories: int
+    failed: int
+    mse_db: Interval | None
+    median_db: float | None
+    difference_db: Interval | None
+    anees: Interval | None
+    coverage: Interval | None
+    anis: Interval | None
+    log_likelihood: Interval | None
+    prediction_db: Interval | None
+    autocorrelation: Interval | None
+    whiteness: float | None
+    microseconds: float
+    compile_seconds: float
