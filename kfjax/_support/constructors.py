@@ -123,7 +123,7 @@ def constructor(build: Callable[Arguments, Built]) -> Callable[Arguments, Built]
     signature = inspect.signature(build)
     defaults = {name: parameter.default for name, parameter in signature.parameters.items()}
     cached = functools.lru_cache(maxsize=None)(build)
-    by_text: dict[tuple[Any, str], Any] = {}
+    by_text: dict[tuple[int, str], Any] = {}
 
     @functools.wraps(build)
     def public(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Built:
@@ -136,8 +136,9 @@ def constructor(build: Callable[Arguments, Built]) -> Callable[Arguments, Built]
             return built
         changed = {name: value for name, value in kwargs.items() if value != defaults.get(name)}
         call = Call(public, args, changed)
-        # the same filter can be written in several ways, and prints as it was written
-        key = built, str(call)
+        # the same filter can be written in several ways, and prints as it was written; the id is
+        # enough, and faster than a hash, since what is cached stays alive
+        key = id(built), str(call)
         if key not in by_text:
             by_text[key] = _constructed(_plain_type(built))._make(built)
             by_text[key].call = call
