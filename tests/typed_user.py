@@ -199,7 +199,8 @@ def pictures(estimate: kf.Estimate, path: Path) -> None:
     plotting.plot_ellipses(estimate.mean, estimate.cov, ax=ax)
     plotting.plot_nis(np.ones(10), np.ones(10), level=0.9)
     plotting.plot_errors({"EKF": np.ones(10)}, floor=0.1)
-    plotting.plot_history({"loss": np.ones(10)})
+    ones = np.ones(10)
+    plotting.plot_history(kf.training.History(ones, ones, ones, ones, ones))
 
 
 def exports(path: Path) -> list[Any]:
