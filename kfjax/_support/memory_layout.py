@@ -30,6 +30,7 @@ from jax.experimental.layout import Layout, with_layout_constraint
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from kfjax._support.primitives import define_value
 from kfjax._support.types import AnyArray
 
 __all__ = ["batch_innermost"]
@@ -105,7 +106,7 @@ def _on_one_device(context: Any) -> bool:
     return getattr(context, "num_devices", None) == 1
 
 
-_innermost.def_impl(_value)
+define_value(_innermost, _value)
 _innermost.def_abstract_eval(_abstract_value)
 ad.deflinear2(_innermost, _transpose)
 batching.primitive_batchers[_innermost] = _batch

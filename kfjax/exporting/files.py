@@ -1,4 +1,4 @@
-"""Filters as files: through jax.export for any machine that has JAX, or as ONNX."""
+"""Filters as files: programs of `jax.export` for any machine that has JAX, or ONNX models."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib.metadata
 import io
 import json
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,18 @@ import jax.export
 import numpy as np
 from jax import Array
 
-from kfjax.base import Filter, Info, estimate
+from kfjax.base import (
+    Emit,
+    Filter,
+    Inputs,
+    Observations,
+    Params,
+    PyTree,
+    State,
+    estimate,
+)
 from kfjax.exporting import program
-from kfjax.exporting.flattening import Flat, flat_run, flat_step
+from kfjax.exporting.flattening import Examples, Flat, Size, flat_run, flat_step
 from kfjax.exporting.onnx_files import write_onnx
 
 __all__ = ["export_run", "export_step"]
@@ -28,25 +37,25 @@ PLATFORMS = ("cpu", "cuda", "rocm", "tpu")  # as jax.export names them
 def export_step(
     path: str | Path,
     filter: Filter,
-    params: Any,
+    params: Params,
     *,
-    y: Any = None,
-    u: Any = None,
+    y: Observations | None = None,
+    u: Inputs = None,
     masked: bool = False,
-    batch: int | str | None = None,
+    batch: Size | None = None,
     key: Array | None = None,
-    state: Any = None,
+    state: State | None = None,
     platforms: Sequence[str] | None = None,
 ) -> Path:
     """Write one predict and update to a file that runs without kfjax.
 
     The params become constants of the program. A path that ends in .onnx makes an ONNX model, with
-    the operations that jax2onnx knows; any other a zip archive of a program of `jax.export`, a JSON
-    description of its inputs and outputs, the state before the first step, and a loader that needs
-    JAX alone, `kfjax_program.py`.
+    the operations that jax2onnx knows. Any other path makes a zip archive of a program of
+    `jax.export`, a JSON description of its inputs and outputs, the state before the first step, and
+    a loader that needs JAX alone, `kfjax_program.py`.
 
     Args:
-        path: the file.
+        path: path of the file.
         filter: any `Filter`.
         params: its parameters.
         y: an example of one observation; default what h of the model returns.
@@ -56,8 +65,8 @@ def export_step(
             that axis.
         key: random key for filters that draw.
         state: the state to start from; default `filter.init(params, key)`.
-        platforms: what it is compiled for when called, such as ("cpu", "cuda", "tpu"); default the
-            present one.
+        platforms: platforms that the program can be compiled for when it is called, such as
+            ("cpu", "cuda", "tpu"); default the present one.
 
     Returns:
         The path. `kfjax.exporting.load(path)` reads an archive.
@@ -65,7 +74,7 @@ def export_step(
     Raises:
         ValueError: if a size that may be anything, an operation or a platform is not supported, or
             an example is missing.
-        ImportError: if the packages for ONNX are not installed.
+        ImportError: if the packages that ONNX needs are not installed.
 
     Example:
         >>> import pathlib, tempfile
@@ -76,29 +85,29 @@ def export_step(
         >>> outputs["mean"].shape, outputs["dof"].item()
         ((2,), 1)
     """
-    flat = flat_step(filter, params, y=y, u=u, masked=masked, batch=batch, key=key, state=state)
+    flat = flat_step(filter, params, Examples(y, u, masked, key, state), batch=batch)
     return _write(Path(path), flat, platforms)
 
 
 def export_run(
     path: str | Path,
     filter: Filter,
-    params: Any,
+    params: Params,
     *,
-    steps: int | str = "t",
-    y: Any = None,
-    u: Any = None,
+    steps: Size = "t",
+    y: Observations | None = None,
+    u: Inputs = None,
     masked: bool = False,
-    batch: int | str | None = None,
+    batch: Size | None = None,
     key: Array | None = None,
-    state: Any = None,
-    emit: Callable[[Any, Info], Any] = estimate,
+    state: State | None = None,
+    emit: Emit[PyTree] = estimate,
     platforms: Sequence[str] | None = None,
 ) -> Path:
     """Write a whole run over time to a file that runs without kfjax; see `export_step`.
 
     Args:
-        path: the file.
+        path: path of the file.
         filter: any `Filter`.
         params: its parameters.
         steps: number of steps, or a name such as "t" for any number.
@@ -109,24 +118,36 @@ def export_run(
         batch: number of trajectories, or a name for any number, or None.
         key: random key for filters that draw.
         state: the state to start from; default `filter.init(params, key)`.
-        emit: what is kept of every step, as in `kfjax.run`.
-        platforms: as in `export_step`.
+        emit: `(state, info) -> anything`: what is kept of every step, as in `kfjax.run`.
+        platforms: platforms that the program can be compiled for, as in `export_step`.
 
     Returns:
         The path. The program returns the final state, from which it can go on, and what emit keeps
         by name.
 
     Raises:
-        ValueError: as `export_step`.
-        ImportError: as `export_step`.
+        ValueError: if a size that may be anything, an operation or a platform is not supported, or
+            an example is missing.
+        ImportError: if the packages that ONNX needs are not installed.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> model = kf.systems.constant_velocity()
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "tracks.zip"
+        >>> kf.exporting.export_run(path, kf.kalman(), model, batch="b").name
+        'tracks.zip'
+        >>> program = kf.exporting.load(path)
+        >>> final, outputs = program(program.initial(batch=3), y=np.zeros((3, 50, 1), np.float32))
+        >>> outputs["mean"].shape
+        (3, 50, 2)
     """
-    examples = {"y": y, "u": u, "masked": masked, "key": key, "state": state}
-    flat = flat_run(filter, params, steps=steps, batch=batch, emit=emit, **examples)
+    examples = Examples(y, u, masked, key, state)
+    flat = flat_run(filter, params, examples, steps=steps, batch=batch, emit=emit)
     return _write(Path(path), flat, platforms)
 
 
 def _write(path: Path, flat: Flat, platforms: Sequence[str] | None) -> Path:
-    """Write the file whose kind the suffix tells."""
+    """Write a file of the kind that the suffix of its path tells."""
     if path.suffix == ".onnx":
         if platforms is not None:
             raise ValueError(
@@ -134,18 +155,14 @@ def _write(path: Path, flat: Flat, platforms: Sequence[str] | None) -> Path:
                 " it."
             )
         return write_onnx(path, flat)
-    if unknown := [name for name in platforms or () if name not in PLATFORMS]:
+    unknown = [name for name in platforms or () if name not in PLATFORMS]
+    if unknown:
         raise ValueError(f"export: got platforms {unknown}; expected some of {list(PLATFORMS)}.")
     exported = _exported(flat, platforms)
-    initial = io.BytesIO()
-    arrays: dict[str, Any] = {
-        entry.name: a for entry, a in zip(flat.inputs, flat.initial, strict=False)
-    }
-    np.savez(initial, **arrays)
     contents = {
         "program.bin": bytes(exported.serialize()),
         "signature.json": json.dumps(_signature(flat, exported), indent=1).encode(),
-        "initial.npz": initial.getvalue(),
+        "initial.npz": _initial(flat),
         "kfjax_program.py": Path(program.__file__).read_bytes(),
     }
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -155,36 +172,41 @@ def _write(path: Path, flat: Flat, platforms: Sequence[str] | None) -> Path:
 
 
 def _exported(flat: Flat, platforms: Sequence[str] | None) -> jax.export.Exported:
-    """Lower the function, with names for sizes that may be anything."""
-    names = sorted({size for entry in flat.inputs for size in entry.shape if isinstance(size, str)})
-    sizes: dict[Any, Any] = (
-        dict(zip(names, jax.export.symbolic_shape(", ".join(names)), strict=True)) if names else {}
-    )
-    arguments = [
-        jax.ShapeDtypeStruct([sizes.get(s, s) for s in entry.shape], entry.dtype)
-        for entry in flat.inputs
-    ]
+    """Lower the function, with symbols for sizes that may be anything."""
+    named = {size for entry in flat.inputs for size in entry.shape if isinstance(size, str)}
+    names = sorted(named)
+    # of one scope, so that sizes of the same name are equal
+    symbols = jax.export.symbolic_shape(", ".join(names)) if names else ()
+    sizes: dict[Any, Any] = dict(zip(names, symbols, strict=True))
+    arguments = []
+    for entry in flat.inputs:
+        shape = [sizes.get(size, size) for size in entry.shape]
+        arguments.append(jax.ShapeDtypeStruct(shape, entry.dtype))
     try:
         return jax.export.export(jax.jit(flat.fn), platforms=platforms)(*arguments)
     except jax.errors.InconclusiveDimensionOperation as error:
         raise ValueError(
             f"export: the filter does not work with sizes {names} that may be anything ({error});"
-            " expected numbers for"
-            " batch and steps."
+            " expected numbers for batch and steps."
         ) from error
 
 
+def _initial(flat: Flat) -> bytes:
+    """Return the state before the first step as the content of an npz file."""
+    names = [entry.name for entry in flat.inputs[: len(flat.initial)]]
+    arrays: dict[str, Any] = dict(zip(names, flat.initial, strict=True))
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    return content.getvalue()
+
+
 def _signature(flat: Flat, exported: jax.export.Exported) -> dict[str, Any]:
-    """What a program says of itself."""
+    """Return what a program says of itself."""
     state = [entry.name for entry in flat.inputs[: len(flat.initial)]]
-    results = [
-        {
-            "name": name,
-            "shape": [d if isinstance(d, int) else str(d) for d in aval.shape],
-            "dtype": str(aval.dtype),
-        }
-        for name, aval in zip([*state, *flat.outputs], exported.out_avals, strict=True)
-    ]
+    outputs = []
+    for name, aval in zip([*state, *flat.outputs], exported.out_avals, strict=True):
+        shape = [size if isinstance(size, int) else str(size) for size in aval.shape]
+        outputs.append({"name": name, "shape": shape, "dtype": str(aval.dtype)})
     return {
         "format": program.FORMAT,
         "kind": flat.kind,
@@ -193,5 +215,5 @@ def _signature(flat: Flat, exported: jax.export.Exported) -> dict[str, Any]:
         "versions": {name: importlib.metadata.version(name) for name in ("kfjax", "jax")},
         "state": len(state),
         "inputs": [entry._asdict() for entry in flat.inputs],
-        "outputs": results,
+        "outputs": outputs,
     }

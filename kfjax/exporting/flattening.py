@@ -1,12 +1,13 @@
 """A step or a run of a filter as a function of flat lists of arrays with names.
 
-What leaves Python.
+Arrays and names are all that programs outside of Python can take; the types of a state or of the
+inputs stay here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -14,20 +15,48 @@ import numpy as np
 from jax import Array
 
 from kfjax._support.persistence import as_words, is_key
-from kfjax.base import Filter, Info
+from kfjax._support.types import AnyArray
+from kfjax.base import Emit, Filter, Inputs, Mask, Observations, Params, PyTree, State
 from kfjax.filters.checks import check_filter
 from kfjax.models.lens import model_of
 from kfjax.runner import run, step
 
 __all__: list[str] = []
 
+Size: TypeAlias = int | str
+"""The size of an axis; a name stands for any number."""
+
 
 class Entry(NamedTuple):
-    """One array: its name, its shape (names are sizes that may be anything), and its dtype."""
+    """An array that a program takes.
+
+    Attributes:
+        name: its place in a state or among the inputs, such as "state.mean".
+        shape: its sizes; names are sizes that may be anything.
+        dtype: name of its dtype.
+    """
 
     name: str
-    shape: tuple[int | str, ...]
+    shape: tuple[Size, ...]
     dtype: str
+
+
+class Examples(NamedTuple):
+    """What a program takes, by example.
+
+    Attributes:
+        y: one observation, or None for what h of the model returns.
+        u: the input of one step, or None for no inputs.
+        masked: whether the program takes `observed`.
+        key: random key for filters that draw, or None.
+        state: the state to start from, or None for `filter.init(params, key)`.
+    """
+
+    y: Observations | None
+    u: Inputs
+    masked: bool
+    key: Array | None
+    state: State | None
 
 
 class Flat(NamedTuple):
@@ -36,9 +65,9 @@ class Flat(NamedTuple):
     Attributes:
         kind: "step" or "run".
         fn: the function.
-        inputs: of every argument.
+        inputs: every argument of it.
         initial: the arrays of the state before the first step, of one trajectory.
-        outputs: the names of the results after the state.
+        outputs: names of the results after the state.
         batch: size of the leading axis, a number or a name, or None for no such axis.
     """
 
@@ -47,144 +76,166 @@ class Flat(NamedTuple):
     inputs: list[Entry]
     initial: list[np.ndarray]
     outputs: list[str]
-    batch: int | str | None
+    batch: Size | None
 
 
-def flat_step(filter: Filter, params: Any, *, batch: int | str | None, **examples: Any) -> Flat:
-    """Return predict and update.
+def flat_step(filter: Filter, params: Params, examples: Examples, *, batch: Size | None) -> Flat:
+    """Return predict and update as a function of arrays.
 
-    The results are the new state, mean and cov, and what is in Info.
+    The results are the new state, its mean and cov, and what is in Info.
     """
 
-    def one(state: Any, y: Any, u: Any, observed: Any) -> tuple[Any, dict[str, Any]]:
+    def one(state: State, y: Observations, u: Inputs, observed: Mask) -> tuple[State, PyTree]:
         state, info = step(filter, params, state, y, u=u, observed=observed)
         return state, {"mean": state.mean, "cov": state.cov, **info._asdict()}
 
     _check_size("batch", batch)
-    return _flat("step", one, *_examples(filter, params, **examples), (), batch)
+    start, series = _start_and_series(filter, params, examples)
+    return _flat("step", one, start, series, (), batch)
 
 
 def flat_run(
     filter: Filter,
-    params: Any,
+    params: Params,
+    examples: Examples,
     *,
-    steps: int | str,
-    batch: int | str | None,
-    emit: Callable[[Any, Info], Any],
-    **examples: Any,
+    steps: Size,
+    batch: Size | None,
+    emit: Emit[PyTree],
 ) -> Flat:
-    """Return a whole run: the results are the final state, and what emit keeps."""
+    """Return a whole run as a function of arrays.
 
-    def whole(state: Any, y: Any, u: Any, observed: Any) -> tuple[Any, Any]:
+    The results are the final state, and what emit keeps.
+    """
+
+    def whole(state: State, y: Observations, u: Inputs, observed: Mask) -> tuple[State, PyTree]:
         return run(filter, params, y, us=u, observed=observed, state=state, emit=emit)
 
     _check_size("batch", batch)
     _check_size("steps", steps)
-    return _flat("run", whole, *_examples(filter, params, **examples), (steps,), batch)
+    start, series = _start_and_series(filter, params, examples)
+    return _flat("run", whole, start, series, (steps,), batch)
 
 
-def _check_size(name: str, size: Any) -> None:
-    """Refuse what is neither a number of trajectories or steps nor a name for any number."""
+def _check_size(name: str, size: Size | None) -> None:
+    """Raise unless `size` is a number of trajectories or steps, or a name for any number."""
+    if size is None and name == "batch":
+        return
     named = isinstance(size, str) and size.isidentifier()
     counted = isinstance(size, int) and not isinstance(size, bool) and size >= 1
-    if not (named or counted or (size is None and name == "batch")):
+    if not (named or counted):
         raise ValueError(
             f"export: {name} is {size!r}; expected an integer, at least 1, or a name for any"
             " number, such as 'b'."
         )
 
 
-def _examples(
-    filter: Filter, params: Any, *, y: Any, u: Any, masked: bool, key: Array | None, state: Any
-) -> tuple[Any, dict[str, Any]]:
-    """The state before the first step, and what comes in at one step, as shapes and dtypes."""
+def _start_and_series(
+    filter: Filter, params: Params, examples: Examples
+) -> tuple[State, dict[str, PyTree]]:
+    """Return the state before the first step, and shapes and dtypes of what a step takes."""
     check_filter("export", filter)
-    start = jax.tree.map(jnp.asarray, filter.init(params, key) if state is None else state)
-    y = (
-        np.asarray(y) if isinstance(y, list) else y
-    )  # else every number would be a sensor of its own
-    y, u = jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), (y, u))
+    state = examples.state
+    if state is None:
+        state = filter.init(params, examples.key)
+    # as a list, every number of y would be a sensor of its own
+    given = np.asarray(examples.y) if isinstance(examples.y, list) else examples.y
+    y, u = jax.tree.map(_shape, (given, examples.u))
     if y is None:
-        model = model_of(params)
-        if model is None or model.h is None:
-            raise ValueError(
-                f"export: params is {type(params).__name__}; expected y, an example of one"
-                " observation."
-            )
-        y = jax.eval_shape(model.h, model.prior.mean, u)
-    seen = (
-        jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, jnp.dtype(bool)), y)
-        if masked
-        else None
-    )
-    return start, {"y": y, "u": u, "observed": seen}
+        y = _predicted(params, u)
+    observed = jax.tree.map(_mask, y) if examples.masked else None
+    return jax.tree.map(jnp.asarray, state), {"y": y, "u": u, "observed": observed}
+
+
+def _shape(array: PyTree) -> jax.ShapeDtypeStruct:
+    """Return the shape and dtype of an array or a number."""
+    return jax.ShapeDtypeStruct(jnp.shape(array), jnp.result_type(array))
+
+
+def _mask(y: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    """Return the shape and dtype of the mask of an observation."""
+    return jax.ShapeDtypeStruct(y.shape, jnp.dtype(bool))
+
+
+def _predicted(params: Params, u: Inputs) -> PyTree:
+    """Return the shape and dtype of an observation of the model."""
+    model = model_of(params)
+    if model is None or model.h is None:
+        raise ValueError(
+            f"export: params is {type(params).__name__}; expected y, an example of one observation."
+        )
+    return jax.eval_shape(model.h, model.prior.mean, u)
 
 
 def _flat(
     kind: str,
-    call: Callable[..., tuple[Any, Any]],
-    state: Any,
-    series: dict[str, Any],
-    time: tuple[int | str, ...],
-    batch: int | str | None,
+    call: Callable[..., tuple[State, PyTree]],
+    start: State,
+    series: dict[str, PyTree],
+    time: tuple[Size, ...],
+    batch: Size | None,
 ) -> Flat:
-    """Let the function take and return the leaves of its arguments, by name."""
-    start, tree = jax.tree.flatten(state)
+    """Let a function take and return the leaves of its arguments, by name."""
+    leaves, state_tree = jax.tree.flatten(start)
     series_tree = jax.tree.structure(series)
-    if batch is not None and any(map(_draws, start)):
+    if batch is not None and any(map(_draws, leaves)):
         raise ValueError(
             "export: the filter draws random numbers, and all trajectories of a batch would draw"
-            " the same; expected"
-            " batch=None. Export one trajectory, and call it with a state of its own for each."
+            " the same; expected batch=None. Export one trajectory, and call it with a state of its"
+            " own for each."
         )
 
-    def structured(*arrays: Array) -> tuple[list[Array], Any]:
-        before = jax.tree.unflatten(tree, list(map(_as_key, start, arrays)))
-        after, outputs = call(before, **jax.tree.unflatten(series_tree, arrays[len(start) :]))
+    def structured(*arrays: Array) -> tuple[list[Array], PyTree]:
+        of_state = map(_as_key, leaves, arrays)
+        state = jax.tree.unflatten(state_tree, list(of_state))
+        inputs = jax.tree.unflatten(series_tree, arrays[len(leaves) :])
+        after, outputs = call(state, **inputs)
         return list(map(as_words, jax.tree.leaves(after))), outputs
 
     def fn(*arrays: Array) -> list[Array]:
         return jax.tree.leaves(structured(*arrays))
 
-    words = [np.asarray(as_words(leaf)) for leaf in start]
-    inputs = _entries("state", jax.tree.unflatten(tree, words), ()) + _entries("", series, time)
-    outputs = jax.eval_shape(structured, *(_example(entry) for entry in inputs))[1]
-    if batch is not None:
-        inputs = [entry._replace(shape=(batch, *entry.shape)) for entry in inputs]
-    names = [entry.name for entry in _entries("", outputs, ())]
-    return Flat(kind, fn if batch is None else jax.vmap(fn), inputs, words, names, batch)
+    words = [np.asarray(as_words(leaf)) for leaf in leaves]
+    inputs = _entries("state", jax.tree.unflatten(state_tree, words)) + _entries("", series, time)
+    _, outputs = jax.eval_shape(structured, *map(_example, inputs))
+    names = [entry.name for entry in _entries("", outputs)]
+    if batch is None:
+        return Flat(kind, fn, inputs, words, names, batch)
+    batched = [entry._replace(shape=(batch, *entry.shape)) for entry in inputs]
+    return Flat(kind, jax.vmap(fn), batched, words, names, batch)
 
 
-def _entries(prefix: str, tree: Any, leading: tuple[int | str, ...]) -> list[Entry]:
+def _entries(prefix: str, tree: PyTree, leading: tuple[Size, ...] = ()) -> list[Entry]:
     """Name the leaves of a tree."""
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    names = (
-        ".".join(filter(None, (prefix, jax.tree_util.keystr(p, simple=True, separator="."))))
-        for p, _ in leaves
-    )
-    return [
-        Entry(name, leading + leaf.shape, str(leaf.dtype))
-        for name, (_, leaf) in zip(names, leaves, strict=True)
-    ]
+    entries = []
+    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        name = _joined(prefix, path)
+        entries.append(Entry(name, leading + leaf.shape, str(leaf.dtype)))
+    return entries
+
+
+def _joined(prefix: str, path: Sequence[Any]) -> str:
+    """Return the name of a leaf, such as "state.mean"."""
+    place = jax.tree_util.keystr(tuple(path), simple=True, separator=".")
+    return ".".join(part for part in (prefix, place) if part)
 
 
 def _example(entry: Entry) -> jax.ShapeDtypeStruct:
-    """An array of this kind; any size does where the size has a name."""
-    return jax.ShapeDtypeStruct(
-        [2 if isinstance(size, str) else size for size in entry.shape], entry.dtype
-    )
+    """Return an array of this kind; 2 stands for a size that has a name."""
+    shape = [2 if isinstance(size, str) else size for size in entry.shape]
+    return jax.ShapeDtypeStruct(shape, entry.dtype)
 
 
 def _draws(leaf: Array) -> bool:
-    """Tell what random numbers come from.
+    """Return whether random numbers come from this leaf of a state.
 
-    Keys, or words of keys, the only unsigned numbers in a state.
+    Either it is a key, or it is the words of one, the only unsigned numbers in a state.
     """
     return is_key(leaf) or jnp.issubdtype(leaf.dtype, jnp.unsignedinteger)
 
 
-def _as_key(like: Array, words: Array) -> Array:
-    """Undo `as_words`."""
-    return (
-        jax.random.wrap_key_data(words, impl=jax.random.key_impl(like)) if is_key(like) else words
-    )
+def _as_key(like: Array, words: AnyArray) -> AnyArray:
+    """Return the key of these words if `like` is one: the inverse of `as_words`."""
+    if not is_key(like):
+        return words
+    return jax.random.wrap_key_data(words, impl=jax.random.key_impl(like))

@@ -1,6 +1,6 @@
-"""Runs a filter that `kfjax.exporting` wrote, with jax and numpy only.
+"""A filter that `kfjax.exporting` wrote, run with jax and numpy only.
 
-A copy of this is in every such file.
+A copy of this module is in every such file:
 
 import sys
 sys.path.insert(0, "tracker.zip")
@@ -17,25 +17,30 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.export
 import jax.numpy as jnp
+import jax.typing
 import numpy as np
 
 __all__ = ["Program", "load"]
 
 FORMAT = 1  # of the files
 
+Numbers: TypeAlias = jax.typing.ArrayLike | Sequence[Any]
+"""An array, a number, or nested lists of numbers."""
+
 
 class Program:
-    """A filter step or a run, compiled for the machine it is called on, of flat lists of arrays.
+    """A filter step or a run of flat lists of arrays, compiled for the machine it is called on.
 
     Attributes:
-        signature: what the file says of itself: kind ("step" or "run"), platforms, versions, and
-            the inputs and outputs by name, shape and dtype. Names in a shape are sizes that may be
+        signature: description of the program: kind ("step" or "run"), platforms, versions, and the
+            inputs and outputs by name, shape and dtype. Names in a shape are sizes that may be
             anything.
     """
 
@@ -57,7 +62,15 @@ class Program:
     def initial(self, batch: int | None = None) -> list[np.ndarray]:
         """Return the state before the first step, as a list of arrays.
 
-        For a batch, `batch` copies of it.
+        Args:
+            batch: number of trajectories, each of which starts from a copy of it; None for a
+                program of one trajectory.
+
+        Returns:
+            The arrays, with a leading axis for the batch.
+
+        Raises:
+            ValueError: if the program has a batch and there is no number, or the other way round.
         """
         batched = self.signature["batch"] is not None
         if batched == (batch is None):
@@ -69,11 +82,13 @@ class Program:
             return list(self._initial)
         return [np.repeat(array[None], batch, axis=0) for array in self._initial]
 
-    def __call__(self, state: list[Any], **inputs: Any) -> tuple[list[Any], dict[str, Any]]:
+    def __call__(
+        self, state: Sequence[Numbers], **inputs: Numbers
+    ) -> tuple[list[jax.Array], dict[str, jax.Array]]:
         """Take one step, or run over all steps.
 
         Args:
-            state: list of arrays, from `initial` or an earlier call.
+            state: arrays of the state, from `initial` or an earlier call.
             **inputs: arrays by name, such as y, observed, u. Names with a dot are written
                 `**{"u.dt": 0.1}`.
 
@@ -81,8 +96,8 @@ class Program:
             The new state, and the outputs by name.
 
         Raises:
-            ValueError: if something is missing, has another shape or dtype, or is NaN where it
-                counts.
+            ValueError: if something is missing, has another shape or dtype, or is NaN where it was
+                observed.
         """
         if len(state) != len(self._state):
             raise ValueError(
@@ -94,21 +109,22 @@ class Program:
                 f"got the inputs {sorted(inputs)}; expected {sorted(self.input_names)}."
             )
         values = [*state, *(inputs[name] for name in self.input_names)]
-        arrays = [
-            _fitted(entry, value)
-            for entry, value in zip(self.signature["inputs"], values, strict=True)
-        ]
+        arrays = list(map(_fitted, self.signature["inputs"], values))
         _check_numbers(inputs)
         results = self._call(*arrays)
+        after = list(results[: len(state)])
+        outputs = results[len(state) :]
         names = [entry["name"] for entry in self.signature["outputs"][len(state) :]]
-        return list(results[: len(state)]), dict(zip(names, results[len(state) :], strict=True))
+        return after, dict(zip(names, outputs, strict=True))
 
     @property
     def _state(self) -> list[dict[str, Any]]:
+        """Entries of the signature for the state."""
         return self.signature["inputs"][: self.signature["state"]]
 
     @property
     def _inputs(self) -> list[dict[str, Any]]:
+        """Entries of the signature for the other inputs."""
         return self.signature["inputs"][self.signature["state"] :]
 
 
@@ -116,14 +132,22 @@ def load(path: str | Path) -> Program:
     """Read a file that `kfjax.exporting` wrote.
 
     Args:
-        path: the file.
+        path: path of the file.
 
     Returns:
         The `Program`.
 
     Raises:
-        ValueError: if it is no such file, is damaged, or needs double precision that is not
+        ValueError: if it is not such a file, is damaged, or needs double precision that is not
             enabled.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> model = kf.systems.constant_velocity()
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "tracker.zip"
+        >>> program = kf.exporting.load(kf.exporting.export_step(path, kf.kalman(), model))
+        >>> program.state_names, program.input_names
+        (['state.mean', 'state.cov'], ['y'])
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -146,16 +170,14 @@ def load(path: str | Path) -> Program:
     return Program(signature, state, program)
 
 
-def _fitted(entry: dict[str, Any], value: Any) -> Any:
+def _fitted(entry: Mapping[str, Any], value: Numbers) -> jax.Array:
     """Return an array of the dtype and shape that the program takes.
 
-    Symbolic sizes may be anything.
+    Sizes that have a name may be anything.
     """
     dtype = np.dtype(entry["dtype"])
     array = value if isinstance(value, jax.Array) else np.asarray(value)
-    sizes = zip(array.shape, entry["shape"], strict=False)
-    fits = array.ndim == len(entry["shape"]) and all(isinstance(b, str) or a == b for a, b in sizes)
-    if not fits or not np.can_cast(array.dtype, dtype, "same_kind"):
+    if not _fits(array.shape, entry["shape"]) or not np.can_cast(array.dtype, dtype, "same_kind"):
         raise ValueError(
             f"{entry['name']} is {array.dtype} of shape {array.shape}; expected {dtype} of shape"
             f" {tuple(entry['shape'])}."
@@ -163,17 +185,33 @@ def _fitted(entry: dict[str, Any], value: Any) -> Any:
     return jnp.asarray(array, dtype)
 
 
-def _check_numbers(inputs: dict[str, Any]) -> None:
-    """Refuse NaN that counts, where it can be seen at no cost (in arrays of numpy and lists)."""
+def _fits(shape: tuple[int, ...], expected: Sequence[int | str]) -> bool:
+    """Return whether the sizes are those that are expected; a name stands for any number."""
+    if len(shape) != len(expected):
+        return False
+    pairs = zip(shape, expected, strict=True)
+    return all(isinstance(wanted, str) or size == wanted for size, wanted in pairs)
+
+
+def _check_numbers(inputs: Mapping[str, Numbers]) -> None:
+    """Raise on unmasked NaN in host arrays and lists; in those of a device it would cost a copy."""
     for name, value in inputs.items():
         if isinstance(value, jax.Array) or np.asarray(value).dtype.kind != "f":
             continue
-        kind, _, part = name.partition(".")
-        missing = np.isnan(np.asarray(value))
-        mask = inputs.get(".".join(filter(None, ("observed", part)))) if kind == "y" else None
-        if (missing if mask is None else missing & np.asarray(mask, bool)).any():
+        counted = np.isnan(np.asarray(value))
+        mask = inputs.get(_mask_of(name))
+        if mask is not None:
+            counted = counted & np.asarray(mask, bool)
+        if counted.any():
             raise ValueError(
                 f"{name} has NaN where it counts; expected numbers. For missing data export with"
-                " masked=True, and pass"
-                " observed=~np.isnan(y)."
+                " masked=True, and pass observed=~np.isnan(y)."
             )
+
+
+def _mask_of(name: str) -> str:
+    """Return the name of the mask of an observation ("observed.gps" for "y.gps"), else nothing."""
+    kind, _, part = name.partition(".")
+    if kind != "y":
+        return ""
+    return f"observed.{part}" if part else "observed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import ArrayLike, Real
@@ -12,6 +13,9 @@ from kfjax._support.types import Nested
 from kfjax.plotting.style import COLOURS, TRUTH, column, style
 
 __all__ = ["plot_trajectory"]
+
+Numbers: TypeAlias = ArrayLike | Nested
+"""An array, or numbers in nested lists."""
 
 DASHED = (0, (4, 1.5))  # an estimate over the truth
 
@@ -80,7 +84,7 @@ def chosen_components(components: Iterable[int] | None, n: int) -> list[int]:
     return list(range(min(3, n))) if components is None else list(components)
 
 
-def times_of(curve: np.ndarray, times: Real[ArrayLike, " T"] | Nested | None) -> np.ndarray:
+def times_of(curve: np.ndarray, times: Numbers | None) -> np.ndarray:
     """Return the times of the steps, 1..T by default."""
     return np.arange(1, len(curve) + 1) if times is None else np.asarray(times)
 
@@ -92,9 +96,9 @@ def line_style(*, over_truth: bool) -> str | tuple[int, tuple[float, float]]:
 
 def check_trajectory(
     who: str,
-    mean: Real[ArrayLike, " ..."] | Nested,
-    cov: Real[ArrayLike, " ..."] | Nested | None = None,
-    truth: Real[ArrayLike, " ..."] | Nested | None = None,
+    mean: Numbers,
+    cov: Numbers | None = None,
+    truth: Numbers | None = None,
 ) -> np.ndarray:
     """Return the estimates of one trajectory [T, n], if the shapes fit together."""
     mean = np.asarray(mean)
@@ -112,7 +116,7 @@ def check_trajectory(
     return mean
 
 
-def deviations(cov: Real[ArrayLike, "T n n"] | Nested) -> np.ndarray:
+def deviations(cov: Numbers) -> np.ndarray:
     """Return the standard deviations [T, n], 0 for variances that rounding made negative."""
     variances = np.diagonal(np.asarray(cov), axis1=-2, axis2=-1)
     return np.sqrt(np.maximum(variances, 0))

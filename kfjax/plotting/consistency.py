@@ -13,7 +13,7 @@ from kfjax.evaluation.consistency import chi_square_interval
 from kfjax.evaluation.intervals import Interval
 from kfjax.evaluation.metrics import Difference, nees
 from kfjax.plotting.errors import median
-from kfjax.plotting.style import BAND, TRUTH, colours_of, new_axes, steps_of, style
+from kfjax.plotting.style import BAND, TRUTH, colours_of, curve_axes, steps_of, style
 
 __all__ = ["plot_consistency", "plot_nees", "plot_nis"]
 
@@ -51,8 +51,8 @@ def plot_consistency(
         >>> ax.get_legend_handles_labels()[1]
         ['95 % if consistent', 'KF']
     """
-    ax = new_axes() if ax is None else ax
-    colours = colours_of(curves) if colours is None else colours
+    ax = curve_axes(ax)
+    colours = colours_of(curves, colours)
     if curves:
         # the intervals differ only where a filter fails, and that of the failed one says nothing
         usual = min(curves.values(), key=lambda curve: median(curve.high))

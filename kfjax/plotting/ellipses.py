@@ -67,7 +67,7 @@ def plot_ellipses(
             f"plot_ellipses: mean has shape {centres.shape} and cov {covs.shape}; expected [K, 2]"
             " and [K, 2, 2], or [K, 3] and [K, 3, 3]. Choose components with mean[:, (0, 2)]."
         )
-    ax = map_axes(d) if ax is None else ax
+    ax = map_axes(ax, d)
     if (ax.name == "3d") != (d == 3):
         raise ValueError(
             f"plot_ellipses: got axes of projection {ax.name!r} for {d} dimensions; expected"

@@ -18,7 +18,16 @@ from kfjax.plotting.components import (
     deviations,
     times_of,
 )
-from kfjax.plotting.style import BAND, COLOURS, TRUTH, colours_of, column, new_axes, steps_of, style
+from kfjax.plotting.style import (
+    BAND,
+    COLOURS,
+    TRUTH,
+    colours_of,
+    column,
+    curve_axes,
+    steps_of,
+    style,
+)
 
 __all__ = ["plot_error_bounds", "plot_errors"]
 
@@ -55,8 +64,8 @@ def plot_errors(
         >>> [line.get_label() for line in ax.lines]
         ['EKF', 'lost (off scale)', 'floor']
     """
-    ax = new_axes() if ax is None else ax
-    colours = colours_of(curves) if colours is None else colours
+    ax = curve_axes(ax)
+    colours = colours_of(curves, colours)
     errors = {name: np.asarray(curve, np.float64) for name, curve in curves.items()}
     top = min((median(curve) for curve in errors.values()), default=0.0) + SPAN_DB
     for name, curve in errors.items():

@@ -57,7 +57,7 @@ def plot_gain(
         )
     arrays = {name: np.asarray(gain) for name, gain in gains.items()}
     n, m = _shape(arrays)
-    colours = colours_of(arrays) if colours is None else colours
+    colours = colours_of(arrays, colours)
     chosen = list(np.ndindex(n, m))[:3] if entries is None else list(entries)
     axes = column(len(chosen), axes, "plot_gain")
     for ax, (i, j) in zip(axes, chosen, strict=False):

@@ -7,7 +7,7 @@ from jaxtyping import ArrayLike, Real
 from matplotlib.axes import Axes
 
 from kfjax.evaluation.innovations import innovation_products, whiteness
-from kfjax.plotting.style import BAND, COLOURS, TRUTH, new_axes, style
+from kfjax.plotting.style import BAND, COLOURS, TRUTH, curve_axes, style
 
 __all__ = ["plot_autocorrelation"]
 
@@ -54,7 +54,7 @@ def plot_autocorrelation(
             " expected both. Use a filter that has them, such as kf.extended()."
         )
     test = whiteness(*innovation_products(innovation, cov, lags), level=level)
-    ax = new_axes() if ax is None else ax
+    ax = curve_axes(ax)
     at = np.arange(1, lags + 1)
     band = f"{100 * level:g} % if white"
     ax.fill_between(at, -test.bound, test.bound, color=BAND, alpha=0.3, lw=0, label=band)

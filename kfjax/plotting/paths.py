@@ -75,7 +75,7 @@ def plot_path(
             f" {len(chosen)}], positions in the coordinates of the path. Leave out what measures"
             " something else."
         )
-    ax = map_axes(len(chosen)) if ax is None else ax
+    ax = map_axes(ax, len(chosen))
     if observations is not None:
         ax.plot(*np.asarray(observations).T, ".", color=BAND, ms=3, label="measured")
     if truth is not None:

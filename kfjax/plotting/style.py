@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from jaxtyping import ArrayLike
@@ -44,20 +44,24 @@ def column(rows: int, axes: Iterable[Axes] | None = None, who: str = "") -> list
     return axes
 
 
-def new_axes() -> Axes:
-    """Return axes of a new figure for curves over time."""
-    return column(1)[0]
+def curve_axes(ax: Axes | None) -> Axes:
+    """Return the axes that are given, or those of a new figure for curves over time."""
+    return column(1)[0] if ax is None else ax
 
 
-def map_axes(dimension: int) -> Axes:
-    """Return axes of a new figure for a picture of the plane or of space."""
+def map_axes(ax: Axes | None, dimension: int) -> Axes:
+    """Return the axes that are given, or those of a new figure of the plane or of space."""
+    if ax is not None:
+        return ax
     projection = "3d" if dimension == 3 else None
     figure = Figure(figsize=(7, 6), layout="constrained")
     return figure.add_subplot(projection=projection)
 
 
-def colours_of(names: Iterable[str]) -> dict[str, str]:
-    """Return a colour for every name, one after the other."""
+def colours_of(names: Iterable[str], chosen: Mapping[str, str] | None = None) -> Mapping[str, str]:
+    """Return the colours that are chosen, or a colour for every name, one after the other."""
+    if chosen is not None:
+        return chosen
     return dict(zip(names, itertools.cycle(COLOURS), strict=False))
 
 

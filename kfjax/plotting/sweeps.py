@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from kfjax._support.types import Nested
 from kfjax.evaluation.intervals import Interval
-from kfjax.plotting.style import TRUTH, colours_of, new_axes, style
+from kfjax.plotting.style import TRUTH, colours_of, curve_axes, style
 
 __all__ = ["plot_noise_sweep"]
 
@@ -57,8 +57,8 @@ def plot_noise_sweep(
         ['floor', 'EKF', 'UKF']
     """
     at = np.asarray(noise, np.float64)
-    ax = new_axes() if ax is None else ax
-    colours = colours_of(curves) if colours is None else colours
+    ax = curve_axes(ax)
+    colours = colours_of(curves, colours)
     for name, curve in curves.items():
         value, low, high = _levels(name, curve, at)
         bars = np.stack([value - low, high - value])

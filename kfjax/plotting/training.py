@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.axes import Axes
 
-from kfjax.plotting.style import COLOURS, new_axes, style
+from kfjax.plotting.style import COLOURS, curve_axes, style
 
 if TYPE_CHECKING:  # the import of training takes longer than a plot
     from kfjax.training import History
@@ -36,7 +36,7 @@ def plot_history(history: History, *, ylabel: str = "loss", ax: Axes | None = No
         >>> [line.get_label() for line in plot_history(history).lines]
         ['training']
     """
-    ax = new_axes() if ax is None else ax
+    ax = curve_axes(ax)
     updates = np.atleast_2d(history.update)
     _draw(ax, updates, history.loss, "training", COLOURS[0])
     _draw(ax, updates, history.validation, "validation", COLOURS[1])

@@ -35,6 +35,8 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Float
 
+from kfjax._support.primitives import define_value
+
 __all__: list[str] = []
 
 SMALL = 150  # entries of W; measured by training KalmanNet #2 for n = 2 and 3, in batches of 30
@@ -98,7 +100,7 @@ def _batch(args: Sequence[Array], axes: Sequence[int | None]) -> tuple[Array, in
     return jax.vmap(_value, in_axes=tuple(axes))(x, W), 0
 
 
-_product.def_impl(_value)
+define_value(_product, _value)
 _product.def_abstract_eval(_abstract_value)
 ad.defbilinear(_product, _transpose_x, _transpose_W)
 batching.primitive_batchers[_product] = _batch
