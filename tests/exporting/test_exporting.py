@@ -135,14 +135,14 @@ def test_a_file_says_what_it_takes(tracker):
         ({"state": []}, "the state has 0 arrays; expected 2: \\['state.mean', 'state.cov'\\]"),
     ],
 )
-def test_what_a_program_does_not_take(tracker, change, text):
+def test_wrong_inputs_are_refused(tracker, change, text):
     program = exporting.load(tracker)
     arguments = {"state": program.initial(), "y": [1.0, 2.0], "observed": [True, True]} | change
     with pytest.raises(ValueError, match=text):
         program(**arguments)
 
 
-def test_what_is_no_file_and_no_batch(tracker, tmp_path):
+def test_bad_files_and_batches_are_refused(tracker, tmp_path):
     (tmp_path / "text.zip").write_text("hello")
     with zipfile.ZipFile(tmp_path / "empty.zip", "w"):
         pass
@@ -178,7 +178,7 @@ def test_what_cannot_be_exported(tmp_path):
         ({"y": [1.0, 2.0]}, "expected"),
     ],
 )
-def test_what_no_program_can_have_is_refused(options, match, tmp_path):
+def test_impossible_options_are_refused(options, match, tmp_path):
     with pytest.raises(ValueError, match=match):
         kf.exporting.export_step(
             tmp_path / "step.zip", kf.kalman(), kf.systems.constant_velocity(), **options

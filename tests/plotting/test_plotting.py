@@ -1,4 +1,4 @@
-"""Pictures show the numbers they are given, in the axes they are given, without a display."""
+"""Figures show the numbers they are given, in the axes they are given, without a display."""
 
 import functools
 from pathlib import Path
@@ -72,7 +72,7 @@ def test_paths(components, projection, tmp_path):
     assert saved(ax, tmp_path)
 
 
-def test_what_a_path_cannot_be():
+def test_bad_paths_are_refused():
     _, xs, ys, estimate, _ = tracked()
     with pytest.raises(
         ValueError, match="components are \\[0, 4\\]; expected two or three, from 0 to 3"
