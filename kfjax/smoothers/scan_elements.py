@@ -186,9 +186,8 @@ def combine_filters(early: FilterElement, late: FilterElement) -> FilterElement:
     W = linalg.solve_lower(X, early.U.T).T
     innovation = late.eta - linalg.matmul(late.Z, linalg.matmul(late.Z.T, early.b))
     NA = early.A - linalg.matmul(W, linalg.matmul(Y.T, early.A))
-    weighted = linalg.matmul(W.T, innovation)
-    between = early.b + linalg.matmul(W, weighted)
-    information = innovation - linalg.matmul(Y, weighted)
+    between = early.b + linalg.matmul(W, linalg.matmul(W.T, innovation))
+    information = innovation - linalg.matmul(Y, linalg.matmul(W.T, innovation))
     A = linalg.matmul(late.A, NA)
     b = linalg.matmul(late.A, between) + late.b
     U = _factor_of_sum(linalg.matmul(late.A, W), late.U)
