@@ -1,12 +1,10 @@
-"""Trajectories as data.
-
-The container that evaluation and training work on, readers that fill it, and parts of it.
-"""
+"""Data sets of trajectories: a container for them, readers and writers, splits and windows."""
 
 from kfjax.data.batches import run_trajectory, start_at
 from kfjax.data.cutting import first_steps, pieces, whole_windows, window_at
 from kfjax.data.dataset import Dataset
 from kfjax.data.disk import DiskArray, on_disk, take
+from kfjax.data.estimate_tables import to_pandas, to_xarray
 from kfjax.data.fetching import fetch
 from kfjax.data.folder import read_folder, write_folder
 from kfjax.data.indoor_uwb import read_indoor_uwb
@@ -16,7 +14,7 @@ from kfjax.data.reading import read_data, read_parts
 from kfjax.data.scaling import Standardiser
 from kfjax.data.splitting import Parts, split_parts
 from kfjax.data.streams import StreamCheck, as_streams, check_streams, parallel_streams
-from kfjax.data.tables import from_pandas, from_xarray, to_pandas, to_xarray
+from kfjax.data.tables import from_pandas, from_xarray
 
 __all__ = [
     "Dataset",

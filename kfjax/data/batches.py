@@ -1,11 +1,11 @@
-"""A filter over the trajectories of a `Dataset`."""
+"""Runs of a filter over the trajectories of a `Dataset`."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from jax import Array
+from jaxtyping import Float
 
+from kfjax._support.types import AnyArray
 from kfjax.base import Emit, Filter, Gaussian, Kept, Params, Run, estimate
 from kfjax.data.dataset import Dataset
 from kfjax.models.lens import model_of, with_model
@@ -24,12 +24,12 @@ def run_trajectory(
 ) -> Run[Kept]:
     """Run a filter over one trajectory of a `Dataset`.
 
-    `jax.vmap` over the data (and the key) for all of them.
+    `jax.vmap` over the data (and the key) runs it over all of them.
 
     Args:
         filter: the `Filter`.
-        params: its parameters; the mean of their prior is replaced where the data give prior
-            means.
+        params: parameters of the filter; the mean of their prior is replaced where the data have
+            prior means.
         trajectory: a `Dataset` without its leading axis, as seen inside `jax.vmap`.
         key: random key for filters that draw.
         emit: what to keep of every step, as in `kfjax.run`.
@@ -53,11 +53,12 @@ def run_trajectory(
     )
 
 
-def start_at(params: Any, mean: Array | None) -> Any:
+def start_at(params: Params, mean: Float[AnyArray, " n"] | None) -> Params:
     """Return params whose prior has this mean; None changes nothing."""
     if mean is None:
         return params
-    if (model := model_of(params)) is None:
+    model = model_of(params)
+    if model is None:
         raise ValueError(
             f"the data have prior means, but params ({type(params).__name__}) has no model to put"
             " them in; expected a StateSpaceModel. Leave prior_mean out."

@@ -1,4 +1,4 @@
-"""Trajectories cut in time: shorter ones, several from one, and windows of them inside a trace."""
+"""Trajectories cut in time: shorter ones, several from one, and windows inside a trace."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import ArrayLike, Int, Real
 
+from kfjax._support.types import AnyArray, Nested, PyTree
 from kfjax.data.dataset import Dataset
+from kfjax.data.disk import DiskArray
 
 __all__ = ["first_steps", "pieces", "whole_windows", "window_at"]
 
@@ -19,7 +22,7 @@ def first_steps(data: Dataset, steps: int) -> Dataset:
 
     Args:
         data: trajectories.
-        steps: how many steps to keep, at least 1; shorter trajectories stay as they are.
+        steps: number of steps to keep, at least 1; shorter trajectories stay as they are.
 
     Raises:
         ValueError: if steps is below one, or nothing was observed so early.
@@ -34,20 +37,20 @@ def first_steps(data: Dataset, steps: int) -> Dataset:
     return Dataset(ys, xs, us, observed, length, data.prior_mean, dtype=data.dtype)
 
 
-def pieces(data: Dataset, steps: int, *, prior_mean: Any = None) -> Dataset:
-    """Cut every trajectory into short ones.
+def pieces(
+    data: Dataset, steps: int, *, prior_mean: Real[ArrayLike, " n"] | Nested | None = None
+) -> Dataset:
+    """Cut every trajectory into short ones that start at their true states.
 
-    Each one starts at its true state ("V2" of the KalmanNet paper).
-
-    Piece k holds the steps from k `steps` + 1 on, and its `prior_mean` is the true state one step
-    before. The last piece of a trajectory may be shorter; nothing is left out. The pieces of a
-    trajectory follow each other.
+    This is "V2" of the KalmanNet paper. Piece k holds the steps from k `steps` + 1 on, and its
+    `prior_mean` is the true state one step before. The last piece of a trajectory may be shorter;
+    nothing is left out. The pieces of a trajectory follow each other.
 
     Args:
         data: trajectories with true states.
-        steps: the length of a piece, at least 1.
-        prior_mean: mean of x_0 [n] of every first piece, such as `model.prior.mean`; may be left
-            out where data has them.
+        steps: length of a piece, at least 1.
+        prior_mean: mean of x_0 [n] of the first piece of every trajectory, such as
+            `model.prior.mean`; optional where data has prior means.
 
     Returns:
         A `Dataset` with `prior_mean`.
@@ -69,44 +72,64 @@ def pieces(data: Dataset, steps: int, *, prior_mean: Any = None) -> Dataset:
         )
     first = data.prior_mean
     if first is None:
-        first = np.broadcast_to(prior_mean, (data.size, np.shape(prior_mean)[-1]))
+        mean = np.asarray(prior_mean)
+        first = np.broadcast_to(mean, (data.size, mean.shape[-1]))
     steps = min(steps, data.steps)
     padded = whole_windows(data, steps)
-    count = padded.steps // steps
-    starts = np.concatenate([first[:, None], padded.xs[:, steps - 1 : -1 : steps]], axis=1)
-    length = np.clip(data.lengths[:, None] - steps * np.arange(count), 0, steps)
-    cut = jax.tree.map(
-        lambda a: a.reshape(-1, steps, *a.shape[2:])[length.ravel() > 0], _series(padded)
-    )
-    starts, length = starts[length > 0], length[length > 0]
-    if np.isnan(starts).any():
+    series, length = cut_series(padded, steps)
+    ends = padded.xs[:, steps - 1 : -1 : steps]  # last states of all pieces but the last one
+    n = first.shape[-1]
+    starts = np.concatenate([first[:, None], ends], axis=1).reshape(-1, n)[length > 0]
+    _check_starts(starts)
+    ys, xs, us, observed = jax.tree.map(lambda a: a[length > 0], series)
+    return Dataset(ys, xs, us, observed, length[length > 0], starts, dtype=data.dtype)
+
+
+def _check_starts(starts: np.ndarray) -> None:
+    """Raise unless the states where the pieces start are known."""
+    unknown = np.isnan(starts).any(-1).sum()
+    if unknown:
         raise ValueError(
-            f"pieces: the state is not known where {np.isnan(starts).any(-1).sum()} of"
-            f" {len(starts)} pieces start;"
+            f"pieces: the state is not known where {unknown} of {len(starts)} pieces start;"
             " expected known states every `steps` steps. Choose other steps, or train with fit(...,"
             " window=)."
         )
-    ys, xs, us, observed = cut
-    return Dataset(ys, xs, us, observed, length, starts, dtype=data.dtype)
+
+
+def cut_series(data: Dataset, steps: int) -> tuple[tuple[PyTree, ...], np.ndarray]:
+    """Cut trajectories of K `steps` steps, as `whole_windows` makes them, into K pieces each.
+
+    Returns ys, xs, us and observed [N K, steps, ...], and the lengths [N K], which are 0 for pieces
+    after the end of a trajectory.
+    """
+    count = data.steps // steps
+    length = np.clip(data.lengths[:, None] - steps * np.arange(count), 0, steps)
+
+    def cut(a: AnyArray | DiskArray) -> np.ndarray:
+        return np.asarray(a).reshape(-1, steps, *a.shape[2:])
+
+    return jax.tree.map(cut, _series(data)), length.ravel()
 
 
 def whole_windows(data: Dataset, steps: int) -> Dataset:
-    """Return data whose number of steps is a multiple of `steps`; what is added never counts.
+    """Return data whose number of steps is a multiple of `steps`; added steps never count.
 
     Args:
         data: trajectories.
-        steps: of a window, at least 1.
+        steps: length of a window, at least 1.
 
     Example:
         >>> kf.data.whole_windows(kf.Dataset(np.zeros((4, 50, 1))), 20).ys.shape
         (4, 60, 1)
     """
     _check_steps("whole_windows", steps)
-    if (extra := -data.steps % steps) == 0:
+    extra = -data.steps % steps
+    if extra == 0:
         return data
 
     def longer(a: np.ndarray, value: Any = 0) -> np.ndarray:
-        return np.pad(a, [(0, 0), (0, extra)] + [(0, 0)] * (a.ndim - 2), constant_values=value)
+        widths = [(0, 0), (0, extra)] + [(0, 0)] * (a.ndim - 2)
+        return np.pad(a, widths, constant_values=value)
 
     ys, xs, us = jax.tree.map(longer, (data.ys, data.xs, data.us))
     observed = None if data.observed is None else longer(data.observed, True)
@@ -114,28 +137,31 @@ def whole_windows(data: Dataset, steps: int) -> Dataset:
     return Dataset.unchecked(ys, xs, us, observed, lengths, data.prior_mean)
 
 
-def window_at(batch: Dataset, start: int | Array, steps: int) -> Dataset:
+def window_at(batch: Dataset, start: int | Int[Array, ""], steps: int) -> Dataset:
     """Return the window of `steps` steps from `start` on, which may be traced.
 
     `prior_mean` stays that of x_0.
 
     Args:
-        batch: trajectories, as arrays of jax; start + steps must not exceed their number of steps.
+        batch: trajectories, as JAX arrays; start + steps must not exceed their number of steps.
         start: the first step, from 0.
-        steps: of the window.
+        steps: length of the window.
     """
-    ys, xs, us, observed = jax.tree.map(
-        lambda a: jax.lax.dynamic_slice_in_dim(a, start, steps, axis=1), _series(batch)
-    )
+
+    def window(a: Array) -> Array:
+        return jax.lax.dynamic_slice_in_dim(a, start, steps, axis=1)
+
+    ys, xs, us, observed = jax.tree.map(window, _series(batch))
     length = None if batch.length is None else jnp.clip(batch.length - start, 0, steps)
     return Dataset.unchecked(ys, xs, us, observed, length, batch.prior_mean)
 
 
-def _series(data: Dataset) -> tuple[Any, Any, Any, Any]:
-    """What has an axis of time."""
+def _series(data: Dataset) -> tuple[PyTree, PyTree, PyTree, PyTree]:
+    """Return the fields that have an axis of time."""
     return data.ys, data.xs, data.us, data.observed
 
 
 def _check_steps(who: str, steps: int) -> None:
+    """Raise unless a number of steps is at least one."""
     if steps < 1:
         raise ValueError(f"{who}: steps is {steps}; expected at least 1.")

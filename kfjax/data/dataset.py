@@ -1,24 +1,36 @@
-"""Many trajectories in one container, checked once: what evaluation and training work on."""
+"""Many trajectories in one container, checked once: the data of evaluation and training."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from numpy.typing import DTypeLike
 
 from kfjax._support.pytrees import Pytree
+from kfjax.data.checking import (
+    active_steps,
+    check_inputs,
+    check_lengths,
+    check_observations,
+    check_prior_means,
+    check_states,
+    separate_mask,
+)
 from kfjax.data.disk import DiskArray, on_disk, take
 
 __all__ = ["Dataset"]
 
-BLOCK = 4096  # trajectories at a time
+BLOCK = 4096  # trajectories whose mask is read at a time, since it may be larger than memory
+TOLERANCE = 1e-6  # of sums of fractions: 0.7 + 0.2 + 0.1 is not 1 in binary
 
 
 class _Typed(Pytree):
-    """For type checkers, which pass over what stands after the class below."""
+    """Type of the property that is attached to `Dataset` below, for type checkers."""
 
     dtype: np.dtype[Any]
 
@@ -39,16 +51,16 @@ class Dataset(_Typed):
             components), or None.
         us: inputs, any pytree of [N, T, ...], or None; us[:, t-1] is u_t, which takes x_{t-1} to
             x_t.
-        observed: booleans [N, T] or [N, T, m]; default all that is not NaN. Kept as [N, T, m], or
-            None if all was seen.
+        observed: booleans [N, T] or [N, T, m]; by default true where ys is not NaN. Kept as
+            [N, T, m], or as None if everything was observed.
         length: [N] integers from 1 to T, or None if all trajectories have T steps.
-        prior_mean: means of x_0 [N, n] in place of that of the model's prior, or None.
-        dtype: of the floats; default that of jax (float32 unless x64 is enabled). Integer inputs
-            stay integers.
+        prior_mean: means of x_0 [N, n] that replace the mean of the model's prior, or None.
+        dtype: dtype of the floats; by default that of JAX (float32 unless x64 is enabled). Integer
+            inputs stay integers.
 
     Raises:
-        ValueError: if shapes do not fit, if something infinite or (but for `ys` and `xs`) NaN
-            counts, or if `observed` marks a NaN as seen.
+        ValueError: if shapes do not fit, if an entry that counts is infinite or (except in `ys` and
+            `xs`) NaN, or if `observed` marks a NaN as observed.
 
     Example:
         >>> data = kf.Dataset([[[1.0], [jnp.nan], [3.0]], [[0.0], [1.0], [jnp.inf]]], length=[3, 2])
@@ -66,20 +78,20 @@ class Dataset(_Typed):
     prior_mean: Any = None
     dtype: dataclasses.InitVar[Any] = None
 
-    def __post_init__(self, dtype: Any) -> None:
-        dtype = np.dtype(jax.dtypes.canonicalize_dtype(float) if dtype is None else dtype)
-        ys = _observations(self.ys, dtype)
+    def __post_init__(self, dtype: DTypeLike | None) -> None:
+        kept = np.dtype(jax.dtypes.canonicalize_dtype(float) if dtype is None else dtype)
+        ys = check_observations(self.ys, kept)
         N, T, _ = ys.shape
-        length = _lengths(self.length, N, T)
-        active = np.arange(T) < (np.full(N, T) if length is None else length)[:, None]
-        ys, observed = _mask(ys, self.observed, active)
+        length = check_lengths(self.length, N, T)
+        active = active_steps(length, N, T)
+        ys, observed = separate_mask(ys, self.observed, active)
         values: dict[str, Any] = {"ys": ys, "observed": observed, "length": length}
         if self.xs is not None:
-            values["xs"] = _states(self.xs, dtype, active)
+            values["xs"] = check_states(self.xs, kept, active)
         if self.us is not None:
-            values["us"] = jax.tree.map(lambda a: _series("us", a, dtype, active), self.us)
+            values["us"] = jax.tree.map(lambda u: check_inputs(u, kept, active), self.us)
         if self.prior_mean is not None:
-            values["prior_mean"] = _prior_means(self.prior_mean, dtype, N)
+            values["prior_mean"] = check_prior_means(self.prior_mean, kept, N)
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
@@ -96,35 +108,52 @@ class Dataset(_Typed):
     @property
     def lengths(self) -> np.ndarray:
         """The number of steps of every trajectory, [N]."""
-        return np.full(self.size, self.steps) if self.length is None else np.asarray(self.length)
+        if self.length is None:
+            return np.full(self.size, self.steps)
+        return np.asarray(self.length)
 
     @property
     def missing(self) -> float:
-        """The fraction of entries of `ys` that count but were not observed."""
+        """The fraction of the entries of `ys` that count but were not observed."""
         if self.observed is None:
             return 0.0
-        seen = count = 0
-        for start in range(0, self.size, BLOCK):  # it may be on disk, and larger than memory
+        seen = 0
+        count = 0
+        for start in range(0, self.size, BLOCK):
             rows = np.arange(start, min(start + BLOCK, self.size))
-            chosen = take(self.observed, rows)[np.arange(self.steps) < self.lengths[rows, None]]
-            seen, count = seen + chosen.sum(), count + chosen.size
+            active = np.arange(self.steps) < self.lengths[rows, None]
+            counted = take(self.observed, rows)[active]
+            seen += counted.sum()
+            count += counted.size
         return 1 - float(seen / count)
 
     def __len__(self) -> int:
         return self.size
 
-    def __getitem__(self, index: Any) -> Dataset:
-        """Return some of the trajectories, by slice, integer (one trajectory).
+    def __getitem__(
+        self, index: int | np.integer | slice | Sequence[int] | np.ndarray | jax.Array
+    ) -> Dataset:
+        """Return some of the trajectories.
 
-        A list of integers or a boolean mask selects several.
+        Args:
+            index: a slice, an integer for a `Dataset` of one trajectory, integers [K], or a boolean
+                mask [N].
+
+        Raises:
+            ValueError: if no trajectory is left.
         """
-        index = slice(index, index + 1 or None) if isinstance(index, (int, np.integer)) else index
-        if not isinstance(index, slice):
-            index = np.asarray(index)
-        chosen = take(self, index)
+        rows: slice | np.ndarray
+        if isinstance(index, (int, np.integer)):
+            rows = slice(index, index + 1 or None)  # -1 is the last one: slice(-1, None)
+        elif isinstance(index, slice):
+            rows = index
+        else:
+            rows = np.asarray(index)
+        chosen = take(self, rows)
         if chosen.size == 0:
             raise ValueError(
-                f"Dataset: the index leaves no trajectory of {self.size}; expected at least one."
+                f"Dataset: the index leaves none of {self.size} trajectories; expected at least"
+                " one."
             )
         return chosen
 
@@ -140,31 +169,28 @@ class Dataset(_Typed):
             One Dataset per part.
 
         Raises:
-            ValueError: if a part is empty, or they are more than there is.
+            ValueError: if a part is empty, or the parts are more than there is.
 
         Example:
             >>> train, test = kf.Dataset(np.zeros((10, 5, 1))).split(0.8, 0.2)
             >>> train.size, test.size
             (8, 2)
         """
-        whole = all(isinstance(part, (int, np.integer)) for part in parts)
-        limit = self.size if whole else 1.0
-        bounds = [0, *np.round(np.cumsum(parts) * (self.size / limit), 6).astype(int).tolist()]
-        if (
-            not parts
-            or any(a >= b for a, b in itertools.pairwise(bounds))
-            or sum(parts) > limit + 1e-6
-        ):
+        are_counts = all(isinstance(part, (int, np.integer)) for part in parts)
+        limit = self.size if are_counts else 1.0
+        ends = np.round(np.cumsum(parts) * (self.size / limit), 6).astype(int).tolist()
+        bounds = list(itertools.pairwise([0, *ends]))
+        empty = not parts or any(first >= end for first, end in bounds)
+        if empty or sum(parts) > limit + TOLERANCE:
             raise ValueError(
                 f"Dataset.split: got {parts} of {self.size} trajectories; expected parts that are"
-                " not empty, at most"
-                f" {self.size} together (or 1.0, as fractions)."
+                f" not empty, at most {self.size} together (or 1.0, as fractions)."
             )
-        return tuple(self[a:b] for a, b in itertools.pairwise(bounds))
+        return tuple(self[first:end] for first, end in bounds)
 
     def __repr__(self) -> str:
         if not isinstance(self.ys, (np.ndarray, jax.Array, DiskArray)) or self.ys.ndim != 3:
-            # inside jax transformations the fields may be anything
+            # inside transformations of JAX the fields may be anything
             return f"Dataset({self.ys!r}, ...)"
         low, high = self.lengths.min(), self.lengths.max()
         steps = low if low == high else f"{low} to {high}"
@@ -178,124 +204,8 @@ class Dataset(_Typed):
         return f"Dataset({text})"
 
 
-# after the class, since a dataclass takes a property in its body for the default of the argument
+# attached after the class: a dataclass would take a property in its body for the default value of
+# the argument `dtype`
 Dataset.dtype = property(  # type: ignore[assignment]
     lambda self: self.ys.dtype, doc="The dtype of the observations."
 )
-
-
-def _observations(value: Any, dtype: np.dtype) -> np.ndarray:
-    """Check the observations [N, T, m], NaN where missing."""
-    ys = _floats("ys", value, dtype)
-    if ys.ndim != 3 or 0 in ys.shape:
-        remedy = ""
-        if ys.ndim < 3:
-            remedy = " One trajectory is ys[None]; scalar observations are ys[..., None]."
-        raise ValueError(
-            f"Dataset: ys has shape {ys.shape}; expected [N, T, m], none of them 0.{remedy}"
-        )
-    return ys
-
-
-def _floats(name: str, value: Any, dtype: np.dtype) -> np.ndarray:
-    """Return a float array, or integers and booleans of the inputs as they are."""
-    array = np.asarray(value)
-    if array.dtype.kind not in "fiub":
-        raise ValueError(f"Dataset: {name} has dtype {array.dtype}; expected real numbers.")
-    return array if name == "us" and array.dtype.kind in "iub" else array.astype(dtype)
-
-
-def _lengths(length: Any, N: int, T: int) -> np.ndarray | None:
-    """Check the lengths [N]; None if all are T."""
-    if length is None:
-        return None
-    array = np.asarray(length)
-    if array.shape != (N,) or array.dtype.kind not in "iu" or array.min() < 1 or array.max() > T:
-        raise ValueError(
-            f"Dataset: length has shape {array.shape} and dtype {array.dtype}"
-            + (f", from {array.min()} to {array.max()}" if array.size else "")
-            + f"; expected ({N},) integers from 1 to {T}."
-        )
-    return None if (array == T).all() else array.astype(np.int32)
-
-
-def _mask(
-    ys: np.ndarray, observed: Any, active: np.ndarray
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Turn NaN into the mask; both are cleared after the end."""
-    missing = np.isnan(ys)
-    if observed is None:
-        seen = ~missing
-    else:
-        seen = np.asarray(observed)
-        if seen.dtype.kind not in "biu" or seen.shape not in (ys.shape, ys.shape[:2]):
-            raise ValueError(
-                f"Dataset: observed has shape {seen.shape} and dtype {seen.dtype}; expected"
-                f" booleans {ys.shape[:2]} or {ys.shape}, as ys."
-            )
-        seen = np.broadcast_to(seen.astype(bool).reshape(*ys.shape[:2], -1), ys.shape)
-        if (seen & missing & active[..., None]).any():
-            raise ValueError(
-                "Dataset: ys has NaN where observed is True; expected numbers there. Leave"
-                " observed out (NaN is then missing), or set it to False there."
-            )
-    seen = seen | ~active[..., None]
-    ys = np.where(seen & active[..., None], ys, 0)
-    if np.isinf(ys).any():
-        raise ValueError(
-            "Dataset: ys has infinite entries; expected numbers, or NaN where missing."
-        )
-    if not (seen & active[..., None]).any():
-        raise ValueError("Dataset: ys has no number at all that was observed; expected some.")
-    return ys, None if seen.all() else seen
-
-
-def _series(
-    name: str, value: Any, dtype: np.dtype, active: np.ndarray, *, nan: bool = False
-) -> np.ndarray:
-    """Check an array [N, T, ...]; what stands after the end is cleared."""
-    array = _floats(name, value, dtype)
-    if array.shape[:2] != active.shape:
-        raise ValueError(
-            f"Dataset: {name} has shape {array.shape}; expected {active.shape[0]} trajectories of"
-            f" {active.shape[1]} steps, as ys."
-        )
-    array = np.where(
-        active.reshape(active.shape + (1,) * (array.ndim - 2)), array, np.zeros((), array.dtype)
-    )
-    if array.dtype.kind == "f" and (np.isinf(array).any() or (np.isnan(array).any() and not nan)):
-        remedy = (
-            "numbers, or NaN where not known."
-            if nan
-            else "finite numbers. Fill the gaps, or cut with length."
-        )
-        raise ValueError(
-            f"Dataset: {name} has {'infinite' if nan else 'NaN or infinite'} entries; expected"
-            f" {remedy}"
-        )
-    return array
-
-
-def _states(value: Any, dtype: np.dtype, active: np.ndarray) -> np.ndarray:
-    """Check the true states [N, T, n]."""
-    array = _series("xs", value, dtype, active, nan=True)
-    if array.ndim != 3:
-        N, T = active.shape
-        raise ValueError(f"Dataset: xs has shape {array.shape}; expected ({N}, {T}, n).")
-    if np.isnan(array[active]).all():
-        raise ValueError(
-            "Dataset: xs has no number at all; expected some. Leave it out if it is not known."
-        )
-    return array
-
-
-def _prior_means(value: Any, dtype: np.dtype, N: int) -> np.ndarray:
-    """Check the prior means [N, n]."""
-    array = _floats("prior_mean", value, dtype)
-    if array.ndim != 2 or array.shape[0] != N or not np.isfinite(array).all():
-        raise ValueError(
-            f"Dataset: prior_mean has shape {array.shape}; expected finite numbers ({N}, n), one"
-            " row"
-            " each."
-        )
-    return array

@@ -1,8 +1,8 @@
-"""Arrays that stay on disk: .npy files of which rows are read when they are asked for.
+"""Arrays that stay on disk: .npy files whose rows are read on demand.
 
-They are read, not mapped into memory: the kernel maps up to two megabytes around every row that is
-touched, so that a random batch would look, and in some containers count, as if it were hundreds of
-megabytes.
+The rows are read, not mapped into memory: the kernel maps up to two megabytes around every row that
+is touched, so that a random batch would look, and in some containers count, as if it were hundreds
+of megabytes.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from typing import Any
 
 import jax
 import numpy as np
+from numpy.typing import DTypeLike
+
+from kfjax._support.types import PyTree
 
 __all__ = ["DiskArray", "on_disk", "take"]
 
@@ -23,14 +26,14 @@ __all__ = ["DiskArray", "on_disk", "take"]
 class DiskArray:
     """Consecutive rows of an array in a .npy file.
 
-    `a[2:5]` are fewer rows, still on disk; `a[3]`, `a[[4, 1]]` and `a[mask]` are read as numpy
+    `a[2:5]` is a `DiskArray` of fewer rows; `a[3]`, `a[[4, 1]]` and `a[mask]` are read as numpy
     arrays; `np.asarray(a)` and any other index read everything.
 
     Attributes:
-        path: of the file.
-        dtype: of the entries.
-        shape: of these rows, [N, ...].
-        offset: where they begin in the file, in bytes.
+        path: path of the file.
+        dtype: dtype of the entries.
+        shape: shape of these rows, [N, ...].
+        offset: position of the first of these rows in the file, in bytes.
     """
 
     path: Path
@@ -40,7 +43,12 @@ class DiskArray:
 
     @classmethod
     def open(cls, path: Path) -> DiskArray:
-        """Return the array in a file; a ValueError tells what is wrong with it."""
+        """Return the array in a file.
+
+        Raises:
+            ValueError: if the file does not hold an array, or not row by row.
+            OSError: if the file cannot be read.
+        """
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
         if not mapped.flags.c_contiguous:
             raise ValueError("its columns are contiguous, not its rows")
@@ -59,44 +67,40 @@ class DiskArray:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, index: Any) -> Any:
-        """Return rows: on disk for a slice without gaps, else as a numpy array."""
+    def __getitem__(self, index: Any) -> DiskArray | np.ndarray:
+        """Return rows: on disk for a slice without gaps, otherwise as a numpy array."""
         if isinstance(index, (int, np.integer)):
             return self._read(np.array([index]))[0]
         if isinstance(index, slice) and index.step in (None, 1):
-            first, last, _ = index.indices(len(self))
-            shape = (max(last - first, 0), *self.shape[1:])
-            return dataclasses.replace(
-                self, shape=shape, offset=self.offset + first * self.row_bytes
-            )
+            return self._consecutive(index)
         if isinstance(index, (list, np.ndarray)):
             return self._read(np.asarray(index))
         return np.asarray(self)[index]
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         """Read everything."""
-        del copy  # always one
+        del copy  # reading always makes one
         return self._read(np.arange(len(self))).astype(dtype or self.dtype, copy=False)
+
+    def _consecutive(self, rows: slice) -> DiskArray:
+        """Return the rows of a slice without gaps; nothing is read."""
+        first, last, _ = rows.indices(len(self))
+        count = max(last - first, 0)
+        return dataclasses.replace(
+            self,
+            shape=(count, *self.shape[1:]),
+            offset=self.offset + first * self.row_bytes,
+        )
 
     def _read(self, index: np.ndarray) -> np.ndarray:
         """Read rows [K] by number, or by a mask [N]."""
-        index = (
-            np.flatnonzero(index)
-            if index.dtype == bool
-            else np.where(index < 0, index + len(self), index)
-        )
-        if index.size and not (index.min() >= 0 and index.max() < len(self)):
-            raise IndexError(
-                f"{self.path}: rows {index.min()} to {index.max()}; expected 0 to {len(self) - 1}."
-            )
-        rows = np.empty((len(index), *self.shape[1:]), self.dtype)
+        numbers = self._row_numbers(index)
+        rows = np.empty((len(numbers), *self.shape[1:]), self.dtype)
+        start = 0
         with self.path.open("rb") as file:
-            start = 0
-            for run in (
-                np.split(index, np.flatnonzero(np.diff(index) != 1) + 1) if index.size else ()
-            ):
-                file.seek(self.offset + int(run[0]) * self.row_bytes)
+            for run in _consecutive_runs(numbers):
                 part = rows[start : start + len(run)]
+                file.seek(self.offset + int(run[0]) * self.row_bytes)
                 if file.readinto(part.data.cast("B")) != part.nbytes:
                     raise ValueError(
                         f"{self.path} ends before row {run[-1]}; expected a whole file. Write it"
@@ -105,8 +109,29 @@ class DiskArray:
                 start += len(run)
         return rows
 
+    def _row_numbers(self, index: np.ndarray) -> np.ndarray:
+        """Return numbers of rows, from 0, for numbers that may be negative or a mask [N]."""
+        if index.dtype == bool:
+            numbers = np.flatnonzero(index)
+        else:
+            numbers = np.where(index < 0, index + len(self), index)
+        if numbers.size and not (numbers.min() >= 0 and numbers.max() < len(self)):
+            raise IndexError(
+                f"{self.path}: rows {numbers.min()} to {numbers.max()}; expected 0 to"
+                f" {len(self) - 1}."
+            )
+        return numbers
 
-def on_disk(tree: Any) -> bool:
+
+def _consecutive_runs(numbers: np.ndarray) -> list[np.ndarray]:
+    """Split numbers of rows into runs without gaps, each of which is one read."""
+    if numbers.size == 0:
+        return []
+    breaks = np.flatnonzero(np.diff(numbers) != 1) + 1
+    return np.split(numbers, breaks)
+
+
+def on_disk(tree: PyTree) -> bool:
     """Tell whether an array in a pytree stays on disk.
 
     The arrays of a `Dataset` of `read_folder` do.
@@ -114,11 +139,12 @@ def on_disk(tree: Any) -> bool:
     return any(isinstance(leaf, DiskArray) for leaf in jax.tree.leaves(tree))
 
 
-def take(tree: Any, index: slice | Sequence[int] | np.ndarray) -> Any:
-    """Return rows of every array of a pytree, in memory; a `Dataset` is one.
+def take(tree: PyTree, index: slice | Sequence[int] | np.ndarray) -> PyTree:
+    """Return rows of every array of a pytree, such as a `Dataset`.
 
     Args:
         tree: any pytree of arrays [N, ...], in memory or on disk.
-        index: a slice, integers [K], or booleans [N].
+        index: a slice, integers [K], or booleans [N]. Arrays on disk stay there for a slice without
+            gaps, and are read otherwise.
     """
     return jax.tree.map(lambda a: a[index], tree)

@@ -1,13 +1,11 @@
-"""Data sets larger than memory.
+"""Data sets larger than memory: a folder with one .npy file per array, read by rows on demand.
 
-A folder with one .npy file per array, of which rows are read when they are needed.
-
-Of the formats for this, .npy is the one that needs nothing: numpy has written it unchanged since
-2007, a trajectory is one contiguous piece of a file, a random batch is as many reads, and the
-kernel caches what fits. Zarr, HDF5 and ArrayRecord (with Grain) compress and reach into object
-stores, at the price of a dependency and of decoding a chunk for every row; whoever has data there
-converts once, part by part, with `write_folder`. An .npz file is a zip archive, whose members have
-no rows that could be read alone.
+The .npy format needs no dependency: numpy has written it unchanged since 2007, a trajectory is one
+contiguous piece of a file, a random batch is as many reads, and the kernel caches what fits. Zarr,
+HDF5 and ArrayRecord (with Grain) compress and reach into object stores, at the price of a
+dependency and of decoding a chunk for every row; convert data in such a format once, part by part,
+with `write_folder`. An .npz file is a zip archive, whose members have no rows that could be read
+alone.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ from kfjax.data.names import FILE_NAMES
 
 __all__ = ["read_folder", "write_folder"]
 
-SEAL = "trajectories.json"  # written last: what is in the folder was checked, and is whole
+SEAL = "trajectories.json"  # written last: the folder is complete, and its arrays were checked
 INPUTS = FILE_NAMES["us"]
 
 
@@ -45,14 +43,13 @@ def write_folder(folder: str | Path, parts: Dataset | Iterable[Dataset]) -> None
     That way only one part has to be in memory.
 
     Args:
-        folder: where; it appears whole or not at all.
+        folder: path of the new folder, which appears complete or not at all.
         parts: a `Dataset`, or any iterable of them, such as a generator that simulates or reads one
             after the other; alike in all but the number of trajectories. Inputs are an array, or a
             dict of arrays.
 
     Raises:
-        ValueError: if there is something at that place, there is no part, or a part is unlike the
-            first.
+        ValueError: if the path exists, there is no part, or a part is unlike the first.
 
     Example:
         >>> import tempfile
@@ -69,14 +66,15 @@ def write_folder(folder: str | Path, parts: Dataset | Iterable[Dataset]) -> None
             " it."
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
-    place = folder.with_name(f".{folder.name}.{os.getpid()}")
-    place.mkdir()
+    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
+    unfinished.mkdir()
     try:
-        about = _write_parts(place, [parts] if isinstance(parts, Dataset) else parts)
-        (place / SEAL).write_text(json.dumps(about, indent=1) + "\n")
-        place.rename(folder)
+        arrays = _write_parts(unfinished, [parts] if isinstance(parts, Dataset) else parts)
+        about = {"format": 1, "arrays": arrays}
+        (unfinished / SEAL).write_text(json.dumps(about, indent=1) + "\n")
+        unfinished.rename(folder)
     except BaseException:
-        shutil.rmtree(place)
+        shutil.rmtree(unfinished)
         raise
 
 
@@ -85,14 +83,14 @@ def read_folder(folder: str | Path) -> Dataset:
 
     The arrays of the `Dataset` stay in the files. `kfjax.compare` and `kfjax.training.fit` copy a
     chunk or a batch at a time, as does `data[[3, 1, 4]]`; `data[:1000]` and `data.split(0.8, 0.2)`
-    stay on disk. What makes new trajectories of them (`kfjax.data.pieces` and its like) reads
-    everything; functions of jax take rows in memory only.
+    stay on disk. Functions that make new trajectories of them (such as `kfjax.data.pieces`) read
+    everything; functions of JAX take rows in memory only.
 
     Args:
-        folder: of `write_folder`.
+        folder: path of a folder of `write_folder`.
 
     Raises:
-        ValueError: if that is no such folder, or a file is not what was written.
+        ValueError: if `write_folder` did not write the folder, or a file has changed since.
     """
     folder = Path(folder)
     if not is_folder(folder):
@@ -100,22 +98,24 @@ def read_folder(folder: str | Path) -> Dataset:
             f"read_folder: {folder} has no {SEAL}; expected a folder of kfjax.data.write_folder."
         )
     about = json.loads((folder / SEAL).read_text())
-    arrays: dict[str, Any] = {
-        name: _opened(folder / f"{name}.npy", *known) for name, known in about["arrays"].items()
-    }
-    named = {
-        name.removeprefix(f"{INPUTS}_"): a
-        for name, a in arrays.items()
-        if name.startswith(f"{INPUTS}_")
-    }
+    arrays: dict[str, Any] = {}
+    inputs: dict[str, DiskArray] = {}
+    for name, (shape, dtype) in about["arrays"].items():
+        array = _opened(folder / f"{name}.npy", shape, dtype)
+        if name.startswith(f"{INPUTS}_"):
+            inputs[name.removeprefix(f"{INPUTS}_")] = array
+        else:
+            arrays[name] = array
+    if inputs:
+        arrays[INPUTS] = inputs
     if "length" in arrays:
         arrays["length"] = np.asarray(arrays["length"])
-    arrays = {INPUTS: named or None} | arrays
     names = [FILE_NAMES[field.name] for field in dataclasses.fields(Dataset)]
     return Dataset.unchecked(*(arrays.get(name) for name in names))
 
 
 def _opened(path: Path, shape: list[int], dtype: str) -> DiskArray:
+    """Return the array in a file, which must have this shape and dtype."""
     try:
         array = DiskArray.open(path)
     except (OSError, ValueError, EOFError) as error:
@@ -125,74 +125,84 @@ def _opened(path: Path, shape: list[int], dtype: str) -> DiskArray:
     if (list(array.shape), str(array.dtype)) != (shape, dtype):
         raise ValueError(
             f"read_folder: {path} is {array.dtype} {array.shape}; expected {dtype} {tuple(shape)}."
+            " Write the folder again."
         )
     return array
 
 
-def _write_parts(place: Path, parts: Iterable[Dataset]) -> dict[str, Any]:
-    """Write all parts, and return what the arrays are."""
-    files: dict[str, _Growing] = {}
-    full = True
+def _write_parts(place: Path, parts: Iterable[Dataset]) -> dict[str, list[Any]]:
+    """Write all parts, and return shape and dtype of every array by name of file."""
+    files: dict[str, _GrowingFile] = {}
+    complete = True
     with contextlib.ExitStack() as stack:
         for part in parts:
             arrays = dict(_arrays(part))
-            files = files or {
-                name: _Growing(stack.enter_context((place / f"{name}.npy").open("wb")), array)
-                for name, array in arrays.items()
-            }
-            if arrays.keys() != files.keys():
-                raise ValueError(
-                    f"write_folder: a part has {', '.join(arrays)}; expected {', '.join(files)}, as"
-                    " the first part."
-                )
-            for name, array in arrays.items():
-                files[name].append(name, array)
-            full &= part.observed is None and part.length is None
-        for file in files.values():
-            file.header()
+            if not files:
+                for name, array in arrays.items():
+                    file = stack.enter_context((place / f"{name}.npy").open("wb"))
+                    files[name] = _GrowingFile(file, array)
+            _append(files, arrays)
+            complete &= part.observed is None and part.length is None
+        for growing in files.values():
+            growing.write_header()
     if not files:
         raise ValueError("write_folder: got no part; expected at least one Dataset.")
-    for name in (
-        ("observed", "length") if full else ()
-    ):  # most data have all steps, and miss nothing
-        (place / f"{name}.npy").unlink()
-        del files[name]
-    return {
-        "format": 1,
-        "arrays": {name: [list(file.shape), str(file.dtype)] for name, file in files.items()},
-    }
+    if complete:  # most data have all steps, and no gaps
+        for name in ("observed", "length"):
+            (place / f"{name}.npy").unlink()
+            del files[name]
+    return {name: [list(file.shape), str(file.dtype)] for name, file in files.items()}
+
+
+def _append(files: dict[str, _GrowingFile], arrays: dict[str, np.ndarray]) -> None:
+    """Append the arrays of a part to the files."""
+    if arrays.keys() != files.keys():
+        raise ValueError(
+            f"write_folder: a part has {', '.join(arrays)}; expected {', '.join(files)}, as the"
+            " first part."
+        )
+    for name, array in arrays.items():
+        files[name].append(name, array)
 
 
 def _arrays(part: Dataset) -> Iterator[tuple[str, np.ndarray]]:
-    """The arrays of a part by name of file; every part has a mask and lengths."""
+    """Yield the arrays of a part by name of file; every part has a mask and lengths."""
     if not isinstance(part, Dataset):
         raise ValueError(f"write_folder: a part is {type(part).__name__}; expected a Dataset.")
-    us, shape = part.us, part.ys.shape
-    if us is not None and not jax.tree_util.all_leaves(
-        us.values() if isinstance(us, dict) else [us]
-    ):
-        raise ValueError("write_folder: us is nested; expected an array, or a dict of arrays.")
-    yield "observed", np.broadcast_to(True, shape) if part.observed is None else part.observed
+    inputs = _named_inputs(part)
+    everything = np.broadcast_to(True, part.ys.shape)
+    yield "observed", everything if part.observed is None else part.observed
     yield "length", part.lengths.astype(np.int32)
     for field in ("ys", "xs", "prior_mean"):
         array = getattr(part, field)
         if array is not None:
             yield FILE_NAMES[field], array
-    if isinstance(us, dict):
-        yield from ((f"{INPUTS}_{name}", array) for name, array in us.items())
-    elif us is not None:
-        yield INPUTS, us
+    yield from inputs.items()
 
 
-class _Growing:
+def _named_inputs(part: Dataset) -> dict[str, np.ndarray]:
+    """Return the inputs of a part by name of file."""
+    if part.us is None:
+        return {}
+    named = {INPUTS: part.us}
+    if isinstance(part.us, dict):
+        named = {f"{INPUTS}_{name}": array for name, array in part.us.items()}
+    if not jax.tree_util.all_leaves(named.values()):
+        raise ValueError("write_folder: us is nested; expected an array, or a dict of arrays.")
+    return named
+
+
+class _GrowingFile:
     """A .npy file that grows along its first axis; numpy leaves room for that in the header."""
 
     def __init__(self, file: BinaryIO, first: np.ndarray) -> None:
-        self.file, self.dtype, self.shape = file, first.dtype, (0, *first.shape[1:])
-        self.header()
+        self.file = file
+        self.dtype = first.dtype
+        self.shape = (0, *first.shape[1:])
+        self.write_header()
 
-    def header(self) -> None:
-        """Write the shape as it is now."""
+    def write_header(self) -> None:
+        """Write the present shape at the beginning of the file."""
         self.file.seek(0)
         about = {
             "descr": np.lib.format.dtype_to_descr(self.dtype),
@@ -204,10 +214,10 @@ class _Growing:
     def append(self, name: str, rows: np.ndarray) -> None:
         """Write more rows."""
         if (rows.dtype, rows.shape[1:]) != (self.dtype, self.shape[1:]):
+            row = ", ".join(map(str, self.shape[1:]))
             raise ValueError(
                 f"write_folder: {name} of a part is {rows.dtype} {rows.shape}; expected"
-                f" {self.dtype} (N, "
-                f"{', '.join(map(str, self.shape[1:]))}), as in the first part."
+                f" {self.dtype} (N, {row}), as in the first part."
             )
         self.file.write(np.ascontiguousarray(rows).data)
         self.shape = (self.shape[0] + len(rows), *self.shape[1:])

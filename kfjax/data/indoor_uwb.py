@@ -1,7 +1,4 @@
-"""The Labyrinth data set.
-
-A small robot with ultra-wideband (UWB) ranges, wheel odometry and ground truth.
-"""
+"""The Labyrinth data set: a small robot with ultra-wideband (UWB) ranges and wheel odometry."""
 
 from __future__ import annotations
 
@@ -14,7 +11,8 @@ from kfjax.models.discretisation import time_steps
 
 __all__ = ["read_indoor_uwb"]
 
-SENSORS, TRUTH = "Indoor_UWB_Input.txt", "Indoor_UWB_GT.txt"
+SENSORS = "Indoor_UWB_Input.txt"
+TRUTH = "Indoor_UWB_GT.txt"
 
 
 def is_indoor_uwb(path: str | Path) -> bool:
@@ -25,15 +23,13 @@ def is_indoor_uwb(path: str | Path) -> bool:
 def read_indoor_uwb(folder: str | Path) -> Dataset:
     """Read the Labyrinth data set (T. Pfeifer, TU Chemnitz).
 
-    One trajectory whose steps are the range measurements.
-
-    Step t is the t-th range in order of time, to one of four anchors in turn; x_0 is at time 0 of
-    the record's clock. Odometry and ground truth are interpolated linearly at the time of the range
-    (in the published record all stamps coincide); the speeds reported at t are taken to hold since
-    the range before.
+    It is one trajectory, whose steps are the range measurements. Step t is the t-th range in order
+    of time, to one of four anchors in turn; x_0 is at time 0 of the record's clock. Odometry and
+    ground truth are interpolated linearly at the time of the range (in the published record all
+    stamps coincide); the speeds reported at t are taken to hold since the range before.
 
     Args:
-        folder: where `Indoor_UWB_Input.txt` and `Indoor_UWB_GT.txt` are.
+        folder: folder of `Indoor_UWB_Input.txt` and `Indoor_UWB_GT.txt`.
 
     Returns:
         A `Dataset` with N = 1 and ys [1, T, 1]: range in metres, outliers included; xs [1, T, 3]:
@@ -45,56 +41,58 @@ def read_indoor_uwb(folder: str | Path) -> Dataset:
     Raises:
         ValueError: if a file is missing, or a line is not as the data set's readme says.
     """
-    folder = Path(folder)
-    sensors, truth = _rows(folder / SENSORS), _rows(folder / TRUTH)
-    time, distance, _, x, y, anchor_id = _table(sensors, "range2", 6, folder / SENSORS)
-    clock, right, left, lateral, base = _table(sensors, "odom2diff", 5, folder / SENSORS)
-    true_time, true_x, true_y = _table(truth, "point2", 3, folder / TRUTH)
+    sensors = Path(folder) / SENSORS
+    truth = Path(folder) / TRUTH
+    time, distance, _, x, y, anchor_id = _table(sensors, "range2", 6)
+    clock, right, left, lateral, base = _table(sensors, "odom2diff", 5)
+    true_time, true_x, true_y = _table(truth, "point2", 3)
 
-    def then(values: np.ndarray) -> np.ndarray:
+    def odometry_at_range(values: np.ndarray) -> np.ndarray:
         return np.interp(time, clock, values)
 
-    def true(values: np.ndarray) -> np.ndarray:
+    def truth_at_range(values: np.ndarray) -> np.ndarray:
         return np.interp(time, true_time, values, left=np.nan, right=np.nan)
 
     us = {
         "dt": np.asarray(time_steps(time, start=0.0)),
         "anchor": np.stack([x, y], axis=-1),
         "anchor_id": anchor_id.astype(int),
-        "right": then(right),
-        "left": then(left),
-        "lateral": then(lateral),
-        "wheel_base": then(base),
+        "right": odometry_at_range(right),
+        "left": odometry_at_range(left),
+        "lateral": odometry_at_range(lateral),
+        "wheel_base": odometry_at_range(base),
     }
-    xs = np.stack([true(true_x), true(true_y), np.full(len(time), np.nan)], axis=-1)
-    return Dataset(
-        distance[None, :, None], xs[None], {name: value[None] for name, value in us.items()}
-    )
+    heading = np.full(len(time), np.nan)
+    xs = np.stack([truth_at_range(true_x), truth_at_range(true_y), heading], axis=-1)
+    us = {name: values[None] for name, values in us.items()}
+    return Dataset(distance[None, :, None], xs[None], us)
 
 
-def _rows(path: Path) -> list[list[str]]:
+def _rows(path: Path, kind: str) -> list[list[str]]:
+    """Return the words of every line of one kind, which is its first word."""
     if not path.is_file():
         raise ValueError(
             f"read_indoor_uwb: there is no file {path}; expected the Labyrinth data set in that"
             " folder."
         )
-    return [line.split() for line in path.read_text().splitlines() if line.strip()]
+    rows = [line.split() for line in path.read_text().splitlines()]
+    return [row[1:] for row in rows if row[:1] == [kind]]
 
 
-def _table(rows: list[list[str]], kind: str, columns: int, path: Path) -> np.ndarray:
+def _table(path: Path, kind: str, columns: int) -> np.ndarray:
     """Return the leading columns of the rows of one kind, as [columns, rows] sorted by time."""
+    rows = _rows(path, kind)
     try:
-        table = np.array(
-            [[float(text) for text in row[1 : 1 + columns]] for row in rows if row[0] == kind]
-        )
+        table = np.array([[float(text) for text in row[:columns]] for row in rows])
     except ValueError as error:
         raise ValueError(
-            f"read_indoor_uwb: {path} has a {kind} row that is not of numbers ({error})."
+            f"read_indoor_uwb: {path} has a {kind} row that is not of numbers ({error}); expected"
+            " the file as it is published."
         ) from error
     if table.ndim != 2 or table.shape[1] != columns:
         raise ValueError(
             f"read_indoor_uwb: {path} has {kind} rows of shape {table.shape}; expected some, with"
-            f" at least {columns}"
-            " numbers each."
+            f" at least {columns} numbers each."
         )
-    return table[np.argsort(table[:, 0], kind="stable")].T
+    by_time = np.argsort(table[:, 0], kind="stable")
+    return table[by_time].T

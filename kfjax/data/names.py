@@ -1,4 +1,4 @@
-"""The names that arrays of a `Dataset` have in files: npz keys, and files of a folder."""
+"""Names of the arrays of a `Dataset` in files: npz keys, and files of a folder."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 
 __all__: list[str] = []
 
+# by field of `Dataset`; files keep the names of the published data sets of KalmanNet
 FILE_NAMES = {
     "ys": "obs",
     "xs": "state",
@@ -13,11 +14,11 @@ FILE_NAMES = {
     "observed": "observed",
     "length": "length",
     "prior_mean": "initial",
-}  # by field of `Dataset`
+}
 FIELDS = {name: field for field, name in FILE_NAMES.items()}
 
 
 def in_file_names(text: str) -> str:
-    """Return an error text about the fields of a `Dataset` in the names of a file."""
+    """Return an error text with the fields of a `Dataset` under their names in files."""
     fields = "|".join(FILE_NAMES)
     return re.sub(rf"\b({fields})\b", lambda found: FILE_NAMES[found.group()], text)

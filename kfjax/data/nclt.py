@@ -1,12 +1,13 @@
 """Sessions of the NCLT data set as they are published.
 
-Csv files of a robot's odometry, GPS, IMU and ground truth.
+They are csv files of a robot's odometry, GPS, IMU and ground truth.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,28 +16,40 @@ from kfjax.data.dataset import Dataset
 __all__ = ["read_nclt"]
 
 ORIGIN = np.radians([42.293227, -83.709657])  # latitude and longitude of (0, 0) of the ground truth
-EQUATOR, POLE = 6378135.0, 6356750.0  # radii of the Earth, m
-FILES = {  # patterns of the names, and number of columns
-    "odometry": (
-        ("odometry_mu.csv", "odometry_mu_*.csv"),
-        7,
-    ),  # utime, x, y, z (m), roll, pitch, yaw (rad)
-    "truth": (("groundtruth.csv", "groundtruth_*.csv"), 7),  # the same; x is north, y east, z down
-    "gps": (
-        ("gps.csv",),
-        8,
-    ),  # utime, mode, satellites, latitude, longitude (rad), altitude, track, speed
-    "imu": (
-        ("ms25.csv",),
-        10,
-    ),  # utime, magnetic field, acceleration (m/s^2), rotation rate (rad/s)
+EQUATOR = 6378135.0  # radius of the Earth, m
+POLE = 6356750.0
+HAS_POSITION = 2  # smallest mode of a GPS fix with a position
+ROUNDING = 1e-9  # relative tolerance of times and numbers of steps
+
+
+class _File(NamedTuple):
+    """A file of a session.
+
+    Attributes:
+        patterns: patterns of its name.
+        columns: number of its columns, the first of which is utime, in microseconds.
+    """
+
+    patterns: tuple[str, ...]
+    columns: int
+
+
+FILES = {
+    # utime, x, y, z (m), roll, pitch, yaw (rad)
+    "odometry": _File(("odometry_mu.csv", "odometry_mu_*.csv"), 7),
+    # likewise; x is north, y east, z down
+    "truth": _File(("groundtruth.csv", "groundtruth_*.csv"), 7),
+    # utime, mode, satellites, latitude, longitude (rad), altitude, track, speed
+    "gps": _File(("gps.csv",), 8),
+    # utime, magnetic field, acceleration (m/s^2), rotation rate (rad/s)
+    "imu": _File(("ms25.csv",), 10),
 }
-FIX = 2  # modes of the GPS from here on have a position
 
 
 def is_nclt(path: str | Path) -> bool:
     """Tell whether a folder holds a session of this data set."""
-    return _find(Path(path), "odometry") is not None and _find(Path(path), "truth") is not None
+    folder = Path(path)
+    return _find(folder, "odometry") is not None and _find(folder, "truth") is not None
 
 
 def read_nclt(
@@ -44,14 +57,13 @@ def read_nclt(
 ) -> Dataset:
     """Read a session of the University of Michigan North Campus Long-Term data set.
 
-    The session is resampled to equal steps.
-
-    Positions are interpolated linearly at the end of every step, where a sample lies within half a
-    step of it, and are not known elsewhere. Velocities are differences of positions over the step.
+    The session is resampled to equal steps. Positions are interpolated linearly at the end of every
+    step, where a sample lies within half a step of it, and are not known elsewhere. Velocities are
+    differences of positions over the step.
 
     Args:
-        folder: where `odometry_mu.csv` (or odometry_mu_100hz.csv), `groundtruth.csv` (or
-            groundtruth_DATE.csv) and, if wanted, `gps.csv` and `ms25.csv` are.
+        folder: folder of `odometry_mu.csv` (or odometry_mu_100hz.csv), `groundtruth.csv` (or
+            groundtruth_DATE.csv) and, optionally, `gps.csv` and `ms25.csv`.
         rate: steps per second.
         sensors: what is observed: "odometry", its velocity (v_x, v_y) in m/s, in the frame of the
             odometry; "gps", the position (x, y) in m, in the frame of the ground truth; or both, in
@@ -65,8 +77,8 @@ def read_nclt(
         robot.
 
     Raises:
-        ValueError: if a file is missing or not as published, they do not overlap in time, or an
-            argument is none.
+        ValueError: if a file is missing or not as published, the files do not overlap in time, or
+            an argument is not as above.
 
     References:
         N. Carlevaris-Bianco, A. K. Ushani, R. M. Eustice, University of Michigan North Campus
@@ -75,41 +87,61 @@ def read_nclt(
     folder = Path(folder)
     if not sensors or set(sensors) - {"odometry", "gps"} or not rate > 0:
         raise ValueError(
-            f"read_nclt: got sensors {sensors} at rate {rate}; expected odometry, gps or both,"
-            " above 0."
+            f"read_nclt: got sensors {sensors} at rate {rate}; expected odometry, gps or both, at"
+            " a rate above 0."
         )
-    odometry, truth = _table(folder, "odometry"), _table(folder, "truth")
-    first, last = max(odometry[0, 0], truth[0, 0]), min(odometry[-1, 0], truth[-1, 0])
-    steps = int((last - first) * rate + 1e-9)
-    if steps < 1:
-        raise ValueError(
-            f"read_nclt: {folder} has odometry and ground truth that overlap by less than one step."
-        )
-    times = first + np.arange(steps + 1) / rate
-    position = _at(times, truth[:, :3], 0.5 / rate)
-    observed = {"odometry": np.diff(_at(times, odometry[:, :3], 0.5 / rate), axis=0) * rate}
+    odometry = _table(folder, "odometry")
+    truth = _table(folder, "truth")
+    times = _common_times(folder, odometry[:, 0], truth[:, 0], rate)
+    observed = []
+    if "odometry" in sensors:
+        observed.append(np.diff(_at(times, odometry[:, :3], 0.5 / rate), axis=0) * rate)
     if "gps" in sensors:
-        observed["gps"] = _last_fix(times, _table(folder, "gps"))
-    us = {"dt": np.full(steps, 1 / rate)}
-    if _find(folder, "imu") is not None:
-        imu = _table(folder, "imu")
-        us["acceleration"] = _means(times, imu[:, [0, 4, 5, 6]])
-        us["rotation_rate"] = _means(times, imu[:, [0, 7, 8, 9]])
-    ys = np.concatenate(
-        [observed[name] for name in ("odometry", "gps") if name in sensors], axis=-1
-    )
-    xs = np.concatenate([position[1:], np.diff(position, axis=0) * rate], axis=-1)
+        observed.append(_last_fix(times, _table(folder, "gps")))
+    ys = np.concatenate(observed, axis=-1)
+    position = _at(times, truth[:, :3], 0.5 / rate)
+    velocity = np.diff(position, axis=0) * rate
+    xs = np.concatenate([position[1:], velocity], axis=-1)
+    us = {"dt": np.full(len(times) - 1, 1 / rate)} | _inertial(folder, times)
     return Dataset(ys[None], xs[None], {name: value[None] for name, value in us.items()})
 
 
+def _common_times(folder: Path, odometry: np.ndarray, truth: np.ndarray, rate: float) -> np.ndarray:
+    """Return the times of x_0..x_T, equally spaced in the time that both clocks cover."""
+    first = max(odometry[0], truth[0])
+    last = min(odometry[-1], truth[-1])
+    steps = int((last - first) * rate + ROUNDING)
+    if steps < 1:
+        raise ValueError(
+            f"read_nclt: {folder} has odometry and ground truth that overlap by less than one"
+            " step; expected files of one session, and a rate that is high enough."
+        )
+    return first + np.arange(steps + 1) / rate
+
+
+def _inertial(folder: Path, times: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the inputs that the IMU measured, if its file is there."""
+    if _find(folder, "imu") is None:
+        return {}
+    imu = _table(folder, "imu")
+    return {
+        "acceleration": _means(times, imu[:, [0, 4, 5, 6]]),
+        "rotation_rate": _means(times, imu[:, [0, 7, 8, 9]]),
+    }
+
+
 def _find(folder: Path, kind: str) -> Path | None:
-    """The file of one kind, or None."""
-    return next((path for pattern in FILES[kind][0] for path in sorted(folder.glob(pattern))), None)
+    """Return the path of the file of one kind, or None."""
+    for pattern in FILES[kind].patterns:
+        for path in sorted(folder.glob(pattern)):
+            return path
+    return None
 
 
 def _table(folder: Path, kind: str) -> np.ndarray:
-    """Rows of numbers in order of time, the first column in seconds; rows with NaN are left out."""
-    path, (patterns, columns) = _find(folder, kind), FILES[kind]
+    """Return the rows without NaN in order of time, the first column in seconds."""
+    path = _find(folder, kind)
+    patterns, columns = FILES[kind]
     if path is None:
         raise ValueError(
             f"read_nclt: there is no {' or '.join(patterns)} in {folder}; expected a session of"
@@ -118,13 +150,17 @@ def _table(folder: Path, kind: str) -> np.ndarray:
     try:
         table = np.loadtxt(path, delimiter=",", ndmin=2)
     except ValueError as error:
-        raise ValueError(f"read_nclt: {path} is not a csv file of numbers ({error}).") from error
+        raise ValueError(
+            f"read_nclt: {path} is not a csv file of numbers ({error}); expected the file as it is"
+            " published."
+        ) from error
     if table.shape[1] != columns:
         raise ValueError(f"read_nclt: {path} has {table.shape[1]} columns; expected {columns}.")
-    used = slice(0, 5) if kind == "gps" else slice(None)  # a fix without altitude or track is one
-    table = table[np.isfinite(table[:, used]).all(1)]
+    # a fix without altitude or track still has a position
+    needed = table[:, :5] if kind == "gps" else table
+    table = table[np.isfinite(needed).all(1)]
     if len(table) == 0:
-        raise ValueError(f"read_nclt: {path} has no row of numbers; expected some.")
+        raise ValueError(f"read_nclt: {path} has no row of numbers; expected at least one.")
     table = table[np.argsort(table[:, 0], kind="stable")]
     table[:, 0] /= 1e6
     return table
@@ -133,48 +169,56 @@ def _table(folder: Path, kind: str) -> np.ndarray:
 def _at(times: np.ndarray, table: np.ndarray, reach: float) -> np.ndarray:
     """Interpolate columns at times, NaN where no sample is within reach."""
     clock = table[:, 0]
-    after = np.clip(np.searchsorted(clock, times), 1, max(len(clock) - 1, 1))
-    nearest = np.minimum(
-        np.abs(times - clock[after - 1]), np.abs(times - clock[np.minimum(after, len(clock) - 1)])
-    )
-    values = np.stack([np.interp(times, clock, column) for column in table[:, 1:].T], axis=-1)
-    return np.where(nearest[:, None] <= reach * (1 + 1e-9), values, np.nan)
+    last = len(clock) - 1
+    after = np.clip(np.searchsorted(clock, times), 1, max(last, 1))
+    since = np.abs(times - clock[after - 1])
+    until = np.abs(times - clock[np.minimum(after, last)])
+    nearest = np.minimum(since, until)
+    columns = [np.interp(times, clock, column) for column in table[:, 1:].T]
+    values = np.stack(columns, axis=-1)
+    return np.where(nearest[:, None] <= reach * (1 + ROUNDING), values, np.nan)
 
 
 def _last_fix(times: np.ndarray, gps: np.ndarray) -> np.ndarray:
-    """Position north and east of the origin at the last fix within every step.
-
-    The position is NaN where there was no fix.
-    """
-    gps = gps[gps[:, 1] >= FIX]
-    place = np.searchsorted(gps[:, 0], times, side="right")
-    had, last = place[1:] > place[:-1], np.maximum(place[1:] - 1, 0)
+    """Return the position north and east at the last fix within every step, NaN without one."""
+    gps = gps[gps[:, 1] >= HAS_POSITION]
     if len(gps) == 0:
         return np.full((len(times) - 1, 2), np.nan)
-    latitude, longitude = (gps[:, 3:5] - ORIGIN).T
-    c, s = EQUATOR * np.cos(ORIGIN[0]), POLE * np.sin(ORIGIN[0])
-    north = (EQUATOR * POLE) ** 2 / (c**2 + s**2) ** 1.5  # radii of curvature at the origin
-    east = EQUATOR**2 / np.sqrt(c**2 + s**2)
-    position = np.stack(
-        [north * np.sin(latitude), east * np.cos(ORIGIN[0]) * np.sin(longitude)], axis=-1
-    )
-    return np.where(had[:, None], position[last], np.nan)
+    count = np.searchsorted(gps[:, 0], times, side="right")  # fixes up to each time
+    has_fix = count[1:] > count[:-1]
+    last = np.maximum(count[1:] - 1, 0)
+    position = _north_east(gps[:, 3], gps[:, 4])
+    return np.where(has_fix[:, None], position[last], np.nan)
+
+
+def _north_east(latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
+    """Return positions north and east of the origin, in metres.
+
+    The Earth is an ellipsoid of radii a at the equator and b at the poles. At the origin, of
+    latitude p, its radii of curvature are a^2 b^2 / r^3 along the meridian and a^2 / r across it,
+    where r^2 = a^2 cos(p)^2 + b^2 sin(p)^2.
+    """
+    origin_latitude, origin_longitude = ORIGIN
+    c = EQUATOR * np.cos(origin_latitude)
+    s = POLE * np.sin(origin_latitude)
+    along_meridian = (EQUATOR * POLE) ** 2 / (c**2 + s**2) ** 1.5
+    across = EQUATOR**2 / np.sqrt(c**2 + s**2)
+    north = along_meridian * np.sin(latitude - origin_latitude)
+    east = across * np.cos(origin_latitude) * np.sin(longitude - origin_longitude)
+    return np.stack([north, east], axis=-1)
 
 
 def _means(times: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Means of columns over every step.
-
-    Steps without a sample take what is between their neighbours.
-    """
+    """Return means of columns over every step, interpolated over steps without a sample."""
     sums = np.concatenate([np.zeros((1, table.shape[1] - 1)), np.cumsum(table[:, 1:], axis=0)])
-    place = np.searchsorted(table[:, 0], times, side="right")
-    counts = np.diff(place)
-    known = counts > 0
+    count = np.searchsorted(table[:, 0], times, side="right")  # samples up to each time
+    samples = np.diff(count)
+    known = samples > 0
     if not known.any():
         raise ValueError(
             "read_nclt: ms25.csv has no sample at the time of the others; expected the same"
             " session."
         )
-    means = np.diff(sums[place], axis=0)[known] / counts[known, None]
-    at = np.arange(len(counts))
-    return np.stack([np.interp(at, at[known], column) for column in means.T], axis=-1)
+    means = np.diff(sums[count], axis=0)[known] / samples[known, None]
+    step = np.arange(len(samples))
+    return np.stack([np.interp(step, step[known], column) for column in means.T], axis=-1)

@@ -17,44 +17,41 @@ from kfjax.data.names import FIELDS, in_file_names
 
 __all__ = ["npz_splits", "read_npz"]
 
+# prefixes of the keys of each part
 SPLITS = {
     "train": ("train_",),
     "validation": ("validation_", "val_"),
     "test": ("test_",),
-}  # the prefixes of the keys
+}
 ALIASES = {"init": "initial"}  # other names of keys
 
 
 def read_npz(path: str | Path, split: str | None = None) -> Dataset:
     """Read trajectories from an npz file.
 
-    Keys: `obs` [N, T, m] (NaN where missing), and where there are such `state` [N, T, n], `inputs`
+    The keys are `obs` [N, T, m] (NaN where missing) and, optionally, `state` [N, T, n], `inputs`
     [N, T, ...] or several `inputs_NAME` (read as a dict by NAME), `length` [N], `observed` [N, T]
-    or [N, T, m], `initial` [N, n]; see `kfjax.Dataset`. One trajectory may leave out the leading
-    axis everywhere. A file may hold parts instead: the same keys with `train_`, `val_` (or
+    or [N, T, m], `initial` [N, n]; see `kfjax.Dataset`. One trajectory may omit the leading axis
+    everywhere. A file may hold parts instead: the same keys with `train_`, `val_` (or
     `validation_`) and `test_` in front; `*_init` is read as `initial`.
 
     Args:
-        path: the file.
+        path: path of the file.
         split: "train", "validation" or "test", for a file of parts; None is "test" there.
 
     Returns:
-        The `Dataset`. Keys that mean nothing here are left out with a warning that names them.
+        The `Dataset`. Keys without a meaning here are left out with a warning that names them.
 
     Raises:
-        ValueError: if the file is missing or no npz, has no obs or not the split, or its arrays do
-            not fit together.
+        ValueError: if the file is missing or not an npz file, has no obs or lacks the split, or its
+            arrays do not fit together.
     """
     if split is not None and split not in SPLITS:
         raise ValueError(f"read_npz: got split {split!r}; {suggest(split, SPLITS)}")
     arrays = _load(Path(path))
-    if "obs" not in arrays and (parts := _splits(arrays)):
-        split = split or "test"
-        if split not in parts:
-            raise ValueError(
-                f"read_npz: {path} has no {split} part; expected one of {', '.join(parts)}."
-            )
-        arrays = {key: arrays[name] for name in arrays if (key := _after(name, SPLITS[split]))}
+    parts = _splits(arrays)
+    if parts:
+        arrays = _part(arrays, split or "test", parts, path)
     elif split is not None:
         raise ValueError(
             f"read_npz: {path} has no parts; got split {split!r}, expected None. Leave the split"
@@ -68,24 +65,39 @@ def read_npz(path: str | Path, split: str | None = None) -> Dataset:
 
 def npz_splits(path: str | Path) -> list[str]:
     """Return which of "train", "validation" and "test" an npz file holds; none for a plain file."""
-    arrays = _load(Path(path))
-    return [] if "obs" in arrays else _splits(arrays)
+    return _splits(_load(Path(path)))
 
 
-def _splits(names: Iterable[str]) -> list[str]:
-    names = set(names)
-    return [
-        split for split, prefixes in SPLITS.items() if any(p + "obs" in names for p in prefixes)
-    ]
+def _splits(keys: Iterable[str]) -> list[str]:
+    """Return the parts of a file with these keys; a file with a plain `obs` has none."""
+    keys = set(keys)
+    if "obs" in keys:
+        return []
+    found = []
+    for split, prefixes in SPLITS.items():
+        if any(f"{prefix}obs" in keys for prefix in prefixes):
+            found.append(split)
+    return found
 
 
-def _after(name: str, prefixes: tuple[str, ...]) -> str | None:
-    """Return the name without the prefix, or None."""
-    return next((name.removeprefix(p) for p in prefixes if name.startswith(p)), None)
+def _part(
+    arrays: Mapping[str, np.ndarray], split: str, parts: list[str], path: str | Path
+) -> dict[str, np.ndarray]:
+    """Return the arrays of one part, without the prefix of their keys."""
+    if split not in parts:
+        raise ValueError(
+            f"read_npz: {path} has no {split} part; expected one of {', '.join(parts)}."
+        )
+    chosen = {}
+    for name, array in arrays.items():
+        for prefix in SPLITS[split]:
+            if name.startswith(prefix) and name != prefix:
+                chosen[name.removeprefix(prefix)] = array
+    return chosen
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of an npz file, whatever is wrong as one ValueError."""
+    """Return the arrays of an npz file; any fault is a ValueError."""
     if not path.is_file():
         raise ValueError(
             f"read_npz: there is no file {path}; expected an npz file with obs [N, T, m]."
@@ -111,20 +123,23 @@ def _dataset(arrays: Mapping[str, np.ndarray], path: str | Path) -> Dataset:
     named = {name: keys.pop(name) for name in list(keys) if name.startswith("inputs_")}
     if named and "inputs" in keys:
         raise ValueError(f"got both inputs and {', '.join(named)}; expected one or the other.")
-    if unknown := [name for name in keys if name not in FIELDS]:
+    unknown = [name for name in keys if name not in FIELDS]
+    if unknown:
         warnings.warn(
-            f"{path}: not used: {', '.join(unknown)}; the keys that count are {', '.join(FIELDS)}"
-            " and inputs_NAME.",
+            f"{path}: not used: {', '.join(unknown)}; the known keys are {', '.join(FIELDS)} and"
+            " inputs_NAME.",
             stacklevel=4,
         )
-    known: dict[str, Any] = {FIELDS[name]: keys[name] for name in FIELDS if name in keys}
+    fields: dict[str, Any] = {FIELDS[name]: keys[name] for name in FIELDS if name in keys}
     if named:
-        known["us"] = {name.removeprefix("inputs_"): array for name, array in named.items()}
-    return Dataset(**(_one(known) if known["ys"].ndim == 2 else known))
+        fields["us"] = {name.removeprefix("inputs_"): array for name, array in named.items()}
+    if fields["ys"].ndim == 2:
+        fields = _with_leading_axis(fields)
+    return Dataset(**fields)
 
 
-def _one(fields: dict[str, Any]) -> dict[str, Any]:
-    """Give a single trajectory its leading axis."""
+def _with_leading_axis(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the arrays of a single trajectory with a leading axis of 1."""
     one = jax.tree.map(lambda a: np.asarray(a)[None], fields)
     if "length" in fields:
         one["length"] = fields["length"].reshape(-1)

@@ -1,4 +1,4 @@
-"""One door to all readers: which one it is follows from what the path holds."""
+"""Reading any known kind of data: the path decides which reader it is."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ __all__ = ["read_data", "read_parts"]
 
 
 def read_data(path: str | Path, split: str | None = None) -> Dataset:
-    """Read trajectories.
+    """Read trajectories from a file or a folder of any known kind.
 
-    A folder by `read_folder`, `read_indoor_uwb` or `read_nclt`, any file by `read_npz`.
+    A folder is read by `read_folder`, `read_indoor_uwb` or `read_nclt`, a file by `read_npz`.
 
     Args:
-        path: the file or folder.
+        path: path of the file or folder.
         split: "train", "validation" or "test", for an npz file that holds parts; None is "test"
             there.
 
     Raises:
-        ValueError: if there is nothing that a reader knows, or as the readers.
+        ValueError: if no reader knows the file or folder, and as the readers.
     """
     path = Path(path)
     if not path.exists():
@@ -36,31 +36,33 @@ def read_data(path: str | Path, split: str | None = None) -> Dataset:
     if not path.is_dir():
         return read_npz(path, split)
     readers = {read_folder: is_folder, read_indoor_uwb: is_indoor_uwb, read_nclt: is_nclt}
-    reader = next((reader for reader, knows in readers.items() if knows(path)), None)
-    if reader is None:
-        raise ValueError(
-            f"the folder {path} holds no data set that a reader knows; expected one of"
-            " kfjax.data.write_folder, or"
-            " Indoor_UWB_Input.txt, or odometry_mu.csv and groundtruth.csv in it. Name a file for"
-            " an npz file."
-        )
-    if split is not None:
-        raise ValueError(f"{path} has no parts; got split {split!r}, expected none. Leave it out.")
-    return reader(path)
+    for reader, knows in readers.items():
+        if knows(path):
+            if split is not None:
+                raise ValueError(
+                    f"{path} has no parts; got split {split!r}, expected none. Leave it out."
+                )
+            return reader(path)
+    raise ValueError(
+        f"the folder {path} holds no data set that a reader knows; expected one of"
+        " kfjax.data.write_folder, or Indoor_UWB_Input.txt, or odometry_mu.csv and groundtruth.csv"
+        " in it. Give the path of a file to read an npz file."
+    )
 
 
 def read_parts(path: str | Path) -> Parts:
-    """Read training, validation and test parts.
+    """Read training, validation and test parts of a file or a folder.
 
-    Those of an npz file that holds them, else by `split_parts`.
+    They are those of an npz file that holds parts; other data are split by `split_parts`.
 
     Raises:
-        ValueError: as `read_data` and `split_parts`, or if a file holds some of the parts only.
+        ValueError: as `read_data` and `split_parts`, or if a file holds only some of the parts.
     """
     splits = npz_splits(path) if Path(path).is_file() else []
     if not splits:
         return split_parts(read_data(path))
-    if missing := [split for split in SPLITS if split not in splits]:
+    missing = [split for split in SPLITS if split not in splits]
+    if missing:
         raise ValueError(
             f"{path} holds {' and '.join(splits)} parts but no {' and no '.join(missing)} part;"
             " expected all three."

@@ -12,17 +12,18 @@ from kfjax.data.dataset import Dataset
 __all__ = ["Parts", "split_parts"]
 
 FRACTIONS = (0.6, 0.2, 0.2)
+ROUNDING = 1e-9  # of sums of fractions: 0.7 + 0.2 + 0.1 is not 1 in binary
 
 
 class Parts(NamedTuple):
     """Data in three parts.
 
     Attributes:
-        train: what is fitted.
-        validation: what is chosen on.
-        test: what is reported.
-        skip: how many leading steps of each part belong to the part before: they are filtered, but
-            do not count.
+        train: data on which parameters are fitted.
+        validation: data on which a choice is made.
+        test: data on which results are reported.
+        skip: number of leading steps of each part that belong to the part before: they are
+            filtered, but do not count.
     """
 
     train: Dataset
@@ -32,28 +33,29 @@ class Parts(NamedTuple):
 
 
 def split_parts(data: Dataset, fractions: tuple[float, float, float] = FRACTIONS) -> Parts:
-    """Split data into training, validation and test parts, consecutively.
+    """Split data into consecutive training, validation and test parts.
 
     Three or more trajectories are split by trajectory. One or two are split in time: a later part
     then starts at the beginning of the record, so that the filter is under way where the part
     begins, and `skip` says where that is.
 
     Args:
-        data: the trajectories, in an order that means nothing.
-        fractions: of the trajectories or of the steps, three numbers above 0; together at most 1.
+        data: the trajectories, in an order without meaning.
+        fractions: shares of the trajectories or of the steps, three numbers above 0; together at
+            most 1.
 
     Returns:
         `Parts`.
 
     Raises:
-        ValueError: if there are too few steps, or the fractions make no sense.
+        ValueError: if there are too few steps, or the fractions are not as expected.
 
     Example:
         >>> parts = kf.data.split_parts(kf.Dataset(np.zeros((1, 100, 2))))
         >>> parts.train.steps, parts.validation.steps, parts.test.steps, parts.skip
         (60, 80, 100, (0, 60, 80))
     """
-    if min(fractions) <= 0 or sum(fractions) > 1 + 1e-9:
+    if min(fractions) <= 0 or sum(fractions) > 1 + ROUNDING:
         raise ValueError(
             f"split_parts: got fractions {fractions}; expected three above 0, together at most 1."
         )
@@ -66,13 +68,15 @@ def split_parts(data: Dataset, fractions: tuple[float, float, float] = FRACTIONS
 
 
 def _ends(total: int, fractions: tuple[float, float, float]) -> list[int]:
-    """Where the three parts end, each at least one long."""
+    """Return where the three parts end, each of them at least one long."""
     if total < 3:
         raise ValueError(
             f"split_parts: got one or two trajectories of {total} steps; expected at least 3, one"
             " for each part."
         )
-    first, second, third = np.floor(np.cumsum(fractions) * total + 1e-9).astype(int).tolist()
+    exact = np.cumsum(fractions) * total
+    first, second, third = np.floor(exact + ROUNDING).astype(int).tolist()
     third = max(third, 3)
     second = min(max(second, 2), third - 1)
-    return [min(max(first, 1), second - 1), second, third]
+    first = min(max(first, 1), second - 1)
+    return [first, second, third]

@@ -1,33 +1,33 @@
-"""Batches for networks that keep their state from one batch to the next.
+"""Batches for networks that keep their state from one batch to the next: contiguous streams.
 
-Parallel streams, each of them contiguous.
-
-A stateful network hands row b of a batch on to row b of the next one. If that row is not what
-follows in time, the state it starts from belongs to another place, and nothing that is longer than
-a window can be learned. `fit(window=)` does this by itself, trajectory by trajectory; what stands
-here is for one long record, and for loops of your own.
+A stateful network hands row b of a batch on to row b of the next one. If that row does not continue
+in time where the previous one ended, the network starts from the state of another place, and cannot
+learn anything longer than a window. `fit(window=)` batches each trajectory correctly by itself;
+these functions are for one long record, and for your own training loops.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import ArrayLike, Int
 
-from kfjax.data.cutting import whole_windows
+from kfjax._support.types import AnyArray, Nested, PyTree
+from kfjax.data.cutting import cut_series, whole_windows
 from kfjax.data.dataset import Dataset
 
 __all__ = ["StreamCheck", "as_streams", "check_streams", "parallel_streams"]
 
 
 class StreamCheck(NamedTuple):
-    """What `check_streams` found.
+    """Result of `check_streams`.
 
     Attributes:
-        contiguous: whether every row goes on where it ended, and no window has gaps.
-        within: the fraction of steps inside windows that follow their predecessor.
-        across: the fraction of rows that go on where the same row of the batch before ended.
+        contiguous: whether every row continues where it ended, and no window has gaps.
+        within: fraction of the steps inside windows that follow their predecessor.
+        across: fraction of the rows that continue where the same row of the batch before ended.
     """
 
     contiguous: bool
@@ -35,21 +35,20 @@ class StreamCheck(NamedTuple):
     across: float
 
 
-def as_streams(series: Any, streams: int, steps: int) -> Any:
-    """Cut one record into batches of windows.
-
-    Row b of a batch continues in row b of the next.
+def as_streams(series: PyTree, streams: int, steps: int) -> PyTree:
+    """Cut one record into batches of windows, each row continuing in that row of the next batch.
 
     Args:
         series: a pytree of arrays [T, ...].
-        streams: B, rows per batch: the record is cut into so many parallel streams.
+        streams: B, rows per batch, which is the number of parallel streams.
         steps: W, steps per window.
 
     Returns:
-        Arrays [K, B, W, ...] with K = T // (B W) batches; the last T - K B W steps are in none.
+        Arrays [K, B, W, ...] with K = T // (B W) batches; the last T - K B W steps are left out.
 
     Raises:
-        ValueError: if the record is too short for one batch, or a number is below one.
+        ValueError: if the record is too short for one batch, its arrays differ in length, or a
+            number is below one.
 
     Example:
         >>> kf.data.as_streams(np.arange(12), streams=2, steps=3).tolist()
@@ -60,32 +59,30 @@ def as_streams(series: Any, streams: int, steps: int) -> Any:
     if min(streams, steps) < 1 or total < streams * steps:
         raise ValueError(
             f"as_streams: got {total} steps for {streams} streams of {steps} steps per window;"
-            " expected arrays of one"
-            " length, at least streams x steps. Use fewer streams, or shorter windows."
+            " expected arrays of one length, at least streams x steps. Use fewer streams, or"
+            " shorter windows."
         )
     batches = total // (streams * steps)
+    used = batches * streams * steps
 
-    def cut(a: Any) -> Any:
-        return (
-            a[: batches * streams * steps]
-            .reshape(streams, batches, steps, *a.shape[1:])
-            .swapaxes(0, 1)
-        )
+    def cut(a: AnyArray) -> AnyArray:
+        by_stream = a[:used].reshape(streams, batches, steps, *a.shape[1:])
+        return by_stream.swapaxes(0, 1)
 
     return jax.tree.map(cut, series)
 
 
-def check_streams(times: Any) -> StreamCheck:
+def check_streams(times: Int[ArrayLike, "K B W"] | Nested) -> StreamCheck:
     """Tell whether batches are contiguous streams.
 
     Run your own batching on `np.arange(T)` in place of the data.
 
     Args:
-        times: integers [K, B, W], the number of the step in the record of every entry of K batches
-            of B rows.
+        times: integers [K, B, W]: for every entry of K batches of B windows, the number of its step
+            in the record.
 
     Raises:
-        ValueError: if they have not three axes.
+        ValueError: if times does not have three axes, or is not made of integers.
 
     Example:
         Windows in the order of time, 32 of them a batch, are not what a stateful network needs:
@@ -97,19 +94,24 @@ def check_streams(times: Any) -> StreamCheck:
         >>> kf.data.check_streams(batches).contiguous
         True
     """
-    times = np.asarray(times)
-    if times.ndim != 3 or times.size == 0 or times.dtype.kind not in "iu":
+    numbers = np.asarray(times)
+    if numbers.ndim != 3 or numbers.size == 0 or numbers.dtype.kind not in "iu":
         raise ValueError(
-            f"check_streams: got {times.dtype} of shape {times.shape}; expected integers [batches,"
-            " rows, steps]."
+            f"check_streams: got {numbers.dtype} of shape {numbers.shape}; expected integers"
+            " [batches, rows, steps]."
         )
-    within, across = np.diff(times, axis=2) == 1, times[1:, :, 0] - times[:-1, :, -1] == 1
-    fractions = [float(found.mean()) if found.size else 1.0 for found in (within, across)]
-    return StreamCheck(fractions == [1.0, 1.0], *fractions)
+    within = _fraction(np.diff(numbers, axis=2) == 1)
+    across = _fraction(numbers[1:, :, 0] - numbers[:-1, :, -1] == 1)
+    return StreamCheck(within == across == 1.0, within, across)
+
+
+def _fraction(holds: np.ndarray) -> float:
+    """Return the fraction of entries that are true; 1 if there is none."""
+    return float(holds.mean()) if holds.size else 1.0
 
 
 def parallel_streams(data: Dataset, streams: int) -> Dataset:
-    """Cut every trajectory into so many consecutive ones.
+    """Cut every trajectory into several consecutive ones, which are trained on in parallel.
 
     This serves `kfjax.training.fit(..., window=)` on long records.
 
@@ -118,7 +120,8 @@ def parallel_streams(data: Dataset, streams: int) -> Dataset:
 
     Args:
         data: trajectories.
-        streams: how many pieces each becomes; the last ones may be shorter, or empty and left away.
+        streams: number of pieces per trajectory; the last ones may be shorter, and are left out if
+            they are empty.
 
     Raises:
         ValueError: if streams is not from 1 to the number of steps.
@@ -132,13 +135,7 @@ def parallel_streams(data: Dataset, streams: int) -> Dataset:
             f"parallel_streams: streams is {streams}; expected 1 to {data.steps}, the number of"
             " steps."
         )
-    steps = -(-data.steps // streams)
-    padded = whole_windows(data, steps)
-    count = padded.steps // steps
-    length = np.clip(data.lengths[:, None] - steps * np.arange(count), 0, steps).ravel()
-    series = (padded.ys, padded.xs, padded.us, padded.observed)
-    ys, xs, us, observed = jax.tree.map(
-        lambda a: a.reshape(-1, steps, *a.shape[2:])[length > 0], series
-    )
-    lengths = None if (length == steps).all() else length[length > 0]
-    return Dataset(ys, xs, us, observed, lengths, dtype=data.dtype)
+    steps = -(-data.steps // streams)  # rounded up
+    series, length = cut_series(whole_windows(data, steps), steps)
+    ys, xs, us, observed = jax.tree.map(lambda a: a[length > 0], series)
+    return Dataset(ys, xs, us, observed, length[length > 0], dtype=data.dtype)

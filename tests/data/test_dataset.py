@@ -113,5 +113,5 @@ def test_bad_parts_are_refused():
     for parts in ((), (2, 2), (0.5, 0.6), (0, 3)):
         with pytest.raises(ValueError, match="expected parts that are not empty"):
             data.split(*parts)
-    with pytest.raises(ValueError, match="leaves no trajectory"):
+    with pytest.raises(ValueError, match="leaves none of 3 trajectories"):
         data[3:]

@@ -1,5 +1,4 @@
-"""Data that stay on disk: the same trajectories, the same results as in
-memory, and little memory."""
+"""Data that stay on disk: the same trajectories and results as in memory, and little memory."""
 
 import os
 import subprocess
@@ -12,7 +11,17 @@ import numpy as np
 import pytest
 
 import kfjax as kf
-from kfjax.data import Dataset, DiskArray, on_disk, read_data, read_folder, take, write_folder
+from kfjax.data import (
+    Dataset,
+    DiskArray,
+    on_disk,
+    parallel_streams,
+    pieces,
+    read_data,
+    read_folder,
+    take,
+    write_folder,
+)
 from kfjax.evaluation import compare
 from kfjax.training import Checkpoints, clipped_adam, fit, replicate, state_mse
 
@@ -74,6 +83,14 @@ def test_what_is_read_is_what_was_written(stored, gaps, tmp_path):
     assert read_data(tmp_path / "stored").size == data.size
     with pytest.raises(ValueError, match="has no parts; got split 'test'"):
         read_data(tmp_path / "stored", "test")
+
+
+@pytest.mark.parametrize("steps", [4, 5])
+def test_data_on_disk_are_cut_as_those_in_memory(stored, steps):
+    data = trajectories(gaps=True)
+    start = np.zeros(2)
+    identical(pieces(stored(data), steps, prior_mean=start), pieces(data, steps, prior_mean=start))
+    identical(parallel_streams(stored(data, "other"), steps), parallel_streams(data, steps))
 
 
 def test_inputs_and_initial_states(stored):

@@ -177,6 +177,6 @@ def test_a_session_from_the_network(server, session, monkeypatch, tmp_path):
     assert path.is_relative_to(tmp_path / "data")
     assert read_nclt(path).steps == 9
     with pytest.raises(
-        ValueError, match=r"a.csv is no archive that is known; expected one of \.zip"
+        ValueError, match=r"a.csv is not a known kind of archive; expected one of \.zip"
     ):
         fetch(f"{url}/a.csv", checksum, unpack=True)

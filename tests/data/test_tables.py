@@ -138,5 +138,5 @@ def test_what_to_install(monkeypatch):
 def test_what_is_no_estimate_or_no_number_is_refused():
     with pytest.raises(ValueError, match="got int; expected an estimate"):
         kf.to_pandas(3)
-    with pytest.raises(ValueError, match="hold what is no number"):
+    with pytest.raises(ValueError, match="hold values that are not numbers"):
         kf.from_pandas(pd.DataFrame({"y": ["a", "b"]}), ys=["y"])
