@@ -1,7 +1,4 @@
-"""What the commands do.
-
-`compare` filters on a study, or run one `filter` over data and write its estimates.
-"""
+"""The command `kfjax compare`."""
 
 from __future__ import annotations
 
@@ -47,9 +44,9 @@ class _Table(NamedTuple):
 
 
 def run_compare(args: Namespace) -> None:
-    """Compare filters, a table for each design model.
+    """Compare filters and print a table for each design model.
 
-    Print the tables, write `compare.json` and `compare.png`.
+    Writes `compare.json` and `compare.png`.
     """
     out = Path(args.out)
     check_folder(out)

@@ -19,7 +19,7 @@ __all__: list[str] = []
 def load_model(place: str) -> StateSpaceModel:
     """Load a model from a Python file.
 
-    A `StateSpaceModel`, or a function without arguments that makes one.
+    It is a `StateSpaceModel`, or a function without arguments that returns one.
 
     The file is run as Python would run it, with its folder on the path.
 

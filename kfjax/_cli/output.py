@@ -44,7 +44,7 @@ def check_folder(folder: Path) -> None:
 def check_fit(chosen: Filter, params: Any, data: Dataset) -> None:
     """Raise a ValueError unless the filter runs its model on these data.
 
-    Somebody's functions may raise anything.
+    The model's own functions may raise any exception.
     """
     model = model_of(params)
     try:

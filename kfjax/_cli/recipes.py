@@ -1,7 +1,4 @@
-"""How the command line trains a learned filter.
-
-One recipe, from short beginnings to whole trajectories.
-"""
+"""The training recipe of the command line: short pieces first, then whole trajectories."""
 
 from __future__ import annotations
 
@@ -135,9 +132,9 @@ def train_learned(
 def train_quickly(
     names: str, model: StateSpaceModel, parts: Parts, seed: int
 ) -> tuple[dict[str, Training], dict[str, str]]:
-    """Train several learned filters in little time.
+    """Train several learned filters quickly.
 
-    Those that cannot be trained are left out with the reason.
+    Filters that cannot be trained are left out with the reason.
 
     Args:
         names: of learned filters, with commas between.
@@ -194,9 +191,10 @@ def _losses(
 def _stages(
     losses: list[FilterLoss], parts: Parts, model: StateSpaceModel, settings: Settings
 ) -> list[dict[str, Any]]:
-    """Short pieces first, unless data were split in time.
+    """Return the stages of a training.
 
-    Then whole trajectories, a stage for each loss.
+    The first stage takes short pieces, unless the data were split in time; then follow whole
+    trajectories, with a stage for each loss.
     """
     stages = []
     if not any(parts.skip) and parts.train.steps > 2 * SHORT:

@@ -49,9 +49,9 @@ def simulated_study(
     steps: int = 100,
     tuning: bool = False,
 ) -> Study:
-    """Trajectories drawn from a model.
+    """Return trajectories drawn from a model.
 
-    With `tuning`, as many again for training and for validation.
+    With `tuning`, as many again are drawn for training and for validation.
     """
     test, *others = (
         _draw(key, truth, us, trajectories, steps)
@@ -84,9 +84,9 @@ def _draw(key: Array, truth: StateSpaceModel, us: Any, trajectories: int, steps:
 
 
 def lorenz_study(*, quick: bool = False, **sizes: Any) -> Study:
-    """The Lorenz attractor seen in spherical coordinates.
+    """Return the Lorenz study: the attractor observed in spherical coordinates.
 
-    The model that made the data, and two that are wrong.
+    Its design models are the true one and two mismatched ones.
     """
     truth = systems.lorenz(observation="spherical", q_std=1.0, r_std=0.2)
     study = simulated_study("Lorenz attractor", truth, **sizes)

@@ -1,7 +1,4 @@
-"""What `kfjax train` does.
-
-Train a learned filter on people's data, beside the filter of its design model.
-"""
+"""The command `kfjax train`."""
 
 from __future__ import annotations
 

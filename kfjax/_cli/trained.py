@@ -1,7 +1,4 @@
-"""The folder of a training.
-
-Parameters as arrays, what they are as JSON, and nothing that could be executed.
-"""
+"""The folder of a training: parameters as arrays, their description as JSON, and no code."""
 
 from __future__ import annotations
 
@@ -113,9 +110,9 @@ def load_trained(directory: str | Path, model: StateSpaceModel, m: int) -> Train
 
 
 def trained_on(directory: str | Path, path: str | Path) -> bool:
-    """Tell whether the training was on the training part of these data.
+    """Tell whether the training used the training part of these data.
 
-    That way only the rest may be reported.
+    If it did, only the other parts may be reported.
     """
     about = _describe(Path(directory))
     try:

@@ -84,10 +84,7 @@ class Problem(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """What comes out, with a leading batch axis unless the size has none.
-
-    None where there is no such thing.
-    """
+    """Outputs, with a leading batch axis unless the size has none; None for what is missing."""
 
     mean: Any
     cov: Any = None

@@ -1,7 +1,4 @@
-"""Estimates in observation space.
-
-Predicted, filtered, smoothed and imputed y, each with its covariance.
-"""
+"""Imputation of missing observations, with their covariances."""
 
 from __future__ import annotations
 
@@ -34,7 +31,7 @@ def impute(
 ) -> Gaussian:
     """Fill the gaps of ys.
 
-    E[y_t | data] where missing, y_t itself (with zero covariance) where seen.
+    Missing entries become E[y_t | data]; observed ones stay, with zero covariance.
 
     A missing channel whose noise is correlated with that of a seen one is conditioned on it:
     y = h(x) + G (y_seen - h(x)) + w with G = R_ms R_ss^-1 and Cov[w] = R_mm - G R_sm.
@@ -100,9 +97,9 @@ def _impute(
 
 
 def noise_given_seen(R: Array, mask: Array) -> tuple[Array, Array]:
-    """Return G [m, m] and the covariance of the rest in v = G v_seen + rest.
+    """Return G [m, m] and the residual covariance in v = G v_seen + residual.
 
-    The rest is zero in seen channels.
+    The residual is zero in observed channels.
     """
     R_seen = jnp.where(mask[None, :], R, 0)  # the columns of seen channels
     block = jnp.where(mask[:, None], R_seen, 0) + jnp.diag((~mask).astype(R.dtype))

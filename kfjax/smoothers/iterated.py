@@ -1,7 +1,4 @@
-"""Smoothing of nonlinear models in parallel over time.
-
-Linearise about the last path, smooth, search the line.
-"""
+"""Iterated smoothing of nonlinear models, in parallel over time."""
 
 from __future__ import annotations
 

@@ -31,9 +31,9 @@ __all__ = ["parallel_filter", "parallel_smooth"]
 def parallel_filter(
     model: StateSpaceModel, ys: ArrayLike, *, us: Inputs = None, observed: Mask = None
 ) -> Estimate:
-    """Filter a linear Gaussian model with an associative scan.
+    """Filter a linear Gaussian model with an associative scan, in O(log T) depth.
 
-    The results of `run(kalman(), ...)`, in O(log T) depth.
+    The results are those of `run(kalman(), ...)`.
 
     It does several times the work of the sequential filter, and pays on an accelerator, for one
     long record.
@@ -72,7 +72,7 @@ def parallel_smooth(
 ) -> Smoothed:
     """Smooth a linear Gaussian model with two associative scans.
 
-    The results of `smooth(kalman(), ...)`.
+    The results are those of `smooth(kalman(), ...)`.
 
     Args:
         model: as `parallel_filter`.

@@ -1,7 +1,4 @@
-"""Smoothing by backward simulation.
-
-Whole trajectories from the posterior, drawn from stored particles.
-"""
+"""Draws of whole trajectories from the posterior."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The two-filter smoother.
-
-A forward filter and a backward information filter meet at every step.
-"""
+"""The two-filter smoother: a forward filter combined with a backward information filter."""
 
 from __future__ import annotations
 
@@ -29,9 +26,7 @@ FORWARD = square_root(Taylor())
 
 
 class Information(NamedTuple):
-    """What data say about x, as a likelihood exp(eta' x - x' Z Z' x / 2).
-
-    Zero where they say nothing.
+    """The likelihood exp(eta' x - x' Z Z' x / 2) of x given data; zero without information.
 
     Attributes:
         eta: information vector [n].

@@ -1,6 +1,4 @@
-"""A gain that starts at the model.
-
-The extended Kalman filter with a learned correction of everything it is unsure of.
+"""The extended Kalman filter with learned corrections of its gain and covariances.
 
 P_{t|t-1} = F P F' + Q*,   S = H P_{t|t-1} H' + R*,   P_{t|t-1} = L L',   S = M M'
 K = L (W + D) M^-1,        W = L' H' M^-T  (so that L W M^-1 is the Kalman gain)
@@ -43,7 +41,7 @@ __all__ = ["corrected_gain", "state_scales"]
 
 @constructor
 def corrected_gain(n: int, m: int, *, hidden: int = 32, context: bool = False) -> Filter:
-    """The extended Kalman filter with a learned correction of its gain and covariances.
+    """Extended Kalman filter with a learned correction of its gain and covariances.
 
     The correction starts at zero.
 
@@ -95,9 +93,7 @@ def corrected_gain(n: int, m: int, *, hidden: int = 32, context: bool = False) -
 
 
 def state_scales(model: StateSpaceModel, states: Array | np.ndarray) -> dict[str, Array]:
-    """Return the constants that `corrected_gain(context=True)` measures states in.
-
-    Where they are, and their spread.
+    """Return the centre and spread in which `corrected_gain(context=True)` measures states.
 
     Args:
         model: the design model.
@@ -135,9 +131,9 @@ def state_scales(model: StateSpaceModel, states: Array | np.ndarray) -> dict[str
 
 
 class CorrectionNetwork(nn.Module):
-    """What is learned.
+    """The learned part of `corrected_gain`.
 
-    `noise(carry)` before an observation, and `(carry, features) -> (carry, D, stretch)` after.
+    `noise(carry)` applies before an observation, `(carry, features) -> (carry, D, stretch)` after.
 
     Attributes:
         n: dimension of the state.
@@ -228,9 +224,9 @@ class CorrectedGain(CovarianceRule):
 
 
 def _bend(model: StateSpaceModel, x: Array, L: Array, seen: Observation) -> Array:
-    """(h(x + l) + h(x - l)) / 2 - h(x) for every column l of L, [m, n].
+    """Return how far h is from linear within the belief, [m, n].
 
-    How far h is from linear within the belief.
+    (h(x + l) + h(x - l)) / 2 - h(x) for every column l of L.
     """
     space = model.state_space
     is_flat = space.is_euclidean and model.observation_space.is_euclidean
@@ -245,7 +241,7 @@ def _bend(model: StateSpaceModel, x: Array, L: Array, seen: Observation) -> Arra
 
 
 def _context(params: Learned, state: GainState) -> list[Array]:
-    """Where the state is, and the logarithms of its standard deviations.
+    """Return the state and the logarithms of its standard deviations.
 
     Both are in units of `state_scales`.
     """

@@ -1,7 +1,4 @@
-"""Covariances of learned gains.
-
-The model's own recursion, and covariances made from the outputs of a network.
-"""
+"""Covariances of learned gains, by the model's recursion or from the outputs of a network."""
 
 from __future__ import annotations
 
@@ -53,9 +50,9 @@ def triangle(values: Array, n: int) -> Array:
 
 
 def unit_triangle(values: Array, n: int) -> Array:
-    """Return the triangle T [n, n] with a positive diagonal, exp of the numbers there.
+    """Return the triangular matrix T [n, n] whose diagonal is exp of the numbers there.
 
-    T = I where all are 0.
+    T = I where all numbers are 0.
     """
     T = triangle(values, n)
     return jnp.where(np.eye(n, dtype=bool), jnp.exp(T), T)
@@ -67,9 +64,9 @@ def bounded(values: Array, limit: float = 3.0) -> Array:
 
 
 def rescaled(cov: Array, values: Array, mask: Array | None = None) -> Array:
-    """Return cov [n, n] with standard deviations times exp(bounded(values [n])).
+    """Return cov [n, n] with standard deviations multiplied by exp(bounded(values [n])).
 
-    The factors act where the mask allows it.
+    Factors apply where the mask is true.
     """
     values = bounded(values if mask is None else jnp.where(mask, values, 0))
     return cov * jnp.exp(values[:, None] + values[None, :])
@@ -78,7 +75,7 @@ def rescaled(cov: Array, values: Array, mask: Array | None = None) -> Array:
 def stretched(cov: Array, values: Array, mask: Array | None = None) -> Array:
     """Return L T T' L' for cov = L L' [n, n] and T = unit_triangle(bounded(values)).
 
-    Cov itself where values are 0.
+    The result is cov where values are 0.
 
     It is positive semidefinite whatever the numbers are, it does not depend on units, and has a
     gradient where it starts (the square of a factor that starts at zero has none). Rows and columns

@@ -71,7 +71,7 @@ def _direction_jvp(
 
 
 def _direction_and_scale(eps: float, v: Array) -> tuple[Array, Array]:
-    """v / max(|v|, eps), and 1 / |v|.
+    """Return v / max(|v|, eps), and 1 / |v|.
 
     The second is 0 where |v| is below eps, and the derivative is taken to be 0 there.
     """
@@ -86,7 +86,7 @@ def _direction_and_scale(eps: float, v: Array) -> tuple[Array, Array]:
 class Whitened:
     """Features in units of their usual spread.
 
-    W v with W' W = E[v v']^-1, from `constants["scales"]` of the params.
+    They are W v with W' W = E[v v']^-1, where W is in `constants["scales"]` of the params.
 
     Of the innovation this is the Cholesky whitening by a nominal S. See
     `kfjax.learned.measure_scales`.
@@ -105,9 +105,9 @@ class Whitened:
 
 @dataclasses.dataclass(frozen=True)
 class Asinh:
-    """asinh(v / scale) by components.
+    """Features asinh(v / scale), component by component.
 
-    Linear for small features, logarithmic for large ones. The size is kept.
+    The map is linear for small features and logarithmic for large ones, and keeps their size.
 
     With `constants["scales"]` in the params v is whitened first, as by `Whitened`.
 

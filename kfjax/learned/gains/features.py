@@ -1,6 +1,4 @@
-"""What a gain network sees.
-
-The four differences of the KalmanNet paper, and the past that they remember.
+"""Features of gain networks: the four differences of the KalmanNet paper.
 
     F1  observation difference        y_t - y_{t-1}
     F2  innovation                    y_t - h(x_{t|t-1})
@@ -54,7 +52,7 @@ class Past(NamedTuple):
 def first_past(model: StateSpaceModel, m: int) -> Past:
     """Return the past of a filter that starts at the prior.
 
-    Every array is its own, so that it can be donated.
+    Every array is a copy, so that it can be donated.
     """
     x, zero = model.prior.mean, jnp.zeros(model.n, model.dtype)
     try:
@@ -75,7 +73,7 @@ def next_past(
 ) -> Past:
     """Return the past after a prediction from `filtered` to `predicted`.
 
-    Y is predicted until it is observed.
+    Until y is observed, its prediction stands in its place.
     """
     difference = model.state_space.difference
     y = model.h(predicted, u).astype(model.dtype)

@@ -1,6 +1,4 @@
-"""The skeleton of every filter with a learned gain.
-
-Predict with the model, correct with a gain made from features.
+"""The common structure of filters with a learned gain.
 
 predict:  x_{t|t-1} = f(x_{t-1|t-1}, u_t)
 update:   carry_t, K_t = rule(features_t, carry_{t-1})
@@ -72,9 +70,9 @@ class GainUpdate(NamedTuple):
 
 
 class GainRule(abc.ABC):
-    """How a learned filter makes its gain.
+    """The rule by which a learned filter computes its gain.
 
-    A hashable value, such as a frozen dataclass of Flax modules.
+    It is a hashable value, such as a frozen dataclass of Flax modules.
     """
 
     n: int

@@ -77,7 +77,7 @@ def _gated_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple
 class Architecture1(nn.Module):
     """Architecture #1: one recurrent memory for all second-order statistics.
 
-    Any subset of features.
+    It takes any subset of the features.
 
     Dense 80 (n + m), ReLU, GRU 10 (n^2 + m^2) (one or more), dense 4 n m, ReLU, dense n m.
 
@@ -123,9 +123,7 @@ class Architecture1(nn.Module):
 
 
 class Architecture2(nn.Module):
-    """Architecture #2.
-
-    A GRU for each of the covariances that the Kalman filter tracks, Q, Sigma (P) and S.
+    """Architecture #2: a GRU for each covariance of the Kalman filter, Q, Sigma (P) and S.
 
     With d -> FC -> a dense layer with ReLU, in one step
 
@@ -169,7 +167,7 @@ class Architecture2(nn.Module):
     def initial_carry(self, constants: Any, dtype: Any) -> dict[str, Array]:
         """Return vec of "Q", "Sigma" and "S" in constants["prior"].
 
-        Without them the authors' I, 0 and I are taken.
+        Without them, return the authors' I, 0 and I.
         """
         n, m = self.n, self.m
         defaults = {"Q": jnp.eye(n), "Sigma": jnp.zeros((n, n)), "S": jnp.eye(m)}

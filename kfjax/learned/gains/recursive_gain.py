@@ -1,7 +1,4 @@
-"""Recursive KalmanNet.
-
-A learned gain, and a covariance that goes on with it whatever the gain is.
-"""
+"""Recursive KalmanNet: a learned gain, and the covariance that follows from any gain."""
 
 from __future__ import annotations
 
@@ -40,9 +37,7 @@ def recursive_kalman_net(
     scale: float = 1.0,
     floor: float = 1e-3,
 ) -> Filter:
-    """Recursive KalmanNet.
-
-    The gain of a network, with a covariance in Joseph form from a second network.
+    """Recursive KalmanNet: a learned gain, and a Joseph-form covariance from a second network.
 
     P_{t|t} = (I - K_t H) P_{t|t-1} (I - K_t H)' + L_t L_t',   P_{t|t-1} = F P_{t-1|t-1} F' + Q
 

@@ -1,7 +1,4 @@
-"""Scales of features, taken from a classical filter on data.
-
-What `Whitened` and `Asinh` divide by.
-"""
+"""Scales of features for `Whitened` and `Asinh`, from a classical filter on data."""
 
 from __future__ import annotations
 

@@ -173,9 +173,9 @@ def _square(values: Array, n: int) -> Array:
 
 
 def _only(S: Array, mask: Array | None) -> Array:
-    """The covariance of the channels in the mask.
+    """Return the covariance of the channels in the mask.
 
-    The others have unit variance and nothing to do with them.
+    The other channels have unit variance and are uncorrelated.
     """
     if mask is None:
         return S

@@ -1,7 +1,4 @@
-"""The authors' PyTorch weights of KalmanNet in our networks.
-
-Arrays by name, nothing that could be executed.
-"""
+"""The authors' PyTorch weights of KalmanNet, as arrays by name, in our networks."""
 
 from __future__ import annotations
 

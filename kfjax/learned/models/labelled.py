@@ -1,7 +1,4 @@
-"""Classical models from labelled trajectories, in closed form.
-
-Least squares, residual covariances, turned sensors.
-"""
+"""Classical models from labelled trajectories by least squares, in closed form."""
 
 from __future__ import annotations
 
@@ -119,7 +116,7 @@ def calibrate_sensors(
 ) -> Calibration:
     """Find the scale, rotation and offset of sensors from labelled states, in closed form.
 
-    Few numbers for few data.
+    It estimates few numbers, and therefore needs few data.
 
     argmin sum_t |y_t - s U h(x_t) - b|^2  over s > 0, U'U = I with det U = 1, and b
 
@@ -243,7 +240,7 @@ def _residuals(fn: str, model: StateSpaceModel, pairs: Pairs) -> np.ndarray:
 
 
 def _covariance(name: str, residuals: np.ndarray, seen: np.ndarray, fitted: int) -> np.ndarray:
-    """The unbiased covariance of residuals with gaps.
+    """Return the unbiased covariance of residuals with gaps.
 
     It is made positive semidefinite where gaps left it indefinite.
     """

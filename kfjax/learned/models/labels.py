@@ -1,7 +1,4 @@
-"""Labelled data as pairs for a regression.
-
-Transitions of the state, and states with what was seen of them.
-"""
+"""Labelled data as pairs for regression: transitions, and states with their observations."""
 
 from __future__ import annotations
 

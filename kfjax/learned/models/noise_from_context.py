@@ -1,6 +1,4 @@
-"""Noise that depends on the context.
-
-A network says how large Q and R are, given the state and the input.
+"""Noise whose size a network computes from the state and the input.
 
 Q_t = D_t Q D_t,   D_t = diag(exp(z_t)),   z_t = network(context(x_{t-1|t-1}, u_t)),   R_t likewise
 at x_{t|t-1}

@@ -1,6 +1,4 @@
-"""Functions with free numbers that start at zero.
-
-Polynomials, fitted in closed form, and small networks.
+"""Regression functions that start at zero: polynomials and small networks.
 
 A regressor is a hashable value: `init(key, inputs, outputs, dtype) -> weights`, `regressor(weights,
 v) -> [outputs]`, and `fit(key, weights, v, target, seen) -> weights` for regression. Inputs and
@@ -31,9 +29,9 @@ __all__ = ["MLP", "Polynomial"]
 
 @dataclasses.dataclass(frozen=True)
 class Polynomial:
-    """All monomials up to a degree, the constant among them.
+    """All monomials up to a degree, including the constant.
 
-    C(inputs + degree, degree) numbers per output.
+    Every output has C(inputs + degree, degree) coefficients.
 
     Attributes:
         degree: of the polynomial, at least 0.
@@ -65,7 +63,7 @@ class Polynomial:
     def basis(self, v: Array) -> Array:
         """Return the monomials of v, the constant first.
 
-        Those of degree d are products with those of degree d - 1.
+        Monomials of degree d are products of v with those of degree d - 1.
         """
         parts = [jnp.ones(1, v.dtype)]
         for parents, last in _monomials(v.shape[-1], self.degree):

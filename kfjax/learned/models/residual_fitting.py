@@ -100,9 +100,9 @@ def refine(
     learn: Sequence[str] = ("Q", "R"),
     **options: Any,
 ) -> Fitted:
-    """Train the learned parts of a model, and its noise covariances, through a filter.
+    """Train the learned parts of a model and its noise covariances through a filter.
 
-    The second stage.
+    This is the second stage, after `fit_residual`.
 
     Args:
         filter: a filter that takes the model, such as `kfjax.extended()`.

@@ -1,6 +1,4 @@
-"""Models with a learned part.
-
-F or h plus a function that starts at zero, or a function in its place.
+"""Models with a learned part: f or h plus a function that starts at zero, or replaced by one.
 
 x_t = f(x_{t-1}, u_t) + s + D r(W, v) + e_t,   v = (x_{t-1} - c) / d   (and likewise h)
 
@@ -51,9 +49,9 @@ class ResidualParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Corrected:
-    """(theta, x, u) -> base + s + D r(W, v).
+    """The function (theta, x, u) -> base + s + D r(W, v).
 
-    A value, so that models built alike share one compilation.
+    It is a value, so that models built alike share one compilation.
     """
 
     regressor: Any
@@ -137,7 +135,7 @@ def residual_model(
 def learned_weights(path: str, leaf: Any) -> bool:
     """Tell whether a leaf of params belongs to the weights of a learned part.
 
-    For `learn=` of `fit`.
+    Pass it as `learn=` of `fit`.
 
     Args:
         path: such as "f/0/0/weights/params/last/bias".

@@ -1,7 +1,4 @@
-"""Recurrent networks of any depth.
-
-GRU, LSTM or plain cells, `(carry, x) -> (carry, output)` without a batch axis.
-"""
+"""Recurrent networks of any depth, `(carry, x) -> (carry, output)` without a batch axis."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ __all__ = ["LSTM", "PlainRNN", "RecurrentStack"]
 def orthogonal(key: Array, shape: tuple[int, int], dtype: Any = jnp.float32) -> Array:
     """Draw [size, k size], one orthogonal matrix for each of k gates.
 
-    Gradients neither grow nor fade at the start.
+    Orthogonal matrices keep the size of gradients at the start.
     """
     size, gates = shape[0], shape[1] // shape[0]
     draw = nn.initializers.orthogonal()
@@ -165,7 +162,7 @@ class RecurrentStack(nn.Module):
     def __call__(self, carry: tuple[Array, ...], x: Array) -> tuple[tuple[Array, ...], Array]:
         """Return the new memory and the output.
 
-        Numbers are dropped where there is a random key "dropout".
+        Dropout is active if there is a random key "dropout".
         """
         steady, memory = not self.has_rng("dropout"), []
         x = nn.relu(self.first(x)) if self.encode else x

@@ -108,7 +108,7 @@ def recurrent(
 
 
 def with_dropout(filter: Filter) -> Filter:
-    """Return the filter with its dropout switched on, for the loss that is trained.
+    """Return the filter with its dropout switched on, for the training loss.
 
     The params are the same.
 

@@ -1,7 +1,4 @@
-"""Recurrent networks that are known by name.
-
-The baselines of the KalmanNet paper, LSTM and GRU regressors.
-"""
+"""The recurrent baselines of the KalmanNet paper, and LSTM and GRU regressors."""
 
 from __future__ import annotations
 
@@ -83,7 +80,7 @@ def sequence_regressor(
 ) -> Filter:
     """Return an LSTM or GRU that maps observations to states.
 
-    Of the model it uses the start and h in its Info.
+    It uses only the prior of the model, and h for its Info.
 
     States that integrate (positions, angles that grow) need `output="increment"`, and feedback if
     drift is to be seen: a bounded memory cannot hold them outside the range it was trained on.
