@@ -12,7 +12,7 @@ from support.table import Problem, linear
 
 import kfjax as kf
 from kfjax.filters import Multinomial, Residual, Soft, StopGradient, Stratified, Systematic
-from kfjax.filters.particles.resampling import effective_sample_size, resample
+from kfjax.filters.particles.resampling import effective_sample_size, inverse_cdf, resample
 
 WEIGHTS = np.array([0.05, 0.3, 0.0, 0.17, 0.125, 0.24, 0.115, 0.0])
 N = len(WEIGHTS)
@@ -48,6 +48,12 @@ def test_particles_go_on_as_often_as_the_scheme_says(scheme):
     constant = (c == c[0]).all(0)
     np.testing.assert_allclose(c[0, constant], N * q[constant], atol=1e-6)
     assert standard_errors(c[:, ~constant], N * q[~constant]).max() < 4
+
+
+def test_a_number_that_rounds_to_one_draws_the_last_particle_with_a_weight():
+    """(N - 1 + u) / N is 1 in float32 if u is close to 1."""
+    drawn = inverse_cdf(LOG_WEIGHTS, jnp.array([0.0, 0.999, 1.0]))
+    assert drawn.tolist() == [0, 6, 6]
 
 
 def test_probabilities_are_the_weights_or_a_mixture_of_them():

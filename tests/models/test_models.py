@@ -102,6 +102,16 @@ def test_asymmetry_is_measured_by_the_variances_it_stands_between():
         kf.StateSpaceModel(model.f, lambda x, u: x[:1] * jnp.ones(3), model.Q, noise, model.prior)
 
 
+def test_a_component_without_variance_may_have_covariances_that_are_rounding():
+    def build(covariance):
+        Q = np.array([[1.0, covariance], [0.0, 0.0]], np.float32)
+        return cubic().replace(Q=Q)
+
+    assert build(1e-13).Q[0, 1] > 0
+    with pytest.raises(ValueError, match="Q is not symmetric"):
+        build(1e-10)
+
+
 def test_models_survive_copies_and_pickles():
     model = cubic()
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):

@@ -166,6 +166,24 @@ def test_the_best_on_validation_is_kept_and_patience_ends_the_training():
     assert fit(forward, jnp.zeros(()), rows(4), updates=20, key=KEY, optimizer=SGD).params == 20.0
 
 
+def with_a_second_dip(params, batch, key):
+    """Fall at 1 and lower at 6 for a run from 0; fall without end for a run from 100."""
+    del batch, key
+    dips = jnp.where(params == 6, -2.0, jnp.where(params == 1, -1.0, 0.0))
+    return jnp.where(params < 50, dips, -params)
+
+
+def test_a_run_out_of_patience_stays_as_it_is_while_others_go_on():
+    options = {"optimizer": SGD, "validation": rows(2), "validation_loss": with_a_second_dip}
+    options |= {"updates": 8, "reports": 8, "patience": 4}
+    starts = jnp.array([0.0, 100.0])
+    alone = fit(forward, starts[0], rows(4), key=KEY, **options)
+    both = fit(forward, starts, rows(4), key=jax.random.split(KEY), **options)
+    assert (alone.params, alone.update, alone.history.update[-1]) == (1.0, 1, 5)
+    assert (both.run(0).params, both.run(0).update) == (1.0, 1)
+    assert (both.run(1).params, both.run(1).update) == (108.0, 8)
+
+
 def test_moving_average():
     start = jnp.zeros((), jnp.float32)
     fitted = fit(forward, start, rows(4), updates=30, key=KEY, optimizer=SGD, ema=0.8)
