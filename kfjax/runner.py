@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from kfjax._support.arguments import check_key
+from kfjax._support.naming import described
 from kfjax.base import (
     Emit,
     Filter,
@@ -26,17 +28,24 @@ from kfjax.base import (
 )
 from kfjax.filters.beliefs import observation_estimate
 from kfjax.filters.checks import check_filter
+from kfjax.models.inputs import warn_if_unread
 from kfjax.models.lens import model_of
 from kfjax.models.masks import restrict, unseen_to_zero
 from kfjax.models.records import (
     Record,
-    check_runtime,
-    check_shapes,
-    check_state,
+    checked_inputs,
     checked_record,
+    checked_step,
     count_steps,
     until,
 )
+from kfjax.models.runtime_checks import (
+    check_first_noise,
+    check_first_noise_at_runtime,
+    check_runtime,
+)
+from kfjax.models.shapes import check_shapes, check_state, check_step_shapes, first_of
+from kfjax.models.values import check_not_nan, check_start
 
 __all__ = ["Forecast", "forecast", "log_likelihood", "run", "step"]
 
@@ -90,16 +99,23 @@ def run(
         emit: `(state, info) -> anything`, what to keep of every step. Use a module-level function:
             a new lambda per call compiles again. Default `kfjax.estimate`;
             `kfjax.estimate_and_info` keeps all.
-        checked: raise if an observed entry is NaN or an output is not finite, also inside `jax.jit`
-            (there as the runtime error of a callback, with the same text).
+        checked: raise if an observed entry, an input, a parameter or an output is not finite, or
+            Q or R as a function gives no covariance in the first step, also inside `jax.jit`
+            (there as the runtime error of a callback).
 
     Returns:
         `Run(final, outputs)`: the final state, and the stacked outputs of emit, by default an
         `Estimate` with mean [T, n], cov [T, n, n] and log_likelihood [T].
 
     Raises:
-        ValueError: if shapes do not fit, T = 0, or ys has NaN where it counts as observed (seen
-            only outside a trace, or with checked=True).
+        ValueError: if shapes do not fit, T = 0, ys has NaN or an infinity where it counts as
+            observed, us or the state are not finite, params have NaN, or Q or R as a function gives
+            no covariance in the first step (values are seen only outside a trace, or with
+            checked=True). What a function of the model raises is raised as it is, with a note that
+            says which function it was.
+
+    Warns:
+        UserWarning: if neither the model nor the filter reads us.
 
     Example:
         >>> model = kf.systems.lorenz(observation="spherical", q_std=0.1, r_std=0.1)
@@ -113,7 +129,18 @@ def run(
         raise ValueError(
             "run: got both state and key; expected one. A state carries its own key: drop key."
         )
+    if not callable(emit):
+        raise ValueError(
+            f"run: emit is {described(emit)}; expected a function of (state, info), such as"
+            " kf.whole_state."
+        )
     record = checked_record("run", ys, us, observed, length)
+    if key is not None:
+        check_key("run: key", key)
+    if state is not None:
+        check_start("run", state)
+    check_not_nan("run: params", params)
+    _check_noise("run", params, record, state)
     return _run(filter, emit, checked, params, record, key, state)
 
 
@@ -178,6 +205,14 @@ def log_likelihood(
     return terms.sum()
 
 
+def _check_noise(who: str, params: Params, record: Record, state: State) -> None:
+    """Raise if functions Q and R give no covariances in the first step, where values are known."""
+    model = model_of(params)
+    if model is not None and model.h is not None:
+        mean = model.prior.mean if state is None else state.mean
+        check_first_noise(who, model, mean, record)
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _run(
     filter: Filter,
@@ -195,13 +230,19 @@ def _run(
     us, active = until(record.length, record.us, steps)
     if active is not None:
         seen = restrict(seen, active, record.ys)
+    warn_if_unread("run", params, first_of(us), lambda u: _moved(filter, params, start, record, u))
     if checked:
         counted = unseen_to_zero(record.ys, seen)
-        check_runtime("run: ys has NaN where it counts as observed", counted)
+        check_runtime("run: ys has NaN where it counts as observed, or an infinity", counted)
+        check_runtime("run: us has NaN or an infinity", us)
+        check_runtime("run: params have NaN or an infinity", params)
+        model = model_of(params)
+        if model is not None and model.h is not None:
+            check_first_noise_at_runtime("run", model, start.mean, us)
 
     def body(state: State, at: tuple[Any, Any, Any, Any]) -> tuple[State, Any]:
         y, u, seen_t, active_t = at
-        new, info = filter.update(params, filter.predict(params, state, u), y, u, seen_t)
+        new, info = _both(filter, params, state, y, u, seen_t)
         if active_t is not None:
             new = jax.tree.map(lambda a, b: jnp.where(active_t, a, b), new, state)
         return new, emit(new, info)
@@ -210,6 +251,12 @@ def _run(
     if checked:
         check_runtime("run: an estimate is not finite", outputs)
     return Run(final, outputs)
+
+
+def _moved(filter: Filter, params: Params, state: State, record: Record, u: Inputs) -> State:
+    """Return the state after the first observation, as a function of the input."""
+    y, observed = (jax.tree.map(lambda a: a[0], tree) for tree in (record.ys, record.observed))
+    return _both(filter, params, state, y, u, observed)[0]
 
 
 def step(
@@ -238,7 +285,8 @@ def step(
         The new state and the `Info` of the update; the same numbers as `run`.
 
     Raises:
-        ValueError: if shapes do not fit, or y has NaN where it counts as observed.
+        ValueError: if shapes do not fit, or y or u is not finite where it counts. The state is not
+            looked at, since that would wait for the step before.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -248,7 +296,7 @@ def step(
         1
     """
     check_filter("step", filter)
-    y, u, observed, _ = checked_record("step", y, u, observed)
+    y, u, observed, _ = checked_step("step", y, u, observed)
     take = _donating_step if donate else _step
     return take(filter, params, state, y, u, observed)
 
@@ -257,9 +305,16 @@ def _one_step(
     filter: Filter, params: Params, state: State, y: Observations, u: Inputs, observed: Mask
 ) -> tuple[State, Info]:
     """The body of `step`."""
-    record = jax.tree.map(lambda a: jnp.asarray(a)[None], Record(y, u, observed))
-    check_shapes("step", params, record)
     check_state("step", params, state)
+    check_step_shapes("step", params, Record(y, u, observed))
+    warn_if_unread("step", params, u, lambda u: _both(filter, params, state, y, u, observed))
+    return _both(filter, params, state, y, u, observed)
+
+
+def _both(
+    filter: Filter, params: Params, state: State, y: Observations, u: Inputs, observed: Mask
+) -> tuple[State, Info]:
+    """Predict, then update."""
     return filter.update(params, filter.predict(params, state, u), y, u, observed)
 
 
@@ -298,6 +353,8 @@ def forecast(
         ((3, 2), (3, 1, 1))
     """
     check_filter("forecast", filter)
+    us = checked_inputs("forecast", us)
+    check_start("forecast", state)
     return _forecast(filter, params, state, us, count_steps("forecast", steps, us))
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from types import ModuleType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kfjax._support.naming import suggest
+from kfjax._support.naming import described, suggest
 from kfjax._support.types import AnyArray, PyTree
 
 __all__: list[str] = []
 
+LARGEST_COUNT = 2**31 - 1  # what an index of 32 bits reaches
+LARGEST_LOOP = 10_000  # iterations inside a compiled function, which cannot be interrupted
 ROUNDING = 100  # entries of a covariance may be off by so many times n eps, relative to its size
 
 
@@ -30,13 +34,39 @@ def numeric(*values: PyTree) -> ModuleType:
     return np if all(map(is_concrete, jax.tree.leaves(values))) else jnp
 
 
+def first_not_finite(
+    array: np.ndarray, counted: np.ndarray | None = None
+) -> tuple[str, str] | None:
+    """Return the first entry that is not finite in JAX's precision, and its place, or None.
+
+    Args:
+        array: of any dtype.
+        counted: booleans of its shape, which entries count; None for all.
+    """
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        return None
+    kept = jax.dtypes.canonicalize_dtype(array.dtype)
+    with np.errstate(over="ignore"):
+        bad = ~np.isfinite(array.astype(kept, copy=False))
+    if counted is not None:
+        bad &= counted
+    if not bad.any():
+        return None
+    place = tuple(np.argwhere(bad)[0].tolist())
+    value = array[place]
+    word = "NaN" if np.isnan(value) else str(value)
+    if np.isfinite(value):
+        word = f"{value:g}, infinite in {kept},"
+    return word, f"at {list(place)}" if place else ""
+
+
 def check_covariance(name: str, cov: AnyArray) -> None:
     """Raise unless cov [n, n] is finite, symmetric and positive semidefinite, to rounding."""
     if not is_concrete(cov):
         return
+    if found := first_not_finite(np.asarray(cov)):
+        raise ValueError(f"{name} has {' '.join(found)}; expected finite numbers.")
     C = np.asarray(cov, dtype=np.float64)
-    if not np.isfinite(C).all():
-        raise ValueError(f"{name} has NaN or infinite entries; expected finite numbers.")
     eps = float(jnp.finfo(cov.dtype).eps)
     _check_symmetric(name, C, eps)
     _check_semidefinite(name, C, eps)
@@ -74,22 +104,70 @@ def check_positive(
     name: str, value: PyTree, *, shape: tuple[int, ...] = (), zero: bool = False
 ) -> None:
     """Raise unless value has this shape and is finite and above zero, or zero if `zero` is true."""
+    expected = "of at least 0" if zero else "above 0"
+    if not isinstance(value, jax.core.Tracer):
+        try:
+            numbers = np.asarray(value)
+        except ValueError:  # rows of different lengths
+            numbers = np.asarray(None)
+        if numbers.dtype.kind not in "fiu" and not jnp.issubdtype(numbers.dtype, jnp.floating):
+            raise ValueError(f"{name} is {described(value)}; expected a number {expected}.")
     if np.shape(value) != shape:
         raise ValueError(f"{name} has shape {np.shape(value)}; expected {shape or 'a number'}.")
     if numeric(value) is jnp:
         return
     numbers = np.asarray(value, float)
-    finite = np.isfinite(numbers).all()
-    if zero and not (finite and (numbers >= 0).all()):
-        raise ValueError(f"{name} is {value}; expected a number of at least 0.")
-    if not zero and not (finite and (numbers > 0).all()):
-        raise ValueError(f"{name} is {value}; expected a finite number above 0.")
+    within = numbers >= 0 if zero else numbers > 0
+    if not (np.isfinite(numbers) & within).all():
+        raise ValueError(f"{name} is {value}; expected a finite number {expected}.")
 
 
-def check_count(name: str, value: object) -> None:
-    """Raise unless value is a whole number of at least one."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{name} is {value!r}; expected a whole number of at least 1.")
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    above: float = -math.inf,
+    least: float = -math.inf,
+    below: float = math.inf,
+    most: float = math.inf,
+) -> None:
+    """Raise unless value is a finite number, static as constructors need it, within bounds."""
+    is_number = isinstance(value, (int, float, np.integer, np.floating))
+    finite = is_number and not isinstance(value, bool) and math.isfinite(value)
+    if finite and above < value < below and least <= value <= most:
+        return
+    bounds = (("above", above), ("of at least", least), ("below", below), ("at most", most))
+    words = " and".join(f" {word} {bound:g}" for word, bound in bounds if math.isfinite(bound))
+    raise ValueError(f"{name} is {described(value)}; expected a finite number{words}.")
+
+
+def check_count(name: str, value: Any, *, least: int = 1, most: int = LARGEST_COUNT) -> None:
+    """Raise unless value is a whole number, of at least `least` and at most `most`."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or value < least:
+        raise ValueError(
+            f"{name} is {described(value)}; expected a whole number of at least {least}."
+        )
+    if value > most:
+        raise ValueError(f"{name} is {value}; expected a whole number of at most {most}.")
+
+
+def check_counts(who: str, **counts: Any) -> None:
+    """Raise unless all values are whole numbers of at least one."""
+    for name, value in counts.items():
+        check_count(f"{who}: {name}", value)
+
+
+def check_key(name: str, key: object) -> None:
+    """Raise unless key is one random key of JAX, of the new or the old kind."""
+    if isinstance(key, (jax.Array, np.ndarray)):
+        dims = 0 if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else 1
+        if np.ndim(key) == dims and (dims == 0 or key.dtype == np.uint32):
+            return
+    raise ValueError(
+        f"{name} is {described(key)}; expected a random key such as jax.random.key(0). Many keys"
+        " go through jax.vmap."
+    )
 
 
 def choose(name: str, value: object, options: Iterable[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 __all__: list[str] = []
 
@@ -24,3 +25,21 @@ def suggest(name: str, known: Iterable[str]) -> str:
     if not near:
         return expected
     return f"{expected} Did you mean {by_lower[near[0]]!r}?"
+
+
+def described(value: Any) -> str:
+    """Return what a wrong argument is, for error texts: short, whatever it is.
+
+    Example:
+        >>> from kfjax._support.naming import described
+        >>> described(None), described("mean"), described(np.zeros((3, 2)))
+        ('None', "'mean'", 'ndarray of shape (3, 2) and float64')
+    """
+    if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
+        text = repr(value)
+        return text if len(text) < 60 else f"{text[:56]}..."
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"{type(value).__name__} of shape {tuple(value.shape)} and {value.dtype}"
+    if isinstance(value, type) or (callable(value) and hasattr(value, "__name__")):
+        return value.__name__
+    return f"a {type(value).__name__}"

@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import ArrayLike, Int, Real
 
+from kfjax._support.arguments import check_count
 from kfjax._support.types import AnyArray, Nested, PyTree
 from kfjax.data.dataset import Dataset
 from kfjax.data.disk import DiskArray
@@ -31,7 +32,7 @@ def first_steps(data: Dataset, steps: int) -> Dataset:
         >>> kf.data.first_steps(kf.Dataset(np.zeros((4, 100, 1))), 20)
         Dataset(4 trajectories of 20 steps, m=1)
     """
-    _check_steps("first_steps", steps)
+    check_count("first_steps: steps", steps)
     ys, xs, us, observed = jax.tree.map(lambda a: a[:, :steps], _series(data))
     length = None if data.length is None else np.minimum(data.length, steps)
     return Dataset(ys, xs, us, observed, length, data.prior_mean, dtype=data.dtype)
@@ -63,7 +64,7 @@ def pieces(
         >>> kf.data.pieces(data, 20, prior_mean=np.zeros(2))
         Dataset(12 trajectories of 10 to 20 steps, m=1, n=2)
     """
-    _check_steps("pieces", steps)
+    check_count("pieces: steps", steps)
     if data.xs is None or (data.prior_mean is None and prior_mean is None):
         raise ValueError(
             "pieces: got data without true states or prior means; expected both, since every piece"
@@ -122,7 +123,7 @@ def whole_windows(data: Dataset, steps: int) -> Dataset:
         >>> kf.data.whole_windows(kf.Dataset(np.zeros((4, 50, 1))), 20).ys.shape
         (4, 60, 1)
     """
-    _check_steps("whole_windows", steps)
+    check_count("whole_windows: steps", steps)
     extra = -data.steps % steps
     if extra == 0:
         return data
@@ -159,9 +160,3 @@ def window_at(batch: Dataset, start: int | Int[Array, ""], steps: int) -> Datase
 def _series(data: Dataset) -> tuple[PyTree, PyTree, PyTree, PyTree]:
     """Return the fields that have an axis of time."""
     return data.ys, data.xs, data.us, data.observed
-
-
-def _check_steps(who: str, steps: int) -> None:
-    """Raise unless a number of steps is at least one."""
-    if steps < 1:
-        raise ValueError(f"{who}: steps is {steps}; expected at least 1.")

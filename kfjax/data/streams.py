@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from jaxtyping import ArrayLike, Int
 
+from kfjax._support.arguments import check_counts
 from kfjax._support.types import AnyArray, Nested, PyTree
 from kfjax.data.cutting import cut_series, whole_windows
 from kfjax.data.dataset import Dataset
@@ -56,7 +57,8 @@ def as_streams(series: PyTree, streams: int, steps: int) -> PyTree:
     """
     lengths = {np.shape(a)[0] for a in jax.tree.leaves(series)}
     total = lengths.pop() if len(lengths) == 1 else 0
-    if min(streams, steps) < 1 or total < streams * steps:
+    check_counts("as_streams", streams=streams, steps=steps)
+    if total < streams * steps:
         raise ValueError(
             f"as_streams: got {total} steps for {streams} streams of {steps} steps per window;"
             " expected arrays of one length, at least streams x steps. Use fewer streams, or"

@@ -8,11 +8,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from kfjax._support.naming import described
 from kfjax.base import Filter, Gaussian, Inputs, Params
 from kfjax.filters.checks import check_filter
 from kfjax.models.lens import model_of
 from kfjax.models.observing import bind
+from kfjax.models.records import checked_inputs
 from kfjax.models.state_space import StateSpaceModel
+from kfjax.models.values import check_finite
 
 __all__ = ["observation_estimate", "predicted"]
 
@@ -96,7 +99,8 @@ def _observation_estimate(
     filter: Filter, model: StateSpaceModel, beliefs: Gaussian, us: Inputs
 ) -> Gaussian:
     def one(belief: Gaussian, u: Inputs) -> Gaussian:
-        moments = filter.rule(bind(model.h, u), belief, model.state_space, model.observation_space)
+        h = bind(model.h, u, name="h")
+        moments = filter.rule(h, belief, model.state_space, model.observation_space)
         return Gaussian(moments.mean, moments.cov + model.observation_noise(belief.mean, u))
 
     return jax.vmap(one)(beliefs, us)
@@ -139,6 +143,11 @@ def model_and_rule(
             f"{who}: params have several sensors; expected the model with one of them. Pass"
             " sensors.one(name)."
         )
+    if getattr(estimate, "mean", None) is None:
+        raise ValueError(
+            f"{who}: the estimate is {described(estimate)}; expected mean [T, n] and cov [T, n, n]."
+            " Of a run, pass its .outputs."
+        )
     if estimate.cov is None:
         raise ValueError(
             f"{who}: the estimate has no covariance; expected mean [T, n] and cov [T, n, n]."
@@ -150,7 +159,9 @@ def model_and_rule(
             f" {jnp.shape(estimate.cov)};"
             f" expected [T, {N}] and [T, {n}, {n}]. A batch goes through jax.vmap."
         )
-    for leaf in jax.tree.leaves(us):
+    for name in ("mean", "cov"):
+        check_finite(f"{who}: the estimate's {name}", getattr(estimate, name))
+    for leaf in jax.tree.leaves(checked_inputs(who, us)):
         if jnp.shape(leaf)[:1] != steps:
             raise ValueError(
                 f"{who}: us has shape {jnp.shape(leaf)}; expected a leading axis of {steps[0]}"

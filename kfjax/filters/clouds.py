@@ -15,6 +15,7 @@ from jax import Array
 from kfjax import linalg
 from kfjax.base import Gaussian
 from kfjax.filters.noise_factors import coloured
+from kfjax.models.calling import call
 from kfjax.models.spaces import EUCLIDEAN, Space
 from kfjax.models.state_space import StateSpaceModel
 
@@ -95,7 +96,7 @@ def draw_prior(key: Array, model: StateSpaceModel, count: int) -> Array:
 def propagate(model: StateSpaceModel, x: Array, u: Any, z: Array) -> Array:
     """Return f(x, u) moved by the noise Q^1/2 z."""
     L = linalg.cholesky(model.process_noise(x, u))
-    return model.state_space.retract(model.f(x, u), linalg.matmul(L, z)).astype(x.dtype)
+    return model.state_space.retract(call("f", model.f, x, u), linalg.matmul(L, z)).astype(x.dtype)
 
 
 def affine_move(

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support.arguments import LARGEST_LOOP, check_count
 from kfjax.base import Filter, Gaussian, Info, constructor
 from kfjax.models.observing import Observation, bind, innovation_info, keep_unobserved, observe
 from kfjax.models.spaces import Space
@@ -222,8 +223,7 @@ def extended(iterations: int = 1) -> Filter:
     References:
         A. H. Jazwinski, Stochastic Processes and Filtering Theory (1970), section 8.3.
     """
-    if not isinstance(iterations, int) or iterations < 1:
-        raise ValueError(f"extended: iterations is {iterations}; expected an integer, at least 1.")
+    check_count("extended: iterations", iterations, most=LARGEST_LOOP)
     return gaussian_filter(Taylor(), Standard() if iterations == 1 else Iterated(iterations))
 
 

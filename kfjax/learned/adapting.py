@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from kfjax._support.arguments import check_count
 from kfjax.base import Estimate, Filter, Inputs, Mask, Observations, Run, State, estimate
 from kfjax.data import Dataset
 from kfjax.learned.params import Learned
@@ -117,12 +118,8 @@ def adapt(
     """
     rows = jnp.shape(ys)[0]
     stride = rows if stride is None else stride
-    if not 1 <= stride <= rows:
-        raise ValueError(
-            f"adapt: stride is {stride}; expected 1 to {rows}, the rows of the window."
-        )
-    if updates < 1:
-        raise ValueError(f"adapt: updates is {updates}; expected at least 1.")
+    check_count("adapt: stride (in rows of the window)", stride, most=rows)
+    check_count("adapt: updates", updates)
     window = checked_record("adapt", ys, us, observed)
     return _adapt(filter, optimizer, stride, updates, adaptation, window)
 

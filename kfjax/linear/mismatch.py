@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support.arguments import check_count
 from kfjax.filters.gaussian import kalman
 from kfjax.linear.riccati import time_invariant
 from kfjax.models.state_space import StateSpaceModel
@@ -66,8 +67,7 @@ def expected_error(
             f" {design.n},"
             f" m = {design.R.shape[0]}; expected the same."
         )
-    if steps < 1:
-        raise ValueError(f"expected_error: steps is {steps}; expected at least 1.")
+    check_count("expected_error: steps", steps)
     return _expected_error(truth, design, steps, gain)
 
 

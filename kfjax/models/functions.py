@@ -11,6 +11,7 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax._support.pytrees import Pytree, as_array, as_pytree
+from kfjax.models.values import as_arrays, check_finite
 
 __all__ = ["Linear"]
 
@@ -45,21 +46,31 @@ class Linear(Pytree):
     def __post_init__(self) -> None:
         for name in ("A", "B", "b"):
             object.__setattr__(self, name, as_pytree(as_array(getattr(self, name))))
-        for name, ndim in (("A", 2), ("B", 2), ("b", 1)):
+        for name, expected in (("A", ("k", "n")), ("B", ("k", "p")), ("b", ("k",))):
             value = getattr(self, name)
-            if value is None or callable(value):
-                continue
-            if np.ndim(value) != ndim:
-                raise ValueError(
-                    f"Linear: {name} has shape {np.shape(value)}; expected {ndim} axes "
-                    f"({'[k, n]' if name == 'A' else '[k, p]' if name == 'B' else '[k]'}). Reshape"
-                    " it."
+            if value is not None and not callable(value):
+                self._check(name, value, expected)
+
+    def _check(self, name: str, value: Any, expected: tuple[str, ...]) -> None:
+        """Raise unless a matrix has these axes, finite numbers, and as many rows as A."""
+        value = as_arrays(f"Linear: {name}", value)
+        shape = np.shape(value)
+        if len(shape) != len(expected):
+            remedy = "Reshape it."
+            if len(shape) == len(expected) + 1:
+                remedy = (
+                    "If the first axis is time, pass a function of u, which picks one, as in"
+                    f" {name}=Partial(operator.getitem, {name}) with us=jnp.arange(T)."
                 )
-            if not callable(self.A) and np.shape(value)[0] != np.shape(self.A)[0]:
-                raise ValueError(
-                    f"Linear: {name} has {np.shape(value)[0]} rows; expected {np.shape(self.A)[0]},"
-                    " as many as A."
-                )
+            raise ValueError(
+                f"Linear: {name} has shape {shape}; expected {len(expected)} axes"
+                f" [{', '.join(expected)}]. {remedy}"
+            )
+        check_finite(f"Linear: {name}", value)
+        if not callable(self.A) and shape[0] != np.shape(self.A)[0]:
+            raise ValueError(
+                f"Linear: {name} has {shape[0]} rows; expected {np.shape(self.A)[0]}, as many as A."
+            )
 
     def at(self, u: Any) -> Linear:
         """Return the function of x alone, with u put in: Linear(A, None, B u + b)."""

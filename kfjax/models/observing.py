@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax.base import Info
+from kfjax.models.calling import call
 from kfjax.models.functions import Linear
 from kfjax.models.spaces import Space
 from kfjax.models.state_space import StateSpaceModel
@@ -39,17 +40,20 @@ class Observation(NamedTuple):
     mask: Array | None
 
 
-def bind(fn: Any, u: Any, mask: Array | None = None) -> Any:
-    """Return the function of x alone, zero in unobserved channels; a `Linear` stays one."""
+def bind(fn: Any, u: Any, mask: Array | None = None, *, name: str = "f") -> Any:
+    """Return the function of x alone, zero in unobserved channels; a `Linear` stays one.
+
+    Its name in the model is for error texts.
+    """
     if isinstance(fn, Linear):
-        fixed = fn.at(u)
+        fixed = call(name, fn.at, u)
         if mask is None:
             return fixed
         offset = None if fixed.b is None else jnp.where(mask, fixed.b, 0)
         return Linear.unchecked(jnp.where(mask[:, None], fixed.A, 0), None, offset)
     if mask is None:
-        return lambda x: fn(x, u)
-    return lambda x: jnp.where(mask, fn(_cut(mask, x), u), 0)
+        return lambda x: call(name, fn, x, u)
+    return lambda x: jnp.where(mask, call(name, fn, _cut(mask, x), u), 0)
 
 
 def _cut(mask: Array, tree: Any) -> Any:
@@ -63,25 +67,35 @@ def observe(
     """Return the observation y [m] of the model at the predicted mean x, with the mask applied."""
     y, space = jnp.asarray(y, x.dtype), model.observation_space
     if observed is None:
-        R = model.observation_noise(x, u)
+        R = _fitting(model.observation_noise(x, u), y)
         return Observation(
-            bind(model.h, u), R, lambda y_hat: space.difference(y, y_hat), space, None
+            bind(model.h, u, name="h"), R, lambda y_hat: space.difference(y, y_hat), space, None
         )
     mask = jnp.broadcast_to(jnp.asarray(observed, bool), y.shape)
     model, x, u = _cut(mask, (model, x, u))
-    R = model.observation_noise(x, u)
+    R = _fitting(model.observation_noise(x, u), y)
     y = jnp.where(
         mask, y, 0
     )  # fill first, mask after: a NaN behind a `where` still has a NaN gradient
     R = jnp.where(mask[:, None] & mask[None, :], R, 0) + jnp.diag((~mask).astype(R.dtype))
     space = space if space.is_euclidean else _masked(space, mask)
     return Observation(
-        bind(model.h, u, mask),
+        bind(model.h, u, mask, name="h"),
         R,
         lambda y_hat: jnp.where(mask, space.difference(y, y_hat), 0),
         space,
         mask,
     )
+
+
+def _fitting(R: Array, y: Array) -> Array:
+    """Return R; raise unless it fits y, since users call the functions of a filter by hand, too."""
+    if y.shape != R.shape[:1]:
+        raise ValueError(
+            f"update: y has shape {y.shape}; expected {R.shape[:1]}, one observation without axes"
+            " of time or batch."
+        )
+    return R
 
 
 def _masked(space: Space, mask: Array) -> Space:

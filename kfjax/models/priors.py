@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 
+from kfjax._support.arguments import check_number
 from kfjax.base import Gaussian
 from kfjax.models.state_space import StateSpaceModel
 
@@ -48,8 +49,7 @@ def diffuse(
         raise ValueError(
             f"diffuse: components are {at.tolist()}; expected indices of a state of {n} components."
         )
-    if not variance > 0:
-        raise ValueError(f"diffuse: variance is {variance}; expected a positive number.")
+    check_number("diffuse: variance", variance, above=0)
     known = np.ones(n, bool)
     known[at] = False
     cov = jnp.where(known[:, None] & known[None, :], model.prior.cov, 0)

@@ -8,13 +8,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from kfjax import linalg
+from kfjax._support.arguments import check_key
+from kfjax._support.naming import described
 from kfjax.base import Inputs
-from kfjax.models.records import count_steps
+from kfjax.models.calling import call
+from kfjax.models.records import checked_inputs, count_steps
+from kfjax.models.shapes import check_functions, first_of
 from kfjax.models.state_space import StateSpaceModel
+from kfjax.models.values import as_arrays, check_finite
 
 __all__ = ["simulate"]
 
@@ -49,6 +55,21 @@ def simulate(
         >>> xs.shape, ys.shape
         ((5, 2), (5, 1))
     """
+    check_key("simulate: key", key)
+    if not isinstance(model, StateSpaceModel):
+        raise ValueError(
+            f"simulate: model is {described(model)}; expected a kf.StateSpaceModel. The order is"
+            " (key, model, steps)."
+        )
+    us = checked_inputs("simulate", us)
+    if x0 is not None:
+        x0 = as_arrays("simulate: x0", x0)
+        check_finite("simulate: x0", x0)
+        if np.shape(x0) != model.prior.mean.shape:
+            raise ValueError(
+                f"simulate: x0 has shape {np.shape(x0)}; expected {model.prior.mean.shape}, as the"
+                " mean of the prior."
+            )
     return _simulate(key, model, us, x0, count_steps("simulate", steps, us))
 
 
@@ -65,6 +86,8 @@ def _simulate(
     x0: ArrayLike | Sequence[float] | None,
     steps: int,
 ) -> tuple[Array, Array]:
+    if model.h is not None:
+        check_functions("simulate", model, first_of(us))
     key, first = jax.random.split(key)
     space = model.state_space
     if x0 is None:
@@ -75,10 +98,10 @@ def _simulate(
     def body(x: Array, at: tuple[Array, Any]) -> tuple[Array, tuple[Array, Array]]:
         key, u = at
         process, observation = jax.random.split(key)
-        x = space.retract(model.f(x, u), _draw(process, model.process_noise(x, u))).astype(
-            model.dtype
-        )
-        y = model.h(x, u) + _draw(observation, model.observation_noise(x, u))
+        x = space.retract(
+            call("f", model.f, x, u), _draw(process, model.process_noise(x, u))
+        ).astype(model.dtype)
+        y = call("h", model.h, x, u) + _draw(observation, model.observation_noise(x, u))
         return x, (x, y.astype(model.dtype))
 
     return jax.lax.scan(body, start.astype(model.dtype), (jax.random.split(key, steps), us))[1]

@@ -9,14 +9,15 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import numpy as np
 from jax import Array
 
-from kfjax._support.arguments import check_covariance, is_concrete
+from kfjax._support.arguments import check_covariance
 from kfjax._support.pytrees import Pytree, as_array, as_pytree, promote
 from kfjax.base import Gaussian
+from kfjax.models.calling import call
 from kfjax.models.functions import Linear
 from kfjax.models.spaces import as_observation_space, as_space
+from kfjax.models.values import check_finite
 
 __all__ = ["StateSpaceModel", "linear_gaussian"]
 
@@ -117,11 +118,16 @@ class StateSpaceModel(Pytree):
 
     def process_noise(self, x: Array, u: Any = None) -> Array:
         """Return Q [n, n] at (x_{t-1|t-1}, u_t)."""
-        return self.Q(x, u).astype(self.dtype) if callable(self.Q) else self.Q
+        return self._noise("Q", self.Q, x, u)
 
     def observation_noise(self, x: Array, u: Any = None) -> Array:
         """Return R [m, m] at (x_{t|t-1}, u_t)."""
-        return self.R(x, u).astype(self.dtype) if callable(self.R) else self.R
+        return self._noise("R", self.R, x, u)
+
+    def _noise(self, name: str, cov: Any, x: Array, u: Any) -> Array:
+        if not callable(cov):
+            return cov
+        return call(name, cov, x, u).astype(self.dtype)
 
     def replace(self, **changes: Any) -> StateSpaceModel:
         """Return a copy with other fields; they are checked like a new model's."""
@@ -168,18 +174,29 @@ def _check_model(model: StateSpaceModel) -> None:
     if not callable(model.Q) and model.Q.shape != (n, n):
         raise ValueError(
             f"StateSpaceModel: Q has shape {model.Q.shape}; expected ({n}, {n}), as prior.cov."
+            f"{_over_time('Q', model.Q)}"
         )
     if not callable(model.R) and (model.R.ndim != 2 or model.R.shape[0] != model.R.shape[1]):
-        raise ValueError(f"StateSpaceModel: R has shape {model.R.shape}; expected [m, m].")
+        raise ValueError(
+            f"StateSpaceModel: R has shape {model.R.shape}; expected [m, m]."
+            f"{_over_time('R', model.R)}"
+        )
     _check_linear("f", model.f, n, n)
     _check_linear("h", model.h, n, None if callable(model.R) else model.R.shape[0])
     for name, value in (("Q", model.Q), ("R", model.R), ("prior.cov", cov)):
         if not callable(value):
             check_covariance(f"StateSpaceModel: {name}", value)
-    if is_concrete(mean) and not np.isfinite(mean).all():
-        raise ValueError(
-            "StateSpaceModel: prior.mean has NaN or infinite entries; expected finite numbers."
-        )
+    check_finite("StateSpaceModel: prior.mean", mean)
+
+
+def _over_time(name: str, cov: Array) -> str:
+    """Return what to do about covariances [T, n, n]."""
+    if cov.ndim != 3:
+        return ""
+    return (
+        " If the first axis is time, pass a function of (x, u) that picks one, as in"
+        f" {name}=Partial(lambda all, x, u: all[u], {name}) with us=jnp.arange(T)."
+    )
 
 
 def _check_linear(name: str, fn: Any, n: int, rows: int | None) -> None:

@@ -13,6 +13,7 @@ from jax import Array
 from jaxtyping import Float, Num
 
 from kfjax import linalg
+from kfjax._support.arguments import check_count, check_number
 from kfjax._support.memory_layout import batch_innermost
 from kfjax._support.types import AnyArray
 from kfjax.base import Gaussian
@@ -181,8 +182,9 @@ class Unscented(SigmaPoints):
     kappa: float = 0.0
 
     def __post_init__(self) -> None:
-        if not self.alpha > 0:
-            raise ValueError(f"Unscented: alpha is {self.alpha}; expected a number above 0.")
+        check_number("Unscented: alpha", self.alpha, above=0)
+        check_number("Unscented: beta", self.beta)
+        check_number("Unscented: kappa", self.kappa)
 
     def points(self, n: int) -> WeightedPoints:
         """Return the centre and +- sqrt(n + lambda) along every axis."""
@@ -238,10 +240,7 @@ class GaussHermite(SigmaPoints):
     largest = 100_000  # points; beyond this a product rule is the wrong tool
 
     def __post_init__(self) -> None:
-        if not isinstance(self.order, int) or self.order < 2:
-            raise ValueError(
-                f"GaussHermite: order is {self.order}; expected an integer, at least 2."
-            )
+        check_count("GaussHermite: order", self.order, least=2)
 
     def points(self, n: int) -> WeightedPoints:
         """Return the product grid."""

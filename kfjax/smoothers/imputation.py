@@ -82,7 +82,7 @@ def _impute(
     space: Space = model.observation_space
 
     def one(belief: Gaussian, y: Array, mask: Array, u: Any) -> Gaussian:
-        h = bind(model.h, u)
+        h = bind(model.h, u, name="h")
         G, rest = noise_given_seen(model.observation_noise(belief.mean, u), mask)
 
         def given_seen(x: Array) -> Array:

@@ -11,10 +11,12 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from kfjax import linalg
+from kfjax._support.arguments import LARGEST_LOOP, check_count
 from kfjax.base import Inputs, Mask
 from kfjax.filters.square_root_form import SquareRootGaussian, square_root
 from kfjax.models.observing import bind, observe
-from kfjax.models.records import Record, check_shapes
+from kfjax.models.records import Record
+from kfjax.models.shapes import check_shapes
 from kfjax.models.spaces import EUCLIDEAN
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.moments import MomentRule, Taylor
@@ -62,10 +64,7 @@ def parallel_iterated_smooth(
         iterations (2021).
     """
     rule = Taylor() if rule is None else rule
-    if iterations < 1:
-        raise ValueError(
-            f"parallel_iterated_smooth: iterations is {iterations}; expected at least 1."
-        )
+    check_count("parallel_iterated_smooth: iterations", iterations, most=LARGEST_LOOP)
     if not hasattr(rule, "affine"):
         raise ValueError(
             f"parallel_iterated_smooth: {rule} has no affine; expected a rule such as"

@@ -17,7 +17,8 @@ from kfjax import linalg
 from kfjax.base import Estimate, Gaussian, Inputs, Mask
 from kfjax.filters.square_root_form import SquareRootGaussian
 from kfjax.models.observing import bind, observe
-from kfjax.models.records import Record, check_shapes
+from kfjax.models.records import Record
+from kfjax.models.shapes import check_shapes
 from kfjax.models.spaces import EUCLIDEAN
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.moments import Affine, Taylor

@@ -10,11 +10,13 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support.arguments import check_count
 from kfjax.base import Filter, Inputs, Params, State
 from kfjax.filters.backward_kernels import Belief, backward_kernel
 from kfjax.filters.beliefs import model_and_rule
 from kfjax.filters.particles.resampling import inverse_cdf
 from kfjax.filters.square_root_form import SquareRootGaussian
+from kfjax.models.calling import call
 from kfjax.models.lens import model_of
 from kfjax.models.records import is_singular, until
 from kfjax.models.state_space import StateSpaceModel
@@ -108,8 +110,7 @@ def _check(params: Any, states: Any, trajectories: int) -> StateSpaceModel:
             " kf.particle on a"
             " StateSpaceModel, from run(..., emit=kf.whole_state)."
         )
-    if trajectories < 1:
-        raise ValueError(f"simulate_smoothed: trajectories is {trajectories}; expected at least 1.")
+    check_count("simulate_smoothed: trajectories", trajectories)
     if is_singular(model.Q):
         raise ValueError(
             "simulate_smoothed: Q is singular; expected an invertible one, since backward weights"
@@ -173,7 +174,7 @@ def _log_transition(model: StateSpaceModel, before: Array, u: Any, after: Array)
     """Return log p(after | before) but for a constant; -inf if the noise has no density."""
     L = linalg.cholesky(model.process_noise(before, u))
     z = linalg.solve_lower(
-        L, model.state_space.difference(after, model.f(before, u).astype(after.dtype))
+        L, model.state_space.difference(after, call("f", model.f, before, u).astype(after.dtype))
     )
     density = -0.5 * (jnp.sum(z**2) + linalg.logdet(L))
     return jnp.where((jnp.diag(L) > 0).all(), density, -jnp.inf)
@@ -240,8 +241,7 @@ def sample_posterior(
             key, params, estimate, us=us, trajectories=trajectories, state=prior, length=length
         )
     model = model_and_rule("sample_posterior", filter, params, estimate, us)
-    if trajectories < 1:
-        raise ValueError(f"sample_posterior: trajectories is {trajectories}; expected at least 1.")
+    check_count("sample_posterior: trajectories", trajectories)
     first = factors_or_belief(model.prior if prior is None else prior)
     return _sample(
         filter, trajectories, key, params, first, factors_or_belief(estimate), us, length

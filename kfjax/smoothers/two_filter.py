@@ -13,7 +13,8 @@ from kfjax import linalg
 from kfjax.base import Gaussian, Inputs, Mask, whole_state
 from kfjax.filters.square_root_form import SquareRootGaussian, conditional_factors, square_root
 from kfjax.models.observing import bind, observe
-from kfjax.models.records import Record, check_shapes, is_singular
+from kfjax.models.records import Record, is_singular
+from kfjax.models.shapes import check_shapes
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.moments import Taylor
 from kfjax.runner import run

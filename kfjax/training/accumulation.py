@@ -135,7 +135,7 @@ def _observation_moment(
 ) -> Array:
     """Return E[s s'] of s = (v_t, regressors), where unseen entries of v_t are inferred."""
     m, dtype = y.shape[0], model.dtype
-    h = bind(model.h, u, mask)
+    h = bind(model.h, u, mask, name="h")
     G, rest = noise_given_seen(model.observation_noise(at.mean, u), mask)
     mean = jnp.concatenate([linalg.matmul(G, jnp.where(mask, y, 0) - h(at.mean)), at.mean])
     L = at.cholesky

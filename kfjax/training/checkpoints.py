@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
+from kfjax._support.arguments import check_count
 from kfjax._support.persistence import is_key, named_leaves
 
 __all__ = ["Checkpoints", "load_params", "save_params"]
@@ -93,8 +94,7 @@ class Checkpoints:
     every: int = 1
 
     def __post_init__(self) -> None:
-        if self.every < 1:
-            raise ValueError(f"Checkpoints: every is {self.every}; expected at least 1.")
+        check_count("Checkpoints: every", self.every)
 
     def below(self, name: str) -> Checkpoints:
         """Return the checkpoints of a part of the run, in a directory below."""

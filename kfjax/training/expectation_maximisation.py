@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from kfjax._support.arguments import check_count
 from kfjax._support.naming import suggest
 from kfjax.data.dataset import Dataset
 from kfjax.models.functions import Linear
@@ -97,11 +98,9 @@ def _check(model: Any, data: Any, names: frozenset[str], iterations: int) -> Non
     """Validate the arguments of `em`."""
     for name in sorted(names - set(LEARNABLE)):
         raise ValueError(f"em: got {name!r} in learn; {suggest(name, LEARNABLE)}")
-    if not names or iterations < 1:
-        raise ValueError(
-            f"em: got learn={sorted(names)} and iterations={iterations}; expected some, and at"
-            " least 1."
-        )
+    check_count("em: iterations", iterations)
+    if not names:
+        raise ValueError(f"em: learn is empty; expected some of {', '.join(LEARNABLE)}.")
     if not isinstance(model, StateSpaceModel) or not is_linear(model):
         raise ValueError(
             "em: got a model that is not linear; expected a StateSpaceModel with kf.Linear f and h."

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from kfjax._support.arguments import check_count
 from kfjax.base import Filter
 from kfjax.data import Dataset, first_steps, start_at
 from kfjax.runner import run
@@ -65,6 +66,7 @@ def forgetting(
         >>> kf.training.forgetting(kf.kalman(), model, data).to_1_e
         10
     """
+    check_count("forgetting: lags", lags)
     steps = int(data.lengths.min())
     if (lags := min(lags, steps // 2)) < 1:
         raise ValueError(
@@ -135,6 +137,7 @@ def finite_memory_floor(
         >>> bool((long < short).all())
         True
     """
+    check_count("finite_memory_floor: memory", memory)
     start = memory - 1 if start is None else start
     if memory < 1 or not memory - 1 <= start < min(train.lengths.max(), validation.lengths.max()):
         raise ValueError(

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 from jax import Array
 
+from kfjax._support.arguments import check_counts
 from kfjax.data import Dataset
 from kfjax.training.checkpoints import Checkpoints
 from kfjax.training.history import Fitted
@@ -150,11 +151,8 @@ def _check(
 ) -> None:
     """Validate the arguments of `fit`."""
     window = 1 if task.window is None else task.window
-    if min(updates, task.batch_size, reports, window) < 1:
-        raise ValueError(
-            f"fit: got updates={updates}, batch_size={task.batch_size}, reports={reports},"
-            f" window={task.window}; expected at least 1."
-        )
+    sizes = {"updates": updates, "batch_size": task.batch_size, "reports": reports}
+    check_counts("fit", **sizes, window=window)
     if validation is not None:
         _size("validation", validation)
     elif task.patience is not None or task.validation_loss is not task.loss:

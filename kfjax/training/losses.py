@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from kfjax._support.arguments import check_number
 from kfjax.base import (
     Filter,
     Info,
@@ -95,8 +96,7 @@ def nll(filter: Filter, *, floor: float = 0.0, rollout: Rollout = FULL) -> Filte
     Raises:
         ValueError: if floor is negative.
     """
-    if not floor >= 0:
-        raise ValueError(f"nll: floor is {floor}; expected a variance of 0 or more.")
+    check_number("nll: floor", floor, least=0)
     return FilterLoss(filter, StateLikelihood(float(floor)), estimate, rollout)
 
 

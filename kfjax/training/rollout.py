@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from kfjax._support.arguments import check_count
 from kfjax.base import Emit, Filter, Kept, Run
 from kfjax.data import Dataset, run_trajectory, start_at
 from kfjax.runner import run
@@ -119,8 +120,8 @@ def roll(
 def _chunk(rollout: Rollout, steps: int) -> int | None:
     """Steps per recomputed chunk, a multiple of `detach`, so that both cut at the same places."""
     for name, value in (("detach", rollout.detach), ("remat", rollout.remat)):
-        if value is not None and value is not False and value < 1:
-            raise ValueError(f"Rollout: {name} is {value}; expected at least 1, or None.")
+        if value is not None and not isinstance(value, bool):
+            check_count(f"Rollout: {name}", value)
     if rollout.remat is None or rollout.remat is False:
         return None
     chunk = math.isqrt(steps - 1) + 1 if rollout.remat is True else rollout.remat

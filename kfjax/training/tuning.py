@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from kfjax._support.arguments import check_counts, check_number
 from kfjax._support.naming import suggest
 from kfjax.base import Filter
 from kfjax.data.dataset import Dataset
@@ -123,11 +124,8 @@ def tune(
         I. Greenberg et al., Optimization or architecture: how to hack Kalman filtering, NeurIPS
         2023.
     """
-    if min(updates, batch_size) < 1 or not learning_rate > 0:
-        raise ValueError(
-            f"tune: got updates={updates}, batch_size={batch_size}, learning_rate={learning_rate};"
-            " expected at least 1, 1, above 0."
-        )
+    check_counts("tune", updates=updates, batch_size=batch_size)
+    check_number("tune: learning_rate", learning_rate, above=0)
     model = _checked(params, data, validation, structure, objective, skip)
     fitting, choosing = (_loss(filter, objective, leading) for leading in skip)
     # the trainer does not clip: the step size is Adam's alone

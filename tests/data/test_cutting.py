@@ -65,7 +65,7 @@ def test_windows_follow_each_other(data):
 
 
 def test_bad_input(data):
-    with pytest.raises(ValueError, match="steps is 0; expected at least 1"):
+    with pytest.raises(ValueError, match="steps is 0; expected a whole number of at least 1"):
         first_steps(data, 0)
     with pytest.raises(ValueError, match="without true states or prior means"):
         pieces(Dataset(data.ys, data.xs), 4)

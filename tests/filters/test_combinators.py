@@ -242,7 +242,7 @@ BAD = {
     "gated: filter is kalman; expected a kfjax.Filter": lambda: gated(kf.kalman),
     "fading: factor is -1": lambda: fading(kf.kalman(), -1.0),
     "fading: the filter has no recentre": lambda: fading(STATELESS, 1.1),
-    "fallback: got probability=2": lambda: fallback(kf.kalman(), probability=2.0),
+    "fallback: probability is 2": lambda: fallback(kf.kalman(), probability=2.0),
     "fallback: params \\(dict\\) hold no one model": lambda: to_prior({}),
     "student_t: dof is 0": lambda: student_t(kf.kalman(), 0.0),
     "student_t: iterations is 0": lambda: student_t(kf.kalman(), iterations=0),
@@ -253,7 +253,7 @@ BAD = {
     "put student_t inside": lambda: student_t(sequential(kf.kalman())).update(
         SENSORS, MODEL.prior, {"a": np.zeros(1)}
     ),
-    "adaptive: got factors 0": lambda: adaptive(kf.kalman(), forgetting_R=0.0),
+    "adaptive: forgetting_R is 0": lambda: adaptive(kf.kalman(), forgetting_R=0.0),
     "adaptive: R is a function": lambda: adaptive(kf.extended()).init(MODELS["driven"]().model),
     "schmidt: considered is \\(2,\\)": lambda: schmidt(kf.kalman(), (2,)).update(
         MODEL, MODEL.prior, jnp.zeros(1)

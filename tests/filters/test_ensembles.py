@@ -284,9 +284,9 @@ def test_an_update_forms_no_matrix_of_the_size_of_the_state_covariance(form, loc
 
 
 def test_bad_arguments_are_explained():
-    with pytest.raises(ValueError, match="members is 1; expected at least 2"):
+    with pytest.raises(ValueError, match="members is 1; expected a whole number of at least 2"):
         kf.ensemble(1)
-    with pytest.raises(ValueError, match=r"inflation is 0\.0; expected a factor above 0"):
+    with pytest.raises(ValueError, match=r"inflation is 0\.0; expected a finite number above 0"):
         kf.ensemble(inflation=0.0)
     with pytest.raises(ValueError, match="got no key; expected a random key"):
         kf.ensemble().init(linear().model)

@@ -108,7 +108,7 @@ def test_what_does_not_fit_is_refused():
         state_scales(model, np.ones((4, 3)))
     with pytest.raises(ValueError, match=r"expected \[..., 3\]"):
         state_scales(model, np.ones((4, 2)))
-    with pytest.raises(ValueError, match="hidden is 0; expected an integer, at least 1"):
+    with pytest.raises(ValueError, match="hidden is 0; expected a whole number of at least 1"):
         corrected_gain(3, 3, hidden=0)
     with pytest.raises(ValueError, match="expected the same"):
         kf.learned.init_params(jax.random.key(0), corrected_gain(2, 3), model)

@@ -66,7 +66,7 @@ def test_it_learns_without_labels():
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match="floor is 0; expected a positive number"):
+    with pytest.raises(ValueError, match="floor is 0; expected a finite number above 0"):
         recursive_kalman_net(Architecture2(2, 2), floor=0)
     with pytest.raises(ValueError, match="expected the same"):
         kf.learned.init_params(jax.random.key(0), small(2, 2), kf.systems.lorenz())

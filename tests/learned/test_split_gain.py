@@ -50,7 +50,7 @@ def test_it_learns_without_labels():
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match="m is 0; expected an integer, at least 1"):
+    with pytest.raises(ValueError, match="m is 0; expected a whole number of at least 1"):
         split_kalman_net(2, 0)
     with pytest.raises(ValueError, match="expected the same"):
         kf.learned.init_params(jax.random.key(0), split_kalman_net(2, 3), kf.systems.lorenz())

@@ -57,5 +57,5 @@ def test_other_components_keep_their_prior(x64):
 def test_errors():
     with pytest.raises(ValueError, match=r"components are \[2\]; expected indices"):
         line(1e6, [2])
-    with pytest.raises(ValueError, match="expected a positive number"):
+    with pytest.raises(ValueError, match="expected a finite number above 0"):
         line(0.0)

@@ -364,7 +364,7 @@ def vector(params, batch, key):
     [
         (
             {"updates": 0},
-            "got updates=0, batch_size=4, reports=50, window=None; expected at least 1",
+            "updates is 0; expected a whole number of at least 1",
         ),
         ({"patience": 3}, "got patience or validation_loss without validation"),
         ({"ema": 1.0}, "ema is 1.0; expected a decay between 0 and 1"),

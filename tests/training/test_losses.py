@@ -273,7 +273,7 @@ def test_what_a_filter_lacks_is_said(x64, params, data):
         (innovation_nll(OBSERVER), "innovation_nll: the filter gives no log-likelihood"),
         (
             state_mse(OBSERVER, rollout=Rollout(detach=0)),
-            "Rollout: detach is 0; expected at least 1",
+            "Rollout: detach is 0; expected a whole number of at least 1",
         ),
     ):
         with pytest.raises(ValueError, match=text):

@@ -31,6 +31,7 @@ from kfjax.filters.checks import check_filter
 from kfjax.models.lens import model_of
 from kfjax.models.observing import keep_unobserved
 from kfjax.models.state_space import StateSpaceModel
+from kfjax.models.values import check_finite, check_not_nan
 
 __all__ = ["ConstrainedParams", "Inequalities", "box", "constrained", "nearest", "truncated"]
 
@@ -57,6 +58,8 @@ class Inequalities(Pytree):
             raise ValueError(
                 f"Inequalities: A has shape {A.shape} and b {b.shape}; expected [k, n] and [k]."
             )
+        check_finite("Inequalities: A", A)
+        check_not_nan("Inequalities: b", b)
         object.__setattr__(self, "A", A)
         object.__setattr__(self, "b", b)
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from kfjax._support.arguments import check_count, check_number
 from kfjax.base import (
     Filter,
     Gaussian,
@@ -66,10 +67,7 @@ def gated(filter: Filter, probability: float = 0.999) -> Filter:
         Navigation (2001), section 5.7.2.
     """
     check_filter("gated", filter)
-    if not 0 < probability <= 1:
-        raise ValueError(
-            f"gated: probability is {probability}; expected a number above 0 and at most 1."
-        )
+    check_number("gated: probability", probability, above=0, most=1)
 
     def update(
         params: Params, state: State, y: Observations, u: Inputs = None, observed: Mask = None
@@ -118,8 +116,7 @@ def fading(filter: Filter, factor: float) -> Filter:
         D. Simon, Optimal State Estimation (2006), section 7.4.
     """
     check_filter("fading", filter, recentre=True)
-    if not 0 < factor < float("inf"):
-        raise ValueError(f"fading: factor is {factor}; expected a positive number, such as 1.05.")
+    check_number("fading: factor", factor, above=0)
 
     def predict(params: Params, state: State, u: Inputs = None) -> State:
         inflated = Gaussian(state.mean, factor * state.cov)
@@ -204,11 +201,8 @@ def fallback(
         (1, True)
     """
     check_filter("fallback", filter, recentre=True)
-    if not 0 < probability <= 1 or patience < 1:
-        raise ValueError(
-            f"fallback: got probability={probability} and patience={patience}; expected a"
-            " probability and at least 1."
-        )
+    check_number("fallback: probability", probability, above=0, most=1)
+    check_count("fallback: patience", patience)
 
     def replaced(params: Params, bad: Array, state: State) -> State:
         """Return the state, or the stated belief where it is bad."""

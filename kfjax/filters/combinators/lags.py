@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support.arguments import check_count
 from kfjax.base import (
     Filter,
     Gaussian,
@@ -28,6 +29,8 @@ from kfjax.models.spaces import Space
 from kfjax.models.state_space import StateSpaceModel
 
 __all__ = ["FixedLagState", "fixed_lag"]
+
+LARGEST_LAG = 100_000  # a state and a matrix are kept for every step of the window
 
 
 class Window(NamedTuple):
@@ -114,8 +117,7 @@ def fixed_lag(filter: Filter, lag: int) -> Filter:
         B. D. O. Anderson, J. B. Moore, Optimal Filtering (1979), section 7.3.
     """
     check_filter("fixed_lag", filter)
-    if not isinstance(lag, int) or lag < 1:
-        raise ValueError(f"fixed_lag: lag is {lag}; expected an integer, at least 1.")
+    check_count("fixed_lag: lag", lag, most=LARGEST_LAG)
     if filter.rule is None:
         raise ValueError(
             "fixed_lag: the filter has no moment rule; expected a Gaussian filter such as"

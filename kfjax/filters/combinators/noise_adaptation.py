@@ -25,6 +25,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from kfjax import linalg
+from kfjax._support.arguments import check_number
 from kfjax.base import (
     Filter,
     Gaussian,
@@ -115,10 +116,8 @@ def adaptive(filter: Filter, *, forgetting_R: float = 0.98, forgetting_Q: float 
         PES GM (2017), section III.
     """
     check_filter("adaptive", filter)
-    if not 0 < forgetting_R <= 1 or not 0 < forgetting_Q <= 1:
-        raise ValueError(
-            f"adaptive: got factors {forgetting_R} and {forgetting_Q}; expected above 0, at most 1."
-        )
+    check_number("adaptive: forgetting_R", forgetting_R, above=0, most=1)
+    check_number("adaptive: forgetting_Q", forgetting_Q, above=0, most=1)
     learns_R = forgetting_R < 1
     learns_Q = forgetting_Q < 1
 

@@ -21,6 +21,7 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from kfjax import linalg
+from kfjax._support.arguments import LARGEST_LOOP, check_count, check_number
 from kfjax.base import (
     Filter,
     Gaussian,
@@ -85,10 +86,8 @@ def student_t(filter: Filter, dof: float = 4.0, *, iterations: int = 5) -> Filte
         heavy-tailed noise, IEEE Trans. Signal Process. 60 (2012), section III.
     """
     check_filter("student_t", filter)
-    if not 0 < dof < math.inf:
-        raise ValueError(
-            f"student_t: dof is {dof}; expected a positive number. Without outliers, leave it out."
-        )
+    # beyond, terms of the likelihood cancel (above) or overflow in float32 (below)
+    check_number("student_t: dof", dof, least=1e-3, most=1e8)
     return _reweighted("student_t", filter, _StudentT(dof), iterations)
 
 
@@ -131,11 +130,8 @@ def huber(filter: Filter, threshold: float = 1.345, *, iterations: int = 5) -> F
         30 (2007), section III.
     """
     check_filter("huber", filter)
-    if not 0 < threshold < math.inf:
-        raise ValueError(
-            f"huber: threshold is {threshold}; expected a positive number. Without outliers, leave"
-            " it out."
-        )
+    # beyond, residuals in units of the threshold overflow in float32, or nothing ever exceeds it
+    check_number("huber: threshold", threshold, least=1e-6, most=1e6)
     return _reweighted("huber", filter, _Huber(threshold), iterations)
 
 
@@ -191,8 +187,7 @@ Law: TypeAlias = _StudentT | _Huber
 
 def _reweighted(who: str, filter: Filter, law: Law, iterations: int) -> Filter:
     """Return the filter with an update whose R is reweighted by a law of the whitened residuals."""
-    if iterations < 1:
-        raise ValueError(f"{who}: iterations is {iterations}; expected at least 1.")
+    check_count(f"{who}: iterations", iterations, most=LARGEST_LOOP)
 
     def update(
         params: Params, state: State, y: Observations, u: Inputs = None, observed: Mask = None

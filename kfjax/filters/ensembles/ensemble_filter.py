@@ -13,11 +13,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from kfjax._support.arguments import check_count, check_number
 from kfjax.base import Filter, Gaussian, Info, constructor
 from kfjax.filters import clouds
 from kfjax.filters.ensembles.forms import Perturbed, innovation_covariance
 from kfjax.filters.ensembles.localisation import GaspariCohn
 from kfjax.filters.noise_factors import coloured
+from kfjax.models.calling import call
 from kfjax.models.observing import innovation_info, keep_unobserved, observe
 from kfjax.models.spaces import Space
 from kfjax.models.state_space import StateSpaceModel
@@ -109,12 +111,8 @@ def ensemble(
         G. Evensen, The ensemble Kalman filter: theoretical formulation and practical
         implementation, Ocean Dyn. 53 (2003); for the forms see there.
     """
-    if members < 2:
-        raise ValueError(f"ensemble: members is {members}; expected at least 2.")
-    if not inflation > 0:
-        raise ValueError(
-            f"ensemble: inflation is {inflation}; expected a factor above 0, 1 for none."
-        )
+    check_count("ensemble: members", members, least=2)
+    check_number("ensemble: inflation", inflation, above=0)
 
     def init(params: StateSpaceModel, key: Array | None = None) -> EnsembleState:
         data, (draw,) = clouds.split(clouds.key_data("ensemble", key), 1)
@@ -126,7 +124,7 @@ def ensemble(
         data, (draw,) = clouds.split(state.key, 1)
         noise = jax.random.normal(draw, (members, params.n), state.members.dtype)
         noise = coloured(params.process_noise(state.mean, u), noise)
-        moved = jax.vmap(lambda x, e: params.state_space.retract(params.f(x, u), e))(
+        moved = jax.vmap(lambda x, e: params.state_space.retract(call("f", params.f, x, u), e))(
             state.members, noise
         )
         return state._replace(members=moved.astype(noise.dtype), key=data)

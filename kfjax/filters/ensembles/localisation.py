@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kfjax._support.arguments import is_concrete
+from kfjax._support.arguments import check_number, is_concrete
 
 __all__ = ["GaspariCohn"]
 
@@ -60,11 +60,9 @@ class GaspariCohn:
     period: float | None = None
 
     def __post_init__(self) -> None:
-        if not self.radius > 0 or (self.period is not None and not self.period > 0):
-            raise ValueError(
-                f"GaspariCohn: radius is {self.radius}, period {self.period}; expected numbers"
-                " above 0."
-            )
+        check_number("GaspariCohn: radius", self.radius, above=0)
+        if self.period is not None:
+            check_number("GaspariCohn: period", self.period, above=0)
         if self.period is not None and self.period < 2 * self.radius:
             raise ValueError(
                 f"GaspariCohn: radius is {self.radius} on a ring of length {self.period}; expected"

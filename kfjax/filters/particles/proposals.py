@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from jax import Array
 from kfjax import linalg
 from kfjax.base import Gaussian
 from kfjax.filters.gaussian import Standard
+from kfjax.models.calling import call
 from kfjax.models.observing import innovation_info, observe
 from kfjax.models.spaces import EUCLIDEAN, Space
 from kfjax.models.state_space import StateSpaceModel
@@ -25,10 +27,11 @@ def log_density(model: StateSpaceModel, x: Array, y: Array, u: Any, observed: An
         R = linalg.factorise(seen.R)
         density = innovation_info(seen.innovation(seen.fn(x)), R, seen.mask).log_likelihood
         return where_definite(R.lower, density)
+    given = functools.partial(call, "observation_log_density", model.observation_log_density)
     if observed is None:
-        return model.observation_log_density(x, y, u, None).astype(x.dtype)
+        return given(x, y, u, None).astype(x.dtype)
     mask = jnp.broadcast_to(jnp.asarray(observed, bool), y.shape)
-    density = model.observation_log_density(x, jnp.where(mask, y, 0), u, mask)
+    density = given(x, jnp.where(mask, y, 0), u, mask)
     return jnp.where(mask.any(), density, 0).astype(x.dtype)
 
 
@@ -62,7 +65,7 @@ def proposal(
     rule: MomentRule | None, model: StateSpaceModel, x: Array, y: Array, u: Any, observed: Any
 ) -> Proposal:
     """Return the Gaussian update with y of the transition from x; None gives the transition."""
-    centre = model.f(x, u).astype(x.dtype)
+    centre = call("f", model.f, x, u).astype(x.dtype)
     noise = linalg.cholesky(model.process_noise(x, u))
     prior = Gaussian(jnp.zeros_like(noise[0]), jnp.eye(noise.shape[0], dtype=noise.dtype))
     if rule is None:

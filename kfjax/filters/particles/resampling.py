@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from kfjax._support.arguments import check_number
+
 __all__ = [
     "Multinomial",
     "Resampling",
@@ -165,11 +167,7 @@ class Soft(Resampling):
     scheme: Resampling = Systematic()
 
     def __post_init__(self) -> None:
-        if not 0 < self.alpha < 1:
-            raise ValueError(
-                f"Soft: alpha is {self.alpha}; expected a number between 0 and 1. For 1 use the"
-                " scheme by itself."
-            )
+        check_number("Soft: alpha (for 1 use the scheme by itself)", self.alpha, above=0, below=1)
 
     def __call__(self, key: Array, log_weights: Array) -> Array:
         """Return indices [N]."""

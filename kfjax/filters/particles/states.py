@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support.arguments import check_count, check_number
 from kfjax.base import Info
 from kfjax.filters import clouds
 from kfjax.filters.particles.resampling import Resampling, log_total, normalised, resample
@@ -69,10 +70,8 @@ def _cov(state: ParticleState) -> Array:
 
 def check_particles(who: str, particles: int, ess: float) -> None:
     """Check the numbers that a constructor takes."""
-    if particles < 1:
-        raise ValueError(f"{who}: particles is {particles}; expected at least 1.")
-    if not 0 <= ess <= 1:
-        raise ValueError(f"{who}: ess is {ess}; expected a fraction of the particles, 0 to 1.")
+    check_count(f"{who}: particles", particles)
+    check_number(f"{who}: ess (a fraction of the particles)", ess, least=0, most=1)
 
 
 def selected(

@@ -24,6 +24,7 @@ from flax import linen as nn
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support.arguments import check_counts
 from kfjax.base import Filter, Gaussian, constructor
 from kfjax.learned.gains.covariances import CovarianceRule, bounded, entries, rescaled, stretched
 from kfjax.learned.gains.feature_maps import Raw
@@ -86,9 +87,7 @@ def corrected_gain(n: int, m: int, *, hidden: int = 32, context: bool = False) -
         >>> bool(jnp.allclose(est.log_likelihood, ekf.log_likelihood, rtol=1e-3, atol=1e-3))
         True
     """
-    for name, size in (("n", n), ("m", m), ("hidden", hidden)):
-        if not isinstance(size, int) or size < 1:
-            raise ValueError(f"corrected_gain: {name} is {size}; expected an integer, at least 1.")
+    check_counts("corrected_gain", n=n, m=m, hidden=hidden)
     return gain_filter(CorrectedGain(n, m, hidden, context), FEATURES, Raw())
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable
 
 import jax
@@ -16,6 +15,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support.arguments import check_number
 
 __all__ = ["Asinh", "Normalised", "Raw", "Whitened"]
 
@@ -47,7 +47,7 @@ class Normalised:
     eps: float = 1e-12
 
     def __post_init__(self) -> None:
-        _check_positive("Normalised: eps", self.eps)
+        check_number("Normalised: eps", self.eps, above=0)
 
     def __call__(self, feature: Array, whitener: Array | None = None) -> Array:
         """Return v / max(|v|, eps)."""
@@ -119,18 +119,12 @@ class Asinh:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_positive("Asinh: scale", self.scale)
+        check_number("Asinh: scale", self.scale, above=0)
 
     def __call__(self, feature: Array, whitener: Array | None = None) -> Array:
         """Return asinh(v / scale)."""
         v = feature if whitener is None else linalg.matmul(whitener, feature)
         return jnp.arcsinh(v / self.scale)
-
-
-def _check_positive(name: str, value: float) -> None:
-    """Refuse what is no positive number."""
-    if not 0 < value < math.inf:
-        raise ValueError(f"{name} is {value}; expected a positive number.")
 
 
 NORMALISED = Normalised()

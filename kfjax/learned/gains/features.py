@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax._support.naming import suggest
+from kfjax.models.calling import call
 from kfjax.models.state_space import StateSpaceModel
 
 __all__ = ["FEATURES"]
@@ -76,7 +77,7 @@ def next_past(
     Until y is observed, its prediction stands in its place.
     """
     difference = model.state_space.difference
-    y = model.h(predicted, u).astype(model.dtype)
+    y = call("h", model.h, predicted, u).astype(model.dtype)
     y_before = jnp.where(jnp.isnan(past.y), y, past.y)
     evolution, correction = (
         difference(filtered, past.filtered),

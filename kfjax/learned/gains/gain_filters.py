@@ -29,6 +29,7 @@ from kfjax.learned.gains.features import (
     sizes,
 )
 from kfjax.learned.params import Initialiser, Learned
+from kfjax.models.calling import call
 from kfjax.models.observing import Observation, innovation_info, keep_unobserved, observe
 from kfjax.models.state_space import StateSpaceModel
 
@@ -143,7 +144,7 @@ def gain_filter(
 
     def predict(params: Learned, state: GainState, u: Any = None) -> GainState:
         model = params.model
-        mean = model.f(state.mean, u).astype(model.dtype)
+        mean = call("f", model.f, state.mean, u).astype(model.dtype)
         past = next_past(model, state.past, state.mean, mean, u)
         return GainState(mean, rule.predicted_cov(params, state, u), state.carry, past)
 
@@ -152,7 +153,7 @@ def gain_filter(
     ) -> tuple[GainState, Info]:
         model = params.model
         seen = observe(model, state.mean, y, u, observed)
-        y_hat = model.h(state.mean, u).astype(
+        y_hat = call("h", model.h, state.mean, u).astype(
             model.dtype
         )  # the prediction's own expression: compiled, it is shared
         innovation = seen.innovation(y_hat)

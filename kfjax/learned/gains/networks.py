@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
+from kfjax._support.arguments import check_counts
 from kfjax.learned.gains.products import dot_general, product
 
 __all__ = ["GRU", "Architecture1", "Architecture2"]
@@ -98,7 +99,7 @@ class Architecture1(nn.Module):
     zero_gain: bool = True
 
     def __post_init__(self) -> None:
-        _check_sizes("Architecture1", n=self.n, m=self.m, layers=self.layers)
+        check_counts("Architecture1", n=self.n, m=self.m, layers=self.layers)
         super().__post_init__()
 
     def initial_carry(self, constants: Any, dtype: Any) -> tuple[Array, ...]:
@@ -155,7 +156,7 @@ class Architecture2(nn.Module):
     zero_gain: bool = True
 
     def __post_init__(self) -> None:
-        _check_sizes(
+        check_counts(
             "Architecture2", n=self.n, m=self.m, in_mult=self.in_mult, out_mult=self.out_mult
         )
         if self.wiring not in {"corrected", "original"}:
@@ -205,13 +206,6 @@ class Architecture2(nn.Module):
     def _widen(self, x: Array, name: str) -> Array:
         """A dense layer in_mult times as wide as its input."""
         return nn.relu(_dense(self.in_mult * x.shape[-1], x, name))
-
-
-def _check_sizes(who: str, **sizes: Any) -> None:
-    """Refuse what is no number of units."""
-    for name, size in sizes.items():
-        if not isinstance(size, int) or size < 1:
-            raise ValueError(f"{who}: {name} is {size!r}; expected an integer, at least 1.")
 
 
 def _join(*parts: Array) -> Array:

@@ -11,6 +11,7 @@ from flax import linen as nn
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support.arguments import check_count, check_number
 from kfjax.base import Filter, Gaussian, constructor
 from kfjax.learned.gains.covariances import CovarianceRule, entries, triangle
 from kfjax.learned.gains.feature_maps import Asinh, FeatureMap
@@ -81,11 +82,9 @@ def recursive_kalman_net(
         H. Mortada et al., Recursive KalmanNet: deep learning-augmented Kalman filtering for state
         estimation with consistent uncertainty quantification, EUSIPCO 2025.
     """
-    for name, value in (("hidden", hidden), ("scale", scale), ("floor", floor)):
-        if not value > 0:
-            raise ValueError(
-                f"recursive_kalman_net: {name} is {value}; expected a positive number."
-            )
+    check_count("recursive_kalman_net: hidden", hidden)
+    check_number("recursive_kalman_net: scale", scale, above=0)
+    check_number("recursive_kalman_net: floor", floor, above=0)
     return gain_filter(
         RecursiveGain(NetworkGain(network), hidden, scale, floor), features, feature_map
     )

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support.arguments import check_counts
 from kfjax.base import Filter, Gaussian, constructor
 from kfjax.learned.gains.covariances import (
     CovarianceRule,
@@ -78,11 +79,7 @@ def split_kalman_net(
         deep learning approach for state estimation, IEEE Trans. Veh. Technol. 72 (2023), section
         III.
     """
-    for name, size in (("n", n), ("m", m), ("hidden", hidden)):
-        if not isinstance(size, int) or size < 1:
-            raise ValueError(
-                f"split_kalman_net: {name} is {size}; expected an integer, at least 1."
-            )
+    check_counts("split_kalman_net", n=n, m=m, hidden=hidden)
     return gain_filter(SplitGain(n, m, hidden, nominal), FEATURES, feature_map)
 
 

@@ -19,6 +19,7 @@ from flax import linen as nn
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support.arguments import check_count
 from kfjax.learned.params import in_precision
 from kfjax.learned.recurrent_networks.cells import dense
 from kfjax.training import Cosine, clipped_adam
@@ -46,7 +47,8 @@ class Polynomial:
     ridge: float = 1e-8
 
     def __post_init__(self) -> None:
-        if not isinstance(self.degree, int) or self.degree < 0 or not self.ridge >= 0:
+        check_count("Polynomial: degree", self.degree, least=0)
+        if not self.ridge >= 0:
             raise ValueError(
                 f"Polynomial: got degree={self.degree!r}, ridge={self.ridge}; expected an integer"
                 " and a number of at"
@@ -140,12 +142,12 @@ class MLP:
     batch_size: int = 256
 
     def __post_init__(self) -> None:
-        if not isinstance(self.hidden, tuple) or any(
-            not isinstance(size, int) or size < 1 for size in self.hidden
-        ):
+        if not isinstance(self.hidden, tuple):
             raise ValueError(
                 f"MLP: hidden is {self.hidden!r}; expected a tuple of sizes, such as (32, 32)."
             )
+        for size in self.hidden:
+            check_count("MLP: hidden", size)
         if min(self.updates, self.batch_size) < 1 or not self.learning_rate > 0:
             raise ValueError(
                 f"MLP: got updates={self.updates}, batch_size={self.batch_size},"

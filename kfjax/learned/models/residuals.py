@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import Partial
 
-from kfjax._support.arguments import choose
+from kfjax._support.arguments import check_count, choose
 from kfjax.learned.models.regressors import MLP, Polynomial
 from kfjax.models.state_space import StateSpaceModel
 
@@ -108,11 +108,7 @@ def residual_model(
         60
     """
     choose("residual_model: learn", learn, ("f", "h"))
-    if not isinstance(inputs, int) or inputs < 0:
-        raise ValueError(
-            f"residual_model: inputs is {inputs!r}; expected an integer of at least 0, the size of"
-            " u."
-        )
+    check_count("residual_model: inputs (the size of u)", inputs, least=0)
     start, dtype = model.prior.mean, model.dtype
     outputs = model.n if learn == "f" else _observed_size(model)
     base = getattr(model, learn)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from kfjax._support.arguments import check_count, choose
+from kfjax._support.arguments import check_count, check_number, choose
 from kfjax.learned.gains.networks import GRU
 from kfjax.learned.gains.products import dot_general, product
 
@@ -126,12 +126,9 @@ class RecurrentStack(nn.Module):
         for size in (self.outputs, *self.hidden):
             check_count("RecurrentStack: size", size)
         for name, size in (("encode", self.encode), ("mix", self.mix)):
-            check_count(f"RecurrentStack: {name} (if not 0)", size or 1)
+            check_count(f"RecurrentStack: {name}", size, least=0)
         choose("RecurrentStack: cell", self.cell, CELLS)
-        if not 0 <= self.dropout < 1:
-            raise ValueError(
-                f"RecurrentStack: dropout is {self.dropout}; expected a probability below 1."
-            )
+        check_number("RecurrentStack: dropout", self.dropout, least=0, below=1)
         super().__post_init__()
 
     @property

@@ -103,7 +103,7 @@ def recurrent(
         choose("recurrent: a name in sees", name, SEES)
     choose("recurrent: output", output, OUTPUTS)
     check_count("recurrent: m", m)
-    check_count("recurrent: inputs (if not 0)", inputs or 1)
+    check_count("recurrent: inputs", inputs, least=0)
     return _filter(Recurrent(network, m, sees, output, inputs, feature_map))
 
 

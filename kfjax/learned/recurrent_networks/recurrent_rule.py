@@ -17,6 +17,7 @@ from kfjax.learned.gains.feature_maps import FeatureMap
 from kfjax.learned.gains.features import FEATURES, differences, first_past, next_past, sizes
 from kfjax.learned.params import Learned
 from kfjax.learned.recurrent_networks.cells import RecurrentStack
+from kfjax.models.calling import call
 from kfjax.models.observing import keep_unobserved, observe
 from kfjax.models.state_space import StateSpaceModel
 
@@ -121,7 +122,9 @@ class Recurrent:
     def predict(self, params: Learned, state: RecurrentState, u: Any = None) -> RecurrentState:
         """Take a step in which nothing is seen."""
         model, past = params.model, state.before.past
-        predicted: Any = model.f(state.mean, u).astype(model.dtype) if self.predicts else None
+        predicted: Any = (
+            call("f", model.f, state.mean, u).astype(model.dtype) if self.predicts else None
+        )
         if self.features:
             past = next_past(model, past, state.mean, predicted, u)
         now, later = (None, None) if state.key is None else jax.random.split(state.key)

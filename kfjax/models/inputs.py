@@ -1,0 +1,57 @@
+"""A word about inputs that have no effect."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from kfjax.base import Inputs, Params
+from kfjax.models.lens import is_model
+from kfjax.models.shapes import functions_of
+from kfjax.models.state_space import StateSpaceModel
+
+__all__: list[str] = []
+
+
+def warn_if_unread(
+    who: str, params: Params, u: Inputs, step: Callable[[Inputs], Any] | None = None
+) -> None:
+    """Warn if inputs are given and nothing reads them: most likely, B was forgotten.
+
+    It costs the tracing of four functions, and happens while tracing, once for every compilation.
+
+    Args:
+        who: the function whose argument they are.
+        params: params of a filter, with models inside.
+        u: the input of one step, of arrays or their shapes.
+        step: the step of a filter as a function of u, in case that the filter itself reads it.
+    """
+    if not jax.tree.leaves(u):
+        return
+    leaves = jax.tree.leaves(params, is_leaf=is_model)
+    models = [leaf for leaf in leaves if isinstance(leaf, StateSpaceModel) and leaf.h is not None]
+    if any(_reads(functools.partial(_evaluated, model), u) for model in models):
+        return
+    if step is None or not _reads(step, u):
+        warnings.warn(
+            f"{who}: us is given, and neither f, h, Q nor R reads u, so that it has no effect."
+            " Leave it out, or give the model a function of u (kf.Linear has B).",
+            stacklevel=2,
+        )
+
+
+def _evaluated(model: StateSpaceModel, u: Inputs) -> list[Any]:
+    """Return what the four functions of a model give at the mean of the prior."""
+    return [fn(model.prior.mean, u) for fn in functions_of(model).values()]
+
+
+def _reads(fn: Callable[[Inputs], Any], u: Inputs) -> bool:
+    """Return whether the result of a function depends on its argument, as its trace tells."""
+    jaxpr = jax.make_jaxpr(fn)(u).jaxpr
+    used = {id(v) for equation in jaxpr.eqns for v in equation.invars}
+    used |= {id(v) for v in jaxpr.outvars}
+    return any(id(v) in used for v in jaxpr.invars)
