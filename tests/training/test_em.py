@@ -227,8 +227,8 @@ def test_functions_of_inputs_that_are_not_learned_may_stand_beside(x64):
     ("change", "message"),
     [
         ({"learn": ("G",)}, r"got 'G' in learn; expected one of"),
-        ({"learn": ()}, r"learn=\[\] and iterations"),
-        ({"iterations": 0}, r"iterations=0; expected some, and at least 1"),
+        ({"learn": ()}, r"learn is empty; expected some of"),
+        ({"iterations": 0}, r"iterations is 0; expected a whole number of at least 1"),
         ({"model": kf.systems.lorenz()}, r"not linear; expected a StateSpaceModel with kf\.Linear"),
         ({"data": np.zeros((5, 3))}, r"data is a ndarray; expected a Dataset"),
         ({"learn": ("F",), "model": driven().model}, r"F is a function, but has to be an array"),

@@ -131,7 +131,7 @@ def huber(filter: Filter, threshold: float = 1.345, *, iterations: int = 5) -> F
     """
     check_filter("huber", filter)
     # beyond, residuals in units of the threshold overflow in float32, or nothing ever exceeds it
-    check_number("huber: threshold", threshold, least=1e-6, most=1e6)
+    check_number("huber: threshold", threshold, least=1e-6, most=1e12)
     return _reweighted("huber", filter, _Huber(threshold), iterations)
 
 
