@@ -296,7 +296,7 @@ def test_bad_arguments_are_explained():
     ):
         kf.run(wrong, linear().model, linear().ys, key=KEY)
     for arguments, text in {
-        (0.0, (0.0,), (0.0,), None): "radius is 0.0, period None; expected numbers above 0",
+        (0.0, (0.0,), (0.0,), None): "radius is 0.0; expected a finite number above 0",
         (
             2.0,
             (0.0,),

@@ -145,7 +145,7 @@ def test_the_second_stage_moves_weights_and_noise_only():
             lambda: fit_residual(residual_model(swinging()), kf.Dataset(np.zeros((1, 3, 2)))),
             "no true states",
         ),
-        (lambda: Polynomial(-1), "degree=-1"),
+        (lambda: Polynomial(-1), "degree is -1"),
         (lambda: MLP([3]), "expected a tuple of sizes"),
     ],
 )
