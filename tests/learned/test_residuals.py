@@ -138,7 +138,10 @@ def test_the_second_stage_moves_weights_and_noise_only():
     ("call", "message"),
     [
         (lambda: residual_model(swinging(), "g"), "learn is 'g'"),
-        (lambda: residual_model(swinging(), inputs=-1), r"inputs \(the size of u\) is -1; expected a whole number"),
+        (
+            lambda: residual_model(swinging(), inputs=-1),
+            r"inputs .* is -1; expected a whole number",
+        ),
         (lambda: residual_model(swinging(), "f", MLP()), "no random key"),
         (lambda: fit_residual(swinging(), trajectories()[0]), "no learned part"),
         (
