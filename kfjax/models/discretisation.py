@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +16,7 @@ from kfjax._support.arguments import check_covariance, is_concrete
 
 __all__ = ["Discretised", "time_steps", "van_loan"]
 
-HALVINGS = 16  # at most, of a step with fast modes
+HALVINGS = 64  # at most, of a step with fast modes: |A dt| up to 1e19
 
 
 def time_steps(times: Any, start: Any) -> Array:
@@ -89,7 +91,8 @@ def van_loan(A: Any, diffusion: Any, dt: float | Array, B: Any = None) -> Discre
         `Discretised(F, Q, B)`.
 
     Raises:
-        ValueError: if the shapes do not fit or the diffusion is no covariance.
+        ValueError: if the shapes do not fit, the diffusion is not a covariance, or a mode grows
+            beyond the largest number within dt.
 
     Example:
         >>> kf.van_loan([[0.0, 1.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]], 1.0).Q.round(3).tolist()
@@ -97,7 +100,9 @@ def van_loan(A: Any, diffusion: Any, dt: float | Array, B: Any = None) -> Discre
 
     References:
         C. F. Van Loan, Computing integrals involving the matrix exponential, IEEE Trans. Automat.
-        Contr. 23 (1978).
+        Contr. 23 (1978); P. Axelsson, F. Gustafsson, Discrete-time solutions to the continuous-time
+        differential Lyapunov equation with applications to Kalman filtering, IEEE Trans. Automat.
+        Contr. 60 (2015), for the doubling.
     """
     A, diffusion = (jnp.asarray(M) for M in (A, diffusion))
     A, diffusion = (M.astype(jnp.result_type(A, diffusion, float)) for M in (A, diffusion))
@@ -112,31 +117,59 @@ def van_loan(A: Any, diffusion: Any, dt: float | Array, B: Any = None) -> Discre
     B = None if B is None else jnp.asarray(B, A.dtype)
     if B is not None and (B.ndim != 2 or B.shape[0] != n):
         raise ValueError(f"van_loan: B has shape {B.shape}; expected ({n}, p).")
-    # exp(-A dt) overflows for fast modes: halve the step until |A dt| < 1, then double the result
-    norm = jnp.linalg.norm(A, ord=jnp.inf) * dt
-    halvings = jax.lax.stop_gradient(
-        jnp.clip(jnp.ceil(jnp.log2(jnp.maximum(norm, 1))), 0, HALVINGS)
-    )
-    whole = _over_short_step(A, diffusion, B, dt / 2**halvings)
-    return jax.lax.scan(_doubled, whole, jnp.arange(HALVINGS) < halvings)[0]
+    inputs = A if B is None else jnp.concatenate([A, B], axis=1)
+    held, Q = _integrals(A, diffusion, inputs, jnp.asarray(dt, A.dtype))
+    F = jnp.eye(n, dtype=A.dtype) + held[:, :n]
+    if is_concrete(F) and not (np.isfinite(F).all() and np.isfinite(Q).all()):
+        raise ValueError(
+            f"van_loan: exp(A dt) overflows for dt = {dt}; expected a step in which no mode grows"
+            " beyond the largest number. Check the units of A and dt."
+        )
+    return Discretised(F, Q, None if B is None else held[:, n:])
 
 
-def _over_short_step(A: Array, diffusion: Array, B: Array | None, dt: Array) -> Discretised:
-    """Discretise by exponentials of block matrices."""
-    n = A.shape[0]
-    exponential = jax.scipy.linalg.expm(jnp.block([[-A, diffusion], [jnp.zeros_like(A), A.T]]) * dt)
-    F = exponential[n:, n:].T
-    Q = linalg.symmetric(linalg.matmul(F, exponential[:n, n:]))
-    if B is None:
-        return Discretised(F, Q, None)
-    p = B.shape[1]
-    held = jnp.block([[A, B], [jnp.zeros((p, n + p), A.dtype)]])
-    return Discretised(F, Q, jax.scipy.linalg.expm(held * dt)[:n, n:])
+# Both integrals over a step h are power series in A h, which converge quickly while |A h| < 1/2:
+#
+#     int_0^h exp(A s) ds G   =  sum_k A^k G h^(k+1) / (k+1)!
+#     int_0^h exp(A s) D exp(A s)' ds  =  sum_k L^k(D) h^(k+1) / (k+1)!,   L(X) = A X + X A'.
+#
+# A longer step is put together from halves: with E = exp(A h) - I, which is the first integral for
+# G = A, that over 2 h is 2 X + E X and the second Q + (I + E) Q (I + E)'. Here E is carried instead
+# of exp(A h): a slow mode beside a fast one, 1 - 1e-9 after a short step, would round to 1. And
+# nothing is computed from exp(-A h), which overflows for fast modes.
 
 
-def _doubled(half: Discretised, active: Array) -> tuple[Discretised, None]:
+@jax.jit
+def _integrals(A: Array, D: Array, G: Array, dt: Array) -> tuple[Array, Array]:
+    """Return the integrals of exp(A s) G and exp(A s) D exp(A s)' over a step dt."""
+    size = jnp.linalg.norm(A, ord=jnp.inf) * dt
+    halvings = jnp.clip(jnp.ceil(jnp.log2(jnp.maximum(2 * size, 1))), 0, HALVINGS)
+    halvings = jax.lax.stop_gradient(halvings)
+    short = _over_short_step(A, D, G, dt / 2**halvings)
+    return jax.lax.scan(_doubled, short, jnp.arange(HALVINGS) < halvings)[0]
+
+
+def _over_short_step(A: Array, D: Array, G: Array, h: Array) -> tuple[Array, Array]:
+    """Return the integrals of exp(A s) G and exp(A s) D exp(A s)' over a short step h."""
+    # the norm of A h is at most 1/2 and that of L h at most 1
+    eps = float(jnp.finfo(A.dtype).eps)
+    terms = next(k for k in itertools.count() if math.factorial(k) * eps > 1)
+    held = term = G * h
+    Q = flow = D * h
+    for k in range(2, terms + 1):
+        term = linalg.matmul(A, term) * (h / k)
+        moved = linalg.matmul(A, flow) * (h / k)
+        flow = moved + moved.T
+        held = held + term
+        Q = Q + flow
+    return held, linalg.symmetric(Q)
+
+
+def _doubled(half: tuple[Array, Array], active: Array) -> tuple[tuple[Array, Array], None]:
     """Join two equal steps, where active."""
-    F, Q, B = half
-    held = None if B is None else B + linalg.matmul(F, B)
-    whole = Discretised(linalg.matmul(F, F), linalg.symmetric(Q + linalg.quadratic(F, Q)), held)
+    held, Q = half
+    n = Q.shape[0]
+    E = held[:, :n]
+    F = jnp.eye(n, dtype=Q.dtype) + E
+    whole = 2 * held + linalg.matmul(E, held), linalg.symmetric(Q + linalg.quadratic(F, Q))
     return jax.tree.map(lambda a, b: jnp.where(active, a, b), whole, half), None

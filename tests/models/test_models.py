@@ -281,6 +281,51 @@ def test_van_loan_is_the_integral(x64, case, dtype):
         )
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float64, 1e-12)])
+@pytest.mark.parametrize("rate", [1.0, 1e3, 1e7, 1e12])
+def test_van_loan_keeps_slow_modes_beside_fast_ones(x64, rate, dtype, tolerance):
+    """Entry by entry, against exp(A dt) and the Lyapunov equation of a triangular A."""
+    A, B = np.array([[-rate, 1.0], [0.0, -0.5]]), np.array([[0.0], [1.0]])
+    step = van_loan(A.astype(dtype), np.eye(2, dtype=dtype), dtype(1.0), B.astype(dtype))
+    fast, slow = np.exp(-rate), np.exp(-0.5)
+    F = np.array([[fast, (slow - fast) / (rate - 0.5)], [0.0, slow]])
+    last = 1.0
+    mixed = last / (rate + 0.5)
+    first = (1 + 2 * mixed) / (2 * rate)
+    stationary = np.array([[first, mixed], [mixed, last]])
+    np.testing.assert_allclose(step.F, F, rtol=tolerance, atol=tolerance * 1e-3 / rate)
+    np.testing.assert_allclose(step.Q, stationary - F @ stationary @ F.T, rtol=tolerance)
+    np.testing.assert_allclose(step.B, np.linalg.solve(A, (F - np.eye(2)) @ B), rtol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_noise_of_a_very_fast_mode_is_its_stationary_variance(x64, dtype):
+    step = van_loan(np.array([[-1e7]], dtype), np.ones((1, 1), dtype), dtype(1.0))
+    np.testing.assert_allclose(step.Q, [[5e-8]], rtol=4 * np.finfo(dtype).eps)
+    np.testing.assert_array_equal(step.F, [[0.0]])
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e6])
+def test_van_loan_does_not_depend_on_units(x64, unit):
+    """Lengths in another unit, and times too."""
+    A, diffusion = np.array([[0.0, 1.0], [-4.0, -0.1]]), np.array([[0.1, 0.05], [0.05, 1.0]])
+    plain = van_loan(A, diffusion, 5.0)
+    lengths = np.diag([unit, unit**2])  # the second per unit of time, in the other unit
+    scaled = van_loan(
+        lengths @ A @ np.linalg.inv(lengths) / unit,
+        lengths @ diffusion @ lengths / unit,
+        5.0 * unit,
+    )
+    np.testing.assert_allclose(np.linalg.solve(lengths, scaled.F @ lengths), plain.F, rtol=1e-12)
+    back = np.linalg.inv(lengths)
+    np.testing.assert_allclose(back @ scaled.Q @ back, plain.Q, rtol=1e-12)
+
+
+def test_a_step_in_which_a_mode_overflows_is_refused():
+    with pytest.raises(ValueError, match=r"overflows for dt = 1.0; expected a step"):
+        kf.van_loan([[1e3]], [[1.0]], 1.0)
+
+
 def test_van_loan_takes_a_traced_step_and_differentiates():
     A, diffusion = [[0.0, 1.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]]
     slope = quick_jit(jax.jacfwd(lambda dt: kf.van_loan(A, diffusion, dt).Q))(2.0)
