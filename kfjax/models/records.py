@@ -120,8 +120,12 @@ def is_singular(cov: Any) -> bool:
     if callable(cov) or not is_concrete(cov):
         return False
     C = np.asarray(cov, np.float64)
-    rounding = C.shape[0] * float(jnp.finfo(cov.dtype).eps) * np.abs(C).max()
-    return bool(np.linalg.eigvalsh(C).min() <= rounding)
+    scale = np.sqrt(np.diag(C))
+    if not (scale > 0).all():
+        return True
+    # of the correlations, since units may differ by many orders of magnitude
+    lowest = np.linalg.eigvalsh(C / np.outer(scale, scale)).min()
+    return bool(lowest <= C.shape[0] * float(jnp.finfo(cov.dtype).eps))
 
 
 def count_steps(who: str, steps: int | None, us: Inputs) -> int:

@@ -42,7 +42,8 @@ def parallel_iterated_smooth(
     With `moments.Taylor()` (the default) this is Gauss-Newton on the negative log posterior of
     x_0..x_T, and converges to the most probable trajectory; with a sigma-point rule, posterior
     linearisation. Each iteration moves along the line to the new trajectory by the step among 0,
-    1/64, ..., 1/2, 1 of least cost, so that the cost never grows.
+    1/64, ..., 1/2, 1 of least cost, so that the cost never grows. Noise may be singular: what it
+    makes impossible, such as a position that does not follow from the velocity, has a high cost.
 
     Args:
         model: any `StateSpaceModel` on a Euclidean state space.
@@ -139,16 +140,28 @@ def _cost(
         u: Any,
         seen_t: Any,
     ) -> Array:
-        moved = at.mean - rule.affine(bind(model.f, u), *before).mean
+        expected = rule.affine(bind(model.f, u), *before).mean
         seen = observe(model, at.mean, y, u, seen_t)
-        missed = seen.innovation(rule.affine(seen.fn, *at, EUCLIDEAN, seen.space).mean)
-        return _squared(step.Q, moved) + _squared(step.R, missed)
+        y_hat = rule.affine(seen.fn, *at, EUCLIDEAN, seen.space).mean
+        missed = seen.innovation(y_hat)
+        moves = _squared(step.Q, at.mean - expected, jnp.abs(at.mean) + jnp.abs(expected))
+        return moves + _squared(step.R, missed, jnp.abs(missed) + jnp.abs(y_hat))
 
     before = jax.tree.map(lambda a: a[:-1], path)
     at = jax.tree.map(lambda a: a[1:], path)
-    start = _squared(linalg.cholesky(model.prior.cov), path.mean[0] - model.prior.mean)
-    return start + jnp.sum(jax.vmap(one)(before, at, steps, record.ys, record.us, record.observed))
+    first, prior = path.mean[0], model.prior.mean
+    start = linalg.cholesky(model.prior.cov)
+    costs = jax.vmap(one)(before, at, steps, record.ys, record.us, record.observed)
+    return _squared(start, first - prior, jnp.abs(first) + jnp.abs(prior)) + jnp.sum(costs)
 
 
-def _squared(factor: Array, error: Array) -> Array:
-    return jnp.sum(linalg.solve_lower(factor, error) ** 2)
+def _squared(factor: Array, error: Array, size: Array) -> Array:
+    """Return the squared error, whitened; `size` is that of the numbers it is a difference of."""
+    whitened = linalg.solve_lower(factor, error)
+    # without noise an error is impossible: it weighs as if the noise were the root of rounding, so
+    # that only errors of the order of rounding cost nothing
+    left = error - linalg.matmul(factor, whitened)
+    floor = jnp.sqrt(jnp.finfo(error.dtype).eps) * size
+    impossible = (linalg.diagonal(factor) == 0) & (floor > 0)
+    violation = jnp.where(impossible, left / jnp.where(impossible, floor, 1), 0)
+    return jnp.sum(whitened**2) + jnp.sum(violation**2)

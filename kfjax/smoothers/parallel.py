@@ -24,7 +24,7 @@ from kfjax.models.state_space import StateSpaceModel
 from kfjax.moments import Affine, Taylor
 from kfjax.smoothers.rauch_tung_striebel import Smoothed
 from kfjax.smoothers.records import whole_record
-from kfjax.smoothers.scan_elements import Step, filter_steps, log_likelihoods, smooth_steps
+from kfjax.smoothers.scan_elements import Step, filter_steps, smooth_steps
 
 __all__ = ["parallel_filter", "parallel_smooth"]
 
@@ -37,7 +37,9 @@ def parallel_filter(
     The results are those of `run(kalman(), ...)`.
 
     It does several times the work of the sequential filter, and pays on an accelerator, for one
-    long record.
+    long record. Where a channel is free of noise and observes what no process noise of that step
+    reaches (H Q H' + R is singular), the record is filtered step by step instead, in O(T); under
+    `jax.vmap` over models or masks, both ways are then computed.
 
     Args:
         model: a `StateSpaceModel` with `Linear` f and h; Q and R may depend on u, not on x.
@@ -73,7 +75,8 @@ def parallel_smooth(
 ) -> Smoothed:
     """Smooth a linear Gaussian model with two associative scans.
 
-    The results are those of `smooth(kalman(), ...)`.
+    The results are those of `smooth(kalman(), ...)`. Noise-free channels are filtered step by step,
+    as in `parallel_filter`.
 
     Args:
         model: as `parallel_filter`.
@@ -95,9 +98,8 @@ def parallel_smooth(
 def _parallel_filter(model: StateSpaceModel, record: Record) -> Estimate:
     path = _constant(model.prior, check_shapes("parallel_filter", model, record))
     steps = linearise(Taylor(), model, path, record)
-    prior = first_belief(model)
-    filtered = filter_steps(prior, steps)
-    return Estimate(filtered.mean, _cov(filtered.cholesky), log_likelihoods(prior, filtered, steps))
+    filtered, log_likelihoods = filter_steps(first_belief(model), steps)
+    return Estimate(filtered.mean, _cov(filtered.cholesky), log_likelihoods)
 
 
 @jax.jit

@@ -21,14 +21,19 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax._support.types import PyTree
+from kfjax.base import Gaussian
+from kfjax.filters.gaussian import kalman
 from kfjax.filters.square_root_form import SquareRootGaussian, conditional_factors
+from kfjax.models.functions import Linear
 from kfjax.models.observing import innovation_info
+from kfjax.models.state_space import StateSpaceModel
 
 __all__: list[str] = []
 
 Element = TypeVar("Element")
 
 BLOCK = 16  # steps that are scanned one after the other
+ROUNDING = 10  # what is left of a variance is rounding below so many times n eps of it
 
 
 class Step(NamedTuple):
@@ -88,18 +93,65 @@ class SmootherElement(NamedTuple):
     D: Array
 
 
-def filter_steps(prior: SquareRootGaussian, steps: Step) -> SquareRootGaussian:
-    """Return the filtered beliefs at t = 1..T."""
+def filter_steps(prior: SquareRootGaussian, steps: Step) -> tuple[SquareRootGaussian, Array]:
+    """Return the filtered beliefs and the log-likelihoods at t = 1..T."""
+    # An element holds the information of its data about the state before it. A channel without
+    # noise, its own or that of the step, says something exact about that state: its information is
+    # infinite, and no element can hold it. Then the steps are taken one after the other. The first
+    # step is excepted, since its element knows the prior.
+    exact = jax.vmap(_is_exact)(steps)[1:].any()
+    return jax.lax.cond(exact, _in_sequence, _in_parallel, prior, steps)
+
+
+def _is_exact(step: Step) -> Array:
+    """Tell whether an observation says something exact, to rounding, about the state before it."""
+    HQ, HF = linalg.matmul(step.H, step.Q), linalg.matmul(step.H, step.F)
+    S = _factor_of_sum(HQ, step.R)
+    pivots = linalg.diagonal(S)
+    # factors of Q and R have the rounding of covariances; H Q is a sum that may cancel
+    summed = linalg.matmul(jnp.abs(step.H), jnp.abs(step.Q))
+    variances = jnp.sum(summed**2, axis=1) + jnp.sum(step.R**2, axis=1)
+    rounding = ROUNDING * step.F.shape[0] * jnp.finfo(S.dtype).eps
+    exact = pivots**2 <= rounding * variances
+    # what regular channels do not tell of an exact one: a dead channel tells nothing
+    regular = jnp.where(exact[None, :], 0, S)
+    left = HF - linalg.matmul(regular, linalg.solve_lower(regular, HF))
+    return (exact & (left != 0).any(axis=1)).any()
+
+
+def _in_sequence(prior: SquareRootGaussian, steps: Step) -> tuple[SquareRootGaussian, Array]:
+    """Filter by a scan over time."""
+    forward = kalman()
+
+    def one(belief: Gaussian, step: Step) -> tuple[Gaussian, tuple[SquareRootGaussian, Any]]:
+        model = StateSpaceModel(
+            Linear(step.F, None, step.c),
+            Linear(step.H),
+            linalg.matmul(step.Q, step.Q.T),
+            linalg.matmul(step.R, step.R.T),
+            belief,
+        )
+        predicted = forward.predict(model, belief)
+        belief, info = forward.update(model, predicted, step.y_d, observed=step.mask)
+        factors = SquareRootGaussian(belief.mean, linalg.cholesky(belief.cov))
+        return belief, (factors, info.log_likelihood)
+
+    return jax.lax.scan(one, Gaussian(prior.mean, prior.cov), steps)[1]
+
+
+def _in_parallel(prior: SquareRootGaussian, steps: Step) -> tuple[SquareRootGaussian, Array]:
+    """Filter by an associative scan."""
     first = _first_element(prior, _at(steps, 0))
     elements = jax.vmap(_filter_element)(steps)
     elements = jax.tree.map(lambda a, b: a.at[0].set(b), elements, first)
     done = _prefixes(combine_filters, elements)
-    return SquareRootGaussian(done.b, done.U)
+    filtered = SquareRootGaussian(done.b, done.U)
+    return filtered, _log_likelihoods(prior, filtered, steps)
 
 
 def smooth_steps(prior: SquareRootGaussian, steps: Step) -> tuple[SquareRootGaussian, Array]:
     """Return the smoothed beliefs at t = 0..T, and the gains of each on the next."""
-    filtered = _prepend(prior, filter_steps(prior, steps))
+    filtered = _prepend(prior, filter_steps(prior, steps)[0])
     elements = jax.vmap(_smoother_element)(_at(filtered, slice(None, -1)), steps)
     # the last belief is smoothed already: it does not depend on what follows
     last = SmootherElement(jnp.zeros_like(steps.F[0]), filtered.mean[-1], filtered.cholesky[-1])
@@ -108,7 +160,7 @@ def smooth_steps(prior: SquareRootGaussian, steps: Step) -> tuple[SquareRootGaus
     return SquareRootGaussian(done.g, done.D), elements.E
 
 
-def log_likelihoods(prior: SquareRootGaussian, filtered: SquareRootGaussian, steps: Step) -> Array:
+def _log_likelihoods(prior: SquareRootGaussian, filtered: SquareRootGaussian, steps: Step) -> Array:
     """Return the log-likelihood of every step, from the filtered belief before it."""
     before = _prepend(prior, _at(filtered, slice(None, -1)))
 

@@ -6,10 +6,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from kfjax import linalg
+from kfjax._support.arguments import is_concrete
 from kfjax.base import Gaussian, Inputs, Mask, whole_state
 from kfjax.filters.square_root_form import SquareRootGaussian, conditional_factors, square_root
 from kfjax.models.observing import bind, observe
@@ -54,8 +56,8 @@ def two_filter_smooth(
     for x_t = F x_t-1 + c + e. With the forward filter's m and P = L L', the smoothed belief is m +
     P_s (eta - Lambda m) with P_s = L (I + L' Lambda L)^-1 L'. All in factors, without an inverse of
     Q, F or Lambda: singular ones are fine, and so is a known x_0. R of the observed channels must
-    be invertible, since information about a noise-free observation is infinite; where R cannot be
-    looked at (traced, or a callable) and is singular, NaN. It is the way to join what two records
+    be invertible, since information about a noise-free observation is infinite; inside a trace,
+    where an error cannot be raised, a singular R gives NaN. It is the way to join what two records
     say about the time between them; to smooth one record, `kfjax.smooth` costs half.
 
     Args:
@@ -85,12 +87,20 @@ def two_filter_smooth(
     """
     record = whole_record("two_filter_smooth", model, ys, us, observed, linear=True)
     if is_singular(model.R):
-        raise ValueError(
-            "two_filter_smooth: R is singular; expected an invertible one, since information about"
-            " a noise-free"
-            " observation is infinite. Use kf.smooth."
-        )
-    return _two_filter_smooth(model, record)
+        raise _singular()
+    smoothed = _two_filter_smooth(model, record)
+    # an R that depends on inputs is known to be singular only by what comes out
+    if callable(model.R) and is_concrete(smoothed.mean) and np.isnan(smoothed.mean).any():
+        raise _singular()
+    return smoothed
+
+
+def _singular() -> ValueError:
+    """Return the error about a noise-free channel."""
+    return ValueError(
+        "two_filter_smooth: R is singular; expected an invertible one, since information about a"
+        " noise-free observation is infinite. Use kf.smooth."
+    )
 
 
 @jax.jit

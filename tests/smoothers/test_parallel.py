@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from support import table
 from support.compiling import quick_jit
+from support.dense import constant, posterior
 
 import kfjax as kf
 
@@ -60,6 +61,97 @@ def test_inputs_and_time_varying_noise(x64):
     )
 
 
+# channels without noise, of what no noise of the step reaches: infinite information
+
+TURN = (
+    np.array([[0.8, -0.6], [0.6, 0.8]]) @ np.diag([1.0, 1.7]) @ np.array([[0.9, 0.4], [-0.4, 0.9]])
+)
+DRIFT = np.array([[1.0, 1.0], [0.0, 1.0]])
+NOISE_FREE = {
+    "position": (DRIFT, np.eye(2)[:1], np.diag([0.0, 1.0]), np.zeros((1, 1))),
+    "position, in other coordinates": (
+        TURN @ DRIFT @ np.linalg.inv(TURN),
+        np.linalg.inv(TURN)[:1],
+        TURN @ np.diag([0.0, 1.0]) @ TURN.T,
+        np.zeros((1, 1)),
+    ),
+    "beside a noisy channel": (DRIFT, np.eye(2), np.diag([0.0, 1.0]), np.diag([0.0, 0.5])),
+}
+
+
+def noise_free(case):
+    F, H, Q, R = NOISE_FREE[case]
+    return kf.linear_gaussian(F, H, 0.5 * (Q + Q.T), R, kf.Gaussian(np.zeros(2), np.eye(2)))
+
+
+@pytest.mark.parametrize("case", NOISE_FREE)
+@pytest.mark.parametrize("seen", ["everything", "the first not", "the last only"])
+def test_noise_free_channels_are_conditioned_on(x64, case, seen):
+    model = noise_free(case)
+    ys = np.array([0.5, 1.7, 2.1, 4.0, 3.0])[:, None] + np.arange(model.R.shape[0])
+    observed = np.ones(ys.shape, bool)
+    observed[: {"everything": 0, "the first not": 1, "the last only": 4}[seen], 0] = False
+    steps, prior = constant(model, 5), tuple(map(np.asarray, model.prior))
+    filtered = parallel_filter(model, ys, observed)
+    for t in range(1, 6):
+        expected = posterior(steps[:t], *prior, ys[:t], observed[:t])
+        np.testing.assert_allclose(filtered.mean[t - 1], expected.mean[t], atol=1e-10)
+        np.testing.assert_allclose(filtered.cov[t - 1], expected.marginal[t], atol=1e-10)
+        total = filtered.log_likelihood[:t].sum()
+        np.testing.assert_allclose(total, expected.log_likelihood, atol=1e-9)
+    smoothed = parallel_smooth(model, ys, observed)
+    np.testing.assert_allclose(smoothed.mean, expected.mean[1:], atol=1e-10)
+    np.testing.assert_allclose(smoothed.cov, expected.marginal[1:], atol=1e-10)
+    iterated = kf.parallel_iterated_smooth(model, ys, observed=observed, iterations=1)
+    np.testing.assert_allclose(iterated.mean, expected.mean[1:], atol=1e-10)
+
+
+def test_noise_free_positions_in_float32():
+    ys = np.array([0.5, 1.7, 2.1, 4.0, 3.0], np.float32)[:, None]
+    final = kf.parallel_filter(noise_free("position"), ys).mean[-1]
+    np.testing.assert_allclose(final, [3.0, -1.0], rtol=1e-6)
+
+
+def test_one_record_with_a_noise_free_channel_leaves_the_batch_alone(x64):
+    ys = np.array([0.5, 1.7, 2.1, 4.0, 3.0])[:, None]
+    rs = np.array([0.0, 0.3])[:, None, None]
+    models = jax.vmap(lambda R: noise_free("position").replace(R=R))(rs)
+    batch = jax.vmap(kf.parallel_filter, in_axes=(0, None))(models, ys)
+    for i, R in enumerate(rs):
+        alone = kf.run(kf.kalman(), noise_free("position").replace(R=R), ys).outputs
+        chex.assert_trees_all_close(jax.tree.map(lambda a, i=i: a[i], batch), alone, atol=1e-12)
+
+
+def test_a_channel_that_says_nothing_of_the_state_before_does_not_end_the_scan(x64):
+    """A dead channel, and one that is twice another, without noise."""
+    model = kf.linear_gaussian(
+        0.9 * np.eye(2),
+        [[1.0, 0.0], [2.0, 0.0], [0.0, 0.0]],
+        np.eye(2),
+        np.zeros((3, 3)),
+        kf.Gaussian(np.zeros(2), np.eye(2)),
+    )
+    ys = np.outer([1.0, 0.5, -0.3, 0.2], [1.0, 2.0, 0.0])
+    filtered = kf.parallel_filter(model, ys)
+    np.testing.assert_allclose(filtered.mean[:, 0], ys[:, 0], rtol=1e-12)
+    np.testing.assert_allclose(filtered.cov[:, 0], 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("Q", [np.diag([0.0, 1.0]), np.zeros((2, 2))], ids=["velocity", "nothing"])
+def test_iterated_smoother_keeps_to_dynamics_without_noise(x64, Q):
+    """Its cost without the noise-free directions was least on paths that break the dynamics."""
+    model = kf.linear_gaussian(
+        DRIFT, [[1.0, 0.0]], Q, [[0.01]], kf.Gaussian(np.zeros(2), np.eye(2))
+    )
+    ys = np.array([0.5, 1.7, 2.1, 4.0, 3.0])[:, None]
+    expected = posterior(
+        constant(model, 5), *map(np.asarray, model.prior), ys, np.ones((5, 1), bool)
+    )
+    smoothed = kf.parallel_iterated_smooth(model, ys, iterations=2)
+    np.testing.assert_allclose(smoothed.mean, expected.mean[1:], atol=1e-9)
+    np.testing.assert_allclose(smoothed.initial.mean, expected.mean[0], atol=1e-9)
+
+
 def observed_sine(x, u):
     return jnp.sin(x[:1])
 
@@ -96,6 +188,18 @@ def test_iterated_smoother_finds_the_most_probable_trajectory(x64):
     gradient = jax.grad(negative_log_posterior, argnums=1)(model, path, ys)
     assert jnp.abs(gradient).max() < 1e-6
     assert (jnp.linalg.eigvalsh(smoothed.cov) > 0).all()
+
+
+def test_iterated_smoother_with_a_noise_free_angle(x64):
+    """The limit of a little noise."""
+    model, ys = nonlinear_case()
+    iterate = quick_jit(functools.partial(kf.parallel_iterated_smooth, iterations=15))
+    exact = iterate(model.replace(Q=np.diag([0.0, 0.01])), ys)
+    nearly = iterate(model.replace(Q=np.diag([1e-12, 0.01])), ys)
+    np.testing.assert_allclose(exact.mean, nearly.mean, atol=1e-6)
+    path = jnp.concatenate([exact.initial.mean[None], exact.mean])
+    moved = jax.vmap(lambda x: model.f(x, None))(path[:-1])
+    np.testing.assert_allclose(path[1:, 0], moved[:, 0], atol=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -236,7 +236,22 @@ def test_two_filters_explain_what_they_cannot_do():
     assert np.isnan(
         jax.jit(two_filter_smooth)(exact_sensor, problem.ys).mean
     ).any()  # not to be seen in a trace
+    depends = problem.model.replace(R=lambda x, u: jnp.zeros((2, 2)))
+    with pytest.raises(ValueError, match=r"R is singular; expected an invertible one"):
+        two_filter_smooth(depends, problem.ys)
     with pytest.raises(ValueError, match=r"not linear; expected kf\.Linear"):
         two_filter_smooth(MODELS["pendulum"]().model, problem.ys)
     with pytest.raises(ValueError, match=r"NaN.*isnan"):
         two_filter_smooth(problem.model, problem.ys * np.nan)
+
+
+def test_two_filters_take_sensors_whose_units_differ_by_many_orders_of_magnitude(x64):
+    problem, _ = plain()
+    units = np.diag([1e-9, 1e9])
+    model = problem.model.replace(
+        h=kf.Linear(units @ problem.model.h.A), R=units @ problem.model.R @ units
+    )
+    plainly = two_filter_smooth(problem.model, problem.ys, observed=problem.observed)
+    ys = problem.ys @ units
+    scaled = two_filter_smooth(model, ys, observed=problem.observed)
+    np.testing.assert_allclose(scaled.mean, plainly.mean, **tight)
