@@ -35,19 +35,20 @@ def numeric(*values: PyTree) -> ModuleType:
 
 
 def first_not_finite(
-    array: np.ndarray, counted: np.ndarray | None = None
+    array: np.ndarray, counted: np.ndarray | None = None, *, margin: float = 1.0
 ) -> tuple[str, str] | None:
     """Return the first entry that is not finite in JAX's precision, and its place, or None.
 
     Args:
         array: of any dtype.
-        counted: booleans of its shape, which entries count; None for all.
+        counted: booleans that broadcast to its shape, which entries count; None for all.
+        margin: factor by which an entry has to be below the largest number.
     """
     if not jnp.issubdtype(array.dtype, jnp.floating):
         return None
     kept = jax.dtypes.canonicalize_dtype(array.dtype)
-    with np.errstate(over="ignore"):
-        bad = ~np.isfinite(array.astype(kept, copy=False))
+    with np.errstate(over="ignore", invalid="ignore"):
+        bad = ~np.isfinite(array.astype(kept, copy=False) * np.asarray(margin, kept))
     if counted is not None:
         bad &= counted
     if not bad.any():
@@ -56,7 +57,7 @@ def first_not_finite(
     value = array[place]
     word = "NaN" if np.isnan(value) else str(value)
     if np.isfinite(value):
-        word = f"{value:g}, infinite in {kept},"
+        word = f"{value:g}, too large for {kept},"
     return word, f"at {list(place)}" if place else ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from kfjax.data.dataset import Dataset
 from kfjax.data.names import FIELDS, in_file_names
 
 __all__ = ["npz_splits", "read_npz"]
+
+TABLES = {".csv", ".tsv", ".txt", ".xlsx", ".json", ".parquet", ".feather"}  # not npz, but data
 
 # prefixes of the keys of each part
 SPLITS = {
@@ -101,6 +104,11 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise ValueError(
             f"read_npz: there is no file {path}; expected an npz file with obs [N, T, m]."
+        )
+    if not zipfile.is_zipfile(path) and path.suffix in TABLES:
+        raise ValueError(
+            f"read_npz: {path} is no npz file; expected one, as np.savez writes it. Of a table make"
+            " a kf.Dataset by kf.from_pandas, and a folder by kf.data.write_folder."
         )
     try:
         with path.open("rb") as file:  # numpy leaves a file open that it cannot read

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from kfjax._support.naming import described
 from kfjax.data.dataset import Dataset
 from kfjax.models.discretisation import time_steps
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["from_pandas", "from_xarray"]
 
-Time: TypeAlias = float | datetime | np.datetime64
+Time: TypeAlias = float | datetime | timedelta | np.datetime64 | np.timedelta64
 """A timestamp in the unit of the table; a `pandas.Timestamp` is a datetime."""
 
 
@@ -38,17 +39,20 @@ def from_pandas(
         ys: columns of the observations; NaN is missing.
         xs: columns of the true state, or None.
         us: columns of inputs, each under its name in `Dataset.us`.
-        time: column (or name of the index) of timestamps, numbers or dates; `us` then has "dt",
-            the time since the row before, in seconds for dates. None if all steps are alike.
+        time: column (or name of the index, "index" if it has none) of timestamps: numbers, dates
+            with or without a time zone, or time differences. `us` then has "dt", the time since the
+            row before, in seconds unless they are numbers. None if all steps are alike.
         trajectory: column that tells trajectories apart, which may be of different lengths; None
             for one trajectory.
-        start: the time of x_0; default that of the first row, whose dt is then 0.
+        start: the time of x_0, like those of the rows; default that of the first row, whose dt is
+            then 0.
 
     Returns:
         The `Dataset`, trajectories in the order of their first rows.
 
     Raises:
-        ValueError: if a column is missing or time goes backwards, and as `Dataset`.
+        ValueError: if a column is missing, a time is missing or goes backwards, times are text, or
+            start is of another kind, and as `Dataset`.
 
     Example:
         >>> import pandas as pd
@@ -59,11 +63,16 @@ def from_pandas(
     """
     if isinstance(ys, str):
         raise ValueError(f"from_pandas: ys is {ys!r}; expected a list of columns. Write [{ys!r}].")
-    if time is not None and time == frame.index.name:
-        frame = frame.reset_index()
+    if not hasattr(frame, "columns"):
+        raise ValueError(
+            f"from_pandas: frame is {described(frame)}; expected a pandas.DataFrame. Of a Series,"
+            " pass series.to_frame()."
+        )
+    frame = _with_index(frame, time, trajectory)
     _check_columns(frame, [*ys, *(xs or ()), *us, time, trajectory])
     parts = [frame]
     if trajectory is not None:
+        _check_names(trajectory, frame[trajectory])
         parts = [part for _, part in frame.groupby(trajectory, sort=False)]
 
     def series(columns: Sequence[str]) -> np.ndarray:
@@ -71,7 +80,7 @@ def from_pandas(
 
     inputs = {name: _padded([part[name].to_numpy() for part in parts]) for name in us}
     if time is not None:
-        inputs["dt"] = _padded([_steps(part[time].to_numpy(), start) for part in parts])
+        inputs["dt"] = _padded([_steps("from_pandas", part[time], start) for part in parts])
     states = None if xs is None else series(xs)
     return Dataset(series(ys), states, inputs or None, length=[len(part) for part in parts])
 
@@ -122,7 +131,7 @@ def from_xarray(
     observations = series(ys)
     inputs = {name: series(name) for name in us}
     if time in data.coords:
-        steps = _steps(data[time].to_numpy(), start)
+        steps = _steps("from_xarray", data[time].to_series(), start)
         inputs["dt"] = np.tile(steps, (len(observations), 1))
     states = None if xs is None else series(xs)
     return Dataset(observations, states, inputs or None)
@@ -166,15 +175,55 @@ def _numbers(columns: pd.DataFrame) -> np.ndarray:
         ) from error
 
 
-def _steps(times: np.ndarray, start: Time | None) -> np.ndarray:
-    """Return the steps between timestamps, in seconds for dates."""
-    first: Any = times[0] if start is None else start
-    if times.dtype.kind == "M":
-        second = np.timedelta64(1, "s")
-        since = times[0]
-        times = (times - since) / second
-        first = (first - since) / second
-    return np.asarray(time_steps(times.astype(np.float64), float(first)))
+def _with_index(frame: pd.DataFrame, *names: str | None) -> pd.DataFrame:
+    """Return a data frame with its index as columns, if one of the names is in the index."""
+    unnamed = frame.index.nlevels == 1 and frame.index.name is None
+    levels = ["index"] if unnamed else list(frame.index.names)
+    wanted = [name for name in names if name in levels and name not in frame.columns]
+    return frame.reset_index() if wanted else frame
+
+
+def _check_names(trajectory: str, column: pd.Series) -> None:
+    """Raise if a row belongs to no trajectory: pandas would drop it."""
+    if column.isna().any():
+        row = int(column.isna().to_numpy().argmax())
+        raise ValueError(
+            f"from_pandas: column {trajectory!r} is missing in row {row}; expected the trajectory"
+            " of every row."
+        )
+
+
+def _steps(who: str, column: pd.Series, start: Time | None) -> np.ndarray:
+    """Return the steps between timestamps, in seconds for dates and time differences."""
+    if column.isna().any():
+        row = int(column.isna().to_numpy().argmax())
+        raise ValueError(f"{who}: the time of row {row} is missing; expected one in every row.")
+    try:
+        times, first = _since_first(column, column.iloc[0] if start is None else start)
+    except TypeError as error:
+        raise ValueError(
+            f"{who}: times are {column.dtype} such as {column.iloc[0]!r}, start is {start!r}"
+            f" ({error}); expected numbers, dates or time differences, all alike, time zones"
+            " included. Convert text with pandas.to_datetime or pandas.to_timedelta."
+        ) from error
+    return np.asarray(time_steps(times, first))
+
+
+def _since_first(column: pd.Series, start: Any) -> tuple[np.ndarray, float]:
+    """Return times and the start, in seconds since the first time unless they are numbers."""
+    if column.dtype.kind in "fiu":
+        return column.to_numpy(np.float64), float(start)
+    if column.dtype.kind not in "mM":
+        raise TypeError("no numbers, dates or time differences")
+    if isinstance(start, (int, float)):
+        raise TypeError("a number is neither a date nor a time difference")
+    since = column.iloc[0]
+    if column.dtype.kind == "m":
+        start = type(since)(start)
+    if column.dtype.kind == "M" and not hasattr(start, "tzinfo"):
+        start = type(since)(start)
+    seconds = (column - since).dt.total_seconds().to_numpy(np.float64)
+    return seconds, (start - since).total_seconds()
 
 
 def _padded(rows: list[np.ndarray]) -> np.ndarray:

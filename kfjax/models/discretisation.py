@@ -30,7 +30,8 @@ def time_steps(times: Any, start: Any) -> Array:
         dt [T], each at least zero, computed at the precision of `times` before any cast.
 
     Raises:
-        ValueError: if times is not one-dimensional, no numbers, has NaN or goes backwards.
+        ValueError: if times is not one-dimensional, no numbers, has NaN or goes backwards, or if
+            its precision does not resolve the steps, as that of float32 for seconds since 1970.
 
     Example:
         >>> kf.time_steps(jnp.array([0.5, 1.5, 1.75]), start=0.0).tolist()
@@ -49,6 +50,8 @@ def time_steps(times: Any, start: Any) -> Array:
             f"time_steps: times has dtype {times.dtype}; expected numbers. Convert dates to"
             " seconds."
         )
+    if module is np:
+        _check_resolution(times)
     dtype = times.dtype if times.dtype.kind == "f" else jnp.result_type(float)
     steps = module.diff(times, prepend=start.reshape(1)).astype(dtype)
     if module is np and not (steps >= 0).all():
@@ -72,6 +75,22 @@ class Discretised(NamedTuple):
     F: Array
     Q: Array
     B: Array | None
+
+
+def _check_resolution(times: np.ndarray) -> None:
+    """Raise if the precision of the times is coarse beside their steps."""
+    largest = np.abs(times).max(initial=0.0)
+    if times.dtype.itemsize >= 8 or not np.isfinite(largest):
+        return
+    resolution = float(np.spacing(largest))
+    step = float(times[-1] - times[0]) / max(times.size - 1, 1)
+    whole_numbers = 2.0 ** (np.finfo(times.dtype).nmant + 1)  # beyond, not all are representable
+    if resolution > 0.01 * step and (step != 0 or largest > whole_numbers):
+        raise ValueError(
+            f"time_steps: times are {times.dtype}, whose resolution at {largest:.4g} is"
+            f" {resolution:.2g}, and have steps of {step:.2g}; expected a finer resolution. Pass"
+            " numpy's float64, or subtract the first time before."
+        )
 
 
 def van_loan(A: Any, diffusion: Any, dt: float | Array, B: Any = None) -> Discretised:

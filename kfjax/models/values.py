@@ -21,6 +21,7 @@ from kfjax.base import Mask, State
 __all__: list[str] = []
 
 NUMBERS = (int, float, np.ndarray, np.generic, jax.Array)
+MARGIN = 16.0  # how far observations have to be below the largest number: it is a usual "no data"
 REAL = (jnp.floating, jnp.integer, jnp.bool_)
 
 
@@ -98,6 +99,15 @@ def check_finite(name: str, tree: PyTree, *, length: Any = None, remedy: str = "
             raise ValueError(f"{where} has {' '.join(found)}; expected finite numbers.{remedy}")
 
 
+def _seen(word: str, name: str) -> str:
+    """Return the mask for observations of which one that was not finite reads `word`."""
+    if word == "NaN":
+        return f"~jnp.isnan({name})"
+    if "inf" in word:
+        return f"jnp.isfinite({name})"
+    return f"jnp.abs({name}) < limit"
+
+
 def check_not_nan(name: str, tree: PyTree) -> None:
     """Raise if there is NaN in a pytree, where its values are known; infinities may be bounds."""
     for index, leaf in enumerate(jax.tree.leaves(tree)):
@@ -136,14 +146,15 @@ def check_observed(who: str, name: str, ys: PyTree, observed: Mask, length: Any)
             continue  # the check of shapes will say so
         if length is not None:
             y, mask = y[: int(length)], mask[: int(length)] if mask.ndim else mask
-        found = first_not_finite(y, mask.reshape(mask.shape + (1,) * (y.ndim - mask.ndim)))
+        found = first_not_finite(
+            y, mask.reshape(mask.shape + (1,) * (y.ndim - mask.ndim)), margin=MARGIN
+        )
         if found:
             word, place = found
             where = f"{who}: {name}{_path(ys, index)}"
-            test = "~jnp.isnan" if word == "NaN" else "jnp.isfinite"
             raise ValueError(
                 f"{where} has {word} where it counts as observed{place and f', first {place}'};"
-                f" expected numbers. For missing data pass observed={test}({name});"
+                f" expected numbers. For missing data pass observed={_seen(word, name)};"
                 " kf.split_missing does so for a pytree of sensors."
             )
 

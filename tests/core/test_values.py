@@ -50,7 +50,11 @@ REFUSED = {
     ),
     "too large for float32": (
         lambda: run(with_entry(YS, 1e300, 1, 0)),
-        r"ys has 1e\+300, infinite in float32, where it counts .*\[1, 0\]",
+        r"ys has 1e\+300, too large for float32, where it counts .*\[1, 0\]",
+    ),
+    "the largest float32, for no data": (
+        lambda: run(with_entry(YS, np.finfo(np.float32).max, 1, 0)),
+        r"ys has 3\.40282e\+38, too large for float32, where .*observed=jnp\.abs\(ys\) < limit",
     ),
     "one of several sensors": (
         lambda: kf.run(

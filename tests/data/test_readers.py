@@ -149,6 +149,13 @@ def test_no_npz_files(tmp_path):
             read_npz(tmp_path / name)
 
 
+def test_a_table_is_no_npz_file(tmp_path):
+    (tmp_path / "log.csv").write_text("t,y\n0.0,1.0\n")
+    for read in (read_npz, read_data, read_parts):
+        with pytest.raises(ValueError, match=r"log.csv is no npz file; .* by kf\.from_pandas"):
+            read(tmp_path / "log.csv")
+
+
 def test_wrong_split(tmp_path):
     path = write(tmp_path / "a.npz", obs=OBS)
     with pytest.raises(ValueError, match="has no parts; got split 'test'"):

@@ -202,3 +202,70 @@ def test_smoothing_is_forwarded_where_only_data_were_reweighted():
         adaptive(kf.kalman(), forgetting_Q=0.9),
     ):
         assert method.rule is None
+
+
+ABSURD = {
+    "adaptive R": adaptive(kf.kalman(), forgetting_R=0.9),
+    "adaptive Q": adaptive(kf.extended(), forgetting_R=1.0, forgetting_Q=0.9),
+    "fading": fading(kf.kalman(), 1.05),
+    "huber": huber(kf.kalman(), 1e-6),
+    "student_t": student_t(kf.kalman(), 1e-3),
+}
+
+
+@pytest.mark.parametrize("name", ABSURD)
+def test_a_reading_whose_square_overflows_spoils_nothing_for_ever(name):
+    model = kf.systems.constant_velocity()
+    _, ys = kf.simulate(jax.random.key(0), model, steps=30)
+    ys = ys.at[9].set(2e19)
+    final, est = kf.run(ABSURD[name], model, ys)
+    assert est.log_likelihood.dtype == jnp.float32
+    chex.assert_tree_all_finite((final, est.mean, est.cov))
+    if name.startswith("adaptive"):  # the reading has taught nothing
+        spared = kf.run(ABSURD[name], model, ys, observed=np.arange(30) != 9).final
+        scale = "R_scale" if name.endswith("R") else "Q_scale"
+        first = kf.run(ABSURD[name], model, ys[:10]).final
+        before = kf.run(ABSURD[name], model, ys[:9]).final
+        np.testing.assert_array_equal(getattr(first, scale), getattr(before, scale))
+        assert getattr(spared, scale).shape == getattr(final, scale).shape
+
+
+@pytest.mark.parametrize("forgetting", [{"forgetting_R": 0.9}, {"forgetting_Q": 0.9}])
+def test_nor_does_it_spoil_a_gradient(forgetting):
+    model = kf.systems.constant_velocity()
+    _, ys = kf.simulate(jax.random.key(0), model, steps=5)
+
+    def last(model):
+        final = kf.run(adaptive(kf.kalman(), **forgetting), model, ys.at[3].set(2e19)).final
+        return final.R_scale.sum()
+
+    chex.assert_tree_all_finite(jax.grad(last)(model))
+
+
+IMPOSSIBLE = {
+    "huber: threshold is 1e-320": lambda: huber(kf.kalman(), 1e-320),
+    "huber: threshold is True": lambda: huber(kf.kalman(), True),
+    "student_t: dof is inf": lambda: student_t(kf.kalman(), np.inf),
+    "student_t: dof is 1e-320": lambda: student_t(kf.kalman(), 1e-320),
+    "student_t: iterations is 1000000000000": lambda: student_t(kf.kalman(), iterations=10**12),
+    "fading: factor is nan": lambda: fading(kf.kalman(), np.nan),
+    "ensemble: inflation is inf": lambda: kf.ensemble(8, inflation=np.inf),
+    "ensemble: members is True": lambda: kf.ensemble(True),
+    "particle: particles is True": lambda: kf.particle(True),
+    "particle: particles is 1000000000000": lambda: kf.particle(10**12),
+    "extended: iterations is True": lambda: kf.extended(True),
+    "extended: iterations is 1000000000000": lambda: kf.extended(10**12),
+    "fixed_lag: lag is 1000000000000": lambda: kf.fixed_lag(kf.kalman(), 10**12),
+    "GaussHermite: order is True": lambda: kf.gauss_hermite(True),
+    "fallback: patience is True": lambda: kf.fallback(kf.kalman(), patience=True),
+    "simulate: steps is True": lambda: kf.simulate(jax.random.key(0), MODEL(), True),
+    "simulate: steps is 1000000000000": lambda: kf.simulate(jax.random.key(0), MODEL(), 10**12),
+    "forecast: steps is True": lambda: kf.forecast(kf.kalman(), MODEL(), MODEL().prior, steps=True),
+}
+MODEL = kf.systems.constant_velocity
+
+
+@pytest.mark.parametrize("text", IMPOSSIBLE)
+def test_numbers_that_cannot_be_meant_are_refused(text):
+    with pytest.raises(ValueError, match=f"{text}; expected a .* number"):
+        IMPOSSIBLE[text]()

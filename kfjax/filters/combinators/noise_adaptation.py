@@ -77,9 +77,10 @@ def adaptive(filter: Filter, *, forgetting_R: float = 0.98, forgetting_Q: float 
 
     R <- a R + (1 - a) E[v_t v_t' | y_1..t]. Q is scaled until corrections are as large as the
     filter expects. Both stay positive semidefinite, and remember about 1 / (1 - a) observations.
-    Unobserved channels and rejected observations do not update the estimates: the noise of an
-    unobserved channel changes only as far as it is correlated with that of an observed one, and Q
-    only in directions that the data correct.
+    Unobserved channels, rejected observations, and readings that are off by more than 5e7 standard
+    deviations (in float32; 1e61 in float64) do not update the estimates: the noise of an unobserved
+    channel changes only as far as it is correlated with that of an observed one, and Q only in
+    directions that the data correct.
 
     Adapt only one of the two. The covariance of the innovations alone cannot distinguish an R that
     is too small from a Q that is too small; with both, the discrepancy is shared between them. The
@@ -206,15 +207,24 @@ def _learn_R(U: Array, R: Array, info: Info, rate: float) -> Array:
     L_U = linalg.matmul(linalg.cholesky(R), U)
     # rows and columns of unobserved channels are zero in S, and stay out of the solution
     G = linalg.factorise(info.innovation_cov).solve(L_U).T
-    z = linalg.matmul(G, info.innovation)
+    z, rate = _usable(linalg.matmul(G, info.innovation), rate)
     return linalg.symmetric(U + rate * (jnp.outer(z, z) - linalg.matmul(G, L_U)))
+
+
+def _usable(z: Array, rate: float) -> tuple[Array, Array]:
+    """Return z and the rate, or zeros where products of estimates with z z' in them overflow.
+
+    Otherwise one absurd reading would stay in the estimate for ever.
+    """
+    usable = jnp.sum(z * z) < float(jnp.finfo(z.dtype).max) ** 0.4
+    return jnp.where(usable, z, 0), jnp.where(usable, rate, 0).astype(z.dtype)
 
 
 def _learn_Q(U: Array, Q: Array, P: Array, correction: Gaussian, rate: float) -> Array:
     """Move U by rate towards the corrections, which are larger or smaller than P predicts."""
     L_P = linalg.cholesky(P)
     noisy = jnp.diag(linalg.cholesky(Q)) > 0
-    z = jnp.where(noisy, linalg.solve_lower(L_P, correction.mean), 0)
+    z, rate = _usable(jnp.where(noisy, linalg.solve_lower(L_P, correction.mean), 0), rate)
     Z = linalg.solve_lower(L_P, linalg.solve_lower(L_P, correction.cov).T)
     surprise = jnp.outer(z, z) - jnp.where(noisy[:, None] & noisy[None, :], Z, 0)
     return linalg.symmetric(U + rate * linalg.quadratic(linalg.cholesky(U), surprise))
