@@ -86,16 +86,23 @@ class Gaussian(NamedTuple):
 class Info(NamedTuple):
     """What an observer wants to know of one update and the next step does not need.
 
-    All fields are zero where nothing was observed, and None where they do not exist for a filter.
+    Every observation is scored as it was *predicted*, whether or not the filter then used it: a
+    filter that rejects an outlier reports its innovation, its likelihood and its NIS like any
+    other, and `extra["accepted"]` says that it was not used. All fields are zero where nothing was
+    observed, and None where they do not exist for a filter.
 
     Attributes:
         innovation: y_t - E[y_t | y_1..t-1] [m], zero in unobserved channels.
-        innovation_cov: its covariance S_t [m, m], zero in unobserved rows and columns.
-        log_likelihood: log p(y_t | y_1..t-1), of the observed channels.
+        innovation_cov: its covariance S_t [m, m] given y_1..t-1, which does not depend on y_t; zero
+            in unobserved rows and columns.
+        log_likelihood: log p(y_t | y_1..t-1), of the observed channels; -inf for what a filter that
+            rejects holds impossible.
         nis: normalised innovation squared, innovation' S_t^-1 innovation; chi-square with `dof`
             degrees of freedom.
         dof: the number of observed channels (int).
-        extra: what a combinator reports, by name.
+        extra: what a combinator reports, by name. A filter that may reject reports `accepted`, the
+            share of the observed channels that it used: 1 or 0 where it takes or leaves an
+            observation as a whole, 0 where nothing was observed.
     """
 
     innovation: Array | None = None

@@ -20,6 +20,7 @@ from kfjax._support.saving import write_whole
 from kfjax.base import Estimate, Filter
 from kfjax.data import Dataset, read_data, run_trajectory, start_at
 from kfjax.evaluation.chunks import all_chunks, chunk_size
+from kfjax.evaluation.summaries import state_difference
 from kfjax.filters import by_name
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.smoothers.rauch_tung_striebel import Smoothed, smooth
@@ -66,7 +67,9 @@ def _arrays(
     """Estimates of all trajectories by name, computed in chunks that fit in memory."""
     one = jax.tree.map(lambda a: a[0], data)
     parts = []
-    for index, count in all_chunks(data.size, chunk_size(chosen, params, one, key, data.size)):
+    difference = state_difference(params)
+    size = chunk_size(chosen, params, one, key, data.size, difference=difference)
+    for index, count in all_chunks(data.size, size):
         keys = jax.vmap(functools.partial(jax.random.fold_in, key))(index)
         outputs = _estimates(chosen, smoothing, params, data[index], keys)
         parts.append(jax.tree.map(lambda a: np.asarray(a)[:count], outputs))  # noqa: B023

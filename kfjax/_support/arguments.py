@@ -61,6 +61,36 @@ def first_not_finite(
     return word, f"at {list(place)}" if place else ""
 
 
+def real_array(name: str, values: object) -> jax.Array:
+    """Return an array of floating-point numbers; raise unless they are real numbers."""
+    check_real(name, values)
+    array = jnp.asarray(values)
+    if jnp.issubdtype(array.dtype, jnp.floating):
+        return array
+    return array.astype(jnp.result_type(float))
+
+
+def real_numbers(name: str, values: object) -> np.ndarray:
+    """Return a numpy array in double precision; raise unless the values are real numbers."""
+    check_real(name, values)
+    return np.asarray(values, np.float64)
+
+
+def check_real(name: str, values: object) -> None:
+    """Raise unless the values are an array of real numbers."""
+    try:
+        dtype = values.dtype if hasattr(values, "dtype") else np.asarray(values).dtype
+    except ValueError as error:
+        raise ValueError(f"{name} is ragged ({error}); expected an array of numbers.") from error
+    if not (jnp.issubdtype(dtype, jnp.number) or dtype == np.bool_):
+        raise ValueError(f"{name} has type {dtype}; expected real numbers.")
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        raise ValueError(
+            f"{name} is complex ({dtype}); expected real numbers. Take its real and imaginary parts"
+            " as two components."
+        )
+
+
 def check_covariance(name: str, cov: AnyArray) -> None:
     """Raise unless cov [n, n] is finite, symmetric and positive semidefinite, to rounding."""
     if not is_concrete(cov):

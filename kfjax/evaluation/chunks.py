@@ -22,11 +22,11 @@ from kfjax._support import sharding
 from kfjax._support.types import PyTree
 from kfjax.base import Filter, Params
 from kfjax.data import Dataset
+from kfjax.evaluation.errors import Difference
 from kfjax.evaluation.summaries import (
     Curves,
     Statistics,
     filter_one,
-    state_difference,
     summarise,
 )
 
@@ -51,7 +51,14 @@ class Chunk(NamedTuple):
 
 
 def chunk_size(
-    filter: Filter, params: Params, one: Dataset, key: Array, total: int, wanted: int | None = None
+    filter: Filter,
+    params: Params,
+    one: Dataset,
+    key: Array,
+    total: int,
+    wanted: int | None = None,
+    *,
+    difference: Difference | None = None,
 ) -> int:
     """Return the number of trajectories of a chunk: `wanted`, or what fits in the memory budget.
 
@@ -66,13 +73,14 @@ def chunk_size(
         key: random key.
         total: number of trajectories of all chunks and processes.
         wanted: number of trajectories at a time, or None.
+        difference: how states are subtracted; None for a - b.
 
     Raises:
         ValueError: if the filter cannot run on such a trajectory, or estimates something else than
             the truth.
     """
     outputs = jax.eval_shape(functools.partial(filter_one, filter), params, one, key)
-    jax.eval_shape(functools.partial(summarise, 0), state_difference(params), one, outputs)
+    jax.eval_shape(functools.partial(summarise, 0), difference, one, outputs)
     if wanted is None:
         # the results and what the metrics need, of the same size twice; and the carry of the loop
         # over time with its temporaries

@@ -16,11 +16,12 @@ from kfjax.base import Filter, Params
 from kfjax.data import Dataset
 from kfjax.evaluation.chunks import on_devices
 from kfjax.evaluation.compiled_filters import Timing, compile_filters, evaluate
+from kfjax.evaluation.errors import Difference
 from kfjax.evaluation.intervals import Interval, check_level
 from kfjax.evaluation.reports import Comparison
 from kfjax.evaluation.results import Evaluation
 from kfjax.evaluation.rows import Row
-from kfjax.evaluation.summaries import check_skip
+from kfjax.evaluation.summaries import check_skip, state_difference
 from kfjax.evaluation.timing import package_versions
 
 __all__ = ["compare"]
@@ -40,8 +41,12 @@ def compare(
     """Run filters over the same trajectories and report how good, honest and fast each is.
 
     With true states: MSE in dB with interval, median, paired difference to the best, ANEES and
-    coverage. With or without: NIS, whiteness, log-likelihood, one-step prediction error of y, time
-    per step and compile time.
+    coverage. With or without: NIS, whiteness, log-likelihood, one-step prediction error of y, the
+    share of rejected observations, time per step and compile time. Every observation is scored as
+    it was predicted, whether or not the filter used it.
+
+    States are subtracted as the models do. Where only one of several filters has a curved
+    `state_space`, or all have the same, the errors of all are measured in it.
 
     Args:
         filters: `{name: (filter, params)}`.
@@ -82,15 +87,16 @@ def compare(
     if key is None:
         key = jax.random.key(0)
     copied = {name: (method, on_devices(params)) for name, (method, params) in filters.items()}
+    differences = _differences({name: params for name, (_, params) in copied.items()})
     evaluations, estimates, timings = {}, {}, {}
     with progress_bar("filters", 2 * len(copied), progress) as advance:
-        compiled = compile_filters(copied, data, key, chunk, advance)
+        compiled = compile_filters(copied, differences, data, key, chunk, advance)
         for name, (_, params) in copied.items():
             evaluations[name], estimates[name], timings[name] = evaluate(
                 compiled[name], params, data, key, skip, repeats
             )
             advance(1)
-    best = _best(evaluations)
+    best = _best(evaluations) if data.xs is None or _is_one(differences) else None
     rows = tuple(_row(name, evaluations, best, timings[name], level) for name in copied)
     return Comparison(rows, best, evaluations, data[[0]], estimates, _settings(data, skip, level))
 
@@ -117,6 +123,29 @@ def _check_filters(filters: Mapping[str, tuple[Filter, Params]]) -> None:
                 f"compare: filters[{name!r}] is {type(pair).__name__}; expected (filter, params),"
                 " such as (kf.kalman(), model)."
             )
+
+
+def _differences(params: Mapping[str, Params]) -> dict[str, Difference | None]:
+    """Return how each filter's errors are measured: alike, if only one way is known."""
+    own = {name: state_difference(of_filter) for name, of_filter in params.items()}
+    curved = {name: difference for name, difference in own.items() if difference is not None}
+    if curved and _is_one(curved):
+        return dict.fromkeys(own, next(iter(curved.values())))
+    return own
+
+
+def _is_one(differences: Mapping[str, Difference | None]) -> bool:
+    """Tell whether all states are subtracted in the same way."""
+    first, *others = differences.values()
+    return all(_same(first, other) for other in others)
+
+
+def _same(a: Difference | None, b: Difference | None) -> bool:
+    """Tell whether two differences are the same function of the same numbers."""
+    structures: list[Any] = [jax.tree.structure(difference) for difference in (a, b)]
+    if structures[0] != structures[1]:
+        return False
+    return all(map(np.array_equal, jax.tree.leaves(a), jax.tree.leaves(b)))
 
 
 def _best(evaluations: Mapping[str, Evaluation]) -> str | None:
@@ -152,6 +181,7 @@ def _row(
         name=name,
         trajectories=evaluation.trajectories,
         failed=evaluation.failed,
+        rejected=evaluation.rejected(),
         mse_db=evaluation.mse_db(level),
         median_db=evaluation.median_db(),
         difference_db=difference,

@@ -28,13 +28,12 @@ from kfjax.evaluation.chunks import (
     own_chunks,
     trajectories_in,
 )
-from kfjax.evaluation.metrics import Difference
+from kfjax.evaluation.errors import Difference
 from kfjax.evaluation.results import Evaluation
 from kfjax.evaluation.summaries import (
     Curves,
     Statistics,
     filter_one,
-    state_difference,
     summarise,
 )
 
@@ -51,11 +50,13 @@ class CompiledFilter(NamedTuple):
 
     Attributes:
         call: `(params, batch, keys) -> (Estimate, Info)`.
+        difference: how states are subtracted; None for a - b.
         size: number of trajectories of a chunk.
         seconds: how long it took to trace and compile.
     """
 
     call: Callable[..., Outputs]
+    difference: Difference | None
     size: int
     seconds: float
 
@@ -101,6 +102,7 @@ def _summarised(
 
 def compile_filters(
     filters: Mapping[str, tuple[Filter, Params]],
+    differences: Mapping[str, Difference | None],
     data: Dataset,
     key: Array,
     wanted: int | None,
@@ -115,7 +117,8 @@ def compile_filters(
         jobs = {}
         for name, (method, params) in filters.items():
             try:
-                jobs[name] = pool.submit(_compile, *_lowered(method, params, data, key, wanted))
+                lowered = _lowered(method, params, differences[name], data, key, wanted)
+                jobs[name] = pool.submit(_compile, differences[name], *lowered)
             except ValueError as error:
                 raise ValueError(f"compare: filter {name!r}: {error}") from error
         for job in as_completed(jobs.values()):
@@ -125,22 +128,29 @@ def compile_filters(
 
 
 def _lowered(
-    filter: Filter, params: Params, data: Dataset, key: Array, wanted: int | None
+    filter: Filter,
+    params: Params,
+    difference: Difference | None,
+    data: Dataset,
+    key: Array,
+    wanted: int | None,
 ) -> tuple[Lowered, int, float]:
     """Trace a filter over a chunk; return it, the size of a chunk, and the seconds of tracing."""
     start = time.perf_counter()
     one = jax.tree.map(lambda leaf: leaf[0], data)
-    size = chunk_size(filter, params, one, key, data.size, wanted)
+    size = chunk_size(filter, params, one, key, data.size, wanted, difference=difference)
     batch, keys = batch_of(data, key, own_chunks(data.size, size)[0])
     lowered = _filtered.lower(filter, params, batch, keys)
     return lowered, size, time.perf_counter() - start
 
 
-def _compile(lowered: Lowered, size: int, tracing: float) -> CompiledFilter:
+def _compile(
+    difference: Difference | None, lowered: Lowered, size: int, tracing: float
+) -> CompiledFilter:
     """Compile a traced filter; `tracing` is how many seconds that took."""
     start = time.perf_counter()
     compiled = lowered.compile()
-    return CompiledFilter(compiled, size, tracing + time.perf_counter() - start)
+    return CompiledFilter(compiled, difference, size, tracing + time.perf_counter() - start)
 
 
 def evaluate(
@@ -156,7 +166,7 @@ def evaluate(
         if not first:
             estimate = jax.tree.map(lambda leaf: np.asarray(leaf[0]), outputs[0])
             first.append(_First(estimate, seconds))
-        sums = _summarised(skip, state_difference(params), batch, outputs)
+        sums = _summarised(skip, compiled.difference, batch, outputs)
         return as_part(sums, chunk.valid)
 
     mine = own_chunks(data.size, compiled.size)

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Real
 from scipy import special
 
+from kfjax._support.arguments import real_numbers
 from kfjax.evaluation.intervals import Interval, PerTrajectory, check_level, per_trajectory
 
 __all__ = ["anees", "anis", "chi_square_interval"]
@@ -37,7 +38,7 @@ def chi_square_interval(
         [0.742, 1.296]
     """
     check_level(level)
-    dof = np.asarray(dof, np.float64)
+    dof = real_numbers("chi_square_interval: dof", dof)
     with np.errstate(divide="ignore", invalid="ignore"):
         low = 2 * special.gammaincinv(dof / 2, (1 - level) / 2) / dof
         high = 2 * special.gammaincinv(dof / 2, (1 + level) / 2) / dof
@@ -59,7 +60,8 @@ def anis(totals: PerTrajectory, dofs: PerTrajectory, *, level: float = 0.95) -> 
         `Interval`; the value should be near 1 and within (low, high). NaN if nothing was observed.
 
     Raises:
-        ValueError: if level is not between 0 and 1.
+        ValueError: if level is not between 0 and 1, an array is empty or not one-dimensional, their
+            shapes differ, or a number of channels is negative.
 
     Example:
         >>> [round(float(x), 2) for x in kf.evaluation.anis([96.0, 108.0], [100, 100])]
@@ -68,10 +70,9 @@ def anis(totals: PerTrajectory, dofs: PerTrajectory, *, level: float = 0.95) -> 
     References:
         Bar-Shalom, Li, Kirubarajan (2001), eq. (5.4.2-5).
     """
-    total = np.sum(np.asarray(totals, np.float64))
-    dof = np.sum(np.asarray(dofs, np.float64))
-    value = total / dof if dof else np.nan
-    return Interval(value, *chi_square_interval(dof, level=level))
+    total, dof = _alike("anis", {"totals": totals, "dofs": dofs})
+    value = total.sum() / dof.sum() if dof.sum() else np.nan
+    return Interval(value, *chi_square_interval(dof.sum(), level=level))
 
 
 def anees(
@@ -88,7 +89,7 @@ def anees(
     Args:
         totals: sum over time of NEES, for each trajectory [N].
         dofs: sum over time of its degrees of freedom [N].
-        steps: number of steps that were summed [N].
+        steps: number of steps that were summed [N], above 0 where there are degrees of freedom.
         level: probability with which a consistent filter's value lies in the interval.
 
     Returns:
@@ -96,7 +97,8 @@ def anees(
         filter.
 
     Raises:
-        ValueError: if the arrays are empty or not one-dimensional.
+        ValueError: if level is not between 0 and 1, an array is empty or not one-dimensional, their
+            shapes differ, or a count is negative, or zero where it may not be.
 
     Example:
         >>> value, low, high = kf.evaluation.anees([18.0, 24.0], [20, 20], [10, 10])
@@ -106,11 +108,13 @@ def anees(
     References:
         Bar-Shalom, Li, Kirubarajan (2001), section 5.4.2.
     """
-    total = per_trajectory("anees", totals)
-    dof = per_trajectory("anees", dofs)
-    count = per_trajectory("anees", steps)
+    total, dof, count = _alike("anees", {"totals": totals, "dofs": dofs, "steps": steps})
+    if (count[dof > 0] == 0).any():
+        raise ValueError(
+            "anees: steps is 0 where dofs is not; expected the steps that were summed."
+        )
     value = total.sum() / dof.sum() if dof.sum() else np.nan
-    least = np.sum(dof / count)
+    least = np.sum(dof / np.maximum(count, 1))
     most = dof.sum()
     if total.size == 1 or not np.isfinite(value) or value == 0:
         return Interval(value, *chi_square_interval(least, level=level))
@@ -120,3 +124,17 @@ def anees(
     spread = np.var((total / value - dof) / dof.mean(), ddof=1) / total.size
     effective = 2 / spread if spread > 0 else most
     return Interval(value, *chi_square_interval(np.clip(effective, least, most), level=level))
+
+
+def _alike(who: str, arrays: dict[str, PerTrajectory]) -> list[np.ndarray]:
+    """Return the arrays [N]; raise unless they have one shape and counts are not negative."""
+    values = [per_trajectory(f"{who}: {name}", array) for name, array in arrays.items()]
+    shapes = {name: value.shape for name, value in zip(arrays, values, strict=True)}
+    if len(set(shapes.values())) > 1:
+        raise ValueError(
+            f"{who}: got shapes {shapes}; expected [N] all, for the same trajectories."
+        )
+    for name, value in list(zip(arrays, values, strict=True))[1:]:
+        if not (np.isfinite(value) & (value >= 0)).all():
+            raise ValueError(f"{who}: {name} is {value.min()} somewhere; expected 0 or more.")
+    return values

@@ -13,6 +13,7 @@ from jaxtyping import ArrayLike, Real
 from scipy import special
 
 from kfjax import linalg
+from kfjax._support.arguments import real_array, real_numbers
 from kfjax._support.types import Nested
 from kfjax.evaluation.intervals import check_level
 from kfjax.evaluation.metrics import Sums
@@ -51,10 +52,12 @@ def innovation_products(
 
     Returns:
         `Sums` [..., lags + 1]; count is the number of channel pairs. `kfjax.evaluation.whiteness`
-        tests them.
+        tests them. The total is NaN if S is no covariance at a step, or has no variance where there
+        is an innovation.
 
     Raises:
-        ValueError: if lags is not between 0 and T - 1.
+        ValueError: if lags is not between 0 and T - 1, the shapes do not fit, or numbers are
+            complex.
 
     Example:
         >>> innovation, cov = jnp.array([[1.0], [2.0], [3.0]]), jnp.ones((3, 1, 1))
@@ -62,7 +65,14 @@ def innovation_products(
         >>> total.round(4).tolist(), count.tolist()  # 1 + 4 + 9 and 1 x 2 + 2 x 3
         ([14.0, 8.0], [3, 2])
     """
-    steps = np.shape(innovation)[-2]
+    innovation = real_array("innovation_products: innovation", innovation)
+    cov = real_array("innovation_products: cov", cov)
+    if innovation.ndim < 2 or cov.shape != (*innovation.shape, innovation.shape[-1]):
+        raise ValueError(
+            f"innovation_products: innovation has shape {innovation.shape} and cov {cov.shape};"
+            " expected [..., T, m] and [..., T, m, m]."
+        )
+    steps = innovation.shape[-2]
     if not 0 <= lags < steps:
         raise ValueError(
             f"innovation_products: lags is {lags}; expected 0 to {steps - 1}, below the number of"
@@ -91,7 +101,7 @@ def whiteness(
         `Whiteness`; NaN at lags without pairs, which the statistic leaves out.
 
     Raises:
-        ValueError: if level is not between 0 and 1.
+        ValueError: if level is not between 0 and 1, or the shapes differ.
 
     Example:
         >>> noise = np.random.default_rng(0).normal(size=(500, 1))
@@ -104,8 +114,13 @@ def whiteness(
         (1978).
     """
     check_level(level)
-    p = _pooled(products)
-    c = _pooled(counts)
+    p = _pooled("products", products)
+    c = _pooled("counts", counts)
+    if np.shape(products) != np.shape(counts):
+        raise ValueError(
+            f"whiteness: products has shape {np.shape(products)} and counts {np.shape(counts)};"
+            " expected [K + 1] or [N, K + 1] both."
+        )
     pairs = c[1:] > 0
     # of white innovations r_k has the variance 1 / c_k
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -141,12 +156,27 @@ def _products(innovation: Array, cov: Array, lags: int) -> Sums:
 
 
 def _whitened(innovation: Array, S: Array) -> tuple[Array, Array]:
-    """Return L^-1 innovation, and a mask of the entries that come from observed channels."""
+    """Return L^-1 innovation, and a mask of the entries that come from observed channels.
+
+    Entries are NaN where the filter broke: neither a covariance nor an unobserved channel.
+    """
     L = linalg.cholesky(S)
-    return linalg.solve_lower(L, innovation), jnp.diag(L) > 0
+    variance = jnp.diag(S)
+    silent = (variance == 0) & (innovation == 0)
+    std = jnp.sqrt(jnp.where(variance > 0, variance, 0))
+    rounding = jnp.finfo(S.dtype).eps ** 0.5 * std[:, None] * std[None, :]
+    definite = (jnp.abs(linalg.matmul(L, L.T) - S) <= rounding).all()
+    broken = ~(definite & ((variance > 0) | silent).all())
+    seen = (jnp.diag(L) > 0) | (broken & ~silent)
+    return jnp.where(broken, jnp.nan, linalg.solve_lower(L, innovation)), seen
 
 
-def _pooled(values: Real[ArrayLike, "*N lags"] | Nested) -> np.ndarray:
+def _pooled(name: str, values: Real[ArrayLike, "*N lags"] | Nested) -> np.ndarray:
     """Return the sums over all trajectories, [K + 1]."""
-    array = np.asarray(values, np.float64)
+    array = real_numbers(f"whiteness: {name}", values)
+    if array.ndim < 1 or array.shape[-1] < 2:
+        raise ValueError(
+            f"whiteness: {name} has shape {array.shape}; expected [..., K + 1], for at least one"
+            " lag."
+        )
     return array.reshape(-1, array.shape[-1]).sum(0)

@@ -15,6 +15,8 @@ import numpy as np
 from jaxtyping import ArrayLike, Real
 from scipy import special
 
+from kfjax._support.arguments import real_numbers
+
 __all__ = [
     "Interval",
     "mean_interval",
@@ -44,6 +46,11 @@ class Interval(NamedTuple):
     low: float | np.ndarray
     high: float | np.ndarray
 
+    @property
+    def is_outside(self) -> bool:
+        """Whether the value lies outside: False if it is inside, or there is none (NaN)."""
+        return bool(self.value < self.low or self.value > self.high)
+
 
 def to_db(x: Real[ArrayLike, " ..."] | Sequence[float]) -> float | np.ndarray:
     """Return 10 log10(x) in double precision; -inf for 0.
@@ -59,7 +66,7 @@ def to_db(x: Real[ArrayLike, " ..."] | Sequence[float]) -> float | np.ndarray:
         20.0
     """
     with np.errstate(divide="ignore"):
-        return 10 * np.log10(np.asarray(x, np.float64))[()]
+        return 10 * np.log10(real_numbers("to_db: x", x))[()]
 
 
 def mean_interval(values: PerTrajectory, *, level: float = 0.95) -> Interval:
@@ -73,7 +80,7 @@ def mean_interval(values: PerTrajectory, *, level: float = 0.95) -> Interval:
         level: probability of the interval.
 
     Returns:
-        `Interval(value, low, high)`.
+        `Interval(value, low, high)`; (value, nan, nan) if the mean is not finite.
 
     Raises:
         ValueError: if values is empty or not one-dimensional.
@@ -84,6 +91,8 @@ def mean_interval(values: PerTrajectory, *, level: float = 0.95) -> Interval:
     """
     array = per_trajectory("mean_interval", values)
     mean = array.mean()
+    if not np.isfinite(mean):
+        return Interval(mean, np.nan, np.nan)
     half = _half_width(array, level)
     return Interval(mean, mean - half, mean + half)
 
@@ -219,7 +228,7 @@ def check_level(level: float) -> None:
 
 def per_trajectory(who: str, values: PerTrajectory) -> np.ndarray:
     """Return the values [N] in double precision; raise unless they are one-dimensional."""
-    array = np.asarray(values, np.float64)
+    array = real_numbers(who, values)
     if array.ndim != 1 or array.size == 0:
         raise ValueError(
             f"{who}: got shape {array.shape}; expected [N], one value per trajectory, at least one."

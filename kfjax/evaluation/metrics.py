@@ -4,30 +4,26 @@ Everything here works on arrays with any leading batch axes and returns `Sums`: 
 every step, so that steps, trajectories and batches can be pooled by adding.
 `kfjax.evaluation.intervals` turns values per trajectory into numbers with intervals. NaN in the
 truth means "not known" and does not count. Steps from `length` on do not count, whatever they hold.
+Nothing else is left out: a step at which the filter broke (an estimate that is not finite, a
+covariance that is none) counts against it, with an infinite error, an infinite NEES, and a state
+outside its interval.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
-from jaxtyping import ArrayLike, Bool, Int, Real
+from jaxtyping import ArrayLike, Int, Real
 from scipy import special
 
 from kfjax._support.types import AnyArray
+from kfjax.evaluation.errors import Difference, covariance, estimation_errors, resolution
+from kfjax.evaluation.normalised_errors import normalised
 
 __all__ = ["Sums", "coverage", "mse", "nees", "rmse", "squared_error"]
-
-Difference: TypeAlias = Callable[[Array, Array], Array]
-"""`(x, m) -> [d]`: a state minus another one, in the tangent space of a curved space."""
-
-# The covariance carries the rounding of the filter that computed it. A pivot of its factorisation
-# counts as zero if it is within so many times n eps of the variance that it is what remains of.
-ROUNDING = 100
 
 
 class Sums(NamedTuple):
@@ -50,7 +46,8 @@ class Sums(NamedTuple):
     @property
     def mean(self) -> AnyArray:
         """Total / count; NaN where nothing was counted."""
-        return self.total / self.count
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self.total / self.count
 
 
 def squared_error(
@@ -70,18 +67,21 @@ def squared_error(
             `model.state_space.difference`; None for x - m.
 
     Returns:
-        `Sums` [..., T]; count is the number of known components.
+        `Sums` [..., T]; total is infinite where the estimate is not a number, count is the number
+        of known components.
 
     Raises:
-        ValueError: if the shapes differ.
+        ValueError: if the shapes differ, numbers are complex, a truth that counts is infinite, or
+            length is not a number of steps.
 
     Example:
         >>> truth = jnp.array([[1.0, 2.0], [jnp.nan, 2.0]])
         >>> kf.evaluation.squared_error(truth, jnp.zeros((2, 2))).total.tolist()
         [5.0, 4.0]
     """
-    error, known = _errors(truth, mean, length, difference)
-    return Sums(jnp.sum(error**2, -1), jnp.sum(known, -1))
+    error, known = estimation_errors("squared_error", truth, mean, length, difference)
+    square = jnp.sum(error**2, -1)
+    return Sums(jnp.where(jnp.isnan(square), jnp.inf, square), jnp.sum(known, -1))
 
 
 def mse(
@@ -105,7 +105,8 @@ def mse(
         [...], in squared units of the state.
 
     Raises:
-        ValueError: if the shapes differ.
+        ValueError: if the shapes differ, numbers are complex, a truth that counts is infinite, or
+            length is not a number of steps.
 
     Example:
         >>> kf.evaluation.mse(jnp.zeros((5, 3, 2)), jnp.full((5, 3, 2), 2.0)).tolist()
@@ -134,13 +135,16 @@ def rmse(
         [...], in units of the state.
 
     Raises:
-        ValueError: if the shapes differ.
+        ValueError: if the shapes differ, numbers are complex, a truth that counts is infinite, or
+            length is not a number of steps.
 
     Example:
         >>> kf.evaluation.rmse(jnp.zeros((3, 2)), jnp.full((3, 2), 2.0)).item()
         2.0
     """
-    return jnp.sqrt(mse(truth, mean, length=length, difference=difference))
+    square = mse(truth, mean, length=length, difference=difference)
+    # double where: the root of an error of zero has an infinite derivative
+    return jnp.where(square == 0, 0, jnp.sqrt(jnp.where(square == 0, 1, square)))
 
 
 def nees(
@@ -158,6 +162,10 @@ def nees(
     pivot counts if what remains of the variance, given the components before it, exceeds 100 n eps
     of it. Where components of the truth are not known, P is that of the others.
 
+    It is infinite where the filter broke: the estimate or P is not finite, P is indefinite, or
+    there is an error, beyond rounding, in a direction that P calls known exactly. All known
+    components then count.
+
     Args:
         truth: x_1..x_T [..., T, n], NaN where not known.
         mean: estimates [..., T, n].
@@ -170,7 +178,8 @@ def nees(
         filter, above 1 for an overconfident one.
 
     Raises:
-        ValueError: if the shapes differ.
+        ValueError: if the shapes differ, numbers are complex, a truth that counts is infinite, or
+            length is not a number of steps.
 
     Example:
         >>> cov = jnp.array([[[4.0, 0.0], [0.0, 0.0]]])  # the second component is known exactly
@@ -182,8 +191,9 @@ def nees(
         Y. Bar-Shalom, X. R. Li, T. Kirubarajan, Estimation with Applications to Tracking (2001),
         eq. (5.4.2-3).
     """
-    error, known = _errors(truth, mean, length, difference)
-    return Sums(*_normalised(error, known, jnp.asarray(cov)))
+    error, known = estimation_errors("nees", truth, mean, length, difference)
+    P = covariance("nees", cov, error)
+    return Sums(*normalised(error, known, resolution(truth, mean, error, known), P))
 
 
 def coverage(
@@ -206,10 +216,13 @@ def coverage(
         difference: `(x, m) -> [d]` for states on curved spaces, or None.
 
     Returns:
-        `Sums` [..., T, n]; components with P_jj = 0 have no interval and do not count.
+        `Sums` [..., T, n]. A component that is known exactly, with P_jj = 0 and no error beyond
+        rounding, does not count; with an error it counts as outside. So do all components of a step
+        at which P is not finite or indefinite.
 
     Raises:
-        ValueError: if the shapes differ, or probability is not between 0 and 1.
+        ValueError: if probability is not between 0 and 1, the shapes differ, numbers are complex, a
+            truth that counts is infinite, or length is not a number of steps.
 
     Example:
         >>> truth, mean = jnp.array([[1.0], [3.0]]), jnp.zeros((2, 1))
@@ -222,65 +235,16 @@ def coverage(
             f"coverage: probability is {probability}; expected a number between 0 and 1, such as"
             " 0.95."
         )
-    error, known = _errors(truth, mean, length, difference)
-    variance = jnp.diagonal(jnp.asarray(cov), axis1=-2, axis2=-1)
-    counted = known & (variance > 0)
+    error, known = estimation_errors("coverage", truth, mean, length, difference)
+    P = covariance("coverage", cov, error)
+    rounding = resolution(truth, mean, error, known)
+    variance = jnp.diagonal(P, axis1=-2, axis2=-1)
+    of_no_error, _ = normalised(jnp.zeros_like(error), known, rounding, P)
+    sound = jnp.isfinite(of_no_error)[..., None]
+    exact = sound & (variance == 0) & (jnp.abs(error) <= rounding)
+    proper = sound & (variance > 0)
     z = float(special.ndtri((1 + probability) / 2))
-    bound = z * jnp.sqrt(jnp.where(counted, variance, 0))
-    inside = counted & (jnp.abs(error) <= bound)
+    bound = z * jnp.sqrt(jnp.where(proper, variance, 0))
+    counted = known & ~exact
+    inside = counted & proper & (jnp.abs(error) <= bound)
     return Sums(inside.astype(jnp.int32), counted.astype(jnp.int32))
-
-
-def _errors(
-    truth: Real[ArrayLike, " ..."],
-    mean: Real[ArrayLike, " ..."],
-    length: Int[ArrayLike, " ..."] | None,
-    difference: Difference | None,
-) -> tuple[Real[Array, "*batch T d"], Bool[Array, "*batch T d"]]:
-    """Return the errors, zero where they do not count, and the mask of those that do."""
-    truth = jnp.asarray(truth)
-    mean = jnp.asarray(mean)
-    if truth.shape != mean.shape or truth.ndim < 2:
-        raise ValueError(
-            f"metrics: truth has shape {truth.shape} and the estimates {mean.shape}; expected [...,"
-            " T, n] both. Give components of the estimate that the truth lacks as NaN in the truth."
-        )
-    subtract: Difference = jnp.subtract
-    if difference is not None:
-        subtract = jnp.vectorize(difference, signature="(k),(k)->(n)")
-    # NaN is looked for in the tangent space, whose dimension may differ from that of x
-    known = ~jnp.isnan(subtract(truth, truth))
-    if length is not None:
-        step = jax.lax.broadcasted_iota(jnp.int32, known.shape, known.ndim - 2)
-        known &= step < jnp.expand_dims(jnp.asarray(length), (-1, -2))
-    return jnp.where(known, subtract(truth, mean), 0), known
-
-
-@jax.jit
-@functools.partial(jnp.vectorize, signature="(n),(n),(n,n)->(),()")
-def _normalised(error: Array, known: Array, P: Array) -> tuple[Array, Array]:
-    """Return e' P^-1 e on the range of the known part of P, and the rank of that part.
-
-    A Cholesky factorisation with diagonal pivoting of P, scaled to unit variances, is applied to
-    the error as it goes along: z = L^-1 e, and e' P^-1 e = z' z. Taking the largest remaining
-    variance first leaves what P says nothing about to the end, where pivots of zero are left out.
-    """
-    variance = jnp.diag(P)
-    counted = known & (variance > 0)
-    # double where: the root of what is left out has no NaN in its gradient
-    scale = jnp.where(counted, jax.lax.rsqrt(jnp.where(counted, variance, 1)), 0)
-    tiny = ROUNDING * error.shape[0] * jnp.finfo(P.dtype).eps
-
-    def eliminate(
-        carry: tuple[Array, Array], _: None
-    ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-        S, r = carry
-        j = jnp.argmax(jnp.diag(S))
-        regular = S[j, j] > tiny
-        column = jnp.where(regular, S[:, j] / jnp.sqrt(jnp.where(regular, S[j, j], 1)), 0)
-        z = jnp.where(regular, r[j] / jnp.where(regular, column[j], 1), 0)
-        return (S - column[:, None] * column[None, :], r - column * z), (z, regular)
-
-    start = P * scale[:, None] * scale[None, :], error * scale
-    _, (z, regular) = jax.lax.scan(eliminate, start, length=error.shape[0])
-    return jnp.sum(z**2), jnp.sum(regular)

@@ -26,7 +26,9 @@ class Comparison:
 
     Attributes:
         rows: one `Row` per filter, in the order given.
-        best: name of the filter with the least error among those that did not fail, or None.
+        best: name of the filter with the least error among those that did not fail, or None. None,
+            too, where errors cannot be compared, since the models subtract states in different
+            ways.
         evaluations: every filter's `Evaluation`, by name.
         example: the first trajectory, a `Dataset` of one.
         estimates: every filter's `Estimate` of it, by name; mean [T, n].

@@ -21,9 +21,10 @@ class Evaluation:
     """Sums of one filter over N trajectories of up to T steps, from which all metrics come.
 
     The trajectories themselves are not kept. Methods return None for what the filter or the data do
-    not have (no truth, no covariance). A trajectory that failed (an estimate not finite, or a
-    negative variance) is never dropped: errors are then infinite and other means NaN; the median
-    counts it as the worst.
+    not have (no truth, no covariance). A trajectory that failed (an estimate or its likelihood not
+    a number, or a negative variance) is never dropped: errors are then infinite and the likelihood
+    zero; the median counts it as the worst. Steps at which a filter broke have an infinite NEES or
+    NIS, and states outside their interval.
 
     Attributes:
         statistics: per-trajectory sums, leaves [N, ...] in double precision.
@@ -110,15 +111,26 @@ class Evaluation:
         counted = sums.count > 0
         if not counted.any():
             return Interval(np.nan, np.nan, np.nan)
-        total = self._or_nan(sums.total)[counted]
-        return consistency.anees(total, sums.count[counted], steps[counted], level=level)
+        return consistency.anees(
+            sums.total[counted], sums.count[counted], steps[counted], level=level
+        )
 
     def anis(self, level: float = 0.95) -> Interval | None:
         """Return the mean NIS per observed channel: `kfjax.evaluation.anis`."""
         sums = self.statistics.nis
         if sums is None:
             return None
-        return consistency.anis(self._or_nan(sums.total), sums.count, level=level)
+        return consistency.anis(sums.total, sums.count, level=level)
+
+    def rejected(self) -> float | None:
+        """Return the share of the observed channels that the filter did not use.
+
+        None for filters that use every observation.
+        """
+        sums = self.statistics.rejected
+        if sums is None:
+            return None
+        return float(sums.total.sum() / np.maximum(sums.count.sum(), 1))
 
     def coverage(self, level: float = 0.95) -> Interval | None:
         """Return the fraction of states within their central 95 % interval.
@@ -128,12 +140,12 @@ class Evaluation:
         sums = self.statistics.coverage
         if sums is None:
             return None
-        over_components = Sums(sums.total.sum(-1), sums.count.sum(-1))
-        return self._interval(over_components, level)
+        return _interval(_per_trajectory(sums.total.sum(-1), sums.count.sum(-1)), level)
 
     def log_likelihood(self, level: float = 0.95) -> Interval | None:
-        """Return the log-likelihood per step, the mean over trajectories."""
-        return self._interval(self.statistics.log_likelihood, level)
+        """Return the log-likelihood per step, the mean over trajectories; -inf if one failed."""
+        means = self._means(self.statistics.log_likelihood, -np.inf)
+        return None if means is None else _interval(means, level)
 
     def whiteness(self, level: float = 0.95) -> Whiteness | None:
         """Return the autocorrelation of the whitened innovations: `kfjax.evaluation.whiteness`.
@@ -173,30 +185,43 @@ class Evaluation:
         """Return total / count of the trajectories that have any count."""
         if sums is None:
             return None
-        counted = sums.count > 0
-        total = np.where(self.statistics.failed, failed_as, sums.total)
-        return total[counted] / sums.count[counted]
-
-    def _interval(self, sums: Sums | None, level: float) -> Interval | None:
-        """Return the mean over trajectories with its confidence interval."""
-        means = self._means(sums, np.nan)
-        if means is None:
-            return None
-        if not means.size:
-            return Interval(np.nan, np.nan, np.nan)
-        return intervals.mean_interval(means, level=level)
+        means = _per_trajectory(sums.total, sums.count)
+        failed = np.asarray(self.statistics.failed)[np.asarray(sums.count) > 0]
+        return np.where(failed, failed_as, means)
 
     def __repr__(self) -> str:
-        metrics = {
-            "mse_db": self.mse_db(),
-            "anees": self.anees(),
-            "log_likelihood": self.log_likelihood(),
-        }
         shown = [f"{self.trajectories} trajectories", f"failed={self.failed}"]
-        for name, metric in metrics.items():
-            if metric is not None:
-                shown.append(f"{name}={metric.value:.4g}")
+        rejected = self.rejected()
+        if rejected is not None:
+            shown.append(f"rejected={rejected:.4g}")
+        for name, error in (("mse_db", self.mse_db()), ("log_likelihood", self.log_likelihood())):
+            if error is not None:
+                shown.append(f"{name}={error.value:.4g}")
+        for name, ratio in (("anees", self.anees()), ("anis", self.anis())):
+            if ratio is not None:
+                shown.append(f"{name}={_with_flag(ratio)}")
         return f"Evaluation({', '.join(shown)})"
+
+
+def _with_flag(value: Interval) -> str:
+    """Return a value, with its acceptance interval where it is not inside."""
+    text = f"{value.value:.4g}"
+    if value.is_outside:
+        text += f" (not in [{value.low:.4g}, {value.high:.4g}])"
+    return text
+
+
+def _per_trajectory(total: AnyArray, count: AnyArray) -> np.ndarray:
+    """Return total / count of the trajectories that have any count."""
+    counted = np.asarray(count) > 0
+    return np.asarray(total)[counted] / np.asarray(count)[counted]
+
+
+def _interval(means: np.ndarray, level: float) -> Interval:
+    """Return the mean over trajectories with its confidence interval; NaN if there are none."""
+    if not means.size:
+        return Interval(np.nan, np.nan, np.nan)
+    return intervals.mean_interval(means, level=level)
 
 
 def _curve_db(sums: Sums | None) -> np.ndarray | None:

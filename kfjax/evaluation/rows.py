@@ -16,7 +16,10 @@ class Row:
     Attributes:
         name: name as given to `compare`.
         trajectories: number of trajectories.
-        failed: number of trajectories with something that is not finite, or a negative variance.
+        failed: number of trajectories with an estimate or a likelihood that is not a number, or a
+            negative variance.
+        rejected: share of the observed channels that the filter did not use; None for filters that
+            use every observation.
         mse_db: MSE over trajectories, steps and state dimensions with its confidence interval, dB.
         median_db: median over trajectories of the MSE, dB.
         difference_db: how much worse than the best filter on the same trajectories, with confidence
@@ -39,6 +42,7 @@ class Row:
     name: str
     trajectories: int
     failed: int
+    rejected: float | None
     mse_db: Interval | None
     median_db: float | None
     difference_db: Interval | None
@@ -51,3 +55,9 @@ class Row:
     whiteness: float | None
     microseconds: float
     compile_seconds: float
+
+    @property
+    def outside(self) -> tuple[str, ...]:
+        """Which of `anees`, `anis` and `autocorrelation` are outside their acceptance interval."""
+        tests = {name: getattr(self, name) for name in ("anees", "anis", "autocorrelation")}
+        return tuple(name for name, test in tests.items() if test is not None and test.is_outside)

@@ -16,8 +16,9 @@ from jax import Array
 from kfjax._support.types import AnyArray
 from kfjax.base import Estimate, Filter, Info, Params, estimate_and_info
 from kfjax.data import Dataset, run_trajectory
+from kfjax.evaluation.errors import Difference
 from kfjax.evaluation.innovations import innovation_products
-from kfjax.evaluation.metrics import Difference, Sums, coverage, nees, squared_error
+from kfjax.evaluation.metrics import Sums, coverage, nees, squared_error
 from kfjax.models.lens import model_of
 
 __all__: list[str] = []
@@ -32,12 +33,13 @@ class Statistics(NamedTuple):
 
     Attributes:
         steps: number of steps that count.
-        failed: whether an estimate was not finite, or a variance negative.
+        failed: whether an estimate or its likelihood was not a number, or a variance negative.
         squared_error: squared errors, over known state components.
         nees: normalised errors, and their degrees of freedom.
         nees_steps: number of steps with any degrees of freedom.
         coverage: states within their central 95 % interval, [N, n].
         nis: normalised innovations, and the number of observed channels.
+        rejected: observed channels that the filter did not use, and all of them.
         log_likelihood: log-likelihood of the observations, and the number of steps.
         prediction: squared innovations, over observed channels.
         innovations: products of whitened innovations at lags 0..K, [N, K + 1].
@@ -50,6 +52,7 @@ class Statistics(NamedTuple):
     nees_steps: AnyArray | None
     coverage: Sums | None
     nis: Sums | None
+    rejected: Sums | None
     log_likelihood: Sums | None
     prediction: Sums | None
     innovations: Sums | None
@@ -102,17 +105,18 @@ def summarise(
     active = jnp.arange(steps) < length
     error, normalised, covered = _state_errors(xs, estimate, length, difference)
     prediction, innovations = _innovations(info, active, observed)
-    nis = None if info.nis is None else Sums(info.nis, info.dof)
+    nis = None if info.nis is None else Sums(_or_infinite(info.nis), info.dof)
     curves = Curves(error, normalised, nis, prediction)
     totals = Curves(*map(_over_time, curves))
     statistics = Statistics(
         steps=jnp.asarray(length),
-        failed=_failed(estimate, active),
+        failed=_failed(estimate, active, totals.squared_error),
         squared_error=totals.squared_error,
         nees=totals.nees,
         nees_steps=None if normalised is None else jnp.sum(normalised.count > 0),
         coverage=None if covered is None else Sums(covered.total.sum(0), covered.count.sum(0)),
         nis=totals.nis,
+        rejected=_over_time(_rejected(info)),
         log_likelihood=_likelihood(estimate, length),
         prediction=totals.prediction,
         innovations=innovations,
@@ -149,28 +153,55 @@ def _innovations(
     seen = jnp.broadcast_to(active[:, None], info.innovation.shape)
     if observed is not None:
         seen &= observed
-    prediction = Sums(jnp.sum(info.innovation**2, -1), seen.sum(-1))
+    square = jnp.sum(jnp.where(seen, info.innovation, 0) ** 2, -1)
+    prediction = Sums(_or_infinite(square), seen.sum(-1))
     if info.innovation_cov is None:
         return prediction, None
     lags = min(LAGS, info.innovation.shape[0] - 1)
     return prediction, innovation_products(info.innovation, info.innovation_cov, lags)
 
 
+def _or_infinite(square: Array) -> Array:
+    """Return a square, infinite where it is none: what broke counts against the filter."""
+    return jnp.where(square >= 0, square, jnp.inf)
+
+
+def _rejected(info: Info) -> Sums | None:
+    """Return how many observed channels of every step were not used, for filters that reject."""
+    accepted = (info.extra or {}).get("accepted")
+    if accepted is None or info.dof is None:
+        return None
+    return Sums((1 - accepted) * info.dof, info.dof)
+
+
 def _likelihood(estimate: Estimate, length: int | Array) -> Sums | None:
     """Return the log-likelihood of the trajectory; it is zero at steps that do not count."""
     if estimate.log_likelihood is None:
         return None
-    return Sums(estimate.log_likelihood.sum(), jnp.asarray(length))
+    terms = jnp.where(_is_likelihood(estimate.log_likelihood), estimate.log_likelihood, -jnp.inf)
+    return Sums(terms.sum(), jnp.asarray(length))
 
 
-def _failed(estimate: Estimate, active: Array) -> Array:
-    """Return whether anything that counts is not finite, or a variance is negative."""
-    sound = [jnp.isfinite(leaf) for leaf in jax.tree.leaves(estimate)]
+def _is_likelihood(log_likelihood: Array) -> Array:
+    """Tell what is the logarithm of a density: a number, or -inf for the impossible."""
+    return log_likelihood < jnp.inf
+
+
+def _failed(estimate: Estimate, active: Array, error: Sums | None) -> Array:
+    """Return whether an estimate that counts or its error is not finite, or a variance is negative.
+
+    An observation may be impossible (an infinite outlier that was rejected, say), but its
+    likelihood has to be one.
+    """
+    sound = [jnp.isfinite(leaf) for leaf in jax.tree.leaves((estimate.mean, estimate.cov))]
     if estimate.cov is not None:
         sound.append(jnp.diagonal(estimate.cov, axis1=-2, axis2=-1) >= 0)
+    if estimate.log_likelihood is not None:
+        sound.append(_is_likelihood(estimate.log_likelihood))
     steps = active.shape[0]
     by_step = jnp.stack([part.reshape(steps, -1).all(-1) for part in sound])
-    return ~(by_step.all(0) | ~active).all()
+    failed = ~(by_step.all(0) | ~active).all()
+    return failed if error is None else failed | ~jnp.isfinite(error.total)
 
 
 def check_skip(who: str, skip: int, steps: int) -> None:

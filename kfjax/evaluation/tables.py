@@ -15,6 +15,8 @@ from kfjax.evaluation.rows import Row
 
 __all__: list[str] = []
 
+OUTSIDE = "!"  # marks a value outside its acceptance interval, where there are no colours, too
+
 # In a narrow terminal the intervals of these columns go below their values; no other column breaks.
 BREAKING = ("MSE dB", "y ahead dB", "to best", "ANEES", "lag 1", "NIS")
 
@@ -26,20 +28,21 @@ def comparison_table(
     truth = rows[0].mse_db is not None
     spacing = 0 if narrow else 1
     table = Table(box=box.SIMPLE_HEAD, padding=(0, spacing), collapse_padding=True, pad_edge=False)
-    table.caption = _caption(settings, truth)
+    table.caption = _caption(rows, best, settings)
     table.caption_justify = "left"
-    for heading in _cells(rows[0], best, truth):
+    rejects = any(row.rejected is not None for row in rows)
+    for heading in _cells(rows[0], best, truth, rejects):
         breaks = heading in BREAKING
         justify: Literal["left", "right"] = "left" if heading == "filter" else "right"
         least = 7 if breaks else None
         table.add_column(heading, justify=justify, no_wrap=not breaks, min_width=least)
     for row in rows:
         style = "bold" if row.name == best else None
-        table.add_row(*_cells(row, best, truth).values(), style=style)
+        table.add_row(*_cells(row, best, truth, rejects).values(), style=style)
     return table
 
 
-def _cells(row: Row, best: str | None, truth: bool) -> dict[str, Text]:
+def _cells(row: Row, best: str | None, truth: bool, rejects: bool) -> dict[str, Text]:
     """Return the cells of a filter by their headings."""
     to_best = Text("best") if row.name == best else _spread(row.difference_db, "+")
     cells = {"filter": Text(row.name)}
@@ -54,26 +57,46 @@ def _cells(row: Row, best: str | None, truth: bool) -> dict[str, Text]:
         cells["lag 1"] = _accepted(row.autocorrelation)
     likelihood = row.log_likelihood
     cells["NIS"] = _accepted(row.anis)
+    if rejects:
+        cells["rej. %"] = _number(None if row.rejected is None else 100 * row.rejected, 1)
     cells["loglik"] = _number(None if likelihood is None else likelihood.value, 3)
     cells["µs/step"] = _number(row.microseconds, 2)
     cells["comp. s"] = _number(row.compile_seconds, 1)
     return cells
 
 
-def _caption(settings: Mapping[str, Any], truth: bool) -> str:
-    """Return what the numbers mean."""
+def _caption(rows: Sequence[Row], best: str | None, settings: Mapping[str, Any]) -> str:
+    """Return what was compared, and what every column means, a line for each."""
     level = f"{100 * settings['level']:g} %"
     size = f"{settings['trajectories']} x {settings['steps']} steps"
-    error = "y ahead: error of y, one step ahead."
-    acceptance = "NIS (1) and the innovations' autocorrelation at lag 1 (0"
-    if truth:
-        error = "MSE: over trajectories, steps and state dimensions."
-        acceptance = "ANEES and NIS (both 1"
+    lines = [f"{size}, {settings['dtype']}, {settings['device']}."]
+    tests = {"NIS": "normalised innovations, 1 if consistent"}
+    if rows[0].mse_db is not None:
+        lines.append(f"MSE: over trajectories, steps and state dimensions, ± {level} interval.")
+        lines.append("median: of the MSE of single trajectories, dB.")
+        tests = {"ANEES": "normalised errors, 1 if consistent"} | tests
+    else:
+        lines.append(f"y ahead: error of y predicted one step ahead, ± {level} interval.")
+        tests = {"lag 1": "autocorrelation of innovations, 0 if consistent"} | tests
+    lines.append(_on_best(best, level))
+    lines += [f"{name}: {text}." for name, text in tests.items()]
+    lines.append(
+        f"[ ]: a consistent filter is inside with {level} probability; {OUTSIDE}: outside."
+    )
+    if any(row.rejected is not None for row in rows):
+        lines.append("rej. %: observed channels that the filter did not use; all are scored.")
+    lines.append("loglik: log-likelihood of y per step, the higher the better.")
+    lines.append("µs/step: time of one step of one trajectory; comp. s: seconds to compile.")
+    return "\n".join(lines)
+
+
+def _on_best(best: str | None, level: str) -> str:
+    """Return what the column of differences to the best filter says."""
+    if best is None:
+        return "to best: none, since all failed, or states are subtracted in different ways."
     return (
-        f"{size}, {settings['dtype']}, {settings['device']}. {error}"
-        f" ±: {level} interval over trajectories, of the pairs in 'to best', all in dB."
-        f" {acceptance} if consistent): in [ ] with {level} probability."
-        " Log-likelihood is per step."
+        f"to best: by how much worse than the least error, ± {level} interval of the pairs; within"
+        " it they are alike."
     )
 
 
@@ -104,11 +127,11 @@ def _spread(value: Interval | None, sign: str = "") -> Text:
 
 
 def _accepted(value: Interval | None) -> Text:
-    """Return a value with its acceptance interval, green inside and yellow outside."""
+    """Return a value with its acceptance interval: green inside, yellow and marked outside."""
     if value is None or np.isnan(value.value):
         return _number(None, 2)
     text = _number(value.value, 3)
+    text.append(OUTSIDE if value.is_outside else "")
     text.append(f" [{value.low:.3f}, {value.high:.3f}]")
-    inside = value.low <= value.value <= value.high
-    text.stylize("green" if inside else "yellow")
+    text.stylize("yellow" if value.is_outside else "green")
     return text

@@ -28,6 +28,7 @@ from kfjax.evaluation.chunks import (
     own_chunks,
     trajectories_in,
 )
+from kfjax.evaluation.errors import Difference
 from kfjax.evaluation.results import Evaluation
 from kfjax.evaluation.resuming import resumed, stored_chunk
 from kfjax.evaluation.summaries import (
@@ -101,7 +102,8 @@ def monte_carlo(
     _check_model(truth)
     one = jax.eval_shape(functools.partial(_draw, steps), truth, us, key)
     check_skip("monte_carlo", skip, one.ys.shape[0])
-    size = chunk_size(filter, params, one, key, trials, chunk)
+    difference = _difference(truth, params)
+    size = chunk_size(filter, params, one, key, trials, chunk, difference=difference)
     if resume is not None:
         size = stored_chunk(Path(resume), chunk) or size
     mine = own_chunks(trials, size)
@@ -157,10 +159,15 @@ def _trials(
         trajectory = _draw(steps, truth, us, drawing)
         sound = jnp.isfinite(trajectory.xs).all() & jnp.isfinite(trajectory.ys).all()
         outputs = filter_one(filter, params, trajectory, filtering)
-        statistics, curves = summarise(skip, state_difference(params), trajectory, outputs)
+        statistics, curves = summarise(skip, _difference(truth, params), trajectory, outputs)
         return statistics, curves, sound
 
     return sharding.vmap(one, (None, 0))(models, index)
+
+
+def _difference(truth: StateSpaceModel, params: Params) -> Difference | None:
+    """Return how states are subtracted: as the truth does, if on a curved space."""
+    return state_difference(truth) or state_difference(params)
 
 
 def _draw(steps: int | None, truth: StateSpaceModel, us: Inputs, key: Array) -> Dataset:

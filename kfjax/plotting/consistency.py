@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 
 from kfjax._support.types import Nested
 from kfjax.evaluation.consistency import chi_square_interval
+from kfjax.evaluation.errors import Difference
 from kfjax.evaluation.intervals import Interval
-from kfjax.evaluation.metrics import Difference, nees
+from kfjax.evaluation.metrics import nees
 from kfjax.plotting.errors import median
 from kfjax.plotting.style import BAND, TRUTH, colours_of, curve_axes, steps_of, style
 

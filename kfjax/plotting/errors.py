@@ -11,7 +11,7 @@ from jaxtyping import ArrayLike, Real
 from matplotlib.axes import Axes
 
 from kfjax._support.types import Nested
-from kfjax.evaluation.metrics import Difference
+from kfjax.evaluation.errors import Difference
 from kfjax.plotting.components import (
     check_trajectory,
     chosen_components,

@@ -99,6 +99,27 @@ def test_info_of_unobserved_channels_is_zero(x64, name, model):
         np.testing.assert_array_equal(est.log_likelihood, info.log_likelihood)
 
 
+@every_case
+def test_what_was_predicted_of_an_observation_is_scored_whether_or_not_it_is_used(x64, name, model):
+    c = case(name, model)
+    u, everything = at(c.us, 0), np.ones_like(c.observed[0])
+    state = predict(c.filter, c.params, first(c), u)
+    near, far = (
+        update(c.filter, c.params, state, y, u, everything)[1] for y in (c.ys[0], c.ys[0] + 1e3)
+    )
+    for info in (near, far):
+        assert info.dof == everything.size
+        assert (info.innovation != 0).all()
+        if info.innovation_cov is None:
+            continue
+        assert info.log_likelihood != 0
+        nu, S = np.asarray(info.innovation), np.asarray(info.innovation_cov)
+        np.testing.assert_allclose(info.nis, nu @ np.linalg.solve(S, nu), rtol=1e-9)
+    # S is that of the prediction: y has no say in it
+    chex.assert_trees_all_close(near.innovation_cov, far.innovation_cov, **close)
+    assert model == "heading" or far.nis is None or far.nis > near.nis
+
+
 @every_filter
 def test_predictions_alone_equal_a_run_in_which_nothing_is_observed(x64, name):
     c = case(name)

@@ -87,7 +87,10 @@ def test_a_filter_that_fails_is_shown_and_not_dropped():
     assert row.failed == SIZE
     assert row.mse_db.value == row.median_db == np.inf
     assert np.isnan(row.difference_db.value)
-    assert np.isnan(row.anees.value)
+    assert row.anees.value == row.anis.value == np.inf
+    assert row.log_likelihood.value == -np.inf
+    assert row.coverage.value < 0.5
+    assert {"anees", "anis"} <= set(row.outside)
     assert f"failed {SIZE}/{SIZE}" in str(with_truth())
     alone = compare(
         {"hopeless": (kf.kalman(), HOPELESS)}, Dataset(simulated()[1], simulated()[0]), repeats=1
@@ -104,6 +107,105 @@ def test_one_failed_trajectory_is_counted_and_moves_the_median_only():
     assert row.failed == 1
     assert row.mse_db.value == np.inf
     assert row.median_db == pytest.approx(with_truth().rows[0].median_db, abs=1.0)
+
+
+@functools.cache
+def gates():
+    """The exact filter beside gates, with and without the truth."""
+    filters = {
+        "exact": (kf.kalman(), MODEL),
+        "narrow": (kf.gated(kf.kalman(), 0.05), MODEL),
+        "several": (kf.fallback(kf.gated(kf.kalman(), 0.5), patience=50), MODEL),
+    }
+    xs, ys = simulated()
+    return [compare(filters, data, repeats=1) for data in (Dataset(ys, xs), Dataset(ys))]
+
+
+@pytest.mark.parametrize("truth", [True, False])
+def test_a_gate_is_never_better_than_the_exact_filter_on_data_of_its_model(truth):
+    comparison = gates()[0 if truth else 1]
+    exact, narrow, several = comparison.rows
+    assert comparison.best == "exact"
+    for row in (narrow, several):
+        assert row.difference_db.low > 0
+        assert row.log_likelihood.value < exact.log_likelihood.value
+        assert row.prediction_db.value > exact.prediction_db.value
+    assert exact.rejected is None
+    assert 0.9 < narrow.rejected < 1
+    assert 0.4 < several.rejected < narrow.rejected
+    for evaluation in comparison.evaluations.values():  # the same observations are scored
+        np.testing.assert_array_equal(evaluation.statistics.nis.count, STEPS)
+    narrow = comparison.evaluations["narrow"]
+    assert 1 - narrow.rejected() == pytest.approx(1 - gates()[0].rows[1].rejected)
+    assert f"rejected={narrow.rejected():.4g}" in repr(narrow)
+
+
+def test_the_table_flags_what_is_outside_and_counts_what_was_rejected():
+    text = str(gates()[1])
+    assert "rej. %" in text
+    assert f"{100 * gates()[1].rows[1].rejected:.1f}" in text
+    lines = {line.split()[0]: line for line in text.splitlines() if line.split()}
+    for row in gates()[1].rows:
+        assert ("!" in lines[row.name]) == bool(row.outside)
+    assert gates()[1].rows[1].outside
+    assert "rej. %" not in str(without_truth())
+    slow = with_truth().rows[1]
+    assert set(slow.outside) == {"anees", "anis", "autocorrelation"}
+    evaluation = with_truth().evaluations["R too large"]
+    assert f"not in [{slow.anis.low:.4g}, {slow.anis.high:.4g}]" in repr(evaluation)
+    saved = gates()[0].to_dict()["rows"]
+    assert [row["rejected"] is None for row in saved] == [True, False, False]
+
+
+def test_a_gate_that_rejects_an_absurd_reading_has_not_failed():
+    xs, ys = (a.copy() for a in simulated())
+    ys[3, 5] = 1e38  # its square overflows
+    filters = {"plain": (kf.kalman(), MODEL), "gated": (kf.gated(kf.kalman()), MODEL)}
+    plain, gated = compare(filters, Dataset(ys, xs), repeats=1).rows
+    assert (plain.failed, gated.failed) == (1, 0)
+    assert gated.mse_db.value < with_truth().rows[0].mse_db.value + 1
+    assert gated.log_likelihood.value == -np.inf  # of what it says is impossible
+    assert gated.anis.value == np.inf
+    assert gated.rejected == pytest.approx(1 / (SIZE * STEPS), rel=3)
+
+
+def heading(difference):
+    """A heading that turns at a constant rate, far around, and is observed between -pi and pi."""
+    angle = kf.angles(0)
+    space = None if difference is None else kf.Space(difference, angle.retract)
+    return kf.StateSpaceModel(
+        kf.Linear(jnp.eye(1), b=jnp.array([0.7])),
+        kf.Linear(jnp.eye(1)),
+        Q=[[0.01]],
+        R=[[0.1]],
+        prior=kf.Gaussian(jnp.zeros(1), jnp.array([[0.1]])),
+        state_space=space,
+        observation_space=angle,
+    )
+
+
+def turned(a, b):
+    return kf.angles(0).difference(a, b)
+
+
+def test_errors_of_all_filters_are_measured_in_the_space_of_the_state():
+    wrapped, raw = heading(kf.angles(0).difference), heading(None)
+    keys = jax.random.split(jax.random.key(3), 10)
+    xs, ys = jax.vmap(lambda key: kf.simulate(key, wrapped, STEPS))(keys)
+    data = Dataset(ys, xs)
+    both = {"wrapped": (kf.kalman(), wrapped), "unwrapped": (kf.kalman(), raw)}
+    around = jax.vmap(lambda y: kf.run(kf.kalman(), raw, y).outputs.mean)(ys)
+    assert np.abs(around - xs).max() > 2 * np.pi
+    first, second = compare(both, data, repeats=1).rows
+    assert second.mse_db.value == pytest.approx(first.mse_db.value)  # a full turn is no error
+    assert second.anees.value == pytest.approx(first.anees.value, rel=1e-3)
+    study = kf.monte_carlo(keys[0], wrapped, kf.kalman(), raw, trials=10, steps=STEPS)
+    assert study.mse_db().value < -10
+    other = {"other": (kf.kalman(), heading(turned))}
+    comparison = compare(both | other, data, repeats=1)
+    assert comparison.best is None
+    assert "different ways" in str(comparison)
+    assert compare(both | other, Dataset(ys), repeats=1).best is not None
 
 
 def test_without_truth_the_prediction_of_y_decides():

@@ -1,5 +1,6 @@
 """Metrics against numpy and scipy, and intervals against the frequencies that they promise."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -71,6 +72,87 @@ def test_nees_with_a_singular_covariance_counts_its_rank(dtype, x64):
     np.testing.assert_allclose(value, (z**2).sum(-1), rtol=1e-8 if dtype == np.float64 else 0.02)
     known_exactly = ev.nees(np.zeros((1, 2)), np.zeros((1, 2)), np.zeros((1, 2, 2)))
     assert (float(known_exactly.total[0]), int(known_exactly.count[0])) == (0.0, 0)
+
+
+def finite_and_broken(rng):
+    """Consistent estimates [20, 2], of which every other one may be replaced."""
+    A = rng.normal(size=(20, 2, 4))
+    cov = A @ A.swapaxes(-1, -2)
+    error = (np.linalg.cholesky(cov) @ rng.normal(size=(20, 2, 1)))[..., 0]
+    return error, np.zeros((20, 2)), cov
+
+
+BROKEN = {
+    "negative": (100.0, -np.eye(2)),
+    "indefinite": (0.0, np.array([[1.0, 2.0], [2.0, 1.0]])),
+    "correlated without variance": (0.0, np.array([[0.0, 1.0], [1.0, 2.0]])),
+    "no variance": (1.0, np.zeros((2, 2))),
+    "NaN": (0.0, np.full((2, 2), np.nan)),
+    "one NaN": (0.0, np.array([[1.0, np.nan], [np.nan, 1.0]])),
+    "infinite": (0.0, np.diag([np.inf, 1.0])),
+    "estimate NaN": (np.nan, np.eye(2)),
+    "estimate infinite": (np.inf, np.eye(2)),
+    "error across the range": (np.array([1.0, -1.0]), np.ones((2, 2))),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", BROKEN)
+def test_steps_at_which_a_filter_broke_count_against_it(name, dtype, x64):
+    truth, mean, cov = finite_and_broken(np.random.default_rng(8))
+    mean[::2] = truth[::2] + BROKEN[name][0]
+    cov[::2] = BROKEN[name][1]
+    truth, mean, cov = (a.astype(dtype) for a in (truth, mean, cov))
+    nees, coverage = ev.nees(truth, mean, cov), ev.coverage(truth, mean, cov)
+    assert np.isposinf(nees.total[::2]).all()
+    assert (nees.count == 2).all()
+    assert np.isfinite(nees.total[1::2]).all()
+    assert (coverage.count == 1).all()
+    if name != "error across the range":  # each component alone is within its interval
+        assert not coverage.total[::2].any()
+    total, count = (np.asarray(leaf.sum(), np.float64)[None] for leaf in nees)
+    value, low, high = ev.anees(total, count, [20])
+    assert value == np.inf > high > low
+    if not np.isfinite(BROKEN[name][0]).all():
+        assert ev.mse(truth, mean) == ev.rmse(truth, mean) == np.inf
+    sums = ev.nees(np.where(np.arange(20)[:, None] % 2, truth, np.nan), mean, cov)
+    assert np.isfinite(sums.total).all()  # nothing is known of the steps that broke
+    assert sums.count.tolist() == [0, 2] * 10
+    assert np.isfinite(ev.nees(truth, mean, cov, length=0).total).all()
+
+
+def test_rounding_is_no_error_where_a_state_is_known_exactly():
+    steps = np.arange(1, 1001, dtype=np.float32)[:, None]
+    truth = np.concatenate([steps * np.float32(0.1), np.ones((1000, 1), np.float32)], axis=1)
+    drifted = np.cumsum(np.full((1000, 1), 0.1, np.float32), axis=0, dtype=np.float32)
+    mean = np.concatenate([drifted, np.zeros((1000, 1), np.float32)], axis=1)
+    assert np.abs(truth - mean)[:, 0].max() > 1e-4
+    cov = np.broadcast_to(np.diag([0.0, 1.0]).astype(np.float32), (1000, 2, 2))
+    value, dof = ev.nees(truth, mean, cov)
+    np.testing.assert_allclose(value, 1.0, rtol=1e-6)
+    assert (dof == 1).all()
+    assert ev.coverage(truth, mean, cov).count.sum(0).tolist() == [0, 1000]
+
+
+def test_the_gradient_of_a_perfect_estimate_is_zero():
+    truth = jnp.ones((5, 2))
+    for metric in (ev.mse, ev.rmse):
+        np.testing.assert_array_equal(jax.grad(lambda m, f=metric: f(truth, m))(truth), 0.0)
+    slope = jax.grad(lambda m: ev.rmse(truth, m))(truth.at[0, 0].add(0.3))
+    np.testing.assert_allclose(slope[0, 0], 1 / np.sqrt(10), rtol=1e-5)
+
+
+def test_an_infinite_truth_is_refused_or_counts():
+    truth, mean = np.zeros((3, 2)), np.zeros((3, 2))
+    truth[1, 0] = np.inf
+    cov = np.broadcast_to(np.eye(2), (3, 2, 2))
+    for metric, more in ((ev.mse, ()), (ev.rmse, ()), (ev.nees, (cov,)), (ev.coverage, (cov,))):
+        with pytest.raises(ValueError, match=r"truth is infinite at \(1, 0\); expected finite"):
+            metric(truth, mean, *more)
+        metric(truth, mean, *more, length=1)  # after the end anything may stand
+    assert jax.jit(ev.mse)(truth, mean) == np.inf
+    assert jax.jit(ev.nees)(truth, mean, cov).total.tolist() == [0, np.inf, 0]
+    assert jax.jit(ev.coverage)(truth, mean, cov).total[1, 0] == 0
 
 
 def test_errors_on_curved_spaces_use_the_difference_of_the_model():
@@ -198,6 +280,9 @@ def test_whiteness():
     )
     assert coloured.autocorrelation[0] > 0.15 > coloured.bound[0]
     assert coloured.p_value < 1e-6
+    for S in (-np.eye(2), np.array([[1.0, 2.0], [2.0, 1.0]]), np.full((2, 2), np.nan)):
+        broken = np.where(np.arange(50)[:, None, None] == 7, S, ones)
+        assert np.isnan(ev.whiteness(*ev.innovation_products(noise, broken, 3)).p_value)
     gaps = ev.whiteness([3.0, 0.5, 0.0], [4, 2, 0])  # nothing seen two steps apart
     assert np.isnan(gaps.autocorrelation[1])
     assert gaps.p_value == pytest.approx(stats.chi2.sf(2 * (0.25 / 0.75) ** 2, 1))
@@ -220,6 +305,40 @@ def test_whiteness():
             lambda: ev.innovation_products(jnp.zeros((3, 1)), jnp.ones((3, 1, 1)), lags=3),
             "lags is 3; expected 0 to 2",
         ),
+        (lambda: ev.mse(jnp.ones((3, 2)) * 1j, jnp.zeros((3, 2))), "truth is complex"),
+        (lambda: ev.mse(jnp.zeros((3, 2)), 1j * jnp.ones((3, 2))), "estimates is complex"),
+        (lambda: ev.mse(np.array([["a"]]), np.array([["b"]])), "truth has type <U1"),
+        (
+            lambda: ev.nees(jnp.zeros((3, 2)), jnp.zeros((3, 2)), jnp.ones((3, 2))),
+            r"nees: cov has shape \(3, 2\); expected \(3, 2, 2\)",
+        ),
+        (
+            lambda: ev.coverage(jnp.zeros((3, 2)), jnp.zeros((3, 2)), 1j * jnp.ones((3, 2, 2))),
+            "coverage: cov is complex",
+        ),
+        (
+            lambda: ev.mse(jnp.zeros((3, 2)), jnp.zeros((3, 2)), length=4),
+            "between 4 and 4; .* 0 to",
+        ),
+        (lambda: ev.mse(jnp.zeros((3, 2)), jnp.zeros((3, 2)), length=-1), "between -1 and -1"),
+        (lambda: ev.mse(jnp.zeros((3, 2)), jnp.zeros((3, 2)), length=2.0), "length is float"),
+        (
+            lambda: ev.mse(jnp.zeros((5, 3, 2)), jnp.zeros((5, 3, 2)), length=[1, 2]),
+            r"of shape \(2,\); expected whole numbers of shape \(5,\)",
+        ),
+        (lambda: ev.anis([], [4]), r"anis: totals: got shape \(0,\); expected \[N\]"),
+        (lambda: ev.anis([1.0, 2.0], [4]), "anis: got shapes .*; expected"),
+        (lambda: ev.anis([1.0], [-4]), "anis: dofs is -4"),
+        (lambda: ev.anis([1j], [4]), "anis: totals is complex"),
+        (lambda: ev.anees([1.0], [4], [1, 2]), "anees: got shapes"),
+        (lambda: ev.anees([1.0], [4], [0]), "steps is 0 where dofs is not"),
+        (lambda: ev.to_db([1j]), "to_db: x is complex"),
+        (
+            lambda: ev.innovation_products(jnp.zeros((3, 1)), jnp.ones((3, 1)), lags=1),
+            r"cov \(3, 1\); expected \[..., T, m\]",
+        ),
+        (lambda: ev.whiteness([1.0, 2.0], [1]), r"counts has shape \(1,\)"),
+        (lambda: ev.whiteness([1.0, 2.0], [1, 2, 3]), "and counts"),
         (lambda: ev.mse_db([]), r"mse_db: got shape \(0,\); expected \[N\]"),
         (lambda: ev.mse_db([[1.0]]), r"got shape \(1, 1\)"),
         (lambda: ev.mean_interval([1.0, 2.0], level=95), "level is 95; expected a probability"),

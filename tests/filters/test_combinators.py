@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import scipy.stats
 from support.combining import case, changed, conditioned, model_of, plain, single, tight
-from support.table import MODELS, Case, outputs, quick_jit, run, update
+from support.table import MODELS, Case, outputs, predict, quick_jit, run, update
 
 import kfjax as kf
 from kfjax import filters
@@ -67,7 +67,7 @@ def test_student_t_tends_to_the_filter_as_its_degrees_of_freedom_grow(x64):
 # gates
 
 
-def test_a_gated_outlier_is_a_missing_row_in_values_and_gradients(x64):
+def test_a_gated_outlier_is_a_missing_row_in_estimates_and_their_gradients(x64):
     c = case(gated(kf.extended()))
     ys = changed(c.ys, 2, [30.0, -40.0])
     without = c.observed & (np.arange(len(ys)) != 2)[:, None]
@@ -78,7 +78,7 @@ def test_a_gated_outlier_is_a_missing_row_in_values_and_gradients(x64):
             est, info = kf.run(
                 method, model, ys, observed=observed, emit=kf.estimate_and_info
             ).outputs
-            return jnp.sum(jnp.cos(est.mean)) + est.log_likelihood.sum(), (est, info)
+            return jnp.sum(jnp.cos(est.mean)), (est, info)
 
         return jax.value_and_grad(score, has_aux=True)(c.params)
 
@@ -86,10 +86,82 @@ def test_a_gated_outlier_is_a_missing_row_in_values_and_gradients(x64):
         c.filter, c.observed | (np.arange(len(ys)) == 2)[:, None]
     )
     (expected, (kept, _)), slope = value_gradient_and_rest(kf.extended(), without)
-    chex.assert_trees_all_close((value, est, gradient), (expected, kept, slope), **tight)
+    chex.assert_trees_all_close(
+        (value, est.mean, est.cov, gradient), (expected, kept.mean, kept.cov, slope), **tight
+    )
     np.testing.assert_array_equal(info.extra["accepted"], without.any(axis=1))
-    assert info.extra["nis"][2] > 100
-    assert info.dof[2] == 0
+    np.testing.assert_array_equal(info.dof, c.observed.sum(axis=1) + 2 * (np.arange(len(ys)) == 2))
+    # the likelihood of the outlier is that of a filter that has not seen it yet
+    S = np.asarray(info.innovation_cov[2])
+    density = scipy.stats.multivariate_normal(np.zeros(2), S).logpdf(info.innovation[2])
+    np.testing.assert_allclose(est.log_likelihood[2], density, rtol=1e-10)
+    others = np.arange(len(ys)) != 2
+    np.testing.assert_allclose(est.log_likelihood[others], kept.log_likelihood[others], **tight)
+
+
+REJECTING = {
+    "gated": gated(kf.extended(), 0.5),
+    "gated square root": gated(SQUARE_ROOT, 0.5),
+    "gated fallback": gated(fallback(kf.extended()), 0.5),
+    "fallback": fallback(kf.extended(), probability=0.5, patience=1),
+    "fallback of gated": fallback(gated(kf.extended(), 0.5)),
+    "adaptive gated": adaptive(gated(kf.extended(), 0.5)),
+    "fixed lag of gated": filters.fixed_lag(gated(kf.extended(), 0.5), 1),
+    "constrained gated": constrained(gated(kf.extended(), 0.5)),
+    "student_t": student_t(kf.extended()),
+    "huber": huber(kf.extended()),
+    "student_t of gated": student_t(gated(kf.extended(), 0.5)),
+    "sequential of gated": sequential(gated(kf.extended(), 0.5)),
+    "imm of gated": imm((gated(kf.extended(), 0.5), kf.extended())),
+}
+
+
+@pytest.mark.parametrize("name", REJECTING)
+def test_what_is_rejected_is_scored_as_the_filter_beneath_had_predicted_it(x64, name):
+    c = case(kf.extended(), "pendulum")
+    method, params, y, beneath = REJECTING[name], c.params, np.array([30.0, -40.0]), c.params
+    if "constrained" in name:
+        params = far_walls(params)
+    if "imm" in name:
+        params = filters.IMMParams((params, params), np.eye(2), [0.5, 0.5])
+    if "sequential" in name:
+        sensor = kf.Sensor(params.h, params.R)
+        params, y = kf.Sensors(params.f, params.Q, params.prior, {"one": sensor}), {"one": y}
+    before = predict(kf.extended(), beneath, beneath.prior, None)
+    expected = update(kf.extended(), beneath, before, np.array([30.0, -40.0]), None, None)[1]
+    state = predict(method, params, method.init(params), None)
+    new, info = update(method, params, state, y, None, None)
+    robust = name.startswith(("student_t", "huber"))
+    for field in ("innovation", "innovation_cov", "log_likelihood", "nis", "dof"):
+        value = getattr(info, field)
+        if value is None:
+            assert "sequential" in name
+        elif robust and field == "log_likelihood":
+            assert expected.log_likelihood < value < 0  # of a density with heavier tails
+        else:
+            np.testing.assert_allclose(value, getattr(expected, field), **tight)
+    if name not in ("student_t", "huber"):
+        assert info.extra["accepted"] == (0.5 if "imm" in name else 0)
+    if not robust and "fallback" not in name and "imm" not in name:
+        chex.assert_trees_all_equal((new.mean, new.cov), (state.mean, state.cov))
+
+
+def test_accepted_is_the_share_of_the_channels_that_was_used():
+    motion = kf.systems.constant_velocity()
+    parts = {"a": kf.Sensor(motion.h, motion.R), "b": kf.Sensor(kf.Linear(jnp.eye(2)), jnp.eye(2))}
+    params = kf.Sensors(motion.f, motion.Q, motion.prior, parts)
+    ys = {"a": np.array([1e3]), "b": np.zeros(2)}
+    for method, shares in (
+        (sequential(gated(kf.kalman())), (2 / 3, 0, 1)),
+        (sequential((gated(kf.kalman()), kf.kalman())), (2 / 3, 0, 1)),
+    ):
+        for observed, share in zip(
+            (None, {"a": True, "b": False}, {"a": False, "b": True}), shares, strict=True
+        ):
+            info = update(method, params, motion.prior, ys, None, observed)[1]
+            np.testing.assert_allclose(info.extra["accepted"], share, rtol=1e-6)
+    plain = update(sequential(kf.kalman()), params, motion.prior, ys, None, None)[1]
+    assert "accepted" not in plain.extra
 
 
 @pytest.mark.parametrize("observed", [(True, True), (True, False)])
@@ -106,7 +178,7 @@ def test_the_gate_is_the_quantile_of_the_observed_channels(x64, observed):
             gated(kf.extended(), 0.95), model, model.prior, y, None, np.array(observed)
         )
         assert info.extra["accepted"] == expected
-        np.testing.assert_allclose(info.extra["nis"], factor**2 * bound, rtol=1e-12)
+        np.testing.assert_allclose(info.nis, factor**2 * bound, rtol=1e-12)
 
 
 def test_a_gate_rejects_nan_and_infinity():
@@ -115,7 +187,7 @@ def test_a_gate_rejects_nan_and_infinity():
     for bad in (np.nan, np.inf):
         new, info = update(c.filter, c.params, state, np.array([bad, 0.0]), None, None)
         chex.assert_trees_all_equal(new, state)
-        assert info.log_likelihood == 0
+        assert (info.nis, info.log_likelihood, info.dof) == (np.inf, -np.inf, 2)
         assert info.extra["accepted"] == 0
 
 
@@ -156,6 +228,9 @@ def test_fallback_starts_anew_from_what_is_stated(x64):
     ys = changed(c.ys, (2, 0), np.inf)
     final, (est, info) = run(c, ys=ys, observed=np.ones_like(c.observed))
     np.testing.assert_array_equal(info.extra["reset"], np.arange(len(ys)) == 2)
+    np.testing.assert_array_equal(info.extra["accepted"], np.arange(len(ys)) != 2)
+    np.testing.assert_array_equal(np.isneginf(est.log_likelihood), np.arange(len(ys)) == 2)
+    np.testing.assert_array_equal(info.dof, 2)
     chex.assert_trees_all_close((est.mean[2], est.cov[2]), tuple(c.params.prior), **tight)
     again = run(case(kf.kalman()), ys=ys[3:], observed=np.ones_like(c.observed[3:])).final
     chex.assert_trees_all_close(final.inner, again, **tight)
@@ -176,7 +251,9 @@ def test_fallback_has_finite_gradients_through_a_reset(x64):
         return jax.value_and_grad(score)(model)
 
     for y in ys:
-        chex.assert_tree_all_finite(gradient(c.params, y, c.filter.init(c.params)))
+        value, slope = gradient(c.params, y, c.filter.init(c.params))
+        assert value == -np.inf  # such an observation is impossible
+        chex.assert_tree_all_finite(slope)
     started = c.filter.init(c.params)._replace(inner=blown)
     chex.assert_tree_all_finite(gradient(c.params, c.ys, started))
 

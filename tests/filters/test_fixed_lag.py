@@ -90,7 +90,12 @@ def test_a_gate_inside_or_outside_is_the_same_and_changes_nothing_when_it_reject
     chex.assert_trees_all_close(inside, outside, rtol=1e-12)
     without = seen.copy()
     without[3] = False
-    chex.assert_trees_all_close(inside, runs(fixed_lag(kf.kalman(), 2), without), rtol=1e-12)
+    expected = runs(fixed_lag(kf.kalman(), 2), without)
+    beliefs = lambda est: (est.mean, est.cov)  # noqa: E731
+    chex.assert_trees_all_close(beliefs(inside), beliefs(expected), rtol=1e-12)
+    scored = np.asarray(inside.log_likelihood - expected.log_likelihood)
+    assert scored[3] < -1e3  # what is rejected is scored
+    np.testing.assert_allclose(np.delete(scored, 3), 0, atol=1e-10)
 
 
 def test_a_written_belief_moves_the_states_before_along(x64):

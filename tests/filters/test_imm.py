@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 from support.combining import plain, tight
 from support.table import MODELS, Case, outputs, quick_jit, run
 
@@ -234,18 +235,21 @@ def test_angles_are_mixed_across_the_cut(x64):
     np.testing.assert_allclose(mixed.cov[2, 2], 0.1 + (np.pi - 3.1) ** 2, rtol=1e-12)
 
 
-def test_a_member_that_rejects_an_observation_keeps_its_weight(x64):
+def test_a_member_that_rejects_an_observation_is_weighed_by_what_it_predicted(x64):
     problem, params = two_models()
     params = IMMParams(params.members, np.eye(2), [0.6, 0.4])
     ys = np.array(problem.ys)
-    ys[0] = 50.0
+    ys[0] = 10.0
     final, (est, info) = run(
         Case(imm((gated(kf.kalman()), kf.kalman())), params, ys[:1], None, None)
     )
-    np.testing.assert_allclose(final.weights, [0.6, 0.4], **tight)
+    singles = [run(Case(kf.kalman(), m, ys[:1], None, None)).outputs[0] for m in params.members]
+    scores = np.log([0.6, 0.4]) + [est.log_likelihood[0] for est in singles]
+    total = scipy.special.logsumexp(scores)
+    np.testing.assert_allclose(final.weights, np.exp(scores - total), **tight)
+    np.testing.assert_allclose(est.log_likelihood, [total], **tight)
     assert info.extra["members"][0].extra["accepted"] == 0
-    single = run(Case(kf.kalman(), params.members[1], ys[:1], None, None)).outputs[0]
-    np.testing.assert_allclose(est.log_likelihood, single.log_likelihood, **tight)
+    np.testing.assert_allclose(info.extra["accepted"], final.weights[1:], **tight)
 
 
 def runaway(x, u):

@@ -15,7 +15,16 @@ from support.combining import conditioned, model_of, single, tight
 from support.table import predict, quick_jit, update
 
 import kfjax as kf
-from kfjax.filters import adaptive, fading, gated, huber, schmidt, sequential, student_t
+from kfjax.filters import (
+    adaptive,
+    fading,
+    fallback,
+    gated,
+    huber,
+    schmidt,
+    sequential,
+    student_t,
+)
 
 # robust updates
 
@@ -90,7 +99,8 @@ def test_robust_updates_take_absurd_numbers_in_float32(name):
         return state.mean.sum(), (state, info)
 
     (_, (state, info)), gradient = quick_jit(jax.value_and_grad(moved, has_aux=True))(model)
-    chex.assert_tree_all_finite((state, info, gradient))
+    assert info.nis == np.inf  # the square of what it is
+    chex.assert_tree_all_finite((state, info._replace(nis=None), gradient))
     assert np.abs(state.mean).max() < 10
 
 
@@ -161,6 +171,27 @@ def test_adaptive_against_its_equations(x64):
         d, D = z[:2] - before[0], before[1] - Z[:2, :2]
         expected = L @ (np.eye(2) + 0.2 * whiten @ (np.outer(d, d) - D) @ whiten.T) @ L.T
         np.testing.assert_allclose(L @ state.Q_scale @ L.T, expected, rtol=1e-10)
+
+
+REJECTING = {
+    "gated": (gated(kf.extended()), [40.0, -50.0], 0),
+    "gated, infinite": (gated(kf.extended()), [np.inf, 0.0], 0),
+    "fallback": (fallback(kf.extended(), patience=1), [40.0, -50.0], 0),
+    "huber of gated": (huber(gated(kf.extended(), 0.01)), [40.0, -50.0], 0),
+    "student_t": (student_t(kf.extended()), [4e4, -5e4], 1e-6),
+}
+
+
+@pytest.mark.parametrize("name", REJECTING)
+def test_adaptive_learns_nothing_from_what_was_not_used(x64, name):
+    inner, y, atol = REJECTING[name]
+    method = adaptive(inner, forgetting_R=0.9, forgetting_Q=0.8)
+    model = model_of(*single()[:-1])
+    state = predict(method, model, method.init(model), None)
+    new, info = update(method, model, state, np.array(y), None, None)
+    assert info.nis > 100
+    np.testing.assert_allclose(new.R_scale, np.eye(2), rtol=0, atol=atol)
+    np.testing.assert_allclose(new.Q_scale, np.eye(2), rtol=0, atol=atol)
 
 
 def test_adaptive_finds_the_noise_of_the_data():

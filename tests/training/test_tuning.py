@@ -83,6 +83,28 @@ def held_noise(theta, x, u):
     return theta * u["dt"] * jnp.eye(2)
 
 
+@pytest.mark.parametrize(
+    ("method", "most"),
+    [
+        (kf.gated(kf.extended()), 5),
+        (kf.gated(kf.extended(), 0.5), np.inf),  # more noise lets more through the gate
+        (kf.fallback(kf.extended(), patience=3), 5),
+    ],
+)
+def test_a_filter_that_rejects_is_not_tuned_to_reject(method, most):
+    model = kf.systems.constant_velocity()
+    keys = jax.random.split(KEY, 40)
+    xs, ys = jax.vmap(lambda key: kf.simulate(key, model, 30))(keys)
+    train, validation = Dataset(ys, xs).split(20, 20)
+    settings = {"validation": validation, "key": KEY, "updates": 40}
+    tuned = tune(method, model, train, **settings)
+    exact = tune(kf.extended(), model, train, **settings)
+    # of a proper density, that of the exact filter is the best to be had
+    assert tuned.validation[1] > exact.validation[1] - 0.02
+    assert 0.2 < tuned.scales.Q < most
+    assert 0.2 < tuned.scales.R < 5
+
+
 def test_callable_noise_gaps_lengths_and_initial_states(x64):
     steps, N, rng = 40, 60, np.random.default_rng(0)
     dt = rng.choice([0.2, 1.0, 3.0], steps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 from jax import Array
 from jax.typing import DTypeLike
 
-from kfjax.base import Info, Observations, Params, PyTree
+from kfjax.base import Gaussian, Info, Observations, Params, PyTree
 from kfjax.models.lens import count_models, model_of
 from kfjax.models.spaces import EUCLIDEAN, Space
 from kfjax.models.state_space import StateSpaceModel
@@ -48,11 +49,48 @@ def reported(info: Info, **extra: Any) -> Info:
     return info._replace(extra=(info.extra or {}) | extra)
 
 
-def silenced(used: Array, info: Info) -> Info:
-    """Return the Info with its numbers set to zero where the observation was not used."""
-    numbers = info._replace(extra=None)
-    zeros = jax.tree.map(jnp.zeros_like, numbers)
-    return select(used, numbers, zeros)._replace(extra=info.extra)
+def scored(info: Info) -> Info:
+    """Return the Info with an observation that has no score (NaN) scored as impossible."""
+    nis, log_likelihood = info.nis, info.log_likelihood
+    if nis is not None:
+        nis = jnp.where(jnp.isnan(nis), jnp.inf, nis)
+    if log_likelihood is not None:
+        log_likelihood = jnp.where(jnp.isnan(log_likelihood), -jnp.inf, log_likelihood)
+    return info._replace(nis=nis, log_likelihood=log_likelihood)
+
+
+def may_reject(info: Info) -> bool:
+    """Tell whether the filter that gave the Info reports which observations it used."""
+    return "accepted" in (info.extra or {})
+
+
+def acceptance(info: Info) -> Array:
+    """Return the share of the observed channels that was used, 0 where nothing was observed."""
+    if info.extra is not None and may_reject(info):
+        return info.extra["accepted"]
+    if info.dof is None:
+        return jnp.ones((), jnp.int32)
+    return (info.dof > 0).astype(jnp.int32)
+
+
+def joint_acceptance(infos: Sequence[Info], shares: Array) -> dict[str, Array]:
+    """Return `accepted` of several updates with these shares; nothing if none of them rejects."""
+    if not any(map(may_reject, infos)):
+        return {}
+    parts = [acceptance(info).astype(shares.dtype) for info in infos]
+    return {"accepted": jnp.sum(shares * jnp.stack(parts))}
+
+
+def used_innovation(info: Info) -> Gaussian | None:
+    """Return the innovation with the covariance that the gain came from; zero if not used.
+
+    None for a filter without them.
+    """
+    cov = (info.extra or {}).get("used_cov", info.innovation_cov)
+    if info.innovation is None or cov is None:
+        return None
+    innovation = Gaussian(info.innovation, cov)
+    return select(acceptance(info) > 0, innovation, jax.tree.map(jnp.zeros_like, innovation))
 
 
 def chi_square_bounds(probability: float, y: Observations, dtype: DTypeLike) -> Array:

@@ -22,7 +22,14 @@ from kfjax.base import (
     constructor,
 )
 from kfjax.filters.checks import check_filter
-from kfjax.filters.combinators.composing import chi_square_bounds, reported, select, silenced
+from kfjax.filters.combinators.composing import (
+    acceptance,
+    chi_square_bounds,
+    may_reject,
+    reported,
+    scored,
+    select,
+)
 from kfjax.models.lens import model_of
 from kfjax.models.observing import any_observed
 
@@ -38,6 +45,10 @@ def gated(filter: Filter, probability: float = 0.999) -> Filter:
     Otherwise the state is left unchanged. An observation is accepted or rejected as a whole: to
     gate sensors one by one, use `sequential(gated(filter))`.
 
+    Info is that of `filter`: what was predicted of an observation is scored whether or not it is
+    then used, so that no filter looks better, or is tuned to look better, by rejecting. One that
+    has no score (NaN) is scored as impossible: NIS inf, log-likelihood -inf.
+
     The gate itself is cheap, but it makes covariances depend on the data, so that under `jax.vmap`
     every trajectory computes its own. The filter's `rule` is forwarded: beliefs that have not seen
     the rejected data are smoothed like any others.
@@ -45,12 +56,11 @@ def gated(filter: Filter, probability: float = 0.999) -> Filter:
     Args:
         filter: filter whose Info has `nis` and `dof`.
         probability: probability of accepting an observation that the model explains, above 0 and
-            at most 1; at 1 nothing is rejected.
+            at most 1; at 1 nothing is rejected that has a finite NIS.
 
     Returns:
-        A `Filter` with the params and the state of `filter`. For a rejected observation Info is
-        zero except for its `extra`: `accepted` (1, or 0 if the observation was rejected or nothing
-        was observed) and `nis` (reported for rejected observations, too).
+        A `Filter` with the params, the state and the Info of `filter`, with `accepted` in `extra`:
+        1, or 0 if the observation was rejected or nothing was observed.
 
     Raises:
         ValueError: if probability is out of range, or (while tracing) if the filter reports no
@@ -59,8 +69,8 @@ def gated(filter: Filter, probability: float = 0.999) -> Filter:
     Example:
         >>> gated, model = kf.gated(kf.kalman()), kf.systems.constant_velocity()
         >>> state, info = kf.step(gated, model, gated.init(model), jnp.array([1e3]))
-        >>> info.extra["accepted"].item(), info.dof.item()
-        (0, 0)
+        >>> info.extra["accepted"].item(), info.dof.item(), bool(info.nis > 1e3)
+        (0, 1, True)
 
     References:
         Y. Bar-Shalom, X. R. Li, T. Kirubarajan, Estimation with Applications to Tracking and
@@ -73,16 +83,16 @@ def gated(filter: Filter, probability: float = 0.999) -> Filter:
         params: Params, state: State, y: Observations, u: Inputs = None, observed: Mask = None
     ) -> tuple[State, Info]:
         new, info = filter.update(params, state, y, u, observed)
+        info = scored(info)
         if info.nis is None or info.dof is None:
             raise ValueError(
                 "gated: the filter reports no nis; expected one with an innovation and its"
                 " covariance."
             )
         bounds = chi_square_bounds(probability, y, info.nis.dtype)
-        accepted = (info.nis <= bounds[info.dof]) & (info.dof > 0)
-        silent = silenced(accepted, info)
-        info = reported(silent, accepted=accepted.astype(jnp.int32), nis=info.nis)
-        return select(accepted, new, state), info
+        within = (info.nis <= bounds[info.dof]) & jnp.isfinite(info.nis)
+        accepted = jnp.where(within, acceptance(info), 0)
+        return select(accepted > 0, new, state), reported(info, accepted=accepted)
 
     return filter._replace(update=update)
 
@@ -187,8 +197,10 @@ def fallback(
         patience: number of consecutive observations above the bound that triggers a reset.
 
     Returns:
-        A `Filter` with the params of `filter` and a `FallbackState`. At a reset Info is zero except
-        for its `extra`: `reset` is 1 where a reset took the place of the update.
+        A `Filter` with the params of `filter` and a `FallbackState`. Info is that of `filter`, with
+        the observation scored as it was predicted before the reset (as impossible, NIS inf and
+        log-likelihood -inf, if that is not finite). In `extra`, `reset` is 1 where a reset took the
+        place of the update, and `accepted` is then 0.
 
     Raises:
         ValueError: if an argument is out of range, the filter has no `recentre`, or params have no
@@ -204,10 +216,10 @@ def fallback(
     check_number("fallback: probability", probability, above=0, most=1)
     check_count("fallback: patience", patience)
 
-    def replaced(params: Params, bad: Array, state: State) -> State:
-        """Return the state, or the stated belief where it is bad."""
+    def restarted(params: Params, state: State) -> State:
+        """Return the state with the belief to restart from."""
         finite = jax.tree.map(_zero_unless_finite, state)
-        return select(bad, filter.recentre(params, finite, reset(params)), state)
+        return filter.recentre(params, finite, reset(params))
 
     def init(params: Params, key: Array | None = None) -> FallbackState:
         # two arrays, since a donated state must not hold one buffer twice
@@ -218,7 +230,8 @@ def fallback(
     def predict(params: Params, state: FallbackState, u: Inputs = None) -> FallbackState:
         trial = filter.predict(*jax.lax.stop_gradient((params, state.inner, u)))
         bad = ~_is_finite(trial)
-        inner = filter.predict(params, replaced(params, bad, state.inner), u)
+        start = select(bad, restarted(params, state.inner), state.inner)
+        inner = filter.predict(params, start, u)
         return FallbackState(inner, jnp.where(bad, 0, state.alarms), state.resets + bad)
 
     def counted(state: FallbackState, info: Info, y: Observations, seen: Array) -> Array:
@@ -226,7 +239,8 @@ def fallback(
         if info.nis is None:
             return state.alarms
         above = info.nis > chi_square_bounds(probability, y, info.nis.dtype)[info.dof]
-        raised = jnp.where(above | (info.dof == 0), state.alarms + 1, 0)
+        rejected = acceptance(info) == 0
+        raised = jnp.where(above | rejected, state.alarms + 1, 0)
         return jnp.where(seen, raised, state.alarms)
 
     def update(
@@ -236,15 +250,22 @@ def fallback(
         u: Inputs = None,
         observed: Mask = None,
     ) -> tuple[FallbackState, Info]:
-        trial, info = filter.update(*jax.lax.stop_gradient((params, state.inner, y, u)), observed)
+        trial, attempt = filter.update(
+            *jax.lax.stop_gradient((params, state.inner, y, u)), observed
+        )
+        attempt = scored(attempt)
         seen = any_observed(observed)
-        alarms = counted(state, info, y, seen)
-        bad = seen & (~_is_finite(trial, info.log_likelihood) | (alarms >= patience))
-        # the update that is differentiated starts from a finite state, and sees nothing at a reset
-        start = replaced(params, bad, state.inner)
-        inner, info = filter.update(params, start, y, u, _and(observed, ~bad, y))
+        broken = seen & ~_is_sound(trial, attempt)
+        alarms = counted(state, attempt, y, seen)
+        bad = broken | (seen & (alarms >= patience))
+        restart = restarted(params, state.inner)
+        # the update that is differentiated sees nothing, from a finite state, where a trial broke
+        start = select(broken, restart, state.inner)
+        inner, info = filter.update(params, start, y, u, _and(observed, ~broken, y))
+        inner, info = select(bad, restart, inner), select(broken, attempt, info)
         new = FallbackState(inner, jnp.where(bad, 0, alarms), state.resets + bad)
-        return new, reported(info, reset=bad.astype(jnp.int32))
+        accepted = jnp.where(bad, 0, acceptance(info)) * seen
+        return new, reported(info, accepted=accepted, reset=bad.astype(jnp.int32))
 
     def recentre(params: Params, state: FallbackState, gaussian: Gaussian) -> FallbackState:
         inner = filter.recentre(params, state.inner, gaussian)
@@ -253,10 +274,20 @@ def fallback(
     return Filter(init, predict, update, recentre)
 
 
-def _is_finite(state: State, *numbers: Array | None) -> Array:
-    """Tell whether a belief and the numbers that go with it are finite."""
-    leaves = jax.tree.leaves((state.mean, state.cov, numbers))
+def _is_finite(state: State) -> Array:
+    """Tell whether a belief is finite."""
+    leaves = jax.tree.leaves((state.mean, state.cov))
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()
+
+
+def _is_sound(state: State, info: Info) -> Array:
+    """Tell whether an updated belief is finite, and so is the likelihood of what it used."""
+    if info.log_likelihood is None:
+        return _is_finite(state)
+    likely = jnp.isfinite(info.log_likelihood)
+    if may_reject(info):
+        likely |= acceptance(info) == 0
+    return _is_finite(state) & likely
 
 
 def _zero_unless_finite(leaf: Array) -> Array:

@@ -27,7 +27,12 @@ from kfjax.base import (
     constructor,
 )
 from kfjax.filters.checks import check_filters
-from kfjax.filters.combinators.composing import reported, select, state_space_of
+from kfjax.filters.combinators.composing import (
+    joint_acceptance,
+    reported,
+    select,
+    state_space_of,
+)
 from kfjax.models.lens import model_of
 from kfjax.models.observing import any_observed, innovation_info
 from kfjax.models.spaces import EUCLIDEAN, Space
@@ -120,8 +125,9 @@ def imm(filters: tuple[Filter, ...], maps: tuple[Map | None, ...] | None = None)
         mu_j  proportional to  c_j p_j(y_t | y_1..t-1),
         log-likelihood  =  log sum_j c_j p_j(y_t | y_1..t-1).
 
-    A member that does not use an observation which others use (because of a gate or a reset) keeps
-    its weight. Without observations the weights follow the chain. The estimator is differentiable
+    A member that does not use an observation (because of a gate or a reset) is weighed like any
+    other, by the likelihood that it had predicted. Without observations the weights follow the
+    chain. The estimator is differentiable
     in everything, `transition` included. Weights and transitions may be zero: a member that cannot
     be active follows the mixture until it can.
 
@@ -140,7 +146,8 @@ def imm(filters: tuple[Filter, ...], maps: tuple[Map | None, ...] | None = None)
     Returns:
         A `Filter` with params `IMMParams(members, transition, weights)` and an `IMMState`. Info is
         that of the mixture, with the moments of its innovation; `extra` has `weights` [K], those
-        after the update, and `members` (the Info of each).
+        after the update, `members` (the Info of each), and, if any member may reject, `accepted`:
+        the weight of the members that used the observation.
 
     Raises:
         ValueError: if there are no filters, or not as many maps; while tracing, if params do not
@@ -211,7 +218,9 @@ def imm(filters: tuple[Filter, ...], maps: tuple[Map | None, ...] | None = None)
         members, infos = zip(*updates, strict=True)
         weights, log_likelihood = _reweighted(state.weights, infos)
         new = combined(params, members, weights)
-        info = reported(_mixture_info(state.weights, infos, log_likelihood), weights=weights)
+        accepted = joint_acceptance(infos, weights)
+        info = _mixture_info(state.weights, infos, log_likelihood)
+        info = reported(info, weights=weights, **accepted)
         if observed is not None:
             seen = any_observed(observed)
             new = select(seen, new, state)
@@ -279,37 +288,27 @@ def _mixing(transition: Array, weights: Array) -> tuple[Array, Array]:
     return c[0], jnp.where(total > 0, shares, weights[:, None])
 
 
-def _used(infos: tuple[Info, ...]) -> Array:
-    """Tell which members [K] used the observation."""
-    return jnp.stack([jnp.asarray(info.dof is None or info.dof > 0) for info in infos])
-
-
 def _reweighted(prior: Array, infos: tuple[Info, ...]) -> tuple[Array, Array]:
-    """Return the weights after an update, and the log-likelihood of the members that used it."""
+    """Return the weights after an update, and the log-likelihood of the mixture."""
     likelihoods = [info.log_likelihood for info in infos if info.log_likelihood is not None]
     if len(likelihoods) < len(infos):
         raise ValueError(
             "imm: a member reports no log-likelihood; expected one from each, to weigh them."
         )
     values = jnp.stack(likelihoods)
-    used = _used(infos)
     limit = 0.5 * math.log(jnp.finfo(prior.dtype).max)
-    likely = used & (prior > math.exp(-limit))
+    likely = prior > math.exp(-limit)
     scores = jnp.where(likely, values + jnp.log(jnp.where(likely, prior, 1)), -jnp.inf)
     best = jax.lax.stop_gradient(jnp.max(scores))
     best = jnp.where(jnp.isfinite(best), best, 0)
     # prior * exp(value) instead of exp(score), which has no derivative at a zero weight; the limit
     # keeps that derivative finite
-    exponents = jnp.minimum(jnp.where(used, values - best, 0), limit)
-    terms = jnp.where(used, prior * jnp.exp(exponents), 0)
+    terms = prior * jnp.exp(jnp.minimum(values - best, limit))
     total = jnp.sum(terms)
-    share = jnp.sum(jnp.where(used, prior, 0))
-    possible = (total > 0) & (share > 0)
+    possible = total > 0
     total = jnp.where(possible, total, 1)
-    share = jnp.where(possible, share, 1)
-    posterior = jnp.where(used & possible, terms * (share / total), prior)
-    impossible = jnp.where(used.any(), -jnp.inf, 0)
-    log_likelihood = jnp.where(possible, best + jnp.log(total) - jnp.log(share), impossible)
+    posterior = jnp.where(possible, terms / total, prior)
+    log_likelihood = jnp.where(possible, best + jnp.log(total), -jnp.inf)
     return posterior / jnp.sum(posterior), log_likelihood
 
 
@@ -324,10 +323,7 @@ def _mixture_info(prior: Array, infos: tuple[Info, ...], log_likelihood: Array) 
     ]
     if len(innovations) < len(infos):
         return Info(log_likelihood=log_likelihood, dof=dof)
-    weights = jnp.where(_used(infos), prior, 0)
-    total = jnp.sum(weights)
-    weights = weights / jnp.where(total > 0, total, 1)
-    innovation, S = moment_match(weights, innovations, EUCLIDEAN)
+    innovation, S = moment_match(prior, innovations, EUCLIDEAN)
     info = innovation_info(innovation, linalg.factorise(S), None)
     return info._replace(log_likelihood=log_likelihood, dof=dof)
 

@@ -38,7 +38,12 @@ from kfjax.base import (
     constructor,
 )
 from kfjax.filters.checks import check_filter
-from kfjax.filters.combinators.composing import single_model, state_space_of
+from kfjax.filters.combinators.composing import (
+    acceptance,
+    single_model,
+    state_space_of,
+    used_innovation,
+)
 from kfjax.models.lens import with_model
 from kfjax.models.state_space import StateSpaceModel
 
@@ -152,12 +157,14 @@ def adaptive(filter: Filter, *, forgetting_R: float = 0.98, forgetting_Q: float 
         before, R_scale, Q_scale = state
         after, info = filter.update(adapted(params, state), before, y, u, observed)
         if learns_R:
-            R_scale = _learn_R(R_scale, model.R, info, 1 - forgetting_R)
+            R_scale = _learn_R(R_scale, model.R, _innovation(info), 1 - forgetting_R)
         if learns_Q:
             move = state_space_of(params).difference(after.mean, before.mean)
             correction = Gaussian(move, before.cov - after.cov)
             Q = model.process_noise(before.mean, u)
-            Q_scale = _learn_Q(Q_scale, Q, before.cov, correction, 1 - forgetting_Q)
+            learned = _learn_Q(Q_scale, Q, before.cov, correction, 1 - forgetting_Q)
+            # a reset moves the belief, too, without an observation that was used
+            Q_scale = jnp.where(acceptance(info) > 0, learned, Q_scale)
         return AdaptiveState(after, R_scale, Q_scale), info
 
     def recentre(params: Params, state: AdaptiveState, gaussian: Gaussian) -> AdaptiveState:
@@ -197,17 +204,23 @@ def _scaled_now(noise: Array, scale: Array) -> Array:
     return linalg.symmetric(linalg.quadratic(linalg.cholesky(noise), scale))
 
 
-def _learn_R(U: Array, R: Array, info: Info, rate: float) -> Array:
-    """Move U towards E[z z' | y] by rate, where v = L z."""
-    if info.innovation is None or info.innovation_cov is None:
+def _innovation(info: Info) -> Gaussian:
+    """Return the innovation as the update used it, or raise."""
+    innovation = used_innovation(info)
+    if innovation is None:
         raise ValueError(
             "adaptive: the filter reports no innovation with covariance; expected one that does,"
             " for R."
         )
+    return innovation
+
+
+def _learn_R(U: Array, R: Array, innovation: Gaussian, rate: float) -> Array:
+    """Move U towards E[z z' | y] by rate, where v = L z."""
     L_U = linalg.matmul(linalg.cholesky(R), U)
-    # rows and columns of unobserved channels are zero in S, and stay out of the solution
-    G = linalg.factorise(info.innovation_cov).solve(L_U).T
-    z, rate = _usable(linalg.matmul(G, info.innovation), rate)
+    # rows and columns of what was not used are zero in S, and stay out of the solution
+    G = linalg.factorise(innovation.cov).solve(L_U).T
+    z, rate = _usable(linalg.matmul(G, innovation.mean), rate)
     return linalg.symmetric(U + rate * (jnp.outer(z, z) - linalg.matmul(G, L_U)))
 
 

@@ -67,9 +67,10 @@ def student_t(filter: Filter, dof: float = 4.0, *, iterations: int = 5) -> Filte
         iterations: number of fixed-point iterations for the weight, at least 1.
 
     Returns:
-        A `Filter` with the params and state of `filter`; its Info is that of the update with R / w,
-        with `weights` [m] in `extra`: 1 for an ordinary observation, 0 for an infinite outlier and
-        in unobserved channels.
+        A `Filter` with the params and state of `filter`. Info is that of `filter`, but for the
+        log-likelihood. In `extra`, `weights` [m] are 1 for an ordinary observation, 0 for an
+        infinite outlier and in unobserved channels; `used_cov` [m, m] is the innovation covariance
+        with R / w, from which the gain came.
 
     Raises:
         ValueError: if an argument is out of range; while tracing, if params hold several models, or
@@ -118,8 +119,9 @@ def huber(filter: Filter, threshold: float = 1.345, *, iterations: int = 5) -> F
         iterations: number of iterations of the weights, at least 1.
 
     Returns:
-        A `Filter` with the params and state of `filter`; its Info is that of the reweighted update,
-        with `weights` [m] in `extra`: 1 for an ordinary channel, 0 for an unobserved one.
+        A `Filter` with the params and state of `filter`. Info is that of `filter`, but for the
+        log-likelihood. In `extra`, `weights` [m] are 1 for an ordinary channel, 0 for an unobserved
+        one; `used_cov` [m, m] is the innovation covariance with R_w, from which the gain came.
 
     Raises:
         ValueError: if an argument is out of range; while tracing, if params hold several models, or
@@ -208,11 +210,13 @@ def _reweighted(who: str, filter: Filter, law: Law, iterations: int) -> Filter:
         inverse, correction = _weigh(law, belief, L, iterations)
         inflated = linalg.symmetric(linalg.weighted_gram(inverse, L.T, L.T))
         R = inflated + jnp.where(unused, R, 0)
-        new, info = filter.update(with_model(params, R=R), state, y, u, observed)
-        if info.log_likelihood is not None:
-            info = info._replace(log_likelihood=info.log_likelihood + correction)
+        new, reweighted = filter.update(with_model(params, R=R), state, y, u, observed)
         weights = jnp.where(jnp.diag(L) > 0, 1 / inverse, 0)
-        return new, reported(info, weights=weights)
+        # scored as it was predicted: the weights have seen y
+        info = nominal._replace(extra=reweighted.extra)
+        if reweighted.log_likelihood is not None:
+            info = info._replace(log_likelihood=reweighted.log_likelihood + correction)
+        return new, reported(info, weights=weights, used_cov=reweighted.innovation_cov)
 
     return filter._replace(update=update)
 

@@ -21,6 +21,7 @@ from kfjax.base import (
     constructor,
 )
 from kfjax.filters.checks import check_filters
+from kfjax.filters.combinators.composing import joint_acceptance
 from kfjax.models.lens import model_of
 from kfjax.models.sensors import Sensor, Sensors, like_sensors, sensor_names
 
@@ -55,8 +56,9 @@ def sequential(filters: Filter | tuple[Filter, ...]) -> Filter:
 
     Returns:
         A `Filter` with params `Sensors(f, Q, prior, sensors)`, or params that hold such, and the
-        state of the filter. Info has the sums of log-likelihood, NIS and dof, and the `Info` of
-        each sensor in `extra["sensors"]`.
+        state of the filter. Info has the sums of log-likelihood, NIS and dof. Its `extra` has the
+        `Info` of each sensor in `sensors`, and, if any of the filters may reject, `accepted`: the
+        share of the observed channels that was used.
 
     Raises:
         ValueError: if filters are not filters; while tracing, if params hold no `Sensors`, filters
@@ -118,7 +120,7 @@ def sequential(filters: Filter | tuple[Filter, ...]) -> Filter:
             field: _total([getattr(info, field) for info in infos])
             for field in ("log_likelihood", "nis", "dof")
         }
-        extra = {"sensors": like_sensors(_sensors(params), infos)}
+        extra = {"sensors": like_sensors(_sensors(params), infos)} | _accepted(infos)
         return state, Info(**totals, extra=extra)
 
     def recentre(params: Params, state: State, gaussian: Gaussian) -> State:
@@ -166,6 +168,16 @@ def _total(values: list[Array | None]) -> Array | None:
             return None
         total = total + value
     return total
+
+
+def _accepted(infos: list[Info]) -> dict[str, Array]:
+    """Return `accepted` of all sensors, if any of them may reject."""
+    dofs = [info.dof for info in infos if info.dof is not None]
+    if len(dofs) < len(infos):
+        return {}
+    channels = jnp.stack(dofs)
+    shares = channels / jnp.maximum(jnp.sum(channels), 1)
+    return joint_acceptance(infos, shares)
 
 
 def _check_sensor(params: Params, only: Params, y: Observations, observed: Mask, k: Name) -> None:

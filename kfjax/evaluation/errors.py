@@ -1,0 +1,121 @@
+"""Errors of estimates: which of them count, and how large those are that are mere rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import ArrayLike, Bool, Int, Real
+
+from kfjax._support.arguments import is_concrete, real_array
+
+__all__: list[str] = []
+
+Difference: TypeAlias = Callable[[Array, Array], Array]
+"""`(x, m) -> [d]`: a state minus another one, in the tangent space of a curved space."""
+
+
+def estimation_errors(
+    who: str,
+    truth: Real[ArrayLike, " ..."],
+    mean: Real[ArrayLike, " ..."],
+    length: Int[ArrayLike, " ..."] | None,
+    difference: Difference | None,
+) -> tuple[Real[Array, "*batch T d"], Bool[Array, "*batch T d"]]:
+    """Return the errors, zero where they do not count, and the mask of those that do."""
+    truth = real_array(f"{who}: truth", truth)
+    mean = real_array(f"{who}: the estimates", mean)
+    if truth.shape != mean.shape or truth.ndim < 2:
+        raise ValueError(
+            f"{who}: truth has shape {truth.shape} and the estimates {mean.shape}; expected [...,"
+            " T, n] both. Give components of the estimate that the truth lacks as NaN in the truth."
+        )
+    subtract: Difference = jnp.subtract
+    if difference is not None:
+        subtract = jnp.vectorize(difference, signature="(k),(k)->(n)")
+    # what is not known is looked for in the tangent space, whose dimension may differ from that of
+    # x, and so is an infinite truth, which is known
+    finite = jnp.where(jnp.isinf(truth), 0, truth)
+    known = ~jnp.isnan(subtract(finite, finite))
+    within = _within(who, length, truth.shape[:-1])
+    known &= within[..., None]
+    _check_finite_truth(who, truth, within)
+    # filled first, masked after: the gradient of a masked NaN is NaN
+    error = subtract(jnp.where(jnp.isnan(truth), mean, truth), mean)
+    return jnp.where(known, error, 0), known
+
+
+def _within(
+    who: str, length: Int[ArrayLike, " ..."] | None, shape: tuple[int, ...]
+) -> Bool[Array, "*batch T"]:
+    """Return which steps [..., T] count; raise unless length is a number of steps."""
+    if length is None:
+        return jnp.ones(shape, bool)
+    count = jnp.asarray(length)
+    whole = jnp.issubdtype(count.dtype, jnp.integer)
+    if not whole or not _broadcasts(count.shape, shape[:-1]):
+        raise ValueError(
+            f"{who}: length is {count.dtype} of shape {count.shape}; expected whole numbers of"
+            f" shape {shape[:-1]}, one for each trajectory, or one number for all."
+        )
+    if is_concrete(count) and count.size:
+        values = np.asarray(count)
+        if values.min() < 0 or values.max() > shape[-1]:
+            raise ValueError(
+                f"{who}: length is between {values.min()} and {values.max()}; expected 0 to"
+                f" {shape[-1]}, the number of steps."
+            )
+    step = jax.lax.broadcasted_iota(jnp.int32, shape, len(shape) - 1)
+    return step < jnp.broadcast_to(count, shape[:-1])[..., None]
+
+
+def _check_finite_truth(who: str, truth: Array, within: Array) -> None:
+    """Raise if a truth that counts is infinite; within a trace its error is infinite."""
+    infinite = jnp.isinf(truth) & within[..., None]
+    if is_concrete(infinite) and bool(infinite.any()):
+        at = tuple(int(i) for i in np.argwhere(np.asarray(infinite))[0])
+        raise ValueError(
+            f"{who}: truth is infinite at {at}; expected finite numbers, or NaN for what is not"
+            " known."
+        )
+
+
+def covariance(who: str, cov: Real[ArrayLike, " ..."], error: Array) -> Array:
+    """Return the covariances; raise unless they have the shape of the errors."""
+    P = real_array(f"{who}: cov", cov)
+    d = error.shape[-1]
+    if P.shape[-2:] != (d, d) or not _broadcasts(P.shape[:-2], error.shape[:-1]):
+        raise ValueError(
+            f"{who}: cov has shape {P.shape}; expected {(*error.shape, d)}, a covariance of the"
+            " error of every step. On a curved space it has the dimension of the tangent space."
+        )
+    return P
+
+
+def resolution(
+    truth: Real[ArrayLike, " ..."], mean: Real[ArrayLike, " ..."], error: Array, known: Array
+) -> Array:
+    """Return the size of an error [..., 1, d] that is rounding: root eps of the largest numbers."""
+    eps = jnp.finfo(error.dtype).eps
+    size = jnp.maximum(_finite_size(truth), _finite_size(mean))
+    if size.shape == error.shape:
+        largest = jnp.where(known, size, 0).max(-2, keepdims=True)
+    else:  # tangent vectors of another dimension than the points
+        largest = size.max((-2, -1), keepdims=True)
+    return jnp.broadcast_to(jnp.sqrt(eps) * largest, error.shape)
+
+
+def _finite_size(x: Real[ArrayLike, " ..."]) -> Array:
+    """Return the absolute values of finite entries, 0 for others."""
+    x = jnp.asarray(x)
+    return jnp.where(jnp.isfinite(x), jnp.abs(x), 0)
+
+
+def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    """Tell whether an array of this shape broadcasts to another shape."""
+    pairs = zip(reversed(shape), reversed(to), strict=False)
+    return len(shape) <= len(to) and all(a in (1, b) for a, b in pairs)

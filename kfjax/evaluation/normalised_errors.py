@@ -1,0 +1,69 @@
+"""Normalised errors of single steps, with covariances that may be singular, or none at all."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+__all__: list[str] = []
+
+# The covariance carries the rounding of the filter that computed it. A pivot of its factorisation
+# counts as zero if it is within so many times n eps of the variance that it is what remains of.
+ROUNDING = 100
+# Along a direction without variance an error counts as rounding up to so many standard deviations
+# of the smallest pivot.
+SIGMAS = 10
+
+
+@jax.jit
+@functools.partial(jnp.vectorize, signature="(n),(n),(n),(n,n)->(),()")
+def normalised(error: Array, known: Array, resolution: Array, P: Array) -> tuple[Array, Array]:
+    """Return e' P^-1 e on the range of the known part of P, and the rank of that part.
+
+    A Cholesky factorisation with diagonal pivoting of P, scaled to unit variances, is applied to
+    the error as it goes along: z = L^-1 e, and e' P^-1 e = z' z. Taking the largest remaining
+    variance first leaves what P says nothing about to the end, where pivots of zero are left out.
+    What remains of P and of the error there has to be zero to rounding.
+    """
+    P = jnp.where(known[:, None] & known[None, :], P, 0)
+    finite = jnp.isfinite(P).all() & jnp.isfinite(error).all()
+    P = jnp.where(finite, P, 0)
+    error = jnp.where(finite, error, 0)
+    variance = jnp.diag(P)
+    varies = variance > 0
+    # double where: the root of what is left out has no NaN in its gradient
+    scale = jnp.where(varies, jax.lax.rsqrt(jnp.where(varies, variance, 1)), 0)
+    tiny = ROUNDING * error.shape[0] * float(jnp.finfo(P.dtype).eps)
+
+    def eliminate(
+        carry: tuple[Array, Array], _: None
+    ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        S, r = carry
+        j = jnp.argmax(jnp.diag(S))
+        regular = S[j, j] > tiny
+        column = jnp.where(regular, S[:, j] / jnp.sqrt(jnp.where(regular, S[j, j], 1)), 0)
+        z = jnp.where(regular, r[j] / jnp.where(regular, column[j], 1), 0)
+        return (S - column[:, None] * column[None, :], r - column * z), (z, regular)
+
+    start = P * scale[:, None] * scale[None, :], error * scale
+    (S, r), (z, regular) = jax.lax.scan(eliminate, start, length=error.shape[0])
+    slack = SIGMAS * tiny**0.5 + resolution * scale
+    missed = jnp.where(varies, jnp.abs(r) > slack, jnp.abs(error) > resolution)
+    indefinite = (jnp.abs(S) > SIGMAS * tiny).any() | _correlates_without_varying(P, resolution)
+    sound = finite & ~missed.any() & ~indefinite
+    return (
+        jnp.where(sound, jnp.sum(z**2), jnp.inf),
+        jnp.where(sound, jnp.sum(regular), jnp.sum(known)),
+    )
+
+
+def _correlates_without_varying(P: Array, resolution: Array) -> Array:
+    """Tell whether a variance is negative, or one of zero has covariances beyond rounding."""
+    variance = jnp.diag(P)
+    still = variance <= 0
+    std = jnp.sqrt(jnp.where(still, 0, variance)) + resolution
+    bound = jnp.where(still[:, None] | still[None, :], std[:, None] * std[None, :], jnp.inf)
+    return (variance < 0).any() | (jnp.abs(P) > bound).any()
