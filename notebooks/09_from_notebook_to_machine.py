@@ -173,6 +173,6 @@ print(
 
 # %%
 watched = kf.run(method, model, ys, observed=observed, emit=kf.estimate_and_info).outputs[1]
-nis = np.asarray(watched.nis)[np.asarray(watched.dof) > 0]
+nis = np.asarray(watched.nis)[np.asarray(watched.extra["accepted"]) > 0]  # what passed the gate
 low, high = kf.evaluation.chi_square_interval(len(nis))
 print(f"mean NIS {nis.mean():.2f}; consistent between {low:.2f} and {high:.2f}")
