@@ -193,7 +193,7 @@ def test_the_factors_given_are_kept_if_nothing_is_better(parts):
         ),
         ({"skip": (0, 40)}, "skip of the validation part is 40; expected 0 to 39"),
         (
-            {"params": TRUTH.replace(f=kf.Linear(F * jnp.inf))},
+            {"params": TRUTH.replace(f=kf.Linear(F * 1e30))},
             "no factors on Q and R give a finite objective",
         ),
     ],
