@@ -215,7 +215,7 @@ def _innovation(info: Info) -> Gaussian:
     return innovation
 
 
-def _learn_R(U: Array, R: Array, innovation: Gaussian, rate: float) -> Array:
+def _learn_R(U: Array, R: Array, innovation: Gaussian, rate: float | Array) -> Array:
     """Move U towards E[z z' | y] by rate, where v = L z."""
     L_U = linalg.matmul(linalg.cholesky(R), U)
     # rows and columns of what was not used are zero in S, and stay out of the solution
@@ -224,7 +224,7 @@ def _learn_R(U: Array, R: Array, innovation: Gaussian, rate: float) -> Array:
     return linalg.symmetric(U + rate * (jnp.outer(z, z) - linalg.matmul(G, L_U)))
 
 
-def _usable(z: Array, rate: float) -> tuple[Array, Array]:
+def _usable(z: Array, rate: float | Array) -> tuple[Array, Array]:
     """Return z and the rate, or zeros where products of estimates with z z' in them overflow.
 
     Otherwise one absurd reading would stay in the estimate for ever.
@@ -233,7 +233,7 @@ def _usable(z: Array, rate: float) -> tuple[Array, Array]:
     return jnp.where(usable, z, 0), jnp.where(usable, rate, 0).astype(z.dtype)
 
 
-def _learn_Q(U: Array, Q: Array, P: Array, correction: Gaussian, rate: float) -> Array:
+def _learn_Q(U: Array, Q: Array, P: Array, correction: Gaussian, rate: float | Array) -> Array:
     """Move U by rate towards the corrections, which are larger or smaller than P predicts."""
     L_P = linalg.cholesky(P)
     noisy = jnp.diag(linalg.cholesky(Q)) > 0
