@@ -115,7 +115,7 @@ class Info(NamedTuple):
 
 @runtime_checkable
 class Init(Protocol):
-    """`init(params, key=None) -> state`: the belief about x_0."""
+    """`init(params, key=None) -> state`: the belief at the start of a record."""
 
     def __call__(self, params: Params, key: Array | None = None) -> State:
         """Return the state before the first step; filters that draw need a random key."""
@@ -194,7 +194,8 @@ class Filter(NamedTuple):
     can be copied and pickled.
 
     Attributes:
-        init: `(params, key=None) -> State`, the belief about x_0.
+        init: `(params, key=None) -> State`, the belief about x_0 (x_1 with first="update" in the
+            model).
         predict: `(params, state, u=None) -> State`, from x_{t-1|t-1} to x_{t|t-1}; u is u_t.
         update: `(params, state, y, u=None, observed=None) -> (State, Info)`, from x_{t|t-1} and y_t
             to x_{t|t}. `observed` is None (all of y was seen), a boolean scalar, or a boolean [m].

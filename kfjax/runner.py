@@ -11,6 +11,7 @@ from jax import Array
 
 from kfjax._support.arguments import check_key
 from kfjax._support.naming import described
+from kfjax._support.pytrees import at, prepended
 from kfjax.base import (
     Emit,
     Filter,
@@ -29,7 +30,7 @@ from kfjax.base import (
 from kfjax.filters.beliefs import observation_estimate
 from kfjax.filters.checks import check_filter
 from kfjax.models.inputs import warn_if_unread
-from kfjax.models.lens import model_of
+from kfjax.models.lens import model_of, starts_with_update
 from kfjax.models.masks import restrict, unseen_to_zero
 from kfjax.models.records import (
     Record,
@@ -78,8 +79,9 @@ def run(
 ) -> Run[Kept]:
     """Run a filter over one trajectory.
 
-    For t = 1..T: predict with u_t, then update with y_t and u_t. `jax.vmap` it for a batch and
-    `jax.grad` through it; it is jitted, and a second call compiles nothing again.
+    For t = 1..T: predict with u_t, then update with y_t and u_t. A model with first="update" has no
+    prediction at t = 1. `jax.vmap` it for a batch and `jax.grad` through it; it is jitted, and a
+    second call compiles nothing again.
 
     Args:
         filter: the `Filter`.
@@ -94,8 +96,8 @@ def run(
             the state is frozen and nothing is added to the likelihood, whatever stands in ys and
             us.
         key: random key for filters that draw.
-        state: a state to continue from, as returned by an earlier run; default
-            `filter.init(params, key)`.
+        state: a state to continue from, as returned by an earlier run, so that a prediction comes
+            first; default the start of the record, `filter.init(params, key)`.
         emit: `(state, info) -> anything`, what to keep of every step. Use a module-level function:
             a new lambda per call compiles again. Default `kfjax.estimate`;
             `kfjax.estimate_and_info` keeps all.
@@ -125,10 +127,7 @@ def run(
         ((50, 3), (50, 3, 3))
     """
     check_filter("run", filter)
-    if state is not None and key is not None:
-        raise ValueError(
-            "run: got both state and key; expected one. A state carries its own key: drop key."
-        )
+    _check_one_start("run", state, key)
     if not callable(emit):
         raise ValueError(
             f"run: emit is {described(emit)}; expected a function of (state, info), such as"
@@ -142,6 +141,14 @@ def run(
     check_not_nan("run: params", params)
     _check_noise("run", params, record, state)
     return _run(filter, emit, checked, params, record, key, state)
+
+
+def _check_one_start(who: str, state: State, key: Array | None) -> None:
+    """Raise if there is both a state and a key."""
+    if state is not None and key is not None:
+        raise ValueError(
+            f"{who}: got both state and key; expected one. A state carries its own key: drop key."
+        )
 
 
 def log_likelihood(
@@ -169,7 +176,7 @@ def log_likelihood(
         observed: what was seen, booleans [T] or [T, m], or None for everything.
         length: number of leading steps that count.
         key: random key for filters that draw.
-        state: a state to continue from.
+        state: a state to continue from, as in `run`.
         checked: as in `run`.
 
     Returns:
@@ -240,14 +247,21 @@ def _run(
         if model is not None and model.h is not None:
             check_first_noise_at_runtime("run", model, start.mean, us)
 
-    def body(state: State, at: tuple[Any, Any, Any, Any]) -> tuple[State, Any]:
-        y, u, seen_t, active_t = at
-        new, info = _both(filter, params, state, y, u, seen_t)
+    def body(before: State, row: tuple[Any, ...], *, begins: bool = False) -> tuple[State, Any]:
+        y, u, seen_t, active_t = row
+        new, info = _both(filter, params, before, y, u, seen_t, begins=begins)
         if active_t is not None:
-            new = jax.tree.map(lambda a, b: jnp.where(active_t, a, b), new, state)
+            new = jax.tree.map(lambda a, b: jnp.where(active_t, a, b), new, before)
         return new, emit(new, info)
 
-    final, outputs = jax.lax.scan(body, start, (record.ys, us, seen, active))
+    series = (record.ys, us, seen, active)
+    if state is None and starts_with_update(params):
+        # y_1 stands before the loop, which then costs nothing where every step predicts
+        one, kept = body(start, at(series, 0), begins=True)
+        final, later = jax.lax.scan(body, one, at(series, slice(1, None)))
+        outputs = prepended(kept, later)
+    else:
+        final, outputs = jax.lax.scan(body, start, series)
     if checked:
         check_runtime("run: an estimate is not finite", outputs)
     return Run(final, outputs)
@@ -255,7 +269,7 @@ def _run(
 
 def _moved(filter: Filter, params: Params, state: State, record: Record, u: Inputs) -> State:
     """Return the state after the first observation, as a function of the input."""
-    y, observed = (jax.tree.map(lambda a: a[0], tree) for tree in (record.ys, record.observed))
+    y, observed = at((record.ys, record.observed), 0)
     return _both(filter, params, state, y, u, observed)[0]
 
 
@@ -267,6 +281,7 @@ def step(
     *,
     u: Inputs = None,
     observed: Mask = None,
+    key: Array | None = None,
     donate: bool = False,
 ) -> tuple[State, Info]:
     """Take one predict and one update, jitted: what a streaming application calls every time.
@@ -274,10 +289,13 @@ def step(
     Args:
         filter: the `Filter`.
         params: its parameters.
-        state: the state after the previous observation; at first `filter.init(params)`.
+        state: the state after the previous observation. None is the start of a record: then the
+            step begins with `filter.init(params, key)`, and with first="update" in the model there
+            is no prediction. (Where a prediction comes first, `filter.init(params)` is as good.)
         y: the observation [m].
         u: the input u_t of this step, or None.
         observed: boolean scalar or [m], or None for everything.
+        key: random key for filters that draw; with state=None only.
         donate: let the new state take the memory of the old one, which is deleted: for large
             states, such as particles.
 
@@ -285,37 +303,57 @@ def step(
         The new state and the `Info` of the update; the same numbers as `run`.
 
     Raises:
-        ValueError: if shapes do not fit, or y or u is not finite where it counts. The state is not
-            looked at, since that would wait for the step before.
+        ValueError: if shapes do not fit, y or u is not finite where it counts, or both state and
+            key are given. The state is not looked at, since that would wait for the step before.
 
     Example:
         >>> model = kf.systems.constant_velocity()
-        >>> state = kf.kalman().init(model)
-        >>> state, info = kf.step(kf.kalman(), model, state, jnp.array([0.3]))
+        >>> state = None
+        >>> for y in jnp.array([[0.3], [0.5]]):
+        ...     state, info = kf.step(kf.kalman(), model, state, y)
         >>> info.dof.item()
         1
     """
     check_filter("step", filter)
+    _check_one_start("step", state, key)
+    if key is not None:
+        check_key("step: key", key)
     y, u, observed, _ = checked_step("step", y, u, observed)
     take = _donating_step if donate else _step
-    return take(filter, params, state, y, u, observed)
+    return take(filter, params, state, y, u, observed, key)
 
 
 def _one_step(
-    filter: Filter, params: Params, state: State, y: Observations, u: Inputs, observed: Mask
+    filter: Filter,
+    params: Params,
+    state: State,
+    y: Observations,
+    u: Inputs,
+    observed: Mask,
+    key: Array | None,
 ) -> tuple[State, Info]:
     """The body of `step`."""
-    check_state("step", params, state)
+    start = filter.init(params, key) if state is None else state
+    check_state("step", params, start)
     check_step_shapes("step", params, Record(y, u, observed))
-    warn_if_unread("step", params, u, lambda u: _both(filter, params, state, y, u, observed))
-    return _both(filter, params, state, y, u, observed)
+    warn_if_unread("step", params, u, lambda u: _both(filter, params, start, y, u, observed))
+    begins = state is None and starts_with_update(params)
+    return _both(filter, params, start, y, u, observed, begins=begins)
 
 
 def _both(
-    filter: Filter, params: Params, state: State, y: Observations, u: Inputs, observed: Mask
+    filter: Filter,
+    params: Params,
+    state: State,
+    y: Observations,
+    u: Inputs,
+    observed: Mask,
+    *,
+    begins: bool = False,
 ) -> tuple[State, Info]:
-    """Predict, then update."""
-    return filter.update(params, filter.predict(params, state, u), y, u, observed)
+    """Predict, unless the record begins with an update; then update."""
+    predicted = state if begins else filter.predict(params, state, u)
+    return filter.update(params, predicted, y, u, observed)
 
 
 _step = jax.jit(_one_step, static_argnums=0)
@@ -335,7 +373,8 @@ def forecast(
     Args:
         filter: the `Filter`.
         params: its parameters.
-        state: the state to start from, such as the final state of `run`.
+        state: the state to start from, such as the final state of `run`; the first step ahead is a
+            prediction from it.
         us: future inputs with a leading axis [K, ...], or None.
         steps: K; may be left out where us is given.
 

@@ -230,7 +230,7 @@ def _short(data: Dataset, model: StateSpaceModel) -> Dataset:
     """Pieces that start at true states where these are known, else the beginnings."""
     if data.xs is None or np.isnan(data.xs).any():
         return first_steps(data, SHORT)
-    return pieces(data, SHORT, prior_mean=model.prior.mean)
+    return pieces(data, SHORT, prior_mean=model.prior.mean, first=model.first)
 
 
 def _after(loss: FilterLoss, skip: int) -> FilterLoss:

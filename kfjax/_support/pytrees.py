@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,32 +17,71 @@ from kfjax._support.types import PyTree
 __all__: list[str] = []
 
 
+STATIC = {"static": True}  # metadata of a field of a `Pytree` that is no child, but hashable
+
+
 class Pytree:
     """Base class of frozen dataclasses whose fields are the children of a pytree.
 
-    The constructor checks and converts its arguments. Unflattening bypasses it, since a
-    transformation puts tracers, None or plain objects where arrays were.
+    A field with the metadata `STATIC` is kept in the structure instead. The constructor checks and
+    converts its arguments. Unflattening bypasses it, since a transformation puts tracers, None or
+    plain objects where arrays were.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
     def __init_subclass__(cls) -> None:
-        def flatten(x: Any) -> tuple[list[tuple[GetAttrKey, PyTree]], None]:
-            names = [field.name for field in dataclasses.fields(cls)]
-            return [(GetAttrKey(name), getattr(x, name)) for name in names], None
+        kind: Any = cls
 
-        def unflatten(_: None, children: Iterable[PyTree]) -> Any:
-            return cls.unchecked(*children)
+        def flatten(x: Any) -> tuple[list[tuple[GetAttrKey, PyTree]], tuple[Any, ...]]:
+            names = _names_of(kind)
+            children = [(GetAttrKey(name), getattr(x, name)) for name in names.children]
+            return children, tuple(getattr(x, name) for name in names.static)
+
+        def unflatten(fixed: tuple[Any, ...], children: Iterable[PyTree]) -> Any:
+            names = _names_of(kind)
+            values = dict(zip(names.children, children, strict=True))
+            return _filled(cls, values | dict(zip(names.static, fixed, strict=True)))
 
         jax.tree_util.register_pytree_with_keys(cls, flatten, unflatten)
 
     @classmethod
     def unchecked(cls, *values: PyTree) -> Any:
         """Build an instance from values in the order of the fields, without checks."""
-        self = object.__new__(cls)
-        for field, value in zip(dataclasses.fields(cls), values, strict=True):
-            object.__setattr__(self, field.name, value)
-        return self
+        names = [field.name for field in dataclasses.fields(cls)]
+        return _filled(cls, dict(zip(names, values, strict=True)))
+
+
+class _Names(NamedTuple):
+    """Names of the fields of a `Pytree`: its children, and what is static."""
+
+    children: tuple[str, ...]
+    static: tuple[str, ...]
+
+
+@functools.cache
+def _names_of(cls: Any) -> _Names:
+    fields = dataclasses.fields(cls)
+    fixed = [field.name for field in fields if field.metadata.get("static")]
+    return _Names(tuple(f.name for f in fields if f.name not in fixed), tuple(fixed))
+
+
+def _filled(cls: type[Pytree], values: dict[str, Any]) -> Any:
+    """Return an instance with these fields, without a call of its constructor."""
+    self = object.__new__(cls)
+    for name, value in values.items():
+        object.__setattr__(self, name, value)
+    return self
+
+
+def at(tree: PyTree, index: Any) -> PyTree:
+    """Return every leaf at an index of its leading axes."""
+    return jax.tree.map(lambda a: a[index], tree)
+
+
+def prepended(first: PyTree, later: PyTree) -> PyTree:
+    """Return leaves with one element before the others on the leading axis."""
+    return jax.tree.map(lambda a, b: jnp.concatenate([jnp.asarray(a)[None], b]), first, later)
 
 
 def as_pytree(value: PyTree) -> PyTree:

@@ -14,6 +14,7 @@ from kfjax._support.arguments import check_count
 from kfjax._support.types import AnyArray, Nested, PyTree
 from kfjax.data.dataset import Dataset
 from kfjax.data.disk import DiskArray
+from kfjax.models.state_space import First, check_first
 
 __all__ = ["first_steps", "pieces", "whole_windows", "window_at"]
 
@@ -39,7 +40,11 @@ def first_steps(data: Dataset, steps: int) -> Dataset:
 
 
 def pieces(
-    data: Dataset, steps: int, *, prior_mean: Real[ArrayLike, " n"] | Nested | None = None
+    data: Dataset,
+    steps: int,
+    *,
+    prior_mean: Real[ArrayLike, " n"] | Nested | None = None,
+    first: First = "predict",
 ) -> Dataset:
     """Cut every trajectory into short ones that start at their true states.
 
@@ -52,6 +57,8 @@ def pieces(
         steps: length of a piece, at least 1.
         prior_mean: mean of x_0 [n] of the first piece of every trajectory, such as
             `model.prior.mean`; optional where data has prior means.
+        first: `model.first`. With "update" prior means are of x_1: those of the later pieces are
+            the true states at their first steps.
 
     Returns:
         A `Dataset` with `prior_mean`.
@@ -71,16 +78,19 @@ def pieces(
             " starts at one. Pass prior_mean=model.prior.mean, or train with fit(..., window=) or"
             " on kfjax.data.first_steps."
         )
-    first = data.prior_mean
-    if first is None:
+    check_first("pieces", first)
+    start = data.prior_mean
+    if start is None:
         mean = np.asarray(prior_mean)
-        first = np.broadcast_to(mean, (data.size, mean.shape[-1]))
+        start = np.broadcast_to(mean, (data.size, mean.shape[-1]))
     steps = min(steps, data.steps)
     padded = whole_windows(data, steps)
     series, length = cut_series(padded, steps)
-    ends = padded.xs[:, steps - 1 : -1 : steps]  # last states of all pieces but the last one
-    n = first.shape[-1]
-    starts = np.concatenate([first[:, None], ends], axis=1).reshape(-1, n)[length > 0]
+    # the later pieces start at the last state before them, or at their first one
+    begins = np.arange(steps, padded.steps, steps)
+    known = padded.xs[:, begins - 1 if first == "predict" else begins]
+    n = start.shape[-1]
+    starts = np.concatenate([start[:, None], known], axis=1).reshape(-1, n)[length > 0]
     _check_starts(starts)
     ys, xs, us, observed = jax.tree.map(lambda a: a[length > 0], series)
     return Dataset(ys, xs, us, observed, length[length > 0], starts, dtype=data.dtype)

@@ -54,7 +54,8 @@ class Dataset(_Typed):
         observed: booleans [N, T] or [N, T, m]; by default true where ys is not NaN. Kept as
             [N, T, m], or as None if everything was observed.
         length: [N] integers from 1 to T, or None if all trajectories have T steps.
-        prior_mean: means of x_0 [N, n] that replace the mean of the model's prior, or None.
+        prior_mean: means of x_0 [N, n] (of x_1 with first="update" in the model) that replace the
+            mean of the model's prior, or None.
         dtype: dtype of the floats; by default that of JAX (float32 unless x64 is enabled). Integer
             inputs stay integers.
 

@@ -64,7 +64,7 @@ def export_step(
         batch: number of trajectories, or a name such as "b" for any number; None for one, without
             that axis.
         key: random key for filters that draw.
-        state: the state to start from; default `filter.init(params, key)`.
+        state: a state to go on from; default the start of a record.
         platforms: platforms that the program can be compiled for when it is called, such as
             ("cpu", "cuda", "tpu"); default the present one.
 
@@ -117,7 +117,7 @@ def export_run(
         masked: whether the program takes `observed`, booleans like y.
         batch: number of trajectories, or a name for any number, or None.
         key: random key for filters that draw.
-        state: the state to start from; default `filter.init(params, key)`.
+        state: a state to go on from; default the start of a record.
         emit: `(state, info) -> anything`: what is kept of every step, as in `kfjax.run`.
         platforms: platforms that the program can be compiled for, as in `export_step`.
 

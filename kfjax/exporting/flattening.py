@@ -18,7 +18,8 @@ from kfjax._support.persistence import as_words, is_key
 from kfjax._support.types import AnyArray
 from kfjax.base import Emit, Filter, Inputs, Mask, Observations, Params, PyTree, State
 from kfjax.filters.checks import check_filter
-from kfjax.models.lens import model_of
+from kfjax.filters.starting import emit_inner, update_first
+from kfjax.models.lens import model_of, starts_with_update
 from kfjax.runner import run, step
 
 __all__: list[str] = []
@@ -86,11 +87,12 @@ def flat_step(filter: Filter, params: Params, examples: Examples, *, batch: Size
     """
 
     def one(state: State, y: Observations, u: Inputs, observed: Mask) -> tuple[State, PyTree]:
-        state, info = step(filter, params, state, y, u=u, observed=observed)
+        state, info = step(started, params, state, y, u=u, observed=observed)
         return state, {"mean": state.mean, "cov": state.cov, **info._asdict()}
 
     _check_size("batch", batch)
-    start, series = _start_and_series(filter, params, examples)
+    started = _from_state(filter, params, examples)
+    start, series = _start_and_series(started, params, examples)
     return _flat("step", one, start, series, (), batch)
 
 
@@ -109,12 +111,22 @@ def flat_run(
     """
 
     def whole(state: State, y: Observations, u: Inputs, observed: Mask) -> tuple[State, PyTree]:
-        return run(filter, params, y, us=u, observed=observed, state=state, emit=emit)
+        return run(started, params, y, us=u, observed=observed, state=state, emit=keep)
 
     _check_size("batch", batch)
     _check_size("steps", steps)
-    start, series = _start_and_series(filter, params, examples)
+    started = _from_state(filter, params, examples)
+    keep = emit if started == filter else emit_inner(emit)
+    start, series = _start_and_series(started, params, examples)
     return _flat("run", whole, start, series, (steps,), batch)
+
+
+def _from_state(filter: Filter, params: Params, examples: Examples) -> Filter:
+    """Return a filter that knows from its state how a record begins: a program has only that."""
+    check_filter("export", filter)
+    if examples.state is None and starts_with_update(params):
+        return update_first(filter)
+    return filter
 
 
 def _check_size(name: str, size: Size | None) -> None:
@@ -134,7 +146,6 @@ def _start_and_series(
     filter: Filter, params: Params, examples: Examples
 ) -> tuple[State, dict[str, PyTree]]:
     """Return the state before the first step, and shapes and dtypes of what a step takes."""
-    check_filter("export", filter)
     state = examples.state
     if state is None:
         state = filter.init(params, examples.key)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from kfjax._support.naming import described
+from kfjax._support.pytrees import at, prepended
 from kfjax.base import Filter, Gaussian, Inputs, Params
 from kfjax.filters.checks import check_filter
 from kfjax.models.lens import model_of
@@ -30,12 +31,15 @@ def predicted(
 ) -> Gaussian:
     """Return the beliefs one step ahead, x_{t|t-1} for t = 1..T, from filtered ones.
 
+    With first="update" in the model, that about x_1 is the prior.
+
     Args:
         filter: a filter with a moment rule.
         params: the `StateSpaceModel`, or params that hold one.
         estimate: filtered mean [T, n] and cov [T, n, n], as from `kfjax.run`.
         us: the inputs of that run.
-        prior: the belief about x_0 of that run; default the prior of the model.
+        prior: the belief about x_0 of that run, where it began with a `state`; default the prior of
+            the model.
 
     Returns:
         `Gaussian` with mean [T, n] and cov [T, n, n].
@@ -44,13 +48,12 @@ def predicted(
         ValueError: if the filter has no rule or the estimate no covariance.
     """
     model = model_and_rule("predicted", filter, params, estimate, us)
-    first = model.prior if prior is None else prior
-    beliefs = jax.tree.map(
-        lambda a, b: jnp.concatenate([a[None], b[:-1]]),
-        Gaussian(first.mean, first.cov),
-        belief_of(estimate),
-    )
-    return _predicted(filter, model, beliefs, us)
+    filtered = belief_of(estimate)
+    earlier = at(filtered, slice(-1))
+    if prior is None and model.first == "update":
+        return prepended(model.prior, _predicted(filter, model, earlier, at(us, slice(1, None))))
+    before = belief_of(model.prior if prior is None else prior)
+    return _predicted(filter, model, prepended(before, earlier), us)
 
 
 @functools.partial(jax.jit, static_argnums=0)

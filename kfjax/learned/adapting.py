@@ -14,6 +14,7 @@ from kfjax._support.arguments import check_count
 from kfjax.base import Estimate, Filter, Inputs, Mask, Observations, Run, State, estimate
 from kfjax.data import Dataset
 from kfjax.learned.params import Learned
+from kfjax.models.lens import starts_with_update
 from kfjax.models.records import Record, checked_record
 from kfjax.runner import run
 from kfjax.training import merge, partition
@@ -31,7 +32,8 @@ class Adaptation(NamedTuple):
     Attributes:
         params: `Learned`, as adapted so far.
         optimizer: the state of the optimiser.
-        state: the filter's state before the next window.
+        state: the filter's state before the next window; None before the first one, where the model
+            has first="update".
         refused: number of updates that were not made so far, since the loss or its gradient was not
             finite.
     """
@@ -54,7 +56,7 @@ def start_adapting(
     Args:
         filter: a learned filter.
         params: its params, trained or not; the network is what adapts.
-        state: the filter's state to go on from; default its belief about x_0.
+        state: the filter's state to go on from; default the start of a record.
         optimizer: as in `adapt`.
 
     Raises:
@@ -66,7 +68,9 @@ def start_adapting(
             " which the network adapts. Noise covariances of a classical filter adapt in"
             " kf.adaptive."
         )
-    start = filter.init(params) if state is None else state
+    start = state
+    if start is None and not starts_with_update(params):
+        start = filter.init(params)  # a state from the first window on: one compilation for all
     learned, _ = partition(params)
     return Adaptation(params, optimizer.init(learned), start, jnp.zeros((), jnp.int32))
 

@@ -13,6 +13,7 @@ from kfjax import linalg
 from kfjax._support.arguments import check_count
 from kfjax.filters.gaussian import kalman
 from kfjax.linear.riccati import time_invariant
+from kfjax.models.lens import starts_with_update
 from kfjax.models.state_space import StateSpaceModel
 
 __all__ = ["expected_error"]
@@ -34,6 +35,8 @@ def expected_error(
     With design = truth the mean of the diagonal is the least mean squared error, the floor of a
     linear study.
 
+    With first="update" in both, x_1 is from the prior, and nothing moves before y_1.
+
     Args:
         truth: the linear, time-invariant model that the data come from.
         design: the model of the filter, of the same dimensions; default the truth.
@@ -44,8 +47,8 @@ def expected_error(
         [T, n, n]; 10 log10 of `jnp.trace(...) / n`, averaged over steps, is the MSE in dB.
 
     Raises:
-        ValueError: if a model is not linear and time-invariant, the dimensions differ, or steps is
-            below 1.
+        ValueError: if a model is not linear and time-invariant, the dimensions or `first` differ,
+            or steps is below 1.
 
     Example:
         >>> truth = kf.systems.canonical(2)
@@ -67,6 +70,7 @@ def expected_error(
             f" {design.n},"
             f" m = {design.R.shape[0]}; expected the same."
         )
+    starts_with_update((truth, design))
     check_count("expected_error: steps", steps)
     return _expected_error(truth, design, steps, gain)
 
@@ -75,28 +79,35 @@ def expected_error(
 def _expected_error(
     truth: StateSpaceModel, design: StateSpaceModel, steps: int, gain: Any
 ) -> Array:
-    F, H, Fd, Hd = truth.f.A, truth.h.A, design.f.A, design.h.A
-    identity, zero = jnp.eye(truth.n, dtype=F.dtype), jnp.zeros_like(F)
-    noise = jax.scipy.linalg.block_diag(truth.Q, truth.R)
+    H, Hd = truth.h.A, design.h.A
+    identity, zero = jnp.eye(truth.n, dtype=H.dtype), jnp.zeros_like(truth.Q)
     forward = kalman()
 
-    def step(carry: tuple, _: Any) -> tuple:
+    def step(carry: tuple, moves: bool) -> tuple:
         M, belief = carry
+        F, Fd, Q = (truth.f.A, design.f.A, truth.Q) if moves else (identity, identity, zero)
         K = gain
         if gain is None:
-            belief = forward.predict(design, belief)
+            belief = forward.predict(design, belief) if moves else belief
             K = _gain(design, belief.cov)
-            belief, _ = forward.update(design, belief, jnp.zeros(Hd.shape[0], F.dtype))
+            belief, _ = forward.update(design, belief, jnp.zeros(Hd.shape[0], H.dtype))
         rest = identity - linalg.matmul(K, H)
         mismatch = linalg.matmul(rest, F - Fd) - linalg.matmul(K, linalg.matmul(H - Hd, Fd))
         A = jnp.block([[F, zero], [mismatch, linalg.matmul(identity - linalg.matmul(K, Hd), Fd)]])
         B = jnp.block([[identity, jnp.zeros_like(K)], [rest, -K]])
+        noise = jax.scipy.linalg.block_diag(Q, truth.R)
         M = linalg.symmetric(linalg.quadratic(A, M) + linalg.quadratic(B, noise))
         return (M, belief), M[truth.n :, truth.n :]
 
     mean = jnp.concatenate([truth.prior.mean, truth.prior.mean - design.prior.mean])
-    M = jnp.outer(mean, mean) + jnp.kron(jnp.ones((2, 2), F.dtype), truth.prior.cov)
-    return jax.lax.scan(step, (M, design.prior), length=steps)[1]
+    M = jnp.outer(mean, mean) + jnp.kron(jnp.ones((2, 2), H.dtype), truth.prior.cov)
+    start: Any = (M, design.prior)
+    errors: list[Array] = []
+    if truth.first == "update":
+        start, error = step(start, False)
+        errors, steps = [error[None]], steps - 1
+    later: Any = jax.lax.scan(lambda carry, _: step(carry, True), start, length=steps)[1]
+    return jnp.concatenate([*errors, later])
 
 
 def _gain(design: StateSpaceModel, P: Array) -> Array:

@@ -27,7 +27,7 @@ from kfjax.models.augmented_state import (
     no_noise,
 )
 from kfjax.models.spaces import Space, as_space
-from kfjax.models.state_space import StateSpaceModel, is_linear
+from kfjax.models.state_space import First, StateSpaceModel, is_linear
 
 __all__ = ["correlated", "non_additive"]
 
@@ -43,6 +43,7 @@ def non_additive(
     in_h: bool = False,
     state_space: Space | None = None,
     observation_space: Space | None = None,
+    first: First = "predict",
 ) -> StateSpaceModel:
     """Return a model with noise inside its functions, over the state z_t = (x_t, w_{t+1}, v_t).
 
@@ -61,6 +62,7 @@ def non_additive(
             cannot weigh them.
         state_space: of x, as in `StateSpaceModel`.
         observation_space: as in `StateSpaceModel`.
+        first: as in `StateSpaceModel`.
 
     Returns:
         A `StateSpaceModel` of z; `kf.run(..., emit=kf.leading(n))` keeps the belief about x alone.
@@ -100,9 +102,10 @@ def non_additive(
             jnp.zeros_like(prior.cov) if in_f else Q, block_diag(*inside) if inside else None
         ),
         Partial(no_noise, observe) if in_h else layout.observation_noise(R),
-        layout.prior(prior, w_noise),
+        layout.prior(prior, inside),
         layout.space(as_space("non_additive: state_space", state_space)),
         observation_space,
+        first=first,
     )
 
 
@@ -161,9 +164,10 @@ def correlated(model: StateSpaceModel, cross: Any) -> StateSpaceModel:
         h,
         joint,
         jnp.zeros_like(R),
-        layout.prior(model.prior, None),
+        layout.prior(model.prior, [R]),
         layout.space(model.state_space),
         model.observation_space,
+        first=model.first,
     )
 
 

@@ -6,6 +6,7 @@ Everything here is built of an `Augmented`, a value, so that models built alike 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -44,13 +45,11 @@ class Augmented:
             Partial(_Padded(self, is_move=True), space.retract),
         )
 
-    def prior(self, prior: Gaussian, noise: Array | None) -> Gaussian:
-        """Return the prior of z: w_1 ~ N(0, noise) comes before the first step, v_0 is unused."""
+    def prior(self, prior: Gaussian, noise: Sequence[Array]) -> Gaussian:
+        """Return the prior of z, with the covariances of the noise in the state."""
         size = self.q + self.r
         mean = jnp.concatenate([prior.mean, jnp.zeros(size, prior.mean.dtype)])
-        cov = prior.cov if noise is None else block_diag(prior.cov, noise)
-        missing = prior.cov.shape[0] + size - cov.shape[0]
-        return Gaussian(mean, jnp.pad(cov, (0, missing)))
+        return Gaussian(mean, block_diag(prior.cov, *noise))
 
     def process_noise(self, Q: Any, rest: Array | None) -> Any:
         """Return the process noise of z: Q for x, and the covariance of the noise in the state."""

@@ -31,9 +31,30 @@ def is_model(value: Any) -> bool:
     return isinstance(value, (StateSpaceModel, Sensors))
 
 
+def models_in(params: Any) -> list[Any]:
+    """Return the models that params hold; `Sensors` are one."""
+    return [leaf for leaf in jax.tree.leaves(params, is_leaf=is_model) if is_model(leaf)]
+
+
 def count_models(params: Any) -> int:
     """Return how many models params hold; `Sensors` count as one."""
-    return sum(map(is_model, jax.tree.leaves(params, is_leaf=is_model)))
+    return len(models_in(params))
+
+
+def starts_with_update(params: Any) -> bool:
+    """Tell whether the prior of the models in params is about x_1, which y_1 updates; see `first`.
+
+    Raises:
+        ValueError: if they do not agree.
+    """
+    found = {model.first for model in models_in(params)}
+    if len(found) > 1:
+        raise ValueError(
+            f"params ({type(params).__name__}) hold models with first='predict' and with"
+            " first='update'; expected the same in all, since their priors are about one state."
+            " Change it with model.replace(first=...)."
+        )
+    return found == {"update"}
 
 
 def with_model(params: Params, **changes: Any) -> Params:

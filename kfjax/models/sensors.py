@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from kfjax._support.pytrees import Pytree, as_array, as_pytree, promote
+from kfjax._support.pytrees import STATIC, Pytree, as_array, as_pytree, promote
 from kfjax.base import Gaussian
 from kfjax.models.spaces import EUCLIDEAN, as_observation_space, as_space
-from kfjax.models.state_space import StateSpaceModel, check_fields
+from kfjax.models.state_space import First, StateSpaceModel, check_fields, check_first
 
 __all__ = ["Sensor", "Sensors"]
 
@@ -50,9 +50,11 @@ class Sensors(Pytree):
     Attributes:
         f: `(x [n], u) -> [n]`, as in `StateSpaceModel`.
         Q: process noise covariance [n, n], or a callable of (x, u).
-        prior: belief about x_0, a `Gaussian` or a pair (mean [n], cov [n, n]).
+        prior: belief about x_0 (about x_1 with first="update"), a `Gaussian` or a pair (mean [n],
+            cov [n, n]).
         sensors: dict of `Sensor` by name (or a tuple of them).
         state_space: how states are subtracted and moved, as in `StateSpaceModel`.
+        first: which step comes first in a record, "predict" or "update", as in `StateSpaceModel`.
 
     Raises:
         ValueError: if there is no sensor, or f, Q, the prior and a sensor do not make a
@@ -72,8 +74,10 @@ class Sensors(Pytree):
     prior: Any
     sensors: Any
     state_space: Any = None
+    first: First = dataclasses.field(default="predict", metadata=STATIC)
 
     def __post_init__(self) -> None:
+        check_first("Sensors", self.first)
         keys = sensor_names(self.sensors)
         if not keys or not all(isinstance(self.sensors[k], Sensor) for k in keys):
             raise ValueError(
@@ -119,7 +123,7 @@ class Sensors(Pytree):
 
     def _with(self, h: Any, R: Any, space: Any) -> StateSpaceModel:
         return StateSpaceModel.unchecked(
-            self.f, h, self.Q, R, self.prior, self.state_space, space, None
+            self.f, h, self.Q, R, self.prior, self.state_space, space, None, self.first
         )
 
 

@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 from kfjax import linalg
 from kfjax._support.arguments import check_key
 from kfjax._support.naming import described
+from kfjax._support.pytrees import at, prepended
 from kfjax.base import Inputs
 from kfjax.models.calling import call
 from kfjax.models.records import checked_inputs, count_steps
@@ -35,14 +36,16 @@ def simulate(
 ) -> tuple[Array, Array]:
     """Draw a trajectory from a model.
 
-    x_0 from the prior, then x_t = f(x_{t-1}, u_t) + e_t and y_t = h(x_t, u_t) + v_t.
+    x_0 from the prior, then x_t = f(x_{t-1}, u_t) + e_t and y_t = h(x_t, u_t) + v_t; with
+    first="update" in the model x_1 is from the prior.
 
     Args:
         key: a random key; `jax.vmap` over split keys gives a batch.
         model: the model to draw from; its Q is taken at x_{t-1}, its R at x_t.
         steps: T; may be left out where us is given.
         us: inputs with a leading time axis [T, ...], or None.
-        x0: the state x_0 [n] to start from; default a draw from the prior.
+        x0: the state x_0 [n] to start from (x_1 with first="update"); default a draw from the
+            prior.
 
     Returns:
         xs [T, n] and ys [T, m], for t = 1..T (x_0 is not among them).
@@ -95,13 +98,23 @@ def _simulate(
     else:
         start = jnp.asarray(x0)
 
-    def body(x: Array, at: tuple[Array, Any]) -> tuple[Array, tuple[Array, Array]]:
-        key, u = at
-        process, observation = jax.random.split(key)
-        x = space.retract(
-            call("f", model.f, x, u), _draw(process, model.process_noise(x, u))
-        ).astype(model.dtype)
-        y = call("h", model.h, x, u) + _draw(observation, model.observation_noise(x, u))
-        return x, (x, y.astype(model.dtype))
+    start = start.astype(model.dtype)
 
-    return jax.lax.scan(body, start.astype(model.dtype), (jax.random.split(key, steps), us))[1]
+    def observed(x: Array, u: Any, key: Array) -> tuple[Array, Array]:
+        y = call("h", model.h, x, u) + _draw(key, model.observation_noise(x, u))
+        return x, y.astype(model.dtype)
+
+    def body(x: Array, row: tuple[Array, Any]) -> tuple[Array, tuple[Array, Array]]:
+        key, u = row
+        process, observation = jax.random.split(key)
+        noise = _draw(process, model.process_noise(x, u))
+        x = space.retract(call("f", model.f, x, u), noise).astype(model.dtype)
+        return x, observed(x, u, observation)
+
+    series = (jax.random.split(key, steps), us)
+    if model.first == "predict":
+        return jax.lax.scan(body, start, series)[1]
+    key, u = at(series, 0)
+    return prepended(
+        observed(start, u, key), jax.lax.scan(body, start, at(series, slice(1, None)))[1]
+    )

@@ -2,17 +2,19 @@
 
 x_t = f(x_{t-1}, u_t) + e_t,   e_t ~ N(0, Q)
 y_t = h(x_t, u_t)     + v_t,   v_t ~ N(0, R),      x_0 ~ N(prior.mean, prior.cov),   t = 1..T
+
+or, with first="update", x_1 ~ N(prior.mean, prior.cov) and no x_0.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from jax import Array
 
 from kfjax._support.arguments import check_covariance
-from kfjax._support.pytrees import Pytree, as_array, as_pytree, promote
+from kfjax._support.pytrees import STATIC, Pytree, as_array, as_pytree, promote
 from kfjax.base import Gaussian
 from kfjax.models.calling import call
 from kfjax.models.functions import Linear
@@ -20,6 +22,9 @@ from kfjax.models.spaces import as_observation_space, as_space
 from kfjax.models.values import check_finite
 
 __all__ = ["StateSpaceModel", "linear_gaussian"]
+
+First: TypeAlias = Literal["predict", "update"]
+"""Which step comes first in a record: its prior is about x_0 ("predict") or x_1 ("update")."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,19 +43,24 @@ class StateSpaceModel(Pytree):
         h: `(x [n], u) -> [m]`, likewise.
         Q: process noise covariance [n, n], or a callable of (x_{t-1|t-1}, u_t).
         R: observation noise covariance [m, m], or a callable of (x_{t|t-1}, u_t).
-        prior: belief about x_0, a `Gaussian` or a pair (mean [n], cov [n, n]); cov = 0 says that
-            x_0 is known.
+        prior: belief about x_0 (about x_1 with first="update"), a `Gaussian` or a pair (mean [n],
+            cov [n, n]); cov = 0 says that it is known.
         state_space: how states are subtracted and moved, a `Space` such as `kf.angles(2)`; None is
             Euclidean. The attribute is always a `Space`.
         observation_space: how observations are subtracted, likewise; only its difference is used,
             since predicted observations are averages of offsets from a value of h.
         observation_log_density: `(x, y, u, observed) -> scalar`, log p(y | x) for particle filters
             with other than Gaussian noise, or None.
+        first: which step comes first in a record. "predict": the prior is about x_0, and every
+            observation comes after a prediction. "update": the prior is about x_1, which y_1
+            updates without a prediction, as in pykalman, dynamax, statsmodels and TensorFlow
+            Probability; there is no x_0, and u_1 reaches only h and R. It is static, and every
+            function that takes a whole record obeys it.
 
     Raises:
-        ValueError: wrong shapes, an asymmetric or indefinite Q, R or prior.cov, non-finite numbers,
-            or leaves that are not real numbers. Checked on construction, as far as values are known
-            (not inside a trace).
+        ValueError: another `first`, wrong shapes, an asymmetric or indefinite Q, R or prior.cov,
+            non-finite numbers, or leaves that are not real numbers. Checked on construction, as far
+            as values are known (not inside a trace).
 
     Example:
         >>> model = kf.StateSpaceModel(
@@ -68,6 +78,7 @@ class StateSpaceModel(Pytree):
     state_space: Any = None
     observation_space: Any = None
     observation_log_density: Any = None
+    first: First = dataclasses.field(default="predict", metadata=STATIC)
 
     def __post_init__(self) -> None:
         if not isinstance(self.prior, tuple) or len(self.prior) != 2:
@@ -75,10 +86,11 @@ class StateSpaceModel(Pytree):
                 f"StateSpaceModel: prior is {type(self.prior).__name__}; expected kf.Gaussian(mean"
                 " [n], cov [n, n])."
             )
+        check_first("StateSpaceModel", self.first)
         values = {
             field.name: as_pytree(getattr(self, field.name))
             for field in dataclasses.fields(self)
-            if field.name != "prior"
+            if field.name not in ("prior", "first")
         }
         values |= {
             "Q": as_array(values["Q"]),
@@ -135,15 +147,29 @@ class StateSpaceModel(Pytree):
         return dataclasses.replace(self, **changes)
 
     @classmethod
-    def axes(cls, **axes: int | None) -> Any:
+    def axes(cls, *, first: First = "predict", **axes: int | None) -> Any:
         """Return a model of batch axes for `jax.vmap(..., in_axes=...)`, None except where named.
+
+        Args:
+            first: that of the models, which JAX compares.
+            **axes: the axis of each field that has one.
 
         Example:
             >>> kf.StateSpaceModel.axes(Q=0).Q, kf.StateSpaceModel.axes(Q=0).R
             (0, None)
         """
         check_fields(f"{cls.__name__}.axes", cls, axes)
-        return cls.unchecked(*(axes.get(field.name) for field in dataclasses.fields(cls)))
+        values: dict[str, Any] = {**axes, "first": first}
+        return cls.unchecked(*(values.get(field.name) for field in dataclasses.fields(cls)))
+
+
+def check_first(who: str, first: Any) -> None:
+    """Raise unless `first` names the step that comes first in a record."""
+    if first not in ("predict", "update"):
+        raise ValueError(
+            f"{who}: first is {first!r}; expected 'predict', if the prior is about the state before"
+            " the first observation, or 'update', if it is about the state at it."
+        )
 
 
 def check_fields(who: str, cls: type, names: Any) -> None:
@@ -210,7 +236,9 @@ def _check_linear(name: str, fn: Any, n: int, rows: int | None) -> None:
         )
 
 
-def linear_gaussian(F: Any, H: Any, Q: Any, R: Any, prior: Any, B: Any = None) -> StateSpaceModel:
+def linear_gaussian(
+    F: Any, H: Any, Q: Any, R: Any, prior: Any, B: Any = None, *, first: First = "predict"
+) -> StateSpaceModel:
     """Return the linear Gaussian model x_t = F x_{t-1} + B u_t + e_t, y_t = H x_t + v_t.
 
     Args:
@@ -218,8 +246,9 @@ def linear_gaussian(F: Any, H: Any, Q: Any, R: Any, prior: Any, B: Any = None) -
         H: [m, n], or a callable of u.
         Q: [n, n], or a callable of (x, u).
         R: [m, m], or a callable of (x, u).
-        prior: `Gaussian(mean [n], cov [n, n])` of x_0.
+        prior: `Gaussian(mean [n], cov [n, n])` of x_0 (of x_1 with first="update").
         B: [n, p], a callable of u, or None.
+        first: "predict" or "update", as in `StateSpaceModel`.
 
     Returns:
         The model; every filter runs it, `kfjax.kalman()` exactly.
@@ -234,7 +263,7 @@ def linear_gaussian(F: Any, H: Any, Q: Any, R: Any, prior: Any, B: Any = None) -
         >>> model.n
         2
     """
-    return StateSpaceModel(Linear(F, B), Linear(H), Q, R, prior)
+    return StateSpaceModel(Linear(F, B), Linear(H), Q, R, prior, first=first)
 
 
 def is_linear(model: StateSpaceModel) -> bool:

@@ -12,7 +12,8 @@ from jax.typing import ArrayLike
 
 from kfjax import linalg
 from kfjax._support.arguments import LARGEST_LOOP, check_count
-from kfjax.base import Inputs, Mask
+from kfjax._support.pytrees import at, prepended
+from kfjax.base import Inputs, Mask, whole_state
 from kfjax.filters.square_root_form import SquareRootGaussian, square_root
 from kfjax.models.observing import bind, observe
 from kfjax.models.records import Record
@@ -20,6 +21,7 @@ from kfjax.models.shapes import check_shapes
 from kfjax.models.spaces import EUCLIDEAN
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.moments import MomentRule, Taylor
+from kfjax.runner import run
 from kfjax.smoothers.parallel import as_smoothed, first_belief, linearise
 from kfjax.smoothers.rauch_tung_striebel import Smoothed
 from kfjax.smoothers.records import whole_record
@@ -104,7 +106,7 @@ def _parallel_iterated_smooth(
     (path, gains), _ = jax.lax.scan(
         improve, (path, jnp.zeros_like(path.cholesky[1:])), length=iterations
     )
-    return as_smoothed(path, gains)
+    return as_smoothed(model, path, gains)
 
 
 def _sequential_start(
@@ -112,19 +114,11 @@ def _sequential_start(
 ) -> SquareRootGaussian:
     """The filtered path of the rule's own square-root filter, x_0 in front."""
     forward = square_root(rule)
-    first = forward.init(model)
-
-    def body(state: Any, at: tuple[Any, Any, Any]) -> tuple[Any, Any]:
-        y, u, seen = at
-        state, _ = forward.update(model, forward.predict(model, state, u), y, u, seen)
-        return state, state
-
-    states = jax.lax.scan(body, first, (record.ys, record.us, record.observed))[1]
-    return jax.tree.map(
-        lambda a, b: jnp.concatenate([a[None], b]),
-        SquareRootGaussian(*first),
-        SquareRootGaussian(*states),
-    )
+    ys, us, observed, _ = record
+    states = run(forward, model, ys, us=us, observed=observed, emit=whole_state).outputs
+    # where there is no x_0, it stands for x_1
+    first = forward.init(model) if model.first == "predict" else at(states, 0)
+    return prepended(SquareRootGaussian(*first), SquareRootGaussian(*states))
 
 
 def _cost(

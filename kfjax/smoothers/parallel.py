@@ -22,7 +22,7 @@ from kfjax.models.shapes import check_shapes
 from kfjax.models.spaces import EUCLIDEAN
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.moments import Affine, Taylor
-from kfjax.smoothers.rauch_tung_striebel import Smoothed
+from kfjax.smoothers.rauch_tung_striebel import Smoothed, started
 from kfjax.smoothers.records import whole_record
 from kfjax.smoothers.scan_elements import Step, filter_steps, smooth_steps
 
@@ -106,7 +106,7 @@ def _parallel_filter(model: StateSpaceModel, record: Record) -> Estimate:
 def _parallel_smooth(model: StateSpaceModel, record: Record) -> Smoothed:
     path = _constant(model.prior, check_shapes("parallel_smooth", model, record))
     steps = linearise(Taylor(), model, path, record)
-    return as_smoothed(*smooth_steps(first_belief(model), steps))
+    return as_smoothed(model, *smooth_steps(first_belief(model), steps))
 
 
 def _constant(prior: Gaussian, steps: int) -> SquareRootGaussian:
@@ -118,7 +118,10 @@ def _constant(prior: Gaussian, steps: int) -> SquareRootGaussian:
 
 
 def linearise(rule: Any, model: StateSpaceModel, path: SquareRootGaussian, record: Record) -> Step:
-    """Affine models of every step, about the path x_0..x_T."""
+    """Affine models of every step, about the path x_0..x_T.
+
+    Where the first step has no prediction, x_0 stands for x_1.
+    """
 
     def one(
         before: SquareRootGaussian, at: SquareRootGaussian, y: Array, u: Any, seen_t: Any
@@ -142,11 +145,15 @@ def linearise(rule: Any, model: StateSpaceModel, path: SquareRootGaussian, recor
 
     before = jax.tree.map(lambda a: a[:-1], path)
     at = jax.tree.map(lambda a: a[1:], path)
-    return jax.vmap(one)(before, at, record.ys, record.us, record.observed)
+    steps = jax.vmap(one)(before, at, record.ys, record.us, record.observed)
+    if model.first == "predict":
+        return steps
+    F, c, Q = (a.at[0].set(0) for a in (steps.F, steps.c, steps.Q))
+    return steps._replace(F=F.at[0].set(jnp.eye(model.n, dtype=F.dtype)), c=c, Q=Q)
 
 
 def first_belief(model: StateSpaceModel) -> SquareRootGaussian:
-    """The prior of x_0, by its factor."""
+    """The prior, by its factor."""
     return SquareRootGaussian(model.prior.mean, linalg.cholesky(model.prior.cov))
 
 
@@ -154,8 +161,9 @@ def _cov(cholesky: Array) -> Array:
     return jax.vmap(lambda L: linalg.matmul(L, L.T))(cholesky)
 
 
-def as_smoothed(path: SquareRootGaussian, gains: Array) -> Smoothed:
+def as_smoothed(model: StateSpaceModel, path: SquareRootGaussian, gains: Array) -> Smoothed:
     """Split x_0 off the path; the gains are those of x_t-1 on x_t."""
     cov = _cov(path.cholesky)
     cross = jax.vmap(lambda P, G: linalg.matmul(P, G.T))(cov[1:], gains)
-    return Smoothed(path.mean[1:], cov[1:], Gaussian(path.mean[0], cov[0]), cross)
+    initial = Gaussian(path.mean[0], cov[0])
+    return started(model, Smoothed(path.mean[1:], cov[1:], initial, cross))

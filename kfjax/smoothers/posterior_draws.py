@@ -20,7 +20,7 @@ from kfjax.models.calling import call
 from kfjax.models.lens import model_of
 from kfjax.models.records import is_singular, until
 from kfjax.models.state_space import StateSpaceModel
-from kfjax.smoothers.records import backward_series, factors_or_belief
+from kfjax.smoothers.records import backward_series, belief_before, factors_or_belief
 
 __all__ = ["Trajectories", "sample_posterior", "simulate_smoothed"]
 
@@ -30,7 +30,8 @@ class Trajectories(NamedTuple):
 
     Attributes:
         states: [M, T, n], x_1..x_T.
-        initial: x_0 of each [M, n], or None if the first particles were not given.
+        initial: x_0 of each [M, n]; None if the first particles were not given, or if there is no
+            x_0, with first="update" in the model.
     """
 
     states: Array
@@ -68,7 +69,8 @@ def simulate_smoothed(
         us: the inputs of that run.
         trajectories: M.
         state: the state before the first step, to draw x_0 too: `filter.init(params, key)` with
-            the key of that run.
+            the key of that run, or the `state` that it began with. Leave it out where there is no
+            x_0.
         length: the length of that run, if it had one; later entries are those of the end.
 
     Returns:
@@ -211,12 +213,13 @@ def sample_posterior(
             the stacked states, from `kfjax.run(..., emit=kfjax.whole_state)`.
         us: the inputs of that run.
         trajectories: M.
-        prior: the belief about x_0 of that run, default the prior of the model; of a particle
-            filter its state before the first step.
+        prior: the belief about x_0 of that run, where it began with a `state`; default the prior of
+            the model. Of a particle filter its state before the first step, as `state` of
+            `kfjax.simulate_smoothed`.
         length: the length of that run, if it had one; later entries are those of the end.
 
     Returns:
-        `Trajectories(states [M, T, n], initial [M, n])`.
+        `Trajectories(states [M, T, n], initial [M, n] or None)`.
 
     Raises:
         ValueError: if the filter has neither a rule nor particles, the estimate no covariance, or
@@ -242,7 +245,7 @@ def sample_posterior(
         )
     model = model_and_rule("sample_posterior", filter, params, estimate, us)
     check_count("sample_posterior: trajectories", trajectories)
-    first = factors_or_belief(model.prior if prior is None else prior)
+    first = belief_before(model, prior)
     return _sample(
         filter, trajectories, key, params, first, factors_or_belief(estimate), us, length
     )
@@ -254,7 +257,7 @@ def _sample(
     count: int,
     key: Array,
     params: Any,
-    first: Belief,
+    first: Belief | None,
     filtered: Belief,
     us: Any,
     length: Any,
@@ -262,9 +265,8 @@ def _sample(
     model = model_of(params)
     space = model.state_space
     start, last, us, active = backward_series(filter, params, first, filtered, us, length)
-    noise = jax.random.normal(
-        key, (filtered.mean.shape[0] + 1, count, model.n), filtered.mean.dtype
-    )
+    steps = start.mean.shape[0]
+    noise = jax.random.normal(key, (steps + 1, count, model.n), filtered.mean.dtype)
 
     def spread(factor: Array, z: Array) -> Array:
         return linalg.matmul(z, factor.T)
@@ -284,4 +286,5 @@ def _sample(
     factor = last.cholesky if isinstance(last, SquareRootGaussian) else linalg.cholesky(last.cov)
     ends = jax.vmap(space.retract, (None, 0))(last.mean, spread(factor, noise[-1]))
     path = jax.lax.scan(back, ends, (start, us, active, noise[:-1]), reverse=True)[1]
-    return Trajectories(jnp.concatenate([path[1:], ends[None]]).swapaxes(0, 1), path[0])
+    path = jnp.concatenate([path, ends[None]]).swapaxes(0, 1)
+    return Trajectories(path, None) if first is None else Trajectories(path[:, 1:], path[:, 0])

@@ -10,13 +10,15 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support.pytrees import at
 from kfjax.base import Filter, Gaussian, Inputs, Params
 from kfjax.filters.backward_kernels import BackwardKernel, Belief, backward_kernel
 from kfjax.filters.beliefs import model_and_rule
 from kfjax.filters.square_root_form import SquareRootGaussian
 from kfjax.models.lens import model_of
 from kfjax.models.spaces import Space
-from kfjax.smoothers.records import backward_series, factors_or_belief
+from kfjax.models.state_space import StateSpaceModel
+from kfjax.smoothers.records import backward_series, belief_before, factors_or_belief
 
 __all__ = ["Smoothed", "smooth"]
 
@@ -28,8 +30,10 @@ class Smoothed(NamedTuple):
         mean: E[x_t | y_1..T], [T, n], for t = 1..T.
         cov: its covariance [T, n, n].
         initial: the smoothed belief about x_0, `Gaussian(mean [n], cov [n, n])`
-            (`SquareRootGaussian` with factors).
-        cross: lag-one cross-covariances Cov[x_t, x_{t-1} | y_1..T] [T, n, n] for t = 1..T.
+            (`SquareRootGaussian` with factors); None where there is no x_0, with first="update" in
+            the model.
+        cross: lag-one cross-covariances Cov[x_t, x_{t-1} | y_1..T] [T, n, n] for t = 1..T; zero at
+            t = 1 where there is no x_0.
         cholesky: lower triangular factors of cov [T, n, n] in the square-root form, else None.
     """
 
@@ -71,7 +75,8 @@ def smooth(
             all digits.
         us: the inputs of that run.
         length: the length of that run, if it had one; later entries stay those of the end.
-        prior: the belief about x_0 of that run; default the prior of the model.
+        prior: the belief about x_0 of that run, where it began with a `state`; default the prior of
+            the model.
 
     Returns:
         `Smoothed(mean [T, n], cov [T, n, n], initial, cross [T, n, n], cholesky [T, n, n] or
@@ -95,19 +100,24 @@ def smooth(
         algorithms, IEEE TAC 41 (1996).
     """
     model = model_and_rule("smooth", filter, params, estimate, us)
-    first = factors_or_belief(model.prior if prior is None else prior)
+    first = belief_before(model, prior)
     return _smooth(filter, params, first, factors_or_belief(estimate), us, length)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _smooth(
-    filter: Filter, params: Params, first: Belief, filtered: Belief, us: Inputs, length: Any
+    filter: Filter,
+    params: Params,
+    first: Belief | None,
+    filtered: Belief,
+    us: Inputs,
+    length: Any,
 ) -> Smoothed:
     model = model_of(params)
     start, last, us, active = backward_series(filter, params, first, filtered, us, length)
 
-    def back(later: Belief, at: tuple[Belief, Any, Any]) -> tuple[Belief, tuple[Belief, Array]]:
-        belief, u, active_t = at
+    def back(later: Belief, row: tuple[Belief, Any, Any]) -> tuple[Belief, tuple[Belief, Array]]:
+        belief, u, active_t = row
         kernel = backward_kernel(filter.rule, model, belief, u)
         new = _earlier(kernel, belief, later, model.state_space)
         cross = linalg.matmul(later.cov, kernel.gain.T)
@@ -118,9 +128,20 @@ def _smooth(
         return new, (new, cross)
 
     smoothed, cross = jax.lax.scan(back, last, (start, us, active), reverse=True)[1]
-    path = jax.tree.map(lambda a, b: jnp.concatenate([a[1:], b[None]]), smoothed, last)
-    initial = jax.tree.map(lambda a: a[0], smoothed)
+    initial = None
+    if first is None:
+        cross = jnp.concatenate([jnp.zeros_like(last.cov)[None], cross])
+    else:
+        initial, smoothed = at(smoothed, 0), at(smoothed, slice(1, None))
+    path = jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), smoothed, last)
     return Smoothed(path.mean, path.cov, initial, cross, getattr(path, "cholesky", None))
+
+
+def started(model: StateSpaceModel, smoothed: Smoothed) -> Smoothed:
+    """Return smoothed beliefs without the x_0 that stood for x_1, where the model has none."""
+    if model.first == "predict":
+        return smoothed
+    return smoothed._replace(initial=None, cross=smoothed.cross.at[0].set(0))
 
 
 def _earlier(kernel: BackwardKernel, belief: Belief, later: Any, space: Space) -> Belief:

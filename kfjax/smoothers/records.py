@@ -10,6 +10,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from kfjax import linalg
+from kfjax._support.pytrees import at, prepended
 from kfjax.base import Filter, Gaussian, Inputs, Mask, Params
 from kfjax.filters.backward_kernels import Belief
 from kfjax.filters.beliefs import belief_of
@@ -21,13 +22,13 @@ __all__: list[str] = []
 
 
 class BackwardSeries(NamedTuple):
-    """What a recursion from T to 0 runs over.
+    """What a recursion from T to 0 runs over; to 1, if there is no x_0.
 
     Attributes:
-        start: filtered beliefs at t = 0..T-1.
+        start: filtered beliefs at t = 0..T-1, or 1..T-1.
         last: the filtered belief at T.
-        us: the inputs u_1..u_T.
-        active: whether step t = 1..T counts, or None for all.
+        us: the inputs of the steps between them, u_1..u_T or u_2..u_T.
+        active: whether each of these steps counts, or None for all.
     """
 
     start: Belief
@@ -36,17 +37,33 @@ class BackwardSeries(NamedTuple):
     active: Array | None
 
 
+def belief_before(model: StateSpaceModel, prior: Any) -> Belief | None:
+    """Return the belief about x_0 of a run: that given, or the model's prior if it is about x_0."""
+    if prior is None and model.first == "update":
+        return None
+    return factors_or_belief(model.prior if prior is None else prior)
+
+
 def backward_series(
-    filter: Filter, params: Params, first: Belief, filtered: Belief, us: Inputs, length: Any
+    filter: Filter,
+    params: Params,
+    first: Belief | None,
+    filtered: Belief,
+    us: Inputs,
+    length: Any,
 ) -> BackwardSeries:
-    """Return the series of a run, as factors if the filter keeps those."""
-    if hasattr(jax.eval_shape(filter.init, params), "cholesky"):
-        first, filtered = _as_factors(first), _as_factors(filtered)
-    else:
-        first, filtered = (Gaussian(b.mean, b.cov) for b in (first, filtered))
+    """Return the series of a run, as factors if the filter keeps those.
+
+    `first` is the belief about x_0, or None if there is none.
+    """
+    in_factors = hasattr(jax.eval_shape(filter.init, params), "cholesky")
+    form = _as_factors if in_factors else belief_of
+    filtered = form(filtered)
     us, active = until(length, us, filtered.mean.shape[0])
-    start = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b[:-1]]), first, filtered)
-    return BackwardSeries(start, jax.tree.map(lambda a: a[-1], filtered), us, active)
+    earlier, last = at(filtered, slice(-1)), at(filtered, -1)
+    if first is None:
+        return BackwardSeries(earlier, last, *at((us, active), slice(1, None)))
+    return BackwardSeries(prepended(form(first), earlier), last, us, active)
 
 
 def _as_factors(belief: Belief) -> SquareRootGaussian:

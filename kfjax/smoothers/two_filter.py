@@ -20,7 +20,7 @@ from kfjax.models.shapes import check_shapes
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.moments import Taylor
 from kfjax.runner import run
-from kfjax.smoothers.rauch_tung_striebel import Smoothed
+from kfjax.smoothers.rauch_tung_striebel import Smoothed, started
 from kfjax.smoothers.records import whole_record
 
 __all__ = ["two_filter_smooth"]
@@ -124,9 +124,9 @@ def _two_filter_smooth(model: StateSpaceModel, record: Record) -> Smoothed:
     covs = jnp.concatenate([initial.cov[None], smoothed.cov])
     # x_t = (I + Q Lambda)^-1 F x_t-1 + ..., given y_t..T
     cross = jax.vmap(linalg.matmul)(contractions, covs[:steps])
-    return Smoothed(
-        smoothed.mean, smoothed.cov, Gaussian(initial.mean, initial.cov), cross, smoothed.cholesky
-    )
+    x0 = Gaussian(initial.mean, initial.cov)
+    both = Smoothed(smoothed.mean, smoothed.cov, x0, cross, smoothed.cholesky)
+    return started(model, both)
 
 
 def _observe(

@@ -13,15 +13,17 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support.pytrees import at
 from kfjax.base import Gaussian, state_and_log_likelihood
 from kfjax.data.batches import run_trajectory, start_at
 from kfjax.data.dataset import Dataset
 from kfjax.filters.square_root_form import SquareRootGaussian, conditional_factors, square_root
 from kfjax.models.observing import bind
+from kfjax.models.records import until
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.moments import Taylor
 from kfjax.smoothers.imputation import noise_given_seen
-from kfjax.smoothers.records import backward_series
+from kfjax.smoothers.records import backward_series, belief_before
 
 __all__ = ["Sums"]
 
@@ -47,7 +49,8 @@ class Sums(NamedTuple):
         observation: likewise with v_t and h, over the steps where something was seen.
         steps: how many terms the two sums have.
         seen: likewise.
-        start: smoothed x_0 - prior mean, and its covariance; of every trajectory [N, ...].
+        start: smoothed x_0 (x_1 with first="update") - prior mean, and its covariance; of every
+            trajectory [N, ...].
     """
 
     log_likelihood: Array
@@ -64,37 +67,41 @@ def expected(names: frozenset[str], model: StateSpaceModel, one: Dataset) -> Sum
     filtered, log_likelihood = run_trajectory(
         FORWARD, model, one, emit=state_and_log_likelihood
     ).outputs
-    start, last, us, active = backward_series(
-        FORWARD, model, FORWARD.init(model), filtered, one.us, one.length
-    )
-    ones = jnp.ones(one.ys.shape[0], bool)
-    active = ones if active is None else active
-    masks = jnp.broadcast_to(ones[:, None], one.ys.shape) if one.observed is None else one.observed
+    before = belief_before(model, None)
+    start, last, us, _ = backward_series(FORWARD, model, before, filtered, one.us, one.length)
+    steps = one.ys.shape[0]
+    all_us, active = until(one.length, one.us, steps)
+    active = jnp.ones(steps, bool) if active is None else active
+    masks = jnp.ones_like(one.ys, bool) if one.observed is None else one.observed
 
-    def back(carry: tuple[Any, Any], at: tuple[Any, ...]) -> tuple[tuple[Any, Any], None]:
-        later, sums = carry
-        belief, u, y, mask, counts = at
-        noise = _observation_moment(names, model, later, y, u, mask)
-        earlier, moved = _dynamics_moment(names, model, belief, later, u)
+    def observed(belief: Any, u: Any, row: tuple[Array, ...]) -> tuple[Array, Array]:
+        y, mask, counts = row
         sees = counts & mask.any()
-        terms = (
-            _masked(counts, moved),
-            _masked(sees, noise),
-            counts.astype(model.dtype),
-            sees.astype(model.dtype),
-        )
+        moment = _observation_moment(names, model, belief, y, u, mask)
+        return _masked(sees, moment), sees.astype(model.dtype)
+
+    def back(carry: tuple[Any, Any], step: tuple[Any, ...]) -> tuple[tuple[Any, Any], None]:
+        later, sums = carry
+        belief, u, row = step
+        counts = row[-1]
+        earlier, moved = _dynamics_moment(names, model, belief, later, u)
+        moment, sees = observed(later, u, row)
+        terms = (_masked(counts, moved), moment, counts.astype(model.dtype), sees)
         earlier = jax.tree.map(lambda a, b: jnp.where(counts, a, b), earlier, belief)
         return (earlier, jax.tree.map(jnp.add, sums, terms)), None
 
-    at = (start, us, one.ys, masks, active)
-    shapes = jax.eval_shape(
-        lambda: back((last, (0.0,) * 4), jax.tree.map(lambda a: a[0], at))[0][1]
-    )
+    rows = (one.ys, masks, active)
+    head, first_u = at((rows, all_us), 0)
+    series = (start, us, at(rows, slice(steps - start.mean.shape[0], None)))
+    shapes = jax.eval_shape(lambda: back((last, (0.0,) * 4), (last, first_u, head))[0][1])
     zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
-    (first, sums), _ = jax.lax.scan(back, (last, zeros), at, reverse=True)
-    dynamics, observation, steps, seen = sums
+    (first, sums), _ = jax.lax.scan(back, (last, zeros), series, reverse=True)
+    dynamics, observation, moves, seen = sums
+    if before is None:  # no prediction led to y_1
+        moment, sees = observed(first, first_u, head)
+        observation, seen = observation + moment, seen + sees
     at_start = Gaussian(first.mean - model.prior.mean, first.cov)
-    return Sums(log_likelihood.sum(), dynamics, observation, steps, seen, at_start)
+    return Sums(log_likelihood.sum(), dynamics, observation, moves, seen, at_start)
 
 
 def _masked(condition: Array, moment: Array) -> Array:

@@ -53,7 +53,8 @@ def em(
     Missing rows and single missing channels are handled exactly, those of correlated R included. It
     is slow where little is observed; `jax.grad` of the likelihood is the alternative. What Q makes
     noise-free stays so, and so do the rows of F, B and b there; likewise what the prior knows. One
-    trajectory cannot tell `prior_cov`, which then shrinks to zero. Prefer float64.
+    trajectory cannot tell `prior_cov`, which then shrinks to zero. With first="update" in the model
+    the prior is about x_1, and T observations follow T - 1 moves. Prefer float64.
 
     Args:
         model: where to start, with `Linear` f and h. What is learned is an array there, and so is Q
@@ -118,6 +119,11 @@ def _check(model: Any, data: Any, names: frozenset[str], iterations: int) -> Non
     if "prior_mean" in names and data.prior_mean is not None:
         raise ValueError(
             "em: got prior_mean in learn, but the data give prior means; expected one of the two."
+        )
+    if names & {"Q", *DYNAMICS} and model.first == "update" and data.lengths.max() < 2:
+        raise ValueError(
+            "em: got trajectories of one step, whose first has no prediction, since the model has"
+            f" first='update'; expected longer ones for learn={sorted(names)}."
         )
     if names & {"B", "D"} and np.ndim(data.us) != 3:
         raise ValueError("em: B or D is to be learned; expected data with us [N, T, p].")

@@ -175,12 +175,12 @@ class FilterLoss:
         return self.continued(params, batch, key, None)[0]
 
     def start(self, params: Any, batch: Dataset, key: Array) -> Any:
-        """Return the beliefs about x_0 of every trajectory, to go on from."""
+        """Return the beliefs at the start of every trajectory, to go on from."""
         keys = jax.random.split(key, batch.ys.shape[0])
         return jax.vmap(lambda one, k: start_state(self.filter, params, one, k))(batch, keys)
 
     def continued(self, params: Any, batch: Dataset, key: Array, states: Any) -> tuple[Array, Any]:
-        """Return the loss of windows that start from states (None: x_0), and their final states."""
+        """Return the loss of windows that go on from states (None: the start), and their ends."""
         keys = jax.random.split(key, batch.ys.shape[0])
 
         def one(trajectory: Dataset, key: Array, state: Any) -> tuple[Any, Array, Array]:

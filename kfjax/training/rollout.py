@@ -13,6 +13,8 @@ from jax import Array
 from kfjax._support.arguments import check_count
 from kfjax.base import Emit, Filter, Kept, Run
 from kfjax.data import Dataset, run_trajectory, start_at
+from kfjax.filters.starting import BegunState, emit_inner, update_first
+from kfjax.models.lens import starts_with_update
 from kfjax.runner import run
 
 __all__ = ["Rollout", "roll"]
@@ -60,8 +62,9 @@ FULL = Rollout()  # full backpropagation through every step
 
 
 def start_state(filter: Filter, params: Any, trajectory: Dataset, key: Array | None) -> Any:
-    """Return the filter's belief about x_0 of one trajectory."""
-    return jax.tree.map(jnp.asarray, filter.init(start_at(params, trajectory.prior_mean), key))
+    """Return the filter's belief at the start of one trajectory, for `roll`."""
+    started = update_first(filter) if starts_with_update(params) else filter
+    return jax.tree.map(jnp.asarray, started.init(start_at(params, trajectory.prior_mean), key))
 
 
 def roll(
@@ -82,11 +85,13 @@ def roll(
         trajectory: a `Dataset` without its leading axis, as seen inside `jax.vmap`.
         rollout: how the gradient goes back.
         key: random key for filters that draw.
-        state: a state to continue from; default the belief about x_0.
+        state: a state to continue from, of `start_state` or the end of another roll; default the
+            start of the record.
         emit: what to keep of every step, as in `kfjax.run`.
 
     Returns:
-        `Run(final, outputs)`, as `kfjax.run`.
+        `Run(final, outputs)`, as `kfjax.run`; where a model has first="update" the final state also
+        says that the record has begun, unless it was one `kfjax.run`.
 
     Raises:
         ValueError: if detach or remat is below one.
@@ -96,12 +101,15 @@ def roll(
         return run_trajectory(filter, params, trajectory, key=key, emit=emit)
     params, length = start_at(params, trajectory.prior_mean), trajectory.length
     state = start_state(filter, params, trajectory, key) if state is None else state
+    begins = isinstance(state, BegunState)
+    method = update_first(filter) if begins else filter
+    keep = emit_inner(emit) if begins else emit
 
     def steps(state: Any, series: Any) -> tuple[Any, Any]:
         ys, us, observed, active = series
         count = None if active is None else active.sum()
         return run(
-            filter, params, ys, us=us, observed=observed, length=count, state=state, emit=emit
+            method, params, ys, us=us, observed=observed, length=count, state=state, emit=keep
         )
 
     def cut(state: Any, series: Any) -> tuple[Any, Any]:

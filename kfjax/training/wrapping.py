@@ -97,8 +97,8 @@ def random_start(loss: Callable, std: float | tuple[float, ...]) -> BatchLoss:
 class BatchLoss(abc.ABC):
     """A loss of a batch, `(params, batch, key) -> scalar`, that can continue from states.
 
-    Called, it runs over whole trajectories: from x_0, with the final states forgotten. `fit` with
-    windows begins with `start` and goes on with `continued`.
+    Called, it runs over whole trajectories: from the start, with the final states forgotten. `fit`
+    with windows begins with `start` and goes on with `continued`.
     """
 
     def __call__(self, params: Any, batch: Any, key: Array) -> Array:
@@ -111,7 +111,7 @@ class BatchLoss(abc.ABC):
 
     @abc.abstractmethod
     def continued(self, params: Any, batch: Any, key: Array, states: Any) -> tuple[Any, Any]:
-        """Return the loss and the states at the end; from x_0 where there are none."""
+        """Return the loss and the states at the end; from the start where there are none."""
 
 
 @dataclasses.dataclass(frozen=True)

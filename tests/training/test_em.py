@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.linalg
 import scipy.optimize
 from support.dense import Step, posterior
 from support.table import driven, linear
@@ -88,6 +89,11 @@ def textbook_step(model, data):
             )
             for u in us
         ]
+        if model.first == "update":  # y_1 is seen of the state that the prior is about
+            still = np.block([[np.eye(n), O((n, m))], [H, O((m, m))]])
+            known = np.concatenate([O(n), D @ us[0] + d])
+            alone = scipy.linalg.block_diag(O((n, n)), R)
+            steps[0] = steps[0]._replace(F=still, c=known, Q=alone)
         cov0 = np.zeros((n + m, n + m))
         cov0[:n, :n] = P0
         after = posterior(
@@ -99,7 +105,8 @@ def textbook_step(model, data):
         for t in range(1, T + 1):
             known, at, x, y = np.append(us[t - 1], 1), after.mean[t], slice(0, n), slice(n, None)
             for name, target, index, when in (("x", x, x, t - 1), ("y", y, x, t)):
-                if name == "y" and not data.observed[i, t - 1].any():
+                moved = t > 1 or model.first == "predict"
+                if not (moved if name == "x" else data.observed[i, t - 1].any()):
                     continue
                 z = np.concatenate([after.mean[when, index], known])
                 zz = np.outer(z, z)
@@ -116,8 +123,10 @@ def textbook_step(model, data):
     return x.regress(), y.regress(), (mean, cov), log_likelihood
 
 
-def test_one_iteration_is_the_textbook_one(x64):
+@pytest.mark.parametrize("first", ["predict", "update"])
+def test_one_iteration_is_the_textbook_one(x64, first):
     model, data = problem()
+    model = model.replace(first=first)
     fitted = em(model, data, learn=LEARNABLE, iterations=1)
     (FBb, Q), (HDd, R), (mean, cov), log_likelihood = textbook_step(model, data)
     new = fitted.model

@@ -58,7 +58,8 @@ class FixedLagState(NamedTuple):
     Attributes:
         inner: state of the filter, about x_t.
         window: the earlier states, given x_t.
-        lagged: `Gaussian` belief about x_t-lag given all data so far (about x_0 while t <= lag).
+        lagged: `Gaussian` belief about x_t-lag given all data so far (about x_0 while t <= lag;
+            about x_1 where there is no x_0).
     """
 
     inner: State
@@ -91,9 +92,9 @@ def fixed_lag(filter: Filter, lag: int) -> Filter:
 
     `.mean` and `.cov` of the state remain those of x_t, so that other combinators, forecasts and
     `smooth` work as usual. `.lagged` is the smoothed belief, which `emit=kfjax.lagged` keeps: row
-    t - 1 is about x_t-lag (about x_0 while t <= lag). A belief written by `recentre` moves the
-    earlier states along. A step costs `lag` additional products of n x n matrices, in parallel, and
-    the memory for as many.
+    t - 1 is about x_t-lag (about x_0, or x_1 where there is none, while t <= lag). A belief written
+    by `recentre` moves the earlier states along. A step costs `lag` additional products of n x n
+    matrices, in parallel, and the memory for as many.
 
     Args:
         filter: filter with a moment rule.

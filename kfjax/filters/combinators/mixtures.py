@@ -33,7 +33,7 @@ from kfjax.filters.combinators.composing import (
     select,
     state_space_of,
 )
-from kfjax.models.lens import model_of
+from kfjax.models.lens import model_of, starts_with_update
 from kfjax.models.observing import any_observed, innovation_info
 from kfjax.models.spaces import EUCLIDEAN, Space
 from kfjax.models.state_space import StateSpaceModel
@@ -51,11 +51,12 @@ class IMMParams(Pytree):
         members: params of the members, a tuple of K.
         transition: transition probabilities [K, K], with p(member j at t | member i at t - 1) at
             [i, j]; rows sum to one.
-        weights: probabilities of the members at t = 0, [K].
+        weights: probabilities of the members at t = 0, [K]; at t = 1, before y_1, where the models
+            have first="update".
 
     Raises:
-        ValueError: if the shapes do not fit, or a row or the weights are not probabilities that sum
-            to one.
+        ValueError: if the shapes do not fit, a row or the weights are not probabilities that sum
+            to one, or `first` of the models differs.
     """
 
     members: tuple[Params, ...]
@@ -73,6 +74,7 @@ class IMMParams(Pytree):
                 f"IMMParams: members is {type(self.members).__name__}; expected a tuple with the"
                 " params of each member."
             )
+        starts_with_update(self.members)
         for name, value in promote(values, "IMMParams").items():
             object.__setattr__(self, name, value)
         K = len(self.members)
