@@ -133,20 +133,23 @@ def _cost(
         y: Array,
         u: Any,
         seen_t: Any,
-    ) -> Array:
+    ) -> tuple[Array, Array]:
         expected = rule.affine(bind(model.f, u), *before).mean
         seen = observe(model, at.mean, y, u, seen_t)
         y_hat = rule.affine(seen.fn, *at, EUCLIDEAN, seen.space).mean
         missed = seen.innovation(y_hat)
         moves = _squared(step.Q, at.mean - expected, jnp.abs(at.mean) + jnp.abs(expected))
-        return moves + _squared(step.R, missed, jnp.abs(missed) + jnp.abs(y_hat))
+        return moves, _squared(step.R, missed, jnp.abs(missed) + jnp.abs(y_hat))
 
     before = jax.tree.map(lambda a: a[:-1], path)
     at = jax.tree.map(lambda a: a[1:], path)
     first, prior = path.mean[0], model.prior.mean
     start = linalg.cholesky(model.prior.cov)
-    costs = jax.vmap(one)(before, at, steps, record.ys, record.us, record.observed)
-    return _squared(start, first - prior, jnp.abs(first) + jnp.abs(prior)) + jnp.sum(costs)
+    moves, misses = jax.vmap(one)(before, at, steps, record.ys, record.us, record.observed)
+    if model.first == "update":  # nothing moved before y_1
+        moves = moves[1:]
+    unlikely = _squared(start, first - prior, jnp.abs(first) + jnp.abs(prior))
+    return unlikely + jnp.sum(moves) + jnp.sum(misses)
 
 
 def _squared(factor: Array, error: Array, size: Array) -> Array:
