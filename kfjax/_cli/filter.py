@@ -39,7 +39,9 @@ def run_filter(args: Namespace) -> None:
     chosen, params = _one_filter(args, model, data)
     check_fit(chosen, params, data)
     arrays = _arrays(chosen, params, data, jax.random.key(args.seed), smoothing=args.smooth)
-    broken = sum(not np.isfinite(mean).all() for mean in arrays["mean"])
+    beliefs = [arrays[name] for name in ("mean", "cov") if name in arrays]
+    sound = [np.isfinite(array).reshape(data.size, -1).all(-1) for array in beliefs]
+    broken = data.size - np.logical_and.reduce(sound).sum()
     if broken:
         warnings.warn(
             f"{broken} of {data.size} trajectories have estimates that are not finite.",

@@ -191,9 +191,9 @@ def nees(
         Y. Bar-Shalom, X. R. Li, T. Kirubarajan, Estimation with Applications to Tracking (2001),
         eq. (5.4.2-3).
     """
-    error, known = estimation_errors("nees", truth, mean, length, difference)
-    P = covariance("nees", cov, error)
-    return Sums(*normalised(error, known, resolution(truth, mean, error, known), P))
+    return nees_and_coverage(
+        "nees", truth, mean, cov, probability=0.95, length=length, difference=difference
+    )[0]
 
 
 def coverage(
@@ -235,16 +235,32 @@ def coverage(
             f"coverage: probability is {probability}; expected a number between 0 and 1, such as"
             " 0.95."
         )
-    error, known = estimation_errors("coverage", truth, mean, length, difference)
-    P = covariance("coverage", cov, error)
+    return nees_and_coverage(
+        "coverage", truth, mean, cov, probability=probability, length=length, difference=difference
+    )[1]
+
+
+def nees_and_coverage(
+    who: str,
+    truth: Real[ArrayLike, "*batch T n"],
+    mean: Real[ArrayLike, "*batch T n"],
+    cov: Real[ArrayLike, "*batch T d d"],
+    *,
+    probability: float,
+    length: Int[ArrayLike, " ..."] | None,
+    difference: Difference | None,
+) -> tuple[Sums, Sums]:
+    """Return `nees` and `coverage`, from one factorisation of the covariances."""
+    error, known = estimation_errors(who, truth, mean, length, difference)
+    P = covariance(who, cov, error)
     rounding = resolution(truth, mean, error, known)
+    total, count, semidefinite = normalised(error, known, rounding, P)
     variance = jnp.diagonal(P, axis1=-2, axis2=-1)
-    of_no_error, _ = normalised(jnp.zeros_like(error), known, rounding, P)
-    sound = jnp.isfinite(of_no_error)[..., None]
+    sound = semidefinite[..., None]
     exact = sound & (variance == 0) & (jnp.abs(error) <= rounding)
     proper = sound & (variance > 0)
     z = float(special.ndtri((1 + probability) / 2))
     bound = z * jnp.sqrt(jnp.where(proper, variance, 0))
     counted = known & ~exact
     inside = counted & proper & (jnp.abs(error) <= bound)
-    return Sums(inside.astype(jnp.int32), counted.astype(jnp.int32))
+    return Sums(total, count), Sums(inside.astype(jnp.int32), counted.astype(jnp.int32))

@@ -19,9 +19,11 @@ SIGMAS = 10
 
 
 @jax.jit
-@functools.partial(jnp.vectorize, signature="(n),(n),(n),(n,n)->(),()")
-def normalised(error: Array, known: Array, resolution: Array, P: Array) -> tuple[Array, Array]:
-    """Return e' P^-1 e on the range of the known part of P, and the rank of that part.
+@functools.partial(jnp.vectorize, signature="(n),(n),(n),(n,n)->(),(),()")
+def normalised(
+    error: Array, known: Array, resolution: Array, P: Array
+) -> tuple[Array, Array, Array]:
+    """Return e' P^-1 e on the range of the known part of P, its rank, and if it is a covariance.
 
     A Cholesky factorisation with diagonal pivoting of P, scaled to unit variances, is applied to
     the error as it goes along: z = L^-1 e, and e' P^-1 e = z' z. Taking the largest remaining
@@ -29,9 +31,10 @@ def normalised(error: Array, known: Array, resolution: Array, P: Array) -> tuple
     What remains of P and of the error there has to be zero to rounding.
     """
     P = jnp.where(known[:, None] & known[None, :], P, 0)
-    finite = jnp.isfinite(P).all() & jnp.isfinite(error).all()
+    finite = jnp.isfinite(P).all()
+    valid = jnp.isfinite(error).all()
     P = jnp.where(finite, P, 0)
-    error = jnp.where(finite, error, 0)
+    error = jnp.where(valid, error, 0)
     variance = jnp.diag(P)
     varies = variance > 0
     # double where: the root of what is left out has no NaN in its gradient
@@ -53,10 +56,12 @@ def normalised(error: Array, known: Array, resolution: Array, P: Array) -> tuple
     slack = SIGMAS * tiny**0.5 + resolution * scale
     missed = jnp.where(varies, jnp.abs(r) > slack, jnp.abs(error) > resolution)
     indefinite = (jnp.abs(S) > SIGMAS * tiny).any() | _correlates_without_varying(P, resolution)
-    sound = finite & ~missed.any() & ~indefinite
+    semidefinite = finite & ~indefinite
+    sound = semidefinite & valid & ~missed.any()
     return (
         jnp.where(sound, jnp.sum(z**2), jnp.inf),
         jnp.where(sound, jnp.sum(regular), jnp.sum(known)),
+        semidefinite,
     )
 
 

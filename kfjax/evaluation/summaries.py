@@ -18,7 +18,7 @@ from kfjax.base import Estimate, Filter, Info, Params, estimate_and_info
 from kfjax.data import Dataset, run_trajectory
 from kfjax.evaluation.errors import Difference
 from kfjax.evaluation.innovations import innovation_products
-from kfjax.evaluation.metrics import Sums, coverage, nees, squared_error
+from kfjax.evaluation.metrics import Sums, nees_and_coverage, squared_error
 from kfjax.models.lens import model_of
 
 __all__: list[str] = []
@@ -139,8 +139,9 @@ def _state_errors(
     error = squared_error(xs, estimate.mean, **options)
     if estimate.cov is None:
         return error, None, None
-    normalised = nees(xs, estimate.mean, estimate.cov, **options)
-    covered = coverage(xs, estimate.mean, estimate.cov, **options)
+    normalised, covered = nees_and_coverage(
+        "nees", xs, estimate.mean, estimate.cov, probability=0.95, **options
+    )
     return error, normalised, covered
 
 

@@ -123,10 +123,9 @@ def plot_error_bounds(
         ['error, 50 % within']
     """
     mean = check_trajectory("plot_error_bounds", mean, cov, truth)
-    if difference is None:
-        error = np.asarray(truth) - mean
-    else:
-        error = np.asarray(jax.vmap(difference)(jnp.asarray(truth), jnp.asarray(mean)))
+    error = _subtracted(np.asarray(truth), mean, difference)
+    # NaN in the truth is not known, in the estimate it is an error
+    known = ~np.isnan(_subtracted(np.asarray(truth), np.asarray(truth), difference))
     bounds = sigmas * deviations(cov)
     chosen = chosen_components(components, error.shape[1])
     axes = column(len(chosen), axes, "plot_error_bounds")
@@ -135,16 +134,24 @@ def plot_error_bounds(
         bound = bounds[:, j]
         claimed = f"± {sigmas:g} sigma"
         ax.fill_between(times, -bound, bound, color=BAND, alpha=0.3, lw=0, label=claimed)
-        ax.plot(times, error[:, j], color=colour, lw=1.2, label=_within(error[:, j], bound))
+        ax.plot(
+            times, error[:, j], color=colour, lw=1.2, label=_within(error[:, j], bound, known[:, j])
+        )
         style(ax, ylabel=f"error of $x_{{{j + 1}}}$")
         ax.legend(loc="upper right", ncols=2)
     axes[len(chosen) - 1].set_xlabel("step")
     return axes
 
 
-def _within(error: np.ndarray, bound: np.ndarray) -> str:
+def _subtracted(x: np.ndarray, m: np.ndarray, difference: Difference | None) -> np.ndarray:
+    """Return states minus others, [T, d]."""
+    if difference is None:
+        return x - m
+    return np.asarray(jax.vmap(difference)(jnp.asarray(x), jnp.asarray(m)))
+
+
+def _within(error: np.ndarray, bound: np.ndarray, known: np.ndarray) -> str:
     """Return the label of an error: which part of it is within the bounds."""
-    known = np.isfinite(error)
     if not known.any():
         return "error"
     part = np.mean(np.abs(error[known]) <= bound[known])

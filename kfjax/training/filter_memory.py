@@ -195,9 +195,12 @@ def relative_error(error: Any, cov: Any) -> np.ndarray:
         np.diagonal(np.asarray(cov, np.float64), axis1=-2, axis2=-1),
     )
     error, variance = (a.reshape(-1, error.shape[-1]) for a in (error, variance))
-    squares = np.where(variance > 0, error**2 / np.where(variance > 0, variance, 1), 0)
+    squares = error**2 / np.where(variance > 0, variance, 1)
+    # without a variance there is no unit; with one that is none, the teacher broke
+    counted = variance != 0
+    squares = np.where(counted, np.where(variance > 0, squares, np.inf), 0)
     with np.errstate(invalid="ignore"):
-        return np.sqrt(squares.sum(0) / (variance > 0).sum(0))
+        return np.sqrt(squares.sum(0) / counted.sum(0))
 
 
 def gradient_per_lag(

@@ -105,7 +105,16 @@ def _normalised(error: Array, known: Array, P: Array) -> tuple[Array, Array]:
     """e' P^-1 e and log det P of the known components."""
     P = jnp.where(known[:, None] & known[None, :], P, jnp.diag((~known).astype(P.dtype)))
     S = linalg.factorise(P)
-    return jnp.sum(error * S.solve(error)), S.logdet()
+    distance = jnp.sum(error * S.solve(error))
+    return jnp.where(_is_semidefinite(P, S.lower), distance, jnp.inf), S.logdet()
+
+
+def _is_semidefinite(P: Array, L: Array) -> Array:
+    """Tell whether L L' is P: the factor leaves out pivots of zero, and negative ones with them."""
+    P, L = jax.lax.stop_gradient((P, L))
+    std = jnp.sqrt(jnp.maximum(jnp.diag(P), 0))
+    rounding = jnp.finfo(P.dtype).eps ** 0.5 * std[:, None] * std[None, :]
+    return (jnp.abs(linalg.matmul(L, L.T) - P) <= rounding).all()
 
 
 def _seen(trajectory: Dataset) -> Array:

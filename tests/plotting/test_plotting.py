@@ -100,6 +100,10 @@ def test_errors_against_their_bounds(tmp_path):
         difference=kf.angles(0).difference,
     )
     np.testing.assert_allclose(wrapped[0].lines[0].get_ydata(), 6.2 - 2 * np.pi, rtol=1e-5)
+    truth, mean = np.zeros((4, 1)), np.zeros((4, 1))
+    truth[0], mean[1] = np.nan, np.nan  # the first is not known, in the second the filter broke
+    partly = plotting.plot_error_bounds(truth, mean, np.ones((4, 1, 1)))
+    assert partly[0].lines[0].get_label() == "error, 67 % within"
 
 
 def test_normalised_errors_are_those_of_the_metrics():

@@ -199,6 +199,8 @@ def test_filters_without_gates_have_no_saturation_and_an_lstm_has_its_own():
 
 def test_errors_are_relative_to_the_posterior():
     cov = np.stack([np.diag([4.0, 0.0]), np.diag([16.0, 1.0])])
+    broken = relative_error(np.ones((2, 1)), np.array([[[1.0]], [[-1.0]]]))
+    assert broken.tolist() == relative_error(np.ones((1, 1)), [[[np.nan]]]).tolist() == [np.inf]
     found = relative_error(np.array([[1.0, 5.0], [2.0, 0.5]]), cov)
     np.testing.assert_allclose(found, [0.5, 0.5])
 

@@ -203,6 +203,27 @@ def test_likelihood_of_states_with_singular_covariance_needs_the_floor(x64):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slope))
 
 
+INDEFINITE = {
+    "negative": -np.eye(2),
+    "indefinite": np.array([[1.0, 2.0], [2.0, 1.0]]),
+    "negative by little": np.diag([1.0, -1e-3]),
+}
+
+
+@pytest.mark.parametrize("name", INDEFINITE)
+def test_a_covariance_that_is_none_has_no_likelihood(x64, name, model):
+    def update(params, state, y, u=None, observed=None):
+        return kf.Gaussian(state.mean, jnp.asarray(INDEFINITE[name])), kf.Info()
+
+    loss = nll(KALMAN._replace(update=update))
+    data = Dataset(np.zeros((2, 3, 1)), np.zeros((2, 3, 2)))
+    assert evaluate(loss, model, data) == np.inf
+    unknown = np.full((2, 3, 2), np.nan)
+    unknown[:, 0, 0] = 0.0
+    if name == "indefinite":  # but not of the one component that is known
+        assert np.isfinite(evaluate(loss, model, Dataset(np.zeros((2, 3, 1)), unknown)))
+
+
 def more_gain(params):
     return params._replace(gain=2 * params.gain)
 
