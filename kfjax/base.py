@@ -23,6 +23,7 @@ from typing import (
 
 from jax import Array
 
+from kfjax._support.arguments import check_count
 from kfjax._support.constructors import constructor
 from kfjax._support.types import PyTree
 
@@ -255,7 +256,6 @@ def whole_state(state: State, info: Info) -> State:
     return state
 
 
-@functools.cache
 def leading(n: int) -> Emit[Estimate]:
     """Return an `emit` that keeps the belief about the first n components of the state.
 
@@ -265,6 +265,13 @@ def leading(n: int) -> Emit[Estimate]:
     Returns:
         `(state, info) -> Estimate` with mean [n] and cov [n, n].
     """
+    check_count("leading: n", n)
+    return _leading(n)
+
+
+@functools.cache
+def _leading(n: int) -> Emit[Estimate]:
+    """Return the same function for the same number, so that nothing compiles again."""
 
     def emit(state: State, info: Info) -> Estimate:
         cov = None if state.cov is None else state.cov[..., :n, :n]

@@ -12,6 +12,7 @@ from jax import Array
 from kfjax._support.arguments import check_key
 from kfjax._support.naming import described
 from kfjax._support.pytrees import at, prepended
+from kfjax._support.values import check_belief
 from kfjax.base import (
     Emit,
     Filter,
@@ -28,7 +29,7 @@ from kfjax.base import (
     log_likelihood_only,
 )
 from kfjax.filters.beliefs import observation_estimate
-from kfjax.filters.checks import check_filter
+from kfjax.filters.checks import check_filter, check_params
 from kfjax.models.inputs import warn_if_unread
 from kfjax.models.lens import model_of, starts_with_update
 from kfjax.models.masks import restrict, unseen_to_zero
@@ -46,7 +47,7 @@ from kfjax.models.runtime_checks import (
     check_runtime,
 )
 from kfjax.models.shapes import check_shapes, check_state, check_step_shapes, first_of
-from kfjax.models.values import check_not_nan, check_start
+from kfjax.models.values import check_start
 
 __all__ = ["Forecast", "forecast", "log_likelihood", "run", "step"]
 
@@ -138,7 +139,7 @@ def run(
         check_key("run: key", key)
     if state is not None:
         check_start("run", state)
-    check_not_nan("run: params", params)
+    check_params("run", params)
     _check_noise("run", params, record, state)
     return _run(filter, emit, checked, params, record, key, state)
 
@@ -319,6 +320,9 @@ def step(
     if key is not None:
         check_key("step: key", key)
     y, u, observed, _ = checked_step("step", y, u, observed)
+    check_params("step", params)
+    if state is not None:
+        check_belief("step: state", state, cov=False)
     take = _donating_step if donate else _step
     return take(filter, params, state, y, u, observed, key)
 
@@ -394,6 +398,7 @@ def forecast(
     check_filter("forecast", filter)
     us = checked_inputs("forecast", us)
     check_start("forecast", state)
+    check_params("forecast", params)
     return _forecast(filter, params, state, us, count_steps("forecast", steps, us))
 
 

@@ -183,6 +183,15 @@ def check_count(name: str, value: Any, *, least: int = 1, most: int = LARGEST_CO
         raise ValueError(f"{name} is {value}; expected a whole number of at most {most}.")
 
 
+def check_kind(name: str, value: object, kind: type) -> None:
+    """Raise unless a value is an instance of a public class of kfjax."""
+    if not isinstance(value, kind):
+        raise ValueError(
+            f"{name} is {described(value)}; expected a kfjax.{kind.__name__}. Check the order of"
+            " the arguments."
+        )
+
+
 def check_counts(who: str, **counts: Any) -> None:
     """Raise unless all values are whole numbers of at least one."""
     for name, value in counts.items():

@@ -9,7 +9,7 @@ from typing import Any
 __all__: list[str] = []
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
+def suggest(name: Any, known: Iterable[str]) -> str:
     """Return the end of an error text: the known names, and the one near to `name` if there is one.
 
     Example:
@@ -21,7 +21,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
     if not by_lower:
         return "there is none to choose from."
     expected = f"expected one of {', '.join(by_lower.values())}."
-    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.5)
     if not near:
         return expected
     return f"{expected} Did you mean {by_lower[near[0]]!r}?"

@@ -118,6 +118,12 @@ def _check_real(leaf: Any, who: str) -> None:
 
 def as_array(value: PyTree) -> PyTree:
     """Turn nested lists and numbers into arrays; return anything else as given."""
-    if isinstance(value, (list, tuple, int, float)):
+    if not isinstance(value, (list, tuple, int, float)):
+        return value
+    try:
         return jnp.asarray(value)
-    return value
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"got a {type(value).__name__} that makes no array ({error}); expected numbers, in rows"
+            " of equal length."
+        ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from jax import Array
 from jaxtyping import Float
 
+from kfjax._support.arguments import check_kind
 from kfjax._support.types import AnyArray
 from kfjax.base import Emit, Filter, Gaussian, Kept, Params, Run, estimate
 from kfjax.data.dataset import Dataset
@@ -41,6 +42,7 @@ def run_trajectory(
         ValueError: as `kfjax.run`, or if there are prior means and no model in params to put
             them in.
     """
+    check_kind("run_trajectory: trajectory", trajectory, Dataset)
     return run(
         filter,
         start_at(params, trajectory.prior_mean),

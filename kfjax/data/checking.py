@@ -24,7 +24,7 @@ def check_lengths(value: object, N: int, T: int) -> np.ndarray | None:
     """Return the lengths [N] as integers, or None if all are T."""
     if value is None:
         return None
-    length = np.asarray(value)
+    length = _real_numbers("length", value)
     integers = length.shape == (N,) and length.dtype.kind in "iu"
     if not integers or length.min() < 1 or length.max() > T:
         extremes = f", from {length.min()} to {length.max()}" if length.size else ""
@@ -118,7 +118,13 @@ def check_prior_means(value: object, dtype: np.dtype, N: int) -> np.ndarray:
 
 def _real_numbers(name: str, value: object) -> np.ndarray:
     """Return an array of floats, integers or booleans."""
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(
+            f"Dataset: {name} makes no array ({error}); expected [N, T, ...]. Trajectories of"
+            " different lengths are filled up, with length=."
+        ) from error
     if array.dtype.kind not in "fiub":
         raise ValueError(f"Dataset: {name} has dtype {array.dtype}; expected real numbers.")
     return array
@@ -126,7 +132,7 @@ def _real_numbers(name: str, value: object) -> np.ndarray:
 
 def _given_mask(observed: object, shape: tuple[int, ...]) -> np.ndarray:
     """Return the mask that the caller gave, [N, T] or [N, T, m], as booleans [N, T, m]."""
-    mask = np.asarray(observed)
+    mask = _real_numbers("observed", observed)
     if mask.dtype.kind not in "biu" or mask.shape not in (shape, shape[:2]):
         raise ValueError(
             f"Dataset: observed has shape {mask.shape} and dtype {mask.dtype}; expected"

@@ -10,8 +10,9 @@ import numpy as np
 from jax import Array
 from jaxtyping import ArrayLike, Int, Real
 
-from kfjax._support.arguments import check_count
+from kfjax._support.arguments import check_count, check_kind
 from kfjax._support.types import AnyArray, Nested, PyTree
+from kfjax._support.values import real_array
 from kfjax.data.dataset import Dataset
 from kfjax.data.disk import DiskArray
 from kfjax.models.state_space import First, check_first
@@ -33,6 +34,7 @@ def first_steps(data: Dataset, steps: int) -> Dataset:
         >>> kf.data.first_steps(kf.Dataset(np.zeros((4, 100, 1))), 20)
         Dataset(4 trajectories of 20 steps, m=1)
     """
+    check_kind("first_steps: data", data, Dataset)
     check_count("first_steps: steps", steps)
     ys, xs, us, observed = jax.tree.map(lambda a: a[:, :steps], _series(data))
     length = None if data.length is None else np.minimum(data.length, steps)
@@ -71,6 +73,7 @@ def pieces(
         >>> kf.data.pieces(data, 20, prior_mean=np.zeros(2))
         Dataset(12 trajectories of 10 to 20 steps, m=1, n=2)
     """
+    check_kind("pieces: data", data, Dataset)
     check_count("pieces: steps", steps)
     if data.xs is None or (data.prior_mean is None and prior_mean is None):
         raise ValueError(
@@ -81,7 +84,12 @@ def pieces(
     check_first("pieces", first)
     start = data.prior_mean
     if start is None:
-        mean = np.asarray(prior_mean)
+        mean = np.asarray(real_array("pieces: prior_mean", prior_mean))
+        if mean.shape not in (data.xs.shape[2:], (data.size, data.xs.shape[2])):
+            raise ValueError(
+                f"pieces: prior_mean has shape {mean.shape}; expected {data.xs.shape[2:]}, or one"
+                " for each trajectory."
+            )
         start = np.broadcast_to(mean, (data.size, mean.shape[-1]))
     steps = min(steps, data.steps)
     padded = whole_windows(data, steps)
@@ -133,6 +141,7 @@ def whole_windows(data: Dataset, steps: int) -> Dataset:
         >>> kf.data.whole_windows(kf.Dataset(np.zeros((4, 50, 1))), 20).ys.shape
         (4, 60, 1)
     """
+    check_kind("whole_windows: data", data, Dataset)
     check_count("whole_windows: steps", steps)
     extra = -data.steps % steps
     if extra == 0:

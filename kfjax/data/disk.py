@@ -17,7 +17,9 @@ import jax
 import numpy as np
 from numpy.typing import DTypeLike
 
+from kfjax._support.naming import described
 from kfjax._support.types import PyTree
+from kfjax._support.values import real_array
 
 __all__ = ["DiskArray", "on_disk", "take"]
 
@@ -147,4 +149,11 @@ def take(tree: PyTree, index: slice | Sequence[int] | np.ndarray) -> PyTree:
         index: a slice, integers [K], or booleans [N]. Arrays on disk stay there for a slice without
             gaps, and are read otherwise.
     """
+    if not isinstance(index, slice):
+        index = np.asarray(real_array("take: index", index, ndim=1))
+        if index.dtype.kind not in "iub":
+            raise ValueError(f"take: index has dtype {index.dtype}; expected integers or booleans.")
+    for leaf in jax.tree.leaves(tree):
+        if not hasattr(leaf, "shape"):
+            raise ValueError(f"take: tree holds {described(leaf)}; expected arrays [N, ...].")
     return jax.tree.map(lambda a: a[index], tree)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from kfjax._support.naming import described
 from kfjax._support.types import AnyArray, PyTree
 
 if TYPE_CHECKING:
@@ -158,8 +159,12 @@ def _columns(
     if mean.ndim not in (2, 3):
         raise ValueError(f"{who}: mean has shape {mean.shape}; expected [T, n] or [N, T, n].")
     T, n = mean.shape[-2:]
-    clock = np.arange(1, T + 1) if times is None else np.asarray(times)
-    names = [f"x{j + 1}" for j in range(n)] if states is None else list(states)
+    clock = np.arange(1, T + 1)
+    if times is not None:
+        clock = np.asarray([times] if np.isscalar(times) else list(times))
+    names = [f"x{j + 1}" for j in range(n)]
+    if states is not None:
+        names = _texts(f"{who}: states", states)
     if clock.shape != (T,) or len(names) != n:
         raise ValueError(
             f"{who}: got {clock.shape} times and {len(names)} names of states; expected ({T},) and"
@@ -168,6 +173,13 @@ def _columns(
     cov = _optional(estimate, "cov")
     log_likelihood = _optional(estimate, "log_likelihood")
     return _Columns(mean, cov, log_likelihood, clock, names)
+
+
+def _texts(name: str, value: Sequence[str]) -> list[str]:
+    """Return a list of texts."""
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise ValueError(f"{name} is {described(value)}; expected a list of names.")
+    return list(value)
 
 
 def _optional(estimate: PyTree, name: str) -> np.ndarray | None:

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kfjax._support.arguments import check_kind
+from kfjax._support.values import real_array
 from kfjax.data.cutting import first_steps
 from kfjax.data.dataset import Dataset
 
@@ -55,7 +57,9 @@ def split_parts(data: Dataset, fractions: tuple[float, float, float] = FRACTIONS
         >>> parts.train.steps, parts.validation.steps, parts.test.steps, parts.skip
         (60, 80, 100, (0, 60, 80))
     """
-    if min(fractions) <= 0 or sum(fractions) > 1 + ROUNDING:
+    check_kind("split_parts: data", data, Dataset)
+    fractions = tuple(real_array("split_parts: fractions", fractions, ndim=1))
+    if len(fractions) != 3 or min(fractions) <= 0 or sum(fractions) > 1 + ROUNDING:
         raise ValueError(
             f"split_parts: got fractions {fractions}; expected three above 0, together at most 1."
         )

@@ -14,8 +14,9 @@ import jax
 import numpy as np
 from jaxtyping import ArrayLike, Int
 
-from kfjax._support.arguments import check_counts
+from kfjax._support.arguments import check_count, check_counts, check_kind
 from kfjax._support.types import AnyArray, Nested, PyTree
+from kfjax._support.values import as_arrays
 from kfjax.data.cutting import cut_series, whole_windows
 from kfjax.data.dataset import Dataset
 
@@ -55,7 +56,8 @@ def as_streams(series: PyTree, streams: int, steps: int) -> PyTree:
         >>> kf.data.as_streams(np.arange(12), streams=2, steps=3).tolist()
         [[[0, 1, 2], [6, 7, 8]], [[3, 4, 5], [9, 10, 11]]]
     """
-    lengths = {np.shape(a)[0] for a in jax.tree.leaves(series)}
+    series = as_arrays("as_streams: series", series)
+    lengths = {np.shape(a)[0] for a in jax.tree.leaves(series) if np.ndim(a)}
     total = lengths.pop() if len(lengths) == 1 else 0
     check_counts("as_streams", streams=streams, steps=steps)
     if total < streams * steps:
@@ -132,6 +134,8 @@ def parallel_streams(data: Dataset, streams: int) -> Dataset:
         >>> kf.data.parallel_streams(kf.Dataset(np.zeros((1, 1000, 2))), 8)
         Dataset(8 trajectories of 125 steps, m=2)
     """
+    check_kind("parallel_streams: data", data, Dataset)
+    check_count("parallel_streams: streams", streams)
     if not 1 <= streams <= data.steps:
         raise ValueError(
             f"parallel_streams: streams is {streams}; expected 1 to {data.steps}, the number of"

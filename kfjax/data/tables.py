@@ -61,7 +61,7 @@ def from_pandas(
         >>> data.us["dt"].tolist(), data.observed[0, :, 0].tolist()
         ([[0.0, 0.5, 1.5]], [True, False, True])
     """
-    if isinstance(ys, str):
+    if isinstance(ys, str) or not isinstance(ys, Sequence):
         raise ValueError(f"from_pandas: ys is {ys!r}; expected a list of columns. Write [{ys!r}].")
     if not hasattr(frame, "columns"):
         raise ValueError(
@@ -121,7 +121,11 @@ def from_xarray(
         >>> kf.from_xarray(data, "y").us["dt"].tolist()
         [[0.0, 0.5, 1.5]]
     """
+    if not hasattr(data, "data_vars"):
+        raise ValueError(f"from_xarray: data is {described(data)}; expected an xarray.Dataset.")
     leading = [time] if trajectory is None else [trajectory, time]
+    if ys is None:
+        raise ValueError("from_xarray: ys is None; expected the name of a variable.")
     _check_variables(data, [ys, xs, *us], leading)
 
     def series(name: str) -> np.ndarray:
@@ -200,7 +204,7 @@ def _steps(who: str, column: pd.Series, start: Time | None) -> np.ndarray:
         raise ValueError(f"{who}: the time of row {row} is missing; expected one in every row.")
     try:
         times, first = _since_first(column, column.iloc[0] if start is None else start)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(
             f"{who}: times are {column.dtype} such as {column.iloc[0]!r}, start is {start!r}"
             f" ({error}); expected numbers, dates or time differences, all alike, time zones"

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 
 from kfjax._support.naming import described
 from kfjax._support.pytrees import at, prepended
+from kfjax._support.values import ARRAYS, check_belief, check_finite
 from kfjax.base import Filter, Gaussian, Inputs, Params
 from kfjax.filters.checks import check_filter
 from kfjax.models.lens import model_of
 from kfjax.models.observing import bind
 from kfjax.models.records import checked_inputs
 from kfjax.models.state_space import StateSpaceModel
-from kfjax.models.values import check_finite
 
 __all__ = ["observation_estimate", "predicted"]
 
@@ -48,6 +48,8 @@ def predicted(
         ValueError: if the filter has no rule or the estimate no covariance.
     """
     model = model_and_rule("predicted", filter, params, estimate, us)
+    if prior is not None:
+        check_belief("predicted: prior", prior)
     filtered = belief_of(estimate)
     earlier = at(filtered, slice(-1))
     if prior is None and model.first == "update":
@@ -146,7 +148,7 @@ def model_and_rule(
             f"{who}: params have several sensors; expected the model with one of them. Pass"
             " sensors.one(name)."
         )
-    if getattr(estimate, "mean", None) is None:
+    if not isinstance(getattr(estimate, "mean", None), ARRAYS):
         raise ValueError(
             f"{who}: the estimate is {described(estimate)}; expected mean [T, n] and cov [T, n, n]."
             " Of a run, pass its .outputs."

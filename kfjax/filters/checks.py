@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
+import numpy as np
+
+from kfjax._support.naming import described
+from kfjax._support.values import check_not_nan
 from kfjax.base import Filter
 
 __all__: list[str] = []
@@ -27,6 +32,17 @@ def check_filter(who: str, filter: Any, *, recentre: bool = False) -> None:
         raise ValueError(
             f"{who}: the filter has no recentre; expected one that has, such as kf.extended()."
         )
+
+
+def check_params(who: str, params: Any) -> None:
+    """Raise unless params are a pytree of arrays, as every filter's are."""
+    for leaf in jax.tree.leaves(params):
+        if not isinstance(leaf, (int, float, np.ndarray, np.generic, jax.Array)):
+            raise ValueError(
+                f"{who}: params is or holds {described(leaf)}; expected a kfjax.StateSpaceModel, or"
+                " another pytree of arrays that the filter takes."
+            )
+    check_not_nan(f"{who}: params", params)
 
 
 def check_filters(who: str, filters: Any, *, recentre: bool = False) -> None:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support.arguments import check_kind
 from kfjax.base import Filter, Info, constructor
 from kfjax.models.observing import bind, keep_unobserved, observe
 from kfjax.models.state_space import StateSpaceModel
@@ -63,6 +64,7 @@ def constant_gain() -> Filter:
 
     def init(params: ConstantGainParams, key: Array | None = None) -> PointState:
         del key
+        check_kind("constant_gain: params", params, ConstantGainParams)
         n, m = params.model.n, params.gain.shape[-1]
         if params.gain.shape != (n, m):
             raise ValueError(

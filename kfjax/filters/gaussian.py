@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
-from kfjax._support.arguments import LARGEST_LOOP, check_count
+from kfjax._support.arguments import LARGEST_LOOP, check_count, check_kind
 from kfjax.base import Filter, Gaussian, Info, constructor
 from kfjax.models.observing import Observation, bind, innovation_info, keep_unobserved, observe
 from kfjax.models.spaces import Space
@@ -148,6 +148,7 @@ def gaussian_filter(
     """
 
     def check(model: StateSpaceModel) -> None:
+        check_kind("a Gaussian filter: params", model, StateSpaceModel)
         if linear_only and not is_linear(model):
             raise ValueError(
                 "kalman: the model has a nonlinear f or h; expected kf.Linear for both."

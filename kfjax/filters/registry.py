@@ -57,6 +57,6 @@ def by_name(name: str) -> Filter:
         >>> kf.filters.by_name("unscented") is kf.unscented()
         True
     """
-    if name not in FILTERS:
+    if not isinstance(name, str) or name not in FILTERS:
         raise ValueError(f"unknown filter {name!r}; {suggest(name, FILTERS)}")
     return FILTERS[name]()

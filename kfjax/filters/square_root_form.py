@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support.arguments import check_kind
 from kfjax.base import Filter, Gaussian, Info, constructor
 from kfjax.models.observing import bind, innovation_info, keep_unobserved, observe
 from kfjax.models.state_space import StateSpaceModel
@@ -94,6 +95,7 @@ def square_root(rule: MomentRule) -> Filter:
 
     def init(params: StateSpaceModel, key: Array | None = None) -> SquareRootGaussian:
         del key
+        check_kind("square_root: params", params, StateSpaceModel)
         return SquareRootGaussian(jnp.copy(params.prior.mean), linalg.cholesky(params.prior.cov))
 
     def predict(

@@ -11,6 +11,8 @@ import numpy as np
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support.arguments import check_kind
+from kfjax._support.values import real_array
 from kfjax.models.observing import bind
 from kfjax.models.state_space import StateSpaceModel
 
@@ -82,6 +84,11 @@ def _jacobians(
     who: str, model: StateSpaceModel, x: Array | None, u: Any
 ) -> tuple[np.ndarray, np.ndarray]:
     """F and H at a point, in double precision."""
+    check_kind(f"{who}: model", model, StateSpaceModel)
+    if x is not None and np.shape(real_array(f"{who}: x", x)) != model.prior.mean.shape:
+        raise ValueError(
+            f"{who}: x has shape {np.shape(x)}; expected {model.prior.mean.shape}, a state."
+        )
     if not model.state_space.is_euclidean:
         raise ValueError(f"{who}: the model has a curved state space; expected a Euclidean one.")
     at = model.prior.mean if x is None else jnp.asarray(x, model.dtype)

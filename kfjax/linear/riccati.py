@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 
 from kfjax import linalg
-from kfjax._support.arguments import is_concrete
+from kfjax._support.arguments import check_kind, is_concrete
 from kfjax.models.functions import Linear
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.smoothers.scan_elements import combine_filters, steady_element
@@ -38,6 +38,7 @@ class SteadyState(NamedTuple):
 
 def time_invariant(who: str, model: StateSpaceModel) -> tuple[Array, Array]:
     """Return F and H, or raise unless they, Q and R are constant and there is no offset."""
+    check_kind("steady_state: model", model, StateSpaceModel)
     f, h = model.f, model.h
     if not all(
         isinstance(fn, Linear) and not callable(fn.A) and fn.b is None for fn in (f, h)

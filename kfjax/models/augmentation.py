@@ -15,8 +15,9 @@ from jax import Array
 from jax.scipy.linalg import block_diag
 from jax.tree_util import Partial
 
-from kfjax._support.arguments import check_covariance
+from kfjax._support.arguments import check_covariance, check_kind
 from kfjax._support.pytrees import as_pytree
+from kfjax._support.values import check_belief, real_array
 from kfjax.base import Gaussian
 from kfjax.models.augmented_state import (
     Augmented,
@@ -85,9 +86,13 @@ def non_additive(
         S. J. Julier, J. K. Uhlmann, Unscented filtering and nonlinear estimation, Proc. IEEE 92
         (2004), section IV.
     """
+    check_belief("non_additive: prior", prior)
     prior = Gaussian(*map(jnp.asarray, prior))
     w_noise = _noise("non_additive: Q", Q) if in_f else None
     v_noise = _noise("non_additive: R", R) if in_h else None
+    for name, cov in (("Q", Q), ("R", R)):
+        if not callable(cov):
+            real_array(f"non_additive: {name}", cov, ndim=2)
     inside = [noise for noise in (w_noise, v_noise) if noise is not None]
     layout = Augmented(
         prior.mean.shape[0],
@@ -139,9 +144,10 @@ def correlated(model: StateSpaceModel, cross: Any) -> StateSpaceModel:
     References:
         B. D. O. Anderson, J. B. Moore, Optimal Filtering, Prentice-Hall (1979), section 5.5.
     """
+    check_kind("correlated: model", model, StateSpaceModel)
     Q = _noise("correlated: model.Q", model.Q)
     R = _noise("correlated: model.R", model.R)
-    cross = jnp.asarray(cross, model.dtype)
+    cross = jnp.asarray(real_array("correlated: cross", cross), model.dtype)
     if cross.shape != (Q.shape[0], R.shape[0]):
         raise ValueError(
             f"correlated: cross has shape {cross.shape}; expected [n, m] ="
@@ -178,4 +184,4 @@ def _noise(name: str, cov: Any) -> Array:
             f"{name} is a function; expected an array, since this noise is part of the state. Scale"
             " it inside f or h instead."
         )
-    return jnp.asarray(cov)
+    return jnp.asarray(real_array(name, cov, ndim=2))

@@ -13,6 +13,7 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax._support.arguments import check_covariance, is_concrete
+from kfjax._support.values import real_array
 
 __all__ = ["Discretised", "time_steps", "van_loan"]
 
@@ -39,17 +40,14 @@ def time_steps(times: Any, start: Any) -> Array:
     """
     # in numpy where values are known: timestamps of 1e9 seconds have no milliseconds left in
     # float32
+    start = real_array("time_steps: start", start, ndim=0)
+    _check_times(times)
     module = np if is_concrete(times) and is_concrete(start) else jnp
     times, start = (
         a.astype(int) if a.dtype.kind == "u" else a for a in map(module.asarray, (times, start))
     )
     if times.ndim != 1 or times.shape[0] == 0:
         raise ValueError(f"time_steps: times has shape {times.shape}; expected [T], T at least 1.")
-    if times.dtype.kind not in "fi":
-        raise ValueError(
-            f"time_steps: times has dtype {times.dtype}; expected numbers. Convert dates to"
-            " seconds."
-        )
     if module is np:
         _check_resolution(times)
     dtype = times.dtype if times.dtype.kind == "f" else jnp.result_type(float)
@@ -75,6 +73,16 @@ class Discretised(NamedTuple):
     F: Array
     Q: Array
     B: Array | None
+
+
+def _check_times(times: Any) -> None:
+    """Raise unless times are real numbers."""
+    dtype = getattr(times, "dtype", None)
+    if dtype is not None and dtype.kind in "mM":
+        raise ValueError(
+            f"time_steps: times has dtype {dtype}; expected numbers. Convert dates to seconds."
+        )
+    real_array("time_steps: times", times, finite=False)
 
 
 def _check_resolution(times: np.ndarray) -> None:
@@ -123,7 +131,9 @@ def van_loan(A: Any, diffusion: Any, dt: float | Array, B: Any = None) -> Discre
         differential Lyapunov equation with applications to Kalman filtering, IEEE Trans. Automat.
         Contr. 60 (2015), for the doubling.
     """
-    A, diffusion = (jnp.asarray(M) for M in (A, diffusion))
+    A = jnp.asarray(real_array("van_loan: A", A))
+    diffusion = jnp.asarray(real_array("van_loan: diffusion", diffusion))
+    dt = real_array("van_loan: dt", dt, ndim=0)
     A, diffusion = (M.astype(jnp.result_type(A, diffusion, float)) for M in (A, diffusion))
     n = A.shape[0] if A.ndim else 0
     if A.shape != (n, n) or diffusion.shape != (n, n):
@@ -133,7 +143,7 @@ def van_loan(A: Any, diffusion: Any, dt: float | Array, B: Any = None) -> Discre
     check_covariance("van_loan: diffusion", diffusion)
     if is_concrete(dt) and not np.all(np.asarray(dt) >= 0):
         raise ValueError(f"van_loan: dt is {dt}; expected a step of at least 0.")
-    B = None if B is None else jnp.asarray(B, A.dtype)
+    B = None if B is None else jnp.asarray(real_array("van_loan: B", B), A.dtype)
     if B is not None and (B.ndim != 2 or B.shape[0] != n):
         raise ValueError(f"van_loan: B has shape {B.shape}; expected ({n}, p).")
     inputs = A if B is None else jnp.concatenate([A, B], axis=1)

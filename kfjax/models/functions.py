@@ -11,7 +11,7 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax._support.pytrees import Pytree, as_array, as_pytree
-from kfjax.models.values import as_arrays, check_finite
+from kfjax._support.values import real_array
 
 __all__ = ["Linear"]
 
@@ -48,12 +48,14 @@ class Linear(Pytree):
             object.__setattr__(self, name, as_pytree(as_array(getattr(self, name))))
         for name, expected in (("A", ("k", "n")), ("B", ("k", "p")), ("b", ("k",))):
             value = getattr(self, name)
-            if value is not None and not callable(value):
+            if name == "A" or (value is not None and not callable(value)):
                 self._check(name, value, expected)
 
     def _check(self, name: str, value: Any, expected: tuple[str, ...]) -> None:
         """Raise unless a matrix has these axes, finite numbers, and as many rows as A."""
-        value = as_arrays(f"Linear: {name}", value)
+        if callable(value):
+            return
+        value = real_array(f"Linear: {name}", value)
         shape = np.shape(value)
         if len(shape) != len(expected):
             remedy = "Reshape it."
@@ -66,7 +68,6 @@ class Linear(Pytree):
                 f"Linear: {name} has shape {shape}; expected {len(expected)} axes"
                 f" [{', '.join(expected)}]. {remedy}"
             )
-        check_finite(f"Linear: {name}", value)
         if not callable(self.A) and shape[0] != np.shape(self.A)[0]:
             raise ValueError(
                 f"Linear: {name} has {shape[0]} rows; expected {np.shape(self.A)[0]}, as many as A."

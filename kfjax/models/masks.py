@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from kfjax._support.values import as_arrays
 from kfjax.base import Mask, Observations
 
 __all__ = ["split_missing"]
@@ -26,7 +27,7 @@ def split_missing(ys: Observations) -> tuple[Observations, Mask]:
         >>> observed.tolist()
         [[True], [False]]
     """
-    ys = jnp.asarray(ys) if isinstance(ys, list) else jax.tree.map(jnp.asarray, ys)
+    ys = jax.tree.map(jnp.asarray, as_arrays("split_missing: ys", ys))
     observed = jax.tree.map(lambda y: ~jnp.isnan(y), ys)
     return jax.tree.map(lambda y, seen: jnp.where(seen, y, 0), ys, observed), observed
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from kfjax._support.arguments import check_number
+from kfjax._support.arguments import check_kind, check_number
 from kfjax.base import Gaussian
 from kfjax.models.state_space import StateSpaceModel
 
@@ -43,8 +43,11 @@ def diffuse(
         J. Durbin, S. J. Koopman, Time Series Analysis by State Space Methods, 2nd ed. (2012),
         sections 5.1 and 5.6.4.
     """
+    check_kind("diffuse: model", model, StateSpaceModel)
     n = model.n
-    at = np.arange(n) if components is None else np.asarray(components, int)
+    at = np.arange(n) if components is None else np.asarray(components)
+    if at.dtype.kind not in "iu":
+        raise ValueError(f"diffuse: components is {components!r}; expected a list of indices.")
     if at.ndim != 1 or at.size == 0 or (at < -n).any() or (at >= n).any():
         raise ValueError(
             f"diffuse: components are {at.tolist()}; expected indices of a state of {n} components."

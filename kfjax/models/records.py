@@ -16,8 +16,9 @@ from jax import Array
 
 from kfjax._support.arguments import check_count, is_concrete
 from kfjax._support.naming import described
+from kfjax._support.values import as_arrays, check_finite
 from kfjax.base import Inputs, Mask, Observations
-from kfjax.models.values import as_arrays, check_finite, check_observed
+from kfjax.models.values import check_observed
 
 __all__: list[str] = []
 

@@ -57,7 +57,9 @@ def _check_noise(who: str, Q: Array, R: Array) -> None:
 def _first_noise(model: StateSpaceModel, x: Array, u: Inputs) -> tuple[Array, Array]:
     """Return Q and R of the first step."""
     check_functions("run", model, u)
-    predicted = call("f", model.f, x, u).astype(model.dtype)
+    predicted = x
+    if model.first == "predict":
+        predicted = call("f", model.f, x, u).astype(model.dtype)
     return model.process_noise(x, u), model.observation_noise(predicted, u)
 
 

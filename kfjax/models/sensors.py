@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from kfjax._support.pytrees import STATIC, Pytree, as_array, as_pytree, promote
+from kfjax._support.values import real_array
 from kfjax.base import Gaussian
 from kfjax.models.spaces import EUCLIDEAN, as_observation_space, as_space
 from kfjax.models.state_space import First, StateSpaceModel, check_fields, check_first
@@ -32,6 +33,8 @@ class Sensor(Pytree):
     space: Any = None
 
     def __post_init__(self) -> None:
+        if not callable(self.R):
+            real_array("Sensor: R", self.R)
         object.__setattr__(self, "h", as_pytree(self.h))
         object.__setattr__(self, "R", as_pytree(as_array(self.R)))
         object.__setattr__(self, "space", as_observation_space("Sensor: space", self.space))

@@ -16,12 +16,12 @@ from kfjax import linalg
 from kfjax._support.arguments import check_key
 from kfjax._support.naming import described
 from kfjax._support.pytrees import at, prepended
+from kfjax._support.values import as_arrays, check_finite
 from kfjax.base import Inputs
 from kfjax.models.calling import call
 from kfjax.models.records import checked_inputs, count_steps
 from kfjax.models.shapes import check_functions, first_of
 from kfjax.models.state_space import StateSpaceModel
-from kfjax.models.values import as_arrays, check_finite
 
 __all__ = ["simulate"]
 

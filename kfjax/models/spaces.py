@@ -20,6 +20,7 @@ from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
 from kfjax._support.pytrees import as_pytree
+from kfjax._support.values import real_array
 
 __all__ = ["Space", "angles", "wrap_angle"]
 
@@ -85,7 +86,7 @@ def wrap_angle(angle: ArrayLike) -> Array:
         >>> float(kf.wrap_angle(2 * jnp.pi + 0.5).round(3))
         0.5
     """
-    angle = jnp.asarray(angle)
+    angle = jnp.asarray(real_array("wrap_angle: angle", angle, finite=False))
     return angle - 2 * jnp.pi * jnp.round(angle / (2 * jnp.pi))
 
 

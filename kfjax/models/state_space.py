@@ -15,11 +15,11 @@ from jax import Array
 
 from kfjax._support.arguments import check_covariance
 from kfjax._support.pytrees import STATIC, Pytree, as_array, as_pytree, promote
+from kfjax._support.values import check_finite
 from kfjax.base import Gaussian
 from kfjax.models.calling import call
 from kfjax.models.functions import Linear
 from kfjax.models.spaces import as_observation_space, as_space
-from kfjax.models.values import check_finite
 
 __all__ = ["StateSpaceModel", "linear_gaussian"]
 

@@ -62,6 +62,8 @@ def impute(
         [0.0, 1.399999976158142, 0.0]
     """
     model = model_and_rule("impute", filter, params, estimate, us, observes=True)
+    if observed is None:
+        raise ValueError("impute: observed is None; expected booleans [T] or [T, m].")
     record = checked_record("impute", ys, us, observed)
     ys = jnp.asarray(record.ys)
     observed = jnp.asarray(record.observed, bool)

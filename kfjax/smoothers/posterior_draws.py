@@ -11,6 +11,7 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax._support.arguments import check_count
+from kfjax._support.values import check_belief
 from kfjax.base import Filter, Inputs, Params, State
 from kfjax.filters.backward_kernels import Belief, backward_kernel
 from kfjax.filters.beliefs import model_and_rule
@@ -245,6 +246,8 @@ def sample_posterior(
         )
     model = model_and_rule("sample_posterior", filter, params, estimate, us)
     check_count("sample_posterior: trajectories", trajectories)
+    if prior is not None:
+        check_belief("sample_posterior: prior", prior)
     first = belief_before(model, prior)
     return _sample(
         filter, trajectories, key, params, first, factors_or_belief(estimate), us, length

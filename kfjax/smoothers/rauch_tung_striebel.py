@@ -11,6 +11,7 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax._support.pytrees import at
+from kfjax._support.values import check_belief
 from kfjax.base import Filter, Gaussian, Inputs, Params
 from kfjax.filters.backward_kernels import BackwardKernel, Belief, backward_kernel
 from kfjax.filters.beliefs import model_and_rule
@@ -100,6 +101,8 @@ def smooth(
         algorithms, IEEE TAC 41 (1996).
     """
     model = model_and_rule("smooth", filter, params, estimate, us)
+    if prior is not None:
+        check_belief("smooth: prior", prior)
     first = belief_before(model, prior)
     return _smooth(filter, params, first, factors_or_belief(estimate), us, length)
 

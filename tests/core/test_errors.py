@@ -116,11 +116,11 @@ MODELS = {
     ),
     "replace": (
         lambda: model().replace(q=EYE),
-        "got q; expected fields among Q, R, f, h",
+        "got q; expected fields among Q, R, f, first, h",
     ),
     "axes": (
         lambda: kf.StateSpaceModel.axes(q=0),
-        "got q; expected fields among Q, R, f, h",
+        "got q; expected fields among Q, R, f, first, h",
     ),
     "with_model": (
         lambda: kf.with_model({"a": 1.0}, Q=EYE),

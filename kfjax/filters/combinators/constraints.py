@@ -14,7 +14,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Real
 
 from kfjax import linalg
-from kfjax._support.pytrees import Pytree, as_array, promote
+from kfjax._support.arguments import LARGEST_LOOP, check_count, check_kind
+from kfjax._support.pytrees import Pytree, promote
+from kfjax._support.values import check_belief, check_not_nan, real_array
 from kfjax.base import (
     Filter,
     Gaussian,
@@ -31,7 +33,6 @@ from kfjax.filters.checks import check_filter
 from kfjax.models.lens import model_of
 from kfjax.models.observing import keep_unobserved
 from kfjax.models.state_space import StateSpaceModel
-from kfjax.models.values import check_finite, check_not_nan
 
 __all__ = ["ConstrainedParams", "Inequalities", "box", "constrained", "nearest", "truncated"]
 
@@ -52,14 +53,16 @@ class Inequalities(Pytree):
     b: Any
 
     def __post_init__(self) -> None:
-        given = (as_array(self.A), as_array(self.b))
+        given = (
+            real_array("Inequalities: A", self.A),
+            real_array("Inequalities: b", self.b, finite=False),
+        )
         A, b = promote(given, "Inequalities")
         if A.ndim != 2 or b.shape != A.shape[:1]:
             raise ValueError(
                 f"Inequalities: A has shape {A.shape} and b {b.shape}; expected [k, n] and [k]."
             )
-        check_finite("Inequalities: A", A)
-        check_not_nan("Inequalities: b", b)
+            check_not_nan("Inequalities: b", b)
         object.__setattr__(self, "A", A)
         object.__setattr__(self, "b", b)
 
@@ -81,8 +84,8 @@ def box(lower: Bounds, upper: Bounds) -> Inequalities:
         >>> kf.filters.box([0.0, -jnp.inf], [1.0, 2.0]).A.tolist()
         [[1.0, 0.0], [0.0, 1.0], [-1.0, -0.0]]
     """
-    lowest = np.asarray(lower)
-    highest = np.asarray(upper)
+    lowest = np.asarray(real_array("box: lower", lower, finite=False))
+    highest = np.asarray(real_array("box: upper", upper, finite=False))
     if lowest.ndim != 1 or lowest.shape != highest.shape or not (lowest <= highest).all():
         raise ValueError(
             f"box: got lower={lowest} and upper={highest}; expected two [n], lower nowhere above"
@@ -117,6 +120,17 @@ class ConstrainedParams(Pytree):
         return model_of(self.params)
 
 
+def _check(who: str, belief: Gaussian, constraints: Inequalities) -> None:
+    """Raise unless a belief and inequalities fit."""
+    check_belief(f"{who}: belief", belief)
+    check_kind(f"{who}: constraints", constraints, Inequalities)
+    if constraints.A.shape[1:] != belief.mean.shape:
+        raise ValueError(
+            f"{who}: constraints have A of shape {constraints.A.shape} for a mean of shape"
+            f" {belief.mean.shape}; expected [k, n] and [n]."
+        )
+
+
 def nearest(belief: Gaussian, constraints: Inequalities, *, sweeps: int = 100) -> Gaussian:
     """Move the mean to the most probable point of {A x <= b}, and keep the covariance.
 
@@ -140,6 +154,8 @@ def nearest(belief: Gaussian, constraints: Inequalities, *, sweeps: int = 100) -
         D. Simon, Kalman filtering with state constraints: a survey, IET Control Theory Appl. 4
         (2010), section 2.4.
     """
+    _check("nearest", belief, constraints)
+    check_count("nearest: sweeps", sweeps, most=LARGEST_LOOP)
     A = constraints.A
     excess = linalg.matmul(A, belief.mean) - constraints.b
     spread = linalg.matmul(belief.cov, A.T)
@@ -201,6 +217,7 @@ def truncated(belief: Gaussian, constraints: Inequalities) -> Gaussian:
         D. Simon, D. L. Simon, Constrained Kalman filtering via density function truncation, Int. J.
         Syst. Sci. 41 (2010).
     """
+    _check("truncated", belief, constraints)
     for a, b in zip(constraints.A, constraints.b, strict=True):
         mean, cov = belief
         cross = linalg.matmul(cov, a)

@@ -15,6 +15,7 @@ from jax import Array
 from kfjax import linalg
 from kfjax._support.arguments import is_concrete
 from kfjax._support.pytrees import Pytree, as_array, promote
+from kfjax._support.values import real_array
 from kfjax.base import (
     Filter,
     Gaussian,
@@ -66,8 +67,8 @@ class IMMParams(Pytree):
     def __post_init__(self) -> None:
         values = {
             "members": self.members,
-            "transition": as_array(self.transition),
-            "weights": as_array(self.weights),
+            "transition": as_array(real_array("IMMParams: transition", self.transition)),
+            "weights": as_array(real_array("IMMParams: weights", self.weights)),
         }
         if not isinstance(self.members, tuple) or not self.members:
             raise ValueError(

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from kfjax._support.arguments import check_count, check_number
+from kfjax._support.arguments import check_count, check_kind, check_number
 from kfjax.base import Filter, Gaussian, Info, constructor
 from kfjax.filters import clouds
 from kfjax.filters.ensembles.forms import Perturbed, innovation_covariance
@@ -115,6 +115,7 @@ def ensemble(
     check_number("ensemble: inflation", inflation, above=0)
 
     def init(params: StateSpaceModel, key: Array | None = None) -> EnsembleState:
+        check_kind("ensemble: params", params, StateSpaceModel)
         data, (draw,) = clouds.split(clouds.key_data("ensemble", key), 1)
         return EnsembleState(
             clouds.draw_prior(draw, params, members), data, clouds.space_of(params)

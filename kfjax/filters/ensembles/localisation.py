@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kfjax._support.arguments import check_number, is_concrete
+from kfjax._support.values import real_array
 
 __all__ = ["GaspariCohn"]
 
@@ -111,7 +112,7 @@ def _positions(name: str, value: Any) -> tuple[tuple[float, ...], ...]:
             f"GaspariCohn: {name} is traced; expected constant positions. Build it outside jit and"
             " vmap."
         )
-    array = np.asarray(value, float)
+    array = np.asarray(real_array(f"GaspariCohn: {name}", value), float)
     if array.ndim not in (1, 2) or array.size == 0 or not np.isfinite(array).all():
         raise ValueError(
             f"GaspariCohn: {name} has shape {array.shape}; expected finite positions [p] or [p, d]."

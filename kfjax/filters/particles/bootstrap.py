@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from kfjax._support.arguments import check_kind
 from kfjax.base import Filter, Gaussian, Info, constructor
 from kfjax.filters import clouds
 from kfjax.filters.particles import proposals
@@ -164,6 +165,7 @@ def _initial(who: str, particles: int, keeps_previous: bool) -> Any:
     """Return an `init` that draws from the prior."""
 
     def init(params: StateSpaceModel, key: Array | None = None) -> ParticleState:
+        check_kind(f"{who}: params", params, StateSpaceModel)
         data, (draw,) = clouds.split(clouds.key_data(who, key), 1)
         x = clouds.draw_prior(draw, params, particles)
         equal = normalised(jnp.zeros_like(x[:, 0]))

@@ -91,9 +91,11 @@ def rao_blackwellised(
         algorithm 1.
     """
     check_particles("rao_blackwellised", particles, ess)
-    if not linear or len(set(linear)) < len(linear):
+    indices = isinstance(linear, tuple) and all(isinstance(i, int) for i in linear)
+    if not indices or not linear or len(set(linear)) < len(linear):
         raise ValueError(
-            f"rao_blackwellised: linear is {linear}; expected different indices, at least one."
+            f"rao_blackwellised: linear is {linear}; expected a tuple of different indices, at"
+            " least one."
         )
     if not hasattr(rule, "deviations"):
         raise ValueError(
