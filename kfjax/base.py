@@ -269,7 +269,7 @@ def leading(n: int) -> Emit[Estimate]:
     return _leading(n)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1024)
 def _leading(n: int) -> Emit[Estimate]:
     """Return the same function for the same number, so that nothing compiles again."""
 

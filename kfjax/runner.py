@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax._support.arguments import check_key
+from kfjax._support.compiling import jit
 from kfjax._support.naming import described
 from kfjax._support.pytrees import at, prepended
 from kfjax._support.values import check_belief
@@ -221,7 +222,7 @@ def _check_noise(who: str, params: Params, record: Record, state: State) -> None
         check_first_noise(who, model, mean, record)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jit, static_argnums=(0, 1, 2))
 def _run(
     filter: Filter,
     emit: Emit[Kept],
@@ -360,8 +361,8 @@ def _both(
     return filter.update(params, predicted, y, u, observed)
 
 
-_step = jax.jit(_one_step, static_argnums=0)
-_donating_step = jax.jit(_one_step, static_argnums=0, donate_argnums=2)
+_step = jit(_one_step, static_argnums=0)
+_donating_step = jit(_one_step, static_argnums=0, donate_argnums=2)
 
 
 def forecast(
@@ -402,7 +403,7 @@ def forecast(
     return _forecast(filter, params, state, us, count_steps("forecast", steps, us))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 4))
+@functools.partial(jit, static_argnums=(0, 4))
 def _forecast(filter: Filter, params: Params, state: State, us: Inputs, steps: int) -> Forecast:
     check_state("forecast", params, state)
 

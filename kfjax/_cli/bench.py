@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from rich.table import Table
 from kfjax._cli.output import check_folder, make_console
 from kfjax._cli.workloads import WORKLOADS, Size
 from kfjax._support.naming import suggest
-from kfjax._support.saving import plain, write_whole
+from kfjax._support.saving import write_json
 from kfjax._support.xla_options import set_xla_options
 from kfjax.evaluation.timing import environment, first_call, in_turn, pin, quartiles
 
@@ -48,8 +47,7 @@ def run_bench(args: Namespace) -> None:
     rows = _measure(names, quick=args.quick, rounds=args.rounds)
     console.print(_table(rows))
     if args.out:
-        document = json.dumps(plain({"about": about, "rows": rows}), allow_nan=False, indent=1)
-        write_whole(args.out, document.encode())
+        write_json(args.out, {"about": about, "rows": rows})
         console.print(f"Wrote {args.out}.")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from argparse import Namespace
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,7 +18,8 @@ from kfjax._cli.output import check_fit, check_folder, make_console
 from kfjax._cli.recipes import Training, train_quickly
 from kfjax._cli.studies import Study
 from kfjax._cli.trained import load_trained, trained_on
-from kfjax._support.saving import plain, write_whole
+from kfjax._support.files import write_file
+from kfjax._support.saving import json_text
 from kfjax.base import Filter
 from kfjax.data import Dataset, Parts
 from kfjax.evaluation import Comparison, compare
@@ -63,9 +63,8 @@ def run_compare(args: Namespace) -> None:
         console.print(f"\nLeft out: {name}, since {reason}")
     document = _document(args, study, tables)
     picture = _picture(tables[0].comparison)
-    out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / "compare.json", document.encode())
-    write_whole(out / "compare.png", picture)
+    write_file(out / "compare.json", document.encode())
+    write_file(out / "compare.png", picture)
     of_which = " (of the first table)" if len(tables) > 1 else ""
     console.print(f"\nWrote {out / 'compare.json'} and {out / 'compare.png'}{of_which}.")
     if args.json:
@@ -209,8 +208,7 @@ def _document(args: Namespace, study: Study, tables: Iterable[_Table]) -> str:
     arguments = {
         name: value for name, value in vars(args).items() if name not in ("run", "out", "json")
     }
-    document = plain({"study": study.text, "arguments": arguments, "tables": described})
-    return json.dumps(document, allow_nan=False, indent=1)
+    return json_text({"study": study.text, "arguments": arguments, "tables": described})
 
 
 def _tuning(tuned: Tuned) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import io
 import warnings
 from argparse import Namespace
 from pathlib import Path
@@ -16,7 +15,9 @@ from jax import Array
 from kfjax._cli.loading import load_model
 from kfjax._cli.output import check_fit, check_folder
 from kfjax._cli.trained import load_trained
-from kfjax._support.saving import write_whole
+from kfjax._support.compiling import jit
+from kfjax._support.files import write_file
+from kfjax._support.saving import npz_bytes
 from kfjax.base import Estimate, Filter
 from kfjax.data import Dataset, read_data, run_trajectory, start_at
 from kfjax.evaluation.chunks import all_chunks, chunk_size
@@ -35,6 +36,8 @@ def run_filter(args: Namespace) -> None:
         raise ValueError(f"--out {out} is a folder; expected a file, such as {out / 'est.npz'}.")
     check_folder(out.parent)
     model, data = load_model(args.model), read_data(args.data, args.split)
+    if out.exists() and out.samefile(args.data):
+        raise ValueError(f"--out {out} is the file of the data; expected another one.")
     check_fit(by_name("extended"), model, data)
     chosen, params = _one_filter(args, model, data)
     check_fit(chosen, params, data)
@@ -47,10 +50,7 @@ def run_filter(args: Namespace) -> None:
             f"{broken} of {data.size} trajectories have estimates that are not finite.",
             stacklevel=1,
         )
-    content = io.BytesIO()
-    np.savez(content, **arrays)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(out, content.getvalue())
+    write_file(out, npz_bytes(arrays))
     shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
     print(f"Wrote {out}: {shapes}.")
 
@@ -84,7 +84,7 @@ def _arrays(
     return {name: array for name, array in named.items() if array is not None}
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jit, static_argnums=(0, 1))
 def _estimates(
     chosen: Filter, smoothing: bool, params: Any, data: Dataset, keys: Array
 ) -> tuple[Estimate, Smoothed | None]:

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from kfjax._support.saving import plain, write_whole
+from kfjax._support.files import write_file
+from kfjax._support.saving import write_json
 from kfjax.base import Filter
 from kfjax.data import Parts, read_parts
 from kfjax.learned.params import Learned, in_precision, init_params
@@ -21,7 +22,8 @@ from kfjax.training import load_params, save_params
 
 __all__: list[str] = []
 
-CHECKPOINTS, PARAMS, DESCRIPTION, PICTURE = "checkpoints", "params", "training.json", "history.png"
+CHECKPOINTS, PARAMS = "checkpoints", "params.npz"
+DESCRIPTION, PICTURE = "training.json", "history.png"
 
 
 class Trained(NamedTuple):
@@ -64,10 +66,8 @@ def save_trained(
         **about,
     }
     save_params(directory / PARAMS, params.network)
-    write_whole(directory / PICTURE, picture)
-    write_whole(
-        directory / DESCRIPTION, json.dumps(plain(description), allow_nan=False, indent=1).encode()
-    )
+    write_file(directory / PICTURE, picture)
+    write_json(directory / DESCRIPTION, description)
 
 
 def load_trained(directory: str | Path, model: StateSpaceModel, m: int) -> Trained:

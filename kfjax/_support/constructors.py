@@ -14,6 +14,7 @@ __all__ = ["constructor"]
 
 Arguments = ParamSpec("Arguments")
 Built = TypeVar("Built")
+KEPT = 1024  # results of each constructor, those asked for last
 
 
 class Call(NamedTuple):
@@ -88,9 +89,9 @@ def _constructed(kind: type) -> Any:
 def constructor(build: Callable[Arguments, Built]) -> Callable[Arguments, Built]:
     """Decorate a function that builds a filter, so that its filters are values.
 
-    The same call gives the same object, and calls with equal arguments give equal filters. A filter
-    is a static argument of jitted functions, and these would compile again for one that does the
-    same with other function objects.
+    The same call gives the same object (as long as fewer than 1024 others came in between), and
+    calls with equal arguments give equal filters. A filter is a static argument of jitted
+    functions, and these would compile again for one that does the same with other function objects.
 
     A filter prints as the call that made it: positional arguments as given, keyword arguments that
     differ from their defaults. It is pickled as that call too, so that `build` and functions among
@@ -122,8 +123,11 @@ def constructor(build: Callable[Arguments, Built]) -> Callable[Arguments, Built]
     """
     signature = inspect.signature(build)
     defaults = {name: parameter.default for name, parameter in signature.parameters.items()}
-    cached = functools.lru_cache(maxsize=None)(build)
-    by_text: dict[tuple[int, str], Any] = {}
+
+    @functools.lru_cache(maxsize=KEPT)
+    def cached(*args: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        """Return what is built, and room for it by the calls that it was written as."""
+        return build(*args, **kwargs), {}
 
     @functools.wraps(build)
     def public(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Built:
@@ -131,18 +135,17 @@ def constructor(build: Callable[Arguments, Built]) -> Callable[Arguments, Built]
         bound.apply_defaults()
         for name, value in bound.arguments.items():
             _check_hashable(f"{build.__name__}: {name}", value)
-        built = cached(*bound.args, **bound.kwargs)
+        built, by_text = cached(*bound.args, **bound.kwargs)
         if not (isinstance(built, tuple) and hasattr(built, "_fields")):
             return built
         changed = {name: value for name, value in kwargs.items() if value != defaults.get(name)}
         call = Call(public, args, changed)
-        # the same filter can be written in several ways, and prints as it was written; the id is
-        # enough, and faster than a hash, since what is cached stays alive
-        key = id(built), str(call)
-        if key not in by_text:
-            by_text[key] = _constructed(_plain_type(built))._make(built)
-            by_text[key].call = call
-        return by_text[key]
+        # the same filter can be written in several ways, and prints as it was written
+        text = str(call)
+        if text not in by_text:
+            by_text[text] = _constructed(_plain_type(built))._make(built)
+            by_text[text].call = call
+        return by_text[text]
 
     return public
 

@@ -8,8 +8,6 @@ pickle into the structure of a template.
 from __future__ import annotations
 
 import io
-import pickle
-import zipfile
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias, TypeVar
 
@@ -17,22 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kfjax._support.saving import npz_bytes
 from kfjax._support.types import PyTree
 
 __all__ = ["from_bytes", "to_bytes"]
 
 Tree = TypeVar("Tree")
 Path: TypeAlias = tuple[Any, ...]  # the keys of a leaf in a pytree
-# what numpy and zipfile raise at a file that is damaged or of another kind
-READING_ERRORS = (
-    OSError,
-    ValueError,
-    EOFError,
-    KeyError,
-    RuntimeError,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-)
 
 
 def to_bytes(state: PyTree) -> bytes:
@@ -60,9 +49,7 @@ def to_bytes(state: PyTree) -> bytes:
                 f"to_bytes: the leaf {name} has dtype {array.dtype}; expected booleans or numbers"
                 " that numpy has. Convert it, or keep it outside of the state."
             )
-    content = io.BytesIO()
-    np.savez(content, **arrays)
-    return content.getvalue()
+    return npz_bytes(arrays)
 
 
 def from_bytes(data: bytes, like: Tree) -> Tree:
@@ -100,8 +87,8 @@ def read_arrays(file: io.BufferedIOBase) -> dict[str, np.ndarray]:
         if isinstance(archive, np.ndarray):
             raise ValueError("it holds one bare array")
         return {name: archive[name] for name in archive.files}
-    except READING_ERRORS as error:
-        raise ValueError(str(error)) from error
+    except Exception as error:  # a damaged file lets numpy, zipfile and zlib raise nearly anything
+        raise ValueError(str(error) or type(error).__name__) from error
 
 
 def _read(data: bytes) -> dict[str, np.ndarray]:

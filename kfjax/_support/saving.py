@@ -1,14 +1,17 @@
-"""Results as files: values that JSON can hold, and writing a file as a whole or not at all."""
+"""Results as JSON and npz files."""
 
 from __future__ import annotations
 
 import dataclasses
+import io
+import json
 import os
-import tempfile
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
+from kfjax._support.files import write_file
 from kfjax._support.types import PyTree
 
 __all__: list[str] = []
@@ -35,24 +38,19 @@ def plain(value: PyTree) -> PyTree:
     return value
 
 
-def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file as a whole or not at all: an earlier one stays until the new one is complete."""
-    path = Path(path)
-    # beside the target, since a rename is atomic only within a file system
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        # a temporary file is readable by its owner alone: give it the usual rights of a new file
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+def json_text(value: PyTree) -> str:
+    """Return a value as JSON."""
+    return json.dumps(plain(value), allow_nan=False, indent=1)
 
 
-def _umask() -> int:
-    """Return the process's file mode mask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def write_json(path: str | os.PathLike[str], value: PyTree) -> None:
+    """Write a value as a JSON file, as a whole or not at all."""
+    write_file(path, json_text(value).encode())
+
+
+def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Return the content of an npz file."""
+    content = io.BytesIO()
+    named: dict[str, Any] = dict(arrays)
+    np.savez(content, **named)
+    return content.getvalue()

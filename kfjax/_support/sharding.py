@@ -161,6 +161,11 @@ def gather_rows(tree: PyTree) -> PyTree:
     return jax.tree.unflatten(structure, [joined(leaf) for leaf in leaves])
 
 
+def wait_for_all() -> None:
+    """Wait until every process is here."""
+    gather_rows(np.zeros(1))
+
+
 def from_first(tree: PyTree) -> PyTree:
     """Return on every process what the first one has."""
     rows = gather_rows(jax.tree.map(lambda a: np.asarray(a)[None], tree))

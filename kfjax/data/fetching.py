@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import tarfile
 import urllib.parse
-from pathlib import Path
+import zipfile
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from kfjax._support.files import new_folder
 
 __all__ = ["fetch"]
 
-# classes of pooch that unpack an archive, by suffix
-ARCHIVES = {
-    ".zip": "Unzip",
-    ".tar": "Untar",
-    ".tgz": "Untar",
-    ".gz": "Untar",
-    ".bz2": "Untar",
-    ".xz": "Untar",
-}
+ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz")
 
 
 def fetch(url: str, sha256: str, *, folder: str | Path | None = None, unpack: bool = False) -> Path:
@@ -30,7 +26,8 @@ def fetch(url: str, sha256: str, *, folder: str | Path | None = None, unpack: bo
         sha256: checksum of the file, 64 hexadecimal digits, as `sha256sum FILE` prints it.
         folder: folder in which the file is kept; default the environment variable KFJAX_DATA, else
             the user's cache folder.
-        unpack: whether to unpack a zip or tar archive.
+        unpack: whether to unpack a zip or tar archive, into a folder beside it that is named after
+            the archive and its checksum.
 
     Returns:
         The path of the file, or of the folder of an unpacked archive, for a reader such as
@@ -38,7 +35,8 @@ def fetch(url: str, sha256: str, *, folder: str | Path | None = None, unpack: bo
 
     Raises:
         ValueError: if the file has another checksum (it is not kept), the checksum is malformed, or
-            the file cannot be unpacked.
+            the file cannot be unpacked, since it is damaged or a member or a link leads out of the
+            folder.
         ImportError: if pooch is not installed.
         OSError: if the file cannot be downloaded.
     """
@@ -54,23 +52,65 @@ def fetch(url: str, sha256: str, *, folder: str | Path | None = None, unpack: bo
             f"fetch needs pooch ({error}). Install it with pip install 'kfjax[data]'."
         ) from error
     name = Path(urllib.parse.urlsplit(url).path).name or "download"
-    folder = Path(folder or os.environ.get("KFJAX_DATA") or pooch.os_cache("kfjax"))
-    path = folder / name
-    processor = None
-    if unpack:
-        kind = _unpacker(name)
-        processor = getattr(pooch, kind)()
-        path = folder / f"{name}.{kind.lower()}"  # where pooch unpacks it
-    pooch.retrieve(url, f"sha256:{sha256.lower()}", fname=name, path=folder, processor=processor)
-    return path
-
-
-def _unpacker(name: str) -> str:
-    """Return the name of the class of pooch that unpacks a file."""
-    suffix = Path(name).suffix.lower()
-    if suffix not in ARCHIVES:
+    if unpack and Path(name).suffix.lower() not in ARCHIVES:
         raise ValueError(
             f"fetch: {name} is not a known kind of archive; expected one of {', '.join(ARCHIVES)}."
             " Leave unpack out, or rename the file."
         )
-    return ARCHIVES[suffix]
+    folder = Path(folder or os.environ.get("KFJAX_DATA") or pooch.os_cache("kfjax"))
+    pooch.retrieve(url, f"sha256:{sha256.lower()}", fname=name, path=folder)
+    if not unpack:
+        return folder / name
+    # a folder for each content: what an older archive had does not stay in it
+    return _unpacked(folder / name, folder / f"{name}.{sha256[:12].lower()}")
+
+
+def _unpacked(archive: Path, folder: Path) -> Path:
+    """Return the folder with the members of an archive, which appears whole or not at all."""
+    if folder.is_dir():
+        return folder
+    try:
+        with new_folder(folder) as place:
+            unpack = _unzip if archive.suffix.lower() == ".zip" else _untar
+            unpack(archive, place)
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+        raise ValueError(
+            f"fetch: {archive} cannot be unpacked ({type(error).__name__}: {error}); expected a zip"
+            " or tar archive whose members stay in its folder. Leave unpack out."
+        ) from error
+    except OSError:
+        if not folder.is_dir():  # another process was faster
+            raise
+    return folder
+
+
+def _unzip(archive: Path, place: Path) -> None:
+    """Unpack a zip archive."""
+    with zipfile.ZipFile(archive) as file:
+        for name in file.namelist():
+            _check_member(archive, name)
+        file.extractall(place)
+
+
+def _untar(archive: Path, place: Path) -> None:
+    """Unpack a tar archive; links out of the folder and devices raise a `tarfile.FilterError`."""
+    filtered = hasattr(tarfile, "data_filter")  # from Python 3.11.4 on
+    with tarfile.open(archive) as file:
+        for member in file:
+            _check_member(archive, member.name)
+            if not (filtered or member.isfile() or member.isdir()):
+                raise tarfile.TarError(f"{member.name} is a link or a device")
+        if filtered:
+            file.extractall(place, filter="data")
+        else:
+            file.extractall(place)
+
+
+def _check_member(archive: Path, name: str) -> None:
+    """Raise if a member would be written outside of the folder."""
+    windows = PureWindowsPath(name)
+    if windows.anchor or PurePosixPath(name).is_absolute() or ".." in windows.parts:
+        raise ValueError(
+            f"fetch: {archive} has a member {name!r}, which leads out of its folder; expected"
+            " members inside. Leave unpack out."
+        )

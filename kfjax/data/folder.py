@@ -13,8 +13,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
-import shutil
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,12 +21,15 @@ from typing import Any, BinaryIO
 import jax
 import numpy as np
 
+from kfjax._support.files import new_folder
+from kfjax._support.saving import write_json
 from kfjax.data.dataset import Dataset
 from kfjax.data.disk import DiskArray
 from kfjax.data.names import FILE_NAMES
 
 __all__ = ["read_folder", "write_folder"]
 
+FORMAT = 1
 SEAL = "trajectories.json"  # written last: the folder is complete, and its arrays were checked
 INPUTS = FILE_NAMES["us"]
 
@@ -65,17 +67,9 @@ def write_folder(folder: str | Path, parts: Dataset | Iterable[Dataset]) -> None
             f"write_folder: {folder} exists; expected a new folder. Choose another name, or delete"
             " it."
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
-    unfinished.mkdir()
-    try:
+    with new_folder(folder) as unfinished:
         arrays = _write_parts(unfinished, [parts] if isinstance(parts, Dataset) else parts)
-        about = {"format": 1, "arrays": arrays}
-        (unfinished / SEAL).write_text(json.dumps(about, indent=1) + "\n")
-        unfinished.rename(folder)
-    except BaseException:
-        shutil.rmtree(unfinished)
-        raise
+        write_json(unfinished / SEAL, {"format": FORMAT, "arrays": arrays})
 
 
 def read_folder(folder: str | Path) -> Dataset:
@@ -90,17 +84,17 @@ def read_folder(folder: str | Path) -> Dataset:
         folder: path of a folder of `write_folder`.
 
     Raises:
-        ValueError: if `write_folder` did not write the folder, or a file has changed since.
+        ValueError: if `write_folder` did not write the folder, or a file is damaged or has changed
+            since.
     """
     folder = Path(folder)
     if not is_folder(folder):
         raise ValueError(
             f"read_folder: {folder} has no {SEAL}; expected a folder of kfjax.data.write_folder."
         )
-    about = json.loads((folder / SEAL).read_text())
     arrays: dict[str, Any] = {}
     inputs: dict[str, DiskArray] = {}
-    for name, (shape, dtype) in about["arrays"].items():
+    for name, (shape, dtype) in _about(folder / SEAL).items():
         array = _opened(folder / f"{name}.npy", shape, dtype)
         if name.startswith(f"{INPUTS}_"):
             inputs[name.removeprefix(f"{INPUTS}_")] = array
@@ -114,11 +108,43 @@ def read_folder(folder: str | Path) -> Dataset:
     return Dataset.unchecked(*(arrays.get(name) for name in names))
 
 
+def _about(path: Path) -> dict[str, tuple[list[int], str]]:
+    """Return shape and dtype of every array by name, as the seal of a folder tells them."""
+    try:
+        about = json.loads(path.read_bytes())
+        if about["format"] != FORMAT:
+            raise ValueError(f"it is of format {about['format']}, not {FORMAT}")
+        arrays = {}
+        for name, (shape, dtype) in about["arrays"].items():
+            arrays[name] = (list(shape), str(dtype))
+        if FILE_NAMES["ys"] not in arrays:
+            raise ValueError("it has no observations")
+    except Exception as error:  # nearly anything, where the content is not as expected
+        raise ValueError(
+            f"read_folder: {path} cannot be read ({type(error).__name__}: {error}); expected it as"
+            " kfjax.data.write_folder wrote it. Write the folder again."
+        ) from error
+    for name in arrays:
+        _check_name("read_folder", name)
+    return arrays
+
+
+def _check_name(who: str, name: str) -> None:
+    """Raise unless a name is that of an array of a `Dataset`, and of a file in this folder."""
+    part = name.removeprefix(f"{INPUTS}_")
+    is_input = name != part and re.fullmatch(r"[^/\\:\0]+", part)
+    if name not in FILE_NAMES.values() and not is_input:
+        raise ValueError(
+            f"{who}: got an array named {name!r}; expected {', '.join(FILE_NAMES.values())}, or"
+            f" {INPUTS}_NAME with a name that a file can have, without slashes and colons."
+        )
+
+
 def _opened(path: Path, shape: list[int], dtype: str) -> DiskArray:
     """Return the array in a file, which must have this shape and dtype."""
     try:
         array = DiskArray.open(path)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # a damaged file lets numpy raise nearly anything
         raise ValueError(
             f"read_folder: {path} cannot be read ({error}); write the folder again."
         ) from error
@@ -187,6 +213,8 @@ def _named_inputs(part: Dataset) -> dict[str, np.ndarray]:
     named = {INPUTS: part.us}
     if isinstance(part.us, dict):
         named = {f"{INPUTS}_{name}": array for name, array in part.us.items()}
+    for name in named:
+        _check_name("write_folder", name)
     if not jax.tree_util.all_leaves(named.values()):
         raise ValueError("write_folder: us is nested; expected an array, or a dict of arrays.")
     return named

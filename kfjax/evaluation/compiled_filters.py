@@ -16,6 +16,7 @@ from jax import Array
 from jax.stages import Lowered
 
 from kfjax._support import sharding
+from kfjax._support.compiling import jit
 from kfjax.base import Estimate, Filter, Info, Params
 from kfjax.data import Dataset
 from kfjax.evaluation.chunks import (
@@ -84,14 +85,14 @@ class _First(NamedTuple):
 # filter and is compiled once for all filters with outputs of the same shapes.
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jit, static_argnums=0)
 def _filtered(filter: Filter, params: Params, batch: Dataset, keys: Array) -> Outputs:
     """Run a filter over a batch that is split over devices."""
     over_batch = sharding.vmap(functools.partial(filter_one, filter), (None, 0, 0))
     return over_batch(params, batch, keys)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jit, static_argnums=0)
 def _summarised(
     skip: int, difference: Difference | None, batch: Dataset, outputs: Outputs
 ) -> tuple[Statistics, Curves]:

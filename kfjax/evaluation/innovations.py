@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -14,6 +13,7 @@ from scipy import special
 
 from kfjax import linalg
 from kfjax._support.arguments import real_array, real_numbers
+from kfjax._support.compiling import jit
 from kfjax._support.types import Nested
 from kfjax.evaluation.intervals import check_level
 from kfjax.evaluation.metrics import Sums
@@ -135,7 +135,7 @@ def whiteness(
     )
 
 
-@functools.partial(jax.jit, static_argnums=2)
+@functools.partial(jit, static_argnums=2)
 def _products(innovation: Array, cov: Array, lags: int) -> Sums:
     """Return the lagged products by the theorem of Wiener and Khinchin, from the spectrum.
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import json
 import os
 from collections.abc import Iterator
 from typing import Any
 
-from kfjax._support.saving import plain, write_whole
+from kfjax._support.saving import plain, write_json
 from kfjax.base import Estimate
 from kfjax.data import Dataset
 from kfjax.evaluation.results import Evaluation
@@ -83,8 +82,7 @@ class Comparison:
         Args:
             path: path of the file.
         """
-        text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
-        write_whole(path, text.encode())
+        write_json(path, self.to_dict())
 
 
 def _curves(evaluation: Evaluation) -> dict[str, Any]:

@@ -1,24 +1,25 @@
 """Partial results of a long study: a file per chunk in a folder, from which a killed study resumes.
 
 A file appears whole or not at all. It holds the sums of its trajectories, in the precision in which
-they were computed, and a checksum (the mark) of the numbers that the study is made of. Functions
-have no stable names: whether the filter is the same is seen from the first chunk, which is always
+they were computed, and digests of all that the study is made of, functions included. What these
+cannot tell, such as a table that a function reads, is seen from the first chunk, which is always
 run.
 """
 
 from __future__ import annotations
 
-import io
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 
+from kfjax._support.files import write_file
+from kfjax._support.fingerprints import differences
 from kfjax._support.persistence import read_arrays
-from kfjax._support.saving import write_whole
+from kfjax._support.saving import npz_bytes
 from kfjax.evaluation.chunks import Chunk, Part
 
 __all__: list[str] = []
@@ -26,7 +27,7 @@ __all__: list[str] = []
 NAME = "trials_{:010d}_{}.npz"  # number of the first trajectory, and how many there are
 PATTERN = re.compile(r"trials_(\d{10})_(\d+)\.npz")
 ROUNDING = 1e-3  # relative; a chunk that is run again, on other devices, is the same within this
-MARK = "mark"
+IDENTITY = "identity"
 
 
 def stored_chunk(folder: Path, wanted: int | None) -> int | None:
@@ -53,7 +54,7 @@ def stored_chunk(folder: Path, wanted: int | None) -> int | None:
 
 
 def resumed(
-    folder: Path, mark: np.ndarray, chunks: Iterable[Chunk], run: Callable[[Chunk], Part]
+    folder: Path, told: dict[str, str], chunks: Iterable[Chunk], run: Callable[[Chunk], Part]
 ) -> Iterator[Part]:
     """Yield the part of every chunk: read from the folder if it is there, else run and written.
 
@@ -62,22 +63,21 @@ def resumed(
     Raises:
         ValueError: if a file is damaged or of another study.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     first: Part | None = None
     for chunk in chunks:
         path = folder / NAME.format(int(chunk.rows[0]), chunk.valid)
         if first is None:
             first = part = run(chunk)
             if path.exists():
-                _check_same(path, part, _read(path, mark, like=part))
+                _check_same(path, part, _read(path, told, like=part))
             elif chunk.valid:
-                _write(path, mark, part)
+                _write(path, told, part)
         elif path.exists():
-            part = _read(path, mark, like=first)
+            part = _read(path, told, like=first)
         else:
             part = run(chunk)
             if chunk.valid:
-                _write(path, mark, part)
+                _write(path, told, part)
         yield part
 
 
@@ -90,26 +90,26 @@ def _stored(folder: Path) -> list[tuple[int, int]]:
     return [(int(first), int(count)) for first, count in found]
 
 
-def _write(path: Path, mark: np.ndarray, part: Part) -> None:
-    """Write a part and the mark of its study."""
-    content = io.BytesIO()
-    arrays: dict[str, Any] = {MARK: mark, **_named(part)}
-    np.savez(content, **arrays)
-    write_whole(path, content.getvalue())
+def _write(path: Path, told: dict[str, str], part: Part) -> None:
+    """Write a part and what tells its study from others."""
+    write_file(path, npz_bytes({IDENTITY: np.array(json.dumps(told)), **_named(part)}))
 
 
-def _read(path: Path, mark: np.ndarray, *, like: Part) -> Part:
+def _read(path: Path, told: dict[str, str], *, like: Part) -> Part:
     """Read a part that has the fields of another one."""
     try:
         with path.open("rb") as file:
             arrays = read_arrays(file)
-    except (OSError, ValueError) as error:
+        stored = json.loads(str(arrays.pop(IDENTITY)))
+    except (OSError, ValueError, KeyError) as error:
         raise ValueError(
             f"monte_carlo: {path} is damaged ({error}); delete it, and it is run again."
         ) from error
     expected = _named(like)
-    if arrays.keys() - {MARK} != expected.keys() or not np.array_equal(arrays[MARK], mark):
-        raise _of_another_study(path)
+    if stored != told:
+        raise _of_another_study(path, f"it differs in {differences(stored, told)}")
+    if arrays.keys() != expected.keys():
+        raise _of_another_study(path, "it has other sums")
     return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in expected])
 
 
@@ -117,7 +117,7 @@ def _check_same(path: Path, run: Part, stored: Part) -> None:
     """Raise if a part was stored by another filter, or another version of the model's functions."""
     for ours, theirs in zip(jax.tree.leaves(run), jax.tree.leaves(stored), strict=True):
         if ours.shape != theirs.shape or not _close(ours, theirs):
-            raise _of_another_study(path)
+            raise _of_another_study(path, "its first chunk has other sums")
 
 
 def _close(ours: np.ndarray, theirs: np.ndarray) -> bool:
@@ -130,11 +130,11 @@ def _close(ours: np.ndarray, theirs: np.ndarray) -> bool:
     return np.allclose(ours, theirs, rtol=ROUNDING, atol=ROUNDING * size, equal_nan=True)
 
 
-def _of_another_study(path: Path) -> ValueError:
+def _of_another_study(path: Path, reason: str) -> ValueError:
     """Return the error of a file that belongs to another study."""
     return ValueError(
-        f"monte_carlo: {path} is of another study (another key, filter, model, or number of steps);"
-        " expected the same. Choose another folder, or delete this one to start again."
+        f"monte_carlo: {path} is of another study: {reason}; expected the same. Choose another"
+        " folder."
     )
 
 

@@ -13,7 +13,8 @@ from jax import Array
 
 from kfjax._support import sharding
 from kfjax._support.arguments import check_count
-from kfjax._support.fingerprints import fingerprint
+from kfjax._support.compiling import jit
+from kfjax._support.fingerprints import identity
 from kfjax._support.progress import progress_bar
 from kfjax._support.types import AnyArray
 from kfjax.base import Filter, Inputs, Params
@@ -111,8 +112,10 @@ def monte_carlo(
     run = functools.partial(_part, (filter, steps, skip), models)
     parts: Iterator[Part] = map(run, mine)
     if resume is not None:
-        mark = fingerprint(f"{steps} {skip}", truth, params, us, key)
-        parts = resumed(Path(resume), mark, mine, run)
+        told = identity(
+            steps=steps, skip=skip, truth=truth, filter=filter, params=params, us=us, key=key
+        )
+        parts = resumed(Path(resume), told, mine, run)
     total = trajectories_in(mine)
     with progress_bar("trials", total, progress) as advance:
         return Evaluation(*gather(_watched(parts, advance), total))
@@ -137,7 +140,7 @@ def _watched(parts: Iterable[Part], advance: Callable[..., None]) -> Iterator[Pa
         yield part
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jit, static_argnums=(0, 1, 2))
 def _trials(
     filter: Filter,
     steps: int | None,

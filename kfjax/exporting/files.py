@@ -12,9 +12,10 @@ from typing import Any
 
 import jax
 import jax.export
-import numpy as np
 from jax import Array
 
+from kfjax._support.files import write_file
+from kfjax._support.saving import npz_bytes
 from kfjax.base import (
     Emit,
     Filter,
@@ -55,7 +56,7 @@ def export_step(
     a loader that needs JAX alone, `kfjax_program.py`.
 
     Args:
-        path: path of the file.
+        path: path of the file; an earlier one is replaced when the new one is complete.
         filter: any `Filter`.
         params: its parameters.
         y: an example of one observation; default what h of the model returns.
@@ -165,9 +166,11 @@ def _write(path: Path, flat: Flat, platforms: Sequence[str] | None) -> Path:
         "initial.npz": _initial(flat),
         "kfjax_program.py": Path(program.__file__).read_bytes(),
     }
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in contents.items():
             archive.writestr(name, content)
+    write_file(path, whole.getvalue())
     return path
 
 
@@ -195,9 +198,7 @@ def _initial(flat: Flat) -> bytes:
     """Return the state before the first step as the content of an npz file."""
     names = [entry.name for entry in flat.inputs[: len(flat.initial)]]
     arrays: dict[str, Any] = dict(zip(names, flat.initial, strict=True))
-    content = io.BytesIO()
-    np.savez(content, **arrays)
-    return content.getvalue()
+    return npz_bytes(arrays)
 
 
 def _signature(flat: Flat, exported: jax.export.Exported) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import jax
 from jax import Array
 from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
 
+from kfjax._support.files import write_file
 from kfjax.exporting.flattening import Flat
 from kfjax.exporting.plain_jaxprs import plain, primitives
 
@@ -36,7 +37,7 @@ def write_onnx(path: Path, flat: Flat) -> Path:
             _add_copy(model.graph, source, name)
     _describe(model, flat)
     _check_model(model)
-    path.write_bytes(model.SerializeToString())
+    write_file(path, model.SerializeToString())
     return path
 
 

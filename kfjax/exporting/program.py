@@ -157,17 +157,19 @@ def load(path: str | Path) -> Program:
             program = archive.read("program.bin")
             with np.load(io.BytesIO(archive.read("initial.npz")), allow_pickle=False) as arrays:
                 state = [arrays[name] for name in arrays.files]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        double = any(entry["dtype"].endswith("64") for entry in signature["inputs"])
+        loaded = Program(signature, state, program)
+    except Exception as error:  # a damaged file lets the readers raise nearly anything
         raise ValueError(
-            f"{path} cannot be read ({error}); expected a file that kfjax.exporting wrote."
+            f"{path} cannot be read ({str(error) or type(error).__name__}); expected a file that"
+            " kfjax.exporting wrote, whole, and with a version of jax that this one can read."
         ) from error
-    double = any(entry["dtype"].endswith("64") for entry in signature["inputs"])
     if double and not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
         raise ValueError(
             f"{path} is in double precision; expected jax_enable_x64 to be set. Set it before"
             " loading."
         )
-    return Program(signature, state, program)
+    return loaded
 
 
 def _fitted(entry: Mapping[str, Any], value: Numbers) -> jax.Array:

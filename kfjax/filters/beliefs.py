@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from kfjax._support.compiling import jit
 from kfjax._support.naming import described
 from kfjax._support.pytrees import at, prepended
 from kfjax._support.values import ARRAYS, check_belief, check_finite
@@ -58,7 +59,7 @@ def predicted(
     return _predicted(filter, model, prepended(before, earlier), us)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jit, static_argnums=0)
 def _predicted(filter: Filter, model: StateSpaceModel, beliefs: Gaussian, us: Inputs) -> Gaussian:
     space = model.state_space
 
@@ -99,7 +100,7 @@ def observation_estimate(
     return _observation_estimate(filter, model, belief_of(estimate), us)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jit, static_argnums=0)
 def _observation_estimate(
     filter: Filter, model: StateSpaceModel, beliefs: Gaussian, us: Inputs
 ) -> Gaussian:

@@ -11,6 +11,7 @@ import optax
 from jax import Array
 
 from kfjax._support.arguments import check_count
+from kfjax._support.compiling import jit
 from kfjax.base import Estimate, Filter, Inputs, Mask, Observations, Run, State, estimate
 from kfjax.data import Dataset
 from kfjax.learned.params import Learned
@@ -128,7 +129,7 @@ def adapt(
     return _adapt(filter, optimizer, stride, updates, adaptation, window)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@functools.partial(jit, static_argnums=(0, 1, 2, 3))
 def _adapt(
     filter: Filter,
     optimizer: optax.GradientTransformation,

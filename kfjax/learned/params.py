@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from kfjax._support.compiling import jit
 from kfjax.base import Filter
 from kfjax.models.state_space import StateSpaceModel
 
@@ -101,7 +102,7 @@ def init_params(
     return params
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jit, static_argnums=0)
 def _draw(
     network: Callable[[Array, StateSpaceModel], Any], key: Array, model: StateSpaceModel
 ) -> Any:

@@ -11,6 +11,7 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax._support.arguments import check_count
+from kfjax._support.compiling import jit
 from kfjax.filters.gaussian import kalman
 from kfjax.linear.riccati import time_invariant
 from kfjax.models.lens import starts_with_update
@@ -75,7 +76,7 @@ def expected_error(
     return _expected_error(truth, design, steps, gain)
 
 
-@functools.partial(jax.jit, static_argnums=2)
+@functools.partial(jit, static_argnums=2)
 def _expected_error(
     truth: StateSpaceModel, design: StateSpaceModel, steps: int, gain: Any
 ) -> Array:

@@ -11,6 +11,7 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax._support.arguments import check_kind, is_concrete
+from kfjax._support.compiling import jit
 from kfjax.models.functions import Linear
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.smoothers.scan_elements import combine_filters, steady_element
@@ -86,7 +87,7 @@ def steady_state(model: StateSpaceModel) -> SteadyState:
     return result
 
 
-@jax.jit
+@jit
 def _steady_state(model: StateSpaceModel) -> tuple[SteadyState, Array]:
     F, H = model.f.A, model.h.A
     element = steady_element(F, H, linalg.cholesky(model.Q), linalg.cholesky(model.R))

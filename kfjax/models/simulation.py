@@ -14,6 +14,7 @@ from jax.typing import ArrayLike
 
 from kfjax import linalg
 from kfjax._support.arguments import check_key
+from kfjax._support.compiling import jit
 from kfjax._support.naming import described
 from kfjax._support.pytrees import at, prepended
 from kfjax._support.values import as_arrays, check_finite
@@ -81,7 +82,7 @@ def _draw(key: Array, cov: Array) -> Array:
     return linalg.matmul(linalg.cholesky(cov), jax.random.normal(key, cov.shape[:1], cov.dtype))
 
 
-@functools.partial(jax.jit, static_argnums=4)
+@functools.partial(jit, static_argnums=4)
 def _simulate(
     key: Array,
     model: StateSpaceModel,

@@ -10,7 +10,7 @@ from typing import TypeVar
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kfjax._support.saving import write_whole
+from kfjax._support.files import write_file
 from kfjax.evaluation.reports import Comparison
 from kfjax.evaluation.results import Evaluation
 from kfjax.plotting.components import plot_trajectory
@@ -60,7 +60,7 @@ def plot_comparison(comparison: Comparison, path: str | os.PathLike | None = Non
     if path is not None:
         data = io.BytesIO()
         figure.savefig(data, format="png", dpi=150)
-        write_whole(path, data.getvalue())
+        write_file(path, data.getvalue())
     return figure
 
 

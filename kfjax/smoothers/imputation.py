@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support.compiling import jit
 from kfjax.base import Filter, Gaussian, Inputs, Mask, Observations, Params
 from kfjax.filters.beliefs import belief_of, model_and_rule
 from kfjax.models.observing import bind
@@ -77,7 +78,7 @@ def impute(
     return _impute(filter, model, belief_of(estimate), jnp.where(mask, ys, 0), mask, us)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jit, static_argnums=0)
 def _impute(
     filter: Filter, model: StateSpaceModel, beliefs: Gaussian, ys: Array, masks: Array, us: Inputs
 ) -> Gaussian:

@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 
 from kfjax import linalg
 from kfjax._support.arguments import LARGEST_LOOP, check_count
+from kfjax._support.compiling import jit
 from kfjax._support.pytrees import at, prepended
 from kfjax.base import Inputs, Mask, whole_state
 from kfjax.filters.square_root_form import SquareRootGaussian, square_root
@@ -77,7 +78,7 @@ def parallel_iterated_smooth(
     return _parallel_iterated_smooth(rule, iterations, model, record)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jit, static_argnums=(0, 1))
 def _parallel_iterated_smooth(
     rule: Any, iterations: int, model: StateSpaceModel, record: Record
 ) -> Smoothed:

@@ -14,6 +14,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from kfjax import linalg
+from kfjax._support.compiling import jit
 from kfjax.base import Estimate, Gaussian, Inputs, Mask
 from kfjax.filters.square_root_form import SquareRootGaussian
 from kfjax.models.observing import bind, observe
@@ -94,7 +95,7 @@ def parallel_smooth(
     return _parallel_smooth(model, record)
 
 
-@jax.jit
+@jit
 def _parallel_filter(model: StateSpaceModel, record: Record) -> Estimate:
     path = _constant(model.prior, check_shapes("parallel_filter", model, record))
     steps = linearise(Taylor(), model, path, record)
@@ -102,7 +103,7 @@ def _parallel_filter(model: StateSpaceModel, record: Record) -> Estimate:
     return Estimate(filtered.mean, _cov(filtered.cholesky), log_likelihoods)
 
 
-@jax.jit
+@jit
 def _parallel_smooth(model: StateSpaceModel, record: Record) -> Smoothed:
     path = _constant(model.prior, check_shapes("parallel_smooth", model, record))
     steps = linearise(Taylor(), model, path, record)

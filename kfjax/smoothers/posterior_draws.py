@@ -11,6 +11,7 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax._support.arguments import check_count
+from kfjax._support.compiling import jit
 from kfjax._support.values import check_belief
 from kfjax.base import Filter, Inputs, Params, State
 from kfjax.filters.backward_kernels import Belief, backward_kernel
@@ -126,7 +127,7 @@ def _check(params: Any, states: Any, trajectories: int) -> StateSpaceModel:
 Cloud = tuple[Array, Array]  # particles [N, n] and log weights [N]
 
 
-@functools.partial(jax.jit, static_argnums=6)
+@functools.partial(jit, static_argnums=6)
 def _simulate(
     key: Array,
     model: StateSpaceModel,
@@ -254,7 +255,7 @@ def sample_posterior(
     )
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jit, static_argnums=(0, 1))
 def _sample(
     filter: Filter,
     count: int,

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support.compiling import jit
 from kfjax._support.pytrees import at
 from kfjax._support.values import check_belief
 from kfjax.base import Filter, Gaussian, Inputs, Params
@@ -107,7 +108,7 @@ def smooth(
     return _smooth(filter, params, first, factors_or_belief(estimate), us, length)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jit, static_argnums=0)
 def _smooth(
     filter: Filter,
     params: Params,

@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 
 from kfjax import linalg
 from kfjax._support.arguments import is_concrete
+from kfjax._support.compiling import jit
 from kfjax.base import Gaussian, Inputs, Mask, whole_state
 from kfjax.filters.square_root_form import SquareRootGaussian, conditional_factors, square_root
 from kfjax.models.observing import bind, observe
@@ -103,7 +104,7 @@ def _singular() -> ValueError:
     )
 
 
-@jax.jit
+@jit
 def _two_filter_smooth(model: StateSpaceModel, record: Record) -> Smoothed:
     steps = check_shapes("two_filter_smooth", model, record)
     ys, us, observed, _ = record

@@ -1,13 +1,17 @@
 """Saving and loading trained parameters, and trainings that survive being killed.
 
-What is written are arrays and nothing else, through orbax: a new checkpoint appears whole or not at
-all, and loading one runs no code that is stored in it; the structure comes from the program that
-loads.
+What is written are npz files of arrays and nothing else: each appears whole or not at all, and
+loading one runs no code that is stored in it; the structure comes from the program that loads.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
+import re
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,41 +19,58 @@ import jax
 import numpy as np
 
 from kfjax._support.arguments import check_count
-from kfjax._support.persistence import is_key, named_leaves
+from kfjax._support.files import locked, remove_unfinished, write_file
+from kfjax._support.fingerprints import differences
+from kfjax._support.persistence import is_key, named_leaves, read_arrays
+from kfjax._support.saving import npz_bytes
 
 __all__ = ["Checkpoints", "load_params", "save_params"]
 
 Tree = TypeVar("Tree")
-KEPT = 2  # the last one, and one more for whoever reads while it is replaced
+KIND = "kfjax"  # of a file: under this name it says what it holds
+PARAMS, RUN = "params 1", "checkpoint 1"  # with the number of the format
+IDENTITY = "identity"
+NAME = "report_{:08d}.npz"
+PATTERN = re.compile(r"report_(\d{8})\.npz")
 
 
-def save_params(directory: str | Path, params: Any) -> None:
-    """Write a pytree of arrays into a new directory, or in place of what was saved there.
+def save_params(path: str | Path, params: Any) -> None:
+    """Write a pytree of arrays to a file, or in place of what was saved there.
 
     Args:
-        directory: where; it appears whole or not at all.
+        path: path of the file; it appears whole or not at all. Only a file that this function wrote
+            is replaced.
         params: any pytree of arrays: a model, `Learned`, a dict.
+
+    Raises:
+        ValueError: if something else is there.
+        OSError: if the file cannot be written; an earlier one is as it was.
 
     Example:
         >>> import tempfile
         >>> model = kf.systems.constant_velocity()
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     kf.training.save_params(f"{folder}/tuned", model.replace(R=4 * model.R))
-        ...     tuned = kf.training.load_params(f"{folder}/tuned", model)
+        ...     kf.training.save_params(f"{folder}/tuned.npz", model.replace(R=4 * model.R))
+        ...     tuned = kf.training.load_params(f"{folder}/tuned.npz", model)
         >>> tuned.R.tolist() == (4 * model.R).tolist()
         True
     """
-    import orbax.checkpoint as ocp
+    if Path(path).exists():
+        try:
+            _read(Path(path), PARAMS)
+        except ValueError as error:
+            raise ValueError(
+                f"save_params: {path} exists and save_params did not write it, or it is damaged"
+                f" ({error}); expected a new name. Choose another one, or delete it yourself."
+            ) from error
+    write_file(path, _file(PARAMS, params))
 
-    with ocp.StandardCheckpointer() as writer:
-        writer.save(Path(directory).absolute(), named_leaves(params), force=True)
 
-
-def load_params(directory: str | Path, like: Tree) -> Tree:
+def load_params(path: str | Path, like: Tree) -> Tree:
     """Read what `save_params` wrote.
 
     Args:
-        directory: where it was saved.
+        path: where it was saved.
         like: a pytree of the same structure, shapes and dtypes, such as the parameters before
             training; its functions are those of the result.
 
@@ -57,34 +78,40 @@ def load_params(directory: str | Path, like: Tree) -> Tree:
         A pytree like `like`.
 
     Raises:
-        ValueError: if nothing is saved there, or what is saved has other names, shapes or dtypes.
+        ValueError: if nothing is saved there, the file is damaged, or what is saved has other
+            names, shapes or dtypes.
     """
-    import orbax.checkpoint as ocp
-
-    directory = Path(directory).absolute()
-    if not directory.is_dir():
+    if not Path(path).exists():
         raise ValueError(
-            f"load_params: there is no directory {directory}; expected one that save_params wrote."
+            f"load_params: there is no file {path}; expected one that save_params wrote."
         )
-    with ocp.StandardCheckpointer() as reader:
-        wanted = {name: (tuple(a.shape), str(a.dtype)) for name, a in named_leaves(like).items()}
-        stored = reader.metadata(directory).item_metadata.tree
-        found = {name: (tuple(a.shape), str(np.dtype(a.dtype))) for name, a in stored.items()}
-        if wanted != found:
-            raise ValueError(
-                f"load_params: {directory} holds other parameters than `like`:"
-                f" {_difference(found, wanted)}."
-            )
-        return _unnamed(reader.restore(directory, named_leaves(like)), like)
+    try:
+        stored = _read(Path(path), PARAMS)
+    except ValueError as error:
+        raise ValueError(
+            f"load_params: {path} cannot be read ({error}); expected a whole file that save_params"
+            " wrote. Take a copy of it, or save the params again."
+        ) from error
+    wanted = _described(_leaves(like))
+    found = _described(stored)
+    if wanted != found:
+        raise ValueError(
+            f"load_params: {path} holds other parameters than `like`: {_difference(found, wanted)}."
+        )
+    return _unnamed(stored, like)
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoints:
     """Checkpoints of `fit`, from which a run that was killed continues when started again.
 
+    A directory belongs to one run: `fit` raises an error where another one saved, that is, one of
+    other data, params, functions, optimiser or settings. The last two checkpoints are kept; if the
+    last one is damaged, the run continues from the one before, with a warning.
+
     Attributes:
         directory: of this run alone.
-        every: reports between two checkpoints.
+        every: reports between two checkpoints; the last report is saved, too.
 
     Example:
         >>> checkpoints = kf.training.Checkpoints("runs/kalman_net_seed_0", every=5)
@@ -100,54 +127,141 @@ class Checkpoints:
         """Return the checkpoints of a part of the run, in a directory below."""
         return dataclasses.replace(self, directory=Path(self.directory) / name)
 
-    def manager(self) -> Any:
-        """Return the orbax manager; use it in a `with` statement."""
-        import orbax.checkpoint as ocp
+    @contextlib.contextmanager
+    def kept_alone(self) -> Iterator[None]:
+        """Keep other runs out of the directory; of several processes, the first one does."""
+        if not _first_process():
+            yield
+            return
+        with locked(self.directory, "fit"):
+            remove_unfinished(Path(self.directory))
+            yield
 
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=KEPT, create=True, enable_async_checkpointing=False
-        )
-        return ocp.CheckpointManager(Path(self.directory).absolute(), options=options)
-
-    def save(self, manager: Any, report: int, state: Any, fingerprint: np.ndarray) -> None:
+    def save(self, report: int, state: Any, identity: dict[str, str]) -> None:
         """Save the state after a report, with what tells this run from others."""
-        import orbax.checkpoint as ocp
+        named = {IDENTITY: np.array(json.dumps(identity))}
+        content = _file(RUN, state, named)
+        if not _first_process():
+            return
+        write_file(self._file(report), content)
+        older = [number for number in self.reports() if number < report]
+        for number in self.reports():
+            # a later one is damaged, or it would have been the last
+            if number > report or number in older[:-1]:
+                self._file(number).unlink(missing_ok=True)
 
-        manager.save(report, args=ocp.args.StandardSave(named_leaves((fingerprint, state))))
+    def latest(self, state: Any, identity: dict[str, str]) -> tuple[int, Any]:
+        """Return the last report and the state after it, or (-1, state) if there is none.
 
-    def latest(self, manager: Any, state: Any, fingerprint: np.ndarray) -> tuple[int, Any]:
-        """Return the last report and the state after it, or (-1, state) if there is none."""
-        import orbax.checkpoint as ocp
+        Raises:
+            ValueError: if all checkpoints are damaged, or they are those of another run.
+        """
+        damaged: dict[Path, ValueError] = {}
+        for report in reversed(self.reports()):
+            path = self._file(report)
+            try:
+                stored = _read(path, RUN)
+                known = json.loads(str(stored.pop(IDENTITY)))
+            except (ValueError, KeyError) as error:
+                damaged[path] = ValueError(str(error))
+                continue
+            self._check_same(known, identity)
+            here, wanted = _described(stored), _described(_leaves(state))
+            if here != wanted:
+                raise ValueError(
+                    f"fit: {path} was written by another version of kfjax:"
+                    f" {_difference(here, wanted)}. Choose another directory."
+                )
+            if damaged:
+                names = ", ".join(map(str, damaged))
+                warnings.warn(
+                    f"fit: {names} cannot be read; the run continues from {path}.", stacklevel=2
+                )
+            return report, _unnamed(stored, state)
+        if damaged:
+            found = "; ".join(f"{path}: {error}" for path, error in damaged.items())
+            raise ValueError(
+                f"fit: no checkpoint in {self.directory} can be read ({found}); expected whole"
+                " files. Put copies of them there, or choose another directory to start again."
+            )
+        return -1, state
 
-        if (report := manager.latest_step()) is None:
-            return -1, state
-        like = (fingerprint, state)
-        try:
-            stored = manager.restore(report, args=ocp.args.StandardRestore(named_leaves(like)))
-            known, restored = _unnamed(stored, like)
-        except (ValueError, KeyError) as error:
-            raise self._of_another_run() from error
-        if not np.array_equal(known, fingerprint):
-            raise self._of_another_run()
-        return report, restored
+    def reports(self) -> list[int]:
+        """Return the numbers of the saved reports, in order."""
+        names = (path.name for path in Path(self.directory).glob("report_*.npz"))
+        return sorted(int(match[1]) for name in names if (match := PATTERN.fullmatch(name)))
 
-    def _of_another_run(self) -> ValueError:
-        return ValueError(
-            f"fit: {self.directory} holds checkpoints of another run (other data, parameters, key,"
-            " number of updates or options); expected its own. Choose another directory, or delete"
-            " it to start again."
-        )
+    def _file(self, report: int) -> Path:
+        return Path(self.directory) / NAME.format(report)
+
+    def _check_same(self, known: dict[str, str], identity: dict[str, str]) -> None:
+        """Raise unless the checkpoints are those of this run."""
+        if known != identity:
+            raise ValueError(
+                f"fit: {self.directory} holds checkpoints of another run, which differs in"
+                f" {differences(known, identity)}; expected its own. Choose another directory."
+            )
 
 
-def _unnamed(stored: dict[str, Any], like: Any) -> Any:
+def _first_process() -> bool:
+    """Return whether this is the process that writes."""
+    return jax.process_index() == 0
+
+
+def _file(kind: str, tree: Any, more: dict[str, np.ndarray] | None = None) -> bytes:
+    """Return the content of a file of one kind."""
+    return npz_bytes({KIND: np.array(kind), **(more or {}), **_leaves(tree)})
+
+
+def _read(path: Path, kind: str) -> dict[str, np.ndarray]:
+    """Return the arrays of a file of one kind; raise a ValueError if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            arrays = read_arrays(file)
+    except OSError as error:
+        raise ValueError(str(error)) from error
+    found = str(arrays.pop(KIND, "of another program"))
+    if found != kind:
+        raise ValueError(f"the file is {found}, not {kind}")
+    return arrays
+
+
+def _leaves(tree: Any) -> dict[str, np.ndarray]:
+    """Return the leaves by name; such as bfloat16, which numpy cannot save, as bytes."""
+    named = {}
+    for name, array in named_leaves(tree).items():
+        if array.dtype.kind in "biufc":
+            named[name] = array
+        elif array.dtype.kind == "V":
+            named[f"{name} {array.dtype}"] = array.view(f"u{array.dtype.itemsize}")
+        else:
+            raise ValueError(
+                f"save_params: {name} is {array.dtype}; expected an array of numbers. Leave it out"
+                " of the params."
+            )
+    return named
+
+
+def _described(arrays: dict[str, np.ndarray]) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Return shape and dtype of arrays by name."""
+    return {name: (array.shape, str(array.dtype)) for name, array in arrays.items()}
+
+
+def _unnamed(stored: dict[str, np.ndarray], like: Any) -> Any:
     """Put stored leaves into the structure of `like`."""
     leaves, structure = jax.tree.flatten(like)
-    arrays = [jax.numpy.asarray(stored[name]) for name in named_leaves(like)]
-    keyed = [
-        jax.random.wrap_key_data(a) if is_key(leaf) else a
-        for a, leaf in zip(arrays, leaves, strict=True)
-    ]
-    return jax.tree.unflatten(structure, keyed)
+    names = zip(leaves, _leaves(like), strict=True)
+    return jax.tree.unflatten(structure, [_restored(stored[name], leaf) for leaf, name in names])
+
+
+def _restored(array: np.ndarray, like: Any) -> Any:
+    """Return a stored array as the leaf that it was."""
+    if is_key(like):
+        return jax.random.wrap_key_data(jax.numpy.asarray(array), impl=jax.random.key_impl(like))
+    dtype = jax.numpy.result_type(like) if not hasattr(like, "dtype") else like.dtype
+    if np.dtype(dtype).kind == "V":
+        array = array.view(dtype)
+    return jax.numpy.asarray(array)
 
 
 def _difference(found: dict, wanted: dict) -> str:

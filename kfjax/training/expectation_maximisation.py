@@ -12,6 +12,7 @@ import numpy as np
 from jax import Array
 
 from kfjax._support.arguments import check_count
+from kfjax._support.compiling import jit
 from kfjax._support.naming import suggest
 from kfjax.data.dataset import Dataset
 from kfjax.models.functions import Linear
@@ -157,7 +158,7 @@ def _filled(fn: Linear, group: dict[str, str], names: frozenset[str], rows: int,
     return Linear(**parts)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jit, static_argnums=(0, 1))
 def _em(names: frozenset[str], iterations: int, model: StateSpaceModel, data: Dataset) -> Maximised:
     def expect(model: StateSpaceModel) -> Sums:
         each = jax.vmap(functools.partial(expected, names, model))(data)

@@ -14,6 +14,7 @@ import numpy as np
 from jax import Array
 
 from kfjax._support.arguments import check_count
+from kfjax._support.compiling import jit
 from kfjax.base import Filter
 from kfjax.data import Dataset, first_steps, start_at
 from kfjax.runner import run
@@ -235,7 +236,7 @@ def gradient_per_lag(
     return np.sqrt((slopes**2).sum((1, 3))).mean(0)[::-1]
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jit, static_argnums=0)
 def _slopes(filter: Filter, params: Any, data: Dataset, keys: Array) -> Array:
     def one(trajectory: Dataset, key: Array) -> Array:
         params_of_one = start_at(params, trajectory.prior_mean)

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jax import Array
 
+from kfjax._support.compiling import jit
 from kfjax.base import Filter
 from kfjax.data import Dataset, run_trajectory, start_at
 from kfjax.smoothers.rauch_tung_striebel import smooth
@@ -64,7 +65,7 @@ def estimates_of(
     return jax.tree.map(np.asarray, _run_all(pair[0], smoothing, pair[1], unlabelled, keys))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jit, static_argnums=(0, 1))
 def _run_all(
     filter: Filter, smoothing: bool, params: Any, data: Dataset, keys: Array
 ) -> tuple[Array, Array | None]:

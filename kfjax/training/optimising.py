@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kfjax._support import sharding
-from kfjax._support.fingerprints import fingerprint
+from kfjax._support.fingerprints import identity
 from kfjax._support.progress import progress_bar
 from kfjax.data import on_disk, whole_windows
 from kfjax.training.checkpoints import Checkpoints
@@ -24,6 +25,8 @@ from kfjax.training.stepping import advance
 from kfjax.training.tasks import Interval, Keys, Task, TrainState, begin
 
 __all__: list[str] = []
+
+ROUNDING = 1e-3  # relative: a validation loss computed again, on other devices, is within this
 
 
 class Plan(NamedTuple):
@@ -56,21 +59,23 @@ def optimise(
     trained, frozen = partition(params, learn)
     start = begin(task, trained, frozen, first, keys.loss, rows)
     start = start._replace(optimizer=set_hyperparameters(start.optimizer, plan.hyperparameters))
-    mark = functools.partial(_mark, task, plan, start, frozen, marked, validation, keys)
+    told = functools.partial(_identity, task, plan, params, learn, marked, validation, keys)
     devices = sharding.all_devices()
     frozen, validation, keys = sharding.everywhere((frozen, validation, keys), devices)
     with (
-        _saver(plan.checkpoints, start, mark) as (saved, restored, save),
+        _saver(plan, rows - 1, start, told) as (saved, restored, save),
         progress_bar(plan.name, plan.updates, plan.progress) as progress,
     ):
         state, done = sharding.everywhere(restored, devices), saved
+        report = functools.partial(_ahead, ahead, task, plan, frozen, batches, validation, keys)
+        if saved >= 0:
+            _check_restored(plan, state, saved, report(state, saved, again=True))
         progress(max(saved, 0) * plan.every)
         while done + 1 < rows and not _settled(task, state):
             done += 1
-            ends = max(done - 1, 0) * plan.every, min(done * plan.every, plan.updates)
-            state = ahead(task, state, frozen, batches, validation, keys, Interval(*ends, done))
+            state = report(state, done)
             save(done, state)
-            progress(ends[1] - ends[0], _note(task, state.history, done))
+            progress(_ends(plan, done) - _ends(plan, done - 1), _note(task, state.history, done))
     return _fitted(state, frozen, done, validation is not None)
 
 
@@ -87,28 +92,88 @@ def _source(task: Task, data: Any, keys: Keys) -> tuple[Callable, Any, Any, Any]
     return advance, sharding.everywhere(data, sharding.all_devices()), first, data
 
 
-def _mark(task: Task, plan: Plan, *arrays: Any) -> np.ndarray:
-    """Return the fingerprint of a run, without its functions, which have no stable names."""
-    numbers = (plan.updates, plan.every, task.batch_size, task.window, task.ema, task.patience)
-    return fingerprint(" ".join(map(str, numbers)), *arrays)
+def _ends(plan: Plan, report: int) -> int:
+    """Return how many updates come before a report."""
+    return min(max(report, 0) * plan.every, plan.updates)
+
+
+def _ahead(
+    ahead: Callable,
+    task: Task,
+    plan: Plan,
+    frozen: Any,
+    batches: Any,
+    validation: Any,
+    keys: Keys,
+    state: TrainState,
+    report: int,
+    *,
+    again: bool = False,
+) -> TrainState:
+    """Take the updates before a report, and report; `again`: report without updates."""
+    last = _ends(plan, report)
+    first = last if again else _ends(plan, report - 1)
+    interval = Interval(first, last, report)
+    return ahead(task, state, frozen, batches, validation, keys, interval)
+
+
+def _check_restored(plan: Plan, state: TrainState, report: int, again: TrainState) -> None:
+    """Raise unless a stored state has the validation loss that is stored with it."""
+    stored, found = (
+        np.asarray(run.history.validation)[..., report].astype(np.float64) for run in (state, again)
+    )
+    if not np.allclose(found, stored, rtol=ROUNDING, equal_nan=True):
+        directory = None if plan.checkpoints is None else plan.checkpoints.directory
+        raise ValueError(
+            f"fit: {directory} holds checkpoints of another run: the validation loss after"
+            f" {_ends(plan, report)} updates is {found} now and was {stored}; expected the same."
+            " The loss, the model or the filter computes something else. Choose another directory."
+        )
+
+
+def _identity(
+    task: Task,
+    plan: Plan,
+    params: Any,
+    learn: Any,
+    data: Any,
+    validation: Any,
+    keys: Keys,
+) -> dict[str, str]:
+    """Return what tells a run from others."""
+    settings = {field.name: getattr(task, field.name) for field in dataclasses.fields(task)}
+    return identity(
+        **settings,
+        updates=plan.updates,
+        reports=plan.every,
+        hyperparameters=plan.hyperparameters,
+        params=params,
+        learn=learn,
+        data=data,
+        validation=validation,
+        key=tuple(keys),
+    )
 
 
 @contextlib.contextmanager
 def _saver(
-    checkpoints: Checkpoints | None, start: TrainState, mark: Callable[[], np.ndarray]
+    plan: Plan, last: int, start: TrainState, told: Callable[[], dict[str, str]]
 ) -> Iterator[tuple[int, TrainState, Callable[[int, TrainState], None]]]:
     """Yield the last saved report (-1 if none), the state after it, and a function that saves."""
+    checkpoints = plan.checkpoints
     if checkpoints is None:
         yield -1, start, lambda *_: None
         return
-    own = mark()
-    with checkpoints.manager() as manager:
+    own = told()
 
-        def save(report: int, state: TrainState) -> None:
-            if report % checkpoints.every == 0:
-                checkpoints.save(manager, report, state, own)
+    def save(report: int, state: TrainState) -> None:
+        if report % checkpoints.every == 0 or report == last:
+            checkpoints.save(report, state, own)
 
-        yield *checkpoints.latest(manager, start, own), save
+    with checkpoints.kept_alone():
+        saved, state = checkpoints.latest(start, own)
+        sharding.wait_for_all()  # before the first process writes
+        yield saved, state, save
 
 
 def _settled(task: Task, state: TrainState) -> bool:

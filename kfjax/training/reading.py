@@ -70,7 +70,7 @@ def advance_from_disk(
     interval: Interval,
 ) -> TrainState:
     """Take the updates of an interval and report, like `stepping.advance`, for data on disk."""
-    sums = np.tile(totals(), (*keys.loss.shape, 1))
+    sums: Any = np.tile(totals(), (*keys.loss.shape, 1))
     for s in range(interval.first, interval.last):
         batch = batches.at(s)  # while the device is busy with the update before
         jax.block_until_ready(sums)  # or batches would pile up in memory

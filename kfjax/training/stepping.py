@@ -17,6 +17,7 @@ import optax
 from jax import Array
 
 from kfjax._support import sharding
+from kfjax._support.compiling import jit
 from kfjax.data import window_at
 from kfjax.training.history import History
 from kfjax.training.partitioning import merge
@@ -26,7 +27,7 @@ from kfjax.training.updates import guarded_update, where
 __all__: list[str] = []
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jit, static_argnums=0)
 def advance(
     task: Task,
     state: TrainState,
@@ -79,7 +80,7 @@ def _shuffled(key: Array, epoch: Any, size: int) -> Array:
     return jax.random.permutation(jax.random.fold_in(key, epoch), size)
 
 
-shuffled = jax.jit(_shuffled, static_argnums=2)
+shuffled = jit(_shuffled, static_argnums=2)
 
 
 def totals() -> Array:
@@ -87,7 +88,7 @@ def totals() -> Array:
     return jnp.zeros(3, jax.dtypes.canonicalize_dtype(float))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jit, static_argnums=(0, 1))
 def take_update(
     task: Task,
     windows: int,
@@ -108,7 +109,7 @@ def take_update(
     return sharding.copied((jax.vmap(one) if task.many else one)(state, sums, frozen, batch, key))
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jit, static_argnums=0)
 def report(
     task: Task,
     state: TrainState,
@@ -126,7 +127,7 @@ def report(
     return sharding.copied((jax.vmap(one) if task.many else one)(state, sums, frozen, key))
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jit, static_argnums=0)
 def measure(loss: Any, params: Any, data: Any, key: Array) -> Array:
     """Return a loss on data, all of them at once, as a report does."""
     return _scalar(loss(params, sharding.split(data), key))

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from kfjax._support.compiling import jit
 from kfjax.data import window_at
 from kfjax.training.history import History
 from kfjax.training.partitioning import merge
@@ -105,7 +106,7 @@ class TrainState(NamedTuple):
     history: History
 
 
-@functools.partial(jax.jit, static_argnums=(0, 5))
+@functools.partial(jit, static_argnums=(0, 5))
 def begin(
     task: Task, trained: Any, frozen: Any, first: Any, key: Array, reports: int
 ) -> TrainState:

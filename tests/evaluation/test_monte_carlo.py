@@ -101,11 +101,11 @@ def test_a_wrong_noise_is_found_out():
 
 
 def test_chunks_change_nothing_and_compile_once():
-    before = trials._trials._cache_size()
+    before = len(trials._trials.programs.present)
     chunked = monte_carlo(
         KEY, MODEL, kf.kalman(), MODEL, trials=TRIALS, steps=STEPS, chunk=60, skip=5
     )
-    assert trials._trials._cache_size() == before + 1
+    assert len(trials._trials.programs.present) == before + 1
     for a, b in zip(
         jax.tree.leaves(chunked.curves), jax.tree.leaves(matched().curves), strict=True
     ):

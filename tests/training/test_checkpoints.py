@@ -74,7 +74,7 @@ def identical(a, b):
 
 
 def reports(directory):
-    return [int(path.name) for path in Path(directory).glob("[0-9]*") if path.name.isdigit()]
+    return Checkpoints(directory).reports()
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_bits(tmp_path):
@@ -140,5 +140,5 @@ def test_params_are_saved_as_arrays_and_read_by_structure(tmp_path):
     assert not re.search(rb"builtins|__reduce__|kfjax\.systems", stored)
     with pytest.raises(ValueError, match="holds other parameters than `like`: got"):
         load_params(tmp_path / "a", kf.systems.constant_velocity())
-    with pytest.raises(ValueError, match="there is no directory"):
+    with pytest.raises(ValueError, match="there is no file"):
         load_params(tmp_path / "b", model)

@@ -12,6 +12,7 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax._support.arguments import is_concrete
+from kfjax._support.compiling import jit
 from kfjax.base import Filter, Gaussian, Inputs, Mask, estimate_and_info
 from kfjax.filters.beliefs import predicted
 from kfjax.filters.gaussian import extended
@@ -80,7 +81,7 @@ def measure_scales(
     return {"scales": scales}
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jit, static_argnums=0)
 def _whiteners(
     filter: Filter, model: StateSpaceModel, ys: Array, us: Any, observed: Any
 ) -> dict[str, Array]:

@@ -85,7 +85,7 @@ class Polynomial:
         return ridge_regression(basis, target, seen, self.ridge).astype(weights.dtype)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=64)
 def _monomials(inputs: int, degree: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Per degree: which monomial of the degree below times which input makes each one."""
     table = []

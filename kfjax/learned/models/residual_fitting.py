@@ -16,6 +16,7 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
+from kfjax._support.compiling import jit
 from kfjax.base import Filter
 from kfjax.data import Dataset
 from kfjax.learned.models.labels import Pairs, sightings, transitions
@@ -159,12 +160,12 @@ def _standardise(
     return theta._replace(centre=centre, spread=spread)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jit, static_argnums=0)
 def _offsets(rule: Corrected, theta: ResidualParams, pairs: Pairs) -> Array:
     return jax.vmap(lambda x, u: rule.offsets(theta, x, u))(pairs.x, pairs.u)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jit, static_argnums=(0, 1))
 def _regression(
     on: str, rule: Corrected, model: StateSpaceModel, theta: ResidualParams, pairs: Pairs
 ) -> tuple:

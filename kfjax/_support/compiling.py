@@ -1,0 +1,103 @@
+"""Jitted functions whose caches are bounded.
+
+What `jax.jit` compiled stays in memory for as long as the function, a few megabytes for each
+filter: in a process that builds models anew, since functions of models and filters are a part of
+what a program is known by, that grows without end.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Generic, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+__all__: list[str] = []
+
+Result = TypeVar("Result")
+PROGRAMS = 64  # of each function
+
+
+def jit(
+    function: Callable[..., Result],
+    *,
+    static_argnums: int | Sequence[int] = (),
+    donate_argnums: int | Sequence[int] = (),
+) -> Jitted[Result]:
+    """Return a function jitted as by `jax.jit`, which forgets its programs when they are too many.
+
+    Forgotten programs that are called again are compiled once more, and then there may be twice as
+    many as came back: programs that are in use all the time are not forgotten for long.
+
+    Args:
+        function: the function.
+        static_argnums: as in `jax.jit`.
+        donate_argnums: as in `jax.jit`.
+    """
+    options = {"static_argnums": static_argnums, "donate_argnums": donate_argnums}
+    return Jitted(function, options)
+
+
+class Jitted(Generic[Result]):
+    """What `jit` returns."""
+
+    def __init__(self, function: Callable[..., Result], options: dict[str, Any]) -> None:
+        functools.update_wrapper(self, function)
+        programs = self.programs = Programs()
+
+        @functools.wraps(function)
+        def traced(*args: Any, **kwargs: Any) -> Result:
+            programs.add((args, kwargs))  # Python comes here only to trace something new
+            return function(*args, **kwargs)
+
+        self._jitted: Any = jax.jit(traced, **options)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Result:
+        """Return what the function returns."""
+        result = self._jitted(*args, **kwargs)
+        if self.programs.too_many():
+            self._forget()
+        return result
+
+    def lower(self, *args: Any, **kwargs: Any) -> jax.stages.Lowered:
+        """Return the function as lowered for these arguments, to be compiled."""
+        lowered = self._jitted.lower(*args, **kwargs)
+        if self.programs.too_many():
+            self._forget()
+        return lowered
+
+    def _forget(self) -> None:
+        self.programs.forget()
+        self._jitted.clear_cache()
+
+
+class Programs:
+    """The programs of a function by what they are traced for, and those forgotten last."""
+
+    def __init__(self) -> None:
+        self.limit = PROGRAMS
+        self.present: set[Hashable] = set()
+        self.forgotten: set[Hashable] = set()
+
+    def add(self, arguments: Any) -> None:
+        """Note a program by the arguments that it is traced with."""
+        leaves, structure = jax.tree.flatten(arguments)
+        self.present.add((structure, *map(_kind, leaves)))
+
+    def too_many(self) -> bool:
+        """Return whether there are more than the limit."""
+        return len(self.present) > self.limit
+
+    def forget(self) -> None:
+        """Forget all, and set the limit to twice as many as had been forgotten before."""
+        self.limit = max(PROGRAMS, 2 * len(self.present & self.forgotten))
+        self.present, self.forgotten = set(), self.present
+
+
+def _kind(leaf: Any) -> Hashable:
+    """Return shape and dtype of an array, and anything else as it is."""
+    if isinstance(leaf, jax.Array) or hasattr(leaf, "dtype"):
+        return jnp.shape(leaf), leaf.dtype
+    return leaf

@@ -1,0 +1,173 @@
+"""Files and folders that appear whole or not at all, and folders that one process uses at a time.
+
+Everything that kfjax writes goes through here. What is new is written beside its place, flushed to
+the disk, and renamed: a process that is killed, a full disk or a folder that may not be changed
+leave what was there before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__: list[str] = []
+
+# how the files that kfjax writes begin: npz files and archives, pictures, JSON, ONNX models
+BEGINNINGS = (b"PK", b"\x89PNG", b"{\n", b"\x08")
+LOCK = ".lock"
+
+
+def write_file(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file as a whole or not at all; its folder is made if there is none.
+
+    Args:
+        path: path of the file. An earlier file of the same kind is replaced when the new one is
+            complete; a link is followed.
+        data: its content.
+
+    Raises:
+        ValueError: if something else than such a file is there.
+        OSError: if the file cannot be written; what was there before is as it was.
+    """
+    place = Path(os.path.realpath(path))
+    _check_replaceable(path, place, data)
+    unfinished = _beside(place)
+    with _telling(path):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with unfinished.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            if place.exists():
+                shutil.copymode(place, unfinished)
+            os.replace(unfinished, place)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
+        _sync_folder(place.parent)
+
+
+@contextlib.contextmanager
+def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield an empty folder, which appears at `path` when the block ends without an error.
+
+    Raises:
+        OSError: if it cannot be written, or something is there by then; nothing is left behind.
+    """
+    place = Path(os.path.realpath(path))
+    unfinished = _beside(place)
+    with _telling(path):
+        unfinished.mkdir(parents=True)
+    try:
+        yield unfinished
+        with _telling(path):
+            _sync_tree(unfinished)
+            os.rename(unfinished, place)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    _sync_folder(place.parent)
+
+
+@contextlib.contextmanager
+def locked(folder: str | os.PathLike[str], who: str) -> Iterator[None]:
+    """Keep other processes out of a folder, which is made if there is none.
+
+    The lock ends with the process, however that ends. Where the system has no such locks, nothing
+    is kept out.
+
+    Args:
+        folder: path of the folder.
+        who: name of the function, for the error.
+
+    Raises:
+        ValueError: if another process uses the folder.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with Path(folder, LOCK).open("wb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                f"{who}: another process uses {folder}; expected one at a time. Wait for it, or"
+                " choose another directory."
+            ) from error
+        except OSError:  # a file system without locks
+            pass
+        yield
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what killed processes left of files in a folder that is locked."""
+    for path in folder.glob(".*.unfinished"):
+        path.unlink(missing_ok=True)
+
+
+def _beside(place: Path) -> Path:
+    """Return a new name in the same folder, since a rename is atomic only in a file system."""
+    return place.with_name(f".{place.name[:200]}.{secrets.token_hex(4)}.unfinished")
+
+
+def _check_replaceable(path: str | os.PathLike[str], place: Path, data: bytes) -> None:
+    """Raise unless nothing is there, an empty file, or one that begins as kfjax's own."""
+    if place.is_dir():
+        raise ValueError(f"{path} is a folder; expected the name of a file.")
+    if not place.exists():
+        return
+    if not place.is_file():
+        raise ValueError(f"{path} is not a regular file; expected the name of one, or a new name.")
+    if not os.access(place, os.W_OK):  # which a rename would not ask for
+        raise PermissionError(errno.EACCES, f"{path} is read-only, and is as it was")
+    with place.open("rb") as file:
+        start = file.read(8)
+    if start and _beginning(start) != _beginning(data):
+        raise ValueError(
+            f"{path} exists and is of another kind than what kfjax writes there; expected a new"
+            " name. Choose another one, or delete it yourself."
+        )
+
+
+def _beginning(data: bytes) -> bytes:
+    """Return how a file of one of kfjax's kinds begins, and nothing for any other."""
+    return next((start for start in BEGINNINGS if data.startswith(start)), b"")
+
+
+def _sync_tree(place: Path) -> None:
+    """Flush everything in a folder to the disk."""
+    for folder, _, names in os.walk(place):
+        for name in names:
+            with Path(folder, name).open("rb") as file:
+                os.fsync(file.fileno())
+        _sync_folder(Path(folder))
+
+
+def _sync_folder(path: Path) -> None:
+    """Flush the names in a folder to the disk, where the system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextlib.contextmanager
+def _telling(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Let an OSError name the path that was asked for; the number keeps its type."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        text = f"{reason}: {path} was not written; what was there is as it was"
+        raise OSError(error.errno, text) from error
