@@ -9,6 +9,11 @@ __version__ = "0.1.0"
 import importlib
 from typing import TYPE_CHECKING
 
+from kfjax._support.interrupts import quiet_while_importing
+
+quiet_while_importing()  # before JAX is imported, which takes seconds
+
+# ruff: noqa: E402
 from kfjax import filters, linalg, moments, systems
 from kfjax._support.persistence import from_bytes, to_bytes
 from kfjax._support.xla_options import set_xla_options

@@ -19,6 +19,7 @@ from kfjax._cli.filter import run_filter
 from kfjax._cli.recipes import LOSSES, Settings
 from kfjax._cli.train import run_train
 from kfjax._cli.workloads import WORKLOADS
+from kfjax._support import interrupts
 from kfjax._support.xla_options import set_xla_options
 from kfjax.data.npz import SPLITS
 from kfjax.filters import FILTERS
@@ -104,6 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0, or 2 after an error of one line on stderr, or 130 if interrupted. Files
         are written whole and only at the end: until then earlier ones stay as they were.
     """
+    interrupts.imported()
     try:
         args = _parser().parse_args(argv)
         if (
@@ -116,8 +118,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"kfjax: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("kfjax: interrupted; earlier files are as they were.", file=sys.stderr)
-        return 130
+        if argv is None:  # a process of its own
+            interrupts.end()
+        print(interrupts.TEXT, file=sys.stderr)
+        return interrupts.STATUS
     return 0
 
 

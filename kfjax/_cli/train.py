@@ -15,7 +15,7 @@ from kfjax._cli import studies
 from kfjax._cli.loading import load_model
 from kfjax._cli.output import check_fit, check_folder, make_console
 from kfjax._cli.recipes import Settings, Training, train_learned
-from kfjax._cli.trained import CHECKPOINTS, save_trained
+from kfjax._cli.trained import CHECKPOINTS, check_own, save_trained
 from kfjax.data import Parts
 from kfjax.evaluation import Comparison, compare
 from kfjax.filters import extended
@@ -40,6 +40,7 @@ def run_train(args: Namespace) -> None:
     """Train a filter; write its parameters, `training.json` and `history.png` into the folder."""
     out = Path(args.out)
     check_folder(out)
+    check_own(out)
     model = load_model(args.model)
     study = studies.data_study(args.data, args.model, model, split=args.split, tuning=True)
     parts = study.parts

@@ -70,6 +70,25 @@ def save_trained(
     write_json(directory / DESCRIPTION, description)
 
 
+def check_own(directory: Path) -> None:
+    """Raise if the folder has files that a training would replace, and is not one of a training."""
+    found = [name for name in (PARAMS, PICTURE, DESCRIPTION) if (directory / name).exists()]
+    begun = (directory / CHECKPOINTS).is_dir()
+    if found and not begun and not _is_description(directory / DESCRIPTION):
+        raise ValueError(
+            f"--out {directory}: {', '.join(found)} in it would be replaced, and are not of a"
+            " `kfjax train`; expected a new folder, or that of an earlier training."
+        )
+
+
+def _is_description(file: Path) -> bool:
+    """Return whether a file is the description of a training."""
+    try:
+        return "model_mark" in json.loads(file.read_bytes())
+    except (OSError, ValueError, TypeError):
+        return False
+
+
 def load_trained(directory: str | Path, model: StateSpaceModel, m: int) -> Trained:
     """Load a trained filter, in the precision of the model.
 
@@ -142,7 +161,7 @@ def _describe(directory: Path) -> dict[str, Any]:
             f" {remedy}"
         )
     try:
-        about = json.loads(file.read_text())
+        about = json.loads(file.read_bytes())
     except ValueError as error:
         raise ValueError(
             f"--load {directory}: {DESCRIPTION} is damaged ({error}); train anew."

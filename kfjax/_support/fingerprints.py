@@ -52,7 +52,8 @@ def identity(**parts: Any) -> dict[str, str]:
 
 def differences(stored: dict[str, str], own: dict[str, str]) -> str:
     """Return the names of the parts that differ, in words."""
-    names = [name for name in own | stored if own.get(name) != stored.get(name)]
+    every = [name for name in own | stored if own.get(name) != stored.get(name)]
+    names = [name for name in every if not any(name.startswith(f"{other}.") for other in every)]
     if len(names) > 3:
         return f"{', '.join(names[:3])} and {len(names) - 3} more"
     return ", ".join(names)
@@ -219,9 +220,11 @@ def _installed(value: Any) -> bool:
     """Return whether a function or a class is of Python, kfjax or another installed package."""
     if isinstance(value, types.FunctionType):
         return _in_packages(value.__code__.co_filename)
-    module = sys.modules.get(value.__module__ or "")
+    module = sys.modules.get(value.__module__)
     path = getattr(module, "__file__", None)
-    return value.__module__ != "__main__" if path is None else _in_packages(path)
+    if path is None:  # of Python itself, or typed in
+        return value.__module__ in sys.builtin_module_names
+    return _in_packages(path)
 
 
 @functools.lru_cache(maxsize=1024)
