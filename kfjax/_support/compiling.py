@@ -17,7 +17,8 @@ import jax.numpy as jnp
 __all__: list[str] = []
 
 Result = TypeVar("Result")
-PROGRAMS = 64  # of each function
+PROGRAMS = 32  # of each function
+REMEMBERED = 1024  # of those forgotten, what they were traced for
 
 
 def jit(
@@ -28,8 +29,8 @@ def jit(
 ) -> Jitted[Result]:
     """Return a function jitted as by `jax.jit`, which forgets its programs when they are too many.
 
-    Forgotten programs that are called again are compiled once more, and then there may be twice as
-    many as came back: programs that are in use all the time are not forgotten for long.
+    Forgotten programs that are called again are compiled once more. If half of them come back,
+    there is room for more: programs that are in use all the time are forgotten once.
 
     Args:
         function: the function.
@@ -58,19 +59,15 @@ class Jitted(Generic[Result]):
         """Return what the function returns."""
         result = self._jitted(*args, **kwargs)
         if self.programs.too_many():
-            self._forget()
+            self._jitted.clear_cache()
         return result
 
     def lower(self, *args: Any, **kwargs: Any) -> jax.stages.Lowered:
         """Return the function as lowered for these arguments, to be compiled."""
         lowered = self._jitted.lower(*args, **kwargs)
         if self.programs.too_many():
-            self._forget()
+            self._jitted.clear_cache()
         return lowered
-
-    def _forget(self) -> None:
-        self.programs.forget()
-        self._jitted.clear_cache()
 
 
 class Programs:
@@ -79,7 +76,7 @@ class Programs:
     def __init__(self) -> None:
         self.limit = PROGRAMS
         self.present: set[Hashable] = set()
-        self.forgotten: set[Hashable] = set()
+        self.forgotten: dict[Hashable, None] = {}  # in the order in which they were
 
     def add(self, arguments: Any) -> None:
         """Note a program by the arguments that it is traced with."""
@@ -87,13 +84,17 @@ class Programs:
         self.present.add((structure, *map(_kind, leaves)))
 
     def too_many(self) -> bool:
-        """Return whether there are more than the limit."""
-        return len(self.present) > self.limit
-
-    def forget(self) -> None:
-        """Forget all, and set the limit to twice as many as had been forgotten before."""
-        self.limit = max(PROGRAMS, 2 * len(self.present & self.forgotten))
-        self.present, self.forgotten = set(), self.present
+        """Return whether all are to be forgotten now; if half of them came back, there is room."""
+        if len(self.present) <= self.limit:
+            return False
+        back = self.present & self.forgotten.keys()
+        if 2 * len(back) > self.limit:
+            self.limit = 2 * len(back)
+            return False
+        known = [*self.forgotten, *self.present]
+        self.forgotten = dict.fromkeys(known[-REMEMBERED:])
+        self.limit, self.present = PROGRAMS, set()
+        return True
 
 
 def _kind(leaf: Any) -> Hashable:

@@ -17,8 +17,6 @@ from pathlib import Path
 
 __all__: list[str] = []
 
-# how the files that kfjax writes begin: npz files and archives, pictures, JSON, ONNX models
-BEGINNINGS = (b"PK", b"\x89PNG", b"{\n", b"\x08")
 LOCK = ".lock"
 
 
@@ -26,16 +24,16 @@ def write_file(path: str | os.PathLike[str], data: bytes) -> None:
     """Write a file as a whole or not at all; its folder is made if there is none.
 
     Args:
-        path: path of the file. An earlier file of the same kind is replaced when the new one is
-            complete; a link is followed.
+        path: path of the file. An earlier file is replaced when the new one is complete; a link is
+            followed.
         data: its content.
 
     Raises:
-        ValueError: if something else than such a file is there.
+        ValueError: if something else than a file is there.
         OSError: if the file cannot be written; what was there before is as it was.
     """
     place = Path(os.path.realpath(path))
-    _check_replaceable(path, place, data)
+    _check_replaceable(path, place)
     unfinished = _beside(place)
     with _telling(path):
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -119,8 +117,8 @@ def _beside(place: Path) -> Path:
     return place.with_name(f".{place.name[:200]}.{secrets.token_hex(4)}.unfinished")
 
 
-def _check_replaceable(path: str | os.PathLike[str], place: Path, data: bytes) -> None:
-    """Raise unless nothing is there, an empty file, or one that begins as kfjax's own."""
+def _check_replaceable(path: str | os.PathLike[str], place: Path) -> None:
+    """Raise unless nothing is there, or a file that may be changed."""
     if place.is_dir():
         raise ValueError(f"{path} is a folder; expected the name of a file.")
     if not place.exists():
@@ -129,18 +127,6 @@ def _check_replaceable(path: str | os.PathLike[str], place: Path, data: bytes) -
         raise ValueError(f"{path} is not a regular file; expected the name of one, or a new name.")
     if not os.access(place, os.W_OK):  # which a rename would not ask for
         raise PermissionError(errno.EACCES, f"{path} is read-only, and is as it was")
-    with place.open("rb") as file:
-        start = file.read(8)
-    if start and _beginning(start) != _beginning(data):
-        raise ValueError(
-            f"{path} exists and is of another kind than what kfjax writes there; expected a new"
-            " name. Choose another one, or delete it yourself."
-        )
-
-
-def _beginning(data: bytes) -> bytes:
-    """Return how a file of one of kfjax's kinds begins, and nothing for any other."""
-    return next((start for start in BEGINNINGS if data.startswith(start)), b"")
 
 
 def _sync_tree(place: Path) -> None:

@@ -2,8 +2,10 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -14,6 +16,7 @@ import kfjax as kf
 from kfjax._cli import compare as commands
 from kfjax._cli.parser import main
 from kfjax._cli.studies import system_study
+from kfjax._support import interrupts
 from kfjax.data import Dataset, run_trajectory
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks" / "models"
@@ -393,6 +396,27 @@ def test_what_goes_wrong_at_the_end_leaves_earlier_files_too(
     assert main(["compare", *GOOD, "--filters", "kalman", "--out", str(here)]) == status
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert untouched(here)
+
+
+def test_the_data_are_not_replaced_by_the_estimates(here, capsys):
+    (here / "mine.npz").write_bytes(Path("good.npz").read_bytes())
+    (here / "link.npz").symlink_to(here / "mine.npz")
+    data = ("--data", str(here / "mine.npz"), *GOOD[2:])
+    for out in ("mine.npz", "link.npz"):
+        assert main(["filter", *data, "--filter", "kalman", "--out", str(here / out)]) == 2
+        assert "is the file of the data; expected another one" in capsys.readouterr().err
+    assert (here / "mine.npz").read_bytes() == Path("good.npz").read_bytes()
+
+
+@pytest.mark.parametrize("seconds", [0.3, 1.0])
+def test_an_interrupted_import_is_one_line(seconds):
+    run = subprocess.Popen(
+        [sys.executable, "-m", "kfjax", "compare"], stderr=subprocess.PIPE, text=True
+    )
+    time.sleep(seconds)
+    run.send_signal(signal.SIGINT)
+    _, text = run.communicate()
+    assert (run.returncode, text) == (130, f"{interrupts.TEXT}\n")
 
 
 def test_in_a_process_of_its_own(here):

@@ -93,6 +93,27 @@ def test_what_a_training_says_of_itself(trained, tmp_path):
     assert b"pickle" not in stored
 
 
+def test_a_finished_folder_is_not_asked_for_something_else(trained, capsys):
+    before = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
+    for other in (
+        ("--loss", "nll"),
+        ("--learning-rate", "0.01"),
+        ("--updates", "50"),
+        ("--model", "models.py:precise"),
+    ):
+        train(trained, *DATA, "--updates", "40", *other, status=2)
+        assert "holds checkpoints of another run, which differs in" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()} == before
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path, capsys):
+    (tmp_path / "history.png").write_text("mine")
+    train(tmp_path, *DATA, "--updates", "40", status=2)
+    assert "history.png in it would be replaced" in capsys.readouterr().err
+    assert (tmp_path / "history.png").read_text() == "mine"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_the_validation_figure_is_that_of_what_was_saved(trained):
     model = kf.systems.constant_velocity(dt=0.5, q_density=0.09, r_std=0.2)
     parts = read_parts("data.npz")

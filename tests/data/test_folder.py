@@ -1,5 +1,7 @@
 """Data that stay on disk: the same trajectories and results as in memory, and little memory."""
 
+import errno
+import json
 import os
 import subprocess
 import sys
@@ -214,6 +216,79 @@ def test_what_is_no_such_folder_is_refused(tmp_path):
     (folder / "obs.npy").write_bytes(b"")
     with pytest.raises(ValueError, match="cannot be read"):
         read_folder(folder)
+
+
+@pytest.fixture
+def seal(tmp_path):
+    """A stored folder, and a function that changes what its JSON file says."""
+    folder = tmp_path / "new"
+    write_folder(folder, trajectories())
+
+    def change(alter):
+        about = json.loads((folder / "trajectories.json").read_text())
+        (folder / "trajectories.json").write_text(json.dumps(alter(about)))
+
+    return folder, change
+
+
+@pytest.mark.parametrize(
+    ("alter", "text"),
+    [
+        (lambda about: about | {"format": 2}, "it is of format 2, not 1"),
+        (lambda about: {"arrays": about["arrays"]}, "KeyError: 'format'"),
+        (lambda about: {"format": 1}, "KeyError: 'arrays'"),
+        (lambda about: [], "TypeError"),
+        (lambda about: about | {"arrays": {}}, "it has no observations"),
+        (lambda about: about | {"arrays": {"obs": 3}}, "TypeError"),
+        (
+            lambda about: about | {"arrays": about["arrays"] | {"../obs": about["arrays"]["obs"]}},
+            r"read_folder: got an array named '\.\./obs'",
+        ),
+        (
+            lambda about: (
+                about | {"arrays": about["arrays"] | {"inputs_/../a": about["arrays"]["obs"]}}
+            ),
+            "read_folder: got an array named",
+        ),
+    ],
+)
+def test_a_changed_description_is_refused(seal, tmp_path, alter, text):
+    folder, change = seal
+    np.save(tmp_path / "obs.npy", np.load(folder / "obs.npy"))
+    change(alter)
+    with pytest.raises(ValueError, match=text):
+        read_folder(folder)
+
+
+def test_damaged_folders_are_named(seal):
+    folder, _ = seal
+    for name in ("trajectories.json", "obs.npy", "state.npy"):
+        data = (folder / name).read_bytes()
+        for size in (0, 1, 7, len(data) // 2):
+            (folder / name).write_bytes(data[:size])
+            with pytest.raises(ValueError, match=f"{folder / name} .* [Ww]rite the folder again"):
+                read_folder(folder)
+        (folder / name).write_bytes(data)
+    assert read_folder(folder).size == 26
+
+
+@pytest.mark.parametrize("name", ["../a", "/a", "a/b", "a\\b", "c:a", ""])
+def test_inputs_are_not_written_elsewhere(tmp_path, name):
+    data = Dataset(np.zeros((2, 3, 1)), us={name: np.zeros((2, 3))})
+    with pytest.raises(ValueError, match="write_folder: got an array named"):
+        write_folder(tmp_path / "new", data)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_leaves_no_folder(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left on device"):
+            write_folder(tmp_path / "new", trajectories())
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(

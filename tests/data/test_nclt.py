@@ -3,8 +3,11 @@ machine.
 """
 
 import functools
+import gzip
 import hashlib
 import http.server
+import io
+import tarfile
 import threading
 import zipfile
 
@@ -163,6 +166,70 @@ def test_downloads_are_checked_and_kept(server, tmp_path):
         fetch(f"{url}/a.csv", "abc")
     with pytest.raises(OSError, match="404"):
         fetch(f"{url}/absent.csv", checksum, folder=tmp_path / "kept")
+
+
+def archive_of(kind, members):
+    """The bytes of an archive with these members, in the order given."""
+    content = io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(content, "w") as file:
+            for name, text in members.items():
+                file.writestr(name, text)
+        return content.getvalue()
+    with tarfile.open(fileobj=content, mode="w:gz") as file:
+        for name, text in members.items():
+            entry = tarfile.TarInfo(name)
+            if text.startswith("-> "):
+                entry.type, entry.linkname = tarfile.SYMTYPE, text[3:]
+                file.addfile(entry)
+            else:
+                entry.size = len(text)
+                file.addfile(entry, io.BytesIO(text.encode()))
+    return content.getvalue()
+
+
+def offered(server, name, data):
+    """Put a file on the server; return its address and checksum."""
+    folder, url = server
+    (folder / name).write_bytes(data)
+    return f"{url}/{name}", hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_an_archive_is_unpacked_into_a_folder_of_its_own(server, tmp_path, kind):
+    first = archive_of(kind, {"a.csv": "1", "deep/b.csv": "2"})
+    for _ in range(2):
+        old = fetch(*offered(server, f"set.{kind}", first), folder=tmp_path / "kept", unpack=True)
+    assert sorted(path.name for path in old.rglob("*.csv")) == ["a.csv", "b.csv"]
+    (tmp_path / "kept" / f"set.{kind}").unlink()  # or pooch would ask for the old one
+    second = archive_of(kind, {"a.csv": "3"})
+    new = fetch(*offered(server, f"set.{kind}", second), folder=tmp_path / "kept", unpack=True)
+    assert {path.name: path.read_text() for path in new.iterdir()} == {"a.csv": "3"}
+    assert (old / "deep" / "b.csv").read_text() == "2"
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "/tmp/kfjax_x", "c:\\x", "..\\x"])
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_members_that_lead_elsewhere_are_refused(server, tmp_path, kind, name):
+    place = offered(server, f"set.{kind}", archive_of(kind, {"a.csv": "1", name: "2"}))
+    with pytest.raises(ValueError, match=r"has a member .* which leads out of its folder"):
+        fetch(*place, folder=tmp_path / "kept", unpack=True)
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == [f"set.{kind}"]
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("target", ["../outside", "/etc/passwd"])
+def test_links_that_lead_elsewhere_are_refused(server, tmp_path, target):
+    data = archive_of("tar.gz", {"link": f"-> {target}", "link/a.csv": "1"})
+    with pytest.raises(ValueError, match="cannot be unpacked"):
+        fetch(*offered(server, "set.tgz", data), folder=tmp_path / "kept", unpack=True)
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["set.tgz"]
+
+
+def test_what_is_no_archive_is_refused(server, tmp_path):
+    for name, data in (("a.zip", b"text"), ("b.tar", b"text"), ("c.csv.gz", gzip.compress(b"1"))):
+        with pytest.raises(ValueError, match=f"{name} cannot be unpacked"):
+            fetch(*offered(server, name, data), folder=tmp_path / "kept", unpack=True)
 
 
 def test_a_session_from_the_network(server, session, monkeypatch, tmp_path):

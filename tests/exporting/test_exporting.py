@@ -1,10 +1,13 @@
 """Filters as files: the same numbers, in a process that has no kfjax."""
 
+import contextlib
+import errno
 import os
 import subprocess
 import sys
 import zipfile
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -153,6 +156,40 @@ def test_bad_files_and_batches_are_refused(tracker, tmp_path):
             exporting.load(tmp_path / name)
     with pytest.raises(ValueError, match="batch is 3; expected None"):
         exporting.load(tracker).initial(batch=3)
+
+
+def test_damaged_files_are_named(tracker, tmp_path):
+    data, path = tracker.read_bytes(), tmp_path / "damaged.zip"
+    rng = np.random.default_rng(0)
+    for size in (0, 1, *rng.integers(2, len(data), 10)):
+        path.write_bytes(data[:size])
+        with pytest.raises(ValueError, match=f"{path} cannot be read"):
+            exporting.load(path)
+    accepted = 0
+    for place in rng.integers(0, len(data), 60):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :])
+        with contextlib.suppress(ValueError):  # unless the byte tells nothing, as of a date
+            chex.assert_trees_all_equal(
+                exporting.load(path).initial(), exporting.load(tracker).initial()
+            )
+            accepted += 1
+    assert accepted < 30
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_full_disk_leaves_the_earlier_file(tracker, tmp_path, monkeypatch, call):
+    path = tmp_path / "tracker.zip"
+    path.write_bytes(tracker.read_bytes())
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, full)
+        with pytest.raises(OSError, match=r"tracker\.zip was not written"):
+            exporting.export_step(path, kf.kalman(), table.linear().model)
+    assert path.read_bytes() == tracker.read_bytes()
+    assert os.listdir(tmp_path) == ["tracker.zip"]
 
 
 def test_what_cannot_be_exported(tmp_path):
