@@ -170,7 +170,7 @@ def test_several_runs_without_true_states(tmp_path):
         "models.py:model",
         "--seeds",
         "2",
-        "--steps",
+        "--updates",
         "4",
     )
     about = train(tmp_path / "a", *arguments, name="kalman_net_1")
@@ -203,7 +203,7 @@ def test_compare_trains_on_other_trajectories(tmp_path, monkeypatch, capsys):
         "constant_velocity",
         "--trajectories",
         "4",
-        "--steps",
+        "--updates",
         "12",
         "--filters",
         "kalman",
@@ -277,7 +277,7 @@ BAD = {
         "compare",
         "--model",
         "models.py:lorenz",
-        "--steps",
+        "--updates",
         "2",
         "--quick",
         "--load",
@@ -301,5 +301,5 @@ def test_mistakes_are_one_line(arguments, trained, tmp_path, capsys):
 
 
 def test_a_folder_belongs_to_one_training(trained, capsys):
-    train(trained, *DATA, "--steps", "8", status=2)
+    train(trained, *DATA, "--updates", "8", status=2)
     assert "holds checkpoints of another run" in capsys.readouterr().err
