@@ -67,7 +67,7 @@ def interrupted(count, folder):
 
 def measure(out, quick):
     """Run all measurements, each in its own process."""
-    work = out / "work"
+    work = out / "unfinished_scale"  # of this command alone, and removed at the end
     work.mkdir(parents=True, exist_ok=True)
     growing = []
     for size in SIZES[:1] if quick else SIZES:
