@@ -29,7 +29,7 @@ from kfjax.base import (
     estimate,
     log_likelihood_only,
 )
-from kfjax.filters.beliefs import observation_estimate
+from kfjax.filters.beliefs import new_observations
 from kfjax.filters.checks import check_filter, check_params
 from kfjax.models.inputs import warn_if_unread
 from kfjax.models.lens import model_of, starts_with_update
@@ -415,4 +415,4 @@ def _forecast(filter: Filter, params: Params, state: State, us: Inputs, steps: i
     model = model_of(params)
     if filter.rule is None or model is None or model.h is None:
         return Forecast(states, None)
-    return Forecast(states, observation_estimate(filter, model, states, us=us))
+    return Forecast(states, new_observations(filter, model, states, us))

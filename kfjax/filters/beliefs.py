@@ -14,6 +14,7 @@ from kfjax._support.pytrees import at, prepended
 from kfjax._support.values import ARRAYS, check_belief, check_finite
 from kfjax.base import Filter, Gaussian, Inputs, Params
 from kfjax.filters.checks import check_filter
+from kfjax.models.augmented_state import is_correlated, with_own_noise
 from kfjax.models.lens import model_of
 from kfjax.models.observing import bind
 from kfjax.models.records import checked_inputs
@@ -76,6 +77,9 @@ def observation_estimate(
 ) -> Gaussian:
     """Return beliefs about a new observation y_t, noise included, from beliefs about x_t.
 
+    Noise in the state (`kfjax.non_additive`) is that of the new observation, whatever is known of
+    the noise of the last one.
+
     Args:
         filter: a filter with a moment rule.
         params: the `StateSpaceModel`, or params that hold one.
@@ -86,7 +90,8 @@ def observation_estimate(
         `Gaussian` with mean [T, m] and cov [T, m, m] = Cov[h(x_t)] + R.
 
     Raises:
-        ValueError: if the filter has no rule or the estimate no covariance.
+        ValueError: if the filter has no rule, the estimate no covariance, or the observation noise
+            is correlated with the state (`kfjax.correlated`).
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -97,14 +102,23 @@ def observation_estimate(
         (10, 1)
     """
     model = model_and_rule("observation_estimate", filter, params, estimate, us, observes=True)
-    return _observation_estimate(filter, model, belief_of(estimate), us)
+    if is_correlated(model):
+        raise ValueError(
+            "observation_estimate: the observation noise is correlated with the state, of which a"
+            " belief does not tell whether y_t was used; expected other noise. Use kf.forecast, or"
+            " the innovation and innovation_cov of kf.run(..., emit=kf.estimate_and_info)."
+        )
+    return new_observations(filter, model, belief_of(estimate), us)
 
 
 @functools.partial(jit, static_argnums=0)
-def _observation_estimate(
+def new_observations(
     filter: Filter, model: StateSpaceModel, beliefs: Gaussian, us: Inputs
 ) -> Gaussian:
+    """Return beliefs about observations; with correlated noise, from predicted beliefs only."""
+
     def one(belief: Gaussian, u: Inputs) -> Gaussian:
+        belief = belief if is_correlated(model) else with_own_noise(model, belief)
         h = bind(model.h, u, name="h")
         moments = filter.rule(h, belief, model.state_space, model.observation_space)
         return Gaussian(moments.mean, moments.cov + model.observation_noise(belief.mean, u))

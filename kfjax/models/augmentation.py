@@ -2,7 +2,9 @@
 
 Filters know x_t = f(x_{t-1}, u_t) + e_t and y_t = h(x_t, u_t) + v_t with independent e and v. A
 model beyond that is rewritten over z = (x, w, v), which every Gaussian filter runs; the belief
-about x is the leading part of the belief about z.
+about x is the leading part of the belief about z. Combinators that change beliefs (`imm`, `fading`,
+`constrained`, ...) leave the noise in the state as it is. What acts on Q or R (`student_t`,
+`huber`, `adaptive`, `tune`, `em`, ...) raises where that noise is in the state.
 """
 
 from __future__ import annotations
@@ -60,7 +62,7 @@ def non_additive(
         prior: `Gaussian(mean [n], cov [n, n])` of x_0.
         in_f: w is an argument of f.
         in_h: v is an argument of h. Observations then have no added noise, and particle filters
-            cannot weigh them.
+            cannot weigh them (they raise).
         state_space: of x, as in `StateSpaceModel`.
         observation_space: as in `StateSpaceModel`.
         first: as in `StateSpaceModel`.
@@ -128,7 +130,7 @@ def correlated(model: StateSpaceModel, cross: Any) -> StateSpaceModel:
 
     Returns:
         A `StateSpaceModel` with n + m states and no added observation noise; `emit=kf.leading(n)`
-        keeps x alone. Particle filters cannot weigh its observations.
+        keeps x alone. Particle filters cannot weigh its observations (they raise).
 
     Raises:
         ValueError: if Q or R is callable, shapes do not fit, or [[Q, cross], [cross', R]] is no
@@ -160,7 +162,7 @@ def correlated(model: StateSpaceModel, cross: Any) -> StateSpaceModel:
     f: Any
     h: Any
     if is_linear(model):
-        f = linear_move(model.f, m)
+        f = linear_move(model.f, layout)
         h = linear_observe(model.h)
     else:
         f = Partial(Move(layout, inside=False), model.f)

@@ -1,6 +1,9 @@
 """The state z = (x, w, v) of a model whose noise is part of its state, and functions of z.
 
-Everything here is built of an `Augmented`, a value, so that models built alike trace alike.
+Everything here is built of an `Augmented`, a value, so that models built alike trace alike. It can
+be found again in the f of such a model (`layout_of`), for what acts on Q, R or the belief about x:
+that either leaves the noise in the state as it is (`with_own_noise`), or raises
+(`check_added_noise`).
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from jax import Array
 from jax.scipy.linalg import block_diag
 from jax.tree_util import Partial
 
-from kfjax._support.pytrees import as_pytree
+from kfjax._support.pytrees import STATIC, as_pytree
 from kfjax.base import Gaussian
 from kfjax.models.functions import Linear
 from kfjax.models.spaces import Space
@@ -131,12 +134,70 @@ def no_noise(observe: Any, z: Array, u: Any) -> Array:
     return jnp.zeros((m, m), z.dtype)
 
 
-def linear_move(f: Linear, m: int) -> Linear:
-    """(x, v) -> (f(x), 0), v of size m."""
-    return Linear(
+@dataclasses.dataclass(frozen=True, eq=False)
+class LinearMove(Linear):
+    """A `Linear` f of z."""
+
+    layout: Any = dataclasses.field(default=None, metadata=STATIC)
+
+
+def linear_move(f: Linear, layout: Augmented) -> LinearMove:
+    """(x, v) -> (f(x), 0)."""
+    m = layout.r
+    return LinearMove(
         _grown(f.A, ((0, m), (0, m))),
         _grown(f.B, ((0, m), (0, 0))),
         _grown(f.b, ((0, m),)),
+        layout,
+    )
+
+
+def layout_of(model: Any) -> Augmented | None:
+    """Return the sizes of x, w and v if there is noise in the state of a model, else None."""
+    f = getattr(model, "f", None)
+    if isinstance(f, LinearMove):
+        return f.layout
+    move = getattr(f, "func", None)
+    return move.layout if isinstance(move, Move) else None
+
+
+def is_correlated(model: Any) -> bool:
+    """Tell whether the noise in the state of a model is correlated with x, by `correlated`."""
+    move = getattr(model.f, "func", None)
+    observe = getattr(model.h, "func", None)
+    adds = isinstance(observe, Observe) and observe.inside is None
+    return isinstance(model.f, LinearMove) or (isinstance(move, Move) and adds)
+
+
+def with_own_noise(model: Any, belief: Gaussian) -> Gaussian:
+    """Return a belief about z whose noise is that of the model, independent of x.
+
+    Noise that comes later is known from the model alone, and the next step forgets the noise of
+    the last observation: whatever changes the belief about x must not change them.
+    """
+    layout = layout_of(model)
+    if layout is None:
+        return belief
+    n = belief.cov.shape[0] - layout.q - layout.r  # of the tangent space
+    mean = jnp.concatenate([belief.mean[: layout.n], model.prior.mean[layout.n :]])
+    return Gaussian(mean, block_diag(belief.cov[:n, :n], model.prior.cov[n:, n:]))
+
+
+def check_added_noise(who: str, model: Any, names: str = "QR") -> None:
+    """Raise if noise is part of the state of a model, and its covariance not Q or R.
+
+    Args:
+        who: the function that acts on Q or R, for error texts.
+        model: a model.
+        names: "Q", "R" or both, what it acts on.
+    """
+    layout = layout_of(model)
+    if layout is None or ("Q" not in names and not layout.r):
+        return
+    raise ValueError(
+        f"{who}: the model has noise in its state (kf.non_additive, kf.correlated) and not in"
+        f" {' and '.join(names)}; expected a model with added noise. Change the covariances that"
+        " the model is made of instead."
     )
 
 

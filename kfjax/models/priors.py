@@ -9,6 +9,7 @@ import numpy as np
 
 from kfjax._support.arguments import check_kind, check_number
 from kfjax.base import Gaussian
+from kfjax.models.augmented_state import layout_of
 from kfjax.models.state_space import StateSpaceModel
 
 __all__ = ["diffuse"]
@@ -29,11 +30,12 @@ def diffuse(
 
     Args:
         model: whose prior.mean is kept, and prior.cov for the other components.
-        components: indices of the diffuse components; default all.
+        components: indices of the diffuse components; default all. Noise in the state is none.
         variance: of each, in the square of its unit.
 
     Raises:
-        ValueError: if an index is out of range, or the variance is not positive.
+        ValueError: if an index is out of range or of noise in the state, or the variance is not
+            positive.
 
     Example:
         >>> kf.diffuse(kf.systems.constant_velocity(), [1]).prior.cov[1].tolist()
@@ -44,7 +46,8 @@ def diffuse(
         sections 5.1 and 5.6.4.
     """
     check_kind("diffuse: model", model, StateSpaceModel)
-    n = model.n
+    layout = layout_of(model)
+    n = model.n if layout is None else model.n - layout.q - layout.r
     at = np.arange(n) if components is None else np.asarray(components)
     if at.dtype.kind not in "iu":
         raise ValueError(f"diffuse: components is {components!r}; expected a list of indices.")
@@ -53,8 +56,8 @@ def diffuse(
             f"diffuse: components are {at.tolist()}; expected indices of a state of {n} components."
         )
     check_number("diffuse: variance", variance, above=0)
-    known = np.ones(n, bool)
-    known[at] = False
+    known = np.ones(model.n, bool)
+    known[:n][at] = False
     cov = jnp.where(known[:, None] & known[None, :], model.prior.cov, 0)
     return model.replace(
         prior=Gaussian(model.prior.mean, cov + jnp.diag(jnp.where(known, 0, variance)))

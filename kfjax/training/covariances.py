@@ -13,6 +13,7 @@ from kfjax import linalg
 from kfjax._support.arguments import check_covariance
 from kfjax.base import Filter, Gaussian
 from kfjax.data import Dataset
+from kfjax.models.augmented_state import check_added_noise
 from kfjax.models.lens import model_of, with_model
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.training.fitting import fit
@@ -101,13 +102,15 @@ def free_noise(
         floor: smallest variance of each; default 1e-6 of its largest, or of R's where it is zero.
 
     Raises:
-        ValueError: if there is no model, another name, or a covariance is a function.
+        ValueError: if there is no model, another name, a covariance is a function, or the model has
+            its noise in the state.
     """
     if (model := model_of(params)) is None:
         raise ValueError(
             f"free_noise: params is {type(params).__name__}; expected a StateSpaceModel, or one"
             " inside."
         )
+    check_added_noise("free_noise", model)
     if not learn or not set(learn) <= set(NAMES):
         raise ValueError(
             f"free_noise: learn is {tuple(learn)}; expected some of {', '.join(NAMES)}."

@@ -15,6 +15,7 @@ from kfjax._support.arguments import check_count
 from kfjax._support.compiling import jit
 from kfjax._support.naming import suggest
 from kfjax.data.dataset import Dataset
+from kfjax.models.augmented_state import check_added_noise
 from kfjax.models.functions import Linear
 from kfjax.models.state_space import StateSpaceModel, is_linear
 from kfjax.training.accumulation import DYNAMICS, OBSERVATION, Sums, expected
@@ -71,8 +72,8 @@ def em(
 
     Raises:
         ValueError: an unknown name, a model that is not linear, a parameter that is a function
-            where it must be an array, inputs that are no vectors, `prior_mean` where the data give
-            prior means, or iterations below 1.
+            where it must be an array, noise in the state, inputs that are no vectors, `prior_mean`
+            where the data give prior means, or iterations below 1.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -107,6 +108,7 @@ def _check(model: Any, data: Any, names: frozenset[str], iterations: int) -> Non
         raise ValueError(
             "em: got a model that is not linear; expected a StateSpaceModel with kf.Linear f and h."
         )
+    check_added_noise("em", model)
     if not (model.state_space.is_euclidean and model.observation_space.is_euclidean):
         raise ValueError(
             "em: the model has states or observations on a curved space; expected Euclidean ones."

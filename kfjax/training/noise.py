@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import Partial
 
+from kfjax.models.augmented_state import check_added_noise
 from kfjax.models.lens import model_of, with_model
 
 __all__ = ["Scales", "scale_noise"]
@@ -34,6 +35,9 @@ def scale_noise(params: Any, factors: Scales) -> Any:
         params: a `StateSpaceModel`, or params that hold one.
         factors: `Scales` of positive numbers, each [] or one per row.
 
+    Raises:
+        ValueError: if the model has its noise in the state.
+
     Example:
         >>> model = kf.systems.constant_velocity()
         >>> scaled = kf.training.scale_noise(model, kf.training.Scales(1.0, 4.0))
@@ -41,6 +45,7 @@ def scale_noise(params: Any, factors: Scales) -> Any:
         True
     """
     model = model_of(params)
+    check_added_noise("scale_noise", model)
     return with_model(params, Q=_scaled(model.Q, factors.Q), R=_scaled(model.R, factors.R))
 
 

@@ -18,6 +18,7 @@ from kfjax._support.arguments import check_counts, check_number
 from kfjax._support.naming import suggest
 from kfjax.base import Filter
 from kfjax.data.dataset import Dataset
+from kfjax.models.augmented_state import check_added_noise
 from kfjax.models.lens import model_of
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.training.losses import innovation_nll, state_mse
@@ -234,6 +235,7 @@ def _checked(
         raise ValueError(
             f"tune: params is {type(params).__name__}; expected a StateSpaceModel, or one inside."
         )
+    check_added_noise("tune", model)
     for name, part, first in zip(("training", "validation"), (data, validation), skip, strict=True):
         if not 0 <= first < part.lengths.max():
             raise ValueError(

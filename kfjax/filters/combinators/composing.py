@@ -11,7 +11,8 @@ import numpy as np
 from jax import Array
 from jax.typing import DTypeLike
 
-from kfjax.base import Gaussian, Info, Observations, Params, PyTree
+from kfjax.base import Filter, Gaussian, Info, Observations, Params, PyTree, State
+from kfjax.models.augmented_state import with_own_noise
 from kfjax.models.lens import count_models, model_of
 from kfjax.models.spaces import EUCLIDEAN, Space
 from kfjax.models.state_space import StateSpaceModel
@@ -37,6 +38,11 @@ def state_space_of(params: Params) -> Space:
     if model is None:
         return EUCLIDEAN
     return model.state_space
+
+
+def rewritten(filter: Filter, params: Params, state: State, belief: Gaussian) -> State:
+    """Return the state with another belief about x, whatever noise is in it staying as it is."""
+    return filter.recentre(params, state, with_own_noise(model_of(params), belief))
 
 
 def select(condition: Array, new: PyTree, old: PyTree) -> PyTree:

@@ -17,7 +17,7 @@ from kfjax.base import (
     constructor,
 )
 from kfjax.filters.checks import check_filter
-from kfjax.filters.combinators.composing import state_space_of
+from kfjax.filters.combinators.composing import rewritten, state_space_of
 from kfjax.models.observing import keep_unobserved
 
 __all__ = ["schmidt"]
@@ -70,7 +70,7 @@ def schmidt(filter: Filter, considered: tuple[int, ...]) -> Filter:
         move = jnp.where(frozen, 0, space.difference(full.mean, state.mean))
         mean = space.retract(state.mean, move)
         cov = jnp.where(frozen[:, None] & frozen[None, :], state.cov, full.cov)
-        new = filter.recentre(params, full, Gaussian(mean, cov))
+        new = rewritten(filter, params, full, Gaussian(mean, cov))
         return keep_unobserved(observed, new, state), info
 
     return filter._replace(update=update, rule=None)

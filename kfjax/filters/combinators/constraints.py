@@ -30,6 +30,7 @@ from kfjax.base import (
     constructor,
 )
 from kfjax.filters.checks import check_filter
+from kfjax.filters.combinators.composing import rewritten
 from kfjax.models.lens import model_of
 from kfjax.models.observing import keep_unobserved
 from kfjax.models.state_space import StateSpaceModel
@@ -302,7 +303,7 @@ def constrained(
     ) -> tuple[State, Info]:
         new, info = filter.update(params.params, state, y, u, observed)
         belief = project(Gaussian(new.mean, new.cov), params.constraints)
-        projected = filter.recentre(params.params, new, belief)
+        projected = rewritten(filter, params.params, new, belief)
         return keep_unobserved(observed, projected, state), info
 
     def recentre(params: ConstrainedParams, state: State, gaussian: Gaussian) -> State:

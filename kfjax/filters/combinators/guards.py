@@ -27,6 +27,7 @@ from kfjax.filters.combinators.composing import (
     chi_square_bounds,
     may_reject,
     reported,
+    rewritten,
     scored,
     select,
 )
@@ -130,7 +131,7 @@ def fading(filter: Filter, factor: float) -> Filter:
 
     def predict(params: Params, state: State, u: Inputs = None) -> State:
         inflated = Gaussian(state.mean, factor * state.cov)
-        return filter.predict(params, filter.recentre(params, state, inflated), u)
+        return filter.predict(params, rewritten(filter, params, state, inflated), u)
 
     return filter._replace(predict=predict, rule=None)
 
@@ -219,7 +220,7 @@ def fallback(
     def restarted(params: Params, state: State) -> State:
         """Return the state with the belief to restart from."""
         finite = jax.tree.map(_zero_unless_finite, state)
-        return filter.recentre(params, finite, reset(params))
+        return rewritten(filter, params, finite, reset(params))
 
     def init(params: Params, key: Array | None = None) -> FallbackState:
         # two arrays, since a donated state must not hold one buffer twice

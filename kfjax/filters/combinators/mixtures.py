@@ -31,6 +31,7 @@ from kfjax.filters.checks import check_filters
 from kfjax.filters.combinators.composing import (
     joint_acceptance,
     reported,
+    rewritten,
     select,
     state_space_of,
 )
@@ -188,7 +189,7 @@ def imm(filters: tuple[Filter, ...], maps: tuple[Map | None, ...] | None = None)
     ) -> tuple[State, ...]:
         """Return the states of the members with the given beliefs of the common space in them."""
         each = zip(filters, params.members, state.members, maps, beliefs, strict=True)
-        return tuple(f.recentre(p, own, _from_common(way, b, own)) for f, p, own, way, b in each)
+        return tuple(rewritten(f, p, own, _from_common(way, b, own)) for f, p, own, way, b in each)
 
     def init(params: IMMParams, key: Array | None = None) -> IMMState:
         _check_params(params, filters)

@@ -44,6 +44,7 @@ from kfjax.filters.combinators.composing import (
     state_space_of,
     used_innovation,
 )
+from kfjax.models.augmented_state import check_added_noise
 from kfjax.models.lens import with_model
 from kfjax.models.state_space import StateSpaceModel
 
@@ -107,7 +108,7 @@ def adaptive(filter: Filter, *, forgetting_R: float = 0.98, forgetting_Q: float 
 
     Raises:
         ValueError: if a factor is out of range; while tracing, if R is a function, params hold
-            several models, or Info has no innovation.
+            several models, the model has that noise in its state, or Info has no innovation.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -139,6 +140,7 @@ def adaptive(filter: Filter, *, forgetting_R: float = 0.98, forgetting_Q: float 
 
     def init(params: Params, key: Array | None = None) -> AdaptiveState:
         model = single_model("adaptive", params)
+        check_added_noise("adaptive", model, "Q" * learns_Q + "R" * learns_R)
         R_scale = jnp.eye(_channels(model), dtype=model.dtype) if learns_R else None
         Q_scale = jnp.eye(model.n, dtype=model.dtype) if learns_Q else None
         return AdaptiveState(filter.init(params, key), R_scale, Q_scale)

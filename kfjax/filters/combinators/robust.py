@@ -35,6 +35,7 @@ from kfjax.base import (
 )
 from kfjax.filters.checks import check_filter
 from kfjax.filters.combinators.composing import reported, single_model
+from kfjax.models.augmented_state import check_added_noise
 from kfjax.models.lens import with_model
 
 __all__ = ["huber", "student_t"]
@@ -73,8 +74,8 @@ def student_t(filter: Filter, dof: float = 4.0, *, iterations: int = 5) -> Filte
         with R / w, from which the gain came.
 
     Raises:
-        ValueError: if an argument is out of range; while tracing, if params hold several models, or
-            Info has no innovation.
+        ValueError: if an argument is out of range; while tracing, if params hold several models,
+            the model has its observation noise in the state, or Info has no innovation.
 
     Example:
         >>> robust, model = kf.student_t(kf.kalman(), 4.0), kf.systems.constant_velocity()
@@ -124,8 +125,8 @@ def huber(filter: Filter, threshold: float = 1.345, *, iterations: int = 5) -> F
         one; `used_cov` [m, m] is the innovation covariance with R_w, from which the gain came.
 
     Raises:
-        ValueError: if an argument is out of range; while tracing, if params hold several models, or
-            Info has no innovation.
+        ValueError: if an argument is out of range; while tracing, if params hold several models,
+            the model has its observation noise in the state, or Info has no innovation.
 
     References:
         C. D. Karlgaard, H. Schaub, Huber-based divided difference filtering, J. Guid. Control Dyn.
@@ -195,6 +196,7 @@ def _reweighted(who: str, filter: Filter, law: Law, iterations: int) -> Filter:
         params: Params, state: State, y: Observations, u: Inputs = None, observed: Mask = None
     ) -> tuple[State, Info]:
         model = single_model(who, params)
+        check_added_noise(who, model, "R")
         _, nominal = filter.update(params, state, y, u, observed)
         if nominal.innovation is None or nominal.innovation_cov is None:
             raise ValueError(

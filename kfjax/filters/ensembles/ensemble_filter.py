@@ -19,6 +19,7 @@ from kfjax.filters import clouds
 from kfjax.filters.ensembles.forms import Perturbed, innovation_covariance
 from kfjax.filters.ensembles.localisation import GaspariCohn
 from kfjax.filters.noise_factors import coloured
+from kfjax.models.augmented_state import layout_of
 from kfjax.models.calling import call
 from kfjax.models.observing import innovation_info, keep_unobserved, observe
 from kfjax.models.spaces import Space
@@ -90,7 +91,7 @@ def ensemble(
         form: `kfjax.filters.Perturbed()` observations, or the deterministic
             `kfjax.filters.Transform()`, better with small ensembles.
         inflation: factor on the anomalies before every update, against the overconfidence of small
-            ensembles.
+            ensembles; noise in the state keeps its size.
         localisation: `kfjax.filters.GaspariCohn(...)`, or None.
 
     Returns:
@@ -136,7 +137,8 @@ def ensemble(
         data, (draw,) = clouds.split(state.key, 1)
         mean, place = state.mean, jax.vmap(params.state_space.retract, in_axes=(None, 0))
         seen = observe(params, mean, y, u, observed)
-        X = clouds.offsets(state.space, state.members, mean) * inflation
+        X = clouds.offsets(state.space, state.members, mean)
+        X = X * _factors(params, inflation, X)
         ys = jax.vmap(seen.fn)(place(mean, X)).astype(X.dtype)
         y_hat = clouds.weighted_mean(seen.space, ys, _equal(state))
         Y = clouds.offsets(seen.space, ys, y_hat)
@@ -159,6 +161,14 @@ def ensemble(
         return state._replace(members=moved, key=data)
 
     return Filter(init, predict, update, recentre)
+
+
+def _factors(model: StateSpaceModel, inflation: float, X: Array) -> Array:
+    """Return the factor of each component [1, n]: 1 for noise in the state."""
+    layout = layout_of(model)
+    noise = 0 if layout is None else layout.q + layout.r
+    is_own = jnp.arange(X.shape[1]) < X.shape[1] - noise
+    return jnp.where(is_own, inflation, 1).astype(X.dtype)[None, :]
 
 
 def _check_positions(localisation: GaspariCohn | None, n: int, m: int) -> None:

@@ -29,6 +29,7 @@ from kfjax.filters.particles.states import (
     selected,
     weighed,
 )
+from kfjax.models.augmented_state import check_added_noise
 from kfjax.models.observing import observe
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.moments import MomentRule
@@ -71,7 +72,7 @@ def particle(
 
     Raises:
         ValueError: if particles is below 1, or ess not from 0 to 1; from `init`, if there is no
-            key.
+            key, or the model has its observation noise in the state.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -166,6 +167,8 @@ def _initial(who: str, particles: int, keeps_previous: bool) -> Any:
 
     def init(params: StateSpaceModel, key: Array | None = None) -> ParticleState:
         check_kind(f"{who}: params", params, StateSpaceModel)
+        if params.observation_log_density is None:
+            check_added_noise(who, params, "R")
         data, (draw,) = clouds.split(clouds.key_data(who, key), 1)
         x = clouds.draw_prior(draw, params, particles)
         equal = normalised(jnp.zeros_like(x[:, 0]))
