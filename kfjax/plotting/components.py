@@ -49,7 +49,8 @@ def plot_trajectory(
         The axes.
 
     Raises:
-        ValueError: if the shapes differ, or there are fewer axes than components.
+        ValueError: if the shapes differ (of a covariance in a tangent space, too), or there are
+            fewer axes than components.
 
     Example:
         >>> from kfjax.plotting import plot_trajectory
@@ -61,6 +62,7 @@ def plot_trajectory(
         2
     """
     mean = check_trajectory("plot_trajectory", mean, cov, truth)
+    check_variances("plot_trajectory", mean, cov)
     chosen = chosen_components(components, mean.shape[1])
     axes = column(len(chosen), axes, "plot_trajectory")
     times = times_of(mean, times)
@@ -114,6 +116,17 @@ def check_trajectory(
             " mean."
         )
     return mean
+
+
+def check_variances(who: str, mean: np.ndarray, cov: Numbers | None) -> None:
+    """Raise unless every component of the estimates [T, n] has its variance in cov."""
+    n = mean.shape[1]
+    if cov is not None and np.shape(cov)[1:] != (n, n):
+        raise ValueError(
+            f"{who}: cov has shape {np.shape(cov)}; expected {(*mean.shape, n)}, as mean. A"
+            " covariance in a tangent space of another dimension is drawn by plot_error_bounds, or"
+            " leave cov out."
+        )
 
 
 def deviations(cov: Numbers) -> np.ndarray:

@@ -9,7 +9,7 @@ from jaxtyping import ArrayLike, Real
 from matplotlib.axes import Axes
 
 from kfjax._support.types import Nested
-from kfjax.plotting.components import check_trajectory, line_style
+from kfjax.plotting.components import check_trajectory, check_variances, line_style
 from kfjax.plotting.ellipses import plot_ellipses
 from kfjax.plotting.style import BAND, COLOURS, TRUTH, map_axes, style
 
@@ -63,6 +63,7 @@ def plot_path(
         ['measured', 'true', 'estimate']
     """
     mean = check_trajectory("plot_path", mean, cov, truth)
+    check_variances("plot_path", mean, cov)
     chosen = list(components)
     if len(chosen) not in (2, 3) or not all(0 <= j < mean.shape[1] for j in chosen):
         raise ValueError(

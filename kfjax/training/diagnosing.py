@@ -9,6 +9,7 @@ import numpy as np
 
 from kfjax.base import Filter
 from kfjax.data import Dataset
+from kfjax.models.averages import differences
 from kfjax.training.filter_memory import (
     Forgetting,
     finite_memory_floor,
@@ -17,7 +18,13 @@ from kfjax.training.filter_memory import (
     relative_error,
 )
 from kfjax.training.gates import Saturation, gate_saturation
-from kfjax.training.imitation import Targets, counted_steps, estimates_of, typical_scale
+from kfjax.training.imitation import (
+    Targets,
+    common_space,
+    counted_steps,
+    estimates_of,
+    typical_scale,
+)
 
 __all__ = ["Diagnosis", "diagnose"]
 
@@ -65,6 +72,8 @@ def diagnose(
 ) -> Diagnosis:
     """Measure how well a student imitates a teacher, and what limits it.
 
+    Estimates are subtracted in the state space of the models.
+
     Args:
         teacher: (filter, params).
         student: (filter, params), trained.
@@ -77,12 +86,16 @@ def diagnose(
 
     Returns:
         `Diagnosis`.
+
+    Raises:
+        ValueError: if the models of teacher and student have different state spaces.
     """
-    scale = typical_scale(train) if scale is None else np.asarray(scale)
+    space = common_space("diagnose", teacher[1], student[1])
+    scale = typical_scale(train, space) if scale is None else np.asarray(scale)
     data = validation.data
     learned, _ = estimates_of(student, data, jax.random.key(1), False)
     counts = counted_steps(data, burn_in)
-    error = (learned - data.xs)[counts]
+    error = differences(space, learned, data.xs)[counts]
     units = np.broadcast_to(np.diag(scale**2), (*error.shape, error.shape[-1]))
     units = units if validation.cov is None else np.asarray(validation.cov)[counts]
     shortest = min(int(part.data.lengths.min()) for part in (train, validation))
@@ -93,7 +106,8 @@ def diagnose(
         scale=scale,
         error=relative_error(error, units),
         floors={
-            N: finite_memory_floor(train.data, data, N, scale=scale, start=start) for N in windows
+            N: finite_memory_floor(train.data, data, N, params=teacher[1], scale=scale, start=start)
+            for N in windows
         },
         forgetting=_forgetting(*teacher, few, scale),
         teacher_gradients=gradient_per_lag(*teacher, few, scale=scale),
@@ -103,9 +117,7 @@ def diagnose(
 
 
 def _forgetting(filter: Filter, params: Any, data: Dataset, scale: np.ndarray) -> Forgetting | None:
-    state = jax.eval_shape(filter.init, params)
-    return (
-        forgetting(filter, params, data, scale=scale)
-        if "mean" in getattr(state, "_fields", ())
-        else None
-    )
+    state = jax.eval_shape(filter.init, params, jax.random.key(0))
+    if "mean" not in getattr(state, "_fields", ()):
+        return None
+    return forgetting(filter, params, data, scale=scale)

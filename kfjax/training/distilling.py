@@ -14,7 +14,7 @@ from kfjax.base import Filter, estimate
 from kfjax.data import Dataset
 from kfjax.training.diagnosing import MEMORIES, Diagnosis, diagnose
 from kfjax.training.history import Fitted
-from kfjax.training.imitation import Targets, imitation_targets, typical_scale
+from kfjax.training.imitation import Targets, common_space, imitation_targets, typical_scale
 from kfjax.training.losses import state_mse
 from kfjax.training.rollout import FULL, Rollout, roll
 from kfjax.training.staging import fit_stages
@@ -119,7 +119,8 @@ def distil(
         `Distilled(params, fitted, diagnosis)`.
 
     Raises:
-        ValueError: if an estimate of the teacher is not finite, or as `fit`.
+        ValueError: if an estimate of the teacher is not finite, if the models of teacher and
+            student have different state spaces, or as `fit`.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -137,12 +138,14 @@ def distil(
     chosen, params = student
     many = jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 1
     # of the teacher's draws: all runs of the student have one teacher
+    one = jax.tree.map(lambda a: a[0], params) if many else params
+    space = common_space("distil", teacher[1], one)
     keys = jax.random.split(jax.random.key(0))
     targets, held_out = (
         imitation_targets(teacher, part, key=k, smoothing=smoothing)
         for part, k in zip((data, validation), keys, strict=True)
     )
-    scale = typical_scale(targets)
+    scale = typical_scale(targets, space)
     training_filter = training_filter or chosen
     by_error, by_error_on_validation = (
         state_mse(student, scale=scale, rollout=rollout) for student in (training_filter, chosen)
@@ -150,8 +153,7 @@ def distil(
     stages: list[dict[str, Any]] = [
         {"data": targets.data, "validation": held_out.data, "updates": updates}
     ]
-    one = jax.tree.map(lambda a: a[0], params) if many else params
-    if targets.cov is not None and jax.eval_shape(chosen.init, one).cov is not None:
+    if targets.cov is not None and jax.eval_shape(chosen.init, one, keys[0]).cov is not None:
         stages[0]["updates"] = -(-updates // 2)
         by_divergence = {
             "loss": Divergence(training_filter, rollout),

@@ -6,6 +6,7 @@ All errors are in units of a scale, usually the standard deviations of the teach
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -17,10 +18,19 @@ from kfjax._support.arguments import check_count
 from kfjax._support.compiling import jit
 from kfjax.base import Filter
 from kfjax.data import Dataset, first_steps, start_at
+from kfjax.filters.combinators.composing import state_space_of
+from kfjax.models.averages import differences, moved
+from kfjax.models.lens import model_of
+from kfjax.models.spaces import EUCLIDEAN, Space
 from kfjax.runner import run
 from kfjax.training.probing import probe_steps
 
 __all__ = ["Forgetting", "finite_memory_floor", "forgetting", "gradient_per_lag", "relative_error"]
+
+
+CENTRES = 12
+GAUSS_NEWTON = 5  # steps, of which wrapped residuals need two or three
+TINY = np.finfo(np.float32).tiny
 
 
 class Forgetting(NamedTuple):
@@ -90,7 +100,7 @@ def forgetting(
 def _jacobian(
     filter: Filter, params: Any, before: Any, predicted: Any, y: Array, u: Any, observed: Any
 ) -> Array:
-    """d mean_t / d mean_{t-1} at the rest of the state."""
+    """Return d mean_t / d mean_{t-1} [n, n] at the rest of the state, between tangent spaces."""
     del predicted
     if "mean" not in getattr(before, "_fields", ()):
         raise ValueError(
@@ -98,26 +108,40 @@ def _jacobian(
             " mean."
         )
 
-    def step(mean: Array) -> Array:
-        start = before._replace(mean=mean)
+    space = state_space_of(params)
+    nothing = jnp.zeros_like(space.difference(before.mean, before.mean))
+
+    def mean_after(d: Array) -> Array:
+        start = before._replace(mean=space.retract(before.mean, d))
         return filter.update(params, filter.predict(params, start, u), y, u, observed)[0].mean
 
-    return jax.jacfwd(step)(before.mean)
+    reached = mean_after(nothing)
+    return jax.jacfwd(lambda d: space.difference(mean_after(d), reached))(nothing)
 
 
 def finite_memory_floor(
-    train: Dataset, validation: Dataset, memory: int, *, scale: Any = None, start: int | None = None
+    train: Dataset,
+    validation: Dataset,
+    memory: int,
+    *,
+    params: Any = None,
+    scale: Any = None,
+    start: int | None = None,
 ) -> np.ndarray:
     """Measure the error of the best affine map from the last observations to a filter's estimates.
 
     A network that sees windows of N observations, and no state or estimate from before, can hardly
-    be better where the filter is linear.
+    be better where the filter is linear. On curved spaces the map sees the last observation and the
+    differences of the others from it, and gives a tangent vector at one of the estimates; it is
+    fitted by Gauss-Newton steps.
 
     Args:
         train: trajectories whose `xs` are the filter's estimates, which the map is fitted to by
             least squares.
         validation: likewise, on which the error is measured.
         memory: N, how many observations (and inputs u, if there are) the map sees.
+        params: a `StateSpaceModel`, or params that hold one, whose spaces say how states and
+            observations are subtracted; default Euclidean.
         scale: [n], what errors are measured in; default 1.
         start: first step that counts, from 0; default N - 1, the first with a full window.
 
@@ -150,30 +174,66 @@ def finite_memory_floor(
         raise ValueError(
             "finite_memory_floor: got data without xs; expected the filter's estimates there."
         )
+    model = model_of(params)
+    spaces = (EUCLIDEAN, EUCLIDEAN)
+    if model is not None:
+        spaces = (model.state_space, model.observation_space)
     (X, target), (X_new, target_new) = (
-        _regression(data, memory, start) for data in (train, validation)
+        _regression(data, memory, start, spaces[1]) for data in (train, validation)
     )
-    W = np.linalg.lstsq(X, target, rcond=None)[0]
-    error = np.sqrt(np.mean((target_new - X_new @ W) ** 2, axis=0))
+    found = _fit(spaces[0], X, target)
+    error = differences(spaces[0], target_new, found(X_new))
+    error = np.sqrt(np.mean(error**2, axis=0))
     return error if scale is None else error / np.asarray(scale)
 
 
-def _regression(data: Dataset, memory: int, start: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of windows with a constant, and the estimates at their ends."""
+def _fit(space: Space, X: np.ndarray, target: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the affine map from rows X [K, p] to points [K, N], by least squares."""
+    solve = np.linalg.pinv(X)
+    if space.is_euclidean:
+        W = solve @ target.astype(np.float64)
+        return lambda rows: rows @ W
+    # where states wrap, a map from one centre may wind otherwise than the observations do
+    at = np.linspace(0, len(target) - 1, CENTRES).astype(int)
+    fits = [_fit_from(centre[None], space, solve, X, target) for centre in target[at]]
+    errors = [differences(space, target, fit(X)) for fit in fits]
+    scores = [np.log(np.mean(error**2, axis=0) + TINY).sum() for error in errors]
+    return fits[int(np.argmin(scores))]
+
+
+def _fit_from(
+    centre: np.ndarray, space: Space, solve: np.ndarray, X: np.ndarray, target: np.ndarray
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the map that Gauss-Newton steps find with tangent vectors at a centre [1, N]."""
+    W = solve @ differences(space, target, centre)
+    for _ in range(GAUSS_NEWTON):
+        W = W + solve @ differences(space, target, moved(space, centre, X @ W))
+    return lambda rows: moved(space, centre, rows @ W)
+
+
+def _regression(
+    data: Dataset, memory: int, start: int, space: Space
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows of windows with a constant, and the estimates at their ends."""
     inputs = [
         np.asarray(u, np.float64).reshape(data.size, data.steps, -1)
         for u in jax.tree.leaves(data.us)
     ]
     masks = [] if data.observed is None else [np.asarray(data.observed, np.float64)]
-    series = np.concatenate([np.asarray(data.ys, np.float64), *masks, *inputs], axis=-1)
-    windows = np.lib.stride_tricks.sliding_window_view(series, memory, axis=1)[
-        :, start - memory + 1 :
-    ]
     counts = np.arange(start, data.steps) < data.lengths[:, None]
-    X = windows.reshape(*windows.shape[:2], -1)[counts]
-    return np.concatenate([X, np.ones((len(X), 1))], axis=1), np.asarray(data.xs, np.float64)[
-        :, start:
-    ][counts]
+
+    def windows(series: np.ndarray) -> np.ndarray:
+        cut = np.lib.stride_tricks.sliding_window_view(series, memory, axis=1)
+        return cut[:, start - memory + 1 :][counts]  # [K, channels, memory]
+
+    ys = windows(np.asarray(data.ys, np.float64))
+    if not space.is_euclidean:
+        last, earlier = ys[..., -1], ys[..., :-1].swapaxes(1, 2)
+        ys = np.concatenate([differences(space, earlier, last[:, None]), last[:, None]], axis=1)
+    parts = [ys, *map(windows, masks + inputs)]
+    rows = [part.reshape(len(part), -1) for part in parts]
+    X = np.concatenate([*rows, np.ones((len(ys), 1))], axis=1)
+    return X, np.asarray(data.xs)[:, start:][counts]
 
 
 def relative_error(error: Any, cov: Any) -> np.ndarray:
@@ -230,7 +290,7 @@ def gradient_per_lag(
     """
     data = first_steps(data, int(data.lengths.min()))
     keys = jax.random.split(jax.random.key(0), data.size)
-    slopes = np.asarray(_slopes(filter, params, data, keys), np.float64)  # [N, n, T, m]
+    slopes = np.asarray(_slopes(filter, params, data, keys), np.float64)  # [B, n, T, m]
     if scale is not None:
         slopes = slopes / np.asarray(scale)[:, None, None]
     return np.sqrt((slopes**2).sum((1, 3))).mean(0)[::-1]
@@ -238,13 +298,18 @@ def gradient_per_lag(
 
 @functools.partial(jit, static_argnums=0)
 def _slopes(filter: Filter, params: Any, data: Dataset, keys: Array) -> Array:
+    difference = state_space_of(params).difference
+
     def one(trajectory: Dataset, key: Array) -> Array:
         params_of_one = start_at(params, trajectory.prior_mean)
 
-        def last(ys: Array) -> Array:
+        def last(ys: Array) -> tuple[Array, Array]:
             options = {"observed": trajectory.observed, "key": key}
-            return run(filter, params_of_one, ys, us=trajectory.us, **options).final.mean
+            mean = run(filter, params_of_one, ys, us=trajectory.us, **options).final.mean
+            return mean, mean
 
-        return jax.jacrev(last)(jnp.asarray(trajectory.ys))
+        slopes, mean = jax.jacrev(last, has_aux=True)(jnp.asarray(trajectory.ys))
+        to_tangent = jax.jacfwd(lambda x: difference(x, mean))(mean)
+        return jnp.tensordot(to_tangent, slopes, axes=1)
 
     return jax.vmap(one)(data, keys)

@@ -13,6 +13,9 @@ from jax import Array
 from kfjax._support.compiling import jit
 from kfjax.base import Filter
 from kfjax.data import Dataset, run_trajectory, start_at
+from kfjax.models.averages import centre_and_spread
+from kfjax.models.lens import model_of
+from kfjax.models.spaces import EUCLIDEAN, Space
 from kfjax.smoothers.rauch_tung_striebel import smooth
 
 __all__ = ["Targets", "imitation_targets"]
@@ -80,17 +83,35 @@ def _run_all(
     return jax.vmap(one)(data, keys)
 
 
+def common_space(who: str, teacher_params: Any, student_params: Any) -> Space:
+    """Return the space of the states of a teacher and its student; Euclidean without a model.
+
+    Raises:
+        ValueError: if the states differ in size, or those of one model alone are curved.
+    """
+    models = [model_of(params) for params in (teacher_params, student_params)]
+    known = [model for model in models if model is not None]
+    kinds = {(*model.prior.mean.shape, model.n, model.state_space.is_euclidean) for model in known}
+    if len(kinds) > 1:
+        raise ValueError(
+            f"{who}: the states of teacher and student have [N, n, is Euclidean] ="
+            f" {sorted(kinds)}; expected the same. Give the student's model the state_space of the"
+            " teacher's."
+        )
+    return known[0].state_space if known else EUCLIDEAN
+
+
 def counted_steps(data: Dataset, burn_in: int = 0) -> np.ndarray:
     """Which steps count [N, T]."""
     at = np.arange(data.steps)
     return (at >= burn_in) & (at < data.lengths[:, None])
 
 
-def typical_scale(targets: Targets) -> np.ndarray:
-    """The typical standard deviation of every component; 1 where it is zero."""
+def typical_scale(targets: Targets, space: Space) -> np.ndarray:
+    """Return the typical standard deviation [n] of states in a space; 1 where it is zero."""
     counts = counted_steps(targets.data)
     if targets.cov is None:
-        spread = np.asarray(targets.data.xs, np.float64)[counts].std(axis=0)
+        _, spread = centre_and_spread(space, np.asarray(targets.data.xs)[counts])
     else:
         variances = np.diagonal(np.asarray(targets.cov, np.float64), axis1=-2, axis2=-1)
         spread = np.sqrt(variances[counts].mean(axis=0))

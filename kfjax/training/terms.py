@@ -30,6 +30,11 @@ class SquaredError:
         """Return squared errors and counts, [T, n]; with a covariance, of every step."""
         error, known = state_errors(params, trajectory, mean)
         scale = None if self.scale is None else jnp.asarray(self.scale, error.dtype)
+        if scale is not None and scale.shape[0] != error.shape[-1]:
+            raise ValueError(
+                f"state_mse: scale has {scale.shape[0]} components; expected {error.shape[-1]}, as"
+                " the difference of two states."
+            )
         if scale is None or scale.ndim == 1:
             return (error if scale is None else error / scale[None, :]) ** 2, known
         distance = jax.vmap(lambda e, k: _normalised(e, k, scale)[0])(error, known)

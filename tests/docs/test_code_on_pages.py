@@ -52,6 +52,10 @@ def test_docstrings(path):
 
 WRONG = {
     "`kf.evaluation.expected_error(model, truth=...)`": "multiple values for argument 'truth'",
+    "`F, Q = kf.van_loan(A, W, dt)`": "it returns 3 values, F, Q, B; 2 names take them",
+    "```python\nx, ys, us = kf.simulate(key, model, 9)\n```": "it returns 2 values",
+    "```python\na, b, c = kf.run(kf.kalman(), model, ys)\n```": "2 values, final, outputs; 3 names",
+    "`kf.learned.recursive_kalman_net(gain=gain, noise=noise)`": "unexpected keyword argument",
     "`kf.no_such_filter()`": "kfjax has no public no_such_filter",
     "`kf.training.no_such_loss`": "kfjax.training has no public no_such_loss",
     "`kf.gated()`": "missing a required argument: 'filter'",
@@ -83,6 +87,9 @@ RIGHT = [
     "`est.mean [T, n]`",
     "`filter._replace(update=...)`",
     "`kf.angles(2).difference(a, b)`",
+    "`F, Q, B = kf.van_loan(A, W, dt)`",
+    "`F, *others = kf.van_loan(A, W, dt)`",
+    "```python\nstate, info = kf.step(kf.kalman(), model, state, y)\n```",
     "`observed=~jnp.isnan(ys)`",
     "`kf.run(...)`",
     "`kf.run(filter, params, ys, observed=mask).outputs`",

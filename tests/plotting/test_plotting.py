@@ -176,3 +176,10 @@ def test_no_window_can_be_opened():
     """Only pyplot knows of windows and of a current figure."""
     for path in Path(plotting.__file__).parent.glob("*.py"):
         assert "pyplot" not in path.read_text(), path.name
+
+
+def test_bands_of_a_tangent_space_of_another_dimension_are_refused():
+    unit_vectors = np.tile([[1.0, 0.0]], (5, 1))
+    for draw in (plotting.plot_trajectory, plotting.plot_path):
+        with pytest.raises(ValueError, match="A covariance in a tangent space"):
+            draw(unit_vectors, np.ones((5, 1, 1)))

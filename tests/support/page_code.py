@@ -11,6 +11,7 @@ import pkgutil
 import re
 import shlex
 import types
+import typing
 from collections.abc import Iterator
 from typing import Any
 
@@ -87,6 +88,8 @@ def tree_problems(tree: ast.AST, piece: Piece, bare: dict[str, Any]) -> Iterator
             reason = name_problem(node, bare)
         if isinstance(node, ast.Call):
             reason = call_problem(node, bare, partial=piece.kind == "snippet")
+        if isinstance(node, ast.Assign):
+            reason = unpacking_problem(node, bare)
         if reason is not None:
             line = piece.line + (node.lineno - 1 if piece.kind == "python" else 0)
             yield line, f"`{ast.unparse(node)}`: {reason}"
@@ -127,6 +130,33 @@ def call_problem(node: ast.Call, bare: dict[str, Any], *, partial: bool) -> str 
     except TypeError as error:
         return f"{error}; the signature is {shown(signature)}"
     return None
+
+
+def unpacking_problem(node: ast.Assign, bare: dict[str, Any]) -> str | None:
+    """Return why the result of a call cannot be unpacked into so many names, or None."""
+    if not isinstance(node.targets[0], ast.Tuple) or not isinstance(node.value, ast.Call):
+        return None
+    names = node.targets[0].elts
+    fields = fields_returned(value_of(node.value.func, bare))
+    starred = any(isinstance(name, ast.Starred) for name in names)
+    if fields is None or starred or len(names) == len(fields):
+        return None
+    return f"it returns {len(fields)} values, {', '.join(fields)}; {len(names)} names take them"
+
+
+def fields_returned(function: Any) -> list[str] | None:
+    """Return what a function's result unpacks into, as its annotation says; None if unknown."""
+    try:
+        returned = typing.get_type_hints(function)["return"]
+    except (KeyError, NameError, TypeError):
+        return None
+    kind = typing.get_origin(returned) or returned
+    if hasattr(kind, "_fields"):
+        return list(kind._fields)
+    parts = typing.get_args(returned)
+    if kind is not tuple or Ellipsis in parts:
+        return None
+    return [getattr(part, "__name__", str(part)) for part in parts]
 
 
 def is_ellipsis(node: ast.expr) -> bool:

@@ -32,6 +32,7 @@ from kfjax.learned.gains.features import FEATURES
 from kfjax.learned.gains.gain_filters import GainState, GainUpdate, gain_filter
 from kfjax.learned.params import Learned
 from kfjax.learned.recurrent_networks.cells import RecurrentHead, dense
+from kfjax.models.averages import centre_and_spread
 from kfjax.models.functions import Linear
 from kfjax.models.observing import Observation
 from kfjax.models.state_space import StateSpaceModel
@@ -94,12 +95,15 @@ def corrected_gain(n: int, m: int, *, hidden: int = 32, context: bool = False) -
 def state_scales(model: StateSpaceModel, states: Array | np.ndarray) -> dict[str, Array]:
     """Return the centre and spread in which `corrected_gain(context=True)` measures states.
 
+    On a curved space the centre is the point from which the mean difference is zero, and the spread
+    is that of the differences from it.
+
     Args:
         model: the design model.
-        states: true states [..., n] of training data, NaN where unknown.
+        states: true states [..., N] of training data, NaN where unknown.
 
     Returns:
-        {"centre": [n], "spread": [n]}, for `kfjax.learned.init_params(..., constants=...)`. Without
+        {"centre": [N], "spread": [n]}, for `kfjax.learned.init_params(..., constants=...)`. Without
         them 0 and 1 are used.
 
     Raises:
@@ -112,21 +116,20 @@ def state_scales(model: StateSpaceModel, states: Array | np.ndarray) -> dict[str
         (3,)
     """
     start = model.prior.mean
-    states = jnp.asarray(states, model.dtype)
+    states = np.asarray(states, model.dtype)
     if states.ndim < 1 or states.shape[-1:] != start.shape:
         raise ValueError(
             f"state_scales: states has shape {states.shape}; expected [..., {start.shape[0]}]."
         )
-    difference, retract = model.state_space
-    states = states.reshape(-1, states.shape[-1])
-    from_point = jax.vmap(difference, (0, None))
-    centre = retract(start, jnp.nanmean(from_point(states, start), axis=0))
-    spread = jnp.nanstd(from_point(states, centre), axis=0)
-    if not bool(jnp.all(spread > 0)):
+    centre, spread = centre_and_spread(model.state_space, states, start)
+    if not (spread > 0).all():
         raise ValueError(
             f"state_scales: the spread is {spread.tolist()}; expected every component to vary."
         )
-    return {"centre": centre, "spread": spread}
+    return {
+        "centre": jnp.asarray(centre, model.dtype),
+        "spread": jnp.asarray(spread, model.dtype),
+    }
 
 
 class CorrectionNetwork(nn.Module):

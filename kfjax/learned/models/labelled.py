@@ -17,6 +17,7 @@ from kfjax.data import Dataset
 from kfjax.learned.models.labels import Pairs, sightings, transitions
 from kfjax.learned.models.regressors import ridge_regression
 from kfjax.models.functions import Linear
+from kfjax.models.spaces import Space
 from kfjax.models.state_space import StateSpaceModel
 
 __all__ = ["Calibration", "calibrate_sensors", "fit_labelled"]
@@ -77,9 +78,11 @@ def fit_labelled(
     for fn, noise, pairs_of in (("f", "Q", transitions), ("h", "R", sightings)):
         if not {fn, noise} & set(learn):
             continue
-        pairs = pairs_of("fit_labelled", data)
+        pairs = pairs_of("fit_labelled", model, data)
         if fn in learn:
-            _check_flat(fn, model)
+            _check_flat("fit_labelled", "states", model.state_space)
+            if fn == "h":
+                _check_flat("fit_labelled", "observations", model.observation_space)
             changes[fn], residuals, fitted = _linear(fn, pairs, inputs and fn == "f", offsets)
         else:
             residuals, fitted = _residuals(fn, model, pairs), 0
@@ -154,8 +157,8 @@ def calibrate_sensors(
             f"calibrate_sensors: learn is {tuple(learn)}; expected some of"
             f" {', '.join(SENSOR_PARTS)}."
         )
-    _check_flat("h", model)
-    pairs = sightings("calibrate_sensors", data)
+    _check_flat("calibrate_sensors", "observations", model.observation_space)
+    pairs = sightings("calibrate_sensors", model, data)
     rows = pairs.seen.all(axis=1)
     if not rows.any():
         raise ValueError(
@@ -179,13 +182,12 @@ def calibrate_sensors(
     )
 
 
-def _check_flat(fn: str, model: StateSpaceModel) -> None:
-    """Refuse linear maps to angles."""
-    space = model.state_space if fn == "f" else model.observation_space
+def _check_flat(who: str, what: str, space: Space) -> None:
+    """Raise unless values of that name can be mapped linearly."""
     if not space.is_euclidean:
         raise ValueError(
-            f"labelled data: got a model whose {'states' if fn == 'f' else 'observations'} lie on a"
-            f" curved space, such as angles; expected Euclidean ones to fit {fn}. Keep {fn}, or use"
+            f"{who}: got a model whose {what} lie on a curved space, such as angles; expected"
+            " Euclidean ones, since what wraps is not a linear function. Keep this part, or use"
             " kf.learned.residual_model."
         )
 

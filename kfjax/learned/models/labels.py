@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from kfjax.data import Dataset
+from kfjax.models.state_space import StateSpaceModel
 
 __all__: list[str] = []
 
@@ -18,8 +19,8 @@ class Pairs(NamedTuple):
     Attributes:
         x: states [K, N].
         u: inputs, a pytree of [K, ...], or None.
-        target: what x is to be mapped to, [K, k].
-        seen: which entries of the target count, booleans [K, k].
+        target: what x is to be mapped to, [K, N] or [K, m].
+        seen: which entries of a difference of targets count, booleans [K, k].
     """
 
     x: Any
@@ -28,23 +29,24 @@ class Pairs(NamedTuple):
     seen: Any
 
 
-def transitions(who: str, data: Dataset) -> Pairs:
+def transitions(who: str, model: StateSpaceModel, data: Dataset) -> Pairs:
     """Return (x_{t-1}, u_t) -> x_t for all t = 2..T with both states known.
 
     The start x_0 is a belief, not a label.
     """
-    known = _known(who, data)
+    known = _known(who, model, data)
     both = known[:, 1:] & known[:, :-1]
     _check_number(who, "two known states in a row", both)
     state = np.asarray(data.xs)
     target = state[:, 1:][both]
     u = jax.tree.map(lambda a: np.asarray(a)[:, 1:][both], data.us)
-    return Pairs(state[:, :-1][both], u, target, np.ones(target.shape, bool))
+    seen = np.ones((len(target), model.n), bool)  # of differences, in the tangent space
+    return Pairs(state[:, :-1][both], u, target, seen)
 
 
-def sightings(who: str, data: Dataset) -> Pairs:
+def sightings(who: str, model: StateSpaceModel, data: Dataset) -> Pairs:
     """Return (x_t, u_t) -> y_t for all t with a known state and any channel observed."""
-    known = _known(who, data)
+    known = _known(who, model, data)
     seen = np.ones(data.ys.shape, bool) if data.observed is None else np.asarray(data.observed)
     rows = known & seen.any(axis=-1)
     _check_number(who, "a known state and an observation", rows)
@@ -52,13 +54,18 @@ def sightings(who: str, data: Dataset) -> Pairs:
     return Pairs(np.asarray(data.xs)[rows], u, np.asarray(data.ys)[rows], seen[rows])
 
 
-def _known(who: str, data: Dataset) -> np.ndarray:
+def _known(who: str, model: StateSpaceModel, data: Dataset) -> np.ndarray:
     """Which states [N, T] are known in every component."""
     if not isinstance(data, Dataset):
         raise ValueError(f"{who}: data is {type(data).__name__}; expected a kf.Dataset.")
     if data.xs is None:
         raise ValueError(
             f"{who}: the data have no true states; expected some. Pass xs= to the Dataset."
+        )
+    if data.xs.shape[-1:] != model.prior.mean.shape:
+        raise ValueError(
+            f"{who}: the states of the data have {data.xs.shape[-1]} components; expected"
+            f" {model.prior.mean.size}, as prior.mean of the model."
         )
     active = np.arange(data.steps) < data.lengths[:, None]
     return active & ~np.isnan(data.xs).any(axis=-1)

@@ -21,6 +21,7 @@ from kfjax.base import Filter
 from kfjax.data import Dataset
 from kfjax.learned.models.labels import Pairs, sightings, transitions
 from kfjax.learned.models.residuals import Corrected, ResidualParams, learned_weights
+from kfjax.models.averages import centre_and_spread
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.training import Fitted, fit, free_noise, nll, noise_of, through
 
@@ -74,7 +75,7 @@ def fit_residual(
         )
     fitted = {}
     for on, fn in found.items():
-        pairs = (transitions if on == "f" else sightings)("fit_residual", data)
+        pairs = (transitions if on == "f" else sightings)("fit_residual", model, data)
         pairs = jax.tree.map(
             lambda a: jnp.asarray(a, model.dtype) if np.asarray(a).dtype.kind == "f" else a, pairs
         )
@@ -150,13 +151,16 @@ def _standardise(
 
     The unit is their spread (1 where they do not vary).
     """
+    of_x, of_u = theta.centre
+    largest = np.abs(_offsets(rule, theta, pairs)).max()
+    middle, _ = centre_and_spread(model.state_space, pairs.x, of_x)
+    theta = theta._replace(centre=(jnp.asarray(middle, model.dtype), of_u))
     offsets = np.asarray(_offsets(rule, theta, pairs), np.float64)
     mean, spread = (
         jnp.asarray(a, model.dtype) for a in (offsets.mean(axis=0), offsets.std(axis=0))
     )
-    spread = jnp.where(spread > 1e-6 * np.abs(offsets).max(), spread, 1)
-    of_x, of_u = theta.centre
-    centre = (model.state_space.retract(of_x, mean[: model.n]), of_u + mean[model.n :])
+    spread = jnp.where(spread > 1e-6 * largest, spread, 1)
+    centre = (theta.centre[0], of_u + mean[model.n :])
     return theta._replace(centre=centre, spread=spread)
 
 

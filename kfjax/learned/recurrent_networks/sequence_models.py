@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -16,6 +15,7 @@ from kfjax.learned.gains.corrections import state_scales
 from kfjax.learned.gains.feature_maps import NORMALISED
 from kfjax.learned.recurrent_networks.cells import RecurrentStack
 from kfjax.learned.recurrent_networks.recurrent_filter import recurrent
+from kfjax.models.averages import centre_and_spread
 from kfjax.models.state_space import StateSpaceModel
 
 __all__ = ["recurrent_baseline", "sequence_regressor", "series_scales"]
@@ -146,15 +146,16 @@ def series_scales(model: StateSpaceModel, data: Dataset) -> dict[str, dict[str, 
         )
     active = (np.arange(data.steps) < data.lengths[:, None])[..., None]
     seen = active & (True if data.observed is None else np.asarray(data.observed))
-    difference = jax.vmap(jax.vmap(model.observation_space.difference, (0, None)), (0, None))
-    y = jnp.asarray(np.where(seen, data.ys, np.nan), model.dtype)
-    zero = jnp.zeros(y.shape[-1], y.dtype)
-    centre = jnp.nanmean(difference(y, zero), axis=(0, 1))
+    ys = np.where(seen, data.ys, np.nan).astype(model.dtype)
+    centre, spread = centre_and_spread(model.observation_space, ys, np.zeros(ys.shape[-1]))
     scales: dict[str, dict[str, Any]] = {
         "x": state_scales(model, np.where(active, data.xs, np.nan)),
-        "y": {"centre": centre, "spread": jnp.nanstd(difference(y, centre), axis=(0, 1))},
+        "y": {
+            "centre": jnp.asarray(centre, model.dtype),
+            "spread": jnp.asarray(spread, model.dtype),
+        },
     }
-    if not bool(jnp.all(scales["y"]["spread"] > 0)):
+    if not (spread > 0).all():
         raise ValueError(
             "series_scales: a channel of the observations does not vary; expected all to. Leave it"
             " out."

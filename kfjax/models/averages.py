@@ -1,0 +1,120 @@
+"""Recorded points: their differences, their centre and their spread, flat or on a curved space."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from kfjax.models.spaces import Space
+
+__all__: list[str] = []
+
+STARTS = 5  # points from which the mean on a curved space is looked for
+ITERATIONS = 10
+TINY = np.finfo(np.float32).tiny
+
+
+def differences(space: Space, a: ArrayLike, b: ArrayLike) -> np.ndarray:
+    """Return the tangent vectors [..., n] from points b to points a, each [..., N].
+
+    a and b have as many axes as each other.
+    """
+    if space.is_euclidean:
+        return np.asarray(a, np.float64) - np.asarray(b, np.float64)
+    return np.asarray(_differences(space, jnp.asarray(a), jnp.asarray(b)), np.float64)
+
+
+def moved(space: Space, points: ArrayLike, d: ArrayLike) -> np.ndarray:
+    """Return the points [..., N] reached from points [..., N] along tangent vectors [..., n]."""
+    if space.is_euclidean:
+        return np.asarray(points, np.float64) + np.asarray(d, np.float64)
+    return np.asarray(_moved(space, jnp.asarray(points), jnp.asarray(d)))
+
+
+def centre_and_spread(
+    space: Space, points: ArrayLike, start: ArrayLike | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean [N] of points [..., N], and the standard deviations [n] about it.
+
+    On a curved space the mean is the point from which the mean difference is zero. Of several such
+    points it is the one with the smallest spread.
+
+    Args:
+        space: the space of the points.
+        points: [..., N], NaN where unknown.
+        start: a point to look from [N] if no point is known in every component.
+
+    Returns:
+        The mean and the spread; the spread is exactly zero in components that do not vary, and NaN
+        in components that are never known.
+
+    Raises:
+        ValueError: on a curved space, if there is no point to look from.
+    """
+    points = np.asarray(points)
+    points = points.reshape(-1, points.shape[-1])
+    known = ~np.isnan(points)
+    if space.is_euclidean:
+        values = np.where(known, points.astype(np.float64), 0)
+        with np.errstate(invalid="ignore"):
+            centre = values.sum(axis=0) / known.sum(axis=0)
+    else:
+        centre = _curved_centre(space, points[known.any(axis=1)], start)
+    return centre, _spread(differences(space, points, centre[None]))
+
+
+def _curved_centre(space: Space, points: np.ndarray, start: ArrayLike | None) -> np.ndarray:
+    """Return the mean [N] of points [K, N] on a curved space."""
+    complete = points[~np.isnan(points).any(axis=1)]
+    if len(complete):
+        starts = complete[np.linspace(0, len(complete) - 1, STARTS).astype(int)]
+    elif start is not None:
+        starts = np.asarray(start, points.dtype)[None]
+    else:
+        raise ValueError("no point is known in every component; expected some.")
+    centres = _means(space, jnp.asarray(points), jnp.asarray(starts))
+    spreads = [_spread(differences(space, points, centre[None])) for centre in centres]
+    # logarithms, since components may have different units
+    scores = [np.log(np.maximum(spread, TINY)).sum() for spread in spreads]
+    return np.asarray(centres[int(np.argmin(scores))])
+
+
+def _spread(d: np.ndarray) -> np.ndarray:
+    """Return the root mean square [n] of differences [K, n] from their mean."""
+    varies = np.fmax.reduce(d, axis=0) > np.fmin.reduce(d, axis=0)
+    known = ~np.isnan(d)
+    squares = np.where(known, d, 0) ** 2
+    with np.errstate(invalid="ignore"):
+        spread = np.sqrt(squares.sum(axis=0) / known.sum(axis=0))
+    return np.where(varies | np.isnan(spread), spread, 0)
+
+
+@jax.jit
+def _differences(space: Space, a: Array, b: Array) -> Array:
+    difference = jnp.vectorize(space.difference, signature="(k),(k)->(n)")
+    return difference(a, b)
+
+
+@jax.jit
+def _moved(space: Space, points: Array, d: Array) -> Array:
+    retract = jnp.vectorize(space.retract, signature="(k),(n)->(k)")
+    return retract(points, d)
+
+
+@jax.jit
+def _means(space: Space, points: Array, starts: Array) -> Array:
+    """Return the mean of points [K, N], looked for from each start [S, N]."""
+
+    def offset(centre: Array) -> Array:
+        return jnp.nanmean(jax.vmap(space.difference, in_axes=(0, None))(points, centre), axis=0)
+
+    def closer(_: int, centre: Array) -> Array:
+        return space.retract(centre, offset(centre)).astype(points.dtype)
+
+    def mean(start: Array) -> Array:
+        return jax.lax.fori_loop(0, ITERATIONS, closer, start)
+
+    return jax.vmap(mean)(starts)
