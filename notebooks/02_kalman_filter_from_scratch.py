@@ -236,7 +236,7 @@ plt.show()
 
 # %% [markdown]
 # Last, the wrong place of the Jacobian. A moment rule of kfjax says how Gaussians move through a
-# function, `rule(fn, belief, source, target)`; an own one that repeats the mistake is a few lines,
+# function, `rule(fn, belief, source, target)`; one that repeats the mistake is a few lines,
 # and `kf.gaussian_filter` makes a filter of it.
 
 # %%
@@ -262,8 +262,8 @@ for name, filter in (("Jacobian where it belongs", kf.extended()), ("Jacobian at
 # %% [markdown]
 # ## What to take along
 #
-# * The filter is ten lines; the model is the work. Every fault above was in f, Q or the start, and
-#   none in the filter.
+# * The filter is ten lines; the model is the work. Every fault above but one was in f, Q or the
+#   start; the one in the filter was a Jacobian written by hand.
 # * Look at errors *and* at the covariance that goes with them, over many trials: a filter may look
 #   fine on one picture.
 # * Never simulate the truth by the filter's own prediction, or all faults cancel.
