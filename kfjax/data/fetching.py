@@ -8,6 +8,7 @@ import tarfile
 import urllib.parse
 import zipfile
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from types import ModuleType
 
 from kfjax._support.files import new_folder
 
@@ -25,7 +26,8 @@ def fetch(url: str, sha256: str, *, folder: str | Path | None = None, unpack: bo
         url: address of the file (http, https or ftp).
         sha256: checksum of the file, 64 hexadecimal digits, as `sha256sum FILE` prints it.
         folder: folder in which the file is kept; default the environment variable KFJAX_DATA, else
-            the user's cache folder.
+            the user's cache folder. A file of the same name that has another checksum stays; the
+            new one then has the beginning of its checksum in front of its name.
         unpack: whether to unpack a zip or tar archive, into a folder beside it that is named after
             the archive and its checksum.
 
@@ -57,12 +59,19 @@ def fetch(url: str, sha256: str, *, folder: str | Path | None = None, unpack: bo
             f"fetch: {name} is not a known kind of archive; expected one of {', '.join(ARCHIVES)}."
             " Leave unpack out, or rename the file."
         )
-    folder = Path(folder or os.environ.get("KFJAX_DATA") or pooch.os_cache("kfjax"))
-    pooch.retrieve(url, f"sha256:{sha256.lower()}", fname=name, path=folder)
+    folder, sha256 = Path(folder or _cache(pooch)), sha256.lower()
+    if (folder / name).is_file() and pooch.file_hash(folder / name) != sha256:
+        name = f"{sha256[:12]}.{name}"  # the one of that name may be somebody's own
+    pooch.retrieve(url, f"sha256:{sha256}", fname=name, path=folder)
     if not unpack:
         return folder / name
     # a folder for each content: what an older archive had does not stay in it
-    return _unpacked(folder / name, folder / f"{name}.{sha256[:12].lower()}")
+    return _unpacked(folder / name, folder / f"{name}.{sha256[:12]}")
+
+
+def _cache(pooch: ModuleType) -> str | Path:
+    """Return the folder in which downloads are kept."""
+    return os.environ.get("KFJAX_DATA") or pooch.os_cache("kfjax")
 
 
 def _unpacked(archive: Path, folder: Path) -> Path:

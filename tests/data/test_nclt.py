@@ -201,11 +201,19 @@ def test_an_archive_is_unpacked_into_a_folder_of_its_own(server, tmp_path, kind)
     for _ in range(2):
         old = fetch(*offered(server, f"set.{kind}", first), folder=tmp_path / "kept", unpack=True)
     assert sorted(path.name for path in old.rglob("*.csv")) == ["a.csv", "b.csv"]
-    (tmp_path / "kept" / f"set.{kind}").unlink()  # or pooch would ask for the old one
     second = archive_of(kind, {"a.csv": "3"})
     new = fetch(*offered(server, f"set.{kind}", second), folder=tmp_path / "kept", unpack=True)
     assert {path.name: path.read_text() for path in new.iterdir()} == {"a.csv": "3"}
     assert (old / "deep" / "b.csv").read_text() == "2"
+
+
+def test_a_file_of_the_same_name_stays(server, tmp_path):
+    (tmp_path / "a.csv").write_text("mine")
+    for _ in range(2):
+        path = fetch(*offered(server, "a.csv", b"1"), folder=tmp_path)
+        assert path.read_text() == "1"
+    assert (tmp_path / "a.csv").read_text() == "mine"
+    assert len(list(tmp_path.glob("*.csv"))) == 2
 
 
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/tmp/kfjax_x", "c:\\x", "..\\x"])
