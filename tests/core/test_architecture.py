@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 import types
@@ -181,3 +182,27 @@ def loaded_after(code: str) -> set[str]:
     """Return what a new Python prints."""
     command = [sys.executable, "-c", code]
     return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+
+
+WRITING = re.compile(
+    r"\.(write_text|write_bytes|unlink|rename|rmtree|tofile)\(|open\([^)]*[\"'][wax]|os\.(replace|remove)\("
+)
+# The first writes whole files and folders; the second fills a folder that is not in its place yet;
+# the third deletes old checkpoints.
+WRITERS = {"kfjax._support.files", "kfjax.data.folder", "kfjax.training.checkpoints"}
+# Functions of arrays alone, of which there are as many programs as shapes.
+JITTED = {
+    "kfjax.evaluation.normalised_errors",
+    "kfjax.models.discretisation",
+    "kfjax.models.runtime_checks",
+}
+
+
+def test_one_place_writes_and_deletes():
+    assert {name for name, path in FILES.items() if WRITING.search(path.read_text())} == WRITERS
+
+
+def test_functions_of_models_and_filters_have_bounded_caches():
+    """`jax.jit` keeps a program for every model that there ever was; `compiling.jit` does not."""
+    plain = re.compile(r"@jax\.jit|partial\(jax\.jit,")
+    assert {name for name, path in FILES.items() if plain.search(path.read_text())} == JITTED
