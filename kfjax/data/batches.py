@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
@@ -9,6 +10,7 @@ from kfjax._support.arguments import check_kind
 from kfjax._support.types import AnyArray
 from kfjax.base import Emit, Filter, Gaussian, Kept, Params, Run, estimate
 from kfjax.data.dataset import Dataset
+from kfjax.models.augmented_state import layout_of
 from kfjax.models.lens import model_of, with_model
 from kfjax.runner import run
 
@@ -65,4 +67,8 @@ def start_at(params: Params, mean: Float[AnyArray, " n"] | None) -> Params:
             f"the data have prior means, but params ({type(params).__name__}) has no model to put"
             " them in; expected a StateSpaceModel. Leave prior_mean out."
         )
+    known = jnp.shape(mean)[0]
+    layout = layout_of(model)
+    if layout is not None and known == layout.n:  # what data know is x, and not the noise beside it
+        mean = jnp.concatenate([mean, model.prior.mean[known:]])
     return with_model(params, prior=Gaussian(mean, model.prior.cov))

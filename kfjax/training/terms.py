@@ -99,6 +99,11 @@ def state_errors(params: Any, trajectory: Dataset, mean: Array) -> tuple[Array, 
             " prediction_error."
         )
     model = model_of(params)
+    if jnp.shape(trajectory.xs) != mean.shape:
+        raise ValueError(
+            f"losses: xs has shape {jnp.shape(trajectory.xs)} and the estimates {mean.shape};"
+            " expected [T, n] both. Give components that are not known as NaN in xs."
+        )
     difference = jnp.subtract if model is None else jax.vmap(model.state_space.difference)
     known = ~jnp.isnan(difference(trajectory.xs, trajectory.xs))
     # filled first, masked after: the gradient of a masked NaN is NaN

@@ -229,6 +229,26 @@ def test_a_diffuse_prior_is_one_of_the_state(x64, where):
         kf.diffuse(augmented, [2])
 
 
+def test_data_know_the_state_and_not_the_noise_beside_it(x64):
+    model, ys = plain(), data()[0]
+    augmented = AUGMENTED["both"](model)
+    batch = kf.Dataset(ys[None], np.zeros((1, STEPS, 2)), prior_mean=[[3.0, 4.0]])
+    one = jax.tree.map(lambda a: a[0], batch)
+    runs = [
+        kf.data.run_trajectory(EKF, m, one, emit=kf.leading(2)).outputs for m in (model, augmented)
+    ]
+    close(*runs)
+    with pytest.raises(ValueError, match=r"xs has shape \(6, 2\) and the estimates \(6, 6\)"):
+        kf.training.state_mse(EKF)(augmented, batch, jax.random.key(0))
+
+
+def test_studies_count_what_is_known_exactly_as_no_freedom(x64):
+    model = AUGMENTED["both"](plain())
+    result = kf.monte_carlo(jax.random.key(0), model, EKF, model, trials=300, steps=4)
+    value, low, high = result.anees()
+    assert low < value < high
+
+
 def test_an_inflated_ensemble_inflates_the_state_alone(x64):
     model = plain()
     augmented = AUGMENTED["both"](model)
