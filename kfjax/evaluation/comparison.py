@@ -96,8 +96,13 @@ def compare(
                 compiled[name], params, data, key, skip, repeats
             )
             advance(1)
-    best = _best(evaluations) if data.xs is None or _is_one(differences) else None
-    rows = tuple(_row(name, evaluations, best, timings[name], level) for name in copied)
+    comparable = _comparable(evaluations, differences, truth=data.xs is not None)
+    best = _best(comparable)
+    reference = None if best is None else evaluations[best]
+    references = {name: reference if name in comparable else None for name in copied}
+    rows = tuple(
+        _row(name, evaluations[name], references[name], timings[name], level) for name in copied
+    )
     return Comparison(rows, best, evaluations, data[[0]], estimates, _settings(data, skip, level))
 
 
@@ -148,6 +153,21 @@ def _same(a: Difference | None, b: Difference | None) -> bool:
     return all(map(np.array_equal, jax.tree.leaves(a), jax.tree.leaves(b)))
 
 
+def _comparable(
+    evaluations: Mapping[str, Evaluation],
+    differences: Mapping[str, Difference | None],
+    *,
+    truth: bool,
+) -> dict[str, Evaluation]:
+    """Return the evaluations whose errors are of the same things, measured in the same way."""
+    if truth:
+        return dict(evaluations) if _is_one(differences) else {}
+    # a filter of a user may give an Info of zeros for what it does not use
+    scored = {name: evaluation.scored_channels for name, evaluation in evaluations.items()}
+    most = max((count for count in scored.values() if count is not None), default=0)
+    return {name: e for name, e in evaluations.items() if scored[name] in (None, most)}
+
+
 def _best(evaluations: Mapping[str, Evaluation]) -> str | None:
     """Return the name of the filter of least `Evaluation.ranking`; None if all have failures."""
     means = {}
@@ -160,16 +180,15 @@ def _best(evaluations: Mapping[str, Evaluation]) -> str | None:
 
 def _row(
     name: str,
-    evaluations: Mapping[str, Evaluation],
-    best: str | None,
+    evaluation: Evaluation,
+    best: Evaluation | None,
     timing: Timing,
     level: float,
 ) -> Row:
     """Return everything that the table says of one filter."""
-    evaluation = evaluations[name]
     difference = None
     if best is not None:
-        difference = evaluation.paired_db(evaluations[best], level)
+        difference = evaluation.paired_db(best, level)
     autocorrelation = None
     p_value = None
     white = evaluation.whiteness(level)

@@ -25,9 +25,9 @@ class Comparison:
 
     Attributes:
         rows: one `Row` per filter, in the order given.
-        best: name of the filter with the least error among those that did not fail, or None. None,
-            too, where errors cannot be compared, since the models subtract states in different
-            ways.
+        best: name of the filter with the least error among those that did not fail and can be
+            compared, or None. States that the models subtract in different ways cannot be, nor can
+            a filter that scores fewer of the observations than another one.
         evaluations: every filter's `Evaluation`, by name.
         example: the first trajectory, a `Dataset` of one.
         estimates: every filter's `Estimate` of it, by name; mean [T, n].

@@ -59,6 +59,12 @@ class Evaluation:
         """Errors to rank filters by: `mses` if the truth is known, else `prediction_mses`."""
         return self.prediction_mses if self.mses is None else self.mses
 
+    @property
+    def scored_channels(self) -> int | None:
+        """The number of observed channels that have a NIS, over all trajectories and steps."""
+        sums = self.statistics.nis
+        return None if sums is None else int(sums.count.sum())
+
     def mse_db(self, level: float = 0.95) -> Interval | None:
         """Return the MSE in dB over trajectories, steps and state dimensions.
 

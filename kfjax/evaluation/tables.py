@@ -93,10 +93,10 @@ def _caption(rows: Sequence[Row], best: str | None, settings: Mapping[str, Any])
 def _on_best(best: str | None, level: str) -> str:
     """Return what the column of differences to the best filter says."""
     if best is None:
-        return "to best: none, since all failed, or states are subtracted in different ways."
+        return "to best: none, since all failed, or errors are measured in different ways."
     return (
         f"to best: by how much worse than the least error, ± {level} interval of the pairs; within"
-        " it they are alike."
+        " it they are alike; - where errors cannot be compared."
     )
 
 

@@ -104,7 +104,7 @@ def innovation_nll(filter: Filter, *, rollout: Rollout = FULL) -> FilterLoss:
     """Return minus the log-likelihood per observation; it needs no true states.
 
     L = -1/B sum_i 1/T_i sum_t log p(y_t | y_1..t-1), where T_i counts the steps with any observed
-    channel
+    channel, whether or not the filter then used it
 
     Args:
         filter: a `Filter` with a likelihood.

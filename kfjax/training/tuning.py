@@ -85,6 +85,10 @@ def tune(
     covariances should be, only the likelihood can tell. The prior stays as it is. Whole covariances
     are fitted by `fit_noise`.
 
+    A filter that rejects observations is scored on all of them, as it had predicted them. Real
+    outliers therefore enlarge the R that `gated` gets by the likelihood; tune with `student_t`,
+    whose density expects them, or by "mse".
+
     Args:
         filter: the `Filter`.
         params: the `StateSpaceModel`, or params that hold one; its Q and R may be arrays or

@@ -13,7 +13,7 @@ from rich.console import Console
 
 import kfjax as kf
 from kfjax import plotting
-from kfjax._support import saving
+from kfjax._support.files import write_file
 from kfjax._support.progress import progress_bar
 from kfjax.data import Dataset
 from kfjax.evaluation import compare
@@ -157,6 +157,25 @@ def test_the_table_flags_what_is_outside_and_counts_what_was_rejected():
     assert [row["rejected"] is None for row in saved] == [True, False, False]
 
 
+def test_a_filter_that_scores_fewer_observations_is_not_compared():
+    gate = kf.gated(kf.kalman(), 0.05)
+
+    def update(params, state, y, u=None, observed=None):  # silent on what it rejects
+        new, info = gate.update(params, state, y, u, observed)
+        used = info.extra["accepted"] > 0
+        numbers = info._replace(extra=None)
+        return new, jax.tree.map(lambda a: jnp.where(used, a, 0), numbers)
+
+    filters = {"exact": (kf.kalman(), MODEL), "silent": (gate._replace(update=update), MODEL)}
+    comparison = compare(filters, Dataset(simulated()[1]), repeats=1)
+    exact, silent = comparison.rows
+    assert silent.prediction_db.value < exact.prediction_db.value
+    assert comparison.best == "exact"
+    assert silent.difference_db is None
+    xs, ys = simulated()
+    assert compare(filters, Dataset(ys, xs), repeats=1).rows[1].difference_db.low > 0
+
+
 def test_a_gate_that_rejects_an_absurd_reading_has_not_failed():
     xs, ys = (a.copy() for a in simulated())
     ys[3, 5] = 1e38  # its square overflows
@@ -204,7 +223,7 @@ def test_errors_of_all_filters_are_measured_in_the_space_of_the_state():
     other = {"other": (kf.kalman(), heading(turned))}
     comparison = compare(both | other, data, repeats=1)
     assert comparison.best is None
-    assert "different ways" in str(comparison)
+    assert "in different ways" in str(comparison)
     assert compare(both | other, Dataset(ys), repeats=1).best is not None
 
 
@@ -310,10 +329,10 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     path = tmp_path / "out.json"
     path.write_text("old")
     with pytest.raises(TypeError):
-        saving.write_whole(path, "not bytes")
+        write_file(path, "not bytes")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
-    saving.write_whole(path, b"new")
+    write_file(path, b"new")
     assert path.read_text() == "new"
     assert path.stat().st_mode & 0o600 == 0o600
 

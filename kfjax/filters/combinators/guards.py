@@ -208,10 +208,11 @@ def fallback(
             prior.
 
     Example:
-        >>> watched, model = kf.fallback(kf.kalman()), kf.systems.constant_velocity()
-        >>> state, info = kf.step(watched, model, watched.init(model), jnp.array([jnp.inf]))
-        >>> info.extra["reset"].item(), bool(jnp.isfinite(state.mean).all())
-        (1, True)
+        >>> watched, model = kf.fallback(kf.kalman(), patience=2), kf.systems.constant_velocity()
+        >>> ys = jnp.array([[0.0], [1e6], [-1e6], [0.0]])
+        >>> final, info = kf.run(watched, model, ys, emit=lambda state, info: info)
+        >>> info.extra["reset"].tolist()
+        [0, 0, 1, 0]
     """
     check_filter("fallback", filter, recentre=True)
     check_number("fallback: probability", probability, above=0, most=1)
