@@ -148,25 +148,48 @@ def linear_move(f: Linear, layout: Augmented) -> LinearMove:
         _grown(f.A, ((0, m), (0, m))),
         _grown(f.B, ((0, m), (0, 0))),
         _grown(f.b, ((0, m),)),
-        layout,
+        _joined(layout, _layout_at(f)),
     )
 
 
 def layout_of(model: Any) -> Augmented | None:
     """Return the sizes of x, w and v if there is noise in the state of a model, else None."""
-    f = getattr(model, "f", None)
-    if isinstance(f, LinearMove):
-        return f.layout
-    move = getattr(f, "func", None)
+    return _layout_in(getattr(model, "f", None))
+
+
+def _layout_in(tree: Any) -> Augmented | None:
+    """Return the layout of the first function of z in a tree, of a model augmented twice as one."""
+    nodes = jax.tree.leaves(tree, is_leaf=lambda node: _layout_at(node) is not None)
+    node = next((node for node in nodes if _layout_at(node) is not None), None)
+    layout = _layout_at(node)
+    return _joined(layout, _layout_in(node.args)) if isinstance(node, Partial) else layout
+
+
+def _layout_at(node: Any) -> Augmented | None:
+    """Return the layout of a node of a tree, if it is a function of z."""
+    if isinstance(node, LinearMove):
+        return node.layout
+    move = getattr(node, "func", None)
     return move.layout if isinstance(move, Move) else None
 
 
+def _joined(layout: Any, within: Augmented | None) -> Augmented:
+    """Return the layout of z = (z', w, v) for that of z' = (x, w', v')."""
+    if within is None:
+        return layout
+    return Augmented(within.n, within.q + layout.q, within.r + layout.r)
+
+
 def is_correlated(model: Any) -> bool:
-    """Tell whether the noise in the state of a model is correlated with x, by `correlated`."""
-    move = getattr(model.f, "func", None)
-    observe = getattr(model.h, "func", None)
-    adds = isinstance(observe, Observe) and observe.inside is None
-    return isinstance(model.f, LinearMove) or (isinstance(move, Move) and adds)
+    """Tell whether noise in the state of a model is correlated with x, by `correlated`."""
+
+    def correlates(node: Any) -> bool:
+        observe = getattr(node, "func", None)
+        adds = isinstance(observe, Observe) and observe.inside is None
+        return adds or isinstance(node, LinearMove)
+
+    nodes = jax.tree.leaves((model.f, model.h), is_leaf=correlates)
+    return layout_of(model) is not None and any(map(correlates, nodes))
 
 
 def with_own_noise(model: Any, belief: Gaussian) -> Gaussian:

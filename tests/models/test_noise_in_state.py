@@ -155,6 +155,21 @@ def _one_look(theta, x, v, u):
     return theta["A"] @ x + v
 
 
+def test_a_model_may_be_augmented_twice(x64):
+    model, ys = plain(), data()[0]
+    zero = np.zeros((2, 2))
+    twice = (
+        kf.correlated(AUGMENTED["f"](model), np.zeros((4, 2))),
+        kf.correlated(kf.correlated(model, zero).replace(R=1e-30 * np.eye(2)), np.zeros((4, 2))),
+    )
+    expected = kf.run(kf.fading(EKF, 1.2), model, ys).outputs
+    for augmented in twice:
+        found = kf.run(kf.fading(EKF, 1.2), augmented, ys, emit=kf.leading(2)).outputs
+        close(found, expected)
+        with pytest.raises(ValueError, match="of a state of 2 components"):
+            kf.diffuse(augmented, [2])
+
+
 @every_augmentation
 def test_smoothing_imputation_and_forecasts(x64, where):
     ys, observed = data()
