@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -192,17 +194,25 @@ def check_kind(name: str, value: object, kind: type) -> None:
         )
 
 
+def as_path(name: str, value: object) -> Path:
+    """Return a path; raise unless value is one, or a text."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise ValueError(f"{name} is {described(value)}; expected the path of a file or folder.")
+    return Path(value)
+
+
 def check_counts(who: str, **counts: Any) -> None:
     """Raise unless all values are whole numbers of at least one."""
     for name, value in counts.items():
         check_count(f"{who}: {name}", value)
 
 
-def check_key(name: str, key: object) -> None:
-    """Raise unless key is one random key of JAX, of the new or the old kind."""
+def check_key(name: str, key: object, *, many: bool = False) -> None:
+    """Raise unless key is one random key of JAX (or `many` in an array), of either kind."""
     if isinstance(key, (jax.Array, np.ndarray)):
         dims = 0 if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else 1
-        if np.ndim(key) == dims and (dims == 0 or key.dtype == np.uint32):
+        fits = dims <= np.ndim(key) <= dims + many
+        if fits and (dims == 0 or key.dtype == np.uint32):
             return
     raise ValueError(
         f"{name} is {described(key)}; expected a random key such as jax.random.key(0). Many keys"
@@ -210,8 +220,20 @@ def check_key(name: str, key: object) -> None:
     )
 
 
+def choose_some(name: str, values: Any, options: Iterable[str]) -> None:
+    """Raise unless values are a collection of some of the options, at least one."""
+    options = list(options)
+    if not isinstance(values, (tuple, list, set, frozenset)) or not values:
+        raise ValueError(
+            f"{name} is {values!r}; expected a tuple with some of {', '.join(options)}."
+        )
+    for value in values:
+        choose(name, value, options)
+
+
 def choose(name: str, value: object, options: Iterable[str]) -> None:
     """Raise unless value is one of the options, and suggest the nearest."""
     options = list(options)
-    if value not in options:
-        raise ValueError(f"{name} is {value!r}; {suggest(str(value), options)}")
+    if not isinstance(value, str) or value not in options:
+        got = value if isinstance(value, str) else described(value)
+        raise ValueError(f"{name} is {got!r}; {suggest(got, options)}")

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 import jax
 import numpy as np
 
+from kfjax._support.arguments import as_path
 from kfjax._support.files import new_folder
 from kfjax._support.saving import write_json
 from kfjax.data.dataset import Dataset
@@ -61,7 +62,7 @@ def write_folder(folder: str | Path, parts: Dataset | Iterable[Dataset]) -> None
         ...     kf.data.read_folder(f"{place}/five")
         Dataset(500 trajectories of 20 steps, m=2, on disk)
     """
-    folder = Path(folder)
+    folder = as_path("write_folder: folder", folder)
     if folder.exists():
         raise ValueError(
             f"write_folder: {folder} exists; expected a new folder. Choose another name, or delete"
@@ -87,7 +88,7 @@ def read_folder(folder: str | Path) -> Dataset:
         ValueError: if `write_folder` did not write the folder, or a file is damaged or has changed
             since.
     """
-    folder = Path(folder)
+    folder = as_path("read_folder: folder", folder)
     if not is_folder(folder):
         raise ValueError(
             f"read_folder: {folder} has no {SEAL}; expected a folder of kfjax.data.write_folder."

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kfjax._support.arguments import as_path
 from kfjax.data.dataset import Dataset
 from kfjax.models.discretisation import time_steps
 
@@ -41,8 +42,9 @@ def read_indoor_uwb(folder: str | Path) -> Dataset:
     Raises:
         ValueError: if a file is missing, or a line is not as the data set's readme says.
     """
-    sensors = Path(folder) / SENSORS
-    truth = Path(folder) / TRUTH
+    folder = as_path("read_indoor_uwb: folder", folder)
+    sensors = folder / SENSORS
+    truth = folder / TRUTH
     time, distance, _, x, y, anchor_id = _table(sensors, "range2", 6)
     clock, right, left, lateral, base = _table(sensors, "odom2diff", 5)
     true_time, true_x, true_y = _table(truth, "point2", 3)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kfjax._support.arguments import as_path
 from kfjax.data.dataset import Dataset
 
 __all__ = ["read_nclt"]
@@ -84,7 +85,7 @@ def read_nclt(
         N. Carlevaris-Bianco, A. K. Ushani, R. M. Eustice, University of Michigan North Campus
         long-term vision and lidar dataset, Int. J. Robotics Research 35 (2016).
     """
-    folder = Path(folder)
+    folder = as_path("read_nclt: folder", folder)
     if not sensors or set(sensors) - {"odometry", "gps"} or not rate > 0:
         raise ValueError(
             f"read_nclt: got sensors {sensors} at rate {rate}; expected odometry, gps or both, at"

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from kfjax._support.arguments import as_path
 from kfjax._support.naming import suggest
 from kfjax._support.persistence import read_arrays
 from kfjax.data.dataset import Dataset
@@ -51,7 +52,7 @@ def read_npz(path: str | Path, split: str | None = None) -> Dataset:
     """
     if split is not None and split not in SPLITS:
         raise ValueError(f"read_npz: got split {split!r}; {suggest(split, SPLITS)}")
-    arrays = _load(Path(path))
+    arrays = _load(as_path("read_npz: path", path))
     parts = _splits(arrays)
     if parts:
         arrays = _part(arrays, split or "test", parts, path)
@@ -68,7 +69,7 @@ def read_npz(path: str | Path, split: str | None = None) -> Dataset:
 
 def npz_splits(path: str | Path) -> list[str]:
     """Return which of "train", "validation" and "test" an npz file holds; none for a plain file."""
-    return _splits(_load(Path(path)))
+    return _splits(_load(as_path("npz_splits: path", path)))
 
 
 def _splits(keys: Iterable[str]) -> list[str]:

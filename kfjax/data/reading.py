@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kfjax._support.arguments import as_path
 from kfjax.data.dataset import Dataset
 from kfjax.data.folder import is_folder, read_folder
 from kfjax.data.indoor_uwb import is_indoor_uwb, read_indoor_uwb
@@ -27,7 +28,7 @@ def read_data(path: str | Path, split: str | None = None) -> Dataset:
     Raises:
         ValueError: if no reader knows the file or folder, and as the readers.
     """
-    path = Path(path)
+    path = as_path("read_data: path", path)
     if not path.exists():
         raise ValueError(
             f"there is no file or folder {path}; expected an npz file, or the folder of a known"
@@ -58,7 +59,8 @@ def read_parts(path: str | Path) -> Parts:
     Raises:
         ValueError: as `read_data` and `split_parts`, or if a file holds only some of the parts.
     """
-    splits = npz_splits(path) if Path(path).is_file() else []
+    path = as_path("read_parts: path", path)
+    splits = npz_splits(path) if path.is_file() else []
     if not splits:
         return split_parts(read_data(path))
     missing = [split for split in SPLITS if split not in splits]

@@ -12,6 +12,7 @@ from jax import Array
 from jaxtyping import ArrayLike, Bool, Int, Real
 
 from kfjax._support.arguments import is_concrete, real_array
+from kfjax._support.values import as_arrays
 
 __all__: list[str] = []
 
@@ -55,7 +56,7 @@ def _within(
     """Return which steps [..., T] count; raise unless length is a number of steps."""
     if length is None:
         return jnp.ones(shape, bool)
-    count = jnp.asarray(length)
+    count = jnp.asarray(as_arrays(f"{who}: length", length))
     whole = jnp.issubdtype(count.dtype, jnp.integer)
     if not whole or not _broadcasts(count.shape, shape[:-1]):
         raise ValueError(

@@ -12,7 +12,7 @@ from jaxtyping import ArrayLike, Real
 from scipy import special
 
 from kfjax import linalg
-from kfjax._support.arguments import real_array, real_numbers
+from kfjax._support.arguments import check_count, real_array, real_numbers
 from kfjax._support.compiling import jit
 from kfjax._support.types import Nested
 from kfjax.evaluation.intervals import check_level
@@ -73,11 +73,7 @@ def innovation_products(
             " expected [..., T, m] and [..., T, m, m]."
         )
     steps = innovation.shape[-2]
-    if not 0 <= lags < steps:
-        raise ValueError(
-            f"innovation_products: lags is {lags}; expected 0 to {steps - 1}, below the number of"
-            " steps."
-        )
+    check_count(f"innovation_products: lags (of {steps} steps)", lags, least=0, most=steps - 1)
     return _products(innovation, cov, lags)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Real
 from scipy import special
 
-from kfjax._support.arguments import real_numbers
+from kfjax._support.arguments import check_number, real_numbers
 
 __all__ = [
     "Interval",
@@ -222,8 +222,7 @@ def paired_db(mses: PerTrajectory, reference: PerTrajectory, *, level: float = 0
 
 def check_level(level: float) -> None:
     """Raise unless `level` is a probability between 0 and 1."""
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}; expected a probability between 0 and 1, such as 0.95.")
+    check_number("level", level, above=0, below=1)
 
 
 def per_trajectory(who: str, values: PerTrajectory) -> np.ndarray:

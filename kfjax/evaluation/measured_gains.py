@@ -7,6 +7,7 @@ from jax import Array
 from jaxtyping import Real
 
 from kfjax.base import Filter, Inputs, Mask, Observations, Params, State, extra_only
+from kfjax.filters.checks import check_filter
 from kfjax.filters.probing import probed
 from kfjax.runner import run
 
@@ -47,6 +48,7 @@ def gains(
         >>> bool(jnp.allclose(K[-1], kf.steady_state(model).gain, atol=1e-4))
         True
     """
+    check_filter("gains", filter)
     watched = probed(filter, _sensitivity)
     kept = run(watched, params, ys, us=us, observed=observed, key=key, emit=extra_only).outputs
     return kept["found"]

@@ -19,6 +19,7 @@ from jax import Array
 from jaxtyping import ArrayLike, Int, Real
 from scipy import special
 
+from kfjax._support.arguments import check_number
 from kfjax._support.types import AnyArray
 from kfjax.evaluation.errors import Difference, covariance, estimation_errors, resolution
 from kfjax.evaluation.normalised_errors import normalised
@@ -230,11 +231,7 @@ def coverage(
         >>> inside.sum().item() / counted.sum().item()
         0.5
     """
-    if not 0 < probability < 1:
-        raise ValueError(
-            f"coverage: probability is {probability}; expected a number between 0 and 1, such as"
-            " 0.95."
-        )
+    check_number("coverage: probability", probability, above=0, below=1)
     return nees_and_coverage(
         "coverage", truth, mean, cov, probability=probability, length=length, difference=difference
     )[1]

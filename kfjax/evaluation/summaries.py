@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from kfjax._support.arguments import check_count
 from kfjax._support.types import AnyArray
 from kfjax.base import Estimate, Filter, Info, Params, estimate_and_info
 from kfjax.data import Dataset, run_trajectory
@@ -207,7 +208,4 @@ def _failed(estimate: Estimate, active: Array, error: Sums | None) -> Array:
 
 def check_skip(who: str, skip: int, steps: int) -> None:
     """Raise unless some steps are left that count."""
-    if not 0 <= skip < steps:
-        raise ValueError(
-            f"{who}: skip is {skip}; expected 0 to {steps - 1}, below the number of steps."
-        )
+    check_count(f"{who}: skip (of {steps} steps)", skip, least=0, most=steps - 1)

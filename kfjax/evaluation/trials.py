@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 
 from kfjax._support import sharding
-from kfjax._support.arguments import check_count
+from kfjax._support.arguments import check_count, check_key
 from kfjax._support.compiling import jit
 from kfjax._support.fingerprints import identity
 from kfjax._support.progress import progress_bar
@@ -40,6 +40,7 @@ from kfjax.evaluation.summaries import (
     state_difference,
     summarise,
 )
+from kfjax.filters.checks import check_filter, check_params
 from kfjax.models.simulation import simulate
 from kfjax.models.state_space import StateSpaceModel
 
@@ -96,6 +97,9 @@ def monte_carlo(
         >>> bool(low < value < high)
         True
     """
+    check_key("monte_carlo: key", key)
+    check_filter("monte_carlo", filter)
+    check_params("monte_carlo", params)
     check_count("monte_carlo: trials", trials)
     if chunk is not None:
         check_count("monte_carlo: chunk", chunk)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from kfjax._support.arguments import check_key
 from kfjax._support.compiling import jit
 from kfjax.base import Filter
 from kfjax.models.state_space import StateSpaceModel
@@ -96,6 +97,7 @@ def init_params(
         raise ValueError(
             f"init_params: model is {type(model).__name__}; expected a kf.StateSpaceModel."
         )
+    check_key("init_params: key", key)
     network = _draw(filter.init.network, key, model)  # compiled once, not weight by weight
     params = Learned(model, *in_precision(model.dtype, (network, constants)))
     jax.eval_shape(filter.init, params)  # says what does not fit

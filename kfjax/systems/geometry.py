@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from kfjax._support.arguments import choose, numeric
+from kfjax._support.arguments import check_count, choose, numeric
+from kfjax._support.values import real_array
 
 __all__ = ["bearing", "norm", "roll_pitch_yaw", "rotate", "rotation", "spherical"]
 
@@ -59,6 +60,8 @@ def rotation(degrees: float | Array, n: int = 2) -> Array:
 
 def _rotation(degrees: float | Array, n: int) -> Any:
     """As `rotation`, in numpy where the angle is known."""
+    degrees = real_array("rotation: degrees", degrees, ndim=0)
+    check_count("rotation: n", n, least=2)
     xp = numeric(degrees)
     c, s = xp.cos(xp.deg2rad(degrees)), xp.sin(xp.deg2rad(degrees))
     plane = xp.array([[c, -s], [s, c]])
@@ -104,6 +107,7 @@ def rotate(matrix: Array, degrees: float | Array, order: str = "left") -> Array:
         dynamics, IEEE Trans. Signal Process. 70 (2022), section IV-B.
     """
     choose("rotate: order", order, ("left", "right"))
+    matrix = real_array("rotate: matrix", matrix)
     shape = np.shape(matrix)
     if len(shape) != 2 or min(shape) < 2:
         raise ValueError(

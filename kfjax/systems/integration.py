@@ -12,12 +12,18 @@ import numpy as np
 from jax import Array
 
 from kfjax._support.arguments import numeric
+from kfjax._support.naming import described
+from kfjax._support.values import real_array
 
 __all__ = ["rk4"]
 
 
 def rk4(drift: Callable[[Array], Array], x: Array, dt: float | Array) -> Array:
     """Take one classical Runge-Kutta step of dx/dt = drift(x)."""
+    if not callable(drift):
+        raise ValueError(f"rk4: drift is {described(drift)}; expected a function of x.")
+    x = real_array("rk4: x", x, finite=False)
+    dt = real_array("rk4: dt", dt, ndim=0, finite=False)
     k1 = drift(x)
     k2 = drift(x + 0.5 * dt * k1)
     k3 = drift(x + 0.5 * dt * k2)

@@ -19,7 +19,7 @@ from kfjax.base import Gaussian
 from kfjax.models.functions import Linear
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.systems.integration import IntegratedNoise, IntegratorTransition, step_length
-from kfjax.systems.parts import diagonal, standard_prior
+from kfjax.systems.parts import diagonal, prior_or, standard_prior
 
 __all__ = ["constant_acceleration", "constant_velocity", "coordinated_turn", "wiener_velocity"]
 
@@ -50,7 +50,11 @@ def _integrators(
     H = np.kron(np.eye(dimensions), np.eye(order)[_DERIVATIVES.index(measure)])
     R = diagonal(f"{who}: r_std", r_std, dimensions)
     return StateSpaceModel(
-        Linear(F), Linear(H), Q, R, prior or standard_prior(np.zeros(order * dimensions))
+        Linear(F),
+        Linear(H),
+        Q,
+        R,
+        prior_or(prior, standard_prior(np.zeros(order * dimensions))),
     )
 
 
@@ -217,7 +221,11 @@ def coordinated_turn(
     H = np.eye(5)[[0, 2]]
     start = standard_prior([0.0, 10.0, 0.0, 0.0, 0.1], [1.0, 1.0, 1.0, 1.0, 0.03])
     return StateSpaceModel(
-        f, Linear(H), Q, diagonal("coordinated_turn: r_std", r_std, 2), prior or start
+        f,
+        Linear(H),
+        Q,
+        diagonal("coordinated_turn: r_std", r_std, 2),
+        prior_or(prior, start),
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from kfjax._support.arguments import check_count, choose
 from kfjax.base import Gaussian
 from kfjax.models.state_space import StateSpaceModel, linear_gaussian
-from kfjax.systems.parts import diagonal, standard_prior
+from kfjax.systems.parts import diagonal, prior_or, standard_prior
 
 __all__ = ["canonical"]
 
@@ -67,7 +67,11 @@ def canonical(
     }
     Q, R = diagonal("canonical: q_std", q_std, n), diagonal("canonical: r_std", r_std, m)
     return linear_gaussian(
-        _ones_first(identity), H[form][:m], Q, R, prior or standard_prior(np.zeros(n))
+        _ones_first(identity),
+        H[form][:m],
+        Q,
+        R,
+        prior_or(prior, standard_prior(np.zeros(n))),
     )
 
 

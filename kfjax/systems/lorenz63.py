@@ -19,7 +19,7 @@ from kfjax.models.spaces import angles
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.systems.geometry import roll_pitch_yaw, spherical
 from kfjax.systems.integration import rk4
-from kfjax.systems.parts import diagonal, standard_prior
+from kfjax.systems.parts import diagonal, prior_or, standard_prior
 
 __all__ = ["LorenzParameters", "decimated_lorenz", "lorenz"]
 
@@ -108,7 +108,7 @@ def lorenz(
         h,
         diagonal("lorenz: q_std", q_std, 3),
         diagonal("lorenz: r_std", r_std, 3),
-        prior or standard_prior(np.ones(3), 0.1),
+        prior_or(prior, standard_prior(np.ones(3), 0.1)),
         observation_space=angles(2) if observation == "spherical" and wrap else None,
     )
 

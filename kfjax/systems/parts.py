@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from kfjax._support.arguments import check_positive, numeric
+from kfjax._support.arguments import check_kind, check_positive, numeric
+from kfjax._support.values import real_array
 from kfjax.base import Gaussian
 from kfjax.models.state_space import StateSpaceModel
 
@@ -22,7 +23,7 @@ def known(x0: Any) -> Gaussian:
         >>> kf.systems.known(jnp.ones(2)).cov.tolist()
         [[0.0, 0.0], [0.0, 0.0]]
     """
-    mean = jnp.asarray(x0)
+    mean = jnp.asarray(real_array("known: x0", x0))
     mean = mean.astype(jnp.result_type(mean, float))
     if mean.ndim != 1:
         raise ValueError(
@@ -44,6 +45,7 @@ def noise_free(model: StateSpaceModel, x0: Any = None) -> StateSpaceModel:
         >>> kf.simulate(jax.random.key(0), truth, steps=50)[0][-1].tolist()
         [25.0, 0.5]
     """
+    check_kind("noise_free: model", model, StateSpaceModel)
     prior = known(model.prior.mean if x0 is None else x0)
     return model.replace(Q=np.zeros((model.n, model.n)), prior=prior)
 
@@ -54,8 +56,14 @@ def standard_prior(mean: Any, std: Any = 1.0) -> Gaussian:
     return Gaussian(mean, diagonal("prior_std", std, mean.shape[0]))
 
 
+def prior_or(prior: Any, default: Gaussian) -> Any:
+    """Return a prior, or the default for None; `StateSpaceModel` checks it."""
+    return default if prior is None else prior
+
+
 def diagonal(name: str, std: Any, size: int) -> Array:
     """Return the covariance [size, size] of independent noise; std is a scalar or [size]."""
+    std = real_array(name, std)
     if np.shape(std) not in ((), (size,)):
         raise ValueError(
             f"{name} has shape {np.shape(std)}; expected a number or {size} of them, standard"

@@ -14,7 +14,7 @@ from kfjax.models.functions import Linear
 from kfjax.models.spaces import angles
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.systems.integration import IntegratedNoise, rk4
-from kfjax.systems.parts import diagonal, standard_prior
+from kfjax.systems.parts import diagonal, prior_or, standard_prior
 
 __all__ = ["PendulumParameters", "pendulum"]
 
@@ -81,7 +81,7 @@ def pendulum(
         Linear([[1.0, 0.0]]) if by_angle else Partial(_displacement, length),
         IntegratedNoise(2, 1)(q_density, None, dt),
         diagonal("pendulum: r_std", r_std, 1),
-        prior or standard_prior([1.5, 0.0], 0.1),
+        prior_or(prior, standard_prior([1.5, 0.0], 0.1)),
         observation_space=angles(0) if by_angle else None,
     )
 

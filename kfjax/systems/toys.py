@@ -12,7 +12,7 @@ from jax.tree_util import Partial
 from kfjax._support.arguments import check_count, choose
 from kfjax.base import Gaussian
 from kfjax.models.state_space import StateSpaceModel
-from kfjax.systems.parts import diagonal, standard_prior
+from kfjax.systems.parts import diagonal, prior_or, standard_prior
 
 __all__ = ["TOY_TABLE_II", "ToyParameters", "toy"]
 
@@ -74,7 +74,7 @@ def toy(
         choose("toy: parameters", parameters, TOY_TABLE_II)
         parameters = TOY_TABLE_II[parameters]
     Q, R = diagonal("toy: q_std", q_std, dimensions), diagonal("toy: r_std", r_std, dimensions)
-    start = prior or standard_prior(np.ones(dimensions), 0.1)
+    start = prior_or(prior, standard_prior(np.ones(dimensions), 0.1))
     return StateSpaceModel(
         Partial(_evolve, parameters[:4]), Partial(_observe, parameters[4:]), Q, R, start
     )

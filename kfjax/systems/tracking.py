@@ -11,12 +11,13 @@ from jax import Array
 from jax.tree_util import Partial
 
 from kfjax._support.arguments import check_count, numeric
+from kfjax._support.values import real_array
 from kfjax.base import Gaussian
 from kfjax.models.spaces import angles
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.systems.geometry import bearing, norm
 from kfjax.systems.kinematics import constant_velocity
-from kfjax.systems.parts import diagonal, standard_prior
+from kfjax.systems.parts import diagonal, prior_or, standard_prior
 
 __all__ = ["bearing_range", "bearings_only", "range_only"]
 
@@ -61,7 +62,12 @@ def bearing_range(
     position = _positions("bearing_range: sensor", sensor, "[2]")
     R = diagonal(
         "bearing_range: range_std, bearing_std",
-        numeric(range_std, bearing_std).stack([range_std, bearing_std]),
+        numeric(range_std, bearing_std).stack(
+            [
+                real_array("bearing_range: range_std", range_std, ndim=0),
+                real_array("bearing_range: bearing_std", bearing_std, ndim=0),
+            ]
+        ),
         2,
     )
     return _body(2, dt, q_density, prior).replace(
@@ -150,11 +156,12 @@ def range_only(
 def _body(dimensions: int, dt: Any, q_density: Any, prior: Gaussian | None) -> StateSpaceModel:
     """A body at constant velocity, some way off the sensors."""
     start = standard_prior([100.0, -1.0, 50.0, 0.5], [10.0, 1.0, 10.0, 1.0])
-    return constant_velocity(dimensions, dt=dt, q_density=q_density, prior=prior or start)
+    return constant_velocity(dimensions, dt=dt, q_density=q_density, prior=prior_or(prior, start))
 
 
 def _positions(name: str, value: Any, expected: str) -> Any:
     """Return positions of the shape that is expected as an array."""
+    value = real_array(name, value)
     positions = numeric(value).asarray(value, float)
     if positions.ndim != expected.count(",") + 1 or positions.shape[-1] != 2:
         raise ValueError(

@@ -10,7 +10,8 @@ import numpy as np
 from jax import Array
 
 from kfjax import linalg
-from kfjax._support.arguments import check_covariance
+from kfjax._support.arguments import check_covariance, choose_some
+from kfjax._support.values import real_array
 from kfjax.base import Filter, Gaussian
 from kfjax.data import Dataset
 from kfjax.models.augmented_state import check_added_noise
@@ -49,8 +50,11 @@ def unconstrain(cov: Any, floor: float = 0.0) -> Array:
         >>> kf.training.constrain(theta).round(4).tolist()
         [[4.0, 2.0], [2.0, 3.0]]
     """
-    cov = jnp.asarray(cov)
+    cov = jnp.asarray(real_array("unconstrain: cov", cov, ndim=2))
+    if cov.shape[0] != cov.shape[1] or cov.size == 0:
+        raise ValueError(f"unconstrain: cov has shape {cov.shape}; expected [n, n].")
     check_covariance("unconstrain: cov", cov)
+    floor = real_array("unconstrain: floor", floor, ndim=0)
     values, vectors = np.linalg.eigh(np.asarray(cov, np.float64))
     if max(values[-1], floor) <= 0:
         raise ValueError(
@@ -111,10 +115,7 @@ def free_noise(
             " inside."
         )
     check_added_noise("free_noise", model)
-    if not learn or not set(learn) <= set(NAMES):
-        raise ValueError(
-            f"free_noise: learn is {tuple(learn)}; expected some of {', '.join(NAMES)}."
-        )
+    choose_some("free_noise: learn", learn, NAMES)
     covs = {name: _covariance(model, name) for name in learn}
     floors = {name: _floor(model, cov) if floor is None else floor for name, cov in covs.items()}
     factors = {name: unconstrain(cov, floors[name]) for name, cov in covs.items()}

@@ -11,9 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from kfjax._support.arguments import check_count
+from kfjax._support.arguments import check_count, choose_some
 from kfjax._support.compiling import jit
-from kfjax._support.naming import suggest
 from kfjax.data.dataset import Dataset
 from kfjax.models.augmented_state import check_added_noise
 from kfjax.models.functions import Linear
@@ -89,6 +88,7 @@ def em(
         EM algorithm, J. Time Series Analysis 3 (1982); Z. Ghahramani, G. E. Hinton, Parameter
         estimation for linear dynamical systems, CRG-TR-96-2 (1996), section 3.
     """
+    choose_some("em: learn", learn, LEARNABLE)
     names = frozenset(learn)
     _check(model, data, names, iterations)
     p = np.shape(data.us)[-1] if names & {"B", "D"} else 0
@@ -99,11 +99,7 @@ def em(
 
 def _check(model: Any, data: Any, names: frozenset[str], iterations: int) -> None:
     """Validate the arguments of `em`."""
-    for name in sorted(names - set(LEARNABLE)):
-        raise ValueError(f"em: got {name!r} in learn; {suggest(name, LEARNABLE)}")
     check_count("em: iterations", iterations)
-    if not names:
-        raise ValueError(f"em: learn is empty; expected some of {', '.join(LEARNABLE)}.")
     if not isinstance(model, StateSpaceModel) or not is_linear(model):
         raise ValueError(
             "em: got a model that is not linear; expected a StateSpaceModel with kf.Linear f and h."

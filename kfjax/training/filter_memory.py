@@ -16,6 +16,7 @@ from jax import Array
 
 from kfjax._support.arguments import check_count
 from kfjax._support.compiling import jit
+from kfjax._support.values import real_array
 from kfjax.base import Filter
 from kfjax.data import Dataset, first_steps, start_at
 from kfjax.filters.combinators.composing import state_space_of
@@ -251,11 +252,16 @@ def relative_error(error: Any, cov: Any) -> np.ndarray:
         >>> kf.training.relative_error(np.full((10, 2), 0.3), covs).round(3).tolist()
         [0.1, 0.3]
     """
-    error, variance = (
-        np.asarray(error, np.float64),
-        np.diagonal(np.asarray(cov, np.float64), axis1=-2, axis2=-1),
-    )
-    error, variance = (a.reshape(-1, error.shape[-1]) for a in (error, variance))
+    error = np.asarray(real_array("relative_error: error", error, finite=False), np.float64)
+    cov = np.asarray(real_array("relative_error: cov", cov, finite=False), np.float64)
+    if error.ndim == 0 or cov.shape != (*error.shape, error.shape[-1]) or error.size == 0:
+        raise ValueError(
+            f"relative_error: error has shape {error.shape} and cov {cov.shape}; expected [..., n]"
+            " and [..., n, n]."
+        )
+    n = error.shape[-1]
+    variance = np.diagonal(cov, axis1=-2, axis2=-1).reshape(-1, n)
+    error = error.reshape(-1, n)
     squares = error**2 / np.where(variance > 0, variance, 1)
     # without a variance there is no unit; with one that is none, the teacher broke
     counted = variance != 0

@@ -11,7 +11,8 @@ import numpy as np
 import optax
 from jax import Array
 
-from kfjax._support.arguments import check_counts
+from kfjax._support.arguments import check_count, check_counts, check_key
+from kfjax._support.naming import described
 from kfjax.data import Dataset
 from kfjax.training.checkpoints import Checkpoints
 from kfjax.training.history import Fitted
@@ -99,6 +100,9 @@ def fit(
         >>> bool(abs(fitted.params.gain - kf.steady_state(model).gain).max() < 0.2)
         True
     """
+    _check_loss(loss)
+    check_key("fit: key", key, many=True)
+    check_count("fit: batch_size", batch_size)
     key = _typed(key)
     task = Task(
         loss,
@@ -135,6 +139,15 @@ def _typed(key: Array) -> Array:
     return key
 
 
+def _check_loss(loss: Any) -> None:
+    """Raise unless a loss is a function that can be told from others."""
+    if not callable(loss) or getattr(type(loss), "__hash__", None) is None:
+        raise ValueError(
+            f"fit: loss is {described(loss)}; expected a function (params, batch, key) -> scalar,"
+            " such as kf.training.state_mse(filter)."
+        )
+
+
 def _size(name: str, data: Any) -> int:
     """Return the number of trajectories."""
     sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(data)}
@@ -151,8 +164,7 @@ def _check(
 ) -> None:
     """Validate the arguments of `fit`."""
     window = 1 if task.window is None else task.window
-    sizes = {"updates": updates, "batch_size": task.batch_size, "reports": reports}
-    check_counts("fit", **sizes, window=window)
+    check_counts("fit", updates=updates, reports=reports, window=window)
     if validation is not None:
         _size("validation", validation)
     elif task.patience is not None or task.validation_loss is not task.loss:

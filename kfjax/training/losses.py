@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from kfjax._support.arguments import check_number
+from kfjax._support.arguments import check_kind, check_number
 from kfjax.base import (
     Filter,
     Info,
@@ -176,11 +176,13 @@ class FilterLoss:
 
     def start(self, params: Any, batch: Dataset, key: Array) -> Any:
         """Return the beliefs at the start of every trajectory, to go on from."""
+        check_kind("the loss: batch", batch, Dataset)
         keys = jax.random.split(key, batch.ys.shape[0])
         return jax.vmap(lambda one, k: start_state(self.filter, params, one, k))(batch, keys)
 
     def continued(self, params: Any, batch: Dataset, key: Array, states: Any) -> tuple[Array, Any]:
         """Return the loss of windows that go on from states (None: the start), and their ends."""
+        check_kind("the loss: batch", batch, Dataset)
         keys = jax.random.split(key, batch.ys.shape[0])
 
         def one(trajectory: Dataset, key: Array, state: Any) -> tuple[Any, Array, Array]:

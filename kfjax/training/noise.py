@@ -8,6 +8,9 @@ import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import Partial
 
+from kfjax._support.arguments import check_kind
+from kfjax._support.naming import described
+from kfjax._support.values import real_array
 from kfjax.models.augmented_state import check_added_noise
 from kfjax.models.lens import model_of, with_model
 
@@ -45,12 +48,18 @@ def scale_noise(params: Any, factors: Scales) -> Any:
         True
     """
     model = model_of(params)
+    if model is None:
+        raise ValueError(
+            f"scale_noise: params is {described(params)}; expected a kf.StateSpaceModel, or params"
+            " that hold one."
+        )
+    check_kind("scale_noise: factors", factors, Scales)
     check_added_noise("scale_noise", model)
     return with_model(params, Q=_scaled(model.Q, factors.Q), R=_scaled(model.R, factors.R))
 
 
 def _scaled(noise: Any, factors: Any) -> Any:
-    roots = jnp.sqrt(jnp.asarray(factors))
+    roots = jnp.sqrt(jnp.asarray(real_array("scale_noise: factors", factors)))
     return Partial(_scaled_noise, roots, noise) if callable(noise) else noise * _outer(roots)
 
 

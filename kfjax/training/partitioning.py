@@ -11,6 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from kfjax.filters.checks import check_params
+
 __all__ = ["merge", "partition"]
 
 
@@ -37,6 +39,7 @@ def partition(params: Any, learn: Any = None) -> tuple[Any, Any]:
         >>> trained.Q is model.Q, trained.R, frozen.Q
         (True, None, None)
     """
+    check_params("partition", params)
     paths, structure = jax.tree_util.tree_flatten_with_path(params)
     chosen = _chosen(params, learn, paths)
     chosen = [

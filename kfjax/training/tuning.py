@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from kfjax._support.arguments import check_counts, check_number
+from kfjax._support.arguments import check_counts, check_key, check_kind, check_number
 from kfjax._support.naming import suggest
 from kfjax.base import Filter
 from kfjax.data.dataset import Dataset
@@ -129,6 +129,9 @@ def tune(
         I. Greenberg et al., Optimization or architecture: how to hack Kalman filtering, NeurIPS
         2023.
     """
+    check_kind("tune: data", data, Dataset)
+    check_kind("tune: validation", validation, Dataset)
+    check_key("tune: key", key)
     check_counts("tune", updates=updates, batch_size=batch_size)
     check_number("tune: learning_rate", learning_rate, above=0)
     model = _checked(params, data, validation, structure, objective, skip)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from kfjax._support.arguments import check_number
 from kfjax.base import Gaussian
 from kfjax.data import Dataset
 from kfjax.models.lens import model_of
@@ -88,9 +89,13 @@ def random_start(loss: Callable, std: float | tuple[float, ...]) -> BatchLoss:
     Example:
         >>> loss = kf.training.random_start(kf.training.state_mse(kf.extended()), 0.5)
     """
-    std = tuple(map(float, std)) if isinstance(std, (tuple, list)) else float(std)
-    if min(std if isinstance(std, tuple) else (std,)) < 0:
-        raise ValueError(f"random_start: std is {std}; expected 0 or more.")
+    if isinstance(std, (tuple, list)):
+        for one in std:
+            check_number("random_start: std", one, least=0)
+        std = tuple(map(float, std))
+    else:
+        check_number("random_start: std", std, least=0)
+        std = float(std)
     return RandomStart(loss, std)
 
 

@@ -11,7 +11,6 @@ A call ends in one of five ways:
 
 import contextlib
 import dataclasses
-import inspect
 import itertools
 import signal
 import traceback
@@ -182,9 +181,3 @@ def has_nan(result: Any) -> bool:
                 if array.dtype.kind in "fc" and np.isnan(array).any():
                     return True
     return False
-
-
-def signature_fits(name: str) -> bool:
-    """Return whether the good call of a row binds to the function's signature."""
-    inspect.signature(function_of(name)).bind(**GOOD[name]())
-    return True

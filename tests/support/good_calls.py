@@ -1,4 +1,8 @@
-"""One good call of each public function, by its arguments: what `support.bad_calls` spoils."""
+"""One good call of each public function, by its arguments: what `support.bad_calls` spoils.
+
+Functions of `kfjax.linalg` are not among them: they are traced in the innermost loops, for arrays
+that the functions here have checked.
+"""
 
 import functools
 from collections.abc import Callable
@@ -401,7 +405,7 @@ LEARNED: dict[str, Callable[[], Arguments]] = {
     "learned.corrected_gain": lambda: {"n": 2, "m": 1, "hidden": 4},
     "learned.split_kalman_net": lambda: {"n": 2, "m": 1, "hidden": 4},
     "learned.sequence_regressor": lambda: {"n": 2, "m": 1, "hidden": (4,), "cell": "lstm"},
-    "learned.recurrent_baseline": lambda: {"kind": "recurrent", "n": 2, "m": 1},
+    "learned.recurrent_baseline": lambda: {"kind": "vanilla", "n": 2, "m": 1},
     "learned.kalman_net": lambda: {
         "network": learned.Architecture2(2, 1),
         "features": ("F1", "F2"),
@@ -413,9 +417,9 @@ LEARNED: dict[str, Callable[[], Arguments]] = {
     },
     "learned.learned_by_name": lambda: {"name": "kalman_net", "n": 2, "m": 1},
     "learned.covariance_from_gain": lambda: {
-        "K": np.full((2, 1), 0.5),
-        "H": EYE[:1],
-        "R": EYE[:1, :1],
+        "K": 0.5 * EYE,
+        "H": EYE,
+        "R": EYE,
     },
     "learned.residual_model": lambda: {"model": model(), "learn": "f", "inputs": 0},
 }
@@ -432,7 +436,7 @@ TRAINING: dict[str, Callable[[], Arguments]] = {
     "training.free_noise": lambda: {"params": model(), "learn": ("Q", "R")},
     "training.unconstrain": lambda: {"cov": EYE, "floor": 0.1},
     "training.partition": lambda: {"params": model()},
-    "training.scale_noise": lambda: {"params": model(), "factors": EYE[0] + 1},
+    "training.scale_noise": lambda: {"params": model(), "factors": training.Scales(1.0, 4.0)},
     "training.relative_error": lambda: {"error": np.ones(2), "cov": EYE},
     "training.tune": lambda: {
         "filter": kf.kalman(),
@@ -455,23 +459,18 @@ TRAINING: dict[str, Callable[[], Arguments]] = {
     },
 }
 
-LINALG: dict[str, Callable[[], Arguments]] = {
-    "linalg.cholesky": lambda: {"A": EYE},
-    "linalg.factorise": lambda: {"A": EYE},
-    "linalg.matmul": lambda: {"A": EYE, "B": EYE},
-    "linalg.quadratic": lambda: {"A": EYE, "P": EYE},
-    "linalg.solve_lower": lambda: {"L": EYE, "B": EYE},
-    "linalg.solve_factored": lambda: {"L": EYE, "B": EYE},
-    "linalg.symmetric": lambda: {"A": EYE},
-    "linalg.triangularise": lambda: {"A": EYE},
-}
-
-GOOD = MODELS | RUNNING | FILTERS | DATA | EVALUATION | SYSTEMS | LEARNED | TRAINING | LINALG
+GOOD = MODELS | RUNNING | FILTERS | DATA | EVALUATION | SYSTEMS | LEARNED | TRAINING
 
 
 # functions of numbers through which NaN goes, as it goes through those of NumPy
 THROUGH = {"wrap_angle", "data.as_streams", "data.take", "to_bytes", "evaluation.to_db"}
-THROUGH |= set(LINALG) | {f"systems.{name}" for name in ("rk4", "rotate", "rotation", "known")}
+THROUGH |= {  # a filter that broke shows as such
+    *(f"evaluation.{name}" for name in ("anees", "anis", "chi_square_interval", "whiteness")),
+    *(f"evaluation.{name}" for name in ("innovation_products", "mean_interval", "median_db")),
+    *(f"evaluation.{name}" for name in ("mse_db", "paired_db", "rmse_interval")),
+}
+THROUGH |= {f"systems.{name}" for name in ("rk4", "rotate", "rotation", "known")}
+THROUGH |= {"training.relative_error", "training.fit"}  # the latter has no validation loss here
 
 
 def function_of(name: str) -> Callable[..., Any]:

@@ -10,6 +10,7 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax._support.arguments import is_concrete
+from kfjax._support.values import real_array
 
 __all__ = ["covariance_from_gain"]
 
@@ -53,12 +54,14 @@ def covariance_from_gain(K: Array, H: Array, R: Array) -> Array:
         I. Klein, G. Revach et al., Uncertainty in data-driven Kalman filtering for partially known
         state-space models, ICASSP 2022.
     """
-    m, n = H.shape if H.ndim == 2 else (-1, -1)
-    if K.shape != (n, m) or R.shape != (m, m):
+    K = real_array("covariance_from_gain: K", K)
+    H = real_array("covariance_from_gain: H", H)
+    R = real_array("covariance_from_gain: R", R)
+    m, n = np.shape(H) if np.ndim(H) == 2 else (-1, -1)
+    if np.shape(K) != (n, m) or np.shape(R) != (m, m):
         raise ValueError(
-            f"covariance_from_gain: got K {K.shape}, H {H.shape}, R {R.shape}; expected [n, m], [m,"
-            " n], [m, m]."
-            " A batch goes through jax.vmap."
+            f"covariance_from_gain: got K {np.shape(K)}, H {np.shape(H)}, R {np.shape(R)};"
+            " expected [n, m], [m, n], [m, m]. A batch goes through jax.vmap."
         )
     if m < n or (is_concrete(H) and np.linalg.matrix_rank(np.asarray(H)) < n):
         raise ValueError(

@@ -19,7 +19,7 @@ from flax import linen as nn
 from jax import Array
 
 from kfjax import linalg
-from kfjax._support.arguments import check_count
+from kfjax._support.arguments import check_count, check_counts, check_number
 from kfjax.learned.params import in_precision
 from kfjax.learned.recurrent_networks.cells import dense
 from kfjax.training import Cosine, clipped_adam
@@ -48,12 +48,7 @@ class Polynomial:
 
     def __post_init__(self) -> None:
         check_count("Polynomial: degree", self.degree, least=0)
-        if not self.ridge >= 0:
-            raise ValueError(
-                f"Polynomial: got degree={self.degree!r}, ridge={self.ridge}; expected an integer"
-                " and a number of at"
-                " least 0."
-            )
+        check_number("Polynomial: ridge", self.ridge, least=0)
 
     def init(self, key: Any, inputs: int, outputs: int, dtype: Any = None) -> Array:
         """Return weights of zero, [outputs, monomials]."""
@@ -148,12 +143,8 @@ class MLP:
             )
         for size in self.hidden:
             check_count("MLP: hidden", size)
-        if min(self.updates, self.batch_size) < 1 or not self.learning_rate > 0:
-            raise ValueError(
-                f"MLP: got updates={self.updates}, batch_size={self.batch_size},"
-                f" learning_rate={self.learning_rate};"
-                " expected positive numbers."
-            )
+        check_counts("MLP", updates=self.updates, batch_size=self.batch_size)
+        check_number("MLP: learning_rate", self.learning_rate, above=0)
 
     def init(self, key: Array | None, inputs: int, outputs: int, dtype: Any = None) -> Any:
         """Draw the weights."""

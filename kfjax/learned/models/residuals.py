@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import Partial
 
-from kfjax._support.arguments import check_count, choose
+from kfjax._support.arguments import check_count, check_kind, choose
 from kfjax.learned.models.regressors import MLP, Polynomial
 from kfjax.models.state_space import StateSpaceModel
 
@@ -107,6 +107,7 @@ def residual_model(
         >>> sum(leaf.size for leaf in jax.tree.leaves(model.f.args[0].weights))
         60
     """
+    check_kind("residual_model: model", model, StateSpaceModel)
     choose("residual_model: learn", learn, ("f", "h"))
     check_count("residual_model: inputs (the size of u)", inputs, least=0)
     start, dtype = model.prior.mean, model.dtype
