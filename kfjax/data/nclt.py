@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kfjax._support.arguments import as_path
+from kfjax._support.arguments import as_path, check_number, choose_some
 from kfjax.data.dataset import Dataset
 
 __all__ = ["read_nclt"]
@@ -86,11 +86,8 @@ def read_nclt(
         long-term vision and lidar dataset, Int. J. Robotics Research 35 (2016).
     """
     folder = as_path("read_nclt: folder", folder)
-    if not sensors or set(sensors) - {"odometry", "gps"} or not rate > 0:
-        raise ValueError(
-            f"read_nclt: got sensors {sensors} at rate {rate}; expected odometry, gps or both, at"
-            " a rate above 0."
-        )
+    check_number("read_nclt: rate", rate, above=0)
+    choose_some("read_nclt: sensors", sensors, ("odometry", "gps"))
     odometry = _table(folder, "odometry")
     truth = _table(folder, "truth")
     times = _common_times(folder, odometry[:, 0], truth[:, 0], rate)
