@@ -13,6 +13,7 @@ from rich.console import Console
 from kfjax.base import Filter
 from kfjax.data import Dataset
 from kfjax.evaluation.summaries import filter_one
+from kfjax.models.calling import advice
 from kfjax.models.lens import model_of
 
 __all__: list[str] = []
@@ -55,13 +56,13 @@ def check_fit(chosen: Filter, params: Any, data: Dataset) -> None:
     except ValueError:
         raise
     except Exception as error:
-        given = (
-            "no inputs" if data.us is None else f"inputs {jax.tree.map(lambda a: a.shape, data.us)}"
-        )
+        given = "no inputs"
+        if data.us is not None:
+            given = f"inputs {jax.tree.map(lambda a: a.shape, data.us)}"
         raise ValueError(
             f"the model cannot be evaluated on the data ({type(error).__name__}: {error}); expected"
-            " f(x, u) and h(x, u)"
-            f" of a state [{model.n}] and one step of the data, which have {given}."
+            f" f(x, u) and h(x, u) of a state [{model.n}] and one step of the data, which have"
+            f" {given}.{advice(error)}"
         ) from error
     if data.xs is not None and data.xs.shape[2:] != model.prior.mean.shape:
         raise ValueError(

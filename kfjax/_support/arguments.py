@@ -177,12 +177,10 @@ def check_number(
 def check_count(name: str, value: Any, *, least: int = 1, most: int = LARGEST_COUNT) -> None:
     """Raise unless value is a whole number, of at least `least` and at most `most`."""
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not whole or value < least:
-        raise ValueError(
-            f"{name} is {described(value)}; expected a whole number of at least {least}."
-        )
-    if value > most:
-        raise ValueError(f"{name} is {value}; expected a whole number of at most {most}.")
+    if whole and least <= value <= most:
+        return
+    within = f"of at least {least}" if most == LARGEST_COUNT else f"from {least} to {most}"
+    raise ValueError(f"{name} is {described(value)}; expected a whole number {within}.")
 
 
 def check_kind(name: str, value: object, kind: type) -> None:

@@ -161,7 +161,7 @@ def _columns(
     T, n = mean.shape[-2:]
     clock = np.arange(1, T + 1)
     if times is not None:
-        clock = np.asarray([times] if np.isscalar(times) else list(times))
+        clock = _times(f"{who}: times", times)
     names = [f"x{j + 1}" for j in range(n)]
     if states is not None:
         names = _texts(f"{who}: states", states)
@@ -173,6 +173,14 @@ def _columns(
     cov = _optional(estimate, "cov")
     log_likelihood = _optional(estimate, "log_likelihood")
     return _Columns(mean, cov, log_likelihood, clock, names)
+
+
+def _times(name: str, value: object) -> np.ndarray:
+    """Return an array of times, which may be dates."""
+    try:
+        return np.asarray([value] if np.isscalar(value) else list(value))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} is {described(value)}; expected [T] ({error}).") from error
 
 
 def _texts(name: str, value: Sequence[str]) -> list[str]:

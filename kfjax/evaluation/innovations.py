@@ -73,7 +73,7 @@ def innovation_products(
             " expected [..., T, m] and [..., T, m, m]."
         )
     steps = innovation.shape[-2]
-    check_count(f"innovation_products: lags (of {steps} steps)", lags, least=0, most=steps - 1)
+    check_count("innovation_products: lags", lags, least=0, most=steps - 1)
     return _products(innovation, cov, lags)
 
 

@@ -208,4 +208,4 @@ def _failed(estimate: Estimate, active: Array, error: Sums | None) -> Array:
 
 def check_skip(who: str, skip: int, steps: int) -> None:
     """Raise unless some steps are left that count."""
-    check_count(f"{who}: skip (of {steps} steps)", skip, least=0, most=steps - 1)
+    check_count(f"{who}: skip", skip, least=0, most=steps - 1)

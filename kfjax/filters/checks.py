@@ -34,15 +34,16 @@ def check_filter(who: str, filter: Any, *, recentre: bool = False) -> None:
         )
 
 
-def check_params(who: str, params: Any) -> None:
-    """Raise unless params are a pytree of arrays, as every filter's are."""
+def check_params(who: str, params: Any, *, nan: bool = False) -> None:
+    """Raise unless params are a pytree of arrays, as every filter's are, without NaN."""
     for leaf in jax.tree.leaves(params):
         if not isinstance(leaf, (int, float, np.ndarray, np.generic, jax.Array)):
             raise ValueError(
                 f"{who}: params is or holds {described(leaf)}; expected a kfjax.StateSpaceModel, or"
                 " another pytree of arrays that the filter takes."
             )
-    check_not_nan(f"{who}: params", params)
+    if not nan:
+        check_not_nan(f"{who}: params", params)
 
 
 def check_filters(who: str, filters: Any, *, recentre: bool = False) -> None:

@@ -123,7 +123,7 @@ def adapt(
     """
     rows = jnp.shape(ys)[0]
     stride = rows if stride is None else stride
-    check_count("adapt: stride (in rows of the window)", stride, most=rows)
+    check_count("adapt: stride", stride, most=rows)
     check_count("adapt: updates", updates)
     window = checked_record("adapt", ys, us, observed)
     return _adapt(filter, optimizer, stride, updates, adaptation, window)

@@ -59,6 +59,12 @@ def _note(name: str, fn: Callable[..., Any], arguments: tuple[Any, ...], error: 
     return f"{text} {', '.join(given)}. {_cure(name, fn, arguments, error)}".rstrip()
 
 
+def advice(error: Exception) -> str:
+    """Return the note that `call` added to an error, after a space; nothing without one."""
+    notes = [note for note in getattr(error, "__notes__", ()) if note.startswith(MARK)]
+    return f" {notes[0].removeprefix(MARK)}" if notes else ""
+
+
 def _readable(fn: Any) -> str:
     """Return the name of a function."""
     while isinstance(fn, Partial):

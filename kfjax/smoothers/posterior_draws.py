@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
-from kfjax._support.arguments import check_count
+from kfjax._support.arguments import check_count, check_key
 from kfjax._support.compiling import jit
 from kfjax._support.values import check_belief
 from kfjax.base import Filter, Inputs, Params, State
@@ -93,6 +93,7 @@ def simulate_smoothed(
         S. J. Godsill, A. Doucet, M. West, Monte Carlo smoothing for nonlinear time series, JASA 99
         (2004), algorithm 1.
     """
+    check_key("simulate_smoothed: key", key)
     model = _check(params, states, trajectories)
     first = None if state is None else (state.particles, state.log_weights)
     return _simulate(
@@ -246,6 +247,7 @@ def sample_posterior(
             key, params, estimate, us=us, trajectories=trajectories, state=prior, length=length
         )
     model = model_and_rule("sample_posterior", filter, params, estimate, us)
+    check_key("sample_posterior: key", key)
     check_count("sample_posterior: trajectories", trajectories)
     if prior is not None:
         check_belief("sample_posterior: prior", prior)

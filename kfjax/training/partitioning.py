@@ -39,7 +39,7 @@ def partition(params: Any, learn: Any = None) -> tuple[Any, Any]:
         >>> trained.Q is model.Q, trained.R, frozen.Q
         (True, None, None)
     """
-    check_params("partition", params)
+    check_params("partition", params, nan=True)
     paths, structure = jax.tree_util.tree_flatten_with_path(params)
     chosen = _chosen(params, learn, paths)
     chosen = [

@@ -268,7 +268,7 @@ BAD = {
     ("compare", *ON_GOOD, "models.py:fails"): "fails\\(\\) failed \\(ZeroDivisionError, line 20",
     ("compare", *ON_GOOD, "models.py:lopsided"): "Q is not symmetric",
     ("compare", *ON_GOOD, "broken.py:model"): "broken.py cannot be run \\(NameError, line 2",
-    ("compare", *ON_GOOD, "models.py:driven"): "cannot be evaluated without inputs",
+    ("compare", *ON_GOOD, "models.py:driven"): "there are no inputs: pass us=",
     ("compare", *ON_GOOD, "models.py:pushed"): "got no input u",
     ("compare", "--model", "models.py:driven"): "the model cannot be simulated",
     # the data

@@ -408,7 +408,7 @@ def drift(x, u):
         ({"repeats": 0}, "repeats is 0"),
         ({"chunk": 0}, "chunk is 0"),
         ({"level": 95}, "level is 95"),
-        ({"skip": STEPS}, "skip is 12; expected 0 to 11"),
+        ({"skip": STEPS}, "skip is 12; expected a whole number from 0 to 11"),
         (
             {"filters": {"lorenz": (kf.extended(), kf.systems.lorenz())}},
             "filter 'lorenz': run: ys has shape",

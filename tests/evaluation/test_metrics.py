@@ -303,7 +303,7 @@ def test_whiteness():
         ),
         (
             lambda: ev.innovation_products(jnp.zeros((3, 1)), jnp.ones((3, 1, 1)), lags=3),
-            "lags is 3; expected 0 to 2",
+            "lags is 3; expected a whole number from 0 to 2",
         ),
         (lambda: ev.mse(jnp.ones((3, 2)) * 1j, jnp.zeros((3, 2))), "truth is complex"),
         (lambda: ev.mse(jnp.zeros((3, 2)), 1j * jnp.ones((3, 2))), "estimates is complex"),
@@ -341,7 +341,7 @@ def test_whiteness():
         (lambda: ev.whiteness([1.0, 2.0], [1, 2, 3]), "and counts"),
         (lambda: ev.mse_db([]), r"mse_db: got shape \(0,\); expected \[N\]"),
         (lambda: ev.mse_db([[1.0]]), r"got shape \(1, 1\)"),
-        (lambda: ev.mean_interval([1.0, 2.0], level=95), "level is 95; expected a probability"),
+        (lambda: ev.mean_interval([1.0, 2.0], level=95), "level is 95; expected a finite number"),
         (lambda: ev.paired_db([1.0, 2.0], [1.0]), "got 2 and 1 trajectories"),
     ],
 )

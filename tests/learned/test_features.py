@@ -76,7 +76,7 @@ def test_scales_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match="measure_scales"):
         kf.run(net, params, np.ones((5, 2)))
     for wrong in (kl.Normalised, kl.Asinh):
-        with pytest.raises(ValueError, match="positive"):
+        with pytest.raises(ValueError, match="above 0"):
             wrong(0.0)
 
 

@@ -63,7 +63,7 @@ class Inequalities(Pytree):
             raise ValueError(
                 f"Inequalities: A has shape {A.shape} and b {b.shape}; expected [k, n] and [k]."
             )
-            check_not_nan("Inequalities: b", b)
+        check_not_nan("Inequalities: b", b)
         object.__setattr__(self, "A", A)
         object.__setattr__(self, "b", b)
 
