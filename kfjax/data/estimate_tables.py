@@ -175,7 +175,7 @@ def _columns(
     return _Columns(mean, cov, log_likelihood, clock, names)
 
 
-def _times(name: str, value: object) -> np.ndarray:
+def _times(name: str, value: Sequence[float] | AnyArray | np.ndarray) -> np.ndarray:
     """Return an array of times, which may be dates."""
     try:
         return np.asarray([value] if np.isscalar(value) else list(value))

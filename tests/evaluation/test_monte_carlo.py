@@ -172,7 +172,7 @@ def test_shared_inputs_reach_the_truth_and_the_filter():
         ({"trials": 0}, "trials is 0; expected a whole number"),
         ({"trials": 2.5}, "trials is 2.5"),
         ({"chunk": 0}, "chunk is 0"),
-        ({"skip": STEPS}, f"skip is {STEPS}; expected 0 to {STEPS - 1}"),
+        ({"skip": STEPS}, f"skip is {STEPS}; expected a whole number from 0 to {STEPS - 1}"),
         ({"steps": None}, "got steps=None and us of lengths"),
         ({"us": jnp.zeros((3, 1))}, f"got steps={STEPS} and us of lengths"),
         ({"us": jnp.full((STEPS, 1), jnp.nan)}, "us has NaN or infinite entries"),
