@@ -23,6 +23,7 @@ from kfjax.evaluation.results import Evaluation
 from kfjax.evaluation.rows import Row
 from kfjax.evaluation.summaries import check_skip, state_difference
 from kfjax.evaluation.timing import package_versions
+from kfjax.models.lens import model_of
 
 __all__ = ["compare"]
 
@@ -131,12 +132,19 @@ def _check_filters(filters: Mapping[str, tuple[Filter, Params]]) -> None:
 
 
 def _differences(params: Mapping[str, Params]) -> dict[str, Difference | None]:
-    """Return how each filter's errors are measured: alike, if only one way is known."""
+    """Return how each filter's errors are measured: alike, if only one way is known.
+
+    A model of vectors with more components than the curved space has dimensions keeps its own way.
+    """
     own = {name: state_difference(of_filter) for name, of_filter in params.items()}
     curved = {name: difference for name, difference in own.items() if difference is not None}
-    if curved and _is_one(curved):
-        return dict.fromkeys(own, next(iter(curved.values())))
-    return own
+    if not curved or not _is_one(curved):
+        return own
+    name, difference = next(iter(curved.items()))
+    dimension = model_of(params[name]).n
+    models = {name: model_of(of_filter) for name, of_filter in params.items()}
+    fits = {name: model is None or model.n == dimension for name, model in models.items()}
+    return {name: difference if fits[name] else own[name] for name in own}
 
 
 def _is_one(differences: Mapping[str, Difference | None]) -> bool:

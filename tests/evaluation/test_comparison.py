@@ -176,6 +176,47 @@ def test_a_filter_that_scores_fewer_observations_is_not_compared():
     assert compare(filters, Dataset(ys, xs), repeats=1).rows[1].difference_db.low > 0
 
 
+def around_a_circle(a, b):
+    return jnp.arctan2(b[0] * a[1] - b[1] * a[0], a @ b)[None]
+
+
+def along_a_circle(x, d):
+    c, s = jnp.cos(d[0]), jnp.sin(d[0])
+    return jnp.stack([c * x[0] - s * x[1], s * x[0] + c * x[1]])
+
+
+def itself(x, u):
+    return x
+
+
+def third_of_a_radian(x, u):
+    return along_a_circle(x, jnp.array([0.3]))
+
+
+def test_errors_in_a_tangent_space_are_not_compared_with_those_of_vectors():
+    prior = kf.Gaussian(jnp.array([1.0, 0.0]), jnp.array([[0.1]]))
+    circle = kf.StateSpaceModel(
+        third_of_a_radian,
+        itself,
+        Q=[[0.01]],
+        R=0.05 * jnp.eye(2),
+        prior=prior,
+        state_space=kf.Space(around_a_circle, along_a_circle),
+    )
+    keys = jax.random.split(jax.random.key(3), 10)
+    xs, ys = jax.vmap(lambda key: kf.simulate(key, circle, STEPS))(keys)
+    plane = kf.linear_gaussian(
+        jnp.eye(2), jnp.eye(2), 0.1 * jnp.eye(2), circle.R, prior._replace(cov=0.1 * jnp.eye(2))
+    )
+    models = {"circle": (kf.extended(), circle), "plane": (kf.kalman(), plane)}
+    comparison = compare(models, Dataset(ys, xs), repeats=1)
+    on_circle, on_plane = comparison.evaluations.values()
+    assert on_circle.statistics.squared_error.count.tolist() == [STEPS] * 10
+    assert on_plane.statistics.squared_error.count.tolist() == [2 * STEPS] * 10
+    assert comparison.best is None
+    assert all(row.difference_db is None for row in comparison.rows)
+
+
 def test_a_gate_that_rejects_an_absurd_reading_has_not_failed():
     xs, ys = (a.copy() for a in simulated())
     ys[3, 5] = 1e38  # its square overflows
