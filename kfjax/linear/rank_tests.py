@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from kfjax import linalg
 from kfjax._support.arguments import check_kind
 from kfjax._support.values import real_array
 from kfjax.models.observing import bind
 from kfjax.models.state_space import StateSpaceModel
+
+ROUNDING = 10  # what is new in a row is rounding below so many times n eps of its size
 
 __all__ = ["Rank", "controllability", "observability"]
 
@@ -24,8 +25,9 @@ class Rank(NamedTuple):
 
     Attributes:
         rank: number of state directions reached.
-        singular_values: [n] of the Gramian matrix, largest first; the gap tells how sharp the rank
-            is.
+        singular_values: [n], largest first, of what each power of F adds to the powers before it,
+            relative to its own size and with every component of the state in a unit of its own;
+            those above rounding are counted, and the gap tells how sharp the rank is.
         missing: an orthonormal basis [n, n - rank] of the directions that are not reached.
     """
 
@@ -36,6 +38,8 @@ class Rank(NamedTuple):
 
 def observability(model: StateSpaceModel, x: Array | None = None, u: Any = None) -> Rank:
     """Tell which state directions y can see: the rank of (H, H F, ..., H F^{n-1}).
+
+    The rank does not depend on units, and so not on the length of a step.
 
     Args:
         model: any `StateSpaceModel`; a nonlinear one is linearised.
@@ -51,9 +55,13 @@ def observability(model: StateSpaceModel, x: Array | None = None, u: Any = None)
     Example:
         >>> kf.observability(kf.systems.constant_velocity()).rank
         2
+
+    References:
+        C. C. Paige, Properties of numerical algorithms related to computing controllability, IEEE
+        Trans. Automat. Contr. 26 (1981), section III (the staircase).
     """
     F, H = _jacobians("observability", model, x, u)
-    return _rank(np.concatenate([H @ np.linalg.matrix_power(F, k) for k in range(F.shape[0])]))
+    return _reached(F, H, float(jnp.finfo(model.dtype).eps))
 
 
 def controllability(model: StateSpaceModel, x: Array | None = None, u: Any = None) -> Rank:
@@ -74,10 +82,9 @@ def controllability(model: StateSpaceModel, x: Array | None = None, u: Any = Non
     """
     F, _ = _jacobians("controllability", model, x, u)
     mean = model.prior.mean if x is None else x
-    G = np.asarray(linalg.cholesky(model.process_noise(mean, u)), np.float64)
-    return _rank(
-        np.concatenate([np.linalg.matrix_power(F, k) @ G for k in range(F.shape[0])], axis=1).T
-    )
+    # the columns of Q span what those of G do, without the rounding of a root
+    Q = np.asarray(model.process_noise(mean, u), np.float64)
+    return _reached(F.T, Q, float(jnp.finfo(model.dtype).eps))
 
 
 def _jacobians(
@@ -96,10 +103,48 @@ def _jacobians(
     return jacobian(model.f), jacobian(model.h)
 
 
-def _rank(matrix: np.ndarray) -> Rank:
-    """Rank, singular values and null space of a matrix [k, n]."""
-    _, values, directions = np.linalg.svd(matrix)
-    n = matrix.shape[1]
-    values = np.pad(values, (0, max(0, n - values.size)))[:n]
-    rank = int((values > n * np.finfo(np.float32).eps * values.max(initial=0.0)).sum())
-    return Rank(rank, values, directions[rank:].T)
+def _reached(F: np.ndarray, H: np.ndarray, eps: float) -> Rank:
+    """Return the span of the rows of H, H F, H F^2, ... [k, n], known to the precision eps."""
+    # Powers of F grow, decay or hardly differ from each other: in place of their rank, directions
+    # are counted one block after the other. What the last block adds, times F, without what is
+    # known already, is the next: the staircase algorithm.
+    n = F.shape[0]
+    rounding = ROUNDING * n * eps
+    units = _units(F, H)
+    rows = _relative(H, np.diag(1 / units))
+    basis, values = np.zeros((0, n)), np.zeros(0)
+    while rows.size and len(basis) < n:
+        for _ in range(2):  # twice is enough
+            rows = rows - (rows @ basis.T) @ basis
+        _, added, directions = np.linalg.svd(rows, full_matrices=False)
+        values = np.concatenate([values, added])
+        reached = added > rounding
+        new = directions[reached][: n - len(basis)]
+        basis = np.concatenate([basis, new])
+        # a direction that is left of a difference has the rounding of what it is the difference of
+        rounding = ROUNDING * n * eps / added[reached].min(initial=1.0)
+        rows = _relative(new, units[:, None] * F / units)
+    values = np.sort(np.pad(values, (0, n)))[::-1][:n]
+    in_units = basis * units
+    lengths = np.linalg.norm(in_units, axis=1, keepdims=True)
+    missing = np.linalg.qr((in_units / lengths).T, mode="complete")[0][:, len(basis) :]
+    return Rank(len(basis), values, missing)
+
+
+def _units(F: np.ndarray, H: np.ndarray) -> np.ndarray:
+    """Return how large each component of the state appears in H, H F, ..., by magnitudes [n]."""
+    # magnitudes do not cancel: an entry that is only rounding stays small in its unit
+    rows, largest = np.abs(H), np.zeros(F.shape[0])
+    for _ in range(F.shape[0]):
+        size = rows.max(initial=0.0)
+        rows = rows / size if size > 0 else rows
+        largest = np.maximum(largest, rows.max(axis=0, initial=0.0))
+        rows = rows @ np.abs(F)
+    return np.where(largest > 0, largest, 1.0)
+
+
+def _relative(rows: np.ndarray, factor: np.ndarray) -> np.ndarray:
+    """Return rows @ factor, each row relative to the numbers it is a sum of."""
+    product, summed = rows @ factor, np.abs(rows) @ np.abs(factor)
+    sizes = np.linalg.norm(summed, axis=1)
+    return product[sizes > 0] / sizes[sizes > 0, None]
