@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from kfjax import linalg
@@ -14,11 +14,17 @@ from kfjax._support.arguments import check_kind, is_concrete
 from kfjax._support.compiling import jit
 from kfjax.models.functions import Linear
 from kfjax.models.state_space import StateSpaceModel
-from kfjax.smoothers.scan_elements import combine_filters, steady_element
+from kfjax.smoothers.scan_elements import (
+    FilterElement,
+    combine_filters,
+    known,
+    steady_element,
+)
 
 __all__ = ["SteadyState", "steady_state"]
 
-DOUBLINGS = 50  # of the horizon: 2^50 steps
+STRETCHES = 100  # of time, each of as many steps as all before it, or of the most that one can have
+ROUNDING = 10  # changes by so many times n eps per step are rounding
 
 
 class SteadyState(NamedTuple):
@@ -53,20 +59,26 @@ def time_invariant(who: str, model: StateSpaceModel) -> tuple[Array, Array]:
 
 
 def steady_state(model: StateSpaceModel) -> SteadyState:
-    """Solve the discrete algebraic Riccati equation of a time-invariant linear model.
+    """Return where the covariance recursion of a time-invariant linear model ends.
 
-    P = F (P - P H' (H P H' + R)^-1 H P) F' + Q, by doubling the horizon of the filter in
-    square-root form.
+    P = F (P - P H' (H P H' + R)^-1 H P) F' + Q, from the model's own prior, by doubling the horizon
+    of the filter in square-root form.
+
+    Where this equation has several solutions, the limit is the one that the filter reaches: a
+    constant that is observed ends at 0, one that is not observed keeps the variance of its prior,
+    and an unstable mode that no noise reaches ends at the stabilising solution, unless the prior
+    has no variance there.
 
     Args:
         model: a linear, time-invariant `StateSpaceModel`; inputs do not matter.
 
     Returns:
-        `SteadyState(predicted_cov, cov, innovation_cov, gain)`.
+        `SteadyState(predicted_cov, cov, innovation_cov, gain)`. Inside a trace, where an error
+        cannot be raised, all of it is NaN if there is no limit.
 
     Raises:
-        ValueError: if the model is not linear and time-invariant, or there is no limit: an unstable
-            mode that is not observed (seen only outside a trace).
+        ValueError: if the model is not linear and time-invariant, or there is no limit: a mode that
+            does not decay, is driven by noise and is not observed.
 
     Example:
         >>> limit = kf.steady_state(kf.systems.constant_velocity())
@@ -74,36 +86,132 @@ def steady_state(model: StateSpaceModel) -> SteadyState:
         (2, 1)
 
     References:
-        B. D. O. Anderson, J. B. Moore, Optimal Filtering (1979), section 6.7 (doubling).
+        B. D. O. Anderson, J. B. Moore, Optimal Filtering (1979), section 6.7 (doubling); C. E. de
+        Souza, M. R. Gevers, G. C. Goodwin, Riccati equations in optimal filtering of
+        nonstabilizable systems, IEEE Trans. Automat. Contr. 31 (1986).
     """
     time_invariant("steady_state", model)
-    result, gap = _steady_state(model)
-    if is_concrete(gap) and not float(gap) < 1e3 * float(np.sqrt(jnp.finfo(model.dtype).eps)):
-        raise ValueError(
-            f"steady_state: the covariance does not settle (relative change {float(gap):.2g} per"
-            " step); expected every"
-            " mode that does not decay to be observed. See kf.observability."
-        )
-    return result
+    eps = float(jnp.finfo(model.dtype).eps)
+    if not all(map(is_concrete, jax.tree.leaves(model))):
+        return _steady_state(model, eps)[0]
+    # in double precision: long horizons amplify rounding
+    with jax.ensure_compile_time_eval(), jax.enable_x64(True):
+        double = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), model)
+        result, settled = _steady_state(double, eps)
+        if not settled:
+            raise ValueError(
+                "steady_state: the covariance does not settle; expected every mode that does not"
+                " decay and is driven by noise to be observed. See kf.observability."
+            )
+        return jax.tree.map(lambda a: a.astype(model.dtype), result)
 
 
-@jit
-def _steady_state(model: StateSpaceModel) -> tuple[SteadyState, Array]:
-    F, H = model.f.A, model.h.A
-    element = steady_element(F, H, linalg.cholesky(model.Q), linalg.cholesky(model.R))
-    element = jax.lax.scan(lambda e, _: (combine_filters(e, e), None), element, length=DOUBLINGS)[0]
-    result = _one_step(F, H, model, linalg.matmul(element.U, element.U.T))
-    again = _one_step(F, H, model, result.cov)
-    change = jnp.abs(again.predicted_cov - result.predicted_cov).max()
-    return result, change / jnp.abs(result.predicted_cov).max()
+@functools.partial(jit, static_argnums=1)
+def _steady_state(model: StateSpaceModel, eps: float) -> tuple[SteadyState, Array]:
+    """Return the limit, or NaN, and whether there is one, of a model known to the precision eps."""
+    F, H, P = model.f.A, model.h.A, model.prior.cov
+    if model.first == "update":
+        P = _update(H, model, P).cov
+    cov, settled = _filtered_limit(F, H, model.Q, model.R, P, eps)
+    result = _update(H, model, linalg.symmetric(linalg.quadratic(F, cov) + model.Q))
+    return jax.tree.map(lambda a: jnp.where(settled, a, jnp.nan), result), settled
 
 
-def _one_step(F: Array, H: Array, model: StateSpaceModel, cov: Array) -> SteadyState:
-    """One step of the covariance recursion, from P_{t-1|t-1}."""
-    P = linalg.symmetric(linalg.quadratic(F, cov) + model.Q)
+def _after_steps(F: Array, Q: Array, P: Array) -> Array:
+    """Return the covariance after as many steps without data as there are states."""
+    for _ in range(F.shape[0]):
+        P = linalg.symmetric(linalg.quadratic(F, P) + Q)
+    return P
+
+
+def _scale(variances: Array) -> Array:
+    """Return the standard deviations, and 1 where they are zero."""
+    return jnp.sqrt(jnp.where(variances > 0, variances, 1))
+
+
+def _filtered_limit(
+    F: Array, H: Array, Q: Array, R: Array, P: Array, eps: float
+) -> tuple[Array, Array]:
+    """Return P_{t|t} for large t from P_{0|0}, and whether it settled."""
+    # every state in a unit of its own: what it spreads to in n steps; and every channel, without
+    # the prior, which may be far larger than what comes after
+    driven, spread = _after_steps(F, Q, jnp.zeros_like(Q)), _after_steps(F, Q, P)
+    noise, signal = (linalg.diagonal(linalg.quadratic(H, C) + R) for C in (driven, spread))
+    x, y = _scale(linalg.diagonal(spread)), _scale(jnp.where(noise > 0, noise, signal))
+    F, H = F * jnp.outer(1 / x, x), H * jnp.outer(1 / y, x)
+    Q, R, P = Q / jnp.outer(x, x), R / jnp.outer(y, y), P / jnp.outer(x, x)
+    # without noise in a channel, information is infinite, and the recursion from P = 0 has unstable
+    # modes that no noise reaches; with noise of the size of rounding the limit is the same
+    root, floor = linalg.cholesky(R), float(jnp.finfo(R.dtype).eps) ** 0.5
+    root = root + jnp.diag(jnp.where(linalg.diagonal(root) < floor, floor, 0))
+    one = steady_element(F, H, linalg.cholesky(Q), root)
+    steps, infinite = jnp.ones((), F.dtype), jnp.full((), jnp.inf, F.dtype)
+    start = _Search(one, steps, linalg.cholesky(P), jnp.zeros_like(x), P, infinite)
+    found = jax.lax.scan(functools.partial(_search, eps), start, length=STRETCHES)[0]
+    # what turns with a period of 2^k steps looks settled after as many
+    again = combine_filters(known(linalg.cholesky(found.limit)), one).U
+    turned = _change(found.limit, linalg.matmul(again, again.T), found.largest)
+    settled = jnp.maximum(found.change, turned) < jnp.sqrt(eps)
+    return found.limit * jnp.outer(x, x), settled
+
+
+def _change(before: Array, after: Array, variances: Array) -> Array:
+    """Return the largest change of a covariance, relative to these variances."""
+    scale = _scale(variances)
+    return jnp.abs((after - before) / jnp.outer(scale, scale)).max()
+
+
+class _Search(NamedTuple):
+    """What is known of the limit after a stretch of time.
+
+    Attributes:
+        element: the next stretch.
+        steps: its number of steps.
+        factor: that of the covariance so far [n, n].
+        largest: the largest variances so far [n].
+        limit: the covariance that changed least, among those that settled.
+        change: how much it changed.
+    """
+
+    element: FilterElement
+    steps: Array
+    factor: Array
+    largest: Array
+    limit: Array
+    change: Array
+
+
+def _search(eps: float, now: _Search, _: None) -> tuple[_Search, None]:
+    """Go on by a stretch, and double it."""
+    element, steps, factor, largest, limit, least = now
+    later = combine_filters(known(factor), element).U
+    before, after = (linalg.matmul(U, U.T) for U in (factor, later))
+    largest = jnp.maximum(largest, linalg.diagonal(after))
+    change = _change(before, after, largest)
+    # F^steps has the rounding of as many products; more than that, per step, is a real change
+    rounding = ROUNDING * factor.shape[0] * eps
+    # an unstable mode that nobody sees overflows, and zero pivots follow
+    representable = largest.max() < float(jnp.finfo(factor.dtype).max) ** 0.25
+    settled = representable & (change <= rounding * steps) & (change <= least)
+    # stretches are no longer doubled when rounding adds up, or when the element of an unstable mode
+    # without noise has grown so far that its eighth power would overflow
+    size = jnp.stack([jnp.abs(leaf).max() for leaf in (element.A, element.U, element.Z)]).max()
+    short = (size < float(jnp.finfo(factor.dtype).max) ** 0.125) & (steps < eps**-0.75)
+    doubled = combine_filters(element, element)
+    return _Search(
+        jax.tree.map(lambda a, b: jnp.where(short, a, b), doubled, element),
+        jnp.where(short, 2 * steps, steps),
+        later,
+        largest,
+        jnp.where(settled, after, limit),
+        jnp.where(settled, change, least),
+    ), None
+
+
+def _update(H: Array, model: StateSpaceModel, P: Array) -> SteadyState:
+    """Return the update of a predicted covariance."""
     S = linalg.factorise(linalg.symmetric(linalg.quadratic(H, P) + model.R))
     K = S.solve(linalg.matmul(H, P)).T
     rest = jnp.eye(P.shape[0], dtype=P.dtype) - linalg.matmul(K, H)
-    return SteadyState(
-        P, linalg.symmetric(linalg.quadratic(rest, P) + linalg.quadratic(K, model.R)), S.matrix, K
-    )
+    cov = linalg.quadratic(rest, P) + linalg.quadratic(K, model.R)
+    return SteadyState(P, linalg.symmetric(cov), S.matrix, K)

@@ -105,13 +105,14 @@ def filter_steps(prior: SquareRootGaussian, steps: Step) -> tuple[SquareRootGaus
 
 def _is_exact(step: Step) -> Array:
     """Tell whether an observation says something exact, to rounding, about the state before it."""
-    HQ, HF = linalg.matmul(step.H, step.Q), linalg.matmul(step.H, step.F)
-    S = _factor_of_sum(HQ, step.R)
+    F, H, Q, R = step.F, step.H, step.Q, step.R
+    HQ, HF = linalg.matmul(H, Q), linalg.matmul(H, F)
+    S = _factor_of_sum(HQ, R)
     pivots = linalg.diagonal(S)
     # factors of Q and R have the rounding of covariances; H Q is a sum that may cancel
-    summed = linalg.matmul(jnp.abs(step.H), jnp.abs(step.Q))
-    variances = jnp.sum(summed**2, axis=1) + jnp.sum(step.R**2, axis=1)
-    rounding = ROUNDING * step.F.shape[0] * jnp.finfo(S.dtype).eps
+    summed = linalg.matmul(jnp.abs(H), jnp.abs(Q))
+    variances = jnp.sum(summed**2, axis=1) + jnp.sum(R**2, axis=1)
+    rounding = ROUNDING * F.shape[0] * jnp.finfo(S.dtype).eps
     exact = pivots**2 <= rounding * variances
     # what regular channels do not tell of an exact one: a dead channel tells nothing
     regular = jnp.where(exact[None, :], 0, S)
@@ -197,6 +198,12 @@ def steady_element(F: Array, H: Array, Q: Array, R: Array) -> FilterElement:
     """Return the element of one step without data, from the factors Q and R."""
     zero = jnp.zeros(F.shape[0], F.dtype)
     return _filter_element(Step(F, zero, Q, H, jnp.zeros(H.shape[0], F.dtype), R, None))
+
+
+def known(factor: Array) -> FilterElement:
+    """Return the element that ends in a covariance, whatever came before, from its factor."""
+    zero, nothing = jnp.zeros_like(factor), jnp.zeros_like(factor[0])
+    return FilterElement(zero, nothing, factor, nothing, zero)
 
 
 def _first_element(prior: SquareRootGaussian, step: Step) -> FilterElement:
