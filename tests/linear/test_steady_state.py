@@ -246,7 +246,7 @@ def test_constant_gain_error_is_exact_too(x64):
 
 
 def test_a_prior_about_the_first_observed_state_is_updated_first(x64):
-    """A constant of which only the first observation tells: H = 0 would forget it, noise hides it."""
+    """The variance of a constant that no observation tells of is that of the prior."""
     model = kf.linear_gaussian(
         np.diag([1.0, 0.5]),
         [[1.0, 0.0], [0.0, 1.0]],
