@@ -8,6 +8,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from kfjax._support.compiling import jit
 from kfjax.models.spaces import Space
 
 __all__: list[str] = []
@@ -92,19 +93,19 @@ def _spread(d: np.ndarray) -> np.ndarray:
     return np.where(varies | np.isnan(spread), spread, 0)
 
 
-@jax.jit
+@jit
 def _differences(space: Space, a: Array, b: Array) -> Array:
     difference = jnp.vectorize(space.difference, signature="(k),(k)->(n)")
     return difference(a, b)
 
 
-@jax.jit
+@jit
 def _moved(space: Space, points: Array, d: Array) -> Array:
     retract = jnp.vectorize(space.retract, signature="(k),(n)->(k)")
     return retract(points, d)
 
 
-@jax.jit
+@jit
 def _means(space: Space, points: Array, starts: Array) -> Array:
     """Return the mean of points [K, N], looked for from each start [S, N]."""
 
