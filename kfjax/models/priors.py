@@ -69,7 +69,7 @@ def diffuse(
     at = at % n
     if variance is None:
         ratio = 10 * float(jnp.finfo(model.dtype).eps) ** -0.7 / at.size
-        variances = ratio * _of_least_squares(model, at)
+        variances = ratio * _of_least_squares(model, at, n)
     else:
         check_number("diffuse: variance", variance, above=0)
         variances = jnp.full(at.shape, variance, model.dtype)
@@ -80,7 +80,7 @@ def diffuse(
     return model.replace(prior=Gaussian(model.prior.mean, cov + jnp.diag(diagonal)))
 
 
-def _of_least_squares(model: StateSpaceModel, at: np.ndarray) -> Array | np.ndarray:
+def _of_least_squares(model: StateSpaceModel, at: np.ndarray, n: int) -> Array | np.ndarray:
     """Return the variances of components of x_0 as n observations determine them, others known."""
     try:
         F, H, Q, R = _linearised(model)
@@ -90,10 +90,11 @@ def _of_least_squares(model: StateSpaceModel, at: np.ndarray) -> Array | np.ndar
             f" inputs, and got {type(error).__name__}: {error}; expected variance= then."
         ) from error
     xp = numeric(F, H, Q, R)
-    # the noise of later observations has that of the steps before them
-    moved, driven = xp.eye(model.n, dtype=Q.dtype), 0 * Q
+    # the noise of later observations has that of the steps before them, and of noise in the state
+    moved = xp.eye(model.n, dtype=Q.dtype)
+    driven = xp.asarray(model.prior.cov, Q.dtype) * (np.arange(model.n) >= n)[:, None]
     information = xp.zeros((at.size, at.size), Q.dtype)
-    for k in range(model.n):
+    for k in range(n):
         if k or model.first == "predict":
             moved, driven = F @ moved, F @ driven @ F.T + Q
         rows = (H @ moved)[:, at]
@@ -104,7 +105,7 @@ def _of_least_squares(model: StateSpaceModel, at: np.ndarray) -> Array | np.ndar
     correlations = information / xp.outer(scale, scale)
     if xp is np and not np.linalg.cond(correlations) < 1e-3 / float(jnp.finfo(model.dtype).eps):
         raise ValueError(
-            f"diffuse: the first {model.n} observations do not determine components {at.tolist()}"
+            f"diffuse: the first {n} observations do not determine components {at.tolist()}"
             f" to the precision of {model.dtype}, or have no noise; expected variance= then. See"
             " kf.observability."
         )

@@ -240,6 +240,8 @@ def test_a_diffuse_prior_is_one_of_the_state(x64, where):
             for m in (model, augmented)
         ]
         close(*runs, rtol=1e-7)
+    variances = [np.diag(kf.diffuse(m).prior.cov)[:2] for m in (model, augmented)]
+    close(*variances)
     with pytest.raises(ValueError, match="of a state of 2 components"):
         kf.diffuse(augmented, [2])
 
