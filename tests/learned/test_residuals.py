@@ -83,6 +83,22 @@ def test_the_regression_is_least_squares_on_what_is_known(x64):
     np.testing.assert_allclose(jax.vmap(lambda x: learned.h(x, None))(x), y, rtol=1e-8, atol=1e-8)
 
 
+def test_components_in_small_units_are_learned_beside_large_ones(x64):
+    units = np.array([1e6, 1e-6])
+    x = np.random.default_rng(0).normal(size=(100, 2)) * units
+    model = kf.linear_gaussian(
+        np.eye(2),
+        np.eye(2),
+        np.diag(units**2),
+        np.diag(units**2),
+        kf.Gaussian(np.zeros(2), np.diag(units**2)),
+    )
+    data = kf.Dataset(3 * x[None], x[None])
+    learned = fit_residual(residual_model(model, "h", Polynomial(1)), data)
+    y = jax.vmap(lambda x: learned.h(x, None))(jnp.asarray(x))
+    np.testing.assert_allclose(np.asarray(y) / units, 3 * x / units, atol=1e-4)
+
+
 def test_ridge_regression_shrinks(x64):
     rng = np.random.default_rng(1)
     X, y = rng.normal(size=(50, 3)), rng.normal(size=(50, 2))

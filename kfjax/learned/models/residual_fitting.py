@@ -152,7 +152,7 @@ def _standardise(
     The unit is their spread (1 where they do not vary).
     """
     of_x, of_u = theta.centre
-    largest = np.abs(_offsets(rule, theta, pairs)).max()
+    largest = jnp.abs(_offsets(rule, theta, pairs)).max(axis=0)
     middle, _ = centre_and_spread(model.state_space, pairs.x, of_x)
     theta = theta._replace(centre=(jnp.asarray(middle, model.dtype), of_u))
     offsets = np.asarray(_offsets(rule, theta, pairs), np.float64)
