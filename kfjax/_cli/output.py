@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import sys
 from pathlib import Path
@@ -18,6 +20,7 @@ from kfjax.models.lens import model_of
 
 __all__: list[str] = []
 
+PLAIN = {"±": "+-", "µ": "u", "…": "..."}  # for terminals that know ASCII only
 
 PIPE_WIDTH = 140  # columns of a table that no terminal shows
 
@@ -30,6 +33,22 @@ def make_console(*, quiet: bool = False) -> Console:
         highlight=False,
         markup=False,
     )
+
+
+def print_anywhere() -> None:
+    """Let this process print on a terminal of any encoding, with what stands for other signs."""
+    codecs.register_error("kfjax", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="kfjax")
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """Replace signs that an encoding does not have."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    signs = error.object[error.start : error.end]
+    return "".join(PLAIN.get(sign, "?") for sign in signs), error.end
 
 
 def check_folder(folder: Path) -> None:

@@ -16,6 +16,7 @@ from kfjax import __version__, systems
 from kfjax._cli.bench import run_bench
 from kfjax._cli.compare import run_compare
 from kfjax._cli.filter import run_filter
+from kfjax._cli.output import print_anywhere
 from kfjax._cli.recipes import LOSSES, Settings
 from kfjax._cli.train import run_train
 from kfjax._cli.workloads import WORKLOADS
@@ -106,6 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         are written whole and only at the end: until then earlier ones stay as they were.
     """
     interrupts.imported()
+    print_anywhere()
     try:
         args = _parser().parse_args(argv)
         if (

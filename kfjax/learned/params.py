@@ -98,7 +98,8 @@ def init_params(
             f"init_params: model is {type(model).__name__}; expected a kf.StateSpaceModel."
         )
     check_key("init_params: key", key)
-    network = _draw(filter.init.network, key, model)  # compiled once, not weight by weight
+    with jax.numpy_dtype_promotion("standard"):  # weights are drawn in float32 for any model
+        network = _draw(filter.init.network, key, model)  # compiled once, not weight by weight
     params = Learned(model, *in_precision(model.dtype, (network, constants)))
     jax.eval_shape(filter.init, params)  # says what does not fit
     return params

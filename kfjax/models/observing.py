@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -111,7 +112,7 @@ def innovation_info(innovation: Array, S: Any, mask: Array | None) -> Info:
     """Return the Info of an innovation with covariance S."""
     nis = jnp.sum(innovation * S.solve(innovation))
     dof = jnp.asarray(innovation.shape[0] if mask is None else jnp.sum(mask), jnp.int32)
-    log_likelihood = -0.5 * (nis + S.logdet() + dof * jnp.log(2 * jnp.pi).astype(nis.dtype))
+    log_likelihood = -0.5 * (nis + S.logdet() + dof.astype(nis.dtype) * math.log(2 * math.pi))
     cov = S.matrix if mask is None else jnp.where(mask[:, None] & mask[None, :], S.matrix, 0)
     return Info(innovation, cov, log_likelihood, nis, dof)
 

@@ -1,6 +1,7 @@
 """The command line as people use it: tables, files, and one line for everything that is wrong."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -469,3 +470,17 @@ def test_range_only_localisation(here, shared_data):
     (table,) = compare(here, *arguments, "--components", "0,1", "--filters", "unscented")["tables"]
     assert table["rmse"]["unscented"]["value"] < 0.15  # metres, per axis
     assert table["rows"][0]["failed"] == 0
+
+
+def test_a_terminal_that_knows_only_ascii_shows_signs_in_ascii():
+    code = (
+        "from kfjax._cli.output import make_console, print_anywhere;"
+        " print_anywhere(); print('1 \\u00b1 2 \\u00b5s \\u263a'); make_console().print('\\u00b1')"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONIOENCODING": "ascii", "LC_ALL": "C"},
+        capture_output=True,
+        check=True,
+    ).stdout
+    assert shown.split() == [b"1", b"+-", b"2", b"us", b"?", b"+-"]

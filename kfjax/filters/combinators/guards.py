@@ -234,7 +234,9 @@ def fallback(
         bad = ~_is_finite(trial)
         start = select(bad, restarted(params, state.inner), state.inner)
         inner = filter.predict(params, start, u)
-        return FallbackState(inner, jnp.where(bad, 0, state.alarms), state.resets + bad)
+        return FallbackState(
+            inner, jnp.where(bad, 0, state.alarms), state.resets + bad.astype(state.resets.dtype)
+        )
 
     def counted(state: FallbackState, info: Info, y: Observations, seen: Array) -> Array:
         """Return the number of alarms in a row, this observation included."""
@@ -265,8 +267,10 @@ def fallback(
         start = select(broken, restart, state.inner)
         inner, info = filter.update(params, start, y, u, _and(observed, ~broken, y))
         inner, info = select(bad, restart, inner), select(broken, attempt, info)
-        new = FallbackState(inner, jnp.where(bad, 0, alarms), state.resets + bad)
-        accepted = jnp.where(bad, 0, acceptance(info)) * seen
+        new = FallbackState(
+            inner, jnp.where(bad, 0, alarms), state.resets + bad.astype(state.resets.dtype)
+        )
+        accepted = jnp.where(bad, 0, acceptance(info)) * seen.astype(jnp.int32)
         return new, reported(info, accepted=accepted, reset=bad.astype(jnp.int32))
 
     def recentre(params: Params, state: FallbackState, gaussian: Gaussian) -> FallbackState:

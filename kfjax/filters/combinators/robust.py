@@ -147,10 +147,10 @@ class _StudentT(NamedTuple):
         """Return 1 / w [m], and the term that makes log N(nu; 0, S_w) a lower bound."""
         # the weight of this residual is zero to rounding, while its square times R is still finite
         largest = float(jnp.finfo(e.dtype).max) ** 0.4
-        m = jnp.sum(noisy)
+        m = jnp.sum(noisy, dtype=jnp.int32)
         dof = self.dof
         square = jnp.sum(jnp.clip(e, -largest, largest) ** 2 + v)
-        inverse = (dof + square) / (dof + m)
+        inverse = (dof + square) / (dof + m.astype(e.dtype))
         # written in terms of the square, since terms of the weight cancel when dof is large
         quadratic = 0.5 * (square / inverse - dof * jnp.log1p(square / dof))
         correction = self._constants(e.shape[0], e.dtype)[m] + quadratic

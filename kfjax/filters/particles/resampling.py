@@ -87,7 +87,9 @@ class Systematic(Resampling):
     def __call__(self, key: Array, log_weights: Array) -> Array:
         """Return indices [N]."""
         N, dtype = log_weights.shape[0], log_weights.dtype
-        return inverse_cdf(log_weights, (jnp.arange(N) + jax.random.uniform(key, (), dtype)) / N)
+        return inverse_cdf(
+            log_weights, (jnp.arange(N, dtype=dtype) + jax.random.uniform(key, (), dtype)) / N
+        )
 
 
 SYSTEMATIC = Systematic()
@@ -105,7 +107,9 @@ class Stratified(Resampling):
     def __call__(self, key: Array, log_weights: Array) -> Array:
         """Return indices [N]."""
         N, dtype = log_weights.shape[0], log_weights.dtype
-        return inverse_cdf(log_weights, (jnp.arange(N) + jax.random.uniform(key, (N,), dtype)) / N)
+        return inverse_cdf(
+            log_weights, (jnp.arange(N, dtype=dtype) + jax.random.uniform(key, (N,), dtype)) / N
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +146,7 @@ class Residual(Resampling):
         remaining = jnp.log(jnp.maximum(expected - copies, 0))
         drawn = inverse_cdf(remaining, jax.random.uniform(key, (N,), dtype))
         ends = jnp.cumsum(copies.astype(jnp.int32))
-        position = jnp.arange(N)
+        position = jnp.arange(N, dtype=ends.dtype)
         copied = jnp.searchsorted(ends, position, side="right")
         return jnp.where(position < ends[-1], copied, drawn)
 
@@ -228,4 +232,5 @@ def resample(
     drawn = scheme.log_probabilities(priorities)[indices]
     after = log_weights[indices] - drawn - jnp.log(N).astype(log_weights.dtype)
     needed = effective_sample_size(priorities) < ess * N
-    return jnp.where(needed, indices, jnp.arange(N)), jnp.where(needed, after, log_weights)
+    kept = jnp.arange(N, dtype=indices.dtype)
+    return jnp.where(needed, indices, kept), jnp.where(needed, after, log_weights)
