@@ -321,11 +321,14 @@ def step(
     if key is not None:
         check_key("step: key", key)
     y, u, observed, _ = checked_step("step", y, u, observed)
-    check_params("step", params)
     if state is not None:
         check_belief("step: state", state, cov=False)
     take = _donating_step if donate else _step
-    return take(filter, params, state, y, u, observed, key)
+    try:
+        return take(filter, params, state, y, u, observed, key)
+    except TypeError:
+        check_params("step", params)  # only now: it would take as long as the step
+        raise
 
 
 def _one_step(

@@ -36,6 +36,11 @@ def numeric(*values: PyTree) -> ModuleType:
     return np if all(map(is_concrete, jax.tree.leaves(values))) else jnp
 
 
+def is_floating(dtype: np.dtype) -> bool:
+    """Return whether a dtype is of floats, those of JAX included."""
+    return dtype.kind == "f" or (dtype.kind == "V" and jnp.issubdtype(dtype, jnp.floating))
+
+
 def first_not_finite(
     array: np.ndarray, counted: np.ndarray | None = None, *, margin: float = 1.0
 ) -> tuple[str, str] | None:
@@ -46,11 +51,10 @@ def first_not_finite(
         counted: booleans that broadcast to its shape, which entries count; None for all.
         margin: factor by which an entry has to be below the largest number.
     """
-    if not jnp.issubdtype(array.dtype, jnp.floating):
+    if not is_floating(array.dtype):
         return None
     kept = jax.dtypes.canonicalize_dtype(array.dtype)
-    with np.errstate(over="ignore", invalid="ignore"):
-        bad = ~np.isfinite(array.astype(kept, copy=False) * np.asarray(margin, kept))
+    bad = ~(np.abs(array) <= float(jnp.finfo(kept).max) / margin)  # NaN is not less, either
     if counted is not None:
         bad &= counted
     if not bad.any():
@@ -63,7 +67,7 @@ def first_not_finite(
     return word, f"at {list(place)}" if place else ""
 
 
-def real_array(name: str, values: object) -> jax.Array:
+def float_array(name: str, values: object) -> jax.Array:
     """Return an array of floating-point numbers; raise unless they are real numbers."""
     check_real(name, values)
     array = jnp.asarray(values)

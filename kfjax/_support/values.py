@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr, tree_leaves_with_path
 
-from kfjax._support.arguments import first_not_finite, is_concrete
+from kfjax._support.arguments import first_not_finite, is_concrete, is_floating
 from kfjax._support.naming import described
 from kfjax._support.pytrees import Pytree
 from kfjax._support.types import PyTree
@@ -31,6 +31,8 @@ def as_arrays(name: str, value: PyTree) -> PyTree:
         name: the function and its argument, for error texts.
         value: an array, a number, nested lists of numbers, or a pytree of arrays.
     """
+    if value is None or (isinstance(value, ARRAYS) and _is_real(value)):
+        return value  # at once, since this is in the way of every streamed step
     if isinstance(value, Pytree):
         raise ValueError(
             f"{name} is a {type(value).__name__}; expected an array. Check the order of the"
@@ -62,6 +64,8 @@ def _is_real(leaf: Any) -> bool:
     if not isinstance(leaf, NUMBERS):
         return False
     dtype = leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
+    if getattr(dtype, "kind", "") in tuple("fiub"):
+        return True  # a random key has a dtype without kind
     return any(jnp.issubdtype(dtype, kind) for kind in REAL)
 
 
@@ -118,6 +122,8 @@ def check_finite(name: str, tree: PyTree, *, length: Any = None, remedy: str = "
         length: the number of leading rows that count, or None for all.
         remedy: what to do.
     """
+    if tree is None:
+        return
     leaves = jax.tree.leaves(tree)
     if not all(map(is_concrete, [*leaves, length])):
         return
@@ -129,13 +135,23 @@ def check_finite(name: str, tree: PyTree, *, length: Any = None, remedy: str = "
             raise ValueError(f"{where} has {' '.join(found)}; expected finite numbers.{remedy}")
 
 
+def has_nan(leaf: Any) -> bool:
+    """Return whether there is NaN in an array or number, as far as values are known."""
+    if not is_concrete(leaf):
+        return False
+    array = np.asarray(leaf)
+    return is_floating(array.dtype) and bool(np.isnan(array).any())
+
+
 def check_not_nan(name: str, tree: PyTree) -> None:
     """Raise if there is NaN in a pytree, where its values are known; infinities may be bounds."""
-    for index, leaf in enumerate(jax.tree.leaves(tree)):
-        if not is_concrete(leaf) or not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
-            continue
-        if np.isnan(np.asarray(leaf)).any():
-            raise ValueError(
-                f"{name}{path_of(tree, index)} has NaN; expected numbers. Did training or fitting"
-                " diverge?"
-            )
+    if any(map(has_nan, jax.tree.leaves(tree))):
+        refuse_nan(name, tree)
+
+
+def refuse_nan(name: str, tree: PyTree) -> None:
+    """Raise for the first leaf with NaN."""
+    index = [has_nan(leaf) for leaf in jax.tree.leaves(tree)].index(True)
+    raise ValueError(
+        f"{name}{path_of(tree, index)} has NaN; expected numbers. Did training or fitting diverge?"
+    )

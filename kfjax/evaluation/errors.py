@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import ArrayLike, Bool, Int, Real
 
-from kfjax._support.arguments import is_concrete, real_array
+from kfjax._support.arguments import float_array, is_concrete
 from kfjax._support.values import as_arrays
 
 __all__: list[str] = []
@@ -28,8 +28,8 @@ def estimation_errors(
     difference: Difference | None,
 ) -> tuple[Real[Array, "*batch T d"], Bool[Array, "*batch T d"]]:
     """Return the errors, zero where they do not count, and the mask of those that do."""
-    truth = real_array(f"{who}: truth", truth)
-    mean = real_array(f"{who}: the estimates", mean)
+    truth = float_array(f"{who}: truth", truth)
+    mean = float_array(f"{who}: the estimates", mean)
     if truth.shape != mean.shape or truth.ndim < 2:
         raise ValueError(
             f"{who}: truth has shape {truth.shape} and the estimates {mean.shape}; expected [...,"
@@ -87,7 +87,7 @@ def _check_finite_truth(who: str, truth: Array, within: Array) -> None:
 
 def covariance(who: str, cov: Real[ArrayLike, " ..."], error: Array) -> Array:
     """Return the covariances; raise unless they have the shape of the errors."""
-    P = real_array(f"{who}: cov", cov)
+    P = float_array(f"{who}: cov", cov)
     d = error.shape[-1]
     if P.shape[-2:] != (d, d) or not _broadcasts(P.shape[:-2], error.shape[:-1]):
         raise ValueError(

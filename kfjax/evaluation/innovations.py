@@ -12,7 +12,7 @@ from jaxtyping import ArrayLike, Real
 from scipy import special
 
 from kfjax import linalg
-from kfjax._support.arguments import check_count, real_array, real_numbers
+from kfjax._support.arguments import check_count, float_array, real_numbers
 from kfjax._support.compiling import jit
 from kfjax._support.types import Nested
 from kfjax.evaluation.intervals import check_level
@@ -65,8 +65,8 @@ def innovation_products(
         >>> total.round(4).tolist(), count.tolist()  # 1 + 4 + 9 and 1 x 2 + 2 x 3
         ([14.0, 8.0], [3, 2])
     """
-    innovation = real_array("innovation_products: innovation", innovation)
-    cov = real_array("innovation_products: cov", cov)
+    innovation = float_array("innovation_products: innovation", innovation)
+    cov = float_array("innovation_products: cov", cov)
     if innovation.ndim < 2 or cov.shape != (*innovation.shape, innovation.shape[-1]):
         raise ValueError(
             f"innovation_products: innovation has shape {innovation.shape} and cov {cov.shape};"

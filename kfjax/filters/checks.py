@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import numpy as np
 
 from kfjax._support.naming import described
-from kfjax._support.values import check_not_nan
+from kfjax._support.values import NUMBERS, has_nan, refuse_nan
 from kfjax.base import Filter
 
 __all__: list[str] = []
@@ -36,14 +35,15 @@ def check_filter(who: str, filter: Any, *, recentre: bool = False) -> None:
 
 def check_params(who: str, params: Any, *, nan: bool = False) -> None:
     """Raise unless params are a pytree of arrays, as every filter's are, without NaN."""
-    for leaf in jax.tree.leaves(params):
-        if not isinstance(leaf, (int, float, np.ndarray, np.generic, jax.Array)):
+    leaves = jax.tree.leaves(params)
+    for leaf in leaves:
+        if not isinstance(leaf, NUMBERS):
             raise ValueError(
                 f"{who}: params is or holds {described(leaf)}; expected a kfjax.StateSpaceModel, or"
                 " another pytree of arrays that the filter takes."
             )
-    if not nan:
-        check_not_nan(f"{who}: params", params)
+    if not nan and any(map(has_nan, leaves)):
+        refuse_nan(f"{who}: params", params)
 
 
 def check_filters(who: str, filters: Any, *, recentre: bool = False) -> None:

@@ -88,6 +88,8 @@ def checked_inputs(who: str, us: Inputs) -> Inputs:
 
 def _check_mask_dtype(who: str, observed: Mask) -> None:
     """Raise unless a mask is made of booleans or integers."""
+    if observed is None:
+        return
     for leaf in jax.tree.leaves(observed):
         dtype = jnp.result_type(leaf)
         if not (jnp.issubdtype(dtype, jnp.bool_) or jnp.issubdtype(dtype, jnp.integer)):
