@@ -8,8 +8,8 @@ Larger ones go through `jax.numpy.linalg`. The choice is made at trace time from
 
 Every function takes one matrix; batch with `jax.vmap`. All of them accept positive *semidefinite*
 matrices: a zero pivot gives a zero column in the factor, and solves with such a factor are right
-for right-hand sides in its range. Factorisations read the lower triangle only, so that a matrix may
-be symmetric to rounding.
+for right-hand sides in its range. Factorisations read the lower triangle only; products that are
+covariances are symmetric to the bit.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from jax import Array
 from jaxtyping import Float, Num
 
 from kfjax._support.dense import cholesky as cholesky_factors
-from kfjax._support.dense import orthogonal, triangular
+from kfjax._support.dense import orthogonal, products, triangular
 from kfjax._support.dense.fallback import with_fallback
 from kfjax._support.dense.products import library_product, outer_products, sliced_diagonal
 from kfjax._support.types import AnyArray
@@ -46,6 +46,7 @@ __all__ = [
     "solve_factored",
     "solve_lower",
     "symmetric",
+    "symmetric_product",
     "triangularise",
     "weighted_gram",
 ]
@@ -89,14 +90,30 @@ def matmul(A: Num[AnyArray, "n k"], B: Num[AnyArray, "_ ..."]) -> Num[Array, "n 
 
 def quadratic(A: Num[AnyArray, "k n"], P: Num[AnyArray, "n n"]) -> Num[Array, "k k"]:
     """Return A P A' for symmetric P, the covariance of A x where P is that of x."""
-    return matmul(matmul(A, P), A.T)
+    return symmetric_product(matmul(A, P), A)
+
+
+def symmetric_product(A: Num[AnyArray, "n k"], B: Num[AnyArray, "n k"]) -> Num[Array, "n n"]:
+    """Return A B' for A and B whose product is symmetric, symmetric to the bit.
+
+    Entries above the diagonal are those below it, as they were computed.
+
+    Example:
+        >>> A, B = jnp.array([[1.0, 2.0], [0.0, 1.0]]), jnp.array([[3.0, 1.0], [2.0, 1.0]])
+        >>> kf.linalg.symmetric_product(A, B).tolist()
+        [[5.0, 1.0], [1.0, 1.0]]
+    """
+    if 0 < A.shape[-1] <= UNROLL and A.shape[0] <= UNROLL:
+        return products.symmetric_product(A, B)
+    return symmetric(matmul(A, B.T))
 
 
 def weighted_gram(
     weights: Num[AnyArray, " p"], X: Num[AnyArray, "p n"], Y: Num[AnyArray, "p m"]
 ) -> Num[Array, "n m"]:
     """Return sum_i w_i x_i y_i' for the rows x_i of X and y_i of Y."""
-    return matmul((weights[:, None] * X).T, Y)
+    weighted = (weights[:, None] * X).T
+    return symmetric_product(weighted, Y.T) if X is Y else matmul(weighted, Y)
 
 
 def diagonal(A: Num[AnyArray, "n n"]) -> Num[Array, " n"]:
@@ -106,7 +123,6 @@ def diagonal(A: Num[AnyArray, "n n"]) -> Num[Array, " n"]:
     return jnp.diag(A)
 
 
-@jax.custom_jvp
 def cholesky(A: Float[AnyArray, "n n"]) -> Float[Array, "n n"]:
     """Return the lower factor L with L L' = A, for symmetric positive *semi*definite A.
 
@@ -125,28 +141,31 @@ def cholesky(A: Float[AnyArray, "n n"]) -> Float[Array, "n n"]:
         >>> kf.linalg.cholesky(jnp.array([[4.0, 2.0], [2.0, 1.0]])).tolist()  # of rank one
         [[2.0, 0.0], [1.0, 0.0]]
     """
+    return _cholesky(A, cholesky_factors.negligible_pivots(diagonal(A)))
+
+
+@jax.custom_jvp
+def _cholesky(A: AnyArray, negligible: AnyArray) -> Array:
+    """Return the factor of A, in which pivots up to `negligible` [n] count as zero."""
     n = A.shape[-1]
     if n <= SCALARS:
-        return cholesky_factors.by_scalars(A)
+        return cholesky_factors.by_scalars(A, negligible)
     if n <= UNROLL:
-        return cholesky_factors.by_columns(A)
-    return _large_cholesky(A)
+        return cholesky_factors.by_columns(A, negligible)
+    return _large_cholesky(A, negligible)
 
 
-def _negligible_pivots(A: Array) -> Array:
-    """Return the pivots [n] up to which they count as zero in the factor of A."""
-    return cholesky_factors.negligible_pivots(jnp.diag(A))
+_large_cholesky = with_fallback(jnp.linalg.cholesky, cholesky_factors.by_loop)
 
 
-_large_cholesky = with_fallback(jnp.linalg.cholesky, cholesky_factors.by_loop, _negligible_pivots)
-
-
-@cholesky.defjvp
-def _cholesky_jvp(primals: tuple[AnyArray], tangents: tuple[Array]) -> tuple[Array, Array]:
-    """Return the factor and its derivative."""
-    (A,) = primals
-    (dA,) = tangents
-    L = cholesky(A)
+@_cholesky.defjvp
+def _cholesky_jvp(
+    primals: tuple[AnyArray, AnyArray], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    """Return the factor and its derivative; which pivots are zero has none."""
+    A, negligible = primals
+    dA, _ = tangents
+    L = _cholesky(A, negligible)
     return L, _factor_tangent(L, symmetric(dA))
 
 
@@ -193,14 +212,13 @@ def triangularise(A: Float[AnyArray, "n p"]) -> Float[Array, "n n"]:
         >>> kf.linalg.triangularise(jnp.array([[3.0, 4.0], [3.0, 4.0]])).round(3).tolist()
         [[5.0, 0.0], [5.0, 0.0]]
     """
+    negligible = orthogonal.negligible_squares(A)
     if A.shape[0] <= 2 * UNROLL:
-        return orthogonal.gram_schmidt(A)
-    return _large_triangularise(A)
+        return orthogonal.gram_schmidt(A, negligible)
+    return _large_triangularise(A, negligible)
 
 
-_large_triangularise = with_fallback(
-    orthogonal.householder, orthogonal.gram_schmidt, orthogonal.negligible_squares
-)
+_large_triangularise = with_fallback(orthogonal.householder, orthogonal.gram_schmidt)
 
 
 @triangularise.defjvp
@@ -276,6 +294,7 @@ class Factored(NamedTuple):
     Attributes:
         matrix: A [n, n].
         lower: L [n, n] with L L' = A.
+        hidden: the variances [n] that the rounding of A may hide, or None if A is exact.
 
     Example:
         >>> A = kf.linalg.factorise(jnp.array([[4.0, 2.0], [2.0, 2.0]]))
@@ -285,6 +304,7 @@ class Factored(NamedTuple):
 
     matrix: Array
     lower: Array
+    hidden: Array | None = None
 
     def solve(self, B: Float[AnyArray, "n ..."]) -> Float[Array, "n ..."]:
         """Return A^-1 B for B [n] or [n, r]; for singular A, right where B lies in its range."""
@@ -295,9 +315,21 @@ class Factored(NamedTuple):
         return _logdet(self.matrix, self.lower)
 
 
-def factorise(A: Float[AnyArray, "n n"]) -> Factored:
-    """Factor a symmetric positive semidefinite A for several uses."""
-    return Factored(A, cholesky(A))
+def factorise(A: Float[AnyArray, "n n"], hidden: Float[AnyArray, " n"] | None = None) -> Factored:
+    """Factor a symmetric positive semidefinite A for several uses.
+
+    Args:
+        A: [n, n].
+        hidden: [n], pivots up to which they count as zero where A is a difference of larger
+            numbers; None if it is not.
+
+    Returns:
+        The matrix with its factor.
+    """
+    if hidden is None:
+        return Factored(A, cholesky(A))
+    negligible = jnp.maximum(hidden, cholesky_factors.negligible_pivots(diagonal(A)))
+    return Factored(A, _cholesky(A, negligible), negligible)
 
 
 # The derivatives of A^-1 B and log det A are simpler than those of the factor that computes them,

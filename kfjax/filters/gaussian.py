@@ -22,7 +22,8 @@ from kfjax.base import Filter, Gaussian, Info, constructor
 from kfjax.models.observing import Observation, bind, innovation_info, keep_unobserved, observe
 from kfjax.models.spaces import Space
 from kfjax.models.state_space import StateSpaceModel, is_linear
-from kfjax.moments import Cubature, GaussHermite, MomentRule, Taylor, Unscented
+from kfjax.moments import Cubature, GaussHermite, MomentRule, Moments, Taylor, Unscented
+from kfjax.moments.linearisation import affine_moments
 
 __all__ = [
     "Iterated",
@@ -45,14 +46,15 @@ class Standard:
     ) -> tuple[Gaussian, Info]:
         """Return the posterior belief and Info."""
         moments = rule(seen.fn, belief, space, seen.space)
-        S = linalg.factorise(moments.cov + seen.R)
+        S = moments.factorised(seen.R, noise_free=seen.noise_free)
         # the gain is solved for without the innovation, so that a batch can share one covariance
         # recursion
         K = S.solve(moments.cross.T).T
         innovation = seen.innovation(moments.mean)
         mean = space.retract(belief.mean, linalg.matmul(K, innovation))
-        cov = moments.residual(K) + linalg.quadratic(K, seen.R)
-        return Gaussian(mean, cov), innovation_info(innovation, S, seen.mask)
+        cov = moments.posterior_cov(belief.cov, K, seen.R, noise_free=seen.noise_free)
+        info = innovation_info(innovation, S, seen.mask, size=moments.size(), R=seen.R)
+        return Gaussian(mean, cov), info
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,16 +90,21 @@ class Iterated:
         def predicted(z: Array) -> Array:
             return seen.fn(space.retract(m, linalg.matmul(L, z))).astype(m.dtype)
 
-        def linearised(z: Array) -> tuple[Array, Array, linalg.Factored]:
+        identity = jnp.eye(P.shape[-1], dtype=P.dtype)
+
+        def linearised(z: Array) -> tuple[Array, Moments, linalg.Factored, Array]:
             y_hat = predicted(z)
             # the Jacobian of differences, since outputs may be angles
             J = jax.jacfwd(lambda v: seen.space.difference(predicted(v), y_hat))(z)
-            S = linalg.factorise(linalg.matmul(J, J.T) + seen.R)
-            return J, S.solve(J).T, S
+            moments = affine_moments(y_hat, J, Gaussian(z, identity))
+            S = moments.factorised(seen.R, noise_free=seen.noise_free)
+            return J, moments, S, S.solve(J).T
 
         zero = jnp.zeros_like(P[0])
-        _, _, S = linearised(zero)
-        info = innovation_info(seen.innovation(predicted(zero)), S, seen.mask)
+        _, first, S, _ = linearised(zero)
+        info = innovation_info(
+            seen.innovation(first.mean), S, seen.mask, size=first.size(), R=seen.R
+        )
         # R is floored at rounding, so that a precise sensor does not make the cost infinite
         weight = linalg.cholesky(seen.R + jnp.diag(jnp.finfo(P.dtype).eps * jnp.diag(S.matrix)))
 
@@ -108,7 +115,7 @@ class Iterated:
         steps = jnp.asarray([0.5**k for k in range(self.halvings + 1)] + [0.0], P.dtype)
 
         def improve(z: Array, _: Any) -> tuple[Array, None]:
-            J, K, _ = linearised(z)
+            J, _, _, K = linearised(z)
             direction = linalg.matmul(K, seen.innovation(predicted(z)) + linalg.matmul(J, z)) - z
             candidates = jax.vmap(lambda step: z + step * direction)(steps)
             costs = jax.vmap(cost)(candidates)
@@ -119,12 +126,11 @@ class Iterated:
             return candidates[jnp.argmax(equal)], None
 
         z, _ = jax.lax.scan(improve, zero, length=self.iterations)
-        J, K, _ = linearised(z)
-        identity = jnp.eye(P.shape[-1], dtype=P.dtype)
-        cov = linalg.quadratic(identity - linalg.matmul(K, J), identity) + linalg.quadratic(
-            K, seen.R
+        _, moments, _, K = linearised(z)
+        cov = linalg.quadratic(
+            L, moments.posterior_cov(identity, K, seen.R, noise_free=seen.noise_free)
         )
-        return Gaussian(space.retract(m, linalg.matmul(L, z)), linalg.quadratic(L, cov)), info
+        return Gaussian(space.retract(m, linalg.matmul(L, z)), linalg.symmetric(cov)), info
 
 
 @constructor
@@ -165,7 +171,8 @@ def gaussian_filter(
         check(params)
         space = params.state_space
         moments = rule(bind(params.f, u), state, space, space)
-        return Gaussian(moments.mean, moments.cov + params.process_noise(state.mean, u))
+        Q = params.process_noise(state.mean, u)
+        return Gaussian(moments.mean, moments.noisy_cov(Q, noise_free=bool(params.noise_free)))
 
     def update(
         params: StateSpaceModel, state: Gaussian, y: Array, u: Any = None, observed: Any = None

@@ -40,9 +40,12 @@ class SquareRootGaussian(NamedTuple):
     @property
     def cov(self) -> Array:
         """The covariance [..., n, n]."""
-        return jnp.vectorize(lambda L: linalg.matmul(L, L.T), signature="(n,n)->(n,n)")(
-            self.cholesky
-        )
+        return jnp.vectorize(_product, signature="(n,n)->(n,n)")(self.cholesky)
+
+
+def _product(L: Array) -> Array:
+    """Return L L' [n, n], symmetric to the bit."""
+    return linalg.symmetric(linalg.matmul(L, L.T))
 
 
 def conditional_factors(dx: Array, dy: Array, noise: Array) -> tuple[Array, Array, Array]:
@@ -118,7 +121,9 @@ def square_root(rule: MomentRule) -> Filter:
         S, G, L = conditional_factors(dx, dy, linalg.cholesky(seen.R))
         innovation = seen.innovation(y_hat)
         mean = space.retract(state.mean, linalg.matmul(G, linalg.solve_lower(S, innovation)))
-        info = innovation_info(innovation, linalg.Factored(linalg.matmul(S, S.T), S), seen.mask)
+        hidden = jnp.zeros_like(innovation) if seen.noise_free else None
+        S_factored = linalg.Factored(_product(S), S, hidden)
+        info = innovation_info(innovation, S_factored, seen.mask, size=jnp.abs(y_hat), R=seen.R)
         return keep_unobserved(observed, SquareRootGaussian(mean, L), state), info
 
     def recentre(

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from kfjax import linalg
 from kfjax.base import Info
 from kfjax.models.calling import call
 from kfjax.models.functions import Linear
@@ -32,6 +33,7 @@ class Observation(NamedTuple):
         innovation: `y_hat [m] -> [m]`, y - y_hat, zero in unobserved channels.
         space: how observations are subtracted.
         mask: [m] booleans, or None if all was observed.
+        noise_free: whether R may be singular.
     """
 
     fn: Any
@@ -39,6 +41,7 @@ class Observation(NamedTuple):
     innovation: Callable[[Array], Array]
     space: Space
     mask: Array | None
+    noise_free: bool = False
 
 
 def bind(fn: Any, u: Any, mask: Array | None = None, *, name: str = "f") -> Any:
@@ -70,7 +73,12 @@ def observe(
     if observed is None:
         R = _fitting(model.observation_noise(x, u), y)
         return Observation(
-            bind(model.h, u, name="h"), R, lambda y_hat: space.difference(y, y_hat), space, None
+            bind(model.h, u, name="h"),
+            R,
+            lambda y_hat: space.difference(y, y_hat),
+            space,
+            None,
+            bool(model.noise_free),
         )
     mask = jnp.broadcast_to(jnp.asarray(observed, bool), y.shape)
     model, x, u = _cut(mask, (model, x, u))
@@ -86,6 +94,7 @@ def observe(
         lambda y_hat: jnp.where(mask, space.difference(y, y_hat), 0),
         space,
         mask,
+        bool(model.noise_free),
     )
 
 
@@ -108,13 +117,84 @@ def _masked(space: Space, mask: Array) -> Space:
     return Space(difference, space.retract)
 
 
-def innovation_info(innovation: Array, S: Any, mask: Array | None) -> Info:
-    """Return the Info of an innovation with covariance S."""
-    nis = jnp.sum(innovation * S.solve(innovation))
-    dof = jnp.asarray(innovation.shape[0] if mask is None else jnp.sum(mask), jnp.int32)
-    log_likelihood = -0.5 * (nis + S.logdet() + dof.astype(nis.dtype) * math.log(2 * math.pi))
+def innovation_info(
+    innovation: Array,
+    S: Any,
+    mask: Array | None = None,
+    *,
+    size: Array | None = None,
+    R: Array | None = None,
+) -> Info:
+    """Return the Info of an innovation with covariance S.
+
+    Args:
+        innovation: [m].
+        S: its covariance [m, m], factored; with `hidden` if it may be singular.
+        mask: [m] booleans, or None if all was observed.
+        size: how large the terms of the predicted observation [m] are; None for zero.
+        R: the noise covariance [m, m] in S; None for zero.
+    """
+    solved = S.solve(innovation)
+    nis = jnp.sum(innovation * solved)
+    counted = jnp.ones_like(innovation, bool) if mask is None else mask
+    logdet = S.logdet()
+    if getattr(S, "hidden", None) is not None:
+        rest = innovation - linalg.matmul(S.matrix, solved)
+        size = _total_size(innovation, rest, size)
+        determined = linalg.diagonal(S.lower) == 0
+        rest_nis, rest_logdet, free = _determined(determined, rest, size, S.hidden, R)
+        nis, logdet, counted = nis + rest_nis, logdet + rest_logdet, counted & ~free
+    dof = jnp.sum(counted, dtype=jnp.int32)
+    log_likelihood = 0 - 0.5 * (nis + logdet + dof.astype(nis.dtype) * math.log(2 * math.pi))
     cov = S.matrix if mask is None else jnp.where(mask[:, None] & mask[None, :], S.matrix, 0)
     return Info(innovation, cov, log_likelihood, nis, dof)
+
+
+def _total_size(innovation: Array, rest: Array, size: Array | None) -> Array:
+    """Return how large the numbers are whose difference is what earlier channels leave [m]."""
+    total = jnp.abs(innovation) + jnp.abs(innovation - rest)
+    return total if size is None else total + size
+
+
+def _determined(
+    determined: Array, rest: Array, size: Array, hidden: Array, R: Array | None
+) -> tuple[Array, Array, Array]:
+    """Return what channels that earlier ones determine add to NIS and log det S.
+
+    By the chain rule such a channel has the variance of its own noise. If that is zero, the channel
+    adds nothing where it agrees with the earlier ones, to rounding, and is impossible where it does
+    not.
+
+    Args:
+        determined: which channels earlier ones determine, [m] booleans.
+        rest: what the earlier channels leave of the innovation [m].
+        size: how large the numbers are whose difference it is [m].
+        hidden: the variances [m] that rounding may hide.
+        R: the noise covariance [m, m], or None for zero.
+
+    Returns:
+        The sum for NIS, infinite if a channel is impossible; the sum for log det S; and which
+        channels are free of noise [m].
+    """
+    noise = jnp.zeros_like(rest) if R is None else _noise_pivots(R)
+    noise = jnp.where(determined, noise, 0)
+    noisy = noise > 0
+    free = determined & ~noisy
+    variance = jnp.where(noisy, noise, 1)
+    nis = jnp.sum(jnp.where(noisy, rest**2 / variance, 0))
+    # a difference is rounding where its square is a few times the variance that rounding may hide,
+    # or where it is below what the rounding of many steps adds up to, in this channel or in one
+    # whose numbers are much larger
+    root = float(jnp.finfo(rest.dtype).eps) ** 0.5
+    tolerance = root * (size + 64 * root * jnp.max(size))
+    impossible = free & (rest**2 > tolerance**2 + 4 * hidden)
+    nis = jnp.where(impossible.any(), jnp.inf, nis)
+    return nis, jnp.sum(jnp.log(variance)), free
+
+
+def _noise_pivots(R: Array) -> Array:
+    """Return the variances [m] of the noise of each channel given that of the earlier ones."""
+    return linalg.diagonal(linalg.cholesky(R)) ** 2
 
 
 def any_observed(observed: Any) -> Array:

@@ -8,6 +8,7 @@ from typing import Any
 from kfjax._support.pytrees import STATIC, Pytree, as_array, as_pytree, promote
 from kfjax._support.values import real_array
 from kfjax.base import Gaussian
+from kfjax.models.noise import may_be_noise_free
 from kfjax.models.spaces import EUCLIDEAN, as_observation_space, as_space
 from kfjax.models.state_space import First, StateSpaceModel, check_fields, check_first
 
@@ -23,6 +24,7 @@ class Sensor(Pytree):
         R: covariance of v [m, m], or a callable of (x, u).
         space: how observations are subtracted, a `Space` such as `kf.angles(0)`; None is Euclidean.
             The attribute is always a `Space`.
+        noise_free: whether R may be singular, as in `StateSpaceModel`.
 
     Raises:
         ValueError: if space is not a `Space`. `Sensors` checks h and R.
@@ -31,10 +33,13 @@ class Sensor(Pytree):
     h: Any
     R: Any
     space: Any = None
+    noise_free: bool | None = dataclasses.field(default=None, metadata=STATIC)
 
     def __post_init__(self) -> None:
         if not callable(self.R):
             real_array("Sensor: R", self.R)
+        if self.noise_free is None:
+            object.__setattr__(self, "noise_free", may_be_noise_free(self.R))
         object.__setattr__(self, "h", as_pytree(self.h))
         object.__setattr__(self, "R", as_pytree(as_array(self.R)))
         object.__setattr__(self, "space", as_observation_space("Sensor: space", self.space))
@@ -112,21 +117,30 @@ class Sensors(Pytree):
     @property
     def model(self) -> StateSpaceModel:
         """The motion alone, as a `StateSpaceModel` whose h and R are None."""
-        return self._with(None, None, EUCLIDEAN)
+        return self._with(None, None, EUCLIDEAN, False)
 
     def one(self, name: Any) -> StateSpaceModel:
         """Return the model with a single sensor."""
         sensor = self.sensors[name]
-        return self._with(sensor.h, sensor.R, sensor.space)
+        return self._with(sensor.h, sensor.R, sensor.space, sensor.noise_free)
 
     def replace(self, **changes: Any) -> Sensors:
         """Return a copy with other fields; they are checked as in new `Sensors`."""
         check_fields("Sensors.replace", type(self), changes)
         return dataclasses.replace(self, **changes)
 
-    def _with(self, h: Any, R: Any, space: Any) -> StateSpaceModel:
+    def _with(self, h: Any, R: Any, space: Any, noise_free: bool | None) -> StateSpaceModel:
         return StateSpaceModel.unchecked(
-            self.f, h, self.Q, R, self.prior, self.state_space, space, None, self.first
+            self.f,
+            h,
+            self.Q,
+            R,
+            self.prior,
+            self.state_space,
+            space,
+            None,
+            self.first,
+            noise_free,
         )
 
 

@@ -11,14 +11,16 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal, TypeAlias
 
+import jax
 from jax import Array
 
-from kfjax._support.arguments import check_covariance
+from kfjax._support.arguments import check_covariance, is_concrete
 from kfjax._support.pytrees import STATIC, Pytree, as_array, as_pytree, promote
 from kfjax._support.values import check_finite
 from kfjax.base import Gaussian
 from kfjax.models.calling import call
 from kfjax.models.functions import Linear
+from kfjax.models.noise import may_be_noise_free
 from kfjax.models.spaces import as_observation_space, as_space
 
 __all__ = ["StateSpaceModel", "linear_gaussian"]
@@ -56,6 +58,10 @@ class StateSpaceModel(Pytree):
             updates without a prediction, as in pykalman, dynamax, statsmodels and TensorFlow
             Probability; there is no x_0, and u_1 reaches only h and R. It is static, and every
             function that takes a whole record obeys it.
+        noise_free: whether R may be singular, so that an observation can leave a variance of zero.
+            Filters then tell a variance of zero from rounding, which costs time. None finds out
+            from R where its values are known; a callable or traced R may be singular. A model
+            whose R is replaced inside a trace keeps what it says. The attribute is always a bool.
 
     Raises:
         ValueError: another `first`, wrong shapes, an asymmetric or indefinite Q, R or prior.cov,
@@ -79,6 +85,7 @@ class StateSpaceModel(Pytree):
     observation_space: Any = None
     observation_log_density: Any = None
     first: First = dataclasses.field(default="predict", metadata=STATIC)
+    noise_free: bool | None = dataclasses.field(default=None, metadata=STATIC)
 
     def __post_init__(self) -> None:
         if not isinstance(self.prior, tuple) or len(self.prior) != 2:
@@ -87,10 +94,11 @@ class StateSpaceModel(Pytree):
                 " [n], cov [n, n])."
             )
         check_first("StateSpaceModel", self.first)
+        R = self.R  # `promote` makes a tracer of it inside a trace, even if its values are known
         values = {
             field.name: as_pytree(getattr(self, field.name))
             for field in dataclasses.fields(self)
-            if field.name not in ("prior", "first")
+            if field.name not in ("prior", "first", "noise_free")
         }
         values |= {
             "Q": as_array(values["Q"]),
@@ -117,6 +125,8 @@ class StateSpaceModel(Pytree):
         for name, value in promote(values, "StateSpaceModel").items():
             object.__setattr__(self, name, value)
         _check_model(self)
+        if self.noise_free is None:
+            object.__setattr__(self, "noise_free", may_be_noise_free(R))
 
     @property
     def n(self) -> int:
@@ -144,6 +154,8 @@ class StateSpaceModel(Pytree):
     def replace(self, **changes: Any) -> StateSpaceModel:
         """Return a copy with other fields; they are checked like a new model's."""
         check_fields("StateSpaceModel.replace", type(self), changes)
+        if all(map(is_concrete, jax.tree.leaves(changes.get("R")))) and "R" in changes:
+            changes = {"noise_free": None} | changes
         return dataclasses.replace(self, **changes)
 
     @classmethod
@@ -159,7 +171,7 @@ class StateSpaceModel(Pytree):
             (0, None)
         """
         check_fields(f"{cls.__name__}.axes", cls, axes)
-        values: dict[str, Any] = {**axes, "first": first}
+        values: dict[str, Any] = {"noise_free": False, **axes, "first": first}
         return cls.unchecked(*(values.get(field.name) for field in dataclasses.fields(cls)))
 
 

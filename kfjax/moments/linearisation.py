@@ -14,7 +14,8 @@ from kfjax._support.types import AnyArray
 from kfjax.base import Gaussian
 from kfjax.models.functions import Linear
 from kfjax.models.spaces import EUCLIDEAN, Space
-from kfjax.moments.results import Affine, Deviations, Function, Moments
+from kfjax.moments.results import Affine, Deviations, Function, LinearResidual, Moments
+from kfjax.moments.rounding import without_rounding
 
 __all__ = ["Taylor"]
 
@@ -52,24 +53,16 @@ def _linear_jacobian(
     return J
 
 
-def affine_moments(mean: Array, A: Array, P: AnyArray, noise: Array | None = None) -> Moments:
-    """Return the moments of y = mean + A (x - E[x]) + e, with Cov[x] = P and Cov[e] = noise.
+def affine_moments(mean: Array, A: Array, belief: Gaussian, noise: Array | None = None) -> Moments:
+    """Return the moments of y = mean + A (x - E[x]) + e for x ~ belief and Cov[e] = noise.
 
     x and e are uncorrelated; a `noise` of None is zero.
     """
-
-    def residual(K: Array) -> Array:
-        left = jnp.eye(P.shape[-1], dtype=P.dtype) - linalg.matmul(K, A)
-        of_x = linalg.quadratic(left, P)
-        if noise is None:
-            return of_x
-        return of_x + linalg.quadratic(K, noise)
-
-    cross = linalg.matmul(P, A.T)
-    cov = linalg.matmul(A, cross)
+    cross = linalg.matmul(belief.cov, A.T)
+    cov = linalg.symmetric_product(A, cross.T)
     if noise is not None:
         cov = cov + noise
-    return Moments(mean, cov, cross, residual)
+    return Moments(mean, cov, cross, LinearResidual(A, belief, noise))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +89,7 @@ class Taylor:
         """Return the moments of fn(x), x ~ belief."""
         x, P = belief
         mean, J = _linearise(fn, x, P.shape[-1], source, target)
-        return affine_moments(mean, J, P)
+        return affine_moments(mean, J, Gaussian(x, P))
 
     def deviations(
         self,
@@ -108,7 +101,7 @@ class Taylor:
     ) -> Deviations:
         """Return the moments of fn(x), x ~ N(x, L L'), as factors."""
         mean, J = _linearise(fn, x, L.shape[-1], source, target)
-        return Deviations(mean, L, linalg.matmul(J, L))
+        return Deviations(mean, L, without_rounding(J, L))
 
     def affine(
         self,

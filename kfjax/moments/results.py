@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
+import jax
+import jax.numpy as jnp
 from jax import Array
+
+from kfjax import linalg
+from kfjax.base import Gaussian
+from kfjax.moments.rounding import hidden_variances, settled, summed_variances
 
 __all__ = ["Affine", "Deviations", "MomentRule", "Moments"]
 
@@ -29,6 +36,91 @@ class Moments(NamedTuple):
     cov: Array
     cross: Array
     residual: Callable[[Array], Array]
+
+    def noisy_cov(self, noise: Array, *, noise_free: bool = False) -> Array:
+        """Return the covariance [k, k] of y plus independent noise.
+
+        With `noise_free`, a variance that is rounding is zero.
+        """
+        cov = self.cov + noise
+        hidden = self._hidden(noise) if noise_free else None
+        return cov if hidden is None else settled(cov, hidden)
+
+    def factorised(self, noise: Array, *, noise_free: bool = False) -> linalg.Factored:
+        """Return the covariance [k, k] of y plus independent noise, with its factor.
+
+        With `noise_free`, it has the variances that rounding may hide.
+        """
+        cov = self.cov + noise
+        if not noise_free:
+            return linalg.factorise(cov)
+        hidden = self._hidden(noise)
+        return linalg.factorise(cov, jnp.zeros_like(noise[0]) if hidden is None else hidden)
+
+    def posterior_cov(self, P: Array, K: Array, noise: Array, *, noise_free: bool = False) -> Array:
+        """Return the covariance residual(K) + K noise K' [n, n] after an update.
+
+        P is the covariance [n, n] before it. With `noise_free`, a variance that is rounding is
+        zero.
+        """
+        used = linalg.quadratic(K, noise)
+        cov = self.residual(K) + used
+        terms = self._terms() if noise_free else None
+        if terms is None:
+            return cov
+        terms = linalg.diagonal(P) + summed_variances(K, terms)
+        return settled(cov, hidden_variances(terms, linalg.diagonal(used), P.shape[-1]))
+
+    def size(self) -> Array:
+        """Return how large the terms of E[y] are [k], sum_j |A_ij x_j| + |E[y_i]| where known."""
+        size = jnp.abs(self.mean)
+        if isinstance(self.residual, LinearResidual):
+            size = size + self.residual.size()
+        return jax.lax.stop_gradient(size)
+
+    def _terms(self) -> Array | None:
+        """Return the variances [k] that y would have if its terms were independent, if known."""
+        return self.residual.terms() if isinstance(self.residual, LinearResidual) else None
+
+    def _hidden(self, noise: Array) -> Array | None:
+        """Return the variances [k] that rounding may hide in Cov[y] + noise, if known."""
+        terms = self._terms()
+        if terms is None:
+            return None
+        return hidden_variances(terms, linalg.diagonal(noise), self.cross.shape[0])
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearResidual:
+    """The residual covariance of y = A x + e, (I - K A) P (I - K A)' + K Cov[e] K'.
+
+    Attributes:
+        A: [k, n].
+        belief: the belief about x, with the covariance P.
+        noise: Cov[e] [k, k], or None for zero.
+    """
+
+    A: Array
+    belief: Gaussian
+    noise: Array | None = None
+
+    def __call__(self, K: Array) -> Array:
+        """Return the covariance [n, n] of x - K y."""
+        P = self.belief.cov
+        left = jnp.eye(P.shape[-1], dtype=P.dtype) - linalg.matmul(K, self.A)
+        of_x = linalg.quadratic(left, P)
+        return of_x if self.noise is None else of_x + linalg.quadratic(K, self.noise)
+
+    def terms(self) -> Array:
+        """Return sum_j A_ij^2 P_jj [k]."""
+        return summed_variances(self.A, linalg.diagonal(self.belief.cov))
+
+    def size(self) -> Array:
+        """Return sum_j |A_ij x_j| [k], or 0 on a space of more coordinates than dimensions."""
+        x = self.belief.mean
+        if x.shape[-1] != self.A.shape[-1]:
+            return jnp.zeros_like(self.A[:, 0])
+        return linalg.matmul(jnp.abs(self.A), jnp.abs(x))
 
 
 MomentRule: TypeAlias = Callable[..., Moments]

@@ -87,7 +87,7 @@ class SigmaPoints(abc.ABC):
         slope = _times_points((weights[:, None] * unit).T, dy)  # E[s y'] = (A L)'
         residuals = dy - _times_points(unit, slope)
         A = linalg.solve_lower(L, slope, transpose=True).T
-        return affine_moments(mean, A, P, linalg.weighted_gram(c, residuals, residuals))
+        return affine_moments(mean, A, belief, linalg.weighted_gram(c, residuals, residuals))
 
     def deviations(
         self,

@@ -8,8 +8,8 @@ what remains of the matrix after it are
 Two guards make it right for singular matrices:
 
 * A pivot S_jj is the difference of A_jj and the squares of row j. It carries their rounding, some
-  n eps A_jj, and counts as zero below that. Then the whole row j of S is zero too, and so is the
-  column l_j.
+  n eps A_jj, or more if A is itself a difference of larger numbers, and counts as zero up to that
+  (`negligible`). Then the whole row j of S is zero too, and so is the column l_j.
 * What remains is positive semidefinite, so that S_ij^2 <= S_ii S_jj and |L_ij| <= sqrt(S_ii).
   Rounding violates this where S_jj is small; entries are clipped to the bound. Without the clip,
   errors in float32 reach 5 %.
@@ -42,10 +42,9 @@ def _bound(remaining: Array) -> Array:
     return jnp.sqrt(jnp.maximum(remaining, 0))
 
 
-def by_scalars(A: AnyArray) -> Array:
+def by_scalars(A: AnyArray, negligible: AnyArray) -> Array:
     """Factor A [n, n] by scalars, which are the fewest kernels where there is no batch."""
     n = A.shape[-1]
-    negligible = negligible_pivots(sliced_diagonal(A))
     L = [[jnp.zeros_like(A[0, 0])] * n for _ in range(n)]
     remaining = [A[i, i] for i in range(n)]
     for j in range(n):
@@ -64,14 +63,13 @@ def by_scalars(A: AnyArray) -> Array:
     return batch_innermost(jnp.stack(rows))
 
 
-def by_columns(A: AnyArray) -> Array:
+def by_columns(A: AnyArray, negligible: AnyArray) -> Array:
     """Factor A [n, n] by columns, each of which is computed once."""
     # Each column is laid out by itself and ends with a division, which keeps XLA from computing it
     # again wherever it is used: that would be slower, and rounded differently from the factor that
     # is returned. Beside scalars, batches of 16 states took a quarter less time, and compiling
     # half (CHANGELOG.md).
     n = A.shape[-1]
-    negligible = negligible_pivots(sliced_diagonal(A))
     index = jnp.arange(n)
     remaining = sliced_diagonal(A)
     columns: list[Array] = []
@@ -89,10 +87,9 @@ def by_columns(A: AnyArray) -> Array:
     return batch_innermost(jnp.stack(columns, axis=1))
 
 
-def by_loop(A: AnyArray) -> Array:
+def by_loop(A: AnyArray, negligible: AnyArray) -> Array:
     """Factor A [n, n] by a loop over its columns: for singular matrices too large to unroll."""
     n = A.shape[-1]
-    negligible = negligible_pivots(jnp.diag(A))
 
     def add_column(S: Array, j: Array) -> tuple[Array, Array]:
         remaining = jnp.diag(S)

@@ -24,7 +24,7 @@ def negligible_squares(A: AnyArray) -> Array:
     return rounding**2 * jnp.sum(A**2, axis=1)
 
 
-def gram_schmidt(A: AnyArray) -> Array:
+def gram_schmidt(A: AnyArray, negligible: AnyArray) -> Array:
     """Return L [n, n] by Gram-Schmidt on the rows of A, guarded where the rank is deficient."""
     # Row i of L holds the products of row i of A with the orthonormal rows q_1 .. q_i-1 of the
     # basis, and the norm of what these leave of it. After one pass the basis is orthogonal only to
@@ -32,7 +32,6 @@ def gram_schmidt(A: AnyArray) -> Array:
     # to rounding, as accurate as Householder reflections. `jnp.linalg.qr` has NaN gradients and no
     # zero columns where the rank is deficient; here a row that depends on earlier ones gets none.
     n = A.shape[0]
-    negligible = negligible_squares(A)
 
     def add_row(basis: Array, row_of: tuple[Array, Array, Array]) -> tuple[Array, Array]:
         row, place, zero_up_to = row_of

@@ -328,7 +328,8 @@ def _mixture_info(prior: Array, infos: tuple[Info, ...], log_likelihood: Array) 
     if len(innovations) < len(infos):
         return Info(log_likelihood=log_likelihood, dof=dof)
     innovation, S = moment_match(prior, innovations, EUCLIDEAN)
-    info = innovation_info(innovation, linalg.factorise(S), None)
+    exact = jnp.zeros_like(innovation)  # members may see an observation without noise
+    info = innovation_info(innovation, linalg.factorise(S, exact))
     return info._replace(log_likelihood=log_likelihood, dof=dof)
 
 

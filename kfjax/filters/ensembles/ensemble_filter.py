@@ -145,10 +145,13 @@ def ensemble(
         _check_positions(localisation, X.shape[1], Y.shape[1])
         scale = jnp.sqrt(members - 1).astype(X.dtype)
         X, Y, innovation = X / scale, Y / scale, seen.innovation(y_hat)
-        S = innovation_covariance(Y, seen.R, localisation)
+        # members differ by at least the rounding of their values
+        hidden = (16 * jnp.finfo(y_hat.dtype).eps * y_hat) ** 2 if seen.noise_free else None
+        S = innovation_covariance(Y, seen.R, localisation, hidden)
         shift, X = form(draw, X, Y, innovation, seen.R, S, localisation)
         new = state._replace(members=place(mean, shift[None, :] + scale * X), key=data)
-        return keep_unobserved(observed, new, state), innovation_info(innovation, S, seen.mask)
+        info = innovation_info(innovation, S, seen.mask, size=jnp.abs(y_hat), R=seen.R)
+        return keep_unobserved(observed, new, state), info
 
     def recentre(
         params: StateSpaceModel, state: EnsembleState, gaussian: Gaussian

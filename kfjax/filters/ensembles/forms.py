@@ -64,15 +64,18 @@ def divisible_noise(Y: Array, R: Array) -> Array:
 
 
 def innovation_covariance(
-    Y: Array, R: Array, localisation: GaspariCohn | None
+    Y: Array, R: Array, localisation: GaspariCohn | None, hidden: Array | None = None
 ) -> linalg.Factored | LowRank:
-    """Return S = Y' Y + R, by the smaller of [m, m] and [N, N]; tapered with localisation."""
+    """Return S = Y' Y + R, by the smaller of [m, m] and [N, N]; tapered with localisation.
+
+    Variances up to `hidden` [m], if given, are rounding.
+    """
     N, m = Y.shape
     if localisation is not None:
         taper = jnp.asarray(localisation.observation_observation, Y.dtype)
-        return linalg.factorise(taper * linalg.matmul(Y.T, Y) + R)
+        return linalg.factorise(taper * linalg.matmul(Y.T, Y) + R, hidden)
     if m <= N:
-        return linalg.factorise(linalg.matmul(Y.T, Y) + R)
+        return linalg.factorise(linalg.matmul(Y.T, Y) + R, hidden)
     R = divisible_noise(Y, R)
     Z = whitened(R, Y)
     return LowRank(Y, R, Z, *inverse_root(linalg.matmul(Z, Z.T)))

@@ -25,7 +25,6 @@ from kfjax import linalg
 from kfjax.base import Filter, Gaussian, Info, constructor
 from kfjax.filters import clouds
 from kfjax.filters.gaussian import Standard
-from kfjax.filters.particles.proposals import where_definite
 from kfjax.filters.particles.resampling import SYSTEMATIC, Resampling, normalised
 from kfjax.filters.particles.states import (
     ParticleState,
@@ -140,8 +139,8 @@ def rao_blackwellised(
             (d, cov), info = Standard()(rule, belief, local, EUCLIDEAN)
             embed = parts.linear.T
             S: Any = info.innovation_cov
+            density: Any = info.log_likelihood
             S = S if seen.mask is None else S + jnp.diag((~seen.mask).astype(S.dtype))
-            density = where_definite(linalg.cholesky(S), info.log_likelihood)
             return (
                 space.retract(x, linalg.matmul(embed, d)),
                 linalg.quadratic(embed, cov),

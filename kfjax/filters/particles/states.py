@@ -115,7 +115,7 @@ def mixture_info(
 ) -> Info:
     """Return the Info of y from predicted ys [N, m] and the mean noise [m, m] about them."""
     y_hat = clouds.weighted_mean(seen.space, ys, weights)
-    S = linalg.factorise(clouds.weighted_cov(seen.space, ys, weights, y_hat) + noise)
-    return innovation_info(seen.innovation(y_hat), S, seen.mask)._replace(
-        log_likelihood=log_likelihood
-    )
+    hidden = (16 * jnp.finfo(y_hat.dtype).eps * y_hat) ** 2 if seen.noise_free else None
+    S = linalg.factorise(clouds.weighted_cov(seen.space, ys, weights, y_hat) + noise, hidden)
+    info = innovation_info(seen.innovation(y_hat), S, seen.mask, size=jnp.abs(y_hat), R=seen.R)
+    return info._replace(log_likelihood=log_likelihood)

@@ -1,0 +1,51 @@
+"""Variances that are zero to the rounding of the numbers that were subtracted.
+
+A noise-free observation leaves a variance of zero. In floating point it leaves the rounding of the
+terms that cancelled, which later steps would take for knowledge that is still missing: a constant
+that is read twice without noise would have a likelihood of the size of 1 / eps. What is zero is
+therefore decided by the size of the terms, not by that of the difference. Where noise enters, a
+variance is never zero, and nothing is changed.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from kfjax import linalg
+from kfjax._support.types import AnyArray
+
+__all__: list[str] = []
+
+
+def summed_variances(A: Array, variances: Array) -> Array:
+    """Return sum_j A_ij^2 var_j [k], the variance of A x if its terms were independent."""
+    return jax.lax.stop_gradient(linalg.matmul(A**2, variances))
+
+
+def hidden_variances(terms: Array, noise: Array, count: int) -> Array:
+    """Return the variances [k] up to which they are rounding.
+
+    Args:
+        terms: [k], the sum of the variances of the terms of each component.
+        noise: [k], the variance of the noise that enters it.
+        count: the number of terms.
+    """
+    eps = float(jnp.finfo(terms.dtype).eps)
+    noise_free = noise <= (64 * eps) ** 2 * terms
+    return jnp.where(noise_free, 8 * count * eps * terms, 0)
+
+
+def settled(cov: AnyArray, hidden: Array) -> Array:
+    """Return the covariance with zeros for components whose variance is rounding."""
+    known = linalg.diagonal(cov) < hidden
+    return jnp.where(known[:, None] | known[None, :], 0, cov)
+
+
+def without_rounding(A: AnyArray, B: AnyArray) -> Array:
+    """Return A B, with zeros for entries that are rounding of the terms that cancelled."""
+    product = linalg.matmul(A, B)
+    terms = linalg.matmul(jnp.abs(A), jnp.abs(B))
+    rounding = A.shape[-1] * float(jnp.finfo(product.dtype).eps) * jax.lax.stop_gradient(terms)
+    return jnp.where(jnp.abs(product) < rounding, 0, product)

@@ -1,0 +1,185 @@
+"""Observations without noise: what they determine is known, to rounding, and no more than that."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from support import exact
+from support.table import FILTERS as TABLE
+
+import kfjax as kf
+
+N, M, STEPS = 3, 2, 6
+FILTERS = {
+    "kalman": kf.kalman(),
+    "square_root": kf.square_root(kf.moments.Taylor()),
+    "iterated": kf.extended(3),
+    "unscented": kf.unscented(),
+}
+every_filter = pytest.mark.parametrize("name", FILTERS)
+
+
+def steps(filter, model, ys):
+    """The estimates and the Info of every step."""
+    return kf.run(filter, model, np.asarray(ys), emit=kf.estimate_and_info).outputs
+
+
+def scalar(H=((1.0,),), P0=1.0, Q=0.0, R=None, mean=0.0):
+    """A constant, or a random walk, that is seen without noise."""
+    m = len(H)
+    R = np.zeros((m, m)) if R is None else R
+    return kf.linear_gaussian([[1.0]], H, [[Q]], R, kf.Gaussian(np.array([mean]), [[P0]]))
+
+
+def normal(y, variance):
+    return -0.5 * (y**2 / variance + np.log(2 * np.pi * variance))
+
+
+both_precisions = pytest.mark.parametrize("precise", [True, False], ids=["float64", "float32"])
+
+
+@both_precisions
+@every_filter
+def test_a_redundant_channel_counts_once_and_an_impossible_one_is_impossible(name, precise):
+    with jax.enable_x64(precise):
+        model, chosen = scalar(H=[[1.0], [2.0]], Q=1.0), FILTERS[name]
+        (est, info) = steps(chosen, model, [[1.0, 2.0]])
+        np.testing.assert_allclose(info.log_likelihood, [normal(1.0, 2.0)], rtol=1e-6)
+        np.testing.assert_allclose(info.nis, [0.5], rtol=1e-6)
+        np.testing.assert_allclose(est.mean, [[1.0]], rtol=1e-6)
+        assert info.dof.tolist() == [1]
+        assert est.cov.tolist() == [[[0.0]]]
+        (est, info) = steps(chosen, model, [[1.0, 9.0]])
+        assert info.log_likelihood.tolist() == [-np.inf]
+        assert info.nis.tolist() == [np.inf]
+        np.testing.assert_allclose(est.mean, [[1.0]], rtol=1e-6)
+
+
+@both_precisions
+@every_filter
+def test_a_dead_channel_costs_nothing_and_must_read_zero(name, precise):
+    with jax.enable_x64(precise):
+        model = scalar(H=[[0.0], [1.0]], R=np.diag([0.0, 1.0]))
+        _, info = steps(FILTERS[name], model, [[0.0, 1.0], [0.5, 1.0]])
+        np.testing.assert_allclose(info.log_likelihood[0], normal(1.0, 2.0), rtol=1e-6)
+        assert info.log_likelihood[1] == -np.inf
+        assert info.dof.tolist() == [1, 1]
+
+
+@both_precisions
+@every_filter
+def test_a_constant_is_known_after_one_reading(name, precise):
+    with jax.enable_x64(precise):
+        est, info = steps(FILTERS[name], scalar(P0=3.0), np.full((4, 1), 1.1))
+        np.testing.assert_allclose(info.log_likelihood[0], normal(1.1, 3.0), rtol=1e-6)
+        assert info.log_likelihood[1:].tolist() == [0.0, 0.0, 0.0]
+        assert info.dof.tolist() == [1, 0, 0, 0]
+        assert est.cov.ravel().tolist() == [0.0] * 4
+
+
+@both_precisions
+def test_a_gate_lets_nothing_impossible_pass(precise):
+    with jax.enable_x64(precise):
+        model = scalar(H=[[1.0], [2.0]], Q=1.0)
+        _, info = steps(kf.gated(kf.kalman()), model, [[1.0, 9.0], [1.0, 2.0]])
+        assert info.extra["accepted"].tolist() == [0, 1]
+
+
+@both_precisions
+def test_a_member_that_calls_the_reading_impossible_has_no_weight(precise):
+    with jax.enable_x64(precise):
+        known = scalar(P0=0.0, mean=3.0)
+        noisy = scalar(P0=0.0, mean=3.0, R=[[1.0]])
+        params = kf.IMMParams((known, noisy), [[0.5, 0.5], [0.5, 0.5]], [0.5, 0.5])
+        final, (_, info) = kf.run(
+            kf.imm((kf.kalman(), kf.kalman())), params, [[7.0]], emit=kf.estimate_and_info
+        )
+        assert final.weights.tolist() == [0.0, 1.0]
+        np.testing.assert_allclose(info.log_likelihood, [np.log(0.5) + normal(4.0, 1.0)], rtol=1e-6)
+
+
+@both_precisions
+def test_sensors_without_noise_are_conditioned_on_one_after_another(precise):
+    with jax.enable_x64(precise):
+        sensors = {
+            "a": kf.Sensor(kf.Linear([[1.0]]), [[0.0]]),
+            "b": kf.Sensor(kf.Linear([[2.0]]), [[0.0]]),
+        }
+        params = kf.Sensors(kf.Linear([[1.0]]), [[0.0]], kf.Gaussian([0.0], [[1.0]]), sensors)
+        ys = {"a": jnp.array([[1.0]]), "b": jnp.array([[9.0]])}
+        est, info = kf.run(
+            kf.sequential(kf.kalman()), params, ys, emit=kf.estimate_and_info
+        ).outputs
+        np.testing.assert_allclose(est.mean, [[1.0]], rtol=1e-6)
+        assert info.log_likelihood.tolist() == [-np.inf]
+
+
+# filters whose innovation has a density where R is singular; those of particles have none
+SCORED = [
+    name
+    for name, row in TABLE.items()
+    if not row.draws and not any(word in name for word in ("net", "gain", "recur", "sequence"))
+]
+
+
+def moving(H, R):
+    """A body whose position is seen without noise, and what else H and R say."""
+    prior = kf.Gaussian(np.array([0.1, 0.2]), np.array([[1.0, 0.3], [0.3, 2.0]]))
+    Q = np.array([[0.05, 0.02], [0.02, 0.1]])
+    return kf.linear_gaussian([[1.0, 0.5], [0.0, 1.0]], H, Q, np.diag(R), prior)
+
+
+@pytest.mark.parametrize("name", SCORED)
+def test_a_redundant_channel_changes_nothing_in_any_filter(x64, name):
+    row = TABLE[name]
+    ys = np.array([[0.3, 0.1], [0.5, -0.4], [0.2, 0.3]])
+    doubled = np.column_stack([ys, 2 * ys[:, 0]])
+    params = row.params(moving([[1.0, 0.0], [0.0, 1.0]], [0.0, 0.3]))
+    more = row.params(moving([[1.0, 0.0], [0.0, 1.0], [2.0, 0.0]], [0.0, 0.3, 0.0]))
+    plain, plain_info = steps(row.filter, params, ys)
+    est, info = steps(row.filter, more, doubled)
+    np.testing.assert_allclose(est.mean, plain.mean, atol=1e-12)
+    np.testing.assert_allclose(est.cov, plain.cov, atol=1e-12)
+    np.testing.assert_allclose(info.log_likelihood, plain_info.log_likelihood, atol=1e-12)
+    assert info.dof.tolist() == plain_info.dof.tolist()
+    doubled[-1, 2] += 1
+    _, info = steps(row.filter, more, doubled)
+    assert info.log_likelihood[-1] == -np.inf
+
+
+def draw(seed):
+    """A model of small binary fractions, singular in every way, and data that it can explain."""
+    rng = np.random.default_rng(seed)
+    F = rng.integers(-2, 3, (N, N)) / 2
+    H = rng.integers(-2, 3, (M, N)).astype(float)
+    if seed % 3 == 0:
+        H[1] = 2 * H[0]
+    G = rng.integers(-1, 2, (N, N)) * (rng.random(N) < 0.4)
+    L = rng.integers(-1, 2, (N, N)) * (rng.random(N) < 0.7)
+    noise = rng.integers(0, 2, M) * (rng.random() < 0.5)
+    x = L @ rng.integers(-2, 3, N)
+    ys = []
+    for _ in range(STEPS):
+        x = F @ x + G @ rng.integers(-2, 3, N)
+        ys.append(H @ x + noise * rng.integers(-2, 3, M))
+    return (F, H, G @ G.T, np.diag(noise.astype(float)), np.zeros(N), L @ L.T), np.array(ys)
+
+
+def assert_as_exact(filter, seed, *, rtol):
+    (F, H, Q, R, mean, cov), ys = draw(seed)
+    model = kf.StateSpaceModel(
+        kf.Linear(F), kf.Linear(H), Q, R, kf.Gaussian(mean, cov), noise_free=True
+    )
+    est, info = steps(filter, model, ys)
+    means, covs, scores, ranks = exact.kalman(F, H, Q, R, mean, cov, ys)
+    assert info.dof.tolist() == ranks.tolist(), seed
+    np.testing.assert_allclose(info.log_likelihood, scores, rtol=rtol, atol=rtol, err_msg=seed)
+    size = 1 + np.abs(ys).max()
+    np.testing.assert_allclose(est.mean, means, atol=rtol * size, err_msg=str(seed))
+    np.testing.assert_allclose(est.cov, covs, atol=rtol * size, err_msg=str(seed))
+
+
+@pytest.mark.parametrize("name", ["kalman", "square_root"])
+def test_singular_models_agree_with_rational_arithmetic(x64, name):
+    for seed in range(60):
+        assert_as_exact(FILTERS[name], seed, rtol=1e-7)
