@@ -113,7 +113,7 @@ def test_a_written_belief_moves_the_states_before_along(x64):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: fixed_lag(kf.kalman(), 0), r"lag is 0; expected a whole number of at least 1"),
+        (lambda: fixed_lag(kf.kalman(), 0), r"lag is 0; expected a whole number from 1"),
         (
             lambda: fixed_lag(kf.fading(kf.kalman(), 1.1), 2),
             r"no moment rule; expected a Gaussian filter",
