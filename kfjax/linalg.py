@@ -194,8 +194,7 @@ def _factor_tangent(L: Array, dA: Array) -> Array:
     return jnp.where(null_columns, 0, library_product(W, phi))
 
 
-@jax.custom_jvp
-def triangularise(A: Float[AnyArray, "n p"]) -> Float[Array, "n n"]:
+def triangularise(A: Float[AnyArray, "n p"], *, rounding: float = 1.0) -> Float[Array, "n n"]:
     """Return the lower factor L with L L' = A A', for A of any rank.
 
     Orthogonal reduction, not the Cholesky factor of A A': it keeps twice the digits. Rows that
@@ -204,6 +203,7 @@ def triangularise(A: Float[AnyArray, "n p"]) -> Float[Array, "n n"]:
 
     Args:
         A: [n, p], such as two factors beside each other, [L_1, L_2], for L_1 L_1' + L_2 L_2'.
+        rounding: how many times n eps the rows of A may be off, relative to their norms.
 
     Returns:
         L [n, n], with zeros above the diagonal and a diagonal of zeros or more.
@@ -212,7 +212,13 @@ def triangularise(A: Float[AnyArray, "n p"]) -> Float[Array, "n n"]:
         >>> kf.linalg.triangularise(jnp.array([[3.0, 4.0], [3.0, 4.0]])).round(3).tolist()
         [[5.0, 0.0], [5.0, 0.0]]
     """
-    negligible = orthogonal.negligible_squares(A)
+    return _triangularise(A, rounding)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _triangularise(A: AnyArray, rounding: float) -> Array:
+    """Return the factor of A A', in which rows that depend on earlier ones have zero columns."""
+    negligible = rounding**2 * orthogonal.negligible_squares(A)
     if A.shape[0] <= 2 * UNROLL:
         return orthogonal.gram_schmidt(A, negligible)
     return _large_triangularise(A, negligible)
@@ -221,12 +227,14 @@ def triangularise(A: Float[AnyArray, "n p"]) -> Float[Array, "n n"]:
 _large_triangularise = with_fallback(orthogonal.householder, orthogonal.gram_schmidt)
 
 
-@triangularise.defjvp
-def _triangularise_jvp(primals: tuple[AnyArray], tangents: tuple[Array]) -> tuple[Array, Array]:
+@_triangularise.defjvp
+def _triangularise_jvp(
+    rounding: float, primals: tuple[AnyArray], tangents: tuple[Array]
+) -> tuple[Array, Array]:
     """Return the factor and its derivative, in the direction d(A A') = dA A' + A dA'."""
     (A,) = primals
     (dA,) = tangents
-    L = triangularise(A)
+    L = _triangularise(A, rounding)
     half = library_product(dA, A.T)
     return L, _factor_tangent(L, half + half.T)
 

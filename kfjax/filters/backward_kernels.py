@@ -38,7 +38,9 @@ def backward_kernel(rule: Any, model: StateSpaceModel, belief: Belief, u: Any) -
     Q = model.process_noise(belief.mean, u)
     if isinstance(belief, SquareRootGaussian):
         predicted, dx, dy = rule.deviations(f, *belief, space, space)
-        S, G, rest = conditional_factors(dx, dy, linalg.cholesky(Q))
+        S, G, rest = conditional_factors(
+            dx, dy, linalg.cholesky(Q), noise_free=bool(model.noise_free)
+        )
         return BackwardKernel(linalg.solve_lower(S, G.T, transpose=True).T, predicted, rest)
     moments = rule(f, belief, space, space)
     G = linalg.factorise(moments.cov + Q).solve(moments.cross.T).T

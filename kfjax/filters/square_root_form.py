@@ -48,8 +48,17 @@ def _product(L: Array) -> Array:
     return linalg.symmetric(linalg.matmul(L, L.T))
 
 
-def conditional_factors(dx: Array, dy: Array, noise: Array) -> tuple[Array, Array, Array]:
+# Without noise, a row of deviations that depends on others is theirs only up to the rounding of the
+# steps before: as many times that of one step as the covariance form allows for.
+ROUNDING = 64.0
+
+
+def conditional_factors(
+    dx: Array, dy: Array, noise: Array, *, noise_free: bool = False
+) -> tuple[Array, Array, Array]:
     """Factor the joint covariance of (y, x): S = Cov[y] + noise noise'.
+
+    With `noise_free`, standard deviations within the rounding of several steps are zero.
 
     Returns:
         S^1/2 [m, m] lower triangular; G [n, m], with the gain K = G S^-1/2; and L [n, n] with L L'
@@ -57,7 +66,7 @@ def conditional_factors(dx: Array, dy: Array, noise: Array) -> tuple[Array, Arra
     """
     m, n = dy.shape[0], dx.shape[0]
     joint = jnp.block([[dy, noise], [dx, jnp.zeros((n, noise.shape[1]), dx.dtype)]])
-    factor = linalg.triangularise(joint)
+    factor = linalg.triangularise(joint, rounding=ROUNDING if noise_free else 1.0)
     return factor[:m, :m], factor[m:, :m], factor[m:, m:]
 
 
@@ -107,7 +116,9 @@ def square_root(rule: MomentRule) -> Filter:
         space = params.state_space
         mean, _, dy = rule.deviations(bind(params.f, u), *state, space, space)
         noise = linalg.cholesky(params.process_noise(state.mean, u))
-        return SquareRootGaussian(mean, linalg.triangularise(jnp.concatenate([dy, noise], axis=1)))
+        rounding = ROUNDING if params.noise_free else 1.0
+        spread = jnp.concatenate([dy, noise], axis=1)
+        return SquareRootGaussian(mean, linalg.triangularise(spread, rounding=rounding))
 
     def update(
         params: StateSpaceModel,
@@ -118,7 +129,7 @@ def square_root(rule: MomentRule) -> Filter:
     ) -> tuple[SquareRootGaussian, Info]:
         seen, space = observe(params, state.mean, y, u, observed), params.state_space
         y_hat, dx, dy = rule.deviations(seen.fn, *state, space, seen.space)
-        S, G, L = conditional_factors(dx, dy, linalg.cholesky(seen.R))
+        S, G, L = conditional_factors(dx, dy, linalg.cholesky(seen.R), noise_free=seen.noise_free)
         innovation = seen.innovation(y_hat)
         mean = space.retract(state.mean, linalg.matmul(G, linalg.solve_lower(S, innovation)))
         hidden = jnp.zeros_like(innovation) if seen.noise_free else None

@@ -47,5 +47,6 @@ def without_rounding(A: AnyArray, B: AnyArray) -> Array:
     """Return A B, with zeros for entries that are rounding of the terms that cancelled."""
     product = linalg.matmul(A, B)
     terms = linalg.matmul(jnp.abs(A), jnp.abs(B))
-    rounding = A.shape[-1] * float(jnp.finfo(product.dtype).eps) * jax.lax.stop_gradient(terms)
+    eps = float(jnp.finfo(product.dtype).eps)
+    rounding = 8 * A.shape[-1] * eps * jax.lax.stop_gradient(terms)
     return jnp.where(jnp.abs(product) < rounding, 0, product)
