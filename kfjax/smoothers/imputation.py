@@ -108,4 +108,5 @@ def noise_given_seen(R: Array, mask: Array) -> tuple[Array, Array]:
     block = jnp.where(mask[:, None], R_seen, 0) + jnp.diag((~mask).astype(R.dtype))
     G = linalg.factorise(block).solve(R_seen.T).T
     hidden = ~mask[None, :] & ~mask[:, None]
-    return G, jnp.where(hidden, R - linalg.matmul(G, R_seen.T), 0)
+    rest = linalg.symmetric(R - linalg.matmul(G, R_seen.T))
+    return G, jnp.where(hidden, rest, 0)

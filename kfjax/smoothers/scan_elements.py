@@ -169,9 +169,12 @@ def _log_likelihoods(prior: SquareRootGaussian, filtered: SquareRootGaussian, st
         mean = linalg.matmul(step.F, belief.mean) + step.c
         dx = jnp.concatenate([linalg.matmul(step.F, belief.cholesky), step.Q], axis=1)
         S = _factor_of_sum(linalg.matmul(step.H, dx), step.R)
-        innovation = step.y_d - linalg.matmul(step.H, mean)
-        S_factored = linalg.Factored(linalg.matmul(S, S.T), S)
-        return innovation_info(innovation, S_factored, step.mask).log_likelihood
+        y_hat = linalg.matmul(step.H, mean)
+        innovation = step.y_d - y_hat
+        S_factored = linalg.Factored(linalg.matmul(S, S.T), S, jnp.zeros_like(innovation))
+        R = linalg.matmul(step.R, step.R.T)
+        info = innovation_info(innovation, S_factored, step.mask, size=jnp.abs(y_hat), R=R)
+        return info.log_likelihood
 
     return jax.vmap(one)(before, steps)
 

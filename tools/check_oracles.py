@@ -1,0 +1,84 @@
+"""Check filters, smoothers, samplers, EM, forecasts and gradients on random linear records.
+
+    python tools/check_oracles.py --cases 2000            # some minutes of compilation, then quick
+    python tools/check_oracles.py --cases 500 --kinds opaque --dtypes float32
+    python tools/check_oracles.py --only 'Traits(...)'    # a line that it printed
+
+Every record is compared with the joint Gaussian of its states and observations, in exact fractions
+where a covariance is singular. Failures are printed, with the record's traits, and make it exit
+with 1.
+"""
+
+import argparse
+import collections
+import os
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+sys.path[:0] = [str(Path(__file__).parents[1] / "tests"), str(Path(__file__).parents[1])]
+
+from hypothesis import HealthCheck, given, seed, settings  # noqa: E402  # after the path
+from support.oracle_checks import check  # noqa: E402
+from support.random_models import Shape, Traits, traits  # noqa: E402
+
+KINDS, DTYPES = ("constant", "varying", "opaque"), ("float32", "float64")
+DIMENSIONS = ((1, 1), (2, 1), (2, 3), (3, 2), (4, 4), (6, 2))
+
+
+def shapes(kinds: list[str], dtypes: list[str]) -> list[Shape]:
+    """Return what is compiled: every kind in every precision, dimensions and starts in turn."""
+    dimensions = [(*pair, first) for first in ("predict", "update") for pair in DIMENSIONS]
+    pairs = [(kind, dtype) for kind in kinds for dtype in dtypes]
+    chosen = []
+    for index, (n, m, first) in enumerate(dimensions):
+        kind, dtype = pairs[(index + index // len(pairs)) % len(pairs)]
+        chosen.append(Shape(n, m, kind, first, dtype))
+    return chosen
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--cases", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=DTYPES)
+    parser.add_argument("--only", help="the traits of one record, as printed")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Check records and print what fails; return 1 if anything did."""
+    args = arguments()
+    if args.only:
+        print(*check(eval(args.only, {"Traits": Traits, "Shape": Shape}), slow=True), sep="\n")
+        return 0
+    made: collections.Counter[str] = collections.Counter()
+    failures, begin = [], time.monotonic()
+
+    @seed(args.seed)
+    @settings(
+        max_examples=args.cases,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(traits(shapes(args.kinds, args.dtypes)))
+    def each(record: Traits) -> None:
+        try:
+            made.update(["records", *check(record, slow=True)])
+        except Exception as error:
+            failures.append(record)
+            print(f"{record}\n    {type(error).__name__}: {error}\n", flush=True)
+
+    each()
+    for name, count in made.items():
+        print(f"{name:32s} {count:6d}")
+    print(f"{len(failures)} failures, {time.monotonic() - begin:.0f} s")
+    return int(bool(failures))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
