@@ -25,22 +25,23 @@ from kfjax.training.wrapping import through
 
 __all__ = ["FreeNoise", "constrain", "fit_noise", "free_noise", "noise_of", "unconstrain"]
 
-# a singular covariance has no logarithm: its eigenvalues are raised to this part of the largest
+# A singular covariance has no logarithm: with every component in units of its own standard
+# deviation, eigenvalues are raised to this.
 LIFT = 1e-6
 NAMES = ("Q", "R", "P0")
 
 
-def unconstrain(cov: Any, floor: float = 0.0) -> Array:
+def unconstrain(cov: Any, floor: Any = 0.0) -> Array:
     """Return the free numbers [n (n + 1) / 2] of a covariance, row by row of its factor.
 
-    cov = L L' + floor I,   L_ii = exp(theta_ii),   L_ij = L_ii theta_ij
+    cov = L L' + diag(floor),   L_ii = exp(theta_ii),   L_ij = L_ii theta_ij
 
     A step of the same size changes every variance by the same factor, whatever its units.
 
     Args:
-        cov: [n, n], positive semidefinite; eigenvalues below floor + 1e-6 of the largest are raised
-            to that.
-        floor: smallest variance that the covariance can have in any direction, in its units.
+        cov: [n, n], positive semidefinite. With every component in units of its own standard
+            deviation, eigenvalues of cov - diag(floor) below 1e-6 are raised to that.
+        floor: smallest variance of each component, a number or [n].
 
     Raises:
         ValueError: if cov is no covariance, or zero without a floor.
@@ -54,17 +55,33 @@ def unconstrain(cov: Any, floor: float = 0.0) -> Array:
     if cov.shape[0] != cov.shape[1] or cov.size == 0:
         raise ValueError(f"unconstrain: cov has shape {cov.shape}; expected [n, n].")
     check_covariance("unconstrain: cov", cov)
-    floor = real_array("unconstrain: floor", floor, ndim=0)
-    values, vectors = np.linalg.eigh(np.asarray(cov, np.float64))
-    if max(values[-1], floor) <= 0:
+    floor = real_array("unconstrain: floor", floor)
+    if np.shape(floor) not in ((), cov.shape[:1]):
         raise ValueError(
-            "unconstrain: cov is zero; expected some positive variance, or a floor. Pass floor=."
+            f"unconstrain: floor has shape {np.shape(floor)}; expected a number, or"
+            f" {cov.shape[:1]} as cov."
         )
-    raised = np.maximum(values - floor, max(LIFT * values[-1], LIFT * floor))
-    factor = np.linalg.cholesky((vectors * raised) @ vectors.T)
+    floor = np.broadcast_to(floor, cov.shape[:1])
+    scale = _own_units(np.asarray(cov, np.float64), np.asarray(floor, np.float64))
+    left = (np.asarray(cov, np.float64) - np.diag(floor)) / np.outer(scale, scale)
+    values, vectors = np.linalg.eigh(left)
+    raised = np.maximum(values, LIFT)
+    factor = scale[:, None] * np.linalg.cholesky((vectors * raised) @ vectors.T)
     scale = np.diag(factor)
     theta = np.tril(factor / scale[:, None], -1) + np.diag(np.log(scale))
     return jnp.asarray(theta[np.tril_indices(len(scale))], cov.dtype)
+
+
+def _own_units(cov: np.ndarray, floor: np.ndarray) -> np.ndarray:
+    """Return a standard deviation above zero for every component [n]."""
+    variances = np.maximum(np.diag(cov), floor)
+    largest = variances.max()
+    if largest <= 0:
+        raise ValueError(
+            "unconstrain: cov is zero; expected some positive variance, or a floor. Pass floor=."
+        )
+    # a component without any variance has no unit of its own
+    return np.sqrt(np.where(variances > 0, variances, LIFT * largest))
 
 
 def constrain(theta: Array, floor: float | Array = 0.0) -> Array:
@@ -73,12 +90,13 @@ def constrain(theta: Array, floor: float | Array = 0.0) -> Array:
     Args:
         theta: logarithms of the factor's diagonal, and its other entries relative to that of their
             row.
-        floor: is added to the diagonal.
+        floor: is added to the diagonal, a number or [n].
     """
     n = (int(np.sqrt(8 * theta.shape[-1] + 1)) - 1) // 2
     free = jnp.zeros((n, n), theta.dtype).at[np.tril_indices(n)].set(theta)
     factor = jnp.exp(jnp.diag(free))[:, None] * (jnp.tril(free, -1) + jnp.eye(n, dtype=theta.dtype))
-    return linalg.matmul(factor, factor.T) + floor * jnp.eye(n, dtype=theta.dtype)
+    added = jnp.broadcast_to(jnp.asarray(floor, theta.dtype), (n,))
+    return linalg.symmetric_product(factor, factor) + jnp.diag(added)
 
 
 class FreeNoise(NamedTuple):
@@ -87,7 +105,7 @@ class FreeNoise(NamedTuple):
     Attributes:
         params: a `StateSpaceModel`, or params that hold one.
         factors: dict of free numbers by name, of "Q", "R", "P0" (the prior's covariance).
-        floors: dict of the smallest variance by name, scalars.
+        floors: dict of the smallest variance of every component by name, numbers or [n].
     """
 
     params: Any
@@ -95,15 +113,14 @@ class FreeNoise(NamedTuple):
     floors: Any
 
 
-def free_noise(
-    params: Any, learn: Sequence[str] = ("Q", "R"), floor: float | None = None
-) -> FreeNoise:
+def free_noise(params: Any, learn: Sequence[str] = ("Q", "R"), floor: Any = None) -> FreeNoise:
     """Return params with some covariances as free numbers.
 
     Args:
         params: a `StateSpaceModel`, or params that hold one, with constant covariances.
         learn: names among "Q", "R" and "P0".
-        floor: smallest variance of each; default 1e-6 of its largest, or of R's where it is zero.
+        floor: smallest variance of every component, a number or [n]; default 1e-6 of its variance,
+            or, where that is zero, of the largest one, or of R's.
 
     Raises:
         ValueError: if there is no model, another name, a covariance is a function, or the model has
@@ -222,14 +239,15 @@ def _covariance(model: StateSpaceModel, name: str) -> Array:
     return value
 
 
-def _floor(model: StateSpaceModel, cov: Array) -> float:
-    """A millionth of the largest variance, or of the observation noise's."""
-    largest = float(np.max(np.diag(cov)))
-    if largest > 0:
-        return LIFT * largest
-    if callable(model.R) or not float(np.max(np.diag(model.R))) > 0:
+def _floor(model: StateSpaceModel, cov: Array) -> np.ndarray:
+    """A millionth of each variance; where it is zero, of the largest, or of the noise of ys."""
+    variances = np.asarray(jnp.diag(cov))
+    largest = float(variances.max())
+    if largest <= 0:
+        largest = 0.0 if callable(model.R) else float(np.max(np.diag(model.R)))
+    if largest <= 0:
         raise ValueError(
             "free_noise: a covariance is zero; expected some positive variance, or a floor. Pass"
             " floor=."
         )
-    return LIFT * float(np.max(np.diag(model.R)))
+    return LIFT * np.where(variances > 0, variances, largest)

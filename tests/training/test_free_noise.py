@@ -145,3 +145,12 @@ def test_bad_input(x64, problem, changes, learn, text):
         free_noise(problem[0].replace(**changes), learn)
     with pytest.raises(ValueError, match="params is float; expected a StateSpaceModel"):
         free_noise(1.0)
+
+
+def test_a_small_variance_beside_a_large_one_is_kept(x64):
+    """Position in kilometres beside a bias in radians: each has its own unit."""
+    cov = np.array([[1.0, 3e-5], [3e-5, 1e-8]])
+    np.testing.assert_allclose(constrain(unconstrain(cov)), cov, rtol=1e-8)
+    model = kf.systems.constant_velocity().replace(Q=np.diag([1.0, 1e-8]))
+    found = noise_of(free_noise(model)).Q
+    np.testing.assert_allclose(np.diag(found), [1.0, 1e-8], rtol=1e-5)
