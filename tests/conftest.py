@@ -5,18 +5,11 @@ import os
 import sys
 from pathlib import Path
 
-# nearly all the time of these tests is compilation: compile quickly rather than well (read when jax
-# starts)
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
-    " --xla_cpu_parallel_codegen_split_count=1",
-)
-
 import jax
 import jaxtyping
 import numpy as np
 import pytest
+import support.compiling  # sets the flags that JAX starts with
 import support.typechecking  # noqa: F401  # found by name by the hook below
 
 # the annotations of everything that the laws run can be checked at every call, shapes included;
