@@ -82,7 +82,7 @@ def is_test(path: Path, folder: Path) -> bool:
 
 
 def measure(package: str) -> Totals:
-    """Count what is in a package."""
+    """Count what is in a package; without files or functions their figures are 0."""
     totals = Totals()
     for path in source_files(package):
         count_file(path.read_text(encoding="utf-8"), totals)
@@ -188,23 +188,25 @@ def mentions_any(annotation: ast.expr) -> bool:
 
 def figures(totals: Totals) -> dict[str, float]:
     """Return the rows of the table."""
-    bodies = sorted(totals.bodies)
-    per_thousand = 1000 / totals.code_lines
+    files = totals.files or [0]
+    bodies = sorted(totals.bodies) or [0]
+    code_lines = max(totals.code_lines, 1)
+    per_thousand = 1000 / code_lines
     return {
         "files": len(totals.files),
         "lines": sum(totals.files),
-        "lines of a file, median": statistics.median(totals.files),
-        "lines of a file, largest": max(totals.files),
-        "functions": len(bodies),
+        "lines of a file, median": statistics.median(files),
+        "lines of a file, largest": max(files),
+        "functions": len(totals.bodies),
         "function body, median": statistics.median(bodies),
         "function body, mean": statistics.mean(bodies),
         "function body, 90 %": bodies[int(0.90 * len(bodies))],
         "function body, 99 %": bodies[int(0.99 * len(bodies))],
         "function body, largest": bodies[-1],
         f"function bodies over {LONG_BODY} lines": sum(length > LONG_BODY for length in bodies),
-        "operations per code line": totals.operations / totals.code_lines,
+        "operations per code line": totals.operations / code_lines,
         f"lines over {COLUMNS} columns": totals.long_lines,
-        f"code lines over {COLUMNS} columns, %": 100 * totals.long_code_lines / totals.code_lines,
+        f"code lines over {COLUMNS} columns, %": 100 * totals.long_code_lines / code_lines,
         "tuple assignments per 1000 code lines": per_thousand * totals.tuple_assignments,
         "conditional expressions per 1000 code lines": per_thousand * totals.conditionals,
         "nested conditional expressions": totals.nested_conditionals,

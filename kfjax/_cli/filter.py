@@ -18,7 +18,7 @@ from kfjax._cli.trained import load_trained
 from kfjax._support.compiling import jit
 from kfjax._support.files import write_file
 from kfjax._support.saving import npz_bytes
-from kfjax.base import Estimate, Filter
+from kfjax.base import Estimate, Filter, Params
 from kfjax.data import Dataset, read_data, run_trajectory, start_at
 from kfjax.evaluation.chunks import all_chunks, chunk_size
 from kfjax.evaluation.summaries import state_difference
@@ -64,7 +64,7 @@ def _one_filter(args: Namespace, model: StateSpaceModel, data: Dataset) -> tuple
 
 
 def _arrays(
-    chosen: Filter, params: Any, data: Dataset, key: Array, *, smoothing: bool
+    chosen: Filter, params: Params, data: Dataset, key: Array, *, smoothing: bool
 ) -> dict[str, Any]:
     """Estimates of all trajectories by name, computed in chunks that fit in memory."""
     one = jax.tree.map(lambda a: a[0], data)
@@ -86,7 +86,7 @@ def _arrays(
 
 @functools.partial(jit, static_argnums=(0, 1))
 def _estimates(
-    chosen: Filter, smoothing: bool, params: Any, data: Dataset, keys: Array
+    chosen: Filter, smoothing: bool, params: Params, data: Dataset, keys: Array
 ) -> tuple[Estimate, Smoothed | None]:
     def one(trajectory: Dataset, key: Array) -> tuple[Estimate, Smoothed | None]:
         filtered = run_trajectory(chosen, params, trajectory, key=key).outputs

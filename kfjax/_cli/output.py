@@ -7,12 +7,11 @@ import io
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import jax
 from rich.console import Console
 
-from kfjax.base import Filter
+from kfjax.base import Filter, Params
 from kfjax.data import Dataset
 from kfjax.evaluation.summaries import filter_one
 from kfjax.models.calling import advice
@@ -61,7 +60,7 @@ def check_folder(folder: Path) -> None:
         )
 
 
-def check_fit(chosen: Filter, params: Any, data: Dataset) -> None:
+def check_fit(chosen: Filter, params: Params, data: Dataset) -> None:
     """Raise a ValueError unless the filter runs its model on these data.
 
     The model's own functions may raise any exception.

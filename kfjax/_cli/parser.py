@@ -32,23 +32,24 @@ __all__: list[str] = []
 COMPARE = """\
 Compare filters on the same trajectories: how good, how honest, how fast.
 
-Without --data, trajectories are simulated: of a Lorenz attractor with models that are right and wrong, of a system by
-name (--system), or of a model of your own (--model alone).
+Without --data, trajectories are simulated: from a Lorenz attractor with correct and incorrect
+models, from a system by name (--system), or from a model of your own (--model alone).
 
 DATA is
-  an npz file      obs [N, T, m] (NaN where missing), and if you have them state [N, T, n] (NaN where not known),
-                   inputs [N, T, ...] (or several arrays inputs_NAME, which make a dict), length [N], initial [N, n];
-                   one trajectory may leave out N. Or parts: train_obs, val_obs, test_obs, train_state and so on, of
-                   which the test part is reported.
-  a folder         of the Labyrinth data set, known by its Indoor_UWB_Input.txt.
+  an npz file      obs [N, T, m] (NaN where missing), and if you have them state [N, T, n] (NaN
+                   where unknown), inputs [N, T, ...] (or several arrays inputs_NAME, which make a
+                   dict), length [N], initial [N, n]; one trajectory may leave out N. Or parts:
+                   train_obs, val_obs, test_obs, train_state and so on, of which the test part is
+                   reported.
+  a folder         of the Labyrinth data set, recognised by its Indoor_UWB_Input.txt.
 MODEL is a kfjax.StateSpaceModel in a Python file, or a function without arguments that returns one.
 
---tune finds factors on Q and R on the training part, and chooses among them on the validation part. A file without
-parts is split 60 : 20 : 20, by trajectory, or in time if it holds only one or two.
+--tune finds factors on Q and R on the training part, and chooses among them on the validation part.
+A file without parts is split 60 : 20 : 20, by trajectory, or in time if it holds only one or two.
 
---learned trains filters quickly, on the training part or on as many simulated trajectories as are compared, and chooses
-on the validation part; better ones come from `kfjax train`. --load adds these; where they were trained on a part of
-DATA, the test part is reported."""
+--learned trains filters quickly, on the training part or on as many simulated trajectories as are
+compared, and chooses on the validation part; better ones come from `kfjax train`. --load adds
+these; where they were trained on a part of DATA, the test part is reported."""
 
 COMPARE_EXAMPLES = """\
 examples:
@@ -56,7 +57,8 @@ examples:
   kfjax compare --system pendulum --filters extended,unscented
   kfjax compare --quick --learned
   kfjax compare --data mine.npz --model mine.py:model --tune diagonal
-  kfjax compare --data ../shared/data/indoor_uwb --model benchmarks/models/indoor_uwb.py:model --components 0,1"""
+  kfjax compare --data ../shared/data/indoor_uwb --components 0,1 \\
+    --model benchmarks/models/indoor_uwb.py:model"""
 
 FILTER = """\
 Run one filter over data and write its estimates. DATA and MODEL are as in `kfjax compare --help`.
@@ -65,19 +67,22 @@ The npz file written has
   mean [N, T, n], cov [N, T, n, n]                      x_t given y_1..y_t
   log_likelihood [N, T]                                 log p(y_t | y_1..y_t-1)
   smoothed_mean [N, T, n], smoothed_cov [N, T, n, n]    x_t given y_1..y_T, with --smooth
-  length [N]                                            if the data have it; later entries repeat the last estimate"""
+  length [N]                                            if the data have it; later entries repeat
+                                                        the last estimate"""
 
 FILTER_EXAMPLES = """\
 example:
   kfjax filter --data mine.npz --model mine.py:model --filter unscented --smooth --out est.npz"""
 
 TRAIN = """\
-Train a learned filter on the training part of the data, and choose its parameters on the validation part. DATA and
-MODEL are as in `kfjax compare --help`; a file without parts is split as there. The test part is not looked at.
+Train a learned filter on the training part of the data, and choose its parameters on the validation
+part. DATA and MODEL are as in `kfjax compare --help`; a file without parts is split as there. The
+test part is not used.
 
-The folder written has training.json (what was trained, and its error on the validation part beside that of the extended
-Kalman filter, as it is and tuned), history.png, the parameters, and checkpoints: a training that was interrupted goes
-on with the same command. `kfjax compare --load` and `kfjax filter --load` use the folder."""
+The folder written has training.json (what was trained, and its error on the validation part beside
+that of the extended Kalman filter, as it is and tuned), history.png, the parameters, and
+checkpoints: an interrupted training resumes with the same command. `kfjax compare --load` and
+`kfjax filter --load` use the folder."""
 
 TRAIN_EXAMPLES = """\
 example:
@@ -85,10 +90,12 @@ example:
   kfjax compare --data mine.npz --model mine.py:model --load runs/kalman_net"""
 
 BENCH = """\
-Time kfjax on its own workloads: filters, smoothers, particles, networks and a training step, as a user would run them.
+Time kfjax on its own workloads: filters, smoothers, particles, networks and a training step, as a
+user would run them.
 
-The process stays on one core, and all workloads are timed in turn, so that what else the machine does falls on all of
-them. Beside other libraries they are timed by `python -m benchmarks.speed` in a checkout."""
+The process stays on one core, and all workloads are timed in turn, so that other load on the
+machine affects all of them alike. `python -m benchmarks.speed` in a checkout times them beside
+other libraries."""
 
 BENCH_EXAMPLES = """\
 examples:
@@ -110,9 +117,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print_anywhere()
     try:
         args = _parser().parse_args(argv)
-        if (
-            argv is None and args.run is not run_bench
-        ):  # a process of its own; bench measures what users have
+        own_process = argv is None
+        if own_process and args.run is not run_bench:  # bench measures what users have
             set_xla_options()
         with _one_line_warnings(), jax.enable_x64(True) if args.x64 else contextlib.nullcontext():
             args.run(args)
@@ -120,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"kfjax: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        if argv is None:  # a process of its own
+        if argv is None:  # this process is the command line's own
             interrupts.end()
         print(interrupts.TEXT, file=sys.stderr)
         return interrupts.STATUS
@@ -209,7 +215,8 @@ def _add_compare(add: Callable[..., Any]) -> None:
         metavar="A,B",
         nargs="?",
         const="kalman_net,corrected_gain",
-        help=f"also train filters quickly, kalman_net,corrected_gain or some of {', '.join(LEARNED_FILTERS)}",
+        help="also train filters quickly, kalman_net,corrected_gain or some of "
+        f"{', '.join(LEARNED_FILTERS)}",
     )
     add(
         "--load",
@@ -256,8 +263,8 @@ def _add_train(add: Callable[..., Any]) -> None:
     add(
         "--loss",
         choices=LOSSES,
-        help="squared error of the states, their likelihood after it, or the observations' likelihood, which needs no"
-        " true states (default mse, or innovation without true states)",
+        help="squared error of the states, their likelihood after it, or the observations'"
+        " likelihood, which needs no true states (default mse, or innovation without true states)",
     )
     add(
         "--updates",

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jax import Array
 
+from kfjax._support.types import PyTree
 from kfjax.base import Filter
 from kfjax.data import Dataset, Parts, first_steps, pieces
 from kfjax.learned.params import Learned, init_params
@@ -155,7 +156,9 @@ def train_quickly(
     return trained, left_out
 
 
-def _draw(key: Array, chosen: Filter, model: StateSpaceModel, constants: Any, runs: int) -> Learned:
+def _draw(
+    key: Array, chosen: Filter, model: StateSpaceModel, constants: PyTree, runs: int
+) -> Learned:
     """Draw the parameters, of several runs with a leading axis."""
     if runs == 1:
         return init_params(key, chosen, model, constants)

@@ -12,6 +12,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from kfjax import systems
+from kfjax.base import Inputs
 from kfjax.data import Dataset, Parts, npz_splits, read_data, read_parts
 from kfjax.models.simulation import simulate
 from kfjax.models.state_space import StateSpaceModel
@@ -42,7 +43,7 @@ class Study(NamedTuple):
 def simulated_study(
     name: str,
     truth: StateSpaceModel,
-    us: Any = None,
+    us: Inputs = None,
     *,
     seed: int = 0,
     trajectories: int = 300,
@@ -62,7 +63,7 @@ def simulated_study(
     return Study(text, {f"{name}, the model that made the data": truth}, test, 0, parts)
 
 
-def _draw(key: Array, truth: StateSpaceModel, us: Any, trajectories: int, steps: int) -> Dataset:
+def _draw(key: Array, truth: StateSpaceModel, us: Inputs, trajectories: int, steps: int) -> Dataset:
     keys = jax.random.split(key, trajectories)
     try:
         xs, ys = jax.vmap(lambda k: simulate(k, truth, steps, us=us))(keys)

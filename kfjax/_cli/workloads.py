@@ -20,6 +20,7 @@ import optax
 from jax import Array
 
 from kfjax import systems
+from kfjax._support.types import PyTree
 from kfjax.base import Filter, Gaussian
 from kfjax.data import Dataset
 from kfjax.filters import extended, kalman, particle, unscented
@@ -155,7 +156,7 @@ def training_step(loss: Callable[..., Array], problem: Problem) -> Any:
     data = Dataset.unchecked(problem.ys, problem.xs, None, None, None, None)
     learned, frozen = partition(problem.params)
 
-    def objective(learned: Any) -> tuple[Array, None]:
+    def objective(learned: PyTree) -> tuple[Array, None]:
         return loss(merge(learned, frozen), data, jax.random.key(0)), None
 
     found = guarded_update(OPTIMIZER, objective, learned, OPTIMIZER.init(learned))

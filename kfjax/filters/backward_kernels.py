@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from jax import Array
 
 from kfjax import linalg
-from kfjax.base import Gaussian
+from kfjax.base import Gaussian, Inputs
 from kfjax.filters.square_root_form import SquareRootGaussian, conditional_factors
 from kfjax.models.observing import bind
 from kfjax.models.state_space import StateSpaceModel
@@ -32,7 +32,7 @@ class BackwardKernel(NamedTuple):
     rest: Array
 
 
-def backward_kernel(rule: Any, model: StateSpaceModel, belief: Belief, u: Any) -> BackwardKernel:
+def backward_kernel(rule: Any, model: StateSpaceModel, belief: Belief, u: Inputs) -> BackwardKernel:
     """Return the kernel from a filtered belief about x_t, and the input u_t+1."""
     space, f = model.state_space, bind(model.f, u)
     Q = model.process_noise(belief.mean, u)

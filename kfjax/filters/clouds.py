@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
-from kfjax.base import Gaussian
+from kfjax.base import Gaussian, Inputs, State
 from kfjax.filters.noise_factors import coloured
 from kfjax.models.calling import call
 from kfjax.models.spaces import EUCLIDEAN, Space
@@ -48,7 +48,7 @@ def space_of(model: StateSpaceModel) -> Space | None:
     return None if space.is_euclidean else jax.tree.map(jnp.copy, space)
 
 
-def lifted(fn: Callable[[Any], Array], state: Any, weights: Array) -> Array:
+def lifted(fn: Callable[[Any], Array], state: State, weights: Array) -> Array:
     """Map a function of one state over a stacked one with weights [..., N]."""
     for _ in range(weights.ndim - 1):
         fn = jax.vmap(fn)
@@ -93,7 +93,7 @@ def draw_prior(key: Array, model: StateSpaceModel, count: int) -> Array:
     return jax.vmap(model.state_space.retract, in_axes=(None, 0))(mean, noise)
 
 
-def propagate(model: StateSpaceModel, x: Array, u: Any, z: Array) -> Array:
+def propagate(model: StateSpaceModel, x: Array, u: Inputs, z: Array) -> Array:
     """Return f(x, u) moved by the noise Q^1/2 z."""
     L = linalg.cholesky(model.process_noise(x, u))
     return model.state_space.retract(call("f", model.f, x, u), linalg.matmul(L, z)).astype(x.dtype)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
 from kfjax._support.arguments import check_kind
-from kfjax.base import Filter, Info, constructor
+from kfjax.base import Filter, Gaussian, Info, Inputs, Mask, constructor
 from kfjax.models.observing import bind, keep_unobserved, observe
 from kfjax.models.state_space import StateSpaceModel
 
@@ -72,11 +72,15 @@ def constant_gain() -> Filter:
             )
         return PointState(jnp.copy(params.model.prior.mean))
 
-    def predict(params: ConstantGainParams, state: PointState, u: Any = None) -> PointState:
+    def predict(params: ConstantGainParams, state: PointState, u: Inputs = None) -> PointState:
         return PointState(bind(params.model.f, u)(state.mean).astype(state.mean.dtype))
 
     def update(
-        params: ConstantGainParams, state: PointState, y: Array, u: Any = None, observed: Any = None
+        params: ConstantGainParams,
+        state: PointState,
+        y: Array,
+        u: Inputs = None,
+        observed: Mask = None,
     ) -> tuple[PointState, Info]:
         seen = observe(params.model, state.mean, y, u, observed)
         innovation = seen.innovation(seen.fn(state.mean))
@@ -86,7 +90,7 @@ def constant_gain() -> Filter:
             innovation=innovation, dof=dof
         )
 
-    def recentre(params: ConstantGainParams, state: PointState, gaussian: Any) -> PointState:
+    def recentre(params: ConstantGainParams, state: PointState, gaussian: Gaussian) -> PointState:
         del params, state
         return PointState(gaussian.mean)
 

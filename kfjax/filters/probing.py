@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from jax import Array
 
-from kfjax.base import Filter, Info, constructor
+from kfjax.base import Filter, Info, Inputs, Mask, Params, constructor
 
 __all__: list[str] = []
 
@@ -36,15 +36,15 @@ def probed(filter: Filter, probe: Callable) -> Filter:
     `probe(filter, params, before, predicted, y, u, observed)` may return any pytree.
     """
 
-    def init(params: Any, key: Array | None = None) -> ProbedState:
+    def init(params: Params, key: Array | None = None) -> ProbedState:
         state = filter.init(params, key)
         return ProbedState(state, state)
 
-    def predict(params: Any, state: ProbedState, u: Any = None) -> ProbedState:
+    def predict(params: Params, state: ProbedState, u: Inputs = None) -> ProbedState:
         return ProbedState(filter.predict(params, state.state, u), state.state)
 
     def update(
-        params: Any, state: ProbedState, y: Array, u: Any = None, observed: Any = None
+        params: Params, state: ProbedState, y: Array, u: Inputs = None, observed: Mask = None
     ) -> tuple[ProbedState, Info]:
         found = probe(filter, params, state.before, state.state, y, u, observed)
         new, _ = filter.update(params, state.state, y, u, observed)

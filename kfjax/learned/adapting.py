@@ -12,6 +12,7 @@ from jax import Array
 
 from kfjax._support.arguments import check_count
 from kfjax._support.compiling import jit
+from kfjax._support.types import PyTree
 from kfjax.base import Estimate, Filter, Inputs, Mask, Observations, Run, State, estimate
 from kfjax.data import Dataset
 from kfjax.learned.params import Learned
@@ -151,7 +152,7 @@ def _adapt(
     loss = unlabelled_loss(filter, params, batch)
     key = jax.random.key(0)  # not used: a state carries its own
 
-    def objective(learned: Any) -> tuple[Array, None]:
+    def objective(learned: PyTree) -> tuple[Array, None]:
         return loss.continued(merge(learned, frozen), batch, key, states)[0], None
 
     def improve(at: tuple[Any, Any, Array], _: None) -> tuple[tuple[Any, Any, Array], None]:

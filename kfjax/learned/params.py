@@ -13,6 +13,7 @@ from jax import Array
 
 from kfjax._support.arguments import check_key
 from kfjax._support.compiling import jit
+from kfjax._support.types import PyTree
 from kfjax.base import Filter
 from kfjax.models.state_space import StateSpaceModel
 
@@ -62,7 +63,7 @@ class Initialiser:
 
 
 def init_params(
-    key: Array, filter: Filter, model: StateSpaceModel, constants: Any = None
+    key: Array, filter: Filter, model: StateSpaceModel, constants: PyTree = None
 ) -> Learned:
     """Draw the parameters of a learned filter, in the precision of the model.
 
@@ -112,6 +113,6 @@ def _draw(
     return network(key, model)
 
 
-def in_precision(dtype: Any, tree: Any) -> Any:
+def in_precision(dtype: Any, tree: PyTree) -> Any:
     """Return a pytree of floats in one precision."""
     return jax.tree.map(lambda a: jnp.asarray(a, dtype), tree)

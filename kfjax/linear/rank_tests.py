@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from jax import Array
 
 from kfjax._support.arguments import check_kind
 from kfjax._support.values import real_array
+from kfjax.base import Inputs
 from kfjax.models.observing import bind
 from kfjax.models.state_space import StateSpaceModel
 
@@ -36,7 +37,7 @@ class Rank(NamedTuple):
     missing: np.ndarray
 
 
-def observability(model: StateSpaceModel, x: Array | None = None, u: Any = None) -> Rank:
+def observability(model: StateSpaceModel, x: Array | None = None, u: Inputs = None) -> Rank:
     """Tell which state directions y can see: the rank of (H, H F, ..., H F^{n-1}).
 
     The rank does not depend on units, and so not on the length of a step.
@@ -64,7 +65,7 @@ def observability(model: StateSpaceModel, x: Array | None = None, u: Any = None)
     return _reached(F, H, float(jnp.finfo(model.dtype).eps))
 
 
-def controllability(model: StateSpaceModel, x: Array | None = None, u: Any = None) -> Rank:
+def controllability(model: StateSpaceModel, x: Array | None = None, u: Inputs = None) -> Rank:
     """Tell which state directions the process noise drives.
 
     This is the rank of (G, F G, ..., F^{n-1} G) with G G' = Q.
@@ -88,7 +89,7 @@ def controllability(model: StateSpaceModel, x: Array | None = None, u: Any = Non
 
 
 def _jacobians(
-    who: str, model: StateSpaceModel, x: Array | None, u: Any
+    who: str, model: StateSpaceModel, x: Array | None, u: Inputs
 ) -> tuple[np.ndarray, np.ndarray]:
     """F and H at a point, in double precision."""
     check_kind(f"{who}: model", model, StateSpaceModel)

@@ -19,7 +19,8 @@ from jax.scipy.linalg import block_diag
 from jax.tree_util import Partial
 
 from kfjax._support.pytrees import STATIC, as_pytree
-from kfjax.base import Gaussian
+from kfjax._support.types import PyTree
+from kfjax.base import Gaussian, Inputs
 from kfjax.models.functions import Linear
 from kfjax.models.spaces import Space
 
@@ -76,7 +77,7 @@ class Move:
     layout: Augmented
     inside: bool
 
-    def __call__(self, f: Any, z: Array, u: Any) -> Array:
+    def __call__(self, f: Any, z: Array, u: Inputs) -> Array:
         x, w, _ = self.layout.split(z)
         x = f(x, w, u) if self.inside else f(x, u)
         return jnp.concatenate([x, jnp.zeros(self.layout.q + self.layout.r, x.dtype)])
@@ -89,7 +90,7 @@ class Observe:
     layout: Augmented
     inside: bool | None
 
-    def __call__(self, h: Any, z: Array, u: Any) -> Array:
+    def __call__(self, h: Any, z: Array, u: Inputs) -> Array:
         x, _, v = self.layout.split(z)
         if self.inside:
             return h(x, v, u)
@@ -102,7 +103,7 @@ class _OfState:
 
     layout: Augmented
 
-    def __call__(self, cov: Any, z: Array, u: Any) -> Array:
+    def __call__(self, cov: Any, z: Array, u: Inputs) -> Array:
         return cov(self.layout.split(z)[0], u)
 
 
@@ -123,12 +124,12 @@ class _Padded:
         )
 
 
-def _blocks(Q: Any, rest: Array, z: Array, u: Any) -> Array:
+def _blocks(Q: Any, rest: Array, z: Array, u: Inputs) -> Array:
     """diag(Q(z, u), rest)."""
     return block_diag(Q(z, u), rest)
 
 
-def no_noise(observe: Any, z: Array, u: Any) -> Array:
+def no_noise(observe: Any, z: Array, u: Inputs) -> Array:
     """Return a covariance of zeros, in as many channels as observe has."""
     m = jax.eval_shape(observe, z, u).shape[0]
     return jnp.zeros((m, m), z.dtype)
@@ -157,7 +158,7 @@ def layout_of(model: Any) -> Augmented | None:
     return _layout_in(getattr(model, "f", None))
 
 
-def _layout_in(tree: Any) -> Augmented | None:
+def _layout_in(tree: PyTree) -> Augmented | None:
     """Return the layout of the first function of z in a tree, of a model augmented twice as one."""
     nodes = jax.tree.leaves(tree, is_leaf=lambda node: _layout_at(node) is not None)
     node = next((node for node in nodes if _layout_at(node) is not None), None)
@@ -235,7 +236,7 @@ def _beside(A: Array) -> Array:
     return jnp.concatenate([A, jnp.eye(A.shape[0], dtype=A.dtype)], axis=1)
 
 
-def _beside_at(A: Any, u: Any) -> Array:
+def _beside_at(A: Any, u: Inputs) -> Array:
     return _beside(A(u))
 
 
@@ -245,7 +246,7 @@ class _Grown:
 
     widths: tuple[tuple[int, int], ...]
 
-    def __call__(self, value: Any, u: Any) -> Array:
+    def __call__(self, value: Any, u: Inputs) -> Array:
         return jnp.pad(value(u), self.widths)
 
 

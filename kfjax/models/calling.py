@@ -13,6 +13,8 @@ from typing import Any
 import jax
 from jax.tree_util import Partial
 
+from kfjax._support.types import PyTree
+
 __all__: list[str] = []
 
 MARK = "kfjax: "
@@ -72,7 +74,7 @@ def _readable(fn: Any) -> str:
     return getattr(fn, "__qualname__", type(fn).__name__)
 
 
-def _shapes(tree: Any) -> str:
+def _shapes(tree: PyTree) -> str:
     """Return a pytree of arrays by their shapes."""
     if tree is None:
         return "None"

@@ -12,6 +12,7 @@ from jax import Array
 from kfjax import linalg
 from kfjax._support.pytrees import Pytree, as_array, as_pytree
 from kfjax._support.values import real_array
+from kfjax.base import Inputs
 
 __all__ = ["Linear"]
 
@@ -73,7 +74,7 @@ class Linear(Pytree):
                 f"Linear: {name} has {shape[0]} rows; expected {np.shape(self.A)[0]}, as many as A."
             )
 
-    def at(self, u: Any) -> Linear:
+    def at(self, u: Inputs) -> Linear:
         """Return the function of x alone, with u put in: Linear(A, None, B u + b)."""
         A, B, b = (m(u) if callable(m) else m for m in (self.A, self.B, self.b))
         if B is not None:
@@ -89,7 +90,7 @@ class Linear(Pytree):
             b = linalg.matmul(B, u) if b is None else linalg.matmul(B, u) + b
         return Linear.unchecked(A, None, b)
 
-    def __call__(self, x: Array, u: Any = None) -> Array:
+    def __call__(self, x: Array, u: Inputs = None) -> Array:
         """Return A x + B u + b."""
         fixed = self.at(u)
         mean = linalg.matmul(fixed.A, x)

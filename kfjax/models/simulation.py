@@ -101,7 +101,7 @@ def _simulate(
 
     start = start.astype(model.dtype)
 
-    def observed(x: Array, u: Any, key: Array) -> tuple[Array, Array]:
+    def observed(x: Array, u: Inputs, key: Array) -> tuple[Array, Array]:
         y = call("h", model.h, x, u) + _draw(key, model.observation_noise(x, u))
         return x, y.astype(model.dtype)
 

@@ -17,7 +17,7 @@ from jax import Array
 from kfjax._support.arguments import check_covariance, is_concrete
 from kfjax._support.pytrees import STATIC, Pytree, as_array, as_pytree, promote
 from kfjax._support.values import check_finite
-from kfjax.base import Gaussian
+from kfjax.base import Gaussian, Inputs
 from kfjax.models.calling import call
 from kfjax.models.functions import Linear
 from kfjax.models.noise import may_be_noise_free
@@ -138,15 +138,15 @@ class StateSpaceModel(Pytree):
         """The float dtype of every leaf."""
         return self.prior.mean.dtype
 
-    def process_noise(self, x: Array, u: Any = None) -> Array:
+    def process_noise(self, x: Array, u: Inputs = None) -> Array:
         """Return Q [n, n] at (x_{t-1|t-1}, u_t)."""
         return self._noise("Q", self.Q, x, u)
 
-    def observation_noise(self, x: Array, u: Any = None) -> Array:
+    def observation_noise(self, x: Array, u: Inputs = None) -> Array:
         """Return R [m, m] at (x_{t|t-1}, u_t)."""
         return self._noise("R", self.R, x, u)
 
-    def _noise(self, name: str, cov: Any, x: Array, u: Any) -> Array:
+    def _noise(self, name: str, cov: Any, x: Array, u: Inputs) -> Array:
         if not callable(cov):
             return cov
         return call(name, cov, x, u).astype(self.dtype)

@@ -84,7 +84,7 @@ def _impute(
 ) -> Gaussian:
     space: Space = model.observation_space
 
-    def one(belief: Gaussian, y: Array, mask: Array, u: Any) -> Gaussian:
+    def one(belief: Gaussian, y: Array, mask: Array, u: Inputs) -> Gaussian:
         h = bind(model.h, u, name="h")
         G, rest = noise_given_seen(model.observation_noise(belief.mean, u), mask)
 

@@ -132,8 +132,8 @@ def _cost(
         at: SquareRootGaussian,
         step: Step,
         y: Array,
-        u: Any,
-        seen_t: Any,
+        u: Inputs,
+        seen_t: Mask,
     ) -> tuple[Array, Array]:
         expected = rule.affine(bind(model.f, u), *before).mean
         seen = observe(model, at.mean, y, u, seen_t)

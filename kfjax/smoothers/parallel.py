@@ -125,7 +125,7 @@ def linearise(rule: Any, model: StateSpaceModel, path: SquareRootGaussian, recor
     """
 
     def one(
-        before: SquareRootGaussian, at: SquareRootGaussian, y: Array, u: Any, seen_t: Any
+        before: SquareRootGaussian, at: SquareRootGaussian, y: Array, u: Inputs, seen_t: Mask
     ) -> Step:
         f: Affine = rule.affine(bind(model.f, u), *before)
         seen = observe(model, at.mean, y, u, seen_t)

@@ -101,7 +101,7 @@ def simulate_smoothed(
     )
 
 
-def _check(params: Any, states: Any, trajectories: int) -> StateSpaceModel:
+def _check(params: Params, states: State, trajectories: int) -> StateSpaceModel:
     """Validate the arguments of `simulate_smoothed`; return the model."""
     model = model_of(params)
     if (
@@ -134,7 +134,7 @@ def _simulate(
     model: StateSpaceModel,
     clouds: Cloud,
     first: Cloud | None,
-    us: Any,
+    us: Inputs,
     length: Any,
     count: int,
 ) -> Trajectories:
@@ -161,7 +161,7 @@ def _simulate(
     return Trajectories(drawn, None) if first is None else Trajectories(drawn[:, 1:], drawn[:, 0])
 
 
-def _step_back(key: Array, model: StateSpaceModel, cloud: Cloud, u: Any, later: Array) -> Array:
+def _step_back(key: Array, model: StateSpaceModel, cloud: Cloud, u: Inputs, later: Array) -> Array:
     """Draw x_t [M, n] given x_{t+1} [M, n]."""
     particles, log_weights = cloud
 
@@ -175,7 +175,7 @@ def _step_back(key: Array, model: StateSpaceModel, cloud: Cloud, u: Any, later: 
     return jax.vmap(one)(later, jax.random.uniform(key, later.shape[:1], later.dtype))
 
 
-def _log_transition(model: StateSpaceModel, before: Array, u: Any, after: Array) -> Array:
+def _log_transition(model: StateSpaceModel, before: Array, u: Inputs, after: Array) -> Array:
     """Return log p(after | before) but for a constant; -inf if the noise has no density."""
     L = linalg.cholesky(model.process_noise(before, u))
     z = linalg.solve_lower(
@@ -262,10 +262,10 @@ def _sample(
     filter: Filter,
     count: int,
     key: Array,
-    params: Any,
+    params: Params,
     first: Belief | None,
     filtered: Belief,
-    us: Any,
+    us: Inputs,
     length: Any,
 ) -> Trajectories:
     model = model_of(params)

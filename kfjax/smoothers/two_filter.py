@@ -131,7 +131,7 @@ def _two_filter_smooth(model: StateSpaceModel, record: Record) -> Smoothed:
 
 
 def _observe(
-    model: StateSpaceModel, later: Information, y: Array, u: Any, observed: Any
+    model: StateSpaceModel, later: Information, y: Array, u: Inputs, observed: Mask
 ) -> Information:
     """Add what y_t says about x_t."""
     zero = jnp.zeros(model.n, model.dtype)
@@ -144,7 +144,7 @@ def _observe(
     return Information(later.eta + linalg.matmul(H.T, offset), Z)
 
 
-def _go_back(model: StateSpaceModel, at: Information, u: Any) -> tuple[Information, Array]:
+def _go_back(model: StateSpaceModel, at: Information, u: Inputs) -> tuple[Information, Array]:
     """Return what is known of x_t-1 from what is known of x_t, and (I + Q Lambda)^-1 F."""
     zero = jnp.zeros(model.n, model.dtype)
     f, U = bind(model.f, u), linalg.cholesky(model.process_noise(zero, u))

@@ -14,6 +14,7 @@ from jax import Array
 from kfjax._support.arguments import numeric
 from kfjax._support.naming import described
 from kfjax._support.values import real_array
+from kfjax.base import Inputs
 
 __all__ = ["rk4"]
 
@@ -31,7 +32,7 @@ def rk4(drift: Callable[[Array], Array], x: Array, dt: float | Array) -> Array:
     return x + dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
 
 
-def step_length(u: Any) -> Array | float:
+def step_length(u: Inputs) -> Array | float:
     """Return dt from an input: u["dt"], or u itself."""
     dt = u.get("dt") if isinstance(u, dict) else u
     if dt is None or np.ndim(dt) != 0:
@@ -53,7 +54,7 @@ class IntegratorTransition:
     order: int
     dimensions: int
 
-    def __call__(self, u: Any) -> Array | np.ndarray:
+    def __call__(self, u: Inputs) -> Array | np.ndarray:
         """Return F [k d, k d]."""
         dt, k = step_length(u), range(self.order)
         block = [[dt ** (j - i) / math.factorial(j - i) if j >= i else 0.0 for j in k] for i in k]
@@ -70,7 +71,7 @@ class IntegratedNoise:
     order: int
     dimensions: int
 
-    def __call__(self, density: Any, x: Any, u: Any) -> Array | np.ndarray:
+    def __call__(self, density: Any, x: Any, u: Inputs) -> Array | np.ndarray:
         """Return Q [k d, k d], the same for every x."""
         del x
         dt, powers = step_length(u), range(self.order - 1, -1, -1)

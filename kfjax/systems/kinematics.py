@@ -15,7 +15,7 @@ from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
 from kfjax._support.arguments import check_count, check_positive, choose, numeric
-from kfjax.base import Gaussian
+from kfjax.base import Gaussian, Inputs
 from kfjax.models.functions import Linear
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.systems.integration import IntegratedNoise, IntegratorTransition, step_length
@@ -229,7 +229,7 @@ def coordinated_turn(
     )
 
 
-def _turn(dt: ArrayLike, x: Array, u: Any) -> Array:
+def _turn(dt: ArrayLike, x: Array, u: Inputs) -> Array:
     """Rotate the velocity by w dt and integrate it; sin(a)/a is smooth at a = 0 as jnp.sinc."""
     del u
     p_x, v_x, p_y, v_y, w = x
@@ -247,11 +247,11 @@ def _turn(dt: ArrayLike, x: Array, u: Any) -> Array:
     )
 
 
-def _turn_irregular(x: Array, u: Any) -> Array:
+def _turn_irregular(x: Array, u: Inputs) -> Array:
     return _turn(step_length(u), x, None)
 
 
-def _turn_noise(densities: tuple[Array, Array], x: Any, u: Any) -> Array:
+def _turn_noise(densities: tuple[Array, Array], x: Any, u: Inputs) -> Array:
     """Q: Wiener velocities on both axes and a Wiener turn rate."""
     q_density, turn_rate_density = densities
     planar = IntegratedNoise(2, 2)(q_density, x, u)

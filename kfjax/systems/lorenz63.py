@@ -13,7 +13,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from kfjax._support.arguments import check_count, check_positive, choose
-from kfjax.base import Gaussian
+from kfjax.base import Gaussian, Inputs
 from kfjax.models.functions import Linear
 from kfjax.models.spaces import angles
 from kfjax.models.state_space import StateSpaceModel
@@ -163,7 +163,7 @@ class _Flow:
     step: Callable[[LorenzParameters, Array], Array]
     substeps: int
 
-    def __call__(self, theta: LorenzParameters, x: Array, u: Any) -> Array:
+    def __call__(self, theta: LorenzParameters, x: Array, u: Inputs) -> Array:
         del u
         small = theta._replace(dt=theta.dt / self.substeps)
         if self.substeps == 1:
@@ -229,6 +229,6 @@ def _stepper(
     return _TaylorStep(int(order), factorisation)
 
 
-def _spherical(x: Array, u: Any) -> Array:
+def _spherical(x: Array, u: Inputs) -> Array:
     del u
     return spherical(x)

@@ -9,7 +9,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from kfjax._support.arguments import check_positive, choose
-from kfjax.base import Gaussian
+from kfjax.base import Gaussian, Inputs
 from kfjax.models.functions import Linear
 from kfjax.models.spaces import angles
 from kfjax.models.state_space import StateSpaceModel
@@ -86,7 +86,7 @@ def pendulum(
     )
 
 
-def _swing(theta: PendulumParameters, x: Array, u: Any) -> Array:
+def _swing(theta: PendulumParameters, x: Array, u: Inputs) -> Array:
     del u
 
     def drift(z: Array) -> Array:
@@ -97,6 +97,6 @@ def _swing(theta: PendulumParameters, x: Array, u: Any) -> Array:
     return rk4(drift, x, theta.dt)
 
 
-def _displacement(length: Array, x: Array, u: Any) -> Array:
+def _displacement(length: Array, x: Array, u: Inputs) -> Array:
     del u
     return length * jnp.sin(x[:1])

@@ -10,7 +10,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from kfjax._support.arguments import check_count, choose
-from kfjax.base import Gaussian
+from kfjax.base import Gaussian, Inputs
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.systems.parts import diagonal, prior_or, standard_prior
 
@@ -80,13 +80,13 @@ def toy(
     )
 
 
-def _evolve(theta: tuple[Array, ...], x: Array, u: Any) -> Array:
+def _evolve(theta: tuple[Array, ...], x: Array, u: Inputs) -> Array:
     del u
     alpha, beta, phi, delta = theta
     return alpha * jnp.sin(beta * x + phi) + delta
 
 
-def _observe(theta: tuple[Array, ...], x: Array, u: Any) -> Array:
+def _observe(theta: tuple[Array, ...], x: Array, u: Inputs) -> Array:
     del u
     a, b, c = theta
     return a * (b * x + c) ** 2

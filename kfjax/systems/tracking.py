@@ -12,7 +12,7 @@ from jax.tree_util import Partial
 
 from kfjax._support.arguments import check_count, numeric
 from kfjax._support.values import real_array
-from kfjax.base import Gaussian
+from kfjax.base import Gaussian, Inputs
 from kfjax.models.spaces import angles
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.systems.geometry import bearing, norm
@@ -175,18 +175,18 @@ def _offset(x: Array, sensor: Array) -> Array:
     return x[::2] - sensor
 
 
-def _bearing_range(sensor: Array, x: Array, u: Any) -> Array:
+def _bearing_range(sensor: Array, x: Array, u: Inputs) -> Array:
     del u
     d = _offset(x, sensor)
     return jnp.stack([norm(d), bearing(d[0], d[1])])
 
 
-def _bearings(sensors: Array, x: Array, u: Any) -> Array:
+def _bearings(sensors: Array, x: Array, u: Inputs) -> Array:
     del u
     return jnp.stack([bearing(*_offset(x, sensor)) for sensor in sensors])
 
 
-def _ranges(x: Array, u: Any) -> Array:
+def _ranges(x: Array, u: Inputs) -> Array:
     anchors = u.get("anchors") if isinstance(u, dict) else None
     if anchors is None or np.ndim(anchors) != 2 or anchors.shape[1] != x.shape[0] // 2:
         got = type(u).__name__ if anchors is None else f"anchors of shape {np.shape(anchors)}"

@@ -16,6 +16,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from kfjax._support.arguments import choose
+from kfjax.base import Inputs
 from kfjax.models.functions import Linear
 from kfjax.models.state_space import StateSpaceModel, linear_gaussian
 from kfjax.systems.parts import diagonal, standard_prior
@@ -137,7 +138,7 @@ def _rotated(x: Array, angle: Array) -> tuple[Array, Array]:
     return c * x[0] - s * x[1], s * x[0] + c * x[1]
 
 
-def _helix(x: Array, u: Any) -> Array:
+def _helix(x: Array, u: Inputs) -> Array:
     """One step; without a state of its own, z does not climb."""
     del u
     climb = x[4] if x.shape[0] > 4 else 0.0

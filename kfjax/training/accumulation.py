@@ -14,7 +14,7 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax._support.pytrees import at
-from kfjax.base import Gaussian, state_and_log_likelihood
+from kfjax.base import Gaussian, Inputs, state_and_log_likelihood
 from kfjax.data.batches import run_trajectory, start_at
 from kfjax.data.dataset import Dataset
 from kfjax.filters.square_root_form import SquareRootGaussian, conditional_factors, square_root
@@ -74,7 +74,7 @@ def expected(names: frozenset[str], model: StateSpaceModel, one: Dataset) -> Sum
     active = jnp.ones(steps, bool) if active is None else active
     masks = jnp.ones_like(one.ys, bool) if one.observed is None else one.observed
 
-    def observed(belief: Any, u: Any, row: tuple[Array, ...]) -> tuple[Array, Array]:
+    def observed(belief: Any, u: Inputs, row: tuple[Array, ...]) -> tuple[Array, Array]:
         y, mask, counts = row
         sees = counts & mask.any()
         moment = _observation_moment(names, model, belief, y, u, mask)
@@ -113,7 +113,7 @@ def _dynamics_moment(
     model: StateSpaceModel,
     belief: SquareRootGaussian,
     later: SquareRootGaussian,
-    u: Any,
+    u: Inputs,
 ) -> tuple[SquareRootGaussian, Array]:
     """Return the smoothed belief about x_t-1, and E[s s'] of s = (epsilon_t, regressors)."""
     n, dtype = model.n, model.dtype
@@ -137,7 +137,7 @@ def _observation_moment(
     model: StateSpaceModel,
     at: SquareRootGaussian,
     y: Array,
-    u: Any,
+    u: Inputs,
     mask: Array,
 ) -> Array:
     """Return E[s s'] of s = (v_t, regressors), where unseen entries of v_t are inferred."""
@@ -160,7 +160,7 @@ class _Regressors(NamedTuple):
     known: list[Array]
 
 
-def _regressors(names: frozenset[str], group: dict[str, str], u: Any) -> _Regressors:
+def _regressors(names: frozenset[str], group: dict[str, str], u: Inputs) -> _Regressors:
     by_field = {"B": u, "b": jnp.ones(1)}
     known = [
         by_field[field] for name, field in group.items() if name in names and field in by_field

@@ -23,6 +23,8 @@ from kfjax._support.files import locked, remove_unfinished, write_file
 from kfjax._support.fingerprints import differences
 from kfjax._support.persistence import is_key, named_leaves, read_arrays
 from kfjax._support.saving import npz_bytes
+from kfjax._support.types import PyTree
+from kfjax.base import Params
 
 __all__ = ["Checkpoints", "load_params", "save_params"]
 
@@ -34,7 +36,7 @@ NAME = "report_{:08d}.npz"
 PATTERN = re.compile(r"report_(\d{8})\.npz")
 
 
-def save_params(path: str | Path, params: Any) -> None:
+def save_params(path: str | Path, params: Params) -> None:
     """Write a pytree of arrays to a file, or in place of what was saved there.
 
     Args:
@@ -137,7 +139,7 @@ class Checkpoints:
             remove_unfinished(Path(self.directory))
             yield
 
-    def save(self, report: int, state: Any, identity: dict[str, str]) -> None:
+    def save(self, report: int, state: PyTree, identity: dict[str, str]) -> None:
         """Save the state after a report, with what tells this run from others."""
         named = {IDENTITY: np.array(json.dumps(identity))}
         content = _file(RUN, state, named)
@@ -150,7 +152,7 @@ class Checkpoints:
             if number > report or number in older[:-1]:
                 self._file(number).unlink(missing_ok=True)
 
-    def latest(self, state: Any, identity: dict[str, str]) -> tuple[int, Any]:
+    def latest(self, state: PyTree, identity: dict[str, str]) -> tuple[int, Any]:
         """Return the last report and the state after it, or (-1, state) if there is none.
 
         Raises:
@@ -208,7 +210,7 @@ def _first_process() -> bool:
     return jax.process_index() == 0
 
 
-def _file(kind: str, tree: Any, more: dict[str, np.ndarray] | None = None) -> bytes:
+def _file(kind: str, tree: PyTree, more: dict[str, np.ndarray] | None = None) -> bytes:
     """Return the content of a file of one kind."""
     return npz_bytes({KIND: np.array(kind), **(more or {}), **_leaves(tree)})
 
@@ -226,7 +228,7 @@ def _read(path: Path, kind: str) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _leaves(tree: Any) -> dict[str, np.ndarray]:
+def _leaves(tree: PyTree) -> dict[str, np.ndarray]:
     """Return the leaves by name; such as bfloat16, which numpy cannot save, as bytes."""
     named = {}
     for name, array in named_leaves(tree).items():
@@ -247,14 +249,14 @@ def _described(arrays: dict[str, np.ndarray]) -> dict[str, tuple[tuple[int, ...]
     return {name: (array.shape, str(array.dtype)) for name, array in arrays.items()}
 
 
-def _unnamed(stored: dict[str, np.ndarray], like: Any) -> Any:
+def _unnamed(stored: dict[str, np.ndarray], like: PyTree) -> Any:
     """Put stored leaves into the structure of `like`."""
     leaves, structure = jax.tree.flatten(like)
     names = zip(leaves, _leaves(like), strict=True)
     return jax.tree.unflatten(structure, [_restored(stored[name], leaf) for leaf, name in names])
 
 
-def _restored(array: np.ndarray, like: Any) -> Any:
+def _restored(array: np.ndarray, like: PyTree) -> Any:
     """Return a stored array as the leaf that it was."""
     if is_key(like):
         return jax.random.wrap_key_data(jax.numpy.asarray(array), impl=jax.random.key_impl(like))

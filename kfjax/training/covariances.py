@@ -12,7 +12,7 @@ from jax import Array
 from kfjax import linalg
 from kfjax._support.arguments import check_covariance, choose_some
 from kfjax._support.values import real_array
-from kfjax.base import Filter, Gaussian
+from kfjax.base import Filter, Gaussian, Params
 from kfjax.data import Dataset
 from kfjax.models.augmented_state import check_added_noise
 from kfjax.models.lens import model_of, with_model
@@ -113,7 +113,7 @@ class FreeNoise(NamedTuple):
     floors: Any
 
 
-def free_noise(params: Any, learn: Sequence[str] = ("Q", "R"), floor: Any = None) -> FreeNoise:
+def free_noise(params: Params, learn: Sequence[str] = ("Q", "R"), floor: Any = None) -> FreeNoise:
     """Return params with some covariances as free numbers.
 
     Args:
@@ -153,7 +153,7 @@ def noise_of(free: FreeNoise) -> Any:
 
 def fit_noise(
     filter: Filter,
-    params: Any,
+    params: Params,
     data: Any,
     *,
     key: Array,

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from kfjax.base import Filter
+from kfjax.base import Filter, Params
 from kfjax.data import Dataset
 from kfjax.models.averages import differences
 from kfjax.training.filter_memory import (
@@ -116,7 +116,9 @@ def diagnose(
     )
 
 
-def _forgetting(filter: Filter, params: Any, data: Dataset, scale: np.ndarray) -> Forgetting | None:
+def _forgetting(
+    filter: Filter, params: Params, data: Dataset, scale: np.ndarray
+) -> Forgetting | None:
     state = jax.eval_shape(filter.init, params, jax.random.key(0))
     if "mean" not in getattr(state, "_fields", ()):
         return None

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
-from kfjax.base import Filter, estimate
+from kfjax.base import Filter, Params, estimate
 from kfjax.data import Dataset
 from kfjax.training.diagnosing import MEMORIES, Diagnosis, diagnose
 from kfjax.training.history import Fitted
@@ -52,7 +52,7 @@ class Divergence:
     filter: Filter
     rollout: Rollout = FULL
 
-    def __call__(self, params: Any, batch: Targets, key: Array) -> Array:
+    def __call__(self, params: Params, batch: Targets, key: Array) -> Array:
         """Return the loss of a batch."""
         keys = jax.random.split(key, batch.cov.shape[0])
 

@@ -17,7 +17,7 @@ from jax import Array
 from kfjax._support.arguments import check_count
 from kfjax._support.compiling import jit
 from kfjax._support.values import real_array
-from kfjax.base import Filter
+from kfjax.base import Filter, Inputs, Mask, Params, State
 from kfjax.data import Dataset, first_steps, start_at
 from kfjax.filters.combinators.composing import state_space_of
 from kfjax.models.averages import differences, moved
@@ -49,7 +49,7 @@ class Forgetting(NamedTuple):
 
 
 def forgetting(
-    filter: Filter, params: Any, data: Dataset, *, lags: int = 100, scale: Any = None
+    filter: Filter, params: Params, data: Dataset, *, lags: int = 100, scale: Any = None
 ) -> Forgetting:
     """Measure how long an error in a filter's estimate persists.
 
@@ -99,7 +99,13 @@ def forgetting(
 
 
 def _jacobian(
-    filter: Filter, params: Any, before: Any, predicted: Any, y: Array, u: Any, observed: Any
+    filter: Filter,
+    params: Params,
+    before: State,
+    predicted: State,
+    y: Array,
+    u: Inputs,
+    observed: Mask,
 ) -> Array:
     """Return d mean_t / d mean_{t-1} [n, n] at the rest of the state, between tangent spaces."""
     del predicted
@@ -125,7 +131,7 @@ def finite_memory_floor(
     validation: Dataset,
     memory: int,
     *,
-    params: Any = None,
+    params: Params = None,
     scale: Any = None,
     start: int | None = None,
 ) -> np.ndarray:
@@ -271,7 +277,7 @@ def relative_error(error: Any, cov: Any) -> np.ndarray:
 
 
 def gradient_per_lag(
-    filter: Filter, params: Any, data: Dataset, *, scale: Any = None
+    filter: Filter, params: Params, data: Dataset, *, scale: Any = None
 ) -> np.ndarray:
     """Measure how much the last estimate depends on each observation: |d mean_T / d y_{T-k}|.
 
@@ -303,7 +309,7 @@ def gradient_per_lag(
 
 
 @functools.partial(jit, static_argnums=0)
-def _slopes(filter: Filter, params: Any, data: Dataset, keys: Array) -> Array:
+def _slopes(filter: Filter, params: Params, data: Dataset, keys: Array) -> Array:
     difference = state_space_of(params).difference
 
     def one(trajectory: Dataset, key: Array) -> Array:

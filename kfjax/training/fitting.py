@@ -13,6 +13,7 @@ from jax import Array
 
 from kfjax._support.arguments import check_count, check_counts, check_key
 from kfjax._support.naming import described
+from kfjax.base import Params
 from kfjax.data import Dataset
 from kfjax.training.checkpoints import Checkpoints
 from kfjax.training.history import Fitted
@@ -25,7 +26,7 @@ __all__ = ["fit"]
 
 def fit(
     loss: Callable[[Any, Any, Array], Array],
-    params: Any,
+    params: Params,
     data: Any,
     *,
     key: Array,
@@ -160,7 +161,7 @@ def _size(name: str, data: Any) -> int:
 
 
 def _check(
-    task: Task, params: Any, data: Any, validation: Any, key: Array, updates: int, reports: int
+    task: Task, params: Params, data: Any, validation: Any, key: Array, updates: int, reports: int
 ) -> None:
     """Validate the arguments of `fit`."""
     window = 1 if task.window is None else task.window

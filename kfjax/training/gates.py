@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 from jax.extend.core import Literal
 
-from kfjax.base import Filter
+from kfjax.base import Filter, Inputs, Mask, Params, State
 from kfjax.data import Dataset, first_steps
 from kfjax.training.probing import probe_steps
 
@@ -47,7 +47,7 @@ class Saturation(NamedTuple):
     open: float
 
 
-def gate_saturation(filter: Filter, params: Any, data: Dataset) -> Saturation | None:
+def gate_saturation(filter: Filter, params: Params, data: Dataset) -> Saturation | None:
     """Measure how many gates of a recurrent network are saturated near 0 or 1.
 
     Gates are all the sigmoids that an update computes, whatever network they are in (those inside
@@ -73,7 +73,13 @@ def gate_saturation(filter: Filter, params: Any, data: Dataset) -> Saturation | 
 
 
 def _gates(
-    filter: Filter, params: Any, before: Any, predicted: Any, y: Array, u: Any, observed: Any
+    filter: Filter,
+    params: Params,
+    before: State,
+    predicted: State,
+    y: Array,
+    u: Inputs,
+    observed: Mask,
 ) -> Array:
     del before
     return gate_values(filter.update, params, predicted, y, u, observed)

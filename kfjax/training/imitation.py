@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 
 from kfjax._support.compiling import jit
-from kfjax.base import Filter
+from kfjax.base import Filter, Params
 from kfjax.data import Dataset, run_trajectory, start_at
 from kfjax.models.averages import centre_and_spread
 from kfjax.models.lens import model_of
@@ -70,7 +70,7 @@ def estimates_of(
 
 @functools.partial(jit, static_argnums=(0, 1))
 def _run_all(
-    filter: Filter, smoothing: bool, params: Any, data: Dataset, keys: Array
+    filter: Filter, smoothing: bool, params: Params, data: Dataset, keys: Array
 ) -> tuple[Array, Array | None]:
     def one(trajectory: Dataset, key: Array) -> tuple[Array, Array | None]:
         est = run_trajectory(filter, params, trajectory, key=key).outputs
@@ -83,7 +83,7 @@ def _run_all(
     return jax.vmap(one)(data, keys)
 
 
-def common_space(who: str, teacher_params: Any, student_params: Any) -> Space:
+def common_space(who: str, teacher_params: Params, student_params: Params) -> Space:
     """Return the space of the states of a teacher and its student; Euclidean without a model.
 
     Raises:

@@ -20,6 +20,8 @@ from kfjax._support.arguments import check_kind, check_number
 from kfjax.base import (
     Filter,
     Info,
+    Params,
+    State,
     estimate,
     innovation_only,
     log_likelihood_only,
@@ -131,7 +133,7 @@ def prediction_error(filter: Filter, *, rollout: Rollout = FULL) -> FilterLoss:
     return FilterLoss(filter, squared_innovation, innovation_only, rollout)
 
 
-def unlabelled_loss(filter: Filter, params: Any, data: Dataset) -> FilterLoss:
+def unlabelled_loss(filter: Filter, params: Params, data: Dataset) -> FilterLoss:
     """Return `innovation_nll`, or `prediction_error` for a filter without a likelihood.
 
     Args:
@@ -170,22 +172,24 @@ class FilterLoss:
         """Whether the loss is a mean squared error in units of the data, and so has decibels."""
         return self.term in (SquaredError(), squared_innovation)
 
-    def __call__(self, params: Any, batch: Dataset, key: Array) -> Array:
+    def __call__(self, params: Params, batch: Dataset, key: Array) -> Array:
         """Return the loss of a batch."""
         return self.continued(params, batch, key, None)[0]
 
-    def start(self, params: Any, batch: Dataset, key: Array) -> Any:
+    def start(self, params: Params, batch: Dataset, key: Array) -> Any:
         """Return the beliefs at the start of every trajectory, to go on from."""
         check_kind("the loss: batch", batch, Dataset)
         keys = jax.random.split(key, batch.ys.shape[0])
         return jax.vmap(lambda one, k: start_state(self.filter, params, one, k))(batch, keys)
 
-    def continued(self, params: Any, batch: Dataset, key: Array, states: Any) -> tuple[Array, Any]:
+    def continued(
+        self, params: Params, batch: Dataset, key: Array, states: State
+    ) -> tuple[Array, Any]:
         """Return the loss of windows that go on from states (None: the start), and their ends."""
         check_kind("the loss: batch", batch, Dataset)
         keys = jax.random.split(key, batch.ys.shape[0])
 
-        def one(trajectory: Dataset, key: Array, state: Any) -> tuple[Any, Array, Array]:
+        def one(trajectory: Dataset, key: Array, state: State) -> tuple[Any, Array, Array]:
             final, outputs = roll(
                 self.filter, params, trajectory, self.rollout, key=key, state=state, emit=self.emit
             )

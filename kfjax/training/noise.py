@@ -11,6 +11,7 @@ from jax.tree_util import Partial
 from kfjax._support.arguments import check_kind
 from kfjax._support.naming import described
 from kfjax._support.values import real_array
+from kfjax.base import Inputs, Params
 from kfjax.models.augmented_state import check_added_noise
 from kfjax.models.lens import model_of, with_model
 
@@ -29,7 +30,7 @@ class Scales(NamedTuple):
     R: Any
 
 
-def scale_noise(params: Any, factors: Scales) -> Any:
+def scale_noise(params: Params, factors: Scales) -> Any:
     """Return params with Q and R of the model scaled by factors on the variances.
 
     Q' = D^1/2 Q D^1/2 with D = diag(factors.Q), and R likewise; a callable Q or R stays one.
@@ -63,7 +64,7 @@ def _scaled(noise: Any, factors: Any) -> Any:
     return Partial(_scaled_noise, roots, noise) if callable(noise) else noise * _outer(roots)
 
 
-def _scaled_noise(roots: Array, noise: Any, x: Any, u: Any) -> Array:
+def _scaled_noise(roots: Array, noise: Any, x: Any, u: Inputs) -> Array:
     return noise(x, u) * _outer(roots)
 
 

@@ -15,6 +15,8 @@ import numpy as np
 from kfjax._support import sharding
 from kfjax._support.fingerprints import identity
 from kfjax._support.progress import progress_bar
+from kfjax._support.types import PyTree
+from kfjax.base import Params
 from kfjax.data import on_disk, whole_windows
 from kfjax.training.checkpoints import Checkpoints
 from kfjax.training.history import Fitted, History
@@ -50,7 +52,7 @@ class Plan(NamedTuple):
 
 
 def optimise(
-    task: Task, params: Any, learn: Any, data: Any, validation: Any, keys: Keys, plan: Plan
+    task: Task, params: Params, learn: Any, data: Any, validation: Any, keys: Keys, plan: Plan
 ) -> Fitted:
     """Run a training to its end, and return what it found, whatever that is."""
     rows = 1 + -(-plan.updates // plan.every)
@@ -101,7 +103,7 @@ def _ahead(
     ahead: Callable,
     task: Task,
     plan: Plan,
-    frozen: Any,
+    frozen: PyTree,
     batches: Any,
     validation: Any,
     keys: Keys,
@@ -134,7 +136,7 @@ def _check_restored(plan: Plan, state: TrainState, report: int, again: TrainStat
 def _identity(
     task: Task,
     plan: Plan,
-    params: Any,
+    params: Params,
     learn: Any,
     data: Any,
     validation: Any,
@@ -193,7 +195,7 @@ def _note(task: Task, history: History, row: int) -> str:
     return ", ".join(texts)
 
 
-def _fitted(state: TrainState, frozen: Any, done: int, validated: bool) -> Fitted:
+def _fitted(state: TrainState, frozen: PyTree, done: int, validated: bool) -> Fitted:
     """Return what is handed back."""
     validation = np.asarray(state.best_loss)[()] if validated else None
     return Fitted(

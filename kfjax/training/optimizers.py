@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from kfjax.base import constructor
+from kfjax._support.types import PyTree
+from kfjax.base import Params, constructor
 
 __all__ = ["Cosine", "clipped_adam", "replicate"]
 
@@ -77,7 +78,7 @@ class Cosine(NamedTuple):
         )
 
 
-def set_hyperparameters(state: Any, values: Mapping[str, Any] | None) -> Any:
+def set_hyperparameters(state: PyTree, values: Mapping[str, Any] | None) -> Any:
     """Return the optimiser state with hyperparameters replaced, by one value or one per run."""
     for name, value in (values or {}).items():
         known = optax.tree.get_all_with_path(state, name)
@@ -97,7 +98,7 @@ def set_hyperparameters(state: Any, values: Mapping[str, Any] | None) -> Any:
     return state
 
 
-def replicate(params: Any, runs: int) -> Any:
+def replicate(params: Params, runs: int) -> Any:
     """Return params with a leading axis of runs, all the same.
 
     Args:

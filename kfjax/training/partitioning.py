@@ -11,12 +11,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from kfjax._support.types import PyTree
+from kfjax.base import Params
 from kfjax.filters.checks import check_params
 
 __all__ = ["merge", "partition"]
 
 
-def partition(params: Any, learn: Any = None) -> tuple[Any, Any]:
+def partition(params: Params, learn: Any = None) -> tuple[Any, Any]:
     """Split params into two pytrees of the same structure, each with None for the other's leaves.
 
     Args:
@@ -57,12 +59,12 @@ def partition(params: Any, learn: Any = None) -> tuple[Any, Any]:
     return jax.tree.unflatten(structure, trained), jax.tree.unflatten(structure, frozen)
 
 
-def merge(trained: Any, frozen: Any) -> Any:
+def merge(trained: PyTree, frozen: PyTree) -> Any:
     """Put together what `partition` took apart."""
     return jax.tree.map(lambda a, b: b if a is None else a, trained, frozen, is_leaf=_is_none)
 
 
-def _chosen(params: Any, learn: Any, paths: list) -> list[bool]:
+def _chosen(params: Params, learn: Any, paths: list) -> list[bool]:
     """Return one boolean per leaf."""
     if callable(learn) and jax.tree_util.all_leaves([learn]):
         return [bool(learn(_name(path), leaf)) for path, leaf in paths]

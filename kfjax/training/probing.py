@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 from jax import Array
 
 from kfjax._support.compiling import jit
-from kfjax.base import Filter, extra_only
+from kfjax.base import Filter, Params, extra_only
 from kfjax.data import Dataset, run_trajectory
 from kfjax.filters.probing import probed
 
@@ -18,7 +17,7 @@ __all__: list[str] = []
 
 
 @functools.partial(jit, static_argnums=(0, 1))
-def probe_steps(filter: Filter, probe: Callable, params: Any, data: Dataset) -> Array:
+def probe_steps(filter: Filter, probe: Callable, params: Params, data: Dataset) -> Array:
     """Return what a probe finds at every step of every trajectory, see `kfjax.filters.probing`."""
     keys = jax.random.split(jax.random.key(0), data.ys.shape[0])
     watched = probed(filter, probe)

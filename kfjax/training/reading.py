@@ -9,6 +9,7 @@ import numpy as np
 from jax import Array
 
 from kfjax._support import sharding
+from kfjax._support.types import PyTree
 from kfjax.data import take, whole_windows
 from kfjax.training.stepping import report, shuffled, take_update, totals
 from kfjax.training.tasks import Interval, Keys, Task, TrainState
@@ -63,7 +64,7 @@ class Batches:
 def advance_from_disk(
     task: Task,
     state: TrainState,
-    frozen: Any,
+    frozen: PyTree,
     batches: Batches,
     validation: Any,
     keys: Keys,

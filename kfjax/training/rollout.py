@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax._support.arguments import check_count
-from kfjax.base import Emit, Filter, Kept, Run
+from kfjax._support.types import PyTree
+from kfjax.base import Emit, Filter, Kept, Params, Run, State
 from kfjax.data import Dataset, run_trajectory, start_at
 from kfjax.filters.starting import BegunState, emit_inner, update_first
 from kfjax.models.lens import starts_with_update
@@ -61,7 +62,7 @@ class Rollout(NamedTuple):
 FULL = Rollout()  # full backpropagation through every step
 
 
-def start_state(filter: Filter, params: Any, trajectory: Dataset, key: Array | None) -> Any:
+def start_state(filter: Filter, params: Params, trajectory: Dataset, key: Array | None) -> Any:
     """Return the filter's belief at the start of one trajectory, for `roll`."""
     started = update_first(filter) if starts_with_update(params) else filter
     return jax.tree.map(jnp.asarray, started.init(start_at(params, trajectory.prior_mean), key))
@@ -69,12 +70,12 @@ def start_state(filter: Filter, params: Any, trajectory: Dataset, key: Array | N
 
 def roll(
     filter: Filter,
-    params: Any,
+    params: Params,
     trajectory: Dataset,
     rollout: Rollout = FULL,
     *,
     key: Array | None = None,
-    state: Any = None,
+    state: State = None,
     emit: Emit[Kept],
 ) -> Run[Kept]:
     """Run a filter over one trajectory, with the values of `kfjax.data.run_trajectory`.
@@ -105,14 +106,14 @@ def roll(
     method = update_first(filter) if begins else filter
     keep = emit_inner(emit) if begins else emit
 
-    def steps(state: Any, series: Any) -> tuple[Any, Any]:
+    def steps(state: State, series: PyTree) -> tuple[Any, Any]:
         ys, us, observed, active = series
         count = None if active is None else active.sum()
         return run(
             method, params, ys, us=us, observed=observed, length=count, state=state, emit=keep
         )
 
-    def cut(state: Any, series: Any) -> tuple[Any, Any]:
+    def cut(state: State, series: PyTree) -> tuple[Any, Any]:
         return steps(jax.tree.map(jax.lax.stop_gradient, state), series)
 
     advance = (
@@ -138,7 +139,7 @@ def _chunk(rollout: Rollout, steps: int) -> int | None:
 
 
 def _in_chunks(
-    advance: Callable[[Any, Any], tuple[Any, Any]], state: Any, series: Any, size: int
+    advance: Callable[[Any, Any], tuple[Any, Any]], state: State, series: PyTree, size: int
 ) -> tuple[Any, Any]:
     """Advance through chunks of `size` steps and a shorter last one; the outputs in one piece."""
     steps = jax.tree.leaves(series)[0].shape[0]

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jax import Array
 
+from kfjax.base import Params
 from kfjax.data import Dataset, first_steps
 from kfjax.training.checkpoints import Checkpoints
 from kfjax.training.fitting import fit
@@ -19,7 +20,7 @@ __all__ = ["curriculum", "fit_stages"]
 
 def fit_stages(
     loss: Callable,
-    params: Any,
+    params: Params,
     stages: Sequence[Mapping[str, Any]],
     *,
     key: Array,

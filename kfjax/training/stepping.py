@@ -18,6 +18,8 @@ from jax import Array
 
 from kfjax._support import sharding
 from kfjax._support.compiling import jit
+from kfjax._support.types import PyTree
+from kfjax.base import Params
 from kfjax.data import window_at
 from kfjax.training.history import History
 from kfjax.training.partitioning import merge
@@ -31,7 +33,7 @@ __all__: list[str] = []
 def advance(
     task: Task,
     state: TrainState,
-    frozen: Any,
+    frozen: PyTree,
     data: Any,
     validation: Any,
     keys: Keys,
@@ -47,7 +49,7 @@ def advance(
 def _advance(
     task: Task,
     state: TrainState,
-    frozen: Any,
+    frozen: PyTree,
     data: Any,
     validation: Any,
     keys: Keys,
@@ -94,15 +96,15 @@ def take_update(
     windows: int,
     state: TrainState,
     sums: Array,
-    frozen: Any,
-    batch: Any,
+    frozen: PyTree,
+    batch: PyTree,
     key: Array,
     s: Any,
 ) -> tuple[TrainState, Array]:
     """Take one update on a batch (one per run) of data that are not on the device."""
 
     def one(
-        state: TrainState, sums: Array, frozen: Any, batch: Any, key: Array
+        state: TrainState, sums: Array, frozen: PyTree, batch: PyTree, key: Array
     ) -> tuple[TrainState, Array]:
         return _update(task, windows, state, sums, frozen, batch, key, s)
 
@@ -114,21 +116,21 @@ def report(
     task: Task,
     state: TrainState,
     sums: Array,
-    frozen: Any,
+    frozen: PyTree,
     validation: Any,
     key: Array,
     interval: Interval,
 ) -> TrainState:
     """Report after updates that were taken one by one."""
 
-    def one(state: TrainState, sums: Array, frozen: Any, key: Array) -> TrainState:
+    def one(state: TrainState, sums: Array, frozen: PyTree, key: Array) -> TrainState:
         return _report(task, state, sums, frozen, validation, key, interval)
 
     return sharding.copied((jax.vmap(one) if task.many else one)(state, sums, frozen, key))
 
 
 @functools.partial(jit, static_argnums=0)
-def measure(loss: Any, params: Any, data: Any, key: Array) -> Array:
+def measure(loss: Any, params: Params, data: Any, key: Array) -> Array:
     """Return a loss on data, all of them at once, as a report does."""
     return _scalar(loss(params, sharding.split(data), key))
 
@@ -138,8 +140,8 @@ def _update(
     windows: int,
     state: TrainState,
     sums: Array,
-    frozen: Any,
-    batch: Any,
+    frozen: PyTree,
+    batch: PyTree,
     key: Array,
     s: Any,
 ) -> tuple[TrainState, Array]:
@@ -148,7 +150,7 @@ def _update(
     if task.window is not None:
         batch = window_at(batch, s % windows * task.window, task.window)
 
-    def objective(trained: Any) -> tuple[Array, Any]:
+    def objective(trained: PyTree) -> tuple[Array, Any]:
         params = merge(trained, frozen)
         if task.window is None:
             return _scalar(task.loss(params, batch, key)), None
@@ -179,7 +181,7 @@ def _report(
     task: Task,
     state: TrainState,
     sums: Array,
-    frozen: Any,
+    frozen: PyTree,
     validation: Any,
     key: Array,
     interval: Interval,

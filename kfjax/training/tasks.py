@@ -12,6 +12,7 @@ import optax
 from jax import Array
 
 from kfjax._support.compiling import jit
+from kfjax._support.types import PyTree
 from kfjax.data import window_at
 from kfjax.training.history import History
 from kfjax.training.partitioning import merge
@@ -108,11 +109,11 @@ class TrainState(NamedTuple):
 
 @functools.partial(jit, static_argnums=(0, 5))
 def begin(
-    task: Task, trained: Any, frozen: Any, first: Any, key: Array, reports: int
+    task: Task, trained: PyTree, frozen: PyTree, first: Any, key: Array, reports: int
 ) -> TrainState:
     """Return the state before the first update; `first` are trajectories like those of a batch."""
 
-    def one(trained: Any, frozen: Any, key: Array) -> TrainState:
+    def one(trained: PyTree, frozen: PyTree, key: Array) -> TrainState:
         # no weak types, which would compile twice
         trained = jax.tree.map(lambda a: a.astype(a.dtype), trained)
         carried = None

@@ -11,9 +11,7 @@ import numpy as np
 from jax import Array
 
 from kfjax import linalg
-from kfjax.base import (
-    Estimate,
-)
+from kfjax.base import Estimate, Params
 from kfjax.data import Dataset
 from kfjax.models.lens import model_of
 
@@ -26,7 +24,7 @@ class SquaredError:
 
     scale: tuple | None = None
 
-    def __call__(self, params: Any, trajectory: Dataset, mean: Array) -> tuple[Array, Array]:
+    def __call__(self, params: Params, trajectory: Dataset, mean: Array) -> tuple[Array, Array]:
         """Return squared errors and counts, [T, n]; with a covariance, of every step."""
         error, known = state_errors(params, trajectory, mean)
         scale = None if self.scale is None else jnp.asarray(self.scale, error.dtype)
@@ -47,7 +45,9 @@ class StateLikelihood:
 
     floor: float = 0.0
 
-    def __call__(self, params: Any, trajectory: Dataset, outputs: Estimate) -> tuple[Array, Array]:
+    def __call__(
+        self, params: Params, trajectory: Dataset, outputs: Estimate
+    ) -> tuple[Array, Array]:
         """Return it for every step, [T]."""
         if outputs.cov is None:
             raise ValueError("nll: the filter gives no covariance; expected one. Use state_mse.")
@@ -59,7 +59,7 @@ class StateLikelihood:
 
 
 def minus_log_likelihood(
-    params: Any, trajectory: Dataset, log_likelihood: Array | None
+    params: Params, trajectory: Dataset, log_likelihood: Array | None
 ) -> tuple[Array, Array]:
     del params
     if log_likelihood is None:
@@ -71,7 +71,7 @@ def minus_log_likelihood(
 
 
 def squared_innovation(
-    params: Any, trajectory: Dataset, innovation: Array | None
+    params: Params, trajectory: Dataset, innovation: Array | None
 ) -> tuple[Array, Array]:
     del params
     if innovation is None:
@@ -81,7 +81,7 @@ def squared_innovation(
     return innovation**2, _seen(trajectory)
 
 
-def state_errors(params: Any, trajectory: Dataset, mean: Array) -> tuple[Array, Array]:
+def state_errors(params: Params, trajectory: Dataset, mean: Array) -> tuple[Array, Array]:
     """Return the errors of a trajectory's estimates [T, n], and which components are known.
 
     Args:

@@ -16,7 +16,7 @@ from jax import Array
 
 from kfjax._support.arguments import check_counts, check_key, check_kind, check_number
 from kfjax._support.naming import suggest
-from kfjax.base import Filter
+from kfjax.base import Filter, Params
 from kfjax.data.dataset import Dataset
 from kfjax.models.augmented_state import check_added_noise
 from kfjax.models.lens import model_of
@@ -62,7 +62,7 @@ class Tuned(NamedTuple):
 
 def tune(
     filter: Filter,
-    params: Any,
+    params: Params,
     data: Dataset,
     *,
     validation: Dataset,
@@ -224,7 +224,7 @@ def _coarse(loss: BatchLoss, objective: str, one: _Factors, data: Dataset, key: 
 
 
 def _checked(
-    params: Any,
+    params: Params,
     data: Dataset,
     validation: Dataset,
     structure: str,

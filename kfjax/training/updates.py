@@ -10,6 +10,9 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from kfjax._support.types import PyTree
+from kfjax.base import Params
+
 __all__: list[str] = []
 
 
@@ -36,8 +39,8 @@ class Updated(NamedTuple):
 def guarded_update(
     optimizer: optax.GradientTransformation,
     objective: Callable[[Any], tuple[Array, Any]],
-    params: Any,
-    state: Any,
+    params: Params,
+    state: PyTree,
 ) -> Updated:
     """Take one step of an optimiser, unless the loss or its gradient is not finite.
 

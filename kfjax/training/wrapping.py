@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax._support.arguments import check_number
-from kfjax.base import Gaussian
+from kfjax._support.types import PyTree
+from kfjax.base import Gaussian, Params, State
 from kfjax.data import Dataset
 from kfjax.models.lens import model_of
 from kfjax.training.partitioning import partition
@@ -106,16 +107,18 @@ class BatchLoss(abc.ABC):
     with windows begins with `start` and goes on with `continued`.
     """
 
-    def __call__(self, params: Any, batch: Any, key: Array) -> Array:
+    def __call__(self, params: Params, batch: PyTree, key: Array) -> Array:
         """Return the loss of a batch."""
         return self.continued(params, batch, key, None)[0]
 
     @abc.abstractmethod
-    def start(self, params: Any, batch: Any, key: Array) -> Any:
+    def start(self, params: Params, batch: PyTree, key: Array) -> Any:
         """Return the states at the start of the trajectories."""
 
     @abc.abstractmethod
-    def continued(self, params: Any, batch: Any, key: Array, states: Any) -> tuple[Any, Any]:
+    def continued(
+        self, params: Params, batch: PyTree, key: Array, states: State
+    ) -> tuple[Any, Any]:
         """Return the loss and the states at the end; from the start where there are none."""
 
 
@@ -125,11 +128,13 @@ class WeightedSum(BatchLoss):
 
     terms: tuple[tuple[float, Any], ...]
 
-    def start(self, params: Any, batch: Any, key: Array) -> tuple:
+    def start(self, params: Params, batch: PyTree, key: Array) -> tuple:
         """Return the states of every term."""
         return tuple(loss.start(params, batch, key) for _, loss in self.terms)
 
-    def continued(self, params: Any, batch: Any, key: Array, states: Any) -> tuple[Any, Any]:
+    def continued(
+        self, params: Params, batch: PyTree, key: Array, states: State
+    ) -> tuple[Any, Any]:
         """Return the sum, and the states at the end."""
         keys = jax.random.split(key, len(self.terms))
         if states is None:
@@ -148,12 +153,14 @@ class WeightedSum(BatchLoss):
 class L2(BatchLoss):
     """What `l2` makes; it has no state."""
 
-    def start(self, params: Any, batch: Any, key: Array) -> tuple:
+    def start(self, params: Params, batch: PyTree, key: Array) -> tuple:
         """Return nothing."""
         del params, batch, key
         return ()
 
-    def continued(self, params: Any, batch: Any, key: Array, states: Any) -> tuple[Any, Any]:
+    def continued(
+        self, params: Params, batch: PyTree, key: Array, states: State
+    ) -> tuple[Any, Any]:
         """Return the sum of squares."""
         del batch, key
         learned, _ = partition(params)
@@ -172,15 +179,17 @@ class Through(BatchLoss):
         """Whether the loss inside is one."""
         return getattr(self.loss, "is_squared_error", False)
 
-    def __call__(self, params: Any, batch: Any, key: Array) -> Array:
+    def __call__(self, params: Params, batch: PyTree, key: Array) -> Array:
         """Return the loss of a batch; that inside may be any function."""
         return self.loss(self.transform(params), batch, key)
 
-    def start(self, params: Any, batch: Any, key: Array) -> Any:
+    def start(self, params: Params, batch: PyTree, key: Array) -> Any:
         """Return the states of the loss inside."""
         return self.loss.start(self.transform(params), batch, key)
 
-    def continued(self, params: Any, batch: Any, key: Array, states: Any) -> tuple[Array, Any]:
+    def continued(
+        self, params: Params, batch: PyTree, key: Array, states: State
+    ) -> tuple[Array, Any]:
         """Return the loss and the states at the end."""
         return self.loss.continued(self.transform(params), batch, key, states)
 
@@ -197,21 +206,23 @@ class RandomStart(BatchLoss):
         """Whether the loss inside is one."""
         return getattr(self.loss, "is_squared_error", False)
 
-    def __call__(self, params: Any, batch: Dataset, key: Array) -> Array:
+    def __call__(self, params: Params, batch: Dataset, key: Array) -> Array:
         """Return the loss of a batch; that inside may be any function."""
         draw, key = jax.random.split(key)
         return self.loss(params, self.moved(params, batch, draw), key)
 
-    def start(self, params: Any, batch: Dataset, key: Array) -> Any:
+    def start(self, params: Params, batch: Dataset, key: Array) -> Any:
         """Return the states of the loss inside, somewhere else."""
         draw, key = jax.random.split(key)
         return self.loss.start(params, self.moved(params, batch, draw), key)
 
-    def continued(self, params: Any, batch: Dataset, key: Array, states: Any) -> tuple[Array, Any]:
+    def continued(
+        self, params: Params, batch: Dataset, key: Array, states: State
+    ) -> tuple[Array, Any]:
         """Return the loss and the states at the end."""
         return self.loss.continued(params, batch, key, states)
 
-    def moved(self, params: Any, batch: Dataset, key: Array) -> Dataset:
+    def moved(self, params: Params, batch: Dataset, key: Array) -> Dataset:
         """Return the batch with other initial means."""
         if (model := model_of(params)) is None:
             raise ValueError(

@@ -73,3 +73,11 @@ def test_check_fails_beyond_a_limit(package):
     (package / "one.py").write_text("def f(x: int) -> int:\n    return x\n")
     good = subprocess.run(command, capture_output=True, text=True, check=False)
     assert good.returncode == 0, good.stderr
+
+
+def test_folders_without_functions_or_files_are_measured(tmp_path):
+    assert measured(tmp_path)["functions"] == 0
+    (tmp_path / "constants.py").write_text("# nothing but a constant\nONE = 1\n")
+    values = measured(tmp_path)
+    assert values["lines"] == 2
+    assert values["functions"] == values["function body, largest"] == 0

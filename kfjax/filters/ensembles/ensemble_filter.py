@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax._support.arguments import check_count, check_kind, check_number
-from kfjax.base import Filter, Gaussian, Info, constructor
+from kfjax.base import Filter, Gaussian, Info, Inputs, Mask, constructor
 from kfjax.filters import clouds
 from kfjax.filters.ensembles.forms import Perturbed, innovation_covariance
 from kfjax.filters.ensembles.localisation import GaspariCohn
@@ -122,7 +122,7 @@ def ensemble(
             clouds.draw_prior(draw, params, members), data, clouds.space_of(params)
         )
 
-    def predict(params: StateSpaceModel, state: EnsembleState, u: Any = None) -> EnsembleState:
+    def predict(params: StateSpaceModel, state: EnsembleState, u: Inputs = None) -> EnsembleState:
         data, (draw,) = clouds.split(state.key, 1)
         noise = jax.random.normal(draw, (members, params.n), state.members.dtype)
         noise = coloured(params.process_noise(state.mean, u), noise)
@@ -132,7 +132,11 @@ def ensemble(
         return state._replace(members=moved.astype(noise.dtype), key=data)
 
     def update(
-        params: StateSpaceModel, state: EnsembleState, y: Array, u: Any = None, observed: Any = None
+        params: StateSpaceModel,
+        state: EnsembleState,
+        y: Array,
+        u: Inputs = None,
+        observed: Mask = None,
     ) -> tuple[EnsembleState, Info]:
         data, (draw,) = clouds.split(state.key, 1)
         mean, place = state.mean, jax.vmap(params.state_space.retract, in_axes=(None, 0))

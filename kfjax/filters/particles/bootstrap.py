@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax._support.arguments import check_kind
-from kfjax.base import Filter, Gaussian, Info, constructor
+from kfjax.base import Filter, Gaussian, Info, Inputs, Mask, constructor
 from kfjax.filters import clouds
 from kfjax.filters.particles import proposals
 from kfjax.filters.particles.resampling import SYSTEMATIC, Resampling, normalised
@@ -90,13 +90,17 @@ def particle(
     check_particles("particle", particles, ess)
     guided = proposal is not None
 
-    def predict(params: StateSpaceModel, state: ParticleState, u: Any = None) -> ParticleState:
+    def predict(params: StateSpaceModel, state: ParticleState, u: Inputs = None) -> ParticleState:
         key, (select, move) = clouds.split(state.key, 2)
         state, _ = selected(resampling, ess, select, state)
         return _move(move, params, state._replace(key=key), u)
 
     def update(
-        params: StateSpaceModel, state: ParticleState, y: Array, u: Any = None, observed: Any = None
+        params: StateSpaceModel,
+        state: ParticleState,
+        y: Array,
+        u: Inputs = None,
+        observed: Mask = None,
     ) -> tuple[ParticleState, Info]:
         if not guided:
             return _weigh(params, state, state, y, u, observed)
@@ -144,12 +148,16 @@ def auxiliary_particle(
     """
     check_particles("auxiliary_particle", particles, ess)
 
-    def predict(params: StateSpaceModel, state: ParticleState, u: Any = None) -> ParticleState:
+    def predict(params: StateSpaceModel, state: ParticleState, u: Inputs = None) -> ParticleState:
         key, (move,) = clouds.split(state.key, 1)
         return _move(move, params, state._replace(key=key), u)
 
     def update(
-        params: StateSpaceModel, state: ParticleState, y: Array, u: Any = None, observed: Any = None
+        params: StateSpaceModel,
+        state: ParticleState,
+        y: Array,
+        u: Inputs = None,
+        observed: Mask = None,
     ) -> tuple[ParticleState, Info]:
         key, (select, draw) = clouds.split(state.key, 2)
         each = _proposals(proposal, params, state, y, u, observed)
@@ -183,7 +191,7 @@ def _noise(key: Array, model: StateSpaceModel, state: ParticleState) -> Array:
     return jax.random.normal(key, (state.particles.shape[0], model.n), state.particles.dtype)
 
 
-def _move(key: Array, model: StateSpaceModel, state: ParticleState, u: Any) -> ParticleState:
+def _move(key: Array, model: StateSpaceModel, state: ParticleState, u: Inputs) -> ParticleState:
     """Draw x_t^i from the transition."""
     noise = _noise(key, model, state)
     moved = jax.vmap(lambda x, z: clouds.propagate(model, x, u, z))(state.particles, noise)
@@ -197,8 +205,8 @@ def _proposals(
     model: StateSpaceModel,
     state: ParticleState,
     y: Array,
-    u: Any,
-    observed: Any,
+    u: Inputs,
+    observed: Mask,
 ) -> proposals.Proposal:
     """Return the proposal of every particle, from where it was before the predict."""
     return jax.vmap(lambda x: proposals.proposal(rule, model, x, y, u, observed))(state.previous)
@@ -222,8 +230,8 @@ def _weigh(
     predicted: ParticleState,
     proposed: ParticleState,
     y: Array,
-    u: Any,
-    observed: Any,
+    u: Inputs,
+    observed: Mask,
 ) -> tuple[ParticleState, Info]:
     """Weigh the proposed particles; Info tells of y as predicted."""
     density = jax.vmap(lambda x: proposals.log_density(model, x, y, u, observed))(

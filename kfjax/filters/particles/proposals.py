@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
-from kfjax.base import Gaussian
+from kfjax.base import Gaussian, Inputs, Mask
 from kfjax.filters.gaussian import Standard
 from kfjax.models.calling import call
 from kfjax.models.observing import innovation_info, observe
@@ -20,7 +20,7 @@ from kfjax.moments import MomentRule
 __all__: list[str] = []
 
 
-def log_density(model: StateSpaceModel, x: Array, y: Array, u: Any, observed: Any) -> Array:
+def log_density(model: StateSpaceModel, x: Array, y: Array, u: Inputs, observed: Mask) -> Array:
     """Return log p(y | x) of the observed channels."""
     if model.observation_log_density is None:
         seen = observe(model, x, y, u, observed)
@@ -62,7 +62,7 @@ class Proposal(NamedTuple):
 
 
 def proposal(
-    rule: MomentRule | None, model: StateSpaceModel, x: Array, y: Array, u: Any, observed: Any
+    rule: MomentRule | None, model: StateSpaceModel, x: Array, y: Array, u: Inputs, observed: Mask
 ) -> Proposal:
     """Return the Gaussian update with y of the transition from x; None gives the transition."""
     centre = call("f", model.f, x, u).astype(x.dtype)

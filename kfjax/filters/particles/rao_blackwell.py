@@ -22,7 +22,7 @@ import numpy as np
 from jax import Array
 
 from kfjax import linalg
-from kfjax.base import Filter, Gaussian, Info, constructor
+from kfjax.base import Filter, Gaussian, Info, Inputs, Mask, constructor
 from kfjax.filters import clouds
 from kfjax.filters.gaussian import Standard
 from kfjax.filters.particles.resampling import SYSTEMATIC, Resampling, normalised
@@ -110,7 +110,7 @@ def rao_blackwellised(
         data, (draw,) = clouds.split(clouds.key_data("rao_blackwellised", key), 1)
         return _spread(params, linear, data, params.prior, normals(draw, params))
 
-    def predict(params: StateSpaceModel, state: ParticleState, u: Any = None) -> ParticleState:
+    def predict(params: StateSpaceModel, state: ParticleState, u: Inputs = None) -> ParticleState:
         data, (select, move) = clouds.split(state.key, 2)
         state, _ = selected(resampling, ess, select, state)
         parts, space = _parts(params, linear), params.state_space
@@ -128,7 +128,11 @@ def rao_blackwellised(
         return state._replace(particles=points, covs=covs, key=data)
 
     def update(
-        params: StateSpaceModel, state: ParticleState, y: Array, u: Any = None, observed: Any = None
+        params: StateSpaceModel,
+        state: ParticleState,
+        y: Array,
+        u: Inputs = None,
+        observed: Mask = None,
     ) -> tuple[ParticleState, Info]:
         parts, space = _parts(params, linear), params.state_space
 

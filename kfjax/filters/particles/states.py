@@ -9,7 +9,7 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax._support.arguments import check_count, check_number
-from kfjax.base import Info
+from kfjax.base import Info, Mask
 from kfjax.filters import clouds
 from kfjax.filters.particles.resampling import Resampling, log_total, normalised, resample
 from kfjax.models.observing import Observation, innovation_info, keep_unobserved
@@ -90,7 +90,7 @@ def selected(
 
 
 def weighed(
-    predicted: ParticleState, proposed: ParticleState, density: Array, observed: Any
+    predicted: ParticleState, proposed: ParticleState, density: Array, observed: Mask
 ) -> tuple[ParticleState, Array]:
     """Multiply the weights by the density of y, given by logarithms [N].
 

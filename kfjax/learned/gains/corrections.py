@@ -25,7 +25,7 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax._support.arguments import check_counts
-from kfjax.base import Filter, Gaussian, constructor
+from kfjax.base import Filter, Gaussian, Inputs, constructor
 from kfjax.learned.gains.covariances import CovarianceRule, bounded, entries, rescaled, stretched
 from kfjax.learned.gains.feature_maps import Raw
 from kfjax.learned.gains.features import FEATURES
@@ -194,7 +194,7 @@ class CorrectedGain(CovarianceRule):
         """Return an empty memory."""
         return jnp.zeros(self.hidden, params.model.dtype)
 
-    def process_noise(self, params: Learned, state: GainState, u: Any) -> Array:
+    def process_noise(self, params: Learned, state: GainState, u: Inputs) -> Array:
         """Return Q*."""
         process, _ = self.module.apply(params.network, state.carry, method="noise")
         return rescaled(super().process_noise(params, state, u), process)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from kfjax import linalg
-from kfjax.base import Gaussian
+from kfjax.base import Gaussian, Inputs
 from kfjax.learned.gains.gain_filters import GainRule, GainState
 from kfjax.learned.params import Learned
 from kfjax.models.observing import bind
@@ -25,11 +23,11 @@ class CovarianceRule(GainRule):
         """Return the model's, of x_0."""
         return jnp.copy(params.model.prior.cov)
 
-    def process_noise(self, params: Learned, state: GainState, u: Any) -> Array:
+    def process_noise(self, params: Learned, state: GainState, u: Inputs) -> Array:
         """Return Q [n, n], the model's."""
         return params.model.process_noise(state.mean, u)
 
-    def predicted_cov(self, params: Learned, state: GainState, u: Any) -> Array:
+    def predicted_cov(self, params: Learned, state: GainState, u: Inputs) -> Array:
         """Return F P F' + Q, with F = f' at the mean."""
         space = params.model.state_space
         moments = Taylor()(bind(params.model.f, u), Gaussian(state.mean, state.cov), space, space)

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax._support.naming import suggest
+from kfjax.base import Inputs
 from kfjax.models.calling import call
 from kfjax.models.state_space import StateSpaceModel
 
@@ -70,7 +71,7 @@ def first_past(model: StateSpaceModel, m: int) -> Past:
 
 
 def next_past(
-    model: StateSpaceModel, past: Past, filtered: Array, predicted: Array, u: Any
+    model: StateSpaceModel, past: Past, filtered: Array, predicted: Array, u: Inputs
 ) -> Past:
     """Return the past after a prediction from `filtered` to `predicted`.
 

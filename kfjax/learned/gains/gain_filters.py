@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
-from kfjax.base import Filter, Gaussian, Info, constructor
+from kfjax.base import Filter, Gaussian, Info, Inputs, Mask, constructor
 from kfjax.learned.gains.feature_maps import NORMALISED, FeatureMap
 from kfjax.learned.gains.features import (
     FEATURES,
@@ -98,7 +98,7 @@ class GainRule(abc.ABC):
         del params
         return None
 
-    def predicted_cov(self, params: Learned, state: GainState, u: Any) -> Array | None:
+    def predicted_cov(self, params: Learned, state: GainState, u: Inputs) -> Array | None:
         """Return the covariance of x_{t|t-1} from the state at t-1."""
         del params, state, u
         return None
@@ -142,14 +142,14 @@ def gain_filter(
             jnp.copy(params.model.prior.mean), rule.cov(params), rule.carry(params), past
         )
 
-    def predict(params: Learned, state: GainState, u: Any = None) -> GainState:
+    def predict(params: Learned, state: GainState, u: Inputs = None) -> GainState:
         model = params.model
         mean = call("f", model.f, state.mean, u).astype(model.dtype)
         past = next_past(model, state.past, state.mean, mean, u)
         return GainState(mean, rule.predicted_cov(params, state, u), state.carry, past)
 
     def update(
-        params: Learned, state: GainState, y: Array, u: Any = None, observed: Any = None
+        params: Learned, state: GainState, y: Array, u: Inputs = None, observed: Mask = None
     ) -> tuple[GainState, Info]:
         model = params.model
         seen = observe(model, state.mean, y, u, observed)

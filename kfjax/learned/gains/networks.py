@@ -19,6 +19,7 @@ from flax import linen as nn
 from jax import Array
 
 from kfjax._support.arguments import check_counts
+from kfjax._support.types import PyTree
 from kfjax.learned.gains.products import dot_general, product
 
 __all__ = ["GRU", "Architecture1", "Architecture2"]
@@ -102,7 +103,7 @@ class Architecture1(nn.Module):
         check_counts("Architecture1", n=self.n, m=self.m, layers=self.layers)
         super().__post_init__()
 
-    def initial_carry(self, constants: Any, dtype: Any) -> tuple[Array, ...]:
+    def initial_carry(self, constants: PyTree, dtype: Any) -> tuple[Array, ...]:
         """Return hidden states of zero."""
         del constants
         return tuple(jnp.zeros(10 * (self.n**2 + self.m**2), dtype) for _ in range(self.layers))
@@ -165,7 +166,7 @@ class Architecture2(nn.Module):
             )
         super().__post_init__()
 
-    def initial_carry(self, constants: Any, dtype: Any) -> dict[str, Array]:
+    def initial_carry(self, constants: PyTree, dtype: Any) -> dict[str, Array]:
         """Return vec of "Q", "Sigma" and "S" in constants["prior"].
 
         Without them, return the authors' I, 0 and I.

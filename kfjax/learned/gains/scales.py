@@ -83,14 +83,14 @@ def measure_scales(
 
 @functools.partial(jit, static_argnums=0)
 def _whiteners(
-    filter: Filter, model: StateSpaceModel, ys: Array, us: Any, observed: Any
+    filter: Filter, model: StateSpaceModel, ys: Array, us: Inputs, observed: Mask
 ) -> dict[str, Array]:
     moments = jax.vmap(functools.partial(_mean_squares, filter, model))(ys, us, observed)
     return jax.tree.map(lambda C: _inverse_factor(C.mean(axis=0)), moments)
 
 
 def _mean_squares(
-    filter: Filter, model: StateSpaceModel, ys: Array, us: Any, observed: Any
+    filter: Filter, model: StateSpaceModel, ys: Array, us: Inputs, observed: Mask
 ) -> dict[str, Array]:
     """Return the covariances C of one trajectory."""
     est, info = run(filter, model, ys, us=us, observed=observed, emit=estimate_and_info).outputs

@@ -13,6 +13,7 @@ from jax.tree_util import Partial
 
 from kfjax import linalg
 from kfjax._support.types import PyTree
+from kfjax.base import Inputs
 from kfjax.data import Dataset
 from kfjax.learned.models.labels import Pairs, sightings, transitions
 from kfjax.learned.models.regressors import ridge_regression
@@ -299,5 +300,5 @@ def _turned_function(h: Any, M: Array, b: Array) -> Any:
     return Linear(linalg.matmul(M, h.A), None if h.B is None else linalg.matmul(M, h.B), offset)
 
 
-def _turned(M: Array, b: Array, h: Any, x: Array, u: Any) -> Array:
+def _turned(M: Array, b: Array, h: Any, x: Array, u: Inputs) -> Array:
     return linalg.matmul(M, h(x, u)) + b

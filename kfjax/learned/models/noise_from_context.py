@@ -17,6 +17,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from kfjax._support.arguments import check_count
+from kfjax.base import Inputs
 from kfjax.learned.gains.covariances import entries, rescaled, stretched
 from kfjax.learned.models.regressors import MLP
 from kfjax.models.state_space import StateSpaceModel
@@ -24,13 +25,13 @@ from kfjax.models.state_space import StateSpaceModel
 __all__ = ["context_noise", "input_context", "state_context"]
 
 
-def input_context(x: Array, u: Any) -> Array:
+def input_context(x: Array, u: Inputs) -> Array:
     """Return u, an array [p]: what was measured beside y, such as a signal's strength."""
     del x
     return jnp.asarray(u)
 
 
-def state_context(x: Array, u: Any) -> Array:
+def state_context(x: Array, u: Inputs) -> Array:
     """Return x [n]."""
     del u
     return x
@@ -123,7 +124,7 @@ class _ContextNoise:
     context: Callable[[Array, Any], Array]
     full: bool
 
-    def __call__(self, theta: Context, x: Array, u: Any) -> Array:
+    def __call__(self, theta: Context, x: Array, u: Inputs) -> Array:
         v = self.context(x, u).astype(theta.nominal.dtype)
         if v.shape != theta.centre.shape:
             raise ValueError(

@@ -20,6 +20,7 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax._support.arguments import check_count, check_counts, check_number
+from kfjax._support.types import PyTree
 from kfjax.learned.params import in_precision
 from kfjax.learned.recurrent_networks.cells import dense
 from kfjax.training import Cosine, clipped_adam
@@ -157,13 +158,13 @@ class MLP:
             dtype, _Layers(self.hidden, outputs).init(key, jnp.zeros(inputs, dtype))
         )
 
-    def __call__(self, weights: Any, v: Array) -> Array:
+    def __call__(self, weights: PyTree, v: Array) -> Array:
         """Return the network's output, [outputs]."""
         network: Any = _Layers(self.hidden, weights["params"]["last"]["bias"].shape[-1])
         return network.apply(weights, v)
 
     def fit(
-        self, key: Array | None, weights: Any, v: Array, target: np.ndarray, seen: np.ndarray
+        self, key: Array | None, weights: PyTree, v: Array, target: np.ndarray, seen: np.ndarray
     ) -> Any:
         """Return weights trained on the mean squared error."""
         if key is None:
@@ -201,7 +202,7 @@ class _SquaredError:
 
     regressor: MLP
 
-    def __call__(self, weights: Any, batch: tuple[Array, Array, Array], key: Array) -> Array:
+    def __call__(self, weights: PyTree, batch: tuple[Array, Array, Array], key: Array) -> Array:
         del key
         v, target, seen = batch
         error = target - jax.vmap(self.regressor, (None, 0))(weights, v)

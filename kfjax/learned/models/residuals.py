@@ -15,6 +15,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from kfjax._support.arguments import check_count, check_kind, choose
+from kfjax.base import Inputs
 from kfjax.learned.models.regressors import MLP, Polynomial
 from kfjax.models.state_space import StateSpaceModel
 
@@ -57,16 +58,16 @@ class Corrected:
     regressor: Any
     inputs: int
 
-    def __call__(self, theta: ResidualParams, x: Array, u: Any) -> Array:
+    def __call__(self, theta: ResidualParams, x: Array, u: Inputs) -> Array:
         base = theta.base(x, u)
         r = theta.shift + theta.unit * self.regressor(theta.weights, self.standardised(theta, x, u))
         return theta.retract(base, r)
 
-    def standardised(self, theta: ResidualParams, x: Array, u: Any) -> Array:
+    def standardised(self, theta: ResidualParams, x: Array, u: Inputs) -> Array:
         """Return v."""
         return self.offsets(theta, x, u) / theta.spread
 
-    def offsets(self, theta: ResidualParams, x: Array, u: Any) -> Array:
+    def offsets(self, theta: ResidualParams, x: Array, u: Inputs) -> Array:
         """Return what v is before it is scaled."""
         of_x, of_u = theta.centre
         d = theta.difference(x, of_x)
@@ -142,7 +143,7 @@ def learned_weights(path: str, leaf: Any) -> bool:
     return "weights" in path.split("/")
 
 
-def _constant(value: Array, x: Array, u: Any) -> Array:
+def _constant(value: Array, x: Array, u: Inputs) -> Array:
     del x, u
     return value
 

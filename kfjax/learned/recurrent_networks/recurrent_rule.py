@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from kfjax.base import Info
+from kfjax.base import Info, Inputs, Mask
 from kfjax.learned.gains.feature_maps import FeatureMap
 from kfjax.learned.gains.features import FEATURES, differences, first_past, next_past, sizes
 from kfjax.learned.params import Learned
@@ -119,7 +119,7 @@ class Recurrent:
         # every array is its own, so that the state can be donated
         return jax.tree.map(jnp.copy, RecurrentState(mean, None, carry, before, words))
 
-    def predict(self, params: Learned, state: RecurrentState, u: Any = None) -> RecurrentState:
+    def predict(self, params: Learned, state: RecurrentState, u: Inputs = None) -> RecurrentState:
         """Take a step in which nothing is seen."""
         model, past = params.model, state.before.past
         predicted: Any = (
@@ -134,7 +134,12 @@ class Recurrent:
         return RecurrentState(mean, None, carry, before, later)
 
     def update(
-        self, params: Learned, state: RecurrentState, y: Array, u: Any = None, observed: Any = None
+        self,
+        params: Learned,
+        state: RecurrentState,
+        y: Array,
+        u: Inputs = None,
+        observed: Mask = None,
     ) -> tuple[RecurrentState, Info]:
         """Take the step again, with what was seen."""
         model, before = params.model, state.before
@@ -155,7 +160,7 @@ class Recurrent:
         ), info
 
     def move(
-        self, params: Learned, before: Before, values: dict[str, Array], u: Any
+        self, params: Learned, before: Before, values: dict[str, Array], u: Inputs
     ) -> tuple[Any, Array]:
         """Return the new memory and mean."""
         space = params.model.state_space
