@@ -1,15 +1,33 @@
-"""Whether the noise of an observation may be singular."""
+"""Covariances that a user brings: symmetric to the bit, and whether R may be singular."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from kfjax import linalg
 from kfjax._support.arguments import is_concrete
 
 __all__: list[str] = []
+
+
+def symmetric_part(cov: Any) -> Any:
+    """Return a covariance that is symmetric to rounding symmetric to the bit; a function as given.
+
+    A product such as G q G' is not: factorisations would read one triangle of it, and products the
+    other.
+    """
+    if cov is None or callable(cov):
+        return cov
+    if not is_concrete(cov):
+        return linalg.symmetric(cov)
+    values = np.asarray(cov)
+    if np.array_equal(values, values.T):
+        return cov
+    return jnp.asarray(0.5 * (values + values.T), values.dtype)
 
 
 def may_be_noise_free(R: Any) -> bool:

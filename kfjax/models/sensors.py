@@ -8,7 +8,7 @@ from typing import Any
 from kfjax._support.pytrees import STATIC, Pytree, as_array, as_pytree, promote
 from kfjax._support.values import real_array
 from kfjax.base import Gaussian
-from kfjax.models.noise import may_be_noise_free
+from kfjax.models.noise import may_be_noise_free, symmetric_part
 from kfjax.models.spaces import EUCLIDEAN, as_observation_space, as_space
 from kfjax.models.state_space import First, StateSpaceModel, check_fields, check_first
 
@@ -41,7 +41,7 @@ class Sensor(Pytree):
         if self.noise_free is None:
             object.__setattr__(self, "noise_free", may_be_noise_free(self.R))
         object.__setattr__(self, "h", as_pytree(self.h))
-        object.__setattr__(self, "R", as_pytree(as_array(self.R)))
+        object.__setattr__(self, "R", symmetric_part(as_pytree(as_array(self.R))))
         object.__setattr__(self, "space", as_observation_space("Sensor: space", self.space))
 
 
@@ -103,6 +103,9 @@ class Sensors(Pytree):
         }
         for name, value in promote(values, "Sensors").items():
             object.__setattr__(self, name, value)
+        object.__setattr__(self, "Q", symmetric_part(self.Q))
+        cov = symmetric_part(self.prior.cov)
+        object.__setattr__(self, "prior", Gaussian(self.prior.mean, cov))
 
     def _check(self, name: Any) -> None:
         """Raise unless this sensor and the motion make a model."""

@@ -14,13 +14,14 @@ from typing import Any, Literal, TypeAlias
 import jax
 from jax import Array
 
+from kfjax import linalg
 from kfjax._support.arguments import check_covariance, is_concrete
 from kfjax._support.pytrees import STATIC, Pytree, as_array, as_pytree, promote
 from kfjax._support.values import check_finite
 from kfjax.base import Gaussian, Inputs
 from kfjax.models.calling import call
 from kfjax.models.functions import Linear
-from kfjax.models.noise import may_be_noise_free
+from kfjax.models.noise import may_be_noise_free, symmetric_part
 from kfjax.models.spaces import as_observation_space, as_space
 
 __all__ = ["StateSpaceModel", "linear_gaussian"]
@@ -125,6 +126,10 @@ class StateSpaceModel(Pytree):
         for name, value in promote(values, "StateSpaceModel").items():
             object.__setattr__(self, name, value)
         _check_model(self)
+        object.__setattr__(self, "Q", symmetric_part(self.Q))
+        object.__setattr__(self, "R", symmetric_part(self.R))
+        mean, cov = self.prior
+        object.__setattr__(self, "prior", Gaussian(mean, symmetric_part(cov)))
         if self.noise_free is None:
             object.__setattr__(self, "noise_free", may_be_noise_free(R))
 
@@ -149,7 +154,7 @@ class StateSpaceModel(Pytree):
     def _noise(self, name: str, cov: Any, x: Array, u: Inputs) -> Array:
         if not callable(cov):
             return cov
-        return call(name, cov, x, u).astype(self.dtype)
+        return linalg.symmetric(call(name, cov, x, u).astype(self.dtype))
 
     def replace(self, **changes: Any) -> StateSpaceModel:
         """Return a copy with other fields; they are checked like a new model's."""

@@ -61,6 +61,8 @@ def backward_series(
     filtered = form(filtered)
     us, active = until(length, us, filtered.mean.shape[0])
     earlier, last = at(filtered, slice(-1)), at(filtered, -1)
+    if isinstance(last, Gaussian):  # it is smoothed already, and may be as a user brought it
+        last = last._replace(cov=linalg.symmetric(last.cov))
     if first is None:
         return BackwardSeries(earlier, last, *at((us, active), slice(1, None)))
     return BackwardSeries(prepended(form(first), earlier), last, us, active)

@@ -284,3 +284,46 @@ def test_a_donated_first_state_leaves_the_model_alone(x64, name):
     c = case(name)
     jax.jit(lambda state: jax.tree.map(jnp.copy, state), donate_argnums=0)(first(c))
     chex.assert_tree_all_finite(c.params)
+
+
+def test_covariances_of_a_model_and_of_a_user_may_be_asymmetric_by_rounding():
+    """Every covariance that leaves a function equals its transpose to the bit."""
+    rng = np.random.default_rng(4)
+    T = rng.normal(size=(4, 4))
+    P = T @ np.diag([1.0, 1e-3, 2.0, 5.0]) @ T.T
+    P = P.astype(np.float32)
+    P[0, 1] = np.nextafter(P[0, 1], 10)
+    assert (P != P.T).any()
+    model = kf.linear_gaussian(
+        T @ np.diag([0.9, 0.8, 0.7, 0.6]) @ np.linalg.inv(T),
+        rng.normal(size=(2, 4)),
+        0.1 * P,
+        T[:2] @ T[:2].T,
+        kf.Gaussian(np.zeros(4), P),
+    )
+    est = kf.run(kf.kalman(), model, rng.normal(size=(STEPS, 2))).outputs
+    skew = np.triu(1e-7 * rng.normal(size=est.cov.shape))
+    brought = est._replace(cov=est.cov * (1 + skew.astype(est.cov.dtype)))
+    smoothed = kf.smooth(kf.kalman(), model, brought)
+    square = kf.run(
+        kf.square_root(kf.moments.Taylor()),
+        model,
+        rng.normal(size=(STEPS, 2)),
+        emit=kf.whole_state,
+    ).outputs
+    for cov in (
+        model.Q,
+        model.R,
+        model.prior.cov,
+        est.cov,
+        smoothed.cov,
+        smoothed.initial.cov,
+        kf.predicted(kf.kalman(), model, brought).cov,
+        kf.observation_estimate(kf.kalman(), model, brought).cov,
+        square.cov,
+        kf.smooth(kf.square_root(kf.moments.Taylor()), model, square).cov,
+        kf.parallel_filter(model, rng.normal(size=(STEPS, 2))).cov,
+        kf.parallel_smooth(model, rng.normal(size=(STEPS, 2))).cov,
+        kf.two_filter_smooth(model, rng.normal(size=(STEPS, 2))).cov,
+    ):
+        np.testing.assert_array_equal(cov, np.swapaxes(cov, -1, -2))
