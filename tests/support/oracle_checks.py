@@ -7,6 +7,7 @@ import numpy as np
 from support import random_models
 from support.joint_gaussian import history
 from support.random_models import AHEAD, STEPS, Case
+from support.rounding import close, close_belief, close_moments, sizes
 
 import kfjax as kf
 from kfjax.training.expectation_maximisation import em
@@ -25,8 +26,6 @@ BY_POINTS = {
     "gauss_hermite": kf.gauss_hermite(3),
     "square_root": kf.square_root(kf.moments.Unscented()),
 }
-# How many times the rounding of the numbers that were subtracted a result may be off.
-ROUNDINGS = 200.0
 LARGEST_CONDITION = {"float32": 1e3, "float64": 1e8}
 
 
@@ -38,38 +37,6 @@ def filters_of(case: Case):
 def any_filter(case: Case):
     """The filter for what does not depend on the filter."""
     return next(iter(filters_of(case).values()))
-
-
-def tolerance(case: Case) -> float:
-    """The relative error that rounding may make."""
-    return ROUNDINGS * float(np.finfo(case.shape.dtype).eps) * case.condition
-
-
-def close(case: Case, what: str, got, expected, scale: float = 1.0):
-    """Raise unless two arrays agree to the rounding of numbers of this size."""
-    got, expected = np.asarray(got, float), np.asarray(expected, float)
-    allowed = tolerance(case) * scale
-    same = (got == expected) | (np.abs(got - expected) <= allowed)
-    if got.shape == expected.shape and same.all():
-        return
-    raise AssertionError(f"{what}: got {got}, expected {expected} within {allowed:.1e}")
-
-
-def sizes(case: Case):
-    """The largest mean and the largest variance among the numbers that a filter handles."""
-    prior = case.truth.joints[0]
-    var = float(np.diag(prior.cov).astype(float).max())
-    means = [np.abs(joint.mean.astype(float)).max() for joint in case.truth.joints]
-    return max(1.0, *means, np.abs(case.exact_ys.astype(float)).max()), max(1.0, var)
-
-
-def close_belief(case: Case, what: str, got, expected):
-    """Raise unless a mean and a covariance agree, and the covariance is symmetric to the bit."""
-    mean_size, cov_size = sizes(case)
-    mean, cov = expected
-    close(case, f"{what}.mean", got.mean, mean, mean_size * np.sqrt(cov_size))
-    close(case, f"{what}.cov", got.cov, cov, cov_size)
-    np.testing.assert_array_equal(got.cov, np.swapaxes(got.cov, -1, -2), f"{what}.cov, transposed")
 
 
 def beliefs(joint_and_places):
@@ -187,22 +154,6 @@ def check_imputation(case: Case):
     last = case.truth.last
     expected = beliefs((last, last.y(t)) for t in range(1, STEPS + 1))
     close_belief(case, "impute", filled, expected)
-
-
-def close_moments(case: Case, what: str, draws, expected):
-    """Raise unless the moments of draws are those expected, to seven standard errors."""
-    draws = np.asarray(draws, float)
-    mean, cov = expected
-    mean_size, cov_size = sizes(case)
-    rounding = tolerance(case)
-    variance = np.diag(cov) + rounding * cov_size  # a variance is known to rounding
-    error = np.abs(draws.mean(0) - mean)
-    allowed = 7 * np.sqrt(variance / len(draws)) + rounding * mean_size * np.sqrt(cov_size)
-    assert (error <= allowed).all(), f"{what}: means are off by {error}, {allowed} allowed"
-    error = np.abs(np.cov(draws.T, bias=True).reshape(cov.shape) - cov)
-    spread = np.sqrt((np.multiply.outer(variance, variance) + cov**2) / len(draws))
-    allowed = 7 * spread + (rounding * mean_size) ** 2 + rounding * cov_size
-    assert (error <= allowed).all(), f"{what}: covariances are off by {error}, {allowed} allowed"
 
 
 def check_draws(case: Case):
