@@ -91,7 +91,8 @@ def two_filter_smooth(
         raise _singular()
     smoothed = _two_filter_smooth(model, record)
     # an R that depends on inputs is known to be singular only by what comes out
-    if callable(model.R) and is_concrete(smoothed.mean) and np.isnan(smoothed.mean).any():
+    leaves = jax.tree.leaves(smoothed)
+    if callable(model.R) and any(is_concrete(leaf) and np.isnan(leaf).any() for leaf in leaves):
         raise _singular()
     return smoothed
 
@@ -137,9 +138,10 @@ def _observe(
     zero = jnp.zeros(model.n, model.dtype)
     seen = observe(model, zero, y, u, observed)
     root = linalg.cholesky(seen.R)
-    root = jnp.where((jnp.diag(root) > 0).all(), root, jnp.nan)
     H = linalg.solve_lower(root, seen.fn.A)
     offset = linalg.solve_lower(root, seen.innovation(seen.fn(zero)))
+    # solves leave out what has no noise, in which the information would be infinite
+    offset = jnp.where((jnp.diag(root) > 0).all(), offset, jnp.nan)
     Z = linalg.triangularise(jnp.concatenate([later.Z, H.T], axis=1))
     return Information(later.eta + linalg.matmul(H.T, offset), Z)
 

@@ -245,6 +245,18 @@ def test_two_filters_explain_what_they_cannot_do():
         two_filter_smooth(problem.model, problem.ys * np.nan)
 
 
+def test_two_filters_notice_one_noise_free_step_of_a_single_channel():
+    problem, _ = plain()
+    ys = problem.ys[:3, :1]
+    one = problem.model.replace(h=kf.Linear(problem.model.h.A[:1]), R=[[1.0]])
+    sometimes = one.replace(R=lambda x, u: u[None, None])
+    for at in range(3):
+        with pytest.raises(ValueError, match=r"R is singular; expected an invertible one"):
+            two_filter_smooth(sometimes, ys, us=jnp.ones(3).at[at].set(0.0))
+    exact_sensor = one.replace(R=[[0.0]])
+    assert np.isnan(jax.jit(two_filter_smooth)(exact_sensor, ys).mean).any()
+
+
 def test_two_filters_take_sensors_whose_units_differ_by_many_orders_of_magnitude(x64):
     problem, _ = plain()
     units = np.diag([1e-9, 1e9])
