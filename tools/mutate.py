@@ -1,6 +1,6 @@
 """Change one operation of the package at a time, and see whether a test notices.
 
-    python tools/mutate.py --out ~/mutants --sample 100      # some hours for all, a minute for two
+    python tools/mutate.py --out ~/mutants --sample 100      # a minute for each; thousands in all
     python tools/mutate.py --out ~/mutants --only moments runner # modules whose paths have these
     python tools/mutate.py --out ~/mutants --report          # what is known so far
 
@@ -80,6 +80,7 @@ class Mutant(NamedTuple):
 
     path: str
     line: int
+    column: int
     before: str
     after: str
     source: str  # of the module, changed
@@ -87,7 +88,7 @@ class Mutant(NamedTuple):
     @property
     def name(self) -> str:
         """What tells it from others: the module's path, the place, the change."""
-        return f"{self.path}:{self.line}: {self.before} -> {self.after}"
+        return f"{self.path}:{self.line}:{self.column}: {self.before} -> {self.after}"
 
 
 def variants(node: ast.expr) -> Iterator[ast.expr]:
@@ -162,7 +163,8 @@ def mutants_of(path: str) -> Iterator[Mutant]:
         for changed in variants(node):
             after = ast.unparse(ast.fix_missing_locations(changed))
             whole = text[:begin] + f"({after})".encode() + text[end:]
-            yield Mutant(path, node.lineno, ast.unparse(node), after, whole.decode())
+            place = (path, node.lineno, node.col_offset + 1)
+            yield Mutant(*place, ast.unparse(node), after, whole.decode())
 
 
 def selection(path: str) -> list[str]:

@@ -134,9 +134,11 @@ def test_rounding_is_no_error_where_a_state_is_known_exactly():
     assert ev.coverage(truth, mean, cov).count.sum(0).tolist() == [0, 1000]
 
 
-def test_the_gradient_of_a_perfect_estimate_is_zero():
+def test_the_error_of_a_perfect_estimate_and_its_gradient_are_zero():
     truth = jnp.ones((5, 2))
     for metric in (ev.mse, ev.rmse):
+        assert metric(truth, truth) == 0.0
+        assert metric(truth, truth + 1) == 1.0
         np.testing.assert_array_equal(jax.grad(lambda m, f=metric: f(truth, m))(truth), 0.0)
     slope = jax.grad(lambda m: ev.rmse(truth, m))(truth.at[0, 0].add(0.3))
     np.testing.assert_allclose(slope[0, 0], 1 / np.sqrt(10), rtol=1e-5)
