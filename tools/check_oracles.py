@@ -11,6 +11,7 @@ with 1.
 
 import argparse
 import collections
+import contextlib
 import os
 import sys
 import time
@@ -73,7 +74,8 @@ def main() -> int:
             failures.append(record)
             print(f"{record}\n    {type(error).__name__}: {error}\n", flush=True)
 
-    each()
+    with contextlib.suppress(KeyboardInterrupt):  # what was checked until then is printed
+        each()
     for name, count in made.items():
         print(f"{name:32s} {count:6d}")
     print(f"{len(failures)} failures, {time.monotonic() - begin:.0f} s")

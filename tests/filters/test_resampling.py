@@ -56,6 +56,12 @@ def test_a_number_that_rounds_to_one_draws_the_last_particle_with_a_weight():
     assert drawn.tolist() == [0, 6, 6]
 
 
+def test_weights_that_are_all_zero_count_as_equal():
+    nothing = jnp.full(4, -jnp.inf)
+    assert Systematic()(KEY, nothing).tolist() == [0, 1, 2, 3]
+    np.testing.assert_allclose(effective_sample_size(nothing), 4.0, rtol=1e-6)
+
+
 def test_probabilities_are_the_weights_or_a_mixture_of_them():
     for scheme in SCHEMES:
         alpha = getattr(scheme, "alpha", 1.0)
