@@ -183,3 +183,16 @@ def assert_as_exact(filter, seed, *, rtol):
 def test_singular_models_agree_with_rational_arithmetic(x64, name):
     for seed in range(60):
         assert_as_exact(FILTERS[name], seed, rtol=1e-7)
+
+
+@pytest.mark.parametrize("inner", [kf.kalman(), kf.gated(kf.kalman())], ids=str)
+def test_guards_take_what_confirms_a_state_that_is_known(inner):
+    constant = kf.linear_gaussian(
+        [[1.0]], [[1.0]], [[0.0]], [[0.0]], kf.Gaussian(jnp.zeros(1), 3 * jnp.eye(1))
+    )
+    guarded = kf.fallback(inner, patience=2)
+    ys = jnp.full((6, 1), 1.1)
+    final, (est, info) = kf.run(guarded, constant, ys, emit=kf.estimate_and_info)
+    assert final.resets.item() == 0
+    assert info.extra["accepted"].tolist() == [1] * 6
+    np.testing.assert_allclose(est.mean, ys, rtol=1e-6)

@@ -92,7 +92,7 @@ def gated(filter: Filter, probability: float = 0.999) -> Filter:
             )
         bounds = chi_square_bounds(probability, y, info.nis.dtype)
         within = (info.nis <= bounds[info.dof]) & jnp.isfinite(info.nis)
-        accepted = jnp.where(within, acceptance(info), 0)
+        accepted = jnp.where(within, _used(info, any_observed(observed)), 0)
         return select(accepted > 0, new, state), reported(info, accepted=accepted)
 
     return filter._replace(update=update)
@@ -243,7 +243,7 @@ def fallback(
         if info.nis is None:
             return state.alarms
         above = info.nis > chi_square_bounds(probability, y, info.nis.dtype)[info.dof]
-        rejected = acceptance(info) == 0
+        rejected = _used(info, seen) == 0
         raised = jnp.where(above | rejected, state.alarms + 1, 0)
         return jnp.where(seen, raised, state.alarms)
 
@@ -270,7 +270,7 @@ def fallback(
         new = FallbackState(
             inner, jnp.where(bad, 0, alarms), state.resets + bad.astype(state.resets.dtype)
         )
-        accepted = jnp.where(bad, 0, acceptance(info)) * seen.astype(jnp.int32)
+        accepted = jnp.where(bad, 0, _used(info, seen))
         return new, reported(info, accepted=accepted, reset=bad.astype(jnp.int32))
 
     def recentre(params: Params, state: FallbackState, gaussian: Gaussian) -> FallbackState:
@@ -278,6 +278,15 @@ def fallback(
         return state._replace(inner=inner, alarms=jnp.zeros_like(state.alarms))
 
     return Filter(init, predict, update, recentre)
+
+
+def _used(info: Info, seen: Array) -> Array:
+    """Return the share of the observed channels that was used, 0 where nothing was observed.
+
+    Channels without a degree of freedom, since earlier ones determine them, are used if they agree.
+    """
+    share = acceptance(info) if may_reject(info) else jnp.ones((), jnp.int32)
+    return jnp.where(seen, share, 0)
 
 
 def _is_finite(state: State) -> Array:
