@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 
+import jax
 from jax._src.xla_bridge import backends_are_initialized  # JAX has no public way to ask
 
 __all__ = ["set_xla_options"]
 
 EXTRA = "--xla_backend_extra_options"
 OPTIONS = {
-    # the older code generator, which compiles faster
-    "--xla_cpu_use_fusion_emitters": "false",
     # a loop over small arrays becomes one function: most of its time goes into calling kernels
     # otherwise, about 60 ns each and dozens per step
     EXTRA: "xla_cpu_small_while_loop_byte_threshold=100000",
 }
+if jax.__version_info__ < (0, 11):  # later ones end the process at a flag that they do not know
+    # the older code generator, which compiles faster
+    OPTIONS = {"--xla_cpu_use_fusion_emitters": "false"} | OPTIONS
 
 
 def set_xla_options() -> str:

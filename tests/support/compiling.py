@@ -7,15 +7,17 @@ and any other flags do, too: rounding, fusion and the layout of arrays are then 
 import functools
 import os
 
-QUICK_FLAGS = (
-    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
-    " --xla_cpu_parallel_codegen_split_count=1"
+import jax
+
+OPTIONS = {"xla_backend_optimization_level": 0}
+if jax.__version_info__ < (0, 11):  # the older code generator, which later ones do not have
+    OPTIONS["xla_cpu_use_fusion_emitters"] = False
+
+QUICK_FLAGS = " ".join(
+    f"--{name}={str(value).lower()}"
+    for name, value in (OPTIONS | {"xla_cpu_parallel_codegen_split_count": 1}).items()
 )
 QUICKLY = os.environ.setdefault("XLA_FLAGS", QUICK_FLAGS) == QUICK_FLAGS  # read when JAX starts
-
-import jax  # noqa: E402  # after its flags
-
-OPTIONS = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 0}
 
 # options reach the jitted functions inside, too
 quick_jit = functools.partial(jax.jit, compiler_options=OPTIONS if QUICKLY else None)
