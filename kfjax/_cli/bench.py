@@ -53,7 +53,9 @@ def run_bench(args: Namespace) -> None:
 
 def _measure(names: list[str], *, quick: bool, rounds: int) -> dict[str, dict[str, Any]]:
     """Compile all, then time them in turn."""
-    calls, rows, first = {}, {}, {}
+    calls = {}
+    rows = {}
+    first = {}
     for name in names:
         workload = WORKLOADS[name]
         size = workload.quick if quick else workload.size
@@ -74,7 +76,8 @@ def _measure(names: list[str], *, quick: bool, rounds: int) -> dict[str, dict[st
 
 def _table(rows: dict[str, dict[str, Any]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.caption, table.caption_justify = CAPTION, "left"
+    table.caption = CAPTION
+    table.caption_justify = "left"
     for heading in ("workload", "what", "size"):
         table.add_column(heading)
     for heading in ("median", "quartiles", "least", "processor", "comp. s"):

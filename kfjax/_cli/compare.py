@@ -160,7 +160,8 @@ def _filters(
         for chosen in filters.values():
             check_fit(chosen, model, data)
         return filters, {}
-    filters, left_out = {}, {}
+    filters = {}
+    left_out = {}
     for name in GROUPS[names]:
         try:
             check_fit(by_name(name), model, data)

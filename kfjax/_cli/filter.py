@@ -35,7 +35,8 @@ def run_filter(args: Namespace) -> None:
     if out.is_dir():
         raise ValueError(f"--out {out} is a folder; expected a file, such as {out / 'est.npz'}.")
     check_folder(out.parent)
-    model, data = load_model(args.model), read_data(args.data, args.split)
+    model = load_model(args.model)
+    data = read_data(args.data, args.split)
     if out.exists() and out.samefile(args.data):
         raise ValueError(f"--out {out} is the file of the data; expected another one.")
     check_fit(by_name("extended"), model, data)

@@ -144,7 +144,8 @@ def train_quickly(
         seed: of everything random.
     """
     parts = parts._replace(validation=parts.validation[:100])
-    trained, left_out = {}, {}
+    trained = {}
+    left_out = {}
     for name in names.split(","):
         learned_by_name(name, model.n, parts.train.ys.shape[2])  # a misprint is an error
         try:

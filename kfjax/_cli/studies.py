@@ -141,7 +141,8 @@ def data_study(
 
 def _size(data: Dataset, skip: int = 0) -> str:
     """How much there is of it."""
-    few, many = data.lengths.min(), data.lengths.max()
+    few = data.lengths.min()
+    many = data.lengths.max()
     trajectories = "one trajectory" if data.size == 1 else f"{data.size} trajectories"
     text = f"{trajectories} of {many if few == many else f'{few} to {many}'} steps"
     return f"{text}, from step {skip + 1} on" if skip else text

@@ -92,7 +92,8 @@ def _beside(
 def _about(args: Namespace, training: Training, comparison: Comparison) -> dict[str, Any]:
     """The description of the training, beside what the folder says of the filter itself."""
     told = ("data", "model", *CHOICES)
-    fitted, document = training.fitted, comparison.to_dict()
+    fitted = training.fitted
+    document = comparison.to_dict()
     rows = {row.name: row for row in comparison.rows}
     return {
         "loss": training.loss,

@@ -22,8 +22,10 @@ from kfjax.training import load_params, save_params
 
 __all__: list[str] = []
 
-CHECKPOINTS, PARAMS = "checkpoints", "params.npz"
-DESCRIPTION, PICTURE = "training.json", "history.png"
+CHECKPOINTS = "checkpoints"
+PARAMS = "params.npz"
+DESCRIPTION = "training.json"
+PICTURE = "history.png"
 
 
 class Trained(NamedTuple):
@@ -102,7 +104,8 @@ def load_trained(directory: str | Path, model: StateSpaceModel, m: int) -> Train
     """
     directory = Path(directory)
     about = _describe(directory)
-    name, n = about["filter"], model.n
+    name = about["filter"]
+    n = model.n
     if (n, m) != (about["n"], about["m"]):
         raise ValueError(
             f"--load {directory}: the network was trained for n = {about['n']} and m ="

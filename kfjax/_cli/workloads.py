@@ -233,7 +233,8 @@ def _particles(text: str, size: Size, quick: Size) -> Workload:
 
 
 def _kalman_net(name: str, text: str, size: Size, quick: Size) -> Workload:
-    problem, network = functools.partial(_learned, name, _lorenz), published(name, n=3, m=3)
+    problem = functools.partial(_learned, name, _lorenz)
+    network = published(name, n=3, m=3)
     return Workload(name, text, size, quick, problem, lambda _: _solver(network))
 
 
@@ -253,18 +254,19 @@ GAUSSIAN = {
     "extended": extended(),
     "unscented": unscented(),
 }
-LONG, QUICK_LONG = Size(None, 10_000), Size(None, 60)
-MANY, QUICK_MANY = Size(1000, 100), Size(4, 12)
-LORENZ, QUICK_LORENZ = MANY._replace(n=3), QUICK_MANY._replace(n=3)
+LONG = Size(None, 10_000)
+QUICK_LONG = Size(None, 60)
+MANY = Size(1000, 100)
+QUICK_MANY = Size(4, 12)
+LORENZ = MANY._replace(n=3)
+QUICK_LORENZ = QUICK_MANY._replace(n=3)
 
 
 def _table() -> dict[str, Workload]:
     """All workloads by name."""
     own = "Kalman filter, a prior covariance for each trajectory"
-    text, problem = (
-        "Kalman filter, one long trajectory, parallel in time",
-        functools.partial(_problem, _moving),
-    )
+    text = "Kalman filter, one long trajectory, parallel in time"
+    problem = functools.partial(_problem, _moving)
     table = {
         "W1": _gaussian("kalman", "Kalman filter, one long trajectory", _moving, LONG, QUICK_LONG),
         "W1p": Workload("parallel", text, LONG, QUICK_LONG, problem, lambda _: _in_parallel),

@@ -93,7 +93,8 @@ class Programs:
             return False
         known = [*self.forgotten, *self.present]
         self.forgotten = dict.fromkeys(known[-REMEMBERED:])
-        self.limit, self.present = PROGRAMS, set()
+        self.limit = PROGRAMS
+        self.present = set()
         return True
 
 

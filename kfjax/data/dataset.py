@@ -179,7 +179,8 @@ class Dataset(_Typed):
         """
         are_counts = all(isinstance(part, (int, np.integer)) for part in parts)
         limit = self.size if are_counts else 1.0
-        ends = np.round(np.cumsum(parts) * (self.size / limit), 6).astype(int).tolist()
+        places = np.cumsum(parts) * (self.size / limit)
+        ends = np.round(places, 6).astype(int).tolist()
         bounds = list(itertools.pairwise([0, *ends]))
         empty = not parts or any(first >= end for first, end in bounds)
         if empty or sum(parts) > limit + TOLERANCE:
@@ -193,7 +194,8 @@ class Dataset(_Typed):
         if not isinstance(self.ys, (np.ndarray, jax.Array, DiskArray)) or self.ys.ndim != 3:
             # inside transformations of JAX the fields may be anything
             return f"Dataset({self.ys!r}, ...)"
-        low, high = self.lengths.min(), self.lengths.max()
+        low = self.lengths.min()
+        high = self.lengths.max()
         steps = low if low == high else f"{low} to {high}"
         text = f"{self.size} trajectories of {steps} steps, m={self.ys.shape[2]}"
         if self.xs is not None:

@@ -59,7 +59,8 @@ def fetch(url: str, sha256: str, *, folder: str | Path | None = None, unpack: bo
             f"fetch: {name} is not a known kind of archive; expected one of {', '.join(ARCHIVES)}."
             " Leave unpack out, or rename the file."
         )
-    folder, sha256 = Path(folder or _cache(pooch)), sha256.lower()
+    folder = Path(folder or _cache(pooch))
+    sha256 = sha256.lower()
     if (folder / name).is_file() and pooch.file_hash(folder / name) != sha256:
         name = f"{sha256[:12]}.{name}"  # the one of that name may be somebody's own
     pooch.retrieve(url, f"sha256:{sha256}", fname=name, path=folder)

@@ -89,7 +89,9 @@ def compare(
         key = jax.random.key(0)
     copied = {name: (method, on_devices(params)) for name, (method, params) in filters.items()}
     differences = _differences({name: params for name, (_, params) in copied.items()})
-    evaluations, estimates, timings = {}, {}, {}
+    evaluations = {}
+    estimates = {}
+    timings = {}
     with progress_bar("filters", 2 * len(copied), progress) as advance:
         compiled = compile_filters(copied, differences, data, key, chunk, advance)
         for name, (_, params) in copied.items():

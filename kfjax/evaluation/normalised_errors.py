@@ -47,8 +47,11 @@ def normalised(
         S, r = carry
         j = jnp.argmax(jnp.diag(S))
         regular = S[j, j] > tiny
-        column = jnp.where(regular, S[:, j] / jnp.sqrt(jnp.where(regular, S[j, j], 1)), 0)
-        z = jnp.where(regular, r[j] / jnp.where(regular, column[j], 1), 0)
+        column = S[:, j]
+        pivot = jnp.sqrt(jnp.where(regular, S[j, j], 1))
+        column = jnp.where(regular, column / pivot, 0)
+        divisor = jnp.where(regular, column[j], 1)
+        z = jnp.where(regular, r[j] / divisor, 0)
         return (S - column[:, None] * column[None, :], r - column * z), (z, regular)
 
     start = P * scale[:, None] * scale[None, :], error * scale
@@ -70,5 +73,6 @@ def _correlates_without_varying(P: Array, resolution: Array) -> Array:
     variance = jnp.diag(P)
     still = variance <= 0
     std = jnp.sqrt(jnp.where(still, 0, variance)) + resolution
-    bound = jnp.where(still[:, None] | still[None, :], std[:, None] * std[None, :], jnp.inf)
+    either = still[:, None] | still[None, :]
+    bound = jnp.where(either, std[:, None] * std[None, :], jnp.inf)
     return (variance < 0).any() | (jnp.abs(P) > bound).any()

@@ -164,7 +164,8 @@ def _trials(
         truth, params, us, key = models
         drawing, filtering = jax.random.split(jax.random.fold_in(key, i))
         trajectory = _draw(steps, truth, us, drawing)
-        sound = jnp.isfinite(trajectory.xs).all() & jnp.isfinite(trajectory.ys).all()
+        finite_states = jnp.isfinite(trajectory.xs).all()
+        sound = finite_states & jnp.isfinite(trajectory.ys).all()
         outputs = filter_one(filter, params, trajectory, filtering)
         statistics, curves = summarise(skip, _difference(truth, params), trajectory, outputs)
         return statistics, curves, sound

@@ -34,7 +34,8 @@ class BackwardKernel(NamedTuple):
 
 def backward_kernel(rule: Any, model: StateSpaceModel, belief: Belief, u: Inputs) -> BackwardKernel:
     """Return the kernel from a filtered belief about x_t, and the input u_t+1."""
-    space, f = model.state_space, bind(model.f, u)
+    space = model.state_space
+    f = bind(model.f, u)
     Q = model.process_noise(belief.mean, u)
     if isinstance(belief, SquareRootGaussian):
         predicted, dx, dy = rule.deviations(f, *belief, space, space)

@@ -172,7 +172,9 @@ def model_and_rule(
         raise ValueError(
             f"{who}: the estimate has no covariance; expected mean [T, n] and cov [T, n, n]."
         )
-    steps, N, n = jnp.shape(estimate.mean)[:1], model.prior.mean.shape[0], model.n
+    steps = jnp.shape(estimate.mean)[:1]
+    N = model.prior.mean.shape[0]
+    n = model.n
     if not steps or estimate.mean.shape != (*steps, N) or estimate.cov.shape != (*steps, n, n):
         raise ValueError(
             f"{who}: the estimate has mean {jnp.shape(estimate.mean)} and cov"

@@ -33,7 +33,8 @@ def key_data(who: str, key: Array | None) -> Array:
             f"{who}: got no key; expected a random key, since the filter draws. Pass"
             " key=jax.random.key(0)."
         )
-    return jax.random.bits(key, jax.random.key_data(jax.random.key(0)).shape, jnp.uint32)
+    words = jax.random.key_data(jax.random.key(0)).shape
+    return jax.random.bits(key, words, jnp.uint32)
 
 
 def split(data: Array, count: int) -> tuple[Array, Array]:

@@ -65,7 +65,8 @@ def constant_gain() -> Filter:
     def init(params: ConstantGainParams, key: Array | None = None) -> PointState:
         del key
         check_kind("constant_gain: params", params, ConstantGainParams)
-        n, m = params.model.n, params.gain.shape[-1]
+        n = params.model.n
+        m = params.gain.shape[-1]
         if params.gain.shape != (n, m):
             raise ValueError(
                 f"constant_gain: gain has shape {params.gain.shape}; expected ({n}, m)."
@@ -73,7 +74,8 @@ def constant_gain() -> Filter:
         return PointState(jnp.copy(params.model.prior.mean))
 
     def predict(params: ConstantGainParams, state: PointState, u: Inputs = None) -> PointState:
-        return PointState(bind(params.model.f, u)(state.mean).astype(state.mean.dtype))
+        mean = bind(params.model.f, u)(state.mean)
+        return PointState(mean.astype(state.mean.dtype))
 
     def update(
         params: ConstantGainParams,
@@ -85,10 +87,9 @@ def constant_gain() -> Filter:
         seen = observe(params.model, state.mean, y, u, observed)
         innovation = seen.innovation(seen.fn(state.mean))
         mean = params.model.state_space.retract(state.mean, linalg.matmul(params.gain, innovation))
-        dof = jnp.asarray(y.shape[0] if seen.mask is None else jnp.sum(seen.mask), jnp.int32)
-        return keep_unobserved(observed, PointState(mean), state), Info(
-            innovation=innovation, dof=dof
-        )
+        channels = y.shape[0] if seen.mask is None else jnp.sum(seen.mask)
+        info = Info(innovation=innovation, dof=jnp.asarray(channels, jnp.int32))
+        return keep_unobserved(observed, PointState(mean), state), info
 
     def recentre(params: ConstantGainParams, state: PointState, gaussian: Gaussian) -> PointState:
         del params, state

@@ -139,7 +139,8 @@ def _adapt(
     before: Adaptation,
     window: Record,
 ) -> tuple[Adaptation, Estimate]:
-    params, start = before.params, before.state
+    params = before.params
+    start = before.state
     old = jax.tree.map(lambda a: a[:stride], window)
     state, est = _run(filter, params, old, start)
     if stride < window.ys.shape[0]:
@@ -148,7 +149,8 @@ def _adapt(
         est = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), est, later)
 
     learned, frozen = partition(params)
-    batch, states = _one_trajectory(window), jax.tree.map(lambda a: a[None], start)
+    batch = _one_trajectory(window)
+    states = jax.tree.map(lambda a: a[None], start)
     loss = unlabelled_loss(filter, params, batch)
     key = jax.random.key(0)  # not used: a state carries its own
 

@@ -80,8 +80,10 @@ def expected_error(
 def _expected_error(
     truth: StateSpaceModel, design: StateSpaceModel, steps: int, gain: Any
 ) -> Array:
-    H, Hd = truth.h.A, design.h.A
-    identity, zero = jnp.eye(truth.n, dtype=H.dtype), jnp.zeros_like(truth.Q)
+    H = truth.h.A
+    Hd = design.h.A
+    identity = jnp.eye(truth.n, dtype=H.dtype)
+    zero = jnp.zeros_like(truth.Q)
     forward = kalman()
 
     def step(carry: tuple, moves: bool) -> tuple:
@@ -93,8 +95,11 @@ def _expected_error(
             K = _gain(design, belief.cov)
             belief, _ = forward.update(design, belief, jnp.zeros(Hd.shape[0], H.dtype))
         rest = identity - linalg.matmul(K, H)
-        mismatch = linalg.matmul(rest, F - Fd) - linalg.matmul(K, linalg.matmul(H - Hd, Fd))
-        A = jnp.block([[F, zero], [mismatch, linalg.matmul(identity - linalg.matmul(K, Hd), Fd)]])
+        of_dynamics = linalg.matmul(rest, F - Fd)
+        of_observation = linalg.matmul(K, linalg.matmul(H - Hd, Fd))
+        mismatch = of_dynamics - of_observation
+        own = linalg.matmul(identity - linalg.matmul(K, Hd), Fd)
+        A = jnp.block([[F, zero], [mismatch, own]])
         B = jnp.block([[identity, jnp.zeros_like(K)], [rest, -K]])
         noise = jax.scipy.linalg.block_diag(Q, truth.R)
         M = linalg.symmetric(linalg.quadratic(A, M) + linalg.quadratic(B, noise))
@@ -106,7 +111,8 @@ def _expected_error(
     errors: list[Array] = []
     if truth.first == "update":
         start, error = step(start, False)
-        errors, steps = [error[None]], steps - 1
+        errors = [error[None]]
+        steps = steps - 1
     later: Any = jax.lax.scan(lambda carry, _: step(carry, True), start, length=steps)[1]
     return jnp.concatenate([*errors, later])
 
@@ -114,4 +120,5 @@ def _expected_error(
 def _gain(design: StateSpaceModel, P: Array) -> Array:
     """The Kalman gain at a predicted covariance."""
     HP = linalg.matmul(design.h.A, P)
-    return linalg.factorise(linalg.matmul(HP, design.h.A.T) + design.R).solve(HP).T
+    S = linalg.matmul(HP, design.h.A.T) + design.R
+    return linalg.factorise(S).solve(HP).T

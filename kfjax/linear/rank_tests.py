@@ -113,7 +113,8 @@ def _reached(F: np.ndarray, H: np.ndarray, eps: float) -> Rank:
     rounding = ROUNDING * n * eps
     units = _units(F, H)
     rows = _relative(H, np.diag(1 / units))
-    basis, values = np.zeros((0, n)), np.zeros(0)
+    basis = np.zeros((0, n))
+    values = np.zeros(0)
     while rows.size and len(basis) < n:
         for _ in range(2):  # twice is enough
             rows = rows - (rows @ basis.T) @ basis
@@ -135,7 +136,8 @@ def _reached(F: np.ndarray, H: np.ndarray, eps: float) -> Rank:
 def _units(F: np.ndarray, H: np.ndarray) -> np.ndarray:
     """Return how large each component of the state appears in H, H F, ..., by magnitudes [n]."""
     # magnitudes do not cancel: an entry that is only rounding stays small in its unit
-    rows, largest = np.abs(H), np.zeros(F.shape[0])
+    rows = np.abs(H)
+    largest = np.zeros(F.shape[0])
     for _ in range(F.shape[0]):
         size = rows.max(initial=0.0)
         rows = rows / size if size > 0 else rows
@@ -146,6 +148,7 @@ def _units(F: np.ndarray, H: np.ndarray) -> np.ndarray:
 
 def _relative(rows: np.ndarray, factor: np.ndarray) -> np.ndarray:
     """Return rows @ factor, each row relative to the numbers it is a sum of."""
-    product, summed = rows @ factor, np.abs(rows) @ np.abs(factor)
+    product = rows @ factor
+    summed = np.abs(rows) @ np.abs(factor)
     sizes = np.linalg.norm(summed, axis=1)
     return product[sizes > 0] / sizes[sizes > 0, None]

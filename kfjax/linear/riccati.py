@@ -46,7 +46,8 @@ class SteadyState(NamedTuple):
 def time_invariant(who: str, model: StateSpaceModel) -> tuple[Array, Array]:
     """Return F and H, or raise unless they, Q and R are constant and there is no offset."""
     check_kind("steady_state: model", model, StateSpaceModel)
-    f, h = model.f, model.h
+    f = model.f
+    h = model.h
     if not all(
         isinstance(fn, Linear) and not callable(fn.A) and fn.b is None for fn in (f, h)
     ) or any(callable(noise) for noise in (model.Q, model.R)):
@@ -109,7 +110,9 @@ def steady_state(model: StateSpaceModel) -> SteadyState:
 @functools.partial(jit, static_argnums=1)
 def _steady_state(model: StateSpaceModel, eps: float) -> tuple[SteadyState, Array]:
     """Return the limit, or NaN, and whether there is one, of a model known to the precision eps."""
-    F, H, P = model.f.A, model.h.A, model.prior.cov
+    F = model.f.A
+    H = model.h.A
+    P = model.prior.cov
     if model.first == "update":
         P = _update(H, model, P).cov
     cov, settled = _filtered_limit(F, H, model.Q, model.R, P, eps)
@@ -135,17 +138,24 @@ def _filtered_limit(
     """Return P_{t|t} for large t from P_{0|0}, and whether it settled."""
     # every state in a unit of its own: what it spreads to in n steps; and every channel, without
     # the prior, which may be far larger than what comes after
-    driven, spread = _after_steps(F, Q, jnp.zeros_like(Q)), _after_steps(F, Q, P)
+    driven = _after_steps(F, Q, jnp.zeros_like(Q))
+    spread = _after_steps(F, Q, P)
     noise, signal = (linalg.diagonal(linalg.quadratic(H, C) + R) for C in (driven, spread))
-    x, y = _scale(linalg.diagonal(spread)), _scale(jnp.where(noise > 0, noise, signal))
-    F, H = F * jnp.outer(1 / x, x), H * jnp.outer(1 / y, x)
-    Q, R, P = Q / jnp.outer(x, x), R / jnp.outer(y, y), P / jnp.outer(x, x)
+    x = _scale(linalg.diagonal(spread))
+    y = _scale(jnp.where(noise > 0, noise, signal))
+    F = F * jnp.outer(1 / x, x)
+    H = H * jnp.outer(1 / y, x)
+    Q = Q / jnp.outer(x, x)
+    R = R / jnp.outer(y, y)
+    P = P / jnp.outer(x, x)
     # without noise in a channel, information is infinite, and the recursion from P = 0 has unstable
     # modes that no noise reaches; with noise of the size of rounding the limit is the same
-    root, floor = linalg.cholesky(R), float(jnp.finfo(R.dtype).eps) ** 0.5
+    root = linalg.cholesky(R)
+    floor = float(jnp.finfo(R.dtype).eps) ** 0.5
     root = root + jnp.diag(jnp.where(linalg.diagonal(root) < floor, floor, 0))
     one = steady_element(F, H, linalg.cholesky(Q), root)
-    steps, infinite = jnp.ones((), F.dtype), jnp.full((), jnp.inf, F.dtype)
+    steps = jnp.ones((), F.dtype)
+    infinite = jnp.full((), jnp.inf, F.dtype)
     start = _Search(one, steps, linalg.cholesky(P), jnp.zeros_like(x), P, infinite)
     found = jax.lax.scan(functools.partial(_search, eps), start, length=STRETCHES)[0]
     # what turns with a period of 2^k steps looks settled after as many
@@ -195,8 +205,9 @@ def _search(eps: float, now: _Search, _: None) -> tuple[_Search, None]:
     settled = representable & (change <= rounding * steps) & (change <= least)
     # stretches are no longer doubled when rounding adds up, or when the element of an unstable mode
     # without noise has grown so far that its eighth power would overflow
-    size = jnp.stack([jnp.abs(leaf).max() for leaf in (element.A, element.U, element.Z)]).max()
-    short = (size < float(jnp.finfo(factor.dtype).max) ** 0.125) & (steps < eps**-0.75)
+    sizes = [jnp.abs(leaf).max() for leaf in (element.A, element.U, element.Z)]
+    largest_finite = float(jnp.finfo(factor.dtype).max)
+    short = (jnp.stack(sizes).max() < largest_finite**0.125) & (steps < eps**-0.75)
     doubled = combine_filters(element, element)
     return _Search(
         jax.tree.map(lambda a, b: jnp.where(short, a, b), doubled, element),

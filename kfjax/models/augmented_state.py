@@ -117,7 +117,8 @@ class _Padded:
     def __call__(self, operation: Any, z: Array, other: Array) -> Array:
         # `other` may be a tangent vector, whose part for x is shorter than x
         size = other.shape[-1] - self.layout.q - self.layout.r
-        noise, other_noise = z[..., self.layout.n :], other[..., size:]
+        noise = z[..., self.layout.n :]
+        other_noise = other[..., size:]
         noise = noise + other_noise if self.is_move else noise - other_noise
         return jnp.concatenate(
             [operation(z[..., : self.layout.n], other[..., :size]), noise], axis=-1

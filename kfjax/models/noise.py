@@ -42,4 +42,5 @@ def may_be_noise_free(R: Any) -> bool:
         return True
     dtype = values.dtype if np.issubdtype(values.dtype, np.floating) else np.dtype(np.float64)
     correlations = values.astype(np.float64) / np.outer(scale, scale)
-    return bool(np.linalg.eigvalsh(correlations)[0] <= scale.size * np.finfo(dtype).eps)
+    lowest = np.linalg.eigvalsh(correlations)[0]
+    return bool(lowest <= scale.size * np.finfo(dtype).eps)

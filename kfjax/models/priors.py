@@ -92,11 +92,13 @@ def _of_least_squares(model: StateSpaceModel, at: np.ndarray, n: int) -> Array |
     xp = numeric(F, H, Q, R)
     # the noise of later observations has that of the steps before them, and of noise in the state
     moved = xp.eye(model.n, dtype=Q.dtype)
-    driven = xp.asarray(model.prior.cov, Q.dtype) * (np.arange(model.n) >= n)[:, None]
+    is_noise = np.arange(model.n) >= n
+    driven = xp.asarray(model.prior.cov, Q.dtype) * is_noise[:, None]
     information = xp.zeros((at.size, at.size), Q.dtype)
     for k in range(n):
         if k or model.first == "predict":
-            moved, driven = F @ moved, F @ driven @ F.T + Q
+            moved = F @ moved
+            driven = F @ driven @ F.T + Q
         rows = (H @ moved)[:, at]
         noise = xp.diag(H @ driven @ H.T + R)[:, None]
         information = information + rows.T @ (rows / xp.where(noise > 0, noise, xp.inf))

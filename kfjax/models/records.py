@@ -128,7 +128,8 @@ def is_singular(cov: Any) -> bool:
         return True
     # of the correlations, since units may differ by many orders of magnitude
     lowest = np.linalg.eigvalsh(C / np.outer(scale, scale)).min()
-    return bool(lowest <= C.shape[0] * float(jnp.finfo(cov.dtype).eps))
+    rounding = C.shape[0] * float(jnp.finfo(cov.dtype).eps)
+    return bool(lowest <= rounding)
 
 
 def count_steps(who: str, steps: int | None, us: Inputs) -> int:

@@ -55,7 +55,8 @@ def check_shapes(who: str, params: Params, record: Record) -> Size:
 def check_functions(who: str, model: StateSpaceModel, u: Inputs) -> int:
     """Return the size of an observation; raise unless f, h, Q and R give shapes that fit."""
     x = model.prior.mean
-    N, n = x.shape[0], model.n
+    N = x.shape[0]
+    n = model.n
     outputs = {
         name: jax.eval_shape(functools.partial(call, name, fn), x, u)
         for name, fn in functions_of(model).items()
@@ -140,7 +141,8 @@ def _check_observations(who: str, m: int, ys: Array | np.ndarray, observed: Mask
 
 def check_state(who: str, params: Params, state: State) -> None:
     """Raise unless the mean of a state is like that of the prior: all states have a mean."""
-    model, mean = model_of(params), getattr(state, "mean", None)
+    model = model_of(params)
+    mean = getattr(state, "mean", None)
     if mean is None:
         raise ValueError(
             f"{who}: the state is {described(state)}; expected one with a mean. Start from"

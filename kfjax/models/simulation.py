@@ -79,7 +79,9 @@ def simulate(
 
 def _draw(key: Array, cov: Array) -> Array:
     """Draw from N(0, cov)."""
-    return linalg.matmul(linalg.cholesky(cov), jax.random.normal(key, cov.shape[:1], cov.dtype))
+    L = linalg.cholesky(cov)
+    z = jax.random.normal(key, cov.shape[:1], cov.dtype)
+    return linalg.matmul(L, z)
 
 
 @functools.partial(jit, static_argnums=4)

@@ -40,7 +40,8 @@ def check_observed(who: str, name: str, ys: PyTree, observed: Mask, length: Any)
         observed: the mask, of arrays.
         length: the number of steps that count.
     """
-    leaves, masks = jax.tree.leaves(ys), jax.tree.leaves(observed)
+    leaves = jax.tree.leaves(ys)
+    masks = jax.tree.leaves(observed)
     if not all(map(is_concrete, [*leaves, *masks, length])):
         return
     masks = masks or [True] * len(leaves)
@@ -51,11 +52,13 @@ def check_observed(who: str, name: str, ys: PyTree, observed: Mask, length: Any)
         )
     for index, (leaf, seen) in enumerate(zip(leaves, masks, strict=True)):
         # in numpy: inside of a trace, jax operations on constants would give tracers
-        y, mask = np.asarray(leaf), np.asarray(seen, bool)
+        y = np.asarray(leaf)
+        mask = np.asarray(seen, bool)
         if mask.shape != y.shape[: mask.ndim]:
             continue  # the check of shapes will say so
         if length is not None:
-            y, mask = y[: int(length)], mask[: int(length)] if mask.ndim else mask
+            y = y[: int(length)]
+            mask = mask[: int(length)] if mask.ndim else mask
         found = first_not_finite(
             y, mask.reshape(mask.shape + (1,) * (y.ndim - mask.ndim)), margin=MARGIN
         )

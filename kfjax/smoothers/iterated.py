@@ -139,12 +139,14 @@ def _cost(
         seen = observe(model, at.mean, y, u, seen_t)
         y_hat = rule.affine(seen.fn, *at, EUCLIDEAN, seen.space).mean
         missed = seen.innovation(y_hat)
-        moves = _squared(step.Q, at.mean - expected, jnp.abs(at.mean) + jnp.abs(expected))
+        move = at.mean - expected
+        moves = _squared(step.Q, move, jnp.abs(at.mean) + jnp.abs(expected))
         return moves, _squared(step.R, missed, jnp.abs(missed) + jnp.abs(y_hat))
 
     before = jax.tree.map(lambda a: a[:-1], path)
     at = jax.tree.map(lambda a: a[1:], path)
-    first, prior = path.mean[0], model.prior.mean
+    first = path.mean[0]
+    prior = model.prior.mean
     start = linalg.cholesky(model.prior.cov)
     moves, misses = jax.vmap(one)(before, at, steps, record.ys, record.us, record.observed)
     if model.first == "update":  # nothing moved before y_1

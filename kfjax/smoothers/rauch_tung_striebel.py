@@ -136,7 +136,8 @@ def _smooth(
     if first is None:
         cross = jnp.concatenate([jnp.zeros_like(last.cov)[None], cross])
     else:
-        initial, smoothed = at(smoothed, 0), at(smoothed, slice(1, None))
+        initial = at(smoothed, 0)
+        smoothed = at(smoothed, slice(1, None))
     path = jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), smoothed, last)
     return Smoothed(path.mean, path.cov, initial, cross, getattr(path, "cholesky", None))
 

@@ -60,7 +60,8 @@ def backward_series(
     form = _as_factors if in_factors else belief_of
     filtered = form(filtered)
     us, active = until(length, us, filtered.mean.shape[0])
-    earlier, last = at(filtered, slice(-1)), at(filtered, -1)
+    earlier = at(filtered, slice(-1))
+    last = at(filtered, -1)
     if isinstance(last, Gaussian):  # it is smoothed already, and may be as a user brought it
         last = last._replace(cov=linalg.symmetric(last.cov))
     if first is None:

@@ -105,8 +105,12 @@ def filter_steps(prior: SquareRootGaussian, steps: Step) -> tuple[SquareRootGaus
 
 def _is_exact(step: Step) -> Array:
     """Tell whether an observation says something exact, to rounding, about the state before it."""
-    F, H, Q, R = step.F, step.H, step.Q, step.R
-    HQ, HF = linalg.matmul(H, Q), linalg.matmul(H, F)
+    F = step.F
+    H = step.H
+    Q = step.Q
+    R = step.R
+    HQ = linalg.matmul(H, Q)
+    HF = linalg.matmul(H, F)
     S = _factor_of_sum(HQ, R)
     pivots = linalg.diagonal(S)
     # factors of Q and R have the rounding of covariances; H Q is a sum that may cancel
@@ -189,8 +193,10 @@ def _filter_element(step: Step) -> FilterElement:
     #
     # With Z = (S^-1/2 H F)' they share the solves: K H F = G Z', and eta = Z S^-1/2 (y - d - H c).
     S, G, U = conditional_factors(step.Q, linalg.matmul(step.H, step.Q), step.R)
-    whitened = linalg.solve_lower(S, step.y_d - linalg.matmul(step.H, step.c))
-    Z = linalg.solve_lower(S, linalg.matmul(step.H, step.F)).T
+    innovation = step.y_d - linalg.matmul(step.H, step.c)
+    whitened = linalg.solve_lower(S, innovation)
+    HF = linalg.matmul(step.H, step.F)
+    Z = linalg.solve_lower(S, HF).T
     A = step.F - linalg.matmul(G, Z.T)
     b = step.c + linalg.matmul(G, whitened)
     eta = linalg.matmul(Z, whitened)
@@ -199,13 +205,15 @@ def _filter_element(step: Step) -> FilterElement:
 
 def steady_element(F: Array, H: Array, Q: Array, R: Array) -> FilterElement:
     """Return the element of one step without data, from the factors Q and R."""
-    zero = jnp.zeros(F.shape[0], F.dtype)
-    return _filter_element(Step(F, zero, Q, H, jnp.zeros(H.shape[0], F.dtype), R, None))
+    c = jnp.zeros(F.shape[0], F.dtype)
+    y_d = jnp.zeros(H.shape[0], F.dtype)
+    return _filter_element(Step(F, c, Q, H, y_d, R, None))
 
 
 def known(factor: Array) -> FilterElement:
     """Return the element that ends in a covariance, whatever came before, from its factor."""
-    zero, nothing = jnp.zeros_like(factor), jnp.zeros_like(factor[0])
+    zero = jnp.zeros_like(factor)
+    nothing = jnp.zeros_like(factor[0])
     return FilterElement(zero, nothing, factor, nothing, zero)
 
 
@@ -246,7 +254,8 @@ def combine_filters(early: FilterElement, late: FilterElement) -> FilterElement:
     identity = jnp.eye(early.U.shape[-1], dtype=early.U.dtype)
     X, Y, V = conditional_factors(late.Z, linalg.matmul(early.U.T, late.Z), identity)
     W = linalg.solve_lower(X, early.U.T).T
-    innovation = late.eta - linalg.matmul(late.Z, linalg.matmul(late.Z.T, early.b))
+    expected = linalg.matmul(late.Z, linalg.matmul(late.Z.T, early.b))
+    innovation = late.eta - expected
     NA = early.A - linalg.matmul(W, linalg.matmul(Y.T, early.A))
     between = early.b + linalg.matmul(W, linalg.matmul(W.T, innovation))
     information = innovation - linalg.matmul(Y, linalg.matmul(W.T, innovation))
@@ -266,7 +275,8 @@ def _smoother_element(belief: SquareRootGaussian, step: Step) -> SmootherElement
     N = belief.cholesky
     P, G, D = conditional_factors(N, linalg.matmul(step.F, N), step.Q)
     E = linalg.solve_lower(P, G.T, transpose=True).T
-    g = belief.mean - linalg.matmul(E, linalg.matmul(step.F, belief.mean) + step.c)
+    predicted = linalg.matmul(step.F, belief.mean) + step.c
+    g = belief.mean - linalg.matmul(E, predicted)
     return SmootherElement(E, g, D)
 
 

@@ -149,15 +149,18 @@ def _observe(
 def _go_back(model: StateSpaceModel, at: Information, u: Inputs) -> tuple[Information, Array]:
     """Return what is known of x_t-1 from what is known of x_t, and (I + Q Lambda)^-1 F."""
     zero = jnp.zeros(model.n, model.dtype)
-    f, U = bind(model.f, u), linalg.cholesky(model.process_noise(zero, u))
+    f = bind(model.f, u)
+    U = linalg.cholesky(model.process_noise(zero, u))
     identity = jnp.eye(model.n, dtype=model.dtype)
     # X X' = I + U' Lambda U, Y = Lambda U X^-T, V V' = (I + Lambda Q)^-1 Lambda
     X, Y, V = conditional_factors(at.Z, linalg.matmul(U.T, at.Z), identity)
     W = linalg.solve_lower(X, U.T).T  # U X^-T
-    eta = at.eta - linalg.matmul(at.Z, linalg.matmul(at.Z.T, f(zero)))
+    offset = linalg.matmul(at.Z, linalg.matmul(at.Z.T, f(zero)))
+    eta = at.eta - offset
     eta = eta - linalg.matmul(Y, linalg.matmul(W.T, eta))
     contraction = linalg.matmul(identity - linalg.matmul(W, Y.T), f.A)
-    return Information(linalg.matmul(f.A.T, eta), linalg.matmul(f.A.T, V)), contraction
+    before = Information(linalg.matmul(f.A.T, eta), linalg.matmul(f.A.T, V))
+    return before, contraction
 
 
 def _join(belief: SquareRootGaussian, later: Information) -> SquareRootGaussian:
@@ -167,7 +170,7 @@ def _join(belief: SquareRootGaussian, later: Information) -> SquareRootGaussian:
     M = linalg.matmul(L.T, later.Z)
     X = linalg.triangularise(jnp.concatenate([M, identity], axis=1))
     W = linalg.solve_lower(X, L.T).T  # L X^-T
-    news = later.eta - linalg.matmul(later.Z, linalg.matmul(later.Z.T, belief.mean))
-    return SquareRootGaussian(
-        belief.mean + linalg.matmul(W, linalg.matmul(W.T, news)), linalg.triangularise(W)
-    )
+    expected = linalg.matmul(later.Z, linalg.matmul(later.Z.T, belief.mean))
+    news = later.eta - expected
+    mean = belief.mean + linalg.matmul(W, linalg.matmul(W.T, news))
+    return SquareRootGaussian(mean, linalg.triangularise(W))

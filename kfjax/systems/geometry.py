@@ -63,9 +63,11 @@ def _rotation(degrees: float | Array, n: int) -> Any:
     degrees = real_array("rotation: degrees", degrees, ndim=0)
     check_count("rotation: n", n, least=2)
     xp = numeric(degrees)
-    c, s = xp.cos(xp.deg2rad(degrees)), xp.sin(xp.deg2rad(degrees))
+    c = xp.cos(xp.deg2rad(degrees))
+    s = xp.sin(xp.deg2rad(degrees))
     plane = xp.array([[c, -s], [s, c]])
-    return xp.block([[plane, np.zeros((2, n - 2))], [np.zeros((n - 2, 2)), np.eye(n - 2)]])
+    zero = np.zeros((2, n - 2))
+    return xp.block([[plane, zero], [zero.T, np.eye(n - 2)]])
 
 
 def roll_pitch_yaw(roll: float | Array, pitch: float | Array, yaw: float | Array) -> Array:

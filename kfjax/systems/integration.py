@@ -56,7 +56,8 @@ class IntegratorTransition:
 
     def __call__(self, u: Inputs) -> Array | np.ndarray:
         """Return F [k d, k d]."""
-        dt, k = step_length(u), range(self.order)
+        dt = step_length(u)
+        k = range(self.order)
         block = [[dt ** (j - i) / math.factorial(j - i) if j >= i else 0.0 for j in k] for i in k]
         return _per_axis(self.dimensions, block, numeric(dt))
 
@@ -74,7 +75,8 @@ class IntegratedNoise:
     def __call__(self, density: Any, x: Any, u: Inputs) -> Array | np.ndarray:
         """Return Q [k d, k d], the same for every x."""
         del x
-        dt, powers = step_length(u), range(self.order - 1, -1, -1)
+        dt = step_length(u)
+        powers = range(self.order - 1, -1, -1)
         block = [
             [
                 dt ** (a + b + 1) / ((a + b + 1) * math.factorial(a) * math.factorial(b))

@@ -46,7 +46,8 @@ def _integrators(
     Q: Any = Partial(IntegratedNoise(order, dimensions), q_density)
     if dt is not None:
         check_positive(f"{who}: dt", dt)
-        F, Q = F(dt), Q(None, dt)
+        F = F(dt)
+        Q = Q(None, dt)
     H = np.kron(np.eye(dimensions), np.eye(order)[_DERIVATIVES.index(measure)])
     R = diagonal(f"{who}: r_std", r_std, dimensions)
     return StateSpaceModel(
@@ -214,10 +215,12 @@ def coordinated_turn(
     """
     for name, value in (("q_density", q_density), ("turn_rate_density", turn_rate_density)):
         check_positive(f"coordinated_turn: {name}", value, zero=True)
-    f, Q = Partial(_turn_irregular), Partial(_turn_noise, (q_density, turn_rate_density))
+    f = Partial(_turn_irregular)
+    Q = Partial(_turn_noise, (q_density, turn_rate_density))
     if dt is not None:
         check_positive("coordinated_turn: dt", dt)
-        f, Q = Partial(_turn, dt), Q(None, dt)
+        f = Partial(_turn, dt)
+        Q = Q(None, dt)
     H = np.eye(5)[[0, 2]]
     start = standard_prior([0.0, 10.0, 0.0, 0.0, 0.1], [1.0, 1.0, 1.0, 1.0, 0.03])
     return StateSpaceModel(
@@ -233,7 +236,8 @@ def _turn(dt: ArrayLike, x: Array, u: Inputs) -> Array:
     """Rotate the velocity by w dt and integrate it; sin(a)/a is smooth at a = 0 as jnp.sinc."""
     del u
     p_x, v_x, p_y, v_y, w = x
-    c, s = jnp.cos(w * dt), jnp.sin(w * dt)
+    c = jnp.cos(w * dt)
+    s = jnp.sin(w * dt)
     along = dt * jnp.sinc(w * dt / jnp.pi)  # sin(w dt) / w
     across = 0.5 * w * dt**2 * jnp.sinc(0.5 * w * dt / jnp.pi) ** 2  # (1 - cos(w dt)) / w
     return jnp.stack(
@@ -256,5 +260,6 @@ def _turn_noise(densities: tuple[Array, Array], x: Any, u: Inputs) -> Array:
     q_density, turn_rate_density = densities
     planar = IntegratedNoise(2, 2)(q_density, x, u)
     turn = turn_rate_density * step_length(u)
-    xp, zeros = numeric(planar, turn), np.zeros((4, 1))
+    xp = numeric(planar, turn)
+    zeros = np.zeros((4, 1))
     return xp.block([[planar, zeros], [zeros.T, xp.reshape(turn, (1, 1))]])

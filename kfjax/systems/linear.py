@@ -65,7 +65,8 @@ def canonical(
         "canonical": _ones_first(identity),
         "inverse_canonical": _ones_first(identity[::-1]),
     }
-    Q, R = diagonal("canonical: q_std", q_std, n), diagonal("canonical: r_std", r_std, m)
+    Q = diagonal("canonical: q_std", q_std, n)
+    R = diagonal("canonical: r_std", r_std, m)
     return linear_gaussian(
         _ones_first(identity),
         H[form][:m],

@@ -197,7 +197,10 @@ def _rk4_step(theta: LorenzParameters, x: Array) -> Array:
 def _authors_product(theta: LorenzParameters, x: Array, v: Array) -> Array:
     """Return A(x) v with the A(x) of the published data sets; A(x) x is the drift."""
     sigma, rho, beta, _ = theta
-    return jnp.stack([sigma * (v[1] - v[0]), (rho - x[2]) * v[0] - v[1], x[1] * v[0] - beta * v[2]])
+    first = sigma * (v[1] - v[0])
+    second = (rho - x[2]) * v[0] - v[1]
+    third = x[1] * v[0] - beta * v[2]
+    return jnp.stack([first, second, third])
 
 
 def _paper_product(theta: LorenzParameters, x: Array, v: Array) -> Array:
@@ -223,7 +226,8 @@ def _stepper(
                 " 'taylor' only."
             )
         return _rk4_step
-    order, factorisation = 5 if taylor_order is None else taylor_order, factorisation or "authors"
+    order = 5 if taylor_order is None else taylor_order
+    factorisation = factorisation or "authors"
     check_count("lorenz: taylor_order", order)
     choose("lorenz: factorisation", factorisation, _FACTORISATIONS)
     return _TaylorStep(int(order), factorisation)

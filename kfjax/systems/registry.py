@@ -86,6 +86,7 @@ def example_inputs(name: str, steps: int) -> Any:
         return jnp.asarray(np.tile([[1.0, 0.01]], (steps, 1)))
     if name == "range_only":
         corners = np.array([[5.0, 5.0], [-5.0, 5.0], [-5.0, -5.0], [5.0, -5.0]])
-        anchors, dt = np.resize(corners, (steps, 1, 2)), np.resize([0.2, 0.1, 0.1], steps)
+        anchors = np.resize(corners, (steps, 1, 2))
+        dt = np.resize([0.2, 0.1, 0.1], steps)
         return {"anchors": jnp.asarray(anchors), "dt": jnp.asarray(dt)}
     return None

@@ -73,7 +73,8 @@ def toy(
     if not isinstance(parameters, ToyParameters):
         choose("toy: parameters", parameters, TOY_TABLE_II)
         parameters = TOY_TABLE_II[parameters]
-    Q, R = diagonal("toy: q_std", q_std, dimensions), diagonal("toy: r_std", r_std, dimensions)
+    Q = diagonal("toy: q_std", q_std, dimensions)
+    R = diagonal("toy: r_std", r_std, dimensions)
     start = prior_or(prior, standard_prior(np.ones(dimensions), 0.1))
     return StateSpaceModel(
         Partial(_evolve, parameters[:4]), Partial(_observe, parameters[4:]), Q, R, start

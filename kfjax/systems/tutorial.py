@@ -23,7 +23,9 @@ from kfjax.systems.parts import diagonal, standard_prior
 
 __all__ = ["tutorial_climb", "tutorial_helix", "tutorial_line"]
 
-_RADIUS, _TURN, _CLIMB = 20.0, 0.1, 0.5  # metres, radians per step, metres per step
+_RADIUS = 20.0  # metres
+_TURN = 0.1  # radians per step
+_CLIMB = 0.5  # metres per step
 
 
 def tutorial_line(r_std: float | Array = 10.0) -> StateSpaceModel:
@@ -134,8 +136,11 @@ def _checked(who: str, faults: Iterable[str], options: tuple[str, ...]) -> froze
 
 def _rotated(x: Array, angle: Array) -> tuple[Array, Array]:
     """Return the first two components rotated by an angle."""
-    c, s = jnp.cos(angle), jnp.sin(angle)
-    return c * x[0] - s * x[1], s * x[0] + c * x[1]
+    c = jnp.cos(angle)
+    s = jnp.sin(angle)
+    first = c * x[0] - s * x[1]
+    second = s * x[0] + c * x[1]
+    return first, second
 
 
 def _helix(x: Array, u: Inputs) -> Array:

@@ -99,7 +99,8 @@ def expected(names: frozenset[str], model: StateSpaceModel, one: Dataset) -> Sum
     dynamics, observation, moves, seen = sums
     if before is None:  # no prediction led to y_1
         moment, sees = observed(first, first_u, head)
-        observation, seen = observation + moment, seen + sees
+        observation = observation + moment
+        seen = seen + sees
     at_start = Gaussian(first.mean - model.prior.mean, first.cov)
     return Sums(log_likelihood.sum(), dynamics, observation, moves, seen, at_start)
 
@@ -116,8 +117,10 @@ def _dynamics_moment(
     u: Inputs,
 ) -> tuple[SquareRootGaussian, Array]:
     """Return the smoothed belief about x_t-1, and E[s s'] of s = (epsilon_t, regressors)."""
-    n, dtype = model.n, model.dtype
-    f, U = bind(model.f, u), linalg.cholesky(model.process_noise(belief.mean, u))
+    n = model.n
+    dtype = model.dtype
+    f = bind(model.f, u)
+    U = linalg.cholesky(model.process_noise(belief.mean, u))
     dx = jax.scipy.linalg.block_diag(
         jnp.eye(n, dtype=dtype), belief.cholesky
     )  # of (epsilon, x_t-1)
@@ -141,12 +144,15 @@ def _observation_moment(
     mask: Array,
 ) -> Array:
     """Return E[s s'] of s = (v_t, regressors), where unseen entries of v_t are inferred."""
-    m, dtype = y.shape[0], model.dtype
+    m = y.shape[0]
+    dtype = model.dtype
     h = bind(model.h, u, mask, name="h")
     G, rest = noise_given_seen(model.observation_noise(at.mean, u), mask)
-    mean = jnp.concatenate([linalg.matmul(G, jnp.where(mask, y, 0) - h(at.mean)), at.mean])
+    residual = jnp.where(mask, y, 0) - h(at.mean)
+    mean = jnp.concatenate([linalg.matmul(G, residual), at.mean])
     L = at.cholesky
-    spread = jnp.concatenate([-linalg.matmul(linalg.matmul(G, h.A), L), L])
+    inferred = -linalg.matmul(linalg.matmul(G, h.A), L)
+    spread = jnp.concatenate([inferred, L])
     own = jnp.concatenate([linalg.cholesky(rest), jnp.zeros((model.n, m), dtype)])
     return _moment(
         mean, jnp.concatenate([own, spread], axis=1), m, _regressors(names, OBSERVATION, u)

@@ -30,7 +30,8 @@ __all__ = ["Checkpoints", "load_params", "save_params"]
 
 Tree = TypeVar("Tree")
 KIND = "kfjax"  # of a file: under this name it says what it holds
-PARAMS, RUN = "params 1", "checkpoint 1"  # with the number of the format
+PARAMS = "params 1"  # with the number of the format
+RUN = "checkpoint 1"
 IDENTITY = "identity"
 NAME = "report_{:08d}.npz"
 PATTERN = re.compile(r"report_(\d{8})\.npz")
@@ -168,7 +169,8 @@ class Checkpoints:
                 damaged[path] = ValueError(str(error))
                 continue
             self._check_same(known, identity)
-            here, wanted = _described(stored), _described(_leaves(state))
+            here = _described(stored)
+            wanted = _described(_leaves(state))
             if here != wanted:
                 raise ValueError(
                     f"fit: {path} was written by another version of kfjax:"

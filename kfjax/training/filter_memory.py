@@ -87,7 +87,8 @@ def forgetting(
     J = np.asarray(probe_steps(filter, _jacobian, params, first_steps(data, steps)), np.float64)
     units = np.ones(J.shape[-1]) if scale is None else np.asarray(scale, np.float64)
     J = J * units / units[:, None]
-    norms, product = [], np.eye(J.shape[-1])
+    norms = []
+    product = np.eye(J.shape[-1])
     for k in range(lags):
         product = product @ J[:, steps // 2 - k : steps - k]
         norms.append(np.linalg.norm(product, ord=2, axis=(-2, -1)).mean())
@@ -235,7 +236,8 @@ def _regression(
 
     ys = windows(np.asarray(data.ys, np.float64))
     if not space.is_euclidean:
-        last, earlier = ys[..., -1], ys[..., :-1].swapaxes(1, 2)
+        last = ys[..., -1]
+        earlier = ys[..., :-1].swapaxes(1, 2)
         ys = np.concatenate([differences(space, earlier, last[:, None]), last[:, None]], axis=1)
     parts = [ys, *map(windows, masks + inputs)]
     rows = [part.reshape(len(part), -1) for part in parts]

@@ -69,7 +69,9 @@ def gate_saturation(filter: Filter, params: Params, data: Dataset) -> Saturation
     values = np.asarray(probe_steps(filter, _gates, params, shortest))
     if values.size == 0:
         return None
-    return Saturation(float((values < SATURATED).mean()), float((values > 1 - SATURATED).mean()))
+    low = (values < SATURATED).mean()
+    high = (values > 1 - SATURATED).mean()
+    return Saturation(float(low), float(high))
 
 
 def _gates(

@@ -59,7 +59,8 @@ def spread(values: Any) -> Spread:
         >>> kf.training.spread([1.0, 2.0, 3.0, 4.0, 10.0])
         Spread(median=3.0, min=1.0, max=10.0, iqr=2.0)
     """
-    values = np.sort(np.nan_to_num(np.ravel(values).astype(np.float64), nan=np.inf))
+    flat = np.ravel(values).astype(np.float64)
+    values = np.sort(np.nan_to_num(flat, nan=np.inf))
     # between equal order statistics, without infinity minus infinity
     low, high = (float(np.percentile(values, q, method="nearest")) for q in (25, 75))
     return Spread(

@@ -37,9 +37,12 @@ def maximised(names: frozenset[str], model: StateSpaceModel, sums: Sums) -> Stat
     mean, cov = model.prior
     deviation = sums.start.mean
     if "prior_mean" in names:
-        mean, deviation = mean + deviation.mean(0), deviation - deviation.mean(0)[None]
+        mean = mean + deviation.mean(0)
+        deviation = deviation - deviation.mean(0)[None]
     if "prior_cov" in names:
-        cov = sums.start.cov.mean(0) + linalg.matmul(deviation.T, deviation) / deviation.shape[0]
+        within = sums.start.cov.mean(0)
+        between = linalg.matmul(deviation.T, deviation) / deviation.shape[0]
+        cov = within + between
     return model.replace(prior=Gaussian(mean, cov), **changes)
 
 
@@ -58,6 +61,7 @@ def _moved(names: frozenset[str], group: dict[str, str], fn: Linear, change: Arr
     for name, field in group.items():
         if name in names:
             size = 1 if field == "b" else parts[field].shape[1]
-            step, change = change[:, :size], change[:, size:]
+            step = change[:, :size]
+            change = change[:, size:]
             parts[field] = parts[field] + (step[:, 0] if field == "b" else step)
     return Linear(**parts)

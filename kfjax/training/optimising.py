@@ -68,7 +68,8 @@ def optimise(
         _saver(plan, rows - 1, start, told) as (saved, restored, save),
         progress_bar(plan.name, plan.updates, plan.progress) as progress,
     ):
-        state, done = sharding.everywhere(restored, devices), saved
+        state = sharding.everywhere(restored, devices)
+        done = saved
         report = functools.partial(_ahead, ahead, task, plan, frozen, batches, validation, keys)
         if saved >= 0:
             _check_restored(plan, state, saved, report(state, saved, again=True))

@@ -71,7 +71,8 @@ class Cosine(NamedTuple):
 
     def __call__(self, update: Array) -> Array:
         """Return the rate of an update by its number, from 0."""
-        low, rising = self.final * self.peak, round(self.warmup * self.updates)
+        low = self.final * self.peak
+        rising = round(self.warmup * self.updates)
         start = low if rising else self.peak
         return optax.warmup_cosine_decay_schedule(start, self.peak, rising, self.updates, low)(
             update

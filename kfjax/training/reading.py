@@ -26,15 +26,20 @@ class Batches:
     """
 
     def __init__(self, task: Task, data: Any, key: Array) -> None:
-        self.task, self.data, self.key = task, data, key
+        self.task = task
+        self.data = data
+        self.key = key
         self.size = len(jax.tree.leaves(data)[0])
         self.windows = task.windows(data)
-        self._number, self._batch = -1, None
-        self._epoch, self._order = -1, np.zeros(0, int)
+        self._number = -1
+        self._batch = None
+        self._epoch = -1
+        self._order = np.zeros(0, int)
 
     def at(self, s: int) -> Any:
         """Return the batch of update s, on all devices; of several runs [S, batch, ...]."""
-        size, number = self.task.batch_size, s // self.windows
+        size = self.task.batch_size
+        number = s // self.windows
         if number != self._number:
             epoch, place = divmod(number, self.task.batches(self.size))
             index = self._ordered(epoch)[..., place * size : (place + 1) * size]

@@ -97,10 +97,12 @@ def roll(
     Raises:
         ValueError: if detach or remat is below one.
     """
-    detach, remat = rollout.detach, _chunk(rollout, trajectory.ys.shape[0])
+    detach = rollout.detach
+    remat = _chunk(rollout, trajectory.ys.shape[0])
     if detach is None and remat is None and state is None:
         return run_trajectory(filter, params, trajectory, key=key, emit=emit)
-    params, length = start_at(params, trajectory.prior_mean), trajectory.length
+    params = start_at(params, trajectory.prior_mean)
+    length = trajectory.length
     state = start_state(filter, params, trajectory, key) if state is None else state
     begins = isinstance(state, BegunState)
     method = update_first(filter) if begins else filter

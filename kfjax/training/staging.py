@@ -110,7 +110,9 @@ def _fold_in(key: Array, number: int) -> Array:
 
 def _joined(histories: list[History]) -> History:
     """Return one history whose updates and refusals go on counting."""
-    made, refused, joined = 0, 0, []
+    made = 0
+    refused = 0
+    joined = []
     for history in histories:
         updates = history.update + made
         joined.append(history._replace(update=updates, refused=history.refused + refused))

@@ -55,7 +55,8 @@ def _advance(
     keys: Keys,
     interval: Interval,
 ) -> TrainState:
-    size, windows = _size(data), task.windows(data)
+    size = _size(data)
+    windows = task.windows(data)
     batches = task.batches(size)
     epoch = batches * windows  # in updates
 
@@ -146,7 +147,8 @@ def _update(
     s: Any,
 ) -> tuple[TrainState, Array]:
     """Take update number s; the sums grow by its loss and norm if it was not refused."""
-    batch, key = sharding.split(batch), jax.random.fold_in(key, s)
+    batch = sharding.split(batch)
+    key = jax.random.fold_in(key, s)
     if task.window is not None:
         batch = window_at(batch, s % windows * task.window, task.window)
 
@@ -188,7 +190,8 @@ def _report(
 ) -> TrainState:
     """Validate the params, keep them if they are the best, and write the history."""
     candidate = state.params if state.average is None else state.average
-    measured, better = jnp.asarray(jnp.nan), jnp.asarray(True)
+    measured = jnp.asarray(jnp.nan)
+    better = jnp.asarray(True)
     if validation is not None:
         params = merge(candidate, frozen)
         measured = _scalar(task.validation_loss(params, sharding.split(validation), key))

@@ -55,7 +55,8 @@ class StateLikelihood:
         cov = outputs.cov + (self.floor * jnp.eye(error.shape[-1], dtype=error.dtype))[None]
         distance, logdet = jax.vmap(_normalised)(error, known, cov)
         count = known.sum(-1)
-        return 0.5 * (distance + logdet + count * np.log(2 * np.pi).astype(error.dtype)), count > 0
+        log_2pi = np.log(2 * np.pi).astype(error.dtype)
+        return 0.5 * (distance + logdet + count * log_2pi), count > 0
 
 
 def minus_log_likelihood(
@@ -113,7 +114,8 @@ def state_errors(params: Params, trajectory: Dataset, mean: Array) -> tuple[Arra
 
 def _normalised(error: Array, known: Array, P: Array) -> tuple[Array, Array]:
     """e' P^-1 e and log det P of the known components."""
-    P = jnp.where(known[:, None] & known[None, :], P, jnp.diag((~known).astype(P.dtype)))
+    both = known[:, None] & known[None, :]
+    P = jnp.where(both, P, jnp.diag((~known).astype(P.dtype)))
     S = linalg.factorise(P)
     distance = jnp.sum(error * S.solve(error))
     return jnp.where(_is_semidefinite(P, S.lower), distance, jnp.inf), S.logdet()

@@ -147,10 +147,14 @@ def tune(
     learn = _Factors(False, True)
     fitted = optimise(task, start, learn, data, validation, Keys(key, key, key), plan)
 
-    before, after = _on(choosing, one, validation, key), float(fitted.validation)
-    best, update = fitted.params, int(fitted.update)
+    before = _on(choosing, one, validation, key)
+    after = float(fitted.validation)
+    best = fitted.params
+    update = int(fitted.update)
     if before <= after:
-        best, update, after = one, -1, before
+        best = one
+        update = -1
+        after = before
     if math.isinf(after):
         raise ValueError(
             "tune: no factors on Q and R give a finite objective on the validation part; expected a"

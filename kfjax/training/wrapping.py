@@ -145,7 +145,8 @@ class WeightedSum(BatchLoss):
         ends: list[Any] = []
         for (weight, loss), k, state in zip(self.terms, keys, states, strict=True):
             value, end = loss.continued(params, batch, k, state)
-            total, ends = total + weight * value, [*ends, end]
+            total = total + weight * value
+            ends = [*ends, end]
         return total, tuple(ends)
 
 

@@ -57,7 +57,8 @@ def reported(info: Info, **extra: Any) -> Info:
 
 def scored(info: Info) -> Info:
     """Return the Info with an observation that has no score (NaN) scored as impossible."""
-    nis, log_likelihood = info.nis, info.log_likelihood
+    nis = info.nis
+    log_likelihood = info.log_likelihood
     if nis is not None:
         nis = jnp.where(jnp.isnan(nis), jnp.inf, nis)
     if log_likelihood is not None:

@@ -229,8 +229,10 @@ def truncated(belief: Gaussian, constraints: Inequalities) -> Gaussian:
         direction = jnp.where(var > 0, cross / s, 0)
         # for this c the sum of squares (I - c d a' / s) P (I - c d a' / s)' is
         # P - d d' r (r + beta), and stays definite to rounding
-        c = 1 - jnp.sqrt(jnp.maximum(1 - ratio * excess, 0) + jnp.finfo(s.dtype).eps)
-        shrink = jnp.eye(len(mean), dtype=cov.dtype) - c * jnp.outer(direction, a / s)
+        share = jnp.maximum(1 - ratio * excess, 0)
+        c = 1 - jnp.sqrt(share + jnp.finfo(s.dtype).eps)
+        identity = jnp.eye(len(mean), dtype=cov.dtype)
+        shrink = identity - c * jnp.outer(direction, a / s)
         belief = Gaussian(mean - direction * ratio, linalg.quadratic(shrink, cov))
     return belief
 
@@ -241,7 +243,8 @@ def _mills(beta: Array) -> tuple[Array, Array]:
     far = beta < -3
     near = jnp.where(far, 0, beta)
     x = jnp.where(far, -beta, 3)
-    ratio = jnp.exp(jax.scipy.stats.norm.logpdf(near) - jax.scipy.special.log_ndtr(near))
+    log_density = jax.scipy.stats.norm.logpdf(near)
+    ratio = jnp.exp(log_density - jax.scipy.special.log_ndtr(near))
     tail = x
     for k in range(30, 1, -1):
         tail = x + k / tail

@@ -266,7 +266,8 @@ def fallback(
         # the update that is differentiated sees nothing, from a finite state, where a trial broke
         start = select(broken, restart, state.inner)
         inner, info = filter.update(params, start, y, u, _and(observed, ~broken, y))
-        inner, info = select(bad, restart, inner), select(broken, attempt, info)
+        inner = select(bad, restart, inner)
+        info = select(broken, attempt, info)
         new = FallbackState(
             inner, jnp.where(bad, 0, alarms), state.resets + bad.astype(state.resets.dtype)
         )

@@ -165,7 +165,8 @@ class _StudentT(NamedTuple):
 
         m = np.arange(channels + 1)
         a = 0.5 * (self.dof + m)
-        return jnp.asarray(gammaln(a) - gammaln(a[0]) - 0.5 * m * np.log(a), dtype)
+        gammas = gammaln(a) - gammaln(a[0])
+        return jnp.asarray(gammas - 0.5 * m * np.log(a), dtype)
 
 
 class _Huber(NamedTuple):

@@ -139,7 +139,8 @@ def ensemble(
         observed: Mask = None,
     ) -> tuple[EnsembleState, Info]:
         data, (draw,) = clouds.split(state.key, 1)
-        mean, place = state.mean, jax.vmap(params.state_space.retract, in_axes=(None, 0))
+        mean = state.mean
+        place = jax.vmap(params.state_space.retract, in_axes=(None, 0))
         seen = observe(params, mean, y, u, observed)
         X = clouds.offsets(state.space, state.members, mean)
         X = X * _factors(params, inflation, X)
@@ -148,7 +149,9 @@ def ensemble(
         Y = clouds.offsets(seen.space, ys, y_hat)
         _check_positions(localisation, X.shape[1], Y.shape[1])
         scale = jnp.sqrt(members - 1).astype(X.dtype)
-        X, Y, innovation = X / scale, Y / scale, seen.innovation(y_hat)
+        X = X / scale
+        Y = Y / scale
+        innovation = seen.innovation(y_hat)
         # members differ by at least the rounding of their values
         hidden = (16 * jnp.finfo(y_hat.dtype).eps * y_hat) ** 2 if seen.noise_free else None
         S = innovation_covariance(Y, seen.R, localisation, hidden)

@@ -59,7 +59,8 @@ class LowRank(NamedTuple):
 
 def divisible_noise(Y: Array, R: Array) -> Array:
     """Return R with a floor at rounding, since noise that is divided by may be singular."""
-    scale = jnp.sum(Y**2, axis=0) + 2 * R.shape[0] * jnp.diag(R)
+    squares = jnp.sum(Y**2, axis=0)
+    scale = squares + 2 * R.shape[0] * jnp.diag(R)
     return R + jnp.diag(jnp.finfo(R.dtype).eps * scale)
 
 
@@ -120,13 +121,15 @@ class Perturbed:
         """Return the shift of the mean and the new anomalies."""
         N = X.shape[0]
         noise = coloured(R, jax.random.normal(key, Y.shape, Y.dtype))
-        noise = (noise - noise.mean(axis=0, keepdims=True)) / jnp.sqrt(N - 1).astype(Y.dtype)
+        centred = noise - noise.mean(axis=0, keepdims=True)
+        noise = centred / jnp.sqrt(N - 1).astype(Y.dtype)
         rows = jnp.concatenate([innovation[None], noise - Y])
         if localisation is None:
             moves = _moves(X, Y, S, rows)
         else:
             taper = jnp.asarray(localisation.state_observation, Y.dtype)
-            moves = linalg.matmul(taper * linalg.matmul(X.T, Y), S.solve(rows.T)).T
+            cross = taper * linalg.matmul(X.T, Y)
+            moves = linalg.matmul(cross, S.solve(rows.T)).T
         return moves[0], X + moves[1:]
 
 
@@ -164,7 +167,8 @@ class Transform:
             return _transformed(X, Y, innovation, R, S)
 
         R = divisible_noise(Y, R)
-        Z, d = whitened(R, Y), whitened(R, innovation[None])[0]
+        Z = whitened(R, Y)
+        d = whitened(R, innovation[None])[0]
 
         def local(column: Array, near: Any, weight: Array) -> tuple[Array, Array]:
             Z_near = Z[:, near] * weight[None, :]

@@ -21,12 +21,13 @@ def gaspari_cohn(ratio: np.ndarray) -> np.ndarray:
         QJRMS 125 (1999), eq. (4.10).
     """
     r = np.abs(ratio)
-    near = 1 + r**2 * (-5 / 3 + r * (5 / 8 + r * (1 / 2 - r / 4)))
+    cubic = -5 / 3 + r * (5 / 8 + r * (1 / 2 - r / 4))
+    near = 1 + r**2 * cubic
     s = np.clip(r, 1, 2)  # where the second piece counts
-    far = 4 - 2 / (3 * s) + s * (-5 + s * (5 / 3 + s * (5 / 8 + s * (-1 / 2 + s / 12))))
-    return np.where(
-        r <= 1, near, np.maximum(far, 0.0)
-    )  # near 2 it is less than its rounding errors
+    quartic = -5 + s * (5 / 3 + s * (5 / 8 + s * (-1 / 2 + s / 12)))
+    far = 4 - 2 / (3 * s) + s * quartic
+    far = np.maximum(far, 0.0)  # near 2 it is less than its rounding errors
+    return np.where(r <= 1, near, far)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,10 +100,13 @@ class GaspariCohn:
 
     def _taper(self, a: Any, b: Any) -> np.ndarray:
         """The taper between positions [p, d] and [q, d]."""
-        d = np.abs(np.asarray(a)[:, None, :] - np.asarray(b)[None, :, :])
+        rows = np.asarray(a)[:, None, :]
+        columns = np.asarray(b)[None, :, :]
+        d = np.abs(rows - columns)
         if self.period is not None:
             d = np.abs(d - self.period * np.round(d / self.period))
-        return gaspari_cohn(2 * np.sqrt(np.sum(d**2, axis=-1)) / self.radius)
+        distance = np.sqrt(np.sum(d**2, axis=-1))
+        return gaspari_cohn(2 * distance / self.radius)
 
 
 def _positions(name: str, value: Any) -> tuple[tuple[float, ...], ...]:

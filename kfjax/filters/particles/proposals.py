@@ -67,7 +67,8 @@ def proposal(
     """Return the Gaussian update with y of the transition from x; None gives the transition."""
     centre = call("f", model.f, x, u).astype(x.dtype)
     noise = linalg.cholesky(model.process_noise(x, u))
-    prior = Gaussian(jnp.zeros_like(noise[0]), jnp.eye(noise.shape[0], dtype=noise.dtype))
+    zero = jnp.zeros_like(noise[0])
+    prior = Gaussian(zero, jnp.eye(noise.shape[0], dtype=noise.dtype))
     if rule is None:
         return Proposal(centre, noise, *prior, log_density(model, centre, y, u, observed))
     seen = observe(model, centre, y, u, observed)
@@ -83,7 +84,8 @@ def proposal(
 def draw(proposal: Proposal, space: Space, standard: Array) -> tuple[Array, Array]:
     """Return x_t [n] for a standard normal [n], and log transition minus log proposal there."""
     z = proposal.mean + linalg.matmul(proposal.factor, standard)
-    log_ratio = 0.5 * (jnp.sum(standard**2) - jnp.sum(z**2) + linalg.logdet(proposal.factor))
+    squares = jnp.sum(standard**2) - jnp.sum(z**2)
+    log_ratio = 0.5 * (squares + linalg.logdet(proposal.factor))
     return _place(space, proposal.centre, proposal.noise, z), log_ratio
 
 

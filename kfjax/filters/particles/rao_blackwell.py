@@ -113,13 +113,12 @@ def rao_blackwellised(
     def predict(params: StateSpaceModel, state: ParticleState, u: Inputs = None) -> ParticleState:
         data, (select, move) = clouds.split(state.key, 2)
         state, _ = selected(resampling, ess, select, state)
-        parts, space = _parts(params, linear), params.state_space
+        parts = _parts(params, linear)
+        space = params.state_space
 
         def one(x: Array, P: Array, z: Array) -> tuple[Array, Array]:
-            f, L = (
-                _of_linear(parts, bind(params.f, u), x, space),
-                linalg.cholesky(linalg.quadratic(parts.linear, P)),
-            )
+            f = _of_linear(parts, bind(params.f, u), x, space)
+            L = linalg.cholesky(linalg.quadratic(parts.linear, P))
             mean, _, dy = rule.deviations(f, jnp.zeros_like(L[0]), L, EUCLIDEAN, space)
             offset, cov = _draw(parts, dy, params.process_noise(x, u), z)
             return space.retract(mean, offset), cov
@@ -134,7 +133,8 @@ def rao_blackwellised(
         u: Inputs = None,
         observed: Mask = None,
     ) -> tuple[ParticleState, Info]:
-        parts, space = _parts(params, linear), params.state_space
+        parts = _parts(params, linear)
+        space = params.state_space
 
         def one(x: Array, P: Array) -> tuple[Array, Array, Array, Array]:
             seen = observe(params, x, y, u, observed)
@@ -218,7 +218,8 @@ def _spread(
     model: StateSpaceModel, linear: tuple[int, ...], data: Array, belief: Gaussian, z: Array
 ) -> ParticleState:
     """Spread particles over a belief, by standard normals z [N, k] for their sampled components."""
-    parts, factor = _parts(model, linear), linalg.cholesky(belief.cov)
+    parts = _parts(model, linear)
+    factor = linalg.cholesky(belief.cov)
     offsets, covs = jax.vmap(lambda z: _draw(parts, factor, jnp.zeros_like(factor), z))(z)
     points = jax.vmap(model.state_space.retract, in_axes=(None, 0))(belief.mean, offsets)
     return ParticleState(
@@ -233,10 +234,14 @@ def _draw(parts: _Parts, deviations: Array, Q: Array, z: Array) -> tuple[Array, 
     """
     A, B = (linalg.matmul(part, deviations) for part in parts)
     S = linalg.factorise(linalg.matmul(A, A.T) + linalg.quadratic(parts.sampled, Q))
-    cross = linalg.matmul(A, B.T) + linalg.matmul(linalg.matmul(parts.sampled, Q), parts.linear.T)
+    cross_deviations = linalg.matmul(A, B.T)
+    cross_noise = linalg.matmul(linalg.matmul(parts.sampled, Q), parts.linear.T)
+    cross = cross_deviations + cross_noise
     K = S.solve(cross).T
     d = linalg.matmul(S.lower, z)
-    offset = linalg.matmul(parts.sampled.T, d) + linalg.matmul(parts.linear.T, linalg.matmul(K, d))
+    sampled = linalg.matmul(parts.sampled.T, d)
+    others = linalg.matmul(parts.linear.T, linalg.matmul(K, d))
+    offset = sampled + others
     # the covariance of l - K n as a sum of squares, which keeps it definite
     residual = linalg.matmul(parts.linear.T, parts.linear - linalg.matmul(K, parts.sampled))
     rest = linalg.matmul(residual, deviations)

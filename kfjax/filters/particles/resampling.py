@@ -86,7 +86,8 @@ class Systematic(Resampling):
 
     def __call__(self, key: Array, log_weights: Array) -> Array:
         """Return indices [N]."""
-        N, dtype = log_weights.shape[0], log_weights.dtype
+        N = log_weights.shape[0]
+        dtype = log_weights.dtype
         return inverse_cdf(
             log_weights, (jnp.arange(N, dtype=dtype) + jax.random.uniform(key, (), dtype)) / N
         )
@@ -106,7 +107,8 @@ class Stratified(Resampling):
 
     def __call__(self, key: Array, log_weights: Array) -> Array:
         """Return indices [N]."""
-        N, dtype = log_weights.shape[0], log_weights.dtype
+        N = log_weights.shape[0]
+        dtype = log_weights.dtype
         return inverse_cdf(
             log_weights, (jnp.arange(N, dtype=dtype) + jax.random.uniform(key, (N,), dtype)) / N
         )
@@ -139,7 +141,8 @@ class Residual(Resampling):
 
     def __call__(self, key: Array, log_weights: Array) -> Array:
         """Return indices [N]."""
-        N, dtype = log_weights.shape[0], log_weights.dtype
+        N = log_weights.shape[0]
+        dtype = log_weights.dtype
         expected = N * jnp.exp(normalised(log_weights))
         # weights that are 1/N to rounding must count as 1/N
         copies = jnp.floor(expected * (1 + 8 * jnp.finfo(dtype).eps))

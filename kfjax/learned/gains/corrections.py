@@ -184,7 +184,9 @@ class CorrectedGain(CovarianceRule):
 
     def network(self, key: Array, features: dict[str, Array]) -> Any:
         """Draw the variables."""
-        n, m, dtype = self.n, self.m, features["F2"].dtype
+        n = self.n
+        m = self.m
+        dtype = features["F2"].dtype
         size = 2 * (m + n + n * m) + (2 * n if self.context else 0)
         return self.module.init(
             key, jnp.zeros(self.hidden, dtype), jnp.zeros(size, dtype), method="everything"
@@ -208,7 +210,8 @@ class CorrectedGain(CovarianceRule):
         )
         _, observation = self.module.apply(params.network, state.carry, method="noise")
         R = rescaled(seen.R, observation, seen.mask)
-        S, L = linalg.factorise(moments.cov + R), linalg.cholesky(state.cov)
+        S = linalg.factorise(moments.cov + R)
+        L = linalg.cholesky(state.cov)
         F1, F2, F3, F4 = (features[name] for name in FEATURES)
         F1 = F1 if seen.mask is None else jnp.where(seen.mask, F1, 0)
         in_L = linalg.solve_lower(L, jnp.column_stack([moments.cross, F3, F4]))
@@ -239,7 +242,9 @@ def _bend(model: StateSpaceModel, x: Array, L: Array, seen: Observation) -> Arra
     def along(step: Array) -> Array:
         return seen.space.difference(seen.fn(space.retract(x, step)), y_hat)
 
-    return 0.5 * (jax.vmap(along)(L.T) + jax.vmap(along)(-L.T)).T
+    forwards = jax.vmap(along)(L.T)
+    backwards = jax.vmap(along)(-L.T)
+    return 0.5 * (forwards + backwards).T
 
 
 def _context(params: Learned, state: GainState) -> list[Array]:
@@ -247,11 +252,10 @@ def _context(params: Learned, state: GainState) -> list[Array]:
 
     Both are in units of `state_scales`.
     """
-    constants, x = params.constants or {}, state.mean
-    centre, spread = (
-        constants.get("centre", jnp.zeros_like(x)),
-        constants.get("spread", jnp.ones_like(state.cov[0])),
-    )
+    constants = params.constants or {}
+    x = state.mean
+    centre = constants.get("centre", jnp.zeros_like(x))
+    spread = constants.get("spread", jnp.ones_like(state.cov[0]))
     if jnp.shape(centre) != x.shape or jnp.shape(spread) != state.cov.shape[:1]:
         raise ValueError(
             f"corrected_gain: constants have centre {jnp.shape(centre)} and spread"
@@ -259,4 +263,6 @@ def _context(params: Learned, state: GainState) -> list[Array]:
             f" {x.shape} and {state.cov.shape[:1]}. Make them with kf.learned.state_scales."
         )
     place = params.model.state_space.difference(x, centre) / spread
-    return [jnp.arcsinh(place), 0.5 * jnp.log(jnp.diag(state.cov) / spread**2 + 1e-6)]
+    position = jnp.arcsinh(place)
+    variance = jnp.diag(state.cov) / spread**2
+    return [position, 0.5 * jnp.log(variance + 1e-6)]

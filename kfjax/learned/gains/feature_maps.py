@@ -78,7 +78,8 @@ def _direction_and_scale(eps: float, v: Array) -> tuple[Array, Array]:
     largest = jnp.max(jnp.abs(v))  # squares of tiny numbers underflow in float32
     regular = largest > eps
     safe = jnp.where(regular, largest, eps)
-    inverse = jnp.where(regular, jax.lax.rsqrt(jnp.sum((v / safe) ** 2)), 1) / safe
+    squares = jnp.sum((v / safe) ** 2)
+    inverse = jnp.where(regular, jax.lax.rsqrt(squares), 1) / safe
     return v * inverse, jnp.where(regular, inverse, 0)
 
 

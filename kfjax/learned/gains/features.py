@@ -56,7 +56,8 @@ def first_past(model: StateSpaceModel, m: int) -> Past:
 
     Every array is a copy, so that it can be donated.
     """
-    x, zero = model.prior.mean, jnp.zeros(model.n, model.dtype)
+    x = model.prior.mean
+    zero = jnp.zeros(model.n, model.dtype)
     try:
         y = jnp.asarray(model.h(x, None), model.dtype)
     except (
@@ -80,10 +81,8 @@ def next_past(
     difference = model.state_space.difference
     y = call("h", model.h, predicted, u).astype(model.dtype)
     y_before = jnp.where(jnp.isnan(past.y), y, past.y)
-    evolution, correction = (
-        difference(filtered, past.filtered),
-        difference(filtered, past.predicted),
-    )
+    evolution = difference(filtered, past.filtered)
+    correction = difference(filtered, past.predicted)
     return Past(y, y_before, filtered, predicted, evolution, correction)
 
 

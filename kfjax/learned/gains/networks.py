@@ -44,7 +44,8 @@ class GRU(nn.Module):
     @nn.compact
     def __call__(self, h: Array, x: Array) -> Array:
         """Return the new hidden state; all gates share one product with x and one with h."""
-        size, draw = self.size, _uniform(self.size)
+        size = self.size
+        draw = _uniform(self.size)
         W = self.param("input_kernel", draw, (x.shape[-1], 3 * size))
         U = self.param("hidden_kernel", self.hidden_init or draw, (size, 3 * size))
         b = self.param("bias", draw, (3 * size,))
@@ -59,7 +60,8 @@ class GRU(nn.Module):
 @jax.custom_jvp
 def _gated(r: Array, z: Array, n: Array, u: Array, h: Array) -> Array:
     """(1 - z) tanh(n + r u) + z h with the logistic function of r and z."""
-    r, z = nn.sigmoid(r), nn.sigmoid(z)
+    r = nn.sigmoid(r)
+    z = nn.sigmoid(z)
     return (1 - z) * jnp.tanh(n + r * u) + z * h
 
 
@@ -68,7 +70,8 @@ def _gated_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple
     # written out, so that a training step keeps one number per unit and argument, and not every
     # step of the computation
     r, z, n, u, h = primals
-    r, z = nn.sigmoid(r), nn.sigmoid(z)
+    r = nn.sigmoid(r)
+    z = nn.sigmoid(z)
     candidate = jnp.tanh(n + r * u)
     by_n = (1 - z) * (1 - candidate**2)
     slopes = by_n * u * r * (1 - r), (h - candidate) * z * (1 - z), by_n, by_n * r, z
@@ -113,7 +116,8 @@ class Architecture1(nn.Module):
         self, carry: tuple[Array, ...], features: dict[str, Array]
     ) -> tuple[tuple[Array, ...], Array]:
         """Return the new hidden states and the gain [n, m]."""
-        n, m = self.n, self.m
+        n = self.n
+        m = self.m
         x = jnp.concatenate([features[name] for name in sorted(features)])
         x = nn.relu(_dense(80 * (n + m), x, "input"))
         hidden = []
@@ -171,7 +175,8 @@ class Architecture2(nn.Module):
 
         Without them, return the authors' I, 0 and I.
         """
-        n, m = self.n, self.m
+        n = self.n
+        m = self.m
         defaults = {"Q": jnp.eye(n), "Sigma": jnp.zeros((n, n)), "S": jnp.eye(m)}
         given = (constants or {}).get("prior", {})
         return {
@@ -184,7 +189,8 @@ class Architecture2(nn.Module):
         self, carry: dict[str, Array], features: dict[str, Array]
     ) -> tuple[dict[str, Array], Array]:
         """Return the new hidden states and the gain [n, m]."""
-        n, m = self.n, self.m
+        n = self.n
+        m = self.m
         zero = {"F1": m, "F2": m, "F3": n, "F4": n}
         F1, F2, F3, F4 = (
             features.get(name, jnp.zeros(size, carry["Q"].dtype)) for name, size in zero.items()

@@ -130,7 +130,8 @@ class RecursiveGain(CovarianceRule):
         self, params: Learned, state: GainState, features: dict[str, Array], seen: Observation
     ) -> GainUpdate:
         """Return the gain of the first network and the covariance with the second."""
-        network, carry = params.network, state.carry
+        network = params.network
+        carry = state.carry
         first = params._replace(network=network["gain"]), state._replace(carry=carry["gain"])
         gained = self.gain(*first, features, seen)
         K = gained.gain if seen.mask is None else jnp.where(seen.mask[None, :], gained.gain, 0)

@@ -98,11 +98,13 @@ def _mean_squares(
     seen = jnp.ones(ys.shape, bool)
     if observed is not None:
         seen &= jnp.asarray(observed, bool).reshape(ys.shape[0], -1)
-    S, both = _average(info.innovation_cov, seen), seen[1:] & seen[:-1]
+    S = _average(info.innovation_cov, seen)
+    both = seen[1:] & seen[:-1]
 
     x = jnp.concatenate([model.prior.mean[None], est.mean])
     F3 = jax.vmap(model.state_space.difference)(x[1:], x[:-1])
-    F1 = jnp.where(both, jax.vmap(model.observation_space.difference)(ys[1:], ys[:-1]), 0)
+    changes = jax.vmap(model.observation_space.difference)(ys[1:], ys[:-1])
+    F1 = jnp.where(both, changes, 0)
     return {
         "F1": S + _average(_squares(F1), both),
         "F2": S,
@@ -127,4 +129,5 @@ def _average(matrices: Any, seen: Array) -> Array:
 
 def _inverse_factor(C: Array) -> Array:
     """Return L^-1, L L' = C; zero on the diagonal where C is singular."""
-    return linalg.solve_lower(linalg.cholesky(C), jnp.eye(C.shape[-1], dtype=C.dtype))
+    L = linalg.cholesky(C)
+    return linalg.solve_lower(L, jnp.eye(C.shape[-1], dtype=C.dtype))

@@ -102,7 +102,8 @@ class SplitGain(CovarianceRule):
 
     def network(self, key: Array, features: dict[str, Array]) -> Any:
         """Draw the variables of both networks."""
-        keys, m = jax.random.split(key), self.m
+        keys = jax.random.split(key)
+        m = self.m
         dtype = features["F2"].dtype
         inputs = _inputs(features, jnp.zeros(m, dtype), jnp.zeros((m, self.n), dtype))
         memory = jnp.zeros(self.hidden, dtype)
@@ -119,7 +120,8 @@ class SplitGain(CovarianceRule):
         self, params: Learned, state: GainState, features: dict[str, Array], seen: Observation
     ) -> GainUpdate:
         """Return P H' S^-1 with the P and S of the networks."""
-        x, space = state.mean, params.model.state_space
+        x = state.mean
+        space = params.model.state_space
         L = linalg.cholesky(state.cov)
         y_hat, H, _ = Taylor().affine(seen.fn, x, L, space, seen.space)
         error = _linearisation_error(params.model, x, y_hat, H)
@@ -176,4 +178,6 @@ def _only(S: Array, mask: Array | None) -> Array:
     """
     if mask is None:
         return S
-    return jnp.where(mask[:, None] & mask[None, :], S, 0) + jnp.diag((~mask).astype(S.dtype))
+    both = mask[:, None] & mask[None, :]
+    unit = jnp.diag((~mask).astype(S.dtype))
+    return jnp.where(both, S, 0) + unit

@@ -135,7 +135,9 @@ def _second(weights: dict[str, np.ndarray], wiring: str) -> tuple[Architecture2,
     wide, n = _shape(weights, "FC5.0.weight")
     m = _shape(weights, "FC7.0.weight")[1] // 2
     hidden = _shape(weights, "FC2.0.weight")[0]
-    Q, S, in_mult = n * n, m * m, wide // n
+    Q = n * n
+    S = m * m
+    in_mult = wide // n
     table = {
         "GRU_Q": (_gru, "GRU_Q", 0, Q, in_mult * n),
         "GRU_Sigma": (_gru, "GRU_Sigma", 0, Q, Q + in_mult * n),

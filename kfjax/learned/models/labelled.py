@@ -86,7 +86,8 @@ def fit_labelled(
                 _check_flat("fit_labelled", "observations", model.observation_space)
             changes[fn], residuals, fitted = _linear(fn, pairs, inputs and fn == "f", offsets)
         else:
-            residuals, fitted = _residuals(fn, model, pairs), 0
+            residuals = _residuals(fn, model, pairs)
+            fitted = 0
         if noise in learn:
             changes[noise] = _covariance(noise, residuals, pairs.seen, fitted)
     return model.replace(
@@ -170,8 +171,10 @@ def calibrate_sensors(
     seen = y - _residuals("h", model, pairs)[rows]  # what h says
     y_mean = mean = np.zeros(y.shape[1])
     if "offset" in learn:
-        y_mean, mean = y.mean(axis=0), seen.mean(axis=0)
-    U, s = np.eye(y.shape[1]), 1.0
+        y_mean = y.mean(axis=0)
+        mean = seen.mean(axis=0)
+    U = np.eye(y.shape[1])
+    s = 1.0
     if "rotation" in learn:
         U = _rotation((y - y_mean).T @ (seen - mean))
     if "scale" in learn:
@@ -247,7 +250,8 @@ def _covariance(name: str, residuals: np.ndarray, seen: np.ndarray, fitted: int)
 
     It is made positive semidefinite where gaps left it indefinite.
     """
-    e, seen = np.where(seen, residuals, 0), seen.astype(float)
+    e = np.where(seen, residuals, 0)
+    seen = seen.astype(float)
     counts = seen.T @ seen
     if np.diag(counts).min() <= fitted:
         raise ValueError(
@@ -283,7 +287,9 @@ def _rotation(C: np.ndarray) -> np.ndarray:
 
 def _scale(y: np.ndarray, turned: np.ndarray) -> float:
     """The factor of least squares."""
-    s = float(np.sum(y * turned) / max(np.sum(turned**2), np.finfo(float).tiny))
+    product = np.sum(y * turned)
+    square = max(np.sum(turned**2), np.finfo(float).tiny)
+    s = float(product / square)
     if not s > 0:
         raise ValueError(
             f"calibrate_sensors: the best scale is {s:.3g}; expected a positive one. Check signs,"

@@ -105,7 +105,8 @@ def context_noise(
     if not (spread > 0).all():
         raise ValueError(f"context_noise: spread is {spread.tolist()}; expected positive numbers.")
     centre, spread = (jnp.asarray(a, model.dtype) for a in (centre, spread))
-    rule, noises = _ContextNoise(MLP(hidden), context, full), {}
+    rule = _ContextNoise(MLP(hidden), context, full)
+    noises = {}
     for name, k in zip(learn, jax.random.split(key, len(learn)), strict=True):
         nominal = getattr(model, name)
         if callable(nominal):

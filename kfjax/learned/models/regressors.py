@@ -88,7 +88,8 @@ def _monomials(inputs: int, degree: int) -> list[tuple[np.ndarray, np.ndarray]]:
     before: dict[tuple[int, ...], int] = {(): 0}
     for d in range(1, degree + 1):
         now = list(itertools.combinations_with_replacement(range(inputs), d))
-        lower, last = [before[m[:-1]] for m in now], [m[-1] for m in now]
+        lower = [before[m[:-1]] for m in now]
+        last = [m[-1] for m in now]
         table.append((np.array(lower, np.int32), np.array(last, np.int32)))
         before = {m: i for i, m in enumerate(now)}
     return table
@@ -101,13 +102,15 @@ def ridge_regression(
 
     Every output is fitted by itself.
     """
-    p, weights = basis.shape[1], []
+    p = basis.shape[1]
+    weights = []
     groups = (
         [slice(None)] if seen.all() else range(target.shape[1])
     )  # one factorisation where nothing is missing
     for group in groups:
         rows = slice(None) if seen.all() else seen[:, group]
-        X, y = basis[rows], np.asarray(target, np.float64)[rows][:, group]
+        X = basis[rows]
+        y = np.asarray(target, np.float64)[rows][:, group]
         penalty = np.sqrt(ridge * len(X)) * np.eye(p)
         zeros = np.zeros((p, *y.shape[1:]))
         weights.append(
@@ -206,4 +209,5 @@ class _SquaredError:
         del key
         v, target, seen = batch
         error = target - jax.vmap(self.regressor, (None, 0))(weights, v)
-        return jnp.sum(jnp.where(seen, error, 0) ** 2) / jnp.maximum(jnp.sum(seen), 1)
+        total = jnp.sum(jnp.where(seen, error, 0) ** 2)
+        return total / jnp.maximum(jnp.sum(seen), 1)

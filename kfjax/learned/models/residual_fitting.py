@@ -79,7 +79,8 @@ def fit_residual(
         pairs = jax.tree.map(
             lambda a: jnp.asarray(a, model.dtype) if np.asarray(a).dtype.kind == "f" else a, pairs
         )
-        rule, theta = fn.func, fn.args[0]
+        rule = fn.func
+        theta = fn.args[0]
         theta = _standardise(rule, model, theta, pairs)
         v, target = _regression(on, rule, model, theta, pairs)
         theta, target = _scale_targets(

@@ -111,7 +111,8 @@ def residual_model(
     check_kind("residual_model: model", model, StateSpaceModel)
     choose("residual_model: learn", learn, ("f", "h"))
     check_count("residual_model: inputs (the size of u)", inputs, least=0)
-    start, dtype = model.prior.mean, model.dtype
+    start = model.prior.mean
+    dtype = model.dtype
     outputs = model.n if learn == "f" else _observed_size(model)
     base = getattr(model, learn)
     space = model.state_space if learn == "f" else model.observation_space

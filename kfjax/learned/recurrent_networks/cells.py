@@ -21,7 +21,8 @@ def orthogonal(key: Array, shape: tuple[int, int], dtype: Any = jnp.float32) -> 
 
     Orthogonal matrices keep the size of gradients at the start.
     """
-    size, gates = shape[0], shape[1] // shape[0]
+    size = shape[0]
+    gates = shape[1] // shape[0]
     draw = nn.initializers.orthogonal()
     return jnp.concatenate(
         [draw(k, (size, size), dtype) for k in jax.random.split(key, gates)], axis=1
@@ -161,7 +162,8 @@ class RecurrentStack(nn.Module):
 
         Dropout is active if there is a random key "dropout".
         """
-        steady, memory = not self.has_rng("dropout"), []
+        steady = not self.has_rng("dropout")
+        memory = []
         x = nn.relu(self.first(x)) if self.encode else x
         for k, size in enumerate(self.hidden):
             memory.append(self.cells[k](carry[k], x))

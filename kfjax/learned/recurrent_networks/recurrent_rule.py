@@ -85,7 +85,8 @@ class Recurrent:
     def draw(self, key: Array, model: StateSpaceModel) -> Any:
         """Draw the variables of the network."""
         self.check(model)
-        n, m = self.network.outputs, self.m
+        n = self.network.outputs
+        m = self.m
         shapes = {"y": m, "mask": m, "prediction": n, "feedback": n} | sizes(FEATURES, n, m)
         v = jnp.zeros(sum(shapes[name] for name in self.sees) + self.inputs, model.dtype)
         carry = tuple(jnp.zeros(width, model.dtype) for width in self.network.widths)
@@ -93,7 +94,8 @@ class Recurrent:
 
     def check(self, model: StateSpaceModel) -> None:
         """Refuse a model of other dimensions."""
-        n, m = self.network.outputs, self.m if callable(model.R) else model.R.shape[-1]
+        n = self.network.outputs
+        m = self.m if callable(model.R) else model.R.shape[-1]
         if (model.n, m) != (n, self.m):
             raise ValueError(
                 f"the model has n = {model.n} and m = {m}, the recurrent filter n = {n} and m ="
@@ -112,7 +114,8 @@ class Recurrent:
                 " run, or run the"
                 " filter itself, which also draws the params in kf.learned.init_params."
             )
-        mean, words = model.prior.mean, _words(key) if self.dropping else None
+        mean = model.prior.mean
+        words = _words(key) if self.dropping else None
         carry = self.network.apply(params.network, model.dtype, method="start")
         past = first_past(model, self.m) if self.features else None
         before = Before(mean, carry, mean if self.predicts else None, past, words)
@@ -121,7 +124,8 @@ class Recurrent:
 
     def predict(self, params: Learned, state: RecurrentState, u: Inputs = None) -> RecurrentState:
         """Take a step in which nothing is seen."""
-        model, past = params.model, state.before.past
+        model = params.model
+        past = state.before.past
         predicted: Any = (
             call("f", model.f, state.mean, u).astype(model.dtype) if self.predicts else None
         )
@@ -142,7 +146,8 @@ class Recurrent:
         observed: Mask = None,
     ) -> tuple[RecurrentState, Info]:
         """Take the step again, with what was seen."""
-        model, before = params.model, state.before
+        model = params.model
+        before = state.before
         seen = observe(model, state.mean, y, u, observed)
         mask = jnp.ones(self.m, bool) if seen.mask is None else seen.mask
         centre, spread = scale_of(params, "y", jnp.zeros(self.m, model.dtype))
