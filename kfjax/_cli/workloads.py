@@ -181,7 +181,8 @@ def _problem(
 
 def _priors(model: StateSpaceModel, count: int) -> Gaussian:
     """Beliefs of one mean, and of a random covariance each."""
-    A = np.random.default_rng(0).normal(size=(count, model.n, model.n)) / np.sqrt(model.n)
+    generator = np.random.default_rng(0)
+    A = generator.normal(size=(count, model.n, model.n)) / np.sqrt(model.n)
     covs = np.eye(model.n) + A @ A.swapaxes(1, 2)
     mean = jnp.tile(model.prior.mean, (count, 1))
     return Gaussian(mean, jnp.asarray(covs, model.dtype))

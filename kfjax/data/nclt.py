@@ -208,7 +208,8 @@ def _north_east(latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
 
 def _means(times: np.ndarray, table: np.ndarray) -> np.ndarray:
     """Return means of columns over every step, interpolated over steps without a sample."""
-    sums = np.concatenate([np.zeros((1, table.shape[1] - 1)), np.cumsum(table[:, 1:], axis=0)])
+    zero = np.zeros((1, table.shape[1] - 1))
+    sums = np.concatenate([zero, np.cumsum(table[:, 1:], axis=0)])
     count = np.searchsorted(table[:, 0], times, side="right")  # samples up to each time
     samples = np.diff(count)
     known = samples > 0

@@ -136,7 +136,8 @@ class Evaluation:
         sums = self.statistics.rejected
         if sums is None:
             return None
-        return float(sums.total.sum() / np.maximum(sums.count.sum(), 1))
+        count = np.maximum(sums.count.sum(), 1)
+        return float(sums.total.sum() / count)
 
     def coverage(self, level: float = 0.95) -> Interval | None:
         """Return the fraction of states within their central 95 % interval.

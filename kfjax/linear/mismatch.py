@@ -106,7 +106,8 @@ def _expected_error(
         return (M, belief), M[truth.n :, truth.n :]
 
     mean = jnp.concatenate([truth.prior.mean, truth.prior.mean - design.prior.mean])
-    M = jnp.outer(mean, mean) + jnp.kron(jnp.ones((2, 2), H.dtype), truth.prior.cov)
+    square = jnp.outer(mean, mean)
+    M = square + jnp.kron(jnp.ones((2, 2), H.dtype), truth.prior.cov)
     start: Any = (M, design.prior)
     errors: list[Array] = []
     if truth.first == "update":

@@ -76,7 +76,8 @@ def diffuse(
     known = np.ones(model.n, bool)
     known[:n][at] = False
     cov = jnp.where(known[:, None] & known[None, :], model.prior.cov, 0)
-    diagonal = jnp.zeros(model.n, model.dtype).at[at].set(variances.astype(model.dtype))
+    zero = jnp.zeros(model.n, model.dtype)
+    diagonal = zero.at[at].set(variances.astype(model.dtype))
     return model.replace(prior=Gaussian(model.prior.mean, cov + jnp.diag(diagonal)))
 
 

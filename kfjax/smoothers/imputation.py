@@ -105,7 +105,8 @@ def noise_given_seen(R: Array, mask: Array) -> tuple[Array, Array]:
     The residual is zero in observed channels.
     """
     R_seen = jnp.where(mask[None, :], R, 0)  # the columns of seen channels
-    block = jnp.where(mask[:, None], R_seen, 0) + jnp.diag((~mask).astype(R.dtype))
+    unit = jnp.diag((~mask).astype(R.dtype))
+    block = jnp.where(mask[:, None], R_seen, 0) + unit
     G = linalg.factorise(block).solve(R_seen.T).T
     hidden = ~mask[None, :] & ~mask[:, None]
     rest = linalg.symmetric(R - linalg.matmul(G, R_seen.T))

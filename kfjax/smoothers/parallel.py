@@ -150,7 +150,8 @@ def linearise(rule: Any, model: StateSpaceModel, path: SquareRootGaussian, recor
     if model.first == "predict":
         return steps
     F, c, Q = (a.at[0].set(0) for a in (steps.F, steps.c, steps.Q))
-    return steps._replace(F=F.at[0].set(jnp.eye(model.n, dtype=F.dtype)), c=c, Q=Q)
+    identity = jnp.eye(model.n, dtype=F.dtype)
+    return steps._replace(F=F.at[0].set(identity), c=c, Q=Q)
 
 
 def first_belief(model: StateSpaceModel) -> SquareRootGaussian:

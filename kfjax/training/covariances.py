@@ -63,7 +63,8 @@ def unconstrain(cov: Any, floor: Any = 0.0) -> Array:
         )
     floor = np.broadcast_to(floor, cov.shape[:1])
     scale = _own_units(np.asarray(cov, np.float64), np.asarray(floor, np.float64))
-    left = (np.asarray(cov, np.float64) - np.diag(floor)) / np.outer(scale, scale)
+    above_floor = np.asarray(cov, np.float64) - np.diag(floor)
+    left = above_floor / np.outer(scale, scale)
     values, vectors = np.linalg.eigh(left)
     raised = np.maximum(values, LIFT)
     factor = scale[:, None] * np.linalg.cholesky((vectors * raised) @ vectors.T)
@@ -94,7 +95,9 @@ def constrain(theta: Array, floor: float | Array = 0.0) -> Array:
     """
     n = (int(np.sqrt(8 * theta.shape[-1] + 1)) - 1) // 2
     free = jnp.zeros((n, n), theta.dtype).at[np.tril_indices(n)].set(theta)
-    factor = jnp.exp(jnp.diag(free))[:, None] * (jnp.tril(free, -1) + jnp.eye(n, dtype=theta.dtype))
+    scale = jnp.exp(jnp.diag(free))
+    unit = jnp.tril(free, -1) + jnp.eye(n, dtype=theta.dtype)
+    factor = scale[:, None] * unit
     added = jnp.broadcast_to(jnp.asarray(floor, theta.dtype), (n,))
     return linalg.symmetric_product(factor, factor) + jnp.diag(added)
 

@@ -63,7 +63,9 @@ class Divergence:
             error, _ = state_errors(params, trajectory, est.mean)
             counts = self.rollout.counts(trajectory)
             values = jax.vmap(_divergence)(error, P, est.cov)
-            return jnp.sum(jnp.where(counts, values, 0)) / jnp.maximum(counts.sum(), 1)
+            total = jnp.sum(jnp.where(counts, values, 0))
+
+        return total / jnp.maximum(counts.sum(), 1)
 
         return jax.vmap(one)(batch.data, batch.cov, keys).mean()
 

@@ -55,7 +55,8 @@ class Batches:
 
     def sample(self) -> Any:
         """Return some of the trajectories."""
-        return take(self.data, np.linspace(0, self.size - 1, min(SAMPLE, self.size)).astype(int))
+        places = np.linspace(0, self.size - 1, min(SAMPLE, self.size))
+        return take(self.data, places.astype(int))
 
     def _ordered(self, epoch: int) -> np.ndarray:
         """The order of the trajectories in an epoch, [N] or [S, N]."""

@@ -52,7 +52,8 @@ class StateLikelihood:
         if outputs.cov is None:
             raise ValueError("nll: the filter gives no covariance; expected one. Use state_mse.")
         error, known = state_errors(params, trajectory, outputs.mean)
-        cov = outputs.cov + (self.floor * jnp.eye(error.shape[-1], dtype=error.dtype))[None]
+        identity = jnp.eye(error.shape[-1], dtype=error.dtype)
+        cov = outputs.cov + (self.floor * identity)[None]
         distance, logdet = jax.vmap(_normalised)(error, known, cov)
         count = known.sum(-1)
         log_2pi = np.log(2 * np.pi).astype(error.dtype)

@@ -223,7 +223,8 @@ def _learn_R(U: Array, R: Array, innovation: Gaussian, rate: float | Array) -> A
     # rows and columns of what was not used are zero in S, and stay out of the solution
     G = linalg.factorise(innovation.cov).solve(L_U).T
     z, rate = _usable(linalg.matmul(G, innovation.mean), rate)
-    return linalg.symmetric(U + rate * (jnp.outer(z, z) - linalg.matmul(G, L_U)))
+    change = jnp.outer(z, z) - linalg.matmul(G, L_U)
+    return linalg.symmetric(U + rate * change)
 
 
 def _usable(z: Array, rate: float | Array) -> tuple[Array, Array]:

@@ -199,7 +199,8 @@ def _transformed(
 def inverse_root(A: Array) -> tuple[Array, Array]:
     """Return (I + A)^-1/2, symmetric, and log det (I + A) for a positive semidefinite A [N, N]."""
     V, s = _spectrum(A)
-    return linalg.matmul(V / s[None, :], V.T), 2 * jnp.sum(jnp.log(s))
+    root = linalg.matmul(V / s[None, :], V.T)
+    return root, 2 * jnp.sum(jnp.log(s))
 
 
 @inverse_root.defjvp

@@ -259,7 +259,8 @@ def _covariance(name: str, residuals: np.ndarray, seen: np.ndarray, fitted: int)
             " more than the"
             f" {fitted} numbers that were fitted to them."
         )
-    C = np.where(counts > fitted, e.T @ e / np.maximum(counts - fitted, 1), 0)
+    degrees = np.maximum(counts - fitted, 1)
+    C = np.where(counts > fitted, e.T @ e / degrees, 0)
     values, vectors = np.linalg.eigh(C)
     return C if values[0] >= 0 else (vectors * np.maximum(values, 0)) @ vectors.T
 

@@ -187,7 +187,8 @@ def _scale_targets(
     """Return theta with the mean and spread of the residuals, and the residuals in these units."""
     count = np.maximum(seen.sum(axis=0), 1)
     shift = np.where(seen, target, 0).sum(axis=0) / count
-    unit = np.sqrt(np.where(seen, (target - shift) ** 2, 0).sum(axis=0) / count)
+    squares = np.where(seen, (target - shift) ** 2, 0)
+    unit = np.sqrt(squares.sum(axis=0) / count)
     unit = np.where(unit > 0, unit, 1)
     dtype = theta.shift.dtype
     theta = theta._replace(shift=jnp.asarray(shift, dtype), unit=jnp.asarray(unit, dtype))
