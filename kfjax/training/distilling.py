@@ -64,8 +64,7 @@ class Divergence:
             counts = self.rollout.counts(trajectory)
             values = jax.vmap(_divergence)(error, P, est.cov)
             total = jnp.sum(jnp.where(counts, values, 0))
-
-        return total / jnp.maximum(counts.sum(), 1)
+            return total / jnp.maximum(counts.sum(), 1)
 
         return jax.vmap(one)(batch.data, batch.cov, keys).mean()
 
