@@ -105,7 +105,8 @@ def _expected_error(
         M = linalg.symmetric(linalg.quadratic(A, M) + linalg.quadratic(B, noise))
         return (M, belief), M[truth.n :, truth.n :]
 
-    mean = jnp.concatenate([truth.prior.mean, truth.prior.mean - design.prior.mean])
+    difference = truth.prior.mean - design.prior.mean
+    mean = jnp.concatenate([truth.prior.mean, difference])
     square = jnp.outer(mean, mean)
     M = square + jnp.kron(jnp.ones((2, 2), H.dtype), truth.prior.cov)
     start: Any = (M, design.prior)

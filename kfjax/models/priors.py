@@ -68,7 +68,8 @@ def diffuse(
         )
     at = at % n
     if variance is None:
-        ratio = 10 * float(jnp.finfo(model.dtype).eps) ** -0.7 / at.size
+        eps = float(jnp.finfo(model.dtype).eps)
+        ratio = 10 * eps**-0.7 / at.size
         variances = ratio * _of_least_squares(model, at, n)
     else:
         check_number("diffuse: variance", variance, above=0)

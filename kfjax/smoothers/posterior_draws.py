@@ -172,7 +172,8 @@ def _step_back(key: Array, model: StateSpaceModel, cloud: Cloud, u: Inputs, late
         chosen = particles[inverse_cdf(weights, uniform)]
         return jnp.where(jnp.max(weights) == -jnp.inf, jnp.nan, chosen)
 
-    return jax.vmap(one)(later, jax.random.uniform(key, later.shape[:1], later.dtype))
+    uniform = jax.random.uniform(key, later.shape[:1], later.dtype)
+    return jax.vmap(one)(later, uniform)
 
 
 def _log_transition(model: StateSpaceModel, before: Array, u: Inputs, after: Array) -> Array:

@@ -69,7 +69,8 @@ def unconstrain(cov: Any, floor: Any = 0.0) -> Array:
     raised = np.maximum(values, LIFT)
     factor = scale[:, None] * np.linalg.cholesky((vectors * raised) @ vectors.T)
     scale = np.diag(factor)
-    theta = np.tril(factor / scale[:, None], -1) + np.diag(np.log(scale))
+    below = np.tril(factor / scale[:, None], -1)
+    theta = below + np.diag(np.log(scale))
     return jnp.asarray(theta[np.tril_indices(len(scale))], cov.dtype)
 
 

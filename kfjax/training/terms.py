@@ -127,7 +127,8 @@ def _is_semidefinite(P: Array, L: Array) -> Array:
     P, L = jax.lax.stop_gradient((P, L))
     std = jnp.sqrt(jnp.maximum(jnp.diag(P), 0))
     rounding = jnp.finfo(P.dtype).eps ** 0.5 * std[:, None] * std[None, :]
-    return (jnp.abs(linalg.matmul(L, L.T) - P) <= rounding).all()
+    error = jnp.abs(linalg.matmul(L, L.T) - P)
+    return (error <= rounding).all()
 
 
 def _seen(trajectory: Dataset) -> Array:

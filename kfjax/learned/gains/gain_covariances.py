@@ -71,4 +71,5 @@ def covariance_from_gain(K: Array, H: Array, R: Array) -> Array:
             " covariance."
         )
     gram = linalg.factorise(linalg.matmul(H.T, H))
-    return linalg.symmetric(gram.solve(linalg.matmul(linalg.matmul(K, R), H).T))
+    product = linalg.matmul(linalg.matmul(K, R), H)
+    return linalg.symmetric(gram.solve(product.T))

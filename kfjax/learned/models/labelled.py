@@ -274,7 +274,8 @@ def _rotation(C: np.ndarray) -> np.ndarray:
             ' "rotation" out of learn.'
         )
     left, values, right = np.linalg.svd(C)
-    sign = np.sign(np.linalg.det(left) * np.linalg.det(right))
+    determinant = np.linalg.det(left) * np.linalg.det(right)
+    sign = np.sign(determinant)
     if values[-2] + sign * values[-1] <= 1e-9 * values[0] or not values[0] > 0:
         raise ValueError(
             "calibrate_sensors: the data do not determine a rotation; expected observations that"

@@ -61,7 +61,8 @@ def recurrent_baseline(kind: str, n: int, m: int) -> Filter:
     choose("recurrent_baseline: kind", kind, BASELINES)
     for name, size in (("n", n), ("m", m)):
         check_count(f"recurrent_baseline: {name}", size)
-    network = RecurrentStack(n, (10 * (n * n + m * m),), encode=80 * (n + m), mix=4 * n * m)
+    sizes = (10 * (n * n + m * m),)
+    network = RecurrentStack(n, sizes, encode=80 * (n + m), mix=4 * n * m)
     return recurrent(network, m, *BASELINES[kind], feature_map=NORMALISED)
 
 
