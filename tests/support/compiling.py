@@ -21,3 +21,7 @@ QUICKLY = os.environ.setdefault("XLA_FLAGS", QUICK_FLAGS) == QUICK_FLAGS  # read
 
 # options reach the jitted functions inside, too
 quick_jit = functools.partial(jax.jit, compiler_options=OPTIONS if QUICKLY else None)
+
+# whatever the flags: the options that JAX has by itself
+USUAL = {"xla_cpu_use_fusion_emitters": True, "xla_backend_optimization_level": 3}
+jit_as_users = functools.partial(jax.jit, compiler_options=USUAL)

@@ -31,8 +31,18 @@ def outer_products(A: AnyArray, B: AnyArray) -> Array:
     if B.ndim == 1:  # from the last term to the first: see `kfjax.Linear`
         products: Any = sum(A[:, k] * B[k] for k in reversed(range(inner)))
     else:
-        products = sum(A[:, k, None] * B[None, k, :] for k in range(inner))
+        terms = [A[:, k, None] * B[None, k, :] for k in range(inner)]
+        products = sum(terms, _unproven_zero(terms[0]))
     return batch_innermost(products)
+
+
+def _unproven_zero(like: Array) -> Array:
+    """Return zeros of which the compiler does not know that they are zeros."""
+    # A compiler contracts a product and a sum to one operation with one rounding. Of a sum of two
+    # products it contracts either one, and where a fusion computes the same entry twice, not
+    # always the same one: as a row and as a column of a covariance it would be rounded
+    # differently. In z + a_1 b_1 + a_2 b_2 + ... there is one way to contract.
+    return jnp.minimum(lax.broadcasted_iota(jnp.int32, like.shape, 0), 0).astype(like.dtype)
 
 
 @outer_products.defjvp
