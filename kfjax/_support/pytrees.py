@@ -20,6 +20,22 @@ __all__: list[str] = []
 STATIC = {"static": True}  # metadata of a field of a `Pytree` that is no child, but hashable
 
 
+class _Any:
+    """A value of a static field that equals every other: axes of a batch fit any model."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+    def __hash__(self) -> int:
+        return 0
+
+
+ANY = _Any()
+
+
 class Pytree:
     """Base class of frozen dataclasses whose fields are the children of a pytree.
 

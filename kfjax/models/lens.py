@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import jax
 
+from kfjax._support.arguments import is_concrete
 from kfjax.models.sensors import Sensors
 from kfjax.models.state_space import StateSpaceModel
 
@@ -64,7 +65,8 @@ def with_model(params: Params, **changes: Any) -> Params:
 
     Args:
         params: a `StateSpaceModel` or `Sensors`, or any pytree that holds some.
-        **changes: fields of `StateSpaceModel`, or of `Sensors`.
+        **changes: fields of `StateSpaceModel`, or of `Sensors`. A traced R leaves `noise_free` as
+            it is, unless it is given.
 
     Raises:
         ValueError: if there is no model inside, or no such field.
@@ -80,6 +82,15 @@ def with_model(params: Params, **changes: Any) -> Params:
         )
 
     def changed(value: Any) -> Any:
-        return value.replace(**changes) if is_model(value) else value
+        if not is_model(value):
+            return value
+        if (
+            isinstance(value, StateSpaceModel)
+            and "R" in changes
+            and not all(map(is_concrete, jax.tree.leaves(changes["R"])))
+        ):
+            # filters scale R, and trainers keep it positive definite
+            return value.replace(**{"noise_free": value.noise_free} | changes)
+        return value.replace(**changes)
 
     return jax.tree.map(changed, params, is_leaf=is_model)

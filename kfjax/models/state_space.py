@@ -11,12 +11,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal, TypeAlias
 
-import jax
 from jax import Array
 
 from kfjax import linalg
-from kfjax._support.arguments import check_covariance, is_concrete
-from kfjax._support.pytrees import STATIC, Pytree, as_array, as_pytree, promote
+from kfjax._support.arguments import check_covariance
+from kfjax._support.pytrees import ANY, STATIC, Pytree, as_array, as_pytree, promote
 from kfjax._support.values import check_finite
 from kfjax.base import Gaussian, Inputs
 from kfjax.models.calling import call
@@ -61,8 +60,9 @@ class StateSpaceModel(Pytree):
             function that takes a whole record obeys it.
         noise_free: whether R may be singular, so that an observation can leave a variance of zero.
             Filters then tell a variance of zero from rounding, which costs time. None finds out
-            from R where its values are known; a callable or traced R may be singular. A model
-            whose R is replaced inside a trace keeps what it says. The attribute is always a bool.
+            from R where its values are known; a callable or traced R may be singular. The
+            attribute is always a bool, and a part of the structure of the pytree: models that are
+            stacked or selected say the same.
 
     Raises:
         ValueError: another `first`, wrong shapes, an asymmetric or indefinite Q, R or prior.cov,
@@ -159,7 +159,7 @@ class StateSpaceModel(Pytree):
     def replace(self, **changes: Any) -> StateSpaceModel:
         """Return a copy with other fields; they are checked like a new model's."""
         check_fields("StateSpaceModel.replace", type(self), changes)
-        if all(map(is_concrete, jax.tree.leaves(changes.get("R")))) and "R" in changes:
+        if "R" in changes:  # its values decide anew, unless they are told
             changes = {"noise_free": None} | changes
         return dataclasses.replace(self, **changes)
 
@@ -176,7 +176,7 @@ class StateSpaceModel(Pytree):
             (0, None)
         """
         check_fields(f"{cls.__name__}.axes", cls, axes)
-        values: dict[str, Any] = {"noise_free": False, **axes, "first": first}
+        values: dict[str, Any] = {"noise_free": ANY, **axes, "first": first}
         return cls.unchecked(*(values.get(field.name) for field in dataclasses.fields(cls)))
 
 

@@ -84,10 +84,17 @@ class Moments(NamedTuple):
 
     def _hidden(self, noise: Array) -> Array | None:
         """Return the variances [k] that rounding may hide in Cov[y] + noise, if known."""
-        terms = self._terms()
-        if terms is None:
+        if not isinstance(self.residual, LinearResidual):
             return None
-        return hidden_variances(terms, linalg.diagonal(noise), self.cross.shape[0])
+        terms = self.residual.terms()
+        hidden = hidden_variances(terms, linalg.diagonal(noise), self.cross.shape[0])
+        if self.residual.noise is None:
+            return hidden
+        # points differ by at least the rounding of the values of the function there
+        of_values = (16 * float(jnp.finfo(terms.dtype).eps) * self.size()) ** 2
+        return jnp.where(
+            linalg.diagonal(noise) <= of_values, jnp.maximum(hidden, of_values), hidden
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -43,7 +43,8 @@ def maximised(names: frozenset[str], model: StateSpaceModel, sums: Sums) -> Stat
         within = sums.start.cov.mean(0)
         between = linalg.matmul(deviation.T, deviation) / deviation.shape[0]
         cov = within + between
-    return model.replace(prior=Gaussian(mean, cov), **changes)
+    kept = {"noise_free": model.noise_free}  # the structure of a model stays in the loop
+    return model.replace(prior=Gaussian(mean, cov), **changes, **kept)
 
 
 def _regressed(moment: Array, n: int) -> tuple[Array, Array]:

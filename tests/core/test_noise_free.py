@@ -196,3 +196,20 @@ def test_guards_take_what_confirms_a_state_that_is_known(inner):
     assert final.resets.item() == 0
     assert info.extra["accepted"].tolist() == [1] * 6
     np.testing.assert_allclose(est.mean, ys, rtol=1e-6)
+
+
+def test_a_noise_of_zero_inside_a_trace_is_one(x64):
+    """A batch of models over R, one of them without noise; and axes that fit either."""
+    model = scalar(P0=3.0, R=[[1.0]])
+    ys = np.full((4, 1), 1.1)
+    scores = jax.vmap(
+        lambda r: kf.run(kf.kalman(), model.replace(R=r[None, None]), ys).outputs.log_likelihood
+    )(jnp.array([0.0, 1.0]))
+    np.testing.assert_allclose(scores[0], [normal(1.1, 3.0), 0, 0, 0], atol=1e-12)
+    for one in (model, model.replace(R=[[0.0]])):
+        batch = one.replace(Q=one.Q)
+        object.__setattr__(batch, "Q", jnp.stack([one.Q, one.Q]))
+        found = jax.vmap(
+            lambda m: kf.log_likelihood(kf.kalman(), m, ys), in_axes=(kf.StateSpaceModel.axes(Q=0),)
+        )(batch)
+        np.testing.assert_allclose(found, kf.log_likelihood(kf.kalman(), one, ys))
