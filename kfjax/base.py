@@ -100,7 +100,8 @@ class Info(NamedTuple):
             rejects holds impossible.
         nis: normalised innovation squared, innovation' S_t^-1 innovation; chi-square with `dof`
             degrees of freedom.
-        dof: the number of observed channels (int).
+        dof: the number of observed channels (int), without those free of noise that earlier ones
+            determine.
         extra: what a combinator reports, by name. A filter that may reject reports `accepted`, the
             share of the observed channels that it used: 1 or 0 where it takes or leaves an
             observation as a whole, 0 where nothing was observed.

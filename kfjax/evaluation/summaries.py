@@ -20,6 +20,7 @@ from kfjax.data import Dataset, run_trajectory
 from kfjax.evaluation.errors import Difference
 from kfjax.evaluation.innovations import innovation_products
 from kfjax.evaluation.metrics import Sums, nees_and_coverage, squared_error
+from kfjax.filters.combinators.composing import counted_channels
 from kfjax.models.lens import model_of
 
 __all__: list[str] = []
@@ -171,9 +172,10 @@ def _or_infinite(square: Array) -> Array:
 def _rejected(info: Info) -> Sums | None:
     """Return how many observed channels of every step were not used, for filters that reject."""
     accepted = (info.extra or {}).get("accepted")
-    if accepted is None or info.dof is None:
+    channels = counted_channels(info)
+    if accepted is None or channels is None:
         return None
-    return Sums((1 - accepted) * info.dof, info.dof)
+    return Sums((1 - accepted) * channels, channels)
 
 
 def _likelihood(estimate: Estimate, length: int | Array) -> Sums | None:

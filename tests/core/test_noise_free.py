@@ -112,6 +112,9 @@ def test_sensors_without_noise_are_conditioned_on_one_after_another(precise):
         ).outputs
         np.testing.assert_allclose(est.mean, [[1.0]], rtol=1e-6)
         assert info.log_likelihood.tolist() == [-np.inf]
+        guarded = kf.sequential(kf.gated(kf.kalman()))
+        _, info = kf.run(guarded, params, ys, emit=kf.estimate_and_info).outputs
+        assert info.extra["accepted"].tolist() == [0.5]
 
 
 # filters whose innovation has a density where R is singular; those of particles have none

@@ -80,6 +80,13 @@ def acceptance(info: Info) -> Array:
     return (info.dof > 0).astype(jnp.int32)
 
 
+def counted_channels(info: Info) -> Array | None:
+    """Return how many channels had something to say: `dof`, and at least 1 of the impossible."""
+    if info.dof is None or info.nis is None:
+        return info.dof
+    return jnp.maximum(info.dof, jnp.isinf(info.nis).astype(info.dof.dtype))
+
+
 def joint_acceptance(infos: Sequence[Info], shares: Array) -> dict[str, Array]:
     """Return `accepted` of several updates with these shares; nothing if none of them rejects."""
     if not any(map(may_reject, infos)):

@@ -21,7 +21,7 @@ from kfjax.base import (
     constructor,
 )
 from kfjax.filters.checks import check_filters
-from kfjax.filters.combinators.composing import joint_acceptance
+from kfjax.filters.combinators.composing import counted_channels, joint_acceptance
 from kfjax.models.lens import model_of
 from kfjax.models.sensors import Sensor, Sensors, like_sensors, sensor_names
 
@@ -172,10 +172,10 @@ def _total(values: list[Array | None]) -> Array | None:
 
 def _accepted(infos: list[Info]) -> dict[str, Array]:
     """Return `accepted` of all sensors, if any of them may reject."""
-    dofs = [info.dof for info in infos if info.dof is not None]
-    if len(dofs) < len(infos):
+    counts = [count for count in map(counted_channels, infos) if count is not None]
+    if len(counts) < len(infos):
         return {}
-    channels = jnp.stack(dofs)
+    channels = jnp.stack(counts)
     shares = channels / jnp.maximum(jnp.sum(channels), 1)
     return joint_acceptance(infos, shares)
 
