@@ -191,7 +191,8 @@ def compilation(function, problem):
     traced = timed("tracing", lambda: jax.jit(function).trace(problem))
     lowered = timed("lowering", traced.lower)
     compiled = timed("compiling", lowered.compile)
-    older = {"xla_cpu_use_fusion_emitters": False}
+    # JAX 0.11 has one code generator
+    older = {"xla_cpu_use_fusion_emitters": False} if jax.__version_info__ < (0, 11) else {}
     generator = "compiling, the code generator of `kfjax.set_xla_options`"
     timed(generator, lambda: lowered.compile(older))
     lazily = older | {"xla_backend_optimization_level": 0}
