@@ -13,6 +13,8 @@ from kfjax._support.arguments import is_concrete
 
 __all__: list[str] = []
 
+LARGE = 100  # rows; filters for larger states form no matrix of that size, and may not be made to
+
 
 def symmetric_part(cov: Any) -> Any:
     """Return a covariance that is symmetric to rounding symmetric to the bit; a function as given.
@@ -20,10 +22,10 @@ def symmetric_part(cov: Any) -> Any:
     A product such as G q G' is not: factorisations would read one triangle of it, and products the
     other.
     """
-    if cov is None or callable(cov):
+    if cov is None or callable(cov) or jnp.ndim(cov) != 2:
         return cov
     if not is_concrete(cov):
-        return linalg.symmetric(cov)
+        return linalg.symmetric(cov) if cov.shape[-1] <= LARGE else cov
     values = np.asarray(cov)
     if np.array_equal(values, values.T):
         return cov

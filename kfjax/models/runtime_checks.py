@@ -60,7 +60,7 @@ def _first_noise(model: StateSpaceModel, x: Array, u: Inputs) -> tuple[Array, Ar
     predicted = x
     if model.first == "predict":
         predicted = call("f", model.f, x, u).astype(model.dtype)
-    return model.process_noise(x, u), model.observation_noise(predicted, u)
+    return model.noise_as_given("Q", x, u), model.noise_as_given("R", predicted, u)
 
 
 def check_runtime(text: str, tree: PyTree) -> None:

@@ -13,7 +13,6 @@ from typing import Any, Literal, TypeAlias
 
 from jax import Array
 
-from kfjax import linalg
 from kfjax._support.arguments import check_covariance
 from kfjax._support.pytrees import ANY, STATIC, Pytree, as_array, as_pytree, promote
 from kfjax._support.values import check_finite
@@ -145,16 +144,20 @@ class StateSpaceModel(Pytree):
 
     def process_noise(self, x: Array, u: Inputs = None) -> Array:
         """Return Q [n, n] at (x_{t-1|t-1}, u_t)."""
-        return self._noise("Q", self.Q, x, u)
+        Q = self.noise_as_given("Q", x, u)
+        return symmetric_part(Q) if callable(self.Q) else Q
 
     def observation_noise(self, x: Array, u: Inputs = None) -> Array:
         """Return R [m, m] at (x_{t|t-1}, u_t)."""
-        return self._noise("R", self.R, x, u)
+        R = self.noise_as_given("R", x, u)
+        return symmetric_part(R) if callable(self.R) else R
 
-    def _noise(self, name: str, cov: Any, x: Array, u: Inputs) -> Array:
+    def noise_as_given(self, name: str, x: Array, u: Inputs = None) -> Array:
+        """Return Q or R by its name, as a function of x and u may give it, to check it."""
+        cov = getattr(self, name)
         if not callable(cov):
             return cov
-        return linalg.symmetric(call(name, cov, x, u).astype(self.dtype))
+        return call(name, cov, x, u).astype(self.dtype)
 
     def replace(self, **changes: Any) -> StateSpaceModel:
         """Return a copy with other fields; they are checked like a new model's."""

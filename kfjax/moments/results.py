@@ -12,7 +12,12 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax.base import Gaussian
-from kfjax.moments.rounding import hidden_variances, settled, summed_variances
+from kfjax.moments.rounding import (
+    hidden_variances,
+    settled,
+    summed_variances,
+    without_negative_variances,
+)
 
 __all__ = ["Affine", "Deviations", "MomentRule", "Moments"]
 
@@ -64,7 +69,7 @@ class Moments(NamedTuple):
         zero.
         """
         used = linalg.quadratic(K, noise)
-        cov = self.residual(K) + used
+        cov = without_negative_variances(self.residual(K) + used)
         terms = self._terms() if noise_free else None
         if terms is None:
             return cov

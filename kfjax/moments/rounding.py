@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from kfjax import linalg
@@ -41,6 +42,12 @@ def settled(cov: AnyArray, hidden: Array) -> Array:
     """Return the covariance with zeros for components whose variance is rounding."""
     known = linalg.diagonal(cov) < hidden
     return jnp.where(known[:, None] | known[None, :], 0, cov)
+
+
+def without_negative_variances(cov: AnyArray) -> Array:
+    """Return the covariance with zero for variances that rounding made negative."""
+    negative = np.eye(cov.shape[-1], dtype=bool) & (cov < 0)
+    return jnp.where(negative, 0, cov)
 
 
 def without_rounding(A: AnyArray, B: AnyArray) -> Array:

