@@ -60,7 +60,7 @@ def symmetric_product(A: AnyArray, B: AnyArray) -> Array:
     """Return A B' [n, n], which is known to be symmetric, symmetric to the bit."""
     # Entry (i, j) above the diagonal is computed by the expression of entry (j, i), from rows that
     # are selected before they are multiplied. Averaging the product with its transpose instead ends
-    # a fusion and takes half as long again in a step of a filter.
+    # a fusion, which is slower.
     n, inner = A.shape
     below = np.tri(n, dtype=bool)
     products: Any = sum(
