@@ -81,7 +81,7 @@ from kfjax.smoothers.posterior_draws import Trajectories, sample_posterior, simu
 from kfjax.smoothers.rauch_tung_striebel import Smoothed, smooth
 from kfjax.smoothers.two_filter import two_filter_smooth
 
-if TYPE_CHECKING:  # type checkers and editors do not see what `__getattr__` finds
+if TYPE_CHECKING:  # type checkers and editors cannot follow `__getattr__`
     from kfjax import data, evaluation, exporting, learned, plotting, training
     from kfjax.data import Dataset, from_pandas, from_xarray, to_pandas, to_xarray
     from kfjax.evaluation import compare, monte_carlo

@@ -85,7 +85,7 @@ class Gaussian(NamedTuple):
 
 
 class Info(NamedTuple):
-    """What an observer wants to know of one update and the next step does not need.
+    """Diagnostics of one update, which the next step does not need.
 
     Every observation is scored as it was *predicted*, whether or not the filter then used it: a
     filter that rejects an outlier reports its innovation, its likelihood and its NIS like any
@@ -96,12 +96,12 @@ class Info(NamedTuple):
         innovation: y_t - E[y_t | y_1..t-1] [m], zero in unobserved channels.
         innovation_cov: its covariance S_t [m, m] given y_1..t-1, which does not depend on y_t; zero
             in unobserved rows and columns.
-        log_likelihood: log p(y_t | y_1..t-1), of the observed channels; -inf for what a filter that
-            rejects holds impossible.
+        log_likelihood: log p(y_t | y_1..t-1), of the observed channels; -inf for an observation
+            that a rejecting filter considers impossible.
         nis: normalised innovation squared, innovation' S_t^-1 innovation; chi-square with `dof`
             degrees of freedom.
-        dof: the number of observed channels (int), without those free of noise that earlier ones
-            determine.
+        dof: the number of observed channels (int), not counting noise-free ones that earlier
+            channels determine.
         extra: what a combinator reports, by name. A filter that may reject reports `accepted`, the
             share of the observed channels that it used: 1 or 0 where it takes or leaves an
             observation as a whole, 0 where nothing was observed.
@@ -143,7 +143,7 @@ class Update(Protocol):
         u: Inputs = None,
         observed: Mask = None,
     ) -> tuple[State, Info]:
-        """Return the state given y_t, and what is known of the update.
+        """Return the state given y_t, and the Info of the update.
 
         `observed` is None (all of y was seen), a boolean scalar, or a boolean [m].
         """
@@ -151,10 +151,10 @@ class Update(Protocol):
 
 @runtime_checkable
 class Recentre(Protocol):
-    """`recentre(params, state, gaussian) -> state`: a Gaussian belief is written into the state."""
+    """`recentre(params, state, gaussian) -> state`: write a Gaussian belief into the state."""
 
     def __call__(self, params: Params, state: State, gaussian: Gaussian) -> State:
-        """Return the state with this belief; whatever else it carries stays."""
+        """Return the state with this belief; whatever else it carries is unchanged."""
 
 
 @runtime_checkable
@@ -185,7 +185,7 @@ class Filter(NamedTuple):
     """A state estimator as pure functions; `params` is whatever a gradient or a `vmap` may touch.
 
     For a model-based filter `params` is the `kfjax.StateSpaceModel`. A `State` is a pytree with
-    `.mean [n]` and `.cov [n, n]` (or None): everything that the next step needs, nothing else.
+    `.mean [n]` and `.cov [n, n]` (or None): everything that the next step needs, and nothing else.
 
     Laws, which the tests hold every filter to: `update(..., observed=False)` returns the state
     unchanged and an Info of zeros; the structure and dtypes of the state never change; the same
@@ -210,7 +210,7 @@ class Filter(NamedTuple):
     init: Init
     predict: Predict
     update: Update
-    recentre: Recentre | Any = None  # a function to type checkers, which it is for nearly all
+    recentre: Recentre | Any = None  # type checkers see a function, as in nearly every filter
     rule: Rule | Any = None
 
 
@@ -224,7 +224,7 @@ class Estimate(NamedTuple):
     """
 
     mean: Array
-    cov: Array | Any  # to type checkers an array, which it is for nearly every filter
+    cov: Array | Any  # type checkers see an array, as in nearly every filter
     log_likelihood: Array | Any
 
 
@@ -272,7 +272,7 @@ def leading(n: int) -> Emit[Estimate]:
 
 @functools.lru_cache(maxsize=1024)
 def _leading(n: int) -> Emit[Estimate]:
-    """Return the same function for the same number, so that nothing compiles again."""
+    """Return the same function for the same n, so that nothing is compiled again."""
 
     def emit(state: State, info: Info) -> Estimate:
         cov = None if state.cov is None else state.cov[..., :n, :n]

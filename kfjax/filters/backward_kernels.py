@@ -18,18 +18,18 @@ Belief = Gaussian | SquareRootGaussian
 
 
 class BackwardKernel(NamedTuple):
-    """x_t = m_t + gain (x_t+1 - predicted) + rest, given y_1..t; m_t is the filtered mean.
+    """x_t = m_t + gain (x_t+1 - predicted) + residual, given y_1..t; m_t is the filtered mean.
 
     Attributes:
         gain: [n, n].
         predicted: E[x_t+1 | y_1..t].
-        rest: covariance of the rest [n, n]; a lower triangular factor of it if the belief was a
+        residual: covariance [n, n] of the residual; its lower triangular factor if the belief was a
             `SquareRootGaussian`.
     """
 
     gain: Array
     predicted: Array
-    rest: Array
+    residual: Array
 
 
 def backward_kernel(rule: Any, model: StateSpaceModel, belief: Belief, u: Inputs) -> BackwardKernel:
@@ -39,10 +39,10 @@ def backward_kernel(rule: Any, model: StateSpaceModel, belief: Belief, u: Inputs
     Q = model.process_noise(belief.mean, u)
     if isinstance(belief, SquareRootGaussian):
         predicted, dx, dy = rule.deviations(f, *belief, space, space)
-        S, G, rest = conditional_factors(
+        S, G, residual = conditional_factors(
             dx, dy, linalg.cholesky(Q), noise_free=bool(model.noise_free)
         )
-        return BackwardKernel(linalg.solve_lower(S, G.T, transpose=True).T, predicted, rest)
+        return BackwardKernel(linalg.solve_lower(S, G.T, transpose=True).T, predicted, residual)
     moments = rule(f, belief, space, space)
     G = linalg.factorise(moments.cov + Q).solve(moments.cross.T).T
     return BackwardKernel(G, moments.mean, moments.residual(G) + linalg.quadratic(G, Q))

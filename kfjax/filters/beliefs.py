@@ -31,23 +31,23 @@ def predicted(
     us: Inputs = None,
     prior: Gaussian | None = None,
 ) -> Gaussian:
-    """Return the beliefs one step ahead, x_{t|t-1} for t = 1..T, from filtered ones.
+    """Return the beliefs one step ahead, about x_t given y_1..t-1 for t = 1..T, from filtered ones.
 
-    With first="update" in the model, that about x_1 is the prior.
+    With first="update" in the model, the belief about x_1 is the prior.
 
     Args:
         filter: a filter with a moment rule.
         params: the `StateSpaceModel`, or params that hold one.
         estimate: filtered mean [T, n] and cov [T, n, n], as from `kfjax.run`.
         us: the inputs of that run.
-        prior: the belief about x_0 of that run, where it began with a `state`; default the prior of
-            the model.
+        prior: the belief about x_0 of that run, if it was started from a `state`; default the prior
+            of the model.
 
     Returns:
         `Gaussian` with mean [T, n] and cov [T, n, n].
 
     Raises:
-        ValueError: if the filter has no rule or the estimate no covariance.
+        ValueError: if the filter has no rule or the estimate has no covariance.
     """
     model = model_and_rule("predicted", filter, params, estimate, us)
     if prior is not None:
@@ -65,7 +65,7 @@ def _predicted(filter: Filter, model: StateSpaceModel, beliefs: Gaussian, us: In
     space = model.state_space
 
     def one(belief: Gaussian, u: Inputs) -> Gaussian:
-        # by the rule, not by filter.predict: its state may be more than a Gaussian
+        # by the rule, not by filter.predict, whose state may be more than a Gaussian
         moments = filter.rule(bind(model.f, u), belief, space, space)
         return Gaussian(moments.mean, moments.cov + model.process_noise(belief.mean, u))
 
@@ -77,8 +77,8 @@ def observation_estimate(
 ) -> Gaussian:
     """Return beliefs about a new observation y_t, noise included, from beliefs about x_t.
 
-    Noise in the state (`kfjax.non_additive`) is that of the new observation, whatever is known of
-    the noise of the last one.
+    Noise in the state (`kfjax.non_additive`) is drawn anew for the new observation, whatever is
+    known of the noise of the last one.
 
     Args:
         filter: a filter with a moment rule.
@@ -104,9 +104,10 @@ def observation_estimate(
     model = model_and_rule("observation_estimate", filter, params, estimate, us, observes=True)
     if is_correlated(model):
         raise ValueError(
-            "observation_estimate: the observation noise is correlated with the state, of which a"
-            " belief does not tell whether y_t was used; expected other noise. Use kf.forecast, or"
-            " the innovation and innovation_cov of kf.run(..., emit=kf.estimate_and_info)."
+            "observation_estimate: the observation noise is correlated with the state, and a"
+            " belief does not tell whether y_t was used; expected uncorrelated noise. Use"
+            " kf.forecast, or the innovation and innovation_cov of kf.run(...,"
+            " emit=kf.estimate_and_info)."
         )
     return new_observations(filter, model, belief_of(estimate), us)
 
@@ -140,7 +141,7 @@ def model_and_rule(
     *,
     observes: bool = False,
 ) -> StateSpaceModel:
-    """Return the model, or raise: moments of f or h need a rule, a model and beliefs over time.
+    """Return the model; raise unless there are a rule, a model and beliefs over time.
 
     Args:
         who: the function whose arguments these are, for error texts.
@@ -154,9 +155,8 @@ def model_and_rule(
     model = model_of(params)
     if filter.rule is None or model is None:
         raise ValueError(
-            f"{who}: the filter has no moment rule or params ({type(params).__name__}) no model;"
-            " expected a Gaussian"
-            " filter such as kf.extended() and a StateSpaceModel."
+            f"{who}: the filter has no moment rule, or params ({type(params).__name__}) have no"
+            " model; expected a Gaussian filter such as kf.extended() and a StateSpaceModel."
         )
     if observes and model.h is None:
         raise ValueError(
@@ -165,8 +165,8 @@ def model_and_rule(
         )
     if not isinstance(getattr(estimate, "mean", None), ARRAYS):
         raise ValueError(
-            f"{who}: the estimate is {described(estimate)}; expected mean [T, n] and cov [T, n, n]."
-            " Of a run, pass its .outputs."
+            f"{who}: the estimate is {described(estimate)}; expected mean [T, n] and cov [T, n,"
+            " n]. For a run, pass its .outputs."
         )
     if estimate.cov is None:
         raise ValueError(

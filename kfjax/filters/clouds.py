@@ -1,4 +1,4 @@
-"""Clouds of points: means and covariances of weighted points, draws, and a move to other moments.
+"""Clouds of points: weighted means and covariances, draws, and moves to given moments.
 
 Particles and ensembles are such clouds; so are the observations that they predict.
 """
@@ -64,8 +64,8 @@ def offsets(space: Space | None, points: Array, centre: Array) -> Array:
 def weighted_mean(space: Space | None, points: Array, weights: Array) -> Array:
     """Return the mean of points [N, n] with weights [N] that sum to one.
 
-    On a curved space: a reference plus the mean offset from it, twice, at first with the heaviest
-    point as reference.
+    On a curved space it is a reference plus the mean offset from it, computed twice, first with the
+    heaviest point as reference.
     """
     if space is None or space.is_euclidean:
         return linalg.matmul(points.T, weights)
@@ -105,11 +105,10 @@ def affine_move(
 ) -> Array:
     """Move points [N, n] affinely so that their moments become those of a Gaussian.
 
-    Directions in which the cloud has no spread are drawn anew, and so is a cloud that is not
-    finite.
+    Directions in which the cloud has no spread are drawn anew, as is a cloud that is not finite.
     """
-    # about a point first: offsets of a cloud that has collapsed are then zero, not rounding errors
-    # of its mean
+    # relative to a point first: in a collapsed cloud, offsets are then zero and not the rounding
+    # errors of its mean
     d = offsets(space, points, points[jnp.argmax(weights)])
     d = d - linalg.matmul(d.T, weights)[None, :]
     L = linalg.cholesky(linalg.weighted_gram(weights, d, d))

@@ -39,7 +39,7 @@ class PointState(NamedTuple):
 
     @property
     def cov(self) -> None:
-        """There is none."""
+        """None: the estimate has no covariance."""
         return
 
 

@@ -3,8 +3,7 @@
 predict:  m, P  <-  E[f(x)], Cov[f(x)] + Q
 update:   S = Cov[h(x)] + R,  K = Cov[x, h(x)] S^-1,  m + K (y - E[h(x)]),  residual(K) + K R K'
 
-The rule (`kfjax.moments`) supplies the moments; a form says how an observation is used once they
-are there.
+The rule (`kfjax.moments`) supplies the moments; an update form says how they are used.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ class Standard:
         """Return the posterior belief and Info."""
         moments = rule(seen.fn, belief, space, seen.space)
         S = moments.factorised(seen.R, noise_free=seen.noise_free)
-        # the gain is solved for without the innovation, so that a batch can share one covariance
+        # the gain is computed without the innovation, so that a batch can share one covariance
         # recursion
         K = S.solve(moments.cross.T).T
         innovation = seen.innovation(moments.mean)
@@ -62,14 +61,15 @@ class Iterated:
     """Damped Gauss-Newton to the mode of p(x | y), with the covariance at the mode.
 
     With x = m + L z, L L' = P, each iteration moves z towards the Gauss-Newton point of |z|^2 + |y
-    - h(m + L z)|^2_R^-1 by the step among 1, 1/2, ..., 2^-k, 0 of least cost, so that the cost
-    never grows: the undamped iteration can diverge. At a coordinate singularity of h (spherical
-    coordinates on the axis) the mode itself is spurious and the covariance there too small: the
+    - h(m + L z)|^2_R^-1 by the step of least cost among 1, 1/2, ..., 2^-k, 0, so that the cost
+    never grows; the undamped iteration can diverge. At a coordinate singularity of h (spherical
+    coordinates on the axis) the mode itself is spurious and the covariance there is too small: the
     plain update is safer. Info is that of the first linearisation. P and R may be singular.
 
     Attributes:
-        iterations: Gauss-Newton steps, at least 1; the first alone is the standard update, damped.
-        halvings: how many times a step may be halved.
+        iterations: number of Gauss-Newton steps, at least 1; one step is the standard update,
+            damped.
+        halvings: largest number of halvings of a step.
 
     References:
         B. M. Bell, F. W. Cathey, The iterated Kalman filter update as a Gauss-Newton method, IEEE
@@ -105,7 +105,7 @@ class Iterated:
         info = innovation_info(
             seen.innovation(first.mean), S, seen.mask, size=first.size(), R=seen.R
         )
-        # R is floored at rounding, so that a precise sensor does not make the cost infinite
+        # floor R at rounding, so that a precise sensor does not make the cost infinite
         weight = linalg.cholesky(seen.R + jnp.diag(jnp.finfo(P.dtype).eps * jnp.diag(S.matrix)))
 
         def cost(z: Array) -> Array:
@@ -120,8 +120,8 @@ class Iterated:
             candidates = jax.vmap(lambda step: z + step * direction)(steps)
             costs = jax.vmap(cost)(candidates)
             lowest = jnp.min(jnp.where(jnp.isnan(costs), jnp.inf, costs))
-            # the longest among equals: costs tell points apart to the root of the precision only,
-            # and a full step has the better derivative
+            # the longest step of equal cost: costs resolve points only to the root of the
+            # precision, and a full step has the better derivative
             equal = costs <= lowest + 16 * jnp.finfo(P.dtype).eps * (1 + lowest)
             return candidates[jnp.argmax(equal)], None
 
@@ -137,13 +137,13 @@ class Iterated:
 def gaussian_filter(
     rule: MomentRule, form: Any = Standard(), *, linear_only: bool = False
 ) -> Filter:
-    """Return the Gaussian filter of a moment rule and an update form: for rules of your own.
+    """Return the Gaussian filter of a moment rule and an update form, also of your own.
 
     Args:
-        rule: a hashable moment rule, see `kfjax.moments`.
+        rule: a hashable moment rule; see `kfjax.moments`.
         form: `Standard()` or `Iterated(iterations)`, or any hashable
             `(rule, belief, observation, state_space) -> (Gaussian, Info)`.
-        linear_only: refuse models whose f and h are not `Linear`.
+        linear_only: whether to raise for models whose f and h are not `Linear`.
 
     Returns:
         A `Filter` with params `StateSpaceModel` and state `Gaussian`.
@@ -191,7 +191,7 @@ def gaussian_filter(
 
 @constructor
 def kalman() -> Filter:
-    """The Kalman filter: exact and optimal for linear Gaussian models.
+    """Filter a linear Gaussian model exactly (Kalman filter).
 
     Returns:
         A `Filter`; params `StateSpaceModel` with `Linear` f and h, state `Gaussian`.
@@ -214,10 +214,10 @@ def kalman() -> Filter:
 
 @constructor
 def extended(iterations: int = 1) -> Filter:
-    """The extended Kalman filter; with iterations > 1, the iterated one with a line search.
+    """Filter by linearisation (extended Kalman filter, or the iterated one with a line search).
 
-    Linearises f at the filtered and h at the predicted mean (iterated: at the mode), with Jacobians
-    by `jax.jacfwd`.
+    f is linearised at the filtered mean and h at the predicted mean (with iterations, at the mode),
+    with Jacobians by `jax.jacfwd`.
 
     Args:
         iterations: updates per observation; 1 is the plain extended Kalman filter.
@@ -237,7 +237,9 @@ def extended(iterations: int = 1) -> Filter:
 
 @constructor
 def unscented(alpha: float = 1.0, beta: float = 2.0, kappa: float = 0.0) -> Filter:
-    """Unscented Kalman filter: 2 n + 1 sigma points, exact to second order in the mean.
+    """Filter with 2 n + 1 sigma points (unscented Kalman filter).
+
+    The mean is exact to second order.
 
     Args:
         alpha: spread of the points, above 0; below about 0.1 float32 loses all digits.
@@ -259,7 +261,7 @@ def unscented(alpha: float = 1.0, beta: float = 2.0, kappa: float = 0.0) -> Filt
 
 @constructor
 def cubature() -> Filter:
-    """The cubature Kalman filter: 2 n points of equal weight; equals `unscented(1, 0, 0)`.
+    """Filter with 2 n points of equal weight (cubature Kalman filter); equals `unscented(1, 0, 0)`.
 
     Returns:
         A `Filter`; params `StateSpaceModel`, state `Gaussian`.
@@ -272,7 +274,7 @@ def cubature() -> Filter:
 
 @constructor
 def gauss_hermite(order: int = 3) -> Filter:
-    """Gauss-Hermite Kalman filter with order^n points, for states of few dimensions.
+    """Filter with order^n Gauss-Hermite points, for states of few dimensions.
 
     Args:
         order: points per dimension, at least 2.
@@ -281,7 +283,7 @@ def gauss_hermite(order: int = 3) -> Filter:
         A `Filter`; params `StateSpaceModel`, state `Gaussian`.
 
     Raises:
-        ValueError: if order is below 2, or order^n too large.
+        ValueError: if order is below 2, or order^n is too large.
 
     References:
         K. Ito, K. Xiong, Gaussian filters for nonlinear filtering problems, IEEE Trans. Automat.

@@ -1,8 +1,8 @@
 """Products and solves with the factor L of a noise covariance, L L' = cov.
 
 In thousands of dimensions noise is nearly always diagonal, and a factorisation in every step would
-be most of its cost. Where a covariance is diagonal these functions only scale. Whether it is, is
-seen from its values at run time, so that a model needs no second way to say it.
+be most of the cost of the step. For a diagonal covariance these functions only scale. Its values at
+run time show whether it is diagonal, so a model needs no second way to say so.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _divided(scale: Array, rows: Array) -> Array:
 
 
 def _definite_factor(cov: Array) -> Array:
-    """Return the factor of a positive definite covariance, compiled faster than that of any."""
+    """Return the factor of a positive definite covariance, which compiles faster than any other."""
     if cov.shape[0] <= linalg.UNROLL:
         return linalg.cholesky(cov)
     return jnp.linalg.cholesky(cov)
@@ -80,12 +80,12 @@ def _definite_factor(cov: Array) -> Array:
 def _with_shortcut(
     by_factor: OfCovariance, by_scale: OfCovariance, cov: Array, *rows: Array
 ) -> Array:
-    """Return `by_factor(cov, *rows)`, as `by_scale(scale, *rows)` where cov is diagonal."""
+    """Return `by_factor(cov, *rows)`, which is `by_scale(scale, *rows)` if cov is diagonal."""
 
     def scaled(cov: Array, *rows: Array) -> Array:
         return by_scale(jnp.sqrt(jnp.maximum(jnp.diag(cov), 0)), *rows)
 
-    if cov.shape[0] <= linalg.UNROLL:  # written out, and fused with what a `cond` would separate
+    if cov.shape[0] <= linalg.UNROLL:  # fused with what a `cond` would separate
         return by_factor(cov, *rows)
     is_diagonal = jnp.all(cov == jnp.diag(jnp.diag(cov)))
     return lax.cond(is_diagonal, scaled, by_factor, cov, *rows)
@@ -99,7 +99,7 @@ def _with_shortcut_jvp(
     tangents: tuple[Array, ...],
 ) -> tuple[Array, Array]:
     """Return the value and the derivative of the general case."""
-    # A diagonal covariance may change in directions that are not diagonal, of which the scaled form
-    # knows nothing: its derivative would leave out the entries off the diagonal.
+    # A diagonal covariance may have a tangent that is not diagonal. The derivative of the scaled
+    # form would miss the entries off the diagonal.
     value = _with_shortcut(by_factor, by_scale, *primals)
     return value, jax.jvp(by_factor, primals, tangents)[1]

@@ -1,4 +1,4 @@
-"""A filter that records what a probe finds at every update."""
+"""A filter that records the result of a probe at every update."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__: list[str] = []
 
 
 class ProbedState(NamedTuple):
-    """The state of a filter that is watched."""
+    """The state of a filter with a probe."""
 
     state: Any
     before: Any
@@ -31,7 +31,7 @@ class ProbedState(NamedTuple):
 
 @constructor
 def probed(filter: Filter, probe: Callable) -> Filter:
-    """Return the filter with what `probe` returns at every update in its Info.
+    """Return the filter with the result of `probe` at every update in its Info.
 
     `probe(filter, params, before, predicted, y, u, observed)` may return any pytree.
     """

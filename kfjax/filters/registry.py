@@ -1,4 +1,4 @@
-"""The filters by name: what the command line, the benchmark and the tables call them."""
+"""Filters by the names that the command line, the benchmarks and the tables use."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def by_name(name: str) -> Filter:
         name: a key of `FILTERS`.
 
     Raises:
-        ValueError: if there is none; the text names the nearest.
+        ValueError: if there is no such filter; the text suggests the nearest name.
 
     Example:
         >>> kf.filters.by_name("unscented") is kf.unscented()

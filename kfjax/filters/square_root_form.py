@@ -6,7 +6,7 @@ triangularisation:
 predict:  L  <-  T([dy, Q^1/2])
 update:   [[S^1/2, 0], [G, L]]  =  T([[dy, R^1/2], [dx, 0]]),   m + G S^-1/2 (y - E[h])
 
-The covariance is never formed, so that its condition number is never squared.
+The covariance is never formed, so the condition number is never squared.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["SquareRootGaussian", "square_root"]
 
 
 class SquareRootGaussian(NamedTuple):
-    """A Gaussian belief by a factor of its covariance.
+    """A Gaussian belief with a factor of its covariance.
 
     Attributes:
         mean: [..., n].
@@ -48,8 +48,9 @@ def _product(L: Array) -> Array:
     return linalg.symmetric(linalg.matmul(L, L.T))
 
 
-# Without noise, a row of deviations that depends on others is theirs only up to the rounding of the
-# steps before: as many times that of one step as the covariance form allows for.
+# Without noise, a row of deviations that depends on other rows does so only up to the accumulated
+# rounding of earlier steps: the multiple of one step's rounding that the covariance form allows
+# too.
 ROUNDING = 64.0
 
 
@@ -72,7 +73,7 @@ def conditional_factors(
 
 @constructor
 def square_root(rule: MomentRule) -> Filter:
-    """Square-root form of the Gaussian filter of a moment rule: same results, twice the digits.
+    """Filter in square-root form by a moment rule: the same results with twice the digits.
 
     Use it where covariances span many orders of magnitude. It costs about twice the covariance
     form, and its gradients are zero in null directions of the covariance.
@@ -87,7 +88,7 @@ def square_root(rule: MomentRule) -> Filter:
         `.cholesky`, `.cov`).
 
     Raises:
-        ValueError: if the rule has no `deviations`, or a negative covariance weight.
+        ValueError: if the rule has no `deviations`, or has a negative covariance weight.
 
     Example:
         >>> model = kf.systems.constant_velocity()

@@ -1,8 +1,8 @@
-"""A filter whose state says whether its record has begun, for runs that go on from states.
+"""A filter whose state says whether its record has begun, for runs that continue from a state.
 
 Where the prior is about x_1, the first observation updates it without a prediction. `kfjax.run`
-sees that from the start of its record; what goes from window to window, or runs as an exported
-program, has nothing but a state to see it from.
+knows when its record starts; training in windows and exported programs have only the state to tell
+them.
 """
 
 from __future__ import annotations

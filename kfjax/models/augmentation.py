@@ -1,10 +1,10 @@
-"""Models with noise that is not additive or not independent, rewritten with the noise in the state.
+"""Models whose noise is not additive or not independent, rewritten with the noise in the state.
 
-Filters know x_t = f(x_{t-1}, u_t) + e_t and y_t = h(x_t, u_t) + v_t with independent e and v. A
-model beyond that is rewritten over z = (x, w, v), which every Gaussian filter runs; the belief
-about x is the leading part of the belief about z. Combinators that change beliefs (`imm`, `fading`,
-`constrained`, ...) leave the noise in the state as it is. What acts on Q or R (`student_t`,
-`huber`, `adaptive`, `tune`, `em`, ...) raises where that noise is in the state.
+Filters assume x_t = f(x_{t-1}, u_t) + e_t and y_t = h(x_t, u_t) + v_t with independent e and v.
+Other models are rewritten as models of z = (x, w, v), which every Gaussian filter can run; the
+belief about x is the leading part of the belief about z. Combinators that change beliefs (`imm`,
+`fading`, `constrained`, ...) leave the noise in the state as it is. Functions that act on Q or R
+(`student_t`, `huber`, `adaptive`, `tune`, `em`, ...) raise if that noise is in the state.
 """
 
 from __future__ import annotations
@@ -53,29 +53,29 @@ def non_additive(
     x_t = f(x_{t-1}, w_t, u_t),  y_t = h(x_t, v_t, u_t),  w_t ~ N(0, Q),  v_t ~ N(0, R).
 
     Args:
-        f: `(x [n], w [q], u) -> [n]` with in_f, else `(x, u) -> [n]`, and noise is added.
-        h: `(x [n], v [r], u) -> [m]` with in_h, else `(x, u) -> [m]`, and noise is added.
-        Q: covariance of w [q, q]; without in_f of the added noise [n, n], which may be a callable
-            of (x, u).
-        R: covariance of v [r, r]; without in_h of the added noise [m, m], which may be a callable
-            of (x, u).
+        f: `(x [n], w [q], u) -> [n]` with in_f; otherwise `(x, u) -> [n]`, to which noise is added.
+        h: `(x [n], v [r], u) -> [m]` with in_h; otherwise `(x, u) -> [m]`, to which noise is added.
+        Q: covariance [q, q] of w; without in_f, covariance [n, n] of the added noise, which may be
+            a callable of (x, u).
+        R: covariance [r, r] of v; without in_h, covariance [m, m] of the added noise, which may be
+            a callable of (x, u).
         prior: `Gaussian(mean [n], cov [n, n])` of x_0.
-        in_f: w is an argument of f.
-        in_h: v is an argument of h. Observations then have no added noise, and particle filters
-            cannot weigh them (they raise).
-        state_space: of x, as in `StateSpaceModel`.
-        observation_space: as in `StateSpaceModel`.
+        in_f: whether w is an argument of f.
+        in_h: whether v is an argument of h. Observations then have no added noise, and particle
+            filters cannot weigh them (they raise).
+        state_space: the space of x, as in `StateSpaceModel`.
+        observation_space: the space of y, as in `StateSpaceModel`.
         first: as in `StateSpaceModel`.
 
     Returns:
         A `StateSpaceModel` of z; `kf.run(..., emit=kf.leading(n))` keeps the belief about x alone.
 
     Raises:
-        ValueError: if the covariance of noise inside a function is not an array, else as
+        ValueError: if the covariance of noise inside a function is not an array, and as in
             `StateSpaceModel`.
 
     Example:
-        A growth rate with noise.
+        A noisy growth rate.
 
         >>> model = kf.non_additive(
         ...     lambda x, w, u: x * jnp.exp(w), lambda x, u: x, Q=[[0.01]], R=[[0.1]],
@@ -121,11 +121,11 @@ def correlated(model: StateSpaceModel, cross: Any) -> StateSpaceModel:
 
     x_t = f(x_{t-1}, u_t) + e_t,  y_t = h(x_t, u_t) + v_t,  E[e_t v_t'] = cross.
 
-    The noises of the same step are correlated. Textbooks that write x_{t+1} = f(x_t) + e_t
+    Here the noises of the same step are correlated. Textbooks that write x_{t+1} = f(x_t) + e_t
     correlate e_t with v_t of the step before; that is another model.
 
     Args:
-        model: with arrays Q and R. A linear one stays linear.
+        model: a model whose Q and R are arrays. A linear model stays linear.
         cross: the cross-covariance [n, m].
 
     Returns:
@@ -133,7 +133,7 @@ def correlated(model: StateSpaceModel, cross: Any) -> StateSpaceModel:
         keeps x alone. Particle filters cannot weigh its observations (they raise).
 
     Raises:
-        ValueError: if Q or R is callable, shapes do not fit, or [[Q, cross], [cross', R]] is no
+        ValueError: if Q or R is callable, shapes do not fit, or [[Q, cross], [cross', R]] is not a
             covariance.
 
     Example:

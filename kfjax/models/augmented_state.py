@@ -1,8 +1,8 @@
 """The state z = (x, w, v) of a model whose noise is part of its state, and functions of z.
 
-Everything here is built of an `Augmented`, a value, so that models built alike trace alike. It can
-be found again in the f of such a model (`layout_of`), for what acts on Q, R or the belief about x:
-that either leaves the noise in the state as it is (`with_own_noise`), or raises
+Everything here is built from an `Augmented`, a hashable value, so that models built alike share one
+trace. `layout_of` recovers it from the f of such a model, for functions that act on Q, R or the
+belief about x: they either leave the noise in the state as it is (`with_own_noise`) or raise
 (`check_added_noise`).
 """
 
@@ -41,7 +41,7 @@ class Augmented:
         return z[: self.n], z[self.n : end], z[end:]
 
     def space(self, space: Space) -> Space:
-        """Return the space of z for that of x; noise is Euclidean."""
+        """Return the space of z, given that of x; noise is Euclidean."""
         if space.is_euclidean:
             return space
         return Space(
@@ -126,7 +126,7 @@ class _Padded:
 
 
 def _blocks(Q: Any, rest: Array, z: Array, u: Inputs) -> Array:
-    """diag(Q(z, u), rest)."""
+    """Return diag(Q(z, u), rest)."""
     return block_diag(Q(z, u), rest)
 
 
@@ -144,7 +144,7 @@ class LinearMove(Linear):
 
 
 def linear_move(f: Linear, layout: Augmented) -> LinearMove:
-    """(x, v) -> (f(x), 0)."""
+    """Return (x, v) -> (f(x), 0)."""
     m = layout.r
     return LinearMove(
         _grown(f.A, ((0, m), (0, m))),
@@ -160,7 +160,7 @@ def layout_of(model: Any) -> Augmented | None:
 
 
 def _layout_in(tree: PyTree) -> Augmented | None:
-    """Return the layout of the first function of z in a tree, of a model augmented twice as one."""
+    """Return the layout of the first function of z in a tree, also of a model augmented twice."""
     nodes = jax.tree.leaves(tree, is_leaf=lambda node: _layout_at(node) is not None)
     node = next((node for node in nodes if _layout_at(node) is not None), None)
     layout = _layout_at(node)
@@ -197,8 +197,8 @@ def is_correlated(model: Any) -> bool:
 def with_own_noise(model: Any, belief: Gaussian) -> Gaussian:
     """Return a belief about z whose noise is that of the model, independent of x.
 
-    Noise that comes later is known from the model alone, and the next step forgets the noise of
-    the last observation: whatever changes the belief about x must not change them.
+    Later noise is known from the model alone, and the next step forgets the noise of the last
+    observation: whatever changes the belief about x must change neither.
     """
     layout = layout_of(model)
     if layout is None:
@@ -209,12 +209,12 @@ def with_own_noise(model: Any, belief: Gaussian) -> Gaussian:
 
 
 def check_added_noise(who: str, model: Any, names: str = "QR") -> None:
-    """Raise if noise is part of the state of a model, and its covariance not Q or R.
+    """Raise if noise is part of the state of a model, so that its covariance is not in Q or R.
 
     Args:
         who: the function that acts on Q or R, for error texts.
         model: a model.
-        names: "Q", "R" or both, what it acts on.
+        names: which it acts on: "Q", "R" or "QR".
     """
     layout = layout_of(model)
     if layout is None or ("Q" not in names and not layout.r):
@@ -222,18 +222,18 @@ def check_added_noise(who: str, model: Any, names: str = "QR") -> None:
     raise ValueError(
         f"{who}: the model has noise in its state (kf.non_additive, kf.correlated) and not in"
         f" {' and '.join(names)}; expected a model with added noise. Change the covariances that"
-        " the model is made of instead."
+        " the model was built from instead."
     )
 
 
 def linear_observe(h: Linear) -> Linear:
-    """(x, v) -> h(x) + v."""
+    """Return (x, v) -> h(x) + v."""
     A = Partial(_beside_at, h.A) if callable(h.A) else _beside(h.A)
     return Linear(A, h.B, h.b)
 
 
 def _beside(A: Array) -> Array:
-    """[A, I]."""
+    """Return [A, I]."""
     return jnp.concatenate([A, jnp.eye(A.shape[0], dtype=A.dtype)], axis=1)
 
 

@@ -13,7 +13,7 @@ from kfjax.models.spaces import Space
 
 __all__: list[str] = []
 
-STARTS = 5  # points from which the mean on a curved space is looked for
+STARTS = 5  # starting points of the search for a mean on a curved space
 ITERATIONS = 10
 TINY = np.finfo(np.float32).tiny
 
@@ -21,7 +21,7 @@ TINY = np.finfo(np.float32).tiny
 def differences(space: Space, a: ArrayLike, b: ArrayLike) -> np.ndarray:
     """Return the tangent vectors [..., n] from points b to points a, each [..., N].
 
-    a and b have as many axes as each other.
+    a and b have the same number of axes.
     """
     if space.is_euclidean:
         return np.asarray(a, np.float64) - np.asarray(b, np.float64)
@@ -46,14 +46,14 @@ def centre_and_spread(
     Args:
         space: the space of the points.
         points: [..., N], NaN where unknown.
-        start: a point to look from [N] if no point is known in every component.
+        start: a point [N] to start from if no point is known in every component.
 
     Returns:
         The mean and the spread; the spread is exactly zero in components that do not vary, and NaN
         in components that are never known.
 
     Raises:
-        ValueError: on a curved space, if there is no point to look from.
+        ValueError: on a curved space, if there is no point to start from.
     """
     points = np.asarray(points)
     points = points.reshape(-1, points.shape[-1])
@@ -75,10 +75,10 @@ def _curved_centre(space: Space, points: np.ndarray, start: ArrayLike | None) ->
     elif start is not None:
         starts = np.asarray(start, points.dtype)[None]
     else:
-        raise ValueError("no point is known in every component; expected some.")
+        raise ValueError("no point is known in every component; expected at least one.")
     centres = _means(space, jnp.asarray(points), jnp.asarray(starts))
     spreads = [_spread(differences(space, points, centre[None])) for centre in centres]
-    # logarithms, since components may have different units
+    # compare logarithms, since components may have different units
     scores = [np.log(np.maximum(spread, TINY)).sum() for spread in spreads]
     return np.asarray(centres[int(np.argmin(scores))])
 
@@ -107,7 +107,7 @@ def _moved(space: Space, points: Array, d: Array) -> Array:
 
 @jit
 def _means(space: Space, points: Array, starts: Array) -> Array:
-    """Return the mean of points [K, N], looked for from each start [S, N]."""
+    """Return the mean of points [K, N] found from each start [S, N]."""
 
     def offset(centre: Array) -> Array:
         return jnp.nanmean(jax.vmap(space.difference, in_axes=(0, None))(points, centre), axis=0)

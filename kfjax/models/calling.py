@@ -29,8 +29,8 @@ CURES = {  # the first that fits
         "Make the table that is indexed a JAX array: jnp.asarray(table)[index]."
     ),
     jax.errors.ConcretizationTypeError: (
-        "Values are not known while JAX traces the function: use jnp instead of math, and neither"
-        " float() nor int()."
+        "Values are not known while JAX traces the function: use jnp instead of math, and avoid"
+        " float() and int()."
     ),
 }
 
@@ -75,7 +75,7 @@ def _readable(fn: Any) -> str:
 
 
 def _shapes(tree: PyTree) -> str:
-    """Return a pytree of arrays by their shapes."""
+    """Describe a pytree of arrays by their shapes."""
     if tree is None:
         return "None"
     if hasattr(tree, "shape"):
@@ -84,7 +84,7 @@ def _shapes(tree: PyTree) -> str:
 
 
 def _cure(name: str, fn: Callable[..., Any], arguments: tuple[Any, ...], error: Exception) -> str:
-    """Return the advice that fits an error, or an empty text."""
+    """Return the advice that fits an error, or an empty string."""
     names = SIGNATURES[len(arguments)]
     for kind, cure in CURES.items():
         if isinstance(error, kind):
@@ -100,7 +100,7 @@ def _cure(name: str, fn: Callable[..., Any], arguments: tuple[Any, ...], error: 
 
 
 def _accepts(fn: Callable[..., Any], count: int) -> bool:
-    """Return whether a function can be called with so many arguments, as far as is known."""
+    """Return whether a function takes this many arguments, as far as is known."""
     try:
         inspect.signature(fn).bind(*range(count))
     except TypeError:
@@ -111,7 +111,7 @@ def _accepts(fn: Callable[..., Any], count: int) -> bool:
 
 
 def _needs_input(fn: Callable[..., Any], arguments: tuple[Any, ...], at: int) -> bool:
-    """Return whether there is no input, and another error if there is one."""
+    """Return whether u is None and that is what the function fails on."""
     if arguments[at] is not None:
         return False
     try:

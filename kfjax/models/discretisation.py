@@ -17,7 +17,7 @@ from kfjax._support.values import real_array
 
 __all__ = ["Discretised", "time_steps", "van_loan"]
 
-HALVINGS = 64  # at most, of a step with fast modes: |A dt| up to 1e19
+HALVINGS = 64  # at most, for a step with fast modes: |A dt| up to 1e19
 
 
 def time_steps(times: Any, start: Any) -> Array:
@@ -31,15 +31,15 @@ def time_steps(times: Any, start: Any) -> Array:
         dt [T], each at least zero, computed at the precision of `times` before any cast.
 
     Raises:
-        ValueError: if times is not one-dimensional, no numbers, has NaN or goes backwards, or if
-            its precision does not resolve the steps, as that of float32 for seconds since 1970.
+        ValueError: if times is not one-dimensional, is not numeric, has NaN or decreases, or if its
+            precision does not resolve the steps, as float32 does not for seconds since 1970.
 
     Example:
         >>> kf.time_steps(jnp.array([0.5, 1.5, 1.75]), start=0.0).tolist()
         [0.5, 1.0, 0.25]
     """
-    # in numpy where values are known: timestamps of 1e9 seconds have no milliseconds left in
-    # float32
+    # in numpy where values are known: in float32, timestamps of 1e9 seconds do not resolve
+    # milliseconds
     start = real_array("time_steps: start", start, ndim=0)
     _check_times(times)
     module = np if is_concrete(times) and is_concrete(start) else jnp
@@ -55,8 +55,8 @@ def time_steps(times: Any, start: Any) -> Array:
     if module is np and not (steps >= 0).all():
         index = int(np.argmax(~(steps >= 0)))
         raise ValueError(
-            f"time_steps: got a step of {steps[index]:.4g} at index {index};"
-            " expected times that do not decrease, from start on. Sort the data by time."
+            f"time_steps: got a step of {steps[index]:.4g} at index {index}; expected times that"
+            " never decrease, beginning with start. Sort the data by time."
         )
     return jnp.asarray(steps)
 
@@ -97,7 +97,7 @@ def _check_resolution(times: np.ndarray) -> None:
         raise ValueError(
             f"time_steps: times are {times.dtype}, whose resolution at {largest:.4g} is"
             f" {resolution:.2g}, and have steps of {step:.2g}; expected a finer resolution. Pass"
-            " numpy's float64, or subtract the first time before."
+            " numpy float64, or subtract the first time beforehand."
         )
 
 
@@ -162,9 +162,9 @@ def van_loan(A: Any, diffusion: Any, dt: float | Array, B: Any = None) -> Discre
 #     int_0^h exp(A s) ds G   =  sum_k A^k G h^(k+1) / (k+1)!
 #     int_0^h exp(A s) D exp(A s)' ds  =  sum_k L^k(D) h^(k+1) / (k+1)!,   L(X) = A X + X A'.
 #
-# A longer step is put together from halves: with E = exp(A h) - I, which is the first integral for
-# G = A, that over 2 h is 2 X + E X and the second Q + (I + E) Q (I + E)'. Here E is carried instead
-# of exp(A h): a slow mode beside a fast one, 1 - 1e-9 after a short step, would round to 1. And
+# A longer step is composed of halves: with E = exp(A h) - I, which is the first integral for G = A,
+# that over 2 h is 2 X + E X and the second Q + (I + E) Q (I + E)'. Here E is carried instead of
+# exp(A h): a slow mode beside a fast one, 1 - 1e-9 after a short step, would round to 1. And
 # nothing is computed from exp(-A h), which overflows for fast modes.
 
 

@@ -22,10 +22,10 @@ class Linear(Pytree):
     """The affine function A x + B u + b, whose matrices are parameters.
 
     Up to eight columns are added from the last to the first: with positions listed before their
-    derivatives the largest term comes last, and what is small beside it in float32 is not lost.
+    derivatives the largest term comes last, and smaller terms are not lost in float32.
 
     Filters take the exact path for it. Each of A, B and b may be a callable of u (for example of a
-    time step); with B None, u enters through such callables only.
+    time step); if B is None, u enters only through such callables.
 
     Attributes:
         A: [k, n], or a callable u -> [k, n].
@@ -75,7 +75,7 @@ class Linear(Pytree):
             )
 
     def at(self, u: Inputs) -> Linear:
-        """Return the function of x alone, with u put in: Linear(A, None, B u + b)."""
+        """Return the function of x alone, with u filled in: Linear(A, None, B u + b)."""
         A, B, b = (m(u) if callable(m) else m for m in (self.A, self.B, self.b))
         if B is not None:
             if u is None:

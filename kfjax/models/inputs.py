@@ -1,4 +1,4 @@
-"""A word about inputs that have no effect."""
+"""A warning about inputs that have no effect."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def warn_if_unread(
 ) -> None:
     """Warn if inputs are given and nothing reads them: most likely, B was forgotten.
 
-    It costs the tracing of four functions, and happens while tracing, once for every compilation.
+    The check traces four functions, once for every compilation.
 
     Args:
         who: the function whose argument they are.
         params: params of a filter, with models inside.
         u: the input of one step, of arrays or their shapes.
-        step: the step of a filter as a function of u, in case that the filter itself reads it.
+        step: the step of a filter as a function of u, in case the filter itself reads u.
     """
     if not jax.tree.leaves(u):
         return
@@ -38,8 +38,8 @@ def warn_if_unread(
         return
     if step is None or not _reads(step, u):
         warnings.warn(
-            f"{who}: us is given, and neither f, h, Q nor R reads u, so that it has no effect."
-            " Leave it out, or give the model a function of u (kf.Linear has B).",
+            f"{who}: us is given, but none of f, h, Q and R reads u, so it has no effect. Leave it"
+            " out, or give the model a function of u (kf.Linear has B).",
             stacklevel=2,
         )
 

@@ -18,8 +18,8 @@ Params = TypeVar("Params")
 def model_of(params: Any) -> StateSpaceModel | Any:
     """Return the model that params is, or has as its `.model`, or None.
 
-    That of `Sensors` has h and R None, since they are many. (The annotation has `Any` in it so that
-    callers who know that there is a model need not check.)
+    The model of `Sensors` has h = R = None, since every sensor has its own. (The annotation has
+    `Any` in it so that callers who know that there is a model need not check.)
     """
     model = params
     while not isinstance(model, StateSpaceModel) and hasattr(model, "model"):
@@ -61,10 +61,10 @@ def starts_with_update(params: Any) -> bool:
 def with_model(params: Params, **changes: Any) -> Params:
     """Return params with fields of the state-space models inside replaced.
 
-    It is the lens by which filters made of filters change a model, wherever it is.
+    Combinators use this lens to change a model wherever it is inside params.
 
     Args:
-        params: a `StateSpaceModel` or `Sensors`, or any pytree that holds some.
+        params: a `StateSpaceModel` or `Sensors`, or any pytree that holds at least one.
         **changes: fields of `StateSpaceModel`, or of `Sensors`. A traced R leaves `noise_free` as
             it is, unless it is given.
 

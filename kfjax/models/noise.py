@@ -1,4 +1,4 @@
-"""Covariances that a user brings: symmetric to the bit, and whether R may be singular."""
+"""Covariances as users pass them: made symmetric to the bit, and whether R may be singular."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from kfjax._support.arguments import is_concrete
 
 __all__: list[str] = []
 
-LARGE = 100  # rows; filters for larger states form no matrix of that size, and may not be made to
+LARGE = 100  # rows; with larger states, no matrix of that size may be formed
 
 
 def symmetric_part(cov: Any) -> Any:
-    """Return a covariance that is symmetric to rounding symmetric to the bit; a function as given.
+    """Make a covariance that is symmetric up to rounding symmetric to the bit; keep a function.
 
-    A product such as G q G' is not: factorisations would read one triangle of it, and products the
-    other.
+    A product such as G q G' is symmetric only up to rounding: factorisations would read one of its
+    triangles, and products the other.
     """
     if cov is None or callable(cov) or jnp.ndim(cov) != 2:
         return cov

@@ -22,7 +22,7 @@ __all__: list[str] = []
 
 
 class Observation(NamedTuple):
-    """One observation as an update form sees it: u is put in, and the mask has acted.
+    """One observation as an update form sees it: u is filled in, and the mask is applied.
 
     An unobserved channel reads zero whatever the state, and has unit noise: it is decoupled from
     everything, so that values and gradients are those of a model without it.
@@ -47,7 +47,7 @@ class Observation(NamedTuple):
 def bind(fn: Any, u: Any, mask: Array | None = None, *, name: str = "f") -> Any:
     """Return the function of x alone, zero in unobserved channels; a `Linear` stays one.
 
-    Its name in the model is for error texts.
+    `name` is the name of fn in the model, for error texts.
     """
     if isinstance(fn, Linear):
         fixed = call(name, fn.at, u)
@@ -102,8 +102,8 @@ def _fitting(R: Array, y: Array) -> Array:
     """Return R; raise unless it fits y, since users call the functions of a filter by hand, too."""
     if y.shape != R.shape[:1]:
         raise ValueError(
-            f"update: y has shape {y.shape}; expected {R.shape[:1]}, one observation without axes"
-            " of time or batch."
+            f"update: y has shape {y.shape}; expected {R.shape[:1]}, one observation without a"
+            " time or batch axis."
         )
     return R
 
@@ -131,7 +131,7 @@ def innovation_info(
         innovation: [m].
         S: its covariance [m, m], factored; with `hidden` if it may be singular.
         mask: [m] booleans, or None if all was observed.
-        size: how large the terms of the predicted observation [m] are; None for zero.
+        size: the size [m] of the terms of the predicted observation; None for zero.
         R: the noise covariance [m, m] in S; None for zero.
     """
     solved = S.solve(innovation)
@@ -151,7 +151,7 @@ def innovation_info(
 
 
 def _total_size(innovation: Array, rest: Array, size: Array | None) -> Array:
-    """Return how large the numbers are whose difference is what earlier channels leave [m]."""
+    """Return the size [m] of the numbers whose difference is the rest left by earlier channels."""
     total = jnp.abs(innovation) + jnp.abs(innovation - rest)
     return total if size is None else total + size
 
@@ -159,16 +159,16 @@ def _total_size(innovation: Array, rest: Array, size: Array | None) -> Array:
 def _determined(
     determined: Array, rest: Array, size: Array, hidden: Array, R: Array | None
 ) -> tuple[Array, Array, Array]:
-    """Return what channels that earlier ones determine add to NIS and log det S.
+    """Return the contribution to NIS and log det S of channels that earlier ones determine.
 
     By the chain rule such a channel has the variance of its own noise. If that is zero, the channel
-    adds nothing where it agrees with the earlier ones, to rounding, and is impossible where it does
+    adds nothing if it agrees with the earlier ones up to rounding, and is impossible if it does
     not.
 
     Args:
         determined: which channels earlier ones determine, [m] booleans.
         rest: what the earlier channels leave of the innovation [m].
-        size: how large the numbers are whose difference it is [m].
+        size: the size [m] of the numbers whose difference `rest` is.
         hidden: the variances [m] that rounding may hide.
         R: the noise covariance [m, m], or None for zero.
 
@@ -182,9 +182,9 @@ def _determined(
     free = determined & ~noisy
     variance = jnp.where(noisy, noise, 1)
     nis = jnp.sum(jnp.where(noisy, rest**2 / variance, 0))
-    # a difference is rounding where its square is a few times the variance that rounding may hide,
-    # or where it is below what the rounding of many steps adds up to, in this channel or in one
-    # whose numbers are much larger
+    # A difference counts as rounding if its square is at most a few times the variance that
+    # rounding may hide, or if it is below what the rounding errors of many steps add up to, in this
+    # channel or in one whose numbers are much larger.
     root = float(jnp.finfo(rest.dtype).eps) ** 0.5
     tolerance = root * (size + 64 * root * jnp.max(size))
     impossible = free & (rest**2 > tolerance**2 + 4 * hidden)
@@ -198,7 +198,7 @@ def _noise_pivots(R: Array) -> Array:
 
 
 def any_observed(observed: Any) -> Array:
-    """Tell whether anything was observed, of one sensor or of several."""
+    """Tell whether anything was observed, by one sensor or by several."""
     leaves = jax.tree.leaves(True if observed is None else observed)
     return functools.reduce(jnp.logical_or, map(jnp.any, leaves))
 

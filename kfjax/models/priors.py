@@ -39,9 +39,9 @@ def diffuse(
     with the mean of the logarithms where variances differ.
 
     Args:
-        model: whose prior.mean is kept, and prior.cov for the other components.
-        components: indices of the diffuse components; default all. Noise in the state is none.
-        variance: of each, in the square of its unit; default as above.
+        model: a model; its prior.mean is kept, and its prior.cov for the other components.
+        components: indices of the diffuse components; default all, except noise in the state.
+        variance: the variance of each, in the square of its unit; default as above.
 
     Raises:
         ValueError: if an index is out of range or of noise in the state, the variance is not
@@ -83,7 +83,7 @@ def diffuse(
 
 
 def _of_least_squares(model: StateSpaceModel, at: np.ndarray, n: int) -> Array | np.ndarray:
-    """Return the variances of components of x_0 as n observations determine them, others known."""
+    """Return the variances of components of x_0 given n observations and the other components."""
     try:
         F, H, Q, R = _linearised(model)
     except Exception as error:
@@ -92,7 +92,7 @@ def _of_least_squares(model: StateSpaceModel, at: np.ndarray, n: int) -> Array |
             f" inputs, and got {type(error).__name__}: {error}; expected variance= then."
         ) from error
     xp = numeric(F, H, Q, R)
-    # the noise of later observations has that of the steps before them, and of noise in the state
+    # later observations also contain the process noise of earlier steps, and noise in the state
     moved = xp.eye(model.n, dtype=Q.dtype)
     is_noise = np.arange(model.n) >= n
     driven = xp.asarray(model.prior.cov, Q.dtype) * is_noise[:, None]

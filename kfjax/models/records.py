@@ -1,8 +1,8 @@
 """A record of observations with all that belongs to it, and its checks before a filter runs.
 
-What would otherwise die unreadably inside a scan, or give silent NaN, is a ValueError here. Values
-are checked by `checked_record` where they are known, outside of a trace; shapes once, while
-tracing, by `check_shapes`.
+What would otherwise fail with an unreadable error inside a scan, or give NaN silently, raises a
+ValueError here. Values are checked by `checked_record` where they are known, outside of a trace;
+shapes once, while tracing, by `check_shapes`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FILL = " Fill the gaps, or cut with length."  # what to do about inputs that are
 
 
 class Record(NamedTuple):
-    """One trajectory as it is observed.
+    """One observed trajectory.
 
     Attributes:
         ys: observations [T, m], or a pytree of such.
@@ -100,7 +100,7 @@ def _check_mask_dtype(who: str, observed: Mask) -> None:
 
 
 def _check_length(who: str, ys: Observations, length: Any) -> None:
-    """Raise if a number of steps lies outside of the data, where its value is known."""
+    """Raise if a number of steps lies outside the data, where its value is known."""
     if length is None:
         return
     is_number = isinstance(length, (int, np.integer, np.ndarray, jax.Array))
@@ -119,26 +119,26 @@ def _check_length(who: str, ys: Observations, length: Any) -> None:
 
 
 def is_singular(cov: Any) -> bool:
-    """Tell whether a covariance is singular to rounding, as far as its values can be looked at."""
+    """Tell whether a covariance is singular up to rounding, as far as its values are known."""
     if callable(cov) or not is_concrete(cov):
         return False
     C = np.asarray(cov, np.float64)
     scale = np.sqrt(np.diag(C))
     if not (scale > 0).all():
         return True
-    # of the correlations, since units may differ by many orders of magnitude
+    # the rank of the correlations, since units may differ by many orders of magnitude
     lowest = np.linalg.eigvalsh(C / np.outer(scale, scale)).min()
     rounding = C.shape[0] * float(jnp.finfo(cov.dtype).eps)
     return bool(lowest <= rounding)
 
 
 def count_steps(who: str, steps: int | None, us: Inputs) -> int:
-    """Return the number of steps, given as such or by inputs with a leading time axis."""
+    """Return the number of steps, given directly or by inputs with a leading time axis."""
     if steps is not None:
         check_count(f"{who}: steps", steps)
     shapes = [np.shape(leaf) for leaf in jax.tree.leaves(us)]
     if not all(shapes):
-        raise ValueError(f"{who}: us has a number; expected arrays with a leading time axis.")
+        raise ValueError(f"{who}: us contains a scalar; expected arrays with a leading time axis.")
     lengths = {shape[0] for shape in shapes}
     given = lengths if steps is None else lengths | {steps}
     if len(given) != 1 or min(given) < 1:
@@ -152,8 +152,8 @@ def count_steps(who: str, steps: int | None, us: Inputs) -> int:
 def until(length: Any, us: Inputs, steps: int | Any) -> tuple[Inputs, Array | None]:
     """Return inputs that are harmless after the end, and whether each step counts.
 
-    NaN after the end must not reach a gradient: the inputs of the first step stand there (ones, if
-    there is none).
+    NaN after the end must not reach a gradient, so the inputs of the first step replace them (ones,
+    if there is no step).
 
     Args:
         length: the number of steps that count, or None for all.

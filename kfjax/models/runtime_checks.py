@@ -36,7 +36,7 @@ def check_first_noise(who: str, model: StateSpaceModel, x: Array, record: Record
         return
     first = jax.tree.map(lambda a: np.asarray(a)[:1], record.us)
     if any(np.shape(a)[:1] != (1,) for a in jax.tree.leaves(first)):
-        return  # the check of shapes will say so
+        return  # the check of shapes reports it
     _check_noise(who, *_first_noise(model, x, jax.tree.map(lambda a: a[0], first)))
 
 
@@ -80,7 +80,7 @@ def _is_float(leaf: Array) -> bool:
 
 
 def _raise_if(text: str, shapes: tuple[tuple[int, ...], ...], found: Any, place: Any) -> None:
-    """Raise if anything was found, with its first place in the first array where it was."""
+    """Raise if anything was found, naming its first place in the first array that contains it."""
     if np.any(found):
         index = int(np.argmax(found))
         at = np.unravel_index(int(place[index]), shapes[index])

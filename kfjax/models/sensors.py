@@ -1,4 +1,4 @@
-"""A motion that several sensors see: params of `kfjax.sequential`."""
+"""A motion that several sensors observe: params of `kfjax.sequential`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Sensor", "Sensors"]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sensor(Pytree):
-    """What one sensor sees of a state: y = h(x, u) + v, v ~ N(0, R).
+    """One sensor's view of the state: y = h(x, u) + v, v ~ N(0, R).
 
     Attributes:
         h: `(x [n], u) -> [m]`: a plain function, a `Partial`, or a `Linear`.
@@ -148,7 +148,7 @@ class Sensors(Pytree):
 
 
 def sensor_names(sensors: Any) -> list[Any] | Any:
-    """Return the keys of a dict, sorted, or the indices of a tuple; None of anything else."""
+    """Return the keys of a dict, sorted, or the indices of a tuple; None for anything else."""
     if isinstance(sensors, dict):
         return sorted(sensors)
     return list(range(len(sensors))) if isinstance(sensors, (tuple, list)) else None

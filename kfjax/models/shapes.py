@@ -19,7 +19,7 @@ from kfjax.models.state_space import StateSpaceModel
 
 __all__: list[str] = []
 
-Size: TypeAlias = int | Any  # to type checkers a number, but a symbol in an export of any size
+Size: TypeAlias = int | Any  # an integer, or a symbol in an export of any size
 
 
 def check_shapes(who: str, params: Params, record: Record) -> Size:
@@ -45,7 +45,8 @@ def check_shapes(who: str, params: Params, record: Record) -> Size:
                     " steps, as ys. A batch goes through jax.vmap."
                 )
     model = model_of(params)
-    single = isinstance(record.ys, (jax.Array, np.ndarray))  # else of several sensors
+    # several sensors have a pytree of arrays
+    single = isinstance(record.ys, (jax.Array, np.ndarray))
     if single and model is not None and model.h is not None:
         m = check_functions(who, model, first_of(record.us))
         _check_observations(who, m, record.ys, record.observed)
@@ -82,7 +83,7 @@ def check_functions(who: str, model: StateSpaceModel, u: Inputs) -> int:
 
 
 def check_step_shapes(who: str, params: Params, record: Record) -> None:
-    """Raise unless the shapes of a single step fit; as `check_shapes`, without the time axis."""
+    """Raise unless the shapes of a single step fit, as in `check_shapes` without the time axis."""
     y, u, observed, _ = record
     model = model_of(params)
     if y is None:

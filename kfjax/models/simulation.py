@@ -43,13 +43,13 @@ def simulate(
     Args:
         key: a random key; `jax.vmap` over split keys gives a batch.
         model: the model to draw from; its Q is taken at x_{t-1}, its R at x_t.
-        steps: T; may be left out where us is given.
+        steps: T; may be omitted if us is given.
         us: inputs with a leading time axis [T, ...], or None.
         x0: the state x_0 [n] to start from (x_1 with first="update"); default a draw from the
             prior.
 
     Returns:
-        xs [T, n] and ys [T, m], for t = 1..T (x_0 is not among them).
+        xs [T, n] and ys [T, m], for t = 1..T (without x_0).
 
     Raises:
         ValueError: if T is not given, is below one, or differs from the length of us.

@@ -1,4 +1,4 @@
-"""Differences and moves on curved spaces: angles, and anything a user describes with two functions.
+"""Differences and moves on curved spaces: angles, and any space described by two functions.
 
 A `Space` says how to subtract two points and how to move a point along a tangent vector. The
 Euclidean space is the default everywhere; a model with angles has a `state_space` or an
@@ -28,7 +28,7 @@ __all__ = ["Space", "angles", "wrap_angle"]
 class Space(NamedTuple):
     """Differences between points and moves along tangent vectors; retract(b, difference(a, b)) = a.
 
-    The functions are plain ones, or `jax.tree_util.Partial(fn, theta)` if they have parameters.
+    Both are plain functions, or `jax.tree_util.Partial(fn, theta)` if they have parameters.
 
     Attributes:
         difference: `(a, b) -> d`, the tangent vector from b to a; Euclidean: a - b.
@@ -41,7 +41,7 @@ class Space(NamedTuple):
     @property
     def is_euclidean(self) -> bool:
         """Whether points are subtracted and moved as vectors are."""
-        # by structure, not by identity: a model that passed through a transformation has a copy
+        # by structure, not by identity: a model that went through a transformation holds a copy
         structure: Any = jax.tree.structure(self)
         return structure == jax.tree.structure(EUCLIDEAN)
 
@@ -92,7 +92,7 @@ def wrap_angle(angle: ArrayLike) -> Array:
 
 @dataclasses.dataclass(frozen=True)
 class _Wrapped:
-    """An operation whose result is wrapped at some indices; equal if it is built alike."""
+    """An operation whose result is wrapped at some indices; two are equal if built alike."""
 
     operation: Callable[[Array, Array], Array]
     indices: tuple[int, ...]

@@ -25,7 +25,7 @@ from kfjax.models.spaces import as_observation_space, as_space
 __all__ = ["StateSpaceModel", "linear_gaussian"]
 
 First: TypeAlias = Literal["predict", "update"]
-"""Which step comes first in a record: its prior is about x_0 ("predict") or x_1 ("update")."""
+"""Which step comes first in a record: the prior is about x_0 ("predict") or x_1 ("update")."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,28 +45,28 @@ class StateSpaceModel(Pytree):
         Q: process noise covariance [n, n], or a callable of (x_{t-1|t-1}, u_t).
         R: observation noise covariance [m, m], or a callable of (x_{t|t-1}, u_t).
         prior: belief about x_0 (about x_1 with first="update"), a `Gaussian` or a pair (mean [n],
-            cov [n, n]); cov = 0 says that it is known.
+            cov [n, n]); cov = 0 means that it is known exactly.
         state_space: how states are subtracted and moved, a `Space` such as `kf.angles(2)`; None is
             Euclidean. The attribute is always a `Space`.
         observation_space: how observations are subtracted, likewise; only its difference is used,
             since predicted observations are averages of offsets from a value of h.
         observation_log_density: `(x, y, u, observed) -> scalar`, log p(y | x) for particle filters
-            with other than Gaussian noise, or None.
+            with non-Gaussian noise, or None.
         first: which step comes first in a record. "predict": the prior is about x_0, and every
             observation comes after a prediction. "update": the prior is about x_1, which y_1
             updates without a prediction, as in pykalman, dynamax, statsmodels and TensorFlow
             Probability; there is no x_0, and u_1 reaches only h and R. It is static, and every
             function that takes a whole record obeys it.
         noise_free: whether R may be singular, so that an observation can leave a variance of zero.
-            Filters then tell a variance of zero from rounding, which costs time. None finds out
-            from R where its values are known; a callable or traced R may be singular. The
-            attribute is always a bool, and a part of the structure of the pytree: models that are
-            stacked or selected say the same.
+            Filters then tell a variance of zero from rounding, which costs time. None decides by
+            the values of R where they are known; a callable or traced R may be singular. The
+            attribute is always a bool, and part of the structure of the pytree: models that are
+            stacked or selected must agree in it.
 
     Raises:
-        ValueError: another `first`, wrong shapes, an asymmetric or indefinite Q, R or prior.cov,
-            non-finite numbers, or leaves that are not real numbers. Checked on construction, as far
-            as values are known (not inside a trace).
+        ValueError: for another `first`, wrong shapes, an asymmetric or indefinite Q, R or
+            prior.cov, non-finite numbers, or leaves that are not real numbers. Checked on
+            construction, as far as values are known (not inside a trace).
 
     Example:
         >>> model = kf.StateSpaceModel(
@@ -94,7 +94,7 @@ class StateSpaceModel(Pytree):
                 " [n], cov [n, n])."
             )
         check_first("StateSpaceModel", self.first)
-        R = self.R  # `promote` makes a tracer of it inside a trace, even if its values are known
+        R = self.R  # `promote` turns it into a tracer inside a trace, even if its values are known
         values = {
             field.name: as_pytree(getattr(self, field.name))
             for field in dataclasses.fields(self)
@@ -160,9 +160,9 @@ class StateSpaceModel(Pytree):
         return call(name, cov, x, u).astype(self.dtype)
 
     def replace(self, **changes: Any) -> StateSpaceModel:
-        """Return a copy with other fields; they are checked like a new model's."""
+        """Return a copy with other fields, checked like those of a new model."""
         check_fields("StateSpaceModel.replace", type(self), changes)
-        if "R" in changes:  # its values decide anew, unless they are told
+        if "R" in changes:  # the new values decide, unless noise_free is given
             changes = {"noise_free": None} | changes
         return dataclasses.replace(self, **changes)
 
@@ -171,7 +171,7 @@ class StateSpaceModel(Pytree):
         """Return a model of batch axes for `jax.vmap(..., in_axes=...)`, None except where named.
 
         Args:
-            first: that of the models, which JAX compares.
+            first: the `first` of the models, which JAX compares.
             **axes: the axis of each field that has one.
 
         Example:
@@ -193,7 +193,7 @@ def check_first(who: str, first: Any) -> None:
 
 
 def check_fields(who: str, cls: type, names: Any) -> None:
-    """Refuse names that are no fields of a dataclass."""
+    """Raise unless all names are fields of a dataclass."""
     known = {field.name for field in dataclasses.fields(cls)}
     if unknown := set(names) - known:
         raise ValueError(
@@ -203,7 +203,7 @@ def check_fields(who: str, cls: type, names: Any) -> None:
 
 
 def _check_model(model: StateSpaceModel) -> None:
-    """The public door of a model: shapes, then values where they are known."""
+    """Validate a new model: its shapes, then its values where they are known."""
     mean, cov = model.prior
     n = cov.shape[-1] if cov.ndim else 0
     if (
@@ -236,12 +236,12 @@ def _check_model(model: StateSpaceModel) -> None:
 
 
 def _over_time(name: str, cov: Array) -> str:
-    """Return what to do about covariances [T, n, n]."""
+    """Return the remedy for covariances [T, n, n]."""
     if cov.ndim != 3:
         return ""
     return (
         " If the first axis is time, pass a function of (x, u) that picks one, as in"
-        f" {name}=Partial(lambda all, x, u: all[u], {name}) with us=jnp.arange(T)."
+        f" {name}=Partial(lambda stack, x, u: stack[u], {name}) with us=jnp.arange(T)."
     )
 
 
@@ -271,7 +271,7 @@ def linear_gaussian(
         first: "predict" or "update", as in `StateSpaceModel`.
 
     Returns:
-        The model; every filter runs it, `kfjax.kalman()` exactly.
+        The model; every filter can run it, and `kfjax.kalman()` is exact for it.
 
     Raises:
         ValueError: as `StateSpaceModel`.

@@ -18,11 +18,11 @@ from kfjax.base import Mask, State
 
 __all__: list[str] = []
 
-MARGIN = 16.0  # how far observations have to be below the largest number: it is a usual "no data"
+MARGIN = 16.0  # observations stay this far below the largest number, a common marker of "no data"
 
 
 def _seen(word: str, name: str) -> str:
-    """Return the mask for observations of which one that was not finite reads `word`."""
+    """Return the expression of a mask that excludes entries described by `word`."""
     if word == "NaN":
         return f"~jnp.isnan({name})"
     if "inf" in word:
@@ -51,11 +51,11 @@ def check_observed(who: str, name: str, ys: PyTree, observed: Mask, length: Any)
             f" {name}."
         )
     for index, (leaf, seen) in enumerate(zip(leaves, masks, strict=True)):
-        # in numpy: inside of a trace, jax operations on constants would give tracers
+        # in numpy: inside a trace, jax operations on constants would give tracers
         y = np.asarray(leaf)
         mask = np.asarray(seen, bool)
         if mask.shape != y.shape[: mask.ndim]:
-            continue  # the check of shapes will say so
+            continue  # the check of shapes reports it
         if length is not None:
             y = y[: int(length)]
             mask = mask[: int(length)] if mask.ndim else mask

@@ -1,4 +1,4 @@
-"""Moments by linearisation at the mean."""
+"""Moment rule that linearises at the mean."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Taylor"]
 def _linearise(
     fn: Function, x: AnyArray, n: int, source: Space, target: Space
 ) -> tuple[Array, Array]:
-    """Return fn(x) and its Jacobian [k, n], between tangent spaces where the spaces are curved."""
+    """Return fn(x) and its Jacobian [k, n], between tangent spaces if the spaces are curved."""
     mean = fn(x).astype(x.dtype)
     zero = jnp.zeros(n, x.dtype)
     if isinstance(fn, Linear):
@@ -41,8 +41,9 @@ def _linear_jacobian(
     fn: Linear, x: AnyArray, mean: Array, zero: Array, source: Space, target: Space
 ) -> Array:
     """Return the Jacobian [k, n] of a linear function by the chain rule."""
-    # `jacfwd` of the whole would give every trajectory of a batch a Jacobian of its own; so the
-    # matrix that they share stays shared, and with it the covariances of a linear model
+    # `jacfwd` of the whole composition would give every trajectory of a batch its own Jacobian.
+    # With the chain rule, the matrix that they share stays shared, and with it the covariances of a
+    # linear model.
     J = fn.A.astype(x.dtype)
     if not source.is_euclidean:
         moved = jax.jacfwd(lambda d: source.retract(x, d))

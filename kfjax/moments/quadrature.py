@@ -1,7 +1,7 @@
 """Points and weights for expectations under N(0, I) in n dimensions.
 
 Each rule gives points s [p, n], weights w [p] for means and weights c [p] for covariances, so that
-E[g(s)] is about sum_i w_i g(s_i). The points have mean 0 and covariance I.
+E[g(s)] is approximately sum_i w_i g(s_i). The points have mean 0 and covariance I.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from kfjax.moments.rounding import (
 __all__ = ["Affine", "Deviations", "MomentRule", "Moments"]
 
 Function: TypeAlias = Callable[[Array], Array]
-"""A function of x alone, such as f or h of a model with the input put in."""
+"""A function of x alone, such as f or h of a model with the input filled in."""
 
 
 class Moments(NamedTuple):
@@ -54,7 +54,7 @@ class Moments(NamedTuple):
     def factorised(self, noise: Array, *, noise_free: bool = False) -> linalg.Factored:
         """Return the covariance [k, k] of y plus independent noise, with its factor.
 
-        With `noise_free`, it has the variances that rounding may hide.
+        With `noise_free`, the result also has the variances that rounding may hide.
         """
         cov = self.cov + noise
         if not noise_free:
@@ -77,7 +77,7 @@ class Moments(NamedTuple):
         return settled(cov, hidden_variances(terms, linalg.diagonal(used), P.shape[-1]))
 
     def size(self) -> Array:
-        """Return how large the terms of E[y] are [k], sum_j |A_ij x_j| + |E[y_i]| where known."""
+        """Return the size [k] of the terms of E[y], sum_j |A_ij x_j| + |E[y_i]| where known."""
         size = jnp.abs(self.mean)
         if isinstance(self.residual, LinearResidual):
             size = size + self.residual.size()
@@ -95,7 +95,7 @@ class Moments(NamedTuple):
         hidden = hidden_variances(terms, linalg.diagonal(noise), self.cross.shape[0])
         if self.residual.noise is None:
             return hidden
-        # points differ by at least the rounding of the values of the function there
+        # sigma points cannot resolve differences below the rounding of the function values
         of_values = (16 * float(jnp.finfo(terms.dtype).eps) * self.size()) ** 2
         return jnp.where(
             linalg.diagonal(noise) <= of_values, jnp.maximum(hidden, of_values), hidden

@@ -1,10 +1,10 @@
-"""Variances that are zero to the rounding of the numbers that were subtracted.
+"""Variances that are zero up to the rounding of the numbers that were subtracted.
 
-A noise-free observation leaves a variance of zero. In floating point it leaves the rounding of the
-terms that cancelled, which later steps would take for knowledge that is still missing: a constant
-that is read twice without noise would have a likelihood of the size of 1 / eps. What is zero is
-therefore decided by the size of the terms, not by that of the difference. Where noise enters, a
-variance is never zero, and nothing is changed.
+A noise-free observation leaves a variance of zero. In floating point it leaves the rounding error
+of the terms that cancelled, which later steps would mistake for remaining uncertainty: a constant
+that is observed twice without noise would have a likelihood of order 1 / eps. Whether a variance is
+zero is therefore decided by the size of the terms, not by that of their difference. Where noise
+enters, a variance is never zero, and nothing is changed.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ def summed_variances(A: Array, variances: Array) -> Array:
 
 
 def hidden_variances(terms: Array, noise: Array, count: int) -> Array:
-    """Return the variances [k] up to which they are rounding.
+    """Return the thresholds [k] up to which a variance is rounding error.
 
     Args:
         terms: [k], the sum of the variances of the terms of each component.
-        noise: [k], the variance of the noise that enters it.
+        noise: [k], the variance of the noise that enters each component.
         count: the number of terms.
     """
     eps = float(jnp.finfo(terms.dtype).eps)
@@ -39,7 +39,7 @@ def hidden_variances(terms: Array, noise: Array, count: int) -> Array:
 
 
 def settled(cov: AnyArray, hidden: Array) -> Array:
-    """Return the covariance with zeros for components whose variance is rounding."""
+    """Return the covariance with zeros for components whose variance is rounding error."""
     known = linalg.diagonal(cov) < hidden
     return jnp.where(known[:, None] | known[None, :], 0, cov)
 
@@ -51,7 +51,7 @@ def without_negative_variances(cov: AnyArray) -> Array:
 
 
 def without_rounding(A: AnyArray, B: AnyArray) -> Array:
-    """Return A B, with zeros for entries that are rounding of the terms that cancelled."""
+    """Return A B, with zeros for entries that are rounding errors of terms that cancelled."""
     product = linalg.matmul(A, B)
     terms = linalg.matmul(jnp.abs(A), jnp.abs(B))
     eps = float(jnp.finfo(product.dtype).eps)

@@ -1,4 +1,4 @@
-"""Moments by weighted points."""
+"""Moment rules that evaluate functions at weighted points."""
 
 from __future__ import annotations
 
@@ -50,17 +50,17 @@ class SigmaPoints(abc.ABC):
     """Rules that evaluate fn at weighted points; a subclass gives `points(n)`.
 
     The points are x_i = m + L s_i with L L' = P, and y_i = fn(x_i). E[y] = sum_i w_i y_i, and all
-    covariances are sums of c_i-weighted products of deviations, taken apart into the regression y =
-    E[y] + A (x - m) + e with A L = sum_i c_i dy_i s_i' and Cov[e] = sum_i c_i e_i e_i':
+    covariances are sums of c_i-weighted products of deviations, split into the regression y = E[y]
+    + A (x - m) + e with A L = sum_i c_i dy_i s_i' and Cov[e] = sum_i c_i e_i e_i':
 
         Cov[y] = A P A' + Cov[e]
         Cov[x, y] = P A'
         residual(K) = (I - K A) P (I - K A)' + K Cov[e] K'
 
-    So P itself stands in them, and not L L', which differs from it by rounding: in float32 that
-    acts as process noise. On curved spaces points are retracted from the mean, and outputs are
-    averaged as offsets from the reference fn(m), which is right for angles with weights of any
-    sign. A linear fn takes the exact path.
+    These expressions contain P itself and not L L', which differs from it by rounding: in float32
+    the difference would act as process noise. On curved spaces points are retracted from the mean,
+    and outputs are averaged as offsets from the reference fn(m), which is right for angles with
+    weights of any sign. A linear fn takes the exact path.
     """
 
     @abc.abstractmethod

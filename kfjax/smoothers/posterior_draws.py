@@ -282,7 +282,9 @@ def _sample(
         belief, u, active_t, z = at
         kernel = backward_kernel(filter.rule, model, belief, u)
         rest = (
-            kernel.rest if isinstance(belief, SquareRootGaussian) else linalg.cholesky(kernel.rest)
+            kernel.residual
+            if isinstance(belief, SquareRootGaussian)
+            else linalg.cholesky(kernel.residual)
         )
         moved = jax.vmap(space.difference, (0, None))(later, kernel.predicted)
         offsets = linalg.matmul(moved, kernel.gain.T) + spread(rest, z)

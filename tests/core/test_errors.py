@@ -287,7 +287,7 @@ OTHERS = {
     "smooth without a rule": (
         lambda: kf.smooth(kf.extended()._replace(rule=None), model(), estimate()),
         (
-            r"smooth: the filter has no moment rule .*; expected a Gaussian filter such as"
+            r"smooth: the filter has no moment rule, .*; expected a Gaussian filter such as"
             r" kf\.extended\(\)"
         ),
     ),
@@ -322,7 +322,7 @@ OTHERS = {
     ),
     "times": (
         lambda: kf.time_steps([0.0, 2.0, 1.0], start=0.0),
-        r"got a step of -1 at index 2; expected times that do not decrease.* Sort the data",
+        r"got a step of -1 at index 2; expected times that never decrease.* Sort the data",
     ),
     "start after the first time": (
         lambda: kf.time_steps([1.0], start=2.0),

@@ -41,7 +41,7 @@ def state_space_of(params: Params) -> Space:
 
 
 def rewritten(filter: Filter, params: Params, state: State, belief: Gaussian) -> State:
-    """Return the state with another belief about x, whatever noise is in it staying as it is."""
+    """Return the state with another belief about x; noise in the state stays as it is."""
     return filter.recentre(params, state, with_own_noise(model_of(params), belief))
 
 
@@ -56,7 +56,7 @@ def reported(info: Info, **extra: Any) -> Info:
 
 
 def scored(info: Info) -> Info:
-    """Return the Info with an observation that has no score (NaN) scored as impossible."""
+    """Return the Info with an observation that has no score (NaN) counted as impossible."""
     nis = info.nis
     log_likelihood = info.log_likelihood
     if nis is not None:
@@ -81,14 +81,14 @@ def acceptance(info: Info) -> Array:
 
 
 def counted_channels(info: Info) -> Array | None:
-    """Return how many channels had something to say: `dof`, and at least 1 of the impossible."""
+    """Return how many channels counted: `dof`, and at least 1 if the observation was impossible."""
     if info.dof is None or info.nis is None:
         return info.dof
     return jnp.maximum(info.dof, jnp.isinf(info.nis).astype(info.dof.dtype))
 
 
 def joint_acceptance(infos: Sequence[Info], shares: Array) -> dict[str, Array]:
-    """Return `accepted` of several updates with these shares; nothing if none of them rejects."""
+    """Return `accepted` of several updates with these shares; empty if none of them may reject."""
     if not any(map(may_reject, infos)):
         return {}
     parts = [acceptance(info).astype(shares.dtype) for info in infos]

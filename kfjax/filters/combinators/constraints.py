@@ -89,7 +89,7 @@ def box(lower: Bounds, upper: Bounds) -> Inequalities:
     highest = np.asarray(real_array("box: upper", upper, finite=False))
     if lowest.ndim != 1 or lowest.shape != highest.shape or not (lowest <= highest).all():
         raise ValueError(
-            f"box: got lower={lowest} and upper={highest}; expected two [n], lower nowhere above"
+            f"box: got lower={lowest} and upper={highest}; expected two vectors [n] with lower <="
             " upper."
         )
     identity = np.eye(len(lowest))
@@ -105,7 +105,7 @@ class ConstrainedParams(Pytree):
 
     Attributes:
         params: params of the inner filter, such as a `StateSpaceModel`.
-        constraints: `Inequalities`, or whatever your own `project` function takes.
+        constraints: `Inequalities`, or whatever the `project` function takes.
     """
 
     params: Params
@@ -227,8 +227,8 @@ def truncated(belief: Gaussian, constraints: Inequalities) -> Gaussian:
         beta = jnp.where(var > 0, (b - jnp.sum(a * mean)) / s, 0)
         ratio, excess = _mills(beta)
         direction = jnp.where(var > 0, cross / s, 0)
-        # for this c the sum of squares (I - c d a' / s) P (I - c d a' / s)' is
-        # P - d d' r (r + beta), and stays definite to rounding
+        # with this c, the sum of squares (I - c d a' / s) P (I - c d a' / s)' equals
+        # P - d d' r (r + beta) and stays definite to rounding
         share = jnp.maximum(1 - ratio * excess, 0)
         c = 1 - jnp.sqrt(share + jnp.finfo(s.dtype).eps)
         identity = jnp.eye(len(mean), dtype=cov.dtype)
@@ -239,7 +239,7 @@ def truncated(belief: Gaussian, constraints: Inequalities) -> Gaussian:
 
 def _mills(beta: Array) -> tuple[Array, Array]:
     """Return r = phi(beta) / Phi(beta) and r + beta."""
-    # below -3 the two terms of r + beta cancel: take the continued fraction of Mills' ratio there
+    # below -3 the two terms of r + beta cancel: use the continued fraction of Mills' ratio there
     far = beta < -3
     near = jnp.where(far, 0, beta)
     x = jnp.where(far, -beta, 3)
@@ -255,7 +255,7 @@ def _mills(beta: Array) -> tuple[Array, Array]:
 def constrained(
     filter: Filter, project: Callable[[Gaussian, PyTree], Gaussian] = nearest
 ) -> Filter:
-    """Project the belief onto constraints after every update, such as bounds of the state.
+    """Project the belief onto constraints after every update, such as bounds on the state.
 
     The belief after the update becomes project(belief, constraints), written back through
     `recentre`; predictions are not projected. `nearest` moves the mean and keeps the covariance,

@@ -46,9 +46,9 @@ def gated(filter: Filter, probability: float = 0.999) -> Filter:
     Otherwise the state is left unchanged. An observation is accepted or rejected as a whole: to
     gate sensors one by one, use `sequential(gated(filter))`.
 
-    Info is that of `filter`: what was predicted of an observation is scored whether or not it is
-    then used, so that no filter looks better, or is tuned to look better, by rejecting. One that
-    has no score (NaN) is scored as impossible: NIS inf, log-likelihood -inf.
+    Info is that of `filter`: an observation is scored as it was predicted, whether or not it is
+    then used, so that no filter looks better, or is tuned to look better, by rejecting. An
+    observation without a score (NaN) counts as impossible: NIS inf, log-likelihood -inf.
 
     The gate itself is cheap, but it makes covariances depend on the data, so that under `jax.vmap`
     every trajectory computes its own. The filter's `rule` is forwarded: beliefs that have not seen
@@ -57,7 +57,7 @@ def gated(filter: Filter, probability: float = 0.999) -> Filter:
     Args:
         filter: filter whose Info has `nis` and `dof`.
         probability: probability of accepting an observation that the model explains, above 0 and
-            at most 1; at 1 nothing is rejected that has a finite NIS.
+            at most 1; at 1, nothing with a finite NIS is rejected.
 
     Returns:
         A `Filter` with the params, the state and the Info of `filter`, with `accepted` in `extra`:
@@ -165,8 +165,9 @@ def to_prior(params: Params) -> Gaussian:
     model = model_of(params)
     if model is None:
         raise ValueError(
-            f"fallback: params ({type(params).__name__}) hold no one model with a prior; expected"
-            " a single one. Pass reset=, a function of params that returns a Gaussian."
+            f"fallback: params ({type(params).__name__}) do not hold exactly one model with a"
+            " prior; expected a single one. Pass reset=, a function of params that returns a"
+            " Gaussian."
         )
     return model.prior
 
@@ -187,7 +188,7 @@ def fallback(
 
     Gradients stay finite: every step is first tried without derivatives, and is differentiated only
     from a finite state. This costs two predictions and updates instead of one, and covariances that
-    depend on the data. `rule` is None, since a smoothing recursion does not hold across a reset.
+    depend on the data. `rule` is None, since the smoothing recursion does not hold across a reset.
 
     Args:
         filter: filter with `recentre`.
@@ -224,7 +225,7 @@ def fallback(
         return rewritten(filter, params, finite, reset(params))
 
     def init(params: Params, key: Array | None = None) -> FallbackState:
-        # two arrays, since a donated state must not hold one buffer twice
+        # two arrays, since a donated state must not hold the same buffer twice
         alarms = jnp.zeros((), jnp.int32)
         resets = jnp.zeros((), jnp.int32)
         return FallbackState(filter.init(params, key), alarms, resets)
@@ -263,7 +264,7 @@ def fallback(
         alarms = counted(state, attempt, y, seen)
         bad = broken | (seen & (alarms >= patience))
         restart = restarted(params, state.inner)
-        # the update that is differentiated sees nothing, from a finite state, where a trial broke
+        # where the trial failed, the differentiated update observes nothing, from a finite state
         start = select(broken, restart, state.inner)
         inner, info = filter.update(params, start, y, u, _and(observed, ~broken, y))
         inner = select(bad, restart, inner)
@@ -284,7 +285,7 @@ def fallback(
 def _used(info: Info, seen: Array) -> Array:
     """Return the share of the observed channels that was used, 0 where nothing was observed.
 
-    Channels without a degree of freedom, since earlier ones determine them, are used if they agree.
+    Channels that earlier ones determine have no degree of freedom; they are used if they agree.
     """
     share = acceptance(info) if may_reject(info) else jnp.ones((), jnp.int32)
     return jnp.where(seen, share, 0)
@@ -297,7 +298,7 @@ def _is_finite(state: State) -> Array:
 
 
 def _is_sound(state: State, info: Info) -> Array:
-    """Tell whether an updated belief is finite, and so is the likelihood of what it used."""
+    """Tell whether an updated belief and the likelihood of what it used are finite."""
     if info.log_likelihood is None:
         return _is_finite(state)
     likely = jnp.isfinite(info.log_likelihood)
@@ -314,7 +315,7 @@ def _zero_unless_finite(leaf: Array) -> Array:
 
 
 def _and(observed: Mask, condition: Array, y: Observations) -> Mask:
-    """Restrict a mask, or None, to where a condition holds."""
+    """Restrict a mask, or None, to the steps where a condition holds."""
     if observed is None:
         return jax.tree.map(lambda _: condition, y)
     return jax.tree.map(lambda leaf: leaf & condition, observed)

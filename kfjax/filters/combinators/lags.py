@@ -79,7 +79,7 @@ class FixedLagState(NamedTuple):
 
 @constructor
 def fixed_lag(filter: Filter, lag: int) -> Filter:
-    """Smooth online with a fixed lag: keep the belief about the state `lag` steps ago, too.
+    """Smooth online with a fixed lag: also keep the belief about the state `lag` steps ago.
 
     Given y_1..t-1, x_t-k is affine in x_t, with the gain G of the Rauch-Tung-Striebel recursion.
     Every prediction lengthens the chain by one step,
@@ -87,8 +87,8 @@ def fixed_lag(filter: Filter, lag: int) -> Filter:
         A_k <- A_k-1 G,  D_k <- D_k-1 + A_k-1 D A_k-1',  Cov[x_t-k | y_1..t] = D_k + A_k P_t A_k',
 
     while updates leave it as it is. The result equals `kfjax.smooth` over y_1..t at t - lag to
-    rounding, also with missing data, inputs and irregular steps (on curved spaces where they are
-    lines and circles, and otherwise to first order).
+    rounding, also with missing data, inputs and irregular steps (exactly on products of lines and
+    circles, and to first order on other curved spaces).
 
     `.mean` and `.cov` of the state remain those of x_t, so that other combinators, forecasts and
     `smooth` work as usual. `.lagged` is the smoothed belief, which `emit=kfjax.lagged` keeps: row
@@ -129,7 +129,7 @@ def fixed_lag(filter: Filter, lag: int) -> Filter:
         n = _model(params).n
         inner = filter.init(params, key)
         identity = jnp.broadcast_to(jnp.eye(n, dtype=inner.mean.dtype), (lag, n, n))
-        # at the start every state of the window is x_0 itself
+        # at the start, every state of the window is x_0 itself
         mean = jnp.broadcast_to(inner.mean, (lag, *inner.mean.shape))
         window = Window(mean, identity, jnp.zeros_like(identity), jnp.copy(inner.mean))
         return FixedLagState(inner, window, Gaussian(jnp.copy(inner.mean), jnp.copy(inner.cov)))
@@ -143,10 +143,10 @@ def fixed_lag(filter: Filter, lag: int) -> Filter:
         def lengthen(mean: Array, gain: Array, residual: Array) -> tuple[Array, Array, Array]:
             corrected = model.state_space.retract(mean, linalg.matmul(gain, moved))
             longer = linalg.matmul(gain, kernel.gain)
-            return corrected, longer, residual + linalg.quadratic(gain, kernel.rest)
+            return corrected, longer, residual + linalg.quadratic(gain, kernel.residual)
 
         earlier = jax.vmap(lengthen)(window.mean[1:], window.gain[1:], window.residual[1:])
-        newest = (state.mean, kernel.gain, kernel.rest)
+        newest = (state.mean, kernel.gain, kernel.residual)
         joined = jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), earlier, newest)
         mean, gain, residual = joined
         window = Window(mean, gain, residual, kernel.predicted)
@@ -175,8 +175,8 @@ def _model(params: Params) -> StateSpaceModel:
     model = model_of(params)
     if model is None:
         raise ValueError(
-            f"fixed_lag: params is {type(params).__name__}; expected a StateSpaceModel, or one"
-            " inside."
+            f"fixed_lag: params is {type(params).__name__}; expected a StateSpaceModel, or params"
+            " that hold one."
         )
     return model
 

@@ -92,7 +92,7 @@ class IMMParams(Pytree):
 def _check_probabilities(name: str, p: Array, shape: tuple[int, ...]) -> None:
     """Raise unless p has the shape and its rows, where they are known, are probabilities."""
     if p.shape != shape:
-        raise ValueError(f"{name} has shape {p.shape}; expected {shape}, for as many members.")
+        raise ValueError(f"{name} has shape {p.shape}; expected {shape}, one entry per member.")
     if not is_concrete(p):
         return
     values = np.asarray(p, np.float64)
@@ -131,9 +131,8 @@ def imm(filters: tuple[Filter, ...], maps: tuple[Map | None, ...] | None = None)
 
     A member that does not use an observation (because of a gate or a reset) is weighed like any
     other, by the likelihood that it had predicted. Without observations the weights follow the
-    chain. The estimator is differentiable
-    in everything, `transition` included. Weights and transitions may be zero: a member that cannot
-    be active follows the mixture until it can.
+    chain. The estimator is differentiable in all its params, `transition` included. Weights and
+    transitions may be zero: a member that cannot be active follows the mixture until it can.
 
     An update costs K updates of the members and K^2 n^2 operations for the mixing, and covariances
     depend on the data. `rule` is None.
@@ -149,9 +148,9 @@ def imm(filters: tuple[Filter, ...], maps: tuple[Map | None, ...] | None = None)
 
     Returns:
         A `Filter` with params `IMMParams(members, transition, weights)` and an `IMMState`. Info is
-        that of the mixture, with the moments of its innovation; `extra` has `weights` [K], those
-        after the update, `members` (the Info of each), and, if any member may reject, `accepted`:
-        the weight of the members that used the observation.
+        that of the mixture, with the moments of its innovation; `extra` has `weights` [K] after the
+        update, `members` (the Info of each), and, if any member may reject, `accepted`: the weight
+        of the members that used the observation.
 
     Raises:
         ValueError: if there are no filters, or not as many maps; while tracing, if params do not
@@ -187,7 +186,7 @@ def imm(filters: tuple[Filter, ...], maps: tuple[Map | None, ...] | None = None)
     def written(
         params: IMMParams, state: IMMState, beliefs: Sequence[Gaussian]
     ) -> tuple[State, ...]:
-        """Return the states of the members with the given beliefs of the common space in them."""
+        """Return the states of the members, with the given beliefs of the common space."""
         each = zip(filters, params.members, state.members, maps, beliefs, strict=True)
         return tuple(rewritten(f, p, own, _from_common(way, b, own)) for f, p, own, way, b in each)
 
@@ -284,7 +283,7 @@ def _mixing(transition: Array, weights: Array) -> tuple[Array, Array]:
     """
     joint = transition * weights[:, None]
     c = jnp.sum(joint, axis=0, keepdims=True)
-    # below the square root of the smallest normal number, 1 / c is finite but its derivative is not
+    # below the root of the smallest normal number, 1 / c is finite but its derivative is not
     rare = c < float(jnp.finfo(c.dtype).tiny) ** 0.5
     known = jnp.where(rare, jax.lax.stop_gradient(joint), joint)
     total = jnp.sum(known, axis=0, keepdims=True)
@@ -297,7 +296,8 @@ def _reweighted(prior: Array, infos: tuple[Info, ...]) -> tuple[Array, Array]:
     likelihoods = [info.log_likelihood for info in infos if info.log_likelihood is not None]
     if len(likelihoods) < len(infos):
         raise ValueError(
-            "imm: a member reports no log-likelihood; expected one from each, to weigh them."
+            "imm: a member reports no log-likelihood; expected one from each, to compute their"
+            " weights."
         )
     values = jnp.stack(likelihoods)
     limit = 0.5 * math.log(jnp.finfo(prior.dtype).max)
@@ -328,7 +328,7 @@ def _mixture_info(prior: Array, infos: tuple[Info, ...], log_likelihood: Array) 
     if len(innovations) < len(infos):
         return Info(log_likelihood=log_likelihood, dof=dof)
     innovation, S = moment_match(prior, innovations, EUCLIDEAN)
-    exact = jnp.zeros_like(innovation)  # members may see an observation without noise
+    exact = jnp.zeros_like(innovation)  # members may have observations without noise
     info = innovation_info(innovation, linalg.factorise(S, exact))
     return info._replace(log_likelihood=log_likelihood, dof=dof)
 

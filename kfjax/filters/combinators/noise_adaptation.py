@@ -1,4 +1,4 @@
-"""Noise covariances that are estimated from innovations while filtering, and stay covariances.
+"""Noise covariances estimated from innovations while filtering, which stay semidefinite.
 
 R is estimated by expectation maximisation. The noise v_t is jointly Gaussian with the innovation
 nu, so that with a forgetting factor a, in observed channels,
@@ -91,8 +91,8 @@ def adaptive(filter: Filter, *, forgetting_R: float = 0.98, forgetting_Q: float 
     Adapt only one of the two. The covariance of the innovations alone cannot distinguish an R that
     is too small from a Q that is too small; with both, the discrepancy is shared between them. The
     cost is a few m^3 operations (n^3 for Q), and covariances that depend on the data, so that under
-    `jax.vmap` every trajectory computes its own. `rule` is forwarded if only R is adapted, since a
-    smoother has to know the Q of every step.
+    `jax.vmap` every trajectory computes its own. `rule` is forwarded if only R is adapted: with an
+    adapted Q, a smoother would need the Q of every step.
 
     Args:
         filter: filter whose params hold one model and whose Info (for R) has `innovation` and
@@ -165,7 +165,7 @@ def adaptive(filter: Filter, *, forgetting_R: float = 0.98, forgetting_Q: float 
             correction = Gaussian(move, before.cov - after.cov)
             Q = model.process_noise(before.mean, u)
             learned = _learn_Q(Q_scale, Q, before.cov, correction, 1 - forgetting_Q)
-            # a reset moves the belief, too, without an observation that was used
+            # a reset moves the belief too, but no observation was used
             Q_scale = jnp.where(acceptance(info) > 0, learned, Q_scale)
         return AdaptiveState(after, R_scale, Q_scale), info
 
@@ -177,16 +177,15 @@ def adaptive(filter: Filter, *, forgetting_R: float = 0.98, forgetting_Q: float 
 
 
 def _channels(model: StateSpaceModel) -> int:
-    """Return m, or raise: that of a function is not known before there are inputs."""
+    """Return m; raise if R is a function, whose size is unknown before there are inputs."""
     if model.R is None:
         raise ValueError(
-            "adaptive: params have several sensors; expected one R to adapt. Adapt each sensor's in"
-            " sequential(adaptive(filter)), or pass forgetting_R=1.0."
+            "adaptive: params have several sensors; expected one R to adapt. Adapt the R of each"
+            " sensor by sequential(adaptive(filter)), or pass forgetting_R=1.0."
         )
     if callable(model.R):
         raise ValueError(
-            "adaptive: R is a function of (x, u); expected an array to adapt. Or pass"
-            " forgetting_R=1.0."
+            "adaptive: R is a function of (x, u); expected an array. Pass one, or forgetting_R=1.0."
         )
     return model.R.shape[0]
 
@@ -212,7 +211,7 @@ def _innovation(info: Info) -> Gaussian:
     if innovation is None:
         raise ValueError(
             "adaptive: the filter reports no innovation with covariance; expected one that does,"
-            " for R."
+            " to adapt R."
         )
     return innovation
 
@@ -220,7 +219,7 @@ def _innovation(info: Info) -> Gaussian:
 def _learn_R(U: Array, R: Array, innovation: Gaussian, rate: float | Array) -> Array:
     """Move U towards E[z z' | y] by rate, where v = L z."""
     L_U = linalg.matmul(linalg.cholesky(R), U)
-    # rows and columns of what was not used are zero in S, and stay out of the solution
+    # rows and columns of unused channels are zero in S, and stay out of the solution
     G = linalg.factorise(innovation.cov).solve(L_U).T
     z, rate = _usable(linalg.matmul(G, innovation.mean), rate)
     change = jnp.outer(z, z) - linalg.matmul(G, L_U)
@@ -230,14 +229,14 @@ def _learn_R(U: Array, R: Array, innovation: Gaussian, rate: float | Array) -> A
 def _usable(z: Array, rate: float | Array) -> tuple[Array, Array]:
     """Return z and the rate, or zeros where products of estimates with z z' in them overflow.
 
-    Otherwise one absurd reading would stay in the estimate for ever.
+    Otherwise one absurd reading would stay in the estimate forever.
     """
     usable = jnp.sum(z * z) < float(jnp.finfo(z.dtype).max) ** 0.4
     return jnp.where(usable, z, 0), jnp.where(usable, rate, 0).astype(z.dtype)
 
 
 def _learn_Q(U: Array, Q: Array, P: Array, correction: Gaussian, rate: float | Array) -> Array:
-    """Move U by rate towards the corrections, which are larger or smaller than P predicts."""
+    """Move U by rate towards the observed size of the corrections relative to the expected one."""
     L_P = linalg.cholesky(P)
     noisy = jnp.diag(linalg.cholesky(Q)) > 0
     z, rate = _usable(jnp.where(noisy, linalg.solve_lower(L_P, correction.mean), 0), rate)

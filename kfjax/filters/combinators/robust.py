@@ -88,7 +88,7 @@ def student_t(filter: Filter, dof: float = 4.0, *, iterations: int = 5) -> Filte
         heavy-tailed noise, IEEE Trans. Signal Process. 60 (2012), section III.
     """
     check_filter("student_t", filter)
-    # beyond, terms of the likelihood cancel (above) or overflow in float32 (below)
+    # outside these bounds, terms of the likelihood cancel (above) or overflow in float32 (below)
     check_number("student_t: dof", dof, least=1e-3, most=1e8)
     return _reweighted("student_t", filter, _StudentT(dof), iterations)
 
@@ -133,7 +133,8 @@ def huber(filter: Filter, threshold: float = 1.345, *, iterations: int = 5) -> F
         30 (2007), section III.
     """
     check_filter("huber", filter)
-    # beyond, residuals in units of the threshold overflow in float32, or nothing ever exceeds it
+    # outside these bounds, residuals in units of the threshold overflow in float32, or none exceeds
+    # it
     check_number("huber: threshold", threshold, least=1e-6, most=1e12)
     return _reweighted("huber", filter, _Huber(threshold), iterations)
 
@@ -145,13 +146,14 @@ class _StudentT(NamedTuple):
 
     def __call__(self, e: Array, v: Array, noisy: Array) -> tuple[Array, Array]:
         """Return 1 / w [m], and the term that makes log N(nu; 0, S_w) a lower bound."""
-        # the weight of this residual is zero to rounding, while its square times R is still finite
+        # a residual of this size has weight zero to rounding, while its square times R is still
+        # finite
         largest = float(jnp.finfo(e.dtype).max) ** 0.4
         m = jnp.sum(noisy, dtype=jnp.int32)
         dof = self.dof
         square = jnp.sum(jnp.clip(e, -largest, largest) ** 2 + v)
         inverse = (dof + square) / (dof + m.astype(e.dtype))
-        # written in terms of the square, since terms of the weight cancel when dof is large
+        # in terms of the square, since the terms of the weight cancel when dof is large
         quadratic = 0.5 * (square / inverse - dof * jnp.log1p(square / dof))
         correction = self._constants(e.shape[0], e.dtype)[m] + quadratic
         return jnp.full_like(e, inverse), correction
@@ -215,7 +217,7 @@ def _reweighted(who: str, filter: Filter, law: Law, iterations: int) -> Filter:
         R = inflated + jnp.where(unused, R, 0)
         new, reweighted = filter.update(with_model(params, R=R), state, y, u, observed)
         weights = jnp.where(jnp.diag(L) > 0, 1 / inverse, 0)
-        # scored as it was predicted: the weights have seen y
+        # scored as predicted by the plain filter, since the weights depend on y
         info = nominal._replace(extra=reweighted.extra)
         if reweighted.log_likelihood is not None:
             info = info._replace(log_likelihood=reweighted.log_likelihood + correction)

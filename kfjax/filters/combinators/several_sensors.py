@@ -55,7 +55,7 @@ def sequential(filters: Filter | tuple[Filter, ...]) -> Filter:
             the first one predicts.
 
     Returns:
-        A `Filter` with params `Sensors(f, Q, prior, sensors)`, or params that hold such, and the
+        A `Filter` with params `Sensors(f, Q, prior, sensors)`, or params that hold them, and the
         state of the filter. Info has the sums of log-likelihood, NIS and dof. Its `extra` has the
         `Info` of each sensor in `sensors`, and, if any of the filters may reject, `accepted`: the
         share of the observed channels that was used.
@@ -186,11 +186,11 @@ def _check_sensor(params: Params, only: Params, y: Observations, observed: Mask,
     if sensor_names(y) != keys:
         raise ValueError(
             f"sequential: y has sensors {sensor_names(y) or 'in no dict or tuple'}; expected"
-            f" {keys}, as params."
+            f" {keys}, as in params."
         )
     if sensor_names(observed) not in (None, keys):
         raise ValueError(
-            f"sequential: observed has sensors {sensor_names(observed)}; expected {keys}, as"
+            f"sequential: observed has sensors {sensor_names(observed)}; expected {keys}, as in"
             " params."
         )
     R = model_of(only).R

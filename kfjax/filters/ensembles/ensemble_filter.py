@@ -1,4 +1,4 @@
-"""Ensemble Kalman filters: a belief of N members, for states too large for a covariance.
+"""Ensemble Kalman filters: beliefs as N members, for states too large for a covariance.
 
 predict:  x_i  <-  f(x_i, u) + e_i,   e_i ~ N(0, Q)
 update:   the Kalman update with the sample moments of x_i and h(x_i), in one of the forms of
@@ -78,28 +78,28 @@ def ensemble(
     inflation: float = 1.0,
     localisation: GaspariCohn | None = None,
 ) -> Filter:
-    """Ensemble Kalman filter, without Jacobians or covariances, for thousands of states.
+    """Filter with an ensemble of N members: no Jacobians, no covariances, thousands of states.
 
     A step costs N evaluations of f and h, products of sizes N n and N m, and m^3 if m <= N, else
-    N^3. Nothing of size [n, n] is formed but what `model.Q` is; a Q or R that is not diagonal is
-    factored in every step. The covariance of the state is a property, computed where somebody asks:
-    the default `emit` of `kfjax.run` does; for large n pass one that keeps `state.mean` only.
+    N^3. No [n, n] matrix is formed, apart from `model.Q` itself; a Q or R that is not diagonal is
+    factored in every step. The covariance of the state is a property, computed on demand. The
+    default `emit` of `kfjax.run` asks for it; for large n, pass one that keeps only `state.mean`.
 
     Args:
-        members: N, at least 2. Below the number of directions in which errors grow it needs
-            localisation.
+        members: N, at least 2. With fewer members than directions in which errors grow, the filter
+            needs localisation.
         form: `kfjax.filters.Perturbed()` observations, or the deterministic
             `kfjax.filters.Transform()`, better with small ensembles.
-        inflation: factor on the anomalies before every update, against the overconfidence of small
-            ensembles; noise in the state keeps its size.
+        inflation: factor on the anomalies before every update, to counter the overconfidence of
+            small ensembles; noise in the state keeps its size.
         localisation: `kfjax.filters.GaspariCohn(...)`, or None.
 
     Returns:
         A `Filter`; params `StateSpaceModel`, state `EnsembleState`. `init` needs a key.
 
     Raises:
-        ValueError: if members is below 2 or inflation not above 0; from `init`, if there is no key;
-            from `update`, if the positions of the localisation do not fit the model.
+        ValueError: if members is below 2 or inflation is not above 0; from `init`, if there is no
+            key; from `update`, if the positions of the localisation do not fit the model.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -152,7 +152,7 @@ def ensemble(
         X = X / scale
         Y = Y / scale
         innovation = seen.innovation(y_hat)
-        # members differ by at least the rounding of their values
+        # members cannot resolve differences below the rounding of their values
         hidden = (16 * jnp.finfo(y_hat.dtype).eps * y_hat) ** 2 if seen.noise_free else None
         S = innovation_covariance(Y, seen.R, localisation, hidden)
         shift, X = form(draw, X, Y, innovation, seen.R, S, localisation)
@@ -165,7 +165,7 @@ def ensemble(
     ) -> EnsembleState:
         del params
         data, (draw,) = clouds.split(state.key, 1)
-        # the sample covariance has N - 1 in its denominator, the moments of a cloud N
+        # the sample covariance divides by N - 1, the moments of a cloud by N
         target = Gaussian(gaussian.mean, gaussian.cov * ((members - 1) / members))
         moved = clouds.affine_move(draw, state.space, state.members, _equal(state), target)
         return state._replace(members=moved, key=data)
@@ -182,13 +182,12 @@ def _factors(model: StateSpaceModel, inflation: float, X: Array) -> Array:
 
 
 def _check_positions(localisation: GaspariCohn | None, n: int, m: int) -> None:
-    """Refuse positions of another number than there are components and channels."""
+    """Raise unless there is one position for every component and every channel."""
     if localisation is None:
         return
     got = (len(localisation.states), len(localisation.observations))
     if got != (n, m):
         raise ValueError(
-            f"ensemble: localisation has {got[0]} positions of states and {got[1]} of observations;"
-            f" expected {n} and"
-            f" {m}, those of the model."
+            f"ensemble: localisation has {got[0]} positions of states and {got[1]} of"
+            f" observations; expected {n} and {m}, as in the model."
         )

@@ -1,10 +1,10 @@
-"""How an ensemble uses an observation: perturbed observations, or a deterministic transform.
+"""Forms of the ensemble update: perturbed observations, or a deterministic transform.
 
-With anomalies X [N, n] of the members and Y [N, m] of what they predict, both divided by sqrt(N -
-1), Cov[x] = X' X, Cov[x, y] = X' Y and S = Y' Y + R. Nothing of size [n, n] is formed, and of size
-[m, m] only if m <= N or with localisation. A form is a hashable value, called as `form(key, X, Y,
-innovation, R, S, localisation)`; it returns the shift of the mean [n] and the anomalies [N, n]
-after the update.
+With anomalies X [N, n] of the members and Y [N, m] of their predicted observations, both divided by
+sqrt(N - 1), Cov[x] = X' X, Cov[x, y] = X' Y and S = Y' Y + R. No [n, n] matrix is formed, and an
+[m, m] matrix only if m <= N or with localisation. A form is a hashable value, called as `form(key,
+X, Y, innovation, R, S, localisation)`; it returns the shift of the mean [n] and the anomalies [N,
+n] after the update.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["Perturbed", "Transform"]
 
 
 class LowRank(NamedTuple):
-    """S = Y' Y + R by the N x N matrix I + Z Z', Z = Y R^-1/2'; it answers like `linalg.Factored`.
+    """S = Y' Y + R by the N x N matrix I + Z Z', Z = Y R^-1/2', with the interface of `Factored`.
 
     Attributes:
         Y: [N, m].
@@ -58,7 +58,7 @@ class LowRank(NamedTuple):
 
 
 def divisible_noise(Y: Array, R: Array) -> Array:
-    """Return R with a floor at rounding, since noise that is divided by may be singular."""
+    """Return R with a floor at rounding, since R is divided by and may be singular."""
     squares = jnp.sum(Y**2, axis=0)
     scale = squares + 2 * R.shape[0] * jnp.diag(R)
     return R + jnp.diag(jnp.finfo(R.dtype).eps * scale)
@@ -67,9 +67,9 @@ def divisible_noise(Y: Array, R: Array) -> Array:
 def innovation_covariance(
     Y: Array, R: Array, localisation: GaspariCohn | None, hidden: Array | None = None
 ) -> linalg.Factored | LowRank:
-    """Return S = Y' Y + R, by the smaller of [m, m] and [N, N]; tapered with localisation.
+    """Return S = Y' Y + R through the smaller of [m, m] and [N, N]; tapered with localisation.
 
-    Variances up to `hidden` [m], if given, are rounding.
+    Variances up to `hidden` [m], if given, count as rounding errors.
     """
     N, m = Y.shape
     if localisation is not None:
@@ -137,11 +137,11 @@ class Perturbed:
 class Transform:
     """Update the mean with y and the anomalies by a transform: T' X, T T' = I - Y S^-1 Y'.
 
-    Nothing is drawn, so that small ensembles do better than with perturbations. With m <= N, T = I
-    - Y S^-1/2' (S^1/2 + R^1/2)^-1 Y' by Cholesky factors; else it is the symmetric square root.
-    With localisation every component of the state has an analysis of its own with the channels in
-    reach, their precision tapered by distance: N^3 n. An R that is not diagonal is whitened first,
-    and channels are then mixtures of those before them.
+    Nothing is drawn, so small ensembles do better than with perturbations. With m <= N, T = I - Y
+    S^-1/2' (S^1/2 + R^1/2)^-1 Y' by Cholesky factors; otherwise it is the symmetric square root.
+    With localisation, every component of the state has its own analysis with the channels in reach,
+    whose precision is tapered by distance, at a cost of N^3 n. An R that is not diagonal is
+    whitened first, and channels are then mixtures of those before them.
 
     References:
         C. H. Bishop, B. J. Etherton, S. J. Majumdar, Adaptive sampling with the ensemble transform
@@ -205,7 +205,7 @@ def inverse_root(A: Array) -> tuple[Array, Array]:
 
 @inverse_root.defjvp
 def _inverse_root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Any, Any]:
-    """By divided differences, which for this function have no poles where eigenvalues coincide."""
+    """Use divided differences, which for this function have no poles where eigenvalues coincide."""
     V, s = _spectrum(primals[0])
     inner = linalg.matmul(V.T, linalg.matmul(linalg.symmetric(tangents[0]), V))
     log_det = jnp.sum(jnp.diag(inner) / s**2)
@@ -214,8 +214,8 @@ def _inverse_root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[An
 
 
 def _spectrum(A: Array) -> tuple[Array, Array]:
-    """Return eigenvectors, and the roots of the eigenvalues of I + A."""
+    """Return the eigenvectors of I + A, and the roots of its eigenvalues."""
     values, V = jnp.linalg.eigh(A)
     return V, jnp.sqrt(
         1 + jnp.maximum(values, 0)
-    )  # rounding makes some negative where sensors are precise
+    )  # rounding makes some negative if sensors are precise

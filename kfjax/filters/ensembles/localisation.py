@@ -23,10 +23,10 @@ def gaspari_cohn(ratio: np.ndarray) -> np.ndarray:
     r = np.abs(ratio)
     cubic = -5 / 3 + r * (5 / 8 + r * (1 / 2 - r / 4))
     near = 1 + r**2 * cubic
-    s = np.clip(r, 1, 2)  # where the second piece counts
+    s = np.clip(r, 1, 2)  # where the second piece applies
     quartic = -5 + s * (5 / 3 + s * (5 / 8 + s * (-1 / 2 + s / 12)))
     far = 4 - 2 / (3 * s) + s * quartic
-    far = np.maximum(far, 0.0)  # near 2 it is less than its rounding errors
+    far = np.maximum(far, 0.0)  # near 2 the value is below its rounding errors
     return np.where(r <= 1, near, far)
 
 
@@ -38,16 +38,15 @@ class GaspariCohn:
     stays hashable.
 
     Attributes:
-        radius: distance from which on correlations are zero, above 0, in the units of the
-            positions.
+        radius: distance from which correlations are zero, above 0, in the units of the positions.
         states: positions of the state components, [n] or [n, d].
         observations: positions of the observed channels, [m] or [m, d].
-        period: length of the domain if it is closed to a ring (a torus), in the units of the
-            positions, or None.
+        period: length of the domain if it is closed to a ring (or torus), in the units of the
+            positions; otherwise None.
 
     Raises:
-        ValueError: if radius or period is not above 0, the radius above half the period, or the
-            positions have other shapes.
+        ValueError: if radius or period is not above 0, if the radius is above half the period, or
+            if the positions have other shapes.
 
     Example:
         >>> every, second = np.arange(40), np.arange(0, 40, 2)
@@ -68,16 +67,15 @@ class GaspariCohn:
         if self.period is not None and self.period < 2 * self.radius:
             raise ValueError(
                 f"GaspariCohn: radius is {self.radius} on a ring of length {self.period}; expected"
-                " at most half of it,"
-                " or tapered covariances would not be positive definite. Use a smaller radius."
+                " at most half of it, since tapered covariances would not be positive definite"
+                " otherwise. Use a smaller radius."
             )
         for name in ("states", "observations"):
             object.__setattr__(self, name, _positions(name, getattr(self, name)))
         if len(self.states[0]) != len(self.observations[0]):
             raise ValueError(
                 f"GaspariCohn: states have {len(self.states[0])} coordinates, observations"
-                f" {len(self.observations[0])};"
-                " expected as many."
+                f" {len(self.observations[0])}; expected the same number."
             )
 
     @property
@@ -99,7 +97,7 @@ class GaspariCohn:
         return self._taper(self.observations, self.observations)
 
     def _taper(self, a: Any, b: Any) -> np.ndarray:
-        """The taper between positions [p, d] and [q, d]."""
+        """Return the taper [p, q] between positions [p, d] and [q, d]."""
         rows = np.asarray(a)[:, None, :]
         columns = np.asarray(b)[None, :, :]
         d = np.abs(rows - columns)
@@ -110,7 +108,7 @@ class GaspariCohn:
 
 
 def _positions(name: str, value: Any) -> tuple[tuple[float, ...], ...]:
-    """Turn positions [p] or [p, d] into nested tuples."""
+    """Convert positions [p] or [p, d] to nested tuples."""
     if not is_concrete(value):
         raise ValueError(
             f"GaspariCohn: {name} is traced; expected constant positions. Build it outside jit and"

@@ -1,11 +1,11 @@
-"""Particle filters: any noise and any functions, by weighted samples.
+"""Particle filters: weighted samples, for any noise and any functions.
 
 predict:  resample where the effective sample size is low, then x_t^i ~ p(x_t | x_{t-1}^i)
 update:   w^i  <-  w^i p(y_t | x_t^i),   log p(y_t | y_1..t-1) = log of the sum of the new weights
 
 The guided filter replaces the draw by one from N(x_t | m^i, P^i), the Gaussian update of the
 transition with y_t by a moment rule, and the auxiliary filter resamples once y_t is known; both
-correct the weights. Sums of weights are unbiased: so is exp(sum_t log p(y_t | y_1..t-1)), the
+correct the weights. Sums of weights are unbiased, and so is exp(sum_t log p(y_t | y_1..t-1)), the
 estimate of the likelihood.
 """
 
@@ -45,33 +45,34 @@ def particle(
     ess: float = 0.5,
     proposal: MomentRule | None = None,
 ) -> Filter:
-    """Bootstrap particle filter, guided if a proposal is given, for any observation density.
+    """Filter with weighted samples (bootstrap particle filter; guided if a proposal is given).
 
     Observations are weighed with `model.observation_log_density(x, y, u, observed)` if the model
-    has one (heavy tails, counts, ...; `observed` is a boolean [m], or None), else with N(y | h(x,
-    u), R) of the observed channels. Unlike other filters it needs an invertible R: an observation
-    without noise has no density. An observation that is impossible for every particle has the
-    log-likelihood -inf and leaves the state as predicted. The likelihood is an unbiased estimate;
-    the other fields of Info are from the mean and covariance of y that the particles predict.
+    has one (heavy tails, counts, ...; `observed` is a boolean [m], or None), otherwise with N(y |
+    h(x, u), R) of the observed channels. Unlike other filters, this one needs an invertible R: an
+    observation without noise has no density. An observation that is impossible for every particle
+    has the log-likelihood -inf and leaves the state as predicted. The likelihood is an unbiased
+    estimate; the other fields of Info come from the mean and covariance of y that the particles
+    predict.
 
     Args:
         particles: N. The error falls with 1 / sqrt(N); the cost per step is N evaluations of f and
             h.
         resampling: a scheme of `kfjax.filters`: `Systematic()`, `Stratified()`, `Multinomial()`,
-            `Residual()`, or for gradients through the weights `Soft(alpha)`, `StopGradient()`.
-        ess: resample where the effective sample size is below this fraction of N: 0 is never, 1
+            `Residual()`, or, for gradients through the weights, `Soft(alpha)` or `StopGradient()`.
+        ess: resample where the effective sample size is below this fraction of N: 0 means never, 1
             always.
         proposal: None to propose from the transition, or a moment rule: `kfjax.moments.Taylor()`
             proposes from an extended, `Unscented()` from an unscented Kalman update of every
-            particle. Needed for precise sensors. It uses R, which for a model with
-            `observation_log_density` has to be wide enough for the tails.
+            particle. Precise sensors need one. It uses R, which must be wide enough for the tails
+            of an `observation_log_density`.
 
     Returns:
         A `Filter`; params `StateSpaceModel`, state `ParticleState`. `init` needs a key. No
         `recentre` with a proposal.
 
     Raises:
-        ValueError: if particles is below 1, or ess not from 0 to 1; from `init`, if there is no
+        ValueError: if particles is below 1, or ess is not from 0 to 1; from `init`, if there is no
             key, or the model has its observation noise in the state.
 
     Example:
@@ -122,7 +123,7 @@ def auxiliary_particle(
     ess: float = 1.0,
     proposal: MomentRule | None = None,
 ) -> Filter:
-    """Auxiliary particle filter: resamples the ancestors of x_t by how well they predict y_t.
+    """Filter with ancestors resampled by how well they predict y_t (auxiliary particle filter).
 
     Ancestors are drawn with priority w^i p(y_t | f(x_{t-1}^i)), or with a proposal w^i times the
     likelihood of y_t in the Gaussian update of each; for Gaussian noise and linear h that is p(y_t
@@ -132,7 +133,7 @@ def auxiliary_particle(
         particles: N.
         resampling: as in `particle`.
         ess: resample where the effective sample size of the priorities is below this fraction of N;
-            1 is always.
+            1 means always.
         proposal: as in `particle`.
 
     Returns:
@@ -215,7 +216,7 @@ def _proposals(
 def _propose(
     key: Array, model: StateSpaceModel, state: ParticleState, each: proposals.Proposal
 ) -> ParticleState:
-    """Draw x_t^i anew, knowing y_t; particles that were not just moved stay."""
+    """Draw x_t^i anew given y_t; particles that were not just moved stay."""
     x, log_ratio = jax.vmap(lambda p, z: proposals.draw(p, model.state_space, z))(
         each, _noise(key, model, state)
     )
@@ -233,7 +234,7 @@ def _weigh(
     u: Inputs,
     observed: Mask,
 ) -> tuple[ParticleState, Info]:
-    """Weigh the proposed particles; Info tells of y as predicted."""
+    """Weigh the proposed particles; Info is about y as predicted."""
     density = jax.vmap(lambda x: proposals.log_density(model, x, y, u, observed))(
         proposed.particles
     )
@@ -244,7 +245,7 @@ def _weigh(
 
 
 def _recentre(params: StateSpaceModel, state: ParticleState, gaussian: Gaussian) -> ParticleState:
-    """Move the particles affinely to the moments of a Gaussian; weights stay, if all is finite."""
+    """Move the particles affinely to the moments of a Gaussian; weights stay, if all are finite."""
     del params
     key, (draw,) = clouds.split(state.key, 1)
     log_weights = normalised(state.log_weights)

@@ -51,7 +51,7 @@ class Proposal(NamedTuple):
         noise: Q^1/2, [n, n].
         mean: E[z], [n].
         factor: a factor [n, n] of Cov[z].
-        log_evidence: how well y_t is predicted, an approximation of log p(y_t | x_{t-1}).
+        log_evidence: an approximation of log p(y_t | x_{t-1}): how well y_t is predicted.
     """
 
     centre: Array
@@ -64,7 +64,7 @@ class Proposal(NamedTuple):
 def proposal(
     rule: MomentRule | None, model: StateSpaceModel, x: Array, y: Array, u: Inputs, observed: Mask
 ) -> Proposal:
-    """Return the Gaussian update with y of the transition from x; None gives the transition."""
+    """Return the transition from x, updated with y by a moment rule if there is one."""
     centre = call("f", model.f, x, u).astype(x.dtype)
     noise = linalg.cholesky(model.process_noise(x, u))
     zero = jnp.zeros_like(noise[0])
@@ -74,7 +74,7 @@ def proposal(
     seen = observe(model, centre, y, u, observed)
     local = seen._replace(fn=lambda z: seen.fn(_place(model.state_space, centre, noise, z)))
     (mean, cov), info = Standard()(rule, prior, local, EUCLIDEAN)
-    # a direction that a precise sensor pins to less than rounding would have no density
+    # a direction that a precise sensor determines to less than rounding would have no density
     floor = 4 * prior.cov.shape[0] * jnp.finfo(cov.dtype).eps
     return Proposal(
         centre, noise, mean, linalg.cholesky(cov + floor * prior.cov), info.log_likelihood

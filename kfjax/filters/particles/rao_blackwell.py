@@ -7,9 +7,9 @@ l_t = f_l(n_{t-1}) + A_l(n_{t-1}) l_{t-1} + e_l
 y_t = h(n_t) + C(n_t) l_t + v_t,                   v_t ~ N(0, R)
 
 Given the path of n, l is Gaussian and a Kalman filter follows it, one for every particle. Predict
-moves the joint Gaussian, draws n_t from it, and conditions l_t on the draw, which tells about
-l_{t-1} like an observation (it tells nothing in the hierarchical model, A_n = 0). Update is the
-Kalman update of l_t; its likelihood weighs the particle.
+moves the joint Gaussian, draws n_t from it, and conditions l_t on the draw, which informs about
+l_{t-1} like an observation (except in the hierarchical model, A_n = 0). Update is the Kalman update
+of l_t; its likelihood weighs the particle.
 """
 
 from __future__ import annotations
@@ -52,19 +52,19 @@ def rao_blackwellised(
     resampling: Resampling = SYSTEMATIC,
     ess: float = 0.5,
 ) -> Filter:
-    """Rao-Blackwellised (marginalised) particle filter, for models that are linear in part.
+    """Filter a partly linear model with fewer particles (Rao-Blackwellised particle filter).
 
-    It runs an ordinary model and needs to be told which components enter linearly. Their matrices
-    are the derivatives of f and h. Where f or h is *not* affine in them, every particle carries an
-    extended Kalman filter (or that of another rule) instead of an exact one. Q and R may correlate
-    everything. R may be singular where the linear part makes y uncertain all the same; a y without
-    any uncertainty has no density, and the log-likelihood is -inf.
+    It runs an ordinary model; the argument `linear` names the components that enter linearly. Their
+    matrices are the derivatives of f and h. Where f or h is *not* affine in them, every particle
+    carries an extended Kalman filter (or that of another rule) instead of an exact one. Q and R may
+    correlate everything. R may be singular if the linear part still makes y uncertain; a y without
+    any uncertainty has no density, and its log-likelihood is -inf.
 
     Args:
         linear: indices of the components that f and h are affine in, given the others.
         particles: N.
-        rule: how the Gaussians move: a moment rule with `deviations`, exact for affine functions as
-            all are.
+        rule: how the Gaussians move: a moment rule with `deviations`; every rule is exact for
+            affine functions.
         resampling: a scheme of `kfjax.filters`, as in `particle`.
         ess: resample where the effective sample size is below this fraction of N.
 
@@ -93,8 +93,8 @@ def rao_blackwellised(
     indices = isinstance(linear, tuple) and all(isinstance(i, int) for i in linear)
     if not indices or not linear or len(set(linear)) < len(linear):
         raise ValueError(
-            f"rao_blackwellised: linear is {linear}; expected a tuple of different indices, at"
-            " least one."
+            f"rao_blackwellised: linear is {linear}; expected a tuple of at least one index,"
+            " without repetition."
         )
     if not hasattr(rule, "deviations"):
         raise ValueError(
@@ -166,8 +166,7 @@ def rao_blackwellised(
     ) -> ParticleState:
         data, (draw, again) = clouds.split(state.key, 2)
         z = normals(draw, params)
-        # draws of sample mean 0 and covariance I give the particles the moments asked for, not
-        # nearly those
+        # draws with sample mean 0 and covariance I give the particles exactly the requested moments
         unit = Gaussian(jnp.zeros_like(z[0]), jnp.eye(z.shape[1], dtype=z.dtype))
         z = clouds.affine_move(again, None, z, jnp.full_like(z[:, 0], 1 / particles), unit)
         return _spread(params, linear, data, gaussian, z)
@@ -193,12 +192,11 @@ def _parts(model: StateSpaceModel, linear: tuple[int, ...]) -> _Parts:
 
 
 def _check_model(model: StateSpaceModel, linear: tuple[int, ...]) -> None:
-    """Refuse what the filter would get wrong."""
+    """Raise for a model that the filter would get wrong."""
     if not set(linear) < set(range(model.n)):
         raise ValueError(
             f"rao_blackwellised: linear is {linear}; expected indices of some of the {model.n}"
-            " components, not all."
-            " For a model that is linear in all, use kf.kalman()."
+            " components, not all. For a fully linear model, use kf.kalman()."
         )
     if model.observation_log_density is not None:
         raise ValueError(

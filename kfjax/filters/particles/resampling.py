@@ -30,13 +30,13 @@ __all__ = [
 
 def log_total(log_weights: Array) -> Array:
     """Return log sum_i exp(log_weights_i); -inf with a zero gradient if all weights are zero."""
-    nothing = jnp.max(log_weights) == -jnp.inf  # false for NaN, which is to be seen
+    nothing = jnp.max(log_weights) == -jnp.inf  # NaN compares false and propagates, as intended
     total = jax.scipy.special.logsumexp(jnp.where(nothing, 0, log_weights))
     return jnp.where(nothing, -jnp.inf, total)
 
 
 def normalised(log_weights: Array) -> Array:
-    """Return log weights of sum one; equal ones where no weight is above zero."""
+    """Return log weights whose exponentials sum to one; equal ones if no weight is above zero."""
     nothing = jnp.max(log_weights) == -jnp.inf
     log_weights = jnp.where(nothing, 0, log_weights)
     return log_weights - jax.scipy.special.logsumexp(log_weights)
@@ -48,7 +48,7 @@ def effective_sample_size(log_weights: Array) -> Array:
 
 
 def inverse_cdf(log_weights: Array, uniforms: Array) -> Array:
-    """Return the indices where cumulated weights [N] pass numbers in [0, 1), none of weight 0."""
+    """Return the indices where cumulative weights [N] pass numbers in [0, 1), never of weight 0."""
     cumulated = jnp.cumsum(jnp.exp(normalised(log_weights)))
     below_one = 1 - jnp.finfo(cumulated.dtype).epsneg
     return jnp.searchsorted(
@@ -57,7 +57,7 @@ def inverse_cdf(log_weights: Array, uniforms: Array) -> Array:
 
 
 class Resampling(abc.ABC):
-    """A resampling scheme; subclass it, as a frozen dataclass, for one of your own."""
+    """A resampling scheme; to write your own, subclass it as a frozen dataclass."""
 
     @abc.abstractmethod
     def __call__(self, key: Array, log_weights: Array) -> Array:
@@ -70,7 +70,7 @@ class Resampling(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class Systematic(Resampling):
-    """Systematic resampling: N equidistant points of the cumulated weights, one random offset.
+    """Systematic resampling: N equidistant points of the cumulative weights, one random offset.
 
     A particle of weight w goes on floor(N w) or ceil(N w) times.
 
@@ -116,7 +116,7 @@ class Stratified(Resampling):
 
 @dataclasses.dataclass(frozen=True)
 class Multinomial(Resampling):
-    """N independent draws: the one that theory is written for, and of the largest variance.
+    """Multinomial resampling: N independent draws, the scheme of theory, with the largest variance.
 
     References:
         N. Gordon, D. Salmond, A. Smith, Novel approach to nonlinear/non-Gaussian Bayesian state
@@ -132,7 +132,7 @@ class Multinomial(Resampling):
 
 @dataclasses.dataclass(frozen=True)
 class Residual(Resampling):
-    """floor(N w) copies of each particle, and independent draws from what remains of the weights.
+    """Residual resampling: floor(N w) copies of each particle, the rest drawn independently.
 
     References:
         J. S. Liu, R. Chen, Sequential Monte Carlo methods for dynamic systems, JASA 93 (1998),
@@ -144,7 +144,7 @@ class Residual(Resampling):
         N = log_weights.shape[0]
         dtype = log_weights.dtype
         expected = N * jnp.exp(normalised(log_weights))
-        # weights that are 1/N to rounding must count as 1/N
+        # weights that are 1/N up to rounding must count as 1/N
         copies = jnp.floor(expected * (1 + 8 * jnp.finfo(dtype).eps))
         remaining = jnp.log(jnp.maximum(expected - copies, 0))
         drawn = inverse_cdf(remaining, jax.random.uniform(key, (N,), dtype))
@@ -158,11 +158,11 @@ class Residual(Resampling):
 class Soft(Resampling):
     """Soft resampling: draw from q = alpha w + (1 - alpha) / N, with gradients of the weights.
 
-    The gradient through the weights w / (N q) has little variance, and a bias: the draws themselves
-    are taken as given.
+    The gradient through the weights w / (N q) has little variance but a bias, since the draws
+    themselves are taken as given.
 
     Attributes:
-        alpha: the share of the weights, between 0 and 1.
+        alpha: weight of w in the mixture, between 0 and 1.
         scheme: how indices are drawn from q.
 
     References:
@@ -190,9 +190,9 @@ class Soft(Resampling):
 class StopGradient(Resampling):
     """Resample by another scheme, with the gradient of the weights w_a / (N stop_gradient(q_a)).
 
-    Values do not change. The gradient of the likelihood estimate is then an unbiased one of the
-    gradient of the likelihood, and that of its logarithm a consistent score estimate (Fisher's
-    identity), at the price of variance.
+    Values do not change. The gradient of the likelihood estimate is then an unbiased estimate of
+    the gradient of the likelihood, and the gradient of its logarithm is a consistent estimate of
+    the score (Fisher's identity), at the price of variance.
 
     Attributes:
         scheme: how indices are drawn.
@@ -223,11 +223,10 @@ def resample(
         ess: fraction of N, 0 (never) to 1 (always, unless all weights are equal).
         key: a random key.
         log_weights: [N], not necessarily normalised.
-        priorities: log weights [N] to draw by, such as those of a look ahead; default log_weights.
+        priorities: log weights [N] to draw by, such as look-ahead weights; default log_weights.
 
     Returns:
-        indices [N] and the log weights [N] of the particles there, which carry the total of
-        log_weights on.
+        indices [N], and the log weights [N] of those particles, with the same total as log_weights.
     """
     priorities = log_weights if priorities is None else priorities
     N = log_weights.shape[0]

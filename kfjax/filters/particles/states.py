@@ -26,10 +26,10 @@ class ParticleState(NamedTuple):
         log_weights: [..., N]. Their exponentials sum to one on average; `mean` and `cov` normalise
             them.
         key: words of the random key of the next step (uint32).
-        covs: [..., N, n, n], if each particle stands for a Gaussian of which it is the mean.
-        previous: what the particles were moved from [..., N, n], kept by filters that move them
-            again once y is known.
-        moved: whether `previous` still tells that, that is, between a predict and an update.
+        covs: [..., N, n, n], if each particle is the mean of a Gaussian.
+        previous: the particles [..., N, n] before the move, kept by filters that move them again
+            once y is known.
+        moved: whether `previous` is valid, that is, between a predict and an update.
         space: how states are averaged, on a curved space.
     """
 
@@ -69,7 +69,7 @@ def _cov(state: ParticleState) -> Array:
 
 
 def check_particles(who: str, particles: int, ess: float) -> None:
-    """Check the numbers that a constructor takes."""
+    """Validate the numbers that a constructor takes."""
     check_count(f"{who}: particles", particles)
     check_number(f"{who}: ess (a fraction of the particles)", ess, least=0, most=1)
 
@@ -81,7 +81,7 @@ def selected(
     state: ParticleState,
     priorities: Array | None = None,
 ) -> tuple[ParticleState, Array]:
-    """Resample where it pays; return the particles that go on, and which they are [N]."""
+    """Resample where it pays; return the surviving particles and their indices [N]."""
     indices, log_weights = resample(scheme, ess, key, state.log_weights, priorities)
     covs = None if state.covs is None else state.covs[indices]
     return state._replace(
@@ -92,7 +92,7 @@ def selected(
 def weighed(
     predicted: ParticleState, proposed: ParticleState, density: Array, observed: Mask
 ) -> tuple[ParticleState, Array]:
-    """Multiply the weights by the density of y, given by logarithms [N].
+    """Multiply the weights by the density of y, given as logarithms [N].
 
     Returns:
         The new state, and the log-likelihood of y. If nothing was observed, or y is impossible for
