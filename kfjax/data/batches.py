@@ -31,18 +31,18 @@ def run_trajectory(
 
     Args:
         filter: the `Filter`.
-        params: parameters of the filter; the mean of their prior is replaced where the data have
-            prior means.
+        params: parameters of the filter; the mean of their prior is replaced if the data have prior
+            means.
         trajectory: a `Dataset` without its leading axis, as seen inside `jax.vmap`.
         key: random key for filters that draw.
         emit: what to keep of every step, as in `kfjax.run`.
 
     Returns:
-        `Run(final, outputs)`, as `kfjax.run`.
+        `Run(final, outputs)`, as from `kfjax.run`.
 
     Raises:
-        ValueError: as `kfjax.run`, or if there are prior means and no model in params to put
-            them in.
+        ValueError: as in `kfjax.run`, or if there are prior means and no model in params to put
+            them into.
     """
     check_kind("run_trajectory: trajectory", trajectory, Dataset)
     return run(
@@ -64,11 +64,11 @@ def start_at(params: Params, mean: Float[AnyArray, " n"] | None) -> Params:
     model = model_of(params)
     if model is None:
         raise ValueError(
-            f"the data have prior means, but params ({type(params).__name__}) has no model to put"
-            " them in; expected a StateSpaceModel. Leave prior_mean out."
+            f"the data have prior means, but params ({type(params).__name__}) have no model to put"
+            " them into; expected a StateSpaceModel. Leave prior_mean out."
         )
     known = jnp.shape(mean)[0]
     layout = layout_of(model)
-    if layout is not None and known == layout.n:  # what data know is x, and not the noise beside it
+    if layout is not None and known == layout.n:  # data know x, and not the noise beside it
         mean = jnp.concatenate([mean, model.prior.mean[known:]])
     return with_model(params, prior=Gaussian(mean, model.prior.cov))

@@ -1,4 +1,4 @@
-"""Checks of the arrays of a `Dataset`, and the form in which it keeps them."""
+"""Checks of the arrays of a `Dataset`, and their conversion to the form it keeps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def check_observations(value: object, dtype: np.dtype) -> np.ndarray:
         if ys.ndim < 3:
             remedy = " One trajectory is ys[None]; scalar observations are ys[..., None]."
         raise ValueError(
-            f"Dataset: ys has shape {ys.shape}; expected [N, T, m], none of them 0.{remedy}"
+            f"Dataset: ys has shape {ys.shape}; expected [N, T, m], all above 0.{remedy}"
         )
     return ys
 
@@ -46,7 +46,7 @@ def active_steps(length: np.ndarray | None, N: int, T: int) -> np.ndarray:
 def separate_mask(
     ys: np.ndarray, observed: object, active: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return ys with zeros where nothing counts, and the mask [N, T, m], or None without gaps.
+    """Return ys with zeros where nothing counts, and the mask [N, T, m], or None without any gap.
 
     Steps after the end are 0 in ys and True in the mask, so that trajectories of different lengths
     without gaps need no mask.
@@ -65,9 +65,7 @@ def separate_mask(
             "Dataset: ys has infinite entries; expected numbers, or NaN where missing."
         )
     if not counts.any():
-        raise ValueError(
-            "Dataset: ys has no number at all that was observed; expected at least one."
-        )
+        raise ValueError("Dataset: ys has no observed number; expected at least one.")
     mask = seen | ~active[..., None]
     return ys, None if mask.all() else mask
 
@@ -85,14 +83,14 @@ def check_states(value: object, dtype: np.dtype, active: np.ndarray) -> np.ndarr
         raise ValueError(f"Dataset: xs has shape {xs.shape}; expected ({N}, {T}, n).")
     if np.isnan(xs[active]).all():
         raise ValueError(
-            "Dataset: xs has no number at all; expected at least one. Leave xs out if the states"
-            " are not known."
+            "Dataset: xs has no number; expected at least one. Leave xs out if the states are not"
+            " known."
         )
     return xs
 
 
 def check_inputs(value: object, dtype: np.dtype, active: np.ndarray) -> np.ndarray:
-    """Return an array of inputs [N, T, ...], 0 after the end; integers and booleans stay so."""
+    """Return inputs [N, T, ...], 0 after the end; integers and booleans keep their type."""
     us = _real_numbers("us", value)
     if us.dtype.kind == "f":
         us = us.astype(dtype)
@@ -122,8 +120,8 @@ def _real_numbers(name: str, value: object) -> np.ndarray:
         array = np.asarray(value)
     except ValueError as error:
         raise ValueError(
-            f"Dataset: {name} makes no array ({error}); expected [N, T, ...]. Trajectories of"
-            " different lengths are filled up, with length=."
+            f"Dataset: {name} cannot be made an array ({error}); expected [N, T, ...]. Pad"
+            " trajectories of different lengths, and pass length=."
         ) from error
     if array.dtype.kind not in "fiub":
         raise ValueError(f"Dataset: {name} has dtype {array.dtype}; expected real numbers.")

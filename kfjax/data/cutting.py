@@ -1,4 +1,4 @@
-"""Trajectories cut in time: shorter ones, several from one, and windows inside a trace."""
+"""Cutting trajectories in time: into shorter ones, into several, and into windows in a trace."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def first_steps(data: Dataset, steps: int) -> Dataset:
         steps: number of steps to keep, at least 1; shorter trajectories stay as they are.
 
     Raises:
-        ValueError: if steps is below one, or nothing was observed so early.
+        ValueError: if steps is below one, or nothing was observed in these steps.
 
     Example:
         >>> kf.data.first_steps(kf.Dataset(np.zeros((4, 100, 1))), 20)
@@ -59,8 +59,8 @@ def pieces(
         steps: length of a piece, at least 1.
         prior_mean: mean of x_0 [n] of the first piece of every trajectory, such as
             `model.prior.mean`; optional where data has prior means.
-        first: `model.first`. With "update" prior means are of x_1: those of the later pieces are
-            the true states at their first steps.
+        first: `model.first`. With "update" prior means are of x_1: those of later pieces are the
+            true states at their first steps.
 
     Returns:
         A `Dataset` with `prior_mean`.
@@ -116,7 +116,7 @@ def _check_starts(starts: np.ndarray) -> None:
 
 
 def cut_series(data: Dataset, steps: int) -> tuple[tuple[PyTree, ...], np.ndarray]:
-    """Cut trajectories of K `steps` steps, as `whole_windows` makes them, into K pieces each.
+    """Cut trajectories of K `steps` steps, as from `whole_windows`, into K pieces each.
 
     Returns ys, xs, us and observed [N K, steps, ...], and the lengths [N K], which are 0 for pieces
     after the end of a trajectory.

@@ -1,4 +1,4 @@
-"""Many trajectories in one container, checked once: the data of evaluation and training."""
+"""A container of many trajectories, checked once: the data of evaluation and training."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from kfjax.data.disk import DiskArray, on_disk, take
 
 __all__ = ["Dataset"]
 
-BLOCK = 4096  # trajectories whose mask is read at a time, since it may be larger than memory
-TOLERANCE = 1e-6  # of sums of fractions: 0.7 + 0.2 + 0.1 is not 1 in binary
+BLOCK = 4096  # trajectories whose mask is read at a time, since the whole may be larger than memory
+TOLERANCE = 1e-6  # for sums of fractions: 0.7 + 0.2 + 0.1 is not 1 in binary
 
 
 class _Typed(Pytree):
@@ -41,9 +41,9 @@ class Dataset(_Typed):
 
     Every array has a leading axis of N.
 
-    A pytree: `jax.vmap` over it sees one trajectory at a time. NaN in `ys` becomes the mask.
-    Entries after a trajectory's `length` never count, whatever they are. Arrays are kept in main
-    memory (numpy) until they are used.
+    It is a pytree: `jax.vmap` over it sees one trajectory at a time. NaN in `ys` becomes the mask.
+    Entries after a trajectory's `length` never count, whatever their values. Arrays are kept in
+    main memory (numpy) until they are used.
 
     Attributes:
         ys: observations [N, T, m], NaN where missing; kept with 0 there.
@@ -164,13 +164,13 @@ class Dataset(_Typed):
         Shuffle first with `data[permutation]` if the order means something.
 
         Args:
-            *parts: numbers of trajectories, or fractions of them; together at most everything.
+            *parts: numbers of trajectories, or fractions of them, together at most all of them.
 
         Returns:
             One Dataset per part.
 
         Raises:
-            ValueError: if a part is empty, or the parts are more than there is.
+            ValueError: if a part is empty, or the parts exceed the data.
 
         Example:
             >>> train, test = kf.Dataset(np.zeros((10, 5, 1))).split(0.8, 0.2)
@@ -185,8 +185,8 @@ class Dataset(_Typed):
         empty = not parts or any(first >= end for first, end in bounds)
         if empty or sum(parts) > limit + TOLERANCE:
             raise ValueError(
-                f"Dataset.split: got {parts} of {self.size} trajectories; expected parts that are"
-                f" not empty, at most {self.size} together (or 1.0, as fractions)."
+                f"Dataset.split: got {parts} for {self.size} trajectories; expected nonempty"
+                f" parts, at most {self.size} together (or 1.0, as fractions)."
             )
         return tuple(self[first:end] for first, end in bounds)
 
@@ -207,8 +207,8 @@ class Dataset(_Typed):
         return f"Dataset({text})"
 
 
-# attached after the class: a dataclass would take a property in its body for the default value of
-# the argument `dtype`
+# attached after the class: in its body, a dataclass would take the property for the default value
+# of the argument `dtype`
 Dataset.dtype = property(  # type: ignore[assignment]
     lambda self: self.ys.dtype, doc="The dtype of the observations."
 )

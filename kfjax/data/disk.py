@@ -1,8 +1,8 @@
 """Arrays that stay on disk: .npy files whose rows are read on demand.
 
 The rows are read, not mapped into memory: the kernel maps up to two megabytes around every row that
-is touched, so that a random batch would look, and in some containers count, as if it were hundreds
-of megabytes.
+is touched, so that a random batch would look like hundreds of megabytes, and count as such in some
+containers.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class DiskArray:
         """Return the array in a file.
 
         Raises:
-            ValueError: if the file does not hold an array, or not row by row.
+            ValueError: if the file does not hold an array, or does not store it row by row.
             OSError: if the file cannot be read.
         """
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -112,7 +112,7 @@ class DiskArray:
         return rows
 
     def _row_numbers(self, index: np.ndarray) -> np.ndarray:
-        """Return numbers of rows, from 0, for numbers that may be negative or a mask [N]."""
+        """Return row numbers, from 0, for an index that may be negative or a mask [N]."""
         if index.dtype == bool:
             numbers = np.flatnonzero(index)
         else:
@@ -136,7 +136,7 @@ def _consecutive_runs(numbers: np.ndarray) -> list[np.ndarray]:
 def on_disk(tree: PyTree) -> bool:
     """Tell whether an array in a pytree stays on disk.
 
-    The arrays of a `Dataset` of `read_folder` do.
+    The arrays of a `Dataset` from `read_folder` do.
     """
     return any(isinstance(leaf, DiskArray) for leaf in jax.tree.leaves(tree))
 

@@ -52,7 +52,7 @@ def to_xarray(
         states: names of the components; default x1, x2, ...
 
     Returns:
-        Variables mean, cov and log_likelihood, as far as the estimate has them.
+        A dataset with the variables mean, cov and log_likelihood, as far as the estimate has them.
 
     Raises:
         ValueError: if times or states do not fit.
@@ -97,8 +97,8 @@ def to_pandas(
         states: names of the components; default x1, x2, ...
 
     Returns:
-        Columns NAME and NAME_std of every component, and log_likelihood, as far as the estimate has
-        them; the index is time, or (trajectory, time) of a batch.
+        A data frame with columns NAME and NAME_std for every component, and log_likelihood, as far
+        as the estimate has them; its index is time, or (trajectory, time) for a batch.
 
     Raises:
         ValueError: if times or states do not fit.
@@ -131,13 +131,13 @@ def to_pandas(
 
 
 def _by_name(names: list[str], values: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the components of values [..., n] by name, each of them flat."""
+    """Return the components of values [..., n] by name, each flattened."""
     rows = values.reshape(-1, len(names))
     return dict(zip(names, rows.T, strict=True))
 
 
 def _not_installed(package: str, error: ImportError) -> ImportError:
-    """Return the error that tells how to install an optional package."""
+    """Return the error that says how to install an optional package."""
     return ImportError(
         f"{package} is not installed ({error}). Install it with pip install 'kfjax[data]'."
     )
@@ -167,8 +167,8 @@ def _columns(
         names = _texts(f"{who}: states", states)
     if clock.shape != (T,) or len(names) != n:
         raise ValueError(
-            f"{who}: got {clock.shape} times and {len(names)} names of states; expected ({T},) and"
-            f" {n}."
+            f"{who}: got times of shape {clock.shape} and {len(names)} names of states; expected"
+            f" ({T},) and {n}."
         )
     cov = _optional(estimate, "cov")
     log_likelihood = _optional(estimate, "log_likelihood")
@@ -184,13 +184,13 @@ def _times(name: str, value: Sequence[float] | AnyArray | np.ndarray) -> np.ndar
 
 
 def _texts(name: str, value: Sequence[str]) -> list[str]:
-    """Return a list of texts."""
+    """Return a list of names."""
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise ValueError(f"{name} is {described(value)}; expected a list of names.")
     return list(value)
 
 
 def _optional(estimate: PyTree, name: str) -> np.ndarray | None:
-    """Return a part of an estimate in numpy, or None if it has none."""
+    """Return a field of an estimate in numpy, or None if it has none."""
     value = getattr(estimate, name, None)
     return None if value is None else np.asarray(value)

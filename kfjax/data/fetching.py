@@ -25,9 +25,9 @@ def fetch(url: str, sha256: str, *, folder: str | Path | None = None, unpack: bo
     Args:
         url: address of the file (http, https or ftp).
         sha256: checksum of the file, 64 hexadecimal digits, as `sha256sum FILE` prints it.
-        folder: folder in which the file is kept; default the environment variable KFJAX_DATA, else
-            the user's cache folder. A file of the same name that has another checksum stays; the
-            new one then has the beginning of its checksum in front of its name.
+        folder: folder in which the file is kept; default the environment variable KFJAX_DATA, or
+            else the user's cache folder. A file of the same name with another checksum is kept; the
+            name of the new one then starts with its checksum.
         unpack: whether to unpack a zip or tar archive, into a folder beside it that is named after
             the archive and its checksum.
 
@@ -37,7 +37,7 @@ def fetch(url: str, sha256: str, *, folder: str | Path | None = None, unpack: bo
 
     Raises:
         ValueError: if the file has another checksum (it is not kept), the checksum is malformed, or
-            the file cannot be unpacked, since it is damaged or a member or a link leads out of the
+            the file cannot be unpacked, because it is damaged, or a member or link leads out of the
             folder.
         ImportError: if pooch is not installed.
         OSError: if the file cannot be downloaded.
@@ -62,11 +62,11 @@ def fetch(url: str, sha256: str, *, folder: str | Path | None = None, unpack: bo
     folder = Path(folder or _cache(pooch))
     sha256 = sha256.lower()
     if (folder / name).is_file() and pooch.file_hash(folder / name) != sha256:
-        name = f"{sha256[:12]}.{name}"  # the one of that name may be somebody's own
+        name = f"{sha256[:12]}.{name}"  # the file of that name may be the user's own
     pooch.retrieve(url, f"sha256:{sha256}", fname=name, path=folder)
     if not unpack:
         return folder / name
-    # a folder for each content: what an older archive had does not stay in it
+    # one folder for each content, so that nothing from an older archive stays in it
     return _unpacked(folder / name, folder / f"{name}.{sha256[:12]}")
 
 
@@ -76,7 +76,7 @@ def _cache(pooch: ModuleType) -> str | Path:
 
 
 def _unpacked(archive: Path, folder: Path) -> Path:
-    """Return the folder with the members of an archive, which appears whole or not at all."""
+    """Return the folder with the members of an archive; it appears whole or not at all."""
     if folder.is_dir():
         return folder
     try:
@@ -104,7 +104,7 @@ def _unzip(archive: Path, place: Path) -> None:
 
 def _untar(archive: Path, place: Path) -> None:
     """Unpack a tar archive; links out of the folder and devices raise a `tarfile.FilterError`."""
-    filtered = hasattr(tarfile, "data_filter")  # from Python 3.11.4 on
+    filtered = hasattr(tarfile, "data_filter")  # since Python 3.11.4
     with tarfile.open(archive) as file:
         for member in file:
             _check_member(archive, member.name)
@@ -117,10 +117,10 @@ def _untar(archive: Path, place: Path) -> None:
 
 
 def _check_member(archive: Path, name: str) -> None:
-    """Raise if a member would be written outside of the folder."""
+    """Raise if a member would be written outside the folder."""
     windows = PureWindowsPath(name)
     if windows.anchor or PurePosixPath(name).is_absolute() or ".." in windows.parts:
         raise ValueError(
             f"fetch: {archive} has a member {name!r}, which leads out of its folder; expected"
-            " members inside. Leave unpack out."
+            " members inside it. Leave unpack out."
         )

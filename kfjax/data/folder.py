@@ -1,11 +1,11 @@
 """Data sets larger than memory: a folder with one .npy file per array, read by rows on demand.
 
 The .npy format needs no dependency: numpy has written it unchanged since 2007, a trajectory is one
-contiguous piece of a file, a random batch is as many reads, and the kernel caches what fits. Zarr,
-HDF5 and ArrayRecord (with Grain) compress and reach into object stores, at the price of a
-dependency and of decoding a chunk for every row; convert data in such a format once, part by part,
-with `write_folder`. An .npz file is a zip archive, whose members have no rows that could be read
-alone.
+contiguous piece of a file, a random batch of K trajectories takes K reads, and the kernel caches
+what fits. Zarr, HDF5 and ArrayRecord (with Grain) compress and reach into object stores, at the
+price of a dependency and of decoding a chunk for every row; convert data in such a format once,
+part by part, with `write_folder`. An .npz file is a zip archive, whose members cannot be read row
+by row.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from kfjax.data.names import FILE_NAMES
 __all__ = ["read_folder", "write_folder"]
 
 FORMAT = 1
-SEAL = "trajectories.json"  # written last: the folder is complete, and its arrays were checked
+SEAL = "trajectories.json"  # written last, once the folder is complete and checked
 INPUTS = FILE_NAMES["us"]
 
 
 def is_folder(path: str | Path) -> bool:
-    """Tell whether `write_folder` wrote a folder."""
+    """Tell whether a folder was written by `write_folder`."""
     return (Path(path) / SEAL).is_file()
 
 
@@ -48,11 +48,11 @@ def write_folder(folder: str | Path, parts: Dataset | Iterable[Dataset]) -> None
     Args:
         folder: path of the new folder, which appears complete or not at all.
         parts: a `Dataset`, or any iterable of them, such as a generator that simulates or reads one
-            after the other; alike in all but the number of trajectories. Inputs are an array, or a
+            after another; alike in all but the number of trajectories. Inputs are an array, or a
             dict of arrays.
 
     Raises:
-        ValueError: if the path exists, there is no part, or a part is unlike the first.
+        ValueError: if the path exists, there is no part, or a part does not match the first.
 
     Example:
         >>> import tempfile
@@ -78,20 +78,21 @@ def read_folder(folder: str | Path) -> Dataset:
 
     The arrays of the `Dataset` stay in the files. `kfjax.compare` and `kfjax.training.fit` copy a
     chunk or a batch at a time, as does `data[[3, 1, 4]]`; `data[:1000]` and `data.split(0.8, 0.2)`
-    stay on disk. Functions that make new trajectories of them (such as `kfjax.data.pieces`) read
-    everything; functions of JAX take rows in memory only.
+    stay on disk. Functions that make new trajectories (such as `kfjax.data.pieces`) read
+    everything; JAX functions take only rows in memory.
 
     Args:
-        folder: path of a folder of `write_folder`.
+        folder: path of a folder written by `write_folder`.
 
     Raises:
         ValueError: if `write_folder` did not write the folder, or a file is damaged or has changed
-            since.
+            since then.
     """
     folder = as_path("read_folder: folder", folder)
     if not is_folder(folder):
         raise ValueError(
-            f"read_folder: {folder} has no {SEAL}; expected a folder of kfjax.data.write_folder."
+            f"read_folder: {folder} has no {SEAL}; expected a folder written by"
+            " kfjax.data.write_folder."
         )
     arrays: dict[str, Any] = {}
     inputs: dict[str, DiskArray] = {}
@@ -110,7 +111,7 @@ def read_folder(folder: str | Path) -> Dataset:
 
 
 def _about(path: Path) -> dict[str, tuple[list[int], str]]:
-    """Return shape and dtype of every array by name, as the seal of a folder tells them."""
+    """Return the shape and dtype of every array by name, as recorded in the seal of a folder."""
     try:
         about = json.loads(path.read_bytes())
         if about["format"] != FORMAT:
@@ -120,7 +121,7 @@ def _about(path: Path) -> dict[str, tuple[list[int], str]]:
             arrays[name] = (list(shape), str(dtype))
         if FILE_NAMES["ys"] not in arrays:
             raise ValueError("it has no observations")
-    except Exception as error:  # nearly anything, where the content is not as expected
+    except Exception as error:  # nearly any error, if the content is not as expected
         raise ValueError(
             f"read_folder: {path} cannot be read ({type(error).__name__}: {error}); expected it as"
             " kfjax.data.write_folder wrote it. Write the folder again."
@@ -145,7 +146,7 @@ def _opened(path: Path, shape: list[int], dtype: str) -> DiskArray:
     """Return the array in a file, which must have this shape and dtype."""
     try:
         array = DiskArray.open(path)
-    except Exception as error:  # a damaged file lets numpy raise nearly anything
+    except Exception as error:  # for a damaged file, numpy raises nearly any error
         raise ValueError(
             f"read_folder: {path} cannot be read ({error}); write the folder again."
         ) from error
@@ -158,7 +159,7 @@ def _opened(path: Path, shape: list[int], dtype: str) -> DiskArray:
 
 
 def _write_parts(place: Path, parts: Iterable[Dataset]) -> dict[str, list[Any]]:
-    """Write all parts, and return shape and dtype of every array by name of file."""
+    """Write all parts, and return the shape and dtype of every array by file name."""
     files: dict[str, _GrowingFile] = {}
     complete = True
     with contextlib.ExitStack() as stack:
@@ -174,7 +175,7 @@ def _write_parts(place: Path, parts: Iterable[Dataset]) -> dict[str, list[Any]]:
             growing.write_header()
     if not files:
         raise ValueError("write_folder: got no part; expected at least one Dataset.")
-    if complete:  # most data have all steps, and no gaps
+    if complete:  # most data have all steps and no gaps
         for name in ("observed", "length"):
             (place / f"{name}.npy").unlink()
             del files[name]
@@ -185,7 +186,7 @@ def _append(files: dict[str, _GrowingFile], arrays: dict[str, np.ndarray]) -> No
     """Append the arrays of a part to the files."""
     if arrays.keys() != files.keys():
         raise ValueError(
-            f"write_folder: a part has {', '.join(arrays)}; expected {', '.join(files)}, as the"
+            f"write_folder: a part has {', '.join(arrays)}; expected {', '.join(files)}, as in the"
             " first part."
         )
     for name, array in arrays.items():
@@ -193,7 +194,7 @@ def _append(files: dict[str, _GrowingFile], arrays: dict[str, np.ndarray]) -> No
 
 
 def _arrays(part: Dataset) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the arrays of a part by name of file; every part has a mask and lengths."""
+    """Yield the arrays of a part by file name; every part has a mask and lengths."""
     if not isinstance(part, Dataset):
         raise ValueError(f"write_folder: a part is {type(part).__name__}; expected a Dataset.")
     inputs = _named_inputs(part)
@@ -208,7 +209,7 @@ def _arrays(part: Dataset) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _named_inputs(part: Dataset) -> dict[str, np.ndarray]:
-    """Return the inputs of a part by name of file."""
+    """Return the inputs of a part by file name."""
     if part.us is None:
         return {}
     named = {INPUTS: part.us}

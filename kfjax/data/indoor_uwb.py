@@ -24,13 +24,13 @@ def is_indoor_uwb(path: str | Path) -> bool:
 def read_indoor_uwb(folder: str | Path) -> Dataset:
     """Read the Labyrinth data set (T. Pfeifer, TU Chemnitz).
 
-    It is one trajectory, whose steps are the range measurements. Step t is the t-th range in order
-    of time, to one of four anchors in turn; x_0 is at time 0 of the record's clock. Odometry and
-    ground truth are interpolated linearly at the time of the range (in the published record all
+    The data are one trajectory, whose steps are the range measurements. Step t is the t-th range in
+    order of time, to one of four anchors in turn; x_0 is at time 0 of the record's clock. Odometry
+    and ground truth are interpolated linearly at the time of the range (in the published record all
     stamps coincide); the speeds reported at t are taken to hold since the range before.
 
     Args:
-        folder: folder of `Indoor_UWB_Input.txt` and `Indoor_UWB_GT.txt`.
+        folder: folder with `Indoor_UWB_Input.txt` and `Indoor_UWB_GT.txt`.
 
     Returns:
         A `Dataset` with N = 1 and ys [1, T, 1]: range in metres, outliers included; xs [1, T, 3]:
@@ -88,13 +88,13 @@ def _table(path: Path, kind: str, columns: int) -> np.ndarray:
         table = np.array([[float(text) for text in row[:columns]] for row in rows])
     except ValueError as error:
         raise ValueError(
-            f"read_indoor_uwb: {path} has a {kind} row that is not of numbers ({error}); expected"
-            " the file as it is published."
+            f"read_indoor_uwb: {path} has a {kind} row that is not numeric ({error}); expected the"
+            " file as published."
         ) from error
     if table.ndim != 2 or table.shape[1] != columns:
         raise ValueError(
-            f"read_indoor_uwb: {path} has {kind} rows of shape {table.shape}; expected some, with"
-            f" at least {columns} numbers each."
+            f"read_indoor_uwb: {path} has {kind} rows of shape {table.shape}; expected at least"
+            f" one row, with at least {columns} numbers."
         )
     by_time = np.argsort(table[:, 0], kind="stable")
     return table[by_time].T

@@ -1,4 +1,4 @@
-"""Sessions of the NCLT data set as they are published.
+"""Sessions of the NCLT data set, as published.
 
 They are csv files of a robot's odometry, GPS, IMU and ground truth.
 """
@@ -59,11 +59,11 @@ def read_nclt(
     """Read a session of the University of Michigan North Campus Long-Term data set.
 
     The session is resampled to equal steps. Positions are interpolated linearly at the end of every
-    step, where a sample lies within half a step of it, and are not known elsewhere. Velocities are
+    step if a sample lies within half a step of it, and are unknown elsewhere. Velocities are
     differences of positions over the step.
 
     Args:
-        folder: folder of `odometry_mu.csv` (or odometry_mu_100hz.csv), `groundtruth.csv` (or
+        folder: folder with `odometry_mu.csv` (or odometry_mu_100hz.csv), `groundtruth.csv` (or
             groundtruth_DATE.csv) and, optionally, `gps.csv` and `ms25.csv`.
         rate: steps per second.
         sensors: what is observed: "odometry", its velocity (v_x, v_y) in m/s, in the frame of the
@@ -71,11 +71,10 @@ def read_nclt(
             this order.
 
     Returns:
-        A `Dataset` with N = 1 and ys [1, T, 2 or 4]: NaN, that is missing, where there was no
-        sample or no fix; xs [1, T, 4]: true x (north), y (east) in m and their velocities in
-        m/s, NaN where not known; us: dict of `dt` [1, T] (s), and with ms25.csv `acceleration`
-        (m/s^2) and `rotation_rate` (rad/s) [1, T, 3], means over each step in the frame of the
-        robot.
+        A `Dataset` with N = 1 and ys [1, T, 2 or 4]: NaN (missing) where there was no sample or no
+        fix; xs [1, T, 4]: true x (north), y (east) in m and their velocities in m/s, NaN where not
+        known; us: dict of `dt` [1, T] (s), and, with ms25.csv, `acceleration` (m/s^2) and
+        `rotation_rate` (rad/s) [1, T, 3], averaged over each step in the frame of the robot.
 
     Raises:
         ValueError: if a file is missing or not as published, the files do not overlap in time, or
@@ -149,7 +148,7 @@ def _table(folder: Path, kind: str) -> np.ndarray:
         table = np.loadtxt(path, delimiter=",", ndmin=2)
     except ValueError as error:
         raise ValueError(
-            f"read_nclt: {path} is not a csv file of numbers ({error}); expected the file as it is"
+            f"read_nclt: {path} is not a csv file of numbers ({error}); expected the file as"
             " published."
         ) from error
     if table.shape[1] != columns:
@@ -215,8 +214,8 @@ def _means(times: np.ndarray, table: np.ndarray) -> np.ndarray:
     known = samples > 0
     if not known.any():
         raise ValueError(
-            "read_nclt: ms25.csv has no sample at the time of the others; expected the same"
-            " session."
+            "read_nclt: ms25.csv has no sample at the times of the other files; expected files of"
+            " the same session."
         )
     means = np.diff(sums[count], axis=0)[known] / samples[known, None]
     step = np.arange(len(samples))

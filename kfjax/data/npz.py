@@ -1,4 +1,4 @@
-"""Trajectories from npz files: plain ones, and ones that hold train, validation and test parts."""
+"""Trajectories from npz files, plain or with train, validation and test parts."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def read_npz(path: str | Path, split: str | None = None) -> Dataset:
         split: "train", "validation" or "test", for a file of parts; None is "test" there.
 
     Returns:
-        The `Dataset`. Keys without a meaning here are left out with a warning that names them.
+        The `Dataset`. Unknown keys are left out, with a warning that names them.
 
     Raises:
-        ValueError: if the file is missing or not an npz file, has no obs or lacks the split, or its
-            arrays do not fit together.
+        ValueError: if the file is missing or not an npz file, has no obs or lacks the split, or if
+            its arrays do not fit together.
     """
     if split is not None and split not in SPLITS:
         raise ValueError(f"read_npz: got split {split!r}; {suggest(split, SPLITS)}")
@@ -101,23 +101,23 @@ def _part(
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of an npz file; any fault is a ValueError."""
+    """Return the arrays of an npz file; raise a ValueError whatever is wrong."""
     if not path.is_file():
         raise ValueError(
             f"read_npz: there is no file {path}; expected an npz file with obs [N, T, m]."
         )
     if not zipfile.is_zipfile(path) and path.suffix in TABLES:
         raise ValueError(
-            f"read_npz: {path} is no npz file; expected one, as np.savez writes it. Of a table make"
-            " a kf.Dataset by kf.from_pandas, and a folder by kf.data.write_folder."
+            f"read_npz: {path} is not an npz file; expected one as written by np.savez. Make a"
+            " kf.Dataset of a table with kf.from_pandas, and a folder with kf.data.write_folder."
         )
     try:
-        with path.open("rb") as file:  # numpy leaves a file open that it cannot read
+        with path.open("rb") as file:  # numpy leaves a file that it cannot read open
             return read_arrays(file)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"read_npz: {path} cannot be read ({error}); expected an npz file of numbers, as"
-            " np.savez writes it."
+            " written by np.savez."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Reading any known kind of data: the path decides which reader it is."""
+"""Reading any known kind of data: the path decides which reader is used."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read_data(path: str | Path, split: str | None = None) -> Dataset:
             there.
 
     Raises:
-        ValueError: if no reader knows the file or folder, and as the readers.
+        ValueError: if no reader knows the file or folder, and as in the readers.
     """
     path = as_path("read_data: path", path)
     if not path.exists():
@@ -45,9 +45,9 @@ def read_data(path: str | Path, split: str | None = None) -> Dataset:
                 )
             return reader(path)
     raise ValueError(
-        f"the folder {path} holds no data set that a reader knows; expected one of"
-        " kfjax.data.write_folder, or Indoor_UWB_Input.txt, or odometry_mu.csv and groundtruth.csv"
-        " in it. Give the path of a file to read an npz file."
+        f"the folder {path} holds no data set that a reader knows; expected one written by"
+        " kfjax.data.write_folder, or one with Indoor_UWB_Input.txt, or with odometry_mu.csv and"
+        " groundtruth.csv. Give the path of a file to read an npz file."
     )
 
 
@@ -57,7 +57,7 @@ def read_parts(path: str | Path) -> Parts:
     They are those of an npz file that holds parts; other data are split by `split_parts`.
 
     Raises:
-        ValueError: as `read_data` and `split_parts`, or if a file holds only some of the parts.
+        ValueError: as in `read_data` and `split_parts`, or if a file holds only some of the parts.
     """
     path = as_path("read_parts: path", path)
     splits = npz_splits(path) if path.is_file() else []

@@ -21,14 +21,14 @@ class Standardiser(NamedTuple):
 
     z = (x - mean) / std, with the difference of the space
 
-    A pytree of two arrays, so that it can be saved with parameters.
+    It is a pytree of two arrays, so that it can be saved with parameters.
 
-    Scaling to [0, 1] by minimum and maximum makes a network's corrections tiny, and breaks on the
-    first value outside.
+    Scaling to [0, 1] by minimum and maximum, in contrast, makes a network's corrections tiny, and
+    fails for the first value outside that range.
 
     Attributes:
         mean: [d].
-        std: [d], positive; on a curved space as many as a difference has components.
+        std: [d], positive; on a curved space, one for each component of a difference.
         space: how values are subtracted and moved.
 
     Example:
@@ -99,5 +99,5 @@ def _check_channels(values: ArrayLike | Nested, of_channels: Array) -> None:
 
 
 def _like(row: Array, values: ArrayLike | Nested) -> Array:
-    """Return numbers of the channels with as many axes as values."""
+    """Return a row of per-channel numbers with as many axes as values."""
     return row.reshape((1,) * (np.ndim(values) - 1) + row.shape)

@@ -1,4 +1,4 @@
-"""Training, validation and test parts of data that come in one piece."""
+"""Splits of data into training, validation and test parts."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from kfjax.data.dataset import Dataset
 __all__ = ["Parts", "split_parts"]
 
 FRACTIONS = (0.6, 0.2, 0.2)
-ROUNDING = 1e-9  # of sums of fractions: 0.7 + 0.2 + 0.1 is not 1 in binary
+ROUNDING = 1e-9  # for sums of fractions: 0.7 + 0.2 + 0.1 is not 1 in binary
 
 
 class Parts(NamedTuple):
     """Data in three parts.
 
     Attributes:
-        train: data on which parameters are fitted.
-        validation: data on which a choice is made.
-        test: data on which results are reported.
+        train: data to fit parameters on.
+        validation: data to make choices on.
+        test: data to report results on.
         skip: number of leading steps of each part that belong to the part before: they are
             filtered, but do not count.
     """
@@ -38,11 +38,11 @@ def split_parts(data: Dataset, fractions: tuple[float, float, float] = FRACTIONS
     """Split data into consecutive training, validation and test parts.
 
     Three or more trajectories are split by trajectory. One or two are split in time: a later part
-    then starts at the beginning of the record, so that the filter is under way where the part
+    then starts at the beginning of the record, so that the filter is already running where the part
     begins, and `skip` says where that is.
 
     Args:
-        data: the trajectories, in an order without meaning.
+        data: the trajectories, in an order that means nothing.
         fractions: shares of the trajectories or of the steps, three numbers above 0; together at
             most 1.
 

@@ -1,9 +1,9 @@
 """Batches for networks that keep their state from one batch to the next: contiguous streams.
 
-A stateful network hands row b of a batch on to row b of the next one. If that row does not continue
-in time where the previous one ended, the network starts from the state of another place, and cannot
-learn anything longer than a window. `fit(window=)` batches each trajectory correctly by itself;
-these functions are for one long record, and for your own training loops.
+A stateful network passes its state on from row b of a batch to row b of the next. If that row does
+not continue in time where the previous one ended, the network starts from the state of another
+place and cannot learn anything longer than a window. `fit(window=)` batches each trajectory
+correctly by itself; these functions are for one long record, and for your own training loops.
 """
 
 from __future__ import annotations
@@ -79,17 +79,16 @@ def as_streams(series: PyTree, streams: int, steps: int) -> PyTree:
 def check_streams(times: Int[ArrayLike, "K B W"] | Nested) -> StreamCheck:
     """Tell whether batches are contiguous streams.
 
-    Run your own batching on `np.arange(T)` in place of the data.
+    Apply your own batching to `np.arange(T)` in place of the data.
 
     Args:
-        times: integers [K, B, W]: for every entry of K batches of B windows, the number of its step
-            in the record.
+        times: integers [K, B, W]: the step in the record of every entry of K batches of B windows.
 
     Raises:
         ValueError: if times does not have three axes, or is not made of integers.
 
     Example:
-        Windows in the order of time, 32 of them a batch, are not what a stateful network needs:
+        Windows in order of time, 32 to a batch, are not what a stateful network needs:
 
         >>> wrong = np.arange(640).reshape(2, 32, 10)
         >>> kf.data.check_streams(wrong)
@@ -110,17 +109,17 @@ def check_streams(times: Int[ArrayLike, "K B W"] | Nested) -> StreamCheck:
 
 
 def _fraction(holds: np.ndarray) -> float:
-    """Return the fraction of entries that are true; 1 if there is none."""
+    """Return the fraction of entries that are true; 1 without entries."""
     return float(holds.mean()) if holds.size else 1.0
 
 
 def parallel_streams(data: Dataset, streams: int) -> Dataset:
-    """Cut every trajectory into several consecutive ones, which are trained on in parallel.
+    """Cut every trajectory into several consecutive ones, to train on them in parallel.
 
     This serves `kfjax.training.fit(..., window=)` on long records.
 
     A stream does not start at x_0: leave the first steps of a window out of the loss
-    (`Rollout(burn_in=)`), or use `kfjax.data.pieces`, where the true states are known.
+    (`Rollout(burn_in=)`), or use `kfjax.data.pieces`, if the true states are known.
 
     Args:
         data: trajectories.

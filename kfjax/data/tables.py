@@ -41,9 +41,9 @@ def from_pandas(
         us: columns of inputs, each under its name in `Dataset.us`.
         time: column (or name of the index, "index" if it has none) of timestamps: numbers, dates
             with or without a time zone, or time differences. `us` then has "dt", the time since the
-            row before, in seconds unless they are numbers. None if all steps are alike.
-        trajectory: column that tells trajectories apart, which may be of different lengths; None
-            for one trajectory.
+            row before, in seconds unless they are numbers. None if all steps are equal.
+        trajectory: column that identifies the trajectory of a row; trajectories may differ in
+            length. None for one trajectory.
         start: the time of x_0, like those of the rows; default that of the first row, whose dt is
             then 0.
 
@@ -65,7 +65,7 @@ def from_pandas(
         raise ValueError(f"from_pandas: ys is {ys!r}; expected a list of columns. Write [{ys!r}].")
     if not hasattr(frame, "columns"):
         raise ValueError(
-            f"from_pandas: frame is {described(frame)}; expected a pandas.DataFrame. Of a Series,"
+            f"from_pandas: frame is {described(frame)}; expected a pandas.DataFrame. For a Series,"
             " pass series.to_frame()."
         )
     frame = _with_index(frame, time, trajectory)
@@ -99,11 +99,12 @@ def from_xarray(
 
     Args:
         data: the variables.
-        ys: the variable of the observations, of dimensions (trajectory,) time and channels; NaN is
+        ys: the variable of the observations, with dimensions (trajectory,) time and channel; NaN is
             missing.
         xs: the variable of the true state, likewise, or None.
         us: variables of inputs, each under its name in `Dataset.us`.
-        time: the dimension of time; if it has a coordinate, `us` has "dt", in seconds for dates.
+        time: the dimension of time; if it has a coordinate, `us` has "dt", in seconds if the
+            coordinate is of dates.
         trajectory: the dimension of trajectories, or None for one trajectory.
         start: the time of x_0; default the first time, whose dt is then 0.
 
@@ -192,8 +193,8 @@ def _check_names(trajectory: str, column: pd.Series) -> None:
     if column.isna().any():
         row = int(column.isna().to_numpy().argmax())
         raise ValueError(
-            f"from_pandas: column {trajectory!r} is missing in row {row}; expected the trajectory"
-            " of every row."
+            f"from_pandas: column {trajectory!r} is missing in row {row}; expected a trajectory in"
+            " every row."
         )
 
 
@@ -201,7 +202,7 @@ def _steps(who: str, column: pd.Series, start: Time | None) -> np.ndarray:
     """Return the steps between timestamps, in seconds for dates and time differences."""
     if column.isna().any():
         row = int(column.isna().to_numpy().argmax())
-        raise ValueError(f"{who}: the time of row {row} is missing; expected one in every row.")
+        raise ValueError(f"{who}: the time of row {row} is missing; expected a time in every row.")
     try:
         times, first = _since_first(column, column.iloc[0] if start is None else start)
     except (TypeError, ValueError) as error:
@@ -218,7 +219,7 @@ def _since_first(column: pd.Series, start: Any) -> tuple[np.ndarray, float]:
     if column.dtype.kind in "fiu":
         return column.to_numpy(np.float64), float(start)
     if column.dtype.kind not in "mM":
-        raise TypeError("no numbers, dates or time differences")
+        raise TypeError("neither numbers, dates nor time differences")
     if isinstance(start, (int, float)):
         raise TypeError("a number is neither a date nor a time difference")
     since = column.iloc[0]

@@ -1,4 +1,4 @@
-"""Exact errors of linear filters, mismatched ones included, without Monte Carlo."""
+"""Exact errors of linear filters, also of mismatched ones, without Monte Carlo."""
 
 from __future__ import annotations
 
@@ -31,12 +31,11 @@ def expected_error(
 
     E[(x_t - xhat_t)(x_t - xhat_t)'] for t = 1..T.
 
-    The pair z = (x, x - xhat) is linear in itself and the noise, z_t = A_t z_{t-1} + B_t (e_t,
-    v_t), so that its second moment follows M_t = A_t M_{t-1} A_t' + B_t diag(Q, R) B_t' exactly.
-    With design = truth the mean of the diagonal is the least mean squared error, the floor of a
-    linear study.
+    The pair z = (x, x - xhat) follows a linear recursion, z_t = A_t z_{t-1} + B_t (e_t, v_t), so
+    that its second moment follows M_t = A_t M_{t-1} A_t' + B_t diag(Q, R) B_t' exactly. With design
+    = truth, the mean of the diagonal is the least mean squared error: the floor of a linear study.
 
-    With first="update" in both, x_1 is from the prior, and nothing moves before y_1.
+    With first="update" in both models, x_1 is from the prior, and y_1 comes before any prediction.
 
     Args:
         truth: the linear, time-invariant model that the data come from.
@@ -120,7 +119,7 @@ def _expected_error(
 
 
 def _gain(design: StateSpaceModel, P: Array) -> Array:
-    """The Kalman gain at a predicted covariance."""
+    """Return the Kalman gain at a predicted covariance."""
     HP = linalg.matmul(design.h.A, P)
     S = linalg.matmul(HP, design.h.A.T) + design.R
     return linalg.factorise(S).solve(HP).T

@@ -16,19 +16,19 @@ from kfjax.base import Inputs
 from kfjax.models.observing import bind
 from kfjax.models.state_space import StateSpaceModel
 
-ROUNDING = 10  # what is new in a row is rounding below so many times n eps of its size
+ROUNDING = 10  # the new part of a row counts as rounding below this multiple of n eps of its size
 
 __all__ = ["Rank", "controllability", "observability"]
 
 
 class Rank(NamedTuple):
-    """How much of the state an input or output reaches.
+    """The part of the state that an input or output reaches.
 
     Attributes:
         rank: number of state directions reached.
         singular_values: [n], largest first, of what each power of F adds to the powers before it,
-            relative to its own size and with every component of the state in a unit of its own;
-            those above rounding are counted, and the gap tells how sharp the rank is.
+            relative to its own size, with every component of the state in its own unit; the rank
+            counts those above rounding, and the gap shows how sharp it is.
         missing: an orthonormal basis [n, n - rank] of the directions that are not reached.
     """
 
@@ -40,7 +40,7 @@ class Rank(NamedTuple):
 def observability(model: StateSpaceModel, x: Array | None = None, u: Inputs = None) -> Rank:
     """Tell which state directions y can see: the rank of (H, H F, ..., H F^{n-1}).
 
-    The rank does not depend on units, and so not on the length of a step.
+    The rank does not depend on units, and hence not on the length of a step.
 
     Args:
         model: any `StateSpaceModel`; a nonlinear one is linearised.
@@ -83,7 +83,7 @@ def controllability(model: StateSpaceModel, x: Array | None = None, u: Inputs = 
     """
     F, _ = _jacobians("controllability", model, x, u)
     mean = model.prior.mean if x is None else x
-    # the columns of Q span what those of G do, without the rounding of a root
+    # the columns of Q span the same space as those of G, without the rounding of a root
     Q = np.asarray(model.process_noise(mean, u), np.float64)
     return _reached(F.T, Q, float(jnp.finfo(model.dtype).eps))
 
@@ -91,7 +91,7 @@ def controllability(model: StateSpaceModel, x: Array | None = None, u: Inputs = 
 def _jacobians(
     who: str, model: StateSpaceModel, x: Array | None, u: Inputs
 ) -> tuple[np.ndarray, np.ndarray]:
-    """F and H at a point, in double precision."""
+    """Return F and H at a point, in double precision."""
     check_kind(f"{who}: model", model, StateSpaceModel)
     if x is not None and np.shape(real_array(f"{who}: x", x)) != model.prior.mean.shape:
         raise ValueError(
@@ -106,9 +106,9 @@ def _jacobians(
 
 def _reached(F: np.ndarray, H: np.ndarray, eps: float) -> Rank:
     """Return the span of the rows of H, H F, H F^2, ... [k, n], known to the precision eps."""
-    # Powers of F grow, decay or hardly differ from each other: in place of their rank, directions
-    # are counted one block after the other. What the last block adds, times F, without what is
-    # known already, is the next: the staircase algorithm.
+    # Powers of F grow, decay or hardly differ from each other, so their joint rank is unreliable.
+    # The staircase algorithm counts directions block by block: the next block is what the last one
+    # added, times F, without the directions already known.
     n = F.shape[0]
     rounding = ROUNDING * n * eps
     units = _units(F, H)
@@ -116,14 +116,14 @@ def _reached(F: np.ndarray, H: np.ndarray, eps: float) -> Rank:
     basis = np.zeros((0, n))
     values = np.zeros(0)
     while rows.size and len(basis) < n:
-        for _ in range(2):  # twice is enough
+        for _ in range(2):  # orthogonalising twice is enough
             rows = rows - (rows @ basis.T) @ basis
         _, added, directions = np.linalg.svd(rows, full_matrices=False)
         values = np.concatenate([values, added])
         reached = added > rounding
         new = directions[reached][: n - len(basis)]
         basis = np.concatenate([basis, new])
-        # a direction that is left of a difference has the rounding of what it is the difference of
+        # a direction left over from a difference has the rounding error of the numbers subtracted
         rounding = ROUNDING * n * eps / added[reached].min(initial=1.0)
         rows = _relative(new, units[:, None] * F / units)
     values = np.sort(np.pad(values, (0, n)))[::-1][:n]
@@ -134,8 +134,8 @@ def _reached(F: np.ndarray, H: np.ndarray, eps: float) -> Rank:
 
 
 def _units(F: np.ndarray, H: np.ndarray) -> np.ndarray:
-    """Return how large each component of the state appears in H, H F, ..., by magnitudes [n]."""
-    # magnitudes do not cancel: an entry that is only rounding stays small in its unit
+    """Return the size [n] of each component of the state in H, H F, ..., by magnitudes."""
+    # magnitudes do not cancel: an entry that is only rounding error stays small in its unit
     rows = np.abs(H)
     largest = np.zeros(F.shape[0])
     for _ in range(F.shape[0]):
@@ -147,7 +147,7 @@ def _units(F: np.ndarray, H: np.ndarray) -> np.ndarray:
 
 
 def _relative(rows: np.ndarray, factor: np.ndarray) -> np.ndarray:
-    """Return rows @ factor, each row relative to the numbers it is a sum of."""
+    """Return rows @ factor, each row relative to the size of the terms of its sums."""
     product = rows @ factor
     summed = np.abs(rows) @ np.abs(factor)
     sizes = np.linalg.norm(summed, axis=1)

@@ -23,8 +23,8 @@ from kfjax.smoothers.scan_elements import (
 
 __all__ = ["SteadyState", "steady_state"]
 
-STRETCHES = 100  # of time, each of as many steps as all before it, or of the most that one can have
-ROUNDING = 10  # changes by so many times n eps per step are rounding
+STRETCHES = 100  # stretches of time, each as long as all before it, up to a limit
+ROUNDING = 10  # changes up to this multiple of n eps per step count as rounding
 
 
 class SteadyState(NamedTuple):
@@ -44,7 +44,7 @@ class SteadyState(NamedTuple):
 
 
 def time_invariant(who: str, model: StateSpaceModel) -> tuple[Array, Array]:
-    """Return F and H, or raise unless they, Q and R are constant and there is no offset."""
+    """Return F and H; raise unless they, Q and R are constant and there is no offset."""
     check_kind("steady_state: model", model, StateSpaceModel)
     f = model.f
     h = model.h
@@ -60,26 +60,26 @@ def time_invariant(who: str, model: StateSpaceModel) -> tuple[Array, Array]:
 
 
 def steady_state(model: StateSpaceModel) -> SteadyState:
-    """Return where the covariance recursion of a time-invariant linear model ends.
+    """Return the limit of the covariance recursion of a time-invariant linear model.
 
     P = F (P - P H' (H P H' + R)^-1 H P) F' + Q, from the model's own prior, by doubling the horizon
     of the filter in square-root form.
 
-    Where this equation has several solutions, the limit is the one that the filter reaches: a
-    constant that is observed ends at 0, one that is not observed keeps the variance of its prior,
-    and an unstable mode that no noise reaches ends at the stabilising solution, unless the prior
-    has no variance there.
+    If this equation has several solutions, the limit is the one that the filter reaches: the
+    variance of an observed constant tends to 0, an unobserved constant keeps the variance of its
+    prior, and an unstable mode without noise tends to the stabilising solution, unless its prior
+    variance is zero.
 
     Args:
         model: a linear, time-invariant `StateSpaceModel`; inputs do not matter.
 
     Returns:
         `SteadyState(predicted_cov, cov, innovation_cov, gain)`. Inside a trace, where an error
-        cannot be raised, all of it is NaN if there is no limit.
+        cannot be raised, all fields are NaN if there is no limit.
 
     Raises:
-        ValueError: if the model is not linear and time-invariant, or there is no limit: a mode that
-            does not decay, is driven by noise and is not observed.
+        ValueError: if the model is not linear and time-invariant, or there is no limit, because a
+            mode that does not decay is driven by noise and not observed.
 
     Example:
         >>> limit = kf.steady_state(kf.systems.constant_velocity())
@@ -109,7 +109,7 @@ def steady_state(model: StateSpaceModel) -> SteadyState:
 
 @functools.partial(jit, static_argnums=1)
 def _steady_state(model: StateSpaceModel, eps: float) -> tuple[SteadyState, Array]:
-    """Return the limit, or NaN, and whether there is one, of a model known to the precision eps."""
+    """Return the limit, or NaN, and whether there is one; eps is the precision of the model."""
     F = model.f.A
     H = model.h.A
     P = model.prior.cov
@@ -121,14 +121,14 @@ def _steady_state(model: StateSpaceModel, eps: float) -> tuple[SteadyState, Arra
 
 
 def _after_steps(F: Array, Q: Array, P: Array) -> Array:
-    """Return the covariance after as many steps without data as there are states."""
+    """Return the covariance after n steps without data."""
     for _ in range(F.shape[0]):
         P = linalg.symmetric(linalg.quadratic(F, P) + Q)
     return P
 
 
 def _scale(variances: Array) -> Array:
-    """Return the standard deviations, and 1 where they are zero."""
+    """Return the standard deviations, with 1 in place of zero."""
     return jnp.sqrt(jnp.where(variances > 0, variances, 1))
 
 
@@ -136,8 +136,8 @@ def _filtered_limit(
     F: Array, H: Array, Q: Array, R: Array, P: Array, eps: float
 ) -> tuple[Array, Array]:
     """Return P_{t|t} for large t from P_{0|0}, and whether it settled."""
-    # every state in a unit of its own: what it spreads to in n steps; and every channel, without
-    # the prior, which may be far larger than what comes after
+    # Every state has its own unit, the spread it reaches in n steps, and so has every channel, but
+    # without the prior, which may be far larger than what follows.
     driven = _after_steps(F, Q, jnp.zeros_like(Q))
     spread = _after_steps(F, Q, P)
     noise, signal = (linalg.diagonal(linalg.quadratic(H, C) + R) for C in (driven, spread))
@@ -148,8 +148,8 @@ def _filtered_limit(
     Q = Q / jnp.outer(x, x)
     R = R / jnp.outer(y, y)
     P = P / jnp.outer(x, x)
-    # without noise in a channel, information is infinite, and the recursion from P = 0 has unstable
-    # modes that no noise reaches; with noise of the size of rounding the limit is the same
+    # Without noise in a channel, information is infinite, and the recursion from P = 0 has unstable
+    # modes that no noise reaches. With noise of the size of rounding, the limit is the same.
     root = linalg.cholesky(R)
     floor = float(jnp.finfo(R.dtype).eps) ** 0.5
     root = root + jnp.diag(jnp.where(linalg.diagonal(root) < floor, floor, 0))
@@ -158,7 +158,7 @@ def _filtered_limit(
     infinite = jnp.full((), jnp.inf, F.dtype)
     start = _Search(one, steps, linalg.cholesky(P), jnp.zeros_like(x), P, infinite)
     found = jax.lax.scan(functools.partial(_search, eps), start, length=STRETCHES)[0]
-    # what turns with a period of 2^k steps looks settled after as many
+    # a covariance with a period of 2^k steps looks settled after 2^k steps
     again = combine_filters(known(linalg.cholesky(found.limit)), one).U
     turned = _change(found.limit, linalg.matmul(again, again.T), found.largest)
     settled = jnp.maximum(found.change, turned) < jnp.sqrt(eps)
@@ -172,15 +172,15 @@ def _change(before: Array, after: Array, variances: Array) -> Array:
 
 
 class _Search(NamedTuple):
-    """What is known of the limit after a stretch of time.
+    """The knowledge about the limit after a stretch of time.
 
     Attributes:
         element: the next stretch.
         steps: its number of steps.
-        factor: that of the covariance so far [n, n].
-        largest: the largest variances so far [n].
+        factor: the factor [n, n] of the covariance so far.
+        largest: the largest variances [n] so far.
         limit: the covariance that changed least, among those that settled.
-        change: how much it changed.
+        change: the change of `limit`.
     """
 
     element: FilterElement
@@ -192,19 +192,19 @@ class _Search(NamedTuple):
 
 
 def _search(eps: float, now: _Search, _: None) -> tuple[_Search, None]:
-    """Go on by a stretch, and double it."""
+    """Advance by a stretch, and double it."""
     element, steps, factor, largest, limit, least = now
     later = combine_filters(known(factor), element).U
     before, after = (linalg.matmul(U, U.T) for U in (factor, later))
     largest = jnp.maximum(largest, linalg.diagonal(after))
     change = _change(before, after, largest)
-    # F^steps has the rounding of as many products; more than that, per step, is a real change
+    # F^steps has the rounding error of that many products; a larger change per step is real
     rounding = ROUNDING * factor.shape[0] * eps
-    # an unstable mode that nobody sees overflows, and zero pivots follow
+    # an unobserved unstable mode overflows, and zero pivots follow
     representable = largest.max() < float(jnp.finfo(factor.dtype).max) ** 0.25
     settled = representable & (change <= rounding * steps) & (change <= least)
-    # stretches are no longer doubled when rounding adds up, or when the element of an unstable mode
-    # without noise has grown so far that its eighth power would overflow
+    # stop doubling when rounding adds up, or when the element of an unstable mode without noise has
+    # grown so far that its eighth power would overflow
     sizes = [jnp.abs(leaf).max() for leaf in (element.A, element.U, element.Z)]
     largest_finite = float(jnp.finfo(factor.dtype).max)
     short = (jnp.stack(sizes).max() < largest_finite**0.125) & (steps < eps**-0.75)
@@ -220,7 +220,7 @@ def _search(eps: float, now: _Search, _: None) -> tuple[_Search, None]:
 
 
 def _update(H: Array, model: StateSpaceModel, P: Array) -> SteadyState:
-    """Return the update of a predicted covariance."""
+    """Return the steady state that belongs to a predicted covariance."""
     S = linalg.factorise(linalg.symmetric(linalg.quadratic(H, P) + model.R))
     K = S.solve(linalg.matmul(H, P)).T
     rest = jnp.eye(P.shape[0], dtype=P.dtype) - linalg.matmul(K, H)

@@ -30,12 +30,12 @@ def impute(
     observed: Mask,
     us: Inputs = None,
 ) -> Gaussian:
-    """Fill the gaps of ys.
+    """Fill the gaps in ys.
 
-    Missing entries become E[y_t | data]; observed ones stay, with zero covariance.
+    Missing entries become E[y_t | data]; observed ones are kept, with zero covariance.
 
-    A missing channel whose noise is correlated with that of a seen one is conditioned on it:
-    y = h(x) + G (y_seen - h(x)) + w with G = R_ms R_ss^-1 and Cov[w] = R_mm - G R_sm.
+    A missing channel whose noise is correlated with that of an observed one is conditioned on it: y
+    = h(x) + G (y_seen - h(x)) + w with G = R_ms R_ss^-1 and Cov[w] = R_mm - G R_sm.
 
     Args:
         filter: a filter with a moment rule.
@@ -49,8 +49,8 @@ def impute(
         `Gaussian` with mean [T, m] and cov [T, m, m].
 
     Raises:
-        ValueError: if the filter has no rule, the estimate no covariance, the shapes differ, or ys
-            has NaN where seen.
+        ValueError: if the filter has no rule, the estimate has no covariance, the shapes differ, or
+            ys has NaN where it is observed.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -104,7 +104,7 @@ def noise_given_seen(R: Array, mask: Array) -> tuple[Array, Array]:
 
     The residual is zero in observed channels.
     """
-    R_seen = jnp.where(mask[None, :], R, 0)  # the columns of seen channels
+    R_seen = jnp.where(mask[None, :], R, 0)  # the columns of observed channels
     unit = jnp.diag((~mask).astype(R.dtype))
     block = jnp.where(mask[:, None], R_seen, 0) + unit
     G = linalg.factorise(block).solve(R_seen.T).T

@@ -44,9 +44,10 @@ def parallel_iterated_smooth(
 
     With `moments.Taylor()` (the default) this is Gauss-Newton on the negative log posterior of
     x_0..x_T, and converges to the most probable trajectory; with a sigma-point rule, posterior
-    linearisation. Each iteration moves along the line to the new trajectory by the step among 0,
-    1/64, ..., 1/2, 1 of least cost, so that the cost never grows. Noise may be singular: what it
-    makes impossible, such as a position that does not follow from the velocity, has a high cost.
+    linearisation. Each iteration moves along the line to the new trajectory by the step of least
+    cost among 0, 1/64, ..., 1/2, 1, so that the cost never grows. Noise may be singular: an
+    impossible trajectory, such as one whose position does not follow from its velocity, has a high
+    cost.
 
     Args:
         model: any `StateSpaceModel` on a Euclidean state space.
@@ -101,7 +102,7 @@ def _parallel_iterated_smooth(
         best = grid[jnp.argmin(jnp.where(jnp.isnan(costs), jnp.inf, costs))]
         return (SquareRootGaussian(moved(best), new.cholesky), gains), None
 
-    # the start is the filter's own path, linearised as it goes: the prior mean held for T steps
+    # start from the filter's own path, linearised along the way: the prior mean held for T steps
     # would be far off
     path = _sequential_start(rule, model, record)
     (path, gains), _ = jax.lax.scan(
@@ -113,11 +114,11 @@ def _parallel_iterated_smooth(
 def _sequential_start(
     rule: MomentRule, model: StateSpaceModel, record: Record
 ) -> SquareRootGaussian:
-    """The filtered path of the rule's own square-root filter, x_0 in front."""
+    """Return the path filtered by the rule's own square-root filter, with x_0 in front."""
     forward = square_root(rule)
     ys, us, observed, _ = record
     states = run(forward, model, ys, us=us, observed=observed, emit=whole_state).outputs
-    # where there is no x_0, it stands for x_1
+    # if there is no x_0, this entry stands for x_1
     first = forward.init(model) if model.first == "predict" else at(states, 0)
     return prepended(SquareRootGaussian(*first), SquareRootGaussian(*states))
 
@@ -125,7 +126,7 @@ def _sequential_start(
 def _cost(
     rule: Any, model: StateSpaceModel, path: SquareRootGaussian, steps: Step, record: Record
 ) -> Array:
-    """Negative log posterior of the path, with the noise covariances of the last linearisation."""
+    """Return the negative log posterior of the path, with the noise of the last linearisation."""
 
     def one(
         before: SquareRootGaussian,
@@ -149,17 +150,17 @@ def _cost(
     prior = model.prior.mean
     start = linalg.cholesky(model.prior.cov)
     moves, misses = jax.vmap(one)(before, at, steps, record.ys, record.us, record.observed)
-    if model.first == "update":  # nothing moved before y_1
+    if model.first == "update":  # y_1 comes before any prediction
         moves = moves[1:]
     unlikely = _squared(start, first - prior, jnp.abs(first) + jnp.abs(prior))
     return unlikely + jnp.sum(moves) + jnp.sum(misses)
 
 
 def _squared(factor: Array, error: Array, size: Array) -> Array:
-    """Return the squared error, whitened; `size` is that of the numbers it is a difference of."""
+    """Return the squared whitened error; `size` is the size of the numbers that were subtracted."""
     whitened = linalg.solve_lower(factor, error)
-    # without noise an error is impossible: it weighs as if the noise were the root of rounding, so
-    # that only errors of the order of rounding cost nothing
+    # Without noise any error is impossible. It is weighted as if the noise were the root of
+    # rounding, so that only errors of the order of rounding cost nothing.
     left = error - linalg.matmul(factor, whitened)
     floor = jnp.sqrt(jnp.finfo(error.dtype).eps) * size
     impossible = (linalg.diagonal(factor) == 0) & (floor > 0)

@@ -1,6 +1,6 @@
 """Filtering and smoothing of linear models in logarithmic depth.
 
-They pay off on accelerators, for long records.
+It pays off on accelerators, for long records.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ def parallel_filter(
 
     The results are those of `run(kalman(), ...)`.
 
-    It does several times the work of the sequential filter, and pays on an accelerator, for one
-    long record. Where a channel is free of noise and observes what no process noise of that step
-    reaches (H Q H' + R is singular), the record is filtered step by step instead, in O(T); under
-    `jax.vmap` over models or masks, both ways are then computed.
+    It does several times the work of the sequential filter, and pays off on an accelerator for one
+    long record. If a noise-free channel observes what no process noise of that step reaches (H Q H'
+    + R is singular), the record is filtered step by step instead, in O(T); under `jax.vmap` over
+    models or masks, both are then computed.
 
     Args:
         model: a `StateSpaceModel` with `Linear` f and h; Q and R may depend on u, not on x.
@@ -80,7 +80,7 @@ def parallel_smooth(
     as in `parallel_filter`.
 
     Args:
-        model: as `parallel_filter`.
+        model: as in `parallel_filter`.
         ys: observations [T, m].
         us: inputs [T, ...], or None.
         observed: booleans [T] or [T, m], or None.
@@ -89,7 +89,7 @@ def parallel_smooth(
         `Smoothed(mean [T, n], cov [T, n, n], initial, cross [T, n, n])`.
 
     Raises:
-        ValueError: as `parallel_filter`.
+        ValueError: as in `parallel_filter`.
     """
     record = whole_record("parallel_smooth", model, ys, us, observed, linear=True)
     return _parallel_smooth(model, record)
@@ -111,7 +111,7 @@ def _parallel_smooth(model: StateSpaceModel, record: Record) -> Smoothed:
 
 
 def _constant(prior: Gaussian, steps: int) -> SquareRootGaussian:
-    """The prior held over t = 0..T: where to linearise what is linear."""
+    """Return the prior held over t = 0..T: where to linearise a linear model."""
     hold = functools.partial(jnp.broadcast_to, shape=(steps + 1, *prior.mean.shape))
     return SquareRootGaussian(
         hold(prior.mean), jnp.zeros((steps + 1, *prior.cov.shape), prior.mean.dtype)
@@ -119,9 +119,9 @@ def _constant(prior: Gaussian, steps: int) -> SquareRootGaussian:
 
 
 def linearise(rule: Any, model: StateSpaceModel, path: SquareRootGaussian, record: Record) -> Step:
-    """Affine models of every step, about the path x_0..x_T.
+    """Return affine models of every step, about the path x_0..x_T.
 
-    Where the first step has no prediction, x_0 stands for x_1.
+    If the first step has no prediction, x_0 stands for x_1.
     """
 
     def one(
@@ -155,7 +155,7 @@ def linearise(rule: Any, model: StateSpaceModel, path: SquareRootGaussian, recor
 
 
 def first_belief(model: StateSpaceModel) -> SquareRootGaussian:
-    """The prior, by its factor."""
+    """Return the prior with a factor of its covariance."""
     return SquareRootGaussian(model.prior.mean, linalg.cholesky(model.prior.cov))
 
 

@@ -54,26 +54,27 @@ def simulate_smoothed(
 
     The draws go backwards through the stored particles of a filter.
 
-    x_T from the last particles, then for t = T-1..0 one of the particles x_t^i with weights
+    x_T is drawn from the last particles, then for t = T-1..0 one of the particles x_t^i with
+    weights
 
         w_t^i p(x_{t+1} | x_t^i),   p(x' | x) = N(x' - f(x, u); 0, Q(x, u)).
 
-    It costs T M N. Means and covariances over the trajectories are those of the smoother; so is
-    anything else, such as the distribution of a maximum over time.
+    The cost is T M N. Statistics over the trajectories are those of the smoothing distribution:
+    means and covariances, but also others, such as the distribution of a maximum over time.
 
     Args:
         key: a random key.
-        params: the `StateSpaceModel`, or params that hold one. Q must be invertible: else no
-            particle but its own ancestor leads to x_{t+1}. Where a Q that cannot be looked at
-            (traced, or a callable) is singular, NaN.
+        params: the `StateSpaceModel`, or params that hold one. Q must be invertible: otherwise no
+            particle but its own ancestor leads to x_{t+1}. A singular Q whose values are not known
+            (traced, or a callable) gives NaN.
         states: the stacked states [T, ...] of a run of `kfjax.particle` (or `auxiliary_particle`),
             which `kfjax.run(..., emit=kfjax.whole_state)` returns.
         us: the inputs of that run.
         trajectories: M.
         state: the state before the first step, to draw x_0 too: `filter.init(params, key)` with
-            the key of that run, or the `state` that it began with. Leave it out where there is no
-            x_0.
-        length: the length of that run, if it had one; later entries are those of the end.
+            the key of that run, or the `state` that it was started from. Leave it out if there is
+            no x_0.
+        length: the length of that run, if it had one; later entries repeat the last one.
 
     Returns:
         `Trajectories(states [M, T, n], initial [M, n] or None)`.
@@ -177,7 +178,7 @@ def _step_back(key: Array, model: StateSpaceModel, cloud: Cloud, u: Inputs, late
 
 
 def _log_transition(model: StateSpaceModel, before: Array, u: Inputs, after: Array) -> Array:
-    """Return log p(after | before) but for a constant; -inf if the noise has no density."""
+    """Return log p(after | before) up to a constant; -inf if the noise has no density."""
     L = linalg.cholesky(model.process_noise(before, u))
     z = linalg.solve_lower(
         L, model.state_space.difference(after, call("f", model.f, before, u).astype(after.dtype))
@@ -199,35 +200,35 @@ def sample_posterior(
 ) -> Trajectories:
     """Draw trajectories from p(x_0..T | y_1..T): filter forwards, sample backwards.
 
-    x_T from the last filtered belief, then for t = T-1..0, with the moments of f at the filtered
-    belief m, P and cross C = Cov[x_t, f(x_t)],
+    x_T is drawn from the last filtered belief, then for t = T-1..0, with the moments of f at the
+    filtered belief m, P and C = Cov[x_t, f(x_t)],
 
         x_t = m + G (x_t+1 - E[f]) + z,  G = C (Cov[f] + Q)^-1,  z ~ N(0, residual(G) + G Q G').
 
-    Means, covariances and lag-one covariances over the trajectories are those of `kfjax.smooth`; so
-    is anything else, such as the distribution of a maximum over time. A singular Q or prior is
-    fine. The stored states of a particle filter go through `kfjax.simulate_smoothed` (backward
-    simulation).
+    Means, covariances and lag-one covariances over the trajectories are those of `kfjax.smooth`;
+    other statistics, such as the distribution of a maximum over time, are also those of the
+    smoothing distribution. A singular Q or prior is fine. The stored states of a particle filter go
+    through `kfjax.simulate_smoothed` (backward simulation).
 
     Args:
         key: a random key.
         filter: the filter that made the estimate: one with a moment rule, or `kfjax.particle`.
         params: the `StateSpaceModel`, or params that hold one.
-        estimate: filtered mean [T, n] and cov [T, n, n], as from `kfjax.run`; of a particle filter
-            the stacked states, from `kfjax.run(..., emit=kfjax.whole_state)`.
+        estimate: filtered mean [T, n] and cov [T, n, n], as from `kfjax.run`; for a particle
+            filter, the stacked states, from `kfjax.run(..., emit=kfjax.whole_state)`.
         us: the inputs of that run.
         trajectories: M.
-        prior: the belief about x_0 of that run, where it began with a `state`; default the prior of
-            the model. Of a particle filter its state before the first step, as `state` of
+        prior: the belief about x_0 of that run, if it was started from a `state`; default the prior
+            of the model. For a particle filter, its state before the first step, like `state` in
             `kfjax.simulate_smoothed`.
-        length: the length of that run, if it had one; later entries are those of the end.
+        length: the length of that run, if it had one; later entries repeat the last one.
 
     Returns:
         `Trajectories(states [M, T, n], initial [M, n] or None)`.
 
     Raises:
-        ValueError: if the filter has neither a rule nor particles, the estimate no covariance, or
-            trajectories is below 1.
+        ValueError: if the filter has neither a rule nor particles, the estimate has no covariance,
+            or trajectories is below 1.
 
     Example:
         >>> model = kf.systems.constant_velocity()

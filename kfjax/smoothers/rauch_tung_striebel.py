@@ -32,11 +32,11 @@ class Smoothed(NamedTuple):
         mean: E[x_t | y_1..T], [T, n], for t = 1..T.
         cov: its covariance [T, n, n].
         initial: the smoothed belief about x_0, `Gaussian(mean [n], cov [n, n])`
-            (`SquareRootGaussian` with factors); None where there is no x_0, with first="update" in
-            the model.
+            (`SquareRootGaussian` with factors); None if there is no x_0, with first="update" in the
+            model.
         cross: lag-one cross-covariances Cov[x_t, x_{t-1} | y_1..T] [T, n, n] for t = 1..T; zero at
-            t = 1 where there is no x_0.
-        cholesky: lower triangular factors of cov [T, n, n] in the square-root form, else None.
+            t = 1 if there is no x_0.
+        cholesky: lower triangular factors of cov [T, n, n] in the square-root form, otherwise None.
     """
 
     mean: Array
@@ -55,7 +55,7 @@ def smooth(
     length: Any = None,
     prior: Any = None,
 ) -> Smoothed:
-    """Rauch-Tung-Striebel smoothing with the filter's own moment rule, whatever it is.
+    """Smooth with the filter's own moment rule, whatever it is (Rauch-Tung-Striebel).
 
     For t = T-1..0, with the moments of f at the filtered belief m, P and cross C = Cov[x_t,
     f(x_t)]:
@@ -63,29 +63,29 @@ def smooth(
         G = C (Cov[f] + Q)^-1,  m_s = m + G (m_s' - E[f]),  P_s = D + G P_s' G',  D = residual(G) +
         G Q G',
 
-    where ' is the step after; Cov[x', x | y_1..T] = P_s' G'. The sum of squares keeps P_s definite
-    to rounding. Estimates of `kfjax.square_root(rule)` are smoothed in square-root form: [D^1/2, G
-    P_s'^1/2] is triangularised, and no covariance is subtracted. Missing data need no care here:
-    they are in the filtered estimates. Smooth a batch in the same `jax.vmap` as the filter, so that
-    covariances which the batch shares are computed once.
+    where ' marks the next step; Cov[x', x | y_1..T] = P_s' G'. The sum of squares keeps P_s
+    definite to rounding. Estimates of `kfjax.square_root(rule)` are smoothed in square-root form:
+    [D^1/2, G P_s'^1/2] is triangularised, and no covariance is subtracted. Missing data need no
+    care here: the filtered estimates account for them. Smooth a batch in the same `jax.vmap` as the
+    filter, so that covariances which the batch shares are computed once.
 
     Args:
         filter: the filter that made the estimate; it must have a moment rule.
         params: the `StateSpaceModel`, or params that hold one.
         estimate: filtered mean [T, n] and cov [T, n, n], as from `kfjax.run`. For the square-root
-            form, better the states of `kfjax.run(..., emit=kfjax.whole_state)`, whose factors have
-            all digits.
+            form, pass the states of `kfjax.run(..., emit=kfjax.whole_state)` instead, whose factors
+            keep all digits.
         us: the inputs of that run.
-        length: the length of that run, if it had one; later entries stay those of the end.
-        prior: the belief about x_0 of that run, where it began with a `state`; default the prior of
-            the model.
+        length: the length of that run, if it had one; later entries repeat the last one.
+        prior: the belief about x_0 of that run, if it was started from a `state`; default the prior
+            of the model.
 
     Returns:
         `Smoothed(mean [T, n], cov [T, n, n], initial, cross [T, n, n], cholesky [T, n, n] or
         None)`.
 
     Raises:
-        ValueError: if the filter has no rule or the estimate no covariance.
+        ValueError: if the filter has no rule or the estimate has no covariance.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -125,7 +125,7 @@ def _smooth(
         kernel = backward_kernel(filter.rule, model, belief, u)
         new = _earlier(kernel, belief, later, model.state_space)
         cross = linalg.matmul(later.cov, kernel.gain.T)
-        if active_t is not None:  # x_t-1 and x_t are one after the end
+        if active_t is not None:  # after the end, x_t-1 and x_t are the same
             new, cross = jax.tree.map(
                 lambda a, b: jnp.where(active_t, a, b), (new, cross), (belief, belief.cov)
             )
@@ -143,14 +143,14 @@ def _smooth(
 
 
 def started(model: StateSpaceModel, smoothed: Smoothed) -> Smoothed:
-    """Return smoothed beliefs without the x_0 that stood for x_1, where the model has none."""
+    """Return smoothed beliefs without the x_0 that stood for x_1, if the model has no x_0."""
     if model.first == "predict":
         return smoothed
     return smoothed._replace(initial=None, cross=smoothed.cross.at[0].set(0))
 
 
 def _earlier(kernel: BackwardKernel, belief: Belief, later: Any, space: Space) -> Belief:
-    """Return the smoothed belief about x_t from that about x_t+1."""
+    """Return the smoothed belief about x_t from the one about x_t+1."""
     G, predicted, rest = kernel
     mean = space.retract(belief.mean, linalg.matmul(G, space.difference(later.mean, predicted)))
     if isinstance(belief, SquareRootGaussian):

@@ -1,4 +1,4 @@
-"""Series that a recursion backwards in time runs over, and the checks of a whole record."""
+"""The series of a recursion backwards in time, and the checks of a whole record."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__: list[str] = []
 
 
 class BackwardSeries(NamedTuple):
-    """What a recursion from T to 0 runs over; to 1, if there is no x_0.
+    """The series of a recursion from T to 0, or to 1 if there is no x_0.
 
     Attributes:
         start: filtered beliefs at t = 0..T-1, or 1..T-1.
@@ -38,7 +38,7 @@ class BackwardSeries(NamedTuple):
 
 
 def belief_before(model: StateSpaceModel, prior: Any) -> Belief | None:
-    """Return the belief about x_0 of a run: that given, or the model's prior if it is about x_0."""
+    """Return the belief about x_0 of a run: the given one, or the prior if that is about x_0."""
     if prior is None and model.first == "update":
         return None
     return factors_or_belief(model.prior if prior is None else prior)
@@ -52,7 +52,7 @@ def backward_series(
     us: Inputs,
     length: Any,
 ) -> BackwardSeries:
-    """Return the series of a run, as factors if the filter keeps those.
+    """Return the series of a run, as factors if the filter keeps factors.
 
     `first` is the belief about x_0, or None if there is none.
     """
@@ -62,7 +62,8 @@ def backward_series(
     us, active = until(length, us, filtered.mean.shape[0])
     earlier = at(filtered, slice(-1))
     last = at(filtered, -1)
-    if isinstance(last, Gaussian):  # it is smoothed already, and may be as a user brought it
+    # the last belief is returned as it is, and a user's covariance may be symmetric up to rounding
+    if isinstance(last, Gaussian):
         last = last._replace(cov=linalg.symmetric(last.cov))
     if first is None:
         return BackwardSeries(earlier, last, *at((us, active), slice(1, None)))
@@ -70,7 +71,7 @@ def backward_series(
 
 
 def _as_factors(belief: Belief) -> SquareRootGaussian:
-    """Return a belief, or a stack of them, by its factors."""
+    """Return a belief, or a stack of beliefs, with factors."""
     if isinstance(belief, SquareRootGaussian):
         return belief
     return SquareRootGaussian(

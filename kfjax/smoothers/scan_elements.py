@@ -1,8 +1,8 @@
-"""Elements of the associative scans over time: stretches of filtering or smoothing, and joins.
+"""Elements of the associative scans over time: stretches of filtering or smoothing, joined.
 
-Elements are in square-root form: they carry factors, and every covariance is a sum of squares, so
-that float32 is safe. The likelihood is taken from per-step innovations after the scan; accumulated
-inside, it breaks in float32.
+Elements are in square-root form: they carry factors, and every covariance is a sum of squares,
+which is safe in float32. The likelihood is computed from per-step innovations after the scan;
+accumulated inside the scan, it would lose all accuracy in float32.
 
 References:
     S. Sarkka, A. F. Garcia-Fernandez, Temporal parallelization of Bayesian smoothers, IEEE TAC 66
@@ -33,7 +33,7 @@ __all__: list[str] = []
 Element = TypeVar("Element")
 
 BLOCK = 16  # steps that are scanned one after the other
-ROUNDING = 10  # what is left of a variance is rounding below so many times n eps of it
+ROUNDING = 10  # the rest of a variance counts as rounding below this multiple of n eps of the whole
 
 
 class Step(NamedTuple):
@@ -96,15 +96,15 @@ class SmootherElement(NamedTuple):
 def filter_steps(prior: SquareRootGaussian, steps: Step) -> tuple[SquareRootGaussian, Array]:
     """Return the filtered beliefs and the log-likelihoods at t = 1..T."""
     # An element holds the information of its data about the state before it. A channel without
-    # noise, its own or that of the step, says something exact about that state: its information is
-    # infinite, and no element can hold it. Then the steps are taken one after the other. The first
-    # step is excepted, since its element knows the prior.
+    # noise, neither its own nor that of the step, determines a combination of that state exactly:
+    # the information is infinite, and no element can hold it. The steps are then taken one after
+    # the other. The first step is an exception, since its element knows the prior.
     exact = jax.vmap(_is_exact)(steps)[1:].any()
     return jax.lax.cond(exact, _in_sequence, _in_parallel, prior, steps)
 
 
 def _is_exact(step: Step) -> Array:
-    """Tell whether an observation says something exact, to rounding, about the state before it."""
+    """Tell whether an observation determines part of the earlier state exactly, up to rounding."""
     F = step.F
     H = step.H
     Q = step.Q
@@ -113,12 +113,12 @@ def _is_exact(step: Step) -> Array:
     HF = linalg.matmul(H, F)
     S = _factor_of_sum(HQ, R)
     pivots = linalg.diagonal(S)
-    # factors of Q and R have the rounding of covariances; H Q is a sum that may cancel
+    # factors of Q and R carry the rounding of covariances, and the terms of H Q may cancel
     summed = linalg.matmul(jnp.abs(H), jnp.abs(Q))
     variances = jnp.sum(summed**2, axis=1) + jnp.sum(R**2, axis=1)
     rounding = ROUNDING * F.shape[0] * jnp.finfo(S.dtype).eps
     exact = pivots**2 <= rounding * variances
-    # what regular channels do not tell of an exact one: a dead channel tells nothing
+    # the part of an exact channel that regular channels leave open; a dead channel has none
     regular = jnp.where(exact[None, :], 0, S)
     left = HF - linalg.matmul(regular, linalg.solve_lower(regular, HF))
     return (exact & (left != 0).any(axis=1)).any()
@@ -158,7 +158,7 @@ def smooth_steps(prior: SquareRootGaussian, steps: Step) -> tuple[SquareRootGaus
     """Return the smoothed beliefs at t = 0..T, and the gains of each on the next."""
     filtered = _prepend(prior, filter_steps(prior, steps)[0])
     elements = jax.vmap(_smoother_element)(_at(filtered, slice(None, -1)), steps)
-    # the last belief is smoothed already: it does not depend on what follows
+    # the last belief is already smoothed: it does not depend on what follows
     last = SmootherElement(jnp.zeros_like(steps.F[0]), filtered.mean[-1], filtered.cholesky[-1])
     backwards = jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]])[::-1], elements, last)
     done = _at(_prefixes(_combine_smoothers, backwards), slice(None, None, -1))
@@ -184,7 +184,7 @@ def _log_likelihoods(prior: SquareRootGaussian, filtered: SquareRootGaussian, st
 
 
 def _filter_element(step: Step) -> FilterElement:
-    """Return the element of one step, which does not know the state before it."""
+    """Return the element of one step, given the state before it."""
     # Given x_s-1, the prior of x_s is N(F x_s-1 + c, Q), and the update is that of a Kalman filter
     # with S = H Q H' + R and the gain K = Q H' S^-1 = G S^-1/2:
     #
@@ -211,7 +211,7 @@ def steady_element(F: Array, H: Array, Q: Array, R: Array) -> FilterElement:
 
 
 def known(factor: Array) -> FilterElement:
-    """Return the element that ends in a covariance, whatever came before, from its factor."""
+    """Return the element that ends in a given covariance, whatever came before, from its factor."""
     zero = jnp.zeros_like(factor)
     nothing = jnp.zeros_like(factor[0])
     return FilterElement(zero, nothing, factor, nothing, zero)
@@ -271,7 +271,7 @@ def _smoother_element(belief: SquareRootGaussian, step: Step) -> SmootherElement
     """Return the element of one step back, from the filtered belief before it."""
     # x_tm1 given x_t: with the factor N of the filtered covariance and the factor P of the
     # predicted one, P P' = F N N' F' + Q, the smoothing gain is E = N N' F' (P P')^-1 = G P^-1, and
-    # D D' = N N' - G G' is what is unknown of x_tm1 when x_t is known
+    # D D' = N N' - G G' is the covariance of x_tm1 given x_t
     N = belief.cholesky
     P, G, D = conditional_factors(N, linalg.matmul(step.F, N), step.Q)
     E = linalg.solve_lower(P, G.T, transpose=True).T
@@ -281,7 +281,7 @@ def _smoother_element(belief: SquareRootGaussian, step: Step) -> SmootherElement
 
 
 def _combine_smoothers(late: SmootherElement, early: SmootherElement) -> SmootherElement:
-    """Join two stretches of time, of which the scan meets the late one first."""
+    """Join two stretches of time; the scan meets the late one first."""
     # x = E_1 x' + g_1 + e_1 with x' = E_2 x'' + g_2 + e_2, and independent e_1 and e_2
     E = linalg.matmul(early.E, late.E)
     g = linalg.matmul(early.E, late.g) + early.g
@@ -312,7 +312,7 @@ def _prefixes(combine: Callable[[Element, Element], Element], elements: Element)
     if steps <= BLOCK:
         return scan(_at(elements, 0), _at(elements, slice(1, None)))
     blocks = -(-steps // BLOCK)
-    # the last step is repeated to fill the last block: what comes after it is cut off below
+    # the last step is repeated to fill the last block; the repetitions are cut off below
     index = jnp.minimum(jnp.arange(blocks * BLOCK), steps - 1).reshape(blocks, BLOCK)
     first = _at(elements, index[:, 0])
     later = _at(elements, index[:, 1:])

@@ -46,20 +46,21 @@ def two_filter_smooth(
 ) -> Smoothed:
     """Smooth a linear Gaussian model by two filters.
 
-    The results of `smooth(kalman(), ...)`, without its recursion.
+    The results are those of `smooth(kalman(), ...)`, without its recursion.
 
-    The backward filter carries the information Lambda = Z Z' and eta of y_t+1..T about x_t, from
-    zero at T on:
+    The backward filter carries the information Lambda = Z Z' and eta of y_t+1..T about x_t, which
+    is zero at T:
 
         observe:  Lambda + H' R^-1 H,  eta + H' R^-1 (y - d)
         go back:  F' (I + Lambda Q)^-1 Lambda F,  F' (I + Lambda Q)^-1 (eta - Lambda c)
 
     for x_t = F x_t-1 + c + e. With the forward filter's m and P = L L', the smoothed belief is m +
-    P_s (eta - Lambda m) with P_s = L (I + L' Lambda L)^-1 L'. All in factors, without an inverse of
-    Q, F or Lambda: singular ones are fine, and so is a known x_0. R of the observed channels must
-    be invertible, since information about a noise-free observation is infinite; inside a trace,
-    where an error cannot be raised, a singular R gives NaN. It is the way to join what two records
-    say about the time between them; to smooth one record, `kfjax.smooth` costs half.
+    P_s (eta - Lambda m) with P_s = L (I + L' Lambda L)^-1 L'. Everything is computed with factors,
+    without an inverse of Q, F or Lambda: they may be singular, and x_0 may be known. R of the
+    observed channels must be invertible, since information about a noise-free observation is
+    infinite; inside a trace, where an error cannot be raised, a singular R gives NaN. Use it to
+    combine what two records say about the time between them; to smooth one record, `kfjax.smooth`
+    costs half.
 
     Args:
         model: a `StateSpaceModel` with `Linear` f and h; Q and R may depend on u, not on x.
@@ -90,7 +91,7 @@ def two_filter_smooth(
     if is_singular(model.R):
         raise _singular()
     smoothed = _two_filter_smooth(model, record)
-    # an R that depends on inputs is known to be singular only by what comes out
+    # whether an R that depends on inputs is singular shows only in the result
     leaves = jax.tree.leaves(smoothed)
     if callable(model.R) and any(is_concrete(leaf) and np.isnan(leaf).any() for leaf in leaves):
         raise _singular()
@@ -98,7 +99,7 @@ def two_filter_smooth(
 
 
 def _singular() -> ValueError:
-    """Return the error about a noise-free channel."""
+    """Return the error for a noise-free channel."""
     return ValueError(
         "two_filter_smooth: R is singular; expected an invertible one, since information about a"
         " noise-free observation is infinite. Use kf.smooth."
@@ -134,20 +135,20 @@ def _two_filter_smooth(model: StateSpaceModel, record: Record) -> Smoothed:
 def _observe(
     model: StateSpaceModel, later: Information, y: Array, u: Inputs, observed: Mask
 ) -> Information:
-    """Add what y_t says about x_t."""
+    """Add the information in y_t about x_t."""
     zero = jnp.zeros(model.n, model.dtype)
     seen = observe(model, zero, y, u, observed)
     root = linalg.cholesky(seen.R)
     H = linalg.solve_lower(root, seen.fn.A)
     offset = linalg.solve_lower(root, seen.innovation(seen.fn(zero)))
-    # solves leave out what has no noise, in which the information would be infinite
+    # solves leave out noise-free channels, whose information would be infinite
     offset = jnp.where((jnp.diag(root) > 0).all(), offset, jnp.nan)
     Z = linalg.triangularise(jnp.concatenate([later.Z, H.T], axis=1))
     return Information(later.eta + linalg.matmul(H.T, offset), Z)
 
 
 def _go_back(model: StateSpaceModel, at: Information, u: Inputs) -> tuple[Information, Array]:
-    """Return what is known of x_t-1 from what is known of x_t, and (I + Q Lambda)^-1 F."""
+    """Return the information about x_t-1 from that about x_t, and (I + Q Lambda)^-1 F."""
     zero = jnp.zeros(model.n, model.dtype)
     f = bind(model.f, u)
     U = linalg.cholesky(model.process_noise(zero, u))

@@ -288,7 +288,7 @@ BAD = {
         "no_steps.npz",
         "--model",
         "models.py:model",
-    ): "expected \\[N, T, m\\], none of them 0",
+    ): "expected \\[N, T, m\\], all above 0",
     ("compare", "--data", "transposed.npz", "--model", "models.py:model"): "It looks transposed",
     (
         "compare",

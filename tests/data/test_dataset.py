@@ -73,7 +73,7 @@ def test_slices_splits_and_vmap_see_trajectories():
     ("arguments", "message"),
     [
         ({"ys": OBS[0]}, r"ys has shape \(4, 1\); expected \[N, T, m\].*ys\[None\]"),
-        ({"ys": OBS[:, :0]}, "none of them 0"),
+        ({"ys": OBS[:, :0]}, "all above 0"),
         ({"ys": OBS + 1j}, "complex128; expected real numbers"),
         ({"ys": np.where(OBS > 3, np.inf, OBS)}, "ys has infinite entries"),
         (
@@ -85,8 +85,8 @@ def test_slices_splits_and_vmap_see_trajectories():
             {"ys": OBS, "xs": np.full_like(OBS, np.inf)},
             "xs has infinite entries; expected numbers, or NaN",
         ),
-        ({"ys": OBS, "xs": np.nan * OBS}, "xs has no number at all"),
-        ({"ys": np.nan * OBS}, "ys has no number at all"),
+        ({"ys": OBS, "xs": np.nan * OBS}, "xs has no number"),
+        ({"ys": np.nan * OBS}, "ys has no observed number"),
         ({"ys": OBS, "us": {"u": OBS * np.nan}}, "us has NaN or infinite entries"),
         ({"ys": OBS, "us": {"u": OBS[0]}}, "us has shape"),
         (
@@ -111,7 +111,7 @@ def test_bad_data_is_refused(arguments, message):
 def test_bad_parts_are_refused():
     data = Dataset(OBS)
     for parts in ((), (2, 2), (0.5, 0.6), (0, 3)):
-        with pytest.raises(ValueError, match="expected parts that are not empty"):
+        with pytest.raises(ValueError, match="expected nonempty parts"):
             data.split(*parts)
     with pytest.raises(ValueError, match="leaves none of 3 trajectories"):
         data[3:]

@@ -120,7 +120,7 @@ def test_split_of_too_little():
     [
         ({"observations": OBS}, "no observations: got the keys observations; expected obs"),
         ({}, "the file is empty; expected obs"),
-        ({"obs": OBS[:, :0]}, "expected \\[N, T, m\\], none of them 0"),
+        ({"obs": OBS[:, :0]}, "expected \\[N, T, m\\], all above 0"),
         ({"obs": OBS, "inputs": OBS, "inputs_dt": OBS}, "both inputs and inputs_dt"),
         (
             {"obs": OBS, "inputs": OBS[:, :9]},
@@ -152,7 +152,9 @@ def test_no_npz_files(tmp_path):
 def test_a_table_is_no_npz_file(tmp_path):
     (tmp_path / "log.csv").write_text("t,y\n0.0,1.0\n")
     for read in (read_npz, read_data, read_parts):
-        with pytest.raises(ValueError, match=r"log.csv is no npz file; .* by kf\.from_pandas"):
+        with pytest.raises(
+            ValueError, match=r"log.csv is not an npz file; .* with kf\.from_pandas"
+        ):
             read(tmp_path / "log.csv")
 
 
@@ -193,7 +195,7 @@ def test_indoor_uwb_is_put_in_order_and_on_one_clock(tmp_path):
 @pytest.mark.parametrize(
     ("sensors", "text"),
     [
-        (["range2 0.5 x 0.01 4 5 107 0"], "row that is not of numbers"),
+        (["range2 0.5 x 0.01 4 5 107 0"], "row that is not numeric"),
         (["range2 0.5 1.0 0.01"], "range2 rows of shape .* at least 6 numbers"),
         (["range2 0.5 1.0 0.01 4 5 107 0"], "odom2diff rows of shape"),
     ],
