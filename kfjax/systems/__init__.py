@@ -1,4 +1,4 @@
-"""Systems to filter: each function returns a `kfjax.StateSpaceModel` with defaults that work.
+"""Systems to try filters on: each function returns a `kfjax.StateSpaceModel` with working defaults.
 
 A mismatched design model is an ordinary model: call the same function with another `taylor_order`,
 `rotation_degrees`, `parameters`, ... than for the truth.

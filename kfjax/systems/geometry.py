@@ -1,4 +1,4 @@
-"""Distances, bearings and rotations, with finite derivatives also where the textbook's are not."""
+"""Distances, bearings and rotations whose derivatives are finite everywhere."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def rotation(degrees: float | Array, n: int = 2) -> Array:
 
 
 def _rotation(degrees: float | Array, n: int) -> Any:
-    """As `rotation`, in numpy where the angle is known."""
+    """Return the matrix of `rotation`, in numpy if the angle is known."""
     degrees = real_array("rotation: degrees", degrees, ndim=0)
     check_count("rotation: n", n, least=2)
     xp = numeric(degrees)
@@ -80,15 +80,15 @@ def _about(axis: int, degrees: float | Array) -> Any:
     """Rotate counter-clockwise about one axis of space."""
     place = np.argsort(
         [(axis + 1) % 3, (axis + 2) % 3, axis]
-    )  # where each axis stands among (first, second, axis)
+    )  # position of each axis among (first, second, axis)
     return _rotation(degrees, 3)[place][:, place]
 
 
 def rotate(matrix: Array, degrees: float | Array, order: str = "left") -> Array:
     """Rotate the first two axes of the output (R M) or of the input (M R) of a matrix M [k, n].
 
-    The KalmanNet paper's mismatch of the dynamics is printed as R F but made as F R in the
-    published data sets.
+    The KalmanNet paper's mismatch of the dynamics is printed as R F, but the published data sets
+    use F R.
 
     Args:
         matrix: [k, n].

@@ -1,4 +1,4 @@
-"""Discretisation: exact for chains of integrators, by Runge-Kutta for other systems."""
+"""Discretisation: exact for chains of integrators, Runge-Kutta for other systems."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def step_length(u: Inputs) -> Array | float:
 class IntegratorTransition:
     """u -> F = exp(A dt) of a chain of integrators.
 
-    It is a value, so that models built alike trace alike.
+    It is hashable, so that models built alike share one trace.
     """
 
     order: int

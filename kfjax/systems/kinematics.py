@@ -1,7 +1,7 @@
 """Moving bodies: integrators driven by white noise, discretised exactly, and the coordinated turn.
 
-States are ordered by axis: (p_x, v_x, p_y, v_y, ...). With dt=None the step lengths come with the
-inputs, as u_t itself or as u_t["dt"]; `kfjax.time_steps` makes them from timestamps.
+States are ordered by axis: (p_x, v_x, p_y, v_y, ...). With dt=None the inputs give the step
+lengths, as u_t itself or as u_t["dt"]; `kfjax.time_steps` computes them from timestamps.
 """
 
 from __future__ import annotations
@@ -150,10 +150,10 @@ def wiener_velocity(
     r_std: Any = 1.0,
     prior: Gaussian | None = None,
 ) -> StateSpaceModel:
-    """Return the planar model of the Segway in the KalmanNet paper: Wiener velocity, odometry.
+    """Return the planar model of the Segway in the KalmanNet paper: Wiener velocity and odometry.
 
-    State (p_x, v_x, p_y, v_y), observation (v_x, v_y): odometry sees the velocities, and positions
-    are integrated blindly.
+    The state is (p_x, v_x, p_y, v_y) and the observation (v_x, v_y): odometry measures the
+    velocities, and nothing corrects the integrated positions.
 
     Args:
         dt: step length in seconds, or None to read it from the inputs.
@@ -187,8 +187,8 @@ def coordinated_turn(
 ) -> StateSpaceModel:
     """Return a body in the plane that turns at a slowly varying rate w.
 
-    State (p_x, v_x, p_y, v_y, w); positions are observed. The velocity rotates by w dt in a step;
-    the motion is exact for a constant w, zero included.
+    The state is (p_x, v_x, p_y, v_y, w), and positions are observed. The velocity rotates by w dt
+    in a step; the motion is exact for a constant w, zero included.
 
     Args:
         dt: step length in seconds, or None to read it from the inputs (u_t = dt_t, or u_t["dt"]).
@@ -233,7 +233,7 @@ def coordinated_turn(
 
 
 def _turn(dt: ArrayLike, x: Array, u: Inputs) -> Array:
-    """Rotate the velocity by w dt and integrate it; sin(a)/a is smooth at a = 0 as jnp.sinc."""
+    """Rotate the velocity by w dt and integrate it; as jnp.sinc, sin(a)/a is smooth at a = 0."""
     del u
     p_x, v_x, p_y, v_y, w = x
     c = jnp.cos(w * dt)
@@ -256,7 +256,7 @@ def _turn_irregular(x: Array, u: Inputs) -> Array:
 
 
 def _turn_noise(densities: tuple[Array, Array], x: Any, u: Inputs) -> Array:
-    """Q: Wiener velocities on both axes and a Wiener turn rate."""
+    """Return Q for Wiener velocities on both axes and a Wiener turn rate."""
     q_density, turn_rate_density = densities
     planar = IntegratedNoise(2, 2)(q_density, x, u)
     turn = turn_rate_density * step_length(u)

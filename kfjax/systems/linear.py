@@ -56,7 +56,8 @@ def canonical(
     check_count("canonical: m", m)
     if m > n:
         raise ValueError(
-            f"canonical: m is {m} and n is {n}; expected m of at most n, since H has the rows of F."
+            f"canonical: m is {m} and n is {n}; expected m <= n, since H consists of rows of a"
+            " matrix [n, n]."
         )
     choose("canonical: form", form, ("identity", "canonical", "inverse_canonical"))
     identity = np.eye(n)

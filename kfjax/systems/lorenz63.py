@@ -1,4 +1,4 @@
-"""The Lorenz attractor, discretised as in the KalmanNet paper and its data, and more exactly."""
+"""The Lorenz attractor, discretised as in the KalmanNet paper and its data, or more exactly."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def lorenz(
 
     "taylor": x_t = sum_{j=0}^J (A(x) dt)^j / j! x with dx/dt = A(x) x, which freezes A over the
     step: it tends to exp(A(x) dt) x as J grows, and to the true flow only as dt/substeps shrinks. A
-    is not unique; the two in use differ by O(dt^2) in a step. "rk4": the classical Runge-Kutta
-    step, of local error O(dt^5).
+    is not unique; the two choices below differ by O(dt^2) in a step. "rk4": the classical
+    Runge-Kutta step, of local error O(dt^5).
 
     Args:
         dt: step length in seconds.
@@ -75,7 +75,7 @@ def lorenz(
         The model, with n = m = 3.
 
     Raises:
-        ValueError: if a choice is unknown, or an argument does not belong to the choice made.
+        ValueError: if a choice is unknown, or an argument does not belong to the chosen option.
 
     Example:
         >>> truth = kf.systems.lorenz(integrator="rk4", q_std=0.0)
@@ -125,13 +125,13 @@ def decimated_lorenz(
         dt: time between the samples kept, seconds.
         dense_dt: length of a small step, seconds, of which dt must be a multiple.
         q_std: standard deviation of noise added once per sample kept.
-        **options: the other arguments of `kfjax.systems.lorenz`, but for substeps.
+        **options: the other arguments of `kfjax.systems.lorenz`, except substeps.
 
     Returns:
         The model.
 
     Raises:
-        ValueError: if dt is no multiple of dense_dt, or as `lorenz`.
+        ValueError: if dt is not a multiple of dense_dt, and as in `lorenz`.
 
     Example:
         >>> truth = kf.systems.decimated_lorenz(r_std=1.0)
@@ -147,8 +147,8 @@ def decimated_lorenz(
     substeps = round(dt / dense_dt)
     if abs(substeps * dense_dt - dt) > 1e-6 * dt:
         raise ValueError(
-            f"decimated_lorenz: dt is {dt} and dense_dt {dense_dt}; expected dt to be a multiple of"
-            " it."
+            f"decimated_lorenz: dt is {dt} and dense_dt {dense_dt}; expected dt to be a multiple"
+            " of dense_dt."
         )
     return lorenz(dt=dt, substeps=substeps, q_std=q_std, **options)
 
@@ -168,7 +168,7 @@ class _Flow:
         small = theta._replace(dt=theta.dt / self.substeps)
         if self.substeps == 1:
             return self.step(small, x)
-        x = x.astype(jnp.result_type(x, *theta))  # what a loop carries keeps its type
+        x = x.astype(jnp.result_type(x, *theta))  # the carry of a loop must keep its type
         return jax.lax.fori_loop(
             0, self.substeps, lambda _, z: self.step(small, z), x, unroll=min(self.substeps, 4)
         )
@@ -217,7 +217,7 @@ _FACTORISATIONS = {"authors": _authors_product, "paper": _paper_product}
 def _stepper(
     integrator: str, taylor_order: int | None, factorisation: str | None
 ) -> Callable[..., Array]:
-    """Return the step `(theta, x) -> x`, refusing arguments of the other integrator."""
+    """Return the step `(theta, x) -> x`; raise for arguments of the other integrator."""
     choose("lorenz: integrator", integrator, ("taylor", "rk4"))
     if integrator == "rk4":
         if taylor_order is not None or factorisation is not None:

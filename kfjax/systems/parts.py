@@ -1,4 +1,4 @@
-"""Shared parts of the systems: noise from standard deviations, and priors of known starts."""
+"""Shared parts of the systems: noise from standard deviations, and priors."""
 
 from __future__ import annotations
 
@@ -66,9 +66,8 @@ def diagonal(name: str, std: Any, size: int) -> Array:
     std = real_array(name, std)
     if np.shape(std) not in ((), (size,)):
         raise ValueError(
-            f"{name} has shape {np.shape(std)}; expected a number or {size} of them, standard"
-            " deviations."
-            " A full covariance goes in model.replace(Q=...) or (R=...)."
+            f"{name} has shape {np.shape(std)}; expected one standard deviation, or {size} of"
+            " them. A full covariance goes into model.replace(Q=...) or (R=...)."
         )
     check_positive(name, std, shape=np.shape(std), zero=True)
     xp = numeric(std)

@@ -39,7 +39,7 @@ def pendulum(
     r_std: Any = 0.3,
     prior: Gaussian | None = None,
 ) -> StateSpaceModel:
-    """Return a pendulum that is pushed at random, with state (angle, rate).
+    """Return a randomly driven pendulum with state (angle, rate).
 
     It hangs down at angle 0, and moves by one Runge-Kutta step.
     Q = q_density [[dt^3/3, dt^2/2], [dt^2/2, dt]]: white noise in the angular acceleration.

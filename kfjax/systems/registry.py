@@ -1,4 +1,4 @@
-"""The systems by name, for the command line."""
+"""Systems by name, for the command line."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def get(name: str) -> Callable[..., StateSpaceModel]:
     """Return the constructor of a system by its name.
 
     Raises:
-        ValueError: if there is none; the text names the nearest.
+        ValueError: if there is no such system; the text suggests the nearest name.
 
     Example:
         >>> kf.systems.get("lorenz")(observation="spherical").n
@@ -67,7 +67,7 @@ def get(name: str) -> Callable[..., StateSpaceModel]:
 
 
 def example_inputs(name: str, steps: int) -> Any:
-    """Return inputs [steps, ...] to simulate a system of defaults with, or None if it takes none.
+    """Return inputs [steps, ...] to simulate a system of defaults with, or None without inputs.
 
     Args:
         name: one of `names()`.

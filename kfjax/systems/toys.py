@@ -48,12 +48,13 @@ def toy(
     x_t = alpha sin(beta x_{t-1} + phi) + delta + e_t,  y_t = a (b x_t + c)^2 + v_t, by component.
 
     Args:
-        parameters: "full" (the truth of Table II), "partial" (its mismatched design), or
+        parameters: "full" (the truth in Table II), "partial" (its mismatched design), or
             `ToyParameters`.
         dimensions: n = m.
         q_std: standard deviation of the process noise, a number or [n].
         r_std: standard deviation of the observation noise, a number or [m].
-        prior: belief about x_0; default N(1, 0.01 I), as a broad one does not tell the sign of x.
+        prior: belief about x_0; default N(1, 0.01 I), since a broad prior leaves the sign of x
+            open.
 
     Returns:
         The model; all parameters are leaves, so that gradients reach them.

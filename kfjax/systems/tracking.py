@@ -92,7 +92,7 @@ def bearings_only(
         sensors: positions [m, 2], metres.
         q_density: spectral density of the white acceleration noise, m^2/s^3.
         r_std: standard deviation of the bearings, radians, a number or [m].
-        prior: belief about x_0; default as `bearing_range`.
+        prior: belief about x_0; default as in `bearing_range`.
 
     Returns:
         The model, with n = 4.
@@ -121,14 +121,14 @@ def range_only(
     r_std: Any = 0.1,
     prior: Gaussian | None = None,
 ) -> StateSpaceModel:
-    """Return a body that ranges to changing anchors at irregular times: y_i = |p - a_i|.
+    """Return a body that measures ranges to changing anchors at irregular times: y_i = |p - a_i|.
 
     State (p_x, v_x, p_y, v_y, ...), moving as `constant_velocity`. An input u_t is a dict:
     "anchors" [m, d], positions in metres, and "dt", seconds since the step before.
 
     Args:
         dimensions: d, number of axes.
-        ranges: m, how many ranges come at once; mask those that did not with `observed`.
+        ranges: m, number of ranges per step; mask missing ones with `observed`.
         q_density: spectral density of the white acceleration noise, m^2/s^3.
         r_std: standard deviation of the ranges, metres, a number or [m].
         prior: belief about x_0; default N(0, I).
@@ -137,7 +137,7 @@ def range_only(
         The model, with n = 2 d.
 
     Raises:
-        ValueError: if an argument is out of its range; while tracing, if u is no such dict.
+        ValueError: if an argument is out of its range; while tracing, if u is not such a dict.
 
     Example:
         >>> model = kf.systems.range_only()
@@ -154,13 +154,13 @@ def range_only(
 
 
 def _body(dimensions: int, dt: Any, q_density: Any, prior: Gaussian | None) -> StateSpaceModel:
-    """A body at constant velocity, some way off the sensors."""
+    """Return a body at constant velocity, some way off the sensors."""
     start = standard_prior([100.0, -1.0, 50.0, 0.5], [10.0, 1.0, 10.0, 1.0])
     return constant_velocity(dimensions, dt=dt, q_density=q_density, prior=prior_or(prior, start))
 
 
 def _positions(name: str, value: Any, expected: str) -> Any:
-    """Return positions of the shape that is expected as an array."""
+    """Return positions as an array of the expected shape."""
     value = real_array(name, value)
     positions = numeric(value).asarray(value, float)
     if positions.ndim != expected.count(",") + 1 or positions.shape[-1] != 2:
@@ -171,7 +171,7 @@ def _positions(name: str, value: Any, expected: str) -> Any:
 
 
 def _offset(x: Array, sensor: Array) -> Array:
-    """The way from a sensor [d] to the body, whose state interleaves positions and velocities."""
+    """Return the vector from a sensor [d] to the body, whose state interleaves p and v."""
     return x[::2] - sensor
 
 

@@ -1,7 +1,7 @@
-"""The examples of a widely read tutorial on Kalman filters, corrected, with its faults on request.
+"""The examples of a widely read tutorial on Kalman filters, corrected; its faults are optional.
 
-The constants are the tutorial's. Simulate its data from `kfjax.systems.noise_free` of the right
-model.
+The constants are those of the tutorial. Simulate its data from `kfjax.systems.noise_free` of the
+correct model.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _CLIMB = 0.5  # metres per step
 
 
 def tutorial_line(r_std: float | Array = 10.0) -> StateSpaceModel:
-    """Return the first example: position and velocity along a line, of which y is the position.
+    """Return the first example: position and velocity along a line, observed in position.
 
     F = [[1, 1], [0, 1]], Q = diag(1, 3). The tutorial's truth starts at 0 with a constant velocity
     of 0.5 and takes 50 steps.
@@ -50,10 +50,10 @@ def tutorial_line(r_std: float | Array = 10.0) -> StateSpaceModel:
 
 
 def tutorial_helix(faults: Iterable[str] = (), *, r_std: float | Array = 1.0) -> StateSpaceModel:
-    """Return the second example: a helix of radius 20, of which y is the position.
+    """Return the second example: a helix of radius 20, observed in position.
 
-    It turns by 0.1 rad and climbs by 0.5 per step. Right: state (x, y, z, w, v_z), where (x, y)
-    rotates by w and z climbs by v_z. The tutorial takes 100 steps.
+    It turns by 0.1 rad and climbs by 0.5 per step. The correct state is (x, y, z, w, v_z), where
+    (x, y) rotates by w and z climbs by v_z. The tutorial takes 100 steps.
 
     Args:
         faults: any of "frozen_turn" (F linear, x gaining -20 sin(0.1) w and y 20 cos(0.1) w at
@@ -81,7 +81,7 @@ def tutorial_helix(faults: Iterable[str] = (), *, r_std: float | Array = 1.0) ->
     if "frozen_turn" in faults:
         F = np.eye(n)
         F[:2, 3] = -_RADIUS * np.sin(_TURN), _RADIUS * np.cos(_TURN)
-        F[2, 4:] = 1.0  # the climb, where there is a state for it
+        F[2, 4:] = 1.0  # the climb, if there is a state for it
         f = Linear(F)
     xy = [0.0, _RADIUS] if "start" in faults else [_RADIUS, 0.0]
     return _positioned(f, 0.1 * np.eye(n), r_std, np.array([*xy, 0.0, _TURN, _CLIMB])[:n])
@@ -92,10 +92,10 @@ def tutorial_climb(
 ) -> StateSpaceModel:
     """Return the third example: a climbing turn with inputs u = (dt, alpha); y = position.
 
-    Right: state (x, y, z, w, v), where (x, y) rotates by w dt, z climbs by v dt + alpha dt^2 / 2,
-    and v grows by alpha dt. Q = diag(.1, .1, .1, .1, .01). The tutorial has dt = 1, alpha = 0.01,
-    100 steps, and its filter takes the Jacobian of f at f(x) instead of x; its truth is its own
-    faulty f without noise.
+    The correct state is (x, y, z, w, v), where (x, y) rotates by w dt, z climbs by v dt + alpha
+    dt^2 / 2, and v grows by alpha dt. Q = diag(.1, .1, .1, .1, .01). The tutorial has dt = 1, alpha
+    = 0.01, 100 steps, and its filter takes the Jacobian of f at f(x) instead of x; its truth is its
+    own faulty f without noise.
 
     Args:
         faults: any of "euler" (a first-order rotation, whose radius grows by sqrt(1 + (w dt)^2) a
@@ -122,7 +122,7 @@ def tutorial_climb(
 
 
 def _positioned(f: Any, Q: np.ndarray, r_std: Any, x0: np.ndarray) -> StateSpaceModel:
-    """The first three states are observed; P0 = I."""
+    """Return the model whose first three states are observed, with P0 = I."""
     R = diagonal("tutorial: r_std", r_std, 3)
     return StateSpaceModel(f, Linear(np.eye(3, x0.shape[0])), Q, R, standard_prior(x0))
 
@@ -144,7 +144,7 @@ def _rotated(x: Array, angle: Array) -> tuple[Array, Array]:
 
 
 def _helix(x: Array, u: Inputs) -> Array:
-    """One step; without a state of its own, z does not climb."""
+    """Take one step; without a state for the climb, z is constant."""
     del u
     climb = x[4] if x.shape[0] > 4 else 0.0
     return jnp.stack([*_rotated(x, x[3]), x[2] + climb, *x[3:]])
@@ -152,7 +152,7 @@ def _helix(x: Array, u: Inputs) -> Array:
 
 @dataclasses.dataclass(frozen=True)
 class _Climb:
-    """The climbing turn; a value, so that models built alike trace alike."""
+    """The climbing turn; hashable, so that models built alike share one trace."""
 
     euler: bool
     shared_rate: bool

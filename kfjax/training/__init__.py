@@ -1,4 +1,4 @@
-"""Training: one trainer, losses, checkpoints, distillation, and the fitting of noise."""
+"""Training: one trainer, losses, checkpoints, distillation, and noise covariances."""
 
 from kfjax.training.checkpoints import Checkpoints, load_params, save_params
 from kfjax.training.covariances import (

@@ -1,7 +1,7 @@
 """The E-step of expectation maximisation: expected sufficient statistics of a trajectory.
 
-The posterior of (x_t-1, epsilon_t) and (x_t, v_t) for e_t = U epsilon_t, U U' = Q. Taking epsilon
-instead of e keeps what is noise-free exactly so.
+They come from the posterior of (x_t-1, epsilon_t) and (x_t, v_t), where e_t = U epsilon_t and U U'
+= Q. With epsilon in place of e, noise-free components stay exactly noise-free.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DYNAMICS = {
     "F": "A",
     "B": "B",
     "b": "b",
-}  # names of coefficients, and the fields of Linear where they are
+}  # names of coefficients, and the fields of Linear that hold them
 
 
 OBSERVATION = {"H": "A", "D": "B", "d": "b"}
@@ -45,12 +45,13 @@ class Sums(NamedTuple):
 
     Attributes:
         log_likelihood: log p(y_1..T).
-        dynamics: sum of E[s s'], s = (epsilon_t, what the learned coefficients of f multiply).
-        observation: likewise with v_t and h, over the steps where something was seen.
-        steps: how many terms the two sums have.
-        seen: likewise.
-        start: smoothed x_0 (x_1 with first="update") - prior mean, and its covariance; of every
-            trajectory [N, ...].
+        dynamics: sum of E[s s'], where s is epsilon_t and the regressors of the learned
+            coefficients of f.
+        observation: likewise with v_t and h, over the steps with any observation.
+        steps: number of terms in `dynamics`.
+        seen: number of terms in `observation`.
+        start: smoothed x_0 (x_1 with first="update") minus the prior mean, and its covariance, for
+            every trajectory [N, ...].
     """
 
     log_likelihood: Array
@@ -62,7 +63,7 @@ class Sums(NamedTuple):
 
 
 def expected(names: frozenset[str], model: StateSpaceModel, one: Dataset) -> Sums:
-    """The E-step for one trajectory: filter forwards, sum up backwards."""
+    """Take the E-step for one trajectory: filter forwards, accumulate backwards."""
     model = start_at(model, one.prior_mean)
     filtered, log_likelihood = run_trajectory(
         FORWARD, model, one, emit=state_and_log_likelihood
@@ -97,7 +98,7 @@ def expected(names: frozenset[str], model: StateSpaceModel, one: Dataset) -> Sum
     zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
     (first, sums), _ = jax.lax.scan(back, (last, zeros), series, reverse=True)
     dynamics, observation, moves, seen = sums
-    if before is None:  # no prediction led to y_1
+    if before is None:  # there was no prediction before y_1
         moment, sees = observed(first, first_u, head)
         observation = observation + moment
         seen = seen + sees
@@ -123,7 +124,7 @@ def _dynamics_moment(
     U = linalg.cholesky(model.process_noise(belief.mean, u))
     dx = jax.scipy.linalg.block_diag(
         jnp.eye(n, dtype=dtype), belief.cholesky
-    )  # of (epsilon, x_t-1)
+    )  # the belief about (epsilon, x_t-1)
     dy = jnp.concatenate([U, linalg.matmul(f.A, belief.cholesky)], axis=1)
     S, G, rest = conditional_factors(dx, dy, jnp.zeros((n, 0), dtype))
     K = linalg.solve_lower(S, G.T, transpose=True).T
@@ -143,7 +144,7 @@ def _observation_moment(
     u: Inputs,
     mask: Array,
 ) -> Array:
-    """Return E[s s'] of s = (v_t, regressors), where unseen entries of v_t are inferred."""
+    """Return E[s s'] of s = (v_t, regressors); unobserved entries of v_t are inferred."""
     m = y.shape[0]
     dtype = model.dtype
     h = bind(model.h, u, mask, name="h")
@@ -160,7 +161,7 @@ def _observation_moment(
 
 
 class _Regressors(NamedTuple):
-    """What the learned coefficients multiply: the state or not, and what is known."""
+    """The regressors of the learned coefficients: whether the state is one, and known numbers."""
 
     state: bool
     known: list[Array]

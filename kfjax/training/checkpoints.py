@@ -1,7 +1,7 @@
-"""Saving and loading trained parameters, and trainings that survive being killed.
+"""Saving and loading of trained parameters, and of trainings that can be interrupted.
 
-What is written are npz files of arrays and nothing else: each appears whole or not at all, and
-loading one runs no code that is stored in it; the structure comes from the program that loads.
+All files are npz files of plain arrays: each appears whole or not at all, and
+loading one runs no stored code; the structure comes from the program that loads it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from kfjax.base import Params
 __all__ = ["Checkpoints", "load_params", "save_params"]
 
 Tree = TypeVar("Tree")
-KIND = "kfjax"  # of a file: under this name it says what it holds
+KIND = "kfjax"  # the key under which a file says what it holds
 PARAMS = "params 1"  # with the number of the format
 RUN = "checkpoint 1"
 IDENTITY = "identity"
@@ -38,7 +38,7 @@ PATTERN = re.compile(r"report_(\d{8})\.npz")
 
 
 def save_params(path: str | Path, params: Params) -> None:
-    """Write a pytree of arrays to a file, or in place of what was saved there.
+    """Write a pytree of arrays to a file, replacing an earlier one.
 
     Args:
         path: path of the file; it appears whole or not at all. Only a file that this function wrote
@@ -46,8 +46,8 @@ def save_params(path: str | Path, params: Params) -> None:
         params: any pytree of arrays: a model, `Learned`, a dict.
 
     Raises:
-        ValueError: if something else is there.
-        OSError: if the file cannot be written; an earlier one is as it was.
+        ValueError: if another kind of file is there.
+        OSError: if the file cannot be written; an earlier one stays as it was.
 
     Example:
         >>> import tempfile
@@ -63,37 +63,38 @@ def save_params(path: str | Path, params: Params) -> None:
             _read(Path(path), PARAMS)
         except ValueError as error:
             raise ValueError(
-                f"save_params: {path} exists and save_params did not write it, or it is damaged"
-                f" ({error}); expected a new name. Choose another one, or delete it yourself."
+                f"save_params: {path} exists and is damaged or was not written by save_params"
+                f" ({error}); expected a new name. Choose another one, or delete the file"
+                " yourself."
             ) from error
     write_file(path, _file(PARAMS, params))
 
 
 def load_params(path: str | Path, like: Tree) -> Tree:
-    """Read what `save_params` wrote.
+    """Read a pytree of arrays that `save_params` wrote.
 
     Args:
         path: where it was saved.
         like: a pytree of the same structure, shapes and dtypes, such as the parameters before
-            training; its functions are those of the result.
+            training; its functions become those of the result.
 
     Returns:
         A pytree like `like`.
 
     Raises:
-        ValueError: if nothing is saved there, the file is damaged, or what is saved has other
-            names, shapes or dtypes.
+        ValueError: if nothing is saved there, the file is damaged, or the arrays have other names,
+            shapes or dtypes.
     """
     if not Path(path).exists():
         raise ValueError(
-            f"load_params: there is no file {path}; expected one that save_params wrote."
+            f"load_params: there is no file {path}; expected one written by save_params."
         )
     try:
         stored = _read(Path(path), PARAMS)
     except ValueError as error:
         raise ValueError(
-            f"load_params: {path} cannot be read ({error}); expected a whole file that save_params"
-            " wrote. Take a copy of it, or save the params again."
+            f"load_params: {path} cannot be read ({error}); expected an undamaged file written by"
+            " save_params. Restore a copy of it, or save the params again."
         ) from error
     wanted = _described(_leaves(like))
     found = _described(stored)
@@ -106,15 +107,15 @@ def load_params(path: str | Path, like: Tree) -> Tree:
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoints:
-    """Checkpoints of `fit`, from which a run that was killed continues when started again.
+    """Checkpoints of `fit`, from which an interrupted run continues when it is started again.
 
-    A directory belongs to one run: `fit` raises an error where another one saved, that is, one of
-    other data, params, functions, optimiser or settings. The last two checkpoints are kept; if the
-    last one is damaged, the run continues from the one before, with a warning.
+    A directory belongs to one run: `fit` raises an error if another run saved there, that is, a run
+    with other data, params, functions, optimiser or settings. The last two checkpoints are kept; if
+    the last one is damaged, the run continues from the one before, with a warning.
 
     Attributes:
-        directory: of this run alone.
-        every: reports between two checkpoints; the last report is saved, too.
+        directory: a directory for this run alone.
+        every: number of reports between two checkpoints; the last report is always saved.
 
     Example:
         >>> checkpoints = kf.training.Checkpoints("runs/kalman_net_seed_0", every=5)
@@ -127,12 +128,12 @@ class Checkpoints:
         check_count("Checkpoints: every", self.every)
 
     def below(self, name: str) -> Checkpoints:
-        """Return the checkpoints of a part of the run, in a directory below."""
+        """Return the checkpoints of a part of the run, in a subdirectory."""
         return dataclasses.replace(self, directory=Path(self.directory) / name)
 
     @contextlib.contextmanager
     def kept_alone(self) -> Iterator[None]:
-        """Keep other runs out of the directory; of several processes, the first one does."""
+        """Keep other runs out of the directory; with several processes, the first one does."""
         if not _first_process():
             yield
             return
@@ -141,7 +142,7 @@ class Checkpoints:
             yield
 
     def save(self, report: int, state: PyTree, identity: dict[str, str]) -> None:
-        """Save the state after a report, with what tells this run from others."""
+        """Save the state after a report, with the identity of this run."""
         named = {IDENTITY: np.array(json.dumps(identity))}
         content = _file(RUN, state, named)
         if not _first_process():
@@ -149,7 +150,7 @@ class Checkpoints:
         write_file(self._file(report), content)
         older = [number for number in self.reports() if number < report]
         for number in self.reports():
-            # a later one is damaged, or it would have been the last
+            # a later one must be damaged, or it would have been the latest
             if number > report or number in older[:-1]:
                 self._file(number).unlink(missing_ok=True)
 
@@ -157,7 +158,7 @@ class Checkpoints:
         """Return the last report and the state after it, or (-1, state) if there is none.
 
         Raises:
-            ValueError: if all checkpoints are damaged, or they are those of another run.
+            ValueError: if all checkpoints are damaged, or they belong to another run.
         """
         damaged: dict[Path, ValueError] = {}
         for report in reversed(self.reports()):
@@ -185,8 +186,8 @@ class Checkpoints:
         if damaged:
             found = "; ".join(f"{path}: {error}" for path, error in damaged.items())
             raise ValueError(
-                f"fit: no checkpoint in {self.directory} can be read ({found}); expected whole"
-                " files. Put copies of them there, or choose another directory to start again."
+                f"fit: no checkpoint in {self.directory} can be read ({found}); expected undamaged"
+                " files. Restore copies of them, or choose another directory to start again."
             )
         return -1, state
 
@@ -199,7 +200,7 @@ class Checkpoints:
         return Path(self.directory) / NAME.format(report)
 
     def _check_same(self, known: dict[str, str], identity: dict[str, str]) -> None:
-        """Raise unless the checkpoints are those of this run."""
+        """Raise unless the checkpoints belong to this run."""
         if known != identity:
             raise ValueError(
                 f"fit: {self.directory} holds checkpoints of another run, which differs in"
@@ -231,7 +232,7 @@ def _read(path: Path, kind: str) -> dict[str, np.ndarray]:
 
 
 def _leaves(tree: PyTree) -> dict[str, np.ndarray]:
-    """Return the leaves by name; such as bfloat16, which numpy cannot save, as bytes."""
+    """Return the leaves by name; dtypes that numpy cannot save, such as bfloat16, as bytes."""
     named = {}
     for name, array in named_leaves(tree).items():
         if array.dtype.kind in "biufc":
@@ -247,7 +248,7 @@ def _leaves(tree: PyTree) -> dict[str, np.ndarray]:
 
 
 def _described(arrays: dict[str, np.ndarray]) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Return shape and dtype of arrays by name."""
+    """Return the shape and dtype of arrays by name."""
     return {name: (array.shape, str(array.dtype)) for name, array in arrays.items()}
 
 
@@ -259,7 +260,7 @@ def _unnamed(stored: dict[str, np.ndarray], like: PyTree) -> Any:
 
 
 def _restored(array: np.ndarray, like: PyTree) -> Any:
-    """Return a stored array as the leaf that it was."""
+    """Return a stored array as the leaf it was."""
     if is_key(like):
         return jax.random.wrap_key_data(jax.numpy.asarray(array), impl=jax.random.key_impl(like))
     dtype = jax.numpy.result_type(like) if not hasattr(like, "dtype") else like.dtype
@@ -269,6 +270,6 @@ def _restored(array: np.ndarray, like: PyTree) -> Any:
 
 
 def _difference(found: dict, wanted: dict) -> str:
-    """The first entry in which two descriptions differ, in words."""
+    """Describe the first entry in which two descriptions differ."""
     name = next(name for name in sorted(found | wanted) if found.get(name) != wanted.get(name))
     return f"got {found.get(name, 'nothing')} at {name!r}, expected {wanted.get(name, 'nothing')}"

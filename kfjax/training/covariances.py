@@ -1,4 +1,4 @@
-"""Unconstrained parameters of covariances, so that every gradient step gives a covariance."""
+"""Unconstrained parametrisation of covariances: every gradient step gives a covariance."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from kfjax.training.wrapping import through
 
 __all__ = ["FreeNoise", "constrain", "fit_noise", "free_noise", "noise_of", "unconstrain"]
 
-# A singular covariance has no logarithm: with every component in units of its own standard
-# deviation, eigenvalues are raised to this.
+# A singular covariance has no logarithm: eigenvalues are raised to this, with every component in
+# units of its own standard deviation.
 LIFT = 1e-6
 NAMES = ("Q", "R", "P0")
 
@@ -44,7 +44,7 @@ def unconstrain(cov: Any, floor: Any = 0.0) -> Array:
         floor: smallest variance of each component, a number or [n].
 
     Raises:
-        ValueError: if cov is no covariance, or zero without a floor.
+        ValueError: if cov is not a covariance, or is zero without a floor.
 
     Example:
         >>> theta = kf.training.unconstrain([[4.0, 2.0], [2.0, 3.0]])
@@ -59,7 +59,7 @@ def unconstrain(cov: Any, floor: Any = 0.0) -> Array:
     if np.shape(floor) not in ((), cov.shape[:1]):
         raise ValueError(
             f"unconstrain: floor has shape {np.shape(floor)}; expected a number, or"
-            f" {cov.shape[:1]} as cov."
+            f" {cov.shape[:1]} as in cov."
         )
     floor = np.broadcast_to(floor, cov.shape[:1])
     scale = _own_units(np.asarray(cov, np.float64), np.asarray(floor, np.float64))
@@ -90,9 +90,9 @@ def constrain(theta: Array, floor: float | Array = 0.0) -> Array:
     """Return the covariance [n, n] of free numbers [n (n + 1) / 2]; the inverse of `unconstrain`.
 
     Args:
-        theta: logarithms of the factor's diagonal, and its other entries relative to that of their
-            row.
-        floor: is added to the diagonal, a number or [n].
+        theta: logarithms of the diagonal of the factor, and its other entries relative to the
+            diagonal of their row.
+        floor: a number or [n] added to the diagonal.
     """
     n = (int(np.sqrt(8 * theta.shape[-1] + 1)) - 1) // 2
     free = jnp.zeros((n, n), theta.dtype).at[np.tril_indices(n)].set(theta)
@@ -108,8 +108,8 @@ class FreeNoise(NamedTuple):
 
     Attributes:
         params: a `StateSpaceModel`, or params that hold one.
-        factors: dict of free numbers by name, of "Q", "R", "P0" (the prior's covariance).
-        floors: dict of the smallest variance of every component by name, numbers or [n].
+        factors: dict of free numbers by name: "Q", "R", "P0" (the covariance of the prior).
+        floors: dict of the smallest variances by name, numbers or [n].
     """
 
     params: Any
@@ -118,22 +118,22 @@ class FreeNoise(NamedTuple):
 
 
 def free_noise(params: Params, learn: Sequence[str] = ("Q", "R"), floor: Any = None) -> FreeNoise:
-    """Return params with some covariances as free numbers.
+    """Return params with some covariances replaced by free numbers.
 
     Args:
         params: a `StateSpaceModel`, or params that hold one, with constant covariances.
         learn: names among "Q", "R" and "P0".
         floor: smallest variance of every component, a number or [n]; default 1e-6 of its variance,
-            or, where that is zero, of the largest one, or of R's.
+            or, if that is zero, of the largest one, or of R's.
 
     Raises:
-        ValueError: if there is no model, another name, a covariance is a function, or the model has
-            its noise in the state.
+        ValueError: if there is no model, a name is unknown, a covariance is a function, or the
+            model has its noise in the state.
     """
     if (model := model_of(params)) is None:
         raise ValueError(
-            f"free_noise: params is {type(params).__name__}; expected a StateSpaceModel, or one"
-            " inside."
+            f"free_noise: params is {type(params).__name__}; expected a StateSpaceModel, or params"
+            " that hold one."
         )
     check_added_noise("free_noise", model)
     choose_some("free_noise: learn", learn, NAMES)
@@ -146,7 +146,7 @@ def free_noise(params: Params, learn: Sequence[str] = ("Q", "R"), floor: Any = N
 
 
 def noise_of(free: FreeNoise) -> Any:
-    """Return the params with the covariances put in: a transform for `through`."""
+    """Return the params with the covariances filled in: a transform for `through`."""
     covs: dict[str, Any] = {
         name: constrain(theta, free.floors[name]) for name, theta in free.factors.items()
     }
@@ -181,21 +181,22 @@ def fit_noise(
         key: random key of the batches.
         validation: trajectories to choose on, as in `fit`; None keeps the last covariances.
         loss: the training loss; default `innovation_nll(filter)`, which needs no true states.
-            Under `state_mse` a common factor of Q and R changes nothing, so that only the
-            likelihoods can tell how large they are.
+            Under `state_mse` a common factor of Q and R changes nothing, so that only likelihoods
+            determine their size.
         validation_loss: the loss to choose by; default `loss`.
         learn: names among "Q", "R" and "P0".
         floor: smallest variance; see `free_noise`.
         updates: number of updates by the optimiser.
-        learning_rate: of Adam, in logarithms of standard deviations, falling to a hundredth.
+        learning_rate: step size of Adam, in logarithms of standard deviations; it falls to a
+            hundredth.
         batch_size: trajectories per update, at most all.
         **options: other arguments of `fit`, such as optimizer, reports, progress.
 
     Returns:
-        `Fitted`, whose params are those given with the covariances put in.
+        `Fitted`, whose params are the given ones with the fitted covariances.
 
     Raises:
-        ValueError: as `free_noise` and `fit`.
+        ValueError: as in `free_noise` and `fit`.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -232,7 +233,7 @@ def fit_noise(
 
 
 def _covariance(model: StateSpaceModel, name: str) -> Array:
-    """The covariance of that name, if it is constant."""
+    """Return the covariance of that name, which must be constant."""
     value = model.prior.cov if name == "P0" else getattr(model, name)
     if callable(value):
         raise ValueError(
@@ -244,7 +245,7 @@ def _covariance(model: StateSpaceModel, name: str) -> Array:
 
 
 def _floor(model: StateSpaceModel, cov: Array) -> np.ndarray:
-    """A millionth of each variance; where it is zero, of the largest, or of the noise of ys."""
+    """Return a millionth of each variance; if it is zero, of the largest one, or of R's."""
     variances = np.asarray(jnp.diag(cov))
     largest = float(variances.max())
     if largest <= 0:

@@ -1,4 +1,4 @@
-"""Why a network does or does not learn to imitate a filter, in one table of figures."""
+"""Diagnosis of how well a network imitates a filter, in one table of figures."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ __all__ = ["Diagnosis", "diagnose"]
 MEMORIES = (1, 2, 4, 8, 16, 32)
 
 
-FEW = 16  # trajectories are enough for what all of them share
+FEW = 16  # this many trajectories suffice for figures that are the same in all of them
 
 
 class Diagnosis(NamedTuple):
     """Diagnosis of an imitation, in units of the teacher's posterior standard deviations.
 
     Attributes:
-        scale: these standard deviations, root mean square over the training data [n]; of a teacher
-            without covariances the standard deviations of its estimates.
-        error: of the student on the validation data, root mean square [n]. Below 0.1 the two are
-            hard to tell apart.
+        scale: these standard deviations, root mean square over the training data [n]; for a teacher
+            without covariances, the standard deviations of its estimates.
+        error: root mean square error [n] of the student on the validation data. Below 0.1, student
+            and teacher are hard to tell apart.
         floors: by window length N, the error [n] of the best affine map from the last N
             observations.
-        forgetting: how fast the teacher forgets; a memory much shorter cannot imitate it. None of a
-            teacher whose state has no field mean.
+        forgetting: how fast the teacher forgets; a student with a much shorter memory cannot
+            imitate it. None for a teacher whose state has no field mean.
         teacher_gradients: the norm of d mean_T / d y_{T-k} at lags k = 0, 1, ...
-        student_gradients: likewise.
-        saturation: of the student's gates, or None if it has none.
+        student_gradients: the same for the student.
+        saturation: saturation of the student's gates, or None if it has none.
     """
 
     scale: np.ndarray
@@ -76,12 +76,11 @@ def diagnose(
 
     Args:
         teacher: (filter, params).
-        student: (filter, params), trained.
-        train: of `imitation_targets`, to fit the finite-memory floors to.
-        validation: others, to measure on.
-        scale: [n], what errors are measured in; default the teacher's posterior standard deviations
-            in `train`.
-        burn_in: how many leading steps do not count.
+        student: (filter, params) after training.
+        train: targets from `imitation_targets`, to fit the finite-memory floors to.
+        validation: other targets, to measure on.
+        scale: units [n] of errors; default the teacher's posterior standard deviations in `train`.
+        burn_in: number of leading steps that do not count.
         memories: window lengths of the floors.
 
     Returns:

@@ -24,11 +24,11 @@ __all__ = ["Distilled", "Divergence", "distil"]
 
 
 class Distilled(NamedTuple):
-    """What distillation found.
+    """The result of a distillation.
 
     Attributes:
-        params: of the student.
-        fitted: `Fitted`; of its best run, if there were several.
+        params: params of the student.
+        fitted: `Fitted`, of the best run if there were several.
         diagnosis: `Diagnosis`.
     """
 
@@ -41,12 +41,12 @@ class Distilled(NamedTuple):
 class Divergence:
     """The loss KL(teacher, student) of Gaussian beliefs, averaged as in `state_mse`.
 
-    1/2 (e' S^-1 e + tr(S^-1 P) - n - log det P + log det S), e the difference of the means, P the
-    teacher's covariance
+    1/2 (e' S^-1 e + tr(S^-1 P) - n - log det P + log det S), where e is the difference of the
+    means, and P and S are the covariances of teacher and student
 
     Attributes:
         filter: the student.
-        rollout: how it is run.
+        rollout: how the student is run.
     """
 
     filter: Filter
@@ -94,34 +94,34 @@ def distil(
     """Train a student to imitate the estimates of a teacher, without true states.
 
     The loss is the mean squared difference of the means, in units of the teacher's posterior
-    standard deviations. A student with covariances then goes on with the divergence of its beliefs
-    from the teacher's (`Divergence`), for the second half of the updates.
+    standard deviations. For the second half of the updates, a student with covariances continues
+    with the divergence of its beliefs from the teacher's (`Divergence`).
 
     Args:
         teacher: (filter, params).
-        student: (filter, params), its params before training; of several runs with a leading axis,
-            see `fit`.
+        student: (filter, params) before training; for several runs, params have a leading axis, see
+            `fit`.
         data: trajectories to imitate the teacher on; their true states, if any, are not used.
-        validation: others, on which the student is chosen and diagnosed.
+        validation: other trajectories, to choose and diagnose the student on.
         key: random key, or keys for several runs.
         updates: number of updates by the optimiser.
-        smoothing: imitate the teacher's smoother (Rauch-Tung-Striebel): x_t given all of the
-            record.
-        training_filter: the filter of the student while it is trained, if that is another one: with
-            dropout, see `kfjax.learned.with_dropout`.
-        rollout: how the student is run; burn_in leaves out the first steps, in the diagnosis too.
+        smoothing: whether to imitate the teacher's smoother (Rauch-Tung-Striebel): x_t given the
+            whole record.
+        training_filter: the filter of the student during training, if it differs, for example by
+            dropout (`kfjax.learned.with_dropout`).
+        rollout: how the student is run; burn_in also leaves out the first steps in the diagnosis.
         memories: window lengths of the finite-memory floors; those longer than half of the
             trajectories are left out.
-        **options: of `kfjax.training.fit`: batch_size, optimizer, learn, ema, patience,
-            checkpoints, ... and, for a student without covariances, window, which carries its state
-            from one to the next.
+        **options: other arguments of `kfjax.training.fit`: batch_size, optimizer, learn, ema,
+            patience, checkpoints, ... and, for a student without covariances, window, which carries
+            its state from one window to the next.
 
     Returns:
         `Distilled(params, fitted, diagnosis)`.
 
     Raises:
         ValueError: if an estimate of the teacher is not finite, if the models of teacher and
-            student have different state spaces, or as `fit`.
+            student have different state spaces, and as in `fit`.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -138,7 +138,7 @@ def distil(
     """
     chosen, params = student
     many = jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 1
-    # of the teacher's draws: all runs of the student have one teacher
+    # the key of the teacher's draws: all runs of the student share one teacher
     one = jax.tree.map(lambda a: a[0], params) if many else params
     space = common_space("distil", teacher[1], one)
     keys = jax.random.split(jax.random.key(0))

@@ -26,12 +26,12 @@ LEARNABLE = (*DYNAMICS, *OBSERVATION, "Q", "R", "prior_mean", "prior_cov")
 
 
 class Maximised(NamedTuple):
-    """What expectation maximisation found.
+    """The result of expectation maximisation.
 
     Attributes:
         model: the model with the learned parameters.
-        log_likelihood: of all the data, before every iteration and after the last [iterations + 1];
-            it never falls.
+        log_likelihood: log-likelihood of all data before every iteration and after the last,
+            [iterations + 1]; it never falls.
     """
 
     model: StateSpaceModel
@@ -50,29 +50,30 @@ def em(
     x_t = F x_t-1 + B u_t + b + e_t,  y_t = H x_t + D u_t + d + v_t,  e_t ~ N(0, Q),  v_t ~ N(0, R).
 
     The likelihood of all trajectories grows in every iteration, towards a maximum (a local one; F,
-    H, Q and R together are determined only up to a change of the coordinates of x: fix some).
-    Missing rows and single missing channels are handled exactly, those of correlated R included. It
-    is slow where little is observed; `jax.grad` of the likelihood is the alternative. What Q makes
-    noise-free stays so, and so do the rows of F, B and b there; likewise what the prior knows. One
-    trajectory cannot tell `prior_cov`, which then shrinks to zero. With first="update" in the model
-    the prior is about x_1, and T observations follow T - 1 moves. Prefer float64.
+    H, Q and R together are determined only up to a change of coordinates of x, so fix some of
+    them). Missing rows and single missing channels are handled exactly, also with a correlated R.
+    It is slow where little is observed; `jax.grad` of the likelihood is the alternative. Components
+    without process noise stay noise-free and keep their rows of F, B and b; components that the
+    prior knows exactly stay known. One trajectory does not determine `prior_cov`, which then
+    shrinks to zero. With first="update" in the model the prior is about x_1, and T observations
+    follow T - 1 moves. Prefer float64.
 
     Args:
-        model: where to start, with `Linear` f and h. What is learned is an array there, and so is Q
-            (R) where coefficients of f (h) are learned; everything else may depend on u. A None
-            among B, b, D, d starts at zero.
+        model: the model to start from, with `Linear` f and h. Learned parameters must be arrays,
+            and so must Q (R) if coefficients of f (h) are learned; everything else may depend on u.
+            If B, b, D or d is None, it starts at zero.
         data: trajectories y_1..y_T, of any lengths, with gaps; B and D need `us` of shape [N,
             T, p].
         learn: names among F, B, b (of f), H, D, d (of h), Q, R, prior_mean and prior_cov.
-        iterations: how many.
+        iterations: number of iterations.
 
     Returns:
         `Maximised(model, log_likelihood [iterations + 1])`.
 
     Raises:
-        ValueError: an unknown name, a model that is not linear, a parameter that is a function
-            where it must be an array, noise in the state, inputs that are no vectors, `prior_mean`
-            where the data give prior means, or iterations below 1.
+        ValueError: for an unknown name, a model that is not linear, a function in place of a
+            parameter that must be an array, noise in the state, inputs that are not vectors,
+            `prior_mean` if the data give prior means, or iterations below 1.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -125,7 +126,7 @@ def _check(model: Any, data: Any, names: frozenset[str], iterations: int) -> Non
             f" first='update'; expected longer ones for learn={sorted(names)}."
         )
     if names & {"B", "D"} and np.ndim(data.us) != 3:
-        raise ValueError("em: B or D is to be learned; expected data with us [N, T, p].")
+        raise ValueError("em: learn has B or D; expected data with us [N, T, p].")
     need = {
         name: getattr(fn, field)
         for fn, group in _groups(model)
@@ -137,9 +138,8 @@ def _check(model: Any, data: Any, names: frozenset[str], iterations: int) -> Non
     for name, value in need.items():
         if callable(value):
             raise ValueError(
-                f"em: {name} is a function, but has to be an array for learn={sorted(names)};"
-                " expected an array."
-                " Leave out what depends on it, or fit by gradient."
+                f"em: {name} is a function, but must be an array for learn={sorted(names)};"
+                " expected an array. Leave out the names that need it, or fit by gradient."
             )
 
 
@@ -148,7 +148,7 @@ def _groups(model: StateSpaceModel) -> tuple[tuple[Linear, dict[str, str]], ...]
 
 
 def _filled(fn: Linear, group: dict[str, str], names: frozenset[str], rows: int, p: int) -> Linear:
-    """Return a linear function with zeros where what is to be learned is None."""
+    """Return a linear function with zeros in place of parameters to be learned that are None."""
     parts = {field: getattr(fn, field) for field in ("A", "B", "b")}
     for name, field in group.items():
         if name in names and parts[field] is None:

@@ -1,4 +1,4 @@
-"""The memory of a filter, and what a network can hold of it.
+"""The memory of a filter, and how much of it a network can hold.
 
 All errors are in units of a scale, usually the standard deviations of the teacher's posterior.
 """
@@ -30,7 +30,7 @@ __all__ = ["Forgetting", "finite_memory_floor", "forgetting", "gradient_per_lag"
 
 
 CENTRES = 12
-GAUSS_NEWTON = 5  # steps, of which wrapped residuals need two or three
+GAUSS_NEWTON = 5  # steps; wrapped residuals need two or three
 TINY = np.finfo(np.float32).tiny
 
 
@@ -38,9 +38,10 @@ class Forgetting(NamedTuple):
     """How fast a filter forgets.
 
     Attributes:
-        norms: of what is left of an error in the estimate after 1, 2, ... steps, [lags].
-        to_1_e: after how many steps it is below 1/e, or None if it never is.
-        to_1_percent: likewise, below 1 %.
+        norms: norm [lags] of the part of an error in the estimate that remains after 1, 2, ...
+            steps.
+        to_1_e: number of steps until it is below 1/e, or None if it never is.
+        to_1_percent: number of steps until it is below 1 %, or None.
     """
 
     norms: np.ndarray
@@ -56,15 +57,15 @@ def forgetting(
     norm_N = mean over t of |J_t J_{t-1} ... J_{t-N+1}|,   J_t = d mean_t / d mean_{t-1} = (I - K_t
     H_t) F_t
 
-    Nonlinear filters have the derivatives of their gain in J. The first half of every trajectory is
-    left out.
+    For nonlinear filters, J includes the derivative of the gain. The first half of every trajectory
+    is left out.
 
     Args:
         filter: a filter whose state is a NamedTuple with a field mean.
         params: its parameters.
-        data: trajectories; the observations matter for nonlinear filters only.
+        data: trajectories; the observations matter only for nonlinear filters.
         lags: the largest N, at most half of the steps.
-        scale: [n], what errors of the components are measured in; default 1.
+        scale: units [n] of errors of the components; default 1.
 
     Returns:
         `Forgetting`.
@@ -108,7 +109,7 @@ def _jacobian(
     u: Inputs,
     observed: Mask,
 ) -> Array:
-    """Return d mean_t / d mean_{t-1} [n, n] at the rest of the state, between tangent spaces."""
+    """Return d mean_t / d mean_{t-1} [n, n] between tangent spaces, the rest of the state fixed."""
     del predicted
     if "mean" not in getattr(before, "_fields", ()):
         raise ValueError(
@@ -138,19 +139,19 @@ def finite_memory_floor(
 ) -> np.ndarray:
     """Measure the error of the best affine map from the last observations to a filter's estimates.
 
-    A network that sees windows of N observations, and no state or estimate from before, can hardly
-    be better where the filter is linear. On curved spaces the map sees the last observation and the
+    If the filter is linear, a network that sees windows of N observations, and no earlier state or
+    estimate, can hardly do better. On curved spaces the map sees the last observation and the
     differences of the others from it, and gives a tangent vector at one of the estimates; it is
     fitted by Gauss-Newton steps.
 
     Args:
-        train: trajectories whose `xs` are the filter's estimates, which the map is fitted to by
+        train: trajectories whose `xs` are the filter's estimates; the map is fitted to them by
             least squares.
-        validation: likewise, on which the error is measured.
-        memory: N, how many observations (and inputs u, if there are) the map sees.
+        validation: other such trajectories, to measure the error on.
+        memory: N, number of observations (and of inputs u, if any) that the map sees.
         params: a `StateSpaceModel`, or params that hold one, whose spaces say how states and
             observations are subtracted; default Euclidean.
-        scale: [n], what errors are measured in; default 1.
+        scale: units [n] of errors; default 1.
         start: first step that counts, from 0; default N - 1, the first with a full window.
 
     Returns:
@@ -180,7 +181,7 @@ def finite_memory_floor(
         )
     if train.xs is None or validation.xs is None:
         raise ValueError(
-            "finite_memory_floor: got data without xs; expected the filter's estimates there."
+            "finite_memory_floor: got data without xs; expected the filter's estimates as xs."
         )
     model = model_of(params)
     spaces = (EUCLIDEAN, EUCLIDEAN)
@@ -201,7 +202,7 @@ def _fit(space: Space, X: np.ndarray, target: np.ndarray) -> Callable[[np.ndarra
     if space.is_euclidean:
         W = solve @ target.astype(np.float64)
         return lambda rows: rows @ W
-    # where states wrap, a map from one centre may wind otherwise than the observations do
+    # where states wrap, a map about one centre may wind differently from the observations
     at = np.linspace(0, len(target) - 1, CENTRES).astype(int)
     fits = [_fit_from(centre[None], space, solve, X, target) for centre in target[at]]
     errors = [differences(space, target, fit(X)) for fit in fits]
@@ -212,7 +213,7 @@ def _fit(space: Space, X: np.ndarray, target: np.ndarray) -> Callable[[np.ndarra
 def _fit_from(
     centre: np.ndarray, space: Space, solve: np.ndarray, X: np.ndarray, target: np.ndarray
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the map that Gauss-Newton steps find with tangent vectors at a centre [1, N]."""
+    """Return the map found by Gauss-Newton steps, with tangent vectors at a centre [1, N]."""
     W = solve @ differences(space, target, centre)
     for _ in range(GAUSS_NEWTON):
         W = W + solve @ differences(space, target, moved(space, centre, X @ W))
@@ -246,7 +247,7 @@ def _regression(
 
 
 def relative_error(error: Any, cov: Any) -> np.ndarray:
-    """Return the root mean square of errors in units of the standard deviations that go with them.
+    """Return the root mean square of errors in units of their standard deviations.
 
     Args:
         error: [..., n], such as a student's means minus the teacher's.
@@ -271,7 +272,7 @@ def relative_error(error: Any, cov: Any) -> np.ndarray:
     variance = np.diagonal(cov, axis1=-2, axis2=-1).reshape(-1, n)
     error = error.reshape(-1, n)
     squares = error**2 / np.where(variance > 0, variance, 1)
-    # without a variance there is no unit; with one that is none, the teacher broke
+    # a variance of zero gives no unit; a negative variance or NaN means that the teacher broke down
     counted = variance != 0
     squares = np.where(counted, np.where(variance > 0, squares, np.inf), 0)
     with np.errstate(invalid="ignore"):
@@ -284,13 +285,13 @@ def gradient_per_lag(
     """Measure how much the last estimate depends on each observation: |d mean_T / d y_{T-k}|.
 
     A network whose norms fall faster than those of its teacher has not learned the teacher's
-    memory; norms that vanish or explode with the lag are what makes training stall.
+    memory; norms that vanish or explode with the lag make training stall.
 
     Args:
         filter: the filter, a student or a teacher.
         params: its parameters.
         data: trajectories, cut to the shortest.
-        scale: [n], what estimates are measured in; default 1.
+        scale: units [n] of estimates; default 1.
 
     Returns:
         The norm (Frobenius, mean over the trajectories) at lags 0, 1, ..., [T].

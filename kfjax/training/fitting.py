@@ -46,48 +46,50 @@ def fit(
 ) -> Fitted:
     """Train parameters by gradient, and keep those with the lowest validation loss.
 
-    Batches are drawn on the device, every trajectory once per epoch (what does not fill a batch
-    waits for the next shuffle), and split over all devices. Data on disk (`kfjax.data.read_folder`)
-    stay there, and give the same batches. An update whose loss or gradient is not finite moves
-    neither params nor the optimiser, and is counted. The result depends on the arguments alone. A
-    loss or an optimiser built anew compiles anew, but for those of `kfjax.training`, which are
-    equal if built alike.
+    Batches are drawn on the device, every trajectory once per epoch (trajectories that do not fill
+    a batch wait for the next shuffle), and split over all devices. Data on disk
+    (`kfjax.data.read_folder`) stay there, and give the same batches. An update whose loss or
+    gradient is not finite changes neither params nor the optimiser, and is counted. The result
+    depends only on the arguments. A new loss or optimiser is compiled again, except those of
+    `kfjax.training`, which are equal if built alike.
 
     Args:
         loss: `(params, batch, key) -> scalar`, such as `state_mse(filter)`; its batch is a
-            `Dataset` of `batch_size` trajectories, or part of whatever `data` is.
+            `Dataset` of `batch_size` trajectories, or the corresponding part of other `data`.
         params: any pytree of arrays: a `StateSpaceModel`, `Learned(model, network)`, a dict.
         data: a `Dataset`, or any pytree of arrays with a leading axis of N; in memory or on disk.
-        key: random key. S keys train S runs at once: params, and everything in the result, then
-            have a leading axis.
+        key: random key. S keys train S runs at once: params and everything in the result then have
+            a leading axis.
         updates: number of updates by the optimiser.
         batch_size: trajectories per update, at most all.
-        optimizer: an optimiser of optax; default `clipped_adam()`. Schedules and weight decay are
-            the optimiser's.
-        validation: data like `data` to choose on, all of it at every report; None keeps the last
-            params.
-        validation_loss: what to choose by; default the loss itself.
-        learn: which leaves are trained, see `partition`; default the network of `Learned`, else
-            all.
+        optimizer: an optax optimiser, which includes schedules and weight decay; default
+            `clipped_adam()`.
+        validation: data like `data` to choose the params on, all of it at every report; None keeps
+            the last params.
+        validation_loss: the loss to choose by; default the training loss.
+        learn: which leaves are trained, see `partition`; default the network of `Learned`,
+            otherwise all.
         window: time steps per window of truncated backpropagation: one update per window, which
-            goes on from the state at the end of the window before. None takes whole trajectories.
-        ema: decay of a moving average of the params, such as 0.999, which is what is validated and
-            returned; its memory is shorter in the first updates.
-        patience: stop after so many reports without a better validation loss; None makes all
+            continues from the state at the end of the previous window. None takes whole
+            trajectories.
+        ema: decay of a moving average of the params, such as 0.999; the average is validated and
+            returned. Its memory is shorter in the first updates.
+        patience: number of reports without a better validation loss after which to stop; None makes
+            all updates.
+        hyperparameters: values by name, such as learning_rate, for an optimiser built by
+            `optax.inject_hyperparams`, such as `clipped_adam`: one number, or one per run [S].
+        reports: number of reports (validation, history, checkpoint), spread evenly over the
             updates.
-        hyperparameters: values by name, such as learning_rate, for an optimiser of
-            `optax.inject_hyperparams` (as `clipped_adam` is): one number, or one per run [S].
-        reports: how many reports (validation, history, checkpoint) the updates are divided by.
-        checkpoints: where to save the state; a run that was killed, started again with the same
-            arguments, goes on and gives the same numbers to the bit.
+        checkpoints: where to save the state; an interrupted run that is started again with the same
+            arguments continues, and gives the same numbers to the bit.
         progress: whether to show a progress bar on stderr; default only if it is a terminal.
 
     Returns:
         `Fitted`.
 
     Raises:
-        ValueError: if arguments do not fit together, no update was finite, or the validation loss
-            never was.
+        ValueError: if arguments do not fit together, or if no update or no validation loss was
+            finite.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -123,7 +125,7 @@ def fit(
 
 
 def _keys(key: Array) -> Keys:
-    """Return the keys of a run, or of several."""
+    """Return the keys of one run or of several runs."""
     parts = jax.random.split(key, 3) if key.ndim == 0 else jax.vmap(_three, out_axes=1)(key)
     return Keys(*parts)
 
@@ -133,7 +135,7 @@ def _three(key: Array) -> Array:
 
 
 def _typed(key: Array) -> Array:
-    """Return a key of the new type, or an array of keys."""
+    """Return a typed key, or an array of typed keys."""
     key = key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
     if key.ndim > 1:
         raise ValueError(f"fit: key has shape {key.shape}; expected one key, or S keys for S runs.")
@@ -141,7 +143,7 @@ def _typed(key: Array) -> Array:
 
 
 def _check_loss(loss: Any) -> None:
-    """Raise unless a loss is a function that can be told from others."""
+    """Raise unless a loss is a hashable function."""
     if not callable(loss) or getattr(type(loss), "__hash__", None) is None:
         raise ValueError(
             f"fit: loss is {described(loss)}; expected a function (params, batch, key) -> scalar,"
@@ -180,7 +182,7 @@ def _check(
     if task.window is not None and not continues:
         raise ValueError(
             f"fit: got window with data of type {type(data).__name__} and the loss {task.loss!r};"
-            " expected a Dataset and a loss that can go on from a state, such as"
+            " expected a Dataset and a loss that can continue from a state, such as"
             " kfjax.training.state_mse(filter)."
         )
     if task.many and any(np.shape(leaf)[:1] != key.shape for leaf in jax.tree.leaves(params)):
@@ -192,13 +194,13 @@ def _check(
 
 
 def _check_finite(fitted: Fitted) -> None:
-    """Raise if nothing was learned since nothing was finite."""
+    """Raise if nothing was learned because nothing was finite."""
     made = int(np.max(fitted.history.update))
     if np.all(fitted.refused == made):
         raise ValueError(
             f"fit: the loss or its gradient was not finite in any of {made} updates; expected"
-            " numbers. Check the params, the scale of the data, and whether the filter diverges"
-            " before it is trained (start closer, or shorter)."
+            " numbers. Check the params, the scale of the data, and whether the untrained filter"
+            " diverges (start closer to the truth, or on shorter trajectories)."
         )
     if fitted.validation is not None and not np.isfinite(fitted.validation).any():
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The gates of a recurrent network: every logistic sigmoid in what it computes."""
+"""The gates of a recurrent network: all logistic sigmoids in its computation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CALLS = {
     "jit": "jaxpr",
     "pjit": "jaxpr",
     "custom_jvp_call": "call_jaxpr",
-}  # what calls, and the name of the called
+}  # primitives that call a jaxpr, and the name of its parameter
 
 
 ACTIVATIONS = {
@@ -29,14 +29,14 @@ ACTIVATIONS = {
     "swish",
     "gelu",
     "log_sigmoid",
-}  # functions with a sigmoid inside that gates nothing
+}  # functions with a sigmoid inside that is not a gate
 
 
-SATURATED = 0.05  # a gate this near to 0 or 1 passes hardly any gradient
+SATURATED = 0.05  # a gate this close to 0 or 1 passes hardly any gradient
 
 
 class Saturation(NamedTuple):
-    """Gates of a network near the ends of their range.
+    """The share of gates near the ends of their range.
 
     Attributes:
         closed: the fraction of values below 0.05.
@@ -50,8 +50,8 @@ class Saturation(NamedTuple):
 def gate_saturation(filter: Filter, params: Params, data: Dataset) -> Saturation | None:
     """Measure how many gates of a recurrent network are saturated near 0 or 1.
 
-    Gates are all the sigmoids that an update computes, whatever network they are in (those inside
-    SiLU are none).
+    Every sigmoid that an update computes counts as a gate, in any network, except those inside
+    SiLU.
 
     Args:
         filter: the filter.
@@ -96,7 +96,7 @@ def gate_values(fn: Callable, *args: Any) -> Array:
 
 
 def _interpret(jaxpr: Any, consts: list, inputs: list, found: list[Array]) -> list:
-    """Compute the outputs equation by equation, and keep those of sigmoids."""
+    """Compute the outputs equation by equation, and collect those of sigmoids."""
     values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *inputs], strict=True))
     for equation in jaxpr.eqns:
         arguments = [v.val if isinstance(v, Literal) else values[v] for v in equation.invars]

@@ -1,4 +1,4 @@
-"""What a training found, how it went, report by report, and how much runs differ."""
+"""The result of a training, its history report by report, and the spread between runs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class History(NamedTuple):
     """One entry per report, starting before the first update; [reports], or [S, reports].
 
     Attributes:
-        update: how many updates had been made.
+        update: number of updates made so far.
         loss: the mean training loss of the updates since the last report; NaN at first.
         validation: the validation loss; NaN without validation data.
         gradient_norm: the mean norm of the gradient since the last report, before clipping; NaN at
             first.
-        refused: how many updates were not made so far, since loss or gradient were not finite.
+        refused: number of updates skipped so far, because the loss or its gradient was not finite.
     """
 
     update: Any
@@ -34,10 +34,10 @@ class History(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """How much a result differs between runs.
+    """The spread of a result between runs.
 
     Attributes:
-        median: of the runs.
+        median: the median.
         min: the lowest.
         max: the highest.
         iqr: the difference between the 75th and the 25th percentile.
@@ -72,16 +72,15 @@ def spread(values: Any) -> Spread:
 
 
 class Fitted(NamedTuple):
-    """What a training found; of several runs, every array has a leading axis [S].
+    """The result of a training; for several runs, every array has a leading axis [S].
 
     Attributes:
-        params: the best of all reports by validation loss; without validation data those after the
-            last update. With `ema` they are averages.
+        params: the best params of all reports by validation loss; without validation data, those
+            after the last update. With `ema` they are averages.
         validation: their validation loss (infinite if it never was finite), or None without
             validation data.
-        update: the number of updates that led to them; 0 for those given.
-        refused: number of updates that were not made, since the loss or its gradient was not
-            finite.
+        update: the number of updates that led to them; 0 for the given params.
+        refused: number of updates skipped because the loss or its gradient was not finite.
         history: `History`, as numpy arrays.
     """
 
@@ -93,7 +92,7 @@ class Fitted(NamedTuple):
 
     @property
     def spread(self) -> Spread:
-        """How much the validation loss differs between runs."""
+        """The spread of the validation loss between runs."""
         return spread(self.validation)
 
     @property

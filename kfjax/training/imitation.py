@@ -1,4 +1,4 @@
-"""What a student imitates: the estimates of a teacher."""
+"""The estimates of a teacher, which a student imitates."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ __all__ = ["Targets", "imitation_targets"]
 
 
 class Targets(NamedTuple):
-    """What a student imitates.
+    """Targets that a student imitates.
 
     Attributes:
         data: the observations, with the teacher's means as `xs`.
-        cov: the teacher's covariances [N, T, n, n], or None for a teacher without.
+        cov: the teacher's covariances [N, T, n, n], or None for a teacher without covariances.
     """
 
     data: Dataset
@@ -36,7 +36,7 @@ class Targets(NamedTuple):
 def imitation_targets(
     teacher: tuple[Filter, Any], data: Dataset, *, key: Array | None = None, smoothing: bool = False
 ) -> Targets:
-    """Run the teacher over data.
+    """Run the teacher over data, and return its estimates as targets.
 
     Args:
         teacher: (filter, params).
@@ -62,7 +62,7 @@ def imitation_targets(
 def estimates_of(
     pair: tuple[Filter, Any], data: Dataset, key: Array | None, smoothing: bool
 ) -> tuple[Any, Any]:
-    """Means and covariances of all trajectories, as numpy arrays."""
+    """Return the means and covariances of all trajectories, as numpy arrays."""
     keys = jax.random.split(jax.random.key(0) if key is None else key, data.size)
     unlabelled = dataclasses.replace(data, xs=None, dtype=data.dtype)
     return jax.tree.map(np.asarray, _run_all(pair[0], smoothing, pair[1], unlabelled, keys))
@@ -87,7 +87,7 @@ def common_space(who: str, teacher_params: Params, student_params: Params) -> Sp
     """Return the space of the states of a teacher and its student; Euclidean without a model.
 
     Raises:
-        ValueError: if the states differ in size, or those of one model alone are curved.
+        ValueError: if the states differ in size, or only one of them is curved.
     """
     models = [model_of(params) for params in (teacher_params, student_params)]
     known = [model for model in models if model is not None]
@@ -102,7 +102,7 @@ def common_space(who: str, teacher_params: Params, student_params: Params) -> Sp
 
 
 def counted_steps(data: Dataset, burn_in: int = 0) -> np.ndarray:
-    """Which steps count [N, T]."""
+    """Return which steps count, [N, T]."""
     at = np.arange(data.steps)
     return (at >= burn_in) & (at < data.lengths[:, None])
 

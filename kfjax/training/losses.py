@@ -49,17 +49,17 @@ def state_mse(filter: Filter, *, scale: Any = None, rollout: Rollout = FULL) -> 
 
     Args:
         filter: the `Filter`.
-        scale: what errors are measured in: standard deviations [n], or a covariance W [n, n]; fixed
-            numbers. A component with small values otherwise counts for nothing.
+        scale: the units of errors: standard deviations [n], or a covariance W [n, n]; fixed
+            numbers. Without a scale, a component with small values hardly counts.
         rollout: how the filter is run, see `Rollout`.
 
     Returns:
-        A `FilterLoss`. Components of the state that are not known (NaN) do not count. Differences
-        on curved spaces are those of the model.
+        A `FilterLoss`. Unknown components of the state (NaN) do not count. States are subtracted in
+        the state space of the model.
 
     Raises:
-        ValueError: if the scale is not one or two axes of positive numbers, or a covariance is not
-            definite.
+        ValueError: if the scale does not have one or two axes of positive numbers, or a covariance
+            is not definite.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -82,17 +82,17 @@ def nll(filter: Filter, *, floor: float = 0.0, rollout: Rollout = FULL) -> Filte
 
     L = 1/B sum_i 1/T_i sum_t 1/2 (e_t' P_t^-1 e_t + log det P_t + n log 2 pi)
 
-    Begin with `state_mse` and go on with this (`fit_stages`): far from the truth its gradient
-    explodes where P is small.
+    Begin with `state_mse` and continue with this loss (`fit_stages`): far from the truth, its
+    gradient explodes where P is small.
 
     Args:
         filter: a `Filter` with a covariance.
-        floor: is added to every variance, in squared units of the state. Without one, a state that
-            is known exactly (P singular) is left out with its direction.
+        floor: a number added to every variance, in squared units of the state. Without it,
+            directions that are known exactly (P singular) are left out.
         rollout: how the filter is run, see `Rollout`.
 
     Returns:
-        A `FilterLoss`. Where components of the state are not known, the likelihood is that of the
+        A `FilterLoss`. If components of the state are unknown, the likelihood is that of the
         others.
 
     Raises:
@@ -103,7 +103,7 @@ def nll(filter: Filter, *, floor: float = 0.0, rollout: Rollout = FULL) -> Filte
 
 
 def innovation_nll(filter: Filter, *, rollout: Rollout = FULL) -> FilterLoss:
-    """Return minus the log-likelihood per observation; it needs no true states.
+    """Return the negative log-likelihood per observation, which needs no true states.
 
     L = -1/B sum_i 1/T_i sum_t log p(y_t | y_1..t-1), where T_i counts the steps with any observed
     channel, whether or not the filter then used it
@@ -139,7 +139,7 @@ def unlabelled_loss(filter: Filter, params: Params, data: Dataset) -> FilterLoss
     Args:
         filter: a `Filter` that reports its innovation.
         params: its parameters.
-        data: trajectories, of which only shapes matter.
+        data: trajectories, of which only the shapes matter.
     """
     one = jax.tree.map(lambda a: a[0], data)
     run = functools.partial(run_trajectory, filter, emit=log_likelihood_only)
@@ -149,13 +149,13 @@ def unlabelled_loss(filter: Filter, params: Params, data: Dataset) -> FilterLoss
 
 @dataclasses.dataclass(frozen=True)
 class FilterLoss:
-    """The mean over steps of a term of a filter's outputs; made by `state_mse` and its kin.
+    """The mean over steps of a term of a filter's outputs, as built by `state_mse` and others.
 
     Attributes:
         filter: the `Filter`.
         term: `(params, trajectory, outputs) -> (values, counts)`, arrays [T] or [T, n] of one
             trajectory; hashable.
-        emit: what the term needs of every step, as in `kfjax.run`.
+        emit: what to keep of every step for the term, as in `kfjax.run`.
         rollout: how the filter is run.
     """
 
@@ -177,7 +177,7 @@ class FilterLoss:
         return self.continued(params, batch, key, None)[0]
 
     def start(self, params: Params, batch: Dataset, key: Array) -> Any:
-        """Return the beliefs at the start of every trajectory, to go on from."""
+        """Return the beliefs at the start of every trajectory, to continue from."""
         check_kind("the loss: batch", batch, Dataset)
         keys = jax.random.split(key, batch.ys.shape[0])
         return jax.vmap(lambda one, k: start_state(self.filter, params, one, k))(batch, keys)
@@ -185,7 +185,7 @@ class FilterLoss:
     def continued(
         self, params: Params, batch: Dataset, key: Array, states: State
     ) -> tuple[Array, Any]:
-        """Return the loss of windows that go on from states (None: the start), and their ends."""
+        """Return the loss of windows that continue from states (None: the start) and their ends."""
         check_kind("the loss: batch", batch, Dataset)
         keys = jax.random.split(key, batch.ys.shape[0])
 
@@ -199,5 +199,6 @@ class FilterLoss:
             return final, jnp.sum(jnp.where(counts > 0, values, 0)), counts.sum()
 
         finals, totals, counts = jax.vmap(one)(batch, keys, states)
-        means = totals / jnp.maximum(counts, 1)  # a window after the end of a trajectory has none
+        # a window after the end of a trajectory has no counts
+        means = totals / jnp.maximum(counts, 1)
         return means.sum() / jnp.maximum(jnp.sum(counts > 0), 1), finals

@@ -1,7 +1,7 @@
-"""The M-step of expectation maximisation: parameters of a linear model from sufficient statistics.
+"""The M-step of expectation maximisation: a linear model from sufficient statistics.
 
-The coefficients change by the regression of the noise on what they multiply, and what is left is
-the noise covariance.
+The coefficients change by the regression of the noise on their regressors, and the residual is the
+new noise covariance.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__: list[str] = []
 
 
 def maximised(names: frozenset[str], model: StateSpaceModel, sums: Sums) -> StateSpaceModel:
-    """The M-step."""
+    """Return the model after an M-step."""
     changes: dict[str, Any] = {}
     if names & {"Q", *DYNAMICS}:
         U = linalg.cholesky(model.Q)
@@ -43,7 +43,8 @@ def maximised(names: frozenset[str], model: StateSpaceModel, sums: Sums) -> Stat
         within = sums.start.cov.mean(0)
         between = linalg.matmul(deviation.T, deviation) / deviation.shape[0]
         cov = within + between
-    kept = {"noise_free": model.noise_free}  # the structure of a model stays in the loop
+    # the structure of the model must not change in the loop
+    kept = {"noise_free": model.noise_free}
     return model.replace(prior=Gaussian(mean, cov), **changes, **kept)
 
 

@@ -33,7 +33,7 @@ class Scales(NamedTuple):
 def scale_noise(params: Params, factors: Scales) -> Any:
     """Return params with Q and R of the model scaled by factors on the variances.
 
-    Q' = D^1/2 Q D^1/2 with D = diag(factors.Q), and R likewise; a callable Q or R stays one.
+    Q' = D^1/2 Q D^1/2 with D = diag(factors.Q), and R likewise; a callable Q or R stays callable.
 
     Args:
         params: a `StateSpaceModel`, or params that hold one.

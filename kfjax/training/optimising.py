@@ -28,16 +28,16 @@ from kfjax.training.tasks import Interval, Keys, Task, TrainState, begin
 
 __all__: list[str] = []
 
-ROUNDING = 1e-3  # relative: a validation loss computed again, on other devices, is within this
+ROUNDING = 1e-3  # relative tolerance of a validation loss that is computed again on other devices
 
 
 class Plan(NamedTuple):
-    """How long a training is, and what happens on the way.
+    """The length of a training, and what happens on the way.
 
     Attributes:
-        name: the text of the progress bar.
+        name: the label of the progress bar.
         updates: number of updates.
-        every: updates from one report to the next.
+        every: number of updates from one report to the next.
         progress: whether to show the progress bar; None if stderr is a terminal.
         hyperparameters: values in the state of the optimiser by name, or None.
         checkpoints: where to save the state, or None.
@@ -54,7 +54,7 @@ class Plan(NamedTuple):
 def optimise(
     task: Task, params: Params, learn: Any, data: Any, validation: Any, keys: Keys, plan: Plan
 ) -> Fitted:
-    """Run a training to its end, and return what it found, whatever that is."""
+    """Run a training to its end, and return its result even if it is not finite."""
     rows = 1 + -(-plan.updates // plan.every)
     ahead, batches, first, marked = _source(task, data, keys)
     validation = jax.tree.map(jnp.asarray, validation)
@@ -96,7 +96,7 @@ def _source(task: Task, data: Any, keys: Keys) -> tuple[Callable, Any, Any, Any]
 
 
 def _ends(plan: Plan, report: int) -> int:
-    """Return how many updates come before a report."""
+    """Return the number of updates before a report."""
     return min(max(report, 0) * plan.every, plan.updates)
 
 
@@ -113,7 +113,7 @@ def _ahead(
     *,
     again: bool = False,
 ) -> TrainState:
-    """Take the updates before a report, and report; `again`: report without updates."""
+    """Take the updates before a report, and report; with `again`, report without updates."""
     last = _ends(plan, report)
     first = last if again else _ends(plan, report - 1)
     interval = Interval(first, last, report)
@@ -121,7 +121,7 @@ def _ahead(
 
 
 def _check_restored(plan: Plan, state: TrainState, report: int, again: TrainState) -> None:
-    """Raise unless a stored state has the validation loss that is stored with it."""
+    """Raise unless a stored state reproduces the validation loss that is stored with it."""
     stored, found = (
         np.asarray(run.history.validation)[..., report].astype(np.float64) for run in (state, again)
     )
@@ -130,7 +130,7 @@ def _check_restored(plan: Plan, state: TrainState, report: int, again: TrainStat
         raise ValueError(
             f"fit: {directory} holds checkpoints of another run: the validation loss after"
             f" {_ends(plan, report)} updates is {found} now and was {stored}; expected the same."
-            " The loss, the model or the filter computes something else. Choose another directory."
+            " The loss, the model or the filter has changed. Choose another directory."
         )
 
 
@@ -143,7 +143,7 @@ def _identity(
     validation: Any,
     keys: Keys,
 ) -> dict[str, str]:
-    """Return what tells a run from others."""
+    """Return what identifies a run."""
     settings = {field.name: getattr(task, field.name) for field in dataclasses.fields(task)}
     return identity(
         **settings,
@@ -162,7 +162,7 @@ def _identity(
 def _saver(
     plan: Plan, last: int, start: TrainState, told: Callable[[], dict[str, str]]
 ) -> Iterator[tuple[int, TrainState, Callable[[int, TrainState], None]]]:
-    """Yield the last saved report (-1 if none), the state after it, and a function that saves."""
+    """Yield the last saved report (-1 for none), the state after it, and a function that saves."""
     checkpoints = plan.checkpoints
     if checkpoints is None:
         yield -1, start, lambda *_: None
@@ -185,7 +185,7 @@ def _settled(task: Task, state: TrainState) -> bool:
 
 
 def _note(task: Task, history: History, row: int) -> str:
-    """Return the last report in words; of several runs the median."""
+    """Return the last report as text; for several runs, the medians."""
     texts = []
     for name, loss in (("loss", task.loss), ("validation", task.validation_loss)):
         value = float(np.median(np.asarray(getattr(history, name))[..., row]))
@@ -197,7 +197,7 @@ def _note(task: Task, history: History, row: int) -> str:
 
 
 def _fitted(state: TrainState, frozen: PyTree, done: int, validated: bool) -> Fitted:
-    """Return what is handed back."""
+    """Return the result of a training from its last state."""
     validation = np.asarray(state.best_loss)[()] if validated else None
     return Fitted(
         params=sharding.home(merge(state.best, frozen)),

@@ -1,4 +1,4 @@
-"""The default optimiser, and values of hyperparameters put into an optimiser's state."""
+"""The default optimiser, and hyperparameters set in the state of an optimiser."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ __all__ = ["Cosine", "clipped_adam", "replicate"]
 def clipped_adam(
     learning_rate: Any = 1e-3, *, clip: float = 1.0, weight_decay: float = 0.0
 ) -> optax.GradientTransformation:
-    """Return Adam behind clipping of the gradient's global norm: the default of `fit`.
+    """Return Adam after clipping of the gradient's global norm: the default of `fit`.
 
     The same arguments give the same object, so that a second `fit` compiles nothing again.
 
     Args:
-        learning_rate: a number, or a schedule of optax; in `fit`, also one per run by
-            hyperparameters=.
+        learning_rate: a number or an optax schedule; `fit` can set one per run by hyperparameters=.
         clip: largest norm of the gradient.
-        weight_decay: decoupled, as in AdamW; it acts on what is trained only.
+        weight_decay: decoupled weight decay, as in AdamW; it acts only on trained leaves.
 
     Example:
         >>> schedule = kf.training.Cosine(1e-3, updates=5000)
@@ -47,16 +46,16 @@ def clipped_adam(
 
 
 class Cosine(NamedTuple):
-    """A learning rate that rises linearly and falls as a cosine, from and to a share of its peak.
+    """A learning rate that rises linearly and falls as a cosine, between fractions of its peak.
 
-    It is a value: equal trainings are compiled once, which two schedules of optax, being closures,
-    are not.
+    It is hashable, so that equal trainings are compiled once; optax schedules are closures, and two
+    of them are never equal.
 
     Attributes:
         peak: the largest rate.
-        updates: number of updates; afterwards it stays where it ended.
-        final: the rate at the end, and at the beginning if it rises, as a share of the peak.
-        warmup: the share of the updates in which it rises.
+        updates: number of updates; afterwards the rate stays at its last value.
+        final: the rate at the end, and at the beginning of a warm-up, as a fraction of the peak.
+        warmup: the fraction of the updates in which the rate rises.
 
     Example:
         >>> rate = kf.training.Cosine(1e-2, updates=1000, warmup=0.1)
@@ -70,7 +69,7 @@ class Cosine(NamedTuple):
     warmup: float = 0.0
 
     def __call__(self, update: Array) -> Array:
-        """Return the rate of an update by its number, from 0."""
+        """Return the rate of an update, given its number from 0."""
         low = self.final * self.peak
         rising = round(self.warmup * self.updates)
         start = low if rising else self.peak
@@ -85,9 +84,9 @@ def set_hyperparameters(state: PyTree, values: Mapping[str, Any] | None) -> Any:
         known = optax.tree.get_all_with_path(state, name)
         if not known:
             raise ValueError(
-                f"fit: the optimiser has no hyperparameter {name!r} in its state; expected one of"
-                " optax.inject_hyperparams, such as kfjax.training.clipped_adam() with"
-                " learning_rate."
+                f"fit: the optimiser has no hyperparameter {name!r} in its state; expected an"
+                " optimiser built by optax.inject_hyperparams, such as"
+                " kfjax.training.clipped_adam() with learning_rate."
             )
         now = jnp.asarray(known[0][1])
         given = jnp.asarray(value, now.dtype)
@@ -100,7 +99,7 @@ def set_hyperparameters(state: PyTree, values: Mapping[str, Any] | None) -> Any:
 
 
 def replicate(params: Params, runs: int) -> Any:
-    """Return params with a leading axis of runs, all the same.
+    """Return params with a leading axis of identical runs.
 
     Args:
         params: any pytree of arrays.

@@ -1,7 +1,7 @@
 """Partition of params into trained and frozen leaves, made *before* the gradient.
 
-A frozen leaf whose gradient is set to zero afterwards still costs its gradient, and weight decay
-moves it.
+If the gradient of a frozen leaf is set to zero afterwards, it has still been computed, and weight
+decay moves the leaf.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ __all__ = ["merge", "partition"]
 
 
 def partition(params: Params, learn: Any = None) -> tuple[Any, Any]:
-    """Split params into two pytrees of the same structure, each with None for the other's leaves.
+    """Split params into two pytrees of the same structure, each with None for leaves of the other.
 
     Args:
         params: any pytree of arrays.
         learn: which leaves are trained. A function `(path, leaf) -> bool` of a path such as
             "network/params/Dense_0/kernel"; or a pytree of booleans, a prefix of params, where None
             is False, such as `StateSpaceModel.axes(Q=True)`. By default what
-            `params.learned_by_default()` returns, if there is such a method (of `Learned` the
-            network), else all. Only floats are trained.
+            `params.learned_by_default()` returns, if there is such a method (the network, for
+            `Learned`), otherwise all. Only floats are trained.
 
     Returns:
         (trained, frozen).
@@ -50,8 +50,8 @@ def partition(params: Params, learn: Any = None) -> tuple[Any, Any]:
     ]
     if not any(chosen):
         raise ValueError(
-            f"learn: got {learn!r}, which leaves no float of params to train; expected some. Paths"
-            f" are such as {', '.join(_name(path) for path, _ in paths[:4])}."
+            f"learn: got {learn!r}, which leaves no float of params to train; expected at least"
+            f" one. Paths look like {', '.join(_name(path) for path, _ in paths[:4])}."
         )
     leaves = [leaf for _, leaf in paths]
     trained = [leaf if c else None for c, leaf in zip(chosen, leaves, strict=True)]
@@ -60,7 +60,7 @@ def partition(params: Params, learn: Any = None) -> tuple[Any, Any]:
 
 
 def merge(trained: PyTree, frozen: PyTree) -> Any:
-    """Put together what `partition` took apart."""
+    """Merge the two parts that `partition` returned."""
     return jax.tree.map(lambda a, b: b if a is None else a, trained, frozen, is_leaf=_is_none)
 
 

@@ -1,4 +1,4 @@
-"""What happens inside a filter, step by step, over a `Dataset`."""
+"""Probes inside a filter, step by step, over a `Dataset`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__: list[str] = []
 
 @functools.partial(jit, static_argnums=(0, 1))
 def probe_steps(filter: Filter, probe: Callable, params: Params, data: Dataset) -> Array:
-    """Return what a probe finds at every step of every trajectory, see `kfjax.filters.probing`."""
+    """Return the result of a probe (`kfjax.filters.probing`) at every step of every trajectory."""
     keys = jax.random.split(jax.random.key(0), data.ys.shape[0])
     watched = probed(filter, probe)
 

@@ -1,4 +1,4 @@
-"""Training on data that stay on disk: the updates of `stepping` on batches read one by one."""
+"""Training on data on disk: the updates of `stepping`, on batches that are read one by one."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from kfjax.training.tasks import Interval, Keys, Task, TrainState
 
 __all__: list[str] = []
 
-SAMPLE = 256  # trajectories that tell data sets apart
+SAMPLE = 256  # trajectories by which data sets are told apart
 
 
 class Batches:
     """The batches of a training by update, the same as for data on the device.
 
-    In memory are one batch, and the order of one epoch.
+    One batch and the order of one epoch are kept in memory.
     """
 
     def __init__(self, task: Task, data: Any, key: Array) -> None:
@@ -37,7 +37,7 @@ class Batches:
         self._order = np.zeros(0, int)
 
     def at(self, s: int) -> Any:
-        """Return the batch of update s, on all devices; of several runs [S, batch, ...]."""
+        """Return the batch of update s, on all devices; [S, batch, ...] for several runs."""
         size = self.task.batch_size
         number = s // self.windows
         if number != self._number:
@@ -48,7 +48,7 @@ class Batches:
         return self._batch
 
     def read(self, index: np.ndarray) -> Any:
-        """Return trajectories by number [...]; in whole windows."""
+        """Return trajectories by number [...], padded to whole windows."""
         rows = take(self.data, index.ravel())
         rows = rows if self.task.window is None else whole_windows(rows, self.task.window)
         return jax.tree.map(lambda a: a.reshape(*index.shape, *a.shape[1:]), rows)
@@ -59,7 +59,7 @@ class Batches:
         return take(self.data, places.astype(int))
 
     def _ordered(self, epoch: int) -> np.ndarray:
-        """The order of the trajectories in an epoch, [N] or [S, N]."""
+        """Return the order of the trajectories in an epoch, [N] or [S, N]."""
         if epoch != self._epoch:
             orders = [np.asarray(shuffled(key, epoch, self.size)) for key in self.key.ravel()]
             self._order = np.stack(orders) if self.task.many else orders[0]
@@ -79,7 +79,7 @@ def advance_from_disk(
     """Take the updates of an interval and report, like `stepping.advance`, for data on disk."""
     sums: Any = np.tile(totals(), (*keys.loss.shape, 1))
     for s in range(interval.first, interval.last):
-        batch = batches.at(s)  # while the device is busy with the update before
-        jax.block_until_ready(sums)  # or batches would pile up in memory
+        batch = batches.at(s)  # while the device is busy with the previous update
+        jax.block_until_ready(sums)  # otherwise batches would pile up in memory
         state, sums = take_update(task, batches.windows, state, sums, frozen, batch, keys.loss, s)
     return report(task, state, sums, frozen, validation, keys.validation, interval)

@@ -25,12 +25,12 @@ class Rollout(NamedTuple):
     """How the filter of a loss is run; none of it changes the estimates.
 
     Attributes:
-        burn_in: how many leading steps of what is run are left out of the loss.
-        detach: truncated backpropagation: the gradient is cut every so many steps; None is full
-            backpropagation. On a chaotic system about one Lyapunov time is enough.
-        remat: memory for time: only the state of every so many steps is kept, and the steps between
-            are computed again on the way back, which takes about a third more time. True is
-            sqrt(T), with O(sqrt(T)) memory; None keeps everything.
+        burn_in: number of leading steps that are left out of the loss.
+        detach: number of steps after which the gradient is cut (truncated backpropagation); None
+            means full backpropagation. On a chaotic system, about one Lyapunov time is enough.
+        remat: number of steps between stored states (rematerialisation): the steps between are
+            computed again in the backward pass, which takes about a third more time. True means
+            sqrt(T), with O(sqrt(T)) memory; None stores everything.
 
     Example:
         >>> rollout = kf.training.Rollout(burn_in=5, remat=True)
@@ -50,8 +50,8 @@ class Rollout(NamedTuple):
         steps = trajectory.ys.shape[0]
         if not 0 <= self.burn_in < steps:
             raise ValueError(
-                f"Rollout: burn_in is {self.burn_in}; expected 0 to {steps - 1}, below the steps"
-                " run."
+                f"Rollout: burn_in is {self.burn_in}; expected 0 to {steps - 1}, below the number"
+                " of steps."
             )
         at = jnp.arange(steps)
         return (at >= self.burn_in) & (
@@ -84,15 +84,15 @@ def roll(
         filter: the `Filter`.
         params: its parameters.
         trajectory: a `Dataset` without its leading axis, as seen inside `jax.vmap`.
-        rollout: how the gradient goes back.
+        rollout: how the gradient is computed.
         key: random key for filters that draw.
-        state: a state to continue from, of `start_state` or the end of another roll; default the
+        state: a state to continue from, from `start_state` or the end of another roll; default the
             start of the record.
         emit: what to keep of every step, as in `kfjax.run`.
 
     Returns:
-        `Run(final, outputs)`, as `kfjax.run`; where a model has first="update" the final state also
-        says that the record has begun, unless it was one `kfjax.run`.
+        `Run(final, outputs)`, as from `kfjax.run`; for models with first="update", the final state
+        also says that the record has begun, unless one `kfjax.run` sufficed.
 
     Raises:
         ValueError: if detach or remat is below one.
@@ -129,7 +129,7 @@ def roll(
 
 
 def _chunk(rollout: Rollout, steps: int) -> int | None:
-    """Steps per recomputed chunk, a multiple of `detach`, so that both cut at the same places."""
+    """Return the steps per recomputed chunk, a multiple of `detach` so that cuts coincide."""
     for name, value in (("detach", rollout.detach), ("remat", rollout.remat)):
         if value is not None and not isinstance(value, bool):
             check_count(f"Rollout: {name}", value)
@@ -143,7 +143,7 @@ def _chunk(rollout: Rollout, steps: int) -> int | None:
 def _in_chunks(
     advance: Callable[[Any, Any], tuple[Any, Any]], state: State, series: PyTree, size: int
 ) -> tuple[Any, Any]:
-    """Advance through chunks of `size` steps and a shorter last one; the outputs in one piece."""
+    """Advance through chunks of `size` steps and a shorter last one; join the outputs."""
     steps = jax.tree.leaves(series)[0].shape[0]
     whole = steps // size * size
     outputs = []

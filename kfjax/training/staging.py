@@ -1,4 +1,4 @@
-"""Trainings in stages: short pieces before long trajectories, squared error before likelihood."""
+"""Training in stages: short pieces before long trajectories, squared error before likelihood."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ def fit_stages(
     checkpoints: Checkpoints | None = None,
     **shared: Any,
 ) -> Fitted:
-    """Train in stages, each starting from the best params of the one before.
+    """Train in stages, each starting from the best params of the previous one.
 
     Args:
-        loss: as in `fit`, for stages that do not name another.
+        loss: as in `fit`, for stages without their own.
         params: as in `fit`.
         stages: the arguments of `fit` that belong to one stage, such as `{"data": ..., "updates":
             ...}`, or `"loss"`.
         key: random key, or keys for several runs.
-        checkpoints: where to save, one directory below per stage.
+        checkpoints: where to save, with one subdirectory per stage.
         **shared: arguments of `fit` for all stages.
 
     Returns:
         `Fitted` of the last stage; its history is that of all stages.
 
     Raises:
-        ValueError: if there are no stages, or as `fit`.
+        ValueError: if there are no stages, and as in `fit`.
 
     Example:
-        The recommended schedule of the KalmanNet paper, and a likelihood after the squared error:
+        The schedule recommended in the KalmanNet paper, and a likelihood after the squared error:
 
         >>> model = kf.systems.constant_velocity()
         >>> keys = jax.random.split(jax.random.key(0), 16)
@@ -86,7 +86,7 @@ def fit_stages(
 
 
 def curriculum(data: Dataset, lengths: Iterable[int], updates: int) -> list[dict[str, Any]]:
-    """Return stages on longer and longer beginnings of the trajectories.
+    """Return stages on increasingly long beginnings of the trajectories.
 
     Args:
         data: trajectories.
@@ -102,14 +102,14 @@ def curriculum(data: Dataset, lengths: Iterable[int], updates: int) -> list[dict
 
 
 def _fold_in(key: Array, number: int) -> Array:
-    """Another key for every stage, and run."""
+    """Return a different key for every stage and run."""
     if jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 1:
         return jax.vmap(jax.random.fold_in, (0, None))(key, number)
     return jax.random.fold_in(key, number)
 
 
 def _joined(histories: list[History]) -> History:
-    """Return one history whose updates and refusals go on counting."""
+    """Return one history with cumulative counts of updates and refusals."""
     made = 0
     refused = 0
     joined = []

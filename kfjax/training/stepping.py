@@ -1,8 +1,8 @@
 """The compiled part of training: updates on batches drawn on the device, and reports.
 
-Everything here is a pure function of a `TrainState`, so that several runs at once are a `jax.vmap`
-and a run that goes on from a saved state is the run that was never stopped, to the bit. Batches are
-split over the devices of all processes, and what a training remembers is copied to each of them.
+Everything here is a pure function of a `TrainState`, so that `jax.vmap` trains several runs at
+once, and a run that continues from a saved state equals an uninterrupted one to the bit. Batches
+are split over the devices of all processes, and the `TrainState` is copied to each of them.
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ def _advance(
     size = _size(data)
     windows = task.windows(data)
     batches = task.batches(size)
-    epoch = batches * windows  # in updates
+    epoch = batches * windows  # counted in updates
 
     def order_at(s: Array) -> Array:
         return _shuffled(keys.order, s // epoch, size)
 
     def body(s: Array, carry: tuple) -> tuple:
         state, order, sums = carry
-        # the condition is the same in every run, so that this stays a branch under vmap
+        # the condition is shared by all runs, so that this stays a branch under vmap
         order = jax.lax.cond(s % epoch == 0, order_at, lambda _: order, s)
         first = s // windows % batches * task.batch_size
         index = jax.lax.dynamic_slice_in_dim(order, first, task.batch_size)
@@ -102,7 +102,7 @@ def take_update(
     key: Array,
     s: Any,
 ) -> tuple[TrainState, Array]:
-    """Take one update on a batch (one per run) of data that are not on the device."""
+    """Take one update on a batch (one per run) of data that do not reside on the device."""
 
     def one(
         state: TrainState, sums: Array, frozen: PyTree, batch: PyTree, key: Array
@@ -132,7 +132,7 @@ def report(
 
 @functools.partial(jit, static_argnums=0)
 def measure(loss: Any, params: Params, data: Any, key: Array) -> Array:
-    """Return a loss on data, all of them at once, as a report does."""
+    """Return a loss on all data at once, as a report does."""
     return _scalar(loss(params, sharding.split(data), key))
 
 
@@ -146,7 +146,7 @@ def _update(
     key: Array,
     s: Any,
 ) -> tuple[TrainState, Array]:
-    """Take update number s; the sums grow by its loss and norm if it was not refused."""
+    """Take update number s; its loss and norm are added to the sums unless it was refused."""
     batch = sharding.split(batch)
     key = jax.random.fold_in(key, s)
     if task.window is not None:
@@ -156,7 +156,8 @@ def _update(
         params = merge(trained, frozen)
         if task.window is None:
             return _scalar(task.loss(params, batch, key)), None
-        first = s % windows == 0  # of the trajectories: a learned start has its gradient here
+        # only in the first window of the trajectories does a learned start get a gradient
+        first = s % windows == 0
         states = where(first, task.loss.start(params, batch, key), state.carried)
         value, ends = task.loss.continued(params, batch, key, states)
         return _scalar(value), ends
@@ -164,7 +165,7 @@ def _update(
     found = guarded_update(task.optimizer, objective, state.params, state.optimizer)
     average = state.average
     if task.ema is not None:
-        # short memory at first, which forgets the start
+        # a short memory at first, so that the initial params are forgotten
         weight = 1 - jnp.minimum(task.ema, (1.0 + s) / (10.0 + s))
         moved = optax.incremental_update(found.params, average, weight)
         average = where(found.taken, moved, average)
@@ -196,7 +197,7 @@ def _report(
         params = merge(candidate, frozen)
         measured = _scalar(task.validation_loss(params, sharding.split(validation), key))
         better = measured < state.best_loss
-        if task.patience is not None:  # one run of several may have to wait for the others
+        if task.patience is not None:  # a settled run may have to wait for the others
             better &= state.waiting < task.patience
     measured_loss = measured.astype(state.best_loss.dtype)
     best, best_loss, best_update = where(

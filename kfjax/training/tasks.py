@@ -1,4 +1,4 @@
-"""What a training is, and everything that it has to remember."""
+"""The settings of a training, and its state."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ __all__ = ["Interval"]
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What stays the same in one training; static, since it chooses what is compiled.
+    """The settings of a training; static, since they determine what is compiled.
 
     Attributes:
         loss: `(params, batch, key) -> scalar`.
         validation_loss: likewise.
-        optimizer: an optimiser of optax.
+        optimizer: an optax optimiser.
         batch_size: trajectories per update.
         window: time steps per window of truncated backpropagation with carried states, or None.
         ema: decay of the average of the parameters, or None.
-        patience: reports without a better validation loss, after which the best is settled, or
-            None.
+        patience: number of reports without a better validation loss after which a run is settled,
+            or None.
         many: whether several runs are trained at once.
-        independent: whether each batch is drawn from all trajectories, whatever was drawn before,
-            instead of every trajectory once per epoch.
+        independent: whether each batch is drawn from all trajectories, independently of earlier
+            batches, instead of every trajectory once per epoch.
     """
 
     loss: Any
@@ -49,21 +49,21 @@ class Task:
     independent: bool = False
 
     def windows(self, data: Any) -> int:
-        """Return how many windows the trajectories have, the last of which may be padded."""
+        """Return the number of windows in the trajectories; the last one may be padded."""
         return 1 if self.window is None else -(-data.ys.shape[1] // self.window)
 
     def batches(self, size: int) -> int:
-        """Return the number of batches that `size` trajectories give between two shuffles."""
+        """Return the number of batches of `size` trajectories between two shuffles."""
         return 1 if self.independent else size // self.batch_size
 
 
 class Keys(NamedTuple):
-    """The random keys of a training; of several runs with a leading axis.
+    """The random keys of a training, with a leading axis for several runs.
 
     Attributes:
-        order: of the order of the trajectories.
-        loss: of the training loss, folded with the number of the update.
-        validation: of the validation loss, the same in every report.
+        order: key of the order of the trajectories.
+        loss: key of the training loss, folded with the number of the update.
+        validation: key of the validation loss, the same in every report.
     """
 
     order: Array
@@ -72,7 +72,7 @@ class Keys(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """Which updates to take: from `first` to before `last`, then report number `row`."""
+    """Which updates to take: `first` up to but not including `last`, then report number `row`."""
 
     first: Any
     last: Any
@@ -80,7 +80,7 @@ class Interval(NamedTuple):
 
 
 class TrainState(NamedTuple):
-    """Everything that a training has to remember.
+    """The state of a training.
 
     Attributes:
         params: the trained leaves.
@@ -90,8 +90,8 @@ class TrainState(NamedTuple):
         best: the params of the best report.
         best_loss: its validation loss.
         best_update: the number of updates before it.
-        waiting: reports since then.
-        refused: number of updates not taken.
+        waiting: number of reports since then.
+        refused: number of updates skipped because they were not finite.
         history: `History` with room for all reports.
     """
 
@@ -111,10 +111,10 @@ class TrainState(NamedTuple):
 def begin(
     task: Task, trained: PyTree, frozen: PyTree, first: Any, key: Array, reports: int
 ) -> TrainState:
-    """Return the state before the first update; `first` are trajectories like those of a batch."""
+    """Return the state before the first update; `first` is a batch of trajectories."""
 
     def one(trained: PyTree, frozen: PyTree, key: Array) -> TrainState:
-        # no weak types, which would compile twice
+        # no weak types, with which everything would be compiled twice
         trained = jax.tree.map(lambda a: a.astype(a.dtype), trained)
         carried = None
         if task.window is not None:

@@ -31,7 +31,7 @@ class SquaredError:
         if scale is not None and scale.shape[0] != error.shape[-1]:
             raise ValueError(
                 f"state_mse: scale has {scale.shape[0]} components; expected {error.shape[-1]}, as"
-                " the difference of two states."
+                " the difference of two states has."
             )
         if scale is None or scale.ndim == 1:
             return (error if scale is None else error / scale[None, :]) ** 2, known
@@ -41,14 +41,14 @@ class SquaredError:
 
 @dataclasses.dataclass(frozen=True)
 class StateLikelihood:
-    """Minus the log-likelihood of the known components of the state."""
+    """The negative log-likelihood of the known components of the state."""
 
     floor: float = 0.0
 
     def __call__(
         self, params: Params, trajectory: Dataset, outputs: Estimate
     ) -> tuple[Array, Array]:
-        """Return it for every step, [T]."""
+        """Return the values and counts of every step, [T]."""
         if outputs.cov is None:
             raise ValueError("nll: the filter gives no covariance; expected one. Use state_mse.")
         error, known = state_errors(params, trajectory, outputs.mean)
@@ -88,7 +88,7 @@ def state_errors(params: Params, trajectory: Dataset, mean: Array) -> tuple[Arra
 
     Args:
         params: a `StateSpaceModel`, or params that hold one, which says how states are subtracted;
-            else x - m.
+            without a model, x - m.
         trajectory: with true states.
         mean: [T, n].
 
@@ -97,24 +97,24 @@ def state_errors(params: Params, trajectory: Dataset, mean: Array) -> tuple[Arra
     """
     if trajectory.xs is None:
         raise ValueError(
-            "losses: the data have no true states; expected some. Use innovation_nll or"
+            "losses: the data have no true states; expected xs. Use innovation_nll or"
             " prediction_error."
         )
     model = model_of(params)
     if jnp.shape(trajectory.xs) != mean.shape:
         raise ValueError(
             f"losses: xs has shape {jnp.shape(trajectory.xs)} and the estimates {mean.shape};"
-            " expected [T, n] both. Give components that are not known as NaN in xs."
+            " expected [T, n] for both. Mark unknown components as NaN in xs."
         )
     difference = jnp.subtract if model is None else jax.vmap(model.state_space.difference)
     known = ~jnp.isnan(difference(trajectory.xs, trajectory.xs))
-    # filled first, masked after: the gradient of a masked NaN is NaN
+    # fill first, mask after: the gradient of a masked NaN is NaN
     error = difference(jnp.where(jnp.isnan(trajectory.xs), mean, trajectory.xs), mean)
     return jnp.where(known, error, 0), known
 
 
 def _normalised(error: Array, known: Array, P: Array) -> tuple[Array, Array]:
-    """e' P^-1 e and log det P of the known components."""
+    """Return e' P^-1 e and log det P of the known components."""
     both = known[:, None] & known[None, :]
     P = jnp.where(both, P, jnp.diag((~known).astype(P.dtype)))
     S = linalg.factorise(P)
@@ -123,7 +123,7 @@ def _normalised(error: Array, known: Array, P: Array) -> tuple[Array, Array]:
 
 
 def _is_semidefinite(P: Array, L: Array) -> Array:
-    """Tell whether L L' is P: the factor leaves out pivots of zero, and negative ones with them."""
+    """Tell whether L L' is P: the factor leaves out pivots of zero and negative pivots."""
     P, L = jax.lax.stop_gradient((P, L))
     std = jnp.sqrt(jnp.maximum(jnp.diag(P), 0))
     rounding = jnp.finfo(P.dtype).eps ** 0.5 * std[:, None] * std[None, :]
@@ -132,13 +132,13 @@ def _is_semidefinite(P: Array, L: Array) -> Array:
 
 
 def _seen(trajectory: Dataset) -> Array:
-    """Which entries of y were observed, [T, m]."""
+    """Return which entries of y were observed, [T, m]."""
     observed = trajectory.observed
     return jnp.ones(trajectory.ys.shape, bool) if observed is None else jnp.asarray(observed, bool)
 
 
 def static_scale(scale: Any) -> tuple | None:
-    """A scale as nested tuples, which can be compared and hashed."""
+    """Return a scale as nested tuples, which can be compared and hashed."""
     if scale is None:
         return None
     array = np.asarray(scale, np.float64)
@@ -147,9 +147,8 @@ def static_scale(scale: Any) -> tuple | None:
     )
     if not (array.ndim == 1 or covariance) or not np.isfinite(array).all():
         raise ValueError(
-            f"state_mse: scale has shape {array.shape}; expected standard deviations [n] or a"
-            " covariance"
-            " [n, n], finite."
+            f"state_mse: scale has shape {array.shape}; expected finite standard deviations [n] or"
+            " a finite covariance [n, n]."
         )
     if (array.min() if array.ndim == 1 else np.linalg.eigvalsh(array).min()) <= 0:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Tuning of factors on Q and R, by gradient on training data, chosen on validation data.
+"""Tuning of factors on Q and R: fitted by gradient on training data, chosen on validation data.
 
 A well tuned classical filter is the baseline that a learned one has to beat.
 """
@@ -34,22 +34,22 @@ __all__ = ["OBJECTIVES", "STRUCTURES", "Tuned", "tune"]
 
 STRUCTURES = ("scalar", "diagonal")
 OBJECTIVES = ("likelihood", "mse")
-LOOK = 10  # updates from one look at the validation part to the next
-# where the coarse search begins: powers of ten on the variances
+LOOK = 10  # updates between two evaluations on the validation part
+# grid of the coarse search: powers of ten on the variances
 GRID = np.log(10.0) * np.arange(-4, 5)
 
 
 class Tuned(NamedTuple):
-    """What tuning found.
+    """The result of tuning.
 
     Attributes:
-        params: the params given, with Q and R scaled.
+        params: the given params, with Q and R scaled.
         scales: the factors, numpy arrays.
         train: the objective on the training part before and after; lower is better.
         validation: likewise on the validation part; never higher after than before.
-        update: the number of updates that led to the factors; 0 is the coarse search, -1 the
-            factors of one.
-        refused: number of updates that were not made, since they were not finite.
+        update: the number of updates that led to the factors; 0 means the coarse search, -1 factors
+            of one.
+        refused: number of updates skipped because they were not finite.
     """
 
     params: Any
@@ -80,14 +80,14 @@ def tune(
     Q' = D_q^1/2 Q D_q^1/2 and R' = D_r^1/2 R D_r^1/2 with D = diag(exp(theta)). A coarse search
     over powers of ten gives the start, since an untuned filter may diverge and then has no
     gradient; Adam with a falling step size, on random batches of trajectories, does the rest; the
-    factors kept are the best on the validation part. A common factor of Q and R hardly changes the
-    estimates, so that under "mse" the geometric mean of R's factors is held at one: how large the
-    covariances should be, only the likelihood can tell. The prior stays as it is. Whole covariances
-    are fitted by `fit_noise`.
+    factors that are best on the validation part are kept. A common factor of Q and R hardly changes
+    the estimates, so under "mse" the geometric mean of R's factors is held at one: only the
+    likelihood determines the size of the covariances. The prior stays as it is. To fit whole
+    covariances, use `fit_noise`.
 
-    A filter that rejects observations is scored on all of them, as it had predicted them. Real
-    outliers therefore enlarge the R that `gated` gets by the likelihood; tune with `student_t`,
-    whose density expects them, or by "mse".
+    A filter that rejects observations is scored on all of them, as it predicted them. By the
+    likelihood, real outliers therefore enlarge R for `gated`; tune with `student_t`, whose density
+    expects outliers, or by "mse".
 
     Args:
         filter: the `Filter`.
@@ -104,7 +104,7 @@ def tune(
         learning_rate: its first step size, in logarithms of the variances; it falls to zero as a
             cosine.
         batch_size: trajectories per update, at most all.
-        skip: how many leading steps of the training and of the validation part are filtered but do
+        skip: number of leading steps of the training and validation parts that are filtered but do
             not count.
         progress: whether to show a progress bar on stderr; default only if it is a terminal.
 
@@ -112,8 +112,9 @@ def tune(
         `Tuned`: the new params, the factors, and the objective before and after on both parts.
 
     Raises:
-        ValueError: an unknown structure or objective, "mse" without true states, "likelihood" with
-            a filter that has none, numbers below one, or no factors with a finite objective.
+        ValueError: for an unknown structure or objective, "mse" without true states, "likelihood"
+            with a filter that has none, numbers below one, or if no factors give a finite
+            objective.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -136,7 +137,7 @@ def tune(
     check_number("tune: learning_rate", learning_rate, above=0)
     model = _checked(params, data, validation, structure, objective, skip)
     fitting, choosing = (_loss(filter, objective, leading) for leading in skip)
-    # the trainer does not clip: the step size is Adam's alone
+    # no clipping: Adam alone determines the step size
     optimizer = clipped_adam(Cosine(learning_rate, updates, final=0.0), clip=math.inf)
     batch_size = min(batch_size, data.size)
     task = Task(fitting, choosing, optimizer, batch_size, independent=True)
@@ -169,10 +170,10 @@ def tune(
 
 
 class _Factors(NamedTuple):
-    """Params with factors on their noise, of which the logarithms are trained.
+    """Params with factors on their noise, whose logarithms are trained.
 
     Attributes:
-        params: those given.
+        params: the given params.
         logarithms: `Scales` of the logarithms of the factors.
     """
 
@@ -204,7 +205,7 @@ def _without_common_factor(factors: _Factors) -> _Factors:
 
 
 def _on(loss: BatchLoss, factors: _Factors, data: Dataset, key: Array) -> float:
-    """Return a loss on a whole part; infinite if it is not finite."""
+    """Return a loss on a whole part of the data; infinite if it is not finite."""
     value = float(measure(loss, factors, jax.tree.map(jnp.asarray, data), key))
     return value if math.isfinite(value) else math.inf
 
@@ -244,18 +245,19 @@ def _checked(
             raise ValueError(f"tune: got {what} {value!r}; {suggest(str(value), known)}")
     if (model := model_of(params)) is None:
         raise ValueError(
-            f"tune: params is {type(params).__name__}; expected a StateSpaceModel, or one inside."
+            f"tune: params is {type(params).__name__}; expected a StateSpaceModel, or params that"
+            " hold one."
         )
     check_added_noise("tune", model)
     for name, part, first in zip(("training", "validation"), (data, validation), skip, strict=True):
         if not 0 <= first < part.lengths.max():
             raise ValueError(
-                f"tune: skip of the {name} part is {first}; expected 0 to {part.lengths.max() - 1},"
-                " below its steps."
+                f"tune: skip of the {name} part is {first}; expected 0 to"
+                f" {part.lengths.max() - 1}, below its number of steps."
             )
         if objective == "mse" and (part.xs is None or np.isnan(part.xs[:, first:]).all()):
             raise ValueError(
-                f"tune: the {name} part has no true states; expected some for objective 'mse'. Use"
+                f"tune: the {name} part has no true states; expected xs for objective 'mse'. Use"
                 " 'likelihood'."
             )
     return model

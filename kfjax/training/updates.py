@@ -1,4 +1,4 @@
-"""One update of parameters by an optimiser, which is refused if it is not finite."""
+"""One update of parameters by an optimiser, skipped if it is not finite."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__: list[str] = []
 
 
 class Updated(NamedTuple):
-    """What an update gives.
+    """The result of an update.
 
     Attributes:
-        params: the new parameters, or the old ones if the update was refused.
+        params: the new parameters, or the old ones if the update was skipped.
         optimizer: the state of the optimiser, likewise.
         loss: the loss before the update.
         norm: the norm of its gradient.
@@ -45,13 +45,13 @@ def guarded_update(
     """Take one step of an optimiser, unless the loss or its gradient is not finite.
 
     Args:
-        optimizer: an optimiser of optax.
+        optimizer: an optax optimiser.
         objective: `params -> (loss, aux)`.
         params: a pytree of floats.
         state: the state of the optimiser.
     """
     (loss, aux), gradient = jax.value_and_grad(objective, has_aux=True)(params)
-    # a finite sum of squares: no second moment of an optimiser overflows either
+    # the sum of squares is finite, so second moments in the optimiser do not overflow either
     norm = optax.tree.norm(gradient)
     taken = jnp.isfinite(loss) & jnp.isfinite(norm)
     changes, moved = optimizer.update(gradient, state, params)

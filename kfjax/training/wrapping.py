@@ -1,4 +1,4 @@
-"""Losses made of losses: weighted sums, penalties, other parameters, other starts."""
+"""Losses made of losses: weighted sums, penalties, other parameters, random starts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def weighted_sum(*terms: tuple[float, Callable]) -> BatchLoss:
         *terms: pairs (weight, loss).
 
     Raises:
-        ValueError: if there are none, or they are no pairs of a number and a loss.
+        ValueError: if there are no terms, or they are not pairs of a number and a loss.
 
     Example:
         >>> filter = kf.extended()
@@ -50,7 +50,7 @@ def weighted_sum(*terms: tuple[float, Callable]) -> BatchLoss:
 
 
 def l2() -> BatchLoss:
-    """Return |theta|^2, where theta is the network of `Learned` or else all params.
+    """Return |theta|^2, where theta is the network of `Learned`, or all params otherwise.
 
     The gamma of gamma |theta|^2 is its weight in `weighted_sum`. Adam's decoupled weight decay is
     `clipped_adam(weight_decay=)`.
@@ -62,9 +62,9 @@ def through(loss: Callable, transform: Callable[[Any], Any]) -> BatchLoss:
     """Return the loss as a function of other parameters, loss(transform(theta), batch, key).
 
     Args:
-        loss: of the params that the filter takes.
-        transform: `theta -> params`; a module-level function, since a lambda per call compiles
-            again.
+        loss: a loss of the params that the filter takes.
+        transform: `theta -> params`; a module-level function, since a new lambda in every call is
+            compiled again.
 
     Example:
         >>> def positive(theta):
@@ -103,8 +103,8 @@ def random_start(loss: Callable, std: float | tuple[float, ...]) -> BatchLoss:
 class BatchLoss(abc.ABC):
     """A loss of a batch, `(params, batch, key) -> scalar`, that can continue from states.
 
-    Called, it runs over whole trajectories: from the start, with the final states forgotten. `fit`
-    with windows begins with `start` and goes on with `continued`.
+    A call runs over whole trajectories from the start and discards the final states. `fit` with
+    windows begins with `start` and continues with `continued`.
     """
 
     def __call__(self, params: Params, batch: PyTree, key: Array) -> Array:
@@ -119,12 +119,12 @@ class BatchLoss(abc.ABC):
     def continued(
         self, params: Params, batch: PyTree, key: Array, states: State
     ) -> tuple[Any, Any]:
-        """Return the loss and the states at the end; from the start where there are none."""
+        """Return the loss and the final states; states of None mean the start."""
 
 
 @dataclasses.dataclass(frozen=True)
 class WeightedSum(BatchLoss):
-    """What `weighted_sum` makes; its state is the tuple of its terms' states."""
+    """The loss that `weighted_sum` returns; its state is the tuple of its terms' states."""
 
     terms: tuple[tuple[float, Any], ...]
 
@@ -135,7 +135,7 @@ class WeightedSum(BatchLoss):
     def continued(
         self, params: Params, batch: PyTree, key: Array, states: State
     ) -> tuple[Any, Any]:
-        """Return the sum, and the states at the end."""
+        """Return the sum and the final states."""
         keys = jax.random.split(key, len(self.terms))
         if states is None:
             return sum(
@@ -152,10 +152,10 @@ class WeightedSum(BatchLoss):
 
 @dataclasses.dataclass(frozen=True)
 class L2(BatchLoss):
-    """What `l2` makes; it has no state."""
+    """The loss that `l2` returns; it has no state."""
 
     def start(self, params: Params, batch: PyTree, key: Array) -> tuple:
-        """Return nothing."""
+        """Return an empty state."""
         del params, batch, key
         return ()
 
@@ -170,7 +170,7 @@ class L2(BatchLoss):
 
 @dataclasses.dataclass(frozen=True)
 class Through(BatchLoss):
-    """What `through` makes."""
+    """The loss that `through` returns."""
 
     loss: Any
     transform: Callable[[Any], Any]
@@ -197,7 +197,7 @@ class Through(BatchLoss):
 
 @dataclasses.dataclass(frozen=True)
 class RandomStart(BatchLoss):
-    """What `random_start` makes."""
+    """The loss that `random_start` returns."""
 
     loss: Any
     std: float | tuple[float, ...]
@@ -213,7 +213,7 @@ class RandomStart(BatchLoss):
         return self.loss(params, self.moved(params, batch, draw), key)
 
     def start(self, params: Params, batch: Dataset, key: Array) -> Any:
-        """Return the states of the loss inside, somewhere else."""
+        """Return the states of the loss inside, from other initial means."""
         draw, key = jax.random.split(key)
         return self.loss.start(params, self.moved(params, batch, draw), key)
 

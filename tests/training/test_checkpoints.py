@@ -299,7 +299,7 @@ def test_nothing_but_saved_params_is_replaced(tmp_path):
     np.savez(tmp_path / "data.npz", obs=np.zeros(3))
     (tmp_path / "notes").write_text("1")
     for name in ("thesis", "data.npz", "notes"):
-        with pytest.raises(ValueError, match=f"{name} exists and save_params did not write it"):
+        with pytest.raises(ValueError, match=f"{name} exists and is damaged or was not"):
             save_params(tmp_path / name, start())
         with pytest.raises(ValueError, match=f"{name} cannot be read"):
             load_params(tmp_path / name, start())
