@@ -1,4 +1,4 @@
-"""Adapting a learned filter while it runs, from innovations alone: no true states are needed."""
+"""Adaptation of a learned filter while it runs, from innovations alone, without true states."""
 
 from __future__ import annotations
 
@@ -29,15 +29,14 @@ ADAM = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-2))
 
 
 class Adaptation(NamedTuple):
-    """What goes on from window to window.
+    """What is carried from window to window.
 
     Attributes:
         params: `Learned`, as adapted so far.
         optimizer: the state of the optimiser.
-        state: the filter's state before the next window; None before the first one, where the model
-            has first="update".
-        refused: number of updates that were not made so far, since the loss or its gradient was not
-            finite.
+        state: the filter's state before the next window; None before the first one if the model has
+            first="update".
+        refused: number of updates skipped so far, because the loss or its gradient was not finite.
     """
 
     params: Learned
@@ -58,7 +57,7 @@ def start_adapting(
     Args:
         filter: a learned filter.
         params: its params, trained or not; the network is what adapts.
-        state: the filter's state to go on from; default the start of a record.
+        state: the filter's state to continue from; default the start of a record.
         optimizer: as in `adapt`.
 
     Raises:
@@ -66,13 +65,14 @@ def start_adapting(
     """
     if not isinstance(params, Learned):
         raise ValueError(
-            f"start_adapting: params is {type(params).__name__}; expected kf.learned.Learned, of"
-            " which the network adapts. Noise covariances of a classical filter adapt in"
+            f"start_adapting: params is {type(params).__name__}; expected kf.learned.Learned,"
+            " whose network adapts. To adapt noise covariances of a classical filter, use"
             " kf.adaptive."
         )
     start = state
     if start is None and not starts_with_update(params):
-        start = filter.init(params)  # a state from the first window on: one compilation for all
+        # with a state already before the first window, all windows share one compilation
+        start = filter.init(params)
     learned, _ = partition(params)
     return Adaptation(params, optimizer.init(learned), start, jnp.zeros((), jnp.int32))
 
@@ -90,24 +90,24 @@ def adapt(
 ) -> tuple[Adaptation, Estimate]:
     """Estimate a window of observations, then improve the network on it.
 
-    The loss is `kfjax.training.innovation_nll` where the filter has a likelihood, and else
+    The loss is `kfjax.training.innovation_nll` if the filter has a likelihood, and otherwise
     `kfjax.training.prediction_error`, from the state carried to the start of the window. Windows
     overlap if the stride is shorter than a window: the next one begins `stride` rows later. An
-    update whose loss or gradient is not finite is not made, and is counted.
+    update whose loss or gradient is not finite is skipped and counted.
 
     Args:
-        filter: a learned filter; the Info of one without a covariance has no likelihood.
-        adaptation: of `start_adapting`, or of the call before.
+        filter: a learned filter, with or without a likelihood.
+        adaptation: from `start_adapting`, or from the previous call.
         ys: the observations of the window [W, m].
         us: inputs of the window, with a leading axis of W, or None.
         observed: booleans [W] or [W, m], or None.
         stride: rows after which the next window begins; default W.
         updates: number of updates on this window.
-        optimizer: an optimiser of optax, built once: a new one compiles again.
+        optimizer: an optax optimiser, built once, since a new one is compiled again.
 
     Returns:
-        The `Adaptation` to go on with, and the `Estimate` of all W rows with the params from
-        before: of overlapping windows the last `stride` rows are new.
+        The `Adaptation` to continue with, and the `Estimate` of all W rows with the params before
+        the updates; with overlapping windows, only the last `stride` rows are new.
 
     Raises:
         ValueError: if stride is not from 1 to W, or updates is below 1.
@@ -152,7 +152,7 @@ def _adapt(
     batch = _one_trajectory(window)
     states = jax.tree.map(lambda a: a[None], start)
     loss = unlabelled_loss(filter, params, batch)
-    key = jax.random.key(0)  # not used: a state carries its own
+    key = jax.random.key(0)  # not used: the state carries its own
 
     def objective(learned: PyTree) -> tuple[Array, None]:
         return loss.continued(merge(learned, frozen), batch, key, states)[0], None

@@ -1,4 +1,4 @@
-"""What a learned filter takes as params: the model it was designed with, and its network."""
+"""The params of a learned filter: the model it was designed with, and its network."""
 
 from __future__ import annotations
 
@@ -25,9 +25,8 @@ class Learned(NamedTuple):
 
     Attributes:
         model: the design model; a learned filter predicts with its f and h, whatever the truth is.
-        network: the variables of the network, `{"params": ...}`: what training moves, unless told
-            otherwise.
-        constants: what the network reads and training leaves alone, by name, or None: "scales"
+        network: the variables of the network, `{"params": ...}`, which training changes by default.
+        constants: inputs of the network that training leaves unchanged, by name, or None: "scales"
             (whitening matrices of features, see `kfjax.learned.measure_scales`), "prior" (initial
             hidden states, see `Architecture2`).
     """
@@ -37,7 +36,7 @@ class Learned(NamedTuple):
     constants: Any = None
 
     def learned_by_default(self) -> Learned:
-        """Return which fields training moves unless told otherwise.
+        """Return which fields training changes by default.
 
         `kfjax.training.partition` uses it.
         """
@@ -46,7 +45,7 @@ class Learned(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Initialiser:
-    """The `init` of a learned filter, which can draw its parameters too.
+    """The `init` of a learned filter, which can also draw its parameters.
 
     Attributes:
         state: `(params) -> State`.
@@ -77,8 +76,8 @@ def init_params(
         `Learned`, the params of `filter` in `kfjax.run`.
 
     Raises:
-        ValueError: if the filter has no network, or model is no model or of other dimensions than
-            the network.
+        ValueError: if the filter has no network, or model is not a model with the dimensions of the
+            network.
 
     Example:
         >>> model = kf.systems.lorenz()
@@ -90,19 +89,18 @@ def init_params(
     if not isinstance(filter, Filter) or not isinstance(filter.init, Initialiser):
         raise ValueError(
             f"init_params: got {type(filter).__name__} without a network; expected a learned"
-            " filter, such"
-            " as"
-            " kf.learned.kalman_net(...). Its params serve a filter made of it, too."
+            " filter, such as kf.learned.kalman_net(...). Its params also fit filters made of it."
         )
     if not isinstance(model, StateSpaceModel):
         raise ValueError(
             f"init_params: model is {type(model).__name__}; expected a kf.StateSpaceModel."
         )
     check_key("init_params: key", key)
-    with jax.numpy_dtype_promotion("standard"):  # weights are drawn in float32 for any model
-        network = _draw(filter.init.network, key, model)  # compiled once, not weight by weight
+    with jax.numpy_dtype_promotion("standard"):  # weights are drawn in float32 for every model
+        # compiled as a whole, not weight by weight
+        network = _draw(filter.init.network, key, model)
     params = Learned(model, *in_precision(model.dtype, (network, constants)))
-    jax.eval_shape(filter.init, params)  # says what does not fit
+    jax.eval_shape(filter.init, params)  # raises if something does not fit
     return params
 
 

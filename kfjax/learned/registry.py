@@ -1,4 +1,4 @@
-"""The learned filters by name: what the command line calls them, made for a model's dimensions."""
+"""Learned filters by the names of the command line, built for the dimensions of a model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Kind(NamedTuple):
 
     Attributes:
         build: `(n, m) -> Filter`, with default settings.
-        features: what its network sees, of F1 to F4.
+        features: the features among F1 to F4 that its network sees.
         constants: `(model, training data) -> constants` of the params, or None if it needs none.
     """
 
@@ -64,7 +64,7 @@ def learned_by_name(name: str, n: int, m: int) -> Filter:
         m: dimension of the observation.
 
     Raises:
-        ValueError: if there is none; the text names the nearest.
+        ValueError: if there is no such filter; the text suggests the nearest name.
 
     Example:
         >>> named = kf.learned.learned_by_name("kalman_net", n=3, m=3)

@@ -277,7 +277,7 @@ WRONG = {
     ),
     "a feature twice": (
         lambda: kl.kalman_net(kl.Architecture1(2, 2), ("F1", "F1")),
-        "every name once",
+        "each name once",
     ),
     "a list": (lambda: kl.kalman_net(kl.Architecture1(2, 2), ["F1"]), "a list"),
     "one name": (lambda: kl.kalman_net(kl.Architecture1(2, 2), "F1"), "tuple of names"),

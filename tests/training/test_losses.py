@@ -274,7 +274,7 @@ def test_gradients_are_finite_with_missing_data(x64, model, data):
     [
         (
             lambda: state_mse(KALMAN, scale=np.ones((2, 3))),
-            "scale has shape (2, 3); expected standard deviations [n]",
+            "scale has shape (2, 3); expected finite standard deviations [n]",
         ),
         (lambda: state_mse(KALMAN, scale=[1.0, 0.0]), "the scale is zero or negative somewhere"),
         (lambda: nll(KALMAN, floor=-1.0), "floor is -1.0; expected a finite number of at least 0"),

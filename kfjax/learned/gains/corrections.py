@@ -4,12 +4,12 @@ P_{t|t-1} = F P F' + Q*,   S = H P_{t|t-1} H' + R*,   P_{t|t-1} = L L',   S = M 
 K = L (W + D) M^-1,        W = L' H' M^-T  (so that L W M^-1 is the Kalman gain)
 P_{t|t} = stretched((I - K H) P_{t|t-1} (I - K H)' + K R* K')
 
-A recurrent network makes D, the factors by which the standard deviations in Q* and R* differ from
-those in Q and R, and the triangle that stretches the covariance after the update. Its last layers
-start at zero: the untrained filter is the extended Kalman filter, in mean, covariance and
+A recurrent network computes D, the factors by which the standard deviations in Q* and R* differ
+from those in Q and R, and the triangle that stretches the covariance after the update. Its last
+layers start at zero: the untrained filter is the extended Kalman filter, in mean, covariance and
 likelihood. All corrections are in the filter's own units of uncertainty, and bounded; every
-covariance is one whatever the network says. Q* and R* are made before y_t is seen, so that the
-likelihood of y_t is one; D and the stretch of the result see y_t.
+covariance is valid whatever the network returns. Q* and R* are computed before y_t is seen, so that
+the likelihood of y_t is valid too; D and the stretch of the result see y_t.
 """
 
 from __future__ import annotations
@@ -43,26 +43,25 @@ __all__ = ["corrected_gain", "state_scales"]
 
 @constructor
 def corrected_gain(n: int, m: int, *, hidden: int = 32, context: bool = False) -> Filter:
-    """Extended Kalman filter with a learned correction of its gain and covariances.
+    """Return the extended Kalman filter with a learned correction of its gain and covariances.
 
     The correction starts at zero.
 
     K = K_EKF + L D M^-1 with P_{t|t-1} = L L', S = M M'; see `kfjax.learned.gains.corrections` for
     the covariances.
 
-    The network sees, all without units: the innovation and F1 in units of M, F3 and F4 in units of
+    The network sees, all dimensionless: the innovation and F1 in units of M, F3 and F4 in units of
     L (all four as asinh, which keeps their size), the gain W in these units, and the bend of h over
-    one standard deviation along each column of L. With `context` it also sees where the state is,
-    and the standard deviations: for models whose linearisation fails in places. Without, it does
-    not depend on units, nor on where the state is but through f and h. Filters that lock on to a
-    wrong branch (large noise, ambiguous h) learn to come back only if training shows that: give
-    half of the trajectories a wrong start, as `Dataset(prior_mean=...)` or by
-    `kfjax.training.random_start`.
+    one standard deviation along each column of L. With `context` it also sees the state and its
+    standard deviations, for models whose linearisation fails in places. Without it, the network
+    does not depend on units, and on the state only through f and h. Filters that lock on to a wrong
+    branch (large noise, ambiguous h) learn to recover only if training shows it: give half of the
+    trajectories a wrong start, as `Dataset(prior_mean=...)` or by `kfjax.training.random_start`.
 
-    Missing channels are zero in every feature and in the gain, whatever stands there; after a row
-    without data the memory stands still and the covariance is the predicted one. Inputs and
-    irregular time steps act through the model. The design model's Q should not be zero: what it
-    says never moves cannot be corrected.
+    Missing channels are zero in every feature and in the gain, whatever their values; in a row
+    without data the memory is unchanged and the covariance is the predicted one. Inputs and
+    irregular time steps act through the model. The design model's Q should not be zero: a direction
+    without noise cannot be corrected.
 
     Args:
         n: dimension of the state.
@@ -72,9 +71,8 @@ def corrected_gain(n: int, m: int, *, hidden: int = 32, context: bool = False) -
             `state_scales`.
 
     Returns:
-        A `Filter`; params `Learned(model, network)`, to be drawn by `kfjax.learned.init_params`;
-        state `GainState` with a covariance. Info is that of `kfjax.extended`, with extra["gain"]
-        [n, m].
+        A `Filter`; params `Learned(model, network)`, drawn by `kfjax.learned.init_params`; state
+        `GainState` with a covariance. Info is that of `kfjax.extended`, with extra["gain"] [n, m].
 
     Raises:
         ValueError: if a size is below 1; from `init`, if n and m are not those of the model.
@@ -93,7 +91,7 @@ def corrected_gain(n: int, m: int, *, hidden: int = 32, context: bool = False) -
 
 
 def state_scales(model: StateSpaceModel, states: Array | np.ndarray) -> dict[str, Array]:
-    """Return the centre and spread in which `corrected_gain(context=True)` measures states.
+    """Return the centre and spread by which `corrected_gain(context=True)` standardises states.
 
     On a curved space the centre is the point from which the mean difference is zero, and the spread
     is that of the differences from it.
@@ -103,11 +101,11 @@ def state_scales(model: StateSpaceModel, states: Array | np.ndarray) -> dict[str
         states: true states [..., N] of training data, NaN where unknown.
 
     Returns:
-        {"centre": [N], "spread": [n]}, for `kfjax.learned.init_params(..., constants=...)`. Without
-        them 0 and 1 are used.
+        {"centre": [N], "spread": [n]}, for `kfjax.learned.init_params(..., constants=...)`. The
+        defaults are 0 and 1.
 
     Raises:
-        ValueError: if the states are not of the model, or a component does not vary.
+        ValueError: if the states do not fit the model, or a component does not vary.
 
     Example:
         >>> model = kf.systems.lorenz()
@@ -135,7 +133,8 @@ def state_scales(model: StateSpaceModel, states: Array | np.ndarray) -> dict[str
 class CorrectionNetwork(nn.Module):
     """The learned part of `corrected_gain`.
 
-    `noise(carry)` applies before an observation, `(carry, features) -> (carry, D, stretch)` after.
+    `noise(carry)` is called before an observation, `(carry, features) -> (carry, D, stretch)` after
+    it.
 
     Attributes:
         n: dimension of the state.
@@ -154,11 +153,11 @@ class CorrectionNetwork(nn.Module):
         self.observation = dense(self.m, zero=True)
 
     def noise(self, carry: Array) -> tuple[Array, Array]:
-        """Return what rescales Q and R, from the past alone."""
+        """Return the numbers that rescale Q and R, from the past alone."""
         return self.process(carry), self.observation(carry)
 
     def __call__(self, carry: Array, features: Array) -> tuple[Array, Array, Array]:
-        """Return the new memory, D [n, m], and what stretches the covariance."""
+        """Return the new memory, D [n, m], and the numbers that stretch the covariance."""
         carry, output = self.correction(carry, features)
         gain, stretch = jnp.split(output, [self.n * self.m])
         return carry, bounded(gain).reshape(self.n, self.m), stretch
@@ -229,7 +228,7 @@ class CorrectedGain(CovarianceRule):
 
 
 def _bend(model: StateSpaceModel, x: Array, L: Array, seen: Observation) -> Array:
-    """Return how far h is from linear within the belief, [m, n].
+    """Return how much h deviates from linearity within the belief, [m, n].
 
     (h(x + l) + h(x - l)) / 2 - h(x) for every column l of L.
     """

@@ -17,14 +17,14 @@ __all__: list[str] = []
 
 
 class CovarianceRule(GainRule):
-    """A gain rule whose covariance goes from the prior's to F P F' + Q at every prediction."""
+    """A gain rule whose covariance starts at the prior's and is predicted as F P F' + Q."""
 
     def cov(self, params: Learned) -> Array:
-        """Return the model's, of x_0."""
+        """Return the covariance of the model's prior."""
         return jnp.copy(params.model.prior.cov)
 
     def process_noise(self, params: Learned, state: GainState, u: Inputs) -> Array:
-        """Return Q [n, n], the model's."""
+        """Return the model's Q [n, n]."""
         return params.model.process_noise(state.mean, u)
 
     def predicted_cov(self, params: Learned, state: GainState, u: Inputs) -> Array:
@@ -35,7 +35,7 @@ class CovarianceRule(GainRule):
 
 
 def entries(n: int) -> int:
-    """Return how many numbers fill a triangle of n rows."""
+    """Return the number of entries in a triangle of n rows."""
     return n * (n + 1) // 2
 
 
@@ -75,9 +75,9 @@ def stretched(cov: Array, values: Array, mask: Array | None = None) -> Array:
 
     The result is cov where values are 0.
 
-    It is positive semidefinite whatever the numbers are, it does not depend on units, and has a
-    gradient where it starts (the square of a factor that starts at zero has none). Rows and columns
-    outside the mask stay as they are.
+    It is positive semidefinite for all numbers, does not depend on units, and has a gradient at its
+    start (the square of a factor that starts at zero has none). Rows and columns outside the mask
+    stay as they are.
     """
     n = cov.shape[-1]
     T = unit_triangle(bounded(values), n)

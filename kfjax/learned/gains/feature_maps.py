@@ -34,9 +34,9 @@ class Raw:
 
 @dataclasses.dataclass(frozen=True)
 class Normalised:
-    """Every feature divided by its length, v / max(|v|, eps), as the authors of KalmanNet do it.
+    """Every feature divided by its length, v / max(|v|, eps), as in the authors' KalmanNet.
 
-    The network sees directions only: how large an innovation was is lost. The derivative is 0 where
+    The network sees only directions: the size of an innovation is lost. The derivative is 0 where
     |v| <= eps, so that features which are 0 (the first step, steps without data) pass no infinite
     gradient.
 
@@ -65,7 +65,7 @@ def _direction(eps: float, v: Array) -> Array:
 def _direction_jvp(
     eps: float, primals: tuple[Array], tangents: tuple[Array]
 ) -> tuple[Array, Array]:
-    # so that a training step keeps two numbers per feature and not the steps of the computation
+    # a training step then stores two numbers per feature instead of the steps of the computation
     unit, scale = _direction_and_scale(eps, *primals)
     return unit, scale * (tangents[0] - unit * jnp.sum(unit * tangents[0]))
 
@@ -89,7 +89,7 @@ class Whitened:
 
     They are W v with W' W = E[v v']^-1, where W is in `constants["scales"]` of the params.
 
-    Of the innovation this is the Cholesky whitening by a nominal S. See
+    For the innovation, this is Cholesky whitening by a nominal S. See
     `kfjax.learned.measure_scales`.
     """
 
@@ -97,9 +97,8 @@ class Whitened:
         """Return W v."""
         if whitener is None:
             raise ValueError(
-                "Whitened: the params have no scale for a feature; expected"
-                " Learned.constants['scales'] by name."
-                " Make them with kf.learned.measure_scales."
+                "Whitened: the params have no scale for a feature; expected one by name in"
+                " Learned.constants['scales']. Make them with kf.learned.measure_scales."
             )
         return linalg.matmul(whitener, feature)
 
@@ -110,11 +109,11 @@ class Asinh:
 
     The map is linear for small features and logarithmic for large ones, and keeps their size.
 
-    With `constants["scales"]` in the params v is whitened first, as by `Whitened`.
+    With `constants["scales"]` in the params, v is first whitened as by `Whitened`.
 
     Attributes:
-        scale: where the curve bends, positive: in units of the feature, or of its spread where it
-            is whitened.
+        scale: where the curve bends, positive: in units of the feature, or of its spread if it is
+            whitened.
     """
 
     scale: float = 1.0

@@ -8,8 +8,8 @@
 F1 and F2 are differences in the model's `observation_space`, F3 and F4 in its `state_space`. Where
 y has gaps, a missing channel counts as its prediction: F2 is 0 there, and F1 is the change from the
 last value to the predicted one. After a row without data F4 is 0 and F3 is the predicted change.
-Before the first step x and y stand still: x_{-1|-1} = x_{0|-1} = x_{0|0} and y_0 = h(x_{0|0}), so
-that F3 and F4 are 0 at t = 1. (If h needs an input there is no y_0: F1 equals F2 at t = 1.)
+Before the first step, x and y are constant: x_{-1|-1} = x_{0|-1} = x_{0|0} and y_0 = h(x_{0|0}), so
+that F3 and F4 are 0 at t = 1. (If h needs an input, there is no y_0, and F1 equals F2 at t = 1.)
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FEATURES = ("F1", "F2", "F3", "F4")
 
 
 class Past(NamedTuple):
-    """What the features remember.
+    """Past values from which the features are computed.
 
     Attributes:
         y: the latest observation [m], with its prediction in channels that were not (or not yet)
@@ -66,7 +66,7 @@ def first_past(model: StateSpaceModel, m: int) -> Past:
         KeyError,
         IndexError,
         ValueError,
-    ):  # h needs an input, and there is none yet
+    ):  # h needs an input, and there is no input yet
         y = jnp.full(m, jnp.nan, model.dtype)
     return Past(*map(jnp.copy, (y, y, x, x, zero, zero)))
 
@@ -76,7 +76,7 @@ def next_past(
 ) -> Past:
     """Return the past after a prediction from `filtered` to `predicted`.
 
-    Until y is observed, its prediction stands in its place.
+    Until y is observed, its prediction takes its place.
     """
     difference = model.state_space.difference
     y = call("h", model.h, predicted, u).astype(model.dtype)
@@ -105,7 +105,7 @@ def sizes(names: Iterable[str], n: int, m: int) -> dict[str, int]:
 
 
 def check_features(who: str, names: Any) -> tuple[str, ...]:
-    """Return names of features in order, or raise."""
+    """Return the names of features in order; raise if one is unknown or repeated."""
     if not isinstance(names, tuple) or not names:
         raise ValueError(
             f"{who}: features is {names!r}; expected a tuple of names, such as ('F2', 'F4')."
@@ -114,5 +114,5 @@ def check_features(who: str, names: Any) -> tuple[str, ...]:
         if name not in FEATURES:
             raise ValueError(f"{who}: got feature {name!r}; {suggest(str(name), FEATURES)}")
     if len(set(names)) != len(names):
-        raise ValueError(f"{who}: features is {names!r}; expected every name once.")
+        raise ValueError(f"{who}: features is {names!r}; expected each name once.")
     return tuple(sorted(names))

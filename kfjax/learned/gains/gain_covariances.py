@@ -16,7 +16,7 @@ __all__ = ["covariance_from_gain"]
 
 
 def covariance_from_gain(K: Array, H: Array, R: Array) -> Array:
-    """Return the covariance of x_{t|t} that goes with a Kalman gain.
+    """Return the covariance of x_{t|t} that belongs to a Kalman gain.
 
     The observation must have full column rank.
 
@@ -27,8 +27,8 @@ def covariance_from_gain(K: Array, H: Array, R: Array) -> Array:
     Limits: it needs m >= n and H of rank n, the R of the data, and every channel observed (the gain
     of an unobserved channel is 0, not unknown). It is the covariance that would make K optimal:
     exact for the gain of the Kalman filter, and for a learned gain no better than the gain. A gain
-    off optimum need not belong to any covariance: the symmetric part is returned, which may then be
-    indefinite. Check it with a consistency test, `kfjax.compare`.
+    that is not optimal need not belong to any covariance: the symmetric part is returned, which may
+    then be indefinite. Check it with a consistency test, `kfjax.compare`.
 
     Args:
         K: the gain [n, m], as in `Info.extra["gain"]` of a learned filter; batch with `jax.vmap`.
@@ -65,10 +65,9 @@ def covariance_from_gain(K: Array, H: Array, R: Array) -> Array:
         )
     if m < n or (is_concrete(H) and np.linalg.matrix_rank(np.asarray(H)) < n):
         raise ValueError(
-            f"covariance_from_gain: H [{m}, {n}] has less than full column rank; expected rank {n}."
-            " A gain does not"
-            " determine the covariance of directions that are not observed: use a filter with a"
-            " covariance."
+            f"covariance_from_gain: H [{m}, {n}] has less than full column rank; expected rank"
+            f" {n}. A gain does not determine the covariance of unobserved directions: use a"
+            " filter with a covariance."
         )
     gram = linalg.factorise(linalg.matmul(H.T, H))
     product = linalg.matmul(linalg.matmul(K, R), H)

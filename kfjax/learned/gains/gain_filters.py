@@ -4,8 +4,8 @@ predict:  x_{t|t-1} = f(x_{t-1|t-1}, u_t)
 update:   carry_t, K_t = rule(features_t, carry_{t-1})
           x_{t|t} = x_{t|t-1} + K_t (y_t - h(x_{t|t-1}, u_t))
 
-The bookkeeping of features, gaps and curved spaces is written here, once; a `GainRule` says what
-the gain is, and what covariance goes with it, if any.
+The bookkeeping of features, gaps and curved spaces is written here, once; a `GainRule` gives the
+gain, and the covariance that belongs to it, if any.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class GainState(NamedTuple):
         mean: x_{t|t}, or x_{t|t-1} after a prediction, [N].
         cov: its covariance [n, n], or None.
         carry: the hidden state of the network.
-        past: what the features remember.
+        past: past values for the features.
     """
 
     mean: Array
@@ -53,7 +53,7 @@ class GainState(NamedTuple):
 
 
 class GainUpdate(NamedTuple):
-    """What a gain rule decides.
+    """The result of a gain rule.
 
     Attributes:
         gain: K [n, m].
@@ -85,13 +85,13 @@ class GainRule(abc.ABC):
 
     @abc.abstractmethod
     def carry(self, params: Learned) -> Any:
-        """Return the hidden state before the first step, in arrays of its own."""
+        """Return the hidden state before the first step, in new arrays."""
 
     @abc.abstractmethod
     def __call__(
         self, params: Learned, state: GainState, features: dict[str, Array], seen: Observation
     ) -> GainUpdate:
-        """Return the gain and all that changes with it; in `seen` the mask has acted on h and R."""
+        """Return the gain and all that goes with it; the mask is applied to h and R of `seen`."""
 
     def cov(self, params: Learned) -> Array | None:
         """Return the covariance of x_0, or None for a filter without one."""
@@ -108,7 +108,7 @@ class GainRule(abc.ABC):
 def gain_filter(
     rule: GainRule, features: tuple[str, ...] = FEATURES, feature_map: FeatureMap = NORMALISED
 ) -> Filter:
-    """Return the filter of a gain rule: for learned gains of your own.
+    """Return the filter of a gain rule, also of one that you write.
 
     Args:
         rule: a `GainRule`.
@@ -119,8 +119,8 @@ def gain_filter(
 
     Returns:
         A `Filter`; params `Learned`, state `GainState`. Its Info has innovation, dof and
-        extra["gain"] [n, m] (zero in columns of unobserved channels), and the other fields where
-        the rule gives a covariance of the innovation.
+        extra["gain"] [n, m] (zero in columns of unobserved channels), and the other fields if the
+        rule gives a covariance of the innovation.
 
     Raises:
         ValueError: if a feature is unknown; from `init`, if the network does not have the
@@ -155,7 +155,7 @@ def gain_filter(
         seen = observe(model, state.mean, y, u, observed)
         y_hat = call("h", model.h, state.mean, u).astype(
             model.dtype
-        )  # the prediction's own expression: compiled, it is shared
+        )  # the same expression as in `predict`, so that the compiler shares it
         innovation = seen.innovation(y_hat)
         past = state.past._replace(y=_filled(y, y_hat, seen.mask))
         scales = (params.constants or {}).get("scales", {})
@@ -169,14 +169,14 @@ def gain_filter(
         return keep_unobserved(observed, new, state), _info(innovation, gained, seen.mask)
 
     def recentre(params: Learned, state: GainState, gaussian: Gaussian) -> GainState:
-        del params  # the features see a written belief as they see any correction
+        del params  # the features see a written belief like any correction
         return state._replace(mean=gaussian.mean, cov=None if state.cov is None else gaussian.cov)
 
     return Filter(Initialiser(first, network), predict, update, recentre)
 
 
 def _filled(y: Array, y_hat: Array, mask: Array | None) -> Array:
-    """Return y with its prediction where it was not observed."""
+    """Return y, with predictions in place of unobserved entries."""
     y = jnp.asarray(y, y_hat.dtype)
     return y if mask is None else jnp.where(mask, y, y_hat)
 
@@ -193,7 +193,7 @@ def _info(innovation: Array, gained: GainUpdate, mask: Array | None) -> Info:
 
 
 def _check_sizes(rule: GainRule, model: StateSpaceModel) -> None:
-    """Refuse a model of other dimensions than the network."""
+    """Raise unless the model has the dimensions of the network."""
     m = rule.m if callable(model.R) else model.R.shape[-1]
     if (model.n, m) != (rule.n, rule.m):
         raise ValueError(

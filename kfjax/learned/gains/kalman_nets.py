@@ -28,7 +28,7 @@ class NetworkGain(GainRule):
     module: Any
 
     @property
-    def n(self) -> int:  # type: ignore[override]  # nobody sets it
+    def n(self) -> int:  # type: ignore[override]  # read-only
         """The dimension of the state."""
         return self.module.n
 
@@ -43,7 +43,7 @@ class NetworkGain(GainRule):
         return self.module.init(key, self.module.initial_carry(None, dtype), features)
 
     def carry(self, params: Learned) -> Any:
-        """Return the network's own."""
+        """Return the initial hidden state of the network."""
         return self.module.initial_carry(params.constants, params.model.dtype)
 
     def __call__(
@@ -57,9 +57,8 @@ class NetworkGain(GainRule):
         except ScopeParamShapeError as error:
             raise ValueError(
                 "kalman_net: the weights do not fit the network with features"
-                f" {', '.join(features)}; expected those it"
-                " was trained with. Choose the features of these weights, or draw new ones with"
-                f" init_params. {error}"
+                " {', '.join(features)}; expected the features that it was trained with. Choose"
+                " them, or draw new weights with init_params. {error}"
             ) from error
         return GainUpdate(gain, carry)
 
@@ -68,26 +67,26 @@ class NetworkGain(GainRule):
 def kalman_net(
     network: nn.Module, features: tuple[str, ...] = FEATURES, feature_map: FeatureMap = NORMALISED
 ) -> Filter:
-    """KalmanNet: a model-based prediction with a learned gain.
+    """Filter by a model-based prediction and a learned gain (KalmanNet).
 
-    A recurrent network makes the gain from differences.
+    A recurrent network computes the gain from differences.
 
     x_{t|t} = x_{t|t-1} + K_t (y_t - h(x_{t|t-1})),   x_{t|t-1} = f(x_{t-1|t-1}),   K_t =
     network(features, memory)
 
-    It needs no Q, no R and no P: they are learned with the gain, from labelled trajectories. The
-    estimate has no covariance; see `kfjax.learned.covariance_from_gain`. Where nothing is observed
-    the memory stands still, and the prediction is the estimate. A gap in y enters the features as
-    `kfjax.learned.gains.features` says. Irregular time steps act through f, which takes u; the
-    network itself does not see u.
+    It needs no Q, R or P: the gain is learned from labelled trajectories without them. The estimate
+    has no covariance; see `kfjax.learned.covariance_from_gain`. Where nothing is observed, the
+    memory is unchanged, and the prediction is the estimate. For gaps in y, see
+    `kfjax.learned.gains.features`. Irregular time steps act through f, which takes u; the network
+    itself does not see u.
 
     Args:
         network: a Flax module `(carry, features) -> (carry, gain [n, m])` with attributes n and m
             and a method `initial_carry(constants, dtype)`, such as `Architecture1(n, m)` or
             `Architecture2(n, m)`.
         features: names among F1 to F4; their order does not matter.
-        feature_map: how features are scaled, `Normalised()` as published. `Asinh()` and
-            `Whitened()` keep their size.
+        feature_map: how features are scaled: `Normalised()` as published; `Asinh()` and
+            `Whitened()` keep the size of a feature.
 
     Returns:
         A `Filter`; params `Learned(model, network)`, to be drawn by `kfjax.learned.init_params`;
@@ -139,7 +138,7 @@ def published(name: str, *, n: int, m: int, feature_map: FeatureMap = NORMALISED
     | C3   | architecture #1 | F1, F3, F4 | V2: trajectories split into short ones        |
     | C4   | architecture #2 | all        | V1                                            |
 
-    C1 and C2 are one filter; they differ in training alone.
+    C1 and C2 are the same filter; they differ only in training.
 
     Args:
         name: "C1", "C2", "C3" or "C4".

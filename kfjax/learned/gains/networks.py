@@ -1,11 +1,11 @@
-"""The two networks of the KalmanNet paper: features in, Kalman gain out.
+"""The two networks of the KalmanNet paper, from features to the Kalman gain.
 
 A gain network is a Flax module, called as `apply(variables, carry, features) -> (carry, gain [n,
 m])`, where features is a dictionary of vectors by name, with `initial_carry(constants, dtype)`.
-There is no batch axis; sizes are those of the published networks, and so are the initial weights,
-but for the last layer: it is zero unless `zero_gain` is False, so that an untrained filter predicts
-without correcting. The authors' default makes random gains, with which a filter of an unstable or
-chaotic system diverges before it can learn.
+There is no batch axis. Sizes and initial weights are those of the published networks, except for
+the last layer: it is zero unless `zero_gain` is False, so that an untrained filter predicts without
+correcting. The authors' default gives random gains, with which a filter of an unstable or chaotic
+system diverges before it can learn.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class GRU(nn.Module):
     h' = (1 - z) tanh(W_n x + b_n + r (U_n h + c_n)) + z h
 
     Attributes:
-        size: of the hidden state.
-        hidden_init: Flax initialiser of the matrix on h; None is PyTorch's.
+        size: size of the hidden state.
+        hidden_init: Flax initialiser of the matrix on h; None means PyTorch's.
     """
 
     size: int
@@ -50,8 +50,8 @@ class GRU(nn.Module):
         U = self.param("hidden_kernel", self.hidden_init or draw, (size, 3 * size))
         b = self.param("bias", draw, (3 * size,))
         c = self.param("candidate_bias", draw, (size,))
-        # split and not sliced: what is transposed is then one concatenation, where slices become
-        # sums of padded arrays
+        # split, not sliced: the transpose of a split is one concatenation, that of slices a sum of
+        # padded arrays
         r_x, z_x, n_x = jax.lax.split(product(x, W) + b, 3 * (size,))
         r_h, z_h, n_h = jax.lax.split(product(h, U), 3 * (size,))
         return _gated(r_x + r_h, z_x + z_h, n_x, n_h + c, h)
@@ -59,7 +59,7 @@ class GRU(nn.Module):
 
 @jax.custom_jvp
 def _gated(r: Array, z: Array, n: Array, u: Array, h: Array) -> Array:
-    """(1 - z) tanh(n + r u) + z h with the logistic function of r and z."""
+    """Return (1 - z) tanh(n + r u) + z h with the logistic function of r and z."""
     r = nn.sigmoid(r)
     z = nn.sigmoid(z)
     return (1 - z) * jnp.tanh(n + r * u) + z * h
@@ -67,7 +67,7 @@ def _gated(r: Array, z: Array, n: Array, u: Array, h: Array) -> Array:
 
 @_gated.defjvp
 def _gated_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Any]:
-    # written out, so that a training step keeps one number per unit and argument, and not every
+    # written out, so that a training step stores one number per unit and argument instead of every
     # step of the computation
     r, z, n, u, h = primals
     r = nn.sigmoid(r)
@@ -89,8 +89,8 @@ class Architecture1(nn.Module):
     Attributes:
         n: dimension of the state.
         m: dimension of the observation.
-        layers: how many GRUs are stacked, at least 1.
-        zero_gain: start with a gain of zero; False draws the last layer as the authors do.
+        layers: number of stacked GRUs, at least 1.
+        zero_gain: whether the gain starts at zero; False draws the last layer as the authors do.
 
     References:
         G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known
@@ -144,9 +144,9 @@ class Architecture2(nn.Module):
         in_mult: FC5, FC6 and FC7 widen their input by this factor.
         out_mult: FC2 has out_mult (n^2 + m^2) hidden units.
         wiring: "corrected", as above, or "original": two older versions of the authors' code have
-            F3 -> FC5 -> Q and F4 -> FC6 -> Sigma. Shapes are equal; weights belong to the wiring
-            they were trained with.
-        zero_gain: start with a gain of zero; False draws the last layer as the authors do.
+            F3 -> FC5 -> Q and F4 -> FC6 -> Sigma. The shapes are equal, but weights belong to the
+            wiring they were trained with.
+        zero_gain: whether the gain starts at zero; False draws the last layer as the authors do.
 
     References:
         G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known
@@ -211,7 +211,7 @@ class Architecture2(nn.Module):
         return {"Q": Q, "Sigma": Sigma, "S": S}, gain.reshape(n, m)
 
     def _widen(self, x: Array, name: str) -> Array:
-        """A dense layer in_mult times as wide as its input."""
+        """Apply a dense layer that is in_mult times as wide as its input."""
         return nn.relu(_dense(self.in_mult * x.shape[-1], x, name))
 
 
@@ -220,7 +220,7 @@ def _join(*parts: Array) -> Array:
 
 
 def _uniform(fan_in: int) -> Any:
-    """PyTorch's default initialiser: uniform within 1 / sqrt(fan_in)."""
+    """Return PyTorch's default initialiser: uniform within 1 / sqrt(fan_in)."""
     bound = 1 / math.sqrt(fan_in)
     return lambda key, shape, dtype=jnp.float32: jax.random.uniform(
         key, shape, dtype, -bound, bound
@@ -228,6 +228,6 @@ def _uniform(fan_in: int) -> Any:
 
 
 def _dense(size: int, x: Array, name: str, *, zero: bool = False) -> Array:
-    """A dense layer; call it inside a compact method."""
+    """Apply a dense layer; to be called inside a compact method."""
     draw = nn.initializers.zeros if zero else _uniform(x.shape[-1])
     return nn.Dense(size, kernel_init=draw, bias_init=draw, dot_general=dot_general, name=name)(x)

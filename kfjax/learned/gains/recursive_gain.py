@@ -1,4 +1,4 @@
-"""Recursive KalmanNet: a learned gain, and the covariance that follows from any gain."""
+"""Recursive KalmanNet: a learned gain, and a covariance that is valid for any gain."""
 
 from __future__ import annotations
 
@@ -38,23 +38,24 @@ def recursive_kalman_net(
     scale: float = 1.0,
     floor: float = 1e-3,
 ) -> Filter:
-    """Recursive KalmanNet: a learned gain, and a Joseph-form covariance from a second network.
+    """Filter by a learned gain, with a Joseph-form covariance from a second network.
 
     P_{t|t} = (I - K_t H) P_{t|t-1} (I - K_t H)' + L_t L_t',   P_{t|t-1} = F P_{t-1|t-1} F' + Q
 
     L_t is lower triangular, with a diagonal of softplus numbers above a floor, so that the
-    covariance is definite for any gain. It stands for K R K', and for all that the model does not
-    say. Published is the form without Q, where L L' stands for (I - K H) Q (I - K H)' too: give the
-    design model a Q of zero for it. With Q, the covariance grows over gaps in the data as the model
-    says, and the likelihood of y_t, from S = H P_{t|t-1} H' + R, is that of the model. Our choices:
-    the second network sees the features and the gain; features keep their size (`Asinh()`).
+    covariance is definite for any gain. L L' stands for K R K' and for everything that the model
+    leaves out. The published form has no Q, so that L L' also stands for (I - K H) Q (I - K H)':
+    for that form, give the design model a Q of zero. With Q, the covariance grows over gaps in the
+    data as the model says, and the likelihood of y_t, from S = H P_{t|t-1} H' + R, is that of the
+    model. These choices are ours: the second network sees the features and the gain; features keep
+    their size (`Asinh()`).
 
-    Missing data act as in `kalman_net`; where a row is empty both memories stand still. Train with
+    Missing data act as in `kalman_net`; in an empty row both memories are unchanged. Train with
     `kfjax.training.state_mse` first, then with `nll`.
 
     Args:
         network: the gain network, as in `kalman_net`.
-        features: names among F1 to F4, seen by both networks.
+        features: names among F1 to F4, for both networks.
         feature_map: how features are scaled.
         hidden: size of the memory and layers of the second network.
         scale: typical standard deviation of an estimate, in units of the state; L starts at 0.69
@@ -62,9 +63,8 @@ def recursive_kalman_net(
         floor: smallest diagonal entry of L, in units of the scale.
 
     Returns:
-        A `Filter`; params `Learned(model, network)` with network {"gain": ..., "noise": ...}, to be
-        drawn by `kfjax.learned.init_params`; state `GainState` with a covariance. Info has all
-        fields.
+        A `Filter`; params `Learned(model, network)` with network {"gain": ..., "noise": ...}, drawn
+        by `kfjax.learned.init_params`; state `GainState` with a covariance. Info has all fields.
 
     Raises:
         ValueError: if scale, floor or hidden is not positive, or a feature is unknown; from `init`,
@@ -100,7 +100,7 @@ class RecursiveGain(CovarianceRule):
     floor: float
 
     @property
-    def n(self) -> int:  # type: ignore[override]  # nobody sets it
+    def n(self) -> int:  # type: ignore[override]  # read-only
         """The dimension of the state."""
         return self.gain.n
 
@@ -122,14 +122,14 @@ class RecursiveGain(CovarianceRule):
         return {"gain": self.gain.network(keys[0], features), "noise": noise}
 
     def carry(self, params: Learned) -> Any:
-        """Return the first memories of both."""
+        """Return the initial memories of both networks."""
         gain = self.gain.carry(params._replace(network=params.network["gain"]))
         return {"gain": gain, "noise": jnp.zeros(self.hidden, params.model.dtype)}
 
     def __call__(
         self, params: Learned, state: GainState, features: dict[str, Array], seen: Observation
     ) -> GainUpdate:
-        """Return the gain of the first network and the covariance with the second."""
+        """Return the gain by the first network and the covariance by the second."""
         network = params.network
         carry = state.carry
         first = params._replace(network=network["gain"]), state._replace(carry=carry["gain"])
@@ -154,5 +154,5 @@ class RecursiveGain(CovarianceRule):
 
 
 def _joined(features: dict[str, Array], gain: Array) -> Array:
-    """What the second network sees."""
+    """Return the input of the second network."""
     return jnp.concatenate([*(features[name] for name in sorted(features)), gain.reshape(-1)])

@@ -32,20 +32,21 @@ def measure_scales(
 ) -> dict[str, dict[str, Array]]:
     """Return whitening matrices of the features F1 to F4.
 
-    They come from a nominal filter on data (training data only).
+    They come from a nominal filter on training data.
 
     W = L^-1 with L L' = C and, averaged over all steps and trajectories,
 
         C_F2 = S_t,  C_F4 = P_{t|t-1},  C_F1 = F1 F1' + S_t,  C_F3 = F3 F3' + P_{t|t-1}:
 
-    innovations and corrections are scaled by what the filter expects of them, differences in time
-    also by how the system moves. S and P keep every direction, however little the data moved in it.
+    innovations and corrections are scaled by the size that the filter expects, differences in time
+    also by the motion of the system. S and P keep every direction, however little the data vary in
+    it.
 
     Args:
         model: the design model.
-        ys: observations [T, m], or a batch [B, T, m]; simulated ones will do.
+        ys: observations [T, m], or a batch [B, T, m]; simulated ones suffice.
         us: inputs [T, ...] or [B, T, ...], or None.
-        observed: what was seen, of the shape of ys or [T] or [B, T]; None for everything.
+        observed: what was observed, in the shape of ys or [T] or [B, T]; None for everything.
         filter: a filter with a moment rule, default `kfjax.extended()`.
 
     Returns:
@@ -121,13 +122,13 @@ def _squares(v: Array) -> Array:
 def _average(matrices: Any, seen: Array) -> Array:
     """Return the mean of matrices over steps, entry by entry.
 
-    Entries are 0 where not both channels were seen.
+    Entries are 0 where both channels were never observed together.
     """
     counts = jnp.sum(seen[:, :, None] & seen[:, None, :], axis=0)
     return matrices.sum(axis=0) / jnp.maximum(counts, 1)
 
 
 def _inverse_factor(C: Array) -> Array:
-    """Return L^-1, L L' = C; zero on the diagonal where C is singular."""
+    """Return L^-1 for C = L L', with zero on the diagonal where C is singular."""
     L = linalg.cholesky(C)
     return linalg.solve_lower(L, jnp.eye(C.shape[-1], dtype=C.dtype))

@@ -37,31 +37,31 @@ ASINH = Asinh()
 def split_kalman_net(
     n: int, m: int, feature_map: FeatureMap = ASINH, *, hidden: int = 64, nominal: bool = True
 ) -> Filter:
-    """Split-KalmanNet: a gain whose factors P and S come from two networks, K = P H' S^-1.
+    """Filter by a gain P H' S^-1 whose factors P and S come from two networks (Split-KalmanNet).
 
     G1: (F3, F4, h(x) - H x, H) -> P_{t|t-1},   G2: (F1, F2, h(x) - H x, H) -> S_t,   H =
     h'(x_{t|t-1})
 
-    Both are made from triangular factors with a positive diagonal. P sees no y_t, so that N(h(x), H
-    P H' + R) is a likelihood of y_t; S sees it, and serves the gain alone. The covariance after the
-    update is the Joseph form with P and the model's R; before it, and over gaps, F P F' + Q. On
-    curved spaces h(x) - H x has no meaning and counts as zero. Missing channels have rows of zeros
-    in H, and are left out of S; after an empty row both memories stand still. Ours are the sizes of
-    the networks, and features that keep their size.
+    Both are built from triangular factors with a positive diagonal. P does not see y_t, so that
+    N(h(x), H P H' + R) is a likelihood of y_t; S sees it, and is used only in the gain. The
+    covariance after the update is the Joseph form with P and the model's R; before it, and over
+    gaps, F P F' + Q. On curved spaces h(x) - H x has no meaning and counts as zero. Missing
+    channels have rows of zeros in H, and are left out of S; in an empty row both memories are
+    unchanged. The sizes of the networks, and features that keep their size, are our choice.
 
     Args:
         n: dimension of the state.
         m: dimension of the observation.
         feature_map: how F1 to F4 are scaled.
         hidden: size of the memory and layers of each network.
-        nominal: P and S in units of the model's own, F P F' + Q and H P H' + R, and H in these
-            units: the untrained filter is then the extended Kalman filter. False as published, in
-            units of the data: P and S start at I, so that the data should have a spread of about 1,
-            and Q and R matter for the covariance alone.
+        nominal: whether P and S are in units of the model's own, F P F' + Q and H P H' + R, and H
+            in these units: the untrained filter is then the extended Kalman filter. False, as
+            published, means units of the data: P and S start at I, so that the data should have a
+            spread of about 1, and Q and R matter only for the covariance.
 
     Returns:
-        A `Filter`; params `Learned(model, network)` with network {"P": ..., "S": ...}, to be drawn
-        by `kfjax.learned.init_params`; state `GainState` with a covariance. Info has all fields.
+        A `Filter`; params `Learned(model, network)` with network {"P": ..., "S": ...}, drawn by
+        `kfjax.learned.init_params`; state `GainState` with a covariance. Info has all fields.
 
     Raises:
         ValueError: if a size is below 1; from `init`, if n and m are not those of the model.
@@ -150,7 +150,7 @@ class SplitGain(CovarianceRule):
 
 
 def _inputs(features: dict[str, Array], error: Array, H: Array) -> dict[str, Array]:
-    """What each network sees."""
+    """Return the inputs of each network."""
     shared = [jnp.arcsinh(error), jnp.arcsinh(H).reshape(-1)]
     return {
         name: jnp.concatenate([features[first], features[second], *shared])
@@ -159,14 +159,14 @@ def _inputs(features: dict[str, Array], error: Array, H: Array) -> dict[str, Arr
 
 
 def _linearisation_error(model: StateSpaceModel, x: Array, y_hat: Array, H: Array) -> Array:
-    """h(x) - H x, or zero on curved spaces."""
+    """Return h(x) - H x, or zero on curved spaces."""
     if not (model.state_space.is_euclidean and model.observation_space.is_euclidean):
         return jnp.zeros_like(y_hat)
     return y_hat - linalg.matmul(H, x)
 
 
 def _square(values: Array, n: int) -> Array:
-    """T T' of a triangle with a positive diagonal, I where the numbers are zero, bounded."""
+    """Return T T' for a bounded triangle with a positive diagonal; I if the numbers are zero."""
     T = unit_triangle(bounded(values, 8.0), n)
     return linalg.matmul(T, T.T)
 

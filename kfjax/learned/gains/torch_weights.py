@@ -1,4 +1,4 @@
-"""The authors' PyTorch weights of KalmanNet, as arrays by name, in our networks."""
+"""Conversion of the authors' PyTorch weights of KalmanNet, as arrays by name, to our networks."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def from_torch(
 
     The names of layers are those of the authors' code.
 
-    PyTorch keeps two biases for the reset and update gates of a GRU and Flax one, their sum. Read a
-    file of torch with `torch.load(path, weights_only=True)` and of numpy with `np.load(path,
-    allow_pickle=False)`: neither executes anything stored.
+    PyTorch has two biases for the reset and update gates of a GRU, and Flax their sum. Read a torch
+    file with `torch.load(path, weights_only=True)` and a numpy file with `np.load(path,
+    allow_pickle=False)`: neither runs stored code.
 
     Args:
         state_dict: name -> array. Architecture #1 has KG_l1, rnn_GRU, KG_l2, KG_l3; #2 has GRU_Q,
             GRU_Sigma, GRU_S, FC1 .. FC7, and optionally the initial hidden states _prior_Q [n, n],
             _prior_Sigma [n, n], _prior_S [m, m].
-        wiring: "corrected" or "original": which feature goes where in architecture #2. The names
-            and shapes of both are the same, so that it has to be known. See `Architecture2`.
+        wiring: "corrected" or "original": which feature goes where in architecture #2; see
+            `Architecture2`. Names and shapes are the same for both, so the wiring must be known.
         n: dimension of the state; needed for architecture #1 if n differs from m.
 
     Returns:
@@ -86,15 +86,14 @@ def from_torch(
     params = {ours: convert(weights, *arguments) for ours, (convert, *arguments) in layers.items()}
     if weights:
         raise ValueError(
-            f"from_torch: got unknown {', '.join(sorted(weights))}; expected the names of"
-            f" {type(network).__name__}"
-            " only. Leave out what belongs to other modules."
+            f"from_torch: got unknown {', '.join(sorted(weights))}; expected only the names of"
+            f" {type(network).__name__}. Leave out entries of other modules."
         )
     return Pretrained(network, {"params": params}, constants)
 
 
 def _first(weights: dict[str, np.ndarray], n: int | None) -> tuple[Architecture1, dict[str, Any]]:
-    """Return architecture #1 with its table of layers: ours -> (conversion, theirs, sizes)."""
+    """Return architecture #1 with its table of layers: our name -> (conversion, theirs, sizes)."""
     wide, inputs = _shape(weights, "KG_l1.weight")
     gains = _shape(weights, "KG_l3.weight")[0]
     n, m = _split(gains, wide // 80, n)
@@ -179,7 +178,7 @@ def _gru(
 
 
 def _shape(weights: dict[str, np.ndarray], name: str) -> tuple[int, int]:
-    """Return the shape of a matrix, which is there."""
+    """Return the shape of a matrix, which must be present."""
     if name not in weights or weights[name].ndim != 2:
         got = (
             f"shape {weights[name].shape}"

@@ -1,4 +1,4 @@
-"""Classical models from labelled trajectories by least squares, in closed form."""
+"""Classical models fitted to labelled trajectories by least squares, in closed form."""
 
 from __future__ import annotations
 
@@ -42,24 +42,26 @@ def fit_labelled(
     F, B, b = argmin sum_t |x_t - F x_{t-1} - B u_t - b|^2,
     Q = 1/(K - p) sum_t e_t e_t',   e_t = x_t - f(x_{t-1}, u_t)
 
-    and likewise H from x_t to y_t, and R. K counts the pairs and p what was fitted per row, so that
-    Q and R are unbiased (p = 0 where f or h is kept). Pairs with an unknown state are left out; of
-    y every channel is fitted on the rows where it was seen, and a covariance of two channels on
-    those where both were (0 where they never were). Computed in double precision.
+    and likewise H from x_t to y_t, and R. K is the number of pairs and p the number of coefficients
+    fitted per row, so that Q and R are unbiased (p = 0 if f or h is kept). Pairs with an unknown
+    state are left out. Every channel of y is fitted on the rows where it was observed, and a
+    covariance of two channels on the rows where both were (0 if there are none). Everything is
+    computed in double precision.
 
     Args:
-        model: where what is not fitted comes from; any f and h serve for their noise.
+        model: the model that gives everything that is not fitted; for fitted noise, its f and h may
+            be any functions.
         data: trajectories with true states.
         learn: names among "f", "h", "Q" and "R".
-        inputs: fit B for the inputs of the data, an array [N, T, p]; for f only.
-        offsets: fit constants b in f and h.
+        inputs: whether to fit B (of f) for the inputs of the data, an array [N, T, p].
+        offsets: whether to fit constants b in f and h.
 
     Returns:
-        A `StateSpaceModel`; the prior stays.
+        A `StateSpaceModel` with the prior of `model`.
 
     Raises:
-        ValueError: an unknown part, no labelled pairs, fewer than are needed, states that do not
-            vary in all directions, or a linear f or h of angles.
+        ValueError: for an unknown part, no labelled pairs or fewer than are needed, states that do
+            not vary in all directions, or a linear f or h of angles.
 
     Example:
         >>> truth = kf.systems.constant_velocity()
@@ -99,7 +101,7 @@ def fit_labelled(
 
 
 class Calibration(NamedTuple):
-    """What `calibrate_sensors` found.
+    """The result of `calibrate_sensors`.
 
     Attributes:
         model: the model with h(x) -> scale rotation h(x) + offset.
@@ -119,27 +121,27 @@ def calibrate_sensors(
     data: Dataset,
     learn: Sequence[str] = ("scale", "rotation"),
 ) -> Calibration:
-    """Find the scale, rotation and offset of sensors from labelled states, in closed form.
+    """Estimate the scale, rotation and offset of sensors from labelled states, in closed form.
 
-    It estimates few numbers, and therefore needs few data.
+    It has few unknowns, and therefore needs few data.
 
     argmin sum_t |y_t - s U h(x_t) - b|^2  over s > 0, U'U = I with det U = 1, and b
 
-    Rows with a missing channel are left out. A general matrix is `fit_labelled(learn=("h",))`.
+    Rows with a missing channel are left out. For a general matrix, use
+    `fit_labelled(learn=("h",))`.
 
     Args:
-        model: the design model, whose h says what the sensors would see if they were right.
+        model: the design model, whose h gives the readings of correct sensors.
         data: trajectories with true states.
-        learn: names among "scale", "rotation" and "offset"; what is not learned is s = 1, U = I and
-            b = 0.
+        learn: names among "scale", "rotation" and "offset"; the others are s = 1, U = I and b = 0.
 
     Returns:
         `Calibration`.
 
     Raises:
-        ValueError: an unknown name or none, no rows, angles among the observations, a rotation that
-            the data do not determine (one channel, or states along one line in three dimensions),
-            or a scale that is not positive.
+        ValueError: for an unknown name or none, no rows, angles among the observations, a rotation
+            that the data do not determine (one channel, or states along one line in three
+            dimensions), or a scale that is not positive.
 
     Example:
         >>> xs = np.random.default_rng(0).normal(size=(1, 50, 2))
@@ -164,11 +166,11 @@ def calibrate_sensors(
     rows = pairs.seen.all(axis=1)
     if not rows.any():
         raise ValueError(
-            "calibrate_sensors: no row has all channels; expected some. Fit channels with"
-            " fit_labelled."
+            "calibrate_sensors: no row has all channels; expected at least one. Fit single"
+            " channels with fit_labelled."
         )
     y = np.asarray(pairs.target, np.float64)[rows]
-    seen = y - _residuals("h", model, pairs)[rows]  # what h says
+    seen = y - _residuals("h", model, pairs)[rows]  # h(x)
     y_mean = mean = np.zeros(y.shape[1])
     if "offset" in learn:
         y_mean = y.mean(axis=0)
@@ -187,17 +189,17 @@ def calibrate_sensors(
 
 
 def _check_flat(who: str, what: str, space: Space) -> None:
-    """Raise unless values of that name can be mapped linearly."""
+    """Raise unless values of that name lie on a Euclidean space."""
     if not space.is_euclidean:
         raise ValueError(
             f"{who}: got a model whose {what} lie on a curved space, such as angles; expected"
-            " Euclidean ones, since what wraps is not a linear function. Keep this part, or use"
+            " Euclidean ones, since a function that wraps is not linear. Keep this part, or use"
             " kf.learned.residual_model."
         )
 
 
 def _linear(fn: str, pairs: Pairs, inputs: bool, offsets: bool) -> tuple[Linear, np.ndarray, int]:
-    """The least squares, its residuals, and how many numbers were fitted per row."""
+    """Return the least-squares fit, its residuals, and the number of coefficients per row."""
     x = np.asarray(pairs.x, np.float64)
     if inputs and getattr(pairs.u, "ndim", 0) != 2:
         raise ValueError(
@@ -218,7 +220,7 @@ def _linear(fn: str, pairs: Pairs, inputs: bool, offsets: bool) -> tuple[Linear,
 
 
 def _check_rank(what: str, X: np.ndarray) -> None:
-    """Refuse data that leave the least squares open."""
+    """Raise unless the data determine the least-squares fit."""
     scale = np.abs(X).max(axis=0, initial=0)
     rank = np.linalg.matrix_rank(X / np.where(scale > 0, scale, 1)) if len(X) else 0
     if rank < X.shape[1]:
@@ -248,16 +250,15 @@ def _residuals(fn: str, model: StateSpaceModel, pairs: Pairs) -> np.ndarray:
 def _covariance(name: str, residuals: np.ndarray, seen: np.ndarray, fitted: int) -> np.ndarray:
     """Return the unbiased covariance of residuals with gaps.
 
-    It is made positive semidefinite where gaps left it indefinite.
+    It is made positive semidefinite if gaps make it indefinite.
     """
     e = np.where(seen, residuals, 0)
     seen = seen.astype(float)
     counts = seen.T @ seen
     if np.diag(counts).min() <= fitted:
         raise ValueError(
-            f"fit_labelled: {name} has {int(np.diag(counts).min())} residuals in some row; expected"
-            " more than the"
-            f" {fitted} numbers that were fitted to them."
+            f"fit_labelled: {name} has {int(np.diag(counts).min())} residuals in some row;"
+            f" expected more than the {fitted} numbers fitted to them."
         )
     degrees = np.maximum(counts - fitted, 1)
     C = np.where(counts > fitted, e.T @ e / degrees, 0)
@@ -266,7 +267,7 @@ def _covariance(name: str, residuals: np.ndarray, seen: np.ndarray, fitted: int)
 
 
 def _rotation(C: np.ndarray) -> np.ndarray:
-    """The rotation U that makes trace(U' C) largest."""
+    """Return the rotation U that maximises trace(U' C)."""
     m = C.shape[0]
     if m < 2:
         raise ValueError(
@@ -279,16 +280,15 @@ def _rotation(C: np.ndarray) -> np.ndarray:
     if values[-2] + sign * values[-1] <= 1e-9 * values[0] or not values[0] > 0:
         raise ValueError(
             "calibrate_sensors: the data do not determine a rotation; expected observations that"
-            " vary in at least"
-            f' {m - 1} directions and are no mirror image. Leave "rotation" out of learn, or use'
-            " more varied data."
+            ' vary in at least {m - 1} directions and are not mirrored. Leave "rotation" out of'
+            " learn, or use more varied data."
         )
     left[:, -1] *= sign
     return left @ right
 
 
 def _scale(y: np.ndarray, turned: np.ndarray) -> float:
-    """The factor of least squares."""
+    """Return the least-squares factor."""
     product = np.sum(y * turned)
     square = max(np.sum(turned**2), np.finfo(float).tiny)
     s = float(product / square)
@@ -301,7 +301,7 @@ def _scale(y: np.ndarray, turned: np.ndarray) -> float:
 
 
 def _turned_function(h: Any, M: Array, b: Array) -> Any:
-    """M h + b; a constant `Linear` stays one, so that the Kalman filter takes it."""
+    """Return M h + b; a constant `Linear` stays one, so that the Kalman filter accepts it."""
     if not isinstance(h, Linear) or any(callable(part) for part in (h.A, h.B, h.b)):
         return Partial(_turned, M, b, h)
     offset = b if h.b is None else linalg.matmul(M, h.b) + b

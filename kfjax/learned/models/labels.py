@@ -1,4 +1,4 @@
-"""Labelled data as pairs for regression: transitions, and states with their observations."""
+"""Labelled data as pairs for regression: transitions, and states with observations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Pairs(NamedTuple):
     Attributes:
         x: states [K, N].
         u: inputs, a pytree of [K, ...], or None.
-        target: what x is to be mapped to, [K, N] or [K, m].
+        target: targets [K, N] or [K, m], to which x is mapped.
         seen: which entries of a difference of targets count, booleans [K, k].
     """
 
@@ -40,7 +40,7 @@ def transitions(who: str, model: StateSpaceModel, data: Dataset) -> Pairs:
     state = np.asarray(data.xs)
     target = state[:, 1:][both]
     u = jax.tree.map(lambda a: np.asarray(a)[:, 1:][both], data.us)
-    seen = np.ones((len(target), model.n), bool)  # of differences, in the tangent space
+    seen = np.ones((len(target), model.n), bool)  # entries of differences, in the tangent space
     return Pairs(state[:, :-1][both], u, target, seen)
 
 
@@ -55,17 +55,17 @@ def sightings(who: str, model: StateSpaceModel, data: Dataset) -> Pairs:
 
 
 def _known(who: str, model: StateSpaceModel, data: Dataset) -> np.ndarray:
-    """Which states [N, T] are known in every component."""
+    """Return which states [N, T] are known in every component."""
     if not isinstance(data, Dataset):
         raise ValueError(f"{who}: data is {type(data).__name__}; expected a kf.Dataset.")
     if data.xs is None:
         raise ValueError(
-            f"{who}: the data have no true states; expected some. Pass xs= to the Dataset."
+            f"{who}: the data have no true states; expected xs. Pass xs= to the Dataset."
         )
     if data.xs.shape[-1:] != model.prior.mean.shape:
         raise ValueError(
             f"{who}: the states of the data have {data.xs.shape[-1]} components; expected"
-            f" {model.prior.mean.size}, as prior.mean of the model."
+            f" {model.prior.mean.size}, as in prior.mean of the model."
         )
     active = np.arange(data.steps) < data.lengths[:, None]
     return active & ~np.isnan(data.xs).any(axis=-1)
@@ -74,6 +74,6 @@ def _known(who: str, model: StateSpaceModel, data: Dataset) -> np.ndarray:
 def _check_number(who: str, what: str, rows: np.ndarray) -> None:
     if not rows.any():
         raise ValueError(
-            f"{who}: got no step with {what}; expected some. Check NaN in the states, and the"
-            " lengths."
+            f"{who}: got no step with {what}; expected at least one. Check NaN in the states, and"
+            " the lengths."
         )

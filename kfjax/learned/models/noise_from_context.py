@@ -1,4 +1,4 @@
-"""Noise whose size a network computes from the state and the input.
+"""Noise covariances that a network computes from the state and the input.
 
 Q_t = D_t Q D_t,   D_t = diag(exp(z_t)),   z_t = network(context(x_{t-1|t-1}, u_t)),   R_t likewise
 at x_{t|t-1}
@@ -26,7 +26,7 @@ __all__ = ["context_noise", "input_context", "state_context"]
 
 
 def input_context(x: Array, u: Inputs) -> Array:
-    """Return u, an array [p]: what was measured beside y, such as a signal's strength."""
+    """Return u, an array [p]: what was measured beside y, such as signal strength."""
     del x
     return jnp.asarray(u)
 
@@ -42,9 +42,9 @@ class Context(NamedTuple):
 
     Attributes:
         nominal: the covariance at a network output of zero.
-        centre: what the context is measured from [k].
-        spread: and in which units [k].
-        weights: of the network.
+        centre: centre [k] subtracted from the context.
+        spread: units [k] of the context.
+        weights: weights of the network.
     """
 
     nominal: Any
@@ -65,30 +65,31 @@ def context_noise(
     centre: Any = 0.0,
     spread: Any = 1.0,
 ) -> StateSpaceModel:
-    """Return the model with Q and R as networks of the context, which start at the model's own.
+    """Return the model with Q and R as networks of the context, initially the model's own.
 
     Standard deviations change by factors from exp(-3) to exp(3). Train with `refine(filter, model,
-    data, key=key, loss=kf.training.innovation_nll(filter), learn=())`; no true states needed.
+    data, key=key, loss=kf.training.innovation_nll(filter), learn=())`, which needs no true states.
 
     Args:
-        model: with constant Q and R, for example those of `kfjax.training.fit_noise`.
+        model: a model with constant Q and R, for example from `kfjax.training.fit_noise`.
         learn: names among "Q" and "R".
         context: `(x, u) -> [size]`, a module-level function: `input_context`, `state_context`, or
             your own features.
-        size: how many numbers the context has.
+        size: number of entries in the context.
         key: random key, for the hidden layers.
-        hidden: their sizes.
-        full: let correlations change too: Q_t = L T_t T_t' L' with L L' = Q and T_t triangular, its
-            diagonal positive.
-        centre: what the context is measured from, a number or [size].
-        spread: in which units, likewise, positive: standard deviations of the context in the
-            training data.
+        hidden: sizes of the hidden layers.
+        full: whether correlations change too: Q_t = L T_t T_t' L' with L L' = Q, and T_t triangular
+            with a positive diagonal.
+        centre: a number or [size] subtracted from the context.
+        spread: units of the context, a positive number or [size], such as its standard deviations
+            in the training data.
 
     Returns:
         A `StateSpaceModel` whose Q and R are callables of (x, u).
 
     Raises:
-        ValueError: unknown names, a Q or R that is a function already, or sizes that do not fit.
+        ValueError: for unknown names, a Q or R that is already a function, or sizes that do not
+            fit.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -110,7 +111,9 @@ def context_noise(
     for name, k in zip(learn, jax.random.split(key, len(learn)), strict=True):
         nominal = getattr(model, name)
         if callable(nominal):
-            raise ValueError(f"context_noise: {name} is a function; expected a matrix to start at.")
+            raise ValueError(
+                f"context_noise: {name} is a function; expected a matrix to start from."
+            )
         outputs = entries(nominal.shape[0]) if full else nominal.shape[0]
         weights = rule.network.init(k, size, outputs, model.dtype)
         noises[name] = Partial(rule, Context(nominal, centre, spread, weights))
@@ -119,7 +122,7 @@ def context_noise(
 
 @dataclasses.dataclass(frozen=True)
 class _ContextNoise:
-    """(theta, x, u) -> covariance; a value, so that models built alike share one compilation."""
+    """(theta, x, u) -> covariance; hashable, so that models built alike share one compilation."""
 
     network: MLP
     context: Callable[[Array, Any], Array]

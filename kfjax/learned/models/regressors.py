@@ -2,7 +2,7 @@
 
 A regressor is a hashable value: `init(key, inputs, outputs, dtype) -> weights`, `regressor(weights,
 v) -> [outputs]`, and `fit(key, weights, v, target, seen) -> weights` for regression. Inputs and
-targets are standardised by who uses it.
+targets are standardised by the caller.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Polynomial:
     Every output has C(inputs + degree, degree) coefficients.
 
     Attributes:
-        degree: of the polynomial, at least 0.
+        degree: degree of the polynomial, at least 0.
         ridge: penalty on squared weights per row of data, in standardised units.
 
     Example:
@@ -75,7 +75,7 @@ class Polynomial:
     def fit(
         self, key: Any, weights: Array, v: Array, target: np.ndarray, seen: np.ndarray
     ) -> np.ndarray:
-        """Return the weights of the least squares, in closed form; the old ones do not matter."""
+        """Return the least-squares weights, in closed form; the given weights are not used."""
         del key
         basis = np.asarray(jax.vmap(self.basis)(v), np.float64)
         return ridge_regression(basis, target, seen, self.ridge).astype(weights.dtype)
@@ -83,7 +83,7 @@ class Polynomial:
 
 @functools.lru_cache(maxsize=64)
 def _monomials(inputs: int, degree: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Per degree: which monomial of the degree below times which input makes each one."""
+    """Return the factors of every monomial by degree: one of a degree less, and an input."""
     table = []
     before: dict[tuple[int, ...], int] = {(): 0}
     for d in range(1, degree + 1):
@@ -98,15 +98,14 @@ def _monomials(inputs: int, degree: int) -> list[tuple[np.ndarray, np.ndarray]]:
 def ridge_regression(
     basis: np.ndarray, target: np.ndarray, seen: np.ndarray, ridge: float = 0.0
 ) -> np.ndarray:
-    """Return W [k, p] with target = W basis by least squares over the rows that were seen.
+    """Return W [k, p] with target = W basis by least squares over the observed rows.
 
-    Every output is fitted by itself.
+    Every output is fitted separately.
     """
     p = basis.shape[1]
     weights = []
-    groups = (
-        [slice(None)] if seen.all() else range(target.shape[1])
-    )  # one factorisation where nothing is missing
+    # one factorisation if nothing is missing
+    groups = [slice(None)] if seen.all() else range(target.shape[1])
     for group in groups:
         rows = slice(None) if seen.all() else seen[:, group]
         X = basis[rows]
@@ -121,12 +120,12 @@ def ridge_regression(
 
 @dataclasses.dataclass(frozen=True)
 class MLP:
-    """Dense layers with SiLU, and a last one that starts at zero.
+    """Dense layers with SiLU, and a last layer that starts at zero.
 
     Attributes:
         hidden: sizes of the hidden layers.
-        updates: number of updates by Adam, in a regression.
-        learning_rate: its first one; it falls to a hundredth as a cosine.
+        updates: number of updates by Adam in a regression.
+        learning_rate: initial step size; it falls to a hundredth as a cosine.
         batch_size: pairs per update.
 
     Example:
@@ -201,7 +200,7 @@ class _Layers(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class _SquaredError:
-    """The loss of a regression, a value."""
+    """The loss of a regression, hashable."""
 
     regressor: MLP
 

@@ -1,7 +1,7 @@
 """Training of models with a learned part, in two stages.
 
-First one-step regression on labelled states (`fit_residual`), then through the filter, noise
-covariances included (`refine`).
+The first stage is one-step regression on labelled states (`fit_residual`), the second trains
+through the filter, noise covariances included (`refine`).
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ __all__ = ["fit_residual", "refine"]
 def fit_residual(
     model: StateSpaceModel, data: Dataset, *, key: Array | None = None
 ) -> StateSpaceModel:
-    """Fit the learned parts of a model by one-step regression on labelled states: the first stage.
+    """Fit the learned parts of a model by one-step regression on labelled states.
 
     min_W sum_t |x_t - f(x_{t-1}, u_t) - r(x_{t-1}, u_t)|^2,   min_W sum_t |y_t - h(x_t, u_t) -
     r(x_t, u_t)|^2
 
-    Inputs and residuals are standardised by their mean and spread in these data. A polynomial is
-    fitted in closed form, in double precision; an `MLP` by gradient, from its present weights.
-    Missing channels and unknown states are left out. The noise covariances stay: fit them with
-    `fit_labelled(learn=("Q", "R"))`, or through the filter by `refine` or `kfjax.training.tune`.
-    Where the truth has little noise of its own, what remains of the residuals is not white, and a Q
-    as small as they are makes a filter of a chaotic system lose its way: tune Q on long
-    trajectories there.
+    This is the first stage of training. Inputs and residuals are standardised by their mean and
+    spread in these data. A polynomial is fitted in closed form, in double precision; an `MLP` by
+    gradient, from its present weights. Missing channels and unknown states are left out. The noise
+    covariances are kept: fit them with `fit_labelled(learn=("Q", "R"))`, or through the filter by
+    `refine` or `kfjax.training.tune`. If the truth has little noise, the remaining residuals are
+    not white, and with a Q of their size, a filter of a chaotic system loses track: tune Q on long
+    trajectories instead.
 
     Args:
-        model: of `residual_model`.
+        model: a model from `residual_model`.
         data: trajectories with true states.
         key: random key, for an `MLP`.
 
@@ -70,7 +70,7 @@ def fit_residual(
     found = {on: getattr(model, on) for on in ("f", "h") if _is_corrected(getattr(model, on))}
     if not found:
         raise ValueError(
-            "fit_residual: the model has no learned part; expected one of"
+            "fit_residual: the model has no learned part; expected one from"
             " kf.learned.residual_model."
         )
     fitted = {}
@@ -109,12 +109,13 @@ def refine(
 
     Args:
         filter: a filter that takes the model, such as `kfjax.extended()`.
-        model: of `residual_model`, best after `fit_residual`; or with `context_noise`.
+        model: a model from `residual_model`, preferably after `fit_residual`, or from
+            `context_noise`.
         data: trajectories, a `Dataset`.
-        key: one random key, of the batches.
+        key: random key of the batches.
         loss: default `kfjax.training.nll(filter)`, the likelihood of the true states;
-            `innovation_nll` needs none, and under `state_mse` a common factor of Q and R changes
-            nothing.
+            `innovation_nll` needs no true states, and under `state_mse` a common factor of Q and R
+            changes nothing.
         learn: constant covariances to train beside the weights, among "Q", "R" and "P0"; may be
             empty.
         **options: other arguments of `kfjax.training.fit`: updates, validation, optimizer, ...
@@ -123,7 +124,7 @@ def refine(
         `Fitted`, whose params are a model.
 
     Raises:
-        ValueError: as `kfjax.training.fit` and `kfjax.training.free_noise`.
+        ValueError: as in `kfjax.training.fit` and `kfjax.training.free_noise`.
     """
     loss = nll(filter) if loss is None else loss
     if not learn:
@@ -148,7 +149,7 @@ def _is_corrected(fn: Any) -> bool:
 def _standardise(
     rule: Corrected, model: StateSpaceModel, theta: ResidualParams, pairs: Pairs
 ) -> ResidualParams:
-    """Return theta with inputs measured from their mean.
+    """Return theta with inputs centred at their mean.
 
     The unit is their spread (1 where they do not vary).
     """
@@ -174,7 +175,7 @@ def _offsets(rule: Corrected, theta: ResidualParams, pairs: Pairs) -> Array:
 def _regression(
     on: str, rule: Corrected, model: StateSpaceModel, theta: ResidualParams, pairs: Pairs
 ) -> tuple:
-    """Return the inputs v of the learned part, and what it should give."""
+    """Return the inputs v and the targets of the learned part."""
     space = model.state_space if on == "f" else model.observation_space
     v = jax.vmap(lambda x, u: rule.standardised(theta, x, u))(pairs.x, pairs.u)
     target = jax.vmap(lambda x, u, y: space.difference(y, theta.base(x, u)))(*pairs[:3])

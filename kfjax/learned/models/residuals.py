@@ -2,7 +2,7 @@
 
 x_t = f(x_{t-1}, u_t) + s + D r(W, v) + e_t,   v = (x_{t-1} - c) / d   (and likewise h)
 
-The result is a `StateSpaceModel`, so that every filter and smoother runs it.
+The result is a `StateSpaceModel`, so that every filter and smoother can run it.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class ResidualParams(NamedTuple):
         base: the function of (x, u) that is corrected.
         difference: `(x, c) -> d`, how states are subtracted.
         retract: `(base, r) -> value`, how the correction is added.
-        centre: what inputs are measured from, (x [N], u [p]).
-        spread: and in which units, [n + p].
-        shift: s, in units of the output [k].
-        unit: D, likewise.
-        weights: of the regressor.
+        centre: centre of the inputs, (x [N], u [p]).
+        spread: units of the inputs, [n + p].
+        shift: s [k], in units of the output.
+        unit: D [k], likewise.
+        weights: weights of the regressor.
     """
 
     base: Any
@@ -52,7 +52,7 @@ class ResidualParams(NamedTuple):
 class Corrected:
     """The function (theta, x, u) -> base + s + D r(W, v).
 
-    It is a value, so that models built alike share one compilation.
+    It is hashable, so that models built alike share one compilation.
     """
 
     regressor: Any
@@ -68,7 +68,7 @@ class Corrected:
         return self.offsets(theta, x, u) / theta.spread
 
     def offsets(self, theta: ResidualParams, x: Array, u: Inputs) -> Array:
-        """Return what v is before it is scaled."""
+        """Return v before it is scaled."""
         of_x, of_u = theta.centre
         d = theta.difference(x, of_x)
         return jnp.concatenate([d, jnp.asarray(u, d.dtype) - of_u]) if self.inputs else d
@@ -83,16 +83,16 @@ def residual_model(
     full: bool = False,
     key: Array | None = None,
 ) -> StateSpaceModel:
-    """Return the model with a learned part added to f or h, which starts at zero.
+    """Return the model with a learned part, initially zero, added to f or h.
 
-    Use it twice for both. On curved spaces the correction moves f(x) along a tangent vector.
+    Apply it twice for both. On curved spaces the correction moves f(x) along a tangent vector.
 
     Args:
         model: the design model.
-        learn: what is corrected, "f" or "h".
+        learn: the function to correct, "f" or "h".
         regressor: `Polynomial(degree)`, `MLP(sizes)`, or a value with their methods.
-        inputs: how many entries of u [p] the learned part sees beside x; 0 for none.
-        full: the learned part takes the place of the function, instead of being added to it.
+        inputs: number of entries of u [p] that the learned part sees beside x; 0 for none.
+        full: whether the learned part replaces the function instead of being added to it.
         key: random key, for an `MLP`.
 
     Returns:
@@ -137,7 +137,7 @@ def learned_weights(path: str, leaf: Any) -> bool:
     Pass it as `learn=` of `fit`.
 
     Args:
-        path: such as "f/0/0/weights/params/last/bias".
+        path: the path of the leaf, such as "f/0/0/weights/params/last/bias".
         leaf: the array.
     """
     del leaf
@@ -150,10 +150,10 @@ def _constant(value: Array, x: Array, u: Inputs) -> Array:
 
 
 def _observed_size(model: StateSpaceModel) -> int:
-    """The number of channels, which a callable R does not tell."""
+    """Return the number of channels, which a callable R does not tell."""
     if callable(model.R):
         raise ValueError(
-            "residual_model: R is a function; expected a matrix while h is extended. Put it in"
+            "residual_model: R is a function; expected a matrix when h is extended. Replace R"
             " afterwards."
         )
     return model.R.shape[-1]

@@ -45,7 +45,7 @@ class PlainRNN(nn.Module):
     """One step of a plain recurrent cell, h' = tanh(W x + U h + b).
 
     Attributes:
-        size: of the hidden state.
+        size: size of the hidden state.
         hidden_init: Flax initialiser of the matrix on h; None is orthogonal.
     """
 
@@ -66,7 +66,7 @@ class LSTM(nn.Module):
     The forget bias starts at 1, so that the memory is kept until training says otherwise.
 
     Attributes:
-        size: of h, and of c.
+        size: size of h and of c.
         hidden_init: Flax initialiser of the matrix on h; None is orthogonal.
     """
 
@@ -83,7 +83,7 @@ class LSTM(nn.Module):
 
 
 def _remember(key: Array, shape: tuple[int], dtype: Any = jnp.float32) -> Array:
-    """Zeros, but ones for the forget gate."""
+    """Return zeros, but ones for the forget gate."""
     del key
     size = shape[0] // 4
     return jnp.zeros(shape, dtype).at[size : 2 * size].set(1)
@@ -93,20 +93,21 @@ CELLS = {"gru": GRU, "lstm": LSTM, "rnn": PlainRNN}
 
 
 class RecurrentStack(nn.Module):
-    """Dense and ReLU (if wanted), recurrent layers, dense and ReLU (if wanted).
+    """Recurrent layers, with an optional dense layer and ReLU before and after them.
 
     The last layer starts at zero.
 
     Attributes:
-        outputs: how many numbers come out.
-        hidden: size of every recurrent layer, from below.
+        outputs: number of outputs.
+        hidden: size of every recurrent layer, from the bottom up.
         cell: "gru", "lstm" or "rnn".
         encode: units of the dense layer before them; 0 for none.
         mix: units of the dense layer after them; 0 for none.
-        layer_norm: normalise what each recurrent layer hands upward (never over time or a batch).
-        dropout: the probability that a number handed upward is zero in training; the memory itself
-            is never dropped.
-        learned_start: train the memory before the first step, which otherwise is zero.
+        layer_norm: whether to normalise the output of each recurrent layer (never over time or a
+            batch).
+        dropout: the probability that an output of a layer is set to zero in training; the memory
+            itself is never dropped.
+        learned_start: whether to train the memory before the first step, which is zero otherwise.
     """
 
     outputs: int
@@ -134,7 +135,7 @@ class RecurrentStack(nn.Module):
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """The size of the memory of every layer."""
+        """The sizes of the memories of all layers."""
         return tuple(size * (2 if self.cell == "lstm" else 1) for size in self.hidden)
 
     def setup(self) -> None:
@@ -181,7 +182,7 @@ class RecurrentHead(nn.Module):
 
     Attributes:
         hidden: size of the memory and of the layers.
-        size: of the output.
+        size: size of the output.
     """
 
     hidden: int
@@ -191,7 +192,7 @@ class RecurrentHead(nn.Module):
     def __call__(self, carry: Array, x: Array) -> tuple[Array, Array]:
         """Return the new memory and the output.
 
-        The second layer sees the input beside the memory.
+        The second layer sees both the input and the memory.
         """
         encoded = nn.silu(dense(self.hidden, name="encode")(x))
         carry = GRU(self.hidden, name="memory")(carry, encoded)
@@ -200,6 +201,6 @@ class RecurrentHead(nn.Module):
 
 
 def dense(size: int, *, zero: bool = False, name: str | None = None) -> nn.Dense:
-    """Return a dense layer at full precision; zero: one that starts there."""
+    """Return a dense layer at full precision; with `zero`, it starts at zero."""
     kernel = nn.initializers.zeros if zero else nn.initializers.lecun_normal()
     return nn.Dense(size, kernel_init=kernel, dot_general=dot_general, name=name)

@@ -1,6 +1,6 @@
-"""Recurrent networks as filters: estimates without a gain, from any mixture of what a model knows.
+"""Recurrent networks as filters: estimates without a gain, from any mixture of model outputs.
 
-With what the network sees, v_t (`SEES`), and where its output z_t is added:
+The network sees v_t (a choice from `SEES`), and its output z_t is added in one of three places:
 
     carry_t, z_t = network(carry_{t-1}, v_t)
     level:      x_{t|t} = c + D z_t
@@ -8,9 +8,9 @@ With what the network sees, v_t (`SEES`), and where its output z_t is added:
     update:     x_{t|t} = f(x_{t-1|t-1}, u_t) + D z_t
 
 `predict` runs the network on a row in which nothing is seen, and `update` runs it again from the
-same memory with y_t. So the memory ticks once per step, seen or not, and where nothing is missing
-the first run is not computed. One `update` belongs to one `predict`: a second one would replace the
-first.
+same memory with y_t. So the memory advances once per step, observed or not, and if nothing is
+missing the first run is not computed. One `update` belongs to one `predict`: a second one would
+replace the first.
 """
 
 from __future__ import annotations
@@ -51,26 +51,26 @@ def recurrent(
 ) -> Filter:
     """Return a recurrent network as a filter.
 
-    What it may see:
+    The network may see:
 
     * "y": y_t, measured from its centre in units of its spread; 0 where missing.
-    * "mask": 1 in channels that were seen, else 0.
+    * "mask": 1 in observed channels, otherwise 0.
     * "prediction": f(x_{t-1|t-1}, u_t), from the centre of x and in units of its spread.
     * "feedback": x_{t-1|t-1}, likewise.
     * "F1" to "F4": see `kfjax.learned.gains.features`; a missing y_t counts as
-      h(f(x_{t-1|t-1}, u_t), u_t). Unlike there, F4
-      after a row without data is what the network itself did in that row.
+      h(f(x_{t-1|t-1}, u_t), u_t). Unlike in gain networks, F4 after a row without data is the
+      change that the network itself made in that row.
 
     Centres and spreads are constants of the params, see `series_scales`; without them 0 and 1 are
-    used. States and observations on curved spaces are measured and moved by the model's own
+    used. On curved spaces, states and observations are subtracted and moved by the model's own
     difference and retraction.
 
     Args:
-        network: with as many outputs as the state has dimensions.
+        network: a `RecurrentStack` with as many outputs as the state has dimensions.
         m: dimension of the observation.
         sees: names, in any order.
         output: "level", "increment" or "update".
-        inputs: how many entries of u (an array [p]) the network sees; 0 for none.
+        inputs: number of entries of u (an array [p]) that the network sees; 0 for none.
         feature_map: how F1 to F4 are scaled.
 
     Returns:
@@ -79,7 +79,8 @@ def recurrent(
         dof.
 
     Raises:
-        ValueError: unknown names, wrong sizes; from `init`, if n and m are not those of the model.
+        ValueError: for unknown names or wrong sizes; from `init`, if n and m are not those of the
+            model.
 
     Example:
         >>> model = kf.systems.lorenz()
@@ -113,19 +114,19 @@ def with_dropout(filter: Filter) -> Filter:
     The params are the same.
 
     Args:
-        filter: of `recurrent` and its relatives; it never drops anything.
+        filter: a filter from `recurrent` or its relatives, which never drops anything.
 
     Returns:
         A `Filter` that needs a random key in `init` (and so in `kfjax.run`); losses pass theirs.
 
     Raises:
-        ValueError: if it is no recurrent filter, or its network has no dropout.
+        ValueError: if the filter is not recurrent, or its network has no dropout.
     """
     rule = getattr(getattr(filter, "init", None), "rule", None)
     if not isinstance(rule, Recurrent) or not rule.network.dropout:
         raise ValueError(
-            "with_dropout: got a filter without dropout; expected a recurrent one whose network has"
-            " some."
+            "with_dropout: got a filter without dropout; expected a recurrent filter whose"
+            " network has dropout."
         )
     return _filter(dataclasses.replace(rule, dropping=True))
 

@@ -25,13 +25,13 @@ __all__: list[str] = []
 
 
 class Before(NamedTuple):
-    """What a step started from, for `update` to start there again.
+    """The start of a step, from which `update` starts again.
 
     Attributes:
         mean: x_{t-1|t-1} [N].
         carry: the memory.
-        predicted: f(x_{t-1|t-1}, u_t) [N], or None where it is not used.
-        past: what the features F1 to F4 remember, or None.
+        predicted: f(x_{t-1|t-1}, u_t) [N], or None if it is not used.
+        past: past values for the features F1 to F4, or None.
         key: words of the random key of this step's dropout, or None.
     """
 
@@ -49,7 +49,7 @@ class RecurrentState(NamedTuple):
         mean: [N].
         cov: None.
         carry: the memory of the network.
-        before: what this step started from.
+        before: the start of this step.
         key: words of the random key of the next step's dropout (uint32), or None.
     """
 
@@ -62,7 +62,7 @@ class RecurrentState(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Recurrent:
-    """The three functions of a recurrent filter, a value."""
+    """The three functions of a recurrent filter, hashable."""
 
     network: RecurrentStack
     m: int
@@ -74,7 +74,7 @@ class Recurrent:
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Which of F1 to F4 are seen."""
+        """Which of F1 to F4 the network sees."""
         return tuple(name for name in FEATURES if name in self.sees)
 
     @property
@@ -93,7 +93,7 @@ class Recurrent:
         return self.network.init(key, carry, v)
 
     def check(self, model: StateSpaceModel) -> None:
-        """Refuse a model of other dimensions."""
+        """Raise unless the model has the dimensions of the network."""
         n = self.network.outputs
         m = self.m if callable(model.R) else model.R.shape[-1]
         if (model.n, m) != (n, self.m):
@@ -109,21 +109,20 @@ class Recurrent:
         self.check(model)
         if self.dropping and key is None:
             raise ValueError(
-                "with_dropout(filter): got no random key; expected one, for the dropout. Pass key="
-                " to"
-                " run, or run the"
-                " filter itself, which also draws the params in kf.learned.init_params."
+                "with_dropout(filter): got no random key; expected one for the dropout. Pass key="
+                " to run, or run the filter itself, which also draws the params in"
+                " kf.learned.init_params."
             )
         mean = model.prior.mean
         words = _words(key) if self.dropping else None
         carry = self.network.apply(params.network, model.dtype, method="start")
         past = first_past(model, self.m) if self.features else None
         before = Before(mean, carry, mean if self.predicts else None, past, words)
-        # every array is its own, so that the state can be donated
+        # all arrays are distinct, so that the state can be donated
         return jax.tree.map(jnp.copy, RecurrentState(mean, None, carry, before, words))
 
     def predict(self, params: Learned, state: RecurrentState, u: Inputs = None) -> RecurrentState:
-        """Take a step in which nothing is seen."""
+        """Take a step in which nothing is observed."""
         model = params.model
         past = state.before.past
         predicted: Any = (
@@ -145,7 +144,7 @@ class Recurrent:
         u: Inputs = None,
         observed: Mask = None,
     ) -> tuple[RecurrentState, Info]:
-        """Take the step again, with what was seen."""
+        """Take the step again with the observation."""
         model = params.model
         before = state.before
         seen = observe(model, state.mean, y, u, observed)
@@ -199,13 +198,13 @@ class Recurrent:
 
 
 def scale_of(params: Learned, name: str, zero: Array) -> tuple[Array, Array]:
-    """The centre and spread of a series; default a centre of zero and a spread of 1."""
+    """Return the centre and spread of a series; the defaults are 0 and 1."""
     given = (params.constants or {}).get(name, {})
     return given.get("centre", zero), given.get("spread", jnp.ones((), zero.dtype))
 
 
 def _words(key: Any) -> Array:
-    """The words of a key, of the new type or the old, in an array of their own."""
+    """Return the words of a key, typed or raw, in a new array."""
     return jnp.copy(
         jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
     )

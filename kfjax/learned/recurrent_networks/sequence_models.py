@@ -33,7 +33,7 @@ def recurrent_baseline(kind: str, n: int, m: int) -> Filter:
     Its layers are those of KalmanNet's architecture #1.
 
     Dense 80 (n + m), ReLU, GRU 10 (n^2 + m^2), dense 4 n m, ReLU, dense n. "vanilla": y_t ->
-    x_{t|t}. "model_based": y_t and f(x_{t-1|t-1}) -> what is added to the latter. "differences":
+    x_{t|t}. "model_based": y_t and f(x_{t-1|t-1}) -> the correction of the latter. "differences":
     likewise from F2 and F4, as normalised in KalmanNet. The last layer starts at zero.
 
     Args:
@@ -45,7 +45,7 @@ def recurrent_baseline(kind: str, n: int, m: int) -> Filter:
         A `Filter`, see `recurrent`.
 
     Raises:
-        ValueError: an unknown kind, or sizes below 1.
+        ValueError: for an unknown kind, or sizes below 1.
 
     Example:
         >>> model = kf.systems.lorenz()
@@ -83,27 +83,27 @@ def sequence_regressor(
 
     It uses only the prior of the model, and h for its Info.
 
-    States that integrate (positions, angles that grow) need `output="increment"`, and feedback if
-    drift is to be seen: a bounded memory cannot hold them outside the range it was trained on.
+    States that integrate (positions, growing angles) need `output="increment"`, and feedback if the
+    network is to see drift: a bounded memory cannot hold them outside the range it was trained on.
     Recurrent matrices start orthogonal and the forget bias at 1.
 
     Args:
         n: dimension of the state.
         m: dimension of the observation.
-        hidden: size of every layer, from below.
+        hidden: size of every layer, from the bottom up.
         cell: "lstm", "gru" or "rnn".
         feedback: whether the network sees its last estimate.
         output: "level" or "increment".
         layer_norm: see `RecurrentStack`.
-        dropout: likewise; it acts in `kfjax.learned.with_dropout(filter)` only.
+        dropout: likewise; it acts only in `kfjax.learned.with_dropout(filter)`.
         learned_start: likewise.
-        inputs: how many entries of u the network sees.
+        inputs: number of entries of u that the network sees.
 
     Returns:
         A `Filter`, see `recurrent`.
 
     Raises:
-        ValueError: as `recurrent`, or for output "update", which needs a model.
+        ValueError: as in `recurrent`, or for output "update", which needs a model.
 
     Example:
         >>> filter = kf.learned.sequence_regressor(2, 1, (16,), dropout=0.2)
@@ -128,11 +128,11 @@ def sequence_regressor(
 
 
 def series_scales(model: StateSpaceModel, data: Dataset) -> dict[str, dict[str, Array]]:
-    """Return centres and spreads of states, observations and inputs; from training data only.
+    """Return the centres and spreads of states, observations and inputs in training data.
 
     Args:
         model: the design model.
-        data: trajectories with true states; inputs, if there are some, an array [N, T, p].
+        data: trajectories with true states; inputs, if any, are an array [N, T, p].
 
     Returns:
         {"x": {"centre": [N], "spread": [n]}, "y": ..., "u": ...}, for
@@ -143,7 +143,7 @@ def series_scales(model: StateSpaceModel, data: Dataset) -> dict[str, dict[str, 
     """
     if data.xs is None:
         raise ValueError(
-            "series_scales: the data have no true states; expected some. Pass xs= to the Dataset."
+            "series_scales: the data have no true states; expected xs. Pass xs= to the Dataset."
         )
     active = (np.arange(data.steps) < data.lengths[:, None])[..., None]
     seen = active & (True if data.observed is None else np.asarray(data.observed))
@@ -158,8 +158,8 @@ def series_scales(model: StateSpaceModel, data: Dataset) -> dict[str, dict[str, 
     }
     if not (spread > 0).all():
         raise ValueError(
-            "series_scales: a channel of the observations does not vary; expected all to. Leave it"
-            " out."
+            "series_scales: a channel of the observations does not vary; expected every channel"
+            " to vary. Leave it out."
         )
     if isinstance(data.us, (np.ndarray, Array)):
         u = np.asarray(data.us, np.float64)[active[..., 0]]
