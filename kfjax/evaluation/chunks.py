@@ -2,9 +2,10 @@
 
 `compare` and `monte_carlo` take N trajectories, numbered from 0, in chunks of equal size
 (`chunk_size`). Each process takes its share of the chunks (`own_chunks`) and splits every one over
-its devices; what all trajectories share is copied to each of them (`on_devices`). Of a chunk only
-sums are kept, in main memory (`as_part`). In the end they are joined, those of other processes
-included (`gather`). No result depends on the sizes or on how many devices and processes there are.
+its devices; what all trajectories share is copied to each of them (`on_devices`). Only the sums of
+a chunk are kept, in main memory (`as_part`). In the end they are joined, including those of other
+processes (`gather`). No result depends on the sizes of chunks or on the numbers of devices and
+processes.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ from kfjax.evaluation.summaries import (
 
 __all__: list[str] = []
 
-MEMORY = 2**29  # bytes that one chunk of trajectories may take, results and temporaries
+MEMORY = 2**29  # bytes that one chunk of trajectories may take, including temporaries
 
 Part: TypeAlias = tuple[Statistics, Curves]
-"""Sums of some trajectories: statistics [rows, ...] and curves [T] over all of them, numpy."""
+"""Sums of some trajectories in numpy: statistics [rows, ...], and curves [T] over all of them."""
 
 
 class Chunk(NamedTuple):
@@ -43,7 +44,7 @@ class Chunk(NamedTuple):
 
     Attributes:
         rows: numbers of the trajectories [size]; the last ones may be padding.
-        valid: number of leading trajectories that are no padding.
+        valid: number of leading trajectories that are not padding.
     """
 
     rows: np.ndarray
@@ -60,30 +61,30 @@ def chunk_size(
     *,
     difference: Difference | None = None,
 ) -> int:
-    """Return the number of trajectories of a chunk: `wanted`, or what fits in the memory budget.
+    """Return the number of trajectories of a chunk: `wanted`, or as many as fit in memory.
 
-    It is evened out, so that the last chunk is hardly padded and every process has as many. The
-    filter and its summary are traced on the way, so that what does not fit together is found before
+    It is evened out, so that the last chunk has little padding and every process has the same
+    number. The filter and its summary are traced on the way, so that mismatches are found before
     anything is compiled.
 
     Args:
         filter: the filter.
         params: its parameters.
-        one: one trajectory, a `Dataset` without its leading axis; shapes are enough.
+        one: one trajectory, a `Dataset` without its leading axis; shapes suffice.
         key: random key.
         total: number of trajectories of all chunks and processes.
         wanted: number of trajectories at a time, or None.
         difference: how states are subtracted; None for a - b.
 
     Raises:
-        ValueError: if the filter cannot run on such a trajectory, or estimates something else than
-            the truth.
+        ValueError: if the filter cannot run on such a trajectory, or its estimates do not have the
+            shape of the truth.
     """
     outputs = jax.eval_shape(functools.partial(filter_one, filter), params, one, key)
     jax.eval_shape(functools.partial(summarise, 0), difference, one, outputs)
     if wanted is None:
-        # the results and what the metrics need, of the same size twice; and the carry of the loop
-        # over time with its temporaries
+        # the results, twice as much for the metrics, and the carry of the loop over time with its
+        # temporaries
         state = jax.eval_shape(filter.init, params, key)
         wanted = MEMORY // (3 * _bytes((outputs, one)) + 8 * _bytes(state))
     processes = jax.process_count()
@@ -103,7 +104,7 @@ def all_chunks(total: int, size: int) -> Iterator[Chunk]:
 
 
 def own_chunks(total: int, size: int) -> list[Chunk]:
-    """Return the chunks of this process; all processes have as many, the last may be padding."""
+    """Return the chunks of this process; all have the same number, the last ones may be padding."""
     numbers = sharding.share(math.ceil(total / size))
     return [_chunk(number, total, size) for number in numbers]
 
@@ -117,7 +118,8 @@ def _chunk(number: int, total: int, size: int) -> Chunk:
     """Return the chunk of this number.
 
     The last trajectory is repeated as padding: in the last chunk, in those beyond the end, and
-    where the devices do not divide the size. So all chunks have one shape, and compile once.
+    where the devices do not divide the size. So all chunks have the same shape, and are compiled
+    once.
     """
     start = number * size
     end = min(start + size, total)
@@ -137,7 +139,7 @@ def batch_of(data: Dataset, key: Array, chunk: Chunk) -> tuple[Dataset, Array]:
 
 
 def as_part(sums: tuple[Statistics, Curves], valid: int) -> Part:
-    """Return the first `valid` trajectories in main memory, curves added in double precision."""
+    """Return the first `valid` trajectories in main memory, curves in double precision."""
     statistics, curves = jax.tree.map(lambda a: np.asarray(a)[:valid], sums)
     return statistics, jax.tree.map(lambda a: a.sum(0, dtype=np.float64), curves)
 
@@ -149,7 +151,7 @@ def gather(parts: Iterable[Part], total: int) -> Part:
     """
     parts = iter(parts)
     chunk, curves = next(parts)
-    # one array for all parts, which are never in memory together
+    # one array for all parts, so that they are never in memory twice
     statistics = jax.tree.map(lambda a: np.empty((total, *a.shape[1:]), _wide(a.dtype)), chunk)
     row = _put(statistics, chunk, 0)
     for chunk, more in parts:

@@ -1,4 +1,4 @@
-"""Comparison of filters on the same trajectories: how good, how honest and how fast each is."""
+"""Comparison of filters on the same trajectories: accuracy, consistency and speed."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ def compare(
     level: float = 0.95,
     progress: bool | None = None,
 ) -> Comparison:
-    """Run filters over the same trajectories and report how good, honest and fast each is.
+    """Run filters over the same trajectories and report their accuracy, consistency and speed.
 
-    With true states: MSE in dB with interval, median, paired difference to the best, ANEES and
-    coverage. With or without: NIS, whiteness, log-likelihood, one-step prediction error of y, the
-    share of rejected observations, time per step and compile time. Every observation is scored as
-    it was predicted, whether or not the filter used it.
+    With true states, the report has the MSE in dB with interval, median, paired difference to the
+    best, ANEES and coverage. With or without true states, it has NIS, whiteness, log-likelihood,
+    one-step prediction error of y, the share of rejected observations, time per step and compile
+    time. Every observation is scored as it was predicted, whether or not the filter used it.
 
-    States are subtracted as the models do. Where only one of several filters has a curved
-    `state_space`, or all have the same, the errors of all are measured in it.
+    States are subtracted in the state spaces of the models. If only one of several filters has a
+    curved `state_space`, or all have the same one, the errors of all filters are measured in it.
 
     Args:
         filters: `{name: (filter, params)}`.
@@ -55,9 +55,9 @@ def compare(
         key: random key; trajectory i gets `fold_in(key, i)` in every filter that draws. Default
             `jax.random.key(0)`.
         skip: number of leading steps that are filtered but do not count.
-        chunk: number of trajectories at a time; default what fits in half a gigabyte.
-        repeats: number of calls whose median time is reported, at least 1; none is added once they
-            have taken a second.
+        chunk: number of trajectories at a time; default as many as fit in half a gigabyte.
+        repeats: number of calls whose median time is reported, at least 1; fewer if they take more
+            than a second.
         level: probability of all intervals.
         progress: whether to show a progress bar on stderr; default only if that is a terminal.
 
@@ -65,7 +65,7 @@ def compare(
         A `Comparison`.
 
     Raises:
-        ValueError: if `filters` or `data` is something else, a number makes no sense, or a filter
+        ValueError: if `filters` or `data` has another type, a number is out of range, or a filter
             cannot run on the data.
 
     Example:
@@ -134,9 +134,10 @@ def _check_filters(filters: Mapping[str, tuple[Filter, Params]]) -> None:
 
 
 def _differences(params: Mapping[str, Params]) -> dict[str, Difference | None]:
-    """Return how each filter's errors are measured: alike, if only one way is known.
+    """Return how each filter's errors are measured: in the same way, if only one is known.
 
-    A model of vectors with more components than the curved space has dimensions keeps its own way.
+    A model whose states have more components than the curved space has dimensions keeps its own
+    way.
     """
     own = {name: state_difference(of_filter) for name, of_filter in params.items()}
     curved = {name: difference for name, difference in own.items() if difference is not None}
@@ -169,17 +170,17 @@ def _comparable(
     *,
     truth: bool,
 ) -> dict[str, Evaluation]:
-    """Return the evaluations whose errors are of the same things, measured in the same way."""
+    """Return the evaluations whose errors are of the same quantities, measured in the same way."""
     if truth:
         return dict(evaluations) if _is_one(differences) else {}
-    # a filter of a user may give an Info of zeros for what it does not use
+    # a user's filter may report an Info of zeros for observations that it does not use
     scored = {name: evaluation.scored_channels for name, evaluation in evaluations.items()}
     most = max((count for count in scored.values() if count is not None), default=0)
     return {name: e for name, e in evaluations.items() if scored[name] in (None, most)}
 
 
 def _best(evaluations: Mapping[str, Evaluation]) -> str | None:
-    """Return the name of the filter of least `Evaluation.ranking`; None if all have failures."""
+    """Return the filter with the least `Evaluation.ranking` by name; None if all have failures."""
     means = {}
     for name, evaluation in evaluations.items():
         mses = evaluation.ranking
@@ -195,7 +196,7 @@ def _row(
     timing: Timing,
     level: float,
 ) -> Row:
-    """Return everything that the table says of one filter."""
+    """Return everything that the table says about one filter."""
     difference = None
     if best is not None:
         difference = evaluation.paired_db(best, level)
@@ -227,7 +228,7 @@ def _row(
 
 
 def _settings(data: Dataset, skip: int, level: float) -> dict[str, Any]:
-    """Return what the comparison was of, and where it ran."""
+    """Return what was compared, and where it ran."""
     device = jax.devices()[0]
     versions = package_versions(("kfjax", "jax", "numpy"))
     return {

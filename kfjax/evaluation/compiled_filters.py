@@ -1,4 +1,4 @@
-"""Filters compiled for chunks of a data set: evaluated and timed."""
+"""Filters compiled for chunks of a data set, evaluated and timed."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ from kfjax.evaluation.summaries import (
 
 __all__: list[str] = []
 
-PATIENCE = 1.0  # seconds after which a filter is not called again for its timing
+PATIENCE = 1.0  # seconds after which a filter is not called again for timing
 
 Outputs: TypeAlias = tuple[Estimate, Info]
-"""What a filter gives for every step of a batch of trajectories."""
+"""The outputs of a filter for every step of a batch of trajectories."""
 
 
 class CompiledFilter(NamedTuple):
@@ -53,7 +53,7 @@ class CompiledFilter(NamedTuple):
         call: `(params, batch, keys) -> (Estimate, Info)`.
         difference: how states are subtracted; None for a - b.
         size: number of trajectories of a chunk.
-        seconds: how long it took to trace and compile.
+        seconds: time to trace and compile it.
     """
 
     call: Callable[..., Outputs]
@@ -63,7 +63,7 @@ class CompiledFilter(NamedTuple):
 
 
 class Timing(NamedTuple):
-    """What a filter takes.
+    """The times of a filter.
 
     Attributes:
         microseconds: time of one step of one trajectory.
@@ -75,14 +75,14 @@ class Timing(NamedTuple):
 
 
 class _First(NamedTuple):
-    """What is kept of a first chunk: the estimate of its first trajectory, and the call's time."""
+    """The estimate of the first trajectory of the first chunk, and the time of the call."""
 
     estimate: Estimate
     seconds: float
 
 
-# What is timed is the filter alone. Its metrics are a second function, which does not depend on the
-# filter and is compiled once for all filters with outputs of the same shapes.
+# Only the filter is timed. Its metrics are a second function, which does not depend on the filter
+# and is compiled once for all filters with outputs of the same shapes.
 
 
 @functools.partial(jit, static_argnums=0)
@@ -111,8 +111,8 @@ def compile_filters(
 ) -> dict[str, CompiledFilter]:
     """Compile every filter for chunks of `wanted` trajectories, or as many as fit in memory.
 
-    Several are compiled at once: the compiler does not hold the lock of the interpreter. Tracing
-    does, and takes place one after the other.
+    Several are compiled at once, since the compiler releases the interpreter lock. Tracing holds
+    it, so filters are traced one after another.
     """
     with ThreadPoolExecutor(max_workers=max(1, min(4, os.cpu_count() or 1))) as pool:
         jobs = {}
@@ -148,7 +148,7 @@ def _lowered(
 def _compile(
     difference: Difference | None, lowered: Lowered, size: int, tracing: float
 ) -> CompiledFilter:
-    """Compile a traced filter; `tracing` is how many seconds that took."""
+    """Compile a traced filter; `tracing` is the time of tracing in seconds."""
     start = time.perf_counter()
     compiled = lowered.compile()
     return CompiledFilter(compiled, difference, size, tracing + time.perf_counter() - start)
@@ -182,7 +182,7 @@ def evaluate(
 def _timed(call: Callable[[], Outputs], repeats: int) -> tuple[Outputs, float]:
     """Return the result of a compiled function and its median time.
 
-    The function is called `repeats` times, or less often where it takes long.
+    The function is called `repeats` times, or less often if it takes long.
     """
     seconds: list[float] = []
     while len(seconds) < repeats and sum(seconds) < PATIENCE:

@@ -1,7 +1,8 @@
 """Normalised errors against chi-square: tests of consistency.
 
 A filter is consistent if its errors have the covariances that it reports. The intervals here are
-*acceptance* intervals: they hold the value itself with the stated probability if it is.
+*acceptance* intervals: for a consistent filter, they hold the value itself with the stated
+probability.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def anis(totals: PerTrajectory, dofs: PerTrajectory, *, level: float = 0.95) -> 
     """Return the mean normalised innovation squared per degree of freedom.
 
     Its interval is the chi-square acceptance interval. The innovations of a consistent filter are
-    independent in time, so that every observed channel counts as a degree of freedom.
+    independent in time, so every observed channel counts as a degree of freedom.
 
     Args:
         totals: sum over time of NIS, for each trajectory [N].
@@ -81,10 +82,9 @@ def anees(
     """Return the average NEES divided by n (by rank, for singular P).
 
     Its interval is a chi-square acceptance interval. The errors of one trajectory are correlated in
-    time, so that its T n squares are worth fewer degrees of freedom. The interval uses the
-    effective number: that for which chi-square has the spread seen between the trajectories,
-    2 mean^2 N / s^2 (Satterthwaite), kept between what full correlation (N n) and independence
-    (N T n) would give; with one trajectory, N n.
+    time, so its T n squares have fewer degrees of freedom. The interval uses the effective number,
+    for which chi-square has the spread seen between trajectories: 2 mean^2 N / s^2 (Satterthwaite),
+    limited by full correlation (N n) and independence (N T n); with one trajectory, N n.
 
     Args:
         totals: sum over time of NEES, for each trajectory [N].
@@ -132,7 +132,7 @@ def _alike(who: str, arrays: dict[str, PerTrajectory]) -> list[np.ndarray]:
     shapes = {name: value.shape for name, value in zip(arrays, values, strict=True)}
     if len(set(shapes.values())) > 1:
         raise ValueError(
-            f"{who}: got shapes {shapes}; expected [N] all, for the same trajectories."
+            f"{who}: got shapes {shapes}; expected [N] for all, for the same trajectories."
         )
     for name, value in list(zip(arrays, values, strict=True))[1:]:
         if not (np.isfinite(value) & (value >= 0)).all():

@@ -1,4 +1,4 @@
-"""Errors of estimates: which of them count, and how large those are that are mere rounding."""
+"""Errors of estimates: which of them count, and how large rounding errors are."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kfjax._support.values import as_arrays
 __all__: list[str] = []
 
 Difference: TypeAlias = Callable[[Array, Array], Array]
-"""`(x, m) -> [d]`: a state minus another one, in the tangent space of a curved space."""
+"""`(x, m) -> [d]`: the difference of two states, in the tangent space of a curved space."""
 
 
 def estimation_errors(
@@ -33,19 +33,19 @@ def estimation_errors(
     if truth.shape != mean.shape or truth.ndim < 2:
         raise ValueError(
             f"{who}: truth has shape {truth.shape} and the estimates {mean.shape}; expected [...,"
-            " T, n] both. Give components of the estimate that the truth lacks as NaN in the truth."
+            " T, n] for both. If the truth lacks a component of the estimate, set it to NaN."
         )
     subtract: Difference = jnp.subtract
     if difference is not None:
         subtract = jnp.vectorize(difference, signature="(k),(k)->(n)")
-    # what is not known is looked for in the tangent space, whose dimension may differ from that of
-    # x, and so is an infinite truth, which is known
+    # unknown components are found in the tangent space, whose dimension may differ from that of x;
+    # so is an infinite truth, which counts as known
     finite = jnp.where(jnp.isinf(truth), 0, truth)
     known = ~jnp.isnan(subtract(finite, finite))
     within = _within(who, length, truth.shape[:-1])
     known &= within[..., None]
     _check_finite_truth(who, truth, within)
-    # filled first, masked after: the gradient of a masked NaN is NaN
+    # fill first, mask after: the gradient of a masked NaN is NaN
     error = subtract(jnp.where(jnp.isnan(truth), mean, truth), mean)
     return jnp.where(known, error, 0), known
 
@@ -75,12 +75,12 @@ def _within(
 
 
 def _check_finite_truth(who: str, truth: Array, within: Array) -> None:
-    """Raise if a truth that counts is infinite; within a trace its error is infinite."""
+    """Raise if a truth that counts is infinite; inside a trace, its error is infinite."""
     infinite = jnp.isinf(truth) & within[..., None]
     if is_concrete(infinite) and bool(infinite.any()):
         at = tuple(int(i) for i in np.argwhere(np.asarray(infinite))[0])
         raise ValueError(
-            f"{who}: truth is infinite at {at}; expected finite numbers, or NaN for what is not"
+            f"{who}: truth is infinite at {at}; expected finite numbers, or NaN where it is not"
             " known."
         )
 
@@ -100,12 +100,12 @@ def covariance(who: str, cov: Real[ArrayLike, " ..."], error: Array) -> Array:
 def resolution(
     truth: Real[ArrayLike, " ..."], mean: Real[ArrayLike, " ..."], error: Array, known: Array
 ) -> Array:
-    """Return the size of an error [..., 1, d] that is rounding: root eps of the largest numbers."""
+    """Return the size [..., 1, d] of errors that are rounding: root eps of the largest numbers."""
     eps = jnp.finfo(error.dtype).eps
     size = jnp.maximum(_finite_size(truth), _finite_size(mean))
     if size.shape == error.shape:
         largest = jnp.where(known, size, 0).max(-2, keepdims=True)
-    else:  # tangent vectors of another dimension than the points
+    else:  # tangent vectors have another dimension than the points
         largest = size.max((-2, -1), keepdims=True)
     return jnp.broadcast_to(jnp.sqrt(eps) * largest, error.shape)
 

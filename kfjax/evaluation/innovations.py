@@ -52,8 +52,8 @@ def innovation_products(
 
     Returns:
         `Sums` [..., lags + 1]; count is the number of channel pairs. `kfjax.evaluation.whiteness`
-        tests them. The total is NaN if S is no covariance at a step, or has no variance where there
-        is an innovation.
+        tests them. The total is NaN if at some step S is not a covariance, or has no variance where
+        there is an innovation.
 
     Raises:
         ValueError: if lags is not between 0 and T - 1, the shapes do not fit, or numbers are
@@ -115,10 +115,10 @@ def whiteness(
     if np.shape(products) != np.shape(counts):
         raise ValueError(
             f"whiteness: products has shape {np.shape(products)} and counts {np.shape(counts)};"
-            " expected [K + 1] or [N, K + 1] both."
+            " expected [K + 1] or [N, K + 1] for both."
         )
     pairs = c[1:] > 0
-    # of white innovations r_k has the variance 1 / c_k
+    # for white innovations, r_k has the variance 1 / c_k
     with np.errstate(divide="ignore", invalid="ignore"):
         r = (p[1:] / c[1:]) / (p[0] / c[0])
         bound = special.ndtri((1 + level) / 2) / np.sqrt(c[1:])
@@ -133,9 +133,9 @@ def whiteness(
 
 @functools.partial(jit, static_argnums=2)
 def _products(innovation: Array, cov: Array, lags: int) -> Sums:
-    """Return the lagged products by the theorem of Wiener and Khinchin, from the spectrum.
+    """Return the lagged products from the spectrum, by the Wiener-Khinchin theorem.
 
-    So there is one operation, where one sum per lag would take seconds to compile.
+    This is one operation, whereas one sum per lag would take seconds to compile.
     """
     whitened = jnp.vectorize(_whitened, signature="(m),(m,m)->(m),(m)")
     w, seen = whitened(innovation, cov)
@@ -154,7 +154,7 @@ def _products(innovation: Array, cov: Array, lags: int) -> Sums:
 def _whitened(innovation: Array, S: Array) -> tuple[Array, Array]:
     """Return L^-1 innovation, and a mask of the entries that come from observed channels.
 
-    Entries are NaN where the filter broke: neither a covariance nor an unobserved channel.
+    Entries are NaN where the filter broke down: neither a covariance nor an unobserved channel.
     """
     L = linalg.cholesky(S)
     variance = jnp.diag(S)

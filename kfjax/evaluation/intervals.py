@@ -34,10 +34,10 @@ DB = 10 / np.log(10)  # decibels per unit of relative change
 
 
 class Interval(NamedTuple):
-    """A value and an interval; see the function that made it for what the interval means.
+    """A value and an interval; see the function that returns it for the meaning of the interval.
 
     Attributes:
-        value: the estimate, a number, or an array [T] in a curve over time.
+        value: the estimate, a number, or an array [T] for a curve over time.
         low: lower end, of the same shape.
         high: upper end, of the same shape.
     """
@@ -48,7 +48,7 @@ class Interval(NamedTuple):
 
     @property
     def is_outside(self) -> bool:
-        """Whether the value lies outside: False if it is inside, or there is none (NaN)."""
+        """Whether the value lies outside the interval: False if it is inside, or NaN."""
         return bool(self.value < self.low or self.value > self.high)
 
 
@@ -104,8 +104,8 @@ def mse_db(mses: PerTrajectory, *, level: float = 0.95) -> Interval:
     +- (10 / ln 10) t s / (sqrt(N) mean).
 
     Args:
-        mses: MSE of every trajectory (over steps and state dimensions) [N], as from `mse`; inf for
-            a trajectory that failed.
+        mses: MSE of every trajectory (over steps and state dimensions) [N], as returned by `mse`;
+            inf for a trajectory that failed.
         level: probability of the interval.
 
     Returns:

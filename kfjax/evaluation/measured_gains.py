@@ -32,7 +32,7 @@ def gains(
     observed.
 
     Args:
-        filter: any `Filter` that can be differentiated: not a particle filter that resamples.
+        filter: any differentiable `Filter`: not a particle filter that resamples.
         params: its parameters.
         ys: observations [T, m].
         us: inputs with a leading time axis, or None.

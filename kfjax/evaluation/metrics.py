@@ -4,8 +4,8 @@ Everything here works on arrays with any leading batch axes and returns `Sums`: 
 every step, so that steps, trajectories and batches can be pooled by adding.
 `kfjax.evaluation.intervals` turns values per trajectory into numbers with intervals. NaN in the
 truth means "not known" and does not count. Steps from `length` on do not count, whatever they hold.
-Nothing else is left out: a step at which the filter broke (an estimate that is not finite, a
-covariance that is none) counts against it, with an infinite error, an infinite NEES, and a state
+Nothing else is left out: a step at which the filter broke down (an estimate that is not finite, or
+an invalid covariance) counts against it, with an infinite error, an infinite NEES, and a state
 outside its interval.
 """
 
@@ -28,7 +28,7 @@ __all__ = ["Sums", "coverage", "mse", "nees", "rmse", "squared_error"]
 
 
 class Sums(NamedTuple):
-    """A total, and the number of things that it is a total of.
+    """A total, and the number of terms in it.
 
     Sums of different steps or trajectories are added field by field.
 
@@ -38,7 +38,7 @@ class Sums(NamedTuple):
     """
 
     total: AnyArray
-    count: AnyArray  # type: ignore[assignment]  # it hides the method of tuples
+    count: AnyArray  # type: ignore[assignment]  # it hides the `count` method of tuples
 
     def over_time(self) -> Sums:
         """Return the sums over the last axis."""
@@ -68,7 +68,7 @@ def squared_error(
             `model.state_space.difference`; None for x - m.
 
     Returns:
-        `Sums` [..., T]; total is infinite where the estimate is not a number, count is the number
+        `Sums` [..., T]; total is infinite where the estimate is not a number; count is the number
         of known components.
 
     Raises:
@@ -144,7 +144,7 @@ def rmse(
         2.0
     """
     square = mse(truth, mean, length=length, difference=difference)
-    # double where: the root of an error of zero has an infinite derivative
+    # double `where`: the root of zero has an infinite derivative
     return jnp.where(square == 0, 0, jnp.sqrt(jnp.where(square == 0, 1, square)))
 
 
@@ -159,11 +159,11 @@ def nees(
     """Return the normalised estimation error squared of every step, e' P^-1 e with e = x - m.
 
     For a consistent filter it is chi-square with as many degrees of freedom as P has rank. P may be
-    singular: the error is then measured in the range of P, and the dimension is counted by rank: a
-    pivot counts if what remains of the variance, given the components before it, exceeds 100 n eps
-    of it. Where components of the truth are not known, P is that of the others.
+    singular: the error is then measured in the range of P, and the degrees of freedom are its rank:
+        a pivot counts if the variance that remains, given the components before it, exceeds 100 n
+        eps of the whole. If components of the truth are not known, P is that of the others.
 
-    It is infinite where the filter broke: the estimate or P is not finite, P is indefinite, or
+    It is infinite where the filter broke down: the estimate or P is not finite, P is indefinite, or
     there is an error, beyond rounding, in a direction that P calls known exactly. All known
     components then count.
 
@@ -218,8 +218,8 @@ def coverage(
 
     Returns:
         `Sums` [..., T, n]. A component that is known exactly, with P_jj = 0 and no error beyond
-        rounding, does not count; with an error it counts as outside. So do all components of a step
-        at which P is not finite or indefinite.
+        rounding, does not count; with an error it counts as outside, as do all components of a step
+        at which P is indefinite or not finite.
 
     Raises:
         ValueError: if probability is not between 0 and 1, the shapes differ, numbers are complex, a

@@ -1,4 +1,4 @@
-"""Normalised errors of single steps, with covariances that may be singular, or none at all."""
+"""Normalised errors of single steps, with covariances that may be singular or invalid."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from jax import Array
 __all__: list[str] = []
 
 # The covariance carries the rounding of the filter that computed it. A pivot of its factorisation
-# counts as zero if it is within so many times n eps of the variance that it is what remains of.
+# counts as zero if it is below this multiple of n eps of the variance from which it remains.
 ROUNDING = 100
-# Along a direction without variance an error counts as rounding up to so many standard deviations
+# In a direction without variance, an error counts as rounding up to this many standard deviations
 # of the smallest pivot.
 SIGMAS = 10
 
@@ -23,12 +23,12 @@ SIGMAS = 10
 def normalised(
     error: Array, known: Array, resolution: Array, P: Array
 ) -> tuple[Array, Array, Array]:
-    """Return e' P^-1 e on the range of the known part of P, its rank, and if it is a covariance.
+    """Return e' P^-1 e on the range of the known part of P, its rank, and if P is a covariance.
 
     A Cholesky factorisation with diagonal pivoting of P, scaled to unit variances, is applied to
-    the error as it goes along: z = L^-1 e, and e' P^-1 e = z' z. Taking the largest remaining
-    variance first leaves what P says nothing about to the end, where pivots of zero are left out.
-    What remains of P and of the error there has to be zero to rounding.
+    the error along the way: z = L^-1 e, and e' P^-1 e = z' z. Taking the largest remaining variance
+    first leaves directions without variance to the end, where pivots of zero are left out. What
+    remains of P and of the error there must be zero up to rounding.
     """
     P = jnp.where(known[:, None] & known[None, :], P, 0)
     finite = jnp.isfinite(P).all()
@@ -37,7 +37,7 @@ def normalised(
     error = jnp.where(valid, error, 0)
     variance = jnp.diag(P)
     varies = variance > 0
-    # double where: the root of what is left out has no NaN in its gradient
+    # double `where`: the root of a pivot that is left out must not give NaN in the gradient
     scale = jnp.where(varies, jax.lax.rsqrt(jnp.where(varies, variance, 1)), 0)
     tiny = ROUNDING * error.shape[0] * float(jnp.finfo(P.dtype).eps)
 

@@ -1,4 +1,4 @@
-"""The report of a comparison: its rows, and the table and the file of them."""
+"""The report of a comparison: its rows, its table and its file."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Comparison:
     Attributes:
         rows: one `Row` per filter, in the order given.
         best: name of the filter with the least error among those that did not fail and can be
-            compared, or None. States that the models subtract in different ways cannot be, nor can
-            a filter that scores fewer of the observations than another one.
+            compared, or None. Filters cannot be compared if their models subtract states in
+            different ways, or if one scores fewer of the observations than another.
         evaluations: every filter's `Evaluation`, by name.
         example: the first trajectory, a `Dataset` of one.
-        estimates: every filter's `Estimate` of it, by name; mean [T, n].
-        settings: what the comparison was of: numbers of trajectories and steps, dtype, device,
+        estimates: every filter's `Estimate` of the example, by name; mean [T, n].
+        settings: settings of the comparison: numbers of trajectories and steps, dtype, device,
             versions.
     """
 
@@ -43,7 +43,7 @@ class Comparison:
     settings: dict[str, Any]
 
     def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
-        """Yield the table, for `rich`, which is imported only where something is printed."""
+        """Yield the table, for `rich`, which is imported only to print it."""
         from kfjax.evaluation.tables import comparison_table
 
         del console
@@ -63,7 +63,7 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """Return what `save_json` writes: settings, rows and curves over time.
 
-        None stands for what is not finite.
+        None stands for numbers that are not finite.
         """
         curves = {name: _curves(evaluation) for name, evaluation in self.evaluations.items()}
         content = {
@@ -77,7 +77,7 @@ class Comparison:
     def save_json(self, path: str | os.PathLike) -> None:
         """Write settings, rows and curves over time.
 
-        An earlier file is replaced only when all is written.
+        An earlier file is replaced only when everything is written.
 
         Args:
             path: path of the file.

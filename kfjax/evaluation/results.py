@@ -21,10 +21,10 @@ class Evaluation:
     """Sums of one filter over N trajectories of up to T steps, from which all metrics come.
 
     The trajectories themselves are not kept. Methods return None for what the filter or the data do
-    not have (no truth, no covariance). A trajectory that failed (an estimate or its likelihood not
-    a number, or a negative variance) is never dropped: errors are then infinite and the likelihood
-    zero; the median counts it as the worst. Steps at which a filter broke have an infinite NEES or
-    NIS, and states outside their interval.
+    not have (no truth, no covariance). A trajectory that failed (an estimate or its likelihood is
+    not a number, or a variance is negative) is never dropped: its errors are infinite and its
+    likelihood is zero; the median counts it as the worst. Steps at which a filter broke down have
+    an infinite NEES or NIS, and states outside their interval.
 
     Attributes:
         statistics: per-trajectory sums, leaves [N, ...] in double precision.
@@ -56,7 +56,7 @@ class Evaluation:
 
     @property
     def ranking(self) -> np.ndarray | None:
-        """Errors to rank filters by: `mses` if the truth is known, else `prediction_mses`."""
+        """Errors to rank filters by: `mses` if the truth is known, otherwise `prediction_mses`."""
         return self.prediction_mses if self.mses is None else self.mses
 
     @property
@@ -99,7 +99,7 @@ class Evaluation:
     def paired_db(self, other: Evaluation, level: float = 0.95) -> Interval | None:
         """Return by how many dB this filter is worse than another on the same trajectories.
 
-        By state error if the truth is known, else by prediction error; see
+        The comparison is by state error if the truth is known, otherwise by prediction error; see
         `kfjax.evaluation.paired_db`.
         """
         ours = self.ranking
@@ -157,7 +157,7 @@ class Evaluation:
     def whiteness(self, level: float = 0.95) -> Whiteness | None:
         """Return the autocorrelation of the whitened innovations: `kfjax.evaluation.whiteness`.
 
-        None, too, for trajectories of one step, which have no lags.
+        It is also None for trajectories of one step, which have no lags.
         """
         sums = self.statistics.innovations
         if sums is None or sums.total.shape[-1] < 2:
@@ -167,7 +167,7 @@ class Evaluation:
     def error_over_time(self) -> np.ndarray | None:
         """Return the MSE in dB of every step [T], over trajectories and dimensions.
 
-        NaN at steps where no truth is known.
+        It is NaN at steps where no truth is known.
         """
         return _curve_db(self.curves.squared_error)
 
@@ -211,7 +211,7 @@ class Evaluation:
 
 
 def _with_flag(value: Interval) -> str:
-    """Return a value, with its acceptance interval where it is not inside."""
+    """Return a value, with its acceptance interval if it is outside."""
     text = f"{value.value:.4g}"
     if value.is_outside:
         text += f" (not in [{value.low:.4g}, {value.high:.4g}])"

@@ -1,9 +1,8 @@
-"""Partial results of a long study: a file per chunk in a folder, from which a killed study resumes.
+"""Partial results of a long study: a file per chunk, from which an interrupted study resumes.
 
 A file appears whole or not at all. It holds the sums of its trajectories, in the precision in which
-they were computed, and digests of all that the study is made of, functions included. What these
-cannot tell, such as a table that a function reads, is seen from the first chunk, which is always
-run.
+they were computed, and digests of everything in the study, functions included. Changes that digests
+cannot see, such as a table that a function reads, show in the first chunk, which is always run.
 """
 
 from __future__ import annotations
@@ -24,21 +23,22 @@ from kfjax.evaluation.chunks import Chunk, Part
 
 __all__: list[str] = []
 
-NAME = "trials_{:010d}_{}.npz"  # number of the first trajectory, and how many there are
+NAME = "trials_{:010d}_{}.npz"  # number of the first trajectory, and number of trajectories
 PATTERN = re.compile(r"trials_(\d{10})_(\d+)\.npz")
-ROUNDING = 1e-3  # relative; a chunk that is run again, on other devices, is the same within this
+ROUNDING = 1e-3  # relative tolerance of a chunk that is run again on other devices
 IDENTITY = "identity"
 
 
 def stored_chunk(folder: Path, wanted: int | None) -> int | None:
-    """Return how many trajectories the chunks in a folder have, None if there are no chunks.
+    """Return the number of trajectories per chunk in a folder, or None if there are no chunks.
 
     Raises:
-        ValueError: if another number is wanted.
+        ValueError: if a different number is wanted.
     """
     if folder.exists() and not folder.is_dir():
         raise ValueError(
-            f"monte_carlo: resume is the file {folder}; expected a folder, or a name for a new one."
+            f"monte_carlo: resume is the file {folder}; expected a folder, or the name of a new"
+            " one."
         )
     # the first chunk is whole, the last one may have fewer trajectories
     sizes = [count for first, count in _stored(folder) if first == 0]
@@ -56,9 +56,9 @@ def stored_chunk(folder: Path, wanted: int | None) -> int | None:
 def resumed(
     folder: Path, told: dict[str, str], chunks: Iterable[Chunk], run: Callable[[Chunk], Part]
 ) -> Iterator[Part]:
-    """Yield the part of every chunk: read from the folder if it is there, else run and written.
+    """Yield the part of every chunk, read from the folder or else run and written.
 
-    The first chunk is always run: it shows what the others have to look like.
+    The first chunk is always run: it shows what the others must look like.
 
     Raises:
         ValueError: if a file is damaged or of another study.
@@ -82,7 +82,7 @@ def resumed(
 
 
 def _stored(folder: Path) -> list[tuple[int, int]]:
-    """Return the number of the first trajectory and how many there are, for each file."""
+    """Return the number of the first trajectory and the number of trajectories, for each file."""
     if not folder.is_dir():
         return []
     names = [path.name for path in folder.glob("trials_*.npz")]
@@ -91,7 +91,7 @@ def _stored(folder: Path) -> list[tuple[int, int]]:
 
 
 def _write(path: Path, told: dict[str, str], part: Part) -> None:
-    """Write a part and what tells its study from others."""
+    """Write a part with the identity of its study."""
     write_file(path, npz_bytes({IDENTITY: np.array(json.dumps(told)), **_named(part)}))
 
 
@@ -114,14 +114,14 @@ def _read(path: Path, told: dict[str, str], *, like: Part) -> Part:
 
 
 def _check_same(path: Path, run: Part, stored: Part) -> None:
-    """Raise if a part was stored by another filter, or another version of the model's functions."""
+    """Raise if a part was stored by another filter or another version of the model's functions."""
     for ours, theirs in zip(jax.tree.leaves(run), jax.tree.leaves(stored), strict=True):
         if ours.shape != theirs.shape or not _close(ours, theirs):
             raise _of_another_study(path, "its first chunk has other sums")
 
 
 def _close(ours: np.ndarray, theirs: np.ndarray) -> bool:
-    """Return whether arrays are the same to rounding, of entries or of their typical size.
+    """Return whether arrays are equal up to rounding, relative to entries or to their typical size.
 
     The latter is for sums of terms that cancel each other.
     """

@@ -1,4 +1,4 @@
-"""What a comparison reports of one filter."""
+"""What a comparison reports about one filter."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Row:
         mse_db: MSE over trajectories, steps and state dimensions with its confidence interval, dB.
         median_db: median over trajectories of the MSE, dB.
         difference_db: how much worse than the best filter on the same trajectories, with confidence
-            interval, dB; by state error if the truth is known, else by prediction error.
+            interval, dB; by state error if the truth is known, otherwise by prediction error.
         anees: average normalised error per dimension with its acceptance interval; 1 if consistent.
         coverage: fraction of states within their central 95 % interval, with confidence interval.
         anis: mean normalised innovation per observed channel with its acceptance interval; 1 if
@@ -33,9 +33,9 @@ class Row:
         autocorrelation: autocorrelation of the whitened innovations at lag 1, with its acceptance
             interval around 0.
         whiteness: p-value of the test that lags 1 to 20 have no autocorrelation.
-        microseconds: compiled time of one filter step of one trajectory, all estimates and
-            innovations kept: median of several calls on a whole chunk of trajectories.
-        compile_seconds: time to trace and compile that; near 0 if an earlier row or call has
+        microseconds: run time of one filter step of one trajectory, with all estimates and
+            innovations kept: the median of several calls on a whole chunk of trajectories.
+        compile_seconds: time to trace and compile the filter; near 0 if an earlier row or call has
             compiled the same.
     """
 
@@ -58,6 +58,6 @@ class Row:
 
     @property
     def outside(self) -> tuple[str, ...]:
-        """Which of `anees`, `anis` and `autocorrelation` are outside their acceptance interval."""
+        """Which of `anees`, `anis` and `autocorrelation` lie outside their acceptance intervals."""
         tests = {name: getattr(self, name) for name in ("anees", "anis", "autocorrelation")}
         return tuple(name for name, test in tests.items() if test is not None and test.is_outside)

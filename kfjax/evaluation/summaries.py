@@ -1,8 +1,8 @@
 """Sums over one trajectory, from which every metric is computed.
 
-This knows `Filter` and no particular filter: what a filter does not report (covariance, innovation,
-...) is None in the sums too. The functions see one trajectory; callers `jax.vmap` and `jax.jit`
-them.
+This module knows `Filter` but no particular filter: what a filter does not report (covariance,
+innovation, ...) is None in the sums too. The functions see one trajectory; callers `jax.vmap` and
+`jax.jit` them.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def filter_one(
 
 
 def state_difference(params: Params) -> Difference | None:
-    """Return how the states of the model in params are subtracted, None for a - b."""
+    """Return how the states of the model in params are subtracted; None for a - b."""
     model = model_of(params)
     if model is None or model.state_space.is_euclidean:
         return None
@@ -127,7 +127,7 @@ def summarise(
 
 
 def _over_time(sums: Sums | None) -> Sums | None:
-    """Return the sums over the last axis, None for None."""
+    """Return the sums over the last axis; None for None."""
     return None if sums is None else sums.over_time()
 
 
@@ -165,12 +165,12 @@ def _innovations(
 
 
 def _or_infinite(square: Array) -> Array:
-    """Return a square, infinite where it is none: what broke counts against the filter."""
+    """Return a square, infinite where it is not a number: a breakdown counts against the filter."""
     return jnp.where(square >= 0, square, jnp.inf)
 
 
 def _rejected(info: Info) -> Sums | None:
-    """Return how many observed channels of every step were not used, for filters that reject."""
+    """Return how many observed channels of every step were not used, for rejecting filters."""
     accepted = (info.extra or {}).get("accepted")
     channels = counted_channels(info)
     if accepted is None or channels is None:
@@ -187,15 +187,15 @@ def _likelihood(estimate: Estimate, length: int | Array) -> Sums | None:
 
 
 def _is_likelihood(log_likelihood: Array) -> Array:
-    """Tell what is the logarithm of a density: a number, or -inf for the impossible."""
+    """Tell which entries are log densities: numbers, or -inf for the impossible."""
     return log_likelihood < jnp.inf
 
 
 def _failed(estimate: Estimate, active: Array, error: Sums | None) -> Array:
     """Return whether an estimate that counts or its error is not finite, or a variance is negative.
 
-    An observation may be impossible (an infinite outlier that was rejected, say), but its
-    likelihood has to be one.
+    An observation may be impossible (say, an infinite outlier that was rejected), but its
+    likelihood must not be NaN.
     """
     sound = [jnp.isfinite(leaf) for leaf in jax.tree.leaves((estimate.mean, estimate.cov))]
     if estimate.cov is not None:
@@ -209,5 +209,5 @@ def _failed(estimate: Estimate, active: Array, error: Sums | None) -> Array:
 
 
 def check_skip(who: str, skip: int, steps: int) -> None:
-    """Raise unless some steps are left that count."""
+    """Raise unless some counted steps are left."""
     check_count(f"{who}: skip", skip, least=0, most=steps - 1)

@@ -15,7 +15,7 @@ from kfjax.evaluation.rows import Row
 
 __all__: list[str] = []
 
-OUTSIDE = "!"  # marks a value outside its acceptance interval, where there are no colours, too
+OUTSIDE = "!"  # marks a value outside its acceptance interval, also without colours
 
 # In a narrow terminal the intervals of these columns go below their values; no other column breaks.
 BREAKING = ("MSE dB", "y ahead dB", "to best", "ANEES", "lag 1", "NIS")
@@ -66,7 +66,7 @@ def _cells(row: Row, best: str | None, truth: bool, rejects: bool) -> dict[str, 
 
 
 def _caption(rows: Sequence[Row], best: str | None, settings: Mapping[str, Any]) -> str:
-    """Return what was compared, and what every column means, a line for each."""
+    """Return what was compared, and one line on the meaning of every column."""
     level = f"{100 * settings['level']:g} %"
     size = f"{settings['trajectories']} x {settings['steps']} steps"
     lines = [f"{size}, {settings['dtype']}, {settings['device']}."]
@@ -91,17 +91,17 @@ def _caption(rows: Sequence[Row], best: str | None, settings: Mapping[str, Any])
 
 
 def _on_best(best: str | None, level: str) -> str:
-    """Return what the column of differences to the best filter says."""
+    """Return the meaning of the column of differences to the best filter."""
     if best is None:
-        return "to best: none, since all failed, or errors are measured in different ways."
+        return "to best: empty, since all failed, or errors are measured in different ways."
     return (
-        f"to best: by how much worse than the least error, ± {level} interval of the pairs; within"
-        " it they are alike; - where errors cannot be compared."
+        f"to best: difference to the least error, ± {level} interval over pairs; filters within it"
+        " are equally good; - where errors cannot be compared."
     )
 
 
 def _number(value: float | np.ndarray | None, digits: int, sign: str = "") -> Text:
-    """Return a number, in powers of ten where it is large; a dash where there is none."""
+    """Return a number, with a power of ten if it is large; a dash if there is none."""
     if value is None or np.isnan(value):
         return Text("-", style="dim")
     number = float(value)
@@ -110,7 +110,7 @@ def _number(value: float | np.ndarray | None, digits: int, sign: str = "") -> Te
 
 
 def _error(row: Row, value: Interval | None) -> Text:
-    """Return an error, or how many trajectories failed."""
+    """Return an error, or the number of trajectories that failed."""
     if row.failed:
         return Text(f"failed {row.failed}/{row.trajectories}", style="red")
     return _spread(value)

@@ -27,7 +27,7 @@ LEAST = 0.01  # seconds; shorter calls are repeated until a sample lasts this lo
 def pin(core: int | None = None) -> int | None:
     """Keep the process on one core from now on; existing threads stay where they are.
 
-    Call it before JAX starts its threads, and before numpy is imported if numpy is timed, too.
+    Call it before JAX starts its threads, and before numpy is imported if numpy is also timed.
 
     Args:
         core: number of the core, by default the last one that the process may use.
@@ -74,7 +74,7 @@ def first_call(call: Callable[[], PyTree]) -> tuple[PyTree, Float[np.ndarray, " 
         call: a function without arguments.
 
     Returns:
-        The outputs, once they are computed, and the seconds by both `clocks`.
+        The outputs, once they are computed, and the seconds on both `clocks`.
 
     Example:
         >>> outputs, (wall, processor) = kf.evaluation.first_call(lambda: jnp.ones(3) + 1)
@@ -92,13 +92,13 @@ def in_turn(
     """Time functions in turn, so that other load on the machine affects all of them alike.
 
     Args:
-        calls: functions without arguments, by name, which are compiled already.
+        calls: functions without arguments, by name, already compiled.
         rounds: number of samples of each function.
         budget: seconds that each function may take in all; after that it is left out of the
             remaining rounds. Every function has at least one sample.
 
     Returns:
-        Seconds per call of every sample by both `clocks`, [samples, 2], by name.
+        Seconds per call of every sample on both `clocks`, [samples, 2], by name.
 
     Example:
         >>> import jax, jax.numpy as jnp, kfjax as kf
@@ -123,7 +123,7 @@ def in_turn(
 
 
 def _calls_per_sample(call: Callable[[], PyTree]) -> int:
-    """Return how many calls make a sample that is long enough for the clocks."""
+    """Return the number of calls in a sample that is long enough for the clocks."""
     _, seconds = first_call(call)
     return max(1, round(LEAST / seconds.max()))
 
@@ -136,7 +136,7 @@ def _repeat(call: Callable[[], PyTree], count: int) -> PyTree:
 
 
 def quartiles(seconds: Float[ArrayLike, " samples"]) -> dict[str, float]:
-    """Summarise times.
+    """Summarise times by their minimum and quartiles.
 
     Args:
         seconds: samples [S].
@@ -161,7 +161,7 @@ def environment(packages: Iterable[str] = PACKAGES) -> dict[str, Any]:
     """Describe what timings depend on.
 
     Args:
-        packages: names of the packages whose versions are wanted.
+        packages: names of the packages whose versions to include.
 
     Returns:
         "versions" of Python and of the packages (None if not installed), "device", "platform" and

@@ -73,21 +73,21 @@ def monte_carlo(
         filter: the `Filter`.
         params: its parameters: the same model, or a mismatched one of the same state.
         trials: number of trajectories.
-        steps: number of steps T; may be left out if us is given.
+        steps: number of steps T; may be omitted if us is given.
         us: inputs [T, ...] of every trajectory, or None.
         skip: number of leading steps that are filtered but do not count.
-        chunk: number of trajectories at a time; default what fits in half a gigabyte.
-        resume: folder that keeps the sums of every chunk. A study that was killed continues there
-            when it is called again with the same arguments, and one that was finished with more
-            trials. The first chunk is always run, and compared.
+        chunk: number of trajectories at a time; default as many as fit in half a gigabyte.
+        resume: folder that keeps the sums of every chunk. An interrupted study continues there when
+            it is called again with the same arguments, and a finished one when it is called with
+            more trials. The first chunk is always run and compared.
         progress: whether to show a progress bar on stderr; default only if that is a terminal.
 
     Returns:
         An `Evaluation`: all metrics with intervals, and curves over time.
 
     Raises:
-        ValueError: if the numbers make no sense, inputs are not finite, the filter cannot run on
-            the model's data, the true trajectories are not finite, or the folder is that of another
+        ValueError: if numbers are out of range, inputs are not finite, the filter cannot run on the
+            model's data, the true trajectories are not finite, or the folder belongs to another
             study.
 
     Example:
@@ -137,7 +137,7 @@ def _part(
 
 
 def _watched(parts: Iterable[Part], advance: Callable[..., None]) -> Iterator[Part]:
-    """Yield the parts and move the progress bar."""
+    """Yield the parts and advance the progress bar."""
     for part in parts:
         statistics, _ = part
         advance(len(statistics.steps))
@@ -154,8 +154,8 @@ def _trials(
 ) -> tuple[Statistics, Curves, Array]:
     """Run the trials of these numbers; also return whether each true trajectory is finite.
 
-    The models and us have no batch axis, so that covariances that depend on nothing else are
-    computed once for the whole batch.
+    The models and us have no batch axis, so covariances that depend on nothing else are computed
+    once for the whole batch.
     """
 
     def one(
@@ -174,7 +174,7 @@ def _trials(
 
 
 def _difference(truth: StateSpaceModel, params: Params) -> Difference | None:
-    """Return how states are subtracted: as the truth does, if on a curved space."""
+    """Return how states are subtracted: as in the truth, if it is on a curved space."""
     return state_difference(truth) or state_difference(params)
 
 

@@ -1,4 +1,4 @@
-"""Filters outside of kfjax: as programs of JAX in a file, or as ONNX models."""
+"""Filters outside kfjax: JAX programs in files, or ONNX models."""
 
 from kfjax.exporting.files import export_run, export_step
 from kfjax.exporting.program import Program, load

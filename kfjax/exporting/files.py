@@ -1,4 +1,4 @@
-"""Filters as files: programs of `jax.export` for any machine that has JAX, or ONNX models."""
+"""Filters as files: `jax.export` programs for any machine that has JAX, or ONNX models."""
 
 from __future__ import annotations
 
@@ -50,24 +50,24 @@ def export_step(
 ) -> Path:
     """Write one predict and update to a file that runs without kfjax.
 
-    The params become constants of the program. A path that ends in .onnx makes an ONNX model, with
-    the operations that jax2onnx knows. Any other path makes a zip archive of a program of
-    `jax.export`, a JSON description of its inputs and outputs, the state before the first step, and
-    a loader that needs JAX alone, `kfjax_program.py`.
+    The params become constants of the program. A path that ends in .onnx gives an ONNX model, with
+    the operations that jax2onnx knows. Any other path gives a zip archive with a `jax.export`
+    program, a JSON description of its inputs and outputs, the state before the first step, and a
+    loader that needs only JAX, `kfjax_program.py`.
 
     Args:
-        path: path of the file; an earlier one is replaced when the new one is complete.
+        path: path of the file; an earlier file is replaced when the new one is complete.
         filter: any `Filter`.
         params: its parameters.
         y: an example of one observation; default what h of the model returns.
         u: an example of the input of one step, or None for no inputs.
         masked: whether the program takes `observed`, booleans like y, for missing data.
-        batch: number of trajectories, or a name such as "b" for any number; None for one, without
-            that axis.
+        batch: number of trajectories, or a name such as "b" for any number; None for one trajectory
+            without a batch axis.
         key: random key for filters that draw.
         state: a state to go on from; default the start of a record.
-        platforms: platforms that the program can be compiled for when it is called, such as
-            ("cpu", "cuda", "tpu"); default the present one.
+        platforms: platforms for which the program can be compiled when it is called, such as
+            ("cpu", "cuda", "tpu"); default the current one.
 
     Returns:
         The path. `kfjax.exporting.load(path)` reads an archive.
@@ -120,11 +120,11 @@ def export_run(
         key: random key for filters that draw.
         state: a state to go on from; default the start of a record.
         emit: `(state, info) -> anything`: what is kept of every step, as in `kfjax.run`.
-        platforms: platforms that the program can be compiled for, as in `export_step`.
+        platforms: platforms for which the program can be compiled, as in `export_step`.
 
     Returns:
-        The path. The program returns the final state, from which it can go on, and what emit keeps
-        by name.
+        The path. The program returns the final state, from which it can continue, and by name what
+        `emit` keeps.
 
     Raises:
         ValueError: if a size that may be anything, an operation or a platform is not supported, or
@@ -148,12 +148,12 @@ def export_run(
 
 
 def _write(path: Path, flat: Flat, platforms: Sequence[str] | None) -> Path:
-    """Write a file of the kind that the suffix of its path tells."""
+    """Write a file of the kind given by the suffix of its path."""
     if path.suffix == ".onnx":
         if platforms is not None:
             raise ValueError(
-                f"export: platforms are {platforms}; expected None for ONNX, which has none. Drop"
-                " it."
+                f"export: platforms are {platforms}; expected None, since an ONNX model has no"
+                " platforms. Leave it out."
             )
         return write_onnx(path, flat)
     unknown = [name for name in platforms or () if name not in PLATFORMS]
@@ -175,10 +175,10 @@ def _write(path: Path, flat: Flat, platforms: Sequence[str] | None) -> Path:
 
 
 def _exported(flat: Flat, platforms: Sequence[str] | None) -> jax.export.Exported:
-    """Lower the function, with symbols for sizes that may be anything."""
+    """Lower the function, with symbols for named sizes."""
     named = {size for entry in flat.inputs for size in entry.shape if isinstance(size, str)}
     names = sorted(named)
-    # of one scope, so that sizes of the same name are equal
+    # symbols of one scope, so that sizes of the same name are equal
     symbols = jax.export.symbolic_shape(", ".join(names)) if names else ()
     sizes: dict[Any, Any] = dict(zip(names, symbols, strict=True))
     arguments = []
@@ -189,8 +189,8 @@ def _exported(flat: Flat, platforms: Sequence[str] | None) -> jax.export.Exporte
         return jax.export.export(jax.jit(flat.fn), platforms=platforms)(*arguments)
     except jax.errors.InconclusiveDimensionOperation as error:
         raise ValueError(
-            f"export: the filter does not work with sizes {names} that may be anything ({error});"
-            " expected numbers for batch and steps."
+            f"export: the filter does not work with the named sizes {names} ({error}); expected"
+            " numbers for batch and steps."
         ) from error
 
 
@@ -202,7 +202,7 @@ def _initial(flat: Flat) -> bytes:
 
 
 def _signature(flat: Flat, exported: jax.export.Exported) -> dict[str, Any]:
-    """Return what a program says of itself."""
+    """Return the description of a program."""
     state = [entry.name for entry in flat.inputs[: len(flat.initial)]]
     outputs = []
     for name, aval in zip([*state, *flat.outputs], exported.out_avals, strict=True):

@@ -1,7 +1,6 @@
 """A step or a run of a filter as a function of flat lists of arrays with names.
 
-Arrays and names are all that programs outside of Python can take; the types of a state or of the
-inputs stay here.
+Programs outside Python can take only arrays and names; the types of states and inputs stay here.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ Size: TypeAlias = int | str
 
 
 class Entry(NamedTuple):
-    """An array that a program takes.
+    """An array that is an argument of a program.
 
     Attributes:
         name: its place in a state or among the inputs, such as "state.mean".
-        shape: its sizes; names are sizes that may be anything.
+        shape: its sizes; a name stands for any size.
         dtype: name of its dtype.
     """
 
@@ -43,7 +42,7 @@ class Entry(NamedTuple):
 
 
 class Examples(NamedTuple):
-    """What a program takes, by example.
+    """The arguments of a program, by example.
 
     Attributes:
         y: one observation, or None for what h of the model returns.
@@ -66,10 +65,10 @@ class Flat(NamedTuple):
     Attributes:
         kind: "step" or "run".
         fn: the function.
-        inputs: every argument of it.
+        inputs: its arguments.
         initial: the arrays of the state before the first step, of one trajectory.
         outputs: names of the results after the state.
-        batch: size of the leading axis, a number or a name, or None for no such axis.
+        batch: size of the leading axis, a number or a name, or None without a batch axis.
     """
 
     kind: str
@@ -83,7 +82,7 @@ class Flat(NamedTuple):
 def flat_step(filter: Filter, params: Params, examples: Examples, *, batch: Size | None) -> Flat:
     """Return predict and update as a function of arrays.
 
-    The results are the new state, its mean and cov, and what is in Info.
+    The results are the new state, its mean and cov, and the fields of Info.
     """
 
     def one(state: State, y: Observations, u: Inputs, observed: Mask) -> tuple[State, PyTree]:
@@ -122,7 +121,7 @@ def flat_run(
 
 
 def _from_state(filter: Filter, params: Params, examples: Examples) -> Filter:
-    """Return a filter that knows from its state how a record begins: a program has only that."""
+    """Return a filter that knows from its state how a record begins, as a program must."""
     check_filter("export", filter)
     if examples.state is None and starts_with_update(params):
         return update_first(filter)
@@ -145,11 +144,11 @@ def _check_size(name: str, size: Size | None) -> None:
 def _start_and_series(
     filter: Filter, params: Params, examples: Examples
 ) -> tuple[State, dict[str, PyTree]]:
-    """Return the state before the first step, and shapes and dtypes of what a step takes."""
+    """Return the state before the first step, and the shapes and dtypes of a step's arguments."""
     state = examples.state
     if state is None:
         state = filter.init(params, examples.key)
-    # as a list, every number of y would be a sensor of its own
+    # in a list, every number of y would be a separate sensor
     given = np.asarray(examples.y) if isinstance(examples.y, list) else examples.y
     y, u = jax.tree.map(_shape, (given, examples.u))
     if y is None:
@@ -186,14 +185,14 @@ def _flat(
     time: tuple[Size, ...],
     batch: Size | None,
 ) -> Flat:
-    """Let a function take and return the leaves of its arguments, by name."""
+    """Make a function take and return the leaves of its arguments, by name."""
     leaves, state_tree = jax.tree.flatten(start)
     series_tree = jax.tree.structure(series)
     if batch is not None and any(map(_draws, leaves)):
         raise ValueError(
             "export: the filter draws random numbers, and all trajectories of a batch would draw"
-            " the same; expected batch=None. Export one trajectory, and call it with a state of its"
-            " own for each."
+            " the same; expected batch=None. Export one trajectory, and call it with a separate"
+            " state for each."
         )
 
     def structured(*arrays: Array) -> tuple[list[Array], PyTree]:
@@ -232,7 +231,7 @@ def _joined(prefix: str, path: Sequence[Any]) -> str:
 
 
 def _example(entry: Entry) -> jax.ShapeDtypeStruct:
-    """Return an array of this kind; 2 stands for a size that has a name."""
+    """Return an array of this kind; 2 stands for a named size."""
     shape = [2 if isinstance(size, str) else size for size in entry.shape]
     return jax.ShapeDtypeStruct(shape, entry.dtype)
 
@@ -240,7 +239,7 @@ def _example(entry: Entry) -> jax.ShapeDtypeStruct:
 def _draws(leaf: Array) -> bool:
     """Return whether random numbers come from this leaf of a state.
 
-    Either it is a key, or it is the words of one, the only unsigned numbers in a state.
+    It is either a key or the words of a key, the only unsigned numbers in a state.
     """
     return is_key(leaf) or jnp.issubdtype(leaf.dtype, jnp.unsignedinteger)
 

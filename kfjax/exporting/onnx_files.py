@@ -17,7 +17,7 @@ from kfjax.exporting.plain_jaxprs import plain, primitives
 
 __all__: list[str] = []
 
-DRAWING = ("random_", "threefry")  # beginnings of the names of primitives that draw
+DRAWING = ("random_", "threefry")  # prefixes of the names of primitives that draw
 
 
 def write_onnx(path: Path, flat: Flat) -> Path:
@@ -27,8 +27,8 @@ def write_onnx(path: Path, flat: Flat) -> Path:
     jaxpr = _traced(flat)
     inputs = [entry.name for entry in flat.inputs]
     outputs = [*(f"new_{name}" for name in inputs[: len(flat.initial)]), *flat.outputs]
-    # jax2onnx has one name for a value: another output that is the same value, or an input that is
-    # handed on, is left out here and added as a copy
+    # jax2onnx has one name per value: a second output of the same value, or an input that is passed
+    # on, is left out here and added as a copy
     sources = _sources(jaxpr.jaxpr, inputs, outputs)
     kept = [k for k, name in enumerate(outputs) if sources[k] == name]
     model = _converted(jax2onnx, flat, jaxpr, inputs, outputs, kept)
@@ -59,8 +59,8 @@ def _check_sizes(flat: Flat) -> None:
     named = {size for entry in flat.inputs for size in entry.shape if isinstance(size, str)}
     if named:
         raise ValueError(
-            f"export: the sizes {sorted(named)} may be anything; expected numbers for an ONNX"
-            " model. Pass numbers for batch and steps."
+            f"export: the sizes {sorted(named)} are names; expected numbers for an ONNX model."
+            " Pass numbers for batch and steps."
         )
 
 
@@ -72,7 +72,7 @@ def _arguments(flat: Flat) -> list[jax.ShapeDtypeStruct]:
 def _traced(flat: Flat) -> ClosedJaxpr:
     """Trace the function into a plain program; raise if it draws random numbers.
 
-    It is not left to jax2onnx to trace it, which changes the functions of jax.numpy meanwhile.
+    It is not traced by jax2onnx, which patches the functions of jax.numpy while it traces.
     """
     jaxpr = plain(jax.make_jaxpr(flat.fn)(*_arguments(flat)))
     drawing = sorted(name for name in primitives(jaxpr.jaxpr) if name.startswith(DRAWING))
@@ -92,7 +92,7 @@ def _converted(
     outputs: list[str],
     kept: list[int],
 ) -> Any:
-    """Return the ONNX model of a program with the outputs of these numbers."""
+    """Return the ONNX model of a program with the outputs at these positions."""
 
     def call(*arrays: Array) -> list[Array]:
         results = jaxpr_as_fun(jaxpr)(*arrays)
@@ -110,7 +110,7 @@ def _converted(
     except (NotImplementedError, TypeError, KeyError, ValueError) as error:
         raise ValueError(
             f"export: jax2onnx cannot express this filter ({error}); expected operations that it"
-            " knows. Another filter may do, or a path that does not end in .onnx."
+            " knows. Choose another filter, or a path that does not end in .onnx."
         ) from error
 
 
@@ -123,7 +123,7 @@ def _sources(jaxpr: Jaxpr, inputs: list[str], outputs: list[str]) -> list[str]:
 
 
 def _add_copy(graph: Any, source: str, name: str) -> None:
-    """Give out an input or a result under another name, too."""
+    """Output an input or a result under a second name."""
     from onnx import helper
 
     graph.node.append(helper.make_node("Identity", [source], [name]))

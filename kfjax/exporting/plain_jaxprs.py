@@ -1,6 +1,6 @@
-"""Programs of JAX with calls inlined and the primitives of kfjax replaced by their values.
+"""JAX programs with calls inlined and the primitives of kfjax replaced by their implementations.
 
-Such a program has only operations that a converter to another format may know.
+Such a program has only operations that converters to other formats may know.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kfjax._support.primitives import value_of
 __all__: list[str] = []
 
 Value: TypeAlias = ArrayLike | None
-"""The value of a variable; None for an index of platforms, which nothing reads."""
+"""The value of a variable; None for a platform index, which nothing reads."""
 
 # Primitives that call a program, and the parameter that holds it.
 CALLS = {
@@ -86,8 +86,8 @@ def _one(equation: JaxprEqn, values: list[Value]) -> list[Value]:
         return _evaluated(program, values)
     if primitive.name in CALLS:
         return _evaluated(_closed(params[CALLS[primitive.name]]), values)
-    # A choice by platform is an index and a conditional that takes it. Of its branches the last is
-    # that of platforms which are not named, and needs no index.
+    # A choice by platform is an index and a conditional that takes it. Its last branch is for
+    # platforms that are not named, and needs no index.
     if primitive.name == "platform_index":
         return [None]
     if primitive.name == "cond" and params.get("branches_platforms"):
@@ -98,12 +98,12 @@ def _one(equation: JaxprEqn, values: list[Value]) -> list[Value]:
 
 
 def _closed(jaxpr: ClosedJaxpr | Jaxpr) -> ClosedJaxpr:
-    """Return a program with its constants, of which an open one has none."""
+    """Return a program with its constants; an open program has none."""
     return ClosedJaxpr(jaxpr, ()) if isinstance(jaxpr, Jaxpr) else jaxpr
 
 
 def _resolved(param: Any) -> Any:
-    """Make the programs of loops and branches plain; leave other parameters as they are."""
+    """Resolve the programs of loops and branches; leave other parameters as they are."""
     if isinstance(param, ClosedJaxpr):
         return plain(param)
     if type(param) is tuple:

@@ -1,4 +1,4 @@
-"""A filter that `kfjax.exporting` wrote, run with jax and numpy only.
+"""A filter written by `kfjax.exporting`, run with only jax and numpy.
 
 A copy of this module is in every such file:
 
@@ -36,12 +36,11 @@ Numbers: TypeAlias = jax.typing.ArrayLike | Sequence[Any]
 
 
 class Program:
-    """A filter step or a run of flat lists of arrays, compiled for the machine it is called on.
+    """A filter step or run on flat lists of arrays, compiled for the machine it is called on.
 
     Attributes:
         signature: description of the program: kind ("step" or "run"), platforms, versions, and the
-            inputs and outputs by name, shape and dtype. Names in a shape are sizes that may be
-            anything.
+            inputs and outputs by name, shape and dtype. Names in a shape stand for any size.
     """
 
     def __init__(self, signature: dict[str, Any], state: list[np.ndarray], program: bytes) -> None:
@@ -63,21 +62,19 @@ class Program:
         """Return the state before the first step, as a list of arrays.
 
         Args:
-            batch: number of trajectories, each of which starts from a copy of it; None for a
+            batch: number of trajectories, each of which starts from a copy of the state; None for a
                 program of one trajectory.
 
         Returns:
             The arrays, with a leading axis for the batch.
 
         Raises:
-            ValueError: if the program has a batch and there is no number, or the other way round.
+            ValueError: if the program has a batch and no number is given, or the reverse.
         """
         batched = self.signature["batch"] is not None
         if batched == (batch is None):
             expected = "a number of trajectories" if batched else "None"
-            raise ValueError(
-                f"initial: batch is {batch}; expected {expected}, as the file was exported."
-            )
+            raise ValueError(f"initial: batch is {batch}; expected {expected}, as in the export.")
         if batch is None:
             return list(self._initial)
         return [np.repeat(array[None], batch, axis=0) for array in self._initial]
@@ -96,8 +93,8 @@ class Program:
             The new state, and the outputs by name.
 
         Raises:
-            ValueError: if something is missing, has another shape or dtype, or is NaN where it was
-                observed.
+            ValueError: if something is missing, has another shape or dtype, or is NaN where it
+                counts as observed.
         """
         if len(state) != len(self._state):
             raise ValueError(
@@ -119,12 +116,12 @@ class Program:
 
     @property
     def _state(self) -> list[dict[str, Any]]:
-        """Entries of the signature for the state."""
+        """The entries of the signature for the state."""
         return self.signature["inputs"][: self.signature["state"]]
 
     @property
     def _inputs(self) -> list[dict[str, Any]]:
-        """Entries of the signature for the other inputs."""
+        """The entries of the signature for the other inputs."""
         return self.signature["inputs"][self.signature["state"] :]
 
 
@@ -138,8 +135,8 @@ def load(path: str | Path) -> Program:
         The `Program`.
 
     Raises:
-        ValueError: if it is not such a file, is damaged, or needs double precision that is not
-            enabled.
+        ValueError: if the file is of another kind, is damaged, or needs double precision that is
+            not enabled.
 
     Example:
         >>> import pathlib, tempfile
@@ -159,10 +156,10 @@ def load(path: str | Path) -> Program:
                 state = [arrays[name] for name in arrays.files]
         double = any(entry["dtype"].endswith("64") for entry in signature["inputs"])
         loaded = Program(signature, state, program)
-    except Exception as error:  # a damaged file lets the readers raise nearly anything
+    except Exception as error:  # for a damaged file, readers raise nearly any error
         raise ValueError(
-            f"{path} cannot be read ({str(error) or type(error).__name__}); expected a file that"
-            " kfjax.exporting wrote, whole, and with a version of jax that this one can read."
+            f"{path} cannot be read ({str(error) or type(error).__name__}); expected an undamaged"
+            " file written by kfjax.exporting, with a version of jax that this one can read."
         ) from error
     if double and not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
         raise ValueError(
@@ -173,9 +170,9 @@ def load(path: str | Path) -> Program:
 
 
 def _fitted(entry: Mapping[str, Any], value: Numbers) -> jax.Array:
-    """Return an array of the dtype and shape that the program takes.
+    """Return a value as an array of the dtype and shape that the program takes.
 
-    Sizes that have a name may be anything.
+    A name stands for any size.
     """
     dtype = np.dtype(entry["dtype"])
     array = value if isinstance(value, jax.Array) else np.asarray(value)
@@ -188,7 +185,7 @@ def _fitted(entry: Mapping[str, Any], value: Numbers) -> jax.Array:
 
 
 def _fits(shape: tuple[int, ...], expected: Sequence[int | str]) -> bool:
-    """Return whether the sizes are those that are expected; a name stands for any number."""
+    """Return whether the sizes are as expected; a name stands for any number."""
     if len(shape) != len(expected):
         return False
     pairs = zip(shape, expected, strict=True)
@@ -196,7 +193,7 @@ def _fits(shape: tuple[int, ...], expected: Sequence[int | str]) -> bool:
 
 
 def _check_numbers(inputs: Mapping[str, Numbers]) -> None:
-    """Raise on unmasked NaN in host arrays and lists; in those of a device it would cost a copy."""
+    """Raise on unmasked NaN in host arrays and lists; checking device arrays would cost a copy."""
     for name, value in inputs.items():
         if isinstance(value, jax.Array) or np.asarray(value).dtype.kind != "f":
             continue
@@ -212,7 +209,7 @@ def _check_numbers(inputs: Mapping[str, Numbers]) -> None:
 
 
 def _mask_of(name: str) -> str:
-    """Return the name of the mask of an observation ("observed.gps" for "y.gps"), else nothing."""
+    """Return the name of the mask of an observation ("observed.gps" for "y.gps"), or ""."""
     kind, _, part = name.partition(".")
     if kind != "y":
         return ""

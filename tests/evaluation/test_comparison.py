@@ -460,7 +460,7 @@ def drift(x, u):
         ),
         (
             {"filters": {"wide": (kf.kalman(), kf.systems.constant_acceleration())}},
-            r"filter 'wide': .*truth has shape .* the estimates .*NaN in the truth",
+            r"filter 'wide': .*truth has shape .* the estimates .*set it to NaN",
         ),
     ],
 )

@@ -151,7 +151,7 @@ def test_bad_files_and_batches_are_refused(tracker, tmp_path):
         pass
     for name in ("text.zip", "empty.zip", "absent.zip"):
         with pytest.raises(
-            ValueError, match=f"{name} cannot be read .* expected a file that kfjax.exporting wrote"
+            ValueError, match=f"{name} cannot be read .* expected an undamaged file written by"
         ):
             exporting.load(tmp_path / name)
     with pytest.raises(ValueError, match="batch is 3; expected None"):
@@ -203,7 +203,7 @@ def test_what_cannot_be_exported(tmp_path):
         exporting.export_step(tmp_path / "a.zip", bare, {})
     with pytest.raises(ValueError, match="filter is kalman; expected a kfjax"):
         exporting.export_step(tmp_path / "a.zip", kf.kalman, model)
-    with pytest.raises(ValueError, match="expected None for ONNX"):
+    with pytest.raises(ValueError, match="expected None, since an ONNX"):
         exporting.export_step(tmp_path / "a.onnx", kf.kalman(), model, platforms=("cpu",))
 
 
