@@ -1,4 +1,4 @@
-"""What `kfjax bench` does: time kfjax on its workloads, on one core and in turn."""
+"""The command `kfjax bench`: time kfjax on its workloads, on one core and in turn."""
 
 from __future__ import annotations
 
@@ -38,9 +38,7 @@ def run_bench(args: Namespace) -> None:
         check_folder(Path(args.out).parent)
     if args.fast_options:
         set_xla_options()
-    core = pin(
-        args.core
-    )  # this, and every option of XLA, has to stand before JAX starts its threads
+    core = pin(args.core)  # this and all XLA options must be set before JAX starts its threads
     about = environment() | {"core": core, "quick": args.quick}
     console = make_console()
     console.print(f"{about['device']}, {about['precision']}, kfjax {about['versions']['kfjax']}")
@@ -52,7 +50,7 @@ def run_bench(args: Namespace) -> None:
 
 
 def _measure(names: list[str], *, quick: bool, rounds: int) -> dict[str, dict[str, Any]]:
-    """Compile all, then time them in turn."""
+    """Compile all workloads, then time them in turn."""
     calls = {}
     rows = {}
     first = {}
@@ -98,5 +96,5 @@ def _table(rows: dict[str, dict[str, Any]]) -> Table:
 
 
 def _number(milliseconds: float) -> str:
-    """Three digits."""
+    """Return milliseconds with three digits."""
     return f"{milliseconds:#.3g}" if milliseconds < 100 else f"{milliseconds:.0f}"

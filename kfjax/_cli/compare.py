@@ -46,7 +46,7 @@ class _Table(NamedTuple):
 def run_compare(args: Namespace) -> None:
     """Compare filters and print a table for each design model.
 
-    Writes `compare.json` and `compare.png`.
+    `compare.json` and `compare.png` are written to the folder.
     """
     out = Path(args.out)
     check_folder(out)
@@ -72,10 +72,10 @@ def run_compare(args: Namespace) -> None:
 
 
 def _study(args: Namespace) -> Study:
-    """Choose what to compare on."""
+    """Return the study: what to compare on."""
     tuning = (
         args.tune is not None or args.learned is not None
-    )  # both need data other than what is reported
+    )  # both need data other than those that are reported
     if args.system and (args.data or args.model):
         raise ValueError("got --system with --data or --model; expected one or the other.")
     if args.objective and not args.tune:
@@ -110,7 +110,7 @@ def _study(args: Namespace) -> Study:
 
 
 def _table(args: Namespace, study: Study, title: str, model: StateSpaceModel) -> _Table:
-    """Run all filters of one table, tuned ones beside untuned ones, and learned ones."""
+    """Run all filters of one table: untuned, tuned and learned ones."""
     filters, left_out = _filters(
         args.filters or ("quick" if args.quick else "common"), model, study.data
     )
@@ -153,7 +153,7 @@ def _tune(
 def _filters(
     names: str, model: StateSpaceModel, data: Dataset
 ) -> tuple[dict[str, Filter], dict[str, str]]:
-    """Return the filters by name, and those left out of a group with the reason."""
+    """Return the filters by name, and the reason for each one of a group that is left out."""
     check_fit(by_name("extended"), model, data)
     if names not in GROUPS:
         filters = {name: by_name(name) for name in names.split(",")}
@@ -188,13 +188,13 @@ def _print_table(console: Console, table: _Table, *, units: bool) -> None:
 
 
 def _rmse(comparison: Comparison) -> dict[str, Any]:
-    """Root mean squared error of every filter with its interval, where the truth is known."""
+    """Return the RMSE of every filter with its interval, if the truth is known."""
     errors = {name: evaluation.rmse() for name, evaluation in comparison.evaluations.items()}
     return {name: error for name, error in errors.items() if error is not None}
 
 
 def _document(args: Namespace, study: Study, tables: Iterable[_Table]) -> str:
-    """Everything as JSON."""
+    """Return all results as JSON."""
     described = [
         {
             "title": table.title,
@@ -213,7 +213,7 @@ def _document(args: Namespace, study: Study, tables: Iterable[_Table]) -> str:
 
 
 def _tuning(tuned: Tuned) -> dict[str, Any]:
-    """What tuning found; Q and R themselves where they are matrices."""
+    """Return the result of tuning, with Q and R themselves if they are matrices."""
     noise = {name: getattr(tuned.params, name) for name in ("Q", "R")}
     matrices = {
         name: None if callable(value) else np.asarray(value) for name, value in noise.items()
@@ -222,7 +222,7 @@ def _tuning(tuned: Tuned) -> dict[str, Any]:
 
 
 def _picture(comparison: Comparison) -> bytes:
-    """The picture of a comparison as a PNG file."""
+    """Return the figure of a comparison as a PNG file."""
     data = io.BytesIO()
     plot_comparison(comparison).savefig(data, format="png", dpi=150)
     return data.getvalue()

@@ -57,7 +57,7 @@ def run_filter(args: Namespace) -> None:
 
 
 def _one_filter(args: Namespace, model: StateSpaceModel, data: Dataset) -> tuple[Filter, Any]:
-    """The filter by name, or the trained one of a folder, with its params."""
+    """Return the filter by name, or the trained one of a folder, with its params."""
     if args.load is None:
         return by_name(args.filter), model
     trained = load_trained(args.load, model, data.ys.shape[2])
@@ -67,7 +67,7 @@ def _one_filter(args: Namespace, model: StateSpaceModel, data: Dataset) -> tuple
 def _arrays(
     chosen: Filter, params: Params, data: Dataset, key: Array, *, smoothing: bool
 ) -> dict[str, Any]:
-    """Estimates of all trajectories by name, computed in chunks that fit in memory."""
+    """Return estimates of all trajectories by name, computed in chunks that fit in memory."""
     one = jax.tree.map(lambda a: a[0], data)
     parts = []
     difference = state_difference(params)

@@ -1,4 +1,4 @@
-"""Models from people's own files, as `FILE.py:NAME`."""
+"""Models from users' files, given as `FILE.py:NAME`."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ def load_model(place: str) -> StateSpaceModel:
 
 
 def _run(path: Path) -> ModuleType:
-    """Import a file as a module of its own."""
+    """Import a file as a separate module."""
     name = f"kfjax_model_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ValueError(f"{path} is no Python file; expected FILE.py:NAME.")
     module = importlib.util.module_from_spec(spec)
     folder = str(path.parent.resolve())
-    sys.modules[name] = module  # dataclasses look their module up
+    sys.modules[name] = module  # dataclasses look up their module
     sys.path.insert(0, folder)
     try:
         _shielded(f"{path} cannot be run", path, lambda: spec.loader.exec_module(module))
@@ -73,7 +73,7 @@ def _run(path: Path) -> ModuleType:
 
 
 def _shielded(what: str, path: Path, call: Any) -> Any:
-    """Call somebody's code; whatever it raises becomes a ValueError that says where."""
+    """Call a user's code; any error in it becomes a ValueError that says where it was raised."""
     try:
         return call()
     except (Exception, SystemExit) as error:
@@ -84,7 +84,7 @@ def _shielded(what: str, path: Path, call: Any) -> Any:
 
 
 def _is_candidate(module: ModuleType, value: Any) -> bool:
-    """Tell whether a value is a model, or a function of the module's own that may make one."""
+    """Tell whether a value is a model, or a function of the module that may return one."""
     if isinstance(value, StateSpaceModel):
         return True
     return (

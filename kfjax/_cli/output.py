@@ -19,13 +19,13 @@ from kfjax.models.lens import model_of
 
 __all__: list[str] = []
 
-PLAIN = {"±": "+-", "µ": "u", "…": "..."}  # for terminals that know ASCII only
+PLAIN = {"±": "+-", "µ": "u", "…": "..."}  # for ASCII-only terminals
 
-PIPE_WIDTH = 140  # columns of a table that no terminal shows
+PIPE_WIDTH = 140  # columns of a table that is not shown in a terminal
 
 
 def make_console(*, quiet: bool = False) -> Console:
-    """Return what tables are printed on."""
+    """Return the console that tables are printed on."""
     return Console(
         quiet=quiet,
         width=None if sys.stdout.isatty() else PIPE_WIDTH,
@@ -35,7 +35,7 @@ def make_console(*, quiet: bool = False) -> Console:
 
 
 def print_anywhere() -> None:
-    """Let this process print on a terminal of any encoding, with what stands for other signs."""
+    """Let this process print in any encoding, with substitutes for missing characters."""
     codecs.register_error("kfjax", _plain)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -43,7 +43,7 @@ def print_anywhere() -> None:
 
 
 def _plain(error: UnicodeError) -> tuple[str, int]:
-    """Replace signs that an encoding does not have."""
+    """Replace characters that an encoding does not have."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     signs = error.object[error.start : error.end]
@@ -51,19 +51,18 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise before the work is done if its results could not be written."""
+    """Raise before any work is done if its results could not be written."""
     existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise ValueError(
-            f"--out: cannot write into {folder}; {existing} is no folder, or one that may not be"
-            " changed."
+            f"--out: cannot write into {folder}; {existing} is not a folder, or is read-only."
         )
 
 
 def check_fit(chosen: Filter, params: Params, data: Dataset) -> None:
     """Raise a ValueError unless the filter runs its model on these data.
 
-    The model's own functions may raise any exception.
+    The functions of the model may raise any exception.
     """
     model = model_of(params)
     try:

@@ -1,4 +1,4 @@
-"""The training recipe of the command line: short pieces first, then whole trajectories."""
+"""The training recipe of the command line: first short pieces, then whole trajectories."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ from kfjax.training.losses import unlabelled_loss
 __all__: list[str] = []
 
 LOSSES = ("mse", "nll", "innovation")
-# steps of the pieces that are trained on first: an untrained filter may diverge on longer ones
+# steps of the pieces that come first: an untrained filter may diverge on longer ones
 SHORT = 20
-WINDOW = 100  # steps of a window of backpropagation, where trajectories are longer than two
+WINDOW = 100  # steps of a window of backpropagation, if trajectories are longer than two windows
 
 
 class Settings(NamedTuple):
-    """What a person chooses.
+    """The settings that a user chooses.
 
     Attributes:
-        loss: one of `LOSSES`; default mse where true states are known, else innovation.
+        loss: one of `LOSSES`; default mse if true states are known, otherwise innovation.
         updates: number of updates by the optimiser.
         batch_size: trajectories per update.
-        learning_rate: the largest; it starts and ends at a tenth.
-        short: the share of the updates that are made on short pieces, before whole trajectories.
-        seed: of everything random.
-        seeds: how many runs at once.
-        reports: how often to look at the validation part, and save, in each stage.
+        learning_rate: the largest step size; it starts and ends at a tenth.
+        short: the share of the updates on short pieces, before whole trajectories.
+        seed: the seed of everything random.
+        seeds: number of runs at once.
+        reports: number of validations and checkpoints in each stage.
     """
 
     loss: str | None = None
@@ -68,7 +68,7 @@ class Training(NamedTuple):
 
     Attributes:
         filter: the `Filter`.
-        params: `Learned`, of the best run.
+        params: `Learned` params of the best run.
         loss: the name of the loss.
         fitted: `Fitted`, of all runs.
         text: how it was trained, in a sentence.
@@ -93,18 +93,18 @@ def train_learned(
     Its parameters are chosen on the validation part.
 
     The first updates are made on pieces of 20 steps, which start at true states where they are
-    known. A likelihood of the states (nll) comes after the squared error. Long trajectories are
-    trained on in windows, with the state carried from one to the next.
+    known. A likelihood of the states (nll) comes after the squared error. Training on long
+    trajectories is in windows, with the state carried from one to the next.
 
     Args:
-        name: of a learned filter, see `kfjax.learned.registry`.
+        name: name of a learned filter, see `kfjax.learned.registry`.
         model: the design model.
-        parts: the data; the test part is not looked at.
+        parts: the data; the test part is not used.
         settings: see `Settings`.
-        checkpoints: where to save, so that a killed training goes on.
+        checkpoints: where to save, so that an interrupted training can continue.
 
     Raises:
-        ValueError: if the filter does not run on the data, or has not what the loss needs.
+        ValueError: if the filter does not run on the data, or lacks what the loss needs.
     """
     start = time.perf_counter()
     chosen = learned_by_name(name, model.n, parts.train.ys.shape[2])
@@ -135,13 +135,13 @@ def train_quickly(
 ) -> tuple[dict[str, Training], dict[str, str]]:
     """Train several learned filters quickly.
 
-    Filters that cannot be trained are left out with the reason.
+    Filters that cannot be trained are left out, with the reason.
 
     Args:
-        names: of learned filters, with commas between.
+        names: names of learned filters, separated by commas.
         model: the design model.
-        parts: the data, of which a hundred validation trajectories are looked at.
-        seed: of everything random.
+        parts: the data, of which a hundred validation trajectories are used.
+        seed: the seed of everything random.
     """
     parts = parts._replace(validation=parts.validation[:100])
     trained = {}
@@ -160,7 +160,7 @@ def train_quickly(
 def _draw(
     key: Array, chosen: Filter, model: StateSpaceModel, constants: PyTree, runs: int
 ) -> Learned:
-    """Draw the parameters, of several runs with a leading axis."""
+    """Draw the parameters, with a leading axis for several runs."""
     if runs == 1:
         return init_params(key, chosen, model, constants)
     return jax.vmap(lambda k: init_params(k, chosen, model, constants))(jax.random.split(key, runs))
@@ -173,7 +173,7 @@ def _one(params: Learned, runs: int, index: int) -> Learned:
 def _losses(
     name: str, loss: str, chosen: Filter, params: Learned, parts: Parts
 ) -> list[FilterLoss]:
-    """The losses of the stages, in their order."""
+    """Return the losses of the stages in order."""
     if loss == "innovation":
         return [unlabelled_loss(chosen, params, parts.train)]
     needed = {"training": parts.train, "validation": parts.validation}
@@ -197,12 +197,12 @@ def _stages(
 ) -> list[dict[str, Any]]:
     """Return the stages of a training.
 
-    The first stage takes short pieces, unless the data were split in time; then follow whole
+    The first stage takes short pieces, unless the data were split in time; then come whole
     trajectories, with a stage for each loss.
     """
     stages = []
     if not any(parts.skip) and parts.train.steps > 2 * SHORT:
-        # what is the last stage is chosen on whole trajectories
+        # the last stage is validated on whole trajectories
         validation = parts.validation if settings.short == 1 else _short(parts.validation, model)
         stages.append(
             {
@@ -231,14 +231,14 @@ def _stages(
 
 
 def _short(data: Dataset, model: StateSpaceModel) -> Dataset:
-    """Pieces that start at true states where these are known, else the beginnings."""
+    """Return pieces that start at true states if these are known, otherwise the first steps."""
     if data.xs is None or np.isnan(data.xs).any():
         return first_steps(data, SHORT)
     return pieces(data, SHORT, prior_mean=model.prior.mean, first=model.first)
 
 
 def _after(loss: FilterLoss, skip: int) -> FilterLoss:
-    """The loss without the first steps, which belong to another part."""
+    """Return the loss without the first steps, which belong to another part."""
     return (
         loss if skip == 0 else FilterLoss(loss.filter, loss.term, loss.emit, Rollout(burn_in=skip))
     )

@@ -1,4 +1,4 @@
-"""What the command line compares filters on: simulated systems, and people's own data."""
+"""The studies of the command line: simulated systems, and users' data."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from kfjax.models.state_space import StateSpaceModel
 
 __all__: list[str] = []
 
-RHO = 24.0  # of the wrong model of the Lorenz attractor
+RHO = 24.0  # rho in the wrong model of the Lorenz attractor
 
 
 class Study(NamedTuple):
     """Data, and the models to filter them with.
 
     Attributes:
-        text: what it is, in a sentence or two.
-        designs: the models by title; a table each.
-        data: what is reported.
-        skip: how many leading steps of `data` are filtered but not reported.
-        parts: what to tune on, or None.
+        text: a description in a sentence or two.
+        designs: the models by title, one table each.
+        data: the data that are reported on.
+        skip: number of leading steps of `data` that are filtered but not reported.
+        parts: the data to tune on, or None.
     """
 
     text: str
@@ -52,7 +52,7 @@ def simulated_study(
 ) -> Study:
     """Return trajectories drawn from a model.
 
-    With `tuning`, as many again are drawn for training and for validation.
+    With `tuning`, as many again are drawn for training and again for validation.
     """
     test, *others = (
         _draw(key, truth, us, trajectories, steps)
@@ -67,7 +67,7 @@ def _draw(key: Array, truth: StateSpaceModel, us: Inputs, trajectories: int, ste
     keys = jax.random.split(key, trajectories)
     try:
         xs, ys = jax.vmap(lambda k: simulate(k, truth, steps, us=us))(keys)
-    except Exception as error:  # somebody's functions may raise anything
+    except Exception as error:  # a user's functions may raise any error
         raise ValueError(
             f"the model cannot be simulated ({type(error).__name__}: {error}); expected one that"
             " runs without inputs."
@@ -92,7 +92,7 @@ def lorenz_study(*, quick: bool = False, **sizes: Any) -> Study:
     truth = systems.lorenz(observation="spherical", q_std=1.0, r_std=0.2)
     study = simulated_study("Lorenz attractor", truth, **sizes)
     slow = truth.f.args[0]._replace(rho=RHO)
-    # they differ in numbers only, so that every filter is compiled once
+    # they differ only in numbers, so that every filter is compiled once
     designs = {
         "Matched: the model that made the data": truth,
         f"Wrong dynamics: rho is {RHO:g}, in truth 28": truth.replace(
@@ -110,7 +110,7 @@ def lorenz_study(*, quick: bool = False, **sizes: Any) -> Study:
 
 
 def system_study(name: str, *, steps: int = 100, **sizes: Any) -> Study:
-    """A system of `kfjax.systems` with its defaults."""
+    """Return the study of a system of `kfjax.systems` with its defaults."""
     truth = systems.get(name)()
     return simulated_study(name, truth, systems.example_inputs(name, steps), steps=steps, **sizes)
 
@@ -118,7 +118,7 @@ def system_study(name: str, *, steps: int = 100, **sizes: Any) -> Study:
 def data_study(
     path: str | Path, name: str, model: StateSpaceModel, *, split: str | None, tuning: bool
 ) -> Study:
-    """People's own data and model; with `tuning`, in three parts of which the last is reported."""
+    """Return the study of a user's data; with `tuning`, the last of three parts is reported."""
     if not tuning:
         data = read_data(path, split)
         part = split or ("test" if Path(path).is_file() and npz_splits(path) else None)
@@ -140,7 +140,7 @@ def data_study(
 
 
 def _size(data: Dataset, skip: int = 0) -> str:
-    """How much there is of it."""
+    """Return the size of the data as text."""
     few = data.lengths.min()
     many = data.lengths.max()
     trajectories = "one trajectory" if data.size == 1 else f"{data.size} trajectories"

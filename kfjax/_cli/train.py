@@ -33,7 +33,7 @@ CHOICES = (
     "learning_rate",
     "seed",
     "seeds",
-)  # fields of Settings that are told as they are
+)  # fields of Settings that are reported unchanged
 
 
 def run_train(args: Namespace) -> None:
@@ -90,7 +90,7 @@ def _beside(
 
 
 def _about(args: Namespace, training: Training, comparison: Comparison) -> dict[str, Any]:
-    """The description of the training, beside what the folder says of the filter itself."""
+    """Return the description of the training, in addition to that of the filter itself."""
     told = ("data", "model", *CHOICES)
     fitted = training.fitted
     document = comparison.to_dict()
@@ -117,7 +117,7 @@ def _about(args: Namespace, training: Training, comparison: Comparison) -> dict[
 
 
 def _picture(training: Training) -> bytes:
-    """The history as a PNG file."""
+    """Return the history as a PNG file."""
     data = io.BytesIO()
     axes = plot_history(training.fitted.history, ylabel=f"loss ({training.loss})")
     axes.figure.canvas.print_figure(data, format="png", dpi=150)

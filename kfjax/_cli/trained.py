@@ -32,7 +32,7 @@ class Trained(NamedTuple):
     """A trained filter, as loaded.
 
     Attributes:
-        name: of the kind of filter and of its folder.
+        name: the name of the filter and of its folder.
         filter: the `Filter`.
         params: `Learned`.
     """
@@ -45,14 +45,14 @@ class Trained(NamedTuple):
 def save_trained(
     directory: Path, name: str, params: Learned, parts: Parts, about: dict[str, Any], picture: bytes
 ) -> None:
-    """Write the network, the picture, and last the description: without it nothing was finished.
+    """Write the network, the figure, and last the description, which marks a finished training.
 
     Args:
-        directory: the folder, which exists.
-        name: of the filter, see `kfjax.learned.registry`.
-        params: the trained parameters, of which the network is kept.
+        directory: the folder, which must exist.
+        name: name of the filter, see `kfjax.learned.registry`.
+        params: the trained parameters, of which only the network is kept.
         parts: the data.
-        about: what else the description should hold.
+        about: other entries of the description.
         picture: a PNG file.
     """
     description = {
@@ -73,7 +73,7 @@ def save_trained(
 
 
 def check_own(directory: Path) -> None:
-    """Raise if the folder has files that a training would replace, and is not one of a training."""
+    """Raise if the folder has files that a training would replace and that no training wrote."""
     found = [name for name in (PARAMS, PICTURE, DESCRIPTION) if (directory / name).exists()]
     begun = (directory / CHECKPOINTS).is_dir()
     if found and not begun and not _is_description(directory / DESCRIPTION):
@@ -97,7 +97,7 @@ def load_trained(directory: str | Path, model: StateSpaceModel, m: int) -> Train
     Args:
         directory: the folder that `kfjax train --out` wrote.
         model: the design model; there is a warning if it is not the one of the training.
-        m: dimension of the data's observations.
+        m: dimension of the observations in the data.
 
     Raises:
         ValueError: if no training was finished there, or the dimensions differ.
@@ -139,7 +139,7 @@ def trained_on(directory: str | Path, path: str | Path) -> bool:
     about = _describe(Path(directory))
     try:
         return about["data_mark"] == data_mark(read_parts(path))
-    except ValueError:  # too small to be split, so never trained on
+    except ValueError:  # too small to be split, so it was never trained on
         return False
 
 
@@ -178,6 +178,6 @@ def _describe(directory: Path) -> dict[str, Any]:
 
 
 def _model_mark(model: StateSpaceModel) -> int:
-    """A checksum of the model's numbers; functions have no stable names."""
+    """Return a checksum of the numbers in a model; functions have no stable names."""
     numbers = [np.asarray(leaf, np.float32).ravel() for leaf in jax.tree.leaves(model)]
     return zlib.crc32(np.concatenate(numbers).tobytes())

@@ -1,9 +1,9 @@
-"""What speed is measured on: problems of fixed form, and how kfjax solves each of them.
+"""The workloads that speed is measured on: problems of fixed form, and their solutions by kfjax.
 
 A workload is data: `workload.problem(size)` draws the model and the observations, and
-`workload.solve(size)` is the function of the problem that is jitted and timed. All of it comes out,
-filtered means, full covariances and log-likelihoods, since a benchmark that leaves outputs out
-measures something else.
+`workload.solve(size)` is the function of the problem that is jitted and timed. It returns
+everything: filtered means, full covariances and log-likelihoods, since a benchmark without some
+outputs measures something else.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ OPTIMIZER = optax.adam(1e-4)
 
 
 class Size(NamedTuple):
-    """How large a workload is.
+    """The size of a workload.
 
     Attributes:
         batch: number of trajectories, or None for a single one without a batch axis.
         steps: T.
-        n: dimension of the state, where it can be chosen.
-        particles: number of particles, where there are any.
+        n: dimension of the state, if it can be chosen.
+        particles: number of particles, if there are any.
     """
 
     batch: int | None
@@ -58,21 +58,22 @@ class Size(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The size in words."""
+        """The size as text."""
         batch = f"{self.batch} x " if self.batch else ""
         particles = f", {self.particles} particles" if self.particles else ""
         return f"{batch}{self.steps} steps, n = {self.n}{particles}"
 
 
 class Problem(NamedTuple):
-    """What is given: a pytree. Everything but `params` has a leading batch axis.
+    """A problem, as a pytree. Everything but `params` has a leading batch axis.
 
-    The axis is missing if the size has none.
+    There is no such axis if the size has no batch.
 
     Attributes:
         params: the model, or the params of a learned filter.
         ys: observations [B, T, m].
-        priors: the beliefs about x_0 of each trajectory, or None where all share that of the model.
+        priors: the beliefs about x_0 of each trajectory, or None if all share the prior of the
+            model.
         keys: a random key for each trajectory, or None.
         xs: true states [B, T, n], for training, or None.
     """
@@ -85,7 +86,7 @@ class Problem(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """Outputs, with a leading batch axis unless the size has none; None for what is missing."""
+    """Outputs, with a leading batch axis if the size has a batch; None for what is missing."""
 
     mean: Any
     cov: Any = None
@@ -99,12 +100,12 @@ class Workload:
     """One row of the table of speed.
 
     Attributes:
-        kind: what other libraries would call it: "kalman", "parallel" (in time), "smoother",
+        kind: kind of problem, as in other libraries: "kalman", "parallel" (in time), "smoother",
             "extended", "unscented", "particle", "C3", "C4" (KalmanNet) or "training".
-        text: what it is.
-        size: how large.
-        quick: a small size that shows no more than that it runs.
-        problem: `(Size) -> Problem`, in the precision that is on.
+        text: a description.
+        size: the size.
+        quick: a small size, only to see that it runs.
+        problem: `(Size) -> Problem`, in the current precision.
         solve: `(Size) -> (Problem -> Outputs)`, to be jitted; the same function for the same size.
     """
 
@@ -150,7 +151,7 @@ def training_step(loss: Callable[..., Array], problem: Problem) -> Any:
     """Take one update by Adam on the whole batch, and return the new parameters of the network.
 
     Args:
-        loss: as those of `kfjax.training`.
+        loss: a loss, like those of `kfjax.training`.
         problem: the `Problem`, with true states.
     """
     data = Dataset.unchecked(problem.ys, problem.xs, None, None, None, None)
@@ -180,7 +181,7 @@ def _problem(
 
 
 def _priors(model: StateSpaceModel, count: int) -> Gaussian:
-    """Beliefs of one mean, and of a random covariance each."""
+    """Return beliefs with the same mean and random covariances."""
     generator = np.random.default_rng(0)
     A = generator.normal(size=(count, model.n, model.n)) / np.sqrt(model.n)
     covs = np.eye(model.n) + A @ A.swapaxes(1, 2)
@@ -189,7 +190,7 @@ def _priors(model: StateSpaceModel, count: int) -> Gaussian:
 
 
 def _moving(size: Size) -> StateSpaceModel:
-    """A body with a constant velocity along n / 2 axes."""
+    """Return a body with a constant velocity along n / 2 axes."""
     return systems.constant_velocity(size.n // 2, dt=0.1, q_density=1.0, r_std=0.5)
 
 
@@ -203,7 +204,7 @@ def _canonical(size: Size) -> StateSpaceModel:
 
 
 def _learned(name: str, model: Callable[[Size], StateSpaceModel], size: Size) -> Problem:
-    """The problem of a configuration of KalmanNet, with weights as they are drawn."""
+    """Return the problem of a configuration of KalmanNet, with initial weights."""
     problem = _problem(model, size)
     n = problem.params.n
     return problem._replace(
@@ -219,7 +220,7 @@ def _solver(filter: Filter, smoothing: bool = False) -> Callable[[Problem], Outp
 def _gaussian(
     kind: str, text: str, model: Any, size: Size, quick: Size, *, own: bool = True
 ) -> Workload:
-    """A Gaussian filter; each trajectory of a batch has its own prior unless told otherwise."""
+    """Return the workload of a Gaussian filter; with `own`, each trajectory has its own prior."""
     problem = functools.partial(_problem, model, own=own and size.batch is not None)
     return Workload(
         kind, text, size, quick, problem, lambda _: _solver(GAUSSIAN[kind], kind == "smoother")
@@ -264,7 +265,7 @@ QUICK_LORENZ = QUICK_MANY._replace(n=3)
 
 
 def _table() -> dict[str, Workload]:
-    """All workloads by name."""
+    """Return all workloads by name."""
     own = "Kalman filter, a prior covariance for each trajectory"
     text = "Kalman filter, one long trajectory, parallel in time"
     problem = functools.partial(_problem, _moving)

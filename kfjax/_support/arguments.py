@@ -18,26 +18,26 @@ from kfjax._support.types import AnyArray, PyTree
 
 __all__: list[str] = []
 
-LARGEST_COUNT = 2**31 - 1  # what an index of 32 bits reaches
-LARGEST_LOOP = 10_000  # iterations inside a compiled function, which cannot be interrupted
-ROUNDING = 100  # entries of a covariance may be off by so many times n eps, relative to its size
+LARGEST_COUNT = 2**31 - 1  # the largest index of 32 bits
+LARGEST_LOOP = 10_000  # iterations of a compiled loop, which cannot be interrupted
+ROUNDING = 100  # entries of a covariance may be off by this multiple of n eps, relative to its size
 
 
 def is_concrete(x: object) -> bool:
-    """Return whether the values of x are known, which they are not inside a trace."""
+    """Return whether the values of x are known, as they are not inside a trace."""
     return not isinstance(x, jax.core.Tracer)
 
 
 def numeric(*values: PyTree) -> ModuleType:
     """Return the numpy module if all values are known, or jax.numpy inside a trace.
 
-    So building a model out of known numbers compiles nothing.
+    Building a model from known numbers therefore compiles nothing.
     """
     return np if all(map(is_concrete, jax.tree.leaves(values))) else jnp
 
 
 def is_floating(dtype: np.dtype) -> bool:
-    """Return whether a dtype is of floats, those of JAX included."""
+    """Return whether a dtype is floating-point, including those of JAX."""
     return dtype.kind == "f" or (dtype.kind == "V" and jnp.issubdtype(dtype, jnp.floating))
 
 
@@ -47,14 +47,14 @@ def first_not_finite(
     """Return the first entry that is not finite in JAX's precision, and its place, or None.
 
     Args:
-        array: of any dtype.
-        counted: booleans that broadcast to its shape, which entries count; None for all.
-        margin: factor by which an entry has to be below the largest number.
+        array: an array of any dtype.
+        counted: booleans that broadcast to its shape: which entries count; None for all.
+        margin: factor by which entries must be below the largest number.
     """
     if not is_floating(array.dtype):
         return None
     kept = jax.dtypes.canonicalize_dtype(array.dtype)
-    bad = ~(np.abs(array) <= float(jnp.finfo(kept).max) / margin)  # NaN is not less, either
+    bad = ~(np.abs(array) <= float(jnp.finfo(kept).max) / margin)  # false for NaN, too
     if counted is not None:
         bad &= counted
     if not bad.any():
@@ -98,7 +98,7 @@ def check_real(name: str, values: object) -> None:
 
 
 def check_covariance(name: str, cov: AnyArray) -> None:
-    """Raise unless cov [n, n] is finite, symmetric and positive semidefinite, to rounding."""
+    """Raise unless cov [n, n] is finite, symmetric and positive semidefinite, up to rounding."""
     if not is_concrete(cov):
         return
     if found := first_not_finite(np.asarray(cov)):
@@ -119,7 +119,7 @@ def _check_symmetric(name: str, C: np.ndarray, eps: float) -> None:
     if (difference > ROUNDING * C.shape[0] * eps * np.outer(scale, scale)).any():
         raise ValueError(
             f"{name} is not symmetric (largest difference {difference.max():.2g}); expected a"
-            " covariance. Use (C + C.T) / 2 if that is what you mean."
+            " covariance. Use (C + C.T) / 2 if that is intended."
         )
 
 
@@ -129,7 +129,7 @@ def _check_semidefinite(name: str, C: np.ndarray, eps: float) -> None:
     largest = np.abs(C).max(initial=0.0)
     lowest = np.linalg.eigvalsh(C).min(initial=0.0)
     lowest_variance = np.diag(C).min(initial=0.0)
-    # a variance is an entry, which has less rounding than an eigenvalue
+    # a variance is an entry, which has less rounding error than an eigenvalue
     if lowest < -rounding * largest or lowest_variance < -rounding / ROUNDING * largest:
         raise ValueError(
             f"{name} is indefinite (smallest eigenvalue {lowest:.2g}); expected a covariance. Check"
@@ -140,7 +140,7 @@ def _check_semidefinite(name: str, C: np.ndarray, eps: float) -> None:
 def check_positive(
     name: str, value: PyTree, *, shape: tuple[int, ...] = (), zero: bool = False
 ) -> None:
-    """Raise unless value has this shape and is finite and above zero, or zero if `zero` is true."""
+    """Raise unless value has this shape and is finite and positive, or zero if `zero` is true."""
     expected = "of at least 0" if zero else "above 0"
     if not isinstance(value, jax.core.Tracer):
         try:
@@ -168,7 +168,7 @@ def check_number(
     below: float = math.inf,
     most: float = math.inf,
 ) -> None:
-    """Raise unless value is a finite number, static as constructors need it, within bounds."""
+    """Raise unless value is a finite static number within bounds, as constructors need."""
     is_number = isinstance(value, (int, float, np.integer, np.floating))
     finite = is_number and not isinstance(value, bool) and math.isfinite(value)
     if finite and above < value < below and least <= value <= most:
@@ -179,7 +179,7 @@ def check_number(
 
 
 def check_count(name: str, value: Any, *, least: int = 1, most: int = LARGEST_COUNT) -> None:
-    """Raise unless value is a whole number, of at least `least` and at most `most`."""
+    """Raise unless value is a whole number from `least` to `most`."""
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if whole and least <= value <= most:
         return
@@ -197,7 +197,7 @@ def check_kind(name: str, value: object, kind: type) -> None:
 
 
 def as_path(name: str, value: object) -> Path:
-    """Return a path; raise unless value is one, or a text."""
+    """Return a path; raise unless value is a path or a string."""
     if not isinstance(value, (str, os.PathLike)):
         raise ValueError(f"{name} is {described(value)}; expected the path of a file or folder.")
     return Path(value)
@@ -210,7 +210,7 @@ def check_counts(who: str, **counts: Any) -> None:
 
 
 def check_key(name: str, key: object, *, many: bool = False) -> None:
-    """Raise unless key is one random key of JAX (or `many` in an array), of either kind."""
+    """Raise unless key is one JAX random key, typed or raw (or an array of them, if `many`)."""
     if isinstance(key, (jax.Array, np.ndarray)):
         dims = 0 if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else 1
         fits = dims <= np.ndim(key) <= dims + many
@@ -223,7 +223,7 @@ def check_key(name: str, key: object, *, many: bool = False) -> None:
 
 
 def choose_some(name: str, values: Any, options: Iterable[str]) -> None:
-    """Raise unless values are a collection of some of the options, at least one."""
+    """Raise unless values are a nonempty collection of options."""
     options = list(options)
     if not isinstance(values, (tuple, list, set, frozenset)) or not values:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Constructors of static values, which are cached, and printed and pickled as calls."""
+"""Cached constructors of static values that print and pickle as calls."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["constructor"]
 
 Arguments = ParamSpec("Arguments")
 Built = TypeVar("Built")
-KEPT = 1024  # results of each constructor, those asked for last
+KEPT = 1024  # most recent results of each constructor
 
 
 class Call(NamedTuple):
@@ -54,7 +54,7 @@ def readable(value: Any) -> str:
 
 
 def _differs(value: Any, field: dataclasses.Field) -> bool:
-    """Return whether a field of a dataclass has another value than its default."""
+    """Return whether a field of a dataclass differs from its default."""
     default = field.default
     if field.default_factory is not dataclasses.MISSING:
         default = field.default_factory()
@@ -62,7 +62,7 @@ def _differs(value: Any, field: dataclasses.Field) -> bool:
 
 
 class _Constructed:
-    """Mixin of NamedTuples that know the call that made them; copies by `_replace` do not."""
+    """Mixin of NamedTuples that know the call that made them; not copies by `_replace`."""
 
     call: Call | None = None
 
@@ -77,7 +77,7 @@ class _Constructed:
         return functools.partial(self.call.function, *self.call.args, **self.call.kwargs), ()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        return self  # nothing in it can be changed
+        return self  # it is immutable
 
 
 @functools.cache
@@ -89,14 +89,14 @@ def _constructed(kind: type) -> Any:
 def constructor(build: Callable[Arguments, Built]) -> Callable[Arguments, Built]:
     """Decorate a function that builds a filter, so that its filters are values.
 
-    The same call gives the same object (as long as fewer than 1024 others came in between), and
-    calls with equal arguments give equal filters. A filter is a static argument of jitted
-    functions, and these would compile again for one that does the same with other function objects.
+    The same call gives the same object (as long as fewer than 1024 others came between), and calls
+    with equal arguments give equal filters. A filter is a static argument of jitted functions,
+    which are compiled again for an equivalent filter with other function objects.
 
     A filter prints as the call that made it: positional arguments as given, keyword arguments that
     differ from their defaults. It is pickled as that call too, so that `build` and functions among
-    its arguments have to be defined at the top of a module. The same holds for other NamedTuples of
-    functions, such as the optimisers of optax; any other result is only cached.
+    its arguments must be defined at the top level of a module. The same holds for other NamedTuples
+    of functions, such as optax optimisers; any other result is only cached.
 
     Args:
         build: a function of hashable arguments: numbers, tuples, functions, other filters. An array
@@ -126,7 +126,7 @@ def constructor(build: Callable[Arguments, Built]) -> Callable[Arguments, Built]
 
     @functools.lru_cache(maxsize=KEPT)
     def cached(*args: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
-        """Return what is built, and room for it by the calls that it was written as."""
+        """Return the result, and a dict for its versions by the call as it was written."""
         return build(*args, **kwargs), {}
 
     @functools.wraps(build)
@@ -140,7 +140,7 @@ def constructor(build: Callable[Arguments, Built]) -> Callable[Arguments, Built]
             return built
         changed = {name: value for name, value in kwargs.items() if value != defaults.get(name)}
         call = Call(public, args, changed)
-        # the same filter can be written in several ways, and prints as it was written
+        # equal calls can be written in several ways, and a filter prints as it was written
         text = str(call)
         if text not in by_text:
             by_text[text] = _constructed(_plain_type(built))._make(built)

@@ -1,8 +1,8 @@
-"""Files and folders that appear whole or not at all, and folders that one process uses at a time.
+"""Files and folders that appear whole or not at all, and locks on folders.
 
-Everything that kfjax writes goes through here. What is new is written beside its place, flushed to
-the disk, and renamed: a process that is killed, a full disk or a folder that may not be changed
-leave what was there before.
+Everything that kfjax writes goes through this module. New content is written beside its final
+place, flushed to disk, and renamed: a killed process, a full disk or a read-only folder leave the
+earlier content as it was.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LOCK = ".lock"
 
 
 def write_file(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file as a whole or not at all; its folder is made if there is none.
+    """Write a file as a whole or not at all; its folder is created if necessary.
 
     Args:
         path: path of the file. An earlier file is replaced when the new one is complete; a link is
@@ -29,8 +29,8 @@ def write_file(path: str | os.PathLike[str], data: bytes) -> None:
         data: its content.
 
     Raises:
-        ValueError: if something else than a file is there.
-        OSError: if the file cannot be written; what was there before is as it was.
+        ValueError: if something other than a file is there.
+        OSError: if the file cannot be written; the earlier content is unchanged.
     """
     place = Path(os.path.realpath(path))
     _check_replaceable(path, place)
@@ -56,7 +56,8 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield an empty folder, which appears at `path` when the block ends without an error.
 
     Raises:
-        OSError: if it cannot be written, or something is there by then; nothing is left behind.
+        OSError: if it cannot be written, or something else has appeared at `path`; nothing is left
+            behind.
     """
     place = Path(os.path.realpath(path))
     unfinished = _beside(place)
@@ -75,14 +76,14 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def locked(folder: str | os.PathLike[str], who: str) -> Iterator[None]:
-    """Keep other processes out of a folder, which is made if there is none.
+    """Keep other processes out of a folder, which is created if necessary.
 
-    The lock ends with the process, however that ends. Where the system has no such locks, nothing
-    is kept out.
+    The lock ends with the process, in whatever way it ends. On systems without such locks, the
+    folder is not locked.
 
     Args:
         folder: path of the folder.
-        who: name of the function, for the error.
+        who: name of the function, for the error text.
 
     Raises:
         ValueError: if another process uses the folder.
@@ -107,30 +108,30 @@ def locked(folder: str | os.PathLike[str], who: str) -> Iterator[None]:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what killed processes left of files in a folder that is locked."""
+    """Remove unfinished files of killed processes from a locked folder."""
     for path in folder.glob(".*.unfinished"):
         path.unlink(missing_ok=True)
 
 
 def _beside(place: Path) -> Path:
-    """Return a new name in the same folder, since a rename is atomic only in a file system."""
+    """Return a new name in the same folder, since a rename is atomic only within a file system."""
     return place.with_name(f".{place.name[:200]}.{secrets.token_hex(4)}.unfinished")
 
 
 def _check_replaceable(path: str | os.PathLike[str], place: Path) -> None:
-    """Raise unless nothing is there, or a file that may be changed."""
+    """Raise unless nothing is there, or a writable file."""
     if place.is_dir():
         raise ValueError(f"{path} is a folder; expected the name of a file.")
     if not place.exists():
         return
     if not place.is_file():
         raise ValueError(f"{path} is not a regular file; expected the name of one, or a new name.")
-    if not os.access(place, os.W_OK):  # which a rename would not ask for
+    if not os.access(place, os.W_OK):  # a rename would not check this
         raise PermissionError(errno.EACCES, f"{path} is read-only, and is as it was")
 
 
 def _sync_tree(place: Path) -> None:
-    """Flush everything in a folder to the disk."""
+    """Flush everything in a folder to disk."""
     for folder, _, names in os.walk(place):
         for name in names:
             with Path(folder, name).open("rb") as file:
@@ -139,7 +140,7 @@ def _sync_tree(place: Path) -> None:
 
 
 def _sync_folder(path: Path) -> None:
-    """Flush the names in a folder to the disk, where the system can."""
+    """Flush the names in a folder to disk, where the system supports it."""
     with contextlib.suppress(OSError):
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -150,7 +151,7 @@ def _sync_folder(path: Path) -> None:
 
 @contextlib.contextmanager
 def _telling(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Let an OSError name the path that was asked for; the number keeps its type."""
+    """Make an OSError name the requested path; its number keeps its type."""
     try:
         yield
     except OSError as error:

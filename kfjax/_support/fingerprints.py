@@ -1,8 +1,8 @@
-"""What tells one run from another: digests of arrays, settings and functions.
+"""Identities of runs: digests of arrays, settings and functions.
 
-A function is told by what it does and not by where it is: its name, bytecode, constants, defaults,
-closure, and, for one that is not of an installed package, the functions and constants that it takes
-from its module. Comments, docstrings and the name of the file do not count.
+A function is identified by what it does and not by where it is: by its name, bytecode, constants,
+defaults and closure, and, unless it belongs to an installed package, by the functions and constants
+that it uses from its module. Comments, docstrings and the file name do not count.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from kfjax._support.persistence import as_words
 
 __all__: list[str] = []
 
-DEPTH = 2  # how far an identity names the fields of a value
+DEPTH = 2  # depth to which an identity names the fields of a value
 ARRAYS = (np.ndarray, np.generic, jax.Array)
 CONSTANTS = (type(None), bool, int, float, complex, str, bytes, types.EllipsisType)
 STEADY = (*CONSTANTS, *ARRAYS, types.FunctionType, types.MethodType, functools.partial, type)
@@ -41,7 +41,8 @@ INSTALLED = (
 def identity(**parts: Any) -> dict[str, str]:
     """Return a digest of every part of a run by name, fields of values one by one.
 
-    They are the same in every process with the same version of Python, whose bytecode they hold.
+    They are the same in every process with the same version of Python, on whose bytecode they
+    depend.
     """
     named = {"the version of Python": ".".join(platform.python_version_tuple()[:2])}
     for name, value in parts.items():
@@ -65,7 +66,7 @@ def fingerprint(value: Any) -> str:
 
 
 def _fields(name: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
-    """Yield a value, or its type and its fields under their names if it has some."""
+    """Yield a value, or its type and its fields by name if it has fields."""
     inside: dict[str, Any] = {}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         inside = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
@@ -82,12 +83,12 @@ def _fields(name: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
 
 
 class _Digest:
-    """One pass over a value: what it holds several times is looked at once, cycles end."""
+    """One pass over a value that visits every object once, so that cycles end."""
 
     def __init__(self) -> None:
         self.done: dict[int, str] = {}
         self.open: dict[int, int] = {}
-        self.kept: list[Any] = []  # so that their ids stay theirs
+        self.kept: list[Any] = []  # keeps objects alive, so that their ids are not reused
 
     def of(self, value: Any) -> str:
         """Return the digest of a value."""
@@ -109,8 +110,8 @@ class _Digest:
 
     @functools.singledispatchmethod
     def parts(self, value: Any) -> Sequence[str | bytes]:
-        """Return texts and bytes that tell a value from others."""
-        if hasattr(value, "__wrapped__"):  # such as what jax.jit returns
+        """Return strings and bytes that identify a value."""
+        if hasattr(value, "__wrapped__"):  # such as the result of jax.jit
             return self.all((type(value), value.__wrapped__))
         if dataclasses.is_dataclass(value):
             fields = [getattr(value, field.name, None) for field in dataclasses.fields(value)]
@@ -118,10 +119,10 @@ class _Digest:
         return self.object(value)
 
     def object(self, value: Any) -> Sequence[str | bytes]:
-        """Return class and content of any other object, as far as it can be copied."""
+        """Return the class and content of any other object, as far as it can be copied."""
         try:
             made = value.__reduce_ex__(4)
-        except Exception:  # what cannot be copied is known by its name
+        except Exception:  # an object that cannot be copied is identified by its name
             return [self.of(type(value)), getattr(value, "__name__", "")]
         if isinstance(made, str):
             return ["global", made]
@@ -155,7 +156,7 @@ class _Digest:
     @parts.register
     def _(self, code: types.CodeType) -> Sequence[str | bytes]:
         constants = list(code.co_consts)
-        if constants and isinstance(constants[0], str):  # where Python keeps the docstring
+        if constants and isinstance(constants[0], str):  # the docstring, if there is one
             constants[0] = None
         names = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
         return [code.co_name, code.co_code, repr(names), *self.all(constants)]
@@ -199,7 +200,7 @@ class _Digest:
 
 
 def _hash(parts: Iterable[str | bytes]) -> str:
-    """Return the digest of texts and bytes."""
+    """Return the digest of strings and bytes."""
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
@@ -209,32 +210,32 @@ def _hash(parts: Iterable[str | bytes]) -> str:
 
 
 def _name(value: Any) -> str:
-    """Return the name of a function or class, of installed packages with its module.
+    """Return the name of a function or class, with its module if it is from an installed package.
 
-    A file of one's own may be run as a script at one time, and imported at another.
+    A user's file may be run as a script at one time and imported at another.
     """
     return f"{value.__module__}.{value.__qualname__}" if _installed(value) else value.__qualname__
 
 
 def _installed(value: Any) -> bool:
-    """Return whether a function or a class is of Python, kfjax or another installed package."""
+    """Return whether a function or class is from Python, kfjax or another installed package."""
     if isinstance(value, types.FunctionType):
         return _in_packages(value.__code__.co_filename)
     module = sys.modules.get(value.__module__)
     path = getattr(module, "__file__", None)
-    if path is None:  # of Python itself, or typed in
+    if path is None:  # built into Python, or typed in
         return value.__module__ in sys.builtin_module_names
     return _in_packages(path)
 
 
 @functools.lru_cache(maxsize=1024)
 def _in_packages(path: str) -> bool:
-    """Return whether a file is of an installed package."""
+    """Return whether a file belongs to an installed package."""
     return os.path.realpath(path).startswith(INSTALLED)
 
 
 def _from_module(function: types.FunctionType) -> Iterator[Any]:
-    """Yield what a function takes from its module, and from modules that are not installed."""
+    """Yield what a function uses from its module and from modules that are not installed."""
     names = sorted(_names(function.__code__))
     for name in names:
         value = function.__globals__.get(name)
@@ -245,7 +246,7 @@ def _from_module(function: types.FunctionType) -> Iterator[Any]:
 
 
 def _of_module(module: types.ModuleType, names: list[str]) -> Iterator[Any]:
-    """Yield what a module that is not installed has of these names."""
+    """Yield the objects of these names in a module that is not installed."""
     path = getattr(module, "__file__", None)
     if path is None or _in_packages(path):
         return
@@ -255,20 +256,20 @@ def _of_module(module: types.ModuleType, names: list[str]) -> Iterator[Any]:
 
 
 def _names(code: types.CodeType) -> set[str]:
-    """Return the names that a body, and the functions defined in it, look up."""
+    """Return the names that a body and the functions defined in it look up."""
     inside = (const for const in code.co_consts if isinstance(const, types.CodeType))
     return set(code.co_names).union(*map(_names, inside))
 
 
 def _steady(value: Any) -> bool:
-    """Return whether a global is a function or a constant, and nothing that changes by itself."""
+    """Return whether a global is a function or a constant, and not a value that may change."""
     if isinstance(value, (tuple, frozenset)):
         return all(map(_steady, value))
     return isinstance(value, STEADY) or hasattr(value, "__wrapped__")
 
 
 def _defined(kind: type) -> Iterator[tuple[str, Any]]:
-    """Yield the methods and constants of a class, without what Python or a dataclass adds."""
+    """Yield the methods and constants of a class, without additions by Python or `dataclass`."""
     for name, value in vars(kind).items():
         code = getattr(value, "__code__", None)
         generated = code is not None and code.co_filename == "<string>"

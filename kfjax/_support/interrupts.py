@@ -1,4 +1,4 @@
-"""Ctrl-C while the command `kfjax` is still importing: one line instead of a traceback."""
+"""Ctrl-C while the command `kfjax` is still importing: one line in place of a traceback."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TEXT = "kfjax: interrupted; earlier files are as they were."
 
 
 def quiet_while_importing() -> None:
-    """Let the command end with one line on Ctrl-C; other programs that import kfjax are left alone.
+    """Make the command end with one line on Ctrl-C; other programs are unaffected.
 
     The package itself is imported before any code of the command runs.
     """
@@ -24,7 +24,7 @@ def quiet_while_importing() -> None:
 
 
 def imported() -> None:
-    """Let Ctrl-C be a KeyboardInterrupt again."""
+    """Make Ctrl-C raise a KeyboardInterrupt again."""
     if signal.getsignal(signal.SIGINT) is _end:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -36,7 +36,7 @@ def _is_command() -> bool:
 
 
 def end() -> None:
-    """End the process with the line; threads of the compiler would crash an orderly exit."""
+    """End the process with one line; compiler threads would crash an orderly exit."""
     print(TEXT, file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()

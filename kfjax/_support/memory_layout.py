@@ -3,13 +3,13 @@
 `jax.vmap` puts the batch first. A batch of 4 x 4 matrices then lies in memory matrix by matrix, in
 loops over four numbers that a processor cannot vectorise. With the batch last in memory each entry
 of the matrix is a row of numbers, one per trajectory, and operations on entries are vectorised over
-trajectories. `batch_innermost` asks XLA for that order without changing a shape or a value. Batches
-of extended and unscented filters became up to twice as fast with it.
+trajectories. `batch_innermost` asks XLA for that order without changing a shape or a value. It made
+batches of extended and unscented filters up to twice as fast.
 
-It is a primitive since no existing operation can do it: a constraint on the layout has to name the
-axes of the batch, which a function under `jax.vmap` does not see. The rules of the primitive are
-those of the identity, except that batching counts the leading axes that `jax.vmap` adds, and that
-lowering for a CPU puts the constraint on those axes:
+It is a primitive because no existing operation can do this: a constraint on the layout has to name
+the axes of the batch, which a function under `jax.vmap` does not see. The rules of the primitive
+are those of the identity, except that batching counts the leading axes that `jax.vmap` adds, and
+that lowering for a CPU puts the constraint on those axes:
 
 * value and abstract value: x -> x;
 * derivative: the identity is linear and its own transpose, so that cotangents get the same layout
@@ -41,7 +41,7 @@ _innermost = Primitive("batch_innermost")
 def batch_innermost(x: AnyArray) -> Array:
     """Return x; under `jax.vmap` on a CPU, laid out with the axes of the batch last in memory.
 
-    On other platforms, and without a batch, it compiles to nothing.
+    On other platforms and without a batch, it compiles to nothing.
     """
     return _innermost.bind(x, batch_axes=0)
 
@@ -90,8 +90,9 @@ _lower_laid_out = mlir.lower_fun(_laid_out, multiple_results=False)
 
 def _lower_on_cpu(ctx: mlir.LoweringRuleContext, x: Any, *, batch_axes: int) -> Any:
     """Lower for a CPU, with the constraint where it is allowed."""
-    # Not in a program for export, which may run on another platform; nor where the compiler splits
-    # the program over devices, since it would gather on each of them what has a constraint.
+    # No constraint in a program for export, which may run on another platform, nor where the
+    # compiler splits the program over devices, since it would gather constrained arrays on each of
+    # them.
     module = ctx.module_context
     for_export = module.lowering_parameters.for_export
     if for_export or not _on_one_device(module.axis_context):

@@ -10,7 +10,7 @@ __all__: list[str] = []
 
 
 def suggest(name: Any, known: Iterable[str]) -> str:
-    """Return the end of an error text: the known names, and the one near to `name` if there is one.
+    """Return the end of an error text: the known names, and one close to `name` if any.
 
     Example:
         >>> from kfjax._support.naming import suggest
@@ -28,7 +28,7 @@ def suggest(name: Any, known: Iterable[str]) -> str:
 
 
 def described(value: Any) -> str:
-    """Return what a wrong argument is, for error texts: short, whatever it is.
+    """Return a short description of a wrong argument, for error texts.
 
     Example:
         >>> from kfjax._support.naming import described

@@ -1,8 +1,8 @@
 """States to bytes and back, for streaming applications that stop and resume.
 
-A state is a complete sufficient statistic, so that its leaves are all there is to save. They are
-written as an npz file in memory, under the names that they have in the state, and read without
-pickle into the structure of a template.
+A state is a complete sufficient statistic, so only its leaves need saving. They are written to an
+npz file in memory under their names in the state, and read without pickle into the structure of a
+template.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def to_bytes(state: PyTree) -> bytes:
     for name, array in arrays.items():
         if array.dtype.kind not in "biufc":
             raise ValueError(
-                f"to_bytes: the leaf {name} has dtype {array.dtype}; expected booleans or numbers"
-                " that numpy has. Convert it, or keep it outside of the state."
+                f"to_bytes: the leaf {name} has dtype {array.dtype}; expected a boolean or number"
+                " dtype of numpy. Convert it, or keep it outside the state."
             )
     return npz_bytes(arrays)
 
@@ -61,11 +61,11 @@ def from_bytes(data: bytes, like: Tree) -> Tree:
             key)` or an earlier state. Its values do not matter.
 
     Returns:
-        The state, bit for bit; a run that continues from it gives the results of one that was never
-        interrupted.
+        The state, bit for bit; a run that continues from it gives the results of an uninterrupted
+        one.
 
     Raises:
-        ValueError: if the data are damaged or of another kind, or do not fit the template.
+        ValueError: if the data are damaged, are of another kind, or do not fit the template.
     """
     arrays = _read(data)
     template = named_leaves(like, _with_generator)
@@ -87,7 +87,7 @@ def read_arrays(file: io.BufferedIOBase) -> dict[str, np.ndarray]:
         if isinstance(archive, np.ndarray):
             raise ValueError("it holds one bare array")
         return {name: archive[name] for name in archive.files}
-    except Exception as error:  # a damaged file lets numpy, zipfile and zlib raise nearly anything
+    except Exception as error:  # for a damaged file, numpy, zipfile and zlib raise nearly any error
         raise ValueError(str(error) or type(error).__name__) from error
 
 
@@ -97,8 +97,8 @@ def _read(data: bytes) -> dict[str, np.ndarray]:
         return read_arrays(io.BytesIO(data))
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"from_bytes: the data cannot be read ({error}); expected what to_bytes returned, whole"
-            " and unchanged."
+            f"from_bytes: the data cannot be read ({error}); expected the unchanged result of"
+            " to_bytes."
         ) from error
 
 
@@ -108,20 +108,20 @@ def is_key(leaf: PyTree) -> bool:
 
 
 def as_words(leaf: PyTree) -> PyTree:
-    """Return a random key as its words, and anything else as given."""
+    """Return a random key as its words, and anything else unchanged."""
     if is_key(leaf):
         return jax.random.key_data(leaf)
     return leaf
 
 
 def by_number(number: int, path: Path, leaf: PyTree) -> str:
-    """Return the name of a leaf in files that are read without any type of kfjax."""
+    """Return the name of a leaf in files that are read without the types of kfjax."""
     del leaf
     return f"{number:04d} {jax.tree_util.keystr(path, simple=True, separator='.')}"
 
 
 def _with_generator(number: int, path: Path, leaf: PyTree) -> str:
-    """Return the name of a leaf as code; that of a random key includes its generator."""
+    """Return the name of a leaf as code; the name of a random key includes its generator."""
     del number
     name = "state" + jax.tree_util.keystr(path)
     if is_key(leaf):
@@ -145,7 +145,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _restored(name: str, array: np.ndarray, expected: np.ndarray, like: PyTree) -> PyTree:
-    """Return one leaf, if it has the shape and dtype of the template's."""
+    """Return one leaf, if it has the shape and dtype of the leaf in the template."""
     if (array.shape, array.dtype) != (expected.shape, expected.dtype):
         raise ValueError(
             f"from_bytes: {name} is {array.dtype} of shape {array.shape}; expected {expected.dtype}"
@@ -157,7 +157,7 @@ def _restored(name: str, array: np.ndarray, expected: np.ndarray, like: PyTree) 
     restored = jnp.asarray(array)
     if restored.dtype != array.dtype:
         raise ValueError(
-            f"from_bytes: {name} is {array.dtype}, which JAX has only after enabling x64. Enable"
-            " it."
+            f"from_bytes: {name} is {array.dtype}, which JAX supports only with x64 enabled."
+            " Enable it."
         )
     return restored

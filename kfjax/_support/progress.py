@@ -16,7 +16,7 @@ def progress_bar(
     """Yield `advance(count, note="")`, which moves a progress bar.
 
     Args:
-        text: the description of the bar, which a note follows.
+        text: the description of the bar, followed by a note.
         total: the count at which it is full.
         progress: whether to show it; by default, if stderr is a terminal.
     """

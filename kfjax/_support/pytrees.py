@@ -17,11 +17,12 @@ from kfjax._support.types import PyTree
 __all__: list[str] = []
 
 
-STATIC = {"static": True}  # metadata of a field of a `Pytree` that is no child, but hashable
+# metadata of a field of a `Pytree` that is hashable and not a child
+STATIC = {"static": True}
 
 
 class _Any:
-    """A value of a static field that equals every other: axes of a batch fit any model."""
+    """A value of a static field that equals every other, so that axes of a batch fit any model."""
 
     def __eq__(self, other: object) -> bool:
         return True
@@ -39,9 +40,9 @@ ANY = _Any()
 class Pytree:
     """Base class of frozen dataclasses whose fields are the children of a pytree.
 
-    A field with the metadata `STATIC` is kept in the structure instead. The constructor checks and
-    converts its arguments. Unflattening bypasses it, since a transformation puts tracers, None or
-    plain objects where arrays were.
+    A field with the metadata `STATIC` is kept in the structure. The constructor checks and converts
+    its arguments. Unflattening bypasses it, since a transformation puts tracers, None or plain
+    objects where arrays were.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
@@ -69,7 +70,7 @@ class Pytree:
 
 
 class _Names(NamedTuple):
-    """Names of the fields of a `Pytree`: its children, and what is static."""
+    """Names of the fields of a `Pytree`: children and static fields."""
 
     children: tuple[str, ...]
     static: tuple[str, ...]
@@ -83,7 +84,7 @@ def _names_of(cls: Any) -> _Names:
 
 
 def _filled(cls: type[Pytree], values: dict[str, Any]) -> Any:
-    """Return an instance with these fields, without a call of its constructor."""
+    """Return an instance with these fields, without calling its constructor."""
     self = object.__new__(cls)
     for name, value in values.items():
         object.__setattr__(self, name, value)
@@ -101,7 +102,7 @@ def prepended(first: PyTree, later: PyTree) -> PyTree:
 
 
 def as_pytree(value: PyTree) -> PyTree:
-    """Wrap a plain function as a pytree; return `Partial`, `Linear`, arrays and None as given."""
+    """Wrap a plain function as a pytree; return `Partial`, `Linear`, arrays and None unchanged."""
     if isinstance(value, Partial) or not callable(value) or not jax.tree_util.all_leaves([value]):
         return value
     return Partial(value)
@@ -133,13 +134,13 @@ def _check_real(leaf: Any, who: str) -> None:
 
 
 def as_array(value: PyTree) -> PyTree:
-    """Turn nested lists and numbers into arrays; return anything else as given."""
+    """Convert nested lists and numbers to arrays; return anything else unchanged."""
     if not isinstance(value, (list, tuple, int, float)):
         return value
     try:
         return jnp.asarray(value)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"got a {type(value).__name__} that makes no array ({error}); expected numbers, in rows"
-            " of equal length."
+            f"got a {type(value).__name__} that cannot be made an array ({error}); expected"
+            " numbers, in rows of equal length."
         ) from error

@@ -1,9 +1,9 @@
 """Batches of trajectories over several devices and processes.
 
-No other module knows that there may be more than one. Trajectories are independent of each other.
-So the batch is split along its axis over a mesh of devices, everything else is copied to each of
-them, and no result depends on how many there are. With one device every function here returns what
-it is given; `with jax.default_device(device):` confines the work to one.
+No other module knows about several devices. Trajectories are independent, so the batch is split
+along its axis over a mesh of devices, everything else is copied to each of them, and no result
+depends on the number of devices. With one device, every function here returns its argument; `with
+jax.default_device(device):` confines the work to one.
 
 Evaluation splits each chunk over the devices of its process, each process takes its share of the
 chunks, and results are gathered at the end. Training takes each step with all devices of all
@@ -26,7 +26,7 @@ from kfjax._support.types import PyTree
 
 __all__: list[str] = []
 
-AXIS = "batch"  # of the mesh of devices
+AXIS = "batch"  # the axis of the mesh of devices
 
 
 def local_devices() -> list[jax.Device]:
@@ -40,7 +40,7 @@ def all_devices() -> list[jax.Device]:
 
 
 def _chosen_device() -> list[jax.Device]:
-    """Return the device that `jax.default_device` names in a list, which is empty without one."""
+    """Return a list with the device that `jax.default_device` names, empty if there is none."""
     chosen = jax.config.jax_default_device  # type: ignore[attr-defined]
     return [] if chosen is None else [chosen]
 
@@ -55,7 +55,7 @@ def _over(devices: list[jax.Device], *axes: str) -> NamedSharding:
 
 
 def whole(size: int) -> int:
-    """Return the least size of at least `size` that the devices of this process divide evenly."""
+    """Return the smallest size from `size` on that the devices of this process divide evenly."""
     count = len(local_devices())
     return math.ceil(size / count) * count
 
@@ -64,14 +64,14 @@ def vmap(function: Callable, in_axes: tuple[int | None, ...]) -> Callable:
     """Return `jax.vmap(function, in_axes)` for a `whole` batch, split over devices of this process.
 
     Tracers that the function needs must be among its arguments, with axis None if all trajectories
-    share them, else 0.
+    share them, otherwise 0.
     """
     batched = jax.vmap(function, in_axes)
     devices = local_devices()
     if len(devices) == 1:
         return batched
     specs = tuple(P() if axis is None else P(AXIS) for axis in in_axes)
-    # what a scan carries may start equal on all devices and become different, which the check of
+    # the carry of a scan may start equal on all devices and become different, which the check of
     # varying manual axes would reject
     return jax.shard_map(
         batched, mesh=_over(devices).mesh, in_specs=specs, out_specs=P(AXIS), check_vma=False
@@ -79,7 +79,7 @@ def vmap(function: Callable, in_axes: tuple[int | None, ...]) -> Callable:
 
 
 def place(batch: PyTree) -> PyTree:
-    """Put a `whole` batch on the devices of this process, a part on each."""
+    """Put a `whole` batch on the devices of this process, one part on each."""
     devices = local_devices()
     if len(devices) == 1:
         return jax.device_put(batch)
@@ -89,7 +89,7 @@ def place(batch: PyTree) -> PyTree:
 def everywhere(tree: PyTree, devices: list[jax.Device]) -> PyTree:
     """Put a copy on every device.
 
-    They may be devices of several processes, all of which hold the same values.
+    The devices may belong to several processes, which all hold the same values.
     """
     if len(devices) == 1:
         return tree
@@ -106,17 +106,17 @@ def everywhere(tree: PyTree, devices: list[jax.Device]) -> PyTree:
 
 
 def split(batch: PyTree) -> PyTree:
-    """Inside `jax.jit`: split a batch of any size over the devices of all processes."""
+    """Split a batch of any size over the devices of all processes, inside `jax.jit`."""
     return _constrained(batch, AXIS)
 
 
 def copied(tree: PyTree) -> PyTree:
-    """Inside `jax.jit`: keep a copy on every device of every process."""
+    """Keep a copy on every device of every process, inside `jax.jit`."""
     return _constrained(tree)
 
 
 def _constrained(tree: PyTree, *axes: str) -> PyTree:
-    """Constrain how a tree lies on all devices, if there are several."""
+    """Constrain how a tree is distributed over all devices, if there are several."""
     devices = all_devices()
     if len(devices) == 1:
         return tree
@@ -124,7 +124,7 @@ def _constrained(tree: PyTree, *axes: str) -> PyTree:
 
 
 def home(tree: PyTree) -> PyTree:
-    """Return what every device has a copy of as ordinary arrays."""
+    """Return arrays that are copied to every device as ordinary arrays."""
     if len(all_devices()) == 1:
         return tree
     return jax.tree.map(lambda a: jnp.asarray(np.asarray(a)), tree)
@@ -133,7 +133,7 @@ def home(tree: PyTree) -> PyTree:
 def share(jobs: int) -> range:
     """Return the numbers of the jobs of this process.
 
-    All processes have equally many, so that numbers from `jobs` on stand for no job.
+    All processes have the same count, so that numbers from `jobs` on stand for no job.
     """
     each = math.ceil(jobs / jax.process_count())
     first = jax.process_index() * each
@@ -149,7 +149,7 @@ def gather_rows(tree: PyTree) -> PyTree:
     counts = multihost_utils.process_allgather(count)
 
     def joined(leaf: np.ndarray) -> np.ndarray:
-        # processes may have different numbers of rows, and all of them have to send equally many
+        # processes may have different numbers of rows, but all have to send the same number
         padded = np.zeros((counts.max(), *leaf.shape[1:]), leaf.dtype)
         padded[: len(leaf)] = leaf
         # as bytes: without x64 JAX would round double precision
@@ -162,11 +162,11 @@ def gather_rows(tree: PyTree) -> PyTree:
 
 
 def wait_for_all() -> None:
-    """Wait until every process is here."""
+    """Wait until every process has arrived."""
     gather_rows(np.zeros(1))
 
 
 def from_first(tree: PyTree) -> PyTree:
-    """Return on every process what the first one has."""
+    """Return the values of the first process on every process."""
     rows = gather_rows(jax.tree.map(lambda a: np.asarray(a)[None], tree))
     return jax.tree.map(lambda a: a[0], rows)

@@ -10,11 +10,11 @@ import numpy as np
 
 __all__: list[str] = []
 
-if TYPE_CHECKING:  # to type checkers they are the same, as they are to jax.numpy
+if TYPE_CHECKING:  # type checkers treat them as the same type, as jax.numpy does
     AnyArray: TypeAlias = jax.Array
 else:
     AnyArray = jax.Array | np.ndarray
-"""An array of JAX, a tracer among them, or of numpy."""
+"""A JAX array (or tracer), or a numpy array."""
 
 PyTree: TypeAlias = Any
 """Nested tuples, lists, dicts and registered classes of arrays."""

@@ -32,7 +32,7 @@ def as_arrays(name: str, value: PyTree) -> PyTree:
         value: an array, a number, nested lists of numbers, or a pytree of arrays.
     """
     if value is None or (isinstance(value, ARRAYS) and _is_real(value)):
-        return value  # at once, since this is in the way of every streamed step
+        return value  # fast path, since every streamed step comes through here
     if isinstance(value, Pytree):
         raise ValueError(
             f"{name} is a {type(value).__name__}; expected an array. Check the order of the"
@@ -55,7 +55,8 @@ def _stacked(name: str, value: list[Any]) -> Any:
         return numpy.asarray(value)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"{name} is a list that makes no array ({error}); expected rows of equal length."
+            f"{name} is a list that cannot be made an array ({error}); expected rows of equal"
+            " length."
         ) from error
 
 
@@ -70,7 +71,7 @@ def _is_real(leaf: Any) -> bool:
 
 
 def _refuse(name: str, leaf: Any) -> None:
-    """Raise for a leaf that is no array of real numbers."""
+    """Raise for a leaf that is not an array of real numbers."""
     remedy = ""
     if hasattr(leaf, "to_numpy"):
         remedy = " Pass .to_numpy() of it, or make a kf.Dataset with kf.from_pandas."
@@ -78,18 +79,18 @@ def _refuse(name: str, leaf: Any) -> None:
 
 
 def path_of(tree: PyTree, index: int) -> str:
-    """Return where a leaf is in a pytree, as code; nothing for a single array."""
+    """Return the path of a leaf in a pytree as code; an empty string for a single array."""
     return keystr(tree_leaves_with_path(tree)[index][0])
 
 
 def real_array(name: str, value: Any, *, ndim: int | None = None, finite: bool = True) -> Any:
-    """Return an argument as one array of real numbers; raise a ValueError if it is none.
+    """Return an argument as one array of real numbers; raise a ValueError if it is not one.
 
     Args:
         name: the function and its argument, for error texts.
         value: an array, a number, or nested lists of numbers.
         ndim: the number of axes, or None for any.
-        finite: whether NaN and infinities are refused, where values are known.
+        finite: whether to raise for NaN and infinities, where values are known.
     """
     if isinstance(value, tuple):
         value = list(value)
@@ -120,7 +121,7 @@ def check_finite(name: str, tree: PyTree, *, length: Any = None, remedy: str = "
         name: the function and its argument, for error texts.
         tree: a pytree of arrays and numbers.
         length: the number of leading rows that count, or None for all.
-        remedy: what to do.
+        remedy: text on what to do.
     """
     if tree is None:
         return

@@ -1,4 +1,4 @@
-"""Options of XLA that make filters faster on a CPU and must be given before JAX starts."""
+"""XLA options that make filters faster on a CPU and must be set before JAX starts."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ __all__ = ["set_xla_options"]
 
 EXTRA = "--xla_backend_extra_options"
 OPTIONS = {
-    # a loop over small arrays becomes one function: most of its time goes into calling kernels
-    # otherwise, about 60 ns each and dozens per step
+    # a loop over small arrays becomes one function: otherwise most of its time goes into calling
+    # kernels, about 60 ns each and dozens per step
     EXTRA: "xla_cpu_small_while_loop_byte_threshold=100000",
 }
-if jax.__version_info__ < (0, 11):  # later ones end the process at a flag that they do not know
+if jax.__version_info__ < (0, 11):  # later versions end the process at an unknown flag
     # the older code generator, which compiles faster
     OPTIONS = {"--xla_cpu_use_fusion_emitters": "false"} | OPTIONS
 
 
 def set_xla_options() -> str:
-    """Set options of XLA for this process that make filters faster on a CPU.
+    """Set XLA options for this process that make filters faster on a CPU.
 
-    Call it before anything else of JAX. The loop of a single trajectory is then compiled as one
+    Call it before using JAX. The loop of a single trajectory is then compiled as one
     function: 10,000 steps of a Kalman filter take 2.6 ms instead of 14.7. Batches are about as
     fast, and everything compiles faster: a batch of extended filters in 1.4 s instead of 2.4.
     `python -m benchmarks.speed W1 W2 W3` measures both. Results differ by rounding.
 
     Nothing is set unless this function is called; the command line calls it for `compare`, `filter`
-    and `train`. An option that `XLA_FLAGS` has already stays as it is, which is also the way to
-    turn one off. On a GPU or TPU only work on the host is affected.
+    and `train`. An option that is already in `XLA_FLAGS` is kept, which is also the way to turn one
+    off. On a GPU or TPU only work on the host is affected.
 
     Returns:
         The value of the environment variable `XLA_FLAGS` from now on.

@@ -1,8 +1,8 @@
 """Figures of estimates and of evaluations.
 
-Every function draws into the axes it is given, or makes a figure, and returns the axes;
+Every function draws into the given axes, or into a new figure, and returns the axes;
 `axes.figure.savefig(path)` writes it. No window is opened and no global state of matplotlib is
-touched, so that all of it works without a display.
+changed, so everything works without a display.
 """
 
 from kfjax.plotting.comparison import plot_comparison

@@ -31,7 +31,8 @@ def plot_comparison(comparison: Comparison, path: str | os.PathLike | None = Non
 
     Args:
         comparison: the `Comparison`.
-        path: PNG file to write, or None; an earlier file is replaced only when all is written.
+        path: PNG file to write, or None; an earlier file is replaced only when the new one is
+            complete.
 
     Returns:
         The figure.
@@ -74,7 +75,7 @@ def _panels(figure: Figure, components: int) -> tuple[list[Axes], Axes, Axes]:
 
 
 def _draw_example(comparison: Comparison, best: str, axes: list[Axes]) -> None:
-    """Draw the first trajectory, up to its length, as the best filter estimates it."""
+    """Draw the first trajectory, up to its length, with the estimates of the best filter."""
     example = comparison.example
     estimate = comparison.estimates[best]
     steps = example.lengths[0]
@@ -118,7 +119,7 @@ def _draw_curves(comparison: Comparison, upper: Axes, lower: Axes) -> None:
 
 
 def _with_failures(comparison: Comparison) -> dict[str, Evaluation]:
-    """Return the evaluations by name, with the number of failures where there are any."""
+    """Return the evaluations by name, with the number of failures if there are any."""
     named = {}
     for row in comparison.rows:
         name = f"{row.name} (failed {row.failed})" if row.failed else row.name
@@ -135,5 +136,5 @@ def _title(comparison: Comparison) -> str:
 
 
 def _given(curves: Mapping[str, Curve | None]) -> dict[str, Curve]:
-    """Leave out what a filter does not have."""
+    """Return the curves that are not None."""
     return {name: curve for name, curve in curves.items() if curve is not None}

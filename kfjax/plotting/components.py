@@ -1,4 +1,4 @@
-"""Trajectories with bands, one component below the other."""
+"""Trajectories with bands, one component below another."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["plot_trajectory"]
 Numbers: TypeAlias = ArrayLike | Nested
 """An array, or numbers in nested lists."""
 
-DASHED = (0, (4, 1.5))  # an estimate over the truth
+DASHED = (0, (4, 1.5))  # dashes of an estimate drawn over the truth
 
 
 def plot_trajectory(
@@ -33,7 +33,7 @@ def plot_trajectory(
 ) -> list[Axes]:
     """Draw an estimated trajectory with its 2-sigma band, and the true one.
 
-    Components are drawn one below the other.
+    Components are drawn one below another.
 
     Args:
         mean: estimates [T, n].
@@ -49,7 +49,7 @@ def plot_trajectory(
         The axes.
 
     Raises:
-        ValueError: if the shapes differ (of a covariance in a tangent space, too), or there are
+        ValueError: if the shapes differ (also of a covariance in a tangent space), or there are
             fewer axes than components.
 
     Example:
@@ -92,7 +92,7 @@ def times_of(curve: np.ndarray, times: Numbers | None) -> np.ndarray:
 
 
 def line_style(*, over_truth: bool) -> str | tuple[int, tuple[float, float]]:
-    """Return the dashes of an estimate, solid where there is no truth below it."""
+    """Return the dashes of an estimate, or a solid line if there is no truth below it."""
     return DASHED if over_truth else "-"
 
 
@@ -107,8 +107,8 @@ def check_trajectory(
     shape = mean.shape if truth is None else np.shape(truth)
     if mean.ndim != 2 or shape != mean.shape:
         raise ValueError(
-            f"{who}: mean has shape {mean.shape} and truth {shape}; expected one"
-            " trajectory [T, n] both. Take one of a batch with mean[0]."
+            f"{who}: mean has shape {mean.shape} and truth {shape}; expected one trajectory [T, n]"
+            " for both. Select one of a batch with mean[0]."
         )
     if cov is not None and (np.ndim(cov) != 3 or np.shape(cov)[0] != mean.shape[0]):
         raise ValueError(

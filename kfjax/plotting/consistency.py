@@ -1,4 +1,4 @@
-"""Consistency: normalised errors over time against the intervals of chi-square."""
+"""Consistency: normalised errors over time against chi-square intervals."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def plot_consistency(
         first: number of the first step.
         ylabel: label of the y axis.
         level: probability of the intervals, for the legend.
-        colours: colours by name; default one after the other.
+        colours: colours by name; default a fixed sequence.
         ax: axes to draw into; default a new figure.
 
     Returns:
@@ -55,7 +55,8 @@ def plot_consistency(
     ax = curve_axes(ax)
     colours = colours_of(curves, colours)
     if curves:
-        # the intervals differ only where a filter fails, and that of the failed one says nothing
+        # the intervals differ only where a filter fails, and the interval of a failed filter means
+        # nothing
         usual = min(curves.values(), key=lambda curve: median(curve.high))
         steps = steps_of(usual.value, first)
         band = f"{100 * level:g} % if consistent"
@@ -83,7 +84,7 @@ def plot_nees(
 ) -> Axes:
     """Draw the normalised estimation error squared per dimension.
 
-    Of one trajectory, or the mean over many.
+    It is that of one trajectory, or the mean over many.
 
     Args:
         truth: true states [T, n] or [N, T, n], NaN where not known.
@@ -125,7 +126,7 @@ def plot_nis(
 ) -> Axes:
     """Draw the normalised innovation squared per observed channel.
 
-    Of one trajectory, or the mean over many; no true states are needed.
+    It is that of one trajectory, or the mean over many, and needs no true states.
 
     Args:
         nis: [T] or [N, T], as in `Info.nis`.
@@ -149,7 +150,7 @@ def plot_nis(
     if np.shape(nis) != np.shape(dof) or np.ndim(nis) < 1:
         raise ValueError(
             f"plot_nis: nis has shape {np.shape(nis)} and dof {np.shape(dof)}; expected [T] or [N,"
-            " T] both. Keep them with kf.run(..., emit=kf.estimate_and_info)."
+            " T] for both. Keep them with kf.run(..., emit=kf.estimate_and_info)."
         )
     curve = _pooled(nis, dof, level)
     return plot_consistency({label: curve}, ylabel="NIS per channel", level=level, ax=ax)
@@ -158,7 +159,7 @@ def plot_nis(
 def _pooled(total: ArrayLike | Nested, count: ArrayLike | Nested, level: float) -> Interval:
     """Return the ratio of every step over all trajectories, with its acceptance interval.
 
-    NaN at steps where nothing counts.
+    It is NaN at steps where nothing counts.
     """
     numerator = _over_trajectories(total)
     counted = _over_trajectories(count)

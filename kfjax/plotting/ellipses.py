@@ -17,9 +17,9 @@ from kfjax.plotting.style import COLOURS, map_axes, style
 
 __all__ = ["plot_ellipses"]
 
-POINTS = 49  # around an ellipse; a multiple of 8 and the first again
-RINGS = 9  # of an ellipsoid, from pole to pole
-SECTORS = 17  # around each of them, the first again
+POINTS = 49  # points around an ellipse: a multiple of 8, and the first again
+RINGS = 9  # rings of an ellipsoid, from pole to pole
+SECTORS = 17  # points around each ring, with the first again
 
 
 def plot_ellipses(
@@ -48,7 +48,7 @@ def plot_ellipses(
         The axes.
 
     Raises:
-        ValueError: if the shapes are others, or the axes are not those of the dimension.
+        ValueError: if the shapes do not fit, or the axes do not have the dimension.
 
     Example:
         >>> from kfjax.plotting import plot_ellipses
@@ -70,8 +70,8 @@ def plot_ellipses(
     ax = map_axes(ax, d)
     if (ax.name == "3d") != (d == 3):
         raise ValueError(
-            f"plot_ellipses: got axes of projection {ax.name!r} for {d} dimensions; expected"
-            " others."
+            f"plot_ellipses: got axes of projection {ax.name!r} for {d} dimensions; expected axes"
+            " of that dimension."
         )
     faces = _faces(centres, _roots(covs) * _radius(d, probability))
     _draw(ax, faces, colour, label)
@@ -99,7 +99,7 @@ def _radius(dimension: int, probability: float) -> float:
 
 
 def _roots(cov: np.ndarray) -> Float[np.ndarray, "K d d"]:
-    """Return matrices A with A A' = P, of singular P too.
+    """Return matrices A with A A' = P, also for singular P.
 
     Eigenvalues that rounding made negative are zero.
     """
@@ -116,7 +116,7 @@ def _faces(mean: np.ndarray, roots: np.ndarray) -> Float[np.ndarray, "faces poin
 
 
 def _circle(points: int) -> Float[np.ndarray, "points 2"]:
-    """Return points around the unit circle, the first one again at the end."""
+    """Return points around the unit circle, with the first one repeated at the end."""
     angle = np.linspace(0, 2 * np.pi, points)
     return np.stack([np.cos(angle), np.sin(angle)], axis=-1)
 

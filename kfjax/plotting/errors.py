@@ -1,4 +1,4 @@
-"""Errors: of many trajectories in decibels, and of one against its own bounds."""
+"""Errors: of many trajectories in decibels, and of one trajectory against its own bounds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from kfjax.plotting.style import (
 
 __all__ = ["plot_error_bounds", "plot_errors"]
 
-# What a plot of errors shows above the best filter; one that diverged leaves through the top.
+# Range that a plot of errors shows above the best filter; a diverged filter is cut off at the top.
 SPAN_DB = 40.0
 
 
@@ -56,7 +56,7 @@ def plot_errors(
 
     Returns:
         The axes, which show at most 40 dB above the best filter; names of filters that are off
-        scale say so.
+        scale are marked.
 
     Example:
         >>> from kfjax.plotting import plot_errors
@@ -95,8 +95,8 @@ def plot_error_bounds(
 ) -> list[Axes]:
     """Draw the error of one trajectory between the bounds that the filter claims.
 
-    e_t = x_t - m_t against +- sigmas sqrt(P_jj), one component below the other; 95 % of the errors
-    of a consistent filter are within two sigmas.
+    e_t = x_t - m_t against +- sigmas sqrt(P_jj), one component below another; 95 % of the errors of
+    a consistent filter are within two sigmas.
 
     Args:
         truth: true states [T, n], NaN where not known.
@@ -111,7 +111,7 @@ def plot_error_bounds(
         axes: axes to draw into, one per component; default a new figure.
 
     Returns:
-        The axes; the legends tell which part of the known errors is within the bounds.
+        The axes; the legends give the share of known errors within the bounds.
 
     Raises:
         ValueError: if the shapes differ, or there are fewer axes than components.
@@ -124,7 +124,7 @@ def plot_error_bounds(
     """
     mean = check_trajectory("plot_error_bounds", mean, cov, truth)
     error = _subtracted(np.asarray(truth), mean, difference)
-    # NaN in the truth is not known, in the estimate it is an error
+    # NaN in the truth means unknown, in the estimate it is an error
     known = ~np.isnan(_subtracted(np.asarray(truth), np.asarray(truth), difference))
     bounds = sigmas * deviations(cov)
     chosen = chosen_components(components, error.shape[1])
@@ -144,14 +144,14 @@ def plot_error_bounds(
 
 
 def _subtracted(x: np.ndarray, m: np.ndarray, difference: Difference | None) -> np.ndarray:
-    """Return states minus others, [T, d]."""
+    """Return the differences of states, [T, d]."""
     if difference is None:
         return x - m
     return np.asarray(jax.vmap(difference)(jnp.asarray(x), jnp.asarray(m)))
 
 
 def _within(error: np.ndarray, bound: np.ndarray, known: np.ndarray) -> str:
-    """Return the label of an error: which part of it is within the bounds."""
+    """Return the label of an error: the share within the bounds."""
     if not known.any():
         return "error"
     part = np.mean(np.abs(error[known]) <= bound[known])
@@ -159,7 +159,7 @@ def _within(error: np.ndarray, bound: np.ndarray, known: np.ndarray) -> str:
 
 
 def median(curve: Real[ArrayLike, " T"]) -> float:
-    """Return the median of the finite entries, inf if there are none."""
+    """Return the median of the finite entries, or inf if there are none."""
     values = np.asarray(curve)
     finite = values[np.isfinite(values)]
     return float(np.median(finite)) if finite.size else np.inf

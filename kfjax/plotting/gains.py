@@ -22,14 +22,14 @@ def plot_gain(
     colours: Mapping[str, str] | None = None,
     axes: Iterable[Axes] | None = None,
 ) -> list[Axes]:
-    """Draw entries of gains over time, one below the other, one line per filter.
+    """Draw entries of gains over time, one below another, with one line per filter.
 
     Args:
         gains: gains [T, n, m] by name, as from `kfjax.evaluation.gains`, or `Info.extra["gain"]` of
             a learned filter.
         entries: pairs (i, j) to draw: how much channel j of y moves component i of x; default the
             first three.
-        steady: gain that a Kalman filter settles at [n, m], `kfjax.steady_state(model).gain`, or
+        steady: steady-state gain [n, m] of a Kalman filter, `kfjax.steady_state(model).gain`, or
             None.
         colours: colours by name; default one after the other.
         axes: axes to draw into, one per entry; default a new figure.
@@ -38,8 +38,7 @@ def plot_gain(
         The axes.
 
     Raises:
-        ValueError: if gains is empty, or of shapes that differ, or there are fewer axes than
-            entries.
+        ValueError: if gains is empty, the shapes differ, or there are fewer axes than entries.
 
     Example:
         >>> from kfjax.plotting import plot_gain
@@ -72,11 +71,11 @@ def plot_gain(
 
 
 def _shape(gains: Mapping[str, np.ndarray]) -> tuple[int, int]:
-    """Return the shape (n, m) that all gains have."""
+    """Return the common shape (n, m) of all gains."""
     shapes = {gain.shape[1:] for gain in gains.values()}
     if len(shapes) != 1 or any(gain.ndim != 3 for gain in gains.values()):
         raise ValueError(
             f"plot_gain: got gains of shapes {[gain.shape for gain in gains.values()]}; expected"
-            " some, all [T, n, m]. Take one of a batch with gain[0]."
+            " at least one, all [T, n, m]. Select one of a batch with gain[0]."
         )
     return shapes.pop()

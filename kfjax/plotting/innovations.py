@@ -23,7 +23,7 @@ def plot_autocorrelation(
 ) -> Axes:
     """Draw the autocorrelation of whitened innovations between the bounds of white ones.
 
-    The innovations of a consistent filter are white; correlation at small lags says that Q is too
+    The innovations of a consistent filter are white; correlation at small lags means that Q is too
     small (positive) or too large (negative), or that the model is wrong.
 
     Args:
@@ -50,7 +50,7 @@ def plot_autocorrelation(
     """
     if innovation is None or cov is None:
         raise ValueError(
-            "plot_autocorrelation: the filter gives no innovations or no covariance of them;"
+            "plot_autocorrelation: the filter gives no innovations or no covariances of them;"
             " expected both. Use a filter that has them, such as kf.extended()."
         )
     test = whiteness(*innovation_products(innovation, cov, lags), level=level)

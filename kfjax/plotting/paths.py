@@ -15,7 +15,7 @@ from kfjax.plotting.style import BAND, COLOURS, TRUTH, map_axes, style
 
 __all__ = ["plot_path"]
 
-ELLIPSES = 12  # along a path, by default
+ELLIPSES = 12  # ellipses along a path, by default
 
 
 def plot_path(
@@ -37,18 +37,18 @@ def plot_path(
         mean: estimates [T, n].
         cov: their covariances [T, n, n], or None for no ellipses.
         truth: true states [T, n] (NaN where not known), or None.
-        observations: positions that were measured [K, 2] or [K, 3], drawn as points, or None.
+        observations: measured positions [K, 2] or [K, 3], drawn as points, or None.
         components: indices of the two or three components of the state that are the coordinates;
-            three make a picture in space.
+            three give a figure in space.
         every: number of steps from one ellipse to the next; default about a dozen ellipses.
         probability: probability with which an ellipse holds the true position.
         label: name of the estimate in the legend.
         colour: colour of the estimate.
-        ax: axes to draw into, of projection "3d" in space; default a new figure. Call again with
-            them for more paths.
+        ax: axes to draw into, of projection "3d" in space; default a new figure. Pass them again
+            for more paths.
 
     Returns:
-        The axes, of equal scales; `ax.set_aspect("auto")` undoes that where the units differ.
+        The axes, with equal scales; `ax.set_aspect("auto")` undoes that if the units differ.
 
     Raises:
         ValueError: if the shapes differ, or components are not two or three.
@@ -73,8 +73,8 @@ def plot_path(
     if observations is not None and np.shape(observations)[1:] != (len(chosen),):
         raise ValueError(
             f"plot_path: observations have shape {np.shape(observations)}; expected [K,"
-            f" {len(chosen)}], positions in the coordinates of the path. Leave out what measures"
-            " something else."
+            f" {len(chosen)}], positions in the coordinates of the path. Leave out observations of"
+            " other quantities."
         )
     ax = map_axes(ax, len(chosen))
     if observations is not None:

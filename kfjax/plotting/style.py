@@ -15,10 +15,10 @@ from kfjax._support.types import Nested
 __all__ = ["COLOURS", "TRUTH"]
 
 TRUTH = "#222222"
-BAND = "#999999"  # of intervals and measurements
+BAND = "#999999"  # colour of intervals and measurements
 
 COLOURS = (
-    # can be told apart with every kind of colour vision
+    # distinguishable with every kind of colour vision
     "#0072b2",
     "#d55e00",
     "#009e73",
@@ -34,7 +34,7 @@ COLOURS = (
 
 
 def column(rows: int, axes: Iterable[Axes] | None = None, who: str = "") -> list[Axes]:
-    """Return axes below each other: those given, which have to be enough, or of a new figure."""
+    """Return axes below each other: enough given ones, or those of a new figure."""
     if axes is None:
         figure = Figure(figsize=(8, 1 + 2.2 * rows), layout="constrained")
         return list(figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0])
@@ -45,12 +45,12 @@ def column(rows: int, axes: Iterable[Axes] | None = None, who: str = "") -> list
 
 
 def curve_axes(ax: Axes | None) -> Axes:
-    """Return the axes that are given, or those of a new figure for curves over time."""
+    """Return the given axes, or those of a new figure for curves over time."""
     return column(1)[0] if ax is None else ax
 
 
 def map_axes(ax: Axes | None, dimension: int) -> Axes:
-    """Return the axes that are given, or those of a new figure of the plane or of space."""
+    """Return the given axes, or those of a new figure of the plane or of space."""
     if ax is not None:
         return ax
     projection = "3d" if dimension == 3 else None
@@ -59,7 +59,7 @@ def map_axes(ax: Axes | None, dimension: int) -> Axes:
 
 
 def colours_of(names: Iterable[str], chosen: Mapping[str, str] | None = None) -> Mapping[str, str]:
-    """Return the colours that are chosen, or a colour for every name, one after the other."""
+    """Return the chosen colours, or one colour per name in sequence."""
     if chosen is not None:
         return chosen
     return dict(zip(names, itertools.cycle(COLOURS), strict=False))
@@ -71,7 +71,7 @@ def steps_of(curve: ArrayLike | Nested, first: int) -> np.ndarray:
 
 
 def share_x(axes: list[Axes]) -> None:
-    """Give axes below each other one axis of steps."""
+    """Make axes below each other share one axis of steps."""
     for ax in axes[1:]:
         ax.sharex(axes[0])
     for ax in axes[:-1]:

@@ -1,4 +1,4 @@
-"""Errors against the level of noise, with the floor below which no filter can be."""
+"""Errors against the level of noise, with the floor below which no filter can go."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def plot_noise_sweep(
         noise: levels of noise [K], in decibels or any unit of the x axis.
         curves: errors in dB by name: [K], or one `Interval` per level as from `Evaluation.mse_db`
             (or one of arrays), drawn with its bars.
-        floor: errors in dB that no filter can be below [K], or one number, or None.
+        floor: lower bound [K] of the errors in dB, or one number, or None.
         xlabel: label of the x axis.
         ylabel: label of the y axis.
         colours: colours by name; default one after the other.
@@ -45,7 +45,7 @@ def plot_noise_sweep(
         The axes.
 
     Raises:
-        ValueError: if a curve has another number of levels than noise.
+        ValueError: if a curve and noise have different numbers of levels.
 
     Example:
         >>> from kfjax.plotting import plot_noise_sweep
@@ -82,7 +82,7 @@ def _levels(name: str, curve: Levels, noise: np.ndarray) -> np.ndarray:
     if rows.shape != (noise.size, 3) or noise.ndim != 1:
         raise ValueError(
             f"plot_noise_sweep: {name} has {len(rows)} values and noise the shape {noise.shape};"
-            " expected one each."
+            " expected one value per level."
         )
     # one trajectory has no interval
     ends = rows[:, 1:]

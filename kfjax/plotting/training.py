@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from kfjax.plotting.style import COLOURS, curve_axes, style
 
-if TYPE_CHECKING:  # the import of training takes longer than a plot
+if TYPE_CHECKING:  # importing training takes longer than drawing a plot
     from kfjax.training import History
 
 __all__ = ["plot_history"]
@@ -18,7 +18,7 @@ __all__ = ["plot_history"]
 def plot_history(history: History, *, ylabel: str = "loss", ax: Axes | None = None) -> Axes:
     """Draw the training and the validation loss of a training.
 
-    Several runs are one faint line each.
+    Each of several runs is a faint line.
 
     Args:
         history: a `kfjax.training.History`, as in `Fitted.history`.

@@ -126,7 +126,7 @@ BELIEF = kf.Gaussian(np.zeros(2, np.float32), np.eye(2, dtype=np.float32))
 REFUSED = {
     "text": (b"no file", BELIEF, "cannot be read"),
     "empty": (b"", BELIEF, "cannot be read"),
-    "a string": ("state", BELIEF, "cannot be read .*; expected what to_bytes returned"),
+    "a string": ("state", BELIEF, "cannot be read .*; expected the unchanged result of to_bytes"),
     "one array": (bare_array(), BELIEF, "cannot be read .*bare array"),
     "a pickle": (pickled(), BELIEF, "cannot be read .*allow_pickle"),
     "another filter": (
@@ -147,7 +147,7 @@ REFUSED = {
     "x64 off": (
         to_bytes(np.zeros(2)),
         np.zeros(2),
-        "state is float64, which JAX has only after enabling x64",
+        "state is float64, which JAX supports only with x64",
     ),
     "another generator": (
         to_bytes(jax.random.key(0)),
@@ -171,7 +171,7 @@ def test_what_does_not_fit_is_refused(kind):
 )
 def test_leaves_that_a_file_cannot_hold_are_refused(leaf):
     with pytest.raises(
-        ValueError, match=r"the leaf state\.mean has dtype .*; expected booleans or numbers"
+        ValueError, match=r"the leaf state\.mean has dtype .*; expected a boolean or number dtype"
     ):
         to_bytes(kf.Gaussian(leaf, None))
 

@@ -168,7 +168,7 @@ def test_gains_are_those_of_the_filter(tmp_path):
     axes = plotting.plot_gain({"KF": K, "half": K / 2}, entries=[(0, 0), (2, 1)])
     np.testing.assert_array_equal(axes[1].lines[1].get_ydata(), K[:, 2, 1] / 2)
     assert saved(axes[0], tmp_path)
-    with pytest.raises(ValueError, match="expected some, all \\[T, n, m\\]"):
+    with pytest.raises(ValueError, match="expected at least one, all \\[T, n, m\\]"):
         plotting.plot_gain({"KF": K[0]})
 
 
