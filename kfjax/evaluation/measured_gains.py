@@ -6,9 +6,9 @@ import jax
 from jax import Array
 from jaxtyping import Real
 
-from kfjax.base import Filter, Inputs, Mask, Observations, Params, State, extra_only
+from kfjax.base import Filter, Inputs, Mask, Observations, Params, extra_only
 from kfjax.filters.checks import check_filter
-from kfjax.filters.probing import probed
+from kfjax.filters.probing import ProbedStep, probed
 from kfjax.runner import run
 
 __all__ = ["gains"]
@@ -54,20 +54,11 @@ def gains(
     return kept["found"]
 
 
-def _sensitivity(
-    filter: Filter,
-    params: Params,
-    before: State,
-    predicted: State,
-    y: Array,
-    u: Inputs,
-    observed: Mask,
-) -> Array:
+def _sensitivity(filter: Filter, params: Params, step: ProbedStep) -> Array:
     """Return d mean / d y at one update."""
-    del before
 
     def updated(y: Array) -> Array:
-        state, _ = filter.update(params, predicted, y, u, observed)
+        state, _ = filter.update(params, step.predicted, y, step.u, step.observed)
         return state.mean
 
-    return jax.jacfwd(updated)(y)
+    return jax.jacfwd(updated)(step.y)

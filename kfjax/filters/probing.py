@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from jax import Array
 
-from kfjax.base import Filter, Info, Inputs, Mask, Params, constructor
+from kfjax._support.types import PyTree
+from kfjax.base import Filter, Info, Inputs, Mask, Observations, Params, State, constructor
 
 __all__: list[str] = []
+
+
+class ProbedStep(NamedTuple):
+    """One step of a filter, as a probe sees it.
+
+    Attributes:
+        before: the state before the prediction.
+        predicted: the state after it.
+        y: the observation.
+        u: the input.
+        observed: the mask.
+    """
+
+    before: State
+    predicted: State
+    y: Observations
+    u: Inputs
+    observed: Mask
 
 
 class ProbedState(NamedTuple):
@@ -29,11 +48,14 @@ class ProbedState(NamedTuple):
         return self.state.cov
 
 
+Probe: TypeAlias = Callable[[Filter, Params, ProbedStep], PyTree]
+
+
 @constructor
-def probed(filter: Filter, probe: Callable) -> Filter:
+def probed(filter: Filter, probe: Probe) -> Filter:
     """Return the filter with the result of `probe` at every update in its Info.
 
-    `probe(filter, params, before, predicted, y, u, observed)` may return any pytree.
+    `probe(filter, params, step)` may return any pytree.
     """
 
     def init(params: Params, key: Array | None = None) -> ProbedState:
@@ -44,9 +66,13 @@ def probed(filter: Filter, probe: Callable) -> Filter:
         return ProbedState(filter.predict(params, state.state, u), state.state)
 
     def update(
-        params: Params, state: ProbedState, y: Array, u: Inputs = None, observed: Mask = None
+        params: Params,
+        state: ProbedState,
+        y: Observations,
+        u: Inputs = None,
+        observed: Mask = None,
     ) -> tuple[ProbedState, Info]:
-        found = probe(filter, params, state.before, state.state, y, u, observed)
+        found = probe(filter, params, ProbedStep(state.before, state.state, y, u, observed))
         new, _ = filter.update(params, state.state, y, u, observed)
         return ProbedState(new, state.before), Info(extra={"found": found})
 

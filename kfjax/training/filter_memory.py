@@ -17,9 +17,10 @@ from jax import Array
 from kfjax._support.arguments import check_count
 from kfjax._support.compiling import jit
 from kfjax._support.values import real_array
-from kfjax.base import Filter, Inputs, Mask, Params, State
+from kfjax.base import Filter, Params
 from kfjax.data import Dataset, first_steps, start_at
 from kfjax.filters.combinators.composing import state_space_of
+from kfjax.filters.probing import ProbedStep
 from kfjax.models.averages import differences, moved
 from kfjax.models.lens import model_of
 from kfjax.models.spaces import EUCLIDEAN, Space
@@ -100,17 +101,9 @@ def forgetting(
     return Forgetting(np.array(norms), *below)
 
 
-def _jacobian(
-    filter: Filter,
-    params: Params,
-    before: State,
-    predicted: State,
-    y: Array,
-    u: Inputs,
-    observed: Mask,
-) -> Array:
+def _jacobian(filter: Filter, params: Params, step: ProbedStep) -> Array:
     """Return d mean_t / d mean_{t-1} [n, n] between tangent spaces, the rest of the state fixed."""
-    del predicted
+    before = step.before
     if "mean" not in getattr(before, "_fields", ()):
         raise ValueError(
             f"forgetting: the state is {type(before).__name__}; expected a NamedTuple with a field"
@@ -122,7 +115,9 @@ def _jacobian(
 
     def mean_after(d: Array) -> Array:
         start = before._replace(mean=space.retract(before.mean, d))
-        return filter.update(params, filter.predict(params, start, u), y, u, observed)[0].mean
+        predicted = filter.predict(params, start, step.u)
+        state, _ = filter.update(params, predicted, step.y, step.u, step.observed)
+        return state.mean
 
     reached = mean_after(nothing)
     return jax.jacfwd(lambda d: space.difference(mean_after(d), reached))(nothing)

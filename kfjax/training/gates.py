@@ -11,8 +11,9 @@ import numpy as np
 from jax import Array
 from jax.extend.core import Literal
 
-from kfjax.base import Filter, Inputs, Mask, Params, State
+from kfjax.base import Filter, Params
 from kfjax.data import Dataset, first_steps
+from kfjax.filters.probing import ProbedStep
 from kfjax.training.probing import probe_steps
 
 __all__ = ["Saturation", "gate_saturation"]
@@ -74,17 +75,8 @@ def gate_saturation(filter: Filter, params: Params, data: Dataset) -> Saturation
     return Saturation(float(low), float(high))
 
 
-def _gates(
-    filter: Filter,
-    params: Params,
-    before: State,
-    predicted: State,
-    y: Array,
-    u: Inputs,
-    observed: Mask,
-) -> Array:
-    del before
-    return gate_values(filter.update, params, predicted, y, u, observed)
+def _gates(filter: Filter, params: Params, step: ProbedStep) -> Array:
+    return gate_values(filter.update, params, step.predicted, step.y, step.u, step.observed)
 
 
 def gate_values(fn: Callable, *args: Any) -> Array:

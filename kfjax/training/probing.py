@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 
 import jax
 from jax import Array
@@ -11,13 +10,13 @@ from jax import Array
 from kfjax._support.compiling import jit
 from kfjax.base import Filter, Params, extra_only
 from kfjax.data import Dataset, run_trajectory
-from kfjax.filters.probing import probed
+from kfjax.filters.probing import Probe, probed
 
 __all__: list[str] = []
 
 
 @functools.partial(jit, static_argnums=(0, 1))
-def probe_steps(filter: Filter, probe: Callable, params: Params, data: Dataset) -> Array:
+def probe_steps(filter: Filter, probe: Probe, params: Params, data: Dataset) -> Array:
     """Return the result of a probe (`kfjax.filters.probing`) at every step of every trajectory."""
     keys = jax.random.split(jax.random.key(0), data.ys.shape[0])
     watched = probed(filter, probe)

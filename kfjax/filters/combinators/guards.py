@@ -235,18 +235,7 @@ def fallback(
         bad = ~_is_finite(trial)
         start = select(bad, restarted(params, state.inner), state.inner)
         inner = filter.predict(params, start, u)
-        return FallbackState(
-            inner, jnp.where(bad, 0, state.alarms), state.resets + bad.astype(state.resets.dtype)
-        )
-
-    def counted(state: FallbackState, info: Info, y: Observations, seen: Array) -> Array:
-        """Return the number of alarms in a row, this observation included."""
-        if info.nis is None:
-            return state.alarms
-        above = info.nis > chi_square_bounds(probability, y, info.nis.dtype)[info.dof]
-        rejected = _used(info, seen) == 0
-        raised = jnp.where(above | rejected, state.alarms + 1, 0)
-        return jnp.where(seen, raised, state.alarms)
+        return _counted(inner, state.alarms, state.resets, bad)
 
     def update(
         params: Params,
@@ -261,7 +250,7 @@ def fallback(
         attempt = scored(attempt)
         seen = any_observed(observed)
         broken = seen & ~_is_sound(trial, attempt)
-        alarms = counted(state, attempt, y, seen)
+        alarms = _alarms(state.alarms, attempt, y, seen, probability)
         bad = broken | (seen & (alarms >= patience))
         restart = restarted(params, state.inner)
         # where the trial failed, the differentiated update observes nothing, from a finite state
@@ -269,17 +258,31 @@ def fallback(
         inner, info = filter.update(params, start, y, u, _and(observed, ~broken, y))
         inner = select(bad, restart, inner)
         info = select(broken, attempt, info)
-        new = FallbackState(
-            inner, jnp.where(bad, 0, alarms), state.resets + bad.astype(state.resets.dtype)
-        )
         accepted = jnp.where(bad, 0, _used(info, seen))
-        return new, reported(info, accepted=accepted, reset=bad.astype(jnp.int32))
+        info = reported(info, accepted=accepted, reset=bad.astype(jnp.int32))
+        return _counted(inner, alarms, state.resets, bad), info
 
     def recentre(params: Params, state: FallbackState, gaussian: Gaussian) -> FallbackState:
         inner = filter.recentre(params, state.inner, gaussian)
         return state._replace(inner=inner, alarms=jnp.zeros_like(state.alarms))
 
     return Filter(init, predict, update, recentre)
+
+
+def _alarms(before: Array, info: Info, y: Observations, seen: Array, probability: float) -> Array:
+    """Return the number of alarms in a row, this observation included."""
+    if info.nis is None:
+        return before
+    above = info.nis > chi_square_bounds(probability, y, info.nis.dtype)[info.dof]
+    rejected = _used(info, seen) == 0
+    raised = jnp.where(above | rejected, before + 1, 0)
+    return jnp.where(seen, raised, before)
+
+
+def _counted(inner: State, alarms: Array, resets: Array, reset: Array) -> FallbackState:
+    """Return the state; a reset is counted and clears the alarms."""
+    alarms = jnp.where(reset, 0, alarms)
+    return FallbackState(inner, alarms, resets + reset.astype(resets.dtype))
 
 
 def _used(info: Info, seen: Array) -> Array:

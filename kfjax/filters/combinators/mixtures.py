@@ -173,15 +173,7 @@ def imm(filters: tuple[Filter, ...], maps: tuple[Map | None, ...] | None = None)
     """
     check_filters("imm", filters, recentre=True)
     maps = (None,) * len(filters) if maps is None else maps
-    if len(maps) != len(filters):
-        raise ValueError(
-            f"imm: got {len(maps)} maps for {len(filters)} filters; expected one each (or None)."
-        )
-
-    def combined(params: IMMParams, members: tuple[State, ...], weights: Array) -> IMMState:
-        """Return the state with the moments of the mixture."""
-        mixture = moment_match(weights, _common(maps, members), state_space_of(params))
-        return IMMState(mixture.mean, mixture.cov, weights, members)
+    _check_maps(maps, filters)
 
     def written(
         params: IMMParams, state: IMMState, beliefs: Sequence[Gaussian]
@@ -194,7 +186,7 @@ def imm(filters: tuple[Filter, ...], maps: tuple[Map | None, ...] | None = None)
         _check_params(params, filters)
         keys = [None] * len(filters) if key is None else jax.random.split(key, len(filters))
         members = tuple(f.init(p, k) for f, p, k in zip(filters, params.members, keys, strict=True))
-        return combined(params, members, jnp.copy(params.weights))
+        return _mixture(maps, params, members, jnp.copy(params.weights))
 
     def predict(params: IMMParams, state: IMMState, u: Inputs = None) -> IMMState:
         _check_params(params, filters)
@@ -205,7 +197,7 @@ def imm(filters: tuple[Filter, ...], maps: tuple[Map | None, ...] | None = None)
         started = written(params, state, mixed)
         members = zip(filters, params.members, started, strict=True)
         predicted = tuple(f.predict(p, s, u) for f, p, s in members)
-        return combined(params, predicted, weights)
+        return _mixture(maps, params, predicted, weights)
 
     def update(
         params: IMMParams,
@@ -214,13 +206,11 @@ def imm(filters: tuple[Filter, ...], maps: tuple[Map | None, ...] | None = None)
         u: Inputs = None,
         observed: Mask = None,
     ) -> tuple[IMMState, Info]:
-        updates = [
-            f.update(p, s, y, u, observed)
-            for f, p, s in zip(filters, params.members, state.members, strict=True)
-        ]
+        each = zip(filters, params.members, state.members, strict=True)
+        updates = [f.update(p, s, y, u, observed) for f, p, s in each]
         members, infos = zip(*updates, strict=True)
         weights, log_likelihood = _reweighted(state.weights, infos)
-        new = combined(params, members, weights)
+        new = _mixture(maps, params, members, weights)
         accepted = joint_acceptance(infos, weights)
         info = _mixture_info(state.weights, infos, log_likelihood)
         info = reported(info, weights=weights, **accepted)
@@ -235,6 +225,22 @@ def imm(filters: tuple[Filter, ...], maps: tuple[Map | None, ...] | None = None)
         return IMMState(gaussian.mean, gaussian.cov, state.weights, members)
 
     return Filter(init, predict, update, recentre)
+
+
+def _check_maps(maps: tuple[Map | None, ...], filters: tuple[Filter, ...]) -> None:
+    """Raise unless there is one map, or None, for every filter."""
+    if len(maps) != len(filters):
+        raise ValueError(
+            f"imm: got {len(maps)} maps for {len(filters)} filters; expected one each (or None)."
+        )
+
+
+def _mixture(
+    maps: tuple[Map | None, ...], params: IMMParams, members: tuple[State, ...], weights: Array
+) -> IMMState:
+    """Return the state of a mixture, with its moments in the common space."""
+    belief = moment_match(weights, _common(maps, members), state_space_of(params))
+    return IMMState(belief.mean, belief.cov, weights, members)
 
 
 def moment_match(weights: Array, beliefs: Sequence[Gaussian], space: Space) -> Gaussian:

@@ -14,6 +14,7 @@ of l_t; its likelihood weighs the particle.
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -33,7 +34,7 @@ from kfjax.filters.particles.states import (
     selected,
     weighed,
 )
-from kfjax.models.observing import bind, observe
+from kfjax.models.observing import Observation, bind, observe
 from kfjax.models.spaces import EUCLIDEAN, Space
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.moments import MomentRule, Taylor
@@ -90,17 +91,7 @@ def rao_blackwellised(
         algorithm 1.
     """
     check_particles("rao_blackwellised", particles, ess)
-    indices = isinstance(linear, tuple) and all(isinstance(i, int) for i in linear)
-    if not indices or not linear or len(set(linear)) < len(linear):
-        raise ValueError(
-            f"rao_blackwellised: linear is {linear}; expected a tuple of at least one index,"
-            " without repetition."
-        )
-    if not hasattr(rule, "deviations"):
-        raise ValueError(
-            f"rao_blackwellised: {rule} has no deviations; expected a rule such as"
-            " kf.moments.Taylor()."
-        )
+    _check_arguments(linear, rule)
 
     def normals(key: Array, model: StateSpaceModel) -> Array:
         return jax.random.normal(key, (particles, model.n - len(linear)), model.dtype)
@@ -113,16 +104,7 @@ def rao_blackwellised(
     def predict(params: StateSpaceModel, state: ParticleState, u: Inputs = None) -> ParticleState:
         data, (select, move) = clouds.split(state.key, 2)
         state, _ = selected(resampling, ess, select, state)
-        parts = _parts(params, linear)
-        space = params.state_space
-
-        def one(x: Array, P: Array, z: Array) -> tuple[Array, Array]:
-            f = _of_linear(parts, bind(params.f, u), x, space)
-            L = linalg.cholesky(linalg.quadratic(parts.linear, P))
-            mean, _, dy = rule.deviations(f, jnp.zeros_like(L[0]), L, EUCLIDEAN, space)
-            offset, cov = _draw(parts, dy, params.process_noise(x, u), z)
-            return space.retract(mean, offset), cov
-
+        one = functools.partial(_move, rule, params, _parts(params, linear), u)
         points, covs = jax.vmap(one)(state.particles, state.covs, normals(move, params))
         return state._replace(particles=points, covs=covs, key=data)
 
@@ -133,33 +115,18 @@ def rao_blackwellised(
         u: Inputs = None,
         observed: Mask = None,
     ) -> tuple[ParticleState, Info]:
-        parts = _parts(params, linear)
-        space = params.state_space
 
         def one(x: Array, P: Array) -> tuple[Array, Array, Array, Array]:
             seen = observe(params, x, y, u, observed)
-            belief = Gaussian(jnp.zeros_like(parts.linear[:, 0]), linalg.quadratic(parts.linear, P))
-            local = seen._replace(fn=_of_linear(parts, seen.fn, x, space))
-            (d, cov), info = Standard()(rule, belief, local, EUCLIDEAN)
-            embed = parts.linear.T
-            S: Any = info.innovation_cov
-            density: Any = info.log_likelihood
-            S = S if seen.mask is None else S + jnp.diag((~seen.mask).astype(S.dtype))
-            return (
-                space.retract(x, linalg.matmul(embed, d)),
-                linalg.quadratic(embed, cov),
-                S,
-                density,
-            )
+            return _condition(rule, params, _parts(params, linear), seen, x, P)
 
         points, covs, S, density = jax.vmap(one)(state.particles, state.covs)
         proposed = state._replace(particles=points, covs=covs)
         new, log_likelihood = weighed(state, proposed, density, observed)
         seen = observe(params, state.mean, y, u, observed)
         ys = jax.vmap(seen.fn)(state.particles).astype(density.dtype)
-        return new, mixture_info(
-            seen, ys, state.weights, clouds.mixed(state.weights, S), log_likelihood
-        )
+        noise = clouds.mixed(state.weights, S)
+        return new, mixture_info(seen, ys, state.weights, noise, log_likelihood)
 
     def recentre(
         params: StateSpaceModel, state: ParticleState, gaussian: Gaussian
@@ -191,6 +158,21 @@ def _parts(model: StateSpaceModel, linear: tuple[int, ...]) -> _Parts:
     )
 
 
+def _check_arguments(linear: tuple[int, ...], rule: MomentRule) -> None:
+    """Raise unless linear has different indices, and the rule has deviations."""
+    indices = isinstance(linear, tuple) and all(isinstance(i, int) for i in linear)
+    if not indices or not linear or len(set(linear)) < len(linear):
+        raise ValueError(
+            f"rao_blackwellised: linear is {linear}; expected a tuple of at least one index,"
+            " without repetition."
+        )
+    if not hasattr(rule, "deviations"):
+        raise ValueError(
+            f"rao_blackwellised: {rule} has no deviations; expected a rule such as"
+            " kf.moments.Taylor()."
+        )
+
+
 def _check_model(model: StateSpaceModel, linear: tuple[int, ...]) -> None:
     """Raise for a model that the filter would get wrong."""
     if not set(linear) < set(range(model.n)):
@@ -201,10 +183,47 @@ def _check_model(model: StateSpaceModel, linear: tuple[int, ...]) -> None:
     if model.observation_log_density is not None:
         raise ValueError(
             "rao_blackwellised: the model has an observation_log_density; expected Gaussian noise,"
-            " for which"
-            " the linear part can"
-            " be integrated out. Use kf.particle(), or model.replace(observation_log_density=None)."
+            " for which the linear part can be integrated out. Use kf.particle(), or"
+            " model.replace(observation_log_density=None)."
         )
+
+
+def _move(
+    rule: Any, model: StateSpaceModel, parts: _Parts, u: Inputs, x: Array, P: Array, z: Array
+) -> tuple[Array, Array]:
+    """Predict one particle and its covariance; its sampled components are drawn by normals z."""
+    space = model.state_space
+    f = _of_linear(parts, bind(model.f, u), x, space)
+    L = linalg.cholesky(linalg.quadratic(parts.linear, P))
+    mean, _, dy = rule.deviations(f, jnp.zeros_like(L[0]), L, EUCLIDEAN, space)
+    offset, cov = _draw(parts, dy, model.process_noise(x, u), z)
+    return space.retract(mean, offset), cov
+
+
+def _condition(
+    rule: MomentRule,
+    model: StateSpaceModel,
+    parts: _Parts,
+    seen: Observation,
+    x: Array,
+    P: Array,
+) -> tuple[Array, Array, Array, Array]:
+    """Update the linear components of one particle.
+
+    Returns its point and covariance, and the covariance and log density of y.
+    """
+    space = model.state_space
+    belief = Gaussian(jnp.zeros_like(parts.linear[:, 0]), linalg.quadratic(parts.linear, P))
+    local = seen._replace(fn=_of_linear(parts, seen.fn, x, space))
+    (d, cov), info = Standard()(rule, belief, local, EUCLIDEAN)
+    S: Any = info.innovation_cov
+    density: Any = info.log_likelihood
+    if seen.mask is not None:
+        # unit variance, so that unobserved channels do not make S singular
+        S = S + jnp.diag((~seen.mask).astype(S.dtype))
+    embed = parts.linear.T
+    point = space.retract(x, linalg.matmul(embed, d))
+    return point, linalg.quadratic(embed, cov), S, density
 
 
 def _of_linear(parts: _Parts, fn: Any, x: Array, space: Space) -> Any:
