@@ -186,7 +186,7 @@ def test_a_function_without_a_return_is_told_so():
 
 def test_inputs_that_nothing_reads_are_spoken_of():
     us = np.ones((T, 1))
-    with pytest.warns(UserWarning, match=r"run: us is given, and neither f, h, Q nor R reads u"):
+    with pytest.warns(UserWarning, match=r"run: us is given, but none of f, h, Q and R reads u"):
         run(model_with(), us=us)
     with pytest.warns(UserWarning, match="step: us is given"):
         kf.step(kf.unscented(), model_with(), model_with().prior, np.zeros(2), u=us[0])

@@ -135,7 +135,7 @@ def test_what_onnx_cannot_express(tmp_path):
     model = table.linear().model
     with pytest.raises(ValueError, match=r"the filter draws random numbers \(.*random"):
         exporting.export_step(tmp_path / "a.onnx", kf.particle(8), model, key=jax.random.key(0))
-    with pytest.raises(ValueError, match="the sizes \\['b'\\] may be anything; expected numbers"):
+    with pytest.raises(ValueError, match="the sizes \\['b'\\] are names; expected numbers"):
         exporting.export_step(tmp_path / "a.onnx", kf.kalman(), model, batch="b")
 
 

@@ -320,7 +320,7 @@ BAD = {
     "fading: factor is -1": lambda: fading(kf.kalman(), -1.0),
     "fading: the filter has no recentre": lambda: fading(STATELESS, 1.1),
     "fallback: probability is 2": lambda: fallback(kf.kalman(), probability=2.0),
-    "fallback: params \\(dict\\) hold no one model": lambda: to_prior({}),
+    "fallback: params \\(dict\\) do not hold exactly one model": lambda: to_prior({}),
     "student_t: dof is 0": lambda: student_t(kf.kalman(), 0.0),
     "student_t: iterations is 0": lambda: student_t(kf.kalman(), iterations=0),
     "huber: threshold is -1": lambda: huber(kf.kalman(), -1.0),

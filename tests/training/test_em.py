@@ -240,8 +240,8 @@ def test_functions_of_inputs_that_are_not_learned_may_stand_beside(x64):
         ({"iterations": 0}, r"iterations is 0; expected a whole number of at least 1"),
         ({"model": kf.systems.lorenz()}, r"not linear; expected a StateSpaceModel with kf\.Linear"),
         ({"data": np.zeros((5, 3))}, r"data is a ndarray; expected a Dataset"),
-        ({"learn": ("F",), "model": driven().model}, r"F is a function, but has to be an array"),
-        ({"learn": ("b",), "model": driven().model}, r"Q is a function, but has to be an array"),
+        ({"learn": ("F",), "model": driven().model}, r"F is a function, but must be an array"),
+        ({"learn": ("b",), "model": driven().model}, r"Q is a function, but must be an array"),
         (
             {"learn": ("B",), "data": kf.Dataset(np.zeros((1, 4, 3)))},
             r"expected data with us \[N, T, p\]",
