@@ -83,7 +83,7 @@ from kfjax.smoothers.two_filter import two_filter_smooth
 
 if TYPE_CHECKING:  # type checkers and editors cannot follow `__getattr__`
     from kfjax import data, evaluation, exporting, learned, plotting, training
-    from kfjax.data import Dataset, from_pandas, from_xarray, to_pandas, to_xarray
+    from kfjax.data import Dataset, from_pandas, from_xarray, read_table, to_pandas, to_xarray
     from kfjax.evaluation import compare, monte_carlo
 
 __all__ = [  # noqa: RUF022  # by theme
@@ -179,6 +179,7 @@ __all__ = [  # noqa: RUF022  # by theme
     "Rank",
     # Data, evaluation, persistence and compilation
     "Dataset",
+    "read_table",
     "from_pandas",
     "from_xarray",
     "to_pandas",
@@ -205,6 +206,7 @@ _SUBPACKAGES = ("data", "evaluation", "exporting", "learned", "plotting", "train
 _FROM_SUBPACKAGES = {
     "Dataset": "data",
     "from_pandas": "data",
+    "read_table": "data",
     "from_xarray": "data",
     "to_pandas": "data",
     "to_xarray": "data",

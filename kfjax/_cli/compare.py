@@ -13,8 +13,9 @@ import numpy as np
 from rich.console import Console
 
 from kfjax._cli import studies
+from kfjax._cli.columns import table_columns
 from kfjax._cli.loading import load_model
-from kfjax._cli.output import check_fit, check_folder, make_console
+from kfjax._cli.output import check_fit, check_folder, check_model, make_console
 from kfjax._cli.recipes import Training, train_quickly
 from kfjax._cli.studies import Study
 from kfjax._cli.trained import load_trained, trained_on
@@ -91,12 +92,21 @@ def _study(args: Namespace) -> Study:
                 "got --trajectories, --steps or --quick with --data; expected them for simulated"
                 " data only."
             )
+        columns = table_columns(args)
         parted = tuning or (
-            args.split is None and any(trained_on(folder, args.data) for folder in args.load)
+            args.split is None
+            and any(trained_on(folder, args.data, columns) for folder in args.load)
         )
         return studies.data_study(
-            args.data, args.model, load_model(args.model), split=args.split, tuning=parted
+            args.data,
+            args.model,
+            load_model(args.model),
+            split=args.split,
+            tuning=parted,
+            columns=columns,
         )
+    if columns := table_columns(args):
+        raise ValueError(f"got --{next(iter(columns))} without --data; expected both.")
     if args.split:
         raise ValueError("got --split without --data; expected it for npz files that hold parts.")
     sizes = {"seed": args.seed, "tuning": tuning}
@@ -154,7 +164,7 @@ def _filters(
     names: str, model: StateSpaceModel, data: Dataset
 ) -> tuple[dict[str, Filter], dict[str, str]]:
     """Return the filters by name, and the reason for each one of a group that is left out."""
-    check_fit(by_name("extended"), model, data)
+    check_model(model, data)
     if names not in GROUPS:
         filters = {name: by_name(name) for name in names.split(",")}
         for chosen in filters.values():

@@ -12,12 +12,12 @@ import jax
 import numpy as np
 from jax import Array
 
+from kfjax._cli.columns import table_columns
+from kfjax._cli.estimate_files import write_estimates
 from kfjax._cli.loading import load_model
-from kfjax._cli.output import check_fit, check_folder
+from kfjax._cli.output import check_fit, check_folder, check_model
 from kfjax._cli.trained import load_trained
 from kfjax._support.compiling import jit
-from kfjax._support.files import write_file
-from kfjax._support.saving import npz_bytes
 from kfjax.base import Estimate, Filter, Params
 from kfjax.data import Dataset, read_data, run_trajectory, start_at
 from kfjax.evaluation.chunks import all_chunks, chunk_size
@@ -36,10 +36,10 @@ def run_filter(args: Namespace) -> None:
         raise ValueError(f"--out {out} is a folder; expected a file, such as {out / 'est.npz'}.")
     check_folder(out.parent)
     model = load_model(args.model)
-    data = read_data(args.data, args.split)
+    data = read_data(args.data, args.split, **table_columns(args))
     if out.exists() and out.samefile(args.data):
         raise ValueError(f"--out {out} is the file of the data; expected another one.")
-    check_fit(by_name("extended"), model, data)
+    check_model(model, data)
     chosen, params = _one_filter(args, model, data)
     check_fit(chosen, params, data)
     arrays = _arrays(chosen, params, data, jax.random.key(args.seed), smoothing=args.smooth)
@@ -51,9 +51,7 @@ def run_filter(args: Namespace) -> None:
             f"{broken} of {data.size} trajectories have estimates that are not finite.",
             stacklevel=1,
         )
-    write_file(out, npz_bytes(arrays))
-    shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
-    print(f"Wrote {out}: {shapes}.")
+    print(f"Wrote {out}: {write_estimates(out, arrays, data, args)}.")
 
 
 def _one_filter(args: Namespace, model: StateSpaceModel, data: Dataset) -> tuple[Filter, Any]:

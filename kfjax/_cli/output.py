@@ -1,4 +1,4 @@
-"""The console, the output folder, and the check that a filter fits the data."""
+"""The console, the output folder, and checks that model and filter fit the data."""
 
 from __future__ import annotations
 
@@ -6,20 +6,28 @@ import codecs
 import io
 import os
 import sys
+import warnings
 from pathlib import Path
+from typing import Any
 
 import jax
+import numpy as np
 from rich.console import Console
 
 from kfjax.base import Filter, Params
 from kfjax.data import Dataset
 from kfjax.evaluation.summaries import filter_one
+from kfjax.filters import by_name
 from kfjax.models.calling import advice
+from kfjax.models.inputs import evaluated, reads
 from kfjax.models.lens import model_of
+from kfjax.models.state_space import StateSpaceModel
 
 __all__: list[str] = []
 
 PLAIN = {"±": "+-", "µ": "u", "…": "..."}  # for ASCII-only terminals
+
+REGULAR = 0.01  # steps that vary by less are alike
 
 PIPE_WIDTH = 140  # columns of a table that is not shown in a terminal
 
@@ -59,6 +67,25 @@ def check_folder(folder: Path) -> None:
         )
 
 
+def check_model(model: StateSpaceModel, data: Dataset) -> None:
+    """Raise unless a model fits data, and warn if their steps vary and it does not see that."""
+    check_fit(by_name("extended"), model, data)
+    if not isinstance(data.us, dict) or "dt" not in data.us:
+        return
+    later = (np.arange(data.steps) > 0) & (np.arange(data.steps) < data.lengths[:, None])
+    dt = np.asarray(data.us["dt"])[later]
+    if dt.size == 0 or np.ptp(dt) <= REGULAR * np.median(dt):
+        return
+    step: dict[str, Any] = {name: np.asarray(values)[0, 0] for name, values in data.us.items()}
+    if not reads(lambda one: evaluated(model, step | {"dt": one}), step["dt"]):
+        warnings.warn(
+            f"the steps of the data vary from {dt.min():.4g} to {dt.max():.4g}, and neither f, h, Q"
+            " nor R of the model reads u['dt']. Make them functions of it, as the models of"
+            " kfjax.systems are with dt=None.",
+            stacklevel=2,
+        )
+
+
 def check_fit(chosen: Filter, params: Params, data: Dataset) -> None:
     """Raise a ValueError unless the filter runs its model on these data.
 
@@ -84,6 +111,7 @@ def check_fit(chosen: Filter, params: Params, data: Dataset) -> None:
     if data.xs is not None and data.xs.shape[2:] != model.prior.mean.shape:
         raise ValueError(
             f"the true state has {data.xs.shape[2]} components and the model's"
-            f" {model.prior.mean.shape[0]}; expected"
-            " the same. Give the data's state in the model's order, with NaN for what is not known."
+            f" {model.prior.mean.shape[0]}; expected the same. Give the data's state in the model's"
+            " order, with NaN for what is not known (of a table, - in place of a column: --xs"
+            " A,-,B)."
         )

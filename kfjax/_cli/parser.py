@@ -14,6 +14,7 @@ import jax
 
 from kfjax import __version__, systems
 from kfjax._cli.bench import run_bench
+from kfjax._cli.columns import add_columns
 from kfjax._cli.compare import run_compare
 from kfjax._cli.filter import run_filter
 from kfjax._cli.output import print_anywhere
@@ -36,6 +37,9 @@ Without --data, trajectories are simulated: from a Lorenz attractor with correct
 models, from a system by name (--system), or from a model of your own (--model alone).
 
 DATA is
+  a table          csv, tsv or parquet, one row per step; --ys, --time and so on say what its
+                   columns mean. Times of any usual form become the input dt, in seconds; where
+                   nothing stands, an observation is missing.
   an npz file      obs [N, T, m] (NaN where missing), and if you have them state [N, T, n] (NaN
                    where unknown), inputs [N, T, ...] (or several arrays inputs_NAME, which make a
                    dict), length [N], initial [N, n]; one trajectory may leave out N. Or parts:
@@ -56,6 +60,9 @@ examples:
   kfjax compare
   kfjax compare --system pendulum --filters extended,unscented
   kfjax compare --quick --learned
+  kfjax compare --data track.csv --time stamp --ys east,north --model mine.py:tracker
+  kfjax compare --data walks.parquet --time utc --gps lat,lon --ys east,north --by walk \\
+    --model mine.py:tracker
   kfjax compare --data mine.npz --model mine.py:model --tune diagonal
   kfjax compare --data ../shared/data/indoor_uwb --components 0,1 \\
     --model benchmarks/models/indoor_uwb.py:model"""
@@ -63,7 +70,8 @@ examples:
 FILTER = """\
 Run one filter over data and write its estimates. DATA and MODEL are as in `kfjax compare --help`.
 
-The npz file written has
+The file written is an npz file, or a csv or parquet file with a row per step: times as in
+the data, x1, x1_std and so on, and with --smooth x1_smoothed, x1_smoothed_std. The npz file has
   mean [N, T, n], cov [N, T, n, n]                      x_t given y_1..y_t
   log_likelihood [N, T]                                 log p(y_t | y_1..y_t-1)
   smoothed_mean [N, T, n], smoothed_cov [N, T, n, n]    x_t given y_1..y_T, with --smooth
@@ -71,7 +79,9 @@ The npz file written has
                                                         the last estimate"""
 
 FILTER_EXAMPLES = """\
-example:
+examples:
+  kfjax filter --data track.csv --time stamp --ys east,north --model mine.py:tracker \\
+    --filter kalman --smooth --out estimates.csv
   kfjax filter --data mine.npz --model mine.py:model --filter unscented --smooth --out est.npz"""
 
 TRAIN = """\
@@ -122,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             set_xla_options()
         with _one_line_warnings(), jax.enable_x64(True) if args.x64 else contextlib.nullcontext():
             args.run(args)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         print(f"kfjax: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -148,16 +158,19 @@ def _parser() -> argparse.ArgumentParser:
         commands, "compare", run_compare, "compare filters", COMPARE, COMPARE_EXAMPLES
     )
     _add_data(compare.add_argument, required=False)
+    add_columns(compare)
     _add_compare(compare.add_argument)
     filtering = _command(
         commands, "filter", run_filter, "write a filter's estimates", FILTER, FILTER_EXAMPLES
     )
     _add_data(filtering.add_argument)
+    add_columns(filtering)
     _add_filter(filtering)
     training = _command(
         commands, "train", run_train, "train a learned filter", TRAIN, TRAIN_EXAMPLES
     )
     _add_data(training.add_argument)
+    add_columns(training)
     _add_train(training.add_argument)
     bench = _command(
         commands, "bench", run_bench, "time kfjax on its workloads", BENCH, BENCH_EXAMPLES
@@ -187,7 +200,12 @@ def _command(
 
 def _add_data(add: Callable[..., Any], *, required: bool = True) -> None:
     """Add the arguments of the commands that read data."""
-    add("--data", metavar="DATA", required=required, help="npz file, or folder of a known data set")
+    add(
+        "--data",
+        metavar="DATA",
+        required=required,
+        help="csv, parquet or npz file, or folder of a known data set",
+    )
     add("--model", metavar="FILE.py:NAME", required=required, help="the model to filter with")
     add(
         "--split", choices=tuple(SPLITS), help="part of an npz file that holds parts (default test)"
@@ -251,7 +269,7 @@ def _add_filter(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also smooth (Rauch-Tung-Striebel, with the filter's own moment rule)",
     )
-    add("--out", metavar="FILE", default="est.npz", help="the npz file to write (default est.npz)")
+    add("--out", metavar="FILE", default="est.npz", help="the file to write (default est.npz)")
 
 
 def _add_train(add: Callable[..., Any]) -> None:

@@ -13,7 +13,8 @@ from jax.tree_util import Partial
 
 from kfjax import systems
 from kfjax.base import Inputs
-from kfjax.data import Dataset, Parts, npz_splits, read_data, read_parts
+from kfjax.data import Dataset, Labels, Parts, read_data, read_parts
+from kfjax.data.reading import parts_in
 from kfjax.models.simulation import simulate
 from kfjax.models.state_space import StateSpaceModel
 
@@ -116,12 +117,20 @@ def system_study(name: str, *, steps: int = 100, **sizes: Any) -> Study:
 
 
 def data_study(
-    path: str | Path, name: str, model: StateSpaceModel, *, split: str | None, tuning: bool
+    path: str | Path,
+    name: str,
+    model: StateSpaceModel,
+    *,
+    split: str | None,
+    tuning: bool,
+    columns: dict[str, Any],
 ) -> Study:
     """Return the study of a user's data; with `tuning`, the last of three parts is reported."""
     if not tuning:
-        data = read_data(path, split)
-        part = split or ("test" if Path(path).is_file() and npz_splits(path) else None)
+        data = read_data(path, split, **columns)
+        part = split
+        if part is None and parts_in(Path(path)):
+            part = "test"
         return Study(
             f"{path}{f', {part} part' if part else ''}: {_size(data)}.", {name: model}, data
         )
@@ -131,7 +140,7 @@ def data_study(
             " are used and the"
             " test part is reported. Leave --split out."
         )
-    parts = read_parts(path)
+    parts = read_parts(path, **columns)
     train, validation, test = (
         _size(part, skip) for part, skip in zip(parts[:3], parts.skip, strict=True)
     )
@@ -145,7 +154,33 @@ def _size(data: Dataset, skip: int = 0) -> str:
     many = data.lengths.max()
     trajectories = "one trajectory" if data.size == 1 else f"{data.size} trajectories"
     text = f"{trajectories} of {many if few == many else f'{few} to {many}'} steps"
+    if data.labels is not None and data.labels.times is not None:
+        text += f", {_span(data, data.labels)}"
+    if data.missing:
+        text += f", {100 * data.missing:.1f} % missing"
     return f"{text}, from step {skip + 1} on" if skip else text
+
+
+def _span(data: Dataset, labels: Labels) -> str:
+    """The times of data and their steps, which show whether they were read as they were meant."""
+    counted = np.arange(data.steps) < data.lengths[:, None]
+    later = counted & (np.arange(data.steps) > 0)
+    times = labels.times[counted]
+    first, last = times.min(), times.max()
+    unit = ""
+    if times.dtype.kind == "f":
+        first, last = (f"{time:.6g}" for time in (first, last))
+    if times.dtype.kind == "M":
+        first, last = (np.datetime_as_string(time, unit="s") for time in (first, last))
+    if times.dtype.kind in "mM":
+        unit = " s"
+    text = f"{first} to {last}"
+    if labels.zone is not None:
+        text += " UTC"
+    dt = data.us["dt"][later]
+    if dt.size:
+        text += f", dt {dt.min():.4g} to {dt.max():.4g}{unit}"
+    return text
 
 
 def keep_components(study: Study, components: tuple[int, ...] | None) -> Study:

@@ -12,8 +12,9 @@ import flax
 import jax
 
 from kfjax._cli import studies
+from kfjax._cli.columns import table_columns
 from kfjax._cli.loading import load_model
-from kfjax._cli.output import check_fit, check_folder, make_console
+from kfjax._cli.output import check_fit, check_folder, check_model, make_console
 from kfjax._cli.recipes import Settings, Training, train_learned
 from kfjax._cli.trained import CHECKPOINTS, check_own, save_trained
 from kfjax.data import Parts
@@ -42,10 +43,13 @@ def run_train(args: Namespace) -> None:
     check_folder(out)
     check_own(out)
     model = load_model(args.model)
-    study = studies.data_study(args.data, args.model, model, split=args.split, tuning=True)
+    columns = table_columns(args)
+    study = studies.data_study(
+        args.data, args.model, model, split=args.split, tuning=True, columns=columns
+    )
     parts = study.parts
     chosen = learned_by_name(args.filter, model.n, parts.train.ys.shape[2])
-    check_fit(extended(), model, parts.train)
+    check_model(model, parts.train)
     check_fit(chosen, init_params(jax.random.key(0), chosen, model), parts.train)
     console = make_console()
     console.print(
@@ -98,6 +102,7 @@ def _about(args: Namespace, training: Training, comparison: Comparison) -> dict[
     return {
         "loss": training.loss,
         **{name: getattr(args, name) for name in told},
+        "columns": table_columns(args),
         "validation_db": {
             name: None if row.mse_db is None else row.mse_db.value for name, row in rows.items()
         },

@@ -131,14 +131,14 @@ def load_trained(directory: str | Path, model: StateSpaceModel, m: int) -> Train
     )
 
 
-def trained_on(directory: str | Path, path: str | Path) -> bool:
+def trained_on(directory: str | Path, path: str | Path, columns: dict[str, Any]) -> bool:
     """Tell whether the training used the training part of these data.
 
     If it did, only the other parts may be reported.
     """
     about = _describe(Path(directory))
     try:
-        return about["data_mark"] == data_mark(read_parts(path))
+        return about["data_mark"] == data_mark(read_parts(path, **columns))
     except ValueError:  # too small to be split, so it was never trained on
         return False
 

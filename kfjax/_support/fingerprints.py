@@ -69,7 +69,7 @@ def _fields(name: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
     """Yield a value, or its type and its fields by name if it has fields."""
     inside: dict[str, Any] = {}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        inside = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        inside = {name: getattr(value, name) for name in _fields_that_count(value)}
     elif hasattr(value, "_fields"):
         inside = dict(zip(value._fields, value, strict=True))
     elif isinstance(value, dict):
@@ -80,6 +80,11 @@ def _fields(name: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
     yield name, type(value)
     for field, item in inside.items():
         yield from _fields(f"{name}.{field}", item, depth - 1)
+
+
+def _fields_that_count(value: Any) -> list[str]:
+    """Return the fields of a dataclass, without those that nothing computed depends on."""
+    return [f.name for f in dataclasses.fields(value) if not f.metadata.get("outside")]
 
 
 class _Digest:
@@ -114,7 +119,7 @@ class _Digest:
         if hasattr(value, "__wrapped__"):  # such as the result of jax.jit
             return self.all((type(value), value.__wrapped__))
         if dataclasses.is_dataclass(value):
-            fields = [getattr(value, field.name, None) for field in dataclasses.fields(value)]
+            fields = [getattr(value, name, None) for name in _fields_that_count(value)]
             return self.all((type(value), *fields))
         return self.object(value)
 

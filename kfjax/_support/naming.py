@@ -43,3 +43,10 @@ def described(value: Any) -> str:
     if isinstance(value, type) or (callable(value) and hasattr(value, "__name__")):
         return value.__name__
     return f"a {type(value).__name__}"
+
+
+def not_installed(package: str, error: ImportError) -> ImportError:
+    """Return the error that says how to install a package that only some functions need."""
+    return ImportError(
+        f"{package} is not installed ({error}). Install it with pip install 'kfjax[data]'."
+    )

@@ -19,6 +19,8 @@ __all__: list[str] = []
 
 # metadata of a field of a `Pytree` that is hashable and not a child
 STATIC = {"static": True}
+# metadata of a field that transformations leave out, so that it has its default afterwards
+OUTSIDE = {"outside": True}
 
 
 class _Any:
@@ -40,9 +42,10 @@ ANY = _Any()
 class Pytree:
     """Base class of frozen dataclasses whose fields are the children of a pytree.
 
-    A field with the metadata `STATIC` is kept in the structure. The constructor checks and converts
-    its arguments. Unflattening bypasses it, since a transformation puts tracers, None or plain
-    objects where arrays were.
+    A field with the metadata `STATIC` is kept in the structure. One with `OUTSIDE` is in neither,
+    so that nothing is compiled again because of it. The constructor checks and converts its
+    arguments. Unflattening bypasses it, since a transformation puts tracers, None or plain objects
+    where arrays were.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
@@ -63,10 +66,14 @@ class Pytree:
         jax.tree_util.register_pytree_with_keys(cls, flatten, unflatten)
 
     @classmethod
-    def unchecked(cls, *values: PyTree) -> Any:
-        """Build an instance from values in the order of the fields, without checks."""
-        names = [field.name for field in dataclasses.fields(cls)]
-        return _filled(cls, dict(zip(names, values, strict=True)))
+    def unchecked(cls, *values: PyTree, **outside: Any) -> Any:
+        """Build an instance from values in the order of the fields, without checks.
+
+        Fields that are outside of the pytree are given by name, or have their defaults.
+        """
+        fields = dataclasses.fields(cls)
+        names = [field.name for field in fields if not field.metadata.get("outside")]
+        return _filled(cls, dict(zip(names, values, strict=True)) | outside)
 
 
 class _Names(NamedTuple):
@@ -78,13 +85,16 @@ class _Names(NamedTuple):
 
 @functools.cache
 def _names_of(cls: Any) -> _Names:
-    fields = dataclasses.fields(cls)
+    fields = [field for field in dataclasses.fields(cls) if not field.metadata.get("outside")]
     fixed = [field.name for field in fields if field.metadata.get("static")]
     return _Names(tuple(f.name for f in fields if f.name not in fixed), tuple(fixed))
 
 
 def _filled(cls: type[Pytree], values: dict[str, Any]) -> Any:
-    """Return an instance with these fields, without calling its constructor."""
+    """Return an instance with these fields, without calling its constructor.
+
+    A field that is left out has its default, which is an attribute of the class.
+    """
     self = object.__new__(cls)
     for name, value in values.items():
         object.__setattr__(self, name, value)

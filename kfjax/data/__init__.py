@@ -8,17 +8,23 @@ from kfjax.data.estimate_tables import to_pandas, to_xarray
 from kfjax.data.fetching import fetch
 from kfjax.data.folder import read_folder, write_folder
 from kfjax.data.indoor_uwb import read_indoor_uwb
+from kfjax.data.labels import Labels
+from kfjax.data.local_frame import LocalFrame, LocalPosition
 from kfjax.data.nclt import read_nclt
 from kfjax.data.npz import npz_splits, read_npz
 from kfjax.data.reading import read_data, read_parts
 from kfjax.data.scaling import Standardiser
 from kfjax.data.splitting import Parts, split_parts
 from kfjax.data.streams import StreamCheck, as_streams, check_streams, parallel_streams
+from kfjax.data.table_files import read_table
 from kfjax.data.tables import from_pandas, from_xarray
 
 __all__ = [
     "Dataset",
     "DiskArray",
+    "Labels",
+    "LocalFrame",
+    "LocalPosition",
     "Parts",
     "Standardiser",
     "StreamCheck",
@@ -38,6 +44,7 @@ __all__ = [
     "read_nclt",
     "read_npz",
     "read_parts",
+    "read_table",
     "run_trajectory",
     "split_parts",
     "start_at",

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 __all__: list[str] = []
 
+LOOKED_AT = 100_000  # entries
+COARSE = 0.1  # of the usual change from row to row; rounding then adds 0.1 % to its variance
+CONSTANT = 10  # resolutions; a channel that moves less is constant with rounding
+
 
 def check_observations(value: object, dtype: np.dtype) -> np.ndarray:
     """Return the observations [N, T, m] as floats, NaN where missing."""
-    ys = _real_numbers("ys", value).astype(dtype)
+    given = _real_numbers("ys", value)
+    ys = given.astype(dtype)
     if ys.ndim != 3 or 0 in ys.shape:
         remedy = ""
         if ys.ndim < 3:
@@ -17,7 +24,36 @@ def check_observations(value: object, dtype: np.dtype) -> np.ndarray:
         raise ValueError(
             f"Dataset: ys has shape {ys.shape}; expected [N, T, m], all above 0.{remedy}"
         )
+    if given.dtype == np.float64 and dtype.itemsize < given.dtype.itemsize:
+        _warn_of_rounding(given, dtype)
     return ys
+
+
+def _warn_of_rounding(ys: np.ndarray, dtype: np.dtype) -> None:
+    """Warn of a channel whose changes from row to row get lost in a coarser precision.
+
+    Degrees of latitude and metres of a national grid are such channels in float32. Only the
+    beginning of large data is looked at.
+    """
+    _, T, m = ys.shape
+    some = ys[: max(LOOKED_AT // (T * m), 1), :LOOKED_AT]
+    for channel in range(m):
+        values = np.where(np.isfinite(some[..., channel]), some[..., channel], np.nan)
+        largest = np.max(np.abs(values), where=~np.isnan(values), initial=0.0)
+        changes = np.abs(np.diff(values, axis=1))
+        changes = changes[changes > 0]
+        resolution = float(np.spacing(dtype.type(largest)))
+        if changes.size == 0 or np.nanmax(values) - np.nanmin(values) < CONSTANT * resolution:
+            continue
+        if resolution > COARSE * np.median(changes):
+            warnings.warn(
+                f"Dataset: channel {channel} of ys reaches {largest:.7g}, where {dtype} has a"
+                f" resolution of {resolution:.2g}, and changes by {np.median(changes):.2g} from row"
+                " to row, so that rounding hides what happens. Subtract an offset (for latitude and"
+                " longitude, gps or kfjax.data.LocalFrame), or compute in float64 (x64).",
+                stacklevel=4,
+            )
+            return  # one is enough
 
 
 def check_lengths(value: object, N: int, T: int) -> np.ndarray | None:

@@ -38,7 +38,8 @@ def first_steps(data: Dataset, steps: int) -> Dataset:
     check_count("first_steps: steps", steps)
     ys, xs, us, observed = jax.tree.map(lambda a: a[:, :steps], _series(data))
     length = None if data.length is None else np.minimum(data.length, steps)
-    return Dataset(ys, xs, us, observed, length, data.prior_mean, dtype=data.dtype)
+    labels = None if data.labels is None else data.labels.first(steps)
+    return Dataset(ys, xs, us, observed, length, data.prior_mean, labels, dtype=data.dtype)
 
 
 def pieces(

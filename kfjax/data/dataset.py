@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,10 @@ import jax
 import numpy as np
 from numpy.typing import DTypeLike
 
-from kfjax._support.pytrees import Pytree
+from kfjax._support.arguments import as_path, check_kind
+from kfjax._support.files import write_file
+from kfjax._support.pytrees import OUTSIDE, Pytree
+from kfjax._support.saving import npz_bytes
 from kfjax.data.checking import (
     active_steps,
     check_inputs,
@@ -22,6 +26,8 @@ from kfjax.data.checking import (
     separate_mask,
 )
 from kfjax.data.disk import DiskArray, on_disk, take
+from kfjax.data.labels import Labels, to_json
+from kfjax.data.names import FILE_NAMES, LABELS, TIMES, named_inputs
 
 __all__ = ["Dataset"]
 
@@ -56,6 +62,9 @@ class Dataset(_Typed):
         length: [N] integers from 1 to T, or None if all trajectories have T steps.
         prior_mean: means of x_0 [N, n] (of x_1 with first="update" in the model) that replace the
             mean of the model's prior, or None.
+        labels: `kfjax.data.Labels`, what the channels, states and times are called where they came
+            from, or None. Indexing, `split`, `save` and `kfjax.data.first_steps` keep them;
+            functions of JAX and what cuts trajectories into several leave them out.
         dtype: dtype of the floats; by default that of JAX (float32 unless x64 is enabled). Integer
             inputs stay integers.
 
@@ -77,6 +86,7 @@ class Dataset(_Typed):
     observed: Any = None
     length: Any = None
     prior_mean: Any = None
+    labels: Labels | None = dataclasses.field(default=None, metadata=OUTSIDE)
     dtype: dataclasses.InitVar[Any] = None
 
     def __post_init__(self, dtype: DTypeLike | None) -> None:
@@ -93,6 +103,9 @@ class Dataset(_Typed):
             values["us"] = jax.tree.map(lambda u: check_inputs(u, kept, active), self.us)
         if self.prior_mean is not None:
             values["prior_mean"] = check_prior_means(self.prior_mean, kept, N)
+        if self.labels is not None:
+            check_kind("Dataset: labels", self.labels, Labels)
+            self.labels.check(ys, values.get("xs"))
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
@@ -156,6 +169,8 @@ class Dataset(_Typed):
                 f"Dataset: the index leaves none of {self.size} trajectories; expected at least"
                 " one."
             )
+        if self.labels is not None:
+            object.__setattr__(chosen, "labels", self.labels.rows(rows))
         return chosen
 
     def split(self, *parts: float) -> tuple[Dataset, ...]:
@@ -190,6 +205,38 @@ class Dataset(_Typed):
             )
         return tuple(self[first:end] for first, end in bounds)
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything into an npz file, which `kfjax.data.read_npz` reads.
+
+        Data larger than memory are written part by part by `kfjax.data.write_folder`.
+
+        Args:
+            path: path of the file, which ends in .npz; an earlier file is replaced.
+
+        Raises:
+            ValueError: if the path ends otherwise, or inputs are neither an array nor a dict of
+                arrays.
+
+        Example:
+            >>> import tempfile
+            >>> with tempfile.TemporaryDirectory() as place:
+            ...     kf.Dataset(np.ones((3, 5, 2))).save(f"{place}/ones.npz")
+            ...     kf.data.read_npz(f"{place}/ones.npz")
+            Dataset(3 trajectories of 5 steps, m=2)
+        """
+        if as_path("Dataset.save: path", path).suffix != ".npz":
+            raise ValueError(f"Dataset.save: path is {path}; expected one that ends in .npz.")
+        arrays = named_inputs("Dataset.save", self.us)
+        for field, name in FILE_NAMES.items():
+            array = getattr(self, field)
+            if field != "us" and array is not None:
+                arrays[name] = np.asarray(array)
+        if self.labels is not None:
+            arrays[LABELS] = np.asarray(to_json(self.labels))
+            if self.labels.times is not None:
+                arrays[TIMES] = self.labels.times
+        write_file(path, npz_bytes(arrays))
+
     def __repr__(self) -> str:
         if not isinstance(self.ys, (np.ndarray, jax.Array, DiskArray)) or self.ys.ndim != 3:
             # inside transformations of JAX the fields may be anything
@@ -198,6 +245,8 @@ class Dataset(_Typed):
         high = self.lengths.max()
         steps = low if low == high else f"{low} to {high}"
         text = f"{self.size} trajectories of {steps} steps, m={self.ys.shape[2]}"
+        if self.labels is not None and self.labels.ys is not None:
+            text += f" ({', '.join(self.labels.ys)})"
         if self.xs is not None:
             text += f", n={self.xs.shape[2]}"
         if on_disk(self.ys):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from kfjax._support.naming import described
+from kfjax._support.naming import described, not_installed
 from kfjax._support.types import AnyArray, PyTree
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def to_xarray(
     try:
         import xarray as xr
     except ImportError as error:
-        raise _not_installed("xarray", error) from error
+        raise not_installed("xarray", error) from error
     table = _columns("to_xarray", estimate, times, states)
     leading = ["time"] if table.mean.ndim == 2 else ["trajectory", "time"]
     variables = {"mean": ([*leading, "state"], table.mean)}
@@ -113,7 +113,7 @@ def to_pandas(
     try:
         import pandas as pd
     except ImportError as error:
-        raise _not_installed("pandas", error) from error
+        raise not_installed("pandas", error) from error
     table = _columns("to_pandas", estimate, times, states)
     index = pd.Index(table.times, name="time")
     if table.mean.ndim == 3:
@@ -134,13 +134,6 @@ def _by_name(names: list[str], values: np.ndarray) -> dict[str, np.ndarray]:
     """Return the components of values [..., n] by name, each flattened."""
     rows = values.reshape(-1, len(names))
     return dict(zip(names, rows.T, strict=True))
-
-
-def _not_installed(package: str, error: ImportError) -> ImportError:
-    """Return the error that says how to install an optional package."""
-    return ImportError(
-        f"{package} is not installed ({error}). Install it with pip install 'kfjax[data]'."
-    )
 
 
 def _columns(

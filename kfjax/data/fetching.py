@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import ModuleType
 
 from kfjax._support.files import new_folder
+from kfjax._support.naming import not_installed
 
 __all__ = ["fetch"]
 
@@ -50,9 +51,7 @@ def fetch(url: str, sha256: str, *, folder: str | Path | None = None, unpack: bo
     try:
         import pooch
     except ImportError as error:
-        raise ImportError(
-            f"fetch needs pooch ({error}). Install it with pip install 'kfjax[data]'."
-        ) from error
+        raise not_installed("pooch", error) from error
     name = Path(urllib.parse.urlsplit(url).path).name or "download"
     if unpack and Path(name).suffix.lower() not in ARCHIVES:
         raise ValueError(

@@ -13,12 +13,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import jax
 import numpy as np
 
 from kfjax._support.arguments import as_path
@@ -26,13 +24,13 @@ from kfjax._support.files import new_folder
 from kfjax._support.saving import write_json
 from kfjax.data.dataset import Dataset
 from kfjax.data.disk import DiskArray
-from kfjax.data.names import FILE_NAMES
+from kfjax.data.labels import Labels, from_json, to_json
+from kfjax.data.names import FILE_NAMES, INPUTS, check_name, named_inputs
 
 __all__ = ["read_folder", "write_folder"]
 
 FORMAT = 1
 SEAL = "trajectories.json"  # written last, once the folder is complete and checked
-INPUTS = FILE_NAMES["us"]
 
 
 def is_folder(path: str | Path) -> bool:
@@ -49,7 +47,7 @@ def write_folder(folder: str | Path, parts: Dataset | Iterable[Dataset]) -> None
         folder: path of the new folder, which appears complete or not at all.
         parts: a `Dataset`, or any iterable of them, such as a generator that simulates or reads one
             after another; alike in all but the number of trajectories. Inputs are an array, or a
-            dict of arrays.
+            dict of arrays. Of the labels, names and units are kept, as the first part has them.
 
     Raises:
         ValueError: if the path exists, there is no part, or a part does not match the first.
@@ -69,8 +67,8 @@ def write_folder(folder: str | Path, parts: Dataset | Iterable[Dataset]) -> None
             " it."
         )
     with new_folder(folder) as unfinished:
-        arrays = _write_parts(unfinished, [parts] if isinstance(parts, Dataset) else parts)
-        write_json(unfinished / SEAL, {"format": FORMAT, "arrays": arrays})
+        about = _write_parts(unfinished, [parts] if isinstance(parts, Dataset) else parts)
+        write_json(unfinished / SEAL, {"format": FORMAT, **about})
 
 
 def read_folder(folder: str | Path) -> Dataset:
@@ -96,7 +94,8 @@ def read_folder(folder: str | Path) -> Dataset:
         )
     arrays: dict[str, Any] = {}
     inputs: dict[str, DiskArray] = {}
-    for name, (shape, dtype) in _about(folder / SEAL).items():
+    about, labels = _about(folder / SEAL)
+    for name, (shape, dtype) in about.items():
         array = _opened(folder / f"{name}.npy", shape, dtype)
         if name.startswith(f"{INPUTS}_"):
             inputs[name.removeprefix(f"{INPUTS}_")] = array
@@ -106,12 +105,11 @@ def read_folder(folder: str | Path) -> Dataset:
         arrays[INPUTS] = inputs
     if "length" in arrays:
         arrays["length"] = np.asarray(arrays["length"])
-    names = [FILE_NAMES[field.name] for field in dataclasses.fields(Dataset)]
-    return Dataset.unchecked(*(arrays.get(name) for name in names))
+    return Dataset.unchecked(*(arrays.get(name) for name in FILE_NAMES.values()), labels=labels)
 
 
-def _about(path: Path) -> dict[str, tuple[list[int], str]]:
-    """Return the shape and dtype of every array by name, as recorded in the seal of a folder."""
+def _about(path: Path) -> tuple[dict[str, tuple[list[int], str]], Labels | None]:
+    """Return the shape and dtype of every array by name, and labels, as the seal records them."""
     try:
         about = json.loads(path.read_bytes())
         if about["format"] != FORMAT:
@@ -121,25 +119,15 @@ def _about(path: Path) -> dict[str, tuple[list[int], str]]:
             arrays[name] = (list(shape), str(dtype))
         if FILE_NAMES["ys"] not in arrays:
             raise ValueError("it has no observations")
+        labels = from_json(about["labels"]) if about.get("labels") else None
     except Exception as error:  # nearly any error, if the content is not as expected
         raise ValueError(
             f"read_folder: {path} cannot be read ({type(error).__name__}: {error}); expected it as"
             " kfjax.data.write_folder wrote it. Write the folder again."
         ) from error
     for name in arrays:
-        _check_name("read_folder", name)
-    return arrays
-
-
-def _check_name(who: str, name: str) -> None:
-    """Raise unless a name is that of an array of a `Dataset`, and of a file in this folder."""
-    part = name.removeprefix(f"{INPUTS}_")
-    is_input = name != part and re.fullmatch(r"[^/\\:\0]+", part)
-    if name not in FILE_NAMES.values() and not is_input:
-        raise ValueError(
-            f"{who}: got an array named {name!r}; expected {', '.join(FILE_NAMES.values())}, or"
-            f" {INPUTS}_NAME with a name that a file can have, without slashes and colons."
-        )
+        check_name("read_folder", name)
+    return arrays, labels
 
 
 def _opened(path: Path, shape: list[int], dtype: str) -> DiskArray:
@@ -158,14 +146,16 @@ def _opened(path: Path, shape: list[int], dtype: str) -> DiskArray:
     return array
 
 
-def _write_parts(place: Path, parts: Iterable[Dataset]) -> dict[str, list[Any]]:
-    """Write all parts, and return the shape and dtype of every array by file name."""
+def _write_parts(place: Path, parts: Iterable[Dataset]) -> dict[str, Any]:
+    """Write all parts, and return the shape and dtype of every array by file name, and labels."""
     files: dict[str, _GrowingFile] = {}
+    labels = None
     complete = True
     with contextlib.ExitStack() as stack:
         for part in parts:
             arrays = dict(_arrays(part))
             if not files:
+                labels = part.labels
                 for name, array in arrays.items():
                     file = stack.enter_context((place / f"{name}.npy").open("wb"))
                     files[name] = _GrowingFile(file, array)
@@ -179,7 +169,11 @@ def _write_parts(place: Path, parts: Iterable[Dataset]) -> dict[str, list[Any]]:
         for name in ("observed", "length"):
             (place / f"{name}.npy").unlink()
             del files[name]
-    return {name: [list(file.shape), str(file.dtype)] for name, file in files.items()}
+    written = {name: [list(file.shape), str(file.dtype)] for name, file in files.items()}
+    if labels is None:
+        return {"arrays": written}
+    of_all = dataclasses.replace(labels, series=None)
+    return {"arrays": written, "labels": to_json(of_all)}
 
 
 def _append(files: dict[str, _GrowingFile], arrays: dict[str, np.ndarray]) -> None:
@@ -197,7 +191,7 @@ def _arrays(part: Dataset) -> Iterator[tuple[str, np.ndarray]]:
     """Yield the arrays of a part by file name; every part has a mask and lengths."""
     if not isinstance(part, Dataset):
         raise ValueError(f"write_folder: a part is {type(part).__name__}; expected a Dataset.")
-    inputs = _named_inputs(part)
+    inputs = named_inputs("write_folder", part.us)
     everything = np.broadcast_to(True, part.ys.shape)
     yield "observed", everything if part.observed is None else part.observed
     yield "length", part.lengths.astype(np.int32)
@@ -206,20 +200,6 @@ def _arrays(part: Dataset) -> Iterator[tuple[str, np.ndarray]]:
         if array is not None:
             yield FILE_NAMES[field], array
     yield from inputs.items()
-
-
-def _named_inputs(part: Dataset) -> dict[str, np.ndarray]:
-    """Return the inputs of a part by file name."""
-    if part.us is None:
-        return {}
-    named = {INPUTS: part.us}
-    if isinstance(part.us, dict):
-        named = {f"{INPUTS}_{name}": array for name, array in part.us.items()}
-    for name in named:
-        _check_name("write_folder", name)
-    if not jax.tree_util.all_leaves(named.values()):
-        raise ValueError("write_folder: us is nested; expected an array, or a dict of arrays.")
-    return named
 
 
 class _GrowingFile:

@@ -15,7 +15,8 @@ from kfjax._support.arguments import as_path
 from kfjax._support.naming import suggest
 from kfjax._support.persistence import read_arrays
 from kfjax.data.dataset import Dataset
-from kfjax.data.names import FIELDS, in_file_names
+from kfjax.data.labels import from_json
+from kfjax.data.names import FIELDS, LABELS, TIMES, in_file_names
 
 __all__ = ["npz_splits", "read_npz"]
 
@@ -37,7 +38,8 @@ def read_npz(path: str | Path, split: str | None = None) -> Dataset:
     [N, T, ...] or several `inputs_NAME` (read as a dict by NAME), `length` [N], `observed` [N, T]
     or [N, T, m], `initial` [N, n]; see `kfjax.Dataset`. One trajectory may omit the leading axis
     everywhere. A file may hold parts instead: the same keys with `train_`, `val_` (or
-    `validation_`) and `test_` in front; `*_init` is read as `initial`.
+    `validation_`) and `test_` in front; `*_init` is read as `initial`. `Dataset.save` writes such a
+    file.
 
     Args:
         path: path of the file.
@@ -108,8 +110,8 @@ def _load(path: Path) -> dict[str, np.ndarray]:
         )
     if not zipfile.is_zipfile(path) and path.suffix in TABLES:
         raise ValueError(
-            f"read_npz: {path} is not an npz file; expected one as written by np.savez. Make a"
-            " kf.Dataset of a table with kf.from_pandas, and a folder with kf.data.write_folder."
+            f"read_npz: {path} is not an npz file; expected one as written by np.savez."
+            " Tables are read by kf.read_table and kf.from_pandas."
         )
     try:
         with path.open("rb") as file:  # numpy leaves a file that it cannot read open
@@ -132,6 +134,9 @@ def _dataset(arrays: Mapping[str, np.ndarray], path: str | Path) -> Dataset:
     named = {name: keys.pop(name) for name in list(keys) if name.startswith("inputs_")}
     if named and "inputs" in keys:
         raise ValueError(f"got both inputs and {', '.join(named)}; expected one or the other.")
+    labels = None
+    if LABELS in keys:
+        labels = from_json(str(keys.pop(LABELS)), keys.pop(TIMES, None))
     unknown = [name for name in keys if name not in FIELDS]
     if unknown:
         warnings.warn(
@@ -144,7 +149,7 @@ def _dataset(arrays: Mapping[str, np.ndarray], path: str | Path) -> Dataset:
         fields["us"] = {name.removeprefix("inputs_"): array for name, array in named.items()}
     if fields["ys"].ndim == 2:
         fields = _with_leading_axis(fields)
-    return Dataset(**fields)
+    return Dataset(**fields, labels=labels)
 
 
 def _with_leading_axis(fields: dict[str, Any]) -> dict[str, Any]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 import numpy as np
 
-from kfjax._support.naming import described
+from kfjax._support.naming import described, suggest
+from kfjax.data.columns import Table
 from kfjax.data.dataset import Dataset
-from kfjax.models.discretisation import time_steps
+from kfjax.data.labels import Labels
+from kfjax.data.times import read_times, steps_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,71 +20,123 @@ if TYPE_CHECKING:
 
 __all__ = ["from_pandas", "from_xarray"]
 
-Time: TypeAlias = float | datetime | timedelta | np.datetime64 | np.timedelta64
-"""A timestamp in the unit of the table; a `pandas.Timestamp` is a datetime."""
+Time: TypeAlias = float | str | datetime | timedelta | np.datetime64 | np.timedelta64
+"""A timestamp as those of the table; a `pandas.Timestamp` is a datetime."""
+
+
+class TableColumns(TypedDict, total=False):
+    """What the columns of a table mean, beside the observations: see `from_pandas`."""
+
+    xs: Sequence[str | None] | None
+    us: Sequence[str]
+    time: str | None
+    by: str | None
+    start: Time | None
+    time_format: str | None
+    gps: Sequence[str] | None
 
 
 def from_pandas(
     frame: pd.DataFrame,
     ys: Sequence[str],
     *,
-    xs: Sequence[str] | None = None,
+    xs: Sequence[str | None] | None = None,
     us: Sequence[str] = (),
     time: str | None = None,
-    trajectory: str | None = None,
+    by: str | None = None,
     start: Time | None = None,
+    time_format: str | None = None,
+    gps: Sequence[str] | None = None,
 ) -> Dataset:
     """Return the rows of a data frame as a `Dataset`, one row per step.
+
+    A column may be named without its unit: "east" is the column "east [m]" or "east (m)", too.
+    Names, units and times are kept in `Dataset.labels`.
 
     Args:
         frame: the rows, in order of time.
         ys: columns of the observations; NaN is missing.
-        xs: columns of the true state, or None.
+        xs: columns of the true state in the order of the model, None for a component that is not
+            known; or None.
         us: columns of inputs, each under its name in `Dataset.us`.
-        time: column (or name of the index, "index" if it has none) of timestamps: numbers, dates
-            with or without a time zone, or time differences. `us` then has "dt", the time since the
-            row before, in seconds unless they are numbers. None if all steps are equal.
-        trajectory: column that identifies the trajectory of a row; trajectories may differ in
-            length. None for one trajectory.
+        time: column (or name of the index, "index" if it has none) of times: dates with or without
+            a time zone, time differences, or numbers; dates may be text (ISO 8601), and time
+            differences, too ("0:01:02.5"). `us` then has "dt", the time since the row before, in
+            seconds unless they are numbers. None if all steps are alike.
+        by: column that tells trajectories apart, which may be of different lengths; None for one
+            trajectory.
         start: the time of x_0, like those of the rows; default that of the first row, whose dt is
             then 0.
+        time_format: unit of times that are numbers ("s", "ms", "us" or "ns"), or how dates are
+            written, such as "%d.%m.%Y %H:%M". By default the unit is that in the name of the
+            column ("t [ms]"); without one, numbers that fit dates after 2001 in one of the units
+            count since 1970, and others stay as they are.
+        gps: columns of latitude and longitude in degrees, and if there is one of the height in
+            metres, which become columns "east", "north" and "up" in metres from their first row
+            (see `kfjax.data.LocalFrame`); name these in ys or xs.
 
     Returns:
         The `Dataset`, trajectories in the order of their first rows.
 
     Raises:
-        ValueError: if a column is missing, a time is missing or goes backwards, times are text, or
-            start is of another kind, and as `Dataset`.
+        ValueError: if a column is missing or not of numbers, a time is missing, cannot be read or
+            goes backwards, or start is of another kind, and as `Dataset`.
+        ImportError: if gps is given and pyproj is not installed.
 
     Example:
         >>> import pandas as pd
-        >>> frame = pd.DataFrame({"t": [0.0, 0.5, 2.0], "range": [3.1, np.nan, 3.4]})
+        >>> frame = pd.DataFrame({"t": [0.0, 0.5, 2.0], "range [m]": [3.1, np.nan, 3.4]})
         >>> data = kf.from_pandas(frame, ["range"], time="t")
-        >>> data.us["dt"].tolist(), data.observed[0, :, 0].tolist()
-        ([[0.0, 0.5, 1.5]], [True, False, True])
+        >>> data.us["dt"].tolist(), data.observed[0, :, 0].tolist(), data.labels.units
+        ([[0.0, 0.5, 1.5]], [True, False, True], {'range': 'm'})
     """
-    if isinstance(ys, str) or not isinstance(ys, Sequence):
-        raise ValueError(f"from_pandas: ys is {ys!r}; expected a list of columns. Write [{ys!r}].")
     if not hasattr(frame, "columns"):
         raise ValueError(
             f"from_pandas: frame is {described(frame)}; expected a pandas.DataFrame. For a Series,"
             " pass series.to_frame()."
         )
-    frame = _with_index(frame, time, trajectory)
-    _check_columns(frame, [*ys, *(xs or ()), *us, time, trajectory])
-    parts = [frame]
-    if trajectory is not None:
-        _check_names(trajectory, frame[trajectory])
-        parts = [part for _, part in frame.groupby(trajectory, sort=False)]
+    columns: TableColumns = {"xs": xs, "us": us, "time": time, "by": by, "start": start}
+    columns |= {"time_format": time_format, "gps": gps}
+    return from_frame("from_pandas", frame, ys, **columns)
 
-    def series(columns: Sequence[str]) -> np.ndarray:
-        return _padded([_numbers(part[list(columns)]) for part in parts])
 
-    inputs = {name: _padded([part[name].to_numpy() for part in parts]) for name in us}
+def from_frame(
+    who: str,
+    frame: pd.DataFrame,
+    ys: Sequence[str],
+    *,
+    xs: Sequence[str | None] | None = None,
+    us: Sequence[str] = (),
+    time: str | None = None,
+    by: str | None = None,
+    start: Time | None = None,
+    time_format: str | None = None,
+    gps: Sequence[str] | None = None,
+) -> Dataset:
+    """Return the rows of a data frame as `from_pandas` does; errors begin with `who`."""
+    for name, names in {"ys": ys, "xs": xs, "us": us, "gps": gps}.items():
+        _check_list(who, name, names)
+    table = Table(who, _with_index(frame, time, by))
+    local = None if gps is None else table.add_local(gps)
+    rows, series = table.rows_of_trajectories(by)
+    labels: dict[str, Any] = {"frame": local, "series": series}
+    labels["ys"] = table.bare(ys)
+    states = None
+    if xs is not None:
+        states = _padded(table.numbers(xs), rows)
+        labels["xs"] = table.bare(name or f"x{j + 1}" for j, name in enumerate(xs))
+    inputs = {table.bare([name])[0]: _padded(table.inputs(name), rows) for name in us}
     if time is not None:
-        inputs["dt"] = _padded([_steps("from_pandas", part[time], start) for part in parts])
-    states = None if xs is None else series(xs)
-    return Dataset(series(ys), states, inputs or None, length=[len(part) for part in parts])
+        unit = table.units.get(table.bare([time])[0])
+        times = read_times(who, table.column(time), time_format, start, unit)
+        inputs["dt"] = _stacked([steps_of(who, times, some) for some in rows])
+        nothing = "NaT" if times.shown.dtype.kind in "mM" else np.nan
+        labels |= {"times": _padded(times.shown, rows, nothing), "zone": times.zone}
+    named = {*labels["ys"], *labels.get("xs", ()), *inputs}
+    labels["units"] = {name: unit for name, unit in table.units.items() if name in named}
+    ends = [len(some) for some in rows]
+    observations = _padded(table.numbers(ys), rows)
+    return Dataset(observations, states, inputs or None, length=ends, labels=Labels(**labels))
 
 
 def from_xarray(
@@ -92,24 +146,25 @@ def from_xarray(
     xs: str | None = None,
     us: Sequence[str] = (),
     time: str = "time",
-    trajectory: str | None = None,
+    by: str | None = None,
     start: Time | None = None,
+    time_format: str | None = None,
 ) -> Dataset:
     """Return variables of an xarray dataset as a `Dataset`.
 
     Args:
         data: the variables.
-        ys: the variable of the observations, with dimensions (trajectory,) time and channel; NaN is
-            missing.
+        ys: the variable of the observations, of dimensions (by,) time and channels; NaN is missing.
         xs: the variable of the true state, likewise, or None.
         us: variables of inputs, each under its name in `Dataset.us`.
-        time: the dimension of time; if it has a coordinate, `us` has "dt", in seconds if the
-            coordinate is of dates.
-        trajectory: the dimension of trajectories, or None for one trajectory.
+        time: the dimension of time; if it has a coordinate, `us` has "dt", in seconds unless they
+            are numbers.
+        by: the dimension of trajectories, or None for one trajectory.
         start: the time of x_0; default the first time, whose dt is then 0.
+        time_format: as in `from_pandas`.
 
     Returns:
-        The `Dataset`.
+        The `Dataset`; the coordinates of channels, states and trajectories are its labels.
 
     Raises:
         ValueError: if a variable or a dimension is missing or time goes backwards, and as
@@ -122,32 +177,46 @@ def from_xarray(
         >>> kf.from_xarray(data, "y").us["dt"].tolist()
         [[0.0, 0.5, 1.5]]
     """
+    who = "from_xarray"
     if not hasattr(data, "data_vars"):
-        raise ValueError(f"from_xarray: data is {described(data)}; expected an xarray.Dataset.")
-    leading = [time] if trajectory is None else [trajectory, time]
+        raise ValueError(f"{who}: data is {described(data)}; expected an xarray.Dataset.")
+    leading = [time] if by is None else [by, time]
     if ys is None:
-        raise ValueError("from_xarray: ys is None; expected the name of a variable.")
+        raise ValueError(f"{who}: ys is None; expected the name of a variable.")
     _check_variables(data, [ys, xs, *us], leading)
 
     def series(name: str) -> np.ndarray:
         array = data[name].transpose(*leading, ...).to_numpy()
-        return array[None] if trajectory is None else array
+        return array[None] if by is None else array
+
+    def names(dimension: str | None) -> list[str] | None:
+        known = dimension is not None and dimension in data.coords
+        return [str(name) for name in data[dimension].to_numpy()] if known else None
+
+    def names_of(variable: str | None) -> list[str] | None:
+        own = [] if variable is None else [d for d in data[variable].dims if d not in leading]
+        return names(str(own[0])) if len(own) == 1 else None
 
     observations = series(ys)
     inputs = {name: series(name) for name in us}
+    labels: dict[str, Any] = {"ys": names_of(ys), "xs": names_of(xs), "series": names(by)}
     if time in data.coords:
-        steps = _steps("from_xarray", data[time].to_series(), start)
+        times = read_times(who, data[time].to_series(), time_format, start)
+        steps = steps_of(who, times, np.arange(len(times.seconds)))
         inputs["dt"] = np.tile(steps, (len(observations), 1))
+        labels |= {"times": np.tile(times.shown, (len(observations), 1)), "zone": times.zone}
     states = None if xs is None else series(xs)
-    return Dataset(observations, states, inputs or None)
+    return Dataset(observations, states, inputs or None, labels=Labels(**labels))
 
 
-def _check_columns(frame: pd.DataFrame, names: Sequence[str | None]) -> None:
-    """Raise unless a data frame has these columns, of which None stands for no column."""
-    absent = [name for name in names if name is not None and name not in frame.columns]
-    if absent:
+def _check_list(who: str, name: str, value: object) -> None:
+    """Raise unless an argument is a list of columns, or None where that is possible."""
+    if value is None and name in ("xs", "gps"):
+        return
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        remedy = f" Write [{value!r}]." if isinstance(value, str) else ""
         raise ValueError(
-            f"from_pandas: no columns {absent}; expected some of {list(frame.columns)}."
+            f"{who}: {name} is {described(value)}; expected a list of columns.{remedy}"
         )
 
 
@@ -156,28 +225,18 @@ def _check_variables(
 ) -> None:
     """Raise unless a dataset has these variables (None stands for none) with these dimensions."""
     names = [name for name in names if name is not None]
-    absent = [name for name in names if name not in data]
-    if absent:
-        raise ValueError(
-            f"from_xarray: no variables {absent}; expected some of {list(data.data_vars)}."
-        )
+    for name in names:
+        if name not in data:
+            raise ValueError(
+                f"from_xarray: there is no variable {name!r};"
+                f" {suggest(name, map(str, data.data_vars))}"
+            )
     incomplete = [name for name in names if not set(dimensions) <= set(data[name].dims)]
     if incomplete:
         raise ValueError(
             f"from_xarray: {incomplete} lack a dimension; expected {list(dimensions)}. Rename"
             " dimensions with data.rename."
         )
-
-
-def _numbers(columns: pd.DataFrame) -> np.ndarray:
-    """Return columns as floats, NaN where missing."""
-    try:
-        return columns.to_numpy(np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"from_pandas: columns {list(columns)} hold values that are not numbers ({error});"
-            " expected numbers, NaN where missing. Convert them with pandas.to_numeric."
-        ) from error
 
 
 def _with_index(frame: pd.DataFrame, *names: str | None) -> pd.DataFrame:
@@ -188,56 +247,15 @@ def _with_index(frame: pd.DataFrame, *names: str | None) -> pd.DataFrame:
     return frame.reset_index() if wanted else frame
 
 
-def _check_names(trajectory: str, column: pd.Series) -> None:
-    """Raise if a row belongs to no trajectory: pandas would drop it."""
-    if column.isna().any():
-        row = int(column.isna().to_numpy().argmax())
-        raise ValueError(
-            f"from_pandas: column {trajectory!r} is missing in row {row}; expected a trajectory in"
-            " every row."
-        )
+def _padded(values: np.ndarray, rows: Sequence[np.ndarray], fill: Any = 0) -> np.ndarray:
+    """Return values [rows, ...] by trajectory [N, T, ...]; what follows its end never counts."""
+    return _stacked([values[some] for some in rows], fill)
 
 
-def _steps(who: str, column: pd.Series, start: Time | None) -> np.ndarray:
-    """Return the steps between timestamps, in seconds for dates and time differences."""
-    if column.isna().any():
-        row = int(column.isna().to_numpy().argmax())
-        raise ValueError(f"{who}: the time of row {row} is missing; expected a time in every row.")
-    try:
-        times, first = _since_first(column, column.iloc[0] if start is None else start)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{who}: times are {column.dtype} such as {column.iloc[0]!r}, start is {start!r}"
-            f" ({error}); expected numbers, dates or time differences, all alike, time zones"
-            " included. Convert text with pandas.to_datetime or pandas.to_timedelta."
-        ) from error
-    return np.asarray(time_steps(times, first))
-
-
-def _since_first(column: pd.Series, start: Any) -> tuple[np.ndarray, float]:
-    """Return times and the start, in seconds since the first time unless they are numbers."""
-    if column.dtype.kind in "fiu":
-        return column.to_numpy(np.float64), float(start)
-    if column.dtype.kind not in "mM":
-        raise TypeError("neither numbers, dates nor time differences")
-    if isinstance(start, (int, float)):
-        raise TypeError("a number is neither a date nor a time difference")
-    since = column.iloc[0]
-    if column.dtype.kind == "m":
-        start = type(since)(start)
-    if column.dtype.kind == "M" and not hasattr(start, "tzinfo"):
-        start = type(since)(start)
-    seconds = (column - since).dt.total_seconds().to_numpy(np.float64)
-    return seconds, (start - since).total_seconds()
-
-
-def _padded(rows: list[np.ndarray]) -> np.ndarray:
-    """Stack arrays of different lengths, with zeros after the end (which never count)."""
-    longest = max(map(len, rows))
-    return np.stack([_extended(array, longest) for array in rows])
-
-
-def _extended(array: np.ndarray, length: int) -> np.ndarray:
-    """Append zeros along the first axis."""
-    widths = [(0, length - len(array))] + [(0, 0)] * (array.ndim - 1)
-    return np.pad(array, widths)
+def _stacked(parts: Sequence[np.ndarray], fill: Any = 0) -> np.ndarray:
+    """Stack arrays of different lengths, filled up at their ends."""
+    first = parts[0]
+    stacked = np.full((len(parts), max(map(len, parts)), *first.shape[1:]), fill, first.dtype)
+    for row, part in zip(stacked, parts, strict=True):
+        row[: len(part)] = part
+    return stacked

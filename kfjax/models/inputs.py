@@ -34,9 +34,9 @@ def warn_if_unread(
         return
     leaves = jax.tree.leaves(params, is_leaf=is_model)
     models = [leaf for leaf in leaves if isinstance(leaf, StateSpaceModel) and leaf.h is not None]
-    if any(_reads(functools.partial(_evaluated, model), u) for model in models):
+    if any(reads(functools.partial(evaluated, model), u) for model in models):
         return
-    if step is None or not _reads(step, u):
+    if step is None or not reads(step, u):
         warnings.warn(
             f"{who}: us is given, but none of f, h, Q and R reads u, so it has no effect. Leave it"
             " out, or give the model a function of u (kf.Linear has B).",
@@ -44,12 +44,12 @@ def warn_if_unread(
         )
 
 
-def _evaluated(model: StateSpaceModel, u: Inputs) -> list[Any]:
+def evaluated(model: StateSpaceModel, u: Inputs) -> list[Any]:
     """Return what the four functions of a model give at the mean of the prior."""
     return [fn(model.prior.mean, u) for fn in functions_of(model).values()]
 
 
-def _reads(fn: Callable[[Inputs], Any], u: Inputs) -> bool:
+def reads(fn: Callable[[Inputs], Any], u: Inputs) -> bool:
     """Return whether the result of a function depends on its argument, as its trace tells."""
     jaxpr = jax.make_jaxpr(fn)(u).jaxpr
     used = {id(v) for equation in jaxpr.eqns for v in equation.invars}

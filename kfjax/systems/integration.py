@@ -39,7 +39,8 @@ def step_length(u: Inputs) -> Array | float:
         raise ValueError(
             "a system with dt=None reads dt from u: got"
             f" {'none' if dt is None else f'shape {np.shape(dt)}'};"
-            " expected one number per step. Pass us=kf.time_steps(times, start), [T]."
+            " expected one number per step. Pass us=kf.time_steps(times, start), [T], or"
+            " name the column of times of a table (time=, on the command line --time)."
         )
     return dt
 

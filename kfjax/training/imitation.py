@@ -56,7 +56,7 @@ def imitation_targets(
             "distil: an estimate of the teacher is not finite; expected a teacher that does not"
             " diverge."
         )
-    return Targets(dataclasses.replace(data, xs=mean, dtype=data.dtype), cov)
+    return Targets(dataclasses.replace(data, xs=mean, labels=None, dtype=data.dtype), cov)
 
 
 def estimates_of(

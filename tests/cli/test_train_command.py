@@ -194,6 +194,20 @@ def test_one_long_record_is_split_in_time_and_trained_in_windows(tmp_path, capsy
     assert "from step 301 on" in " ".join(capsys.readouterr().out.split())
 
 
+def test_columns_of_a_table(tmp_path, capsys):
+    data = np.load("data.npz")["obs"][:, :, 0]
+    names = np.repeat(np.arange(len(data)), data.shape[1])
+    rows = [f"{name},{y}" for name, y in zip(names, data.ravel(), strict=True)]
+    (tmp_path / "a.csv").write_text("\n".join(["id,y", *rows]))
+    model = ("--model", "models.py:model")
+    arguments = ("--data", str(tmp_path / "a.csv"), "--ys", "y", "--by", "id", *model)
+    about = train(tmp_path / "a", *arguments, "--updates", "4")
+    assert about["columns"] == {"ys": ["y"], "by": "id"}
+    load = ("--filters", "kalman", "--load", str(tmp_path / "a"), "--out", str(tmp_path))
+    assert main(["compare", *arguments, *load]) == 0
+    assert "test part 3 trajectories of 30 steps" in " ".join(capsys.readouterr().out.split())
+
+
 def test_compare_trains_on_other_trajectories(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(recipes, "QUICK", recipes.QUICK._replace(updates=4, reports=1))
     seen, train_learned = [], recipes.train_learned

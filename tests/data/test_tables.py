@@ -29,7 +29,7 @@ def test_frames_of_several_trajectories():
         xs=["x"],
         us=["gear"],
         time="t",
-        trajectory="run",
+        by="run",
         start=-1.0,
     )
     assert data.lengths.tolist() == [3, 2]
@@ -62,23 +62,26 @@ def test_datasets_with_axes_in_any_order():
         {"time": [0, 1, 4]},
     )
     data["force"] = (("time", "run"), np.ones((3, 2)))
-    read = kf.from_xarray(data, "y", xs="x", us=["force"], trajectory="run", start=-2)
+    read = kf.from_xarray(data, "y", xs="x", us=["force"], by="run", start=-2)
     np.testing.assert_array_equal(read.ys, np.moveaxis(y, (0, 1, 2), (2, 1, 0)))
     assert read.us["force"].shape == (2, 3)
     np.testing.assert_array_equal(read.us["dt"], [[2, 1, 3], [2, 1, 3]])
-    assert kf.from_xarray(data.drop_vars("time"), "y", trajectory="run").us is None
+    assert kf.from_xarray(data.drop_vars("time"), "y", by="run").us is None
 
 
 @pytest.mark.parametrize(
     ("call", "text"),
     [
         (
-            lambda: kf.from_pandas(FRAME, ["distance"]),
-            "no columns \\['distance'\\]; expected some of \\['run'",
+            lambda: kf.from_pandas(FRAME, ["rnage"]),
+            "no column 'rnage'; expected one of .* Did you mean 'range'",
         ),
         (lambda: kf.from_pandas(FRAME, "range"), "expected a list of columns. Write \\['range'\\]"),
-        (lambda: kf.from_pandas(FRAME, ["x"], time="t"), "got a step of -1"),
-        (lambda: kf.from_xarray(xr.Dataset(), "y"), "no variables \\['y'\\]"),
+        (
+            lambda: kf.from_pandas(FRAME, ["x"], time="t"),
+            "times go back from 2.0 to 1.0 in row 3; .* several series apart",
+        ),
+        (lambda: kf.from_xarray(xr.Dataset(), "y"), "there is no variable 'y'"),
         (
             lambda: kf.from_xarray(xr.Dataset({"y": ("t", [1.0])}), "y"),
             "\\['y'\\] lack a dimension; expected",
@@ -138,5 +141,5 @@ def test_what_to_install(monkeypatch):
 def test_what_is_no_estimate_or_no_number_is_refused():
     with pytest.raises(ValueError, match="got int; expected an estimate"):
         kf.to_pandas(3)
-    with pytest.raises(ValueError, match="hold values that are not numbers"):
+    with pytest.raises(ValueError, match="holds 'a' in row 0, which is not a number"):
         kf.from_pandas(pd.DataFrame({"y": ["a", "b"]}), ys=["y"])

@@ -42,7 +42,7 @@ def test_an_index_without_a_name_and_one_of_several_levels():
     assert dt_of(pd.DataFrame({"y": [1.0, 2.0, 3.0]}, index=DATES), "index") == DT
     levels = pd.MultiIndex.from_arrays([["a", "a", "b"], DATES], names=["run", "when"])
     data = kf.from_pandas(
-        pd.DataFrame({"y": [1.0, 2.0, 3.0]}, index=levels), ["y"], time="when", trajectory="run"
+        pd.DataFrame({"y": [1.0, 2.0, 3.0]}, index=levels), ["y"], time="when", by="run"
     )
     assert data.lengths.tolist() == [2, 1]
     assert data.us["dt"].tolist() == [DT[:2], [0.0, 0.0]]
@@ -55,23 +55,103 @@ def test_xarray_knows_them_too():
         assert kf.from_xarray(data, "y").us["dt"][0].tolist() == DT
 
 
+EPOCH = 1711845000  # DATES[0] in seconds since 1970
+TEXT = ["2024-03-31T00:30:00", "2024-03-31 03:30", "2024-03-31T03:30:01.5"]
+FORMS = {
+    "ISO 8601": (TEXT, {}),
+    "ISO 8601 in UTC": ([f"{time}Z" for time in TEXT], {}),
+    "offsets that change": (
+        ["2024-03-31T01:30:00+01:00", "2024-03-31T05:30+02:00", "2024-03-31T05:30:01.5+02:00"],
+        {},
+    ),
+    "a format": (
+        ["31.03.2024 00:30:00.0", "31.03.2024 03:30:00.0", "31.03.2024 03:30:01.5"],
+        {"time_format": "%d.%m.%Y %H:%M:%S.%f"},
+    ),
+    "python's dates": ([time.to_pydatetime() for time in DATES], {}),
+    "elapsed": (["0:30:00", "3:30:00", "3:30:01.5"], {}),
+    "elapsed in words": (["30 min", "3.5 hours", "0 days 03:30:01.5"], {}),
+    "seconds since 1970": ([EPOCH, EPOCH + 10800, EPOCH + 10801.5], {}),
+    "elapsed milliseconds": ([5, 10800005, 10801505], {"time_format": "ms"}),
+    "nanoseconds since 1970": (
+        [EPOCH * 10**9 + ns for ns in (0, 10800 * 10**9, 10801500000000)],
+        {"time_format": "ns"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_every_usual_form_gives_the_same_steps(name):
+    times, options = FORMS[name]
+    assert dt_of(frame(times), **options) == DT
+    start = {"start": times[0]} | options
+    assert dt_of(frame(times), **start) == DT
+
+
+def test_days_months_and_their_numbers():
+    days = [dt.date(2024, 2, day) for day in (27, 28, 29)]
+    assert dt_of(frame(days)) == [0.0, 86400.0, 86400.0]
+    numbers = [20240227, 20240228, 20240229]
+    assert dt_of(frame(numbers), time_format="%Y%m%d") == [0.0, 86400.0, 86400.0]
+    months = pd.period_range("2024-01", periods=3, freq="M")
+    assert dt_of(frame(months)) == [0.0, 31 * 86400.0, 29 * 86400.0]
+
+
+@pytest.mark.parametrize(("unit", "count"), [("ms", 10**3), ("us", 10**6), ("ns", 10**9)])
+def test_a_unit_of_numbers_since_1970_is_found_and_told(unit, count):
+    times = [EPOCH * count, (EPOCH + 1) * count, (EPOCH + 1) * count + count // 4]
+    with pytest.warns(UserWarning, match=f"{unit} since 1970: the first is 2024-03-31T00:30:00"):
+        assert dt_of(frame(times)) == [0.0, 1.0, 0.25]
+    data = kf.from_pandas(frame(times), ["y"], time="t", time_format=unit)
+    assert data.labels.times[0, 0] == np.datetime64("2024-03-31T00:30")
+    assert data.labels.zone == "UTC"
+    named = frame([0, count, count + count // 4]).rename(columns={"t": f"t [{unit}]"})
+    assert dt_of(named) == [0.0, 1.0, 0.25]
+
+
+def test_labels_have_the_times_as_they_are():
+    kept = {
+        "dates": (DATES, DATES.to_numpy(), None),
+        "zones": (BERLIN, BERLIN.tz_convert("UTC").tz_localize(None).to_numpy(), "Europe/Berlin"),
+        "differences": (DATES - DATES[0], (DATES - DATES[0]).to_numpy(), None),
+        "numbers": ([3, 4, 6], [3.0, 4.0, 6.0], None),
+    }
+    for times, expected, zone in kept.values():
+        labels = kf.from_pandas(frame(times), ["y"], time="t").labels
+        np.testing.assert_array_equal(labels.times[0], expected)
+        assert labels.zone == zone
+
+
 REFUSED = {
     "text": (
-        lambda: dt_of(frame(["2024-01-01", "2024-01-02", "2024-01-03"])),
-        "pandas.to_datetime",
+        lambda: dt_of(frame(["01/02/2024", "02/02/2024", "03/02/2024"])),
+        "not ISO8601 .*with time_format, such as '%d.%m.%Y",
     ),
     "NaT": (lambda: dt_of(frame([DATES[0], pd.NaT, DATES[2]])), "the time of row 1 is missing"),
     "NaN": (lambda: dt_of(frame([0.0, 1.0, np.nan])), "the time of row 2 is missing"),
-    "objects": (lambda: dt_of(frame([dt.date(2024, 1, d) for d in (1, 2, 3)])), "all alike"),
+    "booleans": (lambda: dt_of(frame([False, True, True])), "these are not times"),
+    "numbers as text": (lambda: dt_of(frame(["5", "6", "7"])), "not ISO8601"),
+    "a zone that not all have": (
+        lambda: dt_of(frame(["2024-05-01T12:00", "2024-05-01T13:00", "2024-05-01T14:00+02:00"])),
+        "time zones included",
+    ),
+    "an unknown unit": (
+        lambda: dt_of(frame([1, 2, 3]), time_format="msec"),
+        "'msec'; expected one of ms, ns, s, us. Did you mean 'ms'",
+    ),
+    "a unit of dates": (lambda: dt_of(frame(DATES), time_format="ms"), "expected numbers"),
     "a start without a zone": (
         lambda: dt_of(frame(BERLIN), start=np.datetime64("2024-03-30")),
         "time zones included",
     ),
     "a number as start": (lambda: dt_of(frame(DATES), start=3.0), "start is 3.0 .*all alike"),
     "a date as start": (lambda: dt_of(frame([0.0, 1.0, 2.0]), start=DATES[0]), "all alike"),
-    "no such column": (lambda: dt_of(frame(DATES), "when"), r"no columns \['when'\]; expected"),
+    "no such column": (
+        lambda: dt_of(frame(DATES), "when"),
+        r"no column 'when'; expected one of t, y",
+    ),
     "a row of no trajectory": (
-        lambda: kf.from_pandas(frame([1.0, np.nan, 1.0]), ["y"], trajectory="t"),
+        lambda: kf.from_pandas(frame([1.0, np.nan, 1.0]), ["y"], by="t"),
         "'t' is missing in row 1",
     ),
     "a series": (

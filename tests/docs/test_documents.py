@@ -1,16 +1,19 @@
 """Code in README.md and docs/ runs as it stands, links lead somewhere, and lines are short."""
 
 import re
+import shlex
 from pathlib import Path
 
 import jax.numpy as jnp
 import pytest
 
 import kfjax as kf
+from kfjax._cli.parser import main
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COLUMNS = 120
+WITH_COMMANDS = "from-a-csv-to-a-comparison.md"  # which run on files that its Python blocks write
 
 
 def name_of(path: Path) -> str:
@@ -22,7 +25,8 @@ def python_blocks(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("path", [p for p in DOCUMENTS if python_blocks(p)], ids=name_of)
-def test_python_blocks_run(path):
+def test_python_blocks_run(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     names: dict = {}
     for number, block in enumerate(python_blocks(path)):
         exec(compile(block, f"{path.name} block {number}", "exec"), names)
@@ -31,6 +35,18 @@ def test_python_blocks_run(path):
     assert estimates, "a page with code computes at least one estimate"
     for estimate in estimates:
         assert jnp.isfinite(estimate.mean).all()
+    if path.name == WITH_COMMANDS:
+        check_commands(path)
+
+
+def check_commands(path):
+    """Run the commands of a page on the files that its Python blocks wrote."""
+    commands = re.findall(r"^kfjax (.*)$", path.read_text(), flags=re.MULTILINE)
+    assert {command.partition(" ")[0] for command in commands} == {"compare", "filter"}
+    for command in commands:
+        assert main(shlex.split(command)) == 0
+    assert Path("results/compare.png").is_file()
+    assert "x1_smoothed" in Path("estimates.csv").read_text()
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)

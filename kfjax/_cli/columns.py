@@ -1,0 +1,56 @@
+"""Arguments that say what the columns of a csv or parquet file mean."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from typing import Any
+
+__all__: list[str] = []
+
+
+def add_columns(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say what the columns of a table mean."""
+    add = parser.add_argument_group("columns of a csv or parquet file").add_argument
+    add("--time", metavar="COLUMN", help="times; the time since the row before is the input dt")
+    add("--ys", metavar="A,B", type=_columns, help="the observations")
+    add(
+        "--xs",
+        metavar="A,-,B",
+        type=_states,
+        help="the true state in the model's order, - for a component that is not known",
+    )
+    add("--us", metavar="A,B", type=_columns, help="inputs, which the model has as u['A'], u['B']")
+    add("--by", metavar="COLUMN", help="tells several series apart, of any lengths")
+    add(
+        "--gps",
+        metavar="LAT,LON[,ALT]",
+        type=_columns,
+        help="degrees (and metres), from which the columns east, north and up are made, in metres",
+    )
+    add(
+        "--time-format",
+        metavar="FORMAT",
+        help="s, ms, us or ns for numbers, or how dates are written, such as '%%d.%%m.%%Y %%H:%%M'",
+    )
+
+
+def table_columns(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what the arguments say of the columns of a table, for the readers of data."""
+    names = ("ys", "xs", "us", "time", "by", "gps", "time_format")
+    given = {name: getattr(args, name) for name in names}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _columns(text: str) -> list[str]:
+    """Return names of columns; one that has commas in it stands in a csv line's quotes."""
+    names = [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
+    if not names or not all(names):
+        raise argparse.ArgumentTypeError(
+            f"got {text!r}; expected names of columns with commas between, such as east,north"
+        )
+    return names
+
+
+def _states(text: str) -> list[str | None]:
+    return [None if name == "-" else name for name in _columns(text)]

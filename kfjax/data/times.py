@@ -1,0 +1,200 @@
+"""Times of tables, in any usual form: as seconds for the model, and as dates for people."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from kfjax._support.naming import described, suggest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__: list[str] = []
+
+UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}  # how many in a second
+FINE = {"ms": "ms", "us": "us", "µs": "us", "ns": "ns"}  # as names of columns state them
+DATES = (1e9, 4.2e9)  # seconds since 1970 of dates from 2001 to 2103
+OFFSET = r"(Z|[+-]\d\d:?\d\d)$"  # the time zone of a date as text
+ELAPSED = "[:a-zA-Z]"  # of "0:01:02.5" and "90 s"; to_timedelta takes bare numbers for nanoseconds
+
+
+class Times(NamedTuple):
+    """Times of the rows of a table, as the model and as people need them.
+
+    Attributes:
+        seconds: [rows], since the first row, or numbers as the table has them.
+        start: the time of x_0 likewise, or None for that of the first row of a trajectory.
+        shown: [rows], dates in UTC or without a zone, time differences, or numbers.
+        zone: name of the time zone, or None.
+    """
+
+    seconds: np.ndarray
+    start: float | None
+    shown: np.ndarray
+    zone: str | None
+
+
+def read_times(
+    who: str, column: pd.Series, time_format: str | None, start: Any, unit: str | None = None
+) -> Times:
+    """Return the times of all rows of a table.
+
+    Args:
+        who: the function, for error texts.
+        column: times.
+        time_format: as in `kfjax.from_pandas`.
+        start: the time of x_0 in any form that times have, or None.
+        unit: the unit that the name of the column states, or None.
+    """
+    import pandas as pd
+
+    if column.isna().any():
+        row = int(column.isna().to_numpy().argmax())
+        raise ValueError(f"{who}: the time of row {row} is missing; expected one in every row.")
+    _check_format(who, column, time_format)
+    if time_format is None and _is_numeric(column):
+        time_format = FINE.get(unit or "") or _guessed_unit(who, column)
+    dates = _are_dates(column, time_format)
+    begin = None
+    try:
+        times = _converted(column, time_format, dates=dates)
+        seconds = _seconds(times, times)
+        if start is not None:
+            begin = _seconds(_converted(pd.Series([start]), time_format, dates=dates), times)[0]
+    except (TypeError, ValueError, OverflowError) as error:
+        given = "" if start is None else f", start is {start!r}"
+        reason = str(error).partition("\n")[0].partition(". You might")[0]
+        raise ValueError(
+            f"{who}: times are {column.dtype} such as {column.iloc[0]!r}{given} ({reason});"
+            " expected numbers, dates (ISO 8601 as text) or time differences, all alike, time zones"
+            " included. Say how other text is read with time_format, such as '%d.%m.%Y %H:%M:%S'."
+        ) from error
+    zone = getattr(times.dt, "tz", None) if times.dtype.kind == "M" else None
+    if zone is not None:
+        times = times.dt.tz_convert("UTC").dt.tz_localize(None)
+    return Times(seconds, begin, times.to_numpy(), None if zone is None else str(zone))
+
+
+def steps_of(who: str, times: Times, rows: np.ndarray) -> np.ndarray:
+    """Return dt of the rows of one trajectory, the time since the row before.
+
+    Raises:
+        ValueError: if the times go back.
+    """
+    seconds = times.seconds[rows]
+    steps = np.diff(seconds, prepend=seconds[0] if times.start is None else times.start)
+    back = steps < 0
+    if back.any():
+        at = int(back.argmax())
+        before = times.shown[rows[at - 1]] if at else "start"
+        raise ValueError(
+            f"{who}: times go back from {before} to {times.shown[rows[at]]} in row {rows[at]};"
+            " expected rows in order of time. Sort them, or name the column that tells several"
+            " series apart (by)."
+        )
+    return steps
+
+
+def _converted(column: pd.Series, time_format: str | None, *, dates: bool) -> pd.Series:
+    """Return times as numbers, dates or time differences."""
+    import pandas as pd
+
+    if isinstance(column.dtype, pd.PeriodDtype):
+        return column.dt.to_timestamp()
+    if column.dtype.kind in "mM":
+        return column
+    if column.dtype.kind in "bc":
+        raise TypeError("these are not times")
+    numeric = _is_numeric(column)
+    if numeric and time_format is None:
+        return column.astype(np.float64)
+    if not numeric or time_format not in UNITS:
+        return _from_text(column.astype(str), time_format)
+    if dates:
+        return pd.to_datetime(column, unit=time_format, utc=True)
+    return pd.to_timedelta(column, unit=time_format)
+
+
+def _is_numeric(column: pd.Series) -> bool:
+    """Return whether times are numbers."""
+    return column.dtype.kind in "fiu"
+
+
+def _check_format(who: str, column: pd.Series, time_format: Any) -> None:
+    """Raise unless a format is known, and fits numbers or text."""
+    if time_format is None:
+        return
+    if not isinstance(time_format, str):
+        raise ValueError(
+            f"{who}: time_format is {described(time_format)}; expected one of {', '.join(UNITS)},"
+            " or a format of dates such as '%d.%m.%Y %H:%M:%S'."
+        )
+    if time_format.startswith("%"):
+        return
+    if time_format not in UNITS:
+        raise ValueError(
+            f"{who}: time_format is {time_format!r}; {suggest(time_format, UNITS)} Formats of dates"
+            " begin with %."
+        )
+    if not _is_numeric(column):
+        raise ValueError(
+            f"{who}: time_format is {time_format!r}, and times are {column.dtype} such as"
+            f" {column.iloc[0]!r}; expected numbers. Leave time_format out, or give that of dates."
+        )
+
+
+def _guessed_unit(who: str, column: pd.Series) -> str | None:
+    """Return the unit of numbers that count since 1970, or None for others.
+
+    Seconds need no unit, and a warning says which other one was taken.
+    """
+    low, high = float(column.min()), float(column.max())
+    for unit, count in UNITS.items():
+        if DATES[0] * count <= low and high <= DATES[1] * count:
+            if unit != "s":
+                date = np.datetime64(int(low / count), "s")
+                warnings.warn(
+                    f"{who}: times of {low:.4g} are taken to be {unit} since 1970: the first is"
+                    f" {date}. Say so with time_format={unit!r}, or time_format='s' for seconds.",
+                    stacklevel=2,
+                )
+            return unit
+    return None
+
+
+def _are_dates(column: pd.Series, unit: str | None) -> bool:
+    """Return whether numbers in a unit count since 1970; smaller ones are time differences."""
+    if unit not in UNITS or not _is_numeric(column):
+        return False
+    return float(column.min()) >= DATES[0] * UNITS[unit]
+
+
+def _from_text(column: pd.Series, time_format: str | None) -> pd.Series:
+    """Return dates or time differences that are written as text."""
+    import pandas as pd
+
+    if time_format is not None:
+        return pd.to_datetime(column, format=time_format)
+    offsets = column.str.extract(OFFSET, expand=False)
+    several = bool(offsets.notna().all()) and offsets.nunique() > 1  # as around a change of clocks
+    try:
+        return pd.to_datetime(column, format="ISO8601", utc=several)
+    except ValueError as error:
+        if not column.str.contains(ELAPSED).all():
+            raise
+        try:
+            return pd.to_timedelta(column)
+        except ValueError:
+            raise error from None
+
+
+def _seconds(times: pd.Series, origin: pd.Series) -> np.ndarray:
+    """Return times in seconds since the first of others of their kind; numbers as they are."""
+    if times.dtype.kind != origin.dtype.kind:
+        raise TypeError("start is of another kind")
+    if _is_numeric(times):
+        return times.to_numpy(np.float64)
+    return (times - origin.iloc[0]).dt.total_seconds().to_numpy(np.float64)
