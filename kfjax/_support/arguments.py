@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kfjax._support.naming import described, suggest
+from kfjax._support.precision import eps_of
 from kfjax._support.types import AnyArray, PyTree
 
 __all__: list[str] = []
@@ -104,7 +105,7 @@ def check_covariance(name: str, cov: AnyArray) -> None:
     if found := first_not_finite(np.asarray(cov)):
         raise ValueError(f"{name} has {' '.join(found)}; expected finite numbers.")
     C = np.asarray(cov, dtype=np.float64)
-    eps = float(jnp.finfo(cov.dtype).eps)
+    eps = eps_of(cov)
     _check_symmetric(name, C, eps)
     _check_semidefinite(name, C, eps)
 

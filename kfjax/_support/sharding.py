@@ -22,6 +22,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from kfjax._support.persistence import is_key
 from kfjax._support.types import PyTree
 
 __all__: list[str] = []
@@ -96,7 +97,7 @@ def everywhere(tree: PyTree, devices: list[jax.Device]) -> PyTree:
     sharding = _over(devices)
 
     def copy(leaf: PyTree) -> PyTree:
-        if jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key):
+        if is_key(leaf):
             words = copy(jax.random.key_data(leaf))
             return jax.random.wrap_key_data(words, impl=jax.random.key_impl(leaf))
         array = np.asarray(jnp.asarray(leaf))

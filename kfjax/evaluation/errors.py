@@ -12,6 +12,7 @@ from jax import Array
 from jaxtyping import ArrayLike, Bool, Int, Real
 
 from kfjax._support.arguments import float_array, is_concrete
+from kfjax._support.precision import eps_of
 from kfjax._support.values import as_arrays
 
 __all__: list[str] = []
@@ -101,7 +102,7 @@ def resolution(
     truth: Real[ArrayLike, " ..."], mean: Real[ArrayLike, " ..."], error: Array, known: Array
 ) -> Array:
     """Return the size [..., 1, d] of errors that are rounding: root eps of the largest numbers."""
-    eps = jnp.finfo(error.dtype).eps
+    eps = eps_of(error)
     size = jnp.maximum(_finite_size(truth), _finite_size(mean))
     if size.shape == error.shape:
         largest = jnp.where(known, size, 0).max(-2, keepdims=True)

@@ -14,6 +14,7 @@ from scipy import special
 from kfjax import linalg
 from kfjax._support.arguments import check_count, float_array, real_numbers
 from kfjax._support.compiling import jit
+from kfjax._support.precision import eps_of
 from kfjax._support.types import Nested
 from kfjax.evaluation.intervals import check_level
 from kfjax.evaluation.metrics import Sums
@@ -160,7 +161,7 @@ def _whitened(innovation: Array, S: Array) -> tuple[Array, Array]:
     variance = jnp.diag(S)
     silent = (variance == 0) & (innovation == 0)
     std = jnp.sqrt(jnp.where(variance > 0, variance, 0))
-    rounding = jnp.finfo(S.dtype).eps ** 0.5 * std[:, None] * std[None, :]
+    rounding = eps_of(S) ** 0.5 * std[:, None] * std[None, :]
     definite = (jnp.abs(linalg.matmul(L, L.T) - S) <= rounding).all()
     broken = ~(definite & ((variance > 0) | silent).all())
     seen = (jnp.diag(L) > 0) | (broken & ~silent)

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from kfjax._support.precision import eps_of
+
 __all__: list[str] = []
 
 # The covariance carries the rounding of the filter that computed it. A pivot of its factorisation
@@ -39,7 +41,7 @@ def normalised(
     varies = variance > 0
     # double `where`: the root of a pivot that is left out must not give NaN in the gradient
     scale = jnp.where(varies, jax.lax.rsqrt(jnp.where(varies, variance, 1)), 0)
-    tiny = ROUNDING * error.shape[0] * float(jnp.finfo(P.dtype).eps)
+    tiny = ROUNDING * error.shape[0] * eps_of(P)
 
     def eliminate(
         carry: tuple[Array, Array], _: None

@@ -17,6 +17,7 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax._support.arguments import LARGEST_LOOP, check_count, check_kind
+from kfjax._support.precision import eps_of
 from kfjax.base import Filter, Gaussian, Info, constructor
 from kfjax.models.observing import Observation, bind, innovation_info, keep_unobserved, observe
 from kfjax.models.spaces import Space
@@ -106,7 +107,7 @@ class Iterated:
             seen.innovation(first.mean), S, seen.mask, size=first.size(), R=seen.R
         )
         # floor R at rounding, so that a precise sensor does not make the cost infinite
-        weight = linalg.cholesky(seen.R + jnp.diag(jnp.finfo(P.dtype).eps * jnp.diag(S.matrix)))
+        weight = linalg.cholesky(seen.R + jnp.diag(eps_of(P) * jnp.diag(S.matrix)))
 
         def cost(z: Array) -> Array:
             misfit = linalg.solve_lower(weight, seen.innovation(predicted(z)))
@@ -122,7 +123,7 @@ class Iterated:
             lowest = jnp.min(jnp.where(jnp.isnan(costs), jnp.inf, costs))
             # the longest step of equal cost: costs resolve points only to the root of the
             # precision, and a full step has the better derivative
-            equal = costs <= lowest + 16 * jnp.finfo(P.dtype).eps * (1 + lowest)
+            equal = costs <= lowest + 16 * eps_of(P) * (1 + lowest)
             return candidates[jnp.argmax(equal)], None
 
         z, _ = jax.lax.scan(improve, zero, length=self.iterations)

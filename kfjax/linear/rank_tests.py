@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 
 from kfjax._support.arguments import check_kind
+from kfjax._support.precision import eps_of
 from kfjax._support.values import real_array
 from kfjax.base import Inputs
 from kfjax.models.observing import bind
@@ -62,7 +63,7 @@ def observability(model: StateSpaceModel, x: Array | None = None, u: Inputs = No
         Trans. Automat. Contr. 26 (1981), section III (the staircase).
     """
     F, H = _jacobians("observability", model, x, u)
-    return _reached(F, H, float(jnp.finfo(model.dtype).eps))
+    return _reached(F, H, eps_of(model))
 
 
 def controllability(model: StateSpaceModel, x: Array | None = None, u: Inputs = None) -> Rank:
@@ -85,7 +86,7 @@ def controllability(model: StateSpaceModel, x: Array | None = None, u: Inputs = 
     mean = model.prior.mean if x is None else x
     # the columns of Q span the same space as those of G, without the rounding of a root
     Q = np.asarray(model.process_noise(mean, u), np.float64)
-    return _reached(F.T, Q, float(jnp.finfo(model.dtype).eps))
+    return _reached(F.T, Q, eps_of(model))
 
 
 def _jacobians(

@@ -12,6 +12,7 @@ from jax import Array
 from kfjax import linalg
 from kfjax._support.arguments import check_kind, is_concrete
 from kfjax._support.compiling import jit
+from kfjax._support.precision import eps_of
 from kfjax.models.functions import Linear
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.smoothers.scan_elements import (
@@ -92,7 +93,7 @@ def steady_state(model: StateSpaceModel) -> SteadyState:
         nonstabilizable systems, IEEE Trans. Automat. Contr. 31 (1986).
     """
     time_invariant("steady_state", model)
-    eps = float(jnp.finfo(model.dtype).eps)
+    eps = eps_of(model)
     if not all(map(is_concrete, jax.tree.leaves(model))):
         return _steady_state(model, eps)[0]
     # in double precision: long horizons amplify rounding
@@ -151,7 +152,7 @@ def _filtered_limit(
     # Without noise in a channel, information is infinite, and the recursion from P = 0 has unstable
     # modes that no noise reaches. With noise of the size of rounding, the limit is the same.
     root = linalg.cholesky(R)
-    floor = float(jnp.finfo(R.dtype).eps) ** 0.5
+    floor = eps_of(R) ** 0.5
     root = root + jnp.diag(jnp.where(linalg.diagonal(root) < floor, floor, 0))
     one = steady_element(F, H, linalg.cholesky(Q), root)
     steps = jnp.ones((), F.dtype)

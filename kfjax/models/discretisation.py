@@ -13,6 +13,7 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax._support.arguments import check_covariance, is_concrete
+from kfjax._support.precision import eps_of
 from kfjax._support.values import real_array
 
 __all__ = ["Discretised", "time_steps", "van_loan"]
@@ -181,7 +182,7 @@ def _integrals(A: Array, D: Array, G: Array, dt: Array) -> tuple[Array, Array]:
 def _over_short_step(A: Array, D: Array, G: Array, h: Array) -> tuple[Array, Array]:
     """Return the integrals of exp(A s) G and exp(A s) D exp(A s)' over a short step h."""
     # the norm of A h is at most 1/2 and that of L h at most 1
-    eps = float(jnp.finfo(A.dtype).eps)
+    eps = eps_of(A)
     terms = next(k for k in itertools.count() if math.factorial(k) * eps > 1)
     held = term = G * h
     Q = flow = D * h

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support.precision import eps_of
 from kfjax.base import Info
 from kfjax.models.calling import call
 from kfjax.models.functions import Linear
@@ -185,7 +186,7 @@ def _determined(
     # A difference counts as rounding if its square is at most a few times the variance that
     # rounding may hide, or if it is below what the rounding errors of many steps add up to, in this
     # channel or in one whose numbers are much larger.
-    root = float(jnp.finfo(rest.dtype).eps) ** 0.5
+    root = eps_of(rest) ** 0.5
     tolerance = root * (size + 64 * root * jnp.max(size))
     impossible = free & (rest**2 > tolerance**2 + 4 * hidden)
     nis = jnp.where(impossible.any(), jnp.inf, nis)

@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 
 from kfjax._support.arguments import check_kind, check_number, numeric
+from kfjax._support.precision import eps_of
 from kfjax.base import Gaussian
 from kfjax.models.augmented_state import layout_of
 from kfjax.models.observing import bind
@@ -68,7 +69,7 @@ def diffuse(
         )
     at = at % n
     if variance is None:
-        eps = float(jnp.finfo(model.dtype).eps)
+        eps = eps_of(model)
         ratio = 10 * eps**-0.7 / at.size
         variances = ratio * _of_least_squares(model, at, n)
     else:
@@ -107,7 +108,7 @@ def _of_least_squares(model: StateSpaceModel, at: np.ndarray, n: int) -> Array |
     size = xp.sqrt(xp.diag(information))
     scale = xp.where(size > 0, size, 1.0)
     correlations = information / xp.outer(scale, scale)
-    if xp is np and not np.linalg.cond(correlations) < 1e-3 / float(jnp.finfo(model.dtype).eps):
+    if xp is np and not np.linalg.cond(correlations) < 1e-3 / eps_of(model):
         raise ValueError(
             f"diffuse: the first {n} observations do not determine components {at.tolist()}"
             f" to the precision of {model.dtype}, or have no noise; expected variance= then. See"

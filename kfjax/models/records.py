@@ -16,6 +16,7 @@ from jax import Array
 
 from kfjax._support.arguments import check_count, is_concrete
 from kfjax._support.naming import described
+from kfjax._support.precision import eps_of
 from kfjax._support.values import as_arrays, check_finite
 from kfjax.base import Inputs, Mask, Observations
 from kfjax.models.values import check_observed
@@ -128,7 +129,7 @@ def is_singular(cov: Any) -> bool:
         return True
     # the rank of the correlations, since units may differ by many orders of magnitude
     lowest = np.linalg.eigvalsh(C / np.outer(scale, scale)).min()
-    rounding = C.shape[0] * float(jnp.finfo(cov.dtype).eps)
+    rounding = C.shape[0] * eps_of(cov)
     return bool(lowest <= rounding)
 
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support.precision import eps_of
 from kfjax.base import Gaussian
 from kfjax.moments.rounding import (
     hidden_variances,
@@ -96,7 +97,7 @@ class Moments(NamedTuple):
         if self.residual.noise is None:
             return hidden
         # sigma points cannot resolve differences below the rounding of the function values
-        of_values = (16 * float(jnp.finfo(terms.dtype).eps) * self.size()) ** 2
+        of_values = (16 * eps_of(terms) * self.size()) ** 2
         return jnp.where(
             linalg.diagonal(noise) <= of_values, jnp.maximum(hidden, of_values), hidden
         )

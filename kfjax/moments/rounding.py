@@ -15,6 +15,7 @@ import numpy as np
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support.precision import eps_of
 from kfjax._support.types import AnyArray
 
 __all__: list[str] = []
@@ -33,7 +34,7 @@ def hidden_variances(terms: Array, noise: Array, count: int) -> Array:
         noise: [k], the variance of the noise that enters each component.
         count: the number of terms.
     """
-    eps = float(jnp.finfo(terms.dtype).eps)
+    eps = eps_of(terms)
     noise_free = noise <= (64 * eps) ** 2 * terms
     return jnp.where(noise_free, 8 * count * eps * terms, 0)
 
@@ -54,6 +55,6 @@ def without_rounding(A: AnyArray, B: AnyArray) -> Array:
     """Return A B, with zeros for entries that are rounding errors of terms that cancelled."""
     product = linalg.matmul(A, B)
     terms = linalg.matmul(jnp.abs(A), jnp.abs(B))
-    eps = float(jnp.finfo(product.dtype).eps)
+    eps = eps_of(product)
     rounding = 8 * A.shape[-1] * eps * jax.lax.stop_gradient(terms)
     return jnp.where(jnp.abs(product) < rounding, 0, product)

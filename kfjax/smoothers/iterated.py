@@ -13,6 +13,7 @@ from jax.typing import ArrayLike
 from kfjax import linalg
 from kfjax._support.arguments import LARGEST_LOOP, check_count
 from kfjax._support.compiling import jit
+from kfjax._support.precision import eps_of
 from kfjax._support.pytrees import at, prepended
 from kfjax.base import Inputs, Mask, whole_state
 from kfjax.filters.square_root_form import SquareRootGaussian, square_root
@@ -162,7 +163,7 @@ def _squared(factor: Array, error: Array, size: Array) -> Array:
     # Without noise any error is impossible. It is weighted as if the noise were the root of
     # rounding, so that only errors of the order of rounding cost nothing.
     left = error - linalg.matmul(factor, whitened)
-    floor = jnp.sqrt(jnp.finfo(error.dtype).eps) * size
+    floor = eps_of(error) ** 0.5 * size
     impossible = (linalg.diagonal(factor) == 0) & (floor > 0)
     violation = jnp.where(impossible, left / jnp.where(impossible, floor, 1), 0)
     return jnp.sum(whitened**2) + jnp.sum(violation**2)

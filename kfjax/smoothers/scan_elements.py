@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support.precision import eps_of
 from kfjax._support.types import PyTree
 from kfjax.base import Gaussian
 from kfjax.filters.gaussian import kalman
@@ -116,7 +117,7 @@ def _is_exact(step: Step) -> Array:
     # factors of Q and R carry the rounding of covariances, and the terms of H Q may cancel
     summed = linalg.matmul(jnp.abs(H), jnp.abs(Q))
     variances = jnp.sum(summed**2, axis=1) + jnp.sum(R**2, axis=1)
-    rounding = ROUNDING * F.shape[0] * jnp.finfo(S.dtype).eps
+    rounding = ROUNDING * F.shape[0] * eps_of(S)
     exact = pivots**2 <= rounding * variances
     # the part of an exact channel that regular channels leave open; a dead channel has none
     regular = jnp.where(exact[None, :], 0, S)

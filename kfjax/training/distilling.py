@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support.persistence import is_key
 from kfjax.base import Filter, Params, estimate
 from kfjax.data import Dataset
 from kfjax.training.diagnosing import MEMORIES, Diagnosis, diagnose
@@ -137,7 +138,7 @@ def distil(
         ((2, 1), (2,), [1, 2, 4, 8])
     """
     chosen, params = student
-    many = jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 1
+    many = is_key(key) and key.ndim == 1
     # the key of the teacher's draws: all runs of the student share one teacher
     one = jax.tree.map(lambda a: a[0], params) if many else params
     space = common_space("distil", teacher[1], one)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
 
 from kfjax._support.arguments import check_count, check_counts, check_key
 from kfjax._support.naming import described
+from kfjax._support.persistence import is_key
 from kfjax.base import Params
 from kfjax.data import Dataset
 from kfjax.training.checkpoints import Checkpoints
@@ -136,7 +136,7 @@ def _three(key: Array) -> Array:
 
 def _typed(key: Array) -> Array:
     """Return a typed key, or an array of typed keys."""
-    key = key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
+    key = key if is_key(key) else jax.random.wrap_key_data(key)
     if key.ndim > 1:
         raise ValueError(f"fit: key has shape {key.shape}; expected one key, or S keys for S runs.")
     return key

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jax import Array
 
+from kfjax._support.persistence import is_key
 from kfjax.base import Params
 from kfjax.data import Dataset, first_steps
 from kfjax.training.checkpoints import Checkpoints
@@ -103,7 +104,7 @@ def curriculum(data: Dataset, lengths: Iterable[int], updates: int) -> list[dict
 
 def _fold_in(key: Array, number: int) -> Array:
     """Return a different key for every stage and run."""
-    if jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 1:
+    if is_key(key) and key.ndim == 1:
         return jax.vmap(jax.random.fold_in, (0, None))(key, number)
     return jax.random.fold_in(key, number)
 

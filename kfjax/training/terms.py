@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support.precision import eps_of
 from kfjax.base import Estimate, Params
 from kfjax.data import Dataset
 from kfjax.models.lens import model_of
@@ -126,7 +127,7 @@ def _is_semidefinite(P: Array, L: Array) -> Array:
     """Tell whether L L' is P: the factor leaves out pivots of zero and negative pivots."""
     P, L = jax.lax.stop_gradient((P, L))
     std = jnp.sqrt(jnp.maximum(jnp.diag(P), 0))
-    rounding = jnp.finfo(P.dtype).eps ** 0.5 * std[:, None] * std[None, :]
+    rounding = eps_of(P) ** 0.5 * std[:, None] * std[None, :]
     error = jnp.abs(linalg.matmul(L, L.T) - P)
     return (error <= rounding).all()
 

@@ -15,6 +15,7 @@ from jaxtyping import Real
 
 from kfjax import linalg
 from kfjax._support.arguments import LARGEST_LOOP, check_count, check_kind
+from kfjax._support.precision import eps_of
 from kfjax._support.pytrees import Pytree, promote
 from kfjax._support.values import check_belief, check_not_nan, real_array
 from kfjax.base import (
@@ -175,7 +176,7 @@ def _active(gram: Array, excess: Array, sweeps: int) -> Array:
     scale = jnp.where(jnp.diag(gram) > 0, jnp.diag(gram), jnp.inf)
     rows = gram / scale[:, None]
     aims = excess / scale
-    tolerance = jnp.finfo(excess.dtype).eps ** 0.5
+    tolerance = eps_of(excess) ** 0.5
 
     def sweep(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         count, before, _ = carry
@@ -230,7 +231,7 @@ def truncated(belief: Gaussian, constraints: Inequalities) -> Gaussian:
         # with this c, the sum of squares (I - c d a' / s) P (I - c d a' / s)' equals
         # P - d d' r (r + beta) and stays definite to rounding
         share = jnp.maximum(1 - ratio * excess, 0)
-        c = 1 - jnp.sqrt(share + jnp.finfo(s.dtype).eps)
+        c = 1 - jnp.sqrt(share + eps_of(s))
         identity = jnp.eye(len(mean), dtype=cov.dtype)
         shrink = identity - c * jnp.outer(direction, a / s)
         belief = Gaussian(mean - direction * ratio, linalg.quadratic(shrink, cov))

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax._support.arguments import check_count, check_kind, check_number
+from kfjax._support.precision import eps_of
 from kfjax.base import Filter, Gaussian, Info, Inputs, Mask, constructor
 from kfjax.filters import clouds
 from kfjax.filters.ensembles.forms import Perturbed, innovation_covariance
@@ -153,7 +154,7 @@ def ensemble(
         Y = Y / scale
         innovation = seen.innovation(y_hat)
         # members cannot resolve differences below the rounding of their values
-        hidden = (16 * jnp.finfo(y_hat.dtype).eps * y_hat) ** 2 if seen.noise_free else None
+        hidden = (16 * eps_of(y_hat) * y_hat) ** 2 if seen.noise_free else None
         S = innovation_covariance(Y, seen.R, localisation, hidden)
         shift, X = form(draw, X, Y, innovation, seen.R, S, localisation)
         new = state._replace(members=place(mean, shift[None, :] + scale * X), key=data)

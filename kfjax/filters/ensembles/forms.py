@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support.precision import eps_of
 from kfjax.filters.ensembles.localisation import GaspariCohn
 from kfjax.filters.noise_factors import coloured, log_determinant, unwhitened, whitened
 
@@ -61,7 +62,7 @@ def divisible_noise(Y: Array, R: Array) -> Array:
     """Return R with a floor at rounding, since R is divided by and may be singular."""
     squares = jnp.sum(Y**2, axis=0)
     scale = squares + 2 * R.shape[0] * jnp.diag(R)
-    return R + jnp.diag(jnp.finfo(R.dtype).eps * scale)
+    return R + jnp.diag(eps_of(R) * scale)
 
 
 def innovation_covariance(

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support.precision import eps_of
 from kfjax.base import Gaussian, Inputs, Mask
 from kfjax.filters.gaussian import Standard
 from kfjax.models.calling import call
@@ -75,7 +76,7 @@ def proposal(
     local = seen._replace(fn=lambda z: seen.fn(_place(model.state_space, centre, noise, z)))
     (mean, cov), info = Standard()(rule, prior, local, EUCLIDEAN)
     # a direction that a precise sensor determines to less than rounding would have no density
-    floor = 4 * prior.cov.shape[0] * jnp.finfo(cov.dtype).eps
+    floor = 4 * prior.cov.shape[0] * eps_of(cov)
     return Proposal(
         centre, noise, mean, linalg.cholesky(cov + floor * prior.cov), info.log_likelihood
     )

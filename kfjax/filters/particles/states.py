@@ -9,6 +9,7 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax._support.arguments import check_count, check_number
+from kfjax._support.precision import eps_of
 from kfjax.base import Info, Mask
 from kfjax.filters import clouds
 from kfjax.filters.particles.resampling import Resampling, log_total, normalised, resample
@@ -115,7 +116,7 @@ def mixture_info(
 ) -> Info:
     """Return the Info of y from predicted ys [N, m] and the mean noise [m, m] about them."""
     y_hat = clouds.weighted_mean(seen.space, ys, weights)
-    hidden = (16 * jnp.finfo(y_hat.dtype).eps * y_hat) ** 2 if seen.noise_free else None
+    hidden = (16 * eps_of(y_hat) * y_hat) ** 2 if seen.noise_free else None
     S = linalg.factorise(clouds.weighted_cov(seen.space, ys, weights, y_hat) + noise, hidden)
     info = innovation_info(seen.innovation(y_hat), S, seen.mask, size=jnp.abs(y_hat), R=seen.R)
     return info._replace(log_likelihood=log_likelihood)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from kfjax._support.persistence import as_words
 from kfjax.base import Info, Inputs, Mask
 from kfjax.learned.gains.feature_maps import FeatureMap
 from kfjax.learned.gains.features import FEATURES, differences, first_past, next_past, sizes
@@ -205,6 +206,4 @@ def scale_of(params: Learned, name: str, zero: Array) -> tuple[Array, Array]:
 
 def _words(key: Any) -> Array:
     """Return the words of a key, typed or raw, in a new array."""
-    return jnp.copy(
-        jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
-    )
+    return jnp.copy(as_words(key))
