@@ -1,11 +1,16 @@
 """Change one operation of the package at a time, and see whether a test notices.
 
-    python tools/mutate.py --out ~/mutants --sample 100      # a minute for each; thousands in all
+    python tools/mutate.py --out ~/mutants --sample 100      # seconds for each; thousands in all
     python tools/mutate.py --out ~/mutants --only moments runner # modules whose paths have these
     python tools/mutate.py --out ~/mutants --report          # what is known so far
 
-The tests run in a copy of the tree. Results are lines of JSON in the folder, which is outside the
-repository; a second call goes on where the first one stopped, unless the changed module is another.
+The tests run in a copy of the tree. What they do is learned on the way: of the tests that cover a
+module those come first that run the changed line, are quick, and have noticed other changes.
+Results are lines of JSON in the folder, which is outside the repository; a second call goes on
+where the first one stopped, unless the changed module is another.
+
+Changes that no test can notice, since results stay the same, are listed with their reasons in
+`tools/equivalent_mutants.toml`, and left out.
 """
 
 import argparse
@@ -16,41 +21,47 @@ import json
 import os
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).parents[1]
-TIMEOUT = 600.0  # seconds; a mutant that takes longer is noticed
+import forked_tests
 
-# What covers a module, by the beginning of its path: the first that fits, quick tests first.
+ROOT = Path(__file__).parents[1]
+
+# What covers a module, by the beginning of its path: the first that fits.
 CORE = "tests/core/"
 RECORDS = "test_random_records_have_the_moments_of_their_joint_gaussian"
 ORACLE = f"{CORE}test_joint_gaussian.py::{RECORDS}[varying]"
+ALGEBRA = [f"{CORE}test_linalg.py", f"{CORE}test_products.py", f"{CORE}test_noise_free.py", ORACLE]
 COVERED_BY = {
-    "kfjax/linalg.py": [
-        f"{CORE}test_linalg.py", f"{CORE}test_products.py", f"{CORE}test_noise_free.py", ORACLE,
-    ],
-    "kfjax/_support/dense/": [
-        f"{CORE}test_linalg.py", f"{CORE}test_products.py", f"{CORE}test_noise_free.py", ORACLE,
-    ],
+    "kfjax/linalg.py": ALGEBRA,
+    "kfjax/_support/dense/": ALGEBRA,
     "kfjax/moments/": [
         f"{CORE}test_noise_free.py", f"{CORE}test_identities.py", f"{CORE}test_oracles.py", ORACLE,
     ],
     "kfjax/runner.py": [
         f"{CORE}test_streaming.py", f"{CORE}test_log_likelihood.py", f"{CORE}test_missing.py",
-        "tests/models/test_first.py", ORACLE, f"{CORE}test_errors.py",
+        f"{CORE}test_values.py", "tests/models/test_first.py", ORACLE, f"{CORE}test_errors.py",
     ],
     "kfjax/filters/particles/": [
         "tests/filters/test_resampling.py", "tests/filters/test_particles.py",
         "tests/filters/test_rao_blackwell.py", "tests/smoothers/test_backward_simulation.py",
     ],
     "kfjax/filters/ensembles/": ["tests/filters/test_ensembles.py"],
-    "kfjax/filters/combinators/": ["tests/filters", "--ignore=tests/filters/test_particles.py"],
+    "kfjax/filters/combinators/mixtures.py": ["tests/filters/test_imm.py"],
+    "kfjax/filters/combinators/robust.py": ["tests/filters/test_robust.py"],
+    "kfjax/filters/combinators/constraints.py": ["tests/filters/test_constraints.py"],
+    "kfjax/filters/combinators/lags.py": ["tests/filters/test_fixed_lag.py"],
+    "kfjax/filters/combinators/several_sensors.py": ["tests/filters/test_sequential.py"],
+    "kfjax/filters/combinators/": [
+        "tests/filters/test_combinators.py", "tests/filters/test_robust.py",
+        "tests/filters/test_imm.py",
+    ],
     "kfjax/filters/": [
         f"{CORE}test_noise_free.py", ORACLE, f"{CORE}test_identities.py", f"{CORE}test_missing.py",
         "tests/filters/test_square_roots.py",
@@ -59,8 +70,16 @@ COVERED_BY = {
         "tests/smoothers/test_posterior_sampling.py", "tests/smoothers/test_backward_simulation.py",
     ],
     "kfjax/smoothers/iterated.py": ["tests/smoothers/test_parallel.py"],
-    "kfjax/smoothers/": [ORACLE, "tests/smoothers/test_smoothers_family.py"],
-    "kfjax/models/": ["tests/models", f"{CORE}test_missing.py", f"{CORE}test_errors.py"],
+    "kfjax/smoothers/": ["tests/smoothers/test_smoothers_family.py",
+        "tests/smoothers/test_parallel.py", ORACLE],
+    "kfjax/models/": [
+        "tests/models/test_models.py", "tests/models/test_augmentation.py",
+        "tests/models/test_priors.py", f"{CORE}test_missing.py", f"{CORE}test_errors.py",
+        f"{CORE}test_values.py", "tests/models/test_noise_in_state.py",
+    ],
+    "kfjax/evaluation/metrics.py": ["tests/evaluation/test_metrics.py"],
+    "kfjax/evaluation/normalised_errors.py": ["tests/evaluation/test_metrics.py"],
+    "kfjax/evaluation/errors.py": ["tests/evaluation/test_metrics.py"],
     "kfjax/evaluation/": [
         "tests/evaluation/test_metrics.py", "tests/evaluation/test_monte_carlo.py",
         "tests/evaluation/test_comparison.py",
@@ -83,12 +102,18 @@ class Mutant(NamedTuple):
     column: int
     before: str
     after: str
+    text: str  # of the line
     source: str  # of the module, changed
 
     @property
     def name(self) -> str:
         """What tells it from others: the module's path, the place, the change."""
         return f"{self.path}:{self.line}:{self.column}: {self.before} -> {self.after}"
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """What a list of mutants calls it, wherever its line moves: path, text, change."""
+        return self.path, self.text, f"{self.before} -> {self.after}"
 
 
 def variants(node: ast.expr) -> Iterator[ast.expr]:
@@ -164,7 +189,8 @@ def mutants_of(path: str) -> Iterator[Mutant]:
             after = ast.unparse(ast.fix_missing_locations(changed))
             whole = text[:begin] + f"({after})".encode() + text[end:]
             place = (path, node.lineno, node.col_offset + 1)
-            yield Mutant(*place, ast.unparse(node), after, whole.decode())
+            here = lines[node.lineno - 1].strip()
+            yield Mutant(*place, ast.unparse(node), after, here, whole.decode())
 
 
 def selection(path: str) -> list[str]:
@@ -181,7 +207,7 @@ def modules(parts: list[str]) -> list[str]:
 
 def copied_tree(folder: Path) -> Path:
     """Copy what the tests need."""
-    tree = folder / "tree"
+    tree = folder.resolve() / "tree"
     for part in ("kfjax", "tests", "docs", "benchmarks", "notebooks", "tools"):
         ignored = shutil.ignore_patterns("__pycache__", "*.ipynb", "*.png")
         shutil.copytree(ROOT / part, tree / part, ignore=ignored)
@@ -190,24 +216,68 @@ def copied_tree(folder: Path) -> Path:
     return tree
 
 
-def passes(tree: Path, tests: list[str], cache: Path) -> bool | None:
-    """Run tests in a tree; return whether they pass, None if they take too long."""
-    quiet = ["-x", "-q", "--no-header", "-p", "no:xdist", "-p", "no:cacheprovider"]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(tree),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
-    }
-    command = [sys.executable, "-m", "pytest", *quiet, *tests]
-    try:
-        done = subprocess.run(
-            command, cwd=tree, env=environment, capture_output=True, timeout=TIMEOUT, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return None
-    return done.returncode == 0
+class Tests:
+    """The tests of a tree, and what was found of each that passed.
+
+    Args:
+        tree: the copy of the repository.
+        file: where that is kept, for other calls.
+    """
+
+    def __init__(self, tree: Path, file: Path) -> None:
+        self.tree, self.file = tree, file
+        sources = sorted([*tree.glob("kfjax/**/*.py"), *tree.glob("tests/**/*.py")])
+        content = hashlib.sha256(b"".join(path.read_bytes() for path in sources))
+        self.version = content.hexdigest()[:12]
+        self.known: dict[str, forked_tests.Measured] = {}
+        if file.exists():
+            known = json.loads(file.read_text(encoding="utf-8")).get(self.version, {})
+            self.known = {test: forked_tests.Measured(*found) for test, found in known.items()}
+
+    def learn(self, found: dict[str, forked_tests.Measured]) -> None:
+        """Keep what was found."""
+        if not found:
+            return
+        self.known |= found
+        known = {test: (m.seconds, sorted(m.lines)) for test, m in self.known.items()}
+        self.file.write_text(json.dumps({self.version: known}), encoding="utf-8")
+
+    def confirm(self, test: str) -> None:
+        """End the program unless a test passes without any change."""
+        if "::" not in test or test in self.known:
+            return
+        outcome = forked_tests.run(self.tree, [test])
+        if outcome.failed or outcome.slow:
+            raise SystemExit(f"{test} fails without any change.")
+        self.learn(outcome.measured)
+
+    def notice(
+        self, mutant: Mutant, kills: collections.Counter[str], patience: float
+    ) -> forked_tests.Outcome:
+        """Run the tests that cover a mutant, as long as they pass."""
+        here = f"{mutant.path}:{mutant.line}"
+
+        def rank(test: str) -> tuple[int, float]:
+            if test not in self.known:
+                return 1, 1 / (1 + kills[test])
+            seconds, lines = self.known[test]
+            return (0 if here in lines else 2), (0.2 + seconds) / (1 + kills[test])
+
+        place = self.tree / mutant.path
+        original, times = place.read_bytes(), place.stat()
+        place.write_text(mutant.source, encoding="utf-8")
+        os.utime(place, (0, 0))  # no compiled file has this time
+        try:
+            return forked_tests.run(
+                self.tree,
+                selection(mutant.path),
+                order=rank,
+                patience=patience,
+                known=self.known,
+            )
+        finally:
+            place.write_bytes(original)
+            os.utime(place, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 class Results:
@@ -223,9 +293,9 @@ class Results:
             rows = map(json.loads, self.file.read_text(encoding="utf-8").splitlines())
             self.known = {row["mutant"] + row["digest"]: row for row in rows}
 
-    def add(self, mutant: Mutant, outcome: str, seconds: float) -> None:
-        """Store the outcome of a mutant."""
-        row = {"mutant": mutant.name, "path": mutant.path, "outcome": outcome}
+    def add(self, mutant: Mutant, outcome: str, failed: str, seconds: float) -> None:
+        """Store the outcome of a mutant, and the test that noticed it."""
+        row = {"mutant": mutant.name, "path": mutant.path, "outcome": outcome, "by": failed}
         row |= {"seconds": round(seconds, 1), "digest": digest(mutant)}
         self.known[mutant.name + digest(mutant)] = row
         with self.file.open("a", encoding="utf-8") as file:
@@ -244,6 +314,20 @@ class Results:
             print(f"{path:48s} {died:4d} of {count.total():4d} die")
 
 
+def equivalents() -> set[tuple[str, str, str]]:
+    """Return the listed changes: path, text of the line, change."""
+    text = (ROOT / "tools" / "equivalent_mutants.toml").read_text(encoding="utf-8")
+    rows = tomllib.loads(text).get("mutant", [])
+    return {(row["path"], row["line"], row["change"]) for row in rows}
+
+
+def outcome_of(failed: str, *, slow: bool) -> str:
+    """Return what became of a mutant, in words."""
+    if slow:
+        return "too slow"
+    return "dies" if failed else "lives"
+
+
 def digest(mutant: Mutant) -> str:
     """Return what tells versions of a changed module apart."""
     return hashlib.sha256(mutant.source.encode()).hexdigest()[:12]
@@ -256,6 +340,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", default=[], help="parts of the paths of modules")
     parser.add_argument("--sample", type=int, help="how many mutants, at random; default all")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--patience", type=float, default=60.0, help="processor seconds for a mutant's tests"
+    )
     parser.add_argument("--report", action="store_true", help="run nothing")
     return parser.parse_args()
 
@@ -267,36 +354,38 @@ def main() -> int:
     if args.report:
         results.report()
         return 0
+    listed = equivalents()
     every = [mutant for path in modules(args.only) for mutant in mutants_of(path)]
+    every = [mutant for mutant in every if mutant.place not in listed]
     print(f"{len(every)} mutants", flush=True)
     if args.sample is not None:
         every = random.Random(args.seed).sample(every, min(args.sample, len(every)))
     with tempfile.TemporaryDirectory() as folder:
-        run(every, Path(folder), results)
+        run(every, Path(folder), results, args.patience)
     results.report()
     return 0
 
 
-def run(mutants: list[Mutant], folder: Path, results: Results) -> None:
+def run(mutants: list[Mutant], folder: Path, results: Results, patience: float) -> None:
     """Test mutants one after another."""
-    tree, sound = copied_tree(folder), set[str]()
-    cache = results.file.parent / "compiled"
+    home = results.file.parent
+    tree = copied_tree(folder)
+    forked_tests.preload(tree, home / "compiled")
+    every = {name.partition("::")[0] for mutant in mutants for name in selection(mutant.path)}
+    forked_tests.run(tree, ["--collect-only", *sorted(every)], compiled=True)
+    tests = Tests(tree, home / "tests.json")
+    kills = collections.Counter(str(row.get("by", "")) for row in results.known.values())
     for mutant in mutants:
         if mutant.name + digest(mutant) in results.known:
             continue
-        tests = selection(mutant.path)
-        if " ".join(tests) not in sound:
-            if not passes(tree, tests, cache):
-                raise SystemExit(f"pytest {' '.join(tests)} fails without any change.")
-            sound.add(" ".join(tests))
-        place = tree / mutant.path
-        original = place.read_text(encoding="utf-8")
-        place.write_text(mutant.source, encoding="utf-8")
         begin = time.monotonic()
-        outcome = {True: "lives", False: "dies", None: "too slow"}[passes(tree, tests, cache)]
-        results.add(mutant, outcome, time.monotonic() - begin)
-        place.write_text(original, encoding="utf-8")
-        print(f"{outcome:8s} {mutant.name}", flush=True)
+        failed, slow, found = tests.notice(mutant, kills, patience)
+        tests.learn(found)
+        tests.confirm(failed)
+        outcome = outcome_of(failed, slow=slow)
+        kills[failed] += bool(failed)
+        results.add(mutant, outcome, failed, time.monotonic() - begin)
+        print(f"{outcome:8s} {mutant.name}  {failed}", flush=True)
 
 
 if __name__ == "__main__":

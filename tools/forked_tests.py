@@ -1,0 +1,196 @@
+"""Run tests in forks of one process that has imported what they need, likely failures first."""
+
+import contextlib
+import importlib
+import json
+import os
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable, Container, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+TIMEOUT = 600.0  # seconds; tests that take longer count as failed
+
+# Imports take seconds, and forks share them; not the package itself, which changes.
+PRELOADED = (
+    "beartype", "chex", "flax.linen", "hypothesis", "jax.numpy", "jax.scipy.linalg", "jaxtyping",
+    "optax", "scipy.stats",
+)  # fmt: skip
+
+# Plugins that would have pytest import packages anew, to rewrite their assertions.
+PLUGINS = ("xdist", "cacheprovider", "hypothesispytest", "jaxtyping")
+REWRITTEN = "ignore::pytest.PytestAssertRewriteWarning"
+OPTIONS = ("-q", "--no-header", "--tb=no", "-W", REWRITTEN, *(f"-pno:{name}" for name in PLUGINS))
+
+
+class Measured(NamedTuple):
+    """What is known of a test that passed.
+
+    Attributes:
+        seconds: processor time.
+        lines: "path:line" that it runs; tests before it in its file may have compiled others.
+    """
+
+    seconds: float
+    lines: frozenset[str]
+
+
+class Outcome(NamedTuple):
+    """How tests ended.
+
+    Attributes:
+        failed: the test that failed first, "" if none did.
+        slow: whether they were ended for taking too long.
+        measured: what was found of tests that passed, by their node ids.
+    """
+
+    failed: str
+    slow: bool
+    measured: dict[str, Measured]
+
+
+class Plan:
+    """A plugin of pytest that orders tests, ends them after a time, and writes down what they do.
+
+    Args:
+        report: where it writes.
+        order: the rank of a test, from its node id; lower ones come first.
+        patience: processor seconds after which no further test starts.
+        tree: the folder of whose modules it writes down the lines that run.
+        known: the tests of which it does not, since tracing takes time.
+    """
+
+    def __init__(
+        self,
+        report: Path,
+        order: Callable[[str], Any],
+        patience: float,
+        tree: Path,
+        known: Container[str],
+    ) -> None:
+        self.report, self.order, self.patience = report, order, patience
+        self.tree, self.known = tree, known
+        self.failed = ""
+        self.measured: dict[str, tuple[float, list[str]]] = {}
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Put the tests in order."""
+        items.sort(key=lambda item: self.order(item.nodeid))
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Any:
+        """Measure a test."""
+        begin, found = time.process_time(), set[str]()
+        if item.nodeid not in self.known:
+            sys.settrace(lines_run(self.tree / "kfjax", found))
+        try:
+            return (yield)
+        finally:
+            sys.settrace(None)
+            if item.nodeid not in self.known:
+                self.measured[item.nodeid] = (time.process_time() - begin, sorted(found))
+            if time.process_time() > self.patience:
+                item.session.shouldstop = "no more patience"
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note the first failure."""
+        if report.failed and not self.failed:
+            self.failed = report.nodeid
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Note a file that cannot be imported."""
+        if report.failed and not self.failed:
+            self.failed = report.nodeid or "collection"
+
+    def pytest_unconfigure(self) -> None:
+        """Write what was found."""
+        self.report.write_text(json.dumps([self.failed, self.measured]), encoding="utf-8")
+
+
+def lines_run(folder: Path, found: set[str]) -> Callable[..., Any]:
+    """Return a trace function that adds the lines of a folder that run, "folder/file:line"."""
+    start, above = f"{folder}/", f"{folder.parent}/"
+
+    def line(frame: Any, event: str, _: Any) -> Callable[..., Any]:
+        if event == "line":
+            path = frame.f_code.co_filename.removeprefix(above)
+            found.add(f"{path}:{frame.f_lineno}")
+        return line
+
+    def call(frame: Any, event: str, _: Any) -> Callable[..., Any] | None:
+        del event
+        return line if frame.f_code.co_filename.startswith(start) else None
+
+    return call
+
+
+def preload(tree: Path, cache: Path) -> None:
+    """Import what all tests need, and set the environment of forks."""
+    os.environ |= {
+        "PYTHONPATH": str(tree),
+        "PYTHONDONTWRITEBYTECODE": "1",  # in processes that tests start
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
+    }
+    sys.path.insert(0, str(tree))
+    for name in PRELOADED:
+        importlib.import_module(name)
+    # JAX warns of forks, since it has threads once it has started: here it has not
+    warnings.filterwarnings("ignore", message="os.fork", category=RuntimeWarning)
+
+
+def run(
+    tree: Path,
+    tests: Iterable[str],
+    *,
+    order: Callable[[str], Any] = str,
+    patience: float = float("inf"),
+    known: Container[str] = (),
+    compiled: bool = False,
+) -> Outcome:
+    """Run tests of a tree in a fork until one fails; `compiled` writes compiled modules."""
+    report = tree / "report.json"
+    report.unlink(missing_ok=True)
+    child = os.fork()
+    if child == 0:
+        # a changed module must leave no compiled file behind
+        sys.dont_write_bytecode = not compiled
+        _run_here(tree, [*OPTIONS, "-x", *tests], Plan(report, order, patience, tree, known))
+    slow = not _ended(child)
+    if not report.exists():
+        return Outcome("" if slow else "aborted", slow, {})
+    failed, measured = json.loads(report.read_text(encoding="utf-8"))
+    measured.pop(failed, None)
+    found = {node: Measured(s, frozenset(lines)) for node, (s, lines) in measured.items()}
+    return Outcome(failed, slow, found)
+
+
+def _run_here(tree: Path, arguments: list[str], plan: Plan) -> None:
+    """Run pytest in this process, and end it."""
+    os.setsid()
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+    os.chdir(tree)
+    try:
+        pytest.main(arguments, plugins=[plan])
+    finally:
+        os._exit(0)
+
+
+def _ended(child: int) -> bool:
+    """Wait for a process, and end it with all that it started if it takes too long."""
+    end = time.monotonic() + TIMEOUT
+    while time.monotonic() < end:
+        if os.waitpid(child, os.WNOHANG)[0]:
+            return True
+        time.sleep(0.02)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return False
