@@ -1,6 +1,7 @@
 """Check filters, smoothers, samplers, EM, forecasts and gradients on random linear records.
 
     python tools/check_oracles.py --cases 2000            # some minutes of compilation, then quick
+    python tools/check_oracles.py --cases 200 --shapes 3 --seed 4   # another seed, other shapes
     python tools/check_oracles.py --cases 500 --kinds opaque --dtypes float32
     python tools/check_oracles.py --only 'Traits(...)'    # a line that it printed
 
@@ -25,17 +26,21 @@ from support.oracle_checks import check  # noqa: E402
 from support.random_models import Shape, Traits, traits  # noqa: E402
 
 KINDS, DTYPES = ("constant", "varying", "opaque"), ("float32", "float64")
-DIMENSIONS = ((1, 1), (2, 1), (2, 3), (3, 2), (4, 4), (6, 2))
+DIMENSIONS = ((1, 1), (2, 3), (5, 2), (3, 3), (2, 1), (6, 4), (4, 2))
 
 
-def shapes(kinds: list[str], dtypes: list[str]) -> list[Shape]:
-    """Return what is compiled: every kind in every precision, dimensions and starts in turn."""
-    dimensions = [(*pair, first) for first in ("predict", "update") for pair in DIMENSIONS]
-    pairs = [(kind, dtype) for kind in kinds for dtype in dtypes]
+def shapes(kinds: list[str], dtypes: list[str], count: int, seed: int) -> list[Shape]:
+    """Return what is compiled: dimensions, kinds, precisions and starts, all of them in turn.
+
+    With 12 shapes the seeds 0 to 6 have every combination.
+    """
     chosen = []
-    for index, (n, m, first) in enumerate(dimensions):
-        kind, dtype = pairs[(index + index // len(pairs)) % len(pairs)]
-        chosen.append(Shape(n, m, kind, first, dtype))
+    for index in range(seed * count, (seed + 1) * count):
+        n, m = DIMENSIONS[index % len(DIMENSIONS)]
+        turn, kind = divmod(index, len(kinds))
+        turn, dtype = divmod(turn, len(dtypes))
+        first = ("predict", "update")[(turn + index) % 2]
+        chosen.append(Shape(n, m, kinds[kind], first, dtypes[dtype]))
     return chosen
 
 
@@ -44,6 +49,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--cases", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--shapes", type=int, default=12, help="how many programs of each function")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=DTYPES)
     parser.add_argument("--only", help="the traits of one record, as printed")
@@ -66,7 +72,7 @@ def main() -> int:
         database=None,
         suppress_health_check=list(HealthCheck),
     )
-    @given(traits(shapes(args.kinds, args.dtypes)))
+    @given(traits(shapes(args.kinds, args.dtypes, args.shapes, args.seed)))
     def each(record: Traits) -> None:
         try:
             made.update(["records", *check(record, slow=True)])

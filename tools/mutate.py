@@ -22,7 +22,6 @@ import os
 import random
 import shutil
 import sys
-import tempfile
 import time
 import tomllib
 from collections.abc import Iterator
@@ -205,9 +204,18 @@ def modules(parts: list[str]) -> list[str]:
     return [path for path in covered if not parts or any(part in path for part in parts)]
 
 
-def copied_tree(folder: Path) -> Path:
-    """Copy what the tests need."""
-    tree = folder.resolve() / "tree"
+def version(tree: Path) -> str:
+    """Return what tells versions of the package and its tests apart."""
+    sources = sorted([*tree.glob("kfjax/**/*.py"), *tree.glob("tests/**/*.py")])
+    content = hashlib.sha256(b"".join(path.read_bytes() for path in sources))
+    return content.hexdigest()[:12]
+
+
+def copied_tree(tree: Path) -> Path:
+    """Copy what the tests need, unless it is there and unchanged."""
+    if version(tree) == version(ROOT):
+        return tree
+    shutil.rmtree(tree, ignore_errors=True)
     for part in ("kfjax", "tests", "docs", "benchmarks", "notebooks", "tools"):
         ignored = shutil.ignore_patterns("__pycache__", "*.ipynb", "*.png")
         shutil.copytree(ROOT / part, tree / part, ignore=ignored)
@@ -226,9 +234,7 @@ class Tests:
 
     def __init__(self, tree: Path, file: Path) -> None:
         self.tree, self.file = tree, file
-        sources = sorted([*tree.glob("kfjax/**/*.py"), *tree.glob("tests/**/*.py")])
-        content = hashlib.sha256(b"".join(path.read_bytes() for path in sources))
-        self.version = content.hexdigest()[:12]
+        self.version = version(tree)
         self.known: dict[str, forked_tests.Measured] = {}
         if file.exists():
             known = json.loads(file.read_text(encoding="utf-8")).get(self.version, {})
@@ -360,19 +366,19 @@ def main() -> int:
     print(f"{len(every)} mutants", flush=True)
     if args.sample is not None:
         every = random.Random(args.seed).sample(every, min(args.sample, len(every)))
-    with tempfile.TemporaryDirectory() as folder:
-        run(every, Path(folder), results, args.patience)
+    run(every, results, args.patience)
     results.report()
     return 0
 
 
-def run(mutants: list[Mutant], folder: Path, results: Results, patience: float) -> None:
+def run(mutants: list[Mutant], results: Results, patience: float) -> None:
     """Test mutants one after another."""
     home = results.file.parent
-    tree = copied_tree(folder)
+    tree = copied_tree(home.resolve() / "tree")
     forked_tests.preload(tree, home / "compiled")
-    every = {name.partition("::")[0] for mutant in mutants for name in selection(mutant.path)}
-    forked_tests.run(tree, ["--collect-only", *sorted(every)], compiled=True)
+    if not list(tree.glob("kfjax/__pycache__")):
+        every = {name.partition("::")[0] for mutant in mutants for name in selection(mutant.path)}
+        forked_tests.run(tree, ["--collect-only", *sorted(every)], compiled=True)
     tests = Tests(tree, home / "tests.json")
     kills = collections.Counter(str(row.get("by", "")) for row in results.known.values())
     for mutant in mutants:

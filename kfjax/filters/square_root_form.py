@@ -19,9 +19,11 @@ from jax import Array
 from kfjax import linalg
 from kfjax._support.arguments import check_kind
 from kfjax.base import Filter, Gaussian, Info, constructor
+from kfjax.models.functions import Linear
 from kfjax.models.observing import bind, innovation_info, keep_unobserved, observe
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.moments import MomentRule
+from kfjax.moments.rounding import summed_sizes
 
 __all__ = ["SquareRootGaussian", "square_root"]
 
@@ -48,10 +50,30 @@ def _product(L: Array) -> Array:
     return linalg.symmetric(linalg.matmul(L, L.T))
 
 
-# Without noise, a row of deviations that depends on other rows does so only up to the accumulated
-# rounding of earlier steps: the multiple of one step's rounding that the covariance form allows
-# too.
-ROUNDING = 64.0
+def _rounding(dtype: Any, noise_free: bool) -> float:
+    """Return how many times the rounding of one step a row of deviations may be off."""
+    # Without noise, a row of deviations that depends on other rows does so only up to the
+    # accumulated rounding of earlier steps, which grows with unstable states. The covariance form
+    # takes relative standard deviations below eps^1/2 for rounding, and one step of this form makes
+    # errors of eps: eps^3/4 lies between them.
+    return float(jnp.finfo(dtype).eps) ** -0.25 if noise_free else 1.0
+
+
+def _hidden_variances(cov: Array, n: int) -> Array:
+    """Return the variances [m] that the rounding of deviations may hide in a covariance [m, m]."""
+    relative = _rounding(cov.dtype, noise_free=True) * n * float(jnp.finfo(cov.dtype).eps)
+    return relative**2 * linalg.diagonal(cov)
+
+
+def _covariance_factor(cov: Array, *, noise_free: bool) -> Array:
+    """Return the factor of a covariance that was given."""
+    # Its entries are rounded. Where a conditional variance should be zero, they leave a pivot of
+    # that size, which is much larger than what this form can tell from zero.
+    if not noise_free:
+        return linalg.cholesky(cov)
+    variances = linalg.diagonal(cov)
+    hidden = 8 * cov.shape[-1] * jnp.finfo(cov.dtype).eps * variances
+    return linalg.factorise(cov, hidden).lower
 
 
 def conditional_factors(
@@ -67,7 +89,7 @@ def conditional_factors(
     """
     m, n = dy.shape[0], dx.shape[0]
     joint = jnp.block([[dy, noise], [dx, jnp.zeros((n, noise.shape[1]), dx.dtype)]])
-    factor = linalg.triangularise(joint, rounding=ROUNDING if noise_free else 1.0)
+    factor = linalg.triangularise(joint, rounding=_rounding(joint.dtype, noise_free))
     return factor[:m, :m], factor[m:, :m], factor[m:, m:]
 
 
@@ -77,6 +99,13 @@ def square_root(rule: MomentRule) -> Filter:
 
     Use it where covariances span many orders of magnitude. It costs about twice the covariance
     form, and its gradients are zero in null directions of the covariance.
+
+    In a model with `noise_free`, what counts as zero is a part of a variance of Q, R or the prior
+    below 8 n eps of it, since given matrices are rounded, and a part of a standard deviation below
+    n eps^3/4 of it in what is computed. Smaller ones, and errors that an unstable model makes
+    larger than that, are taken for variances: a channel that earlier ones determine then counts
+    in `dof` and in the likelihood. Of random singular models in rotated coordinates, 1 in 100 has
+    such a step, as many as in the covariance form.
 
     Args:
         rule: a moment rule with `deviations`: `moments.Taylor()` (the extended and, for linear
@@ -109,16 +138,18 @@ def square_root(rule: MomentRule) -> Filter:
     def init(params: StateSpaceModel, key: Array | None = None) -> SquareRootGaussian:
         del key
         check_kind("square_root: params", params, StateSpaceModel)
-        return SquareRootGaussian(jnp.copy(params.prior.mean), linalg.cholesky(params.prior.cov))
+        prior, noise_free = params.prior, bool(params.noise_free)
+        factor = _covariance_factor(prior.cov, noise_free=noise_free)
+        return SquareRootGaussian(jnp.copy(prior.mean), factor)
 
     def predict(
         params: StateSpaceModel, state: SquareRootGaussian, u: Any = None
     ) -> SquareRootGaussian:
-        space = params.state_space
+        space, noise_free = params.state_space, bool(params.noise_free)
         mean, _, dy = rule.deviations(bind(params.f, u), *state, space, space)
-        noise = linalg.cholesky(params.process_noise(state.mean, u))
-        rounding = ROUNDING if params.noise_free else 1.0
-        spread = jnp.concatenate([dy, noise], axis=1)
+        Q = params.process_noise(state.mean, u)
+        spread = jnp.concatenate([dy, _covariance_factor(Q, noise_free=noise_free)], axis=1)
+        rounding = _rounding(spread.dtype, noise_free)
         return SquareRootGaussian(mean, linalg.triangularise(spread, rounding=rounding))
 
     def update(
@@ -130,12 +161,17 @@ def square_root(rule: MomentRule) -> Filter:
     ) -> tuple[SquareRootGaussian, Info]:
         seen, space = observe(params, state.mean, y, u, observed), params.state_space
         y_hat, dx, dy = rule.deviations(seen.fn, *state, space, seen.space)
-        S, G, L = conditional_factors(dx, dy, linalg.cholesky(seen.R), noise_free=seen.noise_free)
+        noise = _covariance_factor(seen.R, noise_free=seen.noise_free)
+        S, G, L = conditional_factors(dx, dy, noise, noise_free=seen.noise_free)
         innovation = seen.innovation(y_hat)
         mean = space.retract(state.mean, linalg.matmul(G, linalg.solve_lower(S, innovation)))
-        hidden = jnp.zeros_like(innovation) if seen.noise_free else None
-        S_factored = linalg.Factored(_product(S), S, hidden)
-        info = innovation_info(innovation, S_factored, seen.mask, size=jnp.abs(y_hat), R=seen.R)
+        S_cov = _product(S)
+        hidden = _hidden_variances(S_cov, dx.shape[0]) if seen.noise_free else None
+        S_factored = linalg.Factored(S_cov, S, hidden)
+        size = jnp.abs(y_hat)
+        if isinstance(seen.fn, Linear):
+            size = size + summed_sizes(seen.fn.A, state.mean)
+        info = innovation_info(innovation, S_factored, seen.mask, size=size, R=seen.R)
         return keep_unobserved(observed, SquareRootGaussian(mean, L), state), info
 
     def recentre(

@@ -16,6 +16,7 @@ from kfjax.base import Gaussian
 from kfjax.moments.rounding import (
     hidden_variances,
     settled,
+    summed_sizes,
     summed_variances,
     without_negative_variances,
 )
@@ -130,10 +131,7 @@ class LinearResidual:
 
     def size(self) -> Array:
         """Return sum_j |A_ij x_j| [k], or 0 on a space of more coordinates than dimensions."""
-        x = self.belief.mean
-        if x.shape[-1] != self.A.shape[-1]:
-            return jnp.zeros_like(self.A[:, 0])
-        return linalg.matmul(jnp.abs(self.A), jnp.abs(x))
+        return summed_sizes(self.A, self.belief.mean)
 
 
 MomentRule: TypeAlias = Callable[..., Moments]

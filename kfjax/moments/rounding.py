@@ -26,6 +26,13 @@ def summed_variances(A: Array, variances: Array) -> Array:
     return jax.lax.stop_gradient(linalg.matmul(A**2, variances))
 
 
+def summed_sizes(A: AnyArray, x: AnyArray) -> Array:
+    """Return sum_j |A_ij x_j| [k], or 0 on a space of more coordinates than dimensions."""
+    if x.shape[-1] != A.shape[-1]:
+        return jnp.zeros_like(A[:, 0])
+    return jax.lax.stop_gradient(linalg.matmul(jnp.abs(A), jnp.abs(x)))
+
+
 def hidden_variances(terms: Array, noise: Array, count: int) -> Array:
     """Return the thresholds [k] up to which a variance is rounding error.
 

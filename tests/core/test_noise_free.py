@@ -1,10 +1,13 @@
 """Observations without noise: what they determine is known, to rounding, and no more than that."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from support import exact
+from support.compiling import quick_jit
 from support.table import FILTERS as TABLE
 
 import kfjax as kf
@@ -186,6 +189,55 @@ def assert_as_exact(filter, seed, *, rtol):
 def test_singular_models_agree_with_rational_arithmetic(x64, name):
     for seed in range(60):
         assert_as_exact(FILTERS[name], seed, rtol=1e-7)
+
+
+def rotated(seed):
+    """A singular model in other coordinates, in which it is singular to rounding only.
+
+    Returns the matrices with the observations, and what is true of them, in these coordinates.
+    """
+    rng = np.random.default_rng(seed)
+    F = rng.integers(-2, 3, (N, N)) / 2
+    H = rng.integers(-2, 3, (M, N)).astype(float)
+    G = rng.integers(-1, 2, (N, N)) * (rng.random(N) < 0.4)
+    L = rng.integers(-1, 2, (N, N)) * (rng.random(N) < 0.7)
+    x, ys = L @ rng.integers(-2, 3, N), []
+    for _ in range(2 * STEPS):
+        x = F @ x + G @ rng.integers(-2, 3, N)
+        ys.append(H @ x)
+    T = np.linalg.qr(rng.normal(size=(N, N)))[0]
+    means, covs, scores, ranks = exact.kalman(
+        F, H, G @ G.T, np.zeros((M, M)), np.zeros(N), L @ L.T, np.array(ys)
+    )
+    turned = (T @ F @ T.T, H @ T.T, T @ G @ G.T @ T.T, T @ L @ L.T @ T.T, np.array(ys))
+    return turned, (means @ T.T, T @ covs @ T.T, scores, ranks)
+
+
+def of_matrices(filter, F, H, Q, P, ys):
+    """The results of a filter for a model without noise in its observations."""
+    prior = kf.Gaussian(jnp.zeros(N), kf.linalg.symmetric(P))
+    noise = kf.linalg.symmetric(Q), jnp.zeros((M, M))
+    model = kf.StateSpaceModel(kf.Linear(F), kf.Linear(H), *noise, prior, noise_free=True)
+    return kf.run(filter, model, ys, emit=kf.estimate_and_info).outputs
+
+
+# of the later seeds, states grow a thousandfold, or are zero after larger ones
+ROTATED = [*range(40), 101, 142, 296, 315, 418]
+
+
+@pytest.mark.parametrize("name", ["kalman", "square_root"])
+def test_rotated_singular_models_agree_with_rational_arithmetic(x64, name):
+    arrays, expected = zip(*map(rotated, ROTATED), strict=True)
+    arrays = [np.stack(part) for part in zip(*arrays, strict=True)]
+    found = quick_jit(jax.vmap(functools.partial(of_matrices, FILTERS[name])))(*arrays)
+    size = 1 + np.abs(arrays[-1]).max((1, 2))
+    for index, (means, covs, scores, ranks) in enumerate(expected):
+        est, info = jax.tree.map(lambda a: a[index], found)
+        scale = size[index] + np.abs(means).max()
+        np.testing.assert_allclose(est.mean, means, atol=1e-9 * scale, err_msg=ROTATED[index])
+        np.testing.assert_allclose(est.cov, covs, atol=1e-9 * (1 + covs.max()))
+        np.testing.assert_array_equal(info.dof, ranks, ROTATED[index])
+        np.testing.assert_allclose(info.log_likelihood, scores, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("inner", [kf.kalman(), kf.gated(kf.kalman())], ids=str)
