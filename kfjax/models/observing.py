@@ -177,7 +177,7 @@ def _determined(
         The sum for NIS, infinite if a channel is impossible; the sum for log det S; and which
         channels are free of noise [m].
     """
-    noise = jnp.zeros_like(rest) if R is None else _noise_pivots(R)
+    noise = jnp.zeros_like(rest) if R is None else noise_pivots(R)
     noise = jnp.where(determined, noise, 0)
     noisy = noise > 0
     free = determined & ~noisy
@@ -193,7 +193,7 @@ def _determined(
     return nis, jnp.sum(jnp.log(variance)), free
 
 
-def _noise_pivots(R: Array) -> Array:
+def noise_pivots(R: Array) -> Array:
     """Return the variances [m] of the noise of each channel given that of the earlier ones."""
     return linalg.diagonal(linalg.cholesky(R)) ** 2
 

@@ -13,6 +13,7 @@ from jax import Array
 from kfjax import linalg
 from kfjax._support.precision import eps_of
 from kfjax.base import Gaussian
+from kfjax.models.observing import noise_pivots
 from kfjax.moments.rounding import (
     hidden_variances,
     settled,
@@ -50,7 +51,7 @@ class Moments(NamedTuple):
         With `noise_free`, a variance that is rounding is zero.
         """
         cov = self.cov + noise
-        hidden = self._hidden(noise) if noise_free else None
+        hidden = self._hidden(linalg.diagonal(noise)) if noise_free else None
         return cov if hidden is None else settled(cov, hidden)
 
     def factorised(self, noise: Array, *, noise_free: bool = False) -> linalg.Factored:
@@ -61,7 +62,8 @@ class Moments(NamedTuple):
         cov = self.cov + noise
         if not noise_free:
             return linalg.factorise(cov)
-        hidden = self._hidden(noise)
+        # noise that earlier channels share does not keep a channel from being determined by them
+        hidden = self._hidden(noise_pivots(noise), linalg.diagonal(noise))
         return linalg.factorise(cov, jnp.zeros_like(noise[0]) if hidden is None else hidden)
 
     def posterior_cov(self, P: Array, K: Array, noise: Array, *, noise_free: bool = False) -> Array:
@@ -89,19 +91,21 @@ class Moments(NamedTuple):
         """Return the variances [k] that y would have if its terms were independent, if known."""
         return self.residual.terms() if isinstance(self.residual, LinearResidual) else None
 
-    def _hidden(self, noise: Array) -> Array | None:
-        """Return the variances [k] that rounding may hide in Cov[y] + noise, if known."""
+    def _hidden(self, noise: Array, shared: Array | None = None) -> Array | None:
+        """Return the variances [k] that rounding may hide in Cov[y] and noise, if known.
+
+        `noise` [k] is that of each component alone, `shared` [k] with what others share of it.
+        """
         if not isinstance(self.residual, LinearResidual):
             return None
         terms = self.residual.terms()
-        hidden = hidden_variances(terms, linalg.diagonal(noise), self.cross.shape[0])
+        terms = terms if shared is None else terms + jax.lax.stop_gradient(shared)
+        hidden = hidden_variances(terms, noise, self.cross.shape[0])
         if self.residual.noise is None:
             return hidden
         # sigma points cannot resolve differences below the rounding of the function values
         of_values = (16 * eps_of(terms) * self.size()) ** 2
-        return jnp.where(
-            linalg.diagonal(noise) <= of_values, jnp.maximum(hidden, of_values), hidden
-        )
+        return jnp.where(noise <= of_values, jnp.maximum(hidden, of_values), hidden)
 
 
 @dataclasses.dataclass(frozen=True)

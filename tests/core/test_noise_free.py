@@ -71,6 +71,30 @@ def test_a_dead_channel_costs_nothing_and_must_read_zero(name, precise):
 
 @both_precisions
 @every_filter
+def test_noise_that_channels_share_does_not_keep_one_from_being_determined(name, precise):
+    """Three channels of noise of rank one, of a state with a variance of rank one."""
+    with jax.enable_x64(precise):
+        H = np.array([[-0.5, 0.0], [1.0, -1.0], [1.0, 0.0]])
+        of_state, of_noise = np.array([2.0, 1.0]) / 4, np.array([-2.0, 3.0, 1.0]) / 4
+        prior = kf.Gaussian(np.zeros(2), np.outer(of_state, of_state))
+        model = kf.linear_gaussian(
+            np.eye(2), H, np.zeros((2, 2)), np.outer(of_noise, of_noise), prior, first="update"
+        )
+        ys = np.array([2 * H @ of_state - 3 * of_noise])
+        expected = exact_score(np.column_stack([H @ of_state, of_noise])[:2], ys[0, :2])
+        _, info = steps(FILTERS[name], model, ys)
+        assert info.dof.tolist() == [2]
+        np.testing.assert_allclose(info.log_likelihood, [expected], rtol=2e-5)
+
+
+def exact_score(root, y):
+    """The log density of y ~ N(0, root root')."""
+    z = np.linalg.solve(root, y)
+    return -0.5 * z @ z - np.log(2 * np.pi * abs(np.linalg.det(root)))
+
+
+@both_precisions
+@every_filter
 def test_a_constant_is_known_after_one_reading(name, precise):
     with jax.enable_x64(precise):
         est, info = steps(FILTERS[name], scalar(P0=3.0), np.full((4, 1), 1.1))
