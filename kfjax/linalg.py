@@ -292,8 +292,7 @@ def solve_factored(L: Float[AnyArray, "n n"], B: Float[AnyArray, "n ..."]) -> Fl
 def logdet(L: Float[AnyArray, "n n"]) -> Float[Array, ""]:
     """Return log det(L L') from the factor, without zero pivots: the determinant on the range."""
     pivots = diagonal(L)
-    logarithms = jnp.where(pivots > 0, jnp.log(jnp.where(pivots > 0, pivots, 1)), 0)
-    return 2 * jnp.sum(logarithms)
+    return 2 * jnp.sum(jnp.log(jnp.where(pivots > 0, pivots, 1)))
 
 
 class Factored(NamedTuple):

@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Container, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import pytest
 
@@ -26,6 +26,9 @@ PRELOADED = (
 PLUGINS = ("xdist", "cacheprovider", "hypothesispytest", "jaxtyping")
 REWRITTEN = "ignore::pytest.PytestAssertRewriteWarning"
 OPTIONS = ("-q", "--no-header", "--tb=no", "-W", REWRITTEN, *(f"-pno:{name}" for name in PLUGINS))
+
+
+Order: TypeAlias = Callable[[str], tuple[bool, float]]
 
 
 class Measured(NamedTuple):
@@ -46,11 +49,13 @@ class Outcome(NamedTuple):
     Attributes:
         failed: the test that failed first, "" if none did.
         slow: whether they were ended for taking too long.
+        unfinished: whether patience ended before all necessary tests had run.
         measured: what was found of tests that passed, by their node ids.
     """
 
     failed: str
     slow: bool
+    unfinished: bool
     measured: dict[str, Measured]
 
 
@@ -59,7 +64,7 @@ class Plan:
 
     Args:
         report: where it writes.
-        order: the rank of a test, from its node id; lower ones come first.
+        order: the rank of a test, from its node id: whether it is unnecessary, and its place.
         patience: processor seconds after which no further test starts.
         tree: the folder of whose modules it writes down the lines that run.
         known: the tests of which it does not, since tracing takes time.
@@ -68,14 +73,14 @@ class Plan:
     def __init__(
         self,
         report: Path,
-        order: Callable[[str], Any],
+        order: Order,
         patience: float,
         tree: Path,
         known: Container[str],
     ) -> None:
         self.report, self.order, self.patience = report, order, patience
         self.tree, self.known = tree, known
-        self.failed = ""
+        self.failed, self.unfinished = "", False
         self.measured: dict[str, tuple[float, list[str]]] = {}
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -83,7 +88,7 @@ class Plan:
         items.sort(key=lambda item: self.order(item.nodeid))
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Any:
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> Any:
         """Measure a test."""
         begin, found = time.process_time(), set[str]()
         if item.nodeid not in self.known:
@@ -94,7 +99,8 @@ class Plan:
             sys.settrace(None)
             if item.nodeid not in self.known:
                 self.measured[item.nodeid] = (time.process_time() - begin, sorted(found))
-            if time.process_time() > self.patience:
+            if nextitem is not None and time.process_time() > self.patience:
+                self.unfinished = not self.order(nextitem.nodeid)[0]
                 item.session.shouldstop = "no more patience"
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -109,7 +115,8 @@ class Plan:
 
     def pytest_unconfigure(self) -> None:
         """Write what was found."""
-        self.report.write_text(json.dumps([self.failed, self.measured]), encoding="utf-8")
+        found = [self.failed, self.unfinished, self.measured]
+        self.report.write_text(json.dumps(found), encoding="utf-8")
 
 
 def lines_run(folder: Path, found: set[str]) -> Callable[..., Any]:
@@ -148,7 +155,7 @@ def run(
     tree: Path,
     tests: Iterable[str],
     *,
-    order: Callable[[str], Any] = str,
+    order: Order = lambda _: (False, 0.0),
     patience: float = float("inf"),
     known: Container[str] = (),
     compiled: bool = False,
@@ -163,11 +170,11 @@ def run(
         _run_here(tree, [*OPTIONS, "-x", *tests], Plan(report, order, patience, tree, known))
     slow = not _ended(child)
     if not report.exists():
-        return Outcome("" if slow else "aborted", slow, {})
-    failed, measured = json.loads(report.read_text(encoding="utf-8"))
+        return Outcome("" if slow else "aborted", slow, False, {})
+    failed, unfinished, measured = json.loads(report.read_text(encoding="utf-8"))
     measured.pop(failed, None)
     found = {node: Measured(s, frozenset(lines)) for node, (s, lines) in measured.items()}
-    return Outcome(failed, slow, found)
+    return Outcome(failed, slow, unfinished, found)
 
 
 def _run_here(tree: Path, arguments: list[str], plan: Plan) -> None:

@@ -87,6 +87,17 @@ def test_noise_that_channels_share_does_not_keep_one_from_being_determined(name,
         np.testing.assert_allclose(info.log_likelihood, [expected], rtol=2e-5)
 
 
+@every_filter
+def test_noise_below_the_rounding_of_a_prediction_still_counts(x64, name):
+    """The second channel has a variance of 1e-20, which is lost in a sum with one of 1."""
+    model = scalar(H=[[1.0], [1.0]], R=np.diag([0.0, 1e-20]))
+    _, info = steps(FILTERS[name], model, [[0.5, 0.5 + 3e-10]])
+    expected = normal(0.5, 1.0) + normal(3e-10, 1e-20)
+    assert info.dof.tolist() == [2]
+    np.testing.assert_allclose(info.nis, [0.5**2 + 9], rtol=1e-5)
+    np.testing.assert_allclose(info.log_likelihood, [expected], rtol=1e-5)
+
+
 def exact_score(root, y):
     """The log density of y ~ N(0, root root')."""
     z = np.linalg.solve(root, y)

@@ -134,6 +134,12 @@ def test_rounding_is_no_error_where_a_state_is_known_exactly():
     assert ev.coverage(truth, mean, cov).count.sum(0).tolist() == [0, 1000]
 
 
+def test_a_state_that_is_known_to_be_zero_has_no_interval_to_lie_in():
+    zeros = np.zeros((4, 1))
+    assert ev.coverage(zeros, zeros, zeros[..., None]).count.sum() == 0
+    assert ev.nees(zeros, zeros, zeros[..., None]).count.sum() == 0
+
+
 def test_the_error_of_a_perfect_estimate_and_its_gradient_are_zero():
     truth = jnp.ones((5, 2))
     for metric in (ev.mse, ev.rmse):
