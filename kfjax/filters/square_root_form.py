@@ -18,6 +18,7 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax._support.arguments import check_kind
+from kfjax._support.precision import eps_of
 from kfjax.base import Filter, Gaussian, Info, constructor
 from kfjax.models.functions import Linear
 from kfjax.models.observing import bind, innovation_info, keep_unobserved, observe
@@ -50,18 +51,18 @@ def _product(L: Array) -> Array:
     return linalg.symmetric(linalg.matmul(L, L.T))
 
 
-def _rounding(dtype: Any, noise_free: bool) -> float:
+def _rounding(deviations: Array, noise_free: bool) -> float:
     """Return how many times the rounding of one step a row of deviations may be off."""
     # Without noise, a row of deviations that depends on other rows does so only up to the
     # accumulated rounding of earlier steps, which grows with unstable states. The covariance form
     # takes relative standard deviations below eps^1/2 for rounding, and one step of this form makes
     # errors of eps: eps^3/4 lies between them.
-    return float(jnp.finfo(dtype).eps) ** -0.25 if noise_free else 1.0
+    return eps_of(deviations) ** -0.25 if noise_free else 1.0
 
 
 def _hidden_variances(cov: Array, n: int) -> Array:
     """Return the variances [m] that the rounding of deviations may hide in a covariance [m, m]."""
-    relative = _rounding(cov.dtype, noise_free=True) * n * float(jnp.finfo(cov.dtype).eps)
+    relative = _rounding(cov, noise_free=True) * n * eps_of(cov)
     return relative**2 * linalg.diagonal(cov)
 
 
@@ -72,7 +73,7 @@ def _covariance_factor(cov: Array, *, noise_free: bool) -> Array:
     if not noise_free:
         return linalg.cholesky(cov)
     variances = linalg.diagonal(cov)
-    hidden = 8 * cov.shape[-1] * jnp.finfo(cov.dtype).eps * variances
+    hidden = 8 * cov.shape[-1] * eps_of(cov) * variances
     return linalg.factorise(cov, hidden).lower
 
 
@@ -89,7 +90,7 @@ def conditional_factors(
     """
     m, n = dy.shape[0], dx.shape[0]
     joint = jnp.block([[dy, noise], [dx, jnp.zeros((n, noise.shape[1]), dx.dtype)]])
-    factor = linalg.triangularise(joint, rounding=_rounding(joint.dtype, noise_free))
+    factor = linalg.triangularise(joint, rounding=_rounding(joint, noise_free))
     return factor[:m, :m], factor[m:, :m], factor[m:, m:]
 
 
@@ -149,7 +150,7 @@ def square_root(rule: MomentRule) -> Filter:
         mean, _, dy = rule.deviations(bind(params.f, u), *state, space, space)
         Q = params.process_noise(state.mean, u)
         spread = jnp.concatenate([dy, _covariance_factor(Q, noise_free=noise_free)], axis=1)
-        rounding = _rounding(spread.dtype, noise_free)
+        rounding = _rounding(spread, noise_free)
         return SquareRootGaussian(mean, linalg.triangularise(spread, rounding=rounding))
 
     def update(
