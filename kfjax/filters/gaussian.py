@@ -113,10 +113,12 @@ class Iterated:
             misfit = linalg.solve_lower(weight, seen.innovation(predicted(z)))
             return jnp.sum(z**2) + jnp.sum(misfit**2)
 
+        # a step of zero comes last, and is taken where no other lowers the cost
         steps = jnp.asarray([0.5**k for k in range(self.halvings + 1)] + [0.0], P.dtype)
 
         def improve(z: Array, _: Any) -> tuple[Array, None]:
             J, _, _, K = linearised(z)
+            # K (y - h + J z) is the update of the prior with h linearised at z
             direction = linalg.matmul(K, seen.innovation(predicted(z)) + linalg.matmul(J, z)) - z
             candidates = jax.vmap(lambda step: z + step * direction)(steps)
             costs = jax.vmap(cost)(candidates)
@@ -127,6 +129,7 @@ class Iterated:
             return candidates[jnp.argmax(equal)], None
 
         z, _ = jax.lax.scan(improve, zero, length=self.iterations)
+        # the covariance is that of an update linearised at the mode
         _, moments, _, K = linearised(z)
         cov = linalg.quadratic(
             L, moments.posterior_cov(identity, K, seen.R, noise_free=seen.noise_free)

@@ -88,6 +88,8 @@ def conditional_factors(
         S^1/2 [m, m] lower triangular; G [n, m], with the gain K = G S^-1/2; and L [n, n] with L L'
         = Cov[x | y].
     """
+    # The rows are deviations of (y, x), so the triangular factor of their products is that of the
+    # joint covariance, [[S^1/2, 0], [K S^1/2, L]].
     m, n = dy.shape[0], dx.shape[0]
     joint = jnp.block([[dy, noise], [dx, jnp.zeros((n, noise.shape[1]), dx.dtype)]])
     factor = linalg.triangularise(joint, rounding=_rounding(joint, noise_free))

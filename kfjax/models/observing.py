@@ -140,6 +140,7 @@ def innovation_info(
     counted = jnp.ones_like(innovation, bool) if mask is None else mask
     logdet = S.logdet()
     if getattr(S, "hidden", None) is not None:
+        # solves leave out singular channels: what the others do not explain of them remains
         rest = innovation - linalg.matmul(S.matrix, solved)
         size = _total_size(innovation, rest, size)
         determined = linalg.diagonal(S.lower) == 0

@@ -86,7 +86,7 @@ class SigmaPoints(abc.ABC):
         unit, _, weights = self.points(L.shape[-1])
         slope = _times_points((weights[:, None] * unit).T, dy)  # E[s y'] = (A L)'
         residuals = dy - _times_points(unit, slope)
-        A = linalg.solve_lower(L, slope, transpose=True).T
+        A = linalg.solve_lower(L, slope, transpose=True).T  # A L = slope'
         return affine_moments(mean, A, belief, linalg.weighted_gram(c, residuals, residuals))
 
     def deviations(
@@ -140,6 +140,7 @@ class SigmaPoints(abc.ABC):
         c = jnp.asarray(cov_weights, x.dtype)
         dx = _times_points(unit, L.T)
         ys = jax.vmap(lambda d: fn(source.retract(x, d)))(dx).astype(x.dtype)
+        # offsets from fn(x) are small, so that angles do not wrap while they are averaged
         reference = fn(x).astype(x.dtype)
         offsets = jax.vmap(target.difference, in_axes=(0, None))
         mean = target.retract(reference, linalg.matmul(offsets(ys, reference).T, w))

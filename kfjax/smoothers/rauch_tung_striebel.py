@@ -134,6 +134,7 @@ def _smooth(
     smoothed, cross = jax.lax.scan(back, last, (start, us, active), reverse=True)[1]
     initial = None
     if first is None:
+        # the recursion ends at x_1, which has no covariance with an x_0
         cross = jnp.concatenate([jnp.zeros_like(last.cov)[None], cross])
     else:
         initial = at(smoothed, 0)

@@ -94,6 +94,7 @@ def expected(names: frozenset[str], model: StateSpaceModel, one: Dataset) -> Sum
     rows = (one.ys, masks, active)
     head, first_u = at((rows, all_us), 0)
     series = (start, us, at(rows, slice(steps - start.mean.shape[0], None)))
+    # the sums start at zero, in the shapes and dtypes of one step
     shapes = jax.eval_shape(lambda: back((last, (0.0,) * 4), (last, first_u, head))[0][1])
     zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
     (first, sums), _ = jax.lax.scan(back, (last, zeros), series, reverse=True)
@@ -122,9 +123,8 @@ def _dynamics_moment(
     dtype = model.dtype
     f = bind(model.f, u)
     U = linalg.cholesky(model.process_noise(belief.mean, u))
-    dx = jax.scipy.linalg.block_diag(
-        jnp.eye(n, dtype=dtype), belief.cholesky
-    )  # the belief about (epsilon, x_t-1)
+    # the belief about (epsilon, x_t-1), of which x_t is a function without further noise
+    dx = jax.scipy.linalg.block_diag(jnp.eye(n, dtype=dtype), belief.cholesky)
     dy = jnp.concatenate([U, linalg.matmul(f.A, belief.cholesky)], axis=1)
     S, G, rest = conditional_factors(dx, dy, jnp.zeros((n, 0), dtype))
     K = linalg.solve_lower(S, G.T, transpose=True).T

@@ -24,6 +24,7 @@ def maximised(names: frozenset[str], model: StateSpaceModel, sums: Sums) -> Stat
     """Return the model after an M-step."""
     changes: dict[str, Any] = {}
     if names & {"Q", *DYNAMICS}:
+        # the regression is of epsilon, and e = U epsilon
         U = linalg.cholesky(model.Q)
         change, left = _regressed(sums.dynamics, model.n)
         changes["f"] = _moved(names, DYNAMICS, model.f, linalg.matmul(U, change))
@@ -40,6 +41,7 @@ def maximised(names: frozenset[str], model: StateSpaceModel, sums: Sums) -> Stat
         mean = mean + deviation.mean(0)
         deviation = deviation - deviation.mean(0)[None]
     if "prior_cov" in names:
+        # trajectories share one prior: its covariance is that within them plus that between them
         within = sums.start.cov.mean(0)
         between = linalg.matmul(deviation.T, deviation) / deviation.shape[0]
         cov = within + between

@@ -99,6 +99,7 @@ def roll(
     """
     detach = rollout.detach
     remat = _chunk(rollout, trajectory.ys.shape[0])
+    # nothing to cut, recompute or continue: one run does it
     if detach is None and remat is None and state is None:
         return run_trajectory(filter, params, trajectory, key=key, emit=emit)
     params = start_at(params, trajectory.prior_mean)
@@ -125,6 +126,8 @@ def roll(
     series = jax.tree.map(jnp.asarray, (trajectory.ys, trajectory.us, trajectory.observed, active))
     if remat is None:
         return Run(*advance(state, series))
+    # inside a scan, XLA cannot merge the recomputation with the forward pass, so the barriers of
+    # prevent_cse would only cost time
     return Run(*_in_chunks(jax.checkpoint(advance, prevent_cse=False), state, series, remat))
 
 
