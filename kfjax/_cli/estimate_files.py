@@ -46,28 +46,28 @@ def write_estimates(path: Path, arrays: dict[str, Any], data: Dataset, args: Nam
 
 def _frame(arrays: dict[str, Any], data: Dataset, args: Namespace) -> pd.DataFrame:
     """Return a row for every step of every trajectory."""
+    import pandas as pd
+
     labels = data.labels or Labels()
-    active = np.arange(data.steps) < data.lengths[:, None]
-
-    def rows(name: str) -> Any:
-        return arrays[name][active] if name in arrays else None
-
-    estimate = Estimate(rows("mean"), rows("cov"), rows("log_likelihood"))
-    frame = to_pandas(estimate).reset_index(drop=True)
-    if "smoothed_mean" in arrays:
-        smoothed = Gaussian(rows("smoothed_mean"), rows("smoothed_cov"))
-        names = [f"x{j + 1}_smoothed" for j in range(arrays["mean"].shape[2])]
-        later = to_pandas(smoothed, states=names)
-        frame = frame.join(later.reset_index(drop=True))
-    if labels.times is None:
-        steps = np.broadcast_to(np.arange(1, data.steps + 1), active.shape)
-        frame.insert(0, "step", steps[active])
-    else:
-        frame.insert(0, args.time or "time", labels.times[active])
-        if labels.zone is not None:
-            first = frame.iloc[:, 0].dt.tz_localize("UTC").dt.tz_convert(labels.zone)
-            frame = frame.assign(**{frame.columns[0]: first})
+    steps = np.arange(data.steps)
+    active = steps < data.lengths[:, None]
+    count, number = np.nonzero(active)
+    index = {}
     if data.size > 1:
-        series = labels.series or range(1, data.size + 1)
-        frame.insert(0, args.by or "trajectory", np.repeat(np.asarray(series), data.lengths))
-    return frame
+        series = np.asarray(labels.series or range(1, data.size + 1))
+        index[args.by or "trajectory"] = series[count]
+    if labels.times is None:
+        index["step"] = number + 1
+    else:
+        times = pd.Series(labels.times[active])
+        if labels.zone is not None:
+            times = times.dt.tz_localize("UTC").dt.tz_convert(labels.zone)
+        index[args.time or "time"] = times
+    rows = {name: array[active] for name, array in arrays.items() if name != "length"}
+    estimate = Estimate(rows["mean"], rows.get("cov"), rows.get("log_likelihood"))
+    frames = [pd.DataFrame(index), to_pandas(estimate)]
+    if "smoothed_mean" in rows:
+        smoothed = Gaussian(rows["smoothed_mean"], rows["smoothed_cov"])
+        names = [f"x{j}_smoothed" for j in range(1, smoothed.mean.shape[1] + 1)]
+        frames.append(to_pandas(smoothed, states=names))
+    return pd.concat([frame.reset_index(drop=True) for frame in frames], axis=1)

@@ -72,18 +72,28 @@ def check_model(model: StateSpaceModel, data: Dataset) -> None:
     check_fit(by_name("extended"), model, data)
     if not isinstance(data.us, dict) or "dt" not in data.us:
         return
-    later = (np.arange(data.steps) > 0) & (np.arange(data.steps) < data.lengths[:, None])
-    dt = np.asarray(data.us["dt"])[later]
+    dt = later_steps(data)
     if dt.size == 0 or np.ptp(dt) <= REGULAR * np.median(dt):
         return
-    step: dict[str, Any] = {name: np.asarray(values)[0, 0] for name, values in data.us.items()}
-    if not reads(lambda one: evaluated(model, step | {"dt": one}), step["dt"]):
+    step = jax.tree.map(lambda values: values[0, 0], data.us)
+
+    def values(dt: Any) -> Any:
+        return evaluated(model, step | {"dt": dt})
+
+    if not reads(values, step["dt"]):
         warnings.warn(
             f"the steps of the data vary from {dt.min():.4g} to {dt.max():.4g}, and neither f, h, Q"
             " nor R of the model reads u['dt']. Make them functions of it, as the models of"
             " kfjax.systems are with dt=None.",
             stacklevel=2,
         )
+
+
+def later_steps(data: Dataset) -> np.ndarray:
+    """Return dt of all rows but the first of every trajectory, whose dt depends on its start."""
+    number = np.arange(data.steps)
+    later = (number > 0) & (number < data.lengths[:, None])
+    return np.asarray(data.us["dt"])[later]
 
 
 def check_fit(chosen: Filter, params: Params, data: Dataset) -> None:

@@ -12,6 +12,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from kfjax import systems
+from kfjax._cli.output import later_steps
 from kfjax.base import Inputs
 from kfjax.data import Dataset, Labels, Parts, read_data, read_parts
 from kfjax.data.reading import parts_in
@@ -164,7 +165,6 @@ def _size(data: Dataset, skip: int = 0) -> str:
 def _span(data: Dataset, labels: Labels) -> str:
     """The times of data and their steps, which show whether they were read as they were meant."""
     counted = np.arange(data.steps) < data.lengths[:, None]
-    later = counted & (np.arange(data.steps) > 0)
     times = labels.times[counted]
     first, last = times.min(), times.max()
     unit = ""
@@ -177,7 +177,7 @@ def _span(data: Dataset, labels: Labels) -> str:
     text = f"{first} to {last}"
     if labels.zone is not None:
         text += " UTC"
-    dt = data.us["dt"][later]
+    dt = later_steps(data)
     if dt.size:
         text += f", dt {dt.min():.4g} to {dt.max():.4g}{unit}"
     return text

@@ -36,20 +36,24 @@ def _warn_of_rounding(ys: np.ndarray, dtype: np.dtype) -> None:
     beginning of large data is looked at.
     """
     _, T, m = ys.shape
-    some = ys[: max(LOOKED_AT // (T * m), 1), :LOOKED_AT]
+    trajectories = max(LOOKED_AT // (T * m), 1)
+    some = ys[:trajectories, :LOOKED_AT]
     for channel in range(m):
-        values = np.where(np.isfinite(some[..., channel]), some[..., channel], np.nan)
-        largest = np.max(np.abs(values), where=~np.isnan(values), initial=0.0)
+        values = some[..., channel]
+        values = np.where(np.isfinite(values), values, np.nan)
+        known = values[~np.isnan(values)]
         changes = np.abs(np.diff(values, axis=1))
         changes = changes[changes > 0]
-        resolution = float(np.spacing(dtype.type(largest)))
-        if changes.size == 0 or np.nanmax(values) - np.nanmin(values) < CONSTANT * resolution:
+        if changes.size == 0:
             continue
-        if resolution > COARSE * np.median(changes):
+        largest = np.abs(known).max()
+        usual = np.median(changes)
+        resolution = np.spacing(dtype.type(largest))
+        if COARSE * usual < resolution < np.ptp(known) / CONSTANT:
             warnings.warn(
                 f"Dataset: channel {channel} of ys reaches {largest:.7g}, where {dtype} has a"
-                f" resolution of {resolution:.2g}, and changes by {np.median(changes):.2g} from row"
-                " to row, so that rounding hides what happens. Subtract an offset (for latitude and"
+                f" resolution of {resolution:.2g}, and changes by {usual:.2g} from row to row, so"
+                " that rounding distorts it. Subtract an offset (for latitude and"
                 " longitude, gps or kfjax.data.LocalFrame), or compute in float64 (x64).",
                 stacklevel=4,
             )

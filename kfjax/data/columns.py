@@ -36,19 +36,26 @@ class Table:
         self.frame = frame
         self.columns: dict[str, str] = {}
         self.units: dict[str, str] = {}
-        for column in frame.columns:
-            found = UNIT.fullmatch(column.strip()) if isinstance(column, str) else None
-            if found and found["name"] not in {*frame.columns, *self.columns}:
-                self.columns[found["name"]] = column
-                self.units[found["name"]] = found["unit"].strip()
+        for column in frame:
+            found = UNIT.fullmatch(str(column).strip())
+            if found is None:
+                continue
+            name, unit = found.groups()
+            if name not in {*frame, *self.columns}:
+                self.columns[name] = column
+                self.units[name] = unit.strip()
 
     def column(self, name: str) -> pd.Series:
         """Return a column; raise if there is none of this name."""
         name = self.columns.get(name, name)
-        if name not in self.frame.columns:
-            known = [*self.columns, *(map(str, self.frame.columns))]
-            raise ValueError(f"{self.who}: there is no column {name!r}; {suggest(name, known)}")
-        return self.frame[name]
+        if name in self.frame:
+            return self.frame[name]
+        known = [*self.columns, *map(str, self.frame)]
+        raise self.error(f"there is no column {name!r}; {suggest(name, known)}")
+
+    def error(self, text: str) -> ValueError:
+        """Return the error of this text."""
+        return ValueError(f"{self.who}: {text}")
 
     def bare(self, names: Iterable[str]) -> list[str]:
         """Return names of columns without units."""
@@ -57,40 +64,44 @@ class Table:
 
     def numbers(self, names: Sequence[str | None]) -> np.ndarray:
         """Return columns as floats [rows, columns], NaN where missing and for a column None."""
-        unknown = np.full(len(self.frame), np.nan)
-        columns = [unknown if name is None else self.floats(name) for name in names]
-        return np.stack(columns, axis=1) if columns else np.empty((len(self.frame), 0))
+        numbers = np.full((len(self.frame), len(names)), np.nan)
+        for index, name in enumerate(names):
+            if name is not None:
+                numbers[:, index] = self.floats(name)
+        return numbers
 
     def floats(self, name: str) -> np.ndarray:
         """Return a column as floats, NaN where missing."""
-        import pandas as pd
-
         column = self.column(name)
-        numbers = column
-        if column.dtype.kind not in "fiubmM":
-            numbers = pd.to_numeric(column, errors="coerce")
-        wrong = (numbers.isna() & ~column.isna()).to_numpy()
-        if column.dtype.kind in "mM" or wrong.any():
-            row = int(wrong.argmax())
-            raise ValueError(
-                f"{self.who}: column {name!r} holds {column.iloc[row]!r} in row {row}, which is not"
-                " a number; expected numbers, NaN (or nothing) where missing. Convert them with"
-                " pandas.to_numeric."
-            )
-        return numbers.to_numpy(np.float64, na_value=np.nan)
+        kind = column.dtype.kind
+        if kind in "fiub":
+            return column.to_numpy(np.float64, na_value=np.nan)
+        wrong = column.notna().to_numpy()
+        if kind not in "mM":  # pandas would take dates for integers
+            numbers = _as_far_as_numbers(column)
+            wrong = wrong & np.isnan(numbers)
+        if not wrong.any():
+            return numbers
+        row = int(wrong.argmax())
+        raise self.error(
+            f"column {name!r} holds {column.iloc[row]!r} in row {row}, which is not a number;"
+            " expected numbers, NaN (or nothing) where missing. Convert them with"
+            " pandas.to_numeric."
+        )
 
     def inputs(self, name: str) -> np.ndarray:
         """Return a column of inputs, of which none is missing; integers stay integers."""
         numbers = self.floats(name)
         missing = np.isnan(numbers)
         if missing.any():
-            raise ValueError(
-                f"{self.who}: column {name!r} of us is missing in row {int(missing.argmax())};"
-                " expected an input in every row. Fill the gaps, as frame.ffill() does for inputs"
-                " that are held."
+            raise self.error(
+                f"column {name!r} of us is missing in row {missing.argmax()}; expected an input in"
+                " every row. Fill the gaps, as frame.ffill() does for inputs that are held."
             )
         column = self.column(name)
-        return column.to_numpy(np.int64) if column.dtype.kind in "iu" else numbers
+        if column.dtype.kind in "iu":
+            return column.to_numpy(np.int64)
+        return numbers
 
     def rows_of_trajectories(self, by: str | None) -> tuple[list[np.ndarray], list[Any] | None]:
         """Return the numbers of the rows of every trajectory, and the trajectories' names."""
@@ -99,35 +110,43 @@ class Table:
         if by is None:
             return [np.arange(len(self.frame))], None
         codes, names = pd.factorize(self.column(by))
-        if (codes < 0).any():
-            raise ValueError(
-                f"{self.who}: column {by!r} is missing in row {int((codes < 0).argmax())}; expected"
-                " the trajectory of every row."
+        missing = codes < 0
+        if missing.any():
+            raise self.error(
+                f"column {by!r} is missing in row {missing.argmax()}; expected the trajectory of"
+                " every row."
             )
-        ends = np.cumsum(np.bincount(codes))[:-1]
-        rows = np.split(np.argsort(codes, kind="stable"), ends)
-        return rows, [name.item() if hasattr(name, "item") else name for name in names]
+        order = np.argsort(codes, kind="stable")
+        ends = np.cumsum(np.bincount(codes))
+        return np.split(order, ends[:-1]), pd.Index(names).tolist()
 
     def add_local(self, gps: Sequence[str]) -> LocalFrame:
         """Add columns east, north and up in metres, and return where they start."""
         if len(gps) not in (2, 3):
-            raise ValueError(
-                f"{self.who}: gps is {list(gps)}; expected the columns of latitude and longitude,"
-                " and if there is one of the height."
+            raise self.error(
+                f"gps is {list(gps)}; expected the columns of latitude and longitude, and if there"
+                " is one of the height."
             )
-        taken = [name for name in GPS if name in {*self.frame.columns, *self.columns}]
+        names = {*self.frame, *self.columns}
+        taken = [name for name in GPS if name in names]
         if taken:
-            raise ValueError(
-                f"{self.who}: there are columns {taken}, which gps would make; expected none of"
+            raise self.error(
+                f"there are columns {taken}, which gps would make; expected none of"
                 f" {', '.join(GPS)}. Rename them, or leave gps out."
             )
         places = self.numbers(gps)
         known = np.isfinite(places).all(1)
         if not known.any():
-            raise ValueError(
-                f"{self.who}: columns {list(gps)} have no position; expected at least one."
-            )
+            raise self.error(f"columns {list(gps)} have no position; expected at least one.")
         local = LocalFrame(*places[known.argmax()])
-        self.frame = self.frame.assign(**local.to_local(*places.T)._asdict())
+        metres = local.to_local(*places.T)
+        self.frame = self.frame.assign(**metres._asdict())
         self.units |= dict.fromkeys(GPS, "m")
         return local
+
+
+def _as_far_as_numbers(column: pd.Series) -> np.ndarray:
+    """Return text as floats, NaN where it is not a number."""
+    import pandas as pd
+
+    return pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)

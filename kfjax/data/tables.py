@@ -164,7 +164,8 @@ def from_xarray(
         time_format: as in `from_pandas`.
 
     Returns:
-        The `Dataset`; the coordinates of channels, states and trajectories are its labels.
+        The `Dataset`; the coordinates of channels, states and trajectories, and the attribute
+        "units" of the observations, are its labels.
 
     Raises:
         ValueError: if a variable or a dimension is missing or time goes backwards, and as
@@ -200,6 +201,9 @@ def from_xarray(
     observations = series(ys)
     inputs = {name: series(name) for name in us}
     labels: dict[str, Any] = {"ys": names_of(ys), "xs": names_of(xs), "series": names(by)}
+    unit = data[ys].attrs.get("units")
+    if unit is not None:
+        labels["units"] = dict.fromkeys(labels["ys"] or (), str(unit))
     if time in data.coords:
         times = read_times(who, data[time].to_series(), time_format, start)
         steps = steps_of(who, times, np.arange(len(times.seconds)))

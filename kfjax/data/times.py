@@ -51,8 +51,9 @@ def read_times(
     """
     import pandas as pd
 
-    if column.isna().any():
-        row = int(column.isna().to_numpy().argmax())
+    missing = column.isna().to_numpy()
+    if missing.any():
+        row = missing.argmax()
         raise ValueError(f"{who}: the time of row {row} is missing; expected one in every row.")
     _check_format(who, column, time_format)
     if time_format is None and _is_numeric(column):
@@ -63,19 +64,21 @@ def read_times(
         times = _converted(column, time_format, dates=dates)
         seconds = _seconds(times, times)
         if start is not None:
-            begin = _seconds(_converted(pd.Series([start]), time_format, dates=dates), times)[0]
+            given = _converted(pd.Series([start]), time_format, dates=dates)
+            (begin,) = _seconds(given, times)
     except (TypeError, ValueError, OverflowError) as error:
-        given = "" if start is None else f", start is {start!r}"
-        reason = str(error).partition("\n")[0].partition(". You might")[0]
+        beginning = "" if start is None else f", start is {start!r}"
+        reason, _, _ = str(error).partition(". You might")  # pandas goes on about its arguments
         raise ValueError(
-            f"{who}: times are {column.dtype} such as {column.iloc[0]!r}{given} ({reason});"
+            f"{who}: times are {column.dtype} such as {column.iloc[0]!r}{beginning} ({reason});"
             " expected numbers, dates (ISO 8601 as text) or time differences, all alike, time zones"
             " included. Say how other text is read with time_format, such as '%d.%m.%Y %H:%M:%S'."
         ) from error
-    zone = getattr(times.dt, "tz", None) if times.dtype.kind == "M" else None
-    if zone is not None:
-        times = times.dt.tz_convert("UTC").dt.tz_localize(None)
-    return Times(seconds, begin, times.to_numpy(), None if zone is None else str(zone))
+    zone = None
+    if times.dtype.kind == "M" and times.dt.tz is not None:
+        zone = str(times.dt.tz)
+        times = times.dt.tz_convert(None)  # to UTC
+    return Times(seconds, begin, times.to_numpy(), zone)
 
 
 def steps_of(who: str, times: Times, rows: np.ndarray) -> np.ndarray:
@@ -85,28 +88,30 @@ def steps_of(who: str, times: Times, rows: np.ndarray) -> np.ndarray:
         ValueError: if the times go back.
     """
     seconds = times.seconds[rows]
-    steps = np.diff(seconds, prepend=seconds[0] if times.start is None else times.start)
+    start = seconds[0] if times.start is None else times.start
+    steps = np.diff(seconds, prepend=start)
     back = steps < 0
-    if back.any():
-        at = int(back.argmax())
-        before = times.shown[rows[at - 1]] if at else "start"
-        raise ValueError(
-            f"{who}: times go back from {before} to {times.shown[rows[at]]} in row {rows[at]};"
-            " expected rows in order of time. Sort them, or name the column that tells several"
-            " series apart (by)."
-        )
-    return steps
+    if not back.any():
+        return steps
+    at = int(back.argmax())
+    shown = times.shown[rows]
+    before = shown[at - 1] if at else "start"
+    raise ValueError(
+        f"{who}: times go back from {before} to {shown[at]} in row {rows[at]}; expected rows in"
+        " order of time. Sort them, or name the column that tells several series apart (by)."
+    )
 
 
 def _converted(column: pd.Series, time_format: str | None, *, dates: bool) -> pd.Series:
     """Return times as numbers, dates or time differences."""
     import pandas as pd
 
-    if isinstance(column.dtype, pd.PeriodDtype):
+    dtype = column.dtype
+    if isinstance(dtype, pd.PeriodDtype):
         return column.dt.to_timestamp()
-    if column.dtype.kind in "mM":
+    if dtype.kind in "mM":
         return column
-    if column.dtype.kind in "bc":
+    if dtype.kind in "bc":
         raise TypeError("these are not times")
     numeric = _is_numeric(column)
     if numeric and time_format is None:
@@ -151,25 +156,31 @@ def _guessed_unit(who: str, column: pd.Series) -> str | None:
 
     Seconds need no unit, and a warning says which other one was taken.
     """
-    low, high = float(column.min()), float(column.max())
-    for unit, count in UNITS.items():
-        if DATES[0] * count <= low and high <= DATES[1] * count:
-            if unit != "s":
-                date = np.datetime64(int(low / count), "s")
-                warnings.warn(
-                    f"{who}: times of {low:.4g} are taken to be {unit} since 1970: the first is"
-                    f" {date}. Say so with time_format={unit!r}, or time_format='s' for seconds.",
-                    stacklevel=2,
-                )
-            return unit
-    return None
+    low = column.min()
+    high = column.max()
+    earliest, latest = DATES
+    fitting = [
+        unit for unit, count in UNITS.items() if earliest <= low / count and high / count <= latest
+    ]
+    if not fitting:
+        return None
+    (unit,) = fitting
+    if unit != "s":
+        date = np.datetime64(int(low / UNITS[unit]), "s")
+        warnings.warn(
+            f"{who}: times of {low:.4g} are taken to be {unit} since 1970: the first is {date}."
+            f" Say so with time_format={unit!r}, or time_format='s' for seconds.",
+            stacklevel=2,
+        )
+    return unit
 
 
 def _are_dates(column: pd.Series, unit: str | None) -> bool:
     """Return whether numbers in a unit count since 1970; smaller ones are time differences."""
     if unit not in UNITS or not _is_numeric(column):
         return False
-    return float(column.min()) >= DATES[0] * UNITS[unit]
+    earliest, _ = DATES
+    return bool(column.min() / UNITS[unit] >= earliest)
 
 
 def _from_text(column: pd.Series, time_format: str | None) -> pd.Series:
@@ -178,9 +189,9 @@ def _from_text(column: pd.Series, time_format: str | None) -> pd.Series:
 
     if time_format is not None:
         return pd.to_datetime(column, format=time_format)
-    offsets = column.str.extract(OFFSET, expand=False)
-    several = bool(offsets.notna().all()) and offsets.nunique() > 1  # as around a change of clocks
-    try:
+    offsets = set(column.str.extract(OFFSET, expand=False))
+    several = len(offsets) > 1 and all(isinstance(offset, str) for offset in offsets)
+    try:  # several offsets, as before and after a change of clocks, need UTC
         return pd.to_datetime(column, format="ISO8601", utc=several)
     except ValueError as error:
         if not column.str.contains(ELAPSED).all():
@@ -193,8 +204,10 @@ def _from_text(column: pd.Series, time_format: str | None) -> pd.Series:
 
 def _seconds(times: pd.Series, origin: pd.Series) -> np.ndarray:
     """Return times in seconds since the first of others of their kind; numbers as they are."""
-    if times.dtype.kind != origin.dtype.kind:
+    kind = times.dtype.kind
+    if kind != origin.dtype.kind:
         raise TypeError("start is of another kind")
-    if _is_numeric(times):
-        return times.to_numpy(np.float64)
-    return (times - origin.iloc[0]).dt.total_seconds().to_numpy(np.float64)
+    if kind == "f":
+        return times.to_numpy()
+    since = times - origin.iloc[0]
+    return since.dt.total_seconds().to_numpy()

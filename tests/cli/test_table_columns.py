@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 
 import numpy as np
 import pandas as pd
@@ -148,3 +149,12 @@ def test_what_is_wrong_is_one_line(here, capsys, arguments):
 def test_columns_without_data(here, capsys):
     assert main(["compare", "--system", "pendulum", "--time", "t", "--out", str(here)]) == 2
     assert "got --time without --data" in capsys.readouterr().err
+
+
+def test_a_package_that_is_not_installed_is_one_line(here, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyproj", None)
+    pd.DataFrame({"lat": [50.0, 50.1], "lon": [8.0, 8.1]}).to_csv(here / "gps.csv", index=False)
+    columns = ("--gps", "lat,lon", "--ys", "east,north")
+    data = ("--data", str(here / "gps.csv"), *MODEL, "--filter", "kalman")
+    assert main(["filter", *data, *columns, "--out", str(here / "est.npz")]) == 2
+    assert "pip install 'kfjax[data]'" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Latitude and longitude as metres: against the textbook formula, there and back, in tables."""
 
+import sys
 import warnings
 
 import numpy as np
@@ -107,10 +108,16 @@ def test_a_warning_where_float32_cannot_hold_the_coordinates(x64):
     columns = (["lat", "lon"], ["northing"])
     for ys in columns:
         kf.from_pandas(utm, ys)  # in double precision
-        with pytest.warns(UserWarning, match=r"channel 0 of ys reaches 5.*hides what happens"):
+        with pytest.warns(UserWarning, match=r"channel 0 of ys reaches 5.*rounding distorts it"):
             kf.Dataset(utm[ys].to_numpy()[None], dtype=np.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         kf.Dataset(utm[["easting"]].to_numpy()[None], dtype=np.float32)
         kf.Dataset(np.full((1, 9, 1), 5e6), dtype=np.float32)  # constant
         kf.Dataset(utm[["northing"]].to_numpy(np.float32)[None], dtype=np.float32)  # too late
+
+
+def test_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyproj", None)
+    with pytest.raises(ImportError, match=r"pyproj is not .*pip install 'kfjax\[data\]'"):
+        FRAME.to_local(50.0, 12.0)

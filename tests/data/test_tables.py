@@ -66,6 +66,12 @@ def test_datasets_with_axes_in_any_order():
     np.testing.assert_array_equal(read.ys, np.moveaxis(y, (0, 1, 2), (2, 1, 0)))
     assert read.us["force"].shape == (2, 3)
     np.testing.assert_array_equal(read.us["dt"], [[2, 1, 3], [2, 1, 3]])
+    data = data.assign_coords(channel=["a", "b"], run=[7, 8])
+    data["y"].attrs["units"] = "m"
+    labels = kf.from_xarray(data, "y", xs="x", by="run").labels
+    assert (labels.ys, labels.xs, labels.series) == (("a", "b"), None, ("7", "8"))
+    assert labels.units == {"a": "m", "b": "m"}
+    assert labels.times.tolist() == [[0, 1, 4], [0, 1, 4]]
     assert kf.from_xarray(data.drop_vars("time"), "y", by="run").us is None
 
 
