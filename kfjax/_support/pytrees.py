@@ -111,6 +111,11 @@ def prepended(first: PyTree, later: PyTree) -> PyTree:
     return jax.tree.map(lambda a, b: jnp.concatenate([jnp.asarray(a)[None], b]), first, later)
 
 
+def select(condition: Any, new: PyTree, old: PyTree) -> PyTree:
+    """Return the leaves of `new` where the condition holds, and those of `old` elsewhere."""
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
+
+
 def as_pytree(value: PyTree) -> PyTree:
     """Wrap a plain function as a pytree; return `Partial`, `Linear`, arrays and None unchanged."""
     if isinstance(value, Partial) or not callable(value) or not jax.tree_util.all_leaves([value]):

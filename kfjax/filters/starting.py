@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
+from kfjax._support.pytrees import select
 from kfjax.base import (
     Emit,
     Filter,
@@ -61,7 +61,7 @@ def update_first(filter: Filter) -> Filter:
 
     def predict(params: Params, state: BegunState, u: Inputs = None) -> BegunState:
         moved = filter.predict(params, state.inner, u)
-        inner = jax.tree.map(lambda a, b: jnp.where(state.begun, a, b), moved, state.inner)
+        inner = select(state.begun, moved, state.inner)
         return BegunState(inner, jnp.ones((), bool))
 
     def update(

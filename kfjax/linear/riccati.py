@@ -13,6 +13,7 @@ from kfjax import linalg
 from kfjax._support.arguments import check_kind, is_concrete
 from kfjax._support.compiling import jit
 from kfjax._support.precision import eps_of
+from kfjax._support.pytrees import select
 from kfjax.models.functions import Linear
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.smoothers.scan_elements import (
@@ -202,16 +203,16 @@ def _search(eps: float, now: _Search, _: None) -> tuple[_Search, None]:
     # F^steps has the rounding error of that many products; a larger change per step is real
     rounding = ROUNDING * factor.shape[0] * eps
     # an unobserved unstable mode overflows, and zero pivots follow
-    representable = largest.max() < float(jnp.finfo(factor.dtype).max) ** 0.25
+    largest_finite = float(jnp.finfo(factor.dtype).max)
+    representable = largest.max() < largest_finite**0.25
     settled = representable & (change <= rounding * steps) & (change <= least)
     # stop doubling when rounding adds up, or when the element of an unstable mode without noise has
     # grown so far that its eighth power would overflow
     sizes = [jnp.abs(leaf).max() for leaf in (element.A, element.U, element.Z)]
-    largest_finite = float(jnp.finfo(factor.dtype).max)
     short = (jnp.stack(sizes).max() < largest_finite**0.125) & (steps < eps**-0.75)
     doubled = combine_filters(element, element)
     return _Search(
-        jax.tree.map(lambda a, b: jnp.where(short, a, b), doubled, element),
+        select(short, doubled, element),
         jnp.where(short, 2 * steps, steps),
         later,
         largest,

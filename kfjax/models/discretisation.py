@@ -14,6 +14,7 @@ from jax import Array
 from kfjax import linalg
 from kfjax._support.arguments import check_covariance, is_concrete
 from kfjax._support.precision import eps_of
+from kfjax._support.pytrees import select
 from kfjax._support.values import real_array
 
 __all__ = ["Discretised", "time_steps", "van_loan"]
@@ -202,4 +203,4 @@ def _doubled(half: tuple[Array, Array], active: Array) -> tuple[tuple[Array, Arr
     E = held[:, :n]
     F = jnp.eye(n, dtype=Q.dtype) + E
     whole = 2 * held + linalg.matmul(E, held), linalg.symmetric(Q + linalg.quadratic(F, Q))
-    return jax.tree.map(lambda a, b: jnp.where(active, a, b), whole, half), None
+    return select(active, whole, half), None

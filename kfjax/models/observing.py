@@ -13,6 +13,7 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax._support.precision import eps_of
+from kfjax._support.pytrees import select
 from kfjax.base import Info
 from kfjax.models.calling import call
 from kfjax.models.functions import Linear
@@ -210,4 +211,4 @@ def keep_unobserved(observed: Any, new: Any, old: Any) -> Any:
     if observed is None:
         return new
     seen = any_observed(observed)
-    return jax.tree.map(lambda a, b: jnp.where(seen, a, b), new, old)
+    return select(seen, new, old)

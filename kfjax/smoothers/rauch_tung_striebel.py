@@ -11,7 +11,7 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax._support.compiling import jit
-from kfjax._support.pytrees import at
+from kfjax._support.pytrees import at, select
 from kfjax._support.values import check_belief
 from kfjax.base import Filter, Gaussian, Inputs, Params
 from kfjax.filters.backward_kernels import BackwardKernel, Belief, backward_kernel
@@ -126,9 +126,7 @@ def _smooth(
         new = _earlier(kernel, belief, later, model.state_space)
         cross = linalg.matmul(later.cov, kernel.gain.T)
         if active_t is not None:  # after the end, x_t-1 and x_t are the same
-            new, cross = jax.tree.map(
-                lambda a, b: jnp.where(active_t, a, b), (new, cross), (belief, belief.cov)
-            )
+            new, cross = select(active_t, (new, cross), (belief, belief.cov))
         return new, (new, cross)
 
     smoothed, cross = jax.lax.scan(back, last, (start, us, active), reverse=True)[1]

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
-from kfjax._support.pytrees import at
+from kfjax._support.pytrees import at, select
 from kfjax.base import Gaussian, Inputs, state_and_log_likelihood
 from kfjax.data.batches import run_trajectory, start_at
 from kfjax.data.dataset import Dataset
@@ -88,7 +88,7 @@ def expected(names: frozenset[str], model: StateSpaceModel, one: Dataset) -> Sum
         earlier, moved = _dynamics_moment(names, model, belief, later, u)
         moment, sees = observed(later, u, row)
         terms = (_masked(counts, moved), moment, counts.astype(model.dtype), sees)
-        earlier = jax.tree.map(lambda a, b: jnp.where(counts, a, b), earlier, belief)
+        earlier = select(counts, earlier, belief)
         return (earlier, jax.tree.map(jnp.add, sums, terms)), None
 
     rows = (one.ys, masks, active)

@@ -18,13 +18,14 @@ from jax import Array
 
 from kfjax._support import sharding
 from kfjax._support.compiling import jit
+from kfjax._support.pytrees import select
 from kfjax._support.types import PyTree
 from kfjax.base import Params
 from kfjax.data import window_at
 from kfjax.training.history import History
 from kfjax.training.partitioning import merge
 from kfjax.training.tasks import Interval, Keys, Task, TrainState
-from kfjax.training.updates import guarded_update, where
+from kfjax.training.updates import guarded_update
 
 __all__: list[str] = []
 
@@ -158,7 +159,7 @@ def _update(
             return _scalar(task.loss(params, batch, key)), None
         # only in the first window of the trajectories does a learned start get a gradient
         first = s % windows == 0
-        states = where(first, task.loss.start(params, batch, key), state.carried)
+        states = select(first, task.loss.start(params, batch, key), state.carried)
         value, ends = task.loss.continued(params, batch, key, states)
         return _scalar(value), ends
 
@@ -168,7 +169,7 @@ def _update(
         # a short memory at first, so that the initial params are forgotten
         weight = 1 - jnp.minimum(task.ema, (1.0 + s) / (10.0 + s))
         moved = optax.incremental_update(found.params, average, weight)
-        average = where(found.taken, moved, average)
+        average = select(found.taken, moved, average)
     state = state._replace(
         params=found.params,
         optimizer=found.optimizer,
@@ -200,7 +201,7 @@ def _report(
         if task.patience is not None:  # a settled run may have to wait for the others
             better &= state.waiting < task.patience
     measured_loss = measured.astype(state.best_loss.dtype)
-    best, best_loss, best_update = where(
+    best, best_loss, best_update = select(
         better,
         (candidate, measured_loss, jnp.asarray(interval.last, jnp.int32)),
         (state.best, state.best_loss, state.best_update),

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from kfjax._support.pytrees import select
 from kfjax._support.types import PyTree
 from kfjax.base import Params
 
@@ -56,10 +57,5 @@ def guarded_update(
     taken = jnp.isfinite(loss) & jnp.isfinite(norm)
     changes, moved = optimizer.update(gradient, state, params)
     new = optax.apply_updates(params, changes), moved
-    params, state = where(taken, new, (params, state))
+    params, state = select(taken, new, (params, state))
     return Updated(params, state, loss, norm, taken, aux)
-
-
-def where(condition: Array, new: Any, old: Any) -> Any:
-    """Return one of two pytrees of the same structure."""
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)

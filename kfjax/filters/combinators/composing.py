@@ -11,7 +11,8 @@ import numpy as np
 from jax import Array
 from jax.typing import DTypeLike
 
-from kfjax.base import Filter, Gaussian, Info, Observations, Params, PyTree, State
+from kfjax._support.pytrees import select
+from kfjax.base import Filter, Gaussian, Info, Observations, Params, State
 from kfjax.models.augmented_state import with_own_noise
 from kfjax.models.lens import count_models, model_of
 from kfjax.models.spaces import EUCLIDEAN, Space
@@ -43,11 +44,6 @@ def state_space_of(params: Params) -> Space:
 def rewritten(filter: Filter, params: Params, state: State, belief: Gaussian) -> State:
     """Return the state with another belief about x; noise in the state stays as it is."""
     return filter.recentre(params, state, with_own_noise(model_of(params), belief))
-
-
-def select(condition: Array, new: PyTree, old: PyTree) -> PyTree:
-    """Return the leaves of `new` where the condition holds, and those of `old` elsewhere."""
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
 
 
 def reported(info: Info, **extra: Any) -> Info:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax._support.arguments import check_count, check_number
+from kfjax._support.pytrees import select
 from kfjax.base import (
     Filter,
     Gaussian,
@@ -29,7 +30,6 @@ from kfjax.filters.combinators.composing import (
     reported,
     rewritten,
     scored,
-    select,
 )
 from kfjax.models.lens import model_of
 from kfjax.models.observing import any_observed

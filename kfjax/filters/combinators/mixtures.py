@@ -14,7 +14,7 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax._support.arguments import is_concrete
-from kfjax._support.pytrees import Pytree, as_array, promote
+from kfjax._support.pytrees import Pytree, as_array, promote, select
 from kfjax._support.values import real_array
 from kfjax.base import (
     Filter,
@@ -32,7 +32,6 @@ from kfjax.filters.combinators.composing import (
     joint_acceptance,
     reported,
     rewritten,
-    select,
     state_space_of,
 )
 from kfjax.models.lens import model_of, starts_with_update
