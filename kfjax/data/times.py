@@ -18,7 +18,9 @@ UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}  # how many in a second
 FINE = {"ms": "ms", "us": "us", "µs": "us", "ns": "ns"}  # as names of columns state them
 DATES = (1e9, 4.2e9)  # seconds since 1970 of dates from 2001 to 2103
 OFFSET = r"(Z|[+-]\d\d:?\d\d)$"  # the time zone of a date as text
-ELAPSED = "[:a-zA-Z]"  # of "0:01:02.5" and "90 s"; to_timedelta takes bare numbers for nanoseconds
+# "0:01:02.5", "1 days 0:00:00", "90 s" and "PT90S"; pandas also takes bare numbers for nanoseconds,
+# and "01.05.2024 13:00" for a little more than 13 hours
+ELAPSED = r"[+-]?(\d+ days? \+?)?\d+:\d\d:\d\d(\.\d+)?|[+-]?\d+(\.\d+)? ?[a-zA-Z]+|P[0-9.DTHMS]+"
 
 
 class Times(NamedTuple):
@@ -194,7 +196,7 @@ def _from_text(column: pd.Series, time_format: str | None) -> pd.Series:
     try:  # several offsets, as before and after a change of clocks, need UTC
         return pd.to_datetime(column, format="ISO8601", utc=several)
     except ValueError as error:
-        if not column.str.contains(ELAPSED).all():
+        if not column.str.fullmatch(ELAPSED).all():
             raise
         try:
             return pd.to_timedelta(column)

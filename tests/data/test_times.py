@@ -71,6 +71,7 @@ FORMS = {
     "python's dates": ([time.to_pydatetime() for time in DATES], {}),
     "elapsed": (["0:30:00", "3:30:00", "3:30:01.5"], {}),
     "elapsed in words": (["30 min", "3.5 hours", "0 days 03:30:01.5"], {}),
+    "elapsed in ISO 8601": (["PT30M", "PT3H30M", "PT3H30M1.5S"], {}),
     "seconds since 1970": ([EPOCH, EPOCH + 10800, EPOCH + 10801.5], {}),
     "elapsed milliseconds": ([5, 10800005, 10801505], {"time_format": "ms"}),
     "nanoseconds since 1970": (
@@ -129,6 +130,10 @@ REFUSED = {
     ),
     "NaT": (lambda: dt_of(frame([DATES[0], pd.NaT, DATES[2]])), "the time of row 1 is missing"),
     "NaN": (lambda: dt_of(frame([0.0, 1.0, np.nan])), "the time of row 2 is missing"),
+    "dates that pandas takes for elapsed time": (
+        lambda: dt_of(frame([f"01.05.2024 0{hour}:00" for hour in (1, 2, 3)])),
+        "not ISO8601 .*with time_format, such as '%d.%m.%Y",
+    ),
     "booleans": (lambda: dt_of(frame([False, True, True])), "these are not times"),
     "numbers as text": (lambda: dt_of(frame(["5", "6", "7"])), "not ISO8601"),
     "a zone that not all have": (
