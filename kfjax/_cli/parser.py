@@ -16,6 +16,7 @@ from kfjax import __version__, systems
 from kfjax._cli.bench import run_bench
 from kfjax._cli.columns import add_columns
 from kfjax._cli.compare import run_compare
+from kfjax._cli.compilation_cache import keep_compiled
 from kfjax._cli.filter import run_filter
 from kfjax._cli.output import print_anywhere
 from kfjax._cli.recipes import LOSSES, Settings
@@ -131,6 +132,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if own_process and args.run is not run_bench:  # bench measures what users have
             set_xla_options()
         with _one_line_warnings(), jax.enable_x64(True) if args.x64 else contextlib.nullcontext():
+            if own_process and args.compilation_cache:
+                keep_compiled()
             args.run(args)
     except (ValueError, OSError, ImportError) as error:
         print(f"kfjax: error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -160,22 +163,26 @@ def _parser() -> argparse.ArgumentParser:
     _add_data(compare.add_argument, required=False)
     add_columns(compare)
     _add_compare(compare.add_argument)
+    _add_cache(compare)
     filtering = _command(
         commands, "filter", run_filter, "write a filter's estimates", FILTER, FILTER_EXAMPLES
     )
     _add_data(filtering.add_argument)
     add_columns(filtering)
     _add_filter(filtering)
+    _add_cache(filtering)
     training = _command(
         commands, "train", run_train, "train a learned filter", TRAIN, TRAIN_EXAMPLES
     )
     _add_data(training.add_argument)
     add_columns(training)
     _add_train(training.add_argument)
+    _add_cache(training)
     bench = _command(
         commands, "bench", run_bench, "time kfjax on its workloads", BENCH, BENCH_EXAMPLES
     )
     _add_bench(bench.add_argument)
+    bench.set_defaults(compilation_cache=False)  # it measures compilation, too
     return parser
 
 
@@ -211,6 +218,18 @@ def _add_data(add: Callable[..., Any], *, required: bool = True) -> None:
         "--split", choices=tuple(SPLITS), help="part of an npz file that holds parts (default test)"
     )
     add("--seed", type=int, default=0, help="of everything random (default 0)")
+
+
+def _add_cache(parser: argparse.ArgumentParser) -> None:
+    """Add the argument of the commands that keep what they compile."""
+    parser.add_argument(
+        "--no-compilation-cache",
+        dest="compilation_cache",
+        action="store_false",
+        help="compile everything anew; without it, compiled programs are kept in kfjax/compiled of"
+        " the user's cache folder (XDG_CACHE_HOME, or ~/.cache), at most some 256 MB of them, or"
+        " where JAX_COMPILATION_CACHE_DIR says",
+    )
 
 
 def _add_compare(add: Callable[..., Any]) -> None:

@@ -113,6 +113,18 @@ def remove_unfinished(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def trim_folder(folder: Path, most: int) -> None:
+    """Delete files that were used least recently, until the rest of a cache has `most` bytes."""
+    kept = 0
+    with contextlib.suppress(OSError):  # another process deletes, too
+        files = [(file, file.stat()) for file in folder.iterdir() if file.is_file()]
+        files.sort(key=lambda item: max(item[1].st_atime, item[1].st_mtime), reverse=True)
+        for file, about in files:
+            kept += about.st_size
+            if kept > most:
+                file.unlink(missing_ok=True)
+
+
 def _beside(place: Path) -> Path:
     """Return a new name in the same folder, since a rename is atomic only within a file system."""
     return place.with_name(f".{place.name[:200]}.{secrets.token_hex(4)}.unfinished")

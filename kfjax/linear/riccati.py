@@ -14,6 +14,7 @@ from kfjax._support.arguments import check_kind, is_concrete
 from kfjax._support.compiling import jit
 from kfjax._support.precision import eps_of
 from kfjax._support.pytrees import select
+from kfjax.filters.square_root_form import SquareRootGaussian
 from kfjax.models.functions import Linear
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.smoothers.scan_elements import (
@@ -161,10 +162,15 @@ def _filtered_limit(
     start = _Search(one, steps, linalg.cholesky(P), jnp.zeros_like(x), P, infinite)
     found = jax.lax.scan(functools.partial(_search, eps), start, length=STRETCHES)[0]
     # a covariance with a period of 2^k steps looks settled after 2^k steps
-    again = combine_filters(known(linalg.cholesky(found.limit)), one).U
+    again = combine_filters(_known(linalg.cholesky(found.limit)), one).U
     turned = _change(found.limit, linalg.matmul(again, again.T), found.largest)
     settled = jnp.maximum(found.change, turned) < jnp.sqrt(eps)
     return found.limit * jnp.outer(x, x), settled
+
+
+def _known(factor: Array) -> FilterElement:
+    """Return the element that ends in a covariance, whatever came before, from its factor."""
+    return known(SquareRootGaussian(jnp.zeros_like(factor[0]), factor))
 
 
 def _change(before: Array, after: Array, variances: Array) -> Array:
@@ -196,7 +202,7 @@ class _Search(NamedTuple):
 def _search(eps: float, now: _Search, _: None) -> tuple[_Search, None]:
     """Advance by a stretch, and double it."""
     element, steps, factor, largest, limit, least = now
-    later = combine_filters(known(factor), element).U
+    later = combine_filters(_known(factor), element).U
     before, after = (linalg.matmul(U, U.T) for U in (factor, later))
     largest = jnp.maximum(largest, linalg.diagonal(after))
     change = _change(before, after, largest)

@@ -112,6 +112,6 @@ class Taylor:
         source: Space = EUCLIDEAN,
         target: Space = EUCLIDEAN,
     ) -> Affine:
-        """Return the tangent at x; the residual is zero."""
+        """Return the tangent at x; there is no residual."""
         mean, J = _linearise(fn, x, L.shape[-1], source, target)
-        return Affine(mean, J, jnp.zeros((J.shape[0], 1), x.dtype))
+        return Affine(mean, J, jnp.zeros((J.shape[0], 0), x.dtype))

@@ -164,7 +164,7 @@ class Affine(NamedTuple):
     Attributes:
         mean: E[y], [k].
         matrix: Cov[y, x] Cov[x]^-1, [k, n].
-        residual: a factor [k, p] of the covariance of the residual e.
+        residual: a factor [k, p] of the covariance of the residual e; p is 0 where there is none.
     """
 
     mean: Array

@@ -92,7 +92,7 @@ def _parallel_iterated_smooth(
     ) -> tuple[tuple[SquareRootGaussian, Array], None]:
         path, _ = carry
         steps = linearise(rule, model, path, record)
-        new, gains = smooth_steps(first_belief(model), steps)
+        new, gains = smooth_steps(first_belief(model), steps, noise_free=bool(model.noise_free))
 
         def moved(step: Array) -> Array:
             return path.mean + step * (new.mean - path.mean)

@@ -39,8 +39,9 @@ def parallel_filter(
 
     It does several times the work of the sequential filter, and pays off on an accelerator for one
     long record. If a noise-free channel observes what no process noise of that step reaches (H Q H'
-    + R is singular), the record is filtered step by step instead, in O(T); under `jax.vmap` over
-    models or masks, both are then computed.
+    + R is singular), the record is filtered step by step instead, in O(T). The program of a model
+    with `noise_free` (also where R is a function or traced) has both ways, and computes both under
+    `jax.vmap` over models or masks.
 
     Args:
         model: a `StateSpaceModel` with `Linear` f and h; Q and R may depend on u, not on x.
@@ -99,7 +100,9 @@ def parallel_smooth(
 def _parallel_filter(model: StateSpaceModel, record: Record) -> Estimate:
     path = _constant(model.prior, check_shapes("parallel_filter", model, record))
     steps = linearise(Taylor(), model, path, record)
-    filtered, log_likelihoods = filter_steps(first_belief(model), steps)
+    filtered, log_likelihoods = filter_steps(
+        first_belief(model), steps, noise_free=bool(model.noise_free)
+    )
     return Estimate(filtered.mean, _cov(filtered.cholesky), log_likelihoods)
 
 
@@ -107,7 +110,8 @@ def _parallel_filter(model: StateSpaceModel, record: Record) -> Estimate:
 def _parallel_smooth(model: StateSpaceModel, record: Record) -> Smoothed:
     path = _constant(model.prior, check_shapes("parallel_smooth", model, record))
     steps = linearise(Taylor(), model, path, record)
-    return as_smoothed(model, *smooth_steps(first_belief(model), steps))
+    noise_free = bool(model.noise_free)
+    return as_smoothed(model, *smooth_steps(first_belief(model), steps, noise_free=noise_free))
 
 
 def _constant(prior: Gaussian, steps: int) -> SquareRootGaussian:
@@ -137,10 +141,10 @@ def linearise(rule: Any, model: StateSpaceModel, path: SquareRootGaussian, recor
         return Step(
             f.matrix,
             f.mean - linalg.matmul(f.matrix, before.mean),
-            linalg.triangularise(jnp.concatenate([Q, f.residual], axis=1)),
+            _joint_factor(Q, f.residual),
             h.matrix,
             y_d,
-            linalg.triangularise(jnp.concatenate([linalg.cholesky(seen.R), h.residual], axis=1)),
+            _joint_factor(linalg.cholesky(seen.R), h.residual),
             seen.mask,
         )
 
@@ -152,6 +156,13 @@ def linearise(rule: Any, model: StateSpaceModel, path: SquareRootGaussian, recor
     F, c, Q = (a.at[0].set(0) for a in (steps.F, steps.c, steps.Q))
     identity = jnp.eye(model.n, dtype=F.dtype)
     return steps._replace(F=F.at[0].set(identity), c=c, Q=Q)
+
+
+def _joint_factor(noise: Array, residual: Array) -> Array:
+    """Return the lower factor of the sum of two covariances; the rule of Taylor has no residual."""
+    if residual.shape[1] == 0:
+        return noise
+    return linalg.triangularise(jnp.concatenate([noise, residual], axis=1))
 
 
 def first_belief(model: StateSpaceModel) -> SquareRootGaussian:

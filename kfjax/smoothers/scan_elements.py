@@ -12,8 +12,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,19 +20,17 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax._support.precision import eps_of
-from kfjax._support.types import PyTree
+from kfjax._support.pytrees import at, prepended
 from kfjax.base import Gaussian
 from kfjax.filters.gaussian import kalman
 from kfjax.filters.square_root_form import SquareRootGaussian, conditional_factors
 from kfjax.models.functions import Linear
 from kfjax.models.observing import innovation_info
 from kfjax.models.state_space import StateSpaceModel
+from kfjax.smoothers.blocks import Stretches, run_in_blocks
 
 __all__: list[str] = []
 
-Element = TypeVar("Element")
-
-BLOCK = 16  # steps that are scanned one after the other
 ROUNDING = 10  # the rest of a variance counts as rounding below this multiple of n eps of the whole
 
 
@@ -94,12 +91,22 @@ class SmootherElement(NamedTuple):
     D: Array
 
 
-def filter_steps(prior: SquareRootGaussian, steps: Step) -> tuple[SquareRootGaussian, Array]:
-    """Return the filtered beliefs and the log-likelihoods at t = 1..T."""
+def filter_steps(
+    prior: SquareRootGaussian, steps: Step, *, noise_free: bool
+) -> tuple[SquareRootGaussian, Array]:
+    """Return the filtered beliefs and the log-likelihoods at t = 1..T.
+
+    Args:
+        prior: the belief at t = 0.
+        steps: the model of every step.
+        noise_free: whether the noise of an observation may be singular.
+    """
+    if not noise_free:
+        return _in_parallel(prior, steps)
     # An element holds the information of its data about the state before it. A channel without
     # noise, neither its own nor that of the step, determines a combination of that state exactly:
     # the information is infinite, and no element can hold it. The steps are then taken one after
-    # the other. The first step is an exception, since its element knows the prior.
+    # the other. The first step is an exception, since its block knows the prior.
     exact = jax.vmap(_is_exact)(steps)[1:].any()
     return jax.lax.cond(exact, _in_sequence, _in_parallel, prior, steps)
 
@@ -146,87 +153,127 @@ def _in_sequence(prior: SquareRootGaussian, steps: Step) -> tuple[SquareRootGaus
 
 
 def _in_parallel(prior: SquareRootGaussian, steps: Step) -> tuple[SquareRootGaussian, Array]:
-    """Filter by an associative scan."""
-    first = _first_element(prior, _at(steps, 0))
-    elements = jax.vmap(_filter_element)(steps)
-    elements = jax.tree.map(lambda a, b: a.at[0].set(b), elements, first)
-    done = _prefixes(combine_filters, elements)
-    filtered = SquareRootGaussian(done.b, done.U)
-    return filtered, _log_likelihoods(prior, filtered, steps)
+    """Filter in blocks of steps."""
+
+    def move(belief: SquareRootGaussian, step: Step) -> Any:
+        update = _filter_step(belief, step)
+        return update.filtered, (update.filtered, _log_likelihood(step, update))
+
+    def end(stretch: FilterElement) -> SquareRootGaussian:
+        return SquareRootGaussian(stretch.b, stretch.U)
+
+    nothing = _no_filtering(steps.F[0])
+    stretches = Stretches(_add_step, combine_filters, known(prior), nothing, end)
+    return run_in_blocks(move, prior, steps, stretches)
 
 
-def smooth_steps(prior: SquareRootGaussian, steps: Step) -> tuple[SquareRootGaussian, Array]:
+def smooth_steps(
+    prior: SquareRootGaussian, steps: Step, *, noise_free: bool
+) -> tuple[SquareRootGaussian, Array]:
     """Return the smoothed beliefs at t = 0..T, and the gains of each on the next."""
-    filtered = _prepend(prior, filter_steps(prior, steps)[0])
-    elements = jax.vmap(_smoother_element)(_at(filtered, slice(None, -1)), steps)
+    filtered = prepended(prior, filter_steps(prior, steps, noise_free=noise_free)[0])
+    elements = jax.vmap(_smoother_element)(at(filtered, slice(None, -1)), steps)
+
+    def move(later: SquareRootGaussian, element: SmootherElement) -> Any:
+        mean = linalg.matmul(element.E, later.mean) + element.g
+        spread = linalg.matmul(element.E, later.cholesky)
+        earlier = SquareRootGaussian(mean, _factor_of_sum(spread, element.D))
+        return earlier, earlier
+
+    def end(stretch: SmootherElement) -> SquareRootGaussian:
+        return SquareRootGaussian(stretch.g, stretch.D)
+
     # the last belief is already smoothed: it does not depend on what follows
-    last = SmootherElement(jnp.zeros_like(steps.F[0]), filtered.mean[-1], filtered.cholesky[-1])
-    backwards = jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]])[::-1], elements, last)
-    done = _at(_prefixes(_combine_smoothers, backwards), slice(None, None, -1))
-    return SquareRootGaussian(done.g, done.D), elements.E
+    last = at(filtered, -1)
+    zero = jnp.zeros_like(last.cholesky)
+    start = SmootherElement(zero, *last)
+    nothing = SmootherElement(_identity_like(zero), zero[0], zero)
+    stretches = Stretches(_combine_smoothers, _combine_smoothers, start, nothing, end)
+    backwards = at(elements, slice(None, None, -1))
+    earlier = run_in_blocks(move, last, backwards, stretches)
+    return at(prepended(last, earlier), slice(None, None, -1)), elements.E
 
 
-def _log_likelihoods(prior: SquareRootGaussian, filtered: SquareRootGaussian, steps: Step) -> Array:
-    """Return the log-likelihood of every step, from the filtered belief before it."""
-    before = _prepend(prior, _at(filtered, slice(None, -1)))
+class _Update(NamedTuple):
+    """What a step of filtering makes of a belief.
 
-    def one(belief: SquareRootGaussian, step: Step) -> Array | Any:
-        mean = linalg.matmul(step.F, belief.mean) + step.c
-        dx = jnp.concatenate([linalg.matmul(step.F, belief.cholesky), step.Q], axis=1)
-        S = _factor_of_sum(linalg.matmul(step.H, dx), step.R)
-        y_hat = linalg.matmul(step.H, mean)
-        innovation = step.y_d - y_hat
-        S_factored = linalg.Factored(linalg.matmul(S, S.T), S, jnp.zeros_like(innovation))
-        R = linalg.matmul(step.R, step.R.T)
-        info = innovation_info(innovation, S_factored, step.mask, size=jnp.abs(y_hat), R=R)
-        return info.log_likelihood
+    Attributes:
+        filtered: the belief given the observation.
+        y_hat: what was expected of y - d [m].
+        S: a factor [m, m] of its covariance.
+        G: [n, m], with the gain G S^-1.
+        whitened: S^-1 (y - d - y_hat) [m].
+    """
 
-    return jax.vmap(one)(before, steps)
+    filtered: SquareRootGaussian
+    y_hat: Array
+    S: Array
+    G: Array
+    whitened: Array
 
 
-def _filter_element(step: Step) -> FilterElement:
-    """Return the element of one step, given the state before it."""
-    # Given x_s-1, the prior of x_s is N(F x_s-1 + c, Q), and the update is that of a Kalman filter
-    # with S = H Q H' + R and the gain K = Q H' S^-1 = G S^-1/2:
+def _filter_step(belief: SquareRootGaussian, step: Step) -> _Update:
+    """Filter by one step, in square-root form."""
+    mean = linalg.matmul(step.F, belief.mean) + step.c
+    spread = jnp.concatenate([linalg.matmul(step.F, belief.cholesky), step.Q], axis=1)
+    S, G, L = conditional_factors(spread, linalg.matmul(step.H, spread), step.R)
+    y_hat = linalg.matmul(step.H, mean)
+    whitened = linalg.solve_lower(S, step.y_d - y_hat)
+    filtered = SquareRootGaussian(mean + linalg.matmul(G, whitened), L)
+    return _Update(filtered, y_hat, S, G, whitened)
+
+
+def _log_likelihood(step: Step, update: _Update) -> Array:
+    """Return the log-likelihood of the observation of a step."""
+    innovation = step.y_d - update.y_hat
+    S = linalg.Factored(linalg.matmul(update.S, update.S.T), update.S, jnp.zeros_like(innovation))
+    R = linalg.matmul(step.R, step.R.T)
+    info = innovation_info(innovation, S, step.mask, size=jnp.abs(update.y_hat), R=R)
+    return jnp.asarray(info.log_likelihood)
+
+
+def _add_step(stretch: FilterElement, step: Step) -> FilterElement:
+    """Return a stretch of time longer by one step."""
+    # Given x_0, the state before the step is A x_0 + b up to U U'. So y - d is expected to be
+    # y_hat + H F A x_0, and the Kalman filter, with its gain K = G S^-1/2, moves A, b and U to
     #
-    #     A = (I - K H) F         b = c + K (y - d - H c)           U U' = (I - K H) Q
-    #     Z Z' = F' H' S^-1 H F   eta = F' H' S^-1 (y - d - H c)
+    #     (I - K H) F A = F A - G Z_1'   with Z_1' = S^-1/2 H F A,
     #
-    # With Z = (S^-1/2 H F)' they share the solves: K H F = G Z', and eta = Z S^-1/2 (y - d - H c).
-    S, G, U = conditional_factors(step.Q, linalg.matmul(step.H, step.Q), step.R)
-    innovation = step.y_d - linalg.matmul(step.H, step.c)
-    whitened = linalg.solve_lower(S, innovation)
-    HF = linalg.matmul(step.H, step.F)
-    Z = linalg.solve_lower(S, HF).T
-    A = step.F - linalg.matmul(G, Z.T)
-    b = step.c + linalg.matmul(G, whitened)
-    eta = linalg.matmul(Z, whitened)
-    return FilterElement(A, b, U, eta, linalg.triangularise(Z))
+    # and b and U as those of a belief. The whitened innovation w - Z_1' x_0 tells about x_0 that
+    #
+    #     Z Z' <- Z Z' + Z_1 Z_1',   eta <- eta + Z_1 w.
+    update = _filter_step(SquareRootGaussian(stretch.b, stretch.U), step)
+    A = linalg.matmul(step.F, stretch.A)
+    Z = linalg.solve_lower(update.S, linalg.matmul(step.H, A)).T
+    return FilterElement(
+        A - linalg.matmul(update.G, Z.T),
+        *update.filtered,
+        stretch.eta + linalg.matmul(Z, update.whitened),
+        _factor_of_sum(stretch.Z, Z),
+    )
+
+
+def _no_filtering(F: Array) -> FilterElement:
+    """Return the element of no step, which leaves the state as it was."""
+    zero = jnp.zeros_like(F)
+    return FilterElement(_identity_like(F), zero[0], zero, zero[0], zero)
+
+
+def _identity_like(F: Array) -> Array:
+    return jnp.eye(F.shape[0], dtype=F.dtype)
 
 
 def steady_element(F: Array, H: Array, Q: Array, R: Array) -> FilterElement:
     """Return the element of one step without data, from the factors Q and R."""
     c = jnp.zeros(F.shape[0], F.dtype)
     y_d = jnp.zeros(H.shape[0], F.dtype)
-    return _filter_element(Step(F, c, Q, H, y_d, R, None))
+    return _add_step(_no_filtering(F), Step(F, c, Q, H, y_d, R, None))
 
 
-def known(factor: Array) -> FilterElement:
-    """Return the element that ends in a given covariance, whatever came before, from its factor."""
-    zero = jnp.zeros_like(factor)
-    nothing = jnp.zeros_like(factor[0])
-    return FilterElement(zero, nothing, factor, nothing, zero)
-
-
-def _first_element(prior: SquareRootGaussian, step: Step) -> FilterElement:
-    """Return the element of the first step, which knows the prior and so has A = 0."""
-    mean = linalg.matmul(step.F, prior.mean) + step.c
-    L = _factor_of_sum(linalg.matmul(step.F, prior.cholesky), step.Q)
-    S, G, U = conditional_factors(L, linalg.matmul(step.H, L), step.R)
-    whitened = linalg.solve_lower(S, step.y_d - linalg.matmul(step.H, mean))
-    zero = jnp.zeros_like(step.F)
-    b = mean + linalg.matmul(G, whitened)
-    return FilterElement(zero, b, U, jnp.zeros_like(mean), zero)
+def known(belief: SquareRootGaussian) -> FilterElement:
+    """Return the element that ends in a given belief, whatever came before."""
+    zero = jnp.zeros_like(belief.cholesky)
+    return FilterElement(zero, belief.mean, belief.cholesky, zero[0], zero)
 
 
 def combine_filters(early: FilterElement, late: FilterElement) -> FilterElement:
@@ -293,45 +340,3 @@ def _combine_smoothers(late: SmootherElement, early: SmootherElement) -> Smoothe
 def _factor_of_sum(A: Array, B: Array) -> Array:
     """Return the lower factor of A A' + B B'."""
     return linalg.triangularise(jnp.concatenate([A, B], axis=1))
-
-
-def _prefixes(combine: Callable[[Element, Element], Element], elements: Element) -> Element:
-    """Return all prefixes of an associative operation over the leading axis of `elements`."""
-    # Blocks of steps are scanned side by side, and then the totals of the blocks in the same way.
-    # The depth is BLOCK log_BLOCK(T) and the work 2 T. `jax.lax.associative_scan` does the same
-    # work but writes the operation out 2 log2(T) times; this, 2 log_BLOCK(T) times, and compiles in
-    # seconds instead of minutes.
-    steps = jax.tree.leaves(elements)[0].shape[0]
-
-    def scan(first: Element, later: Element) -> Element:
-        def add(total: Element, element: Element) -> tuple[Element, Element]:
-            total = combine(total, element)
-            return total, total
-
-        return _prepend(first, jax.lax.scan(add, first, later)[1])
-
-    if steps <= BLOCK:
-        return scan(_at(elements, 0), _at(elements, slice(1, None)))
-    blocks = -(-steps // BLOCK)
-    # the last step is repeated to fill the last block; the repetitions are cut off below
-    index = jnp.minimum(jnp.arange(blocks * BLOCK), steps - 1).reshape(blocks, BLOCK)
-    first = _at(elements, index[:, 0])
-    later = _at(elements, index[:, 1:])
-    within = jax.vmap(scan)(first, later)
-    totals = _prefixes(combine, _at(within, (slice(None, -1), -1)))
-    shifted = jax.vmap(jax.vmap(combine, (None, 0)))(totals, _at(within, slice(1, None)))
-
-    def joined(own: Array, moved: Array) -> Array:
-        return jnp.concatenate([own[0], moved.reshape(-1, *moved.shape[2:])])[:steps]
-
-    return jax.tree.map(joined, within, shifted)
-
-
-def _at(tree: PyTree, index: int | slice | Array | tuple[slice | int, ...]) -> PyTree:
-    """Return every leaf at an index of its leading axes."""
-    return jax.tree.map(lambda a: a[index], tree)
-
-
-def _prepend(first: PyTree, later: PyTree) -> PyTree:
-    """Return leaves with one element before the others on the leading axis."""
-    return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, later)

@@ -49,6 +49,42 @@ def test_linear_filter_and_smoother_equal_the_sequential_ones(x64):
     )
 
 
+def test_gradients_equal_the_sequential_ones(x64):
+    """Over three blocks, so that their beginnings are joined in two rounds."""
+    model = noise_free("position").replace(R=[[0.5]], Q=[[0.2, 0.05], [0.05, 0.1]])
+    ys = np.random.default_rng(2).normal(size=(2 * STEPS, 1)).cumsum(0)
+
+    def score(estimate):
+        return sum(jnp.sum(jnp.cos(leaf)) for leaf in estimate)
+
+    sequential = jax.grad(lambda model: score(kf.run(kf.kalman(), model, ys).outputs))
+    parallel = jax.grad(lambda model: score(kf.parallel_filter(model, ys)))
+    chex.assert_trees_all_close(
+        symmetrised(quick_jit(parallel)(model)),
+        symmetrised(quick_jit(sequential)(model)),
+        rtol=1e-7,
+    )
+
+
+def symmetrised(gradient):
+    """The gradient with respect to covariances as symmetric matrices."""
+    covs = (gradient.Q, gradient.R, gradient.prior.cov)
+    return gradient.f.A, gradient.h.A, gradient.prior.mean, *(C + C.T for C in covs)
+
+
+def test_the_program_has_each_operation_once():
+    """Whatever the length of the record, so that compiling takes no longer."""
+    model = table.linear().model
+
+    def lines(steps):
+        lowered = jax.jit(kf.parallel_filter).lower(model, np.zeros((steps, 2), np.float32))
+        return lowered.as_text().count("\n")
+
+    short = lines(100)
+    assert short < 4000  # a regular R needs no way for noise-free channels
+    assert abs(lines(70_004) - short) < 10
+
+
 def test_inputs_and_time_varying_noise(x64):
     problem = table.driven()
     model = problem.model.replace(
