@@ -226,7 +226,7 @@ def _add_cache(parser: argparse.ArgumentParser) -> None:
         "--no-compilation-cache",
         dest="compilation_cache",
         action="store_false",
-        help="compile everything anew; without it, compiled programs are kept in kfjax/compiled of"
+        help="compile everything anew; without it, compiled programs are kept in a folder kfjax of"
         " the user's cache folder (XDG_CACHE_HOME, or ~/.cache), at most some 256 MB of them, or"
         " where JAX_COMPILATION_CACHE_DIR says",
     )
