@@ -131,7 +131,10 @@ def constructor(build: Callable[Arguments, Built]) -> Callable[Arguments, Built]
 
     @functools.wraps(build)
     def public(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Built:
-        bound = signature.bind(*args, **kwargs)
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{build.__name__}() {error}; its signature is {signature}") from None
         bound.apply_defaults()
         for name, value in bound.arguments.items():
             _check_hashable(f"{build.__name__}: {name}", value)
@@ -164,7 +167,10 @@ def _check_hashable(name: str, value: Any) -> None:
     except TypeError as error:
         is_array = isinstance(value, jax.Array) or hasattr(value, "dtype")
         kind = "an array" if is_array else f"a {type(value).__name__}"
+        remedy = "Put arrays in params (the model)."
+        if isinstance(value, list):
+            remedy = "Write a tuple instead of the list."
         raise ValueError(
             f"{name} is or holds {kind}; expected a plain number or a hashable value, since a"
-            " filter is static. Put arrays in params (the model)."
+            f" filter is static. {remedy}"
         ) from error

@@ -8,6 +8,7 @@ template.
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias, TypeVar
 
@@ -83,9 +84,10 @@ def from_bytes(data: bytes, like: Tree) -> Tree:
 def read_arrays(file: io.BufferedIOBase) -> dict[str, np.ndarray]:
     """Return the arrays of an npz file, without pickle; raise a ValueError if it cannot be read."""
     try:
+        if not zipfile.is_zipfile(file):
+            raise ValueError("it is not an npz file, or not a whole one")
+        file.seek(0)
         archive = np.load(file, allow_pickle=False)
-        if isinstance(archive, np.ndarray):
-            raise ValueError("it holds one bare array")
         return {name: archive[name] for name in archive.files}
     except Exception as error:  # for a damaged file, numpy, zipfile and zlib raise nearly any error
         raise ValueError(str(error) or type(error).__name__) from error

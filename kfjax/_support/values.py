@@ -32,6 +32,7 @@ def as_arrays(name: str, value: PyTree) -> PyTree:
         value: an array, a number, nested lists of numbers, or a pytree of arrays.
     """
     if value is None or (isinstance(value, ARRAYS) and _is_real(value)):
+        check_not_masked(name, value)
         return value  # fast path, since every streamed step comes through here
     if isinstance(value, Pytree):
         raise ValueError(
@@ -41,11 +42,21 @@ def as_arrays(name: str, value: PyTree) -> PyTree:
     if isinstance(value, list):
         value = _stacked(name, value)
     for index, leaf in enumerate(jax.tree.leaves(value)):
+        check_not_masked(f"{name}{path_of(value, index)}", leaf)
         if not _is_real(leaf):
             _refuse(f"{name}{path_of(value, index)}", leaf)
     if isinstance(value, (int, float)):
         return np.asarray(value)
     return value
+
+
+def check_not_masked(name: str, value: Any) -> None:
+    """Raise if a value is a masked array of numpy, whose mask would be lost."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise ValueError(
+            f"{name} is a masked array of numpy; expected an ordinary one. Pass value.data, and"
+            " observed=~np.ma.getmaskarray(value) where the function takes it."
+        )
 
 
 def _stacked(name: str, value: list[Any]) -> Any:

@@ -6,6 +6,8 @@ import warnings
 
 import numpy as np
 
+from kfjax._support.values import check_not_masked
+
 __all__: list[str] = []
 
 LOOKED_AT = 100_000  # entries
@@ -156,6 +158,7 @@ def check_prior_means(value: object, dtype: np.dtype, N: int) -> np.ndarray:
 
 def _real_numbers(name: str, value: object) -> np.ndarray:
     """Return an array of floats, integers or booleans."""
+    check_not_masked(f"Dataset: {name}", value)
     try:
         array = np.asarray(value)
     except ValueError as error:

@@ -34,6 +34,8 @@ class Table:
     def __init__(self, who: str, frame: pd.DataFrame) -> None:
         self.who = who
         self.frame = frame
+        if len(frame) == 0:
+            raise self.error("the frame has no rows; expected at least one.")
         self.columns: dict[str, str] = {}
         self.units: dict[str, str] = {}
         for column in frame:
@@ -48,6 +50,8 @@ class Table:
     def column(self, name: str) -> pd.Series:
         """Return a column; raise if there is none of this name."""
         name = self.columns.get(name, name)
+        if (self.frame.columns == name).sum() > 1:
+            raise self.error(f"several columns are called {name!r}; expected one. Rename them.")
         if name in self.frame:
             return self.frame[name]
         known = [*self.columns, *map(str, self.frame)]
@@ -77,7 +81,8 @@ class Table:
         if kind in "fiub":
             return column.to_numpy(np.float64, na_value=np.nan)
         wrong = column.notna().to_numpy()
-        if kind not in "mM":  # pandas would take dates for integers
+        numbers = np.full(len(column), np.nan)
+        if kind not in "mMc":  # pandas would take dates for integers, and drop imaginary parts
             numbers = _as_far_as_numbers(column)
             wrong = wrong & np.isnan(numbers)
         if not wrong.any():

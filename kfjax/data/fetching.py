@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import gzip
+import lzma
 import os
 import re
 import tarfile
 import urllib.parse
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import ModuleType
 
 from kfjax._support.files import new_folder
-from kfjax._support.naming import not_installed
+from kfjax._support.naming import described, not_installed
 
 __all__ = ["fetch"]
 
+# what Python's modules raise for archives that are damaged, encrypted or compressed in other ways
+DAMAGED = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    gzip.BadGzipFile,
+    lzma.LZMAError,
+    zlib.error,
+    EOFError,
+    RuntimeError,
+)
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz")
 
 
@@ -43,7 +56,9 @@ def fetch(url: str, sha256: str, *, folder: str | Path | None = None, unpack: bo
         ImportError: if pooch is not installed.
         OSError: if the file cannot be downloaded.
     """
-    if not re.fullmatch("[0-9a-fA-F]{64}", sha256):
+    if not isinstance(url, str):
+        raise ValueError(f"fetch: url is {described(url)}; expected an address as text.")
+    if not isinstance(sha256, str) or not re.fullmatch("[0-9a-fA-F]{64}", sha256):
         raise ValueError(
             f"fetch: sha256 is {sha256!r}; expected 64 hexadecimal digits, as sha256sum prints"
             " them."
@@ -82,7 +97,7 @@ def _unpacked(archive: Path, folder: Path) -> Path:
         with new_folder(folder) as place:
             unpack = _unzip if archive.suffix.lower() == ".zip" else _untar
             unpack(archive, place)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+    except DAMAGED as error:
         raise ValueError(
             f"fetch: {archive} cannot be unpacked ({type(error).__name__}: {error}); expected a zip"
             " or tar archive whose members stay in its folder. Leave unpack out."

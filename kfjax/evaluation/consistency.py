@@ -32,7 +32,7 @@ def chi_square_interval(
         The ends (low, high), each [...]; NaN where `dof` is.
 
     Raises:
-        ValueError: if level is not between 0 and 1.
+        ValueError: if level is not between 0 and 1, or dof is negative.
 
     Example:
         >>> [round(float(x), 3) for x in kf.evaluation.chi_square_interval(100)]
@@ -40,6 +40,11 @@ def chi_square_interval(
     """
     check_level(level)
     dof = real_numbers("chi_square_interval: dof", dof)
+    if (dof < 0).any():
+        raise ValueError(
+            f"chi_square_interval: dof is {dof.min()} somewhere; expected degrees of freedom above"
+            " 0, or NaN where there are none."
+        )
     with np.errstate(divide="ignore", invalid="ignore"):
         low = 2 * special.gammaincinv(dof / 2, (1 - level) / 2) / dof
         high = 2 * special.gammaincinv(dof / 2, (1 + level) / 2) / dof

@@ -61,12 +61,18 @@ def to_db(x: Real[ArrayLike, " ..."] | Sequence[float]) -> float | np.ndarray:
     Returns:
         A number or an array [...], in dB.
 
+    Raises:
+        ValueError: if a number is negative.
+
     Example:
         >>> float(kf.evaluation.to_db(100.0))
         20.0
     """
+    numbers = real_numbers("to_db: x", x)
+    if (numbers < 0).any():
+        raise ValueError(f"to_db: x is {numbers.min()} somewhere; expected 0 or more.")
     with np.errstate(divide="ignore"):
-        return 10 * np.log10(real_numbers("to_db: x", x))[()]
+        return 10 * np.log10(numbers)[()]
 
 
 def mean_interval(values: PerTrajectory, *, level: float = 0.95) -> Interval:

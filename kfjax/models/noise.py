@@ -10,6 +10,7 @@ import numpy as np
 
 from kfjax import linalg
 from kfjax._support.arguments import is_concrete
+from kfjax._support.naming import described
 
 __all__: list[str] = []
 
@@ -30,6 +31,28 @@ def symmetric_part(cov: Any) -> Any:
     if np.array_equal(values, values.T):
         return cov
     return jnp.asarray(0.5 * (values + values.T), values.dtype)
+
+
+def checked_noise_free(who: str, noise_free: Any, R: Any) -> bool:
+    """Return whether R may be singular: as told, or found out where it is None.
+
+    Raises:
+        ValueError: if it is no bool, or False although the values of R are known and singular.
+    """
+    if noise_free is None:
+        return may_be_noise_free(R)
+    if not isinstance(noise_free, (bool, np.bool_)):
+        raise ValueError(
+            f"{who}: noise_free is {described(noise_free)}; expected True, False, or None to find"
+            " out from R."
+        )
+    known = not callable(R) and all(map(is_concrete, jax.tree.leaves(R)))
+    if known and not noise_free and may_be_noise_free(R):
+        raise ValueError(
+            f"{who}: noise_free is False and R is singular; expected None, to find out from R, or"
+            " True. model.replace(R=...) finds out anew, dataclasses.replace does not."
+        )
+    return bool(noise_free)
 
 
 def may_be_noise_free(R: Any) -> bool:

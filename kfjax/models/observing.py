@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support.naming import described
 from kfjax._support.precision import eps_of
 from kfjax._support.pytrees import select
 from kfjax.base import Info
@@ -71,6 +72,7 @@ def observe(
     model: StateSpaceModel, x: Array, y: Array, u: Any = None, observed: Any = None
 ) -> Observation:
     """Return the observation y [m] of the model at the predicted mean x, with the mask applied."""
+    _check_single(y, observed)
     y, space = jnp.asarray(y, x.dtype), model.observation_space
     if observed is None:
         R = _fitting(model.observation_noise(x, u), y)
@@ -98,6 +100,22 @@ def observe(
         mask,
         bool(model.noise_free),
     )
+
+
+def _check_single(y: Any, observed: Any) -> None:
+    """Raise unless y is one array, and the mask a boolean or one for each of its channels."""
+    if y is None or isinstance(y, (dict, tuple)):
+        raise ValueError(
+            f"update: y is {described(y)}; expected an array [m], since the model has one h."
+            " Observations of several sensors go through kf.sequential, with kf.Sensors."
+        )
+    if observed is None:
+        return
+    if isinstance(observed, (dict, tuple)) or jnp.shape(observed) not in ((), jnp.shape(y)):
+        raise ValueError(
+            f"update: observed is {described(observed)}; expected a boolean, or booleans of shape"
+            f" {jnp.shape(y)}, as y."
+        )
 
 
 def _fitting(R: Array, y: Array) -> Array:

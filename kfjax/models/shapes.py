@@ -95,6 +95,7 @@ def check_step_shapes(who: str, params: Params, record: Record) -> None:
         raise ValueError(
             f"{who}: y has shape {y.shape}; expected ({m},), as h returns. kf.run takes many steps."
         )
+    _check_one_mask(who, observed)
     if observed is not None and jnp.shape(observed) not in ((), (m,)):
         raise ValueError(
             f"{who}: observed has shape {jnp.shape(observed)}; expected () or ({m},), as y."
@@ -134,9 +135,19 @@ def _check_observations(who: str, m: int, ys: Array | np.ndarray, observed: Mask
         raise ValueError(
             f"{who}: ys has shape {ys.shape}; expected [T, m] with m = {m}, as h returns. {remedy}"
         )
+    _check_one_mask(who, observed)
     if observed is not None and observed.shape not in (ys.shape, ys.shape[:1]):
         raise ValueError(
             f"{who}: observed has shape {observed.shape}; expected {ys.shape[:1]} or {ys.shape}."
+        )
+
+
+def _check_one_mask(who: str, observed: Mask) -> None:
+    """Raise if a mask has parts, although the observations are one array."""
+    if isinstance(observed, (dict, tuple)):
+        raise ValueError(
+            f"{who}: observed is {described(observed)}; expected one array of booleans, since the"
+            " observations are one array."
         )
 
 

@@ -9,16 +9,17 @@ is formed.
 from __future__ import annotations
 
 import dataclasses
-import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
+from kfjax._support.naming import described
 from kfjax._support.pytrees import as_pytree
 from kfjax._support.values import real_array
 
@@ -123,7 +124,8 @@ def angles(*indices: int) -> Space:
         are equal.
 
     Raises:
-        ValueError: if there are no indices; where the space is used, if the vectors are shorter.
+        ValueError: if there are no indices, or one is not a whole number; where the space is used,
+            if the vectors are shorter.
 
     Example:
         >>> space = kf.angles(1)
@@ -135,5 +137,12 @@ def angles(*indices: int) -> Space:
         raise ValueError(
             "angles: got no indices; expected those of the angles, as in kf.angles(2)."
         )
-    at = tuple(map(operator.index, indices))
+    for index in indices:
+        whole = isinstance(index, (int, np.integer)) and not isinstance(index, bool)
+        if not whole:
+            raise ValueError(
+                f"angles: got {described(index)}; expected whole numbers, the indices of the"
+                " angles, as in kf.angles(0, 2)."
+            )
+    at = tuple(map(int, indices))
     return Space(_Wrapped(_subtract, at), _Wrapped(_add, at))

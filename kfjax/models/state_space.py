@@ -19,7 +19,7 @@ from kfjax._support.values import check_finite
 from kfjax.base import Gaussian, Inputs
 from kfjax.models.calling import call
 from kfjax.models.functions import Linear
-from kfjax.models.noise import may_be_noise_free, symmetric_part
+from kfjax.models.noise import checked_noise_free, symmetric_part
 from kfjax.models.spaces import as_observation_space, as_space
 
 __all__ = ["StateSpaceModel", "linear_gaussian"]
@@ -129,8 +129,8 @@ class StateSpaceModel(Pytree):
         object.__setattr__(self, "R", symmetric_part(self.R))
         mean, cov = self.prior
         object.__setattr__(self, "prior", Gaussian(mean, symmetric_part(cov)))
-        if self.noise_free is None:
-            object.__setattr__(self, "noise_free", may_be_noise_free(R))
+        noise_free = checked_noise_free("StateSpaceModel", self.noise_free, R)
+        object.__setattr__(self, "noise_free", noise_free)
 
     @property
     def n(self) -> int:
@@ -221,6 +221,11 @@ def _check_model(model: StateSpaceModel) -> None:
         raise ValueError(
             f"StateSpaceModel: Q has shape {model.Q.shape}; expected ({n}, {n}), as prior.cov."
             f"{_over_time('Q', model.Q)}"
+        )
+    if not callable(model.R) and model.R.shape == (0, 0):
+        raise ValueError(
+            "StateSpaceModel: R has shape (0, 0); expected at least one channel. Steps without an"
+            " observation are observed=False."
         )
     if not callable(model.R) and (model.R.ndim != 2 or model.R.shape[0] != model.R.shape[1]):
         raise ValueError(

@@ -47,9 +47,25 @@ def hidden_variances(terms: Array, noise: Array, count: int) -> Array:
 
 
 def settled(cov: AnyArray, hidden: Array) -> Array:
-    """Return the covariance with zeros for components whose variance is rounding error."""
-    known = linalg.diagonal(cov) < hidden
+    """Return the covariance with zeros for components whose variance is rounding error.
+
+    The derivative is that of the covariance as given: more noise would raise a variance of zero.
+    """
+    return _with_zeros(cov, linalg.diagonal(cov) < hidden)
+
+
+@jax.custom_jvp
+def _with_zeros(cov: AnyArray, known: Array) -> Array:
+    """Return the covariance with zeros in the rows and columns that are known."""
     return jnp.where(known[:, None] | known[None, :], 0, cov)
+
+
+@_with_zeros.defjvp
+def _with_zeros_jvp(
+    primals: tuple[AnyArray, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    """Return it with the derivative of the covariance."""
+    return _with_zeros(*primals), tangents[0]
 
 
 def without_negative_variances(cov: AnyArray) -> Array:

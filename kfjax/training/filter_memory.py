@@ -136,8 +136,8 @@ def finite_memory_floor(
 
     If the filter is linear, a network that sees windows of N observations, and no earlier state or
     estimate, can hardly do better. On curved spaces the map sees the last observation and the
-    differences of the others from it, and gives a tangent vector at one of the estimates; it is
-    fitted by Gauss-Newton steps.
+    differences of neighbours, and gives a tangent vector at one of the estimates; it is fitted by
+    Gauss-Newton steps.
 
     Args:
         train: trajectories whose `xs` are the filter's estimates; the map is fitted to them by
@@ -232,9 +232,10 @@ def _regression(
 
     ys = windows(np.asarray(data.ys, np.float64))
     if not space.is_euclidean:
-        last = ys[..., -1]
-        earlier = ys[..., :-1].swapaxes(1, 2)
-        ys = np.concatenate([differences(space, earlier, last[:, None]), last[:, None]], axis=1)
+        # differences of neighbours wrap less often than differences from the last one
+        series_of_y = ys.swapaxes(1, 2)
+        steps = differences(space, series_of_y[:, 1:], series_of_y[:, :-1])
+        ys = np.concatenate([steps, series_of_y[:, -1:]], axis=1)
     parts = [ys, *map(windows, masks + inputs)]
     rows = [part.reshape(len(part), -1) for part in parts]
     X = np.concatenate([*rows, np.ones((len(ys), 1))], axis=1)

@@ -1,5 +1,6 @@
 """Bad input: one line that says what was got, what was expected, and what to do."""
 
+import dataclasses
 import re
 
 import jax
@@ -361,6 +362,73 @@ OTHERS = {
         lambda: jax.jit(lambda a: kf.run(kf.unscented(a), model(), np.zeros((T, 1))).final)(1.0),
         r"unscented: alpha is or holds an array; expected .*Put arrays in params",
     ),
+    "a list in a constructor": (
+        lambda: kf.imm([kf.kalman(), kf.kalman()]),
+        r"imm: filters is or holds a list; expected .*Write a tuple",
+    ),
+    "observations in parts, of one h": (
+        lambda: run({"a": YS}),
+        r"update: y is a dict; expected an array \[m\].* kf\.sequential",
+    ),
+    "an estimate for observations": (
+        lambda: kf.parallel_smooth(model(), estimate()),
+        r"update: y is a Estimate; expected an array \[m\]",
+    ),
+    "a mask in parts": (
+        lambda: run(observed={"a": np.ones(T, bool)}),
+        r"run: observed is a dict; expected one array of booleans",
+    ),
+    "a mask in parts, of a step": (
+        lambda: kf.step(EXTENDED, model(), None, YS[0], observed={"a": True}),
+        r"step: observed is a dict; expected one array of booleans",
+    ),
+    "a mask of another length, by hand": (
+        lambda: EXTENDED.update(model(), PRIOR, YS[0], None, np.ones(2, bool)),
+        r"update: observed is ndarray of shape \(2,\) and bool; expected a boolean, or .*\(1,\)",
+    ),
+    "a masked array": (
+        lambda: run(np.ma.masked_equal(YS + 999.0, 999.0)),
+        r"run: ys is a masked array of numpy; expected an ordinary one\. Pass value\.data",
+    ),
+    "a masked array of inputs": (
+        lambda: run(us={"a": np.ma.masked_equal(YS, 1.0)}),
+        r"run: us\['a'\] is a masked array of numpy; expected an ordinary one",
+    ),
+    "no channel": (
+        lambda: model(H=np.zeros((0, 2)), R=np.zeros((0, 0))),
+        r"R has shape \(0, 0\); expected at least one channel",
+    ),
+    "noise_free of another kind": (
+        lambda: bent(noise_free="yes"),
+        "noise_free is 'yes'; expected True, False, or None",
+    ),
+    "noise_free False of a singular R": (
+        lambda: bent(R=[[0.0]], noise_free=False),
+        "noise_free is False and R is singular; expected None",
+    ),
+    "noise_free left behind": (
+        lambda: dataclasses.replace(bent(), R=np.zeros((1, 1))),
+        r"noise_free is False and R is singular; .*model\.replace\(R=",
+    ),
+    "noise_free False of a sensor": (
+        lambda: kf.Sensor(kf.Linear([[1.0]]), [[0.0]], noise_free=False),
+        "Sensor: noise_free is False and R is singular",
+    ),
+    "R as a function of a simulation": (
+        lambda: kf.simulate(jax.random.key(0), bent(R=lambda x, u: -jnp.eye(1)), steps=3),
+        r"simulate: R\(x, u\) of the first step is indefinite .*; expected a covariance",
+    ),
+    "half an angle": (lambda: kf.angles(0.0), r"angles: got 0\.0; expected whole numbers"),
+    "angles in a list": (lambda: kf.angles([0, 1]), "angles: got a list; expected whole numbers"),
+    "a truth value of an angle": (lambda: kf.angles(True), "angles: got True; expected whole"),
+    "scales of data": (
+        lambda: kf.learned.state_scales(kf.Dataset(YS[None]), YS),
+        r"state_scales: model is a Dataset; expected a kfjax\.StateSpaceModel",
+    ),
+    "scales of a model": (
+        lambda: kf.learned.series_scales(kf.Dataset(YS[None]), model()),
+        r"series_scales: model is a Dataset; expected a kfjax\.StateSpaceModel",
+    ),
     "no iterations": (lambda: kf.extended(0), "iterations is 0; expected a whole number"),
     "half iterations": (lambda: kf.extended(1.5), r"iterations is 1\.5; expected a whole number"),
     "alpha": (lambda: kf.unscented(0.0), r"alpha is 0\.0; expected a finite number above 0"),
@@ -414,3 +482,8 @@ def test_rounding_is_no_reason_to_refuse_a_covariance():
     v = rng.normal(size=(2, 1)).astype(np.float32)
     model(Q=v @ v.T)
     model(Q=np.array([[1.0, 1e-8], [0.0, 1.0]], np.float32))
+
+
+def test_a_constructor_without_an_argument_says_which_one_it_is():
+    with pytest.raises(TypeError, match=r"square_root\(\) missing a required argument: 'rule'"):
+        kf.square_root()

@@ -303,3 +303,16 @@ def test_a_noise_of_zero_inside_a_trace_is_one(x64):
             lambda m: kf.log_likelihood(kf.kalman(), m, ys), in_axes=(kf.StateSpaceModel.axes(Q=0),)
         )(batch)
         np.testing.assert_allclose(found, kf.log_likelihood(kf.kalman(), one, ys))
+
+
+@pytest.mark.parametrize("name", ["kalman", "unscented"])
+def test_the_derivative_by_a_noise_of_zero_is_that_of_a_little_noise(name, x64):
+    """More noise raises a variance of zero, so that its derivative is not zero."""
+    model = scalar(P0=1.0, Q=0.1, R=[[1.0]])
+
+    def score(r):
+        est = kf.run(FILTERS[name], model.replace(R=r * jnp.eye(1)), np.array([[1.0], [0.5]]))
+        return est.outputs.log_likelihood.sum() + est.final.cov[0, 0]
+
+    slope = (score(1e-7) - score(0.0)) / 1e-7
+    np.testing.assert_allclose(jax.grad(score)(0.0), slope, rtol=1e-5)

@@ -127,7 +127,7 @@ REFUSED = {
     "text": (b"no file", BELIEF, "cannot be read"),
     "empty": (b"", BELIEF, "cannot be read"),
     "a string": ("state", BELIEF, "cannot be read .*; expected the unchanged result of to_bytes"),
-    "one array": (bare_array(), BELIEF, "cannot be read .*bare array"),
+    "one array": (bare_array(), BELIEF, "cannot be read .*not an npz file"),
     "a pickle": (pickled(), BELIEF, "cannot be read .*allow_pickle"),
     "another filter": (
         to_bytes(kf.filters.SquareRootGaussian(*BELIEF)),

@@ -115,3 +115,8 @@ def test_bad_parts_are_refused():
             data.split(*parts)
     with pytest.raises(ValueError, match="leaves none of 3 trajectories"):
         data[3:]
+
+
+def test_a_mask_of_numpy_is_not_lost():
+    with pytest.raises(ValueError, match=r"Dataset: ys is a masked array of numpy"):
+        Dataset(np.ma.masked_equal(OBS, 3.0))

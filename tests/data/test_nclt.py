@@ -240,6 +240,27 @@ def test_what_is_no_archive_is_refused(server, tmp_path):
             fetch(*offered(server, name, data), folder=tmp_path / "kept", unpack=True)
 
 
+def test_a_damaged_or_encrypted_archive_is_refused(server, tmp_path):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("a.csv", "1" * 5000)
+    whole = content.getvalue()
+    damaged, encrypted = bytearray(whole), bytearray(whole)
+    damaged[len(b"a.csv") + 30 + 5] ^= 255  # in the compressed data, after the header of 30 bytes
+    encrypted[6] |= 1
+    encrypted[whole.find(b"PK\1\2") + 8] |= 1
+    for name, data in (("damaged.zip", damaged), ("encrypted.zip", encrypted)):
+        with pytest.raises(ValueError, match=f"{name} cannot be unpacked"):
+            fetch(*offered(server, name, bytes(data)), folder=tmp_path / "kept", unpack=True)
+
+
+def test_an_address_or_a_checksum_that_is_no_text_is_refused():
+    with pytest.raises(ValueError, match="url is None; expected an address as text"):
+        fetch(None, "0" * 64)
+    with pytest.raises(ValueError, match="sha256 is 5; expected 64 hexadecimal digits"):
+        fetch("http://localhost/a", 5)
+
+
 def test_a_session_from_the_network(server, session, monkeypatch, tmp_path):
     folder, url = server
     archive = folder / "session.zip"

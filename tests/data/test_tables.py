@@ -149,3 +149,16 @@ def test_what_is_no_estimate_or_no_number_is_refused():
         kf.to_pandas(3)
     with pytest.raises(ValueError, match="holds 'a' in row 0, which is not a number"):
         kf.from_pandas(pd.DataFrame({"y": ["a", "b"]}), ys=["y"])
+
+
+@pytest.mark.parametrize(
+    ("frame", "text"),
+    [
+        (FRAME[:0], "the frame has no rows"),
+        (pd.concat([FRAME, FRAME], axis=1), "several columns are called"),
+        (FRAME.assign(**{FRAME.columns[-1]: 1j}), "which is not a number"),
+    ],
+)
+def test_a_frame_without_rows_with_a_column_twice_or_complex_is_refused(frame, text):
+    with pytest.raises(ValueError, match=text):
+        kf.from_pandas(frame, [FRAME.columns[-1]])

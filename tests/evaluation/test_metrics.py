@@ -341,6 +341,8 @@ def test_whiteness():
         (lambda: ev.anees([1.0], [4], [1, 2]), "anees: got shapes"),
         (lambda: ev.anees([1.0], [4], [0]), "steps is 0 where dofs is not"),
         (lambda: ev.to_db([1j]), "to_db: x is complex"),
+        (lambda: ev.to_db([1.0, -2.0]), "to_db: x is -2.0 somewhere; expected 0 or more"),
+        (lambda: ev.chi_square_interval(-1), "dof is -1.0 somewhere; expected degrees of freedom"),
         (
             lambda: ev.innovation_products(jnp.zeros((3, 1)), jnp.ones((3, 1)), lags=1),
             r"cov \(3, 1\); expected \[..., T, m\]",

@@ -14,7 +14,7 @@ from support.curved import ROTATIONS, attitude, circle, heading, rotation_retrac
 import kfjax as kf
 import kfjax.learned as kl
 from kfjax.data import Dataset, Standardiser
-from kfjax.training import diagnose, distil, imitation_targets, state_mse
+from kfjax.training import diagnose, distil, finite_memory_floor, imitation_targets, state_mse
 
 KEY = jax.random.key(0)
 TURN = 0.3
@@ -55,6 +55,17 @@ def test_a_diagnosis_of_headings_that_wrap_is_that_of_headings_that_do_not(make)
     np.testing.assert_allclose(found.forgetting.norms, right.forgetting.norms, rtol=1e-3)
     for memory in (1, 4):  # the last heading enters by its weight and from the centre only
         np.testing.assert_allclose(found.floors[memory], right.floors[memory], rtol=0.05)
+
+
+def test_the_memory_of_headings_that_turn_fast_is_that_of_headings_that_do_not_wrap(x64):
+    """Differences over the whole window would wrap; those of neighbours do not."""
+    angles = np.cumsum(np.random.default_rng(0).normal(0.9, 0.1, (24, 40, 1)), axis=1)
+    noisy = angles + np.random.default_rng(1).normal(0, 0.1, angles.shape)
+    floors = []
+    for params, wrapped in ((None, lambda a: a), (heading(), kf.wrap_angle)):
+        data = Dataset(np.asarray(wrapped(noisy)), np.asarray(wrapped(angles)))
+        floors.append(finite_memory_floor(*data.split(16, 8), 4, params=params))
+    np.testing.assert_allclose(floors[1], floors[0], rtol=0.05)
 
 
 def test_estimates_without_covariance_are_measured_by_their_spread_on_the_circle():

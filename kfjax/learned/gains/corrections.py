@@ -24,7 +24,8 @@ from flax import linen as nn
 from jax import Array
 
 from kfjax import linalg
-from kfjax._support.arguments import check_counts
+from kfjax._support.arguments import check_counts, check_kind
+from kfjax._support.values import real_array
 from kfjax.base import Filter, Gaussian, Inputs, constructor
 from kfjax.learned.gains.covariances import CovarianceRule, bounded, entries, rescaled, stretched
 from kfjax.learned.gains.feature_maps import Raw
@@ -113,8 +114,9 @@ def state_scales(model: StateSpaceModel, states: Array | np.ndarray) -> dict[str
         >>> kf.learned.state_scales(model, xs)["spread"].shape
         (3,)
     """
+    check_kind("state_scales: model", model, StateSpaceModel)
     start = model.prior.mean
-    states = np.asarray(states, model.dtype)
+    states = np.asarray(real_array("state_scales: states", states, finite=False), model.dtype)
     if states.ndim < 1 or states.shape[-1:] != start.shape:
         raise ValueError(
             f"state_scales: states has shape {states.shape}; expected [..., {start.shape[0]}]."

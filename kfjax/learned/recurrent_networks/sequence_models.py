@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from kfjax._support.arguments import check_count, choose
+from kfjax._support.arguments import check_count, check_kind, choose
 from kfjax.base import Filter
 from kfjax.data import Dataset
 from kfjax.learned.gains.corrections import state_scales
@@ -141,6 +141,8 @@ def series_scales(model: StateSpaceModel, data: Dataset) -> dict[str, dict[str, 
     Raises:
         ValueError: if there are no states, or a state or channel does not vary.
     """
+    check_kind("series_scales: model", model, StateSpaceModel)
+    check_kind("series_scales: data", data, Dataset)
     if data.xs is None:
         raise ValueError(
             "series_scales: the data have no true states; expected xs. Pass xs= to the Dataset."
