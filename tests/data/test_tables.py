@@ -162,3 +162,8 @@ def test_what_is_no_estimate_or_no_number_is_refused():
 def test_a_frame_without_rows_with_a_column_twice_or_complex_is_refused(frame, text):
     with pytest.raises(ValueError, match=text):
         kf.from_pandas(frame, [FRAME.columns[-1]])
+
+
+def test_a_column_of_missing_dates_is_missing():
+    frame = pd.DataFrame({"y": [1.0, 2.0], "z": pd.to_datetime([None, None])})
+    assert kf.from_pandas(frame, ["y", "z"]).observed.tolist() == [[[True, False]] * 2]
