@@ -41,6 +41,7 @@ from kfjax.filters import (
     constant_gain,
     constrained,
     cubature,
+    delayed,
     ensemble,
     extended,
     fading,
@@ -156,6 +157,7 @@ __all__ = [  # noqa: RUF022  # by theme
     "schmidt",
     "sequential",
     "fixed_lag",
+    "delayed",
     # Smoothers and posterior draws
     "smooth",
     "Smoothed",

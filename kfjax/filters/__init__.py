@@ -11,6 +11,7 @@ from kfjax.filters.combinators.constraints import (
 )
 from kfjax.filters.combinators.guards import FallbackState, fading, fallback, gated
 from kfjax.filters.combinators.lags import FixedLagState, fixed_lag
+from kfjax.filters.combinators.late_data import DelayedState, delayed
 from kfjax.filters.combinators.mixtures import IMMParams, IMMState, imm
 from kfjax.filters.combinators.noise_adaptation import AdaptiveState, adaptive
 from kfjax.filters.combinators.robust import huber, student_t
@@ -50,6 +51,7 @@ __all__ = [
     "AdaptiveState",
     "ConstantGainParams",
     "ConstrainedParams",
+    "DelayedState",
     "EnsembleState",
     "FallbackState",
     "FixedLagState",
@@ -78,6 +80,7 @@ __all__ = [
     "constant_gain",
     "constrained",
     "cubature",
+    "delayed",
     "ensemble",
     "extended",
     "fading",

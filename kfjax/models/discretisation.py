@@ -22,19 +22,25 @@ __all__ = ["Discretised", "time_steps", "van_loan"]
 HALVINGS = 64  # at most, for a step with fast modes: |A dt| up to 1e19
 
 
-def time_steps(times: Any, start: Any) -> Array:
+def time_steps(times: Any, start: Any, *, ordered: bool = True) -> Array:
     """Return the steps dt_t = times_t - times_{t-1} between timestamps, with times_0 = start.
 
+    In order of arrival (`ordered=False`) each step is the time since the newest timestamp so far,
+    dt_t = times_t - max(times_0, ..., times_{t-1}), which is negative for what is late:
+    `kfjax.delayed` takes such steps.
+
     Args:
-        times: [T] timestamps of the observations, not decreasing, in seconds or any unit.
+        times: [T] timestamps of the observations, in seconds or any unit.
         start: the time of x_0, at or before times[0].
+        ordered: whether the times must not decrease.
 
     Returns:
-        dt [T], each at least zero, computed at the precision of `times` before any cast.
+        dt [T], computed at the precision of `times` before any cast; each at least zero if ordered.
 
     Raises:
-        ValueError: if times is not one-dimensional, is not numeric, has NaN or decreases, or if its
-            precision does not resolve the steps, as float32 does not for seconds since 1970.
+        ValueError: if times is not one-dimensional, is not numeric, has NaN or (if ordered)
+            decreases, or if its precision does not resolve the steps, as float32 does not for
+            seconds since 1970.
 
     Example:
         >>> kf.time_steps(jnp.array([0.5, 1.5, 1.75]), start=0.0).tolist()
@@ -51,14 +57,21 @@ def time_steps(times: Any, start: Any) -> Array:
     if times.ndim != 1 or times.shape[0] == 0:
         raise ValueError(f"time_steps: times has shape {times.shape}; expected [T], T at least 1.")
     if module is np:
-        _check_resolution(times)
+        _check_resolution(times if ordered else np.sort(times))
     dtype = times.dtype if times.dtype.kind == "f" else jnp.result_type(float)
-    steps = module.diff(times, prepend=start.reshape(1)).astype(dtype)
-    if module is np and not (steps >= 0).all():
-        index = int(np.argmax(~(steps >= 0)))
+    joined = module.concatenate([start.reshape(1), times])
+    if ordered:
+        steps = module.diff(joined).astype(dtype)
+    else:
+        newest = np.maximum.accumulate if module is np else jax.lax.cummax
+        steps = (times - newest(joined)[:-1]).astype(dtype)
+    fits = steps >= 0 if ordered else module.isfinite(steps)
+    if module is np and not fits.all():
+        index = int(np.argmax(~fits))
         raise ValueError(
             f"time_steps: got a step of {steps[index]:.4g} at index {index}; expected times that"
-            " never decrease, beginning with start. Sort the data by time."
+            " never decrease, beginning with start. Sort the data by time, or pass"
+            " ordered=False for kf.delayed."
         )
     return jnp.asarray(steps)
 

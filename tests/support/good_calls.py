@@ -129,6 +129,11 @@ MODELS: dict[str, Callable[[], Arguments]] = {
     "wrap_angle": lambda: {"angle": EYE[0]},
     "van_loan": lambda: {"A": EYE, "diffusion": EYE, "dt": 0.1, "B": EYE},
     "time_steps": lambda: {"times": np.arange(T) * 0.5, "start": 0.0},
+    "time_steps (late)": lambda: {
+        "times": np.array([0.5, 1.5, 1.0, 2.0]),
+        "start": 0.0,
+        "ordered": False,
+    },
     "diffuse": lambda: {"model": model(), "components": [1], "variance": 1e6},
     "non_additive": lambda: {
         "f": lambda x, w, u: x + w,
@@ -236,6 +241,7 @@ FILTERS: dict[str, Callable[[], Arguments]] = {
     "schmidt": lambda: {"filter": kf.kalman(), "considered": (1,)},
     "sequential": lambda: {"filters": kf.kalman()},
     "fixed_lag": lambda: {"filter": kf.kalman(), "lag": 2},
+    "delayed": lambda: {"filter": kf.kalman(), "window": 2},
     "filters.GaspariCohn": lambda: {
         "radius": 1.0,
         "states": np.arange(3.0),

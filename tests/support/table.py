@@ -233,6 +233,7 @@ FILTERS = {
     "truncated": Row(kf.constrained(kf.extended(), filters.truncated), ("linear",), walls),
     "constant_gain": Row(kf.constant_gain(), ("linear",), steady),
     "fixed_lag": Row(kf.fixed_lag(kf.extended(), 2), ("driven",)),
+    "delayed": Row(kf.delayed(kf.extended(), 2, dt=0, inputs=2), ("driven",)),
     "particle": Row(kf.particle(64), ("heading",), draws=True),
     "guided_particle": Row(
         kf.particle(32, proposal=kf.moments.Unscented(), resampling=filters.Residual()), draws=True

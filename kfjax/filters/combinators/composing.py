@@ -76,6 +76,15 @@ def acceptance(info: Info) -> Array:
     return (info.dof > 0).astype(jnp.int32)
 
 
+def used_share(info: Info, seen: Array) -> Array:
+    """Return the share of the observed channels that was used, 0 where nothing was observed.
+
+    Channels that earlier ones determine have no degree of freedom; they are used if they agree.
+    """
+    share = acceptance(info) if may_reject(info) else jnp.ones((), jnp.int32)
+    return jnp.where(seen, share, 0)
+
+
 def counted_channels(info: Info) -> Array | None:
     """Return how many channels counted: `dof`, and at least 1 if the observation was impossible."""
     if info.dof is None or info.nis is None:

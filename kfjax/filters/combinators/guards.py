@@ -30,6 +30,7 @@ from kfjax.filters.combinators.composing import (
     reported,
     rewritten,
     scored,
+    used_share,
 )
 from kfjax.models.lens import model_of
 from kfjax.models.observing import any_observed
@@ -92,7 +93,7 @@ def gated(filter: Filter, probability: float = 0.999) -> Filter:
             )
         bounds = chi_square_bounds(probability, y, info.nis.dtype)
         within = (info.nis <= bounds[info.dof]) & jnp.isfinite(info.nis)
-        accepted = jnp.where(within, _used(info, any_observed(observed)), 0)
+        accepted = jnp.where(within, used_share(info, any_observed(observed)), 0)
         return select(accepted > 0, new, state), reported(info, accepted=accepted)
 
     return filter._replace(update=update)
@@ -258,7 +259,7 @@ def fallback(
         inner, info = filter.update(params, start, y, u, _and(observed, ~broken, y))
         inner = select(bad, restart, inner)
         info = select(broken, attempt, info)
-        accepted = jnp.where(bad, 0, _used(info, seen))
+        accepted = jnp.where(bad, 0, used_share(info, seen))
         info = reported(info, accepted=accepted, reset=bad.astype(jnp.int32))
         return _counted(inner, alarms, state.resets, bad), info
 
@@ -274,7 +275,7 @@ def _alarms(before: Array, info: Info, y: Observations, seen: Array, probability
     if info.nis is None:
         return before
     above = info.nis > chi_square_bounds(probability, y, info.nis.dtype)[info.dof]
-    rejected = _used(info, seen) == 0
+    rejected = used_share(info, seen) == 0
     raised = jnp.where(above | rejected, before + 1, 0)
     return jnp.where(seen, raised, before)
 
@@ -283,15 +284,6 @@ def _counted(inner: State, alarms: Array, resets: Array, reset: Array) -> Fallba
     """Return the state; a reset is counted and clears the alarms."""
     alarms = jnp.where(reset, 0, alarms)
     return FallbackState(inner, alarms, resets + reset.astype(resets.dtype))
-
-
-def _used(info: Info, seen: Array) -> Array:
-    """Return the share of the observed channels that was used, 0 where nothing was observed.
-
-    Channels that earlier ones determine have no degree of freedom; they are used if they agree.
-    """
-    share = acceptance(info) if may_reject(info) else jnp.ones((), jnp.int32)
-    return jnp.where(seen, share, 0)
 
 
 def _is_finite(state: State) -> Array:

@@ -22,6 +22,7 @@ from kfjax.base import (
 )
 from kfjax.filters.checks import check_filters
 from kfjax.filters.combinators.composing import counted_channels, joint_acceptance
+from kfjax.filters.combinators.late_data import DelayedState
 from kfjax.models.lens import model_of
 from kfjax.models.sensors import Sensor, Sensors, like_sensors, sensor_names
 
@@ -100,6 +101,11 @@ def sequential(filters: Filter | tuple[Filter, ...]) -> Filter:
         if any(jax.tree.flatten(state) != jax.tree.flatten(states[0]) for state in states):
             raise ValueError(
                 "sequential: the filters have different states; expected filters that share one."
+            )
+        if isinstance(states[0], DelayedState):
+            raise ValueError(
+                "sequential: the filter takes late observations, of all sensors together; write"
+                " delayed(sequential(...), window)."
             )
         return first.init(_with(params, pairs[0][0]), key)
 
