@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from kfjax._support import one_kernel
 from kfjax._support.arguments import check_key
 from kfjax._support.compiling import jit
 from kfjax._support.naming import described
@@ -260,10 +261,10 @@ def _run(
     if state is None and starts_with_update(params):
         # y_1 stands before the loop, which then costs nothing where every step predicts
         one, kept = body(start, at(series, 0), begins=True)
-        final, later = jax.lax.scan(body, one, at(series, slice(1, None)))
+        final, later = one_kernel.scan(body, one, at(series, slice(1, None)))
         outputs = prepended(kept, later)
     else:
-        final, outputs = jax.lax.scan(body, start, series)
+        final, outputs = one_kernel.scan(body, start, series)
     if checked:
         check_runtime("run: an estimate is not finite", outputs)
     return Run(final, outputs)
@@ -414,7 +415,7 @@ def _forecast(filter: Filter, params: Params, state: State, us: Inputs, steps: i
         state = filter.predict(params, state, u)
         return state, Gaussian(state.mean, state.cov)
 
-    states = jax.lax.scan(body, state, us, length=steps)[1]
+    states = one_kernel.scan(body, state, us, length=steps)[1]
     model = model_of(params)
     if filter.rule is None or model is None or model.h is None:
         return Forecast(states, None)

@@ -95,12 +95,12 @@ def _lower_on_cpu(ctx: mlir.LoweringRuleContext, x: Any, *, batch_axes: int) -> 
     # them.
     module = ctx.module_context
     for_export = module.lowering_parameters.for_export
-    if for_export or not _on_one_device(module.axis_context):
+    if for_export or not on_one_device(module.axis_context):
         return [x]
     return _lower_laid_out(ctx, x, batch_axes=batch_axes)
 
 
-def _on_one_device(context: Any) -> bool:
+def on_one_device(context: Any) -> bool:
     """Return whether a program runs on one device, perhaps as its part of a `jax.shard_map`."""
     if hasattr(context, "manual_axes"):
         return set(context.manual_axes) == set(context.mesh.axis_names)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support import one_kernel
 from kfjax._support.arguments import check_count
 from kfjax._support.compiling import jit
 from kfjax.filters.gaussian import kalman
@@ -114,7 +115,7 @@ def _expected_error(
         start, error = step(start, False)
         errors = [error[None]]
         steps = steps - 1
-    later: Any = jax.lax.scan(lambda carry, _: step(carry, True), start, length=steps)[1]
+    later: Any = one_kernel.scan(lambda carry, _: step(carry, True), start, length=steps)[1]
     return jnp.concatenate([*errors, later])
 
 

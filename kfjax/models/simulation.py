@@ -13,6 +13,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from kfjax import linalg
+from kfjax._support import one_kernel
 from kfjax._support.arguments import check_key
 from kfjax._support.compiling import jit
 from kfjax._support.naming import described
@@ -126,8 +127,8 @@ def _simulate(
 
     series = (jax.random.split(key, steps), us)
     if model.first == "predict":
-        return jax.lax.scan(body, start, series)[1]
+        return one_kernel.scan(body, start, series)[1]
     key, u = at(series, 0)
     return prepended(
-        observed(start, u, key), jax.lax.scan(body, start, at(series, slice(1, None)))[1]
+        observed(start, u, key), one_kernel.scan(body, start, at(series, slice(1, None)))[1]
     )

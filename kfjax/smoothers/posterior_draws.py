@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support import one_kernel
 from kfjax._support.arguments import check_count, check_key
 from kfjax._support.compiling import jit
 from kfjax._support.values import check_belief
@@ -157,7 +158,7 @@ def _simulate(
     last = particles[
         inverse_cdf(log_weights, jax.random.uniform(keys[-1], (count,), particles.dtype))
     ]
-    drawn = jax.lax.scan(back, last, (earlier, us, active, keys[:-1]), reverse=True)[1]
+    drawn = one_kernel.scan(back, last, (earlier, us, active, keys[:-1]), reverse=True)[1]
     drawn = jnp.concatenate([drawn, last[None]]).swapaxes(0, 1)
     return Trajectories(drawn, None) if first is None else Trajectories(drawn[:, 1:], drawn[:, 0])
 
@@ -295,6 +296,6 @@ def _sample(
 
     factor = last.cholesky if isinstance(last, SquareRootGaussian) else linalg.cholesky(last.cov)
     ends = jax.vmap(space.retract, (None, 0))(last.mean, spread(factor, noise[-1]))
-    path = jax.lax.scan(back, ends, (start, us, active, noise[:-1]), reverse=True)[1]
+    path = one_kernel.scan(back, ends, (start, us, active, noise[:-1]), reverse=True)[1]
     path = jnp.concatenate([path, ends[None]]).swapaxes(0, 1)
     return Trajectories(path, None) if first is None else Trajectories(path[:, 1:], path[:, 0])

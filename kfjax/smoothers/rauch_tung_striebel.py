@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support import one_kernel
 from kfjax._support.compiling import jit
 from kfjax._support.pytrees import at, select
 from kfjax._support.values import check_belief
@@ -129,7 +130,7 @@ def _smooth(
             new, cross = select(active_t, (new, cross), (belief, belief.cov))
         return new, (new, cross)
 
-    smoothed, cross = jax.lax.scan(back, last, (start, us, active), reverse=True)[1]
+    smoothed, cross = one_kernel.scan(back, last, (start, us, active), reverse=True)[1]
     initial = None
     if first is None:
         # the recursion ends at x_1, which has no covariance with an x_0

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support import one_kernel
 from kfjax._support.precision import eps_of
 from kfjax._support.pytrees import at, prepended
 from kfjax.base import Gaussian
@@ -149,7 +150,7 @@ def _in_sequence(prior: SquareRootGaussian, steps: Step) -> tuple[SquareRootGaus
         factors = SquareRootGaussian(belief.mean, linalg.cholesky(belief.cov))
         return belief, (factors, info.log_likelihood)
 
-    return jax.lax.scan(one, Gaussian(prior.mean, prior.cov), steps)[1]
+    return one_kernel.scan(one, Gaussian(prior.mean, prior.cov), steps)[1]
 
 
 def _in_parallel(prior: SquareRootGaussian, steps: Step) -> tuple[SquareRootGaussian, Array]:

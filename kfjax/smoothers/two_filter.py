@@ -11,6 +11,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from kfjax import linalg
+from kfjax._support import one_kernel
 from kfjax._support.arguments import is_concrete
 from kfjax._support.compiling import jit
 from kfjax.base import Gaussian, Inputs, Mask, whole_state
@@ -121,7 +122,7 @@ def _two_filter_smooth(model: StateSpaceModel, record: Record) -> Smoothed:
 
     n = model.n
     nothing = Information(jnp.zeros(n, model.dtype), jnp.zeros((n, n), model.dtype))
-    before, (after, contractions) = jax.lax.scan(back, nothing, (ys, us, observed), reverse=True)
+    before, (after, contractions) = one_kernel.scan(back, nothing, (ys, us, observed), reverse=True)
     initial = _join(FORWARD.init(model), before)
     smoothed = jax.vmap(_join)(filtered, after)
     covs = jnp.concatenate([initial.cov[None], smoothed.cov])

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support import one_kernel
 from kfjax._support.pytrees import at, select
 from kfjax.base import Gaussian, Inputs, state_and_log_likelihood
 from kfjax.data.batches import run_trajectory, start_at
@@ -97,7 +98,7 @@ def expected(names: frozenset[str], model: StateSpaceModel, one: Dataset) -> Sum
     # the sums start at zero, in the shapes and dtypes of one step
     shapes = jax.eval_shape(lambda: back((last, (0.0,) * 4), (last, first_u, head))[0][1])
     zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
-    (first, sums), _ = jax.lax.scan(back, (last, zeros), series, reverse=True)
+    (first, sums), _ = one_kernel.scan(back, (last, zeros), series, reverse=True)
     dynamics, observation, moves, seen = sums
     if before is None:  # there was no prediction before y_1
         moment, sees = observed(first, first_u, head)

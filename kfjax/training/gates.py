@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.extend.core import Literal
+from jax.extend.core import JaxprEqn
 
+from kfjax._support.programs import Value, as_it_is, interpreted
 from kfjax.base import Filter, Params
 from kfjax.data import Dataset, first_steps
 from kfjax.filters.probing import ProbedStep
@@ -18,19 +19,13 @@ from kfjax.training.probing import probe_steps
 
 __all__ = ["Saturation", "gate_saturation"]
 
-CALLS = {
-    "jit": "jaxpr",
-    "pjit": "jaxpr",
-    "custom_jvp_call": "call_jaxpr",
-}  # primitives that call a jaxpr, and the name of its parameter
-
-
 ACTIVATIONS = {
     "silu",
     "swish",
     "gelu",
     "log_sigmoid",
 }  # functions with a sigmoid inside that is not a gate
+BRANCHING = {"scan", "while", "cond"}  # not entered: what is computed inside has no single value
 
 
 SATURATED = 0.05  # a gate this close to 0 or 1 passes hardly any gradient
@@ -81,31 +76,17 @@ def _gates(filter: Filter, params: Params, step: ProbedStep) -> Array:
 
 def gate_values(fn: Callable, *args: Any) -> Array:
     """Return the outputs of all sigmoids in fn(*args), as one vector [G]."""
-    traced = jax.make_jaxpr(fn)(*args)
     found: list[Array] = []
-    _interpret(traced.jaxpr, traced.consts, jax.tree.leaves(args), found)
+
+    def noted(equation: JaxprEqn, values: list[Value]) -> list[Value] | None:
+        name = equation.primitive.name
+        if equation.params.get("name") in ACTIVATIONS or name in BRANCHING:
+            return as_it_is(equation, values)
+        if name != "logistic":
+            return None
+        results = as_it_is(equation, values)
+        found.append(jnp.ravel(results[0]))
+        return results
+
+    interpreted(jax.make_jaxpr(fn)(*args), jax.tree.leaves(args), noted)
     return jnp.concatenate(found) if found else jnp.zeros(0)
-
-
-def _interpret(jaxpr: Any, consts: list, inputs: list, found: list[Array]) -> list:
-    """Compute the outputs equation by equation, and collect those of sigmoids."""
-    values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *inputs], strict=True))
-    for equation in jaxpr.eqns:
-        arguments = [v.val if isinstance(v, Literal) else values[v] for v in equation.invars]
-        inner = equation.params.get(CALLS.get(equation.primitive.name))
-        if inner is not None and equation.params.get("name") not in ACTIVATIONS:
-            results = _interpret(inner.jaxpr, inner.consts, arguments, found)
-        else:
-            results = _bind(equation, arguments)
-        if equation.primitive.name == "logistic":
-            found.append(jnp.ravel(results[0]))
-        values |= dict(zip(equation.outvars, results, strict=True))
-    return [v.val if isinstance(v, Literal) else values[v] for v in jaxpr.outvars]
-
-
-def _bind(equation: Any, arguments: list) -> list:
-    """Compute one equation."""
-    results = equation.primitive.bind(
-        *arguments, **equation.primitive.get_bind_params(equation.params)
-    )
-    return list(results) if equation.primitive.multiple_results else [results]

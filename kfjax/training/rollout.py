@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from kfjax._support import one_kernel
 from kfjax._support.arguments import check_count
 from kfjax._support.types import PyTree
 from kfjax.base import Emit, Filter, Kept, Params, Run, State
@@ -152,7 +153,7 @@ def _in_chunks(
     outputs = []
     if whole:
         chunks = jax.tree.map(lambda a: a[:whole].reshape(-1, size, *a.shape[1:]), series)
-        state, out = jax.lax.scan(advance, state, chunks)
+        state, out = one_kernel.scan(advance, state, chunks)
         outputs.append(jax.tree.map(lambda a: a.reshape(whole, *a.shape[2:]), out))
     if whole < steps:
         state, out = advance(state, jax.tree.map(lambda a: a[whole:], series))

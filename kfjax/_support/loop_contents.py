@@ -1,0 +1,165 @@
+"""What a loop that a CPU runs as one function may hold.
+
+XLA compiles such a function by a code generator of its own, which knows the elementary operations
+and nothing else; what it does not know ends in an error of the compiler. Everything that is not
+known to work is therefore left to the ordinary way.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal
+
+from kfjax._support.primitives import value_of
+from kfjax._support.programs import Value, all_equations, programs_in, rewritten
+
+__all__: list[str] = []
+
+
+def _words(text: str) -> frozenset[str]:
+    """Return the words of a text."""
+    return frozenset(text.split())
+
+
+ELEMENTWISE = _words(
+    """
+    abs acos acosh add add_any and asin asinh atan atan2 atanh bessel_i0e bessel_i1e
+    bitcast_convert_type cbrt ceil clamp clz complex conj convert_element_type copy copy_p cos
+    cosh digamma div eq erf erf_inv erfc exp exp2 expm1 floor ge gt igamma igamma_grad_a igammac
+    imag integer_pow is_finite le lgamma log log1p log2 logistic lt max min mul ne neg nextafter
+    not one_minus_square or population_count pow real reduce_precision
+    regularized_incomplete_beta rem round rsqrt select_n shift_left shift_right_arithmetic
+    shift_right_logical sign sin sinh sqrt square sub tan tanh xor zeta
+    """
+)
+SHAPES = _words(
+    """
+    broadcast_in_dim broadcast_to concatenate dynamic_slice dynamic_update_slice expand_dims
+    gather iota iota_2x32_shape optimization_barrier pad reshape rev slice split squeeze stack
+    tile transpose unstack
+    """
+)
+RANDOM = _words(
+    """
+    random_bits random_clone random_fold_in random_seed random_split random_unwrap random_wrap
+    threefry2x32
+    """
+)
+CONTROL = _words("cond scan while")
+REDUCTIONS = _words(
+    """
+    argmax argmin cumlogsumexp cummax cummin cumprod cumsum reduce_and reduce_max reduce_min
+    reduce_or reduce_prod reduce_sum reduce_xor
+    """
+)
+SCATTERS = frozenset({"scatter", "scatter-add"})
+ALLOWED = ELEMENTWISE | SHAPES | RANDOM | CONTROL
+
+LARGEST_REDUCTION = 1024  # above some 2000 numbers XLA hands a reduction to a library
+UNROLLED = 8  # terms of a product that are added one by one
+LARGEST_PRODUCT = 4096  # multiplications
+TYPICAL_SIZE = 256  # numbers: see `_too_large`
+
+
+def with_products_written_out(closed: ClosedJaxpr) -> ClosedJaxpr:
+    """Return the body of a loop with calls inlined and small matrix products as sums."""
+    return rewritten(closed, _written_out)
+
+
+def _written_out(equation: JaxprEqn, values: list[Value]) -> list[Value] | None:
+    """Return the results of a small product, or of a primitive of kfjax."""
+    value = value_of(equation.primitive)
+    if value is not None:
+        return [value(*values, **equation.params)]
+    if equation.primitive.name != "dot_general" or _is_matrix_times_vector(equation):
+        return None
+    return _product(equation, *values)
+
+
+def _is_matrix_times_vector(equation: JaxprEqn) -> bool:
+    """Return whether a product is a matrix times a vector, which may stay as it is."""
+    (contracted, _), (batch, _) = equation.params["dimension_numbers"]
+    ranks = [len(variable.aval.shape) for variable in equation.invars]
+    return not batch and len(contracted) == 1 and min(ranks) == 1
+
+
+def _product(equation: JaxprEqn, a: Any, b: Any) -> list[Value] | None:
+    """Return a product of batches of matrices as a sum, or None if it is large."""
+    (of_a, of_b), (batch_a, batch_b) = equation.params["dimension_numbers"]
+    a = _batch_rows_terms(jnp.asarray(a), batch_a, of_a)
+    b = _batch_rows_terms(jnp.asarray(b), batch_b, of_b)
+    terms = a.shape[-1]
+    result = equation.outvars[0].aval
+    if result.size * terms > LARGEST_PRODUCT:
+        return None
+    a = a[:, :, None, :].astype(result.dtype)
+    b = b[:, None, :, :].astype(result.dtype)
+    if terms <= UNROLLED:
+        total: Any = sum((a[..., k] * b[..., k] for k in range(1, terms)), a[..., 0] * b[..., 0])
+    else:
+        total = (a * b).sum(-1)
+    return [total.reshape(result.shape)]
+
+
+def _batch_rows_terms(a: Array, batch: tuple[int, ...], terms: tuple[int, ...]) -> Array:
+    """Return an operand of a product as an array [batch, rows, terms]."""
+    rows = tuple(axis for axis in range(a.ndim) if axis not in (*batch, *terms))
+    shape = [math.prod(a.shape[axis] for axis in axes) for axes in (batch, rows, terms)]
+    return lax.transpose(a, (*batch, *rows, *terms)).reshape(shape)
+
+
+def reason_against(body: ClosedJaxpr) -> str:
+    """Return why the loop with this body is not compiled as one function, or ""."""
+    if body.effects:
+        return "it calls back into Python"
+    for equation in all_equations(body.jaxpr):
+        reason = _reason_against_one(equation)
+        if reason:
+            return reason
+    return _too_large(body)
+
+
+def _reason_against_one(equation: JaxprEqn) -> str:
+    """Return why one operation cannot be in such a function, or ""."""
+    name = equation.primitive.name
+    if any(program.consts for program in programs_in(equation)) or _has_table(equation):
+        return f"a {name} in it holds an array of constants"
+    if name in REDUCTIONS:
+        return _reason_against_reduction(name, equation.invars[0].aval.size)
+    if name in SCATTERS:
+        return "" if _writes_one_slice(equation) else f"it holds {name} at more than one place"
+    if name in ALLOWED or (name == "dot_general" and _is_matrix_times_vector(equation)):
+        return ""
+    return f"it holds {name}"
+
+
+def _reason_against_reduction(name: str, size: int) -> str:
+    """Return why a reduction of an array of this size cannot be in such a function, or ""."""
+    if size <= LARGEST_REDUCTION:
+        return ""
+    return f"{name} over {size} numbers; at most {LARGEST_REDUCTION} are possible"
+
+
+def _has_table(equation: JaxprEqn) -> bool:
+    """Return whether an operand is an array that is written into the program."""
+    literals = [atom for atom in equation.invars if isinstance(atom, Literal)]
+    return any(literal.aval.size > 1 for literal in literals)
+
+
+def _writes_one_slice(equation: JaxprEqn) -> bool:
+    """Return whether a scatter writes to one place, which is a slice to the compiler."""
+    indices = equation.invars[1].aval
+    return indices.size == indices.shape[-1]
+
+
+def _too_large(body: ClosedJaxpr) -> str:
+    """Return a reason if the arrays are so large that calling kernels takes little of the time."""
+    sizes = [v.aval.size for equation in body.jaxpr.eqns for v in equation.outvars]
+    typical = sum(sizes) / max(len(sizes), 1)
+    if typical <= TYPICAL_SIZE:
+        return ""
+    return f"its arrays have {typical:.0f} numbers on average; up to {TYPICAL_SIZE} it is faster"

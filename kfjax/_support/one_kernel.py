@@ -1,0 +1,206 @@
+"""Loops over time that a CPU runs as one function.
+
+On a CPU most of the time of a loop over small matrices goes into calling its kernels, dozens of
+them in every step. XLA compiles a call that carries two attributes as one function instead: a
+Kalman filter of one trajectory becomes many times faster, its values the same to the bit.
+
+`scan` is `jax.lax.scan` with a mark, an entry of JAX's metadata for the compiler, that stays with
+the loop under `jax.jit`, `jax.vmap` and `jax.grad`: derivatives are those of JAX, and the backward
+pass of a marked loop is marked. When a marked loop is lowered for a CPU, all transformations are
+done and every shape is known; then `reason_against` decides, and `_as_one_function` puts the loop
+into such a call. The mark means nothing to anyone else, and loops without it are lowered as ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+from jax import Array, lax
+from jax.experimental.xla_metadata import set_xla_metadata
+from jax.extend.core import ClosedJaxpr
+from jax.extend.core.primitives import scan_p
+from jax.interpreters import mlir
+
+from kfjax._support.loop_contents import reason_against, with_products_written_out
+from kfjax._support.memory_layout import on_one_device
+from kfjax._support.programs import interpreted
+
+__all__ = ["Loop", "loops", "scan", "separate_kernels"]
+
+Carry = TypeVar("Carry")
+X = TypeVar("X")
+Y = TypeVar("Y")
+
+MARK = "kfjax_loop"
+ONE = {"xla_cpu_small_call": "true", "inlineable": "false"}
+OFF = "KFJAX_SEPARATE_KERNELS"
+
+
+class Loop(NamedTuple):
+    """How a loop over time is compiled.
+
+    Attributes:
+        steps: its number of steps.
+        one_kernel: whether it is compiled as one function.
+        reason: if not, why not; else "".
+    """
+
+    steps: int
+    one_kernel: bool
+    reason: str
+
+
+_decided: contextvars.ContextVar[list[Loop] | None] = contextvars.ContextVar(
+    "decided", default=None
+)
+
+
+def scan(
+    body: Callable[[Carry, X], tuple[Carry, Y]],
+    start: Carry,
+    xs: X = None,  # type: ignore[assignment]  # the default of X
+    *,
+    length: int | None = None,
+    reverse: bool = False,
+) -> tuple[Carry, Y]:
+    """Return what `jax.lax.scan` returns; on a CPU, from one function if that is possible."""
+
+    def unmarked(carry: Carry, x: X) -> tuple[Carry, Y]:
+        with set_xla_metadata(**{MARK: None}):
+            return body(carry, x)
+
+    with set_xla_metadata(**{MARK: "true"}):
+        return lax.scan(unmarked, start, xs, length=length, reverse=reverse)
+
+
+def at_once(function: Callable[..., Y], *args: Any) -> Y:
+    """Return function(*args), on a CPU from one function if that is possible."""
+    _, results = scan(lambda carry, _: (carry, function(*args)), (), length=1)
+    return jax.tree.map(lambda result: result[0], results)
+
+
+@contextlib.contextmanager
+def separate_kernels() -> Iterator[None]:
+    """Compile loops over time within this context kernel by kernel, as JAX compiles other loops.
+
+    On a CPU kfjax compiles the loop over a short state as one function, which is faster. To turn
+    that off for a whole process set the environment variable `KFJAX_SEPARATE_KERNELS` to 1. Results
+    differ by rounding at most.
+
+    Example:
+        >>> model = kf.systems.constant_velocity()
+        >>> with kf.separate_kernels():
+        ...     final, estimates = kf.run(kf.kalman(), model, jnp.zeros((50, 1)))
+        >>> estimates.mean.shape
+        (50, 2)
+    """
+    with set_xla_metadata(**{OFF.lower(): "true"}):
+        yield
+
+
+def loops(function: Callable[..., Any], *args: Any) -> list[Loop]:
+    """Tell how the loops over time in a function are compiled for these arguments.
+
+    A loop is compiled as one function on a CPU if its arrays are small and it holds only operations
+    that such a function may hold: no library calls (a Cholesky factor of more than 8 rows), no
+    sorting, no callbacks.
+
+    Args:
+        function: a function of arrays that runs filters, under `jax.vmap` or `jax.grad` as it will
+            be used.
+        *args: its arguments, or their shapes and dtypes as `jax.ShapeDtypeStruct`.
+
+    Returns:
+        A `Loop(steps, one_kernel, reason)` for each different loop, in the order of compilation.
+
+    Example:
+        >>> model = kf.systems.constant_velocity()
+        >>> kf.loops(lambda ys: kf.run(kf.kalman(), model, ys), jnp.zeros((50, 1)))
+        [Loop(steps=50, one_kernel=True, reason='')]
+    """
+    found: list[Loop] = []
+
+    def anew(*args: Any) -> Any:  # what was lowered before is not lowered again
+        return function(*args)
+
+    token = _decided.set(found)
+    try:
+        jax.jit(anew).lower(*args)
+    finally:
+        _decided.reset(token)
+    return found
+
+
+def _lower(ctx: mlir.LoweringRuleContext, *args: Any, **params: Any) -> Any:
+    """Lower a scan: as JAX does, unless it is marked and nothing speaks against one function."""
+    marks = ctx.jaxpr_eqn_ctx.xla_metadata or {}
+    if MARK not in marks:
+        return _ordinary(ctx, *args, **params)
+    body = with_products_written_out(params["jaxpr"])
+    reason = _turned_off(ctx, marks) or reason_against(body)
+    found = _decided.get()
+    if found is not None:
+        found.append(Loop(params["length"], not reason, reason))
+    if reason:
+        return _ordinary(ctx, *args, **params)
+
+    def one(*args: Array) -> Sequence[Array]:
+        return _as_one_function(body, args, params)
+
+    return mlir.lower_fun(one, multiple_results=True)(ctx, *args)
+
+
+def _turned_off(ctx: mlir.LoweringRuleContext, marks: dict[str, Any]) -> str:
+    """Return why no loop of this program is compiled as one function, or ""."""
+    module = ctx.module_context
+    if tuple(module.platforms) != ("cpu",):
+        return f"it is compiled for {', '.join(module.platforms)}, and only a CPU can"
+    if module.lowering_parameters.for_export:
+        return "the program is exported"
+    if not on_one_device(module.axis_context):
+        return "the program is split over several devices"
+    if OFF.lower() in marks or os.environ.get(OFF, "0") not in ("", "0"):
+        return "it was turned off"
+    return ""
+
+
+def _as_one_function(
+    body: ClosedJaxpr, args: Sequence[Array], params: dict[str, Any]
+) -> Sequence[Array]:
+    """Return the results of a scan that the compiler makes one function of."""
+    consts, carries = params["num_consts"], params["num_carry"]
+
+    def step(fixed: Sequence[Array], carry: Any, x: Any) -> tuple[Any, Any]:
+        results = interpreted(
+            ClosedJaxpr(body.jaxpr, fixed[consts:]), [*fixed[:consts], *carry, *x], lambda *_: None
+        )
+        return tuple(results[:carries]), tuple(results[carries:])
+
+    def one_kernel(fixed: Sequence[Array], start: Any, xs: Any) -> tuple[Array, ...]:
+        with set_xla_metadata(**dict.fromkeys((*ONE, MARK))):
+            last, stacked = lax.scan(
+                lambda carry, x: step(fixed, carry, x),
+                start,
+                xs,
+                length=params["length"],
+                reverse=params["reverse"],
+            )
+        return (*last, *stacked)
+
+    # What the compiler knows to be constant it copies into the function, where a large array can
+    # end the process: behind the barrier nothing is known to be constant.
+    fixed = lax.optimization_barrier([*args[:consts], *map(jax.numpy.asarray, body.consts)])
+    start, xs = lax.optimization_barrier(
+        (tuple(args[consts : consts + carries]), tuple(args[consts + carries :]))
+    )
+    with set_xla_metadata(**ONE):
+        return jax.jit(one_kernel)(fixed, start, xs)
+
+
+_ordinary = mlir._lowerings[scan_p].rule
+mlir.register_lowering(scan_p, _lower)
