@@ -15,6 +15,7 @@ quiet_while_importing()  # before JAX is imported, which takes seconds
 
 # ruff: noqa: E402
 from kfjax import filters, linalg, moments, systems
+from kfjax._support.one_kernel import Loop, describe_loops, separate_kernels
 from kfjax._support.persistence import from_bytes, to_bytes
 from kfjax._support.xla_options import set_xla_options
 from kfjax.base import (
@@ -190,6 +191,9 @@ __all__ = [  # noqa: RUF022  # by theme
     "monte_carlo",
     "to_bytes",
     "from_bytes",
+    "describe_loops",
+    "Loop",
+    "separate_kernels",
     "set_xla_options",
     # Subpackages
     "data",

@@ -33,14 +33,14 @@ ELEMENTWISE = _words(
     imag integer_pow is_finite le lgamma log log1p log2 logistic lt max min mul ne neg nextafter
     not one_minus_square or population_count pow real reduce_precision
     regularized_incomplete_beta rem round rsqrt select_n shift_left shift_right_arithmetic
-    shift_right_logical sign sin sinh sqrt square sub tan tanh xor zeta
+    shift_right_logical sign sin sinh sqrt square stop_gradient sub tan tanh xor zeta
     """
 )
 SHAPES = _words(
     """
-    broadcast_in_dim broadcast_to concatenate dynamic_slice dynamic_update_slice expand_dims
-    gather iota iota_2x32_shape optimization_barrier pad reshape rev slice split squeeze stack
-    tile transpose unstack
+    batch_innermost broadcast_in_dim broadcast_to concatenate dynamic_slice dynamic_update_slice
+    expand_dims gather iota iota_2x32_shape optimization_barrier pad reshape rev slice split squeeze
+    stack tile transpose unstack
     """
 )
 RANDOM = _words(
@@ -62,7 +62,7 @@ ALLOWED = ELEMENTWISE | SHAPES | RANDOM | CONTROL
 LARGEST_REDUCTION = 1024  # above some 2000 numbers XLA hands a reduction to a library
 UNROLLED = 8  # terms of a product that are added one by one
 LARGEST_PRODUCT = 4096  # multiplications
-TYPICAL_SIZE = 256  # numbers: see `_too_large`
+TYPICAL_SIZE = 128  # numbers: see `_too_large`
 
 
 def with_products_written_out(closed: ClosedJaxpr) -> ClosedJaxpr:
@@ -71,9 +71,9 @@ def with_products_written_out(closed: ClosedJaxpr) -> ClosedJaxpr:
 
 
 def _written_out(equation: JaxprEqn, values: list[Value]) -> list[Value] | None:
-    """Return the results of a small product, or of a primitive of kfjax."""
+    """Return the results of a small product, or of a layer of a network."""
     value = value_of(equation.primitive)
-    if value is not None:
+    if value is not None and equation.primitive.name != "batch_innermost":
         return [value(*values, **equation.params)]
     if equation.primitive.name != "dot_general" or _is_matrix_times_vector(equation):
         return None

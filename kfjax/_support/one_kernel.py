@@ -30,7 +30,7 @@ from kfjax._support.loop_contents import reason_against, with_products_written_o
 from kfjax._support.memory_layout import on_one_device
 from kfjax._support.programs import interpreted
 
-__all__ = ["Loop", "loops", "scan", "separate_kernels"]
+__all__ = ["Loop", "describe_loops", "separate_kernels"]
 
 Carry = TypeVar("Carry")
 X = TypeVar("X")
@@ -103,7 +103,7 @@ def separate_kernels() -> Iterator[None]:
         yield
 
 
-def loops(function: Callable[..., Any], *args: Any) -> list[Loop]:
+def describe_loops(function: Callable[..., Any], *args: Any) -> list[Loop]:
     """Tell how the loops over time in a function are compiled for these arguments.
 
     A loop is compiled as one function on a CPU if its arrays are small and it holds only operations
@@ -120,7 +120,7 @@ def loops(function: Callable[..., Any], *args: Any) -> list[Loop]:
 
     Example:
         >>> model = kf.systems.constant_velocity()
-        >>> kf.loops(lambda ys: kf.run(kf.kalman(), model, ys), jnp.zeros((50, 1)))
+        >>> kf.describe_loops(lambda ys: kf.run(kf.kalman(), model, ys), jnp.zeros((50, 1)))
         [Loop(steps=50, one_kernel=True, reason='')]
     """
     found: list[Loop] = []
@@ -141,8 +141,18 @@ def _lower(ctx: mlir.LoweringRuleContext, *args: Any, **params: Any) -> Any:
     marks = ctx.jaxpr_eqn_ctx.xla_metadata or {}
     if MARK not in marks:
         return _ordinary(ctx, *args, **params)
-    body = with_products_written_out(params["jaxpr"])
-    reason = _turned_off(ctx, marks) or reason_against(body)
+    with set_xla_metadata(**{MARK: None}):  # not for what this traces
+        return _lower_marked(ctx, marks, *args, **params)
+
+
+def _lower_marked(
+    ctx: mlir.LoweringRuleContext, marks: dict[str, Any], *args: Any, **params: Any
+) -> Any:
+    """Lower a marked scan."""
+    reason = _turned_off(ctx, marks)
+    if not reason:
+        body = with_products_written_out(params["jaxpr"])
+        reason = reason_against(body)
     found = _decided.get()
     if found is not None:
         found.append(Loop(params["length"], not reason, reason))
