@@ -8,11 +8,12 @@ known to work is therefore left to the ordinary way.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal
+from jax.core import ShapedArray
+from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
 
 from kfjax._support.primitives import value_of
 from kfjax._support.programs import Value, all_equations, programs_in, rewritten
@@ -83,7 +84,7 @@ def _written_out(equation: JaxprEqn, values: list[Value]) -> list[Value] | None:
 def _is_matrix_times_vector(equation: JaxprEqn) -> bool:
     """Return whether a product is a matrix times a vector, which may stay as it is."""
     (contracted, _), (batch, _) = equation.params["dimension_numbers"]
-    ranks = [len(variable.aval.shape) for variable in equation.invars]
+    ranks = [len(_array(variable).shape) for variable in equation.invars]
     return not batch and len(contracted) == 1 and min(ranks) == 1
 
 
@@ -93,7 +94,7 @@ def _product(equation: JaxprEqn, a: Any, b: Any) -> list[Value] | None:
     a = _batch_rows_terms(jnp.asarray(a), batch_a, of_a)
     b = _batch_rows_terms(jnp.asarray(b), batch_b, of_b)
     terms = a.shape[-1]
-    result = equation.outvars[0].aval
+    result = _array(equation.outvars[0])
     if result.size * terms > LARGEST_PRODUCT:
         return None
     a = a[:, :, None, :].astype(result.dtype)
@@ -129,7 +130,7 @@ def _reason_against_one(equation: JaxprEqn) -> str:
     if any(program.consts for program in programs_in(equation)) or _has_table(equation):
         return f"a {name} in it holds an array of constants"
     if name in REDUCTIONS:
-        return _reason_against_reduction(name, equation.invars[0].aval.size)
+        return _reason_against_reduction(name, _array(equation.invars[0]).size)
     if name in SCATTERS:
         return "" if _writes_one_slice(equation) else f"it holds {name} at more than one place"
     if name in ALLOWED or (name == "dot_general" and _is_matrix_times_vector(equation)):
@@ -146,19 +147,23 @@ def _reason_against_reduction(name: str, size: int) -> str:
 
 def _has_table(equation: JaxprEqn) -> bool:
     """Return whether an operand is an array that is written into the program."""
-    literals = [atom for atom in equation.invars if isinstance(atom, Literal)]
-    return any(literal.aval.size > 1 for literal in literals)
+    return any(isinstance(atom, Literal) and _array(atom).size > 1 for atom in equation.invars)
 
 
 def _writes_one_slice(equation: JaxprEqn) -> bool:
     """Return whether a scatter writes to one place, which is a slice to the compiler."""
-    indices = equation.invars[1].aval
+    indices = _array(equation.invars[1])
     return indices.size == indices.shape[-1]
+
+
+def _array(atom: Var | Literal) -> ShapedArray:
+    """Return the shape and dtype of a value in a program."""
+    return cast(ShapedArray, atom.aval)
 
 
 def _too_large(body: ClosedJaxpr) -> str:
     """Return a reason if the arrays are so large that calling kernels takes little of the time."""
-    sizes = [v.aval.size for equation in body.jaxpr.eqns for v in equation.outvars]
+    sizes = [_array(v).size for equation in body.jaxpr.eqns for v in equation.outvars]
     typical = sum(sizes) / max(len(sizes), 1)
     if typical <= TYPICAL_SIZE:
         return ""

@@ -138,7 +138,8 @@ def describe_loops(function: Callable[..., Any], *args: Any) -> list[Loop]:
 
 def _lower(ctx: mlir.LoweringRuleContext, *args: Any, **params: Any) -> Any:
     """Lower a scan: as JAX does, unless it is marked and nothing speaks against one function."""
-    marks = ctx.jaxpr_eqn_ctx.xla_metadata or {}
+    context = ctx.jaxpr_eqn_ctx
+    marks = (context and context.xla_metadata) or {}
     if MARK not in marks:
         return _ordinary(ctx, *args, **params)
     with set_xla_metadata(**{MARK: None}):  # not for what this traces

@@ -85,7 +85,7 @@ def gate_values(fn: Callable, *args: Any) -> Array:
         if name != "logistic":
             return None
         results = as_it_is(equation, values)
-        found.append(jnp.ravel(results[0]))
+        found.append(jnp.ravel(jnp.asarray(results[0])))
         return results
 
     interpreted(jax.make_jaxpr(fn)(*args), jax.tree.leaves(args), noted)
