@@ -15,18 +15,21 @@ covariances are symmetric to the bit.
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float, Num
+from jaxtyping import Float, Real
 
+from kfjax._support.arguments import check_number
 from kfjax._support.dense import cholesky as cholesky_factors
 from kfjax._support.dense import orthogonal, products, triangular
 from kfjax._support.dense.fallback import with_fallback
 from kfjax._support.dense.products import library_product, outer_products, sliced_diagonal
+from kfjax._support.naming import described
 from kfjax._support.types import AnyArray
+from kfjax._support.values import ARRAYS
 
 # The largest size that is written out. With 8 rows a step of a covariance takes 1.03 ms for a
 # thousand of them, and 1.57 ms by the library; with 10 rows 3.09 and 3.37 ms, and compiles longer;
@@ -52,17 +55,46 @@ __all__ = [
 ]
 
 
-def symmetric(A: Num[AnyArray, "*batch n n"]) -> Num[Array, "*batch n n"]:
+def _check(who: str, **arrays: tuple[Any, str]) -> None:
+    """Raise unless arrays have the axes that letters name, the same letter for the same size.
+
+    Shapes are known while a function is traced, so that this costs nothing when it runs.
+    """
+    sizes: dict[str, int] = {}
+    for name, (array, axes) in arrays.items():
+        if not _fits(array, axes, sizes):
+            got = described(array)
+            expected = [f"{key} [{given}]" for key, (_, given) in arrays.items()]
+            raise ValueError(
+                f"{who}: {name} is {got}; expected real arrays {' and '.join(expected)}, where one"
+                " letter is one size. Convert lists with jnp.asarray."
+            )
+
+
+def _fits(array: Any, axes: str, sizes: dict[str, int]) -> bool:
+    """Return whether an array of numbers has these axes, and note their sizes."""
+    if not isinstance(array, ARRAYS) or array.dtype.kind in "OSUc":
+        return False
+    letters = axes.replace("...", "").split()
+    if array.ndim < len(letters) or (array.ndim > len(letters) and "..." not in axes):
+        return False
+    shape = array.shape[-len(letters) :] if axes.startswith("...") else array.shape
+    pairs = zip(letters, shape, strict=False)
+    return all(sizes.setdefault(letter, size) == size for letter, size in pairs)
+
+
+def symmetric(A: Real[AnyArray, "*batch n n"]) -> Real[Array, "*batch n n"]:
     """Return the symmetric part (A + A') / 2.
 
     Example:
         >>> kf.linalg.symmetric(jnp.array([[1.0, 4.0], [2.0, 1.0]])).tolist()
         [[1.0, 3.0], [3.0, 1.0]]
     """
+    _check("symmetric", A=(A, "... n n"))
     return jnp.asarray(0.5 * (A + A.swapaxes(-1, -2)))
 
 
-def matmul(A: Num[AnyArray, "n k"], B: Num[AnyArray, "_ ..."]) -> Num[Array, "n ..."]:
+def matmul(A: Real[AnyArray, "n k"], B: Real[AnyArray, "_ ..."]) -> Real[Array, "n ..."]:
     """Return A B, at full precision on every device.
 
     Args:
@@ -79,21 +111,19 @@ def matmul(A: Num[AnyArray, "n k"], B: Num[AnyArray, "_ ..."]) -> Num[Array, "n 
         >>> kf.linalg.matmul(jnp.array([[1.0, 2.0], [0.0, 1.0]]), jnp.array([3.0, 4.0])).tolist()
         [11.0, 4.0]
     """
-    if A.shape[-1] != B.shape[0]:
-        raise ValueError(
-            f"matmul: got shapes {A.shape} and {B.shape}; expected [n, k] and [k, m] or [k]."
-        )
+    _check("matmul", A=(A, "n k"), B=(B, "k ..."))
     if 0 < A.shape[-1] <= UNROLL:
         return outer_products(A, B)
     return library_product(A, B)
 
 
-def quadratic(A: Num[AnyArray, "k n"], P: Num[AnyArray, "n n"]) -> Num[Array, "k k"]:
+def quadratic(A: Real[AnyArray, "k n"], P: Real[AnyArray, "n n"]) -> Real[Array, "k k"]:
     """Return A P A' for symmetric P, the covariance of A x where P is that of x."""
+    _check("quadratic", A=(A, "k n"), P=(P, "n n"))
     return symmetric_product(matmul(A, P), A)
 
 
-def symmetric_product(A: Num[AnyArray, "n k"], B: Num[AnyArray, "n k"]) -> Num[Array, "n n"]:
+def symmetric_product(A: Real[AnyArray, "n k"], B: Real[AnyArray, "n k"]) -> Real[Array, "n n"]:
     """Return A B' for A and B whose product is symmetric, symmetric to the bit.
 
     Entries above the diagonal are those below it, as they were computed.
@@ -103,21 +133,24 @@ def symmetric_product(A: Num[AnyArray, "n k"], B: Num[AnyArray, "n k"]) -> Num[A
         >>> kf.linalg.symmetric_product(A, B).tolist()
         [[5.0, 1.0], [1.0, 1.0]]
     """
+    _check("symmetric_product", A=(A, "n k"), B=(B, "n k"))
     if 0 < A.shape[-1] <= UNROLL and A.shape[0] <= UNROLL:
         return products.symmetric_product(A, B)
     return symmetric(matmul(A, B.T))
 
 
 def weighted_gram(
-    weights: Num[AnyArray, " p"], X: Num[AnyArray, "p n"], Y: Num[AnyArray, "p m"]
-) -> Num[Array, "n m"]:
+    weights: Real[AnyArray, " p"], X: Real[AnyArray, "p n"], Y: Real[AnyArray, "p m"]
+) -> Real[Array, "n m"]:
     """Return sum_i w_i x_i y_i' for the rows x_i of X and y_i of Y."""
+    _check("weighted_gram", weights=(weights, "p"), X=(X, "p n"), Y=(Y, "p m"))
     weighted = (weights[:, None] * X).T
     return symmetric_product(weighted, Y.T) if X is Y else matmul(weighted, Y)
 
 
-def diagonal(A: Num[AnyArray, "n n"]) -> Num[Array, " n"]:
+def diagonal(A: Real[AnyArray, "n n"]) -> Real[Array, " n"]:
     """Return the diagonal of A."""
+    _check("diagonal", A=(A, "n n"))
     if 0 < A.shape[-1] <= UNROLL:
         return sliced_diagonal(A)
     return jnp.diag(A)
@@ -141,6 +174,7 @@ def cholesky(A: Float[AnyArray, "n n"]) -> Float[Array, "n n"]:
         >>> kf.linalg.cholesky(jnp.array([[4.0, 2.0], [2.0, 1.0]])).tolist()  # of rank one
         [[2.0, 0.0], [1.0, 0.0]]
     """
+    _check("cholesky", A=(A, "n n"))
     return _cholesky(A, cholesky_factors.negligible_pivots(diagonal(A)))
 
 
@@ -212,6 +246,8 @@ def triangularise(A: Float[AnyArray, "n p"], *, rounding: float = 1.0) -> Float[
         >>> kf.linalg.triangularise(jnp.array([[3.0, 4.0], [3.0, 4.0]])).round(3).tolist()
         [[5.0, 0.0], [5.0, 0.0]]
     """
+    _check("triangularise", A=(A, "n p"))
+    check_number("triangularise: rounding", rounding, least=0)
     return _triangularise(A, rounding)
 
 
@@ -257,6 +293,7 @@ def solve_lower(
         >>> kf.linalg.solve_lower(L, jnp.array([4.0, 5.0])).tolist()
         [2.0, 3.0]
     """
+    _check("solve_lower", L=(L, "n n"), B=(B, "n ..."))
     return _solve_lower(L, B, transpose)
 
 
@@ -286,11 +323,13 @@ def _solve_lower_jvp(
 
 def solve_factored(L: Float[AnyArray, "n n"], B: Float[AnyArray, "n ..."]) -> Float[Array, "n ..."]:
     """Solve L L' X = B for B [n] or [n, r]; for singular L L', right where B lies in its range."""
+    _check("solve_factored", L=(L, "n n"), B=(B, "n ..."))
     return solve_lower(L, solve_lower(L, B), transpose=True)
 
 
 def logdet(L: Float[AnyArray, "n n"]) -> Float[Array, ""]:
     """Return log det(L L') from the factor, without zero pivots: the determinant on the range."""
+    _check("logdet", L=(L, "n n"))
     pivots = diagonal(L)
     return 2 * jnp.sum(jnp.log(jnp.where(pivots > 0, pivots, 1)))
 
@@ -333,8 +372,10 @@ def factorise(A: Float[AnyArray, "n n"], hidden: Float[AnyArray, " n"] | None = 
     Returns:
         The matrix with its factor.
     """
+    _check("factorise", A=(A, "n n"))
     if hidden is None:
         return Factored(A, cholesky(A))
+    _check("factorise", A=(A, "n n"), hidden=(hidden, "n"))
     negligible = jnp.maximum(hidden, cholesky_factors.negligible_pivots(diagonal(A)))
     return Factored(A, _cholesky(A, negligible), negligible)
 

@@ -37,8 +37,6 @@ def main(prefixes: list[str]) -> int:
                 failures.append(line)
                 print(line, flush=True)
         totals += counts
-        if os.environ.get("H4"):
-            print(*[f for f in failures if f" {name}:" in f], sep="\n")
         print(f"{name:34s}", *(f"{kind} {counts[kind]:4d}" for kind in KINDS), flush=True)
     print(f"{'all':34s}", *(f"{kind} {totals[kind]:4d}" for kind in KINDS))
     print(f"\n{len(failures)} failures of {sum(totals.values())} calls")

@@ -23,8 +23,7 @@ __all__: list[str] = []
 
 CAPTION = (
     "Milliseconds of one warm call by the wall clock: median, quartiles and least; in processor"
-    " time the median."
-    " Compilation: seconds of the first call less a warm one."
+    " time the median. Compilation: seconds of the first call less a warm one."
 )
 
 

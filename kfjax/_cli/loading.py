@@ -49,8 +49,7 @@ def load_model(place: str) -> StateSpaceModel:
     if not isinstance(value, StateSpaceModel):
         raise ValueError(
             f"{path}: {name} is or gives {type(value).__name__}; expected a kfjax.StateSpaceModel,"
-            " or a function"
-            " without arguments that returns one."
+            " or a function without arguments that returns one."
         )
     return value
 
@@ -60,7 +59,7 @@ def _run(path: Path) -> ModuleType:
     name = f"kfjax_model_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise ValueError(f"{path} is no Python file; expected FILE.py:NAME.")
+        raise ValueError(f"{path} is not a Python file; expected FILE.py:NAME.")
     module = importlib.util.module_from_spec(spec)
     folder = str(path.parent.resolve())
     sys.modules[name] = module  # dataclasses look up their module

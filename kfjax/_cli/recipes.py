@@ -180,14 +180,12 @@ def _losses(
     if unknown := [part for part, data in needed.items() if data.xs is None]:
         raise ValueError(
             f"got --loss {loss}, but the {' and '.join(unknown)} part has no true states; expected"
-            " state [N, T, n]. Use"
-            " --loss innovation, which needs none."
+            " state [N, T, n]. Use --loss innovation, which needs none."
         )
     if loss == "nll" and jax.eval_shape(chosen.init, params).cov is None:
         raise ValueError(
             f"got --loss nll, but {name} has no covariance; expected a filter with one, such as"
-            " corrected_gain. Or use"
-            " --loss mse."
+            " corrected_gain. Or use --loss mse."
         )
     return [state_mse(chosen), nll(chosen)] if loss == "nll" else [state_mse(chosen)]
 

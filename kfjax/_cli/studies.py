@@ -72,14 +72,12 @@ def _draw(key: Array, truth: StateSpaceModel, us: Inputs, trajectories: int, ste
     except Exception as error:  # a user's functions may raise any error
         raise ValueError(
             f"the model cannot be simulated ({type(error).__name__}: {error}); expected one that"
-            " runs without inputs."
-            " Pass --data otherwise."
+            " runs without inputs. Pass --data otherwise."
         ) from error
     if not (np.isfinite(xs).all() and np.isfinite(ys).all()):
         raise ValueError(
             f"simulated trajectories are not finite within {steps} steps; expected a model that"
-            " stays finite. Use fewer"
-            " --steps, or another model."
+            " stays finite. Use fewer --steps, or another model."
         )
     return Dataset(
         ys, xs, jax.tree.map(lambda a: np.repeat(np.asarray(a)[None], trajectories, axis=0), us)
@@ -104,9 +102,8 @@ def lorenz_study(*, quick: bool = False, **sizes: Any) -> Study:
     }
     text = (
         f"{study.text} Taylor order 5, dt 0.02 s, observed in spherical coordinates; standard"
-        " deviations 1 of the"
-        " process per step, 0.2 of each measured coordinate (length, rad, rad); x_0 ~ N((1, 1, 1),"
-        " 0.01 I)."
+        " deviations 1 of the process per step, 0.2 of each measured coordinate (length, rad, rad);"
+        " x_0 ~ N((1, 1, 1), 0.01 I)."
     )
     return study._replace(text=text, designs=dict(list(designs.items())[: 1 if quick else None]))
 
@@ -138,8 +135,7 @@ def data_study(
     if split is not None:
         raise ValueError(
             f"got --split {split} where there is tuning or training; expected none, since all parts"
-            " are used and the"
-            " test part is reported. Leave --split out."
+            " are used and the test part is reported. Leave --split out."
         )
     parts = read_parts(path, **columns)
     train, validation, test = (

@@ -109,9 +109,9 @@ def load_trained(directory: str | Path, model: StateSpaceModel, m: int) -> Train
     if (n, m) != (about["n"], about["m"]):
         raise ValueError(
             f"--load {directory}: the network was trained for n = {about['n']} and m ="
-            f" {about['m']}, the model and the"
-            f" data have n = {n} and m = {m}; expected the same. Give the model it was trained with"
-            f" ({about.get('model')}) and such data, or train anew with `kfjax train`."
+            f" {about['m']}, the model and the data have n = {n} and m = {m}; expected the same."
+            f" Give the model it was trained with ({about.get('model')}) and such data, or train"
+            " anew with `kfjax train`."
         )
     if about["model_mark"] != _model_mark(model):
         warnings.warn(
@@ -160,19 +160,20 @@ def _describe(directory: Path) -> dict[str, Any]:
         )
         raise ValueError(
             f"--load {directory}: there is no {DESCRIPTION} in it; expected the folder of a"
-            " finished `kfjax train`."
-            f" {remedy}"
+            f" finished `kfjax train`. {remedy}"
         )
     try:
         about = json.loads(file.read_bytes())
     except ValueError as error:
         raise ValueError(
-            f"--load {directory}: {DESCRIPTION} is damaged ({error}); train anew."
+            f"--load {directory}: {DESCRIPTION} is damaged ({error}); expected a whole one. Train"
+            " anew."
         ) from error
     expected = {"filter", "n", "m", "dtype", "model_mark", "data_mark", "constants"}
     if not isinstance(about, dict) or (missing := expected - about.keys()):
         raise ValueError(
-            f"--load {directory}: {DESCRIPTION} lacks {', '.join(sorted(missing))}; train anew."
+            f"--load {directory}: {DESCRIPTION} lacks {', '.join(sorted(missing))}; expected a"
+            " whole one. Train anew."
         )
     return about
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -83,12 +84,15 @@ def real_numbers(name: str, values: object) -> np.ndarray:
     return np.asarray(values, np.float64)
 
 
-def check_real(name: str, values: object) -> None:
+def check_real(name: str, values: Any) -> None:
     """Raise unless the values are an array of real numbers."""
     try:
-        dtype = values.dtype if hasattr(values, "dtype") else np.asarray(values).dtype
+        is_array = hasattr(values, "dtype") and hasattr(values, "shape")
+        dtype = values.dtype if is_array else np.asarray(values).dtype
     except ValueError as error:
         raise ValueError(f"{name} is ragged ({error}); expected an array of numbers.") from error
+    except TypeError as error:
+        raise ValueError(f"{name} is {described(values)}; expected real numbers.") from error
     if not (jnp.issubdtype(dtype, jnp.number) or dtype == np.bool_):
         raise ValueError(f"{name} has type {dtype}; expected real numbers.")
     if jnp.issubdtype(dtype, jnp.complexfloating):
@@ -191,10 +195,37 @@ def check_count(name: str, value: Any, *, least: int = 1, most: int = LARGEST_CO
 def check_kind(name: str, value: object, kind: type) -> None:
     """Raise unless a value is an instance of a public class of kfjax."""
     if not isinstance(value, kind):
+        package = "kfjax"
+        if kind.__name__ not in sys.modules["kfjax"].__all__:
+            package = ".".join(kind.__module__.split(".")[:2])
         raise ValueError(
-            f"{name} is {described(value)}; expected a kfjax.{kind.__name__}. Check the order of"
-            " the arguments."
+            f"{name} is {described(value)}; expected a {package}.{kind.__name__}. Check the order"
+            " of the arguments."
         )
+
+
+def check_function(name: str, value: object, expected: str = "a function") -> None:
+    """Raise unless a value can be called."""
+    if not callable(value):
+        raise ValueError(f"{name} is {described(value)}; expected {expected}.")
+
+
+def items_of(name: str, values: Any, expected: str) -> list[Any]:
+    """Return the items of a collection; raise unless there are some, and a text has none."""
+    try:
+        items = None if isinstance(values, (str, bytes)) else list(values)
+    except TypeError:  # nothing to go through
+        items = None
+    if not items:
+        got = described(values) if items is None else "empty"
+        raise ValueError(f"{name} is {got}; expected {expected}.")
+    return items
+
+
+def check_mapping(name: str, value: object, expected: str) -> None:
+    """Raise unless a value is a dict, or another mapping."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name} is {described(value)}; expected {expected}.")
 
 
 def as_path(name: str, value: object) -> Path:

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import jax
 
+from kfjax._support.arguments import check_function
+
 __all__ = ["constructor"]
 
 Arguments = ParamSpec("Arguments")
@@ -106,7 +108,7 @@ def constructor(build: Callable[Arguments, Built]) -> Callable[Arguments, Built]
         `build`, with these properties.
 
     Raises:
-        ValueError: when called, if an argument cannot be hashed.
+        ValueError: if `build` is not a function; when called, if an argument cannot be hashed.
 
     Example:
         >>> @kf.constructor
@@ -121,6 +123,7 @@ def constructor(build: Callable[Arguments, Built]) -> Callable[Arguments, Built]
         >>> first_channels(kf.extended()) == first_channels(kf.extended(), 1)
         True
     """
+    check_function("constructor: build", build, "a function that builds a filter")
     signature = inspect.signature(build)
     defaults = {name: parameter.default for name, parameter in signature.parameters.items()}
 

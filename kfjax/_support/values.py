@@ -149,7 +149,7 @@ def check_finite(name: str, tree: PyTree, *, length: Any = None, remedy: str = "
 
 def has_nan(leaf: Any) -> bool:
     """Return whether there is NaN in an array or number, as far as values are known."""
-    if not is_concrete(leaf):
+    if not is_concrete(leaf) or not _is_real(leaf):
         return False
     array = np.asarray(leaf)
     return is_floating(array.dtype) and bool(np.isnan(array).any())

@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from kfjax._support.arguments import check_kind
 from kfjax._support.types import AnyArray
+from kfjax._support.values import real_array
 from kfjax.base import Emit, Filter, Gaussian, Kept, Params, Run, estimate
 from kfjax.data.dataset import Dataset
 from kfjax.models.augmented_state import layout_of
@@ -67,7 +68,8 @@ def start_at(params: Params, mean: Float[AnyArray, " n"] | None) -> Params:
             f"the data have prior means, but params ({type(params).__name__}) have no model to put"
             " them into; expected a StateSpaceModel. Leave prior_mean out."
         )
-    known = jnp.shape(mean)[0]
+    mean = jnp.asarray(real_array("start_at: mean", mean, ndim=1))
+    known = mean.shape[0]
     layout = layout_of(model)
     if layout is not None and known == layout.n:  # data know x, and not the noise beside it
         mean = jnp.concatenate([mean, model.prior.mean[known:]])

@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import ArrayLike, Int, Real
 
-from kfjax._support.arguments import check_count, check_kind
+from kfjax._support.arguments import check_count, check_kind, is_concrete
 from kfjax._support.types import AnyArray, Nested, PyTree
 from kfjax._support.values import real_array
 from kfjax.data.dataset import Dataset
@@ -167,7 +167,16 @@ def window_at(batch: Dataset, start: int | Int[Array, ""], steps: int) -> Datase
         batch: trajectories, as JAX arrays; start + steps must not exceed their number of steps.
         start: the first step, from 0.
         steps: length of the window.
+
+    Raises:
+        ValueError: if the window is not within the trajectories, as far as start is known.
     """
+    check_kind("window_at: batch", batch, Dataset)
+    check_count("window_at: steps", steps, most=batch.steps)
+    if is_concrete(start):
+        known = real_array("window_at: start", start, ndim=0)
+        first = known.item() if known.dtype.kind in "iu" else start
+        check_count("window_at: start", first, least=0, most=batch.steps - steps)
 
     def window(a: Array) -> Array:
         return jax.lax.dynamic_slice_in_dim(a, start, steps, axis=1)

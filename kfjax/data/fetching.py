@@ -13,6 +13,7 @@ import zlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import ModuleType
 
+from kfjax._support.arguments import as_path
 from kfjax._support.files import new_folder
 from kfjax._support.naming import described, not_installed
 
@@ -29,6 +30,7 @@ DAMAGED = (
     RuntimeError,
 )
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz")
+SCHEMES = ("https", "http", "ftp")
 
 
 def fetch(url: str, sha256: str, *, folder: str | Path | None = None, unpack: bool = False) -> Path:
@@ -50,18 +52,21 @@ def fetch(url: str, sha256: str, *, folder: str | Path | None = None, unpack: bo
         `read_nclt`.
 
     Raises:
-        ValueError: if the file has another checksum (it is not kept), the checksum is malformed, or
-            the file cannot be unpacked, because it is damaged, or a member or link leads out of the
-            folder.
+        ValueError: if the file has another checksum (it is not kept), the address or the checksum
+            is malformed, or the file cannot be unpacked, because it is damaged, or a member or link
+            leads out of the folder.
         ImportError: if pooch is not installed.
         OSError: if the file cannot be downloaded.
     """
-    if not isinstance(url, str):
-        raise ValueError(f"fetch: url is {described(url)}; expected an address as text.")
+    if not isinstance(url, str) or urllib.parse.urlsplit(url).scheme not in SCHEMES:
+        raise ValueError(
+            f"fetch: url is {described(url)}; expected an address that begins with https://,"
+            " http:// or ftp://."
+        )
     if not isinstance(sha256, str) or not re.fullmatch("[0-9a-fA-F]{64}", sha256):
         raise ValueError(
-            f"fetch: sha256 is {sha256!r}; expected 64 hexadecimal digits, as sha256sum prints"
-            " them."
+            f"fetch: sha256 is {described(sha256)}; expected 64 hexadecimal digits, as"
+            " sha256sum prints them."
         )
     try:
         import pooch
@@ -73,7 +78,7 @@ def fetch(url: str, sha256: str, *, folder: str | Path | None = None, unpack: bo
             f"fetch: {name} is not a known kind of archive; expected one of {', '.join(ARCHIVES)}."
             " Leave unpack out, or rename the file."
         )
-    folder = Path(folder or _cache(pooch))
+    folder = as_path("fetch: folder", folder or _cache(pooch))
     sha256 = sha256.lower()
     if (folder / name).is_file() and pooch.file_hash(folder / name) != sha256:
         name = f"{sha256[:12]}.{name}"  # the file of that name may be the user's own

@@ -21,6 +21,7 @@ import numpy as np
 
 from kfjax._support.arguments import as_path
 from kfjax._support.files import new_folder
+from kfjax._support.naming import described
 from kfjax._support.saving import write_json
 from kfjax.data.dataset import Dataset
 from kfjax.data.disk import DiskArray
@@ -66,8 +67,12 @@ def write_folder(folder: str | Path, parts: Dataset | Iterable[Dataset]) -> None
             f"write_folder: {folder} exists; expected a new folder. Choose another name, or delete"
             " it."
         )
+    if isinstance(parts, Dataset):
+        parts = [parts]
+    if not isinstance(parts, Iterable):
+        raise ValueError(f"write_folder: parts is {described(parts)}; expected Datasets.")
     with new_folder(folder) as unfinished:
-        about = _write_parts(unfinished, [parts] if isinstance(parts, Dataset) else parts)
+        about = _write_parts(unfinished, parts)
         write_json(unfinished / SEAL, {"format": FORMAT, **about})
 
 
@@ -122,8 +127,8 @@ def _about(path: Path) -> tuple[dict[str, tuple[list[int], str]], Labels | None]
         labels = from_json(about["labels"]) if about.get("labels") else None
     except Exception as error:  # nearly any error, if the content is not as expected
         raise ValueError(
-            f"read_folder: {path} cannot be read ({type(error).__name__}: {error}); expected it as"
-            " kfjax.data.write_folder wrote it. Write the folder again."
+            f"read_folder: {path} cannot be read ({type(error).__name__}: {error}); expected the"
+            " file that kfjax.data.write_folder wrote. Write the folder again."
         ) from error
     for name in arrays:
         check_name("read_folder", name)
@@ -136,7 +141,8 @@ def _opened(path: Path, shape: list[int], dtype: str) -> DiskArray:
         array = DiskArray.open(path)
     except Exception as error:  # for a damaged file, numpy raises nearly any error
         raise ValueError(
-            f"read_folder: {path} cannot be read ({error}); write the folder again."
+            f"read_folder: {path} cannot be read ({error}); expected the file that write_folder"
+            " wrote. Write the folder again."
         ) from error
     if (list(array.shape), str(array.dtype)) != (shape, dtype):
         raise ValueError(

@@ -16,7 +16,7 @@ from jaxtyping import ArrayLike, Int
 
 from kfjax._support.arguments import check_count, check_counts, check_kind
 from kfjax._support.types import AnyArray, Nested, PyTree
-from kfjax._support.values import as_arrays
+from kfjax._support.values import as_arrays, real_array
 from kfjax.data.cutting import cut_series, whole_windows
 from kfjax.data.dataset import Dataset
 
@@ -97,7 +97,7 @@ def check_streams(times: Int[ArrayLike, "K B W"] | Nested) -> StreamCheck:
         >>> kf.data.check_streams(batches).contiguous
         True
     """
-    numbers = np.asarray(times)
+    numbers = np.asarray(real_array("check_streams: times", times))
     if numbers.ndim != 3 or numbers.size == 0 or numbers.dtype.kind not in "iu":
         raise ValueError(
             f"check_streams: got {numbers.dtype} of shape {numbers.shape}; expected integers"

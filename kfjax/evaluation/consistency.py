@@ -58,7 +58,8 @@ def anis(totals: PerTrajectory, dofs: PerTrajectory, *, level: float = 0.95) -> 
     independent in time, so every observed channel counts as a degree of freedom.
 
     Args:
-        totals: sum over time of NIS, for each trajectory [N].
+        totals: sum over time of NIS, for each trajectory [N]; NaN, of a filter that broke, counts
+            as infinite.
         dofs: number of observed channels, over time [N].
         level: probability with which a consistent filter's value lies in the interval.
 
@@ -92,7 +93,8 @@ def anees(
     limited by full correlation (N n) and independence (N T n); with one trajectory, N n.
 
     Args:
-        totals: sum over time of NEES, for each trajectory [N].
+        totals: sum over time of NEES, for each trajectory [N]; NaN, of a filter that broke, counts
+            as infinite.
         dofs: sum over time of its degrees of freedom [N].
         steps: number of steps that were summed [N], above 0 where there are degrees of freedom.
         level: probability with which a consistent filter's value lies in the interval.
@@ -132,7 +134,10 @@ def anees(
 
 
 def _alike(who: str, arrays: dict[str, PerTrajectory]) -> list[np.ndarray]:
-    """Return the arrays [N]; raise unless they have one shape and counts are not negative."""
+    """Return the arrays [N]; raise unless they have one shape and counts are not negative.
+
+    A total that is not a number is infinite: the filter broke.
+    """
     values = [per_trajectory(f"{who}: {name}", array) for name, array in arrays.items()]
     shapes = {name: value.shape for name, value in zip(arrays, values, strict=True)}
     if len(set(shapes.values())) > 1:
@@ -142,4 +147,6 @@ def _alike(who: str, arrays: dict[str, PerTrajectory]) -> list[np.ndarray]:
     for name, value in list(zip(arrays, values, strict=True))[1:]:
         if not (np.isfinite(value) & (value >= 0)).all():
             raise ValueError(f"{who}: {name} is {value.min()} somewhere; expected 0 or more.")
-    return values
+    total, dof = values[:2]
+    broken = np.where(dof > 0, np.inf, 0)
+    return [np.where(np.isnan(total), broken, total), *values[1:]]

@@ -215,8 +215,8 @@ def paired_db(mses: PerTrajectory, reference: PerTrajectory, *, level: float = 0
     b = per_trajectory("paired_db", reference)
     if a.shape != b.shape:
         raise ValueError(
-            f"paired_db: got {a.size} and {b.size} trajectories; expected the same ones for both"
-            " filters."
+            f"paired_db: got {a.size} and {b.size} trajectories; expected the same trajectories for"
+            " both filters, in the same order."
         )
     finite = np.isfinite(a).all() and np.isfinite(b).all()
     if not (finite and a.mean() > 0 and b.mean() > 0):

@@ -80,9 +80,7 @@ def squared_error(
         >>> kf.evaluation.squared_error(truth, jnp.zeros((2, 2))).total.tolist()
         [5.0, 4.0]
     """
-    error, known = estimation_errors("squared_error", truth, mean, length, difference)
-    square = jnp.sum(error**2, -1)
-    return Sums(jnp.where(jnp.isnan(square), jnp.inf, square), jnp.sum(known, -1))
+    return _squares("squared_error", truth, mean, length, difference)
 
 
 def mse(
@@ -113,8 +111,7 @@ def mse(
         >>> kf.evaluation.mse(jnp.zeros((5, 3, 2)), jnp.full((5, 3, 2), 2.0)).tolist()
         [4.0, 4.0, 4.0, 4.0, 4.0]
     """
-    sums = squared_error(truth, mean, length=length, difference=difference)
-    return jnp.asarray(sums.over_time().mean)
+    return jnp.asarray(_squares("mse", truth, mean, length, difference).over_time().mean)
 
 
 def rmse(
@@ -143,9 +140,22 @@ def rmse(
         >>> kf.evaluation.rmse(jnp.zeros((3, 2)), jnp.full((3, 2), 2.0)).item()
         2.0
     """
-    square = mse(truth, mean, length=length, difference=difference)
-    # double `where`: the root of zero has an infinite derivative
+    square = jnp.asarray(_squares("rmse", truth, mean, length, difference).over_time().mean)
+    # double where: the root of an error of zero has an infinite derivative
     return jnp.where(square == 0, 0, jnp.sqrt(jnp.where(square == 0, 1, square)))
+
+
+def _squares(
+    who: str,
+    truth: Real[ArrayLike, "*batch T n"],
+    mean: Real[ArrayLike, "*batch T n"],
+    length: Int[ArrayLike, " ..."] | None,
+    difference: Difference | None,
+) -> Sums:
+    """Return the squared error of every step; `who` is the function that errors name."""
+    error, known = estimation_errors(who, truth, mean, length, difference)
+    square = jnp.sum(error**2, -1)
+    return Sums(jnp.where(jnp.isnan(square), jnp.inf, square), jnp.sum(known, -1))
 
 
 def nees(

@@ -131,7 +131,8 @@ class Evaluation:
     def rejected(self) -> float | None:
         """Return the share of the observed channels that the filter did not use.
 
-        None for filters that use every observation.
+        A noise-free channel that others determine says nothing new, and counts in neither number
+        unless it was impossible. None for filters that use every observation.
         """
         sums = self.statistics.rejected
         if sums is None:

@@ -16,7 +16,16 @@ import jax
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
+from kfjax._support.arguments import (
+    check_count,
+    check_function,
+    check_mapping,
+    items_of,
+    real_numbers,
+)
+from kfjax._support.naming import described
 from kfjax._support.types import PyTree
+from kfjax._support.values import check_finite
 
 __all__ = ["clocks", "environment", "first_call", "in_turn", "pin", "quartiles"]
 
@@ -46,6 +55,7 @@ def pin(core: int | None = None) -> int | None:
     allowed = os.sched_getaffinity(0)
     if core is None:
         core = max(allowed)
+    check_count("pin: core", core, least=0)
     if core not in allowed:
         raise ValueError(f"pin: core is {core}; expected one of {sorted(allowed)}.")
     os.sched_setaffinity(0, {core})
@@ -81,6 +91,7 @@ def first_call(call: Callable[[], PyTree]) -> tuple[PyTree, Float[np.ndarray, " 
         >>> outputs.tolist()
         [2.0, 2.0, 2.0]
     """
+    check_function("first_call: call", call, "a function without arguments")
     begin = clocks()
     outputs = jax.block_until_ready(call())
     return outputs, clocks() - begin
@@ -109,6 +120,12 @@ def in_turn(
         (3, 2)
         >>> milliseconds = kf.evaluation.quartiles(times["@"][:, 1])["median"]
     """
+    check_mapping("in_turn: calls", calls, "functions without arguments by name")
+    for name, call in calls.items():
+        check_function(f"in_turn: calls[{name!r}]", call, "a function without arguments")
+    check_count("in_turn: rounds", rounds)
+    if not isinstance(budget, (int, float)) or not budget > 0:
+        raise ValueError(f"in_turn: budget is {described(budget)}; expected seconds, above 0.")
     counts = {name: _calls_per_sample(call) for name, call in calls.items()}
     seconds: dict[str, list[np.ndarray]] = {name: [] for name in calls}
     for _ in range(rounds):
@@ -148,7 +165,14 @@ def quartiles(seconds: Float[ArrayLike, " samples"]) -> dict[str, float]:
         >>> kf.evaluation.quartiles(np.array([0.1, 0.2, 0.3]))["median"]
         200.0
     """
-    minimum, lower, median, upper = _milliseconds(np.percentile(seconds, [0, 25, 50, 75]))
+    samples = real_numbers("quartiles: seconds", seconds)
+    check_finite("quartiles: seconds", samples)
+    if samples.ndim != 1 or samples.size == 0:
+        raise ValueError(
+            f"quartiles: seconds has shape {samples.shape}; expected [S], at least one. Of"
+            " in_turn, choose a clock with [:, 0] or [:, 1]."
+        )
+    minimum, lower, median, upper = _milliseconds(np.percentile(samples, [0, 25, 50, 75]))
     return {"minimum": minimum, "lower": lower, "median": median, "upper": upper}
 
 
@@ -171,6 +195,10 @@ def environment(packages: Iterable[str] = PACKAGES) -> dict[str, Any]:
         >>> kf.evaluation.environment()["precision"]
         'float32'
     """
+    packages = items_of("environment: packages", packages, "names of packages, such as ('jax',)")
+    for name in packages:
+        if not isinstance(name, str):
+            raise ValueError(f"environment: a package is {described(name)}; expected its name.")
     device = jax.devices()[0]
     on_cpu = device.platform == "cpu"
     double = jax.config.jax_enable_x64  # type: ignore[attr-defined]

@@ -14,6 +14,7 @@ import jax
 import jax.export
 from jax import Array
 
+from kfjax._support.arguments import as_path, choose_some
 from kfjax._support.files import write_file
 from kfjax._support.saving import npz_bytes
 from kfjax.base import (
@@ -86,8 +87,9 @@ def export_step(
         >>> outputs["mean"].shape, outputs["dof"].item()
         ((2,), 1)
     """
+    path = as_path("export_step: path", path)
     flat = flat_step(filter, params, Examples(y, u, masked, key, state), batch=batch)
-    return _write(Path(path), flat, platforms)
+    return _write(path, flat, platforms)
 
 
 def export_run(
@@ -142,13 +144,16 @@ def export_run(
         >>> outputs["mean"].shape
         (3, 50, 2)
     """
+    path = as_path("export_run: path", path)
     examples = Examples(y, u, masked, key, state)
     flat = flat_run(filter, params, examples, steps=steps, batch=batch, emit=emit)
-    return _write(Path(path), flat, platforms)
+    return _write(path, flat, platforms)
 
 
 def _write(path: Path, flat: Flat, platforms: Sequence[str] | None) -> Path:
     """Write a file of the kind given by the suffix of its path."""
+    if platforms is not None:
+        choose_some("export: platforms", platforms, PLATFORMS)
     if path.suffix == ".onnx":
         if platforms is not None:
             raise ValueError(
@@ -156,9 +161,6 @@ def _write(path: Path, flat: Flat, platforms: Sequence[str] | None) -> Path:
                 " platforms. Leave it out."
             )
         return write_onnx(path, flat)
-    unknown = [name for name in platforms or () if name not in PLATFORMS]
-    if unknown:
-        raise ValueError(f"export: got platforms {unknown}; expected some of {list(PLATFORMS)}.")
     exported = _exported(flat, platforms)
     contents = {
         "program.bin": bytes(exported.serialize()),

@@ -13,12 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from kfjax._support.arguments import check_function, check_key
+from kfjax._support.naming import described
 from kfjax._support.persistence import as_words, is_key
 from kfjax._support.types import AnyArray
+from kfjax._support.values import as_arrays
 from kfjax.base import Emit, Filter, Inputs, Mask, Observations, Params, PyTree, State
-from kfjax.filters.checks import check_filter
+from kfjax.filters.checks import check_filter, check_params
 from kfjax.filters.starting import emit_inner, update_first
 from kfjax.models.lens import model_of, starts_with_update
+from kfjax.models.shapes import check_state
+from kfjax.models.values import check_start
 from kfjax.runner import run, step
 
 __all__: list[str] = []
@@ -115,6 +120,7 @@ def flat_run(
     _check_size("batch", batch)
     _check_size("steps", steps)
     started = _from_state(filter, params, examples)
+    check_function("export_run: emit", emit, "a function of (state, info), such as kf.whole_state")
     keep = emit if started == filter else emit_inner(emit)
     start, series = _start_and_series(started, params, examples)
     return _flat("run", whole, start, series, (steps,), batch)
@@ -123,6 +129,12 @@ def flat_run(
 def _from_state(filter: Filter, params: Params, examples: Examples) -> Filter:
     """Return a filter that knows from its state how a record begins, as a program must."""
     check_filter("export", filter)
+    check_params("export", params)
+    if examples.key is not None:
+        check_key("export: key", examples.key)
+    if examples.state is not None:
+        check_start("export", examples.state)
+        check_state("export", params, examples.state)
     if examples.state is None and starts_with_update(params):
         return update_first(filter)
     return filter
@@ -136,8 +148,8 @@ def _check_size(name: str, size: Size | None) -> None:
     counted = isinstance(size, int) and not isinstance(size, bool) and size >= 1
     if not (named or counted):
         raise ValueError(
-            f"export: {name} is {size!r}; expected an integer, at least 1, or a name for any"
-            " number, such as 'b'."
+            f"export: {name} is {described(size)}; expected an integer, at least 1, or a name for"
+            " any number, such as 'b'."
         )
 
 
@@ -148,9 +160,9 @@ def _start_and_series(
     state = examples.state
     if state is None:
         state = filter.init(params, examples.key)
-    # in a list, every number of y would be a separate sensor
-    given = np.asarray(examples.y) if isinstance(examples.y, list) else examples.y
-    y, u = jax.tree.map(_shape, (given, examples.u))
+    # as a list, every number of y would be a sensor of its own
+    given = as_arrays("export: y", examples.y), as_arrays("export: u", examples.u)
+    y, u = jax.tree.map(_shape, given)
     if y is None:
         y = _predicted(params, u)
     observed = jax.tree.map(_mask, y) if examples.masked else None

@@ -178,8 +178,8 @@ def model_and_rule(
     if not steps or estimate.mean.shape != (*steps, N) or estimate.cov.shape != (*steps, n, n):
         raise ValueError(
             f"{who}: the estimate has mean {jnp.shape(estimate.mean)} and cov"
-            f" {jnp.shape(estimate.cov)};"
-            f" expected [T, {N}] and [T, {n}, {n}]. A batch goes through jax.vmap."
+            f" {jnp.shape(estimate.cov)}; expected [T, {N}] and [T, {n}, {n}]. A batch goes through"
+            " jax.vmap."
         )
     for name in ("mean", "cov"):
         check_finite(f"{who}: the estimate's {name}", getattr(estimate, name))

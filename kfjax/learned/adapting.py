@@ -7,17 +7,20 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 
-from kfjax._support.arguments import check_count
+from kfjax._support.arguments import check_count, check_kind
 from kfjax._support.compiling import jit
 from kfjax._support.types import PyTree
 from kfjax.base import Estimate, Filter, Inputs, Mask, Observations, Run, State, estimate
 from kfjax.data import Dataset
+from kfjax.filters.checks import check_filter
 from kfjax.learned.params import Learned
 from kfjax.models.lens import starts_with_update
 from kfjax.models.records import Record, checked_record
+from kfjax.models.values import check_start
 from kfjax.runner import run
 from kfjax.training import merge, partition
 from kfjax.training.losses import unlabelled_loss
@@ -63,12 +66,15 @@ def start_adapting(
     Raises:
         ValueError: if params is not `Learned`.
     """
+    check_filter("start_adapting", filter)
     if not isinstance(params, Learned):
         raise ValueError(
             f"start_adapting: params is {type(params).__name__}; expected kf.learned.Learned,"
             " whose network adapts. To adapt noise covariances of a classical filter, use"
             " kf.adaptive."
         )
+    if state is not None:
+        check_start("start_adapting", state)
     start = state
     if start is None and not starts_with_update(params):
         # with a state already before the first window, all windows share one compilation
@@ -122,11 +128,18 @@ def adapt(
         ...     window = ys[begin:begin + 20]
         ...     adaptation, est = kf.learned.adapt(filter, adaptation, window, stride=10)
     """
-    rows = jnp.shape(ys)[0]
+    check_filter("adapt", filter)
+    check_kind("adapt: adaptation", adaptation, Adaptation)
+    window = checked_record("adapt", ys, us, observed)
+    if np.ndim(window.ys) != 2:
+        raise ValueError(
+            f"adapt: ys has shape {np.shape(window.ys)}; expected the window [W, m]. A batch goes"
+            " through jax.vmap."
+        )
+    rows = window.ys.shape[0]
     stride = rows if stride is None else stride
     check_count("adapt: stride", stride, most=rows)
     check_count("adapt: updates", updates)
-    window = checked_record("adapt", ys, us, observed)
     return _adapt(filter, optimizer, stride, updates, adaptation, window)
 
 

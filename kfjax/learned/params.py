@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from kfjax._support.arguments import check_key
+from kfjax._support.arguments import check_key, check_kind
 from kfjax._support.compiling import jit
+from kfjax._support.naming import described
 from kfjax._support.types import PyTree
 from kfjax.base import Filter
 from kfjax.models.state_space import StateSpaceModel
@@ -88,13 +89,11 @@ def init_params(
     """
     if not isinstance(filter, Filter) or not isinstance(filter.init, Initialiser):
         raise ValueError(
-            f"init_params: got {type(filter).__name__} without a network; expected a learned"
-            " filter, such as kf.learned.kalman_net(...). Its params also fit filters made of it."
+            f"init_params: filter is {described(filter)}, without a network; expected a learned"
+            " filter, such as kf.learned.kalman_net(...). A filter made of it takes the same"
+            " params."
         )
-    if not isinstance(model, StateSpaceModel):
-        raise ValueError(
-            f"init_params: model is {type(model).__name__}; expected a kf.StateSpaceModel."
-        )
+    check_kind("init_params: model", model, StateSpaceModel)
     check_key("init_params: key", key)
     with jax.numpy_dtype_promotion("standard"):  # weights are drawn in float32 for every model
         # compiled as a whole, not weight by weight
@@ -102,6 +101,15 @@ def init_params(
     params = Learned(model, *in_precision(model.dtype, (network, constants)))
     jax.eval_shape(filter.init, params)  # raises if something does not fit
     return params
+
+
+def check_learned(params: Any) -> None:
+    """Raise unless params are `Learned`, as a filter with a network needs them."""
+    if not isinstance(params, Learned):
+        raise ValueError(
+            f"a learned filter: params is {described(params)}; expected a kfjax.learned.Learned."
+            " Draw them with kf.learned.init_params(key, filter, model)."
+        )
 
 
 @functools.partial(jit, static_argnums=0)

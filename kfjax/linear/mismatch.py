@@ -68,8 +68,8 @@ def expected_error(
     if truth.n != design.n or truth.R.shape != design.R.shape:
         raise ValueError(
             f"expected_error: truth has n = {truth.n}, m = {truth.R.shape[0]} and design n ="
-            f" {design.n},"
-            f" m = {design.R.shape[0]}; expected the same."
+            f" {design.n}, m = {design.R.shape[0]}; expected the same n and m."
+            " Both are models of one state."
         )
     starts_with_update((truth, design))
     check_count("expected_error: steps", steps)

@@ -16,6 +16,7 @@ from kfjax._support.precision import eps_of
 from kfjax._support.pytrees import select
 from kfjax.filters.square_root_form import SquareRootGaussian
 from kfjax.models.functions import Linear
+from kfjax.models.runtime_checks import refuse_at_runtime
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.smoothers.scan_elements import (
     FilterElement,
@@ -46,6 +47,13 @@ class SteadyState(NamedTuple):
     gain: Array
 
 
+UNSETTLED = (
+    "steady_state: the covariance does not settle; expected every mode that does not decay to be"
+    " observed if noise drives it (its variance grows) or if it oscillates (its covariance turns)."
+    " Find what is not observed with kf.observability."
+)
+
+
 def time_invariant(who: str, model: StateSpaceModel) -> tuple[Array, Array]:
     """Return F and H; raise unless they, Q and R are constant and there is no offset."""
     check_kind("steady_state: model", model, StateSpaceModel)
@@ -56,13 +64,13 @@ def time_invariant(who: str, model: StateSpaceModel) -> tuple[Array, Array]:
     ) or any(callable(noise) for noise in (model.Q, model.R)):
         raise ValueError(
             f"{who}: the model is not linear and time-invariant; expected kf.Linear f and h with"
-            " constant matrices and"
-            " no offset b, and constant Q and R."
+            " constant matrices and no offset b, and constant Q and R. Linearise it about a point"
+            " first, as in kf.linear_gaussian(jax.jacfwd(model.f)(x, None), ...)."
         )
     return f.A, h.A
 
 
-def steady_state(model: StateSpaceModel) -> SteadyState:
+def steady_state(model: StateSpaceModel, *, checked: bool = False) -> SteadyState:
     """Return the limit of the covariance recursion of a time-invariant linear model.
 
     P = F (P - P H' (H P H' + R)^-1 H P) F' + Q, from the model's own prior, by doubling the horizon
@@ -75,14 +83,16 @@ def steady_state(model: StateSpaceModel) -> SteadyState:
 
     Args:
         model: a linear, time-invariant `StateSpaceModel`; inputs do not matter.
+        checked: raise inside a trace, too, when the compiled function runs; otherwise all results
+            are NaN there if there is no limit.
 
     Returns:
-        `SteadyState(predicted_cov, cov, innovation_cov, gain)`. Inside a trace, where an error
-        cannot be raised, all fields are NaN if there is no limit.
+        `SteadyState(predicted_cov, cov, innovation_cov, gain)`.
 
     Raises:
-        ValueError: if the model is not linear and time-invariant, or there is no limit, because a
-            mode that does not decay is driven by noise and not observed.
+        ValueError: if the model is not linear and time-invariant, or there is no limit: a mode that
+            does not decay and is not observed is driven by noise, so that its covariance grows, or
+            oscillates, so that its covariance turns with it.
 
     Example:
         >>> limit = kf.steady_state(kf.systems.constant_velocity())
@@ -97,16 +107,16 @@ def steady_state(model: StateSpaceModel) -> SteadyState:
     time_invariant("steady_state", model)
     eps = eps_of(model)
     if not all(map(is_concrete, jax.tree.leaves(model))):
-        return _steady_state(model, eps)[0]
+        result, settled = _steady_state(model, eps)
+        if checked:
+            refuse_at_runtime(UNSETTLED, ~settled)
+        return result
     # in double precision: long horizons amplify rounding
     with jax.ensure_compile_time_eval(), jax.enable_x64(True):
         double = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), model)
         result, settled = _steady_state(double, eps)
         if not settled:
-            raise ValueError(
-                "steady_state: the covariance does not settle; expected every mode that does not"
-                " decay and is driven by noise to be observed. See kf.observability."
-            )
+            raise ValueError(UNSETTLED)
         return jax.tree.map(lambda a: a.astype(model.dtype), result)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from typing import Any, NamedTuple
@@ -19,7 +20,8 @@ from kfjax._support.values import real_array
 
 __all__ = ["Discretised", "time_steps", "van_loan"]
 
-HALVINGS = 64  # at most, for a step with fast modes: |A dt| up to 1e19
+HALVINGS = 64  # at most, of a step with fast modes: |A dt| up to 9e18
+MOST_HALVINGS = 120  # of a known step; its last part is still a normal number in float32
 
 
 def time_steps(times: Any, start: Any, *, ordered: bool = True) -> Array:
@@ -134,7 +136,8 @@ def van_loan(A: Any, diffusion: Any, dt: float | Array, B: Any = None) -> Discre
 
     Raises:
         ValueError: if the shapes do not fit, the diffusion is not a covariance, or a mode grows
-            beyond the largest number within dt.
+            beyond the largest number within dt, or is too fast: |A| dt is above 6e35 (in a
+            trace, where an error cannot be raised, all is NaN above 9e18).
 
     Example:
         >>> kf.van_loan([[0.0, 1.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]], 1.0).Q.round(3).tolist()
@@ -162,7 +165,8 @@ def van_loan(A: Any, diffusion: Any, dt: float | Array, B: Any = None) -> Discre
     if B is not None and (B.ndim != 2 or B.shape[0] != n):
         raise ValueError(f"van_loan: B has shape {B.shape}; expected ({n}, p).")
     inputs = A if B is None else jnp.concatenate([A, B], axis=1)
-    held, Q = _integrals(A, diffusion, inputs, jnp.asarray(dt, A.dtype))
+    most = _halvings(A, dt)
+    held, Q = _integrals(most, A, diffusion, inputs, jnp.asarray(dt, A.dtype))
     F = jnp.eye(n, dtype=A.dtype) + held[:, :n]
     if is_concrete(F) and not (np.isfinite(F).all() and np.isfinite(Q).all()):
         raise ValueError(
@@ -170,6 +174,20 @@ def van_loan(A: Any, diffusion: Any, dt: float | Array, B: Any = None) -> Discre
             " beyond the largest number. Check the units of A and dt."
         )
     return Discretised(F, Q, None if B is None else held[:, n:])
+
+
+def _halvings(A: Array, dt: Any) -> int:
+    """Return how often a step may have to be halved, or raise if that is too often."""
+    if not (is_concrete(A) and is_concrete(dt)):
+        return HALVINGS
+    size = float(np.abs(np.asarray(A, np.float64)).sum(axis=1).max(initial=0.0) * dt)
+    for most in (HALVINGS, MOST_HALVINGS):
+        if size <= 2.0 ** (most - 1):
+            return most
+    raise ValueError(
+        f"van_loan: |A| dt is {size:.2g}; expected at most {2.0 ** (MOST_HALVINGS - 1):.2g}. Check"
+        " the units of A and dt, or replace a mode that is so fast by its stationary value."
+    )
 
 
 # Both integrals over a step h are power series in A h, which converge quickly while |A h| < 1/2:
@@ -183,14 +201,18 @@ def van_loan(A: Any, diffusion: Any, dt: float | Array, B: Any = None) -> Discre
 # nothing is computed from exp(-A h), which overflows for fast modes.
 
 
-@jax.jit
-def _integrals(A: Array, D: Array, G: Array, dt: Array) -> tuple[Array, Array]:
-    """Return the integrals of exp(A s) G and exp(A s) D exp(A s)' over a step dt."""
+@functools.partial(jax.jit, static_argnums=0)
+def _integrals(most: int, A: Array, D: Array, G: Array, dt: Array) -> tuple[Array, Array]:
+    """Return the integrals of exp(A s) G and exp(A s) D exp(A s)' over a step dt.
+
+    They are NaN where that takes more than `most` halvings.
+    """
     size = jnp.linalg.norm(A, ord=jnp.inf) * dt
-    halvings = jnp.clip(jnp.ceil(jnp.log2(jnp.maximum(2 * size, 1))), 0, HALVINGS)
+    size = jnp.where(size <= 2.0 ** (most - 1), size, jnp.nan)
+    halvings = jnp.ceil(jnp.log2(jnp.maximum(size, 0.5)) + 1)
     halvings = jax.lax.stop_gradient(halvings)
     short = _over_short_step(A, D, G, dt / 2**halvings)
-    return jax.lax.scan(_doubled, short, jnp.arange(HALVINGS) < halvings)[0]
+    return jax.lax.scan(_doubled, short, jnp.arange(most) < halvings)[0]
 
 
 def _over_short_step(A: Array, D: Array, G: Array, h: Array) -> tuple[Array, Array]:

@@ -47,32 +47,7 @@ class Linear(Pytree):
     def __post_init__(self) -> None:
         for name in ("A", "B", "b"):
             object.__setattr__(self, name, as_pytree(as_array(getattr(self, name))))
-        for name, expected in (("A", ("k", "n")), ("B", ("k", "p")), ("b", ("k",))):
-            value = getattr(self, name)
-            if name == "A" or (value is not None and not callable(value)):
-                self._check(name, value, expected)
-
-    def _check(self, name: str, value: Any, expected: tuple[str, ...]) -> None:
-        """Raise unless a matrix has these axes, finite numbers, and as many rows as A."""
-        if callable(value):
-            return
-        value = real_array(f"Linear: {name}", value)
-        shape = np.shape(value)
-        if len(shape) != len(expected):
-            remedy = "Reshape it."
-            if len(shape) == len(expected) + 1:
-                remedy = (
-                    "If the first axis is time, pass a function of u, which picks one, as in"
-                    f" {name}=Partial(operator.getitem, {name}) with us=jnp.arange(T)."
-                )
-            raise ValueError(
-                f"Linear: {name} has shape {shape}; expected {len(expected)} axes"
-                f" [{', '.join(expected)}]. {remedy}"
-            )
-        if not callable(self.A) and shape[0] != np.shape(self.A)[0]:
-            raise ValueError(
-                f"Linear: {name} has {shape[0]} rows; expected {np.shape(self.A)[0]}, as many as A."
-            )
+        check_affine("Linear", {"A": self.A, "B": self.B, "b": self.b})
 
     def at(self, u: Inputs) -> Linear:
         """Return the function of x alone, with u filled in: Linear(A, None, B u + b)."""
@@ -95,3 +70,44 @@ class Linear(Pytree):
         fixed = self.at(u)
         mean = linalg.matmul(fixed.A, x)
         return mean if fixed.b is None else mean + fixed.b
+
+
+def check_affine(who: str, parts: dict[str, Any]) -> None:
+    """Raise unless A, B and b fit together; B and b may be None, and each a callable of u.
+
+    Args:
+        who: the function whose arguments they are, for error texts.
+        parts: A, B and b, or the first of them, by the names that the function gives them.
+    """
+    axes = (("k", "n"), ("k", "p"), ("k",))
+    first = next(iter(parts))
+    rows = None
+    for (name, value), expected in zip(parts.items(), axes, strict=False):
+        if callable(value) or (value is None and name != first):
+            continue
+        shape = np.shape(real_array(f"{who}: {name}", value))
+        if len(shape) != len(expected):
+            raise ValueError(
+                f"{who}: {name} has shape {shape}; expected {len(expected)} axes"
+                f" [{', '.join(expected)}]. {_remedy(name, shape, len(expected))}"
+            )
+        if rows is not None and shape[0] != rows:
+            raise ValueError(
+                f"{who}: {name} has {shape[0]} rows; expected {rows}, as many as {first}."
+            )
+        if name == first:
+            rows = shape[0]
+
+
+def _remedy(name: str, shape: tuple[int, ...], axes: int) -> str:
+    """Return what to do about an array of another number of axes."""
+    if len(shape) == axes + 1:
+        return (
+            "If the first axis is time, pass a function of u, which picks one, as in"
+            f" {name}=Partial(operator.getitem, {name}) with us=jnp.arange(T)."
+        )
+    if axes == 2 and len(shape) == 0:
+        return f"Reshape it: a single number is [[{name}]]."
+    if axes == 2 and len(shape) == 1:
+        return f"Reshape it: one row is {name}[None, :]."
+    return "Reshape it."

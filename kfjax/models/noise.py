@@ -17,6 +17,37 @@ __all__: list[str] = []
 LARGE = 100  # rows; with larger states, no matrix of that size may be formed
 
 
+def check_matrix(who: str, name: str, cov: Any, n: int | None = None) -> None:
+    """Raise unless an array of noise covariance is square, and [n, n] if n is given."""
+    shape = jnp.shape(cov)
+    if len(shape) == 2 and shape[0] == shape[1] > 0 and n in (None, shape[0]):
+        return
+    if shape == (0, 0):
+        raise ValueError(
+            f"{who}: {name} has shape (0, 0); expected at least one channel. Steps without an"
+            " observation are observed=False."
+        )
+    expected = "[m, m]" if n is None else f"({n}, {n}), as prior.cov"
+    raise ValueError(f"{who}: {name} has shape {shape}; expected {expected}.{_remedy(name, shape)}")
+
+
+def _remedy(name: str, shape: tuple[int, ...]) -> str:
+    """Return what to do about a covariance of another number of axes."""
+    if len(shape) == 0:
+        return (
+            f" A single variance is [[{name}]]; one for all components is {name} * jnp.eye(...)"
+            " with their number."
+        )
+    if len(shape) == 1:
+        return f" Variances of independent components are jnp.diag({name})."
+    if len(shape) == 3:
+        return (
+            " If the first axis is time, pass a function of (x, u) that picks one, as in"
+            f" {name}=Partial(lambda stack, x, u: stack[u], {name}) with us=jnp.arange(T)."
+        )
+    return ""
+
+
 def symmetric_part(cov: Any) -> Any:
     """Make a covariance that is symmetric up to rounding symmetric to the bit; keep a function.
 

@@ -74,6 +74,17 @@ def check_runtime(text: str, tree: PyTree) -> None:
         jax.debug.callback(functools.partial(_raise_if, text, shapes), found, place)
 
 
+def refuse_at_runtime(text: str, refused: Array) -> None:
+    """Raise from inside a compiled function if a boolean is true."""
+    jax.debug.callback(functools.partial(_raise_error, text), refused)
+
+
+def _raise_error(text: str, refused: Any) -> None:
+    """Raise if a boolean, or one of many, is true."""
+    if np.any(refused):
+        raise ValueError(text)
+
+
 def _is_float(leaf: Array) -> bool:
     """Return whether an array may hold NaN."""
     return jnp.issubdtype(leaf.dtype, jnp.floating)

@@ -8,7 +8,7 @@ from typing import Any
 from kfjax._support.pytrees import STATIC, Pytree, as_array, as_pytree, promote
 from kfjax._support.values import real_array
 from kfjax.base import Gaussian
-from kfjax.models.noise import checked_noise_free, symmetric_part
+from kfjax.models.noise import check_matrix, checked_noise_free, symmetric_part
 from kfjax.models.spaces import EUCLIDEAN, as_observation_space, as_space
 from kfjax.models.state_space import First, StateSpaceModel, check_fields, check_first
 
@@ -37,7 +37,7 @@ class Sensor(Pytree):
 
     def __post_init__(self) -> None:
         if not callable(self.R):
-            real_array("Sensor: R", self.R)
+            check_matrix("Sensor", "R", real_array("Sensor: R", self.R))
         noise_free = checked_noise_free("Sensor", self.noise_free, self.R)
         object.__setattr__(self, "noise_free", noise_free)
         object.__setattr__(self, "h", as_pytree(self.h))

@@ -18,8 +18,8 @@ from kfjax._support.pytrees import ANY, STATIC, Pytree, as_array, as_pytree, pro
 from kfjax._support.values import check_finite
 from kfjax.base import Gaussian, Inputs
 from kfjax.models.calling import call
-from kfjax.models.functions import Linear
-from kfjax.models.noise import checked_noise_free, symmetric_part
+from kfjax.models.functions import Linear, check_affine
+from kfjax.models.noise import check_matrix, checked_noise_free, symmetric_part
 from kfjax.models.spaces import as_observation_space, as_space
 
 __all__ = ["StateSpaceModel", "linear_gaussian"]
@@ -113,8 +113,7 @@ class StateSpaceModel(Pytree):
             if not callable(values[name]):
                 raise ValueError(
                     f"StateSpaceModel: {name} is {type(values[name]).__name__}; expected a function"
-                    " of (x, u)."
-                    " A matrix goes in kf.Linear(A)."
+                    " of (x, u). A matrix goes in kf.Linear(A)."
                 )
         for name in ("Q", "R"):
             if values[name] is None:
@@ -214,40 +213,18 @@ def _check_model(model: StateSpaceModel) -> None:
     ):
         raise ValueError(
             f"StateSpaceModel: prior has mean {mean.shape} and cov {cov.shape}; expected [n] and"
-            " [n, n]."
-            " A batch of models is made with jax.vmap."
+            " [n, n]. A batch of models is made with jax.vmap."
         )
-    if not callable(model.Q) and model.Q.shape != (n, n):
-        raise ValueError(
-            f"StateSpaceModel: Q has shape {model.Q.shape}; expected ({n}, {n}), as prior.cov."
-            f"{_over_time('Q', model.Q)}"
-        )
-    if not callable(model.R) and model.R.shape == (0, 0):
-        raise ValueError(
-            "StateSpaceModel: R has shape (0, 0); expected at least one channel. Steps without an"
-            " observation are observed=False."
-        )
-    if not callable(model.R) and (model.R.ndim != 2 or model.R.shape[0] != model.R.shape[1]):
-        raise ValueError(
-            f"StateSpaceModel: R has shape {model.R.shape}; expected [m, m]."
-            f"{_over_time('R', model.R)}"
-        )
+    if not callable(model.Q):
+        check_matrix("StateSpaceModel", "Q", model.Q, n)
+    if not callable(model.R):
+        check_matrix("StateSpaceModel", "R", model.R)
     _check_linear("f", model.f, n, n)
     _check_linear("h", model.h, n, None if callable(model.R) else model.R.shape[0])
     for name, value in (("Q", model.Q), ("R", model.R), ("prior.cov", cov)):
         if not callable(value):
             check_covariance(f"StateSpaceModel: {name}", value)
     check_finite("StateSpaceModel: prior.mean", mean)
-
-
-def _over_time(name: str, cov: Array) -> str:
-    """Return the remedy for covariances [T, n, n]."""
-    if cov.ndim != 3:
-        return ""
-    return (
-        " If the first axis is time, pass a function of (x, u) that picks one, as in"
-        f" {name}=Partial(lambda stack, x, u: stack[u], {name}) with us=jnp.arange(T)."
-    )
 
 
 def _check_linear(name: str, fn: Any, n: int, rows: int | None) -> None:
@@ -288,6 +265,8 @@ def linear_gaussian(
         >>> model.n
         2
     """
+    check_affine("linear_gaussian", {"F": F, "B": B})
+    check_affine("linear_gaussian", {"H": H})
     return StateSpaceModel(Linear(F, B), Linear(H), Q, R, prior, first=first)
 
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from kfjax._support.arguments import as_path, check_kind
 from kfjax._support.files import write_file
 from kfjax.evaluation.reports import Comparison
 from kfjax.evaluation.results import Evaluation
@@ -46,6 +47,9 @@ def plot_comparison(comparison: Comparison, path: str | os.PathLike | None = Non
         >>> len(plot_comparison(comparison).axes)
         4
     """
+    check_kind("plot_comparison: comparison", comparison, Comparison)
+    if path is not None:
+        path = as_path("plot_comparison: path", path)
     best = comparison.best or comparison.rows[0].name
     components = min(3, comparison.estimates[best].mean.shape[1])
     figure = Figure(figsize=(13, 7.5), layout="constrained")

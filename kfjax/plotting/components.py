@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import ArrayLike, Real
 from matplotlib.axes import Axes
 
+from kfjax._support.arguments import real_numbers
 from kfjax._support.types import Nested
+from kfjax.plotting.checks import Numbers, check_colour, chosen_components, times_of
 from kfjax.plotting.style import COLOURS, TRUTH, column, style
 
 __all__ = ["plot_trajectory"]
 
-Numbers: TypeAlias = ArrayLike | Nested
-"""An array, or numbers in nested lists."""
-
-DASHED = (0, (4, 1.5))  # dashes of an estimate drawn over the truth
+DASHED = (0, (4, 1.5))  # an estimate over the truth
 
 
 def plot_trajectory(
@@ -61,11 +59,13 @@ def plot_trajectory(
         >>> len(axes)
         2
     """
-    mean = check_trajectory("plot_trajectory", mean, cov, truth)
-    check_variances("plot_trajectory", mean, cov)
-    chosen = chosen_components(components, mean.shape[1])
-    axes = column(len(chosen), axes, "plot_trajectory")
-    times = times_of(mean, times)
+    who = "plot_trajectory"
+    mean, cov, truth = check_trajectory(who, mean, cov, truth)
+    check_variances(who, mean, cov)
+    check_colour(f"{who}: colour", colour)
+    chosen = chosen_components(who, components, mean.shape[1])
+    axes = column(len(chosen), axes, who)
+    times = times_of(who, mean, times)
     for ax, j in zip(axes, chosen, strict=False):
         if cov is not None:
             spread = 2 * deviations(cov)[:, j]
@@ -73,22 +73,12 @@ def plot_trajectory(
             high = mean[:, j] + spread
             ax.fill_between(times, low, high, color=colour, alpha=0.25, lw=0, label="± 2 sigma")
         if truth is not None:
-            ax.plot(times, np.asarray(truth)[:, j], color=TRUTH, lw=1.6, label="true")
+            ax.plot(times, truth[:, j], color=TRUTH, lw=1.6, label="true")
         dashes = line_style(over_truth=truth is not None)
         ax.plot(times, mean[:, j], color=colour, lw=1.2, ls=dashes, label=label)
         style(ax, ylabel=f"$x_{{{j + 1}}}$")
     axes[len(chosen) - 1].set_xlabel("step")
     return axes
-
-
-def chosen_components(components: Iterable[int] | None, n: int) -> list[int]:
-    """Return the components to draw, the first three of n by default."""
-    return list(range(min(3, n))) if components is None else list(components)
-
-
-def times_of(curve: np.ndarray, times: Numbers | None) -> np.ndarray:
-    """Return the times of the steps, 1..T by default."""
-    return np.arange(1, len(curve) + 1) if times is None else np.asarray(times)
 
 
 def line_style(*, over_truth: bool) -> str | tuple[int, tuple[float, float]]:
@@ -101,35 +91,38 @@ def check_trajectory(
     mean: Numbers,
     cov: Numbers | None = None,
     truth: Numbers | None = None,
-) -> np.ndarray:
-    """Return the estimates of one trajectory [T, n], if the shapes fit together."""
-    mean = np.asarray(mean)
-    shape = mean.shape if truth is None else np.shape(truth)
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Return one trajectory of means [T, n], covariances and truth, if the shapes fit together."""
+    mean = real_numbers(f"{who}: mean", mean)
+    true = None if truth is None else real_numbers(f"{who}: truth", truth)
+    shape = mean.shape if true is None else true.shape
     if mean.ndim != 2 or shape != mean.shape:
         raise ValueError(
             f"{who}: mean has shape {mean.shape} and truth {shape}; expected one trajectory [T, n]"
             " for both. Select one of a batch with mean[0]."
         )
-    if cov is not None and (np.ndim(cov) != 3 or np.shape(cov)[0] != mean.shape[0]):
+    if cov is None:
+        return mean, None, true
+    covs = real_numbers(f"{who}: cov", cov)
+    if covs.ndim != 3 or covs.shape[0] != mean.shape[0]:
         raise ValueError(
-            f"{who}: cov has shape {np.shape(cov)}; expected {(*mean.shape, mean.shape[1])}, as"
-            " mean."
+            f"{who}: cov has shape {covs.shape}; expected {(*mean.shape, mean.shape[1])}, as mean."
         )
-    return mean
+    return mean, covs, true
 
 
-def check_variances(who: str, mean: np.ndarray, cov: Numbers | None) -> None:
+def check_variances(who: str, mean: np.ndarray, cov: np.ndarray | None) -> None:
     """Raise unless every component of the estimates [T, n] has its variance in cov."""
     n = mean.shape[1]
-    if cov is not None and np.shape(cov)[1:] != (n, n):
+    if cov is not None and cov.shape[1:] != (n, n):
         raise ValueError(
-            f"{who}: cov has shape {np.shape(cov)}; expected {(*mean.shape, n)}, as mean. A"
+            f"{who}: cov has shape {cov.shape}; expected {(*mean.shape, n)}, as mean. A"
             " covariance in a tangent space of another dimension is drawn by plot_error_bounds, or"
             " leave cov out."
         )
 
 
-def deviations(cov: Numbers) -> np.ndarray:
+def deviations(cov: np.ndarray) -> np.ndarray:
     """Return the standard deviations [T, n], 0 for variances that rounding made negative."""
-    variances = np.diagonal(np.asarray(cov), axis1=-2, axis2=-1)
+    variances = np.diagonal(cov, axis1=-2, axis2=-1)
     return np.sqrt(np.maximum(variances, 0))

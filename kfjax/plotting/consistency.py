@@ -8,13 +8,24 @@ import numpy as np
 from jaxtyping import ArrayLike, Int, Real
 from matplotlib.axes import Axes
 
+from kfjax._support.arguments import check_mapping, check_number, real_numbers
+from kfjax._support.naming import described
 from kfjax._support.types import Nested
 from kfjax.evaluation.consistency import chi_square_interval
 from kfjax.evaluation.errors import Difference
 from kfjax.evaluation.intervals import Interval
-from kfjax.evaluation.metrics import nees
+from kfjax.evaluation.metrics import nees_and_coverage
+from kfjax.plotting.checks import curves_by_name
 from kfjax.plotting.errors import median
-from kfjax.plotting.style import BAND, TRUTH, colours_of, curve_axes, steps_of, style
+from kfjax.plotting.style import (
+    BAND,
+    TRUTH,
+    colours_of,
+    curve_axes,
+    draw_curve,
+    steps_of,
+    style,
+)
 
 __all__ = ["plot_consistency", "plot_nees", "plot_nis"]
 
@@ -42,7 +53,11 @@ def plot_consistency(
         ax: axes to draw into; default a new figure.
 
     Returns:
-        The axes; the scale is logarithmic and shows at most 0.05 to 100.
+        The axes; the scale is logarithmic and shows at most 0.05 to 100. Where a value is infinite,
+        since a filter broke, there is a cross at the top, and the name of the filter says it.
+
+    Raises:
+        ValueError: if curves differ in length, or one has no colour.
 
     Example:
         >>> from kfjax.plotting import plot_consistency
@@ -52,18 +67,20 @@ def plot_consistency(
         >>> ax.get_legend_handles_labels()[1]
         ['95 % if consistent', 'KF']
     """
+    check_number("plot_consistency: level", level, above=0, below=1)
+    ratios = _intervals("plot_consistency: curves", curves)
     ax = curve_axes(ax)
-    colours = colours_of(curves, colours)
-    if curves:
-        # the intervals differ only where a filter fails, and the interval of a failed filter means
-        # nothing
-        usual = min(curves.values(), key=lambda curve: median(curve.high))
+    colours = colours_of(ratios, colours)
+    if ratios:
+        # the intervals differ only where a filter fails, and that of the failed one says nothing
+        usual = min(ratios.values(), key=lambda curve: median(curve.high))
         steps = steps_of(usual.value, first)
         band = f"{100 * level:g} % if consistent"
         ax.fill_between(steps, usual.low, usual.high, color=BAND, alpha=0.3, lw=0, label=band)
     ax.axhline(1, color=TRUTH, lw=0.8)
-    for name, curve in curves.items():
-        ax.plot(steps_of(curve.value, first), curve.value, color=colours[name], lw=1.2, label=name)
+    for name, curve in ratios.items():
+        steps = steps_of(curve.value, first)
+        draw_curve(ax, steps, curve.value, color=colours[name], lw=1.2, label=name)
     ax.set_yscale("log")
     low, high = ax.get_ylim()
     ax.set_ylim(max(min(low, 0.5), 0.05), min(max(high, 2.0), 1e2))
@@ -111,7 +128,9 @@ def plot_nees(
         >>> plot_nees(xs, estimate.mean, estimate.cov).get_ylabel()
         'NEES per dimension'
     """
-    sums = nees(truth, mean, cov, length=length, difference=difference)
+    sums, _ = nees_and_coverage(
+        "plot_nees", truth, mean, cov, probability=0.95, length=length, difference=difference
+    )
     curve = _pooled(sums.total, sums.count, level)
     return plot_consistency({label: curve}, ylabel="NEES per dimension", level=level, ax=ax)
 
@@ -129,7 +148,8 @@ def plot_nis(
     It is that of one trajectory, or the mean over many, and needs no true states.
 
     Args:
-        nis: [T] or [N, T], as in `Info.nis`.
+        nis: [T] or [N, T], as in `Info.nis`. NaN, of a filter that broke, counts as infinite and
+            is drawn as a cross at the top.
         dof: number of observed channels, of the same shape, as in `Info.dof`. Steps without any are
             left out.
         level: probability with which a consistent filter's value of one step lies within the band.
@@ -147,13 +167,31 @@ def plot_nis(
         >>> plot_nis(np.array([1.5, 0.0, 3.0]), np.array([2, 0, 2])).lines[1].get_ydata().tolist()
         [0.75, nan, 1.5]
     """
-    if np.shape(nis) != np.shape(dof) or np.ndim(nis) < 1:
+    total = real_numbers("plot_nis: nis", nis)
+    count = real_numbers("plot_nis: dof", dof)
+    if total.shape != count.shape or total.ndim < 1 or total.size == 0:
         raise ValueError(
             f"plot_nis: nis has shape {np.shape(nis)} and dof {np.shape(dof)}; expected [T] or [N,"
             " T] for both. Keep them with kf.run(..., emit=kf.estimate_and_info)."
         )
-    curve = _pooled(nis, dof, level)
+    broken = np.isnan(total) & (count > 0)
+    curve = _pooled(np.where(broken, np.inf, total), count, level)
     return plot_consistency({label: curve}, ylabel="NIS per channel", level=level, ax=ax)
+
+
+def _intervals(name: str, curves: Mapping[str, Interval]) -> dict[str, Interval]:
+    """Return intervals of arrays [T] by name, all of one length."""
+    check_mapping(name, curves, "intervals by name, as from Evaluation.nees_over_time")
+    for key, curve in curves.items():
+        if not isinstance(curve, Interval):
+            raise ValueError(
+                f"{name}[{key!r}] is {described(curve)}; expected a kfjax.evaluation.Interval, as"
+                " from Evaluation.nees_over_time. Draw other curves with plot_errors."
+            )
+    value, low, high = (
+        curves_by_name(name, {key: curve[i] for key, curve in curves.items()}) for i in range(3)
+    )
+    return {key: Interval(value[key], low[key], high[key]) for key in curves}
 
 
 def _pooled(total: ArrayLike | Nested, count: ArrayLike | Nested, level: float) -> Interval:

@@ -11,8 +11,9 @@ from matplotlib.collections import PolyCollection
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 from scipy import special
 
+from kfjax._support.arguments import check_number, real_numbers
 from kfjax._support.types import Nested
-from kfjax.evaluation.intervals import check_level
+from kfjax.plotting.checks import check_colour
 from kfjax.plotting.style import COLOURS, map_axes, style
 
 __all__ = ["plot_ellipses"]
@@ -56,12 +57,14 @@ def plot_ellipses(
         >>> float(ax.collections[0].get_paths()[0].vertices[:, 0].max().round(2))  # 2 sqrt(5.99)
         4.9
     """
-    centres = np.asarray(mean, np.float64)
-    covs = np.asarray(cov, np.float64)
+    check_number("plot_ellipses: probability", probability, above=0, below=1)
+    check_colour("plot_ellipses: colour", colour)
+    centres = real_numbers("plot_ellipses: mean", mean)
+    covs = real_numbers("plot_ellipses: cov", cov)
     if centres.ndim == 1:
         centres = centres[None]
         covs = covs[None]
-    d = centres.shape[-1]
+    d = centres.shape[-1] if centres.ndim else 0
     if d not in (2, 3) or centres.ndim != 2 or covs.shape != (*centres.shape, d):
         raise ValueError(
             f"plot_ellipses: mean has shape {centres.shape} and cov {covs.shape}; expected [K, 2]"
@@ -94,7 +97,6 @@ def _draw(ax: Axes, faces: Any, colour: str, label: str | None) -> None:
 
 def _radius(dimension: int, probability: float) -> float:
     """Return the root of the quantile of chi-square."""
-    check_level(probability)
     return float(np.sqrt(2 * special.gammaincinv(dimension / 2, probability)))
 
 

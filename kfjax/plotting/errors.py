@@ -10,14 +10,17 @@ import numpy as np
 from jaxtyping import ArrayLike, Real
 from matplotlib.axes import Axes
 
+from kfjax._support.arguments import check_number
 from kfjax._support.types import Nested
 from kfjax.evaluation.errors import Difference
-from kfjax.plotting.components import (
-    check_trajectory,
+from kfjax.plotting.checks import (
+    check_colour,
     chosen_components,
-    deviations,
+    curves_by_name,
+    level_of,
     times_of,
 )
+from kfjax.plotting.components import check_trajectory, deviations
 from kfjax.plotting.style import (
     BAND,
     COLOURS,
@@ -25,6 +28,7 @@ from kfjax.plotting.style import (
     colours_of,
     column,
     curve_axes,
+    draw_curve,
     steps_of,
     style,
 )
@@ -64,16 +68,18 @@ def plot_errors(
         >>> [line.get_label() for line in ax.lines]
         ['EKF', 'lost (off scale)', 'floor']
     """
+    errors = curves_by_name("plot_errors: curves", curves)
     ax = curve_axes(ax)
-    colours = colours_of(curves, colours)
-    errors = {name: np.asarray(curve, np.float64) for name, curve in curves.items()}
-    top = min((median(curve) for curve in errors.values()), default=0.0) + SPAN_DB
+    colours = colours_of(errors, colours)
+    top = min(map(median, errors.values()), default=0.0) + SPAN_DB
     for name, curve in errors.items():
         label = name if np.any(curve < top) else f"{name} (off scale)"
-        ax.plot(steps_of(curve, first), curve, color=colours[name], lw=1.4, label=label)
+        steps = steps_of(curve, first)
+        draw_curve(ax, steps, curve, color=colours[name], lw=1.4, label=label)
     if floor is not None:
-        steps = steps_of(next(iter(errors.values())), first)
-        level = np.broadcast_to(floor, steps.shape)
+        if not errors:
+            raise ValueError("plot_errors: got a floor without curves; expected at least one.")
+        level = level_of("plot_errors: floor", floor, steps.shape)
         ax.plot(steps, level, color=TRUTH, lw=1, ls="--", label="floor")
     style(ax, xlabel="step", ylabel=ylabel)
     if ax.get_ylim()[1] > top:
@@ -122,14 +128,24 @@ def plot_error_bounds(
         >>> [line.get_label() for line in plot_error_bounds(truth, mean, cov)[0].lines]
         ['error, 50 % within']
     """
-    mean = check_trajectory("plot_error_bounds", mean, cov, truth)
-    error = _subtracted(np.asarray(truth), mean, difference)
-    # NaN in the truth means unknown, in the estimate it is an error
-    known = ~np.isnan(_subtracted(np.asarray(truth), np.asarray(truth), difference))
-    bounds = sigmas * deviations(cov)
-    chosen = chosen_components(components, error.shape[1])
-    axes = column(len(chosen), axes, "plot_error_bounds")
-    times = times_of(error, times)
+    who = "plot_error_bounds"
+    mean, covs, true = check_trajectory(who, mean, cov, truth)
+    if covs is None or true is None:
+        raise ValueError(f"{who}: truth or cov is None; expected both. Or use plot_trajectory.")
+    check_number(f"{who}: sigmas", sigmas, above=0)
+    check_colour(f"{who}: colour", colour)
+    error = _subtracted(true, mean, difference)
+    # NaN in the truth is not known, in the estimate it is an error
+    known = ~np.isnan(_subtracted(true, true, difference))
+    bounds = sigmas * deviations(covs)
+    chosen = chosen_components(who, components, error.shape[1])
+    if max(chosen) >= bounds.shape[1]:
+        raise ValueError(
+            f"{who}: cov has shape {covs.shape} and the error {error.shape}; expected a variance of"
+            " every component. On a curved space pass difference=, as model.state_space.difference."
+        )
+    axes = column(len(chosen), axes, who)
+    times = times_of(who, error, times)
     for ax, j in zip(axes, chosen, strict=False):
         bound = bounds[:, j]
         claimed = f"± {sigmas:g} sigma"

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Real
 from matplotlib.axes import Axes
 
+from kfjax._support.arguments import check_count, check_mapping, items_of, real_numbers
 from kfjax._support.types import Nested
 from kfjax.plotting.style import TRUTH, colours_of, column, steps_of, style
 
@@ -49,25 +50,41 @@ def plot_gain(
         >>> [line.get_label() for line in axes[0].lines]
         ['steady state', 'KF']
     """
-    if not isinstance(gains, Mapping):
-        raise ValueError(
-            f"plot_gain: gains is {type(gains).__name__}; expected gains by name,"
-            f" {{'KF': [T, n, m]}}."
-        )
-    arrays = {name: np.asarray(gain) for name, gain in gains.items()}
-    n, m = _shape(arrays)
+    check_mapping("plot_gain: gains", gains, "gains by name, {'KF': [T, n, m]}")
+    arrays = {name: real_numbers(f"plot_gain: {name}", gain) for name, gain in gains.items()}
+    shape = _shape(arrays)
     colours = colours_of(arrays, colours)
-    chosen = list(np.ndindex(n, m))[:3] if entries is None else list(entries)
+    chosen = _chosen(entries, shape)
+    settled = None if steady is None else real_numbers("plot_gain: steady", steady)
+    if settled is not None and settled.shape != shape:
+        raise ValueError(f"plot_gain: steady has shape {settled.shape}; expected {shape}.")
     axes = column(len(chosen), axes, "plot_gain")
     for ax, (i, j) in zip(axes, chosen, strict=False):
-        if steady is not None:
-            ax.axhline(np.asarray(steady)[i, j], color=TRUTH, lw=1, ls="--", label="steady state")
+        if settled is not None:
+            ax.axhline(settled[i, j], color=TRUTH, lw=1, ls="--", label="steady state")
         for name, gain in arrays.items():
             ax.plot(steps_of(gain, 1), gain[:, i, j], color=colours[name], lw=1.2, label=name)
         style(ax, ylabel=f"$K_{{{i + 1},{j + 1}}}$")
     axes[0].legend(loc="best")
     axes[len(chosen) - 1].set_xlabel("step")
     return axes
+
+
+def _chosen(
+    entries: Iterable[tuple[int, int]] | None, shape: tuple[int, int]
+) -> list[tuple[int, int]]:
+    """Return the entries of gains [n, m] to draw, the first three by default."""
+    if entries is None:
+        return list(np.ndindex(shape))[:3]
+    chosen = []
+    for entry in items_of("plot_gain: entries", entries, "pairs (i, j) of indices"):
+        pair = items_of("plot_gain: an entry", entry, "a pair (i, j) of indices")
+        if len(pair) != 2:
+            raise ValueError(f"plot_gain: an entry is {pair}; expected a pair (i, j) of indices.")
+        for index, size in zip(pair, shape, strict=True):
+            check_count("plot_gain: an index", index, least=0, most=size - 1)
+        chosen.append((pair[0], pair[1]))
+    return chosen
 
 
 def _shape(gains: Mapping[str, np.ndarray]) -> tuple[int, int]:

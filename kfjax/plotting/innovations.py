@@ -7,6 +7,7 @@ from jaxtyping import ArrayLike, Real
 from matplotlib.axes import Axes
 
 from kfjax.evaluation.innovations import innovation_products, whiteness
+from kfjax.plotting.checks import check_colour
 from kfjax.plotting.style import BAND, COLOURS, TRUTH, curve_axes, style
 
 __all__ = ["plot_autocorrelation"]
@@ -53,6 +54,7 @@ def plot_autocorrelation(
             "plot_autocorrelation: the filter gives no innovations or no covariances of them;"
             " expected both. Use a filter that has them, such as kf.extended()."
         )
+    check_colour("plot_autocorrelation: colour", colour)
     test = whiteness(*innovation_products(innovation, cov, lags), level=level)
     ax = curve_axes(ax)
     at = np.arange(1, lags + 1)

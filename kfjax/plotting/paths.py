@@ -8,7 +8,9 @@ import numpy as np
 from jaxtyping import ArrayLike, Real
 from matplotlib.axes import Axes
 
+from kfjax._support.arguments import check_count, check_number, real_numbers
 from kfjax._support.types import Nested
+from kfjax.plotting.checks import Numbers, check_colour, chosen_components
 from kfjax.plotting.components import check_trajectory, check_variances, line_style
 from kfjax.plotting.ellipses import plot_ellipses
 from kfjax.plotting.style import BAND, COLOURS, TRUTH, map_axes, style
@@ -62,35 +64,58 @@ def plot_path(
         >>> [line.get_label() for line in ax.lines]
         ['measured', 'true', 'estimate']
     """
-    mean = check_trajectory("plot_path", mean, cov, truth)
-    check_variances("plot_path", mean, cov)
-    chosen = list(components)
-    if len(chosen) not in (2, 3) or not all(0 <= j < mean.shape[1] for j in chosen):
-        raise ValueError(
-            f"plot_path: components are {chosen}; expected two or three, from 0 to"
-            f" {mean.shape[1] - 1}."
-        )
-    if observations is not None and np.shape(observations)[1:] != (len(chosen),):
-        raise ValueError(
-            f"plot_path: observations have shape {np.shape(observations)}; expected [K,"
-            f" {len(chosen)}], positions in the coordinates of the path. Leave out observations of"
-            " other quantities."
-        )
+    who = "plot_path"
+    mean, covs, true = check_trajectory(who, mean, cov, truth)
+    check_variances(who, mean, covs)
+    check_number(f"{who}: probability", probability, above=0, below=1)
+    check_colour(f"{who}: colour", colour)
+    chosen = _coordinates(who, components, mean.shape[1])
+    measured = _positions(who, observations, len(chosen))
+    every = _between_ellipses(who, every, len(mean))
     ax = map_axes(ax, len(chosen))
-    if observations is not None:
-        ax.plot(*np.asarray(observations).T, ".", color=BAND, ms=3, label="measured")
-    if truth is not None:
-        ax.plot(*np.asarray(truth)[:, chosen].T, color=TRUTH, lw=1.6, label="true")
-    dashes = line_style(over_truth=truth is not None)
+    if measured is not None:
+        ax.plot(*measured.T, ".", color=BAND, ms=3, label="measured")
+    if true is not None:
+        ax.plot(*true[:, chosen].T, color=TRUTH, lw=1.6, label="true")
+    dashes = line_style(over_truth=true is not None)
     ax.plot(*mean[:, chosen].T, color=colour, lw=1.2, ls=dashes, label=label)
-    if cov is not None:
-        at = slice(None, None, every or max(1, len(mean) // ELLIPSES))
-        centres = mean[at][:, chosen]
-        blocks = np.asarray(cov)[at][:, chosen][:, :, chosen]
+    if covs is not None:
+        centres = mean[::every][:, chosen]
+        blocks = covs[::every][:, chosen][:, :, chosen]
         region = f"{100 * probability:g} %"
         plot_ellipses(centres, blocks, probability=probability, colour=colour, label=region, ax=ax)
     _frame(ax, chosen)
     return ax
+
+
+def _coordinates(who: str, components: Sequence[int], n: int) -> list[int]:
+    """Return the two or three components of the state that are the coordinates."""
+    if components is None or len(chosen := chosen_components(who, components, n)) not in (2, 3):
+        raise ValueError(
+            f"{who}: components are {components}; expected two or three, from 0 to {n - 1}."
+        )
+    return chosen
+
+
+def _positions(who: str, observations: Numbers | None, d: int) -> np.ndarray | None:
+    """Return the measured positions [K, d]."""
+    if observations is None:
+        return None
+    array = real_numbers(f"{who}: observations", observations)
+    if array.shape[1:] != (d,):
+        raise ValueError(
+            f"{who}: observations have shape {array.shape}; expected [K, {d}], positions in the"
+            " coordinates of the path. Leave out what measures something else."
+        )
+    return array
+
+
+def _between_ellipses(who: str, every: int | None, steps: int) -> int:
+    """Return the number of steps from one ellipse to the next."""
+    if every is None:
+        return max(1, steps // ELLIPSES)
+    check_count(f"{who}: every", every)
+    return every
 
 
 def _frame(ax: Axes, chosen: list[int]) -> None:

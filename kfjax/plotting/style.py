@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import ArrayLike
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kfjax._support.types import Nested
+from kfjax._support.arguments import check_count, check_mapping, items_of
+from kfjax.plotting.checks import check_axes, check_colour
 
 __all__ = ["COLOURS", "TRUTH"]
 
@@ -38,7 +40,9 @@ def column(rows: int, axes: Iterable[Axes] | None = None, who: str = "") -> list
     if axes is None:
         figure = Figure(figsize=(8, 1 + 2.2 * rows), layout="constrained")
         return list(figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0])
-    axes = list(axes)
+    axes = items_of(f"{who}: axes", axes, "axes of matplotlib, one per component")
+    for ax in axes:
+        check_axes(f"{who}: axes", ax)
     if len(axes) < rows:
         raise ValueError(f"{who}: got {len(axes)} axes; expected {rows}, one per component.")
     return axes
@@ -46,12 +50,16 @@ def column(rows: int, axes: Iterable[Axes] | None = None, who: str = "") -> list
 
 def curve_axes(ax: Axes | None) -> Axes:
     """Return the given axes, or those of a new figure for curves over time."""
-    return column(1)[0] if ax is None else ax
+    if ax is None:
+        return column(1)[0]
+    check_axes("ax", ax)
+    return ax
 
 
 def map_axes(ax: Axes | None, dimension: int) -> Axes:
     """Return the given axes, or those of a new figure of the plane or of space."""
     if ax is not None:
+        check_axes("ax", ax)
         return ax
     projection = "3d" if dimension == 3 else None
     figure = Figure(figsize=(7, 6), layout="constrained")
@@ -60,14 +68,34 @@ def map_axes(ax: Axes | None, dimension: int) -> Axes:
 
 def colours_of(names: Iterable[str], chosen: Mapping[str, str] | None = None) -> Mapping[str, str]:
     """Return the chosen colours, or one colour per name in sequence."""
-    if chosen is not None:
-        return chosen
-    return dict(zip(names, itertools.cycle(COLOURS), strict=False))
+    if chosen is None:
+        return dict(zip(names, itertools.cycle(COLOURS), strict=False))
+    check_mapping("colours", chosen, "colours by the names of the curves")
+    if missing := [name for name in names if name not in chosen]:
+        raise ValueError(
+            f"colours lack {', '.join(map(str, missing))}; expected a colour for every curve."
+        )
+    for name in names:
+        check_colour(f"colours[{name!r}]", chosen[name])
+    return chosen
 
 
-def steps_of(curve: ArrayLike | Nested, first: int) -> np.ndarray:
+def steps_of(curve: ArrayLike, first: int) -> np.ndarray:
     """Return the numbers of the steps of a curve, along its leading axis."""
+    check_count("first", first, least=0)
     return np.arange(first, first + np.shape(curve)[0])
+
+
+def draw_curve(ax: Axes, steps: np.ndarray, curve: ArrayLike, **how: Any) -> None:
+    """Draw a curve; where it is infinite, since a filter broke, crosses at the top say so."""
+    values = np.asarray(curve)
+    broken = np.isposinf(values)
+    if broken.any():
+        how["label"] = f"{how['label']} (infinite in {broken.sum()} of {broken.size} steps)"
+        top = np.ones(broken.sum())
+        place = ax.get_xaxis_transform()  # steps along x, 0 to 1 along y
+        ax.plot(steps[broken], top, "x", color=how["color"], ms=5, transform=place, clip_on=False)
+    ax.plot(steps, values, **how)
 
 
 def share_x(axes: list[Axes]) -> None:

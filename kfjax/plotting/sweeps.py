@@ -9,8 +9,10 @@ import numpy as np
 from jaxtyping import ArrayLike, Real
 from matplotlib.axes import Axes
 
+from kfjax._support.arguments import check_mapping, items_of, real_numbers
 from kfjax._support.types import Nested
 from kfjax.evaluation.intervals import Interval
+from kfjax.plotting.checks import level_of
 from kfjax.plotting.style import TRUTH, colours_of, curve_axes, style
 
 __all__ = ["plot_noise_sweep"]
@@ -56,7 +58,8 @@ def plot_noise_sweep(
         >>> ax.get_legend_handles_labels()[1]
         ['floor', 'EKF', 'UKF']
     """
-    at = np.asarray(noise, np.float64)
+    at = real_numbers("plot_noise_sweep: noise", noise)
+    check_mapping("plot_noise_sweep: curves", curves, "errors in dB [K] by name")
     ax = curve_axes(ax)
     colours = colours_of(curves, colours)
     for name, curve in curves.items():
@@ -65,7 +68,7 @@ def plot_noise_sweep(
         colour = colours[name]
         ax.errorbar(at, value, bars, color=colour, lw=1.4, marker="o", ms=4, capsize=3, label=name)
     if floor is not None:
-        least = np.broadcast_to(floor, at.shape)
+        least = level_of("plot_noise_sweep: floor", floor, at.shape)
         ax.plot(at, least, color=TRUTH, lw=1, ls="--", label="floor")
     ax.legend(loc="best")
     style(ax, xlabel=xlabel, ylabel=ylabel)
@@ -77,8 +80,9 @@ def _levels(name: str, curve: Levels, noise: np.ndarray) -> np.ndarray:
     if isinstance(curve, Interval):
         rows = np.stack([np.asarray(end, np.float64) for end in curve], axis=-1)
     else:
-        triples = [row if isinstance(row, Interval) else (row, row, row) for row in curve]
-        rows = np.asarray(triples, np.float64)
+        levels = items_of(f"plot_noise_sweep: {name}", curve, "an error for each level of noise")
+        triples = [tuple(row) if isinstance(row, Interval) else (row, row, row) for row in levels]
+        rows = real_numbers(f"plot_noise_sweep: {name}", triples)
     if rows.shape != (noise.size, 3) or noise.ndim != 1:
         raise ValueError(
             f"plot_noise_sweep: {name} has {len(rows)} values and noise the shape {noise.shape};"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.axes import Axes
 
+from kfjax._support.naming import described
 from kfjax.plotting.style import COLOURS, curve_axes, style
 
 if TYPE_CHECKING:  # importing training takes longer than drawing a plot
@@ -36,6 +37,11 @@ def plot_history(history: History, *, ylabel: str = "loss", ax: Axes | None = No
         >>> [line.get_label() for line in plot_history(history).lines]
         ['training']
     """
+    if not all(hasattr(history, field) for field in ("update", "loss", "validation")):
+        raise ValueError(
+            f"plot_history: history is {described(history)}; expected a kfjax.training.History."
+            " Of what fit returns, pass .history."
+        )
     ax = curve_axes(ax)
     updates = np.atleast_2d(history.update)
     _draw(ax, updates, history.loss, "training", COLOURS[0])

@@ -114,15 +114,14 @@ def _check(params: Params, states: State, trajectories: int) -> StateSpaceModel:
     ):
         raise ValueError(
             f"simulate_smoothed: got states {type(states).__name__}; expected the stacked states of"
-            " kf.particle on a"
-            " StateSpaceModel, from run(..., emit=kf.whole_state)."
+            " kf.particle on a StateSpaceModel, from run(..., emit=kf.whole_state)."
         )
     check_count("simulate_smoothed: trajectories", trajectories)
     if is_singular(model.Q):
         raise ValueError(
             "simulate_smoothed: Q is singular; expected an invertible one, since backward weights"
-            " are transition"
-            " densities. Add a little noise to Q, or use kf.smooth with a Gaussian filter."
+            " are transition densities. Add a little noise to Q, or use kf.smooth with a Gaussian"
+            " filter."
         )
     return model
 

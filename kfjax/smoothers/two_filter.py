@@ -18,6 +18,7 @@ from kfjax.base import Gaussian, Inputs, Mask, whole_state
 from kfjax.filters.square_root_form import SquareRootGaussian, conditional_factors, square_root
 from kfjax.models.observing import bind, observe
 from kfjax.models.records import Record, is_singular
+from kfjax.models.runtime_checks import refuse_at_runtime
 from kfjax.models.shapes import check_shapes
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.moments import Taylor
@@ -28,6 +29,12 @@ from kfjax.smoothers.records import whole_record
 __all__ = ["two_filter_smooth"]
 
 FORWARD = square_root(Taylor())
+
+
+SINGULAR = (
+    "two_filter_smooth: R is singular; expected an invertible one, since information about a"
+    " noise-free observation is infinite. Use kf.smooth."
+)
 
 
 class Information(NamedTuple):
@@ -43,7 +50,12 @@ class Information(NamedTuple):
 
 
 def two_filter_smooth(
-    model: StateSpaceModel, ys: ArrayLike, *, us: Inputs = None, observed: Mask = None
+    model: StateSpaceModel,
+    ys: ArrayLike,
+    *,
+    us: Inputs = None,
+    observed: Mask = None,
+    checked: bool = False,
 ) -> Smoothed:
     """Smooth a linear Gaussian model by two filters.
 
@@ -59,15 +71,16 @@ def two_filter_smooth(
     P_s (eta - Lambda m) with P_s = L (I + L' Lambda L)^-1 L'. Everything is computed with factors,
     without an inverse of Q, F or Lambda: they may be singular, and x_0 may be known. R of the
     observed channels must be invertible, since information about a noise-free observation is
-    infinite; inside a trace, where an error cannot be raised, a singular R gives NaN. Use it to
-    combine what two records say about the time between them; to smooth one record, `kfjax.smooth`
-    costs half.
+    infinite. Use it to combine what two records say about the time between them; to smooth one
+    record, `kfjax.smooth` costs half.
 
     Args:
         model: a `StateSpaceModel` with `Linear` f and h; Q and R may depend on u, not on x.
         ys: observations [T, m].
         us: inputs [T, ...], or None.
         observed: booleans [T] or [T, m], or None.
+        checked: raise inside a trace, too, when the compiled function runs; otherwise a singular R
+            gives NaN there.
 
     Returns:
         `Smoothed(mean [T, n], cov [T, n, n], initial, cross [T, n, n], cholesky [T, n, n])`.
@@ -90,21 +103,15 @@ def two_filter_smooth(
     """
     record = whole_record("two_filter_smooth", model, ys, us, observed, linear=True)
     if is_singular(model.R):
-        raise _singular()
+        raise ValueError(SINGULAR)
     smoothed = _two_filter_smooth(model, record)
     # whether an R that depends on inputs is singular shows only in the result
     leaves = jax.tree.leaves(smoothed)
     if callable(model.R) and any(is_concrete(leaf) and np.isnan(leaf).any() for leaf in leaves):
-        raise _singular()
+        raise ValueError(SINGULAR)
+    if checked and not all(map(is_concrete, leaves)):
+        refuse_at_runtime(SINGULAR, jnp.isnan(smoothed.mean).any())
     return smoothed
-
-
-def _singular() -> ValueError:
-    """Return the error for a noise-free channel."""
-    return ValueError(
-        "two_filter_smooth: R is singular; expected an invertible one, since information about a"
-        " noise-free observation is infinite. Use kf.smooth."
-    )
 
 
 @jit

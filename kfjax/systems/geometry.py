@@ -16,6 +16,7 @@ __all__ = ["bearing", "norm", "roll_pitch_yaw", "rotate", "rotation", "spherical
 
 def norm(d: Array) -> Array:
     """Return |d|, with derivative 0 at d = 0."""
+    d = _real("norm: d", d)
     squared = jnp.sum(d**2)
     zero = squared == 0
     return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, squared)))
@@ -26,6 +27,8 @@ def bearing(x: Array, y: Array) -> Array:
 
     At the origin it is 0, with derivative 0.
     """
+    x = _real("bearing: x", x)
+    y = _real("bearing: y", y)
     origin = (x == 0) & (y == 0)
     return jnp.arctan2(jnp.where(origin, 0, y), jnp.where(origin, 1, x))
 
@@ -39,8 +42,16 @@ def spherical(x: Array) -> Array:
         >>> print(np.asarray(kf.systems.spherical(jnp.array([0.0, -2.0, 0.0]))).round(3))
         [2.    1.571 4.712]
     """
+    x = _real("spherical: x", x)
+    if x.shape != (3,):
+        raise ValueError(f"spherical: x has shape {x.shape}; expected [3]. Batch with jax.vmap.")
     azimuth = jnp.mod(bearing(x[0], x[1]), 2 * jnp.pi)
     return jnp.stack([norm(x), bearing(x[2], norm(x[:2])), azimuth])
+
+
+def _real(name: str, values: Any) -> Array:
+    """Return an array of real numbers; NaN and infinities stay, as in functions of numpy."""
+    return jnp.asarray(real_array(name, values, finite=False))
 
 
 def rotation(degrees: float | Array, n: int = 2) -> Array:

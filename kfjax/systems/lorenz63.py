@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
-from kfjax._support.arguments import check_count, check_positive, choose
+from kfjax._support.arguments import check_count, check_number, check_positive, choose
 from kfjax.base import Gaussian, Inputs
 from kfjax.models.functions import Linear
 from kfjax.models.spaces import angles
@@ -143,7 +143,8 @@ def decimated_lorenz(
         G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known
         dynamics, IEEE Trans. Signal Process. 70 (2022), section IV-D, Table III.
     """
-    check_positive("decimated_lorenz: dense_dt", dense_dt)
+    check_number("decimated_lorenz: dt", dt, above=0)
+    check_number("decimated_lorenz: dense_dt", dense_dt, above=0)
     substeps = round(dt / dense_dt)
     if abs(substeps * dense_dt - dt) > 1e-6 * dt:
         raise ValueError(

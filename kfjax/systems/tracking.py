@@ -192,7 +192,6 @@ def _ranges(x: Array, u: Inputs) -> Array:
         got = type(u).__name__ if anchors is None else f"anchors of shape {np.shape(anchors)}"
         raise ValueError(
             f"range_only: got {got} as input; expected a dict of 'anchors' [m, {x.shape[0] // 2}]"
-            " and 'dt'."
-            " Pass us={'anchors': [T, m, d], 'dt': [T]}."
+            " and 'dt'. Pass us={'anchors': [T, m, d], 'dt': [T]}."
         )
     return jax.vmap(lambda anchor: norm(_offset(x, anchor)))(anchors)

@@ -16,6 +16,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from kfjax._support.arguments import choose
+from kfjax._support.naming import described
 from kfjax.base import Inputs
 from kfjax.models.functions import Linear
 from kfjax.models.state_space import StateSpaceModel, linear_gaussian
@@ -128,7 +129,13 @@ def _positioned(f: Any, Q: np.ndarray, r_std: Any, x0: np.ndarray) -> StateSpace
 
 
 def _checked(who: str, faults: Iterable[str], options: tuple[str, ...]) -> frozenset[str]:
-    faults = (faults,) if isinstance(faults, str) else faults
+    if isinstance(faults, str):
+        faults = (faults,)
+    if not isinstance(faults, Iterable):
+        raise ValueError(
+            f"{who}: faults is {described(faults)}; expected some of {', '.join(options)}."
+        )
+    faults = tuple(faults)
     for fault in faults:
         choose(f"{who}: fault", fault, options)
     return frozenset(faults)

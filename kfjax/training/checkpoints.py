@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
-from kfjax._support.arguments import check_count
+from kfjax._support.arguments import as_path, check_count
 from kfjax._support.files import locked, remove_unfinished, write_file
 from kfjax._support.fingerprints import differences
 from kfjax._support.persistence import is_key, named_leaves, read_arrays
@@ -58,9 +58,10 @@ def save_params(path: str | Path, params: Params) -> None:
         >>> tuned.R.tolist() == (4 * model.R).tolist()
         True
     """
-    if Path(path).exists():
+    path = as_path("save_params: path", path)
+    if path.exists():
         try:
-            _read(Path(path), PARAMS)
+            _read(path, PARAMS)
         except ValueError as error:
             raise ValueError(
                 f"save_params: {path} exists and is damaged or was not written by save_params"
@@ -85,12 +86,13 @@ def load_params(path: str | Path, like: Tree) -> Tree:
         ValueError: if nothing is saved there, the file is damaged, or the arrays have other names,
             shapes or dtypes.
     """
-    if not Path(path).exists():
+    path = as_path("load_params: path", path)
+    if not path.exists():
         raise ValueError(
             f"load_params: there is no file {path}; expected one written by save_params."
         )
     try:
-        stored = _read(Path(path), PARAMS)
+        stored = _read(path, PARAMS)
     except ValueError as error:
         raise ValueError(
             f"load_params: {path} cannot be read ({error}); expected an undamaged file written by"
@@ -100,7 +102,8 @@ def load_params(path: str | Path, like: Tree) -> Tree:
     found = _described(stored)
     if wanted != found:
         raise ValueError(
-            f"load_params: {path} holds other parameters than `like`: {_difference(found, wanted)}."
+            f"load_params: {path} holds other parameters than `like`: {_difference(found, wanted)};"
+            " expected the same. Pass the params that were saved, as they were before training."
         )
     return _unnamed(stored, like)
 
@@ -175,7 +178,8 @@ class Checkpoints:
             if here != wanted:
                 raise ValueError(
                     f"fit: {path} was written by another version of kfjax:"
-                    f" {_difference(here, wanted)}. Choose another directory."
+                    f" {_difference(here, wanted)}; expected files of this version. Choose another"
+                    " directory."
                 )
             if damaged:
                 names = ", ".join(map(str, damaged))

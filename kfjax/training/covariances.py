@@ -10,10 +10,17 @@ import numpy as np
 from jax import Array
 
 from kfjax import linalg
-from kfjax._support.arguments import check_covariance, choose_some
+from kfjax._support.arguments import (
+    check_count,
+    check_covariance,
+    check_kind,
+    check_number,
+    choose_some,
+)
 from kfjax._support.values import real_array
 from kfjax.base import Filter, Gaussian, Params
 from kfjax.data import Dataset
+from kfjax.filters.checks import check_filter
 from kfjax.models.augmented_state import check_added_noise
 from kfjax.models.lens import model_of, with_model
 from kfjax.models.state_space import StateSpaceModel
@@ -80,7 +87,8 @@ def _own_units(cov: np.ndarray, floor: np.ndarray) -> np.ndarray:
     largest = variances.max()
     if largest <= 0:
         raise ValueError(
-            "unconstrain: cov is zero; expected some positive variance, or a floor. Pass floor=."
+            "unconstrain: cov is zero; expected a positive variance somewhere, or a floor. Pass"
+            " floor=."
         )
     # a component without any variance has no unit of its own
     return np.sqrt(np.where(variances > 0, variances, LIFT * largest))
@@ -93,8 +101,22 @@ def constrain(theta: Array, floor: float | Array = 0.0) -> Array:
         theta: logarithms of the diagonal of the factor, and its other entries relative to the
             diagonal of their row.
         floor: a number or [n] added to the diagonal.
+
+    Raises:
+        ValueError: if theta has another number of entries, or floor another shape.
     """
+    theta = jnp.asarray(real_array("constrain: theta", theta, ndim=1))
     n = (int(np.sqrt(8 * theta.shape[-1] + 1)) - 1) // 2
+    if theta.shape != (n * (n + 1) // 2,) or n == 0:
+        raise ValueError(
+            f"constrain: theta has shape {theta.shape}; expected [n (n + 1) / 2], as"
+            " kfjax.training.unconstrain returns."
+        )
+    floor = real_array("constrain: floor", floor)
+    if np.shape(floor) not in ((), (n,)):
+        raise ValueError(
+            f"constrain: floor has shape {np.shape(floor)}; expected a number or ({n},)."
+        )
     free = jnp.zeros((n, n), theta.dtype).at[np.tril_indices(n)].set(theta)
     scale = jnp.exp(jnp.diag(free))
     unit = jnp.tril(free, -1) + jnp.eye(n, dtype=theta.dtype)
@@ -147,6 +169,7 @@ def free_noise(params: Params, learn: Sequence[str] = ("Q", "R"), floor: Any = N
 
 def noise_of(free: FreeNoise) -> Any:
     """Return the params with the covariances filled in: a transform for `through`."""
+    check_kind("noise_of: free", free, FreeNoise)
     covs: dict[str, Any] = {
         name: constrain(theta, free.floors[name]) for name, theta in free.factors.items()
     }
@@ -212,6 +235,9 @@ def fit_noise(
         I. Greenberg et al., Optimization or architecture: how to hack Kalman filtering, NeurIPS
         2023.
     """
+    check_filter("fit_noise", filter)
+    check_number("fit_noise: learning_rate", learning_rate, above=0)
+    check_count("fit_noise: updates", updates)
     optimizer = options.pop("optimizer", None) or clipped_adam(
         Cosine(learning_rate, updates, final=0.01), clip=10.0
     )
@@ -238,8 +264,7 @@ def _covariance(model: StateSpaceModel, name: str) -> Array:
     if callable(value):
         raise ValueError(
             f"free_noise: {name} is a function; expected a matrix. Fit the numbers of Partial(fn,"
-            " theta) with fit,"
-            " or scale it with kfjax.training.tune."
+            " theta) with fit, or scale it with kfjax.training.tune."
         )
     return value
 
@@ -252,7 +277,7 @@ def _floor(model: StateSpaceModel, cov: Array) -> np.ndarray:
         largest = 0.0 if callable(model.R) else float(np.max(np.diag(model.R)))
     if largest <= 0:
         raise ValueError(
-            "free_noise: a covariance is zero; expected some positive variance, or a floor. Pass"
-            " floor=."
+            "free_noise: a covariance is zero; expected a positive variance somewhere. Pass floor=,"
+            " or leave its name out of learn."
         )
     return LIFT * np.where(variances > 0, variances, largest)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from kfjax._support.arguments import check_count, check_kind
+from kfjax._support.naming import described
 from kfjax.base import Filter, Params
 from kfjax.data import Dataset
 from kfjax.models.averages import differences
+from kfjax.training.checks import check_pair, units_of
 from kfjax.training.filter_memory import (
     Forgetting,
     finite_memory_floor,
@@ -89,8 +93,15 @@ def diagnose(
     Raises:
         ValueError: if the models of teacher and student have different state spaces.
     """
+    check_pair("diagnose: teacher", teacher)
+    check_pair("diagnose: student", student)
+    check_kind("diagnose: train", train, Targets)
+    check_kind("diagnose: validation", validation, Targets)
+    check_count("diagnose: burn_in", burn_in, least=0, most=validation.data.steps - 1)
+    lengths = windows_of("diagnose: memories", memories)
     space = common_space("diagnose", teacher[1], student[1])
-    scale = typical_scale(train, space) if scale is None else np.asarray(scale)
+    typical = typical_scale(train, space)
+    scale = typical if scale is None else units_of("diagnose: scale", scale, typical.size)
     data = validation.data
     learned, _ = estimates_of(student, data, jax.random.key(1), False)
     counts = counted_steps(data, burn_in)
@@ -98,7 +109,7 @@ def diagnose(
     units = np.broadcast_to(np.diag(scale**2), (*error.shape, error.shape[-1]))
     units = units if validation.cov is None else np.asarray(validation.cov)[counts]
     shortest = min(int(part.data.lengths.min()) for part in (train, validation))
-    windows = [N for N in memories if shortest >= 2 * N]
+    windows = [N for N in lengths if shortest >= 2 * N]
     start = max([burn_in, *(N - 1 for N in windows)])
     few = data[:FEW]
     return Diagnosis(
@@ -113,6 +124,15 @@ def diagnose(
         student_gradients=gradient_per_lag(*student, few, scale=scale),
         saturation=gate_saturation(*student, few),
     )
+
+
+def windows_of(name: str, memories: Iterable[int]) -> list[int]:
+    """Return the lengths of windows, which may be none."""
+    if not isinstance(memories, (tuple, list)):
+        raise ValueError(f"{name} is {described(memories)}; expected a tuple of whole numbers.")
+    for memory in memories:
+        check_count(name, memory)
+    return list(memories)
 
 
 def _forgetting(

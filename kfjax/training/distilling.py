@@ -10,10 +10,12 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support.arguments import check_count, check_key, check_kind
 from kfjax._support.persistence import is_key
 from kfjax.base import Filter, Params, estimate
 from kfjax.data import Dataset
-from kfjax.training.diagnosing import MEMORIES, Diagnosis, diagnose
+from kfjax.training.checks import check_pair
+from kfjax.training.diagnosing import MEMORIES, Diagnosis, diagnose, windows_of
 from kfjax.training.history import Fitted
 from kfjax.training.imitation import Targets, common_space, imitation_targets, typical_scale
 from kfjax.training.losses import state_mse
@@ -137,6 +139,14 @@ def distil(
         >>> found.params.gain.shape, found.diagnosis.error.shape, sorted(found.diagnosis.floors)
         ((2, 1), (2,), [1, 2, 4, 8])
     """
+    check_pair("distil: teacher", teacher)
+    check_pair("distil: student", student)
+    check_kind("distil: data", data, Dataset)
+    check_kind("distil: validation", validation, Dataset)
+    check_key("distil: key", key, many=True)
+    check_count("distil: updates", updates)
+    check_kind("distil: rollout", rollout, Rollout)
+    windows_of("distil: memories", memories)
     chosen, params = student
     many = is_key(key) and key.ndim == 1
     # the key of the teacher's draws: all runs of the student share one teacher

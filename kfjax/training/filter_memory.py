@@ -14,17 +14,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from kfjax._support.arguments import check_count
+from kfjax._support.arguments import check_count, check_kind
 from kfjax._support.compiling import jit
 from kfjax._support.values import real_array
 from kfjax.base import Filter, Params
 from kfjax.data import Dataset, first_steps, start_at
+from kfjax.filters.checks import check_params
 from kfjax.filters.combinators.composing import state_space_of
 from kfjax.filters.probing import ProbedStep
 from kfjax.models.averages import differences, moved
 from kfjax.models.lens import model_of
 from kfjax.models.spaces import EUCLIDEAN, Space
 from kfjax.runner import run
+from kfjax.training.checks import check_run, units_of
 from kfjax.training.probing import probe_steps
 
 __all__ = ["Forgetting", "finite_memory_floor", "forgetting", "gradient_per_lag", "relative_error"]
@@ -80,6 +82,7 @@ def forgetting(
         >>> kf.training.forgetting(kf.kalman(), model, data).to_1_e
         10
     """
+    check_run("forgetting", filter, params, data)
     check_count("forgetting: lags", lags)
     steps = int(data.lengths.min())
     if (lags := min(lags, steps // 2)) < 1:
@@ -87,7 +90,7 @@ def forgetting(
             f"forgetting: the shortest trajectory has {steps} steps; expected at least 2."
         )
     J = np.asarray(probe_steps(filter, _jacobian, params, first_steps(data, steps)), np.float64)
-    units = np.ones(J.shape[-1]) if scale is None else np.asarray(scale, np.float64)
+    units = units_of("forgetting: scale", scale, J.shape[-1])
     J = J * units / units[:, None]
     norms = []
     product = np.eye(J.shape[-1])
@@ -166,18 +169,21 @@ def finite_memory_floor(
         >>> bool((long < short).all())
         True
     """
+    check_kind("finite_memory_floor: train", train, Dataset)
+    check_kind("finite_memory_floor: validation", validation, Dataset)
     check_count("finite_memory_floor: memory", memory)
     start = memory - 1 if start is None else start
-    if memory < 1 or not memory - 1 <= start < min(train.lengths.max(), validation.lengths.max()):
+    check_count("finite_memory_floor: start", start, least=0)
+    if not memory - 1 <= start < min(train.lengths.max(), validation.lengths.max()):
         raise ValueError(
             f"finite_memory_floor: got memory={memory}, start={start} and trajectories of"
-            f" {validation.steps} steps;"
-            " expected 1 <= memory <= start + 1 <= the steps."
+            f" {validation.steps} steps; expected 1 <= memory <= start + 1 <= the steps."
         )
     if train.xs is None or validation.xs is None:
         raise ValueError(
             "finite_memory_floor: got data without xs; expected the filter's estimates as xs."
         )
+    check_params("finite_memory_floor", params)
     model = model_of(params)
     spaces = (EUCLIDEAN, EUCLIDEAN)
     if model is not None:
@@ -188,7 +194,7 @@ def finite_memory_floor(
     found = _fit(spaces[0], X, target)
     error = differences(spaces[0], target_new, found(X_new))
     error = np.sqrt(np.mean(error**2, axis=0))
-    return error if scale is None else error / np.asarray(scale)
+    return error / units_of("finite_memory_floor: scale", scale, error.shape[-1])
 
 
 def _fit(space: Space, X: np.ndarray, target: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
@@ -246,7 +252,7 @@ def relative_error(error: Any, cov: Any) -> np.ndarray:
     """Return the root mean square of errors in units of their standard deviations.
 
     Args:
-        error: [..., n], such as a student's means minus the teacher's.
+        error: [..., n], such as a student's means minus the teacher's; NaN counts as infinite.
         cov: covariances [..., n, n] of the teacher.
 
     Returns:
@@ -267,6 +273,7 @@ def relative_error(error: Any, cov: Any) -> np.ndarray:
     n = error.shape[-1]
     variance = np.diagonal(cov, axis1=-2, axis2=-1).reshape(-1, n)
     error = error.reshape(-1, n)
+    error = np.where(np.isnan(error), np.inf, error)
     squares = error**2 / np.where(variance > 0, variance, 1)
     # a variance of zero gives no unit; a negative variance or NaN means that the teacher broke down
     counted = variance != 0
@@ -299,11 +306,11 @@ def gradient_per_lag(
         >>> norms.shape, bool(norms[60] < 0.1 * norms[0])
         ((100,), True)
     """
+    check_run("gradient_per_lag", filter, params, data)
     data = first_steps(data, int(data.lengths.min()))
     keys = jax.random.split(jax.random.key(0), data.size)
     slopes = np.asarray(_slopes(filter, params, data, keys), np.float64)  # [B, n, T, m]
-    if scale is not None:
-        slopes = slopes / np.asarray(scale)[:, None, None]
+    slopes = slopes / units_of("gradient_per_lag: scale", scale, slopes.shape[1])[:, None, None]
     return np.sqrt((slopes**2).sum((1, 3))).mean(0)[::-1]
 
 

@@ -15,6 +15,7 @@ from kfjax._support.programs import Value, as_it_is, interpreted
 from kfjax.base import Filter, Params
 from kfjax.data import Dataset, first_steps
 from kfjax.filters.probing import ProbedStep
+from kfjax.training.checks import check_run
 from kfjax.training.probing import probe_steps
 
 __all__ = ["Saturation", "gate_saturation"]
@@ -61,6 +62,7 @@ def gate_saturation(filter: Filter, params: Params, data: Dataset) -> Saturation
         >>> data = kf.Dataset(np.zeros((1, 9, 1)))
         >>> kf.training.gate_saturation(kf.kalman(), kf.systems.constant_velocity(), data)
     """
+    check_run("gate_saturation", filter, params, data)
     shortest = first_steps(data, int(data.lengths.min()))
     values = np.asarray(probe_steps(filter, _gates, params, shortest))
     if values.size == 0:

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from kfjax._support.arguments import real_numbers
+
 __all__ = ["Fitted", "History", "Spread", "spread"]
 
 
@@ -55,11 +57,16 @@ def spread(values: Any) -> Spread:
     Args:
         values: [S], such as the validation losses of a `Fitted` of several runs.
 
+    Raises:
+        ValueError: if there are no values, or they are not numbers.
+
     Example:
         >>> kf.training.spread([1.0, 2.0, 3.0, 4.0, 10.0])
         Spread(median=3.0, min=1.0, max=10.0, iqr=2.0)
     """
-    flat = np.ravel(values).astype(np.float64)
+    flat = real_numbers("spread: values", values).ravel()
+    if flat.size == 0:
+        raise ValueError("spread: values is empty; expected one number per run, [S].")
     values = np.sort(np.nan_to_num(flat, nan=np.inf))
     # between equal order statistics, without infinity minus infinity
     low, high = (float(np.percentile(values, q, method="nearest")) for q in (25, 75))

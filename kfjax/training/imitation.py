@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jax import Array
 
+from kfjax._support.arguments import check_key, check_kind
 from kfjax._support.compiling import jit
 from kfjax.base import Filter, Params
 from kfjax.data import Dataset, run_trajectory, start_at
@@ -17,6 +18,7 @@ from kfjax.models.averages import centre_and_spread
 from kfjax.models.lens import model_of
 from kfjax.models.spaces import EUCLIDEAN, Space
 from kfjax.smoothers.rauch_tung_striebel import smooth
+from kfjax.training.checks import check_pair
 
 __all__ = ["Targets", "imitation_targets"]
 
@@ -50,11 +52,15 @@ def imitation_targets(
     Raises:
         ValueError: if an estimate is not finite.
     """
+    check_pair("imitation_targets: teacher", teacher)
+    check_kind("imitation_targets: data", data, Dataset)
+    if key is not None:
+        check_key("imitation_targets: key", key)
     mean, cov = estimates_of(teacher, data, key, smoothing)
     if not np.isfinite(mean[counted_steps(data)]).all():
         raise ValueError(
-            "distil: an estimate of the teacher is not finite; expected a teacher that does not"
-            " diverge."
+            "imitation_targets: an estimate of the teacher is not finite; expected a teacher that"
+            " does not diverge. Check its model on these data with kf.compare."
         )
     return Targets(dataclasses.replace(data, xs=mean, labels=None, dtype=data.dtype), cov)
 

@@ -10,8 +10,10 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from kfjax._support.arguments import check_count
 from kfjax._support.types import PyTree
 from kfjax.base import Params, constructor
+from kfjax.filters.checks import check_params
 
 __all__ = ["Cosine", "clipped_adam", "replicate"]
 
@@ -105,10 +107,15 @@ def replicate(params: Params, runs: int) -> Any:
         params: any pytree of arrays.
         runs: S.
 
+    Raises:
+        ValueError: if params are not arrays, or runs is below one.
+
     Example:
         >>> kf.training.replicate(kf.systems.constant_velocity(), 5).Q.shape
         (5, 2, 2)
     """
+    check_params("replicate", params)
+    check_count("replicate: runs", runs)
     return jax.tree.map(
         lambda a: jnp.broadcast_to(jnp.asarray(a)[None], (runs, *jnp.shape(a))), params
     )

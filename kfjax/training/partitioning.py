@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from kfjax._support.naming import described
 from kfjax._support.types import PyTree
 from kfjax.base import Params
 from kfjax.filters.checks import check_params
@@ -61,7 +62,13 @@ def partition(params: Params, learn: Any = None) -> tuple[Any, Any]:
 
 def merge(trained: PyTree, frozen: PyTree) -> Any:
     """Merge the two parts that `partition` returned."""
-    return jax.tree.map(lambda a, b: b if a is None else a, trained, frozen, is_leaf=_is_none)
+    try:
+        return jax.tree.map(lambda a, b: b if a is None else a, trained, frozen, is_leaf=_is_none)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"merge: trained is {described(trained)} and frozen {described(frozen)}; expected the"
+            f" two parts that kfjax.training.partition returned ({error})."
+        ) from error
 
 
 def _chosen(params: Params, learn: Any, paths: list) -> list[bool]:
@@ -79,9 +86,11 @@ def _chosen(params: Params, learn: Any, paths: list) -> list[bool]:
             params,
             is_leaf=_is_none,
         )
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(
-            f"learn: got {learn!r}, which is not a prefix of params: {error}"
+            f"learn: got {learn!r:.80}, which does not fit the params; expected booleans in their"
+            " structure, such as kf.StateSpaceModel.axes(Q=True), or a function (path, leaf) ->"
+            " bool."
         ) from error
     return flags
 

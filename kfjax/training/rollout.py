@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax._support import one_kernel
-from kfjax._support.arguments import check_count
+from kfjax._support.arguments import check_count, check_kind
 from kfjax._support.types import PyTree
 from kfjax.base import Emit, Filter, Kept, Params, Run, State
 from kfjax.data import Dataset, run_trajectory, start_at
@@ -98,6 +98,8 @@ def roll(
     Raises:
         ValueError: if detach or remat is below one.
     """
+    check_kind("roll: trajectory", trajectory, Dataset)
+    check_kind("roll: rollout", rollout, Rollout)
     detach = rollout.detach
     remat = _chunk(rollout, trajectory.ys.shape[0])
     # nothing to cut, recompute or continue: one run does it

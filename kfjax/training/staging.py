@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jax import Array
 
+from kfjax._support.arguments import check_count, check_key, check_kind, check_mapping, items_of
 from kfjax._support.persistence import is_key
 from kfjax.base import Params
 from kfjax.data import Dataset, first_steps
@@ -61,17 +62,20 @@ def fit_stages(
         >>> int(fitted.history.update[-1])
         30
     """
-    if not stages:
-        raise ValueError(
-            "fit_stages: got no stages; expected at least one, such as {'data': data,"
-            " 'updates': 1000}."
-        )
+    stages = items_of("fit_stages: stages", stages, "dicts such as {'data': data, 'updates': 1000}")
+    check_key("fit_stages: key", key, many=True)
+    if checkpoints is not None:
+        check_kind("fit_stages: checkpoints", checkpoints, Checkpoints)
     histories = []
     for number, stage in enumerate(stages):
+        check_mapping(
+            f"fit_stages: stage {number}", stage, "a dict such as {'data': data, 'updates': 1000}"
+        )
         options = {"loss": loss, **shared, **stage}
         if missing := {"data", "updates"} - options.keys():
             raise ValueError(
-                f"fit_stages: stage {number} lacks {', '.join(sorted(missing))}; expected both."
+                f"fit_stages: stage {number} lacks {', '.join(sorted(missing))}; expected data and"
+                " updates in every stage, or in the arguments for all stages."
             )
         fitted = fit(
             options.pop("loss"),
@@ -94,11 +98,16 @@ def curriculum(data: Dataset, lengths: Iterable[int], updates: int) -> list[dict
         lengths: numbers of steps in time, such as (20, 100, 400).
         updates: number of updates by the optimiser in each stage.
 
+    Raises:
+        ValueError: if there are no lengths, or a number is below one.
+
     Example:
         >>> stages = kf.training.curriculum(kf.Dataset(np.zeros((8, 100, 1))), (20, 100), 500)
         >>> [stage["data"].steps for stage in stages]
         [20, 100]
     """
+    check_count("curriculum: updates", updates)
+    lengths = items_of("curriculum: lengths", lengths, "numbers of steps, such as (20, 100, 400)")
     return [{"data": first_steps(data, length), "updates": updates} for length in lengths]
 
 

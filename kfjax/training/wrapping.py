@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from kfjax._support.arguments import check_number
+from kfjax._support.arguments import check_function, check_number
+from kfjax._support.naming import described
 from kfjax._support.types import PyTree
 from kfjax.base import Gaussian, Params, State
 from kfjax.data import Dataset
@@ -71,6 +72,8 @@ def through(loss: Callable, transform: Callable[[Any], Any]) -> BatchLoss:
         ...     return kf.with_model(theta["model"], R=jnp.exp(theta["log_r"]) * jnp.eye(1))
         >>> loss = kf.training.through(kf.training.innovation_nll(kf.kalman()), positive)
     """
+    check_function("through: loss", loss, "a loss (params, batch, key) -> scalar")
+    check_function("through: transform", transform, "a function theta -> params")
     return Through(loss, transform)
 
 
@@ -227,7 +230,8 @@ class RandomStart(BatchLoss):
         """Return the batch with other initial means."""
         if (model := model_of(params)) is None:
             raise ValueError(
-                f"random_start: params is {type(params).__name__}; expected one that holds a model."
+                f"random_start: params is {described(params)}; expected a kf.StateSpaceModel, or"
+                " params that hold one."
             )
         prior: Gaussian = model.prior
         size = batch.ys.shape[0]

@@ -54,6 +54,27 @@ MODELS = {
         r"Q has shape \(3, 3\); expected \(2, 2\), as prior\.cov",
     ),
     "Q scalar": (lambda: model(Q=0.1), r"Q has shape \(\); expected \(2, 2\)"),
+    "one number for R": (
+        lambda: model(R=0.5),
+        r"R has shape \(\); expected \[m, m\]\. A single variance is \[\[R\]\]",
+    ),
+    "variances for Q": (
+        lambda: model(Q=np.ones(2)),
+        r"Q has shape \(2,\); expected \(2, 2\), as prior\.cov\. .* jnp\.diag\(Q\)",
+    ),
+    "F missing": (lambda: model(F=None), r"linear_gaussian: F is None; expected an array"),
+    "H with one axis": (
+        lambda: model(H=[1.0, 0.0]),
+        r"linear_gaussian: H has shape \(2,\); expected 2 axes .* H\[None, :\]",
+    ),
+    "rows of the inputs": (
+        lambda: model(B=np.ones((3, 1))),
+        r"linear_gaussian: B has 3 rows; expected 2, as many as F",
+    ),
+    "one number for R of a sensor": (
+        lambda: kf.Sensor(lambda x, u: x[:1], 0.5),
+        r"Sensor: R has shape \(\); expected \[m, m\]\. A single variance is",
+    ),
     "Q missing": (lambda: model(Q=None), "Q is None; expected a covariance"),
     "R shape": (lambda: model(R=[1.0]), r"R has shape \(1,\); expected \[m, m\]"),
     "asymmetric Q": (
@@ -349,6 +370,18 @@ OTHERS = {
     "van_loan B": (
         lambda: kf.van_loan(EYE, EYE, 1.0, B=np.ones(2)),
         r"B has shape \(2,\); expected \(2, p\)",
+    ),
+    "van_loan fast": (
+        lambda: kf.van_loan([[-1e37]], [[1.0]], 1.0),
+        r"van_loan: \|A\| dt is 1e\+37; expected at most 6\.6e\+35\. Check the units",
+    ),
+    "a learned filter on a plain model": (
+        lambda: run(filter=kf.learned.corrected_gain(2, 1, hidden=4)),
+        r"params is a StateSpaceModel; expected a kfjax\.learned\.Learned\. .*init_params",
+    ),
+    "a learned filter steps with a plain model": (
+        lambda: kf.step(kf.learned.corrected_gain(2, 1, hidden=4), model(), state(), [0.0]),
+        r"params is a StateSpaceModel; expected a kfjax\.learned\.Learned\. .*init_params",
     ),
     "van_loan dt": (
         lambda: kf.van_loan(EYE, EYE, -1.0),

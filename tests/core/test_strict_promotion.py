@@ -16,17 +16,19 @@ BY_FLAX = {"sequence_regressor"}  # Flax promotes float64 inside its layer norma
 WITH_GRADIENT = ["unscented", "square_root_extended", "imm", "particle", "ensemble", "kalman_net_2"]
 
 
-def traced(name):
-    """Return the dtype of the estimates of a run without a mask."""
+def traced(name, masked=False):
+    """Return the dtype of the estimates of a run."""
     c = case(name)
     run = functools.partial(whole_run, c.filter, c.params)
-    return jax.eval_shape(run, c.ys, c.us, None, first(c)).outputs[0].mean.dtype
+    observed = c.observed if masked else None
+    return jax.eval_shape(run, c.ys, c.us, observed, first(c)).outputs[0].mean.dtype
 
 
 @pytest.mark.parametrize("name", FILTERS)
 def test_filters_trace_under_strict_promotion(name):
     with jax.numpy_dtype_promotion("strict"):
         assert traced(name) == "float32"
+        assert traced(name, masked=True) == "float32"
         if name not in BY_FLAX:
             with jax.enable_x64(True):
                 assert traced(name) == "float64"

@@ -88,9 +88,12 @@ REFUSED = {
         lambda: kf.step(kf.extended(), model(B=np.eye(2)), state(), [0.0], u=[NAN, 0.0]),
         r"step: u has NaN at \[0\]",
     ),
-    "inf in F": (lambda: model(F=[[1.0, INF], [0.0, 1.0]]), r"Linear: A has inf at \[0, 1\]"),
-    "NaN in H": (lambda: model(H=[[1.0, NAN]]), r"Linear: A has NaN at \[0, 1\]"),
-    "NaN in B": (lambda: model(B=[[1.0], [NAN]]), r"Linear: B has NaN at \[1, 0\]"),
+    "inf in F": (
+        lambda: model(F=[[1.0, INF], [0.0, 1.0]]),
+        r"linear_gaussian: F has inf at \[0, 1\]",
+    ),
+    "NaN in H": (lambda: model(H=[[1.0, NAN]]), r"linear_gaussian: H has NaN at \[0, 1\]"),
+    "NaN in B": (lambda: model(B=[[1.0], [NAN]]), r"linear_gaussian: B has NaN at \[1, 0\]"),
     "NaN in b": (lambda: kf.Linear(np.eye(2), b=[0.0, NAN]), r"Linear: b has NaN at \[1\]"),
     "inf in Q": (lambda: model(Q=np.diag([1.0, INF])), r"StateSpaceModel: Q has inf at \[1, 1\]"),
     "NaN that a tree map made": (

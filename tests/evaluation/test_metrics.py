@@ -358,3 +358,9 @@ def test_whiteness():
 def test_bad_arguments_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("name", ["mse", "rmse", "squared_error"])
+def test_errors_name_the_function_that_was_called(name):
+    with pytest.raises(ValueError, match=rf"^{name}: truth has shape .* expected"):
+        getattr(ev, name)(np.ones((3, 2)), np.ones((4, 2)))

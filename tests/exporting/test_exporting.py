@@ -211,7 +211,7 @@ def test_what_cannot_be_exported(tmp_path):
     ("options", "match"),
     [
         ({"batch": 0}, "batch is 0; expected an integer"),
-        ({"platforms": ("toaster",)}, "got platforms"),
+        ({"platforms": ("toaster",)}, "platforms is 'toaster'; expected one of"),
         ({"y": [1.0, 2.0]}, "expected"),
     ],
 )

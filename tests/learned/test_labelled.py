@@ -173,7 +173,10 @@ def turned(ys, xs, model=None, **options):
         (lambda: turned(flat(2, 9), flat(4, 9), learn=()), "learn is"),
         (lambda: turned(-flat(2, 9), flat(4, 9), learn=("scale",)), "the data do not|scale is"),
         (lambda: turned(np.ones((1, 5, 1)), np.ones((1, 5, 1)), scalar()), "got one channel"),
-        (lambda: turned(np.full((1, 3, 2), [[1.0, np.nan]]), np.ones((1, 3, 4))), "no row has all"),
+        (
+            lambda: turned(np.full((1, 3, 2), [[1.0, np.nan]]), np.ones((1, 3, 4))),
+            "every step lacks a channel",
+        ),
         (lambda: turned(np.zeros((1, 3, 2)), np.ones((1, 3, 4))), "do not determine a rotation"),
     ],
 )

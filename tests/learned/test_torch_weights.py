@@ -185,8 +185,8 @@ def test_what_does_not_fit_is_named():
         (second | {"_prior_Q": np.eye(2)}, {}, "_prior_Sigma is missing"),
         (second | {"FC1.0.weight": np.ones((4, 5))}, {}, r"FC1.0.weight has shape \(4, 5\)"),
         (second, {"wiring": "crossed"}, "wiring is 'crossed'"),
-        (first, {}, "n= to tell n from m"),
-        (first, {"n": 3}, "expected numbers that fit"),
+        (first, {}, "expected n = m. Otherwise pass"),
+        (first, {"n": 3}, "expected n m entries. Pass the dimension"),
         (first | {"KG_l1.weight": np.ones(3)}, {}, "as a matrix"),
         ({}, {}, "no FC5.0.weight"),
     ]

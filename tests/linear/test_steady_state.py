@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 from support import table
-from support.compiling import quick_jit
+from support.compiling import finished, quick_jit
 
 import kfjax as kf
 from kfjax.evaluation import expected_error
@@ -127,6 +127,13 @@ def test_the_limit_inside_a_trace():
     slope = quick_jit(jax.grad(lambda m: kf.steady_state(m).predicted_cov[0, 0]))(model)
     P = float(kf.steady_state(model).predicted_cov[0, 0])  # P^2 - 0.81 P - 1 = 0
     np.testing.assert_allclose(slope.Q, [[(P + 1) / (2 * P - 0.81)]], rtol=1e-4)
+
+
+def test_no_limit_inside_a_trace_is_an_error_if_asked_for():
+    steady = quick_jit(lambda model: kf.steady_state(model, checked=True).gain)
+    assert steady(invariant([[0.9]], [[1.0]], [[1.0]], [[1.0]])).shape == (1, 1)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="does not settle; expected every mode"):
+        finished(steady(invariant([[1.0]], [[0.0]], [[1.0]], [[1.0]])))
 
 
 @pytest.mark.parametrize("name", NO_LIMIT)

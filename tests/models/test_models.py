@@ -305,6 +305,22 @@ def test_the_noise_of_a_very_fast_mode_is_its_stationary_variance(x64, dtype):
     np.testing.assert_array_equal(step.F, [[0.0]])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rate", [1e17, 1e20, 1e30])
+def test_modes_faster_than_any_clock(x64, rate, dtype):
+    one = np.ones((1, 1), dtype)
+    step = kf.van_loan(-dtype(rate) * one, one, dtype(1.0), one)
+    np.testing.assert_allclose(2 * rate * np.asarray(step.Q, float), [[1.0]], rtol=1e-5)
+    np.testing.assert_allclose(rate * np.asarray(step.B, float), [[1.0]], rtol=1e-5)
+    np.testing.assert_array_equal(step.F, [[0.0]])
+
+
+def test_a_traced_mode_that_is_too_fast_gives_no_number():
+    Q = quick_jit(lambda rate: kf.van_loan([[-rate]], [[1.0]], 1.0).Q)
+    assert np.isnan(Q(1e20)).all()
+    np.testing.assert_allclose(Q(1e18), [[5e-19]], rtol=1e-5)
+
+
 @pytest.mark.parametrize("unit", [1e-9, 1e6])
 def test_van_loan_does_not_depend_on_units(x64, unit):
     """Lengths in another unit, and times too."""

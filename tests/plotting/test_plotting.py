@@ -74,9 +74,7 @@ def test_paths(components, projection, tmp_path):
 
 def test_bad_paths_are_refused():
     _, xs, ys, estimate, _ = tracked()
-    with pytest.raises(
-        ValueError, match="components are \\[0, 4\\]; expected two or three, from 0 to 3"
-    ):
+    with pytest.raises(ValueError, match="components is 4; expected a whole number from 0 to 3"):
         plotting.plot_path(xs, components=(0, 4))
     with pytest.raises(
         ValueError, match="observations have shape \\(40, 2\\); expected \\[K, 3\\]"
@@ -121,6 +119,26 @@ def test_normalised_errors_are_those_of_the_metrics():
     np.testing.assert_allclose([band.min(), band.max()], kf.evaluation.chi_square_interval(10))
     with pytest.raises(ValueError, match="nis has shape \\(40,\\) and dof \\(\\)"):
         plotting.plot_nis(info.nis, 2)
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_steps_at_which_a_filter_broke_are_marked(broken, tmp_path):
+    nis = np.array([[1.5, 0.0, broken, 3.0], [1.0, 0.0, 1.0, 1.0]])
+    dof = np.array([[2, 0, 2, 2], [2, 0, 2, 2]])
+    ax = plotting.plot_nis(nis, dof, label="KF")
+    crosses, curve = ax.lines[1:]
+    assert crosses.get_xdata().tolist() == [3]
+    assert curve.get_label() == "KF (infinite in 1 of 4 steps)"
+    np.testing.assert_allclose(curve.get_ydata()[[0, 3]], [2.5 / 4, 1.0])
+    assert np.isnan(curve.get_ydata()[1])  # nothing was observed, nothing broke
+    assert saved(ax, tmp_path)
+
+
+def test_normalised_errors_of_a_filter_that_broke_are_marked():
+    _, xs, _, estimate, _ = tracked()
+    ax = plotting.plot_nees(xs, estimate.mean.at[7].set(np.nan), estimate.cov)
+    assert ax.lines[1].get_xdata().tolist() == [8]
+    assert "infinite in 1 of 40 steps" in ax.lines[2].get_label()
 
 
 def test_autocorrelation_of_white_and_of_coloured_innovations(tmp_path):

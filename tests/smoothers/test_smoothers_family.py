@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support.compiling import quick_jit
+from support.compiling import finished, quick_jit
 from support.dense import Step, constant, posterior
 from support.table import MODELS, STEPS, driven, linear
 
@@ -255,6 +255,10 @@ def test_two_filters_notice_one_noise_free_step_of_a_single_channel():
             two_filter_smooth(sometimes, ys, us=jnp.ones(3).at[at].set(0.0))
     exact_sensor = one.replace(R=[[0.0]])
     assert np.isnan(jax.jit(two_filter_smooth)(exact_sensor, ys).mean).any()
+    checked = jax.jit(lambda model: two_filter_smooth(model, ys, checked=True).mean)
+    assert np.isfinite(checked(exact_sensor.replace(R=[[1.0]]))).all()
+    with pytest.raises(jax.errors.JaxRuntimeError, match=r"R is singular; expected an invertible"):
+        finished(checked(exact_sensor))
 
 
 def test_two_filters_take_sensors_whose_units_differ_by_many_orders_of_magnitude(x64):

@@ -25,3 +25,9 @@ quick_jit = functools.partial(jax.jit, compiler_options=OPTIONS if QUICKLY else 
 # whatever the flags: the options that JAX has by itself
 USUAL = {"xla_cpu_use_fusion_emitters": True, "xla_backend_optimization_level": 3}
 jit_as_users = functools.partial(jax.jit, compiler_options=USUAL)
+
+
+def finished(outputs):
+    """Wait for the outputs of a compiled function, and for its callbacks, which may raise."""
+    jax.block_until_ready(outputs)
+    jax.effects_barrier()

@@ -1,105 +1,45 @@
-"""One good call of each public function, by its arguments: what `support.bad_calls` spoils.
+"""One good call of each public callable, by its arguments: what `support.bad_calls` spoils.
 
-Functions of `kfjax.linalg` are not among them: they are traced in the innermost loops, for arrays
-that the functions here have checked.
+A name of arguments that begins with a star holds positional ones, as many as there are.
 """
 
-import functools
-from collections.abc import Callable
+import inspect
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from support.good_calls_of_learning import LEARNED, TRAINING
+from support.good_calls_of_output import EXPORTING, LINALG, PLOTTING, TIMING
+from support.good_values import (
+    EYE,
+    KEY,
+    PRIOR,
+    SEEN,
+    YS,
+    Rows,
+    T,
+    compared,
+    data,
+    drift,
+    estimate,
+    filtered,
+    frame,
+    model,
+    recorded,
+    sensors,
+    states,
+    xarray,
+)
 
 import kfjax as kf
-from kfjax import evaluation, learned, training
-
-T = 4
-Arguments = dict[str, Any]
-
-KEY = jax.random.key(0)
-EYE = np.eye(2, dtype=np.float32)
-YS = np.linspace(0.0, 1.0, T, dtype=np.float32)[:, None]
-SEEN = np.array([True, False, True, True])
-PRIOR = kf.Gaussian(jnp.zeros(2), jnp.eye(2))
-
-
-@functools.cache
-def model() -> kf.StateSpaceModel:
-    """Constant velocity: n = 2, m = 1."""
-    return kf.systems.constant_velocity()
-
-
-@functools.cache
-def estimate() -> kf.Estimate:
-    """Filtered beliefs [T]."""
-    return kf.run(kf.kalman(), model(), YS).outputs
-
-
-@functools.cache
-def states() -> Any:
-    """The states of a particle filter [T]."""
-    return kf.run(kf.particle(8), model(), YS, key=KEY, emit=kf.whole_state).outputs
-
-
-@functools.cache
-def data() -> kf.Dataset:
-    """Six trajectories with their states."""
-    rng = np.random.default_rng(0)
-    return kf.Dataset(rng.normal(size=(6, 8, 1)), rng.normal(size=(6, 8, 2)))
-
-
-@functools.cache
-def truth() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Two trajectories of states, estimates and covariances."""
-    rng = np.random.default_rng(0)
-    xs = rng.normal(size=(2, T, 2))
-    return xs, xs + 0.1, np.broadcast_to(np.eye(2), (2, T, 2, 2)).copy()
-
-
-def frame() -> Any:
-    """A table of one trajectory."""
-    import pandas as pd
-
-    return pd.DataFrame({"t": np.arange(T) * 0.5, "y": YS[:, 0]})
-
-
-def xarray() -> Any:
-    """The same with named axes."""
-    import xarray as xr
-
-    return xr.Dataset({"y": (("time", "channel"), YS)}, {"time": np.arange(T) * 0.5})
-
-
-def sensors() -> kf.Sensors:
-    """A motion that one sensor sees."""
-    return kf.Sensors(model().f, model().Q, PRIOR, {"a": kf.Sensor(model().h, model().R)})
-
-
-def drift(x: Any) -> Any:
-    """dx / dt = -x."""
-    return -x
-
-
-def filtered(**more: Any) -> Arguments:
-    """Return the arguments of a function of an estimate."""
-    return {"filter": kf.kalman(), "params": model(), "estimate": estimate()} | more
-
-
-def recorded(**more: Any) -> Arguments:
-    """Return the arguments of a function of a whole record."""
-    return {"model": model(), "ys": YS, "observed": SEEN} | more
-
-
-def compared(*names: str, **more: Any) -> Arguments:
-    """Return truth, mean and covariances, as far as they are named."""
-    return dict(zip(names, truth(), strict=False)) | more
-
+from kfjax import evaluation
 
 INNOVATIONS = {"innovation": np.ones((2, 8, 1)), "cov": np.ones((2, 8, 1, 1))}
 
-MODELS: dict[str, Callable[[], Arguments]] = {
+MODELS: Rows = {
     "StateSpaceModel": lambda: {
         "f": model().f,
         "h": model().h,
@@ -144,9 +84,11 @@ MODELS: dict[str, Callable[[], Arguments]] = {
     },
     "correlated": lambda: {"model": model(), "cross": np.full((2, 1), 0.01, np.float32)},
     "leading": lambda: {"n": 1},
+    "angles": lambda: {"*indices": (0, 1)},
+    "constructor": lambda: {"build": drift},
 }
 
-RUNNING: dict[str, Callable[[], Arguments]] = {
+RUNNING: Rows = {
     "run": lambda: {
         "filter": kf.kalman(),
         "params": model(),
@@ -204,7 +146,7 @@ RUNNING: dict[str, Callable[[], Arguments]] = {
     "controllability": lambda: {"model": model(), "x": EYE[0]},
 }
 
-FILTERS: dict[str, Callable[[], Arguments]] = {
+FILTERS: Rows = {
     "extended": lambda: {"iterations": 2},
     "unscented": lambda: {"alpha": 1.0, "beta": 2.0, "kappa": 0.0},
     "gauss_hermite": lambda: {"order": 3},
@@ -248,6 +190,7 @@ FILTERS: dict[str, Callable[[], Arguments]] = {
         "observations": np.arange(2.0),
         "period": 3.0,
     },
+    "filters.StopGradient": lambda: {"scheme": kf.filters.Systematic()},
     "filters.Soft": lambda: {"alpha": 0.5},
     "filters.Iterated": lambda: {"iterations": 2, "halvings": 7},
     "filters.by_name": lambda: {"name": "kalman"},
@@ -261,7 +204,7 @@ FILTERS: dict[str, Callable[[], Arguments]] = {
     "moments.Unscented": lambda: {"alpha": 1.0, "beta": 2.0, "kappa": 0.0},
 }
 
-DATA: dict[str, Callable[[], Arguments]] = {
+DATA: Rows = {
     "Dataset": lambda: {
         "ys": data().ys,
         "xs": data().xs,
@@ -304,6 +247,13 @@ DATA: dict[str, Callable[[], Arguments]] = {
         "params": model(),
         "trajectory": jax.tree.map(lambda a: a[0], data()),
     },
+    "data.check_streams": lambda: {"times": np.arange(12).reshape(3, 2, 2)},
+    "data.fetch": lambda: {"url": "no such address", "sha256": 64 * "0", "folder": "downloads"},
+    "data.npz_splits": lambda: {"path": "no such file"},
+    "data.on_disk": lambda: {"tree": data()},
+    "data.start_at": lambda: {"params": model(), "mean": EYE[0]},
+    "data.window_at": lambda: {"batch": data(), "start": 0, "steps": 4},
+    "data.write_folder": lambda: {"folder": Path("folder"), "parts": [data()]},
     "data.read_data": lambda: {"path": "no such file"},
     "data.read_npz": lambda: {"path": "no such file"},
     "data.read_folder": lambda: {"folder": "no such folder"},
@@ -313,7 +263,7 @@ DATA: dict[str, Callable[[], Arguments]] = {
     "from_bytes": lambda: {"data": kf.to_bytes(PRIOR), "like": PRIOR},
 }
 
-EVALUATION: dict[str, Callable[[], Arguments]] = {
+EVALUATION: Rows = {
     "compare": lambda: {
         "filters": {"kalman": (kf.kalman(), model())},
         "data": data(),
@@ -362,7 +312,7 @@ EVALUATION: dict[str, Callable[[], Arguments]] = {
     ),
 }
 
-SYSTEMS: dict[str, Callable[[], Arguments]] = {
+SYSTEMS: Rows = {
     "systems.bearing_range": lambda: {
         "dt": 1.0,
         "sensor": (0.0, 0.0),
@@ -406,91 +356,79 @@ SYSTEMS: dict[str, Callable[[], Arguments]] = {
     "systems.toy": lambda: {"parameters": "full", "dimensions": 2, "q_std": 0.1, "r_std": 0.1},
     "systems.tutorial_line": lambda: {"r_std": 10.0},
     "systems.example_inputs": lambda: {"name": "lorenz", "steps": 3},
+    "systems.bearing": lambda: {"x": EYE[0, 0], "y": EYE[0, 0]},
+    "systems.decimated_lorenz": lambda: {"dt": 0.02, "dense_dt": 1e-5, "q_std": 0.1},
+    "systems.norm": lambda: {"d": EYE[0]},
+    "systems.roll_pitch_yaw": lambda: {"roll": 0.1, "pitch": 0.2, "yaw": 0.3},
+    "systems.spherical": lambda: {"x": np.ones(3)},
+    "systems.tutorial_climb": lambda: {"faults": ("euler",), "r_std": 0.7},
+    "systems.tutorial_helix": lambda: {"faults": ("start",), "r_std": 1.0},
     "systems.wiener_velocity": lambda: {"dt": 1.0, "q_density": 1.0, "r_std": 1.0},
 }
 
-LEARNED: dict[str, Callable[[], Arguments]] = {
-    "learned.MLP": lambda: {"hidden": (8,), "updates": 3, "learning_rate": 1e-3, "batch_size": 2},
-    "learned.Polynomial": lambda: {"degree": 2, "ridge": 1e-8},
-    "learned.Architecture1": lambda: {"n": 2, "m": 1, "layers": 1},
-    "learned.Architecture2": lambda: {"n": 2, "m": 1, "wiring": "corrected"},
-    "learned.Asinh": lambda: {"scale": 1.0},
-    "learned.Normalised": lambda: {"eps": 1e-12},
-    "learned.RecurrentStack": lambda: {
-        "outputs": 2,
-        "hidden": (4,),
-        "cell": "gru",
-        "dropout": 0.1,
-    },
-    "learned.corrected_gain": lambda: {"n": 2, "m": 1, "hidden": 4},
-    "learned.split_kalman_net": lambda: {"n": 2, "m": 1, "hidden": 4},
-    "learned.sequence_regressor": lambda: {"n": 2, "m": 1, "hidden": (4,), "cell": "lstm"},
-    "learned.recurrent_baseline": lambda: {"kind": "vanilla", "n": 2, "m": 1},
-    "learned.kalman_net": lambda: {
-        "network": learned.Architecture2(2, 1),
-        "features": ("F1", "F2"),
-    },
-    "learned.init_params": lambda: {
-        "key": KEY,
-        "filter": learned.corrected_gain(2, 1, hidden=4),
-        "model": model(),
-    },
-    "learned.learned_by_name": lambda: {"name": "kalman_net", "n": 2, "m": 1},
-    "learned.covariance_from_gain": lambda: {
-        "K": 0.5 * EYE,
-        "H": EYE,
-        "R": EYE,
-    },
-    "learned.residual_model": lambda: {"model": model(), "learn": "f", "inputs": 0},
-}
-
-TRAINING: dict[str, Callable[[], Arguments]] = {
-    "training.Checkpoints": lambda: {"directory": "checkpoints", "every": 1},
-    "training.clipped_adam": lambda: {"learning_rate": 1e-3, "clip": 1.0, "weight_decay": 0.0},
-    "training.nll": lambda: {"filter": kf.kalman(), "floor": 0.0},
-    "training.state_mse": lambda: {"filter": kf.kalman()},
-    "training.prediction_error": lambda: {"filter": kf.kalman()},
-    "training.innovation_nll": lambda: {"filter": kf.kalman()},
-    "training.random_start": lambda: {"loss": training.state_mse(kf.kalman()), "std": 0.5},
-    "training.em": lambda: {"model": model(), "data": data(), "learn": ("Q", "R"), "iterations": 1},
-    "training.free_noise": lambda: {"params": model(), "learn": ("Q", "R")},
-    "training.unconstrain": lambda: {"cov": EYE, "floor": 0.1},
-    "training.partition": lambda: {"params": model()},
-    "training.scale_noise": lambda: {"params": model(), "factors": training.Scales(1.0, 4.0)},
-    "training.relative_error": lambda: {"error": np.ones(2), "cov": EYE},
-    "training.tune": lambda: {
-        "filter": kf.kalman(),
-        "params": model(),
-        "data": data(),
-        "validation": data(),
-        "key": KEY,
-        "structure": "scalar",
-        "objective": "likelihood",
-        "updates": 2,
-        "batch_size": 2,
-    },
-    "training.fit": lambda: {
-        "loss": training.state_mse(kf.kalman()),
-        "params": model(),
-        "data": data(),
-        "key": KEY,
-        "updates": 2,
-        "batch_size": 2,
-    },
-}
-
 GOOD = MODELS | RUNNING | FILTERS | DATA | EVALUATION | SYSTEMS | LEARNED | TRAINING
+GOOD |= LINALG | PLOTTING | EXPORTING | TIMING
 
 
-# functions of numbers through which NaN goes, as it goes through those of NumPy
-THROUGH = {"wrap_angle", "data.as_streams", "data.take", "to_bytes", "evaluation.to_db"}
-THROUGH |= {  # a filter that broke shows as such
-    *(f"evaluation.{name}" for name in ("anees", "anis", "chi_square_interval", "whiteness")),
-    *(f"evaluation.{name}" for name in ("innovation_products", "mean_interval", "median_db")),
-    *(f"evaluation.{name}" for name in ("mse_db", "paired_db", "rmse_interval")),
+# rows through which NaN goes on purpose, by the reason
+THROUGH = {
+    "functions of numbers, as those of NumPy: data have gaps": (
+        *("wrap_angle", "evaluation.to_db", "systems.norm", "systems.spherical", "systems.rk4"),
+        *("learned.input_context", "learned.state_context"),
+    ),
+    "cuts arrays, in which NaN marks what is missing": ("data.as_streams",),
+    "NaN stands for nothing to count, in every entry by itself": (
+        "evaluation.chi_square_interval",
+    ),
+    "statistics of errors, which are NaN where no truth is known": (
+        *(f"evaluation.{name}" for name in ("mean_interval", "median_db", "mse_db", "paired_db")),
+        "evaluation.rmse_interval",
+    ),
+    "a filter that broke has no autocorrelation, and the table of compare says so": (
+        *("evaluation.innovation_products", "evaluation.whiteness"),
+    ),
+    "runs inside loops, where values are not known; what calls it checks them": tuple(LINALG),
 }
-THROUGH |= {f"systems.{name}" for name in ("rk4", "rotate", "rotation", "known")}
-THROUGH |= {"training.relative_error", "training.fit"}  # the latter has no validation loss here
+
+
+def public_callables() -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Yield every callable that kfjax and its public modules offer, with its shortest name."""
+    modules = [name for name in kf.__all__ if inspect.ismodule(getattr(kf, name))]
+    seen: set[int] = set()
+    for prefix in ("", *(f"{name}." for name in modules)):
+        module = getattr(kf, prefix[:-1]) if prefix else kf
+        for name in module.__all__:
+            value = getattr(module, name)
+            if callable(value) and not inspect.ismodule(value) and id(value) not in seen:
+                seen.add(id(value))
+                yield prefix + name, value
+
+
+def takes_arguments(value: Callable[..., Any]) -> bool:
+    """Return whether a callable has arguments that can be wrong when it is called.
+
+    A NamedTuple holds whatever it is given, as JAX needs it to; what takes one checks it. The name
+    of a type, such as `moments.MomentRule`, is not called.
+    """
+    if typing.get_origin(value) is not None:
+        return False
+    if inspect.isclass(value) and (inspect.isabstract(value) or hasattr(value, "_fields")):
+        return False
+    return bool(inspect.signature(value).parameters)
+
+
+# what has no row although it takes arguments, by the reason
+WITHOUT_ROW = {
+    "called by kf.run, for states and Info that it made": (
+        *("estimate", "estimate_and_info", "whole_state", "lagged"),
+    ),
+    "called by kf.training.fit, for paths that it made": ("learned.learned_weights",),
+    "changes the process that calls it": ("evaluation.pin",),
+    "made by functions that return them": (
+        *("data.DiskArray", "evaluation.Comparison", "evaluation.Evaluation", "evaluation.Row"),
+        *("exporting.Program", "training.FilterLoss"),
+    ),
+}
 
 
 def function_of(name: str) -> Callable[..., Any]:

@@ -24,8 +24,7 @@ from flax import linen as nn
 from jax import Array
 
 from kfjax import linalg
-from kfjax._support.arguments import check_counts, check_kind
-from kfjax._support.values import real_array
+from kfjax._support.arguments import check_counts, check_kind, real_numbers
 from kfjax.base import Filter, Gaussian, Inputs, constructor
 from kfjax.learned.gains.covariances import CovarianceRule, bounded, entries, rescaled, stretched
 from kfjax.learned.gains.feature_maps import Raw
@@ -116,10 +115,11 @@ def state_scales(model: StateSpaceModel, states: Array | np.ndarray) -> dict[str
     """
     check_kind("state_scales: model", model, StateSpaceModel)
     start = model.prior.mean
-    states = np.asarray(real_array("state_scales: states", states, finite=False), model.dtype)
-    if states.ndim < 1 or states.shape[-1:] != start.shape:
+    states = real_numbers("state_scales: states", states).astype(model.dtype)
+    if states.size == 0 or states.ndim < 1 or states.shape[-1:] != start.shape:
         raise ValueError(
-            f"state_scales: states has shape {states.shape}; expected [..., {start.shape[0]}]."
+            f"state_scales: states has shape {states.shape}; expected [..., {start.shape[0]}],"
+            " states of the model, at least one."
         )
     centre, spread = centre_and_spread(model.state_space, states, start)
     if not (spread > 0).all():
@@ -260,8 +260,8 @@ def _context(params: Learned, state: GainState) -> list[Array]:
     if jnp.shape(centre) != x.shape or jnp.shape(spread) != state.cov.shape[:1]:
         raise ValueError(
             f"corrected_gain: constants have centre {jnp.shape(centre)} and spread"
-            f" {jnp.shape(spread)}; expected"
-            f" {x.shape} and {state.cov.shape[:1]}. Make them with kf.learned.state_scales."
+            f" {jnp.shape(spread)}; expected {x.shape} and {state.cov.shape[:1]}. Make them with"
+            " kf.learned.state_scales."
         )
     place = params.model.state_space.difference(x, centre) / spread
     position = jnp.arcsinh(place)

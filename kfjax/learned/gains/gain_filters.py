@@ -28,7 +28,7 @@ from kfjax.learned.gains.features import (
     next_past,
     sizes,
 )
-from kfjax.learned.params import Initialiser, Learned
+from kfjax.learned.params import Initialiser, Learned, check_learned
 from kfjax.models.calling import call
 from kfjax.models.observing import Observation, innovation_info, keep_unobserved, observe
 from kfjax.models.state_space import StateSpaceModel
@@ -136,6 +136,7 @@ def gain_filter(
         )
 
     def first(params: Learned) -> GainState:
+        check_learned(params)
         _check_sizes(rule, params.model)
         past = first_past(params.model, rule.m)
         return GainState(
@@ -143,6 +144,7 @@ def gain_filter(
         )
 
     def predict(params: Learned, state: GainState, u: Inputs = None) -> GainState:
+        check_learned(params)
         model = params.model
         mean = call("f", model.f, state.mean, u).astype(model.dtype)
         past = next_past(model, state.past, state.mean, mean, u)
@@ -198,6 +200,6 @@ def _check_sizes(rule: GainRule, model: StateSpaceModel) -> None:
     if (model.n, m) != (rule.n, rule.m):
         raise ValueError(
             f"the model has n = {model.n} and m = {m}, the network n = {rule.n} and m = {rule.m};"
-            " expected the same."
-            " Make the network for the model, as in Architecture2(n=model.n, m=...)."
+            " expected the same. Make the network for the model, as in Architecture2(n=model.n,"
+            " m=...)."
         )

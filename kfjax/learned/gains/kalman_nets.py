@@ -80,6 +80,10 @@ def kalman_net(
     `kfjax.learned.gains.features`. Irregular time steps act through f, which takes u; the network
     itself does not see u.
 
+    There is no gate: an outlier moves the estimate by as much as the gain says. One of 1e19 leaves
+    an estimate whose square overflows in float32, and NaN from then on: mask such readings, or find
+    them with `kfjax.run(..., checked=True)`, which raises.
+
     Args:
         network: a Flax module `(carry, features) -> (carry, gain [n, m])` with attributes n and m
             and a method `initial_carry(constants, dtype)`, such as `Architecture1(n, m)` or
@@ -113,8 +117,7 @@ def kalman_net(
         if not hasattr(network, name):
             raise ValueError(
                 f"kalman_net: network is {network!r}, without {name}; expected a gain network, such"
-                " as"
-                " kf.learned.Architecture2(n=3, m=3)."
+                " as kf.learned.Architecture2(n=3, m=3)."
             )
     return gain_filter(NetworkGain(network), features, feature_map)
 

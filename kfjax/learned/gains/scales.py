@@ -11,10 +11,12 @@ import numpy as np
 from jax import Array
 
 from kfjax import linalg
-from kfjax._support.arguments import is_concrete
+from kfjax._support.arguments import check_kind, is_concrete
 from kfjax._support.compiling import jit
+from kfjax._support.values import real_array
 from kfjax.base import Filter, Gaussian, Inputs, Mask, estimate_and_info
 from kfjax.filters.beliefs import predicted
+from kfjax.filters.checks import check_filter
 from kfjax.filters.gaussian import extended
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.runner import run
@@ -64,6 +66,10 @@ def measure_scales(
         >>> filter = kf.learned.kalman_net(network, feature_map=kf.learned.Whitened())
         >>> params = kf.learned.init_params(jax.random.key(1), filter, model, constants)
     """
+    check_kind("measure_scales: model", model, StateSpaceModel)
+    if filter is not None:
+        check_filter("measure_scales", filter)
+    ys = real_array("measure_scales: ys", ys, finite=observed is None)
     data = (jnp.asarray(ys), us, observed)
     if data[0].ndim == 2:
         data = jax.tree.map(lambda a: jnp.asarray(a)[None], data)
@@ -76,8 +82,8 @@ def measure_scales(
         if is_concrete(W) and not (np.isfinite(W).all() and np.diag(W).all()):
             raise ValueError(
                 f"measure_scales: the covariance that {name} is scaled by is singular or not"
-                " finite; expected a filter"
-                " that does not diverge and a model whose Q and R leave no direction without noise."
+                " finite; expected a filter that does not diverge, and noise in every direction."
+                " Check the scale of ys and the model's Q and R."
             )
     return {"scales": scales}
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from flax import linen as nn
 
+from kfjax._support.arguments import check_count, check_mapping, choose, real_numbers
 from kfjax.learned.gains.networks import Architecture1, Architecture2
 
 __all__ = ["Pretrained", "from_torch"]
@@ -69,7 +70,11 @@ def from_torch(
             zero_gain = True
         )
     """
-    weights = {name: np.asarray(value) for name, value in state_dict.items()}
+    check_mapping("from_torch: state_dict", state_dict, "arrays by name, as model.state_dict()")
+    if n is not None:
+        check_count("from_torch: n", n)
+    choose("from_torch: wiring", wiring, ("corrected", "original"))
+    weights = {name: _numbers(name, value) for name, value in state_dict.items()}
     first = any(name.startswith("KG_") for name in weights)
     network, layers = _first(weights, n) if first else _second(weights, wiring)
     constants = None
@@ -90,6 +95,12 @@ def from_torch(
             f" {type(network).__name__}. Leave out entries of other modules."
         )
     return Pretrained(network, {"params": params}, constants)
+
+
+def _numbers(name: str, value: Any) -> np.ndarray:
+    """Return the numbers of an array, or of a tensor of PyTorch."""
+    array = np.asarray(value) if hasattr(value, "__array__") else value
+    return real_numbers(f"from_torch: {name}", array).astype(np.asarray(array).dtype)
 
 
 def _first(weights: dict[str, np.ndarray], n: int | None) -> tuple[Architecture1, dict[str, Any]]:
@@ -117,14 +128,14 @@ def _split(product: int, total: int, n: int | None) -> tuple[int, int]:
         root = math.isqrt(product)
         if root * root != product or 2 * root != total:
             raise ValueError(
-                f"from_torch: the gain has {product} entries and n + m = {total}; expected n = m,"
-                " or n= to tell n from"
-                " m. Pass the dimension of the state as n=."
+                f"from_torch: the gain has {product} entries and n + m = {total}; expected n = m."
+                " Otherwise pass the dimension of the state as n=."
             )
         return root, root
-    if n < 1 or n * (total - n) != product:
+    if n * (total - n) != product:
         raise ValueError(
-            f"from_torch: n is {n}, n m = {product}, n + m = {total}; expected numbers that fit."
+            f"from_torch: n is {n}, but the gain has {product} entries and n + m = {total};"
+            " expected n m entries. Pass the dimension of the state as n=."
         )
     return n, total - n
 

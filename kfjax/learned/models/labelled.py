@@ -12,6 +12,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from kfjax import linalg
+from kfjax._support.arguments import choose_some
 from kfjax._support.types import PyTree
 from kfjax.base import Inputs
 from kfjax.data import Dataset
@@ -73,10 +74,7 @@ def fit_labelled(
         >>> bool(jnp.abs(model.f.A - truth.f.A).max() < 0.01), bool(jnp.abs(ratio - 1).max() < 0.1)
         (True, True)
     """
-    if not learn or not set(learn) <= set(PARTS):
-        raise ValueError(
-            f"fit_labelled: learn is {tuple(learn)}; expected some of {', '.join(PARTS)}."
-        )
+    choose_some("fit_labelled: learn", learn, PARTS)
     changes: dict[str, Any] = {}
     for fn, noise, pairs_of in (("f", "Q", transitions), ("h", "R", sightings)):
         if not {fn, noise} & set(learn):
@@ -156,13 +154,9 @@ def calibrate_sensors(
         S. Umeyama, Least-squares estimation of transformation parameters between two point
         patterns, IEEE Trans. Pattern Anal. Mach. Intell. 13 (1991), eq. (39)-(42).
     """
-    if not learn or not set(learn) <= set(SENSOR_PARTS):
-        raise ValueError(
-            f"calibrate_sensors: learn is {tuple(learn)}; expected some of"
-            f" {', '.join(SENSOR_PARTS)}."
-        )
-    _check_flat("calibrate_sensors", "observations", model.observation_space)
+    choose_some("calibrate_sensors: learn", learn, SENSOR_PARTS)
     pairs = sightings("calibrate_sensors", model, data)
+    _check_flat("calibrate_sensors", "observations", model.observation_space)
     rows = pairs.seen.all(axis=1)
     if not rows.any():
         raise ValueError(
@@ -203,7 +197,8 @@ def _linear(fn: str, pairs: Pairs, inputs: bool, offsets: bool) -> tuple[Linear,
     x = np.asarray(pairs.x, np.float64)
     if inputs and getattr(pairs.u, "ndim", 0) != 2:
         raise ValueError(
-            "fit_labelled: got inputs=True with data whose us is not an array; expected [N, T, p]."
+            "fit_labelled: got inputs=True and data whose us is not an array; expected [N, T, p]."
+            " Concatenate the inputs to one array."
         )
     columns = [
         x,
@@ -226,8 +221,8 @@ def _check_rank(what: str, X: np.ndarray) -> None:
     if rank < X.shape[1]:
         raise ValueError(
             f"fit_labelled: the {len(X)} pairs for {what} have rank {rank}; expected {X.shape[1]},"
-            " states (and inputs)"
-            " that vary in all directions. Keep this part, or use more varied data."
+            " which needs states (and inputs) that vary in all directions. Leave this part out of"
+            " learn, or use more varied data."
         )
 
 
@@ -272,7 +267,7 @@ def _rotation(C: np.ndarray) -> np.ndarray:
     if m < 2:
         raise ValueError(
             "calibrate_sensors: got one channel; expected at least 2 to find a rotation. Leave"
-            ' "rotation" out of learn.'
+            " 'rotation' out of learn."
         )
     left, values, right = np.linalg.svd(C)
     determinant = np.linalg.det(left) * np.linalg.det(right)
@@ -294,8 +289,8 @@ def _scale(y: np.ndarray, turned: np.ndarray) -> float:
     s = float(product / square)
     if not s > 0:
         raise ValueError(
-            f"calibrate_sensors: the best scale is {s:.3g}; expected a positive one. Check signs,"
-            " or allow a rotation."
+            f"calibrate_sensors: the best scale is {s:.3g}; expected a positive one. Check the"
+            " signs of the observations, or add 'rotation' to learn."
         )
     return s
 

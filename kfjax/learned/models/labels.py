@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from kfjax._support.arguments import check_kind
 from kfjax.data import Dataset
 from kfjax.models.state_space import StateSpaceModel
 
@@ -56,8 +57,8 @@ def sightings(who: str, model: StateSpaceModel, data: Dataset) -> Pairs:
 
 def _known(who: str, model: StateSpaceModel, data: Dataset) -> np.ndarray:
     """Return which states [N, T] are known in every component."""
-    if not isinstance(data, Dataset):
-        raise ValueError(f"{who}: data is {type(data).__name__}; expected a kf.Dataset.")
+    check_kind(f"{who}: model", model, StateSpaceModel)
+    check_kind(f"{who}: data", data, Dataset)
     if data.xs is None:
         raise ValueError(
             f"{who}: the data have no true states; expected xs. Pass xs= to the Dataset."

@@ -16,7 +16,15 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
-from kfjax._support.arguments import check_count
+from kfjax._support.arguments import (
+    check_count,
+    check_function,
+    check_key,
+    check_kind,
+    choose_some,
+    real_numbers,
+)
+from kfjax._support.values import as_arrays, check_finite
 from kfjax.base import Inputs
 from kfjax.learned.gains.covariances import entries, rescaled, stretched
 from kfjax.learned.models.regressors import MLP
@@ -28,7 +36,12 @@ __all__ = ["context_noise", "input_context", "state_context"]
 def input_context(x: Array, u: Inputs) -> Array:
     """Return u, an array [p]: what was measured beside y, such as signal strength."""
     del x
-    return jnp.asarray(u)
+    if u is None:
+        raise ValueError(
+            "input_context: got no input u; expected an array [p], what was measured beside y. Pass"
+            " us= to run."
+        )
+    return jnp.asarray(as_arrays("input_context: u", u))
 
 
 def state_context(x: Array, u: Inputs) -> Array:
@@ -97,8 +110,10 @@ def context_noise(
         >>> bool(jnp.allclose(moody.R(jnp.zeros(2), jnp.ones(1)), model.R))
         True
     """
-    if not learn or not set(learn) <= {"Q", "R"}:
-        raise ValueError(f"context_noise: learn is {tuple(learn)}; expected some of Q, R.")
+    check_kind("context_noise: model", model, StateSpaceModel)
+    choose_some("context_noise: learn", learn, ("Q", "R"))
+    check_key("context_noise: key", key)
+    check_function("context_noise: context", context, "a function of (x, u)")
     check_count("context_noise: size", size)
     centre, spread = (
         _vector(name, value, size) for name, value in (("centre", centre), ("spread", spread))
@@ -140,7 +155,9 @@ class _ContextNoise:
 
 
 def _vector(name: str, value: Any, size: int) -> np.ndarray:
-    value = np.asarray(value, float)
+    """Return a number or [size] as [size]."""
+    value = real_numbers(f"context_noise: {name}", value)
+    check_finite(f"context_noise: {name}", value)
     if value.shape not in ((), (size,)):
         raise ValueError(
             f"context_noise: {name} has shape {value.shape}; expected a number or ({size},)."

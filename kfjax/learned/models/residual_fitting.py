@@ -16,6 +16,7 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
+from kfjax._support.arguments import check_kind, choose_some
 from kfjax._support.compiling import jit
 from kfjax.base import Filter
 from kfjax.data import Dataset
@@ -67,6 +68,7 @@ def fit_residual(
         >>> mean_error(model) < 0.1 * mean_error(design)
         True
     """
+    check_kind("fit_residual: model", model, StateSpaceModel)
     found = {on: getattr(model, on) for on in ("f", "h") if _is_corrected(getattr(model, on))}
     if not found:
         raise ValueError(
@@ -126,6 +128,9 @@ def refine(
     Raises:
         ValueError: as in `kfjax.training.fit` and `kfjax.training.free_noise`.
     """
+    check_kind("refine: model", model, StateSpaceModel)
+    if not isinstance(learn, (tuple, list, set, frozenset)):
+        choose_some("refine: learn", learn, ("Q", "R", "P0"))
     loss = nll(filter) if loss is None else loss
     if not learn:
         return fit(loss, model, data, key=key, learn=learned_weights, **options)

@@ -16,7 +16,7 @@ from kfjax._support.persistence import as_words
 from kfjax.base import Info, Inputs, Mask
 from kfjax.learned.gains.feature_maps import FeatureMap
 from kfjax.learned.gains.features import FEATURES, differences, first_past, next_past, sizes
-from kfjax.learned.params import Learned
+from kfjax.learned.params import Learned, check_learned
 from kfjax.learned.recurrent_networks.cells import RecurrentStack
 from kfjax.models.calling import call
 from kfjax.models.observing import keep_unobserved, observe
@@ -100,12 +100,12 @@ class Recurrent:
         if (model.n, m) != (n, self.m):
             raise ValueError(
                 f"the model has n = {model.n} and m = {m}, the recurrent filter n = {n} and m ="
-                f" {self.m}; expected the"
-                " same. Make the network for the model."
+                f" {self.m}; expected the same. Make the network for the model."
             )
 
     def first(self, params: Learned, key: Array | None = None) -> RecurrentState:
         """Return the state before the first step."""
+        check_learned(params)
         model = params.model
         self.check(model)
         if self.dropping and key is None:
@@ -124,6 +124,7 @@ class Recurrent:
 
     def predict(self, params: Learned, state: RecurrentState, u: Inputs = None) -> RecurrentState:
         """Take a step in which nothing is observed."""
+        check_learned(params)
         model = params.model
         past = state.before.past
         predicted: Any = (

@@ -1,0 +1,80 @@
+"""Checks of what is drawn: numbers, curves by name, components, times and colours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+from jaxtyping import ArrayLike
+from matplotlib.axes import Axes
+from matplotlib.colors import is_color_like
+
+from kfjax._support.arguments import check_count, check_mapping, items_of, real_numbers
+from kfjax._support.naming import described
+from kfjax._support.types import Nested
+
+__all__: list[str] = []
+
+Numbers: TypeAlias = ArrayLike | Nested
+"""An array, or numbers in nested lists."""
+
+
+def curves_by_name(name: str, curves: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return curves [T] by name, all of one length."""
+    check_mapping(name, curves, "numbers [T] by name, such as {'KF': [0.1, 0.2]}")
+    arrays = {key: real_numbers(f"{name}[{key!r}]", curve) for key, curve in curves.items()}
+    shapes = {array.shape for array in arrays.values()}
+    if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes):
+        raise ValueError(
+            f"{name} has curves of shapes {sorted(shapes)}; expected [T], of one length. A batch is"
+            " averaged first."
+        )
+    return arrays
+
+
+def level_of(name: str, values: Numbers, shape: tuple[int, ...]) -> np.ndarray:
+    """Return one number or [T] as a curve of this shape."""
+    array = real_numbers(name, values)
+    if array.shape not in ((), shape):
+        raise ValueError(f"{name} has shape {array.shape}; expected one number or {shape}.")
+    return np.broadcast_to(array, shape)
+
+
+def chosen_components(who: str, components: Iterable[int] | None, n: int) -> list[int]:
+    """Return the components to draw, the first three of n by default."""
+    if components is None:
+        return list(range(min(3, n)))
+    name = f"{who}: components"
+    chosen = items_of(name, components, f"indices from 0 to {n - 1}")
+    for j in chosen:
+        check_count(name, j, least=0, most=n - 1)
+    return chosen
+
+
+def times_of(who: str, curve: np.ndarray, times: Numbers | None) -> np.ndarray:
+    """Return the times of the steps [T] of a curve, 1..T by default."""
+    if times is None:
+        return np.arange(1, len(curve) + 1)
+    array = real_numbers(f"{who}: times", times)
+    if array.shape != curve.shape[:1]:
+        raise ValueError(
+            f"{who}: times has shape {array.shape}; expected {curve.shape[:1]}, one for each step."
+        )
+    return array
+
+
+def check_axes(name: str, ax: Any) -> None:
+    """Raise unless `ax` are axes of matplotlib."""
+    if not isinstance(ax, Axes):
+        raise ValueError(
+            f"{name} is {described(ax)}; expected axes of matplotlib, such as plt.figure().gca()."
+        )
+
+
+def check_colour(name: str, colour: Any) -> None:
+    """Raise unless matplotlib knows a colour."""
+    if not is_color_like(colour):
+        raise ValueError(
+            f"{name} is {described(colour)}; expected a colour of matplotlib, such as '#0072b2'."
+        )
