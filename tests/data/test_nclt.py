@@ -255,7 +255,7 @@ def test_a_damaged_or_encrypted_archive_is_refused(server, tmp_path):
 
 
 def test_an_address_or_a_checksum_that_is_no_text_is_refused():
-    with pytest.raises(ValueError, match="url is None; expected an address as text"):
+    with pytest.raises(ValueError, match="url is None; expected an address that begins"):
         fetch(None, "0" * 64)
     with pytest.raises(ValueError, match="sha256 is 5; expected 64 hexadecimal digits"):
         fetch("http://localhost/a", 5)

@@ -175,7 +175,7 @@ def turned(ys, xs, model=None, **options):
         (lambda: turned(np.ones((1, 5, 1)), np.ones((1, 5, 1)), scalar()), "got one channel"),
         (
             lambda: turned(np.full((1, 3, 2), [[1.0, np.nan]]), np.ones((1, 3, 4))),
-            "every step lacks a channel",
+            "no row has all",
         ),
         (lambda: turned(np.zeros((1, 3, 2)), np.ones((1, 3, 4))), "do not determine a rotation"),
     ],
