@@ -424,6 +424,9 @@ WITHOUT_ROW = {
     ),
     "called by kf.training.fit, for paths that it made": ("learned.learned_weights",),
     "changes the process that calls it": ("evaluation.pin",),
+    "compiles the function that it is given, whose arguments and errors are its own": (
+        "describe_loops",
+    ),
     "made by functions that return them": (
         *("data.DiskArray", "evaluation.Comparison", "evaluation.Evaluation", "evaluation.Row"),
         *("exporting.Program", "training.FilterLoss"),
