@@ -4,6 +4,8 @@ With x' = X x and y' = Y y for diagonal X and Y, means are X m, covariances X P 
 log-likelihood is smaller by log det Y for each observation.
 """
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -55,6 +57,11 @@ def smoothers(model, ys):
     )
 
 
+@functools.partial(quick_jit, static_argnums=0)
+def estimates(filter, model, ys):
+    return kf.run(filter, model, ys).outputs
+
+
 def beliefs(results, x):
     """Means and covariances in the plain unit."""
     return [(np.asarray(r.mean) / x, np.asarray(r.cov) / np.outer(x, x)) for r in results]
@@ -74,15 +81,15 @@ def test_filters(name, unit, double):
     one = np.ones(2)
     with jax.enable_x64(double):
         dtype = in_units(one, one).dtype
-        run = quick_jit(lambda model, ys: kf.run(FILTERS[name], model, ys).outputs)
-        plain = run(in_units(one, one), YS.astype(dtype))
-        ours = run(in_units(x, y), (YS * y).astype(dtype))
+        plain = estimates(FILTERS[name], in_units(one, one), YS.astype(dtype))
+        ours = estimates(FILTERS[name], in_units(x, y), (YS * y).astype(dtype))
     tolerance = 1e-9 if double else 2e-4
     assert_same(beliefs([ours], x), beliefs([plain], one), tolerance)
     shifted = np.asarray(ours.log_likelihood, np.float64) + np.log(y).sum()
     np.testing.assert_allclose(shifted, plain.log_likelihood, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.xdist_group("smoothers in other units")
 @pytest.mark.parametrize("double", [False, True], ids=["float32", "float64"])
 @pytest.mark.parametrize("unit", UNITS)
 def test_smoothers(unit, double):

@@ -13,6 +13,7 @@ from support.dense import constant, posterior
 
 import kfjax as kf
 
+pytestmark = pytest.mark.xdist_group("parallel in time")  # which share compiled functions
 STEPS = 20  # more than one block
 
 parallel_filter = quick_jit(
