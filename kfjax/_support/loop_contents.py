@@ -63,7 +63,7 @@ ALLOWED = ELEMENTWISE | SHAPES | RANDOM | CONTROL
 LARGEST_REDUCTION = 1024  # above some 2000 numbers XLA hands a reduction to a library
 UNROLLED = 8  # terms of a product that are added one by one
 LARGEST_PRODUCT = 4096  # multiplications
-TYPICAL_SIZE = 128  # numbers: see `_too_large`
+TYPICAL_SIZE = 512  # numbers: see `_too_large`
 
 
 def with_products_written_out(closed: ClosedJaxpr) -> ClosedJaxpr:
