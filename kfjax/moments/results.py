@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support.memory_layout import batch_innermost
 from kfjax._support.precision import eps_of
 from kfjax.base import Gaussian
 from kfjax.models.observing import noise_pivots
@@ -74,6 +75,7 @@ class Moments(NamedTuple):
         """
         used = linalg.quadratic(K, noise)
         cov = without_negative_variances(self.residual(K) + used)
+        cov = _carried(cov)
         terms = self._terms() if noise_free else None
         if terms is None:
             return cov
@@ -106,6 +108,13 @@ class Moments(NamedTuple):
         # sigma points cannot resolve differences below the rounding of the function values
         of_values = (16 * eps_of(terms) * self.size()) ** 2
         return jnp.where(noise <= of_values, jnp.maximum(hidden, of_values), hidden)
+
+
+def _carried(cov: Array) -> Array:
+    """Return the covariance as it is, laid out as products of small matrices read it."""
+    # A loop over time carries it in the order in which the step leaves it. Without a word about it
+    # that is the order of the results, so that every step of a batch transposes it twice.
+    return batch_innermost(cov) if cov.shape[-1] <= linalg.UNROLL else cov
 
 
 @dataclasses.dataclass(frozen=True)
