@@ -34,6 +34,11 @@ from kfjax.evaluation.summaries import (
 __all__: list[str] = []
 
 MEMORY = 2**29  # bytes that one chunk of trajectories may take, including temporaries
+# Bytes that it takes for each CPU. The results of a larger one do not stay in a processor's cache
+# between the loop over time and what reads them: 2048 trials of an extended filter over 100 steps
+# take 0.66 of the time in chunks of 128, and 0.68 in chunks of 512.
+CACHE = 2**24
+LEAST = 8  # trajectories for each CPU, if they fit in memory: fewer cost more calls than they save
 
 Part: TypeAlias = tuple[Statistics, Curves]
 """Sums of some trajectories in numpy: statistics [rows, ...], and curves [T] over all of them."""
@@ -61,7 +66,7 @@ def chunk_size(
     *,
     difference: Difference | None = None,
 ) -> int:
-    """Return the number of trajectories of a chunk: `wanted`, or as many as fit in memory.
+    """Return the number of trajectories of a chunk: `wanted`, or what fits in memory and caches.
 
     It is evened out, so that the last chunk has little padding and every process has the same
     number. The filter and its summary are traced on the way, so that mismatches are found before
@@ -86,10 +91,19 @@ def chunk_size(
         # the results, twice as much for the metrics, and the carry of the loop over time with its
         # temporaries
         state = jax.eval_shape(filter.init, params, key)
-        wanted = MEMORY // (3 * _bytes((outputs, one)) + 8 * _bytes(state))
+        wanted = _fitting(3 * _bytes((outputs, one)) + 8 * _bytes(state))
     processes = jax.process_count()
     chunks_of_a_process = math.ceil(total / processes / max(1, wanted))
     return math.ceil(total / (chunks_of_a_process * processes))
+
+
+def _fitting(each: int) -> int:
+    """Return the number of trajectories, of so many bytes each, that fit in memory and caches."""
+    in_memory = MEMORY // each
+    if jax.default_backend() != "cpu":
+        return in_memory
+    in_caches = max(LEAST, CACHE // each) * len(sharding.local_devices())
+    return min(in_memory, in_caches)
 
 
 def _bytes(tree: PyTree) -> int:

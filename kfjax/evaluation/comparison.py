@@ -55,7 +55,8 @@ def compare(
         key: random key; trajectory i gets `fold_in(key, i)` in every filter that draws. Default
             `jax.random.key(0)`.
         skip: number of leading steps that are filtered but do not count.
-        chunk: number of trajectories at a time; default as many as fit in half a gigabyte.
+        chunk: number of trajectories at a time; default as many as fit in half a gigabyte
+            and, on CPUs, in caches.
         repeats: number of calls whose median time is reported, at least 1; fewer if they take more
             than a second.
         level: probability of all intervals.

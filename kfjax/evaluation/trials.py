@@ -76,7 +76,8 @@ def monte_carlo(
         steps: number of steps T; may be omitted if us is given.
         us: inputs [T, ...] of every trajectory, or None.
         skip: number of leading steps that are filtered but do not count.
-        chunk: number of trajectories at a time; default as many as fit in half a gigabyte.
+        chunk: number of trajectories at a time; default as many as fit in half a gigabyte
+            and, on CPUs, in caches.
         resume: folder that keeps the sums of every chunk. An interrupted study continues there when
             it is called again with the same arguments, and a finished one when it is called with
             more trials. The first chunk is always run and compared.

@@ -131,6 +131,26 @@ def test_the_memory_budget_sets_the_chunk(monkeypatch):
     assert covered == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
 
+@pytest.mark.parametrize(
+    ("platform", "each", "size"),
+    [
+        ("cpu", 2**14, 1024),
+        ("cpu", 2**23, 8),  # fewer would take longer
+        ("cpu", 2**28, 2),  # what fits in memory
+        ("gpu", 2**14, 2**15),
+    ],
+)
+def test_on_cpus_a_chunk_stays_in_caches(monkeypatch, platform, each, size):
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    monkeypatch.setattr(chunks.sharding, "local_devices", lambda: [None])
+    assert chunks._fitting(each) == size
+
+
+def test_two_cpus_take_twice_as_many(monkeypatch):
+    monkeypatch.setattr(chunks.sharding, "local_devices", lambda: [None, None])
+    assert chunks._fitting(2**14) == 2048
+
+
 def test_a_filter_that_draws_and_tells_nothing():
     run = functools.partial(monte_carlo, KEY, MODEL, jittered(0.1), MODEL, trials=6, steps=STEPS)
     first = run()
