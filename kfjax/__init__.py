@@ -75,13 +75,14 @@ from kfjax.models.sensors import Sensor, Sensors
 from kfjax.models.simulation import simulate
 from kfjax.models.spaces import Space, angles, wrap_angle
 from kfjax.models.state_space import StateSpaceModel, linear_gaussian
-from kfjax.runner import Forecast, forecast, log_likelihood, run, step
+from kfjax.runner import Forecast, forecast, log_likelihood, run
 from kfjax.smoothers.imputation import impute
 from kfjax.smoothers.iterated import parallel_iterated_smooth
 from kfjax.smoothers.parallel import parallel_filter, parallel_smooth
 from kfjax.smoothers.posterior_draws import Trajectories, sample_posterior, simulate_smoothed
 from kfjax.smoothers.rauch_tung_striebel import Smoothed, smooth
 from kfjax.smoothers.two_filter import two_filter_smooth
+from kfjax.streaming import Stepper, step, stepper
 
 if TYPE_CHECKING:  # type checkers and editors cannot follow `__getattr__`
     from kfjax import data, evaluation, exporting, learned, plotting, training
@@ -119,6 +120,8 @@ __all__ = [  # noqa: RUF022  # by theme
     # Running a filter
     "run",
     "step",
+    "stepper",
+    "Stepper",
     "forecast",
     "log_likelihood",
     "split_missing",

@@ -1,4 +1,4 @@
-"""The one place where a filter is looped over time: `run`, and beside it `step` and `forecast`."""
+"""The one place where a filter is looped over time: `run`, and beside it `forecast`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from kfjax._support.arguments import check_key
 from kfjax._support.compiling import jit
 from kfjax._support.naming import described
 from kfjax._support.pytrees import at, prepended
-from kfjax._support.values import check_belief
 from kfjax.base import (
     Emit,
     Filter,
@@ -39,7 +38,6 @@ from kfjax.models.records import (
     Record,
     checked_inputs,
     checked_record,
-    checked_step,
     count_steps,
     until,
 )
@@ -48,10 +46,10 @@ from kfjax.models.runtime_checks import (
     check_first_noise_at_runtime,
     check_runtime,
 )
-from kfjax.models.shapes import check_shapes, check_state, check_step_shapes, first_of
+from kfjax.models.shapes import check_shapes, check_state, first_of
 from kfjax.models.values import check_start
 
-__all__ = ["Forecast", "forecast", "log_likelihood", "run", "step"]
+__all__ = ["Forecast", "forecast", "log_likelihood", "run"]
 
 
 class Forecast(NamedTuple):
@@ -130,7 +128,7 @@ def run(
         ((50, 3), (50, 3, 3))
     """
     check_filter("run", filter)
-    _check_one_start("run", state, key)
+    check_one_start("run", state, key)
     if not callable(emit):
         raise ValueError(
             f"run: emit is {described(emit)}; expected a function of (state, info), such as"
@@ -146,7 +144,7 @@ def run(
     return _run(filter, emit, checked, params, record, key, state)
 
 
-def _check_one_start(who: str, state: State, key: Array | None) -> None:
+def check_one_start(who: str, state: State, key: Array | None) -> None:
     """Raise if there is both a state and a key."""
     if state is not None and key is not None:
         raise ValueError(
@@ -252,7 +250,7 @@ def _run(
 
     def body(before: State, row: tuple[Any, ...], *, begins: bool = False) -> tuple[State, Any]:
         y, u, seen_t, active_t = row
-        new, info = _both(filter, params, before, y, u, seen_t, begins=begins)
+        new, info = predict_and_update(filter, params, before, y, u, seen_t, begins=begins)
         if active_t is not None:
             new = jax.tree.map(lambda a, b: jnp.where(active_t, a, b), new, before)
         return new, emit(new, info)
@@ -273,84 +271,10 @@ def _run(
 def _moved(filter: Filter, params: Params, state: State, record: Record, u: Inputs) -> State:
     """Return the state after the first observation, as a function of the input."""
     y, observed = at((record.ys, record.observed), 0)
-    return _both(filter, params, state, y, u, observed)[0]
+    return predict_and_update(filter, params, state, y, u, observed)[0]
 
 
-def step(
-    filter: Filter,
-    params: Params,
-    state: State,
-    y: Observations,
-    *,
-    u: Inputs = None,
-    observed: Mask = None,
-    key: Array | None = None,
-    donate: bool = False,
-) -> tuple[State, Info]:
-    """Take one predict and one update, jitted: what a streaming application calls every time.
-
-    Args:
-        filter: the `Filter`.
-        params: its parameters.
-        state: the state after the previous observation. None is the start of a record: then the
-            step begins with `filter.init(params, key)`, and with first="update" in the model there
-            is no prediction. (Where a prediction comes first, `filter.init(params)` is as good.)
-        y: the observation [m].
-        u: the input u_t of this step, or None.
-        observed: boolean scalar or [m], or None for everything.
-        key: random key for filters that draw; with state=None only.
-        donate: let the new state take the memory of the old one, which is deleted: for large
-            states, such as particles.
-
-    Returns:
-        The new state and the `Info` of the update; the same numbers as `run`.
-
-    Raises:
-        ValueError: if shapes do not fit, y or u is not finite where it counts, or both state and
-            key are given. The state is not looked at, since that would wait for the step before.
-
-    Example:
-        >>> model = kf.systems.constant_velocity()
-        >>> state = None
-        >>> for y in jnp.array([[0.3], [0.5]]):
-        ...     state, info = kf.step(kf.kalman(), model, state, y)
-        >>> info.dof.item()
-        1
-    """
-    check_filter("step", filter)
-    _check_one_start("step", state, key)
-    if key is not None:
-        check_key("step: key", key)
-    y, u, observed, _ = checked_step("step", y, u, observed)
-    if state is not None:
-        check_belief("step: state", state, cov=False)
-    take = _donating_step if donate else _step
-    try:
-        return take(filter, params, state, y, u, observed, key)
-    except TypeError:
-        check_params("step", params)  # only now: it would take as long as the step
-        raise
-
-
-def _one_step(
-    filter: Filter,
-    params: Params,
-    state: State,
-    y: Observations,
-    u: Inputs,
-    observed: Mask,
-    key: Array | None,
-) -> tuple[State, Info]:
-    """The body of `step`."""
-    start = filter.init(params, key) if state is None else state
-    check_state("step", params, start)
-    check_step_shapes("step", params, Record(y, u, observed))
-    warn_if_unread("step", params, u, lambda u: _both(filter, params, start, y, u, observed))
-    begins = state is None and starts_with_update(params)
-    return _both(filter, params, start, y, u, observed, begins=begins)
-
-
-def _both(
+def predict_and_update(
     filter: Filter,
     params: Params,
     state: State,
@@ -363,10 +287,6 @@ def _both(
     """Predict, unless the record begins with an update; then update."""
     predicted = state if begins else filter.predict(params, state, u)
     return filter.update(params, predicted, y, u, observed)
-
-
-_step = jit(_one_step, static_argnums=0)
-_donating_step = jit(_one_step, static_argnums=0, donate_argnums=2)
 
 
 def forecast(

@@ -14,7 +14,7 @@ import support.typechecking  # noqa: F401  # found by name by the hook below
 
 # the annotations of everything that the laws run can be checked at every call, shapes included;
 # the hook must be installed before kfjax is imported
-CHECKED = ("base", "filters", "linalg", "models", "moments", "runner", "smoothers")
+CHECKED = ("base", "filters", "linalg", "models", "moments", "runner", "smoothers", "streaming")
 jaxtyping.install_import_hook([f"kfjax.{name}" for name in CHECKED], "support.typechecking.check")
 
 import kfjax as kf  # noqa: E402  # after the hook

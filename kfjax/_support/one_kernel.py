@@ -28,6 +28,7 @@ from jax.interpreters import mlir
 
 from kfjax._support.loop_contents import reason_against, with_products_written_out
 from kfjax._support.memory_layout import on_one_device
+from kfjax._support.naming import described
 from kfjax._support.programs import interpreted
 
 __all__ = ["Loop", "describe_loops", "separate_kernels"]
@@ -78,12 +79,6 @@ def scan(
         return lax.scan(unmarked, start, xs, length=length, reverse=reverse)
 
 
-def at_once(function: Callable[..., Y], *args: Any) -> Y:
-    """Return function(*args), on a CPU from one function if that is possible."""
-    _, results = scan(lambda carry, _: (carry, function(*args)), (), length=1)
-    return jax.tree.map(lambda result: result[0], results)
-
-
 @contextlib.contextmanager
 def separate_kernels() -> Iterator[None]:
     """Compile loops over time within this context kernel by kernel, as JAX compiles other loops.
@@ -118,11 +113,19 @@ def describe_loops(function: Callable[..., Any], *args: Any) -> list[Loop]:
     Returns:
         A `Loop(steps, one_kernel, reason)` for each different loop, in the order of compilation.
 
+    Raises:
+        ValueError: if function cannot be called.
+
     Example:
         >>> model = kf.systems.constant_velocity()
         >>> kf.describe_loops(lambda ys: kf.run(kf.kalman(), model, ys), jnp.zeros((50, 1)))
         [Loop(steps=50, one_kernel=True, reason='')]
     """
+    if not callable(function):
+        raise ValueError(
+            f"describe_loops: function is {described(function)}; expected a function of arrays,"
+            " such as lambda ys: kf.run(filter, model, ys)."
+        )
     found: list[Loop] = []
 
     def anew(*args: Any) -> Any:  # what was lowered before is not lowered again

@@ -24,7 +24,8 @@ from kfjax.filters.starting import emit_inner, update_first
 from kfjax.models.lens import model_of, starts_with_update
 from kfjax.models.shapes import check_state
 from kfjax.models.values import check_start
-from kfjax.runner import run, step
+from kfjax.runner import run
+from kfjax.streaming import step
 
 __all__: list[str] = []
 

@@ -25,6 +25,7 @@ ORDER = [
     ["moments"],
     ["filters"],
     ["runner"],
+    ["streaming"],
     ["smoothers"],
     ["linear"],
     ["data"],
@@ -195,6 +196,7 @@ JITTED = {
     "kfjax.evaluation.normalised_errors",
     "kfjax.models.discretisation",
     "kfjax.models.runtime_checks",
+    "kfjax.streaming",  # a program for each stepper, which lives as long as it
 }
 
 

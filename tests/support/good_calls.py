@@ -123,6 +123,7 @@ RUNNING: Rows = {
         "y": YS[0],
         "observed": True,
     },
+    "stepper": lambda: {"filter": kf.kalman(), "params": model()},
     "forecast": lambda: {"filter": kf.kalman(), "params": model(), "state": PRIOR, "steps": 2},
     "log_likelihood": lambda: {"filter": kf.kalman(), "params": model(), "ys": YS},
     "split_missing": lambda: {"ys": YS},
@@ -429,7 +430,7 @@ WITHOUT_ROW = {
     ),
     "made by functions that return them": (
         *("data.DiskArray", "evaluation.Comparison", "evaluation.Evaluation", "evaluation.Row"),
-        *("exporting.Program", "training.FilterLoss"),
+        *("exporting.Program", "training.FilterLoss", "Stepper"),
     ),
 }
 
