@@ -29,7 +29,7 @@ from kfjax.learned.params import init_params
 from kfjax.models.lens import with_model
 from kfjax.models.simulation import simulate
 from kfjax.models.state_space import StateSpaceModel
-from kfjax.runner import run
+from kfjax.runner import log_likelihood, run
 from kfjax.smoothers.parallel import parallel_filter
 from kfjax.smoothers.rauch_tung_striebel import smooth
 from kfjax.training.losses import state_mse
@@ -101,7 +101,7 @@ class Workload:
 
     Attributes:
         kind: kind of problem, as in other libraries: "kalman", "parallel" (in time), "smoother",
-            "extended", "unscented", "particle", "C3", "C4" (KalmanNet) or "training".
+            "gradient", "extended", "unscented", "particle", "C3", "C4" (KalmanNet) or "training".
         text: a description.
         size: the size.
         quick: a small size, only to see that it runs.
@@ -140,6 +140,18 @@ def solve(filter: Filter, smoothing: bool, problem: Problem) -> Outputs:
 
     each = one if problem.ys.ndim == 2 else jax.vmap(one)
     return each(problem.ys, problem.priors, problem.keys)
+
+
+def _value_and_gradient(problem: Problem) -> Outputs:
+    """Return the log-likelihood, and in place of a mean its gradient by the scales of Q and R."""
+    model = problem.params
+
+    def value(scales: Array) -> Array:
+        scaled = with_model(model, Q=scales[0] * model.Q, R=scales[1] * model.R)
+        return log_likelihood(GAUSSIAN["kalman"], scaled, problem.ys)
+
+    total, slopes = jax.value_and_grad(value)(jnp.ones(2, model.dtype))
+    return Outputs(slopes, None, total[None])
 
 
 def _in_parallel(problem: Problem) -> Outputs:
@@ -291,6 +303,15 @@ def _table() -> dict[str, Workload]:
         "W6l": _gaussian("smoother", "filter and smoother, as W1", _moving, LONG, QUICK_LONG),
         "W7": _gaussian("kalman", own, _moving, Size(100, 100, 16), Size(3, 6, 16)),
         "W7l": _gaussian("kalman", own, _moving, Size(100, 100, 64), Size(2, 3, 64)),
+        "W8": Workload(
+            "gradient",
+            "value and gradient of the log-likelihood, as W1",
+            LONG._replace(steps=2000),
+            QUICK_LONG,
+            problem,
+            lambda _: _value_and_gradient,
+        ),
+        "W9": _gaussian("kalman", own, _moving, Size(8, 1000), Size(2, 12)),
     }
     for suffix, batch in (("", None), ("_200", 200)):
         at = Size(batch, 100, 3), Size(batch and 3, 12, 3)

@@ -124,8 +124,8 @@ def in_turn(
     for name, call in calls.items():
         check_function(f"in_turn: calls[{name!r}]", call, "a function without arguments")
     check_count("in_turn: rounds", rounds)
-    if not isinstance(budget, (int, float)) or not budget > 0:
-        raise ValueError(f"in_turn: budget is {described(budget)}; expected seconds, above 0.")
+    if not isinstance(budget, (int, float)) or not budget >= 0:
+        raise ValueError(f"in_turn: budget is {described(budget)}; expected seconds, at least 0.")
     counts = {name: _calls_per_sample(call) for name, call in calls.items()}
     seconds: dict[str, list[np.ndarray]] = {name: [] for name in calls}
     for _ in range(rounds):

@@ -71,6 +71,34 @@ def each(problem, belief, one):
     return Contender(lambda: solve(problem.ys, *belief))
 
 
+def slopes(problem, log_likelihood):
+    """Return a jitted contender for the value and gradient of a log-likelihood.
+
+    Args:
+        problem: the `Problem`, of one trajectory.
+        log_likelihood: `(matrices, belief about x_0, ys) -> value`; the gradient is by the scales
+            of Q and R.
+    """
+    given = matrices(problem)
+
+    def value(scales, ys):
+        scaled = given._replace(Q=scales[0] * given.Q, R=scales[1] * given.R)
+        return log_likelihood(scaled, prior(problem), ys)
+
+    @jax.jit
+    def solve(ys):
+        total, gradient = jax.value_and_grad(value)(np.ones(2, ys.dtype), ys)
+        return Outputs(gradient, None, total[None])
+
+    return Contender(lambda: solve(problem.ys))
+
+
+def predicted(model, belief):
+    """Return the belief about x_1 before any observation, as functions of the matrices."""
+    F, _, Q, _ = model
+    return F @ belief.mean, F @ belief.cov @ F.T + Q
+
+
 def drawn(problem, one):
     """Return a jitted contender that maps `one(ys, key) -> Outputs` over the batch."""
     solve = jax.jit(one if problem.ys.ndim == 2 else jax.vmap(one))

@@ -17,7 +17,7 @@ from dynamax.nonlinear_gaussian_ssm import (
 )
 
 import kfjax as kf
-from benchmarks.speed.peers.common import BOTH, each, first, matrices
+from benchmarks.speed.peers.common import BOTH, each, first, matrices, predicted, slopes
 from kfjax._cli.workloads import Outputs
 
 PACKAGE = "dynamax"
@@ -26,7 +26,11 @@ FIELDS = ["filtered_means", "filtered_covariances"]
 
 
 def linear(problem, mean, cov):
-    F, H, Q, R = (jnp.asarray(a) for a in matrices(problem))
+    return parameters(matrices(problem), mean, cov)
+
+
+def parameters(model, mean, cov):
+    F, H, Q, R = (jnp.asarray(a) for a in model)
     n, m = H.shape[1], H.shape[0]
     return ParamsLGSSM(
         ParamsLGSSMInitial(mean, cov),
@@ -43,6 +47,15 @@ def kalman(problem, size):
         return Outputs(post.filtered_means, post.filtered_covariances, post.marginal_loglik)
 
     return each(problem, first(problem), one)
+
+
+def gradient(problem, size):
+    del size
+
+    def log_likelihood(model, belief, ys):
+        return lgssm_filter(parameters(model, *predicted(model, belief)), ys).marginal_loglik
+
+    return slopes(problem, log_likelihood)
 
 
 def smoother(problem, size):
@@ -86,4 +99,10 @@ def unscented(problem, size):
     return each(problem, first(problem, kf.unscented()), one)
 
 
-CONTENDERS = {"kalman": kalman, "smoother": smoother, "extended": extended, "unscented": unscented}
+CONTENDERS = {
+    "kalman": kalman,
+    "gradient": gradient,
+    "smoother": smoother,
+    "extended": extended,
+    "unscented": unscented,
+}

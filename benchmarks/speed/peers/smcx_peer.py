@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import smcx
 
 import kfjax as kf
-from benchmarks.speed.peers.common import BOTH, drawn, each, first, matrices
+from benchmarks.speed.peers.common import BOTH, drawn, each, first, matrices, predicted, slopes
 from kfjax._cli.workloads import Outputs
 
 PACKAGE = "smcx"
@@ -26,6 +26,17 @@ def kalman(problem, size):
         first(problem),
         lambda ys, mean, cov: outputs(smcx.kalman_filter(mean, cov, F, Q, H, R, ys)),
     )
+
+
+def gradient(problem, size):
+    del size
+
+    def log_likelihood(model, belief, ys):
+        F, H, Q, R = (jnp.asarray(a) for a in model)
+        post = smcx.kalman_filter(*predicted(model, belief), F, Q, H, R, ys)
+        return post.log_evidence_increments.sum()
+
+    return slopes(problem, log_likelihood)
 
 
 def smoother(problem, size):
@@ -103,6 +114,7 @@ def particle(problem, size):
 
 CONTENDERS = {
     "kalman": kalman,
+    "gradient": gradient,
     "smoother": smoother,
     "extended": extended,
     "unscented": unscented,
