@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import sys
@@ -43,6 +44,12 @@ def is_floating(dtype: np.dtype) -> bool:
     return dtype.kind == "f" or (dtype.kind == "V" and jnp.issubdtype(dtype, jnp.floating))
 
 
+@functools.cache
+def _largest(dtype: np.dtype) -> float:
+    """Return the largest number of a dtype."""
+    return float(jnp.finfo(dtype).max)
+
+
 def first_not_finite(
     array: np.ndarray, counted: np.ndarray | None = None, *, margin: float = 1.0
 ) -> tuple[str, str] | None:
@@ -56,7 +63,7 @@ def first_not_finite(
     if not is_floating(array.dtype):
         return None
     kept = jax.dtypes.canonicalize_dtype(array.dtype)
-    bad = ~(np.abs(array) <= float(jnp.finfo(kept).max) / margin)  # false for NaN, too
+    bad = ~(np.abs(array) <= _largest(kept) / margin)  # false for NaN, too
     if counted is not None:
         bad &= counted
     if not bad.any():

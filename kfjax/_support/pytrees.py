@@ -53,17 +53,23 @@ class Pytree:
     def __init_subclass__(cls) -> None:
         kind: Any = cls
 
-        def flatten(x: Any) -> tuple[list[tuple[GetAttrKey, PyTree]], tuple[Any, ...]]:
+        def flatten_with_keys(x: Any) -> tuple[list[tuple[GetAttrKey, PyTree]], tuple[Any, ...]]:
+            children, fixed = flatten(x)
+            keys = map(GetAttrKey, _names_of(kind).children)
+            return list(zip(keys, children, strict=True)), fixed
+
+        def flatten(x: Any) -> tuple[list[PyTree], tuple[Any, ...]]:
+            # without keys this is quick: every call of a jitted function comes through here
             names = _names_of(kind)
-            children = [(GetAttrKey(name), getattr(x, name)) for name in names.children]
-            return children, tuple(getattr(x, name) for name in names.static)
+            children = [getattr(x, name) for name in names.children]
+            return children, tuple([getattr(x, name) for name in names.static])
 
         def unflatten(fixed: tuple[Any, ...], children: Iterable[PyTree]) -> Any:
             names = _names_of(kind)
             values = dict(zip(names.children, children, strict=True))
             return _filled(cls, values | dict(zip(names.static, fixed, strict=True)))
 
-        jax.tree_util.register_pytree_with_keys(cls, flatten, unflatten)
+        jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
 
     @classmethod
     def unchecked(cls, *values: PyTree, **outside: Any) -> Any:
