@@ -17,7 +17,6 @@ quiet_while_importing()  # before JAX is imported, which takes seconds
 from kfjax import filters, linalg, moments, systems
 from kfjax._support.one_kernel import Loop, describe_loops, separate_kernels
 from kfjax._support.persistence import from_bytes, to_bytes
-from kfjax._support.xla_options import set_xla_options
 from kfjax.base import (
     Estimate,
     Filter,
@@ -197,7 +196,6 @@ __all__ = [  # noqa: RUF022  # by theme
     "describe_loops",
     "Loop",
     "separate_kernels",
-    "set_xla_options",
     # Subpackages
     "data",
     "evaluation",

@@ -29,7 +29,6 @@ import kfjax as kf
 os.environ.setdefault(
     "XLA_FLAGS", "--xla_backend_optimization_level=1"
 )  # there is more to compile than to compute
-kf.set_xla_options()  # compiles faster, too; before anything else of JAX
 QUICK = "KFJAX_QUICK" in os.environ  # small sizes, for automatic tests
 plt.rcParams.update(
     {"figure.dpi": 72, "axes.grid": True, "grid.alpha": 0.3, "axes.spines.right": False}

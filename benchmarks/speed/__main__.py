@@ -23,10 +23,8 @@ from typing import NamedTuple
 from benchmarks.speed import store
 from benchmarks.speed.page import write_page
 from benchmarks.speed.scaling import CURVES
-from benchmarks.speed.targets import TARGETS
-from benchmarks.speed.why import STARTS
+from benchmarks.speed.why import PROFILED
 from kfjax._cli.workloads import WORKLOADS
-from kfjax._support import xla_options
 from kfjax.evaluation import pin
 
 HERE = Path(__file__).parent
@@ -35,8 +33,6 @@ PRECISIONS = ("float64", "float32")
 ON_JAX = "dynamax,cuthbert,smcx,kalmax,kalman_py"  # the libraries that options of XLA affect
 # options of XLA by name, read when JAX starts; they must not be combined
 OPTIONS = {
-    # those of kfjax.set_xla_options
-    "kfjax": " ".join(f"{name}={value}" for name, value in xla_options.OPTIONS.items()),
     "fusion": "--xla_backend_extra_options=xla_cpu_use_multi_output_fusion=true",
     "loops": "--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=100000",
 }
@@ -119,21 +115,17 @@ def points(curve, name, precision, options, arguments):
 def profiles(arguments):
     """Yield the profiles of workloads that miss a target."""
     quick = ["--quick"] * arguments.quick
-    for name, started in STARTS.items():
+    for name, precision in PROFILED.items():
         command = ["benchmarks.speed.profiles", name, "--rounds", str(arguments.rounds), *quick]
-        for precision, options in started:
-            yield Task(f"why {name}", precision, options, command)
+        yield Task(f"why {name}", precision, "", command)
 
 
 def starts(name, arguments):
-    """Return the precisions and options of a row: those asked for, or all that matter."""
+    """Return the precisions and options of a row: those asked for, or the usual ones."""
     if arguments.precision or arguments.options:
         return [(precision, arguments.options) for precision in arguments.precision or PRECISIONS]
     if name.startswith("W"):
-        targets = [target for target in TARGETS if target.workload == name]
-        wanted = [(target.precision, target.options) for target in targets]
-        usual = [(precision, "") for precision in PRECISIONS]
-        return dict.fromkeys([*usual, *wanted])
+        return [(precision, "") for precision in PRECISIONS]
     return [("float64" if name in (*CURVES, "crossover") else "float32", "")]
 
 

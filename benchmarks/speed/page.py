@@ -33,13 +33,13 @@ results/cuda` would.
 """
 TARGETS = """\
 A target is the least ratio of the time of the fastest other library to that of kfjax, in one \
-run. "kfjax" beside a precision means the options of `kfjax.set_xla_options`, which the others \
-have, too; the ratio to the fastest library without them is in brackets.
+run.
 """
 WHY = """\
 The time of a workload beside that of its parts, each jitted separately and timed in turn in one \
 run: medians, and minima in brackets. Kernels are the operations in the loops of the compiled \
-program, which XLA calls one by one. `python -m benchmarks.speed why` measures these.
+program, which XLA calls one by one; a loop that is one function has none. \
+`python -m benchmarks.speed why` measures these.
 """
 CROSSOVER = """\
 Milliseconds of one operation in a loop, on a batch of matrices with the given number of rows, \

@@ -19,9 +19,10 @@ import numpy as np
 
 import kfjax as kf
 from benchmarks.speed.peers import plain_peer
-from benchmarks.speed.why import WHY
+from benchmarks.speed.why import CHAINS, SEPARATE, WHY
 from kfjax import linalg
 from kfjax._cli.workloads import GAUSSIAN, WORKLOADS, solve
+from kfjax._support import one_kernel
 from kfjax.evaluation import environment, first_call, in_turn, quartiles
 from kfjax.models.lens import with_model
 from kfjax.models.observing import innovation_info
@@ -53,6 +54,16 @@ class Subtracted:
         return kf.Gaussian(mean, cov), innovation_info(innovation, S, seen.mask)
 
 
+def kernel_by_kernel(function):
+    """Return a function whose loops are compiled as JAX compiles them by itself."""
+
+    def separate(problem):
+        with kf.separate_kernels():
+            return function(problem)
+
+    return separate
+
+
 def only_means(problem):
     """Filter without stacking covariances."""
 
@@ -72,7 +83,7 @@ def only_predictions(problem):
             state = kf.kalman().predict(problem.params, state)
             return state, state
 
-        return jax.lax.scan(body, prior, length=problem.ys.shape[-2])[1]
+        return one_kernel.scan(body, prior, length=problem.ys.shape[-2])[1]
 
     if problem.priors is None:
         return one(problem.params.prior)
@@ -93,7 +104,7 @@ def plain(problem):
 
 
 def only_products(problem):
-    """Multiply vectors by all matrices of a network in turn, in a loop.
+    """Multiply vectors by all matrices of a network in turn, in a loop as kfjax compiles it.
 
     There is one vector for each matrix and trajectory.
     """
@@ -108,12 +119,14 @@ def only_products(problem):
         return [vector + last[..., None] for vector in vectors], last
 
     vectors = [jnp.ones((*rows, A.shape[0])) for A in matrices]
-    return jax.lax.scan(body, vectors, length=problem.ys.shape[-2])[1]
+    return one_kernel.scan(body, vectors, length=problem.ys.shape[-2])[1]
 
 
 def parts_of(name, problem, size):
     """Return the jitted functions that are timed, with their argument, by name."""
     functions = {"kfjax": WORKLOADS[name].solve(size)}
+    if name in CHAINS:
+        functions[SEPARATE] = kernel_by_kernel(WORKLOADS[name].solve(size))
     if name in ("W1", "W7", "W7l"):
         subtracted = kf.gaussian_filter(kf.moments.Taylor(), Subtracted())
         functions["with P - K C' instead"] = functools.partial(solve, subtracted, False)
@@ -132,7 +145,10 @@ def parts_of(name, problem, size):
 
 
 def kernels(text):
-    """Count the kernels of a step: the operations of a compiled program's outermost loops."""
+    """Count the kernels of a step: the operations of a compiled program's outermost loops.
+
+    Loops that are compiled as one function have none.
+    """
     pattern = r"^(?:ENTRY )?%?([\w.-]+) \(.*?\{\n(.*?)^\}"
     blocks = dict(re.findall(pattern, text, flags=re.MULTILINE | re.DOTALL))
     inside = {
@@ -141,7 +157,10 @@ def kernels(text):
     }
     loops = set().union(*inside.values())
     nested = set().union(*(inside[name] for name in loops))
-    operations = [re.findall(r"= .*?\s([a-z][\w-]*)\(", blocks[name]) for name in loops - nested]
+    whole = re.findall(r"\bcall\(.*?to_apply=%?([\w.-]+).*xla_cpu_small_call", text)
+    within = set().union(*(inside[name] for name in whole))
+    counted = loops - nested - within
+    operations = [re.findall(r"= .*?\s([a-z][\w-]*)\(", blocks[name]) for name in counted]
     return sum(operation not in FREE for found in operations for operation in found)
 
 
@@ -191,12 +210,8 @@ def compilation(function, problem):
     traced = timed("tracing", lambda: jax.jit(function).trace(problem))
     lowered = timed("lowering", traced.lower)
     compiled = timed("compiling", lowered.compile)
-    # JAX 0.11 has one code generator
-    older = {"xla_cpu_use_fusion_emitters": False} if jax.__version_info__ < (0, 11) else {}
-    generator = "compiling, the code generator of `kfjax.set_xla_options`"
-    timed(generator, lambda: lowered.compile(older))
-    lazily = older | {"xla_backend_optimization_level": 0}
-    timed("compiling, the same, not optimised", lambda: lowered.compile(lazily))
+    lazily = {"xla_backend_optimization_level": 0}
+    timed("compiling, not optimised", lambda: lowered.compile(lazily))
     return {"seconds": seconds, "operations": compiled.as_text().count(" = ")}
 
 

@@ -1,29 +1,30 @@
 """Explanations of the times: the workloads that are profiled, and the tables of their profiles."""
 
-# precisions and options of XLA with which each profile starts JAX, as in `benchmarks.speed.targets`
-STARTS = {
-    "W1": [("float64", ""), ("float64", "kfjax")],
-    "W6l": [("float64", ""), ("float64", "kfjax")],
-    "W7": [("float64", "")],
-    "W7l": [("float64", "")],
-    "c4": [("float32", ""), ("float32", "kfjax")],
-    "c4_200": [("float32", "")],
-    "W3": [("float64", "")],
-    "W4": [("float64", "")],
+# the precision of each profile, as in `benchmarks.speed.targets`
+PROFILED = {
+    "W1": "float64",
+    "W6l": "float64",
+    "W7": "float64",
+    "W7l": "float64",
+    "c4": "float32",
+    "c4_200": "float32",
+    "W3": "float64",
+    "W4": "float64",
 }
+# the part of a profile whose loops are not compiled as one function
+SEPARATE = "kernel by kernel"
 # single trajectories of small matrices, whose kernels take less time than calling them
 CHAINS = ("W1", "W6l")
 # readings of the tables, by workload
 WHY = {
     "W1": """\
 A long trajectory of small matrices is one chain: a step waits for the step before, and in it the \
-factor of S, the gain and the covariance wait for each other. By default every kernel of a step \
-is called separately, and these calls take most of the time in any library. With the options the \
-loop is one function without calls, also for the other libraries; predictions alone show what the \
-chain leaves to gain.""",
+factor of S, the gain and the covariance wait for each other. Where every kernel of a step is \
+called separately, these calls take most of the time; a loop that is one function has no such \
+calls. Predictions alone show what the chain leaves to gain.""",
     "W6l": """\
-As W1: most of the time goes into calling kernels, and the backward step has about twice as many \
-as the filter's. Tried: all gains of the backward pass at once before its loop, since they do not \
+As W1; the backward step has about twice as many kernels as the filter's. Tried: \
+all gains of the backward pass at once before its loop, since they do not \
 depend on each other. That made one trajectory faster, but batches (W6) slower by more.""",
     "W7": """\
 kfjax computes (I - K H) P (I - K H)' + K R K', which remains definite in any precision; the \
@@ -36,15 +37,12 @@ them are sums, copies from the order of one call to that of the next, and result
 written once and copied once. simdkalman calls the same kind of library from NumPy, and neither \
 reorders nor copies results.""",
     "c4": """\
-A step is a chain of products of vectors with matrices, each of which is a library call. These \
-alone, in a loop where each waits for the one before, are a lower bound for a scan over library \
-calls; the target is below it.""",
-    "c4_200": "As one trajectory; the products now have 200 rows.",
+A step is a chain of products of vectors with matrices. These alone, in a loop where each waits \
+for the one before, are a lower bound for any loop that is compiled in the same way.""",
+    "c4_200": "As c4; the products now have 200 rows.",
     "W3": """\
 Algebra of at most 8 rows is written out, which makes a step fast but takes time to compile; \
-where sums of outer products are as fast as single entries, they are used. A quarter to a half of \
-the time is XLA's newer code generator. With `kfjax.set_xla_options` it is the older one, whose \
-code is no slower.""",
+where sums of outer products are as fast as single entries, they are used.""",
     "W4": "As W3, with sigma points.",
 }
 
@@ -59,8 +57,8 @@ def why_tables(rows):
             yield from part_table(row["parts"])
         else:
             yield from phase_table(row["compilation"])
-        if options and name in CHAINS:
-            yield f"\n{calls_told(found[name, '']['parts']['kfjax'], row)}"
+        if SEPARATE in row.get("parts", ()):
+            yield f"\n{calls_told(row)}"
         yield ""
 
 
@@ -70,18 +68,15 @@ def _place(item):
     return list(WHY).index(name)
 
 
-def calls_told(usual, row):
-    """Tell how much time calling kernels takes, which a step compiled as one function saves.
-
-    Args:
-        usual: the part "kfjax" of the profile without options.
-        row: the profile with options.
-    """
-    before, after = usual["ms"]["median"], row["parts"]["kfjax"]["ms"]["median"]
-    each = 1e6 * (before - after) / (row["size"]["steps"] * usual["kernels"])
+def calls_told(row):
+    """Tell how much time calling kernels takes, which a loop compiled as one function saves."""
+    separate = row["parts"][SEPARATE]
+    before, after = separate["ms"]["median"], row["parts"]["kfjax"]["ms"]["median"]
+    each = 1e6 * (before - after) / (row["size"]["steps"] * separate["kernels"])
     return (
-        f"Of {before:.3g} ms, {after:.3g} remain if a step is one function: calling its"
-        f" {usual['kernels']} kernels takes {1 - after / before:.0%}, {each:.0f} ns each."
+        f"Of {before:.3g} ms, {after:.3g} remain if the loop is one function: calling the"
+        f" {separate['kernels']} kernels of a step takes {1 - after / before:.0%},"
+        f" {each:.0f} ns each."
     )
 
 

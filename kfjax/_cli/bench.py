@@ -16,7 +16,6 @@ from kfjax._cli.output import check_folder, make_console
 from kfjax._cli.workloads import WORKLOADS, Size
 from kfjax._support.naming import suggest
 from kfjax._support.saving import write_json
-from kfjax._support.xla_options import set_xla_options
 from kfjax.evaluation.timing import environment, first_call, in_turn, pin, quartiles
 
 __all__: list[str] = []
@@ -35,9 +34,7 @@ def run_bench(args: Namespace) -> None:
             raise ValueError(f"--workload: got {name!r}; {suggest(name, WORKLOADS)}")
     if args.out:
         check_folder(Path(args.out).parent)
-    if args.fast_options:
-        set_xla_options()
-    core = pin(args.core)  # this and all XLA options must be set before JAX starts its threads
+    core = pin(args.core)  # before JAX starts its threads
     about = environment() | {"core": core, "quick": args.quick}
     console = make_console()
     console.print(f"{about['device']}, {about['precision']}, kfjax {about['versions']['kfjax']}")

@@ -23,7 +23,6 @@ from kfjax._cli.recipes import LOSSES, Settings
 from kfjax._cli.train import run_train
 from kfjax._cli.workloads import WORKLOADS
 from kfjax._support import interrupts
-from kfjax._support.xla_options import set_xla_options
 from kfjax.data.npz import SPLITS
 from kfjax.filters import FILTERS
 from kfjax.learned.registry import LEARNED_FILTERS
@@ -129,8 +128,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = _parser().parse_args(argv)
         own_process = argv is None
-        if own_process and args.run is not run_bench:  # bench measures what users have
-            set_xla_options()
         with _one_line_warnings(), jax.enable_x64(True) if args.x64 else contextlib.nullcontext():
             if own_process and args.compilation_cache:
                 keep_compiled()
@@ -343,7 +340,6 @@ def _add_bench(add: Callable[..., Any]) -> None:
         default=15,
         help="samples of each workload (default 15)",
     )
-    add("--fast-options", action="store_true", help="with the options of kfjax.set_xla_options")
     add("--core", metavar="N", type=int, help="the core to stay on (default the last)")
     add("--out", metavar="FILE", help="the JSON file to write")
 

@@ -1,8 +1,8 @@
 """What a loop that a CPU runs as one function may hold.
 
-XLA compiles such a function by a code generator of its own, which knows the elementary operations
-and nothing else; what it does not know ends in an error of the compiler. Everything that is not
-known to work is therefore left to the ordinary way.
+XLA has a separate code generator for such functions, which knows elementary operations only; with
+any other the compiler ends in an error. So the tables below list what is known to work, and a loop
+that holds anything else is compiled in the ordinary way.
 """
 
 from __future__ import annotations
@@ -63,16 +63,16 @@ ALLOWED = ELEMENTWISE | SHAPES | RANDOM | CONTROL
 LARGEST_REDUCTION = 1024  # above some 2000 numbers XLA hands a reduction to a library
 UNROLLED = 8  # terms of a product that are added one by one
 LARGEST_PRODUCT = 4096  # multiplications
-TYPICAL_SIZE = 512  # numbers: see `_too_large`
+TYPICAL_SIZE = 512  # numbers in an array, on average: see `_too_large`
 
 
 def with_products_written_out(closed: ClosedJaxpr) -> ClosedJaxpr:
-    """Return the body of a loop with calls inlined and small matrix products as sums."""
+    """Return the body of a loop with calls inlined and small matrix products written as sums."""
     return rewritten(closed, _written_out)
 
 
 def _written_out(equation: JaxprEqn, values: list[Value]) -> list[Value] | None:
-    """Return the results of a small product, or of a layer of a network."""
+    """Return the results of a small product or of a primitive of kfjax; None for anything else."""
     value = value_of(equation.primitive)
     if value is not None and equation.primitive.name != "batch_innermost":
         return [value(*values, **equation.params)]
@@ -82,14 +82,14 @@ def _written_out(equation: JaxprEqn, values: list[Value]) -> list[Value] | None:
 
 
 def _is_matrix_times_vector(equation: JaxprEqn) -> bool:
-    """Return whether a product is a matrix times a vector, which may stay as it is."""
+    """Return whether this is a product with a vector, which may stay as it is."""
     (contracted, _), (batch, _) = equation.params["dimension_numbers"]
     ranks = [len(_array(variable).shape) for variable in equation.invars]
     return not batch and len(contracted) == 1 and min(ranks) == 1
 
 
 def _product(equation: JaxprEqn, a: Any, b: Any) -> list[Value] | None:
-    """Return a product of batches of matrices as a sum, or None if it is large."""
+    """Return a product of batches of matrices, written as a sum; None if it is large."""
     (of_a, of_b), (batch_a, batch_b) = equation.params["dimension_numbers"]
     a = _batch_rows_terms(jnp.asarray(a), batch_a, of_a)
     b = _batch_rows_terms(jnp.asarray(b), batch_b, of_b)
@@ -114,7 +114,7 @@ def _batch_rows_terms(a: Array, batch: tuple[int, ...], terms: tuple[int, ...]) 
 
 
 def reason_against(body: ClosedJaxpr) -> str:
-    """Return why the loop with this body is not compiled as one function, or ""."""
+    """Return why a loop with this body is not compiled as one function, or ""."""
     if body.effects:
         return "it calls back into Python"
     for equation in all_equations(body.jaxpr):
@@ -146,12 +146,12 @@ def _reason_against_reduction(name: str, size: int) -> str:
 
 
 def _has_table(equation: JaxprEqn) -> bool:
-    """Return whether an operand is an array that is written into the program."""
+    """Return whether an operand is an array that is written into the program as a literal."""
     return any(isinstance(atom, Literal) and _array(atom).size > 1 for atom in equation.invars)
 
 
 def _writes_one_slice(equation: JaxprEqn) -> bool:
-    """Return whether a scatter writes to one place, which is a slice to the compiler."""
+    """Return whether a scatter writes to one place only; the compiler makes it a slice update."""
     indices = _array(equation.invars[1])
     return indices.size == indices.shape[-1]
 
@@ -162,7 +162,7 @@ def _array(atom: Var | Literal) -> ShapedArray:
 
 
 def _too_large(body: ClosedJaxpr) -> str:
-    """Return a reason if the arrays are so large that calling kernels takes little of the time."""
+    """Return a reason if arrays are so large that calls take little of the time, or ""."""
     sizes = [_array(v).size for equation in body.jaxpr.eqns for v in equation.outvars]
     typical = sum(sizes) / max(len(sizes), 1)
     if typical <= TYPICAL_SIZE:

@@ -1,14 +1,15 @@
 """Loops over time that a CPU runs as one function.
 
-On a CPU most of the time of a loop over small matrices goes into calling its kernels, dozens of
-them in every step. XLA compiles a call that carries two attributes as one function instead: a
-Kalman filter of one trajectory becomes many times faster, its values the same to the bit.
+On a CPU, most of the time of a loop over small matrices goes into calling its kernels, dozens of
+them in every step. XLA can compile the whole loop as one function instead, if it is in a call that
+carries two attributes. A Kalman filter of one trajectory then runs several times faster, with the
+same values to rounding.
 
-`scan` is `jax.lax.scan` with a mark, an entry of JAX's metadata for the compiler, that stays with
-the loop under `jax.jit`, `jax.vmap` and `jax.grad`: derivatives are those of JAX, and the backward
-pass of a marked loop is marked. When a marked loop is lowered for a CPU, all transformations are
-done and every shape is known; then `reason_against` decides, and `_as_one_function` puts the loop
-into such a call. The mark means nothing to anyone else, and loops without it are lowered as ever.
+`scan` is `jax.lax.scan` with a mark: an entry in JAX's metadata for the compiler, which stays with
+the loop under `jax.jit`, `jax.vmap` and `jax.grad`. Derivatives are those of JAX, and the backward
+pass of a marked loop is marked, too. When a marked loop is lowered for a CPU, all transformations
+are done and every shape is known: there `reason_against` decides, and `_as_one_function` puts the
+loop into such a call. Nothing else reads the mark, and loops without it are lowered by JAX's rule.
 """
 
 from __future__ import annotations
@@ -43,12 +44,12 @@ OFF = "KFJAX_SEPARATE_KERNELS"
 
 
 class Loop(NamedTuple):
-    """How a loop over time is compiled.
+    """How a loop over time is compiled; made by `kfjax.describe_loops`.
 
     Attributes:
-        steps: its number of steps.
-        one_kernel: whether it is compiled as one function.
-        reason: if not, why not; else "".
+        steps: number of steps.
+        one_kernel: whether the loop is compiled as one function.
+        reason: why it is not; "" if it is.
     """
 
     steps: int
@@ -69,7 +70,7 @@ def scan(
     length: int | None = None,
     reverse: bool = False,
 ) -> tuple[Carry, Y]:
-    """Return what `jax.lax.scan` returns; on a CPU, from one function if that is possible."""
+    """Return what `jax.lax.scan` returns; on a CPU, compiled as one function if possible."""
 
     def unmarked(carry: Carry, x: X) -> tuple[Carry, Y]:
         with set_xla_metadata(**{MARK: None}):
@@ -83,9 +84,12 @@ def scan(
 def separate_kernels() -> Iterator[None]:
     """Compile loops over time within this context kernel by kernel, as JAX compiles other loops.
 
-    On a CPU kfjax compiles the loop over a short state as one function, which is faster. To turn
-    that off for a whole process set the environment variable `KFJAX_SEPARATE_KERNELS` to 1. Results
-    differ by rounding at most.
+    On a CPU, kfjax otherwise has a loop on small arrays compiled as one function, which is faster.
+    To turn that off for a whole process, set the environment variable `KFJAX_SEPARATE_KERNELS` to
+    1. Results differ by rounding at most. What was compiled before stays as it is.
+
+    Returns:
+        A context manager.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -101,20 +105,23 @@ def separate_kernels() -> Iterator[None]:
 def describe_loops(function: Callable[..., Any], *args: Any) -> list[Loop]:
     """Tell how the loops over time in a function are compiled for these arguments.
 
-    A loop is compiled as one function on a CPU if its arrays are small and it holds only operations
-    that such a function may hold: no library calls (a Cholesky factor of more than 8 rows), no
-    sorting, no callbacks.
+    On a CPU, a loop is compiled as one function if its arrays are small and its steps consist of
+    elementary operations: no library call (such as a Cholesky factor of more than 8 rows), no
+    sorting, no scatter to several places, no callback. The function is traced and lowered; nothing
+    is computed. Loops that do not come from kfjax are not listed.
 
     Args:
-        function: a function of arrays that runs filters, under `jax.vmap` or `jax.grad` as it will
-            be used.
+        function: a function of arrays that runs filters, under `jax.vmap` or `jax.grad` if that is
+            how it will be used.
         *args: its arguments, or their shapes and dtypes as `jax.ShapeDtypeStruct`.
 
     Returns:
-        A `Loop(steps, one_kernel, reason)` for each different loop, in the order of compilation.
+        A list with a `Loop(steps, one_kernel, reason)` for each loop, in the order in which they
+        are lowered; loops that are alike may share one.
 
     Raises:
-        ValueError: if function cannot be called.
+        ValueError: if function cannot be called. What it raises itself when it is traced is raised
+            as well.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -128,7 +135,7 @@ def describe_loops(function: Callable[..., Any], *args: Any) -> list[Loop]:
         )
     found: list[Loop] = []
 
-    def anew(*args: Any) -> Any:  # what was lowered before is not lowered again
+    def anew(*args: Any) -> Any:  # JAX would not lower the same function a second time
         return function(*args)
 
     token = _decided.set(found)
@@ -140,12 +147,12 @@ def describe_loops(function: Callable[..., Any], *args: Any) -> list[Loop]:
 
 
 def _lower(ctx: mlir.LoweringRuleContext, *args: Any, **params: Any) -> Any:
-    """Lower a scan: as JAX does, unless it is marked and nothing speaks against one function."""
+    """Lower a scan: by JAX's rule, unless it is marked and there is no reason against it."""
     context = ctx.jaxpr_eqn_ctx
     marks = (context and context.xla_metadata) or {}
     if MARK not in marks:
         return _ordinary(ctx, *args, **params)
-    with set_xla_metadata(**{MARK: None}):  # not for what this traces
+    with set_xla_metadata(**{MARK: None}):  # what is traced here is not to be marked
         return _lower_marked(ctx, marks, *args, **params)
 
 
@@ -170,7 +177,7 @@ def _lower_marked(
 
 
 def _turned_off(ctx: mlir.LoweringRuleContext, marks: dict[str, Any]) -> str:
-    """Return why no loop of this program is compiled as one function, or ""."""
+    """Return why no loop of this program can be one function, or ""."""
     module = ctx.module_context
     if tuple(module.platforms) != ("cpu",):
         return f"it is compiled for {', '.join(module.platforms)}, and only a CPU can"
@@ -186,7 +193,7 @@ def _turned_off(ctx: mlir.LoweringRuleContext, marks: dict[str, Any]) -> str:
 def _as_one_function(
     body: ClosedJaxpr, args: Sequence[Array], params: dict[str, Any]
 ) -> Sequence[Array]:
-    """Return the results of a scan that the compiler makes one function of."""
+    """Return the results of a scan, in a call that the compiler turns into one function."""
     consts, carries = params["num_consts"], params["num_carry"]
 
     def step(fixed: Sequence[Array], carry: Any, x: Any) -> tuple[Any, Any]:
@@ -206,8 +213,8 @@ def _as_one_function(
             )
         return (*last, *stacked)
 
-    # What the compiler knows to be constant it copies into the function, where a large array can
-    # end the process: behind the barrier nothing is known to be constant.
+    # The compiler copies what it knows to be constant into the function, where a large array can
+    # end the process. Behind the barrier it knows of no constants.
     fixed = lax.optimization_barrier([*args[:consts], *map(jax.numpy.asarray, body.consts)])
     start, xs = lax.optimization_barrier(
         (tuple(args[consts : consts + carries]), tuple(args[consts + carries :]))

@@ -1,4 +1,4 @@
-"""Programs of JAX, interpreted equation by equation, with calls inlined and operations replaced."""
+"""Interpret JAX programs equation by equation, with calls inlined and operations replaced."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Value: TypeAlias = ArrayLike | None
 """The value of a variable; None for one that nothing reads, such as a platform index."""
 
 Instead: TypeAlias = Callable[[JaxprEqn, list[Value]], "list[Value] | None"]
-"""`(equation, values) -> results` of an equation, or None to compute it as it is."""
+"""`(equation, values) -> results`: its results, or None to compute the equation as it is."""
 
 # Primitives that call a program, and the parameter that holds it.
 CALLS = {
@@ -33,7 +33,7 @@ CALLS = {
 def rewritten(closed: ClosedJaxpr, instead: Instead) -> ClosedJaxpr:
     """Return a program with calls and custom derivatives inlined, and operations replaced.
 
-    The bodies of loops and branches are rewritten, too.
+    The bodies of loops and branches are rewritten as well.
     """
 
     def program(*values: Array) -> list[Value]:
@@ -43,7 +43,13 @@ def rewritten(closed: ClosedJaxpr, instead: Instead) -> ClosedJaxpr:
 
 
 def interpreted(closed: ClosedJaxpr, arguments: Sequence[Value], instead: Instead) -> list[Value]:
-    """Return what a program returns, equation by equation."""
+    """Return what a program returns, computed equation by equation.
+
+    Args:
+        closed: the program.
+        arguments: its arguments.
+        instead: returns the results of the equations that are replaced, and None for others.
+    """
     jaxpr = closed.jaxpr
     variables = [*jaxpr.constvars, *jaxpr.invars]
     values = dict(zip(variables, [*closed.consts, *arguments], strict=True))
@@ -64,7 +70,7 @@ def as_it_is(equation: JaxprEqn, values: list[Value], **changed: Any) -> list[Va
 
 
 def all_equations(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
-    """Yield the equations of a program, those of loops and branches included."""
+    """Yield the equations of a program, including those in loops and branches."""
     for equation in jaxpr.eqns:
         yield equation
         for program in programs_in(equation):
@@ -90,7 +96,7 @@ def _one(equation: JaxprEqn, values: list[Value], instead: Instead) -> list[Valu
 
 
 def _closed(jaxpr: ClosedJaxpr | Jaxpr) -> ClosedJaxpr:
-    """Return a program with its constants, of which an open one has none."""
+    """Return a program with its constants; an open one has none."""
     return ClosedJaxpr(jaxpr, ()) if isinstance(jaxpr, Jaxpr) else jaxpr
 
 

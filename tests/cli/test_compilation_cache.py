@@ -148,7 +148,6 @@ def test_what_was_used_least_recently_is_deleted(tmp_path):
 def test_only_the_command_line_s_own_process_keeps_programs(monkeypatch, tmp_path, arguments):
     kept = []
     monkeypatch.setattr("kfjax._cli.parser.keep_compiled", lambda: kept.append(True))
-    monkeypatch.setattr("kfjax._cli.parser.set_xla_options", lambda: None)
     monkeypatch.setattr("kfjax._cli.parser.run_compare", lambda args: None)
     monkeypatch.setattr(sys, "argv", ["kfjax", *SMALL, *arguments])
     assert main() == 0

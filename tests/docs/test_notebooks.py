@@ -9,8 +9,6 @@ import jupytext
 import matplotlib.pyplot as plt
 import pytest
 
-import kfjax as kf
-
 FOLDER = Path(__file__).parents[2] / "notebooks"
 SCRIPTS = sorted(FOLDER.glob("[0-9]*.py"))
 
@@ -21,9 +19,6 @@ def as_a_reader(tmp_path, monkeypatch):
     monkeypatch.setenv("KFJAX_QUICK", "1")
     monkeypatch.setenv("KFJAX_DATA", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(
-        kf, "set_xla_options", lambda: ""
-    )  # it has to come before anything else of JAX
     monkeypatch.setattr(plt, "show", lambda: plt.close("all"))
     jax.config.update("jax_numpy_rank_promotion", "allow")  # in all threads
     with plt.rc_context({"backend": "agg"}):
