@@ -1,6 +1,7 @@
 """Whether arrays agree with what is true of a random record, to the rounding that it allows."""
 
 import numpy as np
+from support.compiling import QUICKLY
 from support.random_models import Case
 
 # How many times the rounding of the numbers that were subtracted a result may be off.
@@ -36,7 +37,16 @@ def close_belief(case: Case, what: str, got, expected):
     mean, cov = expected
     close(case, f"{what}.mean", got.mean, mean, mean_size * np.sqrt(cov_size))
     close(case, f"{what}.cov", got.cov, cov, cov_size)
-    np.testing.assert_array_equal(got.cov, np.swapaxes(got.cov, -1, -2), f"{what}.cov, transposed")
+    symmetric(f"{what}.cov", np.asarray(got.cov))
+
+
+def symmetric(what: str, cov: np.ndarray):
+    """Raise unless a covariance is symmetric: to the bit, if it is compiled as users compile."""
+    # without optimisation a loop that is one function computes entries twice, and not always alike
+    rtol = 8 * np.finfo(cov.dtype).eps if QUICKLY else 0.0
+    transposed = np.swapaxes(cov, -1, -2)
+    atol = rtol * np.abs(cov).max(initial=0.0)
+    np.testing.assert_allclose(cov, transposed, rtol=rtol, atol=atol, err_msg=what)
 
 
 def close_moments(case: Case, what: str, draws, expected):
