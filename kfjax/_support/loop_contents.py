@@ -95,7 +95,7 @@ def _product(equation: JaxprEqn, a: Any, b: Any) -> list[Value] | None:
     b = _batch_rows_terms(jnp.asarray(b), batch_b, of_b)
     terms = a.shape[-1]
     result = _array(equation.outvars[0])
-    if result.size * terms > LARGEST_PRODUCT:
+    if not 0 < result.size * terms <= LARGEST_PRODUCT:
         return None
     a = a[:, :, None, :].astype(result.dtype)
     b = b[:, None, :, :].astype(result.dtype)

@@ -79,6 +79,7 @@ OPERATIONS = {
     "product": (lambda x: matrix(4) @ x, ""),
     "product of matrices": (lambda x: (jnp.outer(x, x) @ matrix(4))[0], ""),
     "larger product": (lambda x: (jnp.outer(jnp.tile(x, 4), x) @ matrix(4)[:, :4])[0], ""),
+    "empty product": (lambda x: x + (jnp.outer(x, x)[:, :0] @ matrix(4)[:0])[0], "dot_general"),
     "set": (lambda x: x.at[0].set(2.0), ""),
     "add": (lambda x: x.at[1:3].add(x[0]), ""),
     "set where": (lambda x: x.at[jnp.argmax(x)].set(0.0), ""),
