@@ -16,7 +16,13 @@ from jax.core import ShapedArray
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
 
 from kfjax._support.primitives import value_of
-from kfjax._support.programs import Value, all_equations, programs_in, rewritten
+from kfjax._support.programs import (
+    Value,
+    all_equations,
+    for_platform,
+    programs_in,
+    rewritten,
+)
 
 __all__: list[str] = []
 
@@ -72,13 +78,13 @@ def with_products_written_out(closed: ClosedJaxpr) -> ClosedJaxpr:
 
 
 def _written_out(equation: JaxprEqn, values: list[Value]) -> list[Value] | None:
-    """Return the results of a small product or of a primitive of kfjax; None for anything else."""
+    """Return the results of a small product, of a primitive of kfjax or of a choice by platform."""
     value = value_of(equation.primitive)
     if value is not None and equation.primitive.name != "batch_innermost":
         return [value(*values, **equation.params)]
-    if equation.primitive.name != "dot_general" or _is_matrix_times_vector(equation):
-        return None
-    return _product(equation, *values)
+    if equation.primitive.name == "dot_general" and not _is_matrix_times_vector(equation):
+        return _product(equation, *values)
+    return for_platform(equation, values, "cpu", _written_out)
 
 
 def _is_matrix_times_vector(equation: JaxprEqn) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import jax
+import numpy as np
 from jax import Array
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 from jax.typing import ArrayLike
@@ -61,6 +62,29 @@ def interpreted(closed: ClosedJaxpr, arguments: Sequence[Value], instead: Instea
         results = _one(equation, [read(atom) for atom in equation.invars], instead)
         values.update(zip(equation.outvars, results, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
+
+
+def for_platform(
+    equation: JaxprEqn, values: list[Value], platform: str, instead: Instead
+) -> list[Value] | None:
+    """Return the results of a choice by platform, made for this one; None for anything else.
+
+    Such a choice is an index and a conditional that takes it. A branch that names no platforms is
+    for all that others do not name.
+    """
+    if equation.primitive.name == "platform_index":
+        return [np.int32(_branch_for(platform, equation.params["platforms"]))]
+    platforms = equation.params.get("branches_platforms")
+    if equation.primitive.name != "cond" or not platforms:
+        return None
+    branch = equation.params["branches"][_branch_for(platform, platforms)]
+    return interpreted(branch, values[1:], instead)
+
+
+def _branch_for(platform: str, platforms: Sequence[Sequence[str] | None]) -> int:
+    """Return which of the branches for these platforms is for this one; the last if none is."""
+    fitting = [k for k, names in enumerate(platforms) if names is None or platform in names]
+    return fitting[0] if fitting else len(platforms) - 1
 
 
 def as_it_is(equation: JaxprEqn, values: list[Value], **changed: Any) -> list[Value]:

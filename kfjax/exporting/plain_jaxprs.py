@@ -11,7 +11,7 @@ import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
 from kfjax._support.primitives import value_of
-from kfjax._support.programs import Value, all_equations, interpreted, rewritten
+from kfjax._support.programs import Value, all_equations, for_platform, interpreted, rewritten
 
 __all__: list[str] = []
 
@@ -36,10 +36,5 @@ def _resolved(equation: JaxprEqn, values: list[Value]) -> list[Value] | None:
     if value is not None:
         program = jax.make_jaxpr(functools.partial(value, **params))(*values)
         return interpreted(program, values, _resolved)
-    # A choice by platform is an index and a conditional that takes it. Of its branches the last is
-    # that of platforms which are not named, and needs no index.
-    if equation.primitive.name == "platform_index":
-        return [None]
-    if equation.primitive.name == "cond" and params.get("branches_platforms"):
-        return interpreted(params["branches"][-1], values[1:], _resolved)
-    return None
+    # "any": of a choice by platform, the branch for those that are not named
+    return for_platform(equation, values, "any", _resolved)

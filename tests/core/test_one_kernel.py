@@ -87,6 +87,7 @@ OPERATIONS = {
     "table": (lambda x: x + jnp.sin(jnp.arange(9.0))[jnp.argmax(x)], ""),
     "large table": (lambda x: x + jnp.sin(jnp.arange(5000.0))[jnp.argmax(x)], "on average"),
     "table of numpy": (lambda x: x + jnp.asarray(np.arange(5000.0))[jnp.argmax(x)], ""),
+    "diagonal": (lambda x: jnp.diag(x) @ x + jnp.diag(matrix(4) * x[:, None]), ""),
     "sums": (lambda x: x - jnp.cumsum(x) + jnp.linalg.norm(x) + x.mean(), ""),
     "branch": (lambda x: lax.cond(x[0] > 0, jnp.sin, lambda x: 2 * x, x), ""),
     "inner loop": (lambda x: lax.fori_loop(0, 3, lambda i, x: jnp.sin(x) + i, x), ""),
