@@ -18,20 +18,20 @@ class Target(NamedTuple):
 
 
 TARGETS = (
-    Target("W1", "float64", 1.0),
-    Target("W2", "float64", 1.5),
-    Target("W2", "float32", 2.5),
-    Target("W3", "float64", 2.0),
-    Target("W3", "float32", 3.0),
-    Target("W2s", "float64", 1.0),
-    Target("W4", "float64", 3.0),
+    Target("W1", "float64", 6.0),
+    Target("W2", "float64", 3.0),
+    Target("W2s", "float64", 1.2),
+    Target("W3", "float64", 3.0),
+    Target("W4", "float64", 3.3),
     Target("W5", "float64", 1.5),
-    Target("W6", "float64", 2.0),
-    Target("W6l", "float64", 2.0),
+    Target("W6", "float64", 2.5),
+    Target("W6l", "float64", 5.0),
     Target("W7", "float64", 1.0),
-    Target("W7l", "float64", 1.0),
+    Target("W7l", "float64", 0.9),
+    Target("W8", "float64", 10.0),
+    Target("W9", "float64", 3.0),
     Target("c4", "float32", 1 / 0.6),
-    Target("c4_200", "float32", 1 / 0.6),
+    Target("train", "float32", 1 / 0.6),
 )
 COMPILE = {"W2": 2.0, "W3": 2.0, "W4": 2.0}  # most seconds of compilation
 

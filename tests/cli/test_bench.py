@@ -186,9 +186,9 @@ def test_targets_say_what_holds():
         found["kfjax"]["compile_s"] = [9.0, 3.0]
         return {"workload": "W2", "precision": "float64", "options": options, "contenders": found}
 
-    text = "\n".join(target_table([row("", 2.0, 3.2), row("loops", 1.0, 1.9)]))
-    assert Target("W2", "float64", 1.5) in TARGETS
-    assert "dynamax 1.60 | dynamax 1.60 | holds" in text
+    text = "\n".join(target_table([row("", 1.0, 3.2), row("loops", 1.0, 1.9)]))
+    assert Target("W2", "float64", 3.0) in TARGETS
+    assert "dynamax 3.20 | dynamax 3.20 | holds" in text
     assert "dynamax 1.90" not in text  # targets are about what users have
     assert "3.0 s | | **does not hold**" in text
 
