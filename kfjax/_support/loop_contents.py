@@ -69,6 +69,7 @@ ALLOWED = ELEMENTWISE | SHAPES | RANDOM | CONTROL
 LARGEST_REDUCTION = 1024  # above some 2000 numbers XLA hands a reduction to a library
 UNROLLED = 8  # terms of a product that are added one by one
 LARGEST_PRODUCT = 4096  # multiplications
+SUMMED_AS_THEY_ARE = _words("float32 float64 complex64 complex128")
 TYPICAL_SIZE = 512  # numbers in an array, on average: see `_too_large`
 
 
@@ -95,12 +96,18 @@ def _is_matrix_times_vector(equation: JaxprEqn) -> bool:
 
 
 def _product(equation: JaxprEqn, a: Any, b: Any) -> list[Value] | None:
-    """Return a product of batches of matrices, written as a sum; None if it is large."""
+    """Return a product of batches of matrices, written as a sum; None if it must not be.
+
+    A product of short floats, of integers or of booleans is not the sum of their products: it is
+    accumulated in longer floats, wraps around or is a disjunction.
+    """
     (of_a, of_b), (batch_a, batch_b) = equation.params["dimension_numbers"]
     a = _batch_rows_terms(jnp.asarray(a), batch_a, of_a)
     b = _batch_rows_terms(jnp.asarray(b), batch_b, of_b)
     terms = a.shape[-1]
     result = _array(equation.outvars[0])
+    if result.dtype.name not in SUMMED_AS_THEY_ARE:
+        return None
     if not 0 < result.size * terms <= LARGEST_PRODUCT:
         return None
     a = a[:, :, None, :].astype(result.dtype)

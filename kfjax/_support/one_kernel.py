@@ -194,13 +194,14 @@ def _as_one_function(
     body: ClosedJaxpr, args: Sequence[Array], params: dict[str, Any]
 ) -> Sequence[Array]:
     """Return the results of a scan, in a call that the compiler turns into one function."""
-    consts, carries = params["num_consts"], params["num_carry"]
+    consts, start, xs = _parts(args, params)
 
     def step(fixed: Sequence[Array], carry: Any, x: Any) -> tuple[Any, Any]:
+        of_scan, of_body = fixed[: len(consts)], fixed[len(consts) :]
         results = interpreted(
-            ClosedJaxpr(body.jaxpr, fixed[consts:]), [*fixed[:consts], *carry, *x], lambda *_: None
+            ClosedJaxpr(body.jaxpr, of_body), [*of_scan, *carry, *x], lambda *_: None
         )
-        return tuple(results[:carries]), tuple(results[carries:])
+        return tuple(results[: len(carry)]), tuple(results[len(carry) :])
 
     def one_kernel(fixed: Sequence[Array], start: Any, xs: Any) -> tuple[Array, ...]:
         with set_xla_metadata(**dict.fromkeys((*ONE, MARK))):
@@ -215,12 +216,25 @@ def _as_one_function(
 
     # The compiler copies what it knows to be constant into the function, where a large array can
     # end the process. Behind the barrier it knows of no constants.
-    fixed = lax.optimization_barrier([*args[:consts], *map(jax.numpy.asarray, body.consts)])
-    start, xs = lax.optimization_barrier(
-        (tuple(args[consts : consts + carries]), tuple(args[consts + carries :]))
-    )
+    fixed = lax.optimization_barrier([*consts, *map(jax.numpy.asarray, body.consts)])
+    start, xs = lax.optimization_barrier((start, xs))
     with set_xla_metadata(**ONE):
         return jax.jit(one_kernel)(fixed, start, xs)
+
+
+def _parts(
+    args: Sequence[Array], params: dict[str, Any]
+) -> tuple[tuple[Array, ...], tuple[Array, ...], tuple[Array, ...]]:
+    """Return the constants, the carry and the inputs among the arguments of a scan."""
+    if "ft_in" in params:  # since JAX 0.11
+        consts, carry, xs = params["ft_in"].update(args).unpack()
+        return tuple(consts), tuple(carry), tuple(xs)
+    consts, carries = params["num_consts"], params["num_carry"]
+    return (
+        tuple(args[:consts]),
+        tuple(args[consts : consts + carries]),
+        tuple(args[consts + carries :]),
+    )
 
 
 # JAX has no public way to ask for its rule. A version that keeps it elsewhere compiles all loops in

@@ -74,12 +74,25 @@ def matrix(n):
     return 0.3 * np.random.default_rng(0).normal(size=(n, n))
 
 
+def alternating(x):
+    return jnp.stack([jnp.tile(x, 4), jnp.tile(-x, 4)])
+
+
 # what a function of a user may hold, and a part of the reason if it cannot be in one function
 OPERATIONS = {
     "product": (lambda x: matrix(4) @ x, ""),
     "product of matrices": (lambda x: (jnp.outer(x, x) @ matrix(4))[0], ""),
     "larger product": (lambda x: (jnp.outer(jnp.tile(x, 4), x) @ matrix(4)[:, :4])[0], ""),
     "empty product": (lambda x: x + (jnp.outer(x, x)[:, :0] @ matrix(4)[:0])[0], "dot_general"),
+    "product of booleans": (lambda x: (alternating(x) > 0) @ (alternating(x) > 0).T, "dot_general"),
+    "product of integers": (
+        lambda x: alternating(90 * x).astype(jnp.int8) @ alternating(70 * x).astype(jnp.int8).T,
+        "dot_general",
+    ),
+    "product of short floats": (
+        lambda x: alternating(x).astype(jnp.bfloat16) @ alternating(x).astype(jnp.bfloat16).T,
+        "dot_general",
+    ),
     "set": (lambda x: x.at[0].set(2.0), ""),
     "add": (lambda x: x.at[1:3].add(x[0]), ""),
     "set where": (lambda x: x.at[jnp.argmax(x)].set(0.0), ""),
@@ -118,7 +131,7 @@ def looped(operation):
 
     def run(scan, x):
         def body(x, _):
-            x = 0.1 * x + 0.3 * jnp.tanh(operation(x).astype(x.dtype))
+            x = 0.1 * x + 0.3 * jnp.tanh(jnp.resize(operation(x), 4).astype(x.dtype))
             return x, x
 
         return scan(body, x, None, length=5)[1]
