@@ -192,6 +192,28 @@ for size in (3, 60, 4000):
     loops = kf.describe_loops(objective, 0.3)
     assert loops[0].one_kernel, loops
 
+# arrays that a step does not need, as JAX finds out when it inlines a function, or XLA by itself
+from kfjax._support.one_kernel import scan
+
+@jax.custom_jvp
+def first_of(x, unread):
+    return x
+
+first_of.defjvp(lambda primals, tangents: (primals[0], tangents[0]))
+
+def unread_by_jax(x, step):
+    return first_of(x, jnp.zeros((6, 1, 2))) + step
+
+def unread_by_xla(x, step):
+    return x + step + (jnp.zeros((6, 1, 2), int)[:, 0] * 0).astype(x.dtype)
+
+for function in (unread_by_jax, unread_by_xla):
+    def last(x):
+        return scan(lambda c, row: (function(c, row), c), x, jnp.ones((9, 6, 2)))[0].sum()
+
+    assert float(jax.jit(last)(jnp.zeros((6, 2)))) == 108
+    assert float(jax.jit(jax.grad(last))(jnp.zeros((6, 2))).sum()) == 12
+
 # with the options that users compile with, values are the same to the bit
 model = kf.systems.constant_velocity()
 ys = kf.simulate(jax.random.key(0), model, steps=50)[1]
