@@ -14,6 +14,8 @@ from typing import Any, Generic, TypeVar
 import jax
 import jax.numpy as jnp
 
+from kfjax._support.explicit_axes import left_to_the_compiler
+
 __all__: list[str] = []
 
 Result = TypeVar("Result")
@@ -51,7 +53,7 @@ class Jitted(Generic[Result]):
         @functools.wraps(function)
         def traced(*args: Any, **kwargs: Any) -> Result:
             programs.add((args, kwargs))  # Python comes here only to trace something new
-            return function(*args, **kwargs)
+            return left_to_the_compiler(function, *args, **kwargs)
 
         self._jitted: Any = jax.jit(traced, **options)
 

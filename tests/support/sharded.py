@@ -87,6 +87,40 @@ def thorough():
     yield "several", fitted(kf.kalman(), many, data, jax.random.split(key)).params.Q
 
 
+def placed(kind):
+    """Results of a batch split over the default mesh, with explicit axes, and on one device."""
+
+    def place(batch):
+        if kind == "one":
+            return batch
+        mesh = jax.make_mesh((jax.device_count(),), ("batch",))
+        rows = jax.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
+        return jax.device_put(batch, rows)
+
+    def batched(function, *batches):
+        result = jax.jit(jax.vmap(function))(*map(place, batches))
+        if kind != "one":
+            split = [jax.typeof(leaf).sharding.spec[0] for leaf in jax.tree.leaves(result)]
+            assert set(split) == {"batch"}, split
+        return result
+
+    model = kf.systems.constant_velocity()
+    keys = jax.random.split(jax.random.key(2), 8)
+    ys = batched(lambda key: kf.simulate(key, model, STEPS), keys)[1]
+    yield "estimate.simulated", ys
+    ys = np.asarray(ys)
+    estimate = batched(lambda y: kf.run(kf.kalman(), model, y).outputs, ys)
+    yield "estimate.kalman", estimate.cov
+    particle = kf.particle(8)
+    drawn = batched(lambda y, key: kf.run(particle, model, y, key=key).outputs, ys, keys)
+    yield "estimate.particle", drawn.mean
+
+    def total(model, ys):
+        return jax.vmap(lambda y: kf.log_likelihood(kf.kalman(), model, y))(ys).sum()
+
+    yield "gradient", jax.jit(jax.grad(total))(model, place(ys)).Q
+
+
 def main():
     kind, how, *rest, out = sys.argv[1:]
     if kind == "processes":
@@ -102,6 +136,8 @@ def main():
         for bits in (64,) if how == "quick" else (32, 64):
             with way, jax.enable_x64(bits == 64):
                 results = dict(quick() if how == "quick" else thorough())
+                if kind == "devices":
+                    results |= {f"placed.{key}": value for key, value in placed(name)}
             arrays |= {f"{name}.{bits}.{key}": np.asarray(array) for key, array in results.items()}
     np.savez(out, **arrays)
 
