@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Quickstart
 #
-# One model, and what can be done with it: filter one trajectory, a batch, a sweep of parameters,
-# data with gaps, one observation at a time; smooth, forecast, differentiate. It takes a few minutes
-# to read, and needs no knowledge of JAX.
+# This notebook shows what you can do with one model: filter one trajectory, a batch, a sweep of
+# parameters, data with gaps, or one observation at a time, and smooth, forecast and differentiate.
+# It takes a few minutes to read and needs no knowledge of JAX.
 
 # %%
 import os
@@ -23,13 +23,13 @@ plt.rcParams.update({"figure.dpi": 72, "figure.constrained_layout.use": True})
 # %% [markdown]
 # ## A model
 #
-# A pendulum: angle and rate, pushed at random, seen from the side. A model is two functions, two
-# covariances, and a belief about the start:
+# The example is a pendulum, with an angle and a rate, that is pushed at random and seen from the
+# side. A model consists of two functions, two covariances, and a belief about the start:
 #
 # $$x_t = f(x_{t-1}, u_t) + e_t, \quad e_t \sim N(0, Q), \qquad y_t = h(x_t, u_t) + v_t, \quad v_t \sim N(0, R).$$
 #
 # `u` is an input, which is not used here. Write `jnp` (JAX's numpy) instead of `np` inside f and h;
-# that is all.
+# nothing else changes.
 
 # %%
 DT = 0.05
@@ -52,8 +52,8 @@ model = kf.StateSpaceModel(
 )
 
 # %% [markdown]
-# Simulate it, to have data whose truth is known. Random numbers in JAX come from a key, which you
-# pass.
+# Simulate the model to get data whose truth is known. Random numbers in JAX come from a key that
+# you pass.
 
 # %%
 STEPS = 40 if QUICK else 150
@@ -64,8 +64,8 @@ print("states", xs.shape, "observations", ys.shape)
 # %% [markdown]
 # ## One trajectory
 #
-# A filter is a value, such as `kf.extended()`. `kf.run` gives the final state and the estimates of
-# all steps.
+# A filter is a value, such as `kf.extended()`. `kf.run` returns the final state and the estimates
+# of all steps.
 
 # %%
 final, est = kf.run(kf.extended(), model, ys)
@@ -80,7 +80,8 @@ axes[0].legend(ncols=4)
 plt.show()
 
 # %% [markdown]
-# **Smoothing** looks back from the end of the record, **forecasting** goes on without observations.
+# **Smoothing** also uses the observations that come later, and **forecasting** continues without
+# observations.
 
 # %%
 smoothed = kf.smooth(kf.extended(), model, est)
@@ -108,8 +109,8 @@ plt.show()
 # %% [markdown]
 # ## A batch
 #
-# Filters know one trajectory. `jax.vmap` makes a batch of anything: here of simulations, and of
-# filters. `jax.jit` compiles the whole; the second call takes no compilation.
+# A filter is written for one trajectory. `jax.vmap` makes a batch of anything, here of simulations
+# and of filters. `jax.jit` compiles the whole, and the second call needs no compilation.
 
 # %%
 BATCH = 64 if QUICK else 1000
@@ -129,10 +130,10 @@ for attempt in ("first call, with compilation", "second call"):
     )
 
 # %% [markdown]
-# With true states at hand, filters can be compared: errors with intervals, and whether the
-# covariances tell the truth (ANEES is 1 for a consistent filter, larger for one that is
-# overconfident). `kf.compare` does that on any data. Its times are medians of repeated calls, after
-# compilation.
+# If the true states are known, you can compare the errors of filters, with intervals, and check
+# whether their covariances match these errors (ANEES is 1 for a consistent filter and larger for an
+# overconfident one). `kf.compare` does this on any data. Its times are medians of repeated calls,
+# after compilation.
 
 # %%
 filters = {"EKF": (kf.extended(), model), "UKF": (kf.unscented(), model)}
@@ -144,8 +145,8 @@ print(table)
 # ## A sweep
 #
 # The model is an argument, and every number in it a leaf that `vmap` may run over: one compiled
-# program for all values. Which Q fits the data? The likelihood says: here that of fifty records,
-# since one of this length hardly tells a small Q from a smaller one.
+# program for all values. Which Q fits the data? The likelihood tells you. Here it is that of fifty
+# records, since one record of this length hardly distinguishes a small Q from a smaller one.
 
 # %%
 factors = jnp.geomspace(1e-2, 1e2, 7 if QUICK else 25)
@@ -168,8 +169,8 @@ ax.set(xscale="log", xlabel="Q / true Q", ylabel="log-likelihood", title=f"large
 plt.show()
 
 # %% [markdown]
-# A gradient instead of a grid: of the log-likelihood with respect to every number in the model at
-# once.
+# Instead of a grid, you can use the gradient of the log-likelihood, with respect to every number in
+# the model at once.
 
 # %%
 gradient = jax.grad(lambda m: kf.log_likelihood(kf.extended(), m, ys))(model.replace(R=4 * model.R))
@@ -178,8 +179,8 @@ print("d log-likelihood / d R, with R four times too large:", float(gradient.R[0
 # %% [markdown]
 # ## Missing data
 #
-# Mark what was seen with `observed`; what stands in the other entries, such as NaN, does not
-# matter. Estimates, likelihoods and gradients are those of deleting the entries.
+# Use `observed` to mark what was seen. The values of the other entries, such as NaN, do not matter.
+# Estimates, likelihoods and gradients are the same as if the entries were deleted.
 
 # %%
 gap = slice(STEPS // 3, STEPS // 2)
@@ -195,7 +196,7 @@ for ax, shown, name in zip(axes, (patchy, repaired), ("filter", "smoother"), str
 plt.show()
 
 # %% [markdown]
-# Without a mask, NaN is refused, with a sentence that says what to do:
+# Without a mask, NaN raises an error that says what to do:
 
 # %%
 try:
@@ -206,8 +207,8 @@ except ValueError as error:
 # %% [markdown]
 # ## Streaming
 #
-# The same filter, one observation at a time. There is no hidden state: you hold it, save it, ship
-# it.
+# The same filter also takes one observation at a time. It has no hidden state: you hold the state,
+# and can save it or send it elsewhere.
 
 # %%
 state = kf.extended().init(model)
@@ -222,7 +223,8 @@ print(len(saved), "bytes; the same state:", bool((again.mean == state.mean).all(
 # %% [markdown]
 # ## On from here
 #
-# * Kalman filters from the beginning: notebook 02. Which filter for which problem: notebook 03.
-# * Gates, robust updates, several models at once: notebook 07. Learned filters: notebooks 04 and
-#   05.
-# * A filter on a machine: notebook 09.
+# * Notebook 02 explains Kalman filters from the beginning, and notebook 03 which filter to use for
+#   which problem.
+# * Notebook 07 shows gates, robust updates and several models at once, and notebooks 04 and 05
+#   learned filters.
+# * Notebook 09 runs a filter on a machine.

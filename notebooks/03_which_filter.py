@@ -2,9 +2,9 @@
 # # Which filter for my nonlinearity?
 #
 # Kalman filters for nonlinear models differ in one thing: how they push a Gaussian through a
-# function. This notebook runs the common ones, and a particle filter, on three small problems whose
-# nonlinearity is of different kinds, and sets accuracy, honesty and cost side by side. Then it asks
-# how nonlinear the function is over the width of the belief, beside the noise of the sensor.
+# function. This notebook runs the common ones, and a particle filter, on three small problems with
+# different kinds of nonlinearity, and compares accuracy, consistency and cost. Then it asks how
+# nonlinear the function is over the width of the belief, compared with the noise of the sensor.
 
 # %%
 import os
@@ -69,9 +69,9 @@ def data_of(model):
 # %% [markdown]
 # ## The comparison
 #
-# The same trajectories for every filter. MSE in dB with an interval; "to best" is the paired
-# difference, which is what tells two filters apart; ANEES is 1 for an honest covariance; "failed"
-# are trajectories that became infinite.
+# Every filter gets the same trajectories. The MSE is in dB, with an interval. "to best" is the
+# paired difference, which shows whether two filters differ. ANEES is 1 for a consistent covariance,
+# and "failed" counts trajectories that became infinite.
 
 # %%
 results = {}
@@ -85,8 +85,9 @@ for name, model in PROBLEMS.items():
 # %% [markdown]
 # ## Cost against accuracy
 #
-# One point per filter: to the left is cheap, down is accurate. (Times on this machine, for the
-# whole batch at once, per trajectory and step.)
+# There is one point per filter. Points on the left are cheap, and points at the bottom are
+# accurate. (Times are measured on this machine, for the whole batch at once, per trajectory and
+# step.)
 
 # %%
 figure, axes = plt.subplots(1, len(PROBLEMS), figsize=(11, 3.4))
@@ -102,8 +103,9 @@ plt.show()
 # %% [markdown]
 # ## What the tables say
 #
-# The best filter of each problem, what the EKF loses to the best of the deterministic Gaussian
-# filters, and what those lose to the best of all. The sentences after this cell are asserted in it.
+# The next cell prints the best filter of each problem, what the EKF loses to the best of the
+# deterministic Gaussian filters, and what those lose to the best of all. The sentences after that
+# cell are asserted in it.
 
 # %%
 GAUSSIAN = [name for name in ("EKF", "iterated EKF", "UKF", "CKF", "GHKF") if name in FILTERS]
@@ -140,22 +142,22 @@ if not QUICK:
 #   few sigma points are not enough (UKF, CKF), a grid of them is nearly (GHKF). The particle filter
 #   has too few particles for so precise a sensor.
 #
-# So no rule "a precise sensor needs the iterated EKF" holds: it is the best filter of one of these
-# problems, and worse than the plain one in another.
+# So there is no rule that a precise sensor needs the iterated EKF: it is the best filter of one of
+# these problems, and worse than the plain one in another.
 
 # %% [markdown]
 # ## How nonlinear is it, for this belief?
 #
-# What counts is not the function but the function over the width of the belief, beside the noise of
-# the sensor: the tangent's error does no harm while it is small against what the sensor gets wrong
-# anyway. Its root mean square over the belief N(m, P), in standard deviations of the sensor, is the
+# What counts is the function over the width of the belief, compared with the noise of the sensor.
+# The error of the tangent does no harm as long as it is small compared with the error of the
+# sensor. Its root mean square over the belief N(m, P), in standard deviations of the sensor, is the
 # *bend*
 #
 # $$\sqrt{E\,(h(x) - h(m) - h'(m)(x - m))^2 \,/\, R}.$$
 #
 # The Gauss-Hermite rule takes the mean, over the beliefs of the EKF before each observation. The
-# same bearings are there twice: with the wide prior from above, and with that of
-# `kf.systems.bearings_only`, which is narrower for its distance from the sensors.
+# bearings appear twice: with the wide prior from above, and with that of
+# `kf.systems.bearings_only`, which is narrower relative to its distance from the sensors.
 
 
 # %%
@@ -204,16 +206,16 @@ plt.show()
 
 # %% [markdown]
 # Where the largest bend is below one, the EKF is within 1 dB of the best deterministic Gaussian
-# filter; where it is far above, the EKF fails, in the first steps, and does not come back. Both are
-# asserted above. That says nothing of beliefs with two peaks (the pendulum), where all of them fail
-# together: ANEES shows it, and a particle filter.
+# filter; where it is far above one, the EKF fails in the first steps and does not recover. Both are
+# asserted above. The bend says nothing about beliefs with two peaks (the pendulum), for which all
+# of these filters fail together. ANEES and a comparison with a particle filter reveal that.
 
 # %% [markdown]
 # ## The level of noise decides, too
 #
-# The toy model again, from noisy to precise, with process and sensor noise together. The belief
-# gets narrower with the noise, and the function straighter over it. A particle filter shows what is
-# possible (where it has enough particles).
+# This is the toy model again, from noisy to precise, with process and sensor noise changed
+# together. With less noise the belief gets narrower, and the function is closer to a straight line
+# over its width. A particle filter shows what is possible (where it has enough particles).
 
 # %%
 LEVELS = np.array([-10.0, 10.0]) if QUICK else np.linspace(-12, 24, 5)
@@ -237,7 +239,7 @@ plt.show()
 # ## How many particles?
 #
 # A particle filter converges to the right answer as N grows, at a cost that grows with it. A
-# precise sensor needs more: in the table of the bearings above it has too few.
+# precise sensor needs more particles: in the table of the bearings above there are too few.
 
 # %%
 COUNTS = (PARTICLES,) if QUICK else (30, 100, 300, 1000)
@@ -262,11 +264,14 @@ plt.show()
 # %% [markdown]
 # ## A rule of thumb
 #
-# 1. Begin with the EKF: Jacobians are taken for you. Look at its ANEES and at the bend above.
+# 1. Begin with the EKF, whose Jacobians are computed for you. Look at its ANEES and at the bend
+#    above.
 # 2. If the bend is not small, try the UKF or the CKF, and in few dimensions the GHKF, which says
 #    whether more points help; and the iterated EKF, which linearises where the observation puts the
 #    state. Which of them is best differs from problem to problem, as in these tables: compare them.
-# 3. Beliefs with two peaks (the sine of an angle does not tell it from its mirror image) are for
-#    particle filters; no Gaussian filter can hold them. Precise sensors need many particles.
-# 4. Many states: the ensemble filter, which never forms the n x n covariance.
-# 5. Whatever you take: tune Q and R (`kf.training.tune`, `kf.training.fit_noise`) before you judge.
+# 3. For beliefs with two peaks (the sine of an angle does not distinguish it from its mirror
+#    image), use particle filters; no Gaussian filter can represent such beliefs. Precise sensors
+#    need many particles.
+# 4. For many states, use the ensemble filter, which never forms the n x n covariance.
+# 5. Whichever filter you choose, tune Q and R (`kf.training.tune`, `kf.training.fit_noise`) before
+#    you judge.

@@ -1,10 +1,10 @@
 # %% [markdown]
 # # Composing filters
 #
-# A filter is three functions, and a combinator takes filters and gives one. Gates, robust updates,
-# noise that is learned on the way, several models, several sensors with their own clocks: each is a
-# few lines, each knows nothing of the others, and they nest. Whatever comes out can be run,
-# streamed, batched and differentiated like any filter.
+# A filter is three functions, and a combinator takes filters and returns one. Gates, robust
+# updates, noise that is learned on the way, several models, several sensors with their own clocks:
+# each takes a few lines and is independent of the others, and they can be nested. The result can be
+# run, streamed, batched and differentiated like any filter.
 
 # %%
 import os
@@ -29,9 +29,9 @@ def rmse(mean, truth):
 # %% [markdown]
 # ## Outliers: gates and robust updates
 #
-# A body moves in the plane; one position in ten is nonsense. `kf.gated` throws away what is too
-# surprising to be true, `kf.student_t` and `kf.huber` give it less weight. The plain filter follows
-# it.
+# A body moves in the plane, and one observed position in ten is an outlier. `kf.gated` rejects
+# observations that are too surprising to be true, while `kf.student_t` and `kf.huber` give them
+# less weight. The plain filter follows the outliers.
 
 # %%
 model = kf.systems.constant_velocity(2, q_density=0.09, r_std=1.0)
@@ -73,10 +73,10 @@ plt.show()
 
 # %% [markdown]
 # The gate has the best median and the worst mean: in some trajectories it loses the body, and then
-# rejects every observation that would bring it back (`kf.fallback` starts such a filter anew).
-# Weights that fall gradually do not do that; Student's t has the best mean.
+# rejects every observation that would bring it back (`kf.fallback` restarts such a filter). Weights
+# that fall gradually avoid this; Student's t has the best mean.
 #
-# What a combinator found stands in `info.extra`:
+# Combinators report what they found in `info.extra`:
 
 # %%
 _, info = kf.run(filters["gated"], model, Y[0], emit=kf.estimate_and_info).outputs
@@ -85,8 +85,9 @@ print("rejected at steps", np.flatnonzero(~np.asarray(info.extra["accepted"], bo
 # %% [markdown]
 # ## Noise that nobody told you
 #
-# Half-way the sensor gets five times worse. `kf.adaptive` estimates R from the size of its
-# surprises, and forgets. The same filter with the right R at every step is the bound.
+# Half-way through the record the sensor gets five times worse. `kf.adaptive` estimates R from the
+# size of the innovations and forgets old ones. The same filter with the right R at every step is
+# the bound.
 
 # %%
 xs, ys = kf.simulate(jax.random.key(1), model, STEPS)
@@ -120,7 +121,8 @@ plt.show()
 # ## Several models: IMM
 #
 # The body cruises, and now and then manoeuvres. One filter has to choose between noise and lag; an
-# interacting multiple model runs a calm and a lively one, and weighs them by how well they predict.
+# interacting multiple model runs a calm and a lively filter, and weights them by how well they
+# predict.
 
 # %%
 calm = kf.systems.constant_velocity(2, q_density=9e-4, r_std=1.0)
@@ -164,7 +166,8 @@ plt.show()
 #
 # A satellite receiver reports a position every ten steps, a wheel its speed at every step, a radar
 # bearings at irregular times. `kf.sequential` updates with each of them in turn; one that did not
-# report is simply unobserved. Each sensor may have a filter of its own: here the radar's is gated.
+# report is simply unobserved. Each sensor may have its own filter: here the filter of the radar is
+# gated.
 
 
 # %%
@@ -219,8 +222,8 @@ plt.show()
 # %% [markdown]
 # ## All at once, streamed
 #
-# An interacting multiple model of a gated unscented filter and a particle filter, with missing
-# data, one observation at a time:
+# The next cell runs an interacting multiple model of a gated unscented filter and a particle
+# filter, with missing data, one observation at a time:
 
 # %%
 pendulum = kf.systems.pendulum(dt=0.05)
@@ -246,9 +249,10 @@ plt.show()
 # %% [markdown]
 # ## A combinator of your own
 #
-# Take a `Filter`, give a `Filter`: usually one of its functions replaced. With `kf.constructor` the
-# same call gives the same filter, so that nothing is compiled twice, and the filter prints as it
-# was made. This one keeps standard deviations above a floor:
+# A combinator takes a `Filter` and returns a `Filter`, usually with one of its functions replaced.
+# With `kf.constructor` the same call returns the same filter, so that nothing is compiled twice,
+# and the filter prints as the call that made it. This combinator keeps standard deviations above a
+# floor:
 
 
 # %%

@@ -1,9 +1,10 @@
 # %% [markdown]
 # # A million trajectories
 #
-# One trajectory is an anecdote. Whether a filter is right, honest and better than another is a
-# question about distributions, and the answer is Monte Carlo: simulate, filter, sum up. In kfjax
-# that is one call at any size, in bounded memory, on all devices, and it can be killed and resumed.
+# One trajectory is an anecdote. Whether a filter is right, consistent and better than another is a
+# question about distributions, which Monte Carlo answers: simulate, filter, and sum up. In kfjax
+# this is one call at any size, in bounded memory and on all devices, and it can be killed and
+# resumed.
 
 # %%
 import os
@@ -25,8 +26,8 @@ TRIALS, STEPS = (50, 30) if QUICK else (10_000, 100)
 # %% [markdown]
 # ## One call
 #
-# The Lorenz attractor and an extended filter. The result has sums only, so that its size does not
-# depend on the number of steps; every figure comes with its interval.
+# The example is an extended filter on the Lorenz attractor. The result holds only sums, so that its
+# size does not depend on the number of steps; every figure comes with its interval.
 
 # %%
 model = kf.systems.lorenz(q_std=0.3, r_std=1.0)
@@ -44,7 +45,8 @@ for name, value in (
     print(f"{name:9} {value.value:8.4f}   95 % interval {value.low:8.4f} .. {value.high:8.4f}")
 
 # %% [markdown]
-# How the precision grows with the number of trials: the interval shrinks as one over its root.
+# The precision grows with the number of trials: the interval shrinks with one over the square root
+# of that number.
 
 # %%
 counts = (10, 20, 50) if QUICK else (100, 300, 1000, 3000, 10_000)
@@ -58,9 +60,10 @@ plt.show()
 # %% [markdown]
 # ## Is the filter honest?
 #
-# The same study with filters that are told a wrong Q. Error is not enough to see it; NEES (error
-# squared over the variance claimed) and the innovations' autocorrelation are: too small a Q makes
-# the filter overconfident and its innovations correlated.
+# This is the same study with filters that are given a wrong Q. The error alone does not show it,
+# but NEES (the squared error over the variance that the filter claims) and the autocorrelation of
+# the innovations do. If Q is too small, the filter is overconfident and its innovations are
+# correlated.
 
 # %%
 few = TRIALS if QUICK else 1000
@@ -105,8 +108,8 @@ plt.show()
 # %% [markdown]
 # ## Two filters on the same trials
 #
-# The same key gives the same trajectories to every filter, so that differences are paired: their
-# interval is much narrower than the two errors' own.
+# The same key gives the same trajectories to every filter, so that differences are paired. Their
+# interval is much narrower than those of the two errors.
 
 # %%
 other = kf.monte_carlo(jax.random.key(1), model, kf.unscented(), model, trials=few, steps=STEPS)
@@ -123,10 +126,10 @@ print(
 # %% [markdown]
 # ## A million, in chunks, killed and resumed
 #
-# `chunk` bounds the memory, `resume` keeps the sums of finished chunks in a folder. Called again
-# with the same arguments a study goes on where it stopped; asked for more trials it adds them. The
-# numbers are those of a study that was never stopped. (Here a part of the million; the time of the
-# whole is in the documentation.)
+# `chunk` bounds the memory, and `resume` keeps the sums of finished chunks in a folder. If you call
+# a study again with the same arguments, it continues where it stopped; if you ask for more trials,
+# it adds them. The numbers are those of a study that was never stopped. (Only a part of the million
+# is run here; the time of the whole study is in the documentation.)
 
 # %%
 part, whole = (20, 40) if QUICK else (8_000, 20_000)
@@ -146,8 +149,8 @@ with tempfile.TemporaryDirectory() as folder:
 # %% [markdown]
 # ## Devices
 #
-# The batch is split over all devices of the process, and of all processes. Nothing changes in the
-# call; what is computed does not depend on how many there are. Try it on a laptop with
+# The batch is split over all devices of the process, and of all processes. The call does not
+# change, and the results do not depend on the number of devices. Try it on a laptop with
 # `XLA_FLAGS=--xla_force_host_platform_device_count=8`, set before Python starts.
 
 # %%
@@ -159,7 +162,7 @@ again = kf.monte_carlo(
 print("in one chunk and in five, largest difference:", float(np.abs(alone.mses - again.mses).max()))
 
 # %% [markdown]
-# Where a batch of your own is to be split, place it; `jit` and `vmap` keep it there:
+# To split a batch in your own code, place it on the devices; `jit` and `vmap` keep it there:
 
 # %%
 mesh = jax.make_mesh((len(jax.devices()),), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))

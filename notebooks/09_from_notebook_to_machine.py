@@ -2,8 +2,8 @@
 # # From notebook to machine
 #
 # A filter that was tuned in a notebook has to run somewhere: one observation at a time, through
-# gaps and restarts, perhaps on a machine without this library. Four steps: the streaming loop, its
-# latency, saving and resuming, and a file that holds the filter.
+# gaps and restarts, perhaps on a machine without this library. This notebook takes four steps: the
+# streaming loop, its latency, saving and resuming, and a file that holds the filter.
 
 # %%
 import os
@@ -24,7 +24,8 @@ plt.rcParams.update({"figure.dpi": 72, "figure.constrained_layout.use": True})
 # %% [markdown]
 # ## The filter
 #
-# A pendulum whose angle is measured, with gaps and outliers; a gated unscented filter.
+# The example is a gated unscented filter for a pendulum whose angle is measured, with gaps and
+# outliers.
 
 # %%
 model = kf.systems.pendulum(dt=0.02, observation="angle", q_density=0.25, r_std=0.1)
@@ -37,9 +38,9 @@ ys[30:45], ys[50] = np.nan, 3.0  # nothing for a while, then nonsense
 # %% [markdown]
 # ## The loop
 #
-# `kf.step` is one compiled predict and update. You hold the state. Three habits: pass the mask from
-# the first step on (with and without are two programs), compile before the first observation
-# counts, and let the state stay on the device.
+# `kf.step` is one compiled predict and update. You hold the state. Three habits help: pass the mask
+# from the first step on (calls with and without a mask are two programs), compile before the first
+# observation counts, and let the state stay on the device.
 
 # %%
 state = method.init(model)
@@ -65,7 +66,7 @@ axes[0].set_title("streamed; nothing seen in the grey part, an outlier after it"
 plt.show()
 
 # %% [markdown]
-# The loop is `kf.run` taken apart, and gives the same numbers:
+# The loop takes the same steps as `kf.run` and gives the same numbers:
 
 # %%
 observed = ~np.isnan(ys)
@@ -75,8 +76,8 @@ print("largest difference to kf.run:", float(np.abs(np.stack(means) - est.mean).
 # %% [markdown]
 # ## Latency
 #
-# From a numpy observation to a mean in numpy. Most of it is the call, not the arithmetic: for the
-# last microseconds compile the model in.
+# The latency is measured from a numpy observation to a mean in numpy. The call takes most of it,
+# not the arithmetic. To save the last microseconds, compile the model into the step.
 
 # %%
 compiled_in = jax.jit(
@@ -116,8 +117,8 @@ plt.show()
 # %% [markdown]
 # ## Saving and resuming
 #
-# The state is everything that the next step needs. As bytes it is an npz file in memory: no pickle,
-# nothing that could run when it is read. The resumed filter gives the same bits.
+# The state holds everything that the next step needs. As bytes it is an npz file in memory, which
+# uses no pickle and runs no code when it is read. The resumed filter gives the same bits.
 
 # %%
 before = kf.run(method, model, ys[: STEPS // 2], observed=observed[: STEPS // 2]).final
@@ -133,7 +134,7 @@ print(
 )
 
 # %% [markdown]
-# Damaged bytes, or those of another filter, are refused with a sentence:
+# Damaged bytes, or those of another filter, raise an error that says what is wrong:
 
 # %%
 try:
@@ -145,9 +146,10 @@ except ValueError as error:
 # ## A file that runs without kfjax
 #
 # `kf.exporting.export_step` writes one predict and update, with the parameters in it, as a program
-# of `jax.export`: it runs on any machine with JAX. The archive also has a loader of its own,
-# `kfjax_program.py`, that needs JAX and numpy alone. A path that ends in .onnx makes an ONNX model
-# instead, where the operations allow it. A learned filter is exported in the same way.
+# of `jax.export`: it runs on any machine with JAX. The archive also contains a loader,
+# `kfjax_program.py`, that needs only JAX and numpy. If the path ends in .onnx, you get an ONNX
+# model instead, provided that the operations allow it. A learned filter is exported in the same
+# way.
 
 # %%
 with tempfile.TemporaryDirectory() as place:
@@ -167,8 +169,8 @@ print(
 #
 # * Run `kf.monte_carlo` on the model you ship (notebook 08), and watch NIS on the machine: it needs
 #   no truth.
-# * Decide what happens after a failure: `kf.fallback` starts anew after NaN, or after several
-#   impossible observations.
+# * Decide what happens after a failure: `kf.fallback` restarts the filter after NaN, or after
+#   several impossible observations.
 # * Keep what the model was built from: it is in the exported file, but not in a saved state.
 
 # %%
