@@ -3,9 +3,9 @@
 #
 # A widely read tutorial teaches the Kalman filter by three examples: a point on a line, a helix in
 # space by a linear filter of four states, and a climbing turn by an extended filter of five states
-# with inputs. Here they are rebuilt with the tutorial's own constants, starting from the equations;
-# and then done right, one fault after the other, since each of its faults is one that people make
-# in earnest. You need no JAX for this: read `jnp` as numpy.
+# with inputs. This notebook rebuilds them with the tutorial's own constants, starting from the
+# equations, and then corrects one fault after the other, since people make each of these faults in
+# real work. You need no JAX for this: read `jnp` as numpy.
 
 # %%
 import os
@@ -26,9 +26,9 @@ TRIALS = 20 if QUICK else 300
 # %% [markdown]
 # ## 1. From scratch
 #
-# We do not know the state $x_t$, but we know how it moves, $x_t = F x_{t-1} + e_t$, and what is
-# seen of it, $y_t = H x_t + v_t$. The belief about it is a Gaussian, a mean m and a covariance P. A
-# step has two halves.
+# We do not know the state $x_t$, but we know how it moves, $x_t = F x_{t-1} + e_t$, and how it is
+# observed, $y_t = H x_t + v_t$. The belief about the state is a Gaussian with a mean m and a
+# covariance P. A step has two halves.
 #
 # *Predict*: $\;m \leftarrow F m, \quad P \leftarrow F P F' + Q$: the belief moves, and gets wider.
 #
@@ -50,9 +50,10 @@ def update(m, P, y, H, R):
 
 
 # %% [markdown]
-# The first example: a point moves along a line at a velocity of 0.5, a sensor of standard deviation
-# 10 sees its position, 50 steps. The tutorial's filter has Q = diag(1, 3). Beside twenty lines of
-# numpy, the same in kfjax; `kf.systems.tutorial_line` has the constants.
+# The first example: a point moves along a line at a velocity of 0.5 for 50 steps, and a sensor of
+# standard deviation 10 sees its position. The tutorial's filter has Q = diag(1, 3). The next cell
+# shows twenty lines of numpy and the same filter in kfjax; `kf.systems.tutorial_line` has the
+# constants.
 
 # %%
 line = kf.systems.tutorial_line()
@@ -79,11 +80,12 @@ plt.show()
 # %% [markdown]
 # ### What is wrong with it
 #
-# Q says how much the state is pushed at each step. The truth is pushed by nothing, but the filter
-# believes in steps of the velocity with a variance of 3: it follows the noise. One picture does not
-# show it; many trials do. ANEES is the error squared over the variance that the filter claims: 1 if
-# it is honest, less if it is too modest. Both are modest: the first for its Q, the second for its
-# prior, which expects more than a velocity of 0.5.
+# Q says how much the state is pushed at each step. Nothing pushes the true state, but the filter
+# expects steps of the velocity with a variance of 3, and so it follows the noise. One picture does
+# not show this; many trials do. ANEES is the squared error over the variance that the filter
+# claims: 1 if the filter is consistent, and less if it claims too large a variance. Both filters
+# claim too much, the first because of its Q, the second because of its prior, which expects more
+# than a velocity of 0.5.
 
 # %%
 calm = line.replace(Q=np.diag([1e-6, 1e-6]))
@@ -92,8 +94,8 @@ for name, model in (("tutorial, Q = diag(1, 3)", line), ("Q near zero, as the tr
     print(f"{name:28} RMSE {study.rmse().value:5.2f}   ANEES {study.anees().value:5.2f}")
 
 # %% [markdown]
-# Which Q would the data have chosen? The likelihood knows, without any truth; every number of a
-# model is a leaf that can be swept.
+# Which Q would the data have chosen? The likelihood tells you without the true states. Every number
+# in a model is a leaf, so that you can sweep over it.
 
 # %%
 factors = jnp.geomspace(1e-7, 1.0, 5 if QUICK else 22)
@@ -112,18 +114,18 @@ plt.show()
 # %% [markdown]
 # ## 2. A helix in space
 #
-# A body circles with radius 20 at 0.1 rad per step and climbs 0.5 per step; its position is seen
-# with standard deviation 1, 100 steps. The tutorial uses a *linear* filter of four states (x, y, z,
-# turn rate). Three faults, which `kf.systems.tutorial_helix` makes on request:
+# A body circles with radius 20 at 0.1 rad per step and climbs 0.5 per step, for 100 steps. Its
+# position is observed with standard deviation 1. The tutorial uses a *linear* filter of four states
+# (x, y, z, turn rate). Three faults, which `kf.systems.tutorial_helix` makes on request:
 #
 # * **frozen_turn**: the column that turns the rate into motion is $(-r \sin\omega, r \cos\omega)$,
 #   a constant: as if the body stood still on its circle. A rotation is not linear in the state; use
 #   the function itself, and let the extended filter take its Jacobian.
-# * **no_climb**: there is no velocity of z in the state, so z is predicted to stand still, and lags
-#   for ever.
+# * **no_climb**: there is no velocity of z in the state, so z is predicted to stand still, and the
+#   estimate always lags.
 # * **start**: the filter believes that the body is at (0, 20, 0); it is at (20, 0, 0).
 #
-# We mend them one by one.
+# We correct them one by one.
 
 # %%
 right = kf.systems.tutorial_helix()
@@ -162,8 +164,8 @@ for name, faults in STAGES.items():
     )
 
 # %% [markdown]
-# The sensor alone has an error of 1 per axis: a filter above that is worse than none. What the last
-# stage still gets wrong is Q: the truth is pushed by nothing.
+# The sensor alone has an error of 1 per axis: a filter above that is worse than no filter. The last
+# stage still has the wrong Q, since nothing pushes the true state.
 
 # %%
 quiet = right.replace(Q=1e-6 * np.eye(5))
@@ -176,17 +178,17 @@ plt.show()
 # %% [markdown]
 # ## 3. A climbing turn with inputs: the extended filter
 #
-# Five states: x, y, z, turn rate w, climb rate v; the inputs are the time step and an acceleration,
-# u = (dt, alpha). In the tutorial, with dt = 1:
+# There are five states: x, y, z, turn rate w and climb rate v. The inputs are the time step and an
+# acceleration, u = (dt, alpha). In the tutorial, with dt = 1:
 #
-# * **euler**: the turn is a first-order step, $x - w\,y\,dt,\; y + w\,x\,dt$. It is no rotation:
-#   the radius grows in each step.
-# * **shared_rate**: z climbs by w dt, the *turn* rate; the climb rate v is accelerated by alpha and
-#   never acts.
+# * **euler**: the turn is a first-order step, $x - w\,y\,dt,\; y + w\,x\,dt$. This is not a
+#   rotation: the radius grows in each step.
+# * **shared_rate**: z climbs by w dt, the *turn* rate; alpha accelerates the climb rate v, which is
+#   never used.
 # * The Jacobian is taken where the state has been moved to, not where it came from; kfjax takes it
 #   by `jax.jacfwd` where it belongs.
-# * The truth is the faulty prediction itself, without noise: so nothing in the tutorial's plots
-#   shows any of this.
+# * The truth is the faulty prediction itself, without noise. Nothing in the tutorial's plots
+#   therefore shows any of this.
 
 # %%
 us = jnp.asarray(np.tile([[1.0, 0.01]], (100, 1)))
@@ -219,7 +221,8 @@ print(
 )
 
 # %% [markdown]
-# The mended filter on the truth that turns, and the tutorial's filter on the same data:
+# The next cell runs the corrected filter on a truth that turns, and the tutorial's filter on the
+# same data:
 
 # %%
 truth = kf.systems.noise_free(mended)
@@ -235,9 +238,9 @@ for place, (name, model) in enumerate((("the tutorial's filter", faulty), ("mend
 plt.show()
 
 # %% [markdown]
-# Last, the wrong place of the Jacobian. A moment rule of kfjax says how Gaussians move through a
-# function, `rule(fn, belief, source, target)`; one that repeats the mistake is a few lines,
-# and `kf.gaussian_filter` makes a filter of it.
+# The last fault is the wrong place of the Jacobian. A moment rule of kfjax,
+# `rule(fn, belief, source, target)`, says how Gaussians move through a function. A rule that
+# repeats the mistake takes a few lines, and `kf.gaussian_filter` makes a filter of it.
 
 # %%
 
@@ -262,9 +265,9 @@ for name, filter in (("Jacobian where it belongs", kf.extended()), ("Jacobian at
 # %% [markdown]
 # ## What to take along
 #
-# * The filter is ten lines; the model is the work. Every fault above but one was in f, Q or the
-#   start; the one in the filter was a Jacobian written by hand.
+# * The filter takes ten lines; the work is in the model. Every fault above but one was in f, Q or
+#   the start; the one in the filter was a Jacobian written by hand.
 # * Look at errors *and* at the covariance that goes with them, over many trials: a filter may look
 #   fine on one picture.
-# * Never simulate the truth by the filter's own prediction, or all faults cancel.
+# * Never simulate the truth with the filter's own prediction, because then all faults cancel.
 # * Do not write Jacobians by hand.

@@ -1,10 +1,10 @@
 # %% [markdown]
 # # KalmanNet on the Lorenz attractor
 #
-# KalmanNet keeps the prediction of a Kalman filter and lets a recurrent network give the gain. It
-# is meant for models that are *partly* known. This notebook goes from what the network sees to its
-# training curves, and to the verdict: beside a tuned classical filter, and beside a model that was
-# mended with the same labels.
+# KalmanNet keeps the prediction of a Kalman filter and lets a recurrent network compute the gain.
+# It is meant for models that are *partly* known. This notebook goes from the inputs of the network
+# to its training curves, and then compares it with a tuned classical filter and with a model that
+# was corrected with the same labels.
 
 # %%
 import os
@@ -24,8 +24,8 @@ UPDATES, SEEDS = (5, 2) if QUICK else (300, 2)
 # %% [markdown]
 # ## The problem
 #
-# The truth is the Lorenz attractor, its sensor turned by five degrees about each axis. Whoever
-# designed the filter does not know of the turn, and takes y = x + noise.
+# The truth is the Lorenz attractor, with its sensor turned by five degrees about each axis. The
+# designer of the filter does not know about the turn and assumes y = x + noise.
 
 # %%
 start = kf.systems.known(np.ones(3))
@@ -59,14 +59,15 @@ plt.show()
 # %% [markdown]
 # ## What the network sees
 #
-# Not the state, but differences, which do not drift and mean the same everywhere on the attractor:
+# The network does not see the state, but differences, which do not drift and have the same meaning
+# everywhere on the attractor:
 #
 # * F1 = y_t - y_{t-1}, F2 = y_t - h(x_{t|t-1}) (the innovation), F3 = x_{t-1|t-1} - x_{t-2|t-2}, F4
 #   = x_{t-1|t-1} - x_{t-1|t-2} (the last correction).
 #
-# As published each is divided by its length, so that the gain cannot tell a small innovation from a
-# large one. `kf.learned.Asinh` keeps the size: features are whitened by scales that are measured
-# once on training data, and compressed. We take that.
+# In the published form each difference is divided by its length, so that the gain cannot tell a
+# small innovation from a large one. `kf.learned.Asinh`, which is used here, keeps the size:
+# features are whitened by scales that are measured once on training data, and compressed.
 
 # %%
 net = kf.learned.published("C4", n=3, m=3, feature_map=kf.learned.Asinh())
@@ -79,10 +80,11 @@ print(f"{kf.evaluation.to_db(np.mean((kf.run(net, params, ys).outputs.mean - xs)
 # %% [markdown]
 # ## Training
 #
-# The trainer knows no KalmanNet: a loss is built from a filter, and everything with a gradient can
-# be trained. Two seeds are trained at once; the best of all reports by *validation* is kept. Steps
-# whose gradient is not finite are refused and counted. The rival starts where the extended filter
-# is: `corrected_gain`, whose network corrects a gain, and which has a covariance.
+# The trainer is not specific to KalmanNet: a loss is built from a filter, and everything with a
+# gradient can be trained. Two seeds are trained at once, and the best of all reports by
+# *validation* is kept. Steps whose gradient is not finite are skipped and counted. The alternative,
+# `corrected_gain`, starts as the extended filter. Its network corrects the gain, and it has a
+# covariance.
 
 
 # %%
@@ -114,8 +116,8 @@ plt.show()
 # ## The baselines that a learned filter has to beat
 #
 # * The design's filter with Q and R *tuned* on the same labels.
-# * The model *mended* with the same labels: least squares of y on x gives H; then an ordinary
-#   extended filter with tuned noise. Three lines.
+# * The model *corrected* with the same labels: least squares of y on x gives H, which an ordinary
+#   extended filter with tuned noise then uses. This takes three lines.
 # * And, out of reach, the filter that knows the turn.
 
 # %%
@@ -146,8 +148,8 @@ for name, (filter, fitted) in fits.items():
 # %% [markdown]
 # ## The verdict
 #
-# On trajectories that no training has seen, of ten times the length. The table is over the whole;
-# what was reached within the training's horizon stands below it.
+# The test trajectories were not used in training and are ten times as long. The table covers the
+# whole length; the errors within the horizon of the training are below it.
 
 # %%
 results = kf.compare(contenders, test, repeats=1)
@@ -190,13 +192,13 @@ if not QUICK:  # what is said below
 # %% [markdown]
 # ## What to take along
 #
-# * A learned gain can only be judged beside a *tuned* filter, on runs longer than it was trained on:
-#   within the horizon both learned gains beat the tuned filter of the design, over ten times the
+# * Judge a learned gain only against a *tuned* filter, on runs longer than those it was trained on.
+#   Within the horizon both learned gains beat the tuned filter of the design, over ten times the
 #   horizon neither does.
-# * If you have labels, first use them on the *model*. Where the fault can be written down (here: a
-#   matrix), a model mended by least squares is the better student, is honest about its covariance,
-#   and needs no seeds. Networks are for what is left.
-# * Test over several seeds, and look at the trajectories that go wrong, not at the mean alone.
+# * If you have labels, first use them on the *model*. If the fault can be written down (here it is
+#   a matrix), a model corrected by least squares is the better choice: its covariance is
+#   consistent, and it needs no seeds. Networks are for what is left.
+# * Test over several seeds, and look at the trajectories that go wrong, not only at the mean.
 # * KalmanNet has no covariance (ANEES is empty); `recursive_kalman_net`, `split_kalman_net` and
 #   `corrected_gain` have one.
 #

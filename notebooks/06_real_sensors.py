@@ -1,12 +1,12 @@
 # %% [markdown]
 # # Real sensors
 #
-# Three recorded data sets: a Segway with satellite positions, wheels and a gyroscope (NCLT,
-# University of Michigan), a small robot with ultra-wideband ranges (Labyrinth, TU Chemnitz), and a
-# quadrotor (DJI Phantom, University of Haifa). Real noise is not Gaussian, real sensors are not
-# calibrated, and clocks are not regular. The data are looked for in the folder `KFJAX_DATA`, else
-# in `../shared/data` beside the repository. Where they are not found the notebook says so, and runs
-# on simulated data of the same form.
+# This notebook uses three recorded data sets: a Segway with satellite positions, wheels and a
+# gyroscope (NCLT, University of Michigan), a small robot with ultra-wideband ranges (Labyrinth, TU
+# Chemnitz), and a quadrotor (DJI Phantom, University of Haifa). Real noise is not Gaussian, real
+# sensors are not calibrated, and clocks are not regular. The notebook looks for the data in the
+# folder `KFJAX_DATA`, or else in `../shared/data` beside the repository. If it does not find them,
+# it says so and runs on simulated data of the same form.
 
 # %%
 import os
@@ -47,14 +47,14 @@ def rmse(a):
 # %% [markdown]
 # ## 1. NCLT: satellite positions with outliers, wheels, gyroscope
 #
-# At 1 Hz: the wheels give a speed, the inertial unit a heading, the receiver a position, with jumps
-# of many metres near buildings, and not at every step. Speed and heading drive the prediction, as
-# inputs:
+# At 1 Hz, the wheels give a speed and the inertial unit a heading. The receiver gives a position,
+# though not at every step and with jumps of many metres near buildings. Speed and heading drive the
+# prediction as inputs:
 #
 # $$p_t = p_{t-1} + s_{t-1} v_t (\cos(\theta_t + b_{t-1}), \sin(\theta_t + b_{t-1}))$$
 #
-# Two states more than the position: the *scale* s of the wheels and the *offset* b of the heading,
-# which nobody calibrated. They walk slowly, and the filter finds them.
+# Besides the position there are two states: the *scale* s of the wheels and the *offset* b of the
+# heading, which nobody calibrated. They drift slowly, and the filter finds them.
 
 
 # %%
@@ -120,8 +120,8 @@ print(test)
 #
 # Tuned by the likelihood alone, without any ground truth, R comes out as the noise between
 # *successive* fixes. But a receiver near a building is wrong by the same metres for many seconds:
-# its errors are not white, and the likelihood of a model that takes them as white trusts it far too
-# much. Compare with the error that it really has:
+# its errors are not white, and the likelihood of a model that assumes white errors trusts the
+# receiver far too much. Compare R with the error that the receiver really has:
 
 # %%
 updates = 3 if QUICK else 30
@@ -139,8 +139,8 @@ print(f"its RMSE beside the ground truth {rmse(error):.2f} m")
 # ### Robust or not
 #
 # So R stays at five metres, and Q is tuned for the error of the estimates on the two sessions of
-# 2013, which have a ground truth; the session of 2012 is for the test only. Four filters with the
-# same noise, and the one with the likelihood's:
+# 2013, which have a ground truth; the session of 2012 is for the test only. The next cell compares
+# four filters with the same noise, and one with the noise that the likelihood chose:
 
 # %%
 tuned = kf.training.tune(
@@ -219,21 +219,21 @@ for ax, j, name in zip(
 plt.show()
 
 # %% [markdown]
-# The hard gate does worst: once it has left the truth every right fix looks impossible, and it
-# throws away what would bring it back. Weights that fall gradually do not have that illness. The last
-# two lines say which filters are nearer to the truth than the receiver alone (where it reports): a
-# filter gains in the jumps, and pays for it elsewhere.
+# The hard gate does worst: once it has lost the truth, every right fix looks impossible, and the
+# filter rejects what would bring it back. Weights that fall gradually do not have this problem. The
+# last two lines say which filters are nearer to the truth than the receiver alone (where it
+# reports): a filter gains in the jumps, and pays for it elsewhere.
 #
 # A NEES far above 1 says that the filter is overconfident: errors of a receiver near a building
-# persist for many steps, and a filter that takes them as white averages them away. The gate and the
-# weights help against jumps, not against that; a state for the receiver's slow error, or an honest
-# inflation of R, would.
+# persist for many steps, and a filter that assumes white errors averages them away. The gate and
+# the weights help against jumps, but not against persistent errors. A state for the slow error of
+# the receiver, or a realistic inflation of R, would.
 #
 # ## 2. Ultra-wideband ranges: a biased, irregular sensor
 #
 # A small robot measures the distance to one of four anchors in turn, at irregular times; wheels
 # give its speed and turn. Ranges are too long by some constant, and now and then by half a metre.
-# The bias is one state more: *calibrated while driving*.
+# The bias is an additional state, which is *calibrated while driving*.
 
 
 # %%
@@ -313,10 +313,11 @@ plt.show()
 # %% [markdown]
 # ## 3. Quadrotor: an accelerometer with a bias
 #
-# The vertical channel of a quadrotor: two accelerometers at 120 Hz as input, a height once a
-# second. An accelerometer that is off by a tenth of a metre per second squared is off by five
-# metres after ten seconds of dead reckoning. State: height, climb rate, bias of the accelerometer.
-# The truth, at 10 Hz, is used to give the heights, and to test between them.
+# This is the vertical channel of a quadrotor, with two accelerometers at 120 Hz as input and a
+# height once a second. An accelerometer that is off by a tenth of a metre per second squared is off
+# by five metres after ten seconds of dead reckoning. The state consists of the height, the climb
+# rate and the bias of the accelerometer. The truth, at 10 Hz, provides the heights and is used for
+# tests between them.
 
 # %%
 RATE = 120
@@ -384,6 +385,7 @@ plt.show()
 # %% [markdown]
 # ## What to take along
 #
-# * Look at medians and at NEES beside the RMSE: outliers make the mean, and only the mean.
+# * Look at medians and at NEES as well as the RMSE, since outliers dominate the mean, and only the
+#   mean.
 # * What is not calibrated becomes a state, with a prior that says how wrong it may be.
-# * Tune on some records, test on others, and never by the ground truth of the test.
+# * Tune on some records and test on others, and never tune with the ground truth of the test.
