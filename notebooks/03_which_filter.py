@@ -27,7 +27,7 @@ BATCH, STEPS, PARTICLES = (20, 20, 100) if QUICK else (100, 40, 500)
 # | filter | how a Gaussian is moved | evaluations of f and h per step |
 # |---|---|---|
 # | EKF | tangent at the mean | one, and a Jacobian |
-# | iterated EKF | tangent at the updated mean, again and again | some, each with a Jacobian |
+# | iterated EKF | tangent at the updated mean, repeatedly | some, each with a Jacobian |
 # | UKF | 2 n + 1 sigma points | 2 n + 1 |
 # | CKF | 2 n points, no parameters | 2 n |
 # | GHKF | a grid of Gauss-Hermite points | 3^n |
