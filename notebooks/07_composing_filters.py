@@ -247,7 +247,7 @@ axes[0].set_title("nothing seen in the grey part")
 plt.show()
 
 # %% [markdown]
-# ## A combinator of your own
+# ## Write your own combinator
 #
 # A combinator takes a `Filter` and returns a `Filter`, usually with one of its functions replaced.
 # With `kf.constructor` the same call returns the same filter, so that nothing is compiled twice,

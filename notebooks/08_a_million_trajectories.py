@@ -58,7 +58,7 @@ ax.set(xscale="log", xlabel="trials", ylabel="MSE [dB], 95 %")
 plt.show()
 
 # %% [markdown]
-# ## Is the filter honest?
+# ## Is the filter consistent?
 #
 # This is the same study with filters that are given a wrong Q. The error alone does not show it,
 # but NEES (the squared error over the variance that the filter claims) and the autocorrelation of
