@@ -121,7 +121,7 @@ def test_wrong_folders_are_refused(tmp_path):
         study(resume=tmp_path, chunk=4)
     damaged = sorted(tmp_path.iterdir())[1]
     damaged.write_bytes(damaged.read_bytes()[:100])
-    with pytest.raises(ValueError, match=r"is damaged .*delete it"):
+    with pytest.raises(ValueError, match=r"is damaged .*Delete it"):
         study(resume=tmp_path)
     with pytest.raises(ValueError, match="resume is the file"):
         study(resume=damaged)
