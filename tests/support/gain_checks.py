@@ -60,7 +60,7 @@ def stays_definite(filter: kf.Filter, problem: Any) -> None:
     for cov in (est.cov, info.innovation_cov):
         assert np.isfinite(cov).all()
         lowest, highest = np.linalg.eigvalsh(cov)[..., [0, -1]].T
-        assert (lowest >= -1e-12 * highest).all()
+        assert (lowest >= -1e-12 * highest).all(), (lowest / highest).min()
 
 
 def learns_without_labels(filter: kf.Filter, params: Any, learning_rate: float = 0.01) -> None:

@@ -57,8 +57,8 @@ class NetworkGain(GainRule):
         except ScopeParamShapeError as error:
             raise ValueError(
                 "kalman_net: the weights do not fit the network with features"
-                " {', '.join(features)}; expected the features that it was trained with. Choose"
-                " them, or draw new weights with init_params. {error}"
+                f" {', '.join(features)}; expected the features that it was trained with. Choose"
+                f" them, or draw new weights with init_params. {error}"
             ) from error
         return GainUpdate(gain, carry)
 
