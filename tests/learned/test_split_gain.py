@@ -37,7 +37,9 @@ def test_in_units_of_the_data_the_untrained_gain_is_the_jacobian_transposed(x64)
 
 @pytest.mark.parametrize("nominal", [True, False])
 def test_covariances_are_covariances_and_the_likelihood_is_one(x64, nominal):
-    gain_checks.stays_definite(split_kalman_net(3, 2, hidden=4, nominal=nominal), table.heading())
+    # with larger weights the covariance grows to 1e32 in a few steps, and its rounding is chaotic
+    split = split_kalman_net(3, 2, hidden=4, nominal=nominal)
+    gain_checks.stays_definite(split, table.heading(), spread=1.0)
     gain_checks.likelihood_integrates_to_one(split_kalman_net(1, 1, hidden=4, nominal=nominal))
 
 

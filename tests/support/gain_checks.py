@@ -53,9 +53,9 @@ def likelihood_integrates_to_one(filter: kf.Filter) -> None:
     assert abs(density.sum() * (grid[1] - grid[0]) - 1) < 1e-6
 
 
-def stays_definite(filter: kf.Filter, problem: Any) -> None:
+def stays_definite(filter: kf.Filter, problem: Any, spread: float = 2.0) -> None:
     """Whatever the network says, covariances are covariances."""
-    params = drawn(filter, problem.model, 2.0)
+    params = drawn(filter, problem.model, spread)
     est, info = everything(filter, params, problem.ys, problem.us, problem.observed)
     for cov in (est.cov, info.innovation_cov):
         assert np.isfinite(cov).all()
