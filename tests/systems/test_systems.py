@@ -268,7 +268,7 @@ def test_tutorial_climb_with_and_without_its_faults(x64):
         (lambda s: s.canonical(form="invers_canonical"), "Did you mean 'inverse_canonical'"),
         (
             lambda s: s.canonical(q_std=[1.0, 2.0, 3.0]),
-            "q_std has shape \\(3,\\); expected a number or 2",
+            "q_std has shape \\(3,\\); expected one standard deviation, or 2",
         ),
         (
             lambda s: s.canonical(r_std=-1.0),

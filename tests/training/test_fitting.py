@@ -141,7 +141,7 @@ def test_partition_by_path_and_by_prefix():
         jax.tree.map(np.testing.assert_array_equal, whole, model)
     for wrong, text in (
         (False, "leaves no float of params"),
-        ({"Q": True}, "not a prefix of params"),
+        ({"Q": True}, "does not fit the params"),
     ):
         with pytest.raises(ValueError, match=text):
             partition(model, wrong)
