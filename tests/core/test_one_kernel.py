@@ -47,7 +47,14 @@ FILTERS = {
 }
 
 
-@pytest.mark.parametrize("name", ["kalman", "extended", "unscented", "square_root"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "kalman",
+        "extended",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("unscented", "square_root")),
+    ],
+)
 def test_values_gradients_and_batches_are_those_of_separate_kernels(name, x64):
     estimator, build = FILTERS[name]
     model = build()
