@@ -51,7 +51,7 @@ def left_to_the_compiler(
 
 
 def _explicit_mesh(tracers: list[jax.core.Tracer]) -> AbstractMesh | None:
-    """Return the mesh with explicit axes that one of the arrays is on, None if there is none."""
+    """Return the explicit mesh of the first array that lies on one, or None."""
     for tracer in tracers:
         mesh = jax.typeof(tracer).sharding.mesh
         if AxisType.Explicit in mesh.axis_types:

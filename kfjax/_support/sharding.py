@@ -41,7 +41,7 @@ def all_devices() -> list[jax.Device]:
 
 
 def _chosen_device() -> list[jax.Device]:
-    """Return a list with the device that `jax.default_device` names, empty if there is none."""
+    """Return the device that `jax.default_device` names, in a list, or an empty list."""
     chosen = jax.config.jax_default_device  # type: ignore[attr-defined]
     return [] if chosen is None else [chosen]
 

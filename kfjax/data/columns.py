@@ -48,7 +48,7 @@ class Table:
                 self.units[name] = unit.strip()
 
     def column(self, name: str) -> pd.Series:
-        """Return a column; raise if there is none of this name."""
+        """Return the column of this name; raise if the table has no such column."""
         name = self.columns.get(name, name)
         if (self.frame.columns == name).sum() > 1:
             raise self.error(f"several columns are called {name!r}; expected one. Rename them.")

@@ -101,7 +101,7 @@ def _on_best(best: str | None, level: str) -> str:
 
 
 def _number(value: float | np.ndarray | None, digits: int, sign: str = "") -> Text:
-    """Return a number, with a power of ten if it is large; a dash if there is none."""
+    """Format a number, with a power of ten if it is large, or None as a dash."""
     if value is None or np.isnan(value):
         return Text("-", style="dim")
     number = float(value)

@@ -175,7 +175,7 @@ def _within(error: np.ndarray, bound: np.ndarray, known: np.ndarray) -> str:
 
 
 def median(curve: Real[ArrayLike, " T"]) -> float:
-    """Return the median of the finite entries, or inf if there are none."""
+    """Return the median of the finite entries, or inf if no entry is finite."""
     values = np.asarray(curve)
     finite = values[np.isfinite(values)]
     return float(np.median(finite)) if finite.size else np.inf
