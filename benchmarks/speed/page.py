@@ -26,7 +26,7 @@ only after its outputs agreed with those of kfjax.
 * **The limit** is the larger of two times: copying the observations and the results at the speed \
 of a large copy ("memory"), and the operations as kfjax writes them down at the speed of a large \
 matrix product on this core ("arithmetic"). For particle filters only the copy counts.
-* **Workloads** are W1 to W7l, and those of Table IV of the KalmanNet paper, named after their \
+* **Workloads** are W1 to W9, and those of Table IV of the KalmanNet paper, named after their \
 filters. n is the dimension of the state. "plain" is a jitted scan without kfjax's filters.
 * **GPU**: nothing was measured; `python -m benchmarks.speed all --platform cuda --out \
 results/cuda` would.
