@@ -38,7 +38,7 @@ RECORDS = "test_random_records_have_the_moments_of_their_joint_gaussian"
 ORACLE = f"{CORE}test_joint_gaussian.py::{RECORDS}[varying]"
 ALGEBRA = [f"{CORE}test_linalg.py", f"{CORE}test_products.py", f"{CORE}test_noise_free.py", ORACLE]
 COVERED_BY = {
-    "kfjax/linalg.py": ALGEBRA,
+    "kfjax/linalg/": ALGEBRA,
     "kfjax/_support/dense/": ALGEBRA,
     "kfjax/moments/": [
         f"{CORE}test_noise_free.py", f"{CORE}test_identities.py", f"{CORE}test_oracles.py", ORACLE,

@@ -1,7 +1,7 @@
 """Small algebra written out, or by library calls, by size: the basis of `UNROLL` and `SCALARS`.
 
-These are constants of kfjax.linalg. It is a separate process, like `benchmarks.speed.measuring`:
-`python -m benchmarks.speed crossover`.
+These are constants of `kfjax.linalg.sizes`. It is a separate process, like
+`benchmarks.speed.measuring`: `python -m benchmarks.speed crossover`.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import numpy as np
 
 from kfjax import linalg
 from kfjax.evaluation import environment, in_turn, quartiles
+from kfjax.linalg import sizes as limits
 
 SIZES = (2, 4, 6, 8, 10, 12, 16)
 BATCH = 1000
@@ -72,8 +73,8 @@ def matrices(n, batch):
 
 
 def compiled(operation, arguments, way):
-    """Return the loop compiled with settings of `kfjax.linalg`, and the seconds that it took."""
-    usual = {name: getattr(linalg, name) for name in way}
+    """Return the loop compiled with these limits, and the seconds that it took."""
+    usual = {name: getattr(limits, name) for name in way}
     try:
         settle(way)
         fresh = jax.jit(lambda A, B: loop(operation, A, B))  # not the trace of the other way
@@ -85,9 +86,9 @@ def compiled(operation, arguments, way):
 
 
 def settle(settings):
-    """Set constants of `kfjax.linalg`."""
+    """Set the limits of `kfjax.linalg.sizes`."""
     for name, value in settings.items():
-        setattr(linalg, name, value)
+        setattr(limits, name, value)
 
 
 def measure(name, n, rounds, ways=WAYS, batch=BATCH):
@@ -152,7 +153,7 @@ def main():
     parser.add_argument("--to", required=True, help="the file to write")
     arguments = parser.parse_args()
     row = measured(arguments.quick, arguments.rounds)
-    row |= {"unroll": linalg.UNROLL, "scalars": linalg.SCALARS}
+    row |= {"unroll": limits.UNROLL, "scalars": limits.SCALARS}
     row |= {"time": time.strftime("%Y-%m-%d %H:%M"), **environment()}
     with open(arguments.to, "w") as file:
         json.dump(row, file)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from kfjax import linalg
+from kfjax.linalg import sizes
 
 __all__: list[str] = []
 
@@ -71,7 +72,7 @@ def _divided(scale: Array, rows: Array) -> Array:
 
 def _definite_factor(cov: Array) -> Array:
     """Return the factor of a positive definite covariance, which compiles faster than any other."""
-    if cov.shape[0] <= linalg.UNROLL:
+    if cov.shape[0] <= sizes.UNROLL:
         return linalg.cholesky(cov)
     return jnp.linalg.cholesky(cov)
 
@@ -85,7 +86,7 @@ def _with_shortcut(
     def scaled(cov: Array, *rows: Array) -> Array:
         return by_scale(jnp.sqrt(jnp.maximum(jnp.diag(cov), 0)), *rows)
 
-    if cov.shape[0] <= linalg.UNROLL:  # fused with what a `cond` would separate
+    if cov.shape[0] <= sizes.UNROLL:  # fused with what a `cond` would separate
         return by_factor(cov, *rows)
     is_diagonal = jnp.all(cov == jnp.diag(jnp.diag(cov)))
     return lax.cond(is_diagonal, scaled, by_factor, cov, *rows)

@@ -14,6 +14,7 @@ from kfjax import linalg
 from kfjax._support.memory_layout import batch_innermost
 from kfjax._support.precision import eps_of
 from kfjax.base import Gaussian
+from kfjax.linalg import sizes
 from kfjax.models.observing import noise_pivots
 from kfjax.moments.rounding import (
     hidden_variances,
@@ -114,7 +115,7 @@ def _carried(cov: Array) -> Array:
     """Return the covariance as it is, laid out as products of small matrices read it."""
     # A loop over time carries it in the order in which the step leaves it. Without a word about it
     # that is the order of the results, so that every step of a batch transposes it twice.
-    return batch_innermost(cov) if cov.shape[-1] <= linalg.UNROLL else cov
+    return batch_innermost(cov) if cov.shape[-1] <= sizes.UNROLL else cov
 
 
 @dataclasses.dataclass(frozen=True)

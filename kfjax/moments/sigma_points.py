@@ -17,6 +17,7 @@ from kfjax._support.arguments import check_count, check_number
 from kfjax._support.memory_layout import batch_innermost
 from kfjax._support.types import AnyArray
 from kfjax.base import Gaussian
+from kfjax.linalg import sizes
 from kfjax.models.functions import Linear
 from kfjax.models.spaces import EUCLIDEAN, Space
 from kfjax.moments import quadrature
@@ -34,7 +35,7 @@ def _times_points(points: np.ndarray, B: Array) -> Array:
     """Return the product of constant points [p, n] with B [n, m]."""
     # Most coordinates of sigma points are zero. A small product is written out without them: 2 n
     # terms instead of (2 n + 1) n for the unscented transform.
-    if points.size > linalg.UNROLL**2:
+    if points.size > sizes.UNROLL**2:
         return linalg.matmul(jnp.asarray(points, B.dtype), B)
     rows = [_combined_rows(point, B) for point in points]
     return batch_innermost(jnp.stack(rows))

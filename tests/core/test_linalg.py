@@ -9,9 +9,10 @@ import pytest
 from support.table import quick_jit
 
 from kfjax import linalg
+from kfjax.linalg import sizes
 
 SIZES = [*range(1, 13), 20]
-SMALL_AND_LARGE = [2, linalg.UNROLL + 1]
+SMALL_AND_LARGE = [2, sizes.UNROLL + 1]
 
 
 def conditioned(n, condition, seed=0):
@@ -202,7 +203,7 @@ def turning(n, rank, kind, seed=0):
 
 
 @pytest.mark.parametrize("kind", ["last", "middle", "first"])
-@pytest.mark.parametrize("n", [3, 5, 2 * linalg.UNROLL + 1])
+@pytest.mark.parametrize("n", [3, 5, 2 * sizes.UNROLL + 1])
 def test_the_factor_of_a_matrix_that_turns_and_keeps_its_rank_has_the_right_derivative(
     x64, n, kind
 ):

@@ -1,0 +1,104 @@
+"""What `--help` says about the commands."""
+
+from typing import NamedTuple
+
+__all__: list[str] = []
+
+
+class Help(NamedTuple):
+    """What `--help` says about a command."""
+
+    summary: str
+    description: str
+    examples: str
+
+
+COMPARE = Help(
+    "compare filters",
+    """\
+Compare filters on the same trajectories: how good, how honest, how fast.
+
+Without --data, trajectories are simulated: from a Lorenz attractor with correct and incorrect
+models, from a system by name (--system), or from a model of your own (--model alone).
+
+DATA is
+  a table          csv, tsv or parquet, one row per step; --ys, --time and so on say what its
+                   columns mean. Times of any usual form become the input dt, in seconds; where
+                   nothing stands, an observation is missing.
+  an npz file      obs [N, T, m] (NaN where missing), and if you have them state [N, T, n] (NaN
+                   where unknown), inputs [N, T, ...] (or several arrays inputs_NAME, which make a
+                   dict), length [N], initial [N, n]; one trajectory may leave out N. Or parts:
+                   train_obs, val_obs, test_obs, train_state and so on, of which the test part is
+                   reported.
+  a folder         of the Labyrinth data set, recognised by its Indoor_UWB_Input.txt.
+MODEL is a kfjax.StateSpaceModel in a Python file, or a function without arguments that returns one.
+
+--tune finds factors on Q and R on the training part, and chooses among them on the validation part.
+A file without parts is split 60 : 20 : 20, by trajectory, or in time if it holds only one or two.
+
+--learned trains filters quickly, on the training part or on as many simulated trajectories as are
+compared, and chooses on the validation part; better ones come from `kfjax train`. --load adds
+these; where they were trained on a part of DATA, the test part is reported.""",
+    """\
+examples:
+  kfjax compare
+  kfjax compare --system pendulum --filters extended,unscented
+  kfjax compare --quick --learned
+  kfjax compare --data track.csv --time stamp --ys east,north --model mine.py:tracker
+  kfjax compare --data walks.parquet --time utc --gps lat,lon --ys east,north --by walk \\
+    --model mine.py:tracker
+  kfjax compare --data mine.npz --model mine.py:model --tune diagonal
+  kfjax compare --data ../shared/data/indoor_uwb --components 0,1 \\
+    --model benchmarks/models/indoor_uwb.py:model""",
+)
+
+FILTER = Help(
+    "write a filter's estimates",
+    """\
+Run one filter over data and write its estimates. DATA and MODEL are as in `kfjax compare --help`.
+
+The file written is an npz file, or a csv or parquet file with a row per step: times as in
+the data, x1, x1_std and so on, and with --smooth x1_smoothed, x1_smoothed_std. The npz file has
+  mean [N, T, n], cov [N, T, n, n]                      x_t given y_1..y_t
+  log_likelihood [N, T]                                 log p(y_t | y_1..y_t-1)
+  smoothed_mean [N, T, n], smoothed_cov [N, T, n, n]    x_t given y_1..y_T, with --smooth
+  length [N]                                            if the data have it; later entries repeat
+                                                        the last estimate""",
+    """\
+examples:
+  kfjax filter --data track.csv --time stamp --ys east,north --model mine.py:tracker \\
+    --filter kalman --smooth --out estimates.csv
+  kfjax filter --data mine.npz --model mine.py:model --filter unscented --smooth --out est.npz""",
+)
+
+TRAIN = Help(
+    "train a learned filter",
+    """\
+Train a learned filter on the training part of the data, and choose its parameters on the validation
+part. DATA and MODEL are as in `kfjax compare --help`; a file without parts is split as there. The
+test part is not used.
+
+The folder written has training.json (what was trained, and its error on the validation part beside
+that of the extended Kalman filter, as it is and tuned), history.png, the parameters, and
+checkpoints: an interrupted training resumes with the same command. `kfjax compare --load` and
+`kfjax filter --load` use the folder.""",
+    """\
+example:
+  kfjax train --data mine.npz --model mine.py:model --filter kalman_net --out runs/kalman_net
+  kfjax compare --data mine.npz --model mine.py:model --load runs/kalman_net""",
+)
+
+BENCH = Help(
+    "time kfjax on its workloads",
+    """\
+Time kfjax on its own workloads: filters, smoothers, particles, networks and a training step, as a
+user would run them.
+
+The process stays on one core, and all workloads are timed in turn, so that other load on the
+machine affects all of them alike. `python -m benchmarks.speed` in a checkout times them beside
+other libraries.""",
+    """\
+examples:
+  kfjax bench --quick
+  kfjax bench --workload W2,W3 --x64 --out bench.json""",
+)

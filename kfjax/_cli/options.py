@@ -1,0 +1,183 @@
+"""The options of the commands."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import math
+from collections.abc import Callable
+from typing import Any
+
+from kfjax import systems
+from kfjax._cli.recipes import LOSSES, Settings
+from kfjax._cli.workloads import WORKLOADS
+from kfjax.data.npz import SPLITS
+from kfjax.filters import FILTERS
+from kfjax.learned.registry import LEARNED_FILTERS
+from kfjax.training import OBJECTIVES, STRUCTURES
+
+__all__: list[str] = []
+
+
+def add_data(add: Callable[..., Any], *, required: bool = True) -> None:
+    """Add the arguments of the commands that read data."""
+    add(
+        "--data",
+        metavar="DATA",
+        required=required,
+        help="csv, parquet or npz file, or folder of a known data set",
+    )
+    add("--model", metavar="FILE.py:NAME", required=required, help="the model to filter with")
+    add(
+        "--split", choices=tuple(SPLITS), help="part of an npz file that holds parts (default test)"
+    )
+    add("--seed", type=int, default=0, help="of everything random (default 0)")
+
+
+def add_cache(parser: argparse.ArgumentParser) -> None:
+    """Add the argument of the commands that keep what they compile."""
+    parser.add_argument(
+        "--no-compilation-cache",
+        dest="compilation_cache",
+        action="store_false",
+        help="compile everything anew; without it, compiled programs are kept in a folder kfjax of"
+        " the user's cache folder (XDG_CACHE_HOME, or ~/.cache), at most some 256 MB of them, or"
+        " where JAX_COMPILATION_CACHE_DIR says",
+    )
+
+
+def add_compare(add: Callable[..., Any]) -> None:
+    add("--system", metavar="NAME", help=f"simulate a system: {', '.join(systems.names())}")
+    add("--filters", metavar="A,B", help=f"common (default), all, or some of {', '.join(FILTERS)}")
+    add(
+        "--components",
+        metavar="I,J",
+        type=_components,
+        help="count errors of these state components only, from 0",
+    )
+    add(
+        "--tune",
+        choices=STRUCTURES,
+        help="also tune Q and R: one factor each, or one per state and channel",
+    )
+    add("--objective", choices=OBJECTIVES, help="what --tune improves (default likelihood)")
+    add(
+        "--learned",
+        metavar="A,B",
+        nargs="?",
+        const="kalman_net,corrected_gain",
+        help="also train filters quickly, kalman_net,corrected_gain or some of "
+        f"{', '.join(LEARNED_FILTERS)}",
+    )
+    add(
+        "--load",
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="also the filter trained there; may be repeated",
+    )
+    add("--trajectories", metavar="N", type=_count, help="how many to simulate (default 300)")
+    add("--steps", metavar="T", type=_count, help="of each simulated trajectory (default 100)")
+    add(
+        "--quick",
+        action="store_true",
+        help="a small study of two filters, to see that everything works",
+    )
+    add(
+        "--out",
+        metavar="FOLDER",
+        default="results",
+        help="for compare.json and compare.png (default results)",
+    )
+    add("--json", action="store_true", help="print the JSON in place of the tables")
+
+
+def add_filter(parser: argparse.ArgumentParser) -> None:
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--filter", metavar="NAME", help=f"one of {', '.join(FILTERS)}")
+    which.add_argument("--load", metavar="DIR", help="the filter that `kfjax train` trained there")
+    add = parser.add_argument
+    add(
+        "--smooth",
+        action="store_true",
+        help="also smooth (Rauch-Tung-Striebel, with the filter's own moment rule)",
+    )
+    add("--out", metavar="FILE", default="est.npz", help="the file to write (default est.npz)")
+
+
+def add_train(add: Callable[..., Any]) -> None:
+    default = Settings()
+    add("--filter", metavar="NAME", required=True, help=f"one of {', '.join(LEARNED_FILTERS)}")
+    add(
+        "--out", metavar="FOLDER", required=True, help="the folder to write, of this training alone"
+    )
+    add(
+        "--loss",
+        choices=LOSSES,
+        help="squared error of the states, their likelihood after it, or the observations'"
+        " likelihood, which needs no true states (default mse, or innovation without true states)",
+    )
+    add(
+        "--updates",
+        metavar="N",
+        type=_count,
+        default=default.updates,
+        help=f"number of updates by the optimiser (default {default.updates})",
+    )
+    add(
+        "--batch-size",
+        metavar="N",
+        type=_count,
+        default=default.batch_size,
+        help="trajectories per update (default 32)",
+    )
+    add(
+        "--learning-rate",
+        metavar="X",
+        type=_positive,
+        default=default.learning_rate,
+        help="its largest (default 0.001)",
+    )
+    add(
+        "--seeds",
+        metavar="N",
+        type=_count,
+        default=1,
+        help="train N runs at once and keep the best (default 1)",
+    )
+
+
+def add_bench(add: Callable[..., Any]) -> None:
+    add("--workload", metavar="A,B", help=f"only some of {', '.join(WORKLOADS)}")
+    add("--quick", action="store_true", help="small sizes, to see that everything works")
+    add(
+        "--rounds",
+        metavar="N",
+        type=_count,
+        default=15,
+        help="samples of each workload (default 15)",
+    )
+    add("--core", metavar="N", type=int, help="the core to stay on (default the last)")
+    add("--out", metavar="FILE", help="the JSON file to write")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}; expected a whole number of at least 1")
+    return int(text)
+
+
+def _positive(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"got {text!r}; expected a positive number")
+
+
+def _components(text: str) -> tuple[int, ...]:
+    numbers = text.split(",")
+    if not all(number.strip().isdecimal() for number in numbers):
+        raise argparse.ArgumentTypeError(
+            f"got {text!r}; expected numbers from 0 with commas between, such as 0,1"
+        )
+    return tuple(int(number) for number in numbers)
