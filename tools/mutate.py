@@ -53,8 +53,10 @@ COVERED_BY = {
     ],
     "kfjax/filters/ensembles/": ["tests/filters/test_ensembles.py"],
     "kfjax/filters/combinators/mixtures.py": ["tests/filters/test_imm.py"],
+    "kfjax/filters/combinators/interacting_models.py": ["tests/filters/test_imm.py"],
     "kfjax/filters/combinators/robust.py": ["tests/filters/test_robust.py"],
     "kfjax/filters/combinators/constraints.py": ["tests/filters/test_constraints.py"],
+    "kfjax/filters/combinators/inequalities.py": ["tests/filters/test_constraints.py"],
     "kfjax/filters/combinators/lags.py": ["tests/filters/test_fixed_lag.py"],
     "kfjax/filters/combinators/several_sensors.py": ["tests/filters/test_sequential.py"],
     "kfjax/filters/combinators/": [

@@ -1,19 +1,14 @@
 """Filters: functions that return a `kfjax.Filter`."""
 
 from kfjax.filters.combinators.consider_states import schmidt
-from kfjax.filters.combinators.constraints import (
-    ConstrainedParams,
-    Inequalities,
-    box,
-    constrained,
-    nearest,
-    truncated,
-)
-from kfjax.filters.combinators.guards import FallbackState, fading, fallback, gated
+from kfjax.filters.combinators.constraints import ConstrainedParams, constrained
+from kfjax.filters.combinators.guards import fading, gated
+from kfjax.filters.combinators.inequalities import Inequalities, box, nearest, truncated
+from kfjax.filters.combinators.interacting_models import IMMParams, IMMState, imm
 from kfjax.filters.combinators.lags import FixedLagState, fixed_lag
 from kfjax.filters.combinators.late_data import DelayedState, delayed
-from kfjax.filters.combinators.mixtures import IMMParams, IMMState, imm
 from kfjax.filters.combinators.noise_adaptation import AdaptiveState, adaptive
+from kfjax.filters.combinators.resets import FallbackState, fallback
 from kfjax.filters.combinators.robust import huber, student_t
 from kfjax.filters.combinators.several_sensors import sequential
 from kfjax.filters.constant_gain_filter import ConstantGainParams, PointState, constant_gain

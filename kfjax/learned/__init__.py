@@ -12,7 +12,8 @@ from kfjax.learned.gains.recursive_gain import recursive_kalman_net
 from kfjax.learned.gains.scales import measure_scales
 from kfjax.learned.gains.split_gain import split_kalman_net
 from kfjax.learned.gains.torch_weights import Pretrained, from_torch
-from kfjax.learned.models.labelled import Calibration, calibrate_sensors, fit_labelled
+from kfjax.learned.models.calibration import Calibration, calibrate_sensors
+from kfjax.learned.models.labelled import fit_labelled
 from kfjax.learned.models.noise_from_context import context_noise, input_context, state_context
 from kfjax.learned.models.regressors import MLP, Polynomial
 from kfjax.learned.models.residual_fitting import fit_residual, refine

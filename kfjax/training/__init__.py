@@ -9,16 +9,11 @@ from kfjax.training.covariances import (
     noise_of,
     unconstrain,
 )
-from kfjax.training.diagnosing import Diagnosis, diagnose
+from kfjax.training.diagnosing import Diagnosis, diagnose, relative_error
 from kfjax.training.distilling import Distilled, Divergence, distil
 from kfjax.training.expectation_maximisation import LEARNABLE, Maximised, em
-from kfjax.training.filter_memory import (
-    Forgetting,
-    finite_memory_floor,
-    forgetting,
-    gradient_per_lag,
-    relative_error,
-)
+from kfjax.training.filter_memory import Forgetting, forgetting, gradient_per_lag
+from kfjax.training.finite_memory import finite_memory_floor
 from kfjax.training.fitting import fit
 from kfjax.training.gates import Saturation, gate_saturation
 from kfjax.training.history import Fitted, History, Spread, spread

@@ -10,17 +10,13 @@ import numpy as np
 
 from kfjax._support.arguments import check_count, check_kind
 from kfjax._support.naming import described
+from kfjax._support.values import real_array
 from kfjax.base import Filter, Params
 from kfjax.data import Dataset
 from kfjax.models.averages import differences
 from kfjax.training.checks import check_pair, units_of
-from kfjax.training.filter_memory import (
-    Forgetting,
-    finite_memory_floor,
-    forgetting,
-    gradient_per_lag,
-    relative_error,
-)
+from kfjax.training.filter_memory import Forgetting, forgetting, gradient_per_lag
+from kfjax.training.finite_memory import finite_memory_floor
 from kfjax.training.gates import Saturation, gate_saturation
 from kfjax.training.imitation import (
     Targets,
@@ -30,7 +26,7 @@ from kfjax.training.imitation import (
     typical_scale,
 )
 
-__all__ = ["Diagnosis", "diagnose"]
+__all__ = ["Diagnosis", "diagnose", "relative_error"]
 
 MEMORIES = (1, 2, 4, 8, 16, 32)
 
@@ -142,3 +138,37 @@ def _forgetting(
     if "mean" not in getattr(state, "_fields", ()):
         return None
     return forgetting(filter, params, data, scale=scale)
+
+
+def relative_error(error: Any, cov: Any) -> np.ndarray:
+    """Return the root mean square of errors in units of their standard deviations.
+
+    Args:
+        error: [..., n], such as a student's means minus the teacher's; NaN counts as infinite.
+        cov: covariances [..., n, n] of the teacher.
+
+    Returns:
+        [n]. Entries with a variance of zero do not count; NaN where there are no others.
+
+    Example:
+        >>> covs = np.tile(np.diag([9.0, 1.0]), (10, 1, 1))
+        >>> kf.training.relative_error(np.full((10, 2), 0.3), covs).round(3).tolist()
+        [0.1, 0.3]
+    """
+    error = np.asarray(real_array("relative_error: error", error, finite=False), np.float64)
+    cov = np.asarray(real_array("relative_error: cov", cov, finite=False), np.float64)
+    if error.ndim == 0 or cov.shape != (*error.shape, error.shape[-1]) or error.size == 0:
+        raise ValueError(
+            f"relative_error: error has shape {error.shape} and cov {cov.shape}; expected [..., n]"
+            " and [..., n, n]."
+        )
+    n = error.shape[-1]
+    variance = np.diagonal(cov, axis1=-2, axis2=-1).reshape(-1, n)
+    error = error.reshape(-1, n)
+    error = np.where(np.isnan(error), np.inf, error)
+    squares = error**2 / np.where(variance > 0, variance, 1)
+    # a variance of zero gives no unit; a negative variance or NaN means that the teacher broke down
+    counted = variance != 0
+    squares = np.where(counted, np.where(variance > 0, squares, np.inf), 0)
+    with np.errstate(invalid="ignore"):
+        return np.sqrt(squares.sum(0) / counted.sum(0))

@@ -28,7 +28,7 @@ from kfjax.filters import (
     sequential,
     student_t,
 )
-from kfjax.filters.combinators.guards import to_prior
+from kfjax.filters.combinators.resets import to_prior
 
 SQUARE_ROOT = filters.square_root(kf.moments.Taylor())
 

@@ -10,7 +10,7 @@ from support import table
 from support.compiling import quick_jit
 
 import kfjax as kf
-from kfjax.learned.models.labelled import calibrate_sensors, fit_labelled
+from kfjax.learned import calibrate_sensors, fit_labelled
 
 
 @functools.cache
@@ -177,7 +177,10 @@ def turned(ys, xs, model=None, **options):
             lambda: turned(np.full((1, 3, 2), [[1.0, np.nan]]), np.ones((1, 3, 4))),
             "no row has all",
         ),
-        (lambda: turned(np.zeros((1, 3, 2)), np.ones((1, 3, 4))), "do not determine a rotation"),
+        (
+            lambda: turned(np.zeros((1, 3, 2)), np.ones((1, 3, 4))),
+            "vary in at least 1 of 2 directions",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(call, message):

@@ -1,245 +1,20 @@
-"""The interacting multiple model (IMM) estimator over any filters."""
+"""Moments, weights and Info of a mixture of Gaussian beliefs."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from kfjax import linalg
-from kfjax._support.arguments import is_concrete
-from kfjax._support.pytrees import Pytree, as_array, promote, select
-from kfjax._support.values import real_array
-from kfjax.base import (
-    Filter,
-    Gaussian,
-    Info,
-    Inputs,
-    Mask,
-    Observations,
-    Params,
-    State,
-    constructor,
-)
-from kfjax.filters.checks import check_filters
-from kfjax.filters.combinators.composing import (
-    joint_acceptance,
-    reported,
-    rewritten,
-    state_space_of,
-)
-from kfjax.models.lens import model_of, starts_with_update
-from kfjax.models.observing import any_observed, innovation_info
+from kfjax.base import Gaussian, Info
+from kfjax.models.observing import innovation_info
 from kfjax.models.spaces import EUCLIDEAN, Space
-from kfjax.models.state_space import StateSpaceModel
 
-__all__ = ["IMMParams", "IMMState", "imm"]
-
-Map: TypeAlias = tuple[Callable[[Gaussian], Gaussian], Callable[[Gaussian, Gaussian], Gaussian]]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class IMMParams(Pytree):
-    """Params of `imm`: a Markov chain over K members.
-
-    Attributes:
-        members: params of the members, a tuple of K.
-        transition: transition probabilities [K, K], with p(member j at t | member i at t - 1) at
-            [i, j]; rows sum to one.
-        weights: probabilities of the members at t = 0, [K]; at t = 1, before y_1, where the models
-            have first="update".
-
-    Raises:
-        ValueError: if the shapes do not fit, a row or the weights are not probabilities that sum
-            to one, or `first` of the models differs.
-    """
-
-    members: tuple[Params, ...]
-    transition: Any
-    weights: Any
-
-    def __post_init__(self) -> None:
-        values = {
-            "members": self.members,
-            "transition": as_array(real_array("IMMParams: transition", self.transition)),
-            "weights": as_array(real_array("IMMParams: weights", self.weights)),
-        }
-        if not isinstance(self.members, tuple) or not self.members:
-            raise ValueError(
-                f"IMMParams: members is {type(self.members).__name__}; expected a tuple with the"
-                " params of each member."
-            )
-        starts_with_update(self.members)
-        for name, value in promote(values, "IMMParams").items():
-            object.__setattr__(self, name, value)
-        K = len(self.members)
-        for name, shape in (("transition", (K, K)), ("weights", (K,))):
-            _check_probabilities(f"IMMParams: {name}", getattr(self, name), shape)
-
-    @property
-    def model(self) -> StateSpaceModel | None:
-        """Model of the first member, in whose state space the mixture lives."""
-        return model_of(self.members[0])
-
-
-def _check_probabilities(name: str, p: Array, shape: tuple[int, ...]) -> None:
-    """Raise unless p has the shape and its rows, where they are known, are probabilities."""
-    if p.shape != shape:
-        raise ValueError(f"{name} has shape {p.shape}; expected {shape}, one entry per member.")
-    if not is_concrete(p):
-        return
-    values = np.asarray(p, np.float64)
-    if not (values >= 0).all() or np.abs(values.sum(-1) - 1).max() > 1e-4:
-        raise ValueError(
-            f"{name} is {values.tolist()}; expected probabilities that sum to one (in each row)."
-        )
-
-
-class IMMState(NamedTuple):
-    """The state of an `imm`.
-
-    Attributes:
-        mean: mean of the mixture, in the common space [..., n].
-        cov: covariance of the mixture [..., n, n].
-        weights: probabilities of the members [..., K].
-        members: states of the members, a tuple.
-    """
-
-    mean: Array
-    cov: Array
-    weights: Array
-    members: tuple[State, ...]
-
-
-@constructor
-def imm(filters: tuple[Filter, ...], maps: tuple[Map | None, ...] | None = None) -> Filter:
-    """Switch between K filters as a Markov chain (interacting multiple model estimator).
-
-    With c_j = sum_i p_ij mu_i, the beliefs of the members are mixed with the weights
-    p_ij mu_i / c_j into one moment-matched Gaussian for each j, which `recentre` writes into member
-    j before it predicts. After an update
-
-        mu_j  proportional to  c_j p_j(y_t | y_1..t-1),
-        log-likelihood  =  log sum_j c_j p_j(y_t | y_1..t-1).
-
-    A member that does not use an observation (because of a gate or a reset) is weighed like any
-    other, by the likelihood that it had predicted. Without observations the weights follow the
-    chain. The estimator is differentiable in all its params, `transition` included. Weights and
-    transitions may be zero: a member that cannot be active follows the mixture until it can.
-
-    An update costs K updates of the members and K^2 n^2 operations for the mixing, and covariances
-    depend on the data. `rule` is None.
-
-    Args:
-        filters: K filters with `recentre`, a covariance and a log-likelihood. Mixing replaces every
-            belief by a moment-matched Gaussian.
-        maps: maps for members of different dimension or meaning: K pairs
-            `(to_common, from_common)` of module-level functions, or None for a member that lives in
-            the common space. `to_common(gaussian) -> gaussian`; `from_common(gaussian, own) ->
-            gaussian` may take from the member's own belief what the common one lacks. The common
-            space is that of the first member.
-
-    Returns:
-        A `Filter` with params `IMMParams(members, transition, weights)` and an `IMMState`. Info is
-        that of the mixture, with the moments of its innovation; `extra` has `weights` [K] after the
-        update, `members` (the Info of each), and, if any member may reject, `accepted`: the weight
-        of the members that used the observation.
-
-    Raises:
-        ValueError: if there are no filters, or not as many maps; while tracing, if params do not
-            fit, or a member has no covariance or likelihood.
-
-    Example:
-        >>> calm = kf.systems.constant_velocity()
-        >>> agile = calm.replace(Q=100 * calm.Q)
-        >>> params = kf.IMMParams((calm, agile), [[0.95, 0.05], [0.1, 0.9]], [0.5, 0.5])
-        >>> xs, ys = kf.simulate(jax.random.key(0), calm, steps=50)
-        >>> final, est = kf.run(kf.imm((kf.kalman(), kf.kalman())), params, ys)
-        >>> bool(final.weights[0] > 0.5)
-        True
-
-    References:
-        H. A. P. Blom, Y. Bar-Shalom, The interacting multiple model algorithm for systems with
-        Markovian switching coefficients, IEEE Trans. Automat. Contr. 33 (1988); Y. Bar-Shalom, X.
-        R. Li, T. Kirubarajan, Estimation with Applications to Tracking and Navigation (2001),
-        section 11.6.6.
-    """
-    check_filters("imm", filters, recentre=True)
-    maps = (None,) * len(filters) if maps is None else maps
-    _check_maps(maps, filters)
-
-    def written(
-        params: IMMParams, state: IMMState, beliefs: Sequence[Gaussian]
-    ) -> tuple[State, ...]:
-        """Return the states of the members, with the given beliefs of the common space."""
-        each = zip(filters, params.members, state.members, maps, beliefs, strict=True)
-        return tuple(rewritten(f, p, own, _from_common(way, b, own)) for f, p, own, way, b in each)
-
-    def init(params: IMMParams, key: Array | None = None) -> IMMState:
-        _check_params(params, filters)
-        keys = [None] * len(filters) if key is None else jax.random.split(key, len(filters))
-        members = tuple(f.init(p, k) for f, p, k in zip(filters, params.members, keys, strict=True))
-        return _mixture(maps, params, members, jnp.copy(params.weights))
-
-    def predict(params: IMMParams, state: IMMState, u: Inputs = None) -> IMMState:
-        _check_params(params, filters)
-        weights, mixing = _mixing(params.transition, state.weights)
-        common = _common(maps, state.members)
-        space = state_space_of(params)
-        mixed = [moment_match(column, common, space) for column in mixing.T]
-        started = written(params, state, mixed)
-        members = zip(filters, params.members, started, strict=True)
-        predicted = tuple(f.predict(p, s, u) for f, p, s in members)
-        return _mixture(maps, params, predicted, weights)
-
-    def update(
-        params: IMMParams,
-        state: IMMState,
-        y: Observations,
-        u: Inputs = None,
-        observed: Mask = None,
-    ) -> tuple[IMMState, Info]:
-        each = zip(filters, params.members, state.members, strict=True)
-        updates = [f.update(p, s, y, u, observed) for f, p, s in each]
-        members, infos = zip(*updates, strict=True)
-        weights, log_likelihood = _reweighted(state.weights, infos)
-        new = _mixture(maps, params, members, weights)
-        accepted = joint_acceptance(infos, weights)
-        info = _mixture_info(state.weights, infos, log_likelihood)
-        info = reported(info, weights=weights, **accepted)
-        if observed is not None:
-            seen = any_observed(observed)
-            new = select(seen, new, state)
-            info = select(seen, info, jax.tree.map(jnp.zeros_like, info))
-        return new, reported(info, members=infos)
-
-    def recentre(params: IMMParams, state: IMMState, gaussian: Gaussian) -> IMMState:
-        members = written(params, state, [gaussian] * len(filters))
-        return IMMState(gaussian.mean, gaussian.cov, state.weights, members)
-
-    return Filter(init, predict, update, recentre)
-
-
-def _check_maps(maps: tuple[Map | None, ...], filters: tuple[Filter, ...]) -> None:
-    """Raise unless there is one map, or None, for every filter."""
-    if len(maps) != len(filters):
-        raise ValueError(
-            f"imm: got {len(maps)} maps for {len(filters)} filters; expected one each (or None)."
-        )
-
-
-def _mixture(
-    maps: tuple[Map | None, ...], params: IMMParams, members: tuple[State, ...], weights: Array
-) -> IMMState:
-    """Return the state of a mixture, with its moments in the common space."""
-    belief = moment_match(weights, _common(maps, members), state_space_of(params))
-    return IMMState(belief.mean, belief.cov, weights, members)
+__all__: list[str] = []
 
 
 def moment_match(weights: Array, beliefs: Sequence[Gaussian], space: Space) -> Gaussian:
@@ -257,31 +32,7 @@ def moment_match(weights: Array, beliefs: Sequence[Gaussian], space: Space) -> G
     return Gaussian(mean, within + linalg.weighted_gram(weights, spread, spread))
 
 
-def _from_common(way: Map | None, belief: Gaussian, own: State) -> Gaussian:
-    """Return a belief of the common space in the space of a member with state `own`."""
-    if way is None:
-        return belief
-    return Gaussian(*way[1](belief, Gaussian(own.mean, own.cov)))
-
-
-def _common(maps: tuple[Map | None, ...], members: tuple[State, ...]) -> list[Gaussian]:
-    """Return the beliefs of the members in the common space."""
-    beliefs = [Gaussian(s.mean, s.cov) for s in members]
-    common = [
-        b if way is None else Gaussian(*way[0](b)) for b, way in zip(beliefs, maps, strict=True)
-    ]
-    for k, belief in enumerate(common):
-        expected = members[0].mean.shape
-        if belief.cov is None or belief.mean.shape != expected:
-            raise ValueError(
-                f"imm: member {k} has a mean of shape {belief.mean.shape} in the common space and"
-                f" {'no' if belief.cov is None else 'a'} covariance; expected both, as {expected}"
-                " of the first member. Members of different dimension need maps=."
-            )
-    return common
-
-
-def _mixing(transition: Array, weights: Array) -> tuple[Array, Array]:
+def mixing_weights(transition: Array, weights: Array) -> tuple[Array, Array]:
     """Return c_j = sum_i p_ij mu_i, and p_ij mu_i / c_j at [i, j].
 
     A member without weight follows the mixture.
@@ -296,7 +47,7 @@ def _mixing(transition: Array, weights: Array) -> tuple[Array, Array]:
     return c[0], jnp.where(total > 0, shares, weights[:, None])
 
 
-def _reweighted(prior: Array, infos: tuple[Info, ...]) -> tuple[Array, Array]:
+def reweighted(prior: Array, infos: tuple[Info, ...]) -> tuple[Array, Array]:
     """Return the weights after an update, and the log-likelihood of the mixture."""
     likelihoods = [info.log_likelihood for info in infos if info.log_likelihood is not None]
     if len(likelihoods) < len(infos):
@@ -321,7 +72,7 @@ def _reweighted(prior: Array, infos: tuple[Info, ...]) -> tuple[Array, Array]:
     return posterior / jnp.sum(posterior), log_likelihood
 
 
-def _mixture_info(prior: Array, infos: tuple[Info, ...], log_likelihood: Array) -> Info:
+def mixture_info(prior: Array, infos: tuple[Info, ...], log_likelihood: Array) -> Info:
     """Return the Info of a mixture, with its innovation if all members have one."""
     dofs = [i.dof for i in infos if i.dof is not None]
     dof = jnp.max(jnp.stack(dofs)) if len(dofs) == len(infos) else None
@@ -336,17 +87,3 @@ def _mixture_info(prior: Array, infos: tuple[Info, ...], log_likelihood: Array) 
     exact = jnp.zeros_like(innovation)  # members may have observations without noise
     info = innovation_info(innovation, linalg.factorise(S, exact))
     return info._replace(log_likelihood=log_likelihood, dof=dof)
-
-
-def _check_params(params: Params, filters: tuple[Filter, ...]) -> None:
-    """Raise unless params are `IMMParams` with one member per filter."""
-    if not isinstance(params, IMMParams):
-        raise ValueError(
-            f"imm: params is {type(params).__name__}; expected kf.IMMParams(members, transition,"
-            " weights)."
-        )
-    if len(params.members) != len(filters):
-        raise ValueError(
-            f"imm: params have {len(params.members)} members; expected {len(filters)}, one per"
-            " filter."
-        )

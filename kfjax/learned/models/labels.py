@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from kfjax._support.arguments import check_kind
+from kfjax._support.types import PyTree
 from kfjax.data import Dataset
+from kfjax.models.spaces import Space
 from kfjax.models.state_space import StateSpaceModel
 
 __all__: list[str] = []
@@ -53,6 +56,32 @@ def sightings(who: str, model: StateSpaceModel, data: Dataset) -> Pairs:
     _check_number(who, "a known state and an observation", rows)
     u = jax.tree.map(lambda a: np.asarray(a)[rows], data.us)
     return Pairs(np.asarray(data.xs)[rows], u, np.asarray(data.ys)[rows], seen[rows])
+
+
+def residuals_of(fn: str, model: StateSpaceModel, pairs: Pairs) -> np.ndarray:
+    """Return target - fn(x, u), 0 where the target was not seen."""
+    space = model.state_space if fn == "f" else model.observation_space
+
+    def cast(a: PyTree) -> PyTree:
+        if np.asarray(a).dtype.kind != "f":
+            return a
+        return jnp.asarray(a, model.dtype)
+
+    x, u, target = jax.tree.map(cast, pairs[:3])
+    difference = jax.vmap(lambda x, u, y: space.difference(y, getattr(model, fn)(x, u)))(
+        x, u, target
+    )
+    return np.where(pairs.seen, np.asarray(difference, np.float64), 0)
+
+
+def check_flat(who: str, what: str, space: Space) -> None:
+    """Raise unless values of that name lie on a Euclidean space."""
+    if not space.is_euclidean:
+        raise ValueError(
+            f"{who}: got a model whose {what} lie on a curved space, such as angles; expected"
+            " Euclidean ones, since a function that wraps is not linear. Keep this part, or use"
+            " kf.learned.residual_model."
+        )
 
 
 def _known(who: str, model: StateSpaceModel, data: Dataset) -> np.ndarray:

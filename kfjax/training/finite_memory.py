@@ -1,0 +1,146 @@
+"""The error of the best map from a finite number of observations to the estimates of a filter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from kfjax._support.arguments import check_count, check_kind
+from kfjax.base import Params
+from kfjax.data import Dataset
+from kfjax.filters.checks import check_params
+from kfjax.models.averages import differences, moved
+from kfjax.models.lens import model_of
+from kfjax.models.spaces import EUCLIDEAN, Space
+from kfjax.training.checks import units_of
+
+__all__ = ["finite_memory_floor"]
+
+CENTRES = 12
+GAUSS_NEWTON = 5  # steps; wrapped residuals need two or three
+TINY = np.finfo(np.float32).tiny
+
+
+def finite_memory_floor(
+    train: Dataset,
+    validation: Dataset,
+    memory: int,
+    *,
+    params: Params = None,
+    scale: Any = None,
+    start: int | None = None,
+) -> np.ndarray:
+    """Measure the error of the best affine map from the last observations to a filter's estimates.
+
+    If the filter is linear, a network that sees windows of N observations, and no earlier state or
+    estimate, can hardly do better. On curved spaces the map sees the last observation and the
+    differences of neighbours, and gives a tangent vector at one of the estimates; it is fitted by
+    Gauss-Newton steps.
+
+    Args:
+        train: trajectories whose `xs` are the filter's estimates; the map is fitted to them by
+            least squares.
+        validation: other such trajectories, to measure the error on.
+        memory: N, number of observations (and of inputs u, if any) that the map sees.
+        params: a `StateSpaceModel`, or params that hold one, whose spaces say how states and
+            observations are subtracted; default Euclidean.
+        scale: units [n] of errors; default 1.
+        start: first step that counts, from 0; default N - 1, the first with a full window.
+
+    Returns:
+        The root mean square error of every component [n].
+
+    Raises:
+        ValueError: if a window is longer than the trajectories, or there are no estimates.
+
+    Example:
+        >>> model = kf.systems.constant_velocity()
+        >>> keys = jax.random.split(jax.random.key(0), 40)
+        >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, 60))(keys)
+        >>> estimates = jax.vmap(lambda y: kf.run(kf.kalman(), model, y).outputs.mean)(ys)
+        >>> train, validation = kf.Dataset(ys, estimates).split(20, 20)
+        >>> floor = kf.training.finite_memory_floor
+        >>> short, long = (floor(train, validation, N, start=40) for N in (2, 32))
+        >>> bool((long < short).all())
+        True
+    """
+    check_kind("finite_memory_floor: train", train, Dataset)
+    check_kind("finite_memory_floor: validation", validation, Dataset)
+    check_count("finite_memory_floor: memory", memory)
+    start = memory - 1 if start is None else start
+    check_count("finite_memory_floor: start", start, least=0)
+    if not memory - 1 <= start < min(train.lengths.max(), validation.lengths.max()):
+        raise ValueError(
+            f"finite_memory_floor: got memory={memory}, start={start} and trajectories of"
+            f" {validation.steps} steps; expected 1 <= memory <= start + 1 <= the steps."
+        )
+    if train.xs is None or validation.xs is None:
+        raise ValueError(
+            "finite_memory_floor: got data without xs; expected the filter's estimates as xs."
+        )
+    check_params("finite_memory_floor", params)
+    model = model_of(params)
+    spaces = (EUCLIDEAN, EUCLIDEAN)
+    if model is not None:
+        spaces = (model.state_space, model.observation_space)
+    (X, target), (X_new, target_new) = (
+        _regression(data, memory, start, spaces[1]) for data in (train, validation)
+    )
+    found = _fit(spaces[0], X, target)
+    error = differences(spaces[0], target_new, found(X_new))
+    error = np.sqrt(np.mean(error**2, axis=0))
+    return error / units_of("finite_memory_floor: scale", scale, error.shape[-1])
+
+
+def _fit(space: Space, X: np.ndarray, target: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the affine map from rows X [K, p] to points [K, N], by least squares."""
+    solve = np.linalg.pinv(X)
+    if space.is_euclidean:
+        W = solve @ target.astype(np.float64)
+        return lambda rows: rows @ W
+    # where states wrap, a map about one centre may wind differently from the observations
+    at = np.linspace(0, len(target) - 1, CENTRES).astype(int)
+    fits = [_fit_from(centre[None], space, solve, X, target) for centre in target[at]]
+    errors = [differences(space, target, fit(X)) for fit in fits]
+    scores = [np.log(np.mean(error**2, axis=0) + TINY).sum() for error in errors]
+    return fits[int(np.argmin(scores))]
+
+
+def _fit_from(
+    centre: np.ndarray, space: Space, solve: np.ndarray, X: np.ndarray, target: np.ndarray
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the map found by Gauss-Newton steps, with tangent vectors at a centre [1, N]."""
+    W = solve @ differences(space, target, centre)
+    for _ in range(GAUSS_NEWTON):
+        W = W + solve @ differences(space, target, moved(space, centre, X @ W))
+    return lambda rows: moved(space, centre, rows @ W)
+
+
+def _regression(
+    data: Dataset, memory: int, start: int, space: Space
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows of windows with a constant, and the estimates at their ends."""
+    inputs = [
+        np.asarray(u, np.float64).reshape(data.size, data.steps, -1)
+        for u in jax.tree.leaves(data.us)
+    ]
+    masks = [] if data.observed is None else [np.asarray(data.observed, np.float64)]
+    counts = np.arange(start, data.steps) < data.lengths[:, None]
+
+    def windows(series: np.ndarray) -> np.ndarray:
+        cut = np.lib.stride_tricks.sliding_window_view(series, memory, axis=1)
+        return cut[:, start - memory + 1 :][counts]  # [K, channels, memory]
+
+    ys = windows(np.asarray(data.ys, np.float64))
+    if not space.is_euclidean:
+        # differences of neighbours wrap less often than differences from the last one
+        series_of_y = ys.swapaxes(1, 2)
+        steps = differences(space, series_of_y[:, 1:], series_of_y[:, :-1])
+        ys = np.concatenate([steps, series_of_y[:, -1:]], axis=1)
+    parts = [ys, *map(windows, masks + inputs)]
+    rows = [part.reshape(len(part), -1) for part in parts]
+    X = np.concatenate([*rows, np.ones((len(ys), 1))], axis=1)
+    return X, np.asarray(data.xs)[:, start:][counts]
