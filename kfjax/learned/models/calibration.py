@@ -121,8 +121,8 @@ def _rotation(C: np.ndarray) -> np.ndarray:
     if values[-2] + sign * values[-1] <= 1e-9 * values[0] or not values[0] > 0:
         raise ValueError(
             "calibrate_sensors: the data do not determine a rotation; expected observations that"
-            f" vary in at least {m - 1} of {m} directions and are not mirrored. Leave 'rotation' out"
-            " of learn, or use more varied data."
+            f" vary in at least {m - 1} of {m} directions and are not mirrored. Leave 'rotation'"
+            " out of learn, or use more varied data."
         )
     left[:, -1] *= sign
     return left @ right
