@@ -34,13 +34,7 @@ from kfjax.filters.checks import check_filter, check_params
 from kfjax.models.inputs import warn_if_unread
 from kfjax.models.lens import model_of, starts_with_update
 from kfjax.models.masks import restrict, unseen_to_zero
-from kfjax.models.records import (
-    Record,
-    checked_inputs,
-    checked_record,
-    count_steps,
-    until,
-)
+from kfjax.models.records import Record, checked_inputs, checked_record, count_steps, until
 from kfjax.models.runtime_checks import (
     check_first_noise,
     check_first_noise_at_runtime,

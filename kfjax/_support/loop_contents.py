@@ -16,13 +16,7 @@ from jax.core import ShapedArray
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
 
 from kfjax._support.primitives import value_of
-from kfjax._support.programs import (
-    Value,
-    all_equations,
-    for_platform,
-    programs_in,
-    rewritten,
-)
+from kfjax._support.programs import Value, all_equations, for_platform, programs_in, rewritten
 
 __all__: list[str] = []
 

@@ -24,12 +24,7 @@ from kfjax._support.types import PyTree
 from kfjax.base import Filter, Params
 from kfjax.data import Dataset
 from kfjax.evaluation.errors import Difference
-from kfjax.evaluation.summaries import (
-    Curves,
-    Statistics,
-    filter_one,
-    summarise,
-)
+from kfjax.evaluation.summaries import Curves, Statistics, filter_one, summarise
 
 __all__: list[str] = []
 

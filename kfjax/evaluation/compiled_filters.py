@@ -31,12 +31,7 @@ from kfjax.evaluation.chunks import (
 )
 from kfjax.evaluation.errors import Difference
 from kfjax.evaluation.results import Evaluation
-from kfjax.evaluation.summaries import (
-    Curves,
-    Statistics,
-    filter_one,
-    summarise,
-)
+from kfjax.evaluation.summaries import Curves, Statistics, filter_one, summarise
 
 __all__: list[str] = []
 

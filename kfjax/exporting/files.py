@@ -17,16 +17,7 @@ from jax import Array
 from kfjax._support.arguments import as_path, choose_some
 from kfjax._support.files import write_file
 from kfjax._support.saving import npz_bytes
-from kfjax.base import (
-    Emit,
-    Filter,
-    Inputs,
-    Observations,
-    Params,
-    PyTree,
-    State,
-    estimate,
-)
+from kfjax.base import Emit, Filter, Inputs, Observations, Params, PyTree, State, estimate
 from kfjax.exporting import program
 from kfjax.exporting.flattening import Examples, Flat, Size, flat_run, flat_step
 from kfjax.exporting.onnx_files import write_onnx

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.scipy.linalg import block_diag
 from jax.tree_util import Partial
 
 from kfjax._support.arguments import check_covariance, check_kind
@@ -106,7 +106,8 @@ def non_additive(
         Partial(Move(layout, in_f), as_pytree(f)),
         observe,
         layout.process_noise(
-            jnp.zeros_like(prior.cov) if in_f else Q, block_diag(*inside) if inside else None
+            jnp.zeros_like(prior.cov) if in_f else Q,
+            jax.scipy.linalg.block_diag(*inside) if inside else None,
         ),
         Partial(no_noise, observe) if in_h else layout.observation_noise(R),
         layout.prior(prior, inside),

@@ -15,7 +15,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.scipy.linalg import block_diag
 from jax.tree_util import Partial
 
 from kfjax._support.pytrees import STATIC, as_pytree
@@ -53,7 +52,7 @@ class Augmented:
         """Return the prior of z, with the covariances of the noise in the state."""
         size = self.q + self.r
         mean = jnp.concatenate([prior.mean, jnp.zeros(size, prior.mean.dtype)])
-        return Gaussian(mean, block_diag(prior.cov, *noise))
+        return Gaussian(mean, jax.scipy.linalg.block_diag(prior.cov, *noise))
 
     def process_noise(self, Q: Any, rest: Array | None) -> Any:
         """Return the process noise of z: Q for x, and the covariance of the noise in the state."""
@@ -62,7 +61,7 @@ class Augmented:
             whole = Partial(_OfState(self), Q)
             return whole if rest is None else Partial(_blocks, whole, rest)
         Q = jnp.asarray(Q)
-        return Q if rest is None else block_diag(Q, rest)
+        return Q if rest is None else jax.scipy.linalg.block_diag(Q, rest)
 
     def observation_noise(self, R: Any) -> Any:
         """Return R as a function of z, if it is one of x."""
@@ -127,7 +126,7 @@ class _Padded:
 
 def _blocks(Q: Any, rest: Array, z: Array, u: Inputs) -> Array:
     """Return diag(Q(z, u), rest)."""
-    return block_diag(Q(z, u), rest)
+    return jax.scipy.linalg.block_diag(Q(z, u), rest)
 
 
 def no_noise(observe: Any, z: Array, u: Inputs) -> Array:
@@ -205,7 +204,7 @@ def with_own_noise(model: Any, belief: Gaussian) -> Gaussian:
         return belief
     n = belief.cov.shape[0] - layout.q - layout.r  # of the tangent space
     mean = jnp.concatenate([belief.mean[: layout.n], model.prior.mean[layout.n :]])
-    return Gaussian(mean, block_diag(belief.cov[:n, :n], model.prior.cov[n:, n:]))
+    return Gaussian(mean, jax.scipy.linalg.block_diag(belief.cov[:n, :n], model.prior.cov[n:, n:]))
 
 
 def check_added_noise(who: str, model: Any, names: str = "QR") -> None:

@@ -17,15 +17,7 @@ from kfjax.evaluation.intervals import Interval
 from kfjax.evaluation.metrics import nees_and_coverage
 from kfjax.plotting.checks import curves_by_name
 from kfjax.plotting.errors import median
-from kfjax.plotting.style import (
-    BAND,
-    TRUTH,
-    colours_of,
-    curve_axes,
-    draw_curve,
-    steps_of,
-    style,
-)
+from kfjax.plotting.style import BAND, TRUTH, colours_of, curve_axes, draw_curve, steps_of, style
 
 __all__ = ["plot_consistency", "plot_nees", "plot_nis"]
 

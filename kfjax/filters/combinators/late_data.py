@@ -12,25 +12,10 @@ from jax import Array
 from kfjax._support.arguments import check_count
 from kfjax._support.naming import described
 from kfjax._support.pytrees import at, select
-from kfjax.base import (
-    Filter,
-    Info,
-    Inputs,
-    Mask,
-    Observations,
-    Params,
-    State,
-    constructor,
-)
+from kfjax.base import Filter, Info, Inputs, Mask, Observations, Params, State, constructor
 from kfjax.filters.checks import check_filter
 from kfjax.filters.combinators.composing import reported, used_share
-from kfjax.filters.combinators.flat_rows import (
-    count_channels,
-    flat_mask,
-    flatten,
-    observation_shapes,
-    unflatten,
-)
+from kfjax.filters.combinators.flat_rows import count_channels, flat_mask, flatten
 from kfjax.filters.combinators.histories import (
     History,
     find,
@@ -42,6 +27,7 @@ from kfjax.filters.combinators.histories import (
     with_step,
     write,
 )
+from kfjax.filters.combinators.refiltering import Late, again_unless, log_likelihood_of, moved
 from kfjax.models.observing import any_observed
 
 __all__ = ["DelayedState", "delayed"]
@@ -77,13 +63,6 @@ class DelayedState(NamedTuple):
     def cov(self) -> Array:
         """Covariance of the belief at the newest time [..., n, n]."""
         return self.inner.cov
-
-
-class Inner(NamedTuple):
-    """A filter, and where the time step is in its inputs."""
-
-    filter: Filter
-    dt: str | int
 
 
 @constructor
@@ -160,7 +139,6 @@ def delayed(
         check_count("delayed: channels", channels)
     if not isinstance(dt, (str, int)) or isinstance(dt, bool):
         raise ValueError(f"delayed: dt is {described(dt)}; expected a key or an index.")
-    steps = Inner(filter, dt)
     rows = window + 1  # the row that the latest of them starts from, too
 
     def init(params: Params, key: Array | None = None) -> DelayedState:
@@ -172,107 +150,68 @@ def delayed(
         zero = jnp.zeros((), inner.mean.dtype)
         return DelayedState(inner, jax.tree.map(jnp.copy, inner), history, in_use, place, zero)
 
-    def predict(params: Params, state: DelayedState, u: Inputs = None) -> DelayedState:
-        place = find(state.history, state.in_use, step_of(u, dt))
-        flat = flatten(u)
-        _check_size("inputs", "u", flat, inputs)
-        predicted = _moved(steps, params, at(state.history.after, place.row), u, place.step)
-        history = insert(state.history, place, predicted, flat)
-        newest = select(place.row == rows - 1, predicted, state.inner)
-        inner, changed = jax.lax.cond(
-            (place.row == rows - 1) | (place.step == 0) | place.refused,
-            lambda *_: (newest, history),
-            functools.partial(_again, steps),
-            *(params, history, predicted, place.row, u),
-        )
-        in_use = jnp.minimum(state.in_use + 1, rows)
-        unreported = state.unreported + gained(changed, history)
-        new = DelayedState(inner, predicted, changed, in_use, place.row, unreported)
-        return select(place.refused, state._replace(place=jnp.full_like(state.place, -1)), new)
-
-    def update(
-        params: Params,
-        state: DelayedState,
-        y: Observations,
-        u: Inputs = None,
-        observed: Mask = None,
-    ) -> tuple[DelayedState, Info]:
-        flat = flatten(y)
-        _check_size("channels", "y", flat, state.history.y.shape[-1])
-        refused = state.place < 0
-        index = jnp.maximum(state.place, 0)
-        in_use, history = _room(state, index)
-        # the start of a record has no step; what its inputs say of one stays
-        step = jnp.where(state.in_use == 1, step_of(u, dt), history.step[index])
-        new, info = filter.update(params, state.predicted, y, with_step(u, dt, step), observed)
-        channels_seen = flat_mask(observed, y)
-        history = write(
-            history,
-            index,
-            after=new,
-            u=flatten(u),
-            y=jnp.where(channels_seen, flat, 0),
-            observed=channels_seen,
-            log_likelihood=_log_likelihood(info, state),
-        )
-        inner, changed = jax.lax.cond(
-            (index == rows - 1) | refused,
-            lambda *_: (new, history),
-            functools.partial(_again, steps),
-            *(params, history, new, index, u),
-        )
-        info = _with_gain(info, state.unreported + gained(changed, history))
-        reports = jnp.zeros_like(state.unreported)
-        after = DelayedState(inner, new, changed, in_use, index, reports)
-        seen = any_observed(observed)
-        used = seen & ~refused
-        info = reported(
-            jax.tree.map(lambda a: jnp.where(used, a, 0), info),
-            accepted=used_share(info, used),
-            refused=(seen & refused).astype(jnp.int32),
-            late=jnp.where(used, rows - 1 - index, 0),
-        )
-        return select(used, after, state), info
-
-    return Filter(init, predict, update)
+    late = Late(filter, dt, inputs, rows)
+    return Filter(init, functools.partial(_predict, late), functools.partial(_update, late))
 
 
-def _moved(inner: Inner, params: Params, state: State, u: Inputs, step: Array) -> State:
-    """Return the state after a time step, as it is where that is zero."""
-    # in a batch both are computed, and a prediction over no time may have no gradient
-    ahead = with_step(u, inner.dt, jnp.where(step > 0, step, 1))
-    # as operands, since what is concrete outside of a branch is not in it
-    operands = (params, state, ahead)
-    return jax.lax.cond(step > 0, inner.filter.predict, lambda _, state, __: state, *operands)
+def _predict(late: Late, params: Params, state: DelayedState, u: Inputs = None) -> DelayedState:
+    """Insert a row in which nothing is observed."""
+    place = find(state.history, state.in_use, step_of(u, late.dt))
+    flat = flatten(u)
+    _check_size("inputs", "u", flat, late.inputs)
+    predicted = moved(late, params, at(state.history.after, place.row), u, place.step)
+    history = insert(state.history, place, predicted, flat)
+    newest = select(place.row == late.rows - 1, predicted, state.inner)
+    done = (place.row == late.rows - 1) | (place.step == 0) | place.refused
+    again = (params, history, predicted, place.row, u)
+    inner, changed = again_unless(done, (newest, history), late, again)
+    in_use = jnp.minimum(state.in_use + 1, late.rows)
+    unreported = state.unreported + gained(changed, history)
+    new = DelayedState(inner, predicted, changed, in_use, place.row, unreported)
+    return select(place.refused, state._replace(place=jnp.full_like(state.place, -1)), new)
 
 
-def _again(
-    inner: Inner, params: Params, history: History, start: State, index: Array, now: Inputs
-) -> tuple[State, History]:
-    """Filter the rows later than one again; return the newest state and the history."""
-    shapes = observation_shapes(params, now)
-
-    def body(before: State, row: tuple[Array, History]) -> tuple[State, tuple[State, Array]]:
-        number, old = row
-        later = number > index
-        # in a batch the other rows are computed, too: with inputs that do no harm
-        u = unflatten(jnp.where(later, old.u, flatten(now)), now)
-
-        def filtered() -> tuple[State, Array]:
-            state = _moved(inner, params, before, u, old.step)
-            y = unflatten(old.y, shapes)
-            seen = unflatten(old.observed, shapes)
-            state, info = inner.filter.update(
-                params, state, y, with_step(u, inner.dt, old.step), seen
-            )
-            return state, _log_likelihood(info, state)
-
-        new = jax.lax.cond(later, filtered, lambda: (before, old.log_likelihood))
-        return new[0], select(later, new, (old.after, old.log_likelihood))
-
-    numbered = (jnp.arange(history.step.shape[0], dtype=jnp.int32), history)
-    newest, (after, terms) = jax.lax.scan(body, start, numbered)
-    return newest, history._replace(after=after, log_likelihood=terms)
+def _update(
+    late: Late,
+    params: Params,
+    state: DelayedState,
+    y: Observations,
+    u: Inputs = None,
+    observed: Mask = None,
+) -> tuple[DelayedState, Info]:
+    """Write the observations of a row, and filter the later rows again."""
+    flat = flatten(y)
+    _check_size("channels", "y", flat, state.history.y.shape[-1])
+    refused = state.place < 0
+    index = jnp.maximum(state.place, 0)
+    in_use, history = _room(state, index)
+    # the start of a record has no step; what its inputs say of one stays
+    step = jnp.where(state.in_use == 1, step_of(u, late.dt), history.step[index])
+    u_of_row = with_step(u, late.dt, step)
+    new, info = late.filter.update(params, state.predicted, y, u_of_row, observed)
+    channels_seen = flat_mask(observed, y)
+    history = write(
+        history,
+        index,
+        after=new,
+        u=flatten(u),
+        y=jnp.where(channels_seen, flat, 0),
+        observed=channels_seen,
+        log_likelihood=log_likelihood_of(info, state),
+    )
+    done = (index == late.rows - 1) | refused
+    inner, changed = again_unless(done, (new, history), late, (params, history, new, index, u))
+    gain = state.unreported + gained(changed, history)
+    after = DelayedState(inner, new, changed, in_use, index, jnp.zeros_like(gain))
+    seen = any_observed(observed)
+    used = seen & ~refused
+    info = jax.tree.map(lambda a: jnp.where(used, a, 0), _with_gain(info, gain))
+    report = {
+        "accepted": used_share(info, used),
+        "refused": (seen & refused).astype(jnp.int32),
+        "late": jnp.where(used, late.rows - 1 - index, 0),
+    }
+    return select(used, after, state), reported(info, **report)
 
 
 def _room(state: DelayedState, index: Array) -> tuple[Array, History]:
@@ -281,12 +220,6 @@ def _room(state: DelayedState, index: Array) -> tuple[Array, History]:
     filled = history.observed[index].any()
     in_use = jnp.minimum(state.in_use + filled.astype(state.in_use.dtype), history.step.shape[0])
     return in_use, select(filled, repeat(history, index, state.predicted), history)
-
-
-def _log_likelihood(info: Info, state: State) -> Array:
-    """Return the log-likelihood of an update, zero of a filter that has none."""
-    zero = jnp.zeros((), state.mean.dtype)
-    return zero if info.log_likelihood is None else info.log_likelihood
 
 
 def _with_gain(info: Info, gain: Array) -> Info:
