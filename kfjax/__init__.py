@@ -62,6 +62,7 @@ from kfjax.filters import (
     unscented,
 )
 from kfjax.filters.beliefs import observation_estimate, predicted
+from kfjax.linear.lyapunov import stationary_covariance
 from kfjax.linear.rank_tests import Rank, controllability, observability
 from kfjax.linear.riccati import SteadyState, steady_state
 from kfjax.models.augmentation import correlated, non_additive
@@ -84,7 +85,7 @@ from kfjax.smoothers.two_filter import two_filter_smooth
 from kfjax.streaming import Stepper, step, stepper
 
 if TYPE_CHECKING:  # type checkers and editors cannot follow `__getattr__`
-    from kfjax import data, evaluation, exporting, learned, plotting, training
+    from kfjax import data, evaluation, exporting, learned, plotting, structural, training
     from kfjax.data import Dataset, from_pandas, from_xarray, read_table, to_pandas, to_xarray
     from kfjax.evaluation import compare, monte_carlo
 
@@ -179,6 +180,7 @@ __all__ = [  # noqa: RUF022  # by theme
     # Analysis of linear models
     "steady_state",
     "SteadyState",
+    "stationary_covariance",
     "observability",
     "controllability",
     "Rank",
@@ -205,11 +207,12 @@ __all__ = [  # noqa: RUF022  # by theme
     "linalg",
     "moments",
     "plotting",
+    "structural",
     "systems",
     "training",
 ]
 
-_SUBPACKAGES = ("data", "evaluation", "exporting", "learned", "plotting", "training")
+_SUBPACKAGES = ("data", "evaluation", "exporting", "learned", "plotting", "structural", "training")
 _FROM_SUBPACKAGES = {
     "Dataset": "data",
     "from_pandas": "data",

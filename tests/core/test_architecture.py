@@ -30,6 +30,7 @@ ORDER = [
     ["linear"],
     ["data"],
     ["systems"],
+    ["structural"],
     ["training"],
     ["learned"],
     ["evaluation"],

@@ -1,0 +1,372 @@
+"""Autoregressive and moving-average components, for one series and for several."""
+
+from __future__ import annotations
+
+import dataclasses
+from fractions import Fraction
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from kfjax._support.arguments import check_count, is_concrete
+from kfjax._support.pytrees import STATIC
+from kfjax._support.values import real_array
+from kfjax.base import Inputs
+from kfjax.linear.lyapunov import spectral_radius, stationary_covariance
+from kfjax.structural.components import (
+    INVERTIBLE,
+    POSITIVE,
+    STATIONARY,
+    Component,
+    Start,
+    checked_loading,
+    checked_name,
+    checked_std,
+    count_series,
+)
+from kfjax.structural.sums import Structural
+
+__all__ = ["arima", "autoregression", "vector_autoregression"]
+
+LARGEST = 1_000  # lags in a state
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Arima(Component):
+    """A process a(B) A(B^s) (1 - B)^d (1 - B^s)^D y_t = m(B) M(B^s) e_t."""
+
+    ar: Any = None
+    ma: Any = None
+    seasonal_ar: Any = None
+    seasonal_ma: Any = None
+    std: Any = None
+    difference: int = dataclasses.field(default=0, metadata=STATIC)
+    seasonal_difference: int = dataclasses.field(default=0, metadata=STATIC)
+    period: int = dataclasses.field(default=0, metadata=STATIC)
+
+    KINDS: ClassVar[dict[str, str]] = {
+        "ar": STATIONARY,
+        "ma": INVERTIBLE,
+        "seasonal_ar": STATIONARY,
+        "seasonal_ma": INVERTIBLE,
+        "std": POSITIVE,
+    }
+
+    @property
+    def period_length(self) -> float:
+        return float(self.period)
+
+    @property
+    def lags(self) -> int:
+        """The number of earlier values that differencing needs."""
+        return self.difference + self.period * self.seasonal_difference
+
+    @property
+    def order(self) -> int:
+        """The number of states of the differenced process."""
+        p = _length(self.ar) + self.period * _length(self.seasonal_ar)
+        q = _length(self.ma) + self.period * _length(self.seasonal_ma)
+        return max(p, q + 1)
+
+    @property
+    def width(self) -> int:
+        return self.order + self.lags
+
+    def _of_stationary_part(self) -> tuple[Array, Array]:
+        """Return F and the column g of e_t of the differenced process (Harvey's form)."""
+        ar = -_product(_signed(self.ar, -1), _spread(_signed(self.seasonal_ar, -1), self.period))
+        ma = _product(_signed(self.ma, 1), _spread(_signed(self.seasonal_ma, 1), self.period))
+        r = self.order
+        F = jnp.zeros((r, r)).at[: ar.shape[0] - 1, 0].set(ar[1:]) + np.eye(r, k=1)
+        return F, jnp.zeros(r).at[: ma.shape[0]].set(ma)
+
+    def _differences(self) -> np.ndarray:
+        """Return the coefficients of y_{t-1}, y_{t-2}, ... that differencing adds back."""
+        operator = np.ones(1)
+        for _ in range(self.difference):
+            operator = np.convolve(operator, [1.0, -1.0])
+        for _ in range(self.seasonal_difference):
+            operator = np.convolve(operator, [1.0, *np.zeros(self.period - 1), -1.0])
+        return -operator[1:]
+
+    def transition_of_one(self, u: Inputs) -> Any:
+        F, _ = self._of_stationary_part()
+        if not self.lags:
+            return F
+        # the first earlier value becomes y_{t-1}, the others move on
+        shift = np.eye(self.lags, k=-1)
+        shift[0] = self._differences()
+        into = np.zeros((self.lags, self.order))
+        into[0, 0] = 1.0
+        above = jnp.pad(F, ((0, 0), (0, self.lags)))
+        return jnp.concatenate([above, np.concatenate([into, shift], axis=1)])
+
+    def noise_of_one(self, u: Inputs) -> dict[str, Any]:
+        _, g = self._of_stationary_part()
+        g = jnp.concatenate([g, jnp.zeros(self.lags)])
+        return {"std": jnp.outer(g, g)}
+
+    def observed_of_one(self, u: Inputs) -> Any:
+        return np.concatenate([np.eye(self.order)[0], self._differences()])
+
+    def start_of_one(self) -> tuple[dict[str, Any], np.ndarray]:
+        F, g = self._of_stationary_part()
+        cov = jnp.pad(stationary_covariance(F, jnp.outer(g, g)), (0, self.lags))
+        return {"std": cov}, np.arange(self.width) >= self.order
+
+    def frequencies(self) -> frozenset[Fraction]:
+        waves = {
+            Fraction(j, self.period) for j in range(self.period // 2 + 1 if self.period else 0)
+        }
+        whole = frozenset(waves) if self.seasonal_difference else frozenset()
+        return whole | {Fraction(0)} if self.difference else whole
+
+
+def _length(coefficients: Any) -> int:
+    return 0 if coefficients is None else coefficients.shape[0]
+
+
+def _signed(coefficients: Any, sign: int) -> Array:
+    """Return the polynomial 1 + sign c_1 B + sign c_2 B^2 + ..."""
+    one = jnp.ones(1)
+    return one if coefficients is None else jnp.concatenate([one, sign * coefficients])
+
+
+def _spread(polynomial: Array, period: int) -> Array:
+    """Return the polynomial in B^s for one in B."""
+    count = polynomial.shape[0] - 1
+    return jnp.zeros(count * period + 1).at[:: max(period, 1)].set(polynomial)
+
+
+def _product(a: Array, b: Array) -> Array:
+    """Return the product of two polynomials."""
+    return jnp.convolve(a, b)
+
+
+def autoregression(
+    coefficients: Any,
+    std: Any = 1.0,
+    *,
+    loading: Any = None,
+    name: str | None = None,
+) -> Structural:
+    """Return a stationary autoregression.
+
+    z_t = c_1 z_{t-1} + ... + c_p z_{t-p} + e_t,  e_t ~ N(0, std^2).
+
+    Args:
+        coefficients: c [p].
+        std: standard deviation of e_t, in the unit of y. [k] or a factor [k, k] for k series that
+            share the coefficients, as in `level`.
+        loading: [m, k], as in `level`; a dynamic factor model has k common autoregressions.
+        name: the name of the block; default "autoregression".
+
+    Returns:
+        A `Structural` of one component, which starts from its stationary distribution.
+
+    Raises:
+        ValueError: if the coefficients are not those of a stationary process, or an argument is
+            out of its range.
+
+    Example:
+        >>> kf.structural.autoregression([0.5], std=3.0**0.5).prior.cov.round(3).tolist()
+        [[4.0]]
+
+    References:
+        A. C. Harvey, Forecasting, Structural Time Series Models and the Kalman Filter (1989),
+        section 2.4.
+    """
+    return arima(ar=coefficients, std=std, loading=loading, name=name or "autoregression")
+
+
+def arima(
+    ar: Any = None,
+    ma: Any = None,
+    std: Any = 1.0,
+    *,
+    difference: int = 0,
+    period: int | None = None,
+    seasonal_ar: Any = None,
+    seasonal_ma: Any = None,
+    seasonal_difference: int = 0,
+    loading: Any = None,
+    name: str | None = None,
+) -> Structural:
+    """Return an autoregressive moving-average process, possibly seasonal and of differences.
+
+    a(B) A(B^s) (1 - B)^d (1 - B^s)^D y_t = m(B) M(B^s) e_t,  e_t ~ N(0, std^2), with B y_t =
+    y_{t-1}, a(B) = 1 - a_1 B - ... and m(B) = 1 + m_1 B + ...
+
+    Args:
+        ar: a [p], or None.
+        ma: m [q], or None.
+        std: standard deviation of e_t, in the unit of y; shapes as in `level`.
+        difference: d.
+        period: s, at least 2, for the seasonal parts.
+        seasonal_ar: A [P], or None.
+        seasonal_ma: M [Q], or None.
+        seasonal_difference: D.
+        loading: [m, k], as in `level`.
+        name: the name of the block; default "arima".
+
+    Returns:
+        A `Structural` of one component. The differenced process starts from its stationary
+        distribution; the d + s D earlier values are diffuse.
+
+    Raises:
+        ValueError: if the autoregression is not stationary, or an argument is out of its range.
+
+    Example:
+        The airline model, with 14 + 13 states.
+
+        >>> model = kf.structural.arima(ma=[-0.4], difference=1, period=12, seasonal_ma=[-0.6],
+        ...                             seasonal_difference=1)
+        >>> model.n, len(model.diffuse)
+        (27, 13)
+
+    References:
+        G. E. P. Box, G. M. Jenkins, Time Series Analysis: Forecasting and Control (1970); J.
+        Durbin, S. J. Koopman, Time Series Analysis by State Space Methods, 2nd ed. (2012), section
+        3.4.
+    """
+    std = checked_std("arima: std", std)
+    if std is None:
+        raise ValueError("arima: std is None; expected a standard deviation.")
+    check_count("arima: difference", difference, least=0, most=LARGEST)
+    check_count("arima: seasonal_difference", seasonal_difference, least=0, most=LARGEST)
+    parts = {"ar": ar, "ma": ma, "seasonal_ar": seasonal_ar, "seasonal_ma": seasonal_ma}
+    parts = {key: _coefficients(f"arima: {key}", part) for key, part in parts.items()}
+    is_seasonal = seasonal_difference or any(
+        parts[key] is not None for key in ("seasonal_ar", "seasonal_ma")
+    )
+    if is_seasonal and period is None:
+        raise ValueError("arima: period is None; expected the period of the seasonal parts.")
+    if period is not None:
+        check_count("arima: period", period, least=2, most=LARGEST)
+    component = Arima(
+        name=checked_name("arima", name, "arima"),
+        std=std,
+        difference=int(difference),
+        seasonal_difference=int(seasonal_difference),
+        period=int(period) if is_seasonal and period else 0,
+        loading=checked_loading("arima: loading", loading, count_series(std)),
+        **parts,
+    )
+    check_count("arima: the number of states", component.width, most=LARGEST)
+    for key in ("ar", "seasonal_ar"):
+        _check_stationary(component.name, key, parts[key])
+    return Structural.of(component)
+
+
+def _coefficients(name: str, value: Any) -> Any:
+    """Return coefficients [p], or None for none."""
+    if value is None:
+        return None
+    value = real_array(name, value)
+    if np.ndim(value) != 1:
+        raise ValueError(f"{name} has shape {np.shape(value)}; expected [p], or None for none.")
+    return value if np.shape(value)[0] else None
+
+
+def _check_stationary(component: str, name: str, coefficients: Any) -> None:
+    """Raise unless an autoregression is stationary, where its coefficients are known."""
+    if coefficients is None or not is_concrete(coefficients):
+        return
+    p = len(coefficients)
+    companion = np.eye(p, k=-1)
+    companion[0] = coefficients
+    if not (radius := spectral_radius(companion)) < 1:
+        raise ValueError(
+            f"{component}: {name} is {np.asarray(coefficients).tolist()}, whose largest root has"
+            f" modulus {radius:.4g}; expected a stationary process, with all below 1. Differences"
+            " are kf.structural.arima(difference=1)."
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class VectorAutoregression(Component):
+    """z_t = C_1 z_{t-1} + ... + C_p z_{t-p} + e_t for k series."""
+
+    coefficients: Any
+    std: Any
+
+    KINDS: ClassVar[dict[str, str]] = {"std": POSITIVE, "coefficients": STATIONARY}
+
+    @property
+    def width(self) -> int:
+        return self.coefficients.shape[0]
+
+    def transition(self, u: Inputs) -> Array:
+        k, p = self.series, self.width
+        rows = jnp.concatenate(list(jnp.asarray(self.coefficients)), axis=1)
+        return jnp.concatenate([rows, np.eye(k * (p - 1), k * p)])
+
+    def noise_of_one(self, u: Inputs) -> dict[str, Any]:
+        first = np.zeros((self.width, self.width))
+        first[0, 0] = 1.0
+        return {"std": first}
+
+    def observed_of_one(self, u: Inputs) -> Any:
+        return np.eye(self.width)[0]
+
+    def start(self) -> Start:
+        cov = stationary_covariance(self.transition(None), self.noise(None))
+        return Start(cov, np.zeros(self.size, bool))
+
+
+def vector_autoregression(
+    coefficients: Any, std: Any, *, loading: Any = None, name: str | None = None
+) -> Structural:
+    """Return a stationary autoregression of several series.
+
+    z_t = C_1 z_{t-1} + ... + C_p z_{t-p} + e_t,  e_t ~ N(0, std std').
+
+    Args:
+        coefficients: C [p, k, k].
+        std: [k], or a lower triangular factor [k, k] of the covariance of e_t, in the unit of y.
+        loading: [m, k]: the k series are factors of m observed ones (a dynamic factor model); None
+            if they are observed themselves.
+        name: the name of the block; default "vector_autoregression".
+
+    Returns:
+        A `Structural` of one component with p k states, which starts from its stationary
+        distribution.
+
+    Raises:
+        ValueError: if the process is not stationary, or shapes do not fit.
+
+    Example:
+        >>> model = kf.structural.vector_autoregression([[[0.5, 0.1], [0.0, 0.3]]], [1.0, 1.0])
+        >>> model.n, model.m
+        (2, 2)
+
+    References:
+        H. Lutkepohl, New Introduction to Multiple Time Series Analysis (2005), section 2.1.
+    """
+    std = checked_std("vector_autoregression: std", std)
+    name = checked_name("vector_autoregression", name, "vector_autoregression")
+    coefficients = real_array("vector_autoregression: coefficients", coefficients)
+    shape = np.shape(coefficients)
+    k = count_series(std)
+    if std is None or np.ndim(std) == 0 or len(shape) != 3 or 0 in shape or shape[1:] != (k, k):
+        raise ValueError(
+            f"vector_autoregression: coefficients have shape {shape} and std {np.shape(std)};"
+            " expected [p, k, k], and [k] or [k, k]."
+        )
+    component = VectorAutoregression(
+        name=name,
+        coefficients=coefficients,
+        std=std,
+        loading=checked_loading("vector_autoregression: loading", loading, k),
+    )
+    if (
+        is_concrete(coefficients)
+        and not (radius := spectral_radius(component.transition(None))) < 1
+    ):
+        raise ValueError(
+            f"vector_autoregression: {name}.coefficients have a root of modulus {radius:.4g};"
+            " expected a stationary process, with all below 1."
+        )
+    return Structural.of(component)

@@ -1,0 +1,368 @@
+"""Sums of components, which are state-space models with named blocks."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from operator import methodcaller
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.tree_util import Partial
+
+from kfjax._support.arguments import check_kind, check_number
+from kfjax._support.naming import described, suggest
+from kfjax._support.pytrees import OUTSIDE, STATIC, promote
+from kfjax.base import Gaussian, Inputs
+from kfjax.models.functions import Linear
+from kfjax.models.noise import may_be_noise_free
+from kfjax.models.spaces import EUCLIDEAN
+from kfjax.models.state_space import First, StateSpaceModel
+from kfjax.structural.components import Component, covariance
+
+__all__ = ["Structural"]
+
+Components = tuple[Component, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False, init=False, repr=False)
+class Structural(StateSpaceModel):
+    """A structural time series: a sum of components, as a linear state-space model.
+
+    x_t = diag(F_1, F_2, ...) x_{t-1} + e_t,  y_t = [H_1, H_2, ...] x_t + v_t,  where every
+    component has its own block of states.
+
+    The leaves of the pytree are the parameters of the components, from which f, h, Q, R and the
+    prior are computed when they are read: gradients and batches are over the parameters. The prior
+    is about x_1 (first="update"). Its mean is zero; stationary components start from their
+    stationary covariance, and diffuse states from a large variance, or exactly diffuse with
+    `kfjax.exact_diffuse`.
+
+    Sums are made by `+` from `kfjax.structural.level`, `kfjax.structural.seasonal` and the like;
+    kernels also have products, by `*`.
+
+    Attributes:
+        components: the components, in the order of their blocks.
+        diffuse_variance: the variance of diffuse states in the prior, in the square of the unit of
+            y. It is of no effect with `kfjax.exact_diffuse`.
+
+    Raises:
+        ValueError: if two components cannot be told apart, have the same name, or observe
+            different numbers of series.
+
+    Example:
+        >>> model = kf.structural.level(0.3) + kf.structural.seasonal(4) + kf.structural.irregular()
+        >>> model.blocks
+        {'level': slice(0, 1, None), 'seasonal': slice(1, 4, None), 'irregular': slice(4, 4, None)}
+        >>> sorted(model.parameters)
+        ['irregular.std', 'level.std', 'seasonal.std']
+    """
+
+    # what a plain model has as fields is computed from the components whenever it is read
+    f: Any = dataclasses.field(default=property(methodcaller("_f")), metadata=OUTSIDE)
+    h: Any = dataclasses.field(default=property(methodcaller("_h")), metadata=OUTSIDE)
+    Q: Any = dataclasses.field(default=property(methodcaller("_Q")), metadata=OUTSIDE)
+    R: Any = dataclasses.field(default=property(methodcaller("_R")), metadata=OUTSIDE)
+    prior: Any = dataclasses.field(default=property(methodcaller("_prior")), metadata=OUTSIDE)
+    state_space: Any = dataclasses.field(default=EUCLIDEAN, metadata=OUTSIDE)
+    observation_space: Any = dataclasses.field(default=EUCLIDEAN, metadata=OUTSIDE)
+    observation_log_density: Any = dataclasses.field(default=None, metadata=OUTSIDE)
+    first: First = dataclasses.field(default="update", metadata=STATIC)
+    noise_free: bool | None = dataclasses.field(default=None, metadata=STATIC)
+    components: Components = ()
+    diffuse_variance: float = dataclasses.field(default=1e6, metadata=STATIC)
+
+    def __init__(
+        self, components: Components, *, diffuse_variance: float = 1e6, first: First = "update"
+    ) -> None:
+        if not isinstance(components, tuple) or not components:
+            raise ValueError(
+                f"Structural: components is {described(components)}; expected a tuple of them. Add"
+                " components, as in kf.structural.level() + kf.structural.irregular()."
+            )
+        for component in components:
+            if not isinstance(component, Component):
+                raise ValueError(
+                    f"Structural: components hold {described(component)}; expected components, as"
+                    " from kf.structural.level().components."
+                )
+        check_number("Structural: diffuse_variance", diffuse_variance, above=0)
+        values = {
+            "components": promote(components, "Structural"),
+            "diffuse_variance": float(diffuse_variance),
+            "first": first,
+        }
+        _check_apart(components)
+        _check_channels(components)
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+        # a tracer says nothing about its value: a std that is learned is above zero
+        stds = [c.std for c in components if not c.width]  # type: ignore[attr-defined]
+        noise_free = not stds or may_be_noise_free(_total_noise(components, self.m))
+        object.__setattr__(self, "noise_free", noise_free)
+
+    @classmethod
+    def of(cls, component: Component) -> Structural:
+        """Return the sum of one component."""
+        return cls((component,))
+
+    def __add__(self, other: Any) -> Structural:
+        """Return the sum of both."""
+        if not isinstance(other, Structural):
+            return NotImplemented
+        return self._with_components(self.components + other.components)
+
+    def __mul__(self, other: Any) -> Structural:
+        """Return the product of two sums of kernels."""
+        if not isinstance(other, Structural):
+            return NotImplemented
+        for component in (*self.components, *other.components):
+            if not hasattr(component, "times"):
+                raise ValueError(
+                    f"*: {component.name} is not a kernel; expected kernels in time, such as"
+                    " kf.structural.matern. Other components only add."
+                )
+        products = [a.times(b) for a in self.components for b in other.components]  # type: ignore[attr-defined]
+        return self._with_components(tuple(products))
+
+    def __repr__(self) -> str:
+        """Return the names of the components."""
+        return f"Structural({' + '.join(component.name for component in self.components)})"
+
+    def __getitem__(self, name: str) -> Component:
+        """Return a component by its name."""
+        names = [component.name for component in self.components]
+        if name not in names:
+            raise ValueError(f"{self!r} has no component {name!r}; {suggest(str(name), names)}")
+        return self.components[names.index(name)]
+
+    @property
+    def n(self) -> int:
+        """The number of states."""
+        return sum(component.size for component in self.components)
+
+    @property
+    def m(self) -> int:
+        """The number of series that are observed."""
+        return self.components[0].channels
+
+    @property
+    def dtype(self) -> Any:
+        """The float dtype of the parameters."""
+        leaves = jax.tree.leaves(self.components)
+        return leaves[0].dtype if leaves else jnp.result_type(float)
+
+    @property
+    def blocks(self) -> dict[str, slice]:
+        """Where the states of each component are, by name."""
+        ends = np.cumsum([component.size for component in self.components]).tolist()
+        starts = [0, *ends[:-1]]
+        return {
+            c.name: slice(start, end)
+            for c, start, end in zip(self.components, starts, ends, strict=True)
+        }
+
+    @property
+    def parameters(self) -> dict[str, Array]:
+        """The parameters by name, such as "level.std"."""
+        return {
+            f"{component.name}.{name}": value
+            for component in self.components
+            for name, value in component.parameters().items()
+        }
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """What kind of number each parameter is: "positive", "between 0 and 1", "real", ..."""
+        return {
+            f"{component.name}.{name}": component.kind_of(name)
+            for component in self.components
+            for name in component.parameters()
+        }
+
+    @property
+    def diffuse(self) -> tuple[int, ...]:
+        """The indices of the states whose start is diffuse."""
+        return tuple(np.flatnonzero(self._diffuse).tolist())
+
+    def with_parameters(self, values: dict[str, Any]) -> Structural:
+        """Return the sum with other values of some parameters.
+
+        Args:
+            values: arrays of the same shapes, by name, as in `parameters`.
+
+        Example:
+            >>> model = kf.structural.level(1.0).with_parameters({"level.std": 2.0})
+            >>> model.Q.tolist()
+            [[4.0]]
+        """
+        known = self.parameters
+        for name, value in values.items():
+            if name not in known:
+                raise ValueError(f"with_parameters: {name!r}; {suggest(str(name), list(known))}")
+            if jnp.shape(value) != jnp.shape(known[name]):
+                raise ValueError(
+                    f"with_parameters: {name} has shape {jnp.shape(value)}; expected"
+                    f" {jnp.shape(known[name])}."
+                )
+
+        def changed(component: Component) -> Component:
+            own = {
+                name: values[f"{component.name}.{name}"]
+                for name in component.parameters()
+                if f"{component.name}.{name}" in values
+            }
+            return component.with_parameters(own)
+
+        return self._with_components(tuple(map(changed, self.components)))
+
+    def with_start(self, *, diffuse_variance: float) -> Structural:
+        """Return the sum with another variance of diffuse states."""
+        return Structural(self.components, diffuse_variance=diffuse_variance, first=self.first)
+
+    def plain(self) -> StateSpaceModel:
+        """Return a `kfjax.StateSpaceModel` of arrays, which no longer knows the parameters."""
+        return StateSpaceModel(
+            self.f, self.h, self.Q, self.R, self.prior, first=self.first, noise_free=self.noise_free
+        )
+
+    def replace(self, **changes: Any) -> StateSpaceModel:
+        """Return the plain model with other fields, such as Q."""
+        return self.plain().replace(**changes)
+
+    def _with_components(self, components: Components) -> Structural:
+        return Structural(components, diffuse_variance=self.diffuse_variance, first=self.first)
+
+    @property
+    def _diffuse(self) -> np.ndarray:
+        return np.concatenate([component.start().diffuse for component in self.components])
+
+    @property
+    def _reads_inputs(self) -> bool:
+        return any(component.reads_inputs for component in self.components)
+
+    def _f(self) -> Linear:
+        if self._reads_inputs:
+            return Linear(Partial(_transition, self.components))
+        return Linear(_transition(self.components, None))
+
+    def _h(self) -> Linear:
+        if self._reads_inputs:
+            return Linear(Partial(_observed, self.components))
+        return Linear(_observed(self.components, None))
+
+    def _Q(self) -> Any:
+        if self._reads_inputs:
+            return Partial(_noise, self.components)
+        return _noise(self.components, None, None)
+
+    def _R(self) -> Array:
+        return _total_noise(self.components, self.m).astype(self.dtype)
+
+    def _prior(self) -> Gaussian:
+        large = np.diag(np.where(self._diffuse, self.diffuse_variance, 0.0))
+        cov = _blocks(self.components, [c.start().cov for c in self.components])
+        return Gaussian(jnp.zeros(self.n, self.dtype), cov + jnp.asarray(large, self.dtype))
+
+
+def _blocks(components: Components, parts: list[Any]) -> Array:
+    """Return square matrices along a diagonal."""
+    n = sum(component.size for component in components)
+    rows = []
+    start = 0
+    for part in map(jnp.asarray, parts):
+        size = part.shape[0]
+        rows.append(jnp.pad(part, ((0, 0), (start, n - start - size))))
+        start += size
+    return jnp.concatenate(rows).astype(_dtype(components))
+
+
+def _dtype(components: Components) -> Any:
+    leaves = jax.tree.leaves(components)
+    return leaves[0].dtype if leaves else jnp.result_type(float)
+
+
+def _transition(components: Components, u: Inputs) -> Array:
+    """Return F [n, n]."""
+    return _blocks(components, [c.transition(u) for c in components if c.width])
+
+
+def _noise(components: Components, x: Any, u: Inputs) -> Array:
+    """Return Q [n, n], the same for every x."""
+    del x
+    return _blocks(components, [c.noise(u) for c in components if c.width])
+
+
+def _observed(components: Components, u: Inputs) -> Array:
+    """Return H [m, n]."""
+    parts = [c.observed(u) for c in components if c.width]
+    return jnp.concatenate(parts, axis=1).astype(_dtype(components))
+
+
+def _total_noise(components: Components, m: int) -> Array:
+    """Return R [m, m], the covariance of the components without states."""
+    total = jnp.zeros((m, m))
+    for component in components:
+        if not component.width:
+            total = total + covariance(component.std)  # type: ignore[attr-defined]
+    return total
+
+
+def _check_apart(components: Components) -> None:
+    """Raise if two components have one name, or leave the same frequency open."""
+    counts = Counter(component.name for component in components)
+    if twice := [name for name, count in counts.items() if count > 1]:
+        raise ValueError(
+            f"the sum has two components called {twice[0]!r}; expected different names. If both are"
+            " meant, pass name= to one of them; two of a kind often cannot be told apart."
+        )
+    noises = [component.name for component in components if not component.width]
+    if len(noises) > 1:
+        raise ValueError(
+            f"the sum has {noises[0]!r} and {noises[1]!r}, which are both noise of the"
+            " observations; expected one, since they cannot be told apart."
+        )
+    owners: dict[Any, str] = {}
+    for component in components:
+        for frequency in sorted(component.frequencies()):
+            if frequency in owners:
+                raise ValueError(_alike(owners[frequency], component.name, frequency))
+            owners[frequency] = component.name
+
+
+def _alike(first: str, second: str, frequency: Any) -> str:
+    """Return what two components have in common."""
+    what = "a level" if frequency == 0 else f"a wave of period {float(1 / frequency):g}"
+    remedy = " Leave one of them out."
+    if frequency != 0:
+        remedy += " Seasonals with common waves can share them by their harmonics=."
+    return (
+        f"the sum is not identified: {first!r} and {second!r} both contain {what}, and no data can"
+        f" tell them apart; expected one of them.{remedy}"
+    )
+
+
+def _check_channels(components: Components) -> None:
+    """Raise unless all components observe the same number of series."""
+    counts = {component.name: component.channels for component in components}
+    if len(set(counts.values())) > 1:
+        text = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise ValueError(
+            f"the components observe different numbers of series ({text}); expected the same. For k"
+            " series pass std of shape [k] or [k, k], and loading= [m, k] for common components."
+        )
+
+
+def check_structural(who: str, model: Any) -> None:
+    """Raise unless a value is a sum of components."""
+    check_kind(f"{who}: model", model, Structural)
+
+
+def largest_period(model: Structural) -> float:
+    """Return the longest period of the seasonal components, or 0 without any."""
+    periods = [float(getattr(c, "period_length", 0.0)) for c in model.components]
+    return max(periods, default=0.0) if all(map(math.isfinite, periods)) else 0.0
