@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from kfjax import linalg
 from kfjax._support.arguments import is_concrete
 from kfjax._support.naming import described
 from kfjax._support.pytrees import STATIC, Pytree
@@ -138,7 +139,7 @@ class Component(Pytree):
     def observed(self, u: Inputs) -> Array:
         """Return H [m, n]."""
         own = jnp.kron(jnp.asarray(self.observed_of_one(u))[None, :], np.eye(self.series))
-        return own if self.loading is None else self.loading @ own
+        return own if self.loading is None else linalg.matmul(self.loading, own)
 
     def start(self) -> Start:
         """Return the belief about the states at the first observation."""
@@ -169,7 +170,7 @@ def covariance(std: Any) -> Array:
     std = jnp.asarray(std)
     if std.ndim == 2:
         lower = jnp.tril(std)
-        return lower @ lower.T
+        return linalg.symmetric(linalg.matmul(lower, lower.T))
     return jnp.diag(jnp.atleast_1d(std) ** 2)
 
 

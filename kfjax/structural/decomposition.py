@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from kfjax import linalg
 from kfjax._support.arguments import is_concrete
 from kfjax._support.values import real_array
 from kfjax.base import Gaussian, Inputs, Mask
@@ -54,7 +55,7 @@ def decompose(model: Structural, estimate: Any, *, us: Inputs = None) -> dict[st
     def of_block(component: Any, block: slice) -> Gaussian:
         def one(mean: Array, cov: Array, u: Inputs) -> Gaussian:
             H = component.observed(u).astype(mean.dtype)
-            return Gaussian(H @ mean, H @ cov @ H.T)
+            return Gaussian(linalg.matmul(H, mean), linalg.quadratic(H, cov))
 
         return jax.vmap(one)(means[:, block], covs[:, block, block], us)
 

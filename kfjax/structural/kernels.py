@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from kfjax import linalg
 from kfjax._support.arguments import check_count, check_positive
 from kfjax._support.pytrees import STATIC
 from kfjax._support.values import real_array
@@ -146,8 +147,8 @@ class Matern(Kernel):
             column = self._flow(short * (1 + node) / 2)[:, -1]
             total = total + weight / 2 * density * jnp.outer(column, column)
         F = self._flow(jnp.maximum(z, 1.0))
-        rest = P - F @ P @ F.T
-        return jnp.where(z < 1.0, short * total, 0.5 * (rest + rest.T))
+        rest = P - linalg.quadratic(F, P)
+        return jnp.where(z < 1.0, short * total, rest)
 
     def stationary(self) -> Array:
         covs = {
@@ -206,7 +207,7 @@ class Periodic(Kernel):
         kernel = jnp.exp((np.cos(angles) - 1) / self.length_scale**2)
         waves = np.cos(angles * np.arange(self.harmonics + 1)[:, None])
         waves[1:] *= 2
-        variances = (waves * kernel).mean(axis=1)
+        variances = linalg.matmul(jnp.asarray(waves), kernel) / POINTS
         return jnp.diag(jnp.concatenate([variances[:1], jnp.repeat(variances[1:], 2)]))
 
     def observed_of_one(self, u: Inputs) -> Any:
@@ -253,7 +254,7 @@ class Product(Kernel):
     def driven(self, dt: Any) -> Array:
         F, P = self.first.moved(dt), self.first.stationary()
         own = jnp.kron(self.first.driven(dt), self.second.stationary())
-        return own + jnp.kron(F @ P @ F.T, self.second.driven(dt))
+        return own + jnp.kron(linalg.quadratic(F, P), self.second.driven(dt))
 
     def stationary(self) -> Array:
         return jnp.kron(self.first.stationary(), self.second.stationary())
