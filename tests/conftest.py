@@ -1,4 +1,4 @@
-"""Shared set-up: both precisions, strict promotion, and where the data sets are."""
+"""Shared set-up: both precisions, type checks, and the location of the data sets."""
 
 import itertools
 import os
@@ -9,7 +9,7 @@ import jax
 import jaxtyping
 import numpy as np
 import pytest
-import support.compiling  # sets the flags that JAX starts with
+import support.compiling  # sets the flags with which JAX starts
 import support.typechecking  # noqa: F401  # found by name by the hook below
 
 # the annotations of everything that the laws run can be checked at every call, shapes included;
@@ -49,8 +49,8 @@ def _doctest_names(doctest_namespace):
 
 
 def pytest_collection_modifyitems(items):
-    """Let the tests of one filter share a process, and so its compilations (`pytest -n 2 --dist
-    loadgroup`).
+    """Run the tests of one filter in one process, so that they share its compilations (`pytest -n 2
+    --dist loadgroup`).
     """
     for item in items:
         name = item.callspec.params.get("name") if hasattr(item, "callspec") else None
@@ -59,9 +59,7 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_runtest_teardown():
-    """Drop compiled code before the process has more memory maps than Linux allows (65,530), and is
-    aborted.
-    """
+    """Drop compiled code before Linux aborts the process for more than 65,530 memory maps."""
     maps = Path("/proc/self/maps")
     if next(_tests) % 20 == 0 and maps.exists() and maps.read_text().count("\n") > MAPS:
         jax.clear_caches()

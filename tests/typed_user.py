@@ -56,7 +56,7 @@ def innovations(state: Any, info: kf.Info) -> Array | None:
 
 
 def results(key: Array, model: kf.StateSpaceModel, ys: Array, path: Path) -> None:
-    """What a type checker knows of what comes back."""
+    """Types that a type checker infers for results."""
     method = kf.extended()
     assert_type(kf.run(method, model, ys).outputs, kf.Estimate)
     assert_type(
@@ -113,9 +113,7 @@ def every_filter(model: kf.StateSpaceModel) -> list[kf.Filter]:
 
 
 def mistakes(key: Array, model: kf.StateSpaceModel, info: kf.Info) -> None:
-    """What a type checker has to find: an error that it misses makes the comment beside it an
-    error.
-    """
+    """Errors that a type checker must find; if it misses one, the comment beside it is an error."""
     kf.extended(iteration=3)  # type: ignore[call-arg]
     kf.unscented("small")  # type: ignore[arg-type]
     kf.run(kf.extended, model, np.zeros((5, 1)))  # type: ignore[arg-type]

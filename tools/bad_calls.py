@@ -1,7 +1,7 @@
-"""Call every public function with one bad argument at a time, and print what comes of it.
+"""Call every public function with one bad argument at a time, and print what happens.
 
 python tools/bad_calls.py                # everything, some minutes
-python tools/bad_calls.py run evaluation # rows whose names begin like this
+python tools/bad_calls.py run evaluation # rows whose names start with these
 """
 
 import collections
@@ -19,7 +19,7 @@ KINDS = ("clear", "accepted", "nan", "obscure", "slow")
 
 
 def chosen(prefixes: list[str]) -> list[str]:
-    """Return the rows whose names begin with a prefix; all without one."""
+    """Return the rows whose names start with one of the prefixes; all rows without prefixes."""
     return [name for name in GOOD if not prefixes or name.startswith(tuple(prefixes))]
 
 

@@ -1,13 +1,13 @@
 """Check filters, smoothers, samplers, EM, forecasts and gradients on random linear records.
 
     python tools/check_oracles.py --cases 2000            # some minutes of compilation, then quick
-    python tools/check_oracles.py --cases 200 --shapes 3 --seed 4   # another seed, other shapes
+    python tools/check_oracles.py --cases 200 --shapes 3 --seed 4   # another seed and other shapes
     python tools/check_oracles.py --cases 500 --kinds opaque --dtypes float32
     python tools/check_oracles.py --only 'Traits(...)'    # a line that it printed
 
 Every record is compared with the joint Gaussian of its states and observations, in exact fractions
-where a covariance is singular. Failures are printed, with the record's traits, and make it exit
-with 1.
+if a covariance is singular. Failures are printed with the traits of the record, and the exit status
+is then 1.
 """
 
 import argparse
@@ -30,9 +30,9 @@ DIMENSIONS = ((1, 1), (2, 3), (5, 2), (3, 3), (2, 1), (6, 4), (4, 2))
 
 
 def shapes(kinds: list[str], dtypes: list[str], count: int, seed: int) -> list[Shape]:
-    """Return what is compiled: dimensions, kinds, precisions and starts, all of them in turn.
+    """Return the shapes to compile, which run through all dimensions, kinds, precisions and starts.
 
-    With 12 shapes the seeds 0 to 6 have every combination.
+    With 12 shapes, the seeds 0 to 6 cover every combination.
     """
     chosen = []
     for index in range(seed * count, (seed + 1) * count):
@@ -57,7 +57,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Check records and print what fails; return 1 if anything did."""
+    """Check records and print the failures; return 1 if there are any."""
     args = arguments()
     if args.only:
         print(*check(eval(args.only, {"Traits": Traits, "Shape": Shape}), slow=True), sep="\n")

@@ -3,10 +3,10 @@
     python tools/check_release.py [--only wheel|sdist] [pytest arguments]
 
 Builds the source distribution and the wheel, installs each with its `test` extra into a new
-environment, unpacks the source distribution elsewhere, takes the package out of it, so that only
-the installed one can be imported, and there checks the types of `tests/typed_user.py` against those
-that are shipped, and runs the quick tests. Arguments that are not its own go to pytest: `-n 2
---dist loadgroup` for two processes, `tests/models/test_models.py` for less. Tests of measured data
+environment, and unpacks the source distribution elsewhere without the package, so that only the
+installed one can be imported. There it checks `tests/typed_user.py` against the shipped types and
+runs the quick tests. Other arguments are passed to pytest: `-n 2 --dist loadgroup` for two
+processes, `tests/models/test_models.py` for a part of the tests. Tests of measured data
 are skipped unless `KFJAX_DATA` names their folder.
 """
 
@@ -32,7 +32,7 @@ def run(*command: str | Path, cwd: Path) -> None:
 
 
 def new_environment(folder: Path) -> Path:
-    """Return the python of a new virtual environment."""
+    """Return the Python executable of a new virtual environment."""
     venv.create(folder, with_pip=True)
     return folder / "bin" / "python"
 

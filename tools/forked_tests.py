@@ -32,7 +32,7 @@ Order: TypeAlias = Callable[[str], tuple[bool, float]]
 
 
 class Measured(NamedTuple):
-    """What is known of a test that passed.
+    """Measurements of a test that passed.
 
     Attributes:
         seconds: processor time.
@@ -44,13 +44,13 @@ class Measured(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How tests ended.
+    """The outcome of a run of tests.
 
     Attributes:
-        failed: the test that failed first, "" if none did.
-        slow: whether they were ended for taking too long.
-        unfinished: whether patience ended before all necessary tests had run.
-        measured: what was found of tests that passed, by their node ids.
+        failed: the first test that failed, "" if none did.
+        slow: whether the run was stopped for taking too long.
+        unfinished: whether the time limit was reached before all necessary tests had run.
+        measured: measurements of the tests that passed, by node id.
     """
 
     failed: str
@@ -60,14 +60,15 @@ class Outcome(NamedTuple):
 
 
 class Plan:
-    """A plugin of pytest that orders tests, ends them after a time, and writes down what they do.
+    """A pytest plugin that orders tests, stops them after some time, and records what they run.
 
     Args:
-        report: where it writes.
-        order: the rank of a test, from its node id: whether it is unnecessary, and its place.
+        report: the file to write.
+        order: returns the rank of a test from its node id: whether it is unnecessary, and its
+            place.
         patience: processor seconds after which no further test starts.
-        tree: the folder of whose modules it writes down the lines that run.
-        known: the tests of which it does not, since tracing takes time.
+        tree: the folder for whose modules the lines that run are recorded.
+        known: tests whose lines are not recorded again, since tracing takes time.
     """
 
     def __init__(
@@ -114,13 +115,13 @@ class Plan:
             self.failed = report.nodeid or "collection"
 
     def pytest_unconfigure(self) -> None:
-        """Write what was found."""
+        """Write the report."""
         found = [self.failed, self.unfinished, self.measured]
         self.report.write_text(json.dumps(found), encoding="utf-8")
 
 
 def lines_run(folder: Path, found: set[str]) -> Callable[..., Any]:
-    """Return a trace function that adds the lines of a folder that run, "folder/file:line"."""
+    """Return a trace function that collects the lines of a folder that run: "folder/file:line"."""
     start, above = f"{folder}/", f"{folder.parent}/"
 
     def line(frame: Any, event: str, _: Any) -> Callable[..., Any]:
@@ -137,7 +138,7 @@ def lines_run(folder: Path, found: set[str]) -> Callable[..., Any]:
 
 
 def preload(tree: Path, cache: Path) -> None:
-    """Import what all tests need, and set the environment of forks."""
+    """Import the packages that all tests need, and set the environment of the forks."""
     os.environ |= {
         "PYTHONPATH": str(tree),
         "PYTHONDONTWRITEBYTECODE": "1",  # in processes that tests start
@@ -147,7 +148,7 @@ def preload(tree: Path, cache: Path) -> None:
     sys.path.insert(0, str(tree))
     for name in PRELOADED:
         importlib.import_module(name)
-    # JAX warns of forks, since it has threads once it has started: here it has not
+    # JAX warns of forks because of its threads, but here it has not started any
     warnings.filterwarnings("ignore", message="os.fork", category=RuntimeWarning)
 
 
@@ -178,7 +179,7 @@ def run(
 
 
 def _run_here(tree: Path, arguments: list[str], plan: Plan) -> None:
-    """Run pytest in this process, and end it."""
+    """Run pytest in this process, and exit."""
     os.setsid()
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
@@ -191,7 +192,7 @@ def _run_here(tree: Path, arguments: list[str], plan: Plan) -> None:
 
 
 def _ended(child: int) -> bool:
-    """Wait for a process, and end it with all that it started if it takes too long."""
+    """Wait for a process; if it takes too long, end it with all its children."""
     end = time.monotonic() + TIMEOUT
     while time.monotonic() < end:
         if os.waitpid(child, os.WNOHANG)[0]:

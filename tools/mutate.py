@@ -1,15 +1,15 @@
-"""Change one operation of the package at a time, and see whether a test notices.
+"""Change one operation of the package at a time, and check whether a test detects it.
 
     python tools/mutate.py --out ~/mutants --sample 100      # seconds for each; thousands in all
-    python tools/mutate.py --out ~/mutants --only moments runner # modules whose paths have these
-    python tools/mutate.py --out ~/mutants --report          # what is known so far
+    python tools/mutate.py --out ~/mutants --only moments runner # modules whose paths contain these
+    python tools/mutate.py --out ~/mutants --report          # the results so far
 
-The tests run in a copy of the tree. What they do is learned on the way: of the tests that cover a
-module those come first that run the changed line, are quick, and have noticed other changes.
-Results are lines of JSON in the folder, which is outside the repository; a second call goes on
-where the first one stopped, unless the changed module is another.
+The tests run in a copy of the tree. Of the tests that cover a module, those run first that execute
+the changed line, are quick, and have detected other changes; this is measured on the way. Results
+are lines of JSON in the folder, which is outside the repository. A second call continues where the
+first one stopped, except for modules that have changed since.
 
-Changes that no test can notice, since results stay the same, are listed with their reasons in
+Changes that no test can detect because results stay the same are listed with their reasons in
 `tools/equivalent_mutants.toml`, and left out.
 """
 
@@ -32,7 +32,7 @@ import forked_tests
 
 ROOT = Path(__file__).parents[1]
 
-# What covers a module, by the beginning of its path: the first that fits.
+# Tests that cover a module, by the start of its path; the first match counts.
 CORE = "tests/core/"
 RECORDS = "test_random_records_have_the_moments_of_their_joint_gaussian"
 ORACLE = f"{CORE}test_joint_gaussian.py::{RECORDS}[varying]"
@@ -113,17 +113,17 @@ class Mutant(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What tells it from others: the module's path, the place, the change."""
+        """The key of a mutant: path of the module, position and change."""
         return f"{self.path}:{self.line}:{self.column}: {self.before} -> {self.after}"
 
     @property
     def place(self) -> tuple[str, str, str]:
-        """What a list of mutants calls it, wherever its line moves: path, text, change."""
+        """The key in a list of mutants, independent of line numbers: path, text and change."""
         return self.path, self.text, f"{self.before} -> {self.after}"
 
 
 def variants(node: ast.expr) -> Iterator[ast.expr]:
-    """Yield what an expression is changed into."""
+    """Yield the changes of an expression."""
     if isinstance(node, ast.Compare) and type(node.ops[0]) in SWAPPED:
         other = SWAPPED[type(node.ops[0])]()
         yield ast.Compare(node.left, [other, *node.ops[1:]], node.comparators)
@@ -143,7 +143,7 @@ def variants(node: ast.expr) -> Iterator[ast.expr]:
 
 
 def other_constants(value: object) -> Iterator[ast.expr]:
-    """Yield a boolean negated, a number moved."""
+    """Yield the negated boolean, or shifted numbers."""
     if isinstance(value, bool):
         yield ast.Constant(not value)
     elif isinstance(value, int):
@@ -153,7 +153,7 @@ def other_constants(value: object) -> Iterator[ast.expr]:
 
 
 def other_calls(node: ast.Call) -> Iterator[ast.expr]:
-    """Yield the branches of a `where`, a call with its first two arguments swapped."""
+    """Yield the branches of a `where`, and a call with its first two arguments swapped."""
     name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
     if name == "where" and len(node.args) == 3:
         yield node.args[1]
@@ -205,21 +205,21 @@ def selection(path: str) -> list[str]:
 
 
 def modules(parts: list[str]) -> list[str]:
-    """Return the covered modules with one of these texts in their paths; all without texts."""
+    """Return the covered modules whose paths contain one of these texts, or all modules."""
     paths = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "kfjax").rglob("*.py"))
     covered = [path for path in paths if path.startswith(tuple(COVERED_BY))]
     return [path for path in covered if not parts or any(part in path for part in parts)]
 
 
 def version(tree: Path) -> str:
-    """Return what tells versions of the package and its tests apart."""
+    """Return a digest of the package and its tests."""
     sources = sorted([*tree.glob("kfjax/**/*.py"), *tree.glob("tests/**/*.py")])
     content = hashlib.sha256(b"".join(path.read_bytes() for path in sources))
     return content.hexdigest()[:12]
 
 
 def copied_tree(tree: Path) -> Path:
-    """Copy what the tests need, unless it is there and unchanged."""
+    """Copy the files that the tests need, unless an unchanged copy exists."""
     if version(tree) == version(ROOT):
         return tree
     shutil.rmtree(tree, ignore_errors=True)
@@ -232,11 +232,11 @@ def copied_tree(tree: Path) -> Path:
 
 
 class Tests:
-    """The tests of a tree, and what was found of each that passed.
+    """The tests of a tree, with measurements of those that passed.
 
     Args:
         tree: the copy of the repository.
-        file: where that is kept, for other calls.
+        file: where the measurements are stored for later calls.
     """
 
     def __init__(self, tree: Path, file: Path) -> None:
@@ -248,7 +248,7 @@ class Tests:
             self.known = {test: forked_tests.Measured(*found) for test, found in known.items()}
 
     def learn(self, found: dict[str, forked_tests.Measured]) -> None:
-        """Keep what was found."""
+        """Store measurements."""
         if not found:
             return
         self.known |= found
@@ -256,7 +256,7 @@ class Tests:
         self.file.write_text(json.dumps({self.version: known}), encoding="utf-8")
 
     def confirm(self, test: str) -> None:
-        """End the program unless a test passes without any change."""
+        """Exit unless a test passes without a change."""
         if "::" not in test or test in self.known:
             return
         outcome = forked_tests.run(self.tree, [test])
@@ -267,7 +267,7 @@ class Tests:
     def notice(
         self, mutant: Mutant, kills: collections.Counter[str], patience: float
     ) -> forked_tests.Outcome:
-        """Run the tests that cover a mutant, as long as they pass."""
+        """Run the tests that cover a mutant until one fails."""
         here = f"{mutant.path}:{mutant.line}"
 
         def rank(test: str) -> tuple[bool, float]:
@@ -307,16 +307,16 @@ class Results:
             self.known = {row["mutant"] + row["digest"]: row for row in rows}
 
     def tried(self, mutant: Mutant) -> bool:
-        """Return whether there is a result of a mutant."""
+        """Return whether a mutant has a result."""
         return mutant.name + digest(mutant) in self.known
 
     def decided(self, mutant: Mutant) -> bool:
-        """Return whether it is known whether a mutant dies."""
+        """Return whether a mutant is known to die or to survive."""
         row = self.known.get(mutant.name + digest(mutant))
         return row is not None and row["outcome"] != "undecided"
 
     def add(self, mutant: Mutant, outcome: str, failed: str, seconds: float) -> None:
-        """Store the outcome of a mutant, and the test that noticed it."""
+        """Store the outcome of a mutant, and the test that detected it."""
         row = {"mutant": mutant.name, "path": mutant.path, "outcome": outcome, "by": failed}
         row |= {"seconds": round(seconds, 1), "digest": digest(mutant)}
         self.known[mutant.name + digest(mutant)] = row
@@ -324,7 +324,7 @@ class Results:
             file.write(json.dumps(row) + "\n")
 
     def report(self) -> None:
-        """Print the survivors, and how many die in each module."""
+        """Print the survivors, and the number of mutants that die in each module."""
         counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
         for row in self.known.values():
             counts[str(row["path"])][str(row["outcome"])] += 1
@@ -345,7 +345,7 @@ def equivalents() -> set[tuple[str, str, str]]:
 
 
 def word_for(outcome: forked_tests.Outcome) -> str:
-    """Return what became of a mutant, in words."""
+    """Return the outcome of a mutant in words."""
     if outcome.slow:
         return "too slow"
     if outcome.failed:
@@ -354,7 +354,7 @@ def word_for(outcome: forked_tests.Outcome) -> str:
 
 
 def digest(mutant: Mutant) -> str:
-    """Return what tells versions of a changed module apart."""
+    """Return a digest of the text of a changed module."""
     return hashlib.sha256(mutant.source.encode()).hexdigest()[:12]
 
 

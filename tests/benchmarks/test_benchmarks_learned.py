@@ -1,4 +1,4 @@
-"""The page of learned filters is what its results say."""
+"""The page of learned filters agrees with the stored results."""
 
 import json
 

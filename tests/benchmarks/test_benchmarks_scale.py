@@ -1,4 +1,4 @@
-"""The page of scale is what its results say."""
+"""The page of scale agrees with the stored results."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Parts of the studies of the KalmanNet paper that compute something themselves."""
+"""Computations in the studies of the KalmanNet paper."""
 
 import jax
 import jax.numpy as jnp

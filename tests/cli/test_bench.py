@@ -27,7 +27,7 @@ from kfjax.evaluation import in_turn, pin, quartiles
 
 @functools.cache
 def problem_of(name, double=False):
-    """The problem of a workload at its small size; `double` only tells the precision that is on."""
+    """The problem of a workload at its small size; `double` states the precision that is set."""
     del double
     workload = WORKLOADS[name]
     return quick_jit(lambda: workload.problem(workload.quick))()
@@ -189,7 +189,7 @@ def test_targets_say_what_holds():
     text = "\n".join(target_table([row("", 1.0, 3.2), row("loops", 1.0, 1.9)]))
     assert Target("W2", "float64", 3.0) in TARGETS
     assert "dynamax 3.20 | dynamax 3.20 | holds" in text
-    assert "dynamax 1.90" not in text  # targets are about what users have
+    assert "dynamax 1.90" not in text  # only rows with JAX's own options count
     assert "3.0 s | | **does not hold**" in text
 
 

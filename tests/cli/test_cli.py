@@ -1,4 +1,4 @@
-"""The command line as people use it: tables, files, and one line for everything that is wrong."""
+"""The command line as people use it: tables, files, and an error of one line for each mistake."""
 
 import json
 import os
@@ -79,9 +79,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 @pytest.fixture
 def here(folder, monkeypatch, tmp_path):
-    """A folder of its own for the results, with earlier ones in it; and the data as the place to
-    be.
-    """
+    """A folder for the results, with earlier results in it; the data folder is the current one."""
     monkeypatch.chdir(folder)
     monkeypatch.setattr(
         commands, "_picture", lambda comparison: PNG
@@ -98,7 +96,7 @@ def untouched(place):
 
 
 def compare(here, *arguments):
-    """Run compare, and return what it wrote."""
+    """Run compare, and return the files that it wrote."""
     assert main(["compare", *arguments, "--out", str(here)]) == 0
     assert (here / "compare.png").read_bytes().startswith(PNG)
     return json.loads((here / "compare.json").read_text())

@@ -1,4 +1,4 @@
-"""Compiled programs are kept in the user's cache folder, and nothing depends on it."""
+"""Compiled programs are kept in the user's cache folder, and results do not depend on it."""
 
 import json
 import os
@@ -19,7 +19,7 @@ SMALL = (*STUDY, "--steps", "4")
 
 
 def environment(home, **changes):
-    """The environment of a user whose cache is there, without settings of JAX's own."""
+    """The environment of a user with this cache folder, without JAX's own settings."""
     kept = {name: value for name, value in os.environ.items() if "CACHE" not in name}
     return kept | {"XDG_CACHE_HOME": str(home)} | changes
 
@@ -35,7 +35,7 @@ def start(out, env, *arguments):
 
 
 def results(out):
-    """What was computed."""
+    """The computed results."""
     return without_times(json.loads((out / "compare.json").read_text())["tables"])
 
 
@@ -56,7 +56,7 @@ def test_two_processes_at_once_and_a_third_share_what_they_compile(tmp_path):
     assert all(file.is_relative_to(home / "kfjax" / "compiled") for file in programs)
     third = start(tmp_path / "c", environment(home))
     assert (third.communicate()[1], third.returncode) == ("", 0)
-    assert set(home.rglob("*-cache")) == set(programs)  # nothing was compiled anew
+    assert set(home.rglob("*-cache")) == set(programs)  # nothing was compiled again
     assert results(tmp_path / "a") == results(tmp_path / "b") == results(tmp_path / "c")
 
 
@@ -71,7 +71,7 @@ def test_without_a_folder_that_can_be_written(tmp_path):
 
 @pytest.fixture
 def config(monkeypatch):
-    """JAX's settings of the cache, as they are by themselves, and put back after the test."""
+    """JAX's default settings of the cache, restored after the test."""
     names = (
         "jax_compilation_cache_dir",
         "jax_enable_compilation_cache",

@@ -1,4 +1,4 @@
-"""`kfjax train`, and what the other commands do with its folder."""
+"""`kfjax train`, and the other commands on its folder."""
 
 import json
 import re
@@ -55,7 +55,7 @@ def train(out, *arguments, name="corrected_gain", status=0):
 
 @pytest.fixture(scope="module")
 def trained(folder):
-    """A folder of a training that was interrupted at its end, and then went on."""
+    """The folder of a training that was interrupted near its end, and then resumed."""
     out, patch = folder / "runs" / "corrected", pytest.MonkeyPatch()
     patch.chdir(folder)
     patch.setattr(training_command, "_picture", interrupt)

@@ -41,7 +41,7 @@ FLOOR = {place: floor for floor, group in enumerate(ORDER) for place in group}
 PUBLIC = {"kfjax"} | {
     f"kfjax.{name}" for name in kf.__all__ if isinstance(getattr(kf, name), types.ModuleType)
 }
-# What `import kfjax` must not load unless JAX does: packages load them when they are used.
+# Packages that `import kfjax` must not load unless JAX does; they load on first use.
 HEAVY = ["matplotlib", "rich", "orbax", "flatbuffers", "pandas", "xarray", "flax", "optax", "scipy"]
 SPEED = ROOT / "benchmarks" / "speed"  # shares the workloads of `kfjax bench`
 STUDIES = [path for path in (ROOT / "benchmarks").rglob("*.py") if SPEED not in path.parents]
@@ -181,7 +181,7 @@ def test_importing_kfjax_is_light():
 
 
 def loaded_after(code: str) -> set[str]:
-    """Return what a new Python prints."""
+    """Return the words that a new Python process prints."""
     command = [sys.executable, "-c", code]
     return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
 
@@ -192,7 +192,7 @@ WRITING = re.compile(
 # The first writes whole files and folders; the second fills a folder that is not in its place yet;
 # the third deletes old checkpoints.
 WRITERS = {"kfjax._support.files", "kfjax.data.folder", "kfjax.training.checkpoints"}
-# Functions of arrays alone, of which there are as many programs as shapes.
+# Functions of arrays alone, with one program for each shape.
 JITTED = {
     "kfjax.evaluation.normalised_errors",
     "kfjax.models.discretisation",
@@ -206,6 +206,6 @@ def test_one_place_writes_and_deletes():
 
 
 def test_functions_of_models_and_filters_have_bounded_caches():
-    """`jax.jit` keeps a program for every model that there ever was; `compiling.jit` does not."""
+    """`jax.jit` keeps the programs of all past models; `compiling.jit` does not."""
     plain = re.compile(r"@jax\.jit|partial\(jax\.jit,")
     assert {name for name, path in FILES.items() if plain.search(path.read_text())} == JITTED

@@ -1,4 +1,4 @@
-"""What rounding, fusion and contraction by the compiler may not change: compiled as users do."""
+"""Properties that must survive the compiler's rounding and fusion, compiled as users compile."""
 
 import dataclasses
 

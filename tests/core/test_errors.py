@@ -1,4 +1,4 @@
-"""Bad input: one line that says what was got, what was expected, and what to do."""
+"""Bad input: one line that says what was given, what was expected, and what to do."""
 
 import dataclasses
 import re

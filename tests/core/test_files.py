@@ -1,7 +1,7 @@
-"""What is written appears whole or not at all, whatever happens to the process or the disk.
+"""Files appear whole or not at all, whatever happens to the process or the disk.
 
-The module that writes needs nothing but Python, so that processes of their own, which are killed
-and run out of space, start in no time.
+The module that writes needs only Python, so that the processes that are killed here, or run out of
+space, start quickly.
 """
 
 import errno
@@ -53,7 +53,7 @@ except OSError as error:
 
 
 def start(script, *arguments):
-    """Start a process that writes, and wait until it does."""
+    """Start a process that writes, and wait until it has begun."""
     command = [sys.executable, "-I", "-S", "-c", START + script, *map(str, arguments)]
     run = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     run.stdout.readline()
@@ -163,7 +163,7 @@ def test_a_folder_is_not_put_in_the_place_of_another(tmp_path):
 
 
 def test_what_is_no_file_is_refused(tmp_path):
-    """A rename would put a file in the place of a pipe or a device."""
+    """A rename would replace a pipe or a device by a file."""
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     for path, text in (

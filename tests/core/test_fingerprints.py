@@ -1,4 +1,4 @@
-"""What tells runs apart: functions that are values are known by what they do."""
+"""Fingerprints of runs: functions are identified by their code and the values that they hold."""
 
 import dataclasses
 import functools
@@ -30,7 +30,7 @@ print(json.dumps(identity(**examples())))
 
 
 def defined(source, **names):
-    """Run the source of a module of one's own; return its function `f`."""
+    """Run the source of a separate module; return its function `f`."""
     module = types.ModuleType("somebodys_module")
     exec(compile(source, "/home/somebody/module.py", "exec"), vars(module) | names)
     space = {"__name__": "somebodys_module"} | names
@@ -164,7 +164,7 @@ def examples():
 
 
 def test_every_process_finds_the_same():
-    """Not the order of sets, which is random, nor where things lie in memory."""
+    """It must not depend on the order of sets, which is random, or on memory addresses."""
     command = [sys.executable, "-c", RUN, str(Path(__file__).parent)]
     seed = os.environ | {"PYTHONHASHSEED": "1"}
     run = subprocess.run(command, capture_output=True, text=True, check=True, env=seed)

@@ -1,4 +1,4 @@
-"""Memory of a long process: what was built or compiled for models of the past goes."""
+"""Memory of a long process: objects and programs of past models are released."""
 
 import gc
 import subprocess
@@ -45,7 +45,7 @@ def streamed(steps):
 
 
 def grown(script):
-    """Run a script in a process of its own; return what it prints, in megabytes."""
+    """Run a script in its own process; return the megabytes that it prints."""
     run = subprocess.run(
         [sys.executable, "-c", GROWTH + script], capture_output=True, text=True, check=True
     )
@@ -54,7 +54,7 @@ def grown(script):
 
 @pytest.mark.slow
 def test_memory_is_flat_over_models_built_anew():
-    """From 100 models on, when all the programs are there that are kept."""
+    """From 100 models on, when the number of kept programs has reached its limit."""
     assert (
         grown(
             "for i in range(100): anew(i)\n"

@@ -1,5 +1,4 @@
-"""Cases in which two filters must agree, or one must have a property that its
-derivation promises."""
+"""Cases in which two filters must agree, or one must have a property by its derivation."""
 
 import functools
 
@@ -23,7 +22,7 @@ tight = {"rtol": 1e-11, "atol": 1e-12}
 
 
 def hidden_product(A, x, u):
-    """A x, where no filter can see that it is linear."""
+    """A x, in a form that filters do not recognise as linear."""
     return A @ x
 
 
@@ -162,7 +161,7 @@ def bearing_cut_at_zero(landmark, x, u):
     "filter", [kf.extended(3), kf.unscented(0.5, 2.0, 0.0)], ids=["iterated", "unscented"]
 )
 def test_it_does_not_matter_where_the_cut_of_the_angles_lies(x64, filter):
-    """The same model without wrapping, the heading a real number and the bearing cut at zero."""
+    """Compare with the model without wrapping: a real heading, and a bearing cut at zero."""
     c = case("extended", "heading")
     flat = c.params.replace(
         f=drive_without_wrapping,
@@ -235,7 +234,7 @@ def test_on_a_curved_space_a_linear_function_is_not_linear(x64, filter):
 
 
 def scans(jaxpr):
-    """Every scan in a jaxpr, however deep."""
+    """Every scan in a jaxpr, at any depth."""
     for eqn in jaxpr.eqns:
         if eqn.primitive.name == "scan":
             yield eqn
@@ -339,9 +338,7 @@ def test_the_iterated_filter_never_increases_its_cost(x64):
 
 
 def test_the_iterated_filter_converges_where_the_undamped_iteration_diverges(x64):
-    """Far out on an arctangent, Gauss-Newton overshoots from one side to the other, further each
-    time.
-    """
+    """Far out on an arctangent, Gauss-Newton steps overshoot in turn to both sides, and diverge."""
     y, R, mean, cov = np.array([0.0]), np.array([[0.01]]), np.array([2.0]), np.array([[25.0]])
     x = np.array(mean)
     for _ in range(8):

@@ -1,4 +1,4 @@
-"""Everything that is exact for a linear model, beside the joint Gaussian of random records.
+"""Everything that is exact for linear models, compared with the joint Gaussian of random records.
 
 `python tools/check_oracles.py --cases 2000` draws more of them, in more dimensions, and checks EM.
 """

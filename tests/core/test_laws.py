@@ -1,4 +1,4 @@
-"""The laws that every filter of the table obeys, whatever it is."""
+"""The laws that every filter of the table obeys."""
 
 import inspect
 
@@ -116,7 +116,7 @@ def test_what_was_predicted_of_an_observation_is_scored_whether_or_not_it_is_use
         assert info.log_likelihood != 0
         nu, S = np.asarray(info.innovation), np.asarray(info.innovation_cov)
         np.testing.assert_allclose(info.nis, nu @ np.linalg.solve(S, nu), rtol=1e-9)
-    # S is that of the prediction: y has no say in it
+    # S is that of the prediction and does not depend on y
     chex.assert_trees_all_close(near.innovation_cov, far.innovation_cov, **close)
     assert model == "heading" or far.nis is None or far.nis > near.nis
 
@@ -212,7 +212,7 @@ def test_gradients_are_finite_with_missing_data_and_right(x64, name):
     chex.assert_tree_all_finite((value, gradient))
     used = getattr(
         gradient, "network", gradient
-    )  # the noise of a design model may be of no use to a network
+    )  # a network may not use the noise of its design model
     alive = [np.any(leaf != 0) for leaf in jax.tree.leaves(used)]
     assert any(alive) if name == "constant_gain" else all(alive)
 

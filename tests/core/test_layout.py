@@ -1,6 +1,4 @@
-"""The batch lies innermost in memory: asked for where it helps, nowhere else, and without a change
-in any value.
-"""
+"""The batch lies innermost in memory where that helps, and only there; no value changes."""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +14,7 @@ A = jnp.asarray(np.random.default_rng(0).normal(size=(5, 7, 3, 3)), jnp.float32)
 
 
 def asked(fn, *args):
-    """What order of axes the lowered program asks for."""
+    """Whether the lowered program asks for an order of axes."""
     return "LayoutConstraint" in jax.jit(fn).lower(*args).as_text()
 
 

@@ -1,6 +1,4 @@
-"""Small dense algebra: unrolled and through the library, definite and singular, values and
-derivatives.
-"""
+"""Small dense algebra: written out and by the library, definite and singular, with derivatives."""
 
 import jax
 import jax.numpy as jnp
@@ -132,7 +130,7 @@ def test_entries_of_the_factor_stay_below_the_variance_that_remains():
 
 
 def functions(n):
-    """What is differentiated: functions of X, with A = X X' + I symmetric and definite."""
+    """Functions of X to differentiate, with A = X X' + I symmetric and definite."""
     rng = np.random.default_rng(n)
     B, W = rng.normal(size=(n, 2)), rng.normal(size=(n, n))
 
@@ -175,7 +173,7 @@ def test_first_and_second_derivatives(x64, n):
 
 @pytest.mark.parametrize("n", SMALL_AND_LARGE)
 def test_derivatives_in_null_directions_are_zero_and_others_right(x64, n):
-    """Of a variance that is zero, and of one beside it."""
+    """For a variance of zero, and for one beside it."""
     A = np.diag(np.r_[0.0, np.linspace(1, 2, n - 1)])
 
     @quick_jit

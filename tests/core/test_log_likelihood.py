@@ -1,4 +1,4 @@
-"""The log-likelihood of a record: the sum over the steps of a run, and nothing else is kept."""
+"""The log-likelihood of a record is the sum over the steps of a run, without keeping estimates."""
 
 import jax
 import numpy as np

@@ -1,6 +1,4 @@
-"""Missing data: values and gradients are those of a model from which the missing entries are
-deleted.
-"""
+"""Missing data: values and gradients are those of a model without the missing entries."""
 
 import functools
 
@@ -70,9 +68,7 @@ def update_and_gradients(filter, params, state, y, channels, observed):
 
 @pytest.mark.parametrize("name", BELIEFS)
 def test_an_update_with_a_missing_channel_is_the_update_of_the_other(x64, name):
-    """With the chain rule, since predictions see no data, this gives values and gradients of whole
-    runs.
-    """
+    """By the chain rule this covers whole runs, since predictions do not depend on data."""
     c = case(name)
     state, y = c.filter.init(c.params), np.array([np.nan, c.ys[0, 1]])
     masked = update_and_gradients(c.filter, c.params, state, y, None, np.array([False, True]))
@@ -269,7 +265,7 @@ def test_nan_without_a_mask_is_refused():
     with pytest.raises(ValueError, match=r"NaN where it counts as observed.*isnan"):
         kf.run(c.filter, c.params, ys, observed=np.ones(STEPS, bool))
     with pytest.raises(ValueError, match="NaN where it counts as observed"):
-        jax.jit(lambda: kf.run(c.filter, c.params, ys))()  # data that the trace can see
+        jax.jit(lambda: kf.run(c.filter, c.params, ys))()  # data that are concrete in the trace
     filled, observed = kf.split_missing(ys)
     np.testing.assert_array_equal(observed, c.observed)
     np.testing.assert_array_equal(filled, np.where(c.observed, ys, 0).astype(np.float32))

@@ -1,4 +1,4 @@
-"""Observations without noise: what they determine is known, to rounding, and no more than that."""
+"""Observations without noise: what they determine is known to rounding, and nothing else is."""
 
 import functools
 
@@ -166,7 +166,7 @@ SCORED = [
 
 
 def moving(H, R):
-    """A body whose position is seen without noise, and what else H and R say."""
+    """A body whose position is seen without noise, with additional rows of H and R."""
     prior = kf.Gaussian(np.array([0.1, 0.2]), np.array([[1.0, 0.3], [0.3, 2.0]]))
     Q = np.array([[0.05, 0.02], [0.02, 0.1]])
     return kf.linear_gaussian([[1.0, 0.5], [0.0, 1.0]], H, Q, np.diag(R), prior)
@@ -231,7 +231,7 @@ def test_singular_models_agree_with_rational_arithmetic(x64, name):
 def rotated(seed):
     """A singular model in other coordinates, in which it is singular to rounding only.
 
-    Returns the matrices with the observations, and what is true of them, in these coordinates.
+    Returns the matrices with the observations, and the true results, in these coordinates.
     """
     rng = np.random.default_rng(seed)
     F = rng.integers(-2, 3, (N, N)) / 2
@@ -258,8 +258,8 @@ def of_matrices(filter, F, H, Q, P, ys):
     return kf.run(filter, model, ys, emit=kf.estimate_and_info).outputs
 
 
-# Of the later seeds, states grow a thousandfold, or are zero after larger ones. The covariance form
-# is at its limit there: how it is compiled decides.
+# With the later seeds, states grow a thousandfold, or are zero after larger ones. There the
+# covariance form is at its limit, and its result depends on how it is compiled.
 ROTATED = {"kalman": [*range(40)], "square_root": [*range(40), 101, 142, 296, 315, 418]}
 
 

@@ -1,4 +1,4 @@
-"""A loop over time is one function on a CPU where it can be, and results do not depend on it."""
+"""Loops over time are one function on a CPU where possible, and results do not depend on it."""
 
 import os
 import subprocess
@@ -85,7 +85,7 @@ def alternating(x):
     return jnp.stack([jnp.tile(x, 4), jnp.tile(-x, 4)])
 
 
-# what a function of a user may hold, and a part of the reason if it cannot be in one function
+# operations in a user's function, with a part of the reason if they prevent one function
 OPERATIONS = {
     "product": (lambda x: matrix(4) @ x, ""),
     "product of matrices": (lambda x: (jnp.outer(x, x) @ matrix(4))[0], ""),
@@ -233,7 +233,7 @@ print("finished")
 
 
 def test_data_and_tables_that_a_compiled_function_closes_over():
-    """They are constants to the compiler, which ended the process on them."""
+    """They are constants for the compiler, which used to abort the process."""
     assert "finished" in run_in_new_process(CONSTANTS, XLA_FLAGS="")
 
 

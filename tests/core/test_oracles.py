@@ -1,6 +1,4 @@
-"""Filters, smoothers, likelihoods, imputation and forecasts against numpy oracles that do not know
-kfjax.
-"""
+"""Filters, smoothers, likelihoods, imputation and forecasts against independent numpy oracles."""
 
 import jax
 import numpy as np

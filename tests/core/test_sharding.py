@@ -1,6 +1,4 @@
-"""Several devices, several processes: the same results as on one device, and nothing new where
-there is one.
-"""
+"""Several devices and several processes give the results of one device."""
 
 import os
 import socket

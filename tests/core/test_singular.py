@@ -1,6 +1,4 @@
-"""x_0 known exactly, singular noise, precise sensors: ordinary cases, finite and right in values
-and gradients.
-"""
+"""Known x_0, singular noise and precise sensors: values and gradients are finite and right."""
 
 import chex
 import jax
@@ -15,7 +13,7 @@ import kfjax as kf
 
 
 def changes(n, m):
-    """What is singular, by name: changes of a model."""
+    """Changes that make a model singular, by name."""
     rank_one = np.outer(np.arange(1.0, n + 1), np.arange(1.0, n + 1)) / 50
     known, precise = {"cov": np.zeros((n, n))}, {"R": 1e-14 * np.eye(m)}
     return {
@@ -64,7 +62,7 @@ def test_float32_is_finite_and_its_covariances_are_semidefinite_to_the_rounding_
 
 @pytest.mark.parametrize("name", ["extended", "unscented"])
 def test_a_known_start_and_noise_of_rank_one_agree_with_the_oracle(x64, name):
-    """The oracle takes inverses, so that it gets just enough noise to have them."""
+    """The oracle inverts matrices, and therefore gets just enough noise to make them regular."""
     c, tiny = case(name), 1e-12 * np.eye(2)
     Q = changes(2, 2)["Q of rank one"]["Q"]
     prior = kf.Gaussian(c.params.prior.mean, jnp.zeros((2, 2)))
@@ -124,7 +122,7 @@ def test_gradients_are_exact(x64, name, kind):
 
 
 def hidden_product(A, x, u):
-    """A x, where no filter can see that it is linear."""
+    """A x, in a form that filters do not recognise as linear."""
     return A @ x
 
 

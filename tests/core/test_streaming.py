@@ -1,4 +1,4 @@
-"""Online use: donated states, and states that are saved and resumed from."""
+"""Online use: donated states, and states that are saved and resumed."""
 
 import io
 
@@ -23,7 +23,7 @@ def itself(model):
     return model
 
 
-# what a state may hold: a mean and a covariance, factors, the words of a key, members' states,
+# states of every kind: a mean and a covariance, factors, the words of a key, states of members,
 # weights, noise levels
 METHODS = {
     "extended": (kf.extended(), itself),
@@ -193,7 +193,7 @@ def buffers(tree):
 
 @pytest.mark.parametrize("name", FILTERS)
 def test_a_first_state_shares_no_memory_with_the_model_or_within(name):
-    """Else a donated first step would delete the model, or be refused."""
+    """Otherwise a donated first step would delete arrays of the model, or raise an error."""
     c = case(name)
     state = c.filter.init(c.params, KEY)
     assert len(set(buffers(state))) == len(buffers(state))

@@ -1,4 +1,4 @@
-"""An exception in a function of a model keeps its type and line, and gets the cure as a note."""
+"""An exception in a function of a model keeps its type and line; a note names the remedy."""
 
 import math
 import re
@@ -51,7 +51,7 @@ def uses_what_is_forgotten(x, u):
 
 
 class Mistake(NamedTuple):
-    """A wrong function, the type of its error, and what the note has to say."""
+    """A wrong function, the type of its error, and the expected text of the note."""
 
     fn: Callable
     error: type[Exception]

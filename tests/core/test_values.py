@@ -1,4 +1,4 @@
-"""What is not finite, or no covariance, is an error that names the array and the place."""
+"""Non-finite arrays, and matrices that are not covariances, raise errors that name the place."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Trajectories cut in time: nothing is lost, and pieces start where the truth is."""
+"""Trajectories cut in time: nothing is lost, and pieces start at the true state."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""The container of trajectories: what it makes of its arguments, and what it refuses."""
+"""The container of trajectories: conversion of its arguments, and errors."""
 
 import dataclasses
 

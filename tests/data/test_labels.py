@@ -1,4 +1,4 @@
-"""Names, units and times of a Dataset: what keeps them; nothing that is computed needs them."""
+"""Names, units and times of a Dataset: functions keep them, and results do not depend on them."""
 
 import dataclasses
 

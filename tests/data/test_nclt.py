@@ -1,6 +1,4 @@
-"""The NCLT reader, on small files in the published layout, and downloads, from a server of this
-machine.
-"""
+"""The NCLT reader on small files in the published layout, and downloads from a local server."""
 
 import functools
 import gzip
@@ -158,7 +156,7 @@ def test_downloads_are_checked_and_kept(server, tmp_path):
     for _ in range(2):
         path = fetch(f"{url}/a.csv", checksum.upper(), folder=tmp_path / "kept")
         assert path.read_text() == "1,2\n"
-    assert Quiet.requests == before + 1  # the second time nobody is asked
+    assert Quiet.requests == before + 1  # the second time nothing is downloaded
     with pytest.raises(ValueError, match=r"(?i)hash|sha256"):
         fetch(f"{url}/a.csv", "0" * 64, folder=tmp_path / "refused")
     assert not list((tmp_path / "refused").glob("*.csv"))

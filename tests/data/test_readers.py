@@ -1,4 +1,4 @@
-"""Readers: what stands in a file is what stands in the Dataset, and what cannot be read says so."""
+"""Readers: a Dataset has the contents of the file, and unreadable files raise errors."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Csv and parquet files: whatever separates and ends them, the same Dataset, with its labels."""
+"""Csv and parquet files: the same labelled Dataset for all separators and line endings."""
 
 import builtins
 

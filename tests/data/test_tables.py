@@ -1,4 +1,4 @@
-"""Data frames and xarray datasets: what goes in comes out, missing and irregular as it is."""
+"""Data frames and xarray datasets: round trips, with missing and irregular data."""
 
 import builtins
 

@@ -1,4 +1,4 @@
-"""Times of tables: with time zones, as differences, in the index; what cannot be read says so."""
+"""Times of tables: with time zones, as differences, in the index, and errors."""
 
 import datetime as dt
 

@@ -1,4 +1,4 @@
-"""Code on pages, in notebooks and in docstrings fits kfjax: names exist, and calls bind."""
+"""Code on pages, in notebooks and in docstrings agrees with kfjax: names exist, and calls bind."""
 
 import pytest
 from support.page_code import problems

@@ -1,4 +1,4 @@
-"""Code in README.md and docs/ runs as it stands, links lead somewhere, and lines are short."""
+"""Code in README.md and docs/ runs as written, links have targets, and lines are short."""
 
 import re
 import shlex
@@ -13,7 +13,9 @@ from kfjax._cli.parser import main
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COLUMNS = 120
-WITH_COMMANDS = "from-a-csv-to-a-comparison.md"  # which run on files that its Python blocks write
+WITH_COMMANDS = (
+    "from-a-csv-to-a-comparison.md"  # these run on files that the Python blocks of the page write
+)
 
 
 def name_of(path: Path) -> str:

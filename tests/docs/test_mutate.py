@@ -1,4 +1,4 @@
-"""Mutants are what they say, and each of them can be compiled."""
+"""Mutants make the change that they state, and each of them compiles."""
 
 import ast
 import json

@@ -29,7 +29,7 @@ def as_a_reader(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("as_a_reader")
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_the_script_runs(script, capsys):
-    """Run in this process, which has imported everything and compiled a part of it."""
+    """Run in this process, which has imported everything and compiled part of it."""
     runpy.run_path(str(script), run_name="__main__")
     assert "nan" not in capsys.readouterr().out.split()
 

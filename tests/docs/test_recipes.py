@@ -1,4 +1,4 @@
-"""Recipes on pages give right numbers, beside joint Gaussians in numpy and other filters."""
+"""Recipes on pages give right numbers, compared with joint Gaussians in numpy and other filters."""
 
 import re
 from pathlib import Path
@@ -85,7 +85,7 @@ def test_the_combinator_leaves_every_member_its_own_noise():
 
 @pytest.mark.parametrize("alpha", [1.0, 1.1])
 def test_the_factor_of_fading_is_the_square_of_the_alpha_of_filterpy(alpha):
-    """There P <- alpha^2 F P F' + Q, from the source of filterpy's FadingKalmanFilter."""
+    """filterpy's FadingKalmanFilter computes P <- alpha^2 F P F' + Q."""
     model = kf.systems.constant_velocity()
     fading = kf.fading(kf.kalman(), alpha**2)
     F, Q, P = (np.asarray(a) for a in (model.f.A, model.Q, model.prior.cov))

@@ -1,4 +1,4 @@
-"""Metrics against numpy and scipy, and intervals against the frequencies that they promise."""
+"""Metrics against numpy and scipy, and intervals against their nominal frequencies."""
 
 import jax
 import jax.numpy as jnp
@@ -116,7 +116,7 @@ def test_steps_at_which_a_filter_broke_count_against_it(name, dtype, x64):
     if not np.isfinite(BROKEN[name][0]).all():
         assert ev.mse(truth, mean) == ev.rmse(truth, mean) == np.inf
     sums = ev.nees(np.where(np.arange(20)[:, None] % 2, truth, np.nan), mean, cov)
-    assert np.isfinite(sums.total).all()  # nothing is known of the steps that broke
+    assert np.isfinite(sums.total).all()  # nothing is known of the steps at which the filter failed
     assert sums.count.tolist() == [0, 2] * 10
     assert np.isfinite(ev.nees(truth, mean, cov, length=0).total).all()
 

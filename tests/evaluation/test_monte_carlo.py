@@ -1,4 +1,4 @@
-"""Monte Carlo evaluation: what must hold statistically, exactly, and whatever the chunk."""
+"""Monte Carlo evaluation: statistical and exact properties, for every size of chunk."""
 
 import functools
 from typing import NamedTuple
@@ -29,7 +29,7 @@ def matched():
 
 
 class Walk(NamedTuple):
-    """The state of `jittered`: its key is part of it."""
+    """The state of `jittered`, which holds its key."""
 
     mean: Array
     cov: None
@@ -38,7 +38,7 @@ class Walk(NamedTuple):
 
 @functools.cache
 def jittered(scale: float) -> kf.Filter:
-    """A filter that draws and says nothing: no covariance, no innovation, no likelihood."""
+    """A filter that draws, without a covariance, an innovation or a likelihood."""
 
     def init(params, key=None):
         return Walk(params.prior.mean, None, key)

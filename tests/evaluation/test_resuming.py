@@ -1,5 +1,4 @@
-"""Monte Carlo studies that were stopped: they go on where they were, and end
-with the same numbers."""
+"""Monte Carlo studies that were stopped: they continue, and end with the same numbers."""
 
 import jax
 import jax.numpy as jnp
@@ -99,7 +98,7 @@ def test_another_study_is_refused(tmp_path, changes):
 
 
 def scaled(gain):
-    """A filter of the same parameters and numbers of another kind: only what it computes tells."""
+    """A filter with the same parameters that computes other numbers: only these identify it."""
 
     def update(params, state, y, u=None, observed=None):
         return kf.constant_gain().update(

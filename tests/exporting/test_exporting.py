@@ -1,4 +1,4 @@
-"""Filters as files: the same numbers, in a process that has no kfjax."""
+"""Filters as files: the same numbers, in a process without kfjax."""
 
 import contextlib
 import errno
@@ -168,7 +168,7 @@ def test_damaged_files_are_named(tracker, tmp_path):
     accepted = 0
     for place in rng.integers(0, len(data), 60):
         path.write_bytes(data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :])
-        with contextlib.suppress(ValueError):  # unless the byte tells nothing, as of a date
+        with contextlib.suppress(ValueError):  # unless the byte has no effect, as in a date
             chex.assert_trees_all_equal(
                 exporting.load(path).initial(), exporting.load(tracker).initial()
             )

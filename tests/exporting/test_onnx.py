@@ -1,4 +1,4 @@
-"""Filters as ONNX models: the numbers of kfjax, out of onnxruntime."""
+"""Filters as ONNX models: onnxruntime gives the numbers of kfjax."""
 
 import importlib.util
 import json

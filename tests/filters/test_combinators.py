@@ -1,6 +1,4 @@
-"""Gates, fading memory, consider states, resets, and what all filters made of filters have in
-common.
-"""
+"""Gates, fading memory, consider states, resets, and common properties of all combinators."""
 
 import functools
 

@@ -145,7 +145,7 @@ def test_what_was_measured_before_the_start_is_refused(x64):
     state, info = kf.step(late, MODEL(), None, YS[0], u=-0.1)
     assert info.extra["refused"] == 1
     chex.assert_trees_all_equal(state.inner, MODEL().prior)
-    # and the filter goes on
+    # and the filter continues
     state, info = kf.step(late, MODEL(), state, YS[0], u=0.3)
     expected, _ = kf.step(kf.kalman(), MODEL(), None, YS[0], u=0.3)
     chex.assert_trees_all_close(state.inner, expected, rtol=1e-12)

@@ -91,7 +91,7 @@ def heavy():
 
 
 def on_a_grid(ys, dof=3.0):
-    """Means, variances and log-likelihoods by sums over a grid, without a look at kfjax."""
+    """Means, variances and log-likelihoods by sums over a grid, independent of kfjax."""
     x = np.linspace(-12, 15, 2001)
     normal = lambda d, var: np.exp(-0.5 * d**2 / var) / np.sqrt(2 * np.pi * var)  # noqa: E731
     p = normal(x - 0.5, 0.8) * (x[1] - x[0])

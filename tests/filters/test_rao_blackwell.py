@@ -1,6 +1,4 @@
-"""The Rao-Blackwellised particle filter against the Kalman filter, and against particles for
-everything.
-"""
+"""The Rao-Blackwellised particle filter against the Kalman filter and the plain particle filter."""
 
 import jax
 import jax.numpy as jnp

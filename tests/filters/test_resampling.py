@@ -1,4 +1,4 @@
-"""Resampling schemes: what they draw on average, how evenly, and what gradients pass them."""
+"""Resampling schemes: their averages, their variance, and their gradients."""
 
 import functools
 
@@ -35,7 +35,7 @@ def draws(scheme, log_weights_scale, keys):
 
 
 def counts(scheme, log_weights_scale=0.0, repeats=4000):
-    """How often each particle goes on, [R, N]."""
+    """How often each particle is drawn, [R, N]."""
     indices = np.asarray(draws(scheme, log_weights_scale, jax.random.split(KEY, repeats)))
     return (indices[:, :, None] == np.arange(N)).sum(1)
 

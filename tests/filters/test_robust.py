@@ -1,4 +1,4 @@
-"""Robust updates and adaptive noise: their equations, limits, and what they are good for."""
+"""Robust updates and adaptive noise: their equations, their limits, and their benefit."""
 
 import functools
 
@@ -252,7 +252,7 @@ def test_a_reading_whose_square_overflows_spoils_nothing_for_ever(name):
     final, est = kf.run(ABSURD[name], model, ys)
     assert est.log_likelihood.dtype == jnp.float32
     chex.assert_tree_all_finite((final, est.mean, est.cov))
-    if name.startswith("adaptive"):  # the reading has taught nothing
+    if name.startswith("adaptive"):  # the estimate has not used the reading
         spared = kf.run(ABSURD[name], model, ys, observed=np.arange(30) != 9).final
         scale = "R_scale" if name.endswith("R") else "Q_scale"
         first = kf.run(ABSURD[name], model, ys[:10]).final

@@ -1,6 +1,4 @@
-"""The square-root form gives the results of the covariance form, and keeps its digits where that
-cannot.
-"""
+"""The square-root form gives the results of the covariance form, with more accurate digits."""
 
 import chex
 import jax

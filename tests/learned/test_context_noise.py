@@ -1,5 +1,6 @@
-"""Noise that depends on the context: it starts at the nominal, stays a covariance, and finds what
-makes data noisy.
+"""Noise that depends on the context: it starts at the nominal noise, stays a covariance, and learns
+which context makes data noisy.
+
 """
 
 import jax

@@ -1,6 +1,4 @@
-"""The gain that starts at the model: it starts there, keeps its covariances, does not know units,
-and learns.
-"""
+"""The gain that starts at that of the model: its start, covariances, units and training."""
 
 import chex
 import jax

@@ -1,4 +1,4 @@
-"""KalmanNet: what its features are, what a gain does, and what an untrained network gives."""
+"""KalmanNet: its features, the use of the gain, and the results of untrained networks."""
 
 import functools
 
@@ -87,7 +87,7 @@ def test_features_are_what_they_are_called_also_with_gaps(x64, problem):
                 np.testing.assert_allclose(
                     state.carry[name][t], value, rtol=1e-9, atol=1e-12, err_msg=f"{name}, {t}"
                 )
-        else:  # nothing was seen: the network was not asked
+        else:  # nothing was seen: the network was not called
             assert all(np.array_equal(value[t], value[t - 1]) for value in state.carry.values())
 
 

@@ -1,4 +1,4 @@
-"""Recurrent filters: cells by their equations, gaps, dropout, sizes, and that they learn."""
+"""Recurrent filters: equations of the cells, gaps, dropout, sizes and training."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""Learned parts of a model: they start at nothing, and a wrong model becomes nearly a right one."""
+"""Learned parts of a model: they start at zero, and nearly correct a wrong model."""
 
 import functools
 

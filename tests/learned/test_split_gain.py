@@ -1,4 +1,4 @@
-"""Split-KalmanNet: K = P H' S^-1, from where it starts to what it says afterwards."""
+"""Split-KalmanNet: K = P H' S^-1, at the start and after training."""
 
 import chex
 import jax

@@ -1,4 +1,4 @@
-"""Models whose prior is about x_1: all that takes a whole record begins with an update."""
+"""Models whose prior is about x_1: functions of whole records begin with an update."""
 
 import functools
 

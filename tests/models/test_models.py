@@ -90,9 +90,7 @@ def test_replace_copies_and_checks():
 
 
 def test_asymmetry_is_measured_by_the_variances_it_stands_between():
-    """R may span many orders of magnitude; what is rounding of a large variance is none of a small
-    one.
-    """
+    """The rounding of a large variance in R may exceed a small variance."""
     noise = np.diag([1e6, 1e-6, 1e-6]).astype(np.float32)
     noise[0, 1] = 1e-6  # rounding: a thousandth of the precision of sqrt(1e6 1e-6)
     model = cubic().replace(Q=1e-6 * np.eye(2, dtype=np.float32))

@@ -1,4 +1,4 @@
-"""A diffuse prior leaves the least squares of the observations alone."""
+"""With a diffuse prior, estimates are the least squares of the observations alone."""
 
 import jax
 import jax.numpy as jnp
@@ -91,7 +91,7 @@ def test_the_default_fits_the_nile_in_float32(unit):
     first = kf.run(kf.kalman(), diffuse, ys[:1]).final
     np.testing.assert_allclose(first.mean / unit, [1120.0], atol=0.01)
     np.testing.assert_allclose(first.cov / unit**2, [[15099.0]], rtol=1e-5)
-    # without the first observation, of which nothing was known
+    # without the first observation, about which nothing was known
     d = NILE[0]
     P, total = 15099.0, -0.5 * np.log(2 * np.pi)
     for y in NILE[1:]:

@@ -1,4 +1,4 @@
-"""Figures show the numbers they are given, in the axes they are given, without a display."""
+"""Figures show the given numbers in the given axes, without a display."""
 
 import functools
 from pathlib import Path

@@ -62,7 +62,7 @@ def exactly_smoothed(problem, length=None):
 
 
 def z_scores(samples, expected):
-    """How many standard errors the mean of independent samples [R, ...] is off."""
+    """The error of the mean of independent samples [R, ...] in standard errors."""
     return np.abs(samples.mean(0) - expected) / (samples.std(0, ddof=1) / np.sqrt(len(samples)))
 
 

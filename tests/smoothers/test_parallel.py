@@ -74,7 +74,7 @@ def symmetrised(gradient):
 
 
 def test_the_program_has_each_operation_once():
-    """Whatever the length of the record, so that compiling takes no longer."""
+    """At any length of the record, so that compiling takes no longer."""
     model = table.linear().model
 
     def lines(steps):
@@ -98,7 +98,7 @@ def test_inputs_and_time_varying_noise(x64):
     )
 
 
-# channels without noise, of what no noise of the step reaches: infinite information
+# noise-free channels of components without noise in the step: infinite information
 
 TURN = (
     np.array([[0.8, -0.6], [0.6, 0.8]]) @ np.diag([1.0, 1.7]) @ np.array([[0.9, 0.4], [-0.4, 0.9]])

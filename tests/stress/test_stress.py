@@ -1,5 +1,4 @@
-"""Hard linear problems in float32: covariances stay definite, and the likelihood is that of
-extended precision.
+"""Hard linear problems in float32: covariances stay definite, and likelihoods are accurate.
 
 docs/methods/float32-stress.md has the figures.
 """

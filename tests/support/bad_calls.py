@@ -1,11 +1,11 @@
-"""Calls of public functions with one bad argument each, and what comes of them.
+"""Calls of public functions with one bad argument each, and their outcomes.
 
 A call ends in one of five ways:
 
     clear     an error of kfjax that names the argument or function, and says what was expected
-    accepted  a result without NaN: the value was no bad one for this argument
+    accepted  a result without NaN: the value was not bad for this argument
     nan       a result with NaN where the good call has none
-    obscure   any other exception, from inside of JAX or Python
+    obscure   any other exception, from inside JAX or Python
     slow      nothing after `LIMIT` seconds
 """
 
@@ -47,7 +47,7 @@ class Bad(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a call ended, and the text of its error."""
+    """The outcome of a call, and the text of its error."""
 
     kind: str
     text: str
@@ -73,7 +73,7 @@ def is_key(value: Any) -> bool:
 
 
 def bad_values(value: Any) -> dict[str, Any]:
-    """Return values of other kinds than a good one, by what is wrong with them."""
+    """Return values of other types than a good one, by what is wrong with them."""
     bad: dict[str, Any] = {"None": None, "a string": "nonsense", "an object": Nothing()}
     if isinstance(value, bool):
         return {}
@@ -97,7 +97,7 @@ def bad_values(value: Any) -> dict[str, Any]:
 
 
 def bad_arrays(array: np.ndarray) -> dict[str, Any]:
-    """Return arrays that are unlike a good one."""
+    """Return arrays that differ from a good one."""
     bad = {
         "a number": 3.0,
         "another axis": array[None],
@@ -134,13 +134,15 @@ def calls(names: Iterator[str] | None = None) -> Iterator[tuple[Bad, dict[str, A
 
 @contextlib.contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in a call that computes longer, as far as Python can be interrupted."""
+    """Raise TimeoutError in a call that takes longer, as far as Python can be interrupted."""
 
     def stop(*_: Any) -> None:
         raise TimeoutError
 
     before = signal.signal(signal.SIGPROF, stop)
-    signal.setitimer(signal.ITIMER_PROF, seconds)  # of the processor, on busy machines too
+    signal.setitimer(
+        signal.ITIMER_PROF, seconds
+    )  # processor time, so that other load does not count
     try:
         yield
     finally:
@@ -162,7 +164,7 @@ def called(name: str, arguments: dict[str, Any]) -> Any:
 
 
 def outcome(bad: Bad, arguments: dict[str, Any]) -> Outcome:
-    """Return how a call ends."""
+    """Return the outcome of a call."""
     try:
         with time_limit(LIMIT), warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
@@ -178,7 +180,7 @@ def outcome(bad: Bad, arguments: dict[str, Any]) -> Outcome:
 
 
 def is_clear(error: Exception, bad: Bad) -> bool:
-    """Return whether an error is one of kfjax that says what was expected."""
+    """Return whether an error comes from kfjax and says what was expected."""
     if any(note.startswith("kfjax: ") for note in getattr(error, "__notes__", ())):
         return True
     raised_in = traceback.extract_tb(error.__traceback__)[-1].filename

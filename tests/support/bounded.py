@@ -1,5 +1,4 @@
-"""How much memory is taken by training and evaluation on data from disk; run by test_folder in a
-process of its own.
+"""Memory of training and evaluation on data from disk; test_folder runs this in its own process.
 
 python tests/support/bounded.py FOLDER   prints the growth of the resident memory in MiB, and the
 sizes of the files
@@ -19,13 +18,13 @@ PART, STEPS = 2000, 400
 
 
 def part(seed):
-    """Noise is enough to be read."""
+    """Part of a data set of noise."""
     draw = np.random.default_rng(seed).normal(size=(PART, STEPS, 3)).astype(np.float32)
     return kf.Dataset(draw[..., :1], draw[..., 1:])
 
 
 def resident():
-    """The memory of this process now, and the most it ever was, MiB."""
+    """The present and the peak memory of this process in MiB."""
     lines = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
     return [int(lines[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM")]
 
@@ -50,7 +49,7 @@ def study(data):
 def main():
     folder, parts = sys.argv[1], int(sys.argv[2])
     kf.data.write_folder(folder, (part(seed) for seed in range(parts)))
-    study(part(0)[:1000])  # compiles, and takes what this takes in memory
+    study(part(0)[:1000])  # compiles, and allocates the memory that this needs
     data = kf.data.read_folder(folder)
     before, _ = resident()
     study(data)

@@ -1,4 +1,4 @@
-"""What the tests of filters made of filters share."""
+"""Shared parts of the tests of combinators."""
 
 import numpy as np
 from support.table import MODELS, Case
@@ -14,14 +14,14 @@ def case(method, model="linear", params=lambda model: model):
 
 
 def changed(array, at, value):
-    """A copy with other entries."""
+    """A copy with some entries changed."""
     array = np.array(array)
     array[at] = value
     return array
 
 
 def plain(info):
-    """An Info without what combinators report."""
+    """An Info without the reports of combinators."""
     return info._replace(extra=None)
 
 

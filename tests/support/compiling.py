@@ -1,7 +1,7 @@
-"""Compile quickly rather than well, since a test runs a small program once, or as users do.
+"""Quick compilation, since a test runs a small program once, and compilation as users have it.
 
-Nearly all the time of the tests is compilation. `XLA_FLAGS= pytest ...` leaves JAX its own options,
-and any other flags do, too: rounding, fusion and the layout of arrays are then those of users.
+Nearly all the time of the tests is compilation. `XLA_FLAGS= pytest ...`, or any other
+flags, leave JAX its own options: rounding, fusion and the layout of arrays are then those of users.
 """
 
 import functools
@@ -10,7 +10,7 @@ import os
 import jax
 
 OPTIONS = {"xla_backend_optimization_level": 0}
-if jax.__version_info__ < (0, 11):  # the older code generator, which later ones do not have
+if jax.__version_info__ < (0, 11):  # the older code generator, which later versions lack
     OPTIONS["xla_cpu_use_fusion_emitters"] = False
 
 QUICK_FLAGS = " ".join(

@@ -1,4 +1,4 @@
-"""What models do without noise, and what scipy says that they should."""
+"""Trajectories of models without noise, beside those computed by scipy."""
 
 import functools
 

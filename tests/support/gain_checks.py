@@ -1,4 +1,4 @@
-"""What every learned gain with a covariance is checked for."""
+"""Checks of every learned gain with a covariance."""
 
 import functools
 from typing import Any
@@ -13,7 +13,7 @@ import kfjax as kf
 
 
 def drawn(filter: kf.Filter, model: kf.StateSpaceModel, size: float = 0.1, **options: Any) -> Any:
-    """Params whose network is nowhere at its start: zero-initialised layers have numbers, too."""
+    """Params of a network away from its start: zero-initialised layers have random numbers too."""
     params = kf.learned.init_params(jax.random.key(0), filter, model, **options)
     rng = np.random.default_rng(3)
     return params._replace(
@@ -25,7 +25,7 @@ def drawn(filter: kf.Filter, model: kf.StateSpaceModel, size: float = 0.1, **opt
 def everything(
     filter: kf.Filter, params: Any, ys: Any, us: Any = None, observed: Any = None
 ) -> Any:
-    """A run that keeps all, compiled quickly."""
+    """A run that keeps everything, compiled quickly."""
     return kf.run(filter, params, ys, us=us, observed=observed, emit=kf.estimate_and_info).outputs
 
 
@@ -42,7 +42,7 @@ def walk(**changes: Any) -> kf.StateSpaceModel:
 
 
 def likelihood_integrates_to_one(filter: kf.Filter) -> None:
-    """exp(log_likelihood) of the third observation is a density of it: S has not seen it."""
+    """exp(log_likelihood) is a density of the third observation, on which S does not depend."""
     params = drawn(filter, walk(), 0.3)
     grid = np.linspace(-60.0, 60.0, 2401)
     ys = np.stack([np.full_like(grid, 2.0), np.full_like(grid, -1.0), grid], axis=1)[:, :, None]
@@ -54,7 +54,7 @@ def likelihood_integrates_to_one(filter: kf.Filter) -> None:
 
 
 def stays_definite(filter: kf.Filter, problem: Any, spread: float = 2.0) -> None:
-    """Whatever the network says, covariances are covariances."""
+    """Covariances stay positive definite for any output of the network."""
     params = drawn(filter, problem.model, spread)
     est, info = everything(filter, params, problem.ys, problem.us, problem.observed)
     for cov in (est.cov, info.innovation_cov):

@@ -1,6 +1,6 @@
-"""One good call of each public callable, by its arguments: what `support.bad_calls` spoils.
+"""One good call of each public callable, by its arguments, for `support.bad_calls` to spoil.
 
-A name of arguments that begins with a star holds positional ones, as many as there are.
+A name that begins with a star holds positional arguments, any number of them.
 """
 
 import inspect
@@ -372,7 +372,7 @@ GOOD = MODELS | RUNNING | FILTERS | DATA | EVALUATION | SYSTEMS | LEARNED | TRAI
 GOOD |= LINALG | PLOTTING | EXPORTING | TIMING | STRUCTURAL
 
 
-# rows through which NaN goes on purpose, by the reason
+# rows whose results may have NaN, with the reason
 THROUGH = {
     "functions of numbers, as those of NumPy: data have gaps": (
         *("wrap_angle", "evaluation.to_db", "systems.norm", "systems.spherical", "systems.rk4"),
@@ -394,7 +394,7 @@ THROUGH = {
 
 
 def public_callables() -> Iterator[tuple[str, Callable[..., Any]]]:
-    """Yield every callable that kfjax and its public modules offer, with its shortest name."""
+    """Yield every callable of kfjax and its public modules, with its shortest name."""
     modules = [name for name in kf.__all__ if inspect.ismodule(getattr(kf, name))]
     seen: set[int] = set()
     for prefix in ("", *(f"{name}." for name in modules)):
@@ -409,8 +409,8 @@ def public_callables() -> Iterator[tuple[str, Callable[..., Any]]]:
 def takes_arguments(value: Callable[..., Any]) -> bool:
     """Return whether a callable has arguments that can be wrong when it is called.
 
-    A NamedTuple holds whatever it is given, as JAX needs it to; what takes one checks it. The name
-    of a type, such as `moments.MomentRule`, is not called.
+    A NamedTuple holds anything, as JAX requires; the functions that take one check it. The name of
+    a type, such as `moments.MomentRule`, is not called.
     """
     if typing.get_origin(value) is not None:
         return False
@@ -419,7 +419,7 @@ def takes_arguments(value: Callable[..., Any]) -> bool:
     return bool(inspect.signature(value).parameters)
 
 
-# what has no row although it takes arguments, by the reason
+# callables with arguments but without a row, with the reason
 WITHOUT_ROW = {
     "called by kf.run, for states and Info that it made": (
         *("estimate", "estimate_and_info", "whole_state", "lagged"),

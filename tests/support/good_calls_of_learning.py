@@ -41,7 +41,7 @@ def residual() -> kf.StateSpaceModel:
 
 @functools.cache
 def targets() -> training.Targets:
-    """What a Kalman filter estimates of the data."""
+    """Estimates of a Kalman filter on the data."""
     return training.imitation_targets((kf.kalman(), model()), data())
 
 

@@ -89,5 +89,5 @@ def recorded(**more: Any) -> Arguments:
 
 
 def compared(*names: str, **more: Any) -> Arguments:
-    """Return truth, mean and covariances, as far as they are named."""
+    """Return those of truth, mean and covariances that are named."""
     return dict(zip(names, truth(), strict=False)) | more

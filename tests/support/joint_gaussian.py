@@ -122,7 +122,7 @@ class History(NamedTuple):
         joints: t = 0..T.
         terms: log p(y_t | y_1..t-1), t = 1..T.
         ranks: how many entries of y_t earlier ones do not determine.
-        condition: the largest ratio of a variance to what earlier observations leave of it.
+        condition: the largest ratio of a variance to the part that earlier observations leave.
     """
 
     joints: list[Joint]
@@ -137,7 +137,7 @@ class History(NamedTuple):
 
     @property
     def backward_condition(self):
-        """How well x_t-1 is told from x_t, as `condition`."""
+        """The condition of x_t-1 given x_t, as in `condition`."""
         condition, start = self.condition, self.last.system.start
         for t in range(1 + start, len(self.joints)):
             before = self.joints[t - 1]
@@ -147,7 +147,7 @@ class History(NamedTuple):
 
 
 def elimination_condition(cov):
-    """The largest ratio of a variance to what earlier components leave of it, where any is left."""
+    """The largest ratio of a variance to the part that earlier components leave, if any."""
     left, condition = cov.copy(), 1.0
     for i, variance in enumerate(np.diag(cov)):
         pivot = left[i, i]

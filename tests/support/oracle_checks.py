@@ -1,4 +1,4 @@
-"""What kfjax says of a random linear record, beside the joint Gaussian."""
+"""Comparisons of kfjax with the joint Gaussian of a random linear record."""
 
 import functools
 
@@ -41,13 +41,13 @@ def filters_of(case: Case):
     """The filters that are exact for a record, by name."""
     if case.shape.kind != "opaque":
         return EXACT
-    # an iteration sees what noise-free channels determine only to the rounding of function values
+    # an iteration resolves what noise-free channels determine only to the rounding of f and h
     left_out = {"iterated"} if case.traits.singular[1] else set()
     return {name: method for name, method in BY_POINTS.items() if name not in left_out}
 
 
 def any_filter(case: Case):
-    """The filter for what does not depend on the filter."""
+    """A filter for results that do not depend on the filter."""
     return next(iter(filters_of(case).values()))
 
 
@@ -58,7 +58,7 @@ def beliefs(joint_and_places):
 
 
 def frozen(case: Case, t: int) -> int:
-    """The step of which an estimate at t is, in a record with a length."""
+    """The step to which the estimate at t belongs, in a record with a length."""
     return min(t, case.length)
 
 
@@ -89,7 +89,7 @@ def close_filtered(case: Case, name: str, method, params, expected):
 
 
 def check_neutral_combinators(case: Case):
-    """Combinators that have no reason to change anything."""
+    """Compare combinators that should not change anything."""
     if case.shape.kind != "constant":
         return
     joints = case.truth.joints
@@ -193,7 +193,7 @@ def check_iterated_smoothers(case: Case):
 
 
 def check_imputation(case: Case):
-    """What was not observed, from smoothed beliefs."""
+    """Compare imputed observations, from smoothed beliefs."""
     method, arguments = any_filter(case), {"us": case.us[:STEPS]}
     run = kf.run(method, case.model, case.ys, observed=case.seen, **arguments)
     smoothed = kf.smooth(method, case.model, run.outputs, **arguments)
@@ -320,7 +320,7 @@ SLOW = (  # to compile
 
 
 def check(traits, *, slow: bool = False):
-    """Check all of one record that its precision can hold; return the names of the checks made."""
+    """Make all checks of a record that its precision allows; return their names."""
     with jax.enable_x64(traits.shape.dtype == "float64"):
         case = random_models.make(traits)
         backward = BACKWARD + SLOW if slow else BACKWARD

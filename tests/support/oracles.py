@@ -1,6 +1,4 @@
-"""Textbook filters in numpy, written without a look at kfjax: loops, inverses, and missing entries
-really deleted.
-"""
+"""Textbook filters in numpy, independent of kfjax: loops, inverses, and deleted missing entries."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -32,8 +30,7 @@ class Result(NamedTuple):
 
 
 def linearised(fn: Any, m: Any, P: Any) -> tuple[Any, Any, Any]:
-    """Mean, covariance and cross-covariance by the Jacobian, which complex steps
-    give to rounding."""
+    """Mean, covariance and cross-covariance by the Jacobian, exact to rounding by complex steps."""
     J = np.stack([fn(m + 1e-30j * e).imag / 1e-30 for e in np.eye(len(m))], axis=1)
     return fn(m), J @ P @ J.T, P @ J.T
 
@@ -58,9 +55,7 @@ def unscented(
 
 
 def estimate(transform: Any, model: Model, ys: Any, us: Any, observed: Any) -> Result:
-    """Filter and smooth with a transform of Gaussians; unobserved entries are taken out of y, h and
-    R.
-    """
+    """Filter and smooth with a transform of Gaussians, with unobserved entries deleted."""
     m, P = model.mean, model.cov
     beliefs, predictions, log_likelihoods = [(m, P)], [], []
     for y, u, seen in zip(ys, us, observed, strict=True):

@@ -45,7 +45,7 @@ SUBJECTS = {
 
 
 def problems(page: Page) -> list[str]:
-    """Return a line for every piece of code on a page that does not fit kfjax."""
+    """Return a line for every piece of code on a page that does not agree with kfjax."""
     found = []
     for piece in page.pieces:
         found += [f"{page.name}:{line}: {text}" for line, text in problems_of(piece, page)]

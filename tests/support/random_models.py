@@ -1,7 +1,7 @@
 """Random linear records: models, observations, masks and lengths, from a few traits and a seed.
 
-All numbers are small multiples of powers of two. Products of them are exact, so that what is
-singular is exactly singular, and observations without noise agree exactly.
+All numbers are small multiples of powers of two. Products of them are exact, so that singular
+matrices are exactly singular, and observations without noise agree exactly.
 """
 
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ MASKS = ("everything", "channels", "rows", "not the first", "nothing")
 
 
 class Shape(NamedTuple):
-    """What is compiled once: dimensions, how the model is written, and the precision."""
+    """The part of a record that is compiled: dimensions, form of the model, and precision."""
 
     n: int
     m: int
@@ -29,7 +29,7 @@ class Shape(NamedTuple):
 
 
 class Traits(NamedTuple):
-    """What a record is made of."""
+    """The choices that determine a record."""
 
     shape: Shape
     singular: tuple[bool, bool, bool]  # Q, R, P0
@@ -39,7 +39,7 @@ class Traits(NamedTuple):
 
 
 class Case(NamedTuple):
-    """A record, as kfjax takes it, and what is true of it."""
+    """A record as kfjax takes it, with the true results."""
 
     traits: Traits
     system: System
@@ -58,7 +58,7 @@ class Case(NamedTuple):
 
     @property
     def seen(self):
-        """What counts as observed."""
+        """The entries that count as observed."""
         return self.observed & (np.arange(STEPS) < self.length)[:, None]
 
     @property
@@ -106,13 +106,13 @@ def picked_noise(stack, x, u):
 
 
 def affine(parts, x, u):
-    """A_t x + b_t, where no rule can see that it is affine."""
+    """A_t x + b_t, in a form that rules do not recognise as affine."""
     A, b = parts
     return jax.numpy.sum(A[u] * x[None, :], axis=1) + b[u]
 
 
 def draw(rng, L):
-    """A draw from N(0, L L') in multiples of what L has."""
+    """A draw from N(0, L L') in multiples of the entries of L."""
     return L @ fractions(np.round(4 * rng.normal(size=L.shape[1])) / 4)
 
 
@@ -155,7 +155,7 @@ def make(traits):
 
 
 def truth(case):
-    """What is true of a record: in fractions where something is singular."""
+    """The true results of a record, in fractions if something is singular."""
     if case.regular:
         return history(case.system, case.exact_ys.astype(float), case.seen)
     return history(case.system.map(fractions), case.exact_ys, case.seen)
@@ -174,7 +174,7 @@ def simulated(rng, system, Lq, Lr, L0):
 
 
 def random_mask(rng, kind, m):
-    """What is observed [T, m]."""
+    """A random mask [T, m]."""
     observed = np.ones((STEPS, m), bool)
     if kind == "channels":
         observed = rng.random((STEPS, m)) < 0.6
@@ -208,7 +208,7 @@ def written(system, shape, coefficients, us):
 
 
 def system_of(model, shape, us):
-    """The system that a model is, for leaves of any type."""
+    """The system of a model, for leaves of any type."""
     start = int(shape.first == "update")
     if shape.kind == "constant":
         f, h, steps = model.f, model.h, len(us)

@@ -1,15 +1,15 @@
-"""Whether arrays agree with what is true of a random record, to the rounding that it allows."""
+"""Comparisons with the true results of a random record, up to rounding."""
 
 import numpy as np
 from support.compiling import QUICKLY
 from support.random_models import Case
 
-# How many times the rounding of the numbers that were subtracted a result may be off.
+# The allowed error of a result, in units of the rounding of the numbers subtracted for it.
 ROUNDINGS = 200.0
 
 
 def tolerance(case: Case) -> float:
-    """The relative error that rounding may make."""
+    """The relative error that rounding may cause."""
     return ROUNDINGS * float(np.finfo(case.shape.dtype).eps) * case.condition
 
 

@@ -1,6 +1,4 @@
-"""What the tests of filters that draw share: many independent runs, and how far their averages may
-be off.
-"""
+"""Shared parts of the tests of filters that draw: independent runs, and tests of their averages."""
 
 import functools
 
@@ -15,7 +13,7 @@ KEY = jax.random.key(20)
 
 
 def log_likelihood_of(state, info):
-    """Keep the log-likelihood only: an `emit` that spares the rest."""
+    """Keep only the log-likelihood: an `emit`."""
     return info.log_likelihood
 
 
@@ -47,7 +45,7 @@ def exact(problem):
 
 
 def standard_errors(samples, expected):
-    """How many standard errors the mean of independent samples [R, ...] is off."""
+    """The error of the mean of independent samples [R, ...] in standard errors."""
     return np.abs(samples.mean(0) - expected) / (samples.std(0, ddof=1) / np.sqrt(len(samples)))
 
 
@@ -68,9 +66,7 @@ def errors(filter, problem, count=64):
 
 
 def check_convergence(few, many, problem, factor):
-    """Check that errors fall by a factor, the root of how many times more samples the second filter
-    has.
-    """
+    """Check that errors fall by the root of the ratio of the numbers of samples."""
     np.testing.assert_allclose(
         np.divide(errors(few, problem), errors(many, problem)), factor, rtol=0.35
     )
@@ -82,8 +78,8 @@ def drift(x, u):
 
 
 def angles_across_the_cut():
-    """A turning angle and a position, both observed: a model that wraps, and a linear one in
-    unwrapped angles.
+    """A turning angle and a position, both observed: a model that wraps, and one of unwrapped
+    angles.
     """
     ys = np.array([[2.7, 0.4], [3.0, 0.5], [3.5, 1.1], [3.8, 1.2]])
     prior = kf.Gaussian(np.array([2.4, 0.1]), np.array([[0.05, 0.02], [0.02, 0.1]]))

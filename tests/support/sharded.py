@@ -1,5 +1,4 @@
-"""What is computed on one device, on several, and by several processes; run by test_sharding in
-processes of its own.
+"""Results of one device, several devices and several processes; run by test_sharding.
 
 python tests/support/sharded.py devices quick OUT.npz        on all devices, and on one of them
 python tests/support/sharded.py processes quick I N PORT OUT.npz   as process I of N
@@ -27,7 +26,7 @@ def evaluated(evaluation):
 
 
 def dataset(model):
-    """Gaps, lengths, and a number of trajectories that no number of devices divides."""
+    """Data with gaps and lengths, whose trajectories do not divide evenly among devices."""
     rng = np.random.default_rng(0)
     xs, ys = (
         np.array(a)
@@ -51,7 +50,7 @@ def fitted(filter, params, data, key, **options):
 
 
 def quick():
-    """What is split: trials, and a training; with a filter that is compiled quickly. By name."""
+    """Results by name of trials and a training, with a filter that compiles quickly."""
     key, model = jax.random.key(0), kf.systems.constant_velocity()
     params = kf.ConstantGainParams(model, np.array([[0.5], [0.3]]))
     trials = kf.monte_carlo(
@@ -65,7 +64,7 @@ def quick():
 
 
 def thorough():
-    """The same for other filters, data sets, and ways to train."""
+    """The same for other filters, data sets and forms of training."""
     yield from quick()
     key, lorenz, model = jax.random.key(0), kf.systems.lorenz(), kf.systems.constant_velocity()
     trials = kf.monte_carlo(key, lorenz, kf.extended(), lorenz, trials=TRIALS, steps=STEPS)

@@ -1,6 +1,4 @@
-"""Gain networks that need no training: what a filter with a learned gain does around them can be
-checked exactly.
-"""
+"""Gain networks without training, with which learned filters can be checked exactly."""
 
 import dataclasses
 
@@ -11,7 +9,7 @@ import kfjax as kf
 
 @dataclasses.dataclass(frozen=True)
 class Replay:
-    """Gives the gains [T, n, m] that its variables are, one after the other."""
+    """A network that returns its variables, gains [T, n, m], one after the other."""
 
     n: int
     m: int
@@ -25,7 +23,7 @@ class Replay:
 
 @dataclasses.dataclass(frozen=True)
 class Spy:
-    """Gives the gain [n, m] that its variables are, and remembers the features that it saw last."""
+    """A network that returns its variables, a gain [n, m], and stores the last features."""
 
     n: int
     m: int

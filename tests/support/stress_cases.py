@@ -1,5 +1,4 @@
-"""The stress cases: linear models and records in numpy, and what their log-likelihood is; nothing
-of kfjax.
+"""The stress cases: linear models and records in numpy with their log-likelihoods, without kfjax.
 
 Every number is rounded to float32 first, so that both precisions are given the same problem and
 differ by their arithmetic alone. The reference is a Kalman filter in extended precision
@@ -30,7 +29,7 @@ class Case(NamedTuple):
 
 
 def rounded(array):
-    """Numbers that float32 has."""
+    """Numbers rounded to float32."""
     return np.asarray(array, np.float32).astype(np.float64)
 
 

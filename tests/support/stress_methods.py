@@ -1,4 +1,4 @@
-"""What is put under stress: the filters by name, and what a run in float32 tells of each."""
+"""The filters of the stress tests by name, and the results of their runs in float32."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ import kfjax as kf
 
 
 class Result(NamedTuple):
-    """What a filter made of a case.
+    """The results of a filter on a case.
 
     Attributes:
         log_likelihood: the sum over time.
@@ -25,7 +25,7 @@ class Result(NamedTuple):
 
 
 def hidden_product(A, x, u):
-    """A x, where no filter can see that it is linear."""
+    """A x, in a form that filters do not recognise as linear."""
     return A @ x
 
 
@@ -96,7 +96,7 @@ RUNS = METHODS | {
 
 
 def put(method, case):
-    """Run a method on a case, in the precision of the moment."""
+    """Run a method on a case, in the current precision."""
     cov, log_likelihood, pivot = (
         None if a is None else np.asarray(a, np.float64) for a in RUNS[method](case)
     )

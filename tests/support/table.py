@@ -1,9 +1,9 @@
 """The law table: every filter, the models it runs, and one shared set of results. Adding a filter =
 adding a row.
 
-The models are small and cover what a filter may meet: a linear one, a nonlinear one with learnable
-parameters, a linear one whose matrices and noise depend on inputs, and one with angles in the state
-and in the observations.
+The models are small and cover the kinds of models that a filter may be given: a linear one, a
+nonlinear one with learnable parameters, a linear one whose matrices and noise depend on inputs, and
+one with angles in the state and in the observations.
 """
 
 import functools
@@ -172,12 +172,12 @@ def walls(model: kf.StateSpaceModel) -> Any:
 
 
 def steady(model: kf.StateSpaceModel) -> Any:
-    """The gain that the Kalman filter settles at."""
+    """The steady gain of the Kalman filter."""
     return kf.ConstantGainParams(model, kf.steady_state(model).gain)
 
 
 def drawn(filter: kf.Filter, model: kf.StateSpaceModel) -> learned.Learned:
-    """The params of a learned filter, away from where training starts, which is zero for some."""
+    """The params of a learned filter away from their initial values, which are zero for some."""
     params, rng = learned.init_params(jax.random.key(3), filter, model), np.random.default_rng(3)
     return params._replace(
         network=jax.tree.map(lambda a: a + 0.1 * rng.normal(size=a.shape), params.network)
@@ -191,11 +191,11 @@ class Row(NamedTuple):
         filter: the filter.
         models: the names of the models it runs; the first is the one for laws that take long to
             compile, another one is for filters that may go wrong there only.
-        params: what makes its params from a model.
+        params: function that makes its params from a model.
         draws: whether it draws random numbers, which differ between precisions, and resamples or
             not at a threshold.
-        smoothed: whether gradients are taken through the smoother, too: once for every moment rule
-            is enough.
+        smoothed: whether gradients are taken through the smoother, too: one row for every moment
+            rule is enough.
     """
 
     filter: kf.Filter
@@ -287,7 +287,7 @@ CASES = [(name, model) for name, row in FILTERS.items() for model in row.models]
 
 
 class Case(NamedTuple):
-    """A filter with its params and data, in the precision of the moment."""
+    """A filter with its params and data, in the current precision."""
 
     filter: kf.Filter
     params: Any

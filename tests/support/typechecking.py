@@ -2,7 +2,7 @@
 
 import beartype
 
-# as PEP 484 has it, an int may stand where a float is expected
+# by PEP 484 an int is accepted where a float is expected
 _check = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 
 

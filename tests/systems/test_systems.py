@@ -1,6 +1,4 @@
-"""The systems zoo: discretisations against scipy, constants, and error texts. Lorenz has a file of
-its own.
-"""
+"""Systems: discretisations against scipy, constants, and error texts. Lorenz has its own file."""
 
 import functools
 

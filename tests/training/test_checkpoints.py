@@ -1,6 +1,4 @@
-"""Checkpoints: a run killed at any moment goes on as if nothing had been, and what is stored are
-arrays alone.
-"""
+"""Checkpoints: a run killed at any moment resumes exactly, and only arrays are stored."""
 
 import contextlib
 import errno
@@ -112,7 +110,7 @@ TABLE = {"factor": 1.0}
 
 
 def weighed(params, batch, key):
-    """A loss by a table that no digest looks into: only what comes out tells."""
+    """A loss by a table that no digest reads: only its values identify it."""
     return TABLE["factor"] * misfit(params, batch, key)
 
 
@@ -333,7 +331,7 @@ def test_damaged_params_are_named(tmp_path):
     accepted = 0
     for place in rng.integers(0, len(data), 100):
         path.write_bytes(data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :])
-        with contextlib.suppress(ValueError):  # unless the byte tells nothing, as of a date
+        with contextlib.suppress(ValueError):  # unless the byte has no effect, as in a date
             identical(load_params(path, start()), start())
             accepted += 1
     assert accepted < 50

@@ -1,6 +1,4 @@
-"""What training says of headings that wrap is what it says of the same headings unwrapped, and of
-unit vectors.
-"""
+"""Training gives the same for headings that wrap, for unwrapped headings, and for unit vectors."""
 
 import functools
 
@@ -37,7 +35,9 @@ def records():
 
 @functools.cache
 def diagnosed(make):
-    """A filter that takes the sensor to be nine times as noisy imitates one that knows."""
+    """A filter that overestimates the sensor's noise by a factor of nine imitates one that knows
+    it.
+    """
     ys = records() if make is unwrapped else np.asarray(kf.wrap_angle(records()))
     model = make()
     teacher, student = (kf.extended(), model), (kf.extended(), make(r=0.36))
@@ -177,7 +177,7 @@ def test_noise_of_labelled_headings_is_that_on_the_circle():
 
 @pytest.mark.parametrize("make", [heading, circle])
 def test_a_residual_sees_headings_near_pi_from_their_centre(make):
-    """Between 2.6 and 3.7, f turns twice as far as the model says."""
+    """Between 2.6 and 3.7, the true f turns twice as far as that of the model."""
     start = np.random.default_rng(4).uniform(2.6, 3.7, size=(300, 1, 1))
     angles = np.concatenate([start, start + 2 * TURN], axis=1)
     xs = np.asarray(kf.wrap_angle(angles))

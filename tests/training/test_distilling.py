@@ -1,6 +1,4 @@
-"""Imitating a filter: what the student reaches, and what the diagnostics say of student and
-teacher.
-"""
+"""Imitating a filter: the error of the student, and the diagnostics of student and teacher."""
 
 import jax
 import jax.numpy as jnp
@@ -119,8 +117,8 @@ def test_gradients_per_lag_are_those_of_the_gain(x64):
 
 
 def test_the_floor_falls_with_the_memory_as_the_filter_forgets(x64):
-    """What is left after N observations is ((I - K H) F)^N times an estimate that the window tells
-    little about.
+    """After N observations, ((I - K H) F)^N times an estimate remains, about which the window says
+    little.
     """
     keys = jax.random.split(KEY, 40)
     model = linear()

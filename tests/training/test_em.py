@@ -47,7 +47,7 @@ class Moments(NamedTuple):
     count: int
 
     def regress(self):
-        """The coefficients and the mean square of what is left."""
+        """The coefficients, and the mean square of the residuals."""
         coefficients = self.cross @ np.linalg.inv(self.z)
         return coefficients, (self.target - coefficients @ self.cross.T) / self.count
 

@@ -1,6 +1,4 @@
-"""The trainer: what is drawn, what moves, what is kept, and that several runs at once are several
-runs.
-"""
+"""The trainer: batches, updates, the params that are kept, and several runs at once."""
 
 import re
 from typing import Any, NamedTuple
@@ -74,12 +72,12 @@ def test_what_fills_no_batch_waits_for_the_next_shuffle():
         visits, start, rows(5), key=KEY, updates=200, batch_size=2, optimizer=SGD, reports=7
     )
     assert fitted.params["w"].sum() == -400
-    assert fitted.params["w"].max() < -60  # another one is left out every time
+    assert fitted.params["w"].max() < -60  # another row is left out every time
     assert fitted.history.update.tolist() == [0, 29, 58, 87, 116, 145, 174, 200]
 
 
 def refusing(params, batch, key):
-    """Not finite, or its gradient is not, where the batch has row 1 or 2."""
+    """A loss that is not finite, or whose gradient is not, if the batch has row 1 or 2."""
     row, w = batch["row"][0], params["w"]
     steep = jnp.sqrt(jnp.where(row == 2, w[2], 1.0)) - 1  # at w_2 = 0
     return visits(params, batch, key) + jnp.where(row == 1, jnp.nan, 0) + steep

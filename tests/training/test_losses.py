@@ -1,5 +1,4 @@
-"""Losses: their values by numpy, their gradients, and that the way a filter is
-run changes neither."""
+"""Losses: values and gradients, which do not depend on how the filter is run."""
 
 import functools
 import re

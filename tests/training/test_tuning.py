@@ -1,4 +1,4 @@
-"""Tuning: factors on Q and R that hold on data which the tuning has not seen."""
+"""Tuning: factors on Q and R that are right for data not used in the tuning."""
 
 import re
 
@@ -87,7 +87,7 @@ def held_noise(theta, x, u):
     ("method", "most"),
     [
         (kf.gated(kf.extended()), 5),
-        (kf.gated(kf.extended(), 0.5), np.inf),  # more noise lets more through the gate
+        (kf.gated(kf.extended(), 0.5), np.inf),  # with more noise, more observations pass the gate
         (kf.fallback(kf.extended(), patience=3), 5),
     ],
 )
