@@ -16,7 +16,7 @@ from kfjax.training.filter_memory import Forgetting, forgetting, gradient_per_la
 from kfjax.training.finite_memory import finite_memory_floor
 from kfjax.training.fitting import fit
 from kfjax.training.gates import Saturation, gate_saturation
-from kfjax.training.history import Fitted, History, Spread, spread
+from kfjax.training.history import Fitted, History, Report, Spread, spread
 from kfjax.training.imitation import Targets, imitation_targets
 from kfjax.training.losses import FilterLoss, innovation_nll, nll, prediction_error, state_mse
 from kfjax.training.noise import Scales, scale_noise
@@ -43,6 +43,7 @@ __all__ = [
     "FreeNoise",
     "History",
     "Maximised",
+    "Report",
     "Rollout",
     "Saturation",
     "Scales",

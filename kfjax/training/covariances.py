@@ -25,7 +25,7 @@ from kfjax.models.augmented_state import check_added_noise
 from kfjax.models.lens import model_of, with_model
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.training.fitting import fit
-from kfjax.training.history import Fitted
+from kfjax.training.history import Fitted, through_params
 from kfjax.training.losses import innovation_nll
 from kfjax.training.optimizers import Cosine, clipped_adam
 from kfjax.training.wrapping import through
@@ -213,7 +213,8 @@ def fit_noise(
         learning_rate: step size of Adam, in logarithms of standard deviations; it falls to a
             hundredth.
         batch_size: trajectories per update, at most all.
-        **options: other arguments of `fit`, such as optimizer, reports, progress.
+        **options: other arguments of `fit`, such as optimizer, reports, progress; a callback is
+            given params with the covariances of that report.
 
     Returns:
         `Fitted`, whose params are the given ones with the fitted covariances.
@@ -241,6 +242,7 @@ def fit_noise(
     optimizer = options.pop("optimizer", None) or clipped_adam(
         Cosine(learning_rate, updates, final=0.01), clip=10.0
     )
+    options["callback"] = through_params(options.get("callback"), noise_of)
     free = free_noise(params, learn, floor)
     fitted = fit(
         through(innovation_nll(filter) if loss is None else loss, noise_of),

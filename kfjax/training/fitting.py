@@ -10,13 +10,13 @@ import numpy as np
 import optax
 from jax import Array
 
-from kfjax._support.arguments import check_count, check_counts, check_key
+from kfjax._support.arguments import check_count, check_counts, check_function, check_key
 from kfjax._support.naming import described
 from kfjax._support.persistence import is_key
 from kfjax.base import Params
 from kfjax.data import Dataset
 from kfjax.training.checkpoints import Checkpoints
-from kfjax.training.history import Fitted
+from kfjax.training.history import Fitted, Report
 from kfjax.training.optimising import Plan, optimise
 from kfjax.training.optimizers import clipped_adam
 from kfjax.training.tasks import Keys, Task
@@ -43,6 +43,7 @@ def fit(
     reports: int = 50,
     checkpoints: Checkpoints | None = None,
     progress: bool | None = None,
+    callback: Callable[[Report], Any] | None = None,
 ) -> Fitted:
     """Train parameters by gradient, and keep those with the lowest validation loss.
 
@@ -83,6 +84,12 @@ def fit(
         checkpoints: where to save the state; an interrupted run that is started again with the same
             arguments continues, and gives the same numbers to the bit.
         progress: whether to show a progress bar on stderr; default only if it is a terminal.
+        callback: a function that is called with a `Report` after each report, the one before the
+            first update included, for experiment trackers. It runs outside of compiled code, after
+            the checkpoint is written; what it returns is ignored, and an exception ends the
+            training. It is no part of the run: a run that continues from a checkpoint may have
+            another one, which gets the reports that come after the checkpoint. With several
+            processes, each of them calls it.
 
     Returns:
         `Fitted`.
@@ -106,6 +113,8 @@ def fit(
     _check_loss(loss)
     check_key("fit: key", key, many=True)
     check_count("fit: batch_size", batch_size)
+    if callback is not None:
+        check_function("fit: callback", callback, "a function of a Report, or None")
     key = _typed(key)
     task = Task(
         loss,
@@ -118,7 +127,8 @@ def fit(
         many=key.ndim == 1,
     )
     _check(task, params, data, validation, key, updates, reports)
-    plan = Plan("training", updates, -(-updates // reports), progress, hyperparameters, checkpoints)
+    every = -(-updates // reports)
+    plan = Plan("training", updates, every, progress, hyperparameters, checkpoints, callback)
     fitted = optimise(task, params, learn, data, validation, _keys(key), plan)
     _check_finite(fitted)
     return fitted

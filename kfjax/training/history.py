@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 
 from kfjax._support.arguments import real_numbers
 
-__all__ = ["Fitted", "History", "Spread", "spread"]
+__all__ = ["Fitted", "History", "Report", "Spread", "spread"]
 
 
 class History(NamedTuple):
@@ -33,6 +34,44 @@ class History(NamedTuple):
     def until(self, reports: int) -> History:
         """Return the first reports, as numpy arrays."""
         return History(*(np.asarray(values)[..., :reports] for values in self))
+
+
+class Report(NamedTuple):
+    """One report of a training, as `fit` passes it to its callback.
+
+    Numbers are Python's; for several runs, every value has a leading axis [S].
+
+    Attributes:
+        update: number of updates made so far.
+        loss: the mean training loss since the last report; NaN in the first report, which comes
+            before any update.
+        validation: the validation loss; NaN without validation data.
+        gradient_norm: the mean norm of the gradient since the last report; NaN at first.
+        refused: number of updates skipped so far, because the loss or its gradient was not finite.
+        params: the params that were validated; with `ema` they are averages.
+    """
+
+    update: Any
+    loss: Any
+    validation: Any
+    gradient_norm: Any
+    refused: Any
+    params: Any
+
+
+def report_at(history: History, row: int, params: Any) -> Report:
+    """Return a row of a history that is being written, with the params of that time."""
+    values = (np.asarray(rows)[..., row] for rows in history)
+    return Report(*(v.item() if v.ndim == 0 else v for v in values), params)
+
+
+def through_params(
+    callback: Callable[[Report], Any] | None, transform: Callable[[Any], Any]
+) -> Callable[[Report], Any] | None:
+    """Return a callback that is given transformed params, as `through` does for losses."""
+    if callback is None:
+        return None
+    return lambda report: callback(report._replace(params=transform(report.params)))
 
 
 class Spread(NamedTuple):

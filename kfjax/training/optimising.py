@@ -19,7 +19,7 @@ from kfjax._support.types import PyTree
 from kfjax.base import Params
 from kfjax.data import on_disk, whole_windows
 from kfjax.training.checkpoints import Checkpoints
-from kfjax.training.history import Fitted, History
+from kfjax.training.history import Fitted, History, Report, report_at
 from kfjax.training.optimizers import set_hyperparameters
 from kfjax.training.partitioning import merge, partition
 from kfjax.training.reading import Batches, advance_from_disk
@@ -41,6 +41,7 @@ class Plan(NamedTuple):
         progress: whether to show the progress bar; None if stderr is a terminal.
         hyperparameters: values in the state of the optimiser by name, or None.
         checkpoints: where to save the state, or None.
+        callback: what to call with every `Report`, or None.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Plan(NamedTuple):
     progress: bool | None = None
     hyperparameters: Mapping[str, Any] | None = None
     checkpoints: Checkpoints | None = None
+    callback: Callable[[Report], Any] | None = None
 
 
 def optimise(
@@ -79,6 +81,8 @@ def optimise(
             state = report(state, done)
             save(done, state)
             progress(_ends(plan, done) - _ends(plan, done - 1), _note(task, state.history, done))
+            if plan.callback is not None:
+                plan.callback(_report(state, frozen, done))
     return _fitted(state, frozen, done, validation is not None)
 
 
@@ -182,6 +186,12 @@ def _saver(
 def _settled(task: Task, state: TrainState) -> bool:
     """Tell whether every run has lost patience."""
     return task.patience is not None and bool((np.asarray(state.waiting) >= task.patience).all())
+
+
+def _report(state: TrainState, frozen: PyTree, row: int) -> Report:
+    """Return the last report, for a callback."""
+    candidate = state.params if state.average is None else state.average
+    return report_at(state.history, row, sharding.home(merge(candidate, frozen)))
 
 
 def _note(task: Task, history: History, row: int) -> str:

@@ -15,7 +15,7 @@ from kfjax.base import Params
 from kfjax.data import Dataset, first_steps
 from kfjax.training.checkpoints import Checkpoints
 from kfjax.training.fitting import fit
-from kfjax.training.history import Fitted, History
+from kfjax.training.history import Fitted, History, Report
 
 __all__ = ["curriculum", "fit_stages"]
 
@@ -38,7 +38,8 @@ def fit_stages(
             ...}`, or `"loss"`.
         key: random key, or keys for several runs.
         checkpoints: where to save, with one subdirectory per stage.
-        **shared: arguments of `fit` for all stages.
+        **shared: arguments of `fit` for all stages; a callback is given counts that go on from one
+            stage to the next, as in the history.
 
     Returns:
         `Fitted` of the last stage; its history is that of all stages.
@@ -66,7 +67,7 @@ def fit_stages(
     check_key("fit_stages: key", key, many=True)
     if checkpoints is not None:
         check_kind("fit_stages: checkpoints", checkpoints, Checkpoints)
-    histories = []
+    histories: list[History] = []
     for number, stage in enumerate(stages):
         check_mapping(
             f"fit_stages: stage {number}", stage, "a dict such as {'data': data, 'updates': 1000}"
@@ -77,6 +78,7 @@ def fit_stages(
                 f"fit_stages: stage {number} lacks {', '.join(sorted(missing))}; expected data and"
                 " updates in every stage, or in the arguments for all stages."
             )
+        options["callback"] = _counted_on(options.get("callback"), histories)
         fitted = fit(
             options.pop("loss"),
             params,
@@ -109,6 +111,24 @@ def curriculum(data: Dataset, lengths: Iterable[int], updates: int) -> list[dict
     check_count("curriculum: updates", updates)
     lengths = items_of("curriculum: lengths", lengths, "numbers of steps, such as (20, 100, 400)")
     return [{"data": first_steps(data, length), "updates": updates} for length in lengths]
+
+
+def _counted_on(
+    callback: Callable[[Report], Any] | None, earlier: list[History]
+) -> Callable[[Report], Any] | None:
+    """Return a callback whose reports count the updates of earlier stages."""
+    if callback is None or not earlier:
+        return callback
+    before = _joined(earlier)
+    made = before.update.max().item()
+    refused = before.refused[..., -1]
+
+    def counted(report: Report) -> Any:
+        total = np.asarray(report.refused + refused)
+        total = total.item() if total.ndim == 0 else total
+        return callback(report._replace(update=report.update + made, refused=total))
+
+    return counted
 
 
 def _fold_in(key: Array, number: int) -> Array:

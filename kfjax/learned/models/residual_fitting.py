@@ -25,6 +25,7 @@ from kfjax.learned.models.residuals import Corrected, ResidualParams, learned_we
 from kfjax.models.averages import centre_and_spread
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.training import Fitted, fit, free_noise, nll, noise_of, through
+from kfjax.training.history import through_params
 
 __all__ = ["fit_residual", "refine"]
 
@@ -137,6 +138,7 @@ def refine(
     free = free_noise(model, learn)
     if (chosen := options.pop("validation_loss", None)) is not None:
         options["validation_loss"] = through(chosen, noise_of)
+    options["callback"] = through_params(options.get("callback"), noise_of)
     fitted = fit(
         through(loss, noise_of), free, data, key=key, learn=_weights_and_factors, **options
     )
