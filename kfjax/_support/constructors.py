@@ -173,6 +173,8 @@ def _check_hashable(name: str, value: Any) -> None:
         remedy = "Put arrays in params (the model)."
         if isinstance(value, list):
             remedy = "Write a tuple instead of the list."
+        elif callable(value) and not is_array:  # a module of Equinox
+            remedy = "Put arrays in params; a module as network goes by kf.learned.ModuleNetwork."
         raise ValueError(
             f"{name} is or holds {kind}; expected a plain number or a hashable value, since a"
             f" filter is static. {remedy}"

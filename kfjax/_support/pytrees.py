@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import GetAttrKey, Partial
 
+from kfjax._support.modules import split
 from kfjax._support.types import PyTree
 
 __all__: list[str] = []
@@ -123,10 +124,19 @@ def select(condition: Any, new: PyTree, old: PyTree) -> PyTree:
 
 
 def as_pytree(value: PyTree) -> PyTree:
-    """Wrap a plain function as a pytree; return `Partial`, `Linear`, arrays and None unchanged."""
-    if isinstance(value, Partial) or not callable(value) or not jax.tree_util.all_leaves([value]):
+    """Wrap a function as a pytree whose leaves are arrays.
+
+    A plain function has none. A module, such as one of Equinox, may hold functions as leaves, which
+    become static. `Partial`, `Linear`, arrays and None are returned unchanged.
+    """
+    if isinstance(value, Partial) or not callable(value):
         return value
-    return Partial(value)
+    if jax.tree_util.all_leaves([value]):
+        return Partial(value)
+    if not any(map(callable, jax.tree.leaves(value))):
+        return value
+    skeleton, arrays = split(value, callable)
+    return Partial(skeleton, arrays)
 
 
 def promote(tree: PyTree, who: str) -> PyTree:

@@ -6,7 +6,8 @@ from kfjax.learned.gains.feature_maps import Asinh, Normalised, Raw, Whitened
 from kfjax.learned.gains.features import FEATURES
 from kfjax.learned.gains.gain_covariances import covariance_from_gain
 from kfjax.learned.gains.gain_filters import GainRule, GainState, GainUpdate, gain_filter
-from kfjax.learned.gains.kalman_nets import kalman_net, published
+from kfjax.learned.gains.kalman_nets import GainNetwork, kalman_net, published
+from kfjax.learned.gains.module_networks import ModuleNetwork
 from kfjax.learned.gains.networks import GRU, Architecture1, Architecture2
 from kfjax.learned.gains.recursive_gain import recursive_kalman_net
 from kfjax.learned.gains.scales import measure_scales
@@ -39,10 +40,12 @@ __all__ = [
     "Architecture2",
     "Asinh",
     "Calibration",
+    "GainNetwork",
     "GainRule",
     "GainState",
     "GainUpdate",
     "Learned",
+    "ModuleNetwork",
     "Normalised",
     "PlainRNN",
     "Polynomial",

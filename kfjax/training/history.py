@@ -61,8 +61,9 @@ class Report(NamedTuple):
 
 def report_at(history: History, row: int, params: Any) -> Report:
     """Return a row of a history that is being written, with the params of that time."""
-    values = (np.asarray(rows)[..., row] for rows in history)
-    return Report(*(v.item() if v.ndim == 0 else v for v in values), params)
+    values = [np.asarray(rows)[..., row] for rows in history]
+    numbers = [value.item() if value.ndim == 0 else value for value in values]
+    return Report._make([*numbers, params])
 
 
 def through_params(

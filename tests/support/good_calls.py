@@ -425,6 +425,7 @@ WITHOUT_ROW = {
         *("estimate", "estimate_and_info", "whole_state", "lagged"),
     ),
     "called by kf.training.fit, for paths that it made": ("learned.learned_weights",),
+    "a protocol, which nobody calls": ("learned.GainNetwork",),
     "changes the process that calls it": ("evaluation.pin",),
     "compiles the function that it is given, whose arguments and errors are its own": (
         "describe_loops",

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import nnx
 from support.good_values import EYE, KEY, PRIOR, YS, Rows, data, model
 
 import kfjax as kf
@@ -64,11 +65,17 @@ def torch_weights() -> dict[str, np.ndarray]:
     return weights
 
 
+def small_module(key: jax.Array) -> nnx.Module:
+    """A module of Flax nnx."""
+    return nnx.Linear(2, 2, rngs=nnx.Rngs(key))
+
+
 LEARNED: Rows = {
     "learned.MLP": lambda: {"hidden": (8,), "updates": 3, "learning_rate": 1e-3, "batch_size": 2},
     "learned.Polynomial": lambda: {"degree": 2, "ridge": 1e-8},
     "learned.Architecture1": lambda: {"n": 2, "m": 1, "layers": 1},
     "learned.Architecture2": lambda: {"n": 2, "m": 1, "wiring": "corrected"},
+    "learned.ModuleNetwork": lambda: {"make": small_module, "n": 2, "m": 1},
     "learned.Asinh": lambda: {"scale": 1.0},
     "learned.Normalised": lambda: {"eps": 1e-12},
     "learned.RecurrentStack": lambda: {

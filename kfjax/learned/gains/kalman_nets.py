@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Protocol
 
-from flax import linen as nn
+import jax
+import jax.numpy as jnp
 from flax.errors import ScopeParamShapeError
 from jax import Array
 
-from kfjax._support.naming import suggest
+from kfjax._support.naming import described, suggest
 from kfjax.base import Filter, constructor
 from kfjax.learned.gains.feature_maps import NORMALISED, FeatureMap
 from kfjax.learned.gains.features import FEATURES
@@ -18,14 +19,57 @@ from kfjax.learned.gains.networks import Architecture1, Architecture2
 from kfjax.learned.params import Learned, in_precision
 from kfjax.models.observing import Observation
 
-__all__ = ["kalman_net", "published"]
+__all__ = ["GainNetwork", "kalman_net", "published"]
+
+
+class GainNetwork(Protocol):
+    """What `kalman_net` takes as its network: any hashable value with these attributes.
+
+    A Flax Linen module has `init` and `apply` by itself, a module of Equinox or nnx gets all of
+    them by `ModuleNetwork`, and a NamedTuple of functions may have them as fields. There is no
+    batch axis, and no loop over time.
+
+    Example:
+        >>> import typing
+        >>> class Shrinking(typing.NamedTuple):
+        ...     n: int
+        ...     m: int
+        ...     def initial_carry(self, constants, dtype):
+        ...         return jnp.ones((), dtype)
+        ...     def init(self, key, carry, features):
+        ...         return jnp.zeros((self.n, self.m))
+        ...     def apply(self, variables, carry, features):
+        ...         return 0.9 * carry, carry * variables
+        >>> model = kf.systems.constant_velocity()
+        >>> filter = kf.learned.kalman_net(Shrinking(2, 1))
+        >>> params = kf.learned.init_params(jax.random.key(0), filter, model)
+        >>> params.network.shape
+        (2, 1)
+    """
+
+    @property
+    def n(self) -> int:
+        """The dimension of the state."""
+
+    @property
+    def m(self) -> int:
+        """The dimension of the observation."""
+
+    def initial_carry(self, constants: Any, dtype: Any, /) -> Any:
+        """Return the memory before the first step, arrays of `dtype`; see `Learned.constants`."""
+
+    def init(self, key: Array, carry: Any, features: dict[str, Array], /) -> Any:
+        """Draw the variables, a pytree of floats."""
+
+    def apply(self, variables: Any, carry: Any, features: dict[str, Array], /) -> Any:
+        """Return the new memory and the gain [n, m]; features are vectors by name."""
 
 
 @dataclasses.dataclass(frozen=True)
 class NetworkGain(GainRule):
     """The gain is the output of a network; there is no covariance."""
 
-    module: Any
+    module: GainNetwork
 
     @property
     def n(self) -> int:  # type: ignore[override]  # read-only
@@ -40,11 +84,33 @@ class NetworkGain(GainRule):
     def network(self, key: Array, features: dict[str, Array]) -> Any:
         """Draw the variables."""
         dtype = next(iter(features.values())).dtype
-        return self.module.init(key, self.module.initial_carry(None, dtype), features)
+        carry = self.module.initial_carry(None, dtype)
+        variables = self.module.init(key, carry, features)
+        self._check_output(carry, jax.eval_shape(self.module.apply, variables, carry, features))
+        return variables
 
     def carry(self, params: Learned) -> Any:
         """Return the initial hidden state of the network."""
         return self.module.initial_carry(params.constants, params.model.dtype)
+
+    def _check_output(self, carry: Any, output: Any) -> None:
+        """Raise unless the output of the network has the right structure and shapes."""
+        here = jax.tree.map(jnp.shape, carry)
+        if not isinstance(output, tuple) or len(output) != 2:
+            raise ValueError(
+                f"kalman_net: the network returns {described(output)}; expected (carry, gain)."
+            )
+        there, gain = jax.tree.map(jnp.shape, output)
+        if gain != (self.n, self.m):
+            raise ValueError(
+                f"kalman_net: the network returns a gain of shape {gain}; expected"
+                f" {(self.n, self.m)}, [n, m]."
+            )
+        if here != there:
+            raise ValueError(
+                f"kalman_net: the network returns a carry of shapes {there}; expected those of"
+                f" its initial_carry, {here}."
+            )
 
     def __call__(
         self, params: Learned, state: GainState, features: dict[str, Array], seen: Observation
@@ -65,7 +131,7 @@ class NetworkGain(GainRule):
 
 @constructor
 def kalman_net(
-    network: nn.Module, features: tuple[str, ...] = FEATURES, feature_map: FeatureMap = NORMALISED
+    network: GainNetwork, features: tuple[str, ...] = FEATURES, feature_map: FeatureMap = NORMALISED
 ) -> Filter:
     """Filter by a model-based prediction and a learned gain (KalmanNet).
 
@@ -85,9 +151,9 @@ def kalman_net(
     them with `kfjax.run(..., checked=True)`, which raises.
 
     Args:
-        network: a Flax module `(carry, features) -> (carry, gain [n, m])` with attributes n and m
-            and a method `initial_carry(constants, dtype)`, such as `Architecture1(n, m)` or
-            `Architecture2(n, m)`.
+        network: a `GainNetwork`: `Architecture1(n, m)`, `Architecture2(n, m)`, another Flax Linen
+            module `(carry, features) -> (carry, gain [n, m])` with attributes n and m and a method
+            `initial_carry(constants, dtype)`, or a module of Equinox or nnx in a `ModuleNetwork`.
         features: names among F1 to F4; their order does not matter.
         feature_map: how features are scaled: `Normalised()` as published; `Asinh()` and
             `Whitened()` keep the size of a feature.
@@ -113,13 +179,19 @@ def kalman_net(
         G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known
         dynamics, IEEE Trans. Signal Process. 70 (2022), section III.
     """
+    check_network("kalman_net", network)
+    return gain_filter(NetworkGain(network), features, feature_map)
+
+
+def check_network(who: str, network: Any) -> None:
+    """Raise unless a value has what a gain network must have."""
     for name in ("n", "m", "initial_carry", "apply"):
         if not hasattr(network, name):
             raise ValueError(
-                f"kalman_net: network is {network!r}, without {name}; expected a gain network, such"
-                " as kf.learned.Architecture2(n=3, m=3)."
+                f"{who}: network is {described(network)}, without {name}; expected a gain network, such"
+                " as kf.learned.Architecture2(n=3, m=3). Wrap a module of Equinox or nnx in"
+                " kf.learned.ModuleNetwork."
             )
-    return gain_filter(NetworkGain(network), features, feature_map)
 
 
 _PUBLISHED = {

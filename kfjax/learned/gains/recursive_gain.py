@@ -17,7 +17,7 @@ from kfjax.learned.gains.covariances import CovarianceRule, entries, triangle
 from kfjax.learned.gains.feature_maps import Asinh, FeatureMap
 from kfjax.learned.gains.features import FEATURES
 from kfjax.learned.gains.gain_filters import GainState, GainUpdate, gain_filter
-from kfjax.learned.gains.kalman_nets import NetworkGain
+from kfjax.learned.gains.kalman_nets import GainNetwork, NetworkGain, check_network
 from kfjax.learned.params import Learned
 from kfjax.learned.recurrent_networks.cells import RecurrentHead
 from kfjax.models.observing import Observation
@@ -30,7 +30,7 @@ ASINH = Asinh()
 
 @constructor
 def recursive_kalman_net(
-    network: nn.Module,
+    network: GainNetwork,
     features: tuple[str, ...] = FEATURES,
     feature_map: FeatureMap = ASINH,
     *,
@@ -82,6 +82,7 @@ def recursive_kalman_net(
         H. Mortada et al., Recursive KalmanNet: deep learning-augmented Kalman filtering for state
         estimation with consistent uncertainty quantification, EUSIPCO 2025.
     """
+    check_network("recursive_kalman_net", network)
     check_count("recursive_kalman_net: hidden", hidden)
     check_number("recursive_kalman_net: scale", scale, above=0)
     check_number("recursive_kalman_net: floor", floor, above=0)
