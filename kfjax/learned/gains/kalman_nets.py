@@ -188,8 +188,8 @@ def check_network(who: str, network: Any) -> None:
     for name in ("n", "m", "initial_carry", "apply"):
         if not hasattr(network, name):
             raise ValueError(
-                f"{who}: network is {described(network)}, without {name}; expected a gain network, such"
-                " as kf.learned.Architecture2(n=3, m=3). Wrap a module of Equinox or nnx in"
+                f"{who}: network is {described(network)}, without {name}; expected a gain"
+                " network, such as kf.learned.Architecture2(n=3, m=3). Wrap a module of Equinox or nnx in"
                 " kf.learned.ModuleNetwork."
             )
 
