@@ -189,8 +189,8 @@ def check_network(who: str, network: Any) -> None:
         if not hasattr(network, name):
             raise ValueError(
                 f"{who}: network is {described(network)}, without {name}; expected a gain"
-                " network, such as kf.learned.Architecture2(n=3, m=3). Wrap a module of Equinox or nnx in"
-                " kf.learned.ModuleNetwork."
+                " network, such as kf.learned.Architecture2(n=3, m=3). Wrap a module of Equinox"
+                " or nnx in kf.learned.ModuleNetwork."
             )
 
 
