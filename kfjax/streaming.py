@@ -41,7 +41,7 @@ def step(
         params: its parameters.
         state: the state after the previous observation. None is the start of a record: then the
             step begins with `filter.init(params, key)`, and with first="update" in the model there
-            is no prediction. (Where a prediction comes first, `filter.init(params)` is as good.)
+            is no prediction. (If a prediction comes first, `filter.init(params)` works too.)
         y: the observation [m].
         u: the input u_t of this step, or None.
         observed: boolean scalar or [m], or None for everything.

@@ -52,7 +52,7 @@ def cache_folder(environment: Mapping[str, str]) -> Path | None:
 def _user_cache(environment: Mapping[str, str]) -> Path | None:
     """Return where the platform wants caches to be."""
     given = environment.get("XDG_CACHE_HOME", "")
-    if os.path.isabs(given):  # relative ones are to be ignored, says the standard
+    if os.path.isabs(given):  # relative paths are ignored, as the standard requires
         return Path(given)
     if sys.platform == "win32":
         local = environment.get("LOCALAPPDATA")

@@ -1,7 +1,7 @@
 """Jitted functions whose caches are bounded.
 
 What `jax.jit` compiled stays in memory for as long as the function, a few megabytes for each
-filter: in a process that builds models anew, since functions of models and filters are a part of
+filter: in a process that keeps building models, since functions of models and filters are a part of
 what a program is known by, that grows without end.
 """
 

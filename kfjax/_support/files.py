@@ -114,7 +114,7 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def trim_folder(folder: Path, most: int) -> None:
-    """Delete files that were used least recently, until the rest of a cache has `most` bytes."""
+    """Delete the least recently used files of a cache until it has at most `most` bytes."""
     kept = 0
     with contextlib.suppress(OSError):  # another process deletes, too
         files = [(file, file.stat()) for file in folder.iterdir() if file.is_file()]

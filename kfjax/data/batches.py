@@ -71,6 +71,6 @@ def start_at(params: Params, mean: Float[AnyArray, " n"] | None) -> Params:
     mean = jnp.asarray(real_array("start_at: mean", mean, ndim=1))
     known = mean.shape[0]
     layout = layout_of(model)
-    if layout is not None and known == layout.n:  # data know x, and not the noise beside it
+    if layout is not None and known == layout.n:  # data hold x, without the noise in the state
         mean = jnp.concatenate([mean, model.prior.mean[known:]])
     return with_model(params, prior=Gaussian(mean, model.prior.cov))

@@ -1,4 +1,4 @@
-"""What the arrays of a `Dataset` are called where they came from: names, units, times."""
+"""Names, units and times of the arrays of a `Dataset`, as in their source."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ __all__ = ["read_data", "read_parts"]
 
 
 class Columns(TableColumns, total=False):
-    """What the columns of a table mean: see `read_table`."""
+    """Meaning of the columns of a table; see `read_table`."""
 
     ys: Sequence[str]
 

@@ -25,7 +25,7 @@ Time: TypeAlias = float | str | datetime | timedelta | np.datetime64 | np.timede
 
 
 class TableColumns(TypedDict, total=False):
-    """What the columns of a table mean, beside the observations: see `from_pandas`."""
+    """Meaning of the columns of a table other than the observations; see `from_pandas`."""
 
     xs: Sequence[str | None] | None
     us: Sequence[str]

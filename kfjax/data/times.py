@@ -70,7 +70,9 @@ def read_times(
             (begin,) = _seconds(given, times)
     except (TypeError, ValueError, OverflowError) as error:
         beginning = "" if start is None else f", start is {start!r}"
-        reason, _, _ = str(error).partition(". You might")  # pandas goes on about its arguments
+        reason, _, _ = str(error).partition(
+            ". You might"
+        )  # pandas continues with a list of its arguments
         raise ValueError(
             f"{who}: times are {column.dtype} such as {column.iloc[0]!r}{beginning} ({reason});"
             " expected numbers, dates (ISO 8601 as text) or time differences, all alike, time zones"

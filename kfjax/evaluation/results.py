@@ -131,7 +131,7 @@ class Evaluation:
     def rejected(self) -> float | None:
         """Return the share of the observed channels that the filter did not use.
 
-        A noise-free channel that others determine says nothing new, and counts in neither number
+        A noise-free channel that others determine adds no information, and counts in neither number
         unless it was impossible. None for filters that use every observation.
         """
         sums = self.statistics.rejected

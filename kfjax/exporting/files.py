@@ -57,7 +57,7 @@ def export_step(
         batch: number of trajectories, or a name such as "b" for any number; None for one trajectory
             without a batch axis.
         key: random key for filters that draw.
-        state: a state to go on from; default the start of a record.
+        state: a state to continue from; default the start of a record.
         platforms: platforms for which the program can be compiled when it is called, such as
             ("cpu", "cuda", "tpu"); default the current one.
 
@@ -111,7 +111,7 @@ def export_run(
         masked: whether the program takes `observed`, booleans like y.
         batch: number of trajectories, or a name for any number, or None.
         key: random key for filters that draw.
-        state: a state to go on from; default the start of a record.
+        state: a state to continue from; default the start of a record.
         emit: `(state, info) -> anything`: what is kept of every step, as in `kfjax.run`.
         platforms: platforms for which the program can be compiled, as in `export_step`.
 

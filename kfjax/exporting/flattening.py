@@ -128,7 +128,7 @@ def flat_run(
 
 
 def _from_state(filter: Filter, params: Params, examples: Examples) -> Filter:
-    """Return a filter that knows from its state how a record begins, as a program must."""
+    """Return a filter whose state says whether the record has begun, as a program requires."""
     check_filter("export", filter)
     check_params("export", params)
     if examples.key is not None:

@@ -1,6 +1,6 @@
 """JAX programs with calls inlined and the primitives of kfjax replaced by their implementations.
 
-Such a program has only operations that converters to other formats may know.
+Such a program has only operations that converters to other formats may support.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def primitives(jaxpr: Jaxpr) -> set[str]:
 
 
 def _resolved(equation: JaxprEqn, values: list[Value]) -> list[Value] | None:
-    """Return the results of what a converter does not know."""
+    """Return the results of an operation that converters do not support."""
     params = equation.params
     value = value_of(equation.primitive)
     if value is not None:

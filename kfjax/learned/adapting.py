@@ -32,7 +32,7 @@ ADAM = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-2))
 
 
 class Adaptation(NamedTuple):
-    """What is carried from window to window.
+    """State that is carried from window to window.
 
     Attributes:
         params: `Learned`, as adapted so far.

@@ -47,7 +47,7 @@ def call(name: str, fn: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return fn(*arguments)
     except Exception as error:
-        # the innermost call knows best: a function may call that of another model
+        # the innermost call has the best note: a function may call that of another model
         if not any(note.startswith(MARK) for note in getattr(error, "__notes__", ())):
             error.add_note(_note(name, fn, arguments, error))
         raise

@@ -50,7 +50,7 @@ def evaluated(model: StateSpaceModel, u: Inputs) -> list[Any]:
 
 
 def reads(fn: Callable[[Inputs], Any], u: Inputs) -> bool:
-    """Return whether the result of a function depends on its argument, as its trace tells."""
+    """Return whether the result of a function depends on its argument, according to its trace."""
     jaxpr = jax.make_jaxpr(fn)(u).jaxpr
     used = {id(v) for equation in jaxpr.eqns for v in equation.invars}
     used |= {id(v) for v in jaxpr.outvars}

@@ -68,7 +68,7 @@ def checked_noise_free(who: str, noise_free: Any, R: Any) -> bool:
     """Return whether R may be singular: as told, or found out where it is None.
 
     Raises:
-        ValueError: if it is no bool, or False although the values of R are known and singular.
+        ValueError: if it is not a bool, or False although the values of R are known and singular.
     """
     if noise_free is None:
         return may_be_noise_free(R)

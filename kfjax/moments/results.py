@@ -1,4 +1,4 @@
-"""What a moment rule returns."""
+"""Results of moment rules."""
 
 from __future__ import annotations
 

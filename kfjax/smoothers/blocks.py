@@ -30,10 +30,10 @@ class Stretches(Generic[Element, Step, Belief]):
 
     Attributes:
         add: (stretch, step) -> the stretch longer by a step.
-        join: (early, late) -> both, associative; it knows the start if `early` does.
+        join: (early, late) -> both, associative; it includes the start if `early` does.
         start: a stretch of no steps that ends in the belief before the first step.
         nothing: a stretch of no steps, from an unknown start.
-        end: stretch -> the belief in which it ends, if it knows the start.
+        end: stretch -> the belief in which it ends, if it includes the start.
     """
 
     add: Callable[[Element, Step], Element]
@@ -105,7 +105,7 @@ def _in_blocks(steps: Tree) -> Tree:
 
 
 def _prefixes(join: Callable[[Element, Element], Element], stretches: Element) -> Element:
-    """Return the first k stretches joined, for every k; the first of them knows the start."""
+    """Return the first k stretches joined, for every k; the first of them includes the start."""
     # After a round each total covers twice as many stretches: it is joined with the one that ends
     # where it begins, `shift` places before.
     count = jax.tree.leaves(stretches)[0].shape[0]

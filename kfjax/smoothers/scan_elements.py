@@ -196,7 +196,7 @@ def smooth_steps(
 
 
 class _Update(NamedTuple):
-    """What a step of filtering makes of a belief.
+    """The effect of a filter step on a belief.
 
     Attributes:
         filtered: the belief given the observation.

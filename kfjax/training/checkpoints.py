@@ -29,7 +29,7 @@ from kfjax.base import Params
 __all__ = ["Checkpoints", "load_params", "save_params"]
 
 Tree = TypeVar("Tree")
-KIND = "kfjax"  # the key under which a file says what it holds
+KIND = "kfjax"  # the key of the description of a file's contents
 PARAMS = "params 1"  # with the number of the format
 RUN = "checkpoint 1"
 IDENTITY = "identity"

@@ -37,7 +37,7 @@ def outer_products(A: AnyArray, B: AnyArray) -> Array:
 
 
 def _unproven_zero(like: Array) -> Array:
-    """Return zeros of which the compiler does not know that they are zeros."""
+    """Return zeros that the compiler cannot recognise as zeros."""
     # A compiler contracts a product and a sum to one operation with one rounding. Of a sum of two
     # products it contracts either one, and where a fusion computes the same entry twice, not
     # always the same one: as a row and as a column of a covariance it would be rounded

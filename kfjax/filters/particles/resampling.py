@@ -1,8 +1,8 @@
-"""Resampling: which particles go on, and with what weight.
+"""Resampling: which particles survive, and with which weights.
 
 A scheme draws indices `a_i` such that j is drawn N q_j times on average. It is a hashable value,
 called as `scheme(key, log_weights [N]) -> indices [N]`; `scheme.log_probabilities(log_weights)` is
-log q. A particle that goes on has the weight w_a / (N q_a), which keeps every weighted sum unbiased
+log q. A particle that survives has the weight w_a / (N q_a), which keeps every weighted sum unbiased
 whatever q is; weights need not be normalised.
 """
 
@@ -61,7 +61,7 @@ class Resampling(abc.ABC):
 
     @abc.abstractmethod
     def __call__(self, key: Array, log_weights: Array) -> Array:
-        """Return indices [N] (int) of the particles that go on."""
+        """Return indices [N] (int) of the particles that survive."""
 
     def log_probabilities(self, log_weights: Array) -> Array:
         """Return log q [N], where q is the probability of drawing a particle: its weight."""
@@ -72,7 +72,7 @@ class Resampling(abc.ABC):
 class Systematic(Resampling):
     """Systematic resampling: N equidistant points of the cumulative weights, one random offset.
 
-    A particle of weight w goes on floor(N w) or ceil(N w) times.
+    A particle of weight w is drawn floor(N w) or ceil(N w) times.
 
     Example:
         >>> log_weights = jnp.log(jnp.array([0.5, 0.0, 0.25, 0.25]))

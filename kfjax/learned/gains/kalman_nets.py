@@ -146,7 +146,7 @@ def kalman_net(
     `kfjax.learned.gains.features`. Irregular time steps act through f, which takes u; the network
     itself does not see u.
 
-    There is no gate: an outlier moves the estimate by as much as the gain says. One of 1e19 leaves
+    There is no gate: an outlier moves the estimate in proportion to the gain. One of 1e19 leaves
     an estimate whose square overflows in float32, and NaN from then on: mask such readings, or find
     them with `kfjax.run(..., checked=True)`, which raises.
 

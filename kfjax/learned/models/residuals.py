@@ -150,7 +150,7 @@ def _constant(value: Array, x: Array, u: Inputs) -> Array:
 
 
 def _observed_size(model: StateSpaceModel) -> int:
-    """Return the number of channels, which a callable R does not tell."""
+    """Return the number of channels, which a callable R does not show."""
     if callable(model.R):
         raise ValueError(
             "residual_model: R is a function; expected a matrix when h is extended. Replace R"
