@@ -68,7 +68,7 @@ def check_folder(folder: Path) -> None:
 
 
 def check_model(model: StateSpaceModel, data: Dataset) -> None:
-    """Raise unless a model fits data, and warn if their steps vary and the model does not read them."""
+    """Raise unless a model fits data, and warn if it does not read steps that vary."""
     check_fit(by_name("extended"), model, data)
     if not isinstance(data.us, dict) or "dt" not in data.us:
         return

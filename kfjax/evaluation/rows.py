@@ -18,7 +18,8 @@ class Row:
         trajectories: number of trajectories.
         failed: number of trajectories with an estimate or a likelihood that is not a number, or a
             negative variance.
-        rejected: share of the observed channels that the filter did not use, of those that add information (see `Info.dof`: a noise-free channel that others determine counts in
+        rejected: share of the observed channels that the filter did not use, of those that add
+            information (see `Info.dof`: a noise-free channel that others determine counts in
             neither number, unless it was impossible); None for filters that use every observation.
         mse_db: MSE over trajectories, steps and state dimensions with its confidence interval, dB.
         median_db: median over trajectories of the MSE, dB.

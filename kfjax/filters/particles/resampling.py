@@ -2,8 +2,8 @@
 
 A scheme draws indices `a_i` such that j is drawn N q_j times on average. It is a hashable value,
 called as `scheme(key, log_weights [N]) -> indices [N]`; `scheme.log_probabilities(log_weights)` is
-log q. A particle that survives has the weight w_a / (N q_a), which keeps every weighted sum unbiased
-whatever q is; weights need not be normalised.
+log q. A particle that survives has the weight w_a / (N q_a), which keeps every weighted sum
+unbiased for any q; weights need not be normalised.
 """
 
 from __future__ import annotations
