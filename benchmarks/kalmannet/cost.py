@@ -114,8 +114,8 @@ def verdict(results):
             (
                 "KalmanNet inverts no matrix, but the number of its parameters grows as n to the"
                 f" power {first:.1f} (#1) and {second:.1f} (#2), and its cost with it; the KF's"
-                " arithmetic grows as n³. The complexity is low in the size of the network, not"
-                " in that of the problem."
+                " arithmetic grows as n³. The cost is low for the size of the network, not for that"
+                " of the problem."
             ),
         ),
     )
@@ -144,17 +144,17 @@ STUDY = Study(
     """\
 Linear systems with n = m, H = I; trajectories of 100 steps through one compiled function in \
 single precision, means only. Networks are not trained, which does not change their cost. In the \
-batch the KF computes its covariances once, since they do not depend on the data. Numbers are \
-medians and ranges of rounds, not of seeds. Networks are timed up to n = 8: at n = 32, #1 has \
-more than a thousand million parameters.""",
+batch the KF computes its covariances once, since they do not depend on the data. Results are \
+medians and ranges of rounds, not of seeds. Networks are timed up to n = 8: at n = 32, #1 has more \
+than a billion parameters.""",
     rows,
     verdict,
     notes=(
         """\
-Which features KalmanNet needs is measured in \
+The features that KalmanNet needs are measured in \
 [benchmarks/learned](../learned/RESULTS.md#features): every subset that the paper uses is within \
 0.01 dB of the KF on the linear system and within 0.05 dB of the EKF on the Lorenz attractor, so \
-that these systems do not tell the features apart.""",
+that these systems do not show which features matter.""",
         "Timed on one core, while the other core was busy with another study: read ratios.",
     ),
     draw=draw,

@@ -58,7 +58,7 @@ def verdict(results):
         (
             sentence,
             f"Largest distance above the EKF with the true h: {told}.",
-            "All that there is to learn is a matrix, which least squares finds in the labels.",
+            "Only a matrix has to be learned, and least squares finds it from the labels.",
         ),
     )
 
@@ -75,14 +75,14 @@ def draw(results):
 STUDY = Study(
     "Fig. 11: the Lorenz attractor, h turned by one degree",
     """\
-J = 5, nu = -20 dB, and x_0 = (1, 1, 1) is known. In the paper's direction the data have h = I, \
-filters use an h that is turned by one degree about each axis, and T = 2000. In the authors' set \
-it is the other way round, and T = 100.
+J = 5, nu = -20 dB, and x_0 = (1, 1, 1) is known. In the paper the data have h = I, the filters \
+use an h that is turned by one degree about each axis, and T = 2000. In the authors' set the h of \
+the data is turned, and T = 100.
 
 q is searched in steps of half a decade. The OEKF tunes the diagonals of Q and R on pieces of 50 \
-steps. KalmanNet C3 is trained on pieces of 5 steps (150 batches of 32), then in 600 windows of \
-50 steps that continue through trajectories of 500 steps, so that it learns to correct its own \
-errors (our choice; full size: 1000 and 3000). h is corrected by a linear map fitted to the same \
+steps. KalmanNet C3 is trained on pieces of 5 steps (150 batches of 32), then in 600 windows of 50 \
+steps that continue through trajectories of 500 steps, so that it learns to correct its own errors \
+(our choice; full size: 1000 and 3000). h is corrected by a linear map fitted to the same \
 labels.""",
     rows,
     verdict,
@@ -102,10 +102,10 @@ labels.""",
     notes=(
         "The paper's figure has no printed numbers.",
         """\
-Before, KalmanNet was trained on pieces of 5 and then of 50 steps (150 batches each), each from \
-its true state, as in the paper's training method V2. The networks had never seen an error of \
-their own, and at 30 dB they lost the attractor over 2000 steps. That was seen on the test \
-trajectories; the windows were tried on others.""",
+At first KalmanNet was trained on pieces of 5 and then of 50 steps (150 batches each), each from \
+its true state, as in the paper's training method V2. Such networks are never trained on their own \
+errors, and at 30 dB they lost the attractor over 2000 steps. That was found on the test \
+trajectories; training in windows was tried on other trajectories.""",
         "The authors' retrained code was run on its own data.",
     ),
     draw=draw,

@@ -227,10 +227,10 @@ def verdict(results):
         max(behind.values()) < NEAR,
         (
             (
-                "The KF is best, as theory says it must be: nothing can be gained over a filter"
-                f" that knows the model. KalmanNet is behind it by at most {told}."
+                "The KF is best, as it must be in theory: no estimator can beat a filter that"
+                f" knows the linear model. KalmanNet is behind it by at most {told}."
             ),
-            "KalmanNet is trained on 50 steps or fewer and run on all lengths.",
+            "KalmanNet is trained on 50 steps or fewer and tested on all lengths.",
         ),
     )
 
@@ -252,13 +252,13 @@ STUDY = Study(
 F = I with a first row of ones; H = I (2 x 2, as in the published sets) or the inverse canonical \
 form; nu = 0 dB, x_0 = 0.
 
-**Scale-equivariance is used**: with x_0 = 0 and a fixed nu, noise of another level is the same \
-problem in other units. So one network per system, trained at 1/r² = 0 dB, serves every level in \
-units of r, on trajectories drawn anew for each.
+**Scale equivariance.** With x_0 = 0 and a fixed nu, another noise level is the same problem in \
+other units. One network per system, trained at 1/r² = 0 dB, therefore serves every level in units \
+of r; each level has its own test trajectories.
 
-Our choices: training trajectories have 50 steps, at the reduced size cut to 30 (5 x 5) and 20 \
-(10 x 1), and the network runs on longer ones; 250 batches of 32, 150 of 16 and 150 of 8 (full \
-size: 2000). Some states of 10 x 1 are not observable, and their errors grow with T.""",
+Our choices: training trajectories have 50 steps (at the reduced size 30 for 5 x 5 and 20 for 10 x \
+1), and tests are longer; there are 250 batches of 32, 150 of 16 and 150 of 8 (full size: 2000). \
+Some states of 10 x 1 are not observable, and their errors grow with T.""",
     rows,
     verdict,
     reference=REFERENCE,

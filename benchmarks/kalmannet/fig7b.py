@@ -178,7 +178,7 @@ def verdict(results):
     gains = gains_with_F_rotated(results, KALMAN_NET)
     of_tuning = gains_with_F_rotated(results, TUNED)
     return Verdict(
-        "With F rotated, KalmanNet gains 3 dB or more on the KF with the wrong F",
+        "With F rotated, KalmanNet gains 3 dB or more over the KF with the wrong F",
         min(gains) >= CLAIMED,
         (
             (
@@ -190,13 +190,13 @@ def verdict(results):
                 " above the KF with Q tuned."
             ),
             (
-                "Best are least squares for the rotated matrix with a plain KF, at most"
+                "Best is a KF whose rotated matrix is fitted by least squares: at most"
                 f" {results.gap(LEAST, TRUE):.3f} dB above the KF that knows the matrix. KalmanNet"
                 f" is {results.gap(KALMAN_NET, LEAST):.1f} dB above least squares at worst."
             ),
             (
-                "So the claim holds against an untuned KF, not against one whose F is fitted to the"
-                " same labels."
+                "The claim therefore holds against an untuned KF, but not against one whose F is"
+                " fitted to the same labels."
             ),
         ),
     )
@@ -223,17 +223,17 @@ STUDY = Study(
     "Fig. 7b: a rotated evolution matrix",
     """\
 2 x 2, F = [[1, 1], [0, 1]], H = I, T = 20, nu = 0 dB, x_0 = 0; filters know the F without the \
-rotation R. The paper prints R F, but its published data are F R: both are here, as well as a \
-rotated H (ours, not the paper's) and the published sets, which have nu = -20 dB (for the rotated \
-H T = 100; networks are trained on the first 20 steps). 1000 trajectories are for training, 100 \
-for validation, and 1000 others for testing at each level.
+rotation R. The paper prints R F, but its published data have F R. Both are studied here, together \
+with a rotated H (our addition) and the published sets, which have nu = -20 dB (and T = 100 for \
+the rotated H, where networks are trained on the first 20 steps). There are 1000 trajectories for \
+training, 100 for validation, and 1000 for testing at each level.
 
-**Scale-equivariance is used**: with x_0 = 0 and a fixed nu, noise of another level is the same \
-problem in other units. So every estimator is trained or tuned at 1/r² = 0 dB and run at the \
-other levels in units of r, on trajectories drawn anew.
+**Scale equivariance.** With x_0 = 0 and a fixed nu, another noise level is the same problem in \
+other units. Every estimator is therefore trained or tuned at 1/r² = 0 dB and run at the other \
+levels in units of r, each with its own test trajectories.
 
-Our choices: 800 batches of pieces of 5 steps, then 2200 of 20 steps, 32 each (full size: 2000 \
-and 8000); Adam at 2e-3, falling as a cosine in each.""",
+Our choices: 800 batches of 32 pieces of 5 steps, then 2200 of 20 steps (full size: 2000 and \
+8000), each by Adam with a cosine schedule from 2e-3.""",
     rows,
     verdict,
     reference=REFERENCE,
@@ -255,8 +255,8 @@ and 8000); Adam at 2e-3, falling as a cosine in each.""",
         """\
 Where F is rotated in our data, KalmanNet's validation loss still fell near the last of the 2200 \
 batches (best_steps in the JSON file): longer training improves it. At 20 degrees the difficulty \
-is to hold a gain: the wrong F is off by many r there, and a gain that is off by a twentieth \
-passes on as much of that as the noise amounts to.""",
+is the accuracy of the gain: the predictions of the wrong F are off by many r, and an error of a \
+twentieth in the gain adds as much error as the noise itself.""",
     ),
     draw=draw,
 )

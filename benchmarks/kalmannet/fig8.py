@@ -234,17 +234,17 @@ STUDY = Study(
     "Fig. 8: a nonlinear toy model",
     """\
 f(x) = alpha sin(beta x + phi) + delta and h(x) = a (b x + c)² by component, with the parameters \
-of the paper's Table II; n = m = 2, T = 100, nu = 0 dB. With partial information filters have the \
-wrong alpha, beta, phi and delta. h does not reveal the sign of x.
+of the paper's Table II; n = m = 2, T = 100, nu = 0 dB. With partial information, the filters have \
+the wrong alpha, beta, phi and delta. Observations do not show the sign of x.
 
-Our choices: x_0 = (1, 1) is known. 2000 trajectories are for training, cut to 20 steps since f \
-forgets faster, 100 for validation and 100 for testing. Every level has its own training, since h \
-is not linear. KalmanNet has 150 batches of 32, the gain that starts at the tuned EKF 400 of 64, \
-and the recurrent network (48 units) 600 of 64.
+Our choices: x_0 = (1, 1) is known. There are 2000 trajectories for training (cut to 20 steps, \
+since f forgets faster than that), 100 for validation and 100 for testing. Networks are trained \
+for every level, since h is not linear: KalmanNet on 150 batches of 32, the gain that starts at \
+the tuned EKF on 400 of 64, and the recurrent network (48 units) on 600 of 64.
 
-The floor is the mean of the exact posterior under the truth, by Bayes' rule on a grid for each \
-of the independent components. Particle filters with up to 16,000 particles did not reach it at \
--12 dB, where the posterior has two distant modes.""",
+The floor is the error of the exact posterior mean under the true model, by Bayes' rule on a grid \
+for each of the independent components. Particle filters with up to 16,000 particles did not reach \
+it at -12 dB, where the posterior has two distant modes.""",
     rows,
     verdict,
     floor=FLOOR,

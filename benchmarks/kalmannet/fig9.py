@@ -112,9 +112,9 @@ def verdict(results):
         return max(results(row, name) - results(SEARCHED, name) for name in long)
 
     of_networks = (
-        f"KalmanNet, trained at 30 steps, is {behind(KALMAN_NET):+.2f} dB from the EKF with"
-        f" searched q at worst; with half of the starts off in training {behind(ROBUST):+.2f} dB,"
-        f" and the OEKF {behind(OEKF):+.2f} dB."
+        f"KalmanNet, trained on 30 steps, is {behind(KALMAN_NET):+.2f} dB from the EKF with"
+        f" searched q at worst, or {behind(ROBUST):+.2f} dB if half of the starts in training are"
+        f" wrong; the OEKF is {behind(OEKF):+.2f} dB from it."
     )
     return Verdict(
         "Run for 2000 steps, the EKF has an MSE above 30 dB, as in the paper",
@@ -136,14 +136,15 @@ def draw(results):
 STUDY = Study(
     "Fig. 9: the Lorenz attractor, h = I",
     """\
-J = 5 and dt = 0.02 in data and filters, and x_0 = (1, 1, 1) is known. 1000 trajectories of 30 \
-steps are for training, 100 for validation and 500 for testing (Fig. 9a); 10 of 2000 steps test \
-the networks and the q of nu = -20 dB (Fig. 9b).
+J = 5 and dt = 0.02 in data and filters, and x_0 = (1, 1, 1) is known. There are 1000 trajectories \
+of 30 steps for training, 100 for validation and 500 for testing (Fig. 9a). The networks and the q \
+of nu = -20 dB are also tested on 10 trajectories of 2000 steps (Fig. 9b).
 
-KalmanNet C3 is trained on pieces of 5 steps (150 batches of 32), then on the 30 steps (as many; \
-full size: 1000 and 1500). C2 is trained on the 30 steps alone (150; full size: 1500), and tested \
-on 30 steps. Our addition: C3, but half of the trajectories in the second part and in the \
-validation data start off by the noise of an observation, so that the network learns to recover.""",
+KalmanNet C3 is trained on pieces of 5 steps (150 batches of 32), then on all 30 steps (as many; \
+full size: 1000 and 1500). C2 is trained on all 30 steps only (150; full size: 1500), and tested \
+on 30 steps. Our addition is a C3 for which half of the trajectories in the second part, and in \
+the validation data, have a start with an error as large as the noise of an observation, so that \
+the network learns to recover.""",
     rows,
     verdict,
     reference=REFERENCE,
@@ -153,8 +154,8 @@ validation data start off by the noise of an observation, so that the network le
     notes=(
         "The paper's figure has no printed numbers.",
         """\
-Thirty steps from one known state show a network neither most of the attractor nor an error that \
-it made long before. More batches of them did not improve it over 2000 steps; starts that are off \
+Thirty steps from one known state do not cover most of the attractor, nor the effect of errors \
+made long before. More batches of them did not improve the network over 2000 steps; wrong starts \
 did.""",
     ),
     draw=draw,

@@ -159,8 +159,8 @@ def verdict(results):
                 f" axis and its ANEES {anees(results, best):.2f}."
             ),
             (
-                f"For that its covariance is multiplied by {settings['covariance times']:.2f}:"
-                f" numbers found on one 2013 session have an ANEES of {apart} on the other."
+                f"Its covariance is multiplied by {settings['covariance times']:.2f}: values found"
+                f" on one 2013 session have an ANEES of {apart} on the other."
             ),
             (
                 "Others on 2012-11-04: an earlier 3-state robust EKF 10.25 m, with an ANEES of 10"
@@ -190,21 +190,23 @@ STUDY = Study(
     """\
 Sessions at 1 Hz with GPS fixes, wheel speeds and the heading that the odometry reports. Errors \
 are root mean squared errors (RMSE) of the position per axis in metres, and the ANEES of the \
-position. Indoors there is no GPS, and after that, near buildings, it is wrong by tens of metres \
+position. There is no GPS indoors, and afterwards, near buildings, it is wrong by tens of metres \
 for minutes.
 
 **Model.** The state is the position, slowly varying errors of heading and wheels, and the \
-persistent part of the GPS error (without it the error is white). Where GPS is doubted after \
-gaps, there is also a less persistent part, whose spread grows with the share of steps without a \
-fix in the last minute: on 2013-02-23 fixes are 70 m off for 108 s after a gap of four minutes. \
-The error of the heading depends on the heading, as that of a compass: five coefficients are \
-fitted to the 2013 sessions. Gates pass 99.9 % of what the filter expects.
+persistent part of the GPS error (in rows with white GPS errors, without that part). In rows that \
+doubt GPS after gaps, there is also a less persistent part, whose spread grows with the share of \
+steps without a fix in the last minute: on 2013-02-23 fixes are 70 m off for 108 s after a gap of \
+four minutes. The error of the heading depends on the heading, as with a compass; its five \
+coefficients are fitted to the 2013 sessions. Gates accept 99.9 % of the observations that the \
+filter expects.
 
-**Search.** Noises, times and a scale make the true positions of the two 2013 sessions likeliest. \
-Covariances come out too small elsewhere, so that each filter multiplies its own by the mean of \
-two ANEES, at least 1: of numbers found on one 2013 session alone and tried on the other. These \
-searches start at guesses and look far, since the others start at numbers that both sessions \
-taught, and they fit the compass to the same session. Every run starts at the true position.
+**Search.** Noise levels, time constants and a scale are chosen to maximise the likelihood of the \
+true positions in the two 2013 sessions. The resulting covariances are too small in other \
+sessions. Each filter therefore multiplies its covariance by a factor of at least 1, the mean of \
+two ANEES: those of values found on one 2013 session and tested on the other. These two searches \
+start at guesses with a wide spread, since the other searches start at values found on both \
+sessions, and they fit the compass to the same session. Every run starts at the true position.
 
 **Networks** are trained on windows of 200 steps of 2013-02-23 and validated on 2013-01-10.""",
     rows,
@@ -219,50 +221,51 @@ taught, and they fit the compass to the same session. Every run starts at the tr
     ),
     notes=(
         """\
-**Selection.** Filters that reject fixes (the gate, and the IMM, which then hardly believes GPS) \
-locked themselves out on 2012-11-04 in earlier trials, where they were likelier on 2013 than the \
-others (136 and 39 m, with the compass corrected 204 and 60). That was seen there, and since then \
-only filters that reject nothing can be chosen. Some ten variants had been run on the test \
-session before GPS was doubted after gaps, so that it is not as unseen as it should be.""",
+**Selection.** In earlier trials, filters that reject fixes (the gate, and the IMM, which then \
+gives GPS little weight) had the highest likelihood on 2013, but diverged on 2012-11-04 and \
+rejected all later fixes (136 and 39 m; with the compass corrected, 204 and 60 m). Since this was \
+found, only filters that reject nothing can be chosen. About ten variants had been run on the test \
+session before rows doubted GPS after gaps, so that it is not as unseen as it should be.""",
         """\
-**Three more looks at the test session.** The Student-t filter that doubts GPS after gaps, found \
-on 2013 alone, had 10.03 m and an ANEES of 4.78 of its own covariance. On 2013 minus its \
-log-likelihood is 5.10; it is 5.47 without the doubt, after an equally long search, and 5.72 if \
-the compass is also fitted to errors above 0.5 rad, as it was before. This look showed that its \
-covariance was too small.""",
+**Three more evaluations of the test session.** The Student-t filter that doubts GPS after gaps, \
+chosen on 2013 alone, had 10.03 m and an ANEES of 4.78 with its own covariance. Its negative \
+log-likelihood on 2013 is 5.10; it is 5.47 without the doubt, after an equally long search, and \
+5.72 if the compass is also fitted to errors above 0.5 rad, as it was before. This first \
+evaluation showed that its covariance was too small.""",
         """\
-First all variances of the model were multiplied by 4. With Student-t noise that moves the \
-estimates: 11.24 m and an ANEES of 2.07 (2.16 and 4.87 m on 2013, where it had 2.06 and 4.90). \
-Then only the reported covariance was multiplied, so that the estimates are those of the first \
-look: by 4.5, found by a program that was not kept, which gave an ANEES of 1.06. Now the study \
-itself finds the factor, by a rule that was fixed before it was measured.""",
+In the second evaluation all variances of the model were multiplied by 4. With Student-t noise \
+this changes the estimates: 11.24 m and an ANEES of 2.07 (2.16 and 4.87 m on 2013, before 2.06 and \
+4.90 m). In the third only the reported covariance was multiplied, which leaves the estimates of \
+the first unchanged: by 4.5, found by a program that was not kept, with an ANEES of 1.06. Now the \
+study itself finds the factor, by a rule that was fixed before it was measured.""",
         """\
-**What the figures are worth.** What was chosen by hand (the states, the memory of 60 s, 2 \
-degrees of freedom) was chosen on both 2013 sessions, so that a held-out session is not unseen in \
-that respect. That 10.03 m is below 10.25 m thus says little. The two held-out ANEES are far \
-apart, and the factor is a rough one: with it, filters that reject nothing have an ANEES of 1.2 \
-to 3.3 on 2012-11-04, the IMM 14.9. Within 2013, where they are tuned, filters are too cautious.""",
+**Limits of these figures.** Choices by hand (the states, the memory of 60 s, 2 degrees of \
+freedom) were made on both 2013 sessions, so that a held-out session is not unseen in that \
+respect. That 10.03 m is below 10.25 m therefore means little. The two held-out ANEES differ \
+widely, and the factor is a rough one: with it, filters that reject nothing have an ANEES of 1.2 \
+to 3.3 on 2012-11-04, and the IMM 14.9. On 2013, where they are tuned, the filters are too \
+cautious.""",
         """\
-**Tried on 2013**, where minus the log-likelihood fell by less than 0.04 or rose: removing jumps \
-of the heading that the wheels do not make (indoors it is wrong by up to 2.7 rad for some steps, \
-and the wheels show when), a memory of missing fixes of 30, 120 or 240 s, white GPS noise that \
-grows after gaps, and 1 or 4 degrees of freedom.""",
+**Tried on 2013**, where the negative log-likelihood fell by less than 0.04 or rose: removing \
+jumps of the heading that the wheels do not show (indoors it is wrong by up to 2.7 rad for some \
+steps), a memory of missing fixes of 30, 120 or 240 s, white GPS noise that grows after gaps, and \
+1 or 4 degrees of freedom.""",
         """\
-**Other rows** were measured twice, the second time for their covariances, and nothing was chosen \
-by them. They show that doubt after gaps, worth much on 2013, is worth nothing on 2012-11-04: \
-without it the Student-t filter, which 2013 does not choose, has 9.69 m, so that the gain on its \
-earlier 11.26 m is owed to the compass and the longer search. With these the gate no longer locks \
-itself out (9.98 m the first time, 10.04 m since, as rounding differs).""",
+**Other rows** were measured twice, the second time for their covariances, and no choice was based \
+on them. They show that doubt after gaps, which helps much on 2013, does not help on 2012-11-04: \
+without it the Student-t filter, which is not chosen on 2013, has 9.69 m. The gain over its \
+earlier 11.26 m is therefore due to the compass and the longer search, with which the gate no \
+longer diverges either (9.98 m the first time, 10.04 m since; rounding differs).""",
         """\
-**Networks** learned nothing: no update was better on the windows of 2013-01-10. So the EKF with \
-the context is the EKF with its own covariance, and KalmanNet, whose gain starts at zero, \
-dead-reckons.""",
+**Networks** did not learn: no update reduced the validation loss on the windows of 2013-01-10. \
+The EKF with a network for R therefore equals the EKF with its own covariance, and KalmanNet, \
+whose gain starts at zero, dead-reckons.""",
         """\
-**Tried earlier on the test session**, and no better: a gate whose covariance grows at every \
-rejection (17.9 m), a search on sessions whose wheels fall silent at times (20.5 m), and the GPS \
-error as measured on 2013, 4.2 m that persist for 78 s (15.8 m). Without the correction of the \
-compass the Student-t filter had 17.3 m, with it 11.26 m and an ANEES of 3.84, both without doubt \
-after gaps.""",
+**Tried earlier on the test session** without improvement: a gate whose covariance grows at every \
+rejection (17.9 m), a search on sessions with gaps in the wheel speeds (20.5 m), and the GPS error \
+as measured on 2013, 4.2 m with a time constant of 78 s (15.8 m). Without the correction of the \
+compass the Student-t filter had 17.3 m, and with it 11.26 m and an ANEES of 3.84, both without \
+doubt after gaps.""",
     ),
     draw=draw,
     unit="RMSE per axis, m",

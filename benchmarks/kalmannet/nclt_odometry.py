@@ -156,19 +156,19 @@ def verdict(results):
     best = results.best(SESSION, [row for row in LEARNED if row in results.rows])
     from_map = results(best, SESSION) - results(MAP, SESSION)
     return Verdict(
-        "KalmanNet gains 3.2 dB on integrated velocity, as in the paper",
+        "KalmanNet gains 3.2 dB over integrated velocity, as in the paper",
         min(here, there) >= CLAIMED,
         (
             (
-                f"KalmanNet C1 gains {here:.1f} dB on integrated velocity in the last window and"
+                f"KalmanNet C1 gains {here:.1f} dB over integrated velocity in the last window and"
                 f" {there:.1f} dB on the other session; a constant 2 x 2 map gains {map_here:.1f}"
-                f" and {map_there:.1f} dB. What can be learned is how the frame of the odometry is"
-                " turned, and no gain has to be learned for that."
+                f" and {map_there:.1f} dB. Only the rotation of the odometry's frame can be"
+                " learned, and that requires no learned gain."
             ),
             (
                 f'On the other session "{best}" is the best learned estimator, {from_map:+.3f} dB'
-                " from the map, which is negligible. What remains there is the drift of the"
-                " frame, which no estimator can see from the odometry alone."
+                " from the map, which is negligible. The remaining error is the drift of the"
+                " frame, which cannot be observed from the odometry alone."
             ),
         ),
     )
@@ -197,17 +197,17 @@ Session 2012-01-22 of the NCLT data set at 1 Hz, with the state (p_x, v_x, p_y, 
 velocities from the odometry. The MSE is that of the positions per axis, in dB of square metres.
 
 The paper cuts 5,556 rows by an unknown rule. The 5,150 rows before the first gap give 21 windows \
-of 200 steps for training, 2 for validation, and the last 277 steps for testing. One window says \
-little: the others after the validation data overlap; those of the whole session hold the \
-training data (a fair test only for rows that are not fitted); those of 2012-04-29 are another \
-session.
+of 200 steps for training, 2 for validation, and the last 277 steps for testing. Since one window \
+says little, there are three more tests: the other windows after the validation data, which \
+overlap; those of the whole session, which include the training data (a fair test only for rows \
+without a fit); and those of another session, 2012-04-29.
 
 Our choices: every window starts at the true position and velocity. Networks are trained on \
-positions, in windows of 50 steps that continue through the 200. q and r, which the paper does \
-not give, are tuned. Recent maps are fitted to as many of the last training steps as the \
-validation data prefer. The map by heading adds the errors of a compass, which depend on the \
-heading: v = a z + b z* + c |z| + d z² / |z| of the odometry's z = v_x + i v_y, by least squares \
-on the same labels. The validation windows prefer it (the JSON file has the figures).""",
+positions, in windows of 50 steps that continue through the 200. q and r, which the paper does not \
+give, are tuned. Recent maps are fitted to the last training steps, whose number is chosen on the \
+validation data. The map by heading models the errors of a compass, which depend on the heading: v \
+= a z + b z* + c |z| + d z² / |z| of the odometry's z = v_x + i v_y, by least squares on the same \
+labels. The validation windows prefer it (the JSON file has the figures).""",
     rows,
     verdict,
     paper=PAPER,
@@ -230,11 +230,11 @@ on the same labels. The validation windows prefer it (the JSON file has the figu
         """\
 The map by heading was chosen on the validation windows, after other corrections were tried on \
 these and the training windows (fits to positions, constants, third harmonics). The other session \
-was looked at twice, for dead reckoning and for the filter.""",
+was evaluated twice, for dead reckoning and for the filter.""",
         """\
-Among all maps the validation windows, which follow the training data, prefer the recent one, and \
-that is the worst on the other session: what is learned of the drift does not carry over, and \
-this split cannot choose the estimator that is best there.""",
+The recent map is the best of all maps on the validation windows, which follow the training data, \
+and the worst on the other session: the drift that it learns does not carry over, and this split \
+cannot choose the estimator that is best there.""",
     ),
     draw=draw,
 )

@@ -20,21 +20,21 @@ A level in dB is 1/r²; nu is q²/r² in dB.
 * **Sizes.** The state has n dimensions and the observation m; T is the number of steps.
 * **Seeds.** A network is trained from several random keys (seeds) and tested on the same data. \
 Its results are given as median (lowest .. highest).
-* **Data.** Everything chosen was chosen on validation data, and no estimator saw test \
-trajectories in training, unless a note says otherwise. Data are simulated here, except for the \
+* **Data.** All choices were made on validation data, and no estimator was trained on test \
+trajectories, unless a note says otherwise. Data are simulated here, except for the \
 authors' published sets, which are called official.
 * **Classical filters.** KF, EKF, UKF and PF are the Kalman, extended Kalman, unscented Kalman and \
 particle filters. OKF and OEKF are a KF and an EKF whose Q and R are optimised on training data.
 * **Networks.** KalmanNet #1 and #2 are the paper's two architectures, C1 to C4 its \
 configurations: an architecture with its input features. MB RNN is a model-based recurrent \
-network, which sees y and f(x) and corrects the latter. The gain that starts at the EKF is a \
-network that corrects the gain of an EKF.
+network, whose inputs are y and f(x), and which corrects f(x). The gain that starts at the EKF is \
+a network that corrects the gain of an EKF.
 * **Lorenz attractor.** J is the order of the Taylor series by which f moves the state over a step.
-* **Floor.** The error that no estimator can beat, or an estimate of it.
-* **Details.** The details below each table hold, for the median seed, the 95 % interval over \
-trajectories, their median, and the average normalised estimation error squared (ANEES), if there \
-is a covariance. ANEES is the squared error normalised by the covariance and divided by n: 1 for a \
-consistent filter, above 1 for an overconfident one.
+* **Floor.** The lowest error that any estimator can reach, or an estimate of it.
+* **Details.** The details below each table give, for the median seed, the 95 % interval over \
+trajectories, the median over trajectories, and the average normalised estimation error squared \
+(ANEES), if there is a covariance. ANEES is the squared error normalised by the covariance and \
+divided by n: 1 for a consistent filter, above 1 for an overconfident one.
 """
 DETAILS = (
     "",

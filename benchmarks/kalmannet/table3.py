@@ -229,7 +229,7 @@ def verdict(results):
                 f"On independent trajectories the EKF has {errors}. The floor is"
                 f" {results(FLOOR, OWN):.2f} dB."
             ),
-            "The paper's gain of 4.85 dB compares a network on two half-steps with filters on one.",
+            "The paper's gain of 4.85 dB compares a network of two half-steps with filters of one.",
         ),
     )
 
@@ -253,9 +253,9 @@ The truth moves in steps of 1e-5 s and is decimated to 0.02 s; T = 3000, h = I, 
 trajectories start anywhere on the attractor, and training, validation and test parts have \
 different starts; in the authors' set all parts share one true trajectory.
 
-Filters start at the known x_0 and first update with the sample after it. In the authors' form \
-the first stored state is x_0 itself, and a prediction comes before its observation. q is \
-searched on the validation data of each column, in steps of half a decade.
+Filters start at the known x_0, and their first update uses the next sample. In the authors' form \
+the first stored state is x_0 itself, and a prediction precedes its observation. q is searched on \
+the validation data of each column, in steps of half a decade.
 
 KalmanNet is trained on our trajectories, in pieces of 5 steps (150 batches of 32), then in 600 \
 windows of 50 steps that continue through 500. The cubic (60 coefficients) is fitted to one-step \

@@ -112,8 +112,8 @@ wall and processor time, since the machine is shared. Ratios are to the EKF.""",
     verdict,
     notes=(
         (
-            "The paper's times are those of Python loops on another machine, so that only the order"
-            " can be compared."
+            "The paper's times are those of Python loops on another machine; only the order can be"
+            " compared."
         ),
     ),
     unit="ms",
