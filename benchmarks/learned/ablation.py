@@ -56,15 +56,15 @@ STUDY = Study(
     "Features",
     """\
 KalmanNet #2 with subsets of its features, normalised as published: on the linear system of Table \
-I, and on the official set lorenz_id_v0_r0_T20 (3000 trajectories for training, 10 for \
-validation, 1000 for testing). Values are MSE in dB of five seeds, trained for about a third of \
-the updates of the other tables: a subset that learns slowly shows it.""",
+I, and on the official set lorenz_id_v0_r0_T20 (3000 trajectories for training, 10 for validation, \
+1000 for testing). Values are MSE in dB of five seeds, trained for about a third of the updates of \
+the other tables, so that slow learning shows.""",
     (SHORT_COLUMN, LONG_COLUMN, SET),
     rows,
     notes=(
         """\
 Every subset is within 0.01 dB of the KF and within 0.05 dB of the EKF: with so little left to \
-gain, these two sets do not tell the features apart.""",
+gain, these two sets do not show which features matter.""",
     ),
     digits=2,
 )

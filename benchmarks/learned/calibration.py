@@ -264,12 +264,12 @@ A filter is calibrated if its covariance matches its errors. ANEES, the average 
 estimation error squared per dimension, is then 1, and the coverage, the share of states within \
 their 90 % interval, is 0.9.
 
-Networks are trained on the official training data by squared error, then by the likelihood of \
-the true states, which also chooses on the validation data; they are tested on the official test \
-sets with five seeds. The linear set is cut to 30 steps in training. The rotated one is trained \
-on in windows of 25 steps. The spherical one has 7 copies of every trajectory, whose noise is \
-drawn anew from all the y - h(x) of the labels, and half of the trajectories start lost in \
-training.""",
+Networks are trained on the official training data by squared error, then by the likelihood of the \
+true states, which is also the criterion on the validation data; they are tested on the official \
+test sets with five seeds. Training trajectories of the linear set are cut to 30 steps, and those \
+of the rotated set are used in windows of 25 steps. The spherical set is extended by 7 copies of \
+every trajectory, with noise drawn anew from all the y - h(x) of the labels, and in training half \
+of its trajectories start at a wrong state.""",
     COLUMNS,
     rows,
     targets=(
@@ -284,31 +284,32 @@ training.""",
     ),
     notes=(
         """\
-**The gain that starts at the EKF, spherical set**, is not a first attempt. Without copies it had \
+**The gain that starts at the EKF, spherical set**, took several attempts. Without copies it had \
 3.77 dB and an ANEES of 0.98 on validation data, but 7.64 dB and 3.5 (6.4 in the last third) on \
-the test set. With copies, and x_0 off by 3 (standard deviation) in one of eight, it had 4.12 dB \
-and 1.01 with three seeds, but 5.05 dB (4.21 .. 7.51) and 1.15 (1.03 .. 2.77) with five. What is \
-lost is a single trajectory of 200: the gain locks on to the mirror image (x, y) -> (-x, -y), \
-from which the Lorenz attractor does not lead back.""",
+the test set. With copies, and errors of x_0 with a standard deviation of 3 in one of eight, it \
+had 4.12 dB and 1.01 with three seeds, but 5.05 dB (4.21 .. 7.51) and 1.15 (1.03 .. 2.77) with \
+five. The difference is a single trajectory of 200, which is lost: the estimate follows the mirror \
+image (x, y) -> (-x, -y), from which the Lorenz attractor does not lead back.""",
         """\
 The Recursive KalmanNet lost no trajectory there, but some of 1000 simulated ones (ANEES 1.17 \
-(1.01 .. 1.48)). With half of the copies off by 3, trajectories were lost as often. What helped: \
-a quarter off by 3, and a quarter that starts later at the state of another trajectory, with \
-their first five steps not counted. Copies of validation trajectories, started off by 3 or not, \
-were no longer lost then.""",
+(1.01 .. 1.48)). With errors of 3 in half of the copies, trajectories were lost as often. Fewer \
+were lost with errors of 3 in a quarter, and another quarter that starts later at the state of \
+another trajectory, without the first five steps of both in the loss. Copies of validation \
+trajectories, with and without wrong starts, were then no longer lost.""",
         """\
-Since the test set had been looked at, the last three rows are of trajectories simulated after \
-all settings were fixed, with a new seed after every change of a setting: this is the fourth.""",
+Since the test set had been used by then, the last three rows are measured on trajectories \
+simulated after all settings were fixed, with a new seed after every change of a setting; this is \
+the fourth.""",
         """\
 **The Recursive KalmanNet with Q in its covariance, spherical set**, was too cautious in the last \
 third: ANEES 0.894 after 500 updates by likelihood without copies, 0.895 after 700 with them, and \
 0.918 on validation data both times; the other values were within the limits. Its covariance \
-cannot be less than (I - K H)(F P F' + Q)(I - K H)', which called for the published form without \
-Q: the row above.""",
+cannot be less than (I - K H)(F P F' + Q)(I - K H)'; the row above therefore uses the published \
+form without Q.""",
         """\
-**Both filters above, spherical set**: ANEES in the first third is 0.88 to 0.94 on validation \
-data and 0.96 to 1.08 on test and fresh data, and two seeds of the gain have 1.14 and 1.18 in the \
-last third of validation data. A third of 100 trajectories of 20 steps does not say it more \
-exactly.""",
+**Both filters above, spherical set**: ANEES in the first third is 0.88 to 0.94 on validation data \
+and 0.96 to 1.08 on test and fresh data, and two seeds of the gain have 1.14 and 1.18 in the last \
+third of validation data. A third of 100 trajectories of 20 steps does not determine it more \
+precisely.""",
     ),
 )

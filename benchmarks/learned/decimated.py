@@ -98,12 +98,13 @@ half-steps, -11.28.""",
     ),
     notes=(
         """\
-Tuned on 40 trajectories of 200 samples from known x_0 instead, Runge-Kutta had too little \
-process noise and lost the official trajectories (17.2 dB; -13.1 on the others).""",
+When it was tuned on 40 trajectories of 200 samples from known x_0 instead, the EKF with \
+Runge-Kutta had too little process noise and lost the official trajectories (17.2 dB; -13.1 on the \
+others).""",
         """\
-The cubic was fixed beforehand. Degree 5 is better on trajectories like those of the training \
-(validation -18.1, the cubic -17.3) and worse on the official ones. Tuned by likelihood, degree 5 \
-has -17.02 there, degree 4 -16.96 and the cubic -17.34.""",
+The cubic was fixed beforehand. Degree 5 is better on trajectories like those of the training data \
+(validation -18.1, the cubic -17.3) and worse on the official ones, where, tuned by likelihood, \
+degree 5 has -17.02, degree 4 -16.96 and the cubic -17.34.""",
     ),
     digits=2,
 )

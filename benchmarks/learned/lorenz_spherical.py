@@ -97,20 +97,22 @@ testing.""",
     ),
     notes=(
         """\
-KalmanNet was also trained on all 20 steps from the start, at twice the rate. One of two seeds \
-had no finite loss after about ten updates, with either features; the other reached 4.3 and 4.1 \
-dB. With pieces of 5 steps that start at true states first, a warm start and half the rate, no \
-seed refused more than 4 of 1500 updates.""",
+KalmanNet was also trained on all 20 steps from the start, at twice the rate. One of two seeds had \
+no finite loss after about ten updates, with either set of features; the other reached 4.3 and 4.1 \
+dB. With a first stage on pieces of 5 steps that start at true states, a warm-up and half the \
+rate, no seed rejected more than 4 of 1500 updates.""",
         """\
 Wrapping phi makes the EKF and the UKF worse here, since the noise of 1 rad was never wrapped.""",
         """\
-An error of 7 to 8 dB means that one trajectory of 200 is lost to the mirror image (x, y) -> (-x, \
--y), 9 dB that two are: the others have 4.0. Whether a seed loses them depends on rounding. None \
-of five of either KalmanNet did in this run, and one of five of each in the run before, in which \
-sums were ordered differently; most seeds of the gain that starts at the EKF did in both.""",
+An error of 7 to 8 dB means that the estimate of one trajectory of 200 follows the mirror image \
+(x, y) -> (-x, -y), and 9 dB that two do; without such trajectories the error is 4.0 dB. Whether \
+this happens with a seed depends on rounding. It happened with none of the five seeds of either \
+KalmanNet in this run, but with one of five of each in the run before, in which sums were ordered \
+differently, and with most seeds of the gain that starts at the EKF in both.""",
         """\
-Trained for calibration (see there: noise drawn anew in copies, wrong starts), the Recursive \
-KalmanNet and the gain that starts at the EKF lose none: 4.30 and 4.20 dB, with a covariance.""",
+Trained as for calibration (see there: copies with new noise, and wrong starts), the Recursive \
+KalmanNet and the gain that starts at the EKF lose no trajectory: 4.30 and 4.20 dB, with a \
+covariance.""",
     ),
     digits=2,
 )

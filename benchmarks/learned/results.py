@@ -23,8 +23,8 @@ Written by `python -m benchmarks.learned`; do not edit.
 dimensions; lower is better.
 * **Seeds.** Networks are trained from several random keys (seeds) and tested on the same data. \
 Results are given as median (lowest .. highest), and targets refer to medians.
-* **Data.** Everything chosen was chosen on validation data, unless a note says otherwise. \
-Official data sets are those that the authors of KalmanNet published.
+* **Data.** All choices were made on validation data, unless a note says otherwise. Official data \
+sets are those that the authors of KalmanNet published.
 * **Symbols.** Q = q² I and R = r² I are the covariances of process and observation noise, T is \
 the number of steps, and J the order of the Taylor series in the f of the Lorenz attractor.
 * **Filters.** KF, EKF and UKF are the Kalman, extended and unscented Kalman filters. KalmanNet \

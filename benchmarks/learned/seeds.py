@@ -63,11 +63,11 @@ def all_finite(values):
 STUDY = Study(
     "Twenty seeds of KalmanNet #2",
     """\
-Features are normalised as published (C4). Networks are trained on pieces of 5 steps that start \
-at true states, then on whole trajectories of 20 steps, or on pieces of 50 steps of the decimated \
-attractor (J = 5, simulated trajectories), all seeds at once. They are tested on the official \
-test sets, 200 trajectories of 20 steps and 10 of 2999. An update whose gradient is not finite is \
-refused ("refused steps"). The training is shorter than in the other tables.""",
+Features are normalised as published (C4). Networks are trained on pieces of 5 steps that start at \
+true states, then on whole trajectories of 20 steps, or on pieces of 50 steps of the decimated \
+attractor (J = 5, simulated trajectories), all seeds at once. They are tested on the official test \
+sets, 200 trajectories of 20 steps and 10 of 2999. Updates whose gradient is not finite are \
+rejected ("refused steps"). Training is shorter than for the other tables.""",
     (NOT_FINITE, REFUSED, ERROR),
     rows,
     targets=(Target("All seeds are finite", all_finite),),

@@ -154,10 +154,10 @@ def rows(quick):
 STUDY = Study(
     "Speed of KalmanNet #2",
     """\
-n = m = 2, 5,184 parameters, trajectories of 100 steps, 30 in a batch, float32. Milliseconds (ms) \
-of rounds, with both ways of training in turn in one run, on one core: `taskset -c 0 python -m \
-benchmarks.learned speed`. A training step is one update of the optimiser. The plain scan is the \
-same network as a textbook writes it (benchmarks/plain_networks.py).""",
+n = m = 2, 5,184 parameters, trajectories of 100 steps, 30 in a batch, float32. Times are \
+milliseconds (ms), with both ways of training timed in turn in one run, on one core: `taskset -c 0 \
+python -m benchmarks.learned speed`. A training step is one update of the optimiser. The plain \
+scan is the same network as a textbook writes it (benchmarks/plain_networks.py).""",
     (WALL, PROCESSOR),
     rows,
     targets=(
@@ -171,13 +171,13 @@ its validation pass, about 155 ms on one quiet core""",
     ),
     notes=(
         """\
-The authors' step was not measured here. Beside it a plain jitted scan took 10.4 ms, so that \
+The authors' step was not measured here. When it was, a plain jitted scan took 10.4 ms, so that \
 twenty times faster is 0.745 of the plain scan.""",
         """\
-On two cores both ways take longer than on one: XLA passes parts of operations of a few \
-microseconds from thread to thread.""",
+On two cores both ways take longer than on one: XLA distributes operations of a few microseconds \
+over threads.""",
         """\
-The machine is shared, and its speed changes between rounds: the runs before this one gave 0.57, \
-0.94 (9.3 ms beside 12.8 by minima; the other core was busy) and 0.55.""",
+The machine is shared, and its speed changes between rounds: earlier runs gave 0.57, 0.94 (minima \
+of 9.3 and 12.8 ms; the other core was busy) and 0.55.""",
     ),
 )

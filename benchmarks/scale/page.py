@@ -21,10 +21,10 @@ beside it is the interval in which a consistent filter lies with 95 % probabilit
 
 MILLION = """
 The last row is the remainder of a study that was killed (SIGKILL) after {killed_after:,} \
-trajectories, {seconds_before:.0f} s after its start, and called again with the same arguments, \
-including `resume=FOLDER`; the error and its interval are of all trajectories. In all it took \
-{total:.0f} s, with two compilations. The folder takes {files:.0f} MiB. Failed trajectories: \
-{failed}.
+trajectories, {seconds_before:.0f} s after its start, and then called again with the same \
+arguments, including `resume=FOLDER`. The error and its interval are those of all trajectories. In \
+total it took {total:.0f} s, with two compilations. The folder has {files:.0f} MiB. Failed \
+trajectories: {failed}.
 """
 
 DISK = """
@@ -33,8 +33,8 @@ DISK = """
 There are {trials:,} trajectories of 100 steps in {file:.0f} MiB of .npy files, written part by \
 part in {writing:.0f} s. One epoch of `kf.training.fit` (batches of 100, random order) took \
 {training:.0f} s, and `kf.compare` (chunks of 1000) {evaluation:.0f} s. The memory of the process \
-grew by at most {growth:.0f} MiB beyond what the same took on 2,000 trajectories: for batches, the \
-order of the epoch, and the sums of the evaluation, with a row per trajectory.
+grew by at most {growth:.0f} MiB more than with 2,000 trajectories: for batches, the order of the \
+epoch, and the sums of the evaluation, with a row per trajectory.
 """
 
 

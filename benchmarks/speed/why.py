@@ -18,18 +18,18 @@ CHAINS = ("W1", "W6l")
 # readings of the tables, by workload
 WHY = {
     "W1": """\
-A long trajectory of small matrices is one chain: a step waits for the step before, and in it the \
-factor of S, the gain and the covariance wait for each other. Where every kernel of a step is \
-called separately, these calls take most of the time; a loop that is one function has no such \
-calls. Predictions alone show what the chain leaves to gain.""",
+A long trajectory of small matrices is one chain: each step depends on the step before, and within \
+a step the covariance depends on the gain and the gain on the factor of S. If every kernel of a \
+step is called separately, these calls take most of the time; a loop that is one function has no \
+such calls. The time of the predictions alone shows how much the chain leaves to gain.""",
     "W6l": """\
-As W1; the backward step has about twice as many kernels as the filter's. Tried: \
-all gains of the backward pass at once before its loop, since they do not \
-depend on each other. That made one trajectory faster, but batches (W6) slower by more.""",
+As W1; the backward step has about twice as many kernels as the step of the filter. Computing all \
+gains of the backward pass at once before its loop, which is possible since they do not depend on \
+each other, made one trajectory faster, but slowed batches (W6) by more.""",
     "W7": """\
 kfjax computes (I - K H) P (I - K H)' + K R K', which remains definite in any precision; the \
-others compute P - K S K' or (I - K H) P with fewer operations. With P - K C' kfjax does the same \
-as they do. kalmax, the fastest here, computes no likelihood.""",
+others compute P - K S K' or (I - K H) P with fewer operations. With P - K C', kfjax does the same \
+work. kalmax, the fastest here, computes no likelihood.""",
     "W7l": """\
 As W7; above 8 rows products, factors and solutions are library calls. These alone, as JAX's \
 profiler traces them, are a lower bound for any arrangement of the remaining operations. Between \
@@ -37,8 +37,8 @@ them are sums, copies from the order of one call to that of the next, and result
 written once and copied once. simdkalman calls the same kind of library from NumPy, and neither \
 reorders nor copies results.""",
     "c4": """\
-A step is a chain of products of vectors with matrices. These alone, in a loop where each waits \
-for the one before, are a lower bound for any loop that is compiled in the same way.""",
+A step is a chain of products of vectors with matrices. These products alone, in a loop where each \
+depends on the one before, are a lower bound for any loop that is compiled in the same way.""",
     "c4_200": "As c4; the products now have 200 rows.",
     "W3": """\
 Algebra of at most 8 rows is written out, which makes a step fast but takes time to compile; \

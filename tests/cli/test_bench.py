@@ -18,11 +18,11 @@ from benchmarks.speed.page import page
 from benchmarks.speed.peers import contenders, plain_peer
 from benchmarks.speed.peers.common import Contender, first, matrices
 from benchmarks.speed.targets import TARGETS, Target, target_table
-from kfjax import linalg
 from kfjax._cli import bench as bench_command
 from kfjax._cli.parser import main
 from kfjax._cli.workloads import WORKLOADS, Outputs
 from kfjax.evaluation import in_turn, pin, quartiles
+from kfjax.linalg import sizes
 
 
 @functools.cache
@@ -235,7 +235,7 @@ def test_both_ways_of_small_algebra_agree(x64, monkeypatch):
     found = []
     for settings in (crossover.WAYS | crossover.FACTORS).values():
         for name, value in settings.items():
-            monkeypatch.setattr(linalg, name, value)
+            monkeypatch.setattr(sizes, name, value)
         found.append(quick_jit(lambda A, B: crossover.loop(crossover.riccati, A, B))(*arguments))
     for other in found[1:]:
         np.testing.assert_allclose(other, found[0], rtol=1e-10, atol=1e-12)
