@@ -221,10 +221,10 @@ again = kf.from_bytes(saved, like=state)
 print(len(saved), "bytes; the same state:", bool((again.mean == state.mean).all()))
 
 # %% [markdown]
-# ## On from here
+# ## Where to go next
 #
 # * Notebook 02 explains Kalman filters from the beginning, and notebook 03 which filter to use for
 #   which problem.
 # * Notebook 07 shows gates, robust updates and several models at once, and notebooks 04 and 05
 #   learned filters.
-# * Notebook 09 runs a filter on a machine.
+# * Notebook 09 deploys a filter.

@@ -94,7 +94,7 @@ for name, model in (("tutorial, Q = diag(1, 3)", line), ("Q near zero, as the tr
     print(f"{name:28} RMSE {study.rmse().value:5.2f}   ANEES {study.anees().value:5.2f}")
 
 # %% [markdown]
-# Which Q would the data have chosen? The likelihood tells you without the true states. Every number
+# Which Q do the data favour? The likelihood tells you without the true states. Every number
 # in a model is a leaf, so that you can sweep over it.
 
 # %%
@@ -263,7 +263,7 @@ for name, filter in (("Jacobian where it belongs", kf.extended()), ("Jacobian at
     print(f"{name:28} RMSE {study.rmse().value:7.3f}   ANEES {study.anees().value:7.2f}")
 
 # %% [markdown]
-# ## What to take along
+# ## Conclusions
 #
 # * The filter takes ten lines; the work is in the model. Every fault above but one was in f, Q or
 #   the start; the one in the filter was a Jacobian written by hand.

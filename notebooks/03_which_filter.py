@@ -101,7 +101,7 @@ axes[0].set_ylabel("median MSE [dB]")
 plt.show()
 
 # %% [markdown]
-# ## What the tables say
+# ## Reading the tables
 #
 # The next cell prints the best filter of each problem, what the EKF loses to the best of the
 # deterministic Gaussian filters, and what those lose to the best of all. The sentences after that
@@ -211,7 +211,7 @@ plt.show()
 # of these filters fail together. ANEES and a comparison with a particle filter reveal that.
 
 # %% [markdown]
-# ## The level of noise decides, too
+# ## The noise level matters, too
 #
 # This is the toy model again, from noisy to precise, with process and sensor noise changed
 # together. With less noise the belief gets narrower, and the function is closer to a straight line

@@ -118,7 +118,7 @@ plt.show()
 # * The design's filter with Q and R *tuned* on the same labels.
 # * The model *corrected* with the same labels: least squares of y on x gives H, which an ordinary
 #   extended filter with tuned noise then uses. This takes three lines.
-# * And, out of reach, the filter that knows the turn.
+# * As a bound, the filter that knows the turn.
 
 # %%
 tuned = kf.training.tune(
@@ -190,7 +190,7 @@ if not QUICK:  # what is said below
     assert min(others, key=within.get) == "EKF, H from the labels"
 
 # %% [markdown]
-# ## What to take along
+# ## Conclusions
 #
 # * Judge a learned gain only against a *tuned* filter, on runs longer than those it was trained on.
 #   Within the horizon both learned gains beat the tuned filter of the design, over ten times the

@@ -822,7 +822,7 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# ## 13. Mending the question's own network, one thing after the other
+# ## 13. Repairing the network of the question, one change at a time
 #
 # The network has two layers of 64 and 32 and starts from the setting of the question. Every line
 # keeps the changes above it.

@@ -116,7 +116,7 @@ test = dataset(session("2012-11-04", 4 * LENGTH))
 print(test)
 
 # %% [markdown]
-# ### What the likelihood makes of errors that persist
+# ### Persistent errors mislead the likelihood
 #
 # Tuned by the likelihood alone, without any ground truth, R comes out as the noise between
 # *successive* fixes. But a receiver near a building is wrong by the same metres for many seconds:
@@ -383,9 +383,9 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# ## What to take along
+# ## Conclusions
 #
 # * Look at medians and at NEES as well as the RMSE, since outliers dominate the mean, and only the
 #   mean.
-# * What is not calibrated becomes a state, with a prior that says how wrong it may be.
+# * Make what is not calibrated a state, with a prior that says how wrong it may be.
 # * Tune on some records and test on others, and never tune with the ground truth of the test.

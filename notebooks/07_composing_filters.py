@@ -83,7 +83,7 @@ _, info = kf.run(filters["gated"], model, Y[0], emit=kf.estimate_and_info).outpu
 print("rejected at steps", np.flatnonzero(~np.asarray(info.extra["accepted"], bool)) + 1)
 
 # %% [markdown]
-# ## Noise that nobody told you
+# ## Noise of unknown size
 #
 # Half-way through the record the sensor gets five times worse. `kf.adaptive` estimates R from the
 # size of the innovations and forgets old ones. The same filter with the right R at every step is

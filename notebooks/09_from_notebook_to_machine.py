@@ -165,7 +165,7 @@ print(
 )
 
 # %% [markdown]
-# ## Before it is trusted
+# ## Before you rely on it
 #
 # * Run `kf.monte_carlo` on the model you ship (notebook 08), and watch NIS on the machine: it needs
 #   no truth.
