@@ -111,7 +111,7 @@ def load_trained(directory: str | Path, model: StateSpaceModel, m: int) -> Train
             f"--load {directory}: the network was trained for n = {about['n']} and m ="
             f" {about['m']}, the model and the data have n = {n} and m = {m}; expected the same."
             f" Give the model it was trained with ({about.get('model')}) and such data, or train"
-            " anew with `kfjax train`."
+            " again with `kfjax train`."
         )
     if about["model_mark"] != _model_mark(model):
         warnings.warn(
@@ -166,14 +166,14 @@ def _describe(directory: Path) -> dict[str, Any]:
         about = json.loads(file.read_bytes())
     except ValueError as error:
         raise ValueError(
-            f"--load {directory}: {DESCRIPTION} is damaged ({error}); expected a whole one. Train"
-            " anew."
+            f"--load {directory}: {DESCRIPTION} is damaged ({error}); expected a complete one."
+            " Train again."
         ) from error
     expected = {"filter", "n", "m", "dtype", "model_mark", "data_mark", "constants"}
     if not isinstance(about, dict) or (missing := expected - about.keys()):
         raise ValueError(
             f"--load {directory}: {DESCRIPTION} lacks {', '.join(sorted(missing))}; expected a"
-            " whole one. Train anew."
+            " complete one. Train again."
         )
     return about
 

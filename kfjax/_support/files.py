@@ -139,7 +139,7 @@ def _check_replaceable(path: str | os.PathLike[str], place: Path) -> None:
     if not place.is_file():
         raise ValueError(f"{path} is not a regular file; expected the name of one, or a new name.")
     if not os.access(place, os.W_OK):  # a rename would not check this
-        raise PermissionError(errno.EACCES, f"{path} is read-only, and is as it was")
+        raise PermissionError(errno.EACCES, f"{path} is read-only, and is unchanged")
 
 
 def _sync_tree(place: Path) -> None:
@@ -168,5 +168,5 @@ def _telling(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        text = f"{reason}: {path} was not written; what was there is as it was"
+        text = f"{reason}: {path} was not written; its earlier content is unchanged"
         raise OSError(error.errno, text) from error

@@ -85,7 +85,7 @@ def read_arrays(file: io.BufferedIOBase) -> dict[str, np.ndarray]:
     """Return the arrays of an npz file, without pickle; raise a ValueError if it cannot be read."""
     try:
         if not zipfile.is_zipfile(file):
-            raise ValueError("it is not an npz file, or not a whole one")
+            raise ValueError("it is not an npz file, or is incomplete")
         file.seek(0)
         archive = np.load(file, allow_pickle=False)
         return {name: archive[name] for name in archive.files}

@@ -105,7 +105,7 @@ class DiskArray:
                 file.seek(self.offset + int(run[0]) * self.row_bytes)
                 if file.readinto(part.data.cast("B")) != part.nbytes:
                     raise ValueError(
-                        f"{self.path} ends before row {run[-1]}; expected a whole file. Write it"
+                        f"{self.path} ends before row {run[-1]}; expected a complete file. Write it"
                         " again."
                     )
                 start += len(run)

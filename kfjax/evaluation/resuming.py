@@ -103,8 +103,8 @@ def _read(path: Path, told: dict[str, str], *, like: Part) -> Part:
         stored = json.loads(str(arrays.pop(IDENTITY)))
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(
-            f"monte_carlo: {path} is damaged ({error}); expected a whole file. Delete it, and its"
-            " trials are run again."
+            f"monte_carlo: {path} is damaged ({error}); expected a complete file. Delete it, and"
+            " its trials are run again."
         ) from error
     expected = _named(like)
     if stored != told:

@@ -80,8 +80,8 @@ def checked_noise_free(who: str, noise_free: Any, R: Any) -> bool:
     known = not callable(R) and all(map(is_concrete, jax.tree.leaves(R)))
     if known and not noise_free and may_be_noise_free(R):
         raise ValueError(
-            f"{who}: noise_free is False and R is singular; expected None, to find out from R, or"
-            " True. model.replace(R=...) finds out anew, dataclasses.replace does not."
+            f"{who}: noise_free is False and R is singular; expected None, to determine it from R,"
+            " or True. model.replace(R=...) determines it again, dataclasses.replace does not."
         )
     return bool(noise_free)
 

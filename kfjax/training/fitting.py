@@ -214,6 +214,6 @@ def _check_finite(fitted: Fitted) -> None:
         )
     if fitted.validation is not None and not np.isfinite(fitted.validation).any():
         raise ValueError(
-            "fit: the validation loss never was finite; expected numbers. Check the validation"
+            "fit: the validation loss was never finite; expected numbers. Check the validation"
             " data."
         )

@@ -124,7 +124,7 @@ class Fitted(NamedTuple):
     Attributes:
         params: the best params of all reports by validation loss; without validation data, those
             after the last update. With `ema` they are averages.
-        validation: their validation loss (infinite if it never was finite), or None without
+        validation: their validation loss (infinite if it was never finite), or None without
             validation data.
         update: the number of updates that led to them; 0 for the given params.
         refused: number of updates skipped because the loss or its gradient was not finite.

@@ -113,7 +113,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path):
         text=True,
         check=True,
     )
-    assert f"{tmp_path / 'file'} was not written; what was there is as it was" in run.stdout
+    assert f"{tmp_path / 'file'} was not written; its earlier content is unchanged" in run.stdout
     assert (tmp_path / "file").read_bytes()[6] == 1
     assert whole((tmp_path / "file").read_bytes())
     assert os.listdir(tmp_path) == ["file"]
@@ -154,7 +154,7 @@ def test_a_folder_is_not_put_in_the_place_of_another(tmp_path):
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "mine").write_text("1")
     with (
-        pytest.raises(OSError, match="what was there is as it was"),
+        pytest.raises(OSError, match="its earlier content is unchanged"),
         files.new_folder(tmp_path / "new") as f,
     ):
         (f / "a").write_bytes(b"1")

@@ -313,7 +313,7 @@ def test_a_full_disk_leaves_the_old_params(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(OSError, match=r"a was not written; what was there is as it was"):
+        with pytest.raises(OSError, match=r"a was not written; its earlier content is unchanged"):
             save_params(tmp_path / "a", start(2.0))
     identical(load_params(tmp_path / "a", start()), start())
     assert os.listdir(tmp_path) == ["a"]

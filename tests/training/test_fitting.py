@@ -377,7 +377,7 @@ def vector(params, batch, key):
         ({"loss": vector}, "the loss has shape (4,); expected a scalar"),
         (
             {"validation": rows(2), "validation_loss": lambda *_: jnp.nan},
-            "the validation loss never was finite",
+            "the validation loss was never finite",
         ),
     ],
 )
