@@ -1,5 +1,6 @@
 """Shared set-up: both precisions, type checks, and the location of the data sets."""
 
+import gc
 import itertools
 import os
 import sys
@@ -22,6 +23,10 @@ import kfjax as kf  # noqa: E402  # after the hook
 jaxtyping.config.update("jaxtyping_disable", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+
+# Tracing makes millions of objects, most of them for good. Python looks through all of them for
+# cycles to free, by default so often that it takes a fifth of the time of the tests.
+gc.set_threshold(100_000, 20, 20)
 
 MAPS = 30_000
 _tests = itertools.count(1)
