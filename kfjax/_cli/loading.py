@@ -82,7 +82,7 @@ def _shielded(what: str, path: Path, call: Any) -> Any:
         raise ValueError(f"{what} ({type(error).__name__}{where}: {error}).") from error
 
 
-def _is_candidate(module: ModuleType, value: Any) -> bool:
+def _is_candidate(module: ModuleType, value: object) -> bool:
     """Tell whether a value is a model, or a function of the module that may return one."""
     if isinstance(value, StateSpaceModel):
         return True

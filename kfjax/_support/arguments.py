@@ -261,7 +261,7 @@ def check_key(name: str, key: object, *, many: bool = False) -> None:
     )
 
 
-def choose_some(name: str, values: Any, options: Iterable[str]) -> None:
+def choose_some(name: str, values: object, options: Iterable[str]) -> None:
     """Raise unless values are a nonempty collection of options."""
     options = list(options)
     if not isinstance(values, (tuple, list, set, frozenset)) or not values:

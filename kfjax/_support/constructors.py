@@ -39,7 +39,7 @@ class Call(NamedTuple):
         return f"{self.function.__name__}({', '.join(given)})"
 
 
-def readable(value: Any) -> str:
+def readable(value: object) -> str:
     """Return an argument as code: functions by name, dataclasses by the fields that differ."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = [field for field in dataclasses.fields(value) if field.init and field.repr]
@@ -55,7 +55,7 @@ def readable(value: Any) -> str:
     return repr(value)
 
 
-def _differs(value: Any, field: dataclasses.Field) -> bool:
+def _differs(value: object, field: dataclasses.Field) -> bool:
     """Return whether a field of a dataclass differs from its default."""
     default = field.default
     if field.default_factory is not dataclasses.MISSING:
@@ -163,7 +163,7 @@ def _plain_type(built: Any) -> type:
     return type(built)
 
 
-def _check_hashable(name: str, value: Any) -> None:
+def _check_hashable(name: str, value: object) -> None:
     """Raise a ValueError unless a value can be hashed."""
     try:
         hash(value)

@@ -60,7 +60,7 @@ def differences(stored: dict[str, str], own: dict[str, str]) -> str:
     return ", ".join(names)
 
 
-def fingerprint(value: Any) -> str:
+def fingerprint(value: object) -> str:
     """Return a digest of a value, which may hold arrays, settings and functions."""
     return _Digest().of(value)
 
@@ -114,7 +114,7 @@ class _Digest:
         return [self.of(value) for value in values]
 
     @functools.singledispatchmethod
-    def parts(self, value: Any) -> Sequence[str | bytes]:
+    def parts(self, value: object) -> Sequence[str | bytes]:
         """Return strings and bytes that identify a value."""
         if hasattr(value, "__wrapped__"):  # such as the result of jax.jit
             return self.all((type(value), value.__wrapped__))
@@ -266,7 +266,7 @@ def _names(code: types.CodeType) -> set[str]:
     return set(code.co_names).union(*map(_names, inside))
 
 
-def _steady(value: Any) -> bool:
+def _steady(value: object) -> bool:
     """Return whether a global is a function or a constant, and not a value that may change."""
     if isinstance(value, (tuple, frozenset)):
         return all(map(_steady, value))

@@ -58,7 +58,7 @@ def _abstract_value(x: ShapedArray, *, batch_axes: int) -> ShapedArray:
     return x
 
 
-def _transpose(cotangent: Array, x: Any, *, batch_axes: int) -> tuple[Array]:
+def _transpose(cotangent: Array, x: object, *, batch_axes: int) -> tuple[Array]:
     """Return the cotangent of x, in the same layout."""
     del x
     return (_innermost.bind(cotangent, batch_axes=batch_axes),)
@@ -88,7 +88,7 @@ def _laid_out(x: Array, *, batch_axes: int) -> Array:
 _lower_laid_out = mlir.lower_fun(_laid_out, multiple_results=False)
 
 
-def _lower_on_cpu(ctx: mlir.LoweringRuleContext, x: Any, *, batch_axes: int) -> Any:
+def _lower_on_cpu(ctx: mlir.LoweringRuleContext, x: object, *, batch_axes: int) -> Any:
     """Lower for a CPU, with the constraint where it is allowed."""
     # No constraint in a program for export, which may run on another platform, nor where the
     # compiler splits the program over devices, since it would gather constrained arrays on each of

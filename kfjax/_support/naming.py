@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Any
 
 __all__: list[str] = []
 
 
-def suggest(name: Any, known: Iterable[str]) -> str:
+def suggest(name: object, known: Iterable[str]) -> str:
     """Return the end of an error text: the known names, and one close to `name` if any.
 
     Example:
@@ -27,7 +26,7 @@ def suggest(name: Any, known: Iterable[str]) -> str:
     return f"{expected} Did you mean {by_lower[near[0]]!r}?"
 
 
-def described(value: Any) -> str:
+def described(value: object) -> str:
     """Return a short description of a wrong argument, for error texts.
 
     Example:

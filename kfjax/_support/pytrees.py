@@ -54,12 +54,12 @@ class Pytree:
     def __init_subclass__(cls) -> None:
         kind: Any = cls
 
-        def flatten_with_keys(x: Any) -> tuple[list[tuple[GetAttrKey, PyTree]], tuple[Any, ...]]:
+        def flatten_with_keys(x: object) -> tuple[list[tuple[GetAttrKey, PyTree]], tuple[Any, ...]]:
             children, fixed = flatten(x)
             keys = map(GetAttrKey, _names_of(kind).children)
             return list(zip(keys, children, strict=True)), fixed
 
-        def flatten(x: Any) -> tuple[list[PyTree], tuple[Any, ...]]:
+        def flatten(x: object) -> tuple[list[PyTree], tuple[Any, ...]]:
             # without keys this is quick: every call of a jitted function comes through here
             names = _names_of(kind)
             children = [getattr(x, name) for name in names.children]
@@ -154,7 +154,7 @@ def promote(tree: PyTree, who: str) -> PyTree:
     return jax.tree.unflatten(structure, [a.astype(dtype) for a in arrays])
 
 
-def _check_real(leaf: Any, who: str) -> None:
+def _check_real(leaf: object, who: str) -> None:
     """Raise unless a leaf holds real numbers."""
     dtype = leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
     if not (jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)):

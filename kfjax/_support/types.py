@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 
 __all__: list[str] = []
 
@@ -21,3 +22,6 @@ PyTree: TypeAlias = Any
 
 Nested: TypeAlias = Sequence[Any]
 """Numbers in nested lists or tuples."""
+
+Numbers: TypeAlias = ArrayLike | Nested
+"""A number, an array, or nested lists of numbers: what functions convert to arrays."""

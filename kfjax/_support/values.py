@@ -50,7 +50,7 @@ def as_arrays(name: str, value: PyTree) -> PyTree:
     return value
 
 
-def check_not_masked(name: str, value: Any) -> None:
+def check_not_masked(name: str, value: object) -> None:
     """Raise if a value is a masked array of numpy, whose mask would be lost."""
     if isinstance(value, np.ma.MaskedArray):
         raise ValueError(
@@ -71,7 +71,7 @@ def _stacked(name: str, value: list[Any]) -> Any:
         ) from error
 
 
-def _is_real(leaf: Any) -> bool:
+def _is_real(leaf: object) -> bool:
     """Return whether a leaf is an array of real numbers, or a number."""
     if not isinstance(leaf, NUMBERS):
         return False
@@ -81,7 +81,7 @@ def _is_real(leaf: Any) -> bool:
     return any(jnp.issubdtype(dtype, kind) for kind in REAL)
 
 
-def _refuse(name: str, leaf: Any) -> None:
+def _refuse(name: str, leaf: object) -> None:
     """Raise for a leaf that is not an array of real numbers."""
     remedy = ""
     if hasattr(leaf, "to_numpy"):
@@ -94,7 +94,7 @@ def path_of(tree: PyTree, index: int) -> str:
     return keystr(tree_leaves_with_path(tree)[index][0])
 
 
-def real_array(name: str, value: Any, *, ndim: int | None = None, finite: bool = True) -> Any:
+def real_array(name: str, value: object, *, ndim: int | None = None, finite: bool = True) -> Any:
     """Return an argument as one array of real numbers; raise a ValueError if it is not one.
 
     Args:
@@ -115,7 +115,7 @@ def real_array(name: str, value: Any, *, ndim: int | None = None, finite: bool =
     return array
 
 
-def check_belief(name: str, value: Any, *, cov: bool = True) -> None:
+def check_belief(name: str, value: object, *, cov: bool = True) -> None:
     """Raise unless a value has a mean and (unless `cov` is false) a covariance."""
     wanted = ("mean", "cov") if cov else ("mean",)
     if not all(isinstance(getattr(value, field, None), ARRAYS) for field in wanted):
@@ -147,7 +147,7 @@ def check_finite(name: str, tree: PyTree, *, length: Any = None, remedy: str = "
             raise ValueError(f"{where} has {' '.join(found)}; expected finite numbers.{remedy}")
 
 
-def has_nan(leaf: Any) -> bool:
+def has_nan(leaf: object) -> bool:
     """Return whether there is NaN in an array or number, as far as values are known."""
     if not is_concrete(leaf) or not _is_real(leaf):
         return False

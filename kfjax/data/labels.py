@@ -91,7 +91,7 @@ class Labels:
             )
 
 
-def _checked_times(value: Any) -> np.ndarray:
+def _checked_times(value: object) -> np.ndarray:
     """Return times as an array of dates, time differences or numbers [N, T]."""
     try:
         times = np.asarray(value)

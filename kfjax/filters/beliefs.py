@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from kfjax._support.compiling import jit
 from kfjax._support.naming import described
 from kfjax._support.pytrees import at, prepended
+from kfjax._support.types import PyTree
 from kfjax._support.values import ARRAYS, check_belief, check_finite
 from kfjax.base import Filter, Gaussian, Inputs, Params
 from kfjax.filters.checks import check_filter
@@ -26,7 +27,7 @@ __all__ = ["observation_estimate", "predicted"]
 def predicted(
     filter: Filter,
     params: Params,
-    estimate: Any,
+    estimate: PyTree,
     *,
     us: Inputs = None,
     prior: Gaussian | None = None,
@@ -73,7 +74,7 @@ def _predicted(filter: Filter, model: StateSpaceModel, beliefs: Gaussian, us: In
 
 
 def observation_estimate(
-    filter: Filter, params: Params, estimate: Any, *, us: Inputs = None
+    filter: Filter, params: Params, estimate: PyTree, *, us: Inputs = None
 ) -> Gaussian:
     """Return beliefs about a new observation y_t, noise included, from beliefs about x_t.
 

@@ -33,7 +33,7 @@ def check_filter(who: str, filter: Any, *, recentre: bool = False) -> None:
         )
 
 
-def check_params(who: str, params: Any, *, nan: bool = False) -> None:
+def check_params(who: str, params: object, *, nan: bool = False) -> None:
     """Raise unless params are a pytree of arrays, as every filter's are, without NaN."""
     leaves = jax.tree.leaves(params)
     for leaf in leaves:

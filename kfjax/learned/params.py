@@ -103,7 +103,7 @@ def init_params(
     return params
 
 
-def check_learned(params: Any) -> None:
+def check_learned(params: object) -> None:
     """Raise unless params are `Learned`, as a filter with a network needs them."""
     if not isinstance(params, Learned):
         raise ValueError(

@@ -26,7 +26,7 @@ def check(who: str, **arrays: tuple[Any, str]) -> None:
             )
 
 
-def fits(array: Any, axes: str, sizes: dict[str, int]) -> bool:
+def fits(array: object, axes: str, sizes: dict[str, int]) -> bool:
     """Return whether an array of numbers has these axes, and note their sizes."""
     if not isinstance(array, ARRAYS) or array.dtype.kind in "OSUc":
         return False

@@ -11,6 +11,7 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax._support.arguments import check_covariance, is_concrete
+from kfjax._support.types import Numbers
 from kfjax._support.values import real_array
 
 __all__ = ["stationary_covariance"]
@@ -18,7 +19,7 @@ __all__ = ["stationary_covariance"]
 DOUBLINGS = 40  # covers 1e12 steps, in which a mode of 1 - 1e-10 decays to nothing
 
 
-def stationary_covariance(F: Any, Q: Any) -> Array:
+def stationary_covariance(F: Numbers, Q: Numbers) -> Array:
     """Return the stationary covariance P = F P F' + Q of x_t = F x_{t-1} + e_t, e_t ~ N(0, Q).
 
     P = sum_k F^k Q F^k' is summed by doubling, P <- P + F P F' and F <- F F. The derivative is

@@ -19,6 +19,7 @@ from jax.tree_util import Partial
 
 from kfjax._support.arguments import check_covariance, check_kind
 from kfjax._support.pytrees import as_pytree
+from kfjax._support.types import Numbers
 from kfjax._support.values import check_belief, real_array
 from kfjax.base import Gaussian
 from kfjax.models.augmented_state import (
@@ -180,7 +181,7 @@ def correlated(model: StateSpaceModel, cross: Any) -> StateSpaceModel:
     )
 
 
-def _noise(name: str, cov: Any) -> Array:
+def _noise(name: str, cov: Numbers) -> Array:
     """Return the covariance of noise that becomes part of the state."""
     if callable(cov):
         raise ValueError(

@@ -153,7 +153,7 @@ def linear_move(f: Linear, layout: Augmented) -> LinearMove:
     )
 
 
-def layout_of(model: Any) -> Augmented | None:
+def layout_of(model: object) -> Augmented | None:
     """Return the sizes of x, w and v if there is noise in the state of a model, else None."""
     return _layout_in(getattr(model, "f", None))
 
@@ -166,7 +166,7 @@ def _layout_in(tree: PyTree) -> Augmented | None:
     return _joined(layout, _layout_in(node.args)) if isinstance(node, Partial) else layout
 
 
-def _layout_at(node: Any) -> Augmented | None:
+def _layout_at(node: object) -> Augmented | None:
     """Return the layout of a node of a tree, if it is a function of z."""
     if isinstance(node, LinearMove):
         return node.layout

@@ -67,7 +67,7 @@ def advice(error: Exception) -> str:
     return f" {notes[0].removeprefix(MARK)}" if notes else ""
 
 
-def _readable(fn: Any) -> str:
+def _readable(fn: object) -> str:
     """Return the name of a function."""
     while isinstance(fn, Partial):
         fn = fn.func

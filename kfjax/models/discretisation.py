@@ -16,6 +16,7 @@ from kfjax import linalg
 from kfjax._support.arguments import check_covariance, is_concrete
 from kfjax._support.precision import eps_of
 from kfjax._support.pytrees import select
+from kfjax._support.types import Numbers
 from kfjax._support.values import real_array
 
 __all__ = ["Discretised", "time_steps", "van_loan"]
@@ -92,7 +93,7 @@ class Discretised(NamedTuple):
     B: Array | None
 
 
-def _check_times(times: Any) -> None:
+def _check_times(times: Numbers) -> None:
     """Raise unless times are real numbers."""
     dtype = getattr(times, "dtype", None)
     if dtype is not None and dtype.kind in "mM":

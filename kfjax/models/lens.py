@@ -15,7 +15,7 @@ __all__ = ["with_model"]
 Params = TypeVar("Params")
 
 
-def model_of(params: Any) -> StateSpaceModel | Any:
+def model_of(params: object) -> StateSpaceModel | Any:
     """Return the model that params is, or has as its `.model`, or None.
 
     The model of `Sensors` has h = R = None, since every sensor has its own. (The annotation has
@@ -27,22 +27,22 @@ def model_of(params: Any) -> StateSpaceModel | Any:
     return model if isinstance(model, StateSpaceModel) else None
 
 
-def is_model(value: Any) -> bool:
+def is_model(value: object) -> bool:
     """Tell whether a value has the fields of a model: a `StateSpaceModel`, or `Sensors`."""
     return isinstance(value, (StateSpaceModel, Sensors))
 
 
-def models_in(params: Any) -> list[Any]:
+def models_in(params: object) -> list[Any]:
     """Return the models that params hold; `Sensors` are one."""
     return [leaf for leaf in jax.tree.leaves(params, is_leaf=is_model) if is_model(leaf)]
 
 
-def count_models(params: Any) -> int:
+def count_models(params: object) -> int:
     """Return how many models params hold; `Sensors` count as one."""
     return len(models_in(params))
 
 
-def starts_with_update(params: Any) -> bool:
+def starts_with_update(params: object) -> bool:
     """Tell whether the prior of the models in params is about x_1, which y_1 updates; see `first`.
 
     Raises:

@@ -86,7 +86,7 @@ def checked_noise_free(who: str, noise_free: Any, R: Any) -> bool:
     return bool(noise_free)
 
 
-def may_be_noise_free(R: Any) -> bool:
+def may_be_noise_free(R: object) -> bool:
     """Tell whether R may be singular, which is not known where it is callable or traced."""
     if R is None:
         return False

@@ -17,6 +17,7 @@ from jax import Array
 from kfjax._support.arguments import check_count, is_concrete
 from kfjax._support.naming import described
 from kfjax._support.precision import eps_of
+from kfjax._support.types import Numbers
 from kfjax._support.values import as_arrays, check_finite
 from kfjax.base import Inputs, Mask, Observations
 from kfjax.models.values import check_observed
@@ -119,7 +120,7 @@ def _check_length(who: str, ys: Observations, length: Any) -> None:
         )
 
 
-def is_singular(cov: Any) -> bool:
+def is_singular(cov: Numbers) -> bool:
     """Tell whether a covariance is singular up to rounding, as far as its values are known."""
     if callable(cov) or not is_concrete(cov):
         return False

@@ -147,14 +147,14 @@ class Sensors(Pytree):
         )
 
 
-def sensor_names(sensors: Any) -> list[Any] | Any:
+def sensor_names(sensors: object) -> list[Any] | Any:
     """Return the keys of a dict, sorted, or the indices of a tuple; None for anything else."""
     if isinstance(sensors, dict):
         return sorted(sensors)
     return list(range(len(sensors))) if isinstance(sensors, (tuple, list)) else None
 
 
-def like_sensors(sensors: Any, values: list[Any]) -> Any:
+def like_sensors(sensors: object, values: list[Any]) -> Any:
     """Return values, in the order of `sensor_names`, as a dict or tuple like sensors."""
     if isinstance(sensors, dict):
         return dict(zip(sorted(sensors), values, strict=True))

@@ -59,7 +59,7 @@ def _add(a: Array, b: Array) -> Array:
 EUCLIDEAN = Space(Partial(_subtract), Partial(_add))
 
 
-def as_space(name: str, value: Any) -> Space:
+def as_space(name: str, value: object) -> Space:
     """Return a `Space` whose functions are pytrees; None stands for the Euclidean space."""
     if value is None:
         return EUCLIDEAN
@@ -71,7 +71,7 @@ def as_space(name: str, value: Any) -> Space:
     return Space(*map(as_pytree, value))
 
 
-def as_observation_space(name: str, value: Any) -> Space:
+def as_observation_space(name: str, value: object) -> Space:
     """Return the `Space` of observations, which adds offsets as vectors.
 
     A predicted observation is an average of offsets from one of h, so that it keeps the convention

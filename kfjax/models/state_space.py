@@ -227,7 +227,7 @@ def _check_model(model: StateSpaceModel) -> None:
     check_finite("StateSpaceModel: prior.mean", mean)
 
 
-def _check_linear(name: str, fn: Any, n: int, rows: int | None) -> None:
+def _check_linear(name: str, fn: object, n: int, rows: int | None) -> None:
     """Check the shape of a Linear with a constant matrix."""
     if not isinstance(fn, Linear) or callable(fn.A):
         return

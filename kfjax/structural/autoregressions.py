@@ -12,6 +12,7 @@ from jax import Array
 
 from kfjax._support.arguments import check_count, is_concrete
 from kfjax._support.pytrees import STATIC
+from kfjax._support.types import Numbers
 from kfjax._support.values import real_array
 from kfjax.base import Inputs
 from kfjax.linear.lyapunov import spectral_radius, stationary_covariance
@@ -146,10 +147,10 @@ def _product(a: Array, b: Array) -> Array:
 
 
 def autoregression(
-    coefficients: Any,
-    std: Any = 1.0,
+    coefficients: Numbers,
+    std: Numbers = 1.0,
     *,
-    loading: Any = None,
+    loading: Numbers | None = None,
     name: str | None = None,
 ) -> Structural:
     """Return a stationary autoregression.

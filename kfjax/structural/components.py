@@ -20,6 +20,7 @@ from kfjax import linalg
 from kfjax._support.arguments import is_concrete
 from kfjax._support.naming import described
 from kfjax._support.pytrees import STATIC, Pytree
+from kfjax._support.types import Numbers
 from kfjax._support.values import real_array
 from kfjax.base import Inputs
 
@@ -160,12 +161,12 @@ class Component(Pytree):
         return total
 
 
-def count_series(std: Any) -> int:
+def count_series(std: Numbers) -> int:
     """Return the number of series of a standard deviation, or of a factor of a covariance."""
     return 1 if std is None or np.ndim(std) == 0 else np.shape(std)[0]
 
 
-def covariance(std: Any) -> Array:
+def covariance(std: Numbers) -> Array:
     """Return the covariance [k, k] of standard deviations (a number or [k]) or a factor [k, k]."""
     std = jnp.asarray(std)
     if std.ndim == 2:
@@ -174,7 +175,7 @@ def covariance(std: Any) -> Array:
     return jnp.diag(jnp.atleast_1d(std) ** 2)
 
 
-def checked_name(who: str, name: Any, default: str) -> str:
+def checked_name(who: str, name: object, default: str) -> str:
     """Return the name of a component; raise unless it is a text that inputs can be named by."""
     if name is None:
         return default
@@ -185,7 +186,7 @@ def checked_name(who: str, name: Any, default: str) -> str:
     return name
 
 
-def checked_std(name: str, std: Any) -> Any:
+def checked_std(name: str, std: Numbers) -> Any:
     """Return a standard deviation, those of several series, or a factor of their covariance."""
     if std is None:
         return None
@@ -205,7 +206,7 @@ def checked_std(name: str, std: Any) -> Any:
     return std
 
 
-def checked_loading(name: str, loading: Any, series: int) -> Any:
+def checked_loading(name: str, loading: Numbers, series: int) -> Any:
     """Return a loading matrix [m, k], or None."""
     if loading is None:
         return None

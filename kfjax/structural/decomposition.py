@@ -12,6 +12,7 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax._support.arguments import is_concrete
+from kfjax._support.types import Numbers
 from kfjax._support.values import real_array
 from kfjax.base import Gaussian, Inputs, Mask
 from kfjax.filters.beliefs import model_and_rule
@@ -127,7 +128,7 @@ def check_record(model: Structural, ys: Any, *, observed: Mask = None, times: An
             )
 
 
-def _check_times(times: Any, steps: int) -> None:
+def _check_times(times: Numbers, steps: int) -> None:
     """Raise unless times are given for every step and increase."""
     if times is None:
         return

@@ -23,6 +23,7 @@ from jax import Array
 from kfjax import linalg
 from kfjax._support.arguments import check_count, check_positive
 from kfjax._support.pytrees import STATIC
+from kfjax._support.types import Numbers
 from kfjax._support.values import real_array
 from kfjax.base import Inputs
 from kfjax.structural.components import (
@@ -358,9 +359,9 @@ def ornstein_uhlenbeck(
 
 
 def periodic(
-    period: Any,
-    std: Any = 1.0,
-    length_scale: Any = 1.0,
+    period: Numbers,
+    std: Numbers = 1.0,
+    length_scale: Numbers = 1.0,
     *,
     harmonics: int = 6,
     dt: float | None = 1.0,
@@ -410,7 +411,7 @@ def periodic(
     )
 
 
-def _checked_scale(name: str, std: Any) -> Any:
+def _checked_scale(name: str, std: Numbers) -> Any:
     """Return a standard deviation, which a kernel cannot be without."""
     std = checked_std(name, std)
     if std is None:
@@ -418,7 +419,7 @@ def _checked_scale(name: str, std: Any) -> Any:
     return std
 
 
-def _checked_length(name: str, value: Any) -> Any:
+def _checked_length(name: str, value: object) -> Any:
     """Return a positive number as an array."""
     check_positive(name, value)
     return real_array(name, value)

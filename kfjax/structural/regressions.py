@@ -11,6 +11,7 @@ import numpy as np
 
 from kfjax._support.arguments import check_count, check_mapping, items_of
 from kfjax._support.pytrees import STATIC
+from kfjax._support.types import Numbers
 from kfjax.base import Inputs
 from kfjax.structural.components import (
     POSITIVE,
@@ -196,7 +197,7 @@ def holidays(
     return np.stack(columns, axis=1).astype(float)
 
 
-def _as_days(name: str, values: Any) -> np.ndarray:
+def _as_days(name: str, values: Numbers) -> np.ndarray:
     """Return whole numbers of days [T]."""
     try:
         array = np.asarray(values)

@@ -17,6 +17,7 @@ from jax.tree_util import Partial
 from kfjax._support.arguments import check_kind, check_number
 from kfjax._support.naming import described, suggest
 from kfjax._support.pytrees import OUTSIDE, STATIC, promote
+from kfjax._support.types import AnyArray
 from kfjax.base import Gaussian, Inputs
 from kfjax.models.functions import Linear
 from kfjax.models.noise import may_be_noise_free
@@ -109,13 +110,13 @@ class Structural(StateSpaceModel):
         """Return the sum of one component."""
         return cls((component,))
 
-    def __add__(self, other: Any) -> Structural:
+    def __add__(self, other: object) -> Structural:
         """Return the sum of both."""
         if not isinstance(other, Structural):
             return NotImplemented
         return self._with_components(self.components + other.components)
 
-    def __mul__(self, other: Any) -> Structural:
+    def __mul__(self, other: object) -> Structural:
         """Return the product of two sums of kernels."""
         if not isinstance(other, Structural):
             return NotImplemented
@@ -125,7 +126,8 @@ class Structural(StateSpaceModel):
                     f"*: {component.name} is not a kernel; expected kernels in time, such as"
                     " kf.structural.matern. Other components only add."
                 )
-        products = [a.times(b) for a in self.components for b in other.components]  # type: ignore[attr-defined]
+        kernels: tuple[Any, ...] = self.components
+        products = [a.times(b) for a in kernels for b in other.components]
         return self._with_components(tuple(products))
 
     def __repr__(self) -> str:
@@ -290,7 +292,7 @@ def _transition(components: Components, u: Inputs) -> Array:
     return _blocks(components, [c.transition(u) for c in components if c.width])
 
 
-def _noise(components: Components, x: Any, u: Inputs) -> Array:
+def _noise(components: Components, x: AnyArray | None, u: Inputs) -> Array:
     """Return Q [n, n], the same for every x."""
     del x
     return _blocks(components, [c.noise(u) for c in components if c.width])
@@ -356,7 +358,7 @@ def _check_channels(components: Components) -> None:
         )
 
 
-def check_structural(who: str, model: Any) -> None:
+def check_structural(who: str, model: object) -> None:
     """Raise unless a value is a sum of components."""
     check_kind(f"{who}: model", model, Structural)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from kfjax._support.arguments import check_number, is_concrete
 from kfjax._support.pytrees import STATIC
+from kfjax._support.types import Numbers
 from kfjax._support.values import real_array
 from kfjax.base import Inputs
 from kfjax.structural.components import (
@@ -250,7 +251,7 @@ class Irregular(Component):
         return 0
 
 
-def irregular(std: Any = 1.0, *, name: str | None = None) -> Structural:
+def irregular(std: Numbers = 1.0, *, name: str | None = None) -> Structural:
     """Return the irregular component, the noise of the observations.
 
     A sum without one has no observation noise.

@@ -9,6 +9,7 @@ import numpy as np
 from jax import Array
 
 from kfjax._support.arguments import check_count, choose, numeric
+from kfjax._support.types import Numbers
 from kfjax._support.values import real_array
 
 __all__ = ["bearing", "norm", "roll_pitch_yaw", "rotate", "rotation", "spherical"]
@@ -49,7 +50,7 @@ def spherical(x: Array) -> Array:
     return jnp.stack([norm(x), bearing(x[2], norm(x[:2])), azimuth])
 
 
-def _real(name: str, values: Any) -> Array:
+def _real(name: str, values: Numbers) -> Array:
     """Return an array of real numbers; NaN and infinities stay, as in functions of numpy."""
     return jnp.asarray(real_array(name, values, finite=False))
 

@@ -13,6 +13,7 @@ from jax import Array
 
 from kfjax._support.arguments import numeric
 from kfjax._support.naming import described
+from kfjax._support.types import AnyArray
 from kfjax._support.values import real_array
 from kfjax.base import Inputs
 
@@ -73,7 +74,7 @@ class IntegratedNoise:
     order: int
     dimensions: int
 
-    def __call__(self, density: Any, x: Any, u: Inputs) -> Array | np.ndarray:
+    def __call__(self, density: Any, x: AnyArray | None, u: Inputs) -> Array | np.ndarray:
         """Return Q [k d, k d], the same for every x."""
         del x
         dt = step_length(u)

@@ -15,6 +15,7 @@ from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
 from kfjax._support.arguments import check_count, check_positive, choose, numeric
+from kfjax._support.types import AnyArray, Numbers
 from kfjax.base import Gaussian, Inputs
 from kfjax.models.functions import Linear
 from kfjax.models.state_space import StateSpaceModel
@@ -32,8 +33,8 @@ def _integrators(
     dimensions: int,
     *,
     dt: Any,
-    q_density: Any,
-    r_std: Any,
+    q_density: Numbers,
+    r_std: Numbers,
     measure: str,
     prior: Gaussian | None,
 ) -> StateSpaceModel:
@@ -64,7 +65,7 @@ def constant_velocity(
     *,
     dt: float | Array | None = 1.0,
     q_density: float | Array = 0.01,
-    r_std: Any = 1.0,
+    r_std: Numbers = 1.0,
     measure: str = "position",
     prior: Gaussian | None = None,
 ) -> StateSpaceModel:
@@ -107,7 +108,7 @@ def constant_acceleration(
     *,
     dt: float | Array | None = 1.0,
     q_density: float | Array = 0.01,
-    r_std: Any = 1.0,
+    r_std: Numbers = 1.0,
     measure: str = "position",
     prior: Gaussian | None = None,
 ) -> StateSpaceModel:
@@ -147,7 +148,7 @@ def wiener_velocity(
     *,
     dt: float | Array | None = 1.0,
     q_density: float | Array = 1.0,
-    r_std: Any = 1.0,
+    r_std: Numbers = 1.0,
     prior: Gaussian | None = None,
 ) -> StateSpaceModel:
     """Return the planar model of the Segway in the KalmanNet paper: Wiener velocity and odometry.
@@ -182,7 +183,7 @@ def coordinated_turn(
     dt: float | Array | None = 1.0,
     q_density: float | Array = 0.01,
     turn_rate_density: float | Array = 1e-4,
-    r_std: Any = 1.0,
+    r_std: Numbers = 1.0,
     prior: Gaussian | None = None,
 ) -> StateSpaceModel:
     """Return a body in the plane that turns at a slowly varying rate w.
@@ -232,7 +233,7 @@ def coordinated_turn(
     )
 
 
-def _turn(dt: ArrayLike, x: Array, u: Inputs) -> Array:
+def _turn(dt: ArrayLike, x: AnyArray, u: Inputs) -> Array:
     """Rotate the velocity by w dt and integrate it; as jnp.sinc, sin(a)/a is smooth at a = 0."""
     del u
     p_x, v_x, p_y, v_y, w = x
@@ -251,11 +252,11 @@ def _turn(dt: ArrayLike, x: Array, u: Inputs) -> Array:
     )
 
 
-def _turn_irregular(x: Array, u: Inputs) -> Array:
+def _turn_irregular(x: AnyArray, u: Inputs) -> Array:
     return _turn(step_length(u), x, None)
 
 
-def _turn_noise(densities: tuple[Array, Array], x: Any, u: Inputs) -> Array:
+def _turn_noise(densities: tuple[Array, Array], x: AnyArray, u: Inputs) -> Array:
     """Return Q for Wiener velocities on both axes and a Wiener turn rate."""
     q_density, turn_rate_density = densities
     planar = IntegratedNoise(2, 2)(q_density, x, u)

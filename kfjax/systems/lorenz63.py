@@ -13,6 +13,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from kfjax._support.arguments import check_count, check_number, check_positive, choose
+from kfjax._support.types import Numbers
 from kfjax.base import Gaussian, Inputs
 from kfjax.models.functions import Linear
 from kfjax.models.spaces import angles
@@ -43,8 +44,8 @@ def lorenz(
     observation: str = "identity",
     rotation_degrees: float | Array | None = None,
     wrap: bool = True,
-    q_std: Any = 0.1,
-    r_std: Any = 0.1,
+    q_std: Numbers = 0.1,
+    r_std: Numbers = 0.1,
     prior: Gaussian | None = None,
 ) -> StateSpaceModel:
     """Return the Lorenz attractor with sigma = 10, rho = 28, beta = 8/3.
@@ -114,7 +115,7 @@ def lorenz(
 
 
 def decimated_lorenz(
-    *, dt: float = 0.02, dense_dt: float = 1e-5, q_std: Any = 0.0, **options: Any
+    *, dt: float = 0.02, dense_dt: float = 1e-5, q_std: Numbers = 0.0, **options: Any
 ) -> StateSpaceModel:
     """Return the attractor sampled densely and decimated, without process noise.
 

@@ -9,6 +9,7 @@ import numpy as np
 from jax import Array
 
 from kfjax._support.arguments import check_kind, check_positive, numeric
+from kfjax._support.types import Numbers
 from kfjax._support.values import real_array
 from kfjax.base import Gaussian
 from kfjax.models.state_space import StateSpaceModel
@@ -50,18 +51,18 @@ def noise_free(model: StateSpaceModel, x0: Any = None) -> StateSpaceModel:
     return model.replace(Q=np.zeros((model.n, model.n)), prior=prior)
 
 
-def standard_prior(mean: Any, std: Any = 1.0) -> Gaussian:
+def standard_prior(mean: Any, std: Numbers = 1.0) -> Gaussian:
     """Return N(mean, std^2 I), std a scalar or one per component."""
     mean = np.asarray(mean, float)
     return Gaussian(mean, diagonal("prior_std", std, mean.shape[0]))
 
 
-def prior_or(prior: Any, default: Gaussian) -> Any:
+def prior_or(prior: object, default: Gaussian) -> Any:
     """Return a prior, or the default for None; `StateSpaceModel` checks it."""
     return default if prior is None else prior
 
 
-def diagonal(name: str, std: Any, size: int) -> Array:
+def diagonal(name: str, std: Numbers, size: int) -> Array:
     """Return the covariance [size, size] of independent noise; std is a scalar or [size]."""
     std = real_array(name, std)
     if np.shape(std) not in ((), (size,)):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import Partial
 
 from kfjax._support.arguments import check_positive, choose
+from kfjax._support.types import Numbers
 from kfjax.base import Gaussian, Inputs
 from kfjax.models.functions import Linear
 from kfjax.models.spaces import angles
@@ -36,7 +37,7 @@ def pendulum(
     damping: float | Array = 0.0,
     observation: str = "displacement",
     q_density: float | Array = 0.01,
-    r_std: Any = 0.3,
+    r_std: Numbers = 0.3,
     prior: Gaussian | None = None,
 ) -> StateSpaceModel:
     """Return a randomly driven pendulum with state (angle, rate).

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +10,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from kfjax._support.arguments import check_count, choose
+from kfjax._support.types import Numbers
 from kfjax.base import Gaussian, Inputs
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.systems.parts import diagonal, prior_or, standard_prior
@@ -39,8 +40,8 @@ def toy(
     parameters: str | ToyParameters = "full",
     *,
     dimensions: int = 2,
-    q_std: Any = 0.1,
-    r_std: Any = 0.1,
+    q_std: Numbers = 0.1,
+    r_std: Numbers = 0.1,
     prior: Gaussian | None = None,
 ) -> StateSpaceModel:
     """Return the sinusoidal model with quadratic observation.

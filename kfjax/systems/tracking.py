@@ -11,6 +11,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from kfjax._support.arguments import check_count, numeric
+from kfjax._support.types import Numbers
 from kfjax._support.values import real_array
 from kfjax.base import Gaussian, Inputs
 from kfjax.models.spaces import angles
@@ -78,9 +79,9 @@ def bearing_range(
 def bearings_only(
     *,
     dt: float | Array | None = 1.0,
-    sensors: Any = ((0.0, 0.0), (100.0, -50.0)),
+    sensors: Numbers = ((0.0, 0.0), (100.0, -50.0)),
     q_density: float | Array = 0.01,
-    r_std: Any = 0.02,
+    r_std: Numbers = 0.02,
     prior: Gaussian | None = None,
 ) -> StateSpaceModel:
     """Return a body in the plane seen by m direction finders: y_i = atan2(p_y - s_iy, p_x - s_ix).
@@ -118,7 +119,7 @@ def range_only(
     ranges: int = 1,
     *,
     q_density: float | Array = 1.0,
-    r_std: Any = 0.1,
+    r_std: Numbers = 0.1,
     prior: Gaussian | None = None,
 ) -> StateSpaceModel:
     """Return a body that measures ranges to changing anchors at irregular times: y_i = |p - a_i|.

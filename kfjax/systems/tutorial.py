@@ -17,6 +17,7 @@ from jax.tree_util import Partial
 
 from kfjax._support.arguments import choose
 from kfjax._support.naming import described
+from kfjax._support.types import Numbers
 from kfjax.base import Inputs
 from kfjax.models.functions import Linear
 from kfjax.models.state_space import StateSpaceModel, linear_gaussian
@@ -122,7 +123,7 @@ def tutorial_climb(
     )
 
 
-def _positioned(f: Any, Q: np.ndarray, r_std: Any, x0: np.ndarray) -> StateSpaceModel:
+def _positioned(f: Any, Q: np.ndarray, r_std: Numbers, x0: np.ndarray) -> StateSpaceModel:
     """Return the model whose first three states are observed, with P0 = I."""
     R = diagonal("tutorial: r_std", r_std, 3)
     return StateSpaceModel(f, Linear(np.eye(3, x0.shape[0])), Q, R, standard_prior(x0))

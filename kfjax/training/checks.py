@@ -8,6 +8,7 @@ import numpy as np
 
 from kfjax._support.arguments import check_kind, real_numbers
 from kfjax._support.naming import described
+from kfjax._support.types import Numbers
 from kfjax._support.values import check_finite
 from kfjax.base import Filter, Params
 from kfjax.data import Dataset
@@ -31,7 +32,7 @@ def check_pair(name: str, pair: Any) -> None:
     check_params(name, pair[1])
 
 
-def units_of(name: str, scale: Any, n: int) -> np.ndarray:
+def units_of(name: str, scale: Numbers, n: int) -> np.ndarray:
     """Return what errors are measured in [n], 1 by default."""
     if scale is None:
         return np.ones(n)

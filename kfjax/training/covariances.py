@@ -17,6 +17,7 @@ from kfjax._support.arguments import (
     check_number,
     choose_some,
 )
+from kfjax._support.types import Numbers
 from kfjax._support.values import real_array
 from kfjax.base import Filter, Gaussian, Params
 from kfjax.data import Dataset
@@ -38,7 +39,7 @@ LIFT = 1e-6
 NAMES = ("Q", "R", "P0")
 
 
-def unconstrain(cov: Any, floor: Any = 0.0) -> Array:
+def unconstrain(cov: Numbers, floor: Numbers = 0.0) -> Array:
     """Return the free numbers [n (n + 1) / 2] of a covariance, row by row of its factor.
 
     cov = L L' + diag(floor),   L_ii = exp(theta_ii),   L_ij = L_ii theta_ij

@@ -10,6 +10,7 @@ import numpy as np
 
 from kfjax._support.arguments import check_count, check_kind
 from kfjax._support.naming import described
+from kfjax._support.types import Numbers
 from kfjax._support.values import real_array
 from kfjax.base import Filter, Params
 from kfjax.data import Dataset
@@ -140,7 +141,7 @@ def _forgetting(
     return forgetting(filter, params, data, scale=scale)
 
 
-def relative_error(error: Any, cov: Any) -> np.ndarray:
+def relative_error(error: Numbers, cov: Numbers) -> np.ndarray:
     """Return the root mean square of errors in units of their standard deviations.
 
     Args:

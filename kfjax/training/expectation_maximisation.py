@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from jax import Array
 
 from kfjax._support.arguments import check_count, choose_some
 from kfjax._support.compiling import jit
+from kfjax._support.types import PyTree
 from kfjax.data.dataset import Dataset
 from kfjax.models.augmented_state import check_added_noise
 from kfjax.models.functions import Linear
@@ -98,7 +99,7 @@ def em(
     return _em(names, iterations, model.replace(f=f, h=h), data)
 
 
-def _check(model: Any, data: Any, names: frozenset[str], iterations: int) -> None:
+def _check(model: object, data: PyTree, names: frozenset[str], iterations: int) -> None:
     """Validate the arguments of `em`."""
     check_count("em: iterations", iterations)
     if not isinstance(model, StateSpaceModel) or not is_linear(model):

@@ -13,6 +13,7 @@ from jax import Array
 from kfjax._support.arguments import check_count, check_counts, check_function, check_key
 from kfjax._support.naming import described
 from kfjax._support.persistence import is_key
+from kfjax._support.types import PyTree
 from kfjax.base import Params
 from kfjax.data import Dataset
 from kfjax.training.checkpoints import Checkpoints
@@ -27,15 +28,15 @@ __all__ = ["fit"]
 def fit(
     loss: Callable[[Any, Any, Array], Array],
     params: Params,
-    data: Any,
+    data: PyTree,
     *,
     key: Array,
     updates: int,
     batch_size: int = 32,
     optimizer: optax.GradientTransformation | None = None,
-    validation: Any = None,
+    validation: PyTree = None,
     validation_loss: Callable | None = None,
-    learn: Any = None,
+    learn: PyTree = None,
     window: int | None = None,
     ema: float | None = None,
     patience: int | None = None,
@@ -152,7 +153,7 @@ def _typed(key: Array) -> Array:
     return key
 
 
-def _check_loss(loss: Any) -> None:
+def _check_loss(loss: object) -> None:
     """Raise unless a loss is a hashable function."""
     if not callable(loss) or getattr(type(loss), "__hash__", None) is None:
         raise ValueError(
@@ -161,7 +162,7 @@ def _check_loss(loss: Any) -> None:
         )
 
 
-def _size(name: str, data: Any) -> int:
+def _size(name: str, data: PyTree) -> int:
     """Return the number of trajectories."""
     sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(data)}
     if len(sizes) != 1 or sizes == {()}:
@@ -173,7 +174,13 @@ def _size(name: str, data: Any) -> int:
 
 
 def _check(
-    task: Task, params: Params, data: Any, validation: Any, key: Array, updates: int, reports: int
+    task: Task,
+    params: Params,
+    data: PyTree,
+    validation: PyTree,
+    key: Array,
+    updates: int,
+    reports: int,
 ) -> None:
     """Validate the arguments of `fit`."""
     window = 1 if task.window is None else task.window

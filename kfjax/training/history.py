@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from kfjax._support.arguments import real_numbers
+from kfjax._support.types import Numbers, PyTree
 
 __all__ = ["Fitted", "History", "Report", "Spread", "spread"]
 
@@ -59,7 +60,7 @@ class Report(NamedTuple):
     params: Any
 
 
-def report_at(history: History, row: int, params: Any) -> Report:
+def report_at(history: History, row: int, params: PyTree) -> Report:
     """Return a row of a history that is being written, with the params of that time."""
     values = [np.asarray(rows)[..., row] for rows in history]
     numbers = [value.item() if value.ndim == 0 else value for value in values]
@@ -91,7 +92,7 @@ class Spread(NamedTuple):
     iqr: float
 
 
-def spread(values: Any) -> Spread:
+def spread(values: Numbers) -> Spread:
     """Return the spread of one number per run; runs that are not finite count as infinite.
 
     Args:

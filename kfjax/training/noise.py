@@ -10,6 +10,7 @@ from jax.tree_util import Partial
 
 from kfjax._support.arguments import check_kind
 from kfjax._support.naming import described
+from kfjax._support.types import AnyArray
 from kfjax._support.values import real_array
 from kfjax.base import Inputs, Params
 from kfjax.models.augmented_state import check_added_noise
@@ -64,7 +65,7 @@ def _scaled(noise: Any, factors: Any) -> Any:
     return Partial(_scaled_noise, roots, noise) if callable(noise) else noise * _outer(roots)
 
 
-def _scaled_noise(roots: Array, noise: Any, x: Any, u: Inputs) -> Array:
+def _scaled_noise(roots: Array, noise: Any, x: AnyArray, u: Inputs) -> Array:
     return noise(x, u) * _outer(roots)
 
 

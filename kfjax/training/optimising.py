@@ -54,7 +54,13 @@ class Plan(NamedTuple):
 
 
 def optimise(
-    task: Task, params: Params, learn: Any, data: Any, validation: Any, keys: Keys, plan: Plan
+    task: Task,
+    params: Params,
+    learn: PyTree,
+    data: PyTree,
+    validation: PyTree,
+    keys: Keys,
+    plan: Plan,
 ) -> Fitted:
     """Run a training to its end, and return its result even if it is not finite."""
     rows = 1 + -(-plan.updates // plan.every)
@@ -142,9 +148,9 @@ def _identity(
     task: Task,
     plan: Plan,
     params: Params,
-    learn: Any,
-    data: Any,
-    validation: Any,
+    learn: PyTree,
+    data: PyTree,
+    validation: PyTree,
     keys: Keys,
 ) -> dict[str, str]:
     """Return what identifies a run."""

@@ -19,7 +19,7 @@ from kfjax.filters.checks import check_params
 __all__ = ["merge", "partition"]
 
 
-def partition(params: Params, learn: Any = None) -> tuple[Any, Any]:
+def partition(params: Params, learn: PyTree = None) -> tuple[Any, Any]:
     """Split params into two pytrees of the same structure, each with None for leaves of the other.
 
     Args:
@@ -71,7 +71,7 @@ def merge(trained: PyTree, frozen: PyTree) -> Any:
         ) from error
 
 
-def _chosen(params: Params, learn: Any, paths: list) -> list[bool]:
+def _chosen(params: Params, learn: PyTree, paths: list) -> list[bool]:
     """Return one boolean per leaf."""
     if callable(learn) and jax.tree_util.all_leaves([learn]):
         return [bool(learn(_name(path), leaf)) for path, leaf in paths]
@@ -99,5 +99,5 @@ def _name(path: Any) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
-def _is_none(x: Any) -> bool:
+def _is_none(x: object) -> bool:
     return x is None

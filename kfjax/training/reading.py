@@ -25,7 +25,7 @@ class Batches:
     One batch and the order of one epoch are kept in memory.
     """
 
-    def __init__(self, task: Task, data: Any, key: Array) -> None:
+    def __init__(self, task: Task, data: PyTree, key: Array) -> None:
         self.task = task
         self.data = data
         self.key = key
@@ -72,7 +72,7 @@ def advance_from_disk(
     state: TrainState,
     frozen: PyTree,
     batches: Batches,
-    validation: Any,
+    validation: PyTree,
     keys: Keys,
     interval: Interval,
 ) -> TrainState:

@@ -35,8 +35,8 @@ def advance(
     task: Task,
     state: TrainState,
     frozen: PyTree,
-    data: Any,
-    validation: Any,
+    data: PyTree,
+    validation: PyTree,
     keys: Keys,
     interval: Interval,
 ) -> TrainState:
@@ -51,8 +51,8 @@ def _advance(
     task: Task,
     state: TrainState,
     frozen: PyTree,
-    data: Any,
-    validation: Any,
+    data: PyTree,
+    validation: PyTree,
     keys: Keys,
     interval: Interval,
 ) -> TrainState:
@@ -119,7 +119,7 @@ def report(
     state: TrainState,
     sums: Array,
     frozen: PyTree,
-    validation: Any,
+    validation: PyTree,
     key: Array,
     interval: Interval,
 ) -> TrainState:
@@ -186,7 +186,7 @@ def _report(
     state: TrainState,
     sums: Array,
     frozen: PyTree,
-    validation: Any,
+    validation: PyTree,
     key: Array,
     interval: Interval,
 ) -> TrainState:

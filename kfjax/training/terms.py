@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +11,7 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax._support.precision import eps_of
+from kfjax._support.types import Numbers
 from kfjax.base import Estimate, Params
 from kfjax.data import Dataset
 from kfjax.models.lens import model_of
@@ -138,7 +138,7 @@ def _seen(trajectory: Dataset) -> Array:
     return jnp.ones(trajectory.ys.shape, bool) if observed is None else jnp.asarray(observed, bool)
 
 
-def static_scale(scale: Any) -> tuple | None:
+def static_scale(scale: Numbers) -> tuple | None:
     """Return a scale as nested tuples, which can be compared and hashed."""
     if scale is None:
         return None

@@ -107,7 +107,7 @@ class GaspariCohn:
         return gaspari_cohn(2 * distance / self.radius)
 
 
-def _positions(name: str, value: Any) -> tuple[tuple[float, ...], ...]:
+def _positions(name: str, value: object) -> tuple[tuple[float, ...], ...]:
     """Convert positions [p] or [p, d] to nested tuples."""
     if not is_concrete(value):
         raise ValueError(

@@ -15,7 +15,7 @@ that F3 and F4 are 0 at t = 1. (If h needs an input, there is no y_0, and F1 equ
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
@@ -104,7 +104,7 @@ def sizes(names: Iterable[str], n: int, m: int) -> dict[str, int]:
     return {name: {"F1": m, "F2": m, "F3": n, "F4": n}[name] for name in names}
 
 
-def check_features(who: str, names: Any) -> tuple[str, ...]:
+def check_features(who: str, names: object) -> tuple[str, ...]:
     """Return the names of features in order; raise if one is unknown or repeated."""
     if not isinstance(names, tuple) or not names:
         raise ValueError(

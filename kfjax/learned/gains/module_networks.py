@@ -117,7 +117,7 @@ class ModuleNetwork:
         return arrays
 
 
-def _is_fixed(leaf: Any) -> bool:
+def _is_fixed(leaf: object) -> bool:
     return not hasattr(leaf, "dtype")
 
 

@@ -68,7 +68,7 @@ def _abstract_value(x: ShapedArray, W: ShapedArray) -> ShapedArray:
     return ShapedArray((*x.shape[:-1], W.shape[1]), x.dtype)
 
 
-def _transpose_x(ct: Array, x: Any, W: Array) -> Array:
+def _transpose_x(ct: Array, x: object, W: Array) -> Array:
     """Return the cotangent of x, ct W'."""
     del x
     return _value(ct, W.T)

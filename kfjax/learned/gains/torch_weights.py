@@ -97,7 +97,7 @@ def from_torch(
     return Pretrained(network, {"params": params}, constants)
 
 
-def _numbers(name: str, value: Any) -> np.ndarray:
+def _numbers(name: str, value: object) -> np.ndarray:
     """Return the numbers of an array, or of a tensor of PyTorch."""
     array = np.asarray(value) if hasattr(value, "__array__") else value
     return real_numbers(f"from_torch: {name}", array).astype(np.asarray(array).dtype)

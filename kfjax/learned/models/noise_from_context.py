@@ -154,7 +154,7 @@ class _ContextNoise:
         return (stretched if self.full else rescaled)(theta.nominal, values)
 
 
-def _vector(name: str, value: Any, size: int) -> np.ndarray:
+def _vector(name: str, value: object, size: int) -> np.ndarray:
     """Return a number or [size] as [size]."""
     value = real_numbers(f"context_noise: {name}", value)
     check_finite(f"context_noise: {name}", value)

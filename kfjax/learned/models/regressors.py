@@ -51,7 +51,7 @@ class Polynomial:
         check_count("Polynomial: degree", self.degree, least=0)
         check_number("Polynomial: ridge", self.ridge, least=0)
 
-    def init(self, key: Any, inputs: int, outputs: int, dtype: Any = None) -> Array:
+    def init(self, key: Array | None, inputs: int, outputs: int, dtype: Any = None) -> Array:
         """Return weights of zero, [outputs, monomials]."""
         del key
         return jnp.zeros(
@@ -73,7 +73,7 @@ class Polynomial:
         return linalg.matmul(weights, self.basis(v))
 
     def fit(
-        self, key: Any, weights: Array, v: Array, target: np.ndarray, seen: np.ndarray
+        self, key: Array | None, weights: Array, v: Array, target: np.ndarray, seen: np.ndarray
     ) -> np.ndarray:
         """Return the least-squares weights, in closed form; the given weights are not used."""
         del key

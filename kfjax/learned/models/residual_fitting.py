@@ -99,7 +99,7 @@ def fit_residual(
 def refine(
     filter: Filter,
     model: StateSpaceModel,
-    data: Any,
+    data: Dataset,
     *,
     key: Array,
     loss: Callable | None = None,
@@ -145,11 +145,11 @@ def refine(
     return fitted._replace(params=noise_of(fitted.params))
 
 
-def _weights_and_factors(path: str, leaf: Any) -> bool:
+def _weights_and_factors(path: str, leaf: object) -> bool:
     return learned_weights(path, leaf) or path.startswith("factors/")
 
 
-def _is_corrected(fn: Any) -> bool:
+def _is_corrected(fn: object) -> bool:
     return isinstance(fn, Partial) and isinstance(fn.func, Corrected)
 
 

@@ -131,7 +131,7 @@ def residual_model(
     return model.replace(**{learn: Partial(Corrected(regressor, inputs), theta)})
 
 
-def learned_weights(path: str, leaf: Any) -> bool:
+def learned_weights(path: str, leaf: object) -> bool:
     """Tell whether a leaf of params belongs to the weights of a learned part.
 
     Pass it as `learn=` of `fit`.

@@ -205,6 +205,6 @@ def scale_of(params: Learned, name: str, zero: Array) -> tuple[Array, Array]:
     return given.get("centre", zero), given.get("spread", jnp.ones((), zero.dtype))
 
 
-def _words(key: Any) -> Array:
+def _words(key: Array | None) -> Array:
     """Return the words of a key, typed or raw, in a new array."""
     return jnp.copy(as_words(key))
