@@ -65,7 +65,7 @@ def symmetric_part(cov: Any) -> Any:
 
 
 def checked_noise_free(who: str, noise_free: Any, R: Any) -> bool:
-    """Return whether R may be singular: as told, or found out where it is None.
+    """Return whether R may be singular: the given answer, or one determined from R.
 
     Raises:
         ValueError: if it is not a bool, or False although the values of R are known and singular.

@@ -172,7 +172,7 @@ def innovation_info(
 
 
 def _total_size(innovation: Array, rest: Array, size: Array | None) -> Array:
-    """Return the size [m] of the numbers whose difference is the rest left by earlier channels."""
+    """Return the size [m] of the numbers whose difference earlier channels leave."""
     total = jnp.abs(innovation) + jnp.abs(innovation - rest)
     return total if size is None else total + size
 

@@ -113,8 +113,8 @@ class Moments(NamedTuple):
 
 def _carried(cov: Array) -> Array:
     """Return the covariance as it is, laid out as products of small matrices read it."""
-    # A loop over time carries it in the order in which the step leaves it. Without a word about it
-    # that is the order of the results, so that every step of a batch transposes it twice.
+    # A loop over time carries it in the order in which the step leaves it. By default that is the
+    # order of the results, so that every step of a batch transposes it twice.
     return batch_innermost(cov) if cov.shape[-1] <= sizes.UNROLL else cov
 
 

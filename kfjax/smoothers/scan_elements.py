@@ -32,7 +32,7 @@ from kfjax.smoothers.blocks import Stretches, run_in_blocks
 
 __all__: list[str] = []
 
-ROUNDING = 10  # the rest of a variance counts as rounding below this multiple of n eps of the whole
+ROUNDING = 10  # a part of a variance below this multiple of n eps of the whole is rounding
 
 
 class Step(NamedTuple):

@@ -66,7 +66,7 @@ def new_history(state: State, rows: int, inputs: int, channels: int) -> History:
 
 
 def find(history: History, in_use: Array, ahead: Array) -> Place:
-    """Return where a row belongs that is so much ahead of the newest row.
+    """Return the place of a row from its time since the newest row.
 
     Args:
         history: the rows, of which the first ones may be empty.

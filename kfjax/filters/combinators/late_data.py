@@ -215,7 +215,7 @@ def _update(
 
 
 def _room(state: DelayedState, index: Array) -> tuple[Array, History]:
-    """Return the history in which nothing is observed in a row: if need be, in another one."""
+    """Return the history with room for an observation in a row, or in a copy of that row."""
     history = state.history
     filled = history.observed[index].any()
     in_use = jnp.minimum(state.in_use + filled.astype(state.in_use.dtype), history.step.shape[0])
