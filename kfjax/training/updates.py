@@ -46,7 +46,7 @@ def guarded_update(
     """Take one step of an optimiser, unless the loss or its gradient is not finite.
 
     Args:
-        optimizer: an optax optimiser.
+        optimizer: an optax optimiser; it is told the loss, its gradient and the objective.
         objective: `params -> (loss, aux)`.
         params: a pytree of floats.
         state: the state of the optimiser.
@@ -55,7 +55,11 @@ def guarded_update(
     # the sum of squares is finite, so second moments in the optimiser do not overflow either
     norm = optax.tree.norm(gradient)
     taken = jnp.isfinite(loss) & jnp.isfinite(norm)
-    changes, moved = optimizer.update(gradient, state, params)
+    told = {"value": loss, "grad": gradient, "value_fn": lambda params: objective(params)[0]}
+    # for those that ask, such as line searches and a rate that falls on a plateau
+    changes, moved = optax.with_extra_args_support(optimizer).update(
+        gradient, state, params, **told
+    )
     new = optax.apply_updates(params, changes), moved
     params, state = select(taken, new, (params, state))
     return Updated(params, state, loss, norm, taken, aux)

@@ -1,10 +1,13 @@
 """Code in README.md and docs/ runs as written, links have targets, and lines are short."""
 
+import ast
+import importlib.util
 import re
 import shlex
 from pathlib import Path
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import kfjax as kf
@@ -13,9 +16,14 @@ from kfjax._cli.parser import main
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COLUMNS = 120
+WITH_SAMPLERS = "infer-parameters-by-sampling.md"  # whose draws are compared
 WITH_COMMANDS = (
     "from-a-csv-to-a-comparison.md"  # these run on files that the Python blocks of the page write
 )
+
+POSTERIOR = (jnp.array([-1.5, 1.13]), jnp.array([0.55, 0.22]))  # means and standard deviations
+# in `kfjax[with-others]`; no other block depends on one that needs them
+OPTIONAL = {"blackjax", "diffrax", "equinox", "numpyro", "tensorboardX"}
 
 
 def name_of(path: Path) -> str:
@@ -26,11 +34,26 @@ def python_blocks(path: Path) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", path.read_text(), flags=re.MULTILINE | re.DOTALL)
 
 
+def missing(block: str) -> set[str]:
+    """The optional packages that a block imports and that are not installed."""
+    imported = set()
+    for node in ast.walk(ast.parse(block)):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.partition(".")[0] for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            imported.add(str(node.module).partition(".")[0])
+    return {name for name in imported & OPTIONAL if importlib.util.find_spec(name) is None}
+
+
 @pytest.mark.parametrize("path", [p for p in DOCUMENTS if python_blocks(p)], ids=name_of)
 def test_python_blocks_run(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names: dict = {}
+    left_out: set[str] = set()
     for number, block in enumerate(python_blocks(path)):
+        if found := missing(block):
+            left_out |= found
+            continue
         exec(compile(block, f"{path.name} block {number}", "exec"), names)
     kinds = (kf.Estimate, kf.Gaussian, kf.Smoothed)
     estimates = [value for value in names.values() if isinstance(value, kinds)]
@@ -39,6 +62,20 @@ def test_python_blocks_run(path, tmp_path, monkeypatch):
         assert jnp.isfinite(estimate.mean).all()
     if path.name == WITH_COMMANDS:
         check_commands(path)
+    if path.name == WITH_SAMPLERS:
+        check_posteriors(names)
+    if left_out:
+        packages = " and ".join(sorted(left_out))
+        pytest.skip(f"blocks with {packages} not run: pip install 'kfjax[with-others]'")
+
+
+def check_posteriors(names):
+    """The samplers of a page agree with thousands of draws by two of them."""
+    chains = [names["chain"][200:], names.get("by_numpyro"), names.get("by_blackjax")]
+    for chain in chains:
+        if chain is not None:
+            np.testing.assert_array_less(jnp.abs(chain.mean(axis=0) - POSTERIOR[0]), [0.25, 0.1])
+            np.testing.assert_allclose(chain.std(axis=0), POSTERIOR[1], rtol=0.3)
 
 
 def check_commands(path):

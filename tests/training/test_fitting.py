@@ -391,3 +391,33 @@ def test_bad_input(changes, text):
     } | changes
     with pytest.raises(ValueError, match=re.escape(text)):
         fit(given.pop("loss"), given.pop("params"), given.pop("data"), **given)
+
+
+def bowl(params, batch, key):
+    """A narrow valley, in which plain gradient descent takes thousands of updates."""
+    del batch, key
+    return jnp.sum(jnp.array([1.0, 1e3]) * (params["w"] - 1.0) ** 2)
+
+
+def test_an_optimiser_that_searches_along_a_line_is_given_the_objective():
+    fitted = fit(
+        bowl, {"w": jnp.zeros(2)}, rows(1), key=KEY, updates=10, optimizer=optax.lbfgs(), reports=1
+    )
+    np.testing.assert_allclose(fitted.params["w"], 1, atol=1e-4)
+
+
+def uphill(params, batch, key):
+    """A loss that never falls: its gradient has the wrong sign."""
+    del batch, key
+    w = params["w"]
+    return jnp.sum(jax.lax.stop_gradient(2 * w) - w)
+
+
+def test_an_optimiser_that_waits_for_the_loss_to_fall_is_told_the_loss():
+    plateau = optax.contrib.reduce_on_plateau(factor=0.5, patience=1)
+    optimizer = optax.chain(SGD, plateau)
+    options = {"key": KEY, "updates": 6, "reports": 1}
+    fitted = fit(uphill, {"w": jnp.zeros(1)}, rows(1), optimizer=optimizer, **options)
+    plain = fit(uphill, {"w": jnp.zeros(1)}, rows(1), optimizer=SGD, **options)
+    assert plain.params["w"] == 6
+    assert fitted.params["w"] == sum(0.5**k for k in range(6))
