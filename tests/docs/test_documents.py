@@ -57,7 +57,7 @@ def test_python_blocks_run(path, tmp_path, monkeypatch):
         exec(compile(block, f"{path.name} block {number}", "exec"), names)
     kinds = (kf.Estimate, kf.Gaussian, kf.Smoothed)
     estimates = [value for value in names.values() if isinstance(value, kinds)]
-    assert estimates, "a page with code computes at least one estimate"
+    assert estimates or left_out, "a page with code computes at least one estimate"
     for estimate in estimates:
         assert jnp.isfinite(estimate.mean).all()
     if path.name == WITH_COMMANDS:
