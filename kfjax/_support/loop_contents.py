@@ -8,6 +8,7 @@ that holds anything else is compiled in the ordinary way.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, cast
 
 import jax.numpy as jnp
@@ -16,7 +17,14 @@ from jax.core import ShapedArray
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
 
 from kfjax._support.primitives import value_of
-from kfjax._support.programs import Value, all_equations, for_platform, programs_in, rewritten
+from kfjax._support.programs import (
+    Instead,
+    Value,
+    all_equations,
+    for_platform,
+    programs_in,
+    rewritten,
+)
 
 __all__: list[str] = []
 
@@ -67,19 +75,70 @@ SUMMED_AS_THEY_ARE = _words("float32 float64 complex64 complex128")
 TYPICAL_SIZE = 512  # numbers in an array, on average: see `_too_large`
 
 
+def with_calls_inlined(closed: ClosedJaxpr) -> ClosedJaxpr:
+    """Return the body of a loop with calls and primitives of kfjax inlined."""
+    return rewritten(closed, _inlined)
+
+
 def with_products_written_out(closed: ClosedJaxpr) -> ClosedJaxpr:
     """Return the body of a loop with calls inlined and small matrix products written as sums."""
     return rewritten(closed, _written_out)
 
 
+def with_sums_written_out(closed: ClosedJaxpr) -> ClosedJaxpr:
+    """Return the body of a loop with sums that are too large written as several.
+
+    It makes the loop of a part of a batch possible. Where nothing is cut, loops with such sums are
+    faster kernel by kernel.
+    """
+    return rewritten(closed, _sum_written_out)
+
+
 def _written_out(equation: JaxprEqn, values: list[Value]) -> list[Value] | None:
-    """Return the results of a small product, of a primitive of kfjax or of a choice by platform."""
+    """Return the results of a small product, or of what is inlined."""
+    if equation.primitive.name == "dot_general" and not _is_matrix_times_vector(equation):
+        return _product(equation, *values)
+    return _inlined(equation, values, _written_out)
+
+
+def _inlined(
+    equation: JaxprEqn, values: list[Value], instead: Instead | None = None
+) -> list[Value] | None:
+    """Return the results of a primitive of kfjax or of a choice by platform."""
     value = value_of(equation.primitive)
     if value is not None and equation.primitive.name != "batch_innermost":
         return [value(*values, **equation.params)]
-    if equation.primitive.name == "dot_general" and not _is_matrix_times_vector(equation):
-        return _product(equation, *values)
-    return for_platform(equation, values, "cpu", _written_out)
+    return for_platform(equation, values, "cpu", instead or _inlined)
+
+
+def _sum_written_out(equation: JaxprEqn, values: list[Value]) -> list[Value] | None:
+    """Return the results of a sum that is too large for one reduction, but not for a few."""
+    if equation.primitive.name != "reduce_sum":
+        return None
+    array = _array(equation.invars[0])
+    if array.size <= LARGEST_REDUCTION or _times_too_large_a_sum(array, equation) > 1:
+        return None
+    return [_sum(jnp.asarray(values[0]), equation.params["axes"])]
+
+
+def _times_too_large_a_sum(array: ShapedArray, equation: JaxprEqn) -> float:
+    """Return by how much a sum exceeds what can be written as a few reductions."""
+    terms = math.prod(array.shape[axis] for axis in equation.params["axes"])
+    if terms <= UNROLLED:
+        return 0
+    return array.size / (UNROLLED * LARGEST_REDUCTION)
+
+
+def _sum(a: Array, axes: Sequence[int]) -> Array:
+    """Return a sum over axes, written as at most `UNROLLED` sums of a size that is possible."""
+    terms = jnp.moveaxis(a, axes, range(len(axes)))
+    terms = terms.reshape(-1, *terms.shape[len(axes) :])
+    rows = terms.shape[0]
+    at_once = LARGEST_REDUCTION * rows // max(terms.size, 1)
+    if at_once <= 1:
+        return sum(terms[1:], terms[0])
+    sums = [terms[k : k + at_once].sum(0, dtype=a.dtype) for k in range(0, rows, at_once)]
+    return sum(sums[1:], sums[0])
 
 
 def _is_matrix_times_vector(equation: JaxprEqn) -> bool:
@@ -122,13 +181,18 @@ def _batch_rows_terms(a: Array, batch: tuple[int, ...], terms: tuple[int, ...]) 
 
 def reason_against(body: ClosedJaxpr) -> str:
     """Return why a loop with this body is not compiled as one function, or ""."""
+    return reason_against_contents(body) or _too_large(body)
+
+
+def reason_against_contents(body: ClosedJaxpr) -> str:
+    """Return what in this body a loop that is one function cannot hold, or ""."""
     if body.effects:
         return "it calls back into Python"
     for equation in all_equations(body.jaxpr):
         reason = _reason_against_one(equation)
         if reason:
             return reason
-    return _too_large(body)
+    return ""
 
 
 def _reason_against_one(equation: JaxprEqn) -> str:
@@ -170,8 +234,33 @@ def _array(atom: Var | Literal) -> ShapedArray:
 
 def _too_large(body: ClosedJaxpr) -> str:
     """Return a reason if arrays are so large that calls take little of the time, or ""."""
-    sizes = [_array(v).size for equation in body.jaxpr.eqns for v in equation.outvars]
-    typical = sum(sizes) / max(len(sizes), 1)
+    typical = typical_size(body)
     if typical <= TYPICAL_SIZE:
         return ""
     return f"its arrays have {typical:.0f} numbers on average; up to {TYPICAL_SIZE} it is faster"
+
+
+def times_too_large(body: ClosedJaxpr) -> float:
+    """Return by how much the largest array in a step exceeds what a function can hold."""
+    found = [0.0]
+    for equation in all_equations(body.jaxpr):
+        if equation.primitive.name == "reduce_sum":
+            found.append(_times_too_large_a_sum(_array(equation.invars[0]), equation))
+        elif equation.primitive.name in REDUCTIONS:
+            found.append(_array(equation.invars[0]).size / LARGEST_REDUCTION)
+        if equation.primitive.name == "dot_general":
+            found.append(_multiplications(equation) / LARGEST_PRODUCT)
+    return max(found)
+
+
+def _multiplications(equation: JaxprEqn) -> int:
+    """Return how many multiplications a product takes."""
+    (contracted, _), _ = equation.params["dimension_numbers"]
+    a = _array(equation.invars[0])
+    return _array(equation.outvars[0]).size * math.prod(a.shape[axis] for axis in contracted)
+
+
+def typical_size(body: ClosedJaxpr) -> float:
+    """Return how many numbers the arrays in a step have on average."""
+    sizes = [_array(v).size for equation in body.jaxpr.eqns for v in equation.outvars]
+    return sum(sizes) / max(len(sizes), 1)

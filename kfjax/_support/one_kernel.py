@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -28,11 +29,17 @@ from jax.extend.core import ClosedJaxpr
 from jax.extend.core.primitives import scan_p
 from jax.interpreters import mlir
 
-from kfjax._support.loop_contents import reason_against, with_products_written_out
+from kfjax._support.batch_parts import loop_in_parts, run_in_parts
+from kfjax._support.loop_contents import (
+    reason_against,
+    reason_against_contents,
+    with_products_written_out,
+    with_sums_written_out,
+)
 from kfjax._support.memory_layout import on_one_device
 from kfjax._support.naming import described
 from kfjax._support.persistence import is_key
-from kfjax._support.programs import interpreted
+from kfjax._support.programs import interpreted, loop_parts
 
 __all__ = ["Loop", "describe_loops", "separate_kernels"]
 
@@ -51,11 +58,13 @@ class Loop(NamedTuple):
     Attributes:
         steps: number of steps.
         one_kernel: whether the loop is compiled as one function.
+        parts: number of parts of the batch, one after the other, for each of which it is.
         reason: why it is not; "" if it is.
     """
 
     steps: int
     one_kernel: bool
+    parts: int
     reason: str
 
 
@@ -118,8 +127,8 @@ def describe_loops(function: Callable[..., Any], *args: Any) -> list[Loop]:
         *args: its arguments, or their shapes and dtypes as `jax.ShapeDtypeStruct`.
 
     Returns:
-        A list with a `Loop(steps, one_kernel, reason)` for each loop, in the order in which they
-        are lowered; loops that are alike may share one.
+        A list with a `Loop(steps, one_kernel, parts, reason)` for each loop, in the order in which
+        they are lowered; loops that are alike may share one.
 
     Raises:
         ValueError: if function cannot be called. What it raises itself when it is traced is raised
@@ -128,7 +137,7 @@ def describe_loops(function: Callable[..., Any], *args: Any) -> list[Loop]:
     Example:
         >>> model = kf.systems.constant_velocity()
         >>> kf.describe_loops(lambda ys: kf.run(kf.kalman(), model, ys), jnp.zeros((50, 1)))
-        [Loop(steps=50, one_kernel=True, reason='')]
+        [Loop(steps=50, one_kernel=True, parts=1, reason='')]
     """
     if not callable(function):
         raise ValueError(
@@ -163,19 +172,33 @@ def _lower_marked(
 ) -> Any:
     """Lower a marked scan."""
     reason = _turned_off(ctx, marks)
+    function, parts = None, 1
     if not reason:
-        body = with_products_written_out(params["jaxpr"])
-        reason = reason_against(body)
+        function, parts, reason = _faster(ctx.avals_in, params)
     found = _decided.get()
     if found is not None:
-        found.append(Loop(params["length"], not reason, reason))
-    if reason:
+        found.append(Loop(params["length"], function is not None, parts, reason))
+    if function is None:
         return _ordinary(ctx, *args, **params)
+    return mlir.lower_fun(function, multiple_results=True)(ctx, *args)
 
-    def one(*args: Array) -> Sequence[Array]:
-        return _as_one_function(body, args, params)
 
-    return mlir.lower_fun(one, multiple_results=True)(ctx, *args)
+def _faster(
+    shapes: Sequence[Any], params: dict[str, Any]
+) -> tuple[Callable[..., Sequence[Array]] | None, int, str]:
+    """Return a loop as one function, in how many parts, or why not."""
+    body = with_products_written_out(params["jaxpr"])
+    reason = reason_against(body)
+    if not reason:
+        return functools.partial(_as_one_function, body, params), 1, ""
+    loop = loop_in_parts(shapes, params)
+    if loop is None:
+        return None, 1, reason
+    of_part = with_sums_written_out(with_products_written_out(loop.loop.params["jaxpr"]))
+    if reason_against_contents(of_part):
+        return None, 1, reason
+    run = functools.partial(_as_one_function, of_part, loop.loop.params)
+    return lambda *args: run_in_parts(loop, run, args), loop.number, ""
 
 
 def _turned_off(ctx: mlir.LoweringRuleContext, marks: dict[str, Any]) -> str:
@@ -192,11 +215,9 @@ def _turned_off(ctx: mlir.LoweringRuleContext, marks: dict[str, Any]) -> str:
     return ""
 
 
-def _as_one_function(
-    body: ClosedJaxpr, args: Sequence[Array], params: dict[str, Any]
-) -> Sequence[Array]:
+def _as_one_function(body: ClosedJaxpr, params: dict[str, Any], *args: Array) -> Sequence[Array]:
     """Return the results of a scan, in a call that the compiler turns into one function."""
-    consts, start, xs = _parts(args, params)
+    consts, start, xs = loop_parts(args, params)
 
     def step(fixed: Sequence[Array], carry: Any, x: Any) -> tuple[Any, Any]:
         of_scan, of_body = fixed[: len(consts)], fixed[len(consts) :]
@@ -237,21 +258,6 @@ def _read(*arguments: Sequence[Array]) -> Array:
             entry = lax.slice(words.reshape(-1), (0,), (1,)).reshape(())
             total = total + jnp.real(entry).astype(jnp.float32)
     return total
-
-
-def _parts(
-    args: Sequence[Array], params: dict[str, Any]
-) -> tuple[tuple[Array, ...], tuple[Array, ...], tuple[Array, ...]]:
-    """Return the constants, the carry and the inputs among the arguments of a scan."""
-    if "ft_in" in params:  # since JAX 0.11
-        consts, carry, xs = params["ft_in"].update(args).unpack()
-        return tuple(consts), tuple(carry), tuple(xs)
-    consts, carries = params["num_consts"], params["num_carry"]
-    return (
-        tuple(args[:consts]),
-        tuple(args[consts : consts + carries]),
-        tuple(args[consts + carries :]),
-    )
 
 
 # JAX has no public way to ask for its rule. A version that keeps it elsewhere compiles all loops in

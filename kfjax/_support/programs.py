@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import jax
 import numpy as np
@@ -105,6 +105,22 @@ def programs_in(equation: JaxprEqn) -> list[ClosedJaxpr]:
     """Return the programs among the parameters of an equation, such as the body of a loop."""
     leaves = jax.tree.leaves(equation.params, is_leaf=lambda x: isinstance(x, ClosedJaxpr))
     return [leaf for leaf in leaves if isinstance(leaf, ClosedJaxpr)]
+
+
+Of = TypeVar("Of")
+
+
+def loop_parts(args: Sequence[Of], params: dict[str, Any]) -> tuple[tuple[Of, ...], ...]:
+    """Return the constants, the carry and the inputs among the arguments of a scan."""
+    if "ft_in" in params:  # since JAX 0.11
+        consts, carry, xs = params["ft_in"].update(args).unpack()
+        return tuple(consts), tuple(carry), tuple(xs)
+    consts, carries = params["num_consts"], params["num_carry"]
+    return (
+        tuple(args[:consts]),
+        tuple(args[consts : consts + carries]),
+        tuple(args[consts + carries :]),
+    )
 
 
 def _one(equation: JaxprEqn, values: list[Value], instead: Instead) -> list[Value]:
