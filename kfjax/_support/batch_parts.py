@@ -22,7 +22,7 @@ from jax.core import ShapedArray
 from jax.extend.core import ClosedJaxpr, JaxprEqn
 from jax.extend.core.primitives import scan_p
 
-from kfjax._support.batch_rules import Cut, Part, WholeError, scan_of_part, with_size
+from kfjax._support.batch_rules import Cut, Part, scan_of_part, with_size
 from kfjax._support.loop_contents import times_too_large, typical_size, with_calls_inlined
 from kfjax._support.programs import Value, interpreted, loop_parts
 
@@ -33,7 +33,7 @@ SMALLEST_PART = 16  # trajectories; fewer do not fill the vector registers
 SHARED_BY_CORES = 16384  # numbers in an array, above which XLA splits operations among cores
 MORE_WORK = 2.0  # what all members share is computed in each part: how much work that may add
 
-MOST_MOVED = 0.05  # of all numbers in a step; a loop that keeps more, for derivatives, is slower
+MOST_MOVED = 0.04  # of all numbers in a step; a loop that keeps more, for derivatives, is slower
 
 Axes = Sequence[int | None]
 
@@ -78,7 +78,7 @@ def loop_in_parts(shapes: Sequence[ShapedArray], params: dict[str, Any]) -> Loop
         return None
     try:
         found = _cut(shapes, {**params, "jaxpr": step}, batch, part)
-    except Exception:  # noqa: BLE001  # whatever the rules do not foresee: nothing is cut
+    except Exception:  # whatever the rules do not foresee: nothing is cut
         return None
     whole, parts = _work(step), found.number * _work(found.loop.params["jaxpr"])
     if parts > MORE_WORK * whole or _moved(step, params) > MOST_MOVED * whole:

@@ -201,6 +201,15 @@ def _along(name: str) -> Rule:
     return rule
 
 
+def _tile(equation: JaxprEqn, operands: list[Part], cut: Cut) -> list[Part]:
+    """Repetitions `reps` along the axes, once along the batch."""
+    del cut
+    value, axis = _alone(operands)
+    reps = equation.params["reps"]
+    _require(len(reps) == value.ndim and reps[axis] == 1)
+    return _bound(equation, [value], axis)
+
+
 def _stack(equation: JaxprEqn, operands: list[Part], cut: Cut) -> list[Part]:
     """A new axis `axis`."""
     axis = _first_axis(operands)
@@ -459,6 +468,7 @@ RULES: dict[str, Rule] = {
     "batch_innermost": _elementwise,
     "random_bits": _of_keys,
     "random_fold_in": _elementwise,
+    "random_seed": _of_keys,
     "random_split": _of_keys,
     "random_unwrap": _of_keys,
     "random_wrap": _random_wrap,
@@ -479,6 +489,7 @@ RULES: dict[str, Rule] = {
     "split": _along("axis"),
     "squeeze": _squeeze,
     "stack": _stack,
+    "tile": _tile,
     "transpose": _transpose,
     "unstack": _unstack,
 }

@@ -289,11 +289,3 @@ def test_loops_of_others_are_compiled_as_ever_and_exports_hold_nothing_of_it():
     for platforms in (["cpu"], ["cpu", "tpu"]):
         exported = jax.export.export(jax.jit(ours), platforms=platforms)(ys)
         assert "small_call" not in exported.mlir_module()
-
-
-def test_large_batches_are_compiled_kernel_by_kernel():
-    model = kf.systems.lorenz()
-    loops = kf.describe_loops(
-        jax.vmap(lambda ys: kf.run(kf.extended(), model, ys)), jnp.zeros((5000, 6, 3))
-    )
-    assert [loop.one_kernel for loop in loops] == [False]
