@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from argparse import Namespace
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +15,7 @@ from kfjax._cli import studies
 from kfjax._cli.columns import table_columns
 from kfjax._cli.loading import load_model
 from kfjax._cli.output import check_fit, check_folder, check_model, make_console
+from kfjax._cli.pictures import in_style, pages_bytes, picture_bytes, title_of
 from kfjax._cli.recipes import Training, train_quickly
 from kfjax._cli.studies import Study
 from kfjax._cli.trained import load_trained, trained_on
@@ -26,7 +26,8 @@ from kfjax.data import Dataset, Parts
 from kfjax.evaluation import Comparison, compare
 from kfjax.filters import COMMON, FILTERS, by_name
 from kfjax.models.state_space import StateSpaceModel
-from kfjax.plotting import plot_comparison
+from kfjax.plotting import plot_comparison, plot_record
+from kfjax.plotting.comparison import shown_filter
 from kfjax.training import Tuned, tune
 
 __all__: list[str] = []
@@ -47,7 +48,7 @@ class _Table(NamedTuple):
 def run_compare(args: Namespace) -> None:
     """Compare filters and print a table for each design model.
 
-    `compare.json` and `compare.png` are written to the folder.
+    `compare.json`, `compare.png` and `compare.pdf` are written to the folder.
     """
     out = Path(args.out)
     check_folder(out)
@@ -63,11 +64,15 @@ def run_compare(args: Namespace) -> None:
     }.items():
         console.print(f"\nLeft out: {name}, since {reason}")
     document = _document(args, study, tables)
-    picture = _picture(tables[0].comparison)
+    pictures = _pictures(args, study, tables[0])
     write_file(out / "compare.json", document.encode())
-    write_file(out / "compare.png", picture)
-    of_which = " (of the first table)" if len(tables) > 1 else ""
-    console.print(f"\nWrote {out / 'compare.json'} and {out / 'compare.png'}{of_which}.")
+    for name, picture in pictures.items():
+        write_file(out / name, picture)
+    of_which = " of the first table" if len(tables) > 1 else ""
+    console.print(
+        f"\nWrote {out / 'compare.json'}, {out / 'compare.png'}{of_which}, and"
+        f" {out / 'compare.pdf'} with all states and channels."
+    )
     if args.json:
         print(document)
 
@@ -231,8 +236,18 @@ def _tuning(tuned: Tuned) -> dict[str, Any]:
     return {name: value for name, value in tuned._asdict().items() if name != "params"} | matrices
 
 
-def _picture(comparison: Comparison) -> bytes:
-    """Return the figure of a comparison as a PNG file."""
-    data = io.BytesIO()
-    plot_comparison(comparison).savefig(data, format="png", dpi=150)
-    return data.getvalue()
+def _pictures(args: Namespace, study: Study, table: _Table) -> dict[str, bytes]:
+    """Return the figure of a comparison, and as pages also all states and channels."""
+    comparison = table.comparison
+    title = table.title if args.data is None else title_of(args, study.part)
+    how: dict[str, Any] = {"parts": study.sections, "title": title}
+    shown = shown_filter(comparison)
+    with in_style(args):
+        overview = plot_comparison(comparison, states=args.show, **how)
+        how["title"] = f"{title}, {shown}"
+        estimates = {shown: comparison.estimates[shown]}
+        pages = plot_record(comparison.example, estimates, comparison.infos[shown], **how)
+        return {
+            "compare.png": picture_bytes(overview),
+            "compare.pdf": pages_bytes([overview, *pages]),
+        }

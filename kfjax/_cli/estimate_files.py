@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from kfjax._support.files import write_file
 from kfjax._support.saving import npz_bytes
 from kfjax.base import Estimate, Gaussian
 from kfjax.data import Dataset, Labels, to_pandas
+from kfjax.data.labels import without_unit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +24,13 @@ __all__: list[str] = []
 TABLES = (".csv", ".parquet")
 
 
-def write_estimates(path: Path, arrays: dict[str, Any], data: Dataset, args: Namespace) -> str:
+def write_estimates(
+    path: Path,
+    arrays: dict[str, Any],
+    data: Dataset,
+    args: Namespace,
+    names: Sequence[str] | None,
+) -> str:
     """Write estimates of all trajectories by name, and return what was written.
 
     Args:
@@ -30,11 +38,12 @@ def write_estimates(path: Path, arrays: dict[str, Any], data: Dataset, args: Nam
         arrays: mean [N, T, n], cov or not, and so on, as `kfjax filter` names them.
         data: what was filtered.
         args: the arguments, for names of columns.
+        names: names of the states, or None.
     """
     if path.suffix not in TABLES:
         write_file(path, npz_bytes(arrays))
         return ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
-    frame = _frame(arrays, data, args)
+    frame = _frame(arrays, data, args, names)
     content = io.BytesIO()
     if path.suffix == ".csv":
         frame.to_csv(content, index=False)
@@ -44,7 +53,9 @@ def write_estimates(path: Path, arrays: dict[str, Any], data: Dataset, args: Nam
     return f"{len(frame)} rows of {', '.join(frame.columns)}"
 
 
-def _frame(arrays: dict[str, Any], data: Dataset, args: Namespace) -> pd.DataFrame:
+def _frame(
+    arrays: dict[str, Any], data: Dataset, args: Namespace, names: Sequence[str] | None
+) -> pd.DataFrame:
     """Return a row for every step of every trajectory."""
     import pandas as pd
 
@@ -65,9 +76,11 @@ def _frame(arrays: dict[str, Any], data: Dataset, args: Namespace) -> pd.DataFra
         index[args.time or "time"] = times
     rows = {name: array[active] for name, array in arrays.items() if name != "length"}
     estimate = Estimate(rows["mean"], rows.get("cov"), rows.get("log_likelihood"))
-    frames = [pd.DataFrame(index), to_pandas(estimate)]
+    names = [without_unit(name)[0] for name in names or ()]
+    if not names or not index.keys().isdisjoint(names):
+        names = [f"x{j}" for j in range(1, estimate.mean.shape[1] + 1)]
+    frames = [pd.DataFrame(index), to_pandas(estimate, states=names)]
     if "smoothed_mean" in rows:
         smoothed = Gaussian(rows["smoothed_mean"], rows["smoothed_cov"])
-        names = [f"x{j}_smoothed" for j in range(1, smoothed.mean.shape[1] + 1)]
-        frames.append(to_pandas(smoothed, states=names))
+        frames.append(to_pandas(smoothed, states=[f"{name}_smoothed" for name in names]))
     return pd.concat([frame.reset_index(drop=True) for frame in frames], axis=1)

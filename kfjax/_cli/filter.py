@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import warnings
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax import Array
+from matplotlib.figure import Figure
 
 from kfjax._cli.columns import table_columns
 from kfjax._cli.estimate_files import write_estimates
 from kfjax._cli.loading import load_model
 from kfjax._cli.output import check_fit, check_folder, check_model
+from kfjax._cli.pictures import in_style, pages_bytes, picture_bytes, title_of
 from kfjax._cli.trained import load_trained
 from kfjax._support.compiling import jit
-from kfjax.base import Estimate, Filter, Params
-from kfjax.data import Dataset, read_data, run_trajectory, start_at
+from kfjax._support.files import write_file
+from kfjax.base import Estimate, Filter, Gaussian, Params
+from kfjax.data import Dataset, Labels, read_data, run_trajectory, start_at
 from kfjax.evaluation.chunks import all_chunks, chunk_size
-from kfjax.evaluation.summaries import state_difference
+from kfjax.evaluation.summaries import filter_one, state_difference
 from kfjax.filters import by_name
 from kfjax.models.state_space import StateSpaceModel
+from kfjax.plotting import plot_record
 from kfjax.smoothers.rauch_tung_striebel import Smoothed, smooth
 
 __all__: list[str] = []
+
+PICTURES = (".pdf", ".png", ".svg")
+SHOWN = 20  # trajectories that are drawn
+ROWS = 6  # panels on a page
 
 
 def run_filter(args: Namespace) -> None:
@@ -37,12 +46,14 @@ def run_filter(args: Namespace) -> None:
     check_folder(out.parent)
     model = load_model(args.model)
     data = read_data(args.data, args.split, **table_columns(args))
+    plot = _checked_plot(args)
     if out.exists() and out.samefile(args.data):
         raise ValueError(f"--out {out} is the file of the data; expected another one.")
     check_model(model, data)
     chosen, params = _one_filter(args, model, data)
     check_fit(chosen, params, data)
-    arrays = _arrays(chosen, params, data, jax.random.key(args.seed), smoothing=args.smooth)
+    key = jax.random.key(args.seed)
+    arrays = _arrays(chosen, params, data, key, smoothing=args.smooth)
     beliefs = [arrays[name] for name in ("mean", "cov") if name in arrays]
     sound = [np.isfinite(array).reshape(data.size, -1).all(-1) for array in beliefs]
     broken = data.size - np.logical_and.reduce(sound).sum()
@@ -51,7 +62,69 @@ def run_filter(args: Namespace) -> None:
             f"{broken} of {data.size} trajectories have estimates that are not finite.",
             stacklevel=1,
         )
-    print(f"Wrote {out}: {write_estimates(out, arrays, data, args)}.")
+    written = write_estimates(out, arrays, data, args, model.names)
+    print(f"Wrote {out}: {written}.")
+    if plot is None:
+        return
+    drawing = _Drawing(args, model, chosen, params, data, key, arrays)
+    drawn = min(data.size, SHOWN) if plot.suffix == ".pdf" else 1
+    with in_style(args):
+        if plot.suffix == ".pdf":
+            content = pages_bytes(page for index in range(drawn) for page in drawing.of(index))
+        else:
+            (figure,) = drawing.of(0, rows=model.n + data.ys.shape[2])
+            content = picture_bytes(figure, plot.suffix[1:])
+    write_file(plot, content)
+    print(f"Wrote {plot}: {drawn} of {data.size} trajectories.")
+
+
+def _checked_plot(args: Namespace) -> Path | None:
+    """Return the file to draw into, or None; raise if it cannot be written."""
+    if args.plot is None:
+        if args.show or args.style:
+            raise ValueError("got --show or --style without --plot; expected a file to draw into.")
+        return None
+    path = Path(args.plot)
+    if path.suffix not in PICTURES:
+        raise ValueError(
+            f"--plot {path} is of no known kind; expected a name that ends in"
+            f" {', '.join(PICTURES)}."
+        )
+    if path == Path(args.out):
+        raise ValueError(f"--plot {path} is also --out; expected two files.")
+    check_folder(path.parent)
+    return path
+
+
+class _Drawing(NamedTuple):
+    """What `kfjax filter --plot` draws."""
+
+    args: Namespace
+    model: StateSpaceModel
+    filter: Filter
+    params: Any
+    data: Dataset
+    key: Array
+    arrays: dict[str, Any]
+
+    def of(self, index: int, rows: int = ROWS) -> list[Figure]:
+        """Return the pages of a trajectory, filtered once more to know its innovations."""
+        one = self.data[index]
+        labels = one.labels or Labels()
+        if self.model.names is not None:
+            labels = labels.naming_states(self.model.names)
+        one = dataclasses.replace(one, labels=labels)
+        trajectory = jax.tree.map(lambda a: a[0], one)
+        key = jax.random.fold_in(self.key, index)
+        estimate, info = filter_one(self.filter, self.params, trajectory, key)
+        name = self.args.filter or Path(self.args.load).name
+        estimates: dict[str, Any] = {name: estimate}
+        if "smoothed_mean" in self.arrays:
+            smoothed = (self.arrays[f"smoothed_{part}"][index] for part in ("mean", "cov"))
+            estimates["smoothed"] = Gaussian(*smoothed)
+        series = f"trajectory {index + 1}" if labels.series is None else str(labels.series[0])
+        title = ", ".join([title_of(self.args), name] + ([series] if self.data.size > 1 else []))
+        return plot_record(one, estimates, info, states=self.args.show, title=title, rows=rows)
 
 
 def _one_filter(args: Namespace, model: StateSpaceModel, data: Dataset) -> tuple[Filter, Any]:

@@ -63,11 +63,12 @@ the data, x1, x1_std and so on, and with --smooth x1_smoothed, x1_smoothed_std. 
   log_likelihood [N, T]                                 log p(y_t | y_1..y_t-1)
   smoothed_mean [N, T, n], smoothed_cov [N, T, n, n]    x_t given y_1..y_T, with --smooth
   length [N]                                            if the data have it; later entries repeat
-                                                        the last estimate""",
+                                                        the last estimate
+A table calls the states x1, x2 and so on, or as the model does (its names).""",
     """\
 examples:
   kfjax filter --data track.csv --time stamp --ys east,north --model mine.py:tracker \\
-    --filter kalman --smooth --out estimates.csv
+    --filter kalman --smooth --out estimates.csv --plot estimates.pdf
   kfjax filter --data mine.npz --model mine.py:model --filter unscented --smooth --out est.npz""",
 )
 

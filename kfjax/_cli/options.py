@@ -87,7 +87,8 @@ def add_compare(add: Callable[..., Any]) -> None:
         "--out",
         metavar="FOLDER",
         default="results",
-        help="for compare.json and compare.png (default results)",
+        help="for compare.json, compare.png and compare.pdf, which has all states and channels"
+        " (default results)",
     )
     add("--json", action="store_true", help="print the JSON in place of the tables")
 
@@ -103,6 +104,12 @@ def add_filter(parser: argparse.ArgumentParser) -> None:
         help="also smooth (Rauch-Tung-Striebel, with the filter's own moment rule)",
     )
     add("--out", metavar="FILE", default="est.npz", help="the file to write (default est.npz)")
+    add(
+        "--plot",
+        metavar="FILE",
+        help="also draw the estimates: into a pdf file the first 20 trajectories on pages, into a"
+        " png or svg file the first one",
+    )
 
 
 def add_train(add: Callable[..., Any]) -> None:

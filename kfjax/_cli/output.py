@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
+from kfjax._support.saving import in_ascii
 from kfjax.base import Filter, Params
 from kfjax.data import Dataset
 from kfjax.evaluation.summaries import filter_one
@@ -24,8 +25,6 @@ from kfjax.models.lens import model_of
 from kfjax.models.state_space import StateSpaceModel
 
 __all__: list[str] = []
-
-PLAIN = {"±": "+-", "µ": "u", "…": "..."}  # for ASCII-only terminals
 
 REGULAR = 0.01  # steps that vary by less are alike
 
@@ -55,7 +54,7 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     signs = error.object[error.start : error.end]
-    return "".join(PLAIN.get(sign, "?") for sign in signs), error.end
+    return in_ascii(signs).encode("ascii", "replace").decode(), error.end
 
 
 def check_folder(folder: Path) -> None:

@@ -19,6 +19,7 @@ from kfjax._cli.compare import run_compare
 from kfjax._cli.compilation_cache import keep_compiled
 from kfjax._cli.filter import run_filter
 from kfjax._cli.output import print_anywhere
+from kfjax._cli.pictures import add_pictures
 from kfjax._cli.train import run_train
 from kfjax._support import interrupts
 
@@ -70,11 +71,13 @@ def _parser() -> argparse.ArgumentParser:
     options.add_data(compare.add_argument, required=False)
     add_columns(compare)
     options.add_compare(compare.add_argument)
+    add_pictures(compare)
     options.add_cache(compare)
     filtering = _command(commands, "filter", run_filter, help_texts.FILTER)
     options.add_data(filtering.add_argument)
     add_columns(filtering)
     options.add_filter(filtering)
+    add_pictures(filtering)
     options.add_cache(filtering)
     training = _command(commands, "train", run_train, help_texts.TRAIN)
     options.add_data(training.add_argument)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +34,7 @@ class Study(NamedTuple):
         data: the data that are reported on.
         skip: number of leading steps of `data` that are filtered but not reported.
         parts: the data to tune on, or None.
+        part: the part of the data that is reported on, or None for all of them.
     """
 
     text: str
@@ -40,6 +42,15 @@ class Study(NamedTuple):
     data: Dataset
     skip: int = 0
     parts: Parts | Any = None
+    part: str | None = None
+
+    @property
+    def sections(self) -> dict[str, int] | None:
+        """The first steps of the parts, if a record was split in time."""
+        if not self.skip:
+            return None
+        _, validation, test = self.parts.skip
+        return {"training": 1, "validation": validation + 1, "test": test + 1}
 
 
 def simulated_study(
@@ -129,9 +140,9 @@ def data_study(
         part = split
         if part is None and parts_in(Path(path)):
             part = "test"
-        return Study(
-            f"{path}{f', {part} part' if part else ''}: {_size(data)}.", {name: model}, data
-        )
+        named = None if part is None else f"{part} part"
+        text = ", ".join(text for text in (str(path), named) if text)
+        return Study(f"{text}: {_size(data)}.", {name: model}, data, part=named)
     if split is not None:
         raise ValueError(
             f"got --split {split} where there is tuning or training; expected none, since all parts"
@@ -142,7 +153,7 @@ def data_study(
         _size(part, skip) for part, skip in zip(parts[:3], parts.skip, strict=True)
     )
     text = f"{path}: training part {train}; validation part {validation}; test part {test}."
-    return Study(text, {name: model}, parts.test, parts.skip[2], parts)
+    return Study(text, {name: model}, parts.test, parts.skip[2], parts, "test part")
 
 
 def _size(data: Dataset, skip: int = 0) -> str:
@@ -168,6 +179,8 @@ def _span(data: Dataset, labels: Labels) -> str:
         first, last = (f"{time:.6g}" for time in (first, last))
     if times.dtype.kind == "M":
         first, last = (np.datetime_as_string(time, unit="s") for time in (first, last))
+    if times.dtype.kind == "m":
+        first, last = (timedelta(seconds=time / np.timedelta64(1, "s")) for time in (first, last))
     if times.dtype.kind in "mM":
         unit = " s"
     text = f"{first} to {last}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from argparse import Namespace
 from pathlib import Path
@@ -15,6 +14,7 @@ from kfjax._cli import studies
 from kfjax._cli.columns import table_columns
 from kfjax._cli.loading import load_model
 from kfjax._cli.output import check_fit, check_folder, check_model, make_console
+from kfjax._cli.pictures import picture_bytes, title_of
 from kfjax._cli.recipes import Settings, Training, train_learned
 from kfjax._cli.trained import CHECKPOINTS, check_own, save_trained
 from kfjax.data import Parts
@@ -62,7 +62,7 @@ def run_train(args: Namespace) -> None:
     console.print("\nOn the validation part, on which the parameters were chosen:")
     console.print(comparison)
     about = _about(args, training, comparison)
-    save_trained(out, args.filter, training.params, parts, about, _picture(training))
+    save_trained(out, args.filter, training.params, parts, about, _picture(args, training))
     console.print(
         f"\nWrote {out}; use it with `kfjax compare --load {out}` or `kfjax filter --load {out}`."
     )
@@ -121,9 +121,8 @@ def _about(args: Namespace, training: Training, comparison: Comparison) -> dict[
     }
 
 
-def _picture(training: Training) -> bytes:
+def _picture(args: Namespace, training: Training) -> bytes:
     """Return the history as a PNG file."""
-    data = io.BytesIO()
     axes = plot_history(training.fitted.history, ylabel=f"loss ({training.loss})")
-    axes.figure.canvas.print_figure(data, format="png", dpi=150)
-    return data.getvalue()
+    axes.set_title(f"{title_of(args)}, {args.filter}", loc="left", fontsize="medium")
+    return picture_bytes(axes.figure)

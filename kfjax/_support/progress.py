@@ -1,38 +1,84 @@
-"""A progress bar on stderr."""
+"""Progress on stderr: a bar in a terminal, and elsewhere a line now and then."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, Task, TaskID
 
 __all__: list[str] = []
+
+PAUSE = 30.0  # seconds before the first line, and at least between two lines
+SHARE = 0.1  # a line comes at the earliest when so much more of the time so far has passed
 
 
 @contextlib.contextmanager
 def progress_bar(
-    text: str, total: int, progress: bool | None = None
+    text: str, total: float, progress: bool | None = None
 ) -> Iterator[Callable[..., None]]:
-    """Yield `advance(count, note="")`, which moves a progress bar.
+    """Yield `advance(count, note="")`, which shows how far the work is.
+
+    In a terminal it moves a bar. Where nobody watches one (a file, a pipe, a notebook, or a
+    terminal that cannot move its cursor), it prints a line now and then: what is done, the note,
+    and the time left.
 
     Args:
-        text: the description of the bar, followed by a note.
-        total: the count at which it is full.
-        progress: whether to show it; by default, if stderr is a terminal.
+        text: the name of the work, followed by a note.
+        total: the count at which it is done.
+        progress: whether to show it. By default, work of less than half a minute prints no line;
+            with True the first step prints one.
     """
-    shown = sys.stderr.isatty() if progress is None else progress
-    if not shown:
+    if progress is False:
         yield lambda *_: None
         return
     from rich.console import Console
     from rich.progress import Progress
 
-    console = Console(stderr=True, force_terminal=progress)
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task(text, total=total)
+    console = Console(stderr=True)
+    watched = sys.stderr.isatty() and console.is_interactive
+    # all steps count for the speed, however rare they are
+    bar = Progress(console=console, transient=True, speed_estimate_period=float("inf"))
+    task = bar.add_task(text, total=total)
+    if not watched:
+        yield _lines(bar, task, text, pause=0.0 if progress else PAUSE)
+        return
 
-        def advance(count: int, note: str = "") -> None:
-            description = f"{text}: {note}" if note else None
-            bar.update(task, advance=count, description=description)
+    def advance(count: float, note: str = "") -> None:
+        description = f"{text}: {note}" if note else None
+        bar.update(task, advance=count, description=description)
 
+    with bar:
         yield advance
+
+
+def _lines(bar: Progress, task: TaskID, text: str, pause: float) -> Callable[..., None]:
+    """Return `advance(count, note="")`, which prints a line if the last one is long ago."""
+    start = bar.get_time()
+    next_line = start + pause
+
+    def advance(count: float, note: str = "") -> None:
+        nonlocal next_line
+        bar.update(task, advance=count)
+        now = bar.get_time()
+        if now < next_line:
+            return
+        next_line = now + max(PAUSE, SHARE * (now - start))
+        print(_line(bar.tasks[task], text, note), file=sys.stderr, flush=True)
+
+    return advance
+
+
+def _line(task: Task, text: str, note: str) -> str:
+    """Return what is done, the note, and the time passed and left."""
+    parts = [f"{text}: {task.percentage:.0f} % of {task.total:g}"]
+    if note:
+        parts.append(note)
+    parts.append(f"{timedelta(seconds=round(task.elapsed or 0))} passed")
+    if task.time_remaining is not None:  # not known before the second step
+        parts.append(f"{timedelta(seconds=round(task.time_remaining))} left")
+    return ", ".join(parts)

@@ -16,6 +16,8 @@ from kfjax._support.types import PyTree
 
 __all__: list[str] = []
 
+SIGNS = {"±": "+-", "µ": "u", "…": "..."}  # what ASCII has for them
+
 
 def plain(value: PyTree) -> PyTree:
     """Return a value that JSON can hold.
@@ -54,3 +56,10 @@ def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
     named: dict[str, Any] = dict(arrays)
     np.savez(content, **named)
     return content.getvalue()
+
+
+def in_ascii(text: str) -> str:
+    """Return a text with the signs that tables use replaced by ASCII."""
+    for sign, plain_sign in SIGNS.items():
+        text = text.replace(sign, plain_sign)
+    return text

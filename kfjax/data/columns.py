@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kfjax._support.naming import suggest
+from kfjax.data.labels import without_unit
 from kfjax.data.local_frame import LocalFrame
 
 if TYPE_CHECKING:
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
-# "east [m]", "east (m)" and "east(m)", but not "acc[0]"
-UNIT = re.compile(r"(?P<name>.*\S)\s*[\[(](?P<unit>[^\])]*[^\])\d][^\])]*)[\])]")
 GPS = ("east", "north", "up")
 
 
@@ -39,13 +37,10 @@ class Table:
         self.columns: dict[str, str] = {}
         self.units: dict[str, str] = {}
         for column in frame:
-            found = UNIT.fullmatch(str(column).strip())
-            if found is None:
-                continue
-            name, unit = found.groups()
-            if name not in {*frame, *self.columns}:
+            name, unit = without_unit(str(column))
+            if unit is not None and name not in {*frame, *self.columns}:
                 self.columns[name] = column
-                self.units[name] = unit.strip()
+                self.units[name] = unit
 
     def column(self, name: str) -> pd.Series:
         """Return the column of this name; raise if the table has no such column."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,9 @@ from kfjax.data.local_frame import LocalFrame
 
 __all__ = ["Labels"]
 
+# "east [m]", "east (m)" and "east(m)", but not "acc[0]"
+UNIT = re.compile(r"(.*\S)\s*[\[(]([^\])]*[^\])\d][^\])]*)[\])]")
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Labels:
@@ -25,11 +29,13 @@ class Labels:
 
     Attributes:
         ys: m names of the observed channels, or None.
-        xs: n names of the components of the true state, or None.
-        units: units by name of a channel, component or input, such as {"east": "m"}.
+        xs: n names of the components of the state, or None.
+        units: units by name of a channel, component or input, such as {"east": "m"}; of `time` if
+            times are numbers.
         times: time of every step [N, T]: numpy dates (UTC, unless the zone is not known), time
             differences, or numbers as the table has them; NaT or NaN after the end of a
             trajectory. None if not known.
+        time: name of the times, such as that of their column, or None.
         zone: name of the time zone in which to show dates, or None.
         series: N names of the trajectories, or None.
         frame: where the local metres of the channels start on the earth, or None.
@@ -44,6 +50,7 @@ class Labels:
     xs: Sequence[str] | None = None
     units: Mapping[str, str] = dataclasses.field(default_factory=dict)
     times: Any = None
+    time: str | None = None
     zone: str | None = None
     series: Sequence[Any] | None = None
     frame: LocalFrame | None = None
@@ -57,6 +64,19 @@ class Labels:
                 object.__setattr__(self, name, tuple(value))
         if self.times is not None:
             object.__setattr__(self, "times", _checked_times(self.times))
+
+    def with_unit(self, name: str) -> str:
+        """Return the name of a channel, component or input with its unit, such as "east [m]"."""
+        unit = self.units.get(name)
+        return name if unit is None else f"{name} [{unit}]"
+
+    def naming_states(self, names: Sequence[str]) -> Labels:
+        """Return labels with other names of the components of the state, which may have units."""
+        parts = [without_unit(name) for name in names]
+        units = {name: unit for name, unit in parts if unit is not None}
+        return dataclasses.replace(
+            self, xs=[name for name, _ in parts], units={**self.units, **units}
+        )
 
     def rows(self, index: slice | np.ndarray) -> Labels:
         """Return the labels of some of the trajectories."""
@@ -89,6 +109,15 @@ class Labels:
             raise ValueError(
                 f"Dataset: labels.times has shape {self.times.shape}; expected ({N}, {T}), as ys."
             )
+
+
+def without_unit(text: str) -> tuple[str, str | None]:
+    """Return the name and the unit in a text such as "east [m]"; None if it has no unit."""
+    found = UNIT.fullmatch(text.strip())
+    if found is None:
+        return text, None
+    name, unit = found.groups()
+    return name, unit.strip()
 
 
 def _checked_times(value: object) -> np.ndarray:

@@ -132,7 +132,8 @@ def from_frame(
         inputs["dt"] = _stacked([steps_of(who, times, some) for some in rows])
         nothing = "NaT" if times.shown.dtype.kind in "mM" else np.nan
         labels |= {"times": _padded(times.shown, rows, nothing), "zone": times.zone}
-    named = {*labels["ys"], *labels.get("xs", ()), *inputs}
+        labels["time"] = table.bare([time])[0]
+    named = {*labels["ys"], *labels.get("xs", ()), *inputs, labels.get("time")}
     labels["units"] = {name: unit for name, unit in table.units.items() if name in named}
     ends = [len(some) for some in rows]
     observations = _padded(table.numbers(ys), rows)
@@ -209,6 +210,7 @@ def from_xarray(
         steps = steps_of(who, times, np.arange(len(times.seconds)))
         inputs["dt"] = np.tile(steps, (len(observations), 1))
         labels |= {"times": np.tile(times.shown, (len(observations), 1)), "zone": times.zone}
+        labels["time"] = time
     states = None if xs is None else series(xs)
     return Dataset(observations, states, inputs or None, labels=Labels(**labels))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import platform
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +15,7 @@ from jax import Array
 from kfjax._support.arguments import check_count
 from kfjax._support.progress import progress_bar
 from kfjax.base import Filter, Params
-from kfjax.data import Dataset
+from kfjax.data import Dataset, Labels
 from kfjax.evaluation.chunks import on_devices
 from kfjax.evaluation.compiled_filters import Timing, compile_filters, evaluate
 from kfjax.evaluation.errors import Difference
@@ -60,7 +62,8 @@ def compare(
         repeats: number of calls whose median time is reported, at least 1; fewer if they take more
             than a second.
         level: probability of all intervals.
-        progress: whether to show a progress bar on stderr; default only if that is a terminal.
+        progress: whether to show progress on stderr: a bar in a terminal, elsewhere a line now and
+            then. By default, work of less than half a minute prints no lines.
 
     Returns:
         A `Comparison`.
@@ -92,14 +95,21 @@ def compare(
     differences = _differences({name: params for name, (_, params) in copied.items()})
     evaluations = {}
     estimates = {}
+    infos = {}
     timings = {}
-    with progress_bar("filters", 2 * len(copied), progress) as advance:
+    with progress_bar("filters", len(copied), progress) as advance:
         compiled = compile_filters(copied, differences, data, key, chunk, advance)
         for name, (_, params) in copied.items():
-            evaluations[name], estimates[name], timings[name] = evaluate(
-                compiled[name], params, data, key, skip, repeats
+            evaluations[name], outputs, timings[name] = evaluate(
+                compiled[name],
+                params,
+                data,
+                key,
+                skip,
+                repeats,
+                functools.partial(advance, note=f"evaluating {name}"),
             )
-            advance(1)
+            estimates[name], infos[name] = outputs
     comparable = _comparable(evaluations, differences, truth=data.xs is not None)
     best = _best(comparable)
     reference = None if best is None else evaluations[best]
@@ -107,7 +117,30 @@ def compare(
     rows = tuple(
         _row(name, evaluations[name], references[name], timings[name], level) for name in copied
     )
-    return Comparison(rows, best, evaluations, data[[0]], estimates, _settings(data, skip, level))
+    example = _example(data, {name: params for name, (_, params) in filters.items()}, best)
+    settings = _settings(data, skip, level)
+    return Comparison(rows, best, evaluations, example, estimates, infos, settings)
+
+
+def _example(data: Dataset, params: Mapping[str, Params], best: str | None) -> Dataset:
+    """Return the first trajectory; its states have the names that the best filter's model has.
+
+    Where that has none, as after tuning, the names are those of another model of such states.
+    """
+    example = data[[0]]
+    models = [model_of(own) for own in params.values()]
+    if best is not None:
+        models.insert(0, model_of(params[best]))
+    known = [model for model in models if model is not None]
+    named = [
+        model.names
+        for model in known
+        if model.names is not None and model.prior.mean.shape == known[0].prior.mean.shape
+    ]
+    if not named:
+        return example
+    labels = example.labels or Labels()
+    return dataclasses.replace(example, labels=labels.naming_states(named[0]))
 
 
 def _check_data(data: Dataset) -> None:

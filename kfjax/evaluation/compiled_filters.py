@@ -36,6 +36,7 @@ from kfjax.evaluation.summaries import Curves, Statistics, filter_one, summarise
 __all__: list[str] = []
 
 PATIENCE = 1.0  # seconds after which a filter is not called again for timing
+COMPILING = 0.5  # share of the work on a filter that counts as done once it is compiled
 
 Outputs: TypeAlias = tuple[Estimate, Info]
 """The outputs of a filter for every step of a batch of trajectories."""
@@ -70,9 +71,9 @@ class Timing(NamedTuple):
 
 
 class _First(NamedTuple):
-    """The estimate of the first trajectory of the first chunk, and the time of the call."""
+    """The outputs of the first trajectory of the first chunk, and the time of the call."""
 
-    estimate: Estimate
+    outputs: Outputs
     seconds: float
 
 
@@ -117,9 +118,10 @@ def compile_filters(
                 jobs[name] = pool.submit(_compile, differences[name], *lowered)
             except ValueError as error:
                 raise ValueError(f"compare: filter {name!r}: {error}") from error
-        for job in as_completed(jobs.values()):
+        names = {job: name for name, job in jobs.items()}
+        for job in as_completed(names):
             job.result()
-            advance(1)
+            advance(COMPILING, f"{names[job]} compiled")
     return {name: job.result() for name, job in jobs.items()}
 
 
@@ -150,28 +152,36 @@ def _compile(
 
 
 def evaluate(
-    compiled: CompiledFilter, params: Params, data: Dataset, key: Array, skip: int, repeats: int
-) -> tuple[Evaluation, Estimate, Timing]:
-    """Return the evaluation, the estimate of the first trajectory, and the timing of a filter."""
+    compiled: CompiledFilter,
+    params: Params,
+    data: Dataset,
+    key: Array,
+    skip: int,
+    repeats: int,
+    advance: Callable[[float], None],
+) -> tuple[Evaluation, Outputs, Timing]:
+    """Return the evaluation, the outputs of the first trajectory, and the timing of a filter."""
     first: list[_First] = []
+    mine = own_chunks(data.size, compiled.size)
 
     def part_of(chunk: Chunk) -> Part:
         batch, keys = batch_of(data, key, chunk)
         call = functools.partial(compiled.call, params, batch, keys)
         outputs, seconds = _timed(call, 1 if first else repeats)
         if not first:
-            estimate = jax.tree.map(lambda leaf: np.asarray(leaf[0]), outputs[0])
-            first.append(_First(estimate, seconds))
+            of_first = jax.tree.map(lambda leaf: np.asarray(leaf[0]), outputs)
+            first.append(_First(of_first, seconds))
         sums = _summarised(skip, compiled.difference, batch, outputs)
-        return as_part(sums, chunk.valid)
+        part = as_part(sums, chunk.valid)
+        advance((1 - COMPILING) / len(mine))
+        return part
 
-    mine = own_chunks(data.size, compiled.size)
     parts: Iterator[Part] = map(part_of, mine)
     evaluation = Evaluation(*gather(parts, trajectories_in(mine)))
     # the first trajectory is in the first process, whose timing is reported by all
     known = sharding.from_first(first[0])
     microseconds = 1e6 * float(known.seconds) / (compiled.size * data.steps)
-    return evaluation, known.estimate, Timing(microseconds, compiled.seconds)
+    return evaluation, known.outputs, Timing(microseconds, compiled.seconds)
 
 
 def _timed(call: Callable[[], Outputs], repeats: int) -> tuple[Outputs, float]:

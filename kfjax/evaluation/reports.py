@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 from kfjax._support.saving import plain, write_json
-from kfjax.base import Estimate
+from kfjax.base import Estimate, Info
 from kfjax.data import Dataset
+from kfjax.evaluation.answers import answer_of, question_of
 from kfjax.evaluation.results import Evaluation
 from kfjax.evaluation.rows import Row
 
@@ -29,8 +31,10 @@ class Comparison:
             compared, or None. Filters cannot be compared if their models subtract states in
             different ways, or if one scores fewer of the observations than another.
         evaluations: every filter's `Evaluation`, by name.
-        example: the first trajectory, a `Dataset` of one.
+        example: the first trajectory, a `Dataset` of one. The names of its states are those of the
+            models, if they have any.
         estimates: every filter's `Estimate` of the example, by name; mean [T, n].
+        infos: every filter's `Info` of the example, by name; innovation [T, m].
         settings: settings of the comparison: numbers of trajectories and steps, dtype, device,
             versions.
     """
@@ -40,24 +44,40 @@ class Comparison:
     evaluations: dict[str, Evaluation] = dataclasses.field(repr=False)
     example: Dataset
     estimates: dict[str, Estimate] = dataclasses.field(repr=False)
+    infos: dict[str, Info] = dataclasses.field(repr=False)
     settings: dict[str, Any]
+
+    @property
+    def question(self) -> str:
+        """The question that the table answers."""
+        return question_of(self.rows)
+
+    @property
+    def answer(self) -> str:
+        """The answer to `question`, computed from the rows.
+
+        There is no verdict between filters whose difference has an interval that holds 0.
+        """
+        return answer_of(self.rows, self.best)
 
     def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
         """Yield the table, for `rich`, which is imported only to print it."""
         from kfjax.evaluation.tables import comparison_table
 
         del console
-        narrow = options.max_width < 120
-        yield comparison_table(self.rows, self.best, self.settings, narrow=narrow)
+        how = {"narrow": options.max_width < 120, "ascii_only": options.ascii_only}
+        yield comparison_table(self.rows, self.best, self.settings, **how)
 
     def __str__(self) -> str:
-        """Return the table as plain text."""
+        """Return the table as plain text, in signs that stdout can show."""
         from rich.console import Console
 
-        text = io.StringIO()
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        text = io.TextIOWrapper(io.BytesIO(), encoding, errors="replace", newline="\n")
         console = Console(file=text, width=140, color_system=None, force_jupyter=False)
         console.print(self)
-        lines = [line.rstrip() for line in text.getvalue().splitlines()]
+        text.seek(0)
+        lines = [line.rstrip() for line in text.read().splitlines()]
         return "\n".join(lines).strip("\n")
 
     def to_dict(self) -> dict[str, Any]:
@@ -69,6 +89,8 @@ class Comparison:
         content = {
             "settings": self.settings,
             "best": self.best,
+            "question": self.question,
+            "answer": self.answer,
             "rows": self.rows,
             "curves": curves,
         }

@@ -10,6 +10,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from kfjax._support.saving import in_ascii
+from kfjax.evaluation.answers import answer_of, question_of
 from kfjax.evaluation.intervals import Interval
 from kfjax.evaluation.rows import Row
 
@@ -22,24 +24,44 @@ BREAKING = ("MSE dB", "y ahead dB", "to best", "ANEES", "lag 1", "NIS")
 
 
 def comparison_table(
-    rows: Sequence[Row], best: str | None, settings: Mapping[str, Any], *, narrow: bool = False
+    rows: Sequence[Row],
+    best: str | None,
+    settings: Mapping[str, Any],
+    *,
+    narrow: bool = False,
+    ascii_only: bool = False,
 ) -> Table:
     """Return the table of a `Comparison`; without true states, errors are those of predicting y."""
+    write = _plain if ascii_only else _unchanged
     truth = rows[0].mse_db is not None
     spacing = 0 if narrow else 1
     table = Table(box=box.SIMPLE_HEAD, padding=(0, spacing), collapse_padding=True, pad_edge=False)
-    table.caption = _caption(rows, best, settings)
+    answer = f"{question_of(rows)}\n{answer_of(rows, best)}\n"
+    table.caption = Text.assemble(
+        (write(Text(answer)).plain, "not dim not italic bold"),
+        write(Text(_caption(rows, settings))).plain,
+    )
     table.caption_justify = "left"
     rejects = any(row.rejected is not None for row in rows)
     for heading in _cells(rows[0], best, truth, rejects):
         breaks = heading in BREAKING
         justify: Literal["left", "right"] = "left" if heading == "filter" else "right"
         least = 7 if breaks else None
-        table.add_column(heading, justify=justify, no_wrap=not breaks, min_width=least)
+        table.add_column(write(Text(heading)), justify=justify, no_wrap=not breaks, min_width=least)
     for row in rows:
         style = "bold" if row.name == best else None
-        table.add_row(*_cells(row, best, truth, rejects).values(), style=style)
+        table.add_row(*map(write, _cells(row, best, truth, rejects).values()), style=style)
     return table
+
+
+def _unchanged(text: Text) -> Text:
+    return text
+
+
+def _plain(text: Text) -> Text:
+    """Return a text in ASCII, before it is laid out, since "+-" is wider than its sign."""
+    style = text.spans[0].style if text.spans else text.style
+    return Text(in_ascii(text.plain), style)
 
 
 def _cells(row: Row, best: str | None, truth: bool, rejects: bool) -> dict[str, Text]:
@@ -65,7 +87,7 @@ def _cells(row: Row, best: str | None, truth: bool, rejects: bool) -> dict[str, 
     return cells
 
 
-def _caption(rows: Sequence[Row], best: str | None, settings: Mapping[str, Any]) -> str:
+def _caption(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
     """Return what was compared, and one line on the meaning of every column."""
     level = f"{100 * settings['level']:g} %"
     size = f"{settings['trajectories']} x {settings['steps']} steps"
@@ -78,7 +100,10 @@ def _caption(rows: Sequence[Row], best: str | None, settings: Mapping[str, Any])
     else:
         lines.append(f"y ahead: error of y predicted one step ahead, ± {level} interval.")
         tests = {"lag 1": "autocorrelation of innovations, 0 if consistent"} | tests
-    lines.append(_on_best(best, level))
+    lines.append(
+        f"to best: difference to the least error, ± {level} interval over pairs; no verdict where"
+        " it holds 0; - where there is none."
+    )
     lines += [f"{name}: {text}." for name, text in tests.items()]
     lines.append(
         f"[ ]: a consistent filter is inside with {level} probability; {OUTSIDE}: outside."
@@ -88,16 +113,6 @@ def _caption(rows: Sequence[Row], best: str | None, settings: Mapping[str, Any])
     lines.append("loglik: log-likelihood of y per step, the higher the better.")
     lines.append("µs/step: time of one step of one trajectory; comp. s: seconds to compile.")
     return "\n".join(lines)
-
-
-def _on_best(best: str | None, level: str) -> str:
-    """Return the meaning of the column of differences to the best filter."""
-    if best is None:
-        return "to best: empty, since all failed, or errors are measured in different ways."
-    return (
-        f"to best: difference to the least error, ± {level} interval over pairs; filters within it"
-        " are equally good; - where errors cannot be compared."
-    )
 
 
 def _number(value: float | np.ndarray | None, digits: int, sign: str = "") -> Text:

@@ -81,7 +81,8 @@ def monte_carlo(
         resume: folder that keeps the sums of every chunk. An interrupted study continues there when
             it is called again with the same arguments, and a finished one when it is called with
             more trials. The first chunk is always run and compared.
-        progress: whether to show a progress bar on stderr; default only if that is a terminal.
+        progress: whether to show progress on stderr: a bar in a terminal, elsewhere a line now and
+            then. By default, work of less than half a minute prints no lines.
 
     Returns:
         An `Evaluation`: all metrics with intervals, and curves over time.
@@ -138,7 +139,7 @@ def _part(
 
 
 def _watched(parts: Iterable[Part], advance: Callable[..., None]) -> Iterator[Part]:
-    """Yield the parts and advance the progress bar."""
+    """Yield the parts, and say how far the work is."""
     for part in parts:
         statistics, _ = part
         advance(len(statistics.steps))

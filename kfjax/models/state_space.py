@@ -9,12 +9,13 @@ or, with first="update", x_1 ~ N(prior.mean, prior.cov) and no x_0.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
 from jax import Array
 
 from kfjax._support.arguments import check_covariance
-from kfjax._support.pytrees import ANY, STATIC, Pytree, as_array, as_pytree, promote
+from kfjax._support.pytrees import ANY, OUTSIDE, STATIC, Pytree, as_array, as_pytree, promote
 from kfjax._support.values import check_finite
 from kfjax.base import Gaussian, Inputs
 from kfjax.models.calling import call
@@ -62,6 +63,9 @@ class StateSpaceModel(Pytree):
             the values of R where they are known; a callable or traced R may be singular. The
             attribute is always a bool, and part of the structure of the pytree: models that are
             stacked or selected must agree in it.
+        names: names of the components of the state, with units if they have any, such as
+            ("east [m]", "speed [m/s]"), for tables and pictures; or None. They stay outside of JAX:
+            transformations leave them out.
 
     Raises:
         ValueError: for another `first`, wrong shapes, an asymmetric or indefinite Q, R or
@@ -86,6 +90,7 @@ class StateSpaceModel(Pytree):
     observation_log_density: Any = None
     first: First = dataclasses.field(default="predict", metadata=STATIC)
     noise_free: bool | None = dataclasses.field(default=None, metadata=STATIC)
+    names: Sequence[str] | None = dataclasses.field(default=None, metadata=OUTSIDE)
 
     def __post_init__(self) -> None:
         if not isinstance(self.prior, tuple) or len(self.prior) != 2:
@@ -98,7 +103,7 @@ class StateSpaceModel(Pytree):
         values = {
             field.name: as_pytree(getattr(self, field.name))
             for field in dataclasses.fields(self)
-            if field.name not in ("prior", "first", "noise_free")
+            if field.name not in ("prior", "first", "noise_free", "names")
         }
         values |= {
             "Q": as_array(values["Q"]),
@@ -130,6 +135,7 @@ class StateSpaceModel(Pytree):
         object.__setattr__(self, "prior", Gaussian(mean, symmetric_part(cov)))
         noise_free = checked_noise_free("StateSpaceModel", self.noise_free, R)
         object.__setattr__(self, "noise_free", noise_free)
+        object.__setattr__(self, "names", _checked_names(self.names, mean.shape[0]))
 
     @property
     def n(self) -> int:
@@ -179,7 +185,8 @@ class StateSpaceModel(Pytree):
         """
         check_fields(f"{cls.__name__}.axes", cls, axes)
         values: dict[str, Any] = {"noise_free": ANY, **axes, "first": first}
-        return cls.unchecked(*(values.get(field.name) for field in dataclasses.fields(cls)))
+        fields = [field for field in dataclasses.fields(cls) if field.name != "names"]
+        return cls.unchecked(*(values.get(field.name) for field in fields))
 
 
 def check_first(who: str, first: Any) -> None:
@@ -189,6 +196,19 @@ def check_first(who: str, first: Any) -> None:
             f"{who}: first is {first!r}; expected 'predict', if the prior is about the state before"
             " the first observation, or 'update', if it is about the state at it."
         )
+
+
+def _checked_names(names: Any, n: int) -> tuple[str, ...] | None:
+    """Return the names of n components as a tuple, or None."""
+    if names is None:
+        return None
+    is_list = isinstance(names, Sequence) and not isinstance(names, str)
+    if not is_list or len(names) != n or not all(isinstance(name, str) for name in names):
+        raise ValueError(
+            f"StateSpaceModel: names is {names!r}; expected {n} names, one for each component of"
+            " the state."
+        )
+    return tuple(names)
 
 
 def check_fields(who: str, cls: type, names: Any) -> None:

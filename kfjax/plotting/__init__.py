@@ -12,7 +12,9 @@ from kfjax.plotting.ellipses import plot_ellipses
 from kfjax.plotting.errors import plot_error_bounds, plot_errors
 from kfjax.plotting.gains import plot_gain
 from kfjax.plotting.innovations import plot_autocorrelation
+from kfjax.plotting.observations import plot_observations
 from kfjax.plotting.paths import plot_path
+from kfjax.plotting.records import plot_record
 from kfjax.plotting.style import COLOURS, TRUTH
 from kfjax.plotting.sweeps import plot_noise_sweep
 from kfjax.plotting.training import plot_history
@@ -31,6 +33,8 @@ __all__ = [
     "plot_nees",
     "plot_nis",
     "plot_noise_sweep",
+    "plot_observations",
     "plot_path",
+    "plot_record",
     "plot_trajectory",
 ]

@@ -1,7 +1,8 @@
-"""Checks of what is drawn: numbers, curves by name, components, times and colours."""
+"""Checks of what is drawn: numbers, curves by name, components, names and colours."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
@@ -15,6 +16,8 @@ from kfjax._support.naming import described
 from kfjax._support.types import Nested
 
 __all__: list[str] = []
+
+WIDTH = 14  # characters of a line beside an axis, which is about as long
 
 Numbers: TypeAlias = ArrayLike | Nested
 """An array, or numbers in nested lists."""
@@ -52,16 +55,17 @@ def chosen_components(who: str, components: Iterable[int] | None, n: int) -> lis
     return chosen
 
 
-def times_of(who: str, curve: np.ndarray, times: Numbers | None) -> np.ndarray:
-    """Return the times of the steps [T] of a curve, 1..T by default."""
-    if times is None:
-        return np.arange(1, len(curve) + 1)
-    array = real_numbers(f"{who}: times", times)
-    if array.shape != curve.shape[:1]:
+def names_of(who: str, names: Iterable[str] | None, n: int, sign: str) -> list[str]:
+    """Return n names as labels of axes, in lines that fit; by default a sign with an index."""
+    if names is None:
+        return [f"${sign}_{{{j + 1}}}$" for j in range(n)]
+    given = items_of(f"{who}: names", names, f"{n} names, one for each component")
+    if len(given) != n or not all(isinstance(name, str) for name in given):
         raise ValueError(
-            f"{who}: times has shape {array.shape}; expected {curve.shape[:1]}, one for each step."
+            f"{who}: names is {given!r:.80}; expected {n} names, one for each component."
         )
-    return array
+    # a dollar sign begins mathematics
+    return [textwrap.fill(name.replace("$", r"\$"), WIDTH) for name in given]
 
 
 def check_axes(name: str, ax: Any) -> None:

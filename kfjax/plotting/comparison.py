@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
-from typing import TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,26 +14,43 @@ from kfjax._support.arguments import as_path, check_kind
 from kfjax._support.files import write_file
 from kfjax.evaluation.reports import Comparison
 from kfjax.evaluation.results import Evaluation
-from kfjax.plotting.components import plot_trajectory
 from kfjax.plotting.consistency import plot_consistency
 from kfjax.plotting.errors import plot_errors
+from kfjax.plotting.records import Record, finish
 from kfjax.plotting.style import colours_of, share_x
+from kfjax.plotting.times import Clock
 
 __all__ = ["plot_comparison"]
+
+PANELS = 3  # states, and channels, that are drawn unless they are chosen
 
 Curve = TypeVar("Curve")
 
 
-def plot_comparison(comparison: Comparison, path: str | os.PathLike | None = None) -> Figure:
+def plot_comparison(
+    comparison: Comparison,
+    path: str | os.PathLike | None = None,
+    *,
+    states: Iterable[int | str] | None = None,
+    parts: Mapping[str, int] | None = None,
+    title: str | None = None,
+) -> Figure:
     """Draw a `Comparison`: the first trajectory, the error over time and the consistency over time.
 
-    The trajectory is that of the best filter. Without true states, errors are those of predicting
-    y, and consistency is that of the innovations.
+    The trajectory is that of the best filter: states, and channels with what it predicted of them,
+    three of each by default, with the names and times of the data. `plot_record` draws all of them.
+    Without true states, errors are those of predicting y, and consistency is that of the
+    innovations.
 
     Args:
         comparison: the `Comparison`.
         path: PNG file to write, or None; an earlier file is replaced only when the new one is
             complete.
+        states: names or indices of the states to draw; default the first three.
+        parts: the number of the first step of every part of the record by name, as in
+            `plot_record`; by default, where steps do not count, their end is marked.
+        title: what is compared, such as the file and the model; the name of the best filter and
+            the sizes of the data follow.
 
     Returns:
         The figure.
@@ -44,24 +61,37 @@ def plot_comparison(comparison: Comparison, path: str | os.PathLike | None = Non
         >>> keys = jax.random.split(jax.random.key(0), 20)
         >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, steps=10))(keys)
         >>> comparison = kf.compare({"KF": (kf.kalman(), model)}, kf.Dataset(ys, xs))
-        >>> len(plot_comparison(comparison).axes)
-        4
+        >>> figure = plot_comparison(comparison, title="a cart on a rail")
+        >>> len(figure.axes), figure.get_suptitle()
+        (5, 'a cart on a rail, KF: 20 trajectories of 10 steps, n = 2, m = 1')
     """
     check_kind("plot_comparison: comparison", comparison, Comparison)
     if path is not None:
         path = as_path("plot_comparison: path", path)
-    best = comparison.best or comparison.rows[0].name
-    components = min(3, comparison.estimates[best].mean.shape[1])
-    figure = Figure(figsize=(13, 7.5), layout="constrained")
-    left, upper, lower = _panels(figure, components)
-    _draw_example(comparison, best, left)
-    _draw_curves(comparison, upper, lower)
+    shown = shown_filter(comparison)
+    skip = comparison.settings["skip"]
+    if parts is None and skip:
+        parts = {"not counted": 1, "counted": skip + 1}
+    record = Record(comparison.example, parts)
+    estimate = comparison.estimates[shown]
+    n = estimate.mean.shape[1]
+    chosen = record.chosen_states(range(min(n, PANELS)) if states is None else states, n)
+    channels = range(min(PANELS, comparison.example.ys.shape[2]))
+    figure, left, upper, lower = _panels(len(chosen) + len(channels))
+    colour = colours_of(comparison.evaluations)[shown]
+    for ax, j in zip(left, chosen, strict=False):
+        record.draw_state(ax, j, {shown: estimate}, {shown: colour})
+    for ax, j in zip(left[len(chosen) :], channels, strict=True):
+        record.draw_channel(ax, j, comparison.infos[shown], colour)
+    record.draw_parts(left)
+    which = "First trajectory" if record.name is None else record.name
+    heading = shown if comparison.settings["trajectories"] == 1 else f"{which}: {shown}"
+    left[0].set_title(heading, loc="left", pad=18 if parts else None)
+    _draw_curves(comparison, record.clock, upper, lower)
     share_x(left)
     share_x([upper, lower])
-    handles, names = upper.get_legend_handles_labels()
-    columns = min(6, len(names))
-    figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False)
-    figure.suptitle(_title(comparison), x=0.01, ha="left", fontsize="medium")
+    sizes = f"{shown}: {_sizes(comparison)}"
+    finish(figure, sizes if title is None else f"{title}, {sizes}", [*left, upper, lower])
     if path is not None:
         data = io.BytesIO()
         figure.savefig(data, format="png", dpi=150)
@@ -69,33 +99,22 @@ def plot_comparison(comparison: Comparison, path: str | os.PathLike | None = Non
     return figure
 
 
-def _panels(figure: Figure, components: int) -> tuple[list[Axes], Axes, Axes]:
-    """Return axes for components on the left, and for errors above consistency on the right."""
-    grid = figure.add_gridspec(2 * components, 2, width_ratios=(1.15, 1))
-    left = [figure.add_subplot(grid[2 * j : 2 * j + 2, 0]) for j in range(components)]
-    upper = figure.add_subplot(grid[:components, 1])
-    lower = figure.add_subplot(grid[components:, 1])
-    return left, upper, lower
+def shown_filter(comparison: Comparison) -> str:
+    """Return the name of the filter whose estimates are drawn: the best one, or the first."""
+    return comparison.best or comparison.rows[0].name
 
 
-def _draw_example(comparison: Comparison, best: str, axes: list[Axes]) -> None:
-    """Draw the first trajectory, up to its length, with the estimates of the best filter."""
-    example = comparison.example
-    estimate = comparison.estimates[best]
-    steps = example.lengths[0]
-    plot_trajectory(
-        estimate.mean[:steps],
-        None if estimate.cov is None else estimate.cov[:steps],
-        None if example.xs is None else example.xs[0, :steps],
-        label=best,
-        colour=colours_of(comparison.evaluations)[best],
-        axes=axes,
-    )
-    axes[0].legend(loc="best", ncols=3)
-    axes[0].set_title(f"First trajectory, {best}", loc="left")
+def _panels(rows: int) -> tuple[Figure, list[Axes], Axes, Axes]:
+    """Return a figure with rows on the left, and errors above consistency on the right."""
+    figure = Figure(figsize=(13, max(7.5, 1.8 + 1.4 * rows)), layout="constrained")
+    grid = figure.add_gridspec(2 * rows, 2, width_ratios=(1.15, 1))
+    left = [figure.add_subplot(grid[2 * j : 2 * j + 2, 0]) for j in range(rows)]
+    upper = figure.add_subplot(grid[:rows, 1])
+    lower = figure.add_subplot(grid[rows:, 1])
+    return figure, left, upper, lower
 
 
-def _draw_curves(comparison: Comparison, upper: Axes, lower: Axes) -> None:
+def _draw_curves(comparison: Comparison, clock: Clock, upper: Axes, lower: Axes) -> None:
     """Draw the error over time into the upper axes, and the consistency into the lower ones."""
     settings = comparison.settings
     level = settings["level"]
@@ -111,15 +130,14 @@ def _draw_curves(comparison: Comparison, upper: Axes, lower: Axes) -> None:
         errors = {name: e.prediction_over_time() for name, e in evaluations.items()}
         ratios = {name: e.nis_over_time(level) for name, e in evaluations.items()}
     first = settings["skip"] + 1
-    colours = colours_of(evaluations)
-    plot_errors(_given(errors), first=first, colours=colours, ax=upper)
+    times = None  # trajectories have times of their own; the error is a mean over all of them
+    if settings["trajectories"] == 1:
+        times = clock.rows(slice(settings["skip"], None))
+    how: dict[str, Any] = {"first": first, "times": times, "colours": colours_of(evaluations)}
+    plot_errors(_given(errors), ax=upper, **how)
     upper.set_title(title, loc="left")
-    plot_consistency(
-        _given(ratios), ylabel=ylabel, level=level, first=first, colours=colours, ax=lower
-    )
+    plot_consistency(_given(ratios), ylabel=ylabel, level=level, ax=lower, **how)
     lower.set_title("Consistency over time", loc="left")
-    bands = list(lower.collections)
-    lower.legend(bands, [str(band.get_label()) for band in bands], loc="best")
 
 
 def _with_failures(comparison: Comparison) -> dict[str, Evaluation]:
@@ -131,12 +149,16 @@ def _with_failures(comparison: Comparison) -> dict[str, Evaluation]:
     return named
 
 
-def _title(comparison: Comparison) -> str:
+def _sizes(comparison: Comparison) -> str:
     """Return the sizes of the data and of the model."""
     settings = comparison.settings
     known = [name for name in ("n", "m") if settings[name] is not None]
     sizes = ", ".join(f"{name} = {settings[name]}" for name in known)
-    return f"{settings['trajectories']} trajectories of {settings['steps']} steps, {sizes}"
+    counted = next(iter(comparison.evaluations.values())).statistics.steps
+    steps = sorted({int(counted.min()), int(counted.max())})
+    length = " to ".join(str(count + settings["skip"]) for count in steps)
+    many = "one trajectory" if len(counted) == 1 else f"{len(counted)} trajectories"
+    return f"{many} of {length} steps, {sizes}"
 
 
 def _given(curves: Mapping[str, Curve | None]) -> dict[str, Curve]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from jaxtyping import ArrayLike, Real
@@ -10,8 +11,10 @@ from matplotlib.axes import Axes
 
 from kfjax._support.arguments import real_numbers
 from kfjax._support.types import Nested
-from kfjax.plotting.checks import Numbers, check_colour, chosen_components, times_of
-from kfjax.plotting.style import COLOURS, TRUTH, column, style
+from kfjax.plotting.checks import Numbers, check_colour, chosen_components, names_of
+from kfjax.plotting.limits import View, usual_edges
+from kfjax.plotting.style import COLOURS, column, ink, style
+from kfjax.plotting.times import Times, clock_of
 
 __all__ = ["plot_trajectory"]
 
@@ -24,21 +27,24 @@ def plot_trajectory(
     truth: Real[ArrayLike, "T n"] | Nested | None = None,
     *,
     components: Iterable[int] | None = None,
-    times: Real[ArrayLike, " T"] | Nested | None = None,
+    names: Iterable[str] | None = None,
+    times: Times | None = None,
     label: str = "estimate",
     colour: str = COLOURS[0],
     axes: Iterable[Axes] | None = None,
 ) -> list[Axes]:
     """Draw an estimated trajectory with its 2-sigma band, and the true one.
 
-    Components are drawn one below another.
+    Components are drawn one below another. Where the band is so wide that the rest could not be
+    seen, triangles at the edge say that it goes on.
 
     Args:
         mean: estimates [T, n].
         cov: their covariances [T, n, n], or None for no band.
         truth: true states [T, n] (NaN where not known), or None.
         components: indices of the components to draw; default the first three.
-        times: times of the steps [T]; default 1..T.
+        names: n names of the components, with units if they have any, such as "east [m]".
+        times: times of the steps [T], numbers, numpy dates or time differences; default 1..T.
         label: name of the estimate in the legend.
         colour: colour of the estimate.
         axes: axes to draw into, one per component; default a new figure.
@@ -65,20 +71,38 @@ def plot_trajectory(
     check_colour(f"{who}: colour", colour)
     chosen = chosen_components(who, components, mean.shape[1])
     axes = column(len(chosen), axes, who)
-    times = times_of(who, mean, times)
+    labels = names_of(who, names, mean.shape[1], "x")
+    clock = clock_of(who, len(mean), times)
+    x = clock.values
     for ax, j in zip(axes, chosen, strict=False):
         if cov is not None:
-            spread = 2 * deviations(cov)[:, j]
-            low = mean[:, j] - spread
-            high = mean[:, j] + spread
-            ax.fill_between(times, low, high, color=colour, alpha=0.25, lw=0, label="± 2 sigma")
+            known = [mean[:, j]] if truth is None else [mean[:, j], truth[:, j]]
+            _draw_band(ax, x, mean[:, j], 2 * deviations(cov)[:, j], known, colour)
         if truth is not None:
-            ax.plot(times, truth[:, j], color=TRUTH, lw=1.6, label="true")
+            ax.plot(x, truth[:, j], color=ink(ax), lw=1.6, label="true")
         dashes = line_style(over_truth=truth is not None)
-        ax.plot(times, mean[:, j], color=colour, lw=1.2, ls=dashes, label=label)
-        style(ax, ylabel=f"$x_{{{j + 1}}}$")
-    axes[len(chosen) - 1].set_xlabel("step")
+        ax.plot(x, mean[:, j], color=colour, lw=1.2, ls=dashes, label=label)
+        style(ax, ylabel=labels[j], named=names is not None)
+    clock.prepare(axes[len(chosen) - 1])
     return axes
+
+
+def _draw_band(
+    ax: Axes,
+    x: np.ndarray,
+    mean: np.ndarray,
+    spread: np.ndarray,
+    known: list[np.ndarray],
+    colour: str,
+) -> None:
+    """Draw a band, as far as it leaves room for the curves."""
+    low = mean - spread
+    high = mean + spread
+    view = View.of([*known, usual_edges(low, high)])
+    how: dict[str, Any] = {"color": colour, "alpha": 0.25, "lw": 0, "label": "± 2 sigma"}
+    ax.fill_between(x, view.clip(low), view.clip(high), **how)
+    for edge in (low, high):
+        view.mark(ax, x, edge, colour)
 
 
 def line_style(*, over_truth: bool) -> str | tuple[int, tuple[float, float]]:

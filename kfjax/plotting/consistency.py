@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import ArrayLike, Int, Real
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
 
-from kfjax._support.arguments import check_mapping, check_number, real_numbers
+from kfjax._support.arguments import check_count, check_mapping, check_number, real_numbers
 from kfjax._support.naming import described
 from kfjax._support.types import Nested
 from kfjax.evaluation.consistency import chi_square_interval
@@ -17,15 +18,28 @@ from kfjax.evaluation.intervals import Interval
 from kfjax.evaluation.metrics import nees_and_coverage
 from kfjax.plotting.checks import curves_by_name
 from kfjax.plotting.errors import median
-from kfjax.plotting.style import BAND, TRUTH, colours_of, curve_axes, draw_curve, steps_of, style
+from kfjax.plotting.limits import mark_beyond
+from kfjax.plotting.style import (
+    BAND,
+    colours_of,
+    curve_axes,
+    draw_curve,
+    ink,
+    style,
+    widths,
+)
+from kfjax.plotting.times import Times, clock_of
 
 __all__ = ["plot_consistency", "plot_nees", "plot_nis"]
+
+DECADE = 8.0  # ratio of the limits below which numbers beside all ticks have room
 
 
 def plot_consistency(
     curves: Mapping[str, Interval],
     *,
     first: int = 1,
+    times: Times | None = None,
     ylabel: str = "ANEES",
     level: float = 0.95,
     colours: Mapping[str, str] | None = None,
@@ -39,14 +53,17 @@ def plot_consistency(
         curves: value, low and high of every step, each [T], by name, as from
             `Evaluation.nees_over_time`.
         first: number of the first step.
+        times: times of the steps [T], numbers, numpy dates or time differences; default their
+            numbers.
         ylabel: label of the y axis.
         level: probability of the intervals, for the legend.
         colours: colours by name; default a fixed sequence.
         ax: axes to draw into; default a new figure.
 
     Returns:
-        The axes; the scale is logarithmic and shows at most 0.05 to 100. Where a value is infinite,
-        since a filter broke, there is a cross at the top, and the name of the filter says it.
+        The axes; the scale is logarithmic and shows at most 0.05 to 100, with triangles at the edge
+        where curves go on. Where a value is infinite, since a filter broke, there is a cross at the
+        top, and the name of the filter says it.
 
     Raises:
         ValueError: if curves differ in length, or one has no colour.
@@ -63,20 +80,29 @@ def plot_consistency(
     ratios = _intervals("plot_consistency: curves", curves)
     ax = curve_axes(ax)
     colours = colours_of(ratios, colours)
+    check_count("plot_consistency: first", first, least=0)
+    size = max((np.size(curve.value) for curve in ratios.values()), default=0)
+    clock = clock_of("plot_consistency", size, times, first=first)
     if ratios:
         # the intervals differ only where a filter fails, and that of the failed one says nothing
         usual = min(ratios.values(), key=lambda curve: median(curve.high))
-        steps = steps_of(usual.value, first)
         band = f"{100 * level:g} % if consistent"
-        ax.fill_between(steps, usual.low, usual.high, color=BAND, alpha=0.3, lw=0, label=band)
-    ax.axhline(1, color=TRUTH, lw=0.8)
-    for name, curve in ratios.items():
-        steps = steps_of(curve.value, first)
-        draw_curve(ax, steps, curve.value, color=colours[name], lw=1.2, label=name)
+        ax.fill_between(
+            clock.values, usual.low, usual.high, color=BAND, alpha=0.3, lw=0, label=band
+        )
+    ax.axhline(1, color=ink(ax), lw=0.8)
+    for (name, curve), width in zip(ratios.items(), widths(len(ratios)), strict=True):
+        draw_curve(ax, clock.values, curve.value, color=colours[name], lw=width, label=name)
     ax.set_yscale("log")
     low, high = ax.get_ylim()
-    ax.set_ylim(max(min(low, 0.5), 0.05), min(max(high, 2.0), 1e2))
-    style(ax, xlabel="step", ylabel=ylabel)
+    low, high = max(min(low, 0.5), 0.05), min(max(high, 2.0), 1e2)
+    ax.set_ylim(low, high)
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter("{x:g}" if high < DECADE * low else NullFormatter())
+    for name, curve in ratios.items():
+        mark_beyond(ax, clock.values, np.asarray(curve.value), colours[name])
+    style(ax, ylabel=ylabel)
+    clock.prepare(ax)
     return ax
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Real
 from matplotlib.axes import Axes
 
-from kfjax._support.arguments import check_number
+from kfjax._support.arguments import check_count, check_number
 from kfjax._support.types import Nested
 from kfjax.evaluation.errors import Difference
 from kfjax.plotting.checks import (
@@ -18,20 +18,22 @@ from kfjax.plotting.checks import (
     chosen_components,
     curves_by_name,
     level_of,
-    times_of,
+    names_of,
 )
 from kfjax.plotting.components import check_trajectory, deviations
+from kfjax.plotting.limits import mark_beyond
 from kfjax.plotting.style import (
     BAND,
     COLOURS,
-    TRUTH,
     colours_of,
     column,
     curve_axes,
     draw_curve,
-    steps_of,
+    ink,
     style,
+    widths,
 )
+from kfjax.plotting.times import Times, clock_of
 
 __all__ = ["plot_error_bounds", "plot_errors"]
 
@@ -44,6 +46,7 @@ def plot_errors(
     *,
     floor: Real[ArrayLike, "*T"] | Nested | None = None,
     first: int = 1,
+    times: Times | None = None,
     ylabel: str = "MSE [dB]",
     colours: Mapping[str, str] | None = None,
     ax: Axes | None = None,
@@ -54,36 +57,43 @@ def plot_errors(
         curves: error in dB of every step [T] by name, as from `Evaluation.error_over_time`.
         floor: a bound in dB to draw as a dashed line, one number or [T], or None.
         first: number of the first step.
+        times: times of the steps [T], numbers, numpy dates or time differences; default their
+            numbers.
         ylabel: label of the y axis.
         colours: colours by name; default one after the other.
         ax: axes to draw into; default a new figure.
 
     Returns:
-        The axes, which show at most 40 dB above the best filter; names of filters that are off
-        scale are marked.
+        The axes, which show at most 40 dB above the best filter: triangles at the top mark where
+        curves go on, and names of filters that are off scale say so.
 
     Example:
         >>> from kfjax.plotting import plot_errors
         >>> ax = plot_errors({"EKF": [0.0, -3.0], "lost": [50.0, 90.0]}, floor=-4.0)
         >>> [line.get_label() for line in ax.lines]
-        ['EKF', 'lost (off scale)', 'floor']
+        ['EKF', 'lost (off scale)', 'floor', 'beyond the axis']
     """
     errors = curves_by_name("plot_errors: curves", curves)
     ax = curve_axes(ax)
     colours = colours_of(errors, colours)
     top = min(map(median, errors.values()), default=0.0) + SPAN_DB
-    for name, curve in errors.items():
+    check_count("plot_errors: first", first, least=0)
+    size = len(next(iter(errors.values()), ()))
+    clock = clock_of("plot_errors", size, times, first=first)
+    for (name, curve), width in zip(errors.items(), widths(len(errors)), strict=True):
         label = name if np.any(curve < top) else f"{name} (off scale)"
-        steps = steps_of(curve, first)
-        draw_curve(ax, steps, curve, color=colours[name], lw=1.4, label=label)
+        draw_curve(ax, clock.values, curve, color=colours[name], lw=width, label=label)
     if floor is not None:
         if not errors:
             raise ValueError("plot_errors: got a floor without curves; expected at least one.")
-        level = level_of("plot_errors: floor", floor, steps.shape)
-        ax.plot(steps, level, color=TRUTH, lw=1, ls="--", label="floor")
-    style(ax, xlabel="step", ylabel=ylabel)
+        level = level_of("plot_errors: floor", floor, (size,))
+        ax.plot(clock.values, level, color=ink(ax), lw=1, ls="--", label="floor")
+    style(ax, ylabel=ylabel)
+    clock.prepare(ax)
     if ax.get_ylim()[1] > top:
         ax.set_ylim(top=top)
+    for name, curve in errors.items():
+        mark_beyond(ax, clock.values, curve, colours[name])
     return ax
 
 
@@ -95,7 +105,8 @@ def plot_error_bounds(
     sigmas: float = 2.0,
     components: Iterable[int] | None = None,
     difference: Difference | None = None,
-    times: Real[ArrayLike, " T"] | Nested | None = None,
+    names: Iterable[str] | None = None,
+    times: Times | None = None,
     colour: str = COLOURS[0],
     axes: Iterable[Axes] | None = None,
 ) -> list[Axes]:
@@ -112,7 +123,8 @@ def plot_error_bounds(
         components: indices of the components to draw; default the first three.
         difference: `(x, m) -> [d]` for states on curved spaces, as
             `model.state_space.difference`; None for x - m.
-        times: times of the steps [T]; default 1..T.
+        names: names of the components of the error, with units if they have any.
+        times: times of the steps [T], numbers, numpy dates or time differences; default 1..T.
         colour: colour of the error.
         axes: axes to draw into, one per component; default a new figure.
 
@@ -145,17 +157,17 @@ def plot_error_bounds(
             " every component. On a curved space pass difference=, as model.state_space.difference."
         )
     axes = column(len(chosen), axes, who)
-    times = times_of(who, error, times)
+    labels = names_of(who, names, error.shape[1], "x")
+    clock = clock_of(who, len(error), times)
     for ax, j in zip(axes, chosen, strict=False):
         bound = bounds[:, j]
         claimed = f"± {sigmas:g} sigma"
-        ax.fill_between(times, -bound, bound, color=BAND, alpha=0.3, lw=0, label=claimed)
-        ax.plot(
-            times, error[:, j], color=colour, lw=1.2, label=_within(error[:, j], bound, known[:, j])
-        )
-        style(ax, ylabel=f"error of $x_{{{j + 1}}}$")
+        ax.fill_between(clock.values, -bound, bound, color=BAND, alpha=0.3, lw=0, label=claimed)
+        share = _within(error[:, j], bound, known[:, j])
+        ax.plot(clock.values, error[:, j], color=colour, lw=1.2, label=share)
+        style(ax, ylabel=f"error of {labels[j]}", named=names is not None)
         ax.legend(loc="upper right", ncols=2)
-    axes[len(chosen) - 1].set_xlabel("step")
+    clock.prepare(axes[len(chosen) - 1])
     return axes
 
 

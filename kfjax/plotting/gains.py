@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from kfjax._support.arguments import check_count, check_mapping, items_of, real_numbers
 from kfjax._support.types import Nested
-from kfjax.plotting.style import TRUTH, colours_of, column, steps_of, style
+from kfjax.plotting.style import colours_of, column, ink, steps_of, style
 
 __all__ = ["plot_gain"]
 
@@ -61,7 +61,7 @@ def plot_gain(
     axes = column(len(chosen), axes, "plot_gain")
     for ax, (i, j) in zip(axes, chosen, strict=False):
         if settled is not None:
-            ax.axhline(settled[i, j], color=TRUTH, lw=1, ls="--", label="steady state")
+            ax.axhline(settled[i, j], color=ink(ax), lw=1, ls="--", label="steady state")
         for name, gain in arrays.items():
             ax.plot(steps_of(gain, 1), gain[:, i, j], color=colours[name], lw=1.2, label=name)
         style(ax, ylabel=f"$K_{{{i + 1},{j + 1}}}$")

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from kfjax.evaluation.innovations import innovation_products, whiteness
 from kfjax.plotting.checks import check_colour
-from kfjax.plotting.style import BAND, COLOURS, TRUTH, curve_axes, style
+from kfjax.plotting.style import BAND, COLOURS, curve_axes, ink, style
 
 __all__ = ["plot_autocorrelation"]
 
@@ -60,7 +60,7 @@ def plot_autocorrelation(
     at = np.arange(1, lags + 1)
     band = f"{100 * level:g} % if white"
     ax.fill_between(at, -test.bound, test.bound, color=BAND, alpha=0.3, lw=0, label=band)
-    ax.axhline(0, color=TRUTH, lw=0.8)
+    ax.axhline(0, color=ink(ax), lw=0.8)
     ax.vlines(at, 0, test.autocorrelation, color=colour, lw=1.6)
     label = f"innovations (p = {test.p_value:.2g})"
     ax.plot(at, test.autocorrelation, "o", color=colour, ms=4, label=label)

@@ -13,7 +13,7 @@ from kfjax._support.types import Nested
 from kfjax.plotting.checks import Numbers, check_colour, chosen_components
 from kfjax.plotting.components import check_trajectory, check_variances, line_style
 from kfjax.plotting.ellipses import plot_ellipses
-from kfjax.plotting.style import BAND, COLOURS, TRUTH, map_axes, style
+from kfjax.plotting.style import BAND, COLOURS, ink, map_axes, style
 
 __all__ = ["plot_path"]
 
@@ -76,7 +76,7 @@ def plot_path(
     if measured is not None:
         ax.plot(*measured.T, ".", color=BAND, ms=3, label="measured")
     if true is not None:
-        ax.plot(*true[:, chosen].T, color=TRUTH, lw=1.6, label="true")
+        ax.plot(*true[:, chosen].T, color=ink(ax), lw=1.6, label="true")
     dashes = line_style(over_truth=true is not None)
     ax.plot(*mean[:, chosen].T, color=colour, lw=1.2, ls=dashes, label=label)
     if covs is not None:

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import ArrayLike
+from matplotlib import rcParams
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from kfjax._support.arguments import check_count, check_mapping, items_of
@@ -18,6 +20,9 @@ __all__ = ["COLOURS", "TRUTH"]
 
 TRUTH = "#222222"
 BAND = "#999999"  # colour of intervals and measurements
+REJECTED = "#e8112d"  # colour of observations that a filter did not use
+
+DARK = 0.4  # brightness below which a ground is dark
 
 COLOURS = (
     # distinguishable with every kind of colour vision
@@ -80,6 +85,24 @@ def colours_of(names: Iterable[str], chosen: Mapping[str, str] | None = None) ->
     return chosen
 
 
+def ink(ax: Axes) -> str:
+    """Return the colour of the truth and of lines that guide: dark, or light on a dark ground."""
+    red, green, blue, alpha = to_rgba(ax.get_facecolor())
+    dark = alpha > 0 and 0.3 * red + 0.6 * green + 0.1 * blue < DARK
+    return str(rcParams["text.color"]) if dark else TRUTH
+
+
+def points(ax: Axes, count: int) -> dict[str, Any]:
+    """Return how observations are drawn: below the curves, and smaller if there are many."""
+    size = float(np.clip(900 / count, 1.0, 3.0))
+    return {"marker": ".", "color": ink(ax), "ms": size, "zorder": 1.5}
+
+
+def widths(count: int) -> np.ndarray:
+    """Return widths of curves, the first ones wider so that those that agree can be seen."""
+    return np.linspace(2.0, 1.0, count) if count > 1 else np.array([1.4])
+
+
 def steps_of(curve: ArrayLike, first: int) -> np.ndarray:
     """Return the numbers of the steps of a curve, along its leading axis."""
     check_count("first", first, least=0)
@@ -105,17 +128,20 @@ def share_x(axes: list[Axes]) -> None:
     for ax in axes[:-1]:
         ax.set_xlabel("")
         ax.tick_params(labelbottom=False)
+        ax.xaxis.offsetText.set_visible(False)  # the year or day of dates
     axes[0].margins(x=0.01)
 
 
-def style(ax: Axes, *, xlabel: str | None = None, ylabel: str | None = None) -> None:
-    """Draw few lines and a light grid, and label the axes."""
+def style(
+    ax: Axes, *, xlabel: str | None = None, ylabel: str | None = None, named: bool = False
+) -> None:
+    """Draw few lines and a light grid, and label the axes; `named` has a longer, smaller label."""
     if xlabel is not None:
         ax.set_xlabel(xlabel)
     if ylabel is not None:
-        ax.set_ylabel(ylabel)
+        ax.set_ylabel(ylabel, fontsize="small" if named else None)
     if ax.name == "3d":
         return
     ax.spines[["top", "right"]].set_visible(False)
-    ax.grid(color="#dddddd", lw=0.6)
+    ax.grid(color=ink(ax), alpha=0.15, lw=0.6)
     ax.set_axisbelow(True)

@@ -13,7 +13,7 @@ from kfjax._support.arguments import check_mapping, items_of, real_numbers
 from kfjax._support.types import Nested
 from kfjax.evaluation.intervals import Interval
 from kfjax.plotting.checks import level_of
-from kfjax.plotting.style import TRUTH, colours_of, curve_axes, style
+from kfjax.plotting.style import colours_of, curve_axes, ink, style
 
 __all__ = ["plot_noise_sweep"]
 
@@ -69,7 +69,7 @@ def plot_noise_sweep(
         ax.errorbar(at, value, bars, color=colour, lw=1.4, marker="o", ms=4, capsize=3, label=name)
     if floor is not None:
         least = level_of("plot_noise_sweep: floor", floor, at.shape)
-        ax.plot(at, least, color=TRUTH, lw=1, ls="--", label="floor")
+        ax.plot(at, least, color=ink(ax), lw=1, ls="--", label="floor")
     ax.legend(loc="best")
     style(ax, xlabel=xlabel, ylabel=ylabel)
     return ax

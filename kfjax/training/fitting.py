@@ -84,7 +84,8 @@ def fit(
             updates.
         checkpoints: where to save the state; an interrupted run that is started again with the same
             arguments continues, and gives the same numbers to the bit.
-        progress: whether to show a progress bar on stderr; default only if it is a terminal.
+        progress: whether to show progress on stderr: a bar in a terminal, elsewhere a line now and
+            then. By default, work of less than half a minute prints no lines.
         callback: a function that is called with a `Report` after each report, the one before the
             first update included, for experiment trackers. It runs outside of compiled code, after
             the checkpoint is written; what it returns is ignored, and an exception ends the

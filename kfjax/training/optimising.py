@@ -35,10 +35,10 @@ class Plan(NamedTuple):
     """The length of a training, and what happens on the way.
 
     Attributes:
-        name: the label of the progress bar.
+        name: the name of the work, for its progress.
         updates: number of updates.
         every: number of updates from one report to the next.
-        progress: whether to show the progress bar; None if stderr is a terminal.
+        progress: whether to show progress; None shows it if the training takes long.
         hyperparameters: values in the state of the optimiser by name, or None.
         checkpoints: where to save the state, or None.
         callback: what to call with every `Report`, or None.

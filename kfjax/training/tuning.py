@@ -106,7 +106,8 @@ def tune(
         batch_size: trajectories per update, at most all.
         skip: number of leading steps of the training and validation parts that are filtered but do
             not count.
-        progress: whether to show a progress bar on stderr; default only if it is a terminal.
+        progress: whether to show progress on stderr: a bar in a terminal, elsewhere a line now and
+            then. By default, work of less than half a minute prints no lines.
 
     Returns:
         `Tuned`: the new params, the factors, and the objective before and after on both parts.

@@ -73,7 +73,7 @@ def folder(tmp_path_factory):
     return place
 
 
-PICTURE = commands._picture
+PICTURES = commands._pictures
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -82,7 +82,7 @@ def here(folder, monkeypatch, tmp_path):
     """A folder for the results, with earlier results in it; the data folder is the current one."""
     monkeypatch.chdir(folder)
     monkeypatch.setattr(
-        commands, "_picture", lambda comparison: PNG
+        commands, "_pictures", lambda *_: {"compare.png": PNG}
     )  # one test draws; it takes a second
     for name in ("compare.json", "compare.png", "est.npz"):
         (tmp_path / name).write_text("earlier")
@@ -106,7 +106,7 @@ GOOD = ("--data", "good.npz", "--model", "models.py:model")
 
 
 def test_compare_on_data_with_truth(here, capsys, monkeypatch):
-    monkeypatch.setattr(commands, "_picture", PICTURE)
+    monkeypatch.setattr(commands, "_pictures", PICTURES)
     written = compare(here, *GOOD, "--filters", "kalman", "--components", "0")
     (table,) = written["tables"]
     assert [row["name"] for row in table["rows"]] == ["kalman"]
@@ -119,6 +119,8 @@ def test_compare_on_data_with_truth(here, capsys, monkeypatch):
     printed = capsys.readouterr()
     assert "kalman" in printed.out
     assert (here / "compare.png").stat().st_size > 10_000
+    assert (here / "compare.pdf").read_bytes().startswith(b"%PDF")
+    assert written["tables"][0]["answer"] in " ".join(printed.out.split())
     assert "RMSE, the root of the MSE" in printed.out
     assert printed.err == ""
 
@@ -391,7 +393,7 @@ def failing(error):
 def test_what_goes_wrong_at_the_end_leaves_earlier_files_too(
     here, monkeypatch, capsys, error, status
 ):
-    monkeypatch.setattr(commands, "_picture", failing(error))
+    monkeypatch.setattr(commands, "_pictures", failing(error))
     assert main(["compare", *GOOD, "--filters", "kalman", "--out", str(here)]) == status
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert untouched(here)

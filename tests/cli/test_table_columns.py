@@ -19,6 +19,7 @@ import kfjax as kf
 
 prior = kf.Gaussian(np.zeros(4), 100 * np.eye(4))
 tracker = kf.systems.constant_velocity(2, dt=None, r_std=0.5, prior=prior)
+named = tracker.replace(names=["east [m]", "v_east", "north [m]", "v_north"])
 fixed = kf.systems.constant_velocity(2, prior=prior)
 """
 LENGTHS = [14, 9, 12]
@@ -58,10 +59,11 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def here(folder, monkeypatch, tmp_path):
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(commands, "_picture", lambda comparison: b"")
+    monkeypatch.setattr(commands, "_pictures", lambda *_: {})
     return tmp_path
 
 
+PICTURES = commands._pictures
 COLUMNS = ("--time", "stamp", "--ys", "east,north", "--by", "walk")
 MODEL = ("--model", "models.py:tracker")
 
@@ -104,6 +106,31 @@ def test_filter_writes_a_table_in_the_times_of_the_data(here, suffix, x64):
     np.testing.assert_allclose(rows["x1_smoothed"], smoothed.mean[:9, 0], rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.parametrize(("name", "start"), [("est.png", b"\x89PNG"), ("est.pdf", b"%PDF")])
+def test_filter_draws_and_names_states_as_the_model_does(here, capsys, name, start):
+    arguments = ("--data", "walks.csv", *COLUMNS, "--model", "models.py:named", "--filter")
+    arguments += ("kalman", "--show", "north,1", "--style", "dark_background")
+    places = ("--out", str(here / "est.csv"), "--plot", str(here / name))
+    assert main(["filter", *arguments, *places]) == 0
+    assert (here / name).read_bytes().startswith(start)
+    assert f"{name}: {3 if name == 'est.pdf' else 1} of 3 trajectories" in capsys.readouterr().out
+    table = pd.read_csv(here / "est.csv")
+    assert list(table)[:5] == ["walk", "stamp", "east", "v_east", "north"]
+    assert "north_std" in table
+
+
+def test_compare_draws_one_s_own_data(here, monkeypatch):
+    monkeypatch.setattr(commands, "_pictures", PICTURES)
+    drawn = []
+    monkeypatch.setattr(commands, "picture_bytes", lambda figure: drawn.append(figure) or b"")
+    arguments = ("--data", "walks.csv", *COLUMNS, "--model", "models.py:named", "--filters")
+    assert main(["compare", *arguments, "kalman", "--show", "2", "--out", str(here)]) == 0
+    (figure,) = drawn
+    assert figure.get_suptitle().startswith("walks.csv, models.py:named, kalman: 3 trajectories")
+    assert [ax.get_ylabel() for ax in figure.axes[:3]] == ["north [m]", "east [m]", "north [m]"]
+    assert figure.axes[2].get_xlabel().startswith("stamp (")
+
+
 def test_steps_that_vary_and_a_model_that_does_not_see_it(here, capsys):
     arguments = ("--data", "walks.csv", *COLUMNS, "--model", "models.py:fixed")
     assert main(["filter", *arguments, "--filter", "kalman", "--out", str(here / "e.npz")]) == 0
@@ -125,6 +152,10 @@ BAD = {
     (*DATA, *COLUMNS, "--by", "wlak"): "no column 'wlak'; .* Did you mean 'walk'",
     (*DATA, "--ys", "east,north"): r"reads dt from u: got none; .*\(time=, on the command line --t",
     (*DATA, "--ys", "east,north", "--time", "walk"): "times are .* such as 'c'",
+    (*DATA, *COLUMNS, "--style", "darkest"): "got 'darkest'; expected one of .*dark_background",
+    (*DATA, *COLUMNS, "--show", "0,,1"): "expected names or numbers from 0 with commas",
+    (*DATA, *COLUMNS, "--show", "0"): "got --show or --style without --plot",
+    (*DATA, *COLUMNS, "--plot", "est.jpeg"): "no known kind; .* .pdf, .png, .svg",
     (*DATA, *COLUMNS, "--xs", "true_e,true_n"): "2 components and the model's 4; .* --xs A,-,B",
     (*DATA, *COLUMNS, "--us", "east"): "column 'east' of us is missing in row",
     (*DATA, *COLUMNS, "--time-format", "msec"): "times are .*with time_format|Did you mean 'ms'",

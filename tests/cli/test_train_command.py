@@ -45,7 +45,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _here(folder, monkeypatch):
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(commands, "_picture", lambda comparison: PNG)
+    monkeypatch.setattr(commands, "_pictures", lambda *_: {"compare.png": PNG})
 
 
 def train(out, *arguments, name="corrected_gain", status=0):

@@ -394,8 +394,9 @@ def test_the_picture_is_a_png_with_three_panels(tmp_path):
     figure = plotting.plot_comparison(with_truth(), path)
     assert path.read_bytes().startswith(b"\x89PNG")
     titles = [ax.get_title(loc="left") for ax in figure.axes]
-    assert titles == ["First trajectory, tuned", "", "Error over time", "Consistency over time"]
-    lines = {line.get_label(): line.get_ydata() for line in figure.axes[2].lines}
+    left, right = ["First trajectory: tuned", "", ""], ["Error over time", "Consistency over time"]
+    assert titles == left + right
+    lines = {line.get_label(): line.get_ydata() for line in figure.axes[3].lines}
     np.testing.assert_array_equal(
         lines["tuned"], with_truth().evaluations["tuned"].error_over_time()
     )
@@ -403,8 +404,9 @@ def test_the_picture_is_a_png_with_three_panels(tmp_path):
     truth = {line.get_label(): line.get_ydata() for line in figure.axes[1].lines}["true"]
     np.testing.assert_array_equal(truth, simulated()[0][0, :, 1])
     unlabelled = plotting.plot_comparison(without_truth())
-    assert [line.get_label() for line in unlabelled.axes[0].lines] == ["tuned"]
-    assert unlabelled.axes[3].get_ylabel() == "NIS per channel"
+    labels = [line.get_label() for line in unlabelled.axes[0].lines]
+    assert [label for label in labels if not label.startswith("_")] == ["tuned"]
+    assert unlabelled.axes[4].get_ylabel() == "NIS per channel"
 
 
 def test_plots_of_arrays():
@@ -418,7 +420,8 @@ def test_plots_of_arrays():
     )
     curve = with_truth().evaluations["tuned"].error_over_time()
     ax = plotting.plot_errors({"good": curve, "awful": curve + 100}, floor=-3.0)
-    assert [line.get_label() for line in ax.lines] == ["good", "awful (off scale)", "floor"]
+    labels = ["good", "awful (off scale)", "floor", "beyond the axis"]
+    assert [line.get_label() for line in ax.lines] == labels
     assert ax.get_ylim()[1] < curve.max() + 60
     with pytest.raises(ValueError, match=r"truth \(3, 2\); expected one trajectory"):
         plotting.plot_trajectory(estimate.mean, truth=xs[0, :3])

@@ -48,6 +48,7 @@ MODELS: Rows = {
         "R": EYE[:1, :1],
         "prior": PRIOR,
         "state_space": None,
+        "names": ("p", "v"),
     },
     "Linear": lambda: {"A": EYE, "B": EYE, "b": EYE[0]},
     "linear_gaussian": lambda: {

@@ -91,6 +91,22 @@ PLOTTING: Rows = {
         "curves": {"KF": np.ones(3)},
         "floor": np.zeros(3),
     },
+    "plotting.plot_observations": lambda: {
+        "ys": YS,
+        "info": kf.Info(innovation=YS, innovation_cov=np.ones((*YS.shape, 1), np.float32)),
+        "observed": np.ones(YS.shape, bool),
+        "components": (0,),
+        "names": ("y",),
+        "times": np.arange(float(len(YS))),
+    },
+    "plotting.plot_record": lambda: {
+        "data": kf.Dataset(YS[None]),
+        "estimates": {"KF": kf.Gaussian(np.ones((len(YS), 2)), None)},
+        "info": kf.Info(innovation=YS),
+        "states": (0,),
+        "parts": {"training": 1, "test": 2},
+        "rows": 2,
+    },
     "plotting.plot_path": lambda: path(
         observations=np.ones((4, 2)), components=(0, 1), every=2, probability=0.95
     ),

@@ -1,0 +1,83 @@
+"""Figures of the commands: what is shown in them, and how they become files."""
+
+from __future__ import annotations
+
+import argparse
+import io
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib.style
+from matplotlib.backends.backend_pdf import PdfPages
+from matplotlib.figure import Figure, SubFigure
+
+from kfjax._support.naming import suggest
+
+__all__: list[str] = []
+
+DPI = 150
+
+
+def add_pictures(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say what figures show, and in which style."""
+    add = parser.add_argument_group("figures").add_argument
+    add(
+        "--show",
+        metavar="A,B",
+        type=_states,
+        help="the states to draw, by name (the names of the model) or number from 0",
+    )
+    add(
+        "--style",
+        metavar="NAME",
+        type=_style,
+        help="a style of matplotlib, such as dark_background, or the path of a style file",
+    )
+
+
+@contextmanager
+def in_style(args: argparse.Namespace) -> Iterator[None]:
+    """Draw in the style of the arguments."""
+    with matplotlib.style.context(args.style or []):
+        yield
+
+
+def title_of(args: argparse.Namespace, part: str | None = None) -> str:
+    """Return the file, the part of it that is shown, and the model."""
+    places = [Path(args.data).name, part, args.model and Path(args.model).name]
+    return ", ".join(place for place in places if place)
+
+
+def picture_bytes(figure: Figure | SubFigure, kind: str = "png") -> bytes:
+    """Return a figure as a file of this kind, such as png or svg."""
+    content = io.BytesIO()
+    figure.canvas.print_figure(content, format=kind, dpi=DPI)
+    return content.getvalue()
+
+
+def pages_bytes(figures: Iterable[Figure]) -> bytes:
+    """Return figures as the pages of a PDF file."""
+    content = io.BytesIO()
+    with PdfPages(content) as pages:
+        for figure in figures:
+            pages.savefig(figure, dpi=DPI)
+    return content.getvalue()
+
+
+def _states(text: str) -> list[int | str]:
+    """Return names or numbers of states."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(parts):
+        raise argparse.ArgumentTypeError(
+            f"got {text!r}; expected names or numbers from 0 with commas between, such as 0,2"
+        )
+    return [int(part) if part.isdecimal() else part for part in parts]
+
+
+def _style(text: str) -> str:
+    """Return a style that matplotlib has."""
+    known = matplotlib.style.available
+    if text in (*known, "default") or Path(text).is_file():
+        return text
+    raise argparse.ArgumentTypeError(f"got {text!r}; {suggest(text, known)}")
