@@ -79,16 +79,13 @@ def plot_comparison(
     channels = range(min(PANELS, comparison.example.ys.shape[2]))
     figure, left, upper, lower = _panels(len(chosen) + len(channels))
     colour = colours_of(comparison.evaluations)[shown]
-    for ax, j in zip(left, chosen, strict=False):
-        record.draw_state(ax, j, {shown: estimate}, {shown: colour})
-    for ax, j in zip(left[len(chosen) :], channels, strict=True):
-        record.draw_channel(ax, j, comparison.infos[shown], colour)
-    record.draw_parts(left)
+    record.draw_states(left[: len(chosen)], chosen, {shown: estimate}, {shown: colour})
+    record.draw_channels(left[len(chosen) :], channels, comparison.infos[shown], colour)
+    record.draw_times(left)
     which = "First trajectory" if record.name is None else record.name
     heading = shown if comparison.settings["trajectories"] == 1 else f"{which}: {shown}"
     left[0].set_title(heading, loc="left", pad=18 if parts else None)
     _draw_curves(comparison, record.clock, upper, lower)
-    share_x(left)
     share_x([upper, lower])
     sizes = f"{shown}: {_sizes(comparison)}"
     finish(figure, sizes if title is None else f"{title}, {sizes}", [*left, upper, lower])

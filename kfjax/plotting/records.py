@@ -15,6 +15,7 @@ from kfjax._support.arguments import check_count, check_kind, check_mapping, ite
 from kfjax._support.naming import described, suggest
 from kfjax.base import Info
 from kfjax.data import Dataset, Labels
+from kfjax.data.labels import without_unit
 from kfjax.plotting.components import plot_trajectory
 from kfjax.plotting.limits import View
 from kfjax.plotting.observations import plot_observations
@@ -25,6 +26,7 @@ __all__ = ["plot_record"]
 
 PANEL = 1.5  # height of a panel in inches
 PER_INCH = 13  # characters of a title
+MANY = 5000  # steps above which curves are pixels in a PDF file, which would be large otherwise
 
 
 def plot_record(
@@ -78,23 +80,28 @@ def plot_record(
     check_mapping(f"{who}: estimates", estimates, "estimates by name, such as {'kalman': est}")
     check_count(f"{who}: rows", rows)
     record = Record(data, parts)
+    for name, estimate in estimates.items():
+        mean = getattr(estimate, "mean", None)
+        if mean is None or np.ndim(mean) != 2:
+            raise ValueError(
+                f"{who}: estimates[{name!r}] is {described(estimate)}; expected an estimate with a"
+                " mean [T, n], such as the outputs of kf.run on one trajectory."
+            )
     first = next(iter(estimates))
     colours = colours_of(estimates)
-    n = np.shape(estimates[first].mean)[-1]
-    panels: list[tuple[str, int]] = [("state", j) for j in record.chosen_states(states, n)]
-    panels += [("channel", j) for j in range(data.ys.shape[2])]
-    pages = [panels[start : start + rows] for start in range(0, len(panels), rows)]
+    n = estimates[first].mean.shape[1]
+    chosen = record.chosen_states(states, n)
+    count = len(chosen) + data.ys.shape[2]
+    pages = [range(start, min(start + rows, count)) for start in range(0, count, rows)]
     figures = []
     for number, page in enumerate(pages, 1):
         figure = Figure(figsize=(9, 1.4 + PANEL * len(page)), layout="constrained")
         axes = list(figure.subplots(len(page), 1, squeeze=False)[:, 0])
-        for ax, (kind, j) in zip(axes, page, strict=True):
-            if kind == "state":
-                record.draw_state(ax, j, estimates, colours)
-            else:
-                record.draw_channel(ax, j, info, colours[first])
-        record.draw_parts(axes)
-        share_x(axes)
+        of_page = [chosen[k] for k in page if k < len(chosen)]
+        channels = [k - len(chosen) for k in page if k >= len(chosen)]
+        record.draw_states(axes[: len(of_page)], of_page, estimates, colours)
+        record.draw_channels(axes[len(of_page) :], channels, info, colours[first])
+        record.draw_times(axes)
         shown = [title] if title else []
         shown += [f"page {number} of {len(pages)}"] if len(pages) > 1 else []
         finish(figure, " - ".join(shown), axes)
@@ -133,27 +140,35 @@ class Record:
         given = items_of("plot_record: states", states, "names or indices of states")
         return [_index_of(state, known, n) for state in given]
 
-    def draw_state(
-        self, ax: Axes, j: int, estimates: Mapping[str, Any], colours: Mapping[str, str]
+    def draw_states(
+        self,
+        axes: Sequence[Axes],
+        chosen: Sequence[int],
+        estimates: Mapping[str, Any],
+        colours: Mapping[str, str],
     ) -> None:
-        """Draw a component of the state, with the observations that have its name."""
+        """Draw components of the state, with the observations that have their names."""
+        if not chosen:
+            return
         names = self._names(self.labels.xs)
         channels = list(self.labels.ys or ())
-        if self.labels.xs is not None and self.labels.xs[j] in channels:
-            means = [np.asarray(one.mean)[: self.length, j] for one in estimates.values()]
-            self._draw_measured(ax, channels.index(self.labels.xs[j]), View.of(means))
+        for ax, j in zip(axes, chosen, strict=True):
+            if self.labels.xs is not None and self.labels.xs[j] in channels:
+                means = [np.asarray(one.mean)[: self.length, j] for one in estimates.values()]
+                self._draw_measured(ax, channels.index(self.labels.xs[j]), View.of(means))
         truth = None if self._data.xs is None else self._data.xs[0, : self.length]
         for name, estimate in estimates.items():
+            mean = np.asarray(estimate.mean)[: self.length]
             plot_trajectory(
-                np.asarray(estimate.mean)[: self.length],
-                None if estimate.cov is None else np.asarray(estimate.cov)[: self.length],
+                mean,
+                _of_components(mean, estimate.cov),
                 truth,
-                components=[j],
+                components=chosen,
                 names=names,
                 times=self.clock,
                 label=name,
                 colour=colours[name],
-                axes=[ax],
+                axes=axes,
             )
             truth = None
 
@@ -167,22 +182,29 @@ class Record:
         ax.plot(self.clock.values, inside, ls="none", label="measured", **how)
         view.mark(ax, self.clock.values, values, ink(ax))
 
-    def draw_channel(self, ax: Axes, j: int, info: Info | None, colour: str) -> None:
-        """Draw a channel with its predictions."""
+    def draw_channels(
+        self, axes: Sequence[Axes], chosen: Sequence[int], info: Info | None, colour: str
+    ) -> None:
+        """Draw channels with their predictions."""
+        if not chosen:
+            return
         plot_observations(
             self._data.ys[0, : self.length],
             None if info is None else _first_steps(info, self.length),
             observed=None if self._data.observed is None else self._data.observed[0, : self.length],
-            components=[j],
+            components=chosen,
             names=self._names(self.labels.ys),
             times=self.clock,
             colour=colour,
-            axes=[ax],
+            axes=axes,
         )
 
-    def draw_parts(self, axes: Sequence[Axes]) -> None:
-        """Draw where the parts of the record begin, with their names above the first axes."""
+    def draw_times(self, axes: Sequence[Axes]) -> None:
+        """Share the axis of time, and draw where parts begin, with names above the first axes."""
         times = self.clock.values
+        for ax in axes:
+            self.clock.prepare(ax)
+        share_x(axes)
         for number, (name, first) in enumerate(self._parts.items()):
             if first > len(times):
                 continue
@@ -206,6 +228,8 @@ def finish(figure: Figure, title: str, axes: Sequence[Axes]) -> None:
         figure.suptitle(text, x=0.01, ha="left", fontsize="medium")
     entries: dict[str, Any] = {}
     for ax in axes:
+        if any(np.size(line.get_xdata()) > MANY for line in ax.lines):
+            ax.set_rasterization_zorder(2.5)  # curves and bands, not the axes
         for handle, name in zip(*ax.get_legend_handles_labels(), strict=True):
             entries.setdefault(str(name), handle)
     longest = max(map(len, entries), default=1) + 6  # with the line before it
@@ -219,6 +243,13 @@ def finish(figure: Figure, title: str, axes: Sequence[Axes]) -> None:
     )
 
 
+def _of_components(mean: np.ndarray, cov: Any) -> np.ndarray | None:
+    """Return covariances of the components of the mean; a tangent space has others, or none."""
+    if cov is None or cov.shape[-1] != mean.shape[1]:
+        return None
+    return np.asarray(cov)[: len(mean)]
+
+
 def _first_steps(info: Info, steps: int) -> Info:
     """Return the fields of an Info that are drawn, up to a number of steps."""
     extra = {name: value for name, value in (info.extra or {}).items() if name == "accepted"}
@@ -228,8 +259,8 @@ def _first_steps(info: Info, steps: int) -> Info:
 
 def _index_of(state: Any, names: list[str], n: int) -> int:
     """Return the index of a state that is given by name or index."""
-    if isinstance(state, str) and state in names:
-        return names.index(state)
+    if isinstance(state, str) and without_unit(state)[0] in names:
+        return names.index(without_unit(state)[0])
     if isinstance(state, (int, np.integer)) and not isinstance(state, bool) and 0 <= state < n:
         return int(state)
     if isinstance(state, str) and names:

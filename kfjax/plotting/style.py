@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -121,7 +121,7 @@ def draw_curve(ax: Axes, steps: np.ndarray, curve: ArrayLike, **how: Any) -> Non
     ax.plot(steps, values, **how)
 
 
-def share_x(axes: list[Axes]) -> None:
+def share_x(axes: Sequence[Axes]) -> None:
     """Make axes below each other share one axis of steps."""
     for ax in axes[1:]:
         ax.sharex(axes[0])

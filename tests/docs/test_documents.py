@@ -85,7 +85,8 @@ def check_commands(path):
     for command in commands:
         assert main(shlex.split(command)) == 0
     assert Path("results/compare.png").is_file()
-    assert "x1_smoothed" in Path("estimates.csv").read_text()
+    assert "v_north_smoothed" in Path("estimates.csv").read_text()
+    assert Path("estimates.pdf").read_bytes().startswith(b"%PDF")
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
