@@ -68,6 +68,14 @@ def names_of(who: str, names: Iterable[str] | None, n: int, sign: str) -> list[s
     return [textwrap.fill(name.replace("$", r"\$"), WIDTH) for name in given]
 
 
+def array_or_none(value: Any) -> np.ndarray:
+    """Return a value as an array; one of None, which fits nothing, if it is ragged."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        return np.asarray(None)
+
+
 def check_axes(name: str, ax: Any) -> None:
     """Raise unless `ax` are axes of matplotlib."""
     if not isinstance(ax, Axes):

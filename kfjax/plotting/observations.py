@@ -9,11 +9,11 @@ import numpy as np
 from jaxtyping import ArrayLike, Bool, Real
 from matplotlib.axes import Axes
 
-from kfjax._support.arguments import real_numbers
+from kfjax._support.arguments import check_kind, real_numbers
 from kfjax._support.naming import described
 from kfjax._support.types import Nested
 from kfjax.base import Info
-from kfjax.plotting.checks import check_colour, chosen_components, names_of
+from kfjax.plotting.checks import array_or_none, check_colour, chosen_components, names_of
 from kfjax.plotting.components import deviations
 from kfjax.plotting.limits import View, usual_edges
 from kfjax.plotting.style import BAND, COLOURS, REJECTED, column, points, style
@@ -76,6 +76,8 @@ def plot_observations(
             f"{who}: ys has shape {values.shape}; expected one trajectory [T, m]. Select one of a"
             " batch with ys[0]."
         )
+    if info is not None:
+        check_kind(f"{who}: info", info, Info)
     check_colour(f"{who}: colour", colour)
     seen = _seen(who, values, observed)
     predicted, spread = _predictions(who, values, info)
@@ -121,7 +123,7 @@ def _seen(who: str, values: np.ndarray, observed: ArrayLike | None) -> np.ndarra
     known = np.isfinite(values)
     if observed is None:
         return known
-    mask = np.asarray(observed)
+    mask = array_or_none(observed)
     if mask.dtype != bool or mask.shape not in (values.shape, values.shape[:1]):
         raise ValueError(
             f"{who}: observed is {described(observed)}; expected booleans {values.shape}, as ys, or"

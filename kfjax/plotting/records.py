@@ -78,6 +78,10 @@ def plot_record(
             f"{who}: data has {data.size} trajectories; expected one. Select it with data[0]."
         )
     check_mapping(f"{who}: estimates", estimates, "estimates by name, such as {'kalman': est}")
+    if not estimates:
+        raise ValueError(f"{who}: estimates is empty; expected at least one by name.")
+    if info is not None:
+        check_kind(f"{who}: info", info, Info)
     check_count(f"{who}: rows", rows)
     record = Record(data, parts)
     for name, estimate in estimates.items():

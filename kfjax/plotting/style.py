@@ -100,7 +100,7 @@ def points(ax: Axes, count: int) -> dict[str, Any]:
 
 def widths(count: int) -> np.ndarray:
     """Return widths of curves, the first ones wider so that those that agree can be seen."""
-    return np.linspace(2.0, 1.0, count) if count > 1 else np.array([1.4])
+    return np.linspace(2.0, 1.0, count) if count > 1 else np.full(count, 1.4)
 
 
 def steps_of(curve: ArrayLike, first: int) -> np.ndarray:

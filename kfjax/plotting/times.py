@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from kfjax._support.arguments import real_numbers
 from kfjax._support.types import Nested
 from kfjax.data import Labels
+from kfjax.plotting.checks import array_or_none
 
 __all__: list[str] = []
 
@@ -60,7 +61,7 @@ def clock_of(who: str, steps: int, times: Times | None, *, first: int = 1) -> Cl
         return Clock(np.arange(first, first + steps), "step")
     if isinstance(times, Clock):
         return times
-    array = np.asarray(times)
+    array = array_or_none(times)
     if array.dtype.kind not in "mM":
         array = real_numbers(f"{who}: times", times)
     if array.shape != (steps,):
