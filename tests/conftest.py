@@ -19,7 +19,10 @@ CHECKED = ("base", "filters", "linalg", "models", "moments", "runner", "smoother
 jaxtyping.install_import_hook([f"kfjax.{name}" for name in CHECKED], "support.typechecking.check")
 
 import kfjax as kf  # noqa: E402  # after the hook
+from kfjax._support import progress  # noqa: E402
 
+# on a slow machine, lines of progress must not come between the texts that tests compare
+progress.PAUSE = float("inf")
 jaxtyping.config.update("jaxtyping_disable", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

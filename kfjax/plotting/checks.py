@@ -14,6 +14,7 @@ from matplotlib.colors import is_color_like
 from kfjax._support.arguments import check_count, check_mapping, items_of, real_numbers
 from kfjax._support.naming import described
 from kfjax._support.types import Nested
+from kfjax.data.labels import without_unit
 
 __all__: list[str] = []
 
@@ -64,8 +65,16 @@ def names_of(who: str, names: Iterable[str] | None, n: int, sign: str) -> list[s
         raise ValueError(
             f"{who}: names is {given!r:.80}; expected {n} names, one for each component."
         )
-    # a dollar sign begins mathematics
-    return [textwrap.fill(name.replace("$", r"\$"), WIDTH) for name in given]
+    return [_in_lines(*without_unit(name)).replace("$", r"\$") for name in given]
+
+
+def _in_lines(name: str, unit: str | None) -> str:
+    """Return a name in lines that fit, with its unit as a whole."""
+    lines = textwrap.wrap(name, WIDTH) or [""]
+    if unit is None:
+        return "\n".join(lines)
+    between = " " if len(f"{lines[-1]} [{unit}]") <= WIDTH else "\n"
+    return "\n".join(lines) + f"{between}[{unit}]"
 
 
 def array_or_none(value: Any) -> np.ndarray:

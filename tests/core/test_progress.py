@@ -14,6 +14,7 @@ def clock(monkeypatch):
     """The clock of rich, which the test moves."""
     now = [0.0]
     monkeypatch.setattr("rich.console.monotonic", lambda: now[0])
+    monkeypatch.setattr(progress, "PAUSE", 30.0)
     return now
 
 
