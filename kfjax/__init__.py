@@ -43,6 +43,7 @@ from kfjax.filters import (
     cubature,
     delayed,
     ensemble,
+    exact_diffuse,
     extended,
     fading,
     fallback,
@@ -138,6 +139,7 @@ __all__ = [  # noqa: RUF022  # by theme
     "gauss_hermite",
     "gaussian_filter",
     "square_root",
+    "exact_diffuse",
     "constant_gain",
     "ConstantGainParams",
     # Particle and ensemble filters

@@ -12,6 +12,8 @@ from kfjax.filters.combinators.resets import FallbackState, fallback
 from kfjax.filters.combinators.robust import huber, student_t
 from kfjax.filters.combinators.several_sensors import sequential
 from kfjax.filters.constant_gain_filter import ConstantGainParams, PointState, constant_gain
+from kfjax.filters.diffuse_beliefs import DiffuseState
+from kfjax.filters.diffuse_start import exact_diffuse
 from kfjax.filters.ensembles.ensemble_filter import EnsembleState, ensemble
 from kfjax.filters.ensembles.forms import Perturbed, Transform
 from kfjax.filters.ensembles.localisation import GaspariCohn
@@ -47,6 +49,7 @@ __all__ = [
     "ConstantGainParams",
     "ConstrainedParams",
     "DelayedState",
+    "DiffuseState",
     "EnsembleState",
     "FallbackState",
     "FixedLagState",
@@ -77,6 +80,7 @@ __all__ = [
     "cubature",
     "delayed",
     "ensemble",
+    "exact_diffuse",
     "extended",
     "fading",
     "fallback",

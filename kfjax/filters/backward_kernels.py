@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
 from kfjax.base import Gaussian, Inputs
+from kfjax.filters.diffuse_beliefs import DiffuseState, condition
 from kfjax.filters.square_root_form import SquareRootGaussian, conditional_factors
 from kfjax.models.observing import bind
 from kfjax.models.state_space import StateSpaceModel
 
 __all__: list[str] = []
 
-Belief = Gaussian | SquareRootGaussian
+Belief = Gaussian | SquareRootGaussian | DiffuseState
 
 
 class BackwardKernel(NamedTuple):
@@ -24,7 +26,7 @@ class BackwardKernel(NamedTuple):
         gain: [n, n].
         predicted: E[x_t+1 | y_1..t].
         residual: covariance [n, n] of the residual; its lower triangular factor if the belief was a
-            `SquareRootGaussian`.
+            `SquareRootGaussian` (with or without a diffuse part).
     """
 
     gain: Array
@@ -37,6 +39,11 @@ def backward_kernel(rule: Any, model: StateSpaceModel, belief: Belief, u: Inputs
     space = model.state_space
     f = bind(model.f, u)
     Q = model.process_noise(belief.mean, u)
+    if isinstance(belief, DiffuseState):
+        identity = jnp.eye(Q.shape[0], dtype=Q.dtype)
+        predicted, F, _ = rule.affine(f, belief.mean, identity, space, space)
+        given = condition(*belief, predicted, F, Q, noise_free=False)
+        return BackwardKernel(given.gain, predicted, given.covariance)
     if isinstance(belief, SquareRootGaussian):
         predicted, dx, dy = rule.deviations(f, *belief, space, space)
         S, G, residual = conditional_factors(

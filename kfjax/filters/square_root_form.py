@@ -60,13 +60,13 @@ def _rounding(deviations: Array, noise_free: bool) -> float:
     return eps_of(deviations) ** -0.25 if noise_free else 1.0
 
 
-def _hidden_variances(cov: Array, n: int) -> Array:
+def hidden_variances_of(cov: Array, n: int) -> Array:
     """Return the variances [m] that the rounding of deviations may hide in a covariance [m, m]."""
     relative = _rounding(cov, noise_free=True) * n * eps_of(cov)
     return relative**2 * linalg.diagonal(cov)
 
 
-def _covariance_factor(cov: Array, *, noise_free: bool) -> Array:
+def covariance_factor(cov: Array, *, noise_free: bool) -> Array:
     """Return the factor of a covariance that was given."""
     # Its entries are rounded. Where a conditional variance should be zero, they leave a pivot of
     # that size, which is much larger than what this form can tell from zero.
@@ -142,7 +142,7 @@ def square_root(rule: MomentRule) -> Filter:
         del key
         check_kind("square_root: params", params, StateSpaceModel)
         prior, noise_free = params.prior, bool(params.noise_free)
-        factor = _covariance_factor(prior.cov, noise_free=noise_free)
+        factor = covariance_factor(prior.cov, noise_free=noise_free)
         return SquareRootGaussian(jnp.copy(prior.mean), factor)
 
     def predict(
@@ -151,7 +151,7 @@ def square_root(rule: MomentRule) -> Filter:
         space, noise_free = params.state_space, bool(params.noise_free)
         mean, _, dy = rule.deviations(bind(params.f, u), *state, space, space)
         Q = params.process_noise(state.mean, u)
-        spread = jnp.concatenate([dy, _covariance_factor(Q, noise_free=noise_free)], axis=1)
+        spread = jnp.concatenate([dy, covariance_factor(Q, noise_free=noise_free)], axis=1)
         rounding = _rounding(spread, noise_free)
         return SquareRootGaussian(mean, linalg.triangularise(spread, rounding=rounding))
 
@@ -164,12 +164,12 @@ def square_root(rule: MomentRule) -> Filter:
     ) -> tuple[SquareRootGaussian, Info]:
         seen, space = observe(params, state.mean, y, u, observed), params.state_space
         y_hat, dx, dy = rule.deviations(seen.fn, *state, space, seen.space)
-        noise = _covariance_factor(seen.R, noise_free=seen.noise_free)
+        noise = covariance_factor(seen.R, noise_free=seen.noise_free)
         S, G, L = conditional_factors(dx, dy, noise, noise_free=seen.noise_free)
         innovation = seen.innovation(y_hat)
         mean = space.retract(state.mean, linalg.matmul(G, linalg.solve_lower(S, innovation)))
         S_cov = _product(S)
-        hidden = _hidden_variances(S_cov, dx.shape[0]) if seen.noise_free else None
+        hidden = hidden_variances_of(S_cov, dx.shape[0]) if seen.noise_free else None
         S_factored = linalg.Factored(S_cov, S, hidden)
         size = jnp.abs(y_hat)
         if isinstance(seen.fn, Linear):

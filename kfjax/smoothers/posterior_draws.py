@@ -17,6 +17,7 @@ from kfjax._support.values import check_belief
 from kfjax.base import Filter, Inputs, Params, State
 from kfjax.filters.backward_kernels import Belief, backward_kernel
 from kfjax.filters.beliefs import model_and_rule
+from kfjax.filters.diffuse_beliefs import proper
 from kfjax.filters.particles.resampling import inverse_cdf
 from kfjax.filters.square_root_form import SquareRootGaussian
 from kfjax.models.calling import call
@@ -282,6 +283,7 @@ def _sample(
     def back(later: Array, at: tuple[Belief, Any, Any, Array]) -> tuple[Array, Array]:
         belief, u, active_t, z = at
         kernel = backward_kernel(filter.rule, model, belief, u)
+        belief = proper(belief)
         rest = (
             kernel.residual
             if isinstance(belief, SquareRootGaussian)

@@ -17,6 +17,7 @@ from kfjax._support.values import check_belief
 from kfjax.base import Filter, Gaussian, Inputs, Params
 from kfjax.filters.backward_kernels import BackwardKernel, Belief, backward_kernel
 from kfjax.filters.beliefs import model_and_rule
+from kfjax.filters.diffuse_beliefs import proper
 from kfjax.filters.square_root_form import SquareRootGaussian
 from kfjax.models.lens import model_of
 from kfjax.models.spaces import Space
@@ -124,6 +125,7 @@ def _smooth(
     def back(later: Belief, row: tuple[Belief, Any, Any]) -> tuple[Belief, tuple[Belief, Array]]:
         belief, u, active_t = row
         kernel = backward_kernel(filter.rule, model, belief, u)
+        belief = proper(belief)
         new = _earlier(kernel, belief, later, model.state_space)
         cross = linalg.matmul(later.cov, kernel.gain.T)
         if active_t is not None:  # after the end, x_t-1 and x_t are the same

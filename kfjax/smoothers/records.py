@@ -14,6 +14,7 @@ from kfjax._support.pytrees import at, prepended
 from kfjax.base import Filter, Gaussian, Inputs, Mask, Params
 from kfjax.filters.backward_kernels import Belief
 from kfjax.filters.beliefs import belief_of
+from kfjax.filters.diffuse_beliefs import DiffuseState
 from kfjax.filters.square_root_form import SquareRootGaussian
 from kfjax.models.records import Record, checked_record, until
 from kfjax.models.state_space import StateSpaceModel, is_linear
@@ -56,18 +57,36 @@ def backward_series(
 
     `first` is the belief about x_0, or None if there is none.
     """
-    in_factors = hasattr(jax.eval_shape(filter.init, params), "cholesky")
-    form = _as_factors if in_factors else belief_of
-    filtered = form(filtered)
+    filtered, first = _as_the_filter_has_them(filter, params, filtered, first)
     us, active = until(length, us, filtered.mean.shape[0])
     earlier = at(filtered, slice(-1))
     last = at(filtered, -1)
+    if isinstance(last, DiffuseState):  # the record has determined every direction
+        last = last.belief
     # the last belief is returned as it is, and a user's covariance may be symmetric up to rounding
     if isinstance(last, Gaussian):
         last = last._replace(cov=linalg.symmetric(last.cov))
     if first is None:
         return BackwardSeries(earlier, last, *at((us, active), slice(1, None)))
-    return BackwardSeries(prepended(form(first), earlier), last, us, active)
+    return BackwardSeries(prepended(first, earlier), last, us, active)
+
+
+def _as_the_filter_has_them(
+    filter: Filter, params: Params, filtered: Belief, first: Belief | None
+) -> tuple[Belief, Belief | None]:
+    """Return filtered beliefs and that about x_0 in the form of the states of a filter."""
+    state = jax.eval_shape(filter.init, params)
+    if isinstance(state, DiffuseState):
+        if not isinstance(filtered, DiffuseState):
+            raise ValueError(
+                "the filter has an exactly diffuse start, and the estimate does not tell what was"
+                " diffuse; expected its states. Pass those of kf.run(..., emit=kf.whole_state)."
+            )
+        if first is not None and not isinstance(first, DiffuseState):
+            first = filter.init(params)
+        return filtered, first
+    form = _as_factors if hasattr(state, "cholesky") else belief_of
+    return form(filtered), None if first is None else form(first)
 
 
 def _as_factors(belief: Belief) -> SquareRootGaussian:
@@ -79,11 +98,13 @@ def _as_factors(belief: Belief) -> SquareRootGaussian:
     )
 
 
-def factors_or_belief(estimate: Any) -> Gaussian | SquareRootGaussian:
+def factors_or_belief(estimate: Any) -> Belief:
     """Return the mean and the factors of an estimate.
 
     Without factors, return the mean and the covariance.
     """
+    if isinstance(estimate, DiffuseState):
+        return estimate
     if hasattr(estimate, "cholesky") and estimate.cholesky is not None:
         return SquareRootGaussian(estimate.mean, estimate.cholesky)
     return belief_of(estimate)

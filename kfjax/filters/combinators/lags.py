@@ -23,6 +23,7 @@ from kfjax.base import (
 )
 from kfjax.filters.backward_kernels import backward_kernel
 from kfjax.filters.checks import check_filter
+from kfjax.filters.diffuse_beliefs import belief_with_start
 from kfjax.models.lens import model_of
 from kfjax.models.observing import keep_unobserved
 from kfjax.models.spaces import Space
@@ -136,7 +137,7 @@ def fixed_lag(filter: Filter, lag: int) -> Filter:
 
     def predict(params: Params, state: FixedLagState, u: Inputs = None) -> FixedLagState:
         model = _model(params)
-        kernel = backward_kernel(filter.rule, model, Gaussian(state.mean, state.cov), u)
+        kernel = backward_kernel(filter.rule, model, belief_with_start(state.inner), u)
         window = state.window
         moved = model.state_space.difference(state.mean, window.predicted)
 

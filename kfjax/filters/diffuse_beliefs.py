@@ -1,0 +1,231 @@
+"""Beliefs of which some directions are exactly diffuse: N(m, P + k A A') for k to infinity.
+
+An observation y = H x + v sees the diffuse part through E = H A. Channels whose rows of E are
+linearly independent determine as many diffuse directions; of every other channel, a combination
+with these has no diffuse part and is an ordinary observation. With the lower triangular C of
+E = C W, W W' = I on the rows of the former channels (the columns of C with a zero pivot are zero),
+and with zero in place of the inverse of a zero pivot in C^-1,
+
+    K_0 = A W' C^-1,    T = I - C C^-1,    A <- A (I - W' W),
+
+where K_0 determines the diffuse directions, and T y are the ordinary observations. Of all gains K =
+K_0 + K_1 T, with K_1 from the covariances of x - K_0 y and T y, the posterior covariance is the
+usual (I - K H) P (I - K H)' + K R K', and the diffuse part of the likelihood is -log det(C C') / 2
+over the channels with a pivot. Without a diffuse part K_0 = 0 and T = I, which is
+the ordinary update.
+
+References: J. Durbin, S. J. Koopman, Time Series Analysis by State Space Methods, 2nd ed. (2012),
+chapter 5, whose recursions for one channel these are; C. F. Ansley, R. Kohn, Estimation, filtering
+and smoothing in state space models with incompletely specified initial conditions, Ann. Statist. 13
+(1985).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from kfjax import linalg
+from kfjax._support.precision import eps_of
+from kfjax.base import Gaussian
+from kfjax.filters.square_root_form import (
+    SquareRootGaussian,
+    conditional_factors,
+    covariance_factor,
+    hidden_variances_of,
+)
+from kfjax.moments.linearisation import affine_moments
+from kfjax.moments.results import Moments
+from kfjax.moments.rounding import summed_variances, without_rounding
+
+__all__ = ["DiffuseState"]
+
+# how many times n eps, relative to its terms, what is zero may be off after some steps
+ROUNDING = 16.0
+
+Proper = Gaussian | SquareRootGaussian
+
+
+class DiffuseState(NamedTuple):
+    """A belief with a diffuse part, N(mean, cov + k A A') for k to infinity.
+
+    Attributes:
+        belief: the belief without its diffuse part, a `Gaussian` or a `SquareRootGaussian`.
+        diffuse: A [..., n, d]; zero once the observations have determined every direction.
+    """
+
+    belief: Any
+    diffuse: Array
+
+    @property
+    def mean(self) -> Array:
+        """The mean [..., n]; it says nothing along the columns of A."""
+        return self.belief.mean
+
+    @property
+    def cov(self) -> Array:
+        """The covariance [..., n, n] without its diffuse part."""
+        return self.belief.cov
+
+
+def proper(belief: Any) -> Any:
+    """Return a belief without its diffuse part."""
+    return belief.belief if isinstance(belief, DiffuseState) else belief
+
+
+def belief_with_start(state: Any) -> Gaussian | DiffuseState:
+    """Return the Gaussian belief of a state, with the diffuse part if it has one."""
+    belief = Gaussian(state.mean, state.cov)
+    diffuse = getattr(state, "diffuse", None)
+    return belief if diffuse is None else DiffuseState(belief, diffuse)
+
+
+class Determined(NamedTuple):
+    """What an observation says about the diffuse directions.
+
+    Attributes:
+        gain: K_0 [n, m].
+        ordinary: T [m, m]; a row of zeros for a channel that determines a direction.
+        used: which channels determine a direction, [m] booleans.
+        rest: A [n, d] afterwards.
+        logdet: log det(C C') of the channels used.
+    """
+
+    gain: Array
+    ordinary: Array
+    used: Array
+    rest: Array
+    logdet: Array
+
+
+class Conditional(NamedTuple):
+    """The distribution of x given y = H x + v, for x ~ N(m, P + k A A').
+
+    Attributes:
+        gain: K [n, m].
+        covariance: of x - K y [n, n], or its factor in square-root form.
+        determined: what y says about the diffuse directions.
+        S: the covariance of T y, factored; an identity in the channels used.
+        noise: the covariance of T v, with an identity in the channels used.
+        size: the size [m] of the terms of the ordinary observations that are predicted.
+    """
+
+    gain: Array
+    covariance: Array
+    determined: Determined
+    S: linalg.Factored
+    noise: Array
+    size: Array
+
+
+def determine(H: Array, A: Array) -> Determined:
+    """Return what channels with the rows H [m, n] say about the diffuse directions A [n, d]."""
+    m = H.shape[0]
+    E = seen_of(H, A)
+    C = linalg.triangularise(E, rounding=ROUNDING)
+    inverse = linalg.solve_lower(C, jnp.eye(m, dtype=A.dtype))
+    W = linalg.matmul(inverse, E)
+    used = linalg.diagonal(C) > 0
+    seen = linalg.matmul(A, W.T)
+    ordinary = jnp.eye(m, dtype=A.dtype) - linalg.matmul(C, inverse)
+    ordinary = jnp.where(used[:, None], 0, ordinary)
+    rest = _without_small_rows(A - linalg.matmul(seen, W), _norms(A), A.shape[-1])
+    return Determined(linalg.matmul(seen, inverse), ordinary, used, rest, linalg.logdet(C))
+
+
+def seen_of(M: Array, A: Array) -> Array:
+    """Return M A, with zero for rows that are rounding errors of terms that cancelled."""
+    # Whole rows decide, not entries: the columns of A may be turned into each other, and what is
+    # left of a direction that is determined is small beside the rows, not beside itself.
+    terms = linalg.matmul(jnp.abs(M), _norms(A))
+    return _without_small_rows(linalg.matmul(M, A), terms, M.shape[-1])
+
+
+def _norms(A: Array) -> Array:
+    """Return the lengths of the rows."""
+    return jnp.sqrt(jnp.sum(jax.lax.stop_gradient(A) ** 2, axis=1))
+
+
+def _without_small_rows(rows: Array, terms: Array, count: int) -> Array:
+    """Return rows with zero for those that are rounding errors of `count` terms of these sizes."""
+    rounding = ROUNDING * count * eps_of(rows)
+    return jnp.where((_norms(rows) < rounding * terms)[:, None], 0, rows)
+
+
+def condition(
+    belief: Proper, A: Array, y_hat: Array, H: Array, R: Array, *, noise_free: bool
+) -> Conditional:
+    """Return the distribution of x given y = y_hat + H (x - m) + v, v ~ N(0, R)."""
+    determined = determine(H, A)
+    T, used = determined.ordinary, determined.used
+    identity = jnp.diag(used.astype(R.dtype))
+    if isinstance(belief, SquareRootGaussian):
+        return _in_factors(belief, determined, y_hat, H, R, noise_free)
+    plain = affine_moments(y_hat, H, belief)
+    ordinary = affine_moments(linalg.matmul(T, y_hat), linalg.matmul(T, H), belief)
+    noise = linalg.quadratic(T, R) + identity
+    S = _factorised(ordinary, plain.cov + R, noise, determined, noise_free)
+    shared = linalg.matmul(linalg.matmul(determined.gain, plain.cov + R), T.T)
+    K = S.solve((ordinary.cross - shared).T).T
+    K = determined.gain + linalg.matmul(K, T)
+    cov = plain.posterior_cov(belief.cov, K, R, noise_free=noise_free)
+    return Conditional(K, cov, determined, S, noise, ordinary.size())
+
+
+def _factorised(
+    ordinary: Moments, S: Array, noise: Array, determined: Determined, noise_free: bool
+) -> linalg.Factored:
+    """Return the covariance of T y, factored; S is that of y."""
+    factored = ordinary.factorised(noise, noise_free=noise_free)
+    m = S.shape[0]
+    if m == 1:  # nothing was subtracted
+        return factored
+    # a variance is zero up to the rounding of what was subtracted
+    T, used = determined.ordinary, determined.used
+    terms = summed_variances(T, linalg.diagonal(S))
+    mixed = ~used & (jnp.sum(jnp.abs(T), axis=1) > 1)
+    hidden = jnp.where(mixed, 8 * m * eps_of(S) * terms, 0)
+    if factored.hidden is not None:
+        return linalg.factorise(factored.matrix, jnp.maximum(hidden, factored.hidden))
+    return linalg.factorise(factored.matrix, hidden)._replace(hidden=None)
+
+
+def _in_factors(
+    belief: SquareRootGaussian,
+    determined: Determined,
+    y_hat: Array,
+    H: Array,
+    R: Array,
+    noise_free: bool,
+) -> Conditional:
+    """Return the same from a factor of P, with factors."""
+    L, T, K_0 = belief.cholesky, determined.ordinary, determined.gain
+    identity = jnp.diag(determined.used.astype(R.dtype))
+    root = covariance_factor(R, noise_free=noise_free)
+    # deviations of (T y, x - K_0 y) by x, by the noise, and by the channels used
+    rest = jnp.eye(L.shape[0], dtype=L.dtype) - linalg.matmul(K_0, H)
+    of_y = [
+        without_rounding(T, without_rounding(H, L)),
+        without_rounding(T, root),
+        identity,
+    ]
+    of_x = [linalg.matmul(rest, L), -linalg.matmul(K_0, root), jnp.zeros_like(K_0)]
+    dy, dx = (jnp.concatenate(parts, axis=1) for parts in (of_y, of_x))
+    S_root, G, factor = conditional_factors(dx, dy, dy[:, :0], noise_free=noise_free)
+    K = linalg.solve_lower(S_root, G.T, transpose=True).T
+    S_cov = linalg.symmetric(linalg.matmul(S_root, S_root.T))
+    hidden = hidden_variances_of(S_cov, L.shape[0]) if noise_free else None
+    noise = linalg.quadratic(T, R) + identity
+    size = jnp.abs(linalg.matmul(T, y_hat))
+    size = size + linalg.matmul(jnp.abs(linalg.matmul(T, H)), jnp.abs(belief.mean))
+    return Conditional(
+        K_0 + linalg.matmul(K, T),
+        factor,
+        determined,
+        linalg.Factored(S_cov, S_root, hidden),
+        noise,
+        jax.lax.stop_gradient(size),
+    )

@@ -1,0 +1,143 @@
+"""A Gaussian filter that starts without knowing some states, exactly."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from kfjax import linalg
+from kfjax._support.arguments import check_kind
+from kfjax.base import Filter, Gaussian, Info, Inputs, constructor
+from kfjax.filters.checks import check_filter
+from kfjax.filters.diffuse_beliefs import DiffuseState, condition, seen_of
+from kfjax.filters.gaussian import kalman
+from kfjax.filters.square_root_form import SquareRootGaussian
+from kfjax.models.observing import bind, innovation_info, keep_unobserved, observe
+from kfjax.models.state_space import StateSpaceModel
+from kfjax.moments import Taylor
+
+__all__ = ["exact_diffuse"]
+
+KALMAN = kalman()
+
+
+@constructor
+def exact_diffuse(filter: Filter = KALMAN, components: tuple[int, ...] | None = None) -> Filter:
+    """Filter from an exactly diffuse start of some states, as the limit of infinite variance.
+
+    x_1 ~ N(mean, cov + k A A') for k to infinity, where A has a unit vector for each diffuse state.
+    Observations first determine A: the covariance stays that of the other states and of the noise,
+    and the log-likelihood of a channel that determines a direction is -log(2 pi f) / 2 with f = h A
+    A' h'. It is the limit of log p(y) + log(k) / 2, the diffuse likelihood of Durbin and Koopman.
+    Where nothing is diffuse any more, the filter is the one that was given.
+
+    `info` counts a channel that determines a direction as unobserved, but for its log-likelihood:
+    nothing was predicted of it.
+
+    Args:
+        filter: `kalman()`, or another filter that linearises: `extended()`,
+            `square_root(moments.Taylor())`.
+        components: the indices of the diffuse states; None for those that a
+            `kfjax.structural.Structural` says, and for all states of another model. Their prior has
+            no effect.
+
+    Returns:
+        A `Filter`; params `StateSpaceModel`, state `DiffuseState`. To smooth, keep the states by
+        `emit=kfjax.whole_state` and pass them to `kfjax.smooth`.
+
+    Raises:
+        ValueError: if the filter does not linearise, or an index is out of range.
+
+    Example:
+        >>> model = kf.structural.level(10.0) + kf.structural.irregular(100.0)
+        >>> ys = jnp.ones((3, 1))
+        >>> states = kf.run(kf.exact_diffuse(), model, ys, emit=kf.whole_state).outputs
+        >>> states.cov[0].tolist()
+        [[10000.0]]
+        >>> kf.smooth(kf.exact_diffuse(), model, states).mean.shape
+        (3, 1)
+
+    References:
+        J. Durbin, S. J. Koopman, Time Series Analysis by State Space Methods, 2nd ed. (2012),
+        sections 5.2, 6.4 and 7.2.2; S. J. Koopman, Exact initial Kalman filtering and smoothing for
+        nonstationary time series models, J. Amer. Statist. Assoc. 92 (1997).
+    """
+    check_filter("exact_diffuse", filter)
+    if not isinstance(filter.rule, Taylor):
+        raise ValueError(
+            f"exact_diffuse: filter is {filter}; expected one that linearises, such as kf.kalman()"
+            " or kf.square_root(kf.moments.Taylor())."
+        )
+    rule = filter.rule
+
+    def init(params: StateSpaceModel, key: Array | None = None) -> DiffuseState:
+        check_kind("exact_diffuse: params", params, StateSpaceModel)
+        at = _indices(params, components)
+        mean, cov = params.prior
+        known = np.ones(params.n, bool)
+        known[at] = False
+        cov = jnp.where(known[:, None] & known[None, :], cov, 0)
+        belief = filter.init(params.replace(prior=Gaussian(mean, cov)), key)
+        if not isinstance(belief, (Gaussian, SquareRootGaussian)):
+            raise ValueError(
+                f"exact_diffuse: filter is {filter}, whose state is {type(belief).__name__};"
+                " expected a plain filter. Put combinators around exact_diffuse."
+            )
+        return DiffuseState(belief, jnp.eye(params.n, dtype=mean.dtype)[:, at])
+
+    def predict(params: StateSpaceModel, state: DiffuseState, u: Inputs = None) -> DiffuseState:
+        belief = filter.predict(params, state.belief, u)
+        A = state.diffuse
+        space = params.state_space
+        identity = jnp.eye(A.shape[0], dtype=A.dtype)
+        F = rule.affine(bind(params.f, u), state.mean, identity, space, space).matrix
+        return DiffuseState(belief, seen_of(F, A))
+
+    def update(
+        params: StateSpaceModel,
+        state: DiffuseState,
+        y: Array,
+        u: Inputs = None,
+        observed: Any = None,
+    ) -> tuple[DiffuseState, Info]:
+        seen, space = observe(params, state.mean, y, u, observed), params.state_space
+        identity = jnp.eye(state.diffuse.shape[0], dtype=state.mean.dtype)
+        y_hat, H, _ = rule.affine(seen.fn, state.mean, identity, space, seen.space)
+        given = condition(state.belief, state.diffuse, y_hat, H, seen.R, noise_free=seen.noise_free)
+        innovation = seen.innovation(y_hat)
+        mean = space.retract(state.mean, linalg.matmul(given.gain, innovation))
+        new = DiffuseState(type(state.belief)(mean, given.covariance), given.determined.rest)
+        used = given.determined.used
+        info = innovation_info(
+            linalg.matmul(given.determined.ordinary, innovation),
+            given.S,
+            ~used if seen.mask is None else seen.mask & ~used,
+            size=given.size,
+            R=given.noise,
+        )
+        count = jnp.sum(used, dtype=jnp.int32).astype(mean.dtype)
+        start = -0.5 * (given.determined.logdet + count * math.log(2 * math.pi))
+        info = info._replace(log_likelihood=start + info.log_likelihood)
+        return keep_unobserved(observed, new, state), info
+
+    def recentre(params: StateSpaceModel, state: DiffuseState, gaussian: Gaussian) -> DiffuseState:
+        return state._replace(belief=filter.recentre(params, state.belief, gaussian))
+
+    return Filter(init, predict, update, recentre, rule)
+
+
+def _indices(model: StateSpaceModel, components: tuple[int, ...] | None) -> np.ndarray:
+    """Return the indices of the diffuse states of a model."""
+    if components is None:
+        components = getattr(model, "diffuse", tuple(range(model.n)))
+    at = np.asarray(components, np.int64) if components else np.zeros(0, np.int64)
+    if at.ndim != 1 or (at < -model.n).any() or (at >= model.n).any():
+        raise ValueError(
+            f"exact_diffuse: components are {components}; expected indices of a state of"
+            f" {model.n} components."
+        )
+    return at % model.n
