@@ -11,6 +11,7 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax._support.arguments import check_kind
+from kfjax._support.naming import described
 from kfjax.base import Filter, Gaussian, Info, Inputs, constructor
 from kfjax.filters.checks import check_filter
 from kfjax.filters.diffuse_beliefs import DiffuseState, condition, seen_of
@@ -72,6 +73,7 @@ def exact_diffuse(filter: Filter = KALMAN, components: tuple[int, ...] | None = 
             f"exact_diffuse: filter is {filter}; expected one that linearises, such as kf.kalman()"
             " or kf.square_root(kf.moments.Taylor())."
         )
+    _check_components(components)
     rule = filter.rule
 
     def init(params: StateSpaceModel, key: Array | None = None) -> DiffuseState:
@@ -121,13 +123,27 @@ def exact_diffuse(filter: Filter = KALMAN, components: tuple[int, ...] | None = 
         )
         count = jnp.sum(used, dtype=jnp.int32).astype(mean.dtype)
         start = -0.5 * (given.determined.logdet + count * math.log(2 * math.pi))
-        info = info._replace(log_likelihood=start + info.log_likelihood)
+        info = info._replace(log_likelihood=jnp.add(start, jnp.asarray(info.log_likelihood)))
         return keep_unobserved(observed, new, state), info
 
     def recentre(params: StateSpaceModel, state: DiffuseState, gaussian: Gaussian) -> DiffuseState:
         return state._replace(belief=filter.recentre(params, state.belief, gaussian))
 
     return Filter(init, predict, update, recentre, rule)
+
+
+def _check_components(components: Any) -> None:
+    """Raise unless components are None or a tuple of whole numbers."""
+    if components is None:
+        return
+    whole = isinstance(components, tuple) and all(
+        isinstance(index, (int, np.integer)) and not isinstance(index, bool) for index in components
+    )
+    if not whole:
+        raise ValueError(
+            f"exact_diffuse: components is {described(components)}; expected a tuple of indices, or"
+            " None."
+        )
 
 
 def _indices(model: StateSpaceModel, components: tuple[int, ...] | None) -> np.ndarray:

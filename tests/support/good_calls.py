@@ -154,6 +154,7 @@ FILTERS: Rows = {
     "unscented": lambda: {"alpha": 1.0, "beta": 2.0, "kappa": 0.0},
     "gauss_hermite": lambda: {"order": 3},
     "gaussian_filter": lambda: {"rule": kf.moments.Taylor(), "form": kf.filters.Standard()},
+    "exact_diffuse": lambda: {"filter": kf.kalman(), "components": (0,)},
     "square_root": lambda: {"rule": kf.moments.Taylor()},
     "particle": lambda: {
         "particles": 8,

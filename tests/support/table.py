@@ -196,6 +196,8 @@ class Row(NamedTuple):
             not at a threshold.
         smoothed: whether gradients are taken through the smoother, too: one row for every moment
             rule is enough.
+        starts: (step, channel) of the observations that determine what was diffuse, of which
+            nothing was predicted.
     """
 
     filter: kf.Filter
@@ -203,6 +205,7 @@ class Row(NamedTuple):
     params: Callable[[kf.StateSpaceModel], Any] = itself
     draws: bool = False
     smoothed: bool = False
+    starts: tuple[tuple[int, int], ...] = ()
 
 
 def untrained(filter: kf.Filter, *models: str) -> Row:
@@ -222,6 +225,10 @@ FILTERS = {
     "square_root_extended": Row(kf.square_root(kf.moments.Taylor()), CURVED, smoothed=True),
     "square_root_unscented": Row(kf.square_root(kf.moments.Unscented()), CURVED, smoothed=True),
     "own_rule": Row(kf.gaussian_filter(divided_differences), smoothed=True),
+    "exact_diffuse": Row(kf.exact_diffuse(kf.kalman(), (3,)), ("linear",), starts=((1, 1),)),
+    "square_root_exact_diffuse": Row(
+        kf.exact_diffuse(kf.square_root(kf.moments.Taylor()), (0,)), ("driven",), starts=((0, 0),)
+    ),
     "gated": Row(kf.gated(kf.extended(), 0.9999)),
     "fading": Row(kf.fading(kf.unscented(), 1.1)),
     "fallback": Row(kf.fallback(kf.extended()), ("driven",)),

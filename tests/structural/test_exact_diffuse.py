@@ -1,0 +1,299 @@
+"""An exactly diffuse start: published values, and the limit of large variances."""
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from support.compiling import quick_jit
+
+import kfjax as kf
+from kfjax import structural as st
+
+PUBLISHED = json.loads((Path(__file__).parent / "published.json").read_text())
+FORMS = {"covariance": kf.kalman(), "square_root": kf.square_root(kf.moments.Taylor())}
+
+
+def log_likelihood(filter, model, ys, us, observed):
+    return kf.log_likelihood(filter, model, ys, us=us, observed=observed)
+
+
+def states_and_smoothed(filter, model, ys, observed):
+    """The states, the log-likelihoods and the smoothed beliefs of a run."""
+    keep = lambda state, info: (state, info.log_likelihood)  # noqa: E731
+    states, terms = kf.run(filter, model, ys, observed=observed, emit=keep).outputs
+    return states, terms, kf.smooth(filter, model, states)
+
+
+quick_likelihood = quick_jit(log_likelihood, static_argnums=0)
+quick_run = quick_jit(states_and_smoothed, static_argnums=0)
+
+
+def published(name):
+    """A model of KFAS with its diffuse states, its data, and what was observed."""
+    case = PUBLISHED["models"][name]
+    F, H, Q, R, cov, ys = (np.array(case[key]) for key in ("F", "H", "Q", "R", "cov", "ys"))
+    prior = kf.Gaussian(np.zeros(len(F)), cov)
+    model = kf.linear_gaussian(F, H, Q, R, prior, first="update")
+    return model, tuple(case["diffuse"]), np.nan_to_num(ys), ~np.isnan(ys), case
+
+
+def quick(chosen, quick_ones):
+    """Mark a case as slow unless it is among the quick ones."""
+    return pytest.param(*chosen, marks=() if chosen in quick_ones else pytest.mark.slow)
+
+
+QUICK = [("local_linear_trend_missing", "covariance"), ("dfm", "covariance")]
+QUICK += [("common_level", "covariance"), ("var1_missing", "square_root")]
+
+
+@pytest.mark.parametrize(
+    ("name", "form"), [quick((n, form), QUICK) for n in PUBLISHED["models"] for form in FORMS]
+)
+def test_values_of_kfas_and_statsmodels(x64, name, form):
+    model, diffuse, ys, seen, case = published(name)
+    exact = kf.exact_diffuse(FORMS[form], diffuse)
+    _, terms, smoothed = quick_run(exact, model, ys, seen)
+    np.testing.assert_allclose(terms.sum(), case["kfas_llf"], rtol=1e-9)
+    np.testing.assert_allclose(smoothed.mean, case["smoothed"], rtol=1e-6, atol=1e-7)
+    variances = np.diagonal(smoothed.cov, axis1=1, axis2=2)
+    np.testing.assert_allclose(variances, case["variances"], rtol=1e-6, atol=1e-7)
+
+
+TURN = 10.0
+SUMS = {
+    "nile": lambda: st.level(1469.1**0.5) + st.irregular(15099.0**0.5),
+    "local level": lambda: st.level(0.12**0.5) + st.irregular(0.1**0.5),
+    "local linear trend": lambda: st.trend(0.1, 0.06**0.5) + st.irregular(0.1),
+    "smooth trend": lambda: st.trend(None, 0.08**0.5) + st.irregular(0.001**0.5),
+    "dummies": lambda: st.seasonal(4, 0.1**0.5) + st.irregular(38.0**0.5),
+    "waves": lambda: st.seasonal(5, 0.05**0.5, harmonics="all") + st.irregular(38.0**0.5),
+    "even waves": lambda: st.seasonal(12, 0.05**0.5, harmonics="all") + st.irregular(38.0**0.5),
+    "damped cycle": lambda: st.cycle(TURN, 0.1**0.5, damping=0.9) + st.irregular(20.0**0.5),
+    "regression": lambda: st.regression() + st.irregular(2.2**0.5),
+    "trend and autoregression": lambda: st.trend(None, 0.06**0.5) + st.autoregression([0.96], 0.1),
+    "everything": lambda: (
+        st.trend(0.1, 0.06**0.5)
+        + st.seasonal(4, 0.01)
+        + st.cycle(TURN, 0.01)
+        + st.autoregression([0.2], 0.1**0.5)
+        + st.regression()
+        + st.irregular(0.01)
+    ),
+    "airline": lambda: st.arima(
+        ma=[-0.4],
+        std=0.0014**0.5,
+        difference=1,
+        period=12,
+        seasonal_ma=[-0.55],
+        seasonal_difference=1,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [quick((n,), [("nile",), ("dummies",)]) for n in SUMS])
+def test_log_likelihoods_of_sums_are_those_of_statsmodels(x64, name):
+    series = {key: np.array(value) for key, value in PUBLISHED["series"].items()}
+    y = {"airline": series["log_passengers"], "nile": series["nile"]}.get(
+        name, series["unemployment"]
+    )
+    model = SUMS[name]()
+    us = series["log_gdp"][:, None] if "regression" in model.blocks else None
+    # statsmodels makes a cycle diffuse even if it is stationary
+    exact = kf.exact_diffuse(kf.kalman(), (0, 1) if name == "damped cycle" else None)
+    value = quick_likelihood(exact, model, y[:, None], us, None)
+    np.testing.assert_allclose(value, PUBLISHED["values"][name], rtol=1e-8)
+
+
+def test_the_published_likelihood_of_the_nile(x64):
+    """-632.5456 in KFAS, which has no constant for the observation that starts the level."""
+    y = np.array(PUBLISHED["series"]["nile"])[:, None]
+    value = quick_likelihood(kf.exact_diffuse(), SUMS["nile"](), y, None, None)
+    np.testing.assert_allclose(value + 0.5 * np.log(2 * np.pi), -632.5456, atol=5e-5)
+
+
+def rational(a):
+    return np.vectorize(lambda v: Fraction(float(v)), otypes=[object])(np.asarray(a))
+
+
+def inverted(S):
+    """The inverse of a rational matrix and its determinant, by elimination."""
+    n = len(S)
+    rows = np.concatenate([S.copy(), rational(np.eye(n))], axis=1)
+    determinant = Fraction(1)
+    for i in range(n):
+        determinant *= rows[i, i]
+        rows[i] = rows[i] / rows[i, i]
+        for j in range(n):
+            if j != i:
+                rows[j] = rows[j] - rows[j, i] * rows[i]
+    return rows[:, n:], determinant
+
+
+def in_the_limit(model, diffuse, ys, seen, variance=Fraction(10) ** 40):
+    """Filtered and smoothed moments from a large variance, in exact arithmetic."""
+    F, H, Q, R, P = map(rational, (model.f.A, model.h.A, model.Q, model.R, model.prior.cov))
+    P[list(diffuse), :] = P[:, list(diffuse)] = Fraction(0)
+    P[list(diffuse), list(diffuse)] = variance
+    m, total, kept = rational(model.prior.mean), 0.0, []
+    for t, y in enumerate(ys):
+        if t:
+            m, P = F @ m, F @ P @ F.T + Q
+        at = np.flatnonzero(seen[t])
+        if at.size:
+            h = H[at]
+            inverse, determinant = inverted(h @ P @ h.T + R[np.ix_(at, at)])
+            nu, K = rational(y[at]) - h @ m, P @ h.T @ inverse
+            total -= 0.5 * (float(nu @ inverse @ nu) + at.size * np.log(2 * np.pi))
+            total -= 0.5 * (log_of(determinant))
+            m, P = m + K @ nu, P - K @ h @ P
+        kept.append((m, P))
+    total += 0.5 * len(diffuse) * log_of(variance)
+    smoothed = [kept[-1]]
+    for m, P in reversed(kept[:-1]):
+        predicted = F @ P @ F.T + Q
+        G = P @ F.T @ inverted(predicted)[0]
+        later = smoothed[0]
+        smoothed.insert(0, (m + G @ (later[0] - F @ m), P + G @ (later[1] - predicted) @ G.T))
+    as_floats = lambda pairs, i: np.array([p[i] for p in pairs]).astype(float)  # noqa: E731
+    return total, *((as_floats(pairs, 0), as_floats(pairs, 1)) for pairs in (kept, smoothed))
+
+
+def log_of(number):
+    """The logarithm of a rational number beyond the range of floats."""
+    return log_of_whole(number.numerator) - log_of_whole(number.denominator)
+
+
+def log_of_whole(number):
+    shift = max(number.bit_length() - 60, 0)
+    return float(np.log(float(number >> shift))) + shift * np.log(2)
+
+
+def random_model(noise_free=False):
+    """Four states, of which three are diffuse, and two channels with correlated noise."""
+    rng = np.random.default_rng(7)
+    root = rng.normal(size=(2, 2))
+    prior = kf.Gaussian(np.zeros(4), np.diag([0.0, 0.0, 0.0, 2.0]))
+    return kf.linear_gaussian(
+        np.eye(4) + 0.3 * rng.normal(size=(4, 4)),
+        rng.normal(size=(2, 4)),
+        0.2 * np.eye(4),
+        np.diag([0.0, 0.5]) if noise_free else root @ root.T,
+        prior,
+        first="update",
+    )
+
+
+SEEN = np.array([[1, 0], [0, 0], [1, 1], [0, 1], [1, 1], [1, 1]], bool)
+BOTH = np.ones((6, 2), bool)
+
+
+@pytest.mark.parametrize("seen", [SEEN, BOTH], ids=["missing", "complete"])
+@pytest.mark.parametrize(
+    ("form", "noise_free"),
+    [
+        quick((form, free), [("covariance", False), ("square_root", True)])
+        for form in FORMS
+        for free in (False, True)
+    ],
+)
+def test_the_limit_of_large_variances_in_exact_arithmetic(x64, form, noise_free, seen):
+    model, diffuse = random_model(noise_free), (0, 1, 2)
+    ys = np.random.default_rng(8).normal(size=(6, 2))
+    total, filtered, expected = in_the_limit(model, diffuse, ys, seen)
+    exact = kf.exact_diffuse(FORMS[form], diffuse)
+    states, terms, smoothed = quick_run(exact, model, ys, seen)
+    np.testing.assert_allclose(terms.sum(), total, rtol=1e-10)
+    np.testing.assert_allclose(smoothed.mean, expected[0], rtol=1e-9, atol=1e-10)
+    np.testing.assert_allclose(smoothed.cov, expected[1], rtol=1e-9, atol=1e-10)
+    known = ~np.asarray(states.diffuse).any((1, 2))
+    assert known[-1]
+    assert not known[0]
+    np.testing.assert_allclose(states.mean[known], filtered[0][known], rtol=1e-9, atol=1e-10)
+    np.testing.assert_allclose(states.cov[known], filtered[1][known], rtol=1e-9, atol=1e-10)
+
+
+def test_two_sensors_of_one_level_share_its_start(x64):
+    model = kf.linear_gaussian(
+        [[1.0]], [[1.0], [1.0]], [[0.3]], np.diag([1.0, 4.0]), kf.Gaussian([0.0], [[1.0]]),
+        first="update",
+    )  # fmt: skip
+    keep = kf.estimate_and_info
+    est, info = kf.run(kf.exact_diffuse(), model, np.array([[2.0, 7.0]]), emit=keep).outputs
+    np.testing.assert_allclose(est.mean, [[3.0]])  # weighted by 1 and 1 / 4
+    np.testing.assert_allclose(est.cov, [[[0.8]]])
+    np.testing.assert_array_equal(info.dof, [1])
+    np.testing.assert_allclose(info.innovation, [[0.0, 5.0]])
+    np.testing.assert_allclose(info.innovation_cov, [[[0.0, 0.0], [0.0, 5.0]]])
+    np.testing.assert_allclose(info.nis, [5.0])
+
+
+def test_what_is_never_observed_stays_diffuse(x64):
+    model = kf.linear_gaussian(
+        np.eye(2), [[1.0, 0.0]], 0.1 * np.eye(2), [[1.0]], kf.Gaussian(np.zeros(2), np.eye(2))
+    )
+    final, est = kf.run(kf.exact_diffuse(), model, np.ones((5, 1)))
+    np.testing.assert_array_equal(final.diffuse, [[0.0, 0.0], [0.0, 1.0]])
+    one = model.replace(
+        f=kf.Linear([[1.0]]), h=kf.Linear([[1.0]]), Q=[[0.1]], prior=kf.Gaussian([0.0], [[1.0]])
+    )
+    alone = kf.run(kf.exact_diffuse(), one, np.ones((5, 1))).outputs
+    np.testing.assert_allclose(est.log_likelihood, alone.log_likelihood, rtol=1e-12)
+
+
+def test_gradients_through_the_start(x64):
+    model = st.trend(0.5, 0.2) + st.cycle(7.0, 0.3) + st.irregular(1.0)
+    rng = np.random.default_rng(9)
+    ys, seen = rng.normal(size=(12, 1)).cumsum(0), rng.random((12, 1)) < 0.8
+    value = quick_jit(
+        jax.value_and_grad(lambda p: quick_likelihood.__wrapped__(
+            kf.exact_diffuse(), model.with_parameters(p), ys, None, seen
+        ))
+    )  # fmt: skip
+    start = model.parameters
+    slopes = value(start)[1]
+    for name in ("cycle.period", "trend.slope_std", "irregular.std"):
+        moved = [value(start | {name: start[name] + h})[0] for h in (1e-4, -1e-4)]
+        np.testing.assert_allclose(slopes[name], (moved[0] - moved[1]) / 2e-4, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_batch_with_different_gaps_and_other_combinators(x64):
+    model = st.trend(0.5, 0.2) + st.irregular(1.0)
+    rng = np.random.default_rng(10)
+    ys, seen = rng.normal(size=(3, 8, 1)), rng.random((3, 8, 1)) < 0.6
+    exact = kf.exact_diffuse()
+    batch = jax.vmap(lambda y, o: kf.run(exact, model, y, observed=o).outputs)(ys, seen)
+    gated = kf.gated(exact, 1 - 1e-12)
+    for i in range(3):
+        one = kf.run(gated, model, ys[i], observed=seen[i]).outputs
+        np.testing.assert_allclose(batch.log_likelihood[i], one.log_likelihood, atol=1e-12)
+    lagged = kf.run(kf.fixed_lag(exact, 7), model, ys[0], emit=kf.lagged).outputs
+    states = kf.run(exact, model, ys[0], emit=kf.whole_state).outputs
+    smoothed = kf.smooth(exact, model, states)
+    np.testing.assert_allclose(lagged.mean[-1], smoothed.mean[0], atol=1e-10)
+    np.testing.assert_allclose(lagged.cov[-1], smoothed.cov[0], atol=1e-10)
+
+
+def test_single_precision_starts_a_trend_with_a_season():
+    model = st.trend(0.5, 0.1) + st.seasonal(4, 0.2) + st.irregular(1.0)
+    ys = np.random.default_rng(11).normal(size=(30, 1)).cumsum(0)
+    single = quick_likelihood(kf.exact_diffuse(), model, jnp.asarray(ys, jnp.float32), None, None)
+    with jax.enable_x64(True):
+        double = jax.tree.map(lambda a: a.astype(jnp.float64), model)
+        expected = quick_likelihood(kf.exact_diffuse(), double, ys, None, None)
+    np.testing.assert_allclose(single, expected, rtol=1e-5)
+
+
+def test_misuse_raises():
+    model = st.level() + st.irregular()
+    exact = kf.exact_diffuse()
+    with pytest.raises(ValueError, match="expected one that linearises"):
+        kf.exact_diffuse(kf.unscented())
+    with pytest.raises(ValueError, match="components are"):
+        kf.run(kf.exact_diffuse(kf.kalman(), (3,)), model, np.ones((3, 1)))
+    with pytest.raises(ValueError, match=r"emit=kf\.whole_state"):
+        kf.smooth(exact, model, kf.run(exact, model, np.ones((3, 1))).outputs)
