@@ -40,7 +40,8 @@ class Structural(StateSpaceModel):
     The leaves of the pytree are the parameters of the components, from which f, h, Q, R and the
     prior are computed when they are read: gradients and batches are over the parameters. The prior
     is about x_1 (first="update"). Its mean is zero; stationary components start from their
-    stationary covariance, and diffuse states from a large variance.
+    stationary covariance, and diffuse states from a large variance, or exactly diffuse with
+    `kfjax.exact_diffuse`.
 
     Sums are made by `+` from `kfjax.structural.level`, `kfjax.structural.seasonal` and the like;
     kernels also have products, by `*`.
@@ -48,7 +49,7 @@ class Structural(StateSpaceModel):
     Attributes:
         components: the components, in the order of their blocks.
         diffuse_variance: the variance of diffuse states in the prior, in the square of the unit of
-            y.
+            y. It is of no effect with `kfjax.exact_diffuse`.
 
     Raises:
         ValueError: if two components cannot be told apart, have the same name, or observe

@@ -225,7 +225,7 @@ FILTERS = {
     "square_root_extended": Row(kf.square_root(kf.moments.Taylor()), CURVED, smoothed=True),
     "square_root_unscented": Row(kf.square_root(kf.moments.Unscented()), CURVED, smoothed=True),
     "own_rule": Row(kf.gaussian_filter(divided_differences), smoothed=True),
-    "exact_diffuse": Row(kf.exact_diffuse(kf.kalman(), (3,)), ("linear",), starts=((1, 1),)),
+    "exact_diffuse": Row(kf.exact_diffuse(kf.kalman(), (2,)), ("linear",), starts=((0, 0),)),
     "square_root_exact_diffuse": Row(
         kf.exact_diffuse(kf.square_root(kf.moments.Taylor()), (0,)), ("driven",), starts=((0, 0),)
     ),
