@@ -24,7 +24,10 @@ ROOTS = {"kf", "kfjax"}
 PATH = re.compile(r"(?:kfjax|tests|docs|benchmarks|tools|notebooks)/[\w./-]*")
 COMMAND = re.compile(r"(?:^|&&|\s)\s*(?:\S*/)?kfjax (?P<rest>[a-z]+(?: .*)?)$")
 CLASS = re.compile(r"[A-Z]\w*[a-z]\w*")
-FOREIGN = {"KNetArchitecture"}  # classes of other libraries that pages compare kfjax with
+FOREIGN = {  # names of other libraries that pages compare kfjax with
+    *("Bearing", "ESSrmin", "Elevation", "KNetArchitecture", "MultiModelPredictor"),
+    *("ParticleUpdater", "UnobservedComponents"),
+}
 ABSENT = object()
 # The packages whose names a page may use without their prefix, by a part of the page's path.
 SUBJECTS = {

@@ -133,13 +133,15 @@ def docstring_pieces(docstring: str, first_line: int) -> Iterator[Piece]:
 
 
 def defined_names(pieces: list[Piece]) -> frozenset[str]:
-    """Return the names that blocks and snippets assign, define or take as arguments."""
+    """Return the names that blocks and snippets assign, define, import or take as arguments."""
     names: set[str] = set()
     for piece in pieces:
         tree = parsed(piece.code) if piece.kind != "shell" else None
         for node in ast.walk(tree) if tree is not None else ():
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 names.add(node.name)
+            if isinstance(node, ast.ImportFrom) and not str(node.module).startswith("kfjax"):
+                names.update(alias.name for alias in node.names)
             if isinstance(node, ast.arg):
                 names.add(node.arg)
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
