@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import ArrayLike, Int, Real
@@ -113,6 +114,7 @@ def plot_nees(
     *,
     length: Int[ArrayLike, "*N"] | None = None,
     difference: Difference | None = None,
+    times: Times | None = None,
     level: float = 0.95,
     label: str = "filter",
     ax: Axes | None = None,
@@ -128,6 +130,7 @@ def plot_nees(
         length: number of steps that count, or [N], or None.
         difference: `(x, m) -> [d]` for states on curved spaces, as
             `model.state_space.difference`; None for x - m.
+        times: times of the steps [T], numbers, numpy dates or time differences; default 1..T.
         level: probability with which a consistent filter's value of one step lies within the band.
         label: name of the filter.
         ax: axes to draw into; default a new figure.
@@ -150,13 +153,15 @@ def plot_nees(
         "plot_nees", truth, mean, cov, probability=0.95, length=length, difference=difference
     )
     curve = _pooled(sums.total, sums.count, level)
-    return plot_consistency({label: curve}, ylabel="NEES per dimension", level=level, ax=ax)
+    how: dict[str, Any] = {"ylabel": "NEES per dimension", "level": level, "times": times}
+    return plot_consistency({label: curve}, **how, ax=ax)
 
 
 def plot_nis(
     nis: Real[ArrayLike, "*N T"] | Nested,
     dof: Int[ArrayLike, "*N T"] | Nested,
     *,
+    times: Times | None = None,
     level: float = 0.95,
     label: str = "filter",
     ax: Axes | None = None,
@@ -170,6 +175,7 @@ def plot_nis(
             is drawn as a cross at the top.
         dof: number of observed channels, of the same shape, as in `Info.dof`. Steps without any are
             left out.
+        times: times of the steps [T], numbers, numpy dates or time differences; default 1..T.
         level: probability with which a consistent filter's value of one step lies within the band.
         label: name of the filter.
         ax: axes to draw into; default a new figure.
@@ -194,7 +200,8 @@ def plot_nis(
         )
     broken = np.isnan(total) & (count > 0)
     curve = _pooled(np.where(broken, np.inf, total), count, level)
-    return plot_consistency({label: curve}, ylabel="NIS per channel", level=level, ax=ax)
+    how: dict[str, Any] = {"ylabel": "NIS per channel", "level": level, "times": times}
+    return plot_consistency({label: curve}, **how, ax=ax)
 
 
 def _intervals(name: str, curves: Mapping[str, Interval]) -> dict[str, Interval]:

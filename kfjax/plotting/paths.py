@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from kfjax._support.arguments import check_count, check_number, real_numbers
 from kfjax._support.types import Nested
-from kfjax.plotting.checks import Numbers, check_colour, chosen_components
+from kfjax.plotting.checks import Numbers, check_colour, chosen_components, names_of
 from kfjax.plotting.components import check_trajectory, check_variances, line_style
 from kfjax.plotting.ellipses import plot_ellipses
 from kfjax.plotting.style import BAND, COLOURS, ink, map_axes, style
@@ -27,6 +27,7 @@ def plot_path(
     *,
     observations: Real[ArrayLike, "K d"] | Nested | None = None,
     components: Sequence[int] = (0, 1),
+    names: Sequence[str] | None = None,
     every: int | None = None,
     probability: float = 0.95,
     label: str = "estimate",
@@ -42,6 +43,7 @@ def plot_path(
         observations: measured positions [K, 2] or [K, 3], drawn as points, or None.
         components: indices of the two or three components of the state that are the coordinates;
             three give a figure in space.
+        names: n names of the components, with units if they have any, such as "east [m]".
         every: number of steps from one ellipse to the next; default about a dozen ellipses.
         probability: probability with which an ellipse holds the true position.
         label: name of the estimate in the legend.
@@ -71,6 +73,7 @@ def plot_path(
     check_colour(f"{who}: colour", colour)
     chosen = _coordinates(who, components, mean.shape[1])
     measured = _positions(who, observations, len(chosen))
+    labels = names_of(who, names, mean.shape[1], "x")
     every = _between_ellipses(who, every, len(mean))
     ax = map_axes(ax, len(chosen))
     if measured is not None:
@@ -84,7 +87,7 @@ def plot_path(
         blocks = covs[::every][:, chosen][:, :, chosen]
         region = f"{100 * probability:g} %"
         plot_ellipses(centres, blocks, probability=probability, colour=colour, label=region, ax=ax)
-    _frame(ax, chosen)
+    _frame(ax, [labels[j] for j in chosen])
     return ax
 
 
@@ -118,9 +121,9 @@ def _between_ellipses(who: str, every: int | None, steps: int) -> int:
     return every
 
 
-def _frame(ax: Axes, chosen: list[int]) -> None:
+def _frame(ax: Axes, labels: list[str]) -> None:
     """Give the axes equal scales and the names of the coordinates."""
-    for axis, j in zip("xyz", chosen, strict=False):
-        ax.set(**{f"{axis}label": f"$x_{{{j + 1}}}$"})
+    for axis, label in zip("xyz", labels, strict=False):
+        ax.set(**{f"{axis}label": label})
     style(ax)
     ax.set_aspect("equal", adjustable="datalim")

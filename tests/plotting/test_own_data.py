@@ -100,6 +100,16 @@ def test_curves_that_leave_the_axes_are_marked_where_they_do():
     assert errors.get_xlabel() == "time"
 
 
+def test_paths_and_ratios_have_names_and_times():
+    path = plotting.plot_path(np.zeros((4, 3)), components=(2, 0), names=["east [m]", "v", "up"])
+    assert (path.get_xlabel(), path.get_ylabel()) == ("up", "east [m]")
+    times = walk(None).labels.times[0, :3]
+    ax = plotting.plot_nis([1.0, 0.0, 2.0], [1, 0, 1], times=times)
+    assert f"{dates.num2date(lines(ax)['filter'].get_xdata()[2]):%H:%M}" == "00:40"
+    with pytest.raises(ValueError, match=r"times has shape \(3,\); expected \(2,\)"):
+        plotting.plot_nis([1.0, 2.0], [1, 1], times=times)
+
+
 @pytest.mark.parametrize(
     ("step", "label", "last"),
     [("1ms", "time [s]", 0.023), ("1m", "time [min]", 23.0), ("3h", "time [h]", 69.0)],
