@@ -95,8 +95,11 @@ def _of_several(rows: Sequence[Row]) -> str:
         return "they have no covariances to check"
     wrong = [row.name for row in checked if row.outside]
     if not wrong:
-        return "nothing speaks against their consistency"
-    if len(wrong) == len(checked):
+        whose = "their consistency"
+        if len(checked) < len(rows):
+            whose = f"the consistency of {_listed([row.name for row in checked])}"
+        return f"nothing speaks against {whose}"
+    if len(wrong) == len(rows):
         return "none of them is consistent (see !)"
     verb = "is" if len(wrong) == 1 else "are"
     return f"{_listed(wrong)} {verb} not consistent (see !)"

@@ -68,6 +68,10 @@ CASES = {
         row("c", None, failed=9),
         row("d", None),
     ],
+    "No verdict between a and b (the intervals of their differences hold 0); nothing speaks against"
+    " the consistency of a.": [row("a"), row("b", (1.0, -0.5, 2.5), anees=NONE, anis=NONE)],
+    "No verdict between a and b (the intervals of their differences hold 0); a is not consistent"
+    " (see !).": [row("a", anis=LARGE), row("b", (1.0, -0.5, 2.5), anees=NONE, anis=NONE)],
     "Only a was run; it has no covariance to check.": [row("a", anees=NONE, anis=NONE)],
 }
 
