@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
+import jax
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -130,6 +131,7 @@ def _draw_curves(comparison: Comparison, clock: Clock, upper: Axes, lower: Axes)
     times = None  # trajectories have times of their own; the error is a mean over all of them
     if settings["trajectories"] == 1:
         times = clock.rows(slice(settings["skip"], None))
+        errors, ratios = jax.tree.map(lambda a: a[: len(times.values)], (errors, ratios))
     how: dict[str, Any] = {"first": first, "times": times, "colours": colours_of(evaluations)}
     plot_errors(_given(errors), ax=upper, **how)
     upper.set_title(title, loc="left")

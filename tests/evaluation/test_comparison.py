@@ -215,6 +215,8 @@ def test_errors_in_a_tangent_space_are_not_compared_with_those_of_vectors():
     assert on_plane.statistics.squared_error.count.tolist() == [2 * STEPS] * 10
     assert comparison.best is None
     assert all(row.difference_db is None for row in comparison.rows)
+    drawn = plotting.plot_comparison(comparison)  # without a band: the covariance is of the tangent
+    assert "± 2 sigma" not in drawn.axes[0].get_legend_handles_labels()[1]
 
 
 def test_a_gate_that_rejects_an_absurd_reading_has_not_failed():

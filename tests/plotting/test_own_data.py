@@ -210,6 +210,10 @@ def test_a_comparison_shows_names_of_the_model_and_marks_what_does_not_count():
     assert [ax.get_ylabel() for ax in figure.axes[:2]] == ["speed [m/s]", "east [m]"]
     assert figure.get_suptitle().startswith(f"track.csv, {comparison.best}: one trajectory of")
     assert [text.get_text().strip() for text in figure.axes[0].texts] == ["not counted", "counted"]
+    short = kf.Dataset(ys[None], length=[STEPS - 4], labels=labels)  # as the second of several
+    comparison = kf.compare(filters, short, skip=14, repeats=1)
+    error, ratio = plotting.plot_comparison(comparison).axes[-2:]
+    assert len(lines(error)["tuned"].get_xdata()) == len(lines(ratio)["tuned"].get_xdata()) == 6
 
 
 def test_names_of_a_model_must_fit():
