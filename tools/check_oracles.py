@@ -22,7 +22,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 sys.path[:0] = [str(Path(__file__).parents[1] / "tests"), str(Path(__file__).parents[1])]
 
 from hypothesis import HealthCheck, given, seed, settings  # noqa: E402  # after the path
-from support.oracle_checks import check  # noqa: E402
+from support.oracle_checks import assert_record  # noqa: E402
 from support.random_models import Shape, Traits, traits  # noqa: E402
 
 KINDS, DTYPES = ("constant", "varying", "opaque"), ("float32", "float64")
@@ -60,7 +60,9 @@ def main() -> int:
     """Check records and print the failures; return 1 if there are any."""
     args = arguments()
     if args.only:
-        print(*check(eval(args.only, {"Traits": Traits, "Shape": Shape}), slow=True), sep="\n")
+        print(
+            *assert_record(eval(args.only, {"Traits": Traits, "Shape": Shape}), slow=True), sep="\n"
+        )
         return 0
     made: collections.Counter[str] = collections.Counter()
     failures, begin = [], time.monotonic()
@@ -75,7 +77,7 @@ def main() -> int:
     @given(traits(shapes(args.kinds, args.dtypes, args.shapes, args.seed)))
     def each(record: Traits) -> None:
         try:
-            made.update(["records", *check(record, slow=True)])
+            made.update(["records", *assert_record(record, slow=True)])
         except Exception as error:
             failures.append(record)
             print(f"{record}\n    {type(error).__name__}: {error}\n", flush=True)

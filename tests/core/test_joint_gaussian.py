@@ -5,7 +5,7 @@
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from support.oracle_checks import check
+from support.oracle_checks import assert_record
 from support.random_models import Shape, traits
 
 SHAPES = (
@@ -26,6 +26,6 @@ def test_random_records_have_the_moments_of_their_joint_gaussian(shape):
     )
     @given(traits([shape]))
     def each(one):
-        check(one)
+        assert_record(one)
 
     each()

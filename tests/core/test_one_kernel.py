@@ -30,7 +30,7 @@ def both_ways(function, *args):
     return one, separate, kf.describe_loops(function, *args)
 
 
-def check_equal(one, separate, rtol):
+def assert_equal(one, separate, rtol):
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(separate), strict=True):
         scale = np.abs(b).max() if np.size(b) else 0.0
         np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * (1 + scale))
@@ -74,7 +74,7 @@ def test_values_gradients_and_batches_are_those_of_separate_kernels(name, x64):
     one, separate, loops = both_ways(all_of_it, model, ys, batch)
     assert [loop.reason for loop in loops if not loop.one_kernel] == []
     assert len(loops) >= 5  # forward and backward, smoother, and those of the batch
-    check_equal(one, separate, 1e-9)
+    assert_equal(one, separate, 1e-9)
 
 
 def matrix(n):

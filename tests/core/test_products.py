@@ -30,7 +30,7 @@ def test_values_and_derivatives_are_those_of_the_plain_product(k, j, x64):
         lambda f: jax.jvp(f, (X, W), (dX, dW)),
         lambda f: jax.jvp(jax.grad(f, (0, 1)), (X, W), (dX, dW)),
     ):
-        same(transform(ours), transform(plain))
+        assert_same(transform(ours), transform(plain))
 
 
 @pytest.mark.parametrize("axes", [(0, 0), (None, 0), (0, None), (1, 1)])
@@ -41,7 +41,7 @@ def test_any_argument_may_have_a_batch(axes, x64):
         return jax.vmap(jax.grad(lambda x, W: jnp.sum(multiply(x, W) ** 2), (0, 1)), axes)
 
     arguments = X if axes[0] is not None else X[0], W if axes[1] is not None else W[0]
-    same(slopes(product)(*arguments), slopes(jnp.matmul)(*arguments))
+    assert_same(slopes(product)(*arguments), slopes(jnp.matmul)(*arguments))
 
 
 def test_runs_of_a_batch_are_trained_at_once(x64):
@@ -50,7 +50,7 @@ def test_runs_of_a_batch_are_trained_at_once(x64):
     def slopes(multiply):
         return jax.vmap(jax.grad(lambda W: jnp.sum(jax.vmap(multiply, (0, None))(X, W) ** 3)))
 
-    same(slopes(product)(W), slopes(jnp.matmul)(W))
+    assert_same(slopes(product)(W), slopes(jnp.matmul)(W))
 
 
 def test_precisions_are_promoted(x64):
@@ -58,5 +58,5 @@ def test_precisions_are_promoted(x64):
     assert product(X.astype(jnp.float32), W).dtype == jnp.float64
 
 
-def same(ours, plain):
+def assert_same(ours, plain):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), ours, plain)

@@ -92,7 +92,7 @@ def run(model, **options):
     return kf.run(kf.unscented(), model, np.zeros((T, 2)), **options)
 
 
-def check(error: Exception, text: str) -> None:
+def assert_note(error: Exception, text: str) -> None:
     """Raise unless there is one note, with a text, and the traceback has the user's line."""
     ours = [note for note in error.__notes__ if note.startswith("kfjax: ")]  # JAX adds another
     assert len(ours) == 1
@@ -105,7 +105,7 @@ def test_the_error_keeps_its_type_and_its_line_and_says_the_cure(name):
     with pytest.raises(mistake.error) as caught:
         run(model_with(f=mistake.fn))
     assert type(caught.value) is mistake.error
-    check(caught.value, rf"^kfjax: this error is from f of the model, .*{mistake.cure}")
+    assert_note(caught.value, rf"^kfjax: this error is from f of the model, .*{mistake.cure}")
     if name != "arity":  # that error is in the call
         lines = [frame.line for frame in traceback.extract_tb(caught.value.__traceback__)]
         assert any("# the line of the error" in line for line in lines)
@@ -115,7 +115,7 @@ def test_the_error_keeps_its_type_and_its_line_and_says_the_cure(name):
 def test_the_note_says_which_function_of_the_model_it_is(name):
     with pytest.raises(jax.errors.TracerArrayConversionError) as caught:
         run(model_with(**{name: lambda x, u: np.outer(x, x) + np.eye(2)}))
-    check(caught.value, rf"from {name} of the model, .*<lambda>, .* instead of np")
+    assert_note(caught.value, rf"from {name} of the model, .*<lambda>, .* instead of np")
 
 
 SENSORS = {"a": kf.Sensor(kf.Linear(np.eye(2)), np.eye(2)), "b": kf.Sensor(branching, np.eye(2))}
@@ -158,7 +158,7 @@ def test_every_function_that_evaluates_a_model_says_so(place):
     model = model_with(f=branching)
     with pytest.raises(jax.errors.TracerBoolConversionError) as caught:
         PLACES[place](model)
-    check(caught.value, r"from f of the model, branching, .*jnp\.where")
+    assert_note(caught.value, r"from f of the model, branching, .*jnp\.where")
 
 
 def test_a_density_of_observations_is_named():
@@ -166,17 +166,17 @@ def test_a_density_of_observations_is_named():
     model = model.replace(observation_log_density=lambda x, y, u, observed: np.sin(x)[0])
     with pytest.raises(jax.errors.TracerArrayConversionError) as caught:
         kf.run(kf.particle(8), model, np.zeros((T, 2)), key=KEY)
-    check(caught.value, "from observation_log_density of the model, .*instead of np")
+    assert_note(caught.value, "from observation_log_density of the model, .*instead of np")
 
 
 def test_matrices_that_are_functions_of_the_input_are_named():
     model = model_with(f=kf.Linear(lambda u: jnp.eye(2) * u["dt"]))
     with pytest.raises(TypeError, match="NoneType") as caught:
         run(model)
-    check(caught.value, r"from f of the model, .*called with .*pass us=")
+    assert_note(caught.value, r"from f of the model, .*called with .*pass us=")
     with pytest.raises(KeyError) as caught:
         run(model, us={"time": np.zeros(T)})
-    check(caught.value, r"u of shapes \{'time': \(\)\}")
+    assert_note(caught.value, r"u of shapes \{'time': \(\)\}")
 
 
 def test_a_function_without_a_return_is_told_so():

@@ -60,7 +60,7 @@ def stored(tmp_path):
     return store
 
 
-def identical(a, b):
+def assert_identical(a, b):
     assert jax.tree.structure(a) == jax.tree.structure(b)
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
@@ -79,7 +79,7 @@ def test_what_is_read_is_what_was_written(stored, gaps, tmp_path):
         slice(None, None, 2),
         slice(2, 9),
     ):
-        identical(jax.tree.map(np.asarray, back[index]), data[index])
+        assert_identical(jax.tree.map(np.asarray, back[index]), data[index])
     assert not on_disk(back[[0, 1]])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["stored"]
     assert read_data(tmp_path / "stored").size == data.size
@@ -91,8 +91,10 @@ def test_what_is_read_is_what_was_written(stored, gaps, tmp_path):
 def test_data_on_disk_are_cut_as_those_in_memory(stored, steps):
     data = trajectories(gaps=True)
     start = np.zeros(2)
-    identical(pieces(stored(data), steps, prior_mean=start), pieces(data, steps, prior_mean=start))
-    identical(parallel_streams(stored(data, "other"), steps), parallel_streams(data, steps))
+    assert_identical(
+        pieces(stored(data), steps, prior_mean=start), pieces(data, steps, prior_mean=start)
+    )
+    assert_identical(parallel_streams(stored(data, "other"), steps), parallel_streams(data, steps))
 
 
 def test_inputs_and_initial_states(stored):
@@ -104,14 +106,14 @@ def test_inputs_and_initial_states(stored):
     }
     for name, given in (("named", inputs), ("plain", inputs["b"])):
         data = Dataset(rng.normal(size=(9, 4, 1)), us=given, prior_mean=rng.normal(size=(9, 3)))
-        identical(stored(data, name)[np.arange(9)], data)
+        assert_identical(stored(data, name)[np.arange(9)], data)
 
 
 def test_evaluation_takes_chunks(stored):
     data = trajectories(gaps=True)
     filters = {"gain": (kf.constant_gain(), PARAMS)}
     here, there = (compare(filters, d, chunk=8, repeats=1) for d in (data, stored(data)))
-    identical(here.evaluations["gain"].statistics, there.evaluations["gain"].statistics)
+    assert_identical(here.evaluations["gain"].statistics, there.evaluations["gain"].statistics)
     assert here.settings == there.settings
     np.testing.assert_array_equal(here.estimates["gain"].mean, there.estimates["gain"].mean)
 
@@ -145,7 +147,7 @@ def test_a_stopped_training_goes_on_with_the_same_bits(stored, tmp_path):
     checkpoints = Checkpoints(tmp_path / "run")
     fit(LOSS, PARAMS, data, updates=12, checkpoints=checkpoints, **OPTIONS)
     max((tmp_path / "run").glob("report_*")).rename(tmp_path / "lost")
-    identical(fit(LOSS, PARAMS, data, updates=12, checkpoints=checkpoints, **OPTIONS), whole)
+    assert_identical(fit(LOSS, PARAMS, data, updates=12, checkpoints=checkpoints, **OPTIONS), whole)
     with pytest.raises(ValueError, match="checkpoints of another run"):
         fit(LOSS, PARAMS, data[:25], updates=12, checkpoints=checkpoints, **OPTIONS)
 

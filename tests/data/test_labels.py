@@ -38,14 +38,14 @@ def data(**changes):
     return kf.Dataset(ys, **(fields | changes))
 
 
-def same(a, b):
+def assert_same(a, b):
     assert jax.tree.structure(a) == jax.tree.structure(b)
     for one, other in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
         assert one.dtype == other.dtype
         np.testing.assert_array_equal(one, other)
 
 
-def same_labels(a, b):
+def assert_same_labels(a, b):
     for name in ("ys", "xs", "units", "zone", "series", "frame"):
         assert getattr(a, name) == getattr(b, name)
     assert a.times.dtype == b.times.dtype
@@ -64,10 +64,10 @@ def test_what_is_saved_is_read_again(tmp_path, name):
     whole = data(**INPUTS[name])
     whole.save(tmp_path / "a.npz")
     back = read_npz(tmp_path / "a.npz")
-    same(whole, back)
-    same_labels(whole.labels, back.labels)
+    assert_same(whole, back)
+    assert_same_labels(whole.labels, back.labels)
     whole.save(tmp_path / "a.npz")  # in place of the earlier one
-    same(whole, kf.data.read_data(tmp_path / "a.npz"))
+    assert_same(whole, kf.data.read_data(tmp_path / "a.npz"))
 
 
 def test_without_labels(tmp_path):

@@ -61,15 +61,15 @@ def test_python_blocks_run(path, tmp_path, monkeypatch):
     for estimate in estimates:
         assert jnp.isfinite(estimate.mean).all()
     if path.name == WITH_COMMANDS:
-        check_commands(path)
+        assert_commands_run(path)
     if path.name == WITH_SAMPLERS:
-        check_posteriors(names)
+        assert_posteriors_agree(names)
     if left_out:
         packages = " and ".join(sorted(left_out))
         pytest.skip(f"blocks with {packages} not run: pip install 'kfjax[with-others]'")
 
 
-def check_posteriors(names):
+def assert_posteriors_agree(names):
     """The samplers of a page agree with thousands of draws by two of them."""
     chains = [names["chain"][200:], names.get("by_numpyro"), names.get("by_blackjax")]
     for chain in chains:
@@ -78,7 +78,7 @@ def check_posteriors(names):
             np.testing.assert_allclose(chain.std(axis=0), POSTERIOR[1], rtol=0.3)
 
 
-def check_commands(path):
+def assert_commands_run(path):
     """Run the commands of a page on the files that its Python blocks wrote."""
     commands = re.findall(r"^kfjax (.*)$", path.read_text(), flags=re.MULTILINE)
     assert {command.partition(" ")[0] for command in commands} == {"compare", "filter"}

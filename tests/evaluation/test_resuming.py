@@ -23,7 +23,7 @@ def study(**changes):
     return monte_carlo(**({"trials": 23, "steps": 6, "chunk": 5} | arguments))
 
 
-def identical(a, b):
+def assert_identical(a, b):
     jax.tree.map(np.testing.assert_array_equal, (a.statistics, a.curves), (b.statistics, b.curves))
 
 
@@ -55,17 +55,17 @@ def test_a_stopped_study_goes_on_and_ends_with_the_same_bits(tmp_path, monkeypat
             study(resume=folder)
     assert len(list(folder.iterdir())) == 3
     calls.clear()
-    identical(study(resume=folder, chunk=None), whole)
+    assert_identical(study(resume=folder, chunk=None), whole)
     assert calls == [0, 15, 20]  # the first one is run for comparison
     calls.clear()
-    identical(study(resume=folder), whole)
+    assert_identical(study(resume=folder), whole)
     assert calls == [0]
 
 
 def test_a_finished_study_takes_more_trials(tmp_path, calls):
     study(resume=tmp_path)
     calls.clear()
-    identical(study(resume=tmp_path, trials=31), study(trials=31))
+    assert_identical(study(resume=tmp_path, trials=31), study(trials=31))
     assert calls[:4] == [0, 20, 25, 30]  # of the last chunk there were three only
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from support.compiling import quick_jit
-from support.sampling import KEY, check_angles, check_convergence, exact
+from support.sampling import KEY, assert_angles, assert_convergence, exact
 from support.table import Problem, linear, update
 
 import kfjax as kf
@@ -24,7 +24,7 @@ close = {"rtol": 1e-9, "atol": 1e-11}
 
 @every_form
 def test_mean_and_covariance_converge_to_those_of_the_kalman_filter(form):
-    check_convergence(kf.ensemble(60, form=form), kf.ensemble(960, form=form), linear(), 4)
+    assert_convergence(kf.ensemble(60, form=form), kf.ensemble(960, form=form), linear(), 4)
 
 
 def wide():
@@ -185,7 +185,7 @@ def test_singular_noise_and_more_channels_than_members_stay_finite(form, R):
 
 @every_form
 def test_angles_are_averaged_across_the_cut(form):
-    check_angles(kf.ensemble(10_000, form=form), 0.1)
+    assert_angles(kf.ensemble(10_000, form=form), 0.1)
 
 
 def test_gaspari_cohn_is_the_published_function():

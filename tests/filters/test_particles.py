@@ -12,8 +12,8 @@ from jax.tree_util import Partial
 from support.compiling import quick_jit
 from support.sampling import (
     KEY,
-    check_angles,
-    check_convergence,
+    assert_angles,
+    assert_convergence,
     likelihood_ratios,
     log_likelihoods,
     many,
@@ -42,7 +42,7 @@ def test_the_likelihood_is_unbiased(kind):
 
 
 def test_mean_and_covariance_converge_to_those_of_the_kalman_filter():
-    check_convergence(kf.particle(100), kf.particle(1600), linear(), 4)
+    assert_convergence(kf.particle(100), kf.particle(1600), linear(), 4)
 
 
 @pytest.mark.slow
@@ -55,7 +55,7 @@ def test_a_proposal_that_knows_y_pays_with_precise_sensors():
 
 
 def test_angles_are_averaged_across_the_cut():
-    check_angles(kf.particle(20_000), 0.1)
+    assert_angles(kf.particle(20_000), 0.1)
 
 
 # heavy tails, in one dimension, where a grid gives the answer

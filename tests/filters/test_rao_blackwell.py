@@ -7,8 +7,8 @@ import pytest
 from support.compiling import quick_jit
 from support.sampling import (
     KEY,
-    check_angles,
-    check_convergence,
+    assert_angles,
+    assert_convergence,
     likelihood_ratios,
     log_likelihoods,
     standard_errors,
@@ -80,7 +80,7 @@ def test_the_likelihood_is_unbiased_and_less_noisy_than_with_particles_for_every
 
 def test_mean_and_covariance_converge_to_those_of_the_kalman_filter():
     few, lots = (kf.rao_blackwellised(VELOCITIES, N) for N in (100, 1600))
-    check_convergence(few, lots, linear(), 4)
+    assert_convergence(few, lots, linear(), 4)
 
 
 def moved(x, u):
@@ -107,7 +107,7 @@ def test_matrices_that_depend_on_the_particle():
 
 
 def test_angles_are_averaged_across_the_cut():
-    check_angles(kf.rao_blackwellised((1,), 10_000), 0.1)
+    assert_angles(kf.rao_blackwellised((1,), 10_000), 0.1)
 
 
 def test_sensors_without_noise_see_the_linear_part_only(x64):

@@ -28,11 +28,11 @@ def test_the_untrained_filter_is_the_extended_kalman_filter(x64, name):
 
 
 def test_covariances_are_covariances_whatever_the_network_says(x64):
-    gain_checks.stays_definite(corrected_gain(3, 2, hidden=4), table.heading())
+    gain_checks.assert_stays_definite(corrected_gain(3, 2, hidden=4), table.heading())
 
 
 def test_the_likelihood_is_one(x64):
-    gain_checks.likelihood_integrates_to_one(corrected_gain(1, 1, hidden=4))
+    gain_checks.assert_likelihood_integrates_to_one(corrected_gain(1, 1, hidden=4))
 
 
 def test_it_does_not_know_units(x64):
@@ -81,7 +81,7 @@ def test_context_sees_where_the_state_is_and_nothing_else_does(x64):
 
 def test_it_learns_without_labels():
     corrected = corrected_gain(1, 1, hidden=4)
-    gain_checks.learns_without_labels(
+    gain_checks.assert_learns_without_labels(
         corrected, kf.learned.init_params(jax.random.key(0), corrected, gain_checks.walk())
     )
 

@@ -53,14 +53,14 @@ def test_the_mean_is_that_of_kalman_net(x64):
 
 
 def test_covariances_are_covariances_and_the_likelihood_is_one(x64):
-    gain_checks.stays_definite(small(3, 2), table.heading())
-    gain_checks.likelihood_integrates_to_one(small(1, 1))
+    gain_checks.assert_stays_definite(small(3, 2), table.heading())
+    gain_checks.assert_likelihood_integrates_to_one(small(1, 1))
 
 
 @pytest.mark.slow
 def test_it_learns_without_labels():
     recursive = small(1, 1)
-    gain_checks.learns_without_labels(
+    gain_checks.assert_learns_without_labels(
         recursive, kf.learned.init_params(jax.random.key(0), recursive, gain_checks.walk())
     )
 

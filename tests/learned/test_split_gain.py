@@ -39,14 +39,16 @@ def test_in_units_of_the_data_the_untrained_gain_is_the_jacobian_transposed(x64)
 def test_covariances_are_covariances_and_the_likelihood_is_one(x64, nominal):
     # with larger weights the covariance grows to 1e32 in a few steps, and its rounding is chaotic
     split = split_kalman_net(3, 2, hidden=4, nominal=nominal)
-    gain_checks.stays_definite(split, table.heading(), spread=1.0)
-    gain_checks.likelihood_integrates_to_one(split_kalman_net(1, 1, hidden=4, nominal=nominal))
+    gain_checks.assert_stays_definite(split, table.heading(), spread=1.0)
+    gain_checks.assert_likelihood_integrates_to_one(
+        split_kalman_net(1, 1, hidden=4, nominal=nominal)
+    )
 
 
 @pytest.mark.slow
 def test_it_learns_without_labels():
     split = split_kalman_net(1, 1, hidden=4)
-    gain_checks.learns_without_labels(
+    gain_checks.assert_learns_without_labels(
         split, kf.learned.init_params(jax.random.key(0), split, gain_checks.walk())
     )
 

@@ -107,7 +107,7 @@ def torch_second(w, carry, features, wiring):
     return {"Q": Q, "Sigma": fc(4, Sigma, fc(3, S, gain)), "S": S}, gain
 
 
-def compare_steps(weights, loaded, step, names, steps=3):
+def assert_steps_agree(weights, loaded, step, names, steps=3):
     """Run both networks for some steps."""
     network, rng = loaded.network, np.random.default_rng(9)
     n, m = network.n, network.m
@@ -132,7 +132,7 @@ def test_architecture_1_is_that_of_the_authors(x64, n, m, names, layers):
     weights = first_architecture(np.random.default_rng(0), n, m, inputs, layers)
     loaded = kl.from_torch(weights, n=n)
     assert loaded.network == kl.Architecture1(n, m, layers)
-    compare_steps(weights, loaded, torch_first, names)
+    assert_steps_agree(weights, loaded, torch_first, names)
 
 
 @pytest.mark.parametrize("wiring", ["corrected", "original"])
@@ -150,7 +150,7 @@ def test_architecture_2_is_that_of_the_authors(x64, wiring):
     def step(*arguments):
         return torch_second(*arguments, wiring)
 
-    compare_steps(weights, loaded, step, NAMES)
+    assert_steps_agree(weights, loaded, step, NAMES)
 
 
 def test_torch_counts_two_biases_where_flax_has_one():

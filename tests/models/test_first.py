@@ -37,7 +37,7 @@ def exact(model, ys, observed):
     return posterior(steps, *map(np.asarray, model.prior), ys, observed)
 
 
-def check_smoothed(smoothed, model, ys, observed):
+def assert_smoothed(smoothed, model, ys, observed):
     expected = exact(model, ys, observed)
     np.testing.assert_allclose(smoothed.mean, expected.mean[1:], **tight)
     np.testing.assert_allclose(smoothed.cov, expected.marginal[1:], **tight)
@@ -60,7 +60,7 @@ def test_runs_and_smoothers_condition_the_joint_gaussian(x64, filter, seen_first
         return est, ahead, kf.smooth(filter, model, est)
 
     est, ahead, smoothed = everything(model, ys)
-    check_smoothed(smoothed, model, ys, observed)
+    assert_smoothed(smoothed, model, ys, observed)
     for t in range(STEPS):
         so_far, before = observed.copy(), observed.copy()
         so_far[t + 1 :] = before[t:] = False
@@ -82,7 +82,7 @@ def test_runs_and_smoothers_condition_the_joint_gaussian(x64, filter, seen_first
 def test_smoothers_of_whole_records_condition_the_joint_gaussian(x64, smoother):
     model, ys, observed = problem()
     run = quick_jit(lambda model, ys: smoother(model, ys, observed=observed))
-    check_smoothed(run(model, ys), model, ys, observed)
+    assert_smoothed(run(model, ys), model, ys, observed)
 
 
 def test_the_parallel_filter_is_the_kalman_filter(x64):
@@ -95,10 +95,10 @@ def test_a_record_of_one_step(x64):
     model, ys, _ = problem()
     ys, every = ys[:1], np.ones_like(ys[:1], bool)
     est = kf.run(kf.kalman(), model, ys).outputs
-    check_smoothed(kf.smooth(kf.kalman(), model, est), model, ys, every)
+    assert_smoothed(kf.smooth(kf.kalman(), model, est), model, ys, every)
     close(kf.predicted(kf.kalman(), model, est), rows(model.prior, None))
     close(kf.parallel_filter(model, ys), est)
-    check_smoothed(kf.two_filter_smooth(model, ys), model, ys, every)
+    assert_smoothed(kf.two_filter_smooth(model, ys), model, ys, every)
     drawn = kf.sample_posterior(jax.random.key(0), kf.kalman(), model, est, trajectories=3)
     assert drawn.states.shape == (3, 1, 4)
     assert drawn.initial is None

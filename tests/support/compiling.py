@@ -18,6 +18,7 @@ QUICK_FLAGS = " ".join(
     for name, value in (OPTIONS | {"xla_cpu_parallel_codegen_split_count": 1}).items()
 )
 QUICKLY = os.environ.setdefault("XLA_FLAGS", QUICK_FLAGS) == QUICK_FLAGS  # read when JAX starts
+UNOPTIMISED = "--xla_backend_optimization_level=0" in os.environ["XLA_FLAGS"].split()
 
 # options reach the jitted functions inside, too
 quick_jit = functools.partial(jax.jit, compiler_options=OPTIONS if QUICKLY else None)

@@ -41,7 +41,7 @@ def walk(**changes: Any) -> kf.StateSpaceModel:
     return kf.linear_gaussian(**(fields | changes))
 
 
-def likelihood_integrates_to_one(filter: kf.Filter) -> None:
+def assert_likelihood_integrates_to_one(filter: kf.Filter) -> None:
     """exp(log_likelihood) is a density of the third observation, on which S does not depend."""
     params = drawn(filter, walk(), 0.3)
     grid = np.linspace(-60.0, 60.0, 2401)
@@ -53,7 +53,7 @@ def likelihood_integrates_to_one(filter: kf.Filter) -> None:
     assert abs(density.sum() * (grid[1] - grid[0]) - 1) < 1e-6
 
 
-def stays_definite(filter: kf.Filter, problem: Any, spread: float = 2.0) -> None:
+def assert_stays_definite(filter: kf.Filter, problem: Any, spread: float = 2.0) -> None:
     """Covariances stay positive definite for any output of the network."""
     params = drawn(filter, problem.model, spread)
     est, info = everything(filter, params, problem.ys, problem.us, problem.observed)
@@ -63,7 +63,9 @@ def stays_definite(filter: kf.Filter, problem: Any, spread: float = 2.0) -> None
         assert (lowest >= -1e-12 * highest).all(), (lowest / highest).min()
 
 
-def learns_without_labels(filter: kf.Filter, params: Any, learning_rate: float = 0.01) -> None:
+def assert_learns_without_labels(
+    filter: kf.Filter, params: Any, learning_rate: float = 0.01
+) -> None:
     """A few steps on the innovation likelihood, and on the one-step prediction error, make each
     smaller.
     """

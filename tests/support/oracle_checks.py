@@ -7,7 +7,7 @@ import numpy as np
 from support import random_models
 from support.joint_gaussian import history
 from support.random_models import AHEAD, STEPS, Case
-from support.rounding import close, close_belief, close_moments, sizes
+from support.rounding import assert_close, assert_close_belief, assert_close_moments, sizes
 
 import kfjax as kf
 from kfjax.training.expectation_maximisation import em
@@ -67,28 +67,28 @@ def record(case: Case):
     return {"us": case.us[:STEPS], "observed": case.observed, "length": np.int32(case.length)}
 
 
-def check_filters(case: Case):
+def assert_filters(case: Case):
     """Filtered beliefs, likelihoods and ranks of every filter that is exact."""
     joints = case.truth.joints
     steps = range(1, STEPS + 1)
     expected = beliefs((joints[t], joints[t].x(frozen(case, t))) for t in steps)
     for name, method in filters_of(case).items():
-        close_filtered(case, name, method, case.model, expected)
+        assert_close_filtered(case, name, method, case.model, expected)
 
 
-def close_filtered(case: Case, name: str, method, params, expected):
+def assert_close_filtered(case: Case, name: str, method, params, expected):
     """Compare filtered beliefs, likelihoods and ranks of a filter."""
     estimate, info = kf.run(
         method, params, case.ys, **record(case), emit=kf.estimate_and_info
     ).outputs
-    close_belief(case, name, estimate, expected)
+    assert_close_belief(case, name, estimate, expected)
     score = case.truth.terms
     scale = 1 + np.abs(score[np.isfinite(score)]).max(initial=0.0) * sizes(case)[0]
-    close(case, f"{name}.log_likelihood", estimate.log_likelihood, score, scale)
+    assert_close(case, f"{name}.log_likelihood", estimate.log_likelihood, score, scale)
     np.testing.assert_array_equal(info.dof, case.truth.ranks, f"{name}.dof")
 
 
-def check_neutral_combinators(case: Case):
+def assert_neutral_combinators(case: Case):
     """Compare combinators that should not change anything."""
     if case.shape.kind != "constant":
         return
@@ -99,53 +99,53 @@ def check_neutral_combinators(case: Case):
         if name == "imm":
             chain = np.array([[0.75, 0.25], [0.5, 0.5]])
             params = kf.IMMParams((params, params), chain, chain[0])
-        close_filtered(case, name, method, params, expected)
+        assert_close_filtered(case, name, method, params, expected)
 
 
-def check_beliefs_ahead(case: Case):
+def assert_beliefs_ahead(case: Case):
     """Predicted beliefs, and forecasts of states and observations."""
     joints, method = case.truth.joints, any_filter(case)
     run = kf.run(method, case.model, case.ys, us=case.us[:STEPS], observed=case.seen)
     predicted = kf.predicted(method, case.model, run.outputs, us=case.us[:STEPS])
     steps = range(1, STEPS + 1)
-    close_belief(
+    assert_close_belief(
         case, "predicted", predicted, beliefs((joints[t - 1], joints[t].x(t)) for t in steps)
     )
     expected = kf.observation_estimate(method, case.model, predicted, us=case.us[:STEPS])
-    close_belief(
+    assert_close_belief(
         case, "expected y", expected, beliefs((joints[t - 1], joints[t].y(t)) for t in steps)
     )
     ahead = kf.forecast(method, case.model, run.final, us=case.us[STEPS:])
     steps, last = range(STEPS + 1, STEPS + AHEAD + 1), case.truth.last
-    close_belief(case, "forecast", ahead.state, beliefs((last, last.x(t)) for t in steps))
-    close_belief(
+    assert_close_belief(case, "forecast", ahead.state, beliefs((last, last.x(t)) for t in steps))
+    assert_close_belief(
         case, "forecast of y", ahead.observation, beliefs((last, last.y(t)) for t in steps)
     )
 
 
-def close_smoothed(case: Case, what: str, got, steps: int = STEPS):
+def assert_close_smoothed(case: Case, what: str, got, steps: int = STEPS):
     """Compare smoothed beliefs; with `steps`, estimates stay those of that step."""
     last = case.truth.last
     times = [min(t, steps) for t in range(1, STEPS + 1)]
-    close_belief(case, what, got, beliefs((last, last.x(t)) for t in times))
+    assert_close_belief(case, what, got, beliefs((last, last.x(t)) for t in times))
     start = case.system.start
     assert (got.initial is None) == bool(start)
     if got.initial is not None:
-        close_belief(case, f"{what}.initial", got.initial, last.belief(last.x(0)))
+        assert_close_belief(case, f"{what}.initial", got.initial, last.belief(last.x(0)))
     later = range(1 + start, steps + 1)
     for t in later:
         cross = last.cross(last.x(t), last.x(t - 1))
-        close(case, f"{what}.cross", got.cross[t - 1], cross, sizes(case)[1])
+        assert_close(case, f"{what}.cross", got.cross[t - 1], cross, sizes(case)[1])
 
 
-def check_smoothers(case: Case):
+def assert_smoothers(case: Case):
     """Smoothed beliefs of every filter, and a fixed lag behind."""
     for name, method in filters_of(case).items():
         states = kf.run(method, case.model, case.ys, **record(case), emit=kf.whole_state).outputs
         smoothed = kf.smooth(
             method, case.model, states, us=case.us[:STEPS], length=np.int32(case.length)
         )
-        close_smoothed(case, f"smooth({name})", smoothed, case.length)
+        assert_close_smoothed(case, f"smooth({name})", smoothed, case.length)
     method, joints, start = (
         kf.fixed_lag(any_filter(case), LAG),
         case.truth.joints,
@@ -156,31 +156,31 @@ def check_smoothers(case: Case):
     ).outputs
     steps = range(1, STEPS + 1)
     expected = beliefs((joints[t], joints[t].x(max(t - LAG, start))) for t in steps)
-    close_belief(case, "fixed_lag", late, expected)
+    assert_close_belief(case, "fixed_lag", late, expected)
 
 
-def check_whole_records(case: Case):
+def assert_whole_records(case: Case):
     """Functions of linear models that take a whole record."""
     if case.shape.kind == "opaque":
         return
     arguments = {"us": case.us[:STEPS], "observed": case.seen}
     joints, steps = case.truth.joints, range(1, STEPS + 1)
     filtered = kf.parallel_filter(case.model, case.ys, **arguments)
-    close_belief(
+    assert_close_belief(
         case, "parallel_filter", filtered, beliefs((joints[t], joints[t].x(t)) for t in steps)
     )
     score = case.truth.terms
     scale = 1 + np.abs(score).max() * sizes(case)[0]
-    close(case, "parallel_filter.log_likelihood", filtered.log_likelihood, score, scale)
+    assert_close(case, "parallel_filter.log_likelihood", filtered.log_likelihood, score, scale)
     smoothed = kf.parallel_smooth(case.model, case.ys, **arguments)
-    close_smoothed(case, "parallel_smooth", smoothed)
+    assert_close_smoothed(case, "parallel_smooth", smoothed)
     if case.traits.singular[1]:
         return
     smoothed = kf.two_filter_smooth(case.model, case.ys, **arguments)
-    close_smoothed(case, "two_filter_smooth", smoothed)
+    assert_close_smoothed(case, "two_filter_smooth", smoothed)
 
 
-def check_iterated_smoothers(case: Case):
+def assert_iterated_smoothers(case: Case):
     """Smoothers of nonlinear models, for which the first linearisation is exact."""
     if case.shape.kind != "opaque" or not case.regular:
         return
@@ -189,10 +189,10 @@ def check_iterated_smoothers(case: Case):
         smoothed = kf.parallel_iterated_smooth(
             case.model, case.ys, **arguments, rule=rule, iterations=2
         )
-        close_smoothed(case, f"parallel_iterated_smooth({rule})", smoothed)
+        assert_close_smoothed(case, f"parallel_iterated_smooth({rule})", smoothed)
 
 
-def check_imputation(case: Case):
+def assert_imputation(case: Case):
     """Compare imputed observations, from smoothed beliefs."""
     method, arguments = any_filter(case), {"us": case.us[:STEPS]}
     run = kf.run(method, case.model, case.ys, observed=case.seen, **arguments)
@@ -200,10 +200,10 @@ def check_imputation(case: Case):
     filled = kf.impute(method, case.model, smoothed, case.ys, observed=case.seen, **arguments)
     last = case.truth.last
     expected = beliefs((last, last.y(t)) for t in range(1, STEPS + 1))
-    close_belief(case, "impute", filled, expected)
+    assert_close_belief(case, "impute", filled, expected)
 
 
-def check_draws(case: Case):
+def assert_draws(case: Case):
     """Moments of paths drawn from the prior and from the posterior."""
     key = jax.random.key(case.traits.seed)
     method, prior, last = any_filter(case), case.truth.joints[0], case.truth.last
@@ -212,7 +212,7 @@ def check_draws(case: Case):
     states = np.concatenate([prior.x(t) for t in range(1, STEPS + 1)])
     places = np.concatenate([states, *(prior.y(t) for t in range(1, STEPS + 1))])
     drawn = np.concatenate([xs.reshape(DRAWS, -1), ys.reshape(DRAWS, -1)], axis=1)
-    close_moments(case, "simulate", drawn, prior.belief(places))
+    assert_close_moments(case, "simulate", drawn, prior.belief(places))
     run = kf.run(method, case.model, case.ys, us=us, observed=case.seen)
     paths = kf.sample_posterior(key, method, case.model, run.outputs, us=us, trajectories=DRAWS)
     drawn = np.asarray(paths.states).reshape(DRAWS, -1)
@@ -220,7 +220,7 @@ def check_draws(case: Case):
     if paths.initial is not None:
         drawn = np.concatenate([paths.initial, drawn], axis=1)
         states = np.concatenate([prior.x(0), states])
-    close_moments(case, "sample_posterior", drawn, last.belief(states))
+    assert_close_moments(case, "sample_posterior", drawn, last.belief(states))
 
 
 @jax.jit
@@ -228,7 +228,7 @@ def _simulated(keys, model, us):
     return jax.vmap(lambda key: kf.simulate(key, model, us=us))(keys)
 
 
-def check_gradients(case: Case):
+def assert_gradients(case: Case):
     """The slope of the log-likelihood along a random direction of all parameters."""
     if not case.regular:
         return
@@ -252,7 +252,7 @@ def check_gradients(case: Case):
     ]
     size = 1 + sum(np.abs(part).sum() for part in parts)
     slope = sum(part.sum() for part in parts)
-    close(case, "gradient", slope, np.sum(terms).imag / step, size * sizes(case)[0] ** 2)
+    assert_close(case, "gradient", slope, np.sum(terms).imag / step, size * sizes(case)[0] ** 2)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -266,7 +266,7 @@ def _gradient(filter, model, ys, us, observed):
 LEARNT = ("Q", "R", "prior_mean", "prior_cov")
 
 
-def check_expectation_maximisation(case: Case):
+def assert_expectation_maximisation(case: Case):
     """One iteration, from expected squares of the noise and of the start."""
     moves = case.length - case.system.start
     if case.shape.kind != "constant" or not moves or not case.seen.any():
@@ -289,12 +289,14 @@ def check_expectation_maximisation(case: Case):
             expected_square(last, target(t), source(t), A[t - 1], offset[t - 1]) for t in times
         ]
         if squares:
-            close(case, f"em: {name}", getattr(fitted.model, name), np.mean(squares, axis=0), size)
+            assert_close(
+                case, f"em: {name}", getattr(fitted.model, name), np.mean(squares, axis=0), size
+            )
     mean, cov = last.belief(last.x(system.start))
-    close_belief(case, "em: prior", fitted.model.prior, (mean, cov))
+    assert_close_belief(case, "em: prior", fitted.model.prior, (mean, cov))
     terms = case.truth.terms
     scale = 1 + np.abs(terms).max() * sizes(case)[0]
-    close(case, "em: log_likelihood", fitted.log_likelihood[0], terms.sum(), scale)
+    assert_close(case, "em: log_likelihood", fitted.log_likelihood[0], terms.sum(), scale)
 
 
 def expected_square(joint, target, source, A, offset):
@@ -305,21 +307,21 @@ def expected_square(joint, target, source, A, offset):
     return np.outer(w, w) + combine @ cov @ combine.T
 
 
-FORWARD = (check_filters, check_beliefs_ahead, check_gradients)
+FORWARD = (assert_filters, assert_beliefs_ahead, assert_gradients)
 BACKWARD = (
-    check_smoothers,
-    check_whole_records,
-    check_imputation,
-    check_draws,
+    assert_smoothers,
+    assert_whole_records,
+    assert_imputation,
+    assert_draws,
 )
 SLOW = (  # to compile
-    check_neutral_combinators,
-    check_iterated_smoothers,
-    check_expectation_maximisation,
+    assert_neutral_combinators,
+    assert_iterated_smoothers,
+    assert_expectation_maximisation,
 )
 
 
-def check(traits, *, slow: bool = False):
+def assert_record(traits, *, slow: bool = False):
     """Make all checks of a record that its precision allows; return their names."""
     with jax.enable_x64(traits.shape.dtype == "float64"):
         case = random_models.make(traits)

@@ -1,7 +1,7 @@
 """Comparisons with the true results of a random record, up to rounding."""
 
 import numpy as np
-from support.compiling import QUICKLY
+from support.compiling import UNOPTIMISED
 from support.random_models import Case
 
 # The allowed error of a result, in units of the rounding of the numbers subtracted for it.
@@ -13,7 +13,7 @@ def tolerance(case: Case) -> float:
     return ROUNDINGS * float(np.finfo(case.shape.dtype).eps) * case.condition
 
 
-def close(case: Case, what: str, got, expected, scale: float = 1.0):
+def assert_close(case: Case, what: str, got, expected, scale: float = 1.0):
     """Raise unless two arrays agree to the rounding of numbers of this size."""
     got, expected = np.asarray(got, float), np.asarray(expected, float)
     allowed = tolerance(case) * scale
@@ -31,25 +31,25 @@ def sizes(case: Case):
     return max(1.0, *means, np.abs(case.exact_ys.astype(float)).max()), max(1.0, var)
 
 
-def close_belief(case: Case, what: str, got, expected):
+def assert_close_belief(case: Case, what: str, got, expected):
     """Raise unless a mean and a covariance agree, and the covariance is symmetric to the bit."""
     mean_size, cov_size = sizes(case)
     mean, cov = expected
-    close(case, f"{what}.mean", got.mean, mean, mean_size * np.sqrt(cov_size))
-    close(case, f"{what}.cov", got.cov, cov, cov_size)
-    symmetric(f"{what}.cov", np.asarray(got.cov))
+    assert_close(case, f"{what}.mean", got.mean, mean, mean_size * np.sqrt(cov_size))
+    assert_close(case, f"{what}.cov", got.cov, cov, cov_size)
+    assert_symmetric(f"{what}.cov", np.asarray(got.cov), cov_size)
 
 
-def symmetric(what: str, cov: np.ndarray):
+def assert_symmetric(what: str, cov: np.ndarray, size: float):
     """Raise unless a covariance is symmetric: to the bit, if it is compiled as users compile."""
-    # without optimisation a loop that is one function computes entries twice, and not always alike
-    rtol = 8 * np.finfo(cov.dtype).eps if QUICKLY else 0.0
+    # Without optimisation a loop that is one function computes entries twice, and not always alike:
+    # they differ by the rounding of the numbers of this size that were subtracted for them.
+    rounding = 8 * np.finfo(cov.dtype).eps if UNOPTIMISED else 0.0
     transposed = np.swapaxes(cov, -1, -2)
-    atol = rtol * np.abs(cov).max(initial=0.0)
-    np.testing.assert_allclose(cov, transposed, rtol=rtol, atol=atol, err_msg=what)
+    np.testing.assert_allclose(cov, transposed, rtol=rounding, atol=rounding * size, err_msg=what)
 
 
-def close_moments(case: Case, what: str, draws, expected):
+def assert_close_moments(case: Case, what: str, draws, expected):
     """Raise unless the moments of draws are those expected, to seven standard errors."""
     draws = np.asarray(draws, float)
     mean, cov = expected

@@ -65,7 +65,7 @@ def errors(filter, problem, count=64):
     ]
 
 
-def check_convergence(few, many, problem, factor):
+def assert_convergence(few, many, problem, factor):
     """Check that errors fall by the root of the ratio of the numbers of samples."""
     np.testing.assert_allclose(
         np.divide(errors(few, problem), errors(many, problem)), factor, rtol=0.35
@@ -96,7 +96,7 @@ def angles_across_the_cut():
     return curved, wrapped, flat, ys
 
 
-def check_angles(filter, tolerance):
+def assert_angles(filter, tolerance):
     """Check that estimates of angles across the cut are the Kalman filter's
     without a cut, wrapped."""
     curved, wrapped, flat, ys = angles_across_the_cut()

@@ -72,7 +72,7 @@ def train(directory=None, updates=UPDATES, params=None, loss=misfit, **options):
     )
 
 
-def identical(a, b):
+def assert_identical(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
@@ -100,9 +100,9 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bits(tmp_path):
     assert killed >= 1
     assert min(seen) < 40, "nothing was left to do"
     resumed = train(tmp_path)
-    identical(resumed, train())
+    assert_identical(resumed, train())
     assert max(reports(tmp_path)) == 40
-    identical(resumed, train(tmp_path))  # nothing is left to do
+    assert_identical(resumed, train(tmp_path))  # nothing is left to do
 
 
 SHORT = {"updates": 4, "reports": 1}
@@ -170,7 +170,7 @@ def test_a_model_function_of_the_same_name_is_another_run(tmp_path):
 
 def test_the_stored_validation_loss_is_computed_again(tmp_path, monkeypatch):
     train(tmp_path, loss=weighed, **SHORT)
-    identical(train(tmp_path, loss=weighed, **SHORT), train(loss=weighed, **SHORT))
+    assert_identical(train(tmp_path, loss=weighed, **SHORT), train(loss=weighed, **SHORT))
     monkeypatch.setitem(TABLE, "factor", 2.0)
     jax.clear_caches()
     with pytest.raises(ValueError, match="another run: the validation loss after 4 updates is"):
@@ -196,8 +196,8 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(tmp_path, how):
     first, last = sorted(tmp_path.glob("report_*.npz"))
     damage(last, how)
     with pytest.warns(UserWarning, match=f"{last} cannot be read; the run continues from {first}"):
-        identical(train(tmp_path, **options), whole)
-    identical(train(tmp_path, **options), whole)
+        assert_identical(train(tmp_path, **options), whole)
+    assert_identical(train(tmp_path, **options), whole)
     damage(first, how)
     damage(last, how)
     with pytest.raises(ValueError, match=f"no checkpoint in {tmp_path} can be read .*{last}"):
@@ -252,7 +252,7 @@ def test_several_runs_and_stages_go_on(tmp_path):
     shared = {"key": keys, "batch_size": 7, "reports": 2}
     whole = fit_stages(misfit, params, stages, **shared)
     fit_stages(misfit, params, stages[:1], checkpoints=Checkpoints(tmp_path), **shared)
-    identical(
+    assert_identical(
         fit_stages(misfit, params, stages, checkpoints=Checkpoints(tmp_path), **shared), whole
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["stage_0", "stage_1"]
@@ -264,7 +264,7 @@ def test_params_are_saved_as_arrays_and_read_by_structure(tmp_path):
     save_params(tmp_path / "a", saved)
     save_params(tmp_path / "a", saved)  # in place of what was there
     loaded = load_params(tmp_path / "a", model)
-    identical(loaded, saved)
+    assert_identical(loaded, saved)
     assert jax.tree.structure(loaded) == jax.tree.structure(model)
     stored = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert b"pickle" not in stored
@@ -315,7 +315,7 @@ def test_a_full_disk_leaves_the_old_params(tmp_path, monkeypatch):
         patch.setattr(os, "fsync", full)
         with pytest.raises(OSError, match=r"a was not written; its earlier content is unchanged"):
             save_params(tmp_path / "a", start(2.0))
-    identical(load_params(tmp_path / "a", start()), start())
+    assert_identical(load_params(tmp_path / "a", start()), start())
     assert os.listdir(tmp_path) == ["a"]
 
 
@@ -332,6 +332,6 @@ def test_damaged_params_are_named(tmp_path):
     for place in rng.integers(0, len(data), 100):
         path.write_bytes(data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :])
         with contextlib.suppress(ValueError):  # unless the byte has no effect, as in a date
-            identical(load_params(path, start()), start())
+            assert_identical(load_params(path, start()), start())
             accepted += 1
     assert accepted < 50
