@@ -12,6 +12,8 @@ from typing import Any
 
 import jax
 
+from kfjax._support.types import PyTree
+
 __all__: list[str] = []
 
 
@@ -29,19 +31,19 @@ class Skeleton:
     names: tuple[str, ...]
     fixed: tuple[tuple[int, Any], ...]
 
-    def module(self, arrays: Mapping[str, Any]) -> Any:
+    def module(self, arrays: Mapping[str, PyTree]) -> PyTree:
         """Return the module with these arrays."""
         leaves = [arrays[name] for name in self.names]
         for position, value in self.fixed:
             leaves.insert(position, value)
         return jax.tree.unflatten(self.structure, leaves)
 
-    def __call__(self, arrays: Mapping[str, Any], *arguments: Any) -> Any:
+    def __call__(self, arrays: Mapping[str, PyTree], *arguments: PyTree) -> PyTree:
         """Call the module with these arrays."""
         return self.module(arrays)(*arguments)
 
 
-def split(module: Any, is_fixed: Callable[[Any], bool]) -> tuple[Skeleton, dict[str, Any]]:
+def split(module: PyTree, is_fixed: Callable[[object], bool]) -> tuple[Skeleton, dict[str, Any]]:
     """Return the skeleton of a module, and its arrays by name.
 
     Args:

@@ -11,6 +11,7 @@ from flax.errors import ScopeParamShapeError
 from jax import Array
 
 from kfjax._support.naming import described, suggest
+from kfjax._support.types import PyTree
 from kfjax.base import Filter, constructor
 from kfjax.learned.gains.feature_maps import NORMALISED, FeatureMap
 from kfjax.learned.gains.features import FEATURES
@@ -55,13 +56,13 @@ class GainNetwork(Protocol):
     def m(self) -> int:
         """The dimension of the observation."""
 
-    def initial_carry(self, constants: Any, dtype: Any, /) -> Any:
+    def initial_carry(self, constants: PyTree, dtype: Any, /) -> PyTree:
         """Return the memory before the first step, arrays of `dtype`; see `Learned.constants`."""
 
-    def init(self, key: Array, carry: Any, features: dict[str, Array], /) -> Any:
+    def init(self, key: Array, carry: PyTree, features: dict[str, Array], /) -> PyTree:
         """Draw the variables, a pytree of floats."""
 
-    def apply(self, variables: Any, carry: Any, features: dict[str, Array], /) -> Any:
+    def apply(self, variables: PyTree, carry: PyTree, features: dict[str, Array], /) -> PyTree:
         """Return the new memory and the gain [n, m]; features are vectors by name."""
 
 
@@ -93,7 +94,7 @@ class NetworkGain(GainRule):
         """Return the initial hidden state of the network."""
         return self.module.initial_carry(params.constants, params.model.dtype)
 
-    def _check_output(self, carry: Any, output: Any) -> None:
+    def _check_output(self, carry: PyTree, output: PyTree) -> None:
         """Raise unless the output of the network has the right structure and shapes."""
         here = jax.tree.map(jnp.shape, carry)
         if not isinstance(output, tuple) or len(output) != 2:

@@ -72,29 +72,29 @@ class ModuleNetwork:
             )
         check_counts("ModuleNetwork", n=self.n, m=self.m)
 
-    def initial_carry(self, constants: PyTree, dtype: Any) -> Any:
+    def initial_carry(self, constants: PyTree, dtype: Any) -> PyTree:
         """Return the memory before the first step."""
         skeleton, shapes = _layout(self.make)
         method = getattr(skeleton.module(shapes), "initial_carry", None)
         return () if method is None else method(constants, dtype)
 
-    def init(self, key: Array, carry: Any, features: dict[str, Array]) -> dict[str, Array]:
+    def init(self, key: Array, carry: PyTree, features: dict[str, Array]) -> dict[str, Array]:
         """Draw the variables."""
         del carry, features
         _layout(self.make)  # checks it
         return split(self.make(key), _is_fixed)[1]
 
     def apply(
-        self, variables: dict[str, Array], carry: Any, features: dict[str, Array]
-    ) -> tuple[Any, Array]:
+        self, variables: dict[str, Array], carry: PyTree, features: dict[str, Array]
+    ) -> tuple[PyTree, Array]:
         """Return the new memory and the gain."""
         return _layout(self.make)[0](variables, carry, features)
 
-    def module(self, variables: dict[str, Array]) -> Any:
+    def module(self, variables: dict[str, Array]) -> PyTree:
         """Return the module with these variables, such as `fitted.params.network`."""
         return _layout(self.make)[0].module(variables)
 
-    def variables(self, module: Any) -> dict[str, Array]:
+    def variables(self, module: PyTree) -> dict[str, Array]:
         """Return the variables of a module that was made and trained elsewhere.
 
         Raises:
