@@ -15,7 +15,7 @@ from kfjax._cli import studies
 from kfjax._cli.columns import table_columns
 from kfjax._cli.loading import load_model
 from kfjax._cli.output import check_fit, check_folder, check_model, make_console
-from kfjax._cli.pictures import in_style, pages_bytes, picture_bytes, title_of
+from kfjax._cli.pictures import check_states, in_style, pages_bytes, picture_bytes, title_of
 from kfjax._cli.recipes import Training, train_quickly
 from kfjax._cli.studies import Study
 from kfjax._cli.trained import load_trained, trained_on
@@ -53,6 +53,8 @@ def run_compare(args: Namespace) -> None:
     out = Path(args.out)
     check_folder(out)
     study = studies.keep_components(_study(args), args.components)
+    for model in study.designs.values():
+        check_states(args, model, study.data)
     console = make_console(quiet=args.json)
     console.print(study.text)
     tables = []

@@ -18,7 +18,7 @@ from kfjax._cli.columns import table_columns
 from kfjax._cli.estimate_files import write_estimates
 from kfjax._cli.loading import load_model
 from kfjax._cli.output import check_fit, check_folder, check_model
-from kfjax._cli.pictures import in_style, pages_bytes, picture_bytes, title_of
+from kfjax._cli.pictures import check_states, in_style, pages_bytes, picture_bytes, title_of
 from kfjax._cli.trained import load_trained
 from kfjax._support.compiling import jit
 from kfjax._support.files import write_file
@@ -50,6 +50,7 @@ def run_filter(args: Namespace) -> None:
     if out.exists() and out.samefile(args.data):
         raise ValueError(f"--out {out} is the file of the data; expected another one.")
     check_model(model, data)
+    check_states(args, model, data)
     chosen, params = _one_filter(args, model, data)
     check_fit(chosen, params, data)
     key = jax.random.key(args.seed)

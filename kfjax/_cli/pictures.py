@@ -13,6 +13,9 @@ from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure, SubFigure
 
 from kfjax._support.naming import suggest
+from kfjax.data import Dataset, Labels
+from kfjax.models.state_space import StateSpaceModel
+from kfjax.plotting.records import index_of
 
 __all__: list[str] = []
 
@@ -34,6 +37,15 @@ def add_pictures(parser: argparse.ArgumentParser) -> None:
         type=_style,
         help="a style of matplotlib, such as dark_background, or the path of a style file",
     )
+
+
+def check_states(args: argparse.Namespace, model: StateSpaceModel, data: Dataset) -> None:
+    """Raise before any work unless the model has the states that are to be drawn."""
+    labels = data.labels or Labels()
+    if model.names is not None:
+        labels = labels.naming_states(model.names)
+    for state in args.show or ():
+        index_of("--show", state, labels.xs or (), model.prior.mean.shape[0])
 
 
 @contextmanager

@@ -142,7 +142,7 @@ class Record:
             return list(range(n))
         known = list(self.labels.xs or ())
         given = items_of("plot_record: states", states, "names or indices of states")
-        return [_index_of(state, known, n) for state in given]
+        return [index_of("plot_record: states", state, known, n) for state in given]
 
     def draw_states(
         self,
@@ -261,15 +261,15 @@ def _first_steps(info: Info, steps: int) -> Info:
     return jax.tree.map(lambda a: a[:steps], drawn)
 
 
-def _index_of(state: Any, names: list[str], n: int) -> int:
+def index_of(who: str, state: object, names: Sequence[str], n: int) -> int:
     """Return the index of a state that is given by name or index."""
     if isinstance(state, str) and without_unit(state)[0] in names:
         return names.index(without_unit(state)[0])
     if isinstance(state, (int, np.integer)) and not isinstance(state, bool) and 0 <= state < n:
         return int(state)
     if isinstance(state, str) and names:
-        raise ValueError(f"plot_record: there is no state {state!r}; {suggest(state, names)}")
+        raise ValueError(f"{who}: there is no state {state!r}; {suggest(state, names)}")
     raise ValueError(
-        f"plot_record: states has {described(state)}; expected indices from 0 to {n - 1}, or names"
-        " if the model has them."
+        f"{who}: got {described(state)}; expected indices from 0 to {n - 1}, or names if the model"
+        " has them."
     )

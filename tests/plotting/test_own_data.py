@@ -171,7 +171,7 @@ def test_pages_show_every_state_and_channel_by_name():
     assert [ax.get_ylabel() for ax in chosen.axes] == ["speed", "east [m]"]
     with pytest.raises(ValueError, match=r"no state 'sped'; .*Did you mean 'speed'"):
         plotting.plot_record(walk(None), estimates, states=["sped"])
-    with pytest.raises(ValueError, match=r"states has 2; expected indices from 0 to 1"):
+    with pytest.raises(ValueError, match=r"states: got 2; expected indices from 0 to 1"):
         plotting.plot_record(walk(None), estimates, states=[2])
 
 
