@@ -23,7 +23,7 @@ from jax.extend.core import ClosedJaxpr, JaxprEqn
 from jax.extend.core.primitives import scan_p
 
 from kfjax._support.batch_rules import Cut, Part, scan_of_part, with_size
-from kfjax._support.loop_contents import times_too_large, typical_size, with_calls_inlined
+from kfjax._support.loop_contents import times_too_large, typical_size
 from kfjax._support.programs import Value, interpreted, loop_parts
 
 __all__: list[str] = []
@@ -64,14 +64,16 @@ class LoopInParts(NamedTuple):
         return math.ceil(self.batch / self.part)
 
 
-def loop_in_parts(shapes: Sequence[ShapedArray], params: dict[str, Any]) -> LoopInParts | None:
+def loop_in_parts(
+    step: ClosedJaxpr, shapes: Sequence[ShapedArray], params: dict[str, Any]
+) -> LoopInParts | None:
     """Return a loop cut along its batch; None if it has none, or parts would not be faster.
 
     Args:
+        step: its body, with calls inlined.
         shapes: shapes and dtypes of its arguments.
         params: its parameters, as an equation.
     """
-    step = with_calls_inlined(params["jaxpr"])
     batch = _size_of_batch(shapes, params)
     part = _size_of_part(step, batch)
     if part is None:

@@ -435,11 +435,11 @@ def _axes_of_carry(
     An array that all members share at the start may have an axis of the batch after a step.
     """
     axes = [part.axis for part in start]
-    for _ in start:
+    while None in axes:
         carry = [
             Part(on_axis(part, axis, cut), axis) for part, axis in zip(start, axes, strict=True)
         ]
-        after = __axes_after(program, [*consts, *carry, *rows], cut)[: len(axes)]
+        after = _axes_after(program, [*consts, *carry, *rows], cut)[: len(axes)]
         joined = [before if new is None else new for before, new in zip(axes, after, strict=True)]
         if joined == axes:
             break
@@ -447,7 +447,7 @@ def _axes_of_carry(
     return axes
 
 
-def __axes_after(program: ClosedJaxpr, given: Sequence[Part], cut: Cut) -> list[int | None]:
+def _axes_after(program: ClosedJaxpr, given: Sequence[Part], cut: Cut) -> list[int | None]:
     """Return the axes of the batch in the results of a program."""
     found: list[int | None] = []
 

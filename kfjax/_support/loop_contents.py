@@ -8,7 +8,7 @@ that holds anything else is compiled in the ordinary way.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import jax.numpy as jnp
@@ -18,7 +18,6 @@ from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
 
 from kfjax._support.primitives import value_of
 from kfjax._support.programs import (
-    Instead,
     Value,
     all_equations,
     for_platform,
@@ -75,44 +74,33 @@ SUMMED_AS_THEY_ARE = _words("float32 float64 complex64 complex128")
 TYPICAL_SIZE = 512  # numbers in an array, on average: see `_too_large`
 
 
-def with_calls_inlined(closed: ClosedJaxpr) -> ClosedJaxpr:
-    """Return the body of a loop with calls and primitives of kfjax inlined."""
-    return rewritten(closed, _inlined)
-
-
 def with_products_written_out(closed: ClosedJaxpr) -> ClosedJaxpr:
     """Return the body of a loop with calls inlined and small matrix products written as sums."""
     return rewritten(closed, _written_out)
 
 
-def with_sums_written_out(closed: ClosedJaxpr) -> ClosedJaxpr:
-    """Return the body of a loop with sums that are too large written as several.
+def for_a_part(closed: ClosedJaxpr) -> ClosedJaxpr:
+    """Return the body of the loop of a part, also with sums that are too large written as several.
 
-    It makes the loop of a part of a batch possible. Where nothing is cut, loops with such sums are
-    faster kernel by kernel.
+    Where nothing is cut, loops with such sums are faster kernel by kernel.
     """
-    return rewritten(closed, _sum_written_out)
+    return rewritten(closed, _sums_written_out)
 
 
 def _written_out(equation: JaxprEqn, values: list[Value]) -> list[Value] | None:
-    """Return the results of a small product, or of what is inlined."""
-    if equation.primitive.name == "dot_general" and not _is_matrix_times_vector(equation):
-        return _product(equation, *values)
-    return _inlined(equation, values, _written_out)
-
-
-def _inlined(
-    equation: JaxprEqn, values: list[Value], instead: Instead | None = None
-) -> list[Value] | None:
-    """Return the results of a primitive of kfjax or of a choice by platform."""
+    """Return the results of a small product, of a primitive of kfjax or of a choice by platform."""
     value = value_of(equation.primitive)
     if value is not None and equation.primitive.name != "batch_innermost":
         return [value(*values, **equation.params)]
-    return for_platform(equation, values, "cpu", instead or _inlined)
+    if equation.primitive.name == "dot_general" and not _is_matrix_times_vector(equation):
+        return _product(equation, values)
+    return for_platform(equation, values, "cpu", _written_out)
 
 
-def _sum_written_out(equation: JaxprEqn, values: list[Value]) -> list[Value] | None:
-    """Return the results of a sum that is too large for one reduction, but not for a few."""
+def _sums_written_out(equation: JaxprEqn, values: list[Value]) -> list[Value] | None:
+    """Return the results of a product or a sum that is too large for one reduction."""
+    if equation.primitive.name == "dot_general" and not _is_matrix_times_vector(equation):
+        return _product(equation, values, sum_of=_sum)
     if equation.primitive.name != "reduce_sum":
         return None
     array = _array(equation.invars[0])
@@ -148,15 +136,17 @@ def _is_matrix_times_vector(equation: JaxprEqn) -> bool:
     return not batch and len(contracted) == 1 and min(ranks) == 1
 
 
-def _product(equation: JaxprEqn, a: Any, b: Any) -> list[Value] | None:
+def _product(
+    equation: JaxprEqn, values: list[Value], sum_of: Callable[..., Array] = jnp.sum
+) -> list[Value] | None:
     """Return a product of batches of matrices, written as a sum; None if it must not be.
 
     A product of short floats, of integers or of booleans is not the sum of their products: it is
     accumulated in longer floats, wraps around or is a disjunction.
     """
     (of_a, of_b), (batch_a, batch_b) = equation.params["dimension_numbers"]
-    a = _batch_rows_terms(jnp.asarray(a), batch_a, of_a)
-    b = _batch_rows_terms(jnp.asarray(b), batch_b, of_b)
+    a = _batch_rows_terms(jnp.asarray(values[0]), batch_a, of_a)
+    b = _batch_rows_terms(jnp.asarray(values[1]), batch_b, of_b)
     terms = a.shape[-1]
     result = _array(equation.outvars[0])
     if result.dtype.name not in SUMMED_AS_THEY_ARE:
@@ -168,7 +158,7 @@ def _product(equation: JaxprEqn, a: Any, b: Any) -> list[Value] | None:
     if terms <= UNROLLED:
         total: Any = sum((a[..., k] * b[..., k] for k in range(1, terms)), a[..., 0] * b[..., 0])
     else:
-        total = (a * b).sum(-1)
+        total = sum_of(a * b, (-1,))
     return [total.reshape(result.shape)]
 
 

@@ -31,10 +31,10 @@ from jax.interpreters import mlir
 
 from kfjax._support.batch_parts import loop_in_parts, run_in_parts
 from kfjax._support.loop_contents import (
+    for_a_part,
     reason_against,
     reason_against_contents,
     with_products_written_out,
-    with_sums_written_out,
 )
 from kfjax._support.memory_layout import on_one_device
 from kfjax._support.naming import described
@@ -191,10 +191,10 @@ def _faster(
     reason = reason_against(body)
     if not reason:
         return functools.partial(_as_one_function, body, params), 1, ""
-    loop = loop_in_parts(shapes, params)
+    loop = loop_in_parts(body, shapes, params)
     if loop is None:
         return None, 1, reason
-    of_part = with_sums_written_out(with_products_written_out(loop.loop.params["jaxpr"]))
+    of_part = for_a_part(loop.loop.params["jaxpr"])
     if reason_against_contents(of_part):
         return None, 1, reason
     run = functools.partial(_as_one_function, of_part, loop.loop.params)
