@@ -42,7 +42,7 @@ def backward_kernel(rule: Any, model: StateSpaceModel, belief: Belief, u: Inputs
     if isinstance(belief, DiffuseState):
         identity = jnp.eye(Q.shape[0], dtype=Q.dtype)
         predicted, F, _ = rule.affine(f, belief.mean, identity, space, space)
-        given = condition(*belief, predicted, F, Q, noise_free=False)
+        given = condition(belief, predicted, F, Q, noise_free=False)
         return BackwardKernel(given.gain, predicted, given.covariance)
     if isinstance(belief, SquareRootGaussian):
         predicted, dx, dy = rule.deviations(f, *belief, space, space)

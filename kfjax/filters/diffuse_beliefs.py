@@ -46,19 +46,26 @@ __all__ = ["DiffuseState"]
 # how many times n eps, relative to its terms, what is zero may be off after some steps
 ROUNDING = 16.0
 
-Proper = Gaussian | SquareRootGaussian
-
 
 class DiffuseState(NamedTuple):
     """A belief with a diffuse part, N(mean, cov + k A A') for k to infinity.
 
     Attributes:
         belief: the belief without its diffuse part, a `Gaussian` or a `SquareRootGaussian`.
-        diffuse: A [..., n, d]; zero once the observations have determined every direction.
+        loading: how d diffuse directions at the start load on the states now, [..., n, d].
+        undetermined: the projection [..., d, d] onto the directions that observations have not yet
+            determined.
     """
 
     belief: Any
-    diffuse: Array
+    loading: Array
+    undetermined: Array
+
+    @property
+    def diffuse(self) -> Array:
+        """A [..., n, d]; zero once the observations have determined every direction."""
+        of_one = jnp.vectorize(_still_open, signature="(n,d),(d,d)->(n,d)")
+        return of_one(self.loading, self.undetermined)
 
     @property
     def mean(self) -> Array:
@@ -79,8 +86,7 @@ def proper(belief: Any) -> Any:
 def belief_with_start(state: Any) -> Gaussian | DiffuseState:
     """Return the Gaussian belief of a state, with the diffuse part if it has one."""
     belief = Gaussian(state.mean, state.cov)
-    diffuse = getattr(state, "diffuse", None)
-    return belief if diffuse is None else DiffuseState(belief, diffuse)
+    return state._replace(belief=belief) if isinstance(state, DiffuseState) else belief
 
 
 class Determined(NamedTuple):
@@ -90,7 +96,7 @@ class Determined(NamedTuple):
         gain: K_0 [n, m].
         ordinary: T [m, m]; a row of zeros for a channel that determines a direction.
         used: which channels determine a direction, [m] booleans.
-        rest: A [n, d] afterwards.
+        rest: the projection [d, d] onto the directions that are still not determined.
         logdet: log det(C C') of the channels used.
     """
 
@@ -121,27 +127,41 @@ class Conditional(NamedTuple):
     size: Array
 
 
-def determine(H: Array, A: Array) -> Determined:
-    """Return what channels with the rows H [m, n] say about the diffuse directions A [n, d]."""
+def determine(H: Array, loading: Array, undetermined: Array) -> Determined:
+    """Return what channels with the rows H [m, n] say about the diffuse directions."""
+    # The loading is moved by the model alone, and only the projection knows of observations:
+    # taken off the loading itself, directions would leave rounding errors that later steps could
+    # not tell from directions that are nearly determined.
     m = H.shape[0]
-    E = seen_of(H, A)
+    E = _open_rows(H, loading, undetermined)
     C = linalg.triangularise(E, rounding=ROUNDING)
-    inverse = linalg.solve_lower(C, jnp.eye(m, dtype=A.dtype))
-    W = linalg.matmul(inverse, E)
+    W = linalg.matmul(linalg.solve_lower(C, jnp.eye(m, dtype=E.dtype)), E)
+    if m > 1:  # a second pass makes the rows of W orthonormal to rounding
+        again = linalg.triangularise(W, rounding=ROUNDING)
+        W = linalg.matmul(linalg.solve_lower(again, jnp.eye(m, dtype=E.dtype)), W)
+        C = linalg.matmul(C, again)
+    inverse = linalg.solve_lower(C, jnp.eye(m, dtype=E.dtype))
     used = linalg.diagonal(C) > 0
-    seen = linalg.matmul(A, W.T)
-    ordinary = jnp.eye(m, dtype=A.dtype) - linalg.matmul(C, inverse)
+    ordinary = jnp.eye(m, dtype=E.dtype) - linalg.matmul(C, inverse)
     ordinary = jnp.where(used[:, None], 0, ordinary)
-    rest = _without_small_rows(A - linalg.matmul(seen, W), _norms(A), A.shape[-1])
-    return Determined(linalg.matmul(seen, inverse), ordinary, used, rest, linalg.logdet(C))
+    rest = linalg.symmetric(undetermined - linalg.matmul(W.T, W))
+    gain = linalg.matmul(linalg.matmul(loading, W.T), inverse)
+    return Determined(gain, ordinary, used, rest, linalg.logdet(C))
 
 
-def seen_of(M: Array, A: Array) -> Array:
-    """Return M A, with zero for rows that are rounding errors of terms that cancelled."""
-    # Whole rows decide, not entries: the columns of A may be turned into each other, and what is
-    # left of a direction that is determined is small beside the rows, not beside itself.
-    terms = linalg.matmul(jnp.abs(M), _norms(A))
-    return _without_small_rows(linalg.matmul(M, A), terms, M.shape[-1])
+def _open_rows(H: Array, loading: Array, undetermined: Array) -> Array:
+    """Return H A, with zero for rows that are rounding errors of terms that cancelled."""
+    # Whole rows decide, not entries, since the basis of the directions is arbitrary. The second
+    # projection makes what is left orthogonal, to rounding of itself, to what is determined.
+    seen = linalg.matmul(linalg.matmul(linalg.matmul(H, loading), undetermined), undetermined)
+    terms = linalg.matmul(jnp.abs(H), _norms(loading))
+    rounding = ROUNDING * H.shape[-1] * eps_of(seen)
+    return jnp.where((_norms(seen) < rounding * terms)[:, None], 0, seen)
+
+
+def _still_open(loading: Array, undetermined: Array) -> Array:
+    """Return A [n, d]."""
+    return _open_rows(jnp.eye(loading.shape[0], dtype=loading.dtype), loading, undetermined)
 
 
 def _norms(A: Array) -> Array:
@@ -149,17 +169,12 @@ def _norms(A: Array) -> Array:
     return jnp.sqrt(jnp.sum(jax.lax.stop_gradient(A) ** 2, axis=1))
 
 
-def _without_small_rows(rows: Array, terms: Array, count: int) -> Array:
-    """Return rows with zero for those that are rounding errors of `count` terms of these sizes."""
-    rounding = ROUNDING * count * eps_of(rows)
-    return jnp.where((_norms(rows) < rounding * terms)[:, None], 0, rows)
-
-
 def condition(
-    belief: Proper, A: Array, y_hat: Array, H: Array, R: Array, *, noise_free: bool
+    state: DiffuseState, y_hat: Array, H: Array, R: Array, *, noise_free: bool
 ) -> Conditional:
     """Return the distribution of x given y = y_hat + H (x - m) + v, v ~ N(0, R)."""
-    determined = determine(H, A)
+    belief = state.belief
+    determined = determine(H, state.loading, state.undetermined)
     T, used = determined.ordinary, determined.used
     identity = jnp.diag(used.astype(R.dtype))
     if isinstance(belief, SquareRootGaussian):

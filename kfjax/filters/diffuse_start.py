@@ -14,7 +14,7 @@ from kfjax._support.arguments import check_kind
 from kfjax._support.naming import described
 from kfjax.base import Filter, Gaussian, Info, Inputs, constructor
 from kfjax.filters.checks import check_filter
-from kfjax.filters.diffuse_beliefs import DiffuseState, condition, seen_of
+from kfjax.filters.diffuse_beliefs import DiffuseState, condition
 from kfjax.filters.gaussian import kalman
 from kfjax.filters.square_root_form import SquareRootGaussian
 from kfjax.models.observing import bind, innovation_info, keep_unobserved, observe
@@ -89,15 +89,15 @@ def exact_diffuse(filter: Filter = KALMAN, components: tuple[int, ...] | None = 
                 f"exact_diffuse: filter is {filter}, whose state is {type(belief).__name__};"
                 " expected a plain filter. Put combinators around exact_diffuse."
             )
-        return DiffuseState(belief, jnp.eye(params.n, dtype=mean.dtype)[:, at])
+        loading = jnp.eye(params.n, dtype=mean.dtype)[:, at]
+        return DiffuseState(belief, loading, jnp.eye(at.size, dtype=mean.dtype))
 
     def predict(params: StateSpaceModel, state: DiffuseState, u: Inputs = None) -> DiffuseState:
         belief = filter.predict(params, state.belief, u)
-        A = state.diffuse
         space = params.state_space
-        identity = jnp.eye(A.shape[0], dtype=A.dtype)
+        identity = jnp.eye(params.n, dtype=state.mean.dtype)
         F = rule.affine(bind(params.f, u), state.mean, identity, space, space).matrix
-        return DiffuseState(belief, seen_of(F, A))
+        return state._replace(belief=belief, loading=linalg.matmul(F, state.loading))
 
     def update(
         params: StateSpaceModel,
@@ -107,12 +107,13 @@ def exact_diffuse(filter: Filter = KALMAN, components: tuple[int, ...] | None = 
         observed: Any = None,
     ) -> tuple[DiffuseState, Info]:
         seen, space = observe(params, state.mean, y, u, observed), params.state_space
-        identity = jnp.eye(state.diffuse.shape[0], dtype=state.mean.dtype)
+        identity = jnp.eye(params.n, dtype=state.mean.dtype)
         y_hat, H, _ = rule.affine(seen.fn, state.mean, identity, space, seen.space)
-        given = condition(state.belief, state.diffuse, y_hat, H, seen.R, noise_free=seen.noise_free)
+        given = condition(state, y_hat, H, seen.R, noise_free=seen.noise_free)
         innovation = seen.innovation(y_hat)
         mean = space.retract(state.mean, linalg.matmul(given.gain, innovation))
-        new = DiffuseState(type(state.belief)(mean, given.covariance), given.determined.rest)
+        belief = type(state.belief)(mean, given.covariance)
+        new = state._replace(belief=belief, undetermined=given.determined.rest)
         used = given.determined.used
         info = innovation_info(
             linalg.matmul(given.determined.ordinary, innovation),
