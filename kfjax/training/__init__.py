@@ -15,9 +15,12 @@ from kfjax.training.expectation_maximisation import LEARNABLE, Maximised, em
 from kfjax.training.filter_memory import Forgetting, forgetting, gradient_per_lag
 from kfjax.training.finite_memory import finite_memory_floor
 from kfjax.training.fitting import fit
+from kfjax.training.free_parameters import COVARIANCES
 from kfjax.training.gates import Saturation, gate_saturation
 from kfjax.training.history import Fitted, History, Report, Spread, spread
 from kfjax.training.imitation import Targets, imitation_targets
+from kfjax.training.likelihood import maximum_likelihood
+from kfjax.training.likelihood_results import MaximumLikelihood, Parameter
 from kfjax.training.losses import FilterLoss, innovation_nll, nll, prediction_error, state_mse
 from kfjax.training.noise import Scales, scale_noise
 from kfjax.training.optimizers import Cosine, clipped_adam, replicate
@@ -28,6 +31,7 @@ from kfjax.training.tuning import OBJECTIVES, STRUCTURES, Tuned, tune
 from kfjax.training.wrapping import BatchLoss, l2, random_start, through, weighted_sum
 
 __all__ = [
+    "COVARIANCES",
     "LEARNABLE",
     "OBJECTIVES",
     "STRUCTURES",
@@ -43,6 +47,8 @@ __all__ = [
     "FreeNoise",
     "History",
     "Maximised",
+    "MaximumLikelihood",
+    "Parameter",
     "Report",
     "Rollout",
     "Saturation",
@@ -68,6 +74,7 @@ __all__ = [
     "innovation_nll",
     "l2",
     "load_params",
+    "maximum_likelihood",
     "merge",
     "nll",
     "noise_of",

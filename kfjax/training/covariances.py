@@ -160,7 +160,7 @@ def free_noise(params: Params, learn: Sequence[str] = ("Q", "R"), floor: Any = N
         )
     check_added_noise("free_noise", model)
     choose_some("free_noise: learn", learn, NAMES)
-    covs = {name: _covariance(model, name) for name in learn}
+    covs = {name: covariance_of(model, name) for name in learn}
     floors = {name: _floor(model, cov) if floor is None else floor for name, cov in covs.items()}
     factors = {name: unconstrain(cov, floors[name]) for name, cov in covs.items()}
     return FreeNoise(
@@ -261,12 +261,12 @@ def fit_noise(
     return fitted._replace(params=noise_of(fitted.params))
 
 
-def _covariance(model: StateSpaceModel, name: str) -> Array:
+def covariance_of(model: StateSpaceModel, name: str, who: str = "free_noise") -> Array:
     """Return the covariance of that name, which must be constant."""
     value = model.prior.cov if name == "P0" else getattr(model, name)
     if callable(value):
         raise ValueError(
-            f"free_noise: {name} is a function; expected a matrix. Fit the numbers of Partial(fn,"
+            f"{who}: {name} is a function; expected a matrix. Fit the numbers of Partial(fn,"
             " theta) with fit, or scale it with kfjax.training.tune."
         )
     return value

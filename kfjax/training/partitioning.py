@@ -52,7 +52,7 @@ def partition(params: Params, learn: PyTree = None) -> tuple[Any, Any]:
     if not any(chosen):
         raise ValueError(
             f"learn: got {learn!r}, which leaves no float of params to train; expected at least"
-            f" one. Paths look like {', '.join(_name(path) for path, _ in paths[:4])}."
+            f" one. Paths look like {', '.join(path_name(path) for path, _ in paths[:4])}."
         )
     leaves = [leaf for _, leaf in paths]
     trained = [leaf if c else None for c, leaf in zip(chosen, leaves, strict=True)]
@@ -74,7 +74,7 @@ def merge(trained: PyTree, frozen: PyTree) -> Any:
 def _chosen(params: Params, learn: PyTree, paths: list) -> list[bool]:
     """Return one boolean per leaf."""
     if callable(learn) and jax.tree_util.all_leaves([learn]):
-        return [bool(learn(_name(path), leaf)) for path, leaf in paths]
+        return [bool(learn(path_name(path), leaf)) for path, leaf in paths]
     if learn is None:
         by_default = getattr(params, "learned_by_default", None)
         learn = True if by_default is None else by_default()
@@ -95,7 +95,8 @@ def _chosen(params: Params, learn: PyTree, paths: list) -> list[bool]:
     return flags
 
 
-def _name(path: Any) -> str:
+def path_name(path: Any) -> str:
+    """Return the path of a leaf as text, such as network/params/Dense_0/kernel."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 

@@ -1,0 +1,143 @@
+"""Standard errors from the curvature of a log-likelihood, and what it does not determine.
+
+Everything is in free numbers theta, of which `jacobian` leads to natural values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+__all__: list[str] = []
+
+FLAT = 0.01  # a change of the log-likelihood that nobody would notice
+SINGULAR = 3e-7  # smallest eigenvalue of an information whose diagonal is one, per parameter
+SADDLE = 1e-4  # of the same, below zero
+SHARE = 1e-3  # of a direction that counts
+
+
+class Curvature(NamedTuple):
+    """A maximum of a log-likelihood, with p free numbers.
+
+    Attributes:
+        gradient: of the log-likelihood [p].
+        information: minus its second derivatives [p, p].
+        jacobian: derivatives of the natural values by the free numbers [p, p].
+        at_ends: change of the log-likelihood where one free number goes to its lower or its upper
+            end [2, p]; NaN where there is no end.
+        elsewhere: its change where one free number goes to quite another value [p].
+    """
+
+    gradient: np.ndarray
+    information: np.ndarray
+    jacobian: np.ndarray
+    at_ends: np.ndarray
+    elsewhere: np.ndarray
+
+
+class Uncertainty(NamedTuple):
+    """What the curvature says.
+
+    Attributes:
+        cov: covariance of the natural values [p, p], NaN where there is none.
+        gain: by how much the log-likelihood could still rise, by a quadratic approximation.
+        is_maximum: whether it falls in every direction.
+        notes: by name, why a value has no standard error.
+    """
+
+    cov: np.ndarray
+    gain: float
+    is_maximum: bool
+    notes: dict[str, str]
+
+
+def uncertainty(
+    names: Sequence[str], bounds: Sequence[tuple[float, float]], curvature: Curvature, eps: float
+) -> Uncertainty:
+    """Return covariances, and reasons where there are none.
+
+    A parameter at its end is held there; combinations that the likelihood does not determine are
+    left out.
+
+    Args:
+        names: of the natural values.
+        bounds: between which ends they lie.
+        curvature: of p free numbers.
+        eps: rounding of the derivatives.
+    """
+    notes = _at_ends(names, bounds, curvature)
+    kept = np.array([name not in notes for name in names])
+    if not kept.any() or not np.isfinite(curvature.information).all():
+        cov = np.full(curvature.information.shape, np.nan)
+        return Uncertainty(cov, np.nan if kept.any() else 0.0, not kept.any(), notes)
+    places = np.flatnonzero(kept)
+    values, vectors, scale = _axes(curvature.information[np.ix_(places, places)])
+    limit = len(places) * max(SINGULAR, 100 * eps)
+    determined = values > limit
+    is_maximum = bool(values.min() > -max(SADDLE, eps**0.5))
+    # in units of the standard deviation that each would have alone
+    gradient = vectors.T @ (curvature.gradient[places] / scale)
+    gain = 0.5 * np.sum(gradient[determined] ** 2 / values[determined])
+    free = vectors[:, determined]
+    inverse = (free / values[determined]) @ free.T / np.outer(scale, scale)
+    cov = np.full(curvature.information.shape, np.nan)
+    jacobian = curvature.jacobian[:, places]
+    cov = jacobian @ inverse @ jacobian.T
+    for names_of, text in _undetermined(names, jacobian / scale, vectors[:, ~determined], kept):
+        notes |= dict.fromkeys(names_of, text)
+    _leave_out_what_hangs_on(names, curvature.jacobian, kept, notes)
+    without = np.array([name in notes for name in names])
+    cov[without, :] = np.nan
+    cov[:, without] = np.nan
+    return Uncertainty(cov, float(gain), is_maximum, notes)
+
+
+def _at_ends(
+    names: Sequence[str], bounds: Sequence[tuple[float, float]], curvature: Curvature
+) -> dict[str, str]:
+    """Return notes about parameters that are at an end, or that make no difference at all."""
+    notes = {}
+    for index, name in enumerate(names):
+        low, high = np.abs(curvature.at_ends[:, index]) < FLAT  # false for NaN
+        if low or high:
+            end = bounds[index][0] if low else bounds[index][1]
+            notes[name] = f"at its end {end:g}: the others' errors are for it held there"
+        if np.abs(curvature.elsewhere[index]) < FLAT and (low or high):
+            notes[name] = "the likelihood does not depend on it"
+    return notes
+
+
+def _axes(information: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return eigenvalues, eigenvectors and units of an information whose diagonal is made one."""
+    diagonal = np.diag(information)
+    scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+    unit = information / np.outer(scale, scale)
+    values, vectors = np.linalg.eigh(0.5 * (unit + unit.T))
+    return values, vectors, scale
+
+
+def _undetermined(
+    names: Sequence[str], jacobian: np.ndarray, null: np.ndarray, kept: np.ndarray
+) -> list[tuple[list[str], str]]:
+    """Return groups of parameters of which only combinations are determined, with a text each."""
+    if null.shape[1] == 0:
+        return []
+    size = np.linalg.norm(jacobian, axis=1)
+    moved = np.linalg.norm(jacobian @ null, axis=1) > SHARE * np.where(size > 0, size, 1.0)
+    group = [name for name, moves, is_kept in zip(names, moved, kept, strict=True) if moves]
+    if len(group) == 1:
+        return [(group, "the likelihood does not depend on it")]
+    return [(group, "the likelihood determines only combinations of these")]
+
+
+def _leave_out_what_hangs_on(
+    names: Sequence[str], jacobian: np.ndarray, kept: np.ndarray, notes: dict[str, str]
+) -> None:
+    """Note natural values that depend on a free number that has been left out."""
+    size = np.abs(jacobian).max(axis=1)
+    hangs = np.abs(jacobian[:, ~kept]).max(axis=1, initial=0.0) > SHARE * size
+    for name, leaves in zip(names, hangs, strict=True):
+        if leaves:
+            notes.setdefault(name, "it depends on parameters without a standard error")

@@ -1,0 +1,96 @@
+"""Minimisation of a smooth function of a few numbers, by L-BFGS with a line search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+__all__: list[str] = []
+
+MEMORY = 10  # pairs of steps and gradients
+LINE_SEARCH = 30  # evaluations in one line search, at most
+
+
+class Minimum(NamedTuple):
+    """Where a minimisation ended.
+
+    Attributes:
+        theta: [p].
+        value: the function there.
+        gradient: its gradient there [p].
+        updates: number of updates made.
+    """
+
+    theta: Array
+    value: Array
+    gradient: Array
+    updates: Array
+
+
+def minimise(
+    function: Callable[[Array], Array], start: Array, *, updates: int, tolerance: float
+) -> Minimum:
+    """Minimise a function by L-BFGS with the zoom line search of optax.
+
+    It ends when no entry of the gradient exceeds the tolerance, when a line search finds nothing
+    lower, or after so many updates. The caller judges the gradient. It is a function of JAX: jit
+    it, and use `jax.lax.map` for several starts, which lets each end by itself.
+
+    Args:
+        function: `theta [p] -> scalar`. Where it or its gradient is not finite, it counts as very
+            large.
+        start: [p], where it is finite.
+        updates: the largest number of updates.
+        tolerance: see above.
+
+    References:
+        J. Nocedal, S. J. Wright, Numerical Optimization, 2nd ed. (2006), algorithms 3.5 and 7.4.
+    """
+    finite = _finite(function)
+    search = optax.scale_by_zoom_linesearch(LINE_SEARCH, initial_guess_strategy="one")
+    solver = optax.lbfgs(memory_size=MEMORY, linesearch=search)
+
+    def goes_on(carry: tuple) -> Array:
+        now, _, moved = carry
+        return moved & (now.updates < updates) & (jnp.abs(now.gradient).max() > tolerance)
+
+    def update(carry: tuple) -> tuple:
+        now, state, _ = carry
+        step, state = solver.update(
+            now.gradient, state, now.theta, value=now.value, grad=now.gradient, value_fn=finite
+        )
+        theta = optax.apply_updates(now.theta, step)
+        # the line search ended with the value and the gradient at this place
+        value = optax.tree.get(state, "value")
+        gradient = optax.tree.get(state, "grad")
+        lower = value <= now.value
+        new = Minimum(theta, value, gradient, now.updates + 1)
+        kept = jax.tree.map(lambda a, b: jnp.where(lower, a, b), new, now)
+        return kept, state, lower & jnp.any(theta != now.theta)
+
+    value, gradient = jax.value_and_grad(finite)(start)
+    begin = Minimum(start, value, gradient, jnp.zeros((), jnp.int32))
+    end, _, _ = jax.lax.while_loop(goes_on, update, (begin, solver.init(start), jnp.asarray(True)))
+    return end
+
+
+def _finite(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """Return a function that is large, with a gradient of zero, where another is not finite."""
+
+    @jax.custom_vjp
+    def finite(theta: Array) -> Array:
+        return forward(theta)[0]
+
+    def forward(theta: Array) -> tuple[Array, Array]:
+        value, gradient = jax.value_and_grad(function)(theta)
+        sound = jnp.isfinite(value) & jnp.isfinite(gradient).all()
+        large = jnp.sqrt(jnp.finfo(value.dtype).max)
+        return jnp.where(sound, value, large), jnp.where(sound, gradient, 0)
+
+    finite.defvjp(forward, lambda gradient, cotangent: (cotangent * gradient,))
+    return finite
