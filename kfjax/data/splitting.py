@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import dataclasses
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from kfjax._support.arguments import check_kind
@@ -11,7 +13,7 @@ from kfjax._support.values import real_array
 from kfjax.data.cutting import first_steps
 from kfjax.data.dataset import Dataset
 
-__all__ = ["Parts", "split_parts"]
+__all__ = ["Parts", "split_parts", "split_time"]
 
 FRACTIONS = (0.6, 0.2, 0.2)
 ROUNDING = 1e-9  # for sums of fractions: 0.7 + 0.2 + 0.1 is not 1 in binary
@@ -84,3 +86,64 @@ def _ends(total: int, fractions: tuple[float, float, float]) -> list[int]:
     second = min(max(second, 2), third - 1)
     first = min(max(first, 1), second - 1)
     return [first, second, third]
+
+
+def split_time(data: Dataset, *parts: float) -> tuple[Dataset, ...]:
+    """Cut every trajectory in time into consecutive parts.
+
+    Fit on the first part and forecast the next. To filter a later part, continue from the state at
+    the end of the one before (`kf.run(..., state=final)`), since the prior of the model is about
+    the start of the record; or filter the whole record and count the later part alone, as
+    `kf.compare(..., skip=)` does.
+
+    Args:
+        data: trajectories.
+        *parts: numbers of steps, or fractions of the steps of each trajectory, together at most all
+            of them.
+
+    Returns:
+        A `Dataset` for each part, with names and times, and prior means in the first alone.
+
+    Raises:
+        ValueError: if a part of a trajectory is empty, or the parts exceed it.
+
+    Example:
+        >>> train, test = kf.data.split_time(kf.Dataset(np.zeros((1, 100, 2))), 0.8, 0.2)
+        >>> train.steps, test.steps
+        (80, 20)
+    """
+    check_kind("split_time: data", data, Dataset)
+    shares = tuple(real_array("split_time: parts", parts, ndim=1).tolist())
+    lengths = data.lengths
+    are_counts = all(isinstance(part, (int, np.integer)) for part in parts)
+    limits = np.ones(data.size) if not are_counts else lengths
+    exact = np.cumsum([0, *shares]) * (lengths / limits)[:, None]
+    ends = np.floor(exact + ROUNDING).astype(int)
+    sizes = np.diff(ends, axis=1)
+    if not shares or (sizes < 1).any() or (ends[:, -1] > lengths).any():
+        raise ValueError(
+            f"split_time: got parts {shares} of {lengths.min()} to {lengths.max()} steps; expected"
+            " parts of at least one step of each trajectory, together at most all of them (or 1.0,"
+            " as fractions)."
+        )
+    return tuple(
+        _steps_from(data, start, size, first=number == 0)
+        for number, (start, size) in enumerate(zip(ends.T, sizes.T, strict=False))
+    )
+
+
+def _steps_from(data: Dataset, start: np.ndarray, size: np.ndarray, *, first: bool) -> Dataset:
+    """Return the steps of each trajectory from its own start on [N], as many as its own size."""
+    at = np.minimum(start[:, None] + np.arange(size.max()), data.lengths[:, None] - 1)
+
+    def part(values: Any) -> np.ndarray:
+        return np.asarray(values)[np.arange(data.size)[:, None], at]
+
+    labels = data.labels
+    if labels is not None and labels.times is not None:
+        labels = dataclasses.replace(labels, times=part(labels.times))
+    arrays = (data.ys, data.xs, data.us, data.observed)
+    ys, xs, us, observed = jax.tree.map(part, arrays)
+    length = None if (size == size.max()).all() else size
+    prior_mean = data.prior_mean if first else None
+    return Dataset(ys, xs, us, observed, length, prior_mean, labels, dtype=data.dtype)

@@ -2,6 +2,7 @@
 
 from kfjax.evaluation.comparison import compare
 from kfjax.evaluation.consistency import anees, anis, chi_square_interval
+from kfjax.evaluation.forecasts import SeriesForecast, forecast_series
 from kfjax.evaluation.innovations import Whiteness, innovation_products, whiteness
 from kfjax.evaluation.intervals import (
     Interval,
@@ -15,6 +16,7 @@ from kfjax.evaluation.intervals import (
 from kfjax.evaluation.measured_gains import gains
 from kfjax.evaluation.metrics import Sums, coverage, mse, nees, rmse, squared_error
 from kfjax.evaluation.reports import Comparison
+from kfjax.evaluation.residuals import ChannelChecks, ResidualChecks, residual_checks
 from kfjax.evaluation.results import Evaluation
 from kfjax.evaluation.rows import Row
 from kfjax.evaluation.timing import clocks, environment, first_call, in_turn, pin, quartiles
@@ -22,10 +24,13 @@ from kfjax.evaluation.trials import monte_carlo
 from kfjax.linear.mismatch import expected_error
 
 __all__ = [
+    "ChannelChecks",
     "Comparison",
     "Evaluation",
     "Interval",
+    "ResidualChecks",
     "Row",
+    "SeriesForecast",
     "Sums",
     "Whiteness",
     "anees",
@@ -37,6 +42,7 @@ __all__ = [
     "environment",
     "expected_error",
     "first_call",
+    "forecast_series",
     "gains",
     "in_turn",
     "innovation_products",
@@ -49,6 +55,7 @@ __all__ = [
     "paired_db",
     "pin",
     "quartiles",
+    "residual_checks",
     "rmse",
     "rmse_interval",
     "squared_error",

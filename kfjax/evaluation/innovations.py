@@ -28,8 +28,8 @@ class Whiteness(NamedTuple):
     Attributes:
         autocorrelation: r_k for k = 1..K, [K].
         bound: [K]; |r_k| stays below it with the stated probability if the innovations are white.
-        statistic: sum_k c_k r_k^2 (Ljung-Box), c_k the number of pairs at lag k; chi-square with K
-            degrees of freedom.
+        statistic: (1 + 2 / c_0) sum_k c_k r_k^2 (Ljung-Box), c_k the number of pairs at lag k;
+            chi-square with K degrees of freedom.
         p_value: probability of a larger statistic if the innovations are white.
     """
 
@@ -123,7 +123,8 @@ def whiteness(
     with np.errstate(divide="ignore", invalid="ignore"):
         r = (p[1:] / c[1:]) / (p[0] / c[0])
         bound = special.ndtri((1 + level) / 2) / np.sqrt(c[1:])
-    statistic = np.sum(c[1:][pairs] * r[pairs] ** 2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        statistic = (1 + 2 / c[0]) * np.sum(c[1:][pairs] * r[pairs] ** 2)
     return Whiteness(
         autocorrelation=r,
         bound=np.where(pairs, bound, np.nan),
@@ -138,8 +139,8 @@ def _products(innovation: Array, cov: Array, lags: int) -> Sums:
 
     This is one operation, whereas one sum per lag would take seconds to compile.
     """
-    whitened = jnp.vectorize(_whitened, signature="(m),(m,m)->(m),(m)")
-    w, seen = whitened(innovation, cov)
+    each = jnp.vectorize(whitened, signature="(m),(m,m)->(m),(m)")
+    w, seen = each(innovation, cov)
     padded = innovation.shape[-2] + lags  # so that the circular products do not wrap around
 
     def products(a: Array) -> Array:
@@ -152,7 +153,7 @@ def _products(innovation: Array, cov: Array, lags: int) -> Sums:
     return Sums(total, count.astype(jnp.int32))
 
 
-def _whitened(innovation: Array, S: Array) -> tuple[Array, Array]:
+def whitened(innovation: Array, S: Array) -> tuple[Array, Array]:
     """Return L^-1 innovation, and a mask of the entries that come from observed channels.
 
     Entries are NaN where the filter broke down: neither a covariance nor an unobserved channel.

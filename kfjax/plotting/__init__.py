@@ -10,6 +10,7 @@ from kfjax.plotting.components import plot_trajectory
 from kfjax.plotting.consistency import plot_consistency, plot_nees, plot_nis
 from kfjax.plotting.ellipses import plot_ellipses
 from kfjax.plotting.errors import plot_error_bounds, plot_errors
+from kfjax.plotting.forecasts import plot_forecast
 from kfjax.plotting.gains import plot_gain
 from kfjax.plotting.innovations import plot_autocorrelation
 from kfjax.plotting.observations import plot_observations
@@ -28,6 +29,7 @@ __all__ = [
     "plot_ellipses",
     "plot_error_bounds",
     "plot_errors",
+    "plot_forecast",
     "plot_gain",
     "plot_history",
     "plot_nees",

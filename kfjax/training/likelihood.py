@@ -19,12 +19,12 @@ from kfjax._support.arguments import (
     check_function,
     check_key,
     check_number,
-    real_numbers,
 )
 from kfjax._support.compiling import jit
 from kfjax._support.precision import eps_of
 from kfjax.base import Filter, Params, log_likelihood_only
 from kfjax.data import Dataset, run_trajectory
+from kfjax.data.series import as_dataset
 from kfjax.filters.checks import check_filter
 from kfjax.training.free_parameters import FreeStart, Layout, free_parameters, link, unlink
 from kfjax.training.information import Curvature, Uncertainty, uncertainty
@@ -135,7 +135,7 @@ def maximum_likelihood(
     if key is None:
         key = jax.random.key(0)
     check_key(f"{WHO}: key", key)
-    series = _dataset(data, us, observed)
+    series = as_dataset(WHO, data, us, observed)
     check_count(f"{WHO}: skip", skip, least=0, most=int(series.lengths.min()) - 1)
     free = free_parameters(params, learn, transform, bounds)
     count = _observations(series, skip)
@@ -247,25 +247,6 @@ def derivatives(
     # one direction after another takes the memory of one
     hessian = jax.lax.map(along, jnp.eye(theta.size, dtype=theta.dtype))
     return hessian, jax.jacfwd(objective.layout.natural)(theta)
-
-
-def _dataset(data: Any, us: Any, observed: Any) -> Dataset:
-    """Return the data as a `Dataset`."""
-    if isinstance(data, Dataset):
-        if us is not None or observed is not None:
-            raise ValueError(
-                f"{WHO}: got a Dataset with us or observed; expected these inside it. Leave them"
-                " out."
-            )
-        return data
-    ys = real_numbers(f"{WHO}: data", data)
-    if ys.ndim != 2:
-        raise ValueError(
-            f"{WHO}: data has shape {ys.shape}; expected one series [T, m], or a Dataset of"
-            " several. A series of one channel is ys[:, None]."
-        )
-    us, observed = jax.tree.map(lambda a: np.asarray(a)[None], (us, observed))
-    return Dataset(ys[None], us=us, observed=observed)
 
 
 def _observations(data: Dataset, skip: int) -> int:

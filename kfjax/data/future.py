@@ -1,0 +1,204 @@
+"""The steps after the end of data: their times, in the data's own spacing, and their inputs."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from kfjax._support.arguments import check_count, check_kind
+from kfjax.data.cutting import first_steps
+from kfjax.data.dataset import Dataset
+
+__all__ = ["Future", "split_future"]
+
+REGULAR = 0.01  # steps that vary by less are alike
+SECONDS = np.timedelta64(1, "s")
+
+
+class Future(NamedTuple):
+    """Steps after the end of every trajectory.
+
+    Attributes:
+        steps: their number K.
+        us: their inputs, a pytree of [N, K, ...], or None.
+        times: their times [N, K], as `Labels` has them, or None if the data have none.
+        spacing: how the times go on, in words.
+    """
+
+    steps: int
+    us: Any
+    times: np.ndarray | None
+    spacing: str
+
+
+def split_future(data: Dataset, steps: int | None = None) -> tuple[Dataset, Future]:
+    """Split data where the observations end, and continue their times and inputs.
+
+    Rows at the end of the only trajectory in which nothing was observed are steps to be forecast:
+    so a table says when they are, and which inputs they have. If there are none, or fewer than
+    `steps`, times go on in the spacing of the data: a calendar's (months, business days), or the
+    median of the steps. The input "dt" goes on with them.
+
+    Args:
+        data: trajectories; with inputs other than "dt" one, which ends with such rows.
+        steps: number of steps K; default that of these rows.
+
+    Returns:
+        (the data up to the last observation, `Future`).
+
+    Raises:
+        ValueError: if the number of steps is not known, or inputs of future steps are not.
+
+    Example:
+        >>> data = kf.Dataset(np.ones((1, 3, 1)), us={"dt": [[1.0, 2.0, 2.0]]})
+        >>> kf.data.split_future(data, 2)[1].us["dt"].tolist()
+        [[2.0, 2.0]]
+    """
+    check_kind("split_future: data", data, Dataset)
+    known, rows = _unobserved_end(data)
+    if steps is None and rows is None:
+        raise ValueError(
+            "split_future: steps is None, and the data end with an observation; expected a number"
+            " of steps, or rows at the end without observations."
+        )
+    if steps is None:
+        steps = data.steps - known.steps
+    check_count("split_future: steps", steps)
+    given = 0 if rows is None else min(rows.steps, steps)
+    times, spacing = _later_times(known, rows, given, steps)
+    us = _later_inputs(known, rows, given, steps, times)
+    return known, Future(steps, us, times, spacing)
+
+
+def _unobserved_end(data: Dataset) -> tuple[Dataset, Future | None]:
+    """Return the data up to the last observation, and the rows after it, if there are any."""
+    if data.size > 1 or data.observed is None:
+        return data, None
+    length = int(data.lengths[0])
+    seen = np.flatnonzero(np.asarray(data.observed)[0, :length].any(-1))
+    last = int(seen[-1]) + 1 if seen.size else length
+    if last == length:
+        return data, None
+    us = jax.tree.map(lambda a: np.asarray(a)[:, last:length], data.us)
+    times = None
+    if data.labels is not None and data.labels.times is not None:
+        times = data.labels.times[:, last:length]
+    return first_steps(data, last), Future(length - last, us, times, "as in the data")
+
+
+def _later_times(
+    data: Dataset, rows: Future | None, given: int, steps: int
+) -> tuple[np.ndarray | None, str]:
+    """Return the times [N, K] of later steps, and how they go on."""
+    labels = data.labels
+    if labels is None or labels.times is None:
+        return None, "steps"
+    start = [] if rows is None or rows.times is None else [rows.times[:, :given]]
+    count = steps - given
+    if count == 0:
+        return start[0], "as in the data"
+    series = []
+    spacing = ""
+    for row, length in zip(labels.times, data.lengths, strict=True):
+        past = np.concatenate([row[:length], *(part[0] for part in start)])
+        later, spacing = _continued(past, count, labels.zone)
+        series.append(later)
+    return np.concatenate([*start, np.stack(series)], axis=1), spacing
+
+
+def _continued(past: np.ndarray, count: int, zone: str | None) -> tuple[np.ndarray, str]:
+    """Return the times after those of one trajectory, and how they go on."""
+    if past.size < 2:
+        raise ValueError(
+            "split_future: a trajectory has one time; expected at least two, which tell how they"
+            " go on."
+        )
+    if past.dtype.kind == "M" and (frequency := calendar_frequency(past, zone)) is not None:
+        return _on_the_calendar(past[-1], count, frequency, zone), frequency
+    steps = np.diff(past)
+    step = np.median(steps) if steps.dtype.kind != "m" else _median(steps)
+    even = _ptp(steps) <= REGULAR * step
+    words = f"steps of {_in_words(step)}"
+    return past[-1] + np.arange(1, count + 1) * step, words if even else f"{words}, the median"
+
+
+def calendar_frequency(times: np.ndarray, zone: str | None = None) -> str | None:
+    """Return how dates follow each other, such as "MS" for months, or None if irregularly."""
+    import pandas as pd
+
+    if times.dtype.kind != "M" or times.size < 3:
+        return None
+    try:
+        return pd.infer_freq(_dates(times, zone))
+    except ValueError:  # dates that do not rise
+        return None
+
+
+def _dates(times: np.ndarray, zone: str | None) -> Any:
+    """Return dates as people at that place read them."""
+    import pandas as pd
+
+    dates = pd.DatetimeIndex(times)
+    return dates if zone is None else dates.tz_localize("UTC").tz_convert(zone)
+
+
+def _on_the_calendar(
+    last: np.datetime64, count: int, frequency: str, zone: str | None
+) -> np.ndarray:
+    """Return the dates after one."""
+    import pandas as pd
+
+    start = _dates(np.array([last]), zone)[0]
+    dates = pd.date_range(start, periods=count + 1, freq=frequency)[1:]
+    return (dates if zone is None else dates.tz_convert(None)).to_numpy().astype(last.dtype)
+
+
+def _later_inputs(
+    data: Dataset, rows: Future | None, given: int, steps: int, times: np.ndarray | None
+) -> Any:
+    """Return the inputs of later steps."""
+    if data.us is None:
+        return None
+    only_dt = isinstance(data.us, dict) and set(data.us) == {"dt"}
+    if given == steps and rows is not None:
+        return jax.tree.map(lambda a: a[:, :steps], rows.us)
+    if not only_dt:
+        raise ValueError(
+            f"split_future: the data have inputs, and those of {steps - given} of {steps} later"
+            " steps are not known; expected them in rows at the end of the only trajectory, where"
+            " nothing is observed."
+        )
+    return {"dt": _later_dt(data, times, steps)}
+
+
+def _later_dt(data: Dataset, times: np.ndarray | None, steps: int) -> np.ndarray:
+    """Return dt [N, K] of later steps, in the data's unit."""
+    if times is None:
+        dt = [
+            np.median(row[1:length])
+            for row, length in zip(data.us["dt"], data.lengths, strict=True)
+        ]
+        return np.tile(np.asarray(dt, data.dtype)[:, None], (1, steps))
+    last = data.labels.times[np.arange(data.size), data.lengths - 1]
+    differences = np.diff(np.concatenate([last[:, None], times], axis=1), axis=1)
+    if differences.dtype.kind == "m":
+        differences = differences / SECONDS
+    return differences.astype(data.dtype)
+
+
+def _median(steps: np.ndarray) -> np.timedelta64:
+    """Return the median of time differences."""
+    return np.median(steps.astype(np.int64)).astype(np.int64).astype(steps.dtype)
+
+
+def _ptp(steps: np.ndarray) -> Any:
+    return steps.max() - steps.min()
+
+
+def _in_words(step: Any) -> str:
+    """Return a step as text."""
+    if isinstance(step, np.timedelta64):
+        return f"{step / SECONDS:.6g} s"
+    return f"{step:.6g}"
