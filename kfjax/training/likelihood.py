@@ -29,12 +29,13 @@ from kfjax.filters.checks import check_filter
 from kfjax.training.free_parameters import FreeStart, Layout, free_parameters, link, unlink
 from kfjax.training.information import Curvature, Uncertainty, uncertainty
 from kfjax.training.likelihood_results import MaximumLikelihood, Parameter
-from kfjax.training.minimising import Minimum, minimise
+from kfjax.training.minimising import Minimum, leave_plateaus, minimise
 
 __all__ = ["maximum_likelihood"]
 
 WHO = "maximum_likelihood"
-TRIED = 8  # places that are looked at for each start
+TRIED = 16  # places that are looked at for each start
+FURTHER = 3.0  # times the spread
 FAR = 20.0  # logarithms from a value to an end that is as good as reached
 AWAY = 2.0  # logarithms from the start to a value that is another one
 SAME = 0.1  # difference of log-likelihoods that lead to the same maximum
@@ -145,8 +146,8 @@ def maximum_likelihood(
     places = _places(objective, free, starts, key, on)
     eps = eps_of(places)
     enough = max(ENOUGH, 10 * eps * count) / count
-    found = climb(objective, updates, enough, places, *on)
-    best = jax.tree.map(lambda a: a[np.nanargmin(found.value)], found)
+    found = _lowest(objective, places, free.spread, updates, enough, on)
+    best = min(found, key=lambda end: float(end.value))
     curvature = _curvature(objective, best, free.theta, on)
     known = uncertainty(free.layout.names, free.layout.bounds, curvature, eps)
     return _result(objective, free, found, best, known, level)
@@ -207,29 +208,23 @@ def values_at(objective: Objective, thetas: Array, on: tuple) -> np.ndarray:
 
 
 @functools.partial(jit, static_argnums=(0, 1, 2))
-def climb(
+def descend(
     objective: Objective,
     updates: int,
     enough: float,
-    thetas: Array,
+    theta: Array,
     fixed: Any,
     data: Dataset,
     key: Array,
 ) -> Minimum:
-    """Return where the objective is lowest, from several starts [K, p], one after another.
+    """Return where the objective is lowest, from one start [p].
 
-    Under `jax.vmap` all would take as long as the slowest, and both branches of each line search.
+    One start after another takes less time than all under `jax.vmap`, which would take both
+    branches of each line search, and as many as the slowest start.
     """
-
-    def from_one(theta: Array) -> Minimum:
-        return minimise(
-            lambda free: objective(free, fixed, data, key),
-            theta,
-            updates=updates,
-            tolerance=enough,
-        )
-
-    return jax.lax.map(from_one, thetas)
+    return minimise(
+        lambda free: objective(free, fixed, data, key), theta, updates=updates, tolerance=enough
+    )
 
 
 @functools.partial(jit, static_argnums=0)
@@ -269,6 +264,8 @@ def _places(objective: Objective, free: FreeStart, starts: int, key: Array, on: 
     if starts == 1:
         return given[None]
     drawn = jax.random.normal(key, (TRIED * starts, given.size), dtype)
+    # every other one far away, for starts that are wrong by orders of magnitude
+    drawn = drawn * jnp.where(jnp.arange(len(drawn)) % 2, FURTHER, 1.0)[:, None].astype(dtype)
     tried = jnp.concatenate([given[None], given + jnp.asarray(free.spread, dtype) * drawn])
     values = values_at(objective, tried, on)
     values = np.where(np.isfinite(values), values, np.inf)
@@ -280,6 +277,31 @@ def _places(objective: Objective, free: FreeStart, starts: int, key: Array, on: 
     best = 1 + np.argsort(values[1:], kind="stable")[: starts - 1]
     chosen = [*([0] if np.isfinite(values[0]) else []), *best[np.isfinite(values[best])]]
     return tried[np.array(chosen)]
+
+
+def _lowest(
+    objective: Objective,
+    places: Array,
+    spread: np.ndarray,
+    updates: int,
+    enough: float,
+    on: tuple,
+) -> list[Minimum]:
+    """Return where the starts lead to; the best of them has left its plateau."""
+
+    def from_one(theta: Array) -> Minimum:
+        return descend(objective, updates, enough, theta, *on)
+
+    found = [from_one(theta) for theta in places]
+    at = min(range(len(found)), key=lambda index: float(found[index].value))
+    found[at] = leave_plateaus(
+        lambda theta: value_at(objective, theta, *on),
+        from_one,
+        found[at],
+        spread,
+        CONVERGED / objective.count,
+    )
+    return found
 
 
 def _curvature(objective: Objective, best: Minimum, given: np.ndarray, on: tuple) -> Curvature:
@@ -307,14 +329,14 @@ def _curvature(objective: Objective, best: Minimum, given: np.ndarray, on: tuple
 def _result(
     objective: Objective,
     free: FreeStart,
-    found: Minimum,
+    found: list[Minimum],
     best: Minimum,
     known: Uncertainty,
     level: float,
 ) -> MaximumLikelihood:
     """Return the result, and warn unless it is a maximum."""
     layout = free.layout
-    maxima = np.sort(-objective.count * np.asarray(found.value, np.float64))[::-1]
+    maxima = np.sort([-objective.count * float(end.value) for end in found])[::-1]
     converged = known.is_maximum and bool(known.gain < CONVERGED)
     notes = _notes(objective, known, maxima, converged)
     if not converged:

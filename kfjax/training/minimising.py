@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 
@@ -14,6 +15,8 @@ __all__: list[str] = []
 
 MEMORY = 10  # pairs of steps and gradients
 LINE_SEARCH = 30  # evaluations in one line search, at most
+AGAIN = 5  # descents from other places, at most
+SHARES = (-8.0, -4.0, -2.0, -1.0, 1.0, 2.0, 4.0, 8.0)  # of the spread, where these are
 
 
 class Minimum(NamedTuple):
@@ -77,6 +80,44 @@ def minimise(
     begin = Minimum(start, value, gradient, jnp.zeros((), jnp.int32))
     end, _, _ = jax.lax.while_loop(goes_on, update, (begin, solver.init(start), jnp.asarray(True)))
     return end
+
+
+def leave_plateaus(
+    value: Callable[[Array], Any],
+    descend: Callable[[Array], Minimum],
+    found: Minimum,
+    spread: np.ndarray,
+    least: float,
+) -> Minimum:
+    """Descend again from lower places along the axes, for as long as there are any.
+
+    Where a variance has all but vanished, the slope in its logarithm vanishes, too, and a descent
+    ends there, whether or not a larger variance would be better.
+
+    Args:
+        value: `theta -> scalar`, the function.
+        descend: `theta -> Minimum`.
+        found: where a descent ended.
+        spread: how far to look along each axis [p].
+        least: the least difference that counts.
+    """
+    for _ in range(AGAIN):
+        theta = np.asarray(found.theta)
+        places = [
+            theta + share * reach
+            for share in SHARES
+            for reach in np.diag(spread).astype(theta.dtype)
+        ]
+        values = np.array([float(value(jnp.asarray(place, theta.dtype))) for place in places])
+        values = np.where(np.isfinite(values), values, np.inf)
+        lowest = int(values.argmin())
+        if not values[lowest] < float(found.value) - least:
+            return found
+        again = descend(jnp.asarray(places[lowest], theta.dtype))
+        if not float(again.value) < float(found.value):
+            return found
+        found = again
+    return found
 
 
 def _finite(function: Callable[[Array], Array]) -> Callable[[Array], Array]:

@@ -5,6 +5,7 @@ A well tuned classical filter is the baseline that a learned one has to beat.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from typing import Any, NamedTuple
@@ -13,8 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.flatten_util import ravel_pytree
 
 from kfjax._support.arguments import check_counts, check_key, check_kind, check_number
+from kfjax._support.compiling import jit
 from kfjax._support.naming import suggest
 from kfjax.base import Filter, Params
 from kfjax.data.dataset import Dataset
@@ -22,6 +25,7 @@ from kfjax.models.augmented_state import check_added_noise
 from kfjax.models.lens import model_of
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.training.losses import innovation_nll, state_mse
+from kfjax.training.minimising import Minimum, leave_plateaus, minimise
 from kfjax.training.noise import Scales, scale_noise
 from kfjax.training.optimising import Plan, optimise
 from kfjax.training.optimizers import Cosine, clipped_adam
@@ -37,6 +41,11 @@ OBJECTIVES = ("likelihood", "mse")
 LOOK = 10  # updates between two evaluations on the validation part
 # grid of the coarse search: powers of ten on the variances
 GRID = np.log(10.0) * np.arange(-4, 5)
+ROUNDS = 4  # of that search, at most
+FEW = 2  # trajectories that `kfjax.data.split_parts` splits in time
+ENOUGH = 1e-2  # of the gradient per observation, in roots of the rounding
+LOOK_AROUND = 4.0  # logarithms of a variance
+LEAST = 1e-6  # difference per observation
 
 
 class Tuned(NamedTuple):
@@ -80,7 +89,9 @@ def tune(
     Q' = D_q^1/2 Q D_q^1/2 and R' = D_r^1/2 R D_r^1/2 with D = diag(exp(theta)). A coarse search
     over powers of ten gives the start, since an untuned filter may diverge and then has no
     gradient; Adam with a falling step size, on random batches of trajectories, does the rest; the
-    factors that are best on the validation part are kept. A common factor of Q and R hardly changes
+    factors that are best on the validation part are kept. For one or two trajectories, L-BFGS
+    takes the place of Adam and goes to the end: with the same data for both parts, the result is
+    that of `maximum_likelihood`. A common factor of Q and R hardly changes
     the estimates, so under "mse" the geometric mean of R's factors is held at one: only the
     likelihood determines the size of the covariances. The prior stays as it is. To fit whole
     covariances, use `fit_noise`.
@@ -100,7 +111,7 @@ def tune(
             channel.
         objective: "likelihood", the loss `innovation_nll`; or "mse", `state_mse` over the known
             true states.
-        updates: number of updates by Adam.
+        updates: number of updates by Adam, the largest number by L-BFGS.
         learning_rate: its first step size, in logarithms of the variances; it falls to zero as a
             cosine.
         batch_size: trajectories per update, at most all.
@@ -145,14 +156,16 @@ def tune(
 
     one = _Factors(params, _logarithms(model, data, structure))
     start = _coarse(fitting, objective, one, data[:batch_size], key)
-    plan = Plan("tuning", updates, LOOK, progress)
-    learn = _Factors(False, True)
-    fitted = optimise(task, start, learn, data, validation, Keys(key, key, key), plan)
+    if data.size <= FEW:
+        found = _to_the_end(fitting, choosing, start, data, validation, key, updates)
+    else:
+        plan = Plan("tuning", updates, LOOK, progress)
+        learn = _Factors(False, True)
+        fitted = optimise(task, start, learn, data, validation, Keys(key, key, key), plan)
+        found = _Found(fitted.params, float(fitted.validation), fitted.update, fitted.refused)
 
     before = _on(choosing, one, validation, key)
-    after = float(fitted.validation)
-    best = fitted.params
-    update = int(fitted.update)
+    best, after, update, refused = found
     if before <= after:
         best = one
         update = -1
@@ -167,7 +180,7 @@ def tune(
     scales = jax.tree.map(lambda logarithm: np.exp(np.asarray(logarithm)), best.logarithms)
     tuned = scale_noise(params, scales)
     train = _on(fitting, one, data, key), _on(fitting, best, data, key)
-    return Tuned(tuned, scales, train, (before, after), update, int(fitted.refused))
+    return Tuned(tuned, scales, train, (before, after), int(update), int(refused))
 
 
 class _Factors(NamedTuple):
@@ -219,14 +232,91 @@ def _logarithms(model: StateSpaceModel, data: Dataset, structure: str) -> Scales
 
 
 def _coarse(loss: BatchLoss, objective: str, one: _Factors, data: Dataset, key: Array) -> _Factors:
-    """Return the best of a grid of powers of ten."""
+    """Return the best of a grid of powers of ten, which moves on while the best is at its edge."""
     on_R = [0.0] if objective == "mse" else GRID[2:-2]
-    logarithms = one.logarithms
-    candidates = [
-        one._replace(logarithms=Scales(logarithms.Q + q, logarithms.R + r))
-        for q, r in itertools.product(GRID, on_R)
-    ]
-    return min(candidates, key=lambda factors: _on(loss, factors, data, key))
+    best = one
+    for _ in range(ROUNDS):
+        centre = best.logarithms
+        offsets = list(itertools.product(GRID, on_R))
+        candidates = [
+            one._replace(logarithms=Scales(centre.Q + q, centre.R + r)) for q, r in offsets
+        ]
+        losses = [_on(loss, factors, data, key) for factors in candidates]
+        lowest = int(np.argmin(losses))
+        best = candidates[lowest]
+        q, r = np.abs(offsets[lowest])
+        at_edge = q == GRID[-1] or (len(on_R) > 1 and r == on_R[-1])
+        if not at_edge or math.isinf(losses[lowest]):
+            return best
+    return best
+
+
+class _Found(NamedTuple):
+    """Factors, their objective on the validation part, and the updates made and refused."""
+
+    factors: _Factors
+    validation: float
+    update: Any
+    refused: Any
+
+
+def _to_the_end(
+    fitting: BatchLoss,
+    choosing: BatchLoss,
+    start: _Factors,
+    data: Dataset,
+    validation: Dataset,
+    key: Array,
+    updates: int,
+) -> _Found:
+    """Return the factors that are best on the training part, if they are so on validation, too.
+
+    Few trajectories are one batch, so that L-BFGS finds the end, however far it is.
+    """
+    flat, as_scales = ravel_pytree(start.logarithms)
+    arrays = jax.tree.map(jnp.asarray, data)
+
+    def factors(free: Array) -> _Factors:
+        return start._replace(logarithms=as_scales(free))
+
+    def lowest(free: Array) -> Minimum:
+        return _lowest(fitting, updates, factors(free), arrays, key)
+
+    found = leave_plateaus(
+        lambda free: _on(fitting, factors(free), data, key),
+        lowest,
+        lowest(flat),
+        np.full(flat.shape, LOOK_AROUND),
+        LEAST,
+    )
+    end = factors(found.theta)
+    before, after = (_on(choosing, some, validation, key) for some in (start, end))
+    if before <= after:
+        sound = bool(jnp.isfinite(_slope(fitting, start, arrays, key)).all())
+        return _Found(start, before, 0, 0 if sound else updates)
+    return _Found(end, after, found.updates, 0)
+
+
+@functools.partial(jit, static_argnums=(0, 1))
+def _lowest(loss: BatchLoss, updates: int, start: _Factors, data: Dataset, key: Array) -> Minimum:
+    """Return where the loss is lowest, as logarithms of factors."""
+    flat, as_scales = ravel_pytree(start.logarithms)
+
+    def of(free: Array) -> Array:
+        return loss(start._replace(logarithms=as_scales(free)), data, key)
+
+    tolerance = ENOUGH * float(jnp.finfo(flat.dtype).eps) ** 0.5
+    return minimise(of, flat, updates=updates, tolerance=tolerance)
+
+
+@functools.partial(jit, static_argnums=0)
+def _slope(loss: BatchLoss, start: _Factors, data: Dataset, key: Array) -> Array:
+    """Return the gradient by the logarithms of factors."""
+
+    def of(logarithms: Scales) -> Array:
+        return loss(start._replace(logarithms=logarithms), data, key)
+
+    return ravel_pytree(jax.grad(of)(start.logarithms))[0]
 
 
 def _checked(

@@ -293,7 +293,8 @@ def test_whiteness():
         assert np.isnan(ev.whiteness(*ev.innovation_products(noise, broken, 3)).p_value)
     gaps = ev.whiteness([3.0, 0.5, 0.0], [4, 2, 0])  # nothing seen two steps apart
     assert np.isnan(gaps.autocorrelation[1])
-    assert gaps.p_value == pytest.approx(stats.chi2.sf(2 * (0.25 / 0.75) ** 2, 1))
+    statistic = (1 + 2 / 4) * 2 * (0.25 / 0.75) ** 2
+    assert gaps.p_value == pytest.approx(stats.chi2.sf(statistic, 1))
 
 
 @pytest.mark.parametrize(
