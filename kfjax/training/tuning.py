@@ -241,8 +241,10 @@ def _coarse(loss: BatchLoss, objective: str, one: _Factors, data: Dataset, key: 
         candidates = [
             one._replace(logarithms=Scales(centre.Q + q, centre.R + r)) for q, r in offsets
         ]
-        losses = [_on(loss, factors, data, key) for factors in candidates]
-        lowest = int(np.argmin(losses))
+        losses = np.array([_on(loss, factors, data, key) for factors in candidates])
+        # the nearest of those as good as the best, or it would walk off along a plateau
+        distance = np.abs(offsets).sum(axis=1)
+        lowest = int(np.where(losses <= losses.min() + LEAST, distance, np.inf).argmin())
         best = candidates[lowest]
         q, r = np.abs(offsets[lowest])
         at_edge = q == GRID[-1] or (len(on_R) > 1 and r == on_R[-1])
