@@ -43,7 +43,11 @@ def write_estimates(
     if path.suffix not in TABLES:
         write_file(path, npz_bytes(arrays))
         return ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
-    frame = _frame(arrays, data, args, names)
+    return write_table(path, _frame(arrays, data, args, names))
+
+
+def write_table(path: Path, frame: pd.DataFrame) -> str:
+    """Write a csv or parquet file, as the end of its name says, and return what was written."""
     content = io.BytesIO()
     if path.suffix == ".csv":
         frame.to_csv(content, index=False)

@@ -72,6 +72,27 @@ examples:
   kfjax filter --data mine.npz --model mine.py:model --filter unscented --smooth --out est.npz""",
 )
 
+FORECAST = Help(
+    "fit one long series and forecast it",
+    """\
+Fit a model to one long series, check its residuals, and forecast with intervals. DATA and MODEL are
+as in `kfjax compare --help`; several series (--by) are fitted together and forecast each.
+
+--fit finds the maximum of the likelihood and prints a summary with standard errors. It fits the
+arguments of MODEL, if that is a function whose arguments have numbers as defaults,
+    def level(level_std=30.0, irregular_std=100.0): ...
+(those whose names end in _std, _var or _density are positive), or else standard deviations in Q and
+R. --fit A,B fits the arguments A and B alone; --fit diagonal, full or scalar fits Q and R.
+
+The table of forecasts has the times that follow those of the data (months, business days, equal
+steps), or those of rows at the end without observations, which may hold inputs of the future. The
+picture and the results as JSON are written beside it, with .png and .json.""",
+    """\
+examples:
+  kfjax forecast --data nile.csv --time year --ys volume --model nile.py:level --fit --steps 30
+  kfjax forecast --data nile.csv --time year --ys volume --model nile.py:level --fit --holdout 20""",
+)
+
 TRAIN = Help(
     "train a learned filter",
     """\

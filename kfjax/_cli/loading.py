@@ -6,9 +6,12 @@ import importlib.util
 import inspect
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
+
+import jax
 
 from kfjax._support.naming import suggest
 from kfjax.models.state_space import StateSpaceModel
@@ -30,6 +33,65 @@ def load_model(place: str) -> StateSpaceModel:
         ValueError: if the file is missing or fails, has no such name (the text names the nearest),
             or the name is neither a model nor makes one.
     """
+    path, name, value = _load(place)
+    if callable(value) and not isinstance(value, StateSpaceModel):
+        value = _shielded(f"{path}: {name}() failed", path, value)
+    if not isinstance(value, StateSpaceModel):
+        raise ValueError(
+            f"{path}: {name} is or gives {type(value).__name__}; expected a kfjax.StateSpaceModel,"
+            " or a function without arguments that returns one."
+        )
+    return value
+
+
+class Parametric(NamedTuple):
+    """A function of a user's file that returns a model, and its arguments that are numbers.
+
+    Attributes:
+        build: the function, with its arguments by name.
+        defaults: their default values.
+    """
+
+    build: Callable[..., StateSpaceModel]
+    defaults: dict[str, float]
+
+
+def load_parametric(place: str) -> Parametric | None:
+    """Load a model that is a function of numbers, all with defaults; None if it is not.
+
+    Args:
+        place: "FILE.py:NAME".
+
+    Raises:
+        ValueError: as `load_model`.
+    """
+    path, name, value = _load(place)
+    if isinstance(value, StateSpaceModel) or not callable(value):
+        return None
+    parameters = inspect.signature(value).parameters.values()
+    defaults = {
+        parameter.name: float(parameter.default)
+        for parameter in parameters
+        if isinstance(parameter.default, (int, float)) and not isinstance(parameter.default, bool)
+    }
+    if not defaults:
+        return None
+
+    def build(**values: Any) -> StateSpaceModel:
+        try:
+            return value(**values)
+        except jax.errors.TracerArrayConversionError as error:
+            raise ValueError(
+                f"{path}: {name} turns an argument that is fitted into an array of numpy"
+                f" ({error.args[0].splitlines()[0]}); expected jax.numpy. Import jax.numpy as jnp,"
+                " and use jnp.diag, jnp.array and so on where arguments enter."
+            ) from error
+
+    return Parametric(build, defaults)
+
+
+def _load(place: str) -> tuple[Path, str, Any]:
+    """Run the file of "FILE.py:NAME"; return its path, the name and its value."""
     file, _, name = place.rpartition(":")
     path = Path(file or place)
     if not path.is_file():
@@ -43,15 +105,7 @@ def load_model(place: str) -> StateSpaceModel:
         )
     if not hasattr(module, name):
         raise ValueError(f"{path} has no {name!r}; {suggest(name, candidates)}")
-    value = getattr(module, name)
-    if callable(value) and not isinstance(value, StateSpaceModel):
-        value = _shielded(f"{path}: {name}() failed", path, value)
-    if not isinstance(value, StateSpaceModel):
-        raise ValueError(
-            f"{path}: {name} is or gives {type(value).__name__}; expected a kfjax.StateSpaceModel,"
-            " or a function without arguments that returns one."
-        )
-    return value
+    return path, name, getattr(module, name)
 
 
 def _run(path: Path) -> ModuleType:

@@ -17,6 +17,7 @@ from rich.console import Console
 from kfjax._support.saving import in_ascii
 from kfjax.base import Filter, Params
 from kfjax.data import Dataset
+from kfjax.data.future import calendar_frequency
 from kfjax.evaluation.summaries import filter_one
 from kfjax.filters import by_name
 from kfjax.models.calling import advice
@@ -68,24 +69,35 @@ def check_folder(folder: Path) -> None:
 
 def check_model(model: StateSpaceModel, data: Dataset) -> None:
     """Raise unless a model fits data, and warn if it does not read steps that vary."""
+    if isinstance(data.us, dict) and set(data.us) == {"dt"}:
+        # it comes from the column of times, not from a person who thinks that it has an effect
+        warnings.filterwarnings("ignore", "run: us is given", UserWarning)
     check_fit(by_name("extended"), model, data)
     if not isinstance(data.us, dict) or "dt" not in data.us:
-        return
-    dt = later_steps(data)
-    if dt.size == 0 or np.ptp(dt) <= REGULAR * np.median(dt):
         return
     step = jax.tree.map(lambda values: values[0, 0], data.us)
 
     def values(dt: Any) -> Any:
         return evaluated(model, step | {"dt": dt})
 
-    if not reads(values, step["dt"]):
+    if reads(values, step["dt"]):
+        return
+    dt = later_steps(data)
+    if dt.size and np.ptp(dt) > REGULAR * np.median(dt) and not _on_a_calendar(data):
         warnings.warn(
             f"the steps of the data vary from {dt.min():.4g} to {dt.max():.4g}, and neither f, h, Q"
             " nor R of the model reads u['dt']. Make them functions of it, as the models of"
             " kfjax.systems are with dt=None.",
             stacklevel=2,
         )
+
+
+def _on_a_calendar(data: Dataset) -> bool:
+    """Tell whether the dates of all trajectories follow each other as months or so do."""
+    if data.labels is None or data.labels.times is None:
+        return False
+    rows = zip(data.labels.times, data.lengths, strict=True)
+    return all(calendar_frequency(row[:length], data.labels.zone) for row, length in rows)
 
 
 def later_steps(data: Dataset) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The command line: `kfjax compare`, `kfjax filter`, `kfjax train` and `kfjax bench`."""
+"""The command line: `kfjax compare`, `filter`, `forecast`, `train` and `bench`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from kfjax._cli.columns import add_columns
 from kfjax._cli.compare import run_compare
 from kfjax._cli.compilation_cache import keep_compiled
 from kfjax._cli.filter import run_filter
+from kfjax._cli.forecast import run_forecast
+from kfjax._cli.forecast_arguments import add_forecast
 from kfjax._cli.output import print_anywhere
 from kfjax._cli.pictures import add_pictures
 from kfjax._cli.train import run_train
@@ -79,6 +81,11 @@ def _parser() -> argparse.ArgumentParser:
     options.add_filter(filtering)
     add_pictures(filtering)
     options.add_cache(filtering)
+    forecasting = _command(commands, "forecast", run_forecast, help_texts.FORECAST)
+    options.add_data(forecasting.add_argument)
+    add_columns(forecasting)
+    add_forecast(forecasting)
+    options.add_cache(forecasting)
     training = _command(commands, "train", run_train, help_texts.TRAIN)
     options.add_data(training.add_argument)
     add_columns(training)

@@ -142,7 +142,7 @@ def data_study(
             part = "test"
         named = None if part is None else f"{part} part"
         text = ", ".join(text for text in (str(path), named) if text)
-        return Study(f"{text}: {_size(data)}.", {name: model}, data, part=named)
+        return Study(f"{text}: {size_in_words(data)}.", {name: model}, data, part=named)
     if split is not None:
         raise ValueError(
             f"got --split {split} where there is tuning or training; expected none, since all parts"
@@ -150,13 +150,14 @@ def data_study(
         )
     parts = read_parts(path, **columns)
     train, validation, test = (
-        _size(part, skip) for part, skip in zip(parts[:3], parts.skip, strict=True)
+        size_in_words(part, skip) for part, skip in zip(parts[:3], parts.skip, strict=True)
     )
-    text = f"{path}: training part {train}; validation part {validation}; test part {test}."
+    how = ", split in time" if any(parts.skip) else ""
+    text = f"{path}{how}: training part {train}; validation part {validation}; test part {test}."
     return Study(text, {name: model}, parts.test, parts.skip[2], parts, "test part")
 
 
-def _size(data: Dataset, skip: int = 0) -> str:
+def size_in_words(data: Dataset, skip: int = 0) -> str:
     """Return the size of the data as text."""
     few = data.lengths.min()
     many = data.lengths.max()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, NamedTuple
 
 import jax
@@ -130,10 +131,13 @@ def calendar_frequency(times: np.ndarray, zone: str | None = None) -> str | None
 
     if times.dtype.kind != "M" or times.size < 3:
         return None
-    try:
-        return pd.infer_freq(_dates(times, zone))
-    except ValueError:  # dates that do not rise
-        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pandas announces that it will return an offset
+        try:
+            found: Any = pd.infer_freq(_dates(times, zone))
+        except ValueError:  # dates that do not rise
+            return None
+    return getattr(found, "freqstr", found)
 
 
 def _dates(times: np.ndarray, zone: str | None) -> Any:
@@ -175,13 +179,13 @@ def _later_inputs(
 
 def _later_dt(data: Dataset, times: np.ndarray | None, steps: int) -> np.ndarray:
     """Return dt [N, K] of later steps, in the data's unit."""
-    if times is None:
-        dt = [
-            np.median(row[1:length])
-            for row, length in zip(data.us["dt"], data.lengths, strict=True)
-        ]
+    labels = data.labels
+    if times is None or labels is None:
+        rows = zip(np.asarray(data.us["dt"]), data.lengths, strict=True)
+        # the first dt depends on when the record starts
+        dt = [np.median(row[min(1, length - 1) : length]) for row, length in rows]
         return np.tile(np.asarray(dt, data.dtype)[:, None], (1, steps))
-    last = data.labels.times[np.arange(data.size), data.lengths - 1]
+    last = labels.times[np.arange(data.size), data.lengths - 1]
     differences = np.diff(np.concatenate([last[:, None], times], axis=1), axis=1)
     if differences.dtype.kind == "m":
         differences = differences / SECONDS

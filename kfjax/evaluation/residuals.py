@@ -34,7 +34,7 @@ class ChannelChecks(NamedTuple):
 
     Attributes:
         name: name of the channel, or its number.
-        count: number of residuals.
+        observations: number of residuals.
         mean: their mean, near 0.
         variance: their mean square, near 1.
         lags: number of lags in the test of Ljung and Box.
@@ -49,7 +49,7 @@ class ChannelChecks(NamedTuple):
     """
 
     name: str
-    count: int
+    observations: int
     mean: float
     variance: float
     lags: int
@@ -131,7 +131,7 @@ def residual_checks(
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=200)
         >>> (channel,) = kf.evaluation.residual_checks(kf.kalman(), model, ys).channels
-        >>> channel.count, channel.ljung_box_p > 0.05, channel.jarque_bera_p > 0.05
+        >>> channel.observations, channel.ljung_box_p > 0.05, channel.jarque_bera_p > 0.05
         (200, True, True)
 
     References:
@@ -206,7 +206,7 @@ def _checks(
     ratio, ratio_p = _heteroskedasticity(residuals, seen, lengths, skip)
     return ChannelChecks(
         name=name,
-        count=count,
+        observations=count,
         mean=float(mean),
         variance=float(np.mean(values**2)),
         lags=lags,

@@ -141,8 +141,9 @@ def maximum_likelihood(
     free = free_parameters(params, learn, transform, bounds)
     count = _observations(series, skip)
     series = jax.tree.map(jnp.asarray, series)
-    objective = Objective(filter, free.layout, skip, log_prior, count)
-    on = (free.fixed, series, key)
+    objective = Objective(filter, free.layout, log_prior)
+    in_jax = jnp.asarray(count, jax.dtypes.canonicalize_dtype(float))
+    on = On(free.fixed, series, key, in_jax, jnp.asarray(skip))
     places = _places(objective, free, starts, key, on)
     eps = eps_of(places)
     enough = max(ENOUGH, 10 * eps * count) / count
@@ -150,7 +151,25 @@ def maximum_likelihood(
     best = min(found, key=lambda end: float(end.value))
     curvature = _curvature(objective, best, free.theta, on)
     known = uncertainty(free.layout.names, free.layout.bounds, curvature, eps)
-    return _result(objective, free, found, best, known, level)
+    return _result(objective, on, free, found, best, known, level)
+
+
+class On(NamedTuple):
+    """What an `Objective` depends on beside the free numbers.
+
+    Attributes:
+        fixed: arrays that are not free.
+        data: the trajectories.
+        key: random key of the filter.
+        count: number of observations that count.
+        skip: number of leading steps that do not.
+    """
+
+    fixed: Any
+    data: Dataset
+    key: Array
+    count: Any
+    skip: Any
 
 
 class Objective(NamedTuple):
@@ -159,25 +178,21 @@ class Objective(NamedTuple):
     Attributes:
         filter: the `Filter`.
         layout: what the free numbers stand for.
-        skip: number of leading steps that do not count.
         log_prior: what is added to the log-likelihood, or None.
-        count: number of observations.
     """
 
     filter: Filter
     layout: Layout
-    skip: int
     log_prior: Callable[[Any], Array] | None
-    count: int
 
-    def __call__(self, theta: Array, fixed: Any, data: Dataset, key: Array) -> Array:
+    def __call__(self, theta: Array, on: On) -> Array:
         """Return it at theta [p]."""
-        total = self._log_likelihood(self.layout.params(theta, fixed), data, key)
+        total = self._log_likelihood(self.layout.params(theta, on.fixed), on)
         if self.log_prior is not None:
-            total = total + self.log_prior(self.layout.values(theta, fixed))
-        return -total / self.count
+            total = total + self.log_prior(self.layout.values(theta, on.fixed))
+        return -total / on.count
 
-    def _log_likelihood(self, params: Params, data: Dataset, key: Array) -> Array:
+    def _log_likelihood(self, params: Params, on: On) -> Array:
         """Return the log-likelihood of all trajectories."""
 
         def one(trajectory: Dataset, key: Array) -> Array:
@@ -189,52 +204,40 @@ class Objective(NamedTuple):
                     f"{WHO}: {self.filter} gives no log-likelihood; expected one that does, such as"
                     " kf.extended()."
                 )
-            return terms[self.skip :].sum()
+            return jnp.where(jnp.arange(terms.shape[0]) >= on.skip, terms, 0).sum()
 
-        if data.size == 1:
-            return one(jax.tree.map(lambda a: a[0], data), key)
-        return jax.vmap(one)(data, jax.random.split(key, data.size)).sum()
+        if on.data.size == 1:
+            return one(jax.tree.map(lambda a: a[0], on.data), on.key)
+        return jax.vmap(one)(on.data, jax.random.split(on.key, on.data.size)).sum()
 
 
 @functools.partial(jit, static_argnums=0)
-def value_at(objective: Objective, theta: Array, fixed: Any, data: Dataset, key: Array) -> Array:
+def value_at(objective: Objective, theta: Array, on: On) -> Array:
     """Return the objective at one place [p]."""
-    return objective(theta, fixed, data, key)
+    return objective(theta, on)
 
 
-def values_at(objective: Objective, thetas: Array, on: tuple) -> np.ndarray:
+def values_at(objective: Objective, thetas: Array, on: On) -> np.ndarray:
     """Return the objective at several places [K, p], by one program for any number of them."""
-    return np.array([float(value_at(objective, theta, *on)) for theta in thetas])
+    return np.array([float(value_at(objective, theta, on)) for theta in thetas])
 
 
-@functools.partial(jit, static_argnums=(0, 1, 2))
-def descend(
-    objective: Objective,
-    updates: int,
-    enough: float,
-    theta: Array,
-    fixed: Any,
-    data: Dataset,
-    key: Array,
-) -> Minimum:
+@functools.partial(jit, static_argnums=0)
+def descend(objective: Objective, updates: Any, theta: Array, enough: Any, on: On) -> Minimum:
     """Return where the objective is lowest, from one start [p].
 
     One start after another takes less time than all under `jax.vmap`, which would take both
     branches of each line search, and as many as the slowest start.
     """
-    return minimise(
-        lambda free: objective(free, fixed, data, key), theta, updates=updates, tolerance=enough
-    )
+    return minimise(lambda free: objective(free, on), theta, updates=updates, tolerance=enough)
 
 
 @functools.partial(jit, static_argnums=0)
-def derivatives(
-    objective: Objective, theta: Array, fixed: Any, data: Dataset, key: Array
-) -> tuple[Array, Array]:
+def derivatives(objective: Objective, theta: Array, on: On) -> tuple[Array, Array]:
     """Return the second derivatives [p, p] of the objective, and those of the natural values."""
 
     def gradient(free: Array) -> Array:
-        return jax.grad(objective)(free, fixed, data, key)
+        return jax.grad(lambda theta: objective(theta, on))(free)
 
     def along(direction: Array) -> Array:
         return jax.jvp(gradient, (theta,), (direction,))[1]
@@ -257,16 +260,15 @@ def _observations(data: Dataset, skip: int) -> int:
     return count
 
 
-def _places(objective: Objective, free: FreeStart, starts: int, key: Array, on: tuple) -> Array:
+def _places(objective: Objective, free: FreeStart, starts: int, key: Array, on: On) -> Array:
     """Return where to start [K, p]: at the given place, and at the best ones around it."""
     dtype = jax.dtypes.canonicalize_dtype(float)
-    given = jnp.asarray(free.theta, dtype)
     if starts == 1:
-        return given[None]
-    drawn = jax.random.normal(key, (TRIED * starts, given.size), dtype)
+        return jnp.asarray(free.theta[None], dtype)
+    drawn = np.asarray(jax.random.normal(key, (TRIED * starts, free.theta.size)))
     # every other one far away, for starts that are wrong by orders of magnitude
-    drawn = drawn * jnp.where(jnp.arange(len(drawn)) % 2, FURTHER, 1.0)[:, None].astype(dtype)
-    tried = jnp.concatenate([given[None], given + jnp.asarray(free.spread, dtype) * drawn])
+    drawn = drawn * np.where(np.arange(len(drawn)) % 2, FURTHER, 1.0)[:, None]
+    tried = jnp.asarray(np.vstack([free.theta, free.theta + free.spread * drawn]), dtype)
     values = values_at(objective, tried, on)
     values = np.where(np.isfinite(values), values, np.inf)
     if np.isinf(values).all():
@@ -285,41 +287,41 @@ def _lowest(
     spread: np.ndarray,
     updates: int,
     enough: float,
-    on: tuple,
+    on: On,
 ) -> list[Minimum]:
     """Return where the starts lead to; the best of them has left its plateau."""
 
     def from_one(theta: Array) -> Minimum:
-        return descend(objective, updates, enough, theta, *on)
+        return descend(objective, updates, theta, enough, on)
 
     found = [from_one(theta) for theta in places]
     at = min(range(len(found)), key=lambda index: float(found[index].value))
     found[at] = leave_plateaus(
-        lambda theta: value_at(objective, theta, *on),
+        lambda theta: value_at(objective, theta, on),
         from_one,
         found[at],
         spread,
-        CONVERGED / objective.count,
+        CONVERGED / float(on.count),
     )
     return found
 
 
-def _curvature(objective: Objective, best: Minimum, given: np.ndarray, on: tuple) -> Curvature:
+def _curvature(objective: Objective, best: Minimum, given: np.ndarray, on: On) -> Curvature:
     """Return what the likelihood is like around its maximum."""
-    theta = best.theta
+    theta = np.asarray(best.theta)
     p = theta.size
-    step = jnp.eye(p, dtype=theta.dtype)
+    step = np.eye(p)
     # a variance that has all but vanished may grow much and still make no difference
-    away = jnp.asarray(given, theta.dtype) - theta + AWAY
-    moved = jnp.concatenate([theta - FAR * step, theta + FAR * step, theta + away * step])
-    # `moved` is looked at together with theta, since rounding differs between programs
-    values = values_at(objective, jnp.concatenate([theta[None], moved]), on)
-    change = -objective.count * (values[1:] - values[0]).reshape(3, p)
-    hessian, jacobian = derivatives(objective, theta, *on)
+    away = given - theta + AWAY
+    moved = np.vstack([theta, theta - FAR * step, theta + FAR * step, theta + away * step])
+    # theta is looked at together with them, since rounding differs between programs
+    values = values_at(objective, jnp.asarray(moved, theta.dtype), on)
+    change = -float(on.count) * (values[1:] - values[0]).reshape(3, p)
+    hessian, jacobian = derivatives(objective, best.theta, on)
     has_end = np.isfinite(np.asarray(objective.layout.bounds)).T
     return Curvature(
-        gradient=-objective.count * np.asarray(best.gradient, np.float64),
-        information=objective.count * np.asarray(hessian, np.float64),
+        gradient=-float(on.count) * np.asarray(best.gradient, np.float64),
+        information=float(on.count) * np.asarray(hessian, np.float64),
         jacobian=np.asarray(jacobian, np.float64),
         at_ends=np.where(has_end, change[:2], np.nan),
         elsewhere=change[2],
@@ -328,6 +330,7 @@ def _curvature(objective: Objective, best: Minimum, given: np.ndarray, on: tuple
 
 def _result(
     objective: Objective,
+    on: On,
     free: FreeStart,
     found: list[Minimum],
     best: Minimum,
@@ -336,9 +339,9 @@ def _result(
 ) -> MaximumLikelihood:
     """Return the result, and warn unless it is a maximum."""
     layout = free.layout
-    maxima = np.sort([-objective.count * float(end.value) for end in found])[::-1]
+    maxima = np.sort([-float(on.count) * float(end.value) for end in found])[::-1]
     converged = known.is_maximum and bool(known.gain < CONVERGED)
-    notes = _notes(objective, known, maxima, converged)
+    notes = _notes(objective, int(on.skip), known, maxima, converged)
     if not converged:
         warnings.warn(f"{WHO}: {notes[0]}", stacklevel=3)
     natural = np.asarray(layout.natural(best.theta), np.float64)
@@ -348,7 +351,7 @@ def _result(
         parameters=_parameters(layout, natural, known, level),
         cov=known.cov,
         log_likelihood=float(maxima[0]),
-        observations=objective.count,
+        observations=int(on.count),
         converged=converged,
         gain=known.gain,
         updates=int(best.updates),
@@ -360,7 +363,7 @@ def _result(
 
 
 def _notes(
-    objective: Objective, known: Uncertainty, maxima: np.ndarray, converged: bool
+    objective: Objective, skip: int, known: Uncertainty, maxima: np.ndarray, converged: bool
 ) -> list[str]:
     """Return what a reader of the table has to know."""
     notes = []
@@ -376,8 +379,8 @@ def _notes(
         notes.append(f"{same} of {len(maxima)} starts led to this maximum.")
     if objective.log_prior is not None:
         notes.append("The log-likelihood includes the logarithm of the prior.")
-    if objective.skip:
-        notes.append(f"The first {objective.skip} steps do not count.")
+    if skip:
+        notes.append(f"The first {skip} steps do not count.")
     return notes
 
 

@@ -16,6 +16,7 @@ from kfjax._support.saving import json_text, write_json
 __all__ = ["MaximumLikelihood", "Parameter"]
 
 WIDTH = 78
+COLUMN = 11  # width of a column of numbers
 
 
 class Parameter(NamedTuple):
@@ -103,21 +104,23 @@ class MaximumLikelihood:
         return -2 * self.log_likelihood + penalty
 
     def summary(self, checks: Any = None) -> str:
-        """Return the table as text, 78 columns wide.
+        """Return the table as text, 78 columns wide, or more for long names.
 
         Args:
             checks: what `kfjax.evaluation.residual_checks` returns, to be shown below it; or None.
         """
+        table = _table(self.parameters, self.level)
+        rule = "=" * len(table[0])
         lines = [
             "Maximum likelihood".center(WIDTH).rstrip(),
-            "=" * WIDTH,
+            rule,
             *_two_columns(self._head()),
-            "=" * WIDTH,
-            *_table(self.parameters, self.level),
-            "=" * WIDTH,
+            rule,
+            *table,
+            rule,
         ]
         if checks is not None:
-            lines += [*checks.lines(), "=" * WIDTH]
+            lines += [*checks.lines(), rule]
         notes = [*self.notes, *_notes_by_name(self.parameters)]
         lines += [line for number, note in enumerate(notes, 1) for line in _note(number, note)]
         return "\n".join(lines)
@@ -181,16 +184,17 @@ def _table(parameters: Sequence[Parameter], level: float) -> list[str]:
             _number(parameter.std_err, ".4g"),
             _number(parameter.z, ".3f"),
             _number(parameter.p_value, ".3f"),
-            _number(parameter.low, ".5g"),
-            _number(parameter.high, ".5g"),
+            _number(parameter.low, ".4g"),
+            _number(parameter.high, ".4g"),
         )
         for parameter in parameters
     ]
-    wide = max(12, *(len(name) for name, *_ in rows))
-    other = max(8, (WIDTH - wide) // 6)
-    lines = [f"{name:<{wide}}" + "".join(f"{c:>{other}}" for c in cells) for name, *cells in rows]
-    head = heads[0].ljust(wide) + "".join(f"{cell:>{other}}" for cell in heads[1:])
-    return [head, "-" * WIDTH, *lines]
+    wide = max(WIDTH - 6 * COLUMN, 1 + max(len(name) for name, *_ in rows))
+    lines = [
+        f"{name:<{wide}}" + "".join(f"{cell:>{COLUMN}}" for cell in cells)
+        for name, *cells in (heads, *rows)
+    ]
+    return [lines[0], "-" * len(lines[0]), *lines[1:]]
 
 
 def _number(value: float | None, form: str) -> str:

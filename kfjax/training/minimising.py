@@ -36,7 +36,7 @@ class Minimum(NamedTuple):
 
 
 def minimise(
-    function: Callable[[Array], Array], start: Array, *, updates: int, tolerance: float
+    function: Callable[[Array], Array], start: Array, *, updates: Any, tolerance: Any
 ) -> Minimum:
     """Minimise a function by L-BFGS with the zoom line search of optax.
 

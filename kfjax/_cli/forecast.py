@@ -1,0 +1,234 @@
+"""The command `kfjax forecast`."""
+
+from __future__ import annotations
+
+import io
+import math
+from argparse import Namespace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from kfjax._cli.columns import table_columns
+from kfjax._cli.estimate_files import TABLES, write_table
+from kfjax._cli.loading import Parametric, load_model, load_parametric
+from kfjax._cli.output import check_fit, check_folder, check_model
+from kfjax._cli.studies import size_in_words
+from kfjax._support.files import write_file
+from kfjax._support.naming import suggest
+from kfjax._support.saving import json_text
+from kfjax.base import Filter, Params
+from kfjax.data import Dataset, read_data, split_future, split_time
+from kfjax.evaluation import ResidualChecks, SeriesForecast, forecast_series, residual_checks
+from kfjax.filters import by_name
+from kfjax.models.state_space import StateSpaceModel, is_linear
+from kfjax.plotting import plot_forecast
+from kfjax.training import COVARIANCES, MaximumLikelihood, maximum_likelihood
+
+__all__: list[str] = []
+
+SHOWN = 12  # rows of the table that are printed
+DRAWN = 10  # times as many steps of the past are drawn as of the future, and at least
+AT_LEAST = 120
+
+
+class _Errors(NamedTuple):
+    """How far off the forecasts of one channel are in the steps kept back.
+
+    Attributes:
+        name: name of the channel.
+        rmse: root of the mean squared error.
+        mae: mean absolute error.
+        naive_mae: that of the last observation as a forecast of all steps.
+        covered: share of the observations within their interval.
+        observations: their number.
+    """
+
+    name: str
+    rmse: float
+    mae: float
+    naive_mae: float
+    covered: float
+    observations: int
+
+
+def run_forecast(args: Namespace) -> None:
+    """Fit a model if that is wanted, check it, forecast, and write a table, a picture and JSON."""
+    out = Path(args.out)
+    if out.suffix not in TABLES:
+        raise ValueError(f"--out is {out}; expected a file that ends in .csv or .parquet.")
+    check_folder(out.parent)
+    model = load_model(args.model)
+    data = read_data(args.data, args.split, **table_columns(args))
+    if out.exists() and out.samefile(args.data):
+        raise ValueError(f"--out {out} is the file of the data; expected another one.")
+    check_model(model, data)
+    chosen = by_name(args.filter or ("kalman" if is_linear(model) else "extended"))
+    check_fit(chosen, model, data)
+    known, later = _kept_back(args, data)
+    print(f"{args.data}: {size_in_words(data)}.")
+    if later is not None:
+        print(f"Fitted and forecast without the last {args.holdout} steps.")
+    fit = _fitted(args, chosen, model, known)
+    params = model if fit is None else fit.params
+    past = _past(known)
+    checks = residual_checks(chosen, params, past, skip=args.skip)
+    print()
+    print(checks if fit is None else fit.summary(checks))
+    steps = args.steps or args.holdout
+    ahead = forecast_series(chosen, params, known, steps=steps, level=args.level)
+    frame = ahead.to_pandas(time=args.time or "time", series=args.by or "series")
+    print(f"\nForecast, {100 * args.level:g} % intervals; times go on as {ahead.future.spacing}:")
+    print(frame.head(SHOWN).to_string(index=False))
+    if len(frame) > SHOWN:
+        print(f"... {len(frame) - SHOWN} more rows")
+    errors = [] if later is None else _errors(past, later, ahead)
+    for channel in errors:
+        print(_in_words(channel, args.level))
+    picture = _picture(past, ahead, later)
+    document = _document(args, fit, checks, ahead, errors)
+    table = write_table(out, frame)
+    write_file(out.with_suffix(".png"), picture)
+    write_file(out.with_suffix(".json"), document.encode())
+    print(f"\nWrote {out}: {table}; and {out.with_suffix('.png')}, {out.with_suffix('.json')}.")
+
+
+def _kept_back(args: Namespace, data: Dataset) -> tuple[Dataset, Dataset | None]:
+    """Return the data to forecast from, and what was observed afterwards, if it is kept back."""
+    if args.holdout is None:
+        return data, None
+    shortest = int(data.lengths.min())
+    if data.lengths.max() != shortest or args.holdout >= shortest:
+        raise ValueError(
+            f"got --holdout {args.holdout} for series of {shortest} to {data.lengths.max()} steps;"
+            " expected fewer steps than there are, and series of one length."
+        )
+    known, later = split_time(data, shortest - args.holdout, args.holdout)
+    return known, later
+
+
+def _past(data: Dataset) -> Dataset:
+    """Return the data up to the last observation."""
+    try:
+        return split_future(data)[0]
+    except ValueError:  # they end with one
+        return data
+
+
+def _fitted(
+    args: Namespace, chosen: Filter, model: StateSpaceModel, data: Dataset
+) -> MaximumLikelihood | None:
+    """Return the fit that was asked for, or None."""
+    if args.fit is None:
+        return None
+    settings: dict[str, Any] = {
+        "skip": args.skip,
+        "starts": args.starts,
+        "level": args.level,
+        "key": jax.random.key(args.seed),
+    }
+    past = _past(data)
+    if args.fit in COVARIANCES:
+        learn = dict.fromkeys(("Q", "R"), args.fit)
+        return maximum_likelihood(chosen, model, past, learn=learn, **settings)
+    parametric = load_parametric(args.model)
+    if parametric is None:
+        if args.fit:
+            raise ValueError(
+                f"got --fit {args.fit}, but {args.model} is no function of numbers;"
+                f" {suggest(args.fit, COVARIANCES)} Or write a function whose arguments have"
+                " numbers as defaults."
+            )
+        return maximum_likelihood(chosen, model, past, **settings)
+    values, held = _arguments(args.fit, parametric)
+
+    def build(values: dict[str, Any]) -> Params:
+        return parametric.build(**held, **values)
+
+    return maximum_likelihood(chosen, values, past, transform=build, **settings)
+
+
+def _arguments(text: str, parametric: Parametric) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the arguments of a model that are fitted, and those that are not."""
+    names = text.split(",") if text else list(parametric.defaults)
+    for name in names:
+        if name not in parametric.defaults:
+            known = [*parametric.defaults, *COVARIANCES]
+            raise ValueError(f"got --fit {text}; {name!r} is none. {suggest(name, known)}")
+    fitted = {name: parametric.defaults[name] for name in names}
+    held = {name: value for name, value in parametric.defaults.items() if name not in fitted}
+    return fitted, held
+
+
+def _errors(past: Dataset, later: Dataset, ahead: SeriesForecast) -> list[_Errors]:
+    """Return how far off the forecasts of every channel are that was observed."""
+    steps = min(ahead.future.steps, later.steps)
+    truth = np.array(later.ys[:, :steps], np.float64)
+    if later.observed is not None:
+        truth[~np.asarray(later.observed)[:, :steps]] = np.nan
+    error = truth - ahead.mean[:, :steps]
+    inside = (truth >= ahead.low[:, :steps]) & (truth <= ahead.high[:, :steps])
+    seen = ~np.isnan(truth)
+    naive = np.abs(truth - _last_observed(past)[:, None])
+    return [
+        _Errors(
+            name=name,
+            rmse=float(np.sqrt(np.mean(error[seen[..., j], j] ** 2))),
+            mae=float(np.mean(np.abs(error[seen[..., j], j]))),
+            naive_mae=float(np.mean(naive[seen[..., j], j])),
+            covered=float(inside[seen[..., j], j].mean()),
+            observations=int(seen[..., j].sum()),
+        )
+        for j, name in enumerate(ahead.channels)
+        if seen[..., j].any()
+    ]
+
+
+def _last_observed(data: Dataset) -> np.ndarray:
+    """Return the last observation of every channel [N, m]."""
+    seen = np.ones(data.ys.shape, bool) if data.observed is None else np.asarray(data.observed)
+    steps = np.arange(data.steps)[:, None]
+    counted = seen & (steps < data.lengths[:, None, None])
+    last = np.where(counted, steps, -1).max(axis=1)
+    values = np.take_along_axis(np.asarray(data.ys, np.float64), np.maximum(last, 0)[:, None], 1)
+    return np.where(last >= 0, values[:, 0], math.nan)
+
+
+def _in_words(errors: _Errors, level: float) -> str:
+    """Return the errors as a sentence."""
+    covered = f"{100 * errors.covered:.0f} % lie in their {100 * level:g} % interval"
+    return (
+        f"{errors.name}: of {errors.observations} observations kept back, {covered}."
+        f" RMSE {errors.rmse:.4g}, MAE {errors.mae:.4g}"
+        f" (the last observation as a forecast: MAE {errors.naive_mae:.4g})."
+    )
+
+
+def _picture(past: Dataset, ahead: SeriesForecast, later: Dataset | None) -> bytes:
+    """Return the figure as a PNG file."""
+    last = max(AT_LEAST, DRAWN * ahead.future.steps)
+    axes = plot_forecast(past, ahead, actual=later, last=last)
+    content = io.BytesIO()
+    axes[0].figure.canvas.print_figure(content, format="png", dpi=150)
+    return content.getvalue()
+
+
+def _document(
+    args: Namespace,
+    fit: MaximumLikelihood | None,
+    checks: ResidualChecks,
+    ahead: SeriesForecast,
+    errors: list[_Errors],
+) -> str:
+    """Return all results but the table as JSON."""
+    arguments = {name: value for name, value in vars(args).items() if name != "run"}
+    results = {
+        "arguments": arguments,
+        "fit": None if fit is None else fit.to_dict(),
+        "residuals": checks.to_dict(),
+        "spacing": ahead.future.spacing,
+        "holdout": errors,
+    }
+    return json_text(results)
