@@ -90,7 +90,7 @@ picture and the results as JSON are written beside it, with .png and .json.""",
     """\
 examples:
   kfjax forecast --data nile.csv --time year --ys volume --model nile.py:level --fit --steps 30
-  kfjax forecast --data nile.csv --time year --ys volume --model nile.py:level --fit --holdout 20""",
+  kfjax forecast --data nile.csv --time year --ys volume --model nile.py:level --holdout 20""",
 )
 
 TRAIN = Help(

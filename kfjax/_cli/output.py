@@ -71,7 +71,9 @@ def check_model(model: StateSpaceModel, data: Dataset) -> None:
     """Raise unless a model fits data, and warn if it does not read steps that vary."""
     if isinstance(data.us, dict) and set(data.us) == {"dt"}:
         # it comes from the column of times, not from a person who thinks that it has an effect
-        warnings.filterwarnings("ignore", "run: us is given", UserWarning)
+        warnings.filterwarnings(
+            "ignore", r"run: no function of the model reads u\['dt'\]", UserWarning
+        )
     check_fit(by_name("extended"), model, data)
     if not isinstance(data.us, dict) or "dt" not in data.us:
         return

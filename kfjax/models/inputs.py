@@ -36,7 +36,16 @@ def warn_if_unread(
     models = [leaf for leaf in leaves if isinstance(leaf, StateSpaceModel) and leaf.h is not None]
     if any(reads(functools.partial(evaluated, model), u) for model in models):
         return
-    if step is None or not reads(step, u):
+    if step is not None and reads(step, u):
+        return
+    if isinstance(u, dict) and set(u) == {"dt"}:  # readers of tables make it from the times
+        warnings.warn(
+            f"{who}: no function of the model reads u['dt'], the time since the row before, so all"
+            " steps count as alike. If they are not, make f and Q functions of it, as the models of"
+            " kfjax.systems are with dt=None.",
+            stacklevel=2,
+        )
+    else:
         warnings.warn(
             f"{who}: us is given, but none of f, h, Q and R reads u, so it has no effect. Leave it"
             " out, or give the model a function of u (kf.Linear has B).",

@@ -22,7 +22,7 @@ import kfjax as kf
 
 # rows that compile or train for every call that succeeds
 SLOW = ("compare", "monte_carlo", "parallel_iterated_smooth", "learned.adapt", "learned.refine")
-SLOW += tuple(f"training.{name}" for name in ("em", "fit", "tune", "distil", "diagnose"))
+SLOW += tuple(f"training.{name}" for name in ("em", "fit", "maximum", "tune", "distil", "diagnose"))
 QUICK = [name for name in GOOD if not name.startswith(SLOW)]
 
 

@@ -244,6 +244,8 @@ DATA: Rows = {
     "data.parallel_streams": lambda: {"data": data(), "streams": 2},
     "data.pieces": lambda: {"data": data(), "steps": 4, "prior_mean": np.zeros(2)},
     "data.split_parts": lambda: {"data": data(), "fractions": (0.6, 0.2, 0.2)},
+    "data.split_time": lambda: {"*terms": (data(), 0.5, 0.5)},
+    "data.split_future": lambda: {"data": data(), "steps": 2},
     "data.take": lambda: {"tree": data(), "index": np.arange(2)},
     "data.whole_windows": lambda: {"data": data(), "steps": 4},
     "data.run_trajectory": lambda: {
@@ -307,6 +309,22 @@ EVALUATION: Rows = {
         "mses": np.arange(1.0, 5.0),
         "reference": np.arange(2.0, 6.0),
         "level": 0.95,
+    },
+    "evaluation.residual_checks": lambda: {
+        "filter": kf.kalman(),
+        "params": model(),
+        "data": data(),
+        "lags": 2,
+        "skip": 1,
+        "key": KEY,
+    },
+    "evaluation.forecast_series": lambda: {
+        "filter": kf.kalman(),
+        "params": model(),
+        "data": data(),
+        "steps": 2,
+        "level": 0.9,
+        "key": KEY,
     },
     "evaluation.rmse_interval": lambda: {"mses": np.arange(1.0, 5.0), "level": 0.95},
     "evaluation.to_db": lambda: {"x": np.arange(1.0, 5.0)},
@@ -434,7 +452,8 @@ WITHOUT_ROW = {
     ),
     "made by functions that return them": (
         *("data.DiskArray", "evaluation.Comparison", "evaluation.Evaluation", "evaluation.Row"),
-        *("exporting.Program", "training.FilterLoss", "Stepper"),
+        *("evaluation.ResidualChecks", "evaluation.SeriesForecast"),
+        *("exporting.Program", "training.FilterLoss", "training.MaximumLikelihood", "Stepper"),
     ),
 }
 

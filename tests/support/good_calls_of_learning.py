@@ -272,6 +272,17 @@ TRAINING |= {
         "smoothing": True,
     },
     "training.load_params": lambda: {"path": "no such file", "like": model()},
+    "training.maximum_likelihood": lambda: {
+        "filter": kf.kalman(),
+        "params": model(),
+        "data": data(),
+        "learn": ("R",),
+        "starts": 1,
+        "updates": 1,
+        "skip": 1,
+        "level": 0.9,
+        "key": KEY,
+    },
     "training.merge": lambda: dict(
         zip(("trained", "frozen"), training.partition(model()), strict=True)
     ),

@@ -78,6 +78,13 @@ PLOTTING: Rows = {
         "floor": np.ones(3),
         "first": 1,
     },
+    "plotting.plot_forecast": lambda: {
+        "data": data(),
+        "forecast": evaluation.forecast_series(kf.kalman(), model(), data(), steps=2),
+        "actual": data(),
+        "trajectory": 1,
+        "last": 3,
+    },
     "plotting.plot_gain": lambda: {
         "gains": {"KF": np.ones((3, 2, 1))},
         "entries": ((0, 0),),

@@ -87,6 +87,7 @@ def test_a_variance_of_zero_is_named(x64):
     )
 
 
+@pytest.mark.slow
 def test_what_only_sums_determine_is_named(x64):
     prior = kf.Gaussian(jnp.zeros(2), 10 * jnp.eye(2))
     two = kf.linear_gaussian(
@@ -192,6 +193,19 @@ def test_a_saddle_is_no_maximum():
     assert not known.is_maximum
     assert known.cov[0, 0] == 0.25
     assert np.isnan(known.cov[1, 1])
+
+
+def test_parameters_of_which_only_the_sum_is_determined_are_named():
+    flat = np.full((2, 3), 10.0)
+    information = np.array([[4.0, 4.0, 0.0], [4.0, 4.0, 0.0], [0.0, 0.0, 25.0]])
+    ridge = Curvature(np.zeros(3), information, np.diag([2.0, 2.0, 3.0]), flat, flat[0])
+    known = uncertainty(("a", "b", "c"), ((0.0, np.inf),) * 3, ridge, 1e-16)
+    assert known.is_maximum
+    assert known.gain == 0
+    assert set(known.notes) == {"a", "b"}
+    assert all("only combinations" in note for note in known.notes.values())
+    np.testing.assert_allclose(known.cov[2, 2], 9 / 25)
+    assert np.isnan(known.cov[:2]).all()
 
 
 @pytest.mark.parametrize(
