@@ -53,7 +53,8 @@ def split_future(data: Dataset, steps: int | None = None) -> tuple[Dataset, Futu
         ValueError: if the number of steps is not known, or inputs of future steps are not.
 
     Example:
-        >>> data = kf.Dataset(np.ones((1, 3, 1)), us={"dt": [[1.0, 2.0, 2.0]]})
+        >>> dt = np.array([[1.0, 2.0, 2.0]])
+        >>> data = kf.Dataset(np.ones((1, 3, 1)), us={"dt": dt})
         >>> kf.data.split_future(data, 2)[1].us["dt"].tolist()
         [[2.0, 2.0]]
     """
