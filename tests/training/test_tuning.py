@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.tree_util import Partial
+from support.nile import NILE, local_level
 
 import kfjax as kf
 from kfjax.data import Dataset, run_trajectory
@@ -75,6 +76,18 @@ def test_a_mismatched_model_gets_near_the_true_one_on_data_not_seen(parts, struc
         np.testing.assert_allclose([tuned.scales.Q, tuned.scales.R], [1 / 0.3, 1 / 20], rtol=0.15)
     else:  # the means depend on Q R^-1 alone, and R's factors have the geometric mean one
         np.testing.assert_allclose(np.log(tuned.scales.R).mean(), 0, atol=1e-5)
+
+
+def test_one_series_is_tuned_to_the_end_from_starts_that_are_far_off(x64):
+    """The maximum of the likelihood of the Nile's level, -641.5856 (Durbin and Koopman, 2012)."""
+    data = Dataset(NILE[None])
+    for stds in ((1.0, 1.0), (1e3, 0.1), (0.01, 1e4)):
+        start = local_level(*stds)
+        tuned = tune(kf.kalman(), start, data, validation=data, key=KEY)
+        assert kf.log_likelihood(kf.kalman(), tuned.params, NILE) > -641.5857
+        np.testing.assert_allclose(tuned.params.R, [[15099.7]], rtol=1e-2)
+        assert tuned.refused == 0
+        assert tuned.update > 0
 
 
 def held_noise(theta, x, u):
