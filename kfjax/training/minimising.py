@@ -11,10 +11,13 @@ import numpy as np
 import optax
 from jax import Array
 
+from kfjax._support.pytrees import select
+
 __all__: list[str] = []
 
 MEMORY = 10  # pairs of steps and gradients
 LINE_SEARCH = 30  # evaluations in one line search, at most
+STALLS = 2  # line searches without a result: with a memory, and along the gradient
 AGAIN = 5  # descents from other places, at most
 SHARES = (-8.0, -4.0, -2.0, -1.0, 1.0, 2.0, 4.0, 8.0)  # of the spread, where these are
 
@@ -40,9 +43,10 @@ def minimise(
 ) -> Minimum:
     """Minimise a function by L-BFGS with the zoom line search of optax.
 
-    It ends when no entry of the gradient exceeds the tolerance, when a line search finds nothing
-    lower, or after so many updates. The caller judges the gradient. It is a function of JAX: jit
-    it, and use `jax.lax.map` for several starts, which lets each end by itself.
+    It ends when no entry of the gradient exceeds the tolerance, when a line search along the
+    gradient finds nothing lower, or after so many updates. The caller judges the gradient. It is a
+    function of JAX: jit it, and use `jax.lax.map` for several starts, which lets each end by
+    itself.
 
     Args:
         function: `theta [p] -> scalar`. Where it or its gradient is not finite, it counts as very
@@ -59,11 +63,12 @@ def minimise(
     solver = optax.lbfgs(memory_size=MEMORY, linesearch=search)
 
     def goes_on(carry: tuple) -> Array:
-        now, _, moved = carry
-        return moved & (now.updates < updates) & (jnp.abs(now.gradient).max() > tolerance)
+        now, _, stalls = carry
+        steep = jnp.abs(now.gradient).max() > tolerance
+        return steep & (now.updates < updates) & (stalls < STALLS)
 
     def update(carry: tuple) -> tuple:
-        now, state, _ = carry
+        now, state, stalls = carry
         step, state = solver.update(
             now.gradient, state, now.theta, value=now.value, grad=now.gradient, value_fn=finite
         )
@@ -73,13 +78,16 @@ def minimise(
         gradient = optax.tree.get(state, "grad")
         lower = value <= now.value
         new = Minimum(theta, value, gradient, now.updates + 1)
-        kept = jax.tree.map(lambda a, b: jnp.where(lower, a, b), new, now)
-        return kept, state, lower & jnp.any(theta != now.theta)
+        moved = lower & jnp.any(theta != now.theta)
+        kept = select(moved, new, now._replace(updates=new.updates))
+        # where nothing lower was found, the memory may be of a place that was quite different
+        state = select(moved, state, solver.init(now.theta))
+        return kept, state, jnp.where(moved, 0, stalls + 1)
 
     value, gradient = jax.value_and_grad(finite)(start)
     begin = Minimum(start, value, gradient, jnp.zeros((), jnp.int32))
-    end, _, _ = jax.lax.while_loop(goes_on, update, (begin, solver.init(start), jnp.asarray(True)))
-    return end
+    carry = (begin, solver.init(start), jnp.zeros((), jnp.int32))
+    return jax.lax.while_loop(goes_on, update, carry)[0]
 
 
 def leave_plateaus(
