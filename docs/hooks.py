@@ -26,6 +26,9 @@ def included():
     }
     for page in ROOT.glob("benchmarks/*/RESULTS.md"):
         places[f"benchmarks/{page.parent.name}/RESULTS.md"] = f"results/{page.parent.name}.md"
+    for page in ROOT.glob("benchmarks/*/studies/*.md"):
+        place = f"results/{page.parents[1].name}/{page.name}"
+        places[str(page.relative_to(ROOT))] = place
     for picture in ROOT.glob("benchmarks/*/*.png"):
         place = f"results/{picture.parent.name}/{picture.name}"
         places[str(picture.relative_to(ROOT))] = place

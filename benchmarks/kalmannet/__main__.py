@@ -1,8 +1,9 @@
-"""Reproduce the experiments of the KalmanNet paper, and write the page of all results.
+"""Reproduce the experiments of the KalmanNet paper, and write the pages of results.
 
     python -m benchmarks.kalmannet all --out DIR      every study at its reduced size
     python -m benchmarks.kalmannet table1 --full      one study with five seeds and every point
-    python -m benchmarks.kalmannet                    only the page and the figures
+    python -m benchmarks.kalmannet fig9 --row OEKF --out DIR      some rows, elsewhere
+    python -m benchmarks.kalmannet                    only the pages and the figures
 
 Results are saved row by row, so that an interrupted run can continue. A study is measured again if
 the code of its module or the size changed, or with --again. The authors' data sets are read from
@@ -71,13 +72,14 @@ def _add_sizes(parser):
 
 
 def main(words=None):
-    """Measure or accept the studies that are named, and write the page."""
+    """Measure or accept the studies that are named, and write the pages."""
     arguments = parsed(words)
     names = STUDIES if "all" in arguments.study else tuple(arguments.study)
     size = SIZES[arguments.size]
     if arguments.size == "full":
         print(f"all studies at full size take {FULL}", flush=True)
     begin = time.perf_counter()
+    asked = 0
     for number, name in enumerate(names):
         if arguments.accept:
             store.accept(name, arguments.out)
@@ -85,8 +87,11 @@ def main(words=None):
         minutes = (time.perf_counter() - begin) / 60
         progress = f"study {number + 1} of {len(names)}, {size.name}, after {minutes:.1f} minutes"
         print(f"{name}: {progress}", flush=True)
-        store.measure(name, arguments.out, size, again=arguments.again, only=arguments.row)
+        options = {"again": arguments.again, "only": arguments.row}
+        asked += store.measure(name, arguments.out, size, **options)
         page.write(arguments.out, STUDIES)
+    if arguments.row and names and not asked:
+        raise SystemExit(f"nothing measured: no row contains {arguments.row!r}")
     arguments.out.mkdir(parents=True, exist_ok=True)
     page.write(arguments.out, STUDIES)
 

@@ -9,7 +9,7 @@ import kfjax as kf
 from benchmarks.kalmannet.data import drawn, published
 from benchmarks.kalmannet.figures import against_noise, panels
 from benchmarks.kalmannet.judging import judged, particle_floor, tune
-from benchmarks.kalmannet.study import Row, Study, Target, Verdict
+from benchmarks.kalmannet.study import Row, Study, Target, Verdict, worst
 from benchmarks.training import Budget, train
 
 STEPS = 20
@@ -191,8 +191,7 @@ REFERENCE = {
 
 def best(results, name):
     """Return the best estimator under a condition, particle filters left out."""
-    measured = [row for row in NO_PARTICLES if row in results.rows and results.has(row, name)]
-    return results.best(name, measured)
+    return results.best(name, NO_PARTICLES)
 
 
 def above(results, row, name):
@@ -205,16 +204,24 @@ def own_conditions(results):
     return [name for name in results.conditions if name not in OFFICIAL]
 
 
-def verdict(results):
+def verdicts(results):
     """Compare KalmanNet with the EKF at every noise level."""
-    holds = all(results(KALMAN_NET, name) < results(EKF, name) for name in own_conditions(results))
-    return Verdict(
-        "KalmanNet is better than the EKF at every noise level",
-        holds,
-        (
-            "The paper claims a substantial gain over the EKF; its size depends on the noise.",
-            *(_told(results, name) for name in own_conditions(results)),
+    names = own_conditions(results)
+    gaps = {name: results(KALMAN_NET, name) - results(EKF, name) for name in names}
+    return (
+        Verdict(
+            "KalmanNet is better than the EKF at every noise level",
+            ", ".join(f"{gap:+.2f} dB (1/r² = {name})" for name, gap in gaps.items()),
+            worst(gaps.values()) < 0,
         ),
+    )
+
+
+def details(results):
+    """Tell how far rows are above the floor at every noise level."""
+    return (
+        "The paper claims a substantial gain over the EKF; its size depends on the noise.",
+        *(_told(results, name) for name in own_conditions(results)),
     )
 
 
@@ -222,10 +229,26 @@ def _told(results, name):
     """Return a sentence on the distances from the floor."""
     first = best(results, name)
     return (
-        f'At {name} the best estimator is "{first}", {above(results, first, name):.2f} dB above'
-        f" the floor (KalmanNet {above(results, KALMAN_NET, name):.2f} dB, the EKF"
+        f'At {name} the best estimator on the test data is "{first}",'
+        f" {above(results, first, name):.2f} dB above the floor"
+        f" (KalmanNet {above(results, KALMAN_NET, name):.2f} dB, the EKF"
         f" {above(results, EKF, name):.2f} dB, with phi wrapped"
         f" {above(results, WRAPPED, name):.2f} dB)."
+    )
+
+
+def at_most_noise(results):
+    """Tell what noise drawn anew changes where the noise is largest."""
+    name = own_conditions(results)[0]
+    particles = results.rows[FLOOR]["settings"][name]["particles"]
+    return (
+        f"At {name} a few trajectories that leave the attractor, where f stretches most, cause most"
+        " of the MSE. There are too few of them among 1000 labelled trajectories: a network trained"
+        f" on these alone is {above(results, RECURRENT, name):.2f} dB above the floor, and with"
+        f" noise drawn anew {above(results, ANEW, name):.2f} dB. The floor there is that of a"
+        f" particle filter of {particles:,} particles and may not be reached yet: 500 trajectories"
+        " do not distinguish errors that close. Settings were chosen on the validation part before"
+        " the test part was run."
     )
 
 
@@ -252,35 +275,31 @@ with noise drawn with replacement from that of the labelled trajectories, x_t - 
 uses f, h and the labels only. The floor is a particle filter, whose number of particles is \
 doubled until the error changes by less than 0.05 dB.""",
     rows,
-    verdict,
+    verdicts,
+    details,
     reference=REFERENCE,
     floor=FLOOR,
     targets=(
         Target(
             "Best estimator (no particle filter) within 0.3 dB of the floor at every level",
-            lambda r: max(above(r, best(r, name), name) for name in own_conditions(r)),
-            0.3,
+            lambda r: worst(above(r, best(r, name), name) for name in own_conditions(r)),
+            at_most=0.3,
         ),
         Target(
-            "EKFs within 0.05 dB of the reference",
+            "EKFs within 0.05 dB of reference filters on the official sets",
             lambda r: max(r.off(row, REFERENCE) for row in (EKF, WRAPPED)),
-            0.05,
+            at_most=0.05,
         ),
         Target(
-            "KalmanNet above the authors' code, retrained on its own data",
+            "KalmanNet above the authors' code, retrained and run on its own data",
             lambda r: r.above(KALMAN_NET, REFERENCE),
-            0.3,
+            at_most=0.3,
         ),
     ),
+    form="The paper's figure shows the MSE in dB against 1/r² in dB. So does ours.",
     notes=(
         "The paper's figure has no printed numbers.",
-        """\
-At -10 dB a few trajectories that leave the attractor, where f stretches most, cause most of the \
-MSE. There are too few of them among 1000 labelled trajectories, and a network trained on these \
-alone was 0.8 dB above the floor. With noise drawn anew its error is below that of the particle \
-filter, which every doubling up to 32,000 particles changed by more than 0.05 dB: 500 trajectories \
-do not distinguish the two. Settings were chosen on the validation part before the test part was \
-run.""",
+        at_most_noise,
         "Table IV compares the time of the network (MB RNN, 48 units) with that of the EKF.",
     ),
     draw=draw,

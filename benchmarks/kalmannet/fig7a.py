@@ -218,19 +218,32 @@ REFERENCE = {
 }
 
 
-def verdict(results):
+def verdicts(results):
     """Tell whether KalmanNet reaches the KF."""
     behind = {name: results.gap(f"{KALMAN_NET}, {name}", KF) for name in SYSTEMS}
     told = ", ".join(f"{gap:.2f} dB ({name})" for name, gap in behind.items())
-    return Verdict(
-        "KalmanNet reaches the KF, to within 0.3 dB, on all linear systems",
-        max(behind.values()) < NEAR,
+    return (
+        Verdict(
+            "KalmanNet comes within 0.3 dB of the KF on all linear systems",
+            f"at most {told} behind",
+            max(behind.values()) < NEAR,
+        ),
+    )
+
+
+def details(results):
+    """Tell how far a network is below the KF, and what it was trained on."""
+    gaps = [gap for name in SYSTEMS for gap in results.gaps(f"{KALMAN_NET}, {name}", KF).values()]
+    trained = [system.cut for system in SYSTEMS.values()]
+    tested = [steps for system in SYSTEMS.values() for steps in system.lengths]
+    return (
         (
-            (
-                "The KF is best, as it must be in theory: no estimator can beat a filter that"
-                f" knows the linear model. KalmanNet is behind it by at most {told}."
-            ),
-            "KalmanNet is trained on 50 steps or fewer and tested on all lengths.",
+            "On average no estimator can beat a filter that knows the linear model. KalmanNet is"
+            f" below the KF under {sum(gap < 0 for gap in gaps)} of {len(gaps)} conditions."
+        ),
+        (
+            f"KalmanNet is trained on {min(trained)} to {max(trained)} steps and tested on"
+            f" {min(tested)} to {max(tested)}."
         ),
     )
 
@@ -260,26 +273,30 @@ Our choices: training trajectories have 50 steps (at the reduced size 30 for 5 x
 1), and tests are longer; there are 250 batches of 32, 150 of 16 and 150 of 8 (full size: 2000). \
 Some states of 10 x 1 are not observable, and their errors grow with T.""",
     rows,
-    verdict,
+    verdicts,
+    details,
     reference=REFERENCE,
     floor=THEORY,
     targets=(
         Target(
             "KalmanNet within 0.3 dB of the KF on all systems, as in the paper's figure",
-            lambda r: max(r.gap(f"{KALMAN_NET}, {name}", KF) for name in SYSTEMS),
-            NEAR,
+            lambda r: max(r.widest_gap(f"{KALMAN_NET}, {name}", KF) for name in SYSTEMS),
+            at_most=NEAR,
         ),
         Target(
-            "KF within 0.05 dB of its references on the official sets",
+            "KF within 0.05 dB of reference filters on the official sets",
             lambda r: r.off(KF, REFERENCE),
-            0.05,
+            at_most=0.05,
         ),
         Target(
-            "The authors' weights within 0.05 dB of the authors' figure",
+            "The authors' weights within 0.05 dB of the same weights in the authors' code",
             lambda r: r.off(SHIPPED, REFERENCE),
-            0.05,
+            at_most=0.05,
         ),
     ),
+    form="""\
+The paper's figure shows the MSE in dB against 1/r² in dB, one curve for each size and length. \
+Ours has a panel for each size.""",
     notes=("The paper's figure has no printed numbers.",),
     draw=draw,
 )

@@ -8,7 +8,7 @@ import numpy as np
 
 import kfjax as kf
 from benchmarks.kalmannet.judging import judged, tune
-from benchmarks.kalmannet.study import Row
+from benchmarks.kalmannet.study import Row, Verdict
 from benchmarks.training import Budget, train
 
 GRID = tuple(10.0 ** (k / 2) for k in range(-14, 3))  # q^2 / r^2
@@ -164,16 +164,22 @@ def _pieces(case, steps):
     return kf.data.pieces(case.parts.train, steps, prior_mean=case.design.prior.mean)
 
 
-def against_searched(results):
-    """Compare KalmanNet with the EKF whose q is searched.
-
-    Returns:
-        Whether KalmanNet is better under every condition, and a sentence with the figures.
-    """
-    gains = [-gap for gap in results.gaps(KALMAN_NET, SEARCHED).values()]
-    better = sum(gain > 0 for gain in gains)
-    sentence = (
-        f"KalmanNet is better than the EKF with searched q under {better} of {len(gains)}"
-        f" conditions, by up to {max(gains):.2f} dB, and worse by up to {-min(gains):.2f} dB."
+def against_searched(results, claim):
+    """Return the `Verdict` on a claim that KalmanNet is better than the EKF with searched q."""
+    gaps = results.gaps(KALMAN_NET, SEARCHED).values()
+    better = sum(gap < 0 for gap in gaps)
+    figure = (
+        f"better under {better} of {len(gaps)} conditions, from {-min(gaps):.2f} dB better"
+        f" to {max(gaps):.2f} dB worse"
     )
-    return better == len(gains), sentence
+    return Verdict(claim, figure, better == len(gaps))
+
+
+def from_truth(results, others):
+    """Return sentences on how far rows are above the EKF that knows the true model at worst."""
+    gaps = {row: results.gap(row, TRUTH) for row in others}
+    told = "; ".join(f"{row}: {gap:.2f} dB" for row, gap in gaps.items())
+    return (
+        f"Largest distance above the EKF with the true model: {told}.",
+        f'By this measure the best is "{min(gaps, key=gaps.get)}".',
+    )

@@ -22,7 +22,10 @@ WORDS = {
     "TARGETS",
     "NOTES",
     "verdict",
+    "verdicts",
+    "details",
     "against_searched",
+    "from_truth",
     "draw",
 }
 
@@ -121,15 +124,18 @@ def measure(name, folder, size, *, again=False, only=""):
         size: the `Size` of the study.
         again: whether to measure rows that are up to date, too.
         only: a text that the names of measured rows contain.
+
+    Returns:
+        How many rows were asked for.
     """
     module = study_of(name)
     code = code_of(module)
     rows = module.STUDY.rows(size)
-    wanted = [
-        row
-        for row in rows
-        if only in row and (again or row not in finished(folder, name, size, code))
-    ]
+    chosen = [row for row in rows if only in row]
+    if only and not chosen:
+        print(f"{name}: no row contains {only!r}; its rows are: {'; '.join(rows)}", flush=True)
+    done = finished(folder, name, size, code)
+    wanted = [row for row in chosen if again or row not in done]
     for number, row in enumerate(wanted):
         print(f"{name}: {row} ({number + 1} of {len(wanted)}) ...", flush=True)
         begin = time.perf_counter()
@@ -141,6 +147,7 @@ def measure(name, folder, size, *, again=False, only=""):
         missing = [key for key in rows if key not in done]
         save(folder, name, size, {key: done[key] for key in rows if key in done}, missing)
         print(f"{name}: {row}: {_told(measured)}, {seconds} s", flush=True)
+    return len(chosen)
 
 
 def accept(name, folder):

@@ -1,10 +1,23 @@
-"""The parts of a study: rows to measure, the paper's numbers, targets, a verdict and a figure."""
+"""The parts of a study: rows to measure, the paper's numbers, targets, verdicts and a figure."""
 
 from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import numpy as np
+from benchmarks.kalmannet.results import Cell, Measure, Results, Row, worst
+
+__all__ = [
+    "SIZES",
+    "Cell",
+    "Measure",
+    "Results",
+    "Row",
+    "Size",
+    "Study",
+    "Target",
+    "Verdict",
+    "worst",
+]
 
 
 class Size(NamedTuple):
@@ -39,132 +52,47 @@ SIZES = {
 }
 
 
-class Cell(NamedTuple):
-    """The result of one estimator under one condition; every list has one entry per seed.
-
-    Attributes:
-        value: the figure in the unit of the study, mostly MSE in dB; NaN or infinite where a filter
-            diverged.
-        low: lower end of its 95 % confidence interval over trajectories, or None.
-        high: upper end of that interval, or None.
-        median: the median over trajectories, or None.
-        anees: average normalised estimation error squared per dimension, or None without a
-            covariance.
-    """
-
-    value: list[float]
-    low: list[float] | None = None
-    high: list[float] | None = None
-    median: list[float] | None = None
-    anees: list[float] | None = None
-
-
-class Row(NamedTuple):
-    """The results of one estimator.
-
-    Attributes:
-        cells: a `Cell` for every condition.
-        settings: settings that were chosen to get these results.
-        curves: curves for figures, `{name: {"x": [...], "y": [...]}}`; y may have a row per seed.
-    """
-
-    cells: dict[str, Cell]
-    settings: dict[str, Any] | None = None
-    curves: dict[str, Any] | None = None
-
-
-class Results:
-    """The stored rows of a study.
-
-    `results(row, condition)` is the median over seeds. A row or condition that is not stored is a
-    KeyError.
-    """
-
-    def __init__(self, stored: dict[str, Any]):
-        self.stored = stored
-        self.rows = stored["rows"]
-        names = (name for row in self.rows.values() for name in row["cells"])
-        self.conditions = list(dict.fromkeys(names))
-
-    def has(self, row, condition):
-        """Tell whether a stored row has a condition."""
-        return condition in self.rows[row]["cells"]
-
-    def cell(self, row, condition):
-        """Return the `Cell` of a row under a condition."""
-        return Cell(**self.rows[row]["cells"][condition])
-
-    def seeds(self, row, condition):
-        """Return the figures of all seeds; NaN where a filter diverged."""
-        return np.array(self.cell(row, condition).value, float)
-
-    def __call__(self, row, condition):
-        """Return the median over seeds."""
-        return float(np.median(self.seeds(row, condition)))
-
-    def gaps(self, row, other):
-        """Return how far a row is above another, for every condition that both have."""
-        common = [n for n in self.conditions if self.has(row, n) and self.has(other, n)]
-        return {name: self(row, name) - self(other, name) for name in common}
-
-    def gap(self, row, other):
-        """Return the largest of the gaps; infinite where a filter diverged."""
-        gaps = self.gaps(row, other)
-        if not gaps:
-            raise KeyError(row)
-        return _largest(list(gaps.values()))
-
-    def off(self, row, numbers):
-        """Return the largest distance of a row from other numbers, over the conditions it has."""
-        known = [name for name in numbers[row] if self.has(row, name)]
-        if not known:
-            raise KeyError(row)
-        return _largest([abs(self(row, name) - numbers[row][name]) for name in known])
-
-    def above(self, row, numbers):
-        """Return how far a row is above other numbers at most; negative if below all of them."""
-        return max(self(row, name) - value for name, value in numbers[row].items())
-
-    def off_any(self, numbers):
-        """Return the largest distance of any row from other numbers."""
-        return max(self.off(row, numbers) for row in numbers)
-
-    def best(self, condition, among):
-        """Return the name of the best row."""
-        return min(among, key=lambda row: np.nan_to_num(self(row, condition), nan=np.inf))
-
-
-def _largest(values):
-    """Return the largest value; NaN counts as infinite."""
-    return float(np.nan_to_num(values, nan=np.inf).max())
-
-
 class Target(NamedTuple):
-    """A goal that was set before: a figure that should not exceed a limit.
+    """A goal that was set before, from the training data or from figures of others.
 
     Attributes:
         text: the goal in words.
-        value: `(results) -> float`; it may raise a KeyError if the size lacks the figure.
-        limit: largest value that reaches the goal.
+        value: `(results) -> Measure`, or a float if the figure has no interval: on the same data
+            as the figure it is compared with. It may raise a KeyError if the size lacks the figure.
+        at_most: largest value that reaches the goal, or None.
+        at_least: smallest value that reaches the goal, or None.
     """
 
     text: str
-    value: Callable[[Results], float]
-    limit: float
+    value: Callable[[Results], Any]
+    at_most: float | None = None
+    at_least: float | None = None
+
+    def judge(self, figure):
+        """Tell whether a figure reaches the goal; None if its interval crosses a limit."""
+        value, low, high = figure
+        if not self._within(value, value):
+            return False
+        return True if self._within(low, high) else None
+
+    def _within(self, low, high):
+        """Tell whether an interval is within the limits."""
+        below = self.at_most is None or high <= self.at_most
+        return below and (self.at_least is None or low >= self.at_least)
 
 
 class Verdict(NamedTuple):
-    """What a study says of a claim, and why.
+    """What the results say of one claim.
 
     Attributes:
         claim: one sentence of at most 20 words, without the full stop.
+        figure: the figure that decides, as text computed from the results.
         holds: whether the results support the claim.
-        details: sentences with the figures behind it.
     """
 
     claim: str
+    figure: str
     holds: bool
-    details: tuple[str, ...] = ()
 
     @property
     def word(self):
@@ -184,15 +112,18 @@ class Study(NamedTuple):
         text: the setting; choices that the paper leaves open are said to be ours.
         rows: `(size) -> {row: () -> Row}`, in the order of the table. Nothing is computed before a
             row is called.
-        verdict: `(results) -> Verdict`.
+        verdicts: `(results) -> tuple of Verdict`, one for each claim.
+        details: `(results) -> tuple of sentences` with the figures behind the verdicts.
         paper: numbers that the paper prints.
         reference: numbers of others on the same data: of reference filters, or of the authors'
             retrained code.
         floor: the row that no estimator can beat, or None.
         why: explanations of differences of more than 0.3 dB from the paper, by row.
         targets: goals that were set before.
-        notes: what was tried without success, or is missing.
+        notes: what was tried without success, or is missing; a sentence with figures is a function
+            of the results.
         draw: `(results) -> matplotlib Figure`, or None.
+        form: the form of the paper's picture, which ours has too.
         unit: unit of the figures.
         digits: number of decimals.
     """
@@ -200,13 +131,15 @@ class Study(NamedTuple):
     title: str
     text: str
     rows: Callable[[Size], dict[str, Callable[[], Row]]]
-    verdict: Callable[[Results], Verdict]
+    verdicts: Callable[[Results], tuple[Verdict, ...]]
+    details: Callable[[Results], tuple[str, ...]] = lambda _: ()
     paper: Numbers = NOTHING
     reference: Numbers = NOTHING
     floor: str | None = None
     why: dict[str, str] = NOTHING
     targets: tuple[Target, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[str | Callable[[Results], str], ...] = ()
     draw: Callable[[Results], Any] | None = None
+    form: str = ""
     unit: str = "MSE in dB"
     digits: int = 2

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 import kfjax as kf
 from benchmarks.estimates import floor_db
+from benchmarks.kalmannet import paper
 from benchmarks.kalmannet.figures import learning_curves, panels
 from benchmarks.kalmannet.judging import figure, fixed, trained
 from benchmarks.kalmannet.study import Row, Study, Target, Verdict
@@ -19,12 +20,14 @@ VANILLA = "vanilla RNN"
 MODEL_BASED = "MB RNN"
 DIFFERENCES = "MB RNN with differences"
 NORMALISED = "MB RNN with normalised differences"
+RNNS = (VANILLA, MODEL_BASED)
 KALMAN_NET = "KalmanNet C1"
 KF = "KF"
 THEORY = "floor: theory"
 LAYERS = kf.learned.RecurrentStack(2, (80,), encode=320, mix=16)  # those of the paper's baselines
 START = 1.0  # standard deviation of x_0, which every estimator knows
 CLAIMED = 50  # dB that RNNs lose at ten times the horizon in the paper
+NEAR = 0.3  # dB; KalmanNet within this of the KF reaches it
 
 
 @functools.cache
@@ -71,31 +74,45 @@ def theory():
 
 
 PAPER = {
-    VANILLA: {SHORT: -20.98, LONG: 58.1},
-    MODEL_BASED: {SHORT: -21.53, LONG: 36.8},
-    DIFFERENCES: {SHORT: -21.92, LONG: -21.88},
-    KALMAN_NET: {SHORT: -21.92, LONG: -21.90},
-    KF: {SHORT: -21.97, LONG: -21.91},
+    name: dict(zip((SHORT, LONG), paper.LINEAR[name], strict=True))
+    for name in (VANILLA, MODEL_BASED, DIFFERENCES, KF)
 }
+PAPER[KALMAN_NET] = dict(zip((SHORT, LONG), paper.LINEAR["KalmanNet"], strict=True))
 
 
-def verdict(results):
-    """Tell what RNNs lose at ten times the training horizon."""
-    lost = {name: results(name, LONG) - results(KF, LONG) for name in (VANILLA, MODEL_BASED)}
-    told = " and ".join(f"the {name} is {gap:.0f} dB" for name, gap in lost.items())
-    stands = [f"the {name}" for name, gap in lost.items() if gap > CLAIMED]
-    return Verdict(
-        "The paper's RNNs lose over 50 dB to the KF at ten times the training horizon",
-        len(stands) == len(lost),
+def lost(results):
+    """Return how far the two RNNs of the paper are behind the KF at T = 200."""
+    return {name: results(name, LONG) - results(KF, LONG) for name in RNNS}
+
+
+def verdicts(results):
+    """Tell what RNNs lose at ten times the horizon, and whether KalmanNet reaches the KF."""
+    behind = lost(results)
+    gap = results.gap(KALMAN_NET, KF)
+    return (
+        Verdict(
+            "At ten times the training horizon the paper's two RNNs lose over 50 dB to the KF",
+            "; ".join(f"{name} {gap:.1f} dB" for name, gap in behind.items()),
+            min(behind.values()) > CLAIMED,
+        ),
+        Verdict(
+            "KalmanNet comes within 0.3 dB of the KF at both lengths",
+            f"{gap:.2f} dB behind at worst",
+            gap < NEAR,
+        ),
+    )
+
+
+def details(results):
+    """Tell for which RNN the claim holds with our initial states, and which row is best."""
+    stands = [f"the {name}" for name, gap in lost(results).items() if gap > CLAIMED]
+    rows = [row for row in results.rows if row != THEORY]
+    best = " and ".join(f'"{results.best(name, rows)}" at {name}' for name in (SHORT, LONG))
+    return (
+        f"With our initial states the claim holds for {' and '.join(stands) or 'neither RNN'}.",
         (
-            (
-                f"At T = 200 {told} behind the KF: with our initial states the claim holds for"
-                f" {' and '.join(stands) or 'neither of them'}."
-            ),
-            (
-                f"The KF is best, and KalmanNet {max(results.gap(KALMAN_NET, KF), 0):.2f} dB"
-                " behind it at worst. Both know the same model, and the KF needs no training."
-            ),
+            f"The lowest errors are those of {best}. KF and KalmanNet know the same model, and the"
+            " KF needs no training."
         ),
     )
 
@@ -122,7 +139,8 @@ since the paper does not say how initial states differ. Networks are trained on 
 with a cosine schedule from 2e-3 and clipped gradients. The inputs and outputs of the vanilla RNN \
 are standardised. Differences are used unscaled, or normalised as in KalmanNet.""",
     rows,
-    verdict,
+    verdicts,
+    details,
     paper=PAPER,
     floor=THEORY,
     why={
@@ -139,12 +157,19 @@ multiplies its output by the innovation. The paper does not say how the differen
 scaled, but its result is that of unscaled differences.""",
     ),
     targets=(
-        Target("KalmanNet within 0.3 dB of the paper", lambda r: r.off(KALMAN_NET, PAPER), 0.3),
         Target(
-            "KF within 0.05 dB of theory",
-            lambda r: max(map(abs, r.gaps(KF, THEORY).values())),
-            0.05,
+            "KalmanNet within 0.3 dB of the paper",
+            lambda r: r.away(KALMAN_NET, PAPER),
+            at_most=NEAR,
+        ),
+        Target(
+            "The theory is within the KF's 95 % intervals, in dB outside them",
+            lambda r: r.outside(KF, THEORY),
+            at_most=0.0,
         ),
     ),
+    form="""\
+The paper's Fig. 6 shows the validation MSE in dB of each network against the epochs of its \
+training, with the KF as a line. Ours has updates of the optimiser instead of epochs.""",
     draw=draw,
 )

@@ -17,6 +17,7 @@ MARKDOWN = [
     ROOT / "CONTRIBUTING.md",
     *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "benchmarks").rglob("RESULTS.md")),
+    *sorted((ROOT / "benchmarks").rglob("studies/*.md")),
     ROOT / "notebooks" / "README.md",
 ]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.py"))
