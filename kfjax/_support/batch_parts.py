@@ -22,7 +22,8 @@ from jax.core import ShapedArray
 from jax.extend.core import ClosedJaxpr, JaxprEqn
 from jax.extend.core.primitives import scan_p
 
-from kfjax._support.batch_rules import Cut, Part, scan_of_part, with_size
+from kfjax._support import batch_indexing, batch_rules  # noqa: F401  # they register rules
+from kfjax._support.batch_cuts import Cut, Part, scan_of_part, with_size
 from kfjax._support.loop_contents import times_too_large, typical_size
 from kfjax._support.programs import Value, interpreted, loop_parts
 
