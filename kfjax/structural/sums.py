@@ -236,6 +236,14 @@ class Structural(StateSpaceModel):
         """Return the plain model with other fields, such as Q."""
         return self.plain().replace(**changes)
 
+    @classmethod
+    def axes(cls, *, first: First = "update", **axes: int | None) -> Any:
+        """Raise: the fields of a sum are computed; batch over its parameters instead."""
+        raise ValueError(
+            f"Structural.axes: got {', '.join(axes) or first}; expected a batch over parameters,"
+            " jax.vmap(lambda values: run(model.with_parameters(values)))({'level.std': stds})."
+        )
+
     def _with_components(self, components: Components) -> Structural:
         return Structural(components, diffuse_variance=self.diffuse_variance, first=self.first)
 
