@@ -29,9 +29,9 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Tracing makes millions of objects, most of them for good. Python looks through all of them for
 # cycles to free, by default so often that it takes a fifth of the time of the tests.
-gc.set_threshold(100_000, 20, 20)
+gc.set_threshold(50_000, 10, 10)
 
-MAPS = 30_000
+MAPS = 40_000
 _tests = itertools.count(1)
 
 
@@ -73,6 +73,7 @@ def pytest_runtest_teardown():
         jax.clear_caches()
         if table := sys.modules.get("support.table"):
             table.outputs_of.cache_clear()  # what stands there counts as compiled
+        gc.collect()  # programs in cycles
 
 
 def data_dir() -> Path | None:

@@ -19,25 +19,28 @@ WITH_GRADIENT = ["unscented", "square_root_extended", "imm", "particle", "ensemb
 def traced(name, masked=False):
     """Return the dtype of the estimates of a run."""
     c = case(name)
-    run = functools.partial(whole_run, c.filter, c.params)
+
+    def run(ys, us, observed):
+        return whole_run(c.filter, c.params, ys, us, observed, first(c))
+
     observed = c.observed if masked else None
-    return jax.eval_shape(run, c.ys, c.us, observed, first(c)).outputs[0].mean.dtype
+    with jax.numpy_dtype_promotion("strict"):
+        return jax.eval_shape(run, c.ys, c.us, observed).outputs[0].mean.dtype
 
 
 @pytest.mark.parametrize("name", FILTERS)
 def test_filters_trace_under_strict_promotion(name):
-    with jax.numpy_dtype_promotion("strict"):
-        assert traced(name) == "float32"
-        assert traced(name, masked=True) == "float32"
-        if name not in BY_FLAX:
-            with jax.enable_x64(True):
-                assert traced(name) == "float64"
+    assert traced(name) == "float32"
+    assert traced(name, masked=True) == "float32"
+    if name not in BY_FLAX:
+        with jax.enable_x64(True):
+            assert traced(name) == "float64"
 
 
 @pytest.mark.parametrize("name", WITH_GRADIENT)
 def test_gradients_trace_under_strict_promotion(name):
+    c = case(name)
     with jax.numpy_dtype_promotion("strict"):
-        c = case(name)
         gradient = jax.value_and_grad(functools.partial(score, c.filter))
         assert jax.eval_shape(gradient, c.params, c.ys, c.us, c.observed)[0].shape == ()
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from support import table
+from support.choosing import slow_except
 
 import kfjax as kf
 from kfjax import exporting
@@ -85,10 +86,7 @@ def exported(case, path, **options):
 SOME = ("ensemble", "constant_gain", "sequence_regressor")
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=() if name in SOME else pytest.mark.slow) for name in table.FILTERS],
-)
+@pytest.mark.parametrize("name", slow_except(SOME, table.FILTERS))
 def test_any_filter_gives_the_numbers_of_its_run(name, tmp_path):
     case = table.case(name)
     means = streamed(exported(case, tmp_path / "filter.zip"), case)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.choosing import slow_except
 from support.compiling import quick_jit
 from support.table import FILTERS, STEPS, case, predict, update
 
@@ -54,11 +55,9 @@ def run(filter, params, ys, us, observed):
     )
 
 
-def mark(name):
-    return name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
-
-
-@pytest.mark.parametrize("name", [mark(name) for name in FILTERS if name != "delayed"])
+@pytest.mark.parametrize(
+    "name", slow_except(QUICK, [name for name in FILTERS if name != "delayed"])
+)
 def test_late_rows_give_what_sorted_rows_give(x64, name):
     c = case(name)
     us, dt = inputs_with_steps(c, name)
