@@ -9,23 +9,31 @@ from typing import Any
 __all__: list[str] = []
 
 
-def add_columns(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that say what the columns of a table mean."""
+def add_columns(parser: argparse.ArgumentParser, *, recorded: bool = False) -> None:
+    """Add the arguments that say what the columns of a table mean.
+
+    Args:
+        parser: of the command.
+        recorded: whether estimates of a filter were recorded, in place of true states.
+    """
     add = parser.add_argument_group("columns of a csv or parquet file").add_argument
     add("--time", metavar="COLUMN", help="times; the time since the row before is the input dt")
-    add("--ys", metavar="A,B", type=_columns, help="the observations")
-    add(
-        "--xs",
-        metavar="A,-,B",
-        type=_states,
-        help="the true state in the model's order, - for a component that is not known",
-    )
-    add("--us", metavar="A,B", type=_columns, help="inputs, which the model has as u['A'], u['B']")
+    add("--ys", metavar="A,B", type=columns, help="the observations")
+    if recorded:
+        add("--targets", metavar="A,B", type=columns, dest="xs", help="the recorded estimates")
+    else:
+        add(
+            "--xs",
+            metavar="A,-,B",
+            type=_states,
+            help="the true state in the model's order, - for a component that is not known",
+        )
+    add("--us", metavar="A,B", type=columns, help="inputs, which the model has as u['A'], u['B']")
     add("--by", metavar="COLUMN", help="tells several series apart, of any lengths")
     add(
         "--gps",
         metavar="LAT,LON[,ALT]",
-        type=_columns,
+        type=columns,
         help="degrees (and metres), from which the columns east, north and up are made, in metres",
     )
     add(
@@ -42,7 +50,7 @@ def table_columns(args: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _columns(text: str) -> list[str]:
+def columns(text: str) -> list[str]:
     """Return names of columns; one that has commas in it stands in a csv line's quotes."""
     names = [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
     if not names or not all(names):
@@ -53,4 +61,4 @@ def _columns(text: str) -> list[str]:
 
 
 def _states(text: str) -> list[str | None]:
-    return [None if name == "-" else name for name in _columns(text)]
+    return [None if name == "-" else name for name in columns(text)]

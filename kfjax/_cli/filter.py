@@ -15,6 +15,7 @@ from jax import Array
 from matplotlib.figure import Figure
 
 from kfjax._cli.columns import table_columns
+from kfjax._cli.distil import load_imitation
 from kfjax._cli.estimate_files import write_estimates
 from kfjax._cli.loading import load_model
 from kfjax._cli.output import check_fit, check_folder, check_model
@@ -44,14 +45,12 @@ def run_filter(args: Namespace) -> None:
     if out.is_dir():
         raise ValueError(f"--out {out} is a folder; expected a file, such as {out / 'est.npz'}.")
     check_folder(out.parent)
-    model = load_model(args.model)
     data = read_data(args.data, args.split, **table_columns(args))
     plot = _checked_plot(args)
     if out.exists() and out.samefile(args.data):
         raise ValueError(f"--out {out} is the file of the data; expected another one.")
-    check_model(model, data)
+    model, chosen, params, data = _one_filter(args, data)
     check_states(args, model, data)
-    chosen, params = _one_filter(args, model, data)
     check_fit(chosen, params, data)
     key = jax.random.key(args.seed)
     arrays = _arrays(chosen, params, data, key, smoothing=args.smooth)
@@ -128,12 +127,19 @@ class _Drawing(NamedTuple):
         return plot_record(one, estimates, info, states=self.args.show, title=title, rows=rows)
 
 
-def _one_filter(args: Namespace, model: StateSpaceModel, data: Dataset) -> tuple[Filter, Any]:
-    """Return the filter by name, or the trained one of a folder, with its params."""
+def _one_filter(args: Namespace, data: Dataset) -> tuple[StateSpaceModel, Filter, Any, Dataset]:
+    """Return the model, the filter by name or the trained one of a folder, its params and data."""
+    if args.model is None and args.load is None:
+        raise ValueError("got no --model; expected FILE.py:NAME, a kfjax.StateSpaceModel.")
+    if args.model is None:
+        imitation, data = load_imitation(args.load, data)
+        return imitation.params.model, imitation.filter, imitation.params, data
+    model = load_model(args.model)
+    check_model(model, data)
     if args.load is None:
-        return by_name(args.filter), model
+        return model, by_name(args.filter), model, data
     trained = load_trained(args.load, model, data.ys.shape[2])
-    return trained.filter, trained.params
+    return model, trained.filter, trained.params, data
 
 
 def _arrays(

@@ -110,6 +110,34 @@ example:
   kfjax compare --data mine.npz --model mine.py:model --load runs/kalman_net""",
 )
 
+DISTIL = Help(
+    "learn a filter from its recorded outputs",
+    """\
+Train a sequence model (an LSTM) on what a filter was given and what it returned, and say what
+limits it. No model of the system is needed.
+
+DATA is a csv, parquet or npz file: --ys are the readings, --us further inputs, --targets what the
+filter returned in the same row, empty where it is not known. Several records are told apart by
+--by. Most of the records are trained on, some choose the parameters, and the last are diagnosed (60
+: 20 : 20; one or two records are cut in time).
+
+The errors are printed beside those of a constant and of linear maps that are fitted by least
+squares, in standard deviations of the targets; then what follows from them: whether the training
+had ended, whether the test leaves the range of the training, what memory the targets need, and what
+to change. --predictions gives the same for a network of your own.
+
+The folder written has training.json, diagnosis.txt, history.png, the parameters, and checkpoints:
+an interrupted training resumes with the same command. `kfjax filter --load FOLDER`, without
+--model, runs the network on other data.""",
+    """\
+examples:
+  kfjax distil --data recorded.csv --by drive --ys gyro,range --targets heading,speed \\
+    --out runs/lstm
+  kfjax filter --data new.csv --ys gyro,range --by drive --load runs/lstm --out estimates.csv
+  kfjax distil --data keras.csv --by drive --ys gyro,range --targets heading,speed \\
+    --predictions net_heading,net_speed --window-seen 10 --out runs/keras""",
+)
+
 BENCH = Help(
     "time kfjax on its workloads",
     """\

@@ -9,17 +9,22 @@ from collections.abc import Callable
 from typing import Any
 
 from kfjax import systems
+from kfjax._cli.columns import columns
+from kfjax._cli.imitation import Imitation
 from kfjax._cli.recipes import LOSSES, Settings
 from kfjax._cli.workloads import WORKLOADS
 from kfjax.data.npz import SPLITS
 from kfjax.filters import FILTERS
+from kfjax.learned.recurrent_networks.cells import CELLS
 from kfjax.learned.registry import LEARNED_FILTERS
 from kfjax.training import OBJECTIVES, STRUCTURES
 
 __all__: list[str] = []
 
 
-def add_data(add: Callable[..., Any], *, required: bool = True) -> None:
+def add_data(
+    add: Callable[..., Any], *, required: bool = True, model_required: bool = True
+) -> None:
     """Add the arguments of the commands that read data."""
     add(
         "--data",
@@ -27,7 +32,12 @@ def add_data(add: Callable[..., Any], *, required: bool = True) -> None:
         required=required,
         help="csv, parquet or npz file, or folder of a known data set",
     )
-    add("--model", metavar="FILE.py:NAME", required=required, help="the model to filter with")
+    add(
+        "--model",
+        metavar="FILE.py:NAME",
+        required=required and model_required,
+        help="the model to filter with",
+    )
     add(
         "--split", choices=tuple(SPLITS), help="part of an npz file that holds parts (default test)"
     )
@@ -96,7 +106,12 @@ def add_compare(add: Callable[..., Any]) -> None:
 def add_filter(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--filter", metavar="NAME", help=f"one of {', '.join(FILTERS)}")
-    which.add_argument("--load", metavar="DIR", help="the filter that `kfjax train` trained there")
+    which.add_argument(
+        "--load",
+        metavar="DIR",
+        help="the filter that `kfjax train` trained there, or (without --model) the network of"
+        " `kfjax distil`",
+    )
     add = parser.add_argument
     add(
         "--smooth",
@@ -154,6 +169,64 @@ def add_train(add: Callable[..., Any]) -> None:
     )
 
 
+def add_distil(add: Callable[..., Any]) -> None:
+    default = Imitation()
+    add("--data", metavar="DATA", required=True, help="csv, parquet or npz file of the recording")
+    add(
+        "--out", metavar="FOLDER", required=True, help="the folder to write, of this training alone"
+    )
+    add(
+        "--predictions",
+        metavar="A,B",
+        type=columns,
+        help="columns with the predictions of your own network, which are diagnosed in place of"
+        " training one",
+    )
+    add(
+        "--window-seen",
+        metavar="N",
+        type=_count,
+        help="with --predictions: the number of rows that your network sees at once",
+    )
+    add(
+        "--hidden",
+        metavar="N,M",
+        type=_sizes,
+        default=default.hidden,
+        help="units of every layer (default 64)",
+    )
+    add("--cell", choices=tuple(CELLS), default=default.cell, help="default lstm")
+    add(
+        "--level",
+        action="store_true",
+        help="learn the level of the estimates, without feedback; by default the network sees its"
+        " last estimate, and learns what to add to it",
+    )
+    add("--updates", metavar="N", type=_count, default=default.updates, help="default 3000")
+    add(
+        "--batch-size",
+        metavar="N",
+        type=_count,
+        default=default.batch_size,
+        help="records or pieces of records per update (default 32)",
+    )
+    add(
+        "--learning-rate",
+        metavar="X",
+        type=_positive,
+        default=default.learning_rate,
+        help="its largest (default 0.003)",
+    )
+    add(
+        "--patience",
+        metavar="N",
+        type=_count,
+        help="stop after N reports of twenty without a better validation loss",
+    )
+    add("--burn-in", metavar="N", type=_from_zero, default=0, help="first rows that do not count")
+    add("--seed", type=int, default=0, help="of everything random (default 0)")
+
+
 def add_bench(add: Callable[..., Any]) -> None:
     add("--workload", metavar="A,B", help=f"only some of {', '.join(WORKLOADS)}")
     add("--quick", action="store_true", help="small sizes, to see that everything works")
@@ -172,6 +245,14 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"got {text!r}; expected a whole number of at least 1")
     return int(text)
+
+
+def _from_zero(text: str) -> int:
+    return 0 if text.strip("0") == "" and text else _count(text)
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    return tuple(_count(size.strip()) for size in text.split(","))
 
 
 def _positive(text: str) -> float:

@@ -1,4 +1,4 @@
-"""The command line: `kfjax compare`, `filter`, `forecast`, `train` and `bench`."""
+"""The command line: `kfjax compare`, `filter`, `forecast`, `train`, `distil` and `bench`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from kfjax._cli.bench import run_bench
 from kfjax._cli.columns import add_columns
 from kfjax._cli.compare import run_compare
 from kfjax._cli.compilation_cache import keep_compiled
+from kfjax._cli.distil import run_distil
 from kfjax._cli.filter import run_filter
 from kfjax._cli.forecast import run_forecast
 from kfjax._cli.forecast_arguments import add_forecast
@@ -76,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     add_pictures(compare)
     options.add_cache(compare)
     filtering = _command(commands, "filter", run_filter, help_texts.FILTER)
-    options.add_data(filtering.add_argument)
+    options.add_data(filtering.add_argument, model_required=False)
     add_columns(filtering)
     options.add_filter(filtering)
     add_pictures(filtering)
@@ -91,6 +92,10 @@ def _parser() -> argparse.ArgumentParser:
     add_columns(training)
     options.add_train(training.add_argument)
     options.add_cache(training)
+    imitating = _command(commands, "distil", run_distil, help_texts.DISTIL)
+    options.add_distil(imitating.add_argument)
+    add_columns(imitating, recorded=True)
+    options.add_cache(imitating)
     bench = _command(commands, "bench", run_bench, help_texts.BENCH)
     options.add_bench(bench.add_argument)
     bench.set_defaults(compilation_cache=False)  # it measures compilation, too

@@ -187,7 +187,7 @@ def _span(data: Dataset, labels: Labels) -> str:
     text = f"{first} to {last}"
     if labels.zone is not None:
         text += " UTC"
-    dt = later_steps(data)
+    dt = later_steps(data) if isinstance(data.us, dict) and "dt" in data.us else np.zeros(0)
     if dt.size:
         text += f", dt {dt.min():.4g} to {dt.max():.4g}{unit}"
     return text

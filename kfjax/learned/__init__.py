@@ -21,6 +21,7 @@ from kfjax.learned.models.residual_fitting import fit_residual, refine
 from kfjax.learned.models.residuals import learned_weights, residual_model
 from kfjax.learned.params import Learned, init_params
 from kfjax.learned.recurrent_networks.cells import LSTM, PlainRNN, RecurrentStack
+from kfjax.learned.recurrent_networks.imitators import imitator
 from kfjax.learned.recurrent_networks.recurrent_filter import recurrent, with_dropout
 from kfjax.learned.recurrent_networks.sequence_models import (
     recurrent_baseline,
@@ -62,6 +63,7 @@ __all__ = [
     "fit_residual",
     "from_torch",
     "gain_filter",
+    "imitator",
     "init_params",
     "input_context",
     "kalman_net",

@@ -9,7 +9,8 @@ from kfjax.training.covariances import (
     noise_of,
     unconstrain,
 )
-from kfjax.training.diagnosing import Diagnosis, diagnose, relative_error
+from kfjax.training.diagnosing import diagnose, relative_error
+from kfjax.training.diagnosis import Diagnosis
 from kfjax.training.distilling import Distilled, Divergence, distil
 from kfjax.training.expectation_maximisation import LEARNABLE, Maximised, em
 from kfjax.training.filter_memory import Forgetting, forgetting, gradient_per_lag
@@ -19,6 +20,8 @@ from kfjax.training.free_parameters import COVARIANCES
 from kfjax.training.gates import Saturation, gate_saturation
 from kfjax.training.history import Fitted, History, Report, Spread, spread
 from kfjax.training.imitation import Targets, imitation_targets
+from kfjax.training.imitation_figures import ImitationFigures
+from kfjax.training.linear_recursion import LinearRecursion, fit_recursion
 from kfjax.training.likelihood import maximum_likelihood
 from kfjax.training.likelihood_results import MaximumLikelihood, Parameter
 from kfjax.training.losses import FilterLoss, innovation_nll, nll, prediction_error, state_mse
@@ -28,6 +31,7 @@ from kfjax.training.partitioning import merge, partition
 from kfjax.training.rollout import Rollout, roll
 from kfjax.training.staging import curriculum, fit_stages
 from kfjax.training.tuning import OBJECTIVES, STRUCTURES, Tuned, tune
+from kfjax.training.verdicts import Verdict
 from kfjax.training.wrapping import BatchLoss, l2, random_start, through, weighted_sum
 
 __all__ = [
@@ -46,6 +50,8 @@ __all__ = [
     "Forgetting",
     "FreeNoise",
     "History",
+    "ImitationFigures",
+    "LinearRecursion",
     "Maximised",
     "MaximumLikelihood",
     "Parameter",
@@ -56,6 +62,7 @@ __all__ = [
     "Spread",
     "Targets",
     "Tuned",
+    "Verdict",
     "clipped_adam",
     "constrain",
     "curriculum",
@@ -65,6 +72,7 @@ __all__ = [
     "finite_memory_floor",
     "fit",
     "fit_noise",
+    "fit_recursion",
     "fit_stages",
     "forgetting",
     "free_noise",

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
-from kfjax._support.arguments import check_count, check_kind
+from kfjax._support.arguments import check_count
 from kfjax._support.naming import described
 from kfjax._support.types import Numbers
 from kfjax._support.values import real_array
 from kfjax.base import Filter, Params
-from kfjax.data import Dataset
+from kfjax.data import Dataset, first_steps
 from kfjax.models.averages import differences
+from kfjax.models.spaces import Space
 from kfjax.training.checks import check_pair, units_of
+from kfjax.training.diagnosis import Diagnosis
 from kfjax.training.filter_memory import Forgetting, forgetting, gradient_per_lag
 from kfjax.training.finite_memory import finite_memory_floor
-from kfjax.training.gates import Saturation, gate_saturation
+from kfjax.training.gates import gate_saturation
 from kfjax.training.imitation import (
     Targets,
     common_space,
@@ -26,8 +28,9 @@ from kfjax.training.imitation import (
     estimates_of,
     typical_scale,
 )
+from kfjax.training.imitation_figures import imitation_figures
 
-__all__ = ["Diagnosis", "diagnose", "relative_error"]
+__all__ = ["diagnose", "relative_error"]
 
 MEMORIES = (1, 2, 4, 8, 16, 32)
 
@@ -35,92 +38,225 @@ MEMORIES = (1, 2, 4, 8, 16, 32)
 FEW = 16  # this many trajectories suffice for figures that are the same in all of them
 
 
-class Diagnosis(NamedTuple):
-    """Diagnosis of an imitation, in units of the teacher's posterior standard deviations.
-
-    Attributes:
-        scale: these standard deviations, root mean square over the training data [n]; for a teacher
-            without covariances, the standard deviations of its estimates.
-        error: root mean square error [n] of the student on the validation data. Below 0.1, student
-            and teacher are hard to tell apart.
-        floors: by window length N, the error [n] of the best affine map from the last N
-            observations.
-        forgetting: how fast the teacher forgets; a student with a much shorter memory cannot
-            imitate it. None for a teacher whose state has no field mean.
-        teacher_gradients: the norm of d mean_T / d y_{T-k} at lags k = 0, 1, ...
-        student_gradients: the same for the student.
-        saturation: saturation of the student's gates, or None if it has none.
-    """
-
-    scale: np.ndarray
-    error: np.ndarray
-    floors: dict[int, np.ndarray]
-    forgetting: Forgetting | None
-    teacher_gradients: np.ndarray
-    student_gradients: np.ndarray
-    saturation: Saturation | None
-
-
 def diagnose(
-    teacher: tuple[Filter, Any],
-    student: tuple[Filter, Any],
-    train: Targets,
-    validation: Targets,
+    teacher: tuple[Filter, Any] | None = None,
+    student: tuple[Filter, Any] | None = None,
+    train: Targets | Dataset | None = None,
+    validation: Targets | Dataset | None = None,
     *,
+    inputs: Any = None,
+    targets: Any = None,
+    predictions: Any = None,
+    length: Any = None,
+    history: Any = None,
+    window: int | None = None,
     scale: Any = None,
     burn_in: int = 0,
     memories: tuple[int, ...] = MEMORIES,
 ) -> Diagnosis:
-    """Measure how well a student imitates a teacher, and what limits it.
+    """Measure how well a student imitates a teacher, what limits it, and what to change.
 
-    Estimates are subtracted in the state space of the models.
+    Teacher and student are filters, or known by records alone: a teacher by its recorded
+    estimates, a student (a network of any framework) by its predictions. Estimates are subtracted
+    in the state space of the models.
 
     Args:
-        teacher: (filter, params).
-        student: (filter, params) after training.
-        train: targets from `imitation_targets`, to fit the finite-memory floors to.
+        teacher: (filter, params), or None for a recorded teacher.
+        student: (filter, params) after training, or None if `predictions` are given.
+        train: targets from `imitation_targets`, or for a recorded teacher a `Dataset` with its
+            estimates as xs (NaN where not known); simple maps are fitted to it, and its range is
+            that of the training. With predictions alone it may be left out: the first half of the
+            validation data (of one or two records in time) then takes its place.
         validation: other targets, to measure on.
-        scale: units [n] of errors; default the teacher's posterior standard deviations in `train`.
+        inputs: observations [N, T, m] (NaN where missing), with `targets` in place of validation.
+        targets: the teacher's estimates [N, T, n], NaN where not known.
+        predictions: the student's estimates [N, T, n] for the inputs.
+        length: numbers of steps [N] of the inputs.
+        history: `Fitted.history`, or the losses of the training in order, such as those of a
+            Keras history, to tell whether it had ended.
+        window: the number of inputs that the student sees at once; None for one that carries its
+            state over whole records.
+        scale: units [n] of errors; default the teacher's posterior standard deviations in `train`,
+            or without covariances the standard deviations of its estimates.
         burn_in: number of leading steps that do not count.
-        memories: window lengths of the floors.
+        memories: window lengths of the finite-memory floors.
 
     Returns:
-        `Diagnosis`.
+        `Diagnosis`, whose `verdicts` say what limits the student.
 
     Raises:
-        ValueError: if the models of teacher and student have different state spaces.
+        ValueError: if the models of teacher and student have different state spaces, or shapes do
+            not fit.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> sensor = rng.normal(size=(20, 50, 1)).cumsum(axis=1)
+        >>> recorded = 0.5 * sensor
+        >>> found = kf.training.diagnose(inputs=sensor, targets=recorded,
+        ...     predictions=0.9 * recorded, memories=(1, 2))
+        >>> bool(found.floors[1] < 0.01 * found.error), found.verdicts[0].about
+        (True, 'baselines')
     """
-    check_pair("diagnose: teacher", teacher)
-    check_pair("diagnose: student", student)
-    check_kind("diagnose: train", train, Targets)
-    check_kind("diagnose: validation", validation, Targets)
-    check_count("diagnose: burn_in", burn_in, least=0, most=validation.data.steps - 1)
+    if teacher is not None:
+        check_pair("diagnose: teacher", teacher)
+    if student is not None:
+        check_pair("diagnose: student", student)
+    train, validation = _parts(train, validation, inputs, targets, length)
     lengths = windows_of("diagnose: memories", memories)
-    space = common_space("diagnose", teacher[1], student[1])
+    if window is not None:
+        check_count("diagnose: window", window)
+    check_count("diagnose: burn_in", burn_in, least=0, most=validation.data.steps - 1)
+    estimates = _estimates(student, predictions, validation.data)
+    if train is None:
+        train, validation, estimates, burn_in = _halves(validation, estimates, burn_in)
+    params, student_params = (None if pair is None else pair[1] for pair in (teacher, student))
+    space = common_space("diagnose", params, student_params)
     typical = typical_scale(train, space)
     scale = typical if scale is None else units_of("diagnose: scale", scale, typical.size)
     data = validation.data
-    learned, _ = estimates_of(student, data, jax.random.key(1), False)
     counts = counted_steps(data, burn_in)
-    error = differences(space, learned, data.xs)[counts]
-    units = np.broadcast_to(np.diag(scale**2), (*error.shape, error.shape[-1]))
-    units = units if validation.cov is None else np.asarray(validation.cov)[counts]
     shortest = min(int(part.data.lengths.min()) for part in (train, validation))
     windows = [N for N in lengths if shortest >= 2 * N]
     start = max([burn_in, *(N - 1 for N in windows)])
+    options: dict[str, Any] = {"params": params, "scale": scale, "start": start}
+    if start >= train.data.lengths.max():  # the training data end before the others begin
+        options["train_start"] = max(N - 1 for N in windows)
+    floors = {N: finite_memory_floor(train.data, data, N, **options) for N in windows}
+    figures = None
+    if space.is_euclidean:
+        figures = imitation_figures(
+            train.data,
+            data,
+            estimates,
+            floors,
+            scale=scale,
+            start=start,
+            burn_in=burn_in,
+            trained=_on_training_data(student, train, data.size),
+            history=history,
+        )
     few = data[:FEW]
+    names = None if data.labels is None else data.labels.xs
     return Diagnosis(
         scale=scale,
-        error=relative_error(error, units),
-        floors={
-            N: finite_memory_floor(train.data, data, N, params=teacher[1], scale=scale, start=start)
-            for N in windows
-        },
-        forgetting=_forgetting(*teacher, few, scale),
-        teacher_gradients=gradient_per_lag(*teacher, few, scale=scale),
-        student_gradients=gradient_per_lag(*student, few, scale=scale),
-        saturation=gate_saturation(*student, few),
+        error=_error(space, estimates, validation, counts, scale),
+        floors=floors,
+        forgetting=None if teacher is None else _forgetting(*teacher, few, scale),
+        teacher_gradients=None if teacher is None else gradient_per_lag(*teacher, few, scale=scale),
+        student_gradients=None if student is None else gradient_per_lag(*student, few, scale=scale),
+        saturation=None if student is None else gate_saturation(*student, few),
+        figures=figures,
+        window=window,
+        names=None if names is None else tuple(names),
+        feeds_back=_feeds_back(student),
     )
+
+
+def _feeds_back(student: Any) -> bool:
+    """Tell whether a student adds to its own last estimate: every filter but a learned level."""
+    if student is None:
+        return False
+    rule = getattr(student[0].init, "rule", None)
+    return getattr(rule, "output", "update") != "level"
+
+
+def recorded_targets(name: str, given: object) -> Targets:
+    """Return targets, or those that a `Dataset` with recorded estimates as xs holds."""
+    if isinstance(given, Dataset):
+        if given.xs is None or np.isnan(given.xs).all():
+            raise ValueError(
+                f"{name} has no xs; expected the teacher's recorded estimates there. Build it with"
+                " kf.Dataset(inputs, xs=targets)."
+            )
+        return Targets(given, None)
+    if not isinstance(given, Targets):
+        raise ValueError(
+            f"{name} is {described(given)}; expected a kfjax.Dataset with the teacher's recorded"
+            " estimates as xs, or Targets from kf.training.imitation_targets."
+        )
+    return given
+
+
+def _parts(
+    train: Any, validation: Any, inputs: Any, targets: Any, length: Any
+) -> tuple[Targets | None, Targets]:
+    """Return the training data, if there are any, and those to measure on."""
+    if (inputs is None) != (targets is None) or (inputs is None) == (validation is None):
+        raise ValueError(
+            "diagnose: got neither or both of validation and arrays; expected validation, or inputs"
+            " and targets."
+        )
+    if validation is None:
+        validation = Dataset(inputs, targets, length=length)
+    elif length is not None:
+        raise ValueError("diagnose: got length without inputs; expected it in the Dataset.")
+    train = None if train is None else recorded_targets("diagnose: train", train)
+    return train, recorded_targets("diagnose: validation", validation)
+
+
+def _estimates(student: Any, predictions: Any, data: Dataset) -> np.ndarray:
+    """Return the student's estimates [N, T, n], computed or as they were given."""
+    if (student is None) == (predictions is None):
+        raise ValueError(
+            "diagnose: got neither or both of student and predictions; expected a pair (filter,"
+            " params), or predictions [N, T, n]."
+        )
+    if student is not None:
+        return np.asarray(estimates_of(student, data, jax.random.key(1), False)[0])
+    given = np.asarray(real_array("diagnose: predictions", predictions, finite=False), np.float64)
+    if given.shape != data.xs.shape:
+        raise ValueError(
+            f"diagnose: predictions have shape {given.shape}; expected {data.xs.shape}, one for"
+            " every target. Of a network that gives only the last step of a window, pad the steps"
+            " before it with NaN in the targets."
+        )
+    return given
+
+
+def _halves(
+    both: Targets, estimates: np.ndarray, burn_in: int
+) -> tuple[Targets, Targets, np.ndarray, int]:
+    """Return the first half as training data, and the rest with its estimates and burn-in.
+
+    One or two records are cut in time.
+    """
+    size = both.data.size
+    if size > 2:
+        middle = size // 2
+        first, second = (
+            Targets(both.data[rows], None if both.cov is None else both.cov[rows])
+            for rows in (slice(None, middle), slice(middle, None))
+        )
+        return first, second, estimates[middle:], burn_in
+    middle = int(both.data.lengths.min()) // 2
+    if middle < 2:
+        raise ValueError(
+            f"diagnose: a record has {2 * middle} steps and there is no train; expected training"
+            " data. Pass train=kf.Dataset(inputs, xs=targets)."
+        )
+    cov = None if both.cov is None else both.cov[:, :middle]
+    return Targets(first_steps(both.data, middle), cov), both, estimates, max(burn_in, middle)
+
+
+def _error(
+    space: Space, estimates: np.ndarray, part: Targets, counts: np.ndarray, scale: np.ndarray
+) -> np.ndarray:
+    """Return the error [n] of estimates in units of the teacher's standard deviations."""
+    error = np.asarray(differences(space, estimates, part.data.xs))[counts]
+    known = ~np.isnan(np.asarray(differences(space, part.data.xs, part.data.xs))[counts])
+    variances = np.broadcast_to(scale**2, error.shape)
+    if part.cov is not None:
+        variances = np.diagonal(np.asarray(part.cov)[counts], axis1=-2, axis2=-1)
+    variances = np.where(known, variances, 0)  # these do not count
+    return relative_error(np.where(known, error, 0), variances[..., None] * np.eye(error.shape[-1]))
+
+
+def _on_training_data(student: Any, train: Targets, size: int) -> tuple[Dataset, np.ndarray] | None:
+    """Return some of the training data, as many as are validated on, and the estimates for them."""
+    if student is None:
+        return None
+    data = train.data[:size]
+    return data, np.asarray(estimates_of(student, data, jax.random.key(1), False)[0])
 
 
 def windows_of(name: str, memories: Iterable[int]) -> list[int]:

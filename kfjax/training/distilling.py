@@ -15,7 +15,8 @@ from kfjax._support.persistence import is_key
 from kfjax.base import Filter, Params, estimate
 from kfjax.data import Dataset
 from kfjax.training.checks import check_pair
-from kfjax.training.diagnosing import MEMORIES, Diagnosis, diagnose, windows_of
+from kfjax.training.diagnosing import MEMORIES, diagnose, recorded_targets, windows_of
+from kfjax.training.diagnosis import Diagnosis
 from kfjax.training.history import Fitted
 from kfjax.training.imitation import Targets, common_space, imitation_targets, typical_scale
 from kfjax.training.losses import state_mse
@@ -81,11 +82,11 @@ def _divergence(error: Array, P: Array, S: Array) -> Array:
 
 
 def distil(
-    teacher: tuple[Filter, Any],
+    teacher: tuple[Filter, Any] | None,
     student: tuple[Filter, Any],
-    data: Dataset,
+    data: Dataset | Targets,
     *,
-    validation: Dataset,
+    validation: Dataset | Targets,
     key: Array,
     updates: int,
     smoothing: bool = False,
@@ -101,10 +102,12 @@ def distil(
     with the divergence of its beliefs from the teacher's (`Divergence`).
 
     Args:
-        teacher: (filter, params).
+        teacher: (filter, params), or None for a recorded teacher, of whom only estimates are known.
         student: (filter, params) before training; for several runs, params have a leading axis, see
             `fit`.
-        data: trajectories to imitate the teacher on; their true states, if any, are not used.
+        data: trajectories to imitate the teacher on; their true states, if any, are not used. For a
+            recorded teacher, xs are its estimates (NaN where not known); with its covariances,
+            `Targets(data, cov)`.
         validation: other trajectories, to choose and diagnose the student on.
         key: random key, or keys for several runs.
         updates: number of updates by the optimiser.
@@ -139,10 +142,11 @@ def distil(
         >>> found.params.gain.shape, found.diagnosis.error.shape, sorted(found.diagnosis.floors)
         ((2, 1), (2,), [1, 2, 4, 8])
     """
-    check_pair("distil: teacher", teacher)
+    if teacher is not None:
+        check_pair("distil: teacher", teacher)
+        check_kind("distil: data", data, Dataset)
+        check_kind("distil: validation", validation, Dataset)
     check_pair("distil: student", student)
-    check_kind("distil: data", data, Dataset)
-    check_kind("distil: validation", validation, Dataset)
     check_key("distil: key", key, many=True)
     check_count("distil: updates", updates)
     check_kind("distil: rollout", rollout, Rollout)
@@ -151,12 +155,8 @@ def distil(
     many = is_key(key) and key.ndim == 1
     # the key of the teacher's draws: all runs of the student share one teacher
     one = jax.tree.map(lambda a: a[0], params) if many else params
-    space = common_space("distil", teacher[1], one)
-    keys = jax.random.split(jax.random.key(0))
-    targets, held_out = (
-        imitation_targets(teacher, part, key=k, smoothing=smoothing)
-        for part, k in zip((data, validation), keys, strict=True)
-    )
+    space = common_space("distil", None if teacher is None else teacher[1], one)
+    targets, held_out = _targets(teacher, {"data": data, "validation": validation}, smoothing)
     scale = typical_scale(targets, space)
     training_filter = training_filter or chosen
     by_error, by_error_on_validation = (
@@ -165,7 +165,10 @@ def distil(
     stages: list[dict[str, Any]] = [
         {"data": targets.data, "validation": held_out.data, "updates": updates}
     ]
-    if targets.cov is not None and jax.eval_shape(chosen.init, one, keys[0]).cov is not None:
+    if (
+        targets.cov is not None
+        and jax.eval_shape(chosen.init, one, jax.random.key(0)).cov is not None
+    ):
         stages[0]["updates"] = -(-updates // 2)
         by_divergence = {
             "loss": Divergence(training_filter, rollout),
@@ -182,8 +185,27 @@ def distil(
         (chosen, fitted.params),
         targets,
         held_out,
+        history=fitted.history,
         scale=scale,
         burn_in=rollout.burn_in,
         memories=memories,
     )
     return Distilled(fitted.params, fitted, diagnosis)
+
+
+def _targets(
+    teacher: tuple[Filter, Any] | None, parts: dict[str, Any], smoothing: bool
+) -> list[Targets]:
+    """Return the targets of training and validation."""
+    if teacher is None and smoothing:
+        raise ValueError(
+            "distil: got smoothing without a teacher; expected recorded estimates as they are."
+            " Record smoothed ones to imitate a smoother."
+        )
+    if teacher is None:
+        return [recorded_targets(f"distil: {name}", part) for name, part in parts.items()]
+    keys = jax.random.split(jax.random.key(0))
+    return [
+        imitation_targets(teacher, part, key=key, smoothing=smoothing)
+        for part, key in zip(parts.values(), keys, strict=True)
+    ]

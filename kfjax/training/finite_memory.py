@@ -16,6 +16,7 @@ from kfjax.models.averages import differences, moved
 from kfjax.models.lens import model_of
 from kfjax.models.spaces import EUCLIDEAN, Space
 from kfjax.training.checks import units_of
+from kfjax.training.imitation import counted_steps
 
 __all__ = ["finite_memory_floor"]
 
@@ -32,11 +33,13 @@ def finite_memory_floor(
     params: Params = None,
     scale: Any = None,
     start: int | None = None,
+    train_start: int | None = None,
 ) -> np.ndarray:
     """Measure the error of the best affine map from the last observations to a filter's estimates.
 
     If the filter is linear, a network that sees windows of N observations, and no earlier state or
-    estimate, can hardly do better. On curved spaces the map sees the last observation and the
+    estimate, can hardly do better. A missing observation counts as the one before it in the window,
+    and the map sees which are missing. On curved spaces the map sees the last observation and the
     differences of neighbours, and gives a tangent vector at one of the estimates; it is fitted by
     Gauss-Newton steps.
 
@@ -49,6 +52,7 @@ def finite_memory_floor(
             observations are subtracted; default Euclidean.
         scale: units [n] of errors; default 1.
         start: first step that counts, from 0; default N - 1, the first with a full window.
+        train_start: the same for the training data; default `start`.
 
     Returns:
         The root mean square error of every component [n].
@@ -71,12 +75,14 @@ def finite_memory_floor(
     check_kind("finite_memory_floor: validation", validation, Dataset)
     check_count("finite_memory_floor: memory", memory)
     start = memory - 1 if start is None else start
-    check_count("finite_memory_floor: start", start, least=0)
-    if not memory - 1 <= start < min(train.lengths.max(), validation.lengths.max()):
-        raise ValueError(
-            f"finite_memory_floor: got memory={memory}, start={start} and trajectories of"
-            f" {validation.steps} steps; expected 1 <= memory <= start + 1 <= the steps."
-        )
+    train_start = start if train_start is None else train_start
+    for name, data, first in (("train_", train, train_start), ("", validation, start)):
+        check_count(f"finite_memory_floor: {name}start", first, least=0)
+        if not memory - 1 <= first < data.lengths.max():
+            raise ValueError(
+                f"finite_memory_floor: got memory={memory}, {name}start={first} and trajectories of"
+                f" {data.steps} steps; expected 1 <= memory <= {name}start + 1 <= the steps."
+            )
     if train.xs is None or validation.xs is None:
         raise ValueError(
             "finite_memory_floor: got data without xs; expected the filter's estimates as xs."
@@ -86,8 +92,10 @@ def finite_memory_floor(
     spaces = (EUCLIDEAN, EUCLIDEAN)
     if model is not None:
         spaces = (model.state_space, model.observation_space)
+    masked = train.observed is not None  # otherwise nothing tells what a gap means
     (X, target), (X_new, target_new) = (
-        _regression(data, memory, start, spaces[1]) for data in (train, validation)
+        _regression(data, memory, first, spaces[1], masked)
+        for data, first in ((train, train_start), (validation, start))
     )
     found = _fit(spaces[0], X, target)
     error = differences(spaces[0], target_new, found(X_new))
@@ -120,27 +128,55 @@ def _fit_from(
 
 
 def _regression(
-    data: Dataset, memory: int, start: int, space: Space
+    data: Dataset, memory: int, start: int, space: Space, masked: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return rows of windows with a constant, and the estimates at their ends."""
-    inputs = [
-        np.asarray(u, np.float64).reshape(data.size, data.steps, -1)
-        for u in jax.tree.leaves(data.us)
-    ]
-    masks = [] if data.observed is None else [np.asarray(data.observed, np.float64)]
-    counts = np.arange(start, data.steps) < data.lengths[:, None]
+    observed, *others = input_series(data, masked)
+    known = ~np.isnan(np.asarray(data.xs)).any(axis=-1)
+    counts = (counted_steps(data) & known)[:, start:]
+    if not counts.any():
+        raise ValueError(
+            f"finite_memory_floor: no estimate is known from step {start} on; expected at least"
+            " one. Choose a smaller start."
+        )
 
     def windows(series: np.ndarray) -> np.ndarray:
         cut = np.lib.stride_tricks.sliding_window_view(series, memory, axis=1)
         return cut[:, start - memory + 1 :][counts]  # [K, channels, memory]
 
-    ys = windows(np.asarray(data.ys, np.float64))
+    ys = windows(observed)
+    if data.observed is not None:
+        ys = filled(ys, windows(np.asarray(data.observed)))
     if not space.is_euclidean:
         # differences of neighbours wrap less often than differences from the last one
         series_of_y = ys.swapaxes(1, 2)
         steps = differences(space, series_of_y[:, 1:], series_of_y[:, :-1])
         ys = np.concatenate([steps, series_of_y[:, -1:]], axis=1)
-    parts = [ys, *map(windows, masks + inputs)]
+    parts = [ys, *map(windows, others)]
     rows = [part.reshape(len(part), -1) for part in parts]
     X = np.concatenate([*rows, np.ones((len(ys), 1))], axis=1)
     return X, np.asarray(data.xs)[:, start:][counts]
+
+
+def filled(values: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Return values [..., T] with the last one that was seen in place of those that were not.
+
+    Before the first one that was seen, that one; as they are where none was.
+    """
+    steps = np.arange(values.shape[-1])
+    last = np.maximum.accumulate(np.where(seen, steps, -1), axis=-1)
+    first = np.argmax(seen, axis=-1)[..., None]
+    return np.take_along_axis(values, np.where(last < 0, first, last), axis=-1)
+
+
+def input_series(data: Dataset, masked: bool) -> list[np.ndarray]:
+    """Return ys (0 where missing), which of them were observed if `masked`, and us, each [N, T, k].
+
+    They are in double precision.
+    """
+    series = [np.asarray(data.ys, np.float64)]
+    if masked:
+        seen = np.ones(data.ys.shape) if data.observed is None else data.observed
+        series.append(np.asarray(seen, np.float64))
+    inputs = [np.asarray(u, np.float64) for u in jax.tree.leaves(data.us)]
+    return series + [u.reshape(data.size, data.steps, -1) for u in inputs]

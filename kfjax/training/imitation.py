@@ -70,7 +70,7 @@ def estimates_of(
 ) -> tuple[Any, Any]:
     """Return the means and covariances of all trajectories, as numpy arrays."""
     keys = jax.random.split(jax.random.key(0) if key is None else key, data.size)
-    unlabelled = dataclasses.replace(data, xs=None, dtype=data.dtype)
+    unlabelled = dataclasses.replace(data, xs=None, labels=None, dtype=data.dtype)
     return jax.tree.map(np.asarray, _run_all(pair[0], smoothing, pair[1], unlabelled, keys))
 
 

@@ -87,6 +87,7 @@ LEARNED: Rows = {
     "learned.corrected_gain": lambda: {"n": 2, "m": 1, "hidden": 4},
     "learned.split_kalman_net": lambda: {"n": 2, "m": 1, "hidden": 4},
     "learned.sequence_regressor": lambda: {"n": 2, "m": 1, "hidden": (4,), "cell": "lstm"},
+    "learned.imitator": lambda: {"key": KEY, "data": data(), "hidden": (4,), "cell": "gru"},
     "learned.recurrent_baseline": lambda: {"kind": "vanilla", "n": 2, "m": 1},
     "learned.kalman_net": lambda: {
         "network": learned.Architecture2(2, 1),
@@ -232,6 +233,7 @@ TRAINING |= {
         "learn": kf.ConstantGainParams(False, True),
         "batch_size": 2,
     },
+    "training.fit_recursion": lambda: {"data": targets().data},
     "training.finite_memory_floor": lambda: {
         "train": targets().data,
         "validation": targets().data,

@@ -70,7 +70,8 @@ def recurrent(
         m: dimension of the observation.
         sees: names, in any order.
         output: "level", "increment" or "update".
-        inputs: number of entries of u (an array [p]) that the network sees; 0 for none.
+        inputs: number of entries of u, an array or a pytree of arrays, that the network sees; 0 for
+            none.
         feature_map: how F1 to F4 are scaled.
 
     Returns:

@@ -181,7 +181,7 @@ class Recurrent:
         v = [values[name] for name in self.sees]
         if self.inputs:
             middle, unit = scale_of(params, "u", jnp.zeros(self.inputs, params.model.dtype))
-            v.append((jnp.asarray(u, params.model.dtype) - middle) / unit)
+            v.append((input_vector(u, self.inputs, params.model.dtype) - middle) / unit)
         rngs = None if before.key is None else {"dropout": jax.random.wrap_key_data(before.key)}
         found: Any = self.network.apply(params.network, before.carry, jnp.concatenate(v), rngs=rngs)
         carry, z = found
@@ -197,6 +197,18 @@ class Recurrent:
         scales = (params.constants or {}).get("scales", {})
         found = differences(self.features, params.model, before.past, values["F2"])
         return {name: self.feature_map(value, scales.get(name)) for name, value in found.items()}
+
+
+def input_vector(u: Inputs, size: int, dtype: Any) -> Array:
+    """Return the entries of an input, a pytree of arrays, in one vector."""
+    entries = [jnp.ravel(jnp.asarray(leaf, dtype)) for leaf in jax.tree.leaves(u)]
+    vector = jnp.concatenate(entries) if entries else jnp.zeros(0, dtype)
+    if vector.size != size:
+        raise ValueError(
+            f"recurrent: the input u has {vector.size} entries; expected inputs={size}, as the"
+            " filter was made for. Pass us= with as many, or make it with other inputs."
+        )
+    return vector
 
 
 def scale_of(params: Learned, name: str, zero: Array) -> tuple[Array, Array]:

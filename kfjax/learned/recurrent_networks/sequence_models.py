@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -132,7 +133,8 @@ def series_scales(model: StateSpaceModel, data: Dataset) -> dict[str, dict[str, 
 
     Args:
         model: the design model.
-        data: trajectories with true states; inputs, if any, are an array [N, T, p].
+        data: trajectories with true states; inputs, if any, are an array or a pytree of arrays,
+            whose p entries are taken in JAX's order.
 
     Returns:
         {"x": {"centre": [N], "spread": [n]}, "y": ..., "u": ...}, for
@@ -163,8 +165,15 @@ def series_scales(model: StateSpaceModel, data: Dataset) -> dict[str, dict[str, 
             "series_scales: a channel of the observations does not vary; expected every channel"
             " to vary. Leave it out."
         )
-    if isinstance(data.us, (np.ndarray, Array)):
-        u = np.asarray(data.us, np.float64)[active[..., 0]]
+    if jax.tree.leaves(data.us):
+        u = all_inputs(data)[active[..., 0]]
         spread = u.std(axis=0)
         scales["u"] = {"centre": u.mean(axis=0), "spread": np.where(spread > 0, spread, 1)}
     return scales
+
+
+def all_inputs(data: Dataset) -> np.ndarray:
+    """Return all entries of the inputs, [N, T, p]."""
+    leaves = [np.asarray(u, np.float64) for u in jax.tree.leaves(data.us)]
+    rows = [u.reshape(data.size, data.steps, -1) for u in leaves]
+    return np.concatenate([np.zeros((data.size, data.steps, 0)), *rows], axis=-1)

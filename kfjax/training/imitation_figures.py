@@ -1,0 +1,222 @@
+"""Figures of an imitation that need no filter: inputs, recorded targets and predictions alone."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kfjax.data import Dataset
+from kfjax.training.history import History
+from kfjax.training.imitation import counted_steps
+from kfjax.training.linear_recursion import fit_recursion
+
+__all__ = ["ImitationFigures"]
+
+LAST = 0.9  # where the last tenth of a training begins
+REPORTS = 10  # a training with fewer has no last tenth
+
+
+class ImitationFigures(NamedTuple):
+    """Figures of predictions beside recorded targets. Errors are root mean squares.
+
+    Attributes:
+        compared: errors [n] on the same steps by name: "predictions", "constant" (the mean of the
+            training targets), "last target" (the target of the row before, which no student
+            knows), "last N inputs" (the best affine map), "linear recursion" (x_t = A x_{t-1} + B
+            y_t + b, fitted by least squares, which runs on its own estimates).
+        training: the error [n] on training data, or None if it is not known.
+        thirds: errors [3, n] in the first, second and last third of the trajectories.
+        shifted: errors [3, n] against the targets one row before, in the same row, and one row
+            later.
+        targets_outside: the fraction [n] of the targets that lie outside of the range of the
+            training targets.
+        inputs_outside: the same for the observations [m].
+        error_outside: error over steps with anything outside, all components together; NaN if there
+            are none.
+        error_inside: error over the other steps.
+        memory: steps after which the linear recursion has forgotten 99 % of an error, or None if
+            they are more than 1000.
+        increments: the root mean square change [n] of the targets in one step, in units of their
+            standard deviations.
+        input_spreads: standard deviations [m] of the observations in the training data.
+        last_tenth: by how much the last tenth of the training lowered the loss, as a fraction of
+            the final loss; None without a history.
+    """
+
+    compared: dict[str, np.ndarray]
+    training: np.ndarray | None
+    thirds: np.ndarray
+    shifted: np.ndarray
+    targets_outside: np.ndarray
+    inputs_outside: np.ndarray
+    error_outside: float
+    error_inside: float
+    memory: int | None
+    increments: np.ndarray
+    input_spreads: np.ndarray
+    last_tenth: float | None
+
+
+def imitation_figures(
+    train: Dataset,
+    test: Dataset,
+    predictions: np.ndarray,
+    floors: dict[int, np.ndarray],
+    *,
+    scale: np.ndarray,
+    start: int,
+    burn_in: int = 0,
+    trained: tuple[Dataset, np.ndarray] | None = None,
+    history: Any = None,
+) -> ImitationFigures:
+    """Return the figures of predictions [N, T, n] for test data; states are Euclidean.
+
+    Args:
+        train: training data, whose xs are the targets.
+        test: other data.
+        predictions: of the student, for the test data.
+        floors: errors of affine maps by number of inputs, over the steps from `start` on.
+        scale: units [n] of errors.
+        start: first step of the comparison, from 0.
+        burn_in: number of leading steps that count nowhere.
+        trained: some of the training data, and the student's predictions for them.
+        history: `History` or losses of the training.
+    """
+    xs = np.asarray(test.xs, np.float64)
+    recursion = fit_recursion(train)
+    late = counted_steps(test, max(start, 1))
+    middle, spread = _centre(train)
+
+    def error(values: np.ndarray, targets: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        return root_mean_square((values - targets) / scale, ~np.isnan(targets), counts)
+
+    compared = {"predictions": error(predictions, xs, late)}
+    compared["constant"] = error(np.broadcast_to(middle, xs.shape), xs, late)
+    before = _shifted(xs, -1)
+    compared["last target"] = error(before, np.where(np.isnan(before), np.nan, xs), late)
+    compared |= {f"last {N} input{'s' * (N > 1)}": floor for N, floor in floors.items()}
+    if recursion is not None:
+        compared["linear recursion"] = error(recursion.run(test), xs, late)
+    training = None
+    if trained is not None:
+        data, found = trained
+        training = error(found, np.asarray(data.xs, np.float64), counted_steps(data, burn_in))
+    counted = counted_steps(test, burn_in)
+    inner = counted & _shifted(counted, -1) & _shifted(counted, 1)
+    beside = [error(predictions, _shifted(xs, s), inner) for s in (-1, 0, 1)]
+    target_is_outside, input_is_outside, known, seen = _outside(train, test)
+    strange = target_is_outside.any(-1) | input_is_outside.any(-1)
+    errors = [_overall(error(predictions, xs, counted & part)) for part in (strange, ~strange)]
+    return ImitationFigures(
+        compared=compared,
+        training=training,
+        thirds=np.stack([error(predictions, xs, third) for third in _thirds(counted)]),
+        shifted=np.stack(beside),
+        targets_outside=_fraction(target_is_outside, known & counted[..., None]),
+        inputs_outside=_fraction(input_is_outside, seen & counted[..., None]),
+        error_outside=errors[0],
+        error_inside=errors[1],
+        memory=None if recursion is None else recursion.memory(spread),
+        increments=root_mean_square((xs - before) / spread, ~np.isnan(xs - before), counted),
+        input_spreads=np.nanstd(_seen(train)[counted_steps(train)], axis=0),
+        last_tenth=None if history is None else last_tenth(history),
+    )
+
+
+def root_mean_square(error: np.ndarray, known: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the root mean square [n] of errors [N, T, n] over known entries of counted steps.
+
+    An unknown error where the target is known counts as infinite; NaN where nothing counts.
+    """
+    error = np.where(np.isnan(error), np.inf, error)[counts]
+    known = known[counts]
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.sqrt(np.where(known, error**2, 0).sum(axis=0) / known.sum(axis=0))
+
+
+def last_tenth(history: Any) -> float | None:
+    """Return by how much the last tenth of a training lowered the loss, as a fraction of its end.
+
+    The lowest losses until then are compared. Of several stages the last one counts, and of several
+    runs their mean.
+
+    Args:
+        history: `History`, or losses [reports] in order.
+    """
+    losses = np.asarray(_last_stage(history) if isinstance(history, History) else history, float)
+    losses = losses.reshape(-1, losses.shape[-1]).mean(axis=0)
+    losses = losses[np.isfinite(losses)]
+    if len(losses) < REPORTS:
+        return None
+    lowest = np.minimum.accumulate(losses)
+    before = lowest[round(LAST * len(losses)) - 1]
+    gained = before - lowest[-1]
+    return float(gained / abs(lowest[-1])) if lowest[-1] else 0.0
+
+
+def _last_stage(history: History) -> np.ndarray:
+    """Return the losses of the last stage, on validation data if there were any."""
+    updates = np.atleast_2d(history.update)[0]
+    begins = np.flatnonzero(np.diff(updates) <= 0) + 1
+    start = begins[-1] if len(begins) else 0
+    losses = np.asarray(history.validation)
+    if np.isnan(losses).all():
+        losses = np.asarray(history.loss)
+    return losses[..., start:]
+
+
+def _overall(error: np.ndarray) -> float:
+    """Return the root mean square of all components together."""
+    return float(np.sqrt(np.mean(error**2)))
+
+
+def _centre(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean and the spread [n] of targets; the spread is 1 where they do not vary."""
+    targets = np.asarray(data.xs, np.float64)[counted_steps(data)]
+    spread = np.nanstd(targets, axis=0)
+    return np.nanmean(targets, axis=0), np.where(spread > 0, spread, 1)
+
+
+def _shifted(values: np.ndarray, steps: int) -> np.ndarray:
+    """Return what stands `steps` rows later; NaN or False beyond the ends."""
+    moved = np.full_like(values, np.nan if values.dtype.kind == "f" else False)
+    if steps < 0:
+        moved[:, -steps:] = values[:, :steps]
+    elif steps:
+        moved[:, :-steps] = values[:, steps:]
+    else:
+        moved[:] = values
+    return moved
+
+
+def _thirds(counted: np.ndarray) -> list[np.ndarray]:
+    """Return which steps [N, T] belong to the first, second and last third of what counts."""
+    number = np.cumsum(counted, axis=1) - 1
+    third = 3 * number // np.maximum(counted.sum(axis=1, keepdims=True), 1)
+    return [counted & (third == k) for k in range(3)]
+
+
+def _seen(data: Dataset) -> np.ndarray:
+    """Return the observations, NaN where missing."""
+    ys = np.asarray(data.ys, np.float64)
+    return ys if data.observed is None else np.where(data.observed, ys, np.nan)
+
+
+def _outside(train: Dataset, test: Dataset) -> tuple[np.ndarray, ...]:
+    """Return which targets and observations lie outside of the training range, and are known."""
+    found = []
+    counted = counted_steps(train)
+    pairs = (
+        (np.asarray(train.xs, np.float64), np.asarray(test.xs, np.float64)),
+        (_seen(train), _seen(test)),
+    )
+    for known, new in pairs:
+        rows = known[counted]
+        found.append((new < np.nanmin(rows, axis=0)) | (new > np.nanmax(rows, axis=0)))
+    return (*found, *(~np.isnan(new) for _, new in pairs))
+
+
+def _fraction(flags: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the fraction [k] of the entries that count and are flagged."""
+    return (flags & counts).sum(axis=(0, 1)) / np.maximum(counts.sum(axis=(0, 1)), 1)
