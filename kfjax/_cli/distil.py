@@ -50,7 +50,7 @@ def run_distil(args: Namespace) -> None:
     train, validation, test = map(size_in_words, parts[:3])
     console.print(f"{args.data}: training {train}; validation {validation}; test {test}.")
     out.mkdir(parents=True, exist_ok=True)
-    about: dict[str, Any] = {"data": args.data, "columns": columns}
+    about: dict[str, Any] = {"model_mark": None, "data": args.data, "columns": columns}
     if args.predictions:
         diagnosis = _of_predictions(args, parts, columns)
     else:
@@ -128,14 +128,10 @@ def _of_student(args: Namespace, parts: Parts, student: Filter, fitted: Fitted) 
 def _save(out: Path, parts: Parts, settings: Imitation, fitted: Fitted) -> dict[str, Any]:
     """Write the parameters and the picture; return the description of the network."""
     save_params(out / PARAMS, fitted.params)
-    picture = io.BytesIO()
-    axes = plot_history(fitted.history, ylabel="mean squared error")
-    axes.figure.canvas.print_figure(picture, format="png", dpi=150)
-    write_file(out / PICTURE, picture.getvalue())
+    write_file(out / PICTURE, _picture(fitted))
     params: Learned = fitted.params
     scales = params.constants
     return {
-        "model_mark": None,
         "imitator": {
             "n": params.model.n,
             "m": parts.train.ys.shape[2],
@@ -149,6 +145,14 @@ def _save(out: Path, parts: Parts, settings: Imitation, fitted: Fitted) -> dict[
         "validation": fitted.validation,
         "history": fitted.history,
     }
+
+
+def _picture(fitted: Fitted) -> bytes:
+    """Return the history as a PNG file."""
+    data = io.BytesIO()
+    axes = plot_history(fitted.history, ylabel="mean squared error")
+    axes.figure.canvas.print_figure(data, format="png", dpi=150)
+    return data.getvalue()
 
 
 def load_imitation(directory: str | Path, data: Dataset) -> tuple[Trained, Dataset]:
@@ -181,6 +185,8 @@ def load_imitation(directory: str | Path, data: Dataset) -> tuple[Trained, Datas
         jax.random.key(0), n, m, inputs, hidden, dtype=np.dtype(about["dtype"]), **sizes
     )
     params = jax.tree.map(lambda a: a.astype(dtype), load_params(directory / PARAMS, like))
+    model = params.model.replace(names=about["columns"].get("xs"))
+    params = params._replace(model=model)
     seen = {name: given[name] for name in names}
     data = dataclasses.replace(data, us=seen or None, dtype=data.dtype)
     return Trained(f"imitator ({directory.name or directory})", chosen, params), data

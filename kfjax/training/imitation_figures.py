@@ -41,7 +41,7 @@ class ImitationFigures(NamedTuple):
             standard deviations.
         input_spreads: standard deviations [m] of the observations in the training data.
         last_tenth: by how much the last tenth of the training lowered the loss, as a fraction of
-            the final loss; None without a history.
+            it; negative if the loss rose, None without a history.
     """
 
     compared: dict[str, np.ndarray]
@@ -136,10 +136,10 @@ def root_mean_square(error: np.ndarray, known: np.ndarray, counts: np.ndarray) -
 
 
 def last_tenth(history: Any) -> float | None:
-    """Return by how much the last tenth of a training lowered the loss, as a fraction of its end.
+    """Return by how much the last tenth of a training lowered the loss, as a fraction of it.
 
-    The lowest losses until then are compared. Of several stages the last one counts, and of several
-    runs their mean.
+    Its lowest loss is compared with the lowest before. Of several stages the last one counts, and
+    of several runs their mean.
 
     Args:
         history: `History`, or losses [reports] in order.
@@ -149,10 +149,10 @@ def last_tenth(history: Any) -> float | None:
     losses = losses[np.isfinite(losses)]
     if len(losses) < REPORTS:
         return None
-    lowest = np.minimum.accumulate(losses)
-    before = lowest[round(LAST * len(losses)) - 1]
-    gained = before - lowest[-1]
-    return float(gained / abs(lowest[-1])) if lowest[-1] else 0.0
+    begins = round(LAST * len(losses))
+    before = losses[:begins].min()
+    end = losses[begins:].min()
+    return float((before - end) / abs(end)) if end else 0.0
 
 
 def _last_stage(history: History) -> np.ndarray:

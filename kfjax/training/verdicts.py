@@ -17,6 +17,7 @@ BETTER = 0.8  # times as large is better by more than chance
 GAIN = 0.02  # of the loss in the last tenth of a training
 OUTSIDE = 0.01  # fraction of the entries
 SLOW = 0.05  # change in one step in units of the spread
+SMALL = 0.01  # an error that nobody has to explain
 UNLIKE = 100.0  # largest spread of an input in units of the smallest
 
 RECURRENT = "kf.learned.sequence_regressor(feedback=True, output='increment')"
@@ -81,7 +82,7 @@ def _baselines(figures: ImitationFigures) -> Verdict:
     if best is None:
         return Verdict("baselines", f"The predictions have {mine:.3g}, a constant {constant:.3g}.")
     named = f"The predictions have an error of {mine:.3g}, the best linear map ({best})"
-    if mine > NEARLY * linear[best]:
+    if mine > max(NEARLY * linear[best], SMALL):
         return Verdict(
             "baselines",
             f"{named} has {linear[best]:.3g}: the inputs tell more than the student has learned.",
@@ -103,7 +104,7 @@ def _linear(figures: ImitationFigures) -> dict[str, float]:
 def _alignment(figures: ImitationFigures) -> Verdict | None:
     earlier, same, later = (overall(error) for error in figures.shifted)
     best = min(earlier, later)
-    if not best < BETTER * same:
+    if same < SMALL or not best < BETTER * same:
         return None
     which = "before" if earlier < later else "after"
     return Verdict(
@@ -118,6 +119,9 @@ def _training(figures: ImitationFigures) -> Verdict | None:
     gain = figures.last_tenth
     if gain is None:
         return None
+    if gain < 0:
+        text = f"The last tenth of the training had {-100 * gain:.2g} % more loss than the lowest"
+        return Verdict("training", f"{text} before: it no longer fell.")
     text = f"The last tenth of the training lowered the loss by {100 * gain:.2g} %"
     if gain > GAIN:
         return Verdict("training", f"{text}: it had not ended.", "Train longer.")
@@ -143,6 +147,8 @@ def _range(figures: ImitationFigures, advice: str) -> Verdict:
     kind = max(kinds, key=lambda name: kinds[name].max())
     worst = int(kinds[kind].argmax())
     share = kinds[kind][worst]
+    if share == 0:
+        return Verdict("range", "No target and no input leaves the range that the training showed.")
     text = f"{100 * share:.2g} % of the {kind} in component {worst + 1} lie outside of the range"
     text += " that the training showed"
     if share <= OUTSIDE or np.isnan(figures.error_outside):
@@ -210,10 +216,10 @@ def _feedback(figures: ImitationFigures, advice: str) -> Verdict | None:
 def _horizon(figures: ImitationFigures, advice: str) -> Verdict | None:
     first, _, last = (overall(error) for error in figures.thirds)
     text = f"The error is {first:.3g} in the first third of the records and {last:.3g} in the last"
-    if last > CLEARLY * first:
+    if last > max(CLEARLY * first, SMALL):
         remedy = f"Train on longer records.{advice}"
         return Verdict("horizon", f"{text}: the student drifts off.", remedy)
-    if first > CLEARLY * last:
+    if first > max(CLEARLY * last, SMALL):
         remedy = "Leave the first steps out of the loss (burn_in), or let it learn its start."
         return Verdict("horizon", f"{text}: the student needs time to settle.", remedy)
     return Verdict("horizon", f"{text}.")
