@@ -21,9 +21,9 @@ from kfjax.training.gates import Saturation, gate_saturation
 from kfjax.training.history import Fitted, History, Report, Spread, spread
 from kfjax.training.imitation import Targets, imitation_targets
 from kfjax.training.imitation_figures import ImitationFigures
-from kfjax.training.linear_recursion import LinearRecursion, fit_recursion
 from kfjax.training.likelihood import maximum_likelihood
 from kfjax.training.likelihood_results import MaximumLikelihood, Parameter
+from kfjax.training.linear_recursion import LinearRecursion, fit_recursion
 from kfjax.training.losses import FilterLoss, innovation_nll, nll, prediction_error, state_mse
 from kfjax.training.noise import Scales, scale_noise
 from kfjax.training.optimizers import Cosine, clipped_adam, replicate
