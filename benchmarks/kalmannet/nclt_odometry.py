@@ -166,10 +166,13 @@ def details(results):
     """Tell what can be learned, and which map is best where."""
     best = results.best(SESSION, LEARNED)
     cell = results.cell(best, SESSION)
+    gaps = results.gaps(MAP_NET, MAP).values()
     return (
         (
             "What can be learned is the rotation of the odometry's frame, which requires no learned"
-            " gain; its drift cannot be observed from the odometry alone."
+            f" gain: with the fitted map, KalmanNet is {min(gaps):+.2f} to {max(gaps):+.2f} dB from"
+            " the integrated velocity with the same map. The drift of the frame cannot be observed"
+            " from the odometry alone."
         ),
         (
             f'On the other session "{best}" has the lowest error of the learned estimators,'

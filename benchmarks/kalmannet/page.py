@@ -36,7 +36,9 @@ that gives states; the model-based MB RNN corrects f(x). Networks are trained wi
 * **Data** are simulated here, except for the authors' published sets, called official. All \
 choices were made on validation data, unless a study's page says otherwise.
 * **Targets** come from theory and from the figures of others, none from our own results on test \
-data. One is reached only if the whole interval of its figure is within its limits.
+data. One is reached only if the whole interval of its figure is within its limits: the 95 % \
+interval over trajectories, or the range over seeds if two estimators that hardly differ have the \
+same trajectories.
 """
 
 

@@ -2,9 +2,13 @@
 
 import re
 
+import numpy as np
 import pytest
 
-from benchmarks.kalmannet import glossary, page, store
+import kfjax as kf
+from benchmarks import files
+from benchmarks.estimates import floor_db
+from benchmarks.kalmannet import glossary, page, store, table1
 from benchmarks.kalmannet.__main__ import HERE, STUDIES
 from benchmarks.kalmannet.study import Measure, Results, Target
 from benchmarks.kalmannet.study_page import study_page
@@ -103,3 +107,33 @@ def test_trainings_that_ended_at_their_best_update_are_marked(pages):
     assert "| KalmanNet | -0.03 (-0.06 .. -0.01) | -19.65" in text
     assert "-37.65 (-37.71 .. -37.60) † |" in text
     assert "† The best update" in text
+
+
+def results_of(name):
+    return Results(stored(name))
+
+
+def test_the_paper_s_differences_are_not_normalised():
+    results, paper = results_of("table1"), table1.PAPER
+    assert results.off(table1.DIFFERENCES, paper) < 0.05
+    assert results(table1.NORMALISED, table1.SHORT) > paper[table1.DIFFERENCES][table1.SHORT] + 3
+
+
+def test_the_h_of_the_paper_s_table_is_the_identity():
+    """With H = I theory gives the printed figures, with the H of its text it does not."""
+    other = kf.systems.canonical(
+        2, 2, "inverse_canonical", q_std=0.1, r_std=0.1, prior=table1.MODEL.prior
+    )
+    for name, steps in ((table1.SHORT, 20), (table1.LONG, 200)):
+        printed = table1.PAPER[table1.KF][name]
+        assert abs(floor_db(table1.MODEL, steps) - printed) < 0.01
+        assert abs(floor_db(other, steps) - printed) > 0.3
+
+
+def test_every_subset_of_features_is_as_good_as_the_filter():
+    rows = files.read(HERE.parent / "learned" / "ablation.json")["rows"]
+    reference = rows.pop("KF, EKF")["values"]
+    for row in rows.values():
+        for column, values in row["values"].items():
+            limit = 0.01 if column.startswith("linear") else 0.05
+            assert np.median(values) - reference[column] <= limit
