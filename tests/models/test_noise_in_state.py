@@ -104,9 +104,14 @@ COMBINED = {
 }
 
 
+# compositions of what runs in the quick tests take long to compile
+SLOW = {("faded_imm", "predict"), ("imm", "update")}
+STARTS = [(name, "predict") for name in COMBINED] + [("fading", "update"), ("imm", "update")]
+
+
 @pytest.mark.parametrize(
     ("name", "first"),
-    [(name, "predict") for name in COMBINED] + [("fading", "update"), ("imm", "update")],
+    [pytest.param(*start, marks=pytest.mark.slow if start in SLOW else ()) for start in STARTS],
 )
 def test_combinators_act_on_the_state_alone(x64, name, first):
     method, params_of = COMBINED[name]
