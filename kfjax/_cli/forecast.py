@@ -22,7 +22,7 @@ from kfjax._support.saving import json_text
 from kfjax.base import Filter, Params
 from kfjax.data import Dataset, read_data, split_future, split_time
 from kfjax.evaluation import ResidualChecks, SeriesForecast, forecast_series, residual_checks
-from kfjax.filters import by_name
+from kfjax.filters import by_name, exact_diffuse
 from kfjax.models.state_space import StateSpaceModel, is_linear
 from kfjax.plotting import plot_forecast
 from kfjax.training import COVARIANCES, MaximumLikelihood, maximum_likelihood
@@ -66,6 +66,8 @@ def run_forecast(args: Namespace) -> None:
         raise ValueError(f"--out {out} is the file of the data; expected another one.")
     check_model(model, data)
     chosen = by_name(args.filter or ("kalman" if is_linear(model) else "extended"))
+    if args.diffuse is not None:
+        chosen = exact_diffuse(chosen, *([args.diffuse] if args.diffuse else []))
     check_fit(chosen, model, data)
     known, later = _kept_back(args, data)
     print(f"{args.data}: {size_in_words(data)}.")
@@ -80,7 +82,7 @@ def run_forecast(args: Namespace) -> None:
     steps = args.steps or args.holdout
     ahead = forecast_series(chosen, params, known, steps=steps, level=args.level)
     frame = ahead.to_pandas(time=args.time or "time", series=args.by or "series")
-    print(f"\nForecast, {100 * args.level:g} % intervals; times go on as {ahead.future.spacing}:")
+    print(f"\nForecast, {100 * args.level:g} % intervals; times: {ahead.future.spacing}:")
     print(frame.head(SHOWN).to_string(index=False))
     if len(frame) > SHOWN:
         print(f"... {len(frame) - SHOWN} more rows")

@@ -29,6 +29,14 @@ def add_forecast(parser: argparse.ArgumentParser) -> None:
         help=f"one of {', '.join(FILTERS)} (default kalman for linear models, else extended)",
     )
     add(
+        "--diffuse",
+        metavar="I,J",
+        nargs="?",
+        const=(),
+        type=_components,
+        help="start the state exactly diffuse, or these components of it, from 0",
+    )
+    add(
         "--skip",
         metavar="N",
         type=_whole,
@@ -49,6 +57,11 @@ def add_forecast(parser: argparse.ArgumentParser) -> None:
         default="forecast.csv",
         help="csv or parquet file to write (default forecast.csv)",
     )
+
+
+def _components(text: str) -> tuple[int, ...]:
+    """Return indices of components."""
+    return tuple(_whole(number.strip()) for number in text.split(","))
 
 
 def _steps(text: str) -> int:

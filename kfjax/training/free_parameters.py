@@ -209,11 +209,14 @@ class Leaf:
         name: its path.
         shape: its shape.
         bounds: between which ends its entries lie.
+        units: powers of ten near the start of its entries, by which those without ends are divided,
+            so that a step means about as much in each.
     """
 
     name: str
     shape: tuple[int, ...]
     bounds: Bounds
+    units: tuple[float, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -234,11 +237,14 @@ class Leaf:
                 " bounds."
             )
         if self.bounds == FREE:
-            return entries, SHARE * np.maximum(np.abs(entries), 1.0)
+            free = entries / np.array(self.units)
+            return free, SHARE * np.maximum(np.abs(free), 1.0)
         return link(entries, *self.bounds), np.full(entries.shape, FACTORS)
 
     def natural(self, theta: Array) -> Array:
         """Return its entries."""
+        if self.bounds == FREE:
+            return theta * jnp.asarray(self.units, theta.dtype)
         return unlink(theta, *self.bounds)
 
 
@@ -362,7 +368,7 @@ def _free_leaves(
             f" {suggest(unknown[0], names)}"
         )
     leaves = [
-        Leaf(name, np.shape(value), _bounds_of(name, bounds))
+        Leaf(name, np.shape(value), _bounds_of(name, bounds), _units(value))
         for name, (_, value) in zip(names, paths, strict=True)
     ]
     starts = [
@@ -376,6 +382,13 @@ def _free_leaves(
 def _as_float(leaf: PyTree) -> PyTree:
     """Return Python's numbers as floats of JAX."""
     return jnp.asarray(leaf, float) if isinstance(leaf, (int, float)) else leaf
+
+
+def _units(value: Any) -> tuple[float, ...]:
+    """Return the power of ten nearest to each entry, 1 for zero."""
+    sizes = np.abs(np.asarray(value, np.float64)).ravel()
+    nearest = np.round(np.log10(np.where(sizes > 0, sizes, 1.0)))
+    return tuple((10.0**nearest).tolist())
 
 
 def _within(path: str, name: str) -> bool:

@@ -38,7 +38,6 @@ TRIED = 16  # places that are looked at for each start
 FURTHER = 3.0  # times the spread
 FAR = 20.0  # logarithms from a value to an end that is as good as reached
 AWAY = 2.0  # logarithms from the start to a value that is another one
-SAME = 0.1  # difference of log-likelihoods that lead to the same maximum
 ENOUGH = 1e-6  # of the gradient of the log-likelihood, where rounding allows
 CONVERGED = 1e-3  # of the log-likelihood that may still be gained
 
@@ -341,7 +340,7 @@ def _result(
     layout = free.layout
     maxima = np.sort([-float(on.count) * float(end.value) for end in found])[::-1]
     converged = known.is_maximum and bool(known.gain < CONVERGED)
-    notes = _notes(objective, int(on.skip), known, maxima, converged)
+    notes = _notes(objective, int(on.skip), known, converged)
     if not converged:
         warnings.warn(f"{WHO}: {notes[0]}", stacklevel=3)
     natural = np.asarray(layout.natural(best.theta), np.float64)
@@ -362,9 +361,7 @@ def _result(
     )
 
 
-def _notes(
-    objective: Objective, skip: int, known: Uncertainty, maxima: np.ndarray, converged: bool
-) -> list[str]:
+def _notes(objective: Objective, skip: int, known: Uncertainty, converged: bool) -> list[str]:
     """Return what a reader of the table has to know."""
     notes = []
     if not converged:
@@ -374,9 +371,6 @@ def _notes(
             " elsewhere, or use double precision; the standard errors are not to be trusted."
         )
     notes.append("Standard errors are those of the observed information (second derivatives).")
-    same = int((maxima > maxima[0] - SAME).sum())
-    if len(maxima) > 1:
-        notes.append(f"{same} of {len(maxima)} starts led to this maximum.")
     if objective.log_prior is not None:
         notes.append("The log-likelihood includes the logarithm of the prior.")
     if skip:

@@ -16,6 +16,7 @@ from kfjax._support.saving import json_text, write_json
 __all__ = ["MaximumLikelihood", "Parameter"]
 
 WIDTH = 78
+SAME = 0.1  # difference of log-likelihoods that lead to the same maximum
 COLUMN = 11  # width of a column of numbers
 
 
@@ -112,7 +113,7 @@ class MaximumLikelihood:
         table = _table(self.parameters, self.level)
         rule = "=" * len(table[0])
         lines = [
-            "Maximum likelihood".center(WIDTH).rstrip(),
+            f"Maximum likelihood, {self.filter}".center(WIDTH).rstrip(),
             rule,
             *_two_columns(self._head()),
             rule,
@@ -146,11 +147,12 @@ class MaximumLikelihood:
     def _head(self) -> list[tuple[str, str]]:
         """Return what stands above the table."""
         converged = "yes" if self.converged else "NO"
+        same = sum(value > self.log_likelihood - SAME for value in self.starts)
         return [
-            ("Filter:", self.filter),
             ("Observations:", f"{self.observations}"),
             ("Parameters:", f"{len(self.parameters)}"),
             ("Converged:", f"{converged}, {self.updates} updates"),
+            ("Found from:", f"{same} of {len(self.starts)} starts"),
             ("Log-likelihood:", f"{self.log_likelihood:.3f}"),
             ("AIC:", f"{self.aic:.3f}"),
             ("BIC:", f"{self.bic:.3f}"),

@@ -79,7 +79,7 @@ def test_a_model_as_it_is(here, capsys):
     assert list(table["year"]) == [1971, 1972, 1973]
     half = table["volume_high"] - table["volume"]
     np.testing.assert_allclose(half, 0.67449 * table["volume_std"], rtol=1e-4)
-    assert "50 % intervals; times go on as steps of 1" in capsys.readouterr().out
+    assert "50 % intervals; times: steps of 1" in capsys.readouterr().out
 
 
 BAD = {

@@ -44,6 +44,15 @@ def test_the_nile_as_in_other_software(x64):
     np.testing.assert_allclose(whole["R_std"].estimate ** 2, 15099, rtol=1e-3)
 
 
+@pytest.mark.slow
+def test_the_nile_from_an_exactly_diffuse_start(x64):
+    """Durbin and Koopman (2012), section 2.10 and equation (7.4)."""
+    fit = maximum_likelihood(kf.exact_diffuse(kf.kalman()), local_level(30.0, 100.0), NILE)
+    assert fit.log_likelihood == pytest.approx(-633.465, abs=1e-3)
+    np.testing.assert_allclose(fit["Q_std"].estimate ** 2, 1469.1, rtol=1e-4)
+    np.testing.assert_allclose(fit["R_std"].estimate ** 2, 15099, rtol=1e-4)
+
+
 @pytest.mark.parametrize("stds", [(1e3, 0.1), (0.01, 1e4)])
 def test_the_same_from_starts_that_are_wrong_by_orders_of_magnitude(x64, stds):
     fit = fitted(model=local_level(*stds, variance=1e6))
