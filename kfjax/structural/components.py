@@ -32,6 +32,14 @@ FRACTION = "between 0 and 1"
 STATIONARY = "stationary"
 INVERTIBLE = "invertible"
 FACTOR = "lower triangular factor"
+ABOVE_TWO = "above 2"
+
+# the ranges of the kinds that have one, for every number by itself
+BOUNDS: dict[str, tuple[float | None, float | None]] = {
+    POSITIVE: (0.0, None),
+    FRACTION: (0.0, 1.0),
+    ABOVE_TWO: (2.0, None),
+}
 
 
 class Start(NamedTuple):

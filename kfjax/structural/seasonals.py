@@ -16,6 +16,7 @@ from kfjax._support.pytrees import STATIC
 from kfjax._support.values import real_array
 from kfjax.base import Inputs
 from kfjax.structural.components import (
+    ABOVE_TWO,
     FRACTION,
     POSITIVE,
     Component,
@@ -205,7 +206,7 @@ class Cycle(Component):
     damping: Any = None
 
     KINDS: ClassVar[dict[str, str]] = {
-        "period": "above 2",
+        "period": ABOVE_TWO,
         "std": POSITIVE,
         "damping": FRACTION,
     }

@@ -23,7 +23,7 @@ from kfjax.models.functions import Linear
 from kfjax.models.noise import may_be_noise_free
 from kfjax.models.spaces import EUCLIDEAN
 from kfjax.models.state_space import First, StateSpaceModel
-from kfjax.structural.components import Component, covariance
+from kfjax.structural.components import BOUNDS, STATIONARY, Component, covariance
 
 __all__ = ["Structural"]
 
@@ -185,6 +185,17 @@ class Structural(StateSpaceModel):
             for component in self.components
             for name in component.parameters()
         }
+
+    @property
+    def bounds(self) -> dict[str, tuple[float | None, float | None]]:
+        """The ends of the range of each parameter that has one, by name; None for no end."""
+        scalars = {name for name, value in self.parameters.items() if jnp.size(value) == 1}
+        single = {STATIONARY: (-1.0, 1.0)}  # more coefficients have no range of their own
+        ranges = {
+            name: single.get(kind) if name in scalars and kind in single else BOUNDS.get(kind)
+            for name, kind in self.kinds.items()
+        }
+        return {name: found for name, found in ranges.items() if found is not None}
 
     @property
     def diffuse(self) -> tuple[int, ...]:

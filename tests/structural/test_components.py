@@ -187,6 +187,14 @@ def test_parameters_are_leaves_with_names(x64):
         "irregular.std",
     }
     assert set(model.kinds) == set(model.parameters)
+    cycle = st.cycle(9.0, damping=0.5) + st.autoregression([0.5])
+    assert cycle.bounds == {
+        "cycle.period": (2.0, None),
+        "cycle.std": (0.0, None),
+        "cycle.damping": (0.0, 1.0),
+        "autoregression.ar": (-1.0, 1.0),
+        "autoregression.std": (0.0, None),
+    }
     changed = model.with_parameters({"matern*periodic.matern.length_scale": 3.0})
     assert changed.parameters["matern*periodic.matern.length_scale"] == 3.0
     assert jax.tree.structure(changed) == jax.tree.structure(model)

@@ -114,6 +114,23 @@ def test_the_published_likelihood_of_the_nile(x64):
     np.testing.assert_allclose(value + 0.5 * np.log(2 * np.pi), -632.5456, atol=5e-5)
 
 
+@pytest.mark.slow
+def test_maximum_likelihood_finds_the_variances_of_the_nile(x64):
+    """15099 and 1469.1 in Durbin and Koopman (2012), section 2.2.5 and table 2.1."""
+    y = np.array(PUBLISHED["series"]["nile"])[:, None]
+    model = st.level(30.0) + st.irregular(100.0)
+    fit = kf.training.maximum_likelihood(
+        kf.exact_diffuse(),
+        model.parameters,
+        y,
+        transform=model.with_parameters,
+        bounds=model.bounds,
+        starts=1,
+    )
+    np.testing.assert_allclose(fit["irregular.std"].estimate ** 2, 15099, rtol=1e-3)
+    np.testing.assert_allclose(fit["level.std"].estimate ** 2, 1469.1, rtol=1e-3)
+
+
 def rational(a):
     return np.vectorize(lambda v: Fraction(float(v)), otypes=[object])(np.asarray(a))
 
