@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections import Counter
 from operator import methodcaller
 from typing import Any
 
@@ -24,6 +23,7 @@ from kfjax.models.noise import may_be_noise_free
 from kfjax.models.spaces import EUCLIDEAN
 from kfjax.models.state_space import First, StateSpaceModel
 from kfjax.structural.components import BOUNDS, STATIONARY, Component, covariance
+from kfjax.structural.telling_apart import check_apart, check_channels
 
 __all__ = ["Structural"]
 
@@ -97,8 +97,8 @@ class Structural(StateSpaceModel):
             "diffuse_variance": float(diffuse_variance),
             "first": first,
         }
-        _check_apart(components)
-        _check_channels(components)
+        check_apart(components)
+        check_channels(components)
         for name, value in values.items():
             object.__setattr__(self, name, value)
         # a tracer says nothing about its value: a std that is learned is above zero
@@ -331,51 +331,6 @@ def _total_noise(components: Components, m: int) -> Array:
         if not component.width:
             total = total + covariance(component.std)  # type: ignore[attr-defined]
     return total
-
-
-def _check_apart(components: Components) -> None:
-    """Raise if two components have one name, or leave the same frequency open."""
-    counts = Counter(component.name for component in components)
-    if twice := [name for name, count in counts.items() if count > 1]:
-        raise ValueError(
-            f"the sum has two components called {twice[0]!r}; expected different names. If both are"
-            " meant, pass name= to one of them; two of a kind often cannot be told apart."
-        )
-    noises = [component.name for component in components if not component.width]
-    if len(noises) > 1:
-        raise ValueError(
-            f"the sum has {noises[0]!r} and {noises[1]!r}, which are both noise of the"
-            " observations; expected one, since they cannot be told apart."
-        )
-    owners: dict[Any, str] = {}
-    for component in components:
-        for frequency in sorted(component.frequencies()):
-            if frequency in owners:
-                raise ValueError(_alike(owners[frequency], component.name, frequency))
-            owners[frequency] = component.name
-
-
-def _alike(first: str, second: str, frequency: Any) -> str:
-    """Return what two components have in common."""
-    what = "a level" if frequency == 0 else f"a wave of period {float(1 / frequency):g}"
-    remedy = " Leave one of them out."
-    if frequency != 0:
-        remedy += " Seasonals with common waves can share them by their harmonics=."
-    return (
-        f"the sum is not identified: {first!r} and {second!r} both contain {what}, and no data can"
-        f" tell them apart; expected one of them.{remedy}"
-    )
-
-
-def _check_channels(components: Components) -> None:
-    """Raise unless all components observe the same number of series."""
-    counts = {component.name: component.channels for component in components}
-    if len(set(counts.values())) > 1:
-        text = ", ".join(f"{name} {count}" for name, count in counts.items())
-        raise ValueError(
-            f"the components observe different numbers of series ({text}); expected the same. For k"
-            " series pass std of shape [k] or [k, k], and loading= [m, k] for common components."
-        )
 
 
 def check_structural(who: str, model: object) -> None:
