@@ -217,32 +217,39 @@ def _turned_off(ctx: mlir.LoweringRuleContext, marks: dict[str, Any]) -> str:
 
 def _as_one_function(body: ClosedJaxpr, params: dict[str, Any], *args: Array) -> Sequence[Array]:
     """Return the results of a scan, in a call that the compiler turns into one function."""
-    consts, start, xs = loop_parts(args, params)
+    if body.consts:
+        body, args, params = _without_constants(body, args, params)
 
-    def step(fixed: Sequence[Array], carry: Any, x: Any) -> tuple[Any, Any]:
-        of_scan, of_body = fixed[: len(consts)], fixed[len(consts) :]
-        results = interpreted(
-            ClosedJaxpr(body.jaxpr, of_body), [*of_scan, *carry, *x], lambda *_: None
-        )
-        return tuple(results[: len(carry)]), tuple(results[len(carry) :])
-
-    def one_kernel(fixed: Sequence[Array], start: Any, xs: Any) -> tuple[Array, ...]:
+    def one_kernel(*args: Array) -> tuple[Array, ...]:
         with set_xla_metadata(**dict.fromkeys((*ONE, MARK))):
-            last, stacked = lax.scan(
-                lambda carry, x: step(fixed, carry, x),
-                start,
-                xs,
-                length=params["length"],
-                reverse=params["reverse"],
-            )
-        return (*last, *stacked, _read(fixed, start, xs))
+            results = scan_p.bind(*args, **{**params, "jaxpr": body})
+        return (*results, _read(args))
 
     # The compiler copies what it knows to be constant into the function, where a large array can
     # end the process. Behind the barrier it knows of no constants.
-    fixed = lax.optimization_barrier([*consts, *map(jnp.asarray, body.consts)])
-    start, xs = lax.optimization_barrier((start, xs))
     with set_xla_metadata(**ONE):
-        return jax.jit(one_kernel)(fixed, start, xs)[:-1]
+        return jax.jit(one_kernel)(*lax.optimization_barrier(args))[:-1]
+
+
+def _without_constants(
+    body: ClosedJaxpr, args: Sequence[Array], params: dict[str, Any]
+) -> tuple[ClosedJaxpr, Sequence[Array], dict[str, Any]]:
+    """Return a loop with the arrays that its body holds among its arguments."""
+    consts, start, xs = loop_parts(args, params)
+    of_body = [jnp.asarray(value) for value in body.consts]
+
+    def loop(consts: Any, of_body: Any, start: Any, xs: Any) -> Any:
+        def step(carry: Any, x: Any) -> tuple[Any, Any]:
+            closed = ClosedJaxpr(body.jaxpr, of_body)
+            results = interpreted(closed, [*consts, *carry, *x], lambda *_: None)
+            return tuple(results[: len(carry)]), tuple(results[len(carry) :])
+
+        return lax.scan(step, start, xs, length=params["length"], reverse=params["reverse"])
+
+    traced = jax.make_jaxpr(loop)(consts, of_body, start, xs)
+    (found,) = (equation for equation in traced.jaxpr.eqns if equation.primitive is scan_p)
+    given = dict(zip(traced.jaxpr.invars, [*consts, *of_body, *start, *xs], strict=True))
+    return found.params["jaxpr"], [given[v] for v in found.invars], found.params
 
 
 def _read(*arguments: Sequence[Array]) -> Array:
