@@ -233,7 +233,7 @@ def _as_one_function(body: ClosedJaxpr, params: dict[str, Any], *args: Array) ->
 
 def _without_constants(
     body: ClosedJaxpr, args: Sequence[Array], params: dict[str, Any]
-) -> tuple[ClosedJaxpr, Sequence[Array], dict[str, Any]]:
+) -> tuple[ClosedJaxpr, tuple[Array, ...], dict[str, Any]]:
     """Return a loop with the arrays that its body holds among its arguments."""
     consts, start, xs = loop_parts(args, params)
     of_body = [jnp.asarray(value) for value in body.consts]
@@ -249,7 +249,7 @@ def _without_constants(
     traced = jax.make_jaxpr(loop)(consts, of_body, start, xs)
     (found,) = (equation for equation in traced.jaxpr.eqns if equation.primitive is scan_p)
     given = dict(zip(traced.jaxpr.invars, [*consts, *of_body, *start, *xs], strict=True))
-    return found.params["jaxpr"], [given[v] for v in found.invars], found.params
+    return found.params["jaxpr"], tuple(given[v] for v in found.invars), found.params
 
 
 def _read(*arguments: Sequence[Array]) -> Array:
