@@ -18,7 +18,7 @@ from kfjax._cli.output import check_fit, check_folder, check_model, make_console
 from kfjax._cli.pictures import check_states, in_style, pages_bytes, picture_bytes, title_of
 from kfjax._cli.recipes import Training, train_quickly
 from kfjax._cli.studies import Study
-from kfjax._cli.trained import load_trained, trained_on
+from kfjax._cli.trained import load_both, trained_on
 from kfjax._support.files import write_file
 from kfjax._support.saving import json_text
 from kfjax.base import Filter
@@ -131,7 +131,8 @@ def _table(args: Namespace, study: Study, title: str, model: StateSpaceModel) ->
     filters, left_out = _filters(
         args.filters or ("quick" if args.quick else "common"), model, study.data
     )
-    loaded = [load_trained(folder, model, study.data.ys.shape[2]) for folder in args.load]
+    m = study.data.ys.shape[2]
+    loaded = [trained for folder in args.load for trained in load_both(folder, model, m)]
     tuned = {
         name: _tune(args, study.parts, name, chosen, model)
         for name, chosen in filters.items()

@@ -100,13 +100,20 @@ Train a learned filter on the training part of the data, and choose its paramete
 part. DATA and MODEL are as in `kfjax compare --help`; a file without parts is split as there. The
 test part is not used.
 
+--learn gain trains a network. The others keep a classical filter and learn its model: noise tunes Q
+and R; f and h add a polynomial to that function, fitted by least squares to true states (of degree
+1 it is the best linear map), and then tune Q and R. Where f or h of the model is wrong, this is
+often better than a network, with fewer data.
+
 The folder written has training.json (what was trained, and its error on the validation part beside
-that of the extended Kalman filter, as it is and tuned), history.png, the parameters, and
-checkpoints: an interrupted training resumes with the same command. `kfjax compare --load` and
-`kfjax filter --load` use the folder.""",
+that of the extended Kalman filter, as it is and tuned), the parameters, and for a network
+history.png, the tuned filter, and checkpoints: an interrupted training resumes with the same
+command. `kfjax compare --load` shows everything in the folder, `kfjax filter --load` runs what was
+trained.""",
     """\
-example:
+examples:
   kfjax train --data mine.npz --model mine.py:model --filter kalman_net --out runs/kalman_net
+  kfjax train --data mine.npz --model mine.py:model --learn f --out runs/learned_f
   kfjax compare --data mine.npz --model mine.py:model --load runs/kalman_net""",
 )
 

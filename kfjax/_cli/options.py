@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kfjax import systems
+from kfjax._cli.classical import LEARN
 from kfjax._cli.columns import columns
 from kfjax._cli.imitation import Imitation
 from kfjax._cli.recipes import LOSSES, Settings
@@ -129,7 +130,18 @@ def add_filter(parser: argparse.ArgumentParser) -> None:
 
 def add_train(add: Callable[..., Any]) -> None:
     default = Settings()
-    add("--filter", metavar="NAME", required=True, help=f"one of {', '.join(LEARNED_FILTERS)}")
+    add(
+        "--learn",
+        choices=LEARN,
+        default=LEARN[0],
+        help="gain: a network (default); noise, f or h: the model of a classical filter",
+    )
+    add(
+        "--filter",
+        metavar="NAME",
+        help=f"one of {', '.join(LEARNED_FILTERS)}; with --learn noise, f or h a classical filter"
+        " (default extended)",
+    )
     add(
         "--out", metavar="FOLDER", required=True, help="the folder to write, of this training alone"
     )
@@ -166,6 +178,19 @@ def add_train(add: Callable[..., Any]) -> None:
         type=_count,
         default=1,
         help="train N runs at once and keep the best (default 1)",
+    )
+    add(
+        "--patience",
+        metavar="N",
+        type=_count,
+        help="end a stage after N of its 20 reports without a better validation loss",
+    )
+    add(
+        "--window",
+        metavar="N",
+        type=_count,
+        help="steps of a window of backpropagation, through which the state is carried (default 100"
+        " for trajectories of more than 200 steps, otherwise whole trajectories)",
     )
 
 

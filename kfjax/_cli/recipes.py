@@ -47,6 +47,9 @@ class Settings(NamedTuple):
         short: the share of the updates on short pieces, before whole trajectories.
         seed: the seed of everything random.
         seeds: number of runs at once.
+        patience: reports without a better validation loss after which a stage ends, or None.
+        window: steps of a window of backpropagation, or None for 100 if trajectories are longer
+            than two such windows.
         reports: number of validations and checkpoints in each stage.
     """
 
@@ -57,6 +60,8 @@ class Settings(NamedTuple):
     short: float = 0.4
     seed: int = 0
     seeds: int = 1
+    patience: int | None = None
+    window: int | None = None
     reports: int = 20
 
 
@@ -121,13 +126,21 @@ def train_learned(
         stages,
         key=keys[1] if settings.seeds == 1 else jax.random.split(keys[1], settings.seeds),
         batch_size=settings.batch_size,
-        window=WINDOW if parts.train.steps > 2 * WINDOW else None,
+        window=_window(parts, settings),
+        patience=settings.patience,
         reports=settings.reports,
         checkpoints=checkpoints,
     )
     best = _one(fitted.params, settings.seeds, 0 if settings.seeds == 1 else fitted.best_run)
     text = _text(loss, parts, stages, time.perf_counter() - start)
     return Training(chosen, best, loss, fitted, text)
+
+
+def _window(parts: Parts, settings: Settings) -> int | None:
+    """Return the steps of a window of backpropagation; None takes whole trajectories."""
+    if settings.window is None:
+        return WINDOW if parts.train.steps > 2 * WINDOW else None
+    return settings.window if settings.window < parts.train.steps else None
 
 
 def train_quickly(

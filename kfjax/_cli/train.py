@@ -11,22 +11,25 @@ import flax
 import jax
 
 from kfjax._cli import studies
+from kfjax._cli.classical import Classical, learn_classical
 from kfjax._cli.columns import table_columns
 from kfjax._cli.loading import load_model
 from kfjax._cli.output import check_fit, check_folder, check_model, make_console
 from kfjax._cli.pictures import picture_bytes, title_of
 from kfjax._cli.recipes import Settings, Training, train_learned
-from kfjax._cli.trained import CHECKPOINTS, check_own, save_trained
+from kfjax._cli.trained import CHECKPOINTS, check_own, save_only_classical, save_trained
 from kfjax.data import Parts
 from kfjax.evaluation import Comparison, compare
 from kfjax.filters import extended
 from kfjax.learned.params import init_params
-from kfjax.learned.registry import learned_by_name
+from kfjax.learned.registry import LEARNED_FILTERS, learned_by_name
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.plotting import plot_history
-from kfjax.training import Checkpoints, tune
+from kfjax.training import Checkpoints
 
 __all__: list[str] = []
+
+CLASSICAL_UPDATES = 150  # of the tuning of Q and R, at most
 
 CHOICES = (
     "updates",
@@ -34,6 +37,8 @@ CHOICES = (
     "learning_rate",
     "seed",
     "seeds",
+    "patience",
+    "window",
 )  # fields of Settings that are reported unchanged
 
 
@@ -48,8 +53,16 @@ def run_train(args: Namespace) -> None:
         args.data, args.model, model, split=args.split, tuning=True, columns=columns
     )
     parts = study.parts
-    chosen = learned_by_name(args.filter, model.n, parts.train.ys.shape[2])
     check_model(model, parts.train)
+    if args.learn != "gain":
+        _train_classical(args, out, study.text, model, parts)
+        return
+    if args.filter is None:
+        raise ValueError(
+            f"got no --filter; expected one of {', '.join(LEARNED_FILTERS)}, or --learn noise, f or"
+            " h, which learn the model of a classical filter."
+        )
+    chosen = learned_by_name(args.filter, model.n, parts.train.ys.shape[2])
     check_fit(chosen, init_params(jax.random.key(0), chosen, model), parts.train)
     console = make_console()
     console.print(
@@ -58,11 +71,48 @@ def run_train(args: Namespace) -> None:
     settings = Settings(**{name: getattr(args, name) for name in ("loss", *CHOICES)})
     out.mkdir(parents=True, exist_ok=True)
     training = train_learned(args.filter, model, parts, settings, Checkpoints(out / CHECKPOINTS))
-    comparison = _beside(args, training, model, parts)
+    beside, comparison = _beside(args, training, model, parts)
     console.print("\nOn the validation part, on which the parameters were chosen:")
     console.print(comparison)
     about = _about(args, training, comparison)
-    save_trained(out, args.filter, training.params, parts, about, _picture(args, training))
+    picture = _picture(args, training)
+    save_trained(out, args.filter, training.params, parts, about, picture, beside)
+    console.print(
+        f"\nWrote {out}; use it with `kfjax compare --load {out}` or `kfjax filter --load {out}`."
+    )
+
+
+def _train_classical(
+    args: Namespace, out: Path, text: str, model: StateSpaceModel, parts: Parts
+) -> None:
+    """Learn noise, f or h of a classical filter; write its model and `training.json`."""
+    name = args.filter or "extended"
+    if name in LEARNED_FILTERS:
+        raise ValueError(
+            f"got --filter {name} with --learn {args.learn}; expected a classical filter, such as"
+            " extended (the default)."
+        )
+    if args.loss == "nll":
+        raise ValueError(
+            f"got --loss nll with --learn {args.learn}; expected mse or innovation, the likelihood"
+            " of the observations."
+        )
+    console = make_console()
+    console.print(f"{text}\nLearning {args.learn} of {name}.")
+    loss = args.loss or ("innovation" if parts.train.xs is None else "mse")
+    objective = "likelihood" if loss == "innovation" else "mse"
+    updates = min(args.updates, CLASSICAL_UPDATES)
+    options: dict[str, Any] = {"objective": objective, "updates": updates, "seed": args.seed}
+    learned = learn_classical(name, args.learn, model, parts, **options)
+    entries = {name: (learned.filter, model), f"{name}, learned": (learned.filter, learned.model)}
+    key = jax.random.key(args.seed)
+    comparison = compare(entries, parts.validation, key=key, skip=parts.skip[1])
+    console.print("\nOn the validation part, on which the parameters were chosen:")
+    console.print(comparison)
+    console.print(learned.text)
+    out.mkdir(parents=True, exist_ok=True)
+    about = {"data": args.data, "model": args.model, "columns": table_columns(args)}
+    save_only_classical(out, learned, model, parts, {**about, **_values(comparison)})
     console.print(
         f"\nWrote {out}; use it with `kfjax compare --load {out}` or `kfjax filter --load {out}`."
     )
@@ -70,39 +120,29 @@ def run_train(args: Namespace) -> None:
 
 def _beside(
     args: Namespace, training: Training, model: StateSpaceModel, parts: Parts
-) -> Comparison:
-    """Compare with the extended Kalman filter of the design model, as it is and tuned.
+) -> tuple[Classical | None, Comparison]:
+    """Return the tuned extended Kalman filter of the design model, and a comparison with it.
 
     The comparison is on the validation part.
     """
     entries: dict[str, Any] = {"extended": (extended(), model)}
     objective = "likelihood" if training.loss == "innovation" else "mse"
-    options: dict[str, Any] = {
-        "structure": "diagonal",
-        "objective": objective,
-        "skip": parts.skip[:2],
-        "validation": parts.validation,
-        "key": jax.random.key(args.seed),
-    }
+    options: dict[str, Any] = {"objective": objective, "seed": args.seed}
+    beside = None
     try:
-        tuned = tune(extended(), model, parts.train, **options)
-        entries["extended, tuned"] = (extended(), tuned.params)
+        beside = learn_classical("extended", "noise", model, parts, **options)
+        entries["extended, tuned"] = (extended(), beside.model)
     except ValueError as error:
         warnings.warn(f"the extended Kalman filter could not be tuned: {error}", stacklevel=1)
     entries[args.filter] = (training.filter, training.params)
-    return compare(entries, parts.validation, key=jax.random.key(args.seed), skip=parts.skip[1])
+    key = jax.random.key(args.seed)
+    return beside, compare(entries, parts.validation, key=key, skip=parts.skip[1])
 
 
-def _about(args: Namespace, training: Training, comparison: Comparison) -> dict[str, Any]:
-    """Return the description of the training, in addition to that of the filter itself."""
-    told = ("data", "model", *CHOICES)
-    fitted = training.fitted
-    document = comparison.to_dict()
+def _values(comparison: Comparison) -> dict[str, Any]:
+    """Return the errors of a comparison by filter."""
     rows = {row.name: row for row in comparison.rows}
     return {
-        "loss": training.loss,
-        **{name: getattr(args, name) for name in told},
-        "columns": table_columns(args),
         "validation_db": {
             name: None if row.mse_db is None else row.mse_db.value for name, row in rows.items()
         },
@@ -111,6 +151,19 @@ def _about(args: Namespace, training: Training, comparison: Comparison) -> dict[
             for name, row in rows.items()
             if row.prediction_db is not None
         },
+    }
+
+
+def _about(args: Namespace, training: Training, comparison: Comparison) -> dict[str, Any]:
+    """Return the description of the training, in addition to that of the filter itself."""
+    told = ("data", "model", *CHOICES)
+    fitted = training.fitted
+    document = comparison.to_dict()
+    return {
+        "loss": training.loss,
+        **{name: getattr(args, name) for name in told},
+        "columns": table_columns(args),
+        **_values(comparison),
         "runs": {
             "validation": fitted.validation,
             "spread": fitted.spread,

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from kfjax._cli.classical import FILE, Classical, load_classical, save_classical
 from kfjax._support.files import write_file
 from kfjax._support.saving import write_json
 from kfjax.base import Filter
@@ -34,16 +35,22 @@ class Trained(NamedTuple):
     Attributes:
         name: the name of the filter and of its folder.
         filter: the `Filter`.
-        params: `Learned`.
+        params: `Learned`, or the model of a classical filter.
     """
 
     name: str
     filter: Filter
-    params: Learned
+    params: Any
 
 
 def save_trained(
-    directory: Path, name: str, params: Learned, parts: Parts, about: dict[str, Any], picture: bytes
+    directory: Path,
+    name: str,
+    params: Learned,
+    parts: Parts,
+    about: dict[str, Any],
+    picture: bytes,
+    beside: Classical | None = None,
 ) -> None:
     """Write the network, the figure, and last the description, which marks a finished training.
 
@@ -54,7 +61,11 @@ def save_trained(
         parts: the data.
         about: other entries of the description.
         picture: a PNG file.
+        beside: the tuned classical filter of the same model, or None.
     """
+    if beside is not None:
+        save_classical(directory, beside)
+        about = {**about, "classical": beside.about}
     description = {
         "filter": name,
         "n": params.model.n,
@@ -72,9 +83,28 @@ def save_trained(
     write_json(directory / DESCRIPTION, description)
 
 
+def save_only_classical(
+    directory: Path, classical: Classical, design: StateSpaceModel, parts: Parts, about: Any
+) -> None:
+    """Write a classical filter without a network, and last the description."""
+    save_classical(directory, classical)
+    description = {
+        "filter": classical.name,
+        "n": design.n,
+        "m": parts.train.ys.shape[2],
+        "dtype": str(design.dtype),
+        "model_mark": _model_mark(design),
+        "data_mark": data_mark(parts),
+        "constants": None,
+        "classical": classical.about,
+        **about,
+    }
+    write_json(directory / DESCRIPTION, description)
+
+
 def check_own(directory: Path) -> None:
     """Raise if the folder has files that a training would replace and that no training wrote."""
-    found = [name for name in (PARAMS, PICTURE, DESCRIPTION) if (directory / name).exists()]
+    found = [name for name in (PARAMS, PICTURE, FILE, DESCRIPTION) if (directory / name).exists()]
     begun = (directory / CHECKPOINTS).is_dir()
     if found and not begun and not _is_description(directory / DESCRIPTION):
         raise ValueError(
@@ -104,21 +134,11 @@ def load_trained(directory: str | Path, model: StateSpaceModel, m: int) -> Train
     """
     directory = Path(directory)
     about = _describe(directory)
+    _check_marks(directory, about, model, m)
+    if not is_learned(about):
+        return _classical(directory, about, model)
     name = about["filter"]
     n = model.n
-    if (n, m) != (about["n"], about["m"]):
-        raise ValueError(
-            f"--load {directory}: the network was trained for n = {about['n']} and m ="
-            f" {about['m']}, the model and the data have n = {n} and m = {m}; expected the same."
-            f" Give the model it was trained with ({about.get('model')}) and such data, or train"
-            " again with `kfjax train`."
-        )
-    if about["model_mark"] != _model_mark(model):
-        warnings.warn(
-            f"{directory} was trained with another design model than this one"
-            f" ({about.get('model')}).",
-            stacklevel=2,
-        )
     chosen = learned_by_name(name, n, m)
     constants = jax.tree.map(
         np.asarray, about["constants"], is_leaf=lambda value: isinstance(value, list)
@@ -129,6 +149,47 @@ def load_trained(directory: str | Path, model: StateSpaceModel, m: int) -> Train
     return Trained(
         f"{name} ({directory.name or directory})", chosen, params._replace(network=network)
     )
+
+
+def load_both(directory: str | Path, model: StateSpaceModel, m: int) -> list[Trained]:
+    """Load a trained filter, and the tuned classical one beside it, if there is one."""
+    found = [load_trained(directory, model, m)]
+    directory = Path(directory)
+    about = _describe(directory)
+    if is_learned(about) and about.get("classical"):
+        found.append(_classical(directory, about, model))
+    return found
+
+
+def is_learned(about: dict[str, Any]) -> bool:
+    """Tell whether a description is that of a network, and not of a classical filter alone."""
+    return about["filter"] in LEARNED_FILTERS
+
+
+def _classical(directory: Path, about: dict[str, Any], model: StateSpaceModel) -> Trained:
+    """Load the classical filter of a folder."""
+    told = about["classical"]
+    chosen, params = load_classical(directory, told, about["dtype"], model)
+    learned = "tuned" if told["learn"] == "noise" else f"learned {told['learn']}"
+    return Trained(f"{told['filter']}, {learned} ({directory.name or directory})", chosen, params)
+
+
+def _check_marks(directory: Path, about: dict[str, Any], model: StateSpaceModel, m: int) -> None:
+    """Raise unless a filter fits model and data; warn if the model is another one."""
+    n = model.n
+    if (n, m) != (about["n"], about["m"]):
+        raise ValueError(
+            f"--load {directory}: the filter was trained for n = {about['n']} and m ="
+            f" {about['m']}, the model and the data have n = {n} and m = {m}; expected the same."
+            f" Give the model it was trained with ({about.get('model')}) and such data, or train"
+            " again with `kfjax train`."
+        )
+    if about["model_mark"] != _model_mark(model):
+        warnings.warn(
+            f"{directory} was trained with another design model than this one"
+            f" ({about.get('model')}).",
+            stacklevel=3,
+        )
 
 
 def trained_on(directory: str | Path, path: str | Path, columns: dict[str, Any]) -> bool:

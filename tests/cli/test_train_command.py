@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import kfjax as kf
+from kfjax._cli import classical, recipes
 from kfjax._cli import compare as commands
-from kfjax._cli import recipes
 from kfjax._cli import train as training_command
 from kfjax._cli.parser import main
 from kfjax._cli.trained import load_trained
@@ -250,7 +250,75 @@ def test_stages_share_the_updates():
         assert tuple(stage["updates"] for stage in stages) == updates
 
 
+@pytest.mark.parametrize("learn", ["noise", "f"])
+def test_the_model_of_a_classical_filter_is_learned(learn, tmp_path, monkeypatch):
+    monkeypatch.setattr(classical, "DEGREES", (1,))
+    out = tmp_path / "a"
+    arguments = (*DATA, "--learn", learn, "--updates", "4", "--out", str(out))
+    assert main(["train", *arguments]) == 0
+    about = json.loads((out / "training.json").read_text())
+    assert set(about["validation_db"]) == {"extended", "extended, learned"}
+    load = ("--load", str(out))
+    assert main(["compare", *DATA, "--filters", "kalman", *load, "--out", str(tmp_path)]) == 0
+    (table,) = json.loads((tmp_path / "compare.json").read_text())["tables"]
+    what = {"noise": "tuned", "f": "learned f"}[learn]
+    assert [row["name"] for row in table["rows"]] == ["kalman", f"extended, {what} (a)"]
+    assert main(["filter", *DATA, *load, "--smooth", "--out", str(tmp_path / "est.npz")]) == 0
+    model = kf.systems.constant_velocity(dt=0.5, q_density=0.09, r_std=0.2)
+    parts = read_parts("data.npz")
+    made = classical.learn_classical(
+        "extended", learn, model, parts, objective="mse", updates=4, seed=0
+    )
+    ys = np.load("data.npz")["obs"][3]
+    mean = kf.run(kf.extended(), made.model, ys).outputs.mean
+    np.testing.assert_allclose(np.load(tmp_path / "est.npz")["mean"][3], mean, rtol=1e-4, atol=1e-5)
+    if learn == "f":  # of degree 1 it is the linear map with the least squares
+        best = kf.learned.fit_labelled(model, parts.train, ("f",), offsets=True)
+        x = np.array([0.3, -0.2], np.float32)
+        np.testing.assert_allclose(made.model.f(x, None), best.f(x, None), atol=1e-4)
+
+
+def test_the_degree_is_chosen_on_validation(monkeypatch):
+    """A wrong degree, here one that makes the filter diverge, is not kept."""
+    model = kf.systems.constant_velocity(dt=0.5, q_density=0.09, r_std=0.2)
+    parts = read_parts("data.npz")
+    values = iter([3.0, 1.0, 2.0])
+
+    def tuned(chosen, params, *data, **options):
+        value = next(values)
+        return kf.training.Tuned(params, kf.training.Scales(1, 1), (0, 0), (9, value), 0, 0)
+
+    monkeypatch.setattr(classical, "tune", tuned)
+    made = classical.learn_classical("kalman", "f", model, parts, objective="mse")
+    assert made.degree == 2
+
+
+def test_the_tuned_filter_is_kept_beside_the_network(trained, tmp_path):
+    load = ("--load", str(trained), "--filters", "extended", "--out", str(tmp_path))
+    assert main(["compare", *DATA, *load]) == 0
+    (table,) = json.loads((tmp_path / "compare.json").read_text())["tables"]
+    names = ["extended", "corrected_gain (corrected)", "extended, tuned (corrected)"]
+    assert [row["name"] for row in table["rows"]] == names
+    about = json.loads((trained / "training.json").read_text())
+    assert about["classical"]["validation"][1] <= about["classical"]["validation"][0]
+
+
+def test_patience_and_window_reach_the_trainer(tmp_path, monkeypatch):
+    seen = []
+    real = recipes.fit_stages
+    monkeypatch.setattr(recipes, "fit_stages", lambda *a, **o: seen.append(o) or real(*a, **o))
+    parts, model = read_parts("data.npz"), kf.systems.constant_velocity(dt=0.5)
+    settings = recipes.Settings(updates=2, patience=3, window=10, reports=1)
+    recipes.train_learned("kalman_net_1", model, parts, settings)
+    assert (seen[0]["patience"], seen[0]["window"]) == (3, 10)
+    assert recipes._window(parts, settings._replace(window=99)) is None
+
+
 BAD = {
+    ("train", *DATA): "got no --filter; .* or --learn noise, f or h",
+    ("train", *DATA, "--learn", "f", "--filter", "kalman_net"): "expected a classical filter",
+    ("train", *DATA, "--learn", "f", "--loss", "nll"): "expected mse or innovation",
+    ("train", "--data", "unlabelled.npz", *DATA[2:], "--learn", "h"): "no true states",
     (
         "train",
         *DATA,
