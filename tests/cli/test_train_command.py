@@ -12,7 +12,7 @@ from kfjax._cli import classical, recipes
 from kfjax._cli import compare as commands
 from kfjax._cli import train as training_command
 from kfjax._cli.parser import main
-from kfjax._cli.trained import load_trained
+from kfjax._cli.trained import load_both, load_trained
 from kfjax.data import read_parts, run_trajectory
 
 pytestmark = pytest.mark.slow
@@ -138,7 +138,8 @@ def test_compare_takes_a_trained_filter_and_hides_what_it_was_trained_on(trained
     for data, trajectories in (("data.npz", 3), ("other.npz", 7)):
         assert main(["compare", "--data", data, "--model", "models.py:model", *load]) == 0
         (table,) = json.loads((tmp_path / "compare.json").read_text())["tables"]
-        assert [row["name"] for row in table["rows"]] == ["extended", "corrected_gain (corrected)"]
+        names = ["extended", "corrected_gain (corrected)", "extended, tuned (corrected)"]
+        assert [row["name"] for row in table["rows"]] == names
         assert table["settings"]["trajectories"] == trajectories
         assert table["rows"][1]["anees"] is not None
     assert "another design model" not in capsys.readouterr().err
@@ -293,14 +294,15 @@ def test_the_degree_is_chosen_on_validation(monkeypatch):
     assert made.degree == 2
 
 
-def test_the_tuned_filter_is_kept_beside_the_network(trained, tmp_path):
-    load = ("--load", str(trained), "--filters", "extended", "--out", str(tmp_path))
-    assert main(["compare", *DATA, *load]) == 0
-    (table,) = json.loads((tmp_path / "compare.json").read_text())["tables"]
-    names = ["extended", "corrected_gain (corrected)", "extended, tuned (corrected)"]
-    assert [row["name"] for row in table["rows"]] == names
-    about = json.loads((trained / "training.json").read_text())
-    assert about["classical"]["validation"][1] <= about["classical"]["validation"][0]
+def test_the_tuned_filter_is_kept_beside_the_network(trained):
+    about = json.loads((trained / "training.json").read_text())["classical"]
+    assert about["validation"][1] <= about["validation"][0]
+    model = kf.systems.constant_velocity(dt=0.5, q_density=0.09, r_std=0.2)
+    _, beside = load_both(trained, model, 1)
+    scales = kf.training.Scales(*(np.asarray(about["scales"][name]) for name in "QR"))
+    expected = kf.training.scale_noise(model, scales)
+    np.testing.assert_allclose(beside.params.Q, expected.Q, rtol=1e-5)
+    np.testing.assert_allclose(beside.params.R, expected.R, rtol=1e-5)
 
 
 def test_patience_and_window_reach_the_trainer(tmp_path, monkeypatch):
