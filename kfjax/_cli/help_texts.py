@@ -102,8 +102,8 @@ test part is not used.
 
 --learn gain trains a network. The others keep a classical filter and learn its model: noise tunes Q
 and R; f and h add a polynomial to that function, fitted by least squares to true states (of degree
-1 it is the best linear map), and then tune Q and R. Where f or h of the model is wrong, this is
-often better than a network, with fewer data.
+1 it is the best linear map), and then tune Q and R. Where f or h of the model is wrong, try these
+first.
 
 The folder written has training.json (what was trained, and its error on the validation part beside
 that of the extended Kalman filter, as it is and tuned), the parameters, and for a network
