@@ -10,6 +10,7 @@ from mkdocs.structure.files import File
 ROOT = Path(__file__).parents[1]
 LINK = re.compile(r"(?<=\]\()([^)#\s]+)(?=[)#])")
 CODE_BLOCK = re.compile(r"(^```.*?^```)", flags=re.MULTILINE | re.DOTALL)
+PICTURE = re.compile(r"(!\[[^\]]*\])\(([^)#\s]+)\.png\)")
 OUTSIDE = "outside-of-the-site"
 RESULTS = (
     "Measured results, each with the command that measures it again."
@@ -63,7 +64,10 @@ def title_of(place):
 
 
 def on_page_markdown(markdown, page, config, files):
-    """Point links to the site's copies of their targets; other links become plain text."""
+    """Point links to the site's copies of their targets; other links become plain text.
+
+    A picture that has a dark form becomes both, of which the theme shows one.
+    """
     places = included()
     sources = {place: source for source, place in places.items()}
     source = sources.get(page.file.src_uri, f"docs/{page.file.src_uri}")
@@ -79,8 +83,15 @@ def on_page_markdown(markdown, page, config, files):
             return OUTSIDE
         return posixpath.relpath(place, posixpath.dirname(page.file.src_uri) or ".")
 
+    def both(match):
+        text, target = match.groups()
+        place = posixpath.normpath(posixpath.join(posixpath.dirname(page.file.src_uri), target))
+        if files.get_file_from_path(f"{place}_dark.png") is None:
+            return match.group(0)
+        return f"{text}({target}.png#only-light)\n{text}({target}_dark.png#only-dark)"
+
     parts = CODE_BLOCK.split(markdown)
-    parts[::2] = [LINK.sub(moved, prose) for prose in parts[::2]]
+    parts[::2] = [PICTURE.sub(both, LINK.sub(moved, prose)) for prose in parts[::2]]
     return re.sub(r"\[([^\]]*)\]\(" + OUTSIDE + r"[^)]*\)", r"\1", "".join(parts))
 
 

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -16,6 +17,7 @@ from kfjax._cli.parser import main
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COLUMNS = 120
+SAME_PICTURE = 0.015  # a curve that has moved differs more; rounding and fonts differ less
 WITH_SAMPLERS = "infer-parameters-by-sampling.md"  # whose draws are compared
 WITH_COMMANDS = (
     "from-a-csv-to-a-comparison.md"  # these run on files that the Python blocks of the page write
@@ -24,6 +26,16 @@ WITH_COMMANDS = (
 POSTERIOR = (jnp.array([-1.5, 1.13]), jnp.array([0.55, 0.22]))  # means and standard deviations
 # in `kfjax[with-others]`; no other block depends on one that needs them
 OPTIONAL = {"blackjax", "diffrax", "equinox", "numpyro", "tensorboardX"}
+
+
+def load_tool(name: str):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    return tool
+
+
+PICTURES = load_tool("draw_pictures")
 
 
 def name_of(path: Path) -> str:
@@ -54,12 +66,15 @@ def test_python_blocks_run(path, tmp_path, monkeypatch):
         if found := missing(block):
             left_out |= found
             continue
-        exec(compile(block, f"{path.name} block {number}", "exec"), names)
+        with plt.rc_context(PICTURES.STYLE):
+            exec(compile(block, f"{path.name} block {number}", "exec"), names)
     kinds = (kf.Estimate, kf.Gaussian, kf.Smoothed)
     estimates = [value for value in names.values() if isinstance(value, kinds)]
     assert estimates or left_out, "a page with code computes at least one estimate"
     for estimate in estimates:
         assert jnp.isfinite(estimate.mean).all()
+    for name in PICTURES.pictures_of(path.read_text()):
+        assert difference(Path(f"{name}.png"), PICTURES.PICTURES / f"{name}.png") < SAME_PICTURE
     if path.name == WITH_COMMANDS:
         assert_commands_run(path)
     if path.name == WITH_SAMPLERS:
@@ -67,6 +82,30 @@ def test_python_blocks_run(path, tmp_path, monkeypatch):
     if left_out:
         packages = " and ".join(sorted(left_out))
         pytest.skip(f"blocks with {packages} not run: pip install 'kfjax[with-others]'")
+
+
+def coarse(picture: Path) -> np.ndarray:
+    """Means over squares of 8 x 8 pixels, which hardly change if a line moves by a pixel."""
+    pixels = plt.imread(picture)
+    pixels = 1 - pixels[..., 3:] * (1 - pixels[..., :3])  # on white
+    rows = len(pixels) // 8
+    columns = pixels.shape[1] // 8
+    return pixels[: 8 * rows, : 8 * columns].reshape(rows, 8, columns, 8, 3).mean(axis=(1, 3))
+
+
+def difference(first: Path, second: Path) -> float:
+    """The root mean square difference of two pictures, as a fraction of the largest."""
+    one = coarse(first)
+    other = coarse(second)
+    assert one.shape == other.shape, "python tools/draw_pictures.py"
+    return float(np.sqrt(np.mean((one - other) ** 2)))
+
+
+def test_every_picture_of_the_site_is_on_a_page_in_light_and_dark():
+    shown = {name for page in DOCUMENTS for name in PICTURES.pictures_of(page.read_text())}
+    assert shown
+    kept = {picture.name for picture in PICTURES.PICTURES.iterdir()}
+    assert kept == {f"{name}{ending}.png" for name in shown for ending in PICTURES.STYLES}
 
 
 def assert_posteriors_agree(names):
