@@ -24,7 +24,7 @@ STYLE = {
     "legend.framealpha": 0.0,
 }
 STYLES = {"": "default", "_dark": "dark_background"}
-PICTURE = re.compile(r"!\[[^\]]*\]\(\S*pictures/([\w-]+)\.png\)")
+PICTURE = re.compile(r"!\[[^\]]*\]\(\S*pictures/([a-z_]+)\.png\)")
 PYTHON = re.compile(r"^```python\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
 
 

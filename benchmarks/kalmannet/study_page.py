@@ -64,11 +64,12 @@ def study_page(name, study, results):
     ]
     if results.stored["size"]["name"] == "quick":
         lines += ["Quick size: it only shows that everything runs. Ignore the numbers.", ""]
-    lines += [*_verdicts(study, results), *_results(study, results)]
+    lines += [*_verdicts(study, results), *_picture(name, study, results)]
+    lines += _results(study, results)
     lines += [*_beside_paper(study, results), *_targets(study, results)]
     if missing := results.stored["missing"]:
         lines += [f"Not measured yet: {'; '.join(missing)}.", ""]
-    lines += [*_picture(name, study, results), *_notes(study, results)]
+    lines += _notes(study, results)
     lines += ["<details><summary>Details</summary>", "", *_details(study, results), ""]
     return [*lines, "</details>", "", _made_by(name, results)]
 

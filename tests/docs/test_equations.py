@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "benchmarks").glob("*/RESULTS.md")),
+    *sorted((ROOT / "benchmarks").glob("*/studies/*.md")),
     *sorted((ROOT / "notebooks").glob("*.ipynb")),
     ROOT / "CHANGELOG.md",
 ]
