@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import jax
 
 from kfjax._support.naming import suggest
+from kfjax.base import Filter
+from kfjax.learned.registry import LEARNED_FILTERS, Kind, check_learned_name
 from kfjax.models.state_space import StateSpaceModel
 
 __all__: list[str] = []
@@ -106,6 +108,41 @@ def _load(place: str) -> tuple[Path, str, Any]:
     if not hasattr(module, name):
         raise ValueError(f"{path} has no {name!r}; {suggest(name, candidates)}")
     return path, name, getattr(module, name)
+
+
+def learned_kind(name: str) -> Kind:
+    """Return a learned filter by name, or one that a Python file makes, `FILE.py:NAME`.
+
+    There, NAME is a function of n and m that returns a filter with a network, with features and
+    layers of one's own.
+
+    Raises:
+        ValueError: if there is no such name, or the file has no such function.
+    """
+    file, _, function = name.rpartition(":")
+    if not file:
+        check_learned_name(name)
+        return LEARNED_FILTERS[name]
+    path = Path(file)
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}; expected --filter NAME or FILE.py:NAME.")
+    make = getattr(_run(path), function, None)
+    if not callable(make):
+        raise ValueError(
+            f"{path} has no function {function!r}; expected one of n and m that returns a learned"
+            " filter, such as kf.learned.kalman_net(...)."
+        )
+
+    def build(n: int, m: int) -> Filter:
+        found = _shielded(f"{path}: {function}({n}, {m}) failed", path, lambda: make(n, m))
+        if not isinstance(found, Filter):
+            raise ValueError(
+                f"{path}: {function}({n}, {m}) returns {type(found).__name__}; expected a learned"
+                " filter, such as kf.learned.kalman_net(...)."
+            )
+        return found
+
+    return Kind(build, ())
 
 
 def _run(path: Path) -> ModuleType:

@@ -139,8 +139,9 @@ def add_train(add: Callable[..., Any]) -> None:
     add(
         "--filter",
         metavar="NAME",
-        help=f"one of {', '.join(LEARNED_FILTERS)}; with --learn noise, f or h a classical filter"
-        " (default extended)",
+        help=f"one of {', '.join(LEARNED_FILTERS)}, or FILE.py:NAME, a function of n and m that"
+        " makes one, with features and layers of your own; with --learn noise, f or h a classical"
+        " filter (default extended)",
     )
     add(
         "--out", metavar="FOLDER", required=True, help="the folder to write, of this training alone"

@@ -9,11 +9,12 @@ import jax
 import numpy as np
 from jax import Array
 
+from kfjax._cli.loading import learned_kind
 from kfjax._support.types import PyTree
 from kfjax.base import Filter
 from kfjax.data import Dataset, Parts, first_steps, pieces
 from kfjax.learned.params import Learned, init_params
-from kfjax.learned.registry import LEARNED_FILTERS, learned_by_name
+from kfjax.learned.registry import learned_by_name
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.training import (
     Checkpoints,
@@ -112,10 +113,10 @@ def train_learned(
         ValueError: if the filter does not run on the data, or lacks what the loss needs.
     """
     start = time.perf_counter()
-    chosen = learned_by_name(name, model.n, parts.train.ys.shape[2])
+    kind = learned_kind(name)
+    chosen = kind.build(model.n, parts.train.ys.shape[2])
     keys = jax.random.split(jax.random.key(settings.seed), 2)
-    measure = LEARNED_FILTERS[name].constants
-    constants = None if measure is None else measure(model, parts.train)
+    constants = None if kind.constants is None else kind.constants(model, parts.train)
     params = _draw(keys[0], chosen, model, constants, settings.seeds)
     loss = settings.loss or ("innovation" if parts.train.xs is None else "mse")
     losses = _losses(name, loss, chosen, _one(params, settings.seeds, 0), parts)

@@ -13,7 +13,7 @@ import jax
 from kfjax._cli import studies
 from kfjax._cli.classical import Classical, learn_classical
 from kfjax._cli.columns import table_columns
-from kfjax._cli.loading import load_model
+from kfjax._cli.loading import learned_kind, load_model
 from kfjax._cli.output import check_fit, check_folder, check_model, make_console
 from kfjax._cli.pictures import picture_bytes, title_of
 from kfjax._cli.recipes import Settings, Training, train_learned
@@ -22,7 +22,7 @@ from kfjax.data import Parts
 from kfjax.evaluation import Comparison, compare
 from kfjax.filters import extended
 from kfjax.learned.params import init_params
-from kfjax.learned.registry import LEARNED_FILTERS, learned_by_name
+from kfjax.learned.registry import LEARNED_FILTERS
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.plotting import plot_history
 from kfjax.training import Checkpoints
@@ -62,7 +62,7 @@ def run_train(args: Namespace) -> None:
             f"got no --filter; expected one of {', '.join(LEARNED_FILTERS)}, or --learn noise, f or"
             " h, which learn the model of a classical filter."
         )
-    chosen = learned_by_name(args.filter, model.n, parts.train.ys.shape[2])
+    chosen = learned_kind(args.filter).build(model.n, parts.train.ys.shape[2])
     check_fit(chosen, init_params(jax.random.key(0), chosen, model), parts.train)
     console = make_console()
     console.print(

@@ -12,12 +12,13 @@ import jax
 import numpy as np
 
 from kfjax._cli.classical import FILE, Classical, load_classical, save_classical
+from kfjax._cli.loading import learned_kind
 from kfjax._support.files import write_file
 from kfjax._support.saving import write_json
 from kfjax.base import Filter
 from kfjax.data import Parts, read_parts
 from kfjax.learned.params import Learned, in_precision, init_params
-from kfjax.learned.registry import LEARNED_FILTERS, learned_by_name
+from kfjax.learned.registry import LEARNED_FILTERS
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.training import load_params, save_params
 
@@ -70,7 +71,7 @@ def save_trained(
         "filter": name,
         "n": params.model.n,
         "m": parts.train.ys.shape[2],
-        "features": LEARNED_FILTERS[name].features,
+        "features": learned_kind(name).features,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(params.network)),
         "dtype": str(params.model.dtype),
         "model_mark": _model_mark(params.model),
@@ -139,7 +140,7 @@ def load_trained(directory: str | Path, model: StateSpaceModel, m: int) -> Train
         return _classical(directory, about, model)
     name = about["filter"]
     n = model.n
-    chosen = learned_by_name(name, n, m)
+    chosen = learned_kind(name).build(n, m)
     constants = jax.tree.map(
         np.asarray, about["constants"], is_leaf=lambda value: isinstance(value, list)
     )
@@ -163,7 +164,7 @@ def load_both(directory: str | Path, model: StateSpaceModel, m: int) -> list[Tra
 
 def is_learned(about: dict[str, Any]) -> bool:
     """Tell whether a description is that of a network, and not of a classical filter alone."""
-    return about["filter"] in LEARNED_FILTERS
+    return about["filter"] in LEARNED_FILTERS or ":" in about["filter"]
 
 
 def _classical(directory: Path, about: dict[str, Any], model: StateSpaceModel) -> Trained:

@@ -71,6 +71,11 @@ def learned_by_name(name: str, n: int, m: int) -> Filter:
         >>> named == kf.learned.published("C4", n=3, m=3)
         True
     """
+    check_learned_name(name)
+    return LEARNED_FILTERS[name].build(n, m)
+
+
+def check_learned_name(name: str) -> None:
+    """Raise unless there is a learned filter of that name."""
     if name not in LEARNED_FILTERS:
         raise ValueError(f"unknown learned filter {name!r}; {suggest(name, LEARNED_FILTERS)}")
-    return LEARNED_FILTERS[name].build(n, m)

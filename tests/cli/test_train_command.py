@@ -23,6 +23,14 @@ import kfjax as kf
 model = kf.systems.constant_velocity(dt=0.5, q_density=0.09, r_std=0.2)
 precise = model.replace(R=model.R / 4)
 lorenz = kf.systems.lorenz()
+
+
+def network(n, m):
+    return kf.learned.kalman_net(kf.learned.Architecture1(n, m), ("F2",))
+
+
+def nothing(n, m):
+    return n
 """
 DATA = ("--data", "data.npz", "--model", "models.py:model")
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -316,7 +324,20 @@ def test_patience_and_window_reach_the_trainer(tmp_path, monkeypatch):
     assert recipes._window(parts, settings._replace(window=99)) is None
 
 
+def test_a_network_of_ones_own(tmp_path):
+    about = train(tmp_path / "a", *DATA, "--updates", "2", name="models.py:network")
+    assert about["filter"] == "models.py:network"
+    model = kf.systems.constant_velocity(dt=0.5, q_density=0.09, r_std=0.2)
+    loaded = load_trained(tmp_path / "a", model, 1)
+    ys = np.load("data.npz")["obs"][3]
+    network = kf.learned.kalman_net(kf.learned.Architecture1(2, 1), ("F2",))
+    mean = kf.run(network, loaded.params, ys).outputs.mean
+    np.testing.assert_array_equal(kf.run(loaded.filter, loaded.params, ys).outputs.mean, mean)
+
+
 BAD = {
+    ("train", *DATA, "--filter", "models.py:nothing"): "returns int; expected a learned filter",
+    ("train", *DATA, "--filter", "models.py:missing"): "has no function 'missing'",
     ("train", *DATA): "got no --filter; .* or --learn noise, f or h",
     ("train", *DATA, "--learn", "f", "--filter", "kalman_net"): "expected a classical filter",
     ("train", *DATA, "--learn", "f", "--loss", "nll"): "expected mse or innovation",
