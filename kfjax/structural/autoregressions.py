@@ -178,7 +178,11 @@ def autoregression(
         A. C. Harvey, Forecasting, Structural Time Series Models and the Kalman Filter (1989),
         section 2.4.
     """
-    return arima(ar=coefficients, std=std, loading=loading, name=name or "autoregression")
+    name = checked_name("autoregression", name, "autoregression")
+    shape = np.shape(real_array("autoregression: coefficients", coefficients))
+    if len(shape) != 1 or not shape[0]:
+        raise ValueError(f"autoregression: coefficients have shape {shape}; expected [p].")
+    return arima(ar=coefficients, std=std, loading=loading, name=name)
 
 
 def arima(

@@ -99,6 +99,11 @@ class Component(Pytree):
         """Whether its matrices depend on the inputs."""
         return False
 
+    @property
+    def input_name(self) -> str:
+        """The name of the inputs that it reads."""
+        return "dt"
+
     def transition_of_one(self, u: Inputs) -> Any:
         """Return F [b, b] for one series."""
         raise NotImplementedError
@@ -169,6 +174,21 @@ class Component(Pytree):
         return total
 
 
+def check_parameter(name: str, value: Any, shape: tuple[int, ...], kind: str) -> None:
+    """Raise unless a value has this shape and, if it is known, is in the range of its kind."""
+    if value is None or np.shape(value) != shape:
+        raise ValueError(f"{name} is {described(value)}; expected an array of shape {shape}.")
+    if not is_concrete(value):
+        return
+    value = np.asarray(real_array(name, value))
+    low, high = BOUNDS.get(kind, (None, None))
+    if (low is not None and (value < low).any()) or (high is not None and (value > high).any()):
+        raise ValueError(
+            f"{name} is {value.tolist()}; expected {kind} numbers, from {low:g}"
+            f"{'' if high is None else f' to {high:g}'}."
+        )
+
+
 def count_series(std: Numbers) -> int:
     """Return the number of series of a standard deviation, or of a factor of a covariance."""
     return 1 if std is None or np.ndim(std) == 0 else np.shape(std)[0]
@@ -211,6 +231,11 @@ def checked_std(name: str, std: Numbers) -> Any:
         values = np.diag(np.asarray(std)) if len(shape) == 2 else np.asarray(std)
         if not (values >= 0).all():
             raise ValueError(f"{name} is {std}; expected standard deviations of at least 0.")
+        if len(shape) == 2 and np.triu(np.asarray(std), 1).any():
+            raise ValueError(
+                f"{name} has entries above its diagonal; expected a lower triangular factor L of"
+                " the covariance L L'. Of a covariance it is numpy.linalg.cholesky(covariance)."
+            )
     return std
 
 

@@ -99,6 +99,11 @@ def check_record(model: Structural, ys: Any, *, observed: Mask = None, times: An
     seen = np.isfinite(values)
     if observed is not None:
         mask = np.asarray(real_array("check_record: observed", observed), bool)
+        if mask.shape not in (values.shape, values.shape[:1]):
+            raise ValueError(
+                f"check_record: observed has shape {mask.shape}; expected {values.shape[:1]} or"
+                f" {values.shape}."
+            )
         seen = seen & (mask if mask.ndim == 2 else mask[:, None])
     _check_times(times, values.shape[0])
     if not seen.any():

@@ -73,6 +73,11 @@ class Kernel(Component):
     def start_of_one(self) -> tuple[dict[str, Any], np.ndarray]:
         return {"std": self.stationary()}, np.zeros(self.width, bool)
 
+    @property
+    def factors(self) -> tuple[str, ...]:
+        """The names of the kernels that it is the product of."""
+        return (self.name,)
+
     def times(self, other: Kernel) -> Product:
         """Return the product; its standard deviation is the product of both."""
         if self.loading is not None or other.loading is not None or self.dt != other.dt:
@@ -82,6 +87,11 @@ class Kernel(Component):
             )
         if max(np.ndim(self.std), np.ndim(other.std)):
             raise ValueError("*: a kernel is of several series; expected kernels of one series.")
+        if common := set(self.factors) & set(other.factors):
+            raise ValueError(
+                f"*: both factors hold a kernel called {sorted(common)[0]!r}; expected different"
+                " names. Pass name= to one of them."
+            )
         return Product(
             name=f"{self.name}*{other.name}",
             std=self.std * other.std,
@@ -217,18 +227,22 @@ class Product(Kernel):
     def width(self) -> int:
         return self.first.width * self.second.width
 
+    @property
+    def factors(self) -> tuple[str, ...]:
+        return (*self.first.factors, *self.second.factors)
+
     def parameters(self) -> dict[str, Any]:
         """Return the parameters by name, such as "matern.length_scale"."""
-        found = {"std": self.std}
+        found = {} if self.std is None else {"std": self.std}
         for factor in (self.first, self.second):
             found |= {f"{factor.name}.{key}": v for key, v in factor.parameters().items()}
         return found
 
     def kind_of(self, name: str) -> str:
         """Return the kind of number that a parameter is."""
-        owner, _, key = name.rpartition(".")
+        owner, _, key = name.partition(".")  # names of components have no dots
         factors = {factor.name: factor for factor in (self.first, self.second)}
-        return factors[owner].kind_of(key) if owner else POSITIVE
+        return factors[owner].kind_of(key) if key else POSITIVE
 
     def with_parameters(self, values: dict[str, Any]) -> Any:
         """Return the product with other values of some parameters."""

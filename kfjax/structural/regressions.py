@@ -46,6 +46,10 @@ class Regression(Component):
     def reads_inputs(self) -> bool:
         return True
 
+    @property
+    def input_name(self) -> str:
+        return self.name
+
     def transition_of_one(self, u: Inputs) -> Any:
         return np.eye(self.count)
 
@@ -202,10 +206,14 @@ def _as_days(name: str, values: Numbers) -> np.ndarray:
     try:
         array = np.asarray(values)
         if array.dtype.kind in "OUSM":
-            array = array.astype("datetime64[D]").astype(np.int64)
+            array = array.astype("datetime64[D]")
+            array = np.where(np.isnat(array), np.nan, array.astype(np.int64))
         days = np.floor(array.astype(np.float64))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} are not days ({error}); expected dates or numbers.") from error
-    if days.ndim != 1 or not days.size or not np.isfinite(days).all():
-        raise ValueError(f"{name} has shape {days.shape}; expected finite days [T].")
+    if days.ndim != 1 or not days.size:
+        raise ValueError(f"{name} has shape {days.shape}; expected days [T].")
+    if not np.isfinite(days).all():
+        index = int(np.argmin(np.isfinite(days)))
+        raise ValueError(f"{name}[{index}] is no day (NaT, NaN or inf); expected dates or numbers.")
     return days

@@ -187,12 +187,12 @@ def _checked_harmonics(period: float, harmonics: Any) -> tuple[int, ...]:
                 " or None for dummies."
             )
         return tuple(range(1, most + 1))
-    if not isinstance(harmonics, (tuple, list)):
+    if np.ndim(harmonics) == 0:
         check_count("seasonal: harmonics", harmonics, most=most)
         return tuple(range(1, int(harmonics) + 1))
     for j in harmonics:
         check_count("seasonal: harmonics", j, most=most)
-    if not harmonics or len(set(harmonics)) < len(harmonics):
+    if len(harmonics) == 0 or len(set(harmonics)) < len(harmonics):
         raise ValueError(f"seasonal: harmonics is {harmonics!r}; expected different numbers.")
     return tuple(sorted(map(int, harmonics)))
 

@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
-from kfjax._support.arguments import check_kind, check_number
+from kfjax._support.arguments import check_kind, check_mapping, check_number
 from kfjax._support.naming import described, suggest
 from kfjax._support.pytrees import OUTSIDE, STATIC, promote
 from kfjax._support.types import AnyArray
@@ -21,9 +21,20 @@ from kfjax.base import Gaussian, Inputs
 from kfjax.models.functions import Linear
 from kfjax.models.noise import may_be_noise_free
 from kfjax.models.spaces import EUCLIDEAN
-from kfjax.models.state_space import First, StateSpaceModel
-from kfjax.structural.components import BOUNDS, STATIONARY, Component, covariance
-from kfjax.structural.telling_apart import check_apart, check_channels
+from kfjax.models.state_space import First, StateSpaceModel, check_first
+from kfjax.structural.components import (
+    BOUNDS,
+    STATIONARY,
+    Component,
+    check_parameter,
+    covariance,
+)
+from kfjax.structural.telling_apart import (
+    check_apart,
+    check_channels,
+    check_inputs,
+    check_states,
+)
 
 __all__ = ["Structural"]
 
@@ -81,8 +92,9 @@ class Structural(StateSpaceModel):
         self, components: Components, *, diffuse_variance: float = 1e6, first: First = "update"
     ) -> None:
         if not isinstance(components, tuple) or not components:
+            got = "empty" if components == () else described(components)
             raise ValueError(
-                f"Structural: components is {described(components)}; expected a tuple of them. Add"
+                f"Structural: components is {got}; expected a tuple of them. Add"
                 " components, as in kf.structural.level() + kf.structural.irregular()."
             )
         for component in components:
@@ -92,6 +104,7 @@ class Structural(StateSpaceModel):
                     " from kf.structural.level().components."
                 )
         check_number("Structural: diffuse_variance", diffuse_variance, above=0)
+        check_first("Structural", first)
         values = {
             "components": promote(components, "Structural"),
             "diffuse_variance": float(diffuse_variance),
@@ -208,20 +221,20 @@ class Structural(StateSpaceModel):
         Args:
             values: arrays of the same shapes, by name, as in `parameters`.
 
+        Raises:
+            ValueError: if a name is unknown, or a value has another shape or is out of its range.
+
         Example:
             >>> model = kf.structural.level(1.0).with_parameters({"level.std": 2.0})
             >>> model.Q.tolist()
             [[4.0]]
         """
-        known = self.parameters
+        check_mapping("with_parameters: values", values, 'a dict such as {"level.std": 0.1}')
+        known, kinds = self.parameters, self.kinds
         for name, value in values.items():
             if name not in known:
                 raise ValueError(f"with_parameters: {name!r}; {suggest(str(name), list(known))}")
-            if jnp.shape(value) != jnp.shape(known[name]):
-                raise ValueError(
-                    f"with_parameters: {name} has shape {jnp.shape(value)}; expected"
-                    f" {jnp.shape(known[name])}."
-                )
+            check_parameter(f"with_parameters: {name}", value, jnp.shape(known[name]), kinds[name])
 
         def changed(component: Component) -> Component:
             own = {
@@ -267,11 +280,13 @@ class Structural(StateSpaceModel):
         return any(component.reads_inputs for component in self.components)
 
     def _f(self) -> Linear:
+        check_states(self.components)
         if self._reads_inputs:
             return Linear(Partial(_transition, self.components))
         return Linear(_transition(self.components, None))
 
     def _h(self) -> Linear:
+        check_states(self.components)
         if self._reads_inputs:
             return Linear(Partial(_observed, self.components))
         return Linear(_observed(self.components, None))
@@ -320,6 +335,7 @@ def _noise(components: Components, x: AnyArray | None, u: Inputs) -> Array:
 
 def _observed(components: Components, u: Inputs) -> Array:
     """Return H [m, n]."""
+    check_inputs(components, u)
     parts = [c.observed(u) for c in components if c.width]
     return jnp.concatenate(parts, axis=1).astype(_dtype(components))
 

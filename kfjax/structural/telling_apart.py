@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from kfjax._support.naming import described
+from kfjax.base import Inputs
 from kfjax.structural.components import Component
 
 __all__: list[str] = []
@@ -42,6 +44,26 @@ def _alike(first: str, second: str, frequency: Any) -> str:
         f"the sum is not identified: {first!r} and {second!r} both contain {what}, and no data can"
         f" tell them apart; expected one of them.{remedy}"
     )
+
+
+def check_states(components: tuple[Component, ...]) -> None:
+    """Raise unless a sum has states."""
+    if not any(component.size for component in components):
+        raise ValueError(
+            f"the sum has only {components[0].name!r}, which has no states; expected another"
+            " component as well, as in kf.structural.level() + kf.structural.irregular()."
+        )
+
+
+def check_inputs(components: tuple[Component, ...], u: Inputs) -> None:
+    """Raise if components with different inputs would all read the same array."""
+    readers = {c.input_name: c.name for c in components if c.reads_inputs}
+    if len(readers) > 1 and not isinstance(u, dict):
+        named = ", ".join(f"{name!r}: ..." for name in readers)
+        raise ValueError(
+            f"{' and '.join(readers.values())} read different inputs, and u is {described(u)};"
+            f" expected us={{{named}}}, each with a leading time axis."
+        )
 
 
 def check_channels(components: tuple[Component, ...]) -> None:
