@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import cast
 
 import jax.numpy as jnp
 from jax import Array, lax
@@ -145,28 +145,31 @@ def _product(
     accumulated in longer floats, wraps around or is a disjunction.
     """
     (of_a, of_b), (batch_a, batch_b) = equation.params["dimension_numbers"]
-    a = _batch_rows_terms(jnp.asarray(values[0]), batch_a, of_a)
-    b = _batch_rows_terms(jnp.asarray(values[1]), batch_b, of_b)
+    a, rows_a = _rows_and_terms(jnp.asarray(values[0]), batch_a, of_a)
+    b, rows_b = _rows_and_terms(jnp.asarray(values[1]), batch_b, of_b)
     terms = a.shape[-1]
     result = _array(equation.outvars[0])
     if result.dtype.name not in SUMMED_AS_THEY_ARE:
         return None
     if not 0 < result.size * terms <= LARGEST_PRODUCT:
         return None
-    a = a[:, :, None, :].astype(result.dtype)
-    b = b[:, None, :, :].astype(result.dtype)
+    batch = len(batch_a)
+    a = lax.expand_dims(a, range(batch + rows_a, batch + rows_a + rows_b)).astype(result.dtype)
+    b = lax.expand_dims(b, range(batch, batch + rows_a)).astype(result.dtype)
     if terms <= UNROLLED:
-        total: Any = sum((a[..., k] * b[..., k] for k in range(1, terms)), a[..., 0] * b[..., 0])
-    else:
-        total = sum_of(a * b, (-1,))
-    return [total.reshape(result.shape)]
+        return [sum((a[..., k] * b[..., k] for k in range(1, terms)), a[..., 0] * b[..., 0])]
+    return [sum_of(a * b, (-1,))]
 
 
-def _batch_rows_terms(a: Array, batch: tuple[int, ...], terms: tuple[int, ...]) -> Array:
-    """Return an operand of a product as an array [batch, rows, terms]."""
+def _rows_and_terms(a: Array, batch: tuple[int, ...], terms: tuple[int, ...]) -> tuple[Array, int]:
+    """Return an operand of a product with axes batch, rows, and one of all terms; how many rows.
+
+    Axes of rows stay apart: one of them may be a batch that is cut later.
+    """
     rows = tuple(axis for axis in range(a.ndim) if axis not in (*batch, *terms))
-    shape = [math.prod(a.shape[axis] for axis in axes) for axes in (batch, rows, terms)]
-    return lax.transpose(a, (*batch, *rows, *terms)).reshape(shape)
+    first = lax.transpose(a, (*batch, *rows, *terms))
+    shape = first.shape[: len(batch) + len(rows)]
+    return first.reshape(*shape, math.prod(a.shape[axis] for axis in terms)), len(rows)
 
 
 def reason_against(body: ClosedJaxpr) -> str:

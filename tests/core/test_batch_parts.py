@@ -61,6 +61,9 @@ MEMBER_BY_MEMBER = {
     "outer product": lambda c, row, table: jnp.outer(c, row).reshape(-1)[2:6],
     "products": lambda c, row, table: jnp.outer(table, c) @ c + jnp.outer(c, row) @ row,
     "product with a table": lambda c, row, table: jnp.outer(table, table) @ c,
+    "products of a table": lambda c, row, table: jax.jacfwd(
+        lambda c: jnp.outer(table, table) @ jnp.sin(c)
+    )(c)[1],
     "product of a table": lambda c, row, table: c @ jnp.outer(table, table)[:, :4],
     "sums": lambda c, row, table: c.sum() + jnp.outer(c, row).max(0).sum() + jnp.cumsum(c),
     "sums of many": lambda c, row, table: jnp.sin(jnp.outer(jnp.tile(c, 40), row)).sum(0)[0] + c,
