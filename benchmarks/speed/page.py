@@ -7,7 +7,7 @@ from benchmarks.speed.reading import limits_of, ordered, points
 from benchmarks.speed.scaling import CURVES
 from benchmarks.speed.targets import ratios, target_table
 from benchmarks.speed.why import why_tables
-from kfjax._cli.workloads import Size
+from kfjax._cli.problems import Size
 
 PAGE = "RESULTS.md"
 HEAD = """\

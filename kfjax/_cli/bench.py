@@ -13,7 +13,8 @@ from rich import box
 from rich.table import Table
 
 from kfjax._cli.output import check_folder, make_console
-from kfjax._cli.workloads import WORKLOADS, Size
+from kfjax._cli.problems import Size
+from kfjax._cli.workloads import WORKLOADS
 from kfjax._support.naming import suggest
 from kfjax._support.saving import write_json
 from kfjax.evaluation.timing import environment, first_call, in_turn, pin, quartiles

@@ -1,9 +1,9 @@
-"""The workloads that speed is measured on: problems of fixed form, and their solutions by kfjax.
+"""The workloads that speed is measured on: one table of problems and their solutions by kfjax.
 
 A workload is data: `workload.problem(size)` draws the model and the observations, and
-`workload.solve(size)` is the function of the problem that is jitted and timed. It returns
-everything: filtered means, full covariances and log-likelihoods, since a benchmark without some
-outputs measures something else.
+`workload.solve(size)` returns the function of the problem that is jitted and timed. That function
+returns everything that a filter computes (means, full covariances and log-likelihoods), since a
+compiler removes the work behind outputs that nobody reads.
 """
 
 from __future__ import annotations
@@ -15,20 +15,24 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax import Array
 
-from kfjax import systems
+from kfjax._cli.problems import (
+    Problem,
+    Size,
+    canonical,
+    draw_learned,
+    draw_problem,
+    lorenz,
+    moving,
+)
 from kfjax._support.types import PyTree
 from kfjax.base import Filter, Gaussian
 from kfjax.data import Dataset
 from kfjax.filters import extended, kalman, particle, unscented
 from kfjax.learned.gains.kalman_nets import published
-from kfjax.learned.params import init_params
 from kfjax.models.lens import with_model
-from kfjax.models.simulation import simulate
-from kfjax.models.state_space import StateSpaceModel
 from kfjax.runner import log_likelihood, run
 from kfjax.smoothers.parallel import parallel_filter
 from kfjax.smoothers.rauch_tung_striebel import smooth
@@ -38,55 +42,12 @@ from kfjax.training.updates import guarded_update
 
 __all__: list[str] = []
 
+# Adam as in the KalmanNet paper; one step costs the same at any learning rate.
 OPTIMIZER = optax.adam(1e-4)
 
 
-class Size(NamedTuple):
-    """The size of a workload.
-
-    Attributes:
-        batch: number of trajectories, or None for a single one without a batch axis.
-        steps: T.
-        n: dimension of the state, if it can be chosen.
-        particles: number of particles, if there are any.
-    """
-
-    batch: int | None
-    steps: int
-    n: int = 4
-    particles: int = 0
-
-    @property
-    def text(self) -> str:
-        """The size as text."""
-        batch = f"{self.batch} x " if self.batch else ""
-        particles = f", {self.particles} particles" if self.particles else ""
-        return f"{batch}{self.steps} steps, n = {self.n}{particles}"
-
-
-class Problem(NamedTuple):
-    """A problem, as a pytree. Everything but `params` has a leading batch axis.
-
-    There is no such axis if the size has no batch.
-
-    Attributes:
-        params: the model, or the params of a learned filter.
-        ys: observations [B, T, m].
-        priors: the beliefs about x_0 of each trajectory, or None if all share the prior of the
-            model.
-        keys: a random key for each trajectory, or None.
-        xs: true states [B, T, n], for training, or None.
-    """
-
-    params: Any
-    ys: Array
-    priors: Gaussian | None = None
-    keys: Array | None = None
-    xs: Array | None = None
-
-
 class Outputs(NamedTuple):
-    """Outputs, with a leading batch axis if the size has a batch; None for what is missing."""
+    """Outputs of a solution, with a leading batch axis if there is one; None if not computed."""
 
     mean: Any
     cov: Any = None
@@ -97,14 +58,15 @@ class Outputs(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
-    """One row of the table of speed.
+    """A row of the table of speed.
 
     Attributes:
-        kind: kind of problem, as in other libraries: "kalman", "parallel" (in time), "smoother",
-            "gradient", "extended", "unscented", "particle", "C3", "C4" (KalmanNet) or "training".
-        text: a description.
-        size: the size.
-        quick: a small size, only to see that it runs.
+        kind: kind of problem, by which other libraries find their call: "kalman", "parallel" (in
+            time), "smoother", "gradient", "extended", "unscented", "particle", "C3", "C4"
+            (KalmanNet) or "training".
+        text: description for tables.
+        size: size that is timed.
+        quick: small size, for tests that only run the workload.
         problem: `(Size) -> Problem`, in the current precision.
         solve: `(Size) -> (Problem -> Outputs)`, to be jitted; the same function for the same size.
     """
@@ -118,7 +80,7 @@ class Workload:
 
 
 def solve(filter: Filter, smoothing: bool, problem: Problem) -> Outputs:
-    """Filter every trajectory of a problem, and smooth it: plain `vmap` of `run`.
+    """Filter every trajectory of a problem by a plain `vmap` of `run`, and smooth it if asked to.
 
     Args:
         filter: the filter.
@@ -143,7 +105,7 @@ def solve(filter: Filter, smoothing: bool, problem: Problem) -> Outputs:
 
 
 def _value_and_gradient(problem: Problem) -> Outputs:
-    """Return the log-likelihood, and in place of a mean its gradient by the scales of Q and R."""
+    """Return the log-likelihood, and in `mean` its gradient with respect to scales of Q and R."""
     model = problem.params
 
     def value(scales: Array) -> Array:
@@ -160,7 +122,7 @@ def _in_parallel(problem: Problem) -> Outputs:
 
 
 def training_step(loss: Callable[..., Array], problem: Problem) -> Any:
-    """Take one update by Adam on the whole batch, and return the new parameters of the network.
+    """Take one step of Adam on the whole batch, and return the new parameters of the network.
 
     Args:
         loss: a loss, like those of `kfjax.training`.
@@ -176,54 +138,8 @@ def training_step(loss: Callable[..., Array], problem: Problem) -> Any:
     return found.params.network
 
 
-def _problem(
-    model: Callable[[Size], StateSpaceModel], size: Size, *, own: bool = False, draws: bool = False
-) -> Problem:
-    """Draw trajectories; `own` gives each its own prior covariance, `draws` a random key."""
-    built = model(size)
-    keys = jax.random.split(jax.random.key(0), size.batch or 1)
-    xs, ys = jax.vmap(lambda key: simulate(key, built, size.steps))(keys)
-    priors = _priors(built, keys.shape[0]) if own else None
-    problem = Problem(built, ys, priors, keys if draws else None, xs)
-    return (
-        problem
-        if size.batch
-        else jax.tree.map(lambda a: a[0], problem._replace(params=None))._replace(params=built)
-    )
-
-
-def _priors(model: StateSpaceModel, count: int) -> Gaussian:
-    """Return beliefs with the same mean and random covariances."""
-    generator = np.random.default_rng(0)
-    A = generator.normal(size=(count, model.n, model.n)) / np.sqrt(model.n)
-    covs = np.eye(model.n) + A @ A.swapaxes(1, 2)
-    mean = jnp.tile(model.prior.mean, (count, 1))
-    return Gaussian(mean, jnp.asarray(covs, model.dtype))
-
-
-def _moving(size: Size) -> StateSpaceModel:
-    """Return a body with a constant velocity along n / 2 axes."""
-    return systems.constant_velocity(size.n // 2, dt=0.1, q_density=1.0, r_std=0.5)
-
-
-def _lorenz(size: Size) -> StateSpaceModel:
-    del size
-    return systems.lorenz(q_std=0.1, r_std=0.5)
-
-
-def _canonical(size: Size) -> StateSpaceModel:
-    return systems.canonical(size.n, q_std=0.1, r_std=1.0)
-
-
-def _learned(name: str, model: Callable[[Size], StateSpaceModel], size: Size) -> Problem:
-    """Return the problem of a configuration of KalmanNet, with initial weights."""
-    problem = _problem(model, size)
-    n = problem.params.n
-    return problem._replace(
-        params=init_params(jax.random.key(1), published(name, n=n, m=n), problem.params)
-    )
-
-
+# Cached, since `jax.jit` compiles anew for every function object that it has not seen: workloads
+# with the same filter share one function, and with it one compilation per size.
 @functools.cache
 def _solver(filter: Filter, smoothing: bool = False) -> Callable[[Problem], Outputs]:
     return functools.partial(solve, filter, smoothing)
@@ -233,27 +149,27 @@ def _gaussian(
     kind: str, text: str, model: Any, size: Size, quick: Size, *, own: bool = True
 ) -> Workload:
     """Return the workload of a Gaussian filter; with `own`, each trajectory has its own prior."""
-    problem = functools.partial(_problem, model, own=own and size.batch is not None)
+    problem = functools.partial(draw_problem, model, own=own and size.batch is not None)
     return Workload(
         kind, text, size, quick, problem, lambda _: _solver(GAUSSIAN[kind], kind == "smoother")
     )
 
 
 def _particles(text: str, size: Size, quick: Size) -> Workload:
-    problem = functools.partial(_problem, _lorenz, draws=True)
+    problem = functools.partial(draw_problem, lorenz, draws=True)
     return Workload(
         "particle", text, size, quick, problem, lambda at: _solver(particle(at.particles))
     )
 
 
 def _kalman_net(name: str, text: str, size: Size, quick: Size) -> Workload:
-    problem = functools.partial(_learned, name, _lorenz)
+    problem = functools.partial(draw_learned, name, lorenz)
     network = published(name, n=3, m=3)
     return Workload(name, text, size, quick, problem, lambda _: _solver(network))
 
 
 def _training(text: str, size: Size, quick: Size) -> Workload:
-    problem = functools.partial(_learned, "C4", _canonical)
+    problem = functools.partial(draw_learned, "C4", canonical)
     return Workload("training", text, size, quick, problem, lambda at: _trainer(at.n))
 
 
@@ -280,29 +196,37 @@ def _table() -> dict[str, Workload]:
     """Return all workloads by name."""
     own = "Kalman filter, a prior covariance for each trajectory"
     text = "Kalman filter, one long trajectory, parallel in time"
-    problem = functools.partial(_problem, _moving)
+    problem = functools.partial(draw_problem, moving)
     table = {
-        "W1": _gaussian("kalman", "Kalman filter, one long trajectory", _moving, LONG, QUICK_LONG),
+        "W1": _gaussian("kalman", "Kalman filter, one long trajectory", moving, LONG, QUICK_LONG),
         "W1p": Workload("parallel", text, LONG, QUICK_LONG, problem, lambda _: _in_parallel),
-        "W2": _gaussian("kalman", own, _moving, MANY, QUICK_MANY),
+        "W2": _gaussian("kalman", own, moving, MANY, QUICK_MANY),
         "W2s": _gaussian(
-            "kalman", "Kalman filter, one prior for all", _moving, MANY, QUICK_MANY, own=False
+            "kalman", "Kalman filter, one prior for all", moving, MANY, QUICK_MANY, own=False
         ),
         "W3": _gaussian(
-            "extended", "extended Kalman filter, Lorenz attractor", _lorenz, LORENZ, QUICK_LORENZ
+            "extended",
+            "extended Kalman filter, Lorenz attractor",
+            lorenz,
+            LORENZ,
+            QUICK_LORENZ,
         ),
         "W4": _gaussian(
-            "unscented", "unscented Kalman filter, Lorenz attractor", _lorenz, LORENZ, QUICK_LORENZ
+            "unscented",
+            "unscented Kalman filter, Lorenz attractor",
+            lorenz,
+            LORENZ,
+            QUICK_LORENZ,
         ),
         "W5": _particles(
             "bootstrap particle filter, Lorenz attractor",
             Size(10, 100, 3, 1000),
             Size(2, 12, 3, 200),
         ),
-        "W6": _gaussian("smoother", "filter and smoother, as W2", _moving, MANY, QUICK_MANY),
-        "W6l": _gaussian("smoother", "filter and smoother, as W1", _moving, LONG, QUICK_LONG),
-        "W7": _gaussian("kalman", own, _moving, Size(100, 100, 16), Size(3, 6, 16)),
-        "W7l": _gaussian("kalman", own, _moving, Size(100, 100, 64), Size(2, 3, 64)),
+        "W6": _gaussian("smoother", "filter and smoother, as W2", moving, MANY, QUICK_MANY),
+        "W6l": _gaussian("smoother", "filter and smoother, as W1", moving, LONG, QUICK_LONG),
+        "W7": _gaussian("kalman", own, moving, Size(100, 100, 16), Size(3, 6, 16)),
+        "W7l": _gaussian("kalman", own, moving, Size(100, 100, 64), Size(2, 3, 64)),
         "W8": Workload(
             "gradient",
             "value and gradient of the log-likelihood, as W1",
@@ -311,7 +235,7 @@ def _table() -> dict[str, Workload]:
             problem,
             lambda _: _value_and_gradient,
         ),
-        "W9": _gaussian("kalman", own, _moving, Size(8, 1000), Size(2, 12)),
+        "W9": _gaussian("kalman", own, moving, Size(8, 1000), Size(2, 12)),
     }
     for suffix, batch in (("", None), ("_200", 200)):
         at = Size(batch, 100, 3), Size(batch and 3, 12, 3)
@@ -319,10 +243,14 @@ def _table() -> dict[str, Workload]:
         together = "Table IV" if batch is None else f"Table IV, {batch} at once"
         table |= {
             f"ekf{suffix}": _gaussian(
-                "extended", f"{together}, extended Kalman filter", _lorenz, *at, own=False
+                "extended", f"{together}, extended Kalman filter", lorenz, *at, own=False
             ),
             f"ukf{suffix}": _gaussian(
-                "unscented", f"{together}, unscented Kalman filter", _lorenz, *at, own=False
+                "unscented",
+                f"{together}, unscented Kalman filter",
+                lorenz,
+                *at,
+                own=False,
             ),
             f"pf{suffix}": _particles(f"{together}, bootstrap particle filter", *cloud),
             f"c3{suffix}": _kalman_net("C3", f"{together}, KalmanNet C3", *at),

@@ -124,6 +124,10 @@ def _dynamics_moment(
     dtype = model.dtype
     f = bind(model.f, u)
     U = linalg.cholesky(model.process_noise(belief.mean, u))
+    # The E-step needs the joint belief about the noise and the state before it, not two of states:
+    # e_t = x_t - F x_t-1 - ..., as a difference of smoothed states, would cancel where Q is small.
+    # With e = U epsilon, x_t = U epsilon + F x_t-1 + ... has no further noise, so that its backward
+    # kernel K and residual give E[epsilon epsilon'] directly, also for a singular Q.
     # the belief about (epsilon, x_t-1), of which x_t is a function without further noise
     dx = jax.scipy.linalg.block_diag(jnp.eye(n, dtype=dtype), belief.cholesky)
     dy = jnp.concatenate([U, linalg.matmul(f.A, belief.cholesky)], axis=1)
@@ -151,6 +155,9 @@ def _observation_moment(
     h = bind(model.h, u, mask, name="h")
     G, rest = noise_given_seen(model.observation_noise(at.mean, u), mask)
     residual = jnp.where(mask, y, 0) - h(at.mean)
+    # The seen part of v_t is y - h(x), and the rest is inferred from it by R, v = G v_seen + r. So
+    # missing channels enter the sums with what is expected of them; as zeros they would make the
+    # estimate of R too small.
     mean = jnp.concatenate([linalg.matmul(G, residual), at.mean])
     L = at.cholesky
     inferred = -linalg.matmul(linalg.matmul(G, h.A), L)
@@ -183,4 +190,6 @@ def _moment(mean: Array, spread: Array, noise: int, regressors: _Regressors) -> 
     spread = jnp.concatenate(
         [spread[:size], jnp.zeros((s.shape[0] - size, spread.shape[1]), spread.dtype)]
     )
+    # E[s s'] = E[s] E[s]' + Cov[s]. Regressors that are known have no spread, so that their rows of
+    # the covariance are zero.
     return jnp.outer(s, s) + linalg.matmul(spread, spread.T)

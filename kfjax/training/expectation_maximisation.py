@@ -153,6 +153,8 @@ def _filled(fn: Linear, group: dict[str, str], names: frozenset[str], rows: int,
     parts = {field: getattr(fn, field) for field in ("A", "B", "b")}
     for name, field in group.items():
         if name in names and parts[field] is None:
+            # The loop carries the model, and `jax.lax.scan` asks that its structure stay the same:
+            # what is learned has to be an array before the first iteration.
             parts[field] = jnp.zeros((rows, p) if field == "B" else (rows,))
     return Linear(**parts)
 
@@ -161,9 +163,14 @@ def _filled(fn: Linear, group: dict[str, str], names: frozenset[str], rows: int,
 def _em(names: frozenset[str], iterations: int, model: StateSpaceModel, data: Dataset) -> Maximised:
     def expect(model: StateSpaceModel) -> Sums:
         each = jax.vmap(functools.partial(expected, names, model))(data)
+        # Statistics of trajectories add up, since these are independent given the parameters;
+        # beliefs about x_0 stay apart, for the covariance between them.
         return jax.tree.map(lambda a: a.sum(0), each)._replace(start=each.start)
 
     def iterate(model: StateSpaceModel, _: None) -> tuple[StateSpaceModel, Array]:
+        # The likelihood of an iteration is that of the model before its M-step, which the E-step
+        # has computed on its way. It never falls (Dempster, Laird and Rubin, 1977), and a step that
+        # lowers it shows a fault.
         sums = expect(model)
         return maximised(names, model, sums), sums.log_likelihood
 

@@ -15,6 +15,7 @@ from kfjax._support.pytrees import select
 
 __all__: list[str] = []
 
+# Between 3 and 20 pairs are usual (Nocedal and Wright, Numerical Optimization, section 7.2).
 MEMORY = 10  # pairs of steps and gradients
 LINE_SEARCH = 30  # evaluations in one line search, at most
 STALLS = 2  # line searches without a result: with a memory, and along the gradient
@@ -78,6 +79,8 @@ def minimise(
         gradient = optax.tree.get(state, "grad")
         lower = value <= now.value
         new = Minimum(theta, value, gradient, now.updates + 1)
+        # "Not higher" and "elsewhere": at the precision of the dtype a line search may return its
+        # start, with which the loop would go on without end.
         moved = lower & jnp.any(theta != now.theta)
         kept = select(moved, new, now._replace(updates=new.updates))
         # where nothing lower was found, the memory may be of a place that was quite different
@@ -116,6 +119,8 @@ def leave_plateaus(
             for share in SHARES
             for reach in np.diag(spread).astype(theta.dtype)
         ]
+        # Places are tried one by one, by the function that is compiled already: a `vmap` over them
+        # would compile the whole filter again, for a handful of values.
         values = np.array([float(value(jnp.asarray(place, theta.dtype))) for place in places])
         values = np.where(np.isfinite(values), values, np.inf)
         lowest = int(values.argmin())
@@ -131,6 +136,9 @@ def leave_plateaus(
 def _finite(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
     """Return a function that is large, with a gradient of zero, where another is not finite."""
 
+    # `jax.grad` of a `where` around a value that is not finite multiplies its zero cotangent by
+    # infinite derivatives, which is NaN. So the gradient is computed in the forward pass, mended
+    # there, and the backward pass only scales it.
     @jax.custom_vjp
     def finite(theta: Array) -> Array:
         return forward(theta)[0]
@@ -138,6 +146,9 @@ def _finite(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
     def forward(theta: Array) -> tuple[Array, Array]:
         value, gradient = jax.value_and_grad(function)(theta)
         sound = jnp.isfinite(value) & jnp.isfinite(gradient).all()
+        # Large, but far enough below the largest number for the arithmetic of the line search, whose
+        # interpolation would make NaN of an infinity. With a gradient of zero the place looks like
+        # a plateau above everything else, from which the search steps back.
         large = jnp.sqrt(jnp.finfo(value.dtype).max)
         return jnp.where(sound, value, large), jnp.where(sound, gradient, 0)
 

@@ -43,6 +43,8 @@ def advance(
     """Take the updates of an interval, and report."""
     one = functools.partial(_advance, task)
     if task.many:
+        # Runs differ in their state, their frozen params and their keys. The data and the interval
+        # are shared, so that the data are on the device once however many runs there are.
         one = jax.vmap(one, in_axes=(0, 0, None, None, 0, None))
     return sharding.copied(one(state, frozen, data, validation, keys, interval))
 
@@ -61,6 +63,8 @@ def _advance(
     batches = task.batches(size)
     epoch = batches * windows  # counted in updates
 
+    # The order of an epoch is a function of its number and not of the one before: a run that
+    # continues in the middle of an epoch draws the order that the uninterrupted run has there.
     def order_at(s: Array) -> Array:
         return _shuffled(keys.order, s // epoch, size)
 
@@ -74,6 +78,9 @@ def _advance(
         state, sums = _update(task, windows, state, sums, frozen, batch, keys.loss, s)
         return state, order, sums
 
+    # The bounds of the loop are traced, so that intervals of any length share one compilation;
+    # `fori_loop` is then a `while` without a reverse mode, and none is needed, since every update
+    # takes its gradient inside.
     carry = (state, order_at(interval.first), totals())
     state, _, sums = jax.lax.fori_loop(interval.first, interval.last, body, carry)
     return _report(task, state, sums, frozen, validation, keys.validation, interval)
@@ -89,6 +96,8 @@ shuffled = jit(_shuffled, static_argnums=2)
 
 def totals() -> Array:
     """Return the initial sums of losses, norms and counts since the last report."""
+    # Sums in the widest float that is enabled: an interval may add up thousands of losses in
+    # float32.
     return jnp.zeros(3, jax.dtypes.canonicalize_dtype(float))
 
 
@@ -151,6 +160,8 @@ def _update(
     batch = sharding.split(batch)
     key = jax.random.fold_in(key, s)
     if task.window is not None:
+        # Windows of one batch follow each other in updates, so that truncated backpropagation
+        # carries the states from a window to the next.
         batch = window_at(batch, s % windows * task.window, task.window)
 
     def objective(trained: PyTree) -> tuple[Array, Any]:
@@ -177,6 +188,8 @@ def _update(
         carried=found.aux,
         refused=state.refused + (~found.taken).astype(jnp.int32),
     )
+    # Selected and not multiplied by `taken`: a loss that was refused is NaN or infinite, and 0
+    # times it is NaN.
     loss, norm = (jnp.where(found.taken, value, 0) for value in (found.loss, found.norm))
     return state, sums + jnp.stack([loss, norm, found.taken.astype(found.loss.dtype)])
 
@@ -197,6 +210,8 @@ def _report(
     if validation is not None:
         params = merge(candidate, frozen)
         measured = _scalar(task.validation_loss(params, sharding.split(validation), key))
+        # NaN compares false, so that params with a loss that is not finite are never the best.
+        # Without validation data the newest params count as the best.
         better = measured < state.best_loss
         if task.patience is not None:  # a settled run may have to wait for the others
             better &= state.waiting < task.patience
@@ -206,6 +221,7 @@ def _report(
         (candidate, measured_loss, jnp.asarray(interval.last, jnp.int32)),
         (state.best, state.best_loss, state.best_update),
     )
+    # With every update refused these are 0 / 0, and NaN says that nothing was measured.
     row = History(interval.last, sums[0] / sums[2], measured, sums[1] / sums[2], state.refused)
     history = jax.tree.map(
         lambda rows, value: rows.at[interval.row].set(value.astype(rows.dtype)), state.history, row

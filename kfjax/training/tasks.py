@@ -50,10 +50,13 @@ class Task:
 
     def windows(self, data: Any) -> int:
         """Return the number of windows in the trajectories; the last one may be padded."""
+        # Rounded up by floor division of the negative, which has no rounding of floats.
         return 1 if self.window is None else -(-data.ys.shape[1] // self.window)
 
     def batches(self, size: int) -> int:
         """Return the number of batches of `size` trajectories between two shuffles."""
+        # What is left over after full batches waits for the next shuffle: a smaller batch would be
+        # compiled for its own shape, and would weigh its trajectories more than the others.
         return 1 if self.independent else size // self.batch_size
 
 

@@ -212,6 +212,9 @@ def _scaled_without_common_factor(factors: _Factors) -> Any:
     return _scaled(_without_common_factor(factors))
 
 
+# The gain is the same for (a Q, a R) as for (Q, R) once the prior is forgotten, and so is the squared
+# error: with both free, the common factor would drift along a valley without slope. Fixing the mean
+# logarithm of R removes that direction and no other.
 def _without_common_factor(factors: _Factors) -> _Factors:
     """Return factors on R whose geometric mean is one: the squared error does not depend on it."""
     Q, R = factors.logarithms
@@ -233,11 +236,16 @@ def _logarithms(model: StateSpaceModel, data: Dataset, structure: str) -> Scales
 
 def _coarse(loss: BatchLoss, objective: str, one: _Factors, data: Dataset, key: Array) -> _Factors:
     """Return the best of a grid of powers of ten, which moves on while the best is at its edge."""
+    # A factor of 10^4 in both directions on Q, and of 10^2 on R: R is often known from data sheets,
+    # Q is what a person guesses. For the squared error only their ratio matters, and R stays.
     on_R = [0.0] if objective == "mse" else GRID[2:-2]
     best = one
     for _ in range(ROUNDS):
         centre = best.logarithms
         offsets = list(itertools.product(GRID, on_R))
+        # The start decides where gradients lead: far from the optimum the likelihood of a wrong Q
+        # is flat in its logarithm, and a gradient there says little. A grid of powers of ten costs
+        # some tens of passes and no gradient.
         candidates = [
             one._replace(logarithms=Scales(centre.Q + q, centre.R + r)) for q, r in offsets
         ]
