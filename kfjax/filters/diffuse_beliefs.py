@@ -135,6 +135,8 @@ def determine(H: Array, loading: Array, undetermined: Array) -> Determined:
     m = H.shape[0]
     E = _open_rows(H, loading, undetermined)
     C = linalg.triangularise(E, rounding=ROUNDING)
+    # E = C W with orthonormal rows W: the directions that y determines, in the coordinates of A's
+    # columns.
     W = linalg.matmul(linalg.solve_lower(C, jnp.eye(m, dtype=E.dtype)), E)
     if m > 1:  # a second pass makes the rows of W orthonormal to rounding
         again = linalg.triangularise(W, rounding=ROUNDING)
@@ -179,6 +181,15 @@ def condition(
     identity = jnp.diag(used.astype(R.dtype))
     if isinstance(belief, SquareRootGaussian):
         return _in_factors(belief, determined, y_hat, H, R, noise_free)
+    # The limit k to infinity splits the update in two. Of y, the channels `used` determine as many
+    # diffuse directions by K_0 y, whatever P is; T y, with T H A = 0, has no diffuse part, and
+    # updates x - K_0 y by ordinary regression:
+    #
+    #     S = T (H P H' + R) T',   K_1 = (P H' - K_0 (H P H' + R)) T' S^-1,   K = K_0 + K_1 T.
+    #
+    # Channels used have zero rows in T; the identity added to S keeps it regular there. The
+    # covariance is the Joseph form for K, which is right for any gain. This is the exact initial
+    # Kalman filter (Koopman, 1997; Durbin and Koopman, 2012, section 5.2), for any rank of H A.
     plain = affine_moments(y_hat, H, belief)
     ordinary = affine_moments(linalg.matmul(T, y_hat), linalg.matmul(T, H), belief)
     noise = linalg.quadratic(T, R) + identity

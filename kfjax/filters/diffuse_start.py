@@ -123,6 +123,9 @@ def exact_diffuse(filter: Filter = KALMAN, components: tuple[int, ...] | None = 
             R=given.noise,
         )
         count = jnp.sum(used, dtype=jnp.int32).astype(mean.dtype)
+        # What diffuse channels add to the log-likelihood, without the term in log k that all models
+        # of as many diffuse directions share: -(log det F_inf + d log 2 pi) / 2, without a square
+        # of the innovation (Durbin and Koopman, 2012, section 7.2.2).
         start = -0.5 * (given.determined.logdet + count * math.log(2 * math.pi))
         info = info._replace(log_likelihood=jnp.add(start, jnp.asarray(info.log_likelihood)))
         return keep_unobserved(observed, new, state), info

@@ -122,6 +122,7 @@ class Iterated:
             direction = linalg.matmul(K, seen.innovation(predicted(z)) + linalg.matmul(J, z)) - z
             candidates = jax.vmap(lambda step: z + step * direction)(steps)
             costs = jax.vmap(cost)(candidates)
+            # A long step may leave the domain of h (a root, a logarithm), where the cost is NaN.
             lowest = jnp.min(jnp.where(jnp.isnan(costs), jnp.inf, costs))
             # the longest step of equal cost: costs resolve points only to the root of the
             # precision, and a full step has the better derivative

@@ -88,6 +88,9 @@ def _with_shortcut(
 
     if cov.shape[0] <= sizes.UNROLL:  # fused with what a `cond` would separate
         return by_factor(cov, *rows)
+    # Ensembles are used with thousands of channels, whose noise is nearly always diagonal; there a
+    # factor costs m^3 and a root costs m. Whether it is diagonal is a value, known only at run
+    # time.
     is_diagonal = jnp.all(cov == jnp.diag(jnp.diag(cov)))
     return lax.cond(is_diagonal, scaled, by_factor, cov, *rows)
 

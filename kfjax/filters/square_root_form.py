@@ -167,6 +167,8 @@ def square_root(rule: MomentRule) -> Filter:
         noise = covariance_factor(seen.R, noise_free=seen.noise_free)
         S, G, L = conditional_factors(dx, dy, noise, noise_free=seen.noise_free)
         innovation = seen.innovation(y_hat)
+        # G = K S^1/2, so that K (y - E[h]) = G S^-1/2 (y - E[h]): one solve with a vector, and
+        # neither K nor S is formed on the way to the belief.
         mean = space.retract(state.mean, linalg.matmul(G, linalg.solve_lower(S, innovation)))
         S_cov = _product(S)
         hidden = hidden_variances_of(S_cov, dx.shape[0]) if seen.noise_free else None

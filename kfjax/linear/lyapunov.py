@@ -68,6 +68,9 @@ def spectral_radius(F: Any) -> float:
 def _stationary(F: Array, Q: Array) -> Array:
     """Return sum_k F^k Q F^k'; Q need not be definite."""
 
+    # Doubling: with P_j = sum_{k < 2^j} F^k Q F^k', P_j+1 = P_j + F^(2^j) P_j F^(2^j)'. It takes
+    # three products a round, is a sum of squares throughout, and needs no solve with the n^2 x n^2
+    # matrix I - F (x) F.
     def double(sums: tuple[Array, Array], _: Any) -> tuple[tuple[Array, Array], None]:
         P, power = sums
         return (P + linalg.quadratic(power, P), linalg.matmul(power, power)), None
@@ -83,5 +86,8 @@ def _stationary_jvp(
     F, Q = primals
     dF, dQ = tangents
     P = _stationary(F, Q)
+    # From P = F P F' + Q, dP = F dP F' + (dQ + dF P F' + F P dF'): the same equation for dP with
+    # another Q, which is symmetric but need not be definite. The reverse mode then transposes
+    # linear rounds and need not store the path of P.
     moved = linalg.matmul(linalg.matmul(dF, P), F.T)
     return P, _stationary(F, linalg.symmetric(dQ) + moved + moved.T)

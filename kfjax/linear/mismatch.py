@@ -94,6 +94,14 @@ def _expected_error(
             belief = forward.predict(design, belief) if moves else belief
             K = _gain(design, belief.cov)
             belief, _ = forward.update(design, belief, jnp.zeros(Hd.shape[0], H.dtype))
+        # For x_t = F x + w, y = H x_t + v and the estimate x^ of the design with its F_d and H_d,
+        # the error e = x - x^ follows
+        #
+        #     e_t = ((I - K H) (F - F_d) - K (H - H_d) F_d) x + (I - K H_d) F_d e
+        #           + (I - K H) w - K v.
+        #
+        # It depends on x unless the design is the truth, so that the second moments of (x, e) are
+        # moved together: z_t = A z + B (w, v), M = A M A' + B diag(Q, R) B'.
         rest = identity - linalg.matmul(K, H)
         of_dynamics = linalg.matmul(rest, F - Fd)
         of_observation = linalg.matmul(K, linalg.matmul(H - Hd, Fd))

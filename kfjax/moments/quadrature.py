@@ -38,6 +38,8 @@ def cubature(n: int) -> Points:
 @functools.lru_cache(maxsize=64)
 def gauss_hermite(n: int, order: int) -> Points:
     """Return the tensor product of one-dimensional Gauss-Hermite rules."""
+    # The weight function of `hermegauss` is exp(-x^2 / 2): nodes need no scaling, and weights add
+    # up to sqrt(2 pi) instead of 1.
     nodes, weights = np.polynomial.hermite_e.hermegauss(order)
     weights = weights / weights.sum()
     unit = _grid(nodes, n)

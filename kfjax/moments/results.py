@@ -74,6 +74,9 @@ class Moments(NamedTuple):
         P is the covariance [n, n] before it. With `noise_free`, a variance that is rounding is
         zero.
         """
+        # The Joseph form. An error dK of the gain enters it squared, and P - K S K' in the first
+        # order, where it can make a small variance negative; and it is right for gains that are not
+        # optimal, such as those of gates, limits and networks.
         used = linalg.quadratic(K, noise)
         cov = without_negative_variances(self.residual(K) + used)
         cov = _carried(cov)

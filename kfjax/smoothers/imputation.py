@@ -90,6 +90,8 @@ def _impute(
 
         def given_seen(x: Array) -> Array:
             y_hat = h(x)
+            # A function of x, so that the rule sees how much of the error of h(x) the seen channels
+            # share.
             return y_hat + linalg.matmul(G, jnp.where(mask, space.difference(y, y_hat), 0))
 
         moments = filter.rule(given_seen, belief, model.state_space, space)
@@ -104,6 +106,9 @@ def noise_given_seen(R: Array, mask: Array) -> tuple[Array, Array]:
 
     The residual is zero in observed channels.
     """
+    # G = R_us R_ss^-1 for the unseen rows, without indexing: shapes may not depend on the mask. A
+    # unit block in place of the unseen one leaves the seen block to itself, and G v = v for what is
+    # seen.
     R_seen = jnp.where(mask[None, :], R, 0)  # the columns of observed channels
     unit = jnp.diag((~mask).astype(R.dtype))
     block = jnp.where(mask[:, None], R_seen, 0) + unit

@@ -168,10 +168,14 @@ def _step_back(key: Array, model: StateSpaceModel, cloud: Cloud, u: Inputs, late
     particles, log_weights = cloud
 
     def one(x: Array, uniform: Array) -> Array:
+        # Backward simulation (Godsill, Doucet and West, 2004): given x_t+1, particle i was before
+        # it with probability proportional to w_i p(x_t+1 | x_i), which costs N transition densities
+        # for each trajectory and step.
         weights = log_weights + jax.vmap(lambda before: _log_transition(model, before, u, x))(
             particles
         )
         chosen = particles[inverse_cdf(weights, uniform)]
+        # No particle can lead here, so that any choice would be wrong: NaN shows it.
         return jnp.where(jnp.max(weights) == -jnp.inf, jnp.nan, chosen)
 
     uniform = jax.random.uniform(key, later.shape[:1], later.dtype)
@@ -275,6 +279,8 @@ def _sample(
     space = model.state_space
     start, last, us, active = backward_series(filter, params, first, filtered, us, length)
     steps = start.mean.shape[0]
+    # All normals are drawn before the loop, by one call for the record instead of one in every
+    # step.
     noise = jax.random.normal(key, (steps + 1, count, model.n), filtered.mean.dtype)
 
     def spread(factor: Array, z: Array) -> Array:
@@ -289,6 +295,9 @@ def _sample(
             if isinstance(belief, SquareRootGaussian)
             else linalg.cholesky(kernel.residual)
         )
+        # p(x_t | x_t+1, y_1..t) = N(m + G (x_t+1 - F m), residual) is all that a step back needs:
+        # later data act through x_t+1 alone (Carter and Kohn, 1994; Fruhwirth-Schnatter, 1994). The
+        # kernel does not depend on the draw, and all trajectories share it.
         moved = jax.vmap(space.difference, (0, None))(later, kernel.predicted)
         offsets = linalg.matmul(moved, kernel.gain.T) + spread(rest, z)
         drawn = jax.vmap(space.retract, (None, 0))(belief.mean, offsets)

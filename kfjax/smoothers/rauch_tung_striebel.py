@@ -127,6 +127,7 @@ def _smooth(
         kernel = backward_kernel(filter.rule, model, belief, u)
         belief = proper(belief)
         new = _earlier(kernel, belief, later, model.state_space)
+        # Cov[x_t+1, x_t | y_1..T] = P_t+1|T G', since x_t = G x_t+1 + ... with independent noise.
         cross = linalg.matmul(later.cov, kernel.gain.T)
         if active_t is not None:  # after the end, x_t-1 and x_t are the same
             new, cross = select(active_t, (new, cross), (belief, belief.cov))
@@ -153,6 +154,9 @@ def started(model: StateSpaceModel, smoothed: Smoothed) -> Smoothed:
 
 def _earlier(kernel: BackwardKernel, belief: Belief, later: Any, space: Space) -> Belief:
     """Return the smoothed belief about x_t from the one about x_t+1."""
+    # rest + G P_s G' with rest = Cov[x_t | x_t+1, y_1..t], and not P + G (P_s - P_pred) G': a sum
+    # of squares stays definite, where the difference of two covariances that are nearly equal does
+    # not.
     G, predicted, rest = kernel
     mean = space.retract(belief.mean, linalg.matmul(G, space.difference(later.mean, predicted)))
     if isinstance(belief, SquareRootGaussian):

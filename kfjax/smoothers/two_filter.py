@@ -128,6 +128,7 @@ def _two_filter_smooth(model: StateSpaceModel, record: Record) -> Smoothed:
         return earlier, (later, contraction)
 
     n = model.n
+    # The future of x_T is empty: no information, which a covariance could not express.
     nothing = Information(jnp.zeros(n, model.dtype), jnp.zeros((n, n), model.dtype))
     before, (after, contractions) = one_kernel.scan(back, nothing, (ys, us, observed), reverse=True)
     initial = _join(FORWARD.init(model), before)
@@ -161,6 +162,14 @@ def _go_back(model: StateSpaceModel, at: Information, u: Inputs) -> tuple[Inform
     f = bind(model.f, u)
     U = linalg.cholesky(model.process_noise(zero, u))
     identity = jnp.eye(model.n, dtype=model.dtype)
+    # Let Lambda = Z Z' and mu = F x_t-1 + c. Integrating exp(eta' x - x' Lambda x / 2) over x = mu
+    # + U epsilon gives the information of mu, (I + Lambda Q)^-1 Lambda and (I + Lambda Q)^-1 eta;
+    # with mu in terms of x_t-1,
+    #
+    #     Lambda <- F' (I + Lambda Q)^-1 Lambda F,   eta <- F' (I + Lambda Q)^-1 (eta - Lambda c).
+    #
+    # In factors, as derived for `combine_filters` in `scan_elements.py`, (I + Lambda Q)^-1 = I - Y
+    # W':
     # X X' = I + U' Lambda U, Y = Lambda U X^-T, V V' = (I + Lambda Q)^-1 Lambda
     X, Y, V = conditional_factors(at.Z, linalg.matmul(U.T, at.Z), identity)
     W = linalg.solve_lower(X, U.T).T  # U X^-T
@@ -176,6 +185,9 @@ def _join(belief: SquareRootGaussian, later: Information) -> SquareRootGaussian:
     """Return a belief with the information of later data."""
     L = belief.cholesky
     identity = jnp.eye(L.shape[-1], dtype=L.dtype)
+    # The product of N(m, L L') and the information has the covariance (P^-1 + Lambda)^-1 = L (I +
+    # L' Lambda L)^-1 L' = W W' with X X' = I + L' Lambda L and W = L X^-T, and the mean m + W W'
+    # (eta - Lambda m). P is not inverted, so that it may be singular.
     M = linalg.matmul(L.T, later.Z)
     X = linalg.triangularise(jnp.concatenate([M, identity], axis=1))
     W = linalg.solve_lower(X, L.T).T  # L X^-T

@@ -146,9 +146,9 @@ def _finite(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
     def forward(theta: Array) -> tuple[Array, Array]:
         value, gradient = jax.value_and_grad(function)(theta)
         sound = jnp.isfinite(value) & jnp.isfinite(gradient).all()
-        # Large, but far enough below the largest number for the arithmetic of the line search, whose
-        # interpolation would make NaN of an infinity. With a gradient of zero the place looks like
-        # a plateau above everything else, from which the search steps back.
+        # Large, but far enough below the largest number for the arithmetic of the line search,
+        # whose interpolation would make NaN of an infinity. With a gradient of zero the place looks
+        # like a plateau above everything else, from which the search steps back.
         large = jnp.sqrt(jnp.finfo(value.dtype).max)
         return jnp.where(sound, value, large), jnp.where(sound, gradient, 0)
 

@@ -212,9 +212,9 @@ def _scaled_without_common_factor(factors: _Factors) -> Any:
     return _scaled(_without_common_factor(factors))
 
 
-# The gain is the same for (a Q, a R) as for (Q, R) once the prior is forgotten, and so is the squared
-# error: with both free, the common factor would drift along a valley without slope. Fixing the mean
-# logarithm of R removes that direction and no other.
+# The gain is the same for (a Q, a R) as for (Q, R) once the prior is forgotten, and so is the
+# squared error: with both free, the common factor would drift along a valley without slope. Fixing
+# the mean logarithm of R removes that direction and no other.
 def _without_common_factor(factors: _Factors) -> _Factors:
     """Return factors on R whose geometric mean is one: the squared error does not depend on it."""
     Q, R = factors.logarithms

@@ -48,6 +48,8 @@ class LowRank(NamedTuple):
 
     def solve(self, b: Array) -> Array:
         """Return S^-1 b for b [m]."""
+        # The matrix inversion lemma: S^-1 = R^-1/2' (I - Z' (I + Z Z')^-1 Z) R^-1/2 with Y' = R^1/2
+        # Z', so that nothing larger than N x N is factored.
         white = whitened(self.R, b[None])
         return unwhitened(
             self.R, white - linalg.matmul(_member_weights(self.Z, self.root, white), self.Z)
@@ -122,6 +124,9 @@ class Perturbed:
         """Return the shift of the mean and the new anomalies."""
         N = X.shape[0]
         noise = coloured(R, jax.random.normal(key, Y.shape, Y.dtype))
+        # Every member moves by K (y + v_i - y_i) with its own v_i ~ N(0, R), without which the
+        # spread would be too small (Burgers, van Leeuwen and Evensen, 1998). Centred draws leave
+        # the mean to y alone: it moves by K (y - E[h]), without sampling error of the noise.
         centred = noise - noise.mean(axis=0, keepdims=True)
         noise = centred / jnp.sqrt(N - 1).astype(Y.dtype)
         rows = jnp.concatenate([innovation[None], noise - Y])
@@ -177,6 +182,9 @@ class Transform:
             weights = _member_weights(Z_near, root, (d[near] * weight)[None])[0]
             return jnp.sum(weights * column), linalg.matmul(root, column)
 
+        # The weights go into R^-1/2, which lets the noise of far channels grow instead of tapering
+        # a covariance: each component has its own small problem (Hunt, Kostelich and Szunyogh,
+        # 2007).
         near, taper = localisation.neighbours
         shift, anomalies = jax.vmap(local)(X.T, near, jnp.sqrt(jnp.asarray(taper, Z.dtype)))
         return shift, anomalies.T
@@ -188,7 +196,12 @@ def _transformed(
     """Return the shift of the mean and the transformed anomalies."""
     shift = _moves(X, Y, S, innovation[None])[0]
     if isinstance(S, LowRank):
+        # The symmetric root, not any T with T T' = (I + Z Z')^-1: since anomalies sum to zero, Z' 1
+        # = 0 and T 1 = 1, so that the new ones sum to zero, too (Wang, Bishop and Julier, 2004).
         return shift, linalg.matmul(S.root, X)
+    # The anomalies (in columns) move by the reduced gain P H' S^-1/2' (S^1/2 + R^1/2)^-1 instead of
+    # the gain (Andrews, 1968; Whitaker and Hamill, 2002), which gives the covariance of the Kalman
+    # filter exactly, without drawn noise.
     factor = S.lower + linalg.cholesky(R)
     moves = linalg.solve_lower(
         factor, linalg.solve_lower(S.lower, linalg.matmul(Y.T, X)), transpose=True
@@ -210,6 +223,13 @@ def _inverse_root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[An
     V, s = _spectrum(primals[0])
     inner = linalg.matmul(V.T, linalg.matmul(linalg.symmetric(tangents[0]), V))
     log_det = jnp.sum(jnp.diag(inner) / s**2)
+    # df(A) = V (D * (V' dA V)) V' with the divided differences D of f (Daleckii and Krein). For
+    # f(s^2) = 1 / s they are
+    #
+    #     (1 / s_i - 1 / s_j) / (s_i^2 - s_j^2) = -1 / (s_i s_j (s_i + s_j)),
+    #
+    # which is finite also where i = j. The derivative of `eigh` divides by s_i^2 - s_j^2 itself,
+    # and is NaN for equal eigenvalues, of which an ensemble with N > m has at least N - m.
     inner = -inner / (s[:, None] * s[None, :] * (s[:, None] + s[None, :]))
     return inverse_root(*primals), (linalg.matmul(V, linalg.matmul(inner, V.T)), log_det)
 

@@ -162,6 +162,8 @@ def auxiliary_particle(
     ) -> tuple[ParticleState, Info]:
         key, (select, draw) = clouds.split(state.key, 2)
         each = _proposals(proposal, params, state, y, u, observed)
+        # First-stage weights w_t-1 p(y_t | x_t-1), exact or by the rule (Pitt and Shephard, 1999).
+        # Where no particle explains y_t, the plain weights stand in, and the filter goes on.
         priorities = state.log_weights + jnp.where(state.moved, each.log_evidence, 0)
         priorities = jnp.where(jnp.max(priorities) == -jnp.inf, state.log_weights, priorities)
         ancestors, indices = selected(resampling, ess, select, state._replace(key=key), priorities)
@@ -235,6 +237,8 @@ def _weigh(
     observed: Mask,
 ) -> tuple[ParticleState, Info]:
     """Weigh the proposed particles; Info is about y as predicted."""
+    # With a proposal the weight is p(y | x) p(x | x_t-1) / q(x); the ratio of the last two is in
+    # the weights of `proposed` already.
     density = jax.vmap(lambda x: proposals.log_density(model, x, y, u, observed))(
         proposed.particles
     )

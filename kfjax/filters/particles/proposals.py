@@ -85,6 +85,13 @@ def proposal(
 def draw(proposal: Proposal, space: Space, standard: Array) -> tuple[Array, Array]:
     """Return x_t [n] for a standard normal [n], and log transition minus log proposal there."""
     z = proposal.mean + linalg.matmul(proposal.factor, standard)
+    # Both densities are taken in the coordinates z of the noise, where the transition is N(0, I)
+    # and the proposal N(mean, F F') of z = mean + F s:
+    #
+    #     log N(z; 0, I) - log N(z; mean, F F') = (s's - z'z + log det F F') / 2.
+    #
+    # The map from z to x is the same in both and cancels, also where Q is singular and x has no
+    # density.
     squares = jnp.sum(standard**2) - jnp.sum(z**2)
     log_ratio = 0.5 * (squares + linalg.logdet(proposal.factor))
     return _place(space, proposal.centre, proposal.noise, z), log_ratio

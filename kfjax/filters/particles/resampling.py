@@ -30,6 +30,7 @@ __all__ = [
 
 def log_total(log_weights: Array) -> Array:
     """Return log sum_i exp(log_weights_i); -inf with a zero gradient if all weights are zero."""
+    # `logsumexp` of -inf alone is -inf, but its gradient 0 / 0: a double `where`.
     nothing = jnp.max(log_weights) == -jnp.inf  # NaN compares false and propagates, as intended
     total = jax.scipy.special.logsumexp(jnp.where(nothing, 0, log_weights))
     return jnp.where(nothing, -jnp.inf, total)
@@ -49,6 +50,9 @@ def effective_sample_size(log_weights: Array) -> Array:
 
 def inverse_cdf(log_weights: Array, uniforms: Array) -> Array:
     """Return the indices where cumulative weights [N] pass numbers in [0, 1), never of weight 0."""
+    # Searched from the right, so that a number equal to a cumulative weight passes on to the next
+    # particle, and one of weight zero is never drawn. Rounding can make a stratified number 1, and
+    # the sum of weights less than 1: both would point behind the last particle.
     cumulated = jnp.cumsum(jnp.exp(normalised(log_weights)))
     below_one = 1 - jnp.finfo(cumulated.dtype).epsneg
     return jnp.searchsorted(
@@ -93,6 +97,9 @@ class Systematic(Resampling):
         )
 
 
+# The default: a particle of weight w gets floor(N w) or ceil(N w) copies, so that resampling adds
+# little variance where weights are nearly equal, from one random number. No theorem makes it best
+# in every case (Douc, Cappe and Moulines, 2005); in practice it is at least as good as the others.
 SYSTEMATIC = Systematic()
 
 
@@ -145,6 +152,7 @@ class Residual(Resampling):
         dtype = log_weights.dtype
         expected = N * jnp.exp(normalised(log_weights))
         # weights that are 1/N up to rounding must count as 1/N
+        # Without the factor floor(0.9999999) would be no copy, and all would be drawn at random.
         copies = jnp.floor(expected * (1 + 8 * jnp.finfo(dtype).eps))
         remaining = jnp.log(jnp.maximum(expected - copies, 0))
         drawn = inverse_cdf(remaining, jax.random.uniform(key, (N,), dtype))
@@ -231,8 +239,13 @@ def resample(
     priorities = log_weights if priorities is None else priorities
     N = log_weights.shape[0]
     indices = scheme(key, priorities)
+    # A particle drawn with probability q_a instead of w_a keeps the weight w_a / (N q_a), which
+    # makes the cloud an unbiased sample whatever q is; with q = w all weights are 1 / N.
     drawn = scheme.log_probabilities(priorities)[indices]
     after = log_weights[indices] - drawn - jnp.log(N).astype(log_weights.dtype)
+    # Resampling replaces weights by copies, which adds variance of its own: it pays only where few
+    # particles carry the weight (Liu and Chen, 1995). Both outcomes are computed and selected,
+    # since under `vmap` a `cond` would do the same.
     needed = effective_sample_size(priorities) < ess * N
     kept = jnp.arange(N, dtype=indices.dtype)
     return jnp.where(needed, indices, kept), jnp.where(needed, after, log_weights)
