@@ -101,6 +101,8 @@ def _one(equation: JaxprEqn, operands: list[Part], cut: Cut) -> list[Part]:
     if all(operand.axis is None for operand in operands):
         if equation.primitive.name == "broadcast_in_dim":
             return _spread(equation, operands, cut)
+        # What no member owns is computed once per part, as a whole: `MORE_WORK` in `batch_parts.py`
+        # is the limit for that.
         whole = as_it_is(equation, [operand.value for operand in operands])
         return [Part(value, None) for value in whole]
     rule = _rules.get(equation.primitive.name)
@@ -111,6 +113,8 @@ def _one(equation: JaxprEqn, operands: list[Part], cut: Cut) -> list[Part]:
 
 def _spread(equation: JaxprEqn, operands: list[Part], cut: Cut) -> list[Part]:
     """The same numbers for all members; the batch is the first new axis of its size, if any."""
+    # The size alone says which new axis the batch is. A wrong guess does no harm: all entries along
+    # a new axis are equal, and a later operation that needs the axis elsewhere raises `WholeError`.
     shape, placed = equation.params["shape"], equation.params["broadcast_dimensions"]
     new = [axis for axis, n in enumerate(shape) if n == cut.batch and axis not in placed]
     axis = new[0] if new and len(operands) == 1 else None
@@ -192,6 +196,7 @@ def scan_of_part(params: dict[str, Any], operands: Sequence[Part], cut: Cut) -> 
 
 def _row(x: Part) -> Part:
     """Return the shape of one of the inputs of a loop in one step, and the axis of its batch."""
+    # Axis 0 of what a loop reads is time; a batch there would be a batch of steps.
     require(x.axis != 0)
     axis = None if x.axis is None else x.axis - 1
     return Part(jax.ShapeDtypeStruct(x.value.shape[1:], x.value.dtype), axis)
@@ -221,6 +226,9 @@ def _axes_of_carry(
 
     An array that all members share at the start may have an axis of the batch after a step.
     """
+    # A carry that all members share at first, such as zeros, has a batch after one step. The axes
+    # are found again until a step changes none; each round gives an axis to one more, so that there
+    # are at most as many rounds as arrays.
     axes = [part.axis for part in start]
     while None in axes:
         carry = [

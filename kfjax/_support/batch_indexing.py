@@ -88,6 +88,8 @@ def _gather(equation: JaxprEqn, operands: list[Part], cut: Cut) -> list[Part]:
         return bound(equation, values, placed[indices.axis])
     axis = _shared_indices(operand, [indices])
     sizes = equation.params["slice_sizes"]
+    # No index selects along the batch, and every slice takes all of it: what is read for a member
+    # is its own.
     require(axis not in numbers.start_index_map and sizes[axis] == cut.batch)
     window = axes_without(operand, (*numbers.collapsed_slice_dims, *numbers.operand_batching_dims))
     require(axis in window)
@@ -116,6 +118,7 @@ def _scatter(equation: JaxprEqn, operands: list[Part], cut: Cut) -> list[Part]:
         require(updates.axis in numbers.update_window_dims)
         axis = window[numbers.update_window_dims.index(updates.axis)]
     require(indices.axis is None and axis in window)
+    # The same for writing: indices that chose members would write into the parts of others.
     require(axis not in numbers.scatter_dims_to_operand_dims)
     written = numbers.update_window_dims[window.index(axis)]
     values = [cut.of(operand, axis), indices.value, cut.of(updates, written)]

@@ -186,6 +186,7 @@ def run_in_parts(
         jnp.zeros(with_size(a.shape, None if axis is None else 0, loop.batch), a.dtype)
         for a, axis in zip(shapes, loop.result_axes, strict=True)
     ]
+    # A loop over parts and not one `concatenate` of them: the program of a part is compiled once.
     results, _ = lax.scan(step, empty, jnp.arange(loop.number, dtype=jnp.int32))
     return [
         value if axis is None else jnp.moveaxis(value, 0, axis)

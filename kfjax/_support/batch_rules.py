@@ -40,6 +40,8 @@ def _elementwise(equation: JaxprEqn, operands: list[Part], cut: Cut) -> list[Par
 def _aligned(operand: Part, axis: int, cut: Cut) -> Array:
     """Return the part of an operand of an elementwise operation."""
     shape = jnp.shape(operand.value)
+    # What members share is broadcast to them; an operand that is as large as the batch without
+    # being of it, such as a mask made of `iota`, is cut where the others are.
     is_spread = operand.axis is None and (not shape or shape[axis] == 1)
     return operand.value if is_spread else cut.of(operand, axis)
 
@@ -72,6 +74,8 @@ def _reshape(equation: JaxprEqn, operands: list[Part], cut: Cut) -> list[Part]:
         for result, size in enumerate(sizes)
         if size == cut.batch and math.prod(sizes[:result]) == before
     ]
+    # As many numbers before the axis, and the same size, mean the same strides: the entries of a
+    # member stay where they were.
     require(len(fitting) > 0 and equation.params["dimensions"] is None)
     sizes = with_size(sizes, fitting[0], cut.part)
     return bound(equation, [value], fitting[0], new_sizes=sizes)
@@ -184,5 +188,7 @@ def _dot_general(equation: JaxprEqn, operands: list[Part], cut: Cut) -> list[Par
         return bound(equation, values, which)
     require(operands[1 - side].axis is None)
     free = [axes_without(operands[k], (*contracted[k], *batches[k])) for k in (0, 1)]
+    # The result of `dot_general` has batch axes first, then the free axes of the left operand, then
+    # those of the right one.
     result = len(batches[0]) + side * len(free[0]) + free[side].index(axis)
     return bound(equation, [operand.value for operand in operands], result)

@@ -84,6 +84,8 @@ def gated(filter: Filter, probability: float = 0.999) -> Filter:
                 " covariance."
             )
         bounds = chi_square_bounds(probability, y, info.nis.dtype)
+        # The bound of the channels that were seen: NIS is chi-square with as many degrees of
+        # freedom. With probability 1 it is infinite, and every finite NIS passes.
         within = (info.nis <= bounds[info.dof]) & jnp.isfinite(info.nis)
         accepted = jnp.where(within, used_share(info, any_observed(observed)), 0)
         return select(accepted > 0, new, state), reported(info, accepted=accepted)
@@ -126,4 +128,6 @@ def fading(filter: Filter, factor: float) -> Filter:
         inflated = Gaussian(state.mean, factor * state.cov)
         return filter.predict(params, rewritten(filter, params, state, inflated), u)
 
+    # Without the rule: the backward kernel of the model is that of its own noise, and would be
+    # wrong for beliefs that were inflated, so that smoothers have to refuse this filter.
     return filter._replace(predict=predict, rule=None)

@@ -120,9 +120,13 @@ def nearest(belief: Gaussian, constraints: Inequalities, *, sweeps: int = 100) -
     _check("nearest", belief, constraints)
     check_count("nearest: sweeps", sweeps, most=LARGEST_LOOP)
     A = constraints.A
+    # The nearest point in the metric of P^-1 is m - P A' l with multipliers l >= 0 that are zero
+    # where A x < b. On the active rows (A P A') l = A m - b, which needs P but not its inverse.
     excess = linalg.matmul(A, belief.mean) - constraints.b
     spread = linalg.matmul(belief.cov, A.T)
     gram = linalg.matmul(A, spread)
+    # The set of active rows does not change for small changes of the belief, so that the derivative
+    # is that of the solve with this set, and the search needs none.
     active = _active(*jax.lax.stop_gradient((gram, excess)), sweeps)
     masked = linalg.factorise(jnp.where(active[:, None] & active[None, :], gram, 0))
     multipliers = jnp.maximum(masked.solve(jnp.where(active, excess, 0)), 0)
@@ -187,6 +191,9 @@ def truncated(belief: Gaussian, constraints: Inequalities) -> Gaussian:
         var = jnp.sum(a * cross)
         s = jnp.sqrt(jnp.where(var > 0, var, 1))
         beta = jnp.where(var > 0, (b - jnp.sum(a * mean)) / s, 0)
+        # Along a the belief is a normal truncated at beta standard deviations: its mean moves by -r
+        # s, and its variance becomes s^2 (1 - r (r + beta)), with r = phi(beta) / Phi(beta). The
+        # other components follow by regression on a' x.
         ratio, excess = _mills(beta)
         direction = jnp.where(var > 0, cross / s, 0)
         # with this c, the sum of squares (I - c d a' / s) P (I - c d a' / s)' equals

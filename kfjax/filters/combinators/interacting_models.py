@@ -181,6 +181,7 @@ def imm(filters: tuple[Filter, ...], maps: tuple[Map | None, ...] | None = None)
         params: IMMParams, state: IMMState, beliefs: Sequence[Gaussian]
     ) -> tuple[State, ...]:
         """Return the states of the members, with the given beliefs of the common space."""
+        # A member keeps its own kind of state (particles, factors); only its moments are exchanged.
         each = zip(filters, params.members, state.members, maps, beliefs, strict=True)
         return tuple(rewritten(f, p, own, _from_common(way, b, own)) for f, p, own, way, b in each)
 
@@ -192,6 +193,9 @@ def imm(filters: tuple[Filter, ...], maps: tuple[Map | None, ...] | None = None)
 
     def predict(params: IMMParams, state: IMMState, u: Inputs = None) -> IMMState:
         _check_params(params, filters)
+        # The mixing step (Blom and Bar-Shalom, 1988): each member starts from the moments of all,
+        # weighted by where the chain was if it is at this member now. K filters stand for the K^t
+        # histories of modes.
         weights, mixing = mixing_weights(params.transition, state.weights)
         common = _common(maps, state.members)
         space = state_space_of(params)

@@ -141,6 +141,8 @@ def fixed_lag(filter: Filter, lag: int) -> Filter:
         window = state.window
         moved = model.state_space.difference(state.mean, window.predicted)
 
+        # Backward kernels join as affine functions do: x_t-k = G_k x_t + ... and x_t = G x_t+1 + e
+        # give G_k G, and the residual plus G_k Cov[e] G_k'.
         def lengthen(mean: Array, gain: Array, residual: Array) -> tuple[Array, Array, Array]:
             corrected = model.state_space.retract(mean, linalg.matmul(gain, moved))
             longer = linalg.matmul(gain, kernel.gain)
@@ -160,6 +162,8 @@ def fixed_lag(filter: Filter, lag: int) -> Filter:
         u: Inputs = None,
         observed: Mask = None,
     ) -> tuple[FixedLagState, Info]:
+        # The window is given x_t, and given x_t the earlier states do not depend on y_t: an update
+        # leaves it as it is. Only the look back at the oldest state sees the new belief about x_t.
         inner, info = filter.update(params, state.inner, y, u, observed)
         new = _looked_back(inner, state.window, _model(params).state_space)
         return keep_unobserved(observed, new, state), info

@@ -151,6 +151,8 @@ class CorrectionNetwork(nn.Module):
     def setup(self) -> None:
         """Name the layers."""
         self.correction = RecurrentHead(self.hidden, self.n * self.m + entries(self.n))
+        # Heads that start at zero correct nothing: the filter is at first the extended Kalman
+        # filter to rounding, and training can only be an improvement on the data that it sees.
         self.process = dense(self.n, zero=True)
         self.observation = dense(self.m, zero=True)
 
@@ -215,6 +217,9 @@ class CorrectedGain(CovarianceRule):
         L = linalg.cholesky(state.cov)
         F1, F2, F3, F4 = (features[name] for name in FEATURES)
         F1 = F1 if seen.mask is None else jnp.where(seen.mask, F1, 0)
+        # In the coordinates of the belief and of the innovation, x = L z and y = M w, the gain is W
+        # = L^-1 P H' M^-T with K = L W M^-1. W has no units and no singular value above 1, whatever
+        # the scale of the model: that is what the network sees and what it corrects.
         in_L = linalg.solve_lower(L, jnp.column_stack([moments.cross, F3, F4]))
         bend = _bend(params.model, state.mean, L, seen)
         in_M = linalg.solve_lower(S.lower, jnp.column_stack([in_L[:, : self.m].T, bend, F1, F2]))
@@ -243,6 +248,8 @@ def _bend(model: StateSpaceModel, x: Array, L: Array, seen: Observation) -> Arra
     def along(step: Array) -> Array:
         return seen.space.difference(seen.fn(space.retract(x, step)), y_hat)
 
+    # Half of the curvature of h within one standard deviation, by differences: no second
+    # derivative, and the same for a function that has kinks within the belief.
     forwards = jax.vmap(along)(L.T)
     backwards = jax.vmap(along)(-L.T)
     return 0.5 * (forwards + backwards).T
@@ -266,4 +273,5 @@ def _context(params: Learned, state: GainState) -> list[Array]:
     place = params.model.state_space.difference(x, centre) / spread
     position = jnp.arcsinh(place)
     variance = jnp.diag(state.cov) / spread**2
+    # The floor keeps the logarithm, and its derivative, finite for a component that is known.
     return [position, 0.5 * jnp.log(variance + 1e-6)]

@@ -58,6 +58,9 @@ def unit_triangle(values: Array, n: int) -> Array:
 
 def bounded(values: Array, limit: float = 3.0) -> Array:
     """Return numbers within +-limit, with slope 1 at 0."""
+    # With the usual limit of 3 a network can change a standard deviation by a factor of e^3 = 20:
+    # more than a wrong noise level asks for, and far from overflow whatever the network puts out.
+    # Slope 1 at 0 leaves small corrections as they are.
     return limit * jnp.tanh(values / limit)
 
 
@@ -83,5 +86,7 @@ def stretched(cov: Array, values: Array, mask: Array | None = None) -> Array:
     T = unit_triangle(bounded(values), n)
     if mask is not None:
         T = jnp.where(mask[:, None] & mask[None, :], T, np.eye(n))
+    # L T T' L' is positive definite for every T with a positive diagonal, and has the units of cov:
+    # no constraint is left for training to respect.
     factor = linalg.matmul(linalg.cholesky(cov), T)
     return linalg.matmul(factor, factor.T)

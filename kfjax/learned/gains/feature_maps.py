@@ -100,6 +100,8 @@ class Whitened:
                 "Whitened: the params have no scale for a feature; expected one by name in"
                 " Learned.constants['scales']. Make them with kf.learned.measure_scales."
             )
+        # Unlike a division by the length, a constant matrix keeps how large a feature is: whether
+        # an innovation is of one or of five standard deviations is what a gain has to know.
         return linalg.matmul(whitener, feature)
 
 
@@ -124,6 +126,8 @@ class Asinh:
     def __call__(self, feature: Array, whitener: Array | None = None) -> Array:
         """Return asinh(v / scale)."""
         v = feature if whitener is None else linalg.matmul(whitener, feature)
+        # Linear near zero and logarithmic far away: an outlier stays visible, but does not saturate
+        # the gates.
         return jnp.arcsinh(v / self.scale)
 
 

@@ -47,6 +47,9 @@ class GRU(nn.Module):
         size = self.size
         draw = _uniform(self.size)
         W = self.param("input_kernel", draw, (x.shape[-1], 3 * size))
+        # The reset gate multiplies the product with its bias, r (U h + c), as in PyTorch and cuDNN,
+        # not the hidden state before the product, r h, as first published (Cho et al., 2014): so
+        # one product with h serves all gates.
         U = self.param("hidden_kernel", self.hidden_init or draw, (size, 3 * size))
         b = self.param("bias", draw, (3 * size,))
         c = self.param("candidate_bias", draw, (size,))
@@ -119,6 +122,8 @@ class Architecture1(nn.Module):
         n = self.n
         m = self.m
         x = jnp.concatenate([features[name] for name in sorted(features)])
+        # The widths are those of the code of the authors, 80 (n + m) in front of the recurrent
+        # layer, 10 (n^2 + m^2) in it and 4 n m behind, so that its weights can be loaded.
         x = nn.relu(_dense(80 * (n + m), x, "input"))
         hidden = []
         for k, h in enumerate(carry):
@@ -206,6 +211,8 @@ class Architecture2(nn.Module):
         hidden = nn.relu(_dense(self.out_mult * (n * n + m * m), _join(Sigma, S), "FC2"))
         gain = _dense(n * m, hidden, "gain", zero=self.zero_gain)
 
+        # As the Kalman filter ends a step with P = (I - K H) P, the memory of the covariance is
+        # updated with the gain and S, which the next step starts from.
         back = nn.relu(_dense(n * n, _join(S, gain), "FC3"))
         Sigma = nn.relu(_dense(n * n, _join(Sigma, back), "FC4"))
         return {"Q": Q, "Sigma": Sigma, "S": S}, gain.reshape(n, m)
@@ -221,6 +228,7 @@ def _join(*parts: Array) -> Array:
 
 def _uniform(fan_in: int) -> Any:
     """Return PyTorch's default initialiser: uniform within 1 / sqrt(fan_in)."""
+    # Kept for a fair comparison with the published results, which were trained from it.
     bound = 1 / math.sqrt(fan_in)
     return lambda key, shape, dtype=jnp.float32: jax.random.uniform(
         key, shape, dtype, -bound, bound

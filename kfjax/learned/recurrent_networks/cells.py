@@ -86,6 +86,8 @@ def _remember(key: Array, shape: tuple[int], dtype: Any = jnp.float32) -> Array:
     """Return zeros, but ones for the forget gate."""
     del key
     size = shape[0] // 4
+    # A forget gate near 1 keeps the memory, and its gradient, over many steps before anything is
+    # learned (Gers, Schmidhuber and Cummins, 2000; Jozefowicz et al., 2015).
     return jnp.zeros(shape, dtype).at[size : 2 * size].set(1)
 
 
