@@ -89,7 +89,7 @@ def roll_pitch_yaw(roll: float | Array, pitch: float | Array, yaw: float | Array
 
 
 def _about(axis: int, degrees: float | Array) -> Any:
-    """Rotate counter-clockwise about one axis of space."""
+    """Return the rotation counter-clockwise about one of three axes."""
     place = np.argsort(
         [(axis + 1) % 3, (axis + 2) % 3, axis]
     )  # position of each axis among (first, second, axis)

@@ -159,7 +159,7 @@ def decimated_lorenz(
 class _Flow:
     """(theta, x, u) -> x after substeps of theta.dt / substeps.
 
-    It is a value, so that models built alike trace alike.
+    It is hashable, so that models built alike share one trace.
     """
 
     step: Callable[[LorenzParameters, Array], Array]

@@ -67,7 +67,7 @@ def get(name: str) -> Callable[..., StateSpaceModel]:
 
 
 def example_inputs(name: str, steps: int) -> Any:
-    """Return inputs [steps, ...] to simulate a system of defaults with, or None without inputs.
+    """Return example inputs [steps, ...] for a system of defaults, or None if it takes none.
 
     Args:
         name: one of `names()`.

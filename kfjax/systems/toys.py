@@ -54,8 +54,8 @@ def toy(
         dimensions: n = m.
         q_std: standard deviation of the process noise, a number or [n].
         r_std: standard deviation of the observation noise, a number or [m].
-        prior: belief about x_0; default N(1, 0.01 I), since a broad prior leaves the sign of x
-            open.
+        prior: belief about x_0; default N(1, 0.01 I), since a broad prior does not
+            determine the sign of x.
 
     Returns:
         The model; all parameters are leaves, so that gradients reach them.

@@ -34,7 +34,7 @@ def bearing_range(
 ) -> StateSpaceModel:
     """Return a body in the plane seen by a radar: y = (|p - s|, atan2(p_y - s_y, p_x - s_x)).
 
-    State (p_x, v_x, p_y, v_y), moving as `constant_velocity`.
+    The state is (p_x, v_x, p_y, v_y), which moves as in `constant_velocity`.
 
     Args:
         dt: step length in seconds, or None to read it from the inputs.
@@ -86,7 +86,7 @@ def bearings_only(
 ) -> StateSpaceModel:
     """Return a body in the plane seen by m direction finders: y_i = atan2(p_y - s_iy, p_x - s_ix).
 
-    State (p_x, v_x, p_y, v_y), moving as `constant_velocity`.
+    The state is (p_x, v_x, p_y, v_y), which moves as in `constant_velocity`.
 
     Args:
         dt: step length in seconds, or None to read it from the inputs.
@@ -124,8 +124,8 @@ def range_only(
 ) -> StateSpaceModel:
     """Return a body that measures ranges to changing anchors at irregular times: y_i = |p - a_i|.
 
-    State (p_x, v_x, p_y, v_y, ...), moving as `constant_velocity`. An input u_t is a dict:
-    "anchors" [m, d], positions in metres, and "dt", seconds since the step before.
+    The state is (p_x, v_x, p_y, v_y, ...), which moves as in `constant_velocity`. An input u_t is a
+    dict of "anchors" [m, d], positions in metres, and "dt", seconds since the step before.
 
     Args:
         dimensions: d, number of axes.
@@ -155,7 +155,7 @@ def range_only(
 
 
 def _body(dimensions: int, dt: Any, q_density: Any, prior: Gaussian | None) -> StateSpaceModel:
-    """Return a body at constant velocity, some way off the sensors."""
+    """Return a body that moves with nearly constant velocity, at a distance from the sensors."""
     start = standard_prior([100.0, -1.0, 50.0, 0.5], [10.0, 1.0, 10.0, 1.0])
     return constant_velocity(dimensions, dt=dt, q_density=q_density, prior=prior_or(prior, start))
 

@@ -1,4 +1,4 @@
-"""The examples of a widely read tutorial on Kalman filters, corrected; its faults are optional.
+"""The examples of a widely read tutorial on Kalman filters, corrected; its faults are options.
 
 The constants are those of the tutorial. Simulate its data from `kfjax.systems.noise_free` of the
 correct model.

@@ -24,7 +24,7 @@ class Parameter(NamedTuple):
     """One fitted number.
 
     Attributes:
-        name: what it is called, such as "Q_std[0]".
+        name: name, such as "Q_std[0]".
         estimate: its value.
         std_err: its standard error, from the second derivatives of the log-likelihood; None where
             there is none, see note.
@@ -55,15 +55,15 @@ class MaximumLikelihood:
             except where there is a transform.
         parameters: a `Parameter` for each fitted number.
         cov: covariance of their estimates [p, p], NaN where there is no standard error.
-        log_likelihood: of all observations that count.
-        observations: how many numbers were observed that count.
+        log_likelihood: log-likelihood of the observations that count.
+        observations: number of observed entries that count.
         converged: whether the maximum was found: no direction is left in which the log-likelihood
             rises.
         gain: by how much it could still rise, according to its first and second derivatives.
         updates: number of updates of the start that led to it.
-        starts: the log-likelihoods that the starts led to, the largest first [K].
+        starts: log-likelihood reached from each start, the largest first [K].
         level: probability of the confidence intervals.
-        notes: what a reader of the table has to know.
+        notes: remarks printed below the table.
         filter: name of the filter.
     """
 
@@ -145,7 +145,7 @@ class MaximumLikelihood:
         write_json(path, self.to_dict())
 
     def _head(self) -> list[tuple[str, str]]:
-        """Return what stands above the table."""
+        """Return the lines above the table."""
         converged = "yes" if self.converged else "NO"
         same = sum(value > self.log_likelihood - SAME for value in self.starts)
         return [
@@ -204,7 +204,7 @@ def _number(value: float | None, form: str) -> str:
 
 
 def _notes_by_name(parameters: Sequence[Parameter]) -> list[str]:
-    """Return the notes of parameters, alike ones together."""
+    """Return the notes of parameters, grouped by their text."""
     names: dict[str, list[str]] = {}
     for parameter in parameters:
         if parameter.note:

@@ -48,7 +48,7 @@ class LinearRecursion(NamedTuple):
         return estimates
 
     def memory(self, scale: np.ndarray) -> int | None:
-        """Return the steps after which 1 % of an error is left, or None if it is never so little.
+        """Return the number of steps after which 1 % of an error is left, or None if more remains.
 
         Args:
             scale: units [n] of errors.
@@ -70,11 +70,11 @@ def fit_recursion(data: Dataset) -> LinearRecursion | None:
 
     min_{A, B} sum_t |x_t - A x_{t-1} - B v_t|^2
 
-    It is the simplest student that remembers: the steady-state Kalman filter of a linear system is
-    one.
+    It is the simplest student with a memory; the steady-state Kalman filter of a linear system has
+    this form.
 
     Args:
-        data: trajectories whose xs are the recorded estimates, NaN where not known.
+        data: trajectories whose xs are the recorded estimates, NaN where unknown.
 
     Returns:
         `LinearRecursion`, or None where there are too few rows for it.

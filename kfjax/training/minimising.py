@@ -24,7 +24,7 @@ SHARES = (-8.0, -4.0, -2.0, -1.0, 1.0, 2.0, 4.0, 8.0)  # of the spread, where th
 
 
 class Minimum(NamedTuple):
-    """Where a minimisation ended.
+    """The result of a minimisation.
 
     Attributes:
         theta: [p].
@@ -45,16 +45,16 @@ def minimise(
     """Minimise a function by L-BFGS with the zoom line search of optax.
 
     It ends when no entry of the gradient exceeds the tolerance, when a line search along the
-    gradient finds nothing lower, or after so many updates. The caller judges the gradient. It is a
-    function of JAX: jit it, and use `jax.lax.map` for several starts, which lets each end by
-    itself.
+    gradient finds nothing lower, or after `updates` updates; the caller tells from the gradient
+    whether it converged. It can be jitted. For several starts use `jax.lax.map`, under which each
+    stops by itself.
 
     Args:
         function: `theta [p] -> scalar`. Where it or its gradient is not finite, it counts as very
             large.
         start: [p], where it is finite.
         updates: the largest number of updates.
-        tolerance: see above.
+        tolerance: the largest entry of a gradient that counts as zero.
 
     References:
         J. Nocedal, S. J. Wright, Numerical Optimization, 2nd ed. (2006), algorithms 3.5 and 7.4.
@@ -100,7 +100,7 @@ def leave_plateaus(
     spread: np.ndarray,
     least: float,
 ) -> Minimum:
-    """Descend again from lower places along the axes, for as long as there are any.
+    """Restart the descent from lower points along the axes, as long as there are any.
 
     Where a variance has all but vanished, the slope in its logarithm vanishes, too, and a descent
     ends there, whether or not a larger variance would be better.
@@ -108,9 +108,9 @@ def leave_plateaus(
     Args:
         value: `theta -> scalar`, the function.
         descend: `theta -> Minimum`.
-        found: where a descent ended.
+        found: the result of the first descent.
         spread: how far to look along each axis [p].
-        least: the least difference that counts.
+        least: the smallest difference of values that counts.
     """
     for _ in range(AGAIN):
         theta = np.asarray(found.theta)
@@ -134,7 +134,7 @@ def leave_plateaus(
 
 
 def _finite(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
-    """Return a function that is large, with a gradient of zero, where another is not finite."""
+    """Return a function with a large value and a zero gradient where it is not finite."""
 
     # `jax.grad` of a `where` around a value that is not finite multiplies its zero cotangent by
     # infinite derivatives, which is NaN. So the gradient is computed in the forward pass, mended

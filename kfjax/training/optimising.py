@@ -32,16 +32,16 @@ ROUNDING = 1e-3  # relative tolerance of a validation loss that is computed agai
 
 
 class Plan(NamedTuple):
-    """The length of a training, and what happens on the way.
+    """The length of a training run, its reports and its checkpoints.
 
     Attributes:
-        name: the name of the work, for its progress.
+        name: label of the progress bar.
         updates: number of updates.
         every: number of updates from one report to the next.
         progress: whether to show progress; None shows it if the training takes long.
         hyperparameters: values in the state of the optimiser by name, or None.
         checkpoints: where to save the state, or None.
-        callback: what to call with every `Report`, or None.
+        callback: function that is called with every `Report`, or None.
     """
 
     name: str
@@ -62,7 +62,7 @@ def optimise(
     keys: Keys,
     plan: Plan,
 ) -> Fitted:
-    """Run a training to its end, and return its result even if it is not finite."""
+    """Train to the end, and return the result even if it is not finite."""
     rows = 1 + -(-plan.updates // plan.every)
     ahead, batches, first, marked = _source(task, data, keys)
     validation = jax.tree.map(jnp.asarray, validation)
@@ -153,7 +153,7 @@ def _identity(
     validation: PyTree,
     keys: Keys,
 ) -> dict[str, str]:
-    """Return what identifies a run."""
+    """Return fingerprints of the settings and data that identify a run."""
     settings = {field.name: getattr(task, field.name) for field in dataclasses.fields(task)}
     return identity(
         **settings,
@@ -190,7 +190,7 @@ def _saver(
 
 
 def _settled(task: Task, state: TrainState) -> bool:
-    """Tell whether every run has lost patience."""
+    """Tell whether every run has run out of patience."""
     return task.patience is not None and bool((np.asarray(state.waiting) >= task.patience).all())
 
 

@@ -22,7 +22,7 @@ __all__ = ["Cosine", "clipped_adam", "replicate"]
 def clipped_adam(
     learning_rate: Any = 1e-3, *, clip: float = 1.0, weight_decay: float = 0.0
 ) -> optax.GradientTransformation:
-    """Return Adam after clipping of the gradient's global norm: the default of `fit`.
+    """Return Adam with the gradient clipped by its global norm, the default optimiser of `fit`.
 
     The same arguments give the same object, so that a second `fit` compiles nothing again.
 
@@ -48,7 +48,7 @@ def clipped_adam(
 
 
 class Cosine(NamedTuple):
-    """A learning rate that rises linearly and falls as a cosine, between fractions of its peak.
+    """Learning rate with a linear warm-up and a cosine decay.
 
     It is hashable, so that equal trainings are compiled once; optax schedules are closures, and two
     of them are never equal.

@@ -20,7 +20,7 @@ SAMPLE = 256  # trajectories by which data sets are told apart
 
 
 class Batches:
-    """The batches of a training by update, the same as for data on the device.
+    """The batches of a training run by update, the same as for data on the device.
 
     One batch and the order of one epoch are kept in memory.
     """

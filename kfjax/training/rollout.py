@@ -23,7 +23,7 @@ __all__ = ["Rollout", "roll"]
 
 
 class Rollout(NamedTuple):
-    """How the filter of a loss is run; none of it changes the estimates.
+    """How to differentiate through the filter of a loss; the estimates stay the same.
 
     Attributes:
         burn_in: number of leading steps that are left out of the loss.

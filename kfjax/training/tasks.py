@@ -1,4 +1,4 @@
-"""The settings of a training, and its state."""
+"""The settings and the state of a training run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Interval"]
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """The settings of a training; static, since they determine what is compiled.
+    """The settings of a training run; static, since they determine what is compiled.
 
     Attributes:
         loss: `(params, batch, key) -> scalar`.
@@ -61,7 +61,7 @@ class Task:
 
 
 class Keys(NamedTuple):
-    """The random keys of a training, with a leading axis for several runs.
+    """The random keys of a training run, with a leading axis for several runs.
 
     Attributes:
         order: key of the order of the trajectories.
@@ -83,7 +83,7 @@ class Interval(NamedTuple):
 
 
 class TrainState(NamedTuple):
-    """The state of a training.
+    """The state of a training run.
 
     Attributes:
         params: the trained leaves.
@@ -93,7 +93,7 @@ class TrainState(NamedTuple):
         best: the params of the best report.
         best_loss: its validation loss.
         best_update: the number of updates before it.
-        waiting: number of reports since then.
+        waiting: number of reports since the best one.
         refused: number of updates skipped because they were not finite.
         history: `History` with room for all reports.
     """

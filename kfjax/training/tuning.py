@@ -93,7 +93,7 @@ def tune(
     takes the place of Adam and goes to the end: with the same data for both parts, the result is
     that of `maximum_likelihood`. A common factor of Q and R hardly changes
     the estimates, so under "mse" the geometric mean of R's factors is held at one: only the
-    likelihood determines the size of the covariances. The prior stays as it is. To fit whole
+    likelihood determines the size of the covariances. The prior is not changed. To fit whole
     covariances, use `fit_noise`.
 
     A filter that rejects observations is scored on all of them, as it predicted them. By the
@@ -111,9 +111,9 @@ def tune(
             channel.
         objective: "likelihood", the loss `innovation_nll`; or "mse", `state_mse` over the known
             true states.
-        updates: number of updates by Adam, the largest number by L-BFGS.
-        learning_rate: its first step size, in logarithms of the variances; it falls to zero as a
-            cosine.
+        updates: number of updates by Adam, or the largest number by L-BFGS.
+        learning_rate: initial step size of Adam, in logarithms of the variances; it falls to zero
+            as a cosine.
         batch_size: trajectories per update, at most all.
         skip: number of leading steps of the training and validation parts that are filtered but do
             not count.
@@ -279,7 +279,7 @@ def _to_the_end(
     key: Array,
     updates: int,
 ) -> _Found:
-    """Return the factors that are best on the training part, if they are so on validation, too.
+    """Return the best factors on the training part, unless the start is better on validation.
 
     Few trajectories are one batch, so that L-BFGS finds the end, however far it is.
     """
@@ -309,7 +309,7 @@ def _to_the_end(
 
 @functools.partial(jit, static_argnums=(0, 1))
 def _lowest(loss: BatchLoss, updates: int, start: _Factors, data: Dataset, key: Array) -> Minimum:
-    """Return where the loss is lowest, as logarithms of factors."""
+    """Return the minimum of the loss, in logarithms of factors."""
     flat, as_scales = ravel_pytree(start.logarithms)
 
     def of(free: Array) -> Array:
@@ -321,7 +321,7 @@ def _lowest(loss: BatchLoss, updates: int, start: _Factors, data: Dataset, key: 
 
 @functools.partial(jit, static_argnums=0)
 def _slope(loss: BatchLoss, start: _Factors, data: Dataset, key: Array) -> Array:
-    """Return the gradient by the logarithms of factors."""
+    """Return the gradient with respect to the logarithms of factors."""
 
     def of(logarithms: Scales) -> Array:
         return loss(start._replace(logarithms=logarithms), data, key)

@@ -26,7 +26,7 @@ class Updated(NamedTuple):
         loss: the loss before the update.
         norm: the norm of its gradient.
         taken: whether the update was taken, since the loss and its gradient were finite.
-        aux: what the objective returned beside the loss.
+        aux: auxiliary output of the objective.
     """
 
     params: Any

@@ -1,4 +1,4 @@
-"""What the figures of an imitation say, in sentences: every one is computed from its figures."""
+"""Verdicts on an imitation: sentences that are computed from its figures."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Verdict(NamedTuple):
     """One finding about an imitation.
 
     Attributes:
-        about: what it is about, in a word.
+        about: its subject, in a word.
         finding: a sentence with the figures it follows from.
-        remedy: what to change, or None if there is no need to.
+        remedy: what to change, or None if nothing.
     """
 
     about: str
@@ -40,7 +40,7 @@ class Verdict(NamedTuple):
 def verdicts_of(
     figures: ImitationFigures, window: int | None = None, *, feeds_back: bool = False
 ) -> list[Verdict]:
-    """Return what figures say.
+    """Return the verdicts that follow from figures.
 
     Args:
         figures: of an imitation.

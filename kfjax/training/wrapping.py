@@ -1,4 +1,4 @@
-"""Losses made of losses: weighted sums, penalties, other parameters, random starts."""
+"""Losses built from other losses: weighted sums, penalties, other parameters, random starts."""
 
 from __future__ import annotations
 
@@ -180,15 +180,15 @@ class Through(BatchLoss):
 
     @property
     def is_squared_error(self) -> bool:
-        """Whether the loss inside is one."""
+        """Whether the wrapped loss is a squared error."""
         return getattr(self.loss, "is_squared_error", False)
 
     def __call__(self, params: Params, batch: PyTree, key: Array) -> Array:
-        """Return the loss of a batch; that inside may be any function."""
+        """Return the loss of a batch; the wrapped loss may be any function."""
         return self.loss(self.transform(params), batch, key)
 
     def start(self, params: Params, batch: PyTree, key: Array) -> Any:
-        """Return the states of the loss inside."""
+        """Return the states of the wrapped loss."""
         return self.loss.start(self.transform(params), batch, key)
 
     def continued(
@@ -207,16 +207,16 @@ class RandomStart(BatchLoss):
 
     @property
     def is_squared_error(self) -> bool:
-        """Whether the loss inside is one."""
+        """Whether the wrapped loss is a squared error."""
         return getattr(self.loss, "is_squared_error", False)
 
     def __call__(self, params: Params, batch: Dataset, key: Array) -> Array:
-        """Return the loss of a batch; that inside may be any function."""
+        """Return the loss of a batch; the wrapped loss may be any function."""
         draw, key = jax.random.split(key)
         return self.loss(params, self.moved(params, batch, draw), key)
 
     def start(self, params: Params, batch: Dataset, key: Array) -> Any:
-        """Return the states of the loss inside, from other initial means."""
+        """Return the states of the wrapped loss, from other initial means."""
         draw, key = jax.random.split(key)
         return self.loss.start(params, self.moved(params, batch, draw), key)
 

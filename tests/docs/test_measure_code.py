@@ -71,6 +71,10 @@ def test_check_fails_beyond_a_limit(package):
     assert bad.returncode == 1
     assert "nested conditional expressions: 1; expected at most 0" in bad.stderr
     (package / "one.py").write_text("def f(x: int) -> int:\n    return x\n")
+    bare = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert bare.returncode == 1
+    assert "comments per 1000 code lines: 0; expected at least 32" in bare.stderr
+    (package / "one.py").write_text("# the same\ndef f(x: int) -> int:\n    return x\n")
     good = subprocess.run(command, capture_output=True, text=True, check=False)
     assert good.returncode == 0, good.stderr
 
