@@ -3,7 +3,8 @@
     python tools/measure_code.py [--check] [PACKAGE ...]
 
 A package is a folder or the name of an installed package; the default is `kfjax`. Tests inside a
-package do not count. `--check` exits with 1 if a figure of a package lies beyond one of the limits `MOST` and `LEAST`.
+package do not count. `--check` exits with 1 if a figure is above its limit in `MOST` or below that
+in `LEAST`.
 
 * A code line holds code: not a blank line, a comment or a docstring.
 * A function body is its lines without signature and docstring, blank lines included.
