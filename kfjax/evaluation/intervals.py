@@ -131,6 +131,7 @@ def mse_db(mses: PerTrajectory, *, level: float = 0.95) -> Interval:
         return Interval(value, -np.inf, -np.inf)
     if not np.isfinite(mean):
         return Interval(value, np.nan, np.nan)
+    # The delta method: d (10 log10 m) = DB dm / m.
     half = DB * _half_width(array / mean, level)
     return Interval(value, value - half, value + half)
 
@@ -161,6 +162,7 @@ def rmse_interval(mses: PerTrajectory, *, level: float = 0.95) -> Interval:
         return Interval(root, 0.0, 0.0)
     if not np.isfinite(root):
         return Interval(root, np.nan, np.nan)
+    # d m^1/2 = dm / (2 m^1/2).
     half = _half_width(array, level) / (2 * root)
     return Interval(root, root - half, root + half)
 
@@ -222,6 +224,8 @@ def paired_db(mses: PerTrajectory, reference: PerTrajectory, *, level: float = 0
     if not (finite and a.mean() > 0 and b.mean() > 0):
         return Interval(np.nan, np.nan, np.nan)
     value = to_db(a.mean() / b.mean())
+    # The delta method for log(a / b), in terms of each trajectory: what makes a trajectory hard for
+    # both filters cancels.
     half = DB * _half_width(a / a.mean() - b / b.mean(), level)
     return Interval(value, value - half, value + half)
 

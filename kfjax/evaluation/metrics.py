@@ -155,6 +155,8 @@ def _squares(
     """Return the squared error of every step; `who` is the function that errors name."""
     error, known = estimation_errors(who, truth, mean, length, difference)
     square = jnp.sum(error**2, -1)
+    # A filter that ended in NaN has failed: an infinite error stays in every mean, where NaN is
+    # easily left out.
     return Sums(jnp.where(jnp.isnan(square), jnp.inf, square), jnp.sum(known, -1))
 
 

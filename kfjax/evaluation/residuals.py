@@ -23,6 +23,8 @@ from kfjax.filters.checks import check_filter, check_params
 __all__ = ["ChannelChecks", "ResidualChecks", "residual_checks"]
 
 WHO = "residual_checks"
+# 10 lags, or a fifth of the series if that is shorter (Hyndman and Athanasopoulos, Forecasting:
+# Principles and Practice, section 5.4).
 LAGS = 10
 WIDTH = 78
 
@@ -201,6 +203,8 @@ def _checks(
     spread = np.mean(about_mean**2)
     skewness = np.mean(about_mean**3) / spread**1.5
     kurtosis = np.mean(about_mean**4) / spread**2
+    # S^2 / 6 and (K - 3)^2 / 24, times the count, are squares of asymptotically standard normals:
+    # together chi-square with two degrees of freedom.
     jarque_bera = count / 6 * (skewness**2 + (kurtosis - 3) ** 2 / 4)
     statistic, p_value = _ljung_box(np.where(seen, residuals - mean, 0), seen, lags)
     ratio, ratio_p = _heteroskedasticity(residuals, seen, lengths, skip)

@@ -13,6 +13,8 @@ from kfjax.models.spaces import Space
 
 __all__: list[str] = []
 
+# The mean of points on a circle need not be unique: the iteration ends where offsets average to
+# zero, which is also the far side of the circle.
 STARTS = 5  # starting points of the search for a mean on a curved space
 ITERATIONS = 10
 TINY = np.finfo(np.float32).tiny
@@ -85,6 +87,8 @@ def _curved_centre(space: Space, points: np.ndarray, start: ArrayLike | None) ->
 
 def _spread(d: np.ndarray) -> np.ndarray:
     """Return the root mean square [n] of differences [K, n] from their mean."""
+    # Equal numbers may differ from their mean by rounding: a spread of that size would scale a
+    # constant component to noise of size one.
     varies = np.fmax.reduce(d, axis=0) > np.fmin.reduce(d, axis=0)
     known = ~np.isnan(d)
     squares = np.where(known, d, 0) ** 2

@@ -107,6 +107,8 @@ def _of_least_squares(model: StateSpaceModel, at: np.ndarray, n: int) -> Array |
         information = information + rows.T @ (rows / xp.where(noise > 0, noise, xp.inf))
     size = xp.sqrt(xp.diag(information))
     scale = xp.where(size > 0, size, 1.0)
+    # The information of components in different units spans many powers of ten: its condition says
+    # something only after each is scaled to one.
     correlations = information / xp.outer(scale, scale)
     if xp is np and not np.linalg.cond(correlations) < 1e-3 / eps_of(model):
         raise ValueError(

@@ -88,6 +88,7 @@ def wrap_angle(angle: ArrayLike) -> Array:
         0.5
     """
     angle = jnp.asarray(real_array("wrap_angle: angle", angle, finite=False))
+    # `round` has derivative zero, so that the derivative is one everywhere, also at the jump.
     return angle - 2 * jnp.pi * jnp.round(angle / (2 * jnp.pi))
 
 

@@ -79,6 +79,10 @@ class Arima(Component):
         ar = -_product(_signed(self.ar, -1), _spread(_signed(self.seasonal_ar, -1), self.period))
         ma = _product(_signed(self.ma, 1), _spread(_signed(self.seasonal_ma, 1), self.period))
         r = self.order
+        # The first state is w_t, and state i what is known at t of w_t+i-1 through the terms from
+        # lag i on: a_i w_t-1 + ... + m_i-1 e_t + ... So F has the coefficients in its first column
+        # and ones above the diagonal, and one disturbance e_t drives all states by g = (1, m_1,
+        # m_2, ...).
         F = jnp.zeros((r, r)).at[: ar.shape[0] - 1, 0].set(ar[1:]) + np.eye(r, k=1)
         return F, jnp.zeros(r).at[: ma.shape[0]].set(ma)
 
@@ -95,7 +99,10 @@ class Arima(Component):
         F, _ = self._of_stationary_part()
         if not self.lags:
             return F
-        # the first earlier value becomes y_{t-1}, the others move on
+        # With w_t the differenced process, y_t = w_t + d_1 y_t-1 + d_2 y_t-2 + ...: the state is
+        # (states of w, y_t-1, y_t-2, ...), and the observation adds w_t and the earlier values
+        # (Durbin and Koopman, 2012, section 3.4). In a step the first earlier value becomes the
+        # last y, and the others move on. They are not stationary, and start diffuse.
         shift = np.eye(self.lags, k=-1)
         shift[0] = self._differences()
         into = np.zeros((self.lags, self.order))
@@ -113,6 +120,8 @@ class Arima(Component):
 
     def start_of_one(self) -> tuple[dict[str, Any], np.ndarray]:
         F, g = self._of_stationary_part()
+        # The stationary part has a proper prior, which the likelihood of an autoregression needs to
+        # be exact; only differences are diffuse.
         cov = jnp.pad(stationary_covariance(F, jnp.outer(g, g)), (0, self.lags))
         return {"std": cov}, np.arange(self.width) >= self.order
 

@@ -152,6 +152,8 @@ class Component(Pytree):
 
     def observed(self, u: Inputs) -> Array:
         """Return H [m, n]."""
+        # States are ordered by component of one series first, then by series: matrices of one
+        # series act on all by A (x) I, and disturbances correlate the series by A (x) Sigma.
         own = jnp.kron(jnp.asarray(self.observed_of_one(u))[None, :], np.eye(self.series))
         return own if self.loading is None else linalg.matmul(self.loading, own)
 

@@ -143,9 +143,12 @@ class Matern(Kernel):
         z = jnp.asarray(self._scaled(dt))
         P = self.stationary()
         short = jnp.minimum(z, 1.0)
+        # Spectral densities q for which the variance of x is one; with l = 1 it is q / 2, q / 4 and
+        # (3 / 16) q (Hartikainen and Sarkka, 2010).
         density = {0: 2.0, 1: 4.0, 2: 16.0 / 3.0}[self.derivatives]
         total = jnp.zeros_like(P)
         for node, weight in zip(*NODES, strict=True):
+            # G is the last unit vector, since white noise drives the highest derivative only.
             column = self._flow(short * (1 + node) / 2)[:, -1]
             total = total + weight / 2 * density * jnp.outer(column, column)
         F = self._flow(jnp.maximum(z, 1.0))
@@ -202,12 +205,17 @@ class Periodic(Kernel):
         return jnp.pad(pairs, (1, 0)).at[0, 0].set(1.0)
 
     def driven(self, dt: Any) -> Array:
+        # All randomness is in the coefficients at the start: the process repeats exactly.
         return jnp.zeros((self.width, self.width))
 
     def stationary(self) -> Array:
         angles = 2 * np.pi * np.arange(POINTS) / POINTS
+        # exp(-2 sin^2(a / 2) / length_scale^2), since 2 sin^2(a / 2) = 1 - cos(a). Its cosine
+        # series has the variances of the waves as coefficients (Solin and Sarkka, 2014), here by
+        # the trapezoidal rule, which converges exponentially for a smooth periodic function.
         kernel = jnp.exp((np.cos(angles) - 1) / self.length_scale**2)
         waves = np.cos(angles * np.arange(self.harmonics + 1)[:, None])
+        # The mean of cos^2 is 1 / 2 for every wave but the constant.
         waves[1:] *= 2
         variances = linalg.matmul(jnp.asarray(waves), kernel) / POINTS
         return jnp.diag(jnp.concatenate([variances[:1], jnp.repeat(variances[1:], 2)]))

@@ -49,6 +49,8 @@ class Dummies(Component):
         return float(self.period)
 
     def transition_of_one(self, u: Inputs) -> Any:
+        # The sum over a period is noise, so that the pattern has no level that a trend could not be
+        # told from (Harvey, 1989, section 2.3.4; Durbin and Koopman, 2012, section 3.2.2).
         shift = np.eye(self.width, k=-1)
         shift[0] = -1.0
         return shift
@@ -60,6 +62,7 @@ class Dummies(Component):
         return np.eye(self.width)[0]
 
     def frequencies(self) -> frozenset[Fraction]:
+        # Exact fractions, since components that share a frequency are found by equality.
         return frozenset(Fraction(j, self.period) for j in range(1, self.period // 2 + 1))
 
 
@@ -90,6 +93,8 @@ class Waves(Component):
         blocks = np.zeros((self.width, self.width))
         start = 0
         for j, size in zip(self.harmonics, self._sizes, strict=True):
+            # Each pair of states turns by the frequency of its wave, and noise lets phase and
+            # amplitude drift. With all harmonics and no noise the pattern is that of dummies.
             turn = _turn(np.asarray(2 * math.pi * j / self.period), np)
             blocks[start : start + size, start : start + size] = turn[:size, :size]
             start += size
@@ -228,6 +233,9 @@ class Cycle(Component):
     def start_of_one(self) -> tuple[dict[str, Any], np.ndarray]:
         if self.damping is None or self.std is None:
             return {}, np.ones(2, bool)
+        # The stationary covariance, P = rho^2 T P T' + std^2 I, which a multiple of the identity
+        # solves, since the rotation T leaves it as it is (Harvey, 1989, section 2.3.3). Without
+        # damping the cycle is not stationary, and starts diffuse.
         return {"std": np.eye(2) / (1 - self.damping**2)}, np.zeros(2, bool)
 
 

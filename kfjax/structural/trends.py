@@ -61,6 +61,7 @@ class Level(Component):
         return np.eye(1)
 
     def noise_of_one(self, u: Inputs) -> dict[str, Any]:
+        # The variance of a random walk grows with time: steps of any lengths give the same process.
         dt = step_length(u) if self.dt is None else self.dt
         return {"std": jnp.reshape(jnp.asarray(dt), (1, 1))}
 
@@ -149,6 +150,8 @@ class Trend(Component):
         dt = step_length(u)
         return {
             "level_std": dt * np.diag([1.0, 0.0]),
+            # The covariance of (integral of W, W) over a step, for a slope that moves as a Wiener
+            # process W: so the model is the same however finely time is cut, and steps may differ.
             "slope_std": jnp.asarray([[dt**3 / 3, dt**2 / 2], [dt**2 / 2, dt]]),
         }
 
@@ -158,6 +161,8 @@ class Trend(Component):
     def start_of_one(self) -> tuple[dict[str, Any], np.ndarray]:
         if self.damping is None or self.slope_std is None:
             return {}, np.ones(2, bool)
+        # A damped slope is an autoregression with a stationary variance, std^2 / (1 - damping^2),
+        # and needs no diffuse start; the level has one.
         slope = 1 / (1 - self.damping**2) * np.diag([0.0, 1.0])
         return {"slope_std": slope}, np.array([True, False])
 

@@ -18,6 +18,8 @@ __all__ = ["bearing", "norm", "roll_pitch_yaw", "rotate", "rotation", "spherical
 def norm(d: Array) -> Array:
     """Return |d|, with derivative 0 at d = 0."""
     d = _real("norm: d", d)
+    # A double `where`: the root of zero has an infinite derivative, and the derivative of a plain
+    # `where` would multiply it by zero, which is NaN.
     squared = jnp.sum(d**2)
     zero = squared == 0
     return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, squared)))
@@ -31,6 +33,7 @@ def bearing(x: Array, y: Array) -> Array:
     x = _real("bearing: x", x)
     y = _real("bearing: y", y)
     origin = (x == 0) & (y == 0)
+    # Both arguments are replaced, since the derivative divides by x^2 + y^2.
     return jnp.arctan2(jnp.where(origin, 0, y), jnp.where(origin, 1, x))
 
 
@@ -47,6 +50,8 @@ def spherical(x: Array) -> Array:
     if x.shape != (3,):
         raise ValueError(f"spherical: x has shape {x.shape}; expected [3]. Batch with jax.vmap.")
     azimuth = jnp.mod(bearing(x[0], x[1]), 2 * jnp.pi)
+    # The angle from the z axis by atan2, not arccos(z / rho), whose derivative is infinite on the
+    # axis and whose digits are lost near it.
     return jnp.stack([norm(x), bearing(x[2], norm(x[:2])), azimuth])
 
 

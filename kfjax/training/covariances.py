@@ -121,6 +121,9 @@ def constrain(theta: Array, floor: float | Array = 0.0) -> Array:
     free = jnp.zeros((n, n), theta.dtype).at[np.tril_indices(n)].set(theta)
     scale = jnp.exp(jnp.diag(free))
     unit = jnp.tril(free, -1) + jnp.eye(n, dtype=theta.dtype)
+    # A factor D T with D = diag(exp) and a unit triangle T: row i is in units of its own standard
+    # deviation, so that one learning rate suits components of any scale, and changing units adds
+    # constants to the diagonal of theta alone.
     factor = scale[:, None] * unit
     added = jnp.broadcast_to(jnp.asarray(floor, theta.dtype), (n,))
     return linalg.symmetric_product(factor, factor) + jnp.diag(added)
@@ -240,6 +243,8 @@ def fit_noise(
     check_filter("fit_noise", filter)
     check_number("fit_noise: learning_rate", learning_rate, above=0)
     check_count("fit_noise: updates", updates)
+    # A step of 0.03 in a logarithm is 3 % of a standard deviation. The rate falls, since gradients
+    # of batches do not: at a constant rate the covariances would keep trembling about the optimum.
     optimizer = options.pop("optimizer", None) or clipped_adam(
         Cosine(learning_rate, updates, final=0.01), clip=10.0
     )

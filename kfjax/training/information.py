@@ -79,10 +79,14 @@ def uncertainty(
     is_maximum = bool(values.min() > -max(SADDLE, eps**0.5))
     # in units of the standard deviation that each would have alone
     gradient = vectors.T @ (curvature.gradient[places] / scale)
+    # A Newton step would raise a parabola with slope g and curvature I by g' I^-1 g / 2, here along
+    # its axes. Unlike the size of the gradient, that is in units of log-likelihood, whatever the
+    # units of the parameters.
     gain = 0.5 * np.sum(gradient[determined] ** 2 / values[determined])
     free = vectors[:, determined]
     inverse = (free / values[determined]) @ free.T / np.outer(scale, scale)
     cov = np.full(curvature.information.shape, np.nan)
+    # The delta method: natural values move by J d theta.
     jacobian = curvature.jacobian[:, places]
     cov = jacobian @ inverse @ jacobian.T
     for names_of, text in _undetermined(names, jacobian / scale, vectors[:, ~determined], kept):
@@ -112,6 +116,8 @@ def _at_ends(
 def _axes(information: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return eigenvalues, eigenvectors and units of an information whose diagonal is made one."""
     diagonal = np.diag(information)
+    # With a diagonal of one, eigenvalues do not depend on the units of the parameters, and a limit
+    # on them says something.
     scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
     unit = information / np.outer(scale, scale)
     values, vectors = np.linalg.eigh(0.5 * (unit + unit.T))

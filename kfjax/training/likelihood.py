@@ -145,6 +145,8 @@ def maximum_likelihood(
     on = On(free.fixed, series, key, in_jax, jnp.asarray(skip))
     places = _places(objective, free, starts, key, on)
     eps = eps_of(places)
+    # The objective is a mean over observations. In the log-likelihood itself a slope below the
+    # rounding of a sum of that many terms says nothing.
     enough = max(ENOUGH, 10 * eps * count) / count
     found = _lowest(objective, places, free.spread, updates, enough, on)
     best = min(found, key=lambda end: float(end.value))
@@ -205,6 +207,8 @@ class Objective(NamedTuple):
                 )
             return jnp.where(jnp.arange(terms.shape[0]) >= on.skip, terms, 0).sum()
 
+        # One trajectory runs with the key as it is, so that the result is that of
+        # `kfjax.log_likelihood`.
         if on.data.size == 1:
             return one(jax.tree.map(lambda a: a[0], on.data), on.key)
         return jax.vmap(one)(on.data, jax.random.split(on.key, on.data.size)).sum()
@@ -264,6 +268,8 @@ def _places(objective: Objective, free: FreeStart, starts: int, key: Array, on: 
     dtype = jax.dtypes.canonicalize_dtype(float)
     if starts == 1:
         return jnp.asarray(free.theta[None], dtype)
+    # A value costs one pass of the filter, a descent dozens of passes with gradients: many places
+    # are tried, and only the best are descended from.
     drawn = np.asarray(jax.random.normal(key, (TRIED * starts, free.theta.size)))
     # every other one far away, for starts that are wrong by orders of magnitude
     drawn = drawn * np.where(np.arange(len(drawn)) % 2, FURTHER, 1.0)[:, None]
@@ -404,6 +410,8 @@ def _parameters(
 def _interval(value: float, reach: float, bounds: tuple[float, float]) -> tuple[float, float]:
     """Return an interval that is symmetric on the scale without bounds."""
     low, high = bounds
+    # The delta method on the scale without bounds, where the likelihood is nearer to a parabola:
+    # the interval never crosses a bound, and is not symmetric about the estimate.
     centre = float(link(value, low, high))
     below, above = value - low, high - value
     # their sum is the derivative of the link

@@ -191,8 +191,8 @@ def truncated(belief: Gaussian, constraints: Inequalities) -> Gaussian:
         var = jnp.sum(a * cross)
         s = jnp.sqrt(jnp.where(var > 0, var, 1))
         beta = jnp.where(var > 0, (b - jnp.sum(a * mean)) / s, 0)
-        # Along a the belief is a normal truncated at beta standard deviations: its mean moves by -r
-        # s, and its variance becomes s^2 (1 - r (r + beta)), with r = phi(beta) / Phi(beta). The
+        # Along a the belief is a normal truncated at beta standard deviations: with r = phi(beta) /
+        # Phi(beta) its mean falls by r s, and its variance becomes s^2 (1 - r (r + beta)). The
         # other components follow by regression on a' x.
         ratio, excess = _mills(beta)
         direction = jnp.where(var > 0, cross / s, 0)

@@ -152,7 +152,6 @@ class Residual(Resampling):
         dtype = log_weights.dtype
         expected = N * jnp.exp(normalised(log_weights))
         # weights that are 1/N up to rounding must count as 1/N
-        # Without the factor floor(0.9999999) would be no copy, and all would be drawn at random.
         copies = jnp.floor(expected * (1 + 8 * jnp.finfo(dtype).eps))
         remaining = jnp.log(jnp.maximum(expected - copies, 0))
         drawn = inverse_cdf(remaining, jax.random.uniform(key, (N,), dtype))

@@ -152,7 +152,7 @@ class CorrectionNetwork(nn.Module):
         """Name the layers."""
         self.correction = RecurrentHead(self.hidden, self.n * self.m + entries(self.n))
         # Heads that start at zero correct nothing: the filter is at first the extended Kalman
-        # filter to rounding, and training can only be an improvement on the data that it sees.
+        # filter to rounding, and training starts from its error.
         self.process = dense(self.n, zero=True)
         self.observation = dense(self.m, zero=True)
 

@@ -23,6 +23,10 @@ def orthogonal(key: Array, shape: tuple[int, int], dtype: Any = jnp.float32) -> 
     """
     size = shape[0]
     gates = shape[1] // shape[0]
+    # An orthogonal matrix neither shrinks nor stretches the memory, so that gradients through many
+    # steps neither vanish nor explode at first (Saxe, McClelland and Ganguli, 2014). Gates are
+    # drawn apart: columns of one orthogonal matrix over all of them would not be orthogonal within
+    # a gate.
     draw = nn.initializers.orthogonal()
     return jnp.concatenate(
         [draw(k, (size, size), dtype) for k in jax.random.split(key, gates)], axis=1
