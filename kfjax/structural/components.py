@@ -1,4 +1,4 @@
-"""What the components of a structural time series have in common.
+"""The parts that all components of a structural time series share.
 
 A component has b states for one series, x_t = F x_{t-1} + e_t, and adds h' x_t to the observation.
 For k series every state is there k times, F becomes F (x) I_k, and the disturbances of the k series
@@ -56,7 +56,7 @@ class Start(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Component(Pytree):
-    """One term of a sum. The fields that are not static are its parameters; None is no parameter.
+    """A term of a sum; its fields that are not static are parameters, except those that are None.
 
     Attributes:
         name: the name of its block.
@@ -71,7 +71,7 @@ class Component(Pytree):
 
     @property
     def series(self) -> int:
-        """The number k of series that the component has states for."""
+        """The number k of series that the states of the component model."""
         return count_series(getattr(self, self.stds[0])) if self.stds else 1
 
     @property
@@ -121,7 +121,7 @@ class Component(Pytree):
         return {}, np.ones(self.width, bool)
 
     def frequencies(self) -> frozenset[Fraction]:
-        """Return the frequencies, per step, of what a diffuse start leaves open."""
+        """Return the frequencies, per step, that a diffuse start leaves undetermined."""
         return frozenset()
 
     def parameters(self) -> dict[str, Any]:
@@ -163,7 +163,7 @@ class Component(Pytree):
         return Start(self._summed(covs), np.repeat(diffuse, self.series))
 
     def _for_each(self, matrix: Any) -> Array:
-        """Return the matrix of one series for all of them."""
+        """Return the matrix for all series from that for one."""
         return jnp.kron(jnp.asarray(matrix), np.eye(self.series)) if self.series > 1 else matrix
 
     def _summed(self, covs: dict[str, Any]) -> Array:
@@ -206,7 +206,7 @@ def covariance(std: Numbers) -> Array:
 
 
 def checked_name(who: str, name: object, default: str) -> str:
-    """Return the name of a component; raise unless it is a text that inputs can be named by."""
+    """Return the name of a component; raise unless it can be a key of the inputs."""
     if name is None:
         return default
     if not isinstance(name, str) or not name or "." in name or name == "dt":

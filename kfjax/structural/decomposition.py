@@ -1,4 +1,4 @@
-"""What each component contributes, and whether a record can tell."""
+"""The contribution of each component, and checks of what a record can determine."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def matern(
 
         exp(-r),  (1 + 3^(1/2) r) exp(-3^(1/2) r),  (1 + 5^(1/2) r + 5 r^2 / 3) exp(-5^(1/2) r).
 
-    The process has 0, 1 or 2 derivatives. It is exact at any times.
+    The process has 0, 1 or 2 derivatives. The model is exact for steps of any length.
 
     Args:
         smoothness: 0.5, 1.5 or 2.5.
@@ -168,7 +168,7 @@ def periodic(
 
 
 def _checked_scale(name: str, std: Numbers) -> Any:
-    """Return a standard deviation, which a kernel cannot be without."""
+    """Return a standard deviation; raise if it is None, since a kernel needs one."""
     std = checked_std(name, std)
     if std is None:
         raise ValueError(f"{name} is None; expected a standard deviation.")

@@ -27,7 +27,7 @@ __all__ = ["holidays", "pulse", "ramp", "regression", "shift"]
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Regression(Component):
-    """Coefficients of inputs."""
+    """A regression on inputs, whose coefficients are the states."""
 
     std: Any = None
     count: int = dataclasses.field(default=1, metadata=STATIC)

@@ -263,8 +263,8 @@ def cycle(
         name: the name of the block; default "cycle".
 
     Returns:
-        A `Structural` of one component with two states. With damping and std it is stationary and
-        starts so; otherwise the start is diffuse.
+        A `Structural` of one component with two states. With damping and std it starts from its
+        stationary distribution, otherwise from a diffuse one.
 
     Raises:
         ValueError: if an argument is out of its range.

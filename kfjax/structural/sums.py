@@ -173,7 +173,7 @@ class Structural(StateSpaceModel):
 
     @property
     def blocks(self) -> dict[str, slice]:
-        """Where the states of each component are, by name."""
+        """The slice of the states of each component, by name."""
         ends = np.cumsum([component.size for component in self.components]).tolist()
         starts = [0, *ends[:-1]]
         return {
@@ -192,7 +192,7 @@ class Structural(StateSpaceModel):
 
     @property
     def kinds(self) -> dict[str, str]:
-        """What kind of number each parameter is: "positive", "between 0 and 1", "real", ..."""
+        """The kind of number that each parameter is: "positive", "between 0 and 1", "real", ..."""
         return {
             f"{component.name}.{name}": component.kind_of(name)
             for component in self.components

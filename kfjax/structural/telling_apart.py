@@ -13,7 +13,7 @@ __all__: list[str] = []
 
 
 def check_apart(components: tuple[Component, ...]) -> None:
-    """Raise if two components have one name, or leave the same frequency open."""
+    """Raise if two components have the same name, or leave the same frequency undetermined."""
     counts = Counter(component.name for component in components)
     if twice := [name for name, count in counts.items() if count > 1]:
         raise ValueError(
