@@ -129,6 +129,7 @@ def fit(
         many=key.ndim == 1,
     )
     _check(task, params, data, validation, key, updates, reports)
+    # Rounded up: more updates between reports, and never more reports than there are rows for.
     every = -(-updates // reports)
     plan = Plan("training", updates, every, progress, hyperparameters, checkpoints, callback)
     fitted = optimise(task, params, learn, data, validation, _keys(key), plan)

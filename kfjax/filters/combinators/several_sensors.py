@@ -97,6 +97,8 @@ def sequential(filters: Filter | tuple[Filter, ...]) -> Filter:
 
     def init(params: Params, key: Array | None = None) -> State:
         pairs = assigned(params)
+        # Shapes alone, without drawing or computing: the filters take turns on one state, and only
+        # the first makes it.
         states = [jax.eval_shape(member.init, _with(params, k), key) for k, member in pairs]
         if any(jax.tree.flatten(state) != jax.tree.flatten(states[0]) for state in states):
             raise ValueError(
@@ -115,6 +117,9 @@ def sequential(filters: Filter | tuple[Filter, ...]) -> Filter:
     def update(
         params: Params, state: State, y: Observations, u: Inputs = None, observed: Mask = None
     ) -> tuple[State, Info]:
+        # With noises that are independent of each other, p(y_1, y_2 | x) = p(y_1 | x) p(y_2 | x):
+        # updates in turn give the belief of one update with all, and log-likelihoods add up. For a
+        # nonlinear h a later sensor is linearised at a better mean.
         infos = []
         for k, member in assigned(params):
             only = _with(params, k)

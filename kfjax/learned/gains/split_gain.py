@@ -136,6 +136,9 @@ class SplitGain(CovarianceRule):
             module.apply(params.network[name], state.carry[name], inputs[name])
             for name, module in self.modules.items()
         )
+        # With `nominal` the networks correct the covariances of the extended Kalman filter, and
+        # start at it: their outputs are zero at first. Without, P and S are theirs alone, as
+        # published, and start at the identity.
         P = stretched(state.cov, P_values) if self.nominal else _square(P_values, self.n)
         moments = Taylor()(seen.fn, Gaussian(x, P), space, seen.space)
         predicted = moments.cov + seen.R
@@ -145,6 +148,8 @@ class SplitGain(CovarianceRule):
             else _only(_square(S_values, self.m), seen.mask)
         )
         K = linalg.factorise(S).solve(moments.cross.T).T
+        # The Joseph form with the P of the network and the R of the model: the gain is not optimal
+        # for either, and the covariance stays that of its error.
         cov = moments.residual(K) + linalg.quadratic(K, seen.R)
         return GainUpdate(K, {"P": P_carry, "S": S_carry}, cov, linalg.factorise(predicted))
 

@@ -125,6 +125,7 @@ def _first(weights: dict[str, np.ndarray], n: int | None) -> tuple[Architecture1
 def _split(product: int, total: int, n: int | None) -> tuple[int, int]:
     """Return (n, m) from n m and n + m."""
     if n is None:
+        # n and m are the roots of z^2 - (n + m) z + n m, which do not tell which of them is n.
         root = math.isqrt(product)
         if root * root != product or 2 * root != total:
             raise ValueError(
@@ -178,6 +179,9 @@ def _gru(
     weights: dict[str, np.ndarray], name: str, layer: int, size: int, inputs: int
 ) -> dict[str, np.ndarray]:
     """Take a recurrent layer; gates in the order reset, update, candidate in both libraries."""
+    # PyTorch has two biases for each gate. Those of the reset and the update gate are added before
+    # the gate, and one is enough; that of the candidate from h is multiplied by the reset gate, and
+    # stays apart.
     from_x = _take(weights, f"{name}.bias_ih_l{layer}", (3 * size,))
     from_h = _take(weights, f"{name}.bias_hh_l{layer}", (3 * size,))
     return {
