@@ -134,7 +134,7 @@ def run(
     if state is not None:
         check_start("run", state)
     check_params("run", params)
-    _check_noise("run", params, record, state)
+    check_first_noise("run", params, record.us, before=state, length=length)
     return _run(filter, emit, checked, params, record, key, state)
 
 
@@ -205,14 +205,6 @@ def log_likelihood(
             " kf.extended()."
         )
     return terms.sum()
-
-
-def _check_noise(who: str, params: Params, record: Record, state: State) -> None:
-    """Raise if functions Q and R give no covariances in the first step, where values are known."""
-    model = model_of(params)
-    if model is not None and model.h is not None:
-        mean = model.prior.mean if state is None else state.mean
-        check_first_noise(who, model, mean, record)
 
 
 @functools.partial(jit, static_argnums=(0, 1, 2))
@@ -318,6 +310,8 @@ def forecast(
     us = checked_inputs("forecast", us)
     check_start("forecast", state)
     check_params("forecast", params)
+    names = "Q" if filter.rule is None else "QR"
+    check_first_noise("forecast", params, us, before=state, names=names)
     return _forecast(filter, params, state, us, count_steps("forecast", steps, us))
 
 

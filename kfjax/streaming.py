@@ -17,6 +17,7 @@ from kfjax.filters.checks import check_filter, check_params
 from kfjax.models.inputs import warn_if_unread
 from kfjax.models.lens import starts_with_update
 from kfjax.models.records import Record, checked_step
+from kfjax.models.runtime_checks import check_step_noise, varying_models
 from kfjax.models.shapes import check_state, check_step_shapes
 from kfjax.runner import check_one_start, predict_and_update
 
@@ -53,8 +54,10 @@ def step(
         The new state and the `Info` of the update; the same numbers as `run`.
 
     Raises:
-        ValueError: if shapes do not fit, y or u is not finite where it counts, or both state and
-            key are given. The state is not looked at, since that would wait for the step before.
+        ValueError: if shapes do not fit, y or u is not finite where it counts, both state and
+            key are given, or Q or R as a function gives no covariance in the first step that a
+            model takes. Otherwise the state is not looked at, since that would wait for the step
+            before.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -71,6 +74,7 @@ def step(
     y, u, observed, _ = checked_step("step", y, u, observed)
     if state is not None:
         check_belief("step: state", state, cov=False)
+    check_step_noise("step", varying_models(params), state, u)
     take = _donating_step if donate else _step
     try:
         return take(filter, params, state, y, u, observed, key)
@@ -168,6 +172,7 @@ def stepper(
             f"stepper: emit is {described(emit)}; expected a function of (state, info), such as"
             " kf.whole_state."
         )
+    varying = varying_models(params)
 
     @jax.jit
     def compiled(state: State, y: Any, u: Any, observed: Any, key: Any) -> tuple[State, Any]:
@@ -182,6 +187,8 @@ def stepper(
         observed: Mask = None,
         key: Array | None = None,
     ) -> tuple[State, Any]:
+        if varying:
+            check_step_noise("stepper", varying, state, u)
         if u is None and observed is None and key is None and _is_finite(y):
             return compiled(state, y, None, None, None)
         check_one_start("stepper", state, key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
@@ -13,6 +14,7 @@ from kfjax.base import Emit, Filter, Gaussian, Kept, Params, Run, estimate
 from kfjax.data.dataset import Dataset
 from kfjax.models.augmented_state import layout_of
 from kfjax.models.lens import model_of, with_model
+from kfjax.models.runtime_checks import check_first_noise, varying_models
 from kfjax.runner import run
 
 __all__ = ["run_trajectory", "start_at"]
@@ -56,6 +58,16 @@ def run_trajectory(
         key=key,
         emit=emit,
     )
+
+
+def check_noise_on(who: str, params: Params, data: Dataset) -> None:
+    """Raise unless functions Q and R give covariances in the first step of the first trajectory."""
+    if not varying_models(params):
+        return
+    us, length, mean = jax.tree.map(lambda a: a[0], (data.us, data.length, data.prior_mean))
+    if model_of(params) is not None:
+        params = start_at(params, mean)
+    check_first_noise(who, params, us, length=length)
 
 
 def start_at(params: Params, mean: Float[AnyArray, " n"] | None) -> Params:

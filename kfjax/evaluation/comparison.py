@@ -16,6 +16,7 @@ from kfjax._support.arguments import check_count
 from kfjax._support.progress import progress_bar
 from kfjax.base import Filter, Params
 from kfjax.data import Dataset, Labels
+from kfjax.data.batches import check_noise_on
 from kfjax.evaluation.chunks import on_devices
 from kfjax.evaluation.compiled_filters import Timing, compile_filters, evaluate
 from kfjax.evaluation.errors import Difference
@@ -84,6 +85,8 @@ def compare(
     """
     _check_filters(filters)
     _check_data(data)
+    for name, (_, params) in filters.items():
+        check_noise_on(f"compare: filters[{name!r}]", params, data)
     check_count("compare: repeats", repeats)
     if chunk is not None:
         check_count("compare: chunk", chunk)

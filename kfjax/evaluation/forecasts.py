@@ -17,6 +17,7 @@ from kfjax._support.compiling import jit
 from kfjax._support.naming import not_installed
 from kfjax.base import Filter, Inputs, Params
 from kfjax.data import Dataset, Future, Labels, run_trajectory, split_future
+from kfjax.data.batches import check_noise_on
 from kfjax.evaluation.intervals import check_level
 from kfjax.filters.checks import check_filter, check_params
 from kfjax.runner import Forecast, forecast
@@ -131,6 +132,7 @@ def forecast_series(
     check_filter(WHO, filter)
     check_params(WHO, params)
     check_kind(f"{WHO}: data", data, Dataset)
+    check_noise_on(WHO, params, data)
     check_level(level)
     key = jax.random.key(0) if key is None else key
     check_key(f"{WHO}: key", key)

@@ -16,6 +16,7 @@ from kfjax._support.arguments import check_count, check_key
 from kfjax._support.compiling import jit
 from kfjax.base import Filter, Info, Params, info_only
 from kfjax.data import Dataset, run_trajectory
+from kfjax.data.batches import check_noise_on
 from kfjax.data.series import as_dataset
 from kfjax.evaluation.innovations import innovation_products, whitened, whiteness
 from kfjax.filters.checks import check_filter, check_params
@@ -145,6 +146,7 @@ def residual_checks(
     key = jax.random.key(0) if key is None else key
     check_key(f"{WHO}: key", key)
     series = as_dataset(WHO, data, us, observed)
+    check_noise_on(WHO, params, series)
     shortest = int(series.lengths.min())
     check_count(f"{WHO}: skip", skip, least=0, most=shortest - 1)
     steps = int(series.lengths.max()) - skip

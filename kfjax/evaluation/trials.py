@@ -41,6 +41,7 @@ from kfjax.evaluation.summaries import (
     summarise,
 )
 from kfjax.filters.checks import check_filter, check_params
+from kfjax.models.runtime_checks import check_first_noise
 from kfjax.models.simulation import simulate
 from kfjax.models.state_space import StateSpaceModel
 
@@ -107,6 +108,8 @@ def monte_carlo(
         check_count("monte_carlo: chunk", chunk)
     _check_inputs(us)
     _check_model(truth)
+    check_first_noise("monte_carlo: truth", truth, us)
+    check_first_noise("monte_carlo: params", params, us)
     one = jax.eval_shape(functools.partial(_draw, steps), truth, us, key)
     check_skip("monte_carlo", skip, one.ys.shape[0])
     difference = _difference(truth, params)

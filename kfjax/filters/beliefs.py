@@ -19,6 +19,7 @@ from kfjax.models.augmented_state import is_correlated, with_own_noise
 from kfjax.models.lens import model_of
 from kfjax.models.observing import bind
 from kfjax.models.records import checked_inputs
+from kfjax.models.runtime_checks import check_first_noise
 from kfjax.models.state_space import StateSpaceModel
 
 __all__ = ["observation_estimate", "predicted"]
@@ -53,6 +54,7 @@ def predicted(
     model = model_and_rule("predicted", filter, params, estimate, us)
     if prior is not None:
         check_belief("predicted: prior", prior)
+    check_first_noise("predicted", model, us, before=prior, names="Q")
     filtered = belief_of(estimate)
     earlier = at(filtered, slice(-1))
     if prior is None and model.first == "update":
@@ -110,6 +112,7 @@ def observation_estimate(
             " kf.forecast, or the innovation and innovation_cov of kf.run(...,"
             " emit=kf.estimate_and_info)."
         )
+    check_noise_at("observation_estimate", model, estimate, us)
     return new_observations(filter, model, belief_of(estimate), us)
 
 
@@ -126,6 +129,12 @@ def new_observations(
         return Gaussian(moments.mean, moments.cov + model.observation_noise(belief.mean, u))
 
     return jax.vmap(one)(beliefs, us)
+
+
+def check_noise_at(who: str, model: StateSpaceModel, estimate: Any, us: Inputs) -> None:
+    """Raise unless a function R gives a covariance at the first of these beliefs."""
+    if callable(model.R):
+        check_first_noise(who, model, us, before=at(belief_of(estimate), 0), moves=False, names="R")
 
 
 def belief_of(estimate: Any) -> Gaussian:

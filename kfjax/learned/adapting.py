@@ -20,6 +20,7 @@ from kfjax.filters.checks import check_filter
 from kfjax.learned.params import Learned
 from kfjax.models.lens import starts_with_update
 from kfjax.models.records import Record, checked_record
+from kfjax.models.runtime_checks import check_first_noise
 from kfjax.models.values import check_start
 from kfjax.runner import run
 from kfjax.training import merge, partition
@@ -131,6 +132,7 @@ def adapt(
     check_filter("adapt", filter)
     check_kind("adapt: adaptation", adaptation, Adaptation)
     window = checked_record("adapt", ys, us, observed)
+    check_first_noise("adapt", adaptation.params, window.us, before=adaptation.state)
     if np.ndim(window.ys) != 2:
         raise ValueError(
             f"adapt: ys has shape {np.shape(window.ys)}; expected the window [W, m]. A batch goes"

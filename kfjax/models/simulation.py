@@ -19,9 +19,9 @@ from kfjax._support.compiling import jit
 from kfjax._support.naming import described
 from kfjax._support.pytrees import at, prepended
 from kfjax._support.values import as_arrays, check_finite
-from kfjax.base import Inputs
+from kfjax.base import Gaussian, Inputs
 from kfjax.models.calling import call
-from kfjax.models.records import Record, checked_inputs, count_steps
+from kfjax.models.records import checked_inputs, count_steps
 from kfjax.models.runtime_checks import check_first_noise
 from kfjax.models.shapes import check_functions, first_of
 from kfjax.models.state_space import StateSpaceModel
@@ -77,15 +77,9 @@ def simulate(
                 " mean of the prior."
             )
     count = count_steps("simulate", steps, us)
-    _check_noise(model, x0, us)
+    before = None if x0 is None else Gaussian(jnp.asarray(x0), model.prior.cov)
+    check_first_noise("simulate", model, us, before=before, moves=model.first == "predict")
     return _simulate(key, model, us, x0, count)
-
-
-def _check_noise(model: StateSpaceModel, x0: Any, us: Inputs) -> None:
-    """Raise if functions Q and R give no covariances in the first step, where values are known."""
-    if model.h is not None:
-        start = model.prior.mean if x0 is None else jnp.asarray(x0, model.dtype)
-        check_first_noise("simulate", model, start, Record(None, us))
 
 
 def _draw(key: Array, cov: Array) -> Array:

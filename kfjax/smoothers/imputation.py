@@ -12,7 +12,7 @@ from jax import Array
 from kfjax import linalg
 from kfjax._support.compiling import jit
 from kfjax.base import Filter, Gaussian, Inputs, Mask, Observations, Params
-from kfjax.filters.beliefs import belief_of, model_and_rule
+from kfjax.filters.beliefs import belief_of, check_noise_at, model_and_rule
 from kfjax.models.observing import bind
 from kfjax.models.records import checked_record
 from kfjax.models.spaces import Space
@@ -74,6 +74,7 @@ def impute(
             f"impute: ys is {ys.shape} and observed {observed.shape} for {steps} estimates;"
             " expected [T, m], and [T] or [T, m]."
         )
+    check_noise_at("impute", model, estimate, record.us)
     mask = jnp.broadcast_to(observed.reshape(steps, -1), ys.shape)
     return _impute(filter, model, belief_of(estimate), jnp.where(mask, ys, 0), mask, us)
 

@@ -23,6 +23,7 @@ from kfjax.filters.square_root_form import SquareRootGaussian
 from kfjax.models.calling import call
 from kfjax.models.lens import model_of
 from kfjax.models.records import is_singular, until
+from kfjax.models.runtime_checks import check_first_noise
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.smoothers.records import backward_series, belief_before, factors_or_belief
 
@@ -98,6 +99,7 @@ def simulate_smoothed(
     """
     check_key("simulate_smoothed: key", key)
     model = _check(params, states, trajectories)
+    check_first_noise("simulate_smoothed", model, us, before=state, length=length, names="Q")
     first = None if state is None else (state.particles, state.log_weights)
     return _simulate(
         key, model, (states.particles, states.log_weights), first, us, length, trajectories
@@ -258,6 +260,7 @@ def sample_posterior(
     check_count("sample_posterior: trajectories", trajectories)
     if prior is not None:
         check_belief("sample_posterior: prior", prior)
+    check_first_noise("sample_posterior", model, us, before=prior, length=length, names="Q")
     first = belief_before(model, prior)
     return _sample(
         filter, trajectories, key, params, first, factors_or_belief(estimate), us, length

@@ -20,6 +20,7 @@ from kfjax.filters.beliefs import model_and_rule
 from kfjax.filters.diffuse_beliefs import proper
 from kfjax.filters.square_root_form import SquareRootGaussian
 from kfjax.models.lens import model_of
+from kfjax.models.runtime_checks import check_first_noise
 from kfjax.models.spaces import Space
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.smoothers.records import backward_series, belief_before, factors_or_belief
@@ -106,6 +107,7 @@ def smooth(
     model = model_and_rule("smooth", filter, params, estimate, us)
     if prior is not None:
         check_belief("smooth: prior", prior)
+    check_first_noise("smooth", model, us, before=prior, length=length, names="Q")
     first = belief_before(model, prior)
     return _smooth(filter, params, first, factors_or_belief(estimate), us, length)
 

@@ -17,6 +17,7 @@ from kfjax.filters.beliefs import belief_of
 from kfjax.filters.diffuse_beliefs import DiffuseState
 from kfjax.filters.square_root_form import SquareRootGaussian
 from kfjax.models.records import Record, checked_record, until
+from kfjax.models.runtime_checks import check_first_noise
 from kfjax.models.state_space import StateSpaceModel, is_linear
 
 __all__: list[str] = []
@@ -120,4 +121,6 @@ def whole_record(
         raise ValueError(
             f"{who}: the model has a curved state space; expected a Euclidean one. Use kf.smooth."
         )
-    return checked_record(who, ys, us, observed)
+    record = checked_record(who, ys, us, observed)
+    check_first_noise(who, model, record.us)
+    return record

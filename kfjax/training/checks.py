@@ -12,6 +12,7 @@ from kfjax._support.types import Numbers
 from kfjax._support.values import check_finite
 from kfjax.base import Filter, Params
 from kfjax.data import Dataset
+from kfjax.data.batches import check_noise_on
 from kfjax.filters.checks import check_filter, check_params
 
 __all__: list[str] = []
@@ -22,6 +23,7 @@ def check_run(who: str, filter: Filter, params: Params, data: Dataset) -> None:
     check_filter(who, filter)
     check_params(who, params)
     check_kind(f"{who}: data", data, Dataset)
+    check_noise_on(who, params, data)
 
 
 def check_pair(name: str, pair: Any) -> None:

@@ -21,6 +21,7 @@ from kfjax._support.types import Numbers
 from kfjax._support.values import real_array
 from kfjax.base import Filter, Gaussian, Params
 from kfjax.data import Dataset
+from kfjax.data.batches import check_noise_on
 from kfjax.filters.checks import check_filter
 from kfjax.models.augmented_state import check_added_noise
 from kfjax.models.lens import model_of, with_model
@@ -249,6 +250,8 @@ def fit_noise(
         Cosine(learning_rate, updates, final=0.01), clip=10.0
     )
     options["callback"] = through_params(options.get("callback"), noise_of)
+    if isinstance(data, Dataset):
+        check_noise_on("fit_noise", params, data)
     free = free_noise(params, learn, floor)
     fitted = fit(
         through(innovation_nll(filter) if loss is None else loss, noise_of),

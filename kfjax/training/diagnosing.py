@@ -14,6 +14,7 @@ from kfjax._support.types import Numbers
 from kfjax._support.values import real_array
 from kfjax.base import Filter, Params
 from kfjax.data import Dataset, first_steps
+from kfjax.data.batches import check_noise_on
 from kfjax.models.averages import differences
 from kfjax.models.spaces import Space
 from kfjax.training.checks import check_pair, units_of
@@ -102,6 +103,9 @@ def diagnose(
     if student is not None:
         check_pair("diagnose: student", student)
     train, validation = _parts(train, validation, inputs, targets, length)
+    for name, pair in (("teacher", teacher), ("student", student)):
+        if pair is not None:
+            check_noise_on(f"diagnose: {name}", pair[1], validation.data)
     lengths = windows_of("diagnose: memories", memories)
     if window is not None:
         check_count("diagnose: window", window)

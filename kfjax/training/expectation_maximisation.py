@@ -14,6 +14,7 @@ from jax import Array
 from kfjax._support.arguments import check_count, choose_some
 from kfjax._support.compiling import jit
 from kfjax._support.types import PyTree
+from kfjax.data.batches import check_noise_on
 from kfjax.data.dataset import Dataset
 from kfjax.models.augmented_state import check_added_noise
 from kfjax.models.functions import Linear
@@ -117,6 +118,7 @@ def _check(model: object, data: PyTree, names: frozenset[str], iterations: int) 
             f"em: data is a {type(data).__name__}; expected a Dataset. One record is"
             " kf.Dataset(ys[None])."
         )
+    check_noise_on("em", model, data)
     if "prior_mean" in names and data.prior_mean is not None:
         raise ValueError(
             "em: got prior_mean in learn, but the data give prior means; expected one of the two."

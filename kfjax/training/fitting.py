@@ -16,8 +16,10 @@ from kfjax._support.persistence import is_key
 from kfjax._support.types import PyTree
 from kfjax.base import Params
 from kfjax.data import Dataset
+from kfjax.data.batches import check_noise_on
 from kfjax.training.checkpoints import Checkpoints
 from kfjax.training.history import Fitted, Report
+from kfjax.training.losses import FilterLoss
 from kfjax.training.optimising import Plan, optimise
 from kfjax.training.optimizers import clipped_adam
 from kfjax.training.tasks import Keys, Task
@@ -129,6 +131,8 @@ def fit(
         many=key.ndim == 1,
     )
     _check(task, params, data, validation, key, updates, reports)
+    if isinstance(loss, FilterLoss) and isinstance(data, Dataset) and not task.many:
+        check_noise_on("fit", params, data)
     # Rounded up: more updates between reports, and never more reports than there are rows for.
     every = -(-updates // reports)
     plan = Plan("training", updates, every, progress, hyperparameters, checkpoints, callback)

@@ -14,6 +14,7 @@ from kfjax._support.arguments import check_key, check_kind
 from kfjax._support.compiling import jit
 from kfjax.base import Filter, Params
 from kfjax.data import Dataset, run_trajectory, start_at
+from kfjax.data.batches import check_noise_on
 from kfjax.models.averages import centre_and_spread
 from kfjax.models.lens import model_of
 from kfjax.models.spaces import EUCLIDEAN, Space
@@ -54,6 +55,7 @@ def imitation_targets(
     """
     check_pair("imitation_targets: teacher", teacher)
     check_kind("imitation_targets: data", data, Dataset)
+    check_noise_on("imitation_targets: teacher", teacher[1], data)
     if key is not None:
         check_key("imitation_targets: key", key)
     mean, cov = estimates_of(teacher, data, key, smoothing)

@@ -24,6 +24,7 @@ from kfjax._support.compiling import jit
 from kfjax._support.precision import eps_of
 from kfjax.base import Filter, Params, log_likelihood_only
 from kfjax.data import Dataset, run_trajectory
+from kfjax.data.batches import check_noise_on
 from kfjax.data.series import as_dataset
 from kfjax.filters.checks import check_filter
 from kfjax.training.free_parameters import FreeStart, Layout, free_parameters, link, unlink
@@ -136,6 +137,7 @@ def maximum_likelihood(
         key = jax.random.key(0)
     check_key(f"{WHO}: key", key)
     series = as_dataset(WHO, data, us, observed)
+    check_noise_on(WHO, params, series)
     check_count(f"{WHO}: skip", skip, least=0, most=int(series.lengths.min()) - 1)
     free = free_parameters(params, learn, transform, bounds)
     count = _observations(series, skip)

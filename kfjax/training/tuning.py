@@ -20,6 +20,7 @@ from kfjax._support.arguments import check_counts, check_key, check_kind, check_
 from kfjax._support.compiling import jit
 from kfjax._support.naming import suggest
 from kfjax.base import Filter, Params
+from kfjax.data.batches import check_noise_on
 from kfjax.data.dataset import Dataset
 from kfjax.models.augmented_state import check_added_noise
 from kfjax.models.lens import model_of
@@ -148,6 +149,7 @@ def tune(
     check_counts("tune", updates=updates, batch_size=batch_size)
     check_number("tune: learning_rate", learning_rate, above=0)
     model = _checked(params, data, validation, structure, objective, skip)
+    check_noise_on("tune", params, data)
     fitting, choosing = (_loss(filter, objective, leading) for leading in skip)
     # no clipping: Adam alone determines the step size
     optimizer = clipped_adam(Cosine(learning_rate, updates, final=0.0), clip=math.inf)
