@@ -142,7 +142,8 @@ class Matern(Kernel):
         # exp(A s)' is summed
         z = jnp.asarray(self._scaled(dt))
         P = self.stationary()
-        short = jnp.minimum(z, 1.0)
+        is_short = z < 1.0
+        short = jnp.where(is_short, z, 1.0)  # jnp.minimum has half of the slope at z = 1
         # Spectral densities q for which the variance of x is one; with l = 1 it is q / 2, q / 4 and
         # (3 / 16) q (Hartikainen and Sarkka, 2010).
         density = {0: 2.0, 1: 4.0, 2: 16.0 / 3.0}[self.derivatives]
@@ -151,9 +152,9 @@ class Matern(Kernel):
             # G is the last unit vector, since white noise drives the highest derivative only.
             column = self._flow(short * (1 + node) / 2)[:, -1]
             total = total + weight / 2 * density * jnp.outer(column, column)
-        F = self._flow(jnp.maximum(z, 1.0))
+        F = self._flow(jnp.where(is_short, 1.0, z))
         rest = P - linalg.quadratic(F, P)
-        return jnp.where(z < 1.0, short * total, rest)
+        return jnp.where(is_short, short * total, rest)
 
     def stationary(self) -> Array:
         covs = {

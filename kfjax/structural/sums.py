@@ -92,7 +92,7 @@ class Structural(StateSpaceModel):
         self, components: Components, *, diffuse_variance: float = 1e6, first: First = "update"
     ) -> None:
         if not isinstance(components, tuple) or not components:
-            got = "empty" if components == () else described(components)
+            got = "empty" if isinstance(components, tuple) else described(components)
             raise ValueError(
                 f"Structural: components is {got}; expected a tuple of them. Add"
                 " components, as in kf.structural.level() + kf.structural.irregular()."

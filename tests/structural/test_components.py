@@ -91,6 +91,13 @@ def test_short_steps_keep_their_digits_in_float32():
     assert np.linalg.eigvalsh(Q.astype(float)).min() > 0
 
 
+def test_the_slope_where_short_and_long_steps_meet(x64):
+    def noise(length_scale):
+        return st.ornstein_uhlenbeck(1.0, length_scale).Q[0, 0]
+
+    np.testing.assert_allclose(jax.grad(noise)(1.0), -2 * np.exp(-2.0), rtol=1e-12)
+
+
 def test_a_cycle_and_an_autoregression_have_their_autocovariances(x64):
     k = np.arange(6)
     lags = np.abs(k[:, None] - k[None, :])

@@ -40,6 +40,7 @@ MISUSE = {
     "a number": (lambda: st.autoregression(0.5), "autoregression: coefficients have shape"),
     "empty name": (lambda: st.autoregression([0.5], name=""), "autoregression: name is ''"),
     "no components": (lambda: type(MODEL)(()), "components is empty"),
+    "an array": (lambda: type(MODEL)(np.ones(3)), "components is ndarray"),
     "first": (lambda: type(MODEL)(MODEL.components, first="x"), "Structural: first is 'x'"),
     "mask": (
         lambda: st.check_record(MODEL, np.ones((6, 1)), observed=np.ones(3, bool)),
