@@ -1,7 +1,10 @@
 """Evaluation: metrics with intervals, Monte Carlo trials, and comparisons on the same data."""
 
+from kfjax.evaluation.backtest_results import Backtest, ForecastScore
+from kfjax.evaluation.backtesting import backtest
 from kfjax.evaluation.comparison import compare
 from kfjax.evaluation.consistency import anees, anis, chi_square_interval
+from kfjax.evaluation.forecast_scores import gaussian_crps
 from kfjax.evaluation.forecasts import SeriesForecast, forecast_series
 from kfjax.evaluation.innovations import Whiteness, innovation_products, whiteness
 from kfjax.evaluation.intervals import (
@@ -24,9 +27,11 @@ from kfjax.evaluation.trials import monte_carlo
 from kfjax.linear.mismatch import expected_error
 
 __all__ = [
+    "Backtest",
     "ChannelChecks",
     "Comparison",
     "Evaluation",
+    "ForecastScore",
     "Interval",
     "ResidualChecks",
     "Row",
@@ -35,6 +40,7 @@ __all__ = [
     "Whiteness",
     "anees",
     "anis",
+    "backtest",
     "chi_square_interval",
     "clocks",
     "compare",
@@ -44,6 +50,7 @@ __all__ = [
     "first_call",
     "forecast_series",
     "gains",
+    "gaussian_crps",
     "in_turn",
     "innovation_products",
     "mean_interval",

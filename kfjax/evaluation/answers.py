@@ -65,7 +65,7 @@ def _ranked(best: Row, tied: Sequence[Row], others: Sequence[Row]) -> str:
     clauses = [best.name]
     if tied:
         names = [best.name, *(row.name for row in tied)]
-        clauses = [f"No verdict between {_listed(names)} ({_why(tied)})"]
+        clauses = [f"No verdict between {listed(names)} ({_why(tied)})"]
     worse = [least for least in map(_least, others) if least is not None and least > 0]
     if worse:
         who = "the others are" if len(worse) == len(others) else f"{len(worse)} others are"
@@ -74,10 +74,10 @@ def _ranked(best: Row, tied: Sequence[Row], others: Sequence[Row]) -> str:
         clauses.append(f"{who} worse by at least {min(worse):.2g} dB")
     failed = [row.name for row in others if row.failed]
     if failed:
-        clauses.append(f"{_listed(failed)} failed")
+        clauses.append(f"{listed(failed)} failed")
     unknown = [row.name for row in others if not row.failed and _least(row) is None]
     if unknown:
-        clauses.append(f"{_listed(unknown)} cannot be compared")
+        clauses.append(f"{listed(unknown)} cannot be compared")
     return "; ".join(clauses)
 
 
@@ -97,12 +97,12 @@ def _of_several(rows: Sequence[Row]) -> str:
     if not wrong:
         whose = "their consistency"
         if len(checked) < len(rows):
-            whose = f"the consistency of {_listed([row.name for row in checked])}"
+            whose = f"the consistency of {listed([row.name for row in checked])}"
         return f"nothing speaks against {whose}"
     if len(wrong) == len(rows):
         return "none of them is consistent (see !)"
     verb = "is" if len(wrong) == 1 else "are"
-    return f"{_listed(wrong)} {verb} not consistent (see !)"
+    return f"{listed(wrong)} {verb} not consistent (see !)"
 
 
 def _consistency(row: Row) -> str:
@@ -113,7 +113,7 @@ def _consistency(row: Row) -> str:
     outside = [_meaning(name, test) for name, test in tests.items() if test.is_outside]
     if not outside:
         return "nothing speaks against its consistency"
-    return f"it is not consistent: {_listed(outside)}"
+    return f"it is not consistent: {listed(outside)}"
 
 
 def _tests(row: Row) -> dict[str, Interval]:
@@ -122,7 +122,7 @@ def _tests(row: Row) -> dict[str, Interval]:
     return {name: t for name, t in tests.items() if t is not None and not np.isnan(t.value)}
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
     """Return names with commas and an "and" between."""
     *first, last = [f'"{name}"' if "," in name else name for name in names]
     return f"{', '.join(first)} and {last}" if first else last

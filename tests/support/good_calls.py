@@ -318,6 +318,22 @@ EVALUATION: Rows = {
         "skip": 1,
         "key": KEY,
     },
+    "evaluation.backtest": lambda: {
+        "filter": kf.kalman(),
+        "params": model(),
+        "data": np.arange(9.0)[:, None] ** 2,
+        "horizon": 2,
+        "first": 4,
+        "every": 2,
+        "season": 2,
+        "fit": lambda params, known: params,
+        "refit_every": 1,
+        "observed": np.ones(9, bool),
+        "channel": 0,
+        "name": "KF",
+        "key": KEY,
+    },
+    "evaluation.gaussian_crps": lambda: {"mean": np.zeros(3), "std": np.ones(3), "y": np.ones(3)},
     "evaluation.forecast_series": lambda: {
         "filter": kf.kalman(),
         "params": model(),
@@ -452,7 +468,12 @@ WITHOUT_ROW = {
     ),
     "made by functions that return them": (
         *("data.DiskArray", "evaluation.Comparison", "evaluation.Evaluation", "evaluation.Row"),
-        *("evaluation.ResidualChecks", "evaluation.SeriesForecast"),
+        *(
+            "evaluation.ResidualChecks",
+            "evaluation.SeriesForecast",
+            "evaluation.Backtest",
+            "evaluation.ForecastScore",
+        ),
         *("exporting.Program", "training.FilterLoss", "training.MaximumLikelihood", "Stepper"),
     ),
 }

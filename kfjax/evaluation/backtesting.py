@@ -1,0 +1,316 @@
+"""Backtests: forecasts of one series from many origins in its past, scored by what followed."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from scipy import special
+
+from kfjax._support.arguments import check_count, check_function, check_key
+from kfjax._support.compiling import jit
+from kfjax.base import Filter, Gaussian, Params, whole_state
+from kfjax.data import Dataset, run_trajectory
+from kfjax.data.series import as_dataset
+from kfjax.evaluation.backtest_results import Backtest, ForecastScore
+from kfjax.evaluation.forecast_scores import (
+    Gaussians,
+    gaussian_crps,
+    mean_of,
+    mean_of_overlapping,
+    naive_forecasts,
+    naive_scales,
+)
+from kfjax.filters.checks import check_filter, check_params
+from kfjax.runner import forecast
+
+__all__ = ["backtest"]
+
+WHO = "backtest"
+NAIVE, SEASONAL = "naive", "seasonal naive"
+
+
+def backtest(
+    filter: Filter,
+    params: Params,
+    data: Any,
+    *,
+    horizon: int,
+    first: int | None = None,
+    every: int = 1,
+    season: int = 1,
+    fit: Callable[[Params, Dataset], Params] | None = None,
+    refit_every: int | None = None,
+    us: Any = None,
+    observed: Any = None,
+    channel: int = 0,
+    name: str = "model",
+    key: Array | None = None,
+) -> Backtest:
+    """Forecast a series from many origins in its past, and score the forecasts by what followed.
+
+    From every origin t = first, first + every, ... the filter, which has seen y_1, ..., y_t,
+    forecasts y_{t+1}, ..., y_{t+H}. One compiled program does it for all origins. The same origins
+    are forecast by the last value (naive) and the last value of the same season (seasonal naive).
+    At each horizon h,
+
+        MASE = mean |y - mean| / (mean |y_t - y_{t-s}| before the origin),
+        RMSE = sqrt(mean (y - mean)^2),   CRPS = mean of `gaussian_crps`,
+
+    and the share of observations in their central 80 % and 95 % intervals. The variance of a naive
+    forecast is the mean square of past changes over one period, times the number of periods.
+
+    Params that were fitted to the whole series know its future: pass `fit`, or params that were
+    fitted to the steps before `first`.
+
+    Args:
+        filter: a `Filter` that forecasts observations.
+        params: its parameters, or with `fit` where the first fit starts.
+        data: one series ys [T, m], NaN where missing; or a `Dataset` of one trajectory. Inputs of
+            future steps are taken as known.
+        horizon: H, the number of steps ahead.
+        first: how many steps the first origin knows; default half of them, but two seasons.
+        every: number of steps between origins.
+        season: steps of a season, such as 12; 1 for none.
+        fit: function (params, data up to an origin) -> params, such as one that calls
+            `kfjax.training.maximum_likelihood`; it is called at the first origin, with the params
+            before as a start. Its data keep the shape of the whole series, and have its length, so
+            that all fits share one compilation. Default: the params stay as they are.
+        refit_every: number of origins after which to fit again; default never.
+        us: inputs of one series, with a leading axis of T, or None.
+        observed: what was seen of one series, booleans [T] or [T, m]; default where ys is not NaN.
+        channel: which of m channels is scored.
+        name: what the model is called in the table.
+        key: random key of a filter that draws; default `jax.random.key(0)`.
+
+    Returns:
+        `Backtest`; `print` shows a table and which method is best.
+
+    Raises:
+        ValueError: if the series is too short for one origin, there are several trajectories, or
+            the filter has no forecasts of observations.
+
+    Example:
+        >>> from kfjax import structural as st
+        >>> months = np.arange(60)
+        >>> ys = np.sin(2 * np.pi * months / 12) + 0.1 * np.cos(9.0 * months**2)
+        >>> model = st.level(0.02) + st.seasonal(12, 0.02) + st.irregular(0.1)
+        >>> result = kf.evaluation.backtest(
+        ...     kf.kalman(), model, ys[:, None], horizon=3, season=12)
+        >>> [(row.method, row.forecasts) for row in result.overall]
+        [('model', 84), ('naive', 84), ('seasonal naive', 84)]
+
+    References:
+        R. J. Hyndman, A. B. Koehler, Int. J. Forecasting 22 (2006). D. Harvey, S. Leybourne,
+        P. Newbold, Int. J. Forecasting 13 (1997).
+    """
+    check_filter(WHO, filter)
+    check_params(WHO, params)
+    for what, count in (("horizon", horizon), ("every", every), ("season", season)):
+        check_count(f"{WHO}: {what}", count)
+    key = jax.random.key(0) if key is None else key
+    check_key(f"{WHO}: key", key)
+    series = _one_series(as_dataset(WHO, data, us, observed))
+    check_count(f"{WHO}: channel", channel, least=0, most=series.ys.shape[2] - 1)
+    ys = _values(series, channel)
+    origins = _origins(ys, horizon, first, every, season)
+    fitted, groups, refits = _fitted(params, series, origins, fit, refit_every)
+    one = jax.tree.map(lambda a: jnp.asarray(a)[0], series)
+    at = (jnp.asarray(groups), jnp.asarray(origins))
+    ahead = _from_all_origins(filter, fitted, one, *at, horizon, key)
+    if ahead is None:
+        raise ValueError(
+            f"{WHO}: {filter} has no forecasts of observations; expected a filter that moves"
+            " Gaussians, such as kf.kalman() or kf.unscented()."
+        )
+    mean = np.asarray(ahead.mean, np.float64)[:, :, channel]
+    variance = np.asarray(ahead.cov, np.float64)[:, :, channel, channel]
+    methods = {
+        name: Gaussians(mean, np.sqrt(np.maximum(variance, 0))),
+        NAIVE: naive_forecasts(ys, origins, horizon, 1),
+    }
+    if season > 1:
+        methods[SEASONAL] = naive_forecasts(ys, origins, horizon, season)
+    if len(methods) < 2 + (season > 1):
+        raise ValueError(f"{WHO}: name is {name!r}, which is another method; expected another one.")
+    truth = ys[origins[:, None] + np.arange(horizon)]
+    scales = naive_scales(ys, origins, season)
+    rows, best = _rows(methods, truth, scales, every)
+    return Backtest(rows, best, origins, refits, *methods[name], truth, season)
+
+
+def _one_series(data: Dataset) -> Dataset:
+    """Return a dataset of one series."""
+    if data.size != 1:
+        raise ValueError(
+            f"{WHO}: got {data.size} trajectories; expected one series. Call it for each of them."
+        )
+    return data
+
+
+def _values(data: Dataset, channel: int) -> np.ndarray:
+    """Return the observations of a channel [T] up to the last one, NaN where missing."""
+    values = np.array(data.ys[0, :, channel], np.float64)
+    values[int(data.lengths[0]) :] = np.nan
+    if data.observed is not None:
+        values[~np.asarray(data.observed)[0, :, channel]] = np.nan
+    known = np.flatnonzero(~np.isnan(values))
+    if known.size == 0:
+        raise ValueError(f"{WHO}: nothing was observed of channel {channel}; expected a series.")
+    return values[: known[-1] + 1]
+
+
+def _origins(
+    ys: np.ndarray, horizon: int, first: int | None, every: int, season: int
+) -> np.ndarray:
+    """Return how many steps are known at each origin [O]."""
+    if first is None:
+        first = max(ys.size // 2, 2 * season)
+    check_count(f"{WHO}: first", first)
+    if first <= season:
+        raise ValueError(
+            f"{WHO}: first is {first} and season {season}; expected an origin that knows more than"
+            " one season, since errors are measured in its changes."
+        )
+    origins = np.arange(first, ys.size - horizon + 1, every)
+    if origins.size == 0:
+        raise ValueError(
+            f"{WHO}: a first origin after {first} steps and a horizon of {horizon} need"
+            f" {first + horizon} steps, and there are {ys.size}; expected a longer series, or a"
+            " smaller first, horizon or season."
+        )
+    return origins
+
+
+def _fitted(
+    params: Params,
+    data: Dataset,
+    origins: np.ndarray,
+    fit: Callable[[Params, Dataset], Params] | None,
+    refit_every: int | None,
+) -> tuple[Params, np.ndarray, np.ndarray]:
+    """Return stacked params [G, ...], which of them each origin has [O], and the refits."""
+    if fit is None:
+        if refit_every is not None:
+            raise ValueError(f"{WHO}: got refit_every without fit; expected both, or fit alone.")
+        return _stacked([params]), np.zeros(origins.size, int), np.zeros(0, int)
+    check_function(f"{WHO}: fit", fit)
+    if refit_every is not None:
+        check_count(f"{WHO}: refit_every", refit_every)
+    each = origins.size if refit_every is None else refit_every
+    refits = origins[::each]
+    found = []
+    for origin in refits:
+        params = fit(params, _known(data, int(origin)))
+        check_params(f"{WHO}: what fit returns", params)
+        found.append(params)
+    return _stacked(found), np.arange(origins.size) // each, refits
+
+
+def _known(data: Dataset, origin: int) -> Dataset:
+    """Return the data up to an origin, in the shape of all of them."""
+    later = np.arange(data.steps)[:, None] >= origin
+    ys = np.where(later, 0, np.asarray(data.ys))
+    return dataclasses.replace(data, ys=ys, length=np.array([origin]))
+
+
+def _stacked(found: list[Params]) -> Params:
+    """Return params with a leading axis."""
+    return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *found)
+
+
+@functools.partial(jit, static_argnums=(0, 5))
+def _from_all_origins(
+    filter: Filter,
+    params: Params,
+    data: Dataset,
+    groups: Array,
+    origins: Array,
+    horizon: int,
+    key: Array,
+) -> Gaussian | None:
+    """Return the forecasts of the observations from all origins [O, H, ...]."""
+
+    def past(params: Params) -> Any:
+        return run_trajectory(filter, params, data, key=key, emit=whole_state).outputs
+
+    # the state of an origin does not depend on what comes later: one run serves all of them
+    states = jax.vmap(past)(params)
+
+    def ahead(group: Array, origin: Array) -> Gaussian | None:
+        own = jax.tree.map(lambda a: a[group], params)
+        state = jax.tree.map(lambda a: a[group, origin - 1], states)
+        us = jax.tree.map(
+            lambda a: jax.lax.dynamic_slice_in_dim(a, origin, horizon, axis=0), data.us
+        )
+        return forecast(filter, own, state, us=us, steps=horizon).observation
+
+    return jax.vmap(ahead)(groups, origins)
+
+
+def _rows(
+    methods: dict[str, Gaussians], truth: np.ndarray, scales: np.ndarray, every: int
+) -> tuple[tuple[ForecastScore, ...], str | None]:
+    """Return the scores of all methods, and the name of the best."""
+    naive = [method.mean for name, method in methods.items() if name in (NAIVE, SEASONAL)]
+    counted = ~np.isnan(sum(naive, truth)) & (scales > 0)[:, None]
+    if not counted.any():
+        raise ValueError(
+            f"{WHO}: no forecast can be scored: what followed the origins is missing, or the series"
+            " does not change before them; expected observations that vary. See first and season."
+        )
+    scaled = {
+        name: np.where(counted, np.abs(truth - method.mean) / scales[:, None], 0)
+        for name, method in methods.items()
+    }
+    weights = np.where(counted, 1 / np.maximum(counted.sum(axis=1, keepdims=True), 1), 0)
+    used = counted.any(axis=1)
+    losses = {name: (weights * values).sum(axis=1)[used] for name, values in scaled.items()}
+    means = {name: loss.mean() for name, loss in losses.items() if np.isfinite(loss.mean())}
+    best = min(means, key=lambda name: means[name]) if means else None
+    overlap = -(-truth.shape[1] // every)
+    rows = []
+    for name, method in methods.items():
+        difference = None
+        if best is not None and name != best:
+            difference = mean_of_overlapping(losses[name] - losses[best], overlap)
+        mase = mean_of_overlapping(losses[name], overlap)
+        rows.append(_row(name, None, mase, method, truth, counted, difference))
+        for h in range(truth.shape[1]):
+            at = counted[:, h]
+            mase = mean_of_overlapping(scaled[name][at, h], -(-(h + 1) // every))
+            one = Gaussians(method.mean[:, h], method.std[:, h])
+            rows.append(_row(name, h + 1, mase, one, truth[:, h], at, None))
+    return tuple(rows), best
+
+
+def _row(
+    method: str,
+    horizon: int | None,
+    mase: Any,
+    forecasts: Gaussians,
+    truth: np.ndarray,
+    counted: np.ndarray,
+    difference: Any,
+) -> ForecastScore:
+    """Return the scores of one method; NaN for forecasts that are not numbers."""
+    mean, std, y = forecasts.mean[counted], forecasts.std[counted], truth[counted]
+    size = np.abs(y - mean)
+    inside = {p: size <= special.ndtri((1 + p) / 2) * std for p in (0.8, 0.95)}
+    return ForecastScore(
+        method=method,
+        horizon=horizon,
+        forecasts=y.size,
+        mase=mase,
+        rmse=float(np.sqrt(mean_of(size**2))),
+        crps=mean_of(gaussian_crps(mean, std, y)),
+        coverage_80=mean_of(inside[0.8]),
+        coverage_95=mean_of(inside[0.95]),
+        difference=difference,
+    )

@@ -1,0 +1,146 @@
+"""Scores of forecasts, and the naive forecasts that they are compared with."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import ArrayLike, Real
+from scipy import special
+
+from kfjax._support.arguments import real_numbers
+from kfjax.evaluation.intervals import Interval, check_level
+
+__all__ = ["gaussian_crps"]
+
+
+class Gaussians(NamedTuple):
+    """Forecasts as normal distributions.
+
+    Attributes:
+        mean: [origins, H].
+        std: [origins, H].
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+
+
+def gaussian_crps(
+    mean: Real[ArrayLike, " *shape"], std: Real[ArrayLike, " *shape"], y: Real[ArrayLike, " *shape"]
+) -> np.ndarray:
+    """Return the continuous ranked probability score of a normal distribution.
+
+    CRPS = integral (F(x) - [x >= y])^2 dx = std (z (2 Phi(z) - 1) + 2 phi(z) - 1 / sqrt(pi)),
+    z = (y - mean) / std; lower is better. Of a point forecast (std = 0) it is the absolute error.
+
+    Args:
+        mean: means, of any shape.
+        std: standard deviations, of the same shape or one that broadcasts.
+        y: what was observed.
+
+    Returns:
+        The scores, in the unit of y.
+
+    Raises:
+        ValueError: if a standard deviation is negative.
+
+    Example:
+        >>> round(float(kf.evaluation.gaussian_crps(0.0, 1.0, 0.0)), 4)
+        0.2337
+
+    References:
+        T. Gneiting, A. E. Raftery, J. Am. Stat. Assoc. 102 (2007), eq. 21.
+    """
+    centre, scale, value = (
+        real_numbers(f"gaussian_crps: {name}", given)
+        for name, given in (("mean", mean), ("std", std), ("y", y))
+    )
+    if (scale < 0).any():
+        raise ValueError(f"gaussian_crps: std is {scale.min()} somewhere; expected 0 or more.")
+    error = value - centre
+    z = error / np.where(scale > 0, scale, 1)
+    density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    score = scale * (z * (2 * special.ndtr(z) - 1) + 2 * density - 1 / np.sqrt(np.pi))
+    return np.where(scale == 0, np.abs(error), score)
+
+
+def naive_forecasts(ys: np.ndarray, origins: np.ndarray, horizon: int, period: int) -> Gaussians:
+    """Forecast each step as the last value observed a whole number of periods before it.
+
+    The variance is the mean square of past changes over one period, times the number of periods.
+
+    Args:
+        ys: the series [T], NaN where missing.
+        origins: how many values are known [O].
+        horizon: H.
+        period: steps of a period; 1 for the last value.
+
+    Returns:
+        `Gaussians` [O, H], NaN where no such value is known.
+    """
+    mean = np.full((origins.size, horizon), np.nan)
+    std = np.full((origins.size, horizon), np.nan)
+    for row, origin in enumerate(origins):
+        past = ys[:origin]
+        size = np.sqrt(mean_of((past[period:] - past[:-period]) ** 2))
+        for ahead in range(horizon):
+            at = np.arange(origin + ahead, -1, -period)
+            known = at[at < origin]
+            known = known[~np.isnan(ys[known])]
+            if known.size:
+                periods = (origin + ahead - known[0]) / period
+                mean[row, ahead] = ys[known[0]]
+                std[row, ahead] = size * np.sqrt(periods)
+    return Gaussians(mean, std)
+
+
+def naive_scales(ys: np.ndarray, origins: np.ndarray, period: int) -> np.ndarray:
+    """Return the mean absolute change over a period before each origin [O], NaN for none."""
+    changes = np.abs(ys[period:] - ys[:-period])
+    return np.array([mean_of(changes[: origin - period]) for origin in origins])
+
+
+def mean_of(values: np.ndarray) -> float:
+    """Return the mean of the values that are known, NaN for none."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else np.nan
+
+
+def mean_of_overlapping(values: np.ndarray, overlap: int, level: float = 0.95) -> Interval:
+    """Return the mean over origins with its confidence interval.
+
+    Forecasts from neighbouring origins share future steps, so that their scores are correlated. The
+    variance of the mean counts the autocovariances g_k of these lags, as in the test of Diebold and
+    Mariano with the correction of Harvey, Leybourne and Newbold (1997) for short series:
+
+    var = (g_0 + 2 sum_{k < overlap} g_k) / N * N^2 / (N^2 + N - 2 N overlap + overlap^2 - overlap).
+
+    Where it is not positive, g_k is weighted with 1 - k / overlap.
+
+    Args:
+        values: one score for each origin [N].
+        overlap: how many neighbouring origins share steps, at least 1.
+        level: probability of the interval.
+
+    Returns:
+        `Interval`, infinite for fewer than three times as many origins as overlap.
+    """
+    check_level(level)
+    count = values.size
+    mean = float(values.mean()) if count else np.nan
+    if not np.isfinite(mean):
+        return Interval(mean, np.nan, np.nan)
+    if count < max(3 * overlap, 3):
+        return Interval(mean, -np.inf, np.inf)
+    about = values - mean
+    products = [float(about[k:] @ about[: count - k]) / count for k in range(overlap)]
+    doubled = 2 * np.array(products)
+    doubled[0] /= 2
+    variance = doubled.sum()
+    if variance <= 0:
+        variance = doubled @ (1 - np.arange(overlap) / overlap)
+    correction = (count + 1 - 2 * overlap + overlap * (overlap - 1) / count) / count
+    quantile = special.stdtrit(count - 1, (1 + level) / 2)
+    half = quantile * np.sqrt(variance / count / correction)
+    return Interval(mean, mean - half, mean + half)
