@@ -280,13 +280,11 @@ class Structural(StateSpaceModel):
         return any(component.reads_inputs for component in self.components)
 
     def _f(self) -> Linear:
-        check_states(self.components)
         if self._reads_inputs:
             return Linear(Partial(_transition, self.components))
         return Linear(_transition(self.components, None))
 
     def _h(self) -> Linear:
-        check_states(self.components)
         if self._reads_inputs:
             return Linear(Partial(_observed, self.components))
         return Linear(_observed(self.components, None))
@@ -307,6 +305,7 @@ class Structural(StateSpaceModel):
 
 def _blocks(components: Components, parts: list[Any]) -> Array:
     """Return square matrices along a diagonal."""
+    check_states(components)
     n = sum(component.size for component in components)
     rows = []
     start = 0
@@ -335,6 +334,7 @@ def _noise(components: Components, x: AnyArray | None, u: Inputs) -> Array:
 
 def _observed(components: Components, u: Inputs) -> Array:
     """Return H [m, n]."""
+    check_states(components)
     check_inputs(components, u)
     parts = [c.observed(u) for c in components if c.width]
     return jnp.concatenate(parts, axis=1).astype(_dtype(components))
