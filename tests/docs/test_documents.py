@@ -17,6 +17,7 @@ from kfjax._cli.parser import main
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COLUMNS = 120
+COLUMNS_OF_CODE = 76  # what a box of the site holds; blocks of `text` are what programs print
 SAME_PICTURE = 0.015  # a curve that has moved differs more; rounding and fonts differ less
 WITH_SAMPLERS = "infer-parameters-by-sampling.md"  # whose draws are compared
 WITH_COMMANDS = (
@@ -119,7 +120,8 @@ def assert_posteriors_agree(names):
 
 def assert_commands_run(path):
     """Run the commands of a page on the files that its Python blocks wrote."""
-    commands = re.findall(r"^kfjax (.*)$", path.read_text(), flags=re.MULTILINE)
+    text = path.read_text().replace("\\\n", "")
+    commands = re.findall(r"^kfjax (.*)$", text, flags=re.MULTILINE)
     assert {command.partition(" ")[0] for command in commands} == {"compare", "filter"}
     for command in commands:
         assert main(shlex.split(command)) == 0
@@ -140,3 +142,10 @@ def test_lines_are_short(path):
     text = re.sub(r"^```bash\n.*?^```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
     lines = [line for line in text.split("\n") if not line.startswith("|")]
     assert not [line for line in lines if len(line) > COLUMNS]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS[1:], ids=name_of)
+def test_code_fits_its_box(path):
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    lines = [line for kind, code in blocks if kind != "text" for line in code.split("\n")]
+    assert not [line for line in lines if len(line) > COLUMNS_OF_CODE]

@@ -59,7 +59,7 @@ def problems_of(piece: Piece, page: Page) -> Iterator[tuple[int, str]]:
     """Yield (line, what is wrong) for one piece of code."""
     code = piece.code.strip()
     if piece.kind == "shell":
-        for number, line in enumerate(piece.code.split("\n")):
+        for number, line in enumerate(re.sub(r"\\\n\s*", "", piece.code).split("\n")):
             for reason in command_problems(line.partition("  #")[0]):
                 yield piece.line + number, f"`{line.strip()}`: {reason}"
         return
