@@ -1,6 +1,6 @@
 """How operations that read or write slices and entries act on a part of a batch.
 
-See `kfjax._support.batch_cuts`.
+The rules are used by `batch_cuts`.
 """
 
 from __future__ import annotations
