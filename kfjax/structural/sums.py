@@ -7,7 +7,6 @@ import math
 from operator import methodcaller
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -16,29 +15,17 @@ from jax.tree_util import Partial
 from kfjax._support.arguments import check_kind, check_mapping, check_number
 from kfjax._support.naming import described, suggest
 from kfjax._support.pytrees import OUTSIDE, STATIC, promote
-from kfjax._support.types import AnyArray
-from kfjax.base import Gaussian, Inputs
+from kfjax.base import Gaussian
 from kfjax.models.functions import Linear
 from kfjax.models.noise import may_be_noise_free
 from kfjax.models.spaces import EUCLIDEAN
 from kfjax.models.state_space import First, StateSpaceModel, check_first
-from kfjax.structural.components import (
-    BOUNDS,
-    STATIONARY,
-    Component,
-    check_parameter,
-    covariance,
-)
-from kfjax.structural.telling_apart import (
-    check_apart,
-    check_channels,
-    check_inputs,
-    check_states,
-)
+from kfjax.structural import matrices
+from kfjax.structural.components import BOUNDS, STATIONARY, Component, check_parameter
+from kfjax.structural.matrices import Components
+from kfjax.structural.telling_apart import check_apart, check_channels
 
 __all__ = ["Structural"]
-
-Components = tuple[Component, ...]
 
 
 @dataclasses.dataclass(frozen=True, eq=False, init=False, repr=False)
@@ -116,7 +103,7 @@ class Structural(StateSpaceModel):
             object.__setattr__(self, name, value)
         # a tracer says nothing about its value: a std that is learned is above zero
         stds = [c.std for c in components if not c.width]  # type: ignore[attr-defined]
-        noise_free = not stds or may_be_noise_free(_total_noise(components, self.m))
+        noise_free = not stds or may_be_noise_free(matrices.total_noise(components, self.m))
         object.__setattr__(self, "noise_free", noise_free)
 
     @classmethod
@@ -168,8 +155,7 @@ class Structural(StateSpaceModel):
     @property
     def dtype(self) -> Any:
         """The float dtype of the parameters."""
-        leaves = jax.tree.leaves(self.components)
-        return leaves[0].dtype if leaves else jnp.result_type(float)
+        return matrices.dtype_of(self.components)
 
     @property
     def blocks(self) -> dict[str, slice]:
@@ -281,72 +267,26 @@ class Structural(StateSpaceModel):
 
     def _f(self) -> Linear:
         if self._reads_inputs:
-            return Linear(Partial(_transition, self.components))
-        return Linear(_transition(self.components, None))
+            return Linear(Partial(matrices.transition, self.components))
+        return Linear(matrices.transition(self.components, None))
 
     def _h(self) -> Linear:
         if self._reads_inputs:
-            return Linear(Partial(_observed, self.components))
-        return Linear(_observed(self.components, None))
+            return Linear(Partial(matrices.observed, self.components))
+        return Linear(matrices.observed(self.components, None))
 
     def _Q(self) -> Any:
         if self._reads_inputs:
-            return Partial(_noise, self.components)
-        return _noise(self.components, None, None)
+            return Partial(matrices.noise, self.components)
+        return matrices.noise(self.components, None, None)
 
     def _R(self) -> Array:
-        return _total_noise(self.components, self.m).astype(self.dtype)
+        return matrices.total_noise(self.components, self.m).astype(self.dtype)
 
     def _prior(self) -> Gaussian:
         large = np.diag(np.where(self._diffuse, self.diffuse_variance, 0.0))
-        cov = _blocks(self.components, [c.start().cov for c in self.components])
+        cov = matrices.blocks(self.components, [c.start().cov for c in self.components])
         return Gaussian(jnp.zeros(self.n, self.dtype), cov + jnp.asarray(large, self.dtype))
-
-
-def _blocks(components: Components, parts: list[Any]) -> Array:
-    """Return square matrices along a diagonal."""
-    check_states(components)
-    n = sum(component.size for component in components)
-    rows = []
-    start = 0
-    for part in map(jnp.asarray, parts):
-        size = part.shape[0]
-        rows.append(jnp.pad(part, ((0, 0), (start, n - start - size))))
-        start += size
-    return jnp.concatenate(rows).astype(_dtype(components))
-
-
-def _dtype(components: Components) -> Any:
-    leaves = jax.tree.leaves(components)
-    return leaves[0].dtype if leaves else jnp.result_type(float)
-
-
-def _transition(components: Components, u: Inputs) -> Array:
-    """Return F [n, n]."""
-    return _blocks(components, [c.transition(u) for c in components if c.width])
-
-
-def _noise(components: Components, x: AnyArray | None, u: Inputs) -> Array:
-    """Return Q [n, n], the same for every x."""
-    del x
-    return _blocks(components, [c.noise(u) for c in components if c.width])
-
-
-def _observed(components: Components, u: Inputs) -> Array:
-    """Return H [m, n]."""
-    check_states(components)
-    check_inputs(components, u)
-    parts = [c.observed(u) for c in components if c.width]
-    return jnp.concatenate(parts, axis=1).astype(_dtype(components))
-
-
-def _total_noise(components: Components, m: int) -> Array:
-    """Return R [m, m], the covariance of the components without states."""
-    total = jnp.zeros((m, m))
-    for component in components:
-        if not component.width:
-            total = total + covariance(component.std)  # type: ignore[attr-defined]
-    return total
 
 
 def check_structural(who: str, model: object) -> None:
