@@ -25,6 +25,8 @@ from kfjax.training.likelihood import maximum_likelihood
 from kfjax.training.likelihood_results import MaximumLikelihood, Parameter
 from kfjax.training.linear_recursion import LinearRecursion, fit_recursion
 from kfjax.training.losses import FilterLoss, innovation_nll, nll, prediction_error, state_mse
+from kfjax.training.many import fit_many
+from kfjax.training.many_results import FittedMany
 from kfjax.training.noise import Scales, scale_noise
 from kfjax.training.optimizers import Cosine, clipped_adam, replicate
 from kfjax.training.partitioning import merge, partition
@@ -47,6 +49,7 @@ __all__ = [
     "Divergence",
     "FilterLoss",
     "Fitted",
+    "FittedMany",
     "Forgetting",
     "FreeNoise",
     "History",
@@ -71,6 +74,7 @@ __all__ = [
     "em",
     "finite_memory_floor",
     "fit",
+    "fit_many",
     "fit_noise",
     "fit_recursion",
     "fit_stages",

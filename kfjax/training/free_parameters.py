@@ -21,6 +21,7 @@ from kfjax._support.types import PyTree
 from kfjax.base import Gaussian, Params
 from kfjax.models.augmented_state import check_added_noise
 from kfjax.models.lens import model_of, with_model
+from kfjax.structural import Structural
 from kfjax.training.covariances import NAMES, constrain, covariance_of, unconstrain
 from kfjax.training.partitioning import merge, partition, path_name
 
@@ -293,6 +294,8 @@ def free_parameters(
     params: Any, learn: Any, transform: Callable | None, bounds: Mapping[str, Any] | None
 ) -> FreeStart:
     """Return what is free, and where to start; the arguments are those of `maximum_likelihood`."""
+    if isinstance(params, Structural) and learn is None and transform is None:
+        return _free_by_name(params, bounds or {})
     structures = _structures(params, learn, transform)
     if structures is None:
         return _free_leaves(params, learn, transform, bounds or {})
@@ -361,6 +364,24 @@ def _free_leaves(
     trained, frozen = partition(params, learn)
     paths, _ = jax.tree_util.tree_flatten_with_path(trained)
     names = [path_name(path) for path, _ in paths]
+    return _free_arrays((trained, frozen), names, transform, bounds)
+
+
+def _free_by_name(model: Structural, bounds: Mapping[str, Any]) -> FreeStart:
+    """Return the parameters of a structural model as free numbers, by their names."""
+    everything = partition(model, True)
+    names = list(model.parameters)  # in the order of the leaves
+    return _free_arrays(everything, names, None, {**model.bounds, **bounds})
+
+
+def _free_arrays(
+    parts: tuple[PyTree, PyTree],
+    names: Sequence[str],
+    transform: Callable | None,
+    bounds: Mapping[str, Any],
+) -> FreeStart:
+    """Return the arrays of the trained part, which have these names, as free numbers."""
+    values = jax.tree.leaves(parts[0])
     unknown = [name for name in bounds if not any(_within(path, name) for path in names)]
     if unknown:
         raise ValueError(
@@ -369,14 +390,14 @@ def _free_leaves(
         )
     leaves = [
         Leaf(name, np.shape(value), _bounds_of(name, bounds), _units(value))
-        for name, (_, value) in zip(names, paths, strict=True)
+        for name, value in zip(names, values, strict=True)
     ]
     starts = [
         leaf.start(np.asarray(value, np.float64))
-        for leaf, (_, value) in zip(leaves, paths, strict=True)
+        for leaf, value in zip(leaves, values, strict=True)
     ]
     theta, spread = (np.concatenate(arrays) for arrays in zip(*starts, strict=True))
-    return FreeStart(LeafLayout(tuple(leaves), transform), theta, spread, (trained, frozen))
+    return FreeStart(LeafLayout(tuple(leaves), transform), theta, spread, parts)
 
 
 def _as_float(leaf: PyTree) -> PyTree:

@@ -76,8 +76,8 @@ def maximum_likelihood(
 
     Args:
         filter: a `Filter` with a likelihood.
-        params: what to start from: a `StateSpaceModel`, other params of the filter, or with
-            `transform` a dict of numbers (or another pytree).
+        params: what to start from: a sum of `kfjax.structural`, another `StateSpaceModel`, other
+            params of the filter, or with `transform` a dict of numbers (or another pytree).
         data: one series ys [T, m], NaN where missing; or a `Dataset`, whose trajectories are
             independent and share the parameters.
         us: inputs of one series, with a leading axis of T, or None.
@@ -86,12 +86,14 @@ def maximum_likelihood(
             the correlations as given; zeros stay), "full" (the whole matrix) or "scalar" (one
             factor on all variances); or names of them, as in `fit_noise`, whose whole matrices are
             free. Otherwise leaves of params as in `fit`: a function (path, leaf) -> bool, or
-            booleans. Default {"Q": "diagonal", "R": "diagonal"} for a model, all leaves with
-            `transform`, and as in `fit` for other params.
+            booleans. Default the parameters of a structural model by name, {"Q": "diagonal",
+            "R": "diagonal"} for other models, all leaves with `transform`, and as in `fit` for
+            other params.
         transform: function from such values to params of the filter; a module-level function,
             since a new lambda is compiled again.
-        bounds: by the paths of leaves, (low, high) with None for no end; default (0, None) where
-            the path ends in _std, _var or _density, and none for others.
+        bounds: by the paths of leaves, (low, high) with None for no end; default those of a
+            structural model, otherwise (0, None) where the path ends in _std, _var or _density, and
+            none for others.
         log_prior: function of the values (the params, or what `transform` takes) that is added to
             the log-likelihood; the result is then the mode of the posterior.
         skip: number of leading steps of each trajectory whose likelihood does not count, as many as

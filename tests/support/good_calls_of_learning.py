@@ -274,6 +274,16 @@ TRAINING |= {
         "smoothing": True,
     },
     "training.load_params": lambda: {"path": "no such file", "like": model()},
+    "training.fit_many": lambda: {
+        "filter": kf.kalman(),
+        "params": model(),
+        "data": data(),
+        "learn": ("R",),
+        "skip": 1,
+        "updates": 1,
+        "chunk": 4,
+        "progress": False,
+    },
     "training.maximum_likelihood": lambda: {
         "filter": kf.kalman(),
         "params": model(),

@@ -1,0 +1,1 @@
+"""Structural time series beside statsmodels."""
