@@ -474,7 +474,13 @@ WITHOUT_ROW = {
             "evaluation.Backtest",
             "evaluation.ForecastScore",
         ),
-        *("exporting.Program", "training.FilterLoss", "training.MaximumLikelihood", "Stepper"),
+        *(
+            "exporting.Program",
+            "training.FilterLoss",
+            "training.FittedMany",
+            "training.MaximumLikelihood",
+            "Stepper",
+        ),
     ),
 }
 
