@@ -11,6 +11,7 @@ from jax.tree_util import Partial
 from support.table import BELIEFS, FILTERS, STEPS, case, quick_jit
 
 import kfjax as kf
+from kfjax.models.observing import observe
 
 exact = {"rtol": 1e-9, "atol": 1e-11}
 
@@ -292,3 +293,32 @@ def test_checked_runs_let_good_data_pass(checked):
     ys = np.array([[0.1], [np.nan], [0.3]])
     final, est = jax.block_until_ready(checked(ys, np.array([True, False, True])))
     chex.assert_tree_all_finite((final, est))
+
+
+@pytest.mark.parametrize("seen", [0, 1])
+def test_of_observations_that_wrap_the_unobserved_channels_do_not_count(x64, seen):
+    """Two bearings near the cut, of which one is observed."""
+    h = kf.Linear([[1.0, 0.2], [0.3, 1.0]], b=[0.1, -0.2])
+    prior = kf.Gaussian(np.array([3.0, -3.0]), np.array([[0.2, 0.05], [0.05, 0.3]]))
+    model = kf.StateSpaceModel(
+        kf.Linear(np.eye(2)), h, np.eye(2), 0.1 * np.eye(2), prior, None, kf.angles(0, 1)
+    )
+    row = slice(seen, seen + 1)
+    one = model.replace(
+        h=kf.Linear(h.A[row], b=h.b[row]), R=[[0.1]], observation_space=kf.angles(0)
+    )
+    y = np.array([-2.9, 2.8])
+    mask = np.arange(2) == seen
+    state, info = kf.extended().update(model, kf.extended().init(model), y, observed=mask)
+    expected, alone = kf.extended().update(one, kf.extended().init(one), y[row])
+    chex.assert_trees_all_close(state, expected, **exact)
+    np.testing.assert_allclose(info.innovation, np.where(mask, alone.innovation[0], 0), **exact)
+    np.testing.assert_allclose(info.innovation_cov[seen, seen], alone.innovation_cov[0, 0])
+    assert not info.innovation_cov[1 - seen].any()
+    assert not info.innovation_cov[:, 1 - seen].any()
+    np.testing.assert_allclose(info.log_likelihood, alone.log_likelihood, **exact)
+    # filters that predict an observation without h pass any y_hat
+    flat = model.replace(observation_space=None)
+    innovation = observe(flat, prior.mean, y, None, mask).innovation(np.ones(2))
+    assert innovation[seen] != 0
+    assert innovation[1 - seen] == 0
