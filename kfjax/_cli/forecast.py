@@ -13,6 +13,7 @@ import numpy as np
 
 from kfjax._cli.columns import table_columns
 from kfjax._cli.estimate_files import TABLES, write_table
+from kfjax._cli.forecast_auto import choose_model
 from kfjax._cli.loading import Parametric, load_model, load_parametric
 from kfjax._cli.output import check_fit, check_folder, check_model
 from kfjax._cli.studies import size_in_words
@@ -22,7 +23,7 @@ from kfjax._support.saving import json_text
 from kfjax.base import Filter, Params
 from kfjax.data import Dataset, read_data, split_future, split_time
 from kfjax.evaluation import ResidualChecks, SeriesForecast, forecast_series, residual_checks
-from kfjax.filters import by_name, exact_diffuse
+from kfjax.filters import by_name, exact_diffuse, kalman
 from kfjax.models.state_space import StateSpaceModel, is_linear
 from kfjax.plotting import plot_forecast
 from kfjax.training import COVARIANCES, MaximumLikelihood, maximum_likelihood
@@ -32,6 +33,8 @@ __all__: list[str] = []
 SHOWN = 12  # rows of the table that are printed
 DRAWN = 10  # times as many steps of the past are drawn as of the future, and at least
 AT_LEAST = 120
+AUTO = "auto"
+STEPS = 12  # ahead, with --model auto
 
 
 class _Errors(NamedTuple):
@@ -60,26 +63,28 @@ def run_forecast(args: Namespace) -> None:
     if out.suffix not in TABLES:
         raise ValueError(f"--out is {out}; expected a file that ends in .csv or .parquet.")
     check_folder(out.parent)
-    model = load_model(args.model)
-    data = read_data(args.data, args.split, **table_columns(args))
-    if out.exists() and out.samefile(args.data):
+    data_file = _file(args)
+    model = None if args.model == AUTO else load_model(args.model)
+    data = read_data(data_file, args.split, **table_columns(args))
+    if out.exists() and out.samefile(data_file):
         raise ValueError(f"--out {out} is the file of the data; expected another one.")
-    check_model(model, data)
-    chosen = by_name(args.filter or ("kalman" if is_linear(model) else "extended"))
-    if args.diffuse is not None:
-        chosen = exact_diffuse(chosen, *([args.diffuse] if args.diffuse else []))
-    check_fit(chosen, model, data)
+    chosen = _automatic(args) if model is None else _filter(args, model, data)
     known, later = _kept_back(args, data)
-    print(f"{args.data}: {size_in_words(data)}.")
+    print(f"{data_file}: {size_in_words(data)}.")
     if later is not None:
         print(f"Fitted and forecast without the last {args.holdout} steps.")
-    fit = _fitted(args, chosen, model, known)
-    params = model if fit is None else fit.params
     past = _past(known)
+    if model is None:
+        fit: MaximumLikelihood | None = choose_model(args, past)
+    else:
+        fit = _fitted(args, chosen, model, known)
+    params = model if fit is None else fit.params
     checks = residual_checks(chosen, params, past, skip=args.skip)
     print()
     print(checks if fit is None else fit.summary(checks))
     steps = args.steps or args.holdout
+    if model is None and past is known:
+        steps = steps or STEPS
     ahead = forecast_series(chosen, params, known, steps=steps, level=args.level)
     frame = ahead.to_pandas(time=args.time or "time", series=args.by or "series")
     print(f"\nForecast, {100 * args.level:g} % intervals; times: {ahead.future.spacing}:")
@@ -95,6 +100,38 @@ def run_forecast(args: Namespace) -> None:
     write_file(out.with_suffix(".png"), picture)
     write_file(out.with_suffix(".json"), document.encode())
     print(f"\nWrote {out}: {table}; and {out.with_suffix('.png')}, {out.with_suffix('.json')}.")
+
+
+def _file(args: Namespace) -> str:
+    """Return the file of the data, which is given with or without --data."""
+    given = [file for file in (args.data, args.data_file) if file is not None]
+    if len(given) != 1:
+        raise ValueError(
+            f"got {' and '.join(given) or 'no file'} as data; expected one file, as in kfjax"
+            " forecast sales.csv, or --data sales.csv."
+        )
+    return given[0]
+
+
+def _filter(args: Namespace, model: StateSpaceModel, data: Dataset) -> Filter:
+    """Return the filter of a user's model, which runs it on the data."""
+    check_model(model, data)
+    chosen = by_name(args.filter or ("kalman" if is_linear(model) else "extended"))
+    if args.diffuse is not None:
+        chosen = exact_diffuse(chosen, *([args.diffuse] if args.diffuse else []))
+    check_fit(chosen, model, data)
+    return chosen
+
+
+def _automatic(args: Namespace) -> Filter:
+    """Return the filter of the sums of --model auto."""
+    for option in ("fit", "filter", "diffuse"):
+        if getattr(args, option) is not None:
+            raise ValueError(
+                f"got --model auto and --{option}; expected one of them: its sums are fitted, start"
+                " exactly diffuse, and are filtered by kalman."
+            )
+    return exact_diffuse(kalman())
 
 
 def _kept_back(args: Namespace, data: Dataset) -> tuple[Dataset, Dataset | None]:

@@ -15,6 +15,14 @@ __all__: list[str] = []
 def add_forecast(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command that other commands do not have."""
     add = parser.add_argument
+    add("data_file", metavar="DATA", nargs="?", help="the same as --data DATA")
+    add("--season", metavar="S", type=_steps, help="steps of a season, for --model auto")
+    add(
+        "--choose",
+        choices=("aic", "backtest"),
+        default="aic",
+        help="how --model auto chooses (default aic)",
+    )
     add("--steps", metavar="K", type=_steps, help="number of steps ahead")
     add(
         "--fit",

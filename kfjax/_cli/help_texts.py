@@ -84,11 +84,16 @@ arguments of MODEL, if that is a function whose arguments have numbers as defaul
 (those whose names end in _std, _var or _density are positive), or else standard deviations in Q and
 R. --fit A,B fits the arguments A and B alone; --fit diagonal, full or scalar fits Q and R.
 
+--model auto, the default, fits a few sums of structural components (level, trend, damped trend,
+each with a season if there is one), chooses one by AIC or --choose backtest, and prints their
+table. The season follows from times by months, quarters, weeks, days or hours, or from --season.
+
 The table of forecasts has the times that follow those of the data (months, business days, equal
 steps), or those of rows at the end without observations, which may hold inputs of the future. The
 picture and the results as JSON are written beside it, with .png and .json.""",
     """\
 examples:
+  kfjax forecast sales.csv --time month --ys sales
   kfjax forecast --data nile.csv --time year --ys volume --model nile.py:level --fit --steps 30
   kfjax forecast --data nile.csv --time year --ys volume --model nile.py:level --holdout 20""",
 )
