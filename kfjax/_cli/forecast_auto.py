@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 import warnings
 from argparse import Namespace
 from typing import NamedTuple
@@ -77,6 +78,8 @@ def choose_model(args: Namespace, data: Dataset) -> MaximumLikelihood:
     skip = first_steps_of(ys, season)
     found = []
     for name, model in models.items():
+        # each compiles a program, and people want to know that something happens
+        print(f"kfjax: fitting {name}", file=sys.stderr, flush=True)
         fit = fitted(args, model, data, skip)
         test = tested(args, model, data, season) if args.choose == "backtest" else None
         found.append(Candidate(name, model, fit, test))
