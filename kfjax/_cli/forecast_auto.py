@@ -57,6 +57,8 @@ def choose_model(args: Namespace, data: Dataset) -> MaximumLikelihood:
         data: the series up to its last observation.
     """
     warnings.filterwarnings("ignore", "maximum_likelihood: no maximum was found", UserWarning)
+    # steps of a calendar are alike for a sum
+    warnings.filterwarnings("ignore", r"run: no function of the model reads u\['dt'\]", UserWarning)
     ys = observed_values(data)
     # no candidate reads dt; with its length, the data have the form that backtests give to fits
     data = dataclasses.replace(data, us=None, length=data.lengths)

@@ -91,7 +91,9 @@ def test_the_least_aic_is_chosen_and_forecast(tmp_path, monkeypatch, capsys):
     fit, calls = pretended({1: -120.0, 2: -119.0, 4: -70.0, 5: -69.5})
     monkeypatch.setattr(forecast_auto, "maximum_likelihood", fit)
     assert forecast(written(tmp_path, sales()), "--steps", "4") == 0
-    printed = capsys.readouterr().out
+    printed, errors = capsys.readouterr()
+    assert errors.splitlines()[-1] == "kfjax: fitting damped trend + season 4"
+    assert "note" not in errors
     assert calls == [5, 5, 5, 5, 5, 0]
     assert re.search(r"> level \+ season 4 +3 +-70\.000 +146\.000\n", printed)
     assert re.search(r"  damped trend \+ season 4 +5 +-69\.500 +149\.000\n", printed)
