@@ -5,19 +5,14 @@ A well tuned classical filter is the baseline that a learned one has to beat.
 
 from __future__ import annotations
 
-import functools
-import itertools
 import math
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.flatten_util import ravel_pytree
 
 from kfjax._support.arguments import check_counts, check_key, check_kind, check_number
-from kfjax._support.compiling import jit
 from kfjax._support.naming import suggest
 from kfjax.base import Filter, Params
 from kfjax.data.batches import check_noise_on
@@ -25,28 +20,27 @@ from kfjax.data.dataset import Dataset
 from kfjax.models.augmented_state import check_added_noise
 from kfjax.models.lens import model_of
 from kfjax.models.state_space import StateSpaceModel
-from kfjax.training.losses import innovation_nll, state_mse
-from kfjax.training.minimising import Minimum, leave_plateaus, minimise
 from kfjax.training.noise import Scales, scale_noise
+from kfjax.training.noise_factors import (
+    Factors,
+    Found,
+    coarse,
+    logarithms_of_one,
+    loss_of,
+    to_the_end,
+    value_on,
+    without_common_factor,
+)
 from kfjax.training.optimising import Plan, optimise
 from kfjax.training.optimizers import Cosine, clipped_adam
-from kfjax.training.rollout import Rollout
-from kfjax.training.stepping import measure
 from kfjax.training.tasks import Keys, Task
-from kfjax.training.wrapping import BatchLoss, through
 
 __all__ = ["OBJECTIVES", "STRUCTURES", "Tuned", "tune"]
 
 STRUCTURES = ("scalar", "diagonal")
 OBJECTIVES = ("likelihood", "mse")
 LOOK = 10  # updates between two evaluations on the validation part
-# grid of the coarse search: powers of ten on the variances
-GRID = np.log(10.0) * np.arange(-4, 5)
-ROUNDS = 4  # of that search, at most
 FEW = 2  # trajectories that `kfjax.data.split_parts` splits in time
-ENOUGH = 1e-2  # of the gradient per observation, in roots of the rounding
-LOOK_AROUND = 4.0  # logarithms of a variance
-LEAST = 1e-6  # difference per observation
 
 
 class Tuned(NamedTuple):
@@ -150,23 +144,23 @@ def tune(
     check_number("tune: learning_rate", learning_rate, above=0)
     model = _checked(params, data, validation, structure, objective, skip)
     check_noise_on("tune", params, data)
-    fitting, choosing = (_loss(filter, objective, leading) for leading in skip)
+    fitting, choosing = (loss_of(filter, objective, leading) for leading in skip)
     # no clipping: Adam alone determines the step size
     optimizer = clipped_adam(Cosine(learning_rate, updates, final=0.0), clip=math.inf)
     batch_size = min(batch_size, data.size)
     task = Task(fitting, choosing, optimizer, batch_size, independent=True)
 
-    one = _Factors(params, _logarithms(model, data, structure))
-    start = _coarse(fitting, objective, one, data[:batch_size], key)
+    one = Factors(params, logarithms_of_one(model, data, structure))
+    start = coarse(fitting, objective, one, data[:batch_size], key)
     if data.size <= FEW:
-        found = _to_the_end(fitting, choosing, start, data, validation, key, updates)
+        found = to_the_end(fitting, choosing, start, data, validation, key, updates)
     else:
         plan = Plan("tuning", updates, LOOK, progress)
-        learn = _Factors(False, True)
+        learn = Factors(False, True)
         fitted = optimise(task, start, learn, data, validation, Keys(key, key, key), plan)
-        found = _Found(fitted.params, float(fitted.validation), fitted.update, fitted.refused)
+        found = Found(fitted.params, float(fitted.validation), fitted.update, fitted.refused)
 
-    before = _on(choosing, one, validation, key)
+    before = value_on(choosing, one, validation, key)
     best, after, update, refused = found
     if before <= after:
         best = one
@@ -178,157 +172,11 @@ def tune(
             " filter that does not diverge. Check the model's units, prior and inputs."
         )
     if objective == "mse":
-        best = _without_common_factor(best)
+        best = without_common_factor(best)
     scales = jax.tree.map(lambda logarithm: np.exp(np.asarray(logarithm)), best.logarithms)
     tuned = scale_noise(params, scales)
-    train = _on(fitting, one, data, key), _on(fitting, best, data, key)
+    train = value_on(fitting, one, data, key), value_on(fitting, best, data, key)
     return Tuned(tuned, scales, train, (before, after), int(update), int(refused))
-
-
-class _Factors(NamedTuple):
-    """Params with factors on their noise, whose logarithms are trained.
-
-    Attributes:
-        params: the given params.
-        logarithms: `Scales` of the logarithms of the factors.
-    """
-
-    params: Any
-    logarithms: Any
-
-
-def _loss(filter: Filter, objective: str, skip: int) -> BatchLoss:
-    """Return the objective of that name as a loss of factors, without the leading steps."""
-    rollout = Rollout(burn_in=skip)
-    if objective == "likelihood":
-        return through(innovation_nll(filter, rollout=rollout), _scaled)
-    return through(state_mse(filter, rollout=rollout), _scaled_without_common_factor)
-
-
-def _scaled(factors: _Factors) -> Any:
-    """Return the params with their noise scaled."""
-    return scale_noise(factors.params, jax.tree.map(jnp.exp, factors.logarithms))
-
-
-def _scaled_without_common_factor(factors: _Factors) -> Any:
-    return _scaled(_without_common_factor(factors))
-
-
-# The gain is the same for (a Q, a R) as for (Q, R) once the prior is forgotten, and so is the
-# squared error: with both free, the common factor would drift along a valley without slope. Fixing
-# the mean logarithm of R removes that direction and no other.
-def _without_common_factor(factors: _Factors) -> _Factors:
-    """Return factors on R whose geometric mean is one: the squared error does not depend on it."""
-    Q, R = factors.logarithms
-    return factors._replace(logarithms=Scales(Q, R - R.mean()))
-
-
-def _on(loss: BatchLoss, factors: _Factors, data: Dataset, key: Array) -> float:
-    """Return a loss on a whole part of the data; infinite if it is not finite."""
-    value = float(measure(loss, factors, jax.tree.map(jnp.asarray, data), key))
-    return value if math.isfinite(value) else math.inf
-
-
-def _logarithms(model: StateSpaceModel, data: Dataset, structure: str) -> Scales:
-    """Return the logarithms of factors of one."""
-    diagonal = structure == "diagonal"
-    states, channels = ((model.n,), data.ys.shape[2:]) if diagonal else ((), ())
-    return Scales(jnp.zeros(states, model.dtype), jnp.zeros(channels, model.dtype))
-
-
-def _coarse(loss: BatchLoss, objective: str, one: _Factors, data: Dataset, key: Array) -> _Factors:
-    """Return the best of a grid of powers of ten, which moves on while the best is at its edge."""
-    # A factor of 10^4 in both directions on Q, and of 10^2 on R: R is often known from data sheets,
-    # Q is what a person guesses. For the squared error only their ratio matters, and R stays.
-    on_R = [0.0] if objective == "mse" else GRID[2:-2]
-    best = one
-    for _ in range(ROUNDS):
-        centre = best.logarithms
-        offsets = list(itertools.product(GRID, on_R))
-        # The start decides where gradients lead: far from the optimum the likelihood of a wrong Q
-        # is flat in its logarithm, and a gradient there says little. A grid of powers of ten costs
-        # some tens of passes and no gradient.
-        candidates = [
-            one._replace(logarithms=Scales(centre.Q + q, centre.R + r)) for q, r in offsets
-        ]
-        losses = np.array([_on(loss, factors, data, key) for factors in candidates])
-        # the nearest of those as good as the best, or it would walk off along a plateau
-        distance = np.abs(offsets).sum(axis=1)
-        lowest = int(np.where(losses <= losses.min() + LEAST, distance, np.inf).argmin())
-        best = candidates[lowest]
-        q, r = np.abs(offsets[lowest])
-        at_edge = q == GRID[-1] or (len(on_R) > 1 and r == on_R[-1])
-        if not at_edge or math.isinf(losses[lowest]):
-            return best
-    return best
-
-
-class _Found(NamedTuple):
-    """Factors, their objective on the validation part, and the updates made and refused."""
-
-    factors: _Factors
-    validation: float
-    update: Any
-    refused: Any
-
-
-def _to_the_end(
-    fitting: BatchLoss,
-    choosing: BatchLoss,
-    start: _Factors,
-    data: Dataset,
-    validation: Dataset,
-    key: Array,
-    updates: int,
-) -> _Found:
-    """Return the best factors on the training part, unless the start is better on validation.
-
-    Few trajectories are one batch, so that L-BFGS finds the end, however far it is.
-    """
-    flat, as_scales = ravel_pytree(start.logarithms)
-    arrays = jax.tree.map(jnp.asarray, data)
-
-    def factors(free: Array) -> _Factors:
-        return start._replace(logarithms=as_scales(free))
-
-    def lowest(free: Array) -> Minimum:
-        return _lowest(fitting, updates, factors(free), arrays, key)
-
-    found = leave_plateaus(
-        lambda free: _on(fitting, factors(free), data, key),
-        lowest,
-        lowest(flat),
-        np.full(flat.shape, LOOK_AROUND),
-        LEAST,
-    )
-    end = factors(found.theta)
-    before, after = (_on(choosing, some, validation, key) for some in (start, end))
-    if before <= after:
-        sound = bool(jnp.isfinite(_slope(fitting, start, arrays, key)).all())
-        return _Found(start, before, 0, 0 if sound else updates)
-    return _Found(end, after, found.updates, 0)
-
-
-@functools.partial(jit, static_argnums=(0, 1))
-def _lowest(loss: BatchLoss, updates: int, start: _Factors, data: Dataset, key: Array) -> Minimum:
-    """Return the minimum of the loss, in logarithms of factors."""
-    flat, as_scales = ravel_pytree(start.logarithms)
-
-    def of(free: Array) -> Array:
-        return loss(start._replace(logarithms=as_scales(free)), data, key)
-
-    tolerance = ENOUGH * float(jnp.finfo(flat.dtype).eps) ** 0.5
-    return minimise(of, flat, updates=updates, tolerance=tolerance)
-
-
-@functools.partial(jit, static_argnums=0)
-def _slope(loss: BatchLoss, start: _Factors, data: Dataset, key: Array) -> Array:
-    """Return the gradient with respect to the logarithms of factors."""
-
-    def of(logarithms: Scales) -> Array:
-        return loss(start._replace(logarithms=logarithms), data, key)
-
-    return ravel_pytree(jax.grad(of)(start.logarithms))[0]
 
 
 def _checked(
