@@ -27,9 +27,10 @@ from kfjax.data import Dataset, run_trajectory
 from kfjax.data.batches import check_noise_on
 from kfjax.data.series import as_dataset
 from kfjax.filters.checks import check_filter
-from kfjax.training.free_parameters import FreeStart, Layout, free_parameters, link, unlink
+from kfjax.training.free_parameters import FreeStart, Layout, free_parameters
 from kfjax.training.information import Curvature, Uncertainty, uncertainty
 from kfjax.training.likelihood_results import MaximumLikelihood, Parameter
+from kfjax.training.links import link, unlink
 from kfjax.training.minimising import Minimum, leave_plateaus, minimise
 
 __all__ = ["maximum_likelihood"]
