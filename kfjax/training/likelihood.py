@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,28 +19,22 @@ from kfjax._support.arguments import (
     check_key,
     check_number,
 )
-from kfjax._support.compiling import jit
 from kfjax._support.precision import eps_of
-from kfjax.base import Filter, Params, log_likelihood_only
-from kfjax.data import Dataset, run_trajectory
+from kfjax.base import Filter, Params
 from kfjax.data.batches import check_noise_on
 from kfjax.data.series import as_dataset
 from kfjax.filters.checks import check_filter
-from kfjax.training.free_parameters import FreeStart, Layout, free_parameters
-from kfjax.training.information import Curvature, Uncertainty, uncertainty
+from kfjax.training.free_parameters import WHO, FreeStart, Layout, free_parameters
+from kfjax.training.information import Uncertainty, uncertainty
+from kfjax.training.likelihood_objective import Objective, On, count_observations
 from kfjax.training.likelihood_results import MaximumLikelihood, Parameter
+from kfjax.training.likelihood_search import CONVERGED, curvature_at, lowest, places_to_start
 from kfjax.training.links import link, unlink
-from kfjax.training.minimising import Minimum, leave_plateaus, minimise
+from kfjax.training.minimising import Minimum
 
 __all__ = ["maximum_likelihood"]
 
-WHO = "maximum_likelihood"
-TRIED = 16  # places that are looked at for each start
-FURTHER = 3.0  # times the spread
-FAR = 20.0  # logarithms from a value to an end that is as good as reached
-AWAY = 2.0  # logarithms from the start to a value that is another one
 ENOUGH = 1e-6  # of the gradient of the log-likelihood, where rounding allows
-CONVERGED = 1e-3  # of the log-likelihood that may still be gained
 
 
 def maximum_likelihood(
@@ -143,199 +136,21 @@ def maximum_likelihood(
     check_noise_on(WHO, params, series)
     check_count(f"{WHO}: skip", skip, least=0, most=int(series.lengths.min()) - 1)
     free = free_parameters(params, learn, transform, bounds)
-    count = _observations(series, skip)
+    count = count_observations(series, skip)
     series = jax.tree.map(jnp.asarray, series)
     objective = Objective(filter, free.layout, log_prior)
     in_jax = jnp.asarray(count, jax.dtypes.canonicalize_dtype(float))
     on = On(free.fixed, series, key, in_jax, jnp.asarray(skip))
-    places = _places(objective, free, starts, key, on)
+    places = places_to_start(objective, free, starts, key, on)
     eps = eps_of(places)
     # The objective is a mean over observations. In the log-likelihood itself a slope below the
     # rounding of a sum of that many terms says nothing.
     enough = max(ENOUGH, 10 * eps * count) / count
-    found = _lowest(objective, places, free.spread, updates, enough, on)
+    found = lowest(objective, places, free.spread, updates, enough, on)
     best = min(found, key=lambda end: float(end.value))
-    curvature = _curvature(objective, best, free.theta, on)
+    curvature = curvature_at(objective, best, free.theta, on)
     known = uncertainty(free.layout.names, free.layout.bounds, curvature, eps)
     return _result(objective, on, free, found, best, known, level)
-
-
-class On(NamedTuple):
-    """What an `Objective` depends on beside the free numbers.
-
-    Attributes:
-        fixed: arrays that are not free.
-        data: the trajectories.
-        key: random key of the filter.
-        count: number of observations that count.
-        skip: number of leading steps that do not.
-    """
-
-    fixed: Any
-    data: Dataset
-    key: Array
-    count: Any
-    skip: Any
-
-
-class Objective(NamedTuple):
-    """Minus the log-likelihood per observation as a function of free numbers; static.
-
-    Attributes:
-        filter: the `Filter`.
-        layout: what the free numbers stand for.
-        log_prior: what is added to the log-likelihood, or None.
-    """
-
-    filter: Filter
-    layout: Layout
-    log_prior: Callable[[Any], Array] | None
-
-    def __call__(self, theta: Array, on: On) -> Array:
-        """Return it at theta [p]."""
-        total = self._log_likelihood(self.layout.params(theta, on.fixed), on)
-        if self.log_prior is not None:
-            total = total + self.log_prior(self.layout.values(theta, on.fixed))
-        return -total / on.count
-
-    def _log_likelihood(self, params: Params, on: On) -> Array:
-        """Return the log-likelihood of all trajectories."""
-
-        def one(trajectory: Dataset, key: Array) -> Array:
-            terms = run_trajectory(
-                self.filter, params, trajectory, key=key, emit=log_likelihood_only
-            ).outputs
-            if terms is None:
-                raise ValueError(
-                    f"{WHO}: {self.filter} gives no log-likelihood; expected one that does, such as"
-                    " kf.extended()."
-                )
-            return jnp.where(jnp.arange(terms.shape[0]) >= on.skip, terms, 0).sum()
-
-        # One trajectory runs with the key as it is, so that the result is that of
-        # `kfjax.log_likelihood`.
-        if on.data.size == 1:
-            return one(jax.tree.map(lambda a: a[0], on.data), on.key)
-        return jax.vmap(one)(on.data, jax.random.split(on.key, on.data.size)).sum()
-
-
-@functools.partial(jit, static_argnums=0)
-def value_at(objective: Objective, theta: Array, on: On) -> Array:
-    """Return the objective at one place [p]."""
-    return objective(theta, on)
-
-
-def values_at(objective: Objective, thetas: Array, on: On) -> np.ndarray:
-    """Return the objective at several places [K, p], by one program for any number of them."""
-    return np.array([float(value_at(objective, theta, on)) for theta in thetas])
-
-
-@functools.partial(jit, static_argnums=0)
-def descend(objective: Objective, updates: Any, theta: Array, enough: Any, on: On) -> Minimum:
-    """Return where the objective is lowest, from one start [p].
-
-    One start after another takes less time than all under `jax.vmap`, which would take both
-    branches of each line search, and as many as the slowest start.
-    """
-    return minimise(lambda free: objective(free, on), theta, updates=updates, tolerance=enough)
-
-
-@functools.partial(jit, static_argnums=0)
-def derivatives(objective: Objective, theta: Array, on: On) -> tuple[Array, Array]:
-    """Return the second derivatives [p, p] of the objective, and those of the natural values."""
-
-    def gradient(free: Array) -> Array:
-        return jax.grad(lambda theta: objective(theta, on))(free)
-
-    def along(direction: Array) -> Array:
-        return jax.jvp(gradient, (theta,), (direction,))[1]
-
-    # one direction after another takes the memory of one
-    hessian = jax.lax.map(along, jnp.eye(theta.size, dtype=theta.dtype))
-    return hessian, jax.jacfwd(objective.layout.natural)(theta)
-
-
-def _observations(data: Dataset, skip: int) -> int:
-    """Return how many numbers count."""
-    at = np.arange(data.steps)
-    counted = (at >= skip) & (at < data.lengths[:, None])
-    seen = np.ones(data.ys.shape, bool) if data.observed is None else np.asarray(data.observed)
-    count = int((seen & counted[:, :, None]).sum())
-    if count == 0:
-        raise ValueError(
-            f"{WHO}: nothing was observed after the first {skip} steps; expected observations."
-        )
-    return count
-
-
-def _places(objective: Objective, free: FreeStart, starts: int, key: Array, on: On) -> Array:
-    """Return where to start [K, p]: at the given place, and at the best ones around it."""
-    dtype = jax.dtypes.canonicalize_dtype(float)
-    if starts == 1:
-        return jnp.asarray(free.theta[None], dtype)
-    # A value costs one pass of the filter, a descent dozens of passes with gradients: many places
-    # are tried, and only the best are descended from.
-    drawn = np.asarray(jax.random.normal(key, (TRIED * starts, free.theta.size)))
-    # every other one far away, for starts that are wrong by orders of magnitude
-    drawn = drawn * np.where(np.arange(len(drawn)) % 2, FURTHER, 1.0)[:, None]
-    tried = jnp.asarray(np.vstack([free.theta, free.theta + free.spread * drawn]), dtype)
-    values = values_at(objective, tried, on)
-    values = np.where(np.isfinite(values), values, np.inf)
-    if np.isinf(values).all():
-        raise ValueError(
-            f"{WHO}: the log-likelihood is not finite at any of {len(values)} starts; expected a"
-            " number. Check the params, the units of the data, and whether the filter diverges."
-        )
-    best = 1 + np.argsort(values[1:], kind="stable")[: starts - 1]
-    chosen = [*([0] if np.isfinite(values[0]) else []), *best[np.isfinite(values[best])]]
-    return tried[np.array(chosen)]
-
-
-def _lowest(
-    objective: Objective,
-    places: Array,
-    spread: np.ndarray,
-    updates: int,
-    enough: float,
-    on: On,
-) -> list[Minimum]:
-    """Return where the starts lead to; the best of them has left its plateau."""
-
-    def from_one(theta: Array) -> Minimum:
-        return descend(objective, updates, theta, enough, on)
-
-    found = [from_one(theta) for theta in places]
-    at = min(range(len(found)), key=lambda index: float(found[index].value))
-    found[at] = leave_plateaus(
-        lambda theta: value_at(objective, theta, on),
-        from_one,
-        found[at],
-        spread,
-        CONVERGED / float(on.count),
-    )
-    return found
-
-
-def _curvature(objective: Objective, best: Minimum, given: np.ndarray, on: On) -> Curvature:
-    """Return what the likelihood is like around its maximum."""
-    theta = np.asarray(best.theta)
-    p = theta.size
-    step = np.eye(p)
-    # a variance that has all but vanished may grow much and still make no difference
-    away = given - theta + AWAY
-    moved = np.vstack([theta, theta - FAR * step, theta + FAR * step, theta + away * step])
-    # theta is looked at together with them, since rounding differs between programs
-    values = values_at(objective, jnp.asarray(moved, theta.dtype), on)
-    change = -float(on.count) * (values[1:] - values[0]).reshape(3, p)
-    hessian, jacobian = derivatives(objective, best.theta, on)
-    has_end = np.isfinite(np.asarray(objective.layout.bounds)).T
-    return Curvature(
-        gradient=-float(on.count) * np.asarray(best.gradient, np.float64),
-        information=float(on.count) * np.asarray(hessian, np.float64),
-        jacobian=np.asarray(jacobian, np.float64),
-        at_ends=np.where(has_end, change[:2], np.nan),
-        elsewhere=change[2],
-    )
 
 
 def _result(

@@ -1,0 +1,117 @@
+"""The likelihood as a function of free numbers, and its compiled programs."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from kfjax._support.compiling import jit
+from kfjax.base import Filter, Params, log_likelihood_only
+from kfjax.data import Dataset, run_trajectory
+from kfjax.training.free_parameters import WHO, Layout
+
+__all__: list[str] = []
+
+
+class On(NamedTuple):
+    """What an `Objective` depends on beside the free numbers.
+
+    Attributes:
+        fixed: arrays that are not free.
+        data: the trajectories.
+        key: random key of the filter.
+        count: number of observations that count.
+        skip: number of leading steps that do not.
+    """
+
+    fixed: Any
+    data: Dataset
+    key: Array
+    count: Any
+    skip: Any
+
+
+class Objective(NamedTuple):
+    """Minus the log-likelihood per observation as a function of free numbers; static.
+
+    Attributes:
+        filter: the `Filter`.
+        layout: what the free numbers stand for.
+        log_prior: what is added to the log-likelihood, or None.
+    """
+
+    filter: Filter
+    layout: Layout
+    log_prior: Callable[[Any], Array] | None
+
+    def __call__(self, theta: Array, on: On) -> Array:
+        """Return it at theta [p]."""
+        total = self._log_likelihood(self.layout.params(theta, on.fixed), on)
+        if self.log_prior is not None:
+            total = total + self.log_prior(self.layout.values(theta, on.fixed))
+        return -total / on.count
+
+    def _log_likelihood(self, params: Params, on: On) -> Array:
+        """Return the log-likelihood of all trajectories."""
+
+        def one(trajectory: Dataset, key: Array) -> Array:
+            terms = run_trajectory(
+                self.filter, params, trajectory, key=key, emit=log_likelihood_only
+            ).outputs
+            if terms is None:
+                raise ValueError(
+                    f"{WHO}: {self.filter} gives no log-likelihood; expected one that does, such as"
+                    " kf.extended()."
+                )
+            return jnp.where(jnp.arange(terms.shape[0]) >= on.skip, terms, 0).sum()
+
+        # One trajectory runs with the key as it is, so that the result is that of
+        # `kfjax.log_likelihood`.
+        if on.data.size == 1:
+            return one(jax.tree.map(lambda a: a[0], on.data), on.key)
+        return jax.vmap(one)(on.data, jax.random.split(on.key, on.data.size)).sum()
+
+
+@functools.partial(jit, static_argnums=0)
+def value_at(objective: Objective, theta: Array, on: On) -> Array:
+    """Return the objective at one place [p]."""
+    return objective(theta, on)
+
+
+def values_at(objective: Objective, thetas: Array, on: On) -> np.ndarray:
+    """Return the objective at several places [K, p], by one program for any number of them."""
+    return np.array([float(value_at(objective, theta, on)) for theta in thetas])
+
+
+@functools.partial(jit, static_argnums=0)
+def derivatives(objective: Objective, theta: Array, on: On) -> tuple[Array, Array]:
+    """Return the second derivatives [p, p] of the objective, and those of the natural values."""
+
+    def gradient(free: Array) -> Array:
+        return jax.grad(lambda theta: objective(theta, on))(free)
+
+    def along(direction: Array) -> Array:
+        return jax.jvp(gradient, (theta,), (direction,))[1]
+
+    # one direction after another takes the memory of one
+    hessian = jax.lax.map(along, jnp.eye(theta.size, dtype=theta.dtype))
+    return hessian, jax.jacfwd(objective.layout.natural)(theta)
+
+
+def count_observations(data: Dataset, skip: int) -> int:
+    """Return how many numbers count."""
+    at = np.arange(data.steps)
+    counted = (at >= skip) & (at < data.lengths[:, None])
+    seen = np.ones(data.ys.shape, bool) if data.observed is None else np.asarray(data.observed)
+    count = int((seen & counted[:, :, None]).sum())
+    if count == 0:
+        raise ValueError(
+            f"{WHO}: nothing was observed after the first {skip} steps; expected observations."
+        )
+    return count
