@@ -52,17 +52,18 @@ def gaussian_crps(
     References:
         T. Gneiting, A. E. Raftery, J. Am. Stat. Assoc. 102 (2007), eq. 21.
     """
-    centre, scale, value = (
-        real_numbers(f"gaussian_crps: {name}", given)
-        for name, given in (("mean", mean), ("std", std), ("y", y))
-    )
+    centre = real_numbers("gaussian_crps: mean", mean)
+    scale = real_numbers("gaussian_crps: std", std)
+    value = real_numbers("gaussian_crps: y", y)
     if (scale < 0).any():
         raise ValueError(f"gaussian_crps: std is {scale.min()} somewhere; expected 0 or more.")
     error = value - centre
     z = error / np.where(scale > 0, scale, 1)
     density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
-    score = scale * (z * (2 * special.ndtr(z) - 1) + 2 * density - 1 / np.sqrt(np.pi))
-    return np.where(scale == 0, np.abs(error), score)
+    # the probability within |z|, with the sign of z
+    within = 2 * special.ndtr(z) - 1
+    score = z * within + 2 * density - 1 / np.sqrt(np.pi)
+    return np.where(scale == 0, np.abs(error), scale * score)
 
 
 def naive_forecasts(ys: np.ndarray, origins: np.ndarray, horizon: int, period: int) -> Gaussians:
@@ -83,22 +84,33 @@ def naive_forecasts(ys: np.ndarray, origins: np.ndarray, horizon: int, period: i
     std = np.full((origins.size, horizon), np.nan)
     for row, origin in enumerate(origins):
         past = ys[:origin]
-        size = np.sqrt(mean_of((past[period:] - past[:-period]) ** 2))
+        changes = past[period:] - past[:-period]
+        size = np.sqrt(mean_of(changes**2))
         for ahead in range(horizon):
-            at = np.arange(origin + ahead, -1, -period)
-            known = at[at < origin]
-            known = known[~np.isnan(ys[known])]
-            if known.size:
-                periods = (origin + ahead - known[0]) / period
-                mean[row, ahead] = ys[known[0]]
-                std[row, ahead] = size * np.sqrt(periods)
+            step = origin + ahead
+            last = _last_known(past, step, period)
+            if last is None:
+                continue
+            periods = (step - last) / period
+            mean[row, ahead] = past[last]
+            std[row, ahead] = size * np.sqrt(periods)
     return Gaussians(mean, std)
+
+
+def _last_known(past: np.ndarray, step: int, period: int) -> int | None:
+    """Return the last step with a value, a whole number of periods before a step; None for none."""
+    at = np.arange(step, -1, -period)
+    at = at[at < past.size]
+    known = at[~np.isnan(past[at])]
+    return int(known[0]) if known.size else None
 
 
 def naive_scales(ys: np.ndarray, origins: np.ndarray, period: int) -> np.ndarray:
     """Return the mean absolute change over a period before each origin [O], NaN for none."""
     changes = np.abs(ys[period:] - ys[:-period])
-    return np.array([mean_of(changes[: origin - period]) for origin in origins])
+    # a change is known from the end of its period on
+    counts = origins - period
+    return np.array([mean_of(changes[:count]) for count in counts])
 
 
 def mean_of(values: np.ndarray) -> float:
@@ -134,13 +146,19 @@ def mean_of_overlapping(values: np.ndarray, overlap: int, level: float = 0.95) -
     if count < max(3 * overlap, 3):
         return Interval(mean, -np.inf, np.inf)
     about = values - mean
-    products = [float(about[k:] @ about[: count - k]) / count for k in range(overlap)]
-    doubled = 2 * np.array(products)
+    doubled = np.empty(overlap)
+    for lag in range(overlap):
+        product = float(about[lag:] @ about[: count - lag])
+        doubled[lag] = 2 * product / count
     doubled[0] /= 2
     variance = doubled.sum()
     if variance <= 0:
-        variance = doubled @ (1 - np.arange(overlap) / overlap)
-    correction = (count + 1 - 2 * overlap + overlap * (overlap - 1) / count) / count
-    quantile = special.stdtrit(count - 1, (1 + level) / 2)
-    half = quantile * np.sqrt(variance / count / correction)
+        weights = 1 - np.arange(overlap) / overlap
+        variance = doubled @ weights
+    within = overlap * (overlap - 1) / count
+    correction = (count + 1 - 2 * overlap + within) / count
+    variance_of_mean = variance / count / correction
+    upper = (1 + level) / 2
+    quantile = special.stdtrit(count - 1, upper)
+    half = quantile * np.sqrt(variance_of_mean)
     return Interval(mean, mean - half, mean + half)

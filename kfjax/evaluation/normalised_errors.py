@@ -32,7 +32,8 @@ def normalised(
     first leaves directions without variance to the end, where pivots of zero are left out. What
     remains of P and of the error there must be zero up to rounding.
     """
-    P = jnp.where(known[:, None] & known[None, :], P, 0)
+    both_known = known[:, None] & known[None, :]
+    P = jnp.where(both_known, P, 0)
     finite = jnp.isfinite(P).all()
     valid = jnp.isfinite(error).all()
     P = jnp.where(finite, P, 0)
@@ -40,34 +41,40 @@ def normalised(
     variance = jnp.diag(P)
     varies = variance > 0
     # double `where`: the root of a pivot that is left out must not give NaN in the gradient
-    scale = jnp.where(varies, jax.lax.rsqrt(jnp.where(varies, variance, 1)), 0)
-    tiny = ROUNDING * error.shape[0] * eps_of(P)
+    divisor = jnp.where(varies, variance, 1)
+    scale = jnp.where(varies, jax.lax.rsqrt(divisor), 0)
+    n = error.shape[0]
+    tiny = ROUNDING * n * eps_of(P)
 
     def eliminate(
         carry: tuple[Array, Array], _: None
     ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
         S, r = carry
-        j = jnp.argmax(jnp.diag(S))
-        regular = S[j, j] > tiny
-        column = S[:, j]
-        pivot = jnp.sqrt(jnp.where(regular, S[j, j], 1))
-        column = jnp.where(regular, column / pivot, 0)
+        remaining = jnp.diag(S)
+        j = jnp.argmax(remaining)
+        regular = remaining[j] > tiny
+        square = jnp.where(regular, remaining[j], 1)
+        column = jnp.where(regular, S[:, j] / jnp.sqrt(square), 0)
         divisor = jnp.where(regular, column[j], 1)
         z = jnp.where(regular, r[j] / divisor, 0)
-        return (S - column[:, None] * column[None, :], r - column * z), (z, regular)
+        S = S - column[:, None] * column[None, :]
+        r = r - column * z
+        return (S, r), (z, regular)
 
-    start = P * scale[:, None] * scale[None, :], error * scale
-    (S, r), (z, regular) = jax.lax.scan(eliminate, start, length=error.shape[0])
+    correlations = P * scale[:, None] * scale[None, :]
+    start = (correlations, error * scale)
+    (S, r), (z, regular) = jax.lax.scan(eliminate, start, length=n)
     slack = SIGMAS * tiny**0.5 + resolution * scale
-    missed = jnp.where(varies, jnp.abs(r) > slack, jnp.abs(error) > resolution)
-    indefinite = (jnp.abs(S) > SIGMAS * tiny).any() | _correlates_without_varying(P, resolution)
+    too_far = jnp.abs(r) > slack
+    not_still = jnp.abs(error) > resolution
+    missed = jnp.where(varies, too_far, not_still)
+    remains = jnp.abs(S) > SIGMAS * tiny
+    indefinite = remains.any() | _correlates_without_varying(P, resolution)
     semidefinite = finite & ~indefinite
     sound = semidefinite & valid & ~missed.any()
-    return (
-        jnp.where(sound, jnp.sum(z**2), jnp.inf),
-        jnp.where(sound, jnp.sum(regular), jnp.sum(known)),
-        semidefinite,
-    )
+    value = jnp.where(sound, jnp.sum(z**2), jnp.inf)
+    rank = jnp.where(sound, jnp.sum(regular), jnp.sum(known))
+    return value, rank, semidefinite
 
 
 def _correlates_without_varying(P: Array, resolution: Array) -> Array:
@@ -76,5 +83,8 @@ def _correlates_without_varying(P: Array, resolution: Array) -> Array:
     still = variance <= 0
     std = jnp.sqrt(jnp.where(still, 0, variance)) + resolution
     either = still[:, None] | still[None, :]
-    bound = jnp.where(either, std[:, None] * std[None, :], jnp.inf)
-    return (variance < 0).any() | (jnp.abs(P) > bound).any()
+    largest = std[:, None] * std[None, :]
+    bound = jnp.where(either, largest, jnp.inf)
+    beyond = jnp.abs(P) > bound
+    is_negative = variance < 0
+    return is_negative.any() | beyond.any()

@@ -70,6 +70,7 @@ def plot_observations(
         ['predicted', 'measured']
     """
     who = "plot_observations"
+    named = names is not None
     values = real_numbers(f"{who}: ys", ys)
     if values.ndim != 2:
         raise ValueError(
@@ -81,20 +82,28 @@ def plot_observations(
     check_colour(f"{who}: colour", colour)
     seen = _seen(who, values, observed)
     predicted, spread = _predictions(who, values, info)
-    accepted = _accepted(info, len(values))
-    chosen = chosen_components(who, components, values.shape[1])
-    labels = names_of(who, names, values.shape[1], "y")
+    steps, channels = values.shape
+    accepted = _accepted(info, steps)
+    chosen = chosen_components(who, components, channels)
+    labels = names_of(who, names, channels, "y")
     axes = column(len(chosen), axes, who)
-    clock = clock_of(who, len(values), times)
+    clock = clock_of(who, steps, times)
     for ax, j in zip(axes, chosen, strict=False):
-        columns = (values[:, j], seen[:, j], predicted[:, j], spread[:, j])
-        channel = _Channel(clock.values, *columns, accepted)
+        channel = _Channel(
+            clock.values,
+            values[:, j],
+            seen[:, j],
+            predicted[:, j],
+            spread[:, j],
+            accepted,
+        )
         _draw_gaps(ax, channel)
         view = _view(channel)
         _draw_predictions(ax, channel, view, colour)
         _draw_measured(ax, channel, view)
-        style(ax, ylabel=labels[j], named=names is not None)
-    clock.prepare(axes[len(chosen) - 1])
+        style(ax, ylabel=labels[j], named=named)
+    lowest = axes[len(chosen) - 1]
+    clock.prepare(lowest)
     return axes
 
 
@@ -143,9 +152,11 @@ def _predictions(who: str, values: np.ndarray, info: Info | None) -> tuple[np.nd
             f"{who}: info.innovation has shape {innovation.shape} and ys {values.shape}; expected"
             " the same, of one trajectory."
         )
+    predicted = values - innovation
     if info.innovation_cov is None:
-        return values - innovation, unknown
-    return values - innovation, deviations(np.asarray(info.innovation_cov, np.float64))
+        return predicted, unknown
+    covs = np.asarray(info.innovation_cov, np.float64)
+    return predicted, deviations(covs)
 
 
 def _accepted(info: Info | None, steps: int) -> np.ndarray:
@@ -202,11 +213,14 @@ def _view(channel: _Channel) -> View:
     predicted = channel.predicted[channel.seen]
     known = predicted[np.isfinite(predicted)]
     if known.size == 0:
-        return View.of([np.quantile(values, USUAL) if values.size else values])
+        usual_values = np.quantile(values, USUAL) if values.size else values
+        return View.of([usual_values])
+    usual = np.quantile(known, USUAL)
     spread = channel.spread[channel.seen]
-    near = np.abs(values - predicted) <= FAR * np.nan_to_num(spread, nan=np.inf)
+    far = FAR * np.nan_to_num(spread, nan=np.inf)
+    near = np.abs(values - predicted) <= far
     band = usual_edges(predicted - 2 * spread, predicted + 2 * spread)
-    return View.of([values[near], np.quantile(known, USUAL), band])
+    return View.of([values[near], usual, band])
 
 
 def _draw_predictions(ax: Axes, channel: _Channel, view: View, colour: str) -> None:
@@ -214,10 +228,12 @@ def _draw_predictions(ax: Axes, channel: _Channel, view: View, colour: str) -> N
     at = np.flatnonzero(channel.seen)
     if not np.isfinite(channel.predicted[at]).any():
         return
-    breaks = np.searchsorted(at, [first for first, _ in _gaps(at)])
+    first_steps = [first for first, _ in _gaps(at)]
+    breaks = np.searchsorted(at, first_steps)
     parts = (channel.times.astype(float), channel.predicted, channel.spread)
     x, mean, std = (np.insert(part[at], breaks, np.nan) for part in parts)
-    low, high = mean - 2 * std, mean + 2 * std
+    low = mean - 2 * std
+    high = mean + 2 * std
     if np.isfinite(std).any():
         how: dict[str, Any] = {"color": colour, "alpha": 0.25, "lw": 0, "label": "± 2 sigma"}
         ax.fill_between(x, view.clip(low), view.clip(high), **how)
@@ -228,17 +244,23 @@ def _draw_predictions(ax: Axes, channel: _Channel, view: View, colour: str) -> N
 
 def _draw_measured(ax: Axes, channel: _Channel, view: View) -> None:
     """Draw the observations of a channel: used, partly used and rejected ones."""
-    seen, accepted, values = channel.seen, channel.accepted, channel.values
-    partly = {"marker": "o", "color": REJECTED, "ms": 4, "mfc": "none"}
+    seen = channel.seen
+    values = channel.values
+    whole = channel.accepted >= 1
+    some = channel.accepted > 0
+    dots = points(ax, len(values))
+    circles = {"marker": "o", "color": REJECTED, "ms": 4, "mfc": "none"}
+    crosses = {"marker": "x", "color": REJECTED, "ms": 5}
     kinds: dict[str, tuple[np.ndarray, dict[str, Any]]] = {
-        "measured": (seen & (accepted >= 1), points(ax, len(values))),
-        "partly rejected": (seen & (accepted > 0) & (accepted < 1), partly),
-        "rejected": (seen & ~(accepted > 0), {"marker": "x", "color": REJECTED, "ms": 5}),
+        "measured": (seen & whole, dots),
+        "partly rejected": (seen & some & ~whole, circles),
+        "rejected": (seen & ~some, crosses),
     }
     for name, (which, how) in kinds.items():
         if not which.any():
             continue
         of_kind = np.where(which, values, np.nan)
-        inside = np.where(view.clip(of_kind) == of_kind, of_kind, np.nan)
+        is_inside = view.clip(of_kind) == of_kind
+        inside = np.where(is_inside, of_kind, np.nan)
         ax.plot(channel.times, inside, ls="none", label=name, **how)
         view.mark(ax, channel.times, of_kind, how["color"])

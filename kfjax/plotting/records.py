@@ -99,15 +99,18 @@ def plot_record(
     pages = [range(start, min(start + rows, count)) for start in range(0, count, rows)]
     figures = []
     for number, page in enumerate(pages, 1):
-        figure = Figure(figsize=(9, 1.4 + PANEL * len(page)), layout="constrained")
-        axes = list(figure.subplots(len(page), 1, squeeze=False)[:, 0])
+        height = 1.4 + PANEL * len(page)
+        figure = Figure(figsize=(9, height), layout="constrained")
+        panels = figure.subplots(len(page), 1, squeeze=False)
+        axes = list(panels[:, 0])
         of_page = [chosen[k] for k in page if k < len(chosen)]
         channels = [k - len(chosen) for k in page if k >= len(chosen)]
         record.draw_states(axes[: len(of_page)], of_page, estimates, colours)
         record.draw_channels(axes[len(of_page) :], channels, info, colours[first])
         record.draw_times(axes)
         shown = [title] if title else []
-        shown += [f"page {number} of {len(pages)}"] if len(pages) > 1 else []
+        if len(pages) > 1:
+            shown.append(f"page {number} of {len(pages)}")
         finish(figure, " - ".join(shown), axes)
         figures.append(figure)
     return figures
@@ -180,8 +183,10 @@ class Record:
         """Draw the observations of a channel, with triangles for those beyond the view."""
         values = np.array(self._data.ys[0, : self.length, channel])
         if self._data.observed is not None:
-            values[~self._data.observed[0, : self.length, channel]] = np.nan
-        inside = np.where(view.clip(values) == values, values, np.nan)
+            seen = self._data.observed[0, : self.length, channel]
+            values[~seen] = np.nan
+        is_inside = view.clip(values) == values
+        inside = np.where(is_inside, values, np.nan)
         how = points(ax, len(values))
         ax.plot(self.clock.values, inside, ls="none", label="measured", **how)
         view.mark(ax, self.clock.values, values, ink(ax))
@@ -192,10 +197,11 @@ class Record:
         """Draw channels with their predictions."""
         if not chosen:
             return
+        observed = self._data.observed
         plot_observations(
             self._data.ys[0, : self.length],
             None if info is None else _first_steps(info, self.length),
-            observed=None if self._data.observed is None else self._data.observed[0, : self.length],
+            observed=None if observed is None else observed[0, : self.length],
             components=chosen,
             names=self._names(self.labels.ys),
             times=self.clock,
@@ -228,7 +234,8 @@ def finish(figure: Figure, title: str, axes: Sequence[Axes]) -> None:
     """Write the title above a figure, and one legend of all axes below it."""
     width = figure.get_figwidth()
     if title:
-        text = textwrap.fill(title.replace("$", r"\$"), int(PER_INCH * width))
+        plain = title.replace("$", r"\$")
+        text = textwrap.fill(plain, int(PER_INCH * width))
         figure.suptitle(text, x=0.01, ha="left", fontsize="medium")
     entries: dict[str, Any] = {}
     for ax in axes:
@@ -237,7 +244,8 @@ def finish(figure: Figure, title: str, axes: Sequence[Axes]) -> None:
         for handle, name in zip(*ax.get_legend_handles_labels(), strict=True):
             entries.setdefault(str(name), handle)
     longest = max(map(len, entries), default=1) + 6  # with the line before it
-    columns = max(1, min(len(entries), int(PER_INCH * width) // longest))
+    fitting = int(PER_INCH * width) // longest
+    columns = max(1, min(len(entries), fitting))
     figure.legend(
         list(entries.values()),
         list(entries),
@@ -256,15 +264,18 @@ def _of_components(mean: np.ndarray, cov: Any) -> np.ndarray | None:
 
 def _first_steps(info: Info, steps: int) -> Info:
     """Return the fields of an Info that are drawn, up to a number of steps."""
-    extra = {name: value for name, value in (info.extra or {}).items() if name == "accepted"}
+    given = info.extra or {}
+    extra = {name: value for name, value in given.items() if name == "accepted"}
     drawn = Info(info.innovation, info.innovation_cov, extra=extra)
     return jax.tree.map(lambda a: a[:steps], drawn)
 
 
 def index_of(who: str, state: object, names: Sequence[str], n: int) -> int:
     """Return the index of a state that is given by name or index."""
-    if isinstance(state, str) and without_unit(state)[0] in names:
-        return names.index(without_unit(state)[0])
+    if isinstance(state, str):
+        name, _ = without_unit(state)
+        if name in names:
+            return names.index(name)
     if isinstance(state, (int, np.integer)) and not isinstance(state, bool) and 0 <= state < n:
         return int(state)
     if isinstance(state, str) and names:

@@ -91,35 +91,47 @@ def imitation_figures(
     def error(values: np.ndarray, targets: np.ndarray, counts: np.ndarray) -> np.ndarray:
         return root_mean_square((values - targets) / scale, ~np.isnan(targets), counts)
 
-    compared = {"predictions": error(predictions, xs, late)}
-    compared["constant"] = error(np.broadcast_to(middle, xs.shape), xs, late)
     before = _shifted(xs, -1)
-    compared["last target"] = error(before, np.where(np.isnan(before), np.nan, xs), late)
-    compared |= {f"last {N} input{'s' * (N > 1)}": floor for N, floor in floors.items()}
+    follows = np.where(np.isnan(before), np.nan, xs)
+    constant = np.broadcast_to(middle, xs.shape)
+    compared = {
+        "predictions": error(predictions, xs, late),
+        "constant": error(constant, xs, late),
+        "last target": error(before, follows, late),
+    }
+    for count, floor in floors.items():
+        inputs = "inputs" if count > 1 else "input"
+        compared[f"last {count} {inputs}"] = floor
     if recursion is not None:
         compared["linear recursion"] = error(recursion.run(test), xs, late)
     training = None
     if trained is not None:
         data, found = trained
-        training = error(found, np.asarray(data.xs, np.float64), counted_steps(data, burn_in))
+        targets = np.asarray(data.xs, np.float64)
+        training = error(found, targets, counted_steps(data, burn_in))
     counted = counted_steps(test, burn_in)
     inner = counted & _shifted(counted, -1) & _shifted(counted, 1)
     beside = [error(predictions, _shifted(xs, s), inner) for s in (-1, 0, 1)]
     target_is_outside, input_is_outside, known, seen = _outside(train, test)
     strange = target_is_outside.any(-1) | input_is_outside.any(-1)
-    errors = [_overall(error(predictions, xs, counted & part)) for part in (strange, ~strange)]
+    error_outside = error(predictions, xs, counted & strange)
+    error_inside = error(predictions, xs, counted & ~strange)
+    thirds = [error(predictions, xs, third) for third in _thirds(counted)]
+    entries = counted[..., None]
+    changes = xs - before
+    inputs_of_training = _seen(train)[counted_steps(train)]
     return ImitationFigures(
         compared=compared,
         training=training,
-        thirds=np.stack([error(predictions, xs, third) for third in _thirds(counted)]),
+        thirds=np.stack(thirds),
         shifted=np.stack(beside),
-        targets_outside=_fraction(target_is_outside, known & counted[..., None]),
-        inputs_outside=_fraction(input_is_outside, seen & counted[..., None]),
-        error_outside=errors[0],
-        error_inside=errors[1],
+        targets_outside=_fraction(target_is_outside, known & entries),
+        inputs_outside=_fraction(input_is_outside, seen & entries),
+        error_outside=_overall(error_outside),
+        error_inside=_overall(error_inside),
         memory=None if recursion is None else recursion.memory(spread),
-        increments=root_mean_square((xs - before) / spread, ~np.isnan(xs - before), counted),
-        input_spreads=np.nanstd(_seen(train)[counted_steps(train)], axis=0),
+        increments=root_mean_square(changes / spread, ~np.isnan(changes), counted),
+        input_spreads=np.nanstd(inputs_of_training, axis=0),
         last_tenth=None if history is None else last_tenth(history),
     )
 
@@ -132,7 +144,9 @@ def root_mean_square(error: np.ndarray, known: np.ndarray, counts: np.ndarray) -
     error = np.where(np.isnan(error), np.inf, error)[counts]
     known = known[counts]
     with np.errstate(invalid="ignore", over="ignore"):
-        return np.sqrt(np.where(known, error**2, 0).sum(axis=0) / known.sum(axis=0))
+        squares = np.where(known, error**2, 0)
+        mean_square = squares.sum(axis=0) / known.sum(axis=0)
+        return np.sqrt(mean_square)
 
 
 def last_tenth(history: Any) -> float | None:
@@ -144,8 +158,10 @@ def last_tenth(history: Any) -> float | None:
     Args:
         history: `History`, or losses [reports] in order.
     """
-    losses = np.asarray(_last_stage(history) if isinstance(history, History) else history, float)
-    losses = losses.reshape(-1, losses.shape[-1]).mean(axis=0)
+    reported = _last_stage(history) if isinstance(history, History) else history
+    runs = np.asarray(reported, float)
+    runs = runs.reshape(-1, runs.shape[-1])
+    losses = runs.mean(axis=0)
     losses = losses[np.isfinite(losses)]
     if len(losses) < REPORTS:
         return None
@@ -168,14 +184,17 @@ def _last_stage(history: History) -> np.ndarray:
 
 def _overall(error: np.ndarray) -> float:
     """Return the root mean square of all components together."""
-    return float(np.sqrt(np.mean(error**2)))
+    mean_square = np.mean(error**2)
+    return float(np.sqrt(mean_square))
 
 
 def _centre(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean and the spread [n] of targets; the spread is 1 where they do not vary."""
-    targets = np.asarray(data.xs, np.float64)[counted_steps(data)]
+    xs = np.asarray(data.xs, np.float64)
+    targets = xs[counted_steps(data)]
+    mean = np.nanmean(targets, axis=0)
     spread = np.nanstd(targets, axis=0)
-    return np.nanmean(targets, axis=0), np.where(spread > 0, spread, 1)
+    return mean, np.where(spread > 0, spread, 1)
 
 
 def _shifted(values: np.ndarray, steps: int) -> np.ndarray:
@@ -193,7 +212,8 @@ def _shifted(values: np.ndarray, steps: int) -> np.ndarray:
 def _thirds(counted: np.ndarray) -> list[np.ndarray]:
     """Return which steps [N, T] belong to the first, second and last third of what counts."""
     number = np.cumsum(counted, axis=1) - 1
-    third = 3 * number // np.maximum(counted.sum(axis=1, keepdims=True), 1)
+    total = counted.sum(axis=1, keepdims=True)
+    third = 3 * number // np.maximum(total, 1)
     return [counted & (third == k) for k in range(3)]
 
 
@@ -205,18 +225,28 @@ def _seen(data: Dataset) -> np.ndarray:
 
 def _outside(train: Dataset, test: Dataset) -> tuple[np.ndarray, ...]:
     """Return which targets and observations lie outside of the training range, and are known."""
-    found = []
     counted = counted_steps(train)
-    pairs = (
-        (np.asarray(train.xs, np.float64), np.asarray(test.xs, np.float64)),
-        (_seen(train), _seen(test)),
+    targets = np.asarray(test.xs, np.float64)
+    inputs = _seen(test)
+    known_targets = np.asarray(train.xs, np.float64)[counted]
+    known_inputs = _seen(train)[counted]
+    return (
+        _beyond(targets, known_targets),
+        _beyond(inputs, known_inputs),
+        ~np.isnan(targets),
+        ~np.isnan(inputs),
     )
-    for known, new in pairs:
-        rows = known[counted]
-        found.append((new < np.nanmin(rows, axis=0)) | (new > np.nanmax(rows, axis=0)))
-    return (*found, *(~np.isnan(new) for _, new in pairs))
+
+
+def _beyond(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return which values [N, T, k] lie outside of the range of rows [steps, k]."""
+    low = np.nanmin(rows, axis=0)
+    high = np.nanmax(rows, axis=0)
+    return (values < low) | (values > high)
 
 
 def _fraction(flags: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return the fraction [k] of the entries that count and are flagged."""
-    return (flags & counts).sum(axis=(0, 1)) / np.maximum(counts.sum(axis=(0, 1)), 1)
+    flagged = (flags & counts).sum(axis=(0, 1))
+    total = counts.sum(axis=(0, 1))
+    return flagged / np.maximum(total, 1)

@@ -69,27 +69,35 @@ def uncertainty(
     """
     notes = _at_ends(names, bounds, curvature)
     kept = np.array([name not in notes for name in names])
-    if not kept.any() or not np.isfinite(curvature.information).all():
-        cov = np.full(curvature.information.shape, np.nan)
-        return Uncertainty(cov, np.nan if kept.any() else 0.0, not kept.any(), notes)
+    unknown = np.full(curvature.information.shape, np.nan)
+    if not kept.any():
+        return Uncertainty(unknown, 0.0, True, notes)
+    if not np.isfinite(curvature.information).all():
+        return Uncertainty(unknown, np.nan, False, notes)
     places = np.flatnonzero(kept)
-    values, vectors, scale = _axes(curvature.information[np.ix_(places, places)])
+    block = np.ix_(places, places)
+    values, vectors, scale = _axes(curvature.information[block])
     limit = len(places) * max(SINGULAR, 100 * eps)
     determined = values > limit
-    is_maximum = bool(values.min() > -max(SADDLE, eps**0.5))
+    saddle = -max(SADDLE, eps**0.5)
+    is_maximum = bool(values.min() > saddle)
     # in units of the standard deviation that each would have alone
-    gradient = vectors.T @ (curvature.gradient[places] / scale)
+    scaled = curvature.gradient[places] / scale
+    gradient = vectors.T @ scaled
     # A Newton step would raise a parabola with slope g and curvature I by g' I^-1 g / 2, here along
     # its axes. Unlike the size of the gradient, that is in units of log-likelihood, whatever the
     # units of the parameters.
-    gain = 0.5 * np.sum(gradient[determined] ** 2 / values[determined])
+    slopes = gradient[determined]
+    curvatures = values[determined]
+    gain = 0.5 * np.sum(slopes**2 / curvatures)
     free = vectors[:, determined]
-    inverse = (free / values[determined]) @ free.T / np.outer(scale, scale)
-    cov = np.full(curvature.information.shape, np.nan)
+    inverse = (free / curvatures) @ free.T
+    inverse = inverse / np.outer(scale, scale)
     # The delta method: natural values move by J d theta.
     jacobian = curvature.jacobian[:, places]
     cov = jacobian @ inverse @ jacobian.T
-    for names_of, text in _undetermined(names, jacobian / scale, vectors[:, ~determined], kept):
+    null = vectors[:, ~determined]
+    for names_of, text in _undetermined(names, jacobian / scale, null, kept):
         notes |= dict.fromkeys(names_of, text)
     _leave_out_what_hangs_on(names, curvature.jacobian, kept, notes)
     without = np.array([name in notes for name in names])
@@ -104,11 +112,14 @@ def _at_ends(
     """Return notes about parameters that are at an end, or that make no difference at all."""
     notes = {}
     for index, name in enumerate(names):
-        low, high = np.abs(curvature.at_ends[:, index]) < FLAT  # false for NaN
-        if low or high:
-            end = bounds[index][0] if low else bounds[index][1]
-            notes[name] = f"at its end {end:g}: the others' errors are for it held there"
-        if np.abs(curvature.elsewhere[index]) < FLAT and (low or high):
+        changes = np.abs(curvature.at_ends[:, index])
+        at_low, at_high = changes < FLAT  # false for NaN
+        if not (at_low or at_high):
+            continue
+        low, high = bounds[index]
+        end = low if at_low else high
+        notes[name] = f"at its end {end:g}: the others' errors are for it held there"
+        if np.abs(curvature.elsewhere[index]) < FLAT:
             notes[name] = "the likelihood does not depend on it"
     return notes
 
@@ -120,7 +131,8 @@ def _axes(information: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     # on them says something.
     scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
     unit = information / np.outer(scale, scale)
-    values, vectors = np.linalg.eigh(0.5 * (unit + unit.T))
+    symmetric = 0.5 * (unit + unit.T)
+    values, vectors = np.linalg.eigh(symmetric)
     return values, vectors, scale
 
 
@@ -131,7 +143,8 @@ def _undetermined(
     if null.shape[1] == 0:
         return []
     size = np.linalg.norm(jacobian, axis=1)
-    moved = np.linalg.norm(jacobian @ null, axis=1) > SHARE * np.where(size > 0, size, 1.0)
+    limit = SHARE * np.where(size > 0, size, 1.0)
+    moved = np.linalg.norm(jacobian @ null, axis=1) > limit
     group = [name for name, moves, is_kept in zip(names, moved, kept, strict=True) if moves]
     if len(group) == 1:
         return [(group, "the likelihood does not depend on it")]
@@ -143,7 +156,8 @@ def _leave_out_what_hangs_on(
 ) -> None:
     """Note natural values that depend on a free number that has been left out."""
     size = np.abs(jacobian).max(axis=1)
-    hangs = np.abs(jacobian[:, ~kept]).max(axis=1, initial=0.0) > SHARE * size
+    left_out = np.abs(jacobian[:, ~kept])
+    hangs = left_out.max(axis=1, initial=0.0) > SHARE * size
     for name, leaves in zip(names, hangs, strict=True):
         if leaves:
             notes.setdefault(name, "it depends on parameters without a standard error")

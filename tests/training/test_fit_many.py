@@ -102,7 +102,7 @@ def test_an_interrupted_call_goes_on(x64, fits, tmp_path, monkeypatch):
     def never(*args):
         raise AssertionError("a chunk was fitted again")
 
-    monkeypatch.setattr("kfjax.training.many._fitted", never)
+    monkeypatch.setattr("kfjax.training.many.fitted", never)
     np.testing.assert_array_equal(again().values, first.values)
     with pytest.raises(ValueError, match="another study: it differs in options"):
         fit_many(EXACT, local_level(), series(), chunk=4, skip=1, resume=tmp_path)

@@ -1,0 +1,263 @@
+"""Climbs to the maxima of the likelihoods of many series, side by side."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from kfjax._support import sharding
+from kfjax._support.compiling import jit
+from kfjax._support.types import AnyArray
+from kfjax.base import Filter, Info, State
+from kfjax.data import Dataset, run_trajectory
+from kfjax.training.free_parameters import FreeStart, Layout
+from kfjax.training.many_results import STATUSES
+from kfjax.training.many_starts import observations_of, places_of, scales_of
+from kfjax.training.scoring import (
+    CLIMBING,
+    CONVERGED,
+    FLAT,
+    Climb,
+    Terms,
+    advance,
+    begin,
+)
+
+__all__: list[str] = []
+
+LANES = 16  # series that climb side by side on one CPU: more wait longer for the last ones
+WIDE_LANES = 4096  # and on one device of another kind
+AGAIN = 2  # climbs from elsewhere, at most, where a variance has vanished
+GAINED = 1e-3  # of the log-likelihood, that makes another climb worth while
+
+
+class Likelihood(NamedTuple):
+    """The terms of the log-likelihood of one series as a function of free numbers; static.
+
+    Attributes:
+        filter: the `Filter`.
+        layout: what the free numbers stand for.
+    """
+
+    filter: Filter
+    layout: Layout
+
+    def terms(self, theta: Array, series: Dataset, fixed: Any, skip: Any) -> Terms:
+        """Return what each step adds, the innovations and their covariances."""
+        params = self.layout.params(theta, fixed)
+        kept = run_trajectory(self.filter, params, series, emit=_scored).outputs
+        if kept[0] is None:
+            raise ValueError(
+                f"fit_many: {self.filter} gives no log-likelihood; expected one that does, such as"
+                " kf.extended()."
+            )
+        steps = series.ys.shape[0]
+        counts = jnp.arange(steps) >= skip
+
+        def counted(a: Array) -> Array:
+            return jnp.where(_column(counts, a.ndim), a, 0)
+
+        return jax.tree.map(counted, kept)
+
+
+class Job(NamedTuple):
+    """What is the same for all series.
+
+    Attributes:
+        likelihood: the function.
+        free: what is free, and where to start.
+        skip: number of leading steps that do not count.
+        updates: the largest number of evaluations.
+        least: the smallest number of observations.
+    """
+
+    likelihood: Likelihood
+    free: FreeStart
+    skip: int
+    updates: int
+    least: int
+
+
+def _scored(state: State, info: Info) -> Terms:
+    """Keep what scoring needs."""
+    del state
+    return info.log_likelihood, info.innovation, info.innovation_cov  # type: ignore[return-value]
+
+
+def _column(flags: Array, ndim: int) -> Array:
+    return flags.reshape(flags.shape + (1,) * (ndim - 1))
+
+
+@functools.partial(jit, static_argnums=0)
+def values_at(likelihood: Likelihood, places: Array, series: Dataset, shared: Any) -> Array:
+    """Return minus the log-likelihoods [B, K] of B series at K places each [B, K, p]."""
+
+    def of_one(thetas: Array, one: Dataset, shared: Any) -> Array:
+        def value(theta: Array) -> Array:
+            log_likelihoods, *_ = likelihood.terms(theta, one, *shared)
+            return -log_likelihoods.sum()
+
+        return jax.vmap(value)(thetas)
+
+    return sharding.vmap(of_one, (0, 0, None))(places, series, shared)
+
+
+@functools.partial(jit, static_argnums=0)
+def advanced(likelihood: Likelihood, climbs: Climb, series: Dataset, shared: Any) -> Climb:
+    """Return B climbs after one evaluation of each."""
+
+    def of_one(climb: Climb, one: Dataset, shared: Any) -> Climb:
+        def terms(theta: Array) -> Terms:
+            return likelihood.terms(theta, one, *shared)
+
+        return advance(terms, climb)
+
+    return sharding.vmap(of_one, (0, 0, None))(climbs, series, shared)
+
+
+class Lanes:
+    """Functions of many series, computed for as many at a time as run side by side."""
+
+    def __init__(self, job: Job, data: Dataset) -> None:
+        devices = sharding.local_devices()
+        each = LANES if devices[0].platform == "cpu" else WIDE_LANES
+        most = each * len(devices)
+        self.size = sharding.whole(min(most, data.size))
+        self.job = job
+        self.data = data
+        shared = (job.free.fixed, jnp.asarray(job.skip))
+        self.shared = sharding.everywhere(shared, devices)
+
+    def map(self, function: Callable, rows: np.ndarray, tree: Any) -> Any:
+        """Return a function of the series with these numbers, and of a tree [rows, ...]."""
+        likelihood = self.job.likelihood
+        count = len(rows)
+        results = []
+        for first in range(0, count, self.size):
+            # the last series again where there are fewer: all parts have the same shape
+            lanes = np.arange(first, first + self.size)
+            at = np.minimum(lanes, count - 1)
+            part = _rows_of(tree, at)
+            series = self.data[rows[at]]
+            placed = sharding.place((part, series))
+            found = function(likelihood, *placed, self.shared)
+            valid = min(self.size, count - first)
+            result = jax.tree.map(lambda a, n=valid: np.array(a[:n]), found)
+            results.append(result)
+        return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
+
+
+def _rows_of(tree: Any, at: np.ndarray) -> Any:
+    """Return rows of the arrays of a tree."""
+    return jax.tree.map(lambda a: a[at], tree)
+
+
+def fitted(lanes: Lanes, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the results of the series with these numbers."""
+    job = lanes.job
+    ys, seen = observations_of(lanes.data[rows], job.skip)
+    scale = scales_of(ys, seen)
+    count = seen.sum((1, 2))
+    few = count < job.least
+    able = ~few & (scale != 0)
+    climbs = _blank(job, len(rows))
+    places = places_of(job.free, scale).astype(climbs.theta.dtype)
+    todo = np.flatnonzero(able)
+    for _ in range(1 + AGAIN):
+        todo = _look(lanes, rows, climbs, places, todo)
+        _climb(lanes, rows, climbs, todo)
+        vanished = _flat(climbs.information[todo]).any(1)
+        todo = todo[vanished]
+        if not todo.size:
+            break
+    finite = np.isfinite(climbs.value)
+    good = (climbs.ended == CONVERGED) | (climbs.gain < GAINED)
+    at_end = _flat(climbs.information) & finite[:, None]
+    # what comes later in this table overrides what comes before
+    cases = {
+        "converged": able & good,
+        "at an end": able & good & at_end.any(1),
+        "not finite": able & ~finite,
+        "constant": scale == 0,
+        "too few observations": few,
+    }
+    status = np.full(len(rows), STATUSES.index("not converged"))
+    for name, holds in cases.items():
+        status[holds] = STATUSES.index(name)
+    return {
+        "theta": climbs.theta,
+        "value": climbs.value,
+        "information": climbs.information,
+        "updates": climbs.updates,
+        "at_end": at_end,
+        "status": status,
+        "observations": count,
+    }
+
+
+def _blank(job: Job, count: int) -> Climb:
+    """Return climbs [count] that have not begun."""
+    dtype = jax.dtypes.canonicalize_dtype(float)
+    theta = jnp.full(job.free.theta.size, jnp.nan, dtype)
+    blank = begin(theta)
+
+    def repeated(a: Array) -> np.ndarray:
+        return np.repeat(np.asarray(a)[None], count, 0)
+
+    return jax.tree.map(repeated, blank)
+
+
+def _look(
+    lanes: Lanes, rows: np.ndarray, climbs: Climb, places: np.ndarray, todo: np.ndarray
+) -> np.ndarray:
+    """Begin climbs at the best places of these series; return those where one is better.
+
+    Where a variance has vanished, the likelihood no longer depends on its logarithm: other values
+    of it are tried, and nothing else is changed.
+    """
+    if not todo.size:
+        return todo
+    reached = _rows_of(climbs, todo)
+    climbed = np.isfinite(reached.value)
+    kept = climbed[:, None] & ~_flat(reached.information)
+    theta = reached.theta[:, None, :]
+    tried = np.where(kept[:, None, :], theta, places[todo])
+    values = lanes.map(values_at, rows[todo], tried)
+    values = np.where(np.isfinite(values), values, np.inf)
+    best = values.argmin(1)
+    lowest = values.min(1)
+    better = np.isfinite(lowest) & (lowest < reached.value - GAINED)
+    chosen = todo[better]
+    if chosen.size:
+        starts = tried[better, best[better]]
+        begun = jax.vmap(begin)(starts)
+        _put(climbs, chosen, begun)
+    return chosen
+
+
+def _climb(lanes: Lanes, rows: np.ndarray, climbs: Climb, todo: np.ndarray) -> None:
+    """Let climbs go on until they end."""
+    while todo.size:
+        part = _rows_of(climbs, todo)
+        part = lanes.map(advanced, rows[todo], part)
+        _put(climbs, todo, part)
+        goes_on = (part.ended == CLIMBING) & (part.updates < lanes.job.updates)
+        todo = todo[goes_on]
+
+
+def _put(climbs: Climb, at: np.ndarray, part: Climb) -> None:
+    """Write climbs into the rows of all climbs, in place."""
+    for array, values in zip(climbs, part, strict=True):
+        array[at] = np.asarray(values)
+
+
+def _flat(information: AnyArray) -> np.ndarray:
+    """Return which free numbers [..., p] the likelihood does not depend on."""
+    diagonal = np.diagonal(np.asarray(information), axis1=-2, axis2=-1)
+    return diagonal < FLAT
