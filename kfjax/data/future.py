@@ -79,7 +79,8 @@ def _unobserved_end(data: Dataset) -> tuple[Dataset, Future | None]:
     if data.size > 1 or data.observed is None:
         return data, None
     length = int(data.lengths[0])
-    seen = np.flatnonzero(np.asarray(data.observed)[0, :length].any(-1))
+    observed = np.asarray(data.observed)[0, :length]
+    seen = np.flatnonzero(observed.any(-1))
     last = int(seen[-1]) + 1 if seen.size else length
     if last == length:
         return data, None
@@ -122,8 +123,9 @@ def _continued(past: np.ndarray, count: int, zone: str | None) -> tuple[np.ndarr
     steps = np.diff(past)
     step = np.median(steps) if steps.dtype.kind != "m" else _median(steps)
     even = _ptp(steps) <= REGULAR * step
+    later = past[-1] + np.arange(1, count + 1) * step
     words = f"steps of {_in_words(step)}"
-    return past[-1] + np.arange(1, count + 1) * step, words if even else f"{words}, the median"
+    return later, words if even else f"{words}, the median"
 
 
 def calendar_frequency(times: np.ndarray, zone: str | None = None) -> str | None:
@@ -156,8 +158,11 @@ def _on_the_calendar(
     import pandas as pd
 
     start = _dates(np.array([last]), zone)[0]
-    dates = pd.date_range(start, periods=count + 1, freq=frequency)[1:]
-    return (dates if zone is None else dates.tz_convert(None)).to_numpy().astype(last.dtype)
+    dates = pd.date_range(start, periods=count + 1, freq=frequency)
+    if zone is not None:
+        dates = dates.tz_convert(None)
+    later = dates[1:].to_numpy()
+    return later.astype(last.dtype)
 
 
 def _later_inputs(
@@ -187,7 +192,8 @@ def _later_dt(data: Dataset, times: np.ndarray | None, steps: int) -> np.ndarray
         dt = [np.median(row[min(1, length - 1) : length]) for row, length in rows]
         return np.tile(np.asarray(dt, data.dtype)[:, None], (1, steps))
     last = labels.times[np.arange(data.size), data.lengths - 1]
-    differences = np.diff(np.concatenate([last[:, None], times], axis=1), axis=1)
+    with_last = np.concatenate([last[:, None], times], axis=1)
+    differences = np.diff(with_last, axis=1)
     if differences.dtype.kind == "m":
         differences = differences / SECONDS
     return differences.astype(data.dtype)
@@ -195,7 +201,9 @@ def _later_dt(data: Dataset, times: np.ndarray | None, steps: int) -> np.ndarray
 
 def _median(steps: np.ndarray) -> np.timedelta64:
     """Return the median of time differences."""
-    return np.median(steps.astype(np.int64)).astype(np.int64).astype(steps.dtype)
+    counts = steps.astype(np.int64)
+    median = np.median(counts).astype(np.int64)
+    return median.astype(steps.dtype)
 
 
 def _ptp(steps: np.ndarray) -> Any:

@@ -134,41 +134,54 @@ def determine(H: Array, loading: Array, undetermined: Array) -> Determined:
     # not tell from directions that are nearly determined.
     m = H.shape[0]
     E = _open_rows(H, loading, undetermined)
+    identity = jnp.eye(m, dtype=E.dtype)
     C = linalg.triangularise(E, rounding=ROUNDING)
+    inverse = linalg.solve_lower(C, identity)
     # E = C W with orthonormal rows W: the directions that y determines, in the coordinates of A's
     # columns.
-    W = linalg.matmul(linalg.solve_lower(C, jnp.eye(m, dtype=E.dtype)), E)
+    W = linalg.matmul(inverse, E)
     if m > 1:  # a second pass makes the rows of W orthonormal to rounding
         again = linalg.triangularise(W, rounding=ROUNDING)
-        W = linalg.matmul(linalg.solve_lower(again, jnp.eye(m, dtype=E.dtype)), W)
+        inverse = linalg.solve_lower(again, identity)
+        W = linalg.matmul(inverse, W)
         C = linalg.matmul(C, again)
-    inverse = linalg.solve_lower(C, jnp.eye(m, dtype=E.dtype))
+        inverse = linalg.solve_lower(C, identity)
     used = linalg.diagonal(C) > 0
-    ordinary = jnp.eye(m, dtype=E.dtype) - linalg.matmul(C, inverse)
+    ordinary = identity - linalg.matmul(C, inverse)
     ordinary = jnp.where(used[:, None], 0, ordinary)
-    rest = linalg.symmetric(undetermined - linalg.matmul(W.T, W))
-    gain = linalg.matmul(linalg.matmul(loading, W.T), inverse)
-    return Determined(gain, ordinary, used, rest, linalg.logdet(C))
+    rest = undetermined - linalg.matmul(W.T, W)
+    rest = linalg.symmetric(rest)
+    on_directions = linalg.matmul(loading, W.T)
+    gain = linalg.matmul(on_directions, inverse)
+    logdet = linalg.logdet(C)
+    return Determined(gain, ordinary, used, rest, logdet)
 
 
 def _open_rows(H: Array, loading: Array, undetermined: Array) -> Array:
     """Return H A, with zero for rows that are rounding errors of terms that cancelled."""
-    # Whole rows decide, not entries, since the basis of the directions is arbitrary. The second
-    # projection makes what is left orthogonal, to rounding of itself, to what is determined.
-    seen = linalg.matmul(linalg.matmul(linalg.matmul(H, loading), undetermined), undetermined)
+    seen = linalg.matmul(H, loading)
+    seen = linalg.matmul(seen, undetermined)
+    # The second projection makes what is left orthogonal, to rounding of itself, to what is
+    # determined.
+    seen = linalg.matmul(seen, undetermined)
     terms = linalg.matmul(jnp.abs(H), _norms(loading))
     rounding = ROUNDING * H.shape[-1] * eps_of(seen)
-    return jnp.where((_norms(seen) < rounding * terms)[:, None], 0, seen)
+    # Whole rows decide, not entries, since the basis of the directions is arbitrary.
+    is_rounding = _norms(seen) < rounding * terms
+    return jnp.where(is_rounding[:, None], 0, seen)
 
 
 def _still_open(loading: Array, undetermined: Array) -> Array:
     """Return A [n, d]."""
-    return _open_rows(jnp.eye(loading.shape[0], dtype=loading.dtype), loading, undetermined)
+    identity = jnp.eye(loading.shape[0], dtype=loading.dtype)
+    return _open_rows(identity, loading, undetermined)
 
 
 def _norms(A: Array) -> Array:
     """Return the lengths of the rows."""
-    return jnp.sqrt(jnp.sum(jax.lax.stop_gradient(A) ** 2, axis=1))
+    A = jax.lax.stop_gradient(A)
+    squares = jnp.sum(A**2, axis=1)
+    return jnp.sqrt(squares)
 
 
 def condition(
@@ -177,10 +190,11 @@ def condition(
     """Return the distribution of x given y = y_hat + H (x - m) + v, v ~ N(0, R)."""
     belief = state.belief
     determined = determine(H, state.loading, state.undetermined)
-    T, used = determined.ordinary, determined.used
-    identity = jnp.diag(used.astype(R.dtype))
     if isinstance(belief, SquareRootGaussian):
         return _in_factors(belief, determined, y_hat, H, R, noise_free)
+    K_0 = determined.gain
+    T = determined.ordinary
+    identity = jnp.diag(determined.used.astype(R.dtype))
     # The limit k to infinity splits the update in two. Of y, the channels `used` determine as many
     # diffuse directions by K_0 y, whatever P is; T y, with T H A = 0, has no diffuse part, and
     # updates x - K_0 y by ordinary regression:
@@ -191,12 +205,17 @@ def condition(
     # covariance is the Joseph form for K, which is right for any gain. This is the exact initial
     # Kalman filter (Koopman, 1997; Durbin and Koopman, 2012, section 5.2), for any rank of H A.
     plain = affine_moments(y_hat, H, belief)
-    ordinary = affine_moments(linalg.matmul(T, y_hat), linalg.matmul(T, H), belief)
+    Ty = linalg.matmul(T, y_hat)
+    TH = linalg.matmul(T, H)
+    ordinary = affine_moments(Ty, TH, belief)
     noise = linalg.quadratic(T, R) + identity
-    S = _factorised(ordinary, plain.cov + R, noise, determined, noise_free)
-    shared = linalg.matmul(linalg.matmul(determined.gain, plain.cov + R), T.T)
-    K = S.solve((ordinary.cross - shared).T).T
-    K = determined.gain + linalg.matmul(K, T)
+    cov_of_y = plain.cov + R
+    S = _factorised(ordinary, cov_of_y, noise, determined, noise_free)
+    of_K_0 = linalg.matmul(K_0, cov_of_y)
+    shared = linalg.matmul(of_K_0, T.T)
+    cross = ordinary.cross - shared
+    K_1 = S.solve(cross.T).T
+    K = K_0 + linalg.matmul(K_1, T)
     cov = plain.posterior_cov(belief.cov, K, R, noise_free=noise_free)
     return Conditional(K, cov, determined, S, noise, ordinary.size())
 
@@ -210,10 +229,12 @@ def _factorised(
     if m == 1:  # nothing was subtracted
         return factored
     # a variance is zero up to the rounding of what was subtracted
-    T, used = determined.ordinary, determined.used
+    T = determined.ordinary
     terms = summed_variances(T, linalg.diagonal(S))
-    mixed = ~used & (jnp.sum(jnp.abs(T), axis=1) > 1)
-    hidden = jnp.where(mixed, 8 * m * eps_of(S) * terms, 0)
+    weights = jnp.sum(jnp.abs(T), axis=1)
+    mixed = ~determined.used & (weights > 1)
+    rounding = 8 * m * eps_of(S) * terms
+    hidden = jnp.where(mixed, rounding, 0)
     if factored.hidden is not None:
         return linalg.factorise(factored.matrix, jnp.maximum(hidden, factored.hidden))
     return linalg.factorise(factored.matrix, hidden)._replace(hidden=None)
@@ -228,25 +249,35 @@ def _in_factors(
     noise_free: bool,
 ) -> Conditional:
     """Return the same from a factor of P, with factors."""
-    L, T, K_0 = belief.cholesky, determined.ordinary, determined.gain
+    L = belief.cholesky
+    T = determined.ordinary
+    K_0 = determined.gain
     identity = jnp.diag(determined.used.astype(R.dtype))
     root = covariance_factor(R, noise_free=noise_free)
     # deviations of (T y, x - K_0 y) by x, by the noise, and by the channels used
     rest = jnp.eye(L.shape[0], dtype=L.dtype) - linalg.matmul(K_0, H)
+    seen = without_rounding(H, L)
     of_y = [
-        without_rounding(T, without_rounding(H, L)),
+        without_rounding(T, seen),
         without_rounding(T, root),
         identity,
     ]
-    of_x = [linalg.matmul(rest, L), -linalg.matmul(K_0, root), jnp.zeros_like(K_0)]
-    dy, dx = (jnp.concatenate(parts, axis=1) for parts in (of_y, of_x))
+    of_x = [
+        linalg.matmul(rest, L),
+        -linalg.matmul(K_0, root),
+        jnp.zeros_like(K_0),
+    ]
+    dy = jnp.concatenate(of_y, axis=1)
+    dx = jnp.concatenate(of_x, axis=1)
     S_root, G, factor = conditional_factors(dx, dy, dy[:, :0], noise_free=noise_free)
     K = linalg.solve_lower(S_root, G.T, transpose=True).T
     S_cov = linalg.symmetric(linalg.matmul(S_root, S_root.T))
     hidden = hidden_variances_of(S_cov, L.shape[0]) if noise_free else None
     noise = linalg.quadratic(T, R) + identity
-    size = jnp.abs(linalg.matmul(T, y_hat))
-    size = size + linalg.matmul(jnp.abs(linalg.matmul(T, H)), jnp.abs(belief.mean))
+    Ty = linalg.matmul(T, y_hat)
+    TH = linalg.matmul(T, H)
+    of_mean = linalg.matmul(jnp.abs(TH), jnp.abs(belief.mean))
+    size = jnp.abs(Ty) + of_mean
     return Conditional(
         K_0 + linalg.matmul(K, T),
         factor,

@@ -27,14 +27,16 @@ def differences(space: Space, a: ArrayLike, b: ArrayLike) -> np.ndarray:
     """
     if space.is_euclidean:
         return np.asarray(a, np.float64) - np.asarray(b, np.float64)
-    return np.asarray(_differences(space, jnp.asarray(a), jnp.asarray(b)), np.float64)
+    tangents = _differences(space, jnp.asarray(a), jnp.asarray(b))
+    return np.asarray(tangents, np.float64)
 
 
 def moved(space: Space, points: ArrayLike, d: ArrayLike) -> np.ndarray:
     """Return the points [..., N] reached from points [..., N] along tangent vectors [..., n]."""
     if space.is_euclidean:
         return np.asarray(points, np.float64) + np.asarray(d, np.float64)
-    return np.asarray(_moved(space, jnp.asarray(points), jnp.asarray(d)))
+    reached = _moved(space, jnp.asarray(points), jnp.asarray(d))
+    return np.asarray(reached)
 
 
 def centre_and_spread(
@@ -65,15 +67,19 @@ def centre_and_spread(
         with np.errstate(invalid="ignore"):
             centre = values.sum(axis=0) / known.sum(axis=0)
     else:
-        centre = _curved_centre(space, points[known.any(axis=1)], start)
-    return centre, _spread(differences(space, points, centre[None]))
+        partly_known = points[known.any(axis=1)]
+        centre = _curved_centre(space, partly_known, start)
+    from_centre = differences(space, points, centre[None])
+    return centre, _spread(from_centre)
 
 
 def _curved_centre(space: Space, points: np.ndarray, start: ArrayLike | None) -> np.ndarray:
     """Return the mean [N] of points [K, N] on a curved space."""
-    complete = points[~np.isnan(points).any(axis=1)]
+    lacks_some = np.isnan(points).any(axis=1)
+    complete = points[~lacks_some]
     if len(complete):
-        starts = complete[np.linspace(0, len(complete) - 1, STARTS).astype(int)]
+        places = np.linspace(0, len(complete) - 1, STARTS)
+        starts = complete[places.astype(int)]
     elif start is not None:
         starts = np.asarray(start, points.dtype)[None]
     else:
@@ -82,7 +88,8 @@ def _curved_centre(space: Space, points: np.ndarray, start: ArrayLike | None) ->
     spreads = [_spread(differences(space, points, centre[None])) for centre in centres]
     # compare logarithms, since components may have different units
     scores = [np.log(np.maximum(spread, TINY)).sum() for spread in spreads]
-    return np.asarray(centres[int(np.argmin(scores))])
+    best = int(np.argmin(scores))
+    return np.asarray(centres[best])
 
 
 def _spread(d: np.ndarray) -> np.ndarray:
@@ -93,7 +100,8 @@ def _spread(d: np.ndarray) -> np.ndarray:
     known = ~np.isnan(d)
     squares = np.where(known, d, 0) ** 2
     with np.errstate(invalid="ignore"):
-        spread = np.sqrt(squares.sum(axis=0) / known.sum(axis=0))
+        variance = squares.sum(axis=0) / known.sum(axis=0)
+    spread = np.sqrt(variance)
     return np.where(varies | np.isnan(spread), spread, 0)
 
 
@@ -112,12 +120,12 @@ def _moved(space: Space, points: Array, d: Array) -> Array:
 @jit
 def _means(space: Space, points: Array, starts: Array) -> Array:
     """Return the mean of points [K, N] found from each start [S, N]."""
-
-    def offset(centre: Array) -> Array:
-        return jnp.nanmean(jax.vmap(space.difference, in_axes=(0, None))(points, centre), axis=0)
+    differences_from = jax.vmap(space.difference, in_axes=(0, None))
 
     def closer(_: int, centre: Array) -> Array:
-        return space.retract(centre, offset(centre)).astype(points.dtype)
+        offset = jnp.nanmean(differences_from(points, centre), axis=0)
+        moved_centre = space.retract(centre, offset)
+        return moved_centre.astype(points.dtype)
 
     def mean(start: Array) -> Array:
         return jax.lax.fori_loop(0, ITERATIONS, closer, start)

@@ -129,8 +129,10 @@ def _is_exact(step: Step) -> Array:
     exact = pivots**2 <= rounding * variances
     # the part of an exact channel that regular channels leave open; a dead channel has none
     regular = jnp.where(exact[None, :], 0, S)
-    left = HF - linalg.matmul(regular, linalg.solve_lower(regular, HF))
-    return (exact & (left != 0).any(axis=1)).any()
+    seen = linalg.solve_lower(regular, HF)
+    left = HF - linalg.matmul(regular, seen)
+    is_open = (left != 0).any(axis=1)
+    return (exact & is_open).any()
 
 
 def _in_sequence(prior: SquareRootGaussian, steps: Step) -> tuple[SquareRootGaussian, Array]:
@@ -216,8 +218,10 @@ class _Update(NamedTuple):
 def _filter_step(belief: SquareRootGaussian, step: Step) -> _Update:
     """Filter by one step, in square-root form."""
     mean = linalg.matmul(step.F, belief.mean) + step.c
-    spread = jnp.concatenate([linalg.matmul(step.F, belief.cholesky), step.Q], axis=1)
-    S, G, L = conditional_factors(spread, linalg.matmul(step.H, spread), step.R)
+    moved = linalg.matmul(step.F, belief.cholesky)
+    spread = jnp.concatenate([moved, step.Q], axis=1)
+    seen = linalg.matmul(step.H, spread)
+    S, G, L = conditional_factors(spread, seen, step.R)
     y_hat = linalg.matmul(step.H, mean)
     whitened = linalg.solve_lower(S, step.y_d - y_hat)
     filtered = SquareRootGaussian(mean + linalg.matmul(G, whitened), L)
@@ -300,19 +304,24 @@ def combine_filters(early: FilterElement, late: FilterElement) -> FilterElement:
     #     N = I - W Y',   N' = I - Y W',   N C = W W',   J N = J - Y Y' = V V',
     #
     # so that no covariance and no information matrix is computed as a difference.
-    identity = jnp.eye(early.U.shape[-1], dtype=early.U.dtype)
-    X, Y, V = conditional_factors(late.Z, linalg.matmul(early.U.T, late.Z), identity)
-    W = linalg.solve_lower(X, early.U.T).T
-    expected = linalg.matmul(late.Z, linalg.matmul(late.Z.T, early.b))
+    A_1 = early.A
+    A_2 = late.A
+    U_1 = early.U
+    Z_2 = late.Z
+    identity = jnp.eye(U_1.shape[-1], dtype=U_1.dtype)
+    X, Y, V = conditional_factors(Z_2, linalg.matmul(U_1.T, Z_2), identity)
+    W = linalg.solve_lower(X, U_1.T).T
+    expected = linalg.matmul(Z_2, linalg.matmul(Z_2.T, early.b))
     innovation = late.eta - expected
-    NA = early.A - linalg.matmul(W, linalg.matmul(Y.T, early.A))
-    between = early.b + linalg.matmul(W, linalg.matmul(W.T, innovation))
-    information = innovation - linalg.matmul(Y, linalg.matmul(W.T, innovation))
-    A = linalg.matmul(late.A, NA)
-    b = linalg.matmul(late.A, between) + late.b
-    U = _factor_of_sum(linalg.matmul(late.A, W), late.U)
-    eta = linalg.matmul(early.A.T, information) + early.eta
-    Z = _factor_of_sum(linalg.matmul(early.A.T, V), early.Z)
+    whitened = linalg.matmul(W.T, innovation)
+    NA = A_1 - linalg.matmul(W, linalg.matmul(Y.T, A_1))
+    between = early.b + linalg.matmul(W, whitened)
+    information = innovation - linalg.matmul(Y, whitened)
+    A = linalg.matmul(A_2, NA)
+    b = linalg.matmul(A_2, between) + late.b
+    U = _factor_of_sum(linalg.matmul(A_2, W), late.U)
+    eta = linalg.matmul(A_1.T, information) + early.eta
+    Z = _factor_of_sum(linalg.matmul(A_1.T, V), early.Z)
     return FilterElement(A, b, U, eta, Z)
 
 

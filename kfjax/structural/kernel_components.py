@@ -65,10 +65,12 @@ class Kernel(Component):
         raise NotImplementedError
 
     def transition_of_one(self, u: Inputs) -> Any:
-        return self.moved(self.step(u))
+        dt = self.step(u)
+        return self.moved(dt)
 
     def noise_of_one(self, u: Inputs) -> dict[str, Any]:
-        return {"std": self.driven(self.step(u))}
+        dt = self.step(u)
+        return {"std": self.driven(dt)}
 
     def start_of_one(self) -> tuple[dict[str, Any], np.ndarray]:
         return {"std": self.stationary()}, np.zeros(self.width, bool)
@@ -80,17 +82,20 @@ class Kernel(Component):
 
     def times(self, other: Kernel) -> Product:
         """Return the product; its standard deviation is the product of both."""
-        if self.loading is not None or other.loading is not None or self.dt != other.dt:
+        has_loading = self.loading is not None or other.loading is not None
+        if has_loading or self.dt != other.dt:
             raise ValueError(
                 f"*: {self.name} and {other.name} have a loading, or different dt; expected kernels"
                 " of one step length without loading."
             )
         if max(np.ndim(self.std), np.ndim(other.std)):
             raise ValueError("*: a kernel is of several series; expected kernels of one series.")
-        if common := set(self.factors) & set(other.factors):
+        common = set(self.factors) & set(other.factors)
+        if common:
+            name = sorted(common)[0]
             raise ValueError(
-                f"*: both factors hold a kernel called {sorted(common)[0]!r}; expected different"
-                " names. Pass name= to one of them."
+                f"*: both factors hold a kernel called {name!r}; expected different names. Pass"
+                " name= to one of them."
             )
         return Product(
             name=f"{self.name}*{other.name}",
@@ -124,14 +129,18 @@ class Matern(Kernel):
 
     def _scaled(self, dt: Any) -> Any:
         """Return z = l dt."""
-        return math.sqrt(2 * self.derivatives + 1) * dt / self.length_scale
+        root = math.sqrt(2 * self.derivatives + 1)
+        return root * dt / self.length_scale
 
     def _flow(self, z: Any) -> Array:
         """Return exp(A z)."""
-        nilpotent = _companion(self.derivatives) + np.eye(self.width)
+        companion = _companion(self.derivatives)
+        nilpotent = companion + np.eye(self.width)
         total = jnp.zeros((self.width, self.width))
         for k in range(self.width):
-            total = total + z**k / math.factorial(k) * np.linalg.matrix_power(nilpotent, k)
+            coefficient = z**k / math.factorial(k)
+            power = np.linalg.matrix_power(nilpotent, k)
+            total = total + coefficient * power
         return jnp.exp(-z) * total
 
     def moved(self, dt: Any) -> Array:
@@ -146,13 +155,17 @@ class Matern(Kernel):
         short = jnp.where(is_short, z, 1.0)  # jnp.minimum has half of the slope at z = 1
         # Spectral densities q for which the variance of x is one; with l = 1 it is q / 2, q / 4 and
         # (3 / 16) q (Hartikainen and Sarkka, 2010).
-        density = {0: 2.0, 1: 4.0, 2: 16.0 / 3.0}[self.derivatives]
+        densities = {0: 2.0, 1: 4.0, 2: 16.0 / 3.0}
+        density = densities[self.derivatives]
         total = jnp.zeros_like(P)
         for node, weight in zip(*NODES, strict=True):
+            flow = self._flow(short * (1 + node) / 2)
             # G is the last unit vector, since white noise drives the highest derivative only.
-            column = self._flow(short * (1 + node) / 2)[:, -1]
-            total = total + weight / 2 * density * jnp.outer(column, column)
-        F = self._flow(jnp.where(is_short, 1.0, z))
+            column = flow[:, -1]
+            square = jnp.outer(column, column)
+            total = total + weight / 2 * density * square
+        long = jnp.where(is_short, 1.0, z)
+        F = self._flow(long)
         rest = P - linalg.quadratic(F, P)
         return jnp.where(is_short, short * total, rest)
 
@@ -199,11 +212,15 @@ class Periodic(Kernel):
         return 2 * self.harmonics + 1
 
     def moved(self, dt: Any) -> Array:
-        angle = 2 * math.pi * dt / self.period * np.arange(1, self.harmonics + 1)
-        cos, sin = jnp.cos(angle), jnp.sin(angle)
-        pairs = jnp.kron(jnp.diag(cos), np.eye(2))
-        pairs = pairs + jnp.kron(jnp.diag(sin), np.array([[0.0, 1.0], [-1.0, 0.0]]))
-        return jnp.pad(pairs, (1, 0)).at[0, 0].set(1.0)
+        orders = np.arange(1, self.harmonics + 1)
+        angle = 2 * math.pi * dt / self.period * orders
+        cos = jnp.diag(jnp.cos(angle))
+        sin = jnp.diag(jnp.sin(angle))
+        quarter_turn = np.array([[0.0, 1.0], [-1.0, 0.0]])
+        pairs = jnp.kron(cos, np.eye(2))
+        pairs = pairs + jnp.kron(sin, quarter_turn)
+        with_constant = jnp.pad(pairs, (1, 0))
+        return with_constant.at[0, 0].set(1.0)
 
     def driven(self, dt: Any) -> Array:
         # All randomness is in the coefficients at the start: the process repeats exactly.
@@ -214,15 +231,21 @@ class Periodic(Kernel):
         # exp(-2 sin^2(a / 2) / length_scale^2), since 2 sin^2(a / 2) = 1 - cos(a). Its cosine
         # series has the variances of the waves as coefficients (Solin and Sarkka, 2014), here by
         # the trapezoidal rule, which converges exponentially for a smooth periodic function.
-        kernel = jnp.exp((np.cos(angles) - 1) / self.length_scale**2)
-        waves = np.cos(angles * np.arange(self.harmonics + 1)[:, None])
+        exponents = (np.cos(angles) - 1) / self.length_scale**2
+        kernel = jnp.exp(exponents)
+        orders = np.arange(self.harmonics + 1)
+        waves = np.cos(angles * orders[:, None])
         # The mean of cos^2 is 1 / 2 for every wave but the constant.
         waves[1:] *= 2
-        variances = linalg.matmul(jnp.asarray(waves), kernel) / POINTS
-        return jnp.diag(jnp.concatenate([variances[:1], jnp.repeat(variances[1:], 2)]))
+        sums = linalg.matmul(jnp.asarray(waves), kernel)
+        variances = sums / POINTS
+        constant = variances[:1]
+        pairs = jnp.repeat(variances[1:], 2)
+        return jnp.diag(jnp.concatenate([constant, pairs]))
 
     def observed_of_one(self, u: Inputs) -> Any:
-        return np.concatenate([[1.0], np.tile([1.0, 0.0], self.harmonics)])
+        pairs = np.tile([1.0, 0.0], self.harmonics)
+        return np.concatenate([[1.0], pairs])
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -244,14 +267,17 @@ class Product(Kernel):
         """Return the parameters by name, such as "matern.length_scale"."""
         found = {} if self.std is None else {"std": self.std}
         for factor in (self.first, self.second):
-            found |= {f"{factor.name}.{key}": v for key, v in factor.parameters().items()}
+            own = factor.parameters()
+            found |= {f"{factor.name}.{key}": value for key, value in own.items()}
         return found
 
     def kind_of(self, name: str) -> str:
         """Return the kind of number that a parameter is."""
         owner, _, key = name.partition(".")  # names of components have no dots
+        if not key:
+            return POSITIVE
         factors = {factor.name: factor for factor in (self.first, self.second)}
-        return factors[owner].kind_of(key) if key else POSITIVE
+        return factors[owner].kind_of(key)
 
     def with_parameters(self, values: dict[str, Any]) -> Any:
         """Return the product with other values of some parameters."""
@@ -264,15 +290,26 @@ class Product(Kernel):
         return dataclasses.replace(self, **changes)
 
     def moved(self, dt: Any) -> Array:
-        return jnp.kron(self.first.moved(dt), self.second.moved(dt))
+        first = self.first.moved(dt)
+        second = self.second.moved(dt)
+        return jnp.kron(first, second)
 
     def driven(self, dt: Any) -> Array:
-        F, P = self.first.moved(dt), self.first.stationary()
-        own = jnp.kron(self.first.driven(dt), self.second.stationary())
-        return own + jnp.kron(linalg.quadratic(F, P), self.second.driven(dt))
+        first = self.first
+        second = self.second
+        F = first.moved(dt)
+        P = first.stationary()
+        of_first = jnp.kron(first.driven(dt), second.stationary())
+        moved = linalg.quadratic(F, P)
+        of_second = jnp.kron(moved, second.driven(dt))
+        return of_first + of_second
 
     def stationary(self) -> Array:
-        return jnp.kron(self.first.stationary(), self.second.stationary())
+        first = self.first.stationary()
+        second = self.second.stationary()
+        return jnp.kron(first, second)
 
     def observed_of_one(self, u: Inputs) -> Any:
-        return np.kron(self.first.observed_of_one(u), self.second.observed_of_one(u))
+        first = self.first.observed_of_one(u)
+        second = self.second.observed_of_one(u)
+        return np.kron(first, second)

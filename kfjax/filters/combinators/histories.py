@@ -75,30 +75,42 @@ def find(history: History, in_use: Array, ahead: Array) -> Place:
     """
     rows = history.step.shape[0]
     later_steps = jnp.append(history.step[1:], 0)
-    times = -jnp.cumsum(later_steps[::-1])[::-1]  # since the newest row, which is at zero
-    rounding = ROUNDINGS * jnp.finfo(times.dtype).eps * jnp.abs(ahead)
-    known = jnp.arange(rows, dtype=jnp.int32) >= rows - in_use
-    before = jnp.sum(known & (times <= ahead + rounding), dtype=jnp.int32)
-    index = jnp.maximum(rows - in_use + before - 1, 0)
-    step = ahead - times[index]
+    backwards = jnp.cumsum(later_steps[::-1])
+    times = -backwards[::-1]  # since the newest row, which is at zero
+    eps = jnp.finfo(times.dtype).eps
+    rounding = ROUNDINGS * eps * jnp.abs(ahead)
+    empty = rows - in_use
+    known = jnp.arange(rows, dtype=jnp.int32) >= empty
+    is_earlier = times <= ahead + rounding
+    before = jnp.sum(known & is_earlier, dtype=jnp.int32)
+    index = jnp.maximum(empty + before - 1, 0)
+    time_before = times[index]
+    step = ahead - time_before
     step = jnp.where(step <= rounding, 0, step)
     following = jnp.minimum(index + 1, rows - 1)
-    gap = jnp.maximum(times[following] - times[index] - step, 0)
-    return Place(index, step, gap, before == 0)
+    gap = times[following] - time_before - step
+    gap = jnp.maximum(gap, 0)
+    refused = before == 0
+    return Place(index, step, gap, refused)
 
 
 def insert(history: History, place: Place, after: State, u: Array) -> History:
     """Return the history with a row in which nothing is observed, and without the oldest row."""
     rows = history.step.shape[0]
-    moves = jnp.arange(rows, dtype=jnp.int32) < place.row
-    following = jnp.arange(rows, dtype=jnp.int32) == place.row + 1
-    history = history._replace(step=jnp.where(following, place.gap, history.step))
-    nothing = jax.tree.map(lambda a: jnp.zeros_like(a[0]), history._replace(after=None))
+    indices = jnp.arange(rows, dtype=jnp.int32)
+    moves = indices < place.row
+    following = indices == place.row + 1
+    steps = jnp.where(following, place.gap, history.step)
+    history = history._replace(step=steps)
+    without_states = history._replace(after=None)
+    nothing = jax.tree.map(lambda a: jnp.zeros_like(a[0]), without_states)
     row = nothing._replace(after=after, step=place.step, u=u)
 
     def insert_into(kept: Array, new: Array) -> Array:
-        moved = moves.reshape((-1,) + (1,) * (kept.ndim - 1))
-        shifted = jnp.where(moved, jnp.concatenate([kept[1:], kept[:1]]), kept)
+        further_axes = (1,) * (kept.ndim - 1)
+        moved = moves.reshape((-1, *further_axes))
+        rotated = jnp.concatenate([kept[1:], kept[:1]])
+        shifted = jnp.where(moved, rotated, kept)
         return shifted.at[place.row].set(new)
 
     return jax.tree.map(insert_into, history, row)
@@ -106,10 +118,15 @@ def insert(history: History, place: Place, after: State, u: Array) -> History:
 
 def repeat(history: History, index: Array, after: State) -> History:
     """Return the history with another row of the same time behind a row; it moves forward."""
-    following = jnp.minimum(index + 1, history.step.shape[0] - 1)
-    step = jnp.zeros_like(history.step[0])
-    place = Place(index, step, history.step[following], jnp.zeros((), bool))
-    return insert(history, place, after, history.u[index])
+    steps = history.step
+    newest = steps.shape[0] - 1
+    following = jnp.minimum(index + 1, newest)
+    step = jnp.zeros_like(steps[0])
+    gap = steps[following]
+    refused = jnp.zeros((), bool)
+    place = Place(index, step, gap, refused)
+    u = history.u[index]
+    return insert(history, place, after, u)
 
 
 def write(history: History, index: Array, **values: State) -> History:
@@ -125,7 +142,8 @@ def gained(new: History, old: History) -> Array:
     """Return by how much the log-likelihood of all rows grew."""
     before = old.log_likelihood
     after = new.log_likelihood
-    return jnp.sum(jnp.where(after == before, 0, after - before))  # both may be infinite
+    growth = jnp.where(after == before, 0, after - before)  # both may be infinite
+    return jnp.sum(growth)
 
 
 def step_of(u: Inputs, dt: str | int) -> Array:
@@ -135,7 +153,8 @@ def step_of(u: Inputs, dt: str | int) -> Array:
     if is_array and jnp.ndim(u) == 0:
         return jnp.asarray(u, float)
     named = is_dict and dt in u and jnp.ndim(u[dt]) == 0
-    counted = is_array and jnp.ndim(u) == 1 and isinstance(dt, int) and abs(dt) < jnp.size(u)
+    is_vector = is_array and jnp.ndim(u) == 1
+    counted = is_vector and isinstance(dt, int) and abs(dt) < jnp.size(u)
     if named or counted:
         return jnp.asarray(u[dt], float)
     got = f"with the keys {sorted(u)}" if is_dict else f"{described(u)}"
@@ -149,8 +168,9 @@ def step_of(u: Inputs, dt: str | int) -> Array:
 def with_step(u: Inputs, dt: str | int, step: Array) -> Inputs:
     """Return the inputs of a row with another time step."""
     given = u[dt] if isinstance(u, dict) or jnp.ndim(u) else u
-    if jnp.issubdtype(jnp.result_type(given), jnp.floating):
-        step = step.astype(jnp.result_type(given))
+    dtype = jnp.result_type(given)
+    if jnp.issubdtype(dtype, jnp.floating):
+        step = step.astype(dtype)
     if isinstance(u, dict):
         return u | {dt: step}
     if jnp.ndim(u):

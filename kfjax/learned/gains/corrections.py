@@ -150,7 +150,8 @@ class CorrectionNetwork(nn.Module):
 
     def setup(self) -> None:
         """Name the layers."""
-        self.correction = RecurrentHead(self.hidden, self.n * self.m + entries(self.n))
+        outputs = self.n * self.m + entries(self.n)
+        self.correction = RecurrentHead(self.hidden, outputs)
         # Heads that start at zero correct nothing: the filter is at first the extended Kalman
         # filter to rounding, and training starts from its error.
         self.process = dense(self.n, zero=True)
@@ -164,7 +165,8 @@ class CorrectionNetwork(nn.Module):
         """Return the new memory, D [n, m], and the numbers that stretch the covariance."""
         carry, output = self.correction(carry, features)
         gain, stretch = jnp.split(output, [self.n * self.m])
-        return carry, bounded(gain).reshape(self.n, self.m), stretch
+        D = bounded(gain).reshape(self.n, self.m)
+        return carry, D, stretch
 
     def everything(self, carry: Array, features: Array) -> Any:
         """Use every layer, to draw their variables."""
@@ -191,9 +193,9 @@ class CorrectedGain(CovarianceRule):
         m = self.m
         dtype = features["F2"].dtype
         size = 2 * (m + n + n * m) + (2 * n if self.context else 0)
-        return self.module.init(
-            key, jnp.zeros(self.hidden, dtype), jnp.zeros(size, dtype), method="everything"
-        )
+        carry = jnp.zeros(self.hidden, dtype)
+        inputs = jnp.zeros(size, dtype)
+        return self.module.init(key, carry, inputs, method="everything")
 
     def carry(self, params: Learned) -> Array:
         """Return an empty memory."""
@@ -202,15 +204,16 @@ class CorrectedGain(CovarianceRule):
     def process_noise(self, params: Learned, state: GainState, u: Inputs) -> Array:
         """Return Q*."""
         process, _ = self.module.apply(params.network, state.carry, method="noise")
-        return rescaled(super().process_noise(params, state, u), process)
+        Q = super().process_noise(params, state, u)
+        return rescaled(Q, process)
 
     def __call__(
         self, params: Learned, state: GainState, features: dict[str, Array], seen: Observation
     ) -> GainUpdate:
         """Return K = L (W + D) M^-1 and the stretched covariance of the update with it."""
-        moments = Taylor()(
-            seen.fn, Gaussian(state.mean, state.cov), params.model.state_space, seen.space
-        )
+        model = params.model
+        belief = Gaussian(state.mean, state.cov)
+        moments = Taylor()(seen.fn, belief, model.state_space, seen.space)
         _, observation = self.module.apply(params.network, state.carry, method="noise")
         R = rescaled(seen.R, observation, seen.mask)
         S = linalg.factorise(moments.cov + R)
@@ -220,17 +223,25 @@ class CorrectedGain(CovarianceRule):
         # In the coordinates of the belief and of the innovation, x = L z and y = M w, the gain is W
         # = L^-1 P H' M^-T with K = L W M^-1. W has no units and no singular value above 1, whatever
         # the scale of the model: that is what the network sees and what it corrects.
-        in_L = linalg.solve_lower(L, jnp.column_stack([moments.cross, F3, F4]))
-        bend = _bend(params.model, state.mean, L, seen)
-        in_M = linalg.solve_lower(S.lower, jnp.column_stack([in_L[:, : self.m].T, bend, F1, F2]))
+        of_states = jnp.column_stack([moments.cross, F3, F4])
+        in_L = linalg.solve_lower(L, of_states)
+        cross = in_L[:, : self.m]
+        bend = _bend(model, state.mean, L, seen)
+        of_channels = jnp.column_stack([cross.T, bend, F1, F2])
+        in_M = linalg.solve_lower(S.lower, of_channels)
         W = in_M[:, : self.n].T
-        inputs = [W, jnp.arcsinh(in_L[:, self.m :]), jnp.arcsinh(in_M[:, self.n :])]
+        state_inputs = jnp.arcsinh(in_L[:, self.m :])
+        channel_inputs = jnp.arcsinh(in_M[:, self.n :])
+        inputs = [W, state_inputs, channel_inputs]
         inputs += _context(params, state) if self.context else []
         joined = jnp.concatenate([part.reshape(-1) for part in inputs])
         carry, D, stretch = self.module.apply(params.network, state.carry, joined)
         D = D if seen.mask is None else jnp.where(seen.mask[None, :], D, 0)
-        K = linalg.matmul(L, linalg.solve_lower(S.lower, (W + D).T, transpose=True).T)
-        cov = stretched(moments.residual(K) + linalg.quadratic(K, R), stretch)
+        corrected = W + D
+        scaled = linalg.solve_lower(S.lower, corrected.T, transpose=True).T
+        K = linalg.matmul(L, scaled)
+        cov = moments.residual(K) + linalg.quadratic(K, R)
+        cov = stretched(cov, stretch)
         return GainUpdate(K, carry, cov, S)
 
 
@@ -270,8 +281,10 @@ def _context(params: Learned, state: GainState) -> list[Array]:
             f" {jnp.shape(spread)}; expected {x.shape} and {state.cov.shape[:1]}. Make them with"
             " kf.learned.state_scales."
         )
-    place = params.model.state_space.difference(x, centre) / spread
+    space = params.model.state_space
+    place = space.difference(x, centre) / spread
     position = jnp.arcsinh(place)
     variance = jnp.diag(state.cov) / spread**2
     # The floor keeps the logarithm, and its derivative, finite for a component that is known.
-    return [position, 0.5 * jnp.log(variance + 1e-6)]
+    log_std = 0.5 * jnp.log(variance + 1e-6)
+    return [position, log_std]
