@@ -177,19 +177,19 @@ def moving(H, R):
 @pytest.mark.parametrize("name", SCORED)
 def test_a_redundant_channel_changes_nothing_in_any_filter(x64, name):
     row = TABLE[name]
-    filter = OF_TWO_STATES.get(name, row.filter)
+    estimator = OF_TWO_STATES.get(name, row.filter)
     ys = np.array([[0.3, 0.1], [0.5, -0.4], [0.2, 0.3]])
     doubled = np.column_stack([ys, 2 * ys[:, 0]])
     params = row.params(moving([[1.0, 0.0], [0.0, 1.0]], [0.0, 0.3]))
     more = row.params(moving([[1.0, 0.0], [0.0, 1.0], [2.0, 0.0]], [0.0, 0.3, 0.0]))
-    plain, plain_info = steps(filter, params, ys)
-    est, info = steps(filter, more, doubled)
+    plain, plain_info = steps(estimator, params, ys)
+    est, info = steps(estimator, more, doubled)
     np.testing.assert_allclose(est.mean, plain.mean, atol=1e-12)
     np.testing.assert_allclose(est.cov, plain.cov, atol=1e-12)
     np.testing.assert_allclose(info.log_likelihood, plain_info.log_likelihood, atol=1e-12)
     assert info.dof.tolist() == plain_info.dof.tolist()
     doubled[-1, 2] += 1
-    _, info = steps(filter, more, doubled)
+    _, info = steps(estimator, more, doubled)
     assert info.log_likelihood[-1] == -np.inf
 
 
