@@ -14,6 +14,7 @@ from kfjax._support.naming import described
 from kfjax._support.values import check_belief
 from kfjax.base import Emit, Filter, Info, Inputs, Mask, Observations, Params, State
 from kfjax.filters.checks import check_filter, check_params
+from kfjax.filters.combinators.late_data import takes_late_rows
 from kfjax.models.inputs import warn_if_unread
 from kfjax.models.lens import starts_with_update
 from kfjax.models.records import Record, checked_step
@@ -74,7 +75,8 @@ def step(
     y, u, observed, _ = checked_step("step", y, u, observed)
     if state is not None:
         check_belief("step: state", state, cov=False)
-    check_step_noise("step", varying_models(params), state, u)
+    if not takes_late_rows(filter):
+        check_step_noise("step", varying_models(params), state, u)
     take = _donating_step if donate else _step
     try:
         return take(filter, params, state, y, u, observed, key)
@@ -172,7 +174,7 @@ def stepper(
             f"stepper: emit is {described(emit)}; expected a function of (state, info), such as"
             " kf.whole_state."
         )
-    varying = varying_models(params)
+    varying = [] if takes_late_rows(filter) else varying_models(params)
 
     @jax.jit
     def compiled(state: State, y: Any, u: Any, observed: Any, key: Any) -> tuple[State, Any]:

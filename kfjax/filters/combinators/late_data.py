@@ -154,6 +154,14 @@ def delayed(
     return Filter(init, functools.partial(_predict, late), functools.partial(_update, late))
 
 
+def takes_late_rows(filter: Filter) -> bool:
+    """Return whether a filter is a `delayed` one, whose model never sees the input of a late row.
+
+    That input goes back in time; the model sees the steps between rows that are in order.
+    """
+    return getattr(filter.predict, "func", None) is _predict
+
+
 def _predict(late: Late, params: Params, state: DelayedState, u: Inputs = None) -> DelayedState:
     """Insert a row in which nothing is observed."""
     place = find(state.history, state.in_use, step_of(u, late.dt))
