@@ -31,7 +31,7 @@ def progress_bar(
         text: the name of the work, followed by a note.
         total: the count at which it is done.
         progress: whether to show it. By default, work of less than half a minute prints no line;
-            with True the first step prints one.
+            with True the first and the last step print one.
     """
     if progress is False:
         yield lambda *_: None
@@ -45,7 +45,7 @@ def progress_bar(
     bar = Progress(console=console, transient=True, speed_estimate_period=float("inf"))
     task = bar.add_task(text, total=total)
     if not watched:
-        yield _lines(bar, task, text, pause=0.0 if progress else PAUSE)
+        yield _lines(bar, task, text, asked=bool(progress))
         return
 
     def advance(count: float, note: str = "") -> None:
@@ -56,16 +56,17 @@ def progress_bar(
         yield advance
 
 
-def _lines(bar: Progress, task: TaskID, text: str, pause: float) -> Callable[..., None]:
+def _lines(bar: Progress, task: TaskID, text: str, *, asked: bool) -> Callable[..., None]:
     """Return `advance(count, note="")`, which prints a line if the last one is long ago."""
     start = bar.get_time()
-    next_line = start + pause
+    next_line = start if asked else start + PAUSE
 
     def advance(count: float, note: str = "") -> None:
         nonlocal next_line
         bar.update(task, advance=count)
         now = bar.get_time()
-        if now < next_line:
+        is_last = asked and bar.tasks[task].finished
+        if now < next_line and not is_last:
             return
         next_line = now + max(PAUSE, SHARE * (now - start))
         print(_line(bar.tasks[task], text, note), file=sys.stderr, flush=True)

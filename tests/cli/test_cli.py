@@ -111,7 +111,7 @@ def test_compare_on_data_with_truth(here, capsys, monkeypatch):
     (table,) = written["tables"]
     assert [row["name"] for row in table["rows"]] == ["kalman"]
     error = table["rows"][0]["mse_db"]["value"]
-    data = np.load("good.npz")
+    data = dict(np.load("good.npz"))
     model = kf.systems.constant_velocity(dt=0.5, q_density=0.09, r_std=0.2)
     means = jax.vmap(lambda y: kf.run(kf.kalman(), model, y).outputs.mean)(data["obs"])
     assert abs(error - 10 * np.log10(np.mean((means - data["state"])[..., 0] ** 2))) < 1e-3
@@ -208,7 +208,7 @@ def test_filter_writes_what_run_and_smooth_give(here, capsys):
     assert main(["filter", *arguments, "--out", str(out)]) == 0
     assert not jax.config.jax_enable_x64
     assert "smoothed_cov [10, 30, 2, 2]" in capsys.readouterr().out
-    written = np.load(out)
+    written = dict(np.load(out))
     assert sorted(written) == [
         "cov",
         "length",
@@ -219,7 +219,7 @@ def test_filter_writes_what_run_and_smooth_give(here, capsys):
     ]
     with jax.enable_x64(True):
         model = kf.systems.constant_velocity(dt=0.5, q_density=0.09, r_std=0.2)
-        given = np.load("gaps.npz")
+        given = dict(np.load("gaps.npz"))
         data = Dataset(given["obs"], length=given["length"])
         est = jax.vmap(lambda one: run_trajectory(kf.kalman(), model, one).outputs)(data)
         smoothed = jax.vmap(lambda e, T: kf.smooth(kf.kalman(), model, e, length=T))(
