@@ -31,8 +31,8 @@ from kfjax.training import COVARIANCES, MaximumLikelihood, maximum_likelihood
 __all__: list[str] = []
 
 SHOWN = 12  # rows of the table that are printed
-DRAWN = 10  # times as many steps of the past are drawn as of the future, and at least
-AT_LEAST = 120
+DRAWN = 10  # the picture shows this many past steps for each future one,
+AT_LEAST = 120  # and at least this many
 AUTO = "auto"
 STEPS = 12  # ahead, with --model auto
 

@@ -2,9 +2,10 @@
 
 The arrays of a thousand filters leave the fastest cache between one operation and the next. In
 parts of some dozens of trajectories they stay there, and the loop over the steps of a part is small
-enough to be compiled as one function: extended and unscented filters of a thousand trajectories
-take 0.6 to 0.8 of the time. Several cores would share the operations on very large arrays, which
-parts do not, so those stay whole where there are several cores.
+enough to be compiled as one function. Filters of a thousand trajectories over 100 steps in float64
+took 0.40 (Kalman), 0.66 (extended) and 0.80 (unscented) of the time on one core. Several cores
+would share the operations on very large arrays, which parts do not, so those stay whole where there
+are several cores.
 """
 
 from __future__ import annotations

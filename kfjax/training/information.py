@@ -56,7 +56,7 @@ class Uncertainty(NamedTuple):
 def uncertainty(
     names: Sequence[str], bounds: Sequence[tuple[float, float]], curvature: Curvature, eps: float
 ) -> Uncertainty:
-    """Return covariances, and reasons where there are none.
+    """Return covariances, and the reasons why some are missing.
 
     A parameter at its end is held there; combinations that the likelihood does not determine are
     left out.

@@ -182,7 +182,7 @@ def _names_of_series(data: Dataset) -> tuple[Any, ...]:
 
 
 def _std_errors(information: np.ndarray, at_end: np.ndarray, slopes: np.ndarray) -> np.ndarray:
-    """Return standard errors [N, p] by the expected information, NaN where there are none."""
+    """Return standard errors [N, p] from the expected information; NaN for series not fitted."""
     diagonal = np.diagonal(information, axis1=1, axis2=2)
     free = ~at_end & (diagonal > 0)
     both = free[:, :, None] & free[:, None, :]

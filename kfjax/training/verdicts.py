@@ -59,7 +59,7 @@ def verdicts_of(
 
 
 def overall(error: Numbers) -> float:
-    """Return the root mean square over the components that are known, NaN if there are none."""
+    """Return the root mean square over the known components, or NaN if none is known."""
     squares = np.square(np.asarray(error, np.float64))
     known = squares[~np.isnan(squares)]
     return float(np.sqrt(known.mean())) if known.size else float("nan")
