@@ -525,7 +525,7 @@ plt.show()
 
 # %% [markdown]
 # The optimiser makes hardly any difference, but the rate makes a large one: at 0.001 these students
-# are simply not yet trained. Scaling to [0, 1] costs accuracy at every rate.
+# are simply not yet trained. After this many updates, scaling to [0, 1] costs accuracy.
 #
 # ## 6. Dropout, while the error in *training* is too large
 #
