@@ -87,8 +87,8 @@ def read_arrays(file: io.BufferedIOBase) -> dict[str, np.ndarray]:
         if not zipfile.is_zipfile(file):
             raise ValueError("it is not an npz file, or is incomplete")
         file.seek(0)
-        archive = np.load(file, allow_pickle=False)
-        return {name: archive[name] for name in archive.files}
+        with np.load(file, allow_pickle=False) as archive:
+            return dict(archive)
     except Exception as error:  # for a damaged file, numpy, zipfile and zlib raise nearly any error
         raise ValueError(str(error) or type(error).__name__) from error
 

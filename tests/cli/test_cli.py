@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from support.files import arrays_in
 
 import kfjax as kf
 from kfjax._cli import compare as commands
@@ -111,7 +112,7 @@ def test_compare_on_data_with_truth(here, capsys, monkeypatch):
     (table,) = written["tables"]
     assert [row["name"] for row in table["rows"]] == ["kalman"]
     error = table["rows"][0]["mse_db"]["value"]
-    data = dict(np.load("good.npz"))
+    data = arrays_in("good.npz")
     model = kf.systems.constant_velocity(dt=0.5, q_density=0.09, r_std=0.2)
     means = jax.vmap(lambda y: kf.run(kf.kalman(), model, y).outputs.mean)(data["obs"])
     assert abs(error - 10 * np.log10(np.mean((means - data["state"])[..., 0] ** 2))) < 1e-3
@@ -208,7 +209,7 @@ def test_filter_writes_what_run_and_smooth_give(here, capsys):
     assert main(["filter", *arguments, "--out", str(out)]) == 0
     assert not jax.config.jax_enable_x64
     assert "smoothed_cov [10, 30, 2, 2]" in capsys.readouterr().out
-    written = dict(np.load(out))
+    written = arrays_in(out)
     assert sorted(written) == [
         "cov",
         "length",
@@ -219,7 +220,7 @@ def test_filter_writes_what_run_and_smooth_give(here, capsys):
     ]
     with jax.enable_x64(True):
         model = kf.systems.constant_velocity(dt=0.5, q_density=0.09, r_std=0.2)
-        given = dict(np.load("gaps.npz"))
+        given = arrays_in("gaps.npz")
         data = Dataset(given["obs"], length=given["length"])
         est = jax.vmap(lambda one: run_trajectory(kf.kalman(), model, one).outputs)(data)
         smoothed = jax.vmap(lambda e, T: kf.smooth(kf.kalman(), model, e, length=T))(
@@ -430,7 +431,7 @@ def test_in_a_process_of_its_own(here):
     done = run(*command, "--out", str(here / "new" / "est.npz"))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("Wrote ")
-    assert np.load(here / "new" / "est.npz")["mean"].shape == (10, 30, 2)
+    assert arrays_in(here / "new" / "est.npz")["mean"].shape == (10, 30, 2)
 
 
 @pytest.mark.parametrize("command", ["compare", "filter"])

@@ -6,6 +6,7 @@ import re
 import jax
 import numpy as np
 import pytest
+from support.files import arrays_in
 
 import kfjax as kf
 from kfjax._cli import classical, recipes
@@ -164,11 +165,11 @@ def test_filter_takes_a_trained_filter(trained, tmp_path):
     assert main(["filter", *DATA, "--load", str(trained), "--out", str(out)]) == 0
     model, data = (
         kf.systems.constant_velocity(dt=0.5, q_density=0.09, r_std=0.2),
-        np.load("data.npz"),
+        arrays_in("data.npz"),
     )
     loaded = load_trained(trained, model, 1)
     mean = kf.run(loaded.filter, loaded.params, data["obs"][3]).outputs.mean
-    np.testing.assert_allclose(np.load(out)["mean"][3], mean, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(arrays_in(out)["mean"][3], mean, rtol=1e-4, atol=1e-5)
 
 
 def test_several_runs_without_true_states(tmp_path):
@@ -204,7 +205,7 @@ def test_one_long_record_is_split_in_time_and_trained_in_windows(tmp_path, capsy
 
 
 def test_columns_of_a_table(tmp_path, capsys):
-    data = np.load("data.npz")["obs"][:, :, 0]
+    data = arrays_in("data.npz")["obs"][:, :, 0]
     names = np.repeat(np.arange(len(data)), data.shape[1])
     rows = [f"{name},{y}" for name, y in zip(names, data.ravel(), strict=True)]
     (tmp_path / "a.csv").write_text("\n".join(["id,y", *rows]))
@@ -278,9 +279,11 @@ def test_the_model_of_a_classical_filter_is_learned(learn, tmp_path, monkeypatch
     made = classical.learn_classical(
         "extended", learn, model, parts, objective="mse", updates=4, seed=0
     )
-    ys = np.load("data.npz")["obs"][3]
+    ys = arrays_in("data.npz")["obs"][3]
     mean = kf.run(kf.extended(), made.model, ys).outputs.mean
-    np.testing.assert_allclose(np.load(tmp_path / "est.npz")["mean"][3], mean, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        arrays_in(tmp_path / "est.npz")["mean"][3], mean, rtol=1e-4, atol=1e-5
+    )
     if learn == "f":  # of degree 1 it is the linear map with the least squares
         best = kf.learned.fit_labelled(model, parts.train, ("f",), offsets=True)
         x = np.array([0.3, -0.2], np.float32)
@@ -329,7 +332,7 @@ def test_a_network_of_ones_own(tmp_path):
     assert about["filter"] == "models.py:network"
     model = kf.systems.constant_velocity(dt=0.5, q_density=0.09, r_std=0.2)
     loaded = load_trained(tmp_path / "a", model, 1)
-    ys = np.load("data.npz")["obs"][3]
+    ys = arrays_in("data.npz")["obs"][3]
     network = kf.learned.kalman_net(kf.learned.Architecture1(2, 1), ("F2",))
     mean = kf.run(network, loaded.params, ys).outputs.mean
     np.testing.assert_array_equal(kf.run(loaded.filter, loaded.params, ys).outputs.mean, mean)

@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 from support import table
+from support.programs import forget_programs
 from support.table import FILTERS
 
 import kfjax as kf
@@ -65,7 +66,7 @@ def test_a_filter_with_another_function_prints_as_a_plain_one():
 def test_a_filter_that_was_loaded_does_not_compile_again():
     model = kf.systems.constant_velocity()
     ys = np.zeros((3, 1))
-    runner._run.programs.present.clear()  # or they may be due to be forgotten
+    forget_programs(runner._run)
     table.traces[0] = 0
     for method in (kf.kalman(), pickle.loads(pickle.dumps(kf.kalman())), copy.copy(kf.kalman())):
         kf.run(method, model, ys, emit=table.counted)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.programs import forget_programs
 
 import kfjax as kf
 from kfjax import runner
@@ -98,7 +99,7 @@ def model_of(function):
 
 def test_programs_of_past_models_are_let_go(monkeypatch):
     monkeypatch.setattr(compiling, "PROGRAMS", 3)
-    monkeypatch.setattr(runner._run.programs, "limit", 3)
+    forget_programs(runner._run)
     for _ in range(8):
         model = model_of(lambda x, u: 0.5 * x)
         kf.run(kf.extended(), model, np.zeros((4, 1))).final.mean.block_until_ready()

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.programs import forget_programs
 from support.table import (
     CASES,
     FILTERS,
@@ -176,7 +177,7 @@ def test_models_built_alike_share_one_trace(x64, name):
 
 def test_run_compiles_itself_once(x64):
     c = case("extended")
-    runner._run.programs.present.clear()  # or they may be due to be forgotten
+    forget_programs(runner._run)
     kf.run(c.filter, c.params, c.ys, emit=counted)
     before = traces[0]
     c = case("extended")

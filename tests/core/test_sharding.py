@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.files import arrays_in
 
 import kfjax as kf
 from kfjax._support import sharding
@@ -38,7 +39,7 @@ def free_port():
 
 def assert_same(wanted, found):
     """Hold all results of `found` to those of one device, relative to their size."""
-    names = [name.removeprefix("all.") for name in found.files if name.startswith("all.")]
+    names = [name.removeprefix("all.") for name in found if name.startswith("all.")]
     assert len(names) > 10
     for name in names:
         bits = int(name[:2])
@@ -59,7 +60,7 @@ def test_devices_and_processes_change_nothing(how, tmp_path):
         text, _ = run.communicate(timeout=1500)
         assert run.returncode == 0, text
     devices, *processes = (
-        np.load(tmp_path / f"{name}.npz") for name in ("devices", "process_0", "process_1")
+        arrays_in(tmp_path / f"{name}.npz") for name in ("devices", "process_0", "process_1")
     )
     for found in (devices, *processes):  # every process has all results
         assert_same(devices, found)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from support import table
 from support.choosing import slow_except
+from support.files import arrays_in
 
 import kfjax as kf
 from kfjax import exporting
@@ -51,7 +52,7 @@ def test_files_run_where_there_is_no_kfjax(tmp_path):
     subprocess.run(
         command, check=True, cwd=tmp_path, timeout=300, env=os.environ | {"PYTHONPATH": ""}
     )
-    found = np.load(out)
+    found = arrays_in(out)
     masked = kf.run(
         kf.kalman(), problem.model, problem.ys, observed=problem.observed, emit=kf.estimate_and_info
     ).outputs

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 from support.compiling import quick_jit
+from support.files import arrays_in
 
 import kfjax as kf
 import kfjax.learned as kl
@@ -202,10 +203,8 @@ def decibels(states, filter, params, ys):
 
 def test_published_weights_of_architecture_1(shared_data):
     folder = shared_data / "kalmannet"
-    loaded = kl.from_torch(
-        np.load(folder / "weights_arch1_lin2x2_v-20_r10.npz", allow_pickle=False)
-    )
-    data = np.load(folder / "lin2x2_v-20_r10_T100.npz", allow_pickle=False)
+    loaded = kl.from_torch(arrays_in(folder / "weights_arch1_lin2x2_v-20_r10.npz"))
+    data = arrays_in(folder / "lin2x2_v-20_r10_T100.npz")
     model = kf.systems.canonical(
         2, q_std=1e-3**0.5, r_std=0.1**0.5, prior=kf.systems.known(np.zeros(2))
     )
@@ -217,8 +216,8 @@ def test_published_weights_of_architecture_1(shared_data):
 
 def test_published_weights_of_architecture_2(shared_data):
     folder = shared_data / "kalmannet"
-    weights = np.load(folder / "weights_arch2_lorenz_decimated.npz", allow_pickle=False)
-    data = np.load(folder / "lorenz_decimated_size10_T3000.npz", allow_pickle=False)
+    weights = arrays_in(folder / "weights_arch2_lorenz_decimated.npz")
+    data = arrays_in(folder / "lorenz_decimated_size10_T3000.npz")
     model = kf.systems.lorenz(
         taylor_order=2, substeps=2, r_std=1.0, prior=kf.systems.known(np.ones(3))
     )

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.programs import forget_programs
 
 import kfjax as kf
 from kfjax.training import Checkpoints, Report, clipped_adam, fit, fit_noise, fit_stages, stepping
@@ -66,6 +67,7 @@ def test_several_runs_report_together():
 
 
 def test_a_callback_neither_compiles_nor_changes_anything():
+    forget_programs(stepping.advance)
     plain = train()
     compiled = stepping.advance._jitted._cache_size()
     for callback in ([].append, lambda report: "ignored", print):

@@ -10,6 +10,7 @@ import optax
 import pytest
 from flax import linen
 from jax.tree_util import Partial
+from support.programs import forget_programs
 
 import kfjax as kf
 from kfjax.data import Dataset
@@ -258,9 +259,7 @@ def test_several_runs_at_once_are_the_same_as_one_after_the_other(problem):
 def test_the_same_call_gives_the_same_and_compiles_once(problem):
     params, train, validation = problem
     options = {"updates": 20, "batch_size": 8, "validation": validation, "learn": GAIN}
-    for function in vars(stepping).values():  # their programs may be due to be forgotten
-        if hasattr(function, "programs"):
-            function.programs.present.clear()
+    forget_programs(*vars(stepping).values())
     traces = []
 
     def counted(params, batch, key):
