@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any, Protocol, runtime_checkable
 
 import jax
-import numpy as np
 from jax import Array
 
-from kfjax._support.arguments import check_key, is_concrete
+from kfjax._support.arguments import check_key
 from kfjax._support.compiling import jit
 from kfjax._support.naming import described
 from kfjax._support.values import check_belief
@@ -17,7 +16,7 @@ from kfjax.filters.checks import check_filter, check_params
 from kfjax.filters.combinators.late_data import takes_late_rows
 from kfjax.models.inputs import warn_if_unread
 from kfjax.models.lens import starts_with_update
-from kfjax.models.records import Record, checked_step
+from kfjax.models.records import Record, checked_step, is_usual
 from kfjax.models.runtime_checks import check_step_noise, varying_models
 from kfjax.models.shapes import check_state, check_step_shapes
 from kfjax.runner import check_one_start, predict_and_update
@@ -191,7 +190,7 @@ def stepper(
     ) -> tuple[State, Any]:
         if varying:
             check_step_noise("stepper", varying, state, u)
-        if u is None and observed is None and key is None and _is_finite(y):
+        if u is None and observed is None and key is None and is_usual(y):
             return compiled(state, y, None, None, None)
         check_one_start("stepper", state, key)
         if key is not None:
@@ -200,8 +199,3 @@ def stepper(
         return compiled(state, y, u, observed, key)
 
     return take
-
-
-def _is_finite(y: Observations) -> bool:
-    """Return whether y is one array of known and finite numbers: the quick way to check it."""
-    return isinstance(y, np.ndarray | jax.Array) and is_concrete(y) and bool(np.isfinite(y).all())

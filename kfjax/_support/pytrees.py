@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable
+import operator
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -59,11 +60,10 @@ class Pytree:
             keys = map(GetAttrKey, _names_of(kind).children)
             return list(zip(keys, children, strict=True)), fixed
 
-        def flatten(x: object) -> tuple[list[PyTree], tuple[Any, ...]]:
+        def flatten(x: object) -> tuple[tuple[PyTree, ...], tuple[Any, ...]]:
             # without keys this is quick: every call of a jitted function comes through here
-            names = _names_of(kind)
-            children = [getattr(x, name) for name in names.children]
-            return children, tuple([getattr(x, name) for name in names.static])
+            children, static = _getters_of(kind)
+            return children(x), static(x)
 
         def unflatten(fixed: tuple[Any, ...], children: Iterable[PyTree]) -> Any:
             names = _names_of(kind)
@@ -95,6 +95,19 @@ def _names_of(cls: Any) -> _Names:
     fields = [field for field in dataclasses.fields(cls) if not field.metadata.get("outside")]
     fixed = [field.name for field in fields if field.metadata.get("static")]
     return _Names(tuple(f.name for f in fields if f.name not in fixed), tuple(fixed))
+
+
+@functools.cache
+def _getters_of(cls: Any) -> list[Callable[[Any], tuple[Any, ...]]]:
+    """Return functions that return the children, and the static fields, of an instance."""
+    return [_getter(names) for names in _names_of(cls)]
+
+
+def _getter(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    """Return a function that returns these attributes of an object."""
+    if len(names) > 1:
+        return operator.attrgetter(*names)
+    return lambda x: tuple([getattr(x, name) for name in names])
 
 
 def _filled(cls: type[Pytree], values: dict[str, Any]) -> Any:

@@ -118,11 +118,12 @@ def real_array(name: str, value: object, *, ndim: int | None = None, finite: boo
 def check_belief(name: str, value: object, *, cov: bool = True) -> None:
     """Raise unless a value has a mean and (unless `cov` is false) a covariance."""
     wanted = ("mean", "cov") if cov else ("mean",)
-    if not all(isinstance(getattr(value, field, None), ARRAYS) for field in wanted):
-        raise ValueError(
-            f"{name} is {described(value)}; expected one with a {' and '.join(wanted)}, such as"
-            " kf.Gaussian(mean, cov)."
-        )
+    for field in wanted:
+        if not isinstance(getattr(value, field, None), ARRAYS):
+            raise ValueError(
+                f"{name} is {described(value)}; expected one with a {' and '.join(wanted)}, such as"
+                " kf.Gaussian(mean, cov)."
+            )
 
 
 def check_finite(name: str, tree: PyTree, *, length: Any = None, remedy: str = "") -> None:

@@ -76,6 +76,8 @@ _CHECKED: weakref.WeakSet[Any] = weakref.WeakSet()  # models whose first streame
 
 def varying_models(params: PyTree) -> list[Any]:
     """Return the models in params of which Q or R is a function."""
+    if isinstance(params, StateSpaceModel):  # the quick way, since every streamed step comes here
+        return [params] if _varies(params) else []
     return [model for model in models_in(params) if _varies(model)]
 
 

@@ -44,9 +44,12 @@ def test_a_stepper_says_what_is_wrong():
         kf.stepper(kf.kalman(), model, emit=3)
     take = kf.stepper(kf.kalman(), model)
     state = kf.kalman().init(model)
-    for y in (np.array([np.nan]), jnp.array([jnp.inf]), [np.nan]):
+    masked = np.ma.masked_array([1.0], mask=[True])
+    for y in (np.array([np.nan]), jnp.array([jnp.inf]), [np.nan], np.array([1e300]), masked, 1j):
         with pytest.raises(ValueError, match=r"y has|y is"):
             take(state, y)
+        with pytest.raises(ValueError, match=r"y has|y is"):
+            kf.step(kf.kalman(), model, state, y)
     with pytest.raises(ValueError, match=r"expected.*\(1,\)|\[1\]"):
         take(state, np.zeros(3))
     with pytest.raises(ValueError, match="both state and key"):
