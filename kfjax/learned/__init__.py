@@ -7,8 +7,14 @@ from kfjax.learned.gains.features import FEATURES
 from kfjax.learned.gains.gain_covariances import covariance_from_gain
 from kfjax.learned.gains.gain_filters import GainRule, GainState, GainUpdate, gain_filter
 from kfjax.learned.gains.kalman_nets import GainNetwork, kalman_net, published
+from kfjax.learned.gains.learned_smoother import RTSNet, SmoothedMeans, rts_net
 from kfjax.learned.gains.module_networks import ModuleNetwork
-from kfjax.learned.gains.networks import GRU, Architecture1, Architecture2
+from kfjax.learned.gains.networks import (
+    GRU,
+    Architecture1,
+    Architecture2,
+    BackwardArchitecture,
+)
 from kfjax.learned.gains.recursive_gain import recursive_kalman_net
 from kfjax.learned.gains.scales import measure_scales
 from kfjax.learned.gains.split_gain import split_kalman_net
@@ -22,6 +28,7 @@ from kfjax.learned.models.residuals import learned_weights, residual_model
 from kfjax.learned.params import Learned, init_params
 from kfjax.learned.recurrent_networks.cells import LSTM, PlainRNN, RecurrentStack
 from kfjax.learned.recurrent_networks.imitators import imitator
+from kfjax.learned.recurrent_networks.model_free import DanseState, danse
 from kfjax.learned.recurrent_networks.recurrent_filter import recurrent, with_dropout
 from kfjax.learned.recurrent_networks.sequence_models import (
     recurrent_baseline,
@@ -40,7 +47,9 @@ __all__ = [
     "Architecture1",
     "Architecture2",
     "Asinh",
+    "BackwardArchitecture",
     "Calibration",
+    "DanseState",
     "GainNetwork",
     "GainRule",
     "GainState",
@@ -51,14 +60,17 @@ __all__ = [
     "PlainRNN",
     "Polynomial",
     "Pretrained",
+    "RTSNet",
     "Raw",
     "RecurrentStack",
+    "SmoothedMeans",
     "Whitened",
     "adapt",
     "calibrate_sensors",
     "context_noise",
     "corrected_gain",
     "covariance_from_gain",
+    "danse",
     "fit_labelled",
     "fit_residual",
     "from_torch",
@@ -76,6 +88,7 @@ __all__ = [
     "recursive_kalman_net",
     "refine",
     "residual_model",
+    "rts_net",
     "sequence_regressor",
     "series_scales",
     "split_kalman_net",

@@ -63,13 +63,13 @@ class Initialiser:
 
 
 def init_params(
-    key: Array, filter: Filter, model: StateSpaceModel, constants: PyTree = None
+    key: Array, filter: Filter | Any, model: StateSpaceModel, constants: PyTree = None
 ) -> Learned:
     """Draw the parameters of a learned filter, in the precision of the model.
 
     Args:
         key: a random key.
-        filter: a learned filter, such as `kfjax.learned.kalman_net(...)`.
+        filter: a learned filter, such as `kfjax.learned.kalman_net(...)`, or a learned smoother.
         model: the `StateSpaceModel` that it is designed with.
         constants: see `Learned`.
 
@@ -87,7 +87,8 @@ def init_params(
         >>> sum(leaf.size for leaf in jax.tree.leaves(params.network))
         23874
     """
-    if not isinstance(filter, Filter) or not isinstance(filter.init, Initialiser):
+    init = getattr(filter, "init", None)
+    if not isinstance(init, Initialiser):
         raise ValueError(
             f"init_params: filter is {described(filter)}, without a network; expected a learned"
             " filter, such as kf.learned.kalman_net(...). A filter made of it takes the same"
@@ -97,9 +98,9 @@ def init_params(
     check_key("init_params: key", key)
     with jax.numpy_dtype_promotion("standard"):  # weights are drawn in float32 for every model
         # compiled as a whole, not weight by weight
-        network = _draw(filter.init.network, key, model)
+        network = _draw(init.network, key, model)
     params = Learned(model, *in_precision(model.dtype, (network, constants)))
-    jax.eval_shape(filter.init, params)  # raises if something does not fit
+    jax.eval_shape(init, params)  # raises if something does not fit
     return params
 
 

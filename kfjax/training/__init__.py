@@ -24,7 +24,15 @@ from kfjax.training.imitation_figures import ImitationFigures
 from kfjax.training.likelihood import maximum_likelihood
 from kfjax.training.likelihood_results import MaximumLikelihood, Parameter
 from kfjax.training.linear_recursion import LinearRecursion, fit_recursion
-from kfjax.training.losses import FilterLoss, innovation_nll, nll, prediction_error, state_mse
+from kfjax.training.losses import (
+    FilterLoss,
+    SmootherLoss,
+    innovation_nll,
+    nll,
+    prediction_error,
+    smoothed_mse,
+    state_mse,
+)
 from kfjax.training.many import fit_many
 from kfjax.training.many_results import FittedMany
 from kfjax.training.noise import Scales, scale_noise
@@ -62,6 +70,7 @@ __all__ = [
     "Rollout",
     "Saturation",
     "Scales",
+    "SmootherLoss",
     "Spread",
     "Targets",
     "Tuned",
@@ -98,6 +107,7 @@ __all__ = [
     "roll",
     "save_params",
     "scale_noise",
+    "smoothed_mse",
     "spread",
     "state_mse",
     "through",

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax._support.arguments import check_kind, check_number
+from kfjax._support.naming import described
 from kfjax.base import (
     Filter,
     Info,
@@ -27,7 +28,7 @@ from kfjax.base import (
     log_likelihood_only,
     mean_only,
 )
-from kfjax.data import Dataset, run_trajectory
+from kfjax.data import Dataset, run_trajectory, start_at
 from kfjax.filters.checks import check_filter
 from kfjax.training.rollout import FULL, Rollout, roll, start_state
 from kfjax.training.terms import (
@@ -38,7 +39,15 @@ from kfjax.training.terms import (
     static_scale,
 )
 
-__all__ = ["FilterLoss", "innovation_nll", "nll", "prediction_error", "state_mse"]
+__all__ = [
+    "FilterLoss",
+    "SmootherLoss",
+    "innovation_nll",
+    "nll",
+    "prediction_error",
+    "smoothed_mse",
+    "state_mse",
+]
 
 
 def state_mse(filter: Filter, *, scale: Any = None, rollout: Rollout = FULL) -> FilterLoss:
@@ -133,6 +142,46 @@ def prediction_error(filter: Filter, *, rollout: Rollout = FULL) -> FilterLoss:
     return FilterLoss(filter, squared_innovation, innovation_only, rollout)
 
 
+def smoothed_mse(smoother: Callable[..., Any], *, scale: Any = None) -> SmootherLoss:
+    """Return the mean squared error of smoothed states, raw or whitened by a scale.
+
+    L = 1/B sum_i 1/(n T_i) sum_t |e_t|^2,   e_t = x_t - E[x_t | y_1..T],   or e_t' W^-1 e_t with a
+    scale
+
+    Args:
+        smoother: what smooths one record, `(params, ys, *, us, observed, length) -> result` with
+            `result.mean` [T, n]; hashable, such as `kfjax.learned.rts_net(...)` or a function of
+            yours.
+        scale: the units of errors, as in `state_mse`.
+
+    Returns:
+        A `SmootherLoss`. Unknown components of the state (NaN) do not count.
+
+    Raises:
+        ValueError: as in `state_mse`.
+
+    Example:
+        >>> def smoother(model, ys, *, us, observed, length):
+        ...     filtered = kf.run(
+        ...         kf.kalman(), model, ys, us=us, observed=observed, length=length).outputs
+        ...     return kf.smooth(kf.kalman(), model, filtered, us=us, length=length)
+        >>> model = kf.systems.constant_velocity()
+        >>> keys = jax.random.split(jax.random.key(0), 40)
+        >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, 50))(keys)
+        >>> data = kf.Dataset(ys, xs)
+        >>> smoothed = kf.training.smoothed_mse(smoother)(model, data, jax.random.key(1))
+        >>> filtered = kf.training.state_mse(kf.kalman())(model, data, jax.random.key(1))
+        >>> bool(smoothed < filtered)
+        True
+    """
+    if not callable(smoother):
+        raise ValueError(
+            f"smoothed_mse: smoother is {described(smoother)}; expected a learned smoother, such as"
+            " kf.learned.rts_net(...), or a function (params, ys, *, us, observed, length)."
+        )
+    return SmootherLoss(smoother, SquaredError(static_scale(scale)))
+
+
 def unlabelled_loss(filter: Filter, params: Params, data: Dataset) -> FilterLoss:
     """Return `innovation_nll`, or `prediction_error` for a filter without a likelihood.
 
@@ -194,11 +243,56 @@ class FilterLoss:
                 self.filter, params, trajectory, self.rollout, key=key, state=state, emit=self.emit
             )
             values, counts = self.term(params, trajectory, outputs)
-            within = self.rollout.counts(trajectory)
-            counts = counts * within.reshape(-1, *(1,) * (counts.ndim - 1))
-            return final, jnp.sum(jnp.where(counts > 0, values, 0)), counts.sum()
+            return final, *_sums(values, counts, self.rollout.counts(trajectory))
 
         finals, totals, counts = jax.vmap(one)(batch, keys, states)
-        # a window after the end of a trajectory has no counts
-        means = totals / jnp.maximum(counts, 1)
-        return means.sum() / jnp.maximum(jnp.sum(counts > 0), 1), finals
+        return _mean_of_means(totals, counts), finals
+
+
+@dataclasses.dataclass(frozen=True)
+class SmootherLoss:
+    """The mean over steps of a term of smoothed states, as built by `smoothed_mse`.
+
+    Attributes:
+        smoother: what smooths one record.
+        term: `(params, trajectory, mean) -> (values, counts)` of one trajectory; hashable.
+    """
+
+    smoother: Callable[..., Any]
+    term: Callable[[Any, Dataset, Any], tuple[Array, Array]]
+
+    @property
+    def is_squared_error(self) -> bool:
+        """Whether the loss is a mean squared error in units of the data, and so has decibels."""
+        return self.term == SquaredError()
+
+    def __call__(self, params: Params, batch: Dataset, key: Array) -> Array:
+        """Return the loss of a batch."""
+        del key
+        check_kind("the loss: batch", batch, Dataset)
+
+        def one(trajectory: Dataset) -> tuple[Array, Array]:
+            started = start_at(params, trajectory.prior_mean)
+            smoothed = self.smoother(
+                started,
+                trajectory.ys,
+                us=trajectory.us,
+                observed=trajectory.observed,
+                length=trajectory.length,
+            )
+            values, counts = self.term(started, trajectory, smoothed.mean)
+            return _sums(values, counts, FULL.counts(trajectory))
+
+        return _mean_of_means(*jax.vmap(one)(batch))
+
+
+def _sums(values: Array, counts: Array, within: Array) -> tuple[Array, Array]:
+    """Return the sum of the values that count, and how many there are, where `within` [T]."""
+    counts = counts * within.reshape(-1, *(1,) * (counts.ndim - 1))
+    return jnp.sum(jnp.where(counts > 0, values, 0)), counts.sum()
+
+
+def _mean_of_means(totals: Array, counts: Array) -> Array:
+    """Return the mean over trajectories of their means; one without counts is left out."""
+    means = totals / jnp.maximum(counts, 1)
+    return means.sum() / jnp.maximum(jnp.sum(counts > 0), 1)

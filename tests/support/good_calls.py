@@ -476,7 +476,9 @@ WITHOUT_ROW = {
         ),
         *(
             "exporting.Program",
+            "learned.RTSNet",
             "training.FilterLoss",
+            "training.SmootherLoss",
             "training.FittedMany",
             "training.MaximumLikelihood",
             "Stepper",

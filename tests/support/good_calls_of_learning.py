@@ -52,6 +52,11 @@ def constant_gain() -> tuple[kf.Filter, kf.ConstantGainParams]:
     return kf.constant_gain(), kf.ConstantGainParams(model(), np.zeros((2, 1), np.float32))
 
 
+def rts_net() -> learned.RTSNet:
+    """A learned smoother."""
+    return learned.rts_net(learned.Architecture2(2, 1), learned.BackwardArchitecture(2))
+
+
 def torch_weights() -> dict[str, np.ndarray]:
     """Weights of a first architecture of the authors, n = m = 1."""
     layers = {"KG_l1": (160, 2), "KG_l2": (4, 20), "KG_l3": (1, 4)}
@@ -85,6 +90,14 @@ LEARNED: Rows = {
         "dropout": 0.1,
     },
     "learned.corrected_gain": lambda: {"n": 2, "m": 1, "hidden": 4},
+    "learned.danse": lambda: {"n": 2, "m": 1, "hidden": 4},
+    "learned.rts_net": lambda: {
+        "forward": learned.Architecture2(2, 1),
+        "backward": learned.BackwardArchitecture(2),
+        "refining": (learned.Architecture2(2, 2),),
+        "features": ("F1", "F2"),
+    },
+    "learned.BackwardArchitecture": lambda: {"n": 2, "in_mult": 2, "out_mult": 2},
     "learned.split_kalman_net": lambda: {"n": 2, "m": 1, "hidden": 4},
     "learned.sequence_regressor": lambda: {"n": 2, "m": 1, "hidden": (4,), "cell": "lstm"},
     "learned.imitator": lambda: {"key": KEY, "data": data(), "hidden": (4,), "cell": "gru"},
@@ -179,6 +192,7 @@ TRAINING: Rows = {
     "training.clipped_adam": lambda: {"learning_rate": 1e-3, "clip": 1.0, "weight_decay": 0.0},
     "training.nll": lambda: {"filter": kf.kalman(), "floor": 0.0},
     "training.state_mse": lambda: {"filter": kf.kalman()},
+    "training.smoothed_mse": lambda: {"smoother": rts_net()},
     "training.prediction_error": lambda: {"filter": kf.kalman()},
     "training.innovation_nll": lambda: {"filter": kf.kalman()},
     "training.random_start": lambda: {"loss": training.state_mse(kf.kalman()), "std": 0.5},

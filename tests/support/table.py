@@ -281,6 +281,7 @@ FILTERS = {
     "sequence_regressor": untrained(
         learned.sequence_regressor(2, 1, (4, 3), layer_norm=True, inputs=2), "driven"
     ),
+    "danse": untrained(learned.danse(3, 2, hidden=4), "heading"),
     "imm": Row(kf.imm((kf.extended(), kf.gated(kf.unscented(), 0.9999))), CURVED, two_members),
 }
 

@@ -1,4 +1,4 @@
-"""The two networks of the KalmanNet paper, from features to the Kalman gain.
+"""The networks of the KalmanNet and RTSNet papers, from features to a gain.
 
 A gain network is a Flax module, called as `apply(variables, carry, features) -> (carry, gain [n,
 m])`, where features is a dictionary of vectors by name, with `initial_carry(constants, dtype)`.
@@ -22,7 +22,7 @@ from kfjax._support.arguments import check_counts
 from kfjax._support.types import PyTree
 from kfjax.learned.gains.products import dot_general, product
 
-__all__ = ["GRU", "Architecture1", "Architecture2"]
+__all__ = ["GRU", "Architecture1", "Architecture2", "BackwardArchitecture"]
 
 
 class GRU(nn.Module):
@@ -220,6 +220,70 @@ class Architecture2(nn.Module):
     def _widen(self, x: Array, name: str) -> Array:
         """Apply a dense layer that is in_mult times as wide as its input."""
         return nn.relu(_dense(self.in_mult * x.shape[-1], x, name))
+
+
+class BackwardArchitecture(nn.Module):
+    """The backward network of RTSNet: a GRU for each covariance of the smoother, Q and Sigma (P).
+
+    With d -> FC a dense layer with ReLU, in one step
+
+        Q = GRU(F4 -> FC3),  Sigma = GRU(Q, (F2, F3) -> FC4),  G = Sigma -> FC1,
+
+    and the next hidden state of Sigma is (Sigma, G) -> FC2. Features are those of
+    `kfjax.learned.gains.learned_smoother`; one that is left out counts as zero.
+
+    Attributes:
+        n: dimension of the state.
+        in_mult: FC3 and FC4 widen their input by this factor.
+        out_mult: FC1 has out_mult n^2 hidden units.
+        zero_gain: whether the gain starts at zero, so that the untrained smoother returns the
+            estimates of its filter; False draws the last layer as the authors do.
+
+    References:
+        G. Revach, X. Ni et al., RTSNet: learning to smooth in partially known state-space models,
+        IEEE Trans. Signal Process. 71 (2023).
+    """
+
+    n: int
+    in_mult: int = 5
+    out_mult: int = 40
+    zero_gain: bool = True
+
+    def __post_init__(self) -> None:
+        check_counts("BackwardArchitecture", n=self.n, in_mult=self.in_mult, out_mult=self.out_mult)
+        super().__post_init__()
+
+    @property
+    def m(self) -> int:
+        """The dimension of what the gain multiplies, a difference of states."""
+        return self.n
+
+    def initial_carry(self, constants: PyTree, dtype: Any) -> dict[str, Array]:
+        """Return vec of "Q" and "Sigma" in constants["prior"]; the defaults are I and 0."""
+        n = self.n
+        defaults = {"Q": jnp.eye(n), "Sigma": jnp.zeros((n, n))}
+        given = (constants or {}).get("prior", {})
+        return {
+            name: jnp.array(given.get(name, value), dtype).reshape(-1)
+            for name, value in defaults.items()
+        }
+
+    @nn.compact
+    def __call__(
+        self, carry: dict[str, Array], features: dict[str, Array]
+    ) -> tuple[dict[str, Array], Array]:
+        """Return the new hidden states and the gain [n, n]."""
+        n = self.n
+        zero = jnp.zeros(n, carry["Q"].dtype)
+        F2, F3, F4 = (features.get(name, zero) for name in ("F2", "F3", "F4"))
+        to_Q = nn.relu(_dense(self.in_mult * n, F4, "FC3"))
+        Q = GRU(n * n, name="GRU_Q")(carry["Q"], to_Q)
+        to_Sigma = nn.relu(_dense(2 * self.in_mult * n, _join(F2, F3), "FC4"))
+        Sigma = GRU(n * n, name="GRU_Sigma")(carry["Sigma"], _join(Q, to_Sigma))
+        hidden = nn.relu(_dense(self.out_mult * n * n, Sigma, "FC1"))
+        gain = _dense(n * n, hidden, "gain", zero=self.zero_gain)
+        Sigma = nn.relu(_dense(n * n, _join(Sigma, gain), "FC2"))
+        return {"Q": Q, "Sigma": Sigma}, gain.reshape(n, n)
 
 
 def _join(*parts: Array) -> Array:
