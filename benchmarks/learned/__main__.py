@@ -18,6 +18,7 @@ STUDIES = (
     "lorenz_spherical",
     "decimated",
     "rotated_h",
+    "smoothing",
     "calibration",
     "speed",
     "ablation",
