@@ -138,6 +138,7 @@ def _save(out: Path, parts: Parts, settings: Imitation, fitted: Fitted) -> dict[
             "inputs": scales["u"]["centre"].size if "u" in scales else 0,
             "hidden": settings.hidden,
             **settings.network,
+            "output": settings.network["output"] or _output(scales),
         },
         "input_names": sorted(parts.train.us) if isinstance(parts.train.us, dict) else [],
         "dtype": str(params.model.dtype),
@@ -145,6 +146,11 @@ def _save(out: Path, parts: Parts, settings: Imitation, fitted: Fitted) -> dict[
         "validation": fitted.validation,
         "history": fitted.history,
     }
+
+
+def _output(constants: dict[str, Any]) -> str:
+    """Return where the output of an imitator with these constants is added."""
+    return "recursion" if "recursion" in constants else "increment"
 
 
 def _picture(fitted: Fitted) -> bytes:

@@ -36,7 +36,8 @@ class Imitation(NamedTuple):
     Attributes:
         hidden: units of every layer.
         cell: "lstm", "gru" or "rnn".
-        level: whether the network learns levels without feedback; otherwise increments with it.
+        level: whether the network learns levels without feedback; otherwise what to add to a linear
+            recursion, with feedback.
         updates: number of updates by the optimiser.
         batch_size: pieces per update.
         learning_rate: the largest step size; it starts and ends at a tenth.
@@ -58,7 +59,7 @@ class Imitation(NamedTuple):
     @property
     def network(self) -> dict[str, Any]:
         """The arguments of the sequence regressor."""
-        output = "level" if self.level else "increment"
+        output = "level" if self.level else None
         return {"cell": self.cell, "feedback": not self.level, "output": output}
 
 

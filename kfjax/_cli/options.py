@@ -226,7 +226,7 @@ def add_distil(add: Callable[..., Any]) -> None:
         "--level",
         action="store_true",
         help="learn the level of the estimates, without feedback; by default the network sees its"
-        " last estimate, and learns what to add to it",
+        " last estimate, and learns what to add to a linear recursion",
     )
     add("--updates", metavar="N", type=_count, default=default.updates, help="default 3000")
     add(

@@ -245,3 +245,29 @@ def test_a_recording_is_distilled_without_a_model():
     assert kf.run(
         student, params, short.ys[0], us=jax.tree.map(lambda u: u[0], short.us)
     ).outputs.mean.shape == (20, 2)
+
+
+@pytest.mark.parametrize("with_gaps", [False, True])
+def test_an_untrained_imitator_is_the_linear_recursion(x64, with_gaps):
+    """In units of its own, with inputs, gaps and a constant."""
+    rng = np.random.default_rng(4)
+    ys = 30.0 + 5.0 * rng.normal(size=(6, 40, 1))
+    us = {"b": rng.normal(size=(6, 40, 1)) - 2.0, "a": 0.1 * rng.normal(size=(6, 40))}
+    observed = rng.random(ys.shape) < (0.7 if with_gaps else 2.0)
+    observed[:, 0] = True
+    noise = 0.1 * rng.normal(size=(6, 40, 2))
+    xs = 100.0 * recorded(4, size=6)[1][:, :40] + np.cumsum(us["b"], axis=1) + noise
+    mask = observed if with_gaps else None
+    data = kf.Dataset(ys, xs, us=us, observed=mask, dtype=np.float64)
+    student, params = kf.learned.imitator(jax.random.key(0), data, (4,), output="recursion")
+    found = jax.vmap(lambda one: kf.data.run_trajectory(student, params, one).outputs.mean)(data)
+    np.testing.assert_allclose(found, fit_recursion(data).run(data), rtol=1e-8)
+
+
+def test_an_imitator_of_what_no_recursion_explains_learns_increments():
+    rng = np.random.default_rng(5)
+    few = kf.Dataset(rng.normal(size=(1, 2, 1)), rng.normal(size=(1, 2, 1)))
+    _, params = kf.learned.imitator(jax.random.key(0), few, (4,))
+    assert "recursion" not in params.constants
+    with pytest.raises(ValueError, match="no linear recursion on its own estimates"):
+        kf.learned.imitator(jax.random.key(0), few, (4,), output="recursion")

@@ -1,11 +1,12 @@
 """Recurrent networks as filters: estimates without a gain, from any mixture of model outputs.
 
-The network sees v_t (a choice from `SEES`), and its output z_t is added in one of three places:
+The network sees v_t (a choice from `SEES`), and its output z_t is added in one of four places:
 
     carry_t, z_t = network(carry_{t-1}, v_t)
     level:      x_{t|t} = c + D z_t
     increment:  x_{t|t} = x_{t-1|t-1} + D z_t
     update:     x_{t|t} = f(x_{t-1|t-1}, u_t) + D z_t
+    recursion:  x_{t|t} = A x_{t-1|t-1} + B (y_t, mask_t, u_t, 1) + D z_t
 
 `predict` runs the network on a row in which nothing is seen, and `update` runs it again from the
 same memory with y_t. So the memory advances once per step, observed or not, and if nothing is
@@ -33,7 +34,7 @@ __all__ = ["recurrent", "with_dropout"]
 SEES = ("y", "mask", "prediction", "feedback", *FEATURES)
 
 
-OUTPUTS = ("level", "increment", "update")
+OUTPUTS = ("level", "increment", "update", "recursion")
 
 
 ASINH = Asinh()
@@ -69,7 +70,9 @@ def recurrent(
         network: a `RecurrentStack` with as many outputs as the state has dimensions.
         m: dimension of the observation.
         sees: names, in any order.
-        output: "level", "increment" or "update".
+        output: "level", "increment", "update" or "recursion". The last needs A [n, n] and
+            B [n, 2 m + inputs + 1] as `constants["recursion"]` of the params, in units of the
+            spreads; `imitator` fits them. There, a missing channel counts as its latest value.
         inputs: number of entries of u, an array or a pytree of arrays, that the network sees; 0 for
             none.
         feature_map: how F1 to F4 are scaled.

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from kfjax import linalg
 from kfjax._support.persistence import as_words
 from kfjax.base import Info, Inputs, Mask
 from kfjax.learned.gains.feature_maps import FeatureMap
@@ -33,6 +34,8 @@ class Before(NamedTuple):
         carry: the memory.
         predicted: f(x_{t-1|t-1}, u_t) [N], or None if it is not used.
         past: past values for the features F1 to F4, or None.
+        y: the latest value of every channel from its centre, in units of its spread, or None if it
+            is not used.
         key: words of the random key of this step's dropout, or None.
     """
 
@@ -40,6 +43,7 @@ class Before(NamedTuple):
     carry: Any
     predicted: Any
     past: Any
+    y: Any
     key: Any
 
 
@@ -118,7 +122,8 @@ class Recurrent:
         words = _words(key) if self.dropping else None
         carry = self.network.apply(params.network, model.dtype, method="start")
         past = first_past(model, self.m) if self.features else None
-        before = Before(mean, carry, mean if self.predicts else None, past, words)
+        y = jnp.zeros(self.m, model.dtype) if self.output == "recursion" else None
+        before = Before(mean, carry, mean if self.predicts else None, past, y, words)
         # all arrays are distinct, so that the state can be donated
         return jax.tree.map(jnp.copy, RecurrentState(mean, None, carry, before, words))
 
@@ -133,7 +138,7 @@ class Recurrent:
         if self.features:
             past = next_past(model, past, state.mean, predicted, u)
         now, later = (None, None) if state.key is None else jax.random.split(state.key)
-        before = Before(state.mean, state.carry, predicted, past, now)
+        before = Before(state.mean, state.carry, predicted, past, state.before.y, now)
         nothing = jnp.zeros(self.m, model.dtype)
         carry, mean = self.move(params, before, {"y": nothing, "mask": nothing, "F2": nothing}, u)
         return RecurrentState(mean, None, carry, before, later)
@@ -157,6 +162,8 @@ class Recurrent:
             values["F2"] = seen.innovation(seen.fn(before.predicted))
             filled = jnp.where(mask, jnp.asarray(y, model.dtype), before.past.y)
             before = before._replace(past=before.past._replace(y=filled))
+        if self.output == "recursion":
+            before = before._replace(y=jnp.where(mask, values["y"], before.y))
         carry, mean = self.move(params, before, values, u)
         info = Info(
             innovation=seen.innovation(seen.fn(state.mean)), dof=jnp.sum(mask, dtype=jnp.int32)
@@ -181,12 +188,27 @@ class Recurrent:
         v = [values[name] for name in self.sees]
         if self.inputs:
             middle, unit = scale_of(params, "u", jnp.zeros(self.inputs, params.model.dtype))
-            v.append((input_vector(u, self.inputs, params.model.dtype) - middle) / unit)
+            seen_u = (input_vector(u, self.inputs, params.model.dtype) - middle) / unit
+            v.append(seen_u)
         rngs = None if before.key is None else {"dropout": jax.random.wrap_key_data(before.key)}
         found: Any = self.network.apply(params.network, before.carry, jnp.concatenate(v), rngs=rngs)
         carry, z = found
-        base = {"level": centre, "increment": before.mean, "update": before.predicted}[self.output]
+        if self.output == "recursion":
+            series = [before.y, values["mask"], *v[len(self.sees) :]]
+            z = z + self.recursion(params, (before.mean - centre) / spread, series)
+        base = {"increment": before.mean, "update": before.predicted}.get(self.output, centre)
         return carry, space.retract(base, spread * z)
+
+    def recursion(self, params: Learned, x: Array, series: list[Array]) -> Array:
+        """Return A x + B v of `constants["recursion"]`, all in units of their spreads."""
+        found = (params.constants or {}).get("recursion")
+        if found is None:
+            raise ValueError(
+                "recurrent: output is 'recursion' and the params have no constants['recursion'];"
+                " expected A and B, as in the params that kf.learned.imitator returns."
+            )
+        v = jnp.concatenate([*series, jnp.ones(1, x.dtype)])
+        return linalg.matmul(found["A"], x) + linalg.matmul(found["B"], v)
 
     def scaled_features(
         self, params: Learned, before: Before, values: dict[str, Array]

@@ -94,7 +94,7 @@ def sequence_regressor(
         hidden: size of every layer, from the bottom up.
         cell: "lstm", "gru" or "rnn".
         feedback: whether the network sees its last estimate.
-        output: "level" or "increment".
+        output: "level", "increment", or "recursion", see `recurrent`.
         layer_norm: see `RecurrentStack`.
         dropout: likewise; it acts only in `kfjax.learned.with_dropout(filter)`.
         learned_start: likewise.
@@ -119,7 +119,7 @@ def sequence_regressor(
         ...     key=jax.random.key(2), updates=5,
         ...     validation=data, validation_loss=kf.training.state_mse(filter))
     """
-    choose("sequence_regressor: output", output, ("level", "increment"))
+    choose("sequence_regressor: output", output, ("level", "increment", "recursion"))
     network = RecurrentStack(
         n, hidden, cell, layer_norm=layer_norm, dropout=dropout, learned_start=learned_start
     )
