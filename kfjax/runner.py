@@ -183,7 +183,9 @@ def log_likelihood(
     Example:
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=50)
-        >>> gradient = jax.grad(lambda model: kf.log_likelihood(kf.kalman(), model, ys))(model)
+        >>> def likelihood(model):
+        ...     return kf.log_likelihood(kf.kalman(), model, ys)
+        >>> gradient = jax.grad(likelihood)(model)
         >>> gradient.Q.shape
         (2, 2)
     """
@@ -302,7 +304,9 @@ def forecast(
 
     Example:
         >>> model = kf.systems.constant_velocity()
-        >>> ahead = kf.forecast(kf.kalman(), model, kf.kalman().init(model), steps=3)
+        >>> ahead = kf.forecast(
+        ...     kf.kalman(), model, kf.kalman().init(model), steps=3
+        ... )
         >>> ahead.state.mean.shape, ahead.observation.cov.shape
         ((3, 2), (3, 1, 1))
     """

@@ -117,6 +117,7 @@ def constructor(build: Callable[Arguments, Built]) -> Callable[Arguments, Built]
         ...         kept = jnp.arange(y.shape[0]) < count
         ...         observed = kept if observed is None else kept & observed
         ...         return filter.update(params, state, y, u, observed)
+        ...
         ...     return filter._replace(update=update)
         >>> first_channels(kf.extended(), count=2)
         first_channels(extended(), count=2)

@@ -136,7 +136,9 @@ def describe_loops(function: Callable[..., Any], *args: Any) -> list[Loop]:
 
     Example:
         >>> model = kf.systems.constant_velocity()
-        >>> kf.describe_loops(lambda ys: kf.run(kf.kalman(), model, ys), jnp.zeros((50, 1)))
+        >>> kf.describe_loops(
+        ...     lambda ys: kf.run(kf.kalman(), model, ys), jnp.zeros((50, 1))
+        ... )
         [Loop(steps=50, one_kernel=True, parts=1, reason='')]
     """
     if not callable(function):

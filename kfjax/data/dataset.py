@@ -73,7 +73,10 @@ class Dataset(_Typed):
             `xs`) NaN, or if `observed` marks a NaN as observed.
 
     Example:
-        >>> data = kf.Dataset([[[1.0], [jnp.nan], [3.0]], [[0.0], [1.0], [jnp.inf]]], length=[3, 2])
+        >>> data = kf.Dataset(
+        ...     [[[1.0], [jnp.nan], [3.0]], [[0.0], [1.0], [jnp.inf]]],
+        ...     length=[3, 2],
+        ... )
         >>> data
         Dataset(2 trajectories of 2 to 3 steps, m=1, 20.0 % missing)
         >>> data[1:].observed.tolist()

@@ -35,9 +35,12 @@ class Standardiser(NamedTuple):
         >>> series = np.random.default_rng(0).normal(5.0, 2.0, (100, 3))
         >>> scale = kf.data.Standardiser.fit(series[:80])
         >>> z = scale(series)
-        >>> bool(abs(z[:80].mean()) < 1e-5), bool(np.allclose(scale.inverse(z), series, atol=1e-4))
-        (True, True)
-        >>> headings = np.array([[3.1], [-3.1], [3.0], [-3.0]])  # on both sides of pi
+        >>> bool(abs(z[:80].mean()) < 1e-5)
+        True
+        >>> bool(np.allclose(scale.inverse(z), series, atol=1e-4))
+        True
+        >>> # on both sides of pi
+        >>> headings = np.array([[3.1], [-3.1], [3.0], [-3.0]])
         >>> bool(kf.data.Standardiser.fit(headings, kf.angles(0)).std[0] < 0.11)
         True
     """

@@ -108,7 +108,9 @@ def split_time(data: Dataset, *parts: float) -> tuple[Dataset, ...]:
         ValueError: if a part of a trajectory is empty, or the parts exceed it.
 
     Example:
-        >>> train, test = kf.data.split_time(kf.Dataset(np.zeros((1, 100, 2))), 0.8, 0.2)
+        >>> train, test = kf.data.split_time(
+        ...     kf.Dataset(np.zeros((1, 100, 2))), 0.8, 0.2
+        ... )
         >>> train.steps, test.steps
         (80, 20)
     """

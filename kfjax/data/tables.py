@@ -85,10 +85,14 @@ def from_pandas(
 
     Example:
         >>> import pandas as pd
-        >>> frame = pd.DataFrame({"t": [0.0, 0.5, 2.0], "range [m]": [3.1, np.nan, 3.4]})
+        >>> frame = pd.DataFrame(
+        ...     {"t": [0.0, 0.5, 2.0], "range [m]": [3.1, np.nan, 3.4]}
+        ... )
         >>> data = kf.from_pandas(frame, ["range"], time="t")
-        >>> data.us["dt"].tolist(), data.observed[0, :, 0].tolist(), data.labels.units
-        ([[0.0, 0.5, 1.5]], [True, False, True], {'range': 'm'})
+        >>> data.us["dt"].tolist()
+        [[0.0, 0.5, 1.5]]
+        >>> data.observed[0, :, 0].tolist(), data.labels.units
+        ([True, False, True], {'range': 'm'})
     """
     if not hasattr(frame, "columns"):
         raise ValueError(

@@ -78,7 +78,10 @@ def compare(
         >>> keys = jax.random.split(jax.random.key(0), 50)
         >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, steps=20))(keys)
         >>> noisier = model.replace(R=9.0 * model.R)
-        >>> filters = {"tuned": (kf.kalman(), model), "R too large": (kf.kalman(), noisier)}
+        >>> filters = {
+        ...     "tuned": (kf.kalman(), model),
+        ...     "R too large": (kf.kalman(), noisier),
+        ... }
         >>> comparison = kf.compare(filters, kf.Dataset(ys, xs))
         >>> comparison.best
         'tuned'

@@ -71,7 +71,10 @@ def anis(totals: PerTrajectory, dofs: PerTrajectory, *, level: float = 0.95) -> 
             shapes differ, or a number of channels is negative.
 
     Example:
-        >>> [round(float(x), 2) for x in kf.evaluation.anis([96.0, 108.0], [100, 100])]
+        >>> [
+        ...     round(float(x), 2)
+        ...     for x in kf.evaluation.anis([96.0, 108.0], [100, 100])
+        ... ]
         [1.02, 0.81, 1.21]
 
     References:

@@ -125,7 +125,8 @@ def forecast_series(
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=50)
         >>> ahead = kf.evaluation.forecast_series(
-        ...     kf.kalman(), model, kf.Dataset(ys[None]), steps=3)
+        ...     kf.kalman(), model, kf.Dataset(ys[None]), steps=3
+        ... )
         >>> list(ahead.to_pandas().columns)
         ['step', 'y1', 'y1_std', 'y1_low', 'y1_high']
     """

@@ -62,7 +62,9 @@ def innovation_products(
 
     Example:
         >>> innovation, cov = jnp.array([[1.0], [2.0], [3.0]]), jnp.ones((3, 1, 1))
-        >>> total, count = kf.evaluation.innovation_products(innovation, cov, lags=1)
+        >>> total, count = kf.evaluation.innovation_products(
+        ...     innovation, cov, lags=1
+        ... )
         >>> total.round(4).tolist(), count.tolist()  # 1 + 4 + 9 and 1 x 2 + 2 x 3
         ([14.0, 8.0], [3, 2])
     """
@@ -102,7 +104,9 @@ def whiteness(
 
     Example:
         >>> noise = np.random.default_rng(0).normal(size=(500, 1))
-        >>> products = kf.evaluation.innovation_products(noise, np.ones((500, 1, 1)), lags=5)
+        >>> products = kf.evaluation.innovation_products(
+        ...     noise, np.ones((500, 1, 1)), lags=5
+        ... )
         >>> kf.evaluation.whiteness(*products).p_value > 0.05
         True
 

@@ -92,7 +92,10 @@ def mean_interval(values: PerTrajectory, *, level: float = 0.95) -> Interval:
         ValueError: if values is empty or not one-dimensional.
 
     Example:
-        >>> [round(float(x), 3) for x in kf.evaluation.mean_interval([1.0, 2.0, 3.0])]
+        >>> [
+        ...     round(float(x), 3)
+        ...     for x in kf.evaluation.mean_interval([1.0, 2.0, 3.0])
+        ... ]
         [2.0, -0.484, 4.484]
     """
     array = per_trajectory("mean_interval", values)
@@ -153,7 +156,10 @@ def rmse_interval(mses: PerTrajectory, *, level: float = 0.95) -> Interval:
         ValueError: if mses is empty or not one-dimensional.
 
     Example:
-        >>> [round(float(x), 2) for x in kf.evaluation.rmse_interval([3.0, 4.0, 5.0])]
+        >>> [
+        ...     round(float(x), 2)
+        ...     for x in kf.evaluation.rmse_interval([3.0, 4.0, 5.0])
+        ... ]
         [2.0, 1.38, 2.62]
     """
     array = per_trajectory("rmse_interval", mses)
@@ -210,7 +216,10 @@ def paired_db(mses: PerTrajectory, reference: PerTrajectory, *, level: float = 0
         ValueError: if the numbers of trajectories differ, or are 0.
 
     Example:
-        >>> [round(float(x), 2) for x in kf.evaluation.paired_db([1.0, 2.0, 4.0], [0.5, 1.0, 2.0])]
+        >>> [
+        ...     round(float(x), 2)
+        ...     for x in kf.evaluation.paired_db([1.0, 2.0, 4.0], [0.5, 1.0, 2.0])
+        ... ]
         [3.01, 3.01, 3.01]
     """
     a = per_trajectory("paired_db", mses)

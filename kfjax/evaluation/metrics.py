@@ -108,7 +108,9 @@ def mse(
             length is not a number of steps.
 
     Example:
-        >>> kf.evaluation.mse(jnp.zeros((5, 3, 2)), jnp.full((5, 3, 2), 2.0)).tolist()
+        >>> kf.evaluation.mse(
+        ...     jnp.zeros((5, 3, 2)), jnp.full((5, 3, 2), 2.0)
+        ... ).tolist()
         [4.0, 4.0, 4.0, 4.0, 4.0]
     """
     return jnp.asarray(_squares("mse", truth, mean, length, difference).over_time().mean)
@@ -195,8 +197,10 @@ def nees(
             length is not a number of steps.
 
     Example:
-        >>> cov = jnp.array([[[4.0, 0.0], [0.0, 0.0]]])  # the second component is known exactly
-        >>> value, dof = kf.evaluation.nees(jnp.array([[2.0, 1.0]]), jnp.array([[0.0, 1.0]]), cov)
+        >>> # the second component is known exactly
+        >>> cov = jnp.array([[[4.0, 0.0], [0.0, 0.0]]])
+        >>> truth, mean = jnp.array([[2.0, 1.0]]), jnp.array([[0.0, 1.0]])
+        >>> value, dof = kf.evaluation.nees(truth, mean, cov)
         >>> value.tolist(), dof.tolist()
         ([1.0], [1])
 
@@ -239,7 +243,9 @@ def coverage(
 
     Example:
         >>> truth, mean = jnp.array([[1.0], [3.0]]), jnp.zeros((2, 1))
-        >>> inside, counted = kf.evaluation.coverage(truth, mean, jnp.ones((2, 1, 1)))
+        >>> inside, counted = kf.evaluation.coverage(
+        ...     truth, mean, jnp.ones((2, 1, 1))
+        ... )
         >>> inside.sum().item() / counted.sum().item()
         0.5
     """

@@ -133,9 +133,12 @@ def residual_checks(
     Example:
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=200)
-        >>> (channel,) = kf.evaluation.residual_checks(kf.kalman(), model, ys).channels
-        >>> channel.observations, channel.ljung_box_p > 0.05, channel.jarque_bera_p > 0.05
-        (200, True, True)
+        >>> checks = kf.evaluation.residual_checks(kf.kalman(), model, ys)
+        >>> (channel,) = checks.channels
+        >>> channel.observations
+        200
+        >>> channel.ljung_box_p > 0.05, channel.jarque_bera_p > 0.05
+        (True, True)
 
     References:
         J. Durbin, S. J. Koopman, Time Series Analysis by State Space Methods, 2nd ed. (2012),

@@ -87,7 +87,9 @@ def first_call(call: Callable[[], PyTree]) -> tuple[PyTree, Float[np.ndarray, " 
         The outputs, once they are computed, and the seconds on both `clocks`.
 
     Example:
-        >>> outputs, (wall, processor) = kf.evaluation.first_call(lambda: jnp.ones(3) + 1)
+        >>> outputs, (wall, processor) = kf.evaluation.first_call(
+        ...     lambda: jnp.ones(3) + 1
+        ... )
         >>> outputs.tolist()
         [2.0, 2.0, 2.0]
     """
@@ -115,7 +117,9 @@ def in_turn(
         >>> import jax, jax.numpy as jnp, kfjax as kf
         >>> x = jnp.ones((100, 100))
         >>> square, add = jax.jit(lambda a: a @ a), jax.jit(lambda a: a + a)
-        >>> times = kf.evaluation.in_turn({"@": lambda: square(x), "+": lambda: add(x)}, rounds=3)
+        >>> times = kf.evaluation.in_turn(
+        ...     {"@": lambda: square(x), "+": lambda: add(x)}, rounds=3
+        ... )
         >>> times["@"].shape
         (3, 2)
         >>> milliseconds = kf.evaluation.quartiles(times["@"][:, 1])["median"]

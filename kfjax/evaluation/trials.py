@@ -95,7 +95,9 @@ def monte_carlo(
 
     Example:
         >>> model, key = kf.systems.constant_velocity(), jax.random.key(0)
-        >>> result = kf.monte_carlo(key, model, kf.kalman(), model, trials=100, steps=50)
+        >>> result = kf.monte_carlo(
+        ...     key, model, kf.kalman(), model, trials=100, steps=50
+        ... )
         >>> value, low, high = result.anees()
         >>> bool(low < value < high)
         True

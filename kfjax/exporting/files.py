@@ -73,7 +73,9 @@ def export_step(
         >>> import pathlib, tempfile
         >>> model = kf.systems.constant_velocity()
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "tracker.zip"
-        >>> program = kf.exporting.load(kf.exporting.export_step(path, kf.kalman(), model))
+        >>> program = kf.exporting.load(
+        ...     kf.exporting.export_step(path, kf.kalman(), model)
+        ... )
         >>> state, outputs = program(program.initial(), y=[0.3])
         >>> outputs["mean"].shape, outputs["dof"].item()
         ((2,), 1)
@@ -131,7 +133,9 @@ def export_run(
         >>> kf.exporting.export_run(path, kf.kalman(), model, batch="b").name
         'tracks.zip'
         >>> program = kf.exporting.load(path)
-        >>> final, outputs = program(program.initial(batch=3), y=np.zeros((3, 50, 1), np.float32))
+        >>> final, outputs = program(
+        ...     program.initial(batch=3), y=np.zeros((3, 50, 1), np.float32)
+        ... )
         >>> outputs["mean"].shape
         (3, 50, 2)
     """

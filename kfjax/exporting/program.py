@@ -142,7 +142,9 @@ def load(path: str | Path) -> Program:
         >>> import pathlib, tempfile
         >>> model = kf.systems.constant_velocity()
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "tracker.zip"
-        >>> program = kf.exporting.load(kf.exporting.export_step(path, kf.kalman(), model))
+        >>> program = kf.exporting.load(
+        ...     kf.exporting.export_step(path, kf.kalman(), model)
+        ... )
         >>> program.state_names, program.input_names
         (['state.mean', 'state.cov'], ['y'])
     """

@@ -56,7 +56,9 @@ def exact_diffuse(filter: Filter = KALMAN, components: tuple[int, ...] | None = 
     Example:
         >>> model = kf.structural.level(10.0) + kf.structural.irregular(100.0)
         >>> ys = jnp.ones((3, 1))
-        >>> states = kf.run(kf.exact_diffuse(), model, ys, emit=kf.whole_state).outputs
+        >>> states = kf.run(
+        ...     kf.exact_diffuse(), model, ys, emit=kf.whole_state
+        ... ).outputs
         >>> states.cov[0].tolist()
         [[10000.0]]
         >>> kf.smooth(kf.exact_diffuse(), model, states).mean.shape

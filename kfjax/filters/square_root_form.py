@@ -126,7 +126,8 @@ def square_root(rule: MomentRule) -> Filter:
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=50)
         >>> sqrt = kf.run(kf.square_root(kf.moments.Taylor()), model, ys).outputs
-        >>> bool(jnp.allclose(sqrt.mean, kf.run(kf.kalman(), model, ys).outputs.mean, atol=1e-3))
+        >>> est = kf.run(kf.kalman(), model, ys).outputs
+        >>> bool(jnp.allclose(sqrt.mean, est.mean, atol=1e-3))
         True
 
     References:

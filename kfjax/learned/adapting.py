@@ -126,8 +126,10 @@ def adapt(
         >>> xs, ys = kf.simulate(jax.random.key(1), model, steps=40)
         >>> adaptation = kf.learned.start_adapting(filter, params)
         >>> for begin in range(0, 21, 10):
-        ...     window = ys[begin:begin + 20]
-        ...     adaptation, est = kf.learned.adapt(filter, adaptation, window, stride=10)
+        ...     window = ys[begin : begin + 20]
+        ...     adaptation, est = kf.learned.adapt(
+        ...         filter, adaptation, window, stride=10
+        ...     )
     """
     check_filter("adapt", filter)
     check_kind("adapt: adaptation", adaptation, Adaptation)

@@ -38,7 +38,8 @@ def cholesky(A: Float[AnyArray, "n n"]) -> Float[Array, "n n"]:
         L [n, n], with zeros above the diagonal and a diagonal of zeros or more.
 
     Example:
-        >>> kf.linalg.cholesky(jnp.array([[4.0, 2.0], [2.0, 1.0]])).tolist()  # of rank one
+        >>> singular = jnp.array([[4.0, 2.0], [2.0, 1.0]])  # of rank one
+        >>> kf.linalg.cholesky(singular).tolist()
         [[2.0, 0.0], [1.0, 0.0]]
     """
     check("cholesky", A=(A, "n n"))
@@ -110,7 +111,8 @@ def triangularise(A: Float[AnyArray, "n p"], *, rounding: float = 1.0) -> Float[
         L [n, n], with zeros above the diagonal and a diagonal of zeros or more.
 
     Example:
-        >>> kf.linalg.triangularise(jnp.array([[3.0, 4.0], [3.0, 4.0]])).round(3).tolist()
+        >>> A = jnp.array([[3.0, 4.0], [3.0, 4.0]])
+        >>> kf.linalg.triangularise(A).round(3).tolist()
         [[5.0, 0.0], [5.0, 0.0]]
     """
     check("triangularise", A=(A, "n p"))

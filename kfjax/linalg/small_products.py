@@ -40,7 +40,8 @@ def matmul(A: Real[AnyArray, "n k"], B: Real[AnyArray, "_ ..."]) -> Real[Array, 
         ValueError: if A has another number of columns than B has rows.
 
     Example:
-        >>> kf.linalg.matmul(jnp.array([[1.0, 2.0], [0.0, 1.0]]), jnp.array([3.0, 4.0])).tolist()
+        >>> A = jnp.array([[1.0, 2.0], [0.0, 1.0]])
+        >>> kf.linalg.matmul(A, jnp.array([3.0, 4.0])).tolist()
         [11.0, 4.0]
     """
     check("matmul", A=(A, "n k"), B=(B, "k ..."))
@@ -61,7 +62,8 @@ def symmetric_product(A: Real[AnyArray, "n k"], B: Real[AnyArray, "n k"]) -> Rea
     Entries above the diagonal are those below it, as they were computed.
 
     Example:
-        >>> A, B = jnp.array([[1.0, 2.0], [0.0, 1.0]]), jnp.array([[3.0, 1.0], [2.0, 1.0]])
+        >>> A = jnp.array([[1.0, 2.0], [0.0, 1.0]])
+        >>> B = jnp.array([[3.0, 1.0], [2.0, 1.0]])
         >>> kf.linalg.symmetric_product(A, B).tolist()
         [[5.0, 1.0], [1.0, 1.0]]
     """

@@ -79,9 +79,15 @@ def non_additive(
         A noisy growth rate.
 
         >>> model = kf.non_additive(
-        ...     lambda x, w, u: x * jnp.exp(w), lambda x, u: x, Q=[[0.01]], R=[[0.1]],
-        ...     prior=kf.Gaussian(jnp.ones(1), jnp.eye(1)))
-        >>> est = kf.run(kf.unscented(), model, jnp.ones((5, 1)), emit=kf.leading(1)).outputs
+        ...     lambda x, w, u: x * jnp.exp(w),
+        ...     lambda x, u: x,
+        ...     Q=[[0.01]],
+        ...     R=[[0.1]],
+        ...     prior=kf.Gaussian(jnp.ones(1), jnp.eye(1)),
+        ... )
+        >>> est = kf.run(
+        ...     kf.unscented(), model, jnp.ones((5, 1)), emit=kf.leading(1)
+        ... ).outputs
         >>> est.mean.shape
         (5, 1)
 
@@ -141,7 +147,9 @@ def correlated(model: StateSpaceModel, cross: Any) -> StateSpaceModel:
     Example:
         >>> model = kf.systems.constant_velocity()
         >>> both = kf.correlated(model, jnp.full((2, 1), 0.01))
-        >>> est = kf.run(kf.kalman(), both, jnp.ones((5, 1)), emit=kf.leading(2)).outputs
+        >>> est = kf.run(
+        ...     kf.kalman(), both, jnp.ones((5, 1)), emit=kf.leading(2)
+        ... ).outputs
         >>> est.cov.shape
         (5, 2, 2)
 

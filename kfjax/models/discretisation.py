@@ -141,7 +141,8 @@ def van_loan(A: Any, diffusion: Any, dt: float | Array, B: Any = None) -> Discre
             trace, where an error cannot be raised, all is NaN above 9e18).
 
     Example:
-        >>> kf.van_loan([[0.0, 1.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]], 1.0).Q.round(3).tolist()
+        >>> A, W = [[0.0, 1.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]]
+        >>> kf.van_loan(A, W, 1.0).Q.round(3).tolist()
         [[0.3330000042915344, 0.5], [0.5, 1.0]]
 
     References:

@@ -36,7 +36,8 @@ class Linear(Pytree):
         ValueError: if the shapes do not fit.
 
     Example:
-        >>> kf.Linear([[1.0, 0.5], [0.0, 1.0]])(jnp.array([1.0, 3.0]), None).tolist()
+        >>> f = kf.Linear([[1.0, 0.5], [0.0, 1.0]])
+        >>> f(jnp.array([1.0, 3.0]), None).tolist()
         [2.5, 3.0]
     """
 

@@ -50,7 +50,8 @@ def diffuse(
             not determine these components.
 
     Example:
-        >>> kf.diffuse(kf.systems.constant_velocity(), [1], variance=1e6).prior.cov[1].tolist()
+        >>> model = kf.systems.constant_velocity()
+        >>> kf.diffuse(model, [1], variance=1e6).prior.cov[1].tolist()
         [0.0, 1000000.0]
 
     References:

@@ -70,9 +70,15 @@ class Sensors(Pytree):
 
     Example:
         >>> motion = kf.systems.constant_velocity()
-        >>> sensors = kf.Sensors(motion.f, motion.Q, motion.prior, {
-        ...     "position": kf.Sensor(kf.Linear([[1.0, 0.0]]), R=[[1.0]]),
-        ...     "speed": kf.Sensor(kf.Linear([[0.0, 1.0]]), R=[[0.1]])})
+        >>> sensors = kf.Sensors(
+        ...     motion.f,
+        ...     motion.Q,
+        ...     motion.prior,
+        ...     {
+        ...         "position": kf.Sensor(kf.Linear([[1.0, 0.0]]), R=[[1.0]]),
+        ...         "speed": kf.Sensor(kf.Linear([[0.0, 1.0]]), R=[[0.1]]),
+        ...     },
+        ... )
         >>> sensors.one("speed").R.shape
         (1, 1)
     """

@@ -57,7 +57,9 @@ def simulate(
         ValueError: if T is not given, is below one, or differs from the length of us.
 
     Example:
-        >>> xs, ys = kf.simulate(jax.random.key(0), kf.systems.constant_velocity(), steps=5)
+        >>> xs, ys = kf.simulate(
+        ...     jax.random.key(0), kf.systems.constant_velocity(), steps=5
+        ... )
         >>> xs.shape, ys.shape
         ((5, 2), (5, 1))
     """

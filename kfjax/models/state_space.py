@@ -74,8 +74,12 @@ class StateSpaceModel(Pytree):
 
     Example:
         >>> model = kf.StateSpaceModel(
-        ...     f=lambda x, u: jnp.sin(x), h=lambda x, u: x[:1], Q=0.1 * jnp.eye(2), R=[[0.5]],
-        ...     prior=kf.Gaussian(jnp.zeros(2), jnp.eye(2)))
+        ...     f=lambda x, u: jnp.sin(x),
+        ...     h=lambda x, u: x[:1],
+        ...     Q=0.1 * jnp.eye(2),
+        ...     R=[[0.5]],
+        ...     prior=kf.Gaussian(jnp.zeros(2), jnp.eye(2)),
+        ... )
         >>> model.R.shape
         (1, 1)
     """
@@ -280,8 +284,12 @@ def linear_gaussian(
 
     Example:
         >>> model = kf.linear_gaussian(
-        ...     F=[[1.0, 1.0], [0.0, 1.0]], H=[[1.0, 0.0]], Q=0.01 * jnp.eye(2), R=[[1.0]],
-        ...     prior=kf.Gaussian(jnp.zeros(2), jnp.eye(2)))
+        ...     F=[[1.0, 1.0], [0.0, 1.0]],
+        ...     H=[[1.0, 0.0]],
+        ...     Q=0.01 * jnp.eye(2),
+        ...     R=[[1.0]],
+        ...     prior=kf.Gaussian(jnp.zeros(2), jnp.eye(2)),
+        ... )
         >>> model.n
         2
     """

@@ -230,7 +230,8 @@ class GaussHermite(SigmaPoints):
 
     Example:
         >>> belief = kf.Gaussian(jnp.array([0.0]), jnp.array([[1.0]]))
-        >>> kf.moments.GaussHermite(3)(lambda x: x**4, belief).mean.round(4).tolist()
+        >>> moments = kf.moments.GaussHermite(3)(lambda x: x**4, belief)
+        >>> moments.mean.round(4).tolist()
         [3.0]
 
     References:

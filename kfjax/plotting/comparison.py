@@ -61,7 +61,9 @@ def plot_comparison(
         >>> model = kf.systems.constant_velocity()
         >>> keys = jax.random.split(jax.random.key(0), 20)
         >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, steps=10))(keys)
-        >>> comparison = kf.compare({"KF": (kf.kalman(), model)}, kf.Dataset(ys, xs))
+        >>> comparison = kf.compare(
+        ...     {"KF": (kf.kalman(), model)}, kf.Dataset(ys, xs)
+        ... )
         >>> figure = plot_comparison(comparison, title="a cart on a rail")
         >>> len(figure.axes), figure.get_suptitle()
         (5, 'a cart on a rail, KF: 20 trajectories of 10 steps, n = 2, m = 1')

@@ -72,7 +72,9 @@ def plot_consistency(
     Example:
         >>> from kfjax.plotting import plot_consistency
         >>> model, key = kf.systems.constant_velocity(), jax.random.key(0)
-        >>> result = kf.monte_carlo(key, model, kf.kalman(), model, trials=20, steps=10)
+        >>> result = kf.monte_carlo(
+        ...     key, model, kf.kalman(), model, trials=20, steps=10
+        ... )
         >>> ax = plot_consistency({"KF": result.nees_over_time()})
         >>> ax.get_legend_handles_labels()[1]
         ['95 % if consistent', 'KF']
@@ -188,7 +190,8 @@ def plot_nis(
 
     Example:
         >>> from kfjax.plotting import plot_nis
-        >>> plot_nis(np.array([1.5, 0.0, 3.0]), np.array([2, 0, 2])).lines[1].get_ydata().tolist()
+        >>> ax = plot_nis(np.array([1.5, 0.0, 3.0]), np.array([2, 0, 2]))
+        >>> ax.lines[1].get_ydata().tolist()
         [0.75, nan, 1.5]
     """
     total = real_numbers("plot_nis: nis", nis)

@@ -54,7 +54,8 @@ def plot_ellipses(
     Example:
         >>> from kfjax.plotting import plot_ellipses
         >>> ax = plot_ellipses([0.0, 0.0], [[4.0, 0.0], [0.0, 1.0]])
-        >>> float(ax.collections[0].get_paths()[0].vertices[:, 0].max().round(2))  # 2 sqrt(5.99)
+        >>> outline = ax.collections[0].get_paths()[0].vertices
+        >>> float(outline[:, 0].max().round(2))  # 2 sqrt(5.99)
         4.9
     """
     check_number("plot_ellipses: probability", probability, above=0, below=1)

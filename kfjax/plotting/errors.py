@@ -136,8 +136,10 @@ def plot_error_bounds(
 
     Example:
         >>> from kfjax.plotting import plot_error_bounds
-        >>> truth, mean, cov = np.array([[1.0], [4.0]]), np.zeros((2, 1)), np.ones((2, 1, 1))
-        >>> [line.get_label() for line in plot_error_bounds(truth, mean, cov)[0].lines]
+        >>> truth = np.array([[1.0], [4.0]])
+        >>> mean, cov = np.zeros((2, 1)), np.ones((2, 1, 1))
+        >>> (ax,) = plot_error_bounds(truth, mean, cov)
+        >>> [line.get_label() for line in ax.lines]
         ['error, 50 % within']
     """
     who = "plot_error_bounds"

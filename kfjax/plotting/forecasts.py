@@ -49,7 +49,9 @@ def plot_forecast(
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=60)
         >>> train, test = kf.data.split_time(kf.Dataset(ys[None]), 50, 10)
-        >>> ahead = kf.evaluation.forecast_series(kf.kalman(), model, train, steps=10)
+        >>> ahead = kf.evaluation.forecast_series(
+        ...     kf.kalman(), model, train, steps=10
+        ... )
         >>> (ax,) = plot_forecast(train, ahead, actual=test)
         >>> [line.get_label() for line in ax.lines]
         ['observed', 'observed later', 'forecast']

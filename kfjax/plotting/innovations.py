@@ -45,8 +45,11 @@ def plot_autocorrelation(
         >>> from kfjax.plotting import plot_autocorrelation
         >>> model = kf.systems.constant_velocity()
         >>> _, ys = kf.simulate(jax.random.key(0), model, steps=50)
-        >>> _, info = kf.run(kf.kalman(), model, ys, emit=kf.estimate_and_info).outputs
-        >>> plot_autocorrelation(info.innovation, info.innovation_cov, lags=10).get_xlabel()
+        >>> _, info = kf.run(
+        ...     kf.kalman(), model, ys, emit=kf.estimate_and_info
+        ... ).outputs
+        >>> ax = plot_autocorrelation(info.innovation, info.innovation_cov, lags=10)
+        >>> ax.get_xlabel()
         'lag'
     """
     if innovation is None or cov is None:

@@ -64,8 +64,10 @@ def plot_observations(
         >>> from kfjax.plotting import plot_observations
         >>> model = kf.systems.constant_velocity()
         >>> _, ys = kf.simulate(jax.random.key(0), model, steps=50)
-        >>> _, info = kf.run(kf.kalman(), model, ys, emit=kf.estimate_and_info).outputs
-        >>> ax, = plot_observations(ys, info, names=["position [m]"])
+        >>> _, info = kf.run(
+        ...     kf.kalman(), model, ys, emit=kf.estimate_and_info
+        ... ).outputs
+        >>> (ax,) = plot_observations(ys, info, names=["position [m]"])
         >>> [line.get_label() for line in ax.lines]
         ['predicted', 'measured']
     """

@@ -62,7 +62,9 @@ def plot_path(
         >>> model = kf.systems.constant_velocity(2)  # x = (p_x, v_x, p_y, v_y)
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=50)
         >>> estimate = kf.run(kf.kalman(), model, ys).outputs
-        >>> ax = plot_path(estimate.mean, estimate.cov, xs, observations=ys, components=(0, 2))
+        >>> ax = plot_path(
+        ...     estimate.mean, estimate.cov, xs, observations=ys, components=(0, 2)
+        ... )
         >>> [line.get_label() for line in ax.lines]
         ['measured', 'true', 'estimate']
     """

@@ -63,11 +63,17 @@ def plot_record(
 
     Example:
         >>> from kfjax.plotting import plot_record
-        >>> model = kf.systems.constant_velocity().replace(names=["position [m]", "speed [m/s]"])
+        >>> model = kf.systems.constant_velocity().replace(
+        ...     names=["position [m]", "speed [m/s]"]
+        ... )
         >>> _, ys = kf.simulate(jax.random.key(0), model, steps=50)
-        >>> est, info = kf.run(kf.kalman(), model, ys, emit=kf.estimate_and_info).outputs
+        >>> est, info = kf.run(
+        ...     kf.kalman(), model, ys, emit=kf.estimate_and_info
+        ... ).outputs
         >>> labels = kf.data.Labels(ys=["gps"], xs=model.names)
-        >>> page, = plot_record(kf.Dataset(ys[None], labels=labels), {"kalman": est}, info)
+        >>> (page,) = plot_record(
+        ...     kf.Dataset(ys[None], labels=labels), {"kalman": est}, info
+        ... )
         >>> [ax.get_ylabel() for ax in page.axes]
         ['position [m]', 'speed [m/s]', 'gps']
     """

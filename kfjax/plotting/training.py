@@ -33,7 +33,9 @@ def plot_history(history: History, *, ylabel: str = "loss", ax: Axes | None = No
         >>> from kfjax.plotting import plot_history
         >>> updates, nothing = np.array([0, 10, 20]), np.full(3, np.nan)
         >>> loss = np.array([np.nan, 2.0, 1.0])
-        >>> history = kf.training.History(updates, loss, nothing, nothing, 0 * updates)
+        >>> history = kf.training.History(
+        ...     updates, loss, nothing, nothing, 0 * updates
+        ... )
         >>> [line.get_label() for line in plot_history(history).lines]
         ['training']
     """

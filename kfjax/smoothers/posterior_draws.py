@@ -89,8 +89,12 @@ def simulate_smoothed(
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=20)
         >>> key = jax.random.key(1)
-        >>> final, states = kf.run(kf.particle(500), model, ys, key=key, emit=kf.whole_state)
-        >>> kf.simulate_smoothed(jax.random.key(2), model, states, trajectories=50).states.shape
+        >>> final, states = kf.run(
+        ...     kf.particle(500), model, ys, key=key, emit=kf.whole_state
+        ... )
+        >>> kf.simulate_smoothed(
+        ...     jax.random.key(2), model, states, trajectories=50
+        ... ).states.shape
         (50, 20, 2)
 
     References:
@@ -242,7 +246,9 @@ def sample_posterior(
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=20)
         >>> filtered = kf.run(kf.kalman(), model, ys).outputs
         >>> key = jax.random.key(1)
-        >>> drawn = kf.sample_posterior(key, kf.kalman(), model, filtered, trajectories=50)
+        >>> drawn = kf.sample_posterior(
+        ...     key, kf.kalman(), model, filtered, trajectories=50
+        ... )
         >>> drawn.states.shape, drawn.initial.shape
         ((50, 20, 2), (50, 2))
 

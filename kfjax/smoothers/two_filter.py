@@ -92,8 +92,10 @@ def two_filter_smooth(
     Example:
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=20)
-        >>> rts = kf.smooth(kf.kalman(), model, kf.run(kf.kalman(), model, ys).outputs)
-        >>> bool(jnp.allclose(kf.two_filter_smooth(model, ys).mean, rts.mean, atol=1e-3))
+        >>> est = kf.run(kf.kalman(), model, ys).outputs
+        >>> rts = kf.smooth(kf.kalman(), model, est)
+        >>> smoothed = kf.two_filter_smooth(model, ys)
+        >>> bool(jnp.allclose(smoothed.mean, rts.mean, atol=1e-3))
         True
 
     References:

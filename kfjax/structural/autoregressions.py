@@ -180,7 +180,8 @@ def autoregression(
             out of its range.
 
     Example:
-        >>> kf.structural.autoregression([0.5], std=3.0**0.5).prior.cov.round(3).tolist()
+        >>> model = kf.structural.autoregression([0.5], std=3.0**0.5)
+        >>> model.prior.cov.round(3).tolist()
         [[4.0]]
 
     References:
@@ -234,8 +235,13 @@ def arima(
     Example:
         The airline model, with 14 + 13 states.
 
-        >>> model = kf.structural.arima(ma=[-0.4], difference=1, period=12, seasonal_ma=[-0.6],
-        ...                             seasonal_difference=1)
+        >>> model = kf.structural.arima(
+        ...     ma=[-0.4],
+        ...     difference=1,
+        ...     period=12,
+        ...     seasonal_ma=[-0.6],
+        ...     seasonal_difference=1,
+        ... )
         >>> model.n, len(model.diffuse)
         (27, 13)
 

@@ -42,10 +42,16 @@ def decompose(model: Structural, estimate: Any, *, us: Inputs = None) -> dict[st
         ValueError: if the model is no `Structural` or shapes do not fit.
 
     Example:
-        >>> model = kf.structural.level(0.3) + kf.structural.seasonal(4) + kf.structural.irregular()
+        >>> model = (
+        ...     kf.structural.level(0.3)
+        ...     + kf.structural.seasonal(4)
+        ...     + kf.structural.irregular()
+        ... )
         >>> ys = jnp.arange(12.0)[:, None] % 4
         >>> filtered = kf.run(kf.kalman(), model, ys).outputs
-        >>> parts = kf.structural.decompose(model, kf.smooth(kf.kalman(), model, filtered))
+        >>> parts = kf.structural.decompose(
+        ...     model, kf.smooth(kf.kalman(), model, filtered)
+        ... )
         >>> {name: part.mean.shape for name, part in parts.items()}
         {'level': (12, 1), 'seasonal': (12, 1)}
     """

@@ -54,7 +54,8 @@ def matern(
 
     Example:
         >>> times = np.array([0.0, 0.4, 2.0, 2.1])
-        >>> model = kf.structural.matern(1.5, dt=None) + kf.structural.irregular(0.1)
+        >>> kernel = kf.structural.matern(1.5, dt=None)
+        >>> model = kernel + kf.structural.irregular(0.1)
         >>> us = kf.time_steps(times, start=0.0)
         >>> kf.run(kf.kalman(), model, jnp.ones((4, 1)), us=us).outputs.mean.shape
         (4, 2)
@@ -145,7 +146,8 @@ def periodic(
         ValueError: if an argument is out of its range.
 
     Example:
-        >>> weekly = kf.structural.matern(1.5, length_scale=50.0) * kf.structural.periodic(7.0)
+        >>> slow = kf.structural.matern(1.5, length_scale=50.0)
+        >>> weekly = slow * kf.structural.periodic(7.0)
         >>> weekly.n
         26
 

@@ -92,7 +92,9 @@ def regression(count: int = 1, std: Any = None, *, name: str | None = None) -> S
     Example:
         >>> model = kf.structural.regression(2) + kf.structural.irregular()
         >>> X = jnp.array([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]])
-        >>> final, _ = kf.run(kf.kalman(), model, X @ jnp.array([[3.0], [0.5]]), us=X)
+        >>> final, _ = kf.run(
+        ...     kf.kalman(), model, X @ jnp.array([[3.0], [0.5]]), us=X
+        ... )
         >>> final.mean.round(2).tolist()
         [3.0, 0.5]
 
@@ -179,7 +181,9 @@ def holidays(
 
     Example:
         >>> days = np.arange("2024-12-24", "2024-12-28", dtype="datetime64[D]")
-        >>> kf.structural.holidays(days, {"christmas": ["2024-12-25"]}, after=1).tolist()
+        >>> kf.structural.holidays(
+        ...     days, {"christmas": ["2024-12-25"]}, after=1
+        ... ).tolist()
         [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]
     """
     check_mapping("holidays: dates", dates, "a dict of days by name")

@@ -161,8 +161,10 @@ def seasonal(
         ValueError: if an argument is out of its range.
 
     Example:
-        >>> kf.structural.seasonal(12).n, kf.structural.seasonal(365.25, harmonics=3).n
-        (11, 6)
+        >>> kf.structural.seasonal(12).n
+        11
+        >>> kf.structural.seasonal(365.25, harmonics=3).n
+        6
 
     References:
         J. Durbin, S. J. Koopman, Time Series Analysis by State Space Methods, 2nd ed. (2012),

@@ -54,7 +54,11 @@ class Structural(StateSpaceModel):
             different numbers of series.
 
     Example:
-        >>> model = kf.structural.level(0.3) + kf.structural.seasonal(4) + kf.structural.irregular()
+        >>> model = (
+        ...     kf.structural.level(0.3)
+        ...     + kf.structural.seasonal(4)
+        ...     + kf.structural.irregular()
+        ... )
         >>> model.blocks
         {'level': slice(0, 1, None), 'seasonal': slice(1, 4, None), 'irregular': slice(4, 4, None)}
         >>> sorted(model.parameters)

@@ -81,7 +81,9 @@ def vector_autoregression(
         ValueError: if the process is not stationary, or shapes do not fit.
 
     Example:
-        >>> model = kf.structural.vector_autoregression([[[0.5, 0.1], [0.0, 0.3]]], [1.0, 1.0])
+        >>> model = kf.structural.vector_autoregression(
+        ...     [[[0.5, 0.1], [0.0, 0.3]]], [1.0, 1.0]
+        ... )
         >>> model.n, model.m
         (2, 2)
 

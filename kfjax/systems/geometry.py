@@ -43,7 +43,8 @@ def spherical(x: Array) -> Array:
     They are the distance, the angle from the z axis in [0, pi], and the azimuth in [0, 2 pi).
 
     Example:
-        >>> print(np.asarray(kf.systems.spherical(jnp.array([0.0, -2.0, 0.0]))).round(3))
+        >>> found = kf.systems.spherical(jnp.array([0.0, -2.0, 0.0]))
+        >>> print(np.asarray(found).round(3))
         [2.    1.571 4.712]
     """
     x = _real("spherical: x", x)

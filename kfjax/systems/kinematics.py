@@ -206,7 +206,8 @@ def coordinated_turn(
 
     Example:
         >>> model = kf.systems.coordinated_turn(dt=np.pi / 0.2)
-        >>> quarter = model.f(jnp.array([0.0, 10.0, 0.0, 0.0, 0.1]), None)  # of its circle
+        >>> # a quarter of its circle
+        >>> quarter = model.f(jnp.array([0.0, 10.0, 0.0, 0.0, 0.1]), None)
         >>> print(np.asarray(quarter).round(2))
         [100.   -0.  100.   10.    0.1]
 

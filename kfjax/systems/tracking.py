@@ -53,7 +53,8 @@ def bearing_range(
 
     Example:
         >>> model = kf.systems.bearing_range()
-        >>> print(np.asarray(model.h(jnp.array([0.0, 1.0, 2.0, 0.0]), None)).round(3))
+        >>> y = model.h(jnp.array([0.0, 1.0, 2.0, 0.0]), None)
+        >>> print(np.asarray(y).round(3))
         [2.    1.571]
 
     References:
@@ -102,7 +103,9 @@ def bearings_only(
         ValueError: if an argument is out of its range.
 
     Example:
-        >>> y = kf.systems.bearings_only().h(jnp.array([100.0, 0.0, 100.0, 0.0]), None)
+        >>> y = kf.systems.bearings_only().h(
+        ...     jnp.array([100.0, 0.0, 100.0, 0.0]), None
+        ... )
         >>> print(np.asarray(y).round(3))
         [0.785 1.571]
     """

@@ -110,7 +110,8 @@ def tutorial_climb(
 
     Example:
         >>> model = kf.systems.tutorial_climb(("euler", "shared_rate"))
-        >>> print(np.asarray(model.f(model.prior.mean, jnp.array([1.0, 0.01]))).round(3))
+        >>> moved = model.f(model.prior.mean, jnp.array([1.0, 0.01]))
+        >>> print(np.asarray(moved).round(3))
         [-10.    20.     0.5    0.5    0.11]
     """
     faults = _checked("tutorial_climb", faults, ("euler", "shared_rate"))

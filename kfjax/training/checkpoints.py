@@ -53,7 +53,9 @@ def save_params(path: str | Path, params: Params) -> None:
         >>> import tempfile
         >>> model = kf.systems.constant_velocity()
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     kf.training.save_params(f"{folder}/tuned.npz", model.replace(R=4 * model.R))
+        ...     kf.training.save_params(
+        ...         f"{folder}/tuned.npz", model.replace(R=4 * model.R)
+        ...     )
         ...     tuned = kf.training.load_params(f"{folder}/tuned.npz", model)
         >>> tuned.R.tolist() == (4 * model.R).tolist()
         True

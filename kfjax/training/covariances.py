@@ -232,8 +232,14 @@ def fit_noise(
         >>> keys = jax.random.split(jax.random.key(0), 40)
         >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, 50))(keys)
         >>> wrong = model.replace(R=9 * model.R)
-        >>> fitted = kf.training.fit_noise(kf.kalman(), wrong, kf.Dataset(ys),
-        ...     learn=("R",), key=jax.random.key(1), updates=100)
+        >>> fitted = kf.training.fit_noise(
+        ...     kf.kalman(),
+        ...     wrong,
+        ...     kf.Dataset(ys),
+        ...     learn=("R",),
+        ...     key=jax.random.key(1),
+        ...     updates=100,
+        ... )
         >>> bool(abs(fitted.params.R / model.R - 1).max() < 0.1)
         True
 

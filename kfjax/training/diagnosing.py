@@ -93,8 +93,12 @@ def diagnose(
         >>> rng = np.random.default_rng(0)
         >>> sensor = rng.normal(size=(20, 50, 1)).cumsum(axis=1)
         >>> recorded = 0.5 * sensor
-        >>> found = kf.training.diagnose(inputs=sensor, targets=recorded,
-        ...     predictions=0.9 * recorded, memories=(1, 2))
+        >>> found = kf.training.diagnose(
+        ...     inputs=sensor,
+        ...     targets=recorded,
+        ...     predictions=0.9 * recorded,
+        ...     memories=(1, 2),
+        ... )
         >>> bool(found.floors[1] < 0.01 * found.error), found.verdicts[0].about
         (True, 'baselines')
     """
@@ -293,7 +297,8 @@ def relative_error(error: Numbers, cov: Numbers) -> np.ndarray:
 
     Example:
         >>> covs = np.tile(np.diag([9.0, 1.0]), (10, 1, 1))
-        >>> kf.training.relative_error(np.full((10, 2), 0.3), covs).round(3).tolist()
+        >>> error = kf.training.relative_error(np.full((10, 2), 0.3), covs)
+        >>> error.round(3).tolist()
         [0.1, 0.3]
     """
     error = np.asarray(real_array("relative_error: error", error, finite=False), np.float64)

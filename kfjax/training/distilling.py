@@ -136,11 +136,19 @@ def distil(
         >>> data, validation = kf.Dataset(ys).split(16, 8)
         >>> gain = kf.ConstantGainParams(model, jnp.zeros((2, 1)))
         >>> found = kf.training.distil(
-        ...     (kf.kalman(), model), (kf.constant_gain(), gain), data, validation=validation,
-        ...     key=jax.random.key(1), updates=300, optimizer=kf.training.clipped_adam(0.02),
-        ...     learn=kf.ConstantGainParams(False, True))
-        >>> found.params.gain.shape, found.diagnosis.error.shape, sorted(found.diagnosis.floors)
-        ((2, 1), (2,), [1, 2, 4, 8])
+        ...     (kf.kalman(), model),
+        ...     (kf.constant_gain(), gain),
+        ...     data,
+        ...     validation=validation,
+        ...     key=jax.random.key(1),
+        ...     updates=300,
+        ...     optimizer=kf.training.clipped_adam(0.02),
+        ...     learn=kf.ConstantGainParams(False, True),
+        ... )
+        >>> found.params.gain.shape
+        (2, 1)
+        >>> found.diagnosis.error.shape, sorted(found.diagnosis.floors)
+        ((2,), [1, 2, 4, 8])
     """
     if teacher is not None:
         check_pair("distil: teacher", teacher)

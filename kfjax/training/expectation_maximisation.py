@@ -82,7 +82,9 @@ def em(
         >>> keys = jax.random.split(jax.random.key(0), 20)
         >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, 50))(keys)
         >>> wrong = model.replace(R=100 * model.R)
-        >>> fitted = kf.training.em(wrong, kf.Dataset(ys), learn=["R"], iterations=20)
+        >>> fitted = kf.training.em(
+        ...     wrong, kf.Dataset(ys), learn=["R"], iterations=20
+        ... )
         >>> bool(0.9 < fitted.model.R[0, 0] / model.R[0, 0] < 1.1)
         True
 

@@ -64,7 +64,9 @@ def finite_memory_floor(
         >>> model = kf.systems.constant_velocity()
         >>> keys = jax.random.split(jax.random.key(0), 40)
         >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, 60))(keys)
-        >>> estimates = jax.vmap(lambda y: kf.run(kf.kalman(), model, y).outputs.mean)(ys)
+        >>> def mean_of(y):
+        ...     return kf.run(kf.kalman(), model, y).outputs.mean
+        >>> estimates = jax.vmap(mean_of)(ys)
         >>> train, validation = kf.Dataset(ys, estimates).split(20, 20)
         >>> floor = kf.training.finite_memory_floor
         >>> short, long = (floor(train, validation, N, start=40) for N in (2, 32))

@@ -108,9 +108,16 @@ def fit(
         >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, 50))(keys)
         >>> train, validation = kf.Dataset(ys, xs).split(30, 10)
         >>> params = kf.ConstantGainParams(model, jnp.zeros((2, 1)))
-        >>> fitted = kf.training.fit(kf.training.state_mse(kf.constant_gain()), params, train,
-        ...     validation=validation, key=jax.random.key(1), updates=200,
-        ...     optimizer=kf.training.clipped_adam(0.02), learn=kf.ConstantGainParams(False, True))
+        >>> fitted = kf.training.fit(
+        ...     kf.training.state_mse(kf.constant_gain()),
+        ...     params,
+        ...     train,
+        ...     validation=validation,
+        ...     key=jax.random.key(1),
+        ...     updates=200,
+        ...     optimizer=kf.training.clipped_adam(0.02),
+        ...     learn=kf.ConstantGainParams(False, True),
+        ... )
         >>> bool(abs(fitted.params.gain - kf.steady_state(model).gain).max() < 0.2)
         True
     """

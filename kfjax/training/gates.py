@@ -60,7 +60,9 @@ def gate_saturation(filter: Filter, params: Params, data: Dataset) -> Saturation
 
     Example:
         >>> data = kf.Dataset(np.zeros((1, 9, 1)))
-        >>> kf.training.gate_saturation(kf.kalman(), kf.systems.constant_velocity(), data)
+        >>> kf.training.gate_saturation(
+        ...     kf.kalman(), kf.systems.constant_velocity(), data
+        ... )
     """
     check_run("gate_saturation", filter, params, data)
     shortest = first_steps(data, int(data.lengths.min()))

@@ -109,8 +109,13 @@ def maximum_likelihood(
         UserWarning: if no start converged.
 
     Example:
-        >>> truth = kf.linear_gaussian([[1.0]], [[1.0]], [[0.25]], [[1.0]],
-        ...     kf.Gaussian(jnp.zeros(1), jnp.eye(1)))
+        >>> truth = kf.linear_gaussian(
+        ...     [[1.0]],
+        ...     [[1.0]],
+        ...     [[0.25]],
+        ...     [[1.0]],
+        ...     kf.Gaussian(jnp.zeros(1), jnp.eye(1)),
+        ... )
         >>> xs, ys = kf.simulate(jax.random.key(0), truth, steps=400)
         >>> start = truth.replace(Q=[[1.0]], R=[[9.0]])
         >>> fit = kf.training.maximum_likelihood(kf.kalman(), start, ys)

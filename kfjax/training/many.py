@@ -83,7 +83,9 @@ def fit_many(
         >>> model = kf.structural.level(1.0) + kf.structural.irregular(1.0)
         >>> walks = np.random.default_rng(0).normal(size=(3, 80, 1)).cumsum(1)
         >>> noisy = walks + np.random.default_rng(1).normal(size=walks.shape)
-        >>> fits = kf.training.fit_many(kf.exact_diffuse(), model, kf.Dataset(noisy))
+        >>> fits = kf.training.fit_many(
+        ...     kf.exact_diffuse(), model, kf.Dataset(noisy)
+        ... )
         >>> fits.names, fits.values.shape
         (('level.std', 'irregular.std'), (3, 2))
 

@@ -38,7 +38,9 @@ def partition(params: Params, learn: PyTree = None) -> tuple[Any, Any]:
 
     Example:
         >>> model = kf.systems.constant_velocity()
-        >>> trained, frozen = kf.training.partition(model, kf.StateSpaceModel.axes(Q=True))
+        >>> trained, frozen = kf.training.partition(
+        ...     model, kf.StateSpaceModel.axes(Q=True)
+        ... )
         >>> trained.Q is model.Q, trained.R, frozen.Q
         (True, None, None)
     """

@@ -56,10 +56,16 @@ def fit_stages(
         >>> data, short = kf.Dataset(ys, xs), {"updates": 10}
         >>> split = kf.data.pieces(data, 10, prior_mean=model.prior.mean)
         >>> fitted = kf.training.fit_stages(
-        ...     kf.training.state_mse(kf.extended()), model.replace(R=4 * model.R),
-        ...     [{"data": split, **short}, {"data": data, **short},
-        ...      {"data": data, "loss": kf.training.nll(kf.extended()), **short}],
-        ...     key=jax.random.key(1), learn=kf.StateSpaceModel.axes(R=True))
+        ...     kf.training.state_mse(kf.extended()),
+        ...     model.replace(R=4 * model.R),
+        ...     [
+        ...         {"data": split, **short},
+        ...         {"data": data, **short},
+        ...         {"data": data, "loss": kf.training.nll(kf.extended()), **short},
+        ...     ],
+        ...     key=jax.random.key(1),
+        ...     learn=kf.StateSpaceModel.axes(R=True),
+        ... )
         >>> int(fitted.history.update[-1])
         30
     """
@@ -104,7 +110,9 @@ def curriculum(data: Dataset, lengths: Iterable[int], updates: int) -> list[dict
         ValueError: if there are no lengths, or a number is below one.
 
     Example:
-        >>> stages = kf.training.curriculum(kf.Dataset(np.zeros((8, 100, 1))), (20, 100), 500)
+        >>> stages = kf.training.curriculum(
+        ...     kf.Dataset(np.zeros((8, 100, 1))), (20, 100), 500
+        ... )
         >>> [stage["data"].steps for stage in stages]
         [20, 100]
     """

@@ -128,8 +128,14 @@ def tune(
         >>> keys = jax.random.split(jax.random.key(0), 40)
         >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, 50))(keys)
         >>> train, validation = kf.Dataset(ys, xs).split(20, 20)
-        >>> tuned = kf.training.tune(kf.kalman(), model.replace(R=100 * model.R), train,
-        ...     validation=validation, key=jax.random.key(1), updates=50)
+        >>> tuned = kf.training.tune(
+        ...     kf.kalman(),
+        ...     model.replace(R=100 * model.R),
+        ...     train,
+        ...     validation=validation,
+        ...     key=jax.random.key(1),
+        ...     updates=50,
+        ... )
         >>> bool(0.008 < tuned.scales.R < 0.0125)
         True
 

@@ -40,8 +40,10 @@ def weighted_sum(*terms: tuple[float, Callable]) -> BatchLoss:
     Example:
         >>> filter = kf.extended()
         >>> loss = kf.training.weighted_sum(
-        ...     (1.0, kf.training.state_mse(filter)), (0.1, kf.training.nll(filter)),
-        ...     (1e-4, kf.training.l2()))
+        ...     (1.0, kf.training.state_mse(filter)),
+        ...     (0.1, kf.training.nll(filter)),
+        ...     (1e-4, kf.training.l2()),
+        ... )
     """
     if not terms or not all(
         isinstance(term, tuple) and len(term) == 2 and callable(term[1]) for term in terms
@@ -69,8 +71,12 @@ def through(loss: Callable, transform: Callable[[Any], Any]) -> BatchLoss:
 
     Example:
         >>> def positive(theta):
-        ...     return kf.with_model(theta["model"], R=jnp.exp(theta["log_r"]) * jnp.eye(1))
-        >>> loss = kf.training.through(kf.training.innovation_nll(kf.kalman()), positive)
+        ...     return kf.with_model(
+        ...         theta["model"], R=jnp.exp(theta["log_r"]) * jnp.eye(1)
+        ...     )
+        >>> loss = kf.training.through(
+        ...     kf.training.innovation_nll(kf.kalman()), positive
+        ... )
     """
     check_function("through: loss", loss, "a loss (params, batch, key) -> scalar")
     check_function("through: transform", transform, "a function theta -> params")
@@ -91,7 +97,9 @@ def random_start(loss: Callable, std: float | tuple[float, ...]) -> BatchLoss:
         ValueError: if std is negative.
 
     Example:
-        >>> loss = kf.training.random_start(kf.training.state_mse(kf.extended()), 0.5)
+        >>> loss = kf.training.random_start(
+        ...     kf.training.state_mse(kf.extended()), 0.5
+        ... )
     """
     if isinstance(std, (tuple, list)):
         for one in std:

@@ -50,7 +50,9 @@ def schmidt(filter: Filter, considered: tuple[int, ...]) -> Filter:
 
     Example:
         >>> model = kf.systems.constant_velocity()
-        >>> state, _ = kf.step(kf.schmidt(kf.kalman(), (1,)), model, model.prior, jnp.array([2.0]))
+        >>> state, _ = kf.step(
+        ...     kf.schmidt(kf.kalman(), (1,)), model, model.prior, jnp.array([2.0])
+        ... )
         >>> state.mean[0] > 0, state.mean[1] == model.prior.mean[1]
         (Array(True, dtype=bool), Array(True, dtype=bool))
 

@@ -82,7 +82,9 @@ def constrained(
         >>> model = kf.systems.constant_velocity()
         >>> bounds = kf.box([0.0, 0.0], [10.0, jnp.inf])
         >>> bounded = kf.ConstrainedParams(model, bounds)
-        >>> state, _ = kf.step(kf.constrained(kf.kalman()), bounded, model.prior, jnp.array([-5.0]))
+        >>> state, _ = kf.step(
+        ...     kf.constrained(kf.kalman()), bounded, model.prior, jnp.array([-5.0])
+        ... )
         >>> bool((state.mean >= -1e-6).all())
         True
 

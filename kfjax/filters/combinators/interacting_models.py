@@ -161,7 +161,9 @@ def imm(filters: tuple[Filter, ...], maps: tuple[Map | None, ...] | None = None)
     Example:
         >>> calm = kf.systems.constant_velocity()
         >>> agile = calm.replace(Q=100 * calm.Q)
-        >>> params = kf.IMMParams((calm, agile), [[0.95, 0.05], [0.1, 0.9]], [0.5, 0.5])
+        >>> params = kf.IMMParams(
+        ...     (calm, agile), [[0.95, 0.05], [0.1, 0.9]], [0.5, 0.5]
+        ... )
         >>> xs, ys = kf.simulate(jax.random.key(0), calm, steps=50)
         >>> final, est = kf.run(kf.imm((kf.kalman(), kf.kalman())), params, ys)
         >>> bool(final.weights[0] > 0.5)

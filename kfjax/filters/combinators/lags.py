@@ -111,7 +111,9 @@ def fixed_lag(filter: Filter, lag: int) -> Filter:
     Example:
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=20)
-        >>> final, late = kf.run(kf.fixed_lag(kf.kalman(), lag=5), model, ys, emit=kf.lagged)
+        >>> final, late = kf.run(
+        ...     kf.fixed_lag(kf.kalman(), lag=5), model, ys, emit=kf.lagged
+        ... )
         >>> bool((late.cov[-1, 0, 0] < final.cov[0, 0]).item())
         True
 

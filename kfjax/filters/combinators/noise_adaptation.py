@@ -112,7 +112,9 @@ def adaptive(filter: Filter, *, forgetting_R: float = 0.98, forgetting_Q: float 
 
     Example:
         >>> model = kf.systems.constant_velocity()
-        >>> xs, ys = kf.simulate(jax.random.key(0), model.replace(R=25 * model.R), steps=500)
+        >>> xs, ys = kf.simulate(
+        ...     jax.random.key(0), model.replace(R=25 * model.R), steps=500
+        ... )
         >>> final, est = kf.run(kf.adaptive(kf.kalman()), model, ys)
         >>> bool(15 < final.R_scale[0, 0] < 40)
         True

@@ -111,7 +111,8 @@ def fallback(
             prior.
 
     Example:
-        >>> watched, model = kf.fallback(kf.kalman(), patience=2), kf.systems.constant_velocity()
+        >>> watched = kf.fallback(kf.kalman(), patience=2)
+        >>> model = kf.systems.constant_velocity()
         >>> ys = jnp.array([[0.0], [1e6], [-1e6], [0.0]])
         >>> final, info = kf.run(watched, model, ys, emit=lambda state, info: info)
         >>> info.extra["reset"].tolist()

@@ -78,8 +78,10 @@ def student_t(filter: Filter, dof: float = 4.0, *, iterations: int = 5) -> Filte
             the model has its observation noise in the state, or Info has no innovation.
 
     Example:
-        >>> robust, model = kf.student_t(kf.kalman(), 4.0), kf.systems.constant_velocity()
-        >>> state, info = kf.step(robust, model, robust.init(model), jnp.array([1e3]))
+        >>> robust = kf.student_t(kf.kalman(), 4.0)
+        >>> model = kf.systems.constant_velocity()
+        >>> state = robust.init(model)
+        >>> state, info = kf.step(robust, model, state, jnp.array([1e3]))
         >>> bool(info.extra["weights"][0] < 1e-3)
         True
 

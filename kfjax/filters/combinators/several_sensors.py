@@ -67,12 +67,23 @@ def sequential(filters: Filter | tuple[Filter, ...]) -> Filter:
 
     Example:
         >>> motion = kf.systems.constant_velocity()
-        >>> sensors = kf.Sensors(motion.f, motion.Q, motion.prior, {
-        ...     "gps": kf.Sensor(kf.Linear([[1.0, 0.0]]), R=[[9.0]]),
-        ...     "odometer": kf.Sensor(kf.Linear([[0.0, 1.0]]), R=[[0.1]])})
+        >>> sensors = kf.Sensors(
+        ...     motion.f,
+        ...     motion.Q,
+        ...     motion.prior,
+        ...     {
+        ...         "gps": kf.Sensor(kf.Linear([[1.0, 0.0]]), R=[[9.0]]),
+        ...         "odometer": kf.Sensor(kf.Linear([[0.0, 1.0]]), R=[[0.1]]),
+        ...     },
+        ... )
         >>> ys = {"gps": jnp.arange(6.0)[:, None], "odometer": jnp.ones((6, 1))}
-        >>> observed = {"gps": jnp.arange(6) % 3 == 0, "odometer": jnp.ones(6, bool)}
-        >>> kf.run(kf.sequential(kf.kalman()), sensors, ys, observed=observed).outputs.mean.shape
+        >>> observed = {
+        ...     "gps": jnp.arange(6) % 3 == 0,
+        ...     "odometer": jnp.ones(6, bool),
+        ... }
+        >>> kf.run(
+        ...     kf.sequential(kf.kalman()), sensors, ys, observed=observed
+        ... ).outputs.mean.shape
         (6, 2)
 
     References:

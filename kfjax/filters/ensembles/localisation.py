@@ -50,9 +50,13 @@ class GaspariCohn:
 
     Example:
         >>> every, second = np.arange(40), np.arange(0, 40, 2)
-        >>> local = kf.filters.GaspariCohn(4.0, states=every, observations=second, period=40.0)
-        >>> local.state_observation.shape, local.state_observation[:5, 0].round(3).tolist()
-        ((40, 20), [1.0, 0.685, 0.208, 0.016, 0.0])
+        >>> local = kf.filters.GaspariCohn(
+        ...     4.0, states=every, observations=second, period=40.0
+        ... )
+        >>> local.state_observation.shape
+        (40, 20)
+        >>> local.state_observation[:5, 0].round(3).tolist()
+        [1.0, 0.685, 0.208, 0.016, 0.0]
     """
 
     radius: float

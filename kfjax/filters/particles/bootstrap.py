@@ -79,7 +79,9 @@ def particle(
         >>> model = kf.systems.constant_velocity()
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=50)
         >>> exact = kf.run(kf.kalman(), model, ys).outputs
-        >>> est = kf.run(kf.filters.particle(4000), model, ys, key=jax.random.key(1)).outputs
+        >>> est = kf.run(
+        ...     kf.filters.particle(4000), model, ys, key=jax.random.key(1)
+        ... ).outputs
         >>> bool(abs(est.log_likelihood.sum() - exact.log_likelihood.sum()) < 1)
         True
 

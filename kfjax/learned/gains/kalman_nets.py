@@ -35,10 +35,13 @@ class GainNetwork(Protocol):
         >>> class Shrinking(typing.NamedTuple):
         ...     n: int
         ...     m: int
+        ...
         ...     def initial_carry(self, constants, dtype):
         ...         return jnp.ones((), dtype)
+        ...
         ...     def init(self, key, carry, features):
         ...         return jnp.zeros((self.n, self.m))
+        ...
         ...     def apply(self, variables, carry, features):
         ...         return 0.9 * carry, carry * variables
         >>> model = kf.systems.constant_velocity()
@@ -230,7 +233,9 @@ def published(name: str, *, n: int, m: int, feature_map: FeatureMap = NORMALISED
 
     Example:
         >>> filter = kf.learned.published("C1", n=2, m=2)
-        >>> params = kf.learned.init_params(jax.random.key(0), filter, kf.systems.canonical())
+        >>> params = kf.learned.init_params(
+        ...     jax.random.key(0), filter, kf.systems.canonical()
+        ... )
         >>> sum(leaf.size for leaf in jax.tree.leaves(params.network))
         99284
 

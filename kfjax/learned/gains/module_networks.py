@@ -46,6 +46,7 @@ class ModuleNetwork:
         >>> class Memoryless(nnx.Module):
         ...     def __init__(self, key):
         ...         self.gain = nnx.Linear(1, 2, rngs=nnx.Rngs(key))
+        ...
         ...     def __call__(self, carry, features):
         ...         return carry, self.gain(features["F2"])[:, None]
         >>> network = kf.learned.ModuleNetwork(Memoryless, n=2, m=1)

@@ -72,7 +72,9 @@ def recursive_kalman_net(
 
     Example:
         >>> model = kf.systems.constant_velocity()
-        >>> filter = kf.learned.recursive_kalman_net(kf.learned.Architecture2(n=2, m=1))
+        >>> filter = kf.learned.recursive_kalman_net(
+        ...     kf.learned.Architecture2(n=2, m=1)
+        ... )
         >>> params = kf.learned.init_params(jax.random.key(0), filter, model)
         >>> xs, ys = kf.simulate(jax.random.key(1), model, steps=20)
         >>> kf.run(filter, params, ys).outputs.cov.shape

@@ -63,8 +63,12 @@ def measure_scales(
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=100)
         >>> constants = kf.learned.measure_scales(model, ys)
         >>> network = kf.learned.Architecture2(n=2, m=1)
-        >>> filter = kf.learned.kalman_net(network, feature_map=kf.learned.Whitened())
-        >>> params = kf.learned.init_params(jax.random.key(1), filter, model, constants)
+        >>> filter = kf.learned.kalman_net(
+        ...     network, feature_map=kf.learned.Whitened()
+        ... )
+        >>> params = kf.learned.init_params(
+        ...     jax.random.key(1), filter, model, constants
+        ... )
     """
     check_kind("measure_scales: model", model, StateSpaceModel)
     if filter is not None:

@@ -56,11 +56,17 @@ def from_torch(
 
     Example:
         >>> sizes = {"KG_l1": (320, 4), "KG_l2": (16, 80), "KG_l3": (4, 16)}
-        >>> weights = {f"{name}.weight": np.zeros(shape) for name, shape in sizes.items()}
-        >>> weights |= {f"{name}.bias": np.zeros(shape[0]) for name, shape in sizes.items()}
+        >>> weights = {
+        ...     f"{name}.weight": np.zeros(shape) for name, shape in sizes.items()
+        ... }
+        >>> weights |= {
+        ...     f"{name}.bias": np.zeros(shape[0]) for name, shape in sizes.items()
+        ... }
         >>> gru = {"weight_ih": (240, 320), "weight_hh": (240, 80)}
         >>> gru |= {"bias_ih": (240,), "bias_hh": (240,)}
-        >>> weights |= {f"rnn_GRU.{name}_l0": np.zeros(shape) for name, shape in gru.items()}
+        >>> weights |= {
+        ...     f"rnn_GRU.{name}_l0": np.zeros(shape) for name, shape in gru.items()
+        ... }
         >>> kf.learned.from_torch(weights).network
         Architecture1(
             # attributes

@@ -106,7 +106,9 @@ def context_noise(
 
     Example:
         >>> model = kf.systems.constant_velocity()
-        >>> moody = kf.learned.context_noise(model, ("R",), size=1, key=jax.random.key(0))
+        >>> moody = kf.learned.context_noise(
+        ...     model, ("R",), size=1, key=jax.random.key(0)
+        ... )
         >>> bool(jnp.allclose(moody.R(jnp.zeros(2), jnp.ones(1)), model.R))
         True
     """

@@ -129,7 +129,9 @@ class MLP:
         batch_size: pairs per update.
 
     Example:
-        >>> weights = kf.learned.MLP((16,)).init(jax.random.key(0), inputs=2, outputs=1)
+        >>> weights = kf.learned.MLP((16,)).init(
+        ...     jax.random.key(0), inputs=2, outputs=1
+        ... )
         >>> kf.learned.MLP((16,))(weights, jnp.ones(2)).tolist()
         [0.0]
     """

@@ -104,7 +104,9 @@ def residual_model(
         ValueError: if `learn` is neither, or an `MLP` got no key.
 
     Example:
-        >>> model = kf.learned.residual_model(kf.systems.lorenz(), "f", kf.learned.Polynomial(3))
+        >>> model = kf.learned.residual_model(
+        ...     kf.systems.lorenz(), "f", kf.learned.Polynomial(3)
+        ... )
         >>> sum(leaf.size for leaf in jax.tree.leaves(model.f.args[0].weights))
         60
     """

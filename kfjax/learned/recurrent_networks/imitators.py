@@ -64,7 +64,9 @@ def imitator(
     Example:
         >>> sensor = np.random.default_rng(0).normal(size=(8, 30, 2)).cumsum(axis=1)
         >>> recorded = kf.Dataset(sensor, xs=sensor[..., :1])
-        >>> student, params = kf.learned.imitator(jax.random.key(0), recorded, (16,))
+        >>> student, params = kf.learned.imitator(
+        ...     jax.random.key(0), recorded, (16,)
+        ... )
         >>> kf.run(student, params, sensor[0]).outputs.mean.shape
         (30, 1)
     """

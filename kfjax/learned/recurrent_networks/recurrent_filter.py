@@ -89,7 +89,9 @@ def recurrent(
     Example:
         >>> model = kf.systems.lorenz()
         >>> stack = kf.learned.RecurrentStack(3, (32,))
-        >>> filter = kf.learned.recurrent(stack, 3, ("y", "mask", "prediction"), "update")
+        >>> filter = kf.learned.recurrent(
+        ...     stack, 3, ("y", "mask", "prediction"), "update"
+        ... )
         >>> params = kf.learned.init_params(jax.random.key(0), filter, model)
         >>> xs, ys = kf.simulate(jax.random.key(1), model, steps=20)
         >>> kf.run(filter, params, ys).outputs.mean.shape

@@ -113,11 +113,18 @@ def sequence_regressor(
         >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, 20))(keys)
         >>> data = kf.Dataset(ys, xs)
         >>> scales = kf.learned.series_scales(model, data)
-        >>> params = kf.learned.init_params(jax.random.key(1), filter, model, scales)
+        >>> params = kf.learned.init_params(
+        ...     jax.random.key(1), filter, model, scales
+        ... )
         >>> fitted = kf.training.fit(
-        ...     kf.training.state_mse(kf.learned.with_dropout(filter)), params, data,
-        ...     key=jax.random.key(2), updates=5,
-        ...     validation=data, validation_loss=kf.training.state_mse(filter))
+        ...     kf.training.state_mse(kf.learned.with_dropout(filter)),
+        ...     params,
+        ...     data,
+        ...     key=jax.random.key(2),
+        ...     updates=5,
+        ...     validation=data,
+        ...     validation_loss=kf.training.state_mse(filter),
+        ... )
     """
     choose("sequence_regressor: output", output, ("level", "increment", "recursion"))
     network = RecurrentStack(
