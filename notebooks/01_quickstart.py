@@ -18,7 +18,9 @@ import kfjax as kf
 from kfjax.plotting import plot_trajectory
 
 QUICK = "KFJAX_QUICK" in os.environ  # small sizes, for automatic tests
-plt.rcParams.update({"figure.dpi": 72, "figure.constrained_layout.use": True})
+plt.rcParams.update(
+    {"figure.dpi": 72, "figure.constrained_layout.use": True}
+)
 
 # %% [markdown]
 # ## A model
@@ -48,7 +50,11 @@ def h(x, u):
 
 Q = 0.2**2 * np.array([[DT**3 / 3, DT**2 / 2], [DT**2 / 2, DT]])
 model = kf.StateSpaceModel(
-    f, h, Q=Q, R=[[0.2**2]], prior=kf.Gaussian(jnp.array([1.0, 0.0]), 0.1 * jnp.eye(2))
+    f,
+    h,
+    Q=Q,
+    R=[[0.2**2]],
+    prior=kf.Gaussian(jnp.array([1.0, 0.0]), 0.1 * jnp.eye(2)),
 )
 
 # %% [markdown]
@@ -70,12 +76,19 @@ print("states", xs.shape, "observations", ys.shape)
 # %%
 final, est = kf.run(kf.extended(), model, ys)
 print(
-    "mean", est.mean.shape, "cov", est.cov.shape, "log-likelihood", float(est.log_likelihood.sum())
+    "mean",
+    est.mean.shape,
+    "cov",
+    est.cov.shape,
+    "log-likelihood",
+    float(est.log_likelihood.sum()),
 )
 
 figure, axes = plt.subplots(2, 1, figsize=(7, 4), sharex=True)
 plot_trajectory(est.mean, est.cov, xs, axes=axes, label="EKF")
-axes[0].plot(np.arange(1, STEPS + 1), ys[:, 0], ".", color="#999999", ms=3, label="y")
+axes[0].plot(
+    np.arange(1, STEPS + 1), ys[:, 0], ".", color="#999999", ms=3, label="y"
+)
 axes[0].legend(ncols=4)
 plt.show()
 
@@ -92,7 +105,10 @@ def rmse(mean, truth=xs):
     return float(jnp.sqrt(jnp.mean((mean - truth) ** 2)))
 
 
-print(f"RMSE of the filter {rmse(est.mean):.3f}, of the smoother {rmse(smoothed.mean):.3f}")
+print(
+    f"RMSE of the filter {rmse(est.mean):.3f}, of the smoother"
+    f" {rmse(smoothed.mean):.3f}"
+)
 
 figure, ax = plt.subplots(figsize=(7, 2.6))
 later = np.arange(STEPS + 1, STEPS + 31)
@@ -100,7 +116,11 @@ spread = 2 * jnp.sqrt(ahead.state.cov[:, 0, 0])
 ax.plot(np.arange(1, STEPS + 1), smoothed.mean[:, 0], label="smoothed")
 ax.plot(later, ahead.state.mean[:, 0], label="forecast")
 ax.fill_between(
-    later, ahead.state.mean[:, 0] - spread, ahead.state.mean[:, 0] + spread, alpha=0.25, lw=0
+    later,
+    ahead.state.mean[:, 0] - spread,
+    ahead.state.mean[:, 0] + spread,
+    alpha=0.25,
+    lw=0,
 )
 ax.set(xlabel="step", ylabel="angle")
 ax.legend()
@@ -114,7 +134,9 @@ plt.show()
 
 # %%
 BATCH = 64 if QUICK else 1000
-X, Y = jax.vmap(lambda k: kf.simulate(k, model, STEPS))(jax.random.split(key, BATCH))
+X, Y = jax.vmap(lambda k: kf.simulate(k, model, STEPS))(
+    jax.random.split(key, BATCH)
+)
 
 
 @jax.jit
@@ -126,7 +148,8 @@ for attempt in ("first call, with compilation", "second call"):
     started = time.perf_counter()
     batch = jax.block_until_ready(filtered(model, Y))
     print(
-        f"{attempt}: {time.perf_counter() - started:.3f} s for {BATCH} trajectories of {STEPS} steps"
+        f"{attempt}: {time.perf_counter() - started:.3f} s for {BATCH}"
+        f" trajectories of {STEPS} steps"
     )
 
 # %% [markdown]
@@ -153,19 +176,28 @@ factors = jnp.geomspace(1e-2, 1e2, 7 if QUICK else 25)
 likelihood = jax.jit(
     jax.vmap(
         lambda c: jax.vmap(
-            lambda y: kf.log_likelihood(kf.extended(), model.replace(Q=c * model.Q), y)
+            lambda y: kf.log_likelihood(
+                kf.extended(), model.replace(Q=c * model.Q), y
+            )
         )(Y[:50]).sum()
     )
 )
 found = likelihood(factors)
 top = int(jnp.argmax(found))
-assert 0 < top < len(factors) - 1, "the grid ends before the likelihood falls"
+assert 0 < top < len(factors) - 1, (
+    "the grid ends before the likelihood falls"
+)
 best = float(factors[top])
 
 figure, ax = plt.subplots(figsize=(7, 2.4))
 ax.plot(factors, found, "o-", ms=3)
 ax.axvline(1, color="#222222", ls="--", lw=1)
-ax.set(xscale="log", xlabel="Q / true Q", ylabel="log-likelihood", title=f"largest at {best:.2f}")
+ax.set(
+    xscale="log",
+    xlabel="Q / true Q",
+    ylabel="log-likelihood",
+    title=f"largest at {best:.2f}",
+)
 plt.show()
 
 # %% [markdown]
@@ -173,8 +205,13 @@ plt.show()
 # the model at once.
 
 # %%
-gradient = jax.grad(lambda m: kf.log_likelihood(kf.extended(), m, ys))(model.replace(R=4 * model.R))
-print("d log-likelihood / d R, with R four times too large:", float(gradient.R[0, 0]))
+gradient = jax.grad(lambda m: kf.log_likelihood(kf.extended(), m, ys))(
+    model.replace(R=4 * model.R)
+)
+print(
+    "d log-likelihood / d R, with R four times too large:",
+    float(gradient.R[0, 0]),
+)
 
 # %% [markdown]
 # ## Missing data
@@ -185,12 +222,18 @@ print("d log-likelihood / d R, with R four times too large:", float(gradient.R[0
 # %%
 gap = slice(STEPS // 3, STEPS // 2)
 gaps = ys.at[gap].set(jnp.nan)
-patchy = kf.run(kf.extended(), model, gaps, observed=~jnp.isnan(gaps)).outputs
+patchy = kf.run(
+    kf.extended(), model, gaps, observed=~jnp.isnan(gaps)
+).outputs
 repaired = kf.smooth(kf.extended(), model, patchy)
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 2.6), sharey=True)
-for ax, shown, name in zip(axes, (patchy, repaired), ("filter", "smoother"), strict=True):
-    plot_trajectory(shown.mean, shown.cov, xs, components=[0], axes=[ax], label=name)
+for ax, shown, name in zip(
+    axes, (patchy, repaired), ("filter", "smoother"), strict=True
+):
+    plot_trajectory(
+        shown.mean, shown.cov, xs, components=[0], axes=[ax], label=name
+    )
     ax.axvspan(gap.start + 0.5, gap.stop + 0.5, color="#eeeeee")
     ax.set_title(f"{name}, nothing seen in the grey part")
 plt.show()
@@ -218,7 +261,11 @@ print("streamed ", np.asarray(state.mean))
 print("in one go", np.asarray(final.mean))
 saved = kf.to_bytes(state)
 again = kf.from_bytes(saved, like=state)
-print(len(saved), "bytes; the same state:", bool((again.mean == state.mean).all()))
+print(
+    len(saved),
+    "bytes; the same state:",
+    bool((again.mean == state.mean).all()),
+)
 
 # %% [markdown]
 # ## Where to go next

@@ -20,7 +20,9 @@ from kfjax.moments import Taylor
 from kfjax.plotting import plot_error_bounds, plot_path, plot_trajectory
 
 QUICK = "KFJAX_QUICK" in os.environ  # small sizes, for automatic tests
-plt.rcParams.update({"figure.dpi": 72, "figure.constrained_layout.use": True})
+plt.rcParams.update(
+    {"figure.dpi": 72, "figure.constrained_layout.use": True}
+)
 TRIALS = 20 if QUICK else 300
 
 # %% [markdown]
@@ -60,15 +62,19 @@ line = kf.systems.tutorial_line()
 truth = kf.systems.noise_free(line, [0.0, 0.5])
 xs, ys = kf.simulate(jax.random.key(0), truth, steps=50)
 
-F, H, Q, R = (np.asarray(a, np.float64) for a in (line.f.A, line.h.A, line.Q, line.R))
-m, P = np.asarray(line.prior.mean, np.float64), np.asarray(line.prior.cov, np.float64)
+F, H, Q, R = (
+    np.asarray(a, np.float64) for a in (line.f.A, line.h.A, line.Q, line.R)
+)
+m = np.asarray(line.prior.mean, np.float64)
+P = np.asarray(line.prior.cov, np.float64)
 by_hand = []
 for y in np.asarray(ys, np.float64):
     m, P = update(*predict(m, P, F, Q), y, H, R)
     by_hand.append(m)
 final, est = kf.run(kf.kalman(), line, ys)
 print(
-    "largest difference between numpy and kfjax:", float(np.abs(np.array(by_hand) - est.mean).max())
+    "largest difference between numpy and kfjax:",
+    float(np.abs(np.array(by_hand) - est.mean).max()),
 )
 
 # %% [markdown]
@@ -82,16 +88,28 @@ print(
 times = np.linspace(0, 50, 50)
 positions = 0.5 * times
 noise = 10 * np.random.default_rng(0).normal(size=(50, 1))
-followed = kf.run(kf.kalman(), line, jnp.asarray(positions[:, None] + noise, line.dtype)).outputs
+followed = kf.run(
+    kf.kalman(), line, jnp.asarray(positions[:, None] + noise, line.dtype)
+).outputs
 figure, ax = plt.subplots(figsize=(7, 3))
 ax.plot(times, positions, color="black", label="true position")
-ax.plot(times, positions + noise[:, 0], ".", color="#999999", label="measured")
+ax.plot(
+    times, positions + noise[:, 0], ".", color="#999999", label="measured"
+)
 ax.plot(times, followed.mean[:, 0], label="estimated")
-ax.set(xlabel="time", ylabel="position", title="The tutorial's first figure")
+ax.set(
+    xlabel="time", ylabel="position", title="The tutorial's first figure"
+)
 ax.legend(ncols=3)
 plt.show()
-print(f"the tutorial's true position moves by {positions[1] - positions[0]:.4f} in a step, not 0.5")
-print(f"the first measurement is of time {times[0]:.0f}, the first prediction of time 1")
+print(
+    "the tutorial's true position moves by"
+    f" {positions[1] - positions[0]:.4f} in a step, not 0.5"
+)
+print(
+    f"the first measurement is of time {times[0]:.0f}, the first"
+    " prediction of time 1"
+)
 
 # %% [markdown]
 # Both components of the state, with the standard deviations that the filter claims, at the times
@@ -116,9 +134,22 @@ plt.show()
 
 # %%
 calm = line.replace(Q=np.diag([1e-6, 1e-6]))
-for name, model in (("tutorial, Q = diag(1, 3)", line), ("Q near zero, as the truth", calm)):
-    study = kf.monte_carlo(jax.random.key(1), truth, kf.kalman(), model, trials=TRIALS, steps=50)
-    print(f"{name:28} RMSE {study.rmse().value:5.2f}   ANEES {study.anees().value:5.2f}")
+for name, model in (
+    ("tutorial, Q = diag(1, 3)", line),
+    ("Q near zero, as the truth", calm),
+):
+    study = kf.monte_carlo(
+        jax.random.key(1),
+        truth,
+        kf.kalman(),
+        model,
+        trials=TRIALS,
+        steps=50,
+    )
+    print(
+        f"{name:28} RMSE {study.rmse().value:5.2f}   ANEES"
+        f" {study.anees().value:5.2f}"
+    )
 
 # %% [markdown]
 # Which Q do the data favour? The likelihood tells you without the true states. Every number
@@ -126,7 +157,9 @@ for name, model in (("tutorial, Q = diag(1, 3)", line), ("Q near zero, as the tr
 
 # %%
 factors = jnp.geomspace(1e-7, 1.0, 5 if QUICK else 22)
-likelihood = jax.vmap(lambda c: kf.log_likelihood(kf.kalman(), line.replace(Q=c * line.Q), ys))
+likelihood = jax.vmap(
+    lambda c: kf.log_likelihood(kf.kalman(), line.replace(Q=c * line.Q), ys)
+)
 values = jax.jit(likelihood)(factors)
 figure, ax = plt.subplots(figsize=(6, 2.4))
 ax.plot(factors, values, "o-", ms=3)
@@ -165,9 +198,14 @@ STAGES = {
     "and a turn that turns": (),
 }
 if QUICK:
-    STAGES = {name: STAGES[name] for name in ("as in the tutorial", "and a turn that turns")}
+    STAGES = {
+        name: STAGES[name]
+        for name in ("as in the tutorial", "and a turn that turns")
+    }
 figure = plt.figure(figsize=(9, 4.2))
-for place, name in enumerate(("as in the tutorial", "and a turn that turns")):
+for place, name in enumerate(
+    ("as in the tutorial", "and a turn that turns")
+):
     model = kf.systems.tutorial_helix(STAGES[name])
     est = kf.run(kf.extended(), model, ys).outputs
     ax = figure.add_subplot(1, 2, place + 1, projection="3d")
@@ -180,14 +218,22 @@ keys = jax.random.split(jax.random.key(3), TRIALS)
 X, Y = jax.vmap(lambda key: kf.simulate(key, helix_truth, 100))(keys)
 for name, faults in STAGES.items():
     model = kf.systems.tutorial_helix(faults)
-    est = jax.jit(jax.vmap(lambda y, model=model: kf.run(kf.extended(), model, y).outputs))(Y)
+    est = jax.jit(
+        jax.vmap(
+            lambda y, model=model: kf.run(kf.extended(), model, y).outputs
+        )
+    )(Y)
     error = est.mean[..., :3] - X[..., :3]
-    first, later = (float(jnp.sqrt(jnp.mean(e**2))) for e in (error[:, :20], error[:, 20:]))
+    first, later = (
+        float(jnp.sqrt(jnp.mean(e**2)))
+        for e in (error[:, :20], error[:, 20:])
+    )
     nees = jax.vmap(jax.vmap(lambda e, P: e @ jnp.linalg.solve(P, e) / 3))(
         error, est.cov[..., :3, :3]
     )[:, 20:].mean()
     print(
-        f"{name:22} RMSE in the first 20 steps {first:5.2f}, later {later:5.2f}; NEES / 3 later {float(nees):6.2f}"
+        f"{name:22} RMSE in the first 20 steps {first:5.2f}, later"
+        f" {later:5.2f}; NEES / 3 later {float(nees):6.2f}"
     )
 
 # %% [markdown]
@@ -219,15 +265,19 @@ plt.show()
 
 # %%
 us = jnp.asarray(np.tile([[1.0, 0.01]], (100, 1)))
-faulty, mended = kf.systems.tutorial_climb(("euler", "shared_rate")), kf.systems.tutorial_climb()
+faulty = kf.systems.tutorial_climb(("euler", "shared_rate"))
+mended = kf.systems.tutorial_climb()
 figure = plt.figure(figsize=(9, 4))
 for place, (name, model) in enumerate(
     (("the tutorial's truth", faulty), ("a truth that turns", mended))
 ):
-    path, seen = kf.simulate(jax.random.key(4), kf.systems.noise_free(model), us=us)
+    path, seen = kf.simulate(
+        jax.random.key(4), kf.systems.noise_free(model), us=us
+    )
     radius = jnp.hypot(path[:, 0], path[:, 1])
     print(
-        f"{name:22} radius after 1 step {float(radius[0]):.2f}, after 100 steps {float(radius[-1]):.4g}"
+        f"{name:22} radius after 1 step {float(radius[0]):.2f}, after 100"
+        f" steps {float(radius[-1]):.4g}"
     )
     ax = figure.add_subplot(1, 2, place + 1, projection="3d")
     shown = path[:8] if place == 0 else path
@@ -241,10 +291,15 @@ plt.show()
 
 # %%
 largest = float(
-    jnp.abs(kf.simulate(jax.random.key(4), kf.systems.noise_free(faulty), us=us)[0]).max()
+    jnp.abs(
+        kf.simulate(
+            jax.random.key(4), kf.systems.noise_free(faulty), us=us
+        )[0]
+    ).max()
 )
 print(
-    f"spacing of float32 there: {np.spacing(np.float32(largest)):.3f}  (the sensor's deviation: {0.5**0.5:.3f})"
+    f"spacing of float32 there: {np.spacing(np.float32(largest)):.3f} "
+    f" (the sensor's deviation: {0.5**0.5:.3f})"
 )
 
 # %% [markdown]
@@ -255,9 +310,13 @@ print(
 truth = kf.systems.noise_free(mended)
 xs, ys = kf.simulate(jax.random.key(5), truth, us=us)
 figure = plt.figure(figsize=(9, 4))
-for place, (name, model) in enumerate((("the tutorial's filter", faulty), ("mended", mended))):
+for place, (name, model) in enumerate(
+    (("the tutorial's filter", faulty), ("mended", mended))
+):
     est = kf.run(kf.extended(), model, ys, us=us).outputs
-    error = float(jnp.sqrt(jnp.mean((est.mean[20:, :3] - xs[20:, :3]) ** 2)))
+    error = float(
+        jnp.sqrt(jnp.mean((est.mean[20:, :3] - xs[20:, :3]) ** 2))
+    )
     print(f"{name:24} position RMSE after 20 steps {error:6.3f}")
     ax = figure.add_subplot(1, 2, place + 1, projection="3d")
     plot_path(est.mean, None, xs, components=(0, 1, 2), ax=ax)
@@ -280,14 +339,24 @@ class MisplacedJacobian(Taylor):
         if found.mean.shape != belief.mean.shape:  # h: nothing to misplace
             return found
         J = jax.jacfwd(fn)(fn(belief.mean))
-        return found._replace(cov=J @ belief.cov @ J.T, cross=belief.cov @ J.T)
+        return found._replace(
+            cov=J @ belief.cov @ J.T, cross=belief.cov @ J.T
+        )
 
 
 misplaced = kf.gaussian_filter(MisplacedJacobian())
 pushed = mended.replace(prior=kf.systems.known(mended.prior.mean))
-for name, filter in (("Jacobian where it belongs", kf.extended()), ("Jacobian at f(m)", misplaced)):
-    study = kf.monte_carlo(jax.random.key(6), pushed, filter, mended, trials=TRIALS, us=us)
-    print(f"{name:28} RMSE {study.rmse().value:7.3f}   ANEES {study.anees().value:7.2f}")
+for name, filter in (
+    ("Jacobian where it belongs", kf.extended()),
+    ("Jacobian at f(m)", misplaced),
+):
+    study = kf.monte_carlo(
+        jax.random.key(6), pushed, filter, mended, trials=TRIALS, us=us
+    )
+    print(
+        f"{name:28} RMSE {study.rmse().value:7.3f}   ANEES"
+        f" {study.anees().value:7.2f}"
+    )
 
 # %% [markdown]
 # ### The tutorial's third plot
@@ -297,7 +366,9 @@ for name, filter in (("Jacobian where it belongs", kf.extended()), ("Jacobian at
 # misplaced Jacobian, in filter and truth alike.
 
 # %%
-path, seen = kf.simulate(jax.random.key(4), kf.systems.noise_free(faulty), us=us)
+path, seen = kf.simulate(
+    jax.random.key(4), kf.systems.noise_free(faulty), us=us
+)
 est = kf.run(misplaced, faulty, seen, us=us).outputs
 figure = plt.figure(figsize=(6, 5))
 ax = figure.add_subplot(projection="3d")
@@ -305,13 +376,21 @@ ax.plot(*path[:, :3].T, color="black", label="the tutorial's truth")
 ax.plot(*est.mean[:, :3].T, "--", label="its extended filter")
 ax.scatter(*path[0, :3], marker="o", s=60, color="tab:green", label="start")
 ax.scatter(*path[-1, :3], marker="s", s=60, color="tab:red", label="end")
-ax.set(xlabel="x", ylabel="y", zlabel="z", title="The tutorial's third plot: 100 steps")
+ax.set(
+    xlabel="x",
+    ylabel="y",
+    zlabel="z",
+    title="The tutorial's third plot: 100 steps",
+)
 ax.legend()
 plt.show()
 error = jnp.sqrt(jnp.mean((est.mean[:, :3] - path[:, :3]) ** 2, axis=1))
 for step in (1, 50, 100):
     radius = float(jnp.hypot(path[step - 1, 0], path[step - 1, 1]))
-    print(f"step {step:3}: radius {radius:12.2f}, error per axis {float(error[step - 1]):6.2f}")
+    print(
+        f"step {step:3}: radius {radius:12.2f}, error per axis"
+        f" {float(error[step - 1]):6.2f}"
+    )
 
 # %% [markdown]
 # At this scale the two lines are one, and the plot convinces: the filter is as wrong as the truth

@@ -18,7 +18,9 @@ import kfjax as kf
 from kfjax.plotting import COLOURS, plot_noise_sweep
 
 QUICK = "KFJAX_QUICK" in os.environ  # small sizes, for automatic tests
-plt.rcParams.update({"figure.dpi": 72, "figure.constrained_layout.use": True})
+plt.rcParams.update(
+    {"figure.dpi": 72, "figure.constrained_layout.use": True}
+)
 BATCH, STEPS, PARTICLES = (20, 20, 100) if QUICK else (100, 40, 500)
 
 # %% [markdown]
@@ -49,12 +51,17 @@ if QUICK:
 
 PROBLEMS = {
     "toy: x -> sin, y = x squared": kf.systems.toy(q_std=0.3, r_std=0.3),
-    "pendulum, precise camera": kf.systems.pendulum(dt=0.05, q_density=1.0, r_std=0.1),
+    "pendulum, precise camera": kf.systems.pendulum(
+        dt=0.05, q_density=1.0, r_std=0.1
+    ),
     "bearings only": kf.systems.bearings_only(
         sensors=((0.0, 0.0), (30.0, -10.0)),
-        prior=kf.Gaussian(jnp.array([60.0, -1.0, 40.0, 0.5]), np.diag([400.0, 1.0, 400.0, 1.0]))
+        prior=kf.Gaussian(
+            jnp.array([60.0, -1.0, 40.0, 0.5]),
+            np.diag([400.0, 1.0, 400.0, 1.0]),
+        ),
     ),
-}  # fmt: skip
+}
 if QUICK:
     PROBLEMS.pop("pendulum, precise camera")
 
@@ -77,7 +84,9 @@ def data_of(model):
 results = {}
 for name, model in PROBLEMS.items():
     results[name] = kf.compare(
-        {label: (method, model) for label, method in FILTERS.items()}, data_of(model), repeats=3
+        {label: (method, model) for label, method in FILTERS.items()},
+        data_of(model),
+        repeats=3,
     )
     print(name)
     print(results[name], "\n")
@@ -108,7 +117,11 @@ plt.show()
 # cell are asserted in it.
 
 # %%
-GAUSSIAN = [name for name in ("EKF", "iterated EKF", "UKF", "CKF", "GHKF") if name in FILTERS]
+GAUSSIAN = [
+    name
+    for name in ("EKF", "iterated EKF", "UKF", "CKF", "GHKF")
+    if name in FILTERS
+]
 
 
 def errors(result):
@@ -119,8 +132,12 @@ def errors(result):
 found = {name: errors(result) for name, result in results.items()}
 for name, mse in found.items():
     best, best_gaussian = min(mse, key=mse.get), min(GAUSSIAN, key=mse.get)
-    line = f"{name:28} best {best:12} {mse[best_gaussian] - mse[best]:+5.1f} dB: {best_gaussian:12}"
-    print(line, f" {mse[GAUSSIAN[0]] - mse[best_gaussian]:+5.1f} dB: {GAUSSIAN[0]}")
+    to_best = mse[best_gaussian] - mse[best]
+    to_gaussian = mse[GAUSSIAN[0]] - mse[best_gaussian]
+    print(
+        f"{name:28} best {best:12} {to_best:+5.1f} dB: {best_gaussian:12}",
+        f" {to_gaussian:+5.1f} dB: {GAUSSIAN[0]}",
+    )
 
 if not QUICK:
     toy, pendulum, bearings = found.values()
@@ -162,15 +179,20 @@ if not QUICK:
 
 # %%
 def bend(model, belief):
-    """Root mean square of what the tangent leaves out, in standard deviations of the sensor."""
+    """RMS error of the tangent, in standard deviations of the sensor."""
     m = belief.mean
 
     def left_out(x):
         y, along = jax.jvp(lambda x: model.h(x, None), (m,), (x - m,))
-        return model.observation_space.difference(model.h(x, None), y) - along
+        return (
+            model.observation_space.difference(model.h(x, None), y) - along
+        )
 
     moments = kf.moments.GaussHermite(5)(left_out, belief)
-    return jnp.sqrt((moments.mean**2 + jnp.diagonal(moments.cov)) / jnp.diagonal(model.R)).max()
+    return jnp.sqrt(
+        (moments.mean**2 + jnp.diagonal(moments.cov))
+        / jnp.diagonal(model.R)
+    ).max()
 
 
 def bends(model, ys):
@@ -178,7 +200,9 @@ def bends(model, ys):
 
     def one(state, y):
         predicted = kf.extended().predict(model, state)
-        return kf.extended().update(model, predicted, y)[0], bend(model, predicted)
+        return kf.extended().update(model, predicted, y)[0], bend(
+            model, predicted
+        )
 
     return jax.lax.scan(one, kf.extended().init(model), ys)[1]
 
@@ -194,8 +218,13 @@ for name, model in {**PROBLEMS, NARROW: narrow}.items():
         jnp.asarray(data_of(model).ys)
     )
     largest = float(jnp.median(values.max(axis=1)))
-    lost = found[name][GAUSSIAN[0]] - min(found[name][one] for one in GAUSSIAN)
-    print(f"{name:28} largest bend {largest:5.2f}   {GAUSSIAN[0]} behind by {lost:5.2f} dB")
+    lost = found[name][GAUSSIAN[0]] - min(
+        found[name][one] for one in GAUSSIAN
+    )
+    print(
+        f"{name:28} largest bend {largest:5.2f}   {GAUSSIAN[0]} behind by"
+        f" {lost:5.2f} dB"
+    )
     if not QUICK:
         assert lost < 1 if largest < 1 else lost > 3
     ax.plot(np.arange(1, STEPS + 1), jnp.median(values, axis=0), label=name)
@@ -226,12 +255,20 @@ for level in LEVELS:
     model = kf.systems.toy(q_std=std, r_std=std)
     for name in chosen:
         study = kf.monte_carlo(
-            jax.random.key(1), model, FILTERS[name], model, trials=BATCH, steps=STEPS
+            jax.random.key(1),
+            model,
+            FILTERS[name],
+            model,
+            trials=BATCH,
+            steps=STEPS,
         )
         curves[name].append(study.mse_db())
 for level, index in ((LEVELS[0], 0), (LEVELS[-1], -1)):
     behind = curves[chosen[0]][index].value - curves["UKF"][index].value
-    print(f"noise of {-level:+.0f} dB: {chosen[0]} behind the UKF by {behind:+.2f} dB")
+    print(
+        f"noise of {-level:+.0f} dB: {chosen[0]} behind the UKF by"
+        f" {behind:+.2f} dB"
+    )
 plot_noise_sweep(LEVELS, curves, ax=plt.subplots(figsize=(6, 3.2))[1])
 plt.show()
 
@@ -246,18 +283,43 @@ COUNTS = (PARTICLES,) if QUICK else (30, 100, 300, 1000)
 model = kf.systems.toy(q_std=0.3, r_std=0.3)
 by_count = [
     kf.monte_carlo(
-        jax.random.key(2), model, kf.particle(N), model, trials=BATCH, steps=STEPS
+        jax.random.key(2),
+        model,
+        kf.particle(N),
+        model,
+        trials=BATCH,
+        steps=STEPS,
     ).mse_db()
     for N in COUNTS
 ]
 reference = kf.monte_carlo(
-    jax.random.key(2), model, kf.unscented(), model, trials=BATCH, steps=STEPS
+    jax.random.key(2),
+    model,
+    kf.unscented(),
+    model,
+    trials=BATCH,
+    steps=STEPS,
 ).mse_db()
 figure, ax = plt.subplots(figsize=(6, 2.8))
-spread = [[e.value - e.low for e in by_count], [e.high - e.value for e in by_count]]
-ax.errorbar(COUNTS, [e.value for e in by_count], spread, fmt="o-", capsize=3, label="PF")
+spread = [
+    [e.value - e.low for e in by_count],
+    [e.high - e.value for e in by_count],
+]
+ax.errorbar(
+    COUNTS,
+    [e.value for e in by_count],
+    spread,
+    fmt="o-",
+    capsize=3,
+    label="PF",
+)
 ax.axhline(reference.value, color="#d55e00", label="UKF")
-ax.set(xscale="log", xlabel="particles", ylabel="MSE [dB]", title="toy, noise 0.3")
+ax.set(
+    xscale="log",
+    xlabel="particles",
+    ylabel="MSE [dB]",
+    title="toy, noise 0.3",
+)
 ax.legend()
 plt.show()
 

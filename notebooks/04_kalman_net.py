@@ -17,8 +17,12 @@ import kfjax as kf
 from kfjax.plotting import plot_errors, plot_history, plot_path
 
 QUICK = "KFJAX_QUICK" in os.environ  # small sizes, for automatic tests
-plt.rcParams.update({"figure.dpi": 72, "figure.constrained_layout.use": True})
-TRAJECTORIES, HELD_OUT, STEPS, LONG = (40, 40, 10, 10) if QUICK else (400, 100, 20, 200)
+plt.rcParams.update(
+    {"figure.dpi": 72, "figure.constrained_layout.use": True}
+)
+TRAJECTORIES, HELD_OUT, STEPS, LONG = (
+    (40, 40, 10, 10) if QUICK else (400, 100, 20, 200)
+)
 UPDATES, SEEDS = (5, 2) if QUICK else (300, 2)
 
 # %% [markdown]
@@ -30,7 +34,11 @@ UPDATES, SEEDS = (5, 2) if QUICK else (300, 2)
 # %%
 start = kf.systems.known(np.ones(3))
 truth = kf.systems.lorenz(
-    observation="rotated", rotation_degrees=5.0, q_std=0.1, r_std=1.0, prior=start
+    observation="rotated",
+    rotation_degrees=5.0,
+    q_std=0.1,
+    r_std=1.0,
+    prior=start,
 )
 design = kf.systems.lorenz(q_std=0.1, r_std=1.0, prior=start)
 
@@ -73,9 +81,14 @@ plt.show()
 net = kf.learned.published("C4", n=3, m=3, feature_map=kf.learned.Asinh())
 scales = kf.learned.measure_scales(design, train.ys)
 params = kf.learned.init_params(jax.random.key(0), net, design, scales)
-print("weights:", sum(leaf.size for leaf in jax.tree.leaves(params.network)))
-print("before training, with a gain of zero: the same as prediction alone,", end=" ")
-print(f"{kf.evaluation.to_db(np.mean((kf.run(net, params, ys).outputs.mean - xs) ** 2)):.1f} dB")
+print(
+    "weights:", sum(leaf.size for leaf in jax.tree.leaves(params.network))
+)
+mse = np.mean((kf.run(net, params, ys).outputs.mean - xs) ** 2)
+print(
+    "before training, with a gain of zero: the same as prediction alone,",
+    f"{kf.evaluation.to_db(mse):.1f} dB",
+)
 
 # %% [markdown]
 # ## Training
@@ -90,25 +103,43 @@ print(f"{kf.evaluation.to_db(np.mean((kf.run(net, params, ys).outputs.mean - xs)
 # %%
 def trained(filter, constants):
     keys = jax.random.split(jax.random.key(1), SEEDS)
-    params = jax.vmap(lambda key: kf.learned.init_params(key, filter, design, constants))(keys)
-    optimizer = kf.training.clipped_adam(kf.training.Cosine(2e-3, UPDATES, warmup=0.1))
+    params = jax.vmap(
+        lambda key: kf.learned.init_params(key, filter, design, constants)
+    )(keys)
+    optimizer = kf.training.clipped_adam(
+        kf.training.Cosine(2e-3, UPDATES, warmup=0.1)
+    )
     return kf.training.fit(
-        kf.training.state_mse(filter), params, train, key=keys, validation=validation, updates=UPDATES, batch_size=32,
-        optimizer=optimizer, ema=0.98, reports=20,
-    )  # fmt: skip
+        kf.training.state_mse(filter),
+        params,
+        train,
+        key=keys,
+        validation=validation,
+        updates=UPDATES,
+        batch_size=32,
+        optimizer=optimizer,
+        ema=0.98,
+        reports=20,
+    )
 
 
 corrected = kf.learned.corrected_gain(3, 3, hidden=16)
 fits = {"KalmanNet": (net, trained(net, scales))}
 if not QUICK:
-    fits["gain that starts at the EKF"] = (corrected, trained(corrected, None))
+    fits["gain that starts at the EKF"] = (
+        corrected,
+        trained(corrected, None),
+    )
 figure, axes = plt.subplots(1, 2, figsize=(9, 3), sharey=True)
 for ax, (name, (_, fitted)) in zip(axes, fits.items(), strict=False):
     plot_history(fitted.history, ylabel="MSE", ax=ax)
     ax.set_title(name)
-    losses = ", ".join(f"{10 * np.log10(v):.2f}" for v in np.atleast_1d(fitted.validation))
+    losses = ", ".join(
+        f"{10 * np.log10(v):.2f}" for v in np.atleast_1d(fitted.validation)
+    )
     print(
-        f"{name:28} validation {losses} dB by seed, refused steps {np.atleast_1d(fitted.refused)}"
+        f"{name:28} validation {losses} dB by seed, refused steps"
+        f" {np.atleast_1d(fitted.refused)}"
     )
 plt.show()
 
@@ -131,10 +162,15 @@ tuned = kf.training.tune(
     objective="mse",
     updates=5 if QUICK else 60,
 )
-x, y = (np.asarray(a, np.float64).reshape(-1, 3) for a in (train.xs, train.ys))
+x, y = (
+    np.asarray(a, np.float64).reshape(-1, 3) for a in (train.xs, train.ys)
+)
 H = np.linalg.lstsq(x, y, rcond=None)[0].T
 mended = design.replace(h=kf.Linear(H.astype(np.float32)))
-print("H from labels, largest error of an entry:", float(np.abs(H - truth.h.A).max()))
+print(
+    "H from labels, largest error of an entry:",
+    float(np.abs(H - truth.h.A).max()),
+)
 
 contenders = {
     "EKF, design": (kf.extended(), design),
@@ -155,7 +191,9 @@ for name, (filter, fitted) in fits.items():
 results = kf.compare(contenders, test, repeats=1)
 print(results)
 figure, ax = plt.subplots(figsize=(8, 3.4))
-curves = {name: e.error_over_time() for name, e in results.evaluations.items()}
+curves = {
+    name: e.error_over_time() for name, e in results.evaluations.items()
+}
 plot_errors(curves, ax=ax)
 ax.axvline(STEPS, color="#222222", lw=0.8, ls=":")
 ax.set_title("Ten times the training's horizon (dotted)")
@@ -164,28 +202,34 @@ plt.show()
 
 # %%
 within = {
-    name: 10 * np.log10(np.mean(10 ** (curve[:STEPS] / 10))) for name, curve in curves.items()
+    name: 10 * np.log10(np.mean(10 ** (curve[:STEPS] / 10)))
+    for name, curve in curves.items()
 }
 whole = {name: e.mse_db().value for name, e in results.evaluations.items()}
 for name in contenders:
     print(
-        f"{name:28} within the horizon {within[name]:7.2f} dB, ten times the horizon {whole[name]:7.2f} dB"
+        f"{name:28} within the horizon {within[name]:7.2f} dB, ten times"
+        f" the horizon {whole[name]:7.2f} dB"
     )
 for name in fits:
-    for text, found in (("within the horizon", within), ("ten times", whole)):
-        gain, missing = (
-            found["EKF, design, tuned"] - found[name],
-            found[name] - found["EKF, H from the labels"],
-        )
+    for text, found in (
+        ("within the horizon", within),
+        ("ten times", whole),
+    ):
+        gain = found["EKF, design, tuned"] - found[name]
+        missing = found[name] - found["EKF, H from the labels"]
         print(
-            f"{name}, {text}: ahead of the tuned filter by {gain:+.2f} dB, behind the mended model by {missing:+.2f} dB"
+            f"{name}, {text}: ahead of the tuned filter by {gain:+.2f} dB,"
+            f" behind the mended model by {missing:+.2f} dB"
         )
 
 if not QUICK:  # what is said below
     assert within["EKF, design, tuned"] < within["EKF, design"] - 1
     assert max(within[name] for name in fits) < within["EKF, design, tuned"]
     assert min(whole[name] for name in fits) > whole["EKF, design, tuned"]
-    others = [name for name in contenders if name != "EKF that knows the turn"]
+    others = [
+        name for name in contenders if name != "EKF that knows the turn"
+    ]
     assert min(others, key=whole.get) == "EKF, H from the labels"
     assert min(others, key=within.get) == "EKF, H from the labels"
 

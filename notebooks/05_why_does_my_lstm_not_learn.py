@@ -26,14 +26,20 @@ import optax
 
 import kfjax as kf
 
-os.environ.setdefault(
-    "XLA_FLAGS", "--xla_backend_optimization_level=1"
-)  # there is more to compile than to compute
+# there is more to compile than to compute
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
 QUICK = "KFJAX_QUICK" in os.environ  # small sizes, for automatic tests
 plt.rcParams.update(
-    {"figure.dpi": 72, "axes.grid": True, "grid.alpha": 0.3, "axes.spines.right": False}
+    {
+        "figure.dpi": 72,
+        "axes.grid": True,
+        "grid.alpha": 0.3,
+        "axes.spines.right": False,
+    }
 )
-plt.rcParams.update({"axes.spines.top": False, "figure.constrained_layout.use": True})
+plt.rcParams.update(
+    {"axes.spines.top": False, "figure.constrained_layout.use": True}
+)
 
 # %% [markdown]
 # ## 1. The problem
@@ -44,14 +50,21 @@ plt.rcParams.update({"axes.spines.top": False, "figure.constrained_layout.use": 
 # the true model; the student cannot have a better teacher.
 
 # %%
-BEACONS = jnp.array([[40.0, 35.0], [-45.0, 30.0], [-30.0, -40.0], [45.0, -35.0]])
+BEACONS = jnp.array(
+    [[40.0, 35.0], [-45.0, 30.0], [-30.0, -40.0], [45.0, -35.0]]
+)
 
 
 def f(keep, x, u):
-    """A damped body that is pulled back to the middle; the clock's bias is kept (1) or slowly pulled to zero."""
+    """A damped body, pulled back to the middle, and a clock with a bias.
+
+    The bias is kept (keep = 1) or slowly pulled to zero.
+    """
     p, v, bias, drift = x[:2], x[2:4], x[4], x[5]
     v = 0.92 * v - 0.03 * jnp.tanh(jnp.sum(p**2) / 400.0) * p
-    return jnp.concatenate([p + v, v, jnp.stack([keep * bias + drift, 0.9 * drift])])
+    return jnp.concatenate(
+        [p + v, v, jnp.stack([keep * bias + drift, 0.9 * drift])]
+    )
 
 
 def h(x, u):
@@ -63,20 +76,29 @@ def h(x, u):
 
 
 def receiver(keep):
-    prior = kf.Gaussian(jnp.zeros(6), jnp.diag(jnp.array([25.0, 25.0, 1.0, 1.0, 4.0, 0.01])))
-    Q, R = np.diag([0.01, 0.01, 0.25, 0.25, 0.01, 0.0025]), np.diag([4.0] * 4 + [1.0] * 3)
-    return kf.StateSpaceModel(jax.tree_util.Partial(f, keep), h, Q, R, prior)
+    prior = kf.Gaussian(
+        jnp.zeros(6), jnp.diag(jnp.array([25.0, 25.0, 1.0, 1.0, 4.0, 0.01]))
+    )
+    Q = np.diag([0.01, 0.01, 0.25, 0.25, 0.01, 0.0025])
+    R = np.diag([4.0] * 4 + [1.0] * 3)
+    return kf.StateSpaceModel(
+        jax.tree_util.Partial(f, keep), h, Q, R, prior
+    )
 
 
-STREAMS, WINDOW, BATCHES, TEST_STEPS = 32, 10, (4 if QUICK else 40), (50 if QUICK else 100)
+STREAMS = 32
+WINDOW = 10
+BATCHES = 4 if QUICK else 40
+TEST_STEPS = 50 if QUICK else 100
 EPOCHS = 2 if QUICK else 25
-LONGER = 1 if QUICK else 10  # times the horizon of training, in tests of what lies beyond it
+# times the horizon of the training, in tests beyond it
+LONGER = 1 if QUICK else 10
 TRAINING_STEPS = STREAMS * WINDOW * BATCHES
 STATES = ("$p_x$", "$p_y$", "$v_x$", "$v_y$", "bias", "drift")
 
 
 class Record(NamedTuple):
-    """One long record: what was true, what was seen, what the filter said."""
+    """One long record: true states, observations, estimates."""
 
     truth: Any
     y: Any
@@ -91,13 +113,25 @@ def recorded(key, filter, model, steps):
 
 
 model = receiver(0.98)
-record = recorded(jax.random.key(0), kf.extended(), model, TRAINING_STEPS + STREAMS * TEST_STEPS)
+record = recorded(
+    jax.random.key(0),
+    kf.extended(),
+    model,
+    TRAINING_STEPS + STREAMS * TEST_STEPS,
+)
 sigma = jnp.sqrt(jnp.diagonal(record.cov, axis1=1, axis2=2).mean(0))
 rmse = jnp.sqrt(jnp.mean((record.filtered - record.truth) ** 2, axis=0))
 print("component                     ", *(f"{name:>8}" for name in STATES))
-print("spread of the true state      ", *(f"{value:8.2f}" for value in record.truth.std(0)))
-print("error of the filter (RMSE)    ", *(f"{value:8.2f}" for value in rmse))
-print("its own standard deviation    ", *(f"{value:8.2f}" for value in sigma))
+print(
+    "spread of the true state      ",
+    *(f"{value:8.2f}" for value in record.truth.std(0)),
+)
+print(
+    "error of the filter (RMSE)    ", *(f"{value:8.2f}" for value in rmse)
+)
+print(
+    "its own standard deviation    ", *(f"{value:8.2f}" for value in sigma)
+)
 
 # %% [markdown]
 # **The unit of error.** A student is good if its estimates cannot be distinguished from those of
@@ -126,10 +160,14 @@ class Options(NamedTuple):
     momentum: float = 0.9  # of Adam; 0 is RMSprop
     dropout: float = 0.0  # before the output
     feedback: float = 0.0  # 1: the last output is an input
-    increment: float = 0.0  # 1: the network's output is added to the last output
-    layer_norm: float = 0.0  # 1: normalise what a layer hands upward, over its units
-    batch_norm: float = 0.0  # 1: the same over the rows of the batch, with moving averages for use
-    wipe_output: float = 1.0  # 0: a fresh memory still knows the last output
+    # 1: the network's output is added to the last output
+    increment: float = 0.0
+    # 1: normalise the outputs of each layer, over its units
+    layer_norm: float = 0.0
+    # 1: over the rows of the batch; moving averages are used later
+    batch_norm: float = 0.0
+    # 0: a fresh memory still knows the last output
+    wipe_output: float = 1.0
 
 
 class Data(NamedTuple):
@@ -142,21 +180,31 @@ class Data(NamedTuple):
 
 
 def draw(seed, hidden, m=7, n=6):
-    """Weights as one should draw them: orthogonal on the memory, forget bias 1."""
-    layers, size, normal = [], m + n, np.random.default_rng(seed).standard_normal
+    """Initial weights: orthogonal on the memory, forget bias 1."""
+    layers = []
+    size = m + n
+    normal = np.random.default_rng(seed).standard_normal
     for width in hidden:
         square = [np.linalg.qr(normal((width, width)))[0] for _ in range(4)]
         W = normal((size, 4 * width)) / np.sqrt(size)
         bias = np.repeat([0.0, 1.0, 0.0, 0.0], width)
-        layers.append({"W": W, "U": np.concatenate(square, axis=1), "b": bias})
+        layers.append(
+            {"W": W, "U": np.concatenate(square, axis=1), "b": bias}
+        )
         size = width
-    params = {"layers": layers, "out": normal((size, n)) / np.sqrt(size), "bias": np.zeros(n)}
+    params = {
+        "layers": layers,
+        "out": normal((size, n)) / np.sqrt(size),
+        "bias": np.zeros(n),
+    }
     return jax.tree.map(jnp.asarray, params)
 
 
 def start(params, rows):
-    """Empty memories, the last output, and the moving averages of batch normalisation."""
-    memories = [(jnp.zeros((rows, p["U"].shape[0])),) * 2 for p in params["layers"]]
+    """Empty memories, last output, moving averages of batch norm."""
+    memories = [
+        (jnp.zeros((rows, p["U"].shape[0])),) * 2 for p in params["layers"]
+    ]
     return (
         memories,
         jnp.zeros((rows, params["bias"].size)),
@@ -172,59 +220,94 @@ def lstm(p, memory, x):
 
 
 def normalised(options, training, moving, x):
-    """Layer and batch normalisation, as far as the options say; and the moving averages."""
-    by_layer = (x - x.mean(1, keepdims=True)) / (x.std(1, keepdims=True) + 1e-3)
+    """Normalise as the options say; return the moving averages, too."""
+    by_layer = (x - x.mean(1, keepdims=True)) / (
+        x.std(1, keepdims=True) + 1e-3
+    )
     found = (x.mean(0), jnp.mean((x - x.mean(0)) ** 2))
     mean, var = found if training else moving
     by_batch = (x - mean) / jnp.sqrt(var + 1e-3)
     moving = (
-        jax.tree.map(lambda past, now: past + 0.01 * (now - past), moving, found)
+        jax.tree.map(
+            lambda past, now: past + 0.01 * (now - past), moving, found
+        )
         if training
         else moving
     )
-    return x + options.layer_norm * (by_layer - x) + options.batch_norm * (by_batch - x), moving
+    return x + options.layer_norm * (by_layer - x) + options.batch_norm * (
+        by_batch - x
+    ), moving
 
 
 def step(options, training, params, carry, at):
     """One step of all rows."""
     y, fresh, key = at
     memories, last, moving = carry
-    memories = jax.tree.map(lambda a: jnp.where(fresh[:, None], 0.0, a), memories)
+    memories = jax.tree.map(
+        lambda a: jnp.where(fresh[:, None], 0.0, a), memories
+    )
     last = jnp.where(fresh[:, None] & (options.wipe_output > 0), 0.0, last)
-    x, new, averages = jnp.concatenate([y, options.feedback * last], axis=1), [], []
-    for p, memory, average in zip(params["layers"], memories, moving, strict=True):
+    x = jnp.concatenate([y, options.feedback * last], axis=1)
+    new = []
+    averages = []
+    for p, memory, average in zip(
+        params["layers"], memories, moving, strict=True
+    ):
         new.append(lstm(p, memory, x))
         x, moved = normalised(options, training, average, new[-1][0])
         averages.append(moved)
     if training:
-        x = x * jax.random.bernoulli(key, 1 - options.dropout, x.shape) / (1 - options.dropout)
+        x = (
+            x
+            * jax.random.bernoulli(key, 1 - options.dropout, x.shape)
+            / (1 - options.dropout)
+        )
     out = x @ params["out"] + params["bias"] + options.increment * last
     return (new, out, averages), out
 
 
 def unroll(options, training, params, carry, ys, fresh, key):
-    series = (ys.swapaxes(0, 1), fresh.T, jax.random.split(key, ys.shape[1]))
-    carry, out = jax.lax.scan(lambda c, at: step(options, training, params, c, at), carry, series)
+    series = (
+        ys.swapaxes(0, 1),
+        fresh.T,
+        jax.random.split(key, ys.shape[1]),
+    )
+    carry, out = jax.lax.scan(
+        lambda c, at: step(options, training, params, c, at), carry, series
+    )
     return carry, out.swapaxes(0, 1)
 
 
 def loss(params, options, carry, batch, key):
-    carry, out = unroll(options, True, params, carry, batch.y, batch.fresh, key)
+    carry, out = unroll(
+        options, True, params, carry, batch.y, batch.fresh, key
+    )
     return jnp.mean(batch.weight * (out - batch.target) ** 2), carry
 
 
 @jax.jit
 def train(options, params, key, data, epochs):
-    """Return the student and the loss of every epoch; compiled once for each size of network."""
+    """Return the student and the loss of every epoch.
+
+    Compiled once for each size of network.
+    """
     batches, rows = data.y.shape[:2]
-    adam = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam(b1=options.momentum))
+    adam = optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.scale_by_adam(b1=options.momentum),
+    )
 
     def one(s, state):
         params, memory, carry, losses = state
         batch = jax.tree.map(lambda a: a[s % batches], data)
-        empty = start(params, rows)[:2]  # a new epoch starts with empty memories
+        # a new epoch starts with empty memories
+        empty = start(params, rows)[:2]
         carry = (
-            *jax.tree.map(lambda a, b: jnp.where(s % batches == 0, a, b), empty, carry[:2]),
+            *jax.tree.map(
+                lambda a, b: jnp.where(s % batches == 0, a, b),
+                empty,
+                carry[:2],
+            ),
             carry[2],
         )
         found = jax.value_and_grad(loss, has_aux=True)(
@@ -232,9 +315,16 @@ def train(options, params, key, data, epochs):
         )
         (value, carry), gradient = found
         direction, memory = adam.update(gradient, memory)
-        rate = options.learning_rate * (0.525 + 0.475 * jnp.cos(jnp.pi * s / (epochs * batches)))
+        rate = options.learning_rate * (
+            0.525 + 0.475 * jnp.cos(jnp.pi * s / (epochs * batches))
+        )
         params = jax.tree.map(lambda p, d: p - rate * d, params, direction)
-        return params, memory, carry, losses.at[s // batches].add(value / batches)
+        return (
+            params,
+            memory,
+            carry,
+            losses.at[s // batches].add(value / batches),
+        )
 
     state = (
         params,
@@ -242,7 +332,9 @@ def train(options, params, key, data, epochs):
         jax.tree.map(jnp.asarray, start(params, rows)),
         jnp.zeros(400),
     )
-    params, _, carry, losses = jax.lax.fori_loop(0, epochs * batches, one, state)
+    params, _, carry, losses = jax.lax.fori_loop(
+        0, epochs * batches, one, state
+    )
     return {"params": params, "moving": carry[2]}, losses
 
 
@@ -251,20 +343,35 @@ def predict(options, trained, ys, fresh):
     """The student as it is used: no dropout, no statistics of the batch."""
     memories, last, _ = start(trained["params"], ys.shape[0])
     carry = (memories, last, trained["moving"])
-    return unroll(options, False, trained["params"], carry, ys, fresh, jax.random.key(0))[1]
+    return unroll(
+        options,
+        False,
+        trained["params"],
+        carry,
+        ys,
+        fresh,
+        jax.random.key(0),
+    )[1]
 
 
 def students(settings, hidden=(32,), epochs=EPOCHS, seed=1):
-    """Train one student for each of {name: (options, data)}, two at a time; return {name: (student, losses)}."""
+    """Train a student for each of {name: (options, data)}, two at a time.
+
+    Return {name: (student, losses)}.
+    """
 
     def one(setting):
         options, data = setting[:2]
-        found = train(options, draw(seed, hidden), jax.random.key(seed), data, epochs)
+        found = train(
+            options, draw(seed, hidden), jax.random.key(seed), data, epochs
+        )
         trained, losses = jax.block_until_ready(found)
         return trained, np.asarray(losses)[:epochs]
 
     with ThreadPoolExecutor(2) as pool:
-        return dict(zip(settings, pool.map(one, settings.values()), strict=True))
+        return dict(
+            zip(settings, pool.map(one, settings.values()), strict=True)
+        )
 
 
 # %% [markdown]
@@ -288,52 +395,94 @@ def to_unit_interval(series):
 
 
 standard = Scales(
-    *(kf.data.Standardiser.fit(a[:TRAINING_STEPS]) for a in (record.y, record.filtered))
+    *(
+        kf.data.Standardiser.fit(a[:TRAINING_STEPS])
+        for a in (record.y, record.filtered)
+    )
 )
-unit = Scales(*(to_unit_interval(a[:TRAINING_STEPS]) for a in (record.y, record.filtered)))
+unit = Scales(
+    *(
+        to_unit_interval(a[:TRAINING_STEPS])
+        for a in (record.y, record.filtered)
+    )
+)
 
 
 def contiguous(series, window=WINDOW):
-    return jnp.asarray(kf.data.as_streams(np.asarray(series), STREAMS, window))
+    return jnp.asarray(
+        kf.data.as_streams(np.asarray(series), STREAMS, window)
+    )
 
 
 def in_order_of_time(series, window=WINDOW):
-    """What frameworks do by default: window after window, 32 of them to a batch."""
+    """The default of frameworks: consecutive windows, 32 to a batch."""
     series = np.asarray(series)
-    return jnp.asarray(series.reshape(-1, STREAMS, window, *series.shape[1:]))
+    return jnp.asarray(
+        series.reshape(-1, STREAMS, window, *series.shape[1:])
+    )
 
 
-def prepared(scales=standard, cut=contiguous, window=WINDOW, wipe=None, skip=0, of=record):
-    """Training data; `wipe` empties the memory every so many steps, `skip` leaves the steps after it out."""
+def prepared(
+    scales=standard,
+    cut=contiguous,
+    window=WINDOW,
+    wipe=None,
+    skip=0,
+    of=record,
+):
+    """Training data.
+
+    The memory is emptied every `wipe` steps; the loss leaves out the
+    `skip` steps after that.
+    """
     y, target = (
-        cut(a[:TRAINING_STEPS], window) for a in (scales.y(of.y), scales.target(of.filtered))
+        cut(a[:TRAINING_STEPS], window)
+        for a in (scales.y(of.y), scales.target(of.filtered))
     )
     at = np.arange(window) % (wipe or window + 1)
     counts = (at >= skip) * 1.0
-    fresh = jnp.broadcast_to(jnp.asarray(at == 0) if wipe else jnp.zeros(window, bool), y.shape[:3])
+    fresh = jnp.broadcast_to(
+        jnp.asarray(at == 0) if wipe else jnp.zeros(window, bool),
+        y.shape[:3],
+    )
     weight = jnp.broadcast_to(
-        jnp.asarray(counts / counts.mean(), y.dtype)[:, None], (*y.shape[:1], 1, window, 1)
+        jnp.asarray(counts / counts.mean(), y.dtype)[:, None],
+        (*y.shape[:1], 1, window, 1),
     )
     return Data(y, target, fresh, weight)
 
 
 def held_out(of=record):
-    """The rest of the record as 32 streams: truth, observations, estimates."""
+    """The rest of the record in 32 streams: truth, y, estimates."""
     parts = (of.truth, of.y, of.filtered)
     return [
-        jnp.asarray(kf.data.as_streams(np.asarray(a[TRAINING_STEPS:]), STREAMS, TEST_STEPS))[0]
+        jnp.asarray(
+            kf.data.as_streams(
+                np.asarray(a[TRAINING_STEPS:]), STREAMS, TEST_STEPS
+            )
+        )[0]
         for a in parts
     ]
 
 
 def difference(options, trained, scales=standard, wipe=None, of=record):
-    """(student - filter) and (student - truth) on the test part, in standard deviations of the filter."""
+    """Differences of student, filter and truth on the test part.
+
+    They are in standard deviations of the filter.
+    """
     truth, ys, filtered = held_out(of)
-    fresh = jnp.zeros(ys.shape[:2], bool) if wipe is None else jnp.broadcast_to(
-        jnp.arange(ys.shape[1]) % wipe == 0, ys.shape[:2])  # fmt: skip
-    out = scales.target.inverse(predict(options, trained, scales.y(ys), fresh))
+    fresh = jnp.zeros(ys.shape[:2], bool)
+    if wipe is not None:
+        fresh |= jnp.arange(ys.shape[1]) % wipe == 0
+    out = scales.target.inverse(
+        predict(options, trained, scales.y(ys), fresh)
+    )
     unit = jnp.sqrt(jnp.diagonal(of.cov, axis1=1, axis2=2).mean(0))
-    return (out - filtered) / unit, (out - truth) / unit, (filtered - truth) / unit
+    return (
+        (out - filtered) / unit,
+        (out - truth) / unit,
+        (filtered - truth) / unit,
+    )
 
 
 def rms(a, **options):
@@ -345,10 +494,13 @@ def report(settings, trained, **options):
     errors = {}
     for name, (student, _) in trained.items():
         scales = settings[name][2] if len(settings[name]) > 2 else standard
-        to_filter, to_truth, of_filter = difference(settings[name][0], student, scales, **options)
+        to_filter, to_truth, of_filter = difference(
+            settings[name][0], student, scales, **options
+        )
         errors[name] = rms(to_filter)
         print(
-            f"{name:42} imitation error {errors[name]:6.2f}   RMSE {rms(to_truth) / rms(of_filter):5.2f} x filter's"
+            f"{name:42} imitation error {errors[name]:6.2f}   RMSE"
+            f" {rms(to_truth) / rms(of_filter):5.2f} x filter's"
         )
     return errors
 
@@ -358,7 +510,10 @@ def bars(errors, title):
     ax.barh(list(errors), list(errors.values()), color="#0072b2")
     ax.axvline(1, color="#222222", lw=1, ls="--")
     ax.invert_yaxis()
-    ax.set(xlabel="imitation error [standard deviations of the filter]", title=title)
+    ax.set(
+        xlabel="imitation error [standard deviations of the filter]",
+        title=title,
+    )
     plt.show()
 
 
@@ -379,7 +534,9 @@ for hidden in ((32,),) if QUICK else (ONE, TWO, THREE):
     name = f"as asked, layers {hidden}"
     asked_for[hidden] = found["as asked"][0]
     failed |= report({name: asked["as asked"]}, {name: found["as asked"]})
-    ax.plot(np.arange(1, EPOCHS + 1), found["as asked"][1], label=str(hidden))
+    ax.plot(
+        np.arange(1, EPOCHS + 1), found["as asked"][1], label=str(hidden)
+    )
 ax.set(
     yscale="log",
     xlabel="epoch",
@@ -412,13 +569,24 @@ toy = kf.linear_gaussian(
     model.prior,
 )
 toy = toy.replace(f=kf.Linear(0.9 * toy.f.A))
-toy_record = recorded(jax.random.key(6), kf.kalman(), toy, TRAINING_STEPS + STREAMS * TEST_STEPS)
+toy_record = recorded(
+    jax.random.key(6),
+    kf.kalman(),
+    toy,
+    TRAINING_STEPS + STREAMS * TEST_STEPS,
+)
 
 
 def affine(of, test):
-    """The best affine map (x_{t-1|t-1}, y_t) -> x_{t|t}, run on its own output on the test part."""
-    estimates, ys = np.asarray(of.filtered[:TRAINING_STEPS]), np.asarray(of.y[:TRAINING_STEPS])
-    rows = np.concatenate([estimates[:-1], ys[1:], np.ones((len(ys) - 1, 1))], axis=1)
+    """The best affine map (x_{t-1|t-1}, y_t) -> x_{t|t}.
+
+    It is run on its own output on the test part.
+    """
+    estimates = np.asarray(of.filtered[:TRAINING_STEPS])
+    ys = np.asarray(of.y[:TRAINING_STEPS])
+    rows = np.concatenate(
+        [estimates[:-1], ys[1:], np.ones((len(ys) - 1, 1))], axis=1
+    )
     W = np.linalg.lstsq(rows, estimates[1:], rcond=None)[0]
     out, last = [], np.zeros((STREAMS, 6))
     for y in np.asarray(test[1]).swapaxes(0, 1):
@@ -429,11 +597,22 @@ def affine(of, test):
 
 
 toy_scales = Scales(
-    *(kf.data.Standardiser.fit(a[:TRAINING_STEPS]) for a in (toy_record.y, toy_record.filtered))
+    *(
+        kf.data.Standardiser.fit(a[:TRAINING_STEPS])
+        for a in (toy_record.y, toy_record.filtered)
+    )
 )
-settings = {"LSTM on the linear toy": (Options(), prepared(toy_scales, of=toy_record), toy_scales)}
+settings = {
+    "LSTM on the linear toy": (
+        Options(),
+        prepared(toy_scales, of=toy_record),
+        toy_scales,
+    )
+}
 found = students(settings)
-errors = {"affine map on the linear toy": affine(toy_record, held_out(toy_record))}
+errors = {
+    "affine map on the linear toy": affine(toy_record, held_out(toy_record))
+}
 errors |= report(settings, found, of=toy_record)
 errors["affine map on the receiver"] = affine(record, held_out())
 settings = {"LSTM on the receiver (base)": (Options(), prepared())}
@@ -454,7 +633,9 @@ bars(errors, "A linear toy first")
 for seed in (2,) if QUICK else (2, 3):
     report(
         {f"base, seed {seed}": (Options(),)},
-        students({f"base, seed {seed}": (Options(), prepared())}, seed=seed),
+        students(
+            {f"base, seed {seed}": (Options(), prepared())}, seed=seed
+        ),
     )
 
 # %% [markdown]
@@ -469,17 +650,25 @@ print(
     "windows in the order of time:",
     kf.data.check_streams(in_order_of_time(np.arange(TRAINING_STEPS))),
 )
-print("parallel streams:            ", kf.data.check_streams(contiguous(np.arange(TRAINING_STEPS))))
+print(
+    "parallel streams:            ",
+    kf.data.check_streams(contiguous(np.arange(TRAINING_STEPS))),
+)
 settings = {
     "stateful, streams (base)": (Options(), prepared()),
-    "stateful, windows in the order of time": (Options(), prepared(cut=in_order_of_time)),
+    "stateful, windows in the order of time": (
+        Options(),
+        prepared(cut=in_order_of_time),
+    ),
     "stateless, windows in the order of time": (
         Options(),
         prepared(cut=in_order_of_time, wipe=WINDOW),
     ),
     "stateless, streams": (Options(), prepared(wipe=WINDOW)),
 }
-found = students({name: s for name, s in settings.items() if "base" not in name})
+found = students(
+    {name: s for name, s in settings.items() if "base" not in name}
+)
 found["stateful, streams (base)"] = base
 errors = report(settings, {name: found[name] for name in settings})
 bars(errors, "Used on streams of 100 steps, without a reset")
@@ -495,8 +684,14 @@ bars(errors, "Used on streams of 100 steps, without a reset")
 # a few thousandths of it, and the loss is tiny from the start.
 
 # %%
-print("squared error of p_x that is as bad as one standard deviation of the filter:")
-for name, scales in (("standardised", standard), ("scaled to [0, 1]", unit)):
+print(
+    "squared error of p_x that is as bad as one standard deviation of the"
+    " filter:"
+)
+for name, scales in (
+    ("standardised", standard),
+    ("scaled to [0, 1]", unit),
+):
     print(f"  {name:18} {float((sigma / scales.target.std)[0] ** 2):.5f}")
 rates = (1e-2,) if QUICK else (1e-3, 1e-2, 3e-2)
 settings = {
@@ -511,8 +706,18 @@ settings = {
 }
 errors = report(settings, students(settings))
 figure, ax = plt.subplots(figsize=(6, 3))
-for group in ("standardised, Adam", "standardised, RMSprop", "[0, 1], Adam", "[0, 1], RMSprop"):
-    ax.plot(rates, [errors[f"{group}, rate {rate}"] for rate in rates], "o-", label=group)
+for group in (
+    "standardised, Adam",
+    "standardised, RMSprop",
+    "[0, 1], Adam",
+    "[0, 1], RMSprop",
+):
+    ax.plot(
+        rates,
+        [errors[f"{group}, rate {rate}"] for rate in rates],
+        "o-",
+        label=group,
+    )
 ax.set(
     xscale="log",
     yscale="log",
@@ -534,8 +739,13 @@ plt.show()
 # validation loss, measured without dropout, that is *below* the training loss.
 
 # %%
-settings = {f"dropout {rate}": (Options(dropout=rate), prepared()) for rate in (0.0, 0.1, 0.2, 0.5)}
-found = students({name: s for name, s in settings.items() if name != "dropout 0.0"})
+settings = {
+    f"dropout {rate}": (Options(dropout=rate), prepared())
+    for rate in (0.0, 0.1, 0.2, 0.5)
+}
+found = students(
+    {name: s for name, s in settings.items() if name != "dropout 0.0"}
+)
 found = {"dropout 0.0": base, **found}
 errors = report(settings, found)
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3))
@@ -545,13 +755,29 @@ training_loss = [losses[-1] for _, losses in found.values()]
 truth, ys, filtered = held_out()
 held_out_loss = []
 for name, (student, _) in found.items():
-    out = predict(settings[name][0], student, standard.y(ys), jnp.zeros(ys.shape[:2], bool))
-    held_out_loss.append(float(jnp.mean((out - standard.target(filtered))[:, 20:] ** 2)))
-left.set(yscale="log", xlabel="epoch", ylabel="training loss", title="Training loss with dropout")
+    out = predict(
+        settings[name][0],
+        student,
+        standard.y(ys),
+        jnp.zeros(ys.shape[:2], bool),
+    )
+    held_out_loss.append(
+        float(jnp.mean((out - standard.target(filtered))[:, 20:] ** 2))
+    )
+left.set(
+    yscale="log",
+    xlabel="epoch",
+    ylabel="training loss",
+    title="Training loss with dropout",
+)
 left.legend()
-right.bar(np.arange(4) - 0.2, training_loss, 0.4, label="training, with dropout")
+right.bar(
+    np.arange(4) - 0.2, training_loss, 0.4, label="training, with dropout"
+)
 right.bar(np.arange(4) + 0.2, held_out_loss, 0.4, label="held out, without")
-right.set(yscale="log", xticks=range(4), title="Loss at the end", xlabel="dropout")
+right.set(
+    yscale="log", xticks=range(4), title="Loss at the end", xlabel="dropout"
+)
 right.set_xticklabels(["0", "0.1", "0.2", "0.5"])
 right.legend()
 plt.show()
@@ -569,35 +795,65 @@ plt.show()
 
 # %%
 SHORT = 40 if QUICK else 60
-few = kf.Dataset(np.asarray(held_out()[1])[:16, :SHORT], np.asarray(held_out()[2])[:16, :SHORT])
-fades = kf.training.forgetting(kf.extended(), model, few, scale=np.asarray(sigma))
-print("steps until an error has faded to 1/e:", fades.to_1_e, " to 1 %:", fades.to_1_percent)
+few = kf.Dataset(
+    np.asarray(held_out()[1])[:16, :SHORT],
+    np.asarray(held_out()[2])[:16, :SHORT],
+)
+fades = kf.training.forgetting(
+    kf.extended(), model, few, scale=np.asarray(sigma)
+)
+print(
+    "steps until an error has faded to 1/e:",
+    fades.to_1_e,
+    " to 1 %:",
+    fades.to_1_percent,
+)
 lengths = (5, WINDOW) if QUICK else (2, 5, 10, 20, 40)
 LONG = lengths[-1]
+
+
+def in_streams(series):
+    """One long series as 32 parallel streams."""
+    series = np.asarray(series)
+    return kf.data.as_streams(series, STREAMS, len(series) // STREAMS)[0]
+
+
 as_streams = [
-    kf.Dataset(np.asarray(kf.data.as_streams(np.asarray(a), STREAMS, len(a) // STREAMS))[0], np.asarray(b))
-    for a, b in (
-        (
-            record.y[:TRAINING_STEPS],
-            kf.data.as_streams(np.asarray(record.filtered[:TRAINING_STEPS]), STREAMS, TRAINING_STEPS // STREAMS)[0],
-        ),
-        (record.y[TRAINING_STEPS:], held_out()[2]),
+    kf.Dataset(
+        in_streams(record.y[part]), in_streams(record.filtered[part])
     )
-]  # fmt: skip
+    for part in (slice(TRAINING_STEPS), slice(TRAINING_STEPS, None))
+]
 start_at = min(as_streams[1].steps - 1, LONG - 1)
 floors = [
-    kf.training.finite_memory_floor(*as_streams, N, scale=sigma, start=max(start_at, N - 1))
+    kf.training.finite_memory_floor(
+        *as_streams, N, scale=sigma, start=max(start_at, N - 1)
+    )
     for N in lengths
 ]
-settings = {f"window of {N}": (Options(), prepared(window=LONG, wipe=N)) for N in lengths}
-settings["window of 10, burn-in"] = (Options(), prepared(window=LONG, wipe=10, skip=5))
+settings = {
+    f"window of {N}": (Options(), prepared(window=LONG, wipe=N))
+    for N in lengths
+}
+settings["window of 10, burn-in"] = (
+    Options(),
+    prepared(window=LONG, wipe=10, skip=5),
+)
 found = students(settings, epochs=2 * EPOCHS)
 at_the_end, profiles = [], {}
-for name, N in [(f"window of {N}", N) for N in lengths] + [("window of 10, burn-in", 10)]:
-    error = difference(settings[name][0], found[name][0], wipe=N)[0][:, : TEST_STEPS // N * N]
-    profiles[name] = jnp.sqrt(jnp.mean(error.reshape(STREAMS, -1, N, 6) ** 2, axis=(0, 1, 3)))
+for name, N in [(f"window of {N}", N) for N in lengths] + [
+    ("window of 10, burn-in", 10)
+]:
+    error = difference(settings[name][0], found[name][0], wipe=N)[0][
+        :, : TEST_STEPS // N * N
+    ]
+    profiles[name] = jnp.sqrt(
+        jnp.mean(error.reshape(STREAMS, -1, N, 6) ** 2, axis=(0, 1, 3))
+    )
     at_the_end.append(float(profiles[name][-1]))
-    print(f"{name:24} imitation error at its last step {at_the_end[-1]:.2f}")
+    print(
+        f"{name:24} imitation error at its last step {at_the_end[-1]:.2f}"
+    )
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
 left.plot(
     np.arange(1, len(fades.norms) + 1),
@@ -611,7 +867,12 @@ left.plot(
     "s--",
     label="best affine map from N observations",
 )
-left.plot(lengths, at_the_end[: len(lengths)], "o-", label="LSTM, at the last step of N")
+left.plot(
+    lengths,
+    at_the_end[: len(lengths)],
+    "o-",
+    label="LSTM, at the last step of N",
+)
 left.set(
     xscale="log",
     yscale="log",
@@ -622,8 +883,16 @@ left.set(
 )
 left.legend()
 for name in ("window of 10", "window of 10, burn-in", f"window of {LONG}"):
-    right.plot(np.arange(1, len(profiles[name]) + 1), profiles[name], "o-", ms=3, label=name)
-right.set(yscale="log", xlabel="step in the window", title="Error within a window")
+    right.plot(
+        np.arange(1, len(profiles[name]) + 1),
+        profiles[name],
+        "o-",
+        ms=3,
+        label=name,
+    )
+right.set(
+    yscale="log", xlabel="step in the window", title="Error within a window"
+)
 right.legend()
 plt.show()
 
@@ -643,21 +912,33 @@ plt.show()
 # %%
 settings = {
     "memory wiped every 2 steps": (Options(), prepared(wipe=2)),
-    "the same, last output fed back": (Options(feedback=1.0, wipe_output=0.0), prepared(wipe=2)),
+    "the same, last output fed back": (
+        Options(feedback=1.0, wipe_output=0.0),
+        prepared(wipe=2),
+    ),
     "the same, fed back, and added to": (
         Options(feedback=1.0, increment=1.0, wipe_output=0.0),
         prepared(wipe=2),
     ),
     "memory kept (base)": (Options(), prepared()),
     "memory kept, fed back": (Options(feedback=1.0), prepared()),
-    "memory kept, fed back, and added to": (Options(feedback=1.0, increment=1.0), prepared()),
+    "memory kept, fed back, and added to": (
+        Options(feedback=1.0, increment=1.0),
+        prepared(),
+    ),
 }
 names = list(settings)
-found = students({name: settings[name] for name in names if "base" not in name}) | {
-    "memory kept (base)": base
-}
-errors = report({n: settings[n] for n in names[:3]}, {n: found[n] for n in names[:3]}, wipe=2)
-errors |= report({n: settings[n] for n in names[3:]}, {n: found[n] for n in names[3:]})
+found = students(
+    {name: settings[name] for name in names if "base" not in name}
+) | {"memory kept (base)": base}
+errors = report(
+    {n: settings[n] for n in names[:3]},
+    {n: found[n] for n in names[:3]},
+    wipe=2,
+)
+errors |= report(
+    {n: settings[n] for n in names[3:]}, {n: found[n] for n in names[3:]}
+)
 bars(errors, "N = 2, and feedback")
 
 # %% [markdown]
@@ -684,12 +965,18 @@ def trajectory(key):
 every = trajectory(jax.random.split(jax.random.key(7), 2 * STREAMS))
 short = jax.tree.map(lambda a: a[:STREAMS, :HORIZON], every)
 long = jax.tree.map(lambda a: a[STREAMS:], every)
-free_scales = Scales(*(kf.data.Standardiser.fit(a) for a in (short.y, short.filtered)))
+free_scales = Scales(
+    *(kf.data.Standardiser.fit(a) for a in (short.y, short.filtered))
+)
 cut = [
     jnp.asarray(a).reshape(STREAMS, -1, WINDOW, a.shape[-1]).swapaxes(0, 1)
     for a in (free_scales.y(short.y), free_scales.target(short.filtered))
 ]
-data = Data(*cut, jnp.zeros(cut[0].shape[:3], bool), jnp.ones((cut[0].shape[0], 1, WINDOW, 1)))
+data = Data(
+    *cut,
+    jnp.zeros(cut[0].shape[:3], bool),
+    jnp.ones((cut[0].shape[0], 1, WINDOW, 1)),
+)
 settings = {
     "levels": (Options(), data),
     "levels, fed back": (Options(feedback=1.0), data),
@@ -701,21 +988,37 @@ free_sigma = jnp.sqrt(jnp.diagonal(long.cov, axis1=2, axis2=3).mean((0, 1)))
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
 left.plot(np.asarray(long.truth[:8, :, 4]).T, lw=0.8)
 left.axvline(HORIZON, color="#222222", ls="--")
-left.set(xlabel="step", ylabel="clock bias", title="Eight runs; training ends at the line")
+left.set(
+    xlabel="step",
+    ylabel="clock bias",
+    title="Eight runs; training ends at the line",
+)
 for name, (student, _) in found.items():
     out = free_scales.target.inverse(
         predict(
-            settings[name][0], student, free_scales.y(long.y), jnp.zeros(long.y.shape[:2], bool)
+            settings[name][0],
+            student,
+            free_scales.y(long.y),
+            jnp.zeros(long.y.shape[:2], bool),
         )
     )
-    error = jnp.sqrt(jnp.mean(((out - long.filtered) / free_sigma) ** 2, axis=(0, 2)))
+    error = jnp.sqrt(
+        jnp.mean(((out - long.filtered) / free_sigma) ** 2, axis=(0, 2))
+    )
     right.plot(steps_shown, error, lw=0.8, label=name)
-    inside, outside = float(error[HORIZON // 4 : HORIZON].mean()), float(error[-HORIZON:].mean())
+    inside = float(error[HORIZON // 4 : HORIZON].mean())
+    outside = float(error[-HORIZON:].mean())
     print(
-        f"{name:22} imitation error within the horizon {inside:5.2f}, at ten times the horizon {outside:5.2f}"
+        f"{name:22} imitation error within the horizon {inside:5.2f}, at"
+        f" ten times the horizon {outside:5.2f}"
     )
 right.axvline(HORIZON, color="#222222", ls="--")
-right.set(yscale="log", xlabel="step", ylabel="imitation error", title="Ten times the horizon")
+right.set(
+    yscale="log",
+    xlabel="step",
+    ylabel="imitation error",
+    title="Ten times the horizon",
+)
 right.legend()
 plt.show()
 
@@ -735,9 +1038,15 @@ rates = (1e-3, 1e-2)
 figure, ax = plt.subplots(figsize=(6, 3))
 for hidden in sizes:
     settings = {
-        f"layers {hidden}, rate {rate}": (Options(learning_rate=rate), prepared()) for rate in rates
+        f"layers {hidden}, rate {rate}": (
+            Options(learning_rate=rate),
+            prepared(),
+        )
+        for rate in rates
     }
-    errors = report(settings, students(settings, hidden, epochs=EPOCHS // 2))
+    errors = report(
+        settings, students(settings, hidden, epochs=EPOCHS // 2)
+    )
     ax.plot(rates, list(errors.values()), "o-", label=str(hidden))
 ax.set(
     xscale="log",
@@ -766,9 +1075,9 @@ settings = {
     "layer normalisation": (Options(layer_norm=1.0), prepared()),
     "batch normalisation": (Options(batch_norm=1.0), prepared()),
 }
-found = students({name: s for name, s in settings.items() if "base" not in name}) | {
-    "no normalisation (base)": base
-}
+found = students(
+    {name: s for name, s in settings.items() if "base" not in name}
+) | {"no normalisation (base)": base}
 errors = report(settings, {name: found[name] for name in settings})
 bars(errors, "Normalisation")
 
@@ -789,10 +1098,18 @@ bars(errors, "Normalisation")
 # %%
 @jax.jit
 def slope_per_lag(options, trained, scales, ys):
-    """Norm of d student_T / d y_{T-k}, in standard deviations of the filter, as `kf.training.gradient_per_lag`."""
+    """Norm of d student_T / d y_{T-k}, in units of the filter's std.
+
+    `kf.training.gradient_per_lag` does the same for a filter.
+    """
 
     def last(y):
-        out = predict(options, trained, scales.y(y)[None], jnp.zeros((1, len(y)), bool))
+        out = predict(
+            options,
+            trained,
+            scales.y(y)[None],
+            jnp.zeros((1, len(y)), bool),
+        )
         return scales.target.inverse(out)[0, -1] / sigma
 
     J = jax.vmap(jax.jacrev(last))(ys)
@@ -805,18 +1122,27 @@ deepest = list(asked_for)[-1]
 figure, ax = plt.subplots(figsize=(6, 3))
 ax.plot(
     lags,
-    kf.training.gradient_per_lag(kf.extended(), model, few, scale=sigma)[: len(lags)],
+    kf.training.gradient_per_lag(kf.extended(), model, few, scale=sigma)[
+        : len(lags)
+    ],
     color="#222222",
     label="filter",
 )
-ax.plot(lags, slope_per_lag(Options(), base[0], standard, ys)[: len(lags)], label="base")
+ax.plot(
+    lags,
+    slope_per_lag(Options(), base[0], standard, ys)[: len(lags)],
+    label="base",
+)
 ax.plot(
     lags,
     slope_per_lag(AS_ASKED, asked_for[deepest], unit, ys)[: len(lags)],
     label=f"as asked, layers {deepest}",
 )
 ax.set(
-    yscale="log", xlabel="lag", ylabel="dependence on y", title="What the last estimate depends on"
+    yscale="log",
+    xlabel="lag",
+    ylabel="dependence on y",
+    title="What the last estimate depends on",
 )
 ax.legend()
 plt.show()
@@ -832,7 +1158,10 @@ ladder = {
     "contiguous streams": (AS_ASKED, prepared(unit), unit),
     "+ no dropout": (AS_ASKED._replace(dropout=0.0), prepared(unit), unit),
     "+ standardised, Adam at 0.01": (Options(), prepared()),
-    "+ output fed back, and added to": (Options(feedback=1.0, increment=1.0), prepared()),
+    "+ output fed back, and added to": (
+        Options(feedback=1.0, increment=1.0),
+        prepared(),
+    ),
 }
 asked_size = (32,) if QUICK else TWO
 errors = {"as asked": failed[f"as asked, layers {asked_size}"]}
@@ -861,25 +1190,36 @@ bars(errors, f"Layers {asked_size}")
 
 # %%
 def observations(key, count, steps):
-    xs, ys = jax.vmap(lambda k: kf.simulate(k, free, steps))(jax.random.split(key, count))
+    xs, ys = jax.vmap(lambda k: kf.simulate(k, free, steps))(
+        jax.random.split(key, count)
+    )
     return kf.Dataset(ys, xs)
 
 
 count, tested, updates = (32, 64, 10) if QUICK else (96, 32, 800)
-lessons, validation = observations(jax.random.key(10), 2 * count, SHORT).split(count, count)
+lessons, validation = observations(
+    jax.random.key(10), 2 * count, SHORT
+).split(count, count)
 student = kf.learned.recurrent(
     kf.learned.RecurrentStack(6, (32,), "gru"), 7, ("F2", "F4"), "update"
 )
 constants = kf.learned.measure_scales(free, lessons.ys) | {
     "x": {"centre": jnp.zeros(6), "spread": sigma}
 }
-params = kf.learned.init_params(jax.random.key(12), student, free, constants)
+params = kf.learned.init_params(
+    jax.random.key(12), student, free, constants
+)
 
 teacher = (kf.extended(), free)
 distilled = kf.training.distil(
-    teacher, (student, params), lessons, validation=validation, key=jax.random.key(13), updates=updates,
+    teacher,
+    (student, params),
+    lessons,
+    validation=validation,
+    key=jax.random.key(13),
+    updates=updates,
     optimizer=kf.training.clipped_adam(kf.training.Cosine(1e-2, updates)),
-)  # fmt: skip
+)
 
 # %% [markdown]
 # The report shows the error per component in units of the filter's standard deviations, the floors
@@ -890,7 +1230,12 @@ found = distilled.diagnosis
 print("error of the student     ", found.error.round(3))
 for N, floor in found.floors.items():
     print(f"best affine map, N = {N:2}   ", floor.round(3))
-print("the teacher forgets to 1/e in", found.forgetting.to_1_e, "steps;  gates", found.saturation)
+print(
+    "the teacher forgets to 1/e in",
+    found.forgetting.to_1_e,
+    "steps;  gates",
+    found.saturation,
+)
 
 # %% [markdown]
 # The final test is the error with respect to the *truth*, on new trajectories of the same length
@@ -899,15 +1244,24 @@ print("the teacher forgets to 1/e in", found.forgetting.to_1_e, "steps;  gates",
 # %%
 test = observations(jax.random.key(14), tested, LONGER * SHORT)
 comparison = kf.compare(
-    {"EKF (teacher)": teacher, "student": (student, distilled.params)}, test, repeats=1
+    {"EKF (teacher)": teacher, "student": (student, distilled.params)},
+    test,
+    repeats=1,
 )
 for row in comparison.rows:
-    inside = 10 ** (comparison.evaluations[row.name].error_over_time()[:SHORT] / 10)
+    inside = 10 ** (
+        comparison.evaluations[row.name].error_over_time()[:SHORT] / 10
+    )
     print(
-        f"{row.name:14} MSE within the horizon {10 * np.log10(inside.mean()):6.2f} dB; over ten times the horizon",
+        f"{row.name:14} MSE within the horizon"
+        f" {10 * np.log10(inside.mean()):6.2f} dB; over ten times the"
+        " horizon",
         end=" ",
     )
-    print(f"{row.mse_db.value:6.2f} dB  ({row.mse_db.low:6.2f} .. {row.mse_db.high:6.2f})")
+    print(
+        f"{row.mse_db.value:6.2f} dB  ({row.mse_db.low:6.2f} .."
+        f" {row.mse_db.high:6.2f})"
+    )
 figure, ax = plt.subplots(figsize=(7, 2.8))
 for name, evaluation in comparison.evaluations.items():
     ax.plot(evaluation.error_over_time(), label=name)
@@ -915,7 +1269,8 @@ ax.axvline(SHORT, color="#222222", ls="--", lw=1)
 ax.set(
     xlabel="step",
     ylabel="MSE [dB]",
-    title="Error to the truth, ten times the horizon (line: end of training)",
+    title="Error to the truth, ten times the horizon"
+    " (line: end of training)",
 )
 ax.legend()
 plt.show()

@@ -21,7 +21,9 @@ import kfjax as kf
 from kfjax.plotting import plot_path
 
 QUICK = "KFJAX_QUICK" in os.environ  # small sizes, for automatic tests
-plt.rcParams.update({"figure.dpi": 72, "figure.constrained_layout.use": True})
+plt.rcParams.update(
+    {"figure.dpi": 72, "figure.constrained_layout.use": True}
+)
 HERE = Path.cwd()
 PLACES = [
     Path(os.environ.get("KFJAX_DATA", "/nowhere")),
@@ -31,11 +33,14 @@ PLACES = [
 
 def folder(name):
     """Where a data set is, or None."""
-    found = next((place / name for place in PLACES if (place / name).is_dir()), None)
+    found = next(
+        (place / name for place in PLACES if (place / name).is_dir()), None
+    )
     print(
         f"{name}: measured data"
         if found
-        else f"{name}: no measured data here; simulated data of the same form"
+        else f"{name}: no measured data here; simulated data of the same"
+        " form"
     )
     return found
 
@@ -60,7 +65,9 @@ def rmse(a):
 # %%
 def drive(x, u):
     heading = u["heading"] + x[2]
-    step = x[3] * u["speed"] * jnp.stack([jnp.cos(heading), jnp.sin(heading)])
+    step = (
+        x[3] * u["speed"] * jnp.stack([jnp.cos(heading), jnp.sin(heading)])
+    )
     return jnp.concatenate([x[:2] + step, x[2:]])
 
 
@@ -69,16 +76,23 @@ segway = kf.StateSpaceModel(
     kf.Linear(np.eye(2, 4)),
     Q=np.diag([0.1, 0.1, 1e-4, 1e-6]),
     R=25.0 * np.eye(2),
-    prior=kf.Gaussian(jnp.array([0.0, 0.0, 0.0, 1.0]), np.diag([100.0, 100.0, 0.1, 0.01])),
+    prior=kf.Gaussian(
+        jnp.array([0.0, 0.0, 0.0, 1.0]), np.diag([100.0, 100.0, 0.1, 0.01])
+    ),
 )
 
 
 def simulated_session(seed, steps=1000):
     """A drive with outliers and gaps, in the layout of the files."""
     rng = np.random.default_rng(seed)
-    u = {"speed": rng.uniform(0.3, 1.6, steps), "heading": np.cumsum(rng.normal(0, 0.1, steps))}
+    u = {
+        "speed": rng.uniform(0.3, 1.6, steps),
+        "heading": np.cumsum(rng.normal(0, 0.1, steps)),
+    }
     xs, ys = kf.simulate(
-        jax.random.key(seed), segway, us=jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), u)
+        jax.random.key(seed),
+        segway,
+        us=jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), u),
     )
     bad = rng.random((steps, 1)) < 0.05
     ys = np.asarray(ys) + bad * rng.normal(0, 40, (steps, 2))
@@ -87,14 +101,17 @@ def simulated_session(seed, steps=1000):
 
 
 def session(name, steps):
-    """Observations [T, 2] with NaN where there was no fix, the true position, and the inputs."""
+    """Fixes [T, 2] (NaN where there was none), true position, inputs."""
     if NCLT is None:
         return [
             jax.tree.map(lambda a: a[:steps], part)
             for part in simulated_session(len(name) + int(name[-2:]))
         ]
     with np.load(NCLT / f"{name}.npz") as file:
-        ys, truth, wheel = (file[key][:steps] for key in ("filtered_gps", "ground_truth", "wheel"))
+        ys, truth, wheel = (
+            file[key][:steps]
+            for key in ("filtered_gps", "ground_truth", "wheel")
+        )
         return (
             ys - truth[:1],
             truth - truth[:1],
@@ -103,15 +120,21 @@ def session(name, steps):
 
 
 def dataset(parts):
-    """A `kf.Dataset` of one trajectory; calibration states have no truth."""
+    """One trajectory; the true calibration states are not known."""
     ys, truth, u = parts
     state = np.concatenate([truth, np.full_like(truth, np.nan)], axis=1)
-    return kf.Dataset(ys[None], state[None], jax.tree.map(lambda a: np.asarray(a)[None], u))
+    return kf.Dataset(
+        ys[None],
+        state[None],
+        jax.tree.map(lambda a: np.asarray(a)[None], u),
+    )
 
 
 NCLT = folder("nclt")
 LENGTH = 100 if QUICK else 1000
-tuning, choosing = (dataset(session(name, LENGTH)) for name in ("2013-01-10", "2013-02-23"))
+tuning, choosing = (
+    dataset(session(name, LENGTH)) for name in ("2013-01-10", "2013-02-23")
+)
 test = dataset(session("2012-11-04", 4 * LENGTH))
 print(test)
 
@@ -126,11 +149,17 @@ print(test)
 # %%
 updates = 3 if QUICK else 30
 by_likelihood = kf.training.tune(
-    kf.extended(), segway, tuning, validation=choosing, key=jax.random.key(0), updates=updates
+    kf.extended(),
+    segway,
+    tuning,
+    validation=choosing,
+    key=jax.random.key(0),
+    updates=updates,
 ).params
 error = (tuning.ys - tuning.xs[..., :2])[tuning.observed]
 print(
-    f"standard deviation of a fix: by likelihood {float(jnp.sqrt(by_likelihood.R[0, 0])):.2f} m",
+    "standard deviation of a fix: by likelihood"
+    f" {float(jnp.sqrt(by_likelihood.R[0, 0])):.2f} m",
     end=", ",
 )
 print(f"its RMSE beside the ground truth {rmse(error):.2f} m")
@@ -163,12 +192,15 @@ filters = {
 }
 if QUICK:
     filters = {name: filters[name] for name in ("EKF", "Student t")}
-ys, us = jnp.asarray(test.ys[0]), jax.tree.map(lambda a: jnp.asarray(a[0]), test.us)
+ys = jnp.asarray(test.ys[0])
+us = jax.tree.map(lambda a: jnp.asarray(a[0]), test.us)
 seen, truth = jnp.asarray(test.observed[0]), np.asarray(test.xs[0, :, :2])
 estimates, errors = {}, {}
-errors["receiver alone"] = np.where(seen, ys - truth, np.nan)  # where it reports
+# where it reports
+errors["receiver alone"] = np.where(seen, ys - truth, np.nan)
 print(
-    f"{'receiver alone':16} RMSE per axis {rmse(errors['receiver alone']):6.2f} m, median error"
+    f"{'receiver alone':16} RMSE per axis"
+    f" {rmse(errors['receiver alone']):6.2f} m, median error"
     f" {np.nanmedian(np.abs(errors['receiver alone'])):.2f} m"
 )
 for name, filter in {"EKF, likelihood": kf.extended(), **filters}.items():
@@ -176,11 +208,16 @@ for name, filter in {"EKF, likelihood": kf.extended(), **filters}.items():
     est = kf.run(filter, noise, ys, us=us, observed=seen).outputs
     error = np.asarray(est.mean[:, :2]) - truth
     nees = np.einsum(
-        "ti,tij,tj->t", error, np.linalg.inv(np.asarray(est.cov[:, :2, :2], np.float64)), error
+        "ti,tij,tj->t",
+        error,
+        np.linalg.inv(np.asarray(est.cov[:, :2, :2], np.float64)),
+        error,
     )
     estimates[name], errors[name] = est, error
     print(
-        f"{name:16} RMSE {rmse(error):6.2f} m, median {np.median(np.abs(error)):.2f} m, NEES / 2 {nees.mean() / 2:6.2f}"
+        f"{name:16} RMSE {rmse(error):6.2f} m, median"
+        f" {np.median(np.abs(error)):.2f} m, NEES / 2"
+        f" {nees.mean() / 2:6.2f}"
     )
 
 
@@ -189,8 +226,15 @@ def median(error):
 
 
 for text, size in (("RMSE", rmse), ("median", median)):
-    nearer = [name for name in estimates if size(errors[name]) < size(errors["receiver alone"])]
-    print(f"smaller {text} than the receiver alone: {', '.join(nearer) or 'none'}")
+    nearer = [
+        name
+        for name in estimates
+        if size(errors[name]) < size(errors["receiver alone"])
+    ]
+    print(
+        f"smaller {text} than the receiver alone:"
+        f" {', '.join(nearer) or 'none'}"
+    )
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(10, 4))
@@ -210,11 +254,21 @@ plt.show()
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 2.6))
 for ax, j, name in zip(
-    axes, (2, 3), ("offset of the heading [rad]", "scale of the wheels"), strict=True
+    axes,
+    (2, 3),
+    ("offset of the heading [rad]", "scale of the wheels"),
+    strict=True,
 ):
-    mean, std = estimates["Student t"].mean[:, j], jnp.sqrt(estimates["Student t"].cov[:, j, j])
+    mean = estimates["Student t"].mean[:, j]
+    std = jnp.sqrt(estimates["Student t"].cov[:, j, j])
     ax.plot(mean)
-    ax.fill_between(np.arange(len(mean)), mean - 2 * std, mean + 2 * std, alpha=0.25, lw=0)
+    ax.fill_between(
+        np.arange(len(mean)),
+        mean - 2 * std,
+        mean + 2 * std,
+        alpha=0.25,
+        lw=0,
+    )
     ax.set(title=name, xlabel="s")
 plt.show()
 
@@ -238,17 +292,21 @@ plt.show()
 
 # %%
 def robot(x, u):
-    forward, turn = (
-        (u["right"] + u["left"]) / 2,
-        0.7 * (u["right"] - u["left"]) / u["wheel_base"] * u["dt"],
-    )
+    forward = (u["right"] + u["left"]) / 2
+    turn = 0.7 * (u["right"] - u["left"]) / u["wheel_base"] * u["dt"]
     heading = x[2] + turn / 2
-    move = u["dt"] * forward * jnp.stack([jnp.cos(heading), jnp.sin(heading)])
-    return kf.angles(2).retract(x, jnp.concatenate([move, turn[None], jnp.zeros(1)]))
+    move = (
+        u["dt"] * forward * jnp.stack([jnp.cos(heading), jnp.sin(heading)])
+    )
+    return kf.angles(2).retract(
+        x, jnp.concatenate([move, turn[None], jnp.zeros(1)])
+    )
 
 
 def ranged(x, u):
-    return (jnp.sqrt(jnp.sum((x[:2] - u["anchor"]) ** 2) + 1e-9) + x[3])[None]
+    return (jnp.sqrt(jnp.sum((x[:2] - u["anchor"]) ** 2) + 1e-9) + x[3])[
+        None
+    ]
 
 
 def slip(x, u):
@@ -258,9 +316,12 @@ def slip(x, u):
 def uwb_model(bias_std):
     """The bias starts at zero, known to bias_std."""
     prior = kf.Gaussian(
-        jnp.array([1.2, 1.2, 0.0, 0.0]), jnp.diag(jnp.array([0.7, 0.7, 2.0, bias_std]) ** 2)
+        jnp.array([1.2, 1.2, 0.0, 0.0]),
+        jnp.diag(jnp.array([0.7, 0.7, 2.0, bias_std]) ** 2),
     )
-    return kf.StateSpaceModel(robot, ranged, slip, [[0.08**2]], prior, state_space=kf.angles(2))
+    return kf.StateSpaceModel(
+        robot, ranged, slip, [[0.08**2]], prior, state_space=kf.angles(2)
+    )
 
 
 def simulated_robot(steps=200):
@@ -274,7 +335,9 @@ def simulated_robot(steps=200):
     us |= {"right": np.full(steps, 0.25), "left": np.full(steps, 0.18)}
     us = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), us)
     start = kf.systems.known(jnp.array([1.2, 0.6, 0.0, 0.11]))
-    xs, ys = kf.simulate(jax.random.key(0), uwb_model(0.0).replace(prior=start), us=us)
+    xs, ys = kf.simulate(
+        jax.random.key(0), uwb_model(0.0).replace(prior=start), us=us
+    )
     ys = np.asarray(ys) + 0.5 * (rng.random((steps, 1)) < 0.05)
     return ys, np.asarray(xs), us
 
@@ -296,11 +359,15 @@ for name, method, bias_std in (
     ("UKF, bias as a state", kf.unscented(), 0.3),
     ("the same, Student t", kf.student_t(kf.unscented()), 0.3),
 ):
-    est = kf.run(method, uwb_model(bias_std), jnp.asarray(ys, jnp.float32), us=us).outputs
+    est = kf.run(
+        method, uwb_model(bias_std), jnp.asarray(ys, jnp.float32), us=us
+    ).outputs
     error = np.asarray(est.mean[:, :2]) - truth[:, :2]
     half = len(error) // 2
     print(
-        f"{name:22} RMSE in the second half {100 * rmse(error[half:]):5.1f} cm, bias {float(est.mean[-1, 3]):+.3f} m"
+        f"{name:22} RMSE in the second half"
+        f" {100 * rmse(error[half:]):5.1f} cm, bias"
+        f" {float(est.mean[-1, 3]):+.3f} m"
     )
     axes[0].plot(*np.asarray(est.mean[:, :2]).T, lw=1, label=name)
     axes[1].plot(np.linalg.norm(error, axis=1), lw=1, label=name)
@@ -326,33 +393,59 @@ RATE = 120
 def vertical(x, u):
     dt = 1.0 / RATE
     a = u - x[2]
-    return jnp.stack([x[0] + dt * x[1] + 0.5 * dt**2 * a, x[1] + dt * a, x[2]])
+    return jnp.stack(
+        [x[0] + dt * x[1] + 0.5 * dt**2 * a, x[1] + dt * a, x[2]]
+    )
 
 
 def flight_model(bias_std):
-    prior = kf.Gaussian(jnp.zeros(3), jnp.diag(jnp.array([1.0, 0.5, bias_std]) ** 2))
+    prior = kf.Gaussian(
+        jnp.zeros(3), jnp.diag(jnp.array([1.0, 0.5, bias_std]) ** 2)
+    )
     return kf.StateSpaceModel(
-        vertical, kf.Linear([[1.0, 0, 0]]), np.diag([1e-8, 3e-3, 1e-8]), [[0.05**2]], prior
+        vertical,
+        kf.Linear([[1.0, 0, 0]]),
+        np.diag([1e-8, 3e-3, 1e-8]),
+        [[0.05**2]],
+        prior,
     )
 
 
 def simulated_flight(steps=20 * RATE):
-    a = np.random.default_rng(1).normal(0, 0.5, steps).astype(np.float32) + 0.1
+    a = (
+        np.random.default_rng(1).normal(0, 0.5, steps).astype(np.float32)
+        + 0.1
+    )
     xs, _ = kf.simulate(
         jax.random.key(1),
-        flight_model(1e-6).replace(prior=kf.systems.known(np.array([0, 0, 0.1]))),
+        flight_model(1e-6).replace(
+            prior=kf.systems.known(np.array([0, 0, 0.1]))
+        ),
         us=jnp.asarray(a),
     )
     return a, np.asarray(xs[:, 0])
 
 
 def recorded_flight(path):
-    imus = [np.genfromtxt(path / f"IMU_{k}.csv", delimiter=",", skip_header=1) for k in (1, 2)]
-    time, height = np.genfromtxt(path / "GT.csv", delimiter=",", skip_header=1)[:, [0, 9]].T
-    roll, pitch = np.radians(np.mean([imu[:, 1:3] for imu in imus], axis=0)).T
+    imus = [
+        np.genfromtxt(path / f"IMU_{k}.csv", delimiter=",", skip_header=1)
+        for k in (1, 2)
+    ]
+    time, height = np.genfromtxt(
+        path / "GT.csv", delimiter=",", skip_header=1
+    )[:, [0, 9]].T
+    roll, pitch = np.radians(
+        np.mean([imu[:, 1:3] for imu in imus], axis=0)
+    ).T
     fx, fy, fz = np.mean([imu[:, 4:7] for imu in imus], axis=0).T
-    up = -np.sin(pitch) * fx + np.cos(pitch) * (np.sin(roll) * fy + np.cos(roll) * fz) - 9.81
-    return up.astype(np.float32), np.interp(imus[0][:, 0], time, -height).astype(np.float32)
+    up = (
+        -np.sin(pitch) * fx
+        + np.cos(pitch) * (np.sin(roll) * fy + np.cos(roll) * fz)
+        - 9.81
+    )
+    return up.astype(np.float32), np.interp(
+        imus[0][:, 0], time, -height
+    ).astype(np.float32)
 
 
 quadrotor = folder("quadrotor_dr")
@@ -362,18 +455,24 @@ up, height = (
     else recorded_flight(quadrotor / "StraightLine" / "path_1")
 )
 steps = np.arange(len(up))
-outage = (steps > 10 * RATE) & (steps < 16 * RATE)  # six seconds without a height
+# six seconds without a height
+outage = (steps > 10 * RATE) & (steps < 16 * RATE)
 seen = jnp.asarray((steps % RATE == RATE - 1) & ~outage)
 figure, ax = plt.subplots(figsize=(8, 2.8))
 ax.plot(steps / RATE, height, color="#222222", label="true")
 for name, bias_std in (("no bias", 1e-6), ("bias as a state", 0.5)):
     model = flight_model(bias_std)
     est = kf.run(
-        kf.extended(), model, jnp.asarray(height)[:, None], us=jnp.asarray(up), observed=seen
+        kf.extended(),
+        model,
+        jnp.asarray(height)[:, None],
+        us=jnp.asarray(up),
+        observed=seen,
     ).outputs
     error = np.asarray(est.mean[:, 0]) - height
     print(
-        f"{name:16} RMSE with heights {rmse(error[~outage]):.2f} m, without {rmse(error[outage]):.2f} m;"
+        f"{name:16} RMSE with heights {rmse(error[~outage]):.2f} m,"
+        f" without {rmse(error[outage]):.2f} m;"
         f" bias {float(est.mean[-1, 2]):+.3f} m/s^2"
     )
     ax.plot(steps / RATE, est.mean[:, 0], lw=1.2, label=name)

@@ -18,7 +18,9 @@ import kfjax as kf
 from kfjax.plotting import plot_path, plot_trajectory
 
 QUICK = "KFJAX_QUICK" in os.environ  # small sizes, for automatic tests
-plt.rcParams.update({"figure.dpi": 72, "figure.constrained_layout.use": True})
+plt.rcParams.update(
+    {"figure.dpi": 72, "figure.constrained_layout.use": True}
+)
 TRIALS, STEPS = (10, 60) if QUICK else (200, 150)
 
 
@@ -55,13 +57,18 @@ filters = {
 if QUICK:
     filters = {name: filters[name] for name in ("plain", "gated")}
 table = kf.compare(
-    {name: (filter, model) for name, filter in filters.items()}, kf.Dataset(Y, X), repeats=1
+    {name: (filter, model) for name, filter in filters.items()},
+    kf.Dataset(Y, X),
+    repeats=1,
 )
 print(table)
 if not QUICK:  # what is said below
     median = {row.name: row.median_db for row in table.rows}
     mean = {row.name: row.mse_db.value for row in table.rows}
-    assert (min(median, key=median.get), max(mean, key=mean.get)) == ("gated", "gated")
+    assert (min(median, key=median.get), max(mean, key=mean.get)) == (
+        "gated",
+        "gated",
+    )
     assert min(mean, key=mean.get) == "Student t"
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.4))
@@ -79,8 +86,13 @@ plt.show()
 # Combinators report what they found in `info.extra`:
 
 # %%
-_, info = kf.run(filters["gated"], model, Y[0], emit=kf.estimate_and_info).outputs
-print("rejected at steps", np.flatnonzero(~np.asarray(info.extra["accepted"], bool)) + 1)
+_, info = kf.run(
+    filters["gated"], model, Y[0], emit=kf.estimate_and_info
+).outputs
+print(
+    "rejected at steps",
+    np.flatnonzero(~np.asarray(info.extra["accepted"], bool)) + 1,
+)
 
 # %% [markdown]
 # ## Noise of unknown size
@@ -91,7 +103,9 @@ print("rejected at steps", np.flatnonzero(~np.asarray(info.extra["accepted"], bo
 
 # %%
 xs, ys = kf.simulate(jax.random.key(1), model, STEPS)
-_, worse = kf.simulate(jax.random.key(1), model.replace(R=25 * model.R), STEPS)
+_, worse = kf.simulate(
+    jax.random.key(1), model.replace(R=25 * model.R), STEPS
+)
 ys = jnp.where(jnp.arange(STEPS)[:, None] < STEPS // 2, ys, worse)
 truly = model.replace(R=lambda x, u: u * model.R)
 factor = jnp.where(jnp.arange(STEPS) < STEPS // 2, 1.0, 25.0)
@@ -103,16 +117,17 @@ def scale_of_R(state, info):
 
 
 means, scales = kf.run(adaptive, model, ys, emit=scale_of_R).outputs
-plain, best = (
-    kf.run(kf.kalman(), model, ys).outputs,
-    kf.run(kf.kalman(), truly, ys, us=factor).outputs,
-)
+plain = kf.run(kf.kalman(), model, ys).outputs
+best = kf.run(kf.kalman(), truly, ys, us=factor).outputs
 print(
-    f"RMSE plain {rmse(plain.mean, xs):.3f}, adaptive {rmse(means, xs):.3f}, told the truth {rmse(best.mean, xs):.3f}"
+    f"RMSE plain {rmse(plain.mean, xs):.3f}, adaptive"
+    f" {rmse(means, xs):.3f}, told the truth {rmse(best.mean, xs):.3f}"
 )
 figure, ax = plt.subplots(figsize=(7, 2.4))
 ax.plot(np.arange(1, STEPS + 1), scales, label="estimated")
-ax.plot(np.arange(1, STEPS + 1), factor, color="#222222", ls="--", label="true")
+ax.plot(
+    np.arange(1, STEPS + 1), factor, color="#222222", ls="--", label="true"
+)
 ax.set(yscale="log", xlabel="step", ylabel="R / nominal R")
 ax.legend()
 plt.show()
@@ -138,7 +153,11 @@ truth = calm.replace(Q=switching)
 X, Y = jax.vmap(lambda key: kf.simulate(key, truth, us=manoeuvre))(
     jax.random.split(jax.random.key(2), TRIALS)
 )
-chain = kf.IMMParams((calm, lively), transition=[[0.96, 0.04], [0.08, 0.92]], weights=[0.9, 0.1])
+chain = kf.IMMParams(
+    (calm, lively),
+    transition=[[0.96, 0.04], [0.08, 0.92]],
+    weights=[0.9, 0.1],
+)
 candidates = {
     "calm": (kf.kalman(), calm),
     "lively": (kf.kalman(), lively),
@@ -154,9 +173,16 @@ def weights(state, info):
 found = kf.run(*candidates["IMM"], Y[0], emit=weights).outputs
 figure, ax = plt.subplots(figsize=(7, 2.2))
 ax.fill_between(
-    np.arange(1, STEPS + 1), 0, manoeuvre, color="#eeeeee", step="mid", label="manoeuvre"
+    np.arange(1, STEPS + 1),
+    0,
+    manoeuvre,
+    color="#eeeeee",
+    step="mid",
+    label="manoeuvre",
 )
-ax.plot(np.arange(1, STEPS + 1), found[:, 1], label="weight of the lively model")
+ax.plot(
+    np.arange(1, STEPS + 1), found[:, 1], label="weight of the lively model"
+)
 ax.set(xlabel="step")
 ax.legend()
 plt.show()
@@ -183,7 +209,9 @@ body = kf.systems.constant_velocity(
     2,
     dt=1.0,
     q_density=0.01,
-    prior=kf.Gaussian(jnp.array([20.0, -0.5, 20.0, 0.5]), np.diag([9.0, 0.3, 9.0, 0.3])),
+    prior=kf.Gaussian(
+        jnp.array([20.0, -0.5, 20.0, 0.5]), np.diag([9.0, 0.3, 9.0, 0.3])
+    ),
 )
 sensors = kf.Sensors(
     body.f,
@@ -191,16 +219,22 @@ sensors = kf.Sensors(
     body.prior,
     {
         "bearing": kf.Sensor(bearing, [[0.02**2]], space=kf.angles(0)),
-        "position": kf.Sensor(kf.Linear([[1.0, 0, 0, 0], [0, 0, 1.0, 0]]), 4.0 * np.eye(2)),
+        "position": kf.Sensor(
+            kf.Linear([[1.0, 0, 0, 0], [0, 0, 1.0, 0]]), 4.0 * np.eye(2)
+        ),
         "speed": kf.Sensor(speed, [[0.1**2]]),
     },
 )
 xs, _ = kf.simulate(jax.random.key(3), body, STEPS)
 ys = {}
 for key, (name, sensor) in zip(
-    jax.random.split(jax.random.key(4), 3), sensors.sensors.items(), strict=True
+    jax.random.split(jax.random.key(4), 3),
+    sensors.sensors.items(),
+    strict=True,
 ):
-    noise = jax.random.normal(key, (STEPS, len(sensor.R))) @ jnp.sqrt(sensor.R)
+    noise = jax.random.normal(key, (STEPS, len(sensor.R))) @ jnp.sqrt(
+        sensor.R
+    )
     ys[name] = jax.vmap(lambda x, h=sensor.h: h(x, None))(xs) + noise
 at = jnp.arange(1, STEPS + 1)
 reported = {
@@ -209,14 +243,18 @@ reported = {
     "speed": at > 0,
 }
 ekf = kf.extended()
-tracker = kf.sequential((kf.gated(ekf), ekf, ekf))  # in the order of the names
+# in the order of the names
+tracker = kf.sequential((kf.gated(ekf), ekf, ekf))
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.4))
-for ax, (name, seen) in zip(axes, {
-    "position alone": reported | {"bearing": at < 0, "speed": at < 0}, "all three sensors": reported,
-}.items(), strict=True):  # fmt: skip
+never = {"bearing": at < 0, "speed": at < 0}
+masks = {"position alone": reported | never, "all three sensors": reported}
+for ax, (name, seen) in zip(axes, masks.items(), strict=True):
     est = kf.run(tracker, sensors, ys, observed=seen).outputs
     plot_path(est.mean, est.cov, xs, components=(0, 2), ax=ax)
-    ax.set_title(f"{name}: RMSE {rmse(est.mean[:, ::2], xs[:, ::2]):.2f} of the position")
+    ax.set_title(
+        f"{name}: RMSE {rmse(est.mean[:, ::2], xs[:, ::2]):.2f} of the"
+        " position"
+    )
 plt.show()
 
 # %% [markdown]
@@ -229,7 +267,9 @@ plt.show()
 pendulum = kf.systems.pendulum(dt=0.05)
 xs, ys = kf.simulate(jax.random.key(6), pendulum, steps=60)
 ys = ys.at[20:30].set(jnp.nan)
-tracker = kf.imm((kf.gated(kf.unscented(), 0.999), kf.particle(100 if QUICK else 500)))
+tracker = kf.imm(
+    (kf.gated(kf.unscented(), 0.999), kf.particle(100 if QUICK else 500))
+)
 params = kf.IMMParams(
     (pendulum, pendulum.replace(Q=25 * pendulum.Q)),
     transition=[[0.95, 0.05], [0.1, 0.9]],
@@ -267,12 +307,22 @@ def floored(filter, std):
         kept = filter.recentre(params, new, belief)
         if observed is None:
             return kept, info
-        seen = jnp.any(observed)  # the law: nothing observed, nothing changed
-        return jax.tree.map(lambda a, b: jnp.where(seen, a, b), kept, state), info
+        # the law: nothing observed, nothing changed
+        seen = jnp.any(observed)
+        return jax.tree.map(
+            lambda a, b: jnp.where(seen, a, b), kept, state
+        ), info
 
     return filter._replace(update=update, rule=None)
 
 
-est = kf.run(floored(kf.unscented(), 0.2), pendulum, ys, observed=~jnp.isnan(ys)).outputs
-stds = jnp.sqrt(jnp.diagonal(est.cov, axis1=1, axis2=2))[~jnp.isnan(ys[:, 0])]
-print("smallest standard deviation where something was seen:", round(float(stds.min()), 4))
+est = kf.run(
+    floored(kf.unscented(), 0.2), pendulum, ys, observed=~jnp.isnan(ys)
+).outputs
+stds = jnp.sqrt(jnp.diagonal(est.cov, axis1=1, axis2=2))[
+    ~jnp.isnan(ys[:, 0])
+]
+print(
+    "smallest standard deviation where something was seen:",
+    round(float(stds.min()), 4),
+)

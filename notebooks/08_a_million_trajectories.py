@@ -17,10 +17,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import kfjax as kf
-from kfjax.plotting import plot_autocorrelation, plot_consistency, plot_errors
+from kfjax.plotting import (
+    plot_autocorrelation,
+    plot_consistency,
+    plot_errors,
+)
 
 QUICK = "KFJAX_QUICK" in os.environ  # small sizes, for automatic tests
-plt.rcParams.update({"figure.dpi": 72, "figure.constrained_layout.use": True})
+plt.rcParams.update(
+    {"figure.dpi": 72, "figure.constrained_layout.use": True}
+)
 TRIALS, STEPS = (50, 30) if QUICK else (10_000, 100)
 
 # %% [markdown]
@@ -32,9 +38,17 @@ TRIALS, STEPS = (50, 30) if QUICK else (10_000, 100)
 # %%
 model = kf.systems.lorenz(q_std=0.3, r_std=1.0)
 started = time.perf_counter()
-study = kf.monte_carlo(jax.random.key(0), model, kf.extended(), model, trials=TRIALS, steps=STEPS)
+study = kf.monte_carlo(
+    jax.random.key(0),
+    model,
+    kf.extended(),
+    model,
+    trials=TRIALS,
+    steps=STEPS,
+)
 print(
-    f"{study.trajectories} trajectories of {STEPS} steps in {time.perf_counter() - started:.1f} s, compilation included"
+    f"{study.trajectories} trajectories of {STEPS} steps in"
+    f" {time.perf_counter() - started:.1f} s, compilation included"
 )
 for name, value in (
     ("MSE [dB]", study.mse_db()),
@@ -42,7 +56,10 @@ for name, value in (
     ("NIS", study.anis()),
     ("coverage", study.coverage()),
 ):
-    print(f"{name:9} {value.value:8.4f}   95 % interval {value.low:8.4f} .. {value.high:8.4f}")
+    print(
+        f"{name:9} {value.value:8.4f}   95 % interval {value.low:8.4f} .."
+        f" {value.high:8.4f}"
+    )
 
 # %% [markdown]
 # The precision grows with the number of trials: the interval shrinks with one over the square root
@@ -81,13 +98,20 @@ studies = {
 for name, found in studies.items():
     white = found.whiteness()
     print(
-        f"{name:8} MSE {found.mse_db().value:6.2f} dB  ANEES {found.anees().value:6.3f}  NIS {found.anis().value:6.3f}",
+        f"{name:8} MSE {found.mse_db().value:6.2f} dB  ANEES"
+        f" {found.anees().value:6.3f}  NIS {found.anis().value:6.3f}",
         end="",
     )
     print(f"   p-value of white innovations {white.p_value:.3f}")
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.2))
-plot_errors({name: found.error_over_time() for name, found in studies.items()}, ax=axes[0])
-plot_consistency({name: found.nees_over_time() for name, found in studies.items()}, ax=axes[1])
+plot_errors(
+    {name: found.error_over_time() for name, found in studies.items()},
+    ax=axes[0],
+)
+plot_consistency(
+    {name: found.nees_over_time() for name, found in studies.items()},
+    ax=axes[1],
+)
 axes[0].legend()
 plt.show()
 
@@ -96,12 +120,18 @@ X, Y = jax.vmap(lambda key: kf.simulate(key, model, STEPS))(
     jax.random.split(jax.random.key(2), 100)
 )
 figure, axes = plt.subplots(1, 2, figsize=(9, 2.8), sharey=True)
-for ax, (name, c) in zip(axes, (("Q right", 1.0), ("Q / 30", 1 / 30)), strict=True):
+for ax, (name, c) in zip(
+    axes, (("Q right", 1.0), ("Q / 30", 1 / 30)), strict=True
+):
     wrong = model.replace(Q=c * model.Q)
     info = jax.vmap(
-        lambda y, m=wrong: kf.run(kf.extended(), m, y, emit=kf.estimate_and_info).outputs[1]
+        lambda y, m=wrong: kf.run(
+            kf.extended(), m, y, emit=kf.estimate_and_info
+        ).outputs[1]
     )(Y)
-    plot_autocorrelation(info.innovation, info.innovation_cov, lags=15, ax=ax)
+    plot_autocorrelation(
+        info.innovation, info.innovation_cov, lags=15, ax=ax
+    )
     ax.set_title(name)
 plt.show()
 
@@ -112,15 +142,19 @@ plt.show()
 # interval is much narrower than those of the two errors.
 
 # %%
-other = kf.monte_carlo(jax.random.key(1), model, kf.unscented(), model, trials=few, steps=STEPS)
+other = kf.monte_carlo(
+    jax.random.key(1), model, kf.unscented(), model, trials=few, steps=STEPS
+)
 ekf = studies["Q right"]
 for name, found in (("EKF", ekf), ("UKF", other)):
     print(
-        f"{name}: {found.mse_db().value:.4f} dB, interval {found.mse_db().low:.4f} .. {found.mse_db().high:.4f}"
+        f"{name}: {found.mse_db().value:.4f} dB, interval"
+        f" {found.mse_db().low:.4f} .. {found.mse_db().high:.4f}"
     )
 paired = other.paired_db(ekf)
 print(
-    f"UKF - EKF on the same trials: {paired.value:+.4f} dB, interval {paired.low:+.4f} .. {paired.high:+.4f}"
+    f"UKF - EKF on the same trials: {paired.value:+.4f} dB, interval"
+    f" {paired.low:+.4f} .. {paired.high:+.4f}"
 )
 
 # %% [markdown]
@@ -134,16 +168,30 @@ print(
 # %%
 part, whole = (20, 40) if QUICK else (8_000, 20_000)
 with tempfile.TemporaryDirectory() as folder:
-    options = {"steps": STEPS, "chunk": part // 2, "resume": f"{folder}/study"}
+    options = {
+        "steps": STEPS,
+        "chunk": part // 2,
+        "resume": f"{folder}/study",
+    }
     for trials in (part, whole):
         started = time.perf_counter()
         found = kf.monte_carlo(
-            jax.random.key(3), model, kf.extended(), model, trials=trials, **options
+            jax.random.key(3),
+            model,
+            kf.extended(),
+            model,
+            trials=trials,
+            **options,
         )
         seconds = time.perf_counter() - started
-        print(f"{trials} trials: {found.mse_db().value:.4f} dB after {seconds:.1f} s")
+        print(
+            f"{trials} trials: {found.mse_db().value:.4f} dB after"
+            f" {seconds:.1f} s"
+        )
     print(
-        f"at this rate a million would take {seconds / (whole - part / 2) * 1e6 / 60:.1f} minutes on this machine"
+        "at this rate a million would take"
+        f" {seconds / (whole - part / 2) * 1e6 / 60:.1f} minutes on this"
+        " machine"
     )
 
 # %% [markdown]
@@ -155,21 +203,40 @@ with tempfile.TemporaryDirectory() as folder:
 
 # %%
 print("devices here:", jax.devices())
-alone = kf.monte_carlo(jax.random.key(4), model, kf.extended(), model, trials=50, steps=STEPS)
-again = kf.monte_carlo(
-    jax.random.key(4), model, kf.extended(), model, trials=50, steps=STEPS, chunk=10
+alone = kf.monte_carlo(
+    jax.random.key(4), model, kf.extended(), model, trials=50, steps=STEPS
 )
-print("in one chunk and in five, largest difference:", float(np.abs(alone.mses - again.mses).max()))
+again = kf.monte_carlo(
+    jax.random.key(4),
+    model,
+    kf.extended(),
+    model,
+    trials=50,
+    steps=STEPS,
+    chunk=10,
+)
+print(
+    "in one chunk and in five, largest difference:",
+    float(np.abs(alone.mses - again.mses).max()),
+)
 
 # %% [markdown]
 # To split a batch in your own code, place it on the devices; `jit` and `vmap` keep it there:
 
 # %%
-mesh = jax.make_mesh((len(jax.devices()),), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
-place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
+mesh = jax.make_mesh(
+    (len(jax.devices()),),
+    ("batch",),
+    axis_types=(jax.sharding.AxisType.Auto,),
+)
+place = jax.sharding.NamedSharding(
+    mesh, jax.sharding.PartitionSpec("batch")
+)
 count = len(Y) // len(jax.devices()) * len(jax.devices())
 spread = jax.device_put(Y[:count], place)
-means = jax.jit(jax.vmap(lambda y: kf.run(kf.extended(), model, y).outputs.mean))(spread)
+means = jax.jit(
+    jax.vmap(lambda y: kf.run(kf.extended(), model, y).outputs.mean)
+)(spread)
 print(
     "estimates",
     means.shape,

@@ -19,7 +19,9 @@ import kfjax as kf
 from kfjax.plotting import plot_trajectory
 
 QUICK = "KFJAX_QUICK" in os.environ  # small sizes, for automatic tests
-plt.rcParams.update({"figure.dpi": 72, "figure.constrained_layout.use": True})
+plt.rcParams.update(
+    {"figure.dpi": 72, "figure.constrained_layout.use": True}
+)
 
 # %% [markdown]
 # ## The filter
@@ -28,7 +30,9 @@ plt.rcParams.update({"figure.dpi": 72, "figure.constrained_layout.use": True})
 # outliers.
 
 # %%
-model = kf.systems.pendulum(dt=0.02, observation="angle", q_density=0.25, r_std=0.1)
+model = kf.systems.pendulum(
+    dt=0.02, observation="angle", q_density=0.25, r_std=0.1
+)
 method = kf.gated(kf.unscented())
 STEPS = 60 if QUICK else 400
 xs, ys = kf.simulate(jax.random.key(0), model, STEPS)
@@ -44,9 +48,8 @@ ys[30:45], ys[50] = np.nan, 3.0  # nothing for a while, then nonsense
 
 # %%
 state = method.init(model)
-kf.step(
-    method, model, state, ys[0], observed=~np.isnan(ys[0])
-)  # compiles; the result is thrown away
+# compiles; the result is thrown away
+kf.step(method, model, state, ys[0], observed=~np.isnan(ys[0]))
 
 means, covs, accepted = [], [], []
 for y in ys:
@@ -56,13 +59,19 @@ for y in ys:
     accepted.append(bool(info.extra["accepted"].all()))
 print(
     "rejected steps:",
-    [t + 1 for t, fine in enumerate(accepted) if not fine and np.isfinite(ys[t]).all()],
+    [
+        t + 1
+        for t, fine in enumerate(accepted)
+        if not fine and np.isfinite(ys[t]).all()
+    ],
 )
 
 figure, axes = plt.subplots(2, 1, figsize=(7, 3.8), sharex=True)
 plot_trajectory(np.stack(means), np.stack(covs), xs, axes=axes)
 axes[0].axvspan(30.5, 45.5, color="#eeeeee")
-axes[0].set_title("streamed; nothing seen in the grey part, an outlier after it")
+axes[0].set_title(
+    "streamed; nothing seen in the grey part, an outlier after it"
+)
 plt.show()
 
 # %% [markdown]
@@ -71,7 +80,10 @@ plt.show()
 # %%
 observed = ~np.isnan(ys)
 final, est = kf.run(method, model, ys, observed=observed)
-print("largest difference to kf.run:", float(np.abs(np.stack(means) - est.mean).max()))
+print(
+    "largest difference to kf.run:",
+    float(np.abs(np.stack(means) - est.mean).max()),
+)
 
 # %% [markdown]
 # ## Latency
@@ -81,7 +93,9 @@ print("largest difference to kf.run:", float(np.abs(np.stack(means) - est.mean).
 
 # %%
 compiled_in = jax.jit(
-    lambda state, y, observed: kf.step(method, model, state, y, observed=observed)
+    lambda state, y, observed: kf.step(
+        method, model, state, y, observed=observed
+    )
 )
 
 
@@ -97,11 +111,18 @@ def latencies(take, rounds=50 if QUICK else 1000):
 
 
 measured = {
-    "kf.step": latencies(lambda state, y, seen: kf.step(method, model, state, y, observed=seen)),
+    "kf.step": latencies(
+        lambda state, y, seen: kf.step(
+            method, model, state, y, observed=seen
+        )
+    ),
     "model compiled in": latencies(compiled_in),
 }
 for name, times in measured.items():
-    print(f"{name:18} median {np.median(times):7.1f} us, 99 % {np.quantile(times, 0.99):7.1f} us")
+    print(
+        f"{name:18} median {np.median(times):7.1f} us, 99 %"
+        f" {np.quantile(times, 0.99):7.1f} us"
+    )
 figure, ax = plt.subplots(figsize=(6, 2.4))
 edges = np.geomspace(
     min(t.min() for t in measured.values()),
@@ -121,11 +142,17 @@ plt.show()
 # uses no pickle and runs no code when it is read. The resumed filter gives the same bits.
 
 # %%
-before = kf.run(method, model, ys[: STEPS // 2], observed=observed[: STEPS // 2]).final
+before = kf.run(
+    method, model, ys[: STEPS // 2], observed=observed[: STEPS // 2]
+).final
 data = kf.to_bytes(before)
 after = kf.from_bytes(data, like=method.init(model))
 resumed = kf.run(
-    method, model, ys[STEPS // 2 :], observed=observed[STEPS // 2 :], state=after
+    method,
+    model,
+    ys[STEPS // 2 :],
+    observed=observed[STEPS // 2 :],
+    state=after,
 ).final
 print(
     len(data),
@@ -153,7 +180,9 @@ except ValueError as error:
 
 # %%
 with tempfile.TemporaryDirectory() as place:
-    path = kf.exporting.export_step(Path(place) / "tracker.zip", method, model, masked=True)
+    path = kf.exporting.export_step(
+        Path(place) / "tracker.zip", method, model, masked=True
+    )
     print(f"{path.name}: {path.stat().st_size / 1024:.0f} KiB")
     program = kf.exporting.load(path)
 print("inputs:", program.input_names, "  state:", program.state_names)
@@ -161,7 +190,8 @@ state = program.initial()
 for y, seen in zip(np.asarray(ys), np.asarray(observed), strict=True):
     state, outputs = program(state, y=y, observed=seen)
 print(
-    "largest difference to kf.run:", float(np.abs(np.asarray(outputs["mean"]) - final.mean).max())
+    "largest difference to kf.run:",
+    float(np.abs(np.asarray(outputs["mean"]) - final.mean).max()),
 )
 
 # %% [markdown]
@@ -174,7 +204,14 @@ print(
 # * Keep what the model was built from: it is in the exported file, but not in a saved state.
 
 # %%
-watched = kf.run(method, model, ys, observed=observed, emit=kf.estimate_and_info).outputs[1]
-nis = np.asarray(watched.nis)[np.asarray(watched.extra["accepted"]) > 0]  # what passed the gate
+watched = kf.run(
+    method, model, ys, observed=observed, emit=kf.estimate_and_info
+).outputs[1]
+nis = np.asarray(watched.nis)[
+    np.asarray(watched.extra["accepted"]) > 0
+]  # what passed the gate
 low, high = kf.evaluation.chi_square_interval(len(nis))
-print(f"mean NIS {nis.mean():.2f}; consistent between {low:.2f} and {high:.2f}")
+print(
+    f"mean NIS {nis.mean():.2f}; consistent between {low:.2f} and"
+    f" {high:.2f}"
+)

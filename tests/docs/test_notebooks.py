@@ -11,6 +11,7 @@ import pytest
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 SCRIPTS = sorted(FOLDER.glob("[0-9]*.py"))
+COLUMNS_OF_CODE = 76  # what a box of the site holds
 
 
 @pytest.fixture
@@ -43,3 +44,10 @@ def test_the_notebook_is_the_script_executed(script):
     assert not [output for output in outputs if output["output_type"] == "error"]
     assert any("image/png" in output.get("data", {}) for output in outputs)
     assert script.with_suffix(".ipynb").stat().st_size < 300_000
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_code_fits_its_box(script):
+    cells = [cell for cell in jupytext.read(script).cells if cell.cell_type == "code"]
+    lines = [line for cell in cells for line in cell.source.split("\n")]
+    assert not [line for line in lines if len(line) > COLUMNS_OF_CODE]
