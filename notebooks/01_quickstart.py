@@ -167,9 +167,9 @@ print(table)
 # %% [markdown]
 # ## A sweep
 #
-# The model is an argument, and every number in it a leaf that `vmap` may run over: one compiled
-# program for all values. Which Q fits the data? The likelihood tells you. Here it is that of fifty
-# records, since one record of this length hardly distinguishes a small Q from a smaller one.
+# The model is an argument, and `vmap` may run over every number in it: one compiled program serves
+# all values. Which Q fits the data? The likelihood tells you. Here it is that of fifty records,
+# since one record of this length hardly distinguishes a small Q from a smaller one.
 
 # %%
 factors = jnp.geomspace(1e-2, 1e2, 7 if QUICK else 25)

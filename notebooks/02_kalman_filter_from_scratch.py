@@ -80,9 +80,9 @@ print(
 # %% [markdown]
 # The tutorial's first figure shows the true position, what the sensor saw and the estimates over
 # time. Here it is by itself, with the tutorial's own times, `np.linspace(0, 50, 50)`. They are off
-# by one in two ways: 50 points between 0 and 50 are 50/49 apart, where F moves the state by a step
-# of 1; and the first measurement is of time 0, while the filter predicts one step before it uses
-# it. `kf.simulate` and the cell above have the times 1, 2, ..., 50.
+# by one in two ways: 50 points between 0 and 50 are 50/49 apart, although F moves the state by a
+# step of 1; and the first measurement is of time 0, although the filter predicts one step before it
+# uses it. `kf.simulate` and the cell above have the times 1, 2, ..., 50.
 
 # %%
 times = np.linspace(0, 50, 50)
@@ -113,7 +113,7 @@ print(
 
 # %% [markdown]
 # Both components of the state, with the standard deviations that the filter claims, at the times
-# that F stands for:
+# that F implies:
 
 # %%
 figure, axes = plt.subplots(2, 1, figsize=(7, 4), sharex=True)
@@ -180,7 +180,7 @@ plt.show()
 #
 # * **frozen_turn**: the column that turns the rate into motion is $(-r \sin\omega, r \cos\omega)$,
 #   a constant: as if the body stood still on its circle. A rotation is not linear in the state; use
-#   the function itself, and let the extended filter take its Jacobian.
+#   the function itself, and let the extended filter compute its Jacobian.
 # * **no_climb**: there is no velocity of z in the state, so z is predicted to stand still, and the
 #   estimate always lags.
 # * **start**: the filter believes that the body is at (0, 20, 0); it is at (20, 0, 0).
@@ -258,8 +258,8 @@ plt.show()
 #   rotation: the radius grows in each step.
 # * **shared_rate**: z climbs by w dt, the *turn* rate; alpha accelerates the climb rate v, which is
 #   never used.
-# * The Jacobian is taken where the state has been moved to, not where it came from; kfjax takes it
-#   by `jax.jacfwd` where it belongs.
+# * The Jacobian is taken at the predicted state instead of the state before the step; kfjax
+#   computes it with `jax.jacfwd` at the right one.
 # * The truth is the faulty prediction itself, without noise. Nothing in the tutorial's plots
 #   therefore shows any of this.
 
@@ -393,8 +393,8 @@ for step in (1, 50, 100):
     )
 
 # %% [markdown]
-# At this scale the two lines are one, and the plot convinces: the filter is as wrong as the truth
-# that it is compared with. The spiral is the fault of the first-order turn; on a truth that turns,
+# At this scale the two lines coincide and the plot looks convincing: the filter is as wrong as the
+# truth that it is compared with. The spiral comes from the first-order turn; on a truth that turns,
 # a filter with this f has an error larger than the sensor's, as shown above.
 
 # %% [markdown]

@@ -152,8 +152,9 @@ if not QUICK:
 # %% [markdown]
 # * The toy: sigma points gain a little on the tangent.
 # * The pendulum: sin does not tell an angle from its mirror image beyond the horizontal. The belief
-#   has two peaks, which no Gaussian filter can hold, whatever its rule; the particle filter can. The
-#   iterated EKF is further off than the EKF: it goes deeper into the peak that it believes in.
+#   has two peaks, which no Gaussian filter can hold, whatever its rule; the particle filter can.
+#   The iterated EKF is further off than the EKF: it moves further into the peak that it believes
+#   in.
 # * Bearings from a wide prior: the tangent where the filter *believes* the body to be is useless,
 #   the one where the observation puts it is right, and the iterated EKF is the best filter here. A
 #   few sigma points are not enough (UKF, CKF), a grid of them is nearly (GHKF). The particle filter

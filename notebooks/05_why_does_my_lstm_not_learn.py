@@ -234,9 +234,9 @@ def normalised(options, training, moving, x):
         if training
         else moving
     )
-    return x + options.layer_norm * (by_layer - x) + options.batch_norm * (
-        by_batch - x
-    ), moving
+    layer = options.layer_norm * (by_layer - x)
+    batch = options.batch_norm * (by_batch - x)
+    return x + layer + batch, moving
 
 
 def step(options, training, params, carry, at):

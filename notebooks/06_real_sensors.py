@@ -484,7 +484,6 @@ plt.show()
 # %% [markdown]
 # ## Conclusions
 #
-# * Look at medians and at NEES as well as the RMSE, since outliers dominate the mean, and only the
-#   mean.
-# * Make what is not calibrated a state, with a prior that says how wrong it may be.
+# * Look at medians and at NEES as well as the RMSE, since outliers dominate means but not medians.
+# * Make uncalibrated quantities states, with a prior that says how wrong they may be.
 # * Tune on some records and test on others, and never tune with the ground truth of the test.

@@ -2,9 +2,9 @@
 # # Composing filters
 #
 # A filter is three functions, and a combinator takes filters and returns one. Gates, robust
-# updates, noise that is learned on the way, several models, several sensors with their own clocks:
-# each takes a few lines and is independent of the others, and they can be nested. The result can be
-# run, streamed, batched and differentiated like any filter.
+# updates, adaptive noise, several models, several sensors with their own clocks: each takes a few
+# lines and is independent of the others, and they can be nested. The result can be run, streamed,
+# batched and differentiated like any filter.
 
 # %%
 import os

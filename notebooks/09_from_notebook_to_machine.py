@@ -44,7 +44,7 @@ ys[30:45], ys[50] = np.nan, 3.0  # nothing for a while, then nonsense
 #
 # `kf.step` is one compiled predict and update. You hold the state. Three habits help: pass the mask
 # from the first step on (calls with and without a mask are two programs), compile before the first
-# observation counts, and let the state stay on the device.
+# observation arrives, and let the state stay on the device.
 
 # %%
 state = method.init(model)
