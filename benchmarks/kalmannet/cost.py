@@ -155,9 +155,9 @@ than a billion parameters.""",
     notes=(
         """\
 The features that KalmanNet needs are measured in \
-[benchmarks/learned](../learned/RESULTS.md#features): every subset that the paper uses is within \
-0.01 dB of the KF on the linear system and within 0.05 dB of the EKF on the Lorenz attractor, so \
-that these systems do not show which features matter.""",
+[benchmarks/learned](../../learned/RESULTS.md#features): every subset that the paper uses is \
+within 0.01 dB of the KF on the linear system and within 0.05 dB of the EKF on the Lorenz \
+attractor, so that these systems do not show which features matter.""",
         "Timed on one core, while the other core was busy with another study: read ratios.",
     ),
     draw=draw,

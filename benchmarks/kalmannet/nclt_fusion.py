@@ -273,9 +273,9 @@ and by 40 from wide guesses on each session alone; states, a memory of 60 s and 
 freedom were chosen by hand on the same two sessions, after others had been tried there.""",
         looks,
         """\
-**So** the figure on 2012-11-04 means little beside another of about 10 m: it is one session, seen \
-before. The rule for the factor of the covariance was fixed before it was measured, and the factor \
-is a rough one, since the two held-out ANEES differ widely.""",
+**Reading.** The figure on 2012-11-04 means little beside another of about 10 m: it is one \
+session, seen before. The rule for the factor of the covariance was fixed before it was measured, \
+and the factor is a rough one, since the two held-out ANEES differ widely.""",
         learned_nothing,
     ),
     form="The paper has no such picture. Ours shows the true path and estimated ones in the plane.",

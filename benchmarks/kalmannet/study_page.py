@@ -92,7 +92,7 @@ def capitalised(text):
 
 def _results(study, results):
     """Return the main table, with what the names of its rows mean before it."""
-    unit = f"Figures are {study.unit or 'what the names of rows say'}."
+    unit = f"Figures are {study.unit or 'in the units that the names of the rows give'}."
     legend = f"{unit} {LEGEND}" if _has_intervals(results) else unit
     lines = ["## Results", "", legend, ""]
     lines += [f"* **{term}**: {meaning}" for term, meaning in explained(results.rows)]
@@ -291,4 +291,5 @@ def _made_by(name, results):
     machines = " and ".join(dict.fromkeys(row["machine"] for row in rows))
     command = f"python -m benchmarks.kalmannet {name}{FLAGS[size['name']]}"
     minutes = total_minutes(results)
-    return f"`{command}`, {size['seeds']} seeds, {minutes:.0f} minutes on {machines}."
+    unit = "minute" if round(minutes) == 1 else "minutes"
+    return f"`{command}`, {size['seeds']} seeds, {minutes:.0f} {unit} on {machines}."

@@ -177,7 +177,8 @@ def _section(study: Study, result: dict[str, Any]) -> str:
     command = f"python -m benchmarks.learned {result['study']}"
     if result["quick"]:
         command += " --quick"
-    lines += ["", f"`{command}`, {minutes:.0f} minutes on {result['machine']}.", ""]
+    unit = "minute" if round(minutes) == 1 else "minutes"
+    lines += ["", f"`{command}`, {minutes:.0f} {unit} on {result['machine']}.", ""]
     if study.notes:
         lines += [*(f"* {note}" for note in study.notes), ""]
     return "\n".join(lines)

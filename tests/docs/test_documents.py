@@ -16,6 +16,8 @@ from kfjax._cli.parser import main
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+OTHERS = [ROOT / "CHANGELOG.md", *sorted((ROOT / "benchmarks").rglob("*.md"))]
+OTHERS += [ROOT / "notebooks" / "README.md"]
 COLUMNS = 120
 COLUMNS_OF_CODE = 76  # what a box of the site holds; blocks of `text` are what programs print
 SAME_PICTURE = 0.015  # a curve that has moved differs more; rounding and fonts differ less
@@ -130,7 +132,7 @@ def assert_commands_run(path):
     assert Path("estimates.pdf").read_bytes().startswith(b"%PDF")
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+@pytest.mark.parametrize("path", [*DOCUMENTS, *OTHERS], ids=name_of)
 def test_relative_links_exist(path):
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text()):
         if not target.startswith("http"):
