@@ -62,9 +62,9 @@ class Dataset(_Typed):
         length: [N] integers from 1 to T, or None if all trajectories have T steps.
         prior_mean: means of x_0 [N, n] (of x_1 with first="update" in the model) that replace the
             mean of the model's prior, or None.
-        labels: `kfjax.data.Labels`, what the channels, states and times are called where they came
-            from, or None. Indexing, `split`, `save` and `kfjax.data.first_steps` keep them;
-            functions of JAX and what cuts trajectories into several leave them out.
+        labels: `kfjax.data.Labels`, the names of channels, states and times in the source of the
+            data, or None. Indexing, `split`, `save` and `kfjax.data.first_steps` keep them; JAX
+            functions, and functions that cut trajectories into several, drop them.
         dtype: dtype of the floats; by default that of JAX (float32 unless x64 is enabled). Integer
             inputs stay integers.
 

@@ -25,7 +25,7 @@ class Future(NamedTuple):
         steps: their number K.
         us: their inputs, a pytree of [N, K, ...], or None.
         times: their times [N, K], as `Labels` has them, or None if the data have none.
-        spacing: how the times go on, in words.
+        spacing: how the times continue, in words.
     """
 
     steps: int
@@ -37,10 +37,10 @@ class Future(NamedTuple):
 def split_future(data: Dataset, steps: int | None = None) -> tuple[Dataset, Future]:
     """Split data where the observations end, and continue their times and inputs.
 
-    Rows at the end of the only trajectory in which nothing was observed are steps to be forecast:
-    so a table says when they are, and which inputs they have. If there are none, or fewer than
-    `steps`, times go on in the spacing of the data: a calendar's (months, business days), or the
-    median of the steps. The input "dt" goes on with them.
+    Rows at the end of the only trajectory in which nothing was observed are steps to be forecast: a
+    table can thus state their times and inputs. If there are none, or fewer than `steps`, the times
+    continue in the spacing of the data: that of a calendar (months, business days), or the median
+    of the steps. The input "dt" continues with them.
 
     Args:
         data: trajectories; with inputs other than "dt" one, which ends with such rows.

@@ -56,12 +56,12 @@ class Backtest:
     Attributes:
         rows: a `ForecastScore` for each method: first all horizons, then each.
         best: name of the method with the least MASE, or None if no MASE is a number.
-        origins: how many steps of the series were known to each forecast [O].
+        origins: number of steps that were known at each origin [O].
         refits: the origins at which the params were fitted.
         mean: forecasts of the model [O, H].
         std: their standard deviations [O, H].
         truth: what was observed [O, H], NaN where missing.
-        season: steps of a season in the MASE and the seasonal-naive forecast.
+        season: number of steps of a season, in the MASE and the seasonal-naive forecast.
     """
 
     rows: tuple[ForecastScore, ...]

@@ -71,22 +71,24 @@ def backtest(
 
     Args:
         filter: a `Filter` that forecasts observations.
-        params: its parameters, or with `fit` where the first fit starts.
+        params: its parameters; with `fit`, the start of the first fit.
         data: one series ys [T, m], NaN where missing; or a `Dataset` of one trajectory. Inputs of
             future steps are taken as known.
         horizon: H, the number of steps ahead.
-        first: how many steps the first origin knows; default half of them, but two seasons.
+        first: number of steps known at the first origin; default half of the series, but at least
+            two seasons.
         every: number of steps between origins.
-        season: steps of a season, such as 12; 1 for none.
+        season: number of steps of a season, such as 12; 1 for none.
         fit: function (params, data up to an origin) -> params, such as one that calls
-            `kfjax.training.maximum_likelihood`; it is called at the first origin, with the params
-            before as a start. Its data keep the shape of the whole series, and have its length, so
-            that all fits share one compilation. Default: the params stay as they are.
+            `kfjax.training.maximum_likelihood`; it is called at the first origin, and again as
+            `refit_every` says, with the previous params as a start. The data have the shape of the
+            whole series, and `length` says how much of it is known, so that all fits share one
+            compilation. Default: the params stay as they are.
         refit_every: number of origins after which to fit again; default never.
         us: inputs of one series, with a leading axis of T, or None.
-        observed: what was seen of one series, booleans [T] or [T, m]; default where ys is not NaN.
-        channel: which of m channels is scored.
-        name: what the model is called in the table.
+        observed: mask of one series, booleans [T] or [T, m]; default where ys is not NaN.
+        channel: number of the channel that is scored, from 0.
+        name: name of the model in the table.
         key: random key of a filter that draws; default `jax.random.key(0)`.
 
     Returns:

@@ -32,7 +32,7 @@ WHO = "forecast_series"
 
 @dataclasses.dataclass(frozen=True)
 class SeriesForecast:
-    """What `forecast_series` returns: K steps after the end of N series.
+    """Forecasts of K steps after the end of N series, as from `forecast_series`.
 
     Attributes:
         mean: forecasts of the observations [N, K, m].
@@ -102,10 +102,10 @@ def forecast_series(
     """Forecast the observations after the end of data, with intervals.
 
     The filter runs to the last observation and predicts from there; `kfjax.forecast` does the
-    second part alone. Times and the input "dt" go on in the data's own spacing, and rows at the end
-    without observations are forecast: see `kfjax.data.split_future`. An interval of probability p
-    is the mean and z standard deviations, z the (1 + p) / 2 quantile of the normal distribution;
-    it knows the noise of states and observations, and takes the params as certain.
+    second part alone. Times and the input "dt" continue in the spacing of the data, and rows at the
+    end without observations are forecast: see `kfjax.data.split_future`. An interval of probability
+    p is the mean and z standard deviations, z the (1 + p) / 2 quantile of the normal distribution;
+    it accounts for the noise of states and observations, but not for the uncertainty of the params.
 
     Args:
         filter: a `Filter` that forecasts observations.
@@ -119,7 +119,7 @@ def forecast_series(
         `SeriesForecast`; its `to_pandas` is a table.
 
     Raises:
-        ValueError: if the filter has no forecasts of observations, and as `split_future`.
+        ValueError: if the filter has no forecasts of observations, and as in `split_future`.
 
     Example:
         >>> model = kf.systems.constant_velocity()

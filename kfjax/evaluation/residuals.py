@@ -33,7 +33,7 @@ WIDTH = 78
 class ChannelChecks(NamedTuple):
     """Tests of the standardised innovations of one channel.
 
-    A small p-value speaks against the model: below 0.05, one in twenty right models is rejected.
+    A small p-value speaks against the model: at 0.05, one in twenty correct models is rejected.
 
     Attributes:
         name: name of the channel, or its number.
@@ -68,7 +68,7 @@ class ChannelChecks(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ResidualChecks:
-    """What `residual_checks` returns; `print` shows it as text.
+    """The result of `residual_checks`; `print` shows it as text.
 
     Attributes:
         channels: a `ChannelChecks` for each channel.
@@ -111,15 +111,15 @@ def residual_checks(
     If the model is right, they are independent and standard normal. Three tests for each channel:
     Ljung-Box (no correlation in time), Jarque-Bera (normal), and the ratio of their mean squares in
     the last and the first third (steady variance). Missing observations have no residual, and the
-    tests count the others. Several trajectories are pooled. With more than one channel, S_t = L L'
-    takes out what a channel shares with those before it.
+    tests count the others. Several trajectories are pooled. With several channels, the factor L_t
+    of their covariance removes what a channel shares with those before it.
 
     Args:
         filter: a `Filter` that reports its innovation and its covariance.
         params: its parameters.
         data: one series ys [T, m], NaN where missing; or a `Dataset`.
         us: inputs of one series, or None.
-        observed: what was seen of one series, booleans [T] or [T, m].
+        observed: mask of one series, booleans [T] or [T, m].
         lags: number of lags; default 10, or a fifth of the steps that count.
         skip: number of leading steps to leave out, such as those of a diffuse prior.
         key: random key of a filter that draws; default `jax.random.key(0)`.

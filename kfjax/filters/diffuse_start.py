@@ -1,4 +1,4 @@
-"""A Gaussian filter that starts without knowing some states, exactly."""
+"""Gaussian filters with an exactly diffuse start."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ def exact_diffuse(filter: Filter = KALMAN, components: tuple[int, ...] | None = 
     Observations first determine A: the covariance stays that of the other states and of the noise,
     and the log-likelihood of a channel that determines a direction is -log(2 pi f) / 2 with f = h A
     A' h'. It is the limit of log p(y) + log(k) / 2, the diffuse likelihood of Durbin and Koopman.
-    Where nothing is diffuse any more, the filter is the one that was given.
+    Once no direction is diffuse any more, the filter is the given one.
 
-    `info` counts a channel that determines a direction as unobserved, but for its log-likelihood:
-    nothing was predicted of it.
+    `info` counts a channel that determines a direction as unobserved, except for its
+    log-likelihood, since nothing was predicted about it.
 
     Args:
         filter: `kalman()`, or another filter that linearises: `extended()`,
             `square_root(moments.Taylor())`.
         components: the indices of the diffuse states; None for those that a
-            `kfjax.structural.Structural` says, and for all states of another model. Their prior has
-            no effect.
+            `kfjax.structural.Structural` lists in `diffuse`, and for all states of another model.
+            Their prior has no effect.
 
     Returns:
         A `Filter`; params `StateSpaceModel`, state `DiffuseState`. To smooth, keep the states by

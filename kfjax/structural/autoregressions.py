@@ -208,7 +208,7 @@ def arima(
     loading: Any = None,
     name: str | None = None,
 ) -> Structural:
-    """Return an autoregressive moving-average process, possibly seasonal and of differences.
+    """Return an ARIMA process, which may be seasonal.
 
     a(B) A(B^s) (1 - B)^d (1 - B^s)^D y_t = m(B) M(B^s) e_t,  e_t ~ N(0, std^2), with B y_t =
     y_{t-1}, a(B) = 1 - a_1 B - ... and m(B) = 1 + m_1 B + ...

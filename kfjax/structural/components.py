@@ -60,7 +60,8 @@ class Component(Pytree):
 
     Attributes:
         name: the name of its block.
-        loading: how its k series enter the m observed ones, [m, k]; None for each into its own.
+        loading: weights [m, k] with which its k series enter the m observed ones; None if each
+            observed series has its own.
     """
 
     name: str = dataclasses.field(metadata=STATIC)

@@ -39,7 +39,7 @@ def decompose(model: Structural, estimate: Any, *, us: Inputs = None) -> dict[st
         [T, m, m], in the unit of y.
 
     Raises:
-        ValueError: if the model is no `Structural` or shapes do not fit.
+        ValueError: if the model is not a `Structural`, or shapes do not fit.
 
     Example:
         >>> model = (
@@ -84,11 +84,11 @@ def check_record(model: Structural, ys: Any, *, observed: Mask = None, times: An
 
     Raises:
         ValueError: if nothing was observed, times do not increase, or there are fewer observations
-            than diffuse states, so that the likelihood is that of no observation.
+            than diffuse states, so that no observation contributes to the likelihood.
 
     Warns:
         UserWarning: if a series is shorter than two periods of a seasonal component, or constant;
-            the warning names the parameters that it says little about.
+            the warning names the parameters that it hardly determines.
 
     Example:
         >>> model = kf.structural.level() + kf.structural.irregular()

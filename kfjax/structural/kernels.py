@@ -131,10 +131,11 @@ def periodic(
     its shape slowly.
 
     Args:
-        period: in the unit of time.
+        period: period, in the unit of time.
         std: standard deviation of the process, in the unit of y; shapes as in `level`.
-        length_scale: of the kernel, relative to the period and without unit. What the series leaves
-            out is below 1e-5 of the variance for 1 and 6 harmonics; smaller scales need more.
+        length_scale: length scale of the kernel, relative to the period. With a length scale of 1
+            and 6 harmonics, the series leaves out less than 1e-5 of the variance; smaller scales
+            need more harmonics.
         harmonics: number of waves.
         dt: step length, or None to read it from the inputs (u_t, or u_t["dt"]).
         name: the name of the block; default "periodic".

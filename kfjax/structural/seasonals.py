@@ -149,7 +149,8 @@ def seasonal(
             `harmonics`.
         std: standard deviation of the disturbances, in the unit of y; None for a pattern that does
             not change. [k] or a factor [k, k] for k series, as in `level`.
-        harmonics: number of waves (the first ones), a tuple of some, or "all"; None for dummies.
+        harmonics: number of waves, from the longest on; or a tuple of their numbers j, or "all".
+            None for dummies.
         loading: [m, k], as in `level`.
         name: the name of the block; default "seasonal". Several need different names.
 
@@ -257,10 +258,10 @@ def cycle(
         d_t = damping (-sin(w) c_{t-1} + cos(w) d_{t-1}) + z_t,   e_t, z_t ~ N(0, std^2).
 
     Args:
-        period: in steps, above 2.
+        period: period in steps, above 2.
         std: standard deviation of the disturbances, in the unit of y, or None for a wave that does
             not change. [k] or a factor [k, k] for k series, as in `level`.
-        damping: between 0 and 1, or None for 1.
+        damping: factor between 0 and 1, or None for 1.
         loading: [m, k], as in `level`.
         name: the name of the block; default "cycle".
 

@@ -47,7 +47,7 @@ class Structural(StateSpaceModel):
     Attributes:
         components: the components, in the order of their blocks.
         diffuse_variance: the variance of diffuse states in the prior, in the square of the unit of
-            y. It is of no effect with `kfjax.exact_diffuse`.
+            y. It has no effect with `kfjax.exact_diffuse`.
 
     Raises:
         ValueError: if two components cannot be told apart, have the same name, or observe

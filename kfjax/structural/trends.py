@@ -82,7 +82,8 @@ def level(
     Args:
         std: standard deviation of e_t after a step of length 1, in the unit of y; None for a
             constant. [k] or a lower triangular factor [k, k] of their covariance for k series.
-        loading: [m, k], how k common levels enter m series; None for each into its own.
+        loading: weights [m, k] with which k common levels enter m series; None if each series has
+            its own level.
         dt: step length, or None to read it from the inputs (u_t, or u_t["dt"]).
         name: the name of the block; default "level".
 
@@ -192,14 +193,14 @@ def trend(
         level_std: standard deviation of e_t in the unit of y, or None for none. [k] or a factor
             [k, k] for k series, as in `level`.
         slope_std: standard deviation of z_t, in the unit of y per step, or None for none.
-        damping: between 0 and 1; None for a slope that does not decay.
+        damping: factor between 0 and 1; None for a slope that does not decay.
         loading: [m, k], as in `level`.
         dt: 1 for regular steps, or None to read step lengths from the inputs (u_t, or u_t["dt"]).
         name: the name of the block; default "trend".
 
     Returns:
-        A `Structural` of one component with the states (mu_t, b_t). The start is diffuse, but for a
-        damped slope, which starts from its stationary distribution.
+        A `Structural` of one component with the states (mu_t, b_t). The start is diffuse, except
+        for a damped slope, which starts from its stationary distribution.
 
     Raises:
         ValueError: if an argument is out of its range.
@@ -267,7 +268,7 @@ def irregular(std: Numbers = 1.0, *, name: str | None = None) -> Structural:
         name: the name of the block; default "irregular".
 
     Returns:
-        A `Structural`, which is to be added to others.
+        A `Structural` without states, to be added to others.
 
     Raises:
         ValueError: if std is out of its range.

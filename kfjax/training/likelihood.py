@@ -58,11 +58,11 @@ def maximum_likelihood(
 
     theta = argmax sum_t log p(y_t | y_1..t-1; theta),   cov = J (-d^2 log L / d theta^2)^-1 J'
 
-    L-BFGS with a line search climbs from several starts, on all observations at once, in numbers
-    without bounds: logarithms of what is positive, and so on. The standard errors are those of the
-    observed information, its exact second derivatives; J takes them to the values themselves. A
-    parameter at an end of its range, such as a variance of zero, or one that the likelihood does
-    not determine, has no standard error, and a note says so.
+    L-BFGS with a line search runs from several starts, on all observations at once, over unbounded
+    numbers: logarithms of positive parameters, and so on. Standard errors come from the observed
+    information, the exact second derivatives; J converts them to the values themselves. A parameter
+    at an end of its range, such as a variance of zero, or one that the likelihood does not
+    determine, has no standard error, and a note says so.
 
     The likelihood of `kfjax.kalman` is exact, that of other filters an approximation. It has to be
     differentiable: particle filters that resample are not. Use double precision (`jax_enable_x64`)
@@ -75,7 +75,7 @@ def maximum_likelihood(
         data: one series ys [T, m], NaN where missing; or a `Dataset`, whose trajectories are
             independent and share the parameters.
         us: inputs of one series, with a leading axis of T, or None.
-        observed: what was seen of one series, booleans [T] or [T, m]; default where ys is not NaN.
+        observed: mask of one series, booleans [T] or [T, m]; default where ys is not NaN.
         learn: what is free. A dict of "Q", "R" and "P0", each "diagonal" (standard deviations, with
             the correlations as given; zeros stay), "full" (the whole matrix) or "scalar" (one
             factor on all variances); or names of them, as in `fit_noise`, whose whole matrices are
@@ -85,14 +85,14 @@ def maximum_likelihood(
             other params.
         transform: function from such values to params of the filter; a module-level function,
             since a new lambda is compiled again.
-        bounds: by the paths of leaves, (low, high) with None for no end; default those of a
+        bounds: (low, high) by the paths of leaves, with None for no bound; default those of a
             structural model, otherwise (0, None) where the path ends in _std, _var or _density, and
             none for others.
         log_prior: function of the values (the params, or what `transform` takes) that is added to
             the log-likelihood; the result is then the mode of the posterior.
-        skip: number of leading steps of each trajectory whose likelihood does not count, as many as
-            it takes to know what a diffuse prior leaves open.
-        starts: number of starts: that given, and the best of others, drawn around it.
+        skip: number of leading steps of each trajectory whose likelihood does not count, such as
+            those that determine the states under a diffuse prior.
+        starts: number of starts: the given one, and the best of random points around it.
         updates: the largest number of updates from each start.
         level: probability of the confidence intervals.
         key: random key of the starts, and of a filter that draws; default `jax.random.key(0)`.

@@ -46,32 +46,32 @@ def fit_many(
 
     theta_i = argmax sum_t log p(y_it | y_i1..t-1; theta)   for i = 1..N
 
-    One compiled program takes an evaluation further in many series at once, and a series that has
-    ended makes room for the next one. The climbs are by Fisher scoring (first derivatives only),
-    from the best of a few places. Standard deviations start in the unit of each series, so that
-    only the ratios of those in params count. What memory is needed does not depend on N; the
-    series of a chunk are split over the devices of this process.
+    One compiled program evaluates many series at once, and a series that is done makes room for the
+    next one. The optimiser is Fisher scoring (first derivatives only), from the best of a few
+    starts. Initial standard deviations are scaled to each series, so that only the ratios of those
+    in params matter. The memory needed does not depend on N; the series of a chunk are split over
+    the devices of this process.
 
     Args:
         filter: a `Filter` with a likelihood that can be differentiated, such as
             `kfjax.exact_diffuse()` or `kfjax.kalman()`.
-        params: the model and where to start, the same for all series: a sum of
-            `kfjax.structural`, whose parameters by name are free, or what
+        params: the model with the initial values, the same for all series: a sum of
+            `kfjax.structural`, whose named parameters are free, or any other params that
             `kfjax.training.maximum_likelihood` takes.
         data: N series of any lengths, with NaN where values are missing.
         learn: what is free, as in `kfjax.training.maximum_likelihood`.
         transform: function from values to params, as there.
         bounds: ranges of values by name, as there.
         skip: number of leading steps of each series whose likelihood does not count.
-        updates: the largest number of evaluations of one climb.
+        updates: the largest number of evaluations of one run of the optimiser.
         chunk: number of series whose results are kept, and written, together.
         resume: a folder. The results of every chunk that is done are written there, and read
             again by the same call after an interruption.
         progress: whether to show progress; by default if it takes long.
 
     Returns:
-        `FittedMany`, with a status for every series: it says which have not converged, have a
-        parameter at an end of its range, or could not be fitted.
+        `FittedMany`. The status of a series says whether the fit converged, whether a parameter is
+        at an end of its range, or why the series was not fitted.
 
     Raises:
         ValueError: if arguments do not fit together, or the folder is of another study.

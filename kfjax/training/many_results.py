@@ -35,14 +35,15 @@ class FittedMany:
 
     Attributes:
         names: names of the p parameters.
-        values: estimates [N, p]; NaN where the status says that there are none.
+        values: estimates [N, p]; NaN for series that were not fitted.
         std_errors: standard errors by the expected information [N, p]; NaN where there are none.
         log_likelihood: [N].
         observations: numbers of observations that count [N].
-        updates: numbers of evaluations of the last climb [N].
+        updates: numbers of evaluations of the last run of the optimiser [N].
         status: [N] texts: "converged"; "at an end", converged with a parameter at an end of its
-            range, such as a variance that has vanished; "not converged"; "not finite", where no
-            start has a likelihood; "constant", or "too few observations", which were not fitted.
+            range, such as a variance that has vanished; "not converged"; "not finite", if the
+            likelihood is not finite at any start; "constant" or "too few observations", for series
+            that were not fitted.
         at_end: which parameters are at an end of their ranges, or not determined [N, p].
         series: names of the series, or their numbers.
         filter: name of the filter.

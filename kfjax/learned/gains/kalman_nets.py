@@ -27,7 +27,7 @@ class GainNetwork(Protocol):
     """What `kalman_net` takes as its network: any hashable value with these attributes.
 
     A Flax Linen module has `init` and `apply` by itself, a module of Equinox or nnx gets all of
-    them by `ModuleNetwork`, and a NamedTuple of functions may have them as fields. There is no
+    them from `ModuleNetwork`, and a NamedTuple of functions may have them as fields. There is no
     batch axis, and no loop over time.
 
     Example:

@@ -24,11 +24,11 @@ class ModuleNetwork:
     """A gain network that is a module of Equinox, of Flax nnx, or any other callable pytree.
 
     The module is called as `module(carry, features) -> (carry, gain [n, m])`, with a dictionary of
-    feature vectors by name. Its memory before the first step is `module.initial_carry(constants,
-    dtype)`; without that method it has none, an empty tuple. Its arrays of floats are what is
-    trained: they are drawn by `init_params`, and go into `Learned.network` by their names, which
-    are paths such as "cell/weight_ih". What a module changes in itself when it is called, such as
-    running averages, is lost.
+    feature vectors by name. Its memory before the first step is
+    `module.initial_carry(constants, dtype)`; without that method it has none, an empty tuple. Its
+    arrays of floats are trained: `init_params` draws them, and `Learned.network` holds them by
+    their paths, such as "cell/weight_ih". Changes that a module makes to itself when it is called,
+    such as to running averages, are lost.
 
     Attributes:
         make: `(key) -> module`, such as the class of the module. Define it once, since filters of

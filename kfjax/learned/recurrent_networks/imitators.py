@@ -32,7 +32,7 @@ def imitator(
     output: str | None = None,
     **options: Any,
 ) -> tuple[Filter, Learned]:
-    """Return a sequence regressor for recorded series, with drawn params: no model is needed.
+    """Return a sequence regressor for recorded series and its initial params; no model is needed.
 
     It sees the observations of the data, which of them are missing, and all entries of the inputs,
     each in units of its spread in these data. It starts as the linear recursion that
@@ -45,8 +45,8 @@ def imitator(
 
     Args:
         key: a random key.
-        data: training data, whose xs are recorded estimates, such as those of somebody else's
-            filter; NaN where not known.
+        data: training data, whose xs are recorded estimates, such as those of another filter; NaN
+            where not known.
         hidden: size of every layer, from the bottom up.
         output: "recursion", as above; "increment" or "level", without the recursion, see
             `sequence_regressor`. Default "recursion" if a recursion, run on its own estimates, is
@@ -54,8 +54,8 @@ def imitator(
         **options: other arguments of `sequence_regressor`: cell, feedback, dropout, ...
 
     Returns:
-        (filter, params), the student in `kfjax.training.distil`. The model in the params has the
-        sizes and the start alone: its f stands still, and its h is zero.
+        (filter, params), the student in `kfjax.training.distil`. The model in the params only holds
+        the sizes and the start: its f is the identity, and its h is zero.
 
     Raises:
         ValueError: if there are no estimates, one of them or a channel does not vary, no recursion
