@@ -17,7 +17,7 @@ def add_columns(parser: argparse.ArgumentParser, *, recorded: bool = False) -> N
         recorded: whether estimates of a filter were recorded, in place of true states.
     """
     add = parser.add_argument_group("columns of a csv or parquet file").add_argument
-    add("--time", metavar="COLUMN", help="times; the time since the row before is the input dt")
+    add("--time", metavar="COLUMN", help="times; the time since the previous row is the input dt")
     add("--ys", metavar="A,B", type=columns, help="the observations")
     if recorded:
         add("--targets", metavar="A,B", type=columns, dest="xs", help="the recorded estimates")
@@ -26,15 +26,15 @@ def add_columns(parser: argparse.ArgumentParser, *, recorded: bool = False) -> N
             "--xs",
             metavar="A,-,B",
             type=_states,
-            help="the true state in the model's order, - for a component that is not known",
+            help="the true state in the model's order, - for an unknown component",
         )
     add("--us", metavar="A,B", type=columns, help="inputs, which the model has as u['A'], u['B']")
-    add("--by", metavar="COLUMN", help="tells several series apart, of any lengths")
+    add("--by", metavar="COLUMN", help="tells several series apart, which may have any lengths")
     add(
         "--gps",
         metavar="LAT,LON[,ALT]",
         type=columns,
-        help="degrees (and metres), from which the columns east, north and up are made, in metres",
+        help="degrees (and metres), converted to columns east, north and up in metres",
     )
     add(
         "--time-format",

@@ -16,7 +16,7 @@ def add_forecast(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command that other commands do not have."""
     add = parser.add_argument
     add("data_file", metavar="DATA", nargs="?", help="the same as --data DATA")
-    add("--season", metavar="S", type=_steps, help="steps of a season, for --model auto")
+    add("--season", metavar="S", type=_steps, help="number of steps of a season, for --model auto")
     add(
         "--choose",
         choices=("aic", "backtest"),
@@ -42,7 +42,7 @@ def add_forecast(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=(),
         type=_components,
-        help="start the state exactly diffuse, or these components of it, from 0",
+        help="start the state, or these components (numbered from 0), exactly diffuse",
     )
     add(
         "--skip",
@@ -51,14 +51,26 @@ def add_forecast(parser: argparse.ArgumentParser) -> None:
         default=0,
         help="leading steps whose likelihood does not count, as with a diffuse prior (default 0)",
     )
-    add("--starts", metavar="N", type=_steps, default=4, help="places to fit from (default 4)")
+    add(
+        "--starts",
+        metavar="N",
+        type=_steps,
+        default=4,
+        help="number of starts of the fit (default 4)",
+    )
     add(
         "--holdout",
         metavar="K",
         type=_steps,
-        help="keep back the last K steps, forecast them, and say how far off that is",
+        help="hold out the last K steps, forecast them, and report the errors",
     )
-    add("--level", metavar="P", type=_probability, default=0.95, help="of intervals (default 0.95)")
+    add(
+        "--level",
+        metavar="P",
+        type=_probability,
+        default=0.95,
+        help="probability of the intervals (default 0.95)",
+    )
     add(
         "--out",
         metavar="FILE",

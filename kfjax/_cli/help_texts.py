@@ -16,15 +16,15 @@ class Help(NamedTuple):
 COMPARE = Help(
     "compare filters",
     """\
-Compare filters on the same trajectories: how good, how honest, how fast.
+Compare filters on the same trajectories: their accuracy, consistency and speed.
 
 Without --data, trajectories are simulated: from a Lorenz attractor with correct and incorrect
 models, from a system by name (--system), or from a model of your own (--model alone).
 
 DATA is
   a table          csv, tsv or parquet, one row per step; --ys, --time and so on say what its
-                   columns mean. Times of any usual form become the input dt, in seconds; where
-                   nothing stands, an observation is missing.
+                   columns mean. Times of any usual form become the input dt, in seconds; an
+                   empty cell is a missing observation.
   an npz file      obs [N, T, m] (NaN where missing), and if you have them state [N, T, n] (NaN
                    where unknown), inputs [N, T, ...] (or several arrays inputs_NAME, which make a
                    dict), length [N], initial [N, n]; one trajectory may leave out N. Or parts:
@@ -64,7 +64,7 @@ the data, x1, x1_std and so on, and with --smooth x1_smoothed, x1_smoothed_std. 
   smoothed_mean [N, T, n], smoothed_cov [N, T, n, n]    x_t given y_1..y_T, with --smooth
   length [N]                                            if the data have it; later entries repeat
                                                         the last estimate
-A table calls the states x1, x2 and so on, or as the model does (its names).""",
+The states are called x1, x2 and so on, unless the model has names for them.""",
     """\
 examples:
   kfjax filter --data track.csv --time stamp --ys east,north --model mine.py:tracker \\
@@ -76,7 +76,7 @@ FORECAST = Help(
     "fit one long series and forecast it",
     """\
 Fit a model to one long series, check its residuals, and forecast with intervals. DATA and MODEL are
-as in `kfjax compare --help`; several series (--by) are fitted together and forecast each.
+as in `kfjax compare --help`; several series (--by) are fitted together, and each is forecast.
 
 --fit finds the maximum of the likelihood and prints a summary with standard errors. It fits the
 arguments of MODEL, if that is a function whose arguments have numbers as defaults,
@@ -85,12 +85,13 @@ arguments of MODEL, if that is a function whose arguments have numbers as defaul
 R. --fit A,B fits the arguments A and B alone; --fit diagonal, full or scalar fits Q and R.
 
 --model auto, the default, fits a few sums of structural components (level, trend, damped trend,
-each with a season if there is one), chooses one by AIC or --choose backtest, and prints their
-table. The season follows from times by months, quarters, weeks, days or hours, or from --season.
+each with a season if there is one), chooses one by AIC (or as --choose says), and prints a table
+of them. The season follows from the spacing of the times (months, quarters, weeks, days or hours),
+or from --season.
 
-The table of forecasts has the times that follow those of the data (months, business days, equal
-steps), or those of rows at the end without observations, which may hold inputs of the future. The
-picture and the results as JSON are written beside it, with .png and .json.""",
+The forecasts are at the times that follow those of the data (months, business days, equal steps),
+or at those of rows at the end without observations, which may hold future inputs. A picture and the
+results as JSON are written beside the table, with the endings .png and .json.""",
     """\
 examples:
   kfjax forecast sales.csv --time month --ys sales
@@ -111,7 +112,7 @@ and R; f and h add a polynomial to that function, fitted by least squares to tru
 first.
 
 The folder written has training.json (what was trained, and its error on the validation part beside
-that of the extended Kalman filter, as it is and tuned), the parameters, and for a network
+those of the extended Kalman filter, untuned and tuned), the parameters, and for a network
 history.png, the tuned filter, and checkpoints: an interrupted training resumes with the same
 command. `kfjax compare --load` shows everything in the folder, `kfjax filter --load` runs what was
 trained.""",
@@ -125,18 +126,18 @@ examples:
 DISTIL = Help(
     "learn a filter from its recorded outputs",
     """\
-Train a sequence model (an LSTM) on what a filter was given and what it returned, and say what
+Train a sequence model (an LSTM) on the recorded inputs and outputs of a filter, and diagnose what
 limits it. No model of the system is needed.
 
-DATA is a csv, parquet or npz file: --ys are the readings, --us further inputs, --targets what the
-filter returned in the same row, empty where it is not known. Several records are told apart by
---by. Most of the records are trained on, some choose the parameters, and the last are diagnosed (60
-: 20 : 20; one or two records are cut in time).
+DATA is a csv, parquet or npz file: --ys are the readings, --us further inputs, and --targets the
+outputs of the filter in the same row, empty where they are not known. --by tells several records
+apart. 60 % of the records are trained on, 20 % choose the parameters, and the last 20 % are
+diagnosed (one or two records are cut in time).
 
-The errors are printed beside those of a constant and of linear maps that are fitted by least
-squares, in standard deviations of the targets; then what follows from them: whether the training
-had ended, whether the test leaves the range of the training, what memory the targets need, and what
-to change. --predictions gives the same for a network of your own.
+The errors are printed in standard deviations of the targets, beside those of a constant and of
+linear maps fitted by least squares. Sentences say what follows: whether the training had ended,
+whether the test leaves the range of the training, what memory the targets need, and what to change.
+--predictions diagnoses the predictions of your own network instead.
 
 The folder written has training.json, diagnosis.txt, history.png, the parameters, and checkpoints:
 an interrupted training resumes with the same command. `kfjax filter --load FOLDER`, without

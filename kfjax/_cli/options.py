@@ -42,7 +42,7 @@ def add_data(
     add(
         "--split", choices=tuple(SPLITS), help="part of an npz file that holds parts (default test)"
     )
-    add("--seed", type=int, default=0, help="of everything random (default 0)")
+    add("--seed", type=int, default=0, help="seed of all random numbers (default 0)")
 
 
 def add_cache(parser: argparse.ArgumentParser) -> None:
@@ -51,9 +51,9 @@ def add_cache(parser: argparse.ArgumentParser) -> None:
         "--no-compilation-cache",
         dest="compilation_cache",
         action="store_false",
-        help="compile everything anew; without it, compiled programs are kept in a folder kfjax of"
-        " the user's cache folder (XDG_CACHE_HOME, or ~/.cache), at most some 256 MB of them, or"
-        " where JAX_COMPILATION_CACHE_DIR says",
+        help="compile everything again; by default compiled programs, at most about 256 MB, are"
+        " kept in the folder kfjax of the user's cache folder (XDG_CACHE_HOME, or ~/.cache), or in"
+        " JAX_COMPILATION_CACHE_DIR",
     )
 
 
@@ -64,7 +64,7 @@ def add_compare(add: Callable[..., Any]) -> None:
         "--components",
         metavar="I,J",
         type=_components,
-        help="count errors of these state components only, from 0",
+        help="only count errors of these state components, numbered from 0",
     )
     add(
         "--tune",
@@ -85,23 +85,30 @@ def add_compare(add: Callable[..., Any]) -> None:
         metavar="DIR",
         action="append",
         default=[],
-        help="also the filter trained there; may be repeated",
+        help="also compare the filter trained in this folder; may be repeated",
     )
-    add("--trajectories", metavar="N", type=_count, help="how many to simulate (default 300)")
-    add("--steps", metavar="T", type=_count, help="of each simulated trajectory (default 100)")
+    add(
+        "--trajectories",
+        metavar="N",
+        type=_count,
+        help="number of simulated trajectories (default 300)",
+    )
+    add(
+        "--steps", metavar="T", type=_count, help="steps of each simulated trajectory (default 100)"
+    )
     add(
         "--quick",
         action="store_true",
-        help="a small study of two filters, to see that everything works",
+        help="a small study of two filters, to check that everything works",
     )
     add(
         "--out",
         metavar="FOLDER",
         default="results",
-        help="for compare.json, compare.png and compare.pdf, which has all states and channels"
+        help="folder for compare.json, compare.png and compare.pdf (all states and channels)"
         " (default results)",
     )
-    add("--json", action="store_true", help="print the JSON in place of the tables")
+    add("--json", action="store_true", help="print JSON instead of the tables")
 
 
 def add_filter(parser: argparse.ArgumentParser) -> None:
@@ -110,7 +117,7 @@ def add_filter(parser: argparse.ArgumentParser) -> None:
     which.add_argument(
         "--load",
         metavar="DIR",
-        help="the filter that `kfjax train` trained there, or (without --model) the network of"
+        help="the filter that `kfjax train` saved there, or (without --model) the network of"
         " `kfjax distil`",
     )
     add = parser.add_argument
@@ -144,13 +151,17 @@ def add_train(add: Callable[..., Any]) -> None:
         " filter (default extended)",
     )
     add(
-        "--out", metavar="FOLDER", required=True, help="the folder to write, of this training alone"
+        "--out",
+        metavar="FOLDER",
+        required=True,
+        help="the folder to write, for this training alone",
     )
     add(
         "--loss",
         choices=LOSSES,
-        help="squared error of the states, their likelihood after it, or the observations'"
-        " likelihood, which needs no true states (default mse, or innovation without true states)",
+        help="mse: squared error of the states; nll: then also their likelihood; innovation: the"
+        " likelihood of the observations, which needs no true states (default mse, or innovation"
+        " without true states)",
     )
     add(
         "--updates",
@@ -171,7 +182,7 @@ def add_train(add: Callable[..., Any]) -> None:
         metavar="X",
         type=_positive,
         default=default.learning_rate,
-        help="its largest (default 0.001)",
+        help="largest learning rate (default 0.001)",
     )
     add(
         "--seeds",
@@ -190,8 +201,8 @@ def add_train(add: Callable[..., Any]) -> None:
         "--window",
         metavar="N",
         type=_count,
-        help="steps of a window of backpropagation, through which the state is carried (default 100"
-        " for trajectories of more than 200 steps, otherwise whole trajectories)",
+        help="length of a window of backpropagation; the state is carried from window to window"
+        " (default 100 for trajectories of more than 200 steps, otherwise whole trajectories)",
     )
 
 
@@ -199,13 +210,16 @@ def add_distil(add: Callable[..., Any]) -> None:
     default = Imitation()
     add("--data", metavar="DATA", required=True, help="csv, parquet or npz file of the recording")
     add(
-        "--out", metavar="FOLDER", required=True, help="the folder to write, of this training alone"
+        "--out",
+        metavar="FOLDER",
+        required=True,
+        help="the folder to write, for this training alone",
     )
     add(
         "--predictions",
         metavar="A,B",
         type=columns,
-        help="columns with the predictions of your own network, which are diagnosed in place of"
+        help="columns with the predictions of your own network, which are diagnosed instead of"
         " training one",
     )
     add(
@@ -221,14 +235,25 @@ def add_distil(add: Callable[..., Any]) -> None:
         default=default.hidden,
         help="units of every layer (default 64)",
     )
-    add("--cell", choices=tuple(CELLS), default=default.cell, help="default lstm")
+    add(
+        "--cell",
+        choices=tuple(CELLS),
+        default=default.cell,
+        help="type of the layers (default lstm)",
+    )
     add(
         "--level",
         action="store_true",
         help="learn the level of the estimates, without feedback; by default the network sees its"
         " last estimate, and learns what to add to a linear recursion",
     )
-    add("--updates", metavar="N", type=_count, default=default.updates, help="default 3000")
+    add(
+        "--updates",
+        metavar="N",
+        type=_count,
+        default=default.updates,
+        help="number of updates by the optimiser (default 3000)",
+    )
     add(
         "--batch-size",
         metavar="N",
@@ -241,7 +266,7 @@ def add_distil(add: Callable[..., Any]) -> None:
         metavar="X",
         type=_positive,
         default=default.learning_rate,
-        help="its largest (default 0.003)",
+        help="largest learning rate (default 0.003)",
     )
     add(
         "--patience",
@@ -249,13 +274,19 @@ def add_distil(add: Callable[..., Any]) -> None:
         type=_count,
         help="stop after N reports of twenty without a better validation loss",
     )
-    add("--burn-in", metavar="N", type=_from_zero, default=0, help="first rows that do not count")
-    add("--seed", type=int, default=0, help="of everything random (default 0)")
+    add(
+        "--burn-in",
+        metavar="N",
+        type=_from_zero,
+        default=0,
+        help="number of leading rows that do not count",
+    )
+    add("--seed", type=int, default=0, help="seed of all random numbers (default 0)")
 
 
 def add_bench(add: Callable[..., Any]) -> None:
     add("--workload", metavar="A,B", help=f"only some of {', '.join(WORKLOADS)}")
-    add("--quick", action="store_true", help="small sizes, to see that everything works")
+    add("--quick", action="store_true", help="small sizes, to check that everything works")
     add(
         "--rounds",
         metavar="N",
