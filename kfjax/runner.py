@@ -88,8 +88,7 @@ def run(
             `observed=~jnp.isnan(ys)` where missing values are NaN. Values and gradients are those
             of deleting the rest; unobserved entries of ys may hold anything, NaN included.
         length: number of leading steps that count (a scalar; batch it with `jax.vmap`). Afterwards
-            the state is frozen and nothing is added to the likelihood, whatever stands in ys and
-            us.
+            the state is frozen and nothing is added to the likelihood, whatever ys and us hold.
         key: random key for filters that draw.
         state: a state to continue from, as returned by an earlier run, so that a prediction comes
             first; default the start of the record, `filter.init(params, key)`.
@@ -165,7 +164,7 @@ def log_likelihood(
 
     Args:
         filter: a `Filter` whose Info has a log_likelihood.
-        params: its parameters; `jax.grad` with respect to them is what learns noise and models.
+        params: its parameters; differentiate with respect to them to learn noise and models.
         ys: observations [T, m], as in `run`.
         us: inputs with a leading time axis, or None.
         observed: what was seen, booleans [T] or [T, m], or None for everything.

@@ -47,17 +47,17 @@ def step(
         u: the input u_t of this step, or None.
         observed: boolean scalar or [m], or None for everything.
         key: random key for filters that draw; with state=None only.
-        donate: let the new state take the memory of the old one, which is deleted: for large
+        donate: whether the new state reuses the memory of the old one, which is deleted; for large
             states, such as particles.
 
     Returns:
         The new state and the `Info` of the update; the same numbers as `run`.
 
     Raises:
-        ValueError: if shapes do not fit, y or u is not finite where it counts, both state and
-            key are given, or Q or R as a function gives no covariance in the first step that a
-            model takes. Otherwise the state is not looked at, since that would wait for the step
-            before.
+        ValueError: if shapes do not fit, y or u is not finite where it counts, both state and key
+            are given, or Q or R as a function gives no covariance in the first step that a model
+            takes. The values of the state are not checked, since that would wait for the previous
+            step.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -138,9 +138,10 @@ def stepper(
 ) -> Stepper:
     """Compile one step of a filter with the model inside, for the least time per observation.
 
-    The same numbers as `step`. The arrays of the model become constants of the program, so that
-    only the state and the observation are passed, and each result that emit leaves out is not
-    handed to Python: both take longer than the step itself where the state is small.
+    It gives the same numbers as `step`. The arrays of the model become constants of the program, so
+    that only the state and the observation are passed, and results that emit leaves out are not
+    returned to Python. For small states, passing and returning arrays takes longer than the step
+    itself.
 
     Args:
         filter: the `Filter`.

@@ -87,7 +87,7 @@ def _checked_plot(args: Namespace) -> Path | None:
     path = Path(args.plot)
     if path.suffix not in PICTURES:
         raise ValueError(
-            f"--plot {path} is of no known kind; expected a name that ends in"
+            f"--plot {path} is not of a known kind; expected a name that ends in"
             f" {', '.join(PICTURES)}."
         )
     if path == Path(args.out):

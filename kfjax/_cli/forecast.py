@@ -176,7 +176,7 @@ def _fitted(
     if parametric is None:
         if args.fit:
             raise ValueError(
-                f"got --fit {args.fit}, but {args.model} is no function of numbers;"
+                f"got --fit {args.fit}, but {args.model} is not a function of numbers;"
                 f" {suggest(args.fit, COVARIANCES)} Or write a function whose arguments have"
                 " numbers as defaults."
             )
@@ -195,7 +195,9 @@ def _arguments(text: str, parametric: Parametric) -> tuple[dict[str, float], dic
     for name in names:
         if name not in parametric.defaults:
             known = [*parametric.defaults, *COVARIANCES]
-            raise ValueError(f"got --fit {text}; {name!r} is none. {suggest(name, known)}")
+            raise ValueError(
+                f"got --fit {text}, but {name!r} cannot be fitted; {suggest(name, known)}"
+            )
     fitted = {name: parametric.defaults[name] for name in names}
     held = {name: value for name, value in parametric.defaults.items() if name not in fitted}
     return fitted, held

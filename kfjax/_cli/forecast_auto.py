@@ -132,7 +132,7 @@ def season_of(given: int | None, data: Dataset) -> tuple[int, list[str]]:
         return given, []
     season = season_by(frequency) or season_by_length(times)
     if season is None:
-        return 1, ["the times do not tell a season; --season S gives one of S steps."]
+        return 1, ["the times do not determine a season; --season S sets one of S steps."]
     return season, []
 
 

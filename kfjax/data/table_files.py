@@ -37,7 +37,7 @@ def read_table(path: str | Path, ys: Sequence[str], **columns: Unpack[TableColum
 
     Args:
         path: path of the file.
-        ys: columns of the observations; where nothing stands, a value is missing.
+        ys: columns of the observations; an empty cell is a missing value.
         **columns: `xs`, `us`, `time`, `by`, `start`, `time_format` and `gps`, as in
             `kfjax.from_pandas`.
 

@@ -61,7 +61,7 @@ def from_pandas(
         us: columns of inputs, each under its name in `Dataset.us`.
         time: column (or name of the index, "index" if it has none) of times: dates with or without
             a time zone, time differences, or numbers; dates may be text (ISO 8601), and time
-            differences, too ("0:01:02.5"). `us` then has "dt", the time since the row before, in
+            differences, too ("0:01:02.5"). `us` then has "dt", the time since the previous row, in
             seconds unless they are numbers. None if all steps are alike.
         by: column that tells trajectories apart, which may be of different lengths; None for one
             trajectory.

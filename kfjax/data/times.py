@@ -86,7 +86,7 @@ def read_times(
 
 
 def steps_of(who: str, times: Times, rows: np.ndarray) -> np.ndarray:
-    """Return dt of the rows of one trajectory, the time since the row before.
+    """Return dt of the rows of one trajectory, the time since the previous row.
 
     Raises:
         ValueError: if the times go back.

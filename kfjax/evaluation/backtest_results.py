@@ -22,7 +22,7 @@ AHEAD = 7
 
 @dataclasses.dataclass(frozen=True)
 class ForecastScore:
-    """The scores of one method at one horizon; lower is better, but for the coverages.
+    """The scores of one method at one horizon; lower is better, except for the coverages.
 
     Attributes:
         method: name of the model, "naive" or "seasonal naive".

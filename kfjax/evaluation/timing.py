@@ -102,7 +102,7 @@ def first_call(call: Callable[[], PyTree]) -> tuple[PyTree, Float[np.ndarray, " 
 def in_turn(
     calls: Mapping[str, Callable[[], PyTree]], rounds: int, *, budget: float = float("inf")
 ) -> dict[str, Float[np.ndarray, "samples 2"]]:
-    """Time functions in turn, so that other load on the machine affects all of them alike.
+    """Time functions in turn, so that other load on the machine affects all of them equally.
 
     Args:
         calls: functions without arguments, by name, already compiled.

@@ -40,9 +40,9 @@ def warn_if_unread(
         return
     if isinstance(u, dict) and set(u) == {"dt"}:  # readers of tables make it from the times
         warnings.warn(
-            f"{who}: no function of the model reads u['dt'], the time since the row before, so all"
-            " steps count as alike. If they are not, make f and Q functions of it, as the models of"
-            " kfjax.systems are with dt=None.",
+            f"{who}: no function of the model reads u['dt'], the time since the previous row, so"
+            " all steps are treated alike. If they differ, make f and Q functions of it, as the"
+            " models of kfjax.systems are with dt=None.",
             stacklevel=2,
         )
     else:

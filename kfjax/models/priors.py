@@ -91,7 +91,7 @@ def _of_least_squares(model: StateSpaceModel, at: np.ndarray, n: int) -> Array |
     except Exception as error:
         raise ValueError(
             "diffuse: the default variance needs f, h, Q and R at the mean of the prior, without"
-            f" inputs, and got {type(error).__name__}: {error}; expected variance= then."
+            f" inputs, and got {type(error).__name__}: {error}; expected variance= to be given."
         ) from error
     xp = numeric(F, H, Q, R)
     # later observations also contain the process noise of earlier steps, and noise in the state
@@ -114,8 +114,8 @@ def _of_least_squares(model: StateSpaceModel, at: np.ndarray, n: int) -> Array |
     if xp is np and not np.linalg.cond(correlations) < 1e-3 / eps_of(model):
         raise ValueError(
             f"diffuse: the first {n} observations do not determine components {at.tolist()}"
-            f" to the precision of {model.dtype}, or have no noise; expected variance= then. See"
-            " kf.observability."
+            f" to the precision of {model.dtype}, or have no noise; expected variance= to be given."
+            " See kf.observability."
         )
     return xp.diag(xp.linalg.inv(correlations)) / scale**2
 

@@ -42,7 +42,7 @@ def plot_history(history: History, *, ylabel: str = "loss", ax: Axes | None = No
     if not all(hasattr(history, field) for field in ("update", "loss", "validation")):
         raise ValueError(
             f"plot_history: history is {described(history)}; expected a kfjax.training.History."
-            " Of what fit returns, pass .history."
+            " For the result of fit, pass its .history."
         )
     ax = curve_axes(ax)
     updates = np.atleast_2d(history.update)

@@ -237,7 +237,7 @@ def checked_std(name: str, std: Numbers) -> Any:
         if len(shape) == 2 and np.triu(np.asarray(std), 1).any():
             raise ValueError(
                 f"{name} has entries above its diagonal; expected a lower triangular factor L of"
-                " the covariance L L'. Of a covariance it is numpy.linalg.cholesky(covariance)."
+                " the covariance L L'. For a covariance it is numpy.linalg.cholesky(covariance)."
             )
     return std
 

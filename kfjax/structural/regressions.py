@@ -219,5 +219,7 @@ def _as_days(name: str, values: Numbers) -> np.ndarray:
         raise ValueError(f"{name} has shape {days.shape}; expected days [T].")
     if not np.isfinite(days).all():
         index = int(np.argmin(np.isfinite(days)))
-        raise ValueError(f"{name}[{index}] is no day (NaT, NaN or inf); expected dates or numbers.")
+        raise ValueError(
+            f"{name}[{index}] is not a day (NaT, NaN or inf); expected dates or numbers."
+        )
     return days

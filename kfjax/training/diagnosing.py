@@ -215,7 +215,7 @@ def _estimates(student: Any, predictions: Any, data: Dataset) -> np.ndarray:
     if given.shape != data.xs.shape:
         raise ValueError(
             f"diagnose: predictions have shape {given.shape}; expected {data.xs.shape}, one for"
-            " every target. Of a network that gives only the last step of a window, pad the steps"
+            " every target. For a network that gives only the last step of a window, pad the steps"
             " before it with NaN in the targets."
         )
     return given

@@ -91,7 +91,7 @@ def fit(
         callback: a function that is called with a `Report` after each report, the one before the
             first update included, for experiment trackers. It runs outside of compiled code, after
             the checkpoint is written; what it returns is ignored, and an exception ends the
-            training. It is no part of the run: a run that continues from a checkpoint may have
+            training. It is not part of the run: a run that continues from a checkpoint may have
             another one, which gets the reports that come after the checkpoint. With several
             processes, each of them calls it.
 

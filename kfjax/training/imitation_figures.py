@@ -22,7 +22,7 @@ class ImitationFigures(NamedTuple):
 
     Attributes:
         compared: errors [n] on the same steps by name: "predictions", "constant" (the mean of the
-            training targets), "last target" (the target of the row before, which no student
+            training targets), "last target" (the target of the previous row, which no student
             knows), "last N inputs" (the best affine map), "linear recursion" (x_t = A x_{t-1} + B
             y_t + b, fitted by least squares, which runs on its own estimates).
         training: the error [n] on training data, or None if it is not known.

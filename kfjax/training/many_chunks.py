@@ -1,4 +1,4 @@
-"""Results of many series in chunks, kept in a folder so that an interrupted study goes on."""
+"""Results of many series in chunks, kept in a folder so that an interrupted study can continue."""
 
 from __future__ import annotations
 

@@ -85,7 +85,12 @@ def test_a_model_as_it_is(here, capsys):
 BAD = {
     (): "split_future: steps is None, and the data end with an observation",
     ("--steps", "0"): "--steps: got '0'; expected a whole number of at least 1",
-    ("--steps", "2", "--fit", "levle_std"): "'levle_std' is none.* Did you mean 'level_std'",
+    (
+        "--steps",
+        "2",
+        "--fit",
+        "levle_std",
+    ): "'levle_std' cannot be fitted.* Did you mean 'level_std'",
     ("--steps", "2", "--holdout", "100"): "got --holdout 100 for series of 100 to 100 steps",
     ("--steps", "2", "--level", "95"): "--level: got '95'; expected a number between 0 and 1",
     ("--steps", "2", "--out", "f.npz"): "--out is f.npz; expected a file that ends in .csv or",
@@ -107,4 +112,4 @@ def test_functions_that_cannot_be_fitted_say_why(here, capsys):
         capsys.readouterr().err
     )
     assert forecast("--steps", "2", "--fit", "level_std", model="fixed") == 2
-    assert "nile.py:fixed is no function of numbers" in capsys.readouterr().err
+    assert "nile.py:fixed is not a function of numbers" in capsys.readouterr().err

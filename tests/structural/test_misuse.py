@@ -46,7 +46,7 @@ MISUSE = {
         lambda: st.check_record(MODEL, np.ones((6, 1)), observed=np.ones(3, bool)),
         r"observed has shape \(3,\)",
     ),
-    "no day": (lambda: st.holidays([DAY, "NaT"], {"new year": [DAY]}), r"stamps\[1\] is no day"),
+    "no day": (lambda: st.holidays([DAY, "NaT"], {"new year": [DAY]}), r"stamps\[1\] is not a day"),
 }
 
 

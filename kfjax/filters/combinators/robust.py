@@ -68,7 +68,7 @@ def student_t(filter: Filter, dof: float = 4.0, *, iterations: int = 5) -> Filte
         iterations: number of fixed-point iterations for the weight, at least 1.
 
     Returns:
-        A `Filter` with the params and state of `filter`. Info is that of `filter`, but for the
+        A `Filter` with the params and state of `filter`. Info is that of `filter`, except for the
         log-likelihood. In `extra`, `weights` [m] are 1 for an ordinary observation, 0 for an
         infinite outlier and in unobserved channels; `used_cov` [m, m] is the innovation covariance
         with R / w, from which the gain came.
@@ -122,7 +122,7 @@ def huber(filter: Filter, threshold: float = 1.345, *, iterations: int = 5) -> F
         iterations: number of iterations of the weights, at least 1.
 
     Returns:
-        A `Filter` with the params and state of `filter`. Info is that of `filter`, but for the
+        A `Filter` with the params and state of `filter`. Info is that of `filter`, except for the
         log-likelihood. In `extra`, `weights` [m] are 1 for an ordinary channel, 0 for an unobserved
         one; `used_cov` [m, m] is the innovation covariance with R_w, from which the gain came.
 
