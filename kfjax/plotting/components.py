@@ -35,8 +35,8 @@ def plot_trajectory(
 ) -> list[Axes]:
     """Draw an estimated trajectory with its 2-sigma band, and the true one.
 
-    Components are drawn one below another. Where the band is so wide that the rest could not be
-    seen, triangles at the edge say that it goes on.
+    Components are drawn one below another. Where the band is so wide that nothing else could be
+    seen, it is cut off, and triangles at the edge say so.
 
     Args:
         mean: estimates [T, n].

@@ -63,8 +63,8 @@ def plot_consistency(
 
     Returns:
         The axes; the scale is logarithmic and shows at most 0.05 to 100, with triangles at the edge
-        where curves go on. Where a value is infinite, since a filter broke, there is a cross at the
-        top, and the name of the filter says it.
+        where curves continue beyond it. Where a value is infinite, since a filter broke down, there
+        is a cross at the top, and the legend says so.
 
     Raises:
         ValueError: if curves differ in length, or one has no colour.
@@ -173,8 +173,8 @@ def plot_nis(
     It is that of one trajectory, or the mean over many, and needs no true states.
 
     Args:
-        nis: [T] or [N, T], as in `Info.nis`. NaN, of a filter that broke, counts as infinite and
-            is drawn as a cross at the top.
+        nis: [T] or [N, T], as in `Info.nis`. NaN, from a filter that broke down, counts as infinite
+            and is drawn as a cross at the top.
         dof: number of observed channels, of the same shape, as in `Info.dof`. Steps without any are
             left out.
         times: times of the steps [T], numbers, numpy dates or time differences; default 1..T.

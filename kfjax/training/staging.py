@@ -38,7 +38,7 @@ def fit_stages(
             ...}`, or `"loss"`.
         key: random key, or keys for several runs.
         checkpoints: where to save, with one subdirectory per stage.
-        **shared: arguments of `fit` for all stages; a callback is given counts that go on from one
+        **shared: arguments of `fit` for all stages; a callback gets counts that continue from one
             stage to the next, as in the history.
 
     Returns:
