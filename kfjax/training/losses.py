@@ -163,14 +163,19 @@ def smoothed_mse(smoother: Callable[..., Any], *, scale: Any = None) -> Smoother
     Example:
         >>> def smoother(model, ys, *, us, observed, length):
         ...     filtered = kf.run(
-        ...         kf.kalman(), model, ys, us=us, observed=observed, length=length).outputs
+        ...         kf.kalman(), model, ys, us=us, observed=observed, length=length
+        ...     ).outputs
         ...     return kf.smooth(kf.kalman(), model, filtered, us=us, length=length)
         >>> model = kf.systems.constant_velocity()
         >>> keys = jax.random.split(jax.random.key(0), 40)
         >>> xs, ys = jax.vmap(lambda key: kf.simulate(key, model, 50))(keys)
         >>> data = kf.Dataset(ys, xs)
-        >>> smoothed = kf.training.smoothed_mse(smoother)(model, data, jax.random.key(1))
-        >>> filtered = kf.training.state_mse(kf.kalman())(model, data, jax.random.key(1))
+        >>> smoothed = kf.training.smoothed_mse(smoother)(
+        ...     model, data, jax.random.key(1)
+        ... )
+        >>> filtered = kf.training.state_mse(kf.kalman())(
+        ...     model, data, jax.random.key(1)
+        ... )
         >>> bool(smoothed < filtered)
         True
     """

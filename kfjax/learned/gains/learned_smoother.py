@@ -101,7 +101,9 @@ def rts_net(
     Example:
         >>> model = kf.systems.constant_velocity()
         >>> forward = kf.learned.Architecture2(n=2, m=1)
-        >>> smoother = kf.learned.rts_net(forward, kf.learned.BackwardArchitecture(n=2))
+        >>> smoother = kf.learned.rts_net(
+        ...     forward, kf.learned.BackwardArchitecture(n=2)
+        ... )
         >>> params = kf.learned.init_params(jax.random.key(0), smoother, model)
         >>> xs, ys = kf.simulate(jax.random.key(1), model, steps=20)
         >>> smoother(params, ys).mean.shape
