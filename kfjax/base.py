@@ -215,7 +215,7 @@ class Filter(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """What `kfjax.run` keeps of every step by default.
+    """The filtered estimates that `kfjax.run` keeps by default.
 
     Attributes:
         mean: E[x_t | y_1..t], [T, n].
@@ -229,7 +229,7 @@ class Estimate(NamedTuple):
 
 
 class Run(NamedTuple, Generic[Kept]):
-    """What `kfjax.run` returns.
+    """The result of `kfjax.run`.
 
     Attributes:
         final: the state after the last step, from which another run can continue.

@@ -110,7 +110,7 @@ _donating_step = jit(_one_step, static_argnums=0, donate_argnums=2)
 
 @runtime_checkable
 class Stepper(Protocol):
-    """What `stepper` returns."""
+    """The function that `stepper` returns."""
 
     def __call__(
         self,

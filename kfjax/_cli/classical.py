@@ -51,7 +51,7 @@ class Classical(NamedTuple):
 
     @property
     def text(self) -> str:
-        """What was learned, in a sentence."""
+        """A sentence about what was learned."""
         before, after = self.tuned.validation
         text = f"{self.name}: Q and R tuned"
         if self.degree:

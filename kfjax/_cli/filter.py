@@ -97,7 +97,7 @@ def _checked_plot(args: Namespace) -> Path | None:
 
 
 class _Drawing(NamedTuple):
-    """What `kfjax filter --plot` draws."""
+    """The figures of `kfjax filter --plot`, and what they are drawn from."""
 
     args: Namespace
     model: StateSpaceModel

@@ -38,7 +38,7 @@ STEPS = 12  # ahead, with --model auto
 
 
 class _Errors(NamedTuple):
-    """How far off the forecasts of one channel are in the steps kept back.
+    """Errors of the forecasts of one channel in the held-out steps.
 
     Attributes:
         name: name of the channel.

@@ -1,4 +1,4 @@
-"""What `--help` says about the commands."""
+"""Texts of `--help` for the commands."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ __all__: list[str] = []
 
 
 class Help(NamedTuple):
-    """What `--help` says about a command."""
+    """The texts of `--help` for a command."""
 
     summary: str
     description: str

@@ -48,7 +48,7 @@ def write_folder(folder: str | Path, parts: Dataset | Iterable[Dataset]) -> None
         folder: path of the new folder, which appears complete or not at all.
         parts: a `Dataset`, or any iterable of them, such as a generator that simulates or reads one
             after another; alike in all but the number of trajectories. Inputs are an array, or a
-            dict of arrays. Of the labels, names and units are kept, as the first part has them.
+            dict of arrays. Names and units are kept, as in the labels of the first part.
 
     Raises:
         ValueError: if the path exists, there is no part, or a part does not match the first.

@@ -37,13 +37,13 @@ class Future(NamedTuple):
 def split_future(data: Dataset, steps: int | None = None) -> tuple[Dataset, Future]:
     """Split data where the observations end, and continue their times and inputs.
 
-    Rows at the end of the only trajectory in which nothing was observed are steps to be forecast: a
-    table can thus state their times and inputs. If there are none, or fewer than `steps`, the times
-    continue in the spacing of the data: that of a calendar (months, business days), or the median
-    of the steps. The input "dt" continues with them.
+    If there is a single trajectory, rows at its end in which nothing was observed are steps to be
+    forecast: a table can thus state their times and inputs. If there are none, or fewer than
+    `steps`, the times continue in the spacing of the data: that of a calendar (months, business
+    days), or the median of the steps. The input "dt" continues with them.
 
     Args:
-        data: trajectories; with inputs other than "dt" one, which ends with such rows.
+        data: trajectories; with inputs other than "dt", a single one that ends with such rows.
         steps: number of steps K; default that of these rows.
 
     Returns:

@@ -27,7 +27,7 @@ def read_indoor_uwb(folder: str | Path) -> Dataset:
     The data are one trajectory, whose steps are the range measurements. Step t is the t-th range in
     order of time, to one of four anchors in turn; x_0 is at time 0 of the record's clock. Odometry
     and ground truth are interpolated linearly at the time of the range (in the published record all
-    stamps coincide); the speeds reported at t are taken to hold since the range before.
+    stamps coincide); the speeds reported at t are taken to hold since the previous range.
 
     Args:
         folder: folder with `Indoor_UWB_Input.txt` and `Indoor_UWB_GT.txt`.

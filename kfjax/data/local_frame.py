@@ -35,8 +35,8 @@ class LocalFrame:
     """A plane that touches the earth at an origin: east, north and up in metres (ENU, WGS 84).
 
     Filters work in metres: degrees are of different lengths to the east and to the north, and
-    float32 has only some decimetres of a degree. The conversion is that of pyproj, exact at any
-    distance; beyond some 100 km "up" is far from the vertical of the place.
+    float32 resolves degrees only to some decimetres. The conversion is that of pyproj, exact at any
+    distance; beyond some 100 km "up" differs much from the local vertical.
 
     Attributes:
         latitude: of the origin, in degrees.

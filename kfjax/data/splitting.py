@@ -44,7 +44,7 @@ def split_parts(data: Dataset, fractions: tuple[float, float, float] = FRACTIONS
     begins, and `skip` says where that is.
 
     Args:
-        data: the trajectories, in an order that means nothing.
+        data: the trajectories, in no particular order.
         fractions: shares of the trajectories or of the steps, three numbers above 0; together at
             most 1.
 

@@ -112,7 +112,7 @@ def forecast_series(
         params: its parameters, such as those of `kfjax.training.maximum_likelihood`.
         data: the series, such as from `kfjax.read_table`.
         steps: number of steps ahead; default the rows at the end without observations.
-        level: probability of the intervals, of each step by itself.
+        level: probability of the intervals, for each step separately.
         key: random key of a filter that draws; default `jax.random.key(0)`.
 
     Returns:

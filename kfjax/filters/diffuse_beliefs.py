@@ -90,7 +90,7 @@ def belief_with_start(state: Any) -> Gaussian | DiffuseState:
 
 
 class Determined(NamedTuple):
-    """What an observation says about the diffuse directions.
+    """The diffuse directions that an observation determines.
 
     Attributes:
         gain: K_0 [n, m].

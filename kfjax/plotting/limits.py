@@ -1,4 +1,4 @@
-"""What an axis leaves out, and the marks that say so."""
+"""Limits of axes, and marks where they leave something out."""
 
 from __future__ import annotations
 

@@ -69,8 +69,8 @@ def smooth(
     where ' marks the next step; Cov[x', x | y_1..T] = P_s' G'. The sum of squares keeps P_s
     definite to rounding. Estimates of `kfjax.square_root(rule)` are smoothed in square-root form:
     [D^1/2, G P_s'^1/2] is triangularised, and no covariance is subtracted. Missing data need no
-    care here: the filtered estimates account for them. Smooth a batch in the same `jax.vmap` as the
-    filter, so that covariances which the batch shares are computed once.
+    treatment here: the filtered estimates account for them. Smooth a batch in the same `jax.vmap`
+    as the filter, so that covariances which the batch shares are computed once.
 
     Args:
         filter: the filter that made the estimate; it must have a moment rule.

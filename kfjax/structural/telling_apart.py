@@ -1,4 +1,4 @@
-"""Whether the components of a sum can be told apart."""
+"""Checks that the components of a sum can be told apart."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class Diagnosis(NamedTuple):
 
     @property
     def verdicts(self) -> list[Verdict]:
-        """What the figures say, and what to change; empty without figures."""
+        """Findings that follow from the figures, and what to change; empty without figures."""
         if self.figures is None:
             return []
         return verdicts_of(self.figures, self.window, feeds_back=self.feeds_back)

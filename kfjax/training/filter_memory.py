@@ -24,7 +24,7 @@ __all__ = ["Forgetting", "forgetting", "gradient_per_lag"]
 
 
 class Forgetting(NamedTuple):
-    """How fast a filter forgets.
+    """The decay of an error in the estimate of a filter.
 
     Attributes:
         norms: norm [lags] of the part of an error in the estimate that remains after 1, 2, ...

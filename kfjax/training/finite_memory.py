@@ -38,10 +38,10 @@ def finite_memory_floor(
     """Measure the error of the best affine map from the last observations to a filter's estimates.
 
     If the filter is linear, a network that sees windows of N observations, and no earlier state or
-    estimate, can hardly do better. A missing observation counts as the one before it in the window,
-    and the map sees which are missing. On curved spaces the map sees the last observation and the
-    differences of neighbours, and gives a tangent vector at one of the estimates; it is fitted by
-    Gauss-Newton steps.
+    estimate, can hardly do better. A missing observation is replaced by the previous one in the
+    window, and the map sees which are missing. On curved spaces the map sees the last observation
+    and the differences of neighbours, and gives a tangent vector at one of the estimates; it is
+    fitted by Gauss-Newton steps.
 
     Args:
         train: trajectories whose `xs` are the filter's estimates; the map is fitted to them by

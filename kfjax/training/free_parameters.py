@@ -35,7 +35,7 @@ WHO = "maximum_likelihood"
 
 
 class Layout(Protocol):
-    """What the free numbers theta [p] stand for: p natural values, and params of a filter."""
+    """The meaning of free numbers theta [p]: p natural values, and params of a filter."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -56,7 +56,7 @@ class Layout(Protocol):
 
 
 class FreeStart(NamedTuple):
-    """Where to start, and from what.
+    """The start of a fit, and the meaning of its numbers.
 
     Attributes:
         layout: what theta stands for.

@@ -38,7 +38,7 @@ class Curvature(NamedTuple):
 
 
 class Uncertainty(NamedTuple):
-    """What the curvature says.
+    """Covariances that follow from the curvature.
 
     Attributes:
         cov: covariance of the natural values [p, p], NaN where there is none.

@@ -20,7 +20,7 @@ __all__: list[str] = []
 
 
 class On(NamedTuple):
-    """What an `Objective` depends on beside the free numbers.
+    """The data and settings that an `Objective` depends on, beside the free numbers.
 
     Attributes:
         fixed: arrays that are not free.

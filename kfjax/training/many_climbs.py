@@ -67,7 +67,7 @@ class Likelihood(NamedTuple):
 
 
 class Job(NamedTuple):
-    """What is the same for all series.
+    """Settings that all series share.
 
     Attributes:
         likelihood: the function.

@@ -1,4 +1,4 @@
-"""Where the climbs of many series begin: in the unit of each series."""
+"""Starting points of the fits of many series, in the unit of each series."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ __all__ = ["Rollout", "roll"]
 
 
 class Rollout(NamedTuple):
-    """How to differentiate through the filter of a loss; the estimates stay the same.
+    """Settings for differentiating through the filter of a loss; its estimates stay the same.
 
     Attributes:
         burn_in: number of leading steps that are left out of the loss.

@@ -84,12 +84,11 @@ def tune(
     Q' = D_q^1/2 Q D_q^1/2 and R' = D_r^1/2 R D_r^1/2 with D = diag(exp(theta)). A coarse search
     over powers of ten gives the start, since an untuned filter may diverge and then has no
     gradient; Adam with a falling step size, on random batches of trajectories, does the rest; the
-    factors that are best on the validation part are kept. For one or two trajectories, L-BFGS
-    takes the place of Adam and goes to the end: with the same data for both parts, the result is
-    that of `maximum_likelihood`. A common factor of Q and R hardly changes
-    the estimates, so under "mse" the geometric mean of R's factors is held at one: only the
-    likelihood determines the size of the covariances. The prior is not changed. To fit whole
-    covariances, use `fit_noise`.
+    factors that are best on the validation part are kept. For one or two trajectories, L-BFGS takes
+    the place of Adam and runs to convergence; with the same data for both parts, the result is that
+    of `maximum_likelihood`. A common factor of Q and R hardly changes the estimates, so under "mse"
+    the geometric mean of R's factors is held at one: only the likelihood determines the size of the
+    covariances. The prior is not changed. To fit whole covariances, use `fit_noise`.
 
     A filter that rejects observations is scored on all of them, as it predicted them. By the
     likelihood, real outliers therefore enlarge R for `gated`; tune with `student_t`, whose density

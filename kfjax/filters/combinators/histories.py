@@ -37,7 +37,7 @@ class History(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a row belongs in a history.
+    """The place of a row in a history.
 
     Attributes:
         row: its index. The rows up to there move towards the start, and the oldest is forgotten.

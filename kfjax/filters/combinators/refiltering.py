@@ -18,7 +18,7 @@ __all__: list[str] = []
 
 
 class Late(NamedTuple):
-    """What `delayed` was asked for.
+    """The settings of `delayed`.
 
     Attributes:
         filter: the filter of rows in order.

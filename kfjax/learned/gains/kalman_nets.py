@@ -24,7 +24,7 @@ __all__ = ["GainNetwork", "kalman_net", "published"]
 
 
 class GainNetwork(Protocol):
-    """What `kalman_net` takes as its network: any hashable value with these attributes.
+    """The network of `kalman_net`: any hashable value with these attributes.
 
     A Flax Linen module has `init` and `apply` by itself, a module of Equinox or nnx gets all of
     them from `ModuleNetwork`, and a NamedTuple of functions may have them as fields. There is no

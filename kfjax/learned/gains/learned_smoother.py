@@ -48,7 +48,7 @@ BACKWARD_FEATURES = ("F2", "F3", "F4")
 
 
 class SmoothedMeans(NamedTuple):
-    """What RTSNet returns.
+    """The result of an `RTSNet`.
 
     Attributes:
         mean: the smoothed states [T, N].
@@ -79,7 +79,7 @@ def rts_net(
     the pass before take the place of the observations; its gains start at those which return them
     unchanged.
 
-    Missing data need no care in the backward pass: the filtered states account for them.
+    The backward pass needs no treatment of missing data: the filtered states account for them.
 
     Args:
         forward: the `GainNetwork` of the filter, such as `Architecture2(n, m)`.
@@ -279,7 +279,7 @@ class RTSNet:
 
 
 class _Later(NamedTuple):
-    """What a step backwards needs of the later ones.
+    """The quantities of later steps that a step backwards needs.
 
     Attributes:
         carry: the memory of the network.
