@@ -84,7 +84,7 @@ def _ranked(best: Row, tied: Sequence[Row], others: Sequence[Row]) -> str:
 def _why(tied: Sequence[Row]) -> str:
     """Return why there is no verdict."""
     if all(np.isfinite(_least(row) or 0.0) for row in tied):
-        return "the intervals of their differences hold 0"
+        return "intervals of their differences contain 0"
     return "one trajectory gives no intervals"
 
 

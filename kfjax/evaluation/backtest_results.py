@@ -95,7 +95,7 @@ class Backtest:
     def answer(self) -> str:
         """The answer to `question`, computed from the rows.
 
-        There is no verdict between methods whose difference has an interval that holds 0.
+        There is no verdict between methods whose difference has an interval that contains 0.
         """
         if self.best is None:
             return "No verdict: there is a forecast that is not a number in every method."
@@ -173,5 +173,5 @@ def _is_worse(row: ForecastScore) -> bool:
 def _why(tied: list[ForecastScore]) -> str:
     """Return why there is no verdict."""
     if all(np.isfinite(_least(row)) for row in tied):
-        return "the intervals of their differences hold 0"
+        return "intervals of their differences contain 0"
     return "there are too few origins for intervals"

@@ -56,7 +56,7 @@ class Comparison:
     def answer(self) -> str:
         """The answer to `question`, computed from the rows.
 
-        There is no verdict between filters whose difference has an interval that holds 0.
+        There is no verdict between filters whose difference has an interval that contains 0.
         """
         return answer_of(self.rows, self.best)
 

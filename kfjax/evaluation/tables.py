@@ -102,7 +102,7 @@ def _caption(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
         tests = {"lag 1": "autocorrelation of innovations, 0 if consistent"} | tests
     lines.append(
         f"to best: difference to the least error, ± {level} interval over pairs; no verdict where"
-        " it holds 0; - where there is none."
+        " it contains 0; - where there is none."
     )
     lines += [f"{name}: {text}." for name, text in tests.items()]
     lines.append(

@@ -118,7 +118,7 @@ def _at_ends(
             continue
         low, high = bounds[index]
         end = low if at_low else high
-        notes[name] = f"at its end {end:g}: the others' errors are for it held there"
+        notes[name] = f"at its end {end:g}, and held there for the standard errors of the others"
         if np.abs(curvature.elsewhere[index]) < FLAT:
             notes[name] = "the likelihood does not depend on it"
     return notes

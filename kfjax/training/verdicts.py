@@ -74,7 +74,7 @@ def _baselines(figures: ImitationFigures) -> Verdict:
         return Verdict(
             "baselines",
             f"The predictions have an error of {mine:.3g}, a constant has {constant:.3g}: they"
-            " follow no change of the targets.",
+            " do not follow the changes of the targets.",
             "Check that inputs and targets belong to the same rows, the scaling and the learning"
             " rate.",
         )

@@ -51,8 +51,8 @@ CASES = {
         row("a", anees=LARGE, anis=SMALL),
         row("b", (1.0, 0.5, 1.5)),
     ],
-    "No verdict between a and b (the intervals of their differences hold 0); one other is worse by"
-    " at least 8 dB; b is not consistent (see !).": [
+    "No verdict between a and b (intervals of their differences contain 0); one other is worse"
+    " by at least 8 dB; b is not consistent (see !).": [
         row("a"),
         row("b", (1.0, -0.5, 2.5), anis=LARGE),
         row("c", (9.0, 8.0, 10.0), anis=LARGE),
@@ -68,9 +68,9 @@ CASES = {
         row("c", None, failed=9),
         row("d", None),
     ],
-    "No verdict between a and b (the intervals of their differences hold 0); nothing speaks against"
-    " the consistency of a.": [row("a"), row("b", (1.0, -0.5, 2.5), anees=NONE, anis=NONE)],
-    "No verdict between a and b (the intervals of their differences hold 0); a is not consistent"
+    "No verdict between a and b (intervals of their differences contain 0); nothing speaks"
+    " against the consistency of a.": [row("a"), row("b", (1.0, -0.5, 2.5), anees=NONE, anis=NONE)],
+    "No verdict between a and b (intervals of their differences contain 0); a is not consistent"
     " (see !).": [row("a", anis=LARGE), row("b", (1.0, -0.5, 2.5), anees=NONE, anis=NONE)],
     "Only a was run; it has no covariance to check.": [row("a", anees=NONE, anis=NONE)],
 }

@@ -116,7 +116,7 @@ def test_missing_readings_are_filled_from_the_window(series):
 
 VERDICTS = {
     # predictions from targets, and what is said of them
-    "baselines": (np.zeros_like, "follow no change"),
+    "baselines": (np.zeros_like, "do not follow the changes"),
     "rows": (lambda xs: np.roll(xs, 1, axis=1), "one row before"),
     "horizon": (lambda xs: xs * (1 - np.linspace(0, 0.5, T))[:, None], "third of the records"),
 }
