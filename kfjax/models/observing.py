@@ -44,7 +44,7 @@ class Observation(NamedTuple):
     innovation: Callable[[Array], Array]
     space: Space
     mask: Array | None
-    noise_free: bool = False
+    noise_free: bool
 
 
 def bind(fn: Any, u: Any, mask: Array | None = None, *, name: str = "f") -> Any:

@@ -47,7 +47,7 @@ class Moments(NamedTuple):
     cross: Array
     residual: Callable[[Array], Array]
 
-    def noisy_cov(self, noise: Array, *, noise_free: bool = False) -> Array:
+    def noisy_cov(self, noise: Array, *, noise_free: bool) -> Array:
         """Return the covariance [k, k] of y plus independent noise.
 
         With `noise_free`, a variance that is rounding is zero.
@@ -56,7 +56,7 @@ class Moments(NamedTuple):
         hidden = self._hidden(linalg.diagonal(noise)) if noise_free else None
         return cov if hidden is None else settled(cov, hidden)
 
-    def factorised(self, noise: Array, *, noise_free: bool = False) -> linalg.Factored:
+    def factorised(self, noise: Array, *, noise_free: bool) -> linalg.Factored:
         """Return the covariance [k, k] of y plus independent noise, with its factor.
 
         With `noise_free`, the result also has the variances that rounding may hide.
@@ -68,7 +68,7 @@ class Moments(NamedTuple):
         hidden = self._hidden(noise_pivots(noise), linalg.diagonal(noise))
         return linalg.factorise(cov, jnp.zeros_like(noise[0]) if hidden is None else hidden)
 
-    def posterior_cov(self, P: Array, K: Array, noise: Array, *, noise_free: bool = False) -> Array:
+    def posterior_cov(self, P: Array, K: Array, noise: Array, *, noise_free: bool) -> Array:
         """Return the covariance residual(K) + K noise K' [n, n] after an update.
 
         P is the covariance [n, n] before it. With `noise_free`, a variance that is rounding is
@@ -83,8 +83,12 @@ class Moments(NamedTuple):
         terms = self._terms() if noise_free else None
         if terms is None:
             return cov
-        terms = linalg.diagonal(P) + summed_variances(K, terms)
-        return settled(cov, hidden_variances(terms, linalg.diagonal(used), P.shape[-1]))
+        of_noise = summed_variances(K, linalg.diagonal(noise))
+        terms = linalg.diagonal(P) + summed_variances(K, terms) + of_noise
+        # noise that channels share may cancel: to the square of rounding in a sum of squares
+        entering = jax.lax.stop_gradient(linalg.matmul(K, linalg.cholesky(noise)))
+        entering = jnp.sum(entering**2, axis=-1)
+        return settled(cov, hidden_variances(terms, entering, P.shape[-1]))
 
     def size(self) -> Array:
         """Return the size [k] of the terms of E[y], sum_j |A_ij x_j| + |E[y_i]| where known."""

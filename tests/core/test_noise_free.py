@@ -285,6 +285,36 @@ def test_rotated_singular_models_agree_with_rational_arithmetic(x64, name):
         np.testing.assert_allclose(info.log_likelihood, scores, rtol=1e-6, atol=1e-6)
 
 
+def shared_noise(rng):
+    """Two channels with one noise v, y = H x + l v: l_2 y_1 - l_1 y_2 is a multiple of x_1."""
+    loading = rng.integers(1, 8, 2) / 4 * rng.choice([-1, 1], 2)
+    H = np.outer(loading, rng.integers(1, 4, N) / 4)
+    H[:, 0] += [1, 0]
+    root = np.tril(rng.integers(1, 5, (N, N)) / 4)
+    ys = H @ root @ rng.integers(-4, 5, N) / 4 + rng.integers(-4, 5, (3, 1)) / 4 * loading
+    return H, np.outer(loading, loading), root @ root.T, ys
+
+
+@both_precisions
+def test_a_state_is_known_where_the_noise_that_channels_share_cancels(precise):
+    """To the bit, for 50 models: one channel is left to learn from at later steps."""
+    with jax.enable_x64(precise):
+        rng = np.random.default_rng(0)
+        records = [map(jnp.asarray, shared_noise(rng)) for _ in range(50)]
+        H, R, P, ys = map(jnp.stack, zip(*records, strict=True))
+        still = kf.linear_gaussian(np.eye(N), H[0], 0 * P[0], R[0], kf.Gaussian(0 * P[0, 0], P[0]))
+
+        def one(H, R, P, ys):
+            prior = kf.Gaussian(still.prior.mean, P)
+            model = still.replace(h=kf.Linear(H), R=R, prior=prior)
+            return kf.run(kf.kalman(), model, ys, emit=kf.estimate_and_info).outputs
+
+        est, info = quick_jit(jax.vmap(one))(H, R, P, ys)
+        assert not est.cov[:, :, 0].any()
+        np.testing.assert_array_equal(info.dof, np.tile([2, 1, 1], (50, 1)))
+        assert np.isfinite(info.log_likelihood).all()
+
+
 @pytest.mark.parametrize("inner", [kf.kalman(), kf.gated(kf.kalman())], ids=str)
 def test_guards_take_what_confirms_a_state_that_is_known(inner):
     constant = kf.linear_gaussian(
