@@ -38,8 +38,9 @@ run.
 WHY = """\
 The time of a workload beside that of its parts, each jitted separately and timed in turn in one \
 run: medians, and minima in brackets. Kernels are the operations in the loops of the compiled \
-program, which XLA calls one by one; a loop that is one function has none. \
-`python -m benchmarks.speed why` measures these.
+program, which XLA calls one by one; a loop that is one function has none. A profile may be older \
+than the times in the tables below; its date is given. `python -m benchmarks.speed why` measures \
+them.
 """
 CROSSOVER = """\
 Milliseconds of one operation in a loop, on a batch of matrices with the given number of rows, \
@@ -70,7 +71,7 @@ def page(rows):
     table = [row for row in ordered(rows) if "contenders" in row and "curve" not in row]
     lines = [HEAD, "![Times](speed.png)\n"]
     lines += ["## Targets\n", TARGETS, *target_table(table), ""]
-    lines += ["### Why, where a target does not hold\n", WHY, *why_tables(rows)]
+    lines += ["### Profiles of some workloads\n", WHY, *why_tables(rows)]
     for title, group in groups(table).items():
         lines += [f"## {title}\n", *speed_table(group), ""]
         lines += [COMPILATION, *compile_table(group), ""]

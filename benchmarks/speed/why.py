@@ -52,7 +52,8 @@ def why_tables(rows):
     found = {(row["why"], row["options"]): row for row in rows.values() if "why" in row}
     for (name, options), row in sorted(found.items(), key=_place):
         started = f", JAX started with `{options}`" if options else ""
-        yield f"**{name}**, {row['precision']}{started}. {WHY[name]}\n"
+        day = row["time"].partition(" ")[0]
+        yield f"**{name}**, {row['precision']}{started}, {day}. {WHY[name]}\n"
         if "parts" in row:
             yield from part_table(row["parts"])
         else:
