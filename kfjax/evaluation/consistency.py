@@ -58,8 +58,8 @@ def anis(totals: PerTrajectory, dofs: PerTrajectory, *, level: float = 0.95) -> 
     independent in time, so every observed channel counts as a degree of freedom.
 
     Args:
-        totals: sum over time of NIS, for each trajectory [N]; NaN, of a filter that broke, counts
-            as infinite.
+        totals: sum over time of NIS, for each trajectory [N]; NaN, from a filter that broke down,
+            counts as infinite.
         dofs: number of observed channels, over time [N].
         level: probability with which a consistent filter's value lies in the interval.
 
@@ -96,8 +96,8 @@ def anees(
     limited by full correlation (N n) and independence (N T n); with one trajectory, N n.
 
     Args:
-        totals: sum over time of NEES, for each trajectory [N]; NaN, of a filter that broke, counts
-            as infinite.
+        totals: sum over time of NEES, for each trajectory [N]; NaN, from a filter that broke down,
+            counts as infinite.
         dofs: sum over time of its degrees of freedom [N].
         steps: number of steps that were summed [N], above 0 where there are degrees of freedom.
         level: probability with which a consistent filter's value lies in the interval.

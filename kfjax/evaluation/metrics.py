@@ -173,9 +173,9 @@ def nees(
     """Return the normalised estimation error squared of every step, e' P^-1 e with e = x - m.
 
     For a consistent filter it is chi-square with as many degrees of freedom as P has rank. P may be
-    singular: the error is then measured in the range of P, and the degrees of freedom are its rank:
-        a pivot counts if the variance that remains, given the components before it, exceeds 100 n
-        eps of the whole. If components of the truth are not known, P is that of the others.
+    singular: the error is then measured in the range of P. A pivot of P counts towards the rank if
+    the variance that remains, given the components before it, exceeds 100 n eps of the whole. If
+    components of the truth are not known, P is that of the others.
 
     It is infinite where the filter broke down: the estimate or P is not finite, P is indefinite, or
     there is an error, beyond rounding, in a direction that P calls known exactly. All known
