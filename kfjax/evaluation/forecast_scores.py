@@ -31,8 +31,8 @@ def gaussian_crps(
 ) -> np.ndarray:
     """Return the continuous ranked probability score of a normal distribution.
 
-    CRPS = integral (F(x) - [x >= y])^2 dx = std (z (2 Phi(z) - 1) + 2 phi(z) - 1 / sqrt(pi)), z =
-    (y - mean) / std; lower is better. For a point forecast (std = 0) it is the absolute error.
+    CRPS = integral (F(x) - [x >= y])^2 dx = std (z (2 Phi(z) - 1) + 2 phi(z) - 1 / sqrt(pi)),
+    z = (y - mean) / std; lower is better. For a point forecast (std = 0) it is the absolute error.
 
     Args:
         mean: means, of any shape.
