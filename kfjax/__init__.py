@@ -48,6 +48,7 @@ from kfjax.filters import (
     fading,
     fallback,
     fixed_lag,
+    forward,
     gated,
     gauss_hermite,
     gaussian_filter,
@@ -68,7 +69,9 @@ from kfjax.linear.rank_tests import Rank, controllability, observability
 from kfjax.linear.riccati import SteadyState, steady_state
 from kfjax.models.augmentation import correlated, non_additive
 from kfjax.models.discretisation import Discretised, time_steps, van_loan
+from kfjax.models.emissions import CategoricalEmission, GaussianEmission, PoissonEmission
 from kfjax.models.functions import Linear
+from kfjax.models.hidden_markov import HiddenMarkovModel
 from kfjax.models.lens import with_model
 from kfjax.models.masks import split_missing
 from kfjax.models.priors import diffuse
@@ -77,11 +80,18 @@ from kfjax.models.simulation import simulate
 from kfjax.models.spaces import Space, angles, wrap_angle
 from kfjax.models.state_space import StateSpaceModel, linear_gaussian
 from kfjax.runner import Forecast, forecast, log_likelihood, run
+from kfjax.smoothers.hidden_regimes import (
+    RegimePath,
+    SmoothedRegimes,
+    forward_backward,
+    viterbi,
+)
 from kfjax.smoothers.imputation import impute
 from kfjax.smoothers.iterated import parallel_iterated_smooth
 from kfjax.smoothers.parallel import parallel_filter, parallel_smooth
 from kfjax.smoothers.posterior_draws import Trajectories, sample_posterior, simulate_smoothed
 from kfjax.smoothers.rauch_tung_striebel import Smoothed, smooth
+from kfjax.smoothers.switching import SmoothedIMM, imm_smooth
 from kfjax.smoothers.two_filter import two_filter_smooth
 from kfjax.streaming import Stepper, step, stepper
 
@@ -164,6 +174,18 @@ __all__ = [  # noqa: RUF022  # by theme
     "sequential",
     "fixed_lag",
     "delayed",
+    # Hidden regimes
+    "HiddenMarkovModel",
+    "GaussianEmission",
+    "PoissonEmission",
+    "CategoricalEmission",
+    "forward",
+    "forward_backward",
+    "SmoothedRegimes",
+    "viterbi",
+    "RegimePath",
+    "imm_smooth",
+    "SmoothedIMM",
     # Smoothers and posterior draws
     "smooth",
     "Smoothed",

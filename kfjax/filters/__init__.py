@@ -27,6 +27,7 @@ from kfjax.filters.gaussian import (
     kalman,
     unscented,
 )
+from kfjax.filters.hidden_regimes import RegimeState, forward
 from kfjax.filters.particles.bootstrap import auxiliary_particle, particle
 from kfjax.filters.particles.rao_blackwell import rao_blackwellised
 from kfjax.filters.particles.resampling import (
@@ -62,6 +63,7 @@ __all__ = [
     "ParticleState",
     "Perturbed",
     "PointState",
+    "RegimeState",
     "Resampling",
     "Residual",
     "Soft",
@@ -85,6 +87,7 @@ __all__ = [
     "fading",
     "fallback",
     "fixed_lag",
+    "forward",
     "gated",
     "gauss_hermite",
     "gaussian_filter",

@@ -18,7 +18,12 @@ from kfjax._support.types import PyTree
 __all__: list[str] = []
 
 MARK = "kfjax: "
-SIGNATURES = {1: ("u",), 2: ("x", "u"), 4: ("x", "y", "u", "observed")}  # by their length
+SIGNATURES = {  # by their length
+    1: ("u",),
+    2: ("x", "u"),
+    3: ("y", "u", "observed"),
+    4: ("x", "y", "u", "observed"),
+}
 CURES = {  # the first that fits
     jax.errors.TracerArrayConversionError: "Use jnp (jax.numpy) instead of np (numpy).",
     jax.errors.TracerBoolConversionError: (
@@ -39,10 +44,11 @@ def call(name: str, fn: Callable[..., Any], *arguments: Any) -> Any:
     """Return fn(*arguments); an error in it is raised again with a note.
 
     Args:
-        name: which function of the model it is: f, h, Q, R or observation_log_density.
+        name: which function of the model it is: f, h, Q, R, observation_log_density, or the
+            emission or transition of a hidden Markov model.
         fn: the function.
         *arguments: (x, u), or u alone for the matrices of a `Linear`; u may be None. The density
-            has (x, y, u, observed).
+            has (x, y, u, observed), an emission (y, u, observed).
     """
     try:
         return fn(*arguments)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import jax
 
 from kfjax._support.arguments import is_concrete
+from kfjax.models.hidden_markov import HiddenMarkovModel
 from kfjax.models.sensors import Sensors
 from kfjax.models.state_space import StateSpaceModel
 
@@ -48,7 +49,9 @@ def starts_with_update(params: object) -> bool:
     Raises:
         ValueError: if they do not agree.
     """
-    found = {model.first for model in models_in(params)}
+    kinds = (StateSpaceModel, Sensors, HiddenMarkovModel)
+    leaves = jax.tree.leaves(params, is_leaf=lambda value: isinstance(value, kinds))
+    found = {leaf.first for leaf in leaves if isinstance(leaf, kinds)}
     if len(found) > 1:
         raise ValueError(
             f"params ({type(params).__name__}) hold models with first='predict' and with"

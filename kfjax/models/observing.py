@@ -72,7 +72,7 @@ def observe(
     model: StateSpaceModel, x: Array, y: Array, u: Any = None, observed: Any = None
 ) -> Observation:
     """Return the observation y [m] of the model at the predicted mean x, with the mask applied."""
-    _check_single(y, observed)
+    check_single(y, observed)
     y, space = jnp.asarray(y, x.dtype), model.observation_space
     if observed is None:
         R = _fitting(model.observation_noise(x, u), y)
@@ -102,7 +102,7 @@ def observe(
     )
 
 
-def _check_single(y: Any, observed: Any) -> None:
+def check_single(y: Any, observed: Any) -> None:
     """Raise unless y is one array, and the mask a boolean or one for each of its channels."""
     if y is None or isinstance(y, (dict, tuple)):
         raise ValueError(

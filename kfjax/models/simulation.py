@@ -21,6 +21,8 @@ from kfjax._support.pytrees import at, prepended
 from kfjax._support.values import as_arrays, check_finite
 from kfjax.base import Gaussian, Inputs
 from kfjax.models.calling import call
+from kfjax.models.chains import log_of
+from kfjax.models.hidden_markov import HiddenMarkovModel
 from kfjax.models.records import checked_inputs, count_steps
 from kfjax.models.runtime_checks import check_first_noise
 from kfjax.models.shapes import check_functions, first_of
@@ -31,7 +33,7 @@ __all__ = ["simulate"]
 
 def simulate(
     key: Array,
-    model: StateSpaceModel,
+    model: StateSpaceModel | HiddenMarkovModel,
     steps: int | None = None,
     *,
     us: Inputs = None,
@@ -40,21 +42,25 @@ def simulate(
     """Draw a trajectory from a model.
 
     x_0 from the prior, then x_t = f(x_{t-1}, u_t) + e_t and y_t = h(x_t, u_t) + v_t; with
-    first="update" in the model x_1 is from the prior.
+    first="update" in the model x_1 is from the prior. Of a hidden Markov model, the regimes from
+    its chain and the observations from their emissions.
 
     Args:
         key: a random key; `jax.vmap` over split keys gives a batch.
-        model: the model to draw from; its Q is taken at x_{t-1}, its R at x_t.
+        model: the model to draw from; its Q is taken at x_{t-1}, its R at x_t. Or a
+            `HiddenMarkovModel`.
         steps: T; may be omitted if us is given.
         us: inputs with a leading time axis [T, ...], or None.
         x0: the state x_0 [n] to start from (x_1 with first="update"); default a draw from the
-            prior.
+            prior. A hidden Markov model has none.
 
     Returns:
-        xs [T, n] and ys [T, m], for t = 1..T (without x_0).
+        xs [T, n] and ys [T, m], for t = 1..T (without x_0). Of a hidden Markov model, the regimes,
+        integers [T], and ys.
 
     Raises:
-        ValueError: if T is not given, is below one, or differs from the length of us.
+        ValueError: if T is not given, is below one, or differs from the length of us; if the
+            emission of a hidden Markov model is a function, which has densities only.
 
     Example:
         >>> xs, ys = kf.simulate(
@@ -64,12 +70,15 @@ def simulate(
         ((5, 2), (5, 1))
     """
     check_key("simulate: key", key)
-    if not isinstance(model, StateSpaceModel):
+    if not isinstance(model, StateSpaceModel | HiddenMarkovModel):
         raise ValueError(
             f"simulate: model is {described(model)}; expected a kf.StateSpaceModel. The order is"
             " (key, model, steps)."
         )
     us = checked_inputs("simulate", us)
+    if isinstance(model, HiddenMarkovModel):
+        _check_emission(model, x0)
+        return _simulate_regimes(key, model, us, count_steps("simulate", steps, us))
     if x0 is not None:
         x0 = as_arrays("simulate: x0", x0)
         check_finite("simulate: x0", x0)
@@ -82,6 +91,39 @@ def simulate(
     before = None if x0 is None else Gaussian(jnp.asarray(x0), model.prior.cov)
     check_first_noise("simulate", model, us, before=before, moves=model.first == "predict")
     return _simulate(key, model, us, x0, count)
+
+
+def _check_emission(model: HiddenMarkovModel, x0: object) -> None:
+    """Raise unless observations can be drawn, and the start is left to the model."""
+    if not hasattr(model.emission, "draw"):
+        raise ValueError(
+            "simulate: the emission is a function of densities; expected one that draws, such as"
+            " kf.GaussianEmission."
+        )
+    if x0 is not None:
+        raise ValueError(
+            "simulate: got x0 and a hidden Markov model; expected no x0. To start in regime k, set"
+            " weights to one there: model.replace(weights=...)."
+        )
+
+
+@functools.partial(jit, static_argnums=3)
+def _simulate_regimes(
+    key: Array, model: HiddenMarkovModel, us: Inputs, steps: int
+) -> tuple[Array, Array]:
+    key, first = jax.random.split(key)
+    start = jax.random.categorical(first, log_of(model.weights))
+
+    def body(regime: Array, row: tuple[Array, Array, Any]) -> tuple[Array, tuple[Array, Array]]:
+        begins, key, u = row
+        jump, observation = jax.random.split(key)
+        moved = jax.random.categorical(jump, log_of(model.transition_at(u))[regime])
+        regime = jnp.where(begins, regime, moved)
+        return regime, (regime, model.emission.draw(observation, regime, u))
+
+    begins = (jnp.arange(steps) == 0) & (model.first == "update")
+    series = (begins, jax.random.split(key, steps), us)
+    return one_kernel.scan(body, start, series)[1]
 
 
 def _draw(key: Array, cov: Array) -> Array:

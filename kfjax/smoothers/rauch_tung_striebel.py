@@ -17,8 +17,10 @@ from kfjax._support.values import check_belief
 from kfjax.base import Filter, Gaussian, Inputs, Params
 from kfjax.filters.backward_kernels import BackwardKernel, Belief, backward_kernel
 from kfjax.filters.beliefs import model_and_rule
+from kfjax.filters.combinators.interacting_models import IMMParams
 from kfjax.filters.diffuse_beliefs import proper
 from kfjax.filters.square_root_form import SquareRootGaussian
+from kfjax.models.hidden_markov import HiddenMarkovModel
 from kfjax.models.lens import model_of
 from kfjax.models.runtime_checks import check_first_noise
 from kfjax.models.spaces import Space
@@ -104,6 +106,11 @@ def smooth(
         property 6.3; for the square-root form, P. Park, T. Kailath, New square-root smoothing
         algorithms, IEEE TAC 41 (1996).
     """
+    if isinstance(params, HiddenMarkovModel | IMMParams):
+        raise ValueError(
+            f"smooth: params is {type(params).__name__}; expected a StateSpaceModel. Use"
+            " kf.forward_backward for a hidden Markov model, and kf.imm_smooth for an imm."
+        )
     model = model_and_rule("smooth", filter, params, estimate, us)
     if prior is not None:
         check_belief("smooth: prior", prior)
@@ -128,7 +135,7 @@ def _smooth(
         belief, u, active_t = row
         kernel = backward_kernel(filter.rule, model, belief, u)
         belief = proper(belief)
-        new = _earlier(kernel, belief, later, model.state_space)
+        new = earlier_belief(kernel, belief, later, model.state_space)
         # Cov[x_t+1, x_t | y_1..T] = P_t+1|T G', since x_t = G x_t+1 + ... with independent noise.
         cross = linalg.matmul(later.cov, kernel.gain.T)
         if active_t is not None:  # after the end, x_t-1 and x_t are the same
@@ -154,7 +161,7 @@ def started(model: StateSpaceModel, smoothed: Smoothed) -> Smoothed:
     return smoothed._replace(initial=None, cross=smoothed.cross.at[0].set(0))
 
 
-def _earlier(kernel: BackwardKernel, belief: Belief, later: Any, space: Space) -> Belief:
+def earlier_belief(kernel: BackwardKernel, belief: Belief, later: Any, space: Space) -> Belief:
     """Return the smoothed belief about x_t from the one about x_t+1."""
     # rest + G P_s G' with rest = Cov[x_t | x_t+1, y_1..t], and not P + G (P_s - P_pred) G': a sum
     # of squares stays definite, where the difference of two covariances that are nearly equal does

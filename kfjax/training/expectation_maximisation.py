@@ -1,10 +1,10 @@
-"""Expectation maximisation: maximum likelihood for linear models, without a step size."""
+"""Expectation maximisation: maximum likelihood without a step size."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -18,16 +18,19 @@ from kfjax.data.batches import check_noise_on
 from kfjax.data.dataset import Dataset
 from kfjax.models.augmented_state import check_added_noise
 from kfjax.models.functions import Linear
+from kfjax.models.hidden_markov import HiddenMarkovModel
 from kfjax.models.state_space import StateSpaceModel, is_linear
 from kfjax.training.accumulation import DYNAMICS, OBSERVATION, Sums, expected
 from kfjax.training.maximisation import maximised
+from kfjax.training.regime_maximisation import em_regimes
 
 __all__ = ["LEARNABLE", "Maximised", "em"]
 
+Model = TypeVar("Model", StateSpaceModel, HiddenMarkovModel)
 LEARNABLE = (*DYNAMICS, *OBSERVATION, "Q", "R", "prior_mean", "prior_cov")
 
 
-class Maximised(NamedTuple):
+class Maximised(NamedTuple, Generic[Model]):
     """The result of expectation maximisation.
 
     Attributes:
@@ -36,18 +39,18 @@ class Maximised(NamedTuple):
             [iterations + 1]; it never falls.
     """
 
-    model: StateSpaceModel
+    model: Model
     log_likelihood: Array
 
 
 def em(
-    model: StateSpaceModel,
+    model: Model,
     data: Dataset,
     *,
-    learn: Sequence[str] = ("Q", "R"),
+    learn: Sequence[str] | None = None,
     iterations: int = 50,
-) -> Maximised:
-    """Fit parameters of a linear Gaussian model by expectation maximisation.
+) -> Maximised[Model]:
+    """Fit a linear Gaussian or a hidden Markov model by expectation maximisation.
 
     x_t = F x_t-1 + B u_t + b + e_t,  y_t = H x_t + D u_t + d + v_t,  e_t ~ N(0, Q),  v_t ~ N(0, R).
 
@@ -60,13 +63,19 @@ def em(
     shrinks to zero. With first="update" in the model the prior is about x_1, and T observations
     follow T - 1 moves. Prefer float64.
 
+    Of a `HiddenMarkovModel`, the chain and the emission are fitted (Baum-Welch); several starts are
+    worth their time. The likelihood has no bound where a Gaussian regime emits a single value, and
+    a warning says so.
+
     Args:
         model: the model to start from, with `Linear` f and h. Learned parameters must be arrays,
             and so must Q (R) if coefficients of f (h) are learned; everything else may depend on u.
-            If B, b, D or d is None, it starts at zero.
+            If B, b, D or d is None, it starts at zero. Or a `HiddenMarkovModel`.
         data: trajectories y_1..y_T, of any lengths, with gaps; B and D need `us` of shape [N,
             T, p].
-        learn: names among F, B, b (of f), H, D, d (of h), Q, R, prior_mean and prior_cov.
+        learn: names among F, B, b (of f), H, D, d (of h), Q, R, prior_mean and prior_cov; default Q
+            and R. Of a hidden Markov model: transition, weights, and the fields of the emission
+            (mean, cov; rate; probabilities); default all.
         iterations: number of iterations.
 
     Returns:
@@ -91,8 +100,14 @@ def em(
     References:
         R. H. Shumway, D. S. Stoffer, An approach to time series smoothing and forecasting using the
         EM algorithm, J. Time Series Analysis 3 (1982); Z. Ghahramani, G. E. Hinton, Parameter
-        estimation for linear dynamical systems, CRG-TR-96-2 (1996), section 3.
+        estimation for linear dynamical systems, CRG-TR-96-2 (1996), section 3; L. E. Baum, T.
+        Petrie, G. Soules, N. Weiss, A maximization technique occurring in the statistical analysis
+        of probabilistic functions of Markov chains, Ann. Math. Statist. 41 (1970).
     """
+    if isinstance(model, HiddenMarkovModel):
+        check_count("em: iterations", iterations)
+        return Maximised(*em_regimes(model, data, learn, iterations))
+    learn = ("Q", "R") if learn is None else learn
     choose_some("em: learn", learn, LEARNABLE)
     names = frozenset(learn)
     _check(model, data, names, iterations)
@@ -164,7 +179,9 @@ def _filled(fn: Linear, group: dict[str, str], names: frozenset[str], rows: int,
 
 
 @functools.partial(jit, static_argnums=(0, 1))
-def _em(names: frozenset[str], iterations: int, model: StateSpaceModel, data: Dataset) -> Maximised:
+def _em(
+    names: frozenset[str], iterations: int, model: StateSpaceModel, data: Dataset
+) -> Maximised[StateSpaceModel]:
     def expect(model: StateSpaceModel) -> Sums:
         each = jax.vmap(functools.partial(expected, names, model))(data)
         # Statistics of trajectories add up, since these are independent given the parameters;

@@ -18,7 +18,9 @@ from kfjax._support.arguments import choose, choose_some
 from kfjax._support.naming import described, suggest
 from kfjax._support.types import PyTree
 from kfjax.base import Params
+from kfjax.filters.combinators.interacting_models import IMMParams
 from kfjax.models.augmented_state import check_added_noise
+from kfjax.models.hidden_markov import HiddenMarkovModel
 from kfjax.models.lens import model_of
 from kfjax.structural import Structural
 from kfjax.training.covariance_layout import Covariance, NoiseLayout
@@ -77,6 +79,12 @@ def free_parameters(
     """Return what is free, and where to start; the arguments are those of `maximum_likelihood`."""
     if isinstance(params, Structural) and learn is None and transform is None:
         return _free_by_name(params, bounds or {})
+    if learn is None and transform is None and isinstance(params, HiddenMarkovModel | IMMParams):
+        raise ValueError(
+            f"maximum_likelihood: params is {type(params).__name__}, whose probabilities sum to"
+            " one; expected transform, a function that makes it from free numbers, such as by"
+            " jax.nn.softmax. Hidden Markov models are fitted by kf.training.em, too."
+        )
     structures = _structures(params, learn, transform)
     if structures is None:
         return _free_leaves(params, learn, transform, bounds or {})

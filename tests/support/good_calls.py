@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from support.good_calls_of_learning import LEARNED, TRAINING
 from support.good_calls_of_output import EXPORTING, LINALG, PLOTTING, TIMING
-from support.good_calls_of_series import STRUCTURAL
+from support.good_calls_of_series import REGIMES, STRUCTURAL
 from support.good_values import (
     EYE,
     KEY,
@@ -405,7 +405,7 @@ SYSTEMS: Rows = {
 }
 
 GOOD = MODELS | RUNNING | FILTERS | DATA | EVALUATION | SYSTEMS | LEARNED | TRAINING
-GOOD |= LINALG | PLOTTING | EXPORTING | TIMING | STRUCTURAL
+GOOD |= LINALG | PLOTTING | EXPORTING | TIMING | STRUCTURAL | REGIMES
 
 
 # rows whose results may have NaN, with the reason

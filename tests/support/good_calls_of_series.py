@@ -1,13 +1,55 @@
 """Good calls of structural time series, for `support.good_calls`."""
 
 import numpy as np
-from support.good_values import Rows
+from support.good_values import KEY, YS, Rows, data, model, recorded
 
 import kfjax as kf
 from kfjax import structural as st
 
 LEVEL = st.level(0.5) + st.irregular(1.0)
+EMISSION = kf.GaussianEmission(np.array([[0.0], [1.0]]), np.ones((2, 1, 1)))
+MEMBERS = (kf.kalman(), kf.extended())
+
+
+def hidden() -> kf.HiddenMarkovModel:
+    """Two regimes of one channel."""
+    return kf.HiddenMarkovModel(EMISSION, np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0.5, 0.5]))
+
+
+def switching() -> kf.IMMParams:
+    """Two models of one motion."""
+    return kf.IMMParams((model(), model()), np.full((2, 2), 0.5), np.full(2, 0.5))
+
+
 SEASONAL_YS = np.arange(8.0)[:, None] % 4
+
+REGIMES: Rows = {
+    "HiddenMarkovModel": lambda: {
+        "emission": EMISSION,
+        "transition": np.array([[0.9, 0.1], [0.2, 0.8]]),
+        "weights": np.array([0.5, 0.5]),
+        "first": "update",
+    },
+    "GaussianEmission": lambda: {"mean": np.zeros((2, 1)), "cov": np.ones((2, 1, 1))},
+    "PoissonEmission": lambda: {"rate": np.ones((2, 1))},
+    "CategoricalEmission": lambda: {"probabilities": np.array([[0.5, 0.5], [0.1, 0.9]])},
+    "forward_backward": lambda: recorded(model=hidden(), length=3),
+    "viterbi": lambda: recorded(model=hidden(), length=3),
+    "run (forward)": lambda: {"filter": kf.forward(), "params": hidden(), "ys": YS},
+    "simulate (regimes)": lambda: {"key": KEY, "model": hidden(), "steps": 3},
+    "imm_smooth": lambda: {
+        "filters": MEMBERS,
+        "params": switching(),
+        "states": kf.run(kf.imm(MEMBERS), switching(), YS, emit=kf.whole_state).outputs,
+        "length": 3,
+    },
+    "training.em (regimes)": lambda: {
+        "model": hidden(),
+        "data": data(),
+        "learn": ("mean", "transition"),
+        "iterations": 1,
+    },
+}
 
 STRUCTURAL: Rows = {
     "stationary_covariance": lambda: {"F": np.array([[0.5, 0.1], [0.0, 0.3]]), "Q": np.eye(2)},

@@ -3,7 +3,7 @@ adding a row.
 
 The models are small and cover the kinds of models that a filter may be given: a linear one, a
 nonlinear one with learnable parameters, a linear one whose matrices and noise depend on inputs, and
-one with angles in the state and in the observations.
+one with angles in the state and in the observations; and two hidden Markov models.
 """
 
 import functools
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 from support.compiling import quick_jit
+from support.regimes import counts, gaussian
 
 import kfjax as kf
 from kfjax import filters, learned, linalg
@@ -27,7 +28,7 @@ class Problem(NamedTuple):
     and a partial row.
     """
 
-    model: kf.StateSpaceModel
+    model: Any
     ys: Any
     us: Any
     observed: Any
@@ -132,7 +133,14 @@ def heading() -> Problem:
     return Problem(model, ys, us, observed)
 
 
-MODELS = {"linear": linear, "pendulum": pendulum, "driven": driven, "heading": heading}
+MODELS: dict[str, Callable[[], Any]] = {
+    "linear": linear,
+    "pendulum": pendulum,
+    "driven": driven,
+    "heading": heading,
+    "regimes": gaussian,
+    "counts": counts,
+}
 
 
 def divided_differences(
@@ -153,7 +161,7 @@ def divided_differences(
     return kf.moments.Moments(fn(x), linalg.matmul(A, A.T), linalg.matmul(L, A.T), residual)
 
 
-def itself(model: kf.StateSpaceModel) -> kf.StateSpaceModel:
+def itself(model: Any) -> Any:
     """The params of most filters."""
     return model
 
@@ -202,7 +210,7 @@ class Row(NamedTuple):
 
     filter: kf.Filter
     models: tuple[str, ...] = ("pendulum",)
-    params: Callable[[kf.StateSpaceModel], Any] = itself
+    params: Callable[[Any], Any] = itself
     draws: bool = False
     smoothed: bool = False
     starts: tuple[tuple[int, int], ...] = ()
@@ -282,6 +290,7 @@ FILTERS = {
         learned.sequence_regressor(2, 1, (4, 3), layer_norm=True, inputs=2), "driven"
     ),
     "danse": untrained(learned.danse(3, 2, hidden=4), "heading"),
+    "forward": Row(kf.forward(), ("regimes", "counts")),
     "imm": Row(kf.imm((kf.extended(), kf.gated(kf.unscented(), 0.9999))), CURVED, two_members),
 }
 

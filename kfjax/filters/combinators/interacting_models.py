@@ -8,10 +8,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
-from kfjax._support.arguments import is_concrete
 from kfjax._support.pytrees import Pytree, as_array, promote, select
 from kfjax._support.values import real_array
 from kfjax.base import (
@@ -38,6 +36,7 @@ from kfjax.filters.combinators.mixtures import (
     moment_match,
     reweighted,
 )
+from kfjax.models.chains import check_probabilities
 from kfjax.models.lens import model_of, starts_with_update
 from kfjax.models.observing import any_observed
 from kfjax.models.state_space import StateSpaceModel
@@ -83,25 +82,12 @@ class IMMParams(Pytree):
             object.__setattr__(self, name, value)
         K = len(self.members)
         for name, shape in (("transition", (K, K)), ("weights", (K,))):
-            _check_probabilities(f"IMMParams: {name}", getattr(self, name), shape)
+            check_probabilities(f"IMMParams: {name}", getattr(self, name), shape)
 
     @property
     def model(self) -> StateSpaceModel | None:
         """Model of the first member, in whose state space the mixture lives."""
         return model_of(self.members[0])
-
-
-def _check_probabilities(name: str, p: Array, shape: tuple[int, ...]) -> None:
-    """Raise unless p has the shape and its rows, where they are known, are probabilities."""
-    if p.shape != shape:
-        raise ValueError(f"{name} has shape {p.shape}; expected {shape}, one entry per member.")
-    if not is_concrete(p):
-        return
-    values = np.asarray(p, np.float64)
-    if not (values >= 0).all() or np.abs(values.sum(-1) - 1).max() > 1e-4:
-        raise ValueError(
-            f"{name} is {values.tolist()}; expected probabilities that sum to one (in each row)."
-        )
 
 
 class IMMState(NamedTuple):
