@@ -21,7 +21,7 @@ from kfjax._support.values import as_arrays
 from kfjax.base import Emit, Filter, Inputs, Mask, Observations, Params, PyTree, State
 from kfjax.filters.checks import check_filter, check_params
 from kfjax.filters.starting import emit_inner, update_first
-from kfjax.models.hidden_markov import HiddenMarkovModel
+from kfjax.models.hidden_markov import HiddenMarkovModel, observation_shape
 from kfjax.models.lens import model_of, starts_with_update
 from kfjax.models.shapes import check_state
 from kfjax.models.values import check_start
@@ -184,7 +184,7 @@ def _mask(y: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
 def _predicted(params: Params, u: Inputs) -> PyTree:
     """Return the shape and dtype of an observation of the model."""
     if isinstance(params, HiddenMarkovModel) and hasattr(params.emission, "channels"):
-        return jax.ShapeDtypeStruct((params.emission.channels,), params.dtype)
+        return observation_shape("export", params)
     model = model_of(params)
     if model is None or model.h is None:
         raise ValueError(

@@ -135,6 +135,16 @@ def check_hidden_markov(who: str, model: object) -> None:
         )
 
 
+def observation_shape(who: str, model: HiddenMarkovModel) -> jax.ShapeDtypeStruct:
+    """Return the shape and dtype of an observation, which an emission that is a function hides."""
+    if not hasattr(model.emission, "channels"):
+        raise ValueError(
+            f"{who}: the emission of the hidden Markov model is a function, which does not tell how"
+            " many channels there are; expected an emission such as kf.GaussianEmission."
+        )
+    return jax.ShapeDtypeStruct((model.emission.channels,), model.dtype)
+
+
 def observed_channels(
     model: HiddenMarkovModel, y: Observations, observed: Mask
 ) -> tuple[Array, Array]:

@@ -66,7 +66,7 @@ def checked_record(
     us = as_arrays(f"{who}: us", us)
     observed = as_arrays(f"{who}: observed", observed)
     _check_mask_dtype(who, observed)
-    _check_length(who, ys, length)
+    check_length(who, ys, length)
     check_observed(who, "ys", ys, observed, length)
     check_finite(f"{who}: us", us, length=length, remedy=FILL)
     return Record(ys, us, observed, length)
@@ -118,7 +118,7 @@ def _check_mask_dtype(who: str, observed: Mask) -> None:
             )
 
 
-def _check_length(who: str, ys: Observations, length: Any) -> None:
+def check_length(who: str, ys: Observations, length: Any) -> None:
     """Raise if a number of steps lies outside the data, where its value is known."""
     if length is None:
         return

@@ -195,7 +195,7 @@ class StateSpaceModel(Pytree):
 
 def check_first(who: str, first: Any) -> None:
     """Raise unless `first` names the step that comes first in a record."""
-    if first not in ("predict", "update"):
+    if not isinstance(first, str) or first not in ("predict", "update"):
         raise ValueError(
             f"{who}: first is {first!r}; expected 'predict', if the prior is about the state before"
             " the first observation, or 'update', if it is about the state at it."

@@ -173,7 +173,7 @@ def viterbi(
 
     Example:
         >>> model = kf.HiddenMarkovModel(
-        ...     kf.CategoricalEmission([[0.8, 0.2], [0.3, 0.7]]),
+        ...     kf.CategoricalEmission([[0.8, 0.2], [0.2, 0.8]]),
         ...     transition=[[0.9, 0.1], [0.1, 0.9]], weights=[0.5, 0.5])
         >>> kf.viterbi(model, jnp.array([[0], [0], [1], [0], [1], [1], [1]])).regimes.tolist()
         [0, 0, 0, 0, 1, 1, 1]

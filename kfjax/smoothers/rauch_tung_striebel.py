@@ -22,6 +22,7 @@ from kfjax.filters.diffuse_beliefs import proper
 from kfjax.filters.square_root_form import SquareRootGaussian
 from kfjax.models.hidden_markov import HiddenMarkovModel
 from kfjax.models.lens import model_of
+from kfjax.models.records import check_length
 from kfjax.models.runtime_checks import check_first_noise
 from kfjax.models.spaces import Space
 from kfjax.models.state_space import StateSpaceModel
@@ -112,6 +113,7 @@ def smooth(
             " kf.forward_backward for a hidden Markov model, and kf.imm_smooth for an imm."
         )
     model = model_and_rule("smooth", filter, params, estimate, us)
+    check_length("smooth", estimate.mean, length)
     if prior is not None:
         check_belief("smooth: prior", prior)
     check_first_noise("smooth", model, us, before=prior, length=length, names="Q")

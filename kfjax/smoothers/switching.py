@@ -20,7 +20,7 @@ from kfjax.filters.checks import check_filters
 from kfjax.filters.combinators.interacting_models import IMMParams, IMMState
 from kfjax.filters.combinators.mixtures import mixing_weights, moment_match
 from kfjax.models.lens import model_of
-from kfjax.models.records import checked_inputs, until
+from kfjax.models.records import check_length, checked_inputs, until
 from kfjax.models.runtime_checks import check_first_noise
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.smoothers.rauch_tung_striebel import earlier_belief
@@ -104,6 +104,7 @@ def imm_smooth(
     """
     check_filters("imm_smooth", filters)
     _check(filters, params, states)
+    check_length("imm_smooth", states.mean, length)
     us = checked_inputs("imm_smooth", us)
     check_first_noise("imm_smooth", params, us, length=length, names="Q")
     return _imm_smooth(filters, params, states, us, length)

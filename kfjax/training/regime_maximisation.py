@@ -48,15 +48,17 @@ def em_regimes(
     """Return the fitted model and the log-likelihoods of `kfjax.training.em`."""
     kind = type(model.emission)
     fields = [field.name for field in dataclasses.fields(kind)] if kind in STEPS else []
-    names = frozenset((*CHAIN, *fields) if learn is None else learn)
-    if learn is not None:
-        if not fields and set(learn) - set(CHAIN):
-            raise ValueError(
-                f"em: learn is {tuple(learn)}, and the emission is {described(model.emission)};"
-                f" expected names among {', '.join(CHAIN)}, since the step of a function is not"
-                " known. Fit it by gradient."
-            )
+    learn = (*CHAIN, *fields) if learn is None else learn
+    try:
         choose_some("em: learn", learn, (*CHAIN, *fields))
+    except ValueError as error:
+        if fields:
+            raise
+        raise ValueError(
+            f"{error} The emission is {described(model.emission)}, whose step is not known: fit it"
+            " by gradient."
+        ) from None
+    names = frozenset(learn)
     if "transition" in names and callable(model.transition):
         raise ValueError(
             "em: transition is a function, but must be an array to be learned; expected"

@@ -122,7 +122,7 @@ def test_what_cannot_be_learned_is_said():
     with pytest.raises(ValueError, match="rate"):
         training.em(case.model, data, learn=["rate"])
     own = kf.HiddenMarkovModel(lambda y, u, observed: y, np.eye(2), [0.5, 0.5])
-    with pytest.raises(ValueError, match="the step of a function is not known"):
+    with pytest.raises(ValueError, match="whose step is not known"):
         training.em(own, data, learn=["mean"])
     with pytest.raises(ValueError, match="expected a Dataset"):
         training.em(symbols().model, np.zeros((3, 2)))

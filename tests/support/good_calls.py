@@ -129,7 +129,7 @@ RUNNING: Rows = {
     "forecast": lambda: {"filter": kf.kalman(), "params": model(), "state": PRIOR, "steps": 2},
     "log_likelihood": lambda: {"filter": kf.kalman(), "params": model(), "ys": YS},
     "split_missing": lambda: {"ys": YS},
-    "smooth": lambda: filtered(prior=PRIOR),
+    "smooth": lambda: filtered(prior=PRIOR, length=3),
     "two_filter_smooth": recorded,
     "sample_posterior": lambda: filtered(key=KEY, trajectories=3),
     "simulate_smoothed": lambda: {

@@ -14,6 +14,7 @@ from jax.typing import DTypeLike
 from kfjax.base import Inputs, Mask, Observations, Params, PyTree
 from kfjax.models.calling import call
 from kfjax.models.functions import Linear
+from kfjax.models.hidden_markov import HiddenMarkovModel, observation_shape
 from kfjax.models.lens import models_in
 from kfjax.models.sensors import Sensors, like_sensors, sensor_names
 from kfjax.models.state_space import StateSpaceModel
@@ -53,6 +54,8 @@ def flat_mask(observed: Mask, y: Observations) -> Array:
 
 def observation_shapes(params: Params, u: Inputs) -> PyTree:
     """Return the shapes of an observation of the model in params, of one sensor or of several."""
+    if isinstance(params, HiddenMarkovModel):
+        return observation_shape("delayed", params)
     seen = _first_model("delayed", params)
     if not isinstance(seen, Sensors):
         return _shape(seen, u)
@@ -62,6 +65,8 @@ def observation_shapes(params: Params, u: Inputs) -> PyTree:
 
 def count_channels(who: str, params: Params) -> int:
     """Return the number of channels of an observation, as far as it is known without inputs."""
+    if isinstance(params, HiddenMarkovModel):
+        return observation_shape(who, params).shape[0]
     seen = _first_model(who, params)
     if not isinstance(seen, Sensors):
         return _count(who, seen)
