@@ -137,7 +137,7 @@ def test_gradients_are_finite_with_weights_of_zero(x64):
         assert slope.members[0].Q != 0
 
 
-def test_what_is_wrong_is_said():
+def test_what_is_wrong_is_said(x64):
     params, ys = walks(0.25), np.zeros((3, 1))
     members = (kf.kalman(), kf.kalman())
     states = kf.run(kf.imm(members), params, ys, emit=kf.whole_state).outputs
