@@ -66,7 +66,10 @@ def forward() -> Filter:
 
     Example:
         >>> model = kf.HiddenMarkovModel(
-        ...     kf.PoissonEmission([[1.0], [10.0]]), [[0.9, 0.1], [0.2, 0.8]], [0.5, 0.5])
+        ...     kf.PoissonEmission([[1.0], [10.0]]),
+        ...     [[0.9, 0.1], [0.2, 0.8]],
+        ...     [0.5, 0.5],
+        ... )
         >>> regimes, ys = kf.simulate(jax.random.key(0), model, steps=30)
         >>> final, est = kf.run(kf.forward(), model, ys)
         >>> est.mean.shape

@@ -35,7 +35,9 @@ class GaussianEmission(Pytree):
         ValueError: if the shapes do not fit, or a cov_k is not a positive definite covariance.
 
     Example:
-        >>> calm_or_wild = kf.GaussianEmission(mean=[[0.0], [0.0]], cov=[[[1.0]], [[25.0]]])
+        >>> calm_or_wild = kf.GaussianEmission(
+        ...     mean=[[0.0], [0.0]], cov=[[[1.0]], [[25.0]]]
+        ... )
         >>> calm_or_wild(jnp.array([7.0])).argmax().item()
         1
     """
@@ -175,7 +177,9 @@ class CategoricalEmission(Pytree):
         ValueError: if the shape is another, or rows are not probabilities that sum to one.
 
     Example:
-        >>> fair_or_loaded = kf.CategoricalEmission([[0.25] * 4, [0.1, 0.1, 0.1, 0.7]])
+        >>> fair_or_loaded = kf.CategoricalEmission(
+        ...     [[0.25] * 4, [0.1, 0.1, 0.1, 0.7]]
+        ... )
         >>> fair_or_loaded(jnp.array([3])).argmax().item()
         1
     """

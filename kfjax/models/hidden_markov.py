@@ -55,7 +55,9 @@ class HiddenMarkovModel(Pytree):
     Example:
         >>> model = kf.HiddenMarkovModel(
         ...     kf.GaussianEmission(mean=[[0.0], [3.0]], cov=[[[1.0]], [[1.0]]]),
-        ...     transition=[[0.95, 0.05], [0.1, 0.9]], weights=[0.5, 0.5])
+        ...     transition=[[0.95, 0.05], [0.1, 0.9]],
+        ...     weights=[0.5, 0.5],
+        ... )
         >>> ys = jnp.array([[0.2], [-0.3], [2.8], [3.1]])
         >>> kf.run(kf.forward(), model, ys).outputs.mean.argmax(axis=1).tolist()
         [0, 0, 1, 1]

@@ -89,7 +89,9 @@ def forward_backward(
     Example:
         >>> model = kf.HiddenMarkovModel(
         ...     kf.GaussianEmission([[0.0], [4.0]], [[[1.0]], [[1.0]]]),
-        ...     transition=[[0.9, 0.1], [0.1, 0.9]], weights=[0.5, 0.5])
+        ...     transition=[[0.9, 0.1], [0.1, 0.9]],
+        ...     weights=[0.5, 0.5],
+        ... )
         >>> ys = jnp.array([[0.1], [2.0], [4.2], [3.9]])
         >>> kf.forward_backward(model, ys).weights.argmax(axis=1).tolist()
         [0, 1, 1, 1]
@@ -174,8 +176,12 @@ def viterbi(
     Example:
         >>> model = kf.HiddenMarkovModel(
         ...     kf.CategoricalEmission([[0.8, 0.2], [0.2, 0.8]]),
-        ...     transition=[[0.9, 0.1], [0.1, 0.9]], weights=[0.5, 0.5])
-        >>> kf.viterbi(model, jnp.array([[0], [0], [1], [0], [1], [1], [1]])).regimes.tolist()
+        ...     transition=[[0.9, 0.1], [0.1, 0.9]],
+        ...     weights=[0.5, 0.5],
+        ... )
+        >>> kf.viterbi(
+        ...     model, jnp.array([[0], [0], [1], [0], [1], [1], [1]])
+        ... ).regimes.tolist()
         [0, 0, 0, 0, 1, 1, 1]
 
     References:

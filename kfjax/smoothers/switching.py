@@ -89,10 +89,15 @@ def imm_smooth(
     Example:
         >>> calm = kf.systems.constant_velocity()
         >>> params = kf.IMMParams(
-        ...     (calm, calm.replace(Q=100 * calm.Q)), [[0.95, 0.05], [0.1, 0.9]], [0.5, 0.5])
+        ...     (calm, calm.replace(Q=100 * calm.Q)),
+        ...     [[0.95, 0.05], [0.1, 0.9]],
+        ...     [0.5, 0.5],
+        ... )
         >>> xs, ys = kf.simulate(jax.random.key(0), calm, steps=50)
         >>> members = (kf.kalman(), kf.kalman())
-        >>> states = kf.run(kf.imm(members), params, ys, emit=kf.whole_state).outputs
+        >>> states = kf.run(
+        ...     kf.imm(members), params, ys, emit=kf.whole_state
+        ... ).outputs
         >>> smoothed = kf.imm_smooth(members, params, states)
         >>> bool(smoothed.cov[20, 0, 0] < states.cov[20, 0, 0])
         True
