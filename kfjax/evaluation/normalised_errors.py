@@ -81,7 +81,7 @@ def _correlates_without_varying(P: Array, resolution: Array) -> Array:
     """Tell whether a variance is negative, or one of zero has covariances beyond rounding."""
     variance = jnp.diag(P)
     still = variance <= 0
-    std = jnp.sqrt(jnp.where(still, 0, variance)) + resolution
+    std = jnp.sqrt(jnp.maximum(variance, 0)) + resolution
     either = still[:, None] | still[None, :]
     largest = std[:, None] * std[None, :]
     bound = jnp.where(either, largest, jnp.inf)

@@ -165,6 +165,11 @@ def test_a_step_looks_at_a_model_once():
     kf.step(EKF, known, state, YS[0], u=US[0])
 
 
+def test_inputs_without_a_step_are_refused_by_their_shape():
+    with pytest.raises(ValueError, match=r"^run: us has shape \(0, 1\)"):
+        kf.run(EKF, model("R"), YS, us=US[:0])
+
+
 def test_nothing_is_looked_at_where_no_step_counts_and_inside_of_a_trace():
     kf.run(EKF, model("R"), YS, us=US, length=0)
     jax.jit(lambda us: kf.run(EKF, model("R"), YS, us=us).final)(US)

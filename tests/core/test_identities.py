@@ -13,6 +13,7 @@ from support.table import case, outputs, quick_jit, range_and_bearing, update
 
 import kfjax as kf
 from kfjax import moments
+from kfjax.filters.registry import by_name
 from kfjax.models.spaces import EUCLIDEAN
 
 tight = {"rtol": 1e-11, "atol": 1e-12}
@@ -381,6 +382,19 @@ def test_the_covariance_of_the_iterated_filter_is_taken_at_the_mode(x64):
     np.testing.assert_allclose(
         state.cov, np.linalg.inv(np.linalg.inv(cov) + J.T @ np.linalg.inv(R) @ J), rtol=1e-9
     )
+
+
+def test_named_filters_have_the_default_rules_of_their_names():
+    rules = {
+        "kalman": moments.Taylor(),
+        "extended": moments.Taylor(),
+        "unscented": moments.Unscented(),
+        "cubature": moments.Cubature(),
+        "gauss_hermite": moments.GaussHermite(),
+    }
+    for name, rule in rules.items():
+        assert getattr(kf, name)().rule == by_name(name).rule == rule
+    assert by_name("iterated_extended") == kf.extended(iterations=3)
 
 
 def test_one_iteration_is_the_plain_extended_filter():

@@ -363,3 +363,24 @@ def test_variances_count_as_rounding_up_to_that_of_their_terms_where_no_noise_en
     eps = np.finfo(float).eps
     terms, noise = np.array([2.0, 2.0, 0.0]), np.array([0.0, 1e-20, 0.0])
     np.testing.assert_allclose(hidden_variances(jnp.asarray(terms), noise, 3), [48 * eps, 0, 0])
+
+
+@pytest.mark.parametrize("unit", [2.0**-60, 2.0**60])
+def test_what_counts_as_rounding_does_not_depend_on_units(unit, x64):
+    eps = np.finfo(float).eps
+    terms, noise = np.full(2, 1.0), np.array([30 * eps, 130 * eps]) ** 2
+    plain = hidden_variances(jnp.asarray(terms), noise, 3)
+    assert (np.asarray(plain) > 0).tolist() == [True, False]
+    scaled = hidden_variances(jnp.asarray(unit * terms), unit * noise, 3)
+    np.testing.assert_array_equal(scaled, unit * plain)
+
+
+@pytest.mark.parametrize("correlation", [0.5, -0.5])
+def test_a_precise_sensor_beside_a_perfect_one_keeps_its_noise(correlation, x64):
+    """The variance that it leaves is far below the rounding of the variance before."""
+    prior = kf.Gaussian(np.zeros(2), np.array([[1.0, correlation], [correlation, 1.0]]))
+    R = np.diag([0.0, 1e-20])
+    model = kf.linear_gaussian(np.eye(2), np.eye(2), np.zeros((2, 2)), R, prior)
+    est, info = steps(kf.kalman(), model, np.zeros((1, 2)))
+    np.testing.assert_allclose(est.cov[0], R, rtol=1e-6)
+    assert info.dof.tolist() == [2]

@@ -12,6 +12,7 @@ import pytest
 from support.compiling import quick_jit
 
 import kfjax as kf
+from kfjax.filters import Transform
 
 F, H = np.array([[1.0, 0.5], [0.0, 0.9]]), np.array([[1.0, 0.0], [1.0, 1.0]])
 Q, R = np.array([[1 / 24, 1 / 8], [1 / 8, 1 / 2]]), np.diag([0.3, 0.7])
@@ -32,6 +33,8 @@ FILTERS = {
     "student_t": kf.student_t(kf.extended(), 4.0),
     "huber": kf.huber(kf.extended(), 1.5),
     "adaptive": kf.adaptive(kf.extended()),
+    "ensemble": kf.ensemble(6),
+    "transform": kf.ensemble(6, form=Transform()),
 }
 
 
@@ -59,7 +62,7 @@ def smoothers(model, ys):
 
 @functools.partial(quick_jit, static_argnums=0)
 def estimates(filter, model, ys):
-    return kf.run(filter, model, ys).outputs
+    return kf.run(filter, model, ys, key=jax.random.key(0)).outputs
 
 
 def beliefs(results, x):

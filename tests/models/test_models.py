@@ -70,6 +70,16 @@ def test_everything_is_promoted_to_one_float_dtype():
         assert small.replace(Q=np.eye(2)).dtype == np.float64
 
 
+def test_covariances_of_whole_numbers_are_as_singular_as_they_are():
+    for R, singular in (
+        ([[1, 1], [1, 1]], True),
+        ([[2, 1], [1, 1]], False),
+        ([[1, 0], [0, 0]], True),
+    ):
+        model = kf.linear_gaussian(np.eye(2), np.eye(2), np.eye(2), R, (np.zeros(2), np.eye(2)))
+        assert model.noise_free == singular
+
+
 def test_gradients_by_a_model_are_a_model():
     gradient = jax.grad(lambda model: jnp.sum(model.f(jnp.ones(2), None)) * model.R[0, 0])(cubic())
     assert isinstance(gradient, kf.StateSpaceModel)

@@ -256,6 +256,15 @@ def test_what_is_never_observed_stays_diffuse(x64):
     np.testing.assert_allclose(est.log_likelihood, alone.log_likelihood, rtol=1e-12)
 
 
+def test_there_is_nothing_before_a_diffuse_start_that_is_about_the_first_step(x64):
+    prior = kf.Gaussian(np.zeros(1), np.eye(1))
+    model = kf.linear_gaussian([[1.0]], [[1.0]], [[0.1]], [[1.0]], prior, first="update")
+    states = kf.run(kf.exact_diffuse(), model, np.ones((3, 1)), emit=kf.whole_state).outputs
+    smoothed = kf.smooth(kf.exact_diffuse(), model, states)
+    assert smoothed.initial is None
+    np.testing.assert_allclose(smoothed.mean, np.ones((3, 1)), rtol=1e-9)
+
+
 @pytest.mark.slow
 def test_gradients_through_the_start(x64):
     model = st.trend(0.5, 0.2) + st.cycle(7.0, 0.3) + st.irregular(1.0)
