@@ -148,8 +148,6 @@ def preload(tree: Path, cache: Path) -> None:
     sys.path.insert(0, str(tree))
     for name in PRELOADED:
         importlib.import_module(name)
-    # JAX warns of forks because of its threads, but here it has not started any
-    warnings.filterwarnings("ignore", message="os.fork", category=RuntimeWarning)
 
 
 def run(
@@ -159,16 +157,20 @@ def run(
     order: Order = lambda _: (False, 0.0),
     patience: float = float("inf"),
     known: Container[str] = (),
-    compiled: bool = False,
+    change: Callable[[], None] = lambda: None,
 ) -> Outcome:
-    """Run tests of a tree in a fork until one fails; `compiled` writes compiled modules."""
+    """Run tests of a tree in a fork until one fails, after a change."""
     report = tree / "report.json"
     report.unlink(missing_ok=True)
-    child = os.fork()
+    child = fork()
     if child == 0:
-        # a changed module must leave no compiled file behind
-        sys.dont_write_bytecode = not compiled
+        change()
         _run_here(tree, [*OPTIONS, "-x", *tests], Plan(report, order, patience, tree, known))
+    return outcome(child, report)
+
+
+def outcome(child: int, report: Path) -> Outcome:
+    """Wait for a process, and read its report."""
     slow = not _ended(child)
     if not report.exists():
         return Outcome("" if slow else "aborted", slow, False, {})
@@ -180,15 +182,27 @@ def run(
 
 def _run_here(tree: Path, arguments: list[str], plan: Plan) -> None:
     """Run pytest in this process, and exit."""
-    os.setsid()
-    silence = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silence, 1)
-    os.dup2(silence, 2)
+    silence()
     os.chdir(tree)
     try:
         pytest.main(arguments, plugins=[plan])
     finally:
         os._exit(0)
+
+
+def fork() -> int:
+    """Return the process id of a new child, or 0 in the child."""
+    # JAX warns of forks because of its threads, but here it has not started any
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+        return os.fork()
+
+
+def silence() -> None:
+    """Leave the terminal."""
+    os.setsid()
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
 
 
 def _ended(child: int) -> bool:

@@ -14,283 +14,21 @@ Changes that no test can detect because results stay the same are listed with th
 """
 
 import argparse
-import ast
 import collections
 import hashlib
 import json
-import os
-import random
-import shutil
 import sys
 import time
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
+import collected_tests
 import forked_tests
-
-ROOT = Path(__file__).parents[1]
-
-# Tests that cover a module, by the start of its path; the first match counts.
-CORE = "tests/core/"
-RECORDS = "test_random_records_have_the_moments_of_their_joint_gaussian"
-ORACLE = f"{CORE}test_joint_gaussian.py::{RECORDS}[varying]"
-ALGEBRA = [f"{CORE}test_linalg.py", f"{CORE}test_products.py", f"{CORE}test_noise_free.py", ORACLE]
-COVERED_BY = {
-    "kfjax/linalg/": ALGEBRA,
-    "kfjax/_support/dense/": ALGEBRA,
-    "kfjax/moments/": [
-        f"{CORE}test_noise_free.py", f"{CORE}test_identities.py", f"{CORE}test_oracles.py", ORACLE,
-    ],
-    "kfjax/runner.py": [
-        f"{CORE}test_streaming.py", f"{CORE}test_log_likelihood.py", f"{CORE}test_missing.py",
-        f"{CORE}test_values.py", "tests/models/test_first.py", ORACLE, f"{CORE}test_errors.py",
-    ],
-    "kfjax/filters/particles/": [
-        "tests/filters/test_resampling.py", "tests/filters/test_particles.py",
-        "tests/filters/test_rao_blackwell.py", "tests/smoothers/test_backward_simulation.py",
-    ],
-    "kfjax/filters/ensembles/": ["tests/filters/test_ensembles.py"],
-    "kfjax/filters/combinators/mixtures.py": ["tests/filters/test_imm.py"],
-    "kfjax/filters/combinators/interacting_models.py": ["tests/filters/test_imm.py"],
-    "kfjax/filters/combinators/robust.py": ["tests/filters/test_robust.py"],
-    "kfjax/filters/combinators/constraints.py": ["tests/filters/test_constraints.py"],
-    "kfjax/filters/combinators/inequalities.py": ["tests/filters/test_constraints.py"],
-    "kfjax/filters/combinators/lags.py": ["tests/filters/test_fixed_lag.py"],
-    "kfjax/filters/combinators/several_sensors.py": ["tests/filters/test_sequential.py"],
-    "kfjax/filters/combinators/": [
-        "tests/filters/test_combinators.py", "tests/filters/test_robust.py",
-        "tests/filters/test_imm.py",
-    ],
-    "kfjax/filters/": [
-        f"{CORE}test_noise_free.py", ORACLE, f"{CORE}test_identities.py", f"{CORE}test_missing.py",
-        "tests/filters/test_square_roots.py",
-    ],
-    "kfjax/smoothers/posterior_draws.py": [
-        "tests/smoothers/test_posterior_sampling.py", "tests/smoothers/test_backward_simulation.py",
-    ],
-    "kfjax/smoothers/iterated.py": ["tests/smoothers/test_parallel.py"],
-    "kfjax/smoothers/": ["tests/smoothers/test_smoothers_family.py",
-        "tests/smoothers/test_parallel.py", ORACLE],
-    "kfjax/models/observing.py": [
-        f"{CORE}test_noise_free.py", f"{CORE}test_missing.py", f"{CORE}test_values.py",
-        f"{CORE}test_laws.py::test_info_of_unobserved_channels_is_zero",
-        f"{CORE}test_laws.py::test_an_unobserved_update_changes_no_bit",
-    ],
-    "kfjax/models/": [
-        "tests/models/test_models.py", "tests/models/test_augmentation.py",
-        "tests/models/test_priors.py", f"{CORE}test_missing.py", f"{CORE}test_errors.py",
-        f"{CORE}test_values.py", "tests/models/test_noise_in_state.py",
-    ],
-    "kfjax/evaluation/metrics.py": ["tests/evaluation/test_metrics.py"],
-    "kfjax/evaluation/normalised_errors.py": ["tests/evaluation/test_metrics.py"],
-    "kfjax/evaluation/errors.py": ["tests/evaluation/test_metrics.py"],
-    "kfjax/evaluation/": [
-        "tests/evaluation/test_metrics.py", "tests/evaluation/test_monte_carlo.py",
-        "tests/evaluation/test_comparison.py",
-    ],
-}  # fmt: skip
-
-SWAPPED = {
-    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,
-    ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
-    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult,
-    ast.And: ast.Or, ast.Or: ast.And, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
-}  # fmt: skip
-
-
-class Mutant(NamedTuple):
-    """One change of one module."""
-
-    path: str
-    line: int
-    column: int
-    before: str
-    after: str
-    text: str  # of the line
-    source: str  # of the module, changed
-
-    @property
-    def name(self) -> str:
-        """The key of a mutant: path of the module, position and change."""
-        return f"{self.path}:{self.line}:{self.column}: {self.before} -> {self.after}"
-
-    @property
-    def place(self) -> tuple[str, str, str]:
-        """The key in a list of mutants, independent of line numbers: path, text and change."""
-        return self.path, self.text, f"{self.before} -> {self.after}"
-
-
-def variants(node: ast.expr) -> Iterator[ast.expr]:
-    """Yield the changes of an expression."""
-    if isinstance(node, ast.Compare) and type(node.ops[0]) in SWAPPED:
-        other = SWAPPED[type(node.ops[0])]()
-        yield ast.Compare(node.left, [other, *node.ops[1:]], node.comparators)
-    elif isinstance(node, ast.BinOp) and type(node.op) in SWAPPED:
-        yield ast.BinOp(node.left, SWAPPED[type(node.op)](), node.right)
-    elif isinstance(node, ast.BoolOp):
-        yield ast.BoolOp(SWAPPED[type(node.op)](), node.values)
-    elif isinstance(node, ast.UnaryOp):
-        yield node.operand
-    elif isinstance(node, ast.IfExp):
-        yield node.body
-        yield node.orelse
-    elif isinstance(node, ast.Constant):
-        yield from other_constants(node.value)
-    elif isinstance(node, ast.Call):
-        yield from other_calls(node)
-
-
-def other_constants(value: object) -> Iterator[ast.expr]:
-    """Yield the negated boolean, or shifted numbers."""
-    if isinstance(value, bool):
-        yield ast.Constant(not value)
-    elif isinstance(value, int):
-        yield ast.Constant(value + 1)
-    elif isinstance(value, float):
-        yield ast.Constant(2 * value if value else 1.0)
-
-
-def other_calls(node: ast.Call) -> Iterator[ast.expr]:
-    """Yield the branches of a `where`, and a call with its first two arguments swapped."""
-    name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
-    if name == "where" and len(node.args) == 3:
-        yield node.args[1]
-        yield node.args[2]
-    elif len(node.args) > 1 and not any(isinstance(a, ast.Starred) for a in node.args[:2]):
-        first, second, *others = node.args
-        yield ast.Call(node.func, [second, first, *others], node.keywords)
-
-
-def expressions(node: ast.AST) -> Iterator[ast.expr]:
-    """Yield the expressions that run: no annotations, decorators, docstrings or error texts."""
-    if isinstance(node, ast.Raise | ast.JoinedStr | ast.Import | ast.ImportFrom):
-        return
-    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-        return
-    if isinstance(node, ast.expr):
-        yield node
-    skipped = {"annotation", "returns", "decorator_list", "type_params"}
-    for field, value in ast.iter_fields(node):
-        if field in skipped:
-            continue
-        for child in value if isinstance(value, list) else [value]:
-            if isinstance(child, ast.AST):
-                yield from expressions(child)
-
-
-def mutants_of(path: str) -> Iterator[Mutant]:
-    """Yield all mutants of a module, in the order of its text."""
-    source = (ROOT / path).read_text(encoding="utf-8")
-    lines = source.splitlines(keepends=True)
-    starts = [0]
-    for line in lines:
-        starts.append(starts[-1] + len(line.encode()))
-    text = source.encode()
-    for node in expressions(ast.parse(source)):
-        begin = starts[node.lineno - 1] + node.col_offset
-        end = starts[(node.end_lineno or node.lineno) - 1] + (node.end_col_offset or 0)
-        for changed in variants(node):
-            after = ast.unparse(ast.fix_missing_locations(changed))
-            whole = text[:begin] + f"({after})".encode() + text[end:]
-            place = (path, node.lineno, node.col_offset + 1)
-            here = lines[node.lineno - 1].strip()
-            yield Mutant(*place, ast.unparse(node), after, here, whole.decode())
-
-
-def selection(path: str) -> list[str]:
-    """Return the tests that cover a module."""
-    return next(tests for start, tests in COVERED_BY.items() if path.startswith(start))
-
-
-def modules(parts: list[str]) -> list[str]:
-    """Return the covered modules whose paths contain one of these texts, or all modules."""
-    paths = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "kfjax").rglob("*.py"))
-    covered = [path for path in paths if path.startswith(tuple(COVERED_BY))]
-    return [path for path in covered if not parts or any(part in path for part in parts)]
-
-
-def version(tree: Path) -> str:
-    """Return a digest of the package and its tests."""
-    sources = sorted([*tree.glob("kfjax/**/*.py"), *tree.glob("tests/**/*.py")])
-    content = hashlib.sha256(b"".join(path.read_bytes() for path in sources))
-    return content.hexdigest()[:12]
-
-
-def copied_tree(tree: Path) -> Path:
-    """Copy the files that the tests need, unless an unchanged copy exists."""
-    if version(tree) == version(ROOT):
-        return tree
-    shutil.rmtree(tree, ignore_errors=True)
-    for part in ("kfjax", "tests", "docs", "benchmarks", "notebooks", "tools"):
-        ignored = shutil.ignore_patterns("__pycache__", "*.ipynb", "*.png")
-        shutil.copytree(ROOT / part, tree / part, ignore=ignored)
-    for name in ("pyproject.toml", "README.md", "CHANGELOG.md"):
-        shutil.copy(ROOT / name, tree / name)
-    return tree
-
-
-class Tests:
-    """The tests of a tree, with measurements of those that passed.
-
-    Args:
-        tree: the copy of the repository.
-        file: where the measurements are stored for later calls.
-    """
-
-    def __init__(self, tree: Path, file: Path) -> None:
-        self.tree, self.file = tree, file
-        self.version = version(tree)
-        self.known: dict[str, forked_tests.Measured] = {}
-        if file.exists():
-            known = json.loads(file.read_text(encoding="utf-8")).get(self.version, {})
-            self.known = {test: forked_tests.Measured(*found) for test, found in known.items()}
-
-    def learn(self, found: dict[str, forked_tests.Measured]) -> None:
-        """Store measurements."""
-        if not found:
-            return
-        self.known |= found
-        known = {test: (m.seconds, sorted(m.lines)) for test, m in self.known.items()}
-        self.file.write_text(json.dumps({self.version: known}), encoding="utf-8")
-
-    def confirm(self, test: str) -> None:
-        """Exit unless a test passes without a change."""
-        if "::" not in test or test in self.known:
-            return
-        outcome = forked_tests.run(self.tree, [test])
-        if outcome.failed or outcome.slow:
-            raise SystemExit(f"{test} fails without any change.")
-        self.learn(outcome.measured)
-
-    def notice(
-        self, mutant: Mutant, kills: collections.Counter[str], patience: float
-    ) -> forked_tests.Outcome:
-        """Run the tests that cover a mutant until one fails."""
-        here = f"{mutant.path}:{mutant.line}"
-
-        def rank(test: str) -> tuple[bool, float]:
-            if test not in self.known:
-                return False, 100 / (1 + kills[test])
-            seconds, lines = self.known[test]
-            return here not in lines, (0.2 + seconds) / (1 + kills[test])
-
-        place = self.tree / mutant.path
-        original, times = place.read_bytes(), place.stat()
-        place.write_text(mutant.source, encoding="utf-8")
-        os.utime(place, (0, 0))  # no compiled file has this time
-        try:
-            return forked_tests.run(
-                self.tree,
-                selection(mutant.path),
-                order=rank,
-                patience=patience,
-                known=self.known,
-            )
-        finally:
-            place.write_bytes(original)
-            os.utime(place, ns=(times.st_atime_ns, times.st_mtime_ns))
+import swapped_code
+from covering_tests import NUMERICAL, modules, names_of_tests
+from mutant_runs import Run, Swapping, Tests, copied_tree
+from mutants import ROOT, Mutant, mutants_of
+from scipy import stats
 
 
 class Results:
@@ -306,35 +44,52 @@ class Results:
             rows = map(json.loads, self.file.read_text(encoding="utf-8").splitlines())
             self.known = {row["mutant"] + row["digest"]: row for row in rows}
 
-    def tried(self, mutant: Mutant) -> bool:
-        """Return whether a mutant has a result."""
-        return mutant.name + digest(mutant) in self.known
-
-    def decided(self, mutant: Mutant) -> bool:
-        """Return whether a mutant is known to die or to survive."""
+    def outcome(self, mutant: Mutant) -> str:
+        """Return the outcome of a mutant as it was last tried, "" if it was not."""
         row = self.known.get(mutant.name + digest(mutant))
-        return row is not None and row["outcome"] != "undecided"
+        return "" if row is None else str(row["outcome"])
 
-    def add(self, mutant: Mutant, outcome: str, failed: str, seconds: float) -> None:
+    def decided(self, mutant: Mutant, tests: str) -> bool:
+        """Return whether a mutant is known to die, or to survive this version of the tests."""
+        row = self.known.get(mutant.name + digest(mutant))
+        if row is None or row["outcome"] == "undecided":
+            return False
+        return row["outcome"] != "lives" or row.get("tests") == tests
+
+    def add(self, mutant: Mutant, outcome: str, failed: str, tests: str, seconds: float) -> None:
         """Store the outcome of a mutant, and the test that detected it."""
         row = {"mutant": mutant.name, "path": mutant.path, "outcome": outcome, "by": failed}
-        row |= {"seconds": round(seconds, 1), "digest": digest(mutant)}
+        row |= {"seconds": round(seconds, 1), "digest": digest(mutant), "tests": tests}
         self.known[mutant.name + digest(mutant)] = row
         with self.file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
-    def report(self) -> None:
-        """Print the survivors, and the number of mutants that die in each module."""
+    def report(self, mutants: list[Mutant]) -> None:
+        """Print the survivors among these, how many die in each module, and the share that dies."""
+        listed = equivalents()
         counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
-        for row in self.known.values():
-            counts[str(row["path"])][str(row["outcome"])] += 1
-            if row["outcome"] == "lives":
-                print("lives:", row["mutant"])
+        for mutant in mutants:
+            word = "equivalent" if mutant.place in listed else self.outcome(mutant)
+            counts[mutant.path][word] += 1
+            if word in ("lives", "undecided"):
+                print(f"{word}: {mutant.name}")
         totals: collections.Counter[str] = sum(counts.values(), collections.Counter())
         for path, count in [*sorted(counts.items()), ("all", totals)]:
             died = count["dies"] + count["too slow"]
-            decided = count.total() - count["undecided"]
-            print(f"{path:48s} {died:4d} of {decided:4d} die, {count['undecided']} undecided")
+            print(
+                f"{path:48s} {died:4d} of {died + count['lives']:4d} die,"
+                f" {count['equivalent']} equivalent, {count['undecided']} undecided,"
+                f" {count['']} not tried"
+            )
+        low, high = interval(died, died + count["lives"])
+        print(f"share that dies, with 95 % interval: {low:.3f} to {high:.3f}")
+
+
+def interval(died: int, decided: int) -> tuple[float, float]:
+    """Return the 95 % interval (Clopper and Pearson) of the share that dies."""
+    low = stats.beta.ppf(0.025, died, decided - died + 1) if died else 0.0
+    high = stats.beta.ppf(0.975, died + 1, decided - died) if died < decided else 1.0
+    return float(low), float(high)
 
 
 def equivalents() -> set[tuple[str, str, str]]:
@@ -342,6 +97,18 @@ def equivalents() -> set[tuple[str, str, str]]:
     text = (ROOT / "tools" / "equivalent_mutants.toml").read_text(encoding="utf-8")
     rows = tomllib.loads(text).get("mutant", [])
     return {(row["path"], row["line"], row["change"]) for row in rows}
+
+
+def sample(mutants: list[Mutant], count: int, seed: int) -> list[Mutant]:
+    """Return some mutants at random.
+
+    A larger sample contains a smaller one, and a change of one module leaves the mutants of others.
+    """
+
+    def rank(mutant: Mutant) -> bytes:
+        return hashlib.sha256(f"{seed} {mutant.place} {mutant.column}".encode()).digest()
+
+    return sorted(mutants, key=rank)[:count]
 
 
 def word_for(outcome: forked_tests.Outcome) -> str:
@@ -362,7 +129,7 @@ def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
-    parser.add_argument("--only", nargs="+", default=[], help="parts of the paths of modules")
+    parser.add_argument("--only", nargs="+", default=NUMERICAL, help="parts of paths of modules")
     parser.add_argument("--sample", type=int, help="how many mutants, at random; default all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -379,41 +146,48 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """Run mutants that have no result yet, and print the report."""
     args = arguments()
-    results = Results(args.out.expanduser())
-    if args.report:
-        results.report()
-        return 0
-    listed = equivalents()
+    home = args.out.expanduser()
     every = [mutant for path in modules(args.only) for mutant in mutants_of(path)]
-    every = [mutant for mutant in every if mutant.place not in listed]
     print(f"{len(every)} mutants", flush=True)
     if args.sample is not None:
-        every = random.Random(args.seed).sample(every, min(args.sample, len(every)))
-    run(every, results, args.patience)
-    results.report()
+        every = sample(every, args.sample, args.seed)
+    if not args.report:
+        run(every, home, args.patience)
+    Results(home).report(every)
     return 0
 
 
-def run(mutants: list[Mutant], results: Results, patience: float) -> None:
-    """Test mutants one after another."""
-    home = results.file.parent
+def run(mutants: list[Mutant], home: Path, patience: float) -> None:
+    """Test mutants one after another, those first for which nothing has to be imported again."""
+    results, listed = Results(home), equivalents()
     tree = copied_tree(home.resolve() / "tree")
     forked_tests.preload(tree, home / "compiled")
-    if not list(tree.glob("kfjax/__pycache__")):
-        every = {name.partition("::")[0] for mutant in mutants for name in selection(mutant.path)}
-        forked_tests.run(tree, ["--collect-only", *sorted(every)], compiled=True)
     tests = Tests(tree, home / "tests.json")
+    left = [m for m in mutants if m.place not in listed and not results.decided(m, tests.version)]
+    quick, slow = [], []
+    for mutant in sorted(left, key=lambda m: results.outcome(m) == "lives"):
+        before = (ROOT / mutant.path).read_text(encoding="utf-8")
+        (quick if swapped_code.can_swap(before, mutant.source) else slow).append(mutant)
+    if quick:
+        collected_tests.collect(
+            tree,
+            names_of_tests(quick),
+            lambda found: try_each(quick, home, tests, patience, Swapping(tree, found).run),
+        )
+        tests = Tests(tree, tests.file)  # measured meanwhile
+    try_each(slow, home, tests, patience, tests.run)
+
+
+def try_each(mutants: list[Mutant], home: Path, tests: Tests, patience: float, run: Run) -> None:
+    """Test mutants one after another, and store the results."""
+    results = Results(home)
     kills = collections.Counter(str(row.get("by", "")) for row in results.known.values())
-    for mutant in sorted(mutants, key=results.tried):
-        if results.decided(mutant):
-            continue
+    for mutant in mutants:
         begin = time.monotonic()
-        outcome = tests.notice(mutant, kills, patience)
-        tests.learn(outcome.measured)
-        tests.confirm(outcome.failed)
+        outcome = tests.notice(mutant, kills, patience, run)
         kills[outcome.failed] += bool(outcome.failed)
         word = word_for(outcome)
-        results.add(mutant, word, outcome.failed, time.monotonic() - begin)
+        results.add(mutant, word, outcome.failed, tests.version, time.monotonic() - begin)
         print(f"{word:9s} {mutant.name}  {outcome.failed}", flush=True)
 
 
