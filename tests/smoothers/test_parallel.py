@@ -239,6 +239,27 @@ def test_iterated_smoother_with_a_noise_free_angle(x64):
     np.testing.assert_allclose(path[1:, 0], moved[:, 0], atol=1e-9)
 
 
+def test_iterated_smoother_keeps_to_observations_without_noise(x64):
+    model, _ = nonlinear_case()
+    xs, _ = kf.simulate(jax.random.key(3), model, steps=STEPS)
+    ys = jax.vmap(lambda x: model.h(x, None))(xs)
+    smoothed = kf.parallel_iterated_smooth(model.replace(R=[[0.0]]), ys, iterations=15)
+    seen = jax.vmap(lambda x: model.h(x, None))(smoothed.mean)
+    np.testing.assert_allclose(seen, ys, atol=1e-9)
+
+
+def test_one_iteration_is_the_extended_smoother_where_h_is_linear(x64):
+    """Both linearise f along the filtered path, the first step at the prior."""
+    model, ys = nonlinear_case()
+    model = model.replace(h=kf.Linear([[1.0, 0.0]]))
+    filtered = kf.run(kf.extended(), model, ys).outputs
+    expected = kf.smooth(kf.extended(), model, filtered)
+    smoothed = kf.parallel_iterated_smooth(model, ys, iterations=1)
+    np.testing.assert_allclose(smoothed.mean, expected.mean, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(smoothed.cov, expected.cov, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(smoothed.initial.mean, expected.initial.mean, rtol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
