@@ -94,6 +94,7 @@ COVERED_BY = {
     ],
     "kfjax/models/discretisation.py": [
         "tests/models/test_models.py", "tests/systems/test_systems.py", f"{CORE}test_errors.py",
+        "tests/data/test_times.py",
     ],
     "kfjax/models/spaces.py": [
         "tests/models/test_models.py", f"{CORE}test_identities.py", f"{CORE}test_errors.py",

@@ -165,6 +165,25 @@ def test_a_step_looks_at_a_model_once():
     kf.step(EKF, known, state, YS[0], u=US[0])
 
 
+def by_state(cov, x, u):
+    """A covariance where the first component is positive."""
+    return cov * x[0]
+
+
+@pytest.mark.parametrize(("x", "valid"), [([1.0, -3.0], True), ([-1.0, 3.0], False)])
+def test_noise_is_looked_at_where_the_belief_is(x, valid):
+    """Neither at the prior nor one step later, where it is the other way round."""
+    known = model("R").replace(
+        R=Partial(by_state, jnp.eye(1)), prior=(np.array([-x[0], 0.0]), np.eye(2))
+    )
+    there = BELIEFS._replace(mean=np.tile(x, (T, 1)))
+    if valid:
+        assert kf.observation_estimate(EKF, known, there).cov.min() > 0
+        return
+    with pytest.raises(ValueError, match=r"R\(x, u\) of the first step is indefinite"):
+        kf.observation_estimate(EKF, known, there)
+
+
 def test_inputs_without_a_step_are_refused_by_their_shape():
     with pytest.raises(ValueError, match=r"^run: us has shape \(0, 1\)"):
         kf.run(EKF, model("R"), YS, us=US[:0])

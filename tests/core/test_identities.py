@@ -394,6 +394,7 @@ def test_named_filters_have_the_default_rules_of_their_names():
     }
     for name, rule in rules.items():
         assert getattr(kf, name)().rule == by_name(name).rule == rule
+    assert kf.gauss_hermite(2).rule == moments.GaussHermite(2)
     assert by_name("iterated_extended") == kf.extended(iterations=3)
 
 

@@ -42,6 +42,30 @@ def normal(y, variance):
 both_precisions = pytest.mark.parametrize("precise", [True, False], ids=["float64", "float32"])
 
 
+@every_filter
+@pytest.mark.parametrize("unit", [2.0**-40, 2.0**40])
+def test_what_is_determined_does_not_depend_on_units(name, unit, x64):
+    """Powers of two change no digit."""
+    results = []
+    for c in (1.0, unit):
+        model = scalar(H=[[1.0], [2.0]], P0=c**2, Q=c**2)
+        est, info = steps(FILTERS[name], model, [[c, 2 * c]])
+        results.append((est.mean / c, est.cov / c**2, info.nis, info.dof))
+    for plain, scaled in zip(*results, strict=True):
+        np.testing.assert_allclose(scaled, plain, rtol=1e-12)
+
+
+def test_the_square_root_form_keeps_noise_that_is_lost_in_a_sum(x64):
+    """Two precise sensors of one state differ by their noise alone: the density of the pair."""
+    r, ys = 1e-20, np.array([0.5, 0.5 + 3e-10])
+    est, info = steps(FILTERS["square_root"], scalar(H=[[1.0], [1.0]], R=r * np.eye(2)), ys[None])
+    nis = np.diff(ys)[0] ** 2 / (2 * r) + ys.sum() ** 2 / (2 * (2 + r))
+    score = -0.5 * (nis + np.log(r * (2 + r)) + 2 * np.log(2 * np.pi))
+    np.testing.assert_allclose(info.log_likelihood, [score], rtol=1e-6)
+    np.testing.assert_allclose(est.cov, [[[r / 2]]], rtol=1e-6)
+    assert info.dof.tolist() == [2]
+
+
 @both_precisions
 @every_filter
 def test_a_redundant_channel_counts_once_and_an_impossible_one_is_impossible(name, precise):
