@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks import files
+from benchmarks.learned.plotting import PICTURE, SHOWN, draw
 from benchmarks.reporting import cell, table, versions
 
 MACHINE = "two shared x86 cores"
@@ -30,6 +31,12 @@ the number of steps, and J the order of the Taylor series in the f of the Lorenz
 * **Filters.** KF, EKF and UKF are the Kalman, extended and unscented Kalman filters. KalmanNet \
 #1 and #2 are its two architectures, C1 and C4 published configurations of them. The gain that \
 starts at the EKF is a network that corrects the gain of an EKF.
+"""
+SHOWING = f"""\
+![Errors of learned and of classical filters in three studies]({PICTURE})
+
+Orange: with something learned from the training set; blue: by hand, or with tuned Q and R alone; \
+grey: the floor.
 """
 
 
@@ -141,14 +148,23 @@ def study_of(name: str) -> Study:
 
 
 def write_page(folder: Path) -> None:
-    """Write the page of all results in a folder."""
+    """Write the page of all results in a folder, and its picture."""
+    stored = _stored(folder)
+    draw(folder, stored, {study["study"]: study_of(study["study"]).title for study in stored})
     (folder / PAGE).write_text(page(folder))
 
 
 def page(folder: Path) -> str:
     """Return the page of all results in a folder, in markdown."""
-    stored = [files.read(path) for path in sorted(folder.glob("*.json"))]
-    return "\n".join([HEAD, *(_section(study_of(result["study"]), result) for result in stored)])
+    stored = _stored(folder)
+    shown = [SHOWING] if any(study["study"] in SHOWN for study in stored) else []
+    sections = (_section(study_of(result["study"]), result) for result in stored)
+    return "\n".join([HEAD, *shown, *sections])
+
+
+def _stored(folder: Path) -> list[dict[str, Any]]:
+    """Return the stored studies of a folder."""
+    return [files.read(path) for path in sorted(folder.glob("*.json"))]
 
 
 def _finished(path: Path, quick: bool) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from benchmarks import files
 from benchmarks.scale.page import page
+from benchmarks.scale.plotting import draw
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -103,7 +104,9 @@ def main():
     if not arguments.page:
         results = measure(out, arguments.quick)
         files.write(out / "scale.json", results, rows="growing")
-    (out / "RESULTS.md").write_text(page(files.read(out / "scale.json")))
+    results = files.read(out / "scale.json")
+    draw(out, results)
+    (out / "RESULTS.md").write_text(page(results))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,16 @@
 """The page of results in markdown."""
 
+from benchmarks.scale.plotting import PICTURE
+
+SHOWING = f"![Memory and rate against the number of trajectories]({PICTURE})\n\n"
+
 HEAD = """# Scale: a million trajectories, and data larger than memory
 
 Written by `python -m benchmarks.scale`; do not edit. Measured on {machine}: wall times depend on \
 the other load of the machine, processor times (of all threads) less so. A process that has only \
 imported kfjax takes {base:.0f} MiB. Versions: {versions}.
 
-## Monte Carlo: extended Kalman filter on the Lorenz attractor, 100 steps, float32
+{picture}## Monte Carlo: extended Kalman filter on the Lorenz attractor, 100 steps, float32
 
 Every trajectory is simulated, filtered, and evaluated with all metrics and their intervals, 5,000 \
 at a time. Times leave out the first chunk, which compiles. Rates are trajectories per second, and \
@@ -42,7 +46,9 @@ def page(results):
     """Return the page."""
     million = results["million"]
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    head = HEAD.format(machine=results["machine"], versions=versions, base=million["base"])
+    head = HEAD.format(
+        machine=results["machine"], versions=versions, base=million["base"], picture=SHOWING
+    )
     rows = [_row(row) for row in (*results["growing"], million)]
     total = million["seconds_before"] + million["start"] + million["seconds"]
     tail = MILLION.format(total=total, **million) + DISK.format(**results["disk"])

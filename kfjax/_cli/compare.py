@@ -15,7 +15,15 @@ from kfjax._cli import studies
 from kfjax._cli.columns import table_columns
 from kfjax._cli.loading import load_model
 from kfjax._cli.output import check_fit, check_folder, check_model, make_console
-from kfjax._cli.pictures import check_states, in_style, pages_bytes, picture_bytes, title_of
+from kfjax._cli.pictures import (
+    check_states,
+    in_style,
+    index_of_series,
+    name_of_series,
+    pages_bytes,
+    picture_bytes,
+    title_of,
+)
 from kfjax._cli.recipes import Training, train_quickly
 from kfjax._cli.studies import Study
 from kfjax._cli.trained import load_both, trained_on
@@ -55,6 +63,7 @@ def run_compare(args: Namespace) -> None:
     study = studies.keep_components(_study(args), args.components)
     for model in study.designs.values():
         check_states(args, model, study.data)
+    index_of_series(args, study.data)  # before the work that a wrong name would waste
     console = make_console(quiet=args.json)
     console.print(study.text)
     tables = []
@@ -148,7 +157,13 @@ def _table(args: Namespace, study: Study, title: str, model: StateSpaceModel) ->
             entries[f"{name}, tuned"] = (chosen, tuned[name].params)
     entries |= {name: (training.filter, training.params) for name, training in learned.items()}
     entries |= {trained.name: (trained.filter, trained.params) for trained in loaded}
-    comparison = compare(entries, study.data, key=jax.random.key(args.seed), skip=study.skip)
+    comparison = compare(
+        entries,
+        study.data,
+        key=jax.random.key(args.seed),
+        skip=study.skip,
+        example=index_of_series(args, study.data),
+    )
     return _Table(title, comparison, left_out | not_learned, tuned, learned)
 
 
@@ -247,7 +262,10 @@ def _pictures(args: Namespace, study: Study, table: _Table) -> dict[str, bytes]:
     shown = shown_filter(comparison)
     with in_style(args):
         overview = plot_comparison(comparison, states=args.show, **how)
-        how["title"] = f"{title}, {shown}"
+        places = [title, shown]
+        if study.data.size > 1:
+            places.append(name_of_series(study.data, index_of_series(args, study.data)))
+        how["title"] = ", ".join(places)
         estimates = {shown: comparison.estimates[shown]}
         pages = plot_record(comparison.example, estimates, comparison.infos[shown], **how)
         return {

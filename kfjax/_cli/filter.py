@@ -19,7 +19,15 @@ from kfjax._cli.distil import load_imitation
 from kfjax._cli.estimate_files import write_estimates
 from kfjax._cli.loading import load_model
 from kfjax._cli.output import check_fit, check_folder, check_model
-from kfjax._cli.pictures import check_states, in_style, pages_bytes, picture_bytes, title_of
+from kfjax._cli.pictures import (
+    check_states,
+    in_style,
+    index_of_series,
+    name_of_series,
+    pages_bytes,
+    picture_bytes,
+    title_of,
+)
 from kfjax._cli.trained import load_trained
 from kfjax._support.compiling import jit
 from kfjax._support.files import write_file
@@ -51,6 +59,7 @@ def run_filter(args: Namespace) -> None:
         raise ValueError(f"--out {out} is the file of the data; expected another one.")
     model, chosen, params, data = _one_filter(args, data)
     check_states(args, model, data)
+    series = index_of_series(args, data)
     check_fit(chosen, params, data)
     key = jax.random.key(args.seed)
     arrays = _arrays(chosen, params, data, key, smoothing=args.smooth)
@@ -67,22 +76,26 @@ def run_filter(args: Namespace) -> None:
     if plot is None:
         return
     drawing = _Drawing(args, model, chosen, params, data, key, arrays)
-    drawn = min(data.size, SHOWN) if plot.suffix == ".pdf" else 1
+    drawn = [series]
+    if plot.suffix == ".pdf" and args.series is None:
+        drawn = list(range(min(data.size, SHOWN)))
     with in_style(args):
         if plot.suffix == ".pdf":
-            content = pages_bytes(page for index in range(drawn) for page in drawing.of(index))
+            content = pages_bytes(page for index in drawn for page in drawing.of(index))
         else:
-            (figure,) = drawing.of(0, rows=model.n + data.ys.shape[2])
+            (figure,) = drawing.of(series, rows=model.n + data.ys.shape[2])
             content = picture_bytes(figure, plot.suffix[1:])
     write_file(plot, content)
-    print(f"Wrote {plot}: {drawn} of {data.size} trajectories.")
+    print(f"Wrote {plot}: {len(drawn)} of {data.size} trajectories.")
 
 
 def _checked_plot(args: Namespace) -> Path | None:
     """Return the file to draw into, or None; raise if it cannot be written."""
     if args.plot is None:
-        if args.show or args.style:
-            raise ValueError("got --show or --style without --plot; expected a file to draw into.")
+        if args.show or args.style or args.series:
+            raise ValueError(
+                "got --show, --series or --style without --plot; expected a file to draw into."
+            )
         return None
     path = Path(args.plot)
     if path.suffix not in PICTURES:
@@ -122,7 +135,7 @@ class _Drawing(NamedTuple):
         if "smoothed_mean" in self.arrays:
             smoothed = (self.arrays[f"smoothed_{part}"][index] for part in ("mean", "cov"))
             estimates["smoothed"] = Gaussian(*smoothed)
-        series = f"trajectory {index + 1}" if labels.series is None else str(labels.series[0])
+        series = name_of_series(self.data, index)
         title = ", ".join([title_of(self.args), name] + ([series] if self.data.size > 1 else []))
         return plot_record(one, estimates, info, states=self.args.show, title=title, rows=rows)
 

@@ -16,6 +16,7 @@ from kfjax._cli.estimate_files import TABLES, write_table
 from kfjax._cli.forecast_auto import choose_model
 from kfjax._cli.loading import Parametric, load_model, load_parametric
 from kfjax._cli.output import check_fit, check_folder, check_model
+from kfjax._cli.pictures import index_of_series, name_of_series
 from kfjax._cli.studies import size_in_words
 from kfjax._support.files import write_file
 from kfjax._support.naming import suggest
@@ -69,6 +70,7 @@ def run_forecast(args: Namespace) -> None:
     if out.exists() and out.samefile(data_file):
         raise ValueError(f"--out {out} is the file of the data; expected another one.")
     chosen = _automatic(args) if model is None else _filter(args, model, data)
+    series = index_of_series(args, data)
     known, later = _kept_back(args, data)
     print(f"{data_file}: {size_in_words(data)}.")
     if later is not None:
@@ -94,7 +96,7 @@ def run_forecast(args: Namespace) -> None:
     errors = [] if later is None else _errors(past, later, ahead)
     for channel in errors:
         print(_in_words(channel, args.level))
-    picture = _picture(past, ahead, later)
+    picture = _picture(past, ahead, later, series)
     document = _document(args, fit, checks, ahead, errors)
     table = write_table(out, frame)
     write_file(out.with_suffix(".png"), picture)
@@ -247,10 +249,12 @@ def _in_words(errors: _Errors, level: float) -> str:
     )
 
 
-def _picture(past: Dataset, ahead: SeriesForecast, later: Dataset | None) -> bytes:
-    """Return the figure as a PNG file."""
+def _picture(past: Dataset, ahead: SeriesForecast, later: Dataset | None, series: int) -> bytes:
+    """Return the figure of a series as a PNG file."""
     last = max(AT_LEAST, DRAWN * ahead.future.steps)
-    axes = plot_forecast(past, ahead, actual=later, last=last)
+    axes = plot_forecast(past, ahead, actual=later, trajectory=series, last=last)
+    if past.size > 1:
+        axes[0].set_title(name_of_series(past, series), loc="left")
     content = io.BytesIO()
     axes[0].figure.canvas.print_figure(content, format="png", dpi=150)
     return content.getvalue()

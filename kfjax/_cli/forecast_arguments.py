@@ -6,6 +6,7 @@ import argparse
 import contextlib
 from typing import Any
 
+from kfjax._cli.pictures import add_series
 from kfjax.filters import FILTERS
 from kfjax.training import COVARIANCES
 
@@ -15,6 +16,7 @@ __all__: list[str] = []
 def add_forecast(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command that other commands do not have."""
     add = parser.add_argument
+    add_series(parser)
     add("data_file", metavar="DATA", nargs="?", help="the same as --data DATA")
     add("--season", metavar="S", type=_steps, help="number of steps of a season, for --model auto")
     add(

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib.style
 from matplotlib.backends.backend_pdf import PdfPages
@@ -20,23 +21,63 @@ from kfjax.plotting.records import index_of
 __all__: list[str] = []
 
 DPI = 150
+MENTIONED = 8  # names of series in an error text, at most
 
 
 def add_pictures(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that say what figures show, and in which style."""
-    add = parser.add_argument_group("figures").add_argument
+    group = parser.add_argument_group("figures")
+    add = group.add_argument
     add(
         "--show",
         metavar="A,B",
         type=_states,
         help="the states to draw, by name (the names of the model) or number from 0",
     )
+    add_series(group)
     add(
         "--style",
         metavar="NAME",
         type=_style,
         help="a style of matplotlib, such as dark_background, or the path of a style file",
     )
+
+
+def add_series(parser: Any) -> None:
+    """Add the argument that says which of several series a figure shows."""
+    parser.add_argument(
+        "--series",
+        metavar="NAME",
+        help="the series to draw, by its name in the column of --by, or without names by its number"
+        " from 1; default the first",
+    )
+
+
+def index_of_series(args: argparse.Namespace, data: Dataset) -> int:
+    """Return the index of the series to draw, the first by default."""
+    if args.series is None:
+        return 0
+    names = [str(name) for name in (data.labels or Labels()).series or ()]
+    if args.series in names:
+        return names.index(args.series)
+    if names:
+        few = ", ".join(names[:MENTIONED]) + (", ..." if len(names) > MENTIONED else "")
+        raise ValueError(
+            f"--series: there is no {args.series!r} among the {len(names)} series; expected one of"
+            f" {few}."
+        )
+    if args.series.isdecimal() and 1 <= int(args.series) <= data.size:
+        return int(args.series) - 1
+    raise ValueError(
+        f"--series: got {args.series!r}; expected a number from 1 to {data.size}. To choose series"
+        " by name, say with --by which column has their names."
+    )
+
+
+def name_of_series(data: Dataset, index: int) -> str:
+    """Return the name of a series, or its number."""
+    series = (data.labels or Labels()).series
+    return f"trajectory {index + 1}" if series is None else str(series[index])
 
 
 def check_states(args: argparse.Namespace, model: StateSpaceModel, data: Dataset) -> None:

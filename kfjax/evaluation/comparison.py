@@ -40,6 +40,7 @@ def compare(
     chunk: int | None = None,
     repeats: int = 5,
     level: float = 0.95,
+    example: int = 0,
     progress: bool | None = None,
 ) -> Comparison:
     """Run filters over the same trajectories and report their accuracy, consistency and speed.
@@ -63,6 +64,7 @@ def compare(
         repeats: number of calls whose median time is reported, at least 1; fewer if they take more
             than a second.
         level: probability of all intervals.
+        example: index of the trajectory whose estimates are kept, to be drawn.
         progress: whether to show progress on stderr: a bar in a terminal, elsewhere a line now and
             then. By default, work of less than half a minute prints no lines.
 
@@ -95,6 +97,7 @@ def compare(
         check_count("compare: chunk", chunk)
     check_skip("compare", skip, data.steps)
     check_level(level)
+    check_count("compare: example", example, least=0, most=data.size - 1)
     if key is None:
         key = jax.random.key(0)
     copied = {name: (method, on_devices(params)) for name, (method, params) in filters.items()}
@@ -113,6 +116,7 @@ def compare(
                 key,
                 skip,
                 repeats,
+                example,
                 functools.partial(advance, note=f"evaluating {name}"),
             )
             estimates[name], infos[name] = outputs
@@ -123,17 +127,17 @@ def compare(
     rows = tuple(
         _row(name, evaluations[name], references[name], timings[name], level) for name in copied
     )
-    example = _example(data, {name: params for name, (_, params) in filters.items()}, best)
-    settings = _settings(data, skip, level)
-    return Comparison(rows, best, evaluations, example, estimates, infos, settings)
+    given = {name: params for name, (_, params) in filters.items()}
+    drawn = _example(data[[example]], given, best)
+    settings = _settings(data, skip, level) | {"example": example}
+    return Comparison(rows, best, evaluations, drawn, estimates, infos, settings)
 
 
-def _example(data: Dataset, params: Mapping[str, Params], best: str | None) -> Dataset:
-    """Return the first trajectory; its states have the names that the best filter's model has.
+def _example(example: Dataset, params: Mapping[str, Params], best: str | None) -> Dataset:
+    """Return a trajectory whose states have the names that the best filter's model has.
 
     Where that has none, as after tuning, the names are those of another model of such states.
     """
-    example = data[[0]]
     models = [model_of(own) for own in params.values()]
     if best is not None:
         models.insert(0, model_of(params[best]))

@@ -158,9 +158,10 @@ def evaluate(
     key: Array,
     skip: int,
     repeats: int,
+    example: int,
     advance: Callable[[float], None],
 ) -> tuple[Evaluation, Outputs, Timing]:
-    """Return the evaluation, the outputs of the first trajectory, and the timing of a filter."""
+    """Return the evaluation, the outputs of one trajectory, and the timing of a filter."""
     first: list[_First] = []
     mine = own_chunks(data.size, compiled.size)
 
@@ -181,7 +182,20 @@ def evaluate(
     # the first trajectory is in the first process, whose timing is reported by all
     known = sharding.from_first(first[0])
     microseconds = 1e6 * float(known.seconds) / (compiled.size * data.steps)
-    return evaluation, known.outputs, Timing(microseconds, compiled.seconds)
+    outputs = known.outputs
+    if example:
+        outputs = _outputs_of(example, compiled, params, data, key, mine[0])
+    return evaluation, outputs, Timing(microseconds, compiled.seconds)
+
+
+def _outputs_of(
+    example: int, compiled: CompiledFilter, params: Params, data: Dataset, key: Array, chunk: Chunk
+) -> Outputs:
+    """Return the outputs of one trajectory, from a chunk that holds nothing else."""
+    alone = Chunk(np.full_like(chunk.rows, example), 1)
+    batch, keys = batch_of(data, key, alone)
+    outputs = jax.tree.map(lambda leaf: np.asarray(leaf[0]), compiled.call(params, batch, keys))
+    return sharding.from_first(outputs)
 
 
 def _timed(call: Callable[[], Outputs], repeats: int) -> tuple[Outputs, float]:

@@ -31,7 +31,8 @@ class Comparison:
             compared, or None. Filters cannot be compared if their models subtract states in
             different ways, or if one scores fewer of the observations than another.
         evaluations: every filter's `Evaluation`, by name.
-        example: the first trajectory, a `Dataset` of one. The names of its states are those of the
+        example: the trajectory that is drawn, a `Dataset` of one: the first, unless `compare` was
+            asked for another. The names of its states are those of the
             models, if they have any.
         estimates: every filter's `Estimate` of the example, by name; mean [T, n].
         infos: every filter's `Info` of the example, by name; innovation [T, m].

@@ -36,9 +36,10 @@ def plot_comparison(
     parts: Mapping[str, int] | None = None,
     title: str | None = None,
 ) -> Figure:
-    """Draw a `Comparison`: the first trajectory, the error over time and the consistency over time.
+    """Draw a `Comparison`: one trajectory, the error over time and the consistency over time.
 
-    The trajectory is that of the best filter: states, and channels with what it predicted of them,
+    The trajectory is the first, or the `example` of `kfjax.compare`, and its estimates are those
+    of the best filter: states, and channels with what it predicted of them,
     three of each by default, with the names and times of the data. `plot_record` draws all of them.
     Without true states, errors are those of predicting y, and consistency is that of the
     innovations.
@@ -85,7 +86,7 @@ def plot_comparison(
     record.draw_states(left[: len(chosen)], chosen, {shown: estimate}, {shown: colour})
     record.draw_channels(left[len(chosen) :], channels, comparison.infos[shown], colour)
     record.draw_times(left)
-    which = "First trajectory" if record.name is None else record.name
+    which = record.name or _ordinal(comparison.settings["example"])
     heading = shown if comparison.settings["trajectories"] == 1 else f"{which}: {shown}"
     left[0].set_title(heading, loc="left", pad=18 if parts else None)
     _draw_curves(comparison, record.clock, upper, lower)
@@ -97,6 +98,11 @@ def plot_comparison(
         figure.savefig(data, format="png", dpi=150)
         write_file(path, data.getvalue())
     return figure
+
+
+def _ordinal(index: int) -> str:
+    """Return which trajectory it is, in words."""
+    return f"Trajectory {index + 1}" if index else "First trajectory"
 
 
 def shown_filter(comparison: Comparison) -> str:

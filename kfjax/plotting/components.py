@@ -15,6 +15,7 @@ from kfjax.plotting.checks import Numbers, check_colour, chosen_components, name
 from kfjax.plotting.limits import View, usual_edges
 from kfjax.plotting.style import COLOURS, column, ink, style
 from kfjax.plotting.times import Times, clock_of
+from kfjax.plotting.wraps import broken, wraps_of
 
 __all__ = ["plot_trajectory"]
 
@@ -35,8 +36,9 @@ def plot_trajectory(
 ) -> list[Axes]:
     """Draw an estimated trajectory with its 2-sigma band, and the true one.
 
-    Components are drawn one below another. Where the band is so wide that nothing else could be
-    seen, it is cut off, and triangles at the edge say so.
+    Components are drawn one below another. The curve of an angle breaks where it wraps. Where the
+    band is so wide that nothing else could be seen, it is cut off, and triangles at the edge say
+    so.
 
     Args:
         mean: estimates [T, n].
@@ -75,13 +77,17 @@ def plot_trajectory(
     clock = clock_of(who, len(mean), times)
     x = clock.values
     for ax, j in zip(axes, chosen, strict=False):
+        wraps = wraps_of(mean[:, j])
+        at, centre = broken(wraps, x, mean[:, j])
         if cov is not None:
             known = [mean[:, j]] if truth is None else [mean[:, j], truth[:, j]]
-            _draw_band(ax, x, mean[:, j], 2 * deviations(cov)[:, j], known, colour)
+            (spread,) = broken(wraps, 2 * deviations(cov)[:, j])
+            _draw_band(ax, at, centre, spread, known, colour)
         if truth is not None:
-            ax.plot(x, truth[:, j], color=ink(ax), lw=1.6, label="true")
+            true = broken(wraps_of(truth[:, j]), x, truth[:, j])
+            ax.plot(*true, color=ink(ax), lw=1.6, label="true")
         dashes = line_style(over_truth=truth is not None)
-        ax.plot(x, mean[:, j], color=colour, lw=1.2, ls=dashes, label=label)
+        ax.plot(at, centre, color=colour, lw=1.2, ls=dashes, label=label)
         style(ax, ylabel=labels[j], named=names is not None)
     clock.prepare(axes[len(chosen) - 1])
     return axes

@@ -12,6 +12,7 @@ from kfjax._support.arguments import check_count, check_kind
 from kfjax.data import Dataset
 from kfjax.evaluation.forecasts import SeriesForecast
 from kfjax.plotting.style import BAND, COLOURS, TRUTH, column, share_x, style
+from kfjax.plotting.wraps import wraps_of
 
 __all__ = ["plot_forecast"]
 
@@ -104,4 +105,6 @@ def _series(data: Dataset, trajectory: int, first: int) -> tuple[np.ndarray, np.
 
 def _draw_series(ax: Axes, times: np.ndarray, values: np.ndarray, **how: Any) -> None:
     """Draw observations as points on a line, which breaks at gaps."""
-    ax.plot(times, values, ".-", lw=0.8, ms=3, **how)
+    at = wraps_of(values)
+    values = np.insert(values, at, np.nan)
+    ax.plot(np.insert(times, at, times[at]), values, ".-", lw=0.8, ms=3, **how)

@@ -18,6 +18,7 @@ from kfjax.plotting.components import deviations
 from kfjax.plotting.limits import View, usual_edges
 from kfjax.plotting.style import BAND, COLOURS, REJECTED, column, points, style
 from kfjax.plotting.times import Times, clock_of
+from kfjax.plotting.wraps import wraps_of
 
 __all__ = ["plot_observations"]
 
@@ -40,8 +41,9 @@ def plot_observations(
     """Draw measured channels, and what the filter predicted of each one a step ahead.
 
     Channels are drawn one below another: observations as points, predictions y_t - innovation_t as
-    a line with their 2-sigma band. Gaps are shaded, and observations that the filter rejected are
-    crossed. Outliers that would make the axis useless are triangles at its edge.
+    a line with their 2-sigma band, which breaks where an angle wraps. Gaps are shaded, and
+    observations that the filter rejected are crossed. Outliers that would make the axis useless are
+    triangles at its edge.
 
     Args:
         ys: observations [T, m], NaN where missing.
@@ -231,7 +233,9 @@ def _draw_predictions(ax: Axes, channel: _Channel, view: View, colour: str) -> N
     if not np.isfinite(channel.predicted[at]).any():
         return
     first_steps = [first for first, _ in _gaps(at)]
-    breaks = np.searchsorted(at, first_steps)
+    breaks = np.union1d(np.searchsorted(at, first_steps), wraps_of(channel.predicted[at])).astype(
+        int
+    )
     parts = (channel.times.astype(float), channel.predicted, channel.spread)
     x, mean, std = (np.insert(part[at], breaks, np.nan) for part in parts)
     low = mean - 2 * std

@@ -10,6 +10,8 @@ import pytest
 
 import kfjax as kf
 from kfjax._cli import compare as commands
+from kfjax._cli import filter as filtering
+from kfjax._cli import forecast as forecasting
 from kfjax._cli.parser import main
 from kfjax._cli.studies import data_study
 
@@ -129,6 +131,40 @@ def test_compare_draws_one_s_own_data(here, monkeypatch):
     assert figure.get_suptitle().startswith("walks.csv, models.py:named, kalman: 3 trajectories")
     assert [ax.get_ylabel() for ax in figure.axes[:3]] == ["north [m]", "east [m]", "north [m]"]
     assert figure.axes[2].get_xlabel().startswith("stamp (")
+    assert figure.axes[0].get_title(loc="left") == "c: kalman"
+
+
+@pytest.mark.parametrize("command", ["compare", "filter", "forecast"])
+def test_the_series_that_is_drawn_can_be_chosen(here, monkeypatch, command):
+    modules = {"compare": commands, "filter": filtering, "forecast": forecasting}
+    module = modules[command]
+    figures = []
+    if command == "forecast":
+        keep = forecasting.plot_forecast
+        monkeypatch.setattr(
+            module, "plot_forecast", lambda *a, **k: figures.append(keep(*a, **k)) or figures[-1]
+        )
+    else:
+        if command == "compare":
+            monkeypatch.setattr(commands, "_pictures", PICTURES)
+        monkeypatch.setattr(module, "picture_bytes", lambda f, *_: figures.append(f) or b"")
+    places = {
+        "compare": ("--filters", "kalman", "--out", str(here / "study")),
+        "filter": ("--filter", "kalman", "--out", str(here / "e.csv"), "--plot", "e.png"),
+        "forecast": ("--steps", "2", "--out", str(here / "ahead.csv")),
+    }
+    arguments = ("--data", "walks.csv", *COLUMNS, *MODEL, "--series", "b", *places[command])
+    assert main([command, *arguments]) == 0
+    (shown,) = figures
+    axes = shown if command == "forecast" else shown.axes
+    heading = shown.get_suptitle() if command == "filter" else axes[0].get_title(loc="left")
+    assert re.search(r"\bb\b", heading)
+    frame = walks()
+    seen = frame[frame["walk"] == "b"]["east [m]"].dropna()
+    name = {"forecast": "observed"}.get(command, "measured")
+    lines = [line for ax in axes for line in ax.lines]
+    drawn = next(line.get_ydata() for line in lines if line.get_label() == name)
+    np.testing.assert_allclose(drawn[~np.isnan(drawn)], seen, rtol=1e-5)
 
 
 def test_steps_that_vary_and_a_model_that_does_not_see_it(here, capsys):
@@ -153,8 +189,12 @@ BAD = {
     (*DATA, "--ys", "east,north"): r"reads dt from u: got none; .*\(time=, on the command line --t",
     (*DATA, "--ys", "east,north", "--time", "walk"): "times are .* such as 'c'",
     (*DATA, *COLUMNS, "--style", "darkest"): "got 'darkest'; expected one of .*dark_background",
+    (*DATA, *COLUMNS, "--plot", "e.png", "--series", "d"): "no 'd' among the 3 series; .* c, a, b",
+    (*DATA, "--ys", "east,north", "--time", "stamp", "--plot", "e.png", "--series", "2"): (
+        "got '2'; expected a number from 1 to 1. .* --by"
+    ),
     (*DATA, *COLUMNS, "--show", "0,,1"): "expected names or numbers from 0 with commas",
-    (*DATA, *COLUMNS, "--show", "0"): "got --show or --style without --plot",
+    (*DATA, *COLUMNS, "--show", "0"): "got --show, --series or --style without --plot",
     (
         *DATA,
         *COLUMNS,

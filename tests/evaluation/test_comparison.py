@@ -391,6 +391,21 @@ def test_the_table_fits_the_terminal(comparison, width):
         assert word in text.getvalue()
 
 
+def test_the_trajectory_that_is_drawn_can_be_chosen():
+    data = ragged()
+    found = compare({"KF": (kf.kalman(), MODEL)}, data, repeats=1, example=7, chunk=4)
+    first = compare({"KF": (kf.kalman(), MODEL)}, data, repeats=1, chunk=4)
+    np.testing.assert_array_equal(found.example.ys[0], data.ys[7])
+    own = kf.data.run_trajectory(kf.kalman(), MODEL, jax.tree.map(lambda a: a[7], data)).outputs
+    np.testing.assert_allclose(found.estimates["KF"].mean, own.mean, rtol=1e-5, atol=1e-6)
+    assert (found.settings["example"], first.settings["example"]) == (7, 0)
+    assert found.rows[0].mse_db == first.rows[0].mse_db
+    figure = plotting.plot_comparison(found)
+    assert figure.axes[0].get_title(loc="left") == "Trajectory 8: KF"
+    with pytest.raises(ValueError, match="example"):
+        compare({"KF": (kf.kalman(), MODEL)}, data, example=SIZE)
+
+
 def test_the_picture_is_a_png_with_three_panels(tmp_path):
     path = tmp_path / "compare.png"
     figure = plotting.plot_comparison(with_truth(), path)

@@ -1,0 +1,40 @@
+"""Curves of angles, broken where they wrap."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__: list[str] = []
+
+TURNS = (2 * np.pi, 360.0)  # a whole turn in the units of angles
+# what a curve that wraps spans, in turns; predictions y - innovation go a little beyond one
+SPANS = (0.8, 1.25)
+USUAL = 0.9  # quantile of the steps around the circle, above a few times which nothing wraps
+TIMES = 4.0
+
+
+def wraps_of(curve: np.ndarray) -> np.ndarray:
+    """Return the indices [K] of the points before which a curve [T] of an angle wraps.
+
+    A jump is a wrap if the curve spans about a turn, the jump is of more than half a turn, and the
+    step the other way round the circle is as small as the others.
+    """
+    known = np.flatnonzero(np.isfinite(curve))
+    if known.size < 3:
+        return known[:0]
+    steps = np.diff(curve[known])
+    span = np.ptp(curve[known])
+    for turn in TURNS:
+        if not SPANS[0] <= span / turn <= SPANS[1]:
+            continue
+        around = np.abs(steps - turn * np.round(steps / turn))
+        small = around <= TIMES * np.quantile(around, USUAL)
+        return known[1:][(np.abs(steps) > turn / 2) & small]
+    return known[:0]
+
+
+def broken(at: np.ndarray, *curves: np.ndarray) -> list[np.ndarray]:
+    """Return curves [T] with a NaN before every index in `at`, so that a line breaks there."""
+    if at.size == 0:
+        return list(curves)
+    return [np.insert(curve.astype(float), at, np.nan) for curve in curves]

@@ -1,0 +1,90 @@
+"""Curves of angles break where they wrap, and nowhere else."""
+
+import jax
+import numpy as np
+import pytest
+
+import kfjax as kf
+from kfjax import plotting
+from kfjax.plotting.wraps import broken, wraps_of
+
+STEPS = 200
+TURNING = 0.15 * np.arange(STEPS) + 0.05 * np.random.default_rng(0).normal(size=STEPS)
+
+
+def wrapped(angle, turn=2 * np.pi, low=-np.pi):
+    return (angle - low) % turn + low
+
+
+def longest(line):
+    """Length of the longest piece of a curve along y."""
+    steps = np.abs(np.diff(line.get_ydata()))
+    return np.nanmax(steps)
+
+
+@pytest.mark.parametrize(
+    ("turn", "low"), [(2 * np.pi, -np.pi), (2 * np.pi, 0.0), (360.0, -180.0), (360.0, 0.0)]
+)
+def test_a_wrapped_angle_breaks_at_every_wrap(turn, low):
+    angle = TURNING * turn / (2 * np.pi)
+    curve = wrapped(angle, turn, low)
+    jumps = 1 + np.flatnonzero(np.abs(np.diff(curve)) > turn / 2)
+    assert len(jumps) > 3
+    assert wraps_of(curve).tolist() == jumps.tolist()
+    (gapped,) = broken(jumps, curve)
+    assert np.nanmax(np.abs(np.diff(gapped))) < 0.1 * turn
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [
+        np.where(np.arange(STEPS) // 40 % 2, 3.0, -3.0),  # switches between two values
+        3 * np.sin(0.1 * np.arange(STEPS)),
+        10 * wrapped(TURNING),  # a saw of another height
+        np.full(STEPS, np.nan),
+        np.zeros(0),
+    ],
+)
+def test_other_curves_stay_whole(curve):
+    assert wraps_of(curve).size == 0
+    assert broken(wraps_of(curve), curve)[0] is curve
+
+
+def test_a_wrap_across_a_gap_and_one_that_is_seen():
+    curve = wrapped(TURNING)
+    first, second = 1 + np.flatnonzero(np.abs(np.diff(curve)) > np.pi)[:2]
+    curve[first - 2 : first] = np.nan
+    assert wraps_of(curve).tolist()[:2] == [first, second]
+
+
+def heading_model():
+    """A heading that turns steadily, and is measured."""
+    return kf.StateSpaceModel(
+        f=kf.Linear(np.eye(1), b=[0.3]),
+        h=kf.Linear(np.eye(1)),
+        Q=[[0.001]],
+        R=[[0.01]],
+        prior=kf.Gaussian(np.zeros(1), 0.1 * np.eye(1)),
+        state_space=kf.angles(0),
+        observation_space=kf.angles(0),
+        names=["heading [rad]"],
+    )
+
+
+def test_pictures_of_a_heading_have_no_vertical_lines():
+    model = heading_model()
+    xs, ys = kf.simulate(jax.random.key(0), model, steps=80)
+    comparison = kf.compare({"EKF": (kf.extended(), model)}, kf.Dataset(ys[None], xs[None]))
+    state, channel = plotting.plot_comparison(comparison).axes[:2]
+    curves = [*state.lines, *(line for line in channel.lines if line.get_label() == "predicted")]
+    assert [line.get_label() for line in curves] == ["true", "EKF", "predicted"]
+    for line in curves:
+        assert np.isnan(line.get_ydata()).sum() >= 3
+        assert longest(line) < 1.5
+    band = state.collections[0]
+    heights = [np.ptp(path.vertices[:, 1]) for path in band.get_paths()]
+    assert len(heights) >= 4  # one piece for each turn
+    later = kf.Dataset(ys[None])
+    ahead = kf.evaluation.forecast_series(kf.extended(), model, later, steps=3)
+    (ax,) = plotting.plot_forecast(later, ahead)
+    assert longest(ax.lines[0]) < 1.5
