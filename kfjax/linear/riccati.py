@@ -18,7 +18,7 @@ from kfjax.filters.square_root_form import SquareRootGaussian
 from kfjax.models.functions import Linear
 from kfjax.models.runtime_checks import refuse_at_runtime
 from kfjax.models.state_space import StateSpaceModel
-from kfjax.smoothers.scan_elements import FilterElement, combine_filters, known, steady_element
+from kfjax.smoothers.filter_elements import FilterElement, combine_filters, known, steady_element
 
 __all__ = ["SteadyState", "steady_state"]
 

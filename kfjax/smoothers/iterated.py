@@ -24,10 +24,11 @@ from kfjax.models.spaces import EUCLIDEAN
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.moments import MomentRule, Taylor
 from kfjax.runner import run
+from kfjax.smoothers.filter_elements import Step
 from kfjax.smoothers.parallel import as_smoothed, first_belief, linearise
 from kfjax.smoothers.rauch_tung_striebel import Smoothed
 from kfjax.smoothers.records import whole_record
-from kfjax.smoothers.scan_elements import Step, smooth_steps
+from kfjax.smoothers.smoother_elements import smooth_steps
 
 __all__ = ["parallel_iterated_smooth"]
 

@@ -23,9 +23,10 @@ from kfjax.models.shapes import check_shapes
 from kfjax.models.spaces import EUCLIDEAN
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.moments import Affine, Taylor
+from kfjax.smoothers.filter_elements import Step, filter_steps
 from kfjax.smoothers.rauch_tung_striebel import Smoothed, started
 from kfjax.smoothers.records import whole_record
-from kfjax.smoothers.scan_elements import Step, filter_steps, smooth_steps
+from kfjax.smoothers.smoother_elements import smooth_steps
 
 __all__ = ["parallel_filter", "parallel_smooth"]
 

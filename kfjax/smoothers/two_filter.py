@@ -170,9 +170,9 @@ def _go_back(model: StateSpaceModel, at: Information, u: Inputs) -> tuple[Inform
     #
     #     Lambda <- F' (I + Lambda Q)^-1 Lambda F,   eta <- F' (I + Lambda Q)^-1 (eta - Lambda c).
     #
-    # In factors, as derived for `combine_filters` in `scan_elements.py`, (I + Lambda Q)^-1 = I - Y
-    # W':
-    # X X' = I + U' Lambda U, Y = Lambda U X^-T, V V' = (I + Lambda Q)^-1 Lambda
+    # In factors, as derived for `combine_filters` in `filter_elements.py`: (I + Lambda Q)^-1 is
+    # I - Y W', with X X' = I + U' Lambda U, Y = Lambda U X^-T, W = U X^-T, and
+    # V V' = (I + Lambda Q)^-1 Lambda.
     X, Y, V = conditional_factors(at.Z, linalg.matmul(U.T, at.Z), identity)
     W = linalg.solve_lower(X, U.T).T  # U X^-T
     offset = linalg.matmul(at.Z, linalg.matmul(at.Z.T, f(zero)))

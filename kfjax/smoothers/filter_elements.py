@@ -1,4 +1,4 @@
-"""Elements of the associative scans over time: stretches of filtering or smoothing, joined.
+"""Elements of the associative scan of a filter: stretches of filtering, joined.
 
 Elements are in square-root form: they carry factors, and every covariance is a sum of squares,
 which is safe in float32. The likelihood is computed from per-step innovations after the scan;
@@ -21,7 +21,6 @@ from jax import Array
 from kfjax import linalg
 from kfjax._support import one_kernel
 from kfjax._support.precision import eps_of
-from kfjax._support.pytrees import at, prepended
 from kfjax.base import Gaussian
 from kfjax.filters.gaussian import kalman
 from kfjax.filters.square_root_form import SquareRootGaussian, conditional_factors
@@ -78,20 +77,6 @@ class FilterElement(NamedTuple):
     Z: Array
 
 
-class SmootherElement(NamedTuple):
-    """A stretch of smoothing from s back to t: p(x_t | x_s, y_1..s-1) = N(E x_s + g, D D').
-
-    Attributes:
-        E: [n, n].
-        g: [n].
-        D: a factor [n, n] of the covariance.
-    """
-
-    E: Array
-    g: Array
-    D: Array
-
-
 def filter_steps(
     prior: SquareRootGaussian, steps: Step, *, noise_free: bool
 ) -> tuple[SquareRootGaussian, Array]:
@@ -120,7 +105,7 @@ def _is_exact(step: Step) -> Array:
     R = step.R
     HQ = linalg.matmul(H, Q)
     HF = linalg.matmul(H, F)
-    S = _factor_of_sum(HQ, R)
+    S = factor_of_sum(HQ, R)
     pivots = linalg.diagonal(S)
     # factors of Q and R carry the rounding of covariances, and the terms of H Q may cancel
     summed = linalg.matmul(jnp.abs(H), jnp.abs(Q))
@@ -168,33 +153,6 @@ def _in_parallel(prior: SquareRootGaussian, steps: Step) -> tuple[SquareRootGaus
     nothing = _no_filtering(steps.F[0])
     stretches = Stretches(_add_step, combine_filters, known(prior), nothing, end)
     return run_in_blocks(move, prior, steps, stretches)
-
-
-def smooth_steps(
-    prior: SquareRootGaussian, steps: Step, *, noise_free: bool
-) -> tuple[SquareRootGaussian, Array]:
-    """Return the smoothed beliefs at t = 0..T, and the gains of each on the next."""
-    filtered = prepended(prior, filter_steps(prior, steps, noise_free=noise_free)[0])
-    elements = jax.vmap(_smoother_element)(at(filtered, slice(None, -1)), steps)
-
-    def move(later: SquareRootGaussian, element: SmootherElement) -> Any:
-        mean = linalg.matmul(element.E, later.mean) + element.g
-        spread = linalg.matmul(element.E, later.cholesky)
-        earlier = SquareRootGaussian(mean, _factor_of_sum(spread, element.D))
-        return earlier, earlier
-
-    def end(stretch: SmootherElement) -> SquareRootGaussian:
-        return SquareRootGaussian(stretch.g, stretch.D)
-
-    # the last belief is already smoothed: it does not depend on what follows
-    last = at(filtered, -1)
-    zero = jnp.zeros_like(last.cholesky)
-    start = SmootherElement(zero, *last)
-    nothing = SmootherElement(_identity_like(zero), zero[0], zero)
-    stretches = Stretches(_combine_smoothers, _combine_smoothers, start, nothing, end)
-    backwards = at(elements, slice(None, None, -1))
-    earlier = run_in_blocks(move, last, backwards, stretches)
-    return at(prepended(last, earlier), slice(None, None, -1)), elements.E
 
 
 class _Update(NamedTuple):
@@ -254,17 +212,17 @@ def _add_step(stretch: FilterElement, step: Step) -> FilterElement:
         A - linalg.matmul(update.G, Z.T),
         *update.filtered,
         stretch.eta + linalg.matmul(Z, update.whitened),
-        _factor_of_sum(stretch.Z, Z),
+        factor_of_sum(stretch.Z, Z),
     )
 
 
 def _no_filtering(F: Array) -> FilterElement:
     """Return the element of no step, which leaves the state as it was."""
     zero = jnp.zeros_like(F)
-    return FilterElement(_identity_like(F), zero[0], zero, zero[0], zero)
+    return FilterElement(identity_like(F), zero[0], zero, zero[0], zero)
 
 
-def _identity_like(F: Array) -> Array:
+def identity_like(F: Array) -> Array:
     return jnp.eye(F.shape[0], dtype=F.dtype)
 
 
@@ -319,34 +277,12 @@ def combine_filters(early: FilterElement, late: FilterElement) -> FilterElement:
     information = innovation - linalg.matmul(Y, whitened)
     A = linalg.matmul(A_2, NA)
     b = linalg.matmul(A_2, between) + late.b
-    U = _factor_of_sum(linalg.matmul(A_2, W), late.U)
+    U = factor_of_sum(linalg.matmul(A_2, W), late.U)
     eta = linalg.matmul(A_1.T, information) + early.eta
-    Z = _factor_of_sum(linalg.matmul(A_1.T, V), early.Z)
+    Z = factor_of_sum(linalg.matmul(A_1.T, V), early.Z)
     return FilterElement(A, b, U, eta, Z)
 
 
-def _smoother_element(belief: SquareRootGaussian, step: Step) -> SmootherElement:
-    """Return the element of one step back, from the filtered belief before it."""
-    # x_tm1 given x_t: with the factor N of the filtered covariance and the factor P of the
-    # predicted one, P P' = F N N' F' + Q, the smoothing gain is E = N N' F' (P P')^-1 = G P^-1, and
-    # D D' = N N' - G G' is the covariance of x_tm1 given x_t
-    N = belief.cholesky
-    P, G, D = conditional_factors(N, linalg.matmul(step.F, N), step.Q)
-    E = linalg.solve_lower(P, G.T, transpose=True).T
-    predicted = linalg.matmul(step.F, belief.mean) + step.c
-    g = belief.mean - linalg.matmul(E, predicted)
-    return SmootherElement(E, g, D)
-
-
-def _combine_smoothers(late: SmootherElement, early: SmootherElement) -> SmootherElement:
-    """Join two stretches of time; the scan meets the late one first."""
-    # x = E_1 x' + g_1 + e_1 with x' = E_2 x'' + g_2 + e_2, and independent e_1 and e_2
-    E = linalg.matmul(early.E, late.E)
-    g = linalg.matmul(early.E, late.g) + early.g
-    D = _factor_of_sum(linalg.matmul(early.E, late.D), early.D)
-    return SmootherElement(E, g, D)
-
-
-def _factor_of_sum(A: Array, B: Array) -> Array:
+def factor_of_sum(A: Array, B: Array) -> Array:
     """Return the lower factor of A A' + B B'."""
     return linalg.triangularise(jnp.concatenate([A, B], axis=1))
