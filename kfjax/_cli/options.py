@@ -1,22 +1,16 @@
-"""The options of the commands."""
+"""The arguments of commands that compare, filter and measure, and of all that read data."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import math
 from collections.abc import Callable
 from typing import Any
 
 from kfjax import systems
-from kfjax._cli.classical import LEARN
-from kfjax._cli.columns import columns
-from kfjax._cli.imitation import Imitation
-from kfjax._cli.recipes import LOSSES, Settings
+from kfjax._cli.argument_types import components, count
 from kfjax._cli.workloads import WORKLOADS
 from kfjax.data.npz import SPLITS
 from kfjax.filters import FILTERS
-from kfjax.learned.recurrent_networks.cells import CELLS
 from kfjax.learned.registry import LEARNED_FILTERS
 from kfjax.training import OBJECTIVES, STRUCTURES
 
@@ -63,7 +57,7 @@ def add_compare(add: Callable[..., Any]) -> None:
     add(
         "--components",
         metavar="I,J",
-        type=_components,
+        type=components,
         help="only count errors of these state components, numbered from 0",
     )
     add(
@@ -90,12 +84,10 @@ def add_compare(add: Callable[..., Any]) -> None:
     add(
         "--trajectories",
         metavar="N",
-        type=_count,
+        type=count,
         help="number of simulated trajectories (default 300)",
     )
-    add(
-        "--steps", metavar="T", type=_count, help="steps of each simulated trajectory (default 100)"
-    )
+    add("--steps", metavar="T", type=count, help="steps of each simulated trajectory (default 100)")
     add(
         "--quick",
         action="store_true",
@@ -135,194 +127,15 @@ def add_filter(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_train(add: Callable[..., Any]) -> None:
-    default = Settings()
-    add(
-        "--learn",
-        choices=LEARN,
-        default=LEARN[0],
-        help="gain: a network (default); noise, f or h: the model of a classical filter",
-    )
-    add(
-        "--filter",
-        metavar="NAME",
-        help=f"one of {', '.join(LEARNED_FILTERS)}, or FILE.py:NAME, a function of n and m that"
-        " makes one, with features and layers of your own; with --learn noise, f or h a classical"
-        " filter (default extended)",
-    )
-    add(
-        "--out",
-        metavar="FOLDER",
-        required=True,
-        help="the folder to write, for this training alone",
-    )
-    add(
-        "--loss",
-        choices=LOSSES,
-        help="mse: squared error of the states; nll: then also their likelihood; innovation: the"
-        " likelihood of the observations, which needs no true states (default mse, or innovation"
-        " without true states)",
-    )
-    add(
-        "--updates",
-        metavar="N",
-        type=_count,
-        default=default.updates,
-        help=f"number of updates by the optimiser (default {default.updates})",
-    )
-    add(
-        "--batch-size",
-        metavar="N",
-        type=_count,
-        default=default.batch_size,
-        help="trajectories per update (default 32)",
-    )
-    add(
-        "--learning-rate",
-        metavar="X",
-        type=_positive,
-        default=default.learning_rate,
-        help="largest learning rate (default 0.001)",
-    )
-    add(
-        "--seeds",
-        metavar="N",
-        type=_count,
-        default=1,
-        help="train N runs at once and keep the best (default 1)",
-    )
-    add(
-        "--patience",
-        metavar="N",
-        type=_count,
-        help="end a stage after N of its 20 reports without a better validation loss",
-    )
-    add(
-        "--window",
-        metavar="N",
-        type=_count,
-        help="length of a window of backpropagation; the state is carried from window to window"
-        " (default 100 for trajectories of more than 200 steps, otherwise whole trajectories)",
-    )
-
-
-def add_distil(add: Callable[..., Any]) -> None:
-    default = Imitation()
-    add("--data", metavar="DATA", required=True, help="csv, parquet or npz file of the recording")
-    add(
-        "--out",
-        metavar="FOLDER",
-        required=True,
-        help="the folder to write, for this training alone",
-    )
-    add(
-        "--predictions",
-        metavar="A,B",
-        type=columns,
-        help="columns with the predictions of your own network, which are diagnosed instead of"
-        " training one",
-    )
-    add(
-        "--window-seen",
-        metavar="N",
-        type=_count,
-        help="with --predictions: the number of rows that your network sees at once",
-    )
-    add(
-        "--hidden",
-        metavar="N,M",
-        type=_sizes,
-        default=default.hidden,
-        help="units of every layer (default 64)",
-    )
-    add(
-        "--cell",
-        choices=tuple(CELLS),
-        default=default.cell,
-        help="type of the layers (default lstm)",
-    )
-    add(
-        "--level",
-        action="store_true",
-        help="learn the level of the estimates, without feedback; by default the network sees its"
-        " last estimate, and learns what to add to a linear recursion",
-    )
-    add(
-        "--updates",
-        metavar="N",
-        type=_count,
-        default=default.updates,
-        help="number of updates by the optimiser (default 3000)",
-    )
-    add(
-        "--batch-size",
-        metavar="N",
-        type=_count,
-        default=default.batch_size,
-        help="records or pieces of records per update (default 32)",
-    )
-    add(
-        "--learning-rate",
-        metavar="X",
-        type=_positive,
-        default=default.learning_rate,
-        help="largest learning rate (default 0.003)",
-    )
-    add(
-        "--patience",
-        metavar="N",
-        type=_count,
-        help="stop after N reports of twenty without a better validation loss",
-    )
-    add(
-        "--burn-in",
-        metavar="N",
-        type=_from_zero,
-        default=0,
-        help="number of leading rows that do not count",
-    )
-    add("--seed", type=int, default=0, help="seed of all random numbers (default 0)")
-
-
 def add_bench(add: Callable[..., Any]) -> None:
     add("--workload", metavar="A,B", help=f"only some of {', '.join(WORKLOADS)}")
     add("--quick", action="store_true", help="small sizes, to check that everything works")
     add(
         "--rounds",
         metavar="N",
-        type=_count,
+        type=count,
         default=15,
         help="samples of each workload (default 15)",
     )
     add("--core", metavar="N", type=int, help="the core to stay on (default the last)")
     add("--out", metavar="FILE", help="the JSON file to write")
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"got {text!r}; expected a whole number of at least 1")
-    return int(text)
-
-
-def _from_zero(text: str) -> int:
-    return 0 if text.strip("0") == "" and text else _count(text)
-
-
-def _sizes(text: str) -> tuple[int, ...]:
-    return tuple(_count(size.strip()) for size in text.split(","))
-
-
-def _positive(text: str) -> float:
-    with contextlib.suppress(ValueError):
-        if 0 < float(text) < math.inf:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"got {text!r}; expected a positive number")
-
-
-def _components(text: str) -> tuple[int, ...]:
-    numbers = text.split(",")
-    if not all(number.strip().isdecimal() for number in numbers):
-        raise argparse.ArgumentTypeError(
-            f"got {text!r}; expected numbers from 0 with commas between, such as 0,1"
-        )
-    return tuple(int(number) for number in numbers)

@@ -24,6 +24,7 @@ from kfjax._cli.forecast_arguments import add_forecast
 from kfjax._cli.output import print_anywhere
 from kfjax._cli.pictures import add_pictures
 from kfjax._cli.train import run_train
+from kfjax._cli.training_arguments import add_distil, add_train
 from kfjax._support import interrupts
 
 __all__: list[str] = []
@@ -91,10 +92,10 @@ def _parser() -> argparse.ArgumentParser:
     training = _command(commands, "train", run_train, help_texts.TRAIN)
     options.add_data(training.add_argument)
     add_columns(training)
-    options.add_train(training.add_argument)
+    add_train(training.add_argument)
     options.add_cache(training)
     imitating = _command(commands, "distil", run_distil, help_texts.DISTIL)
-    options.add_distil(imitating.add_argument)
+    add_distil(imitating.add_argument)
     add_columns(imitating, recorded=True)
     options.add_cache(imitating)
     bench = _command(commands, "bench", run_bench, help_texts.BENCH)

@@ -192,72 +192,67 @@ LORENZ = MANY._replace(n=3)
 QUICK_LORENZ = QUICK_MANY._replace(n=3)
 
 
-def _table() -> dict[str, Workload]:
-    """Return all workloads by name."""
-    own = "Kalman filter, a prior covariance for each trajectory"
-    text = "Kalman filter, one long trajectory, parallel in time"
-    problem = functools.partial(draw_problem, moving)
-    table = {
-        "W1": _gaussian("kalman", "Kalman filter, one long trajectory", moving, LONG, QUICK_LONG),
-        "W1p": Workload("parallel", text, LONG, QUICK_LONG, problem, lambda _: _in_parallel),
-        "W2": _gaussian("kalman", own, moving, MANY, QUICK_MANY),
-        "W2s": _gaussian(
-            "kalman", "Kalman filter, one prior for all", moving, MANY, QUICK_MANY, own=False
-        ),
-        "W3": _gaussian(
-            "extended",
-            "extended Kalman filter, Lorenz attractor",
-            lorenz,
-            LORENZ,
-            QUICK_LORENZ,
-        ),
-        "W4": _gaussian(
-            "unscented",
-            "unscented Kalman filter, Lorenz attractor",
-            lorenz,
-            LORENZ,
-            QUICK_LORENZ,
-        ),
-        "W5": _particles(
-            "bootstrap particle filter, Lorenz attractor",
-            Size(10, 100, 3, 1000),
-            Size(2, 12, 3, 200),
-        ),
-        "W6": _gaussian("smoother", "filter and smoother, as W2", moving, MANY, QUICK_MANY),
-        "W6l": _gaussian("smoother", "filter and smoother, as W1", moving, LONG, QUICK_LONG),
-        "W7": _gaussian("kalman", own, moving, Size(100, 100, 16), Size(3, 6, 16)),
-        "W7l": _gaussian("kalman", own, moving, Size(100, 100, 64), Size(2, 3, 64)),
-        "W8": Workload(
-            "gradient",
-            "value and gradient of the log-likelihood, as W1",
-            LONG._replace(steps=2000),
-            QUICK_LONG,
-            problem,
-            lambda _: _value_and_gradient,
-        ),
-        "W9": _gaussian("kalman", own, moving, Size(8, 1000), Size(2, 12)),
+def _table_iv(suffix: str, batch: int | None) -> dict[str, Workload]:
+    """Return the filters of Table IV of the KalmanNet paper, for one trajectory or for a batch."""
+    size = Size(batch, 100, 3)
+    quick = Size(batch and 3, 12, 3)
+    cloud = size._replace(particles=100)
+    quick_cloud = quick._replace(particles=20)
+    table = "Table IV" if batch is None else f"Table IV, {batch} at once"
+    ekf = f"{table}, extended Kalman filter"
+    ukf = f"{table}, unscented Kalman filter"
+    return {
+        f"ekf{suffix}": _gaussian("extended", ekf, lorenz, size, quick, own=False),
+        f"ukf{suffix}": _gaussian("unscented", ukf, lorenz, size, quick, own=False),
+        f"pf{suffix}": _particles(f"{table}, bootstrap particle filter", cloud, quick_cloud),
+        f"c3{suffix}": _kalman_net("C3", f"{table}, KalmanNet C3", size, quick),
+        f"c4{suffix}": _kalman_net("C4", f"{table}, KalmanNet C4", size, quick),
     }
-    for suffix, batch in (("", None), ("_200", 200)):
-        at = Size(batch, 100, 3), Size(batch and 3, 12, 3)
-        cloud = at[0]._replace(particles=100), at[1]._replace(particles=20)
-        together = "Table IV" if batch is None else f"Table IV, {batch} at once"
-        table |= {
-            f"ekf{suffix}": _gaussian(
-                "extended", f"{together}, extended Kalman filter", lorenz, *at, own=False
-            ),
-            f"ukf{suffix}": _gaussian(
-                "unscented",
-                f"{together}, unscented Kalman filter",
-                lorenz,
-                *at,
-                own=False,
-            ),
-            f"pf{suffix}": _particles(f"{together}, bootstrap particle filter", *cloud),
-            f"c3{suffix}": _kalman_net("C3", f"{together}, KalmanNet C3", *at),
-            f"c4{suffix}": _kalman_net("C4", f"{together}, KalmanNet C4", *at),
-        }
-    text = "one training step of KalmanNet #2, linear 2x2"
-    return table | {"train": _training(text, Size(30, 100, 2), Size(2, 8, 2))}
 
 
-WORKLOADS: dict[str, Workload] = _table()
+OWN = "Kalman filter, a prior covariance for each trajectory"
+MOVING = functools.partial(draw_problem, moving)
+WORKLOADS: dict[str, Workload] = {
+    "W1": _gaussian("kalman", "Kalman filter, one long trajectory", moving, LONG, QUICK_LONG),
+    "W1p": Workload(
+        "parallel",
+        "Kalman filter, one long trajectory, parallel in time",
+        LONG,
+        QUICK_LONG,
+        MOVING,
+        lambda _: _in_parallel,
+    ),
+    "W2": _gaussian("kalman", OWN, moving, MANY, QUICK_MANY),
+    "W2s": _gaussian(
+        "kalman", "Kalman filter, one prior for all", moving, MANY, QUICK_MANY, own=False
+    ),
+    "W3": _gaussian(
+        "extended", "extended Kalman filter, Lorenz attractor", lorenz, LORENZ, QUICK_LORENZ
+    ),
+    "W4": _gaussian(
+        "unscented", "unscented Kalman filter, Lorenz attractor", lorenz, LORENZ, QUICK_LORENZ
+    ),
+    "W5": _particles(
+        "bootstrap particle filter, Lorenz attractor",
+        Size(10, 100, 3, 1000),
+        Size(2, 12, 3, 200),
+    ),
+    "W6": _gaussian("smoother", "filter and smoother, as W2", moving, MANY, QUICK_MANY),
+    "W6l": _gaussian("smoother", "filter and smoother, as W1", moving, LONG, QUICK_LONG),
+    "W7": _gaussian("kalman", OWN, moving, Size(100, 100, 16), Size(3, 6, 16)),
+    "W7l": _gaussian("kalman", OWN, moving, Size(100, 100, 64), Size(2, 3, 64)),
+    "W8": Workload(
+        "gradient",
+        "value and gradient of the log-likelihood, as W1",
+        LONG._replace(steps=2000),
+        QUICK_LONG,
+        MOVING,
+        lambda _: _value_and_gradient,
+    ),
+    "W9": _gaussian("kalman", OWN, moving, Size(8, 1000), Size(2, 12)),
+    **_table_iv("", None),
+    **_table_iv("_200", 200),
+    "train": _training(
+        "one training step of KalmanNet #2, linear 2x2", Size(30, 100, 2), Size(2, 8, 2)
+    ),
+}
