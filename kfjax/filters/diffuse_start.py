@@ -14,7 +14,7 @@ from kfjax._support.arguments import check_kind
 from kfjax._support.naming import described
 from kfjax.base import Filter, Gaussian, Info, Inputs, constructor
 from kfjax.filters.checks import check_filter
-from kfjax.filters.diffuse_beliefs import DiffuseState, condition
+from kfjax.filters.diffuse_beliefs import Conditional, DiffuseState, condition
 from kfjax.filters.gaussian import kalman
 from kfjax.filters.square_root_form import SquareRootGaussian
 from kfjax.models.observing import bind, innovation_info, keep_unobserved, observe
@@ -69,30 +69,20 @@ def exact_diffuse(filter: Filter = KALMAN, components: tuple[int, ...] | None = 
         sections 5.2, 6.4 and 7.2.2; S. J. Koopman, Exact initial Kalman filtering and smoothing for
         nonstationary time series models, J. Amer. Statist. Assoc. 92 (1997).
     """
-    check_filter("exact_diffuse", filter)
-    if not isinstance(filter.rule, Taylor):
-        raise ValueError(
-            f"exact_diffuse: filter is {filter}; expected one that linearises, such as kf.kalman()"
-            " or kf.square_root(kf.moments.Taylor())."
-        )
+    rule = _linearising_rule(filter)
     _check_components(components)
-    rule = filter.rule
 
     def init(params: StateSpaceModel, key: Array | None = None) -> DiffuseState:
         check_kind("exact_diffuse: params", params, StateSpaceModel)
         at = _indices(params, components)
-        mean, cov = params.prior
-        known = np.ones(params.n, bool)
-        known[at] = False
-        cov = jnp.where(known[:, None] & known[None, :], cov, 0)
-        belief = filter.init(params.replace(prior=Gaussian(mean, cov)), key)
+        belief = filter.init(params.replace(prior=_proper_prior(params, at)), key)
         if not isinstance(belief, (Gaussian, SquareRootGaussian)):
             raise ValueError(
                 f"exact_diffuse: filter is {filter}, whose state is {type(belief).__name__};"
                 " expected a plain filter. Put combinators around exact_diffuse."
             )
-        loading = jnp.eye(params.n, dtype=mean.dtype)[:, at]
-        return DiffuseState(belief, loading, jnp.eye(at.size, dtype=mean.dtype))
+        loading = jnp.eye(params.n, dtype=params.dtype)[:, at]
+        return DiffuseState(belief, loading, jnp.eye(at.size, dtype=params.dtype))
 
     def predict(params: StateSpaceModel, state: DiffuseState, u: Inputs = None) -> DiffuseState:
         belief = filter.predict(params, state.belief, u)
@@ -108,7 +98,8 @@ def exact_diffuse(filter: Filter = KALMAN, components: tuple[int, ...] | None = 
         u: Inputs = None,
         observed: Any = None,
     ) -> tuple[DiffuseState, Info]:
-        seen, space = observe(params, state.mean, y, u, observed), params.state_space
+        seen = observe(params, state.mean, y, u, observed)
+        space = params.state_space
         identity = jnp.eye(params.n, dtype=state.mean.dtype)
         y_hat, H, _ = rule.affine(seen.fn, state.mean, identity, space, seen.space)
         given = condition(state, y_hat, H, seen.R, noise_free=seen.noise_free)
@@ -116,26 +107,49 @@ def exact_diffuse(filter: Filter = KALMAN, components: tuple[int, ...] | None = 
         mean = space.retract(state.mean, linalg.matmul(given.gain, innovation))
         belief = type(state.belief)(mean, given.covariance)
         new = state._replace(belief=belief, undetermined=given.determined.rest)
-        used = given.determined.used
-        info = innovation_info(
-            linalg.matmul(given.determined.ordinary, innovation),
-            given.S,
-            ~used if seen.mask is None else seen.mask & ~used,
-            size=given.size,
-            R=given.noise,
-        )
-        count = jnp.sum(used, dtype=jnp.int32).astype(mean.dtype)
-        # What diffuse channels add to the log-likelihood, without the term in log k that all models
-        # of as many diffuse directions share: -(log det F_inf + d log 2 pi) / 2, without a square
-        # of the innovation (Durbin and Koopman, 2012, section 7.2.2).
-        start = -0.5 * (given.determined.logdet + count * math.log(2 * math.pi))
-        info = info._replace(log_likelihood=jnp.add(start, jnp.asarray(info.log_likelihood)))
-        return keep_unobserved(observed, new, state), info
+        return keep_unobserved(observed, new, state), _info(given, innovation, seen.mask)
 
     def recentre(params: StateSpaceModel, state: DiffuseState, gaussian: Gaussian) -> DiffuseState:
         return state._replace(belief=filter.recentre(params, state.belief, gaussian))
 
     return Filter(init, predict, update, recentre, rule)
+
+
+def _linearising_rule(filter: Filter) -> Taylor:
+    """Return the moment rule of a filter; raise unless it linearises."""
+    check_filter("exact_diffuse", filter)
+    if not isinstance(filter.rule, Taylor):
+        raise ValueError(
+            f"exact_diffuse: filter is {filter}; expected one that linearises, such as kf.kalman()"
+            " or kf.square_root(kf.moments.Taylor())."
+        )
+    return filter.rule
+
+
+def _proper_prior(model: StateSpaceModel, at: np.ndarray) -> Gaussian:
+    """Return the prior without the variances of the diffuse states."""
+    mean, cov = model.prior
+    known = np.ones(model.n, bool)
+    known[at] = False
+    return Gaussian(mean, jnp.where(known[:, None] & known[None, :], cov, 0))
+
+
+def _info(given: Conditional, innovation: Array, mask: Any) -> Info:
+    """Return the diagnostics, in which channels that determine a direction are unobserved."""
+    used = given.determined.used
+    info = innovation_info(
+        linalg.matmul(given.determined.ordinary, innovation),
+        given.S,
+        ~used if mask is None else mask & ~used,
+        size=given.size,
+        R=given.noise,
+    )
+    count = jnp.sum(used, dtype=jnp.int32).astype(innovation.dtype)
+    # What diffuse channels add to the log-likelihood, without the term in log k that all models of
+    # as many diffuse directions share: -(log det F_inf + d log 2 pi) / 2, without a square of the
+    # innovation (Durbin and Koopman, 2012, section 7.2.2).
+    start = -0.5 * (given.determined.logdet + count * math.log(2 * math.pi))
+    return info._replace(log_likelihood=jnp.add(start, jnp.asarray(info.log_likelihood)))
 
 
 def _check_components(components: Any) -> None:
