@@ -80,6 +80,7 @@ from kfjax.models.simulation import simulate
 from kfjax.models.spaces import Space, angles, wrap_angle
 from kfjax.models.state_space import StateSpaceModel, linear_gaussian
 from kfjax.runner import Forecast, forecast, log_likelihood, run
+from kfjax.smoothers.backward_simulation import Trajectories, simulate_smoothed
 from kfjax.smoothers.hidden_regimes import (
     RegimePath,
     SmoothedRegimes,
@@ -89,7 +90,7 @@ from kfjax.smoothers.hidden_regimes import (
 from kfjax.smoothers.imputation import impute
 from kfjax.smoothers.iterated import parallel_iterated_smooth
 from kfjax.smoothers.parallel import parallel_filter, parallel_smooth
-from kfjax.smoothers.posterior_draws import Trajectories, sample_posterior, simulate_smoothed
+from kfjax.smoothers.posterior_draws import sample_posterior
 from kfjax.smoothers.rauch_tung_striebel import Smoothed, smooth
 from kfjax.smoothers.switching import SmoothedIMM, imm_smooth
 from kfjax.smoothers.two_filter import two_filter_smooth

@@ -11,7 +11,7 @@ from kfjax._support.arguments import check_key
 from kfjax._support.compiling import jit
 from kfjax._support.naming import described
 from kfjax._support.values import check_belief
-from kfjax.base import Emit, Filter, Info, Inputs, Mask, Observations, Params, State
+from kfjax.base import Emit, Filter, Info, Inputs, Mask, Observations, Params, State, info_only
 from kfjax.filters.checks import check_filter, check_params
 from kfjax.filters.combinators.late_data import takes_late_rows
 from kfjax.models.inputs import warn_if_unread
@@ -122,12 +122,6 @@ class Stepper(Protocol):
         key: Array | None = None,
     ) -> tuple[State, Any]:
         """Return the state after one observation, and what emit keeps of the step."""
-
-
-def info_only(state: State, info: Info) -> Info:
-    """Return the `Info` of a step."""
-    del state
-    return info
 
 
 def stepper(

@@ -74,9 +74,8 @@ COVERED_BY = {
         f"{CORE}test_noise_free.py", ORACLE, f"{CORE}test_identities.py", f"{CORE}test_missing.py",
         f"{CORE}test_units.py", "tests/filters/test_square_roots.py",
     ],
-    "kfjax/smoothers/posterior_draws.py": [
-        "tests/smoothers/test_posterior_sampling.py", "tests/smoothers/test_backward_simulation.py",
-    ],
+    "kfjax/smoothers/posterior_draws.py": ["tests/smoothers/test_posterior_sampling.py"],
+    "kfjax/smoothers/backward_simulation.py": ["tests/smoothers/test_backward_simulation.py"],
     "kfjax/smoothers/iterated.py": ["tests/smoothers/test_parallel.py", f"{CORE}test_values.py"],
     "kfjax/smoothers/imputation.py": [
         f"{CORE}test_oracles.py", ORACLE, "tests/models/test_noise_in_state.py",

@@ -11,19 +11,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from scipy import special
 
 from kfjax._support.arguments import check_count, check_function, check_key
 from kfjax._support.compiling import jit
 from kfjax.base import Filter, Gaussian, Params, whole_state
 from kfjax.data import Dataset, run_trajectory
 from kfjax.data.series import as_dataset
-from kfjax.evaluation.backtest_results import Backtest, ForecastScore
+from kfjax.evaluation.backtest_results import Backtest
+from kfjax.evaluation.backtest_scores import NAIVE, SEASONAL, scores_of
 from kfjax.evaluation.forecast_scores import (
     Gaussians,
-    gaussian_crps,
-    mean_of,
-    mean_of_overlapping,
     naive_forecasts,
     naive_scales,
 )
@@ -33,7 +30,6 @@ from kfjax.runner import forecast
 __all__ = ["backtest"]
 
 WHO = "backtest"
-NAIVE, SEASONAL = "naive", "seasonal naive"
 
 
 def backtest(
@@ -144,7 +140,7 @@ def backtest(
         raise ValueError(f"{WHO}: name is {name!r}, which is another method; expected another one.")
     truth = ys[origins[:, None] + np.arange(horizon)]
     scales = naive_scales(ys, origins, season)
-    rows, best = _rows(methods, truth, scales, every)
+    rows, best = scores_of(methods, truth, scales, every)
     return Backtest(rows, best, origins, refits, *methods[name], truth, season)
 
 
@@ -255,65 +251,3 @@ def _from_all_origins(
         return forecast(filter, own, state, us=us, steps=horizon).observation
 
     return jax.vmap(ahead)(groups, origins)
-
-
-def _rows(
-    methods: dict[str, Gaussians], truth: np.ndarray, scales: np.ndarray, every: int
-) -> tuple[tuple[ForecastScore, ...], str | None]:
-    """Return the scores of all methods, and the name of the best."""
-    naive = [method.mean for name, method in methods.items() if name in (NAIVE, SEASONAL)]
-    counted = ~np.isnan(sum(naive, truth)) & (scales > 0)[:, None]
-    if not counted.any():
-        raise ValueError(
-            f"{WHO}: no forecast can be scored: what followed the origins is missing, or the series"
-            " does not change before them; expected observations that vary. See first and season."
-        )
-    scaled = {
-        name: np.where(counted, np.abs(truth - method.mean) / scales[:, None], 0)
-        for name, method in methods.items()
-    }
-    weights = np.where(counted, 1 / np.maximum(counted.sum(axis=1, keepdims=True), 1), 0)
-    used = counted.any(axis=1)
-    losses = {name: (weights * values).sum(axis=1)[used] for name, values in scaled.items()}
-    means = {name: loss.mean() for name, loss in losses.items() if np.isfinite(loss.mean())}
-    best = min(means, key=lambda name: means[name]) if means else None
-    overlap = -(-truth.shape[1] // every)
-    rows = []
-    for name, method in methods.items():
-        difference = None
-        if best is not None and name != best:
-            difference = mean_of_overlapping(losses[name] - losses[best], overlap)
-        mase = mean_of_overlapping(losses[name], overlap)
-        rows.append(_row(name, None, mase, method, truth, counted, difference))
-        for h in range(truth.shape[1]):
-            at = counted[:, h]
-            mase = mean_of_overlapping(scaled[name][at, h], -(-(h + 1) // every))
-            one = Gaussians(method.mean[:, h], method.std[:, h])
-            rows.append(_row(name, h + 1, mase, one, truth[:, h], at, None))
-    return tuple(rows), best
-
-
-def _row(
-    method: str,
-    horizon: int | None,
-    mase: Any,
-    forecasts: Gaussians,
-    truth: np.ndarray,
-    counted: np.ndarray,
-    difference: Any,
-) -> ForecastScore:
-    """Return the scores of one method; NaN for forecasts that are not numbers."""
-    mean, std, y = forecasts.mean[counted], forecasts.std[counted], truth[counted]
-    size = np.abs(y - mean)
-    inside = {p: size <= special.ndtri((1 + p) / 2) * std for p in (0.8, 0.95)}
-    return ForecastScore(
-        method=method,
-        horizon=horizon,
-        forecasts=y.size,
-        mase=mase,
-        rmse=float(np.sqrt(mean_of(size**2))),
-        crps=mean_of(gaussian_crps(mean, std, y)),
-        coverage_80=mean_of(inside[0.8]),
-        coverage_95=mean_of(inside[0.95]),
-        difference=difference,
-    )

@@ -13,7 +13,7 @@ from kfjax._support.naming import described
 from kfjax._support.types import Numbers
 from kfjax._support.values import real_array
 from kfjax.base import Filter, Params
-from kfjax.data import Dataset, first_steps
+from kfjax.data import Dataset
 from kfjax.data.batches import check_noise_on
 from kfjax.models.averages import differences
 from kfjax.models.spaces import Space
@@ -29,13 +29,12 @@ from kfjax.training.imitation import (
     estimates_of,
     typical_scale,
 )
+from kfjax.training.imitation_data import ImitationData, given_estimates, given_parts, in_halves
 from kfjax.training.imitation_figures import imitation_figures
 
 __all__ = ["diagnose", "relative_error"]
 
 MEMORIES = (1, 2, 4, 8, 16, 32)
-
-
 FEW = 16  # this many trajectories suffice for figures that are the same in all of them
 
 
@@ -102,52 +101,47 @@ def diagnose(
         >>> bool(found.floors[1] < 0.01 * found.error), found.verdicts[0].about
         (True, 'baselines')
     """
-    if teacher is not None:
-        check_pair("diagnose: teacher", teacher)
-    if student is not None:
-        check_pair("diagnose: student", student)
-    train, validation = _parts(train, validation, inputs, targets, length)
-    for name, pair in (("teacher", teacher), ("student", student)):
+    pairs = {"teacher": teacher, "student": student}
+    for name, pair in pairs.items():
+        if pair is not None:
+            check_pair(f"diagnose: {name}", pair)
+    train, validation = given_parts(train, validation, inputs, targets, length)
+    for name, pair in pairs.items():
         if pair is not None:
             check_noise_on(f"diagnose: {name}", pair[1], validation.data)
     lengths = windows_of("diagnose: memories", memories)
     if window is not None:
         check_count("diagnose: window", window)
     check_count("diagnose: burn_in", burn_in, least=0, most=validation.data.steps - 1)
-    estimates = _estimates(student, predictions, validation.data)
+    estimates = given_estimates(student, predictions, validation.data)
     if train is None:
-        train, validation, estimates, burn_in = _halves(validation, estimates, burn_in)
-    params, student_params = (None if pair is None else pair[1] for pair in (teacher, student))
+        measured = in_halves(validation, estimates, burn_in)
+    else:
+        measured = ImitationData(train, validation, estimates, burn_in)
+    params, student_params = (None if pair is None else pair[1] for pair in pairs.values())
     space = common_space("diagnose", params, student_params)
-    typical = typical_scale(train, space)
+    typical = typical_scale(measured.train, space)
     scale = typical if scale is None else units_of("diagnose: scale", scale, typical.size)
-    data = validation.data
-    counts = counted_steps(data, burn_in)
-    shortest = min(int(part.data.lengths.min()) for part in (train, validation))
-    windows = [N for N in lengths if shortest >= 2 * N]
-    start = max([burn_in, *(N - 1 for N in windows)])
-    options: dict[str, Any] = {"params": params, "scale": scale, "start": start}
-    if start >= train.data.lengths.max():  # the training data end before the others begin
-        options["train_start"] = max(N - 1 for N in windows)
-    floors = {N: finite_memory_floor(train.data, data, N, **options) for N in windows}
+    start, floors = _floors(measured, lengths, params, scale)
+    data = measured.validation.data
     figures = None
     if space.is_euclidean:
         figures = imitation_figures(
-            train.data,
+            measured.train.data,
             data,
-            estimates,
+            measured.estimates,
             floors,
             scale=scale,
             start=start,
-            burn_in=burn_in,
-            trained=_on_training_data(student, train, data.size),
+            burn_in=measured.burn_in,
+            trained=_on_training_data(student, measured.train, data.size),
             history=history,
         )
     few = data[:FEW]
     names = None if data.labels is None else data.labels.xs
     return Diagnosis(
         scale=scale,
-        error=_error(space, estimates, validation, counts, scale),
+        error=_error(space, measured, scale),
         floors=floors,
         forgetting=None if teacher is None else _forgetting(*teacher, few, scale),
         teacher_gradients=None if teacher is None else gradient_per_lag(*teacher, few, scale=scale),
@@ -160,6 +154,21 @@ def diagnose(
     )
 
 
+def _floors(
+    measured: ImitationData, lengths: list[int], params: Params, scale: np.ndarray
+) -> tuple[int, dict[int, Any]]:
+    """Return the first step that counts in the floors of finite memories, and these floors."""
+    train = measured.train.data
+    data = measured.validation.data
+    shortest = min(int(part.lengths.min()) for part in (train, data))
+    windows = [N for N in lengths if shortest >= 2 * N]
+    start = max([measured.burn_in, *(N - 1 for N in windows)])
+    options: dict[str, Any] = {"params": params, "scale": scale, "start": start}
+    if start >= train.lengths.max():  # the training data end before the others begin
+        options["train_start"] = max(N - 1 for N in windows)
+    return start, {N: finite_memory_floor(train, data, N, **options) for N in windows}
+
+
 def _feeds_back(student: Any) -> bool:
     """Tell whether a student adds to its own last estimate: every filter but a learned level."""
     if student is None:
@@ -168,93 +177,16 @@ def _feeds_back(student: Any) -> bool:
     return getattr(rule, "output", "update") != "level"
 
 
-def recorded_targets(name: str, given: object) -> Targets:
-    """Return targets, or those that a `Dataset` with recorded estimates as xs holds."""
-    if isinstance(given, Dataset):
-        if given.xs is None or np.isnan(given.xs).all():
-            raise ValueError(
-                f"{name} has no xs; expected the teacher's recorded estimates there. Build it with"
-                " kf.Dataset(inputs, xs=targets)."
-            )
-        return Targets(given, None)
-    if not isinstance(given, Targets):
-        raise ValueError(
-            f"{name} is {described(given)}; expected a kfjax.Dataset with the teacher's recorded"
-            " estimates as xs, or Targets from kf.training.imitation_targets."
-        )
-    return given
-
-
-def _parts(
-    train: Any, validation: Any, inputs: Any, targets: Any, length: Any
-) -> tuple[Targets | None, Targets]:
-    """Return the training data, if there are any, and those to measure on."""
-    if (inputs is None) != (targets is None) or (inputs is None) == (validation is None):
-        raise ValueError(
-            "diagnose: got neither or both of validation and arrays; expected validation, or inputs"
-            " and targets."
-        )
-    if validation is None:
-        validation = Dataset(inputs, targets, length=length)
-    elif length is not None:
-        raise ValueError("diagnose: got length without inputs; expected it in the Dataset.")
-    train = None if train is None else recorded_targets("diagnose: train", train)
-    return train, recorded_targets("diagnose: validation", validation)
-
-
-def _estimates(student: Any, predictions: Any, data: Dataset) -> np.ndarray:
-    """Return the student's estimates [N, T, n], computed or as they were given."""
-    if (student is None) == (predictions is None):
-        raise ValueError(
-            "diagnose: got neither or both of student and predictions; expected a pair (filter,"
-            " params), or predictions [N, T, n]."
-        )
-    if student is not None:
-        return np.asarray(estimates_of(student, data, jax.random.key(1), False)[0])
-    given = np.asarray(real_array("diagnose: predictions", predictions, finite=False), np.float64)
-    if given.shape != data.xs.shape:
-        raise ValueError(
-            f"diagnose: predictions have shape {given.shape}; expected {data.xs.shape}, one for"
-            " every target. For a network that gives only the last step of a window, pad the steps"
-            " before it with NaN in the targets."
-        )
-    return given
-
-
-def _halves(
-    both: Targets, estimates: np.ndarray, burn_in: int
-) -> tuple[Targets, Targets, np.ndarray, int]:
-    """Return the first half as training data, and the rest with its estimates and burn-in.
-
-    One or two records are cut in time.
-    """
-    size = both.data.size
-    if size > 2:
-        middle = size // 2
-        first, second = (
-            Targets(both.data[rows], None if both.cov is None else both.cov[rows])
-            for rows in (slice(None, middle), slice(middle, None))
-        )
-        return first, second, estimates[middle:], burn_in
-    middle = int(both.data.lengths.min()) // 2
-    if middle < 2:
-        raise ValueError(
-            f"diagnose: a record has {2 * middle} steps and there is no train; expected training"
-            " data. Pass train=kf.Dataset(inputs, xs=targets)."
-        )
-    cov = None if both.cov is None else both.cov[:, :middle]
-    return Targets(first_steps(both.data, middle), cov), both, estimates, max(burn_in, middle)
-
-
-def _error(
-    space: Space, estimates: np.ndarray, part: Targets, counts: np.ndarray, scale: np.ndarray
-) -> np.ndarray:
+def _error(space: Space, measured: ImitationData, scale: np.ndarray) -> np.ndarray:
     """Return the error [n] of estimates in units of the teacher's standard deviations."""
-    error = np.asarray(differences(space, estimates, part.data.xs))[counts]
-    known = ~np.isnan(np.asarray(differences(space, part.data.xs, part.data.xs))[counts])
+    targets = measured.validation
+    xs = targets.data.xs
+    counts = counted_steps(targets.data, measured.burn_in)
+    error = np.asarray(differences(space, measured.estimates, xs))[counts]
+    known = ~np.isnan(np.asarray(differences(space, xs, xs))[counts])
     variances = np.broadcast_to(scale**2, error.shape)
-    if part.cov is not None:
-        variances = np.diagonal(np.asarray(part.cov)[counts], axis1=-2, axis2=-1)
+    if targets.cov is not None:
+        variances = np.diagonal(np.asarray(targets.cov)[counts], axis1=-2, axis2=-1)
     variances = np.where(known, variances, 0)  # these do not count
     return relative_error(np.where(known, error, 0), variances[..., None] * np.eye(error.shape[-1]))
 

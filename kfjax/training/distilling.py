@@ -15,10 +15,11 @@ from kfjax._support.persistence import is_key
 from kfjax.base import Filter, Params, estimate
 from kfjax.data import Dataset
 from kfjax.training.checks import check_pair
-from kfjax.training.diagnosing import MEMORIES, diagnose, recorded_targets, windows_of
+from kfjax.training.diagnosing import MEMORIES, diagnose, windows_of
 from kfjax.training.diagnosis import Diagnosis
 from kfjax.training.history import Fitted
 from kfjax.training.imitation import Targets, common_space, imitation_targets, typical_scale
+from kfjax.training.imitation_data import recorded_targets
 from kfjax.training.losses import state_mse
 from kfjax.training.rollout import FULL, Rollout, roll
 from kfjax.training.staging import fit_stages

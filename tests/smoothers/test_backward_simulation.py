@@ -9,7 +9,7 @@ from support.table import driven, heading, linear
 import kfjax as kf
 from kfjax.base import whole_state
 from kfjax.filters.particles.bootstrap import particle
-from kfjax.smoothers.posterior_draws import simulate_smoothed
+from kfjax.smoothers.backward_simulation import simulate_smoothed
 
 FILTER = particle(400)
 RUNS, DRAWN = 100, 50
