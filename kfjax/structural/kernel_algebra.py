@@ -22,10 +22,7 @@ from jax import Array
 from kfjax import linalg
 from kfjax._support.pytrees import STATIC
 from kfjax.base import Inputs
-from kfjax.structural.components import (
-    POSITIVE,
-    Component,
-)
+from kfjax.structural.components import POSITIVE, Component
 from kfjax.systems.integration import step_length
 
 __all__: list[str] = []

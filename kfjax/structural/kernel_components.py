@@ -13,9 +13,7 @@ from jax import Array
 from kfjax import linalg
 from kfjax._support.pytrees import STATIC
 from kfjax.base import Inputs
-from kfjax.structural.components import (
-    POSITIVE,
-)
+from kfjax.structural.components import POSITIVE
 from kfjax.structural.kernel_algebra import Kernel
 
 __all__: list[str] = []
