@@ -165,14 +165,6 @@ def imm(filters: tuple[Filter, ...], maps: tuple[Map | None, ...] | None = None)
     maps = (None,) * len(filters) if maps is None else maps
     _check_maps(maps, filters)
 
-    def written(
-        params: IMMParams, state: IMMState, beliefs: Sequence[Gaussian]
-    ) -> tuple[State, ...]:
-        """Return the states of the members, with the given beliefs of the common space."""
-        # A member keeps its own kind of state (particles, factors); only its moments are exchanged.
-        each = zip(filters, params.members, state.members, maps, beliefs, strict=True)
-        return tuple(rewritten(f, p, own, _from_common(way, b, own)) for f, p, own, way, b in each)
-
     def init(params: IMMParams, key: Array | None = None) -> IMMState:
         _check_params(params, filters)
         keys = [None] * len(filters) if key is None else jax.random.split(key, len(filters))
@@ -188,7 +180,7 @@ def imm(filters: tuple[Filter, ...], maps: tuple[Map | None, ...] | None = None)
         common = _common(maps, state.members)
         space = state_space_of(params)
         mixed = [moment_match(column, common, space) for column in mixing.T]
-        started = written(params, state, mixed)
+        started = _written(filters, maps, params, state, mixed)
         members = zip(filters, params.members, started, strict=True)
         predicted = tuple(f.predict(p, s, u) for f, p, s in members)
         return _mixture(maps, params, predicted, weights)
@@ -215,7 +207,8 @@ def imm(filters: tuple[Filter, ...], maps: tuple[Map | None, ...] | None = None)
         return new, reported(info, members=infos)
 
     def recentre(params: IMMParams, state: IMMState, gaussian: Gaussian) -> IMMState:
-        members = written(params, state, [gaussian] * len(filters))
+        everywhere = [gaussian] * len(filters)
+        members = _written(filters, maps, params, state, everywhere)
         return IMMState(gaussian.mean, gaussian.cov, state.weights, members)
 
     return Filter(init, predict, update, recentre)
@@ -227,6 +220,19 @@ def _check_maps(maps: tuple[Map | None, ...], filters: tuple[Filter, ...]) -> No
         raise ValueError(
             f"imm: got {len(maps)} maps for {len(filters)} filters; expected one each (or None)."
         )
+
+
+def _written(
+    filters: tuple[Filter, ...],
+    maps: tuple[Map | None, ...],
+    params: IMMParams,
+    state: IMMState,
+    beliefs: Sequence[Gaussian],
+) -> tuple[State, ...]:
+    """Return the states of the members, with the given beliefs of the common space."""
+    # A member keeps its own kind of state (particles, factors); only its moments are exchanged.
+    each = zip(filters, params.members, state.members, maps, beliefs, strict=True)
+    return tuple(rewritten(f, p, own, _from_common(way, b, own)) for f, p, own, way, b in each)
 
 
 def _mixture(

@@ -21,7 +21,7 @@ from kfjax.base import (
     State,
     constructor,
 )
-from kfjax.filters.backward_kernels import backward_kernel
+from kfjax.filters.backward_kernels import BackwardKernel, backward_kernel
 from kfjax.filters.checks import check_filter
 from kfjax.filters.diffuse_beliefs import belief_with_start
 from kfjax.models.lens import model_of
@@ -139,23 +139,10 @@ def fixed_lag(filter: Filter, lag: int) -> Filter:
 
     def predict(params: Params, state: FixedLagState, u: Inputs = None) -> FixedLagState:
         model = _model(params)
+        space = model.state_space
         kernel = backward_kernel(filter.rule, model, belief_with_start(state.inner), u)
-        window = state.window
-        moved = model.state_space.difference(state.mean, window.predicted)
-
-        # Backward kernels join as affine functions do: x_t-k = G_k x_t + ... and x_t = G x_t+1 + e
-        # give G_k G, and the residual plus G_k Cov[e] G_k'.
-        def lengthen(mean: Array, gain: Array, residual: Array) -> tuple[Array, Array, Array]:
-            corrected = model.state_space.retract(mean, linalg.matmul(gain, moved))
-            longer = linalg.matmul(gain, kernel.gain)
-            return corrected, longer, residual + linalg.quadratic(gain, kernel.residual)
-
-        earlier = jax.vmap(lengthen)(window.mean[1:], window.gain[1:], window.residual[1:])
-        newest = (state.mean, kernel.gain, kernel.residual)
-        joined = jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), earlier, newest)
-        mean, gain, residual = joined
-        window = Window(mean, gain, residual, kernel.predicted)
-        return _looked_back(filter.predict(params, state.inner, u), window, model.state_space)
+        window = _lengthened(state.window, state.mean, kernel, space)
+        return _looked_back(filter.predict(params, state.inner, u), window, space)
 
     def update(
         params: Params,
@@ -175,6 +162,23 @@ def fixed_lag(filter: Filter, lag: int) -> Filter:
         return _looked_back(inner, state.window, _model(params).state_space)
 
     return Filter(init, predict, update, filter.recentre and recentre, filter.rule)
+
+
+def _lengthened(window: Window, mean: Array, kernel: BackwardKernel, space: Space) -> Window:
+    """Return the window one step later, with x_t as its newest state and without the oldest."""
+    moved = space.difference(mean, window.predicted)
+
+    # Backward kernels join as affine functions do: x_t-k = G_k x_t + ... and x_t = G x_t+1 + e
+    # give G_k G, and the residual plus G_k Cov[e] G_k'.
+    def lengthen(mean: Array, gain: Array, residual: Array) -> tuple[Array, Array, Array]:
+        corrected = space.retract(mean, linalg.matmul(gain, moved))
+        longer = linalg.matmul(gain, kernel.gain)
+        return corrected, longer, residual + linalg.quadratic(gain, kernel.residual)
+
+    earlier = jax.vmap(lengthen)(window.mean[1:], window.gain[1:], window.residual[1:])
+    newest = (mean, kernel.gain, kernel.residual)
+    joined = jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), earlier, newest)
+    return Window(*joined, kernel.predicted)
 
 
 def _model(params: Params) -> StateSpaceModel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import jax
@@ -95,31 +96,11 @@ def sequential(filters: Filter | tuple[Filter, ...]) -> Filter:
     first = several[0]
 
     def assigned(params: Params) -> list[tuple[Name, Filter]]:
-        """Return pairs of a sensor's name and its filter."""
-        keys = sensor_names(_sensors(params))
-        if isinstance(filters, Filter):
-            return [(k, filters) for k in keys]
-        if len(several) != len(keys):
-            raise ValueError(
-                f"sequential: got {len(several)} filters for sensors {keys}; expected one filter"
-                " for each, or one for all."
-            )
-        return list(zip(keys, several, strict=True))
+        return _assigned(filters, sensor_names(_sensors(params)))
 
     def init(params: Params, key: Array | None = None) -> State:
         pairs = assigned(params)
-        # Shapes alone, without drawing or computing: the filters take turns on one state, and only
-        # the first makes it.
-        states = [jax.eval_shape(member.init, _with(params, k), key) for k, member in pairs]
-        if any(jax.tree.flatten(state) != jax.tree.flatten(states[0]) for state in states):
-            raise ValueError(
-                "sequential: the filters have different states; expected filters that share one."
-            )
-        if isinstance(states[0], DelayedState):
-            raise ValueError(
-                "sequential: the filter takes late observations, of all sensors together; write"
-                " delayed(sequential(...), window)."
-            )
+        _check_one_state(params, pairs, key)
         return first.init(_with(params, pairs[0][0]), key)
 
     def predict(params: Params, state: State, u: Inputs = None) -> State:
@@ -149,6 +130,35 @@ def sequential(filters: Filter | tuple[Filter, ...]) -> Filter:
         return first.recentre(_with(params, assigned(params)[0][0]), state, gaussian)
 
     return Filter(init, predict, update, first.recentre and recentre, first.rule)
+
+
+def _assigned(
+    filters: Filter | tuple[Filter, ...], keys: Sequence[Name]
+) -> list[tuple[Name, Filter]]:
+    """Return pairs of a sensor's name and its filter."""
+    if isinstance(filters, Filter):
+        return [(k, filters) for k in keys]
+    if len(filters) != len(keys):
+        raise ValueError(
+            f"sequential: got {len(filters)} filters for sensors {keys}; expected one filter"
+            " for each, or one for all."
+        )
+    return list(zip(keys, filters, strict=True))
+
+
+def _check_one_state(params: Params, pairs: list[tuple[Name, Filter]], key: Array | None) -> None:
+    """Raise unless the filters can take turns on one state, which the first of them makes."""
+    # shapes alone, without drawing or computing
+    states = [jax.eval_shape(member.init, _with(params, k), key) for k, member in pairs]
+    if any(jax.tree.flatten(state) != jax.tree.flatten(states[0]) for state in states):
+        raise ValueError(
+            "sequential: the filters have different states; expected filters that share one."
+        )
+    if isinstance(states[0], DelayedState):
+        raise ValueError(
+            "sequential: the filter takes late observations, of all sensors together; write"
+            " delayed(sequential(...), window)."
+        )
 
 
 def _is_sensors(value: object) -> bool:

@@ -119,17 +119,18 @@ def ensemble(
     def init(params: StateSpaceModel, key: Array | None = None) -> EnsembleState:
         check_kind("ensemble: params", params, StateSpaceModel)
         data, (draw,) = clouds.split(clouds.key_data("ensemble", key), 1)
-        return EnsembleState(
-            clouds.draw_prior(draw, params, members), data, clouds.space_of(params)
-        )
+        drawn = clouds.draw_prior(draw, params, members)
+        return EnsembleState(drawn, data, clouds.space_of(params))
 
     def predict(params: StateSpaceModel, state: EnsembleState, u: Inputs = None) -> EnsembleState:
         data, (draw,) = clouds.split(state.key, 1)
         noise = jax.random.normal(draw, (members, params.n), state.members.dtype)
         noise = coloured(params.process_noise(state.mean, u), noise)
-        moved = jax.vmap(lambda x, e: params.state_space.retract(call("f", params.f, x, u), e))(
-            state.members, noise
-        )
+
+        def move(x: Array, e: Array) -> Array:
+            return params.state_space.retract(call("f", params.f, x, u), e)
+
+        moved = jax.vmap(move)(state.members, noise)
         return state._replace(members=moved.astype(noise.dtype), key=data)
 
     def update(
