@@ -178,7 +178,8 @@ def _lengthened(window: Window, mean: Array, kernel: BackwardKernel, space: Spac
     earlier = jax.vmap(lengthen)(window.mean[1:], window.gain[1:], window.residual[1:])
     newest = (mean, kernel.gain, kernel.residual)
     joined = jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), earlier, newest)
-    return Window(*joined, kernel.predicted)
+    means, gains, residuals = joined
+    return Window(means, gains, residuals, kernel.predicted)
 
 
 def _model(params: Params) -> StateSpaceModel:

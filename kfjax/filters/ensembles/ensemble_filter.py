@@ -22,7 +22,7 @@ from kfjax.filters.ensembles.localisation import GaspariCohn
 from kfjax.filters.noise_factors import coloured
 from kfjax.models.augmented_state import layout_of
 from kfjax.models.calling import call
-from kfjax.models.observing import innovation_info, keep_unobserved, observe
+from kfjax.models.observing import Observation, innovation_info, keep_unobserved, observe
 from kfjax.models.spaces import Space
 from kfjax.models.state_space import StateSpaceModel
 
@@ -146,9 +146,7 @@ def ensemble(
         seen = observe(params, mean, y, u, observed)
         X = clouds.offsets(state.space, state.members, mean)
         X = X * _factors(params, inflation, X)
-        ys = jax.vmap(seen.fn)(place(mean, X)).astype(X.dtype)
-        y_hat = clouds.weighted_mean(seen.space, ys, _equal(state))
-        Y = clouds.offsets(seen.space, ys, y_hat)
+        y_hat, Y = _observed(seen, place(mean, X), _equal(state))
         _check_positions(localisation, X.shape[1], Y.shape[1])
         scale = jnp.sqrt(members - 1).astype(X.dtype)
         X = X / scale
@@ -173,6 +171,13 @@ def ensemble(
         return state._replace(members=moved, key=data)
 
     return Filter(init, predict, update, recentre)
+
+
+def _observed(seen: Observation, members: Array, weights: Array) -> tuple[Array, Array]:
+    """Return what the members expect of the observation, and the offsets of each from it."""
+    ys = jax.vmap(seen.fn)(members).astype(weights.dtype)
+    y_hat = clouds.weighted_mean(seen.space, ys, weights)
+    return y_hat, clouds.offsets(seen.space, ys, y_hat)
 
 
 def _factors(model: StateSpaceModel, inflation: float, X: Array) -> Array:
