@@ -136,7 +136,7 @@ def noise_of(case):
 def least_squares(size, case, data):
     """Fit the rotated matrix, and its noise, to the labels."""
     del size
-    fitted = kf.learned.fit_labelled(case.design, data.train, (case.part, noise_of(case)))
+    fitted = kf.learned.fit_labelled(case.design, data.train, learn=(case.part, noise_of(case)))
     return kf.kalman(), fitted, {case.part: getattr(fitted, case.part).A}, None
 
 
@@ -145,7 +145,7 @@ def residual(size, case, data):
     del size
     model = kf.learned.residual_model(case.design, case.part, kf.learned.Polynomial(1))
     model = kf.learned.fit_residual(model, data.train)
-    model = kf.learned.fit_labelled(model, data.train, (noise_of(case),))
+    model = kf.learned.fit_labelled(model, data.train, learn=(noise_of(case),))
     return kf.extended(), model, {"degree": 1}, None
 
 

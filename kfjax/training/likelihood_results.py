@@ -26,9 +26,9 @@ class Parameter(NamedTuple):
     Attributes:
         name: name, such as "Q_std[0]".
         estimate: its value.
-        std_err: its standard error, from the second derivatives of the log-likelihood; None where
+        std_error: its standard error, from the second derivatives of the log-likelihood; None where
             there is none, see note.
-        z: estimate / std_err, or None.
+        z: estimate / std_error, or None.
         p_value: probability of a larger |z| if the true value were zero, or None.
         low: lower end of its confidence interval, or None.
         high: upper end of its confidence interval, or None.
@@ -37,7 +37,7 @@ class Parameter(NamedTuple):
 
     name: str
     estimate: float
-    std_err: float | None
+    std_error: float | None
     z: float | None
     p_value: float | None
     low: float | None
@@ -183,7 +183,7 @@ def _table(parameters: Sequence[Parameter], level: float) -> list[str]:
         (
             parameter.name,
             f"{parameter.estimate:.5g}",
-            _number(parameter.std_err, ".4g"),
+            _number(parameter.std_error, ".4g"),
             _number(parameter.z, ".3f"),
             _number(parameter.p_value, ".3f"),
             _number(parameter.low, ".4g"),

@@ -104,7 +104,7 @@ class FittedMany:
         """Return a table with a row for each series.
 
         Returns:
-            The parameters, their standard errors (name_std_err), log_likelihood, aic,
+            The parameters, their standard errors (name_std_error), log_likelihood, aic,
             observations, updates and status.
 
         Raises:
@@ -116,7 +116,7 @@ class FittedMany:
             raise not_installed("pandas", error) from error
         columns = dict(zip(self.names, self.values.T, strict=True))
         errors = zip(self.names, self.std_errors.T, strict=True)
-        columns |= {f"{name}_std_err": column for name, column in errors}
+        columns |= {f"{name}_std_error": column for name, column in errors}
         columns |= {
             "log_likelihood": self.log_likelihood,
             "aic": self.aic,

@@ -285,7 +285,7 @@ def test_the_model_of_a_classical_filter_is_learned(learn, tmp_path, monkeypatch
         arrays_in(tmp_path / "est.npz")["mean"][3], mean, rtol=1e-4, atol=1e-5
     )
     if learn == "f":  # of degree 1 it is the linear map with the least squares
-        best = kf.learned.fit_labelled(model, parts.train, ("f",), offsets=True)
+        best = kf.learned.fit_labelled(model, parts.train, learn=("f",), offsets=True)
         x = np.array([0.3, -0.2], np.float32)
         np.testing.assert_allclose(made.model.f(x, None), best.f(x, None), atol=1e-4)
 

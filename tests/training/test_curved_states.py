@@ -163,16 +163,16 @@ def turning(make):
 
 
 def test_noise_of_labelled_headings_is_that_on_the_circle():
-    found = [kl.fit_labelled(make(), turning(make), ("Q", "R")) for make in (heading, circle)]
+    found = [kl.fit_labelled(make(), turning(make), learn=("Q", "R")) for make in (heading, circle)]
     for model in found:
         np.testing.assert_allclose(model.Q, 0.01, rtol=0.15)
         np.testing.assert_allclose(model.R, 0.04, rtol=0.15)
     np.testing.assert_allclose(found[0].Q, found[1].Q, rtol=1e-3)
     for part in ("f", "h"):
         with pytest.raises(ValueError, match="fit_labelled: got a model whose states lie on a"):
-            kl.fit_labelled(heading(), turning(heading), (part,))
+            kl.fit_labelled(heading(), turning(heading), learn=(part,))
     with pytest.raises(ValueError, match="states of the data have 1 components; expected 2"):
-        kl.fit_labelled(circle(), turning(heading), ("Q",))
+        kl.fit_labelled(circle(), turning(heading), learn=("Q",))
 
 
 @pytest.mark.parametrize("make", [heading, circle])

@@ -31,8 +31,8 @@ def test_the_nile_as_in_other_software(x64):
     np.testing.assert_allclose(irregular.estimate**2, 15108.3157, rtol=1e-6)
     np.testing.assert_allclose(level.estimate**2, 1463.5472, rtol=1e-5)
     # of variances: standard errors of s^2 are 2 s times those of s
-    np.testing.assert_allclose(2 * irregular.estimate * irregular.std_err, 3150.031, rtol=1e-5)
-    np.testing.assert_allclose(2 * level.estimate * level.std_err, 1279.8238, rtol=1e-5)
+    np.testing.assert_allclose(2 * irregular.estimate * irregular.std_error, 3150.031, rtol=1e-5)
+    np.testing.assert_allclose(2 * level.estimate * level.std_error, 1279.8238, rtol=1e-5)
     assert (fit.observations, fit.aic) == (99, pytest.approx(1269.0753711745))
     assert fit.bic == pytest.approx(1274.2656, abs=1e-4)
     assert fit.hqic == pytest.approx(1271.1754, abs=1e-4)
@@ -63,11 +63,11 @@ def test_the_same_from_starts_that_are_wrong_by_orders_of_magnitude(x64, stds):
 def test_errors_tables_and_files(x64, tmp_path):
     fit = fitted()
     level = fit["Q_std"]
-    half = 1.959964 * level.std_err / level.estimate  # symmetric in the logarithm
+    half = 1.959964 * level.std_error / level.estimate  # symmetric in the logarithm
     np.testing.assert_allclose(
         [level.low, level.high], level.estimate * np.exp([-half, half]), rtol=1e-6
     )
-    np.testing.assert_allclose(level.z, level.estimate / level.std_err)
+    np.testing.assert_allclose(level.z, level.estimate / level.std_error)
     np.testing.assert_allclose(level.p_value, math.erfc(level.z / math.sqrt(2)), rtol=1e-9)
     text = fit.summary(kf.evaluation.residual_checks(kf.kalman(), fit.params, NILE, skip=1))
     assert max(map(len, text.splitlines())) == 78
@@ -87,12 +87,12 @@ def test_a_variance_of_zero_is_named(x64):
     level = fit["Q_std"]
     assert fit.converged
     assert level.estimate < 0.1
-    assert (level.std_err, level.low, level.p_value) == (None, None, None)
+    assert (level.std_error, level.low, level.p_value) == (None, None, None)
     assert "at its end 0" in level.note
     assert "Q_std: at its end 0" in fit.summary()
     # of the other one as if there were no level that moves: sigma / sqrt(2 N)
     np.testing.assert_allclose(
-        fit["R_std"].std_err, fit["R_std"].estimate / math.sqrt(2 * 98), rtol=0.02
+        fit["R_std"].std_error, fit["R_std"].estimate / math.sqrt(2 * 98), rtol=0.02
     )
 
 
@@ -105,9 +105,9 @@ def test_what_only_sums_determine_is_named(x64):
     _, ys = kf.simulate(jax.random.key(1), two, 150)
     fit = maximum_likelihood(kf.kalman(), two, ys, starts=1)
     assert fit.converged
-    assert [fit[f"Q_std[{i}]"].std_err for i in range(2)] == [None, None]
+    assert [fit[f"Q_std[{i}]"].std_error for i in range(2)] == [None, None]
     assert "Q_std[0], Q_std[1]: the likelihood determines only combinations" in fit.summary()
-    assert fit["R_std"].std_err > 0
+    assert fit["R_std"].std_error > 0
 
 
 START = {"phi": 0.1, "q_std": 3.0, "r": {"noise_var": 1.0}}
@@ -141,7 +141,7 @@ def test_a_function_of_named_parameters_on_several_series(x64):
     assert [p.name for p in fit.parameters] == ["idle", "phi", "q_std", "r/noise_var"]
     assert fit["idle"].note == "the likelihood does not depend on it"
     for name, right in (("phi", 0.8), ("q_std", 1.0), ("r/noise_var", 0.5)):
-        assert abs(fit[name].estimate - right) < 3 * fit[name].std_err
+        assert abs(fit[name].estimate - right) < 3 * fit[name].std_error
         assert fit[name].low < right < fit[name].high
     assert fit["phi"].low > -1
     assert fit.observations == np.isfinite(ys[data.observed[..., 0] & active(data)]).sum()
@@ -161,7 +161,7 @@ def test_a_prior_moves_the_estimate(x64):
     given = {"transform": autoregression, "bounds": {"phi": (-1, 1)}, "starts": 1}
     fit = maximum_likelihood(kf.kalman(), START, ys, log_prior=near_a_fifth, **given)
     assert fit["phi"].estimate == pytest.approx(0.2, abs=0.01)
-    assert fit["phi"].std_err == pytest.approx(1e-3, rel=0.05)
+    assert fit["phi"].std_error == pytest.approx(1e-3, rel=0.05)
     assert "includes the logarithm of the prior" in fit.summary()
 
 
@@ -184,8 +184,8 @@ def test_whole_covariances_give_standard_deviations_and_correlations(x64):
     corr = fit.params.R[1, 0] / (std[0] * std[1])
     np.testing.assert_allclose([p.estimate for p in fit.parameters], [*std, corr], rtol=1e-9)
     # nearly what independent draws of this covariance give
-    np.testing.assert_allclose(fit[names[0]].std_err, std[0] / np.sqrt(800), rtol=0.1)
-    np.testing.assert_allclose(fit[names[2]].std_err, (1 - corr**2) / np.sqrt(400), rtol=0.1)
+    np.testing.assert_allclose(fit[names[0]].std_error, std[0] / np.sqrt(800), rtol=0.1)
+    np.testing.assert_allclose(fit[names[2]].std_error, (1 - corr**2) / np.sqrt(400), rtol=0.1)
 
 
 def test_a_fit_that_does_not_converge_says_so(x64):

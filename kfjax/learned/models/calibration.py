@@ -42,6 +42,7 @@ class Calibration(NamedTuple):
 def calibrate_sensors(
     model: StateSpaceModel,
     data: Dataset,
+    *,
     learn: Sequence[str] = ("scale", "rotation"),
 ) -> Calibration:
     """Estimate the scale, rotation and offset of sensors from labelled states, in closed form.

@@ -24,8 +24,8 @@ PARTS = ("f", "h", "Q", "R")
 def fit_labelled(
     model: StateSpaceModel,
     data: Dataset,
-    learn: Sequence[str] = PARTS,
     *,
+    learn: Sequence[str] = PARTS,
     inputs: bool = False,
     offsets: bool = False,
 ) -> StateSpaceModel:
