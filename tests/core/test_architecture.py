@@ -73,7 +73,7 @@ def is_ours(module: str) -> bool:
 def arrows(path: Path) -> set[str]:
     """Return the modules that a file imports: a package if the imported name is not a module.
 
-    `import kfjax` itself does not count; it is for the version, inside a function.
+    kfjax itself does not count; `test_every_import_says_where_it_points` looks at it.
     """
     found = set()
     for module, name in imports_of(path):
@@ -107,6 +107,31 @@ def test_imports_point_one_way():
 def points_up(here: str, there: str) -> bool:
     """Return whether a place may not import from another; the package itself may from all."""
     return bool(here) and here != there and FLOOR[there] >= FLOOR[here]
+
+
+@pytest.mark.parametrize("line", ["from kfjax import run", "import kfjax"])
+def test_imports_that_do_not_say_where_they_point_are_found(line, tmp_path):
+    path = tmp_path / "module.py"
+    path.write_text(f"def late():\n    {line}\n")
+    assert pointless(path)
+
+
+def test_every_import_says_where_it_points():
+    """A name of `import kfjax` has no place in the order, nor has one that a string names."""
+    assert not {name: pointless(FILES[name]) for name in MODULES if pointless(FILES[name])}
+    by_string = re.compile(r"import_module\(|__import__\(")
+    assert [name for name, path in FILES.items() if by_string.search(path.read_text())] == ["kfjax"]
+
+
+def pointless(path: Path) -> list[str]:
+    """Return the names that a file imports from kfjax itself, but for modules and the version."""
+    names = [name for module, name in imports_of(path) if module == "kfjax"]
+    return [name or "kfjax" for name in names if not has_place(name)]
+
+
+def has_place(name: str) -> bool:
+    """Return whether a name of kfjax is a module, or the version, which depends on nothing."""
+    return f"kfjax.{name}" in FILES or name == "__version__"
 
 
 def test_no_modules_import_each_other_in_a_circle():

@@ -52,7 +52,9 @@ def test_what_is_not_asked_for_stays_and_noise_is_measured_with_any_functions(x6
     assert fitted.f.func is model.f.func
     e = (xs[:, 1:] - np.tanh(xs[:, :-1])).reshape(-1, 4)
     np.testing.assert_allclose(fitted.Q, e.T @ e / len(e), rtol=1e-9, atol=1e-12)
-    np.testing.assert_array_equal(fit_labelled(model, kf.Dataset(ys, xs), learn=("f",)).R, np.eye(2))
+    np.testing.assert_array_equal(
+        fit_labelled(model, kf.Dataset(ys, xs), learn=("f",)).R, np.eye(2)
+    )
 
 
 def test_lengths_unknown_states_and_missing_channels_are_left_out(x64):
