@@ -14,6 +14,7 @@ from kfjax._support.files import write_file
 from kfjax._support.saving import npz_bytes
 from kfjax.base import Estimate, Gaussian
 from kfjax.data import Dataset, Labels, to_pandas
+from kfjax.data.counting import counted_steps
 from kfjax.data.labels import without_unit
 
 if TYPE_CHECKING:
@@ -64,8 +65,7 @@ def _frame(
     import pandas as pd
 
     labels = data.labels or Labels()
-    steps = np.arange(data.steps)
-    active = steps < data.lengths[:, None]
+    active = counted_steps(data)
     count, number = np.nonzero(active)
     index = {}
     if data.size > 1:

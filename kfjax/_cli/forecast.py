@@ -23,6 +23,7 @@ from kfjax._support.naming import suggest
 from kfjax._support.saving import json_text
 from kfjax.base import Filter, Params
 from kfjax.data import Dataset, read_data, split_future, split_time
+from kfjax.data.counting import counted_observations
 from kfjax.evaluation import ResidualChecks, SeriesForecast, forecast_series, residual_checks
 from kfjax.filters import by_name, exact_diffuse, kalman
 from kfjax.models.state_space import StateSpaceModel, is_linear
@@ -231,10 +232,8 @@ def _errors(past: Dataset, later: Dataset, ahead: SeriesForecast) -> list[_Error
 
 def _last_observed(data: Dataset) -> np.ndarray:
     """Return the last observation of every channel [N, m]."""
-    seen = np.ones(data.ys.shape, bool) if data.observed is None else np.asarray(data.observed)
     steps = np.arange(data.steps)[:, None]
-    counted = seen & (steps < data.lengths[:, None, None])
-    last = np.where(counted, steps, -1).max(axis=1)
+    last = np.where(counted_observations(data), steps, -1).max(axis=1)
     values = np.take_along_axis(np.asarray(data.ys, np.float64), np.maximum(last, 0)[:, None], 1)
     return np.where(last >= 0, values[:, 0], math.nan)
 

@@ -17,6 +17,7 @@ from rich.console import Console
 from kfjax._support.saving import in_ascii
 from kfjax.base import Filter, Params
 from kfjax.data import Dataset
+from kfjax.data.counting import counted_steps
 from kfjax.data.future import calendar_frequency
 from kfjax.evaluation.summaries import filter_one
 from kfjax.filters import by_name
@@ -104,9 +105,7 @@ def _on_a_calendar(data: Dataset) -> bool:
 
 def later_steps(data: Dataset) -> np.ndarray:
     """Return dt of all rows but the first of every trajectory, whose dt depends on its start."""
-    number = np.arange(data.steps)
-    later = (number > 0) & (number < data.lengths[:, None])
-    return np.asarray(data.us["dt"])[later]
+    return np.asarray(data.us["dt"])[counted_steps(data, 1)]
 
 
 def check_fit(chosen: Filter, params: Params, data: Dataset) -> None:

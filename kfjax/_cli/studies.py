@@ -16,6 +16,7 @@ from kfjax import systems
 from kfjax._cli.output import later_steps
 from kfjax.base import Inputs
 from kfjax.data import Dataset, Labels, Parts, read_data, read_parts
+from kfjax.data.counting import counted_steps
 from kfjax.data.reading import parts_in
 from kfjax.models.simulation import simulate
 from kfjax.models.state_space import StateSpaceModel
@@ -172,8 +173,7 @@ def size_in_words(data: Dataset, skip: int = 0) -> str:
 
 def _span(data: Dataset, labels: Labels) -> str:
     """The times of data and their steps, which show whether they were read as they were meant."""
-    counted = np.arange(data.steps) < data.lengths[:, None]
-    times = labels.times[counted]
+    times = labels.times[counted_steps(data)]
     first, last = times.min(), times.max()
     unit = ""
     if times.dtype.kind == "f":

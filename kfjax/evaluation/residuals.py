@@ -17,6 +17,7 @@ from kfjax._support.compiling import jit
 from kfjax.base import Filter, Info, Params, info_only
 from kfjax.data import Dataset, run_trajectory
 from kfjax.data.batches import check_noise_on
+from kfjax.data.counting import counted_steps
 from kfjax.data.series import as_dataset
 from kfjax.evaluation.innovations import innovation_products, whitened, whiteness
 from kfjax.filters.checks import check_filter, check_params
@@ -157,16 +158,15 @@ def residual_checks(
     check_count(f"{WHO}: lags", lags, most=max(steps - 1, 1))
     arrays = jax.tree.map(jnp.asarray, series)
     residuals, seen = map(np.asarray, _residuals(filter, params, arrays, key))
-    at = np.arange(series.steps)
-    counted = (at >= skip) & (at < series.lengths[:, None])
-    residuals = np.where(seen & counted[:, :, None], residuals, np.nan).astype(np.float64)
+    counted = seen & counted_steps(series, skip)[:, :, None]
+    residuals = np.where(counted, residuals, np.nan).astype(np.float64)
     names = None if series.labels is None else series.labels.ys
     m = residuals.shape[2]
     channels = tuple(
         _checks(
             f"channel {j + 1}" if names is None else names[j],
             residuals[:, :, j],
-            np.asarray(seen & counted[:, :, None])[:, :, j],
+            counted[:, :, j],
             series.lengths,
             lags,
             skip,

@@ -15,6 +15,7 @@ from kfjax._support.values import real_array
 from kfjax.base import Filter, Params
 from kfjax.data import Dataset
 from kfjax.data.batches import check_noise_on
+from kfjax.data.counting import counted_steps
 from kfjax.models.averages import differences
 from kfjax.models.spaces import Space
 from kfjax.training.checks import check_pair, units_of
@@ -25,7 +26,6 @@ from kfjax.training.gates import gate_saturation
 from kfjax.training.imitation import (
     Targets,
     common_space,
-    counted_steps,
     estimates_of,
     typical_scale,
 )

@@ -11,12 +11,12 @@ import numpy as np
 from kfjax._support.arguments import check_count, check_kind
 from kfjax.base import Params
 from kfjax.data import Dataset
+from kfjax.data.counting import counted_steps
 from kfjax.filters.checks import check_params
 from kfjax.models.averages import differences, moved
 from kfjax.models.lens import model_of
 from kfjax.models.spaces import EUCLIDEAN, Space
 from kfjax.training.checks import units_of
-from kfjax.training.imitation import counted_steps
 
 __all__ = ["finite_memory_floor"]
 

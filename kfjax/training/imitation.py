@@ -15,6 +15,7 @@ from kfjax._support.compiling import jit
 from kfjax.base import Filter, Params
 from kfjax.data import Dataset, run_trajectory, start_at
 from kfjax.data.batches import check_noise_on
+from kfjax.data.counting import counted_steps
 from kfjax.models.averages import centre_and_spread
 from kfjax.models.lens import model_of
 from kfjax.models.spaces import EUCLIDEAN, Space
@@ -107,12 +108,6 @@ def common_space(who: str, teacher_params: Params, student_params: Params) -> Sp
             " teacher's."
         )
     return known[0].state_space if known else EUCLIDEAN
-
-
-def counted_steps(data: Dataset, burn_in: int = 0) -> np.ndarray:
-    """Return which steps count, [N, T]."""
-    at = np.arange(data.steps)
-    return (at >= burn_in) & (at < data.lengths[:, None])
 
 
 def typical_scale(targets: Targets, space: Space) -> np.ndarray:

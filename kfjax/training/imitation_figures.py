@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kfjax.data import Dataset
+from kfjax.data.counting import counted_steps
 from kfjax.training.history import History
-from kfjax.training.imitation import counted_steps
 from kfjax.training.linear_recursion import fit_recursion
 
 __all__ = ["ImitationFigures"]

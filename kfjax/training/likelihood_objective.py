@@ -14,6 +14,7 @@ from jax import Array
 from kfjax._support.compiling import jit
 from kfjax.base import Filter, Params, log_likelihood_only
 from kfjax.data import Dataset, run_trajectory
+from kfjax.data.counting import counted_observations
 from kfjax.training.free_parameters import WHO, Layout
 
 __all__: list[str] = []
@@ -106,10 +107,7 @@ def derivatives(objective: Objective, theta: Array, on: On) -> tuple[Array, Arra
 
 def count_observations(data: Dataset, skip: int) -> int:
     """Return how many numbers count."""
-    at = np.arange(data.steps)
-    counted = (at >= skip) & (at < data.lengths[:, None])
-    seen = np.ones(data.ys.shape, bool) if data.observed is None else np.asarray(data.observed)
-    count = int((seen & counted[:, :, None]).sum())
+    count = int(counted_observations(data, skip).sum())
     if count == 0:
         raise ValueError(
             f"{WHO}: nothing was observed after the first {skip} steps; expected observations."

@@ -8,8 +8,8 @@ import numpy as np
 
 from kfjax._support.arguments import check_kind
 from kfjax.data import Dataset
+from kfjax.data.counting import counted_steps
 from kfjax.training.finite_memory import filled, input_series
-from kfjax.training.imitation import counted_steps
 
 __all__ = ["LinearRecursion", "fit_recursion"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from kfjax.data import Dataset
+from kfjax.data.counting import counted_observations
 from kfjax.training.free_parameters import FreeStart, Layout
 
 __all__: list[str] = []
@@ -17,14 +18,7 @@ POWERS = {"std": 1.0, "var": 2.0, "density": 2.0}  # of the unit of a series, by
 
 def observations_of(data: Dataset, skip: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the observations [N, T, m], and which of them count."""
-    at = np.arange(data.steps)
-    lengths = np.asarray(data.lengths)[:, None]
-    counted = (at >= skip) & (at < lengths)
-    ys = np.asarray(data.ys, np.float64)
-    counts = np.broadcast_to(counted[:, :, None], ys.shape)
-    if data.observed is None:
-        return ys, counts
-    return ys, counts & np.asarray(data.observed)
+    return np.asarray(data.ys, np.float64), counted_observations(data, skip)
 
 
 def scales_of(ys: np.ndarray, seen: np.ndarray) -> np.ndarray:

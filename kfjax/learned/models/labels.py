@@ -11,6 +11,7 @@ import numpy as np
 from kfjax._support.arguments import check_kind
 from kfjax._support.types import PyTree
 from kfjax.data import Dataset
+from kfjax.data.counting import counted_observations, counted_steps
 from kfjax.models.spaces import Space
 from kfjax.models.state_space import StateSpaceModel
 
@@ -51,7 +52,7 @@ def transitions(who: str, model: StateSpaceModel, data: Dataset) -> Pairs:
 def sightings(who: str, model: StateSpaceModel, data: Dataset) -> Pairs:
     """Return (x_t, u_t) -> y_t for all t with a known state and any channel observed."""
     known = _known(who, model, data)
-    seen = np.ones(data.ys.shape, bool) if data.observed is None else np.asarray(data.observed)
+    seen = counted_observations(data)
     rows = known & seen.any(axis=-1)
     _check_number(who, "a known state and an observation", rows)
     u = jax.tree.map(lambda a: np.asarray(a)[rows], data.us)
@@ -97,8 +98,7 @@ def _known(who: str, model: StateSpaceModel, data: Dataset) -> np.ndarray:
             f"{who}: the states of the data have {data.xs.shape[-1]} components; expected"
             f" {model.prior.mean.size}, as in prior.mean of the model."
         )
-    active = np.arange(data.steps) < data.lengths[:, None]
-    return active & ~np.isnan(data.xs).any(axis=-1)
+    return counted_steps(data) & ~np.isnan(data.xs).any(axis=-1)
 
 
 def _check_number(who: str, what: str, rows: np.ndarray) -> None:

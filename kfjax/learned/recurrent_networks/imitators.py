@@ -11,6 +11,7 @@ from jax import Array
 from kfjax._support.arguments import check_kind
 from kfjax.base import Filter, Gaussian
 from kfjax.data import Dataset
+from kfjax.data.counting import counted_steps
 from kfjax.learned.params import Learned, in_precision, init_params
 from kfjax.learned.recurrent_networks.sequence_models import (
     all_inputs,
@@ -92,8 +93,7 @@ def imitator(
         output=output or ("increment" if recursion is None else "recursion"),
         **options,
     )
-    active = np.arange(data.steps) < data.lengths[:, None]
-    start = np.nanmean(np.asarray(data.xs)[active], axis=0)
+    start = np.nanmean(np.asarray(data.xs)[counted_steps(data)], axis=0)
     if recursion is not None:
         start = recursion.start
     prior = params.model.prior._replace(mean=jnp.asarray(start, data.dtype))
@@ -110,7 +110,7 @@ def _recursion(data: Dataset) -> LinearRecursion | None:
     found = fit_recursion(data)
     if found is None:
         return None
-    known = ~np.isnan(data.xs) & (np.arange(data.steps) < data.lengths[:, None])[..., None]
+    known = ~np.isnan(data.xs) & counted_steps(data)[..., None]
     xs = np.where(known, data.xs, np.nan)
     error = np.nanmean((found.run(data) - xs) ** 2, axis=(0, 1))
     return found if (error < np.nanvar(xs, axis=(0, 1))).all() else None

@@ -12,6 +12,7 @@ from jax import Array
 from kfjax._support.arguments import check_count, check_kind, choose
 from kfjax.base import Filter
 from kfjax.data import Dataset
+from kfjax.data.counting import counted_observations, counted_steps
 from kfjax.learned.gains.corrections import state_scales
 from kfjax.learned.gains.feature_maps import NORMALISED
 from kfjax.learned.recurrent_networks.cells import RecurrentStack
@@ -156,9 +157,8 @@ def series_scales(model: StateSpaceModel, data: Dataset) -> dict[str, dict[str, 
         raise ValueError(
             "series_scales: the data have no true states; expected xs. Pass xs= to the Dataset."
         )
-    active = (np.arange(data.steps) < data.lengths[:, None])[..., None]
-    seen = active & (True if data.observed is None else np.asarray(data.observed))
-    ys = np.where(seen, data.ys, np.nan).astype(model.dtype)
+    active = counted_steps(data)[..., None]
+    ys = np.where(counted_observations(data), data.ys, np.nan).astype(model.dtype)
     centre, spread = centre_and_spread(model.observation_space, ys, np.zeros(ys.shape[-1]))
     scales: dict[str, dict[str, Any]] = {
         "x": state_scales(model, np.where(active, data.xs, np.nan)),
