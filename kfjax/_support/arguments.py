@@ -128,7 +128,8 @@ def _check_symmetric(name: str, C: np.ndarray, eps: float) -> None:
     largest = np.abs(C).max(initial=0.0)
     scale = np.sqrt(np.maximum(np.diag(C), eps**2 * largest))
     difference = np.abs(C - C.T)
-    if (difference > ROUNDING * C.shape[0] * eps * np.outer(scale, scale)).any():
+    rounding = ROUNDING * C.shape[0] * eps * np.outer(scale, scale)
+    if (difference > rounding).any():
         raise ValueError(
             f"{name} is not symmetric (largest difference {difference.max():.2g}); expected a"
             " covariance. Use (C + C.T) / 2 if that is intended."

@@ -136,7 +136,9 @@ def split_time(data: Dataset, *parts: float) -> tuple[Dataset, ...]:
 
 def _steps_from(data: Dataset, start: np.ndarray, size: np.ndarray, *, first: bool) -> Dataset:
     """Return the steps of each trajectory from its own start on [N], as many as its own size."""
-    at = np.minimum(start[:, None] + np.arange(size.max()), data.lengths[:, None] - 1)
+    steps = start[:, None] + np.arange(size.max())
+    last = data.lengths[:, None] - 1
+    at = np.minimum(steps, last)
 
     def part(values: Any) -> np.ndarray:
         return np.asarray(values)[np.arange(data.size)[:, None], at]

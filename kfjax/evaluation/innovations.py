@@ -128,7 +128,8 @@ def whiteness(
         r = (p[1:] / c[1:]) / (p[0] / c[0])
         bound = special.ndtri((1 + level) / 2) / np.sqrt(c[1:])
     with np.errstate(divide="ignore", invalid="ignore"):
-        statistic = (1 + 2 / c[0]) * np.sum(c[1:][pairs] * r[pairs] ** 2)
+        squares = c[1:][pairs] * r[pairs] ** 2
+        statistic = (1 + 2 / c[0]) * np.sum(squares)
     return Whiteness(
         autocorrelation=r,
         bound=np.where(pairs, bound, np.nan),

@@ -253,7 +253,9 @@ def _heteroskedasticity(
     dof_early, dof_late = int(early.sum()), int(late.sum())
     if min(dof_early, dof_late) == 0:
         return float("nan"), float("nan")
-    ratio = float(np.mean(residuals[late] ** 2) / np.mean(residuals[early] ** 2))
+    square_early = np.mean(residuals[early] ** 2)
+    square_late = np.mean(residuals[late] ** 2)
+    ratio = float(square_late / square_early)
     above = float(special.fdtrc(dof_late, dof_early, ratio))
     return ratio, 2 * min(above, 1 - above)
 

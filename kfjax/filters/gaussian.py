@@ -107,7 +107,8 @@ class Iterated:
             seen.innovation(first.mean), S, seen.mask, size=first.size(), R=seen.R
         )
         # floor R at rounding, so that a precise sensor does not make the cost infinite
-        weight = linalg.cholesky(seen.R + jnp.diag(eps_of(P) * jnp.diag(S.matrix)))
+        rounding = eps_of(P) * jnp.diag(S.matrix)
+        weight = linalg.cholesky(seen.R + jnp.diag(rounding))
 
         def cost(z: Array) -> Array:
             misfit = linalg.solve_lower(weight, seen.innovation(predicted(z)))
@@ -119,7 +120,8 @@ class Iterated:
         def improve(z: Array, _: Any) -> tuple[Array, None]:
             J, _, _, K = linearised(z)
             # K (y - h + J z) is the update of the prior with h linearised at z
-            direction = linalg.matmul(K, seen.innovation(predicted(z)) + linalg.matmul(J, z)) - z
+            innovation = seen.innovation(predicted(z))
+            direction = linalg.matmul(K, innovation + linalg.matmul(J, z)) - z
             candidates = jax.vmap(lambda step: z + step * direction)(steps)
             costs = jax.vmap(cost)(candidates)
             # A long step may leave the domain of h (a root, a logarithm), where the cost is NaN.

@@ -61,7 +61,8 @@ def stationary_covariance(F: Numbers, Q: Numbers) -> Array:
 
 def spectral_radius(F: Any) -> float:
     """Return the largest modulus of the eigenvalues of a known matrix."""
-    return float(np.abs(np.linalg.eigvals(np.asarray(F, np.float64))).max(initial=0.0))
+    eigenvalues = np.linalg.eigvals(np.asarray(F, np.float64))
+    return float(np.abs(eigenvalues).max(initial=0.0))
 
 
 @jax.custom_jvp

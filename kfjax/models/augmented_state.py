@@ -79,7 +79,8 @@ class Move:
     def __call__(self, f: Any, z: Array, u: Inputs) -> Array:
         x, w, _ = self.layout.split(z)
         x = f(x, w, u) if self.inside else f(x, u)
-        return jnp.concatenate([x, jnp.zeros(self.layout.q + self.layout.r, x.dtype)])
+        noise = jnp.zeros(self.layout.q + self.layout.r, x.dtype)
+        return jnp.concatenate([x, noise])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,8 +204,10 @@ def with_own_noise(model: Any, belief: Gaussian) -> Gaussian:
     if layout is None:
         return belief
     n = belief.cov.shape[0] - layout.q - layout.r  # of the tangent space
-    mean = jnp.concatenate([belief.mean[: layout.n], model.prior.mean[layout.n :]])
-    return Gaussian(mean, jax.scipy.linalg.block_diag(belief.cov[:n, :n], model.prior.cov[n:, n:]))
+    noise = model.prior
+    mean = jnp.concatenate([belief.mean[: layout.n], noise.mean[layout.n :]])
+    cov = jax.scipy.linalg.block_diag(belief.cov[:n, :n], noise.cov[n:, n:])
+    return Gaussian(mean, cov)
 
 
 def check_added_noise(who: str, model: Any, names: str = "QR") -> None:

@@ -36,13 +36,21 @@ def restrict(seen: Mask, active: Array, ys: Observations) -> Mask:
     """Combine the mask with the active steps, in the structure of ys."""
     if seen is None:
         return jax.tree.map(lambda _: active, ys)
-    return jax.tree.map(lambda s: s & active.reshape((-1,) + (1,) * (s.ndim - 1)), seen)
+
+    def one(seen: Array) -> Array:
+        steps = (-1,) + (1,) * (seen.ndim - 1)
+        return seen & active.reshape(steps)
+
+    return jax.tree.map(one, seen)
 
 
 def unseen_to_zero(ys: Observations, seen: Mask) -> Observations:
     """Replace entries that do not count by zero."""
     if seen is None:
         return ys
-    return jax.tree.map(
-        lambda y, s: jnp.where(s.reshape(s.shape + (1,) * (y.ndim - s.ndim)), y, 0), ys, seen
-    )
+
+    def one(y: Array, seen: Array) -> Array:
+        shape = seen.shape + (1,) * (y.ndim - seen.ndim)
+        return jnp.where(seen.reshape(shape), y, 0)
+
+    return jax.tree.map(one, ys, seen)

@@ -87,10 +87,11 @@ def observe(
     mask = jnp.broadcast_to(jnp.asarray(observed, bool), y.shape)
     model, x, u = _cut(mask, (model, x, u))
     R = _fitting(model.observation_noise(x, u), y)
-    y = jnp.where(
-        mask, y, 0
-    )  # fill first, mask after: a NaN behind a `where` still has a NaN gradient
-    R = jnp.where(mask[:, None] & mask[None, :], R, 0) + jnp.diag((~mask).astype(R.dtype))
+    # fill first, mask after: a NaN behind a `where` still has a NaN gradient
+    y = jnp.where(mask, y, 0)
+    both = mask[:, None] & mask[None, :]
+    unit = jnp.diag((~mask).astype(R.dtype))
+    R = jnp.where(both, R, 0) + unit
     space = space if space.is_euclidean else _masked(space, mask)
     return Observation(
         bind(model.h, u, mask, name="h"),
@@ -166,7 +167,8 @@ def innovation_info(
         rest_nis, rest_logdet, free = _determined(determined, rest, size, S.hidden, R)
         nis, logdet, counted = nis + rest_nis, logdet + rest_logdet, counted & ~free
     dof = jnp.sum(counted, dtype=jnp.int32)
-    log_likelihood = 0 - 0.5 * (nis + logdet + dof.astype(nis.dtype) * math.log(2 * math.pi))
+    constant = dof.astype(nis.dtype) * math.log(2 * math.pi)
+    log_likelihood = 0 - 0.5 * (nis + logdet + constant)
     cov = S.matrix if mask is None else jnp.where(mask[:, None] & mask[None, :], S.matrix, 0)
     return Info(innovation, cov, log_likelihood, nis, dof)
 

@@ -179,8 +179,9 @@ def _go_back(model: StateSpaceModel, at: Information, u: Inputs) -> tuple[Inform
     eta = at.eta - offset
     eta = eta - linalg.matmul(Y, linalg.matmul(W.T, eta))
     contraction = linalg.matmul(identity - linalg.matmul(W, Y.T), f.A)
-    before = Information(linalg.matmul(f.A.T, eta), linalg.matmul(f.A.T, V))
-    return before, contraction
+    eta = linalg.matmul(f.A.T, eta)
+    Z = linalg.matmul(f.A.T, V)
+    return Information(eta, Z), contraction
 
 
 def _join(belief: SquareRootGaussian, later: Information) -> SquareRootGaussian:

@@ -83,7 +83,9 @@ class Arima(Component):
         # lag i on: a_i w_t-1 + ... + m_i-1 e_t + ... So F has the coefficients in its first column
         # and ones above the diagonal, and one disturbance e_t drives all states by g = (1, m_1,
         # m_2, ...).
-        F = jnp.zeros((r, r)).at[: ar.shape[0] - 1, 0].set(ar[1:]) + np.eye(r, k=1)
+        order = ar.shape[0] - 1
+        first_column = jnp.zeros((r, r)).at[:order, 0].set(ar[1:])
+        F = first_column + np.eye(r, k=1)
         return F, jnp.zeros(r).at[: ma.shape[0]].set(ma)
 
     def _differences(self) -> np.ndarray:

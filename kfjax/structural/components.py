@@ -155,7 +155,8 @@ class Component(Pytree):
         """Return H [m, n]."""
         # States are ordered by component of one series first, then by series: matrices of one
         # series act on all by A (x) I, and disturbances correlate the series by A (x) Sigma.
-        own = jnp.kron(jnp.asarray(self.observed_of_one(u))[None, :], np.eye(self.series))
+        row = jnp.asarray(self.observed_of_one(u))[None, :]
+        own = jnp.kron(row, np.eye(self.series))
         return own if self.loading is None else linalg.matmul(self.loading, own)
 
     def start(self) -> Start:
@@ -165,7 +166,9 @@ class Component(Pytree):
 
     def _for_each(self, matrix: Any) -> Array:
         """Return the matrix for all series from that for one."""
-        return jnp.kron(jnp.asarray(matrix), np.eye(self.series)) if self.series > 1 else matrix
+        if self.series == 1:
+            return matrix
+        return jnp.kron(jnp.asarray(matrix), np.eye(self.series))
 
     def _summed(self, covs: dict[str, Any]) -> Array:
         """Return the covariances of unit disturbances, scaled by those of the series, and added."""
@@ -247,9 +250,10 @@ def checked_loading(name: str, loading: Numbers, series: int) -> Any:
     if loading is None:
         return None
     loading = real_array(name, loading)
-    if np.ndim(loading) != 2 or np.shape(loading)[1] != series or np.shape(loading)[0] < 1:
+    shape = np.shape(loading)
+    if len(shape) != 2 or shape[1] != series or shape[0] < 1:
         raise ValueError(
-            f"{name} has shape {np.shape(loading)}; expected [m, {series}], for m observed series."
+            f"{name} has shape {shape}; expected [m, {series}], for m observed series."
         )
     return loading
 

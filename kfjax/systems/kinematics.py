@@ -49,7 +49,8 @@ def _integrators(
         check_positive(f"{who}: dt", dt)
         F = F(dt)
         Q = Q(None, dt)
-    H = np.kron(np.eye(dimensions), np.eye(order)[_DERIVATIVES.index(measure)])
+    measured = np.eye(order)[_DERIVATIVES.index(measure)]
+    H = np.kron(np.eye(dimensions), measured)
     R = diagonal(f"{who}: r_std", r_std, dimensions)
     return StateSpaceModel(
         Linear(F),

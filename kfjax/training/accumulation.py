@@ -187,9 +187,8 @@ def _moment(mean: Array, spread: Array, noise: int, regressors: _Regressors) -> 
     """Return E[s s'] of s = (noise, state if its coefficients are learned, known)."""
     size = mean.shape[0] if regressors.state else noise
     s = jnp.concatenate([mean[:size], *regressors.known]).astype(mean.dtype)
-    spread = jnp.concatenate(
-        [spread[:size], jnp.zeros((s.shape[0] - size, spread.shape[1]), spread.dtype)]
-    )
+    rest = (s.shape[0] - size, spread.shape[1])
+    spread = jnp.concatenate([spread[:size], jnp.zeros(rest, spread.dtype)])
     # E[s s'] = E[s] E[s]' + Cov[s]. Regressors that are known have no spread, so that their rows of
     # the covariance are zero.
     return jnp.outer(s, s) + linalg.matmul(spread, spread.T)

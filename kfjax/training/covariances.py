@@ -119,7 +119,8 @@ def constrain(theta: Array, floor: float | Array = 0.0) -> Array:
         raise ValueError(
             f"constrain: floor has shape {np.shape(floor)}; expected a number or ({n},)."
         )
-    free = jnp.zeros((n, n), theta.dtype).at[np.tril_indices(n)].set(theta)
+    zero = jnp.zeros((n, n), theta.dtype)
+    free = zero.at[np.tril_indices(n)].set(theta)
     scale = jnp.exp(jnp.diag(free))
     unit = jnp.tril(free, -1) + jnp.eye(n, dtype=theta.dtype)
     # A factor D T with D = diag(exp) and a unit triangle T: row i is in units of its own standard

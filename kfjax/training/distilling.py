@@ -76,10 +76,11 @@ class Divergence:
 
 def _divergence(error: Array, P: Array, S: Array) -> Array:
     factored = linalg.factorise(S)
-    distance = (
-        jnp.sum(error * factored.solve(error)) + jnp.trace(factored.solve(P)) - error.shape[-1]
-    )
-    return 0.5 * (distance + factored.logdet() - linalg.factorise(P).logdet())
+    squared = jnp.sum(error * factored.solve(error))
+    ratio = jnp.trace(factored.solve(P))
+    distance = squared + ratio - error.shape[-1]
+    logdet_P = linalg.factorise(P).logdet()
+    return 0.5 * (distance + factored.logdet() - logdet_P)
 
 
 def distil(

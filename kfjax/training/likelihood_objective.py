@@ -70,13 +70,15 @@ class Objective(NamedTuple):
                     f"{WHO}: {self.filter} gives no log-likelihood; expected one that does, such as"
                     " kf.extended()."
                 )
-            return jnp.where(jnp.arange(terms.shape[0]) >= on.skip, terms, 0).sum()
+            counts = jnp.arange(terms.shape[0]) >= on.skip
+            return jnp.where(counts, terms, 0).sum()
 
         # One trajectory runs with the key as it is, so that the result is that of
         # `kfjax.log_likelihood`.
         if on.data.size == 1:
             return one(jax.tree.map(lambda a: a[0], on.data), on.key)
-        return jax.vmap(one)(on.data, jax.random.split(on.key, on.data.size)).sum()
+        keys = jax.random.split(on.key, on.data.size)
+        return jax.vmap(one)(on.data, keys).sum()
 
 
 @functools.partial(jit, static_argnums=0)

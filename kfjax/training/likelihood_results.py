@@ -96,12 +96,14 @@ class MaximumLikelihood:
     @property
     def bic(self) -> float:
         """Schwarz's criterion, -2 log L + p log N, with N observations."""
-        return -2 * self.log_likelihood + len(self.parameters) * float(np.log(self.observations))
+        penalty = len(self.parameters) * float(np.log(self.observations))
+        return -2 * self.log_likelihood + penalty
 
     @property
     def hqic(self) -> float:
         """The criterion of Hannan and Quinn, -2 log L + 2 p log log N."""
-        penalty = 2 * len(self.parameters) * float(np.log(np.log(self.observations)))
+        log_log_N = float(np.log(np.log(self.observations)))
+        penalty = 2 * len(self.parameters) * log_log_N
         return -2 * self.log_likelihood + penalty
 
     def summary(self, checks: Any = None) -> str:

@@ -109,7 +109,9 @@ def fit_recursion(data: Dataset) -> LinearRecursion | None:
         return None
     units = np.abs(rows).max(axis=0)
     units = np.where(units > 0, units, 1)
-    found = np.linalg.lstsq(rows / units, xs[:, 1:][pairs], rcond=None)[0] / units[:, None]
+    later = xs[:, 1:][pairs]
+    scaled = np.linalg.lstsq(rows / units, later, rcond=None)[0]
+    found = scaled / units[:, None]
     n = xs.shape[-1]
     first = xs[:, 0][known[:, 0]]
     start = first.mean(axis=0) if len(first) else xs[known].mean(axis=0)
@@ -120,6 +122,7 @@ def _inputs(data: Dataset, masked: bool) -> np.ndarray:
     """Return y_t (the one before if missing), its mask, u_t and 1 of every step, [N, T, p]."""
     ys, *others = input_series(data, masked)
     if data.observed is not None:
-        ys = filled(ys.swapaxes(1, 2), np.asarray(data.observed).swapaxes(1, 2)).swapaxes(1, 2)
+        seen = np.asarray(data.observed).swapaxes(1, 2)
+        ys = filled(ys.swapaxes(1, 2), seen).swapaxes(1, 2)
     ones = np.ones((data.size, data.steps, 1))
     return np.concatenate([ys, *others, ones], axis=-1)

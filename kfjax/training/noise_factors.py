@@ -103,7 +103,8 @@ def coarse(loss: BatchLoss, objective: str, one: Factors, data: Dataset, key: Ar
         losses = np.array([value_on(loss, factors, data, key) for factors in candidates])
         # the nearest of those as good as the best, or it would walk off along a plateau
         distance = np.abs(offsets).sum(axis=1)
-        lowest = int(np.where(losses <= losses.min() + LEAST, distance, np.inf).argmin())
+        as_good = losses <= losses.min() + LEAST
+        lowest = int(np.where(as_good, distance, np.inf).argmin())
         best = candidates[lowest]
         q, r = np.abs(offsets[lowest])
         at_edge = q == GRID[-1] or (len(on_R) > 1 and r == on_R[-1])

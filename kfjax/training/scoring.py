@@ -96,7 +96,8 @@ def advance(terms: Callable[[Array], Terms], climb: Climb) -> Climb:
         climb: the climb.
     """
     value, gradient, information = score(terms, climb.trial)
-    sound = jnp.isfinite(value) & jnp.isfinite(gradient).all() & jnp.isfinite(information).all()
+    finite = [jnp.isfinite(part).all() for part in (value, gradient, information)]
+    sound = finite[0] & finite[1] & finite[2]
     taken = sound & (value < climb.value)
     first = jnp.isinf(climb.value)
     quality = jnp.where(first, 0.5, (climb.value - value) / climb.expected)
@@ -138,12 +139,13 @@ def _information(S: Array, moved: Array, widened: Array) -> Array:
     """Return what one observation adds, from S [m, m] and derivatives [p, m] and [p, m, m]."""
     p, m = moved.shape
     # nothing was observed where the variance is zero, and the derivatives are zero, too
-    factored = linalg.factorise(S + jnp.diag((linalg.diagonal(S) == 0).astype(S.dtype)))
+    unseen = linalg.diagonal(S) == 0
+    factored = linalg.factorise(S + jnp.diag(unseen.astype(S.dtype)))
     scaled = factored.solve(moved.T).T
     relative = jax.vmap(factored.solve)(widened)
-    products = linalg.matmul(
-        relative.reshape(p, m * m), relative.swapaxes(1, 2).reshape(p, m * m).T
-    )
+    rows = relative.reshape(p, m * m)
+    transposed = relative.swapaxes(1, 2).reshape(p, m * m)
+    products = linalg.matmul(rows, transposed.T)
     return linalg.matmul(moved, scaled.T) + 0.5 * products
 
 
@@ -160,4 +162,5 @@ def _step(climb: Climb, damping: Array) -> tuple[Array, Array]:
     direction = jnp.linalg.solve(B + jnp.diag(damping * size), climb.gradient)
     step = -jnp.clip(direction, -REACH, REACH)
     bends = 0.5 * step @ B @ step
-    return step, jnp.maximum(-(climb.gradient @ step) - bends, jnp.abs(climb.gradient @ step) / 2)
+    slope = climb.gradient @ step
+    return step, jnp.maximum(-slope - bends, jnp.abs(slope) / 2)

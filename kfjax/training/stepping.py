@@ -222,10 +222,14 @@ def _report(
         (state.best, state.best_loss, state.best_update),
     )
     # With every update refused these are 0 / 0, and NaN says that nothing was measured.
-    row = History(interval.last, sums[0] / sums[2], measured, sums[1] / sums[2], state.refused)
-    history = jax.tree.map(
-        lambda rows, value: rows.at[interval.row].set(value.astype(rows.dtype)), state.history, row
-    )
+    loss = sums[0] / sums[2]
+    norm = sums[1] / sums[2]
+    row = History(interval.last, loss, measured, norm, state.refused)
+
+    def written(rows: Array, value: Array) -> Array:
+        return rows.at[interval.row].set(value.astype(rows.dtype))
+
+    history = jax.tree.map(written, state.history, row)
     return state._replace(
         best=best,
         best_loss=best_loss,

@@ -143,15 +143,15 @@ def static_scale(scale: Numbers) -> tuple | None:
     if scale is None:
         return None
     array = np.asarray(scale, np.float64)
-    covariance = (
-        array.ndim == 2 and array.shape[0] == array.shape[1] and np.allclose(array, array.T)
-    )
+    square = array.ndim == 2 and array.shape[0] == array.shape[1]
+    covariance = square and np.allclose(array, array.T)
     if not (array.ndim == 1 or covariance) or not np.isfinite(array).all():
         raise ValueError(
             f"state_mse: scale has shape {array.shape}; expected finite standard deviations [n] or"
             " a finite covariance [n, n]."
         )
-    if (array.min() if array.ndim == 1 else np.linalg.eigvalsh(array).min()) <= 0:
+    sizes = array if array.ndim == 1 else np.linalg.eigvalsh(array)
+    if sizes.min() <= 0:
         raise ValueError(
             "state_mse: the scale is zero or negative somewhere; expected positive (definite)"
             " numbers."

@@ -183,9 +183,9 @@ class _Huber(NamedTuple):
         del v
         k = self.threshold
         inverse = jnp.maximum(jnp.abs(e), k) / k
-        normaliser = math.log(
-            math.erf(k / math.sqrt(2)) + math.sqrt(2 / math.pi) * math.exp(-0.5 * k**2) / k
-        )
+        centre = math.erf(k / math.sqrt(2))
+        tails = math.sqrt(2 / math.pi) * math.exp(-0.5 * k**2) / k
+        normaliser = math.log(centre + tails)
         terms = 0.5 * jnp.log(inverse) - 0.5 * k**2 * (inverse - 1) - normaliser
         return inverse, jnp.sum(jnp.where(noisy, terms, 0))
 

@@ -77,7 +77,9 @@ def _gated_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple
     z = nn.sigmoid(z)
     candidate = jnp.tanh(n + r * u)
     by_n = (1 - z) * (1 - candidate**2)
-    slopes = by_n * u * r * (1 - r), (h - candidate) * z * (1 - z), by_n, by_n * r, z
+    by_r = by_n * u * r * (1 - r)
+    by_z = (h - candidate) * z * (1 - z)
+    slopes = by_r, by_z, by_n, by_n * r, z
     value = (1 - z) * candidate + z * h
     return value, sum(slope * tangent for slope, tangent in zip(slopes, tangents, strict=True))
 
@@ -112,7 +114,8 @@ class Architecture1(nn.Module):
     def initial_carry(self, constants: PyTree, dtype: Any) -> tuple[Array, ...]:
         """Return hidden states of zero."""
         del constants
-        return tuple(jnp.zeros(10 * (self.n**2 + self.m**2), dtype) for _ in range(self.layers))
+        units = 10 * (self.n**2 + self.m**2)
+        return tuple(jnp.zeros(units, dtype) for _ in range(self.layers))
 
     @nn.compact
     def __call__(
@@ -208,7 +211,8 @@ class Architecture2(nn.Module):
         S = GRU(m * m, name="GRU_S")(
             carry["S"], _join(from_Sigma, self._widen(_join(F1, F2), "FC7"))
         )
-        hidden = nn.relu(_dense(self.out_mult * (n * n + m * m), _join(Sigma, S), "FC2"))
+        units = self.out_mult * (n * n + m * m)
+        hidden = nn.relu(_dense(units, _join(Sigma, S), "FC2"))
         gain = _dense(n * m, hidden, "gain", zero=self.zero_gain)
 
         # As the Kalman filter ends a step with P = (I - K H) P, the memory of the covariance is

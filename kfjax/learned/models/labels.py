@@ -56,7 +56,9 @@ def sightings(who: str, model: StateSpaceModel, data: Dataset) -> Pairs:
     rows = known & seen.any(axis=-1)
     _check_number(who, "a known state and an observation", rows)
     u = jax.tree.map(lambda a: np.asarray(a)[rows], data.us)
-    return Pairs(np.asarray(data.xs)[rows], u, np.asarray(data.ys)[rows], seen[rows])
+    states = np.asarray(data.xs)[rows]
+    observations = np.asarray(data.ys)[rows]
+    return Pairs(states, u, observations, seen[rows])
 
 
 def residuals_of(fn: str, model: StateSpaceModel, pairs: Pairs) -> np.ndarray:
