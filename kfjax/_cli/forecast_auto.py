@@ -172,7 +172,8 @@ def season_by_length(times: np.ndarray | None) -> int | None:
     """Return the steps of a season of equally spaced years."""
     if times is None or times.dtype.kind != "f" or times.shape[1] < 2:
         return None
-    years = (times % 1 == 0).all() and times.min() >= 1000 and times.max() <= 3000
+    whole = (times % 1 == 0).all()
+    years = whole and times.min() >= 1000 and times.max() <= 3000
     return 1 if years and np.diff(times[0]).min() == 1 else None
 
 

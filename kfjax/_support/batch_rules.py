@@ -190,5 +190,6 @@ def _dot_general(equation: JaxprEqn, operands: list[Part], cut: Cut) -> list[Par
     free = [axes_without(operands[k], (*contracted[k], *batches[k])) for k in (0, 1)]
     # The result of `dot_general` has batch axes first, then the free axes of the left operand, then
     # those of the right one.
-    result = len(batches[0]) + side * len(free[0]) + free[side].index(axis)
+    before = len(batches[0]) + side * len(free[0])
+    result = before + free[side].index(axis)
     return bound(equation, [operand.value for operand in operands], result)

@@ -83,7 +83,8 @@ class SeriesForecast:
         if self.future.times is None:
             columns["step"] = np.tile(np.arange(1, steps + 1), size)
         else:
-            columns[time] = _shown(pd.Series(self.future.times.reshape(-1)), self.labels)
+            times = pd.Series(self.future.times.reshape(-1))
+            columns[time] = _shown(times, self.labels)
         for j, name in enumerate(self.channels):
             parts = {"": self.mean, "_std": self.std, "_low": self.low, "_high": self.high}
             columns |= {f"{name}{end}": part[:, :, j].reshape(-1) for end, part in parts.items()}
@@ -162,7 +163,8 @@ def _ahead(
         final = run_trajectory(filter, params, trajectory, key=key, emit=_nothing).final
         return forecast(filter, params, final, us=us, steps=steps)
 
-    return jax.vmap(one)(data, us, jax.random.split(key, data.ys.shape[0]))
+    keys = jax.random.split(key, data.ys.shape[0])
+    return jax.vmap(one)(data, us, keys)
 
 
 def _nothing(state: Any, info: Any) -> None:

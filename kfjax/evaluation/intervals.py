@@ -235,7 +235,8 @@ def paired_db(mses: PerTrajectory, reference: PerTrajectory, *, level: float = 0
     value = to_db(a.mean() / b.mean())
     # The delta method for log(a / b), in terms of each trajectory: what makes a trajectory hard for
     # both filters cancels.
-    half = DB * _half_width(a / a.mean() - b / b.mean(), level)
+    relative = a / a.mean() - b / b.mean()
+    half = DB * _half_width(relative, level)
     return Interval(value, value - half, value + half)
 
 

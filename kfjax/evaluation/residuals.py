@@ -189,7 +189,8 @@ def _residuals(filter: Filter, params: Params, data: Dataset, key: Array) -> tup
             )
         return jax.vmap(whitened)(info.innovation, info.innovation_cov)
 
-    return jax.vmap(one)(data, jax.random.split(key, data.ys.shape[0]))
+    keys = jax.random.split(key, data.ys.shape[0])
+    return jax.vmap(one)(data, keys)
 
 
 def _checks(

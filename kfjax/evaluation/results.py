@@ -194,7 +194,8 @@ class Evaluation:
         if sums is None:
             return None
         means = _per_trajectory(sums.total, sums.count)
-        failed = np.asarray(self.statistics.failed)[np.asarray(sums.count) > 0]
+        counted = np.asarray(sums.count) > 0
+        failed = np.asarray(self.statistics.failed)[counted]
         return np.where(failed, failed_as, means)
 
     def __repr__(self) -> str:

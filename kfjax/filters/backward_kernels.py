@@ -51,5 +51,7 @@ def backward_kernel(rule: Any, model: StateSpaceModel, belief: Belief, u: Inputs
         )
         return BackwardKernel(linalg.solve_lower(S, G.T, transpose=True).T, predicted, residual)
     moments = rule(f, belief, space, space)
-    G = linalg.factorise(moments.cov + Q).solve(moments.cross.T).T
-    return BackwardKernel(G, moments.mean, moments.residual(G) + linalg.quadratic(G, Q))
+    factored = linalg.factorise(moments.cov + Q)
+    G = factored.solve(moments.cross.T).T
+    residual = moments.residual(G) + linalg.quadratic(G, Q)
+    return BackwardKernel(G, moments.mean, residual)

@@ -97,7 +97,9 @@ def draw_prior(key: Array, model: StateSpaceModel, count: int) -> Array:
 def propagate(model: StateSpaceModel, x: Array, u: Inputs, z: Array) -> Array:
     """Return f(x, u) moved by the noise Q^1/2 z."""
     L = linalg.cholesky(model.process_noise(x, u))
-    return model.state_space.retract(call("f", model.f, x, u), linalg.matmul(L, z)).astype(x.dtype)
+    mean = call("f", model.f, x, u)
+    noise = linalg.matmul(L, z)
+    return model.state_space.retract(mean, noise).astype(x.dtype)
 
 
 def affine_move(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -101,7 +100,11 @@ def _jacobians(
     if not model.state_space.is_euclidean:
         raise ValueError(f"{who}: the model has a curved state space; expected a Euclidean one.")
     at = model.prior.mean if x is None else jnp.asarray(x, model.dtype)
-    jacobian = functools.partial(lambda fn: np.asarray(jax.jacfwd(bind(fn, u))(at), np.float64))
+
+    def jacobian(fn: Any) -> np.ndarray:
+        J = jax.jacfwd(bind(fn, u))(at)
+        return np.asarray(J, np.float64)
+
     return jacobian(model.f), jacobian(model.h)
 
 

@@ -220,7 +220,8 @@ def _search(eps: float, now: _Search, _: None) -> tuple[_Search, None]:
     # stop doubling when rounding adds up, or when the element of an unstable mode without noise has
     # grown so far that its eighth power would overflow
     sizes = [jnp.abs(leaf).max() for leaf in (element.A, element.U, element.Z)]
-    short = (jnp.stack(sizes).max() < largest_finite**0.125) & (steps < eps**-0.75)
+    is_small = jnp.stack(sizes).max() < largest_finite**0.125
+    short = is_small & (steps < eps**-0.75)
     doubled = combine_filters(element, element)
     return _Search(
         select(short, doubled, element),

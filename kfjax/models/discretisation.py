@@ -182,7 +182,8 @@ def _halvings(A: Array, dt: Any) -> int:
     """Return how often a step may have to be halved, or raise if that is too often."""
     if not (is_concrete(A) and is_concrete(dt)):
         return HALVINGS
-    size = float(np.abs(np.asarray(A, np.float64)).sum(axis=1).max(initial=0.0) * dt)
+    rows = np.abs(np.asarray(A, np.float64)).sum(axis=1)
+    size = float(rows.max(initial=0.0) * dt)
     for most in (HALVINGS, MOST_HALVINGS):
         if size <= 2.0 ** (most - 1):
             return most
@@ -239,5 +240,6 @@ def _doubled(half: tuple[Array, Array], active: Array) -> tuple[tuple[Array, Arr
     n = Q.shape[0]
     E = held[:, :n]
     F = jnp.eye(n, dtype=Q.dtype) + E
-    whole = 2 * held + linalg.matmul(E, held), linalg.symmetric(Q + linalg.quadratic(F, Q))
-    return select(active, whole, half), None
+    twice_held = 2 * held + linalg.matmul(E, held)
+    twice_Q = linalg.symmetric(Q + linalg.quadratic(F, Q))
+    return select(active, (twice_held, twice_Q), half), None

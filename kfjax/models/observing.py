@@ -60,12 +60,18 @@ def bind(fn: Any, u: Any, mask: Array | None = None, *, name: str = "f") -> Any:
         return Linear.unchecked(jnp.where(mask[:, None], fixed.A, 0), None, offset)
     if mask is None:
         return lambda x: call(name, fn, x, u)
-    return lambda x: jnp.where(mask, call(name, fn, _cut(mask, x), u), 0)
+
+    def masked(x: Array) -> Array:
+        y = call(name, fn, _cut(mask, x), u)
+        return jnp.where(mask, y, 0)
+
+    return masked
 
 
 def _cut(mask: Array, tree: Any) -> Any:
     """Stop gradients where nothing is observed, since h may have none and 0 * inf is NaN."""
-    return jax.tree.map(lambda a: jnp.where(mask.any(), a, jax.lax.stop_gradient(a)), tree)
+    seen = mask.any()
+    return jax.tree.map(lambda a: jnp.where(seen, a, jax.lax.stop_gradient(a)), tree)
 
 
 def observe(

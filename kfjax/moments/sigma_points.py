@@ -113,7 +113,8 @@ class SigmaPoints(abc.ABC):
                 " square-root form has no factor for it. Use alpha = 1, or the covariance form."
             )
         mean, dx, dy, c = self._evaluate(fn, x, L, source, target)
-        return Deviations(mean, (jnp.sqrt(c)[:, None] * dx).T, (jnp.sqrt(c)[:, None] * dy).T)
+        root = jnp.sqrt(c)[:, None]
+        return Deviations(mean, (root * dx).T, (root * dy).T)
 
     def affine(
         self,
@@ -140,7 +141,11 @@ class SigmaPoints(abc.ABC):
         w = jnp.asarray(mean_weights, x.dtype)
         c = jnp.asarray(cov_weights, x.dtype)
         dx = _times_points(unit, L.T)
-        ys = jax.vmap(lambda d: fn(source.retract(x, d)))(dx).astype(x.dtype)
+
+        def moved(d: Array) -> Array:
+            return fn(source.retract(x, d))
+
+        ys = jax.vmap(moved)(dx).astype(x.dtype)
         # offsets from fn(x) are small, so that angles do not wrap while they are averaged
         reference = fn(x).astype(x.dtype)
         offsets = jax.vmap(target.difference, in_axes=(0, None))

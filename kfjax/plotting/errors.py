@@ -177,7 +177,8 @@ def _subtracted(x: np.ndarray, m: np.ndarray, difference: Difference | None) -> 
     """Return the differences of states, [T, d]."""
     if difference is None:
         return x - m
-    return np.asarray(jax.vmap(difference)(jnp.asarray(x), jnp.asarray(m)))
+    each = jax.vmap(difference)
+    return np.asarray(each(jnp.asarray(x), jnp.asarray(m)))
 
 
 def _within(error: np.ndarray, bound: np.ndarray, known: np.ndarray) -> str:

@@ -189,7 +189,8 @@ def _filter_step(belief: SquareRootGaussian, step: Step) -> _Update:
 def _log_likelihood(step: Step, update: _Update) -> Array:
     """Return the log-likelihood of the observation of a step."""
     innovation = step.y_d - update.y_hat
-    S = linalg.Factored(linalg.matmul(update.S, update.S.T), update.S, jnp.zeros_like(innovation))
+    cov = linalg.matmul(update.S, update.S.T)
+    S = linalg.Factored(cov, update.S, jnp.zeros_like(innovation))
     R = linalg.matmul(step.R, step.R.T)
     info = innovation_info(innovation, S, step.mask, size=jnp.abs(update.y_hat), R=R)
     return jnp.asarray(info.log_likelihood)

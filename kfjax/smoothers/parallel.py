@@ -5,7 +5,6 @@ It pays off on accelerators, for long records.
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import jax
@@ -117,10 +116,9 @@ def _parallel_smooth(model: StateSpaceModel, record: Record) -> Smoothed:
 
 def _constant(prior: Gaussian, steps: int) -> SquareRootGaussian:
     """Return the prior held over t = 0..T: where to linearise a linear model."""
-    hold = functools.partial(jnp.broadcast_to, shape=(steps + 1, *prior.mean.shape))
-    return SquareRootGaussian(
-        hold(prior.mean), jnp.zeros((steps + 1, *prior.cov.shape), prior.mean.dtype)
-    )
+    means = jnp.broadcast_to(prior.mean, (steps + 1, *prior.mean.shape))
+    factors = jnp.zeros((steps + 1, *prior.cov.shape), prior.mean.dtype)
+    return SquareRootGaussian(means, factors)
 
 
 def linearise(rule: Any, model: StateSpaceModel, path: SquareRootGaussian, record: Record) -> Step:

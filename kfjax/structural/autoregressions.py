@@ -148,7 +148,8 @@ def _signed(coefficients: Any, sign: int) -> Array:
 def _spread(polynomial: Array, period: int) -> Array:
     """Return the polynomial in B^s for one in B."""
     count = polynomial.shape[0] - 1
-    return jnp.zeros(count * period + 1).at[:: max(period, 1)].set(polynomial)
+    zero = jnp.zeros(count * period + 1)
+    return zero.at[:: max(period, 1)].set(polynomial)
 
 
 def _product(a: Array, b: Array) -> Array:

@@ -290,7 +290,8 @@ class Structural(StateSpaceModel):
     def _prior(self) -> Gaussian:
         large = np.diag(np.where(self._diffuse, self.diffuse_variance, 0.0))
         cov = matrices.blocks(self.components, [c.start().cov for c in self.components])
-        return Gaussian(jnp.zeros(self.n, self.dtype), cov + jnp.asarray(large, self.dtype))
+        mean = jnp.zeros(self.n, self.dtype)
+        return Gaussian(mean, cov + jnp.asarray(large, self.dtype))
 
 
 def check_structural(who: str, model: object) -> None:

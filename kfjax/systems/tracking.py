@@ -192,10 +192,11 @@ def _bearings(sensors: Array, x: Array, u: Inputs) -> Array:
 
 def _ranges(x: Array, u: Inputs) -> Array:
     anchors = u.get("anchors") if isinstance(u, dict) else None
-    if anchors is None or np.ndim(anchors) != 2 or anchors.shape[1] != x.shape[0] // 2:
+    d = x.shape[0] // 2
+    if anchors is None or np.ndim(anchors) != 2 or anchors.shape[1] != d:
         got = type(u).__name__ if anchors is None else f"anchors of shape {np.shape(anchors)}"
         raise ValueError(
-            f"range_only: got {got} as input; expected a dict of 'anchors' [m, {x.shape[0] // 2}]"
+            f"range_only: got {got} as input; expected a dict of 'anchors' [m, {d}]"
             " and 'dt'. Pass us={'anchors': [T, m, d], 'dt': [T]}."
         )
     return jax.vmap(lambda anchor: norm(_offset(x, anchor)))(anchors)

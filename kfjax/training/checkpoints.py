@@ -268,7 +268,8 @@ def _unnamed(stored: dict[str, np.ndarray], like: PyTree) -> Any:
 def _restored(array: np.ndarray, like: PyTree) -> Any:
     """Return a stored array as the leaf it was."""
     if is_key(like):
-        return jax.random.wrap_key_data(jax.numpy.asarray(array), impl=jax.random.key_impl(like))
+        words = jax.numpy.asarray(array)
+        return jax.random.wrap_key_data(words, impl=jax.random.key_impl(like))
     dtype = jax.numpy.result_type(like) if not hasattr(like, "dtype") else like.dtype
     if np.dtype(dtype).kind == "V":
         array = array.view(dtype)

@@ -36,8 +36,10 @@ def places_to_start(
     # are tried, and only the best are descended from.
     drawn = np.asarray(jax.random.normal(key, (TRIED * starts, free.theta.size)))
     # every other one far away, for starts that are wrong by orders of magnitude
-    drawn = drawn * np.where(np.arange(len(drawn)) % 2, FURTHER, 1.0)[:, None]
-    tried = jnp.asarray(np.vstack([free.theta, free.theta + free.spread * drawn]), dtype)
+    reach = np.where(np.arange(len(drawn)) % 2, FURTHER, 1.0)
+    drawn = drawn * reach[:, None]
+    around = free.theta + free.spread * drawn
+    tried = jnp.asarray(np.vstack([free.theta, around]), dtype)
     values = values_at(objective, tried, on)
     values = np.where(np.isfinite(values), values, np.inf)
     if np.isinf(values).all():

@@ -191,7 +191,10 @@ def _saver(
 
 def _settled(task: Task, state: TrainState) -> bool:
     """Tell whether every run has run out of patience."""
-    return task.patience is not None and bool((np.asarray(state.waiting) >= task.patience).all())
+    if task.patience is None:
+        return False
+    waiting = np.asarray(state.waiting)
+    return bool((waiting >= task.patience).all())
 
 
 def _report(state: TrainState, frozen: PyTree, row: int) -> Report:

@@ -89,7 +89,8 @@ def counted_channels(info: Info) -> Array | None:
     """Return how many channels counted: `dof`, and at least 1 if the observation was impossible."""
     if info.dof is None or info.nis is None:
         return info.dof
-    return jnp.maximum(info.dof, jnp.isinf(info.nis).astype(info.dof.dtype))
+    impossible = jnp.isinf(info.nis).astype(info.dof.dtype)
+    return jnp.maximum(info.dof, impossible)
 
 
 def joint_acceptance(infos: Sequence[Info], shares: Array) -> dict[str, Array]:

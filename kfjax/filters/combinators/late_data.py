@@ -169,14 +169,16 @@ def _predict(late: Late, params: Params, state: DelayedState, u: Inputs = None) 
     _check_size("inputs", "u", flat, late.inputs)
     predicted = moved(late, params, at(state.history.after, place.row), u, place.step)
     history = insert(state.history, place, predicted, flat)
-    newest = select(place.row == late.rows - 1, predicted, state.inner)
-    done = (place.row == late.rows - 1) | (place.step == 0) | place.refused
+    is_newest = place.row == late.rows - 1
+    newest = select(is_newest, predicted, state.inner)
+    done = is_newest | (place.step == 0) | place.refused
     again = (params, history, predicted, place.row, u)
     inner, changed = again_unless(done, (newest, history), late, again)
     in_use = jnp.minimum(state.in_use + 1, late.rows)
     unreported = state.unreported + gained(changed, history)
     new = DelayedState(inner, predicted, changed, in_use, place.row, unreported)
-    return select(place.refused, state._replace(place=jnp.full_like(state.place, -1)), new)
+    refused = state._replace(place=jnp.full_like(state.place, -1))
+    return select(place.refused, refused, new)
 
 
 def _update(
@@ -226,7 +228,8 @@ def _room(state: DelayedState, index: Array) -> tuple[Array, History]:
     """Return the history with room for an observation in a row, or in a copy of that row."""
     history = state.history
     filled = history.observed[index].any()
-    in_use = jnp.minimum(state.in_use + filled.astype(state.in_use.dtype), history.step.shape[0])
+    wanted = state.in_use + filled.astype(state.in_use.dtype)
+    in_use = jnp.minimum(wanted, history.step.shape[0])
     return in_use, select(filled, repeat(history, index, state.predicted), history)
 
 

@@ -233,7 +233,8 @@ def _usable(z: Array, rate: float | Array) -> tuple[Array, Array]:
 
     Otherwise one absurd reading would stay in the estimate forever.
     """
-    usable = jnp.sum(z * z) < float(jnp.finfo(z.dtype).max) ** 0.4
+    largest = float(jnp.finfo(z.dtype).max)
+    usable = jnp.sum(z * z) < largest**0.4
     return jnp.where(usable, z, 0), jnp.where(usable, rate, 0).astype(z.dtype)
 
 

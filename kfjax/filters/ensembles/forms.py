@@ -51,9 +51,9 @@ class LowRank(NamedTuple):
         # The matrix inversion lemma: S^-1 = R^-1/2' (I - Z' (I + Z Z')^-1 Z) R^-1/2 with Y' = R^1/2
         # Z', so that nothing larger than N x N is factored.
         white = whitened(self.R, b[None])
-        return unwhitened(
-            self.R, white - linalg.matmul(_member_weights(self.Z, self.root, white), self.Z)
-        )[0]
+        weights = _member_weights(self.Z, self.root, white)
+        left = white - linalg.matmul(weights, self.Z)
+        return unwhitened(self.R, left)[0]
 
     def logdet(self) -> Array:
         """Return log det S."""
@@ -77,7 +77,8 @@ def innovation_covariance(
     N, m = Y.shape
     if localisation is not None:
         taper = jnp.asarray(localisation.observation_observation, Y.dtype)
-        return linalg.factorise(taper * linalg.matmul(Y.T, Y) + R, hidden)
+        tapered = taper * linalg.matmul(Y.T, Y)
+        return linalg.factorise(tapered + R, hidden)
     if m <= N:
         return linalg.factorise(linalg.matmul(Y.T, Y) + R, hidden)
     R = divisible_noise(Y, R)
@@ -87,14 +88,17 @@ def innovation_covariance(
 
 def _member_weights(Z: Array, root: Array, white: Array) -> Array:
     """Return b Z' (I + Z Z')^-1 [k, N], the weights of anomalies for whitened rows b [k, m]."""
-    return linalg.matmul(linalg.matmul(linalg.matmul(white, Z.T), root), root)
+    weights = linalg.matmul(white, Z.T)
+    return linalg.matmul(linalg.matmul(weights, root), root)
 
 
 def _moves(X: Array, Y: Array, S: linalg.Factored | LowRank, rows: Array) -> Array:
     """Return the gain times each row, X' Y S^-1 b, for rows b [k, m]."""
     if isinstance(S, LowRank):
-        return linalg.matmul(_member_weights(S.Z, S.root, whitened(S.R, rows)), X)
-    return linalg.matmul(linalg.matmul(S.solve(rows.T).T, Y.T), X)
+        weights = _member_weights(S.Z, S.root, whitened(S.R, rows))
+    else:
+        weights = linalg.matmul(S.solve(rows.T).T, Y.T)
+    return linalg.matmul(weights, X)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,7 +190,8 @@ class Transform:
         # a covariance: each component has its own small problem (Hunt, Kostelich and Szunyogh,
         # 2007).
         near, taper = localisation.neighbours
-        shift, anomalies = jax.vmap(local)(X.T, near, jnp.sqrt(jnp.asarray(taper, Z.dtype)))
+        root = jnp.sqrt(jnp.asarray(taper, Z.dtype))
+        shift, anomalies = jax.vmap(local)(X.T, near, root)
         return shift, anomalies.T
 
 
@@ -203,9 +208,8 @@ def _transformed(
     # the gain (Andrews, 1968; Whitaker and Hamill, 2002), which gives the covariance of the Kalman
     # filter exactly, without drawn noise.
     factor = S.lower + linalg.cholesky(R)
-    moves = linalg.solve_lower(
-        factor, linalg.solve_lower(S.lower, linalg.matmul(Y.T, X)), transpose=True
-    )
+    white = linalg.solve_lower(S.lower, linalg.matmul(Y.T, X))
+    moves = linalg.solve_lower(factor, white, transpose=True)
     return shift, X - linalg.matmul(Y, moves)
 
 
@@ -221,7 +225,8 @@ def inverse_root(A: Array) -> tuple[Array, Array]:
 def _inverse_root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Any, Any]:
     """Use divided differences, which for this function have no poles where eigenvalues coincide."""
     V, s = _spectrum(primals[0])
-    inner = linalg.matmul(V.T, linalg.matmul(linalg.symmetric(tangents[0]), V))
+    dA = linalg.symmetric(tangents[0])
+    inner = linalg.matmul(V.T, linalg.matmul(dA, V))
     log_det = jnp.sum(jnp.diag(inner) / s**2)
     # df(A) = V (D * (V' dA V)) V' with the divided differences D of f (Daleckii and Krein). For
     # f(s^2) = 1 / s they are
@@ -230,8 +235,11 @@ def _inverse_root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[An
     #
     # which is finite also where i = j. The derivative of `eigh` divides by s_i^2 - s_j^2 itself,
     # and is NaN for equal eigenvalues, of which an ensemble with N > m has at least N - m.
-    inner = -inner / (s[:, None] * s[None, :] * (s[:, None] + s[None, :]))
-    return inverse_root(*primals), (linalg.matmul(V, linalg.matmul(inner, V.T)), log_det)
+    s_i = s[:, None]
+    s_j = s[None, :]
+    inner = -inner / (s_i * s_j * (s_i + s_j))
+    tangent = linalg.matmul(V, linalg.matmul(inner, V.T))
+    return inverse_root(*primals), (tangent, log_det)
 
 
 def _spectrum(A: Array) -> tuple[Array, Array]:

@@ -193,7 +193,8 @@ def _initial(who: str, particles: int, keeps_previous: bool) -> Any:
 
 def _noise(key: Array, model: StateSpaceModel, state: ParticleState) -> Array:
     """Draw standard normals, [N, n]."""
-    return jax.random.normal(key, (state.particles.shape[0], model.n), state.particles.dtype)
+    shape = (state.particles.shape[0], model.n)
+    return jax.random.normal(key, shape, state.particles.dtype)
 
 
 def _move(key: Array, model: StateSpaceModel, state: ParticleState, u: Inputs) -> ParticleState:

@@ -135,7 +135,8 @@ def rao_blackwellised(
         z = normals(draw, params)
         # draws with sample mean 0 and covariance I give the particles exactly the requested moments
         unit = Gaussian(jnp.zeros_like(z[0]), jnp.eye(z.shape[1], dtype=z.dtype))
-        z = clouds.affine_move(again, None, z, jnp.full_like(z[:, 0], 1 / particles), unit)
+        equal = jnp.full_like(z[:, 0], 1 / particles)
+        z = clouds.affine_move(again, None, z, equal, unit)
         return _spread(params, linear, data, gaussian, z)
 
     return Filter(init, predict, update, recentre)
@@ -150,11 +151,10 @@ class _Parts(NamedTuple):
 
 def _parts(model: StateSpaceModel, linear: tuple[int, ...]) -> _Parts:
     rows = np.eye(model.n)
+    sampled = np.delete(rows, linear, 0)
     return _Parts(
-        *(
-            jnp.asarray(part, model.dtype)
-            for part in (np.delete(rows, linear, 0), rows[list(linear)])
-        )
+        jnp.asarray(sampled, model.dtype),
+        jnp.asarray(rows[list(linear)], model.dtype),
     )
 
 
@@ -239,9 +239,8 @@ def _spread(
     factor = linalg.cholesky(belief.cov)
     offsets, covs = jax.vmap(lambda z: _draw(parts, factor, jnp.zeros_like(factor), z))(z)
     points = jax.vmap(model.state_space.retract, in_axes=(None, 0))(belief.mean, offsets)
-    return ParticleState(
-        points, normalised(jnp.zeros_like(z[:, 0])), data, covs, space=clouds.space_of(model)
-    )
+    equal = normalised(jnp.zeros_like(z[:, 0]))
+    return ParticleState(points, equal, data, covs, space=clouds.space_of(model))
 
 
 def _draw(parts: _Parts, deviations: Array, Q: Array, z: Array) -> tuple[Array, Array]:
@@ -250,7 +249,8 @@ def _draw(parts: _Parts, deviations: Array, Q: Array, z: Array) -> tuple[Array, 
     Returns the draw with the conditional mean and covariance of the others.
     """
     A, B = (linalg.matmul(part, deviations) for part in parts)
-    S = linalg.factorise(linalg.matmul(A, A.T) + linalg.quadratic(parts.sampled, Q))
+    within = linalg.matmul(A, A.T)
+    S = linalg.factorise(within + linalg.quadratic(parts.sampled, Q))
     cross_deviations = linalg.matmul(A, B.T)
     cross_noise = linalg.matmul(linalg.matmul(parts.sampled, Q), parts.linear.T)
     cross = cross_deviations + cross_noise
@@ -260,6 +260,7 @@ def _draw(parts: _Parts, deviations: Array, Q: Array, z: Array) -> tuple[Array, 
     others = linalg.matmul(parts.linear.T, linalg.matmul(K, d))
     offset = sampled + others
     # the covariance of l - K n as a sum of squares, which keeps it definite
-    residual = linalg.matmul(parts.linear.T, parts.linear - linalg.matmul(K, parts.sampled))
+    left = parts.linear - linalg.matmul(K, parts.sampled)
+    residual = linalg.matmul(parts.linear.T, left)
     rest = linalg.matmul(residual, deviations)
     return offset, linalg.matmul(rest, rest.T) + linalg.quadratic(residual, Q)

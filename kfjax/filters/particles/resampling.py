@@ -190,7 +190,8 @@ class Soft(Resampling):
     def log_probabilities(self, log_weights: Array) -> Array:
         """Return log(alpha w + (1 - alpha) / N)."""
         w = jnp.exp(normalised(log_weights))
-        return jnp.log(self.alpha * w + (1 - self.alpha) / w.shape[0])
+        uniform = (1 - self.alpha) / w.shape[0]
+        return jnp.log(self.alpha * w + uniform)
 
 
 @dataclasses.dataclass(frozen=True)

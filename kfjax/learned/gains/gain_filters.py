@@ -131,17 +131,15 @@ def gain_filter(
     def network(key: Array, model: StateSpaceModel) -> Any:
         _check_sizes(rule, model)
         shapes = sizes(features, rule.n, rule.m)
-        return rule.network(
-            key, {name: jnp.zeros(size, model.dtype) for name, size in shapes.items()}
-        )
+        zero = {name: jnp.zeros(size, model.dtype) for name, size in shapes.items()}
+        return rule.network(key, zero)
 
     def first(params: Learned) -> GainState:
         check_learned(params)
         _check_sizes(rule, params.model)
         past = first_past(params.model, rule.m)
-        return GainState(
-            jnp.copy(params.model.prior.mean), rule.cov(params), rule.carry(params), past
-        )
+        mean = jnp.copy(params.model.prior.mean)
+        return GainState(mean, rule.cov(params), rule.carry(params), past)
 
     def predict(params: Learned, state: GainState, u: Inputs = None) -> GainState:
         check_learned(params)

@@ -190,11 +190,13 @@ def _gru(
     # stays apart.
     from_x = _take(weights, f"{name}.bias_ih_l{layer}", (3 * size,))
     from_h = _take(weights, f"{name}.bias_hh_l{layer}", (3 * size,))
+    of_candidate = from_h[2 * size :]
+    added = np.concatenate([from_h[: 2 * size], np.zeros_like(of_candidate)])
     return {
         "input_kernel": _take(weights, f"{name}.weight_ih_l{layer}", (3 * size, inputs)).T,
         "hidden_kernel": _take(weights, f"{name}.weight_hh_l{layer}", (3 * size, size)).T,
-        "bias": from_x + np.concatenate([from_h[: 2 * size], np.zeros_like(from_h[2 * size :])]),
-        "candidate_bias": from_h[2 * size :],
+        "bias": from_x + added,
+        "candidate_bias": of_candidate,
     }
 
 

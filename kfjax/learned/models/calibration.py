@@ -119,7 +119,8 @@ def _rotation(C: np.ndarray) -> np.ndarray:
     left, values, right = np.linalg.svd(C)
     determinant = np.linalg.det(left) * np.linalg.det(right)
     sign = np.sign(determinant)
-    if values[-2] + sign * values[-1] <= 1e-9 * values[0] or not values[0] > 0:
+    smallest = values[-2] + sign * values[-1]
+    if smallest <= 1e-9 * values[0] or not values[0] > 0:
         raise ValueError(
             "calibrate_sensors: the data do not determine a rotation; expected observations that"
             f" vary in at least {m - 1} of {m} directions and are not mirrored. Leave 'rotation'"
@@ -147,7 +148,8 @@ def _turned_function(h: Any, M: Array, b: Array) -> Any:
     if not isinstance(h, Linear) or any(callable(part) for part in (h.A, h.B, h.b)):
         return Partial(_turned, M, b, h)
     offset = b if h.b is None else linalg.matmul(M, h.b) + b
-    return Linear(linalg.matmul(M, h.A), None if h.B is None else linalg.matmul(M, h.B), offset)
+    B = None if h.B is None else linalg.matmul(M, h.B)
+    return Linear(linalg.matmul(M, h.A), B, offset)
 
 
 def _turned(M: Array, b: Array, h: Any, x: Array, u: Inputs) -> Array:

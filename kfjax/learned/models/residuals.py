@@ -60,7 +60,8 @@ class Corrected:
 
     def __call__(self, theta: ResidualParams, x: Array, u: Inputs) -> Array:
         base = theta.base(x, u)
-        r = theta.shift + theta.unit * self.regressor(theta.weights, self.standardised(theta, x, u))
+        v = self.standardised(theta, x, u)
+        r = theta.shift + theta.unit * self.regressor(theta.weights, v)
         return theta.retract(base, r)
 
     def standardised(self, theta: ResidualParams, x: Array, u: Inputs) -> Array:

@@ -82,7 +82,8 @@ class LSTM(nn.Module):
         """Return the new h and c in one vector."""
         h, c = jnp.split(carry, 2)
         i, f, g, o = jnp.split(_fused(self, 4, h, x, _remember), 4)
-        c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
+        kept = nn.sigmoid(f) * c
+        c = kept + nn.sigmoid(i) * jnp.tanh(g)
         return jnp.concatenate([nn.sigmoid(o) * jnp.tanh(c), c])
 
 
