@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from typing import Any
 
 from kfjax._cli.argument_types import components, count, probability, whole
 from kfjax._cli.pictures import add_series
@@ -25,6 +27,30 @@ def add_forecast(parser: argparse.ArgumentParser) -> None:
         help="how --model auto chooses (default aic)",
     )
     add("--steps", metavar="K", type=count, help="number of steps ahead")
+    _add_fit(add)
+    add(
+        "--holdout",
+        metavar="K",
+        type=count,
+        help="hold out the last K steps, forecast them, and report the errors",
+    )
+    add(
+        "--level",
+        metavar="P",
+        type=probability,
+        default=0.95,
+        help="probability of the intervals (default 0.95)",
+    )
+    add(
+        "--out",
+        metavar="FILE",
+        default="forecast.csv",
+        help="csv or parquet file to write (default forecast.csv)",
+    )
+
+
+def _add_fit(add: Callable[..., Any]) -> None:
+    """Add the arguments of a fit of the model, and of its start."""
     add(
         "--fit",
         metavar="WHAT",
@@ -58,23 +84,4 @@ def add_forecast(parser: argparse.ArgumentParser) -> None:
         type=count,
         default=4,
         help="number of starts of the fit (default 4)",
-    )
-    add(
-        "--holdout",
-        metavar="K",
-        type=count,
-        help="hold out the last K steps, forecast them, and report the errors",
-    )
-    add(
-        "--level",
-        metavar="P",
-        type=probability,
-        default=0.95,
-        help="probability of the intervals (default 0.95)",
-    )
-    add(
-        "--out",
-        metavar="FILE",
-        default="forecast.csv",
-        help="csv or parquet file to write (default forecast.csv)",
     )
