@@ -119,7 +119,7 @@ def take_update(
     ) -> tuple[TrainState, Array]:
         return _update(task, windows, state, sums, frozen, batch, key, s)
 
-    return sharding.copied((jax.vmap(one) if task.many else one)(state, sums, frozen, batch, key))
+    return sharding.copied(task.over_runs(one)(state, sums, frozen, batch, key))
 
 
 @functools.partial(jit, static_argnums=0)
@@ -137,7 +137,7 @@ def report(
     def one(state: TrainState, sums: Array, frozen: PyTree, key: Array) -> TrainState:
         return _report(task, state, sums, frozen, validation, key, interval)
 
-    return sharding.copied((jax.vmap(one) if task.many else one)(state, sums, frozen, key))
+    return sharding.copied(task.over_runs(one)(state, sums, frozen, key))
 
 
 @functools.partial(jit, static_argnums=0)

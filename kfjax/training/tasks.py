@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -46,7 +47,12 @@ class Task:
     ema: float | None = None
     patience: int | None = None
     many: bool = False
+
     independent: bool = False
+
+    def over_runs(self, one: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function of one run as a function of all runs."""
+        return jax.vmap(one) if self.many else one
 
     def windows(self, data: Any) -> int:
         """Return the number of windows in the trajectories; the last one may be padded."""
@@ -140,4 +146,4 @@ def begin(
             history=History(counts, rows, rows, rows, counts),
         )
 
-    return (jax.vmap(one) if task.many else one)(trained, frozen, key)
+    return task.over_runs(one)(trained, frozen, key)
