@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import ArrayLike, Real
+from jaxtyping import ArrayLike, Float, Real
 from scipy import special
 
 from kfjax._support.arguments import real_numbers
@@ -28,7 +28,7 @@ class Gaussians(NamedTuple):
 
 def gaussian_crps(
     mean: Real[ArrayLike, " *shape"], std: Real[ArrayLike, " *shape"], y: Real[ArrayLike, " *shape"]
-) -> np.ndarray:
+) -> Float[np.ndarray, " *shape"]:
     """Return the continuous ranked probability score of a normal distribution.
 
     CRPS = integral (F(x) - [x >= y])^2 dx = std (z (2 Phi(z) - 1) + 2 phi(z) - 1 / sqrt(pi)),

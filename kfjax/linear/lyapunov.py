@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Float
 
 from kfjax import linalg
 from kfjax._support.arguments import check_covariance, is_concrete
@@ -19,7 +20,7 @@ __all__ = ["stationary_covariance"]
 DOUBLINGS = 40  # covers 1e12 steps, in which a mode of 1 - 1e-10 decays to nothing
 
 
-def stationary_covariance(F: Numbers, Q: Numbers) -> Array:
+def stationary_covariance(F: Numbers, Q: Numbers) -> Float[Array, "n n"]:
     """Return the stationary covariance P = F P F' + Q of x_t = F x_{t-1} + e_t, e_t ~ N(0, Q).
 
     P = sum_k F^k Q F^k' is summed by doubling, P <- P + F P F' and F <- F F. The derivative is

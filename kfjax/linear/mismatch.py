@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float
 
 from kfjax import linalg
 from kfjax._support import one_kernel
@@ -26,8 +27,8 @@ def expected_error(
     design: StateSpaceModel | None = None,
     *,
     steps: int,
-    gain: Array | None = None,
-) -> Array:
+    gain: Float[Array, "n m"] | None = None,
+) -> Float[Array, "T n n"]:
     """Return the error covariance of a linear filter on data from another linear model.
 
     E[(x_t - xhat_t)(x_t - xhat_t)'] for t = 1..T.

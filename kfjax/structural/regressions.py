@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from kfjax._support.arguments import check_count, check_mapping, items_of
 from kfjax._support.pytrees import STATIC
@@ -112,7 +113,7 @@ def regression(count: int = 1, std: Any = None, *, name: str | None = None) -> S
     return Structural.of(Regression(name=name, std=std, count=int(count)))
 
 
-def pulse(steps: int, at: int) -> np.ndarray:
+def pulse(steps: int, at: int) -> Float[np.ndarray, " steps"]:
     """Return the input [steps] of an intervention that acts in one step: 1 there, else 0.
 
     Args:
@@ -126,7 +127,7 @@ def pulse(steps: int, at: int) -> np.ndarray:
     return (_since("pulse", steps, at) == 0).astype(float)
 
 
-def shift(steps: int, at: int) -> np.ndarray:
+def shift(steps: int, at: int) -> Float[np.ndarray, " steps"]:
     """Return the input [steps] of a change of level: 0 before a step and 1 from it on.
 
     Args:
@@ -140,7 +141,7 @@ def shift(steps: int, at: int) -> np.ndarray:
     return (_since("shift", steps, at) >= 0).astype(float)
 
 
-def ramp(steps: int, at: int) -> np.ndarray:
+def ramp(steps: int, at: int) -> Float[np.ndarray, " steps"]:
     """Return the input [steps] of a change of slope: the number of steps after a given one.
 
     Args:

@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Float, Real
 
 from kfjax._support.arguments import check_count, choose, numeric
 from kfjax._support.types import Numbers
@@ -15,7 +16,7 @@ from kfjax._support.values import real_array
 __all__ = ["bearing", "norm", "roll_pitch_yaw", "rotate", "rotation", "spherical"]
 
 
-def norm(d: Array) -> Array:
+def norm(d: Real[Array, " n"]) -> Float[Array, ""]:
     """Return |d|, with derivative 0 at d = 0."""
     d = _real("norm: d", d)
     # A double `where`: the root of zero has an infinite derivative, and the derivative of a plain
@@ -25,7 +26,7 @@ def norm(d: Array) -> Array:
     return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, squared)))
 
 
-def bearing(x: Array, y: Array) -> Array:
+def bearing(x: Real[Array, " ..."], y: Real[Array, " ..."]) -> Float[Array, " ..."]:
     """Return the angle of (x, y) from the x axis in [-pi, pi] radians.
 
     At the origin it is 0, with derivative 0.
@@ -37,7 +38,7 @@ def bearing(x: Array, y: Array) -> Array:
     return jnp.arctan2(jnp.where(origin, 0, y), jnp.where(origin, 1, x))
 
 
-def spherical(x: Array) -> Array:
+def spherical(x: Real[Array, " 3"]) -> Float[Array, " 3"]:
     """Return the spherical coordinates (rho, theta, phi) of x [3].
 
     They are the distance, the angle from the z axis in [0, pi], and the azimuth in [0, 2 pi).
@@ -61,7 +62,7 @@ def _real(name: str, values: Numbers) -> Array:
     return jnp.asarray(real_array(name, values, finite=False))
 
 
-def rotation(degrees: float | Array, n: int = 2) -> Array:
+def rotation(degrees: float | Real[Array, ""], n: int = 2) -> Float[Array, "n n"]:
     """Return the matrix [n, n] that rotates the first two axes counter-clockwise by an angle.
 
     Args:
@@ -88,7 +89,9 @@ def _rotation(degrees: float | Array, n: int) -> Any:
     return xp.block([[plane, zero], [zero.T, np.eye(n - 2)]])
 
 
-def roll_pitch_yaw(roll: float | Array, pitch: float | Array, yaw: float | Array) -> Array:
+def roll_pitch_yaw(
+    roll: float | Real[Array, ""], pitch: float | Real[Array, ""], yaw: float | Real[Array, ""]
+) -> Float[Array, "3 3"]:
     """Return the rotation R_z(yaw) R_y(pitch) R_x(roll), [3, 3], of angles in degrees."""
     R_x, R_y, R_z = (_about(axis, angle) for axis, angle in enumerate((roll, pitch, yaw)))
     return jnp.asarray(R_z @ R_y @ R_x)
@@ -102,7 +105,9 @@ def _about(axis: int, degrees: float | Array) -> Any:
     return _rotation(degrees, 3)[place][:, place]
 
 
-def rotate(matrix: Array, degrees: float | Array, order: str = "left") -> Array:
+def rotate(
+    matrix: Real[Array, "k n"], degrees: float | Real[Array, ""], order: str = "left"
+) -> Float[Array, "k n"]:
     """Rotate the first two axes of the output (R M) or of the input (M R) of a matrix M [k, n].
 
     The KalmanNet paper's mismatch of the dynamics is printed as R F, but the published data sets

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from jax import Array
+from jaxtyping import Float
 
 from kfjax._support.arguments import numeric
 from kfjax._support.naming import described
@@ -20,7 +21,9 @@ from kfjax.base import Inputs
 __all__ = ["rk4"]
 
 
-def rk4(drift: Callable[[Array], Array], x: Array, dt: float | Array) -> Array:
+def rk4(
+    drift: Callable[[Array], Array], x: Float[Array, " n"], dt: float | Float[Array, ""]
+) -> Float[Array, " n"]:
     """Take one classical Runge-Kutta step of dx/dt = drift(x)."""
     if not callable(drift):
         raise ValueError(f"rk4: drift is {described(drift)}; expected a function of x.")

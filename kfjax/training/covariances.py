@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Float
 
 from kfjax import linalg
 from kfjax._support.arguments import (
@@ -40,7 +41,7 @@ LIFT = 1e-6
 NAMES = ("Q", "R", "P0")
 
 
-def unconstrain(cov: Numbers, floor: Numbers = 0.0) -> Array:
+def unconstrain(cov: Numbers, floor: Numbers = 0.0) -> Float[Array, " k"]:
     """Return the free numbers [n (n + 1) / 2] of a covariance, row by row of its factor.
 
     cov = L L' + diag(floor),   L_ii = exp(theta_ii),   L_ij = L_ii theta_ij
@@ -96,7 +97,9 @@ def _own_units(cov: np.ndarray, floor: np.ndarray) -> np.ndarray:
     return np.sqrt(np.where(variances > 0, variances, LIFT * largest))
 
 
-def constrain(theta: Array, floor: float | Array = 0.0) -> Array:
+def constrain(
+    theta: Float[Array, " k"], floor: float | Float[Array, " ..."] = 0.0
+) -> Float[Array, "n n"]:
     """Return the covariance [n, n] of free numbers [n (n + 1) / 2]; the inverse of `unconstrain`.
 
     Args:

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from kfjax._support.arguments import check_count
 from kfjax._support.naming import described
@@ -217,7 +218,7 @@ def _forgetting(
     return forgetting(filter, params, data, scale=scale)
 
 
-def relative_error(error: Numbers, cov: Numbers) -> np.ndarray:
+def relative_error(error: Numbers, cov: Numbers) -> Float[np.ndarray, " n"]:
     """Return the root mean square of errors in units of their standard deviations.
 
     Args:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Float
 
 from kfjax._support.arguments import check_count
 from kfjax._support.compiling import jit
@@ -114,7 +115,7 @@ def _jacobian(filter: Filter, params: Params, step: ProbedStep) -> Array:
 
 def gradient_per_lag(
     filter: Filter, params: Params, data: Dataset, *, scale: Any = None
-) -> np.ndarray:
+) -> Float[np.ndarray, " T"]:
     """Measure how much the last estimate depends on each observation: |d mean_T / d y_{T-k}|.
 
     A network whose norms fall faster than those of its teacher has not learned the teacher's

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax import Array
+from jaxtyping import Float
 
 from kfjax import linalg
 from kfjax._support.arguments import check_counts, check_kind, real_numbers
@@ -91,7 +92,9 @@ def corrected_gain(n: int, m: int, *, hidden: int = 32, context: bool = False) -
     return gain_filter(CorrectedGain(n, m, hidden, context), FEATURES, Raw())
 
 
-def state_scales(model: StateSpaceModel, states: Array | np.ndarray) -> dict[str, Array]:
+def state_scales(
+    model: StateSpaceModel, states: Float[Array | np.ndarray, "... N"]
+) -> dict[str, Float[Array, " _"]]:
     """Return the centre and spread by which `corrected_gain(context=True)` standardises states.
 
     On a curved space the centre is the point from which the mean difference is zero, and the spread

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 from jax import Array
+from jaxtyping import Float
 
 from kfjax import linalg
 from kfjax._support.arguments import is_concrete
@@ -15,7 +16,9 @@ from kfjax._support.values import real_array
 __all__ = ["covariance_from_gain"]
 
 
-def covariance_from_gain(K: Array, H: Array, R: Array) -> Array:
+def covariance_from_gain(
+    K: Float[Array, "n m"], H: Float[Array, "m n"], R: Float[Array, "m m"]
+) -> Float[Array, "n n"]:
     """Return the covariance of x_{t|t} that belongs to a Kalman gain.
 
     The observation must have full column rank.

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.tree_util import Partial
+from jaxtyping import Float
 
 from kfjax._support.arguments import (
     check_count,
@@ -33,7 +34,7 @@ from kfjax.models.state_space import StateSpaceModel
 __all__ = ["context_noise", "input_context", "state_context"]
 
 
-def input_context(x: Array, u: Inputs) -> Array:
+def input_context(x: Float[Array, " n"], u: Inputs) -> Float[Array, " p"]:
     """Return u, an array [p]: what was measured beside y, such as signal strength."""
     del x
     if u is None:
@@ -44,7 +45,7 @@ def input_context(x: Array, u: Inputs) -> Array:
     return jnp.asarray(as_arrays("input_context: u", u))
 
 
-def state_context(x: Array, u: Inputs) -> Array:
+def state_context(x: Float[Array, " n"], u: Inputs) -> Float[Array, " n"]:
     """Return x [n]."""
     del u
     return x
