@@ -33,6 +33,31 @@ every_filter = pytest.mark.parametrize("name", FILTERS)
 
 close = {"rtol": 1e-9, "atol": 1e-11}
 
+# Functions that return or change a filter of another name, and one whose observations are dicts
+# and which has tests of its own.
+WITHOUT_A_ROW = {
+    "by_name",
+    "gain_filter",
+    "learned_by_name",
+    "published",
+    "recurrent_baseline",
+    "sequence_regressor",
+    "with_dropout",
+    "sequential",
+}
+
+
+def test_every_filter_has_a_row():
+    made = [str(row.filter) for row in FILTERS.values()]
+    names = {
+        name
+        for package in (kf.filters, kf.learned)
+        for name in package.__all__
+        if getattr(getattr(package, name), "__annotations__", {}).get("return") == "Filter"
+    }
+    without = {name for name in names if not any(f"{name}(" in text for text in made)}
+    assert without == WITHOUT_A_ROW
+
 
 def at(tree, index):
     """An entry, or a slice, of every leaf."""
