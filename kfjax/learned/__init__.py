@@ -10,7 +10,6 @@ from kfjax.learned.gains.kalman_nets import GainNetwork, kalman_net, published
 from kfjax.learned.gains.learned_smoother import RTSNet, SmoothedMeans, rts_net
 from kfjax.learned.gains.module_networks import ModuleNetwork
 from kfjax.learned.gains.networks import (
-    GRU,
     Architecture1,
     Architecture2,
     BackwardArchitecture,
@@ -19,6 +18,7 @@ from kfjax.learned.gains.recursive_gain import recursive_kalman_net
 from kfjax.learned.gains.scales import measure_scales
 from kfjax.learned.gains.split_gain import split_kalman_net
 from kfjax.learned.gains.torch_weights import Pretrained, from_torch
+from kfjax.learned.gated_unit import GRU
 from kfjax.learned.models.calibration import Calibration, calibrate_sensors
 from kfjax.learned.models.labelled import fit_labelled
 from kfjax.learned.models.noise_from_context import context_noise, input_context, state_context

@@ -10,8 +10,8 @@ from flax import linen as nn
 from jax import Array
 
 from kfjax._support.arguments import check_count, check_number, choose
-from kfjax.learned.gains.networks import GRU
 from kfjax.learned.gains.products import dot_general, product
+from kfjax.learned.gated_unit import GRU
 
 __all__ = ["LSTM", "PlainRNN", "RecurrentStack"]
 

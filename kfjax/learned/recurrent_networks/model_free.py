@@ -22,7 +22,7 @@ from kfjax._support.arguments import check_counts
 from kfjax.base import Filter, Gaussian, Info, Inputs, Mask, constructor
 from kfjax.filters.gaussian import Standard
 from kfjax.learned.gains.covariances import bounded, entries, unit_triangle
-from kfjax.learned.gains.networks import GRU
+from kfjax.learned.gated_unit import GRU
 from kfjax.learned.params import Initialiser, Learned, check_learned, in_precision
 from kfjax.learned.recurrent_networks.cells import dense
 from kfjax.learned.recurrent_networks.recurrent_rule import scale_of
