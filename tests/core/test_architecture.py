@@ -37,6 +37,8 @@ ORDER = [
     ["plotting", "exporting"],
     ["_cli"],
 ]
+# The first of each pair knows nothing of the second, although the order would allow it.
+APART = {("learned", "systems"), ("evaluation", "training"), ("evaluation", "learned")}
 FLOOR = {place: floor for floor, group in enumerate(ORDER) for place in group}
 PUBLIC = {"kfjax"} | {
     f"kfjax.{name}" for name in kf.__all__ if isinstance(getattr(kf, name), types.ModuleType)
@@ -102,6 +104,13 @@ def test_imports_point_one_way():
         if points_up(place_of(module), place_of(target))
     ]
     assert not up
+
+
+def test_places_that_know_nothing_of_each_other_do_not_import():
+    pairs = {
+        (place_of(module), place_of(target)) for module in MODULES for target in ARROWS[module]
+    }
+    assert not pairs & APART
 
 
 def points_up(here: str, there: str) -> bool:
