@@ -16,9 +16,17 @@ from kfjax._cli.columns import table_columns
 from kfjax._cli.imitation import Imitation, imitate
 from kfjax._cli.output import check_folder, later_steps, make_console
 from kfjax._cli.studies import size_in_words
-from kfjax._cli.trained import CHECKPOINTS, DESCRIPTION, PARAMS, PICTURE, Trained, check_own
+from kfjax._cli.trained import (
+    CHECKPOINTS,
+    DESCRIPTION,
+    PARAMS,
+    PICTURE,
+    Trained,
+    check_files,
+    check_own,
+    describe,
+)
 from kfjax._support.files import write_file
-from kfjax._support.saving import write_json
 from kfjax.base import Filter
 from kfjax.data import Dataset, Parts, read_parts
 from kfjax.learned.params import Learned
@@ -66,7 +74,7 @@ def run_distil(args: Namespace) -> None:
     verdicts = [verdict._asdict() for verdict in diagnosis.verdicts]
     figures = None if diagnosis.figures is None else diagnosis.figures._asdict()
     about |= {"scale": diagnosis.scale, "figures": figures, "verdicts": verdicts}
-    write_json(out / DESCRIPTION, about)
+    describe(out, about)
     console.print(f"Wrote {out}.")
     if not args.predictions:
         console.print(f"Run the network on other data with `kfjax filter --load {out}`.")
@@ -212,4 +220,5 @@ def _describe(directory: Path) -> dict[str, Any]:
             f"--load {directory}: it holds no network of `kfjax distil`; expected --model"
             " FILE.py:NAME, the model that the filter was trained with."
         )
+    check_files(directory, about)
     return about

@@ -18,6 +18,7 @@ from kfjax._cli.output import check_fit, check_folder, check_model, make_console
 from kfjax._cli.pictures import picture_bytes, title_of
 from kfjax._cli.recipes import Settings, Training, train_learned
 from kfjax._cli.trained import CHECKPOINTS, check_own, save_only_classical, save_trained
+from kfjax._support.files import locked
 from kfjax.data import Parts
 from kfjax.evaluation import Comparison, compare
 from kfjax.filters import extended
@@ -29,6 +30,7 @@ from kfjax.training import Checkpoints
 
 __all__: list[str] = []
 
+CLASSICAL = "extended"  # the filter whose model is learned, if none is named
 CLASSICAL_UPDATES = 150  # of the tuning of Q and R, at most
 
 CHOICES = (
@@ -55,7 +57,9 @@ def run_train(args: Namespace) -> None:
     parts = study.parts
     check_model(model, parts.train)
     if args.learn != "gain":
-        _train_classical(args, out, study.text, model, parts)
+        _check_classical(args)
+        with locked(out / CHECKPOINTS, "kfjax train"):  # which also marks the folder as our own
+            _train_classical(args, out, study.text, model, parts)
         return
     if args.filter is None:
         raise ValueError(
@@ -82,11 +86,9 @@ def run_train(args: Namespace) -> None:
     )
 
 
-def _train_classical(
-    args: Namespace, out: Path, text: str, model: StateSpaceModel, parts: Parts
-) -> None:
-    """Learn noise, f or h of a classical filter; write its model and `training.json`."""
-    name = args.filter or "extended"
+def _check_classical(args: Namespace) -> None:
+    """Raise unless the options go together with learning noise, f or h."""
+    name = args.filter or CLASSICAL
     if name in LEARNED_FILTERS:
         raise ValueError(
             f"got --filter {name} with --learn {args.learn}; expected a classical filter, such as"
@@ -97,6 +99,13 @@ def _train_classical(
             f"got --loss nll with --learn {args.learn}; expected mse or innovation, the likelihood"
             " of the observations."
         )
+
+
+def _train_classical(
+    args: Namespace, out: Path, text: str, model: StateSpaceModel, parts: Parts
+) -> None:
+    """Learn noise, f or h of a classical filter; write its model and `training.json`."""
+    name = args.filter or CLASSICAL
     console = make_console()
     console.print(f"{text}\nLearning {args.learn} of {name}.")
     loss = args.loss or ("innovation" if parts.train.xs is None else "mse")
@@ -110,7 +119,6 @@ def _train_classical(
     console.print("\nOn the validation part, on which the parameters were chosen:")
     console.print(comparison)
     console.print(learned.text)
-    out.mkdir(parents=True, exist_ok=True)
     about = {"data": args.data, "model": args.model, "columns": table_columns(args)}
     save_only_classical(out, learned, model, parts, {**about, **_values(comparison)})
     console.print(

@@ -81,7 +81,7 @@ def save_trained(
     }
     save_params(directory / PARAMS, params.network)
     write_file(directory / PICTURE, picture)
-    write_json(directory / DESCRIPTION, description)
+    describe(directory, description)
 
 
 def save_only_classical(
@@ -100,7 +100,29 @@ def save_only_classical(
         "classical": classical.about,
         **about,
     }
-    write_json(directory / DESCRIPTION, description)
+    describe(directory, description)
+
+
+def describe(directory: Path, about: dict[str, Any]) -> None:
+    """Write the description of a training, with checksums of the parameters beside it."""
+    marks = {name: _file_mark(directory / name) for name in (PARAMS, FILE)}
+    write_json(directory / DESCRIPTION, {**about, "file_marks": marks})
+
+
+def check_files(directory: Path, about: dict[str, Any]) -> None:
+    """Raise unless the parameters are those of which the description speaks."""
+    for name, mark in about["file_marks"].items():
+        if mark is not None and _file_mark(directory / name) != mark:
+            raise ValueError(
+                f"--load {directory}: {name} is damaged, or not of the training that {DESCRIPTION}"
+                " describes; expected both of one training, which may have been interrupted. Run"
+                " its command again."
+            )
+
+
+def _file_mark(path: Path) -> int | None:
+    """Return a checksum of a file, or None if there is none."""
+    return zlib.crc32(path.read_bytes()) if path.is_file() else None
 
 
 def check_own(directory: Path) -> None:
@@ -231,12 +253,13 @@ def _describe(directory: Path) -> dict[str, Any]:
             f"--load {directory}: {DESCRIPTION} is damaged ({error}); expected a complete one."
             " Train again."
         ) from error
-    expected = {"filter", "n", "m", "dtype", "model_mark", "data_mark", "constants"}
+    expected = {"filter", "n", "m", "dtype", "model_mark", "data_mark", "constants", "file_marks"}
     if not isinstance(about, dict) or (missing := expected - about.keys()):
         raise ValueError(
             f"--load {directory}: {DESCRIPTION} lacks {', '.join(sorted(missing))}; expected a"
             " complete one. Train again."
         )
+    check_files(directory, about)
     return about
 
 

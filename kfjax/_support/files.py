@@ -64,8 +64,8 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     with _telling(path):
         unfinished.mkdir(parents=True)
     try:
-        yield unfinished
-        with _telling(path):
+        with _telling(path, unfinished):
+            yield unfinished
             _sync_tree(unfinished)
             os.rename(unfinished, place)
     except BaseException:
@@ -79,7 +79,7 @@ def locked(folder: str | os.PathLike[str], who: str) -> Iterator[None]:
     """Keep other processes out of a folder, which is created if necessary.
 
     The lock ends with the process, in whatever way it ends. On systems without such locks, the
-    folder is not locked.
+    folder is not locked; nor is one that cannot be written, so that what is in it can be read.
 
     Args:
         folder: path of the folder.
@@ -88,21 +88,24 @@ def locked(folder: str | os.PathLike[str], who: str) -> Iterator[None]:
     Raises:
         ValueError: if another process uses the folder.
     """
-    try:
-        import fcntl
-    except ImportError:  # Windows
+    place = Path(folder, LOCK)
+    if place.parent.is_dir() and not os.access(place.parent, os.W_OK):
         yield
         return
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    with Path(folder, LOCK).open("wb") as file:
+    with _telling(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        file = place.open("wb")
+    with file:
         try:
+            import fcntl
+
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ValueError(
                 f"{who}: another process uses {folder}; expected one at a time. Wait for it, or"
                 " choose another directory."
             ) from error
-        except OSError:  # a file system without locks
+        except (ImportError, OSError):  # Windows, or a file system without locks
             pass
         yield
 
@@ -110,7 +113,8 @@ def locked(folder: str | os.PathLike[str], who: str) -> Iterator[None]:
 def remove_unfinished(folder: Path) -> None:
     """Remove unfinished files of killed processes from a locked folder."""
     for path in folder.glob(".*.unfinished"):
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a folder that cannot be written
+            path.unlink()
 
 
 def trim_folder(folder: Path, most: int) -> None:
@@ -162,11 +166,24 @@ def _sync_folder(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _telling(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Make an OSError name the requested path; its number keeps its type."""
+def _telling(path: str | os.PathLike[str], inside: Path | None = None) -> Iterator[None]:
+    """Make an OSError name the requested path; its number keeps its type.
+
+    Errors without a number, such as those of damaged archives, pass unchanged, and so do those
+    that name a file which is not in the folder `inside`, if one is given.
+    """
     try:
         yield
     except OSError as error:
+        if error.errno is None or _is_elsewhere(error, inside):
+            raise
         reason = error.strerror or str(error)
         text = f"{reason}: {path} was not written; its earlier content is unchanged"
         raise OSError(error.errno, text) from error
+
+
+def _is_elsewhere(error: OSError, inside: Path | None) -> bool:
+    """Return whether an error names a file outside of a folder."""
+    if inside is None or error.filename is None:
+        return False
+    return not Path(os.fsdecode(error.filename)).is_relative_to(inside)

@@ -45,7 +45,7 @@ class Table:
     def column(self, name: str) -> pd.Series:
         """Return the column of this name; raise if the table has no such column."""
         name = self.columns.get(name, name)
-        if (self.frame.columns == name).sum() > 1:
+        if list(self.frame.columns).count(name) > 1:
             raise self.error(f"several columns are called {name!r}; expected one. Rename them.")
         if name in self.frame:
             return self.frame[name]

@@ -10,7 +10,7 @@ from scipy import special
 from kfjax.evaluation.backtest_results import ForecastScore
 from kfjax.evaluation.forecast_scores import (
     Gaussians,
-    gaussian_crps,
+    crps_of,
     mean_of,
     mean_of_overlapping,
 )
@@ -81,7 +81,7 @@ def _row(
         forecasts=y.size,
         mase=mase,
         rmse=float(np.sqrt(mean_of(size**2))),
-        crps=mean_of(gaussian_crps(mean, std, y)),
+        crps=mean_of(crps_of(mean, std, y)),
         coverage_80=mean_of(inside[0.8]),
         coverage_95=mean_of(inside[0.95]),
         difference=difference,

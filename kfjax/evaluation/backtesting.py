@@ -16,6 +16,7 @@ from kfjax._support.arguments import check_count, check_function, check_key
 from kfjax._support.compiling import jit
 from kfjax.base import Filter, Gaussian, Params, whole_state
 from kfjax.data import Dataset, run_trajectory
+from kfjax.data.batches import check_noise_on
 from kfjax.data.series import as_dataset
 from kfjax.evaluation.backtest_results import Backtest
 from kfjax.evaluation.backtest_scores import NAIVE, SEASONAL, scores_of
@@ -116,12 +117,14 @@ def backtest(
     key = jax.random.key(0) if key is None else key
     check_key(f"{WHO}: key", key)
     series = _one_series(as_dataset(WHO, data, us, observed))
+    check_noise_on(WHO, params, series)
     check_count(f"{WHO}: channel", channel, least=0, most=series.ys.shape[2] - 1)
     ys = _values(series, channel)
     origins = _origins(ys, horizon, first, every, season)
     fitted, groups, refits = _fitted(params, series, origins, fit, refit_every)
     one = jax.tree.map(lambda a: jnp.asarray(a)[0], series)
-    at = (jnp.asarray(groups), jnp.asarray(origins))
+    # the groups of params are numbered, since there may be no array in them to count
+    at = (jnp.arange(groups[-1] + 1), jnp.asarray(groups), jnp.asarray(origins))
     ahead = _from_all_origins(filter, fitted, one, *at, horizon, key)
     if ahead is None:
         raise ValueError(
@@ -224,11 +227,12 @@ def _stacked(found: list[Params]) -> Params:
     return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *found)
 
 
-@functools.partial(jit, static_argnums=(0, 5))
+@functools.partial(jit, static_argnums=(0, 6))
 def _from_all_origins(
     filter: Filter,
     params: Params,
     data: Dataset,
+    numbers: Array,
     groups: Array,
     origins: Array,
     horizon: int,
@@ -236,11 +240,12 @@ def _from_all_origins(
 ) -> Gaussian | None:
     """Return the forecasts of the observations from all origins [O, H, ...]."""
 
-    def past(params: Params) -> Any:
+    def past(params: Params, number: Array) -> Any:
+        del number
         return run_trajectory(filter, params, data, key=key, emit=whole_state).outputs
 
     # the state of an origin does not depend on what comes later: one run serves all of them
-    states = jax.vmap(past)(params)
+    states = jax.vmap(past)(params, numbers)
 
     def ahead(group: Array, origin: Array) -> Gaussian | None:
         own = jax.tree.map(lambda a: a[group], params)

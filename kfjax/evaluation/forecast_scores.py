@@ -9,6 +9,7 @@ from jaxtyping import ArrayLike, Float, Real
 from scipy import special
 
 from kfjax._support.arguments import real_numbers
+from kfjax._support.values import check_finite
 from kfjax.evaluation.intervals import Interval, check_level
 
 __all__ = ["gaussian_crps"]
@@ -43,7 +44,8 @@ def gaussian_crps(
         The scores, in the unit of y.
 
     Raises:
-        ValueError: if a standard deviation is negative.
+        ValueError: if a standard deviation is negative, a number is not finite, or the shapes do
+            not broadcast.
 
     Example:
         >>> round(float(kf.evaluation.gaussian_crps(0.0, 1.0, 0.0)), 4)
@@ -52,12 +54,31 @@ def gaussian_crps(
     References:
         T. Gneiting, A. E. Raftery, J. Am. Stat. Assoc. 102 (2007), eq. 21.
     """
-    centre = real_numbers("gaussian_crps: mean", mean)
-    scale = real_numbers("gaussian_crps: std", std)
-    value = real_numbers("gaussian_crps: y", y)
-    if (scale < 0).any():
-        raise ValueError(f"gaussian_crps: std is {scale.min()} somewhere; expected 0 or more.")
-    error = value - centre
+    given = {"mean": mean, "std": std, "y": y}
+    arrays = {name: real_numbers(f"gaussian_crps: {name}", a) for name, a in given.items()}
+    for name, array in arrays.items():
+        check_finite(f"gaussian_crps: {name}", array, remedy=" Leave out what is missing.")
+    _check_broadcast({name: array.shape for name, array in arrays.items()})
+    if (arrays["std"] < 0).any():
+        least = arrays["std"].min()
+        raise ValueError(f"gaussian_crps: std is {least} somewhere; expected 0 or more.")
+    return crps_of(**arrays)
+
+
+def _check_broadcast(shapes: dict[str, tuple[int, ...]]) -> None:
+    """Raise unless shapes broadcast."""
+    try:
+        np.broadcast_shapes(*shapes.values())
+    except ValueError as error:
+        raise ValueError(
+            f"gaussian_crps: got shapes {shapes}; expected equal ones, or shapes that broadcast."
+        ) from error
+
+
+def crps_of(mean: np.ndarray, std: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return `gaussian_crps` without its checks, NaN where something is not known."""
+    error = y - mean
+    scale = np.asarray(std)
     z = error / np.where(scale > 0, scale, 1)
     density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
     # the probability within |z|, with the sign of z

@@ -19,10 +19,10 @@ from kfjax.data import Dataset
 from kfjax.data.batches import check_noise_on
 from kfjax.training.checkpoints import Checkpoints
 from kfjax.training.history import Fitted, Report
-from kfjax.training.losses import FilterLoss
 from kfjax.training.optimising import Plan, optimise
 from kfjax.training.optimizers import clipped_adam
 from kfjax.training.tasks import Keys, Task
+from kfjax.training.wrapping import filter_params
 
 __all__ = ["fit"]
 
@@ -138,8 +138,10 @@ def fit(
         many=key.ndim == 1,
     )
     _check(task, params, data, validation, key, updates, reports)
-    if isinstance(loss, FilterLoss) and isinstance(data, Dataset) and not task.many:
-        check_noise_on("fit", params, data)
+    if isinstance(data, Dataset):
+        one = jax.tree.map(lambda a: a[0], params) if task.many else params
+        for run_with in filter_params(loss, one):
+            check_noise_on("fit", run_with, data)
     # Rounded up: more updates between reports, and never more reports than there are rows for.
     every = -(-updates // reports)
     plan = Plan("training", updates, every, progress, hyperparameters, checkpoints, callback)

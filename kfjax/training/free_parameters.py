@@ -33,7 +33,6 @@ __all__ = ["COVARIANCES"]
 
 COVARIANCES = ("scalar", "diagonal", "full")
 POSITIVE = ("_std", "_var", "_density")  # ends of names of what is above zero
-WHO = "maximum_likelihood"
 
 
 class Layout(Protocol):
@@ -74,29 +73,31 @@ class FreeStart(NamedTuple):
 
 
 def free_parameters(
-    params: Any, learn: Any, transform: Callable | None, bounds: Mapping[str, Any] | None
+    who: str, params: Any, learn: Any, transform: Callable | None, bounds: Mapping[str, Any] | None
 ) -> FreeStart:
     """Return what is free, and where to start; the arguments are those of `maximum_likelihood`."""
     if isinstance(params, Structural) and learn is None and transform is None:
-        return _free_by_name(params, bounds or {})
+        return _free_by_name(who, params, bounds or {})
     if learn is None and transform is None and isinstance(params, HiddenMarkovModel | IMMParams):
         raise ValueError(
-            f"maximum_likelihood: params is {type(params).__name__}, whose probabilities sum to"
+            f"{who}: params is {type(params).__name__}, whose probabilities sum to"
             " one; expected transform, a function that makes it from free numbers, such as by"
             " jax.nn.softmax. Hidden Markov models are fitted by kf.training.em, too."
         )
-    structures = _structures(params, learn, transform)
+    structures = _structures(who, params, learn, transform)
     if structures is None:
-        return _free_leaves(params, learn, transform, bounds or {})
+        return _free_leaves(who, params, learn, transform, bounds or {})
     if bounds:
         raise ValueError(
-            "maximum_likelihood: got bounds with covariances to learn; expected none, since they"
+            f"{who}: got bounds with covariances to learn; expected none, since they"
             " have their own. Leave bounds out."
         )
-    return _free_noise(params, structures)
+    return _free_noise(who, params, structures)
 
 
-def _structures(params: Any, learn: Any, transform: Callable | None) -> dict[str, str] | None:
+def _structures(
+    who: str, params: Any, learn: Any, transform: Callable | None
+) -> dict[str, str] | None:
     """Return the structure of each covariance to learn; None if leaves are learned."""
     if transform is not None:
         return None
@@ -104,38 +105,36 @@ def _structures(params: Any, learn: Any, transform: Callable | None) -> dict[str
         has_noise = model_of(params) is not None and model_of(params) is params
         return {"Q": "diagonal", "R": "diagonal"} if has_noise else None
     if isinstance(learn, str):
-        raise ValueError(
-            f"maximum_likelihood: learn is {learn!r}; expected names, such as ({learn!r},)."
-        )
+        raise ValueError(f"{who}: learn is {learn!r}; expected names, such as ({learn!r},).")
     if isinstance(learn, Mapping) and all(isinstance(value, str) for value in learn.values()):
         structures = dict(learn)
     elif isinstance(learn, Sequence) and all(isinstance(name, str) for name in learn):
         structures = dict.fromkeys(learn, "full")
     else:
         return None
-    choose_some("maximum_likelihood: learn", list(structures), NAMES)
+    choose_some(f"{who}: learn", list(structures), NAMES)
     for name, structure in structures.items():
-        choose(f"maximum_likelihood: learn[{name!r}]", structure, COVARIANCES)
+        choose(f"{who}: learn[{name!r}]", structure, COVARIANCES)
     return structures
 
 
-def _free_noise(params: Params, structures: dict[str, str]) -> FreeStart:
+def _free_noise(who: str, params: Params, structures: dict[str, str]) -> FreeStart:
     """Return the covariances of a model as free numbers."""
     model = model_of(params)
     if model is None:
         raise ValueError(
-            f"maximum_likelihood: params is {described(params)}; expected a StateSpaceModel, or"
+            f"{who}: params is {described(params)}; expected a StateSpaceModel, or"
             " params that hold one. Name other params with learn, or give transform."
         )
-    check_added_noise("maximum_likelihood", model)
+    check_added_noise(who, model)
     parts = []
     starts = []
     for name, structure in structures.items():
-        cov = np.asarray(covariance_of(model, name, WHO), np.float64)
+        cov = np.asarray(covariance_of(model, name, who), np.float64)
         has_variance = np.ones(len(cov), bool) if structure == "full" else np.diag(cov) > 0
         if not (np.diag(cov) > 0).any():
             raise ValueError(
-                f"maximum_likelihood: {name} is zero; expected a variance to start from. Start"
+                f"{who}: {name} is zero; expected a variance to start from. Start"
                 " elsewhere, or leave it out of learn."
             )
         rows = tuple(np.flatnonzero(has_variance).tolist())
@@ -146,24 +145,25 @@ def _free_noise(params: Params, structures: dict[str, str]) -> FreeStart:
 
 
 def _free_leaves(
-    params: Any, learn: Any, transform: Callable | None, bounds: Mapping[str, Any]
+    who: str, params: Any, learn: Any, transform: Callable | None, bounds: Mapping[str, Any]
 ) -> FreeStart:
     """Return arrays of params as free numbers."""
     params = jax.tree.map(_as_float, params)
     trained, frozen = partition(params, learn)
     paths, _ = jax.tree_util.tree_flatten_with_path(trained)
     names = [path_name(path) for path, _ in paths]
-    return _free_arrays((trained, frozen), names, transform, bounds)
+    return _free_arrays(who, (trained, frozen), names, transform, bounds)
 
 
-def _free_by_name(model: Structural, bounds: Mapping[str, Any]) -> FreeStart:
+def _free_by_name(who: str, model: Structural, bounds: Mapping[str, Any]) -> FreeStart:
     """Return the parameters of a structural model as free numbers, by their names."""
     everything = partition(model, True)
     names = list(model.parameters)  # in the order of the leaves
-    return _free_arrays(everything, names, None, {**model.bounds, **bounds})
+    return _free_arrays(who, everything, names, None, {**model.bounds, **bounds})
 
 
 def _free_arrays(
+    who: str,
     parts: tuple[PyTree, PyTree],
     names: Sequence[str],
     transform: Callable | None,
@@ -174,15 +174,14 @@ def _free_arrays(
     unknown = [name for name in bounds if not any(_within(path, name) for path in names)]
     if unknown:
         raise ValueError(
-            f"maximum_likelihood: bounds has {unknown[0]!r}, which is not learned;"
-            f" {suggest(unknown[0], names)}"
+            f"{who}: bounds has {unknown[0]!r}, which is not learned; {suggest(unknown[0], names)}"
         )
     leaves = [
-        Leaf(name, np.shape(value), _bounds_of(name, bounds), _units(value))
+        Leaf(name, np.shape(value), _bounds_of(who, name, bounds), _units(value))
         for name, value in zip(names, values, strict=True)
     ]
     starts = [
-        leaf.start(np.asarray(value, np.float64))
+        leaf.start(who, np.asarray(value, np.float64))
         for leaf, value in zip(leaves, values, strict=True)
     ]
     theta, spread = (np.concatenate(arrays) for arrays in zip(*starts, strict=True))
@@ -206,15 +205,15 @@ def _within(path: str, name: str) -> bool:
     return path == name or path.startswith(f"{name}/")
 
 
-def _bounds_of(path: str, bounds: Mapping[str, Any]) -> Bounds:
+def _bounds_of(who: str, path: str, bounds: Mapping[str, Any]) -> Bounds:
     """Return the bounds of a leaf: those given for it, or those that its name implies."""
     for name, ends in bounds.items():
         if _within(path, name):
-            return _checked_bounds(name, ends)
+            return _checked_bounds(who, name, ends)
     return (0.0, math.inf) if path.endswith(POSITIVE) else FREE
 
 
-def _checked_bounds(name: str, ends: Any) -> Bounds:
+def _checked_bounds(who: str, name: str, ends: Any) -> Bounds:
     """Return two ends as floats; None is no end."""
     try:
         low, high = ends
@@ -224,7 +223,7 @@ def _checked_bounds(name: str, ends: Any) -> Bounds:
         low = high = math.nan
     if not low < high:
         raise ValueError(
-            f"maximum_likelihood: bounds[{name!r}] is {ends!r}; expected (low, high), with None for"
+            f"{who}: bounds[{name!r}] is {ends!r}; expected (low, high), with None for"
             " no end, such as (0, None)."
         )
     return low, high

@@ -32,9 +32,9 @@ class ImitationFigures(NamedTuple):
         targets_outside: the fraction [n] of the targets that lie outside of the range of the
             training targets.
         inputs_outside: the same for the observations [m].
-        error_outside: error over steps with anything outside, all components together; NaN if there
-            are none.
-        error_inside: error over the other steps.
+        error_outside: error over steps with anything outside, all components together; None if
+            there are none.
+        error_inside: error over the other steps; None if there are none.
         memory: steps after which the linear recursion has forgotten 99 % of an error, or None if
             they are more than 1000.
         increments: the root mean square change [n] of the targets in one step, in units of their
@@ -50,8 +50,8 @@ class ImitationFigures(NamedTuple):
     shifted: np.ndarray
     targets_outside: np.ndarray
     inputs_outside: np.ndarray
-    error_outside: float
-    error_inside: float
+    error_outside: float | None
+    error_inside: float | None
     memory: int | None
     increments: np.ndarray
     input_spreads: np.ndarray
@@ -182,10 +182,10 @@ def _last_stage(history: History) -> np.ndarray:
     return losses[..., start:]
 
 
-def _overall(error: np.ndarray) -> float:
-    """Return the root mean square of all components together."""
+def _overall(error: np.ndarray) -> float | None:
+    """Return the root mean square of all components together, None where no step counts."""
     mean_square = np.mean(error**2)
-    return float(np.sqrt(mean_square))
+    return None if np.isnan(mean_square) else float(np.sqrt(mean_square))
 
 
 def _centre(data: Dataset) -> tuple[np.ndarray, np.ndarray]:

@@ -45,13 +45,13 @@ class Leaf:
         places = np.ndindex(self.shape)
         return tuple(f"{self.name}[{','.join(map(str, place))}]" for place in places)
 
-    def start(self, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def start(self, who: str, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the free numbers of given entries, and the spread of other starts."""
         low, high = self.bounds
         entries = value.ravel()
         if not ((entries > low) & (entries < high)).all():
             raise ValueError(
-                f"maximum_likelihood: {self.name} starts at {value.tolist()}; expected numbers"
+                f"{who}: {self.name} starts at {value.tolist()}; expected numbers"
                 f" between {low:g} and {high:g}, without the ends. Start elsewhere, or give other"
                 " bounds."
             )

@@ -24,9 +24,9 @@ from kfjax.base import Filter, Params
 from kfjax.data.batches import check_noise_on
 from kfjax.data.series import as_dataset
 from kfjax.filters.checks import check_filter
-from kfjax.training.free_parameters import WHO, FreeStart, Layout, free_parameters
+from kfjax.training.free_parameters import FreeStart, Layout, free_parameters
 from kfjax.training.information import Uncertainty, uncertainty
-from kfjax.training.likelihood_objective import Objective, On, count_observations
+from kfjax.training.likelihood_objective import WHO, Objective, On, count_observations
 from kfjax.training.likelihood_results import MaximumLikelihood, Parameter
 from kfjax.training.likelihood_search import CONVERGED, curvature_at, lowest, places_to_start
 from kfjax.training.links import link, unlink
@@ -138,9 +138,9 @@ def maximum_likelihood(
         key = jax.random.key(0)
     check_key(f"{WHO}: key", key)
     series = as_dataset(WHO, data, us, observed)
-    check_noise_on(WHO, params, series)
     check_count(f"{WHO}: skip", skip, least=0, most=int(series.lengths.min()) - 1)
-    free = free_parameters(params, learn, transform, bounds)
+    free = free_parameters(WHO, params, learn, transform, bounds)
+    check_noise_on(WHO, params if transform is None else transform(params), series)
     count = count_observations(series, skip)
     series = jax.tree.map(jnp.asarray, series)
     objective = Objective(filter, free.layout, log_prior)

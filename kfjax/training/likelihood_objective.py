@@ -15,9 +15,11 @@ from kfjax._support.compiling import jit
 from kfjax.base import Filter, Params, log_likelihood_only
 from kfjax.data import Dataset, run_trajectory
 from kfjax.data.counting import counted_observations
-from kfjax.training.free_parameters import WHO, Layout
+from kfjax.training.free_parameters import Layout
 
 __all__: list[str] = []
+
+WHO = "maximum_likelihood"  # in error texts
 
 
 class On(NamedTuple):

@@ -11,9 +11,16 @@ import numpy as np
 from jax import Array
 
 from kfjax._support.compiling import jit
-from kfjax.training.free_parameters import WHO, FreeStart
+from kfjax.training.free_parameters import FreeStart
 from kfjax.training.information import Curvature
-from kfjax.training.likelihood_objective import Objective, On, derivatives, value_at, values_at
+from kfjax.training.likelihood_objective import (
+    WHO,
+    Objective,
+    On,
+    derivatives,
+    value_at,
+    values_at,
+)
 from kfjax.training.minimising import Minimum, leave_plateaus, minimise
 
 __all__: list[str] = []

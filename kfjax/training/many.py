@@ -15,6 +15,7 @@ import numpy as np
 from kfjax._support.arguments import check_count, check_counts, check_function, check_kind
 from kfjax.base import Filter, Params
 from kfjax.data import Dataset
+from kfjax.data.batches import check_noise_on
 from kfjax.filters.checks import check_filter
 from kfjax.structural import Structural
 from kfjax.training.free_parameters import FreeStart, free_parameters
@@ -99,7 +100,8 @@ def fit_many(
     check_count(f"{WHO}: skip", skip, least=0, most=data.steps - 1)
     if transform is not None:
         check_function(f"{WHO}: transform", transform)
-    free = free_parameters(params, learn, transform, bounds)
+    free = free_parameters(WHO, params, learn, transform, bounds)
+    check_noise_on(WHO, params if transform is None else transform(params), data)
     likelihood = Likelihood(filter, free.layout)
     least = _least(params, free, skip)
     job = Job(likelihood, free, skip, updates, least)

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from kfjax._support.naming import described
 from kfjax._support.types import PyTree
@@ -81,13 +82,14 @@ def _chosen(params: Params, learn: PyTree, paths: list) -> list[bool]:
         by_default = getattr(params, "learned_by_default", None)
         learn = True if by_default is None else by_default()
     flags: list[bool] = []
+
+    def spread(flag: Any, part: PyTree) -> None:
+        if not (flag is None or isinstance(flag, (bool, np.bool_))):
+            raise TypeError(f"{flag!r:.80} is no boolean")
+        flags.extend([bool(flag)] * len(jax.tree.leaves(part)))
+
     try:
-        jax.tree.map(
-            lambda flag, part: flags.extend([bool(flag)] * len(jax.tree.leaves(part))),
-            learn,
-            params,
-            is_leaf=_is_none,
-        )
+        jax.tree.map(spread, learn, params, is_leaf=_is_none)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"learn: got {learn!r:.80}, which does not fit the params; expected booleans in their"

@@ -129,12 +129,13 @@ def _training(figures: ImitationFigures) -> Verdict | None:
 
 
 def _overfitting(figures: ImitationFigures) -> Verdict | None:
-    if figures.training is None or np.isnan(figures.error_inside):
+    inside = figures.error_inside
+    if figures.training is None or inside is None:
         return None
     training = overall(figures.training)
-    text = f"The error is {training:.3g} on training data and {figures.error_inside:.3g} on test"
+    text = f"The error is {training:.3g} on training data and {inside:.3g} on test"
     text += " data within the range of the training"
-    if figures.error_inside > CLEARLY * training:
+    if inside > CLEARLY * training:
         remedy = "Train on more data, or with fewer units, dropout or patience."
         return Verdict(
             "overfitting", f"{text}: the student knows its training data too well.", remedy
@@ -151,11 +152,13 @@ def _range(figures: ImitationFigures, advice: str) -> Verdict:
         return Verdict("range", "No target and no input leaves the range that the training showed.")
     text = f"{100 * share:.2g} % of the {kind} in component {worst + 1} lie outside of the range"
     text += " that the training showed"
-    if share <= OUTSIDE or np.isnan(figures.error_outside):
+    if share <= OUTSIDE or figures.error_outside is None:
         return Verdict("range", f"{text}, the most of all components.")
     text += f"; the error is {figures.error_outside:.3g} where anything is outside"
-    text += f" and {figures.error_inside:.3g} elsewhere"
-    if np.isnan(figures.error_inside) or figures.error_outside > CLEARLY * figures.error_inside:
+    inside = figures.error_inside
+    if inside is not None:
+        text += f" and {inside:.3g} elsewhere"
+    if inside is None or figures.error_outside > CLEARLY * inside:
         return Verdict(
             "range",
             f"{text}.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -17,6 +17,7 @@ from kfjax._support.types import PyTree
 from kfjax.base import Gaussian, Params, State
 from kfjax.data import Dataset
 from kfjax.models.lens import model_of
+from kfjax.training.losses import FilterLoss
 from kfjax.training.partitioning import partition
 
 __all__ = [
@@ -109,6 +110,19 @@ def random_start(loss: Callable, std: float | tuple[float, ...]) -> BatchLoss:
         check_number("random_start: std", std, least=0)
         std = float(std)
     return RandomStart(loss, std)
+
+
+def filter_params(loss: object, params: Params) -> Iterator[Params]:
+    """Yield the params that the filters inside a loss run with; none for a loss of one's own."""
+    if isinstance(loss, FilterLoss):
+        yield params
+    elif isinstance(loss, WeightedSum):
+        for _, term in loss.terms:
+            yield from filter_params(term, params)
+    elif isinstance(loss, Through):
+        yield from filter_params(loss.loss, loss.transform(params))
+    elif isinstance(loss, RandomStart):
+        yield from filter_params(loss.loss, params)
 
 
 class BatchLoss(abc.ABC):

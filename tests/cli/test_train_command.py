@@ -1,7 +1,12 @@
 """`kfjax train`, and the other commands on its folder."""
 
 import json
+import os
 import re
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -12,8 +17,10 @@ import kfjax as kf
 from kfjax._cli import classical, recipes
 from kfjax._cli import compare as commands
 from kfjax._cli import train as training_command
+from kfjax._cli import trained as trained_folder
 from kfjax._cli.parser import main
 from kfjax._cli.trained import load_both, load_trained
+from kfjax._support.files import locked
 from kfjax.data import read_parts, run_trajectory
 
 pytestmark = pytest.mark.slow
@@ -288,6 +295,47 @@ def test_the_model_of_a_classical_filter_is_learned(learn, tmp_path, monkeypatch
         best = kf.learned.fit_labelled(model, parts.train, learn=("f",), offsets=True)
         x = np.array([0.3, -0.2], np.float32)
         np.testing.assert_allclose(made.model.f(x, None), best.f(x, None), atol=1e-4)
+
+
+def test_a_killed_command_goes_on_and_ends_with_the_same_bits(trained, folder, tmp_path):
+    command = [sys.executable, "-m", "kfjax", "train", *DATA, "--filter", "corrected_gain"]
+    command += ["--updates", "40", "--out", str(tmp_path / "a")]
+    environment = os.environ | {"PYTHONPATH": str(Path(kf.__file__).parents[1])}
+    options = {"cwd": folder, "env": environment, "stdout": subprocess.DEVNULL}
+    begun = tmp_path / "a" / "checkpoints"
+    for delay in np.random.default_rng().uniform(0, 3, 2):
+        run = subprocess.Popen(command, **options)
+        while run.poll() is None and not any(begun.rglob("*.npz")):
+            time.sleep(0.01)
+        time.sleep(delay)
+        run.kill()
+        run.wait()
+    subprocess.run(command, **options, check=True)
+    for name in ("params.npz", "classical.npz"):
+        assert (tmp_path / "a" / name).read_bytes() == (trained / name).read_bytes()
+
+
+def test_an_interruption_between_two_files_is_noticed(tmp_path, monkeypatch, capsys):
+    """Parameters are never taken for those of another training."""
+    options = ("--updates", "2", "--out", str(tmp_path))
+    learn = ["train", *DATA, "--learn", "noise", *options]
+    again = ["train", "--data", "other.npz", *DATA[2:], "--learn", "noise", *options]
+    with monkeypatch.context() as patch:
+        patch.setattr(trained_folder, "describe", interrupt)
+        assert main(learn) == 130
+    assert not (tmp_path / "training.json").exists()
+    assert main(learn) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(trained_folder, "describe", interrupt)
+        assert main(again) == 130
+    with pytest.raises(ValueError, match=r"classical\.npz is damaged, or not of the training that"):
+        load_trained(tmp_path, kf.systems.constant_velocity(), 1)
+    assert main(again) == 0
+    load_trained(tmp_path, kf.systems.constant_velocity(dt=0.5, q_density=0.09, r_std=0.2), 1)
+    capsys.readouterr()
+    with locked(tmp_path / "checkpoints", "another"):
+        assert main(again) == 2
+    assert "kfjax train: another process uses" in capsys.readouterr().err
 
 
 def test_the_degree_is_chosen_on_validation(monkeypatch):

@@ -147,6 +147,13 @@ def test_an_error_at_any_call_leaves_no_folder(tmp_path, monkeypatch, call):
             (f / "a").write_bytes(b"1")
     with pytest.raises(KeyError), files.new_folder(tmp_path / "new"):
         raise KeyError  # of whoever fills it
+    with pytest.raises(FileNotFoundError, match="'/nowhere'"), files.new_folder(tmp_path / "new"):
+        Path("/nowhere").read_bytes()
+    with (
+        pytest.raises(OSError, match=f"No space left on device: {tmp_path}/new was not written"),
+        files.new_folder(tmp_path / "new"),
+    ):
+        no_space()
     assert not os.listdir(tmp_path)
 
 

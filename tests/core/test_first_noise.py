@@ -1,5 +1,7 @@
 """Functions Q and R that give no covariance are refused by whatever takes a model and its data."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,6 +46,14 @@ def members(name):
     return kf.IMMParams((good, model(name)), 0.5 * np.ones((2, 2)), 0.5 * np.ones(2))
 
 
+def with_doubled_prior(m):
+    return m.replace(prior=m.prior._replace(mean=2 * m.prior.mean))
+
+
+def fit(loss, m):
+    return kf.training.fit(loss, m, DATA, key=KEY, updates=1, progress=False)
+
+
 def learned(name):
     network = kf.learned.Architecture2(n=2, m=1, in_mult=1, out_mult=1)
     net = kf.learned.kalman_net(network)
@@ -52,6 +62,14 @@ def learned(name):
 
 
 IMM = kf.imm((EKF, EKF))
+ERROR = kf.training.state_mse(EKF)
+LOSSES = {
+    "error": ERROR,
+    "likelihood": kf.training.innovation_nll(EKF),
+    "a sum": kf.training.weighted_sum((0.1, kf.training.l2()), (1.0, ERROR)),
+    "other params": kf.training.through(ERROR, with_doubled_prior),
+    "random starts": kf.training.random_start(ERROR, 0.1),
+}
 FIRST = {"us": US[0]}
 
 TAKES_BOTH = {
@@ -80,11 +98,26 @@ TAKES_BOTH = {
     "run by gains": lambda m: kf.evaluation.gains(EKF, m, YS, us=US),
     "em": lambda m: kf.training.em(m, DATA, learn=("prior_cov",), iterations=2),
     "tune": lambda m: kf.training.tune(EKF, m, DATA, validation=DATA, key=KEY, updates=1),
-    "fit": lambda m: kf.training.fit(
-        kf.training.state_mse(EKF), m, DATA, key=KEY, updates=1, progress=False
+    **{f"fit by {name}": functools.partial(fit, loss) for name, loss in LOSSES.items()},
+    "fit several runs": lambda m: kf.training.fit(
+        kf.training.state_mse(EKF),
+        kf.training.replicate(m, 2),
+        DATA,
+        key=jax.random.split(KEY, 2),
+        updates=1,
+        progress=False,
     ),
     "maximum_likelihood": lambda m: kf.training.maximum_likelihood(
-        EKF, m, YS, us=US, learn=("Q_std",)
+        EKF, m, YS, us=US, learn=("P0",)
+    ),
+    "maximum_likelihood of numbers": lambda m: kf.training.maximum_likelihood(
+        EKF, {"std": 1.0}, YS, us=US, transform=lambda theta: m
+    ),
+    "fit_many": lambda m: kf.training.fit_many(EKF, m, DATA, learn=("P0",)),
+    "backtest": lambda m: kf.evaluation.backtest(EKF, m, YS, us=US, horizon=1),
+    "measure_scales": lambda m: kf.learned.measure_scales(m, YS, us=US),
+    "imitation_targets of distil": lambda m: kf.training.distil(
+        (EKF, m), (EKF, m), DATA, validation=DATA, key=KEY, updates=1
     ),
     "forgetting": lambda m: kf.training.forgetting(EKF, m, DATA),
     "imitation_targets": lambda m: kf.training.imitation_targets((EKF, m), DATA),

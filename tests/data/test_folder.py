@@ -288,7 +288,7 @@ def test_a_full_disk_leaves_no_folder(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(OSError, match="No space left on device"):
+        with pytest.raises(OSError, match=f"No space left on device: {tmp_path}/new was not"):
             write_folder(tmp_path / "new", trajectories())
     assert not list(tmp_path.iterdir())
 

@@ -82,6 +82,7 @@ def test_datasets_with_axes_in_any_order():
             lambda: kf.from_pandas(FRAME, ["rnage"]),
             "no column 'rnage'; expected one of .* Did you mean 'range'",
         ),
+        (lambda: kf.from_pandas(FRAME, ["range"], time=object()), "there is no column <object"),
         (lambda: kf.from_pandas(FRAME, "range"), "expected a list of columns. Write \\['range'\\]"),
         (
             lambda: kf.from_pandas(FRAME, ["x"], time="t"),

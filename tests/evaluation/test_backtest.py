@@ -96,6 +96,10 @@ def test_crps_of_a_point_and_of_bad_numbers():
     np.testing.assert_allclose(gaussian_crps([1.0, 2.0], 0.0, [3.0, 2.0]), [2.0, 0.0])
     with pytest.raises(ValueError, match=r"std is -1\.0 somewhere; expected 0 or more"):
         gaussian_crps(0.0, -1.0, 0.0)
+    with pytest.raises(ValueError, match=r"gaussian_crps: y has NaN at \[1\]; expected finite"):
+        gaussian_crps(0.0, 1.0, [0.0, np.nan])
+    with pytest.raises(ValueError, match=r"got shapes .*'y': \(3,\)}; expected equal ones"):
+        gaussian_crps(np.zeros(2), 1.0, np.zeros(3))
 
 
 def test_refits_see_the_past_alone_and_each_origin_has_its_own(x64):
@@ -187,3 +191,5 @@ def test_bad_arguments(case):
     given = {"data": series()[:, None], "horizon": 3} | changes
     with pytest.raises(ValueError, match=text):
         backtest(kf.kalman(), local_level(*STD, variance=1e3), given.pop("data"), **given)
+    with pytest.raises(ValueError, match=r"params is None; expected a kfjax\.StateSpaceModel"):
+        backtest(kf.kalman(), None, series()[:, None], horizon=3)

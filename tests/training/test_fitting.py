@@ -368,6 +368,8 @@ def vector(params, batch, key):
             "updates is 0; expected a whole number of at least 1",
         ),
         ({"patience": 3}, "got patience or validation_loss without validation"),
+        ({"learn": "w"}, "learn: got 'w', which does not fit the params; expected booleans"),
+        ({"learn": 1.0}, "learn: got 1.0, which does not fit the params; expected booleans"),
         ({"ema": 1.0}, "ema is 1.0; expected a decay between 0 and 1"),
         ({"window": 4}, "got window with data of type dict"),
         ({"data": {"a": np.zeros(3), "b": np.zeros(4)}}, "with leading axes [(3,), (4,)]"),

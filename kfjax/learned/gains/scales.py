@@ -18,6 +18,7 @@ from kfjax.base import Filter, Gaussian, Inputs, Mask, estimate_and_info
 from kfjax.filters.beliefs import predicted
 from kfjax.filters.checks import check_filter
 from kfjax.filters.gaussian import extended
+from kfjax.models.runtime_checks import check_first_noise
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.runner import run
 
@@ -81,6 +82,8 @@ def measure_scales(
         raise ValueError(
             f"measure_scales: ys has shape {jnp.shape(ys)}; expected [T, m] or [B, T, m]."
         )
+    first_us = jax.tree.map(lambda a: a[0], data[1])
+    check_first_noise("measure_scales", model, first_us)
     scales = _whiteners(extended() if filter is None else filter, model, *data)
     for name, W in scales.items():
         if is_concrete(W) and not (np.isfinite(W).all() and np.diag(W).all()):
