@@ -24,17 +24,25 @@ def _linearise(
     fn: Function, x: AnyArray, n: int, source: Space, target: Space
 ) -> tuple[Array, Array]:
     """Return fn(x) and its Jacobian [k, n], between tangent spaces if the spaces are curved."""
+    if not isinstance(fn, Linear) and source.is_euclidean and target.is_euclidean:
+        return _value_and_jacobian(fn, x)
     mean = fn(x).astype(x.dtype)
     zero = jnp.zeros(n, x.dtype)
     if isinstance(fn, Linear):
         return mean, _linear_jacobian(fn, x, mean, zero, source, target)
-    if source.is_euclidean and target.is_euclidean:
-        return mean, jax.jacfwd(fn)(x).astype(x.dtype)
 
     def local(d: Array) -> Array:
         return target.difference(fn(source.retract(x, d)), mean)
 
     return mean, jax.jacfwd(local)(zero).astype(x.dtype)
+
+
+def _value_and_jacobian(fn: Function, x: AnyArray) -> tuple[Array, Array]:
+    """Return fn(x) and its Jacobian, from one evaluation."""
+    # beside `jax.jacfwd`, which computes fn(x) once more, the compiler does not always see that
+    # both are the same
+    values, J = jax.vmap(lambda d: jax.jvp(fn, (x,), (d,)), out_axes=-1)(jnp.eye(x.shape[0], dtype=x.dtype))
+    return values[..., 0].astype(x.dtype), J.astype(x.dtype)
 
 
 def _linear_jacobian(
