@@ -16,6 +16,7 @@ from jax import Array, lax
 from jax.core import ShapedArray
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
 
+from kfjax._support.matrix_times_vector import is_matrix_times_vector
 from kfjax._support.primitives import value_of
 from kfjax._support.programs import (
     Value,
@@ -92,14 +93,14 @@ def _written_out(equation: JaxprEqn, values: list[Value]) -> list[Value] | None:
     value = value_of(equation.primitive)
     if value is not None and equation.primitive.name != "batch_innermost":
         return [value(*values, **equation.params)]
-    if equation.primitive.name == "dot_general" and not _is_matrix_times_vector(equation):
+    if equation.primitive.name == "dot_general" and not is_matrix_times_vector(equation):
         return _product(equation, values)
     return for_platform(equation, values, "cpu", _written_out)
 
 
 def _sums_written_out(equation: JaxprEqn, values: list[Value]) -> list[Value] | None:
     """Return the results of a product or a sum that is too large for one reduction."""
-    if equation.primitive.name == "dot_general" and not _is_matrix_times_vector(equation):
+    if equation.primitive.name == "dot_general" and not is_matrix_times_vector(equation):
         return _product(equation, values, sum_of=_sum)
     if equation.primitive.name != "reduce_sum":
         return None
@@ -127,13 +128,6 @@ def _sum(a: Array, axes: Sequence[int]) -> Array:
         return sum(terms[1:], terms[0])
     sums = [terms[k : k + at_once].sum(0, dtype=a.dtype) for k in range(0, rows, at_once)]
     return sum(sums[1:], sums[0])
-
-
-def _is_matrix_times_vector(equation: JaxprEqn) -> bool:
-    """Return whether this is a product with a vector, which may stay as it is."""
-    (contracted, _), (batch, _) = equation.params["dimension_numbers"]
-    ranks = [len(_array(variable).shape) for variable in equation.invars]
-    return not batch and len(contracted) == 1 and min(ranks) == 1
 
 
 def _product(
@@ -197,7 +191,7 @@ def _reason_against_one(equation: JaxprEqn) -> str:
         return _reason_against_reduction(name, _array(equation.invars[0]).size)
     if name in SCATTERS:
         return "" if _writes_one_slice(equation) else f"it holds {name} at more than one place"
-    if name in ALLOWED or (name == "dot_general" and _is_matrix_times_vector(equation)):
+    if name in ALLOWED or is_matrix_times_vector(equation):
         return ""
     return f"it holds {name}"
 

@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.experimental.xla_metadata import set_xla_metadata
-from jax.extend.core import ClosedJaxpr
+from jax.extend.core import ClosedJaxpr, Var
 from jax.extend.core.primitives import scan_p
 from jax.interpreters import mlir
 
@@ -36,6 +36,7 @@ from kfjax._support.loop_contents import (
     reason_against_contents,
     with_products_written_out,
 )
+from kfjax._support.matrix_times_vector import tall_matrices, with_transposed
 from kfjax._support.memory_layout import on_one_device
 from kfjax._support.naming import described
 from kfjax._support.persistence import is_key
@@ -219,8 +220,9 @@ def _turned_off(ctx: mlir.LoweringRuleContext, marks: dict[str, Any]) -> str:
 
 def _as_one_function(body: ClosedJaxpr, params: dict[str, Any], *args: Array) -> Sequence[Array]:
     """Return the results of a scan, in a call that the compiler turns into one function."""
-    if body.consts:
-        body, args, params = _without_constants(body, args, params)
+    tall = tall_matrices(body, loop_parts(body.jaxpr.invars, params)[0])
+    if body.consts or tall:
+        body, args, params = _with_more_arguments(body, args, params, tall)
 
     def one_kernel(*args: Array) -> tuple[Array, ...]:
         with set_xla_metadata(**dict.fromkeys((*ONE, MARK))):
@@ -233,25 +235,38 @@ def _as_one_function(body: ClosedJaxpr, params: dict[str, Any], *args: Array) ->
         return jax.jit(one_kernel)(*lax.optimization_barrier(args))[:-1]
 
 
-def _without_constants(
-    body: ClosedJaxpr, args: Sequence[Array], params: dict[str, Any]
+def _with_more_arguments(
+    body: ClosedJaxpr, args: Sequence[Array], params: dict[str, Any], tall: Sequence[Var]
 ) -> tuple[ClosedJaxpr, tuple[Array, ...], dict[str, Any]]:
-    """Return a loop with the arrays that its body holds among its arguments."""
-    consts, start, xs = loop_parts(args, params)
-    of_body = [jnp.asarray(value) for value in body.consts]
+    """Return a loop with more among its arguments: arrays that its body holds, and transposes.
 
-    def loop(consts: Any, of_body: Any, start: Any, xs: Any) -> Any:
+    Args:
+        body: its body.
+        args: its arguments.
+        params: its parameters, as an equation.
+        tall: the matrices of which it is to take the transposes.
+    """
+    consts, start, xs = loop_parts(args, params)
+    given = dict(zip(body.jaxpr.invars, args, strict=True))
+    of_body = [jnp.asarray(value) for value in body.consts]
+    turned = [given[matrix].T for matrix in tall]
+
+    def loop(consts: Any, of_body: Any, turned: Any, start: Any, xs: Any) -> Any:
+        transposed = dict(zip(tall, turned, strict=True))
+        products = functools.partial(with_transposed, transposed=transposed)
+
         def step(carry: Any, x: Any) -> tuple[Any, Any]:
             closed = ClosedJaxpr(body.jaxpr, of_body)
-            results = interpreted(closed, [*consts, *carry, *x], lambda *_: None)
+            results = interpreted(closed, [*consts, *carry, *x], products)
             return tuple(results[: len(carry)]), tuple(results[len(carry) :])
 
         return lax.scan(step, start, xs, length=params["length"], reverse=params["reverse"])
 
-    traced = jax.make_jaxpr(loop)(consts, of_body, start, xs)
+    traced = jax.make_jaxpr(loop)(consts, of_body, turned, start, xs)
     (found,) = (equation for equation in traced.jaxpr.eqns if equation.primitive is scan_p)
-    given = dict(zip(traced.jaxpr.invars, [*consts, *of_body, *start, *xs], strict=True))
-    return found.params["jaxpr"], tuple(given[v] for v in found.invars), found.params
+    arguments = [*consts, *of_body, *turned, *start, *xs]
+    values = dict(zip(traced.jaxpr.invars, arguments, strict=True))
+    return found.params["jaxpr"], tuple(values[v] for v in found.invars), found.params
 
 
 def _read(*arguments: Sequence[Array]) -> Array:

@@ -41,7 +41,9 @@ def _value_and_jacobian(fn: Function, x: AnyArray) -> tuple[Array, Array]:
     """Return fn(x) and its Jacobian, from one evaluation."""
     # beside `jax.jacfwd`, which computes fn(x) once more, the compiler does not always see that
     # both are the same
-    values, J = jax.vmap(lambda d: jax.jvp(fn, (x,), (d,)), out_axes=-1)(jnp.eye(x.shape[0], dtype=x.dtype))
+    values, J = jax.vmap(lambda d: jax.jvp(fn, (x,), (d,)), out_axes=-1)(
+        jnp.eye(x.shape[0], dtype=x.dtype)
+    )
     return values[..., 0].astype(x.dtype), J.astype(x.dtype)
 
 

@@ -232,6 +232,26 @@ print("finished")
 """
 
 
+def test_tall_matrices_are_transposed_before_the_loop(x64):
+    W = 0.1 * jax.random.normal(jax.random.key(0), (40, 3))
+    start = jnp.array([0.3, -0.2, 0.5])
+
+    def loss(W, start):
+        def step(x, _):
+            x = jnp.tanh(W @ x) @ W
+            return x, x
+
+        return scan(step, start, length=STEPS)[1].sum()
+
+    one, separate, loops = both_ways(jax.value_and_grad(loss, (0, 1)), W, start)
+    assert [loop.one_kernel for loop in loops] == [True, True]  # forward and backward
+    assert_equal(one, separate, 1e-9)
+    text = jax.jit(loss).lower(W, start).as_text()
+    products = [line for line in text.splitlines() if "dot_general" in line]
+    assert len(products) == 2
+    assert all("tensor<3x40xf64>" in line for line in products)
+
+
 def test_data_and_tables_that_a_compiled_function_closes_over():
     """They are constants for the compiler, which used to abort the process."""
     assert "finished" in run_in_new_process(CONSTANTS, XLA_FLAGS="")
