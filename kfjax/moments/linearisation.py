@@ -41,10 +41,12 @@ def _value_and_jacobian(fn: Function, x: AnyArray) -> tuple[Array, Array]:
     """Return fn(x) and its Jacobian, from one evaluation."""
     # beside `jax.jacfwd`, which computes fn(x) once more, the compiler does not always see that
     # both are the same
-    values, J = jax.vmap(lambda d: jax.jvp(fn, (x,), (d,)), out_axes=-1)(
-        jnp.eye(x.shape[0], dtype=x.dtype)
-    )
-    return values[..., 0].astype(x.dtype), J.astype(x.dtype)
+
+    def moved(d: Array) -> tuple[Array, Array]:
+        return jax.jvp(lambda x: fn(x).astype(x.dtype), (x,), (d,))
+
+    values, J = jax.vmap(moved, out_axes=-1)(jnp.eye(x.shape[0], dtype=x.dtype))
+    return values[..., 0], J
 
 
 def _linear_jacobian(
