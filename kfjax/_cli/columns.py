@@ -41,11 +41,17 @@ def add_columns(parser: argparse.ArgumentParser, *, recorded: bool = False) -> N
         metavar="FORMAT",
         help="s, ms, us or ns for numbers, or how dates are written, such as '%%d.%%m.%%Y %%H:%%M'",
     )
+    add(
+        "--missing",
+        metavar="-999",
+        type=_numbers,
+        help="numbers that stand for a missing observation, with commas between (--missing=-999)",
+    )
 
 
 def table_columns(args: argparse.Namespace) -> dict[str, Any]:
     """Return what the arguments say of the columns of a table, for the readers of data."""
-    names = ("ys", "xs", "us", "time", "by", "gps", "time_format")
+    names = ("ys", "xs", "us", "time", "by", "gps", "time_format", "missing")
     given = {name: getattr(args, name) for name in names}
     return {name: value for name, value in given.items() if value is not None}
 
@@ -58,6 +64,15 @@ def columns(text: str) -> list[str]:
             f"got {text!r}; expected names of columns with commas between, such as east,north"
         )
     return names
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"got {text!r}; expected numbers with commas between, such as -999,9999"
+        ) from None
 
 
 def _states(text: str) -> list[str | None]:

@@ -33,13 +33,14 @@ def read_table(path: str | Path, ys: Sequence[str], **columns: Unpack[TableColum
 
     Files end in .csv, .tsv or .txt, also compressed (.csv.gz), or in .parquet. The first line of
     text names the columns; commas, semicolons, tabs or bars separate them, and with semicolons
-    numbers may have a decimal comma.
+    numbers may have a decimal comma. A first column without a name, as pandas writes the index of a
+    data frame, is called "index".
 
     Args:
         path: path of the file.
         ys: columns of the observations; an empty cell is a missing value.
-        **columns: `xs`, `us`, `time`, `by`, `start`, `time_format` and `gps`, as in
-            `kfjax.from_pandas`.
+        **columns: `xs`, `us`, `time`, `by`, `start`, `time_format`, `gps` and `missing`,
+            as in `kfjax.from_pandas`.
 
     Returns:
         The `Dataset`, with names, units and times in its `labels`.
@@ -119,6 +120,8 @@ def _read_text(path: Path) -> pd.DataFrame:
     if _are_data(list(frame.columns)):
         raise ValueError(f"the first line is {names!r}")
     frame.columns = [name.strip("# ") for name in frame.columns]
+    if frame.columns[0] == "Unnamed: 0" and "index" not in frame:
+        frame = frame.rename(columns={"Unnamed: 0": "index"})
     return frame
 
 

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 import numpy as np
 
+from kfjax._support.arguments import real_numbers
 from kfjax._support.naming import described, suggest
 from kfjax.data.columns import Table
 from kfjax.data.dataset import Dataset
 from kfjax.data.labels import Labels
+from kfjax.data.suspicious_rows import warn_of_codes, warn_of_repeats
 from kfjax.data.times import read_times, steps_of
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ class TableColumns(TypedDict, total=False):
     start: Time | None
     time_format: str | None
     gps: Sequence[str] | None
+    missing: Sequence[float]
 
 
 def from_pandas(
@@ -47,6 +50,7 @@ def from_pandas(
     start: Time | None = None,
     time_format: str | None = None,
     gps: Sequence[str] | None = None,
+    missing: Sequence[float] = (),
 ) -> Dataset:
     """Return the rows of a data frame as a `Dataset`, one row per step.
 
@@ -74,6 +78,7 @@ def from_pandas(
         gps: columns of latitude and longitude in degrees, and if there is one of the height in
             metres, which become columns "east", "north" and "up" in metres from their first row
             (see `kfjax.data.LocalFrame`); name these in ys or xs.
+        missing: numbers that stand for an observation that is missing, such as [-999].
 
     Returns:
         The `Dataset`, trajectories in the order of their first rows.
@@ -100,7 +105,7 @@ def from_pandas(
             " pass series.to_frame()."
         )
     columns: TableColumns = {"xs": xs, "us": us, "time": time, "by": by, "start": start}
-    columns |= {"time_format": time_format, "gps": gps}
+    columns |= {"time_format": time_format, "gps": gps, "missing": missing}
     return from_frame("from_pandas", frame, ys, **columns)
 
 
@@ -116,6 +121,7 @@ def from_frame(
     start: Time | None = None,
     time_format: str | None = None,
     gps: Sequence[str] | None = None,
+    missing: Sequence[float] = (),
 ) -> Dataset:
     """Return the rows of a data frame as `from_pandas` does; errors begin with `who`."""
     for name, names in {"ys": ys, "xs": xs, "us": us, "gps": gps}.items():
@@ -129,19 +135,26 @@ def from_frame(
     if xs is not None:
         states = _padded(table.numbers(xs), rows)
         labels["xs"] = table.bare(name or f"x{j + 1}" for j, name in enumerate(xs))
-    inputs = {table.bare([name])[0]: _padded(table.inputs(name), rows) for name in us}
+    given = {table.bare([name])[0]: table.inputs(name) for name in us}
+    inputs = {name: _padded(column, rows) for name, column in given.items()}
+    measured = table.numbers(ys)
+    measured[np.isin(measured, real_numbers(f"{who}: missing", missing))] = np.nan
+    warn_of_codes(who, labels["ys"], measured)
     if time is not None:
         unit = table.units.get(table.bare([time])[0])
         times = read_times(who, table.column(time), time_format, start, unit)
-        inputs["dt"] = _stacked([steps_of(who, times, some) for some in rows])
+        steps = [steps_of(who, times, some) for some in rows]
+        warn_of_repeats(who, steps, rows, measured, given)
+        inputs["dt"] = _stacked(steps)
         nothing = "NaT" if times.shown.dtype.kind in "mM" else np.nan
         labels |= {"times": _padded(times.shown, rows, nothing), "zone": times.zone}
         labels["time"] = table.bare([time])[0]
     named = {*labels["ys"], *labels.get("xs", ()), *inputs, labels.get("time")}
     labels["units"] = {name: unit for name, unit in table.units.items() if name in named}
     ends = [len(some) for some in rows]
-    observations = _padded(table.numbers(ys), rows)
-    return Dataset(observations, states, inputs or None, length=ends, labels=Labels(**labels))
+    return Dataset(
+        _padded(measured, rows), states, inputs or None, length=ends, labels=Labels(**labels)
+    )
 
 
 def from_xarray(

@@ -14,14 +14,19 @@ TIMES = 4.0
 
 
 def wraps_of(curve: np.ndarray) -> np.ndarray:
-    """Return the indices [K] of the points before which a curve [T] of an angle wraps.
+    """Return the indices [K] of the points before which a curve [T] of an angle wraps."""
+    return turn_and_wraps(curve)[1]
+
+
+def turn_and_wraps(curve: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return the whole turn of a curve [T] of an angle, and the points before which it wraps.
 
     A jump is a wrap if the curve spans about a turn, the jump is of more than half a turn, and the
     step the other way round the circle is as small as the others.
     """
     known = np.flatnonzero(np.isfinite(curve))
     if known.size < 3:
-        return known[:0]
+        return np.nan, known[:0]
     steps = np.diff(curve[known])
     span = np.ptp(curve[known])
     for turn in TURNS:
@@ -29,8 +34,8 @@ def wraps_of(curve: np.ndarray) -> np.ndarray:
             continue
         around = np.abs(steps - turn * np.round(steps / turn))
         small = around <= TIMES * np.quantile(around, USUAL)
-        return known[1:][(np.abs(steps) > turn / 2) & small]
-    return known[:0]
+        return turn, known[1:][(np.abs(steps) > turn / 2) & small]
+    return np.nan, known[:0]
 
 
 def broken(at: np.ndarray, *curves: np.ndarray) -> list[np.ndarray]:

@@ -1,0 +1,92 @@
+"""Tables as loggers write them, which can be read, and may mean something else."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import kfjax as kf
+from kfjax._cli.output import warn_of_angles
+
+
+def table(**columns):
+    return pd.DataFrame({"t": [0.0, 1.0, 1.0, 2.0, 3.0], "y": [1.0, 2.0, 2.0, 3.0, 4.0], **columns})
+
+
+def said(call):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        call()
+    return [str(warning.message) for warning in caught]
+
+
+def test_rows_that_were_written_twice():
+    (text,) = said(lambda: kf.from_pandas(table(), ["y"], time="t"))
+    assert "1 row observes the same channels as the row before at the same time (row 2, the" in text
+    assert "drop_duplicates" in text
+    assert said(lambda: kf.from_pandas(table().drop_duplicates(), ["y"], time="t")) == []
+
+
+def test_years_of_quarters_are_too_coarse_times():
+    frame = pd.DataFrame({"year": [1959.0, 1959.0, 1959.0, 1960.0], "gdp": [1.0, 2.0, 3.0, 4.0]})
+    (text,) = said(lambda: kf.from_pandas(frame, ["gdp"], time="year"))
+    assert "2 rows observe" in text
+    assert "(row 1, other values)" in text
+
+
+@pytest.mark.parametrize(
+    ("frame", "options"),
+    [
+        # two sensors at one time
+        (table(y=[1.0, 2.0, np.nan, 3.0, 4.0], z=[1.0, np.nan, 2.0, 3.0, 4.0]), {"ys": ["y", "z"]}),
+        (table(anchor=[0, 0, 1, 0, 1]), {"ys": ["y"], "us": ["anchor"]}),
+        (table(id=["a", "a", "b", "b", "b"]), {"ys": ["y"], "by": "id"}),
+    ],
+)
+def test_rows_of_one_time_that_belong_together(frame, options):
+    assert said(lambda: kf.from_pandas(frame, time="t", **options)) == []
+
+
+def test_numbers_that_stand_for_nothing():
+    frame = table(y=[10.0, -999.0, -999.0, 12.0, 11.0], t=range(5))
+    (text,) = said(lambda: kf.from_pandas(frame, ["y"], time="t"))
+    assert "column 'y' holds -999 in 2 rows, far from its other values (10 to 12)" in text
+    found = []
+    assert said(lambda: found.append(kf.from_pandas(frame, ["y"], missing=[-999]))) == []
+    assert found[0].observed[0, :, 0].tolist() == [True, False, False, True, True]
+
+
+@pytest.mark.parametrize("low", [-1200.0, 997.0])
+def test_numbers_that_are_ordinary_values(low):
+    values = np.array([low, low + 1, -999.0 if low < 0 else 999.0, low + 300, low + 2])
+    assert said(lambda: kf.from_pandas(table(y=values, t=range(5)), ["y"])) == []
+
+
+def test_a_first_column_without_a_name_is_the_index(tmp_path):
+    dates = pd.date_range("1958-03-29", periods=4, freq="7D")
+    pd.DataFrame({"co2": [316.1, 317.3, np.nan, 317.5]}, dates).to_csv(tmp_path / "co2.csv")
+    data = kf.read_table(tmp_path / "co2.csv", ["co2"], time="index")
+    assert data.us["dt"][0].tolist() == [0.0, 604800.0, 604800.0, 604800.0]
+    with pytest.raises(ValueError, match="no column 'date'; expected one of co2, index"):
+        kf.read_table(tmp_path / "co2.csv", ["co2"], time="date")
+
+
+def compass(unit, space=None):
+    model = kf.linear_gaussian(
+        F=[[1.0]], H=[[1.0]], Q=[[0.1]], R=[[0.1]], prior=kf.Gaussian(np.zeros(1), np.eye(1))
+    ).replace(observation_space=space)
+    turned = (0.3 * np.arange(100)) % (2 * np.pi)
+    ys = np.degrees(turned) if unit == "deg" else turned
+    data = kf.Dataset(ys[None, :, None], labels=kf.data.Labels(ys=["heading"]))
+    return said(lambda: warn_of_angles(model, data))
+
+
+def test_angles_that_a_model_takes_for_numbers():
+    assert compass("rad", kf.angles(0)) == []
+    (text,) = compass("rad")
+    assert "channel 'heading' jumps by a whole turn 4 times, as an angle" in text
+    assert "observation_space=kf.angles(0)" in text
+    for space in (None, kf.angles(0)):
+        (text,) = compass("deg", space)
+        assert "as degrees; convert them to radians (numpy.radians)" in text
