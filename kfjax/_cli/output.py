@@ -113,11 +113,12 @@ def warn_of_angles(model: StateSpaceModel, data: Dataset) -> None:
         a[j] = turn
         if abs(model.observation_space.difference(a, np.zeros_like(a))[j]) < TURN_LEFT:
             continue
-        unit = "degrees; convert them to radians (numpy.radians)" if turn == WHOLE else "an angle"
+        convert = (
+            "Convert degrees to radians (numpy.radians), and give" if turn == WHOLE else "Give"
+        )
         warnings.warn(
-            f"channel {name!r} jumps by a whole turn {wraps.size} times, as {unit}, and the model"
-            f" takes such a jump for a change. Give it observation_space=kf.angles({j}), and"
-            " predict radians.",
+            f"channel {name!r} jumps by a whole turn {wraps.size} times, and the model takes such a"
+            f" jump for a change. {convert} the model observation_space=kf.angles({j}).",
             stacklevel=3,
         )
 

@@ -74,8 +74,8 @@ def warn_of_codes(who: str, names: Sequence[str], observations: np.ndarray) -> N
             rows = "row" if count == 1 else "rows"
             warnings.warn(
                 f"{who}: column {name!r} holds {code:g} in {count} {rows}, far from its other"
-                f" values ({others.min():.4g} to {others.max():.4g}). If that means that nothing was"
-                f" measured, say so with missing=[{code:g}] (on the command line"
+                f" values ({others.min():.4g} to {others.max():.4g}). If that means that nothing"
+                f" was measured, say so with missing=[{code:g}] (on the command line"
                 f" --missing={code:g}).",
                 stacklevel=4,
             )

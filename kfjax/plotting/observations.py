@@ -22,6 +22,7 @@ from kfjax.plotting.wraps import wraps_of
 
 __all__ = ["plot_observations"]
 
+PAUSE = 10.0  # usual times between two observations, above which nothing was recorded
 GAP = 1.5  # usual steps between two observations of a channel, above which there is a gap
 USUAL = (0.02, 0.98)  # quantiles of predictions, or of observations, that have to be seen
 FAR = 6.0  # standard deviations from the prediction at which an observation may leave the axis
@@ -174,6 +175,8 @@ def _draw_gaps(ax: Axes, channel: _Channel) -> None:
     at = np.flatnonzero(channel.seen)
     edges = [*_gaps(at), *_ends(at, len(channel.seen))]
     spans = [_span(channel.times, first, last) for first, last in edges]
+    times = channel.times.astype(float)[at]
+    spans += [(times[k], times[k + 1] - times[k]) for k in _pauses(times)]
     if not spans:
         return
     how: dict[str, Any] = {"color": BAND, "alpha": 0.25, "lw": 0, "label": "not observed"}
@@ -187,6 +190,14 @@ def _gaps(at: np.ndarray) -> list[tuple[int, int]]:
     apart = np.diff(at)
     wide = np.flatnonzero(apart > GAP * np.median(apart))
     return [(int(at[k]) + 1, int(at[k + 1]) - 1) for k in wide]
+
+
+def _pauses(times: np.ndarray) -> np.ndarray:
+    """Return the observations [K] after which a table has no rows for long, from their times."""
+    apart = np.diff(times)
+    if apart.size == 0:
+        return np.zeros(0, int)
+    return np.flatnonzero(apart > PAUSE * np.median(apart))
 
 
 def _ends(at: np.ndarray, steps: int) -> list[tuple[int, int]]:
@@ -233,9 +244,9 @@ def _draw_predictions(ax: Axes, channel: _Channel, view: View, colour: str) -> N
     if not np.isfinite(channel.predicted[at]).any():
         return
     first_steps = [first for first, _ in _gaps(at)]
-    breaks = np.union1d(np.searchsorted(at, first_steps), wraps_of(channel.predicted[at])).astype(
-        int
-    )
+    pauses = _pauses(channel.times.astype(float)[at])
+    starts = [*np.searchsorted(at, first_steps), *(pauses + 1), *wraps_of(channel.predicted[at])]
+    breaks = np.unique(starts).astype(int)
     parts = (channel.times.astype(float), channel.predicted, channel.spread)
     x, mean, std = (np.insert(part[at], breaks, np.nan) for part in parts)
     low = mean - 2 * std

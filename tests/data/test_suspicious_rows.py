@@ -85,8 +85,8 @@ def compass(unit, space=None):
 def test_angles_that_a_model_takes_for_numbers():
     assert compass("rad", kf.angles(0)) == []
     (text,) = compass("rad")
-    assert "channel 'heading' jumps by a whole turn 4 times, as an angle" in text
-    assert "observation_space=kf.angles(0)" in text
+    assert "channel 'heading' jumps by a whole turn 4 times, and the model takes" in text
+    assert "Give the model observation_space=kf.angles(0)" in text
     for space in (None, kf.angles(0)):
         (text,) = compass("deg", space)
-        assert "as degrees; convert them to radians (numpy.radians)" in text
+        assert "Convert degrees to radians (numpy.radians), and give the model" in text

@@ -53,6 +53,18 @@ def test_observations_beside_predictions_with_gaps_and_rejected_ones():
     assert lines(second)[LABEL].get_color() == lines(second)["rejected"].get_color()
 
 
+def test_a_table_without_rows_for_a_while_has_a_gap():
+    ys, info = innovations()
+    times = np.arange(STEPS) + np.where(np.arange(STEPS) < 18, 0.0, 60.0)
+    _, ax = plotting.plot_observations(ys, info, times=times)
+    (gap,) = [path.get_extents() for path in ax.collections[0].get_paths()]
+    assert (gap.x0, gap.x1) == (17.0, 78.0)
+    predicted = lines(ax)["predicted"]
+    assert np.flatnonzero(np.isnan(predicted.get_ydata())).tolist() == [18]
+    _, irregular = plotting.plot_observations(ys, info, times=np.cumsum([1.0, 3.0] * (STEPS // 2)))
+    assert "not observed" not in irregular.get_legend_handles_labels()[1]
+
+
 def test_a_rejected_observation_in_view_is_crossed():
     ys, info = innovations(spread=400.0)
     _, ax = plotting.plot_observations(ys, info)
