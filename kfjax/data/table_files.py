@@ -121,7 +121,7 @@ def _read_text(path: Path) -> pd.DataFrame:
         raise ValueError(f"the first line is {names!r}")
     frame.columns = [name.strip("# ") for name in frame.columns]
     if frame.columns[0] == "Unnamed: 0" and "index" not in frame:
-        frame = frame.rename(columns={"Unnamed: 0": "index"})
+        frame.columns = ["index", *frame.columns[1:]]
     return frame
 
 
