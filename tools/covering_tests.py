@@ -143,7 +143,7 @@ def modules(parts: list[str]) -> list[str]:
     return [path for path in covered if not parts or any(part in path for part in parts)]
 
 
-def names_of_tests(mutants: list[Mutant]) -> list[str]:
-    """Return all tests that cover some of the mutants, each once."""
+def files_of_tests(mutants: list[Mutant]) -> list[str]:
+    """Return the files of all tests that cover some of the mutants."""
     names = {name for path in {mutant.path for mutant in mutants} for name in selection(path)}
-    return sorted(name for name in names if name.partition("::")[0] not in names - {name})
+    return sorted({name.partition("::")[0] for name in names})

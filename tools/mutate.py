@@ -25,7 +25,7 @@ from pathlib import Path
 import collected_tests
 import forked_tests
 import swapped_code
-from covering_tests import NUMERICAL, modules, names_of_tests
+from covering_tests import NUMERICAL, files_of_tests, modules
 from mutant_runs import Run, Swapping, Tests, copied_tree
 from mutants import ROOT, Mutant, mutants_of
 from scipy import stats
@@ -171,7 +171,7 @@ def run(mutants: list[Mutant], home: Path, patience: float) -> None:
     if quick:
         collected_tests.collect(
             tree,
-            names_of_tests(quick),
+            files_of_tests(quick),
             lambda found: try_each(quick, home, tests, patience, Swapping(tree, found).run),
         )
         tests = Tests(tree, tests.file)  # measured meanwhile

@@ -8,8 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support import random_models
 from support.compiling import quick_jit
 from support.dense import constant, posterior
+from support.oracle_checks import assert_draws
+from support.random_models import Shape, Traits
 from support.table import STEPS, case, linear
 
 import kfjax as kf
@@ -120,3 +123,28 @@ def test_bad_arguments_are_explained():
         sample_posterior(jax.random.key(0), kf.kalman(), problem.model, est, trajectories=0)
     with pytest.raises(ValueError, match="no moment rule"):
         sample_posterior(jax.random.key(0), kf.fading(kf.kalman(), 1.1), problem.model, est)
+
+
+KNOWN_TO_ROUNDING = [
+    Traits(Shape(3, 3, "varying", "update", "float64"), (True, True, True), "rows", 1, 291),
+    pytest.param(
+        Traits(
+            Shape(5, 2, "opaque", "predict", "float64"),
+            (True, False, True),
+            "everything",
+            4,
+            151586518,
+        ),
+        marks=pytest.mark.slow,
+    ),
+]
+
+
+@pytest.mark.parametrize("record", KNOWN_TO_ROUNDING, ids=lambda record: f"n={record.shape.n}")
+def test_what_later_states_determine_is_drawn_as_it_is(record, x64):
+    """The covariance given x_t+1 is all rounding, of which a compiled loop makes two versions.
+
+    Its factor was NaN, or 1, where one was above the bound on rounding and the other below.
+    """
+    case = random_models.make(record)
+    assert_draws(case._replace(condition=case.truth.backward_condition))

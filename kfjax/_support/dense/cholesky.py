@@ -32,9 +32,13 @@ def negligible_pivots(variances: AnyArray) -> Array:
     return variances.shape[-1] * jnp.finfo(variances.dtype).eps * variances
 
 
-def _root(pivot: Array, positive: Array) -> Array:
-    """Return the square root of a pivot, or 1 where it counts as zero, with a finite gradient."""
-    return jnp.sqrt(jnp.where(positive, pivot, 1))
+def _root(pivot: Array, negligible: AnyArray) -> Array:
+    """Return the square root of a pivot, which is used where the pivot is not negligible."""
+    # XLA may compute a pivot twice, for the root and for the comparison, and round differently.
+    # Where A is all rounding error, one of them can be negligible, or negative, and the other not:
+    # the root has to be of the order of rounding then, and not a number that is never used.
+    tiny = jnp.finfo(pivot.dtype).tiny
+    return jnp.sqrt(jnp.maximum(jnp.maximum(jnp.abs(pivot), negligible), tiny))
 
 
 def _bound(remaining: Array) -> Array:
@@ -49,10 +53,9 @@ def by_scalars(A: AnyArray, negligible: AnyArray) -> Array:
     remaining = [A[i, i] for i in range(n)]
     for j in range(n):
         positive = remaining[j] > negligible[j]
-        L[j][j] = jnp.where(positive, _root(remaining[j], positive), 0)
-        # a double `where`: the branch that is not taken has a finite gradient
-        inverse = 1 / jnp.where(positive, L[j][j], 1)
-        inverse = jnp.where(positive, inverse, 0)
+        root = _root(remaining[j], negligible[j])
+        L[j][j] = jnp.where(positive, root, 0)
+        inverse = jnp.where(positive, 1 / root, 0)
         for i in range(j + 1, n):
             left = A[i, j] - sum(L[i][k] * L[j][k] for k in range(j))
             entry = left * inverse
@@ -75,7 +78,7 @@ def by_columns(A: AnyArray, negligible: AnyArray) -> Array:
     columns: list[Array] = []
     for j in range(n):
         positive = remaining[j] > negligible[j]
-        pivot = _root(remaining[j], positive)
+        pivot = _root(remaining[j], negligible[j])
         bound = _bound(remaining)
         left = A[:, j] - sum(column * column[j] for column in columns)
         below = jnp.clip(left / pivot, -bound, bound)
@@ -96,7 +99,7 @@ def by_loop(A: AnyArray, negligible: AnyArray) -> Array:
         positive = remaining[j] > negligible[j]
         bound = _bound(remaining)
         column = S[:, j]
-        pivot = _root(remaining[j], positive)
+        pivot = _root(remaining[j], negligible[j])
         column = jnp.clip(column / pivot, -bound, bound)
         column = jnp.where(positive & (jnp.arange(n) >= j), column, 0)
         return S - jnp.outer(column, column), column

@@ -31,7 +31,7 @@ def gram_schmidt(A: AnyArray, negligible: AnyArray) -> Array:
     # the condition number of A times rounding; a second pass over what is left makes it orthogonal
     # to rounding, as accurate as Householder reflections. `jnp.linalg.qr` has NaN gradients and no
     # zero columns where the rank is deficient; here a row that depends on earlier ones gets none.
-    n = A.shape[0]
+    n, tiny = A.shape[0], jnp.finfo(A.dtype).tiny
 
     def add_row(basis: Array, row_of: tuple[Array, Array, Array]) -> tuple[Array, Array]:
         row, place, zero_up_to = row_of
@@ -41,7 +41,8 @@ def gram_schmidt(A: AnyArray, negligible: AnyArray) -> Array:
         left = left - jnp.sum(second[:, None] * basis, axis=0)
         square = jnp.sum(left**2)
         positive = square > zero_up_to
-        norm = jnp.sqrt(jnp.where(positive, square, 1))
+        # at least what counts as zero, since XLA may round `square` differently in the comparison
+        norm = jnp.sqrt(jnp.maximum(jnp.maximum(square, zero_up_to), tiny))
         direction = left / norm
         basis = basis + jnp.where(positive, place[:, None] * direction[None, :], 0)
         pivot = jnp.where(positive, norm, 0)
