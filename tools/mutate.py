@@ -1,16 +1,19 @@
 """Change one operation of the package at a time, and check whether a test detects it.
 
-    python tools/mutate.py --out ~/mutants --sample 100      # seconds for each; thousands in all
-    python tools/mutate.py --out ~/mutants --only moments runner # modules whose paths contain these
-    python tools/mutate.py --out ~/mutants --report          # the results so far
+    python tools/mutate.py --out ~/mutants --sample 100 --seed 1  # seconds for each; continues
+    python tools/mutate.py --out ~/mutants --only moments runner  # modules whose paths contain these
+    python tools/mutate.py --out ~/mutants --sample 100 --seed 1 --report  # the results so far
 
-The tests run in a copy of the tree. Of the tests that cover a module, those run first that execute
-the changed line, are quick, and have detected other changes; this is measured on the way. Results
-are lines of JSON in the folder, which is outside the repository. A second call continues where the
-first one stopped, except for modules that have changed since.
+Without `--only`, what computes beliefs and their errors is changed (`covering_tests.NUMERICAL`).
+The tests run in a copy of the tree. They are collected once; then each change is made to functions
+in memory, in a fork. Of the tests that cover a module, those run first that execute the changed
+line, are quick, and have detected other changes; this is measured on the way. Results are lines of
+JSON in the folder, which is outside the repository. A second call continues where the first one
+stopped, except for modules that have changed since, and tries survivors again if tests changed.
 
-Changes that no test can detect because results stay the same are listed with their reasons in
-`tools/equivalent_mutants.toml`, and left out.
+The report counts what died, what survived, what is equivalent, and what is not decided, and gives
+the 95 % interval of the share that dies. Changes that no test can detect because results stay the
+same are listed with their reasons in `tools/equivalent_mutants.toml`, and left out.
 """
 
 import argparse
