@@ -1,7 +1,7 @@
 """Change one operation of the package at a time, and check whether a test detects it.
 
     python tools/mutate.py --out ~/mutants --sample 100 --seed 1  # seconds for each; continues
-    python tools/mutate.py --out ~/mutants --only moments runner  # modules whose paths contain these
+    python tools/mutate.py --out ~/mutants --only moments runner # modules whose paths contain these
     python tools/mutate.py --out ~/mutants --sample 100 --seed 1 --report  # the results so far
 
 Without `--only`, what computes beliefs and their errors is changed (`covering_tests.NUMERICAL`).
