@@ -515,6 +515,9 @@ def test_rounding_is_no_reason_to_refuse_a_covariance():
     v = rng.normal(size=(2, 1)).astype(np.float32)
     model(Q=v @ v.T)
     model(Q=np.array([[1.0, 1e-8], [0.0, 1.0]], np.float32))
+    model(Q=np.array([[1.0, 1e-14], [0.0, 0.0]], np.float32))  # beside a variance of zero
+    with pytest.raises(ValueError, match="Q is not symmetric"):
+        model(Q=np.array([[1.0, 1e-8], [0.0, 0.0]], np.float32))
 
 
 def test_a_constructor_without_an_argument_says_which_one_it_is():
