@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike
 
 from kfjax._support.arguments import as_path, check_kind
 from kfjax._support.files import write_file
+from kfjax._support.naming import described
 from kfjax._support.pytrees import OUTSIDE, Pytree
 from kfjax._support.saving import npz_bytes
 from kfjax.data.checking import (
@@ -93,7 +94,7 @@ class Dataset(_Typed):
     dtype: dataclasses.InitVar[Any] = None
 
     def __post_init__(self, dtype: DTypeLike | None) -> None:
-        kept = np.dtype(jax.dtypes.canonicalize_dtype(float) if dtype is None else dtype)
+        kept = _float_dtype(jax.dtypes.canonicalize_dtype(float) if dtype is None else dtype)
         ys = check_observations(self.ys, kept)
         N, T, _ = ys.shape
         length = check_lengths(self.length, N, T)
@@ -257,6 +258,17 @@ class Dataset(_Typed):
         elif self.observed is not None:
             text += f", {100 * self.missing:.1f} % missing"
         return f"Dataset({text})"
+
+
+def _float_dtype(dtype: Any) -> np.dtype[Any]:
+    """Return a dtype of floats, or raise."""
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = np.dtype(object)
+    if not jax.dtypes.issubdtype(found, np.floating):
+        raise ValueError(f"Dataset: dtype is {described(dtype)}; expected one of floats, or None.")
+    return found
 
 
 # attached after the class: in its body, a dataclass would take the property for the default value

@@ -52,7 +52,7 @@ def read_npz(path: str | Path, split: str | None = None) -> Dataset:
         ValueError: if the file is missing or not an npz file, has no obs or lacks the split, or if
             its arrays do not fit together.
     """
-    if split is not None and split not in SPLITS:
+    if split is not None and (not isinstance(split, str) or split not in SPLITS):
         raise ValueError(f"read_npz: got split {split!r}; {suggest(split, SPLITS)}")
     arrays = _load(as_path("read_npz: path", path))
     parts = _splits(arrays)

@@ -200,9 +200,12 @@ def from_xarray(
     if not hasattr(data, "data_vars"):
         raise ValueError(f"{who}: data is {described(data)}; expected an xarray.Dataset.")
     leading = [time] if by is None else [by, time]
-    if ys is None:
-        raise ValueError(f"{who}: ys is None; expected the name of a variable.")
-    _check_variables(data, [ys, xs, *us], leading)
+    if not isinstance(us, Sequence):
+        raise ValueError(f"{who}: us is {described(us)}; expected a list of variables.")
+    for name, value in {"ys": ys, "xs": xs, "by": by}.items():
+        if not isinstance(value, str) and (value is not None or name == "ys"):
+            raise ValueError(f"{who}: {name} is {described(value)}; expected a name.")
+    _check_variables(data, [ys, *([] if xs is None else [xs]), *us], leading)
 
     def series(name: str) -> np.ndarray:
         array = data[name].transpose(*leading, ...).to_numpy()
@@ -243,13 +246,10 @@ def _check_list(who: str, name: str, value: object) -> None:
         )
 
 
-def _check_variables(
-    data: xr.Dataset, names: Sequence[str | None], dimensions: Sequence[str]
-) -> None:
-    """Raise unless a dataset has these variables (None stands for none) with these dimensions."""
-    names = [name for name in names if name is not None]
+def _check_variables(data: xr.Dataset, names: Sequence[str], dimensions: Sequence[str]) -> None:
+    """Raise unless a dataset has these variables with these dimensions."""
     for name in names:
-        if name not in data:
+        if not isinstance(name, str) or name not in data:
             raise ValueError(
                 f"from_xarray: there is no variable {name!r};"
                 f" {suggest(name, map(str, data.data_vars))}"

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax import Array
 
-from kfjax._support.arguments import check_count
+from kfjax._support.arguments import check_count, check_key
 from kfjax._support.progress import progress_bar
 from kfjax.base import Filter, Params
 from kfjax.data import Dataset, Labels
@@ -100,6 +100,7 @@ def compare(
     check_count("compare: example", example, least=0, most=data.size - 1)
     if key is None:
         key = jax.random.key(0)
+    check_key("compare: key", key)
     copied = {name: (method, on_devices(params)) for name, (method, params) in filters.items()}
     differences = _differences({name: params for name, (_, params) in copied.items()})
     evaluations = {}

@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import ArrayLike, Bool, Int, Real
 
-from kfjax._support.arguments import float_array, is_concrete
+from kfjax._support.arguments import check_function, float_array, is_concrete
 from kfjax._support.precision import eps_of
 from kfjax._support.values import as_arrays
 
@@ -38,6 +38,7 @@ def estimation_errors(
         )
     subtract: Difference = jnp.subtract
     if difference is not None:
+        check_function(f"{who}: difference", difference, "a function (x, m) -> [d], or None")
         subtract = jnp.vectorize(difference, signature="(k),(k)->(n)")
     # unknown components are found in the tangent space, whose dimension may differ from that of x;
     # so is an infinite truth, which counts as known

@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 
 from kfjax._support import sharding
-from kfjax._support.arguments import check_count, check_key
+from kfjax._support.arguments import as_path, check_count, check_key
 from kfjax._support.compiling import jit
 from kfjax._support.fingerprints import identity
 from kfjax._support.progress import progress_bar
@@ -41,6 +41,7 @@ from kfjax.evaluation.summaries import (
     summarise,
 )
 from kfjax.filters.checks import check_filter, check_params
+from kfjax.models.records import checked_inputs
 from kfjax.models.runtime_checks import check_first_noise
 from kfjax.models.simulation import simulate
 from kfjax.models.state_space import StateSpaceModel
@@ -108,7 +109,9 @@ def monte_carlo(
     check_count("monte_carlo: trials", trials)
     if chunk is not None:
         check_count("monte_carlo: chunk", chunk)
-    _check_inputs(us)
+    us = checked_inputs("monte_carlo", us)
+    if resume is not None:
+        resume = as_path("monte_carlo: resume", resume)
     _check_model(truth)
     check_first_noise("monte_carlo: truth", truth, us)
     check_first_noise("monte_carlo: params", params, us)
@@ -117,7 +120,7 @@ def monte_carlo(
     difference = _difference(truth, params)
     size = chunk_size(filter, params, one, key, trials, chunk, difference=difference)
     if resume is not None:
-        size = stored_chunk(Path(resume), chunk) or size
+        size = stored_chunk(resume, chunk) or size
     mine = own_chunks(trials, size)
     models = on_devices((truth, params, us, key))
     run = functools.partial(_part, (filter, steps, skip), models)
@@ -126,7 +129,7 @@ def monte_carlo(
         told = identity(
             steps=steps, skip=skip, truth=truth, filter=filter, params=params, us=us, key=key
         )
-        parts = resumed(Path(resume), told, mine, run)
+        parts = resumed(resume, told, mine, run)
     total = trajectories_in(mine)
     with progress_bar("trials", total, progress) as advance:
         return Evaluation(*gather(_watched(parts, advance), total))
@@ -200,16 +203,6 @@ def _check_model(truth: StateSpaceModel) -> None:
             f"monte_carlo: truth is {type(truth).__name__}; expected a StateSpaceModel to draw"
             " from."
         )
-
-
-def _check_inputs(us: Inputs) -> None:
-    """Raise unless all inputs are finite."""
-    for leaf in jax.tree.leaves(us):
-        if not np.isfinite(np.asarray(leaf)).all():
-            raise ValueError(
-                "monte_carlo: us has NaN or infinite entries; expected finite numbers. Fill the"
-                " gaps."
-            )
 
 
 def _check_truth(sound: AnyArray) -> None:

@@ -193,10 +193,14 @@ def model_and_rule(
         )
     for name in ("mean", "cov"):
         check_finite(f"{who}: the estimate's {name}", getattr(estimate, name))
-    for leaf in jax.tree.leaves(checked_inputs(who, us)):
-        if jnp.shape(leaf)[:1] != steps:
-            raise ValueError(
-                f"{who}: us has shape {jnp.shape(leaf)}; expected a leading axis of {steps[0]}"
-                " steps."
-            )
+    check_input_steps(who, us, steps[0])
     return model
+
+
+def check_input_steps(who: str, us: Inputs, steps: int) -> None:
+    """Raise unless inputs are numbers with a leading axis of so many steps."""
+    for leaf in jax.tree.leaves(checked_inputs(who, us)):
+        if jnp.shape(leaf)[:1] != (steps,):
+            raise ValueError(
+                f"{who}: us has shape {jnp.shape(leaf)}; expected a leading axis of {steps} steps."
+            )

@@ -16,6 +16,7 @@ from kfjax._support.compiling import jit
 from kfjax._support.types import PyTree
 from kfjax.base import Estimate, Filter, Inputs, Mask, Observations, Run, State, estimate
 from kfjax.data import Dataset
+from kfjax.filters.beliefs import check_input_steps
 from kfjax.filters.checks import check_filter
 from kfjax.learned.params import Learned
 from kfjax.models.lens import starts_with_update
@@ -24,6 +25,7 @@ from kfjax.models.runtime_checks import check_first_noise
 from kfjax.models.values import check_start
 from kfjax.runner import run
 from kfjax.training import merge, partition
+from kfjax.training.checks import check_optimizer
 from kfjax.training.losses import unlabelled_loss
 from kfjax.training.updates import guarded_update
 
@@ -74,6 +76,7 @@ def start_adapting(
             " whose network adapts. To adapt noise covariances of a classical filter, use"
             " kf.adaptive."
         )
+    check_optimizer("start_adapting: optimizer", optimizer)
     if state is not None:
         check_start("start_adapting", state)
     start = state
@@ -134,6 +137,7 @@ def adapt(
     check_filter("adapt", filter)
     check_kind("adapt: adaptation", adaptation, Adaptation)
     window = checked_record("adapt", ys, us, observed)
+    check_input_steps("adapt", us, jax.tree.leaves(window.ys)[0].shape[0])
     check_first_noise("adapt", adaptation.params, window.us, before=adaptation.state)
     if np.ndim(window.ys) != 2:
         raise ValueError(

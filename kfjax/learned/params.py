@@ -15,6 +15,7 @@ from kfjax._support.arguments import check_key, check_kind
 from kfjax._support.compiling import jit
 from kfjax._support.naming import described
 from kfjax._support.types import PyTree
+from kfjax._support.values import real_array
 from kfjax.base import Filter
 from kfjax.models.state_space import StateSpaceModel
 
@@ -96,6 +97,8 @@ def init_params(
         )
     check_kind("init_params: model", model, StateSpaceModel)
     check_key("init_params: key", key)
+    for leaf in jax.tree.leaves(constants):
+        real_array("init_params: constants", leaf)
     with jax.numpy_dtype_promotion("standard"):  # weights are drawn in float32 for every model
         # compiled as a whole, not weight by weight
         network = _draw(init.network, key, model)

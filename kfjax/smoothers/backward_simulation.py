@@ -13,11 +13,13 @@ from kfjax import linalg
 from kfjax._support import one_kernel
 from kfjax._support.arguments import check_count, check_key
 from kfjax._support.compiling import jit
+from kfjax._support.naming import described
 from kfjax.base import Inputs, Params, State
+from kfjax.filters.beliefs import check_input_steps
 from kfjax.filters.particles.resampling import inverse_cdf
 from kfjax.models.calling import call
 from kfjax.models.lens import model_of
-from kfjax.models.records import is_singular, until
+from kfjax.models.records import check_length, is_singular, until
 from kfjax.models.runtime_checks import check_first_noise
 from kfjax.models.state_space import StateSpaceModel
 
@@ -97,6 +99,16 @@ def simulate_smoothed(
     """
     check_key("simulate_smoothed: key", key)
     model = _check(params, states, trajectories)
+    check_input_steps("simulate_smoothed", us, states.particles.shape[0])
+    check_length("simulate_smoothed", states.particles, length)
+    if (
+        state is not None
+        and jnp.shape(getattr(state, "particles", 0.0)) != states.particles.shape[1:]
+    ):
+        raise ValueError(
+            f"simulate_smoothed: state is {described(state)}; expected the state before the first"
+            f" step, with particles of shape {states.particles.shape[1:]}."
+        )
     check_first_noise("simulate_smoothed", model, us, before=state, length=length, names="Q")
     first = None if state is None else (state.particles, state.log_weights)
     return _simulate(

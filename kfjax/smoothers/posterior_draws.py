@@ -20,6 +20,7 @@ from kfjax.filters.beliefs import model_and_rule
 from kfjax.filters.diffuse_beliefs import proper
 from kfjax.filters.square_root_form import SquareRootGaussian
 from kfjax.models.lens import model_of
+from kfjax.models.records import check_length
 from kfjax.models.runtime_checks import check_first_noise
 from kfjax.smoothers.backward_simulation import Trajectories, simulate_smoothed
 from kfjax.smoothers.records import backward_series, belief_before, factors_or_belief
@@ -95,6 +96,7 @@ def sample_posterior(
     check_count("sample_posterior: trajectories", trajectories)
     if prior is not None:
         check_belief("sample_posterior: prior", prior)
+    check_length("sample_posterior", estimate.mean, length)
     check_first_noise("sample_posterior", model, us, before=prior, length=length, names="Q")
     first = belief_before(model, prior)
     return _sample(

@@ -15,7 +15,7 @@ from kfjax._support.naming import described
 from kfjax._support.pytrees import at, select
 from kfjax.base import Filter, Gaussian, Inputs
 from kfjax.filters.backward_kernels import backward_kernel
-from kfjax.filters.beliefs import belief_of
+from kfjax.filters.beliefs import belief_of, check_input_steps
 from kfjax.filters.checks import check_filters
 from kfjax.filters.combinators.interacting_models import IMMParams, IMMState
 from kfjax.filters.combinators.mixtures import mixing_weights, moment_match
@@ -110,6 +110,7 @@ def imm_smooth(
     check_filters("imm_smooth", filters)
     _check(filters, params, states)
     check_length("imm_smooth", states.mean, length)
+    check_input_steps("imm_smooth", us, states.mean.shape[0])
     us = checked_inputs("imm_smooth", us)
     check_first_noise("imm_smooth", params, us, length=length, names="Q")
     return _imm_smooth(filters, params, states, us, length)

@@ -26,6 +26,16 @@ def check_run(who: str, filter: Filter, params: Params, data: Dataset) -> None:
     check_noise_on(who, params, data)
 
 
+def check_optimizer(name: str, optimizer: object) -> None:
+    """Raise unless an optimiser is one of optax, or None."""
+    functions = (getattr(optimizer, part, None) for part in ("init", "update"))
+    if optimizer is not None and not all(map(callable, functions)):
+        raise ValueError(
+            f"{name} is {described(optimizer)}; expected one of optax, such as optax.adam(1e-3), or"
+            " kfjax.training.clipped_adam()."
+        )
+
+
 def check_pair(name: str, pair: Any) -> None:
     """Raise unless a teacher or student is a pair of a filter and its params."""
     if not isinstance(pair, (tuple, list)) or len(pair) != 2 or isinstance(pair, Filter):

@@ -24,6 +24,7 @@ from kfjax.training.diagnosis import Diagnosis
 from kfjax.training.filter_memory import Forgetting, forgetting, gradient_per_lag
 from kfjax.training.finite_memory import finite_memory_floor
 from kfjax.training.gates import gate_saturation
+from kfjax.training.history import History
 from kfjax.training.imitation import (
     Targets,
     common_space,
@@ -113,6 +114,10 @@ def diagnose(
     lengths = windows_of("diagnose: memories", memories)
     if window is not None:
         check_count("diagnose: window", window)
+    if history is not None and not isinstance(history, History):
+        history = real_array("diagnose: history", history)
+        if not history.ndim:
+            raise ValueError("diagnose: history is one number; expected losses in order.")
     check_count("diagnose: burn_in", burn_in, least=0, most=validation.data.steps - 1)
     estimates = given_estimates(student, predictions, validation.data)
     if train is None:

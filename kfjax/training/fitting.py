@@ -10,7 +10,14 @@ import numpy as np
 import optax
 from jax import Array
 
-from kfjax._support.arguments import check_count, check_counts, check_function, check_key
+from kfjax._support.arguments import (
+    check_count,
+    check_counts,
+    check_function,
+    check_key,
+    check_kind,
+    check_number,
+)
 from kfjax._support.naming import described
 from kfjax._support.persistence import is_key
 from kfjax._support.types import PyTree
@@ -18,6 +25,7 @@ from kfjax.base import Params
 from kfjax.data import Dataset
 from kfjax.data.batches import check_noise_on
 from kfjax.training.checkpoints import Checkpoints
+from kfjax.training.checks import check_optimizer
 from kfjax.training.history import Fitted, Report
 from kfjax.training.optimising import Plan, optimise
 from kfjax.training.optimizers import clipped_adam
@@ -126,10 +134,22 @@ def fit(
     check_count("fit: batch_size", batch_size)
     if callback is not None:
         check_function("fit: callback", callback, "a function of a Report, or None")
+    if validation_loss is not None:
+        _check_loss(validation_loss, "validation_loss")
+    check_optimizer("fit: optimizer", optimizer)
+    if ema is not None:
+        check_number("fit: ema, such as 0.999,", ema, above=0, below=1)
+    if checkpoints is not None:
+        check_kind("fit: checkpoints", checkpoints, Checkpoints)
+    if hyperparameters is not None and not isinstance(hyperparameters, Mapping):
+        raise ValueError(
+            f"fit: hyperparameters is {described(hyperparameters)}; expected a dict of numbers by"
+            " name."
+        )
     key = _typed(key)
     task = Task(
         loss,
-        validation_loss or loss,
+        loss if validation_loss is None else validation_loss,
         clipped_adam() if optimizer is None else optimizer,
         min(batch_size, _size("data", data)),
         window,
@@ -168,11 +188,11 @@ def _typed(key: Array) -> Array:
     return key
 
 
-def _check_loss(loss: object) -> None:
+def _check_loss(loss: object, name: str = "loss") -> None:
     """Raise unless a loss is a hashable function."""
     if not callable(loss) or getattr(type(loss), "__hash__", None) is None:
         raise ValueError(
-            f"fit: loss is {described(loss)}; expected a function (params, batch, key) -> scalar,"
+            f"fit: {name} is {described(loss)}; expected a function (params, batch, key) -> scalar,"
             " such as kf.training.state_mse(filter)."
         )
 
@@ -205,10 +225,6 @@ def _check(
     elif task.patience is not None or task.validation_loss is not task.loss:
         raise ValueError(
             "fit: got patience or validation_loss without validation; expected data to measure on."
-        )
-    if task.ema is not None and not 0 < task.ema < 1:
-        raise ValueError(
-            f"fit: ema is {task.ema}; expected a decay between 0 and 1, such as 0.999."
         )
     continues = isinstance(data, Dataset) and hasattr(task.loss, "continued")
     if task.window is not None and not continues:

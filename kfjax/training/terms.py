@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support.arguments import real_numbers
 from kfjax._support.precision import eps_of
 from kfjax._support.types import Numbers
 from kfjax.base import Estimate, Params
@@ -142,7 +143,7 @@ def static_scale(scale: Numbers) -> tuple | None:
     """Return a scale as nested tuples, which can be compared and hashed."""
     if scale is None:
         return None
-    array = np.asarray(scale, np.float64)
+    array = real_numbers("state_mse: scale", scale).astype(np.float64)
     square = array.ndim == 2 and array.shape[0] == array.shape[1]
     covariance = square and np.allclose(array, array.T)
     if not (array.ndim == 1 or covariance) or not np.isfinite(array).all():

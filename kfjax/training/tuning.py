@@ -12,8 +12,8 @@ import jax
 import numpy as np
 from jax import Array
 
-from kfjax._support.arguments import check_counts, check_key, check_kind, check_number
-from kfjax._support.naming import suggest
+from kfjax._support.arguments import check_count, check_counts, check_key, check_kind, check_number
+from kfjax._support.naming import described, suggest
 from kfjax.base import Filter, Params
 from kfjax.data.batches import check_noise_on
 from kfjax.data.dataset import Dataset
@@ -205,7 +205,13 @@ def _checked(
             " hold one."
         )
     check_added_noise("tune", model)
+    if not isinstance(skip, (tuple, list)) or len(skip) != 2:
+        raise ValueError(
+            f"tune: skip is {described(skip)}; expected two whole numbers, for the training and the"
+            " validation part."
+        )
     for name, part, first in zip(("training", "validation"), (data, validation), skip, strict=True):
+        check_count(f"tune: skip of the {name} part", first, least=0)
         if not 0 <= first < part.lengths.max():
             raise ValueError(
                 f"tune: skip of the {name} part is {first}; expected 0 to"

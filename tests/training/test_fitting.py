@@ -370,7 +370,7 @@ def vector(params, batch, key):
         ({"patience": 3}, "got patience or validation_loss without validation"),
         ({"learn": "w"}, "learn: got 'w', which does not fit the params; expected booleans"),
         ({"learn": 1.0}, "learn: got 1.0, which does not fit the params; expected booleans"),
-        ({"ema": 1.0}, "ema is 1.0; expected a decay between 0 and 1"),
+        ({"ema": 1.0}, "is 1.0; expected a finite number above 0 and below 1"),
         ({"window": 4}, "got window with data of type dict"),
         ({"data": {"a": np.zeros(3), "b": np.zeros(4)}}, "with leading axes [(3,), (4,)]"),
         ({"key": jax.random.split(KEY, 2)}, "got 2 keys, and params without that leading axis"),

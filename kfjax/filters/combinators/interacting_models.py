@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from kfjax._support.naming import described
 from kfjax._support.pytrees import Pytree, as_array, promote, select
 from kfjax._support.values import real_array
 from kfjax.base import (
@@ -216,6 +217,8 @@ def imm(filters: tuple[Filter, ...], maps: tuple[Map | None, ...] | None = None)
 
 def _check_maps(maps: tuple[Map | None, ...], filters: tuple[Filter, ...]) -> None:
     """Raise unless there is one map, or None, for every filter."""
+    if not isinstance(maps, tuple):
+        raise ValueError(f"imm: maps is {described(maps)}; expected a tuple, or None.")
     if len(maps) != len(filters):
         raise ValueError(
             f"imm: got {len(maps)} maps for {len(filters)} filters; expected one each (or None)."

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from kfjax._support.arguments import check_count, check_number
+from kfjax._support.arguments import check_count, check_function, check_number
 from kfjax._support.pytrees import select
 from kfjax.base import (
     Filter,
@@ -121,6 +121,7 @@ def fallback(
     check_filter("fallback", filter, recentre=True)
     check_number("fallback: probability", probability, above=0, most=1)
     check_count("fallback: patience", patience)
+    check_function("fallback: reset", reset, "a function params -> Gaussian")
 
     def restarted(params: Params, state: State) -> State:
         """Return the state with the belief to restart from."""

@@ -115,6 +115,8 @@ def ensemble(
     """
     check_count("ensemble: members", members, least=2)
     check_number("ensemble: inflation", inflation, above=0)
+    if localisation is not None:
+        check_kind("ensemble: localisation", localisation, GaspariCohn)
 
     def init(params: StateSpaceModel, key: Array | None = None) -> EnsembleState:
         check_kind("ensemble: params", params, StateSpaceModel)

@@ -90,7 +90,7 @@ def particle(
         estimation, IEE Proc. F 140 (1993); A. Doucet, S. Godsill, C. Andrieu, On sequential Monte
         Carlo sampling methods for Bayesian filtering, Stat. Comput. 10 (2000), section II-D.
     """
-    check_particles("particle", particles, ess)
+    check_particles("particle", particles, ess, resampling)
     guided = proposal is not None
 
     def predict(params: StateSpaceModel, state: ParticleState, u: Inputs = None) -> ParticleState:
@@ -149,7 +149,7 @@ def auxiliary_particle(
         M. K. Pitt, N. Shephard, Filtering via simulation: auxiliary particle filters, JASA 94
         (1999), section 3.
     """
-    check_particles("auxiliary_particle", particles, ess)
+    check_particles("auxiliary_particle", particles, ess, resampling)
 
     def predict(params: StateSpaceModel, state: ParticleState, u: Inputs = None) -> ParticleState:
         key, (move,) = clouds.split(state.key, 1)

@@ -90,7 +90,7 @@ def rao_blackwellised(
         linear/nonlinear state-space models, IEEE Trans. Signal Process. 53 (2005), eq. (18)-(25),
         algorithm 1.
     """
-    check_particles("rao_blackwellised", particles, ess)
+    check_particles("rao_blackwellised", particles, ess, resampling)
     _check_arguments(linear, rule)
 
     def normals(key: Array, model: StateSpaceModel) -> Array:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from kfjax._support.arguments import check_number
+from kfjax._support.arguments import check_kind, check_number
 
 __all__ = [
     "Multinomial",
@@ -182,6 +182,7 @@ class Soft(Resampling):
 
     def __post_init__(self) -> None:
         check_number("Soft: alpha (for 1 use the scheme by itself)", self.alpha, above=0, below=1)
+        check_kind("Soft: scheme", self.scheme, Resampling)
 
     def __call__(self, key: Array, log_weights: Array) -> Array:
         """Return indices [N]."""
@@ -211,6 +212,9 @@ class StopGradient(Resampling):
     """
 
     scheme: Resampling = Systematic()
+
+    def __post_init__(self) -> None:
+        check_kind("StopGradient: scheme", self.scheme, Resampling)
 
     def __call__(self, key: Array, log_weights: Array) -> Array:
         """Return indices [N]."""

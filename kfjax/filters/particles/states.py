@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
-from kfjax._support.arguments import check_count, check_number
+from kfjax._support.arguments import check_count, check_kind, check_number
 from kfjax._support.precision import eps_of
 from kfjax.base import Info, Mask
 from kfjax.filters import clouds
@@ -69,9 +69,10 @@ def _cov(state: ParticleState) -> Array:
     return between if state.covs is None else between + clouds.mixed(state.weights, state.covs)
 
 
-def check_particles(who: str, particles: int, ess: float) -> None:
-    """Validate the numbers that a constructor takes."""
+def check_particles(who: str, particles: int, ess: float, resampling: Resampling) -> None:
+    """Validate the arguments that the constructors share."""
     check_count(f"{who}: particles", particles)
+    check_kind(f"{who}: resampling", resampling, Resampling)
     check_number(f"{who}: ess (a fraction of the particles)", ess, least=0, most=1)
 
 

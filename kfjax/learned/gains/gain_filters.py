@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
+from kfjax._support.arguments import check_function
 from kfjax.base import Filter, Gaussian, Info, Inputs, Mask, constructor
 from kfjax.learned.gains.feature_maps import NORMALISED, FeatureMap
 from kfjax.learned.gains.features import (
@@ -127,6 +128,7 @@ def gain_filter(
             dimensions of the model.
     """
     features = check_features("gain_filter", features)
+    check_function("gain_filter: feature_map", feature_map, "a function (feature, whitener)")
 
     def network(key: Array, model: StateSpaceModel) -> Any:
         _check_sizes(rule, model)

@@ -34,7 +34,7 @@ from kfjax.base import Filter, Inputs, Mask, Observations, mean_only
 from kfjax.learned.gains.feature_maps import NORMALISED, FeatureMap
 from kfjax.learned.gains.features import FEATURES
 from kfjax.learned.gains.gain_filters import GainState, GainUpdate, gain_filter
-from kfjax.learned.gains.kalman_nets import GainNetwork, NetworkGain, kalman_net
+from kfjax.learned.gains.kalman_nets import GainNetwork, NetworkGain, check_network, kalman_net
 from kfjax.learned.params import Initialiser, Learned, check_learned, in_precision
 from kfjax.models.calling import call
 from kfjax.models.observing import Observation
@@ -114,16 +114,21 @@ def rts_net(
         IEEE Trans. Signal Process. 71 (2023). There the backward innovation is not a feature: the
         code of the authors has the update difference in its place.
     """
+    if not isinstance(refining, (tuple, list)):
+        raise ValueError(f"rts_net: refining is {described(refining)}; expected a tuple.")
+    further = [("backward", backward), *(("refining", one) for one in refining)]
+    for name, network in [("forward", forward), *further]:
+        check_network(f"rts_net: {name}", network)
     n = forward.n
-    for name, network in (("backward", backward), *(("refining", one) for one in refining)):
+    for name, network in further:
         if (network.n, network.m) != (n, n):
             raise ValueError(
                 f"rts_net: {name} has n = {network.n} and m = {network.m}; expected n = m = {n},"
                 f" the n of forward: its gain multiplies differences of states."
             )
     first = kalman_net(forward, features, feature_map)
-    further = (gain_filter(RefiningGain(one), features, feature_map) for one in refining)
-    return RTSNet((first, *further), NetworkGain(backward), feature_map)
+    refined = (gain_filter(RefiningGain(one), features, feature_map) for one in refining)
+    return RTSNet((first, *refined), NetworkGain(backward), feature_map)
 
 
 @dataclasses.dataclass(frozen=True)

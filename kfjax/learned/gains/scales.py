@@ -13,7 +13,7 @@ from jax import Array
 from kfjax import linalg
 from kfjax._support.arguments import check_kind, is_concrete
 from kfjax._support.compiling import jit
-from kfjax._support.values import real_array
+from kfjax._support.values import as_arrays, real_array
 from kfjax.base import Filter, Gaussian, Inputs, Mask, estimate_and_info
 from kfjax.filters.beliefs import predicted
 from kfjax.filters.checks import check_filter
@@ -75,6 +75,8 @@ def measure_scales(
     if filter is not None:
         check_filter("measure_scales", filter)
     ys = real_array("measure_scales: ys", ys, finite=observed is None)
+    us = as_arrays("measure_scales: us", us)
+    observed = as_arrays("measure_scales: observed", observed)
     data = (jnp.asarray(ys), us, observed)
     if data[0].ndim == 2:
         data = jax.tree.map(lambda a: jnp.asarray(a)[None], data)

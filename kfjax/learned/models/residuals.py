@@ -15,6 +15,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from kfjax._support.arguments import check_count, check_kind, choose
+from kfjax._support.naming import described
 from kfjax.base import Inputs
 from kfjax.learned.models.regressors import MLP, Polynomial
 from kfjax.models.state_space import StateSpaceModel
@@ -114,6 +115,11 @@ def residual_model(
     check_kind("residual_model: model", model, StateSpaceModel)
     choose("residual_model: learn", learn, ("f", "h"))
     check_count("residual_model: inputs (the size of u)", inputs, least=0)
+    if not (callable(regressor) and hasattr(regressor, "init")):
+        raise ValueError(
+            f"residual_model: regressor is {described(regressor)}; expected Polynomial(degree) or"
+            " MLP(sizes) of kfjax.learned, or a value with their methods."
+        )
     start = model.prior.mean
     dtype = model.dtype
     outputs = model.n if learn == "f" else _observed_size(model)
