@@ -1,9 +1,11 @@
 """Fit many monthly series, and some of them by statsmodels, in one run.
 
     python -m benchmarks.structural [--quick] [--out DIR]
+    python -m benchmarks.structural --scaling DIR     only more series, and a long one
     python -m benchmarks.structural --page            only the page
 
-It writes fitting.json and RESULTS.md. Times are processor times, of one thread in statsmodels.
+It writes fitting.json and RESULTS.md. Times are processor times, of one thread in statsmodels. DIR
+keeps the fits of thousands of series: the same command goes on after an interruption.
 """
 
 import argparse
@@ -21,23 +23,11 @@ import numpy as np
 import kfjax as kf
 from benchmarks import reporting
 from benchmarks.structural.page import page
+from benchmarks.structural.scaling import long_series, of_processes
+from benchmarks.structural.series import STEPS, monthly
 
 HERE = Path(__file__).parent
-STEPS = 120
-
-
-def series(count, seed=0):
-    """Return count monthly series [N, T, 1] of a level, a season and noise, in any units."""
-    rng = np.random.default_rng(seed)
-
-    def factors(low, high):
-        return np.exp(rng.uniform(low, high, size=(count, 1)))
-
-    level = (rng.normal(size=(count, STEPS)) * factors(-4, 0)).cumsum(1)
-    angle = 2 * np.pi * np.arange(STEPS) / 12 + rng.uniform(0, 2 * np.pi, (count, 1))
-    season = np.sin(angle) * rng.uniform(0, 2, (count, 1))
-    noise = rng.normal(size=(count, STEPS)) * factors(-2, 0)
-    return (factors(-3, 5) * (level + season + noise))[..., None]
+COUNTS = (100, 1000, 10_000)
 
 
 def ours(exact, ys):
@@ -103,7 +93,7 @@ def profile(ys):
 
 def measured(count, peers):
     """Return the numbers of both starts."""
-    ys = series(count)
+    ys = monthly(count)
     rows = {}
     for name, exact in (("exactly diffuse", True), ("large variance", False)):
         fits, (first, again) = ours(exact, ys)
@@ -123,24 +113,36 @@ def measured(count, peers):
     return rows
 
 
+def beside_statsmodels(*, quick):
+    """Return all results of one run."""
+    count, peers = (32, 3) if quick else (400, 30)
+    results = {"quick": quick, "series": count, "peers": peers, "steps": STEPS}
+    results |= {"versions": reporting.versions(), "machine": reporting.machine()}
+    results["starts"] = measured(count, peers)
+    results["profile"] = profile(monthly(16))
+    return results
+
+
 def main():
     """Measure, and write the results and the page."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="few series")
+    parser.add_argument("--scaling", type=Path, help="folder of the fits of many series")
     parser.add_argument("--page", action="store_true", help="only write the page")
     parser.add_argument("--out", type=Path, default=HERE, help="folder of the results")
     args = parser.parse_args()
     stored = args.out / "fitting.json"
+    results = json.loads(stored.read_text()) if stored.exists() else {}
     if not args.page:
         jax.config.update("jax_enable_x64", True)
-        count, peers = (32, 3) if args.quick else (400, 30)
-        results = {"quick": args.quick, "series": count, "peers": peers, "steps": STEPS}
-        results |= {"versions": reporting.versions(), "machine": reporting.machine()}
-        results["starts"] = measured(count, peers)
-        results["profile"] = profile(series(16))
+        if args.scaling:
+            results["scaling"] = of_processes(COUNTS, args.scaling)
+            results["long"] = long_series()
+        else:
+            results |= beside_statsmodels(quick=args.quick)
         args.out.mkdir(parents=True, exist_ok=True)
         stored.write_text(json.dumps(results, indent=1) + "\n")
-    (args.out / "RESULTS.md").write_text(page(json.loads(stored.read_text())))
+    (args.out / "RESULTS.md").write_text(page(results))
 
 
 if __name__ == "__main__":

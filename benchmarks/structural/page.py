@@ -13,10 +13,16 @@ ABOUT = """Level + season of 12 + noise, three variances, {steps} months: {serie
 milliseconds, without compilation. Both maximise the same likelihood: with an exactly diffuse start,
 or with a prior variance of 1e6 and without the first 12 months. A series is as good if its
 log-likelihood is at most 1e-3 below the other's."""
-PROFILE = """One log-likelihood takes {value:.2f} ms per series with `kf.kalman()`, and
-{slopes:.2f} ms with its derivatives by three parameters. A fit looks at 8 places, and then needs an
-evaluation with derivatives per step. Most of that are products of full 12 x 12 matrices, F P F' and
-(I - K H) P (I - K H)': that F is a shift, and that H has two entries, is not used."""
+PROFILE = """One log-likelihood takes {value:.3f} ms per series with `kf.kalman()`, and
+{slopes:.3f} ms with its derivatives by three parameters. A fit looks at 8 places, and then needs an
+evaluation with derivatives per step. That the transition is a shift and a sum is used (F P takes
+additions only), one observation takes a product of two vectors, and the derivative by the optimal
+gain, which is zero, is left out."""
+SCALING = """`python -m benchmarks.structural --scaling DIR`: exactly diffuse starts, each number of
+series in a process of its own, with compilation; processor time, and the largest memory of the
+process."""
+LONG = """The log-likelihood of one series of {steps:,} steps takes {value:.2f} s, with its gradient
+{gradient:.2f} s; its loop is compiled {how}."""
 VERDICT = """The aim of {wanted} times the speed is {fast} ({ratio:.1f} at the least), that of
 {share:.0%} as good is {good} ({found:.0%})."""
 
@@ -64,6 +70,7 @@ def page(results):
         "",
         _filled(PROFILE, **milliseconds),
         "",
+        *_scaling(results),
         f"{results['machine']}; {versions}.",
     ]
     return "\n".join(lines) + "\n"
@@ -71,6 +78,32 @@ def page(results):
 
 def _filled(text, **values):
     return textwrap.fill(text.format(**values).replace("\n", " "), WIDTH)
+
+
+def _scaling(results):
+    """Return the lines on more series, and on a long one, if these were measured."""
+    if "scaling" not in results:
+        return []
+    rows = [
+        [
+            f"{row['series']:,}",
+            f"{row['seconds']:.0f}" if row["fitted"] else "",
+            f"{1e3 * row['seconds'] / row['fitted']:.1f}" if row["fitted"] else "",
+            f"{row['megabytes']:.0f}",
+            f"{row['converged']:.1%}",
+        ]
+        for row in results["scaling"]
+    ]
+    long = results["long"]
+    how = "as one function" if long["one_kernel"] else "kernel by kernel"
+    return [
+        _filled(SCALING),
+        "",
+        *table(["series", "time, s", "each, ms", "memory, MB", "converged"], rows),
+        "",
+        _filled(LONG, how=how, **long),
+        "",
+    ]
 
 
 def _verdict(starts):

@@ -67,7 +67,11 @@ def vmap(function: Callable, in_axes: tuple[int | None, ...]) -> Callable:
     Tracers that the function needs must be among its arguments, with axis None if all trajectories
     share them, otherwise 0.
     """
-    batched = jax.vmap(function, in_axes)
+    return over_devices(jax.vmap(function, in_axes), in_axes)
+
+
+def over_devices(batched: Callable, in_axes: tuple[int | None, ...]) -> Callable:
+    """Return a function of a `whole` batch, split over devices of this process; axes as in vmap."""
     devices = local_devices()
     if len(devices) == 1:
         return batched

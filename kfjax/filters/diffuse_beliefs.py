@@ -37,6 +37,7 @@ from kfjax.filters.square_root_form import (
     covariance_factor,
     hidden_variances_of,
 )
+from kfjax.linalg.sparse import Sparse, full, product
 from kfjax.moments.linearisation import affine_moments
 from kfjax.moments.results import Moments
 from kfjax.moments.rounding import summed_variances, without_rounding
@@ -127,7 +128,7 @@ class Conditional(NamedTuple):
     size: Array
 
 
-def determine(H: Array, loading: Array, undetermined: Array) -> Determined:
+def determine(H: Any, loading: Array, undetermined: Array) -> Determined:
     """Return what channels with the rows H [m, n] say about the diffuse directions."""
     # The loading is moved by the model alone, and only the projection knows of observations:
     # taken off the loading itself, directions would leave rounding errors that later steps could
@@ -157,14 +158,14 @@ def determine(H: Array, loading: Array, undetermined: Array) -> Determined:
     return Determined(gain, ordinary, used, rest, logdet)
 
 
-def _open_rows(H: Array, loading: Array, undetermined: Array) -> Array:
+def _open_rows(H: Any, loading: Array, undetermined: Array) -> Array:
     """Return H A, with zero for rows that are rounding errors of terms that cancelled."""
-    seen = linalg.matmul(H, loading)
+    seen = product(H, loading)
     seen = linalg.matmul(seen, undetermined)
     # The second projection makes what is left orthogonal, to rounding of itself, to what is
     # determined.
     seen = linalg.matmul(seen, undetermined)
-    terms = linalg.matmul(jnp.abs(H), _norms(loading))
+    terms = product(abs(H), _norms(loading))
     rounding = ROUNDING * H.shape[-1] * eps_of(seen)
     # Whole rows decide, not entries, since the basis of the directions is arbitrary.
     is_rounding = _norms(seen) < rounding * terms
@@ -185,13 +186,16 @@ def _norms(A: Array) -> Array:
 
 
 def condition(
-    state: DiffuseState, y_hat: Array, H: Array, R: Array, *, noise_free: bool
+    state: DiffuseState, y_hat: Array, H: Any, R: Array, *, noise_free: bool
 ) -> Conditional:
-    """Return the distribution of x given y = y_hat + H (x - m) + v, v ~ N(0, R)."""
+    """Return the distribution of x given y = y_hat + H (x - m) + v, v ~ N(0, R).
+
+    H may be `Sparse`.
+    """
     belief = state.belief
     determined = determine(H, state.loading, state.undetermined)
     if isinstance(belief, SquareRootGaussian):
-        return _in_factors(belief, determined, y_hat, H, R, noise_free)
+        return _in_factors(belief, determined, y_hat, full(H), R, noise_free)
     K_0 = determined.gain
     T = determined.ordinary
     identity = jnp.diag(determined.used.astype(R.dtype))
@@ -206,7 +210,7 @@ def condition(
     # Kalman filter (Koopman, 1997; Durbin and Koopman, 2012, section 5.2), for any rank of H A.
     plain = affine_moments(y_hat, H, belief)
     Ty = linalg.matmul(T, y_hat)
-    TH = linalg.matmul(T, H)
+    TH = _weighted(T, H)
     ordinary = affine_moments(Ty, TH, belief)
     noise = linalg.quadratic(T, R) + identity
     cov_of_y = plain.cov + R
@@ -216,8 +220,15 @@ def condition(
     cross = ordinary.cross - shared
     K_1 = S.solve(cross.T).T
     K = K_0 + linalg.matmul(K_1, T)
-    cov = plain.posterior_cov(belief.cov, K, R, noise_free=noise_free)
+    cov = plain.posterior_cov(belief.cov, K, R, noise_free=noise_free, given=K_0)
     return Conditional(K, cov, determined, S, noise, ordinary.size())
+
+
+def _weighted(T: Array, H: Any) -> Any:
+    """Return T H; sparse if it has the pattern of H."""
+    if isinstance(H, Sparse) and len(T) == 1:
+        return Sparse(T * H.matrix, H.pattern.unknown())
+    return linalg.matmul(T, full(H))
 
 
 def _factorised(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
@@ -17,9 +18,11 @@ from kfjax.filters.checks import check_filter
 from kfjax.filters.diffuse_beliefs import Conditional, DiffuseState, condition
 from kfjax.filters.gaussian import kalman
 from kfjax.filters.square_root_form import SquareRootGaussian
+from kfjax.linalg.sparse import product
 from kfjax.models.observing import bind, innovation_info, keep_unobserved, observe
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.moments import Taylor
+from kfjax.moments.linearisation import linearised
 
 __all__ = ["exact_diffuse"]
 
@@ -87,9 +90,8 @@ def exact_diffuse(filter: Filter = KALMAN, components: tuple[int, ...] | None = 
     def predict(params: StateSpaceModel, state: DiffuseState, u: Inputs = None) -> DiffuseState:
         belief = filter.predict(params, state.belief, u)
         space = params.state_space
-        identity = jnp.eye(params.n, dtype=state.mean.dtype)
-        F = rule.affine(bind(params.f, u), state.mean, identity, space, space).matrix
-        return state._replace(belief=belief, loading=linalg.matmul(F, state.loading))
+        _, F = linearised(bind(params.f, u), state.mean, params.n, space, space)
+        return state._replace(belief=belief, loading=product(F, state.loading))
 
     def update(
         params: StateSpaceModel,
@@ -100,8 +102,7 @@ def exact_diffuse(filter: Filter = KALMAN, components: tuple[int, ...] | None = 
     ) -> tuple[DiffuseState, Info]:
         seen = observe(params, state.mean, y, u, observed)
         space = params.state_space
-        identity = jnp.eye(params.n, dtype=state.mean.dtype)
-        y_hat, H, _ = rule.affine(seen.fn, state.mean, identity, space, seen.space)
+        y_hat, H = linearised(seen.fn, state.mean, params.n, space, seen.space)
         given = condition(state, y_hat, H, seen.R, noise_free=seen.noise_free)
         innovation = seen.innovation(y_hat)
         mean = space.retract(state.mean, linalg.matmul(given.gain, innovation))
@@ -150,6 +151,28 @@ def _info(given: Conditional, innovation: Array, mask: Any) -> Info:
     # innovation (Durbin and Koopman, 2012, section 7.2.2).
     start = -0.5 * (given.determined.logdet + count * math.log(2 * math.pi))
     return info._replace(log_likelihood=jnp.add(start, jnp.asarray(info.log_likelihood)))
+
+
+def filter_after(filter: Filter) -> Filter | None:
+    """Return the filter that `exact_diffuse` was given; None for other filters."""
+    given = _arguments(filter)
+    return None if given is None else given["filter"]
+
+
+def diffuse_indices(filter: Filter, model: StateSpaceModel) -> np.ndarray:
+    """Return the indices of the states of a model that start diffuse; none for other filters."""
+    given = _arguments(filter)
+    return np.zeros(0, np.int64) if given is None else _indices(model, given["components"])
+
+
+def _arguments(filter: Filter) -> dict[str, Any] | None:
+    """Return the arguments of `exact_diffuse`, if it made this filter."""
+    call = getattr(filter, "call", None)
+    if call is None or call.function is not exact_diffuse:
+        return None
+    bound = inspect.signature(exact_diffuse).bind(*call.args, **call.kwargs)
+    bound.apply_defaults()
+    return dict(bound.arguments)
 
 
 def _check_components(components: Any) -> None:

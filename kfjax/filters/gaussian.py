@@ -52,7 +52,9 @@ class Standard:
         K = S.solve(moments.cross.T).T
         innovation = seen.innovation(moments.mean)
         mean = space.retract(belief.mean, linalg.matmul(K, innovation))
-        cov = moments.posterior_cov(belief.cov, K, seen.R, noise_free=seen.noise_free)
+        cov = moments.posterior_cov(
+            belief.cov, K, seen.R, noise_free=seen.noise_free, given=jnp.zeros_like(K)
+        )
         info = innovation_info(innovation, S, seen.mask, size=moments.size(), R=seen.R)
         return Gaussian(mean, cov), info
 

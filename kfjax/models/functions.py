@@ -66,6 +66,15 @@ class Linear(Pytree):
             b = linalg.matmul(B, u) if b is None else linalg.matmul(B, u) + b
         return Linear.unchecked(A, None, b)
 
+    def masked(self, mask: Array) -> Linear:
+        """Return a function of x alone with zeros in the rows where a mask [k] is False."""
+        b = None if self.b is None else jnp.where(mask, self.b, 0)
+        return Linear.unchecked(jnp.where(mask[:, None], self.A, 0), None, b)
+
+    def matrix(self, dtype: Any) -> Any:
+        """Return A of a function of x alone, as products of a moment rule read it."""
+        return self.A.astype(dtype)
+
     def __call__(self, x: Array, u: Inputs = None) -> Array:
         """Return A x + B u + b."""
         fixed = self.at(u)

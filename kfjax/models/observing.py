@@ -54,10 +54,7 @@ def bind(fn: Any, u: Any, mask: Array | None = None, *, name: str = "f") -> Any:
     """
     if isinstance(fn, Linear):
         fixed = call(name, fn.at, u)
-        if mask is None:
-            return fixed
-        offset = None if fixed.b is None else jnp.where(mask, fixed.b, 0)
-        return Linear.unchecked(jnp.where(mask[:, None], fixed.A, 0), None, offset)
+        return fixed if mask is None else fixed.masked(mask)
     if mask is None:
         return lambda x: call(name, fn, x, u)
 

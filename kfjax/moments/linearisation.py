@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,18 +13,23 @@ from jaxtyping import Float
 from kfjax import linalg
 from kfjax._support.types import AnyArray
 from kfjax.base import Gaussian
+from kfjax.linalg.sparse import Sparse, full, product
 from kfjax.models.functions import Linear
 from kfjax.models.spaces import EUCLIDEAN, Space
+from kfjax.moments.conditioning import sparse_quadratic
 from kfjax.moments.results import Affine, Deviations, Function, LinearResidual, Moments
 from kfjax.moments.rounding import without_rounding
 
 __all__ = ["Taylor"]
 
 
-def _linearise(
+def linearised(
     fn: Function, x: AnyArray, n: int, source: Space, target: Space
-) -> tuple[Array, Array]:
-    """Return fn(x) and its Jacobian [k, n], between tangent spaces if the spaces are curved."""
+) -> tuple[Array, Any]:
+    """Return fn(x) and its Jacobian [k, n], between tangent spaces if the spaces are curved.
+
+    That of a `SparseLinear` is `Sparse`.
+    """
     if not isinstance(fn, Linear) and source.is_euclidean and target.is_euclidean:
         return _value_and_jacobian(fn, x)
     mean = fn(x).astype(x.dtype)
@@ -51,12 +57,15 @@ def _value_and_jacobian(fn: Function, x: AnyArray) -> tuple[Array, Array]:
 
 def _linear_jacobian(
     fn: Linear, x: AnyArray, mean: Array, zero: Array, source: Space, target: Space
-) -> Array:
+) -> Any:
     """Return the Jacobian [k, n] of a linear function by the chain rule."""
     # `jacfwd` of the whole composition would give every trajectory of a batch its own Jacobian.
     # With the chain rule, the matrix that they share stays shared, and with it the covariances of a
     # linear model.
-    J = fn.A.astype(x.dtype)
+    J = fn.matrix(x.dtype)
+    if source.is_euclidean and target.is_euclidean:
+        return J
+    J = full(J)
     if not source.is_euclidean:
         moved = jax.jacfwd(lambda d: source.retract(x, d))
         J = linalg.matmul(J, moved(zero))
@@ -66,13 +75,18 @@ def _linear_jacobian(
     return J
 
 
-def affine_moments(mean: Array, A: Array, belief: Gaussian, noise: Array | None = None) -> Moments:
+def affine_moments(mean: Array, A: Any, belief: Gaussian, noise: Array | None = None) -> Moments:
     """Return the moments of y = mean + A (x - E[x]) + e for x ~ belief and Cov[e] = noise.
 
+    A may be `Sparse`.
     x and e are uncorrelated; a `noise` of None is zero.
     """
-    cross = linalg.matmul(belief.cov, A.T)
-    cov = linalg.symmetric_product(A, cross.T)
+    if isinstance(A, Sparse):
+        cross = product(A, belief.cov).T
+        cov = sparse_quadratic(A, belief.cov)
+    else:
+        cross = linalg.matmul(belief.cov, A.T)
+        cov = linalg.symmetric_product(A, cross.T)
     if noise is not None:
         cov = cov + noise
     return Moments(mean, cov, cross, LinearResidual(A, belief, noise))
@@ -101,7 +115,7 @@ class Taylor:
     ) -> Moments:
         """Return the moments of fn(x), x ~ belief."""
         x, P = belief
-        mean, J = _linearise(fn, x, P.shape[-1], source, target)
+        mean, J = linearised(fn, x, P.shape[-1], source, target)
         return affine_moments(mean, J, Gaussian(x, P))
 
     def deviations(
@@ -113,8 +127,8 @@ class Taylor:
         target: Space = EUCLIDEAN,
     ) -> Deviations:
         """Return the moments of fn(x), x ~ N(x, L L'), as factors."""
-        mean, J = _linearise(fn, x, L.shape[-1], source, target)
-        return Deviations(mean, L, without_rounding(J, L))
+        mean, J = linearised(fn, x, L.shape[-1], source, target)
+        return Deviations(mean, L, without_rounding(full(J), L))
 
     def affine(
         self,
@@ -125,5 +139,5 @@ class Taylor:
         target: Space = EUCLIDEAN,
     ) -> Affine:
         """Return the tangent at x; there is no residual."""
-        mean, J = _linearise(fn, x, L.shape[-1], source, target)
-        return Affine(mean, J, jnp.zeros((J.shape[0], 0), x.dtype))
+        mean, J = linearised(fn, x, L.shape[-1], source, target)
+        return Affine(mean, full(J), jnp.zeros((J.shape[0], 0), x.dtype))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,9 @@ from kfjax._support.memory_layout import batch_innermost
 from kfjax._support.precision import eps_of
 from kfjax.base import Gaussian
 from kfjax.linalg import sizes
+from kfjax.linalg.sparse import Sparse, full
 from kfjax.models.observing import noise_pivots
+from kfjax.moments.conditioning import optimal_cov, residual_cov
 from kfjax.moments.rounding import (
     hidden_variances,
     settled,
@@ -68,18 +70,39 @@ class Moments(NamedTuple):
         hidden = self._hidden(noise_pivots(noise), linalg.diagonal(noise))
         return linalg.factorise(cov, jnp.zeros_like(noise[0]) if hidden is None else hidden)
 
-    def posterior_cov(self, P: Array, K: Array, noise: Array, *, noise_free: bool) -> Array:
+    def posterior_cov(
+        self,
+        P: Array,
+        K: Array,
+        noise: Array,
+        *,
+        noise_free: bool,
+        given: Array | None = None,
+    ) -> Array:
         """Return the covariance residual(K) + K noise K' [n, n] after an update.
 
-        P is the covariance [n, n] before it. With `noise_free`, a variance that is rounding is
-        zero.
+        Args:
+            P: the covariance [n, n] before it.
+            K: gain [n, k].
+            noise: its covariance [k, k].
+            noise_free: whether a variance that is rounding is zero.
+            given: a part of K [n, k] for which the rest is optimal, which makes derivatives
+                cheaper; None if K may be any gain.
         """
         # The Joseph form. An error dK of the gain enters it squared, and P - K S K' in the first
         # order, where it can make a small variance negative; and it is right for gains that are not
         # optimal, such as those of gates, limits and networks.
         used = linalg.quadratic(K, noise)
-        cov = without_negative_variances(self.residual(K) + used)
-        cov = _carried(cov)
+        of_columns = isinstance(self.residual, LinearResidual) and self.residual.by_columns(K)
+        if given is not None and of_columns:
+            cov = optimal_cov(P, K, self.residual.A, noise, given)
+        else:
+            cov = self.residual(K) + used
+        cov = without_negative_variances(cov)
+        if P.shape[-1] <= sizes.UNROLL or self._is_sparse():
+            # A loop over time carries it in the order in which the step leaves it. By default that
+            # is the order of the results, so that every step of a batch transposes it twice.
+            cov = batch_innermost(cov)
         terms = self._terms() if noise_free else None
         if terms is None:
             return cov
@@ -96,6 +119,10 @@ class Moments(NamedTuple):
         if isinstance(self.residual, LinearResidual):
             size = size + self.residual.size()
         return jax.lax.stop_gradient(size)
+
+    def _is_sparse(self) -> bool:
+        """Tell whether products with A are sums of a few rows."""
+        return isinstance(self.residual, LinearResidual) and isinstance(self.residual.A, Sparse)
 
     def _terms(self) -> Array | None:
         """Return the variances [k] that y would have if its terms were independent, if known."""
@@ -118,33 +145,33 @@ class Moments(NamedTuple):
         return jnp.where(noise <= of_values, jnp.maximum(hidden, of_values), hidden)
 
 
-def _carried(cov: Array) -> Array:
-    """Return the covariance as it is, laid out as products of small matrices read it."""
-    # A loop over time carries it in the order in which the step leaves it. By default that is the
-    # order of the results, so that every step of a batch transposes it twice.
-    return batch_innermost(cov) if cov.shape[-1] <= sizes.UNROLL else cov
-
-
 @dataclasses.dataclass(frozen=True)
 class LinearResidual:
     """The residual covariance of y = A x + e, (I - K A) P (I - K A)' + K Cov[e] K'.
 
     Attributes:
-        A: [k, n].
+        A: [k, n], possibly `Sparse`.
         belief: the belief about x, with the covariance P.
         noise: Cov[e] [k, k], or None for zero.
     """
 
-    A: Array
+    A: Any
     belief: Gaussian
     noise: Array | None = None
 
     def __call__(self, K: Array) -> Array:
         """Return the covariance [n, n] of x - K y."""
         P = self.belief.cov
-        left = jnp.eye(P.shape[-1], dtype=P.dtype) - linalg.matmul(K, self.A)
+        if self.by_columns(K):
+            return residual_cov(P, K, self.A)
+        left = jnp.eye(P.shape[-1], dtype=P.dtype) - linalg.matmul(K, full(self.A))
         of_x = linalg.quadratic(left, P)
         return of_x if self.noise is None else of_x + linalg.quadratic(K, self.noise)
+
+    def by_columns(self, K: Array) -> bool:
+        """Tell whether products of fewer than three matrices [n, n] are quicker."""
+        n, k = K.shape
+        return self.noise is None and n > sizes.UNROLL and k < n
 
     def terms(self) -> Array:
         """Return sum_j A_ij^2 P_jj [k]."""

@@ -9,6 +9,8 @@ enters, a variance is never zero, and nothing is changed.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,20 +19,22 @@ from jax import Array
 from kfjax import linalg
 from kfjax._support.precision import eps_of
 from kfjax._support.types import AnyArray
+from kfjax.linalg.sparse import Sparse, product
 
 __all__: list[str] = []
 
 
-def summed_variances(A: Array, variances: Array) -> Array:
+def summed_variances(A: Any, variances: Array) -> Array:
     """Return sum_j A_ij^2 var_j [k], the variance of A x if its terms were independent."""
-    return jax.lax.stop_gradient(linalg.matmul(A**2, variances))
+    squares = A.squared() if isinstance(A, Sparse) else A**2
+    return jax.lax.stop_gradient(product(squares, variances))
 
 
-def summed_sizes(A: AnyArray, x: AnyArray) -> Array:
+def summed_sizes(A: Any, x: AnyArray) -> Array:
     """Return sum_j |A_ij x_j| [k], or 0 on a space of more coordinates than dimensions."""
     if x.shape[-1] != A.shape[-1]:
-        return jnp.zeros_like(A[:, 0])
-    return jax.lax.stop_gradient(linalg.matmul(jnp.abs(A), jnp.abs(x)))
+        return jnp.zeros(A.shape[0], x.dtype)
+    return jax.lax.stop_gradient(product(abs(A), jnp.abs(x)))
 
 
 def hidden_variances(terms: Array, noise: Array, count: int) -> Array:
@@ -68,10 +72,21 @@ def _with_zeros_jvp(
     return _with_zeros(*primals), tangents[0]
 
 
+@jax.custom_jvp
 def without_negative_variances(cov: AnyArray) -> Array:
-    """Return the covariance with zero for variances that rounding made negative."""
+    """Return the covariance with zero for variances that rounding made negative.
+
+    The derivative is that of the covariance as given.
+    """
     negative = np.eye(cov.shape[-1], dtype=bool) & (cov < 0)
     return jnp.where(negative, 0, cov)
+
+
+@without_negative_variances.defjvp
+def _without_negative_variances_jvp(
+    primals: tuple[AnyArray], tangents: tuple[Array]
+) -> tuple[Array, Array]:
+    return without_negative_variances(*primals), tangents[0]
 
 
 def without_rounding(A: AnyArray, B: AnyArray) -> Array:

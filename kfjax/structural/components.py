@@ -109,6 +109,12 @@ class Component(Pytree):
         """Return F [b, b] for one series."""
         raise NotImplementedError
 
+    def known_transition(self) -> np.ndarray:
+        """Return F [b, b] for one series, with NaN for entries that are not known."""
+        F = self.transition_of_one(None) if not self.reads_inputs else None
+        b = self.width
+        return F if isinstance(F, np.ndarray) else np.full((b, b), np.nan)
+
     def noise_of_one(self, u: Inputs) -> dict[str, Any]:
         """Return Q [b, b] for one series and a unit disturbance, for each standard deviation."""
         raise NotImplementedError
@@ -146,6 +152,22 @@ class Component(Pytree):
     def transition(self, u: Inputs) -> Array:
         """Return F [n, n]."""
         return self._for_each(self.transition_of_one(u))
+
+    def pattern_of_transition(self) -> np.ndarray:
+        """Return F [n, n], with NaN for entries that are not known."""
+        known = self.known_transition()
+        # a product with NaN would be NaN everywhere
+        unknown = np.kron(np.isnan(known), np.eye(self.series))
+        values = np.kron(np.nan_to_num(known), np.eye(self.series))
+        return np.where(unknown > 0, np.nan, values)
+
+    def pattern_of_observed(self) -> np.ndarray:
+        """Return H [m, n], with NaN for entries that are not known."""
+        unknown = np.full((self.channels, self.size), np.nan)
+        if self.reads_inputs or self.loading is not None:
+            return unknown
+        h = self.observed_of_one(None)
+        return np.kron(h[None, :], np.eye(self.series)) if isinstance(h, np.ndarray) else unknown
 
     def noise(self, u: Inputs) -> Array:
         """Return Q [n, n]."""

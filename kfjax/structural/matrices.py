@@ -6,10 +6,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from kfjax._support.types import AnyArray
 from kfjax.base import Inputs
+from kfjax.linalg.sparse import Pattern
 from kfjax.structural.components import Component, covariance
 from kfjax.structural.telling_apart import check_inputs, check_states
 
@@ -54,6 +56,24 @@ def observed(components: Components, u: Inputs) -> Array:
     check_inputs(components, u)
     parts = [c.observed(u) for c in components if c.width]
     return jnp.concatenate(parts, axis=1).astype(dtype_of(components))
+
+
+def pattern_of_transition(components: Components) -> Pattern:
+    """Return the entries of F that are known."""
+    parts = [c.pattern_of_transition() for c in components if c.width]
+    n = sum(len(part) for part in parts)
+    known = np.zeros((n, n))
+    start = 0
+    for part in parts:
+        end = start + len(part)
+        known[start:end, start:end] = part
+        start = end
+    return Pattern(known)
+
+
+def pattern_of_observed(components: Components) -> Pattern:
+    """Return the entries of H that are known."""
+    return Pattern(np.hstack([c.pattern_of_observed() for c in components if c.width]))
 
 
 def total_noise(components: Components, m: int) -> Array:

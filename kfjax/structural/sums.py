@@ -19,6 +19,7 @@ from kfjax.base import Gaussian
 from kfjax.models.functions import Linear
 from kfjax.models.noise import may_be_noise_free
 from kfjax.models.spaces import EUCLIDEAN
+from kfjax.models.sparse import with_pattern
 from kfjax.models.state_space import First, StateSpaceModel, check_first
 from kfjax.structural import matrices
 from kfjax.structural.components import BOUNDS, STATIONARY, Component, check_parameter
@@ -270,14 +271,16 @@ class Structural(StateSpaceModel):
         return any(component.reads_inputs for component in self.components)
 
     def _f(self) -> Linear:
+        pattern = matrices.pattern_of_transition(self.components)
         if self._reads_inputs:
-            return Linear(Partial(matrices.transition, self.components))
-        return Linear(matrices.transition(self.components, None))
+            return with_pattern(Partial(matrices.transition, self.components), pattern)
+        return with_pattern(matrices.transition(self.components, None), pattern)
 
     def _h(self) -> Linear:
+        pattern = matrices.pattern_of_observed(self.components)
         if self._reads_inputs:
-            return Linear(Partial(matrices.observed, self.components))
-        return Linear(matrices.observed(self.components, None))
+            return with_pattern(Partial(matrices.observed, self.components), pattern)
+        return with_pattern(matrices.observed(self.components, None), pattern)
 
     def _Q(self) -> Any:
         if self._reads_inputs:

@@ -18,10 +18,13 @@ from kfjax.data import Dataset
 from kfjax.data.batches import check_noise_on
 from kfjax.filters.checks import check_filter
 from kfjax.structural import Structural
+from kfjax.training.diffuse_lead import lead_of
 from kfjax.training.free_parameters import FreeStart, free_parameters
 from kfjax.training.many_chunks import in_chunks
-from kfjax.training.many_climbs import Job, Lanes, Likelihood, fitted
+from kfjax.training.many_climbs import Job, Likelihood, fitted
+from kfjax.training.many_lanes import Lanes
 from kfjax.training.many_results import STATUSES, FittedMany
+from kfjax.training.many_starts import observations_of
 
 __all__ = ["fit_many"]
 
@@ -102,13 +105,17 @@ def fit_many(
         check_function(f"{WHO}: transform", transform)
     free = free_parameters(WHO, params, learn, transform, bounds)
     check_noise_on(WHO, params if transform is None else transform(params), data)
-    likelihood = Likelihood(filter, free.layout)
+    start = free.layout.params(jnp.asarray(free.theta), free.fixed)
     least = _least(params, free, skip)
+    _, seen = observations_of(data, 0)
+    lead = lead_of(filter, start, seen[seen.sum((1, 2)) >= least])
+    likelihood = Likelihood(filter, free.layout, lead)
     job = Job(likelihood, free, skip, updates, least)
     options = _told(job, bounds, chunk)
+    shared = (free.fixed, jnp.asarray(skip))
     results = in_chunks(
         WHO,
-        functools.partial(fitted, Lanes(job, data)),
+        functools.partial(fitted, job, Lanes(data, shared)),
         data.size,
         chunk,
         resume=resume,

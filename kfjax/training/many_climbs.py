@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -11,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from kfjax._support import sharding
-from kfjax._support.compiling import jit
 from kfjax._support.types import AnyArray
 from kfjax.base import Filter, Info, State
-from kfjax.data import Dataset, run_trajectory
+from kfjax.data import Dataset
+from kfjax.data.batches import start_at
+from kfjax.training.diffuse_lead import Lead, run_with_lead
 from kfjax.training.free_parameters import FreeStart, Layout
+from kfjax.training.many_lanes import Lanes, rows_of
 from kfjax.training.many_results import STATUSES
 from kfjax.training.many_starts import observations_of, places_of, scales_of
 from kfjax.training.scoring import (
@@ -31,8 +30,6 @@ from kfjax.training.scoring import (
 
 __all__: list[str] = []
 
-LANES = 16  # series that climb side by side on one CPU: more wait longer for the last ones
-WIDE_LANES = 4096  # and on one device of another kind
 AGAIN = 2  # climbs from elsewhere, at most, where a variance has vanished
 GAINED = 1e-3  # of the log-likelihood, that makes another climb worth while
 
@@ -43,22 +40,26 @@ class Likelihood(NamedTuple):
     Attributes:
         filter: the `Filter`.
         layout: what the free numbers stand for.
+        lead: the steps with a diffuse start, or None for all.
     """
 
     filter: Filter
     layout: Layout
+    lead: Lead | None
 
     def terms(self, theta: Array, series: Dataset, fixed: Any, skip: Any) -> Terms:
         """Return what each step adds, the innovations and their covariances."""
         params = self.layout.params(theta, fixed)
-        kept = run_trajectory(self.filter, params, series, emit=_scored).outputs
+        if series.prior_mean is not None:
+            params = start_at(params, series.prior_mean)
+        kept, active = run_with_lead(self.filter, params, series, self.lead, _scored)
         if kept[0] is None:
             raise ValueError(
                 f"fit_many: {self.filter} gives no log-likelihood; expected one that does, such as"
                 " kf.extended()."
             )
         steps = series.ys.shape[0]
-        counts = jnp.arange(steps) >= skip
+        counts = active & (jnp.arange(steps) >= skip)
 
         def counted(a: Array) -> Array:
             return jnp.where(_column(counts, a.ndim), a, 0)
@@ -94,73 +95,33 @@ def _column(flags: Array, ndim: int) -> Array:
     return flags.reshape(flags.shape + (1,) * (ndim - 1))
 
 
-@functools.partial(jit, static_argnums=0)
-def values_at(likelihood: Likelihood, places: Array, series: Dataset, shared: Any) -> Array:
-    """Return minus the log-likelihoods [B, K] of B series at K places each [B, K, p]."""
+class Values(NamedTuple):
+    """Minus the log-likelihoods [K] of one series at K places [K, p]; a static function."""
 
-    def of_one(thetas: Array, one: Dataset, shared: Any) -> Array:
+    likelihood: Likelihood
+
+    def __call__(self, thetas: Array, series: Dataset, fixed: Any, skip: Any) -> Array:
         def value(theta: Array) -> Array:
-            log_likelihoods, *_ = likelihood.terms(theta, one, *shared)
+            log_likelihoods, *_ = self.likelihood.terms(theta, series, fixed, skip)
             return -log_likelihoods.sum()
 
-        return jax.vmap(value)(thetas)
-
-    return sharding.vmap(of_one, (0, 0, None))(places, series, shared)
+        return jax.lax.map(value, thetas)
 
 
-@functools.partial(jit, static_argnums=0)
-def advanced(likelihood: Likelihood, climbs: Climb, series: Dataset, shared: Any) -> Climb:
-    """Return B climbs after one evaluation of each."""
+class Advanced(NamedTuple):
+    """A climb after one evaluation; a static function."""
 
-    def of_one(climb: Climb, one: Dataset, shared: Any) -> Climb:
+    likelihood: Likelihood
+
+    def __call__(self, climb: Climb, series: Dataset, fixed: Any, skip: Any) -> Climb:
         def terms(theta: Array) -> Terms:
-            return likelihood.terms(theta, one, *shared)
+            return self.likelihood.terms(theta, series, fixed, skip)
 
         return advance(terms, climb)
 
-    return sharding.vmap(of_one, (0, 0, None))(climbs, series, shared)
 
-
-class Lanes:
-    """Functions of many series, computed for as many at a time as run side by side."""
-
-    def __init__(self, job: Job, data: Dataset) -> None:
-        devices = sharding.local_devices()
-        each = LANES if devices[0].platform == "cpu" else WIDE_LANES
-        most = each * len(devices)
-        self.size = sharding.whole(min(most, data.size))
-        self.job = job
-        self.data = data
-        shared = (job.free.fixed, jnp.asarray(job.skip))
-        self.shared = sharding.everywhere(shared, devices)
-
-    def map(self, function: Callable, rows: np.ndarray, tree: Any) -> Any:
-        """Return a function of the series with these numbers, and of a tree [rows, ...]."""
-        likelihood = self.job.likelihood
-        count = len(rows)
-        results = []
-        for first in range(0, count, self.size):
-            # the last series again where there are fewer: all parts have the same shape
-            lanes = np.arange(first, first + self.size)
-            at = np.minimum(lanes, count - 1)
-            part = _rows_of(tree, at)
-            series = self.data[rows[at]]
-            placed = sharding.place((part, series))
-            found = function(likelihood, *placed, self.shared)
-            valid = min(self.size, count - first)
-            result = jax.tree.map(lambda a, n=valid: np.array(a[:n]), found)
-            results.append(result)
-        return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
-
-
-def _rows_of(tree: Any, at: np.ndarray) -> Any:
-    """Return rows of the arrays of a tree."""
-    return jax.tree.map(lambda a: a[at], tree)
-
-
-def fitted(lanes: Lanes, rows: np.ndarray) -> dict[str, np.ndarray]:
+def fitted(job: Job, lanes: Lanes, rows: np.ndarray) -> dict[str, np.ndarray]:
     """Return the results of the series with these numbers."""
-    job = lanes.job
     ys, seen = observations_of(lanes.data[rows], job.skip)
     scale = scales_of(ys, seen)
     count = seen.sum((1, 2))
@@ -170,8 +131,8 @@ def fitted(lanes: Lanes, rows: np.ndarray) -> dict[str, np.ndarray]:
     places = places_of(job.free, scale).astype(climbs.theta.dtype)
     todo = np.flatnonzero(able)
     for _ in range(1 + AGAIN):
-        todo = _look(lanes, rows, climbs, places, todo)
-        _climb(lanes, rows, climbs, todo)
+        todo = _look(job, lanes, rows, climbs, places, todo)
+        _climb(job, lanes, rows, climbs, todo)
         vanished = _flat(climbs.information[todo]).any(1)
         todo = todo[vanished]
         if not todo.size:
@@ -214,7 +175,12 @@ def _blank(job: Job, count: int) -> Climb:
 
 
 def _look(
-    lanes: Lanes, rows: np.ndarray, climbs: Climb, places: np.ndarray, todo: np.ndarray
+    job: Job,
+    lanes: Lanes,
+    rows: np.ndarray,
+    climbs: Climb,
+    places: np.ndarray,
+    todo: np.ndarray,
 ) -> np.ndarray:
     """Begin climbs at the best places of these series; return those where one is better.
 
@@ -223,12 +189,12 @@ def _look(
     """
     if not todo.size:
         return todo
-    reached = _rows_of(climbs, todo)
+    reached = rows_of(climbs, todo)
     climbed = np.isfinite(reached.value)
     kept = climbed[:, None] & ~_flat(reached.information)
     theta = reached.theta[:, None, :]
     tried = np.where(kept[:, None, :], theta, places[todo])
-    values = lanes.map(values_at, rows[todo], tried)
+    values = lanes.map(Values(job.likelihood), rows[todo], tried)
     values = np.where(np.isfinite(values), values, np.inf)
     best = values.argmin(1)
     lowest = values.min(1)
@@ -241,13 +207,13 @@ def _look(
     return chosen
 
 
-def _climb(lanes: Lanes, rows: np.ndarray, climbs: Climb, todo: np.ndarray) -> None:
+def _climb(job: Job, lanes: Lanes, rows: np.ndarray, climbs: Climb, todo: np.ndarray) -> None:
     """Let climbs go on until they end."""
     while todo.size:
-        part = _rows_of(climbs, todo)
-        part = lanes.map(advanced, rows[todo], part)
+        part = rows_of(climbs, todo)
+        part = lanes.map(Advanced(job.likelihood), rows[todo], part)
         _put(climbs, todo, part)
-        goes_on = (part.ended == CLIMBING) & (part.updates < lanes.job.updates)
+        goes_on = (part.ended == CLIMBING) & (part.updates < job.updates)
         todo = todo[goes_on]
 
 

@@ -13,6 +13,7 @@ from benchmarks.structural.__main__ import HERE, main
 from benchmarks.structural.page import page
 from kfjax import structural as st
 from kfjax.training import fit_many, maximum_likelihood, partition
+from kfjax.training.diffuse_lead import lead_of, run_with_lead
 
 EXACT = kf.exact_diffuse()
 
@@ -160,3 +161,28 @@ def test_the_benchmark_runs_in_its_quick_form(x64, tmp_path, monkeypatch):
     results = json.loads((tmp_path / "fitting.json").read_text())
     assert results["starts"]["exactly diffuse"]["as_good"] == 1
     assert "32 series" in (tmp_path / "RESULTS.md").read_text()
+
+
+def test_a_diffuse_start_takes_as_many_steps_as_the_observations_say(x64):
+    model = st.level(1.0) + st.seasonal(4, 0.5) + st.irregular(1.0)
+    seen = np.ones((3, 20, 1), bool)
+    assert lead_of(EXACT, model, seen).steps == 4
+    assert lead_of(EXACT, model, seen).filter == kf.kalman()
+    seen[1, [1, 5]] = False  # the second month of the season comes in step 10
+    assert lead_of(EXACT, model, seen).steps == 10
+    seen[2, 1:] = False
+    assert lead_of(EXACT, model, seen) is None
+    assert lead_of(kf.kalman(), model, seen) is None
+
+    rows = np.random.default_rng(4).normal(size=(20, 1)).cumsum(0)
+    rows[[1, 5]] = np.nan
+    data = kf.Dataset(rows[None])
+    one = jax.tree.map(lambda a: a[0], data)
+    lead = lead_of(EXACT, model, np.asarray(data.observed))
+    found, _ = run_with_lead(EXACT, model, one, lead, kf.estimate)
+    wanted = kf.run(EXACT, model, one.ys, observed=one.observed).outputs
+    np.testing.assert_allclose(found.log_likelihood, wanted.log_likelihood, atol=1e-10)
+    np.testing.assert_allclose(found.mean, wanted.mean, atol=1e-9)
+    # too short a start is not passed over
+    wrong, _ = run_with_lead(EXACT, model, one, lead._replace(steps=9), kf.estimate)
+    assert np.isnan(wrong.log_likelihood).all()
