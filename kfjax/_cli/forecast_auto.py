@@ -90,7 +90,7 @@ def choose_model(args: Namespace, data: Dataset) -> MaximumLikelihood:
     print(table(found, best, skip, season))
     for note in [*notes, *remarks(found, best, args.choose)]:
         print(f"Note: {note}")
-    return fitted(args, best.model, data, args.skip)
+    return fitted(args, best.model, data, args.skip, standard_errors=True)
 
 
 def observed_values(data: Dataset) -> np.ndarray:
@@ -216,15 +216,16 @@ def candidates(ys: np.ndarray, season: int) -> dict[str, Structural]:
     return sums
 
 
-def fitted(args: Namespace, model: Structural, data: Dataset, skip: int) -> MaximumLikelihood:
+def fitted(
+    args: Namespace, model: Structural, data: Dataset, skip: int, *, standard_errors: bool = False
+) -> MaximumLikelihood:
     """Return the fit of a sum, exactly diffuse."""
     return maximum_likelihood(
         exact_diffuse(kalman()),
-        model.parameters,
+        model,
         data,
-        transform=model.with_parameters,
-        bounds=model.bounds,
         skip=skip,
+        standard_errors=standard_errors,
         starts=args.starts,
         level=args.level,
         key=jax.random.key(args.seed),

@@ -1,5 +1,10 @@
 """Evaluation: metrics with intervals, Monte Carlo trials, and comparisons on the same data."""
 
+from kfjax.evaluation.auxiliary_residuals import (
+    AuxiliaryResiduals,
+    Disturbance,
+    auxiliary_residuals,
+)
 from kfjax.evaluation.backtest_results import Backtest, ForecastScore
 from kfjax.evaluation.backtesting import backtest
 from kfjax.evaluation.comparison import compare
@@ -27,9 +32,11 @@ from kfjax.evaluation.trials import monte_carlo
 from kfjax.linear.mismatch import expected_error
 
 __all__ = [
+    "AuxiliaryResiduals",
     "Backtest",
     "ChannelChecks",
     "Comparison",
+    "Disturbance",
     "Evaluation",
     "ForecastScore",
     "Interval",
@@ -40,6 +47,7 @@ __all__ = [
     "Whiteness",
     "anees",
     "anis",
+    "auxiliary_residuals",
     "backtest",
     "chi_square_interval",
     "clocks",

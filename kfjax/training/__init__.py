@@ -22,6 +22,7 @@ from kfjax.training.history import Fitted, History, Report, Spread, spread
 from kfjax.training.imitation import Targets, imitation_targets
 from kfjax.training.imitation_figures import ImitationFigures
 from kfjax.training.likelihood import maximum_likelihood
+from kfjax.training.likelihood_ratio import LikelihoodRatio, likelihood_ratio_test
 from kfjax.training.likelihood_results import MaximumLikelihood, Parameter
 from kfjax.training.linear_recursion import LinearRecursion, fit_recursion
 from kfjax.training.losses import (
@@ -62,6 +63,7 @@ __all__ = [
     "FreeNoise",
     "History",
     "ImitationFigures",
+    "LikelihoodRatio",
     "LinearRecursion",
     "Maximised",
     "MaximumLikelihood",
@@ -94,6 +96,7 @@ __all__ = [
     "imitation_targets",
     "innovation_nll",
     "l2",
+    "likelihood_ratio_test",
     "load_params",
     "maximum_likelihood",
     "merge",

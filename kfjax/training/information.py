@@ -45,12 +45,14 @@ class Uncertainty(NamedTuple):
         gain: by how much the log-likelihood could still rise, by a quadratic approximation.
         is_maximum: whether it falls in every direction.
         notes: by name, why a value has no standard error.
+        has_errors: whether standard errors were computed.
     """
 
     cov: np.ndarray
     gain: float
     is_maximum: bool
     notes: dict[str, str]
+    has_errors: bool = True
 
 
 def uncertainty(
@@ -104,6 +106,16 @@ def uncertainty(
     cov[without, :] = np.nan
     cov[:, without] = np.nan
     return Uncertainty(cov, float(gain), is_maximum, notes)
+
+
+def no_uncertainty(names: Sequence[str], gradient: np.ndarray) -> Uncertainty:
+    """Return that nothing is known but the gradient of the log-likelihood [p]."""
+    # as if each free number had an information of one: a logarithm that matters has more
+    gain = 0.5 * float(np.sum(gradient**2))
+    notes = dict.fromkeys(names, "standard errors were not asked for")
+    return Uncertainty(
+        np.full((len(names), len(names)), np.nan), gain, True, notes, has_errors=False
+    )
 
 
 def _at_ends(

@@ -25,7 +25,7 @@ from kfjax.data.batches import check_noise_on
 from kfjax.data.series import as_dataset
 from kfjax.filters.checks import check_filter
 from kfjax.training.free_parameters import FreeStart, Layout, free_parameters
-from kfjax.training.information import Uncertainty, uncertainty
+from kfjax.training.information import Uncertainty, no_uncertainty, uncertainty
 from kfjax.training.likelihood_objective import WHO, Objective, On, count_observations
 from kfjax.training.likelihood_results import MaximumLikelihood, Parameter
 from kfjax.training.likelihood_search import CONVERGED, curvature_at, lowest, places_to_start
@@ -52,6 +52,7 @@ def maximum_likelihood(
     starts: int = 4,
     updates: int = 200,
     level: float = 0.95,
+    standard_errors: bool = True,
     key: Array | None = None,
 ) -> MaximumLikelihood:
     """Fit parameters by maximum likelihood, with standard errors.
@@ -95,6 +96,9 @@ def maximum_likelihood(
         starts: number of starts: the given one, and the best of random points around it.
         updates: the largest number of updates from each start.
         level: probability of the confidence intervals.
+        standard_errors: whether to compute them. Second derivatives take longer to compile than the
+            rest; without them a fit that is only compared by its likelihood is ready sooner, and
+            whether it converged is judged by the gradient.
         key: random key of the starts, and of a filter that draws; default `jax.random.key(0)`.
 
     Returns:
@@ -153,8 +157,11 @@ def maximum_likelihood(
     enough = max(ENOUGH, 10 * eps * count) / count
     found = lowest(objective, places, free.spread, updates, enough, on)
     best = min(found, key=lambda end: float(end.value))
-    curvature = curvature_at(objective, best, free.theta, on)
-    known = uncertainty(free.layout.names, free.layout.bounds, curvature, eps)
+    if standard_errors:
+        curvature = curvature_at(objective, best, free.theta, on)
+        known = uncertainty(free.layout.names, free.layout.bounds, curvature, eps)
+    else:
+        known = no_uncertainty(free.layout.names, count * np.asarray(best.gradient, np.float64))
     return _result(objective, on, free, found, best, known, level)
 
 
@@ -196,12 +203,14 @@ def _notes(objective: Objective, skip: int, known: Uncertainty, converged: bool)
     """Return what a reader of the table has to know."""
     notes = []
     if not converged:
+        distrust = "; the standard errors are not to be trusted" if known.has_errors else ""
         why = f"by about {known.gain:.2g} more" if known.is_maximum else "in some direction"
         notes.append(
             f"no maximum was found: the log-likelihood rises {why}. Raise updates or starts, start"
-            " elsewhere, or use double precision; the standard errors are not to be trusted."
+            f" elsewhere, or use double precision{distrust}."
         )
-    notes.append("Standard errors are those of the observed information (second derivatives).")
+    if known.has_errors:
+        notes.append("Standard errors are those of the observed information (second derivatives).")
     if objective.log_prior is not None:
         notes.append("The log-likelihood includes the logarithm of the prior.")
     if skip:

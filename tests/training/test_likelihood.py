@@ -1,5 +1,6 @@
 """Maximum likelihood: published optima, standard errors, and what the likelihood does not say."""
 
+import dataclasses
 import json
 import math
 
@@ -10,7 +11,7 @@ import pytest
 from support.nile import NILE, local_level
 
 import kfjax as kf
-from kfjax.training import maximum_likelihood
+from kfjax.training import likelihood_ratio_test, maximum_likelihood
 from kfjax.training.information import Curvature, uncertainty
 
 PRIOR = kf.Gaussian(jnp.zeros(1), jnp.eye(1))
@@ -249,3 +250,38 @@ def test_parameters_of_which_only_the_sum_is_determined_are_named():
 def test_bad_input(changes, text):
     with pytest.raises(ValueError, match=text):
         fitted(**changes)
+
+
+def test_the_likelihood_alone_is_that_with_standard_errors(x64):
+    fit = fitted(standard_errors=False)
+    assert fit.log_likelihood == pytest.approx(-632.5376855873, abs=1e-8)
+    assert fit.converged
+    assert np.isnan(fit.cov).all()
+    assert {parameter.note for parameter in fit.parameters} == {
+        "standard errors were not asked for"
+    }
+    assert "second derivatives" not in str(fit)
+
+
+def test_likelihood_ratios(x64):
+    """Of one parameter, 5 % is 3.841, and 2.706 if it is a variance of zero (Harvey, 1989)."""
+    larger = fitted()
+    smaller = dataclasses.replace(
+        larger, parameters=larger.parameters[:1], log_likelihood=larger.log_likelihood - 3.8415 / 2
+    )
+    test = likelihood_ratio_test(smaller, larger)
+    assert (test.statistic, test.dof) == (pytest.approx(3.8415), 1)
+    assert test.p_value == pytest.approx(0.05, abs=1e-5)
+    near = dataclasses.replace(smaller, log_likelihood=larger.log_likelihood - 2.7055 / 2)
+    assert likelihood_ratio_test(near, larger, at_ends=1).p_value == pytest.approx(0.05, abs=1e-5)
+    none = dataclasses.replace(smaller, parameters=(), log_likelihood=larger.log_likelihood - 1)
+    # 1/4 chi^2_0 + 1/2 chi^2_1 + 1/4 chi^2_2 above 2
+    mixture = 0.5 * math.erfc(1.0) + 0.25 * math.exp(-1.0)
+    assert likelihood_ratio_test(none, larger, at_ends=2).p_value == pytest.approx(mixture)
+    for first, second, text in (
+        (larger, smaller, "Pass the smaller model first"),
+        (dataclasses.replace(smaller, observations=3), larger, "fits are of 3 and 99 observations"),
+        (dataclasses.replace(smaller, log_likelihood=0.0), larger, "larger model is lower"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            likelihood_ratio_test(first, second)
