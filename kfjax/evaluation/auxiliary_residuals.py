@@ -122,7 +122,7 @@ def auxiliary_residuals(
     if one.observed is not None:
         observation = np.where(np.asarray(one.observed), observation, np.nan)
     names = None if series.labels is None else series.labels.ys
-    channels = names or tuple(f"channel {j + 1}" for j in range(params.m))
+    channels = names or tuple(f"channel {j + 1}" for j in range(observation.shape[1]))
     return AuxiliaryResiduals(
         observation,
         _standardised(state, *np.moveaxis(of_state, 1, 0)),

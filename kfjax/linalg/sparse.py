@@ -31,7 +31,7 @@ class Pattern:
         known: [k, n]; NaN for entries that are not known.
     """
 
-    def __init__(self, known: AnyArray) -> None:
+    def __init__(self, known: Any) -> None:
         self.known = np.array(known, np.float64)
         self._key = (self.known.shape, self.known.tobytes())
 
@@ -101,14 +101,14 @@ class Rows(NamedTuple):
 
     Attributes:
         first: the number of the first row.
-        count: the number of rows.
+        size: the number of rows.
         terms: (coefficient, first column, number of columns) of each term; the coefficient is NaN
             if it is not known. Several rows have one term with the coefficient 1: they are rows of
             B. One row is a sum, in which a term adds up rows of B.
     """
 
     first: int
-    count: int
+    size: int
     terms: tuple[tuple[float, int, int], ...]
 
 
@@ -126,7 +126,7 @@ def _rows_of(pattern: Pattern) -> tuple[Rows, ...]:
         if last is not None and _is_moved(last.terms):
             (one, start, count), *_ = last.terms
             if start + count == column:
-                found[-1] = Rows(last.first, count + 1, ((one, start, count + 1),))
+                found[-1] = Rows(last.first, last.size + 1, ((one, start, count + 1),))
                 continue
         found.append(Rows(i, 1, terms))
     return tuple(found)

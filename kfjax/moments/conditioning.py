@@ -102,7 +102,7 @@ def _optimal_cov_jvp(pattern: Pattern | None, primals: Any, tangents: Any) -> tu
         W = W + linalg.matmul(before, dA.T)
     if not isinstance(dR, SymbolicZero):
         between = between + dR
-    moved = 0.0
+    moved: Any = 0.0
     if not isinstance(d_given, SymbolicZero):
         seen = product(sparse, P).T
         before = seen - linalg.matmul(K, product(sparse, seen) + R)

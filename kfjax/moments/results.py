@@ -93,9 +93,9 @@ class Moments(NamedTuple):
         # order, where it can make a small variance negative; and it is right for gains that are not
         # optimal, such as those of gates, limits and networks.
         used = linalg.quadratic(K, noise)
-        of_columns = isinstance(self.residual, LinearResidual) and self.residual.by_columns(K)
-        if given is not None and of_columns:
-            cov = optimal_cov(P, K, self.residual.A, noise, given)
+        residual = self.residual
+        if given is not None and isinstance(residual, LinearResidual) and residual.by_columns(K):
+            cov = optimal_cov(P, K, residual.A, noise, given)
         else:
             cov = self.residual(K) + used
         cov = without_negative_variances(cov)

@@ -105,12 +105,22 @@ class Arima(Component):
         # (states of w, y_t-1, y_t-2, ...), and the observation adds w_t and the earlier values
         # (Durbin and Koopman, 2012, section 3.4). In a step the first earlier value becomes the
         # last y, and the others move on. They are not stationary, and start diffuse.
-        shift = np.eye(self.lags, k=-1)
-        shift[0] = self._differences()
-        into = np.zeros((self.lags, self.order))
-        into[0, 0] = 1.0
         above = jnp.pad(F, ((0, 0), (0, self.lags)))
-        return jnp.concatenate([above, np.concatenate([into, shift], axis=1)])
+        return jnp.concatenate([above, self._transition_of_lags()])
+
+    def _transition_of_lags(self) -> np.ndarray:
+        """Return the rows of F of the earlier values [lags, order + lags]."""
+        shift = np.eye(self.lags, k=-1)
+        shift[:1] = self._differences()
+        into = np.zeros((self.lags, self.order))
+        into[:1, 0] = 1.0
+        return np.concatenate([into, shift], axis=1)
+
+    def known_transition(self) -> np.ndarray:
+        above = np.eye(self.order, self.width, k=1)
+        above[:, self.order :] = 0.0
+        above[:, 0] = np.nan
+        return np.concatenate([above, self._transition_of_lags()])
 
     def noise_of_one(self, u: Inputs) -> dict[str, Any]:
         _, g = self._of_stationary_part()

@@ -46,6 +46,10 @@ class VectorAutoregression(Component):
         rows = jnp.concatenate(list(jnp.asarray(self.coefficients)), axis=1)
         return jnp.concatenate([rows, np.eye(k * (p - 1), k * p)])
 
+    def pattern_of_transition(self) -> np.ndarray:
+        k, p = self.series, self.width
+        return np.concatenate([np.full((k, k * p), np.nan), np.eye(k * (p - 1), k * p)])
+
     def noise_of_one(self, u: Inputs) -> dict[str, Any]:
         first = np.zeros((self.width, self.width))
         first[0, 0] = 1.0

@@ -24,6 +24,7 @@ from kfjax.base import Filter, Params
 from kfjax.data.batches import check_noise_on
 from kfjax.data.series import as_dataset
 from kfjax.filters.checks import check_filter
+from kfjax.structural import Structural, check_record
 from kfjax.training.free_parameters import FreeStart, Layout, free_parameters
 from kfjax.training.information import Uncertainty, no_uncertainty, uncertainty
 from kfjax.training.likelihood_objective import WHO, Objective, On, count_observations
@@ -107,10 +108,11 @@ def maximum_likelihood(
 
     Raises:
         ValueError: if arguments do not fit together, the filter has no likelihood, or it is not
-            finite at any start.
+            finite at any start; or if one series is too short for a structural model.
 
     Warns:
-        UserWarning: if no start converged.
+        UserWarning: if no start converged; or if one series hardly determines the parameters of a
+            structural model, as in `kfjax.structural.check_record`.
 
     Example:
         >>> truth = kf.linear_gaussian(
@@ -143,6 +145,9 @@ def maximum_likelihood(
     check_key(f"{WHO}: key", key)
     series = as_dataset(WHO, data, us, observed)
     check_count(f"{WHO}: skip", skip, least=0, most=int(series.lengths.min()) - 1)
+    if isinstance(params, Structural) and series.size == 1:
+        observed = None if series.observed is None else series.observed[0]
+        check_record(params, series.ys[0], observed=observed)
     free = free_parameters(WHO, params, learn, transform, bounds)
     check_noise_on(WHO, params if transform is None else transform(params), series)
     count = count_observations(series, skip)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -45,7 +44,7 @@ class Lanes:
         self.data = data
         self.shared = sharding.everywhere(shared, devices)
 
-    def map(self, function: Callable, rows: np.ndarray, tree: Any) -> Any:
+    def map(self, function: Any, rows: np.ndarray, tree: Any) -> Any:
         """Return `function(part of tree, series, *shared)` for some series.
 
         Args:
@@ -61,7 +60,7 @@ class Lanes:
             results.append(found)
         return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
 
-    def _at_once(self, function: Callable, rows: np.ndarray, tree: Any) -> Any:
+    def _at_once(self, function: Any, rows: np.ndarray, tree: Any) -> Any:
         """Return the results of one call of the compiled program."""
         count = len(rows)
         places = np.arange(self.lanes * self.groups * self.devices)
@@ -81,7 +80,7 @@ def rows_of(tree: Any, at: np.ndarray) -> Any:
 
 
 @functools.partial(jit, static_argnums=(0, 1))
-def _in_groups(function: Callable, lanes: int, tree: Any, series: Dataset, shared: Any) -> Any:
+def _in_groups(function: Any, lanes: int, tree: Any, series: Dataset, shared: Any) -> Any:
     """Return the results of all groups that there are; those of others are zero."""
 
     def of_device(tree: Any, series: Dataset, shared: Any) -> Any:

@@ -10,6 +10,7 @@ from kfjax import structural as st
 from kfjax.linalg import sparse
 from kfjax.models.sparse import SparseLinear
 from kfjax.moments.conditioning import optimal_cov, sparse_quadratic
+from kfjax.structural import matrices
 
 SIZE = 10
 
@@ -109,3 +110,23 @@ def test_a_sum_filters_like_its_full_matrices(x64):
     np.testing.assert_allclose(found.mean, wanted.mean, rtol=1e-7, atol=1e-8)
     np.testing.assert_allclose(found.cov, wanted.cov, rtol=1e-7, atol=1e-7)
     assert (np.asarray(found.cov) == np.asarray(found.cov).swapaxes(1, 2)).all()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        st.arima(ma=[-0.4], difference=1, period=12, seasonal_ma=[-0.6], seasonal_difference=1),
+        st.arima(ar=[0.5, 0.2], ma=[0.3]),
+        st.vector_autoregression([[[0.5, 0.1], [0.0, 0.3]], [[0.1, 0.0], [0.2, -0.2]]], [1.0, 1.0]),
+        st.level([1.0, 2.0]) + st.seasonal(5, [1.0, 1.0], harmonics=2) + st.irregular([1.0, 1.0]),
+        st.trend(1.0, 0.1, damping=0.8) + st.cycle(9.0, 0.1) + st.irregular(),
+    ],
+    ids=repr,
+)
+def test_patterns_are_those_of_the_matrices(model):
+    for known, matrix in (
+        (matrices.pattern_of_transition(model.components).known, model.f.A),
+        (matrices.pattern_of_observed(model.components).known, model.h.A),
+    ):
+        expected = np.where(np.isnan(known), np.asarray(matrix), known)
+        np.testing.assert_allclose(expected, matrix, rtol=1e-6)
