@@ -1,14 +1,14 @@
 """Evaluation: metrics with intervals, Monte Carlo trials, and comparisons on the same data."""
 
-from kfjax.evaluation.auxiliary_residuals import (
-    AuxiliaryResiduals,
-    Disturbance,
-    auxiliary_residuals,
-)
 from kfjax.evaluation.backtest_results import Backtest, ForecastScore
 from kfjax.evaluation.backtesting import backtest
 from kfjax.evaluation.comparison import compare
 from kfjax.evaluation.consistency import anees, anis, chi_square_interval
+from kfjax.evaluation.disturbances import (
+    AuxiliaryResiduals,
+    Disturbance,
+    auxiliary_residuals,
+)
 from kfjax.evaluation.forecast_scores import gaussian_crps
 from kfjax.evaluation.forecasts import SeriesForecast, forecast_series
 from kfjax.evaluation.innovations import Whiteness, innovation_products, whiteness
