@@ -30,13 +30,17 @@ from kfjax._support.programs import Value, interpreted, loop_parts
 
 __all__: list[str] = []
 
-TYPICAL_SIZE = 320  # numbers in an array of a part, on average
+TYPICAL_SIZE = 400  # numbers in an array of a part, on average
+REGISTER = 8  # numbers; parts of a multiple of it leave no rest (112 trajectories take 0.85 of 110)
+MORE_MEMBERS = 1.1  # as the last part overlaps another, that may add members to compute
 SMALLEST_PART = 16  # trajectories; fewer do not fill the vector registers
 SHARED_BY_CORES = 16384  # numbers in an array, above which XLA splits operations among cores
 MORE_WORK = 2.0  # what all members share is computed in each part: how much work that may add
 
-MOST_MOVED = 0.04  # of all numbers in a step; a loop that keeps more, for derivatives, is slower
-
+# A loop that keeps much for derivatives is slower in parts: more than this share of all numbers in
+# a step, and more than this multiple of what it carries (filters and smoothers: up to about 2).
+MOST_MOVED = 0.04
+MOVED_OF_CARRY = 3.0
 Axes = Sequence[int | None]
 
 
@@ -85,15 +89,16 @@ def loop_in_parts(
     except Exception:  # whatever the rules do not foresee: nothing is cut
         return None
     whole, parts = _work(step), found.number * _work(found.loop.params["jaxpr"])
-    if parts > MORE_WORK * whole or _moved(step, params) > MOST_MOVED * whole:
+    if parts > MORE_WORK * whole or _moves_much(step, params, MOST_MOVED * whole):
         return None
     return found
 
 
-def _moved(step: ClosedJaxpr, params: dict[str, Any]) -> int:
-    """Return how many numbers a step takes from arrays over time, and keeps in such arrays."""
+def _moves_much(step: ClosedJaxpr, params: dict[str, Any], most: float) -> bool:
+    """Return whether a step takes from arrays over time, and keeps in such arrays, much."""
     _, carry, xs = loop_parts(step.in_avals, params)
-    return sum(a.size for a in (*xs, *step.out_avals[len(carry) :]))
+    moved = sum(a.size for a in (*xs, *step.out_avals[len(carry) :]))
+    return moved > max(most, MOVED_OF_CARRY * sum(a.size for a in carry))
 
 
 def _size_of_batch(shapes: Sequence[ShapedArray], params: dict[str, Any]) -> int:
@@ -105,10 +110,14 @@ def _size_of_batch(shapes: Sequence[ShapedArray], params: dict[str, Any]) -> int
 
 def _size_of_part(step: ClosedJaxpr, batch: int) -> int | None:
     """Return how many members make a part; None if the batch should stay whole."""
-    if batch <= SMALLEST_PART or (typical_size(step) > SHARED_BY_CORES and _cores() > 2):
+    typical = typical_size(step, least=batch)  # of arrays that the members do not share
+    if batch <= SMALLEST_PART or (typical > SHARED_BY_CORES and _cores() > 2):
         return None
-    number = math.ceil(max(typical_size(step) / TYPICAL_SIZE, times_too_large(step)))
+    number = math.ceil(max(typical / TYPICAL_SIZE, times_too_large(step)))
     part = math.ceil(batch / number)
+    even = math.ceil(part / REGISTER) * REGISTER
+    if math.ceil(batch / even) * even <= MORE_MEMBERS * batch:
+        part = even
     return part if SMALLEST_PART <= part < batch else None
 
 

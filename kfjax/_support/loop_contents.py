@@ -247,7 +247,8 @@ def _multiplications(equation: JaxprEqn) -> int:
     return _array(equation.outvars[0]).size * math.prod(a.shape[axis] for axis in contracted)
 
 
-def typical_size(body: ClosedJaxpr) -> float:
-    """Return how many numbers the arrays in a step have on average."""
+def typical_size(body: ClosedJaxpr, least: int = 0) -> float:
+    """Return how many numbers the arrays in a step have on average, those below `least` aside."""
     sizes = [_array(v).size for equation in body.jaxpr.eqns for v in equation.outvars]
-    return sum(sizes) / max(len(sizes), 1)
+    counted = [size for size in sizes if size >= least]
+    return sum(counted) / max(len(counted), 1)

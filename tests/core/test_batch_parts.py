@@ -187,6 +187,26 @@ def test_a_batch_is_cut_where_its_arrays_are_large_unless_much_is_kept():
     assert all(not loop.one_kernel for loop in loops(derivative, 1000))
 
 
+def test_a_batch_that_shares_its_covariances_is_cut_and_its_derivative_is_not():
+    model = kf.systems.constant_velocity(2)
+
+    def one(scale, ys):
+        return kf.run(kf.kalman(), model.replace(Q=scale * model.Q), ys).outputs
+
+    ys = jnp.zeros((1000, 6, 2))
+    (loop,) = kf.describe_loops(jax.vmap(one, (None, 0)), 1.0, ys)
+    assert loop.one_kernel
+    assert loop.parts > 3
+    scalar = kf.linear_gaussian([[1.0]], [[1.0]], [[0.1]], [[1.0]], ([0.0], [[1.0]]))
+
+    def likelihood(scale, ys):
+        scaled = scalar.replace(Q=scale * scalar.Q)
+        return kf.log_likelihood(kf.kalman(), scaled, ys)
+
+    loops = kf.describe_loops(jax.vmap(jax.grad(likelihood)), jnp.ones(1000), ys[..., :1])
+    assert [loop.parts for loop in loops] == [1, 1]
+
+
 def test_very_large_arrays_are_left_to_several_cores(monkeypatch):
     model = kf.systems.lorenz()
     run = jax.vmap(lambda ys: kf.run(kf.extended(), model, ys))
