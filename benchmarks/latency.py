@@ -1,6 +1,7 @@
 """Latency of one streamed step of `kf.step`, from an observation to a readable estimate.
 
     python benchmarks/latency.py [--steps 2000] [--x64] [--donate]
+    python benchmarks/latency.py --filterpy        the same two-state filter beside filterpy
 
 Each filter takes observations one at a time, as in an application: a numpy observation goes in, and
 the clock stops when the new mean is back in numpy. The first 50 steps, which include the
@@ -73,6 +74,46 @@ def measured(steps, *, donate=False):
         }
 
 
+def state_only(state, info):
+    """Keep nothing but the state."""
+    del state, info
+
+
+def beside_filterpy(steps, rounds=15):
+    """Print the median time of a step of one Kalman filter with two states, all in turn."""
+    from filterpy.kalman import KalmanFilter
+
+    model = kf.systems.constant_velocity(dt=0.1)
+    method = kf.kalman()
+    ys = np.asarray(kf.simulate(jax.random.key(0), model, steps=steps + WARM_UP)[1])
+
+    def stepped(state, y):
+        if not isinstance(state, KalmanFilter):
+            state = KalmanFilter(2, 1)
+            state.F, state.H = np.asarray(model.f.A), np.asarray(model.h.A)
+            state.Q, state.R = np.asarray(model.Q), np.asarray(model.R)
+            state.x, state.P = np.zeros(2), np.asarray(model.prior.cov)
+        state.predict()
+        state.update(y)
+        state.mean = state.x
+        return state, None
+
+    takes = {
+        "filterpy": stepped,
+        "`kf.step`": functools.partial(kf.step, method, model),
+        "`kf.stepper`": kf.stepper(method, model),
+        "`kf.stepper`, the state only": kf.stepper(method, model, emit=state_only),
+    }
+    times = {name: [] for name in takes}
+    for _ in range(rounds):
+        for name, take in takes.items():
+            times[name].append(1e6 * np.median(latencies(take, method, model, ys)))
+    medians = {name: np.median(found) for name, found in times.items()}
+    print("| two states | median, us | of filterpy |\n|---|---|---|")
+    for name, median in medians.items():
+        print(f"| {name} | {median:.1f} | {median / medians['filterpy']:.2f} |")
+
+
 def main():
     """Measure all filters, print the table, and write it as JSON if asked to."""
     parser = argparse.ArgumentParser(
@@ -81,9 +122,14 @@ def main():
     parser.add_argument("--steps", type=int, default=2000, help="counted steps of each filter")
     parser.add_argument("--x64", action="store_true", help="double precision")
     parser.add_argument("--donate", action="store_true", help="donate the state to every step")
+    parser.add_argument("--filterpy", action="store_true", help="beside filterpy, in float64")
     parser.add_argument("--to", metavar="FILE", help="also write the rows as JSON")
     arguments = parser.parse_args()
-    jax.config.update("jax_enable_x64", arguments.x64 or jax.config.jax_enable_x64)
+    x64 = arguments.x64 or arguments.filterpy or jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", x64)
+    if arguments.filterpy:
+        beside_filterpy(arguments.steps)
+        return
     rows = []
     print("| filter | n | m | median, us | 99 %, us |\n|---|---|---|---|---|")
     for row in measured(arguments.steps, donate=arguments.donate):
