@@ -25,6 +25,7 @@ def as_a_reader(tmp_path, monkeypatch):
     with plt.rc_context({"backend": "agg"}):
         yield
     jax.config.update("jax_numpy_rank_promotion", "raise")
+    jax.config.update("jax_enable_x64", False)  # a notebook may have asked for it
 
 
 @pytest.mark.usefixtures("as_a_reader")

@@ -26,7 +26,8 @@ COMMAND = re.compile(r"(?:^|&&|\s)\s*(?:\S*/)?kfjax (?P<rest>[a-z]+(?: .*)?)$")
 CLASS = re.compile(r"[A-Z]\w*[a-z]\w*")
 FOREIGN = {  # names of other libraries that pages compare kfjax with
     *("Bearing", "ESSrmin", "Elevation", "KNetArchitecture", "MultiModelPredictor"),
-    *("ParticleUpdater", "UnobservedComponents"),
+    *("ParticleUpdater", "UnobservedComponents", "DynamicFactor"),
+    *("MarkovRegression", "MarkovAutoregression"),
 }
 ABSENT = object()
 # The packages whose names a page may use without their prefix, by a part of the page's path.
