@@ -43,7 +43,7 @@ def test_all_paths_say_the_same(x64, name):
         assert smoothed.initial is None
 
 
-@pytest.mark.parametrize("name", ["gaussian", "counts"])
+@pytest.mark.parametrize("name", ["counts", pytest.param("gaussian", marks=pytest.mark.slow)])
 def test_what_follows_the_length_does_not_count(x64, name):
     case = CASES[name]()
     short = 4
@@ -62,6 +62,7 @@ def test_what_follows_the_length_does_not_count(x64, name):
     np.testing.assert_allclose(padded[2].log_probability, path.log_probability, **close)
 
 
+@pytest.mark.slow
 def test_a_batch_is_a_loop_and_a_stream_is_a_run(x64):
     case = gaussian()
     batch = np.stack([case.ys, case.ys[::-1]])
@@ -170,7 +171,7 @@ def test_derivatives_with_impossible_transitions_are_finite(x64):
     assert not slope[chain == 0].any()
 
 
-@pytest.mark.parametrize("first", ["predict", "update"])
+@pytest.mark.parametrize("first", ["update", pytest.param("predict", marks=pytest.mark.slow)])
 def test_draws_have_the_probabilities_of_the_model(first):
     emission = kf.GaussianEmission([[0.0], [30.0], [90.0]], np.ones((3, 1, 1)))
     model = kf.HiddenMarkovModel(emission, CHAIN, WEIGHTS, first)

@@ -109,6 +109,7 @@ def padded(ys, length):
     return smoothed_run((kf.kalman(), kf.extended()), walks(0.25), ys, length=length)[1]
 
 
+@pytest.mark.slow
 def test_what_follows_the_length_repeats_the_last_belief(x64):
     ys = np.random.default_rng(1).normal(size=(6, 1))
     ys[4:] = np.nan
