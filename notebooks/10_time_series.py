@@ -59,7 +59,7 @@ def shipped(name):
 
 
 def fitted(model, ys, us=None):
-    """A model with the likeliest parameters (as it was in the quick form)."""
+    """The likeliest parameters; in the quick form, those it has."""
     if QUICK:
         return model
     fit = kf.training.maximum_likelihood(exact, model, ys, us=us)
@@ -68,7 +68,7 @@ def fitted(model, ys, us=None):
 
 
 def smoothed(model, ys, us=None):
-    """Beliefs about the states given the whole series, NaN where missing."""
+    """Beliefs about the states given a whole series with gaps."""
     seen = ~np.isnan(ys)
     run = kf.run(
         exact, model, ys, us=us, observed=seen, emit=kf.whole_state
