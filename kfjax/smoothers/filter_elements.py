@@ -12,7 +12,8 @@ References:
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,12 +22,12 @@ from jax import Array
 from kfjax import linalg
 from kfjax._support import one_kernel
 from kfjax._support.precision import eps_of
-from kfjax.base import Gaussian
-from kfjax.filters.gaussian import kalman
-from kfjax.filters.square_root_form import SquareRootGaussian, conditional_factors
-from kfjax.models.functions import Linear
+from kfjax.filters.square_root_form import (
+    SquareRootGaussian,
+    conditional_factors,
+    hidden_variances_of,
+)
 from kfjax.models.observing import innovation_info
-from kfjax.models.state_space import StateSpaceModel
 from kfjax.smoothers.blocks import Stretches, run_in_blocks
 
 __all__: list[str] = []
@@ -88,13 +89,14 @@ def filter_steps(
         noise_free: whether the noise of an observation may be singular.
     """
     if not noise_free:
-        return _in_parallel(prior, steps)
+        return _in_parallel(prior, steps, noise_free=False)
     # An element holds the information of its data about the state before it. A channel without
     # noise, neither its own nor that of the step, determines a combination of that state exactly:
     # the information is infinite, and no element can hold it. The steps are then taken one after
     # the other. The first step is an exception, since its block knows the prior.
     exact = jax.vmap(_is_exact)(steps)[1:].any()
-    return jax.lax.cond(exact, _in_sequence, _in_parallel, prior, steps)
+    in_parallel = functools.partial(_in_parallel, noise_free=True)
+    return jax.lax.cond(exact, _in_sequence, in_parallel, prior, steps)
 
 
 def _is_exact(step: Step) -> Array:
@@ -122,37 +124,30 @@ def _is_exact(step: Step) -> Array:
 
 def _in_sequence(prior: SquareRootGaussian, steps: Step) -> tuple[SquareRootGaussian, Array]:
     """Filter by a scan over time."""
-    forward = kalman()
-
-    def one(belief: Gaussian, step: Step) -> tuple[Gaussian, tuple[SquareRootGaussian, Any]]:
-        model = StateSpaceModel(
-            Linear(step.F, None, step.c),
-            Linear(step.H),
-            linalg.matmul(step.Q, step.Q.T),
-            linalg.matmul(step.R, step.R.T),
-            belief,
-        )
-        predicted = forward.predict(model, belief)
-        belief, info = forward.update(model, predicted, step.y_d, observed=step.mask)
-        factors = SquareRootGaussian(belief.mean, linalg.cholesky(belief.cov))
-        return belief, (factors, info.log_likelihood)
-
-    return one_kernel.scan(one, Gaussian(prior.mean, prior.cov), steps)[1]
+    return one_kernel.scan(functools.partial(_move, noise_free=True), prior, steps)[1]
 
 
-def _in_parallel(prior: SquareRootGaussian, steps: Step) -> tuple[SquareRootGaussian, Array]:
+def _in_parallel(
+    prior: SquareRootGaussian, steps: Step, *, noise_free: bool
+) -> tuple[SquareRootGaussian, Array]:
     """Filter in blocks of steps."""
-
-    def move(belief: SquareRootGaussian, step: Step) -> Any:
-        update = _filter_step(belief, step)
-        return update.filtered, (update.filtered, _log_likelihood(step, update))
 
     def end(stretch: FilterElement) -> SquareRootGaussian:
         return SquareRootGaussian(stretch.b, stretch.U)
 
     nothing = _no_filtering(steps.F[0])
     stretches = Stretches(_add_step, combine_filters, known(prior), nothing, end)
+    move = functools.partial(_move, noise_free=noise_free)
     return run_in_blocks(move, prior, steps, stretches)
+
+
+def _move(
+    belief: SquareRootGaussian, step: Step, *, noise_free: bool
+) -> tuple[SquareRootGaussian, tuple[SquareRootGaussian, Array]]:
+    """Return the belief after a step, and again with the log-likelihood of its observation."""
+    update = _filter_step(belief, step, noise_free=noise_free)
+    log_likelihood = _log_likelihood(step, update, noise_free=noise_free)
+    return update.filtered, (update.filtered, log_likelihood)
 
 
 class _Update(NamedTuple):
@@ -173,24 +168,27 @@ class _Update(NamedTuple):
     whitened: Array
 
 
-def _filter_step(belief: SquareRootGaussian, step: Step) -> _Update:
+def _filter_step(belief: SquareRootGaussian, step: Step, *, noise_free: bool = False) -> _Update:
     """Filter by one step, in square-root form."""
     mean = linalg.matmul(step.F, belief.mean) + step.c
     moved = linalg.matmul(step.F, belief.cholesky)
     spread = jnp.concatenate([moved, step.Q], axis=1)
     seen = linalg.matmul(step.H, spread)
-    S, G, L = conditional_factors(spread, seen, step.R)
+    S, G, L = conditional_factors(spread, seen, step.R, noise_free=noise_free)
     y_hat = linalg.matmul(step.H, mean)
     whitened = linalg.solve_lower(S, step.y_d - y_hat)
     filtered = SquareRootGaussian(mean + linalg.matmul(G, whitened), L)
     return _Update(filtered, y_hat, S, G, whitened)
 
 
-def _log_likelihood(step: Step, update: _Update) -> Array:
+def _log_likelihood(step: Step, update: _Update, *, noise_free: bool) -> Array:
     """Return the log-likelihood of the observation of a step."""
     innovation = step.y_d - update.y_hat
     cov = linalg.matmul(update.S, update.S.T)
-    S = linalg.Factored(cov, update.S, jnp.zeros_like(innovation))
+    hidden = jnp.zeros_like(innovation)
+    if noise_free:
+        hidden = hidden_variances_of(cov, step.F.shape[0])
+    S = linalg.Factored(cov, update.S, hidden)
     R = linalg.matmul(step.R, step.R.T)
     info = innovation_info(innovation, S, step.mask, size=jnp.abs(update.y_hat), R=R)
     return jnp.asarray(info.log_likelihood)

@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 from kfjax import linalg
 from kfjax._support.compiling import jit
 from kfjax.base import Estimate, Gaussian, Inputs, Mask
-from kfjax.filters.square_root_form import SquareRootGaussian
+from kfjax.filters.square_root_form import SquareRootGaussian, covariance_factor
 from kfjax.models.observing import bind, observe
 from kfjax.models.records import Record
 from kfjax.models.shapes import check_shapes
@@ -126,6 +126,7 @@ def linearise(rule: Any, model: StateSpaceModel, path: SquareRootGaussian, recor
 
     If the first step has no prediction, x_0 stands for x_1.
     """
+    noise_free = bool(model.noise_free)
 
     def one(
         before: SquareRootGaussian, at: SquareRootGaussian, y: Array, u: Inputs, seen_t: Mask
@@ -133,7 +134,7 @@ def linearise(rule: Any, model: StateSpaceModel, path: SquareRootGaussian, recor
         f: Affine = rule.affine(bind(model.f, u), *before)
         seen = observe(model, at.mean, y, u, seen_t)
         h: Affine = rule.affine(seen.fn, *at, EUCLIDEAN, seen.space)
-        Q = linalg.cholesky(model.process_noise(before.mean, u))
+        Q = covariance_factor(model.process_noise(before.mean, u), noise_free=noise_free)
         # h.offset is E[h] - H m: differences are taken before anything is subtracted, since y may
         # be an angle
         y_d = seen.innovation(h.mean) + linalg.matmul(h.matrix, at.mean)
@@ -143,7 +144,7 @@ def linearise(rule: Any, model: StateSpaceModel, path: SquareRootGaussian, recor
             _joint_factor(Q, f.residual),
             h.matrix,
             y_d,
-            _joint_factor(linalg.cholesky(seen.R), h.residual),
+            _joint_factor(covariance_factor(seen.R, noise_free=noise_free), h.residual),
             seen.mask,
         )
 
@@ -166,7 +167,8 @@ def _joint_factor(noise: Array, residual: Array) -> Array:
 
 def first_belief(model: StateSpaceModel) -> SquareRootGaussian:
     """Return the prior with a factor of its covariance."""
-    return SquareRootGaussian(model.prior.mean, linalg.cholesky(model.prior.cov))
+    factor = covariance_factor(model.prior.cov, noise_free=bool(model.noise_free))
+    return SquareRootGaussian(model.prior.mean, factor)
 
 
 def _cov(cholesky: Array) -> Array:

@@ -10,6 +10,8 @@ import pytest
 from support import table
 from support.compiling import quick_jit
 from support.dense import constant, posterior
+from support.random_models import STEPS as RECORD
+from support.random_models import Shape, Traits, make
 
 import kfjax as kf
 
@@ -282,3 +284,12 @@ def test_errors(call, message):
     model, ys = nonlinear_case()
     with pytest.raises(ValueError, match=message):
         call(model, ys)
+
+
+def test_channels_that_earlier_ones_determine_add_nothing_to_the_likelihood(x64):
+    """Their variance is rounding alone, also in factors of the given covariances."""
+    shape = Shape(3, 3, "varying", "update", "float64")
+    case = make(Traits(shape, (True, True, True), "rows", 5, 5))
+    arguments = {"us": case.us[:RECORD], "observed": case.seen}
+    filtered = quick_jit(kf.parallel_filter)(case.model, case.ys, **arguments)
+    np.testing.assert_allclose(filtered.log_likelihood, case.truth.terms, atol=1e-9)
