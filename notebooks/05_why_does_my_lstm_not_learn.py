@@ -1289,7 +1289,7 @@ plt.show()
 # | Why are more layers worse? | They are not, once the training works; until then they train more slowly (2, 10). |
 # | Gradients? | Look at them per lag, beside the filter's, before you blame them (12). |
 # | Batch normalisation? | Not needed; neither is layer normalisation in one layer (11). |
-# | Learning rate, optimiser? | The rate is decisive, the optimiser is not (5). |
+# | Learning rate, optimiser? | After this many updates the rate matters much, the optimiser little (5). |
 # | Scaling to [0, 1]? | Standardise; and measure errors in the filter's standard deviations (1, 5). |
 # | Dropout? | A floor under the training error; the sign is a validation loss below the training loss (6). |
 # | How long a window? | Some forgetting times of the filter (7). Two: only if the output is added to (8). |
