@@ -32,6 +32,7 @@ __all__: list[str] = []
 REGULAR = 0.01  # steps that vary by less are alike
 TURN_LEFT = 1e-3  # what is left of a whole turn where a space wraps it, but for rounding
 WHOLE = 360.0
+OFTEN = 2  # jumps of a turn that are no accident
 
 PIPE_WIDTH = 140  # columns of a table that is not shown in a terminal
 
@@ -107,7 +108,7 @@ def warn_of_angles(model: StateSpaceModel, data: Dataset) -> None:
     names = (data.labels or Labels()).ys or range(first.shape[1])
     for j, (name, curve) in enumerate(zip(names, first.T, strict=True)):
         turn, wraps = turn_and_wraps(curve)
-        if wraps.size == 0:
+        if wraps.size < OFTEN:
             continue
         a = np.zeros(first.shape[1])
         a[j] = turn

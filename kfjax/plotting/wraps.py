@@ -11,6 +11,7 @@ TURNS = (2 * np.pi, 360.0)  # a whole turn in the units of angles
 SPANS = (0.8, 1.25)
 USUAL = 0.9  # quantile of the steps around the circle, above a few times which nothing wraps
 TIMES = 4.0
+SMALL = 0.2  # of a turn: a larger step may go either way
 
 
 def wraps_of(curve: np.ndarray) -> np.ndarray:
@@ -33,7 +34,7 @@ def turn_and_wraps(curve: np.ndarray) -> tuple[float, np.ndarray]:
         if not SPANS[0] <= span / turn <= SPANS[1]:
             continue
         around = np.abs(steps - turn * np.round(steps / turn))
-        small = around <= TIMES * np.quantile(around, USUAL)
+        small = around <= min(TIMES * np.quantile(around, USUAL), SMALL * turn)
         return turn, known[1:][(np.abs(steps) > turn / 2) & small]
     return np.nan, known[:0]
 

@@ -203,7 +203,7 @@ BAD = {
         "--show",
         "north",
     ): "--show: got .*; expected indices from",
-    (*DATA, *COLUMNS, "--plot", "est.jpeg"): "no known kind; .* .pdf, .png, .svg",
+    (*DATA, *COLUMNS, "--plot", "est.jpeg"): "not of a known kind; .* .pdf, .png, .svg",
     (*DATA, *COLUMNS, "--xs", "true_e,true_n"): "2 components and the model's 4; .* --xs A,-,B",
     (*DATA, *COLUMNS, "--us", "east"): "column 'east' of us is missing in row",
     (*DATA, *COLUMNS, "--time-format", "msec"): "times are .*with time_format|Did you mean 'ms'",

@@ -40,6 +40,7 @@ def test_a_wrapped_angle_breaks_at_every_wrap(turn, low):
     [
         np.where(np.arange(STEPS) // 40 % 2, 3.0, -3.0),  # switches between two values
         3 * np.sin(0.1 * np.arange(STEPS)),
+        np.array([-2.5, 1.0, 2.4, -2.0, 0.5, 2.9, -1.5, -2.8, 2.0, -0.3]),  # noise in +- 3
         10 * wrapped(TURNING),  # a saw of another height
         np.full(STEPS, np.nan),
         np.zeros(0),
