@@ -8,6 +8,7 @@ changed, so everything works without a display.
 from kfjax.plotting.comparison import plot_comparison
 from kfjax.plotting.components import plot_trajectory
 from kfjax.plotting.consistency import plot_consistency, plot_nees, plot_nis
+from kfjax.plotting.decompositions import plot_decomposition
 from kfjax.plotting.ellipses import plot_ellipses
 from kfjax.plotting.errors import plot_error_bounds, plot_errors
 from kfjax.plotting.forecasts import plot_forecast
@@ -26,6 +27,7 @@ __all__ = [
     "plot_autocorrelation",
     "plot_comparison",
     "plot_consistency",
+    "plot_decomposition",
     "plot_ellipses",
     "plot_error_bounds",
     "plot_errors",

@@ -201,3 +201,25 @@ def test_bands_of_a_tangent_space_of_another_dimension_are_refused():
     for draw in (plotting.plot_trajectory, plotting.plot_path):
         with pytest.raises(ValueError, match="A covariance in a tangent space"):
             draw(unit_vectors, np.ones((5, 1, 1)))
+
+
+def test_a_decomposition_has_a_panel_for_each_part():
+    """With the mean and the standard deviation of the chosen channel."""
+    rng = np.random.default_rng(0)
+    parts = {
+        name: kf.Gaussian(rng.normal(size=(9, 2)), np.tile(np.diag([4.0, 9.0]), (9, 1, 1)))
+        for name in ("level", "season")
+    }
+    times = np.arange(2000, 2009)
+    axes = plotting.plot_decomposition(parts, channel=1, times=times)
+    assert [ax.get_ylabel() for ax in axes] == ["level", "season"]
+    for ax, part in zip(axes, parts.values(), strict=True):
+        (curve,) = ax.get_lines()
+        np.testing.assert_array_equal(curve.get_xdata(), times)
+        np.testing.assert_array_equal(curve.get_ydata(), part.mean[:, 1])
+        edges = ax.collections[0].get_paths()[0].vertices[:, 1]
+        np.testing.assert_allclose(edges.max(), part.mean[:, 1].max() + 6.0)
+    with pytest.raises(ValueError, match="channel is 2; expected"):
+        plotting.plot_decomposition(parts, channel=2)
+    with pytest.raises(ValueError, match="expected Gaussians by name"):
+        plotting.plot_decomposition({})

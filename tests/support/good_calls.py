@@ -310,6 +310,11 @@ EVALUATION: Rows = {
         "reference": np.arange(2.0, 6.0),
         "level": 0.95,
     },
+    "evaluation.auxiliary_residuals": lambda: {
+        "filter": kf.kalman(),
+        "params": model(),
+        "ys": YS,
+    },
     "evaluation.residual_checks": lambda: {
         "filter": kf.kalman(),
         "params": model(),
@@ -415,6 +420,7 @@ THROUGH = {
         *("learned.input_context", "learned.state_context"),
     ),
     "cuts arrays, in which NaN marks what is missing": ("data.as_streams",),
+    "NaN where an observation is missing, as documented": ("evaluation.auxiliary_residuals",),
     "NaN stands for nothing to count, in every entry by itself": (
         "evaluation.chi_square_interval",
     ),

@@ -57,6 +57,14 @@ def rts_net() -> learned.RTSNet:
     return learned.rts_net(learned.Architecture2(2, 1), learned.BackwardArchitecture(2))
 
 
+@functools.cache
+def likely(*learn: str) -> training.MaximumLikelihood:
+    """A fit of some covariances."""
+    return training.maximum_likelihood(
+        kf.kalman(), model(), data(), learn=learn, starts=1, standard_errors=False
+    )
+
+
 def torch_weights() -> dict[str, np.ndarray]:
     """Weights of a first architecture of the authors, n = m = 1."""
     layers = {"KG_l1": (160, 2), "KG_l2": (4, 20), "KG_l3": (1, 4)}
@@ -297,6 +305,11 @@ TRAINING |= {
         "updates": 1,
         "chunk": 4,
         "progress": False,
+    },
+    "training.likelihood_ratio_test": lambda: {
+        "smaller": likely("R"),
+        "larger": likely("Q", "R"),
+        "at_ends": 0,
     },
     "training.maximum_likelihood": lambda: {
         "filter": kf.kalman(),

@@ -114,6 +114,11 @@ PLOTTING: Rows = {
         "parts": {"training": 1, "test": 2},
         "rows": 2,
     },
+    "plotting.plot_decomposition": lambda: {
+        "parts": {"level": kf.Gaussian(np.ones((4, 1)), np.ones((4, 1, 1)))},
+        "channel": 0,
+        "times": np.arange(4.0),
+    },
     "plotting.plot_path": lambda: path(
         observations=np.ones((4, 2)), components=(0, 1), every=2, probability=0.95
     ),
