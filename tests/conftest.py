@@ -32,6 +32,8 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 gc.set_threshold(50_000, 10, 10)
 
 MAPS = 40_000
+GIGABYTES = 6.0  # of a process, since programs were last dropped
+_dropped_at = [0.0]
 _tests = itertools.count(1)
 
 
@@ -67,13 +69,24 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_runtest_teardown():
-    """Drop compiled code before Linux aborts the process for more than 65,530 memory maps."""
-    maps = Path("/proc/self/maps")
-    if next(_tests) % 20 == 0 and maps.exists() and maps.read_text().count("\n") > MAPS:
+    """Drop compiled code before Linux aborts the process for more than 65,530 memory maps, or the
+    memory of a small machine is full.
+    """
+    if next(_tests) % 20 or not Path("/proc/self/maps").exists():
+        return
+    too_many = Path("/proc/self/maps").read_text().count("\n") > MAPS
+    if too_many or _gigabytes() > _dropped_at[0] + GIGABYTES:
         jax.clear_caches()
         if table := sys.modules.get("support.table"):
             table.outputs_of.cache_clear()  # what stands there counts as compiled
         gc.collect()  # programs in cycles
+        _dropped_at[0] = _gigabytes()  # the allocator keeps some
+
+
+def _gigabytes() -> float:
+    """The memory of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**30
 
 
 def data_dir() -> Path | None:

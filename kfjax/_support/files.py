@@ -177,7 +177,9 @@ def _telling(path: str | os.PathLike[str], inside: Path | None = None) -> Iterat
     except OSError as error:
         if error.errno is None or _is_elsewhere(error, inside):
             raise
-        reason = error.strerror or str(error)
+        # a file of a folder may have failed, whose error has been told by its own name already
+        first = error.__cause__ if isinstance(error.__cause__, OSError) else error
+        reason = first.strerror or str(first)
         text = f"{reason}: {path} was not written; its earlier content is unchanged"
         raise OSError(error.errno, text) from error
 

@@ -182,7 +182,7 @@ def test_sensors_without_noise_are_conditioned_on_one_after_another(precise):
 
 # filters whose innovation has a density where R is singular; those of particles have none. The
 # model here has no inputs, of which `delayed` needs one
-UNSCORED = ("net", "gain", "recur", "sequence", "danse", "delayed")
+UNSCORED = ("net", "gain", "recur", "sequence", "danse", "delayed", "forward")
 SCORED = [
     name
     for name, row in TABLE.items()

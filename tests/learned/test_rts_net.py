@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.compiling import quick_jit
 from support.table import drawn, driven, heading, linear
 
 import kfjax as kf
@@ -88,11 +89,12 @@ def test_untrained_passes_change_nothing_and_gradients_are_right(x64):
         )
         return jnp.sum(smoothed.mean**2) + jnp.sum(smoothed.initial)
 
-    gradient = jax.grad(loss)(params.network)
+    gradient = quick_jit(jax.grad(loss))(params.network)
     direction = jax.tree.map(lambda a: jnp.cos(jnp.arange(a.size)).reshape(a.shape), params.network)
     step = 1e-5
+    value = quick_jit(loss)
     ahead, behind = (
-        loss(jax.tree.map(lambda a, d: a + side * step * d, params.network, direction))
+        value(jax.tree.map(lambda a, d: a + side * step * d, params.network, direction))
         for side in (1, -1)
     )
     along = sum(

@@ -338,15 +338,16 @@ def test_training_runs_the_same_filter_in_pieces_and_windows(x64):
     training = kf.training
     batch = kf.Dataset(np.stack([ys, ys[::-1]]), observed=np.stack([observed, observed]))
     whole = training.innovation_nll(kf.kalman())
-    expected = whole(model, batch, jax.random.key(0))
+    expected = quick_jit(whole)(model, batch, jax.random.key(0))
     for rollout in (training.Rollout(detach=2), training.Rollout(remat=4)):
         loss = training.innovation_nll(kf.kalman(), rollout=rollout)
-        np.testing.assert_allclose(loss(model, batch, jax.random.key(0)), expected, **tight)
+        found = quick_jit(loss)(model, batch, jax.random.key(0))
+        np.testing.assert_allclose(found, expected, **tight)
     states, means = whole.start(model, batch, jax.random.key(0)), []
     loss = training.FilterLoss(kf.kalman(), _likelihoods, kf.estimate)
     for begin in (0, 3):
         window = kf.data.window_at(jax.tree.map(jnp.asarray, batch), begin, 3)
-        value, states = loss.continued(model, window, jax.random.key(0), states)
+        value, states = quick_jit(loss.continued)(model, window, jax.random.key(0), states)
         means.append(value)
     each = jax.vmap(lambda y: kf.log_likelihood(kf.kalman(), model, y, observed=observed))(batch.ys)
     np.testing.assert_allclose(np.mean(means), each.mean() / STEPS, **tight)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.compiling import quick_jit
 
 import kfjax as kf
 from kfjax import structural as st
@@ -49,7 +50,11 @@ def first_and_second(function, theta):
     def total(theta):
         return jnp.sum(weights * function(theta))
 
-    return jax.jacfwd(total)(theta), jax.grad(total)(theta), jax.hessian(total)(theta)
+    @quick_jit
+    def of(theta):
+        return jax.jacfwd(total)(theta), jax.grad(total)(theta), jax.hessian(total)(theta)
+
+    return of(theta)
 
 
 def test_derivatives_are_those_of_the_plain_formulas(x64):
