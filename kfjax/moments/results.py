@@ -169,9 +169,11 @@ class LinearResidual:
         return of_x if self.noise is None else of_x + linalg.quadratic(K, self.noise)
 
     def by_columns(self, K: Array) -> bool:
-        """Tell whether products of fewer than three matrices [n, n] are quicker."""
+        """Tell whether products of vectors, or sums of a few rows, replace those of matrices."""
         n, k = K.shape
-        return self.noise is None and n > sizes.UNROLL and k < n
+        # with dense A and several channels, a few large products are quicker than many small ones
+        few = k == 1 or (isinstance(self.A, Sparse) and k < n)
+        return self.noise is None and n > sizes.UNROLL and few
 
     def terms(self) -> Array:
         """Return sum_j A_ij^2 P_jj [k]."""
