@@ -121,7 +121,7 @@ def check_files(directory: Path, about: dict[str, Any]) -> None:
 
 
 def _file_mark(path: Path) -> int | None:
-    """Return a checksum of a file, or None if there is none."""
+    """Return the checksum of a file, or None if the file does not exist."""
     return zlib.crc32(path.read_bytes()) if path.is_file() else None
 
 

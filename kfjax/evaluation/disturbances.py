@@ -163,7 +163,7 @@ def _disturbances(
 
 
 def _standardised(value: np.ndarray, before: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """Return disturbances in units of their standard deviations; NaN where there are none."""
+    """Divide disturbances by their standard deviations; NaN where a deviation is zero."""
     variance = before - given
     moves = variance > RESOLVED * before
     return np.where(moves, value / np.sqrt(np.where(moves, variance, 1.0)), np.nan)

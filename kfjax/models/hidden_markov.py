@@ -165,7 +165,7 @@ def observed_channels(
 
 
 def log_densities(model: HiddenMarkovModel, y: Array, u: Inputs, mask: Array) -> Array:
-    """Return log p(y | k) [K] of the observed channels, zero if there are none.
+    """Return log p(y | k) [K] of the observed channels; zero if no channel was observed.
 
     Args:
         model: the model.

@@ -126,11 +126,7 @@ class Architecture2(nn.Module):
         n = self.n
         m = self.m
         defaults = {"Q": jnp.eye(n), "Sigma": jnp.zeros((n, n)), "S": jnp.eye(m)}
-        given = (constants or {}).get("prior", {})
-        return {
-            name: jnp.array(given.get(name, value), dtype).reshape(-1)
-            for name, value in defaults.items()
-        }
+        return _memories(constants, defaults, dtype)
 
     @nn.compact
     def __call__(
@@ -206,11 +202,7 @@ class BackwardArchitecture(nn.Module):
         """Return vec of "Q" and "Sigma" in constants["prior"]; the defaults are I and 0."""
         n = self.n
         defaults = {"Q": jnp.eye(n), "Sigma": jnp.zeros((n, n))}
-        given = (constants or {}).get("prior", {})
-        return {
-            name: jnp.array(given.get(name, value), dtype).reshape(-1)
-            for name, value in defaults.items()
-        }
+        return _memories(constants, defaults, dtype)
 
     @nn.compact
     def __call__(
@@ -228,6 +220,15 @@ class BackwardArchitecture(nn.Module):
         gain = _dense(n * n, hidden, "gain", zero=self.zero_gain)
         Sigma = nn.relu(_dense(n * n, _join(Sigma, gain), "FC2"))
         return {"Q": Q, "Sigma": Sigma}, gain.reshape(n, n)
+
+
+def _memories(constants: PyTree, defaults: dict[str, Array], dtype: Any) -> dict[str, Array]:
+    """Return vec of each matrix in constants["prior"], or of its default."""
+    given = (constants or {}).get("prior", {})
+    return {
+        name: jnp.array(given.get(name, value), dtype).reshape(-1)
+        for name, value in defaults.items()
+    }
 
 
 def _join(*parts: Array) -> Array:
