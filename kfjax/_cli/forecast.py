@@ -14,6 +14,7 @@ import numpy as np
 from kfjax._cli.columns import table_columns
 from kfjax._cli.estimate_files import TABLES, write_table
 from kfjax._cli.forecast_auto import choose_model
+from kfjax._cli.forecast_cycle import CORRELATED
 from kfjax._cli.loading import Parametric, load_model, load_parametric
 from kfjax._cli.output import check_fit, check_folder, check_model
 from kfjax._cli.pictures import index_of_series, name_of_series
@@ -85,6 +86,8 @@ def run_forecast(args: Namespace) -> None:
     checks = residual_checks(chosen, params, past, skip=args.skip)
     print()
     print(checks if fit is None else fit.summary(checks))
+    for note in _missing_in(checks):
+        print(f"Note: {note}")
     steps = args.steps or args.holdout
     if model is None and past is known:
         steps = steps or STEPS
@@ -96,7 +99,7 @@ def run_forecast(args: Namespace) -> None:
         print(f"... {len(frame) - SHOWN} more rows")
     errors = [] if later is None else _errors(past, later, ahead)
     for channel in errors:
-        print(_in_words(channel, args.level))
+        print(_in_words(channel, args.level, args.holdout, steps or ahead.future.steps))
     picture = _picture(past, ahead, later, series)
     document = _document(args, fit, checks, ahead, errors)
     table = write_table(out, frame)
@@ -238,11 +241,25 @@ def _last_observed(data: Dataset) -> np.ndarray:
     return np.where(last >= 0, values[:, 0], math.nan)
 
 
-def _in_words(errors: _Errors, level: float) -> str:
+def _missing_in(checks: ResidualChecks) -> list[str]:
+    """Return for every channel whose residuals are correlated that the model leaves something."""
+    return [
+        f"residuals of {one.name} are correlated in time (Prob(Q) {one.ljung_box_p:.2g}): the model"
+        " leaves out something that helps to forecast, such as a season (--season S) or a cycle"
+        " (kf.structural.cycle)."
+        for one in checks.channels
+        if one.ljung_box_p < CORRELATED
+    ]
+
+
+def _in_words(errors: _Errors, level: float, kept_back: int, steps: int) -> str:
     """Return the errors as a sentence."""
     covered = f"{100 * errors.covered:.0f} % lie in their {100 * level:g} % interval"
+    part = "kept back"
+    if steps < kept_back:
+        part = f"in the first {steps} of the {kept_back} steps kept back"
     return (
-        f"{errors.name}: of {errors.observations} observations kept back, {covered}."
+        f"{errors.name}: of {errors.observations} observations {part}, {covered}."
         f" RMSE {errors.rmse:.4g}, MAE {errors.mae:.4g}"
         f" (the last observation as a forecast: MAE {errors.naive_mae:.4g})."
     )

@@ -12,12 +12,13 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from kfjax._cli.forecast_cycle import missing_cycle
 from kfjax._support.arguments import check_count
 from kfjax.data import Dataset
 from kfjax.data.future import REGULAR, calendar_frequency
 from kfjax.evaluation import Backtest, backtest
 from kfjax.filters import exact_diffuse, kalman
-from kfjax.structural import irregular, level, seasonal, trend
+from kfjax.structural import cycle, irregular, level, seasonal, trend
 from kfjax.structural.sums import Structural
 from kfjax.training import MaximumLikelihood, maximum_likelihood
 
@@ -29,7 +30,7 @@ AS_STATES = 12
 PARTS = {"D": 7, "B": 5, "W": 52, "Q": 4, "M": 12, "BM": 12, "BQ": 4, "h": 24}
 YEARS = ("Y", "A", "BY", "BA")
 # of the typical change of the series: where the fits start
-START = {"irregular": 0.5, "level": 0.5, "slope": 0.05, "seasonal": 0.1}
+START = {"irregular": 0.5, "level": 0.5, "slope": 0.05, "seasonal": 0.1, "cycle": 0.5}
 DAMPING = 0.9
 
 
@@ -78,14 +79,24 @@ def choose_model(args: Namespace, data: Dataset) -> MaximumLikelihood:
     models = candidates(ys, season)
     # all diffuse states are known by then, so that likelihoods of different sums can be compared
     skip = first_steps_of(ys, season)
-    found = []
-    for name, model in models.items():
+
+    def tried(name: str, model: Structural) -> Candidate:
         # each compiles a program, and people want to know that something happens
         print(f"kfjax: fitting {name}", file=sys.stderr, flush=True)
         fit = fitted(args, model, data, skip)
         test = tested(args, model, data, season) if args.choose == "backtest" else None
-        found.append(Candidate(name, model, fit, test))
-    best = min(found, key=lambda one: criterion(one, args.choose))
+        return Candidate(name, model, fit, test)
+
+    found = [tried(name, model) for name, model in models.items()]
+    best = chosen_of(found, args.choose)
+    period = missing_cycle(best.fit.params, data, skip)
+    if period is not None:
+        found.append(tried(*with_cycle(found, best, ys, period)))
+        best = chosen_of(found, args.choose)
+        notes.append(
+            f"residuals of the sums without a cycle repeat after about {period:.1f} steps. If that"
+            " is a season of fixed length, give it with --season."
+        )
     print()
     print(table(found, best, skip, season))
     for note in [*notes, *remarks(found, best, args.choose)]:
@@ -194,9 +205,7 @@ def later_than_start(ys: np.ndarray, season: int) -> int:
 
 def candidates(ys: np.ndarray, season: int) -> dict[str, Structural]:
     """Return the sums by name, with starts in the size of the changes of a series."""
-    known = ys[np.isfinite(ys)]
-    size = float(np.std(np.diff(known))) or float(np.std(known))
-    stds = {name: share * size for name, share in START.items()}
+    stds = starting_stds(ys)
     noise = irregular(stds["irregular"])
     bases = {
         "level": level(stds["level"]),
@@ -214,6 +223,27 @@ def candidates(ys: np.ndarray, season: int) -> dict[str, Structural]:
             sums[name] = base + noise
         sums[f"{name} + {words}"] = base + wave + noise
     return sums
+
+
+def with_cycle(
+    found: list[Candidate], best: Candidate, ys: np.ndarray, period: float
+) -> tuple[str, Structural]:
+    """Return a name and a sum, the better of level and trend, with the season of the best sum."""
+    likely = [
+        one
+        for one in found
+        if not one.name.startswith("damped") and ("season" in one.name) == ("season" in best.name)
+    ]
+    base = min(likely, key=lambda one: one.fit.aic)
+    wave = cycle(period, starting_stds(ys)["cycle"], damping=DAMPING)
+    return f"{base.name} + cycle", base.model + wave
+
+
+def starting_stds(ys: np.ndarray) -> dict[str, float]:
+    """Return where standard deviations start, in the size of the changes of a series."""
+    known = ys[np.isfinite(ys)]
+    size = float(np.std(np.diff(known))) or float(np.std(known))
+    return {name: share * size for name, share in START.items()}
 
 
 def fitted(
@@ -245,6 +275,11 @@ def tested(args: Namespace, model: Structural, data: Dataset, season: int) -> Ba
     return backtest(
         chosen, model, data, horizon=max(horizon, 1), first=first, season=season, fit=fit
     )
+
+
+def chosen_of(found: list[Candidate], choose: str) -> Candidate:
+    """Return the best candidate."""
+    return min(found, key=lambda one: criterion(one, choose))
 
 
 def criterion(one: Candidate, choose: str) -> float:

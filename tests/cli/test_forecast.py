@@ -74,12 +74,23 @@ def test_a_fit_with_the_last_years_kept_back(here, capsys, x64):
 
 
 def test_a_model_as_it_is(here, capsys):
-    assert forecast("--steps", "3", "--level", "0.5", model="fixed") == 0
+    kept_back = ("--holdout", "5", "--steps", "3")
+    assert forecast(*kept_back, "--level", "0.5", model="fixed") == 0
     table = pd.read_csv(here / "forecast.csv")
-    assert list(table["year"]) == [1971, 1972, 1973]
+    assert list(table["year"]) == [1966, 1967, 1968]
     half = table["volume_high"] - table["volume"]
     np.testing.assert_allclose(half, 0.67449 * table["volume_std"], rtol=1e-4)
-    assert "50 % intervals; times: steps of 1" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "50 % intervals; times: steps of 1" in printed
+    assert "of 3 observations in the first 3 of the 5 steps kept back" in printed
+    assert "Note: residuals" not in printed
+
+
+def test_a_model_that_leaves_something_out_is_told(here, capsys):
+    cycle = 1000 + 300 * np.sin(np.arange(100) / 2)
+    pd.DataFrame({"year": range(1871, 1971), "volume": cycle}).to_csv("nile.csv", index=False)
+    assert forecast("--steps", "3", model="fixed") == 0
+    assert "Note: residuals of volume are correlated in time (Prob(Q) " in capsys.readouterr().out
 
 
 BAD = {

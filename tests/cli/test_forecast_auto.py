@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import kfjax as kf
-from kfjax._cli import forecast_auto
+from kfjax._cli import forecast_auto, forecast_cycle
 from kfjax._cli.parser import main
 
 QUARTERS = pd.date_range("2010-01-01", periods=40, freq="QS")
@@ -69,8 +69,8 @@ def test_the_likelihoods_that_are_compared_begin_when_every_start_is_known():
     assert forecast_auto.first_steps_of(ys, 4) == 7
 
 
-def pretended(log_likelihoods):
-    """Return a stand-in for a fit, which leaves the model as it is."""
+def pretended(monkeypatch, log_likelihoods, period=None):
+    """Replace fits by stand-ins that leave the model as it is, and the search for a cycle."""
     calls = []
 
     def fit(filter, model, data, *, skip, **settings):
@@ -83,13 +83,14 @@ def pretended(log_likelihoods):
             gain=0.0, updates=1, starts=(0.0,), level=0.95, notes=(), filter=str(filter),
         )  # fmt: skip
 
-    return fit, calls
+    monkeypatch.setattr(forecast_auto, "maximum_likelihood", fit)
+    monkeypatch.setattr(forecast_auto, "missing_cycle", lambda *_: period)
+    return calls
 
 
 def test_the_least_aic_is_chosen_and_forecast(tmp_path, monkeypatch, capsys):
     # by states: level 1, trend 2, with the season 3 more; the damped trend has one number more
-    fit, calls = pretended({1: -120.0, 2: -119.0, 4: -70.0, 5: -69.5})
-    monkeypatch.setattr(forecast_auto, "maximum_likelihood", fit)
+    calls = pretended(monkeypatch, {1: -120.0, 2: -119.0, 4: -70.0, 5: -69.5})
     assert forecast(written(tmp_path, sales()), "--steps", "4") == 0
     printed, errors = capsys.readouterr()
     assert errors.splitlines()[-1] == "kfjax: fitting damped trend + season 4"
@@ -129,8 +130,7 @@ def chosen(values, choose):
 
 
 def test_the_least_mase_of_a_backtest_is_chosen(monkeypatch, capsys):
-    fit, _ = pretended({1: -70.0, 2: -119.0, 4: -70.0, 5: -69.5})
-    monkeypatch.setattr(forecast_auto, "maximum_likelihood", fit)
+    pretended(monkeypatch, {1: -70.0, 2: -119.0, 4: -70.0, 5: -69.5})
 
     def tried(filter, model, data, *, horizon, first, season, fit):
         assert (horizon, first, season) == (4, 26, 4)
@@ -145,9 +145,38 @@ def test_the_least_mase_of_a_backtest_is_chosen(monkeypatch, capsys):
     assert "backtest of trend + season 4: an answer." in printed
 
 
+def test_a_cycle_that_residuals_show_is_a_candidate(monkeypatch, capsys):
+    # the cycle has two states more, and joins the better of level and trend without a season
+    calls = pretended(monkeypatch, {1: -60.0, 2: -61.0, 3: -40.0, 4: -70.0, 5: -70.0}, 6.5)
+    model = chosen(sales(), "aic")
+    assert set(model.parameters) == {
+        *["level.std", "irregular.std", "cycle.period", "cycle.std", "cycle.damping"]
+    }
+    assert float(model.parameters["cycle.period"]) == 6.5
+    printed = capsys.readouterr().out
+    assert re.search(r"> level \+ cycle +5 +-40\.000 +90\.000\n", printed)
+    assert "Note: residuals of the sums without a cycle repeat after about 6.5 steps" in printed
+    assert calls == [5, 5, 5, 5, 5, 5, 0]
+
+
+def test_the_cycle_of_residuals_is_found():
+    rng = np.random.default_rng(3)
+    noise = rng.normal(size=200)
+    wave = 2 * np.sin(2 * np.pi * np.arange(200) / 11)
+    model = kf.structural.level(0.1) + kf.structural.irregular(1.0)
+
+    def period(values):
+        return forecast_cycle.missing_cycle(model, kf.Dataset(values[None, :, None]), 2)
+
+    assert period(noise) is None
+    assert period(noise + wave) == pytest.approx(11, rel=0.03)
+    # three cycles are too few, and correlation without a peak is no cycle
+    assert forecast_cycle.peak_of(np.sin(np.arange(200) * 2 * np.pi * 3 / 200)) is None
+    assert forecast_cycle.peak_of(noise + np.roll(noise, 1)) is None
+
+
 def test_short_series_have_no_season(monkeypatch, capsys):
-    fit, calls = pretended({1: -20.0, 2: -30.0})
-    monkeypatch.setattr(forecast_auto, "maximum_likelihood", fit)
+    calls = pretended(monkeypatch, {1: -20.0, 2: -30.0})
     assert chosen(sales()[:11], "aic").n == 1
     printed = capsys.readouterr().out
     assert "Note: 11 observations are fewer than two seasons of 4, or leave fewer" in printed

@@ -1,0 +1,49 @@
+"""A cycle for `kfjax forecast --model auto`: whether residuals have one, and of what period."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kfjax.data import Dataset
+from kfjax.evaluation import residual_checks
+from kfjax.filters import exact_diffuse, kalman
+from kfjax.structural.sums import Structural
+
+__all__: list[str] = []
+
+CORRELATED = 0.01  # p-value of the Ljung-Box test below which something is missing
+SHORTEST = 3.0  # steps of a cycle
+LEAST = 4  # cycles in a series
+CLEAR = 4.0  # times the mean of the periodogram
+WEIGHTS = (0.25, 0.5, 0.25)  # of neighbouring frequencies
+
+
+def missing_cycle(model: Structural, data: Dataset, skip: int) -> float | None:
+    """Return the period in steps of a cycle that a fitted sum leaves out, or None without one.
+
+    Args:
+        model: the fitted sum.
+        data: one series of one channel.
+        skip: number of leading steps that do not count.
+    """
+    checks = residual_checks(exact_diffuse(kalman()), model, data, skip=skip)
+    if checks.channels[0].ljung_box_p >= CORRELATED:
+        return None
+    return peak_of(checks.residuals[0, skip:, 0])
+
+
+def peak_of(residuals: np.ndarray) -> float | None:
+    """Return the period in steps at which the periodogram of residuals [T] has a clear peak."""
+    steps = residuals.size
+    centred = np.nan_to_num(residuals - np.nanmean(residuals))
+    power = np.abs(np.fft.rfft(centred)) ** 2
+    smooth = np.convolve(power, WEIGHTS, "same")
+    cycles = np.arange(power.size)  # in the whole series
+    possible = (cycles >= LEAST) & (cycles * SHORTEST <= steps)
+    if not possible.any():
+        return None
+    at = int(np.argmax(np.where(possible, smooth, 0.0)))
+    longer = smooth[at - 1]
+    if smooth[at] < max(longer, CLEAR * power[1:].mean()):
+        return None
+    return steps / at
