@@ -4,6 +4,7 @@
     python -m benchmarks.kalmannet table1 --full      one study with five seeds and every point
     python -m benchmarks.kalmannet fig9 --row OEKF --out DIR      some rows, elsewhere
     python -m benchmarks.kalmannet                    only the pages and the figures
+    python -m benchmarks.kalmannet --estimate         how long the rest takes at full size
 
 Results are saved row by row, so that an interrupted run can continue. A study is measured again if
 the code of its module or the size changed, or with --again. The authors' data sets are read from
@@ -15,10 +16,11 @@ import argparse
 import time
 from pathlib import Path
 
-from benchmarks.kalmannet import page, store
+from benchmarks.kalmannet import estimate, page, store
 from benchmarks.kalmannet.study import SIZES
 
 HERE = Path(__file__).parent
+ELSEWHERE = Path("results/kalmannet")
 STUDIES = (
     "table1",
     "fig7a",
@@ -34,7 +36,6 @@ STUDIES = (
     "nclt_fusion",
     "cost",
 )
-FULL = "about 18 hours of one core, estimated from the reduced sizes; it was never run whole"
 
 
 def parsed(words=None):
@@ -52,11 +53,12 @@ def parsed(words=None):
     parser.add_argument("--row", default="", help="only rows whose name contains this text")
     accept = "measure nothing; mark stored rows as up to date after a change that keeps numbers"
     parser.add_argument("--accept", action="store_true", help=accept)
+    whole = "measure nothing; estimate from stored rows how long the others take at full size"
+    parser.add_argument("--estimate", action="store_true", help=whole)
     arguments = parser.parse_args(words)
     arguments.size = arguments.size or "reduced"
     if arguments.out is None:
-        elsewhere = Path("results/kalmannet") / arguments.size
-        arguments.out = HERE if arguments.size == "reduced" else elsewhere
+        arguments.out = HERE if arguments.size == "reduced" else ELSEWHERE / arguments.size
     return arguments
 
 
@@ -65,7 +67,7 @@ def _add_sizes(parser):
     size = parser.add_mutually_exclusive_group()
     helps = {
         "quick": "only show that everything runs: a minute or two each",
-        "full": f"five seeds, every point: {FULL}",
+        "full": "five seeds, every point: --estimate tells how long that takes",
     }
     for name, text in helps.items():
         size.add_argument(f"--{name}", dest="size", action="store_const", const=name, help=text)
@@ -76,8 +78,9 @@ def main(words=None):
     arguments = parsed(words)
     names = STUDIES if "all" in arguments.study else tuple(arguments.study)
     size = SIZES[arguments.size]
-    if arguments.size == "full":
-        print(f"all studies at full size take {FULL}", flush=True)
+    if arguments.estimate:
+        estimate.write(HERE, ELSEWHERE / "full", names or STUDIES)
+        names = ()
     begin = time.perf_counter()
     asked = 0
     for number, name in enumerate(names):

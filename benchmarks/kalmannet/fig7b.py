@@ -121,9 +121,9 @@ def tuned(**options):
     """Return a maker of the KF whose noise is tuned."""
 
     def make(size, case, data):
-        updates = size.choose(10, 60, 100)
-        model, settings = tune(kf.kalman(), case.design, data, updates=updates, **options)
-        return kf.kalman(), model, settings, None
+        sized = {"updates": size.choose(10, 60, 100), "seeds": size.seeds}
+        models, settings = tune(kf.kalman(), case.design, data, **sized, **options)
+        return kf.kalman(), models, settings, size.seeds
 
     return make
 

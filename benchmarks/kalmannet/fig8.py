@@ -91,15 +91,16 @@ def tuned(method):
     """Return a function that tunes Q and R of the design model and judges the filter."""
 
     def make(size, at):
-        found, settings = search(size, method, at)
-        return judged(method, found, at.data.test), settings
+        found, settings = search(size, method, at, size.seeds)
+        return judged(method, found, at.data.test, seeds=size.seeds), settings
 
     return make
 
 
-def search(size, method, at):
-    """Return the tuned model and the settings to report."""
-    return tune(method, at.design, shortened(at.data, CUT), updates=size.choose(10, 60, 150))
+def search(size, method, at, seeds):
+    """Return the tuned models, with a leading axis over seeds, and the settings to report."""
+    options = {"updates": size.choose(10, 60, 150), "seeds": seeds}
+    return tune(method, at.design, shortened(at.data, CUT), **options)
 
 
 def network(size, method, design, data, budget, constants=None):
@@ -120,7 +121,8 @@ def kalman_net(size, at):
 
 def started(size, at):
     """Train a correction of the gain of the tuned EKF."""
-    found, _ = search(size, kf.extended(), at)
+    found, _ = search(size, kf.extended(), at, 1)
+    found = jax.tree.map(lambda leaf: leaf[0], found)
     places = kf.learned.state_scales(found, at.data.train.xs)
     method = kf.learned.corrected_gain(2, 2, context=True)
     return network(size, method, found, at.data, Budget(400, batch_size=64), places)

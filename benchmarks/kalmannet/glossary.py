@@ -17,6 +17,7 @@ TERMS = {
     r"Q tuned|q and r tuned": "one factor on Q (and one on R, if named), by squared error.",
     r"q of the truth": "the Q that the data were made with.",
     r"q searched": "Q = q² I, with the q of a grid that has the lowest error on validation data.",
+    r"q of independent trajectories": "the q that is best on these, not on the authors' own data.",
     r"design model": "the model without the rotation.",
     r"true model": "the model that the data were made with.",
     r"learned residual": "f or h corrected by an affine function that is fitted to the labels.",

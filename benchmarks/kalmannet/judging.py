@@ -125,17 +125,32 @@ def trained(filter, model, parts, tests, budget, constants=None):
     return Row(cells, settings, {"validation": {"x": steps, "y": losses}})
 
 
-def tune(filter, model, parts, **options):
-    """Return a model with tuned noise, and the settings to report.
+def tune(filter, model, parts, *, seeds, **options):
+    """Return models with tuned noise, and the settings to report.
 
     By default all diagonal entries of Q and R are tuned by squared error: the optimised Kalman
-    filter (OKF).
+    filter (OKF). The leaves of the models have a leading axis over the seeds, which draw the
+    batches.
     """
     options = {"structure": "diagonal", "objective": "mse"} | options
-    given = {"validation": parts.validation, "key": jax.random.key(0)}
-    found = kf.training.tune(filter, model, parts.train, **given, **options)
-    factors = {name: np.round(getattr(found.scales, name), 6).tolist() for name in ("Q", "R")}
-    return found.params, options | {"factors": factors, "chosen_step": int(found.update)}
+    found = [
+        kf.training.tune(
+            filter,
+            model,
+            parts.train,
+            validation=parts.validation,
+            key=jax.random.key(seed),
+            **options,
+        )
+        for seed in range(seeds)
+    ]
+    factors = {
+        name: [np.round(getattr(one.scales, name), 6).tolist() for one in found]
+        for name in ("Q", "R")
+    }
+    chosen = {"factors": factors, "chosen_step": [int(one.update) for one in found]}
+    models = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(one.params for one in found))
+    return models, options | chosen
 
 
 def figure(value):

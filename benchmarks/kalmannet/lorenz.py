@@ -18,6 +18,7 @@ OEKF = "OEKF: Q and R tuned"
 TRUTH = "EKF, true model"
 KALMAN_NET = "KalmanNet"
 LEARNED = "EKF, learned {}, q searched"
+LEARNED_NET = "KalmanNet, learned {}"
 PIECE = 50  # steps of the pieces that the OEKF is tuned on
 LONGEST = 500  # steps of the trajectories that networks are trained on
 
@@ -116,7 +117,7 @@ def rows(size, cases: Callable[[], list[Case]], *, network, budget, learns=None)
         network: the configuration of KalmanNet.
         budget: the `Budget` of its training, on trajectories of 500 steps at most.
         learns: "f" or "h", the function that a polynomial fitted by labels corrects; None leaves
-            this row and that of the true model out.
+            the rows with this function and that of the true model out.
     """
     found = {
         EKF: _as_designed,
@@ -125,7 +126,10 @@ def rows(size, cases: Callable[[], list[Case]], *, network, budget, learns=None)
         KALMAN_NET: lambda case: _kalman_net(size, network, budget, case),
     }
     if learns:
-        found[LEARNED.format(learns)] = lambda case: _corrected(learns, case)
+        found[LEARNED.format(learns)] = lambda case: _searched(_corrected(learns, case))
+        found[LEARNED_NET.format(learns)] = lambda case: _kalman_net(
+            size, network, budget, _corrected(learns, case)
+        )
         found[TRUTH] = lambda case: Made(kf.extended(), case.truth)
     return {name: lambda make=make: each(cases(), make) for name, make in found.items()}
 
@@ -142,15 +146,15 @@ def _searched(case):
 def _optimised(size, case):
     """Return the EKF whose Q and R are tuned on short pieces."""
     short = case.parts._replace(train=_pieces(case, PIECE))
-    updates = size.choose(10, 40, 150)
-    return Made(kf.extended(), *tune(kf.extended(), case.design, short, updates=updates))
+    options = {"updates": size.choose(10, 40, 150), "seeds": size.seeds}
+    return Made(kf.extended(), *tune(kf.extended(), case.design, short, **options), size.seeds)
 
 
 def _corrected(learns, case):
-    """Return the EKF with searched q whose f or h is corrected by a fitted polynomial."""
+    """Return the case whose design model has f or h corrected by a fitted polynomial."""
     degree = 3 if learns == "f" else 1
     model = kf.learned.residual_model(case.design, learns, kf.learned.Polynomial(degree))
-    return _searched(case._replace(design=kf.learned.fit_residual(model, case.parts.train)))
+    return case._replace(design=kf.learned.fit_residual(model, case.parts.train))
 
 
 def _kalman_net(size, network, budget, case):
@@ -175,9 +179,20 @@ def against_searched(results, claim):
     return Verdict(claim, figure, better == len(gaps))
 
 
+def like_for_like(results, learns):
+    """Return the `Verdict` on KalmanNet and the EKF with the same learned function, if stored."""
+    network, other = LEARNED_NET.format(learns), LEARNED.format(learns)
+    if network not in results.rows:
+        return ()
+    gaps = results.gaps(network, other).values()
+    claim = f"With the learned {learns}, KalmanNet is better than the EKF under every condition"
+    figure = f"{min(gaps):+.2f} to {max(gaps):+.2f} dB"
+    return (Verdict(claim, figure, max(gaps) < 0),)
+
+
 def from_truth(results, others):
     """Return sentences on how far rows are above the EKF that knows the true model at worst."""
-    gaps = {row: results.gap(row, TRUTH) for row in others}
+    gaps = {row: results.gap(row, TRUTH) for row in others if row in results.rows}
     told = "; ".join(f"{row}: {gap:.2f} dB" for row, gap in gaps.items())
     return (
         f"Largest distance above the EKF with the true model: {told}.",

@@ -5,7 +5,8 @@
 
 import textwrap
 
-from benchmarks.kalmannet import store
+from benchmarks import files
+from benchmarks.kalmannet import estimate, store
 from benchmarks.kalmannet.study import Results
 from benchmarks.kalmannet.study_page import reached, said, study_page, total_minutes
 from benchmarks.reporting import table
@@ -68,18 +69,19 @@ def pages(folder, names):
             absent.append(study)
         else:
             studies[name] = study, Results(stored)
-    found = {PAGE: wrapped(_overview(studies, absent))}
+    at_full_size = files.read(folder / estimate.FILE)
+    found = {PAGE: wrapped(_overview(studies, absent, at_full_size))}
     for name, (study, results) in studies.items():
         found[f"{STUDIES}/{name}.md"] = wrapped(study_page(name, study, results))
     return found
 
 
-def _overview(studies, absent):
+def _overview(studies, absent, at_full_size=None):
     """Return the lines of the overview."""
     head = ("study", "claim", "the figure that decides", "verdict", "targets reached")
     lines = [line for name, pair in studies.items() for line in _summary(name, *pair)]
     lines += [(study.title, "not measured yet", "", "", "") for study in absent]
-    return [*GUIDE.splitlines(), "", *_took(studies), *table(head, lines)]
+    return [*GUIDE.splitlines(), "", *_took(studies, at_full_size), *table(head, lines)]
 
 
 def _summary(name, study, results):
@@ -98,14 +100,21 @@ def emphasised(verdict):
     return verdict.word if verdict.holds else f"**{verdict.word}**"
 
 
-def _took(studies):
-    """Tell how long all studies took."""
+def _took(studies, at_full_size):
+    """Tell how long all studies took, and how long they are estimated to take at full size."""
     minutes = {name: total_minutes(results) for name, (_, results) in studies.items()}
     if not minutes:
         return []
     longest = max(minutes, key=minutes.get)
     told = f"the longest, {longest}, took {minutes[longest]:.0f}."
-    return [f"All studies took {sum(minutes.values()):.0f} minutes; {told}", ""]
+    lines = [f"All studies took {sum(minutes.values()):.0f} minutes; {told}", ""]
+    if at_full_size:
+        hours = estimate.together(at_full_size)["full"] / 60
+        lines[0] += (
+            f" At full size they would take about {hours:.0f} hours of one core, as"
+            " `python -m benchmarks.kalmannet --estimate` estimates from these times."
+        )
+    return lines
 
 
 def wrapped(lines):

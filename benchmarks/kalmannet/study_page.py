@@ -23,11 +23,11 @@ DETAILS = (
     "above floor",
 )
 LEGEND = """\
-For networks a figure is the median over seeds (lowest .. highest). The details at the end of the \
-page give, for the median seed, the 95 % interval over trajectories, the median over trajectories, \
-and the average normalised estimation error squared (ANEES) if there is a covariance: the squared \
-error divided by what the covariance expects, 1 for a consistent filter, above 1 for an \
-overconfident one, below 1 for a cautious one."""
+For networks and tuned filters a figure is the median over seeds (lowest .. highest). The details \
+at the end of the page give, for the median seed, the 95 % interval over trajectories, the median \
+over trajectories, and the average normalised estimation error squared (ANEES) if there is a \
+covariance: the squared error divided by what the covariance expects, 1 for a consistent filter, \
+above 1 for an overconfident one, below 1 for a cautious one."""
 UNFINISHED = """\
 † The best update of at least one training was its last, so that longer training could lower this \
 error."""
