@@ -17,7 +17,13 @@ def add_columns(parser: argparse.ArgumentParser, *, recorded: bool = False) -> N
         recorded: whether estimates of a filter were recorded, in place of true states.
     """
     add = parser.add_argument_group("columns of a csv or parquet file").add_argument
-    add("--time", metavar="COLUMN", help="times; the time since the previous row is the input dt")
+    add(
+        "--time",
+        metavar="COLUMN",
+        type=_time,
+        help="times, also in several columns (year,quarter); the time since the previous row is the"
+        " input dt",
+    )
     add("--ys", metavar="A,B", type=columns, help="the observations")
     if recorded:
         add("--targets", metavar="A,B", type=columns, dest="xs", help="the recorded estimates")
@@ -64,6 +70,16 @@ def columns(text: str) -> list[str]:
             f"got {text!r}; expected names of columns with commas between, such as east,north"
         )
     return names
+
+
+def _time(text: str) -> str | list[str]:
+    names = columns(text)
+    return names if len(names) > 1 else names[0]
+
+
+def name_of_time(args: argparse.Namespace) -> str:
+    """Return what the column of times in a table of results is called."""
+    return args.time if isinstance(args.time, str) else "time"
 
 
 def _numbers(text: str) -> list[float]:

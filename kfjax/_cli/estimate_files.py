@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kfjax._cli.columns import name_of_time
 from kfjax._support.files import write_file
 from kfjax._support.saving import npz_bytes
 from kfjax.base import Estimate, Gaussian
@@ -77,7 +78,7 @@ def _frame(
         times = pd.Series(labels.times[active])
         if labels.zone is not None:
             times = times.dt.tz_localize("UTC").dt.tz_convert(labels.zone)
-        index[args.time or "time"] = times
+        index[name_of_time(args)] = times
     rows = {name: array[active] for name, array in arrays.items() if name != "length"}
     estimate = Estimate(rows["mean"], rows.get("cov"), rows.get("log_likelihood"))
     names = [without_unit(name)[0] for name in names or ()]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from kfjax._cli.columns import table_columns
+from kfjax._cli.columns import name_of_time, table_columns
 from kfjax._cli.estimate_files import TABLES, write_table
 from kfjax._cli.forecast_auto import choose_model
 from kfjax._cli.forecast_cycle import CORRELATED
@@ -92,7 +92,7 @@ def run_forecast(args: Namespace) -> None:
     if model is None and past is known:
         steps = steps or STEPS
     ahead = forecast_series(chosen, params, known, steps=steps, level=args.level)
-    frame = ahead.to_pandas(time=args.time or "time", series=args.by or "series")
+    frame = ahead.to_pandas(time=name_of_time(args), series=args.by or "series")
     print(f"\nForecast, {100 * args.level:g} % intervals; times: {ahead.future.spacing}:")
     print(frame.head(SHOWN).to_string(index=False))
     if len(frame) > SHOWN:

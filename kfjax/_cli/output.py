@@ -14,9 +14,10 @@ import jax
 import numpy as np
 from rich.console import Console
 
+from kfjax._cli.angles import warn_of_angles
 from kfjax._support.saving import in_ascii
 from kfjax.base import Filter, Params
-from kfjax.data import Dataset, Labels
+from kfjax.data import Dataset
 from kfjax.data.counting import counted_steps
 from kfjax.data.future import calendar_frequency
 from kfjax.evaluation.summaries import filter_one
@@ -25,14 +26,10 @@ from kfjax.models.calling import advice
 from kfjax.models.inputs import evaluated, reads
 from kfjax.models.lens import model_of
 from kfjax.models.state_space import StateSpaceModel
-from kfjax.plotting.wraps import turn_and_wraps
 
 __all__: list[str] = []
 
 REGULAR = 0.01  # steps that vary by less are alike
-TURN_LEFT = 1e-3  # what is left of a whole turn where a space wraps it, but for rounding
-WHOLE = 360.0
-OFTEN = 2  # jumps of a turn that are no accident
 
 PIPE_WIDTH = 140  # columns of a table that is not shown in a terminal
 
@@ -97,30 +94,6 @@ def check_model(model: StateSpaceModel, data: Dataset) -> None:
             " nor R of the model reads u['dt']. Make them functions of it, as the models of"
             " kfjax.systems are with dt=None.",
             stacklevel=2,
-        )
-
-
-def warn_of_angles(model: StateSpaceModel, data: Dataset) -> None:
-    """Warn if a channel wraps like an angle, and the model subtracts it like any number."""
-    first = np.array(data.ys[0, : data.lengths[0]], np.float64)
-    if data.observed is not None:
-        first[~np.asarray(data.observed[0, : data.lengths[0]])] = np.nan
-    names = (data.labels or Labels()).ys or range(first.shape[1])
-    for j, (name, curve) in enumerate(zip(names, first.T, strict=True)):
-        turn, wraps = turn_and_wraps(curve)
-        if wraps.size < OFTEN:
-            continue
-        a = np.zeros(first.shape[1])
-        a[j] = turn
-        if abs(model.observation_space.difference(a, np.zeros_like(a))[j]) < TURN_LEFT:
-            continue
-        convert = (
-            "Convert degrees to radians (numpy.radians), and give" if turn == WHOLE else "Give"
-        )
-        warnings.warn(
-            f"channel {name!r} jumps by a whole turn {wraps.size} times, and the model takes such a"
-            f" jump for a change. {convert} the model observation_space=kf.angles({j}).",
-            stacklevel=3,
         )
 
 

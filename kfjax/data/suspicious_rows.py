@@ -20,6 +20,7 @@ def warn_of_repeats(
     rows: Sequence[np.ndarray],
     observations: np.ndarray,
     inputs: Mapping[str, np.ndarray],
+    hint: str = "",
 ) -> None:
     """Warn if rows observe the same channels at the time, and with the inputs, of the row before.
 
@@ -29,6 +30,7 @@ def warn_of_repeats(
         rows: their numbers.
         observations: [all rows, m], NaN where missing.
         inputs: columns [all rows] by name, without dt.
+        hint: a sentence for the end of the text.
     """
     seen = np.isfinite(observations)
     repeats: list[int] = []
@@ -48,7 +50,7 @@ def warn_of_repeats(
         f"{who}: {len(repeats)} {many} the same channels as the row before at the same time (row"
         f" {first}, {values}). Each counts as another observation. If rows were written twice, drop"
         " them (frame.drop_duplicates()); if they belong to several series, name the column that"
-        " tells these apart (by); if times are too coarse, leave them out.",
+        f" tells these apart (by); if times are too coarse, leave them out.{hint}",
         stacklevel=4,
     )
 

@@ -12,6 +12,7 @@ from kfjax._support.arguments import real_numbers
 from kfjax._support.naming import described, suggest
 from kfjax.data.columns import Table
 from kfjax.data.dataset import Dataset
+from kfjax.data.date_columns import columns_of_time, hint_of_date, time_column
 from kfjax.data.labels import Labels
 from kfjax.data.suspicious_rows import warn_of_codes, warn_of_repeats
 from kfjax.data.times import read_times, steps_of
@@ -31,7 +32,7 @@ class TableColumns(TypedDict, total=False):
 
     xs: Sequence[str | None] | None
     us: Sequence[str]
-    time: str | None
+    time: str | Sequence[str] | None
     by: str | None
     start: Time | None
     time_format: str | None
@@ -45,7 +46,7 @@ def from_pandas(
     *,
     xs: Sequence[str | None] | None = None,
     us: Sequence[str] = (),
-    time: str | None = None,
+    time: str | Sequence[str] | None = None,
     by: str | None = None,
     start: Time | None = None,
     time_format: str | None = None,
@@ -64,9 +65,11 @@ def from_pandas(
             known; or None.
         us: columns of inputs, each under its name in `Dataset.us`.
         time: column (or name of the index, "index" if it has none) of times: dates with or without
-            a time zone, time differences, or numbers; dates may be text (ISO 8601), and time
-            differences, too ("0:01:02.5"). `us` then has "dt", the time since the previous row, in
-            seconds unless they are numbers. None if all steps are alike.
+            a time zone, time differences, or numbers; dates may be text (ISO 8601, "1959Q1"), and
+            time differences, too ("0:01:02.5"). Several columns are read together:
+            ["year", "quarter"], ["year", "month", "day"], or text such as ["date", "clock"]. `us`
+            then has "dt", the time since the previous row, in seconds unless they are numbers. None
+            if all steps are alike.
         by: column that tells trajectories apart, which may be of different lengths; None for one
             trajectory.
         start: the time of x_0, like those of the rows; default that of the first row, whose dt is
@@ -116,7 +119,7 @@ def from_frame(
     *,
     xs: Sequence[str | None] | None = None,
     us: Sequence[str] = (),
-    time: str | None = None,
+    time: str | Sequence[str] | None = None,
     by: str | None = None,
     start: Time | None = None,
     time_format: str | None = None,
@@ -126,7 +129,7 @@ def from_frame(
     """Return the rows of a data frame as `from_pandas` does; errors begin with `who`."""
     for name, names in {"ys": ys, "xs": xs, "us": us, "gps": gps}.items():
         _check_list(who, name, names)
-    table = Table(who, _with_index(frame, time, by))
+    table = Table(who, _with_index(frame, *columns_of_time(time), by))
     local = None if gps is None else table.add_local(gps)
     rows, series = table.rows_of_trajectories(by)
     labels: dict[str, Any] = {"frame": local, "series": series}
@@ -141,14 +144,14 @@ def from_frame(
     measured[np.isin(measured, real_numbers(f"{who}: missing", missing))] = np.nan
     warn_of_codes(who, labels["ys"], measured)
     if time is not None:
-        unit = table.units.get(table.bare([time])[0])
-        times = read_times(who, table.column(time), time_format, start, unit)
-        steps = [steps_of(who, times, some) for some in rows]
-        warn_of_repeats(who, steps, rows, measured, given)
+        column, labels["time"] = time_column(table, time, time_format)
+        times = read_times(who, column, time_format, start, table.units.get(labels["time"]))
+        hint = hint_of_date(table, time)
+        steps = [steps_of(who, times, some, hint) for some in rows]
+        warn_of_repeats(who, steps, rows, measured, given, hint)
         inputs["dt"] = _stacked(steps)
         nothing = "NaT" if times.shown.dtype.kind in "mM" else np.nan
         labels |= {"times": _padded(times.shown, rows, nothing), "zone": times.zone}
-        labels["time"] = table.bare([time])[0]
     named = {*labels["ys"], *labels.get("xs", ()), *inputs, labels.get("time")}
     labels["units"] = {name: unit for name, unit in table.units.items() if name in named}
     ends = [len(some) for some in rows]

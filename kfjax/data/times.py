@@ -17,6 +17,9 @@ __all__: list[str] = []
 UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}  # how many in a second
 FINE = {"ms": "ms", "us": "us", "µs": "us", "ns": "ns"}  # as names of columns state them
 DATES = (1e9, 4.2e9)  # seconds since 1970 of dates from 2001 to 2103
+QUARTER = r"(\d{4})[-: ]?[Qq]([1-4])"  # 1959Q1
+MONTH = r"(\d{4})[-: ]?[Mm](\d{1,2})"  # 1959M03
+WEEK = r"(\d{4})-?W(\d{2})"  # 2024-W05, of ISO 8601
 OFFSET = r"(Z|[+-]\d\d:?\d\d)$"  # the time zone of a date as text
 # "0:01:02.5", "1 days 0:00:00", "90 s" and "PT90S"; pandas also takes bare numbers for nanoseconds,
 # and "01.05.2024 13:00" for a little more than 13 hours
@@ -75,8 +78,9 @@ def read_times(
         )  # pandas continues with a list of its arguments
         raise ValueError(
             f"{who}: times are {column.dtype} such as {column.iloc[0]!r}{beginning} ({reason});"
-            " expected numbers, dates (ISO 8601 as text) or time differences, all alike, time zones"
-            " included. Say how other text is read with time_format, such as '%d.%m.%Y %H:%M:%S'."
+            " expected numbers, dates (as text ISO 8601, or 1959Q1) or time differences, all alike,"
+            " time zones included. Say how other text is read with time_format, such as"
+            " '%d.%m.%Y %H:%M:%S'."
         ) from error
     zone = None
     if times.dtype.kind == "M" and times.dt.tz is not None:
@@ -85,8 +89,14 @@ def read_times(
     return Times(seconds, begin, times.to_numpy(), zone)
 
 
-def steps_of(who: str, times: Times, rows: np.ndarray) -> np.ndarray:
+def steps_of(who: str, times: Times, rows: np.ndarray, hint: str = "") -> np.ndarray:
     """Return dt of the rows of one trajectory, the time since the previous row.
+
+    Args:
+        who: the function, for error texts.
+        times: those of all rows.
+        rows: the numbers of its rows.
+        hint: a sentence for the error text.
 
     Raises:
         ValueError: if the times go back.
@@ -103,6 +113,7 @@ def steps_of(who: str, times: Times, rows: np.ndarray) -> np.ndarray:
     raise ValueError(
         f"{who}: times go back from {before} to {shown[at]} in row {rows[at]}; expected rows in"
         " order of time. Sort them, or name the column that tells several series apart (by)."
+        f"{hint}"
     )
 
 
@@ -193,6 +204,12 @@ def _from_text(column: pd.Series, time_format: str | None) -> pd.Series:
 
     if time_format is not None:
         return pd.to_datetime(column, format=time_format)
+    if column.str.fullmatch(QUARTER).all():
+        quarters = column.str.replace(QUARTER, r"\1Q\2", regex=True)
+        return pd.Series(pd.PeriodIndex(quarters, freq="Q").to_timestamp())
+    for pattern, plain, form in ((MONTH, r"\1-\2", "%Y-%m"), (WEEK, r"\1-\2-1", "%G-%V-%u")):
+        if column.str.fullmatch(pattern).all():
+            return pd.to_datetime(column.str.replace(pattern, plain, regex=True), format=form)
     offsets = set(column.str.extract(OFFSET, expand=False))
     several = len(offsets) > 1 and all(isinstance(offset, str) for offset in offsets)
     try:  # several offsets, as before and after a change of clocks, need UTC

@@ -86,11 +86,16 @@ def test_a_model_as_it_is(here, capsys):
     assert "Note: residuals" not in printed
 
 
-def test_a_model_that_leaves_something_out_is_told(here, capsys):
-    cycle = 1000 + 300 * np.sin(np.arange(100) / 2)
-    pd.DataFrame({"year": range(1871, 1971), "volume": cycle}).to_csv("nile.csv", index=False)
-    assert forecast("--steps", "3", model="fixed") == 0
-    assert "Note: residuals of volume are correlated in time (Prob(Q) " in capsys.readouterr().out
+def test_quarters_and_a_model_that_leaves_something_out(here, capsys):
+    steps = np.arange(100)
+    columns = {"year": 1959 + steps // 4, "quarter": 1 + steps % 4}
+    cycle = 1000 + 300 * np.sin(steps / 2)
+    pd.DataFrame(columns | {"volume": cycle}).to_csv("nile.csv", index=False)
+    assert forecast("--time", "year,quarter", "--steps", "3", model="fixed") == 0
+    printed = capsys.readouterr().out
+    assert "Note: residuals of volume are correlated in time (Prob(Q) " in printed
+    assert "times: QS" in printed
+    assert list(pd.read_csv("forecast.csv")["time"]) == ["1984-01-01", "1984-04-01", "1984-07-01"]
 
 
 BAD = {

@@ -2,12 +2,13 @@
 
 import warnings
 
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
 
 import kfjax as kf
-from kfjax._cli.output import warn_of_angles
+from kfjax._cli.angles import warn_of_angles
 
 
 def table(**columns):
@@ -87,6 +88,61 @@ def test_angles_that_a_model_takes_for_numbers():
     (text,) = compass("rad")
     assert "channel 'heading' jumps by a whole turn 4 times, and the model takes" in text
     assert "Give the model observation_space=kf.angles(0)" in text
-    for space in (None, kf.angles(0)):
-        (text,) = compass("deg", space)
-        assert "Convert degrees to radians (numpy.radians), and give the model" in text
+    (text,) = compass("deg")
+    assert "Convert degrees to radians (numpy.radians), and give the model" in text
+    (text,) = compass("deg", kf.angles(0))
+    assert text.endswith("(numpy.radians); its observation_space wraps these.")
+
+
+def robot(factor, x, u):
+    """A robot (east, north, heading) that is told its speed and turn rate."""
+    turned = x[2] + factor * u["rate"] * u["dt"]
+    moved = u["dt"] * jnp.array([jnp.cos(x[2]), jnp.sin(x[2])])
+    return jnp.append(x[:2] + moved, turned)
+
+
+def in_radians(x, u):
+    return robot(jnp.pi / 180, x, u)
+
+
+def in_degrees(x, u):
+    return robot(1.0, x, u)
+
+
+def warned(f, rate, unit=None, dt=0.1, space=None):
+    """What is said of a robot whose turn rates have this unit."""
+    prior = kf.Gaussian(jnp.zeros(3), jnp.eye(3))
+    model = kf.StateSpaceModel(f, kf.Linear(jnp.eye(2, 3)), jnp.eye(3), jnp.eye(2), prior)
+    labels = kf.data.Labels(units={} if unit is None else {"rate": unit})
+    us = {"rate": np.full((1, 20), rate), "dt": np.full((1, 20), dt)}
+    data = kf.Dataset(np.zeros((1, 20, 2)), us=us, labels=labels)
+    return said(lambda: warn_of_angles(model.replace(state_space=space), data))
+
+
+@pytest.mark.parametrize("unit", ["deg/s", "°/s", "dps", "degrees per second"])
+def test_turn_rates_in_degrees_that_a_model_takes_for_radians(unit):
+    (text,) = warned(in_degrees, 5.0, unit)
+    assert "'rate' seem to be in degrees, while the model has sines" in text
+    assert warned(in_radians, 5.0, unit) == []
+
+
+def test_turn_rates_without_a_unit_are_known_by_their_size():
+    (text,) = warned(in_degrees, 40.0, space=kf.angles(2))
+    assert "turn state 2 by more than half a turn in 100% of the steps (up to 4 rad)" in text
+    assert warned(in_degrees, 40.0 * np.pi / 180, space=kf.angles(2)) == []
+    assert warned(in_degrees, 40.0) == []  # nothing says which state is an angle
+
+
+def test_other_units_are_no_degrees_and_names_are():
+    for unit in ("degC", "rad/s", "m/s", "deg C"):
+        assert warned(in_degrees, 0.1, unit) == []
+    data = kf.Dataset(np.ones((1, 9, 1)), labels=kf.data.Labels(ys=["bearing_deg"]))
+    model = kf.StateSpaceModel(
+        kf.Linear(jnp.eye(2)), east_of, jnp.eye(2), jnp.eye(1), kf.Gaussian(jnp.ones(2), jnp.eye(2))
+    )
+    (text,) = said(lambda: warn_of_angles(model, data))
+    assert "'bearing_deg' seem to be in degrees" in text
+
+
+def east_of(x, u):
+    return jnp.arctan2(x[1:], x[:1])

@@ -98,6 +98,61 @@ def test_days_months_and_their_numbers():
     assert dt_of(frame(months)) == [0.0, 31 * 86400.0, 29 * 86400.0]
 
 
+QUARTERS = [0.0, 90 * 86400.0, 91 * 86400.0]
+PERIODS = {
+    "quarters": (["1959Q1", "1959Q2", "1959Q3"], QUARTERS),
+    "quarters with a dash": (["1959-q1", "1959-q2", "1959-q3"], QUARTERS),
+    "months": (["1959M1", "1959M4", "1959M07"], QUARTERS),
+    "weeks": (["2023-W52", "2024-W01", "2024-W03"], [0.0, 7 * 86400.0, 14 * 86400.0]),
+}
+
+
+@pytest.mark.parametrize("name", PERIODS)
+def test_periods_as_text(name):
+    times, steps = PERIODS[name]
+    data = kf.from_pandas(frame(times), ["y"], time="t", start=times[0])
+    assert data.us["dt"][0].tolist() == steps
+    assert data.labels.times[0, 0] == np.datetime64(
+        "1959-01-01" if "19" in times[0] else "2023-12-25"
+    )
+
+
+TOGETHER = {
+    "year and quarter": ({"year": [1959.0] * 3, "quarter": [1.0, 2.0, 3.0]}, QUARTERS),
+    "year and quarter as text": ({"Year": [1959.0] * 3, "Q": ["Q1", "Q2", "Q3"]}, QUARTERS),
+    "year and month": ({"Month": [1, 4, 7], "Year": [1959, 1959, 1959]}, QUARTERS),
+    "all of a date": (
+        {"year": [2024] * 3, "month": [3] * 3, "day": [31] * 3, "hour": [0, 3, 3]}
+        | {"minute": [30] * 3, "second [s]": [0.0, 0.0, 1.5]},
+        DT,
+    ),
+    "date and clock": (
+        {"date": ["2024-03-31"] * 3, "clock": ["00:30:00", "03:30:00", "03:30:01.5"]},
+        DT,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_times_in_several_columns(name):
+    columns, steps = TOGETHER[name]
+    table = pd.DataFrame({"y": [1.0, 2.0, 3.0]} | columns)
+    names = [column.partition(" [")[0] for column in columns]
+    data = kf.from_pandas(table, ["y"], time=names)
+    assert data.us["dt"][0].tolist() == steps
+    assert data.labels.times[0, 0] in (np.datetime64("1959-01-01"), np.datetime64(TEXT[0]))
+    assert data.labels.time == "time"
+
+
+def test_a_part_of_a_date_names_the_others():
+    columns = {"y": [1.0, 2.0, 3.0], "year": [1959, 1959, 1960], "quarter": [3, 4, 1]}
+    remedy = r"time=\['year', 'quarter'\] \(on the command line year,quarter\)"
+    with pytest.warns(UserWarning, match=f"1 row observes .*{remedy}"):
+        kf.from_pandas(pd.DataFrame(columns), ["y"], time="year")
+    with pytest.raises(ValueError, match=f"times go back from 4.0 to 1.0 .*{remedy}"):
+        kf.from_pandas(pd.DataFrame(columns), ["y"], time="quarter")
+
+
 @pytest.mark.parametrize(("unit", "count"), [("ms", 10**3), ("us", 10**6), ("ns", 10**9)])
 def test_a_unit_of_numbers_since_1970_is_found_and_told(unit, count):
     times = [EPOCH * count, (EPOCH + 1) * count, (EPOCH + 1) * count + count // 4]
@@ -159,6 +214,28 @@ REFUSED = {
         lambda: kf.from_pandas(frame([1.0, np.nan, 1.0]), ["y"], by="t"),
         "'t' is missing in row 1",
     ),
+    "columns without a year": (
+        lambda: kf.from_pandas(pd.DataFrame({"a": [1, 2], "b": [1, 2]}), ["a"], time=["a", "b"]),
+        r"time is \['a', 'b'\]; expected numbers in columns called year, quarter, month",
+    ),
+    "a fifth quarter": (
+        lambda: kf.from_pandas(
+            pd.DataFrame({"year": [1959], "quarter": [5], "y": [1.0]}),
+            ["y"],
+            time=["year", "quarter"],
+        ),
+        r"columns \['year', 'quarter'\] are no dates .*quarter 1 to 4",
+    ),
+    "a row without a quarter": (
+        lambda: kf.from_pandas(
+            pd.DataFrame({"year": [1959, 1959], "quarter": [1, np.nan], "y": [1.0, 2.0]}),
+            ["y"],
+            time=["year", "quarter"],
+        ),
+        "the time of row 1 is missing",
+    ),
+    "an empty list": (lambda: dt_of(frame(DATES), []), "time is an empty list; expected a column"),
+    "a list of numbers": (lambda: dt_of(frame(DATES), [1, 2]), "there is no column '1'"),
     "a series": (
         lambda: dt_of(frame(DATES)["y"]),
         r"frame is Series.*; expected a pandas.DataFrame",
