@@ -259,7 +259,7 @@ waves = (
 )
 model = fitted(waves, ys)
 belief = smoothed(model, ys)
-whole = kf.observation_estimate(kf.kalman(), model, belief)
+whole = kf.observation_estimate(kf.exact_diffuse(), model, belief)
 
 figure, ax = plt.subplots(figsize=(7, 2.6))
 shown = slice(0, 96)

@@ -52,7 +52,7 @@ def long_series(steps=LONG):
 
     def total(stds):
         values = dict(zip(model().parameters, stds, strict=True))
-        return kf.log_likelihood(kf.kalman(), model().with_parameters(values), ys)
+        return kf.log_likelihood(kf.exact_diffuse(), model().with_parameters(values), ys)
 
     row = {"steps": steps}
     stds = jax.numpy.ones(3)

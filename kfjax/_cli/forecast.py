@@ -29,6 +29,7 @@ from kfjax.evaluation import ResidualChecks, SeriesForecast, forecast_series, re
 from kfjax.filters import by_name, exact_diffuse, kalman
 from kfjax.models.state_space import StateSpaceModel, is_linear
 from kfjax.plotting import plot_forecast
+from kfjax.structural import Structural
 from kfjax.training import COVARIANCES, MaximumLikelihood, maximum_likelihood
 
 __all__: list[str] = []
@@ -123,7 +124,9 @@ def _filter(args: Namespace, model: StateSpaceModel, data: Dataset) -> Filter:
     """Return the filter of a user's model, which runs it on the data."""
     check_model(model, data)
     chosen = by_name(args.filter or ("kalman" if is_linear(model) else "extended"))
-    if args.diffuse is not None:
+    # a sum without a variance of its diffuse states has no other start
+    is_open = isinstance(model, Structural) and model.diffuse_variance is None
+    if args.diffuse is not None or is_open:
         chosen = exact_diffuse(chosen, *([args.diffuse] if args.diffuse else []))
     check_fit(chosen, model, data)
     return chosen

@@ -69,7 +69,8 @@ def _add_fit(add: Callable[..., Any]) -> None:
         nargs="?",
         const=(),
         type=components,
-        help="start the state, or these components (numbered from 0), exactly diffuse",
+        help="start the state, or these components (numbered from 0), exactly diffuse (default:"
+        " the diffuse states of a sum of kf.structural)",
     )
     add(
         "--skip",

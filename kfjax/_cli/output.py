@@ -132,10 +132,10 @@ def check_fit(chosen: Filter, params: Params, data: Dataset) -> None:
             f" f(x, u) and h(x, u) of a state [{model.n}] and one step of the data, which have"
             f" {given}.{advice(error)}"
         ) from error
-    if data.xs is not None and data.xs.shape[2:] != model.prior.mean.shape:
+    if data.xs is not None and data.xs.shape[2:] != model.proper_prior.mean.shape:
         raise ValueError(
             f"the true state has {data.xs.shape[2]} components and the model's"
-            f" {model.prior.mean.shape[0]}; expected the same. Give the data's state in the model's"
-            " order, with NaN for what is not known (of a table, - in place of a column: --xs"
-            " A,-,B)."
+            f" {model.proper_prior.mean.shape[0]}; expected the same. Give the data's state in the"
+            " model's order, with NaN for what is not known (of a table, - in place of a column:"
+            " --xs A,-,B)."
         )

@@ -86,7 +86,7 @@ def check_states(args: argparse.Namespace, model: StateSpaceModel, data: Dataset
     if model.names is not None:
         labels = labels.naming_states(model.names)
     for state in args.show or ():
-        index_of("--show", state, labels.xs or (), model.prior.mean.shape[0])
+        index_of("--show", state, labels.xs or (), model.proper_prior.mean.shape[0])
 
 
 @contextmanager

@@ -84,5 +84,5 @@ def start_at(params: Params, mean: Float[AnyArray, " n"] | None) -> Params:
     known = mean.shape[0]
     layout = layout_of(model)
     if layout is not None and known == layout.n:  # data hold x, without the noise in the state
-        mean = jnp.concatenate([mean, model.prior.mean[known:]])
-    return with_model(params, prior=Gaussian(mean, model.prior.cov))
+        mean = jnp.concatenate([mean, model.proper_prior.mean[known:]])
+    return with_model(params, prior=Gaussian(mean, model.proper_prior.cov))

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from kfjax._support.arguments import check_count, check_kind
+from kfjax._support.arguments import check_count, check_kind, real_numbers
+from kfjax._support.naming import described
 from kfjax.data.cutting import first_steps
 from kfjax.data.dataset import Dataset
 
@@ -58,20 +59,73 @@ def split_future(data: Dataset, steps: int | None = None) -> tuple[Dataset, Futu
         >>> kf.data.split_future(data, 2)[1].us["dt"].tolist()
         [[2.0, 2.0]]
     """
-    check_kind("split_future: data", data, Dataset)
+    return future_of("split_future", data, steps)
+
+
+def future_of(who: str, data: Dataset, steps: int | None, us: Any = None) -> tuple[Dataset, Future]:
+    """Split data where the observations end, as `split_future`, with the inputs us if given."""
+    check_kind(f"{who}: data", data, Dataset)
+    if us is not None:
+        us, count = _given_inputs(who, data, us)
+        if steps not in (None, count):
+            raise ValueError(f"{who}: steps is {steps}, and us has {count}; expected the same.")
+        steps = count
     known, rows = _unobserved_end(data)
+    if us is not None and rows is not None:
+        raise ValueError(
+            f"{who}: got us, and {rows.steps} rows at the end of the data without observations,"
+            " which have inputs of their own; expected one of them. Leave out us, or the rows."
+        )
     if steps is None and rows is None:
         raise ValueError(
-            "split_future: steps is None, and the data end with an observation; expected a number"
+            f"{who}: steps is None, and the data end with an observation; expected a number"
             " of steps, or rows at the end without observations."
         )
     if steps is None:
         steps = data.steps - known.steps
-    check_count("split_future: steps", steps)
+    check_count(f"{who}: steps", steps)
     given = 0 if rows is None else min(rows.steps, steps)
-    times, spacing = _later_times(known, rows, given, steps)
-    us = _later_inputs(known, rows, given, steps, times)
+    times, spacing = _later_times(who, known, rows, given, steps)
+    if us is None:
+        us = _later_inputs(who, known, rows, given, steps, times)
     return known, Future(steps, us, times, spacing)
+
+
+def _given_inputs(who: str, data: Dataset, us: Any) -> tuple[Any, int]:
+    """Return inputs of later steps [N, K, ...], and K; raise unless they are like those of data."""
+    if data.us is None:
+        raise ValueError(
+            f"{who}: got us, and the data have no inputs; expected those of the past in the data,"
+            " kf.Dataset(ys, us=...)."
+        )
+    given, wanted = (str(jax.tree.structure(inputs)) for inputs in (us, data.us))
+    if given != wanted:
+        raise ValueError(
+            f"{who}: us is {_names_in(us)}; expected {_names_in(data.us)}, as the inputs of the"
+            " data."
+        )
+    past = jax.tree.leaves(jax.tree.map(np.asarray, data.us))
+    leaves = jax.tree.leaves(jax.tree.map(lambda a: real_numbers(f"{who}: us", a), us))
+    if data.size == 1:  # of one series, also without the axis of series
+        pairs = zip(leaves, past, strict=True)
+        leaves = [a[None] if a.ndim == old.ndim - 1 else a for a, old in pairs]
+    counts = {a.shape[1] if a.ndim > 1 else 0 for a in leaves}
+    count = max(counts)
+    shapes_wanted = [(data.size, count, *old.shape[2:]) for old in past]
+    if count == 0 or [a.shape for a in leaves] != shapes_wanted:
+        size = "" if data.size == 1 else f"{data.size}, "
+        shapes = [a.shape for a in jax.tree.leaves(jax.tree.map(np.asarray, us))]
+        expected = [f"[{size}K{''.join(f', {n}' for n in old.shape[2:])}]" for old in past]
+        raise ValueError(
+            f"{who}: us has the shape {', '.join(map(str, shapes))}; expected"
+            f" {', '.join(expected)} for K steps ahead, as the inputs of the data."
+        )
+    return jax.tree.unflatten(jax.tree.structure(us), leaves), count
+
+
+def _names_in(us: Any) -> str:
+    """Return what inputs are, for error texts."""
+    return f"a dict of {', '.join(map(str, us))}" if isinstance(us, dict) else described(us)
 
 
 def _unobserved_end(data: Dataset) -> tuple[Dataset, Future | None]:
@@ -92,7 +146,7 @@ def _unobserved_end(data: Dataset) -> tuple[Dataset, Future | None]:
 
 
 def _later_times(
-    data: Dataset, rows: Future | None, given: int, steps: int
+    who: str, data: Dataset, rows: Future | None, given: int, steps: int
 ) -> tuple[np.ndarray | None, str]:
     """Return the times [N, K] of later steps, and how they go on."""
     labels = data.labels
@@ -106,17 +160,16 @@ def _later_times(
     spacing = ""
     for row, length in zip(labels.times, data.lengths, strict=True):
         past = np.concatenate([row[:length], *(part[0] for part in start)])
-        later, spacing = _continued(past, count, labels.zone)
+        later, spacing = _continued(who, past, count, labels.zone)
         series.append(later)
     return np.concatenate([*start, np.stack(series)], axis=1), spacing
 
 
-def _continued(past: np.ndarray, count: int, zone: str | None) -> tuple[np.ndarray, str]:
+def _continued(who: str, past: np.ndarray, count: int, zone: str | None) -> tuple[np.ndarray, str]:
     """Return the times after those of one trajectory, and how they go on."""
     if past.size < 2:
         raise ValueError(
-            "split_future: a trajectory has one time; expected at least two, which tell how they"
-            " go on."
+            f"{who}: a trajectory has one time; expected at least two, which tell how they go on."
         )
     if past.dtype.kind == "M" and (frequency := calendar_frequency(past, zone)) is not None:
         return _on_the_calendar(past[-1], count, frequency, zone), frequency
@@ -166,7 +219,12 @@ def _on_the_calendar(
 
 
 def _later_inputs(
-    data: Dataset, rows: Future | None, given: int, steps: int, times: np.ndarray | None
+    who: str,
+    data: Dataset,
+    rows: Future | None,
+    given: int,
+    steps: int,
+    times: np.ndarray | None,
 ) -> Any:
     """Return the inputs of later steps."""
     if data.us is None:
@@ -176,9 +234,9 @@ def _later_inputs(
         return jax.tree.map(lambda a: a[:, :steps], rows.us)
     if not only_dt:
         raise ValueError(
-            f"split_future: the data have inputs, and those of {steps - given} of {steps} later"
-            " steps are not known; expected them in rows at the end of the only trajectory, where"
-            " nothing is observed."
+            f"{who}: the data have inputs, and those of {steps - given} of {steps} later steps are"
+            " not known; expected them in rows at the end of the only trajectory, where nothing is"
+            " observed, or as us= of kf.evaluation.forecast_series."
         )
     return {"dt": _later_dt(data, times, steps)}
 

@@ -101,7 +101,7 @@ def backtest(
         >>> ys = np.sin(2 * np.pi * months / 12) + 0.1 * np.cos(9.0 * months**2)
         >>> model = st.level(0.02) + st.seasonal(12, 0.02) + st.irregular(0.1)
         >>> result = kf.evaluation.backtest(
-        ...     kf.kalman(), model, ys[:, None], horizon=3, season=12
+        ...     kf.exact_diffuse(), model, ys[:, None], horizon=3, season=12
         ... )
         >>> [(row.method, row.forecasts) for row in result.overall]
         [('model', 84), ('naive', 84), ('seasonal naive', 84)]

@@ -12,12 +12,14 @@ import numpy as np
 from jax import Array
 from scipy import special
 
-from kfjax._support.arguments import check_key, check_kind
+from kfjax._support.arguments import check_key
 from kfjax._support.compiling import jit
 from kfjax._support.naming import not_installed
 from kfjax.base import Filter, Inputs, Params
-from kfjax.data import Dataset, Future, Labels, run_trajectory, split_future
+from kfjax.data import Dataset, Future, Labels, run_trajectory
 from kfjax.data.batches import check_noise_on
+from kfjax.data.future import future_of
+from kfjax.data.series import as_dataset
 from kfjax.evaluation.intervals import check_level
 from kfjax.filters.checks import check_filter, check_params
 from kfjax.runner import Forecast, forecast
@@ -94,9 +96,10 @@ class SeriesForecast:
 def forecast_series(
     filter: Filter,
     params: Params,
-    data: Dataset,
+    data: Any,
     *,
     steps: int | None = None,
+    us: Inputs = None,
     level: float = 0.95,
     key: Array | None = None,
 ) -> SeriesForecast:
@@ -111,8 +114,12 @@ def forecast_series(
     Args:
         filter: a `Filter` that forecasts observations.
         params: its parameters, such as those of `kfjax.training.maximum_likelihood`.
-        data: the series, such as from `kfjax.read_table`.
-        steps: number of steps ahead; default the rows at the end without observations.
+        data: the series, such as from `kfjax.read_table`; or one series ys [T, m], NaN where
+            missing.
+        steps: number of steps ahead; default those of us, or the rows at the end without
+            observations.
+        us: inputs of the steps ahead, like those of the data, [N, K, ...] (or [K, ...] of one
+            series); default those of the rows at the end, and the input "dt" continued.
         level: probability of the intervals, for each step separately.
         key: random key of a filter that draws; default `jax.random.key(0)`.
 
@@ -120,7 +127,8 @@ def forecast_series(
         `SeriesForecast`; its `to_pandas` is a table.
 
     Raises:
-        ValueError: if the filter has no forecasts of observations, and as in `split_future`.
+        ValueError: if the filter has no forecasts of observations, us does not fit the inputs of
+            the data, and as in `split_future`.
 
     Example:
         >>> model = kf.systems.constant_velocity()
@@ -133,12 +141,12 @@ def forecast_series(
     """
     check_filter(WHO, filter)
     check_params(WHO, params)
-    check_kind(f"{WHO}: data", data, Dataset)
+    data = as_dataset(WHO, data)
     check_noise_on(WHO, params, data)
     check_level(level)
     key = jax.random.key(0) if key is None else key
     check_key(f"{WHO}: key", key)
-    known, future = split_future(data, steps)
+    known, future = future_of(WHO, data, steps, us)
     arrays = jax.tree.map(jnp.asarray, (known, future.us))
     ahead = _ahead(filter, params, *arrays, future.steps, key)
     if ahead.observation is None:

@@ -190,7 +190,7 @@ def _predicted(params: Params, u: Inputs) -> PyTree:
         raise ValueError(
             f"export: params is {type(params).__name__}; expected y, an example of one observation."
         )
-    return jax.eval_shape(model.h, model.prior.mean, u)
+    return jax.eval_shape(model.h, model.proper_prior.mean, u)
 
 
 def _flat(

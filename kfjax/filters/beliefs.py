@@ -58,8 +58,10 @@ def predicted(
     filtered = belief_of(estimate)
     earlier = at(filtered, slice(-1))
     if prior is None and model.first == "update":
-        return prepended(model.prior, _predicted(filter, model, earlier, at(us, slice(1, None))))
-    before = belief_of(model.prior if prior is None else prior)
+        return prepended(
+            model.proper_prior, _predicted(filter, model, earlier, at(us, slice(1, None)))
+        )
+    before = belief_of(model.proper_prior if prior is None else prior)
     return _predicted(filter, model, prepended(before, earlier), us)
 
 
@@ -183,7 +185,7 @@ def model_and_rule(
             f"{who}: the estimate has no covariance; expected mean [T, n] and cov [T, n, n]."
         )
     steps = jnp.shape(estimate.mean)[:1]
-    N = model.prior.mean.shape[0]
+    N = model.proper_prior.mean.shape[0]
     n = model.n
     if not steps or estimate.mean.shape != (*steps, N) or estimate.cov.shape != (*steps, n, n):
         raise ValueError(

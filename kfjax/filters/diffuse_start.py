@@ -129,7 +129,7 @@ def _linearising_rule(filter: Filter) -> Taylor:
 
 def _proper_prior(model: StateSpaceModel, at: np.ndarray) -> Gaussian:
     """Return the prior without the variances of the diffuse states."""
-    mean, cov = model.prior
+    mean, cov = model.proper_prior
     known = np.ones(model.n, bool)
     known[at] = False
     return Gaussian(mean, jnp.where(known[:, None] & known[None, :], cov, 0))

@@ -82,7 +82,7 @@ def controllability(model: StateSpaceModel, x: Array | None = None, u: Inputs = 
         ValueError: if the state space is curved.
     """
     F, _ = _jacobians("controllability", model, x, u)
-    mean = model.prior.mean if x is None else x
+    mean = model.proper_prior.mean if x is None else x
     # the columns of Q span the same space as those of G, without the rounding of a root
     Q = np.asarray(model.process_noise(mean, u), np.float64)
     return _reached(F.T, Q, eps_of(model))
@@ -93,13 +93,13 @@ def _jacobians(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return F and H at a point, in double precision."""
     check_kind(f"{who}: model", model, StateSpaceModel)
-    if x is not None and np.shape(real_array(f"{who}: x", x)) != model.prior.mean.shape:
+    if x is not None and np.shape(real_array(f"{who}: x", x)) != model.proper_prior.mean.shape:
         raise ValueError(
-            f"{who}: x has shape {np.shape(x)}; expected {model.prior.mean.shape}, a state."
+            f"{who}: x has shape {np.shape(x)}; expected {model.proper_prior.mean.shape}, a state."
         )
     if not model.state_space.is_euclidean:
         raise ValueError(f"{who}: the model has a curved state space; expected a Euclidean one.")
-    at = model.prior.mean if x is None else jnp.asarray(x, model.dtype)
+    at = model.proper_prior.mean if x is None else jnp.asarray(x, model.dtype)
 
     def jacobian(fn: Any) -> np.ndarray:
         J = jax.jacfwd(bind(fn, u))(at)

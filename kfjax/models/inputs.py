@@ -55,7 +55,7 @@ def warn_if_unread(
 
 def evaluated(model: StateSpaceModel, u: Inputs) -> list[Any]:
     """Return what the four functions of a model give at the mean of the prior."""
-    return [fn(model.prior.mean, u) for fn in functions_of(model).values()]
+    return [fn(model.proper_prior.mean, u) for fn in functions_of(model).values()]
 
 
 def reads(fn: Callable[[Inputs], Any], u: Inputs) -> bool:

@@ -78,10 +78,10 @@ def diffuse(
         variances = jnp.full(at.shape, variance, model.dtype)
     known = np.ones(model.n, bool)
     known[:n][at] = False
-    cov = jnp.where(known[:, None] & known[None, :], model.prior.cov, 0)
+    cov = jnp.where(known[:, None] & known[None, :], model.proper_prior.cov, 0)
     zero = jnp.zeros(model.n, model.dtype)
     diagonal = zero.at[at].set(variances.astype(model.dtype))
-    return model.replace(prior=Gaussian(model.prior.mean, cov + jnp.diag(diagonal)))
+    return model.replace(prior=Gaussian(model.proper_prior.mean, cov + jnp.diag(diagonal)))
 
 
 def _of_least_squares(model: StateSpaceModel, at: np.ndarray, n: int) -> Array | np.ndarray:
@@ -97,7 +97,7 @@ def _of_least_squares(model: StateSpaceModel, at: np.ndarray, n: int) -> Array |
     # later observations also contain the process noise of earlier steps, and noise in the state
     moved = xp.eye(model.n, dtype=Q.dtype)
     is_noise = np.arange(model.n) >= n
-    driven = xp.asarray(model.prior.cov, Q.dtype) * is_noise[:, None]
+    driven = xp.asarray(model.proper_prior.cov, Q.dtype) * is_noise[:, None]
     information = xp.zeros((at.size, at.size), Q.dtype)
     for k in range(n):
         if k or model.first == "predict":
@@ -122,7 +122,7 @@ def _of_least_squares(model: StateSpaceModel, at: np.ndarray, n: int) -> Array |
 
 def _linearised(model: StateSpaceModel) -> tuple[Any, Any, Any, Any]:
     """Return F, H, Q and R at the mean of the prior, in double precision where they are known."""
-    mean = model.prior.mean
+    mean = model.proper_prior.mean
     F, H = (jax.jacfwd(bind(fn, None))(mean) for fn in (model.f, model.h))
     matrices = F, H, model.process_noise(mean), model.observation_noise(mean)
     if numeric(*matrices) is np:

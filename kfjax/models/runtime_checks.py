@@ -105,7 +105,7 @@ def _check_step(
         return
     if model.h is None:  # the motion of several sensors
         names = names.replace("R", "")
-    x = model.prior.mean
+    x = model.proper_prior.mean
     if before is not None and np.shape(before.mean) == np.shape(x):
         x = before.mean
     if all(map(is_concrete, jax.tree.leaves((model, x)))):

@@ -55,7 +55,7 @@ def check_shapes(who: str, params: Params, record: Record) -> Size:
 
 def check_functions(who: str, model: StateSpaceModel, u: Inputs) -> int:
     """Return the size of an observation; raise unless f, h, Q and R give shapes that fit."""
-    x = model.prior.mean
+    x = model.proper_prior.mean
     N = x.shape[0]
     n = model.n
     outputs = {
@@ -162,7 +162,7 @@ def check_state(who: str, params: Params, state: State) -> None:
         )
     if model is None:
         return
-    expected = model.prior.mean
+    expected = model.proper_prior.mean
     if mean.shape != expected.shape or mean.dtype != expected.dtype:
         raise ValueError(
             f"{who}: the state has a mean of shape {mean.shape} and {mean.dtype}; expected"

@@ -82,13 +82,14 @@ def simulate(
     if x0 is not None:
         x0 = as_arrays("simulate: x0", x0)
         check_finite("simulate: x0", x0)
-        if np.shape(x0) != model.prior.mean.shape:
+        if np.shape(x0) != model.proper_prior.mean.shape:
             raise ValueError(
-                f"simulate: x0 has shape {np.shape(x0)}; expected {model.prior.mean.shape}, as the"
+                f"simulate: x0 has shape {np.shape(x0)}; expected"
+                f" {model.proper_prior.mean.shape}, as the"
                 " mean of the prior."
             )
     count = count_steps("simulate", steps, us)
-    before = None if x0 is None else Gaussian(jnp.asarray(x0), model.prior.cov)
+    before = None if x0 is None else Gaussian(jnp.asarray(x0), model.proper_prior.cov)
     check_first_noise("simulate", model, us, before=before, moves=model.first == "predict")
     return _simulate(key, model, us, x0, count)
 

@@ -151,6 +151,11 @@ class StateSpaceModel(Pytree):
         """The float dtype of every leaf."""
         return self.prior.mean.dtype
 
+    @property
+    def proper_prior(self) -> Gaussian:
+        """The prior, with zeros for states that start exactly diffuse in a structural model."""
+        return self.prior
+
     def process_noise(self, x: Array, u: Inputs = None) -> Array:
         """Return Q [n, n] at (x_{t-1|t-1}, u_t)."""
         Q = self.noise_as_given("Q", x, u)

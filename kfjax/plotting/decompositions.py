@@ -42,7 +42,7 @@ def plot_decomposition(
         ...     + kf.structural.irregular()
         ... )
         >>> ys = jnp.arange(12.0)[:, None] % 4
-        >>> filtered = kf.run(kf.kalman(), model, ys).outputs
+        >>> filtered = kf.run(kf.exact_diffuse(), model, ys).outputs
         >>> parts = kf.structural.decompose(model, filtered)
         >>> len(plot_decomposition(parts))
         2

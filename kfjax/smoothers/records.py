@@ -43,7 +43,7 @@ def belief_before(model: StateSpaceModel, prior: Any) -> Belief | None:
     """Return the belief about x_0 of a run: the given one, or the prior if that is about x_0."""
     if prior is None and model.first == "update":
         return None
-    return factors_or_belief(model.prior if prior is None else prior)
+    return factors_or_belief(model.proper_prior if prior is None else prior)
 
 
 def backward_series(

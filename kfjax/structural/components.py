@@ -101,6 +101,11 @@ class Component(Pytree):
         return False
 
     @property
+    def observed_by_inputs(self) -> bool:
+        """Whether H depends on the inputs."""
+        return False
+
+    @property
     def input_name(self) -> str:
         """The name of the inputs that it reads."""
         return "dt"

@@ -12,12 +12,14 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax._support.arguments import is_concrete
+from kfjax._support.naming import suggest
 from kfjax._support.types import Numbers
 from kfjax._support.values import real_array
 from kfjax.base import Gaussian, Inputs, Mask
 from kfjax.filters.beliefs import model_and_rule
 from kfjax.filters.gaussian import kalman
 from kfjax.structural.sums import Structural, check_structural, largest_period
+from kfjax.structural.telling_apart import check_inputs
 
 __all__ = ["check_record", "decompose"]
 
@@ -35,11 +37,13 @@ def decompose(model: Structural, estimate: Any, *, us: Inputs = None) -> dict[st
         us: the inputs of the run.
 
     Returns:
-        For each component with states, by name, a `kfjax.Gaussian` with mean [T, m] and cov
-        [T, m, m], in the unit of y.
+        A dict with, for each component with states, by name, a `kfjax.Gaussian` with mean [T, m]
+        and cov [T, m, m], in the unit of y. That of a trend is its level; its slope is a state.
 
     Raises:
-        ValueError: if the model is not a `Structural`, or shapes do not fit.
+        ValueError: if the model is not a `Structural`, shapes do not fit, or a regression has no
+            inputs.
+        KeyError: from the dict, if there is no such component; the text lists their names.
 
     Example:
         >>> model = (
@@ -48,15 +52,15 @@ def decompose(model: Structural, estimate: Any, *, us: Inputs = None) -> dict[st
         ...     + kf.structural.irregular()
         ... )
         >>> ys = jnp.arange(12.0)[:, None] % 4
-        >>> filtered = kf.run(kf.kalman(), model, ys).outputs
-        >>> parts = kf.structural.decompose(
-        ...     model, kf.smooth(kf.kalman(), model, filtered)
-        ... )
+        >>> exact = kf.exact_diffuse()
+        >>> states = kf.run(exact, model, ys, emit=kf.whole_state).outputs
+        >>> parts = kf.structural.decompose(model, kf.smooth(exact, model, states))
         >>> {name: part.mean.shape for name, part in parts.items()}
         {'level': (12, 1), 'seasonal': (12, 1)}
     """
     check_structural("decompose", model)
     model_and_rule("decompose", kalman(), model, estimate, us)
+    _check_inputs(model, us)
     means, covs = (jnp.asarray(a, model.dtype) for a in (estimate.mean, estimate.cov))
 
     def of_block(component: Any, block: slice) -> Gaussian:
@@ -66,11 +70,60 @@ def decompose(model: Structural, estimate: Any, *, us: Inputs = None) -> dict[st
 
         return jax.vmap(one)(means[:, block], covs[:, block, block], us)
 
-    return {
+    parts = {
         component.name: of_block(component, block)
         for component, block in zip(model.components, model.blocks.values(), strict=True)
         if component.size
     }
+    return Contributions(parts)
+
+
+@jax.tree_util.register_pytree_node_class
+class Contributions(dict[str, Gaussian]):
+    """Contributions of components by name; a missing key lists the names."""
+
+    def __missing__(self, name: object) -> Gaussian:
+        """Raise a KeyError that says which components there are."""
+        hint = ""
+        if name in ("level", "slope") and "trend" in self:
+            hint = (
+                " The level of a trend is what it contributes, ['trend']; its slope is the second"
+                " state of its block, mean[:, model.blocks['trend']][:, 1] of the estimate."
+            )
+        elif name == "irregular":
+            hint = " Noise has no states: it is y minus the sum of all contributions."
+        raise KeyError(
+            f"decompose: no component is called {name!r}; {suggest(str(name), list(self))}{hint}"
+        )
+
+    def tree_flatten(self) -> tuple[tuple[Gaussian, ...], tuple[str, ...]]:
+        """Return the contributions and their names."""
+        return tuple(self.values()), tuple(self)
+
+    @classmethod
+    def tree_unflatten(cls, names: tuple[str, ...], parts: Any) -> Contributions:
+        """Return contributions with these names."""
+        return cls(zip(names, parts, strict=True))
+
+
+def _check_inputs(model: Structural, us: Inputs) -> None:
+    """Raise unless the inputs that components are observed by are there."""
+    names = [c.input_name for c in model.components if c.size and c.observed_by_inputs]
+    if not names:
+        return
+    wanted = ", ".join(f"{name!r}: ..." for name in names)
+    if us is None:
+        raise ValueError(
+            f"decompose: us is None, and {', '.join(names)} contributes x_t' beta_t with x_t from"
+            f" the inputs; expected us={{{wanted}}}, those of kf.run, with a leading time axis."
+        )
+    check_inputs(model.components, us)
+    for name in names:
+        if isinstance(us, dict) and name not in us:
+            raise ValueError(
+                f"decompose: us has {', '.join(map(str, us)) or 'nothing'}; expected"
+                f" {{{wanted}}}, as in kf.run."
+            )
 
 
 def check_record(model: Structural, ys: Any, *, observed: Mask = None, times: Any = None) -> None:

@@ -48,6 +48,10 @@ class Regression(Component):
         return True
 
     @property
+    def observed_by_inputs(self) -> bool:
+        return True
+
+    @property
     def input_name(self) -> str:
         return self.name
 
@@ -94,7 +98,7 @@ def regression(count: int = 1, std: Any = None, *, name: str | None = None) -> S
         >>> model = kf.structural.regression(2) + kf.structural.irregular()
         >>> X = jnp.array([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]])
         >>> final, _ = kf.run(
-        ...     kf.kalman(), model, X @ jnp.array([[3.0], [0.5]]), us=X
+        ...     kf.exact_diffuse(), model, X @ jnp.array([[3.0], [0.5]]), us=X
         ... )
         >>> final.mean.round(2).tolist()
         [3.0, 0.5]

@@ -12,8 +12,9 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
-from kfjax._support.arguments import check_kind, check_mapping, check_number
+from kfjax._support.arguments import check_kind, check_mapping, check_number, is_concrete
 from kfjax._support.naming import described, suggest
+from kfjax._support.precision import eps_of
 from kfjax._support.pytrees import OUTSIDE, STATIC, promote
 from kfjax.base import Gaussian
 from kfjax.models.functions import Linear
@@ -28,6 +29,8 @@ from kfjax.structural.telling_apart import check_apart, check_channels
 
 __all__ = ["Structural"]
 
+DIGITS = 0.125  # of eps that a variance of disturbances may be of that of diffuse states
+
 
 @dataclasses.dataclass(frozen=True, eq=False, init=False, repr=False)
 class Structural(StateSpaceModel):
@@ -37,10 +40,11 @@ class Structural(StateSpaceModel):
     component has its own block of states.
 
     The leaves of the pytree are the parameters of the components, from which f, h, Q, R and the
-    prior are computed when they are read: gradients and batches are over the parameters. The prior
+    prior are computed when they are read: gradients and batches are over the parameters. The start
     is about x_1 (first="update"). Its mean is zero; stationary components start from their
-    stationary covariance, and diffuse states from a large variance, or exactly diffuse with
-    `kfjax.exact_diffuse`.
+    stationary covariance, and the other states exactly diffuse: the filter is
+    `kfjax.exact_diffuse()`. For filters that need a proper prior, `with_start` gives these states a
+    variance.
 
     Sums are made by `+` from `kfjax.structural.level`, `kfjax.structural.seasonal` and the like;
     kernels also have products, by `*`.
@@ -48,11 +52,12 @@ class Structural(StateSpaceModel):
     Attributes:
         components: the components, in the order of their blocks.
         diffuse_variance: the variance of diffuse states in the prior, in the square of the unit of
-            y. It has no effect with `kfjax.exact_diffuse`.
+            y; None if they have none. It has no effect with `kfjax.exact_diffuse`.
 
     Raises:
         ValueError: if two components cannot be told apart, have the same name, or observe
-            different numbers of series.
+            different numbers of series; and where the prior is read (by filters other than
+            `kfjax.exact_diffuse`) if diffuse states have no variance.
 
     Example:
         >>> model = (
@@ -78,10 +83,14 @@ class Structural(StateSpaceModel):
     first: First = dataclasses.field(default="update", metadata=STATIC)
     noise_free: bool | None = dataclasses.field(default=None, metadata=STATIC)
     components: Components = ()
-    diffuse_variance: float = dataclasses.field(default=1e6, metadata=STATIC)
+    diffuse_variance: float | None = dataclasses.field(default=None, metadata=STATIC)
 
     def __init__(
-        self, components: Components, *, diffuse_variance: float = 1e6, first: First = "update"
+        self,
+        components: Components,
+        *,
+        diffuse_variance: float | None = None,
+        first: First = "update",
     ) -> None:
         if not isinstance(components, tuple) or not components:
             got = "empty" if isinstance(components, tuple) else described(components)
@@ -95,11 +104,13 @@ class Structural(StateSpaceModel):
                     f"Structural: components hold {described(component)}; expected components, as"
                     " from kf.structural.level().components."
                 )
-        check_number("Structural: diffuse_variance", diffuse_variance, above=0)
+        if diffuse_variance is not None:
+            check_number("Structural: diffuse_variance", diffuse_variance, above=0)
+            diffuse_variance = float(diffuse_variance)
         check_first("Structural", first)
         values = {
             "components": promote(components, "Structural"),
-            "diffuse_variance": float(diffuse_variance),
+            "diffuse_variance": diffuse_variance,
             "first": first,
         }
         check_apart(components)
@@ -237,19 +248,47 @@ class Structural(StateSpaceModel):
 
         return self._with_components(tuple(map(changed, self.components)))
 
-    def with_start(self, *, diffuse_variance: float) -> Structural:
-        """Return the sum with another variance of diffuse states."""
+    def with_start(self, *, diffuse_variance: float | None) -> Structural:
+        """Return the sum with another variance of diffuse states, for filters that need one.
+
+        Args:
+            diffuse_variance: in the square of the unit of y, large compared with the squares of y;
+                None for an exactly diffuse start, by `kfjax.exact_diffuse`.
+
+        Raises:
+            ValueError: if it is so much larger than the variances of the disturbances (in float32,
+                1e6 times) that filters which keep covariances would diverge.
+        """
+        if diffuse_variance is not None:
+            check_number("with_start: diffuse_variance", diffuse_variance, above=0)
+            self._check_digits(float(diffuse_variance))
         return Structural(self.components, diffuse_variance=diffuse_variance, first=self.first)
+
+    def _check_digits(self, variance: float) -> None:
+        """Raise if a variance of diffuse states leaves no digits of those of the disturbances."""
+        noises = [noise for noise in (self.Q, self.R) if not callable(noise)]
+        if len(self.diffuse) < 2 or not all(map(is_concrete, noises)):
+            return
+        # A prediction adds the variances of states that are known by now to those of states that
+        # are not; rounding of the sum makes a covariance indefinite, from which no filter returns.
+        total = sum(float(np.asarray(noise, np.float64).diagonal().max()) for noise in noises)
+        most = DIGITS * total / eps_of(self)
+        if variance > most:
+            raise ValueError(
+                f"with_start: diffuse_variance is {variance:g}, and the variances of disturbances"
+                f" and noise are {total:.3g} together; expected at most {most:.3g}, beyond which"
+                f" {self.dtype} has no digits of both. Use kf.exact_diffuse(), which needs no"
+                " variance, or double precision."
+            )
 
     def plain(self) -> StateSpaceModel:
         """Return a `kfjax.StateSpaceModel` of arrays, which no longer knows the parameters."""
-        return StateSpaceModel(
-            self.f, self.h, self.Q, self.R, self.prior, first=self.first, noise_free=self.noise_free
-        )
+        return self._plain(self.prior)
 
     def replace(self, **changes: Any) -> StateSpaceModel:
         """Return the plain model with other fields, such as Q."""
-        return self.plain().replace(**changes)
+        prior = changes.pop("prior") if "prior" in changes else self.prior
+        return self._plain(prior).replace(**changes)
 
     @classmethod
     def axes(cls, *, first: First = "update", **axes: int | None) -> Any:
@@ -257,6 +296,17 @@ class Structural(StateSpaceModel):
         raise ValueError(
             f"Structural.axes: got {', '.join(axes) or first}; expected a batch over parameters,"
             " jax.vmap(lambda values: run(model.with_parameters(values)))({'level.std': stds})."
+        )
+
+    @property
+    def proper_prior(self) -> Gaussian:
+        """The prior, with zeros for the states that start exactly diffuse."""
+        cov = matrices.blocks(self.components, [c.start().cov for c in self.components])
+        return Gaussian(jnp.zeros(self.n, self.dtype), cov)
+
+    def _plain(self, prior: Gaussian) -> StateSpaceModel:
+        return StateSpaceModel(
+            self.f, self.h, self.Q, self.R, prior, first=self.first, noise_free=self.noise_free
         )
 
     def _with_components(self, components: Components) -> Structural:
@@ -291,10 +341,27 @@ class Structural(StateSpaceModel):
         return matrices.total_noise(self.components, self.m).astype(self.dtype)
 
     def _prior(self) -> Gaussian:
-        large = np.diag(np.where(self._diffuse, self.diffuse_variance, 0.0))
-        cov = matrices.blocks(self.components, [c.start().cov for c in self.components])
-        mean = jnp.zeros(self.n, self.dtype)
+        mean, cov = self.proper_prior
+        variance = self.diffuse_variance
+        if not self._diffuse.any():
+            return Gaussian(mean, cov)
+        if variance is None:
+            raise ValueError(_without_prior(self.components))
+        large = np.diag(np.where(self._diffuse, variance, 0.0))
         return Gaussian(mean, cov + jnp.asarray(large, self.dtype))
+
+
+def _without_prior(components: Components) -> str:
+    """Return the text of the error where a start that is exactly diffuse is read as a prior."""
+    names = [component.name for component in components if component.start().diffuse.any()]
+    # A variance that no unit of y would miss leaves float32 no digits of disturbances of 0.01.
+    return (
+        f"the sum starts exactly diffuse in {', '.join(names)}, and the filter or function needs a"
+        " proper prior; expected kf.exact_diffuse() as the filter, for example in place of"
+        " kf.kalman(). To give these states a variance instead, pass"
+        " model.with_start(diffuse_variance=v), with v large compared with the squares of y."
+        " kf.simulate takes x0=."
+    )
 
 
 def check_structural(who: str, model: object) -> None:

@@ -95,8 +95,8 @@ def level(
 
     Example:
         >>> model = kf.structural.level(0.5) + kf.structural.irregular(1.0)
-        >>> kf.run(kf.kalman(), model, jnp.ones((5, 1))).outputs.mean.shape
-        (5, 1)
+        >>> kf.log_likelihood(kf.exact_diffuse(), model, jnp.ones((5, 1))).shape
+        ()
 
     References:
         J. Durbin, S. J. Koopman, Time Series Analysis by State Space Methods, 2nd ed. (2012),

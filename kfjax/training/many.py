@@ -23,7 +23,7 @@ from kfjax.training.free_parameters import FreeStart, free_parameters
 from kfjax.training.many_chunks import in_chunks
 from kfjax.training.many_climbs import Job, Likelihood, fitted
 from kfjax.training.many_lanes import Lanes
-from kfjax.training.many_results import STATUSES, FittedMany
+from kfjax.training.many_results import FEW, STATUSES, FittedMany
 from kfjax.training.many_starts import observations_of
 
 __all__ = ["fit_many"]
@@ -173,15 +173,27 @@ def _result(job: Job, data: Dataset, found: dict[str, np.ndarray]) -> FittedMany
     )
     failed = np.flatnonzero(~result.converged)
     if failed.size:
-        some = [str(result.series[index]) for index in failed[:SHOWN]]
-        if failed.size > SHOWN:
-            some.append("...")
         warnings.warn(
-            f"{WHO}: {failed.size} of {data.size} series have no maximum (series"
-            f" {', '.join(some)}). Their status says why.",
+            f"{WHO}: {failed.size} of {data.size} series have no maximum in"
+            f" {', '.join(result.names)}: {_reasons(result, failed, job.least)}.",
             stacklevel=3,
         )
     return result
+
+
+def _reasons(result: FittedMany, failed: np.ndarray, least: int) -> str:
+    """Return why series could not be fitted, and which they are."""
+    reasons = []
+    for status in STATUSES:
+        places = failed[result.status[failed] == status]
+        if not places.size:
+            continue
+        some = [str(result.series[index]) for index in places[:SHOWN]]
+        if places.size > SHOWN:
+            some.append("...")
+        needed = f", {least} are needed" if status == FEW else ""
+        reasons.append(f"{places.size} {status}{needed} (series {', '.join(some)})")
+    return "; ".join(reasons)
 
 
 def _names_of_series(data: Dataset) -> tuple[Any, ...]:

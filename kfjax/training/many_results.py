@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kfjax._support.files import write_file
-from kfjax._support.naming import not_installed
+from kfjax._support.naming import described, not_installed
 from kfjax.base import Params
 
 if TYPE_CHECKING:
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 __all__ = ["FittedMany"]
 
+FEW = "too few observations"
 STATUSES = (
     "converged",
     "at an end",
     "not converged",
     "not finite",
     "constant",
-    "too few observations",
+    FEW,
 )
 
 
@@ -91,12 +92,19 @@ class FittedMany:
             index: the number of the series, from 0.
 
         Raises:
-            ValueError: if the series has no estimates.
+            ValueError: if there is no such series, or it has no estimates.
         """
+        is_whole = isinstance(index, (int, np.integer)) and not isinstance(index, bool)
+        if not is_whole or not -len(self) <= index < len(self):
+            raise ValueError(
+                f"FittedMany.params: index is {described(index)}; expected the number of a series,"
+                f" 0 to {len(self) - 1}. By its name it is fits.params(fits.series.index(name))."
+            )
         if not np.isfinite(self.theta[index]).all():
             raise ValueError(
                 f"FittedMany.params: series {self.series[index]} has no estimates, it is"
-                f" '{self.status[index]}'; expected one that was fitted."
+                f" '{self.status[index]}'; expected one of which {', '.join(self.names)} were"
+                " fitted, as fits.converged tells."
             )
         return self.layout.params(self.theta[index], self.fixed)
 

@@ -99,7 +99,7 @@ def test_quarters_and_a_model_that_leaves_something_out(here, capsys):
 
 
 BAD = {
-    (): "split_future: steps is None, and the data end with an observation",
+    (): "forecast_series: steps is None, and the data end with an observation",
     ("--steps", "0"): "--steps: got '0'; expected a whole number of at least 1",
     (
         "--steps",

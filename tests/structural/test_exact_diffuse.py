@@ -300,14 +300,38 @@ def test_a_batch_with_different_gaps_and_other_combinators(x64):
     np.testing.assert_allclose(lagged.cov[-1], smoothed.cov[0], atol=1e-10)
 
 
-def test_single_precision_starts_a_trend_with_a_season():
-    model = st.trend(0.5, 0.1) + st.seasonal(4, 0.2) + st.irregular(1.0)
-    ys = np.random.default_rng(11).normal(size=(30, 1)).cumsum(0)
+@pytest.mark.parametrize("unit", [1.0, 0.01])
+def test_single_precision_starts_a_trend_with_a_season(unit):
+    model = st.trend(0.5 * unit, 0.1 * unit) + st.seasonal(4, 0.2 * unit) + st.irregular(unit)
+    ys = 5 + unit * np.random.default_rng(11).normal(size=(30, 1)).cumsum(0)
     single = quick_likelihood(kf.exact_diffuse(), model, jnp.asarray(ys, jnp.float32), None, None)
     with jax.enable_x64(True):
         double = jax.tree.map(lambda a: a.astype(jnp.float64), model)
         expected = quick_likelihood(kf.exact_diffuse(), double, ys, None, None)
     np.testing.assert_allclose(single, expected, rtol=1e-5)
+
+
+def test_filters_that_need_a_prior_say_so():
+    """A prior variance of 1e6 beside disturbances of 0.01 leaves float32 no digits."""
+    model = st.trend(0.01, 0.001) + st.seasonal(12, 0.01) + st.irregular(0.02)
+    ys = np.sin(np.arange(30.0))[:, None]
+    refused = {
+        "run": lambda: kf.run(kf.kalman(), model, ys),
+        "gradient": lambda: jax.grad(lambda m: kf.log_likelihood(kf.kalman(), m, ys))(model),
+        "init": lambda: kf.unscented().init(model),
+        "parallel": lambda: kf.parallel_filter(model, ys),
+        "simulate": lambda: kf.simulate(jax.random.key(0), model, 3),
+        "fit": lambda: kf.training.maximum_likelihood(kf.kalman(), model, ys),
+        "plain": model.plain,
+    }
+    for call in refused.values():
+        with pytest.raises(ValueError, match=r"exactly diffuse in trend, seasonal, .*kf\.exact_di"):
+            call()
+    with pytest.raises(ValueError, match=r"diffuse_variance is 1e\+06, .* expected at most"):
+        model.with_start(diffuse_variance=1e6)
+    start = model.with_start(diffuse_variance=100.0).prior.cov
+    assert np.diag(start).tolist() == [100.0] * 13
+    assert kf.simulate(jax.random.key(0), model, 3, x0=np.zeros(13))[1].shape == (3, 1)
 
 
 def test_misuse_raises():

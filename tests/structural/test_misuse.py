@@ -13,7 +13,7 @@ MODEL = st.level(0.3) + st.cycle(9.0, damping=0.9) + st.irregular(0.2)
 
 
 def likelihood(model, us=None):
-    return kf.log_likelihood(kf.kalman(), model, np.ones((6, 1)), us=us)
+    return kf.log_likelihood(kf.exact_diffuse(), model, np.ones((6, 1)), us=us)
 
 
 MISUSE = {

@@ -105,6 +105,7 @@ def test_derivatives_are_those_of_the_plain_formulas(x64):
 
 def test_a_sum_filters_like_its_full_matrices(x64):
     model = st.trend(0.7, 0.2, damping=0.9) + st.seasonal(12, 0.5) + st.irregular(0.8)
+    model = model.with_start(diffuse_variance=1e6)
     assert isinstance(model.f, SparseLinear)
     assert isinstance(model.h, SparseLinear)
     full = model.replace(f=kf.Linear(model.f.A), h=kf.Linear(model.h.A))
