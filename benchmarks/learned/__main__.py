@@ -20,6 +20,8 @@ STUDIES = (
     "rotated_h",
     "smoothing",
     "calibration",
+    "recipe",
+    "uncertainty",
     "speed",
     "ablation",
     "seeds",

@@ -87,11 +87,11 @@ def consistency(method, params, data):
 def calibration(method, params, data):
     """Return ANEES and coverage, overall and by thirds."""
     errors, within = consistency(method, params, data)
-    values = _overall_and_by_thirds(OF_ANEES, errors)
-    return values | _overall_and_by_thirds(OF_COVERAGE, within)
+    values = by_thirds(OF_ANEES, errors)
+    return values | by_thirds(OF_COVERAGE, within)
 
 
-def _overall_and_by_thirds(names, sums):
+def by_thirds(names, sums):
     """Return the means of sums [N, T] by name, overall and of each third of the steps."""
     total, count = (np.asarray(a, np.float64).sum(axis=0) for a in sums)
     thirds = zip(np.array_split(total, 3), np.array_split(count, 3), strict=True)

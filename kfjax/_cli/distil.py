@@ -72,7 +72,7 @@ def run_distil(args: Namespace) -> None:
     console.print(f"\n{text}")
     write_file(out / TEXT, text.encode())
     verdicts = [verdict._asdict() for verdict in diagnosis.verdicts]
-    figures = None if diagnosis.figures is None else diagnosis.figures._asdict()
+    figures = diagnosis.figures._asdict()
     about |= {"scale": diagnosis.scale, "figures": figures, "verdicts": verdicts}
     describe(out, about)
     console.print(f"Wrote {out}.")

@@ -39,6 +39,7 @@ from kfjax.training.many_results import FittedMany
 from kfjax.training.noise import Scales, scale_noise
 from kfjax.training.optimizers import Cosine, clipped_adam, replicate
 from kfjax.training.partitioning import merge, partition
+from kfjax.training.residual_gain import ResidualGain
 from kfjax.training.rollout import Rollout, roll
 from kfjax.training.staging import curriculum, fit_stages
 from kfjax.training.tuning import OBJECTIVES, STRUCTURES, Tuned, tune
@@ -69,6 +70,7 @@ __all__ = [
     "MaximumLikelihood",
     "Parameter",
     "Report",
+    "ResidualGain",
     "Rollout",
     "Saturation",
     "Scales",

@@ -33,6 +33,7 @@ from kfjax.training.imitation import (
 )
 from kfjax.training.imitation_data import ImitationData, given_estimates, given_parts, in_halves
 from kfjax.training.imitation_figures import imitation_figures
+from kfjax.training.residual_gain import innovations_of
 
 __all__ = ["diagnose", "relative_error"]
 
@@ -130,19 +131,19 @@ def diagnose(
     scale = typical if scale is None else units_of("diagnose: scale", scale, typical.size)
     start, floors = _floors(measured, lengths, params, scale)
     data = measured.validation.data
-    figures = None
-    if space.is_euclidean:
-        figures = imitation_figures(
-            measured.train.data,
-            data,
-            measured.estimates,
-            floors,
-            scale=scale,
-            start=start,
-            burn_in=measured.burn_in,
-            trained=_on_training_data(student, measured.train, data.size),
-            history=history,
-        )
+    figures = imitation_figures(
+        measured.train.data,
+        data,
+        measured.estimates,
+        floors,
+        innovations_of(teacher, measured.train.data, data),
+        space=space,
+        scale=scale,
+        start=start,
+        burn_in=measured.burn_in,
+        trained=_on_training_data(student, measured.train, data.size),
+        history=history,
+    )
     few = data[:FEW]
     names = None if data.labels is None else data.labels.xs
     return Diagnosis(

@@ -35,7 +35,7 @@ class Diagnosis(NamedTuple):
         student_gradients: the same for the student; None if only its predictions are known.
         saturation: saturation of the student's gates, or None if it has none or only its
             predictions are known.
-        figures: figures of inputs, targets and predictions alone; None on curved state spaces.
+        figures: figures of inputs, targets and predictions.
         window: the number of inputs that the student sees at once, as `diagnose` was told, or None.
         names: names of the components, or None.
         feeds_back: whether the student adds to its own last estimate, as far as is known.
@@ -48,22 +48,20 @@ class Diagnosis(NamedTuple):
     teacher_gradients: np.ndarray | None
     student_gradients: np.ndarray | None
     saturation: Saturation | None
-    figures: ImitationFigures | None = None
+    figures: ImitationFigures
     window: int | None = None
     names: tuple[str, ...] | None = None
     feeds_back: bool = False
 
     @property
     def verdicts(self) -> list[Verdict]:
-        """Findings that follow from the figures, and what to change; empty without figures."""
-        if self.figures is None:
-            return []
-        return verdicts_of(self.figures, self.window, feeds_back=self.feeds_back)
+        """Findings that follow from the figures, and what to change."""
+        return verdicts_of(
+            self.figures, self.window, feeds_back=self.feeds_back, forgetting=self.forgetting
+        )
 
     def __str__(self) -> str:
-        rows = {"student": self.error}
-        if self.figures is not None:
-            rows = self.figures.compared
+        rows = self.figures.compared
         lines = _table(rows, self.names or tuple(f"x{j + 1}" for j in range(len(self.error))))
         for about, finding, remedy in self.verdicts:
             lines.append(f"{about}: {finding}")

@@ -8,8 +8,11 @@ import numpy as np
 
 from kfjax.data import Dataset
 from kfjax.data.counting import counted_steps
+from kfjax.models.averages import centre_and_spread, differences
+from kfjax.models.spaces import Space
 from kfjax.training.history import History
 from kfjax.training.linear_recursion import fit_recursion
+from kfjax.training.residual_gain import ResidualGain, residual_gain
 
 __all__ = ["ImitationFigures"]
 
@@ -42,6 +45,9 @@ class ImitationFigures(NamedTuple):
         input_spreads: standard deviations [m] of the observations in the training data.
         last_tenth: by how much the last tenth of the training lowered the loss, as a fraction of
             it; negative if the loss rose, None without a history.
+        gain: what the gain that the student lacks depends on, within the range of the training;
+            None where there are too few rows.
+        steps: length of the longest training record.
     """
 
     compared: dict[str, np.ndarray]
@@ -56,6 +62,8 @@ class ImitationFigures(NamedTuple):
     increments: np.ndarray
     input_spreads: np.ndarray
     last_tenth: float | None
+    gain: ResidualGain | None
+    steps: int
 
 
 def imitation_figures(
@@ -63,20 +71,26 @@ def imitation_figures(
     test: Dataset,
     predictions: np.ndarray,
     floors: dict[int, np.ndarray],
+    innovations: np.ndarray,
     *,
+    space: Space,
     scale: np.ndarray,
     start: int,
     burn_in: int = 0,
     trained: tuple[Dataset, np.ndarray] | None = None,
     history: Any = None,
 ) -> ImitationFigures:
-    """Return the figures of predictions [N, T, n] for test data; states are Euclidean.
+    """Return the figures of predictions [N, T, N] for test data.
+
+    On curved spaces there is no linear recursion.
 
     Args:
         train: training data, whose xs are the targets.
         test: other data.
         predictions: of the student, for the test data.
         floors: errors of affine maps by number of inputs, over the steps from `start` on.
+        innovations: of the teacher [N, T, m], NaN where missing.
+        space: the space of the states.
         scale: units [n] of errors.
         start: first step of the comparison, from 0.
         burn_in: number of leading steps that count nowhere.
@@ -84,12 +98,14 @@ def imitation_figures(
         history: `History` or losses of the training.
     """
     xs = np.asarray(test.xs, np.float64)
-    recursion = fit_recursion(train)
+    recursion = fit_recursion(train) if space.is_euclidean else None
     late = counted_steps(test, max(start, 1))
-    middle, spread = _centre(train)
+    middle, spread = _centre(space, train)
 
     def error(values: np.ndarray, targets: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        return root_mean_square((values - targets) / scale, ~np.isnan(targets), counts)
+        known = ~np.isnan(differences(space, targets, targets))
+        away = differences(space, values, targets)
+        return root_mean_square(away / scale, known, counts)
 
     before = _shifted(xs, -1)
     follows = np.where(np.isnan(before), np.nan, xs)
@@ -118,7 +134,7 @@ def imitation_figures(
     error_inside = error(predictions, xs, counted & ~strange)
     thirds = [error(predictions, xs, third) for third in _thirds(counted)]
     entries = counted[..., None]
-    changes = xs - before
+    changes = differences(space, xs, before)
     inputs_of_training = _seen(train)[counted_steps(train)]
     return ImitationFigures(
         compared=compared,
@@ -133,6 +149,10 @@ def imitation_figures(
         increments=root_mean_square(changes / spread, ~np.isnan(changes), counted),
         input_spreads=np.nanstd(inputs_of_training, axis=0),
         last_tenth=None if history is None else last_tenth(history),
+        gain=residual_gain(
+            space, test, predictions, innovations, scale=scale, counts=counted & ~strange
+        ),
+        steps=int(train.lengths.max()),
     )
 
 
@@ -188,12 +208,10 @@ def _overall(error: np.ndarray) -> float | None:
     return None if np.isnan(mean_square) else float(np.sqrt(mean_square))
 
 
-def _centre(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean and the spread [n] of targets; the spread is 1 where they do not vary."""
+def _centre(space: Space, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean [N] and the spread [n] of targets; the spread is 1 where they do not vary."""
     xs = np.asarray(data.xs, np.float64)
-    targets = xs[counted_steps(data)]
-    mean = np.nanmean(targets, axis=0)
-    spread = np.nanstd(targets, axis=0)
+    mean, spread = centre_and_spread(space, xs[counted_steps(data)])
     return mean, np.where(spread > 0, spread, 1)
 
 

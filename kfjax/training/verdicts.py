@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kfjax._support.types import Numbers
+from kfjax.training.filter_memory import Forgetting
 from kfjax.training.imitation_figures import ImitationFigures
 
 __all__ = ["Verdict"]
@@ -18,8 +19,10 @@ GAIN = 0.02  # of the loss in the last tenth of a training
 OUTSIDE = 0.01  # fraction of the entries
 SLOW = 0.05  # change in one step in units of the spread
 SMALL = 0.01  # an error that nobody has to explain
+DEPENDS = 0.1  # of the mean square of what the student misses
 UNLIKE = 100.0  # largest spread of an input in units of the smallest
 
+SHOWN = "kf.learned.recurrent(..., sees=('F2', 'F4', 'prediction'), inputs=...)"
 RECURRENT = "kf.learned.sequence_regressor(feedback=True, output='increment')"
 
 
@@ -38,7 +41,11 @@ class Verdict(NamedTuple):
 
 
 def verdicts_of(
-    figures: ImitationFigures, window: int | None = None, *, feeds_back: bool = False
+    figures: ImitationFigures,
+    window: int | None = None,
+    *,
+    feeds_back: bool = False,
+    forgetting: Forgetting | None = None,
 ) -> list[Verdict]:
     """Return the verdicts that follow from figures.
 
@@ -46,12 +53,14 @@ def verdicts_of(
         figures: of an imitation.
         window: the number of inputs that the student sees at once; None if it carries its state.
         feeds_back: whether the student adds to its own last estimate, as far as is known.
+        forgetting: how fast the teacher forgets, or None if it is not known.
     """
     advice = (
         "" if feeds_back else f" Feed the last estimate back and learn increments: {RECURRENT}."
     )
     found = [_baselines(figures), _alignment(figures), _training(figures), _overfitting(figures)]
-    found += [_range(figures, advice), _memory(figures, window), _horizon(figures, advice)]
+    found += [_range(figures, advice), _gain(figures), _memory(figures, window)]
+    found += [_forgetting(figures, window, forgetting), _horizon(figures, advice)]
     found += [_inputs(figures)]
     if not feeds_back:
         found += [_feedback(figures, advice), _increments(figures, advice)]
@@ -165,6 +174,48 @@ def _range(figures: ImitationFigures, advice: str) -> Verdict:
             f"Train on data that cover the range of use.{advice}",
         )
     return Verdict("range", f"{text}: no reason for errors.")
+
+
+def _gain(figures: ImitationFigures) -> Verdict | None:
+    if figures.gain is None:
+        return None
+    kind, index, part = figures.gain.largest
+    what = "state" if kind == "state" else "input"
+    percent = 100 * max(part, 0.0)
+    if overall(figures.compared["predictions"]) < SMALL or part < DEPENDS:
+        text = f"A gain that changes with the state or the inputs would explain {percent:.2g} % of"
+        return Verdict("gain", f"{text} what the student misses after an observation.")
+    return Verdict(
+        "gain",
+        f"{percent:.2g} % of what the student misses after an observation follows from a gain that"
+        f" changes with component {index + 1} of the {what}.",
+        f"Show the student the prediction and the inputs: {SHOWN}. If it sees them, train longer,"
+        " or compute the gain from the derivatives of f and h: kf.learned.corrected_gain.",
+    )
+
+
+def _forgetting(
+    figures: ImitationFigures, window: int | None, forgetting: Forgetting | None
+) -> Verdict | None:
+    if forgetting is None:
+        return None
+    need = forgetting.to_1_percent
+    text = f"The teacher forgets 99 % of an error in {need} steps"
+    if need is None:
+        need = len(forgetting.norms)
+        left = forgetting.norms[-1]
+        text = f"After {need} steps the teacher still holds {100 * left:.2g} % of an error"
+    steps, what = figures.steps, "training records"
+    if window is not None and window < steps:
+        steps, what = window, "windows"
+    text += f"; {what} have {steps}"
+    if steps >= need:
+        return Verdict("forgetting", f"{text}.")
+    return Verdict(
+        "forgetting",
+        f"{text}: they do not show all that the student has to remember.",
+        f"Train on records of more than {need} steps, or carry the state from one to the next.",
+    )
 
 
 def _floors(figures: ImitationFigures) -> dict[int, float]:

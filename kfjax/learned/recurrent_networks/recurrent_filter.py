@@ -63,8 +63,9 @@ def recurrent(
       change that the network itself made in that row.
 
     Centres and spreads are constants of the params, see `series_scales`; without them 0 and 1 are
-    used. On curved spaces, states and observations are subtracted and moved by the model's own
-    difference and retraction.
+    used. D is diagonal with the spreads of x, or with `constants["output"]["spread"]` [n], such as
+    the standard deviations of a teacher. On curved spaces, states and observations are subtracted
+    and moved by the model's own difference and retraction.
 
     Args:
         network: a `RecurrentStack` with as many outputs as the state has dimensions.

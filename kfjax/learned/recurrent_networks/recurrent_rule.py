@@ -193,11 +193,12 @@ class Recurrent:
         rngs = None if before.key is None else {"dropout": jax.random.wrap_key_data(before.key)}
         found: Any = self.network.apply(params.network, before.carry, jnp.concatenate(v), rngs=rngs)
         carry, z = found
+        move = (params.constants or {}).get("output", {}).get("spread", spread) * z
         if self.output == "recursion":
             series = [before.y, values["mask"], *v[len(self.sees) :]]
-            z = z + self.recursion(params, (before.mean - centre) / spread, series)
+            move = move + spread * self.recursion(params, (before.mean - centre) / spread, series)
         base = {"increment": before.mean, "update": before.predicted}.get(self.output, centre)
-        return carry, space.retract(base, spread * z)
+        return carry, space.retract(base, move)
 
     def recursion(self, params: Learned, x: Array, series: list[Array]) -> Array:
         """Return A x + B v of `constants["recursion"]`, all in units of their spreads."""
