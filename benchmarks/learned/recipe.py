@@ -123,7 +123,7 @@ def of_functions(given, recipe):
     """Return a network that adds to f(x), and sees innovation, last correction and prediction."""
     model = given.problem.model
     data = given.train.data
-    inputs = 0 if data.us is None else data.us.shape[-1]
+    inputs = 0 if data.us is None else int(np.prod(data.us.shape[2:]))
     network = kf.learned.RecurrentStack(model.n, (recipe.hidden,), "gru")
     sees = ("F2", "F4", "prediction")
     m = data.ys.shape[-1]
@@ -241,11 +241,10 @@ def row(name, kind, recipe):
         BEYOND: [round(loss(mean, None), 3) for mean in found],
     }
     middle = int(np.argsort(values[BEYOND])[recipe.seeds // 2])
-    diagnosis = diagnosed(student, fitted.run(middle))
+    diagnosis = diagnosed(student, fitted.run(middle).history, found[middle])
     reasons = [verdict.about for verdict in diagnosis.verdicts if verdict.remedy]
-    last = [100 * last_tenth(fitted.run(seed).history) for seed in range(recipe.seeds)]
     values |= {
-        LAST: [round(value, 2) for value in last],
+        LAST: [ended(fitted.run(seed).history) for seed in range(recipe.seeds)],
         OUTCOME: outcome(values),
         REASONS: ", ".join(reasons) or "none",
     }
@@ -257,18 +256,28 @@ def row(name, kind, recipe):
     return Measured(values, settings)
 
 
-def diagnosed(student, fitted):
-    """Return the diagnosis of a student on the long records, which needs no true states."""
+def diagnosed(student, history, estimates):
+    """Return the diagnosis of estimates for the long records, which needs no true states."""
     given = student.lessons
     teacher = (kf.extended(), given.problem.model) if student.knows_filter else None
-    return kf.training.diagnose(
+    diagnosis = kf.training.diagnose(
         teacher,
-        (student.filter, fitted.params),
+        None,
         given.train,
         given.test,
-        history=fitted.history,
-        memories=(1, 2, 4, 8, 16),
+        predictions=estimates,
+        history=history,
+        memories=(1, 4),
     )
+    return diagnosis._replace(feeds_back=True)
+
+
+def ended(history):
+    """Return by how much the last tenth of a training lowered the loss, in per cent.
+
+    Zero if it did not, or if there are too few reports to tell.
+    """
+    return round(100 * max(last_tenth(history) or 0.0, 0.0), 2)
 
 
 def away(space, a, b):

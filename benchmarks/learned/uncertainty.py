@@ -122,7 +122,7 @@ def in_the_model(name, make, quick):
         found.append((fitted.params, fitted.history, fitted.update))
     each = [calibrated(name, kf.extended(), params) for params, _, _ in found]
     told = {
-        "last_tenth": [_last_tenth(history) for _, history, _ in found],
+        "last_tenth": [recipe.ended(history) for _, history, _ in found],
         "best_steps": [int(update) for _, _, update in found],
     }
     return Measured(_joined(each), {"updates": updates} | told)
@@ -139,7 +139,7 @@ def _of_seeds(name, filter, fitted):
     runs = [fitted.run(seed) for seed in range(len(fitted.update))]
     each = [calibrated(name, filter, run.params) for run in runs]
     told = {
-        "last_tenth": [_last_tenth(run.history) for run in runs],
+        "last_tenth": [recipe.ended(run.history) for run in runs],
         "best_steps": [int(run.update) for run in runs],
     }
     return Measured(_joined(each), told)
@@ -147,10 +147,6 @@ def _of_seeds(name, filter, fitted):
 
 def _joined(each):
     return {column: [one[column] for one in each] for column in COLUMNS}
-
-
-def _last_tenth(history):
-    return round(100 * recipe.last_tenth(history), 2)
 
 
 def recursive(model):
@@ -181,7 +177,7 @@ def noisy(model, train, key):
 def residual(model, train, key):
     """Return a model with a linear correction of f, whose Q and R are learned beside it."""
     del key
-    p = 0 if train.us is None else train.us.shape[-1]
+    p = 0 if train.us is None else int(np.prod(train.us.shape[2:]))
     model = kf.learned.residual_model(model, "f", kf.learned.Polynomial(1), inputs=p)
     return kf.learned.fit_residual(model, train), ("Q", "R")
 

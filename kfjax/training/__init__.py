@@ -36,10 +36,10 @@ from kfjax.training.losses import (
 )
 from kfjax.training.many import fit_many
 from kfjax.training.many_results import FittedMany
+from kfjax.training.missing_gain import ResidualGain
 from kfjax.training.noise import Scales, scale_noise
 from kfjax.training.optimizers import Cosine, clipped_adam, replicate
 from kfjax.training.partitioning import merge, partition
-from kfjax.training.residual_gain import ResidualGain
 from kfjax.training.rollout import Rollout, roll
 from kfjax.training.staging import curriculum, fit_stages
 from kfjax.training.tuning import OBJECTIVES, STRUCTURES, Tuned, tune

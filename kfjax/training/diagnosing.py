@@ -33,7 +33,7 @@ from kfjax.training.imitation import (
 )
 from kfjax.training.imitation_data import ImitationData, given_estimates, given_parts, in_halves
 from kfjax.training.imitation_figures import imitation_figures
-from kfjax.training.residual_gain import innovations_of
+from kfjax.training.missing_gain import innovations_of
 
 __all__ = ["diagnose", "relative_error"]
 

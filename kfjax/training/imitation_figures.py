@@ -12,7 +12,7 @@ from kfjax.models.averages import centre_and_spread, differences
 from kfjax.models.spaces import Space
 from kfjax.training.history import History
 from kfjax.training.linear_recursion import fit_recursion
-from kfjax.training.residual_gain import ResidualGain, residual_gain
+from kfjax.training.missing_gain import ResidualGain, residual_gain
 
 __all__ = ["ImitationFigures"]
 

@@ -236,9 +236,8 @@ def _memory(figures: ImitationFigures, window: int | None) -> Verdict | None:
     enough = min(N for N, floor in floors.items() if floor <= NEARLY * lowest)
     longest = max(floors)
     more = " or more" if enough == longest else ""
-    text = (
-        f"A linear map needs the last {enough} inputs{more} for its error of {floors[enough]:.3g}"
-    )
+    inputs = "input" if enough == 1 else f"{enough} inputs"
+    text = f"A linear map needs the last {inputs}{more} for its error of {floors[enough]:.3g}"
     if window is None:
         return Verdict("window", f"{text}.")
     seen = [N for N in floors if window >= N]

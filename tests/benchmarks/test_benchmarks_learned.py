@@ -2,9 +2,10 @@
 
 import json
 
-from benchmarks.learned import results
+from benchmarks import files
+from benchmarks.learned import recipe, results
 from benchmarks.learned.__main__ import HERE
-from benchmarks.learned.results import Measured, Study, measure, page
+from benchmarks.learned.results import Measured, Study, Values, measure, page
 
 
 def test_the_committed_page_is_that_of_the_committed_results():
@@ -30,3 +31,12 @@ def test_finished_rows_are_kept(tmp_path, monkeypatch):
     assert calls == ["one", "two", "two"]
     assert list(json.loads((tmp_path / "study.json").read_text())["rows"]) == ["one", "two"]
     assert "| one | 2.000 (1.000 .. 4.000) |  | 0 |" in page(tmp_path)
+
+
+def test_the_diagnosis_names_a_reason_wherever_a_stored_student_misses_its_target():
+    stored = files.read(HERE / "recipe.json")
+    assert recipe.is_told(Values(stored))
+    for row in stored["rows"].values():
+        assert row["values"][recipe.OUTCOME] == recipe.outcome(row["values"])
+    missed = {recipe.OUTCOME: "missed", recipe.REASONS: "baselines, horizon"}
+    assert not recipe.is_told(Values({"rows": {"one": {"values": missed}}}))

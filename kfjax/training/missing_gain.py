@@ -133,7 +133,8 @@ def _left(X: np.ndarray, target: np.ndarray, which: np.ndarray) -> float:
 def innovations_of(teacher: tuple[Filter, Any] | None, train: Dataset, data: Dataset) -> np.ndarray:
     """Return innovations [N, T, m] of data, NaN where missing.
 
-    Without a filter they are what an affine map from the last estimate and the input leaves of y_t.
+    Without a filter that has them they are what an affine map from the last estimate and the input
+    leaves of y_t.
 
     Args:
         teacher: (filter, params), or None for a recorded teacher.
@@ -143,7 +144,9 @@ def innovations_of(teacher: tuple[Filter, Any] | None, train: Dataset, data: Dat
     seen = np.ones(data.ys.shape, bool) if data.observed is None else np.asarray(data.observed)
     if teacher is not None:
         keys = jax.random.split(jax.random.key(0), data.size)
-        return np.where(seen, np.asarray(_innovations(*teacher, data, keys)), np.nan)
+        found = _innovations(*teacher, data, keys)
+        if found is not None:
+            return np.where(seen, np.asarray(found), np.nan)
     X, y, known = _predictors(train)
     W = np.zeros((X.shape[-1], y.shape[-1]))
     for channel in range(y.shape[-1]):
@@ -155,14 +158,14 @@ def innovations_of(teacher: tuple[Filter, Any] | None, train: Dataset, data: Dat
 
 
 @functools.partial(jit, static_argnums=0)
-def _innovations(filter: Filter, params: Params, data: Dataset, keys: Array) -> Array:
-    def one(trajectory: Dataset, key: Array) -> Array:
+def _innovations(filter: Filter, params: Params, data: Dataset, keys: Array) -> Array | None:
+    def one(trajectory: Dataset, key: Array) -> Array | None:
         return run_trajectory(filter, params, trajectory, key=key, emit=_innovation).outputs
 
     return jax.vmap(one)(data, keys)
 
 
-def _innovation(state: Any, info: Info) -> Array:
+def _innovation(state: Any, info: Info) -> Array | None:
     del state
     return info.innovation
 
