@@ -138,7 +138,7 @@ def of_inverse(results):
     told = (f"{results(KF, name):.2f} dB {paper.quoted(printed[name])}" for name in names)
     return (
         Verdict(
-            "With the inverse canonical H of the paper's text, the KF has the errors of its table",
+            "With the inverse canonical H, which the text names, the KF has the printed errors",
             " and ".join(told),
             max(abs(results(KF, name) - printed[name]) for name in names) < NEAR,
         ),

@@ -7,8 +7,20 @@ import pytest
 
 import kfjax as kf
 from benchmarks.estimates import means
-from benchmarks.kalmannet import fig12, fusion, fusion_search, lorenz, nclt_fusion, odometry, table3
-from benchmarks.kalmannet.study import Cell
+from benchmarks.kalmannet import (
+    estimate,
+    fig12,
+    fusion,
+    fusion_search,
+    lorenz,
+    nclt_fusion,
+    odometry,
+    table1,
+    table3,
+)
+from benchmarks.kalmannet.judging import tune
+from benchmarks.kalmannet.study import SIZES, Cell
+from benchmarks.kalmannet.unfinished import unfinished
 
 
 @pytest.fixture
@@ -50,6 +62,34 @@ def test_the_searched_q_is_the_best_of_the_grid():
     )
     assert settings == {"q^2": pytest.approx(1e-2)}
     np.testing.assert_allclose(found.Q, 1e-2 * np.eye(2), rtol=1e-6)
+
+
+def test_tuned_models_have_an_axis_over_seeds_each_with_its_own_key(monkeypatch):
+    model = kf.systems.constant_velocity()
+
+    def tuned(filter, params, data, *, key, **options):
+        factor = 1.0 + jax.random.uniform(key)
+        assert options == {"structure": "diagonal", "objective": "mse", "validation": 2}
+        scales = kf.training.Scales(Q=np.asarray(factor), R=np.ones(1))
+        return kf.training.Tuned(params.replace(Q=factor * params.Q), scales, (), (), 7, 0)
+
+    monkeypatch.setattr(kf.training, "tune", tuned)
+    models, settings = tune(kf.kalman(), model, kf.data.Parts(1, 2, 3), seeds=2)
+    assert models.R.shape == (2, 1, 1)
+    for Q, factor in zip(models.Q, settings["factors"]["Q"], strict=True):
+        np.testing.assert_allclose(Q, factor * model.Q, rtol=1e-4)
+    assert settings["factors"]["Q"][0] != settings["factors"]["Q"][1]
+    assert unfinished({"settings": settings | {"updates": 7}}, "any")
+
+
+def test_the_work_of_a_study_is_counted_without_doing_it():
+    found = estimate.work(table1, SIZES["quick"])
+    tests = 2 * (50 * 20 + 20 * 200)  # steps, with either H
+    updates, batch, steps, seeds = 20, 32, 20, 2
+    training = 2 * estimate.GRADIENT * updates * batch * steps * seeds
+    assert found[table1.KF] == (tests, 4)
+    assert found[table1.KALMAN_NET] == (training + seeds * tests, 4)
+    assert table1.trained.__globals__["train"].__module__ == "benchmarks.training"
 
 
 def test_the_cramer_rao_floor_of_a_linear_model_is_its_covariance():
