@@ -1,5 +1,6 @@
 """KalmanNet: its features, the use of the gain, and the results of untrained networks."""
 
+import dataclasses
 import functools
 
 import jax
@@ -199,6 +200,109 @@ def test_c1_and_c2_are_one_filter_and_names_bring_their_networks():
     for name, inputs in {"C2": 5, "C3": 8}.items():
         params = jax.eval_shape(functools.partial(drawn, kl.published(name, n=3, m=2), model))
         assert params.network["params"]["input"]["kernel"].shape == (inputs, 400)
+
+
+def place_and_input(x, u):
+    return jnp.concatenate([x, u])
+
+
+def drawn_with(build, given, model):
+    return jax.eval_shape(lambda: drawn(build(**given), model)).network
+
+
+SIZED = {
+    "architecture 1": lambda **sizes: kl.kalman_net(kl.Architecture1(**sizes), ("F2", "F4")),
+    "architecture 2": lambda **sizes: kl.kalman_net(kl.Architecture2(**sizes)),
+    "published": lambda **sizes: kl.published("C3", **sizes),
+    "recursive": lambda **sizes: kl.recursive_kalman_net(kl.Architecture2(**sizes)),
+    "split": kl.split_kalman_net,
+    "corrected": kl.corrected_gain,
+    "smoother": lambda n=None, m=None: kl.rts_net(
+        kl.Architecture2(n, m), kl.BackwardArchitecture(n), refining=(kl.Architecture2(n, n),)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SIZED)
+def test_sizes_that_are_not_given_are_those_of_the_design_model(name):
+    model = kf.systems.canonical(3, 2)
+    expected = drawn_with(SIZED[name], {"n": 3, "m": 2}, model)
+    assert drawn_with(SIZED[name], {}, model) == expected
+    if name == "architecture 1":
+        assert drawn_with(SIZED[name], {"m": 2}, model) == expected
+        with pytest.raises(ValueError, match="the network n = 3 and m = 1"):
+            drawn_with(SIZED[name], {"m": 1}, model)
+
+
+@dataclasses.dataclass(frozen=True)
+class SeeingSpy(Spy):
+    """A spy that also stores the context, [x, u]."""
+
+    def initial_carry(self, constants, dtype):
+        return super().initial_carry(constants, dtype) | {"context": jnp.zeros(self.n + 2, dtype)}
+
+
+def test_a_context_is_the_prediction_and_the_input(x64):
+    problem = driven()
+    net = kl.kalman_net(
+        SeeingSpy(2, 1), feature_map=kl.Raw(), context=place_and_input, context_size=4
+    )
+    params = kl.Learned(problem.model, jnp.array([[0.3], [0.1]]))
+    state = net.init(params)
+    predict, update = quick_jit(net.predict), quick_jit(net.update)
+    for y, u in zip(problem.ys[:3], problem.us, strict=False):
+        predicted = predict(params, state, u)
+        state, _ = update(params, predicted, jnp.nan_to_num(y), u)
+        np.testing.assert_allclose(state.carry["context"], [*predicted.mean, *u], rtol=1e-14)
+    plain = kl.kalman_net(Spy(2, 1), feature_map=kl.Raw())
+    assert "context" not in jax.eval_shape(plain.update, params, plain.init(params), y, u)[0].carry
+
+
+SEEING = {
+    "architecture 1": lambda **seen: kl.kalman_net(kl.Architecture1(), **seen),
+    "architecture 2": lambda **seen: kl.kalman_net(kl.Architecture2(), **seen),
+    "recursive": lambda **seen: kl.recursive_kalman_net(kl.Architecture2(), **seen),
+    "split": kl.split_kalman_net,
+    "corrected": kl.corrected_gain,
+}
+
+
+def weights(network):
+    return sum(leaf.size for leaf in jax.tree.leaves(network))
+
+
+@pytest.mark.parametrize("name", SEEING)
+def test_every_network_has_weights_for_a_context_and_is_given_it(name):
+    """Flax checks that the inputs of a layer have as many entries as its weights."""
+    model = kf.systems.constant_velocity()
+    seeing = SEEING[name](context=kl.input_context, context_size=2)
+    shapes = jax.eval_shape(lambda: drawn(seeing, model))
+    plain = jax.eval_shape(lambda: drawn(SEEING[name](), model))
+    assert weights(shapes.network) >= weights(plain.network) + 2 * 10
+    outputs = jax.eval_shape(
+        lambda params, us: kf.run(seeing, params, jnp.ones((3, 1)), us=us).outputs,
+        shapes._replace(model=model),
+        jnp.ones((3, 2)),
+    )
+    assert outputs.mean.shape == (3, 2)
+
+
+def test_context_mistakes_are_named():
+    network = kl.Architecture1()
+    with pytest.raises(ValueError, match="context_size is 0"):
+        kl.kalman_net(network, context=kl.input_context)
+    with pytest.raises(ValueError, match="context is None"):
+        kl.kalman_net(network, context_size=2)
+    net = kl.kalman_net(network, context=kl.input_context, context_size=3)
+    params = drawn(net, kf.systems.constant_velocity())
+    with pytest.raises(ValueError, match=r"returns shape \(2,\); expected \(3,\), context_size"):
+        kf.run(net, params, np.ones((4, 1)), us=np.ones((4, 2)))
+    with pytest.raises(ValueError, match=r"R of the model is a function.*expected m"):
+        drawn(kl.kalman_net(network), driven().model)
+    with pytest.raises(ValueError, match="is the class Architecture2; expected a value"):
+        kl.kalman_net(kl.Architecture2)
+    with pytest.raises(ValueError, match="n is None and m is 2; expected both"):
+        kl.Architecture2(m=2).initial_carry(None, jnp.float32)
 
 
 def loss(network, filter, model, xs, ys, observed):

@@ -55,6 +55,14 @@ def test_a_module_is_drawn_in_the_precision_of_the_model_and_given_back(x64):
     assert several["out/kernel/value"].shape == (2, 4, 2)
 
 
+def test_a_class_of_modules_is_a_network_as_it_is():
+    net = filter_of(Gain)
+    params = kl.init_params(KEY, net, MODEL)
+    expected = kl.init_params(KEY, filter_of(NETWORK), MODEL)
+    jax.tree.map(np.testing.assert_array_equal, params, expected)
+    jax.eval_shape(lambda: kf.run(net, params, jnp.ones((3, 1))).outputs)
+
+
 @pytest.mark.parametrize("second", [False, True], ids=["gain", "gain and covariance"])
 def test_the_filter_applies_the_module(second):
     """In the first step, F4 is zero."""
@@ -148,8 +156,8 @@ def drawn(network):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: kl.kalman_net(Gain(KEY)), "network is a Gain, without n;.*kf.learned.ModuleNetwo"),
-        (lambda: kl.recursive_kalman_net(Replay), "network is Replay, without n"),
+        (lambda: kl.kalman_net(Gain(KEY)), "network is a Gain, without n;.* pass its class"),
+        (lambda: kl.recursive_kalman_net(Replay), "network is the class Replay; expected a value"),
         (lambda: kl.ModuleNetwork(Gain(KEY), 2, 1), r"make is a Gain, a module.*variables\(module"),
         (lambda: kl.ModuleNetwork(3, 2, 1), "make is 3; expected a function of a key"),
         (lambda: kl.ModuleNetwork(Gain, 0, 1), "n is 0; expected"),

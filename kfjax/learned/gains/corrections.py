@@ -15,6 +15,7 @@ the likelihood of y_t is valid too; D and the stretch of the result see y_t.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -25,12 +26,13 @@ from jax import Array
 from jaxtyping import Float
 
 from kfjax import linalg
-from kfjax._support.arguments import check_counts, check_kind, real_numbers
+from kfjax._support.arguments import check_count, check_kind, real_numbers
 from kfjax.base import Filter, Gaussian, Inputs, constructor
 from kfjax.learned.gains.covariances import CovarianceRule, bounded, entries, rescaled, stretched
 from kfjax.learned.gains.feature_maps import Raw
 from kfjax.learned.gains.features import FEATURES
 from kfjax.learned.gains.gain_filters import GainState, GainUpdate, gain_filter
+from kfjax.learned.gains.sizes import check_sizes
 from kfjax.learned.params import Learned
 from kfjax.learned.recurrent_networks.cells import RecurrentHead, dense
 from kfjax.models.averages import centre_and_spread
@@ -43,7 +45,14 @@ __all__ = ["corrected_gain", "state_scales"]
 
 
 @constructor
-def corrected_gain(n: int, m: int, *, hidden: int = 32, context: bool = False) -> Filter:
+def corrected_gain(
+    n: int | None = None,
+    m: int | None = None,
+    *,
+    hidden: int = 32,
+    context: bool | Callable[[Array, Any], Array] = False,
+    context_size: int = 0,
+) -> Filter:
     """Return the extended Kalman filter with a learned correction of its gain and covariances.
 
     The correction starts at zero.
@@ -65,11 +74,13 @@ def corrected_gain(n: int, m: int, *, hidden: int = 32, context: bool = False) -
     without noise cannot be corrected.
 
     Args:
-        n: dimension of the state.
-        m: dimension of the observation.
+        n: dimension of the state; None takes that of the design model.
+        m: dimension of the observation, or None.
         hidden: size of the network's memory and layers.
         context: whether the network sees x_{t|t-1} and the size of its covariance, in units of
-            `state_scales`.
+            `state_scales`; or what it sees, `(x_{t|t-1}, u_t) -> [context_size]`, as in
+            `kalman_net`.
+        context_size: number of entries in the context, if that is a function.
 
     Returns:
         A `Filter`; params `Learned(model, network)`, drawn by `kfjax.learned.init_params`; state
@@ -81,15 +92,20 @@ def corrected_gain(n: int, m: int, *, hidden: int = 32, context: bool = False) -
     Example:
         >>> model = kf.systems.lorenz(observation="spherical")
         >>> xs, ys = kf.simulate(jax.random.key(0), model, steps=30)
-        >>> filter = kf.learned.corrected_gain(n=3, m=3)
+        >>> filter = kf.learned.corrected_gain()
         >>> params = kf.learned.init_params(jax.random.key(1), filter, model)
         >>> learned = kf.run(filter, params, ys).outputs.log_likelihood
         >>> ekf = kf.run(kf.extended(), model, ys).outputs.log_likelihood
         >>> bool(jnp.allclose(learned, ekf, rtol=1e-3, atol=1e-3))
         True
     """
-    check_counts("corrected_gain", n=n, m=m, hidden=hidden)
-    return gain_filter(CorrectedGain(n, m, hidden, context), FEATURES, Raw())
+    check_sizes("corrected_gain", n=n, m=m)
+    check_count("corrected_gain: hidden", hidden)
+    if isinstance(context, bool):
+        rule = CorrectedGain(n, m, hidden, context)
+        return gain_filter(rule, FEATURES, Raw(), context_size=context_size)
+    rule = CorrectedGain(n, m, hidden, False)
+    return gain_filter(rule, FEATURES, Raw(), context=context, context_size=context_size)
 
 
 def state_scales(
@@ -181,8 +197,8 @@ class CorrectionNetwork(nn.Module):
 class CorrectedGain(CovarianceRule):
     """The gain rule of `corrected_gain`."""
 
-    n: int
-    m: int
+    n: Any
+    m: Any
     hidden: int
     context: bool
 
@@ -197,6 +213,7 @@ class CorrectedGain(CovarianceRule):
         m = self.m
         dtype = features["F2"].dtype
         size = 2 * (m + n + n * m) + (2 * n if self.context else 0)
+        size += features["context"].size if "context" in features else 0
         carry = jnp.zeros(self.hidden, dtype)
         inputs = jnp.zeros(size, dtype)
         return self.module.init(key, carry, inputs, method="everything")
@@ -238,6 +255,7 @@ class CorrectedGain(CovarianceRule):
         channel_inputs = jnp.arcsinh(in_M[:, self.n :])
         inputs = [W, state_inputs, channel_inputs]
         inputs += _context(params, state) if self.context else []
+        inputs += [features[name] for name in ("context",) if name in features]
         joined = jnp.concatenate([part.reshape(-1) for part in inputs])
         carry, D, stretch = self.module.apply(params.network, state.carry, joined)
         D = D if seen.mask is None else jnp.where(seen.mask[None, :], D, 0)

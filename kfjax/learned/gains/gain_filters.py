@@ -4,6 +4,8 @@ predict:  x_{t|t-1} = f(x_{t-1|t-1}, u_t)
 update:   carry_t, K_t = rule(features_t, carry_{t-1})
           x_{t|t} = x_{t|t-1} + K_t (y_t - h(x_{t|t-1}, u_t))
 
+where features_t may contain a context, any function of (x_{t|t-1}, u_t).
+
 The bookkeeping of features, gaps and curved spaces is written here, once; a `GainRule` gives the
 gain, and the covariance that belongs to it, if any.
 """
@@ -11,13 +13,14 @@ gain, and the covariance that belongs to it, if any.
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
-from kfjax._support.arguments import check_function
+from kfjax._support.arguments import check_counts, check_function
 from kfjax.base import Filter, Gaussian, Info, Inputs, Mask, constructor
 from kfjax.learned.gains.feature_maps import NORMALISED, FeatureMap
 from kfjax.learned.gains.features import (
@@ -29,6 +32,7 @@ from kfjax.learned.gains.features import (
     next_past,
     sizes,
 )
+from kfjax.learned.gains.sizes import sized
 from kfjax.learned.params import Initialiser, Learned, check_learned
 from kfjax.models.calling import call
 from kfjax.models.observing import Observation, innovation_info, keep_unobserved, observe
@@ -80,6 +84,10 @@ class GainRule(abc.ABC):
     n: int
     m: int
 
+    def sized(self, model: StateSpaceModel) -> GainRule:
+        """Return the rule with the dimensions of the model where its own are None."""
+        return sized(self, model)
+
     @abc.abstractmethod
     def network(self, key: Array, features: dict[str, Array]) -> Any:
         """Draw the variables of the network or networks, given features of the right shapes."""
@@ -107,7 +115,12 @@ class GainRule(abc.ABC):
 
 @constructor
 def gain_filter(
-    rule: GainRule, features: tuple[str, ...] = FEATURES, feature_map: FeatureMap = NORMALISED
+    rule: GainRule,
+    features: tuple[str, ...] = FEATURES,
+    feature_map: FeatureMap = NORMALISED,
+    *,
+    context: Callable[[Array, Any], Array] | None = None,
+    context_size: int = 0,
 ) -> Filter:
     """Return the filter of a gain rule, also of one that you write.
 
@@ -117,6 +130,9 @@ def gain_filter(
             matter.
         feature_map: how features are scaled: `Normalised()`, `Raw()`, `Whitened()`, `Asinh()`, or
             any hashable `(feature, whitener or None) -> feature`.
+        context: what the network sees beside the features, as the feature "context":
+            `(x_{t|t-1}, u_t) -> [context_size]`, not scaled; or None.
+        context_size: number of entries in the context.
 
     Returns:
         A `Filter`; params `Learned`, state `GainState`. Its Info has innovation, dof and
@@ -124,31 +140,40 @@ def gain_filter(
         rule gives a covariance of the innovation.
 
     Raises:
-        ValueError: if a feature is unknown; from `init`, if the network does not have the
-            dimensions of the model.
+        ValueError: if a feature is unknown, or only one of context and context_size is given; from
+            `init`, if the network does not have the dimensions of the model.
     """
     features = check_features("gain_filter", features)
     check_function("gain_filter: feature_map", feature_map, "a function (feature, whitener)")
+    _check_context(context, context_size)
+
+    def rule_for(model: StateSpaceModel) -> Any:
+        own = rule.sized(model)
+        _check_sizes(own, model)
+        return own
 
     def network(key: Array, model: StateSpaceModel) -> Any:
-        _check_sizes(rule, model)
-        shapes = sizes(features, rule.n, rule.m)
+        own = rule_for(model)
+        shapes = sizes(features, own.n, own.m)
+        if context is not None:
+            shapes["context"] = context_size
         zero = {name: jnp.zeros(size, model.dtype) for name, size in shapes.items()}
-        return rule.network(key, zero)
+        return own.network(key, zero)
 
     def first(params: Learned) -> GainState:
         check_learned(params)
-        _check_sizes(rule, params.model)
-        past = first_past(params.model, rule.m)
+        own = rule_for(params.model)
+        past = first_past(params.model, own.m)
         mean = jnp.copy(params.model.prior.mean)
-        return GainState(mean, rule.cov(params), rule.carry(params), past)
+        return GainState(mean, own.cov(params), own.carry(params), past)
 
     def predict(params: Learned, state: GainState, u: Inputs = None) -> GainState:
         check_learned(params)
         model = params.model
         mean = call("f", model.f, state.mean, u).astype(model.dtype)
         past = next_past(model, state.past, state.mean, mean, u)
-        return GainState(mean, rule.predicted_cov(params, state, u), state.carry, past)
+        cov = rule_for(model).predicted_cov(params, state, u)
+        return GainState(mean, cov, state.carry, past)
 
     def update(
         params: Learned, state: GainState, y: Array, u: Inputs = None, observed: Mask = None
@@ -165,7 +190,9 @@ def gain_filter(
             name: feature_map(value, scales.get(name))
             for name, value in differences(features, model, past, innovation).items()
         }
-        gained = rule(params, state, inputs, seen)
+        if context is not None:
+            inputs["context"] = _context(context, context_size, model, state.mean, u)
+        gained = rule_for(model)(params, state, inputs, seen)
         mean = model.state_space.retract(state.mean, linalg.matmul(gained.gain, innovation))
         new = GainState(mean, gained.cov, gained.carry, past)
         return keep_unobserved(observed, new, state), _info(innovation, gained, seen.mask)
@@ -175,6 +202,26 @@ def gain_filter(
         return state._replace(mean=gaussian.mean, cov=None if state.cov is None else gaussian.cov)
 
     return Filter(Initialiser(first, network), predict, update, recentre)
+
+
+def _check_context(context: object, size: int) -> None:
+    """Raise unless a context and its size are both given, or neither."""
+    if context is None and size == 0:
+        return
+    check_function("gain_filter: context", context, "a function of (x, u), or None")
+    check_counts("gain_filter", context_size=size)
+
+
+def _context(
+    context: Callable[[Array, Any], Array], size: int, model: StateSpaceModel, x: Array, u: Inputs
+) -> Array:
+    """Return the context of a step."""
+    value = jnp.asarray(call("context", context, x, u), model.dtype)
+    if value.shape != (size,):
+        raise ValueError(
+            f"gain_filter: context returns shape {value.shape}; expected {(size,)}, context_size."
+        )
+    return value
 
 
 def _filled(y: Array, y_hat: Array, mask: Array | None) -> Array:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import jax
@@ -16,9 +18,12 @@ from kfjax.base import Filter, constructor
 from kfjax.learned.gains.feature_maps import NORMALISED, FeatureMap
 from kfjax.learned.gains.features import FEATURES
 from kfjax.learned.gains.gain_filters import GainRule, GainState, GainUpdate, gain_filter
+from kfjax.learned.gains.module_networks import ModuleNetwork
 from kfjax.learned.gains.networks import Architecture1, Architecture2
+from kfjax.learned.gains.sizes import dimensions, sized
 from kfjax.learned.params import Learned, in_precision
 from kfjax.models.observing import Observation
+from kfjax.models.state_space import StateSpaceModel
 
 __all__ = ["GainNetwork", "kalman_net", "published"]
 
@@ -52,12 +57,12 @@ class GainNetwork(Protocol):
     """
 
     @property
-    def n(self) -> int:
-        """The dimension of the state."""
+    def n(self) -> int | None:
+        """The dimension of the state; None takes that of the design model."""
 
     @property
-    def m(self) -> int:
-        """The dimension of the observation."""
+    def m(self) -> int | None:
+        """The dimension of the observation, or None."""
 
     def initial_carry(self, constants: PyTree, dtype: Any, /) -> PyTree:
         """Return the memory before the first step, arrays of `dtype`; see `Learned.constants`."""
@@ -78,12 +83,16 @@ class NetworkGain(GainRule):
     @property
     def n(self) -> int:  # type: ignore[override]  # read-only
         """The dimension of the state."""
-        return self.module.n
+        return dimensions(self.module)[0]
 
     @property
     def m(self) -> int:  # type: ignore[override]
         """The dimension of the observation."""
-        return self.module.m
+        return dimensions(self.module)[1]
+
+    def sized(self, model: StateSpaceModel) -> NetworkGain:
+        """Return the rule with the dimensions of the model where its own are None."""
+        return dataclasses.replace(self, module=sized(self.module, model))
 
     def network(self, key: Array, features: dict[str, Array]) -> Any:
         """Draw the variables."""
@@ -135,7 +144,12 @@ class NetworkGain(GainRule):
 
 @constructor
 def kalman_net(
-    network: GainNetwork, features: tuple[str, ...] = FEATURES, feature_map: FeatureMap = NORMALISED
+    network: GainNetwork | Callable[[Array], Any],
+    features: tuple[str, ...] = FEATURES,
+    feature_map: FeatureMap = NORMALISED,
+    *,
+    context: Callable[[Array, Any], Array] | None = None,
+    context_size: int = 0,
 ) -> Filter:
     """Filter by a model-based prediction and a learned gain (KalmanNet).
 
@@ -147,32 +161,39 @@ def kalman_net(
     It needs no Q, R or P: the gain is learned from labelled trajectories without them. The estimate
     has no covariance; see `kfjax.learned.covariance_from_gain`. Where nothing is observed, the
     memory is unchanged, and the prediction is the estimate. For gaps in y, see
-    `kfjax.learned.gains.features`. Irregular time steps act through f, which takes u; the network
-    itself does not see u.
+    `kfjax.learned.gains.features`. Irregular time steps act through f, which takes u. The network
+    sees neither u nor the prediction unless a context shows them: a gain that depends on the place
+    or on the input, such as one that turns with the heading, cannot be learned without.
 
     There is no gate: an outlier moves the estimate in proportion to the gain. One of 1e19 leaves
     an estimate whose square overflows in float32, and NaN from then on: mask such readings, or find
     them with `kfjax.run(..., checked=True)`, which raises.
 
     Args:
-        network: a `GainNetwork`: `Architecture1(n, m)`, `Architecture2(n, m)`, another Flax Linen
-            module `(carry, features) -> (carry, gain [n, m])` with attributes n and m and a method
-            `initial_carry(constants, dtype)`, or a module of Equinox or nnx in a `ModuleNetwork`.
+        network: a `GainNetwork`: `Architecture1()`, `Architecture2()`, or another Flax Linen module
+            `(carry, features) -> (carry, gain [n, m])` with attributes n and m and a method
+            `initial_carry(constants, dtype)`; where n or m is None, it is that of the design model.
+            Also the class of a module of Equinox or nnx, or another function of a key that makes
+            one, see `ModuleNetwork`.
         features: names among F1 to F4; their order does not matter.
         feature_map: how features are scaled: `Normalised()` as published; `Asinh()` and
             `Whitened()` keep the size of a feature.
+        context: what the network sees beside the features, `(x_{t|t-1}, u_t) -> [context_size]`:
+            `input_context`, `state_context` or a function of yours, with values of about 1, which
+            are not scaled. None, as published: nothing.
+        context_size: number of entries in the context.
 
     Returns:
         A `Filter`; params `Learned(model, network)`, to be drawn by `kfjax.learned.init_params`;
         state `GainState`. Its Info has innovation, dof, and extra["gain"] [n, m].
 
     Raises:
-        ValueError: if a feature is unknown; from `init`, if the network does not have the
-            dimensions of the model.
+        ValueError: if a feature is unknown, or only one of context and context_size is given; from
+            `init`, if the network does not have the dimensions of the model.
 
     Example:
         >>> model = kf.systems.constant_velocity()
-        >>> network = kf.learned.Architecture2(n=2, m=1)
+        >>> network = kf.learned.Architecture2()
         >>> filter = kf.learned.kalman_net(network, feature_map=kf.learned.Asinh())
         >>> params = kf.learned.init_params(jax.random.key(0), filter, model)
         >>> xs, ys = kf.simulate(jax.random.key(1), model, steps=20)
@@ -183,19 +204,27 @@ def kalman_net(
         G. Revach et al., KalmanNet: neural network aided Kalman filtering for partially known
         dynamics, IEEE Trans. Signal Process. 70 (2022), section III.
     """
-    check_network("kalman_net", network)
-    return gain_filter(NetworkGain(network), features, feature_map)
+    rule = NetworkGain(gain_network("kalman_net", network))
+    return gain_filter(rule, features, feature_map, context=context, context_size=context_size)
 
 
-def check_network(who: str, network: Any) -> None:
-    """Raise unless a value has what a gain network must have."""
+def gain_network(who: str, network: Any) -> GainNetwork:
+    """Return a gain network, also for a class of modules; raise unless it has what it must have."""
+    if inspect.isclass(network) and hasattr(network, "apply"):
+        raise ValueError(
+            f"{who}: network is the class {network.__name__}; expected a value of it, such as"
+            " kf.learned.Architecture2()."
+        )
+    if inspect.isclass(network) or inspect.isfunction(network):
+        return ModuleNetwork(network)
     for name in ("n", "m", "initial_carry", "apply"):
         if not hasattr(network, name):
             raise ValueError(
                 f"{who}: network is {described(network)}, without {name}; expected a gain"
-                " network, such as kf.learned.Architecture2(n=3, m=3). Wrap a module of Equinox"
-                " or nnx in kf.learned.ModuleNetwork."
+                " network, such as kf.learned.Architecture2(n=3, m=3). For a module of Equinox or"
+                " nnx, pass its class, or a function of a key that makes it."
             )
+    return network
 
 
 _PUBLISHED = {
@@ -207,7 +236,9 @@ _PUBLISHED = {
 
 
 @constructor
-def published(name: str, *, n: int, m: int, feature_map: FeatureMap = NORMALISED) -> Filter:
+def published(
+    name: str, *, n: int | None = None, m: int | None = None, feature_map: FeatureMap = NORMALISED
+) -> Filter:
     """Return KalmanNet in a configuration of the paper.
 
     | name | network         | features   | trained by                                    |
@@ -221,8 +252,8 @@ def published(name: str, *, n: int, m: int, feature_map: FeatureMap = NORMALISED
 
     Args:
         name: "C1", "C2", "C3" or "C4".
-        n: dimension of the state.
-        m: dimension of the observation.
+        n: dimension of the state; None takes that of the design model.
+        m: dimension of the observation, or None.
         feature_map: as in `kalman_net`.
 
     Returns:

@@ -34,7 +34,7 @@ from kfjax.base import Filter, Inputs, Mask, Observations, mean_only
 from kfjax.learned.gains.feature_maps import NORMALISED, FeatureMap
 from kfjax.learned.gains.features import FEATURES
 from kfjax.learned.gains.gain_filters import GainState, GainUpdate, gain_filter
-from kfjax.learned.gains.kalman_nets import GainNetwork, NetworkGain, check_network, kalman_net
+from kfjax.learned.gains.kalman_nets import GainNetwork, NetworkGain, gain_network, kalman_net
 from kfjax.learned.params import Initialiser, Learned, check_learned, in_precision
 from kfjax.models.calling import call
 from kfjax.models.observing import Observation
@@ -82,9 +82,9 @@ def rts_net(
     The backward pass needs no treatment of missing data: the filtered states account for them.
 
     Args:
-        forward: the `GainNetwork` of the filter, such as `Architecture2(n, m)`.
+        forward: the `GainNetwork` of the filter, such as `Architecture2()`.
         backward: a `GainNetwork` whose n and m are both the dimension of the state, such as
-            `BackwardArchitecture(n)`. Each pass has weights of its own.
+            `BackwardArchitecture()`. Each pass has weights of its own.
         refining: the `GainNetwork`s, with n = m, of the forward parts of further passes.
         features: the features of the filters, names among F1 to F4. The backward networks see F2,
             F3 and F4 as in `kfjax.learned.gains.learned_smoother`.
@@ -100,9 +100,8 @@ def rts_net(
 
     Example:
         >>> model = kf.systems.constant_velocity()
-        >>> forward = kf.learned.Architecture2(n=2, m=1)
         >>> smoother = kf.learned.rts_net(
-        ...     forward, kf.learned.BackwardArchitecture(n=2)
+        ...     kf.learned.Architecture2(), kf.learned.BackwardArchitecture()
         ... )
         >>> params = kf.learned.init_params(jax.random.key(0), smoother, model)
         >>> xs, ys = kf.simulate(jax.random.key(1), model, steps=20)
@@ -116,12 +115,12 @@ def rts_net(
     """
     if not isinstance(refining, (tuple, list)):
         raise ValueError(f"rts_net: refining is {described(refining)}; expected a tuple.")
-    further = [("backward", backward), *(("refining", one) for one in refining)]
-    for name, network in [("forward", forward), *further]:
-        check_network(f"rts_net: {name}", network)
+    forward = gain_network("rts_net: forward", forward)
+    backward = gain_network("rts_net: backward", backward)
+    refining = tuple(gain_network("rts_net: refining", one) for one in refining)
     n = forward.n
-    for name, network in further:
-        if (network.n, network.m) != (n, n):
+    for name, network in [("backward", backward), *(("refining", one) for one in refining)]:
+        if len({network.n, network.m, n} - {None}) > 1:
             raise ValueError(
                 f"rts_net: {name} has n = {network.n} and m = {network.m}; expected n = m = {n},"
                 f" the n of forward: its gain multiplies differences of states."
@@ -140,7 +139,8 @@ class RefiningGain(NetworkGain):
     ) -> GainUpdate:
         """Apply the network; while its output is 0, the estimates pass unchanged."""
         update = super().__call__(params, state, features, seen)
-        return update._replace(gain=update.gain + jnp.eye(self.n, dtype=update.gain.dtype))
+        gain = update.gain
+        return update._replace(gain=gain + jnp.eye(gain.shape[0], dtype=gain.dtype))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -238,7 +238,7 @@ class RTSNet:
                 new = select(active_t, new, _Later(later.carry, x, x))
             return new, new.smoothed
 
-        start = _Later(self.backward.carry(params), last, last)
+        start = _Later(self._backward_rule(model).carry(params), last, last)
         rows = (filtered[:-1], filtered[1:], us, active)
         smoothed = one_kernel.scan(back, start, rows, reverse=True)[1]
         smoothed = jnp.concatenate([smoothed, last[None]])
@@ -255,11 +255,17 @@ class RTSNet:
             name: self.feature_map(value, scales.get(name)) for name, value in differences.items()
         }
         variables = in_precision(params.model.dtype, params.network)
-        return self.backward.module.apply(variables, carry, features)
+        rule = self._backward_rule(params.model)
+        return rule.module.apply(variables, carry, features)
+
+    def _backward_rule(self, model: StateSpaceModel) -> NetworkGain:
+        """Return the rule of the backward gains with the dimensions of the model."""
+        return self.backward.sized(_of_estimates(model))
 
     def _draw(self, key: Array, model: StateSpaceModel) -> Any:
         """Draw the variables of all networks."""
-        feature = jnp.zeros(self.backward.n, model.dtype)
+        backwards = self._backward_rule(model)
+        feature = jnp.zeros(model.n, model.dtype)
         features = dict.fromkeys(BACKWARD_FEATURES, feature)
         drawn = []
         for number, method in enumerate(self.filters):
@@ -267,7 +273,7 @@ class RTSNet:
             seen = _of_estimates(model) if number else model
             initialiser: Any = method.init
             forward = initialiser.network(forward_key, seen)
-            backward = self.backward.network(backward_key, features)
+            backward = backwards.network(backward_key, features)
             drawn.append({"forward": forward, "backward": backward})
         return tuple(drawn)
 

@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from kfjax._support.arguments import check_counts, check_function
+from kfjax._support.arguments import check_function
 from kfjax._support.modules import Skeleton, split
 from kfjax._support.naming import described
 from kfjax._support.types import PyTree
+from kfjax.learned.gains.sizes import check_sizes
 
 __all__ = ["ModuleNetwork"]
 
@@ -33,8 +34,8 @@ class ModuleNetwork:
     Attributes:
         make: `(key) -> module`, such as the class of the module. Define it once, since filters of
             different functions are compiled separately.
-        n: dimension of the state.
-        m: dimension of the observation.
+        n: dimension of the state; None takes that of the design model.
+        m: dimension of the observation, or None.
 
     Raises:
         ValueError: if `make` is not a hashable function, a size is below 1, or, when it is used,
@@ -60,8 +61,8 @@ class ModuleNetwork:
     """
 
     make: Callable[[Array], Any]
-    n: int
-    m: int
+    n: int | None = None
+    m: int | None = None
 
     def __post_init__(self) -> None:
         check_function("ModuleNetwork: make", self.make, "a function of a key that makes a module")
@@ -71,7 +72,7 @@ class ModuleNetwork:
                 " function of a key that makes one, such as its class. Pass the weights of this one"
                 " as Learned(model, network.variables(module))."
             )
-        check_counts("ModuleNetwork", n=self.n, m=self.m)
+        check_sizes("ModuleNetwork", n=self.n, m=self.m)
 
     def initial_carry(self, constants: PyTree, dtype: Any) -> PyTree:
         """Return the memory before the first step."""

@@ -16,9 +16,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from kfjax._support.arguments import check_counts
 from kfjax._support.types import PyTree
 from kfjax.learned.gains.products import dot_general
+from kfjax.learned.gains.sizes import check_sizes, dimensions
 from kfjax.learned.gated_unit import GRU, pytorch_uniform
 
 __all__ = ["Architecture1", "Architecture2", "BackwardArchitecture"]
@@ -32,8 +32,8 @@ class Architecture1(nn.Module):
     Dense 80 (n + m), ReLU, GRU 10 (n^2 + m^2) (one or more), dense 4 n m, ReLU, dense n m.
 
     Attributes:
-        n: dimension of the state.
-        m: dimension of the observation.
+        n: dimension of the state; None takes that of the design model.
+        m: dimension of the observation, or None.
         layers: number of stacked GRUs, at least 1.
         zero_gain: whether the gain starts at zero; False draws the last layer as the authors do.
 
@@ -42,19 +42,20 @@ class Architecture1(nn.Module):
         dynamics, IEEE Trans. Signal Process. 70 (2022), section III-C.
     """
 
-    n: int
-    m: int
+    n: int | None = None
+    m: int | None = None
     layers: int = 1
     zero_gain: bool = True
 
     def __post_init__(self) -> None:
-        check_counts("Architecture1", n=self.n, m=self.m, layers=self.layers)
+        check_sizes("Architecture1", n=self.n, m=self.m, layers=self.layers)
         super().__post_init__()
 
     def initial_carry(self, constants: PyTree, dtype: Any) -> tuple[Array, ...]:
         """Return hidden states of zero."""
         del constants
-        units = 10 * (self.n**2 + self.m**2)
+        n, m = dimensions(self)
+        units = 10 * (n**2 + m**2)
         return tuple(jnp.zeros(units, dtype) for _ in range(self.layers))
 
     @nn.compact
@@ -62,8 +63,7 @@ class Architecture1(nn.Module):
         self, carry: tuple[Array, ...], features: dict[str, Array]
     ) -> tuple[tuple[Array, ...], Array]:
         """Return the new hidden states and the gain [n, m]."""
-        n = self.n
-        m = self.m
+        n, m = dimensions(self)
         x = jnp.concatenate([features[name] for name in sorted(features)])
         # The widths are those of the code of the authors, 80 (n + m) in front of the recurrent
         # layer, 10 (n^2 + m^2) in it and 4 n m behind, so that its weights can be loaded.
@@ -84,11 +84,12 @@ class Architecture2(nn.Module):
         Q = GRU(F4 -> FC5),  Sigma = GRU(Q, F3 -> FC6),  S = GRU(Sigma -> FC1, (F1, F2) -> FC7),
         K = (Sigma, S) -> FC2,  and the next hidden state of Sigma is (Sigma, (S, K) -> FC3) -> FC4.
 
-    A feature that is left out counts as zero, so that the shapes stay the published ones.
+    A feature that is left out counts as zero, so that the shapes stay the published ones. A context
+    is an input of FC5 and FC7 beside F4 and (F1, F2), since both kinds of noise may depend on it.
 
     Attributes:
-        n: dimension of the state.
-        m: dimension of the observation.
+        n: dimension of the state; None takes that of the design model.
+        m: dimension of the observation, or None.
         in_mult: FC5, FC6 and FC7 widen their input by this factor.
         out_mult: FC2 has out_mult (n^2 + m^2) hidden units.
         wiring: "corrected", as above, or "original": two older versions of the authors' code have
@@ -101,15 +102,15 @@ class Architecture2(nn.Module):
         dynamics, IEEE Trans. Signal Process. 70 (2022), section III-C.
     """
 
-    n: int
-    m: int
+    n: int | None = None
+    m: int | None = None
     in_mult: int = 5
     out_mult: int = 40
     wiring: str = "corrected"
     zero_gain: bool = True
 
     def __post_init__(self) -> None:
-        check_counts(
+        check_sizes(
             "Architecture2", n=self.n, m=self.m, in_mult=self.in_mult, out_mult=self.out_mult
         )
         if self.wiring not in {"corrected", "original"}:
@@ -123,8 +124,7 @@ class Architecture2(nn.Module):
 
         Without them, return the authors' I, 0 and I.
         """
-        n = self.n
-        m = self.m
+        n, m = dimensions(self)
         defaults = {"Q": jnp.eye(n), "Sigma": jnp.zeros((n, n)), "S": jnp.eye(m)}
         return _memories(constants, defaults, dtype)
 
@@ -133,19 +133,19 @@ class Architecture2(nn.Module):
         self, carry: dict[str, Array], features: dict[str, Array]
     ) -> tuple[dict[str, Array], Array]:
         """Return the new hidden states and the gain [n, m]."""
-        n = self.n
-        m = self.m
+        n, m = dimensions(self)
         zero = {"F1": m, "F2": m, "F3": n, "F4": n}
         F1, F2, F3, F4 = (
             features.get(name, jnp.zeros(size, carry["Q"].dtype)) for name, size in zero.items()
         )
         to_Q, to_Sigma = (F4, F3) if self.wiring == "corrected" else (F3, F4)
+        context = [features[name] for name in ("context",) if name in features]
 
-        Q = GRU(n * n, name="GRU_Q")(carry["Q"], self._widen(to_Q, "FC5"))
+        Q = GRU(n * n, name="GRU_Q")(carry["Q"], self._widen(_join(to_Q, *context), "FC5"))
         Sigma = GRU(n * n, name="GRU_Sigma")(carry["Sigma"], _join(Q, self._widen(to_Sigma, "FC6")))
         from_Sigma = nn.relu(_dense(m * m, Sigma, "FC1"))
         S = GRU(m * m, name="GRU_S")(
-            carry["S"], _join(from_Sigma, self._widen(_join(F1, F2), "FC7"))
+            carry["S"], _join(from_Sigma, self._widen(_join(F1, F2, *context), "FC7"))
         )
         units = self.out_mult * (n * n + m * m)
         hidden = nn.relu(_dense(units, _join(Sigma, S), "FC2"))
@@ -173,7 +173,7 @@ class BackwardArchitecture(nn.Module):
     `kfjax.learned.gains.learned_smoother`; one that is left out counts as zero.
 
     Attributes:
-        n: dimension of the state.
+        n: dimension of the state; None takes that of the design model.
         in_mult: FC3 and FC4 widen their input by this factor.
         out_mult: FC1 has out_mult n^2 hidden units.
         zero_gain: whether the gain starts at zero, so that the untrained smoother returns the
@@ -184,23 +184,23 @@ class BackwardArchitecture(nn.Module):
         IEEE Trans. Signal Process. 71 (2023).
     """
 
-    n: int
+    n: int | None = None
     in_mult: int = 5
     out_mult: int = 40
     zero_gain: bool = True
 
     def __post_init__(self) -> None:
-        check_counts("BackwardArchitecture", n=self.n, in_mult=self.in_mult, out_mult=self.out_mult)
+        check_sizes("BackwardArchitecture", n=self.n, in_mult=self.in_mult, out_mult=self.out_mult)
         super().__post_init__()
 
     @property
-    def m(self) -> int:
+    def m(self) -> int | None:
         """The dimension of what the gain multiplies, a difference of states."""
         return self.n
 
     def initial_carry(self, constants: PyTree, dtype: Any) -> dict[str, Array]:
         """Return vec of "Q" and "Sigma" in constants["prior"]; the defaults are I and 0."""
-        n = self.n
+        n, _ = dimensions(self)
         defaults = {"Q": jnp.eye(n), "Sigma": jnp.zeros((n, n))}
         return _memories(constants, defaults, dtype)
 
@@ -209,7 +209,7 @@ class BackwardArchitecture(nn.Module):
         self, carry: dict[str, Array], features: dict[str, Array]
     ) -> tuple[dict[str, Array], Array]:
         """Return the new hidden states and the gain [n, n]."""
-        n = self.n
+        n, _ = dimensions(self)
         zero = jnp.zeros(n, carry["Q"].dtype)
         F2, F3, F4 = (features.get(name, zero) for name in ("F2", "F3", "F4"))
         to_Q = nn.relu(_dense(self.in_mult * n, F4, "FC3"))

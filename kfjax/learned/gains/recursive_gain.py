@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -17,10 +18,11 @@ from kfjax.learned.gains.covariances import CovarianceRule, entries, triangle
 from kfjax.learned.gains.feature_maps import Asinh, FeatureMap
 from kfjax.learned.gains.features import FEATURES
 from kfjax.learned.gains.gain_filters import GainState, GainUpdate, gain_filter
-from kfjax.learned.gains.kalman_nets import GainNetwork, NetworkGain, check_network
+from kfjax.learned.gains.kalman_nets import GainNetwork, NetworkGain, gain_network
 from kfjax.learned.params import Learned
 from kfjax.learned.recurrent_networks.cells import RecurrentHead
 from kfjax.models.observing import Observation
+from kfjax.models.state_space import StateSpaceModel
 from kfjax.moments import Taylor
 
 __all__ = ["recursive_kalman_net"]
@@ -30,13 +32,15 @@ ASINH = Asinh()
 
 @constructor
 def recursive_kalman_net(
-    network: GainNetwork,
+    network: GainNetwork | Callable[[Array], Any],
     features: tuple[str, ...] = FEATURES,
     feature_map: FeatureMap = ASINH,
     *,
     hidden: int = 32,
     scale: float = 1.0,
     floor: float = 1e-3,
+    context: Callable[[Array, Any], Array] | None = None,
+    context_size: int = 0,
 ) -> Filter:
     """Filter by a learned gain, with a Joseph-form covariance from a second network.
 
@@ -61,6 +65,8 @@ def recursive_kalman_net(
         scale: typical standard deviation of an estimate, in units of the state; L starts at 0.69
             scale I.
         floor: smallest diagonal entry of L, in units of the scale.
+        context: what both networks see beside the features, as in `kalman_net`.
+        context_size: number of entries in the context.
 
     Returns:
         A `Filter`; params `Learned(model, network)` with network {"gain": ..., "noise": ...}, drawn
@@ -72,9 +78,7 @@ def recursive_kalman_net(
 
     Example:
         >>> model = kf.systems.constant_velocity()
-        >>> filter = kf.learned.recursive_kalman_net(
-        ...     kf.learned.Architecture2(n=2, m=1)
-        ... )
+        >>> filter = kf.learned.recursive_kalman_net(kf.learned.Architecture2())
         >>> params = kf.learned.init_params(jax.random.key(0), filter, model)
         >>> xs, ys = kf.simulate(jax.random.key(1), model, steps=20)
         >>> kf.run(filter, params, ys).outputs.cov.shape
@@ -84,13 +88,12 @@ def recursive_kalman_net(
         H. Mortada et al., Recursive KalmanNet: deep learning-augmented Kalman filtering for state
         estimation with consistent uncertainty quantification, EUSIPCO 2025.
     """
-    check_network("recursive_kalman_net", network)
+    gain = NetworkGain(gain_network("recursive_kalman_net", network))
     check_count("recursive_kalman_net: hidden", hidden)
     check_number("recursive_kalman_net: scale", scale, above=0)
     check_number("recursive_kalman_net: floor", floor, above=0)
-    return gain_filter(
-        RecursiveGain(NetworkGain(network), hidden, scale, floor), features, feature_map
-    )
+    rule = RecursiveGain(gain, hidden, scale, floor)
+    return gain_filter(rule, features, feature_map, context=context, context_size=context_size)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +114,10 @@ class RecursiveGain(CovarianceRule):
     def m(self) -> int:  # type: ignore[override]
         """The dimension of the observation."""
         return self.gain.m
+
+    def sized(self, model: StateSpaceModel) -> RecursiveGain:
+        """Return the rule with the dimensions of the model where its own are None."""
+        return dataclasses.replace(self, gain=self.gain.sized(model))
 
     @property
     def noise(self) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
-from kfjax._support.arguments import check_counts
+from kfjax._support.arguments import check_count
 from kfjax.base import Filter, Gaussian, constructor
 from kfjax.learned.gains.covariances import (
     CovarianceRule,
@@ -22,6 +23,7 @@ from kfjax.learned.gains.covariances import (
 from kfjax.learned.gains.feature_maps import Asinh, FeatureMap
 from kfjax.learned.gains.features import FEATURES
 from kfjax.learned.gains.gain_filters import GainState, GainUpdate, gain_filter
+from kfjax.learned.gains.sizes import check_sizes
 from kfjax.learned.params import Learned
 from kfjax.learned.recurrent_networks.cells import RecurrentHead
 from kfjax.models.observing import Observation
@@ -35,7 +37,14 @@ ASINH = Asinh()
 
 @constructor
 def split_kalman_net(
-    n: int, m: int, feature_map: FeatureMap = ASINH, *, hidden: int = 64, nominal: bool = True
+    n: int | None = None,
+    m: int | None = None,
+    feature_map: FeatureMap = ASINH,
+    *,
+    hidden: int = 64,
+    nominal: bool = True,
+    context: Callable[[Array, Any], Array] | None = None,
+    context_size: int = 0,
 ) -> Filter:
     """Filter by a gain P H' S^-1 whose factors P and S come from two networks (Split-KalmanNet).
 
@@ -50,14 +59,16 @@ def split_kalman_net(
     unchanged. The sizes of the networks, and features that keep their size, are our choice.
 
     Args:
-        n: dimension of the state.
-        m: dimension of the observation.
+        n: dimension of the state; None takes that of the design model.
+        m: dimension of the observation, or None.
         feature_map: how F1 to F4 are scaled.
         hidden: size of the memory and layers of each network.
         nominal: whether P and S are in units of the model's own, F P F' + Q and H P H' + R, and H
             in these units: the untrained filter is then the extended Kalman filter. False, as
             published, means units of the data: P and S start at I, so that the data should have a
             spread of about 1, and Q and R matter only for the covariance.
+        context: what both networks see beside the features, as in `kalman_net`.
+        context_size: number of entries in the context.
 
     Returns:
         A `Filter`; params `Learned(model, network)` with network {"P": ..., "S": ...}, drawn by
@@ -68,7 +79,7 @@ def split_kalman_net(
 
     Example:
         >>> model = kf.systems.lorenz(observation="spherical")
-        >>> filter = kf.learned.split_kalman_net(n=3, m=3)
+        >>> filter = kf.learned.split_kalman_net()
         >>> params = kf.learned.init_params(jax.random.key(0), filter, model)
         >>> xs, ys = kf.simulate(jax.random.key(1), model, steps=20)
         >>> kf.run(filter, params, ys).outputs.cov.shape
@@ -79,16 +90,18 @@ def split_kalman_net(
         deep learning approach for state estimation, IEEE Trans. Veh. Technol. 72 (2023), section
         III.
     """
-    check_counts("split_kalman_net", n=n, m=m, hidden=hidden)
-    return gain_filter(SplitGain(n, m, hidden, nominal), FEATURES, feature_map)
+    check_sizes("split_kalman_net", n=n, m=m)
+    check_count("split_kalman_net: hidden", hidden)
+    rule = SplitGain(n, m, hidden, nominal)
+    return gain_filter(rule, FEATURES, feature_map, context=context, context_size=context_size)
 
 
 @dataclasses.dataclass(frozen=True)
 class SplitGain(CovarianceRule):
     """The gain rule of `split_kalman_net`."""
 
-    n: int
-    m: int
+    n: Any
+    m: Any
     hidden: int
     nominal: bool
 
@@ -157,6 +170,7 @@ class SplitGain(CovarianceRule):
 def _inputs(features: dict[str, Array], error: Array, H: Array) -> dict[str, Array]:
     """Return the inputs of each network."""
     shared = [jnp.arcsinh(error), jnp.arcsinh(H).reshape(-1)]
+    shared += [features[name] for name in ("context",) if name in features]
     return {
         name: jnp.concatenate([features[first], features[second], *shared])
         for name, first, second in (("P", "F3", "F4"), ("S", "F1", "F2"))

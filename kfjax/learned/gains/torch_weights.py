@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from kfjax._support.arguments import check_count, check_mapping, choose, real_numbers
 from kfjax.learned.gains.networks import Architecture1, Architecture2
+from kfjax.learned.gains.sizes import dimensions
 
 __all__ = ["Pretrained", "from_torch"]
 
@@ -85,9 +86,9 @@ def from_torch(
     network, layers = _first(weights, n) if first else _second(weights, wiring)
     constants = None
     if not first and any(name.startswith("_prior_") for name in weights):
+        states, channels = dimensions(network)
         priors = {
-            name: (size, size)
-            for name, size in (("Q", network.n), ("Sigma", network.n), ("S", network.m))
+            name: (size, size) for name, size in (("Q", states), ("Sigma", states), ("S", channels))
         }
         constants = {
             "prior": {
