@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax._support import one_kernel
-from kfjax._support.arguments import check_key
+from kfjax._support.arguments import check_flag, check_key
 from kfjax._support.compiling import jit
 from kfjax._support.naming import described
 from kfjax._support.pytrees import at, prepended
@@ -121,6 +121,7 @@ def run(
         ((50, 3), (50, 3, 3))
     """
     check_filter("run", filter)
+    check_flag("run: checked", checked)
     check_one_start("run", state, key)
     if not callable(emit):
         raise ValueError(

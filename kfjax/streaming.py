@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 from jax import Array
 
-from kfjax._support.arguments import check_key
+from kfjax._support.arguments import check_flag, check_key
 from kfjax._support.compiling import jit
 from kfjax._support.naming import described
 from kfjax._support.values import check_belief
@@ -68,6 +68,7 @@ def step(
         1
     """
     check_filter("step", filter)
+    check_flag("step: donate", donate)
     check_one_start("step", state, key)
     if key is not None:
         check_key("step: key", key)

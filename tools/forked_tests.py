@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import json
 import os
+import resource
 import signal
 import sys
 import time
@@ -14,7 +15,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import pytest
 
-TIMEOUT = 600.0  # seconds; tests that take longer count as failed
+LIMIT = 60.0  # processor seconds of a test; one that takes more counts as failed
+HANGING = 3600.0  # seconds after which a process that uses no processor time is ended
 
 # Imports take seconds, and forks share them; not the package itself, which changes.
 PRELOADED = (
@@ -90,8 +92,10 @@ class Plan:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> Any:
-        """Measure a test."""
+        """Measure a test, and limit its time."""
         begin, found = time.process_time(), set[str]()
+        hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+        resource.setrlimit(resource.RLIMIT_CPU, (int(begin + LIMIT), hard))
         if item.nodeid not in self.known:
             sys.settrace(lines_run(self.tree / "kfjax", found))
         try:
@@ -206,11 +210,15 @@ def silence() -> None:
 
 
 def _ended(child: int) -> bool:
-    """Wait for a process; if it takes too long, end it with all its children."""
-    end = time.monotonic() + TIMEOUT
+    """Wait for a process, and return whether it ended before it was stopped for its time.
+
+    Processor time is limited, since tests take longer beside other work.
+    """
+    end = time.monotonic() + HANGING
     while time.monotonic() < end:
-        if os.waitpid(child, os.WNOHANG)[0]:
-            return True
+        process, status = os.waitpid(child, os.WNOHANG)
+        if process:
+            return not os.WIFSIGNALED(status) or os.WTERMSIG(status) != signal.SIGXCPU
         time.sleep(0.02)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import collected_tests
 import forked_tests
 import swapped_code
-from covering_tests import selection
+from covering_tests import RUN_FIRST, first_tests, selection
 from mutants import ROOT, Mutant
 
 
@@ -79,23 +79,23 @@ class Tests:
     def __init__(self, tree: Path, file: Path) -> None:
         self.tree, self.file = tree, file
         self.version = digest_of(tree.glob("kfjax/**/*.py"), tree.glob("tests/**/*.py"))
-        self.package = digest_of(tree.glob("kfjax/**/*.py"), tree.glob("tests/support/*.py"))
+        self.support = digest_of(tree.glob("tests/support/*.py"))
         self.known: dict[str, forked_tests.Measured] = {}
         if file.exists():
-            known = json.loads(file.read_text(encoding="utf-8"))
-            self.known = {
-                test: forked_tests.Measured(seconds, frozenset(lines))
-                for test, (seconds, lines, key) in known.items()
-                if key == self._key(test)
-            }
+            for test, (seconds, lines, key) in json.loads(file.read_text(encoding="utf-8")).items():
+                measured = forked_tests.Measured(seconds, frozenset(lines))
+                if key == self._key(test, measured):
+                    self.known[test] = measured
 
     @functools.cache  # noqa: B019  # one object in a process
     def _digest(self, path: str) -> str:
         return digest_of([self.tree / path]) if (self.tree / path).exists() else ""
 
-    def _key(self, test: str) -> str:
-        """Return what a measurement of a test depends on."""
-        return self.package + self._digest(test.partition("::")[0])
+    def _key(self, test: str, measured: forked_tests.Measured) -> str:
+        """Return a digest of the files that a test runs, on which its measurement depends."""
+        run = {line.rpartition(":")[0] for line in measured.lines}
+        digests = map(self._digest, sorted({test.partition("::")[0], *run}))
+        return hashlib.sha256("".join([self.support, *digests]).encode()).hexdigest()[:12]
 
     def learn(self, found: dict[str, forked_tests.Measured]) -> None:
         """Store measurements."""
@@ -103,17 +103,22 @@ class Tests:
             return
         self.known |= found
         known = {
-            test: (m.seconds, sorted(m.lines), self._key(test)) for test, m in self.known.items()
+            test: (m.seconds, sorted(m.lines), self._key(test, m)) for test, m in self.known.items()
         }
         self.file.write_text(json.dumps(known), encoding="utf-8")
 
-    def confirm(self, test: str, run: Run) -> None:
-        """Exit unless a test passes without a change."""
-        if "::" not in test or test in self.known:
+    def __contains__(self, test: str) -> bool:
+        """Return whether the lines of a test are known, or not needed since it runs first."""
+        return test in self.known or test.partition("[")[0] in RUN_FIRST
+
+    def confirm(self, tests: Iterable[str], run: Run) -> None:
+        """Exit unless tests that detected a change pass without it."""
+        unknown = [test for test in tests if "::" in test and test not in self.known]
+        if not unknown:
             return
-        outcome = run(None, [test])
+        outcome = run(None, unknown)
         if outcome.failed or outcome.slow:
-            raise SystemExit(f"{test} fails without any change.")
+            raise SystemExit(f"{outcome.failed or unknown} fails without any change.")
         self.learn(outcome.measured)
 
     def notice(
@@ -121,22 +126,22 @@ class Tests:
     ) -> forked_tests.Outcome:
         """Run the tests that cover a mutant until one fails."""
         here, listed = f"{mutant.path}:{mutant.line}", selection(mutant.path)
-        place = {name.partition("::")[0]: 10.0 * i for i, name in enumerate(listed, 1)}
-        names = public_names(mutant.path)
+        names, first = public_names(mutant.path), first_tests(mutant.path)
+        place = {name.partition("::")[0]: 20.0 * i for i, name in reversed([*enumerate(listed, 1)])}
 
         def rank(test: str) -> tuple[bool, float]:
+            function = test.partition("[")[0]
+            if function in first:
+                return False, 0.001 * first.index(function)
             if test not in self.known:
-                path, _, name = test.partition("::")
-                text = functions_in(self.tree / path).get(name.partition("[")[0], "")
-                mentioned = any(public in text for public in names)
-                return False, place[path] / (1 + kills[test]) / (1 + 99 * mentioned)
+                path, _, name = function.partition("::")
+                mentioned = any(n in functions_in(self.tree / path).get(name, "") for n in names)
+                return False, place[path] / (1 + kills[test]) / (1 + 9 * mentioned)
             seconds, lines = self.known[test]
             return here not in lines, (0.2 + seconds) / (1 + kills[test])
 
-        options = {"order": rank, "patience": patience, "known": self.known}
-        outcome = run(mutant, listed, **options)
+        outcome = run(mutant, listed, order=rank, patience=patience, known=self)
         self.learn(outcome.measured)
-        self.confirm(outcome.failed, run)
         return outcome
 
     def run(self, mutant: Mutant | None, tests: list[str], **options: Any) -> forked_tests.Outcome:

@@ -13,7 +13,9 @@ SWAPPED = {
     ast.And: ast.Or, ast.Or: ast.And, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
 }  # fmt: skip
 # Functions whose first two arguments may be swapped.
-SYMMETRIC = ("maximum", "minimum", "logical_and", "logical_or", "add", "multiply", "equal")
+SYMMETRIC = (
+    "max", "min", "maximum", "minimum", "logical_and", "logical_or", "add", "multiply", "equal",
+)  # fmt: skip
 
 
 class Mutant(NamedTuple):
@@ -70,7 +72,7 @@ def other_constants(value: object) -> Iterator[ast.expr]:
 
 def other_calls(node: ast.Call) -> Iterator[ast.expr]:
     """Yield the branches of a `where`, and a call with its first two arguments swapped."""
-    name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+    name = ast.unparse(node.func).rpartition(".")[2]
     if name == "where" and len(node.args) == 3:
         yield node.args[1]
         yield node.args[2]

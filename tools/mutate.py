@@ -2,6 +2,7 @@
 
     python tools/mutate.py --out ~/mutants --sample 100 --seed 1  # seconds for each; continues
     python tools/mutate.py --out ~/mutants --only moments runner # modules whose paths contain these
+    python tools/mutate.py --out ~/mutants --only linalg/solves.py:30  # one line
     python tools/mutate.py --out ~/mutants --sample 100 --seed 1 --report  # the results so far
 
 Without `--only`, what computes beliefs and their errors is changed (`covering_tests.NUMERICAL`).
@@ -132,7 +133,9 @@ def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
-    parser.add_argument("--only", nargs="+", default=NUMERICAL, help="parts of paths of modules")
+    parser.add_argument(
+        "--only", nargs="+", default=NUMERICAL, help="parts of paths of modules, or path:line"
+    )
     parser.add_argument("--sample", type=int, help="how many mutants, at random; default all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -150,7 +153,9 @@ def main() -> int:
     """Run mutants that have no result yet, and print the report."""
     args = arguments()
     home = args.out.expanduser()
-    every = [mutant for path in modules(args.only) for mutant in mutants_of(path)]
+    paths = modules([part.partition(":")[0] for part in args.only])
+    every = [mutant for path in paths for mutant in mutants_of(path)]
+    every = [mutant for mutant in every if any(part in mutant.name for part in args.only)]
     print(f"{len(every)} mutants", flush=True)
     if args.sample is not None:
         every = sample(every, args.sample, args.seed)
@@ -185,13 +190,16 @@ def try_each(mutants: list[Mutant], home: Path, tests: Tests, patience: float, r
     """Test mutants one after another, and store the results."""
     results = Results(home)
     kills = collections.Counter(str(row.get("by", "")) for row in results.known.values())
+    detected = {str(row["by"]) for row in results.known.values() if row["tests"] == tests.version}
     for mutant in mutants:
         begin = time.monotonic()
         outcome = tests.notice(mutant, kills, patience, run)
         kills[outcome.failed] += bool(outcome.failed)
+        detected.add(outcome.failed)
         word = word_for(outcome)
         results.add(mutant, word, outcome.failed, tests.version, time.monotonic() - begin)
         print(f"{word:9s} {mutant.name}  {outcome.failed}", flush=True)
+    tests.confirm(sorted(detected), run)
 
 
 if __name__ == "__main__":

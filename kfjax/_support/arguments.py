@@ -200,6 +200,14 @@ def check_count(name: str, value: Any, *, least: int = 1, most: int = LARGEST_CO
     raise ValueError(f"{name} is {described(value)}; expected a whole number {within}.")
 
 
+def check_flag(name: str, value: object, *, unset: bool = False) -> None:
+    """Raise unless value is True or False, or None with `unset`: a text or an array is neither."""
+    if isinstance(value, (bool, np.bool_)) or (unset and value is None):
+        return
+    others = ", False or None" if unset else " or False"
+    raise ValueError(f"{name} is {described(value)}; expected True{others}.")
+
+
 def check_kind(name: str, value: object, kind: type) -> None:
     """Raise unless a value is an instance of a public class of kfjax."""
     if not isinstance(value, kind):

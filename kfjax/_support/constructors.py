@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import jax
 
-from kfjax._support.arguments import check_function
+from kfjax._support.arguments import check_flag, check_function
 
 __all__ = ["constructor"]
 
@@ -142,6 +142,8 @@ def constructor(build: Callable[Arguments, Built]) -> Callable[Arguments, Built]
         bound.apply_defaults()
         for name, value in bound.arguments.items():
             _check_hashable(f"{build.__name__}: {name}", value)
+            if isinstance(defaults[name], bool):
+                check_flag(f"{build.__name__}: {name}", value)
         built, by_text = cached(*bound.args, **bound.kwargs)
         if not (isinstance(built, tuple) and hasattr(built, "_fields")):
             return built

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from kfjax._support.arguments import check_flag
+
 if TYPE_CHECKING:
     from rich.progress import Progress, Task, TaskID
 
@@ -33,6 +35,7 @@ def progress_bar(
         progress: whether to show it. By default, work of less than half a minute prints no line;
             with True the first and the last step print one.
     """
+    check_flag("progress", progress, unset=True)
     if progress is False:
         yield lambda *_: None
         return

@@ -13,7 +13,7 @@ import zlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import ModuleType
 
-from kfjax._support.arguments import as_path
+from kfjax._support.arguments import as_path, check_flag
 from kfjax._support.files import new_folder
 from kfjax._support.naming import described, not_installed
 
@@ -68,6 +68,7 @@ def fetch(url: str, sha256: str, *, folder: str | Path | None = None, unpack: bo
             f"fetch: sha256 is {described(sha256)}; expected 64 hexadecimal digits, as"
             " sha256sum prints them."
         )
+    check_flag("fetch: unpack", unpack)
     try:
         import pooch
     except ImportError as error:

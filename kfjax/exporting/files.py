@@ -14,7 +14,7 @@ import jax
 import jax.export
 from jax import Array
 
-from kfjax._support.arguments import as_path, choose_some
+from kfjax._support.arguments import as_path, check_flag, choose_some
 from kfjax._support.files import write_file
 from kfjax._support.saving import npz_bytes
 from kfjax.base import Emit, Filter, Inputs, Observations, Params, PyTree, State, estimate
@@ -81,6 +81,7 @@ def export_step(
         ((2,), 1)
     """
     path = as_path("export_step: path", path)
+    check_flag("export_step: masked", masked)
     flat = flat_step(filter, params, Examples(y, u, masked, key, state), batch=batch)
     return _write(path, flat, platforms)
 
@@ -140,6 +141,7 @@ def export_run(
         (3, 50, 2)
     """
     path = as_path("export_run: path", path)
+    check_flag("export_run: masked", masked)
     examples = Examples(y, u, masked, key, state)
     flat = flat_run(filter, params, examples, steps=steps, batch=batch, emit=emit)
     return _write(path, flat, platforms)

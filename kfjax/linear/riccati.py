@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
-from kfjax._support.arguments import check_kind, is_concrete
+from kfjax._support.arguments import check_flag, check_kind, is_concrete
 from kfjax._support.compiling import jit
 from kfjax._support.precision import eps_of
 from kfjax._support.pytrees import select
@@ -100,6 +100,7 @@ def steady_state(model: StateSpaceModel, *, checked: bool = False) -> SteadyStat
         nonstabilizable systems, IEEE Trans. Automat. Contr. 31 (1986).
     """
     time_invariant("steady_state", model)
+    check_flag("steady_state: checked", checked)
     eps = eps_of(model)
     if not all(map(is_concrete, jax.tree.leaves(model))):
         result, settled = _steady_state(model, eps)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import Partial
 
-from kfjax._support.arguments import check_covariance, check_kind
+from kfjax._support.arguments import check_covariance, check_flag, check_kind
 from kfjax._support.pytrees import as_pytree
 from kfjax._support.types import Numbers
 from kfjax._support.values import check_belief, real_array
@@ -96,6 +96,8 @@ def non_additive(
         (2004), section IV.
     """
     check_belief("non_additive: prior", prior)
+    check_flag("non_additive: in_f", in_f)
+    check_flag("non_additive: in_h", in_h)
     prior = Gaussian(*map(jnp.asarray, prior))
     w_noise = _noise("non_additive: Q", Q) if in_f else None
     v_noise = _noise("non_additive: R", R) if in_h else None

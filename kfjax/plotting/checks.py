@@ -93,6 +93,13 @@ def check_axes(name: str, ax: Any) -> None:
         )
 
 
+def check_texts(who: str, **texts: object) -> None:
+    """Raise unless all of these are strings, or None for the default."""
+    for name, text in texts.items():
+        if text is not None and not isinstance(text, str):
+            raise ValueError(f"{who}: {name} is {described(text)}; expected a string.")
+
+
 def check_colour(name: str, colour: Any) -> None:
     """Raise unless matplotlib knows a colour."""
     if not is_color_like(colour):

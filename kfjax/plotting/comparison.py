@@ -15,6 +15,7 @@ from kfjax._support.arguments import as_path, check_kind
 from kfjax._support.files import write_file
 from kfjax.evaluation.reports import Comparison
 from kfjax.evaluation.results import Evaluation
+from kfjax.plotting.checks import check_texts
 from kfjax.plotting.consistency import plot_consistency
 from kfjax.plotting.errors import plot_errors
 from kfjax.plotting.records import Record, finish
@@ -70,6 +71,7 @@ def plot_comparison(
         (5, 'a cart on a rail, KF: 20 trajectories of 10 steps, n = 2, m = 1')
     """
     check_kind("plot_comparison: comparison", comparison, Comparison)
+    check_texts("plot_comparison", title=title)
     if path is not None:
         path = as_path("plot_comparison: path", path)
     shown = shown_filter(comparison)

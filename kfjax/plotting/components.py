@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from kfjax._support.arguments import real_numbers
 from kfjax._support.types import Nested
-from kfjax.plotting.checks import Numbers, check_colour, chosen_components, names_of
+from kfjax.plotting.checks import Numbers, check_colour, check_texts, chosen_components, names_of
 from kfjax.plotting.limits import View, usual_edges
 from kfjax.plotting.style import COLOURS, column, ink, style
 from kfjax.plotting.times import Times, clock_of
@@ -71,6 +71,7 @@ def plot_trajectory(
     mean, cov, truth = check_trajectory(who, mean, cov, truth)
     check_variances(who, mean, cov)
     check_colour(f"{who}: colour", colour)
+    check_texts(who, label=label)
     chosen = chosen_components(who, components, mean.shape[1])
     axes = column(len(chosen), axes, who)
     labels = names_of(who, names, mean.shape[1], "x")

@@ -17,7 +17,7 @@ from kfjax.evaluation.consistency import chi_square_interval
 from kfjax.evaluation.errors import Difference
 from kfjax.evaluation.intervals import Interval
 from kfjax.evaluation.metrics import nees_and_coverage
-from kfjax.plotting.checks import curves_by_name
+from kfjax.plotting.checks import check_texts, curves_by_name
 from kfjax.plotting.errors import median
 from kfjax.plotting.limits import mark_beyond
 from kfjax.plotting.style import (
@@ -80,6 +80,7 @@ def plot_consistency(
         ['95 % if consistent', 'KF']
     """
     check_number("plot_consistency: level", level, above=0, below=1)
+    check_texts("plot_consistency", ylabel=ylabel)
     ratios = _intervals("plot_consistency: curves", curves)
     ax = curve_axes(ax)
     colours = colours_of(ratios, colours)
@@ -151,6 +152,7 @@ def plot_nees(
         >>> plot_nees(xs, estimate.mean, estimate.cov).get_ylabel()
         'NEES per dimension'
     """
+    check_texts("plot_nees", label=label)
     sums, _ = nees_and_coverage(
         "plot_nees", truth, mean, cov, probability=0.95, length=length, difference=difference
     )
@@ -194,6 +196,7 @@ def plot_nis(
         >>> ax.lines[1].get_ydata().tolist()
         [0.75, nan, 1.5]
     """
+    check_texts("plot_nis", label=label)
     total = real_numbers("plot_nis: nis", nis)
     count = real_numbers("plot_nis: dof", dof)
     if total.shape != count.shape or total.ndim < 1 or total.size == 0:

@@ -13,7 +13,7 @@ from scipy import special
 
 from kfjax._support.arguments import check_number, real_numbers
 from kfjax._support.types import Nested
-from kfjax.plotting.checks import check_colour
+from kfjax.plotting.checks import check_colour, check_texts
 from kfjax.plotting.style import COLOURS, map_axes, style
 
 __all__ = ["plot_ellipses"]
@@ -60,6 +60,7 @@ def plot_ellipses(
     """
     check_number("plot_ellipses: probability", probability, above=0, below=1)
     check_colour("plot_ellipses: colour", colour)
+    check_texts("plot_ellipses", label=label)
     centres = real_numbers("plot_ellipses: mean", mean)
     covs = real_numbers("plot_ellipses: cov", cov)
     if centres.ndim == 1:

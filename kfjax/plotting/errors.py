@@ -15,6 +15,7 @@ from kfjax._support.types import Nested
 from kfjax.evaluation.errors import Difference
 from kfjax.plotting.checks import (
     check_colour,
+    check_texts,
     chosen_components,
     curves_by_name,
     level_of,
@@ -74,6 +75,7 @@ def plot_errors(
         ['EKF', 'lost (off scale)', 'floor', 'beyond the axis']
     """
     errors = curves_by_name("plot_errors: curves", curves)
+    check_texts("plot_errors", ylabel=ylabel)
     ax = curve_axes(ax)
     colours = colours_of(errors, colours)
     top = min(map(median, errors.values()), default=0.0) + SPAN_DB

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from kfjax._support.arguments import check_count, check_number, real_numbers
 from kfjax._support.types import Nested
-from kfjax.plotting.checks import Numbers, check_colour, chosen_components, names_of
+from kfjax.plotting.checks import Numbers, check_colour, check_texts, chosen_components, names_of
 from kfjax.plotting.components import check_trajectory, check_variances, line_style
 from kfjax.plotting.ellipses import plot_ellipses
 from kfjax.plotting.style import BAND, COLOURS, ink, map_axes, style
@@ -73,6 +73,7 @@ def plot_path(
     check_variances(who, mean, covs)
     check_number(f"{who}: probability", probability, above=0, below=1)
     check_colour(f"{who}: colour", colour)
+    check_texts(who, label=label)
     chosen = _coordinates(who, components, mean.shape[1])
     measured = _positions(who, observations, len(chosen))
     labels = names_of(who, names, mean.shape[1], "x")

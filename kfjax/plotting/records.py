@@ -16,6 +16,7 @@ from kfjax._support.naming import described, suggest
 from kfjax.base import Info
 from kfjax.data import Dataset, Labels
 from kfjax.data.labels import without_unit
+from kfjax.plotting.checks import check_texts
 from kfjax.plotting.components import plot_trajectory
 from kfjax.plotting.limits import View
 from kfjax.plotting.observations import plot_observations
@@ -79,6 +80,7 @@ def plot_record(
     """
     who = "plot_record"
     check_kind(f"{who}: data", data, Dataset)
+    check_texts(who, title=title)
     if data.size != 1:
         raise ValueError(
             f"{who}: data has {data.size} trajectories; expected one. Select it with data[0]."

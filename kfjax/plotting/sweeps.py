@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from kfjax._support.arguments import check_mapping, items_of, real_numbers
 from kfjax._support.types import Nested
 from kfjax.evaluation.intervals import Interval
-from kfjax.plotting.checks import level_of
+from kfjax.plotting.checks import check_texts, level_of
 from kfjax.plotting.style import colours_of, curve_axes, ink, style
 
 __all__ = ["plot_noise_sweep"]
@@ -60,6 +60,7 @@ def plot_noise_sweep(
     """
     at = real_numbers("plot_noise_sweep: noise", noise)
     check_mapping("plot_noise_sweep: curves", curves, "errors in dB [K] by name")
+    check_texts("plot_noise_sweep", xlabel=xlabel, ylabel=ylabel)
     ax = curve_axes(ax)
     colours = colours_of(curves, colours)
     for name, curve in curves.items():

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from kfjax._support.naming import described
+from kfjax.plotting.checks import check_texts
 from kfjax.plotting.style import COLOURS, curve_axes, style
 
 if TYPE_CHECKING:  # importing training takes longer than drawing a plot
@@ -44,6 +45,7 @@ def plot_history(history: History, *, ylabel: str = "loss", ax: Axes | None = No
             f"plot_history: history is {described(history)}; expected a kfjax.training.History."
             " For the result of fit, pass its .history."
         )
+    check_texts("plot_history", ylabel=ylabel)
     ax = curve_axes(ax)
     updates = np.atleast_2d(history.update)
     _draw(ax, updates, history.loss, "training", COLOURS[0])

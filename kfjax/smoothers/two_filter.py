@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 
 from kfjax import linalg
 from kfjax._support import one_kernel
-from kfjax._support.arguments import is_concrete
+from kfjax._support.arguments import check_flag, is_concrete
 from kfjax._support.compiling import jit
 from kfjax.base import Gaussian, Inputs, Mask, whole_state
 from kfjax.filters.square_root_form import SquareRootGaussian, conditional_factors, square_root
@@ -103,6 +103,7 @@ def two_filter_smooth(
         linear filters, IEEE TAC 14 (1969); D. Q. Mayne, A solution of the smoothing problem for
         linear dynamic systems, Automatica 4 (1966).
     """
+    check_flag("two_filter_smooth: checked", checked)
     record = whole_record("two_filter_smooth", model, ys, us, observed, linear=True)
     if is_singular(model.R):
         raise ValueError(SINGULAR)

@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
-from kfjax._support.arguments import check_count, check_number, check_positive, choose
+from kfjax._support.arguments import check_count, check_flag, check_number, check_positive, choose
 from kfjax._support.types import Numbers
 from kfjax.base import Gaussian, Inputs
 from kfjax.models.functions import Linear
@@ -92,6 +92,7 @@ def lorenz(
     check_positive("lorenz: dt", dt)
     check_count("lorenz: substeps", substeps)
     choose("lorenz: observation", observation, ("identity", "rotated", "spherical"))
+    check_flag("lorenz: wrap", wrap)
     h: Any = Linear(np.eye(3)) if observation == "identity" else Partial(_spherical)
     if observation == "rotated":
         angle = 1.0 if rotation_degrees is None else rotation_degrees

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kfjax import linalg
-from kfjax._support.arguments import check_count, check_key, check_kind
+from kfjax._support.arguments import check_count, check_flag, check_key, check_kind
 from kfjax._support.persistence import is_key
 from kfjax.base import Filter, Params, estimate
 from kfjax.data import Dataset
@@ -160,6 +160,7 @@ def distil(
     check_key("distil: key", key, many=True)
     check_count("distil: updates", updates)
     check_kind("distil: rollout", rollout, Rollout)
+    check_flag("distil: smoothing", smoothing)
     windows_of("distil: memories", memories)
     chosen, params = student
     many = is_key(key) and key.ndim == 1

@@ -15,6 +15,7 @@ from jax import Array
 from kfjax._support.arguments import (
     check_count,
     check_counts,
+    check_flag,
     check_function,
     check_key,
     check_number,
@@ -137,6 +138,7 @@ def maximum_likelihood(
     check_filter(WHO, filter)
     check_counts(WHO, starts=starts, updates=updates)
     check_number(f"{WHO}: level", level, above=0, below=1)
+    check_flag(f"{WHO}: standard_errors", standard_errors)
     for name, function in (("transform", transform), ("log_prior", log_prior)):
         if function is not None:
             check_function(f"{WHO}: {name}", function)

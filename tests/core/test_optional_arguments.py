@@ -20,10 +20,25 @@ OPTIONAL = [
     *(("training.fit", name) for name in ("optimizer", "validation_loss", "ema", "checkpoints")),
     *(("training.fit", name) for name in ("hyperparameters", "learn")),
     *(("learned.adapt", "us"),),
+    # flags
+    *((name, "checked") for name in ("run", "log_likelihood", "two_filter_smooth", "steady_state")),
+    *(("step", "donate"), ("gaussian_filter", "linear_only"), ("non_additive", "in_f")),
+    *(("non_additive", "in_h"), ("learned.fit_labelled", "inputs")),
+    *(("learned.fit_labelled", "offsets"), ("learned.residual_model", "full")),
+    *(("learned.context_noise", "full"), ("systems.lorenz", "wrap"), ("data.fetch", "unpack")),
+    *(("training.distil", "smoothing"), ("training.maximum_likelihood", "standard_errors")),
+    *(("exporting.export_step", "masked"), ("exporting.export_run", "masked")),
+    *(("training.fit_many", name) for name in ("bounds", "transform", "resume", "progress")),
+]
+TEXTS = [
+    *(("plot_comparison", "title"), ("plot_record", "title"), ("plot_consistency", "ylabel")),
+    *(("plot_errors", "ylabel"), ("plot_history", "ylabel"), ("plot_noise_sweep", "xlabel")),
+    *(("plot_noise_sweep", "ylabel"), ("plot_ellipses", "label"), ("plot_nees", "label")),
+    *(("plot_nis", "label"), ("plot_path", "label"), ("plot_trajectory", "label")),
 ]
 BAD = {"an object": Nothing(), "a string": "nonsense", "a number": 1.5}
 NUMBERS_MAY_BE = {"learned.init_params"}  # a pytree of numbers
-NAMES_MAY_BE = {"from_xarray", "monte_carlo"}  # of variables, of a folder
+NAMES_MAY_BE = {"from_xarray", "monte_carlo", "training.fit_many"}  # of variables, of a folder
 
 
 @pytest.mark.parametrize(("row", "argument"), OPTIONAL)
@@ -35,3 +50,11 @@ def test_what_is_no_value_of_an_optional_argument_is_refused(row, argument):
             continue
         kind, text = outcome(Bad(row, argument, label), GOOD[row]() | {argument: value})
         assert kind == "clear", (label, kind, text)
+
+
+@pytest.mark.parametrize(("function", "argument"), TEXTS)
+def test_what_is_no_text_is_not_drawn(function, argument):
+    row = f"plotting.{function}"
+    for value in (Nothing(), 1.5, ("a", "b")):
+        kind, text = outcome(Bad(row, argument, ""), GOOD[row]() | {argument: value})
+        assert kind == "clear", (kind, text)

@@ -31,6 +31,7 @@ from mutants import mutants_of, variants  # noqa: E402
         ("jnp.where(a, b, c)", ["b", "c"]),
         ("f(a, b)", ["f(b, a)"]),
         ("jnp.maximum(a, b)", []),
+        ("max(a, b)", []),
         ("a if b else c", ["a", "c"]),
         ("'text'", []),
     ],

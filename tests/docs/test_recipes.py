@@ -98,3 +98,14 @@ def test_the_nis_is_the_square_of_the_mahalanobis_distance():
     _, info = kf.step(kf.kalman(), model, kf.kalman().init(model), jnp.array([2.0]))
     distance = info.innovation[0] / jnp.sqrt(info.innovation_cov[0, 0])
     np.testing.assert_allclose(jnp.sqrt(info.nis), distance, rtol=1e-5)
+
+
+def test_the_recursive_kalman_net_counts_the_noise_of_the_gain_once():
+    """L L' stands for K R K', which is therefore no term of its own."""
+    page = (DOCS / "methods" / "learned.md").read_text()
+    (equation,) = re.findall(r"P_\{t\|t\} = (.*?), \\qquad", page)
+    joseph = r"(I - K_t H)\, P_{t|t-1}\, (I - K_t H)^\top"
+    assert equation == joseph + r" + L_t L_t^\top"
+    docstring = " ".join(kf.learned.recursive_kalman_net.__doc__.split())
+    assert "P_{t|t} = (I - K_t H) P_{t|t-1} (I - K_t H)' + L_t L_t'," in docstring
+    assert "L L' stands for K R K'" in docstring

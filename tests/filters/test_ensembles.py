@@ -174,13 +174,17 @@ def test_the_root_has_the_derivative_of_the_definition_where_eigenvalues_coincid
 
 @every_form
 @pytest.mark.parametrize("R", [np.zeros((9, 9)), np.ones((9, 9))], ids=["none", "rank one"])
-def test_singular_noise_and_more_channels_than_members_stay_finite(form, R):
-    problem = wide()
+def test_singular_noise_and_more_channels_than_members_stay_finite_in_all_units(form, R):
+    problem, unit = wide(), 2.0**-30
+    model = problem.model.replace(R=R)
+    smaller = model.replace(R=unit**2 * R, h=kf.Linear(unit * np.asarray(model.h.A)))
     for localisation in (None, GaspariCohn(6.0, np.arange(3), np.arange(9) / 3)):
         method = kf.ensemble(5, form=form, localisation=localisation)
-        est = kf.run(method, problem.model.replace(R=R), problem.ys, key=KEY).outputs
+        est = kf.run(method, model, problem.ys, key=KEY).outputs
         assert np.isfinite(est.mean).all()
         assert np.isfinite(est.log_likelihood).all()
+        found = kf.run(method, smaller, unit * problem.ys, key=KEY).outputs
+        np.testing.assert_allclose(found.mean, est.mean, rtol=1e-4, atol=1e-4)
 
 
 @every_form

@@ -175,6 +175,20 @@ def test_a_model_may_be_augmented_twice(x64):
             kf.diffuse(augmented, [2])
 
 
+def drawn_before(move, z, w, u):
+    """The next z = (x, w') by a function of it, with a w' that is drawn here."""
+    return move(z, u).at[2:].set(w)
+
+
+def test_noise_may_be_drawn_a_step_before_it_acts():
+    """The inner function has two components of noise in its state, and so has the outer one."""
+    once = AUGMENTED["f"](plain())
+    Q, prior = np.eye(2), kf.Gaussian(once.prior.mean, once.prior.cov)
+    model = kf.non_additive(Partial(drawn_before, once.f), once.h, Q, once.R, prior)
+    with pytest.raises(ValueError, match="of a state of 2 components"):
+        kf.diffuse(model, [2])
+
+
 @every_augmentation
 def test_smoothing_imputation_and_forecasts(x64, where):
     ys, observed = data()

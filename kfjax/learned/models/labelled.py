@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kfjax._support.arguments import choose_some
+from kfjax._support.arguments import check_flag, choose_some
 from kfjax.data import Dataset
 from kfjax.learned.models.labels import Pairs, check_flat, residuals_of, sightings, transitions
 from kfjax.learned.models.regressors import ridge_regression
@@ -72,6 +72,8 @@ def fit_labelled(
         True
     """
     choose_some("fit_labelled: learn", learn, PARTS)
+    check_flag("fit_labelled: inputs", inputs)
+    check_flag("fit_labelled: offsets", offsets)
     changes: dict[str, Any] = {}
     for fn, noise, pairs_of in (("f", "Q", transitions), ("h", "R", sightings)):
         if not {fn, noise} & set(learn):

@@ -19,6 +19,7 @@ from jaxtyping import Float
 
 from kfjax._support.arguments import (
     check_count,
+    check_flag,
     check_function,
     check_key,
     check_kind,
@@ -118,6 +119,7 @@ def context_noise(
     check_key("context_noise: key", key)
     check_function("context_noise: context", context, "a function of (x, u)")
     check_count("context_noise: size", size)
+    check_flag("context_noise: full", full)
     centre, spread = (
         _vector(name, value, size) for name, value in (("centre", centre), ("spread", spread))
     )

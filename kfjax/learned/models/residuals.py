@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import Partial
 
-from kfjax._support.arguments import check_count, check_kind, choose
+from kfjax._support.arguments import check_count, check_flag, check_kind, choose
 from kfjax._support.naming import described
 from kfjax.base import Inputs
 from kfjax.learned.models.regressors import MLP, Polynomial
@@ -120,6 +120,7 @@ def residual_model(
             f"residual_model: regressor is {described(regressor)}; expected Polynomial(degree) or"
             " MLP(sizes) of kfjax.learned, or a value with their methods."
         )
+    check_flag("residual_model: full", full)
     start = model.prior.mean
     dtype = model.dtype
     outputs = model.n if learn == "f" else _observed_size(model)
