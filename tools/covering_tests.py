@@ -29,9 +29,17 @@ COVERED_BY = {
         "tests/filters/test_rao_blackwell.py", "tests/smoothers/test_backward_simulation.py",
         f"{CORE}test_errors.py",
     ],
-    "kfjax/filters/ensembles/": ["tests/filters/test_ensembles.py"],
-    "kfjax/filters/combinators/mixtures.py": ["tests/filters/test_imm.py"],
-    "kfjax/filters/combinators/interacting_models.py": ["tests/filters/test_imm.py"],
+    "kfjax/filters/ensembles/": [
+        "tests/filters/test_ensembles.py", f"{CORE}test_noise_free.py", f"{CORE}test_missing.py",
+        f"{CORE}test_errors.py",
+    ],
+    "kfjax/filters/combinators/mixtures.py": [
+        "tests/filters/test_imm.py", "tests/regimes/test_switching.py", f"{CORE}test_noise_free.py",
+    ],
+    "kfjax/filters/combinators/interacting_models.py": [
+        "tests/filters/test_imm.py", "tests/regimes/test_switching.py", f"{CORE}test_noise_free.py",
+        "tests/models/test_noise_in_state.py", f"{CORE}test_errors.py",
+    ],
     "kfjax/filters/combinators/robust.py": ["tests/filters/test_robust.py"],
     "kfjax/filters/combinators/constraints.py": ["tests/filters/test_constraints.py"],
     "kfjax/filters/combinators/inequalities.py": ["tests/filters/test_constraints.py"],
@@ -122,7 +130,10 @@ COVERED_BY = {
         f"{CORE}test_errors.py", f"{CORE}test_values.py",
     ],
     "kfjax/models/sparse.py": ["tests/structural/test_sparse_products.py"],
-    "kfjax/models/sensors.py": ["tests/filters/test_sequential.py", f"{CORE}test_values.py"],
+    "kfjax/models/sensors.py": [
+        "tests/filters/test_sequential.py", "tests/filters/test_combinators.py",
+        f"{CORE}test_values.py",
+    ],
     "kfjax/models/lens.py": [
         "tests/models/test_models.py", "tests/filters/test_sequential.py", f"{CORE}test_errors.py",
     ],
@@ -282,6 +293,7 @@ FIRST = {
     ],
     "kfjax/models/sensors.py": [
         "tests/filters/test_sequential.py::test_sequential_equals_the_joint_update",
+        "tests/filters/test_combinators.py::test_bad_input_is_a_readable_error",
     ],
     "kfjax/models/sparse.py": [f"{SPARSE}::test_a_sum_filters_like_its_full_matrices"],
     "kfjax/moments/": [

@@ -322,3 +322,25 @@ def test_of_observations_that_wrap_the_unobserved_channels_do_not_count(x64, see
     innovation = observe(flat, prior.mean, y, None, mask).innovation(np.ones(2))
     assert innovation[seen] != 0
     assert innovation[1 - seen] == 0
+
+
+def turned(a, b):
+    """The difference of angles, whose derivative at NaN is NaN."""
+    return jnp.arctan2(jnp.sin(a - b), jnp.cos(a - b))
+
+
+def test_gradients_know_nothing_of_what_stands_behind_a_mask_on_a_circle(x64):
+    space = kf.Space(turned, jnp.add)
+    h, prior = kf.Linear([[1.0, 0.2], [0.3, 1.0]]), kf.Gaussian(np.ones(2), np.eye(2))
+    model = kf.StateSpaceModel(kf.Linear(np.eye(2)), h, np.eye(2), np.eye(2), prior)
+    model = model.replace(observation_space=space)
+    mask = np.array([True, False])
+
+    def score(model, hidden):
+        state = kf.extended().init(model)
+        y = jnp.array([0.4, 1.0]).at[1].set(hidden)
+        return kf.extended().update(model, state, y, observed=mask)[1].log_likelihood
+
+    found, expected = (jax.grad(score)(model, hidden) for hidden in (jnp.nan, 0.7))
+    chex.assert_trees_all_equal(found, expected)
+    chex.assert_tree_all_finite(found)

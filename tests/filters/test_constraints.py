@@ -48,6 +48,10 @@ def test_nearest_is_the_solution_of_the_quadratic_programme(x64):
     assert active > 8
     inside = kf.Gaussian(np.zeros(4), np.eye(4))
     chex.assert_trees_all_equal(project(inside, box([-1.0] * 4, [1.0] * 4)), inside)
+    # a component that is known cannot move, and does not keep others from moving
+    known = kf.Gaussian(np.array([2.0, 3.0, 0.0, 0.0]), np.diag([0.0, 1.0, 1.0, 1.0]))
+    found = project(known, box([-1.0] * 4, [1.0] * 4)).mean
+    np.testing.assert_allclose(found, [2.0, 1.0, 0.0, 0.0], atol=1e-12)
 
 
 @pytest.mark.parametrize("bound", [-0.5, 1.0, -2.4, -9.0])

@@ -114,6 +114,10 @@ def test_particles_go_through_backward_simulation():
     direct = kf.simulate_smoothed(jax.random.key(1), problem.model, states, trajectories=7)
     np.testing.assert_array_equal(drawn.states, direct.states)
     assert drawn.states.dtype == jnp.float32
+    usual = jax.eval_shape(
+        lambda key: sample_posterior(key, bootstrap, problem.model, states), jax.random.key(1)
+    )
+    assert usual.states.shape == (100, *drawn.states.shape[1:])
 
 
 def test_bad_arguments_are_explained():

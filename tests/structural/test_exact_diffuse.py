@@ -334,6 +334,22 @@ def test_filters_that_need_a_prior_say_so():
     assert kf.simulate(jax.random.key(0), model, 3, x0=np.zeros(13))[1].shape == (3, 1)
 
 
+def test_a_diffuse_state_forgets_its_covariance_with_the_others(x64):
+    F, Q, mean = np.array([[1.0, 0.5], [0.0, 0.8]]), 0.1 * np.eye(2), np.array([1.0, -1.0])
+    prior = kf.Gaussian(mean, np.array([[2.0, 0.9], [0.9, 1.0]]))
+    model = kf.linear_gaussian(F, [[1.0, 0.3]], Q, [[0.4]], prior)
+    apart = model.replace(prior=kf.Gaussian(mean, np.diag([2.0, 1.0])))
+    ys = np.array([[0.3], [1.2], [-0.4]])
+    values = [
+        quick_likelihood(kf.exact_diffuse(kf.kalman(), (1,)), m, ys, None, None)
+        for m in (model, apart)
+    ]
+    np.testing.assert_allclose(*values, rtol=1e-12)
+    # nothing is diffuse
+    found = quick_likelihood(kf.exact_diffuse(kf.kalman(), ()), model, ys, None, None)
+    np.testing.assert_allclose(found, kf.log_likelihood(kf.kalman(), model, ys), rtol=1e-12)
+
+
 def test_misuse_raises():
     model = st.level() + st.irregular()
     exact = kf.exact_diffuse()
