@@ -219,6 +219,7 @@ FIRST = {
     ],
     "kfjax/filters/ensembles/ensemble_filter.py": [
         "tests/filters/test_ensembles.py::test_the_transform_of_an_exact_ensemble_is_the_kalman_filter",
+        "tests/filters/test_ensembles.py::test_inflation_is_that_of_the_predicted_anomalies",
         "tests/filters/test_ensembles.py::test_bad_arguments_are_explained",
     ],
     "kfjax/filters/gaussian.py": [

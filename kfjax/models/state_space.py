@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 from jax import Array
 
-from kfjax._support.arguments import check_covariance
+from kfjax._support.arguments import check_covariance, check_function
 from kfjax._support.pytrees import ANY, OUTSIDE, STATIC, Pytree, as_array, as_pytree, promote
 from kfjax._support.values import check_finite
 from kfjax.base import Gaussian, Inputs
@@ -124,6 +124,12 @@ class StateSpaceModel(Pytree):
                     f"StateSpaceModel: {name} is {type(values[name]).__name__}; expected a function"
                     " of (x, u). A matrix goes in kf.Linear(A)."
                 )
+        if values["observation_log_density"] is not None:
+            check_function(
+                "StateSpaceModel: observation_log_density",
+                values["observation_log_density"],
+                "a function of (x, y, u, observed), or None",
+            )
         for name in ("Q", "R"):
             if values[name] is None:
                 raise ValueError(

@@ -20,6 +20,7 @@ OPTIONAL = [
     *(("training.fit", name) for name in ("optimizer", "validation_loss", "ema", "checkpoints")),
     *(("training.fit", name) for name in ("hyperparameters", "learn")),
     *(("learned.adapt", "us"),),
+    ("StateSpaceModel", "observation_log_density"),
     # flags
     *((name, "checked") for name in ("run", "log_likelihood", "two_filter_smooth", "steady_state")),
     *(("step", "donate"), ("gaussian_filter", "linear_only"), ("non_additive", "in_f")),

@@ -136,11 +136,12 @@ def nearest(belief: Gaussian, constraints: Inequalities, *, sweeps: int = 100) -
 def _active(gram: Array, excess: Array, sweeps: int) -> Array:
     """Return which multipliers are positive.
 
-    Minimises l' G l / 2 - l' e over l >= 0, one coordinate at a time.
+    Minimises l' G l / 2 - l' e over l >= 0, one coordinate at a time. Every constraint is divided
+    by the standard deviation of its side, so that multipliers of different units can be compared.
     """
-    scale = jnp.where(jnp.diag(gram) > 0, jnp.diag(gram), jnp.inf)
-    rows = gram / scale[:, None]
-    aims = excess / scale
+    std = jnp.sqrt(jnp.where(jnp.diag(gram) > 0, jnp.diag(gram), jnp.inf))
+    rows = gram / std[:, None] / std[None, :]
+    aims = excess / std
     tolerance = eps_of(excess) ** 0.5
 
     def sweep(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
