@@ -13,9 +13,9 @@ from kfjax._support.arguments import real_numbers
 from kfjax._support.types import Nested
 from kfjax.plotting.checks import Numbers, check_colour, check_texts, chosen_components, names_of
 from kfjax.plotting.limits import View, usual_edges
-from kfjax.plotting.style import COLOURS, column, ink, style
+from kfjax.plotting.style import COLOURS, column, ink, shade, style
 from kfjax.plotting.times import Times, clock_of
-from kfjax.plotting.wraps import broken, wraps_of
+from kfjax.plotting.wraps import breaks_of, broken
 
 __all__ = ["plot_trajectory"]
 
@@ -36,9 +36,9 @@ def plot_trajectory(
 ) -> list[Axes]:
     """Draw an estimated trajectory with its 2-sigma band, and the true one.
 
-    Components are drawn one below another. The curve of an angle breaks where it wraps. Where the
-    band is so wide that nothing else could be seen, it is cut off, and triangles at the edge say
-    so.
+    Components are drawn one below another. The curve of an angle breaks where it wraps, and every
+    curve where there are no steps for long. Where the band is so wide that nothing else could be
+    seen, it is cut off, and triangles at the edge say so.
 
     Args:
         mean: estimates [T, n].
@@ -78,14 +78,14 @@ def plot_trajectory(
     clock = clock_of(who, len(mean), times)
     x = clock.values
     for ax, j in zip(axes, chosen, strict=False):
-        wraps = wraps_of(mean[:, j])
-        at, centre = broken(wraps, x, mean[:, j])
+        breaks = breaks_of(x, mean[:, j])
+        at, centre = broken(breaks, x, mean[:, j])
         if cov is not None:
             known = [mean[:, j]] if truth is None else [mean[:, j], truth[:, j]]
-            (spread,) = broken(wraps, 2 * deviations(cov)[:, j])
+            (spread,) = broken(breaks, 2 * deviations(cov)[:, j])
             _draw_band(ax, at, centre, spread, known, colour)
         if truth is not None:
-            true = broken(wraps_of(truth[:, j]), x, truth[:, j])
+            true = broken(breaks_of(x, truth[:, j]), x, truth[:, j])
             ax.plot(*true, color=ink(ax), lw=1.6, label="true")
         dashes = line_style(over_truth=truth is not None)
         ax.plot(at, centre, color=colour, lw=1.2, ls=dashes, label=label)
@@ -106,7 +106,7 @@ def _draw_band(
     low = mean - spread
     high = mean + spread
     view = View.of([*known, usual_edges(low, high)])
-    how: dict[str, Any] = {"color": colour, "alpha": 0.25, "lw": 0, "label": "± 2 sigma"}
+    how: dict[str, Any] = {"color": colour, "alpha": shade(ax), "lw": 0, "label": "± 2 sigma"}
     ax.fill_between(x, view.clip(low), view.clip(high), **how)
     for edge in (low, high):
         view.mark(ax, x, edge, colour)

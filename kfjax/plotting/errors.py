@@ -35,6 +35,7 @@ from kfjax.plotting.style import (
     widths,
 )
 from kfjax.plotting.times import Times, clock_of
+from kfjax.plotting.wraps import broken, pauses_of
 
 __all__ = ["plot_error_bounds", "plot_errors"]
 
@@ -163,12 +164,13 @@ def plot_error_bounds(
     axes = column(len(chosen), axes, who)
     labels = names_of(who, names, error.shape[1], "x")
     clock = clock_of(who, len(error), times)
+    pauses = pauses_of(clock.values)
     for ax, j in zip(axes, chosen, strict=False):
-        bound = bounds[:, j]
+        at, bound, curve = broken(pauses, clock.values, bounds[:, j], error[:, j])
         claimed = f"± {sigmas:g} sigma"
-        ax.fill_between(clock.values, -bound, bound, color=BAND, alpha=0.3, lw=0, label=claimed)
-        share = _within(error[:, j], bound, known[:, j])
-        ax.plot(clock.values, error[:, j], color=colour, lw=1.2, label=share)
+        ax.fill_between(at, -bound, bound, color=BAND, alpha=0.3, lw=0, label=claimed)
+        share = _within(error[:, j], bounds[:, j], known[:, j])
+        ax.plot(at, curve, color=colour, lw=1.2, label=share)
         style(ax, ylabel=f"error of {labels[j]}", named=names is not None)
         ax.legend(loc="upper right", ncols=2)
     clock.prepare(axes[len(chosen) - 1])

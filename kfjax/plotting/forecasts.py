@@ -9,10 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from kfjax._support.arguments import check_count, check_kind
-from kfjax.data import Dataset
+from kfjax.data import Dataset, Labels
 from kfjax.evaluation.forecasts import SeriesForecast
-from kfjax.plotting.style import BAND, COLOURS, TRUTH, column, share_x, style
-from kfjax.plotting.wraps import wraps_of
+from kfjax.plotting.style import BAND, COLOURS, column, ink, shade, share_x, style
+from kfjax.plotting.times import Clock, clock_in_labels
+from kfjax.plotting.wraps import breaks_of, broken
 
 __all__ = ["plot_forecast"]
 
@@ -75,20 +76,35 @@ def plot_forecast(
     else:
         ahead = forecast.future.times[trajectory]
     later = None if actual is None else _series(actual, trajectory, length + 1)
+    parts = [times, ahead] if later is None else [times, ahead, later[0]]
+    clock = _clock(np.concatenate(parts), data.labels)
+    ends_of_parts = np.cumsum([len(part) for part in parts])[:-1]
+    at_past, at_ahead, *at_later = np.split(clock.values, ends_of_parts)
     for j, (ax, name) in enumerate(zip(panels, forecast.channels, strict=False)):
-        _draw_series(ax, times, values[:, j], color=TRUTH, label="observed")
+        _draw_series(ax, at_past, values[:, j], color=ink(ax), label="observed")
         if later is not None:
-            _draw_series(ax, later[0], later[1][:, j], color=BAND, label="observed later")
+            _draw_series(ax, *at_later, later[1][:, j], color=BAND, label="observed later")
         ends = (forecast.low[trajectory, :, j], forecast.high[trajectory, :, j])
         region = f"{100 * forecast.level:g} %"
-        ax.fill_between(ahead, *ends, color=COLOURS[0], alpha=0.2, lw=0, label=region)
-        ax.plot(ahead, forecast.mean[trajectory, :, j], color=COLOURS[0], lw=1.6, label="forecast")
+        ax.fill_between(at_ahead, *ends, color=COLOURS[0], alpha=shade(ax), lw=0, label=region)
+        ax.plot(
+            at_ahead, forecast.mean[trajectory, :, j], color=COLOURS[0], lw=1.6, label="forecast"
+        )
         units = {} if data.labels is None else data.labels.units
         style(ax, ylabel=f"{name} [{units[name]}]" if name in units else name)
-    panels[0].legend(loc="upper left", ncols=4, fontsize="small")
+        clock.prepare(ax)
+    # above the axes, where it hides nothing; their title is on the left
+    above: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "ncols": 4}
+    panels[0].legend(fontsize="small", frameon=False, **above)
     share_x(panels[:channels])
-    panels[channels - 1].set_xlabel("step" if forecast.future.times is None else "")
     return panels
+
+
+def _clock(times: np.ndarray, labels: Labels | None) -> Clock:
+    """Return the times of past and later steps as they are drawn."""
+    if labels is None or labels.times is None:
+        return Clock(times, "step")
+    return clock_in_labels(times, labels)
 
 
 def _series(data: Dataset, trajectory: int, first: int) -> tuple[np.ndarray, np.ndarray]:
@@ -104,7 +120,5 @@ def _series(data: Dataset, trajectory: int, first: int) -> tuple[np.ndarray, np.
 
 
 def _draw_series(ax: Axes, times: np.ndarray, values: np.ndarray, **how: Any) -> None:
-    """Draw observations as points on a line, which breaks at gaps."""
-    at = wraps_of(values)
-    values = np.insert(values, at, np.nan)
-    ax.plot(np.insert(times, at, times[at]), values, ".-", lw=0.8, ms=3, **how)
+    """Draw observations as points on a line, which breaks at gaps and where an angle wraps."""
+    ax.plot(*broken(breaks_of(times, values), times, values), ".-", lw=0.8, ms=3, **how)

@@ -16,13 +16,12 @@ from kfjax.base import Info
 from kfjax.plotting.checks import array_or_none, check_colour, chosen_components, names_of
 from kfjax.plotting.components import deviations
 from kfjax.plotting.limits import View, usual_edges
-from kfjax.plotting.style import BAND, COLOURS, REJECTED, column, points, style
+from kfjax.plotting.style import BAND, COLOURS, REJECTED, column, points, shade, style
 from kfjax.plotting.times import Times, clock_of
-from kfjax.plotting.wraps import wraps_of
+from kfjax.plotting.wraps import breaks_of, pauses_of
 
 __all__ = ["plot_observations"]
 
-PAUSE = 10.0  # usual times between two observations, above which nothing was recorded
 GAP = 1.5  # usual steps between two observations of a channel, above which there is a gap
 USUAL = (0.02, 0.98)  # quantiles of predictions, or of observations, that have to be seen
 FAR = 6.0  # standard deviations from the prediction at which an observation may leave the axis
@@ -176,7 +175,8 @@ def _draw_gaps(ax: Axes, channel: _Channel) -> None:
     edges = [*_gaps(at), *_ends(at, len(channel.seen))]
     spans = [_span(channel.times, first, last) for first, last in edges]
     times = channel.times.astype(float)[at]
-    spans += [(times[k], times[k + 1] - times[k]) for k in _pauses(times)]
+    without_rows = [k for k in pauses_of(times) if (at[k - 1] + 1, at[k] - 1) not in edges]
+    spans += [(times[k - 1], times[k] - times[k - 1]) for k in without_rows]
     if not spans:
         return
     how: dict[str, Any] = {"color": BAND, "alpha": 0.25, "lw": 0, "label": "not observed"}
@@ -190,14 +190,6 @@ def _gaps(at: np.ndarray) -> list[tuple[int, int]]:
     apart = np.diff(at)
     wide = np.flatnonzero(apart > GAP * np.median(apart))
     return [(int(at[k]) + 1, int(at[k + 1]) - 1) for k in wide]
-
-
-def _pauses(times: np.ndarray) -> np.ndarray:
-    """Return the observations [K] after which a table has no rows for long, from their times."""
-    apart = np.diff(times)
-    if apart.size == 0:
-        return np.zeros(0, int)
-    return np.flatnonzero(apart > PAUSE * np.median(apart))
 
 
 def _ends(at: np.ndarray, steps: int) -> list[tuple[int, int]]:
@@ -244,15 +236,17 @@ def _draw_predictions(ax: Axes, channel: _Channel, view: View, colour: str) -> N
     if not np.isfinite(channel.predicted[at]).any():
         return
     first_steps = [first for first, _ in _gaps(at)]
-    pauses = _pauses(channel.times.astype(float)[at])
-    starts = [*np.searchsorted(at, first_steps), *(pauses + 1), *wraps_of(channel.predicted[at])]
+    starts = [
+        *np.searchsorted(at, first_steps),
+        *breaks_of(channel.times.astype(float)[at], channel.predicted[at]),
+    ]
     breaks = np.unique(starts).astype(int)
     parts = (channel.times.astype(float), channel.predicted, channel.spread)
     x, mean, std = (np.insert(part[at], breaks, np.nan) for part in parts)
     low = mean - 2 * std
     high = mean + 2 * std
     if np.isfinite(std).any():
-        how: dict[str, Any] = {"color": colour, "alpha": 0.25, "lw": 0, "label": "± 2 sigma"}
+        how: dict[str, Any] = {"color": colour, "alpha": shade(ax), "lw": 0, "label": "± 2 sigma"}
         ax.fill_between(x, view.clip(low), view.clip(high), **how)
     ax.plot(x, view.clip(mean), color=colour, lw=1.2, label="predicted")
     for beyond in (low, high):

@@ -92,6 +92,11 @@ def ink(ax: Axes) -> str:
     return str(rcParams["text.color"]) if dark else TRUTH
 
 
+def shade(ax: Axes) -> float:
+    """Return how opaque a band is, so that it is seen on a dark ground, too."""
+    return 0.25 if ink(ax) == TRUTH else 0.4
+
+
 def points(ax: Axes, count: int) -> dict[str, Any]:
     """Return how observations are drawn: below the curves, and smaller if there are many."""
     size = float(np.clip(900 / count, 1.0, 3.0))

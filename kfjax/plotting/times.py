@@ -75,8 +75,12 @@ def clock_of_labels(labels: Labels | None, length: int) -> Clock | None:
     """Return the times of the first trajectory up to its length, or None if they are not known."""
     if labels is None or labels.times is None:
         return None
+    return clock_in_labels(labels.times[0, :length], labels)
+
+
+def clock_in_labels(times: np.ndarray, labels: Labels) -> Clock:
+    """Return times [T] as they are drawn, under the name and in the zone of labels."""
     name = labels.time or "time"
-    times = labels.times[0, :length]
     clock = _clock(times, labels.zone, name)
     if times.dtype.kind in "mM":
         return clock

@@ -1,4 +1,4 @@
-"""Curves of angles, broken where they wrap."""
+"""Where curves break: where nothing was recorded for long, and where an angle wraps."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 
 __all__: list[str] = []
 
+PAUSE = 10.0  # usual times between two rows, above which nothing was recorded
 TURNS = (2 * np.pi, 360.0)  # a whole turn in the units of angles
 # what a curve that wraps spans, in turns; predictions y - innovation go a little beyond one
 SPANS = (0.8, 1.25)
@@ -37,6 +38,27 @@ def turn_and_wraps(curve: np.ndarray) -> tuple[float, np.ndarray]:
         small = around <= min(TIMES * np.quantile(around, USUAL), SMALL * turn)
         return turn, known[1:][(np.abs(steps) > turn / 2) & small]
     return np.nan, known[:0]
+
+
+def breaks_of(times: np.ndarray, curve: np.ndarray) -> np.ndarray:
+    """Return the indices [K] of the points before which a curve [T] of any kind breaks.
+
+    It breaks where nothing was recorded for long, and where an angle wraps. What is recorded
+    without a pause is looked at by itself: an angle may count its turns afterwards.
+    """
+    pauses = pauses_of(times)
+    starts = [0, *pauses]
+    parts = np.split(curve, pauses)
+    wraps = [start + wraps_of(part) for start, part in zip(starts, parts, strict=True)]
+    return np.unique(np.concatenate([pauses, *wraps]))
+
+
+def pauses_of(times: np.ndarray) -> np.ndarray:
+    """Return the indices [K] of the times [T] before which nothing was recorded for long."""
+    apart = np.diff(times)
+    if apart.size == 0:
+        return np.zeros(0, int)
+    return np.flatnonzero(apart > PAUSE * np.median(apart)) + 1
 
 
 def broken(at: np.ndarray, *curves: np.ndarray) -> list[np.ndarray]:

@@ -89,3 +89,36 @@ def test_pictures_of_a_heading_have_no_vertical_lines():
     ahead = kf.evaluation.forecast_series(kf.extended(), model, later, steps=3)
     (ax,) = plotting.plot_forecast(later, ahead)
     assert longest(ax.lines[0]) < 1.5
+    ax.figure.canvas.draw()
+    # the legend hides no curve
+    assert ax.get_legend().get_window_extent().y0 >= ax.get_window_extent().y1 - 1
+
+
+def test_curves_break_where_nothing_was_recorded():
+    mean = wrapped(TURNING)[:, None]
+    mean[150:] += 40.0  # an angle may count its turns after a pause
+    times = np.arange(STEPS) + np.where(np.arange(STEPS) < 150, 0.0, 60.0)
+    cov = 0.01 * np.ones((STEPS, 1, 1))
+    (state,) = plotting.plot_trajectory(mean, cov, mean, times=times)
+    (error,) = plotting.plot_error_bounds(mean, mean, cov, times=times)
+    for line in (*state.lines, error.lines[0]):
+        at = line.get_xdata()
+        assert longest(line) < 1.5
+        assert np.nanmax(np.diff(at)) == 1.0
+    assert "error" in error.lines[0].get_label()
+
+
+def test_forecasts_break_at_pauses_and_continue_the_dates():
+    dates = np.arange("2024-01", "2027-01", dtype="datetime64[M]").astype("datetime64[ns]")
+    times = np.concatenate([dates[:3], dates[-3:]])
+    labels = kf.data.Labels(ys=["y"], times=times[None], time="month")
+    data = kf.Dataset(np.ones((1, 6, 1)), labels=labels)
+    future = kf.data.Future(1, None, np.array([["2027-01-01"]], "datetime64[ns]"), "MS")
+    one = np.ones((1, 1, 1))
+    ahead = kf.evaluation.SeriesForecast(one, one, one, one, 0.95, None, future, labels)
+    (ax,) = plotting.plot_forecast(data, ahead)
+    assert np.isnan(ax.lines[0].get_ydata()).sum() == 1
+    assert ax.lines[-1].get_xdata() > np.nanmax(ax.lines[0].get_xdata())
+    assert ax.get_xlabel() == "month"
+    ax.figure.canvas.draw()
+    assert "2024" in {text.get_text() for text in ax.get_xticklabels()}
