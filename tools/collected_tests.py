@@ -1,8 +1,9 @@
 """Tests that are collected once, and run in forks between which only bodies of functions change."""
 
+import functools
 import os
 import sys
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Collection, Container, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,21 +28,30 @@ class Collected:
         self.items = list({item.nodeid: item for item in session.items}.values())
 
     def run(
-        self, tests: Iterable[str], change: Callable[[], None], **options: Any
+        self, tests: Collection[str], change: Callable[[], None], **options: Any
     ) -> forked_tests.Outcome:
-        """Run some of the tests until one fails, after a change; `options` are those of `run`."""
+        """Run some of the tests until one fails, after a change; `options` are those of `run`.
+
+        Tests of files that are imported in every fork run apart from the others, before them if the
+        first of all tests is one of them.
+        """
         alone = [test for test in tests if test.partition("::")[0] in self.apart]
-        outcome = self._run([t for t in tests if t not in alone], change, **options)
-        if outcome.failed or outcome.slow or outcome.unfinished or not alone:
-            return outcome
-        later = forked_tests.run(self.tree, alone, change=change, **options)
-        return later._replace(measured=outcome.measured | later.measured)
+        together = [test for test in tests if test not in alone]
+        runs = [(together, self._run), (alone, functools.partial(forked_tests.run, self.tree))]
+        if next(iter(tests)) in alone:
+            runs.reverse()
+        outcome = forked_tests.Outcome("", slow=False, unfinished=False, measured={})
+        for some, run in runs:
+            if some and not (outcome.failed or outcome.slow or outcome.unfinished):
+                later = run(some, change=change, **options)
+                outcome = later._replace(measured=outcome.measured | later.measured)
+        return outcome
 
     def _run(
         self,
-        tests: Iterable[str],
-        change: Callable[[], None],
+        tests: Collection[str],
         *,
+        change: Callable[[], None],
         order: forked_tests.Order = lambda _: (False, 0.0),
         patience: float = float("inf"),
         known: Container[str] = (),

@@ -54,6 +54,21 @@ def test_nearest_is_the_solution_of_the_quadratic_programme(x64):
     np.testing.assert_allclose(found, [2.0, 1.0, 0.0, 0.0], atol=1e-12)
 
 
+@pytest.mark.parametrize("seed", [71, 163])
+def test_constraints_may_have_different_units(seed):
+    rng = np.random.default_rng(seed)
+    B = rng.normal(size=(4, 4))
+    P, m = B @ B.T + 0.1 * np.eye(4), rng.normal(size=4)
+    A, b = rng.normal(size=(5, 4)), rng.normal(size=5)
+    units = 10.0 ** rng.integers(-6, 7, 5)
+    belief, project = kf.Gaussian(m, P), jax.jit(filters.nearest)
+    plain, ours = (
+        project(belief, filters.Inequalities(u[:, None] * A, u * b)).mean
+        for u in (np.ones(5), units)
+    )
+    np.testing.assert_allclose(ours, plain, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("bound", [-0.5, 1.0, -2.4, -9.0])
 def test_truncated_has_the_moments_of_the_truncated_density(x64, bound):
     belief = kf.Gaussian(np.array([0.3, -0.2]), np.array([[0.5, 0.2], [0.2, 0.4]]))
