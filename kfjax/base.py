@@ -22,10 +22,11 @@ from typing import (
 )
 
 from jax import Array
+from jaxtyping import Float, Int
 
 from kfjax._support.arguments import check_count
 from kfjax._support.constructors import constructor
-from kfjax._support.types import PyTree
+from kfjax._support.types import Key, PyTree
 
 __all__ = [
     "Emit",
@@ -80,8 +81,8 @@ class Gaussian(NamedTuple):
             space's dimension.
     """
 
-    mean: Array
-    cov: Array
+    mean: Float[Array, "... n"]
+    cov: Float[Array, "... d d"]
 
 
 class Info(NamedTuple):
@@ -107,11 +108,11 @@ class Info(NamedTuple):
             observation as a whole, 0 where nothing was observed.
     """
 
-    innovation: Array | None = None
-    innovation_cov: Array | None = None
-    log_likelihood: Array | None = None
-    nis: Array | None = None
-    dof: Array | None = None
+    innovation: Float[Array, "... m"] | None = None
+    innovation_cov: Float[Array, "... m m"] | None = None
+    log_likelihood: Float[Array, " ..."] | None = None
+    nis: Float[Array, " ..."] | None = None
+    dof: Int[Array, " ..."] | None = None
     extra: dict[str, Any] | None = None
 
 
@@ -119,7 +120,7 @@ class Info(NamedTuple):
 class Init(Protocol):
     """`init(params, key=None) -> state`: the belief at the start of a record."""
 
-    def __call__(self, params: Params, key: Array | None = None) -> State:
+    def __call__(self, params: Params, key: Key | None = None) -> State:
         """Return the state before the first step; filters that draw need a random key."""
 
 
@@ -165,7 +166,11 @@ class Rule(Protocol):
     """
 
     def __call__(
-        self, fn: Callable[[Array], Array], belief: Gaussian, source: Any, target: Any
+        self,
+        fn: Callable[[Float[Array, " n"]], Float[Array, " k"]],
+        belief: Gaussian,
+        source: Any,
+        target: Any,
     ) -> Any:
         """Return the `kfjax.moments.Moments` of fn(x), a function of x alone.
 
@@ -223,9 +228,9 @@ class Estimate(NamedTuple):
         log_likelihood: log p(y_t | y_1..t-1), [T], or None.
     """
 
-    mean: Array
-    cov: Array | Any  # type checkers see an array, as in nearly every filter
-    log_likelihood: Array | Any
+    mean: Float[Array, "... n"]
+    cov: Float[Array, "... d d"] | Any  # type checkers see an array, as in nearly every filter
+    log_likelihood: Float[Array, " ..."] | Any
 
 
 class Run(NamedTuple, Generic[Kept]):
@@ -287,7 +292,7 @@ def lagged(state: State, info: Info) -> Estimate:
     return Estimate(belief.mean, belief.cov, info.log_likelihood)
 
 
-def mean_only(state: State, info: Info) -> Array:
+def mean_only(state: State, info: Info) -> Float[Array, " n"]:
     """Keep the filtered mean."""
     del info
     return state.mean
@@ -305,18 +310,18 @@ def extra_only(state: State, info: Info) -> dict[str, Any]:
     return info.extra or {}
 
 
-def innovation_only(state: State, info: Info) -> Array | None:
+def innovation_only(state: State, info: Info) -> Float[Array, " m"] | None:
     """Keep the innovation."""
     del state
     return info.innovation
 
 
-def log_likelihood_only(state: State, info: Info) -> Array | None:
+def log_likelihood_only(state: State, info: Info) -> Float[Array, ""] | None:
     """Keep the log-likelihood."""
     del state
     return info.log_likelihood
 
 
-def state_and_log_likelihood(state: State, info: Info) -> tuple[State, Array | Any]:
+def state_and_log_likelihood(state: State, info: Info) -> tuple[State, Float[Array, ""] | Any]:
     """Keep the whole state and the log-likelihood."""
     return state, info.log_likelihood

@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float
 
 from kfjax._support import one_kernel
 from kfjax._support.arguments import check_flag, check_key
 from kfjax._support.compiling import jit
 from kfjax._support.naming import described
 from kfjax._support.pytrees import at, prepended
+from kfjax._support.types import Key
 from kfjax.base import (
     Emit,
     Filter,
@@ -67,7 +69,7 @@ def run(
     us: Inputs = None,
     observed: Mask = None,
     length: Any = None,
-    key: Array | None = None,
+    key: Key | None = None,
     state: State = None,
     emit: Emit[Kept] = estimate,  # type: ignore[assignment]  # the default of Kept
     checked: bool = False,
@@ -154,10 +156,10 @@ def log_likelihood(
     us: Inputs = None,
     observed: Mask = None,
     length: Any = None,
-    key: Array | None = None,
+    key: Key | None = None,
     state: State = None,
     checked: bool = False,
-) -> Array:
+) -> Float[Array, ""]:
     """Return the log-likelihood of one trajectory, log p(y_1..T), by running a filter over it.
 
     The sum of log p(y_t | y_1..t-1) over the steps, exact for the Kalman filter and what nonlinear

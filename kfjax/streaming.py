@@ -10,6 +10,7 @@ from jax import Array
 from kfjax._support.arguments import check_flag, check_key
 from kfjax._support.compiling import jit
 from kfjax._support.naming import described
+from kfjax._support.types import Key
 from kfjax._support.values import check_belief
 from kfjax.base import Emit, Filter, Info, Inputs, Mask, Observations, Params, State, info_only
 from kfjax.filters.checks import check_filter, check_params
@@ -32,7 +33,7 @@ def step(
     *,
     u: Inputs = None,
     observed: Mask = None,
-    key: Array | None = None,
+    key: Key | None = None,
     donate: bool = False,
 ) -> tuple[State, Info]:
     """Take one predict and one update, jitted: what a streaming application calls every time.
@@ -120,7 +121,7 @@ class Stepper(Protocol):
         *,
         u: Inputs = None,
         observed: Mask = None,
-        key: Array | None = None,
+        key: Key | None = None,
     ) -> tuple[State, Any]:
         """Return the state after one observation, and what emit keeps of the step."""
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jax import Array
 from jaxtyping import Float
 
 from kfjax._support.arguments import check_kind
-from kfjax._support.types import AnyArray
+from kfjax._support.types import AnyArray, Key
 from kfjax._support.values import real_array
 from kfjax.base import Emit, Filter, Gaussian, Kept, Params, Run, estimate
 from kfjax.data.dataset import Dataset
@@ -25,7 +24,7 @@ def run_trajectory(
     params: Params,
     trajectory: Dataset,
     *,
-    key: Array | None = None,
+    key: Key | None = None,
     emit: Emit[Kept] = estimate,  # type: ignore[assignment]  # the default of Kept
 ) -> Run[Kept]:
     """Run a filter over one trajectory of a `Dataset`.

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Int, Shaped
 from numpy.typing import DTypeLike
 
 from kfjax._support.arguments import as_path, check_kind
@@ -124,7 +125,7 @@ class Dataset(_Typed):
         return self.ys.shape[1]
 
     @property
-    def lengths(self) -> np.ndarray:
+    def lengths(self) -> Int[np.ndarray, " N"]:
         """The number of steps of every trajectory, [N]."""
         if self.length is None:
             return np.full(self.size, self.steps)
@@ -149,7 +150,7 @@ class Dataset(_Typed):
         return self.size
 
     def __getitem__(
-        self, index: int | np.integer | slice | Sequence[int] | np.ndarray | jax.Array
+        self, index: int | np.integer | slice | Sequence[int] | Shaped[np.ndarray | jax.Array, " _"]
     ) -> Dataset:
         """Return some of the trajectories.
 

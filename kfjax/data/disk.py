@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Shaped
 from numpy.typing import DTypeLike
 
 from kfjax._support.naming import described
@@ -69,7 +70,7 @@ class DiskArray:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, index: Any) -> DiskArray | np.ndarray:
+    def __getitem__(self, index: Any) -> DiskArray | Shaped[np.ndarray, " ..."]:
         """Return rows: on disk for a slice without gaps, otherwise as a numpy array."""
         if isinstance(index, (int, np.integer)):
             return self._read(np.array([index]))[0]
@@ -141,7 +142,7 @@ def on_disk(tree: PyTree) -> bool:
     return any(isinstance(leaf, DiskArray) for leaf in jax.tree.leaves(tree))
 
 
-def take(tree: PyTree, index: slice | Sequence[int] | np.ndarray) -> PyTree:
+def take(tree: PyTree, index: slice | Sequence[int] | Shaped[np.ndarray, " _"]) -> PyTree:
     """Return rows of every array of a pytree, such as a `Dataset`.
 
     Args:

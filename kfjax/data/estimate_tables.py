@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from jaxtyping import Shaped
 
 from kfjax._support.naming import described, not_installed
 from kfjax._support.types import AnyArray, PyTree
@@ -38,7 +39,7 @@ class _Columns(NamedTuple):
 def to_xarray(
     estimate: PyTree,
     *,
-    times: Sequence[float] | AnyArray | np.ndarray | None = None,
+    times: Sequence[float] | Shaped[AnyArray, " T"] | Shaped[np.ndarray, " T"] | None = None,
     states: Sequence[str] | None = None,
 ) -> xr.Dataset:
     """Return estimates as an xarray dataset.
@@ -83,7 +84,7 @@ def to_xarray(
 def to_pandas(
     estimate: PyTree,
     *,
-    times: Sequence[float] | AnyArray | np.ndarray | None = None,
+    times: Sequence[float] | Shaped[AnyArray, " T"] | Shaped[np.ndarray, " T"] | None = None,
     states: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Return estimates as a data frame with one row per step.

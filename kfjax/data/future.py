@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Shaped
 
 from kfjax._support.arguments import check_count, check_kind, real_numbers
 from kfjax._support.naming import described
@@ -31,7 +32,7 @@ class Future(NamedTuple):
 
     steps: int
     us: Any
-    times: np.ndarray | None
+    times: Shaped[np.ndarray, "N K"] | None
     spacing: str
 
 

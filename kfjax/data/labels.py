@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Real, Shaped
 
 from kfjax._support.naming import described
 from kfjax._support.saving import json_text
@@ -78,7 +79,7 @@ class Labels:
             self, xs=[name for name, _ in parts], units={**self.units, **units}
         )
 
-    def rows(self, index: slice | np.ndarray) -> Labels:
+    def rows(self, index: slice | Shaped[np.ndarray, " _"]) -> Labels:
         """Return the labels of some of the trajectories."""
         times = None if self.times is None else self.times[index]
         series = None
@@ -92,7 +93,7 @@ class Labels:
         times = None if self.times is None else self.times[:, :steps]
         return dataclasses.replace(self, times=times)
 
-    def check(self, ys: np.ndarray, xs: np.ndarray | None) -> None:
+    def check(self, ys: Real[np.ndarray, "N T m"], xs: Real[np.ndarray, "N T n"] | None) -> None:
         """Raise unless the labels fit observations [N, T, m] and states [N, T, n]."""
         N, T, m = ys.shape
         counts = {"ys": m, "series": N}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from kfjax._support.naming import not_installed
 from kfjax._support.values import real_array
@@ -25,9 +26,9 @@ class LocalPosition(NamedTuple):
         up: [...], along the vertical of the origin.
     """
 
-    east: np.ndarray
-    north: np.ndarray
-    up: np.ndarray
+    east: Float[np.ndarray, " ..."]
+    north: Float[np.ndarray, " ..."]
+    up: Float[np.ndarray, " ..."]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +91,7 @@ class LocalFrame:
 
     def to_global(
         self, east: Any, north: Any, up: Any = 0.0
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    ) -> tuple[Float[np.ndarray, " ..."], Float[np.ndarray, " ..."], Float[np.ndarray, " ..."]]:
         """Return latitude and longitude in degrees and the height in metres of positions [...]."""
         places = np.broadcast_arrays(
             *(np.asarray(value, np.float64) for value in (east, north, up))

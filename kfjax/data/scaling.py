@@ -45,8 +45,8 @@ class Standardiser(NamedTuple):
         True
     """
 
-    mean: Array
-    std: Array
+    mean: Float[Array, " n"]
+    std: Float[Array, " d"]
     space: Space = EUCLIDEAN
 
     @classmethod

@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from kfjax._support.saving import json_text, write_json
 from kfjax.evaluation.answers import listed
@@ -66,11 +67,11 @@ class Backtest:
 
     rows: tuple[ForecastScore, ...]
     best: str | None
-    origins: np.ndarray
-    refits: np.ndarray
-    mean: np.ndarray = dataclasses.field(repr=False)
-    std: np.ndarray = dataclasses.field(repr=False)
-    truth: np.ndarray = dataclasses.field(repr=False)
+    origins: Int[np.ndarray, " _"]
+    refits: Int[np.ndarray, " _"]
+    mean: Float[np.ndarray, "O H"] = dataclasses.field(repr=False)
+    std: Float[np.ndarray, "O H"] = dataclasses.field(repr=False)
+    truth: Float[np.ndarray, "O H"] = dataclasses.field(repr=False)
     season: int
 
     def __getitem__(self, method: str) -> ForecastScore:

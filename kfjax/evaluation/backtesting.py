@@ -14,6 +14,7 @@ from jax import Array
 
 from kfjax._support.arguments import check_count, check_function, check_key
 from kfjax._support.compiling import jit
+from kfjax._support.types import Key
 from kfjax.base import Filter, Gaussian, Params, whole_state
 from kfjax.data import Dataset, run_trajectory
 from kfjax.data.batches import check_noise_on
@@ -48,7 +49,7 @@ def backtest(
     observed: Any = None,
     channel: int = 0,
     name: str = "model",
-    key: Array | None = None,
+    key: Key | None = None,
 ) -> Backtest:
     """Forecast a series from many origins in its past, and score the forecasts by what followed.
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax import Array
 
 from kfjax._support.arguments import check_count, check_key
 from kfjax._support.progress import progress_bar
+from kfjax._support.types import Key
 from kfjax.base import Filter, Params
 from kfjax.data import Dataset, Labels
 from kfjax.data.batches import check_noise_on
@@ -35,7 +35,7 @@ def compare(
     filters: Mapping[str, tuple[Filter, Params]],
     data: Dataset,
     *,
-    key: Array | None = None,
+    key: Key | None = None,
     skip: int = 0,
     chunk: int | None = None,
     repeats: int = 5,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import ArrayLike, Real
+from jaxtyping import ArrayLike, Float, Real
 from scipy import special
 
 from kfjax._support.arguments import real_numbers
@@ -21,7 +21,7 @@ __all__ = ["anees", "anis", "chi_square_interval"]
 
 def chi_square_interval(
     dof: Real[ArrayLike, " ..."] | Sequence[float], *, level: float = 0.95
-) -> tuple[float | np.ndarray, float | np.ndarray]:
+) -> tuple[float | Float[np.ndarray, " ..."], float | Float[np.ndarray, " ..."]]:
     """Return the central interval of a chi-square variable *divided by its degrees of freedom*.
 
     Args:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Float
 
 from kfjax import linalg
 from kfjax._support.arguments import check_number
@@ -54,8 +55,8 @@ class AuxiliaryResiduals(NamedTuple):
         states: names of the states.
     """
 
-    observation: np.ndarray
-    state: np.ndarray
+    observation: Float[np.ndarray, "T m"]
+    state: Float[np.ndarray, "T n"]
     channels: tuple[str, ...]
     states: tuple[str, ...]
 

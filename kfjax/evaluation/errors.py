@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import ArrayLike, Bool, Int, Real
+from jaxtyping import ArrayLike, Bool, Float, Int, Real
 
 from kfjax._support.arguments import check_function, float_array, is_concrete
 from kfjax._support.precision import eps_of
@@ -17,7 +17,9 @@ from kfjax._support.values import as_arrays
 
 __all__: list[str] = []
 
-Difference: TypeAlias = Callable[[Array, Array], Array]
+Difference: TypeAlias = Callable[
+    [Float[Array, "... n"], Float[Array, "... n"]], Float[Array, "... d"]
+]
 """`(x, m) -> [d]`: the difference of two states, in the tangent space of a curved space."""
 
 

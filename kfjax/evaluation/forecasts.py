@@ -10,11 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Float
 from scipy import special
 
 from kfjax._support.arguments import check_key
 from kfjax._support.compiling import jit
 from kfjax._support.naming import not_installed
+from kfjax._support.types import Key
 from kfjax.base import Filter, Inputs, Params
 from kfjax.data import Dataset, Future, Labels, run_trajectory
 from kfjax.data.batches import check_noise_on
@@ -47,10 +49,10 @@ class SeriesForecast:
         labels: names of the data, or None.
     """
 
-    mean: np.ndarray
-    std: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
+    mean: Float[np.ndarray, "N K m"]
+    std: Float[np.ndarray, "N K m"]
+    low: Float[np.ndarray, "N K m"]
+    high: Float[np.ndarray, "N K m"]
     level: float
     states: Forecast
     future: Future
@@ -101,7 +103,7 @@ def forecast_series(
     steps: int | None = None,
     us: Inputs = None,
     level: float = 0.95,
-    key: Array | None = None,
+    key: Key | None = None,
 ) -> SeriesForecast:
     """Forecast the observations after the end of data, with intervals.
 

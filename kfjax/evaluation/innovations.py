@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import ArrayLike, Real
+from jaxtyping import ArrayLike, Float, Real
 from scipy import special
 
 from kfjax import linalg
@@ -33,8 +33,8 @@ class Whiteness(NamedTuple):
         p_value: probability of a larger statistic if the innovations are white.
     """
 
-    autocorrelation: np.ndarray
-    bound: np.ndarray
+    autocorrelation: Float[np.ndarray, " lags"]
+    bound: Float[np.ndarray, " lags"]
     statistic: float
     p_value: float
 

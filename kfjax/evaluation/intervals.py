@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from jaxtyping import ArrayLike, Real
+from jaxtyping import ArrayLike, Float, Real
 from scipy import special
 
 from kfjax._support.arguments import check_number, real_numbers
@@ -42,9 +42,9 @@ class Interval(NamedTuple):
         high: upper end, of the same shape.
     """
 
-    value: float | np.ndarray
-    low: float | np.ndarray
-    high: float | np.ndarray
+    value: float | Float[np.ndarray, " ..."]
+    low: float | Float[np.ndarray, " ..."]
+    high: float | Float[np.ndarray, " ..."]
 
     @property
     def is_outside(self) -> bool:
@@ -52,7 +52,7 @@ class Interval(NamedTuple):
         return bool(self.value < self.low or self.value > self.high)
 
 
-def to_db(x: Real[ArrayLike, " ..."] | Sequence[float]) -> float | np.ndarray:
+def to_db(x: Real[ArrayLike, " ..."] | Sequence[float]) -> float | Float[np.ndarray, " ..."]:
     """Return 10 log10(x) in double precision; -inf for 0.
 
     Args:

@@ -6,6 +6,7 @@ import jax
 from jax import Array
 from jaxtyping import Real
 
+from kfjax._support.types import Key
 from kfjax.base import Filter, Inputs, Mask, Observations, Params, extra_only
 from kfjax.filters.checks import check_filter
 from kfjax.filters.probing import ProbedStep, probed
@@ -21,7 +22,7 @@ def gains(
     *,
     us: Inputs = None,
     observed: Mask = None,
-    key: Array | None = None,
+    key: Key | None = None,
 ) -> Real[Array, "T n m"]:
     """Return how much each channel of y_t moves each component of the estimate.
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import ArrayLike, Int, Real
+from jaxtyping import ArrayLike, Float, Int, Real
 from scipy import special
 
 from kfjax._support.arguments import check_number
@@ -37,15 +37,15 @@ class Sums(NamedTuple):
         count: [...], an integer count, or degrees of freedom.
     """
 
-    total: AnyArray
-    count: AnyArray  # type: ignore[assignment]  # it hides the `count` method of tuples
+    total: Real[AnyArray, " ..."]
+    count: Real[AnyArray, " ..."]  # type: ignore[assignment]  # hides a method of tuples
 
     def over_time(self) -> Sums:
         """Return the sums over the last axis."""
         return Sums(self.total.sum(-1), self.count.sum(-1))
 
     @property
-    def mean(self) -> AnyArray:
+    def mean(self) -> Float[AnyArray, " ..."]:
         """Total / count; NaN where nothing was counted."""
         with np.errstate(divide="ignore", invalid="ignore"):
             return self.total / self.count

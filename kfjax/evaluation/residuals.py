@@ -10,10 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Float
 from scipy import special
 
 from kfjax._support.arguments import check_count, check_key
 from kfjax._support.compiling import jit
+from kfjax._support.types import Key
 from kfjax.base import Filter, Info, Params, info_only
 from kfjax.data import Dataset, run_trajectory
 from kfjax.data.batches import check_noise_on
@@ -77,7 +79,7 @@ class ResidualChecks:
     """
 
     channels: tuple[ChannelChecks, ...]
-    residuals: np.ndarray
+    residuals: Float[np.ndarray, "N T m"]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the tests by channel as values that JSON can hold."""
@@ -105,7 +107,7 @@ def residual_checks(
     observed: Any = None,
     lags: int | None = None,
     skip: int = 0,
-    key: Array | None = None,
+    key: Key | None = None,
 ) -> ResidualChecks:
     """Test the standardised innovations of a series, w_t = L_t^-1 (y_t - E[y_t | y_1..t-1]).
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+from jaxtyping import Float
 
 from kfjax._support.types import AnyArray
 from kfjax.evaluation import consistency, innovations, intervals
@@ -45,17 +46,17 @@ class Evaluation:
         return int(self.statistics.failed.sum())
 
     @property
-    def mses(self) -> np.ndarray | None:
+    def mses(self) -> Float[np.ndarray, " N"] | None:
         """MSE of every trajectory [N], over steps and known state components; inf where failed."""
         return self._means(self.statistics.squared_error, np.inf)
 
     @property
-    def prediction_mses(self) -> np.ndarray | None:
+    def prediction_mses(self) -> Float[np.ndarray, " N"] | None:
         """Mean squared one-step prediction error of y of every trajectory [N]; inf where failed."""
         return self._means(self.statistics.prediction, np.inf)
 
     @property
-    def ranking(self) -> np.ndarray | None:
+    def ranking(self) -> Float[np.ndarray, " N"] | None:
         """Errors to rank filters by: `mses` if the truth is known, otherwise `prediction_mses`."""
         return self.prediction_mses if self.mses is None else self.mses
 
@@ -165,14 +166,14 @@ class Evaluation:
             return None
         return innovations.whiteness(self._or_nan(sums.total), sums.count, level=level)
 
-    def error_over_time(self) -> np.ndarray | None:
+    def error_over_time(self) -> Float[np.ndarray, " T"] | None:
         """Return the MSE in dB of every step [T], over trajectories and dimensions.
 
         It is NaN at steps where no truth is known.
         """
         return _curve_db(self.curves.squared_error)
 
-    def prediction_over_time(self) -> np.ndarray | None:
+    def prediction_over_time(self) -> Float[np.ndarray, " T"] | None:
         """Return the mean squared one-step prediction error of y in dB of every step [T]."""
         return _curve_db(self.curves.prediction)
 

@@ -16,7 +16,7 @@ from kfjax._support.arguments import as_path, check_count, check_key
 from kfjax._support.compiling import jit
 from kfjax._support.fingerprints import identity
 from kfjax._support.progress import progress_bar
-from kfjax._support.types import AnyArray
+from kfjax._support.types import AnyArray, Key
 from kfjax.base import Filter, Inputs, Params
 from kfjax.data import Dataset
 from kfjax.evaluation.chunks import (
@@ -50,7 +50,7 @@ __all__ = ["monte_carlo"]
 
 
 def monte_carlo(
-    key: Array,
+    key: Key,
     truth: StateSpaceModel,
     filter: Filter,
     params: Params,

@@ -12,11 +12,11 @@ from typing import Any
 
 import jax
 import jax.export
-from jax import Array
 
 from kfjax._support.arguments import as_path, check_flag, choose_some
 from kfjax._support.files import write_file
 from kfjax._support.saving import npz_bytes
+from kfjax._support.types import Key
 from kfjax.base import Emit, Filter, Inputs, Observations, Params, PyTree, State, estimate
 from kfjax.exporting import program
 from kfjax.exporting.flattening import Examples, Flat, Size, flat_run, flat_step
@@ -36,7 +36,7 @@ def export_step(
     u: Inputs = None,
     masked: bool = False,
     batch: Size | None = None,
-    key: Array | None = None,
+    key: Key | None = None,
     state: State | None = None,
     platforms: Sequence[str] | None = None,
 ) -> Path:
@@ -96,7 +96,7 @@ def export_run(
     u: Inputs = None,
     masked: bool = False,
     batch: Size | None = None,
-    key: Array | None = None,
+    key: Key | None = None,
     state: State | None = None,
     emit: Emit[PyTree] = estimate,
     platforms: Sequence[str] | None = None,

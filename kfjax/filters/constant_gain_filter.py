@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float
 
 from kfjax import linalg
 from kfjax._support.arguments import check_kind
@@ -25,7 +26,7 @@ class ConstantGainParams(NamedTuple):
     """
 
     model: StateSpaceModel
-    gain: Array
+    gain: Float[Array, "... n m"]
 
 
 class PointState(NamedTuple):
@@ -35,7 +36,7 @@ class PointState(NamedTuple):
         mean: [..., n].
     """
 
-    mean: Array
+    mean: Float[Array, "... n"]
 
     @property
     def cov(self) -> None:

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float
 
 from kfjax import linalg
 from kfjax._support.precision import eps_of
@@ -59,22 +60,22 @@ class DiffuseState(NamedTuple):
     """
 
     belief: Any
-    loading: Array
-    undetermined: Array
+    loading: Float[Array, "... n d"]
+    undetermined: Float[Array, "... d d"]
 
     @property
-    def diffuse(self) -> Array:
+    def diffuse(self) -> Float[Array, "... n d"]:
         """A [..., n, d]; zero once the observations have determined every direction."""
         of_one = jnp.vectorize(_still_open, signature="(n,d),(d,d)->(n,d)")
         return of_one(self.loading, self.undetermined)
 
     @property
-    def mean(self) -> Array:
+    def mean(self) -> Float[Array, "... n"]:
         """The mean [..., n]; it says nothing along the columns of A."""
         return self.belief.mean
 
     @property
-    def cov(self) -> Array:
+    def cov(self) -> Float[Array, "... n n"]:
         """The covariance [..., n, n] without its diffuse part."""
         return self.belief.cov
 

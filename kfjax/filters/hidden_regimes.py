@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float
 
 from kfjax import linalg
 from kfjax.base import Filter, Gaussian, Info, Inputs, Mask, Observations, constructor
@@ -28,10 +29,10 @@ class RegimeState(NamedTuple):
         log_weights: logarithms of the probabilities of the regimes [..., K].
     """
 
-    log_weights: Array
+    log_weights: Float[Array, "... K"]
 
     @property
-    def mean(self) -> Array:
+    def mean(self) -> Float[Array, "... K"]:
         """The probabilities of the regimes [..., K], the means of their indicators."""
         return jnp.exp(self.log_weights)
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float
 
 from kfjax import linalg
 from kfjax._support.arguments import check_kind
@@ -37,11 +38,11 @@ class SquareRootGaussian(NamedTuple):
         cholesky: lower triangular L [..., n, n] with cov = L L'.
     """
 
-    mean: Array
-    cholesky: Array
+    mean: Float[Array, "... n"]
+    cholesky: Float[Array, "... d d"]
 
     @property
-    def cov(self) -> Array:
+    def cov(self) -> Float[Array, "... d d"]:
         """The covariance [..., n, n]."""
         return jnp.vectorize(_product, signature="(n,n)->(n,n)")(self.cholesky)
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
+from jaxtyping import Float
 
 from kfjax.learned.gains.products import product
 
@@ -32,7 +33,9 @@ class GRU(nn.Module):
     hidden_init: Any = None
 
     @nn.compact
-    def __call__(self, h: Array, x: Array) -> Array:
+    def __call__(
+        self, h: Float[Array, " hidden"], x: Float[Array, " inputs"]
+    ) -> Float[Array, " hidden"]:
         """Return the new hidden state; all gates share one product with x and one with h."""
         size = self.size
         draw = pytorch_uniform(self.size)

@@ -14,7 +14,7 @@ from jax import Array
 from kfjax._support.arguments import check_key, check_kind
 from kfjax._support.compiling import jit
 from kfjax._support.naming import described
-from kfjax._support.types import PyTree
+from kfjax._support.types import Key, PyTree
 from kfjax._support.values import real_array
 from kfjax.base import Filter
 from kfjax.models.state_space import StateSpaceModel
@@ -64,7 +64,7 @@ class Initialiser:
 
 
 def init_params(
-    key: Array, filter: Filter | Any, model: StateSpaceModel, constants: PyTree = None
+    key: Key, filter: Filter | Any, model: StateSpaceModel, constants: PyTree = None
 ) -> Learned:
     """Draw the parameters of a learned filter, in the precision of the model.
 

@@ -34,9 +34,9 @@ class Factored(NamedTuple):
         [1.0, 2.0]
     """
 
-    matrix: Array
-    lower: Array
-    hidden: Array | None = None
+    matrix: Float[Array, "... n n"]
+    lower: Float[Array, "... n n"]
+    hidden: Float[Array, "... n"] | None = None
 
     def solve(self, B: Float[AnyArray, "n ..."]) -> Float[Array, "n ..."]:
         """Return A^-1 B for B [n] or [n, r]; for singular A, right where B lies in its range."""

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import ArrayLike, Float, Real
 
 from kfjax import linalg
 from kfjax._support.arguments import check_covariance, is_concrete
-from kfjax._support.types import Numbers
+from kfjax._support.types import Nested
 from kfjax._support.values import real_array
 
 __all__ = ["stationary_covariance"]
@@ -20,7 +20,9 @@ __all__ = ["stationary_covariance"]
 DOUBLINGS = 40  # covers 1e12 steps, in which a mode of 1 - 1e-10 decays to nothing
 
 
-def stationary_covariance(F: Numbers, Q: Numbers) -> Float[Array, "n n"]:
+def stationary_covariance(
+    F: Real[ArrayLike, "n n"] | Nested, Q: Real[ArrayLike, "n n"] | Nested
+) -> Float[Array, "n n"]:
     """Return the stationary covariance P = F P F' + Q of x_t = F x_{t-1} + e_t, e_t ~ N(0, Q).
 
     P = sum_k F^k Q F^k' is summed by doubling, P <- P + F P F' and F <- F F. The derivative is

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Float, Real
 
 from kfjax._support.arguments import check_kind
 from kfjax._support.precision import eps_of
@@ -33,11 +34,13 @@ class Rank(NamedTuple):
     """
 
     rank: int
-    singular_values: np.ndarray
-    missing: np.ndarray
+    singular_values: Float[np.ndarray, " n"]
+    missing: Float[np.ndarray, "n k"]
 
 
-def observability(model: StateSpaceModel, x: Array | None = None, u: Inputs = None) -> Rank:
+def observability(
+    model: StateSpaceModel, x: Real[Array, " n"] | None = None, u: Inputs = None
+) -> Rank:
     """Tell which state directions y can see: the rank of (H, H F, ..., H F^{n-1}).
 
     The rank does not depend on units, and hence not on the length of a step.
@@ -65,7 +68,9 @@ def observability(model: StateSpaceModel, x: Array | None = None, u: Inputs = No
     return _reached(F, H, eps_of(model))
 
 
-def controllability(model: StateSpaceModel, x: Array | None = None, u: Inputs = None) -> Rank:
+def controllability(
+    model: StateSpaceModel, x: Real[Array, " n"] | None = None, u: Inputs = None
+) -> Rank:
     """Tell which state directions the process noise drives.
 
     This is the rank of (G, F G, ..., F^{n-1} G) with G G' = Q.

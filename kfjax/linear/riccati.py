@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float
 
 from kfjax import linalg
 from kfjax._support.arguments import check_flag, check_kind, is_concrete
@@ -36,10 +37,10 @@ class SteadyState(NamedTuple):
         gain: K = P_{t|t-1} H' S^-1, [n, m].
     """
 
-    predicted_cov: Array
-    cov: Array
-    innovation_cov: Array
-    gain: Array
+    predicted_cov: Float[Array, "... n n"]
+    cov: Float[Array, "... n n"]
+    innovation_cov: Float[Array, "... m m"]
+    gain: Float[Array, "... n m"]
 
 
 UNSETTLED = (

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import Partial
+from jaxtyping import Float
 
 from kfjax._support.arguments import check_covariance, check_flag, check_kind
 from kfjax._support.pytrees import as_pytree
@@ -37,8 +38,8 @@ __all__ = ["correlated", "non_additive"]
 
 
 def non_additive(
-    f: Callable[..., Array],
-    h: Callable[..., Array],
+    f: Callable[..., Float[Array, " n"]],
+    h: Callable[..., Float[Array, " m"]],
     Q: Any,
     R: Any,
     prior: Any,

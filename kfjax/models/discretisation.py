@@ -11,12 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Float
 
 from kfjax import linalg
 from kfjax._support.arguments import check_covariance, is_concrete
 from kfjax._support.precision import eps_of
 from kfjax._support.pytrees import select
-from kfjax._support.types import Numbers
+from kfjax._support.types import Numbers, Scalar
 from kfjax._support.values import real_array
 
 __all__ = ["Discretised", "time_steps", "van_loan"]
@@ -25,7 +26,7 @@ HALVINGS = 64  # at most, of a step with fast modes: |A dt| up to 9e18
 MOST_HALVINGS = 120  # of a known step; its last part is still a normal number in float32
 
 
-def time_steps(times: Any, start: Any, *, ordered: bool = True) -> Array:
+def time_steps(times: Any, start: Any, *, ordered: bool = True) -> Float[Array, " T"]:
     """Return the steps dt_t = times_t - times_{t-1} between timestamps, with times_0 = start.
 
     In order of arrival (`ordered=False`) each step is the time since the newest timestamp so far,
@@ -88,9 +89,9 @@ class Discretised(NamedTuple):
         B: input matrix [n, p] for a held input, or None.
     """
 
-    F: Array
-    Q: Array
-    B: Array | None
+    F: Float[Array, "... n n"]
+    Q: Float[Array, "... n n"]
+    B: Float[Array, "... n p"] | None
 
 
 def _check_times(times: Numbers) -> None:
@@ -119,7 +120,7 @@ def _check_resolution(times: np.ndarray) -> None:
         )
 
 
-def van_loan(A: Any, diffusion: Any, dt: float | Array, B: Any = None) -> Discretised:
+def van_loan(A: Any, diffusion: Any, dt: Scalar, B: Any = None) -> Discretised:
     """Discretise dx = (A x + B u) dt + dw exactly over a step dt with held u.
 
     The process noise has E[dw dw'] = diffusion dt.

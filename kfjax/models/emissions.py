@@ -9,10 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Bool, Float, Int, Real
 
 from kfjax import linalg
 from kfjax._support.arguments import check_covariance, is_concrete
 from kfjax._support.pytrees import Pytree, as_array, promote
+from kfjax._support.types import Key
 from kfjax._support.values import real_array
 from kfjax.base import Gaussian, Inputs
 from kfjax.models.chains import check_probabilities, log_of
@@ -73,7 +75,9 @@ class GaussianEmission(Pytree):
         """The size m of an observation."""
         return self.mean.shape[1]
 
-    def __call__(self, y: Array, u: Inputs = None, observed: Array | None = None) -> Array:
+    def __call__(
+        self, y: Real[Array, " m"], u: Inputs = None, observed: Bool[Array, " ..."] | None = None
+    ) -> Float[Array, " K"]:
         """Return log p(y | k) [K] of the observed channels."""
         del u
         mask = jnp.ones(y.shape, bool) if observed is None else observed
@@ -92,7 +96,7 @@ class GaussianEmission(Pytree):
         del u
         return Gaussian(self.mean, jax.vmap(linalg.symmetric)(self.cov))
 
-    def draw(self, key: Array, regime: Array, u: Inputs = None) -> Array:
+    def draw(self, key: Key, regime: Int[Array, ""], u: Inputs = None) -> Real[Array, " m"]:
         """Draw an observation [m] of a regime."""
         del u
         L = linalg.cholesky(self.cov[regime])
@@ -138,7 +142,9 @@ class PoissonEmission(Pytree):
         """The size m of an observation."""
         return self.rate.shape[1]
 
-    def __call__(self, y: Array, u: Inputs = None, observed: Array | None = None) -> Array:
+    def __call__(
+        self, y: Real[Array, " m"], u: Inputs = None, observed: Bool[Array, " ..."] | None = None
+    ) -> Float[Array, " K"]:
         """Return log p(y | k) [K] of the observed channels."""
         del u
         mask = jnp.ones(y.shape, bool) if observed is None else observed
@@ -156,7 +162,7 @@ class PoissonEmission(Pytree):
         del u
         return Gaussian(self.rate, jax.vmap(jnp.diag)(self.rate))
 
-    def draw(self, key: Array, regime: Array, u: Inputs = None) -> Array:
+    def draw(self, key: Key, regime: Int[Array, ""], u: Inputs = None) -> Real[Array, " m"]:
         """Draw an observation [m] of a regime."""
         del u
         rate = self.rate[regime]
@@ -204,7 +210,9 @@ class CategoricalEmission(Pytree):
         """The size m of an observation."""
         return self.probabilities.shape[1]
 
-    def __call__(self, y: Array, u: Inputs = None, observed: Array | None = None) -> Array:
+    def __call__(
+        self, y: Real[Array, " m"], u: Inputs = None, observed: Bool[Array, " ..."] | None = None
+    ) -> Float[Array, " K"]:
         """Return log p(y | k) [K] of the observed channels."""
         del u
         mask = jnp.ones(y.shape, bool) if observed is None else observed
@@ -217,7 +225,7 @@ class CategoricalEmission(Pytree):
 
         return jax.vmap(one)(self.probabilities)
 
-    def draw(self, key: Array, regime: Array, u: Inputs = None) -> Array:
+    def draw(self, key: Key, regime: Int[Array, ""], u: Inputs = None) -> Real[Array, " m"]:
         """Draw an observation [m] of a regime."""
         del u
         p = self.probabilities[regime]

@@ -8,6 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Bool, Float, Real
 
 from kfjax import linalg
 from kfjax._support.pytrees import Pytree, as_array, as_pytree
@@ -66,7 +67,7 @@ class Linear(Pytree):
             b = linalg.matmul(B, u) if b is None else linalg.matmul(B, u) + b
         return Linear.unchecked(A, None, b)
 
-    def masked(self, mask: Array) -> Linear:
+    def masked(self, mask: Bool[Array, " k"]) -> Linear:
         """Return a function of x alone with zeros in the rows where a mask [k] is False."""
         b = None if self.b is None else jnp.where(mask, self.b, 0)
         return Linear.unchecked(jnp.where(mask[:, None], self.A, 0), None, b)
@@ -75,7 +76,7 @@ class Linear(Pytree):
         """Return A of a function of x alone, as products of a moment rule read it."""
         return self.A.astype(dtype)
 
-    def __call__(self, x: Array, u: Inputs = None) -> Array:
+    def __call__(self, x: Real[Array, " n"], u: Inputs = None) -> Float[Array, " k"]:
         """Return A x + B u + b."""
         fixed = self.at(u)
         mean = linalg.matmul(fixed.A, x)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Float
 
 from kfjax._support.naming import described
 from kfjax._support.pytrees import STATIC, Pytree, as_array, as_pytree, promote
@@ -110,7 +111,7 @@ class HiddenMarkovModel(Pytree):
         """The float dtype of every leaf."""
         return self.weights.dtype
 
-    def transition_at(self, u: Inputs = None) -> Array:
+    def transition_at(self, u: Inputs = None) -> Float[Array, "K K"]:
         """Return the transition probabilities [K, K] of a step with input u."""
         if not callable(self.transition):
             return self.transition

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
+from jaxtyping import Real
 
 from kfjax import linalg
 from kfjax._support import one_kernel
@@ -18,6 +19,7 @@ from kfjax._support.arguments import check_key
 from kfjax._support.compiling import jit
 from kfjax._support.naming import described
 from kfjax._support.pytrees import at, prepended
+from kfjax._support.types import Key
 from kfjax._support.values import as_arrays, check_finite
 from kfjax.base import Gaussian, Inputs
 from kfjax.models.calling import call
@@ -32,13 +34,13 @@ __all__ = ["simulate"]
 
 
 def simulate(
-    key: Array,
+    key: Key,
     model: StateSpaceModel | HiddenMarkovModel,
     steps: int | None = None,
     *,
     us: Inputs = None,
-    x0: ArrayLike | Sequence[float] | None = None,
-) -> tuple[Array, Array]:
+    x0: Real[ArrayLike, " n"] | Sequence[float] | None = None,
+) -> tuple[Real[Array, "T ..."], Real[Array, "T m"]]:
     """Draw a trajectory from a model.
 
     x_0 from the prior, then x_t = f(x_{t-1}, u_t) + e_t and y_t = h(x_t, u_t) + v_t; with

@@ -18,6 +18,7 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 from jax.typing import ArrayLike
+from jaxtyping import Float, Real
 
 from kfjax._support.naming import described
 from kfjax._support.pytrees import as_pytree
@@ -36,8 +37,8 @@ class Space(NamedTuple):
         retract: `(x, d) -> x'`, the point reached from x along d; Euclidean: x + d.
     """
 
-    difference: Callable[[Array, Array], Array]
-    retract: Callable[[Array, Array], Array]
+    difference: Callable[[Float[Array, "... n"], Float[Array, "... n"]], Float[Array, "... d"]]
+    retract: Callable[[Float[Array, "... n"], Float[Array, "... d"]], Float[Array, "... n"]]
 
     @property
     def is_euclidean(self) -> bool:
@@ -80,7 +81,7 @@ def as_observation_space(name: str, value: object) -> Space:
     return Space(as_space(name, value).difference, EUCLIDEAN.retract)
 
 
-def wrap_angle(angle: ArrayLike) -> Array:
+def wrap_angle(angle: Real[ArrayLike, " *shape"]) -> Float[Array, " *shape"]:
     """Map angles in radians to [-pi, pi], with derivative one everywhere.
 
     Example:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
 from jax import Array
+from jaxtyping import Float
 
 from kfjax._support.arguments import check_covariance, check_function
 from kfjax._support.pytrees import ANY, OUTSIDE, STATIC, Pytree, as_array, as_pytree, promote
@@ -162,17 +163,19 @@ class StateSpaceModel(Pytree):
         """The prior, with zeros for states that start exactly diffuse in a structural model."""
         return self.prior
 
-    def process_noise(self, x: Array, u: Inputs = None) -> Array:
+    def process_noise(self, x: Float[Array, " n"], u: Inputs = None) -> Float[Array, "d d"]:
         """Return Q [n, n] at (x_{t-1|t-1}, u_t)."""
         Q = self.noise_as_given("Q", x, u)
         return symmetric_part(Q) if callable(self.Q) else Q
 
-    def observation_noise(self, x: Array, u: Inputs = None) -> Array:
+    def observation_noise(self, x: Float[Array, " n"], u: Inputs = None) -> Float[Array, "m m"]:
         """Return R [m, m] at (x_{t|t-1}, u_t)."""
         R = self.noise_as_given("R", x, u)
         return symmetric_part(R) if callable(self.R) else R
 
-    def noise_as_given(self, name: str, x: Array, u: Inputs = None) -> Array:
+    def noise_as_given(
+        self, name: str, x: Float[Array, " n"], u: Inputs = None
+    ) -> Float[Array, "k k"]:
         """Return Q or R by its name, as a function of x and u may give it, to check it."""
         cov = getattr(self, name)
         if not callable(cov):

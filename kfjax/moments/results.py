@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float
 
 from kfjax import linalg
 from kfjax._support.memory_layout import batch_innermost
@@ -28,7 +29,7 @@ from kfjax.moments.rounding import (
 
 __all__ = ["Affine", "Deviations", "MomentRule", "Moments"]
 
-Function: TypeAlias = Callable[[Array], Array]
+Function: TypeAlias = Callable[[Float[Array, " n"]], Float[Array, " k"]]
 """A function of x alone, such as f or h of a model with the input filled in."""
 
 
@@ -44,12 +45,12 @@ class Moments(NamedTuple):
             rounding in any precision, whereas P - K C' and P - K S K' do not.
     """
 
-    mean: Array
-    cov: Array
-    cross: Array
-    residual: Callable[[Array], Array]
+    mean: Float[Array, " k"]
+    cov: Float[Array, "k k"]
+    cross: Float[Array, "n k"]
+    residual: Callable[[Float[Array, "n k"]], Float[Array, "n n"]]
 
-    def noisy_cov(self, noise: Array, *, noise_free: bool) -> Array:
+    def noisy_cov(self, noise: Float[Array, "k k"], *, noise_free: bool) -> Float[Array, "k k"]:
         """Return the covariance [k, k] of y plus independent noise.
 
         With `noise_free`, a variance that is rounding is zero.
@@ -58,7 +59,7 @@ class Moments(NamedTuple):
         hidden = self._hidden(linalg.diagonal(noise)) if noise_free else None
         return cov if hidden is None else settled(cov, hidden)
 
-    def factorised(self, noise: Array, *, noise_free: bool) -> linalg.Factored:
+    def factorised(self, noise: Float[Array, "k k"], *, noise_free: bool) -> linalg.Factored:
         """Return the covariance [k, k] of y plus independent noise, with its factor.
 
         With `noise_free`, the result also has the variances that rounding may hide.
@@ -72,13 +73,13 @@ class Moments(NamedTuple):
 
     def posterior_cov(
         self,
-        P: Array,
-        K: Array,
-        noise: Array,
+        P: Float[Array, "n n"],
+        K: Float[Array, "n k"],
+        noise: Float[Array, "k k"],
         *,
         noise_free: bool,
-        given: Array | None = None,
-    ) -> Array:
+        given: Float[Array, "n k"] | None = None,
+    ) -> Float[Array, "n n"]:
         """Return the covariance residual(K) + K noise K' [n, n] after an update.
 
         Args:
@@ -113,7 +114,7 @@ class Moments(NamedTuple):
         entering = jnp.sum(entering**2, axis=-1)
         return settled(cov, hidden_variances(terms, entering, P.shape[-1]))
 
-    def size(self) -> Array:
+    def size(self) -> Float[Array, " k"]:
         """Return the size [k] of the terms of E[y], sum_j |A_ij x_j| + |E[y_i]| where known."""
         size = jnp.abs(self.mean)
         if isinstance(self.residual, LinearResidual):
@@ -199,9 +200,9 @@ class Deviations(NamedTuple):
         dy: [k, p].
     """
 
-    mean: Array
-    dx: Array
-    dy: Array
+    mean: Float[Array, " k"]
+    dx: Float[Array, "n p"]
+    dy: Float[Array, "k p"]
 
 
 class Affine(NamedTuple):
@@ -213,6 +214,6 @@ class Affine(NamedTuple):
         residual: a factor [k, p] of the covariance of the residual e; p is 0 where there is none.
     """
 
-    mean: Array
-    matrix: Array
-    residual: Array
+    mean: Float[Array, " k"]
+    matrix: Float[Array, "k n"]
+    residual: Float[Array, "k p"]

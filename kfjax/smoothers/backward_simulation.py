@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float
 
 from kfjax import linalg
 from kfjax._support import one_kernel
 from kfjax._support.arguments import check_count, check_key
 from kfjax._support.compiling import jit
 from kfjax._support.naming import described
+from kfjax._support.types import Key
 from kfjax.base import Inputs, Params, State
 from kfjax.filters.beliefs import check_input_steps
 from kfjax.filters.particles.resampling import inverse_cdf
@@ -35,12 +37,12 @@ class Trajectories(NamedTuple):
             x_0, with first="update" in the model.
     """
 
-    states: Array
-    initial: Array | None
+    states: Float[Array, "... M T n"]
+    initial: Float[Array, "... M n"] | None
 
 
 def simulate_smoothed(
-    key: Array,
+    key: Key,
     params: Params,
     states: State,
     *,

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
+from jaxtyping import Float, Int, Real
 
 from kfjax._support import one_kernel
 from kfjax._support.compiling import jit
@@ -39,10 +40,10 @@ class SmoothedRegimes(NamedTuple):
         log_likelihood: log p(y_t | y_1..t-1), [T].
     """
 
-    weights: Array
-    initial: Array | Any
-    joint: Array
-    log_likelihood: Array
+    weights: Float[Array, "... T K"]
+    initial: Float[Array, "... K"] | Any
+    joint: Float[Array, "... T K K"]
+    log_likelihood: Float[Array, "... T"]
 
 
 class RegimePath(NamedTuple):
@@ -53,13 +54,13 @@ class RegimePath(NamedTuple):
         log_probability: log p(z, y_1..T) of the path, with z_0 as its best start if there is one.
     """
 
-    regimes: Array
-    log_probability: Array
+    regimes: Int[Array, "... T"]
+    log_probability: Float[Array, " ..."]
 
 
 def forward_backward(
     model: HiddenMarkovModel,
-    ys: ArrayLike,
+    ys: Real[ArrayLike, "T m"],
     *,
     us: Inputs = None,
     observed: Mask = None,
@@ -148,7 +149,7 @@ def _forward_backward(model: HiddenMarkovModel, record: Record) -> SmoothedRegim
 
 def viterbi(
     model: HiddenMarkovModel,
-    ys: ArrayLike,
+    ys: Real[ArrayLike, "T m"],
     *,
     us: Inputs = None,
     observed: Mask = None,

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
+from jaxtyping import Real
 
 from kfjax import linalg
 from kfjax._support.arguments import LARGEST_LOOP, check_count
@@ -35,7 +36,7 @@ __all__ = ["parallel_iterated_smooth"]
 
 def parallel_iterated_smooth(
     model: StateSpaceModel,
-    ys: ArrayLike,
+    ys: Real[ArrayLike, "T m"],
     *,
     us: Inputs = None,
     observed: Mask = None,

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
+from jaxtyping import Real
 
 from kfjax import linalg
 from kfjax._support.compiling import jit
@@ -31,7 +32,7 @@ __all__ = ["parallel_filter", "parallel_smooth"]
 
 
 def parallel_filter(
-    model: StateSpaceModel, ys: ArrayLike, *, us: Inputs = None, observed: Mask = None
+    model: StateSpaceModel, ys: Real[ArrayLike, "T m"], *, us: Inputs = None, observed: Mask = None
 ) -> Estimate:
     """Filter a linear Gaussian model with an associative scan, in O(log T) depth.
 
@@ -73,7 +74,7 @@ def parallel_filter(
 
 
 def parallel_smooth(
-    model: StateSpaceModel, ys: ArrayLike, *, us: Inputs = None, observed: Mask = None
+    model: StateSpaceModel, ys: Real[ArrayLike, "T m"], *, us: Inputs = None, observed: Mask = None
 ) -> Smoothed:
     """Smooth a linear Gaussian model with two associative scans.
 

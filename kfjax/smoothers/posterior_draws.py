@@ -13,6 +13,7 @@ from kfjax import linalg
 from kfjax._support import one_kernel
 from kfjax._support.arguments import check_count, check_key
 from kfjax._support.compiling import jit
+from kfjax._support.types import Key
 from kfjax._support.values import check_belief
 from kfjax.base import Filter, Inputs, Params
 from kfjax.filters.backward_kernels import Belief, backward_kernel
@@ -29,7 +30,7 @@ __all__ = ["sample_posterior"]
 
 
 def sample_posterior(
-    key: Array,
+    key: Key,
     filter: Filter,
     params: Params,
     estimate: Any,

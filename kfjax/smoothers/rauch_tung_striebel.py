@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float
 
 from kfjax import linalg
 from kfjax._support import one_kernel
@@ -45,11 +46,11 @@ class Smoothed(NamedTuple):
         cholesky: lower triangular factors of cov [T, n, n] in the square-root form, otherwise None.
     """
 
-    mean: Array
-    cov: Array
+    mean: Float[Array, "... T n"]
+    cov: Float[Array, "... T d d"]
     initial: Any
-    cross: Array
-    cholesky: Array | None = None
+    cross: Float[Array, "... T d d"]
+    cholesky: Float[Array, "... T d d"] | None = None
 
 
 def smooth(

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float
 
 from kfjax._support import one_kernel
 from kfjax._support.compiling import jit
@@ -39,9 +40,9 @@ class SmoothedIMM(NamedTuple):
             K, n], cov [T, K, n, n])`.
     """
 
-    mean: Array
-    cov: Array
-    weights: Array
+    mean: Float[Array, "... T n"]
+    cov: Float[Array, "... T d d"]
+    weights: Float[Array, "... T K"]
     members: Gaussian
 
 

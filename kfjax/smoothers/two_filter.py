@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
+from jaxtyping import Real
 
 from kfjax import linalg
 from kfjax._support import one_kernel
@@ -51,7 +52,7 @@ class Information(NamedTuple):
 
 def two_filter_smooth(
     model: StateSpaceModel,
-    ys: ArrayLike,
+    ys: Real[ArrayLike, "T m"],
     *,
     us: Inputs = None,
     observed: Mask = None,

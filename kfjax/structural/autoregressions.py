@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import ArrayLike, Real
 
 from kfjax._support.arguments import check_count, is_concrete
 from kfjax._support.pytrees import STATIC
-from kfjax._support.types import Numbers
+from kfjax._support.types import Nested
 from kfjax._support.values import real_array
 from kfjax.base import Inputs
 from kfjax.linear.lyapunov import spectral_radius, stationary_covariance
@@ -168,10 +169,10 @@ def _product(a: Array, b: Array) -> Array:
 
 
 def autoregression(
-    coefficients: Numbers,
-    std: Numbers = 1.0,
+    coefficients: Real[ArrayLike, " p"] | Nested,
+    std: Real[ArrayLike, " ..."] | Nested = 1.0,
     *,
-    loading: Numbers | None = None,
+    loading: Real[ArrayLike, "m k"] | Nested | None = None,
     name: str | None = None,
 ) -> Structural:
     """Return a stationary autoregression.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from jaxtyping import ArrayLike, Real
+
 from kfjax._support.arguments import check_count, check_positive
-from kfjax._support.types import Numbers
+from kfjax._support.types import Nested, Numbers, Scalar
 from kfjax._support.values import real_array
 from kfjax.structural.components import (
     checked_loading,
@@ -116,9 +118,9 @@ def ornstein_uhlenbeck(
 
 
 def periodic(
-    period: Numbers,
-    std: Numbers = 1.0,
-    length_scale: Numbers = 1.0,
+    period: Scalar,
+    std: Real[ArrayLike, " ..."] | Nested = 1.0,
+    length_scale: Scalar = 1.0,
     *,
     harmonics: int = 6,
     dt: float | None = 1.0,

@@ -168,7 +168,7 @@ def _since(who: str, steps: int, at: int) -> np.ndarray:
 
 def holidays(
     stamps: Any, dates: Mapping[str, Any], *, before: int = 0, after: int = 0
-) -> np.ndarray:
+) -> Float[np.ndarray, "T columns"]:
     """Return the inputs of holiday effects, a column for each holiday and each day around it.
 
     Args:

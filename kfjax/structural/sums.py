@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.tree_util import Partial
+from jaxtyping import Float
 
 from kfjax._support.arguments import check_kind, check_mapping, check_number, is_concrete
 from kfjax._support.naming import described, suggest
@@ -184,7 +185,7 @@ class Structural(StateSpaceModel):
         }
 
     @property
-    def parameters(self) -> dict[str, Array]:
+    def parameters(self) -> dict[str, Float[Array, " ..."]]:
         """The parameters by name, such as "level.std"."""
         return {
             f"{component.name}.{name}": value

@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import ArrayLike, Real
 
 from kfjax._support.arguments import check_number, is_concrete
 from kfjax._support.pytrees import STATIC
-from kfjax._support.types import Numbers
+from kfjax._support.types import Nested
 from kfjax._support.values import real_array
 from kfjax.base import Inputs
 from kfjax.structural.components import (
@@ -257,7 +258,9 @@ class Irregular(Component):
         return 0
 
 
-def irregular(std: Numbers = 1.0, *, name: str | None = None) -> Structural:
+def irregular(
+    std: Real[ArrayLike, " ..."] | Nested = 1.0, *, name: str | None = None
+) -> Structural:
     """Return the irregular component, the noise of the observations.
 
     A sum without one has no observation noise.

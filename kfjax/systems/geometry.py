@@ -10,7 +10,7 @@ from jax import Array
 from jaxtyping import Float, Real
 
 from kfjax._support.arguments import check_count, choose, numeric
-from kfjax._support.types import Numbers
+from kfjax._support.types import Numbers, Scalar
 from kfjax._support.values import real_array
 
 __all__ = ["bearing", "norm", "roll_pitch_yaw", "rotate", "rotation", "spherical"]
@@ -62,7 +62,7 @@ def _real(name: str, values: Numbers) -> Array:
     return jnp.asarray(real_array(name, values, finite=False))
 
 
-def rotation(degrees: float | Real[Array, ""], n: int = 2) -> Float[Array, "n n"]:
+def rotation(degrees: Scalar, n: int = 2) -> Float[Array, "n n"]:
     """Return the matrix [n, n] that rotates the first two axes counter-clockwise by an angle.
 
     Args:
@@ -77,7 +77,7 @@ def rotation(degrees: float | Real[Array, ""], n: int = 2) -> Float[Array, "n n"
     return jnp.asarray(_rotation(degrees, n))
 
 
-def _rotation(degrees: float | Array, n: int) -> Any:
+def _rotation(degrees: Scalar, n: int) -> Any:
     """Return the matrix of `rotation`, in numpy if the angle is known."""
     degrees = real_array("rotation: degrees", degrees, ndim=0)
     check_count("rotation: n", n, least=2)
@@ -89,15 +89,13 @@ def _rotation(degrees: float | Array, n: int) -> Any:
     return xp.block([[plane, zero], [zero.T, np.eye(n - 2)]])
 
 
-def roll_pitch_yaw(
-    roll: float | Real[Array, ""], pitch: float | Real[Array, ""], yaw: float | Real[Array, ""]
-) -> Float[Array, "3 3"]:
+def roll_pitch_yaw(roll: Scalar, pitch: Scalar, yaw: Scalar) -> Float[Array, "3 3"]:
     """Return the rotation R_z(yaw) R_y(pitch) R_x(roll), [3, 3], of angles in degrees."""
     R_x, R_y, R_z = (_about(axis, angle) for axis, angle in enumerate((roll, pitch, yaw)))
     return jnp.asarray(R_z @ R_y @ R_x)
 
 
-def _about(axis: int, degrees: float | Array) -> Any:
+def _about(axis: int, degrees: Scalar) -> Any:
     """Return the rotation counter-clockwise about one of three axes."""
     place = np.argsort(
         [(axis + 1) % 3, (axis + 2) % 3, axis]
@@ -105,9 +103,7 @@ def _about(axis: int, degrees: float | Array) -> Any:
     return _rotation(degrees, 3)[place][:, place]
 
 
-def rotate(
-    matrix: Real[Array, "k n"], degrees: float | Real[Array, ""], order: str = "left"
-) -> Float[Array, "k n"]:
+def rotate(matrix: Real[Array, "k n"], degrees: Scalar, order: str = "left") -> Float[Array, "k n"]:
     """Rotate the first two axes of the output (R M) or of the input (M R) of a matrix M [k, n].
 
     The KalmanNet paper's mismatch of the dynamics is printed as R F, but the published data sets

@@ -22,7 +22,9 @@ __all__ = ["rk4"]
 
 
 def rk4(
-    drift: Callable[[Array], Array], x: Float[Array, " n"], dt: float | Float[Array, ""]
+    drift: Callable[[Float[Array, " n"]], Float[Array, " n"]],
+    x: Float[Array, " n"],
+    dt: float | Float[Array, ""],
 ) -> Float[Array, " n"]:
     """Take one classical Runge-Kutta step of dx/dt = drift(x)."""
     if not callable(drift):

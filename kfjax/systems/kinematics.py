@@ -15,7 +15,7 @@ from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
 from kfjax._support.arguments import check_count, check_positive, choose, numeric
-from kfjax._support.types import AnyArray, Numbers
+from kfjax._support.types import AnyArray, Numbers, OneOrEach, Scalar
 from kfjax.base import Gaussian, Inputs
 from kfjax.models.functions import Linear
 from kfjax.models.state_space import StateSpaceModel
@@ -64,9 +64,9 @@ def _integrators(
 def constant_velocity(
     dimensions: int = 1,
     *,
-    dt: float | Array | None = 1.0,
-    q_density: float | Array = 0.01,
-    r_std: Numbers = 1.0,
+    dt: Scalar | None = 1.0,
+    q_density: Scalar = 0.01,
+    r_std: OneOrEach = 1.0,
     measure: str = "position",
     prior: Gaussian | None = None,
 ) -> StateSpaceModel:
@@ -107,9 +107,9 @@ def constant_velocity(
 def constant_acceleration(
     dimensions: int = 1,
     *,
-    dt: float | Array | None = 1.0,
-    q_density: float | Array = 0.01,
-    r_std: Numbers = 1.0,
+    dt: Scalar | None = 1.0,
+    q_density: Scalar = 0.01,
+    r_std: OneOrEach = 1.0,
     measure: str = "position",
     prior: Gaussian | None = None,
 ) -> StateSpaceModel:
@@ -147,9 +147,9 @@ def constant_acceleration(
 
 def wiener_velocity(
     *,
-    dt: float | Array | None = 1.0,
-    q_density: float | Array = 1.0,
-    r_std: Numbers = 1.0,
+    dt: Scalar | None = 1.0,
+    q_density: Scalar = 1.0,
+    r_std: OneOrEach = 1.0,
     prior: Gaussian | None = None,
 ) -> StateSpaceModel:
     """Return the planar model of the Segway in the KalmanNet paper: Wiener velocity and odometry.
@@ -181,10 +181,10 @@ def wiener_velocity(
 
 def coordinated_turn(
     *,
-    dt: float | Array | None = 1.0,
-    q_density: float | Array = 0.01,
-    turn_rate_density: float | Array = 1e-4,
-    r_std: Numbers = 1.0,
+    dt: Scalar | None = 1.0,
+    q_density: Scalar = 0.01,
+    turn_rate_density: Scalar = 1e-4,
+    r_std: OneOrEach = 1.0,
     prior: Gaussian | None = None,
 ) -> StateSpaceModel:
     """Return a body in the plane that turns at a slowly varying rate w.

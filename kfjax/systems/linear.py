@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from kfjax._support.arguments import check_count, choose
-from kfjax._support.types import Numbers
+from kfjax._support.types import OneOrEach
 from kfjax.base import Gaussian
 from kfjax.models.state_space import StateSpaceModel, linear_gaussian
 from kfjax.systems.parts import diagonal, prior_or, standard_prior
@@ -18,8 +18,8 @@ def canonical(
     m: int | None = None,
     form: str = "identity",
     *,
-    q_std: Numbers = 0.1,
-    r_std: Numbers = 1.0,
+    q_std: OneOrEach = 0.1,
+    r_std: OneOrEach = 1.0,
     prior: Gaussian | None = None,
 ) -> StateSpaceModel:
     """Return the linear system whose F is the identity with a first row of ones.

@@ -13,7 +13,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from kfjax._support.arguments import check_count, check_flag, check_number, check_positive, choose
-from kfjax._support.types import Numbers
+from kfjax._support.types import OneOrEach, Scalar
 from kfjax.base import Gaussian, Inputs
 from kfjax.models.functions import Linear
 from kfjax.models.spaces import angles
@@ -28,24 +28,24 @@ __all__ = ["LorenzParameters", "decimated_lorenz", "lorenz"]
 class LorenzParameters(NamedTuple):
     """dx/dt = sigma (y - x), dy/dt = x (rho - z) - y, dz/dt = x y - beta z, in steps of dt."""
 
-    sigma: float | Array
-    rho: float | Array
-    beta: float | Array
-    dt: float | Array
+    sigma: Scalar
+    rho: Scalar
+    beta: Scalar
+    dt: Scalar
 
 
 def lorenz(
     *,
-    dt: float | Array = 0.02,
+    dt: Scalar = 0.02,
     integrator: str = "taylor",
     taylor_order: int | None = None,
     factorisation: str | None = None,
     substeps: int = 1,
     observation: str = "identity",
-    rotation_degrees: float | Array | None = None,
+    rotation_degrees: Scalar | None = None,
     wrap: bool = True,
-    q_std: Numbers = 0.1,
-    r_std: Numbers = 0.1,
+    q_std: OneOrEach = 0.1,
+    r_std: OneOrEach = 0.1,
     prior: Gaussian | None = None,
 ) -> StateSpaceModel:
     """Return the Lorenz attractor with sigma = 10, rho = 28, beta = 8/3.
@@ -116,7 +116,7 @@ def lorenz(
 
 
 def decimated_lorenz(
-    *, dt: float = 0.02, dense_dt: float = 1e-5, q_std: Numbers = 0.0, **options: Any
+    *, dt: float = 0.02, dense_dt: float = 1e-5, q_std: OneOrEach = 0.0, **options: Any
 ) -> StateSpaceModel:
     """Return the attractor sampled densely and decimated, without process noise.
 

@@ -9,7 +9,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from kfjax._support.arguments import check_positive, choose
-from kfjax._support.types import Numbers
+from kfjax._support.types import OneOrEach, Scalar
 from kfjax.base import Gaussian, Inputs
 from kfjax.models.functions import Linear
 from kfjax.models.spaces import angles
@@ -23,21 +23,21 @@ __all__ = ["PendulumParameters", "pendulum"]
 class PendulumParameters(NamedTuple):
     """d^2 angle / dt^2 = -gravity / length sin(angle) - damping d angle / dt, in steps of dt."""
 
-    gravity: float | Array
-    length: float | Array
-    damping: float | Array
-    dt: float | Array
+    gravity: Scalar
+    length: Scalar
+    damping: Scalar
+    dt: Scalar
 
 
 def pendulum(
     *,
-    dt: float | Array = 0.01,
-    gravity: float | Array = 9.81,
-    length: float | Array = 1.0,
-    damping: float | Array = 0.0,
+    dt: Scalar = 0.01,
+    gravity: Scalar = 9.81,
+    length: Scalar = 1.0,
+    damping: Scalar = 0.0,
     observation: str = "displacement",
-    q_density: float | Array = 0.01,
-    r_std: Numbers = 0.3,
+    q_density: Scalar = 0.01,
+    r_std: OneOrEach = 0.3,
     prior: Gaussian | None = None,
 ) -> StateSpaceModel:
     """Return a randomly driven pendulum with state (angle, rate).

@@ -10,7 +10,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from kfjax._support.arguments import check_count, choose
-from kfjax._support.types import Numbers
+from kfjax._support.types import OneOrEach, Scalar
 from kfjax.base import Gaussian, Inputs
 from kfjax.models.state_space import StateSpaceModel
 from kfjax.systems.parts import diagonal, prior_or, standard_prior
@@ -21,13 +21,13 @@ __all__ = ["TOY_TABLE_II", "ToyParameters", "toy"]
 class ToyParameters(NamedTuple):
     """f(x) = alpha sin(beta x + phi) + delta and h(x) = a (b x + c)^2, by component."""
 
-    alpha: float | Array
-    beta: float | Array
-    phi: float | Array
-    delta: float | Array
-    a: float | Array
-    b: float | Array
-    c: float | Array
+    alpha: Scalar
+    beta: Scalar
+    phi: Scalar
+    delta: Scalar
+    a: Scalar
+    b: Scalar
+    c: Scalar
 
 
 TOY_TABLE_II = {
@@ -40,8 +40,8 @@ def toy(
     parameters: str | ToyParameters = "full",
     *,
     dimensions: int = 2,
-    q_std: Numbers = 0.1,
-    r_std: Numbers = 0.1,
+    q_std: OneOrEach = 0.1,
+    r_std: OneOrEach = 0.1,
     prior: Gaussian | None = None,
 ) -> StateSpaceModel:
     """Return the sinusoidal model with quadratic observation.

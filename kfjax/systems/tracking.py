@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.tree_util import Partial
+from jaxtyping import ArrayLike, Real
 
 from kfjax._support.arguments import check_count, numeric
-from kfjax._support.types import Numbers
+from kfjax._support.types import Nested, OneOrEach, Scalar
 from kfjax._support.values import real_array
 from kfjax.base import Gaussian, Inputs
 from kfjax.models.spaces import angles
@@ -25,11 +26,11 @@ __all__ = ["bearing_range", "bearings_only", "range_only"]
 
 def bearing_range(
     *,
-    dt: float | Array | None = 1.0,
+    dt: Scalar | None = 1.0,
     sensor: Any = (0.0, 0.0),
-    q_density: float | Array = 0.01,
-    range_std: float | Array = 1.0,
-    bearing_std: float | Array = 0.02,
+    q_density: Scalar = 0.01,
+    range_std: Scalar = 1.0,
+    bearing_std: Scalar = 0.02,
     prior: Gaussian | None = None,
 ) -> StateSpaceModel:
     """Return a body in the plane seen by a radar: y = (|p - s|, atan2(p_y - s_y, p_x - s_x)).
@@ -79,10 +80,10 @@ def bearing_range(
 
 def bearings_only(
     *,
-    dt: float | Array | None = 1.0,
-    sensors: Numbers = ((0.0, 0.0), (100.0, -50.0)),
-    q_density: float | Array = 0.01,
-    r_std: Numbers = 0.02,
+    dt: Scalar | None = 1.0,
+    sensors: Real[ArrayLike, "m 2"] | Nested = ((0.0, 0.0), (100.0, -50.0)),
+    q_density: Scalar = 0.01,
+    r_std: OneOrEach = 0.02,
     prior: Gaussian | None = None,
 ) -> StateSpaceModel:
     """Return a body in the plane seen by m direction finders: y_i = atan2(p_y - s_iy, p_x - s_ix).
@@ -121,8 +122,8 @@ def range_only(
     dimensions: int = 2,
     ranges: int = 1,
     *,
-    q_density: float | Array = 1.0,
-    r_std: Numbers = 0.1,
+    q_density: Scalar = 1.0,
+    r_std: OneOrEach = 0.1,
     prior: Gaussian | None = None,
 ) -> StateSpaceModel:
     """Return a body that measures ranges to changing anchors at irregular times: y_i = |p - a_i|.

@@ -17,7 +17,7 @@ from jax.tree_util import Partial
 
 from kfjax._support.arguments import choose
 from kfjax._support.naming import described
-from kfjax._support.types import Numbers
+from kfjax._support.types import Numbers, Scalar
 from kfjax.base import Inputs
 from kfjax.models.functions import Linear
 from kfjax.models.state_space import StateSpaceModel, linear_gaussian
@@ -30,7 +30,7 @@ _TURN = 0.1  # radians per step
 _CLIMB = 0.5  # metres per step
 
 
-def tutorial_line(r_std: float | Array = 10.0) -> StateSpaceModel:
+def tutorial_line(r_std: Scalar = 10.0) -> StateSpaceModel:
     """Return the first example: position and velocity along a line, observed in position.
 
     F = [[1, 1], [0, 1]], Q = diag(1, 3). The tutorial's truth starts at 0 with a constant velocity
@@ -51,7 +51,7 @@ def tutorial_line(r_std: float | Array = 10.0) -> StateSpaceModel:
     )
 
 
-def tutorial_helix(faults: Iterable[str] = (), *, r_std: float | Array = 1.0) -> StateSpaceModel:
+def tutorial_helix(faults: Iterable[str] = (), *, r_std: Scalar = 1.0) -> StateSpaceModel:
     """Return the second example: a helix of radius 20, observed in position.
 
     It turns by 0.1 rad and climbs by 0.5 per step. The correct state is (x, y, z, w, v_z), where
@@ -89,9 +89,7 @@ def tutorial_helix(faults: Iterable[str] = (), *, r_std: float | Array = 1.0) ->
     return _positioned(f, 0.1 * np.eye(n), r_std, np.array([*xy, 0.0, _TURN, _CLIMB])[:n])
 
 
-def tutorial_climb(
-    faults: Iterable[str] = (), *, r_std: float | Array = 0.5**0.5
-) -> StateSpaceModel:
+def tutorial_climb(faults: Iterable[str] = (), *, r_std: Scalar = 0.5**0.5) -> StateSpaceModel:
     """Return the third example: a climbing turn with inputs u = (dt, alpha); y = position.
 
     The correct state is (x, y, z, w, v), where (x, y) rotates by w dt, z climbs by v dt + alpha

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import ArrayLike, Float, Real
 
 from kfjax import linalg
 from kfjax._support.arguments import (
@@ -18,7 +18,7 @@ from kfjax._support.arguments import (
     check_number,
     choose_some,
 )
-from kfjax._support.types import Numbers
+from kfjax._support.types import Nested, OneOrEach, RunKeys
 from kfjax._support.values import real_array
 from kfjax.base import Filter, Gaussian, Params
 from kfjax.data import Dataset
@@ -41,7 +41,7 @@ LIFT = 1e-6
 NAMES = ("Q", "R", "P0")
 
 
-def unconstrain(cov: Numbers, floor: Numbers = 0.0) -> Float[Array, " k"]:
+def unconstrain(cov: Real[ArrayLike, "n n"] | Nested, floor: OneOrEach = 0.0) -> Float[Array, " k"]:
     """Return the free numbers [n (n + 1) / 2] of a covariance, row by row of its factor.
 
     cov = L L' + diag(floor),   L_ii = exp(theta_ii),   L_ij = L_ii theta_ij
@@ -192,7 +192,7 @@ def fit_noise(
     params: Params,
     data: Any,
     *,
-    key: Array,
+    key: RunKeys,
     validation: Dataset | None = None,
     loss: Callable | None = None,
     validation_loss: Callable | None = None,

@@ -7,11 +7,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import ArrayLike, Float, Real
 
 from kfjax._support.arguments import check_count
 from kfjax._support.naming import described
-from kfjax._support.types import Numbers
+from kfjax._support.types import Nested
 from kfjax._support.values import real_array
 from kfjax.base import Filter, Params
 from kfjax.data import Dataset
@@ -224,7 +224,9 @@ def _forgetting(
     return forgetting(filter, params, data, scale=scale)
 
 
-def relative_error(error: Numbers, cov: Numbers) -> Float[np.ndarray, " n"]:
+def relative_error(
+    error: Real[ArrayLike, "... n"] | Nested, cov: Real[ArrayLike, "... n n"] | Nested
+) -> Float[np.ndarray, " n"]:
     """Return the root mean square of errors in units of their standard deviations.
 
     Args:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from kfjax.training.filter_memory import Forgetting
 from kfjax.training.gates import Saturation
@@ -41,12 +42,12 @@ class Diagnosis(NamedTuple):
         feeds_back: whether the student adds to its own last estimate, as far as is known.
     """
 
-    scale: np.ndarray
-    error: np.ndarray
-    floors: dict[int, np.ndarray]
+    scale: Float[np.ndarray, " n"]
+    error: Float[np.ndarray, " n"]
+    floors: dict[int, Float[np.ndarray, " n"]]
     forgetting: Forgetting | None
-    teacher_gradients: np.ndarray | None
-    student_gradients: np.ndarray | None
+    teacher_gradients: Float[np.ndarray, " _"] | None
+    student_gradients: Float[np.ndarray, " _"] | None
     saturation: Saturation | None
     figures: ImitationFigures
     window: int | None = None

@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float
 
 from kfjax import linalg
 from kfjax._support.arguments import check_count, check_flag, check_key, check_kind
 from kfjax._support.persistence import is_key
+from kfjax._support.types import Key, RunKeys
 from kfjax.base import Filter, Params, estimate
 from kfjax.data import Dataset
 from kfjax.training.checks import check_pair
@@ -57,7 +59,7 @@ class Divergence:
     filter: Filter
     rollout: Rollout = FULL
 
-    def __call__(self, params: Params, batch: Targets, key: Array) -> Array:
+    def __call__(self, params: Params, batch: Targets, key: Key) -> Float[Array, ""]:
         """Return the loss of a batch."""
         keys = jax.random.split(key, batch.cov.shape[0])
 
@@ -89,7 +91,7 @@ def distil(
     data: Dataset | Targets,
     *,
     validation: Dataset | Targets,
-    key: Array,
+    key: RunKeys,
     updates: int,
     smoothing: bool = False,
     training_filter: Filter | None = None,

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Float
 
 from kfjax._support.arguments import check_count, choose_some
 from kfjax._support.compiling import jit
@@ -40,7 +41,7 @@ class Maximised(NamedTuple, Generic[Model]):
     """
 
     model: Model
-    log_likelihood: Array
+    log_likelihood: Float[Array, " _"]
 
 
 def em(

@@ -34,7 +34,7 @@ class Forgetting(NamedTuple):
         to_1_percent: number of steps until it is below 1 %, or None.
     """
 
-    norms: np.ndarray
+    norms: Float[np.ndarray, " lags"]
     to_1_e: int | None
     to_1_percent: int | None
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from kfjax._support.arguments import check_count, check_kind
 from kfjax.base import Params
@@ -34,7 +35,7 @@ def finite_memory_floor(
     scale: Any = None,
     start: int | None = None,
     train_start: int | None = None,
-) -> np.ndarray:
+) -> Float[np.ndarray, " n"]:
     """Measure the error of the best affine map from the last observations to a filter's estimates.
 
     If the filter is linear, a network that sees windows of N observations, and no earlier state or

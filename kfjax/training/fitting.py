@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import optax
 from jax import Array
+from jaxtyping import Float
 
 from kfjax._support.arguments import (
     check_count,
@@ -20,7 +21,7 @@ from kfjax._support.arguments import (
 )
 from kfjax._support.naming import described
 from kfjax._support.persistence import is_key
-from kfjax._support.types import PyTree
+from kfjax._support.types import Key, PyTree, RunKeys
 from kfjax.base import Params
 from kfjax.data import Dataset
 from kfjax.data.batches import check_noise_on
@@ -36,11 +37,11 @@ __all__ = ["fit"]
 
 
 def fit(
-    loss: Callable[[Any, Any, Array], Array],
+    loss: Callable[[Any, Any, Key], Float[Array, ""]],
     params: Params,
     data: PyTree,
     *,
-    key: Array,
+    key: RunKeys,
     updates: int,
     batch_size: int = 32,
     optimizer: optax.GradientTransformation | None = None,

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import ArrayLike, Real
 
 from kfjax._support.arguments import real_numbers
-from kfjax._support.types import Numbers, PyTree
+from kfjax._support.types import Nested, PyTree
 
 __all__ = ["Fitted", "History", "Report", "Spread", "spread"]
 
@@ -92,7 +93,7 @@ class Spread(NamedTuple):
     iqr: float
 
 
-def spread(values: Numbers) -> Spread:
+def spread(values: Real[ArrayLike, " S"] | Nested) -> Spread:
     """Return the spread of one number per run; runs that are not finite count as infinite.
 
     Args:

@@ -12,6 +12,7 @@ from jax import Array
 
 from kfjax._support.arguments import check_key, check_kind
 from kfjax._support.compiling import jit
+from kfjax._support.types import Key
 from kfjax.base import Filter, Params
 from kfjax.data import Dataset, run_trajectory, start_at
 from kfjax.data.batches import check_noise_on
@@ -38,7 +39,7 @@ class Targets(NamedTuple):
 
 
 def imitation_targets(
-    teacher: tuple[Filter, Any], data: Dataset, *, key: Array | None = None, smoothing: bool = False
+    teacher: tuple[Filter, Any], data: Dataset, *, key: Key | None = None, smoothing: bool = False
 ) -> Targets:
     """Run the teacher over data, and return its estimates as targets.
 

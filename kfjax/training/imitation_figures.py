@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from kfjax.data import Dataset
 from kfjax.data.counting import counted_steps
@@ -50,17 +51,17 @@ class ImitationFigures(NamedTuple):
         steps: length of the longest training record.
     """
 
-    compared: dict[str, np.ndarray]
-    training: np.ndarray | None
-    thirds: np.ndarray
-    shifted: np.ndarray
-    targets_outside: np.ndarray
-    inputs_outside: np.ndarray
+    compared: dict[str, Float[np.ndarray, " n"]]
+    training: Float[np.ndarray, " n"] | None
+    thirds: Float[np.ndarray, "3 n"]
+    shifted: Float[np.ndarray, "3 n"]
+    targets_outside: Float[np.ndarray, " n"]
+    inputs_outside: Float[np.ndarray, " m"]
     error_outside: float | None
     error_inside: float | None
     memory: int | None
-    increments: np.ndarray
-    input_spreads: np.ndarray
+    increments: Float[np.ndarray, " n"]
+    input_spreads: Float[np.ndarray, " m"]
     last_tenth: float | None
     gain: ResidualGain | None
     steps: int

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Float
 
 from kfjax._support.arguments import (
     check_count,
@@ -21,6 +22,7 @@ from kfjax._support.arguments import (
     check_number,
 )
 from kfjax._support.precision import eps_of
+from kfjax._support.types import Key
 from kfjax.base import Filter, Params
 from kfjax.data.batches import check_noise_on
 from kfjax.data.series import as_dataset
@@ -49,13 +51,13 @@ def maximum_likelihood(
     learn: Any = None,
     transform: Callable[[Any], Params] | None = None,
     bounds: Mapping[str, Any] | None = None,
-    log_prior: Callable[[Any], Array] | None = None,
+    log_prior: Callable[[Any], Float[Array, ""]] | None = None,
     skip: int = 0,
     starts: int = 4,
     updates: int = 200,
     level: float = 0.95,
     standard_errors: bool = True,
-    key: Array | None = None,
+    key: Key | None = None,
 ) -> MaximumLikelihood:
     """Fit parameters by maximum likelihood, with standard errors.
 

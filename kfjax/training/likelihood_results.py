@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from kfjax._support.naming import suggest
 from kfjax._support.saving import json_text, write_json
@@ -70,7 +71,7 @@ class MaximumLikelihood:
     params: Any
     values: Any
     parameters: tuple[Parameter, ...]
-    cov: np.ndarray
+    cov: Float[np.ndarray, "p p"]
     log_likelihood: float
     observations: int
     converged: bool

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from kfjax._support.arguments import check_kind
 from kfjax.data import Dataset
@@ -30,12 +31,12 @@ class LinearRecursion(NamedTuple):
         masked: whether v_t holds the mask of y_t.
     """
 
-    A: np.ndarray
-    B: np.ndarray
-    start: np.ndarray
+    A: Float[np.ndarray, "n n"]
+    B: Float[np.ndarray, "n p"]
+    start: Float[np.ndarray, " n"]
     masked: bool
 
-    def run(self, data: Dataset) -> np.ndarray:
+    def run(self, data: Dataset) -> Float[np.ndarray, "N T n"]:
         """Return the estimates [N, T, n] of trajectories, from their inputs alone."""
         v = _inputs(data, self.masked) @ self.B.T
         start = self.start if data.prior_mean is None else np.asarray(data.prior_mean)
@@ -47,7 +48,7 @@ class LinearRecursion(NamedTuple):
                 estimates[:, t] = x
         return estimates
 
-    def memory(self, scale: np.ndarray) -> int | None:
+    def memory(self, scale: Float[np.ndarray, " n"]) -> int | None:
         """Return the number of steps after which 1 % of an error is left, or None if more remains.
 
         Args:

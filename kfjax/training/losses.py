@@ -15,9 +15,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float, Real
 
 from kfjax._support.arguments import check_kind, check_number
 from kfjax._support.naming import described
+from kfjax._support.types import Key
 from kfjax.base import (
     Filter,
     Info,
@@ -214,7 +216,7 @@ class FilterLoss:
     """
 
     filter: Filter
-    term: Callable[[Any, Dataset, Any], tuple[Array, Array]]
+    term: Callable[[Any, Dataset, Any], tuple[Real[Array, "T ..."], Real[Array, "T ..."]]]
     emit: Callable[[Any, Info], Any]
     rollout: Rollout = FULL
 
@@ -226,19 +228,19 @@ class FilterLoss:
         """Whether the loss is a mean squared error in units of the data, and so has decibels."""
         return self.term in (SquaredError(), squared_innovation)
 
-    def __call__(self, params: Params, batch: Dataset, key: Array) -> Array:
+    def __call__(self, params: Params, batch: Dataset, key: Key) -> Float[Array, ""]:
         """Return the loss of a batch."""
         return self.continued(params, batch, key, None)[0]
 
-    def start(self, params: Params, batch: Dataset, key: Array) -> Any:
+    def start(self, params: Params, batch: Dataset, key: Key) -> Any:
         """Return the beliefs at the start of every trajectory, to continue from."""
         check_kind("the loss: batch", batch, Dataset)
         keys = jax.random.split(key, batch.ys.shape[0])
         return jax.vmap(lambda one, k: start_state(self.filter, params, one, k))(batch, keys)
 
     def continued(
-        self, params: Params, batch: Dataset, key: Array, states: State
-    ) -> tuple[Array, Any]:
+        self, params: Params, batch: Dataset, key: Key, states: State
+    ) -> tuple[Float[Array, ""], Any]:
         """Return the loss of windows that continue from states (None: the start) and their ends."""
         check_kind("the loss: batch", batch, Dataset)
         keys = jax.random.split(key, batch.ys.shape[0])
@@ -264,14 +266,14 @@ class SmootherLoss:
     """
 
     smoother: Callable[..., Any]
-    term: Callable[[Any, Dataset, Any], tuple[Array, Array]]
+    term: Callable[[Any, Dataset, Any], tuple[Real[Array, "T ..."], Real[Array, "T ..."]]]
 
     @property
     def is_squared_error(self) -> bool:
         """Whether the loss is a mean squared error in units of the data, and so has decibels."""
         return self.term == SquaredError()
 
-    def __call__(self, params: Params, batch: Dataset, key: Array) -> Array:
+    def __call__(self, params: Params, batch: Dataset, key: Key) -> Float[Array, ""]:
         """Return the loss of a batch."""
         del key
         check_kind("the loss: batch", batch, Dataset)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
 
 from kfjax._support.files import write_file
 from kfjax._support.naming import described, not_installed
@@ -58,16 +59,16 @@ class FittedMany:
     """
 
     names: tuple[str, ...]
-    values: np.ndarray
-    std_errors: np.ndarray
-    log_likelihood: np.ndarray
-    observations: np.ndarray
-    updates: np.ndarray
-    status: np.ndarray
-    at_end: np.ndarray
+    values: Float[np.ndarray, "N p"]
+    std_errors: Float[np.ndarray, "N p"]
+    log_likelihood: Float[np.ndarray, " N"]
+    observations: Int[np.ndarray, " N"]
+    updates: Int[np.ndarray, " N"]
+    status: Shaped[np.ndarray, " N"]
+    at_end: Bool[np.ndarray, "N p"]
     series: tuple[Any, ...]
     filter: str
-    theta: np.ndarray = dataclasses.field(repr=False)
+    theta: Float[np.ndarray, "N free"] = dataclasses.field(repr=False)
     layout: Any = dataclasses.field(repr=False)
     fixed: Any = dataclasses.field(repr=False)
 
@@ -76,12 +77,12 @@ class FittedMany:
         return len(self.values)
 
     @property
-    def converged(self) -> np.ndarray:
+    def converged(self) -> Bool[np.ndarray, " N"]:
         """Which series have reached a maximum [N], also one at an end of a range."""
         return (self.status == "converged") | (self.status == "at an end")
 
     @property
-    def aic(self) -> np.ndarray:
+    def aic(self) -> Float[np.ndarray, " N"]:
         """Akaike's criterion [N], -2 log L + 2 p."""
         return -2 * self.log_likelihood + 2 * len(self.names)
 

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jaxtyping import Float
 
 from kfjax._support.arguments import check_count
-from kfjax._support.types import PyTree
+from kfjax._support.types import PyTree, Scalar
 from kfjax.base import Params, constructor
 from kfjax.filters.checks import check_params
 
@@ -70,7 +71,7 @@ class Cosine(NamedTuple):
     final: float = 0.1
     warmup: float = 0.0
 
-    def __call__(self, update: Array) -> Array:
+    def __call__(self, update: Scalar) -> Float[Array, ""]:
         """Return the rate of an update, given its number from 0."""
         low = self.final * self.peak
         rising = round(self.warmup * self.updates)

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Real
 
 from kfjax._support import one_kernel
 from kfjax._support.arguments import check_count, check_kind
-from kfjax._support.types import PyTree
+from kfjax._support.types import Key, PyTree
 from kfjax.base import Emit, Filter, Kept, Params, Run, State
 from kfjax.data import Dataset, run_trajectory, start_at
 from kfjax.filters.starting import BegunState, emit_inner, update_first
@@ -46,7 +47,7 @@ class Rollout(NamedTuple):
     detach: int | None = None
     remat: int | bool | None = None
 
-    def counts(self, trajectory: Dataset) -> Array:
+    def counts(self, trajectory: Dataset) -> Real[Array, " T"]:
         """Return which steps of one trajectory count, [T]."""
         steps = trajectory.ys.shape[0]
         if not 0 <= self.burn_in < steps:
@@ -75,7 +76,7 @@ def roll(
     trajectory: Dataset,
     rollout: Rollout = FULL,
     *,
-    key: Array | None = None,
+    key: Key | None = None,
     state: State = None,
     emit: Emit[Kept],
 ) -> Run[Kept]:

@@ -11,6 +11,7 @@ from jax import Array
 
 from kfjax._support.arguments import check_count, check_key, check_kind, check_mapping, items_of
 from kfjax._support.persistence import is_key
+from kfjax._support.types import RunKeys
 from kfjax.base import Params
 from kfjax.data import Dataset, first_steps
 from kfjax.training.checkpoints import Checkpoints
@@ -25,7 +26,7 @@ def fit_stages(
     params: Params,
     stages: Sequence[Mapping[str, Any]],
     *,
-    key: Array,
+    key: RunKeys,
     checkpoints: Checkpoints | None = None,
     **shared: Any,
 ) -> Fitted:

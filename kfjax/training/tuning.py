@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax import Array
 
 from kfjax._support.arguments import check_count, check_counts, check_key, check_kind, check_number
 from kfjax._support.naming import described, suggest
+from kfjax._support.types import Key
 from kfjax.base import Filter, Params
 from kfjax.data.batches import check_noise_on
 from kfjax.data.dataset import Dataset
@@ -70,7 +70,7 @@ def tune(
     data: Dataset,
     *,
     validation: Dataset,
-    key: Array,
+    key: Key,
     structure: str = "scalar",
     objective: str = "likelihood",
     updates: int = 150,

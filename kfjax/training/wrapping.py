@@ -10,10 +10,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float
 
 from kfjax._support.arguments import check_function, check_number
 from kfjax._support.naming import described
-from kfjax._support.types import PyTree
+from kfjax._support.types import Key, PyTree
 from kfjax.base import Gaussian, Params, State
 from kfjax.data import Dataset
 from kfjax.models.lens import model_of
@@ -132,18 +133,16 @@ class BatchLoss(abc.ABC):
     windows begins with `start` and continues with `continued`.
     """
 
-    def __call__(self, params: Params, batch: PyTree, key: Array) -> Array:
+    def __call__(self, params: Params, batch: PyTree, key: Key) -> Float[Array, ""]:
         """Return the loss of a batch."""
         return self.continued(params, batch, key, None)[0]
 
     @abc.abstractmethod
-    def start(self, params: Params, batch: PyTree, key: Array) -> Any:
+    def start(self, params: Params, batch: PyTree, key: Key) -> Any:
         """Return the states at the start of the trajectories."""
 
     @abc.abstractmethod
-    def continued(
-        self, params: Params, batch: PyTree, key: Array, states: State
-    ) -> tuple[Any, Any]:
+    def continued(self, params: Params, batch: PyTree, key: Key, states: State) -> tuple[Any, Any]:
         """Return the loss and the final states; states of None mean the start."""
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float
 
 from kfjax._support.naming import described
 from kfjax._support.pytrees import Pytree, as_array, promote, select
@@ -101,9 +102,9 @@ class IMMState(NamedTuple):
         members: states of the members, a tuple.
     """
 
-    mean: Array
-    cov: Array
-    weights: Array
+    mean: Float[Array, "... n"]
+    cov: Float[Array, "... d d"]
+    weights: Float[Array, "... K"]
     members: tuple[State, ...]
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float
 
 from kfjax import linalg
 from kfjax._support.arguments import check_count
@@ -68,12 +69,12 @@ class FixedLagState(NamedTuple):
     lagged: Gaussian
 
     @property
-    def mean(self) -> Array:
+    def mean(self) -> Float[Array, "... n"]:
         """Filtered mean of x_t [..., n]."""
         return self.inner.mean
 
     @property
-    def cov(self) -> Array:
+    def cov(self) -> Float[Array, "... d d"]:
         """Filtered covariance of x_t [..., n, n]."""
         return self.inner.cov
 

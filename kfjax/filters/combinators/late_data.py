@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float, Int
 
 from kfjax._support.arguments import check_count
 from kfjax._support.naming import described
@@ -50,17 +51,17 @@ class DelayedState(NamedTuple):
     inner: State
     predicted: State
     history: History
-    in_use: Array
-    place: Array
-    unreported: Array
+    in_use: Int[Array, " ..."]
+    place: Int[Array, " ..."]
+    unreported: Float[Array, " ..."]
 
     @property
-    def mean(self) -> Array:
+    def mean(self) -> Float[Array, "... n"]:
         """Mean of the belief at the newest time [..., n]."""
         return self.inner.mean
 
     @property
-    def cov(self) -> Array:
+    def cov(self) -> Float[Array, "... d d"]:
         """Covariance of the belief at the newest time [..., n, n]."""
         return self.inner.cov
 

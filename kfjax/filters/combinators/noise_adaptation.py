@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import Partial
+from jaxtyping import Float
 
 from kfjax import linalg
 from kfjax._support.arguments import check_number
@@ -67,12 +68,12 @@ class AdaptiveState(NamedTuple):
     Q_scale: Any
 
     @property
-    def mean(self) -> Array:
+    def mean(self) -> Float[Array, "... n"]:
         """Mean of the belief [..., n]."""
         return self.inner.mean
 
     @property
-    def cov(self) -> Array:
+    def cov(self) -> Float[Array, "... d d"]:
         """Covariance of the belief [..., n, n]."""
         return self.inner.cov
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float, Int
 
 from kfjax._support.arguments import check_count, check_function, check_number
 from kfjax._support.pytrees import select
@@ -48,16 +49,16 @@ class FallbackState(NamedTuple):
     """
 
     inner: State
-    alarms: Array
-    resets: Array
+    alarms: Int[Array, " ..."]
+    resets: Int[Array, " ..."]
 
     @property
-    def mean(self) -> Array:
+    def mean(self) -> Float[Array, "... n"]:
         """Mean of the belief [..., n]."""
         return self.inner.mean
 
     @property
-    def cov(self) -> Array:
+    def cov(self) -> Float[Array, "... d d"]:
         """Covariance of the belief [..., n, n]."""
         return self.inner.cov
 

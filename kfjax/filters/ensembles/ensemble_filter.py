@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float, UInt32
 
 from kfjax._support.arguments import check_count, check_kind, check_number
 from kfjax._support.precision import eps_of
@@ -40,17 +41,17 @@ class EnsembleState(NamedTuple):
         space: how states are averaged, on a curved space.
     """
 
-    members: Array
-    key: Array
+    members: Float[Array, "... N n"]
+    key: UInt32[Array, "... words"]
     space: Space | None = None
 
     @property
-    def mean(self) -> Array:
+    def mean(self) -> Float[Array, "... n"]:
         """The mean [..., n]; on a curved space, of offsets from a reference point."""
         return clouds.lifted(_mean, self, self.members[..., 0])
 
     @property
-    def cov(self) -> Array:
+    def cov(self) -> Float[Array, "... d d"]:
         """The sample covariance [..., n, n], which no step needs."""
         return clouds.lifted(_cov, self, self.members[..., 0])
 

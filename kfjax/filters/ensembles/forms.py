@@ -15,9 +15,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float
 
 from kfjax import linalg
 from kfjax._support.precision import eps_of
+from kfjax._support.types import Key
 from kfjax.filters.ensembles.localisation import GaspariCohn
 from kfjax.filters.noise_factors import coloured, log_determinant, unwhitened, whitened
 
@@ -117,14 +119,14 @@ class Perturbed:
 
     def __call__(
         self,
-        key: Array,
-        X: Array,
-        Y: Array,
-        innovation: Array,
-        R: Array,
+        key: Key,
+        X: Float[Array, "N d"],
+        Y: Float[Array, "N m"],
+        innovation: Float[Array, " m"],
+        R: Float[Array, "m m"],
         S: Any,
         localisation: GaspariCohn | None,
-    ) -> tuple[Array, Array]:
+    ) -> tuple[Float[Array, " d"], Float[Array, "N d"]]:
         """Return the shift of the mean and the new anomalies."""
         N = X.shape[0]
         noise = coloured(R, jax.random.normal(key, Y.shape, Y.dtype))
@@ -163,14 +165,14 @@ class Transform:
 
     def __call__(
         self,
-        key: Array,
-        X: Array,
-        Y: Array,
-        innovation: Array,
-        R: Array,
+        key: Key,
+        X: Float[Array, "N d"],
+        Y: Float[Array, "N m"],
+        innovation: Float[Array, " m"],
+        R: Float[Array, "m m"],
         S: Any,
         localisation: GaspariCohn | None,
-    ) -> tuple[Array, Array]:
+    ) -> tuple[Float[Array, " d"], Float[Array, "N d"]]:
         """Return the shift of the mean and the new anomalies."""
         del key
         if localisation is None:

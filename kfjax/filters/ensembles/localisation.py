@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from kfjax._support.arguments import check_number, is_concrete
 from kfjax._support.values import real_array
@@ -83,12 +84,12 @@ class GaspariCohn:
             )
 
     @property
-    def state_observation(self) -> np.ndarray:
+    def state_observation(self) -> Float[np.ndarray, "n m"]:
         """The taper between state components and channels, [n, m]."""
         return self._taper(self.states, self.observations)
 
     @property
-    def neighbours(self) -> tuple[np.ndarray, np.ndarray]:
+    def neighbours(self) -> tuple[Int[np.ndarray, "n k"], Float[np.ndarray, "n k"]]:
         """Return the channels in reach of every state component [n, k], and their taper [n, k]."""
         taper = self.state_observation
         reach = max(1, int((taper > 0).sum(axis=1).max()))
@@ -96,7 +97,7 @@ class GaspariCohn:
         return near, np.take_along_axis(taper, near, axis=1)
 
     @property
-    def observation_observation(self) -> np.ndarray:
+    def observation_observation(self) -> Float[np.ndarray, "m m"]:
         """The taper between channels, [m, m]."""
         return self._taper(self.observations, self.observations)
 

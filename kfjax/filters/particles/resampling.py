@@ -14,8 +14,10 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float, Int
 
 from kfjax._support.arguments import check_kind, check_number
+from kfjax._support.types import Key
 
 __all__ = [
     "Multinomial",
@@ -64,10 +66,10 @@ class Resampling(abc.ABC):
     """A resampling scheme; to write your own, subclass it as a frozen dataclass."""
 
     @abc.abstractmethod
-    def __call__(self, key: Array, log_weights: Array) -> Array:
+    def __call__(self, key: Key, log_weights: Float[Array, " N"]) -> Int[Array, " N"]:
         """Return indices [N] (int) of the particles that survive."""
 
-    def log_probabilities(self, log_weights: Array) -> Array:
+    def log_probabilities(self, log_weights: Float[Array, " N"]) -> Float[Array, " N"]:
         """Return log q [N], where q is the probability of drawing a particle: its weight."""
         return normalised(log_weights)
 
@@ -88,7 +90,7 @@ class Systematic(Resampling):
         IEE Proc. 146 (1999).
     """
 
-    def __call__(self, key: Array, log_weights: Array) -> Array:
+    def __call__(self, key: Key, log_weights: Float[Array, " N"]) -> Int[Array, " N"]:
         """Return indices [N]."""
         N = log_weights.shape[0]
         dtype = log_weights.dtype
@@ -112,7 +114,7 @@ class Stratified(Resampling):
         ISPA (2005), 2.4.
     """
 
-    def __call__(self, key: Array, log_weights: Array) -> Array:
+    def __call__(self, key: Key, log_weights: Float[Array, " N"]) -> Int[Array, " N"]:
         """Return indices [N]."""
         N = log_weights.shape[0]
         dtype = log_weights.dtype
@@ -130,7 +132,7 @@ class Multinomial(Resampling):
         estimation, IEE Proc. F 140 (1993).
     """
 
-    def __call__(self, key: Array, log_weights: Array) -> Array:
+    def __call__(self, key: Key, log_weights: Float[Array, " N"]) -> Int[Array, " N"]:
         """Return indices [N]."""
         return inverse_cdf(
             log_weights, jax.random.uniform(key, log_weights.shape, log_weights.dtype)
@@ -146,7 +148,7 @@ class Residual(Resampling):
         section 3.2.
     """
 
-    def __call__(self, key: Array, log_weights: Array) -> Array:
+    def __call__(self, key: Key, log_weights: Float[Array, " N"]) -> Int[Array, " N"]:
         """Return indices [N]."""
         N = log_weights.shape[0]
         dtype = log_weights.dtype
@@ -184,11 +186,11 @@ class Soft(Resampling):
         check_number("Soft: alpha (for 1 use the scheme by itself)", self.alpha, above=0, below=1)
         check_kind("Soft: scheme", self.scheme, Resampling)
 
-    def __call__(self, key: Array, log_weights: Array) -> Array:
+    def __call__(self, key: Key, log_weights: Float[Array, " N"]) -> Int[Array, " N"]:
         """Return indices [N]."""
         return self.scheme(key, self.log_probabilities(log_weights))
 
-    def log_probabilities(self, log_weights: Array) -> Array:
+    def log_probabilities(self, log_weights: Float[Array, " N"]) -> Float[Array, " N"]:
         """Return log(alpha w + (1 - alpha) / N)."""
         w = jnp.exp(normalised(log_weights))
         uniform = (1 - self.alpha) / w.shape[0]
@@ -216,11 +218,11 @@ class StopGradient(Resampling):
     def __post_init__(self) -> None:
         check_kind("StopGradient: scheme", self.scheme, Resampling)
 
-    def __call__(self, key: Array, log_weights: Array) -> Array:
+    def __call__(self, key: Key, log_weights: Float[Array, " N"]) -> Int[Array, " N"]:
         """Return indices [N]."""
         return self.scheme(key, log_weights)
 
-    def log_probabilities(self, log_weights: Array) -> Array:
+    def log_probabilities(self, log_weights: Float[Array, " N"]) -> Float[Array, " N"]:
         """Return log q, as a constant."""
         return jax.lax.stop_gradient(self.scheme.log_probabilities(log_weights))
 

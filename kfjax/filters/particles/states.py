@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float, UInt32
 
 from kfjax import linalg
 from kfjax._support.arguments import check_count, check_kind, check_number
@@ -34,26 +35,26 @@ class ParticleState(NamedTuple):
         space: how states are averaged, on a curved space.
     """
 
-    particles: Array
-    log_weights: Array
-    key: Array
+    particles: Float[Array, "... N n"]
+    log_weights: Float[Array, "... N"]
+    key: UInt32[Array, "... words"]
     covs: Any = None
     previous: Any = None
     moved: Any = None
     space: Space | None = None
 
     @property
-    def mean(self) -> Array:
+    def mean(self) -> Float[Array, "... n"]:
         """The weighted mean [..., n]; on a curved space, of offsets from a reference point."""
         return clouds.lifted(_mean, self, self.log_weights)
 
     @property
-    def cov(self) -> Array:
+    def cov(self) -> Float[Array, "... d d"]:
         """Weighted covariance [..., n, n], between and within the particles."""
         return clouds.lifted(_cov, self, self.log_weights)
 
     @property
-    def weights(self) -> Array:
+    def weights(self) -> Float[Array, "... N"]:
         """The normalised weights [..., N]."""
         return clouds.lifted(
             lambda state: jnp.exp(normalised(state.log_weights)), self, self.log_weights

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float
 
 from kfjax import linalg
 from kfjax._support.arguments import check_number
@@ -26,7 +27,9 @@ FeatureMap = Callable[[Array, Array | None], Array]
 class Raw:
     """Features as they are, in the units of the model."""
 
-    def __call__(self, feature: Array, whitener: Array | None = None) -> Array:
+    def __call__(
+        self, feature: Float[Array, " k"], whitener: Float[Array, "k k"] | None = None
+    ) -> Float[Array, " k"]:
         """Return the feature."""
         del whitener
         return feature
@@ -49,7 +52,9 @@ class Normalised:
     def __post_init__(self) -> None:
         check_number("Normalised: eps", self.eps, above=0)
 
-    def __call__(self, feature: Array, whitener: Array | None = None) -> Array:
+    def __call__(
+        self, feature: Float[Array, " k"], whitener: Float[Array, "k k"] | None = None
+    ) -> Float[Array, " k"]:
         """Return v / max(|v|, eps)."""
         del whitener
         return _direction(self.eps, feature)
@@ -93,7 +98,9 @@ class Whitened:
     `kfjax.learned.measure_scales`.
     """
 
-    def __call__(self, feature: Array, whitener: Array | None = None) -> Array:
+    def __call__(
+        self, feature: Float[Array, " k"], whitener: Float[Array, "k k"] | None = None
+    ) -> Float[Array, " k"]:
         """Return W v."""
         if whitener is None:
             raise ValueError(
@@ -123,7 +130,9 @@ class Asinh:
     def __post_init__(self) -> None:
         check_number("Asinh: scale", self.scale, above=0)
 
-    def __call__(self, feature: Array, whitener: Array | None = None) -> Array:
+    def __call__(
+        self, feature: Float[Array, " k"], whitener: Float[Array, "k k"] | None = None
+    ) -> Float[Array, " k"]:
         """Return asinh(v / scale)."""
         v = feature if whitener is None else linalg.matmul(whitener, feature)
         # Linear near zero and logarithmic far away: an outlier stays visible, but does not saturate

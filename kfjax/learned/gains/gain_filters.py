@@ -18,9 +18,11 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float
 
 from kfjax import linalg
 from kfjax._support.arguments import check_counts, check_function
+from kfjax._support.types import Key
 from kfjax.base import Filter, Gaussian, Info, Inputs, Mask, constructor
 from kfjax.learned.gains.feature_maps import NORMALISED, FeatureMap
 from kfjax.learned.gains.features import (
@@ -51,7 +53,7 @@ class GainState(NamedTuple):
         past: past values for the features.
     """
 
-    mean: Array
+    mean: Float[Array, "... n"]
     cov: Any
     carry: Any
     past: Past
@@ -68,9 +70,9 @@ class GainUpdate(NamedTuple):
         extra: what to report in `Info.extra` beside the gain; zero where nothing was observed.
     """
 
-    gain: Array
+    gain: Float[Array, "d m"]
     carry: Any
-    cov: Array | None = None
+    cov: Float[Array, "d d"] | None = None
     S: linalg.Factored | None = None
     extra: dict[str, Any] | None = None
 
@@ -89,7 +91,7 @@ class GainRule(abc.ABC):
         return sized(self, model)
 
     @abc.abstractmethod
-    def network(self, key: Array, features: dict[str, Array]) -> Any:
+    def network(self, key: Key, features: dict[str, Float[Array, " _"]]) -> Any:
         """Draw the variables of the network or networks, given features of the right shapes."""
 
     @abc.abstractmethod
@@ -98,16 +100,22 @@ class GainRule(abc.ABC):
 
     @abc.abstractmethod
     def __call__(
-        self, params: Learned, state: GainState, features: dict[str, Array], seen: Observation
+        self,
+        params: Learned,
+        state: GainState,
+        features: dict[str, Float[Array, " _"]],
+        seen: Observation,
     ) -> GainUpdate:
         """Return the gain and all that goes with it; the mask is applied to h and R of `seen`."""
 
-    def cov(self, params: Learned) -> Array | None:
+    def cov(self, params: Learned) -> Float[Array, "d d"] | None:
         """Return the covariance of x_0, or None for a filter without one."""
         del params
         return None
 
-    def predicted_cov(self, params: Learned, state: GainState, u: Inputs) -> Array | None:
+    def predicted_cov(
+        self, params: Learned, state: GainState, u: Inputs
+    ) -> Float[Array, "d d"] | None:
         """Return the covariance of x_{t|t-1} from the state at t-1."""
         del params, state, u
         return None

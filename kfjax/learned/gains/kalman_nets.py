@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 from flax.errors import ScopeParamShapeError
 from jax import Array
+from jaxtyping import Float
 
 from kfjax._support.naming import described, suggest
-from kfjax._support.types import PyTree
+from kfjax._support.types import Key, PyTree
 from kfjax.base import Filter, constructor
 from kfjax.learned.gains.feature_maps import NORMALISED, FeatureMap
 from kfjax.learned.gains.features import FEATURES
@@ -67,10 +68,12 @@ class GainNetwork(Protocol):
     def initial_carry(self, constants: PyTree, dtype: Any, /) -> PyTree:
         """Return the memory before the first step, arrays of `dtype`; see `Learned.constants`."""
 
-    def init(self, key: Array, carry: PyTree, features: dict[str, Array], /) -> PyTree:
+    def init(self, key: Key, carry: PyTree, features: dict[str, Float[Array, " _"]], /) -> PyTree:
         """Draw the variables, a pytree of floats."""
 
-    def apply(self, variables: PyTree, carry: PyTree, features: dict[str, Array], /) -> PyTree:
+    def apply(
+        self, variables: PyTree, carry: PyTree, features: dict[str, Float[Array, " _"]], /
+    ) -> PyTree:
         """Return the new memory and the gain [n, m]; features are vectors by name."""
 
 

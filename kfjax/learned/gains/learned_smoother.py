@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float
 
 from kfjax import linalg
 from kfjax._support import one_kernel
@@ -56,9 +57,9 @@ class SmoothedMeans(NamedTuple):
         filtered: the states of the last forward pass [T, N].
     """
 
-    mean: Array
-    initial: Array | None
-    filtered: Array
+    mean: Float[Array, "... T n"]
+    initial: Float[Array, "... n"] | None
+    filtered: Float[Array, "... T n"]
 
 
 def rts_net(

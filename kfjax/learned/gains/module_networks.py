@@ -10,11 +10,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float
 
 from kfjax._support.arguments import check_function
 from kfjax._support.modules import Skeleton, split
 from kfjax._support.naming import described
-from kfjax._support.types import PyTree
+from kfjax._support.types import Key, PyTree
 from kfjax.learned.gains.sizes import check_sizes
 
 __all__ = ["ModuleNetwork"]
@@ -60,7 +61,7 @@ class ModuleNetwork:
         'Memoryless'
     """
 
-    make: Callable[[Array], Any]
+    make: Callable[[Key], Any]
     n: int | None = None
     m: int | None = None
 
@@ -80,23 +81,28 @@ class ModuleNetwork:
         method = getattr(skeleton.module(shapes), "initial_carry", None)
         return () if method is None else method(constants, dtype)
 
-    def init(self, key: Array, carry: PyTree, features: dict[str, Array]) -> dict[str, Array]:
+    def init(
+        self, key: Key, carry: PyTree, features: dict[str, Float[Array, " _"]]
+    ) -> dict[str, Float[Array, " ..."]]:
         """Draw the variables."""
         del carry, features
         _layout(self.make)  # checks it
         return split(self.make(key), _is_fixed)[1]
 
     def apply(
-        self, variables: dict[str, Array], carry: PyTree, features: dict[str, Array]
-    ) -> tuple[PyTree, Array]:
+        self,
+        variables: dict[str, Float[Array, " ..."]],
+        carry: PyTree,
+        features: dict[str, Float[Array, " _"]],
+    ) -> tuple[PyTree, Float[Array, "n m"]]:
         """Return the new memory and the gain."""
         return _layout(self.make)[0](variables, carry, features)
 
-    def module(self, variables: dict[str, Array]) -> PyTree:
+    def module(self, variables: dict[str, Float[Array, " ..."]]) -> PyTree:
         """Return the module with these variables, such as `fitted.params.network`."""
         return _layout(self.make)[0].module(variables)
 
-    def variables(self, module: PyTree) -> dict[str, Array]:
+    def variables(self, module: PyTree) -> dict[str, Float[Array, " ..."]]:
         """Return the variables of a module that was made and trained elsewhere.
 
         Raises:

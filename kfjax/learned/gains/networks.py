@@ -15,6 +15,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
+from jaxtyping import Float
 
 from kfjax._support.types import PyTree
 from kfjax.learned.gains.products import dot_general
@@ -51,7 +52,7 @@ class Architecture1(nn.Module):
         check_sizes("Architecture1", n=self.n, m=self.m, layers=self.layers)
         super().__post_init__()
 
-    def initial_carry(self, constants: PyTree, dtype: Any) -> tuple[Array, ...]:
+    def initial_carry(self, constants: PyTree, dtype: Any) -> tuple[Float[Array, " _"], ...]:
         """Return hidden states of zero."""
         del constants
         n, m = dimensions(self)
@@ -60,8 +61,8 @@ class Architecture1(nn.Module):
 
     @nn.compact
     def __call__(
-        self, carry: tuple[Array, ...], features: dict[str, Array]
-    ) -> tuple[tuple[Array, ...], Array]:
+        self, carry: tuple[Float[Array, " _"], ...], features: dict[str, Float[Array, " _"]]
+    ) -> tuple[tuple[Float[Array, " _"], ...], Float[Array, "n m"]]:
         """Return the new hidden states and the gain [n, m]."""
         n, m = dimensions(self)
         x = jnp.concatenate([features[name] for name in sorted(features)])
@@ -119,7 +120,7 @@ class Architecture2(nn.Module):
             )
         super().__post_init__()
 
-    def initial_carry(self, constants: PyTree, dtype: Any) -> dict[str, Array]:
+    def initial_carry(self, constants: PyTree, dtype: Any) -> dict[str, Float[Array, " _"]]:
         """Return vec of "Q", "Sigma" and "S" in constants["prior"].
 
         Without them, return the authors' I, 0 and I.
@@ -130,8 +131,8 @@ class Architecture2(nn.Module):
 
     @nn.compact
     def __call__(
-        self, carry: dict[str, Array], features: dict[str, Array]
-    ) -> tuple[dict[str, Array], Array]:
+        self, carry: dict[str, Float[Array, " _"]], features: dict[str, Float[Array, " _"]]
+    ) -> tuple[dict[str, Float[Array, " _"]], Float[Array, "n m"]]:
         """Return the new hidden states and the gain [n, m]."""
         n, m = dimensions(self)
         zero = {"F1": m, "F2": m, "F3": n, "F4": n}
@@ -198,7 +199,7 @@ class BackwardArchitecture(nn.Module):
         """The dimension of what the gain multiplies, a difference of states."""
         return self.n
 
-    def initial_carry(self, constants: PyTree, dtype: Any) -> dict[str, Array]:
+    def initial_carry(self, constants: PyTree, dtype: Any) -> dict[str, Float[Array, " _"]]:
         """Return vec of "Q" and "Sigma" in constants["prior"]; the defaults are I and 0."""
         n, _ = dimensions(self)
         defaults = {"Q": jnp.eye(n), "Sigma": jnp.zeros((n, n))}
@@ -206,8 +207,8 @@ class BackwardArchitecture(nn.Module):
 
     @nn.compact
     def __call__(
-        self, carry: dict[str, Array], features: dict[str, Array]
-    ) -> tuple[dict[str, Array], Array]:
+        self, carry: dict[str, Float[Array, " _"]], features: dict[str, Float[Array, " _"]]
+    ) -> tuple[dict[str, Float[Array, " _"]], Float[Array, "n n"]]:
         """Return the new hidden states and the gain [n, n]."""
         n, _ = dimensions(self)
         zero = jnp.zeros(n, carry["Q"].dtype)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Float
 
 from kfjax import linalg
 from kfjax._support.arguments import check_kind, is_concrete
@@ -32,7 +33,7 @@ def measure_scales(
     us: Inputs = None,
     observed: Mask = None,
     filter: Filter | None = None,
-) -> dict[str, dict[str, Array]]:
+) -> dict[str, dict[str, Float[Array, "k k"]]]:
     """Return whitening matrices of the features F1 to F4.
 
     They come from a nominal filter on training data.

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.tree_util import Partial
+from jaxtyping import Float
 
 from kfjax import linalg
 from kfjax._support.arguments import choose_some
@@ -34,9 +35,9 @@ class Calibration(NamedTuple):
     """
 
     model: StateSpaceModel
-    scale: Array
-    rotation: Array
-    offset: Array
+    scale: Float[Array, ""]
+    rotation: Float[Array, "m m"]
+    offset: Float[Array, " m"]
 
 
 def calibrate_sensors(

@@ -26,6 +26,7 @@ from kfjax._support.arguments import (
     choose_some,
     real_numbers,
 )
+from kfjax._support.types import Key
 from kfjax._support.values import as_arrays, check_finite
 from kfjax.base import Inputs
 from kfjax.learned.gains.covariances import entries, rescaled, stretched
@@ -72,9 +73,9 @@ def context_noise(
     model: StateSpaceModel,
     learn: Sequence[str] = ("Q", "R"),
     *,
-    context: Callable[[Array, Any], Array] = input_context,
+    context: Callable[[Float[Array, " n"], Any], Float[Array, " size"]] = input_context,
     size: int,
-    key: Array,
+    key: Key,
     hidden: tuple[int, ...] = (16, 16),
     full: bool = False,
     centre: Any = 0.0,

@@ -17,10 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax import Array
+from jaxtyping import Bool, Float
 
 from kfjax import linalg
 from kfjax._support.arguments import check_count, check_counts, check_number
-from kfjax._support.types import PyTree
+from kfjax._support.types import Key, PyTree
 from kfjax.learned.params import in_precision
 from kfjax.learned.recurrent_networks.cells import dense
 from kfjax.training import Cosine, clipped_adam
@@ -51,14 +52,16 @@ class Polynomial:
         check_count("Polynomial: degree", self.degree, least=0)
         check_number("Polynomial: ridge", self.ridge, least=0)
 
-    def init(self, key: Array | None, inputs: int, outputs: int, dtype: Any = None) -> Array:
+    def init(
+        self, key: Key | None, inputs: int, outputs: int, dtype: Any = None
+    ) -> Float[Array, "outputs monomials"]:
         """Return weights of zero, [outputs, monomials]."""
         del key
         return jnp.zeros(
             (outputs, sum(len(last) for _, last in _monomials(inputs, self.degree)) + 1), dtype
         )
 
-    def basis(self, v: Array) -> Array:
+    def basis(self, v: Float[Array, " inputs"]) -> Float[Array, " monomials"]:
         """Return the monomials of v, the constant first.
 
         Monomials of degree d are products of v with those of degree d - 1.
@@ -68,13 +71,20 @@ class Polynomial:
             parts.append(parts[-1][parents] * v[last])
         return jnp.concatenate(parts)
 
-    def __call__(self, weights: Array, v: Array) -> Array:
+    def __call__(
+        self, weights: Float[Array, "outputs monomials"], v: Float[Array, " inputs"]
+    ) -> Float[Array, " outputs"]:
         """Return the polynomials at v, [outputs]."""
         return linalg.matmul(weights, self.basis(v))
 
     def fit(
-        self, key: Array | None, weights: Array, v: Array, target: np.ndarray, seen: np.ndarray
-    ) -> np.ndarray:
+        self,
+        key: Key | None,
+        weights: Float[Array, "outputs monomials"],
+        v: Float[Array, "N inputs"],
+        target: Float[np.ndarray, "N outputs"],
+        seen: Bool[np.ndarray, "N outputs"],
+    ) -> Float[np.ndarray, "outputs monomials"]:
         """Return the least-squares weights, in closed form; the given weights are not used."""
         del key
         basis = np.asarray(jax.vmap(self.basis)(v), np.float64)
@@ -151,7 +161,7 @@ class MLP:
         check_counts("MLP", updates=self.updates, batch_size=self.batch_size)
         check_number("MLP: learning_rate", self.learning_rate, above=0)
 
-    def init(self, key: Array | None, inputs: int, outputs: int, dtype: Any = None) -> Any:
+    def init(self, key: Key | None, inputs: int, outputs: int, dtype: Any = None) -> Any:
         """Draw the weights."""
         if key is None:
             raise ValueError(
@@ -162,13 +172,18 @@ class MLP:
             dtype, _Layers(self.hidden, outputs).init(key, jnp.zeros(inputs, dtype))
         )
 
-    def __call__(self, weights: PyTree, v: Array) -> Array:
+    def __call__(self, weights: PyTree, v: Float[Array, " inputs"]) -> Float[Array, " outputs"]:
         """Return the network's output, [outputs]."""
         network: Any = _Layers(self.hidden, weights["params"]["last"]["bias"].shape[-1])
         return network.apply(weights, v)
 
     def fit(
-        self, key: Array | None, weights: PyTree, v: Array, target: np.ndarray, seen: np.ndarray
+        self,
+        key: Key | None,
+        weights: PyTree,
+        v: Float[Array, "N inputs"],
+        target: Float[np.ndarray, "N outputs"],
+        seen: Bool[np.ndarray, "N outputs"],
     ) -> Any:
         """Return weights trained on the mean squared error."""
         if key is None:

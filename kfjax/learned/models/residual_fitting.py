@@ -18,6 +18,7 @@ from jax.tree_util import Partial
 
 from kfjax._support.arguments import check_kind, choose_some
 from kfjax._support.compiling import jit
+from kfjax._support.types import Key, RunKeys
 from kfjax.base import Filter
 from kfjax.data import Dataset
 from kfjax.learned.models.labels import Pairs, sightings, transitions
@@ -31,7 +32,7 @@ __all__ = ["fit_residual", "refine"]
 
 
 def fit_residual(
-    model: StateSpaceModel, data: Dataset, *, key: Array | None = None
+    model: StateSpaceModel, data: Dataset, *, key: Key | None = None
 ) -> StateSpaceModel:
     """Fit the learned parts of a model by one-step regression on labelled states.
 
@@ -101,7 +102,7 @@ def refine(
     model: StateSpaceModel,
     data: Dataset,
     *,
-    key: Array,
+    key: RunKeys,
     loss: Callable | None = None,
     learn: Sequence[str] = ("Q", "R"),
     **options: Any,

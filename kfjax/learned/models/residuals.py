@@ -16,6 +16,7 @@ from jax.tree_util import Partial
 
 from kfjax._support.arguments import check_count, check_flag, check_kind, choose
 from kfjax._support.naming import described
+from kfjax._support.types import Key
 from kfjax.base import Inputs
 from kfjax.learned.models.regressors import MLP, Polynomial
 from kfjax.models.state_space import StateSpaceModel
@@ -83,7 +84,7 @@ def residual_model(
     *,
     inputs: int = 0,
     full: bool = False,
-    key: Array | None = None,
+    key: Key | None = None,
 ) -> StateSpaceModel:
     """Return the model with a learned part, initially zero, added to f or h.
 

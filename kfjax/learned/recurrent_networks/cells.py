@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
+from jaxtyping import Float
 
 from kfjax._support.arguments import check_count, check_number, choose
 from kfjax.learned.gains.products import dot_general, product
@@ -57,7 +58,9 @@ class PlainRNN(nn.Module):
     hidden_init: Any = None
 
     @nn.compact
-    def __call__(self, h: Array, x: Array) -> Array:
+    def __call__(
+        self, h: Float[Array, " hidden"], x: Float[Array, " inputs"]
+    ) -> Float[Array, " hidden"]:
         """Return the new hidden state."""
         return jnp.tanh(_fused(self, 1, h, x))
 
@@ -78,7 +81,9 @@ class LSTM(nn.Module):
     hidden_init: Any = None
 
     @nn.compact
-    def __call__(self, carry: Array, x: Array) -> Array:
+    def __call__(
+        self, carry: Float[Array, " both"], x: Float[Array, " inputs"]
+    ) -> Float[Array, " both"]:
         """Return the new h and c in one vector."""
         h, c = jnp.split(carry, 2)
         i, f, g, o = jnp.split(_fused(self, 4, h, x, _remember), 4)
@@ -159,13 +164,15 @@ class RecurrentStack(nn.Module):
                 self.param(f"start_{k}", zeros, (width,)) for k, width in enumerate(self.widths)
             ]
 
-    def start(self, dtype: Any) -> tuple[Array, ...]:
+    def start(self, dtype: Any) -> tuple[Float[Array, " _"], ...]:
         """Return the memory before the first step."""
         if self.learned_start:
             return tuple(jnp.asarray(start, dtype) for start in self.starts)
         return tuple(jnp.zeros(width, dtype) for width in self.widths)
 
-    def __call__(self, carry: tuple[Array, ...], x: Array) -> tuple[tuple[Array, ...], Array]:
+    def __call__(
+        self, carry: tuple[Float[Array, " _"], ...], x: Float[Array, " inputs"]
+    ) -> tuple[tuple[Float[Array, " _"], ...], Float[Array, " outputs"]]:
         """Return the new memory and the output.
 
         Dropout is active if there is a random key "dropout".

@@ -9,6 +9,7 @@ import numpy as np
 from jax import Array
 
 from kfjax._support.arguments import check_kind
+from kfjax._support.types import Key
 from kfjax.base import Filter, Gaussian
 from kfjax.data import Dataset
 from kfjax.data.counting import counted_steps
@@ -26,7 +27,7 @@ __all__ = ["imitator"]
 
 
 def imitator(
-    key: Array,
+    key: Key,
     data: Dataset,
     hidden: tuple[int, ...] = (64,),
     *,

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
+from jaxtyping import Float
 
 from kfjax import linalg
 from kfjax._support.arguments import check_counts
@@ -49,10 +50,10 @@ class DanseState(NamedTuple):
             observed, and then the mask, [2 m].
     """
 
-    mean: Array
-    cov: Array
-    carry: Array
-    seen: Array
+    mean: Float[Array, "... n"]
+    cov: Float[Array, "... d d"]
+    carry: Float[Array, "... hidden"]
+    seen: Float[Array, "... channels"]
 
 
 class PriorNetwork(nn.Module):

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Float
 
 from kfjax._support.arguments import check_count, check_kind, choose
 from kfjax.base import Filter
@@ -136,7 +137,9 @@ def sequence_regressor(
     )
 
 
-def series_scales(model: StateSpaceModel, data: Dataset) -> dict[str, dict[str, Array]]:
+def series_scales(
+    model: StateSpaceModel, data: Dataset
+) -> dict[str, dict[str, Float[Array, " _"]]]:
     """Return the centres and spreads of states, observations and inputs in training data.
 
     Args:
