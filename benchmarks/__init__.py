@@ -1,1 +1,1 @@
-"""Measurements beside tests: speed, scale, stress, and what learned filters reach."""
+"""Measurements, which are not tests: speed, scale, stress, and what learned filters achieve."""

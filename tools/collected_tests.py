@@ -86,20 +86,20 @@ class Collected:
 
 
 class _Hold:
-    """A pytest plugin that does something else with the collected tests than to run them."""
+    """A pytest plugin that hands the collected tests to a function instead of running them."""
 
     def __init__(self, tree: Path, work: Callable[[Collected], None]) -> None:
         self.tree, self.work = tree, work
         self.apart: set[str] = set()
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Note a file that cannot be imported now."""
+        """Record a file that cannot be imported now."""
         if report.failed:
             self.apart.add(report.nodeid)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        """Work."""
+        """Call the function instead of running the tests."""
         jax.config.update("jax_platforms", None)
         self.work(Collected(self.tree, session, self.apart))
         return True

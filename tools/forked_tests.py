@@ -109,12 +109,12 @@ class Plan:
                 item.session.shouldstop = "no more patience"
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Note the first failure."""
+        """Record the first failure."""
         if report.failed and not self.failed:
             self.failed = report.nodeid
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Note a file that cannot be imported."""
+        """Record a file that cannot be imported."""
         if report.failed and not self.failed:
             self.failed = report.nodeid or "collection"
 
@@ -202,7 +202,7 @@ def fork() -> int:
 
 
 def silence() -> None:
-    """Leave the terminal."""
+    """Detach from the terminal, and discard all output."""
     os.setsid()
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)

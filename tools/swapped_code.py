@@ -64,7 +64,7 @@ _OPTIMISED = 1  # the flag of functions; modules and classes do not have it
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
-    """Yield a code object and all inside it."""
+    """Yield a code object and all code objects inside it."""
     yield code
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
@@ -72,6 +72,6 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 
 def _own(code: CodeType) -> tuple[object, ...]:
-    """Return what a code object does by itself, whatever its line numbers."""
+    """Return what a code object does by itself, ignoring line numbers."""
     constants = [None if isinstance(c, CodeType) else c for c in code.co_consts]
     return code.co_code, repr(constants), code.co_names, code.co_varnames

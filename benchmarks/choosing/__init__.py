@@ -1,1 +1,1 @@
-"""Every filter on ten problems of different kinds: what the guide to choosing one rests on."""
+"""Every filter on ten problems of different kinds: the data behind the guide to choosing one."""

@@ -25,7 +25,7 @@ TABLES = ("problems", "published", "rows")
 
 
 def say(text):
-    """Print a line of progress."""
+    """Print a progress line."""
     print(text, flush=True)
 
 

@@ -45,7 +45,7 @@ def _bends(filter, model, batch):
 
 
 def bends(problem, data):
-    """Return the bends of f and h: the largest of a record, the median over records.
+    """Return the bends of f and h: the largest in a record, and the median of that over records.
 
     That of f is in standard deviations of the prediction, that of h in those of the sensor; the
     beliefs are those of the unscented filter.

@@ -100,7 +100,7 @@ def choices(results):
 
 
 def contradictions(results):
-    """Return what the tables have against the rule: problems where it is clearly further behind."""
+    """Return where the tables contradict the rule: problems where it is clearly further behind."""
     return [
         f"{choice.problem}: {choice.filter} is {number(choice.behind[0]):.1f} dB behind"
         for choice in choices(results)

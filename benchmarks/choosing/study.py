@@ -85,7 +85,7 @@ def measured(problem, size, say=print):
 
 
 def _compare(rows, squared):
-    """Add by how much every filter is behind the best of all and of its kind, and what it lost."""
+    """Add how far each filter is behind the best, also of its kind, and how often it got lost."""
     means = {name: errors.mean() for name, errors in squared.items()}
     best = min(means, key=means.get)
     most = LOST**2 * np.median(squared[best])

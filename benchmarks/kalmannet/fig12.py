@@ -150,7 +150,7 @@ def network(size, method, budget, scales=None):
 
 
 def floor(level, data):
-    """Judge a particle filter with enough particles."""
+    """Return the cell of a particle filter with enough particles, and their number."""
     cell, particles = particle_floor(model(level), data.test)
     return cell, {"particles": particles}
 
@@ -264,7 +264,7 @@ def _told(results, name):
 
 
 def at_most_noise(results):
-    """Tell what noise drawn anew changes where the noise is largest."""
+    """Tell what redrawn noise changes where the noise is largest."""
     name = own_conditions(results)[0]
     particles = results.rows[FLOOR]["settings"][name]["particles"]
     _, low, high = results.interval(ANEW, name)

@@ -53,7 +53,7 @@ SIZES = {
 
 
 class Target(NamedTuple):
-    """A goal that was set before, from the training data or from figures of others.
+    """A goal that was set beforehand, from the training data or from published figures.
 
     Attributes:
         text: the goal in words.
@@ -82,7 +82,7 @@ class Target(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What the results say of one claim.
+    """What the results say about one claim.
 
     Attributes:
         claim: one sentence of at most 20 words, without the full stop.

@@ -40,7 +40,7 @@ FLAGS = {"reduced": "", "quick": " --quick", "full": " --full"}
 
 
 def said(function, results):
-    """Return what a function of a study says of its results, or None if rows are missing."""
+    """Return what a function of a study says about its results, or None if rows are missing."""
     try:
         return function(results)
     except KeyError:

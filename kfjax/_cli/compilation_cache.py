@@ -65,7 +65,7 @@ def _user_cache(environment: Mapping[str, str]) -> Path | None:
 
 
 def _processor() -> str:
-    """Return a mark of the instructions that this processor has; computers may share a home."""
+    """Return a mark of this processor's instructions, since computers may share a home."""
     text = f"{platform.machine()} {platform.processor()}"
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -81,7 +81,7 @@ def run_distil(args: Namespace) -> None:
 
 
 def _parts(args: Namespace, columns: dict[str, Any]) -> Parts:
-    """Return the recording in three parts; steps of time that are all alike are left out."""
+    """Return the recording in three parts, without dt if all time steps are equal."""
     parts = read_parts(args.data, **columns)
     if any(part.xs is None for part in parts[:3]):
         raise ValueError(

@@ -144,7 +144,7 @@ def _automatic(args: Namespace) -> Filter:
 
 
 def _kept_back(args: Namespace, data: Dataset) -> tuple[Dataset, Dataset | None]:
-    """Return the data to forecast from, and what was observed afterwards, if it is kept back."""
+    """Return the data to forecast from, and the observations held out, if any."""
     if args.holdout is None:
         return data, None
     shortest = int(data.lengths.min())
@@ -213,7 +213,7 @@ def _arguments(text: str, parametric: Parametric) -> tuple[dict[str, float], dic
 
 
 def _errors(past: Dataset, later: Dataset, ahead: SeriesForecast) -> list[_Errors]:
-    """Return how far off the forecasts of every channel are that was observed."""
+    """Return the errors of the forecasts of every channel that was observed."""
     steps = min(ahead.future.steps, later.steps)
     truth = np.array(later.ys[:, :steps], np.float64)
     if later.observed is not None:

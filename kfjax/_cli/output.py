@@ -98,7 +98,7 @@ def check_model(model: StateSpaceModel, data: Dataset) -> None:
 
 
 def _on_a_calendar(data: Dataset) -> bool:
-    """Tell whether the dates of all trajectories follow each other as months or so do."""
+    """Tell whether the dates of all trajectories follow the calendar, such as months."""
     if data.labels is None or data.labels.times is None:
         return False
     rows = zip(data.labels.times, data.lengths, strict=True)

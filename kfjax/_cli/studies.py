@@ -172,7 +172,7 @@ def size_in_words(data: Dataset, skip: int = 0) -> str:
 
 
 def _span(data: Dataset, labels: Labels) -> str:
-    """The times of data and their steps, which show whether they were read as they were meant."""
+    """The times of data and their steps, which show whether they were read as intended."""
     times = labels.times[counted_steps(data)]
     first, last = times.min(), times.max()
     unit = ""

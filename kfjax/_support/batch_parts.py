@@ -95,7 +95,7 @@ def loop_in_parts(
 
 
 def _moves_much(step: ClosedJaxpr, params: dict[str, Any], most: float) -> bool:
-    """Return whether a step takes from arrays over time, and keeps in such arrays, much."""
+    """Return whether a step reads much from arrays over time and writes much to them."""
     _, carry, xs = loop_parts(step.in_avals, params)
     moved = sum(a.size for a in (*xs, *step.out_avals[len(carry) :]))
     return moved > max(most, MOVED_OF_CARRY * sum(a.size for a in carry))

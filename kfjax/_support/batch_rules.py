@@ -65,7 +65,7 @@ def _broadcast_in_dim(equation: JaxprEqn, operands: list[Part], cut: Cut) -> lis
 
 @rule("reshape")
 def _reshape(equation: JaxprEqn, operands: list[Part], cut: Cut) -> list[Part]:
-    """The batch stays an axis of its own if as many numbers come before it as did."""
+    """The batch stays an axis of its own if as many numbers precede it as before."""
     value, axis = alone(operands)
     before = math.prod(value.shape[:axis])
     sizes = equation.params["new_sizes"]

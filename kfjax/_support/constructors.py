@@ -64,7 +64,7 @@ def _differs(value: object, field: dataclasses.Field) -> bool:
 
 
 class _Constructed:
-    """Mixin of NamedTuples that know the call that made them; not copies by `_replace`."""
+    """Mixin of NamedTuples that record the call that made them; copies by `_replace` do not."""
 
     call: Call | None = None
 
@@ -84,7 +84,7 @@ class _Constructed:
 
 @functools.cache
 def _constructed(kind: type) -> Any:
-    """Return the subtype of a NamedTuple whose instances know the call that made them."""
+    """Return the subtype of a NamedTuple whose instances record the call that made them."""
     return type(kind.__name__, (_Constructed, kind), {"__module__": kind.__module__})
 
 

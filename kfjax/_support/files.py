@@ -135,7 +135,7 @@ def _beside(place: Path) -> Path:
 
 
 def _check_replaceable(path: str | os.PathLike[str], place: Path) -> None:
-    """Raise unless nothing is there, or a writable file."""
+    """Raise unless the path is free or names a writable file."""
     if place.is_dir():
         raise ValueError(f"{path} is a folder; expected the name of a file.")
     if not place.exists():
@@ -167,7 +167,7 @@ def _sync_folder(path: Path) -> None:
 
 @contextlib.contextmanager
 def _telling(path: str | os.PathLike[str], inside: Path | None = None) -> Iterator[None]:
-    """Make an OSError name the requested path; its number keeps its type.
+    """Make an OSError name the requested path; its number, and so its type, stays.
 
     Errors without a number, such as those of damaged archives, pass unchanged, and so do those
     that name a file which is not in the folder `inside`, if one is given.

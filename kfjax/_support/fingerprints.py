@@ -83,7 +83,7 @@ def _fields(name: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
 
 
 def _fields_that_count(value: Any) -> list[str]:
-    """Return the fields of a dataclass, without those that nothing computed depends on."""
+    """Return the fields of a dataclass that affect what is computed."""
     return [f.name for f in dataclasses.fields(value) if not f.metadata.get("outside")]
 
 

@@ -149,7 +149,7 @@ def _unobserved_end(data: Dataset) -> tuple[Dataset, Future | None]:
 def _later_times(
     who: str, data: Dataset, rows: Future | None, given: int, steps: int
 ) -> tuple[np.ndarray | None, str]:
-    """Return the times [N, K] of later steps, and how they go on."""
+    """Return the times [N, K] of later steps, and how they continue."""
     labels = data.labels
     if labels is None or labels.times is None:
         return None, "steps"
@@ -167,7 +167,7 @@ def _later_times(
 
 
 def _continued(who: str, past: np.ndarray, count: int, zone: str | None) -> tuple[np.ndarray, str]:
-    """Return the times after those of one trajectory, and how they go on."""
+    """Return the times after those of one trajectory, and how they continue."""
     if past.size < 2:
         raise ValueError(
             f"{who}: a trajectory has one time; expected at least two, which tell how they go on."
@@ -198,7 +198,7 @@ def calendar_frequency(times: np.ndarray, zone: str | None = None) -> str | None
 
 
 def _dates(times: np.ndarray, zone: str | None) -> Any:
-    """Return dates as people at that place read them."""
+    """Return dates in a local time zone."""
     import pandas as pd
 
     dates = pd.DatetimeIndex(times)
@@ -208,7 +208,7 @@ def _dates(times: np.ndarray, zone: str | None) -> Any:
 def _on_the_calendar(
     last: np.datetime64, count: int, frequency: str, zone: str | None
 ) -> np.ndarray:
-    """Return the dates after one."""
+    """Return the dates that follow a given one."""
     import pandas as pd
 
     start = _dates(np.array([last]), zone)[0]

@@ -135,7 +135,7 @@ def split_time(data: Dataset, *parts: float) -> tuple[Dataset, ...]:
 
 
 def _steps_from(data: Dataset, start: np.ndarray, size: np.ndarray, *, first: bool) -> Dataset:
-    """Return the steps of each trajectory from its own start on [N], as many as its own size."""
+    """Return as many steps of each trajectory as its size [N], from its start [N] on."""
     steps = start[:, None] + np.arange(size.max())
     last = data.lengths[:, None] - 1
     at = np.minimum(steps, last)

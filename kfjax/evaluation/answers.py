@@ -46,7 +46,7 @@ def _without_best(rows: Sequence[Row]) -> str:
 
 
 def _least(row: Row) -> float | None:
-    """Return by how many dB a filter is at least worse than the best one; None if not known."""
+    """Return a lower bound on how many dB worse than the best a filter is; None if unknown."""
     if row.failed or row.difference_db is None:
         return None
     return float(row.difference_db.low)
@@ -59,7 +59,7 @@ def _is_tied(row: Row) -> bool:
 
 
 def _ranked(best: Row, tied: Sequence[Row], others: Sequence[Row]) -> str:
-    """Return which filter is best, and what is known of the others."""
+    """Return which filter is best, and what is known about the others."""
     if not others:
         return f"Only {best.name} was run"
     clauses = [best.name]
@@ -89,7 +89,7 @@ def _why(tied: Sequence[Row]) -> str:
 
 
 def _of_several(rows: Sequence[Row]) -> str:
-    """Return which filters the tests of consistency speak against."""
+    """Return which filters fail the tests of consistency."""
     checked = [row for row in rows if _tests(row)]
     if not checked:
         return "they have no covariances to check"
@@ -106,7 +106,7 @@ def _of_several(rows: Sequence[Row]) -> str:
 
 
 def _consistency(row: Row) -> str:
-    """Return what the tests of consistency say of a filter."""
+    """Return what the tests of consistency say about a filter."""
     tests = _tests(row)
     if not tests:
         return "it has no covariance to check"

@@ -163,7 +163,7 @@ def _cells(row: ForecastScore) -> str:
 
 
 def _least(row: ForecastScore) -> float:
-    """Return by how much a method is at least worse than the best one."""
+    """Return a lower bound on how much worse than the best one a method is."""
     return float("nan") if row.difference is None else float(row.difference.low)
 
 

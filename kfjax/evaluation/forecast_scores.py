@@ -119,7 +119,7 @@ def naive_forecasts(ys: np.ndarray, origins: np.ndarray, horizon: int, period: i
 
 
 def _last_known(past: np.ndarray, step: int, period: int) -> int | None:
-    """Return the last step with a value, a whole number of periods before a step; None for none."""
+    """Return the last step with a value that is whole periods before a step, or None."""
     at = np.arange(step, -1, -period)
     at = at[at < past.size]
     known = at[~np.isnan(past[at])]

@@ -183,7 +183,7 @@ def _nothing(state: Any, info: Any) -> None:
 
 
 def _shown(times: Any, labels: Labels | None) -> Any:
-    """Return times in the zone of the data, and whole numbers, such as years, as such."""
+    """Return times in the time zone of the data; whole numbers, such as years, as integers."""
     if times.dtype.kind == "f" and (times % 1 == 0).all():
         return times.astype(np.int64)
     if labels is None or labels.zone is None:

@@ -180,7 +180,7 @@ def residual_checks(
 
 @functools.partial(jit, static_argnums=0)
 def _residuals(filter: Filter, params: Params, data: Dataset, key: Array) -> tuple[Array, Array]:
-    """Return standardised innovations and which of them there are, [N, T, m]."""
+    """Return standardised innovations, and which of them exist, [N, T, m]."""
 
     def one(trajectory: Dataset, key: Array) -> tuple[Array, Array]:
         info: Info = run_trajectory(filter, params, trajectory, key=key, emit=info_only).outputs
@@ -198,7 +198,7 @@ def _residuals(filter: Filter, params: Params, data: Dataset, key: Array) -> tup
 def _checks(
     name: str, residuals: np.ndarray, seen: np.ndarray, lengths: np.ndarray, lags: int, skip: int
 ) -> ChannelChecks:
-    """Return the tests of one channel, from residuals [N, T] where they are seen."""
+    """Return the tests of one channel, from residuals [N, T] where they exist."""
     values = residuals[seen]
     count = values.size
     if count < 6:

@@ -147,7 +147,7 @@ def _part(
 
 
 def _watched(parts: Iterable[Part], advance: Callable[..., None]) -> Iterator[Part]:
-    """Yield the parts, and say how far the work is."""
+    """Yield the parts, and report progress."""
     for part in parts:
         statistics, _ = part
         advance(len(statistics.steps))

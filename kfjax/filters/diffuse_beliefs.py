@@ -260,7 +260,7 @@ def _in_factors(
     R: Array,
     noise_free: bool,
 ) -> Conditional:
-    """Return the same from a factor of P, with factors."""
+    """Return the same, computed from a factor of P and returned as factors."""
     L = belief.cholesky
     T = determined.ordinary
     K_0 = determined.gain

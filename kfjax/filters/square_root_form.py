@@ -53,7 +53,7 @@ def _product(L: Array) -> Array:
 
 
 def _rounding(deviations: Array, noise_free: bool) -> float:
-    """Return how many times the rounding of one step a row of deviations may be off."""
+    """Return the possible error of a row of deviations, in roundings of one step."""
     # Without noise, a row of deviations that depends on other rows does so only up to the
     # accumulated rounding of earlier steps, which grows with unstable states. The covariance form
     # takes relative standard deviations below eps^1/2 for rounding, and one step of this form makes

@@ -34,7 +34,7 @@ class Factored(NamedTuple):
         [1.0, 2.0]
     """
 
-    matrix: Float[Array, "... n n"]
+    matrix: Float[AnyArray, "... n n"]
     lower: Float[Array, "... n n"]
     hidden: Float[Array, "... n"] | None = None
 

@@ -12,6 +12,7 @@ from jaxtyping import Float, Real
 
 from kfjax._support.arguments import check_kind
 from kfjax._support.precision import eps_of
+from kfjax._support.types import AnyArray
 from kfjax._support.values import real_array
 from kfjax.base import Inputs
 from kfjax.models.observing import bind
@@ -39,7 +40,7 @@ class Rank(NamedTuple):
 
 
 def observability(
-    model: StateSpaceModel, x: Real[Array, " n"] | None = None, u: Inputs = None
+    model: StateSpaceModel, x: Real[AnyArray, " n"] | None = None, u: Inputs = None
 ) -> Rank:
     """Tell which state directions y can see: the rank of (H, H F, ..., H F^{n-1}).
 
@@ -69,7 +70,7 @@ def observability(
 
 
 def controllability(
-    model: StateSpaceModel, x: Real[Array, " n"] | None = None, u: Inputs = None
+    model: StateSpaceModel, x: Real[AnyArray, " n"] | None = None, u: Inputs = None
 ) -> Rank:
     """Tell which state directions the process noise drives.
 

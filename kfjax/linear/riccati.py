@@ -187,7 +187,7 @@ def _change(before: Array, after: Array, variances: Array) -> Array:
 
 
 class _Search(NamedTuple):
-    """The knowledge about the limit after a stretch of time.
+    """What is known about the limit after a stretch of time.
 
     Attributes:
         element: the next stretch.

@@ -105,7 +105,7 @@ def _check_times(times: Numbers) -> None:
 
 
 def _check_resolution(times: np.ndarray) -> None:
-    """Raise if the precision of the times is coarse beside their steps."""
+    """Raise if the precision of the times is coarse compared with their steps."""
     largest = np.abs(times).max(initial=0.0)
     if times.dtype.itemsize >= 8 or not np.isfinite(largest):
         return

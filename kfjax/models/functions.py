@@ -111,7 +111,7 @@ def check_affine(who: str, parts: dict[str, Any]) -> None:
 
 
 def _remedy(name: str, shape: tuple[int, ...], axes: int) -> str:
-    """Return what to do about an array of another number of axes."""
+    """Return the remedy for an array with a wrong number of axes."""
     if len(shape) == axes + 1:
         return (
             "If the first axis is time, pass a function of u, which picks one, as in"

@@ -32,7 +32,7 @@ def check_matrix(who: str, name: str, cov: Any, n: int | None = None) -> None:
 
 
 def _remedy(name: str, shape: tuple[int, ...]) -> str:
-    """Return what to do about a covariance of another number of axes."""
+    """Return the remedy for a covariance with a wrong number of axes."""
     if len(shape) == 0:
         return (
             f" A single variance is [[{name}]]; one for all components is {name} * jnp.eye(...)"

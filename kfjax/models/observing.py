@@ -66,7 +66,7 @@ def bind(fn: Any, u: Any, mask: Array | None = None, *, name: str = "f") -> Any:
 
 
 def _cut(mask: Array, tree: Any) -> Any:
-    """Stop gradients where nothing is observed, since h may have none and 0 * inf is NaN."""
+    """Stop gradients where nothing is observed: h may have none there, and 0 * inf is NaN."""
     seen = mask.any()
     return jax.tree.map(lambda a: jnp.where(seen, a, jax.lax.stop_gradient(a)), tree)
 
@@ -123,7 +123,7 @@ def check_single(y: Any, observed: Any) -> None:
 
 
 def _fitting(R: Array, y: Array) -> Array:
-    """Return R; raise unless it fits y, since users call the functions of a filter by hand, too."""
+    """Return R; raise unless it fits y, since users may call a filter's functions directly."""
     if y.shape != R.shape[:1]:
         raise ValueError(
             f"update: y has shape {y.shape}; expected {R.shape[:1]}, one observation without a"

@@ -45,7 +45,7 @@ def diffuse(
         variance: the variance of each, in the square of its unit; default as above.
 
     Raises:
-        ValueError: if an index is out of range or of noise in the state, the variance is not
+        ValueError: if an index is out of range or refers to noise in the state, the variance is not
             positive, or there is no default: the model needs inputs, or its first n observations do
             not determine these components.
 
@@ -108,8 +108,8 @@ def _of_least_squares(model: StateSpaceModel, at: np.ndarray, n: int) -> Array |
         information = information + rows.T @ (rows / xp.where(noise > 0, noise, xp.inf))
     size = xp.sqrt(xp.diag(information))
     scale = xp.where(size > 0, size, 1.0)
-    # The information of components in different units spans many powers of ten: its condition says
-    # something only after each is scaled to one.
+    # The information of components in different units spans many powers of ten, so its condition
+    # number is meaningful only after each is scaled to one.
     correlations = information / xp.outer(scale, scale)
     if xp is np and not np.linalg.cond(correlations) < 1e-3 / eps_of(model):
         raise ValueError(
@@ -121,7 +121,7 @@ def _of_least_squares(model: StateSpaceModel, at: np.ndarray, n: int) -> Array |
 
 
 def _linearised(model: StateSpaceModel) -> tuple[Any, Any, Any, Any]:
-    """Return F, H, Q and R at the mean of the prior, in double precision where they are known."""
+    """Return F, H, Q and R at the mean of the prior, in double precision unless traced."""
     mean = model.proper_prior.mean
     F, H = (jax.jacfwd(bind(fn, None))(mean) for fn in (model.f, model.h))
     matrices = F, H, model.process_noise(mean), model.observation_noise(mean)

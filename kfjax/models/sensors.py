@@ -114,7 +114,7 @@ class Sensors(Pytree):
         object.__setattr__(self, "prior", Gaussian(self.prior.mean, cov))
 
     def _check(self, name: Any) -> None:
-        """Raise unless this sensor and the motion make a model."""
+        """Raise unless this sensor and the motion form a valid model."""
         sensor = self.sensors[name]
         try:
             StateSpaceModel(

@@ -42,7 +42,7 @@ def _quadratic(pattern: Pattern, A: Array, P: Array) -> Array:
 
 
 def _quadratic_jvp(pattern: Pattern, primals: Any, tangents: Any) -> tuple[Array, Array]:
-    """Return it with its derivative, which is symmetric to rounding only."""
+    """Return the product with its derivative, which is symmetric only to rounding."""
     A, P = primals
     dA, dP = tangents
     sparse = Sparse(A, pattern)

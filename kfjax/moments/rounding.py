@@ -68,7 +68,7 @@ def _with_zeros(cov: AnyArray, known: Array) -> Array:
 def _with_zeros_jvp(
     primals: tuple[AnyArray, Array], tangents: tuple[Array, Array]
 ) -> tuple[Array, Array]:
-    """Return it with the derivative of the covariance."""
+    """Return the covariance with zeros, and the derivative of the covariance as given."""
     return _with_zeros(*primals), tangents[0]
 
 

@@ -69,7 +69,7 @@ def names_of(who: str, names: Iterable[str] | None, n: int, sign: str) -> list[s
 
 
 def _in_lines(name: str, unit: str | None) -> str:
-    """Return a name in lines that fit, with its unit as a whole."""
+    """Break a name into lines that fit, but not within its unit."""
     lines = textwrap.wrap(name, WIDTH) or [""]
     if unit is None:
         return "\n".join(lines)

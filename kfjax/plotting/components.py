@@ -102,7 +102,7 @@ def _draw_band(
     known: list[np.ndarray],
     colour: str,
 ) -> None:
-    """Draw a band, as far as it leaves room for the curves."""
+    """Draw a band, clipped so that it leaves room for the curves."""
     low = mean - spread
     high = mean + spread
     view = View.of([*known, usual_edges(low, high)])

@@ -215,7 +215,7 @@ def _span(times: np.ndarray, first: int, last: int) -> tuple[float, float]:
 
 
 def _view(channel: _Channel) -> View:
-    """Return what has to be seen of a channel: usual predictions, and observations near them."""
+    """Return the range of a channel to show: usual predictions, and observations near them."""
     values = channel.values[channel.seen]
     predicted = channel.predicted[channel.seen]
     known = predicted[np.isfinite(predicted)]

@@ -75,7 +75,7 @@ def backward_series(
 def _as_the_filter_has_them(
     filter: Filter, params: Params, filtered: Belief, first: Belief | None
 ) -> tuple[Belief, Belief | None]:
-    """Return filtered beliefs and that about x_0 in the form of the states of a filter."""
+    """Return filtered beliefs, and the one about x_0, in the form of a filter's states."""
     state = jax.eval_shape(filter.init, params)
     if isinstance(state, DiffuseState):
         if not isinstance(filtered, DiffuseState):

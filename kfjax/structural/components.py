@@ -192,7 +192,7 @@ class Component(Pytree):
         return Start(self._summed(covs), np.repeat(diffuse, self.series))
 
     def _for_each(self, matrix: Any) -> Array:
-        """Return the matrix for all series from that for one."""
+        """Return the matrix for all series, given that for one."""
         if self.series == 1:
             return matrix
         return jnp.kron(jnp.asarray(matrix), np.eye(self.series))

@@ -160,7 +160,7 @@ def ramp(steps: int, at: int) -> Float[np.ndarray, " steps"]:
 
 
 def _since(who: str, steps: int, at: int) -> np.ndarray:
-    """Return the number of steps since one, [steps]."""
+    """Return the number of steps since a given one, [steps]."""
     check_count(f"{who}: steps", steps, most=10**9)
     check_count(f"{who}: at", at, least=0, most=steps - 1)
     return np.arange(steps) - at

@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float, Real
+from jaxtyping import ArrayLike, Float, Real
 
 from kfjax._support.arguments import check_count, choose, numeric
 from kfjax._support.types import Numbers, Scalar
@@ -16,7 +16,7 @@ from kfjax._support.values import real_array
 __all__ = ["bearing", "norm", "roll_pitch_yaw", "rotate", "rotation", "spherical"]
 
 
-def norm(d: Real[Array, " n"]) -> Float[Array, ""]:
+def norm(d: Real[ArrayLike, " n"]) -> Float[Array, ""]:
     """Return |d|, with derivative 0 at d = 0."""
     d = _real("norm: d", d)
     # A double `where`: the root of zero has an infinite derivative, and the derivative of a plain
@@ -26,7 +26,7 @@ def norm(d: Real[Array, " n"]) -> Float[Array, ""]:
     return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, squared)))
 
 
-def bearing(x: Real[Array, " ..."], y: Real[Array, " ..."]) -> Float[Array, " ..."]:
+def bearing(x: Real[ArrayLike, " ..."], y: Real[ArrayLike, " ..."]) -> Float[Array, " ..."]:
     """Return the angle of (x, y) from the x axis in [-pi, pi] radians.
 
     At the origin it is 0, with derivative 0.
@@ -38,7 +38,7 @@ def bearing(x: Real[Array, " ..."], y: Real[Array, " ..."]) -> Float[Array, " ..
     return jnp.arctan2(jnp.where(origin, 0, y), jnp.where(origin, 1, x))
 
 
-def spherical(x: Real[Array, " 3"]) -> Float[Array, " 3"]:
+def spherical(x: Real[ArrayLike, " 3"]) -> Float[Array, " 3"]:
     """Return the spherical coordinates (rho, theta, phi) of x [3].
 
     They are the distance, the angle from the z axis in [0, pi], and the azimuth in [0, 2 pi).
@@ -103,7 +103,9 @@ def _about(axis: int, degrees: Scalar) -> Any:
     return _rotation(degrees, 3)[place][:, place]
 
 
-def rotate(matrix: Real[Array, "k n"], degrees: Scalar, order: str = "left") -> Float[Array, "k n"]:
+def rotate(
+    matrix: Real[ArrayLike, "k n"], degrees: Scalar, order: str = "left"
+) -> Float[Array, "k n"]:
     """Rotate the first two axes of the output (R M) or of the input (M R) of a matrix M [k, n].
 
     The KalmanNet paper's mismatch of the dynamics is printed as R F, but the published data sets

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from kfjax._support.arguments import numeric
 from kfjax._support.naming import described
-from kfjax._support.types import AnyArray
+from kfjax._support.types import AnyArray, Scalar
 from kfjax._support.values import real_array
 from kfjax.base import Inputs
 
@@ -23,8 +23,8 @@ __all__ = ["rk4"]
 
 def rk4(
     drift: Callable[[Float[Array, " n"]], Float[Array, " n"]],
-    x: Float[Array, " n"],
-    dt: float | Float[Array, ""],
+    x: Float[AnyArray, " n"],
+    dt: Scalar,
 ) -> Float[Array, " n"]:
     """Take one classical Runge-Kutta step of dx/dt = drift(x)."""
     if not callable(drift):

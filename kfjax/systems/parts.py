@@ -6,10 +6,9 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
 from kfjax._support.arguments import check_kind, check_positive, numeric
-from kfjax._support.types import Numbers
+from kfjax._support.types import AnyArray, Numbers
 from kfjax._support.values import real_array
 from kfjax.base import Gaussian
 from kfjax.models.state_space import StateSpaceModel
@@ -62,7 +61,7 @@ def prior_or(prior: object, default: Gaussian) -> Any:
     return default if prior is None else prior
 
 
-def diagonal(name: str, std: Numbers, size: int) -> Array:
+def diagonal(name: str, std: Numbers, size: int) -> AnyArray:
     """Return the covariance [size, size] of independent noise; std is a scalar or [size]."""
     std = real_array(name, std)
     if np.shape(std) not in ((), (size,)):

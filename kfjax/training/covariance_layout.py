@@ -99,7 +99,7 @@ class Covariance:
         return [(i, j) for i in range(self.n) for j in range(i)]
 
     def _order(self) -> np.ndarray:
-        """Return where the diagonal, then the rest, stand among numbers row by row."""
+        """Return the places of the diagonal, then of the rest, in a row-by-row list."""
         rows, columns = np.tril_indices(self.n)
         on_diagonal = rows == columns
         return np.concatenate([np.flatnonzero(on_diagonal), np.flatnonzero(~on_diagonal)])

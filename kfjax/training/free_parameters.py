@@ -214,7 +214,7 @@ def _bounds_of(who: str, path: str, bounds: Mapping[str, Any]) -> Bounds:
 
 
 def _checked_bounds(who: str, name: str, ends: Any) -> Bounds:
-    """Return two ends as floats; None is no end."""
+    """Return both ends as floats, infinite for None."""
     try:
         low, high = ends
         low = -math.inf if low is None else float(low)

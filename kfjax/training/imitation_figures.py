@@ -217,7 +217,7 @@ def _centre(space: Space, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _shifted(values: np.ndarray, steps: int) -> np.ndarray:
-    """Return what stands `steps` rows later; NaN or False beyond the ends."""
+    """Return the values `steps` rows later; NaN or False beyond the ends."""
     moved = np.full_like(values, np.nan if values.dtype.kind == "f" else False)
     if steps < 0:
         moved[:, -steps:] = values[:, :steps]

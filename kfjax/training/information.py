@@ -121,7 +121,7 @@ def no_uncertainty(names: Sequence[str], gradient: np.ndarray) -> Uncertainty:
 def _at_ends(
     names: Sequence[str], bounds: Sequence[tuple[float, float]], curvature: Curvature
 ) -> dict[str, str]:
-    """Return notes about parameters that are at an end, or that make no difference at all."""
+    """Return notes on parameters that are at an end or have no effect at all."""
     notes = {}
     for index, name in enumerate(names):
         changes = np.abs(curvature.at_ends[:, index])

@@ -209,7 +209,7 @@ def _result(
 
 
 def _notes(objective: Objective, skip: int, known: Uncertainty, converged: bool) -> list[str]:
-    """Return what a reader of the table has to know."""
+    """Return what the reader of the table should know."""
     notes = []
     if not converged:
         distrust = "; the standard errors are not to be trusted" if known.has_errors else ""

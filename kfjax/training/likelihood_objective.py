@@ -54,7 +54,7 @@ class Objective(NamedTuple):
     log_prior: Callable[[Any], Array] | None
 
     def __call__(self, theta: Array, on: On) -> Array:
-        """Return it at theta [p]."""
+        """Return the objective at theta [p]."""
         total = self._log_likelihood(self.layout.params(theta, on.fixed), on)
         if self.log_prior is not None:
             total = total + self.log_prior(self.layout.values(theta, on.fixed))

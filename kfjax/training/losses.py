@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float, Real
+from jaxtyping import Float, Real, Shaped
 
 from kfjax._support.arguments import check_kind, check_number
 from kfjax._support.naming import described
@@ -216,7 +216,7 @@ class FilterLoss:
     """
 
     filter: Filter
-    term: Callable[[Any, Dataset, Any], tuple[Real[Array, "T ..."], Real[Array, "T ..."]]]
+    term: Callable[[Any, Dataset, Any], tuple[Real[Array, "T ..."], Shaped[Array, "T ..."]]]
     emit: Callable[[Any, Info], Any]
     rollout: Rollout = FULL
 
@@ -266,7 +266,7 @@ class SmootherLoss:
     """
 
     smoother: Callable[..., Any]
-    term: Callable[[Any, Dataset, Any], tuple[Real[Array, "T ..."], Real[Array, "T ..."]]]
+    term: Callable[[Any, Dataset, Any], tuple[Real[Array, "T ..."], Shaped[Array, "T ..."]]]
 
     @property
     def is_squared_error(self) -> bool:

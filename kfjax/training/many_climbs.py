@@ -182,7 +182,7 @@ def _look(
     places: np.ndarray,
     todo: np.ndarray,
 ) -> np.ndarray:
-    """Begin climbs at the best places of these series; return those where one is better.
+    """Start climbs at the best places of these series; return the series that gain by it.
 
     Where a variance has vanished, the likelihood no longer depends on its logarithm: other values
     of it are tried, and nothing else is changed.
@@ -208,7 +208,7 @@ def _look(
 
 
 def _climb(job: Job, lanes: Lanes, rows: np.ndarray, climbs: Climb, todo: np.ndarray) -> None:
-    """Let climbs go on until they end."""
+    """Continue climbs until they end."""
     while todo.size:
         part = rows_of(climbs, todo)
         part = lanes.map(Advanced(job.likelihood), rows[todo], part)

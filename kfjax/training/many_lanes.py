@@ -81,7 +81,7 @@ def rows_of(tree: Any, at: np.ndarray) -> Any:
 
 @functools.partial(jit, static_argnums=(0, 1))
 def _in_groups(function: Any, lanes: int, tree: Any, series: Dataset, shared: Any) -> Any:
-    """Return the results of all groups that there are; those of others are zero."""
+    """Return the results of the groups in use; those of the others are zero."""
 
     def of_device(tree: Any, series: Dataset, shared: Any) -> Any:
         number, *others = shared

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Real
+from jaxtyping import Bool
 
 from kfjax._support import one_kernel
 from kfjax._support.arguments import check_count, check_kind
@@ -47,7 +47,7 @@ class Rollout(NamedTuple):
     detach: int | None = None
     remat: int | bool | None = None
 
-    def counts(self, trajectory: Dataset) -> Real[Array, " T"]:
+    def counts(self, trajectory: Dataset) -> Bool[Array, " T"]:
         """Return which steps of one trajectory count, [T]."""
         steps = trajectory.ys.shape[0]
         if not 0 <= self.burn_in < steps:

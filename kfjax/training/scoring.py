@@ -150,7 +150,7 @@ def _information(S: Array, moved: Array, widened: Array) -> Array:
 
 
 def _change(taken: Array, quality: Array) -> Array:
-    """Return the factor of the damping after an evaluation."""
+    """Return the factor by which the damping changes after an evaluation."""
     after_success = jnp.where(quality > 0.75, 0.1, jnp.where(quality < 0.25, 4.0, 1.0))
     return jnp.where(taken, after_success, 10.0)
 

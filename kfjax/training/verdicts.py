@@ -101,7 +101,7 @@ def _baselines(figures: ImitationFigures) -> Verdict:
 
 
 def _linear(figures: ImitationFigures) -> dict[str, float]:
-    """Return the errors of what sees the inputs alone and is linear."""
+    """Return the errors of the linear estimators, which see the inputs alone."""
     other = ("predictions", "constant", "last target")
     return {
         name: overall(error)

@@ -24,6 +24,7 @@ from support.table import (
     update,
     whole_run,
 )
+from support.typechecking import assert_fields
 
 import kfjax as kf
 from kfjax import runner
@@ -103,6 +104,11 @@ def test_the_state_keeps_structure_shapes_and_dtypes(x64, name, model):
     ]
     chex.assert_trees_all_equal_shapes_and_dtypes(state, predicted, *(new for new, _ in results))
     chex.assert_trees_all_equal_shapes_and_dtypes(*(info for _, info in results))
+
+
+@every_case
+def test_states_and_results_have_the_shapes_that_their_fields_state(x64, name, model):
+    assert_fields(jax.tree.map(jnp.asarray, outputs(name, model)))
 
 
 @every_case

@@ -82,7 +82,7 @@ def third_axis(q, u):
 
 
 def heading(q=0.01, r=0.04):
-    """A heading that goes round, N = n = 1, seen by a compass."""
+    """A heading that turns all the way round, N = n = 1, seen by a compass."""
     return kf.StateSpaceModel(
         turn_heading, seen, [[q]], [[r]], kf.Gaussian(np.array([3.0]), np.array([[0.1]])),
         state_space=kf.angles(0), observation_space=kf.angles(0),

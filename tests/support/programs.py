@@ -7,7 +7,7 @@ from kfjax._support import compiling
 
 
 def forget_programs(*functions: Callable[..., Any]) -> None:
-    """Let functions jitted by `compiling.jit` forget their programs; leave other functions alone.
+    """Make functions jitted by `compiling.jit` forget their programs; leave others alone.
 
     A function forgets its programs when they are too many, which depends on the tests that ran
     before in the same process.

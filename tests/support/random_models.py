@@ -162,7 +162,7 @@ def truth(case):
 
 
 def simulated(rng, system, Lq, Lr, L0):
-    """Exact observations of a path of the system."""
+    """Observations of one path of the system, exact."""
     exact = system.map(fractions)
     x = exact.m0 + draw(rng, fractions(L0))
     ys = []

@@ -80,7 +80,7 @@ def density(emission: Any, k: int, y: Any, seen: Any) -> float:
 
 
 class Enumerated(NamedTuple):
-    """What all paths together say.
+    """Sums over all paths.
 
     Attributes:
         filtered: p(z_t | y_1..t) [T, K].

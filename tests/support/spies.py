@@ -1,4 +1,4 @@
-"""Gain networks without training, with which learned filters can be checked exactly."""
+"""Gain networks without training, which allow exact checks of learned filters."""
 
 import dataclasses
 

@@ -122,7 +122,7 @@ def constants(seed=0):
 
 
 def unobservable(seed=0):
-    """Only the sum of two states is seen; their difference is a random walk that nobody sees."""
+    """Only the sum of two states is seen; their difference is an unobserved random walk."""
     F = np.diag([1.0, 1.0, 0.9])
     H = np.array([[1.0, 1.0, 0.0], [0.5, 0.5, 1.0]])
     return make(F, H, 1e-2 * np.eye(3), 0.1 * np.eye(2), 1e2 * np.eye(3), seed=seed)

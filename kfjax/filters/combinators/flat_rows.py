@@ -74,7 +74,7 @@ def count_channels(who: str, params: Params) -> int:
 
 
 def _first_model(who: str, params: Params) -> StateSpaceModel | Sensors:
-    """Return a model in params: all of them are of the same observations."""
+    """Return any of the models in params, since all describe the same observations."""
     found = models_in(params)
     if not found:
         raise ValueError(

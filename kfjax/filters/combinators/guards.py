@@ -84,8 +84,8 @@ def gated(filter: Filter, probability: float = 0.999) -> Filter:
                 " covariance."
             )
         bounds = chi_square_bounds(probability, y, info.nis.dtype)
-        # The bound of the channels that were seen: NIS is chi-square with as many degrees of
-        # freedom. With probability 1 it is infinite, and every finite NIS passes.
+        # NIS is chi-square with a degree of freedom for each observed channel. With probability 1
+        # the bound is infinite, and every finite NIS passes.
         within = (info.nis <= bounds[info.dof]) & jnp.isfinite(info.nis)
         accepted = jnp.where(within, used_share(info, any_observed(observed)), 0)
         return select(accepted > 0, new, state), reported(info, accepted=accepted)
@@ -97,7 +97,7 @@ def gated(filter: Filter, probability: float = 0.999) -> Filter:
 def fading(filter: Filter, factor: float) -> Filter:
     """Inflate the covariance before every prediction, so that old data are gradually forgotten.
 
-    P_{t|t-1} = factor * F P_{t-1|t-1} F' + Q, so that data from k steps ago have the weight
+    P_{t|t-1} = factor * F P_{t-1|t-1} F' + Q, so that data from k steps ago have a weight of
     factor^-k. `rule` is None, since the smoothing recursion would have to know the inflation.
 
     Args:
@@ -128,6 +128,6 @@ def fading(filter: Filter, factor: float) -> Filter:
         inflated = Gaussian(state.mean, factor * state.cov)
         return filter.predict(params, rewritten(filter, params, state, inflated), u)
 
-    # Without the rule: the backward kernel of the model is that of its own noise, and would be
-    # wrong for beliefs that were inflated, so that smoothers have to refuse this filter.
+    # No rule, so that smoothers reject this filter: their backward kernel assumes the noise of the
+    # model, and would be wrong for inflated beliefs.
     return filter._replace(predict=predict, rule=None)

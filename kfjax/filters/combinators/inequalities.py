@@ -17,12 +17,13 @@ from kfjax import linalg
 from kfjax._support.arguments import LARGEST_LOOP, check_count, check_kind
 from kfjax._support.precision import eps_of
 from kfjax._support.pytrees import Pytree, promote
+from kfjax._support.types import Scalar
 from kfjax._support.values import check_belief, check_not_nan, real_array
 from kfjax.base import Gaussian
 
 __all__ = ["Inequalities", "box", "nearest", "truncated"]
 
-Bounds: TypeAlias = Real[ArrayLike, " n"] | Sequence[ArrayLike]
+Bounds: TypeAlias = Real[ArrayLike, " n"] | Sequence[Scalar]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -233,7 +233,7 @@ def _written(
     state: IMMState,
     beliefs: Sequence[Gaussian],
 ) -> tuple[State, ...]:
-    """Return the states of the members, with the given beliefs of the common space."""
+    """Return the states of the members, with the given beliefs written into them."""
     # A member keeps its own kind of state (particles, factors); only its moments are exchanged.
     each = zip(filters, params.members, state.members, maps, beliefs, strict=True)
     return tuple(rewritten(f, p, own, _from_common(way, b, own)) for f, p, own, way, b in each)

@@ -230,7 +230,7 @@ def _learn_R(U: Array, R: Array, innovation: Gaussian, rate: float | Array) -> A
 
 
 def _usable(z: Array, rate: float | Array) -> tuple[Array, Array]:
-    """Return z and the rate, or zeros where products of estimates with z z' in them overflow.
+    """Return z and the rate, or zeros where products that contain z z' overflow.
 
     Otherwise one absurd reading would stay in the estimate forever.
     """

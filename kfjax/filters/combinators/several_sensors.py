@@ -147,7 +147,7 @@ def _assigned(
 
 
 def _check_one_state(params: Params, pairs: list[tuple[Name, Filter]], key: Array | None) -> None:
-    """Raise unless the filters can take turns on one state, which the first of them makes."""
+    """Raise unless the filters can take turns on one state, which the first filter makes."""
     # shapes alone, without drawing or computing
     states = [jax.eval_shape(member.init, _with(params, k), key) for k, member in pairs]
     if any(jax.tree.flatten(state) != jax.tree.flatten(states[0]) for state in states):

@@ -177,7 +177,7 @@ def ensemble(
 
 
 def _observed(seen: Observation, members: Array, weights: Array) -> tuple[Array, Array]:
-    """Return what the members expect of the observation, and the offsets of each from it."""
+    """Return the mean of the observations that the members predict, and the offset of each."""
     ys = jax.vmap(seen.fn)(members).astype(weights.dtype)
     y_hat = clouds.weighted_mean(seen.space, ys, weights)
     return y_hat, clouds.offsets(seen.space, ys, y_hat)

@@ -27,7 +27,7 @@ __all__ = ["Perturbed", "Transform"]
 
 
 class LowRank(NamedTuple):
-    """S = Y' Y + R by the N x N matrix I + Z Z', Z = Y R^-1/2', with the interface of `Factored`.
+    """S = Y' Y + R through I + Z Z' [N, N], Z = Y R^-1/2', with the interface of `Factored`.
 
     Attributes:
         Y: [N, m].
@@ -63,7 +63,7 @@ class LowRank(NamedTuple):
 
 
 def divisible_noise(Y: Array, R: Array) -> Array:
-    """Return R with a floor at rounding, since R is divided by and may be singular."""
+    """Return R with rounding errors added to its diagonal, since it may be singular."""
     squares = jnp.sum(Y**2, axis=0)
     scale = squares + 2 * R.shape[0] * jnp.diag(R)
     return R + jnp.diag(eps_of(R) * scale)
@@ -72,7 +72,7 @@ def divisible_noise(Y: Array, R: Array) -> Array:
 def innovation_covariance(
     Y: Array, R: Array, localisation: GaspariCohn | None, hidden: Array | None = None
 ) -> linalg.Factored | LowRank:
-    """Return S = Y' Y + R through the smaller of [m, m] and [N, N]; tapered with localisation.
+    """Return S = Y' Y + R, factored as the smaller of [m, m] and [N, N]; tapered if localised.
 
     Variances up to `hidden` [m], if given, count as rounding errors.
     """
@@ -109,8 +109,8 @@ class Perturbed:
 
     x_i + K (y + v_i - h(x_i)),  K = X' Y S^-1,  v_i ~ N(0, R),
 
-    with the v_i centred, so that the mean is moved by K (y - E[h]).
-    With localisation the covariances in K are tapered.
+    with the v_i centred, so that the mean moves by K (y - E[h]). With localisation the covariances
+    in K are tapered.
 
     References:
         G. Burgers, P. J. van Leeuwen, G. Evensen, Analysis scheme in the ensemble Kalman filter,
@@ -153,7 +153,7 @@ class Transform:
     S^-1/2' (S^1/2 + R^1/2)^-1 Y' by Cholesky factors; otherwise it is the symmetric square root.
     With localisation, every component of the state has its own analysis with the channels in reach,
     whose precision is tapered by distance, at a cost of N^3 n. An R that is not diagonal is
-    whitened first, and channels are then mixtures of those before them.
+    whitened first, which mixes each channel with those before it.
 
     References:
         C. H. Bishop, B. J. Etherton, S. J. Majumdar, Adaptive sampling with the ensemble transform
@@ -204,7 +204,7 @@ def _transformed(
     shift = _moves(X, Y, S, innovation[None])[0]
     if isinstance(S, LowRank):
         # The symmetric root, not any T with T T' = (I + Z Z')^-1: since anomalies sum to zero, Z' 1
-        # = 0 and T 1 = 1, so that the new ones sum to zero, too (Wang, Bishop and Julier, 2004).
+        # = 0 and T 1 = 1, so that the new ones also sum to zero (Wang, Bishop and Julier, 2004).
         return shift, linalg.matmul(S.root, X)
     # The anomalies (in columns) move by the reduced gain P H' S^-1/2' (S^1/2 + R^1/2)^-1 instead of
     # the gain (Andrews, 1968; Whitaker and Hamill, 2002), which gives the covariance of the Kalman
@@ -225,7 +225,7 @@ def inverse_root(A: Array) -> tuple[Array, Array]:
 
 @inverse_root.defjvp
 def _inverse_root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Any, Any]:
-    """Use divided differences, which for this function have no poles where eigenvalues coincide."""
+    """Use divided differences, which stay finite where eigenvalues coincide."""
     V, s = _spectrum(primals[0])
     dA = linalg.symmetric(tangents[0])
     inner = linalg.matmul(V.T, linalg.matmul(dA, V))
@@ -247,6 +247,5 @@ def _inverse_root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[An
 def _spectrum(A: Array) -> tuple[Array, Array]:
     """Return the eigenvectors of I + A, and the roots of its eigenvalues."""
     values, V = jnp.linalg.eigh(A)
-    return V, jnp.sqrt(
-        1 + jnp.maximum(values, 0)
-    )  # rounding makes some negative if sensors are precise
+    # with precise sensors, rounding makes some eigenvalues negative
+    return V, jnp.sqrt(1 + jnp.maximum(values, 0))

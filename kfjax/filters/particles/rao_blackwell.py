@@ -6,10 +6,10 @@ n_t = f_n(n_{t-1}) + A_n(n_{t-1}) l_{t-1} + e_n,   (e_n, e_l) ~ N(0, Q)
 l_t = f_l(n_{t-1}) + A_l(n_{t-1}) l_{t-1} + e_l
 y_t = h(n_t) + C(n_t) l_t + v_t,                   v_t ~ N(0, R)
 
-Given the path of n, l is Gaussian and a Kalman filter follows it, one for every particle. Predict
-moves the joint Gaussian, draws n_t from it, and conditions l_t on the draw, which informs about
-l_{t-1} like an observation (except in the hierarchical model, A_n = 0). Update is the Kalman update
-of l_t; its likelihood weighs the particle.
+Given the path of n, l is Gaussian, and each particle tracks it with a Kalman filter of its own. The
+prediction propagates the joint Gaussian, draws n_t from it, and conditions l_t on the draw, which
+carries information about l_{t-1} as an observation would (except in the hierarchical model, where
+A_n = 0). The update is the Kalman update of l_t; its likelihood is the weight of the particle.
 """
 
 from __future__ import annotations
@@ -55,17 +55,17 @@ def rao_blackwellised(
 ) -> Filter:
     """Filter a partly linear model with fewer particles (Rao-Blackwellised particle filter).
 
-    It runs an ordinary model; the argument `linear` names the components that enter linearly. Their
+    It takes an ordinary model; the argument `linear` says which components enter linearly. Their
     matrices are the derivatives of f and h. Where f or h is *not* affine in them, every particle
     carries an extended Kalman filter (or that of another rule) instead of an exact one. Q and R may
-    correlate everything. R may be singular if the linear part still makes y uncertain; a y without
-    any uncertainty has no density, and its log-likelihood is -inf.
+    have any correlations. R may be singular as long as the linear part leaves y uncertain; without
+    any uncertainty y has no density, and its log-likelihood is -inf.
 
     Args:
-        linear: indices of the components that f and h are affine in, given the others.
+        linear: indices of the components in which f and h are affine, given the others.
         particles: N.
-        rule: how the Gaussians move: a moment rule with `deviations`; every rule is exact for
-            affine functions.
+        rule: the moment rule, with `deviations`, that propagates the Gaussians; every rule is
+            exact for affine functions.
         resampling: a scheme of `kfjax.filters`, as in `particle`.
         ess: resample where the effective sample size is below this fraction of N.
 
@@ -150,6 +150,7 @@ class _Parts(NamedTuple):
 
 
 def _parts(model: StateSpaceModel, linear: tuple[int, ...]) -> _Parts:
+    """Return the selection matrices of a model with these linear components."""
     rows = np.eye(model.n)
     sampled = np.delete(rows, linear, 0)
     return _Parts(
@@ -159,7 +160,7 @@ def _parts(model: StateSpaceModel, linear: tuple[int, ...]) -> _Parts:
 
 
 def _check_arguments(linear: tuple[int, ...], rule: MomentRule) -> None:
-    """Raise unless linear has different indices, and the rule has deviations."""
+    """Raise unless the indices in linear differ and the rule has deviations."""
     indices = isinstance(linear, tuple) and all(isinstance(i, int) for i in linear)
     if not indices or not linear or len(set(linear)) < len(linear):
         raise ValueError(
@@ -174,7 +175,7 @@ def _check_arguments(linear: tuple[int, ...], rule: MomentRule) -> None:
 
 
 def _check_model(model: StateSpaceModel, linear: tuple[int, ...]) -> None:
-    """Raise for a model that the filter would get wrong."""
+    """Raise for a model that the filter cannot run correctly."""
     if not set(linear) < set(range(model.n)):
         raise ValueError(
             f"rao_blackwellised: linear is {linear}; expected indices of some of the {model.n}"
@@ -191,7 +192,7 @@ def _check_model(model: StateSpaceModel, linear: tuple[int, ...]) -> None:
 def _move(
     rule: Any, model: StateSpaceModel, parts: _Parts, u: Inputs, x: Array, P: Array, z: Array
 ) -> tuple[Array, Array]:
-    """Predict one particle and its covariance; its sampled components are drawn by normals z."""
+    """Predict one particle and its covariance, with normals z [k] for the sampled components."""
     space = model.state_space
     f = _of_linear(parts, bind(model.f, u), x, space)
     L = linalg.cholesky(linalg.quadratic(parts.linear, P))
@@ -234,7 +235,7 @@ def _of_linear(parts: _Parts, fn: Any, x: Array, space: Space) -> Any:
 def _spread(
     model: StateSpaceModel, linear: tuple[int, ...], data: Array, belief: Gaussian, z: Array
 ) -> ParticleState:
-    """Spread particles over a belief, by standard normals z [N, k] for their sampled components."""
+    """Draw particles from a belief, with standard normals z [N, k] for the sampled components."""
     parts = _parts(model, linear)
     factor = linalg.cholesky(belief.cov)
     offsets, covs = jax.vmap(lambda z: _draw(parts, factor, jnp.zeros_like(factor), z))(z)
@@ -244,7 +245,7 @@ def _spread(
 
 
 def _draw(parts: _Parts, deviations: Array, Q: Array, z: Array) -> tuple[Array, Array]:
-    """Draw the sampled components of N(0, D D' + Q) by standard normals z [k].
+    """Draw the sampled components of N(0, D D' + Q) from standard normals z [k].
 
     Returns the draw with the conditional mean and covariance of the others.
     """

@@ -268,7 +268,7 @@ class CorrectedGain(CovarianceRule):
 
 
 def _bend(model: StateSpaceModel, x: Array, L: Array, seen: Observation) -> Array:
-    """Return how much h deviates from linearity within the belief, [m, n].
+    """Return the deviation of h from linearity within the belief, [m, n].
 
     (h(x + l) + h(x - l)) / 2 - h(x) for every column l of L.
     """

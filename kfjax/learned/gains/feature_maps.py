@@ -20,7 +20,7 @@ from kfjax._support.arguments import check_number
 
 __all__ = ["Asinh", "Normalised", "Raw", "Whitened"]
 
-FeatureMap = Callable[[Array, Array | None], Array]
+FeatureMap = Callable[[Float[Array, " k"], Float[Array, "k k"] | None], Float[Array, " k"]]
 
 
 @dataclasses.dataclass(frozen=True)

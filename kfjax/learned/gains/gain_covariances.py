@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import numpy as np
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Real
 
 from kfjax import linalg
 from kfjax._support.arguments import is_concrete
+from kfjax._support.types import AnyArray
 from kfjax._support.values import real_array
 
 __all__ = ["covariance_from_gain"]
 
 
 def covariance_from_gain(
-    K: Float[Array, "n m"], H: Float[Array, "m n"], R: Float[Array, "m m"]
+    K: Real[AnyArray, "n m"], H: Real[AnyArray, "m n"], R: Real[AnyArray, "m m"]
 ) -> Float[Array, "n n"]:
     """Return the covariance of x_{t|t} that belongs to a Kalman gain.
 

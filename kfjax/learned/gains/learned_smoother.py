@@ -212,7 +212,7 @@ class RTSNet:
         return self._backward(backward, filtered, us, length)
 
     def _backward(self, params: Learned, filtered: Array, us: Inputs, length: Any) -> SmoothedMeans:
-        """Return the smoothed states of filtered ones."""
+        """Return the smoothed states for filtered ones."""
         model = params.model
         space = model.state_space
         us, active = until(length, us, filtered.shape[0])

@@ -26,7 +26,7 @@ from kfjax._support.arguments import (
     choose_some,
     real_numbers,
 )
-from kfjax._support.types import Key
+from kfjax._support.types import AnyArray, Key
 from kfjax._support.values import as_arrays, check_finite
 from kfjax.base import Inputs
 from kfjax.learned.gains.covariances import entries, rescaled, stretched
@@ -36,7 +36,7 @@ from kfjax.models.state_space import StateSpaceModel
 __all__ = ["context_noise", "input_context", "state_context"]
 
 
-def input_context(x: Float[Array, " n"], u: Inputs) -> Float[Array, " p"]:
+def input_context(x: Float[AnyArray, " n"], u: Inputs) -> Float[Array, " p"]:
     """Return u, an array [p]: what was measured beside y, such as signal strength."""
     del x
     if u is None:
@@ -47,7 +47,7 @@ def input_context(x: Float[Array, " n"], u: Inputs) -> Float[Array, " p"]:
     return jnp.asarray(as_arrays("input_context: u", u))
 
 
-def state_context(x: Float[Array, " n"], u: Inputs) -> Float[Array, " n"]:
+def state_context(x: Float[AnyArray, " n"], u: Inputs) -> Float[AnyArray, " n"]:
     """Return x [n]."""
     del u
     return x

@@ -93,7 +93,7 @@ class Polynomial:
 
 @functools.lru_cache(maxsize=64)
 def _monomials(inputs: int, degree: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return the factors of every monomial by degree: one of a degree less, and an input."""
+    """Return the two factors of each monomial by degree: one of lower degree, and an input."""
     table = []
     before: dict[tuple[int, ...], int] = {(): 0}
     for d in range(1, degree + 1):
@@ -130,7 +130,7 @@ def ridge_regression(
 
 @dataclasses.dataclass(frozen=True)
 class MLP:
-    """Dense layers with SiLU, and a last layer that starts at zero.
+    """A network of dense layers with SiLU, whose last layer starts at zero.
 
     Attributes:
         hidden: sizes of the hidden layers.

@@ -36,8 +36,8 @@ def fit_residual(
 ) -> StateSpaceModel:
     """Fit the learned parts of a model by one-step regression on labelled states.
 
-    min_W sum_t |x_t - f(x_{t-1}, u_t) - r(x_{t-1}, u_t)|^2,   min_W sum_t |y_t - h(x_t, u_t) -
-    r(x_t, u_t)|^2
+    min_W sum_t |x_t - f(x_{t-1}, u_t) - r(x_{t-1}, u_t)|^2
+    min_W sum_t |y_t - h(x_t, u_t) - r(x_t, u_t)|^2
 
     This is the first stage of training. Inputs and residuals are standardised by their mean and
     spread in these data. A polynomial is fitted in closed form, in double precision; an `MLP` by
@@ -56,8 +56,8 @@ def fit_residual(
         The model with the learned parts fitted.
 
     Raises:
-        ValueError: if the model has no learned part, there are no labelled pairs, or an `MLP` got
-            no key.
+        ValueError: if the model has no learned part, there are no labelled pairs, or an `MLP` is
+            given no key.
 
     Example:
         >>> truth = kf.systems.lorenz(q_std=0.01)
@@ -120,7 +120,7 @@ def refine(
         loss: default `kfjax.training.nll(filter)`, the likelihood of the true states;
             `innovation_nll` needs no true states, and under `state_mse` a common factor of Q and R
             changes nothing.
-        learn: constant covariances to train beside the weights, among "Q", "R" and "P0"; may be
+        learn: constant covariances to train with the weights, among "Q", "R" and "P0"; may be
             empty.
         **options: other arguments of `kfjax.training.fit`: updates, validation, optimizer, ...
 
@@ -157,10 +157,7 @@ def _is_corrected(fn: object) -> bool:
 def _standardise(
     rule: Corrected, model: StateSpaceModel, theta: ResidualParams, pairs: Pairs
 ) -> ResidualParams:
-    """Return theta with inputs centred at their mean.
-
-    The unit is their spread (1 where they do not vary).
-    """
+    """Return theta with the mean and the spread of the inputs (1 where they do not vary)."""
     of_x, of_u = theta.centre
     largest = jnp.abs(_offsets(rule, theta, pairs)).max(axis=0)
     middle, _ = centre_and_spread(model.state_space, pairs.x, of_x)

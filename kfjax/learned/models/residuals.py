@@ -1,4 +1,4 @@
-"""Models with a learned part: f or h plus a function that starts at zero, or replaced by one.
+"""Models with a learned part: a function that starts at zero is added to f or h, or replaces it.
 
 x_t = f(x_{t-1}, u_t) + s + D r(W, v) + e_t,   v = (x_{t-1} - c) / d   (and likewise h)
 
@@ -27,7 +27,7 @@ CUBIC = Polynomial(3)
 
 
 class ResidualParams(NamedTuple):
-    """The numbers of a learned part; training moves the weights.
+    """The parameters of a learned part, of which training changes the weights.
 
     Attributes:
         base: the function of (x, u) that is corrected.
@@ -67,11 +67,11 @@ class Corrected:
         return theta.retract(base, r)
 
     def standardised(self, theta: ResidualParams, x: Array, u: Inputs) -> Array:
-        """Return v."""
+        """Return the inputs v of the regressor, standardised."""
         return self.offsets(theta, x, u) / theta.spread
 
     def offsets(self, theta: ResidualParams, x: Array, u: Inputs) -> Array:
-        """Return v before it is scaled."""
+        """Return the inputs of the regressor before they are divided by their spread."""
         of_x, of_u = theta.centre
         d = theta.difference(x, of_x)
         return jnp.concatenate([d, jnp.asarray(u, d.dtype) - of_u]) if self.inputs else d
@@ -88,13 +88,14 @@ def residual_model(
 ) -> StateSpaceModel:
     """Return the model with a learned part, initially zero, added to f or h.
 
-    Apply it twice for both. On curved spaces the correction moves f(x) along a tangent vector.
+    Call it twice to correct both. On curved spaces the correction moves f(x) along a tangent
+    vector.
 
     Args:
         model: the design model.
         learn: the function to correct, "f" or "h".
         regressor: `Polynomial(degree)`, `MLP(sizes)`, or a value with their methods.
-        inputs: number of entries of u [p] that the learned part sees beside x; 0 for none.
+        inputs: number of entries of u [p] that the learned part sees in addition to x; 0 for none.
         full: whether the learned part replaces the function instead of being added to it.
         key: random key, for an `MLP`.
 
@@ -104,7 +105,7 @@ def residual_model(
         learn=kf.learned.learned_weights)`.
 
     Raises:
-        ValueError: if `learn` is neither, or an `MLP` got no key.
+        ValueError: if `learn` is neither "f" nor "h", or an `MLP` is given no key.
 
     Example:
         >>> model = kf.learned.residual_model(
@@ -161,7 +162,7 @@ def _constant(value: Array, x: Array, u: Inputs) -> Array:
 
 
 def _observed_size(model: StateSpaceModel) -> int:
-    """Return the number of channels, which a callable R does not show."""
+    """Return the number of channels, which is the size of R; raise if R is a function."""
     if callable(model.R):
         raise ValueError(
             "residual_model: R is a function; expected a matrix when h is extended. Replace R"
