@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float
 
 from kfjax._support.arguments import check_key, check_kind
 from kfjax._support.compiling import jit
@@ -20,6 +21,9 @@ from kfjax.base import Filter
 from kfjax.models.state_space import StateSpaceModel
 
 __all__ = ["Learned", "init_params"]
+
+ContextFunction: TypeAlias = Callable[[Float[Array, " n"], Any], Float[Array, " size"]]
+"""Features of (x, u) beside the observations."""
 
 
 class Learned(NamedTuple):

@@ -15,7 +15,6 @@ the likelihood of y_t is valid too; D and the stretch of the result see y_t.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -33,7 +32,7 @@ from kfjax.learned.gains.feature_maps import Raw
 from kfjax.learned.gains.features import FEATURES
 from kfjax.learned.gains.gain_filters import GainState, GainUpdate, gain_filter
 from kfjax.learned.gains.sizes import check_sizes
-from kfjax.learned.params import Learned
+from kfjax.learned.params import ContextFunction, Learned
 from kfjax.learned.recurrent_networks.cells import RecurrentHead, dense
 from kfjax.models.averages import centre_and_spread
 from kfjax.models.functions import Linear
@@ -50,7 +49,7 @@ def corrected_gain(
     m: int | None = None,
     *,
     hidden: int = 32,
-    context: bool | Callable[[Array, Any], Array] = False,
+    context: bool | ContextFunction = False,
     context_size: int = 0,
 ) -> Filter:
     """Return the extended Kalman filter with a learned correction of its gain and covariances.

@@ -13,7 +13,6 @@ gain, and the covariance that belongs to it, if any.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -35,7 +34,7 @@ from kfjax.learned.gains.features import (
     sizes,
 )
 from kfjax.learned.gains.sizes import sized
-from kfjax.learned.params import Initialiser, Learned, check_learned
+from kfjax.learned.params import ContextFunction, Initialiser, Learned, check_learned
 from kfjax.models.calling import call
 from kfjax.models.observing import Observation, innovation_info, keep_unobserved, observe
 from kfjax.models.state_space import StateSpaceModel
@@ -127,7 +126,7 @@ def gain_filter(
     features: tuple[str, ...] = FEATURES,
     feature_map: FeatureMap = NORMALISED,
     *,
-    context: Callable[[Array, Any], Array] | None = None,
+    context: ContextFunction | None = None,
     context_size: int = 0,
 ) -> Filter:
     """Return the filter of a gain rule, also of one that you write.
@@ -221,7 +220,7 @@ def _check_context(context: object, size: int) -> None:
 
 
 def _context(
-    context: Callable[[Array, Any], Array], size: int, model: StateSpaceModel, x: Array, u: Inputs
+    context: ContextFunction, size: int, model: StateSpaceModel, x: Array, u: Inputs
 ) -> Array:
     """Return the context of a step."""
     value = jnp.asarray(call("context", context, x, u), model.dtype)

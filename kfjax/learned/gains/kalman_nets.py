@@ -22,7 +22,7 @@ from kfjax.learned.gains.gain_filters import GainRule, GainState, GainUpdate, ga
 from kfjax.learned.gains.module_networks import ModuleNetwork
 from kfjax.learned.gains.networks import Architecture1, Architecture2
 from kfjax.learned.gains.sizes import dimensions, sized
-from kfjax.learned.params import Learned, in_precision
+from kfjax.learned.params import ContextFunction, Learned, in_precision
 from kfjax.models.observing import Observation
 from kfjax.models.state_space import StateSpaceModel
 
@@ -147,11 +147,11 @@ class NetworkGain(GainRule):
 
 @constructor
 def kalman_net(
-    network: GainNetwork | Callable[[Array], Any],
+    network: GainNetwork | Callable[[Key], Any],
     features: tuple[str, ...] = FEATURES,
     feature_map: FeatureMap = NORMALISED,
     *,
-    context: Callable[[Array, Any], Array] | None = None,
+    context: ContextFunction | None = None,
     context_size: int = 0,
 ) -> Filter:
     """Filter by a model-based prediction and a learned gain (KalmanNet).

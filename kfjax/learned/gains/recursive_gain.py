@@ -13,13 +13,14 @@ from jax import Array
 
 from kfjax import linalg
 from kfjax._support.arguments import check_count, check_number
+from kfjax._support.types import Key
 from kfjax.base import Filter, Gaussian, constructor
 from kfjax.learned.gains.covariances import CovarianceRule, entries, triangle
 from kfjax.learned.gains.feature_maps import Asinh, FeatureMap
 from kfjax.learned.gains.features import FEATURES
 from kfjax.learned.gains.gain_filters import GainState, GainUpdate, gain_filter
 from kfjax.learned.gains.kalman_nets import GainNetwork, NetworkGain, gain_network
-from kfjax.learned.params import Learned
+from kfjax.learned.params import ContextFunction, Learned
 from kfjax.learned.recurrent_networks.cells import RecurrentHead
 from kfjax.models.observing import Observation
 from kfjax.models.state_space import StateSpaceModel
@@ -32,14 +33,14 @@ ASINH = Asinh()
 
 @constructor
 def recursive_kalman_net(
-    network: GainNetwork | Callable[[Array], Any],
+    network: GainNetwork | Callable[[Key], Any],
     features: tuple[str, ...] = FEATURES,
     feature_map: FeatureMap = ASINH,
     *,
     hidden: int = 32,
     scale: float = 1.0,
     floor: float = 1e-3,
-    context: Callable[[Array, Any], Array] | None = None,
+    context: ContextFunction | None = None,
     context_size: int = 0,
 ) -> Filter:
     """Filter by a learned gain, with a Joseph-form covariance from a second network.

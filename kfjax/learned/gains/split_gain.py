@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -24,7 +23,7 @@ from kfjax.learned.gains.feature_maps import Asinh, FeatureMap
 from kfjax.learned.gains.features import FEATURES
 from kfjax.learned.gains.gain_filters import GainState, GainUpdate, gain_filter
 from kfjax.learned.gains.sizes import check_sizes
-from kfjax.learned.params import Learned
+from kfjax.learned.params import ContextFunction, Learned
 from kfjax.learned.recurrent_networks.cells import RecurrentHead
 from kfjax.models.observing import Observation
 from kfjax.models.state_space import StateSpaceModel
@@ -43,7 +42,7 @@ def split_kalman_net(
     *,
     hidden: int = 64,
     nominal: bool = True,
-    context: Callable[[Array, Any], Array] | None = None,
+    context: ContextFunction | None = None,
     context_size: int = 0,
 ) -> Filter:
     """Filter by a gain P H' S^-1 whose factors P and S come from two networks (Split-KalmanNet).

@@ -7,7 +7,7 @@ at x_{t|t-1}
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -31,6 +31,7 @@ from kfjax._support.values import as_arrays, check_finite
 from kfjax.base import Inputs
 from kfjax.learned.gains.covariances import entries, rescaled, stretched
 from kfjax.learned.models.regressors import MLP
+from kfjax.learned.params import ContextFunction
 from kfjax.models.state_space import StateSpaceModel
 
 __all__ = ["context_noise", "input_context", "state_context"]
@@ -73,7 +74,7 @@ def context_noise(
     model: StateSpaceModel,
     learn: Sequence[str] = ("Q", "R"),
     *,
-    context: Callable[[Float[Array, " n"], Any], Float[Array, " size"]] = input_context,
+    context: ContextFunction = input_context,
     size: int,
     key: Key,
     hidden: tuple[int, ...] = (16, 16),
@@ -146,7 +147,7 @@ class _ContextNoise:
     """(theta, x, u) -> covariance; hashable, so that models built alike share one compilation."""
 
     network: MLP
-    context: Callable[[Array, Any], Array]
+    context: ContextFunction
     full: bool
 
     def __call__(self, theta: Context, x: Array, u: Inputs) -> Array:
