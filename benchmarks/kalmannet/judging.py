@@ -17,7 +17,7 @@ def judged(filter, params, data, *, seeds=None, chunk=CHUNK):
     """Return the `Cell` of a filter on data.
 
     Args:
-        filter: the filter.
+        filter: the filter; one that draws has another random key for each seed.
         params: its parameters; with a leading axis over `seeds`, if these are given.
         data: trajectories with the truth, NaN where it is not known.
         seeds: number of seeds, or None.
@@ -27,14 +27,14 @@ def judged(filter, params, data, *, seeds=None, chunk=CHUNK):
     if seeds is not None:
         each = [jax.tree.map(lambda a, seed=seed: a[seed], params) for seed in range(seeds)]
     chunk = min(chunk, data.size)
-    found = [_figures(*_sums(filter, one, data, chunk)) for one in each]
+    found = [_figures(*_sums(filter, one, data, chunk, seed)) for seed, one in enumerate(each)]
     columns = {name: [figures[name] for figures in found] for name in Cell._fields}
     columns = {name: None if values[0] is None else values for name, values in columns.items()}
     return Cell(**columns)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
-def _sums(filter, params, data, chunk):
+def _sums(filter, params, data, chunk, seed):
     """Return the sums of every trajectory over its steps.
 
     They are squared errors, normalised errors with the number of steps that have one (None
@@ -54,7 +54,7 @@ def _sums(filter, params, data, chunk):
         counted = jnp.sum(normalised.count > 0)
         return error, normalised.over_time(), counted, failed
 
-    keys = jax.random.split(jax.random.key(0), data.ys.shape[0])
+    keys = jax.random.split(jax.random.key(seed), data.ys.shape[0])
     return jax.lax.map(one, (jax.tree.map(jnp.asarray, data), keys), batch_size=chunk)
 
 

@@ -185,7 +185,7 @@ def like_for_like(results, learns):
     if network not in results.rows:
         return ()
     gaps = results.gaps(network, other).values()
-    claim = f"With the learned {learns}, KalmanNet is better than the EKF under every condition"
+    claim = f"With the learned {learns}, KalmanNet is better than the EKF, where both are measured"
     figure = f"{min(gaps):+.2f} to {max(gaps):+.2f} dB"
     return (Verdict(claim, figure, max(gaps) < 0),)
 

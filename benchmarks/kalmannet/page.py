@@ -109,10 +109,12 @@ def _took(studies, at_full_size):
     told = f"the longest, {longest}, took {minutes[longest]:.0f}."
     lines = [f"All studies took {sum(minutes.values()):.0f} minutes; {told}", ""]
     if at_full_size:
-        hours = estimate.together(at_full_size)["full"] / 60
+        whole = estimate.together(at_full_size)
+        absent = whole["rows left out"]
+        without = f" ({absent} rows left out)," if absent else ","
         lines[0] += (
-            f" At full size they would take about {hours:.0f} hours of one core, as"
-            " `python -m benchmarks.kalmannet --estimate` estimates from these times."
+            f" At full size they would take about {whole['full'] / 60:.0f} hours of one core"
+            f"{without} as `python -m benchmarks.kalmannet --estimate` estimates from these times."
         )
     return lines
 
