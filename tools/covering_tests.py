@@ -208,6 +208,7 @@ FIRST = {
         "tests/filters/test_sequential.py::test_sequential_equals_the_joint_update",
     ],
     "kfjax/filters/constant_gain_filter.py": [
+        "tests/linear/test_steady_state.py::test_a_constant_gain_moves_a_state_on_its_space",
         "tests/linear/test_steady_state.py::test_constant_gain_reaches_the_kalman_filter",
     ],
     "kfjax/filters/diffuse_beliefs.py": [

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.linalg
-from support import table
+from support import curved, table
 from support.compiling import finished, quick_jit
 
 import kfjax as kf
@@ -227,6 +227,17 @@ def test_constant_gain_reaches_the_kalman_filter():
     optimal = kf.run(kf.kalman(), model, ys).outputs
     assert steady.cov is None
     np.testing.assert_allclose(steady.mean[150:], optimal.mean[150:], rtol=1e-3, atol=1e-2)
+
+
+def test_a_constant_gain_moves_a_state_on_its_space(x64):
+    """A point of the unit circle moves by the angle K (y - x), with one degree of freedom."""
+    prior = kf.Gaussian(np.array([1.0, 0.0]), np.eye(1))
+    see = lambda x, u: x  # noqa: E731
+    model = kf.StateSpaceModel(see, see, np.eye(1), np.eye(2), prior, curved.CIRCLE)
+    fixed, params = kf.constant_gain(), kf.ConstantGainParams(model, np.array([[0.0, 0.5]]))
+    state, info = fixed.update(params, fixed.init(params), np.array([0.3, 0.8]))
+    np.testing.assert_allclose(state.mean, [np.cos(0.4), np.sin(0.4)], rtol=1e-12)
+    np.testing.assert_allclose(info.innovation, [-0.7, 0.8], rtol=1e-12)
 
 
 def test_expected_error_of_the_right_model_is_its_covariance(x64):
