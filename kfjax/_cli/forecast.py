@@ -15,6 +15,7 @@ from kfjax._cli.columns import name_of_time, table_columns
 from kfjax._cli.estimate_files import TABLES, write_table
 from kfjax._cli.forecast_auto import choose_model
 from kfjax._cli.forecast_cycle import CORRELATED
+from kfjax._cli.forecast_filter import filter_of
 from kfjax._cli.loading import Parametric, load_model, load_parametric
 from kfjax._cli.output import check_fit, check_folder, check_model
 from kfjax._cli.pictures import index_of_series, name_of_series
@@ -26,7 +27,7 @@ from kfjax.base import Filter, Params
 from kfjax.data import Dataset, read_data, split_future, split_time
 from kfjax.data.counting import counted_observations
 from kfjax.evaluation import ResidualChecks, SeriesForecast, forecast_series, residual_checks
-from kfjax.filters import by_name, exact_diffuse, kalman
+from kfjax.filters import by_name, exact_diffuse
 from kfjax.models.state_space import StateSpaceModel, is_linear
 from kfjax.plotting import plot_forecast
 from kfjax.structural import Structural
@@ -72,7 +73,10 @@ def run_forecast(args: Namespace) -> None:
     data = read_data(data_file, args.split, **table_columns(args))
     if out.exists() and out.samefile(data_file):
         raise ValueError(f"--out {out} is the file of the data; expected another one.")
-    chosen = _automatic(args) if model is None else _filter(args, model, data)
+    if model is None:
+        _check_automatic(args)
+    else:
+        chosen = _filter(args, model, data)
     series = index_of_series(args, data)
     known, later = _kept_back(args, data)
     print(f"{data_file}: {size_in_words(data)}.")
@@ -80,7 +84,9 @@ def run_forecast(args: Namespace) -> None:
         print(f"Fitted and forecast without the last {args.holdout} steps.")
     past = _past(known)
     if model is None:
-        fit: MaximumLikelihood | None = choose_model(args, past)
+        best = choose_model(args, past)
+        chosen = filter_of(best.params)
+        fit: MaximumLikelihood | None = best
     else:
         fit = _fitted(args, chosen, model, known)
     params = model if fit is None else fit.params
@@ -132,15 +138,14 @@ def _filter(args: Namespace, model: StateSpaceModel, data: Dataset) -> Filter:
     return chosen
 
 
-def _automatic(args: Namespace) -> Filter:
-    """Return the filter of the sums of --model auto."""
+def _check_automatic(args: Namespace) -> None:
+    """Raise if arguments of the filter or of a fit are given with --model auto."""
     for option in ("fit", "filter", "diffuse"):
         if getattr(args, option) is not None:
             raise ValueError(
                 f"got --model auto and --{option}; expected one of them: its sums are fitted, start"
-                " exactly diffuse, and are filtered by kalman."
+                " exactly diffuse, and have a filter of their own."
             )
-    return exact_diffuse(kalman())
 
 
 def _kept_back(args: Namespace, data: Dataset) -> tuple[Dataset, Dataset | None]:

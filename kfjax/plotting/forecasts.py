@@ -83,7 +83,7 @@ def plot_forecast(
     for j, (ax, name) in enumerate(zip(panels, forecast.channels, strict=False)):
         _draw_series(ax, at_past, values[:, j], color=ink(ax), label="observed")
         if later is not None:
-            _draw_series(ax, *at_later, later[1][:, j], color=BAND, label="observed later")
+            _draw_series(ax, at_later[0], later[1][:, j], color=BAND, label="observed later")
         ends = (forecast.low[trajectory, :, j], forecast.high[trajectory, :, j])
         region = f"{100 * forecast.level:g} %"
         ax.fill_between(at_ahead, *ends, color=COLOURS[0], alpha=shade(ax), lw=0, label=region)
