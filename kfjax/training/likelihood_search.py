@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from kfjax._support.compiling import jit
 from kfjax.training.free_parameters import FreeStart
 from kfjax.training.information import Curvature
 from kfjax.training.likelihood_objective import (
@@ -18,6 +14,7 @@ from kfjax.training.likelihood_objective import (
     Objective,
     On,
     derivatives,
+    value_and_gradient,
     value_at,
     values_at,
 )
@@ -84,14 +81,13 @@ def lowest(
     return found
 
 
-@functools.partial(jit, static_argnums=0)
-def descend(objective: Objective, updates: Any, theta: Array, enough: Any, on: On) -> Minimum:
-    """Return where the objective is lowest, from one start [p].
+def descend(objective: Objective, updates: int, theta: Array, enough: float, on: On) -> Minimum:
+    """Return where the objective is lowest, from one start [p]."""
 
-    One start after another takes less time than all under `jax.vmap`, which would take both
-    branches of each line search, and as many as the slowest start.
-    """
-    return minimise(lambda free: objective(free, on), theta, updates=updates, tolerance=enough)
+    def evaluate(free: Array) -> tuple[Array, Array]:
+        return value_and_gradient(objective, free, on)
+
+    return minimise(evaluate, theta, updates=updates, tolerance=enough)
 
 
 def curvature_at(objective: Objective, best: Minimum, given: np.ndarray, on: On) -> Curvature:

@@ -141,8 +141,14 @@ def to_the_end(
     def factors(free: Array) -> Factors:
         return start._replace(logarithms=as_scales(free))
 
+    tolerance = ENOUGH * float(jnp.finfo(flat.dtype).eps) ** 0.5
+
+    def evaluate(free: Array) -> tuple[Array, Array]:
+        value, slope = _value_and_slope(fitting, factors(free), arrays, key)
+        return value, ravel_pytree(slope)[0]
+
     def lowest(free: Array) -> Minimum:
-        return _lowest(fitting, updates, factors(free), arrays, key)
+        return minimise(evaluate, free, updates=updates, tolerance=tolerance)
 
     found = leave_plateaus(
         lambda free: value_on(fitting, factors(free), data, key),
@@ -154,28 +160,18 @@ def to_the_end(
     end = factors(found.theta)
     before, after = (value_on(choosing, some, validation, key) for some in (start, end))
     if before <= after:
-        sound = bool(jnp.isfinite(_slope(fitting, start, arrays, key)).all())
+        sound = bool(np.isfinite(np.asarray(evaluate(flat)[1])).all())
         return Found(start, before, 0, 0 if sound else updates)
     return Found(end, after, found.updates, 0)
 
 
-@functools.partial(jit, static_argnums=(0, 1))
-def _lowest(loss: BatchLoss, updates: int, start: Factors, data: Dataset, key: Array) -> Minimum:
-    """Return the minimum of the loss, in logarithms of factors."""
-    flat, as_scales = ravel_pytree(start.logarithms)
-
-    def of(free: Array) -> Array:
-        return loss(start._replace(logarithms=as_scales(free)), data, key)
-
-    tolerance = ENOUGH * float(jnp.finfo(flat.dtype).eps) ** 0.5
-    return minimise(of, flat, updates=updates, tolerance=tolerance)
-
-
 @functools.partial(jit, static_argnums=0)
-def _slope(loss: BatchLoss, start: Factors, data: Dataset, key: Array) -> Array:
-    """Return the gradient with respect to the logarithms of factors."""
+def _value_and_slope(
+    loss: BatchLoss, start: Factors, data: Dataset, key: Array
+) -> tuple[Array, Scales]:
+    """Return the loss and its gradient with respect to the logarithms of factors."""
 
     def of(logarithms: Scales) -> Array:
         return loss(start._replace(logarithms=logarithms), data, key)
 
-    return ravel_pytree(jax.grad(of)(start.logarithms))[0]
+    return jax.value_and_grad(of)(start.logarithms)

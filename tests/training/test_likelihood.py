@@ -13,6 +13,7 @@ from support.nile import NILE, local_level
 import kfjax as kf
 from kfjax.training import likelihood_ratio_test, maximum_likelihood
 from kfjax.training.information import Curvature, uncertainty
+from kfjax.training.minimising import minimise
 
 PRIOR = kf.Gaussian(jnp.zeros(1), jnp.eye(1))
 
@@ -285,3 +286,19 @@ def test_likelihood_ratios(x64):
     ):
         with pytest.raises(ValueError, match=text):
             likelihood_ratio_test(first, second)
+
+
+def test_the_minimiser_follows_a_valley_past_values_that_are_not_finite(x64):
+    def rosenbrock(theta):
+        x, y = theta
+        value = (1 - x) ** 2 + 100 * (y - x**2) ** 2
+        slope = [-2 * (1 - x) - 400 * x * (y - x**2), 200 * (y - x**2)]
+        return (np.nan if y > 2.5 else value), np.array(slope)
+
+    found = minimise(rosenbrock, np.array([-1.2, 1.0]), updates=100, tolerance=1e-8)
+    np.testing.assert_allclose(found.theta, 1, atol=1e-7)
+    assert found.updates < 60
+    # flat to rounding: it stops
+    flat = minimise(lambda x: (1.0, np.full(2, 1e-3)), np.zeros(2), updates=100, tolerance=1e-8)
+    assert flat.updates == 2
+    assert flat.value == 1
