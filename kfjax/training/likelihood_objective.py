@@ -115,7 +115,7 @@ def value_at(objective: Objective, theta: Array, on: On) -> Array:
 @functools.partial(jit, static_argnums=0)
 def value_and_gradient(objective: Objective, theta: Array, on: On) -> tuple[Array, Array]:
     """Return the objective and its gradient at one place [p]."""
-    return jax.value_and_grad(objective)(theta, on)
+    return jax.value_and_grad(lambda free: objective(free, on))(theta)
 
 
 def values_at(objective: Objective, thetas: Array, on: On) -> np.ndarray:
