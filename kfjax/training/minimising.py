@@ -12,6 +12,8 @@ import numpy as np
 import optax
 from jax import Array
 
+from kfjax._support.compiling import jit
+
 __all__: list[str] = []
 
 Evaluate: TypeAlias = Callable[[Any], tuple[Any, Any]]  # theta [p] -> (value, gradient [p])
@@ -94,7 +96,7 @@ def _solver() -> optax.GradientTransformation:
     return optax.lbfgs(1.0, memory_size=MEMORY, linesearch=None)
 
 
-@jax.jit
+@jit
 def _direction(gradient: Array, state: Any, theta: Array) -> tuple[Array, Any]:
     """Return where to search, and the memory with this gradient in it."""
     return _solver().update(gradient, state, theta)
