@@ -70,3 +70,37 @@ def test_products_of_three_kernels_have_kinds_and_ranges():
 @pytest.mark.parametrize("waves", [range(1, 3), np.array([1, 2]), [2, 1]])
 def test_waves_in_any_sequence(waves):
     assert st.seasonal(12, harmonics=waves).n == 4
+
+
+SUM = st.trend(1.0, 0.1) + st.regression(2, name="price") + st.irregular(1.0)
+BELIEFS = kf.Gaussian(np.ones((5, 4)), np.tile(np.eye(4), (5, 1, 1)))
+INPUTS = np.ones((5, 2))
+
+
+def test_decompose_names_missing_inputs_and_the_components_there_are():
+    with pytest.raises(
+        ValueError, match=r"decompose: us is None.* expected us=\{'price': \.\.\.\}"
+    ):
+        st.decompose(SUM, BELIEFS)
+    with pytest.raises(ValueError, match=r"decompose: us has prise; expected .*price"):
+        st.decompose(SUM, BELIEFS, us={"prise": INPUTS})
+    parts = st.decompose(SUM, BELIEFS, us={"price": INPUTS})
+    np.testing.assert_allclose(jax.tree.map(np.asarray, parts)["price"].mean, 2.0)
+    with pytest.raises(KeyError, match=r"'level'; expected one of price, trend.*\['trend'\]"):
+        parts["level"]
+
+
+AHEAD = {
+    "another name": ({"us": {"x": INPUTS}}, "us is a dict of x; expected a dict of price"),
+    "a shape": ({"us": {"price": INPUTS[:, 0]}}, r"shape \(5,\); expected \[K, 2\]"),
+    "a count": ({"us": {"price": INPUTS}, "steps": 4}, "steps is 4, and us has 5"),
+    "none": ({"steps": 3}, "those of 3 of 3 later steps are not known"),
+}
+
+
+@pytest.mark.parametrize("name", AHEAD)
+def test_forecasts_say_which_inputs_they_need(name):
+    arguments, text = AHEAD[name]
+    data = kf.Dataset(np.ones((1, 5, 1)), us={"price": INPUTS[None]})
+    with pytest.raises(ValueError, match=f"forecast_series: .*{text}"):
+        kf.evaluation.forecast_series(kf.exact_diffuse(), SUM, data, **arguments)
