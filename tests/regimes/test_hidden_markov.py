@@ -210,7 +210,9 @@ REFUSED = {
     "indefinite": lambda: GAUSSIAN(-TWO),
     "rates above": lambda: kf.PoissonEmission([[0.0]]),
     "in each row": lambda: kf.CategoricalEmission([[0.5, 0.6]]),
-    r"ys\[:, None\]": lambda: kf.run(kf.forward(), symbols().model, np.zeros(4)),
+    r"expected \(2,\), .* ys\[:, None\]": lambda: kf.run(
+        kf.forward(), symbols().model, np.zeros(4)
+    ),
     "expected a kf.HiddenMarkovModel": lambda: kf.run(
         kf.forward(), kf.systems.constant_velocity(), np.zeros((4, 1))
     ),
