@@ -1,14 +1,6 @@
 """Training: one trainer, losses, checkpoints, distillation, and noise covariances."""
 
 from kfjax.training.checkpoints import Checkpoints, load_params, save_params
-from kfjax.training.covariances import (
-    FreeNoise,
-    constrain,
-    fit_noise,
-    free_noise,
-    noise_of,
-    unconstrain,
-)
 from kfjax.training.diagnosing import diagnose, relative_error
 from kfjax.training.diagnosis import Diagnosis
 from kfjax.training.distilling import Distilled, Divergence, distil
@@ -25,6 +17,7 @@ from kfjax.training.likelihood import maximum_likelihood
 from kfjax.training.likelihood_ratio import LikelihoodRatio, likelihood_ratio_test
 from kfjax.training.likelihood_results import MaximumLikelihood, Parameter
 from kfjax.training.linear_recursion import LinearRecursion, fit_recursion
+from kfjax.training.log_cholesky import constrain, unconstrain
 from kfjax.training.losses import (
     FilterLoss,
     SmootherLoss,
@@ -38,6 +31,7 @@ from kfjax.training.many import fit_many
 from kfjax.training.many_results import FittedMany
 from kfjax.training.missing_gain import ResidualGain
 from kfjax.training.noise import Scales, scale_noise
+from kfjax.training.noise_fitting import FreeNoise, fit_noise, free_noise, noise_of
 from kfjax.training.optimizers import Cosine, clipped_adam, replicate
 from kfjax.training.partitioning import merge, partition
 from kfjax.training.rollout import Rollout, roll

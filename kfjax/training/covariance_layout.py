@@ -12,8 +12,9 @@ from jax import Array
 
 from kfjax.base import Gaussian, Params
 from kfjax.models.lens import model_of, with_model
-from kfjax.training.covariances import constrain, covariance_of, unconstrain
 from kfjax.training.links import FACTORS, Bounds
+from kfjax.training.log_cholesky import constrain, unconstrain
+from kfjax.training.noise_fitting import covariance_of
 
 __all__: list[str] = []
 

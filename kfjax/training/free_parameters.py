@@ -24,9 +24,9 @@ from kfjax.models.hidden_markov import HiddenMarkovModel
 from kfjax.models.lens import model_of
 from kfjax.structural import Structural
 from kfjax.training.covariance_layout import Covariance, NoiseLayout
-from kfjax.training.covariances import NAMES, covariance_of
 from kfjax.training.leaf_layout import Leaf, LeafLayout
 from kfjax.training.links import FREE, Bounds
+from kfjax.training.noise_fitting import NAMES, covariance_of
 from kfjax.training.partitioning import partition, path_name
 
 __all__ = ["COVARIANCES"]
