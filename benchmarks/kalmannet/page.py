@@ -32,8 +32,10 @@ noise. A level in dB is 1/r²; nu is q²/r² in dB. T is the number of steps.
 and OEKF an EKF, whose Q and R are tuned on training data. Searched q: chosen from a grid on \
 validation data.
 * **Networks.** KalmanNet C1 to C4 are the paper's configurations. An RNN is a recurrent network \
-that gives states; the model-based MB RNN corrects f(x). Networks are trained with two random keys \
-(seeds; five at full size), and figures are medians over them.
+that gives states; the model-based MB RNN corrects f(x). A figure with a range is the median over \
+random keys (seeds: two, five at full size), which draw weights and batches; a tuned filter whose \
+figure has no range was tuned with one key. Fits by least squares and searches on a grid draw \
+nothing.
 * **Data** are simulated here, except for the authors' published sets, called official. All \
 choices were made on validation data, unless a study's page says otherwise.
 * **Targets** come from theory and from the figures of others, none from our own results on test \
