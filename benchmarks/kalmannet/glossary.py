@@ -39,6 +39,7 @@ TERMS = {
     ),
     r"KalmanNet #\d": "the paper's architectures: one large recurrent unit (#1) or three (#2).",
     r"two GRUs": "with two layers of gated recurrent units, as in the authors' code.",
+    r"trained on long pieces": "on pieces of 1200 steps, through which training continues.",
     r"half of the starts off": "half of the training trajectories begin with a wrong state.",
     r"\d+ x \d+": "the sizes of state and observation.",
     r"vanilla RNN": "a recurrent network that maps observations to states and knows no model.",
