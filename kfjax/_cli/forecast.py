@@ -15,7 +15,6 @@ from kfjax._cli.columns import name_of_time, table_columns
 from kfjax._cli.estimate_files import TABLES, write_table
 from kfjax._cli.forecast_auto import choose_model
 from kfjax._cli.forecast_cycle import CORRELATED
-from kfjax._cli.forecast_filter import filter_of
 from kfjax._cli.loading import Parametric, load_model, load_parametric
 from kfjax._cli.output import check_fit, check_folder, check_model
 from kfjax._cli.pictures import index_of_series, name_of_series
@@ -85,7 +84,7 @@ def run_forecast(args: Namespace) -> None:
     past = _past(known)
     if model is None:
         best = choose_model(args, past)
-        chosen = filter_of(best.params)
+        chosen = exact_diffuse()
         fit: MaximumLikelihood | None = best
     else:
         fit = _fitted(args, chosen, model, known)
@@ -133,7 +132,8 @@ def _filter(args: Namespace, model: StateSpaceModel, data: Dataset) -> Filter:
     # a sum without a variance of its diffuse states has no other start
     is_open = isinstance(model, Structural) and model.diffuse_variance is None
     if args.diffuse is not None or is_open:
-        chosen = exact_diffuse(chosen, *([args.diffuse] if args.diffuse else []))
+        by_itself = args.filter is None and is_linear(model)
+        chosen = exact_diffuse(None if by_itself else chosen, args.diffuse or None)
     check_fit(chosen, model, data)
     return chosen
 

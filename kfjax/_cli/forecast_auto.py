@@ -13,11 +13,11 @@ import jax
 import numpy as np
 
 from kfjax._cli.forecast_cycle import missing_cycle
-from kfjax._cli.forecast_filter import filter_of
 from kfjax._support.arguments import check_count
 from kfjax.data import Dataset
 from kfjax.data.future import REGULAR, calendar_frequency
 from kfjax.evaluation import Backtest, backtest
+from kfjax.filters import exact_diffuse
 from kfjax.structural import cycle, irregular, level, seasonal, trend
 from kfjax.structural.sums import Structural
 from kfjax.training import MaximumLikelihood, maximum_likelihood
@@ -251,7 +251,7 @@ def fitted(
 ) -> MaximumLikelihood:
     """Return the fit of a sum, exactly diffuse."""
     return maximum_likelihood(
-        filter_of(model),
+        exact_diffuse(),
         model,
         data,
         skip=skip,
@@ -272,7 +272,7 @@ def tested(args: Namespace, model: Structural, data: Dataset, season: int) -> Ba
     horizon = min(args.steps or max(season, 4), steps // 6)
     first = max(2 * steps // 3, min(2 * season, steps - horizon))
     return backtest(
-        filter_of(model), model, data, horizon=max(horizon, 1), first=first, season=season, fit=fit
+        exact_diffuse(), model, data, horizon=max(horizon, 1), first=first, season=season, fit=fit
     )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from kfjax._cli.forecast_filter import filter_of
 from kfjax.data import Dataset
 from kfjax.evaluation import residual_checks
+from kfjax.filters import exact_diffuse
 from kfjax.structural.sums import Structural
 
 __all__: list[str] = []
@@ -26,7 +26,7 @@ def missing_cycle(model: Structural, data: Dataset, skip: int) -> float | None:
         data: one series of one channel.
         skip: number of leading steps that do not count.
     """
-    checks = residual_checks(filter_of(model), model, data, skip=skip)
+    checks = residual_checks(exact_diffuse(), model, data, skip=skip)
     if checks.channels[0].ljung_box_p >= CORRELATED:
         return None
     return peak_of(checks.residuals[0, skip:, 0])

@@ -17,20 +17,23 @@ from kfjax.base import Filter, Gaussian, Info, Inputs, constructor
 from kfjax.filters.checks import check_filter
 from kfjax.filters.diffuse_beliefs import Conditional, DiffuseState, condition
 from kfjax.filters.gaussian import kalman
-from kfjax.filters.square_root_form import SquareRootGaussian
+from kfjax.filters.square_root_form import SquareRootGaussian, square_root
 from kfjax.linalg.sparse import product
 from kfjax.models.observing import bind, innovation_info, keep_unobserved, observe
-from kfjax.models.state_space import StateSpaceModel
+from kfjax.models.state_space import StateSpaceModel, is_linear
 from kfjax.moments import Taylor
 from kfjax.moments.linearisation import linearised
 
 __all__ = ["exact_diffuse"]
 
 KALMAN = kalman()
+ROOT = square_root(Taylor())
 
 
 @constructor
-def exact_diffuse(filter: Filter = KALMAN, components: tuple[int, ...] | None = None) -> Filter:
+def exact_diffuse(
+    filter: Filter | None = None, components: tuple[int, ...] | None = None
+) -> Filter:
     """Filter from an exactly diffuse start of some states, as the limit of infinite variance.
 
     x_1 ~ N(mean, cov + k A A') for k to infinity, where A has a unit vector for each diffuse state.
@@ -42,9 +45,16 @@ def exact_diffuse(filter: Filter = KALMAN, components: tuple[int, ...] | None = 
     `info` counts a channel that determines a direction as unobserved, except for its
     log-likelihood, since nothing was predicted about it.
 
+    If the first observations hardly tell diffuse states apart, such as the waves of a long season
+    or collinear regressors, these are left with variances that are larger than those of the noise
+    by many orders of magnitude. A covariance then loses its small eigenvalues to rounding, and the
+    filter may diverge, in double precision too. A square root keeps them.
+
     Args:
-        filter: `kalman()`, or another filter that linearises: `extended()`,
-            `square_root(moments.Taylor())`.
+        filter: a filter that linearises: `kalman()`, `extended()`, `square_root(moments.Taylor())`.
+            The default is the last one for linear models, and `kalman()`, which is faster, for
+            those whose diffuse states the first observations tell apart: one diffuse state, or a
+            `kfjax.structural.Structural` of levels, trends, seasons by dummies, autoregressions.
         components: the indices of the diffuse states; None for those that a
             `kfjax.structural.Structural` lists in `diffuse`, and for all states of another model.
             Their prior has no effect.
@@ -72,23 +82,27 @@ def exact_diffuse(filter: Filter = KALMAN, components: tuple[int, ...] | None = 
         sections 5.2, 6.4 and 7.2.2; S. J. Koopman, Exact initial Kalman filtering and smoothing for
         nonstationary time series models, J. Amer. Statist. Assoc. 92 (1997).
     """
-    rule = _linearising_rule(filter)
+    rule = _linearising_rule(KALMAN if filter is None else filter)
     _check_components(components)
+
+    def inner_of(params: StateSpaceModel) -> Filter:
+        return _default(params, components) if filter is None else filter
 
     def init(params: StateSpaceModel, key: Array | None = None) -> DiffuseState:
         check_kind("exact_diffuse: params", params, StateSpaceModel)
         at = _indices(params, components)
-        belief = filter.init(params.replace(prior=_proper_prior(params, at)), key)
+        inner = inner_of(params)
+        belief = inner.init(params.replace(prior=_proper_prior(params, at)), key)
         if not isinstance(belief, (Gaussian, SquareRootGaussian)):
             raise ValueError(
-                f"exact_diffuse: filter is {filter}, whose state is {type(belief).__name__};"
+                f"exact_diffuse: filter is {inner}, whose state is {type(belief).__name__};"
                 " expected a plain filter. Put combinators around exact_diffuse."
             )
         loading = jnp.eye(params.n, dtype=params.dtype)[:, at]
         return DiffuseState(belief, loading, jnp.eye(at.size, dtype=params.dtype))
 
     def predict(params: StateSpaceModel, state: DiffuseState, u: Inputs = None) -> DiffuseState:
-        belief = filter.predict(params, state.belief, u)
+        belief = inner_of(params).predict(params, state.belief, u)
         space = params.state_space
         _, F = linearised(bind(params.f, u), state.mean, params.n, space, space)
         return state._replace(belief=belief, loading=product(F, state.loading))
@@ -111,9 +125,17 @@ def exact_diffuse(filter: Filter = KALMAN, components: tuple[int, ...] | None = 
         return keep_unobserved(observed, new, state), _info(given, innovation, seen.mask)
 
     def recentre(params: StateSpaceModel, state: DiffuseState, gaussian: Gaussian) -> DiffuseState:
-        return state._replace(belief=filter.recentre(params, state.belief, gaussian))
+        belief = inner_of(params).recentre(params, state.belief, gaussian)
+        return state._replace(belief=belief)
 
     return Filter(init, predict, update, recentre, rule)
+
+
+def _default(model: StateSpaceModel, components: tuple[int, ...] | None) -> Filter:
+    """Return the filter of a model whose start is diffuse in these states."""
+    distinct = getattr(model, "distinct_start", False) or len(_indices(model, components)) < 2
+    # kalman() raises an error for a model that is not linear
+    return KALMAN if distinct or not is_linear(model) else ROOT
 
 
 def _linearising_rule(filter: Filter) -> Taylor:
@@ -153,10 +175,12 @@ def _info(given: Conditional, innovation: Array, mask: Any) -> Info:
     return info._replace(log_likelihood=jnp.add(start, jnp.asarray(info.log_likelihood)))
 
 
-def filter_after(filter: Filter) -> Filter | None:
-    """Return the filter that `exact_diffuse` was given; None for other filters."""
+def filter_after(filter: Filter, model: StateSpaceModel) -> Filter | None:
+    """Return the filter that `exact_diffuse` starts for a model; None for other filters."""
     given = _arguments(filter)
-    return None if given is None else given["filter"]
+    if given is None:
+        return None
+    return given["filter"] or _default(model, given["components"])
 
 
 def diffuse_indices(filter: Filter, model: StateSpaceModel) -> np.ndarray:

@@ -132,6 +132,11 @@ class Component(Pytree):
         """Return P [b, b] for unit disturbances, and which of the b states are diffuse."""
         return {}, np.ones(self.width, bool)
 
+    @property
+    def distinct_start(self) -> bool:
+        """Whether the first observations tell its diffuse states well apart from all others."""
+        return True
+
     def frequencies(self) -> frozenset[Fraction]:
         """Return the frequencies, per step, that a diffuse start leaves undetermined."""
         return frozenset()

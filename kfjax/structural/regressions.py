@@ -55,6 +55,10 @@ class Regression(Component):
     def input_name(self) -> str:
         return self.name
 
+    @property
+    def distinct_start(self) -> bool:
+        return False  # regressors may hardly differ at first, from each other or from a level
+
     def transition_of_one(self, u: Inputs) -> Any:
         return np.eye(self.count)
 

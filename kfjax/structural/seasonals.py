@@ -85,6 +85,13 @@ class Waves(Component):
         return float(self.period)
 
     @property
+    def distinct_start(self) -> bool:
+        # As many observations as states are a small part of the period, in which slow waves look
+        # alike: of period 52 and 6 harmonics, some are known with a variance 1e17 times that of an
+        # observation.
+        return False
+
+    @property
     def _sizes(self) -> list[int]:
         # a wave of period 2 is its own mirror image: it needs one state
         return [1 if 2 * j == self.period else 2 for j in self.harmonics]
@@ -232,6 +239,10 @@ class Cycle(Component):
 
     def observed_of_one(self, u: Inputs) -> Any:
         return np.array([1.0, 0.0])
+
+    @property
+    def distinct_start(self) -> bool:
+        return not self.start().diffuse.any()  # a slow wave looks like a line at first
 
     def start_of_one(self) -> tuple[dict[str, Any], np.ndarray]:
         if self.damping is None or self.std is None:

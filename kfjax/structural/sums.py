@@ -218,6 +218,11 @@ class Structural(StateSpaceModel):
         """The indices of the states whose start is diffuse."""
         return tuple(np.flatnonzero(self._diffuse).tolist())
 
+    @property
+    def distinct_start(self) -> bool:
+        """Whether the first observations tell the diffuse states well apart."""
+        return all(component.distinct_start for component in self.components)
+
     def with_parameters(self, values: dict[str, Any]) -> Structural:
         """Return the sum with other values of some parameters.
 
@@ -267,8 +272,9 @@ class Structural(StateSpaceModel):
 
     def _check_digits(self, variance: float) -> None:
         """Raise if a variance of diffuse states leaves no digits of those of the disturbances."""
-        noises = [noise for noise in (self.Q, self.R) if not callable(noise)]
-        if len(self.diffuse) < 2 or not all(map(is_concrete, noises)):
+        noises = (self.Q, self.R)
+        known = all(is_concrete(noise) and not callable(noise) for noise in noises)
+        if len(self.diffuse) < 2 or not known:
             return
         # A prediction adds the variances of states that are known by now to those of states that
         # are not; rounding of the sum makes a covariance indefinite, from which no filter returns.

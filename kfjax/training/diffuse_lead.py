@@ -52,8 +52,10 @@ def lead_of(filter: Filter, params: Params, seen: np.ndarray) -> Lead | None:
         None if the filter does not start diffuse, if the model is not linear with constant
         matrices, or if some series take too long.
     """
-    after = filter_after(filter)
-    if after is None or not isinstance(params, StateSpaceModel):
+    if not isinstance(params, StateSpaceModel):
+        return None
+    after = filter_after(filter, params)
+    if after is None:
         return None
     f, h = params.f, params.h
     if not all(isinstance(fn, Linear) and not callable(fn.A) for fn in (f, h)):

@@ -3,14 +3,12 @@
 import re
 from types import SimpleNamespace
 
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
 
 import kfjax as kf
 from kfjax._cli import forecast_auto, forecast_cycle
-from kfjax._cli.forecast_filter import filter_of
 from kfjax._cli.parser import main
 
 QUARTERS = pd.date_range("2010-01-01", periods=40, freq="QS")
@@ -175,19 +173,6 @@ def test_the_cycle_of_residuals_is_found():
     # three cycles are too few, and correlation without a peak is no cycle
     assert forecast_cycle.peak_of(np.sin(np.arange(200) * 2 * np.pi * 3 / 200)) is None
     assert forecast_cycle.peak_of(noise + np.roll(noise, 1)) is None
-
-
-def test_waves_of_a_long_season_do_not_diverge(x64):
-    weeks = np.arange(150)
-    ys = 100 + 3 * np.sin(2 * np.pi * weeks / 52) + np.random.default_rng(0).normal(size=150)
-    model = forecast_auto.candidates(ys, 52)["level + season 52 of 6 waves"]
-    wide = model.replace(prior=kf.Gaussian(jnp.zeros(model.n), 1e6 * jnp.eye(model.n)))
-
-    def scored(filter, params):
-        return kf.run(filter, params, ys[:, None]).outputs.log_likelihood[60:].sum()
-
-    expected = scored(kf.square_root(kf.moments.Taylor()), wide)
-    np.testing.assert_allclose(scored(filter_of(model), model), expected, rtol=1e-5)
 
 
 def test_short_series_have_no_season(monkeypatch, capsys):

@@ -350,6 +350,55 @@ def test_a_diffuse_state_forgets_its_covariance_with_the_others(x64):
     np.testing.assert_allclose(found, kf.log_likelihood(kf.kalman(), model, ys), rtol=1e-12)
 
 
+def dense_log_likelihood(F, rows, Q, R, ys):
+    """The diffuse likelihood of y = C x_0 + v, all states diffuse, by generalised least squares."""
+    powers = [np.eye(len(F))]
+    for _ in ys:
+        powers.append(F @ powers[-1])
+    seen = np.array([h @ power for h, power in zip(rows, powers[1:], strict=True)])
+    V = R * np.eye(len(ys))
+    for t in range(len(ys)):
+        after = np.array([h @ power for h, power in zip(rows[t:], powers, strict=False)])
+        V[t:, t:] += after @ Q @ after.T
+    whitened = np.linalg.solve(np.linalg.cholesky(V), np.column_stack([seen, ys]))
+    triangle = np.linalg.qr(whitened, mode="r")
+    logdet = np.linalg.slogdet(V)[1] + 2 * np.log(abs(np.diag(triangle)[:-1])).sum()
+    return -0.5 * (len(ys) * np.log(2 * np.pi) + logdet + triangle[-1, -1] ** 2)
+
+
+HARDLY_TOLD_APART = {
+    "waves": st.level(0.3) + st.seasonal(52, 0.1, harmonics=6) + st.irregular(1.0),
+    "cycle": st.trend(0.3, 0.01) + st.cycle(130.0, 0.1) + st.irregular(1.0),
+    "regression": st.level(0.3) + st.regression(2) + st.irregular(1.0),
+}
+
+
+@pytest.mark.parametrize("name", HARDLY_TOLD_APART)
+def test_starts_that_first_observations_hardly_tell_apart(x64, name):
+    model = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), HARDLY_TOLD_APART[name])
+    steps = np.arange(110.0)
+    X = np.column_stack([1e-6 * steps, 1e-6 * steps + 1e-9 * steps**2])
+    ys = 100 + 3 * np.sin(2 * np.pi * steps / 52) + np.random.default_rng(0).normal(size=110)
+    if name == "regression":
+        us, F, Q, rows = X, np.eye(3), np.diag([0.09, 0.0, 0.0]), np.column_stack([X**0, X])[:, 1:]
+    else:
+        us, rows = None, np.tile(model.h.A, (110, 1))
+        F, Q = np.asarray(model.f.A), np.asarray(model.Q)
+    expected = dense_log_likelihood(F, rows, Q, 1.0, ys)
+    found = quick_likelihood(kf.exact_diffuse(), model, ys[:, None], us, None)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_models_whose_states_are_told_apart_keep_covariances():
+    told = st.trend(1.0, 1.0) + st.seasonal(12, 1.0) + st.irregular(1.0)
+    for model in (told, told.with_start(diffuse_variance=1e4).plain()):
+        state = jax.eval_shape(kf.exact_diffuse().init, model)
+        assert (type(state.belief) is kf.Gaussian) == (model is told)
+    plain = kf.systems.constant_velocity()
+    one = jax.eval_shape(kf.exact_diffuse(components=(0,)).init, plain)
+    assert type(one.belief) is kf.Gaussian
+
+
 def test_misuse_raises():
     model = st.level() + st.irregular()
     exact = kf.exact_diffuse()
