@@ -19,8 +19,6 @@ from kfjax.training.likelihood_results import MaximumLikelihood, Parameter
 from kfjax.training.linear_recursion import LinearRecursion, fit_recursion
 from kfjax.training.log_cholesky import constrain, unconstrain
 from kfjax.training.losses import (
-    FilterLoss,
-    SmootherLoss,
     innovation_nll,
     nll,
     prediction_error,
@@ -29,6 +27,7 @@ from kfjax.training.losses import (
 )
 from kfjax.training.many import fit_many
 from kfjax.training.many_results import FittedMany
+from kfjax.training.mean_losses import FilterLoss, SmootherLoss
 from kfjax.training.missing_gain import ResidualGain
 from kfjax.training.noise import Scales, scale_noise
 from kfjax.training.noise_fitting import FreeNoise, fit_noise, free_noise, noise_of

@@ -18,7 +18,7 @@ from kfjax._support.types import Key, PyTree
 from kfjax.base import Gaussian, Params, State
 from kfjax.data import Dataset
 from kfjax.models.lens import model_of
-from kfjax.training.losses import FilterLoss
+from kfjax.training.mean_losses import FilterLoss
 from kfjax.training.partitioning import partition
 
 __all__ = [
