@@ -12,7 +12,6 @@ import kfjax as kf
 from benchmarks.estimates import means
 from benchmarks.learned.recipe_problems import PROBLEMS, records
 from benchmarks.learned.results import Measured, Study, Target
-from kfjax.training.imitation_figures import last_tenth
 
 HORIZON = 40  # steps of the training records
 LONGER = 10  # times the horizon in the test
@@ -277,7 +276,7 @@ def ended(history):
 
     Zero if it did not, or if there are too few reports to tell.
     """
-    return round(100 * max(last_tenth(history) or 0.0, 0.0), 2)
+    return round(100 * max(kf.training.last_tenth(history) or 0.0, 0.0), 2)
 
 
 def away(space, a, b):

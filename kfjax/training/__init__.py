@@ -12,7 +12,7 @@ from kfjax.training.free_parameters import COVARIANCES
 from kfjax.training.gates import Saturation, gate_saturation
 from kfjax.training.history import Fitted, History, Report, Spread, spread
 from kfjax.training.imitation import Targets, imitation_targets
-from kfjax.training.imitation_figures import ImitationFigures
+from kfjax.training.imitation_figures import ImitationFigures, last_tenth
 from kfjax.training.likelihood import maximum_likelihood
 from kfjax.training.likelihood_ratio import LikelihoodRatio, likelihood_ratio_test
 from kfjax.training.likelihood_results import MaximumLikelihood, Parameter
@@ -91,6 +91,7 @@ __all__ = [
     "imitation_targets",
     "innovation_nll",
     "l2",
+    "last_tenth",
     "likelihood_ratio_test",
     "load_params",
     "maximum_likelihood",

@@ -7,8 +7,14 @@ import pytest
 
 import kfjax as kf
 from kfjax.data import first_steps
-from kfjax.training import clipped_adam, diagnose, distil, finite_memory_floor, fit_recursion
-from kfjax.training.imitation_figures import last_tenth
+from kfjax.training import (
+    clipped_adam,
+    diagnose,
+    distil,
+    finite_memory_floor,
+    fit_recursion,
+    last_tenth,
+)
 
 A = np.array([[0.9, 0.2], [-0.1, 0.8]])
 B = np.array([[0.5], [0.2]])
