@@ -158,6 +158,7 @@ def diagnose(
         window=window,
         names=None if names is None else tuple(names),
         feeds_back=_feeds_back(student),
+        in_deviations=measured.train.cov is not None and np.allclose(scale, typical),
     )
 
 

@@ -40,6 +40,8 @@ class Diagnosis(NamedTuple):
         window: the number of inputs that the student sees at once, as `diagnose` was told, or None.
         names: names of the components, or None.
         feeds_back: whether the student adds to its own last estimate, as far as is known.
+        in_deviations: whether errors are in standard deviations of the teacher. Where the student
+            is within 0.35 of them, verdicts have no remedies.
     """
 
     scale: Float[np.ndarray, " n"]
@@ -53,12 +55,17 @@ class Diagnosis(NamedTuple):
     window: int | None = None
     names: tuple[str, ...] | None = None
     feeds_back: bool = False
+    in_deviations: bool = False
 
     @property
     def verdicts(self) -> list[Verdict]:
         """Findings that follow from the figures, and what to change."""
         return verdicts_of(
-            self.figures, self.window, feeds_back=self.feeds_back, forgetting=self.forgetting
+            self.figures,
+            self.window,
+            feeds_back=self.feeds_back,
+            forgetting=self.forgetting,
+            in_deviations=self.in_deviations,
         )
 
     def __str__(self) -> str:

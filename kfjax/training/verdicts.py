@@ -9,6 +9,7 @@ import numpy as np
 from kfjax._support.types import Numbers
 from kfjax.training.filter_memory import Forgetting
 from kfjax.training.imitation_figures import ImitationFigures
+from kfjax.training.linear_recursion import LONGEST
 
 __all__ = ["Verdict"]
 
@@ -19,6 +20,7 @@ GAIN = 0.02  # of the loss in the last tenth of a training
 OUTSIDE = 0.01  # fraction of the entries
 SLOW = 0.05  # change in one step in units of the spread
 SMALL = 0.01  # an error that nobody has to explain
+CLOSE = 0.35  # standard deviations of the teacher, which add at most half a decibel
 DEPENDS = 0.1  # of the mean square of what the student misses
 UNLIKE = 100.0  # largest spread of an input in units of the smallest
 
@@ -46,6 +48,7 @@ def verdicts_of(
     *,
     feeds_back: bool = False,
     forgetting: Forgetting | None = None,
+    in_deviations: bool = False,
 ) -> list[Verdict]:
     """Return the verdicts that follow from figures.
 
@@ -54,6 +57,8 @@ def verdicts_of(
         window: the number of inputs that the student sees at once; None if it carries its state.
         feeds_back: whether the student adds to its own last estimate, as far as is known.
         forgetting: how fast the teacher forgets, or None if it is not known.
+        in_deviations: whether errors are in standard deviations of the teacher. If they are small
+            then, there is nothing to change.
     """
     advice = (
         "" if feeds_back else f" Feed the last estimate back and learn increments: {RECURRENT}."
@@ -64,7 +69,19 @@ def verdicts_of(
     found += [_inputs(figures)]
     if not feeds_back:
         found += [_feedback(figures, advice), _increments(figures, advice)]
-    return [verdict for verdict in found if verdict is not None]
+    said = [verdict for verdict in found if verdict is not None]
+    if not in_deviations:
+        return said
+    error = overall(figures.compared["predictions"])
+    if error < CLOSE:
+        said = [verdict._replace(remedy=None) for verdict in said]
+    return [_loss(error), *said]
+
+
+def _loss(error: float) -> Verdict:
+    loss = 10 * np.log10(1 + error**2)
+    text = f"The error is {error:.3g} standard deviations of the teacher: {loss:.2g} dB more error"
+    return Verdict("loss", f"{text} to the truth than the teacher's, if the two are independent.")
 
 
 def overall(error: Numbers) -> float:
@@ -198,13 +215,32 @@ def _forgetting(
     figures: ImitationFigures, window: int | None, forgetting: Forgetting | None
 ) -> Verdict | None:
     if forgetting is None:
-        return None
+        return _memory_of_recursion(figures, window)
     need = forgetting.to_1_percent
     text = f"The teacher forgets 99 % of an error in {need} steps"
     if need is None:
         need = len(forgetting.norms)
         left = forgetting.norms[-1]
         text = f"After {need} steps the teacher still holds {100 * left:.2g} % of an error"
+    return _long_enough(figures, window, text, need)
+
+
+def _memory_of_recursion(figures: ImitationFigures, window: int | None) -> Verdict | None:
+    """Return the verdict on a recorded teacher, of whom a linear recursion tells the memory."""
+    recursion = figures.compared.get("linear recursion")
+    constant = overall(figures.compared["constant"])
+    if recursion is None or not overall(recursion) < constant / CLEARLY:
+        return None
+    need = figures.memory
+    text = f"A linear recursion forgets 99 % of an error in {need} steps"
+    if need is None:
+        need = LONGEST
+        text = f"A linear recursion does not forget an error within {need} steps"
+    return _long_enough(figures, window, text, need)
+
+
+def _long_enough(figures: ImitationFigures, window: int | None, text: str, need: int) -> Verdict:
+    """Return the verdict on records and windows where a memory needs a number of steps."""
     steps, what = figures.steps, "training records"
     if window is not None and window < steps:
         steps, what = window, "windows"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import kfjax as kf
-from kfjax.training import Forgetting, diagnose
+from kfjax.training import Forgetting, Targets, diagnose
 
 SIZE, STEPS = 24, 60
 REASONS = {"range", "gain", "forgetting", "training"}
@@ -97,6 +97,32 @@ def test_a_memory_longer_than_the_records_is_named():
         verdict = {v.about: v for v in other.verdicts}["forgetting"]
         assert steps in verdict.finding
         assert (verdict.remedy is not None) == named
+
+
+def test_a_recording_with_a_long_memory_is_named():
+    found = imitated(lambda x, u: 0.02 + 0 * x, lambda x, u: 0.025 + 0 * x)
+    assert list(found) == ["forgetting"]
+    assert "training records have 60" in found["forgetting"].finding
+
+
+@pytest.mark.parametrize(
+    ("error", "loss", "named"), [(0.3, "0.37 dB", False), (0.5, "0.97 dB", True)]
+)
+def test_an_error_that_hardly_matters_is_no_reason_to_change_anything(error, loss, named):
+    """The squares of independent errors add up: 10 log10(1 + 0.3^2) = 0.37."""
+    train, test = (recorded(seed, of_state) for seed in (0, 1))
+    covs = np.ones((SIZE, STEPS, 1, 1), np.float32)
+    guesses = test.xs + error * np.where(np.arange(SIZE) % 2, 1, -1)[:, None, None]
+    found = diagnose(
+        train=Targets(train, covs),
+        validation=Targets(test, covs),
+        predictions=guesses,
+        history=np.linspace(1, 0.5, 100),
+        memories=(),
+    )
+    assert found.verdicts[0].about == "loss"
+    assert loss in found.verdicts[0].finding
+    assert ("training" in reasons(found)) == named
 
 
 def test_states_with_angles_are_diagnosed_too():
