@@ -22,6 +22,7 @@ COLUMNS = (*OF_ANEES, LATER, *OF_COVERAGE, LATER_COVERAGE)
 UPDATES = 150  # by the likelihood of true states, after as many by squared error
 SEEDS = 2
 GUESSED, TUNED = "EKF, guessed noise", "EKF, two factors tuned"
+TEACHER = "EKF, noise of the data"
 
 
 @functools.cache
@@ -72,6 +73,11 @@ def classical(name, tune, quick):
         updates = 10 if quick else 60
         model = kf.training.tune(kf.extended(), model, train, updates=updates, **options).params
     return Measured(calibrated(name, kf.extended(), model))
+
+
+def teacher(name):
+    """Return the row of the filter that the recipe imitates."""
+    return Measured(calibrated(name, kf.extended(), PROBLEMS[name]().model))
 
 
 def network(name, make, quick):
@@ -146,7 +152,12 @@ def _of_seeds(name, filter, fitted):
 
 
 def _joined(each):
-    return {column: [one[column] for one in each] for column in COLUMNS}
+    """Return the values of all seeds by column; "infinite" where a seed broke down."""
+    values = {column: [one[column] for one in each] for column in COLUMNS}
+    return {
+        column: found if np.isfinite(found).all() else "infinite"
+        for column, found in values.items()
+    }
 
 
 def recursive(model):
@@ -196,6 +207,7 @@ def rows(quick):
     """Return the rows of the study."""
     table = {}
     for name in PROBLEMS:
+        table[f"{name}: {TEACHER}"] = functools.partial(teacher, name)
         table[f"{name}: {GUESSED}"] = functools.partial(classical, name, False, quick)
         table[f"{name}: {TUNED}"] = functools.partial(classical, name, True, quick)
         for row, make in LEARNED.items():
@@ -221,7 +233,8 @@ whose R is ten times too small, and is chosen on validation records alone. Netwo
 updates by squared error and {UPDATES} by the likelihood of the true states, learned noise and \
 residuals {UPDATES} by the latter, with {SEEDS} seeds; the distilled filter is that of the recipe. \
 Tests are {HORIZON} steps, in thirds, and {LONGER} times as many. An ANEES of 1 and a coverage of \
-0.9 are right; an ANEES above 1 means that errors are larger than the filter says.""",
+0.9 are right; an ANEES above 1 means that errors are larger than the filter says, an infinite one \
+that it broke down.""",
     COLUMNS,
     rows,
     targets=(
@@ -233,6 +246,17 @@ Tests are {HORIZON} steps, in thirds, and {LONGER} times as many. An ANEES of 1 
             "Their 90 % coverage is within 0.87 and 0.93, overall and in each third",
             all_between(OF_COVERAGE, 0.87, 0.93),
         ),
+    ),
+    notes=(
+        """\
+On the robot, the satellite and the receiver, the filters whose networks learn from true states \
+are not measured yet; the command above goes on with them.""",
+        """\
+The teacher itself is overconfident on the satellite, whose start is known to 0.1 only, where h is \
+strongly bent; the distilled filter imitates it.""",
+        """\
+The Recursive KalmanNet learns a gain from nothing, in the units of the data: 300 updates are too \
+few for it, and beyond the horizon it diverges.""",
     ),
     digits=2,
 )

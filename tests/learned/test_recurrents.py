@@ -254,3 +254,17 @@ def test_they_learn_what_the_kalman_filter_knows(filter):
 def test_what_does_not_fit_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_output_of_a_network_may_have_its_own_unit():
+    """Its size is that of the unit; without one it is the spread of the states."""
+    model = kf.systems.constant_velocity()
+    student = kl.sequence_regressor(2, 1, (3,), feedback=False)
+    spreads = {"x": {"spread": jnp.array([1.0, 10.0])}}
+    params = kl.init_params(jax.random.key(0), student, model, spreads)
+    params = params._replace(network=jax.tree.map(lambda a: a + 0.1, params.network))
+    other = params._replace(constants=spreads | {"output": {"spread": jnp.array([2.0, 5.0])}})
+    first, second = (kf.run(student, p, jnp.ones((1, 1))).final.mean for p in (params, other))
+    start = model.prior.mean
+    np.testing.assert_allclose(second - start, (first - start) * np.array([2.0, 0.5]), rtol=1e-5)
+    assert (first != start).all()
