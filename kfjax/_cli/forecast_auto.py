@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import sys
 import warnings
 from argparse import Namespace
-from typing import NamedTuple
 
 import jax
 import numpy as np
 
+from kfjax._cli.forecast_choice import Candidate, chosen_of, remarks, table
 from kfjax._cli.forecast_cycle import missing_cycle
 from kfjax._support.arguments import check_count
 from kfjax.data import Dataset
@@ -32,22 +31,6 @@ YEARS = ("Y", "A", "BY", "BA")
 # of the typical change of the series: where the fits start
 START = {"irregular": 0.5, "level": 0.5, "slope": 0.05, "seasonal": 0.1, "cycle": 0.5}
 DAMPING = 0.9
-
-
-class Candidate(NamedTuple):
-    """A sum that was fitted.
-
-    Attributes:
-        name: what it is called in the table.
-        model: the sum before the fit.
-        fit: its fit to the observations that the criterion counts.
-        test: its backtest, or None.
-    """
-
-    name: str
-    model: Structural
-    fit: MaximumLikelihood
-    test: Backtest | None
 
 
 def choose_model(args: Namespace, data: Dataset) -> MaximumLikelihood:
@@ -89,7 +72,7 @@ def choose_model(args: Namespace, data: Dataset) -> MaximumLikelihood:
 
     found = [tried(name, model) for name, model in models.items()]
     best = chosen_of(found, args.choose)
-    period = missing_cycle(best.fit.params, data, skip)
+    period = missing_cycle(best.fit.params, data, skip, seasonal_periods(season))
     if period is not None:
         found.append(tried(*with_cycle(found, best, ys, period)))
         best = chosen_of(found, args.choose)
@@ -214,7 +197,7 @@ def candidates(ys: np.ndarray, season: int) -> dict[str, Structural]:
     }
     if season == 1:
         return {name: base + noise for name, base in bases.items()}
-    waves = WAVES if season > AS_STATES else None
+    waves = waves_of(season)
     wave = seasonal(season, stds["seasonal"], harmonics=waves)
     words = f"season {season}" + (f" of {waves} waves" if waves else "")
     sums = {}
@@ -223,6 +206,16 @@ def candidates(ys: np.ndarray, season: int) -> dict[str, Structural]:
             sums[name] = base + noise
         sums[f"{name} + {words}"] = base + wave + noise
     return sums
+
+
+def waves_of(season: int) -> int | None:
+    """Return the number of waves of a season, or None if its states are its steps."""
+    return WAVES if season > AS_STATES else None
+
+
+def seasonal_periods(season: int) -> list[float]:
+    """Return the periods of the waves of a season in steps; a season of one step has none."""
+    return [season / wave for wave in range(1, 1 + (waves_of(season) or season // 2))]
 
 
 def with_cycle(
@@ -274,53 +267,3 @@ def tested(args: Namespace, model: Structural, data: Dataset, season: int) -> Ba
     return backtest(
         exact_diffuse(), model, data, horizon=max(horizon, 1), first=first, season=season, fit=fit
     )
-
-
-def chosen_of(found: list[Candidate], choose: str) -> Candidate:
-    """Return the best candidate."""
-    return min(found, key=lambda one: criterion(one, choose))
-
-
-def criterion(one: Candidate, choose: str) -> float:
-    """Return what is least for the best candidate."""
-    value = one.fit.aic if one.test is None or choose == "aic" else one.test["model"].mase.value
-    return float(value) if np.isfinite(value) else math.inf
-
-
-def table(found: list[Candidate], best: Candidate, skip: int, season: int) -> str:
-    """Return the table of candidates, and what its columns count."""
-    wide = 4 + max(len(one.name) for one in found)
-    heads = ["fitted", "log L", "AIC"] + ([] if best.test is None else ["MASE", "in 95 %"])
-    lines = [f"{'candidate':<{wide}}" + "".join(f"{head:>11}" for head in heads)]
-    lines.append("-" * len(lines[0]))
-    for one in found:
-        cells = [f"{len(one.fit.parameters)}", f"{one.fit.log_likelihood:.3f}"]
-        cells.append(f"{one.fit.aic:.3f}")
-        if one.test is not None:
-            score = one.test["model"]
-            cells += [f"{score.mase.value:.3f}", f"{100 * score.coverage_95:.0f} %"]
-        mark = "> " if one is best else "  "
-        lines.append(f"{mark + one.name:<{wide}}" + "".join(f"{cell:>11}" for cell in cells))
-    words = "a season and a step" if season > 1 else "a level and a slope"
-    count = best.fit.observations
-    lines += [
-        f"All start exactly diffuse. log L is that of {count} observations after the first {skip}",
-        f"steps ({words}, which determine the diffuse states of every candidate);",
-        "AIC = -2 log L + 2 times the numbers fitted.",
-    ]
-    return "\n".join(lines)
-
-
-def remarks(found: list[Candidate], best: Candidate, choose: str) -> list[str]:
-    """Return what a reader of the choice has to know."""
-    said = []
-    missed = [one.name for one in found if not one.fit.converged]
-    if missed:
-        said.append(f"the fit did not converge for: {', '.join(missed)}. Try --x64.")
-    if best.test is not None:
-        said.append(f"backtest of {best.name}: {best.test.answer}")
-    if choose == "aic":
-        near = [one.name for one in found if one is not best and one.fit.aic < best.fit.aic + 2]
-        if near:
-            said.append(f"within 2 of the least AIC: {', '.join(near)}.")
-    return said

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from kfjax.data import Dataset
@@ -15,21 +17,34 @@ CORRELATED = 0.01  # p-value of the Ljung-Box test below which something is miss
 SHORTEST = 3.0  # steps of a cycle
 LEAST = 4  # cycles in a series
 CLEAR = 4.0  # times the mean of the periodogram
+APART = 1.5  # cycles in a series: the peak of a period between two frequencies is at either
 WEIGHTS = (0.25, 0.5, 0.25)  # of neighbouring frequencies
 
 
-def missing_cycle(model: Structural, data: Dataset, skip: int) -> float | None:
+def missing_cycle(
+    model: Structural, data: Dataset, skip: int, seasonal: Sequence[float]
+) -> float | None:
     """Return the period in steps of a cycle that a fitted sum leaves out, or None without one.
 
     Args:
         model: the fitted sum.
         data: one series of one channel.
         skip: number of leading steps that do not count.
+        seasonal: periods of the waves of a season that is a candidate already.
     """
     checks = residual_checks(exact_diffuse(), model, data, skip=skip)
     if checks.channels[0].ljung_box_p >= CORRELATED:
         return None
-    return peak_of(checks.residuals[0, skip:, 0])
+    residuals = checks.residuals[0, skip:, 0]
+    period = peak_of(residuals)
+    if period is None or is_one_of(period, seasonal, residuals.size):
+        return None
+    return period
+
+
+def is_one_of(period: float, periods: Sequence[float], steps: int) -> bool:
+    """Return whether so many steps do not tell a period from one of the others."""
+    return any(abs(steps / period - steps / other) <= APART for other in periods)
 
 
 def peak_of(residuals: np.ndarray) -> float | None:

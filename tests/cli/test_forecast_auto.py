@@ -101,6 +101,7 @@ def test_the_least_aic_is_chosen_and_forecast(tmp_path, monkeypatch, capsys):
     assert "35 observations after the first 5\nsteps" in printed
     assert "within 2 of the least AIC: trend + season 4." in printed
     assert "did not converge for: trend. Try --x64." in printed
+    assert "although" not in printed
     table = pd.read_csv(tmp_path / "forecast.csv")
     assert list(table["quarter"].str[:10]) == [
         "2020-01-01",
@@ -159,17 +160,30 @@ def test_a_cycle_that_residuals_show_is_a_candidate(monkeypatch, capsys):
     assert calls == [5, 5, 5, 5, 5, 5, 0]
 
 
+def test_a_sum_whose_fit_did_not_converge_does_not_win_without_a_word(monkeypatch, capsys):
+    pretended(monkeypatch, {1: -90.0, 2: -60.0, 4: -70.0, 5: -69.5})
+    assert chosen(sales(), "aic").n == 2
+    printed = capsys.readouterr().out
+    assert "Note: trend was chosen although its fit did not converge" in printed
+    assert "The best sum that converged is level + season 4, AIC 146.000." in printed
+
+
 def test_the_cycle_of_residuals_is_found():
     rng = np.random.default_rng(3)
     noise = rng.normal(size=200)
     wave = 2 * np.sin(2 * np.pi * np.arange(200) / 11)
     model = kf.structural.level(0.1) + kf.structural.irregular(1.0)
 
-    def period(values):
-        return forecast_cycle.missing_cycle(model, kf.Dataset(values[None, :, None]), 2)
+    def period(values, season=1):
+        seasonal = forecast_auto.seasonal_periods(season)
+        return forecast_cycle.missing_cycle(model, kf.Dataset(values[None, :, None]), 2, seasonal)
 
     assert period(noise) is None
     assert period(noise + wave) == pytest.approx(11, rel=0.03)
+    # a season that is a candidate leaves out no cycle of its own period, nor of its second wave
+    assert period(noise + wave, season=11) is None
+    assert period(noise + wave, season=22) is None
+    assert period(noise + wave, season=7) == pytest.approx(11, rel=0.03)
     # three cycles are too few, and correlation without a peak is no cycle
     assert forecast_cycle.peak_of(np.sin(np.arange(200) * 2 * np.pi * 3 / 200)) is None
     assert forecast_cycle.peak_of(noise + np.roll(noise, 1)) is None
