@@ -1,0 +1,152 @@
+"""Read kept curves, and say only what they can carry.
+
+A curve is judged by what the last tenth of its training still gained. Two variants are told apart
+if their seeds do not overlap and the worse one has stopped falling.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks import files
+
+HERE = Path(__file__).parent
+STILL = 0.02  # a curve that loses less than this in the last tenth of its training has stopped
+
+
+class Curve(NamedTuple):
+    """The error of a variant along its training.
+
+    Attributes:
+        name: of the variant.
+        updates: number of updates at every point [K].
+        error: imitation error [seeds, K]; NaN where a training broke down.
+    """
+
+    name: str
+    updates: np.ndarray
+    error: np.ndarray
+
+    @property
+    def median(self):
+        """The median over seeds [K]."""
+        return np.median(self.error, axis=0)
+
+    @property
+    def ends(self):
+        """The mean over the last tenth of the training, of every seed."""
+        return self.error[:, -self._tenth :].mean(axis=1)
+
+    @property
+    def end(self):
+        """The median of the ends."""
+        return float(np.median(self.ends))
+
+    @property
+    def gain(self):
+        """How much the error fell in the last tenth, as a part of what it was before."""
+        tenth = self._tenth
+        before = self.error[:, -2 * tenth : -tenth].mean(axis=1)
+        return float(1 - np.median(self.ends / before))
+
+    @property
+    def stopped(self):
+        """Whether the last tenth of the training gained next to nothing."""
+        return self.gain < STILL
+
+    @property
+    def told(self):
+        """The end in words, and whether it is one."""
+        return f"{self.end:.2f}" + ("" if self.stopped else " and falling")
+
+    @property
+    def _tenth(self):
+        return max(1, self.error.shape[1] // 10)
+
+    def __str__(self):
+        state = "stopped" if self.stopped else "still falls"
+        ends = f"{self.end:6.2f} ({self.ends.min():.2f} .. {self.ends.max():.2f})"
+        return f"{self.name:28} {ends:24} {100 * self.gain:5.1f} %  {state}"
+
+
+class Far(NamedTuple):
+    """What a student of a free clock does on ten times the horizon.
+
+    Attributes:
+        inside: median imitation error within the horizon.
+        outside: median imitation error in the last steps, one horizon long.
+        to_truth: median errors to the truth, in the same unit, within the horizon and at the end.
+        over_time: median imitation error over the steps.
+        curve: its `Curve`, or None for what was not trained.
+    """
+
+    inside: float
+    outside: float
+    to_truth: tuple[float, float]
+    over_time: Any
+    curve: Any
+
+
+class Results:
+    """The kept results of all variants.
+
+    Attributes:
+        rows: what is kept about every variant, by name.
+        far: what is kept about the students of a free clock, by name.
+        spacing: updates between two points of a curve.
+    """
+
+    def __init__(self, folder=HERE):
+        kept = files.read(folder / "imitation.json")
+        self.rows = kept["rows"]
+        self.spacing = kept["point"]
+        self.far = files.read(folder / "longer.json")["rows"]
+
+    def curve(self, name):
+        """Return the `Curve` of a variant."""
+        error = np.array(self.rows[name]["error"], float)
+        return Curve(name, self.spacing * np.arange(1, error.shape[1] + 1), error)
+
+    def curves(self, *names):
+        """Return the curves of several variants, and print what each of them ends with."""
+        found = [self.curve(name) for name in names]
+        print(f"{'imitation error at the end':28} {'median (seeds)':24} last tenth gained")
+        for curve in found:
+            print(curve)
+        return found
+
+    def longer(self, name):
+        """Return what a student of a free clock does (`Far`)."""
+        row = self.far[name]
+        curve = None
+        if "error" in row:
+            error = np.array(row["error"], float)[:, 1:]  # the first is before the training
+            updates = np.linspace(0, row["updates"], error.shape[1] + 1)[1:]
+            curve = Curve(name, updates, error)
+        errors = {key: float(np.median(row[key])) for key in row if key.startswith("to_")}
+        to_truth = (errors["to_truth_inside"], errors["to_truth_outside"])
+        inside, outside = errors["to_teacher_inside"], errors["to_teacher_outside"]
+        return Far(inside, outside, to_truth, np.array(row["over_time"], float), curve)
+
+
+def compare(first, second):
+    """Return "worse", "better" or "not told apart" for the first of two curves.
+
+    The one that is worse must have stopped falling; where it has not, the answer is "not decided".
+    """
+    if first.ends.min() > second.ends.max():
+        return "worse" if first.stopped else "not decided"
+    if first.ends.max() < second.ends.min():
+        return "better" if second.stopped else "not decided"
+    return "not told apart"
+
+
+def beside(first, second):
+    """Return in words how the first of two curves compares, with the ends of both."""
+    words = {
+        "not told apart": "no different within its seeds",
+        "not decided": "not decided, since the worse of the two still falls",
+    }
+    found = compare(first, second)
+    return f"{words.get(found, found)} ({first.told} beside {second.told})"
