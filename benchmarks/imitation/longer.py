@@ -120,7 +120,6 @@ def students(size):
         "correction, from innovations": innovations,
         "level, fed back": regressor(feedback=True, output="level"),
         "added to a linear recursion": recursion,
-        "increment": regressor(feedback=False, output="increment"),
     }
 
 

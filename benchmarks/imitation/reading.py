@@ -12,7 +12,8 @@ import numpy as np
 from benchmarks import files
 
 HERE = Path(__file__).parent
-STILL = 0.02  # a curve that loses less than this in the last tenth of its training has stopped
+STILL = 0.01  # a curve that gains less than this in the last tenth of its training has stopped
+FAR = 100  # times the updates that nobody makes
 
 
 class Curve(NamedTuple):
@@ -44,11 +45,21 @@ class Curve(NamedTuple):
         return float(np.median(self.ends))
 
     @property
+    def slope(self):
+        """The slope of log error over log updates in the second half, the median over seeds.
+
+        The line through half of the curve takes the place of single tests, which scatter.
+        """
+        later = slice(len(self.updates) // 2, None)
+        rows = np.log(self.error[:, later])
+        return float(
+            np.median([np.polyfit(np.log(self.updates[later]), row, 1)[0] for row in rows])
+        )
+
+    @property
     def gain(self):
-        """How much the error fell in the last tenth, as a part of what it was before."""
-        tenth = self._tenth
-        before = self.error[:, -2 * tenth : -tenth].mean(axis=1)
-        return float(1 - np.median(self.ends / before))
+        """How much the last tenth of the training gained, as a part of the error before it."""
+        return 1 - (1 / 0.9) ** self.slope
 
     @property
     def stopped(self):
@@ -143,10 +154,19 @@ def compare(first, second):
 
 
 def beside(first, second):
-    """Return in words how the first of two curves compares, with the ends of both."""
-    words = {
-        "not told apart": "no different within its seeds",
-        "not decided": "not decided, since the worse of the two still falls",
-    }
+    """Return in words how the first of two curves compares with the second, with both ends."""
     found = compare(first, second)
-    return f"{words.get(found, found)} ({first.told} beside {second.told})"
+    if found == "not told apart":
+        found = "no different within the seeds"
+    if found == "not decided":
+        found = _catching_up(first, second)
+    return f"{found} ({first.end:.2f} beside {second.end:.2f})"
+
+
+def _catching_up(first, second):
+    """Say what the one that is behind would need to come to where the other is."""
+    behind, ahead = (first, second) if first.end > second.end else (second, first)
+    times = (behind.end / ahead.end) ** (-1 / behind.slope)
+    number = f"more than {FAR}" if times > FAR else f"{times:.2g}"
+    place = "behind, and" if behind is first else "ahead, and the other"
+    return f"{place} would need {number} times the updates at the present pace"

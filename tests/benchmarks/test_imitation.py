@@ -7,21 +7,22 @@ import pytest
 from benchmarks.imitation.experiments import groups
 from benchmarks.imitation.longer import FULL, students
 from benchmarks.imitation.network import Shape, averages, draw, empty, unroll
-from benchmarks.imitation.reading import Curve, Results, compare
+from benchmarks.imitation.reading import Curve, Results, beside, compare
 from benchmarks.imitation.training import Options
 
 
 def curve(*ends, falls=0.0):
-    """Curves of 20 points, which lose the part `falls` in their last tenth."""
-    levels = np.repeat([1 / (1 - falls), 1.0], [18, 2])
-    return Curve("a", np.arange(20), np.array(ends)[:, None] * levels)
+    """Curves of 40 points, which lose the part `falls` in their last tenth."""
+    updates = np.arange(1, 41)
+    levels = (updates / 40) ** (np.log(1 - falls) / np.log(1 / 0.9))
+    return Curve("a", updates, np.array(ends)[:, None] * levels)
 
 
 def test_what_the_last_tenth_gained():
-    assert curve(0.5, 0.6, 0.8).gain == pytest.approx(0)
+    assert curve(0.5, 0.6, 0.8).gain == pytest.approx(0, abs=1e-12)
     assert curve(0.5, falls=0.1).gain == pytest.approx(0.1)
     assert curve(0.5, 0.6, 0.8).end == pytest.approx(0.6)
-    assert curve(0.5, falls=0.01).stopped
+    assert curve(0.5, falls=0.005).stopped
     assert not curve(0.5, falls=0.05).stopped
 
 
@@ -40,14 +41,23 @@ def test_curves_are_compared_if_the_worse_one_has_stopped(first, second, said):
     assert compare(first, second) == said
 
 
+def test_what_is_behind_says_how_far():
+    slow = curve(0.4, falls=1 - 0.9**0.5)  # error ~ updates^-1/2: four times for one half
+    assert beside(slow, curve(0.2, falls=1 - 0.9**0.5)).startswith("behind, and would need 4 times")
+    assert beside(curve(0.2, falls=1 - 0.9**0.5), slow).startswith("ahead, and the other would")
+    assert "more than 100 times" in beside(curve(0.9, falls=0.02), curve(0.2))
+    assert beside(curve(0.5), curve(0.2)) == "worse (0.50 beside 0.20)"
+
+
 def test_every_experiment_is_kept():
     results = Results()
+    assert len({row["updates"] for row in results.rows.values()}) == 1  # ends are compared
     for name, group in groups().items():
         for variant in group.variants:
             row = results.rows[variant]
             assert row["group"] == name
             assert len(row["error"]) == len(group.seeds)
-            assert len(row["error"][0]) * results.spacing == row["updates"] >= 10_000
+            assert len(row["error"][0]) * results.spacing == row["updates"] >= 20_000
     assert set(students(FULL)) < set(results.far)
 
 
