@@ -8,6 +8,7 @@
 # one training set the learned gains win and keep winning, with the other they do not.
 
 # %%
+import functools
 import os
 
 import jax
@@ -22,6 +23,7 @@ plt.rcParams.update(
     {"figure.dpi": 72, "figure.constrained_layout.use": True}
 )
 PIECES, STEPS, LONG = (40, 10, 20) if QUICK else (400, 20, 200)
+HELD_OUT = 40 if QUICK else 100
 UPDATES, SEEDS = (6, 2) if QUICK else (800, 3)
 
 # %% [markdown]
@@ -86,15 +88,18 @@ def cut(data):
 
 
 SETS = {
-    "from one start": (from_one_start(0, PIECES), from_one_start(1, 100)),
+    "from one start": (
+        from_one_start(0, PIECES),
+        from_one_start(1, HELD_OUT),
+    ),
     "from everywhere": (
         from_everywhere(0, PIECES),
-        from_everywhere(1, 100),
+        from_everywhere(1, HELD_OUT),
     ),
 }
 if QUICK:
     del SETS["from one start"]
-test = drawn(2, 100, LONG)
+test = drawn(2, HELD_OUT, LONG)
 
 
 def known_share(train, distance=2.0):
@@ -129,9 +134,11 @@ for name, (train, _) in SETS.items():
 net = kf.learned.published("C4", feature_map=kf.learned.Asinh())
 train = SETS["from everywhere"][0]
 scales = kf.learned.measure_scales(design, train.ys)
-params = kf.learned.init_params(jax.random.key(0), net, design, scales)
+shapes = jax.eval_shape(
+    lambda: kf.learned.init_params(jax.random.key(0), net, design, scales)
+)
 print(
-    "weights:", sum(leaf.size for leaf in jax.tree.leaves(params.network))
+    "weights:", sum(leaf.size for leaf in jax.tree.leaves(shapes.network))
 )
 
 # %% [markdown]
@@ -265,14 +272,17 @@ for place, (train, validation) in SETS.items():
 
 
 # %%
+@functools.partial(jax.jit, static_argnums=0)
+def means(filter, params, ys):
+    return jax.vmap(lambda one: kf.run(filter, params, one).outputs.mean)(
+        ys
+    )
+
+
 def squared_errors(filter, params):
     """The mean squared error at every step, over trajectories."""
-
-    def one(params, ys):
-        return kf.run(filter, params, ys).outputs.mean
-
-    means = jax.jit(jax.vmap(one, (None, 0)))(params, test.ys)
-    return np.mean((np.asarray(means) - test.xs) ** 2, axis=(0, 2))
+    errors = np.asarray(means(filter, params, test.ys)) - test.xs
+    return np.mean(errors**2, axis=(0, 2))
 
 
 def db(mse):
