@@ -11,12 +11,12 @@ import numpy as np
 from jax import Array
 from jaxtyping import ArrayLike, Real
 
-from kfjax._support.arguments import check_count, is_concrete
+from kfjax._support.arguments import check_count
 from kfjax._support.pytrees import STATIC
 from kfjax._support.types import Nested
 from kfjax._support.values import real_array
 from kfjax.base import Inputs
-from kfjax.linear.lyapunov import spectral_radius, stationary_covariance
+from kfjax.linear.lyapunov import stationary_covariance
 from kfjax.structural.components import (
     INVERTIBLE,
     POSITIVE,
@@ -26,6 +26,15 @@ from kfjax.structural.components import (
     checked_name,
     checked_std,
     count_series,
+)
+from kfjax.structural.lag_polynomials import (
+    check_stationary,
+    coefficients_of,
+    degree,
+    differencing,
+    product,
+    signed,
+    spread,
 )
 from kfjax.structural.sums import Structural
 
@@ -67,8 +76,8 @@ class Arima(Component):
     @property
     def order(self) -> int:
         """The number of states of the differenced process."""
-        p = _length(self.ar) + self.period * _length(self.seasonal_ar)
-        q = _length(self.ma) + self.period * _length(self.seasonal_ma)
+        p = degree(self.ar) + self.period * degree(self.seasonal_ar)
+        q = degree(self.ma) + self.period * degree(self.seasonal_ma)
         return max(p, q + 1)
 
     @property
@@ -77,8 +86,8 @@ class Arima(Component):
 
     def _of_stationary_part(self) -> tuple[Array, Array]:
         """Return F and the column g of e_t of the differenced process (Harvey's form)."""
-        ar = -_product(_signed(self.ar, -1), _spread(_signed(self.seasonal_ar, -1), self.period))
-        ma = _product(_signed(self.ma, 1), _spread(_signed(self.seasonal_ma, 1), self.period))
+        ar = -product(signed(self.ar, -1), spread(signed(self.seasonal_ar, -1), self.period))
+        ma = product(signed(self.ma, 1), spread(signed(self.seasonal_ma, 1), self.period))
         r = self.order
         # The first state is w_t, and state i what is known at t of w_t+i-1 through the terms from
         # lag i on: a_i w_t-1 + ... + m_i-1 e_t + ... So F has the coefficients in its first column
@@ -91,12 +100,7 @@ class Arima(Component):
 
     def _differences(self) -> np.ndarray:
         """Return the coefficients of y_{t-1}, y_{t-2}, ... that differencing adds back."""
-        operator = np.ones(1)
-        for _ in range(self.difference):
-            operator = np.convolve(operator, [1.0, -1.0])
-        for _ in range(self.seasonal_difference):
-            operator = np.convolve(operator, [1.0, *np.zeros(self.period - 1), -1.0])
-        return -operator[1:]
+        return -differencing(self.difference, self.seasonal_difference, self.period)[1:]
 
     def transition_of_one(self, u: Inputs) -> Any:
         F, _ = self._of_stationary_part()
@@ -144,28 +148,6 @@ class Arima(Component):
         }
         whole = frozenset(waves) if self.seasonal_difference else frozenset()
         return whole | {Fraction(0)} if self.difference else whole
-
-
-def _length(coefficients: Any) -> int:
-    return 0 if coefficients is None else coefficients.shape[0]
-
-
-def _signed(coefficients: Any, sign: int) -> Array:
-    """Return the polynomial 1 + sign c_1 B + sign c_2 B^2 + ..."""
-    one = jnp.ones(1)
-    return one if coefficients is None else jnp.concatenate([one, sign * coefficients])
-
-
-def _spread(polynomial: Array, period: int) -> Array:
-    """Return the polynomial in B^s for one in B."""
-    count = polynomial.shape[0] - 1
-    zero = jnp.zeros(count * period + 1)
-    return zero.at[:: max(period, 1)].set(polynomial)
-
-
-def _product(a: Array, b: Array) -> Array:
-    """Return the product of two polynomials."""
-    return jnp.convolve(a, b)
 
 
 def autoregression(
@@ -270,7 +252,7 @@ def arima(
     check_count("arima: difference", difference, least=0, most=LARGEST)
     check_count("arima: seasonal_difference", seasonal_difference, least=0, most=LARGEST)
     parts = {"ar": ar, "ma": ma, "seasonal_ar": seasonal_ar, "seasonal_ma": seasonal_ma}
-    parts = {key: _coefficients(f"arima: {key}", part) for key, part in parts.items()}
+    parts = {key: coefficients_of(f"arima: {key}", part) for key, part in parts.items()}
     is_seasonal = seasonal_difference or any(
         parts[key] is not None for key in ("seasonal_ar", "seasonal_ma")
     )
@@ -289,30 +271,5 @@ def arima(
     )
     check_count("arima: the number of states", component.width, most=LARGEST)
     for key in ("ar", "seasonal_ar"):
-        _check_stationary(component.name, key, parts[key])
+        check_stationary(component.name, key, parts[key])
     return Structural.of(component)
-
-
-def _coefficients(name: str, value: Any) -> Any:
-    """Return coefficients [p], or None for none."""
-    if value is None:
-        return None
-    value = real_array(name, value)
-    if np.ndim(value) != 1:
-        raise ValueError(f"{name} has shape {np.shape(value)}; expected [p], or None for none.")
-    return value if np.shape(value)[0] else None
-
-
-def _check_stationary(component: str, name: str, coefficients: Any) -> None:
-    """Raise unless an autoregression is stationary, where its coefficients are known."""
-    if coefficients is None or not is_concrete(coefficients):
-        return
-    p = len(coefficients)
-    companion = np.eye(p, k=-1)
-    companion[0] = coefficients
-    if not (radius := spectral_radius(companion)) < 1:
-        raise ValueError(
-            f"{component}: {name} is {np.asarray(coefficients).tolist()}, whose largest root has"
-            f" modulus {radius:.4g}; expected a stationary process, with all below 1. Differences"
-            " are kf.structural.arima(difference=1)."
-        )
